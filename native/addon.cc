@@ -1,0 +1,20 @@
+// Registration only.
+#include <napi.h>
+
+#include "napi/async.h"
+#include "napi/bindings.h"
+
+namespace {
+
+Napi::Object Init(Napi::Env env, Napi::Object exports) {
+  layerstack::Mailbox::Install(env);
+  layerstack::InitFiles(env, exports);
+  layerstack::InitMounts(env, exports);
+  layerstack::InitCodec(env, exports);
+  layerstack::InitLayer(env, exports);
+  return exports;
+}
+
+}  // namespace
+
+NODE_API_MODULE(layerstack, Init)

@@ -1,0 +1,44 @@
+#include "napi/args.h"
+
+namespace layerstack {
+
+namespace {
+[[noreturn]] void Wrong(const Napi::Value& value, const char* name, const char* expected) {
+  throw Napi::TypeError::New(value.Env(), std::string(name) + " must be " + expected);
+}
+}  // namespace
+
+std::string BytesArg(const Napi::Value& value, const char* name) {
+  if (value.IsBuffer()) {
+    auto buffer = value.As<Napi::Buffer<char>>();
+    return std::string(buffer.Data(), buffer.Length());
+  }
+  if (!value.IsString()) Wrong(value, name, "a string or a Buffer");
+  return value.As<Napi::String>().Utf8Value();
+}
+
+std::vector<std::string> BytesListArg(const Napi::Value& value, const char* name) {
+  if (!value.IsArray()) Wrong(value, name, "an array");
+  auto array = value.As<Napi::Array>();
+  std::vector<std::string> list;
+  list.reserve(array.Length());
+  for (uint32_t i = 0; i < array.Length(); ++i) list.push_back(BytesArg(array.Get(i), name));
+  return list;
+}
+
+int64_t IntArg(const Napi::Value& value, const char* name) {
+  if (!value.IsNumber()) Wrong(value, name, "a number");
+  return value.As<Napi::Number>().Int64Value();
+}
+
+bool BoolArg(const Napi::Value& value, const char* name) {
+  if (!value.IsBoolean()) Wrong(value, name, "a boolean");
+  return value.As<Napi::Boolean>().Value();
+}
+
+Napi::Object ObjectArg(const Napi::Value& value, const char* name) {
+  if (!value.IsObject()) Wrong(value, name, "an object");
+  return value.As<Napi::Object>();
+}
+
+}  // namespace layerstack

@@ -1,0 +1,54 @@
+#include "napi/async.h"
+
+namespace layerstack {
+
+namespace {
+// The instance data slot holds a shared_ptr, so that work still under way when an environment ends keeps
+// its mailbox alive (messages to an ended environment are dropped).
+using Slot = std::shared_ptr<Mailbox>;
+}  // namespace
+
+void Mailbox::Install(Napi::Env env) {
+  auto mailbox = std::shared_ptr<Mailbox>(new Mailbox);
+  napi_value name = Napi::String::New(env, "layerstack");
+  napi_status status = napi_create_threadsafe_function(
+      env, nullptr, nullptr, name, 0, 1, nullptr, nullptr, mailbox.get(),
+      [](napi_env raw, napi_value, void* context, void* data) {
+        std::unique_ptr<std::function<void(Napi::Env)>> deliver(
+            static_cast<std::function<void(Napi::Env)>*>(data));
+        if (raw == nullptr) return;  // the environment is ending
+        static_cast<Mailbox*>(context)->Deliver(Napi::Env(raw), *deliver);
+      },
+      &mailbox->function_);
+  if (status != napi_ok) throw Napi::Error::New(env, "cannot create the completion queue");
+  napi_unref_threadsafe_function(env, mailbox->function_);
+  env.SetInstanceData<Slot>(new Slot(mailbox));
+}
+
+std::shared_ptr<Mailbox> Mailbox::Of(Napi::Env env) { return *env.GetInstanceData<Slot>(); }
+
+Mailbox::~Mailbox() {
+  if (function_) napi_release_threadsafe_function(function_, napi_tsfn_abort);
+}
+
+void Mailbox::Begin(Napi::Env env) {
+  if (owed_++ == 0) napi_ref_threadsafe_function(env, function_);
+}
+
+void Mailbox::Post(std::function<void(Napi::Env)> deliver) {
+  std::lock_guard<std::mutex> guard(mutex_);
+  if (!function_) return;
+  auto* message = new std::function<void(Napi::Env)>(std::move(deliver));
+  if (napi_call_threadsafe_function(function_, message, napi_tsfn_nonblocking) != napi_ok) {
+    delete message;
+    function_ = nullptr;  // the environment is ending, and this call has given the function up
+  }
+}
+
+void Mailbox::Deliver(Napi::Env env, std::function<void(Napi::Env)>& deliver) {
+  Napi::HandleScope scope(env);
+  deliver(env);
+  if (--owed_ == 0) napi_unref_threadsafe_function(env, function_);
+}
+
+}  // namespace layerstack

@@ -1,0 +1,13 @@
+// One function per binding file; each adds its functions and classes to `exports`.
+#pragma once
+
+#include <napi.h>
+
+namespace layerstack {
+
+void InitFiles(Napi::Env env, Napi::Object exports);   // files_binding.cc: batch, locks, xattrs, remove
+void InitMounts(Napi::Env env, Napi::Object exports);  // mounts_binding.cc: mount, unmount, probes, init layer, flatten
+void InitCodec(Napi::Env env, Napi::Object exports);   // codec_binding.cc: Decoder, LayerAssembler
+void InitLayer(Napi::Env env, Napi::Object exports);   // layer_binding.cc: LayerApply, indexArchive
+
+}  // namespace layerstack

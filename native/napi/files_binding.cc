@@ -1,0 +1,7 @@
+#include "napi/bindings.h"
+
+namespace layerstack {
+
+void InitFiles(Napi::Env, Napi::Object) {}
+
+}  // namespace layerstack

@@ -1,0 +1,101 @@
+#include "sys/failure.h"
+
+#include <cstring>
+
+namespace layerstack {
+
+namespace {
+
+struct Entry {
+  int errnum;
+  const char* name;
+  const char* text;
+};
+
+// Texts as libuv words them where it has the error; the kernel's wording otherwise.
+constexpr Entry kErrors[] = {
+    {E2BIG, "E2BIG", "argument list too long"},
+    {EACCES, "EACCES", "permission denied"},
+    {EAGAIN, "EAGAIN", "resource temporarily unavailable"},
+    {EBADF, "EBADF", "bad file descriptor"},
+    {EBUSY, "EBUSY", "resource busy or locked"},
+    {ECANCELED, "ECANCELED", "operation canceled"},
+    {EDQUOT, "EDQUOT", "disk quota exceeded"},
+    {EEXIST, "EEXIST", "file already exists"},
+    {EFAULT, "EFAULT", "bad address in system call argument"},
+    {EFBIG, "EFBIG", "file too large"},
+    {EILSEQ, "EILSEQ", "illegal byte sequence"},
+    {EINTR, "EINTR", "interrupted system call"},
+    {EINVAL, "EINVAL", "invalid argument"},
+    {EIO, "EIO", "i/o error"},
+    {EISDIR, "EISDIR", "illegal operation on a directory"},
+    {ELOOP, "ELOOP", "too many symbolic links encountered"},
+    {EMFILE, "EMFILE", "too many open files"},
+    {EMLINK, "EMLINK", "too many links"},
+    {ENAMETOOLONG, "ENAMETOOLONG", "name too long"},
+    {ENFILE, "ENFILE", "file table overflow"},
+    {ENODATA, "ENODATA", "no data available"},
+    {ENODEV, "ENODEV", "no such device"},
+    {ENOENT, "ENOENT", "no such file or directory"},
+    {ENOLCK, "ENOLCK", "no locks available"},
+    {ENOMEM, "ENOMEM", "not enough memory"},
+    {ENOSPC, "ENOSPC", "no space left on device"},
+    {ENOSYS, "ENOSYS", "function not implemented"},
+    {ENOTDIR, "ENOTDIR", "not a directory"},
+    {ENOTEMPTY, "ENOTEMPTY", "directory not empty"},
+    {ENOTSUP, "ENOTSUP", "operation not supported on socket"},
+    {ENXIO, "ENXIO", "no such device or address"},
+    {EOVERFLOW, "EOVERFLOW", "value too large for defined data type"},
+    {EPERM, "EPERM", "operation not permitted"},
+    {EPIPE, "EPIPE", "broken pipe"},
+    {ERANGE, "ERANGE", "result too large"},
+    {EROFS, "EROFS", "read-only file system"},
+    {ESPIPE, "ESPIPE", "invalid seek"},
+    {ESRCH, "ESRCH", "no such process"},
+    {ESTALE, "ESTALE", "stale file handle"},
+    {ETIMEDOUT, "ETIMEDOUT", "connection timed out"},
+    {ETXTBSY, "ETXTBSY", "text file is busy"},
+    {EUCLEAN, "EUCLEAN", "structure needs cleaning"},
+    {EXDEV, "EXDEV", "cross-device link not permitted"},
+};
+
+const Entry* Find(int errnum) {
+  for (const Entry& entry : kErrors) {
+    if (entry.errnum == errnum) return &entry;
+  }
+  return nullptr;
+}
+
+}  // namespace
+
+const char* ErrnoName(int errnum) {
+  const Entry* entry = Find(errnum);
+  return entry ? entry->name : "EUNKNOWN";
+}
+
+std::string ErrnoText(int errnum) {
+  const Entry* entry = Find(errnum);
+  return entry ? entry->text : "unknown error " + std::to_string(errnum);
+}
+
+void ThrowErrno(int errnum, const char* syscall, std::string path, std::string dest) {
+  Failure failure;
+  failure.errnum = errnum;
+  failure.code = ErrnoName(errnum);
+  failure.message = ErrnoText(errnum);
+  failure.syscall = syscall;
+  failure.path = std::move(path);
+  failure.dest = std::move(dest);
+  throw failure;
+}
+
+void ThrowInput(std::string code, std::string message,
+                std::vector<std::pair<std::string, std::string>> facts) {
+  Failure failure;
+  failure.code = std::move(code);
+  failure.message = std::move(message);
+  failure.facts = std::move(facts);
+  throw failure;
+}
+
+}  // namespace layerstack

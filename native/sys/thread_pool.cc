@@ -1,0 +1,67 @@
+#include "sys/thread_pool.h"
+
+#include <sched.h>
+#include <sys/stat.h>
+
+#include <condition_variable>
+#include <deque>
+#include <mutex>
+#include <thread>
+
+namespace layerstack {
+
+void IsolateThread() {
+  // Fails only where a seccomp filter forbids it; then the umask stays the process's, and modes are
+  // still made exact by fchmod where they matter (see sys/batch.cc).
+  if (::unshare(CLONE_FS) == 0) ::umask(0);
+}
+
+namespace {
+
+class Pool {
+ public:
+  void Run(std::function<void()> job) {
+    std::lock_guard<std::mutex> guard(mutex_);
+    jobs_.push_back(std::move(job));
+    if (idle_ < static_cast<int>(jobs_.size()) && threads_ < kPoolThreads) {
+      ++threads_;
+      std::thread([this] { Loop(); }).detach();
+    }
+    ready_.notify_one();
+  }
+
+ private:
+  [[noreturn]] void Loop() {
+    IsolateThread();
+    std::unique_lock<std::mutex> lock(mutex_);
+    for (;;) {
+      ++idle_;
+      ready_.wait(lock, [this] { return !jobs_.empty(); });
+      --idle_;
+      std::function<void()> job = std::move(jobs_.front());
+      jobs_.pop_front();
+      lock.unlock();
+      job();
+      job = nullptr;
+      lock.lock();
+    }
+  }
+
+  std::mutex mutex_;
+  std::condition_variable ready_;
+  std::deque<std::function<void()>> jobs_;
+  int idle_ = 0;
+  int threads_ = 0;
+};
+
+// Never destroyed: its threads outlive static destruction at process exit.
+Pool& SharedPool() {
+  static Pool* pool = new Pool;
+  return *pool;
+}
+
+}  // namespace
+
+void RunOnPool(std::function<void()> job) { SharedPool().Run(std::move(job)); }
+
+}  // namespace layerstack

@@ -1,0 +1,21 @@
+// Native threads for everything that blocks. They are ours and not libuv's four, which stay free for
+// node:fs; and each has its own fs_struct (unshare(CLONE_FS)) with umask 0 and a working directory that
+// it may change, so that file modes are exact and mount(2) can use short relative names, while neither
+// is ever changed for the process.
+#pragma once
+
+#include <functional>
+
+namespace layerstack {
+
+// Makes the calling thread's umask (then 0) and working directory its own. Call once, first thing, on a
+// thread that native code has started. Kernel: any.
+void IsolateThread();
+
+// Runs `job` on one of at most kPoolThreads shared threads. Jobs must not wait for other jobs.
+// For work that is bounded in time (metadata, mounts, a chunk of inflate); work as long as an input is
+// gets a thread of its own (see LongThread in tree/apply).
+inline constexpr int kPoolThreads = 8;
+void RunOnPool(std::function<void()> job);
+
+}  // namespace layerstack

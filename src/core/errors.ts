@@ -1,0 +1,141 @@
+/**
+ * The one error class of layerstack. `code` says what happened, `kind` says what class of trouble it is
+ * (the CLI maps it to an exit code, the service to an HTTP status; nothing else does), the other fields are
+ * facts about the object at fault, and `cause` is the error below, system errors as Node shapes them.
+ */
+
+/** What class of trouble an error is. */
+export type ErrorKind =
+  'not-found' | 'conflict' | 'invalid' | 'denied' | 'unavailable' | 'data-loss' | 'aborted' | 'internal';
+
+/** Every code, with its kind. */
+export const ERROR_KINDS = {
+  /** An argument or option of the caller is wrong. */
+  ERR_INVALID_ARGUMENT: 'invalid',
+  /** A name is not a valid image reference. */
+  ERR_REFERENCE_INVALID: 'invalid',
+  /** A digest is malformed or of an unknown algorithm. */
+  ERR_DIGEST_INVALID: 'invalid',
+  /** An archive ends early. */
+  ERR_ARCHIVE_TRUNCATED: 'invalid',
+  /** An archive is not a docker-archive, an OCI archive or an OCI layout, or breaks their rules. */
+  ERR_ARCHIVE_INVALID: 'invalid',
+  /** A manifest names a member that the archive does not have, or must not name. */
+  ERR_ARCHIVE_MEMBER: 'invalid',
+  /** Content does not have the digest or size it was announced with. */
+  ERR_DIGEST_MISMATCH: 'data-loss',
+  /** A manifest or index is malformed. */
+  ERR_MANIFEST_INVALID: 'invalid',
+  /** An image config is malformed, or for another operating system. */
+  ERR_CONFIG_INVALID: 'invalid',
+  /** A manifest lists another number of layers than the config's diff_ids. */
+  ERR_LAYER_COUNT: 'invalid',
+  /** No image of an index is for the wanted platform. */
+  ERR_PLATFORM_NOT_FOUND: 'not-found',
+  /** A layer tar is malformed, or has a member that cannot be stored. */
+  ERR_LAYER_INVALID: 'invalid',
+  /** A layer tar or its compressed stream ends early. */
+  ERR_LAYER_TRUNCATED: 'invalid',
+  /** A layer has a member that climbs out of the layer. */
+  ERR_LAYER_ESCAPE: 'invalid',
+  /** Compressed by a method that is not supported. */
+  ERR_COMPRESSION_UNSUPPORTED: 'invalid',
+  /** A bound (bytes, entries, path length, ...) is exceeded. */
+  ERR_LIMIT_EXCEEDED: 'invalid',
+  ERR_LAYER_NOT_FOUND: 'not-found',
+  /** The image has more layers than can be mounted. */
+  ERR_LAYER_DEPTH: 'invalid',
+  ERR_IMAGE_NOT_FOUND: 'not-found',
+  /** A short id fits several images or containers. */
+  ERR_ID_AMBIGUOUS: 'invalid',
+  ERR_CONTAINER_NOT_FOUND: 'not-found',
+  ERR_CONTAINER_NAME_IN_USE: 'conflict',
+  ERR_CONTAINER_MOUNTED: 'conflict',
+  /** A user or group of the image config does not exist in the root file system. */
+  ERR_USER_NOT_FOUND: 'not-found',
+  /** A digest reference cannot be moved to another image. */
+  ERR_REFERENCE_CONFLICT: 'conflict',
+  /** Another program (dockerd) holds the root for writing, or the store is open read-only. */
+  ERR_STORE_LOCKED: 'conflict',
+  ERR_STORE_READ_ONLY: 'denied',
+  /** The root's file system lacks something overlay2 needs (d_type, trusted xattrs, ...). */
+  ERR_STORE_UNSUPPORTED: 'unavailable',
+  /** The store's own files contradict each other or their digests. */
+  ERR_STORE_CORRUPT: 'data-loss',
+  ERR_STORE_CLOSED: 'invalid',
+  ERR_NOT_ROOT: 'denied',
+  ERR_NO_SPACE: 'unavailable',
+  /** The native addon cannot be loaded. */
+  ERR_ADDON: 'unavailable',
+  /** A system call failed; `cause` has the errno. */
+  ERR_SYSTEM: 'internal',
+  /** The caller's AbortSignal fired. */
+  ERR_ABORTED: 'aborted',
+  ERR_INTERNAL: 'internal',
+} as const satisfies Record<string, ErrorKind>;
+
+export type ErrorCode = keyof typeof ERROR_KINDS;
+
+/** Facts about the object at fault; each becomes an own property of the error. */
+export interface ErrorFacts {
+  readonly path?: string | undefined;
+  readonly digest?: string | undefined;
+  readonly reference?: string | undefined;
+  readonly id?: string | undefined;
+  /** Member of an archive or of a layer. */
+  readonly member?: string | undefined;
+  readonly layer?: string | undefined;
+  readonly expected?: string | number | undefined;
+  readonly found?: string | number | undefined;
+  readonly limit?: number | undefined;
+  readonly syscall?: string | undefined;
+}
+
+const BRAND = Symbol.for('layerstack.error');
+
+export class LayerstackError extends Error implements ErrorFacts {
+  override readonly name: string = 'LayerstackError';
+  readonly code: ErrorCode;
+  readonly kind: ErrorKind;
+  declare readonly path?: string;
+  declare readonly digest?: string;
+  declare readonly reference?: string;
+  declare readonly id?: string;
+  declare readonly member?: string;
+  declare readonly layer?: string;
+  declare readonly expected?: string | number;
+  declare readonly found?: string | number;
+  declare readonly limit?: number;
+  declare readonly syscall?: string;
+
+  constructor(code: ErrorCode, message: string, facts: ErrorFacts & { cause?: unknown } = {}) {
+    const { cause, ...fields } = facts;
+    super(message, cause === undefined ? undefined : { cause });
+    this.code = code;
+    this.kind = ERROR_KINDS[code];
+    Object.defineProperty(this, BRAND, { value: true });
+    for (const [key, value] of Object.entries(fields)) {
+      if (value !== undefined) Object.defineProperty(this, key, { value, enumerable: true });
+    }
+  }
+
+  /** Whether `error` is a LayerstackError, also of another copy of this package. */
+  static is(error: unknown): error is LayerstackError {
+    return error instanceof Error && BRAND in error;
+  }
+}
+
+/** A system error as Node shapes it. */
+export interface SystemError extends Error {
+  readonly errno: number;
+  readonly code: string;
+  readonly syscall: string;
+  readonly path?: string;
+  readonly dest?: string;
+}
+
+/** Whether `error` is a system error, optionally one with any of `codes`. */
+export function isSystemError(error: unknown, ...codes: string[]): error is SystemError {
+  if (!(error instanceof Error) || !('errno' in error) || !('code' in error)) return false;
+  return codes.length === 0 || codes.includes(error.code as string);
+}

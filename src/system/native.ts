@@ -1,0 +1,272 @@
+/**
+ * The only door to the native addon: loads it, types it, and says what to do when it cannot be loaded.
+ * Every promise-returning function runs on native threads, never on the event loop or on libuv's pool, and
+ * rejects with a system error as Node shapes it, or with an Error whose `code` is one of `ERROR_KINDS`; `call`
+ * gives both the caller's stack. Paths named `root` are absolute; the others are relative to it, and are
+ * resolved below it without following a link out of it (native/sys/resolve).
+ */
+import { existsSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { fileURLToPath } from 'node:url';
+import { ERROR_KINDS, LayerstackError, type ErrorCode, type ErrorFacts } from '../core/errors.ts';
+
+/** One step of {@link Native.batch}. Modes are exact, whatever the process's umask. */
+export type BatchStep =
+  /** `exist`: an existing directory is no error and stays as it is. */
+  | { readonly op: 'mkdir'; readonly path: string; readonly mode: number; readonly exist?: boolean }
+  /** Creates a file that must not exist. `sync`: fsync before the next step. */
+  | {
+      readonly op: 'write';
+      readonly path: string;
+      readonly data: string | Uint8Array;
+      readonly mode: number;
+      readonly sync?: boolean;
+    }
+  /** Writes `.tmp-<base><random>` beside `path`, fsyncs it and renames it over `path`. */
+  | {
+      readonly op: 'replace';
+      readonly path: string;
+      readonly data: string | Uint8Array;
+      readonly mode: number;
+    }
+  | { readonly op: 'symlink'; readonly path: string; readonly target: string }
+  /** An existing target is replaced as rename(2) does, or EEXIST with `noReplace`. */
+  | { readonly op: 'rename'; readonly from: string; readonly to: string; readonly noReplace?: boolean }
+  /** `missing`: ENOENT is no error. */
+  | { readonly op: 'unlink'; readonly path: string; readonly missing?: boolean }
+  | { readonly op: 'rmdir'; readonly path: string; readonly missing?: boolean }
+  | { readonly op: 'chown'; readonly path: string; readonly uid: number; readonly gid: number }
+  /** fsync of a file or directory. */
+  | { readonly op: 'fsync'; readonly path: string }
+  /** syncfs of the file system that holds `path`: data and metadata of everything written so far. */
+  | { readonly op: 'syncfs'; readonly path: string };
+
+/** How an overlay is mounted; see system/caps.ts for the choice. */
+export type MountRung = 'fsconfig' | 'mount' | 'flat';
+
+export interface OverlayMount {
+  /** The store's `overlay2` directory; lowers, upper and work are relative to it. */
+  readonly root: string;
+  /** Where to mount: absolute. */
+  readonly target: string;
+  /** Topmost first, e.g. `l/ABC…`. */
+  readonly lowers: readonly string[];
+  readonly upper?: string;
+  readonly work?: string;
+  readonly readOnly?: boolean;
+  readonly rung: MountRung;
+  /** Extra options, e.g. `index=off`. */
+  readonly options: readonly string[];
+}
+
+/** What the kernel, the file system and the libraries of this process can do, as tried and not as guessed. */
+export interface Probe {
+  readonly kernel: string;
+  readonly uid: number;
+  /** Effective CAP_SYS_ADMIN. */
+  readonly sysAdmin: boolean;
+  readonly fsType: string;
+  readonly dType: boolean;
+  readonly trustedXattr: boolean;
+  /** mknod of a 0:0 character device works here. */
+  readonly whiteouts: boolean;
+  readonly overlay: boolean;
+  /** fsopen + fsconfig + fsmount + move_mount of an overlay. */
+  readonly newMountApi: boolean;
+  /** fsconfig accepts `lowerdir+` (Linux 6.7). */
+  readonly lowerdirAppend: boolean;
+  /** More than one lower (Linux 4.0). */
+  readonly multipleLowers: boolean;
+  /** The overlay module has the `index` parameter. */
+  readonly indexParameter: boolean;
+  /** The module parameters `redirect_dir` and `metacopy` are on by default. */
+  readonly redirectDir: boolean;
+  readonly metacopy: boolean;
+  readonly openat2: boolean;
+  readonly sha256: 'openssl' | 'builtin';
+  readonly inflate: string;
+  /** Where zstd comes from: Node's own symbols, the system's libzstd, or nowhere (then fzstd is used). */
+  readonly zstd: 'node' | 'libzstd' | 'none';
+}
+
+/** Bounds of one layer; every one is checked while streaming. */
+export interface LayerLimits {
+  /** Uncompressed bytes of the layer tar. */
+  readonly maxBytes: number;
+  readonly maxEntries: number;
+  readonly maxPathBytes: number;
+  /** All PAX records of one member together, xattrs included. */
+  readonly maxPaxBytes: number;
+}
+
+export interface LayerApplyOptions {
+  /** Existing empty directory that receives the layer: absolute. */
+  readonly diff: string;
+  /** File to create with the gzipped tar-split: absolute. */
+  readonly tarSplit: string;
+  /** A range of an open file; without it the bytes are pushed with `write` and `end`. The fd stays the caller's. */
+  readonly source?: { readonly fd: number; readonly offset: number; readonly size: number };
+  readonly limits: LayerLimits;
+}
+
+export interface LayerWarning {
+  readonly code: string;
+  readonly member: string;
+  readonly message: string;
+}
+
+export type Compression = 'none' | 'gzip' | 'zstd' | 'bzip2' | 'xz';
+
+export interface LayerApplied {
+  /** `sha256:` + hex of the uncompressed tar, trailing bytes included. */
+  readonly diffId: string;
+  /** `sha256:` + hex of the bytes as they came. */
+  readonly blobDigest: string;
+  readonly blobSize: number;
+  readonly tarSize: number;
+  readonly compression: Compression;
+  readonly entries: number;
+  /** What layerdb's `size` file holds: st_size summed over unique non-directory inodes. */
+  readonly contentSize: number;
+  /** The first 100 warnings, and how many there were. */
+  readonly warnings: readonly LayerWarning[];
+  readonly warningCount: number;
+}
+
+/** A layer being applied on threads of its own. Nothing it wrote is synced: the caller does one syncfs for all. */
+export interface LayerApply {
+  /** Settles when every byte is hashed and extracted; after a rejection nothing runs and no fd is open. */
+  readonly result: Promise<LayerApplied>;
+  /** Takes a copy of `chunk`; resolves when there is room for another. Rejects as `result` does. */
+  write(chunk: Uint8Array): Promise<void>;
+  /** No more bytes will come. */
+  end(): void;
+  /** Stops within milliseconds; `result` rejects with ERR_ABORTED. No-op once settled. */
+  abort(): void;
+}
+
+export interface ArchiveMember {
+  readonly name: string;
+  readonly type: 'file' | 'directory' | 'symlink' | 'hardlink' | 'other';
+  readonly linkname: string;
+  /** Where the content starts in the file, in bytes. */
+  readonly offset: number;
+  readonly size: number;
+}
+
+/** A streaming decompressor. */
+export interface Decoder {
+  /**
+   * Gives input (or `null` for its end, or `undefined` for "go on with what you have") and takes at most 1 MiB
+   * of output. `more`: call again with `undefined` before giving more input.
+   */
+  decode(input: Uint8Array | null | undefined): Promise<{ chunk: Uint8Array; more: boolean }>;
+}
+
+/** Rebuilds a layer tar from its directory and tar-split. */
+export interface LayerAssembler {
+  /** The next bytes (up to 1 MiB), or null at the end. ERR_STORE_CORRUPT with `member` where a file has changed. */
+  read(): Promise<Uint8Array | null>;
+  close(): void;
+}
+
+export interface Native {
+  // files_binding.cc
+  /** Does the steps in order on one native thread; stops at the first that fails (nothing is undone). */
+  batch(root: string, steps: readonly BatchStep[]): Promise<void>;
+  /** flock(2) without waiting; false where another holds it. Dies with the fd. */
+  tryFlock(fd: number, exclusive: boolean): boolean;
+  /** An OFD lock on one byte of the file, without waiting. Dies with the fd. `offset` < 2^53. */
+  tryRangeLock(fd: number, offset: number, exclusive: boolean): boolean;
+  getXattr(path: string, name: string): Promise<Uint8Array | null>;
+  setXattr(path: string, name: string, value: Uint8Array): Promise<void>;
+  listXattrs(path: string): Promise<string[]>;
+  /** mknod(2); `mode` with the file type. A whiteout is `makeNode(path, S_IFCHR, 0, 0)`. */
+  makeNode(path: string, mode: number, major: number, minor: number): Promise<void>;
+  /**
+   * Removes `path` below `root` and all below it, fd-relative, without following links or entering mounts
+   * (EBUSY). A missing path is no error. Resolves with the number of removed entries.
+   */
+  removeTree(root: string, path: string): Promise<number>;
+  /** Reads a file inside a root file system, links resolved inside it; null where there is none. */
+  readFileInRoot(root: string, path: string, maxBytes: number): Promise<Uint8Array | null>;
+
+  // mounts_binding.cc
+  mountOverlay(mount: OverlayMount): Promise<void>;
+  /** False where nothing was mounted. `detach`: MNT_DETACH. Never follows a link at `target`. */
+  unmount(target: string, detach: boolean): Promise<boolean>;
+  /** Whether something is mounted at exactly `path`, and whether it is an overlay. */
+  mountState(path: string): Promise<'none' | 'overlay' | 'other'>;
+  /** Tries everything in a scratch directory that it makes below `dir` and removes. */
+  probe(dir: string): Promise<Probe>;
+  /**
+   * Fills the upper of an init layer as dockerd does (reference section 10), looking the image's layers up
+   * without mounting them. `lowers` topmost first and `upper`, relative to `root`.
+   */
+  populateInit(root: string, lowers: readonly string[], upper: string): Promise<void>;
+  /** Merges `lowers` (topmost first) into the new directory `target` by hard links, whiteouts and opaques honoured. */
+  flatten(root: string, lowers: readonly string[], target: string): Promise<void>;
+
+  // codec_binding.cc
+  /** By its first bytes (6 are enough). */
+  sniffCompression(head: Uint8Array): Compression;
+  Decoder: new (compression: 'gzip' | 'zstd') => Decoder;
+  /** `diff`: the layer's own directory (absolute). */
+  LayerAssembler: new (diff: string, tarSplit: string) => LayerAssembler;
+
+  // layer_binding.cc
+  LayerApply: new (options: LayerApplyOptions) => LayerApply;
+  /** Lists the members of an uncompressed tar by reading its headers only. At most `maxMembers`. */
+  indexArchive(fd: number, maxMembers: number): Promise<ArchiveMember[]>;
+}
+
+const require = createRequire(import.meta.url);
+
+function load(): Native {
+  const home = fileURLToPath(new URL('../../', import.meta.url));
+  const candidates = [
+    `${home}build/Release/layerstack.node`,
+    `${home}prebuilds/linux-${process.arch}/layerstack.node`,
+  ];
+  const found = candidates.find((path) => existsSync(path));
+  const help =
+    `Node ${process.version} on ${process.platform}-${process.arch}. ` +
+    `Build it with \`npm rebuild layerstack --build-from-source\` or, in a checkout, \`npm run build:native\` ` +
+    `(needs a C++20 compiler, make and python3).`;
+  if (process.platform !== 'linux')
+    throw new LayerstackError('ERR_ADDON', `layerstack runs on Linux only: ${help}`);
+  if (!found)
+    throw new LayerstackError('ERR_ADDON', `the native addon is missing: ${help}`, { path: candidates[0] });
+  try {
+    return require(found) as Native;
+  } catch (cause) {
+    throw new LayerstackError('ERR_ADDON', `the native addon does not load: ${help}`, { path: found, cause });
+  }
+}
+
+/** The addon, loaded once. */
+export const native: Native = load();
+
+/**
+ * Awaits a native promise so that its rejection has the caller's stack, and so that an input error becomes a
+ * {@link LayerstackError} with its facts. System errors pass as they are.
+ */
+export async function call<T>(promise: Promise<T>): Promise<T> {
+  try {
+    return await promise;
+  } catch (error) {
+    if (!(error instanceof Error)) throw error;
+    const { code, message, stack, ...facts } = {
+      ...error,
+      message: error.message,
+      stack: error.stack,
+    } as Error & {
+      code?: string;
+    } & ErrorFacts;
+    void stack;
+    if (code !== undefined && code in ERROR_KINDS)
+      throw new LayerstackError(code as ErrorCode, message, facts);
+    Error.captureStackTrace(error, call);
+    throw error;
+  }
+}
