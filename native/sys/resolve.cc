@@ -1,6 +1,5 @@
 #include "sys/resolve.h"
 
-#include <linux/openat2.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 
@@ -9,6 +8,7 @@
 #include <vector>
 
 #include "sys/failure.h"
+#include "sys/syscalls.h"
 
 namespace layerstack {
 
@@ -21,11 +21,8 @@ constexpr int kRaceRetries = 16;
 Resolver chosen = Resolver::kProbed;
 
 int Openat2(int dir, const char* path, int flags, mode_t mode, uint64_t resolve) {
-  open_how how{};
-  how.flags = static_cast<uint32_t>(flags) | O_CLOEXEC;
-  how.mode = (flags & O_CREAT) ? mode : 0;
-  how.resolve = resolve;
-  return Retry([&] { return static_cast<int>(::syscall(SYS_openat2, dir, path, &how, sizeof how)); });
+  OpenHow how{static_cast<uint32_t>(flags) | O_CLOEXEC, (flags & O_CREAT) ? mode : 0, resolve};
+  return Retry([&] { return static_cast<int>(::syscall(kSysOpenat2, dir, path, &how, sizeof how)); });
 }
 
 // The path still to go, as a stack of components: the next one last. A link's text is pushed onto it.
@@ -182,9 +179,11 @@ class Walk {
 
 UniqueFd Resolve(int root_fd, const std::string& path, int flags, mode_t mode, bool follow) {
   if (path.find('\0') != std::string::npos) return Fail(EINVAL);
-  const std::string& name = path.empty() ? std::string(".") : path;
+  if (!follow && path.starts_with('/')) return Fail(EXDEV);
+  const std::string name = path.empty() ? "." : path;
   if (chosen == Resolver::kProbed && HaveOpenat2()) {
-    uint64_t resolve = follow ? RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS : RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS;
+    uint64_t resolve =
+        follow ? kResolveInRoot | kResolveNoMagiclinks : kResolveBeneath | kResolveNoSymlinks;
     for (int attempt = 0; attempt < kRaceRetries; ++attempt) {
       int fd = Openat2(root_fd, name.c_str(), flags, mode, resolve);
       if (fd >= 0 || errno != EAGAIN) return UniqueFd(fd);
@@ -205,7 +204,7 @@ UniqueFd OpenBeneathNoLinks(int root_fd, const std::string& path, int flags, mod
 }
 
 bool HaveOpenat2() {
-  static const bool have = static_cast<bool>(UniqueFd(Openat2(AT_FDCWD, "/", O_PATH, 0, RESOLVE_IN_ROOT)));
+  static const bool have = static_cast<bool>(UniqueFd(Openat2(AT_FDCWD, "/", O_PATH, 0, kResolveInRoot)));
   return have;
 }
 
