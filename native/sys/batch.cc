@@ -10,7 +10,7 @@
 
 #include "sys/fd.h"
 #include "sys/failure.h"
-#include "sys/io.h"
+#include "sys/whole_io.h"
 #include "sys/resolve.h"
 
 namespace layerstack {

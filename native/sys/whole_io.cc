@@ -1,4 +1,4 @@
-#include "sys/io.h"
+#include "sys/whole_io.h"
 
 #include <unistd.h>
 

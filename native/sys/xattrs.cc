@@ -1,4 +1,4 @@
-#include "sys/xattr.h"
+#include "sys/xattrs.h"
 
 #include <sys/xattr.h>
 
