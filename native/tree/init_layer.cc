@@ -84,10 +84,10 @@ class InitDir {
         if (!fd) ThrowErrno(errno, "open", path);
         break;
       case Wanted::kLink:
+        // dockerd chowns no link, so below a setgid directory of the image it keeps that one's group.
         if (::symlinkat(wanted.target, dir, name) != 0) ThrowErrno(errno, "symlink", wanted.target, path);
-        break;
+        return fd;
     }
-    // A setgid directory of the image gives its group.
     if (::fchownat(dir, name, 0, 0, AT_SYMLINK_NOFOLLOW) != 0) ThrowErrno(errno, "chown", path);
     return fd;
   }
