@@ -43,7 +43,8 @@ class StreamDecoder {
   size_t position_ = 0;
   bool ended_ = false;
   bool done_ = false;
-  bool boundary_ = false;  // between two members
+  bool boundary_ = false;   // between two members
+  bool held_back_ = false;  // the decoder may have output that found no room
 };
 
 }  // namespace layerstack
