@@ -8,6 +8,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 
 #include "codec/decoder.h"
 #include "sys/fd.h"
@@ -42,8 +43,7 @@ class TarSplitReader {
   UniqueFd fd_;
   std::string path_;
   std::unique_ptr<StreamDecoder> decoder_;
-  bool empty_ = true;  // nothing read from the fd yet
-  std::string text_;   // decoded, from `start_` on not yet used
+  std::string text_;  // decoded, from `start_` on not yet used
   size_t start_ = 0;
   uint64_t line_number_ = 0;
 };
