@@ -117,9 +117,12 @@ size_t StreamDecoder::Output(char* buffer, size_t room) {
       ThrowInput("ERR_LAYER_INVALID", "the compressed stream makes no progress");
     }
   }
-  if (filled == 0 && room > 0 && ended_ && !done_) {
-    if (!boundary_) ThrowInput("ERR_LAYER_TRUNCATED", "the compressed stream ends early");
-    done_ = true;
+  if (ended_ && position_ == input_.size() && !held_back_) {
+    if (boundary_) {
+      done_ = true;
+    } else if (filled == 0 && room > 0) {  // after what there was has been taken
+      ThrowInput("ERR_LAYER_TRUNCATED", "the compressed stream ends early");
+    }
   }
   return filled;
 }
