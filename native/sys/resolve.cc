@@ -181,7 +181,7 @@ UniqueFd Resolve(int root_fd, const std::string& path, int flags, mode_t mode, b
   if (path.find('\0') != std::string::npos) return Fail(EINVAL);
   if (!follow && path.starts_with('/')) return Fail(EXDEV);
   const std::string name = path.empty() ? "." : path;
-  if (chosen == Resolver::kProbed && HaveOpenat2()) {
+  if (UsesOpenat2()) {
     uint64_t resolve =
         follow ? kResolveInRoot | kResolveNoMagiclinks : kResolveBeneath | kResolveNoSymlinks;
     for (int attempt = 0; attempt < kRaceRetries; ++attempt) {
@@ -203,9 +203,9 @@ UniqueFd OpenBeneathNoLinks(int root_fd, const std::string& path, int flags, mod
   return Resolve(root_fd, path, flags, mode, false);
 }
 
-bool HaveOpenat2() {
+bool UsesOpenat2() {
   static const bool have = static_cast<bool>(UniqueFd(Openat2(AT_FDCWD, "/", O_PATH, 0, kResolveInRoot)));
-  return have;
+  return have && chosen == Resolver::kProbed;
 }
 
 void SetResolver(Resolver resolver) { chosen = resolver; }

@@ -23,8 +23,9 @@ UniqueFd OpenInRoot(int root_fd, const std::string& path, int flags, mode_t mode
 // (EXDEV). For paths that the program itself has made, where a link means tampering.
 UniqueFd OpenBeneathNoLinks(int root_fd, const std::string& path, int flags, mode_t mode = 0);
 
-// Whether this process may use openat2(2): the kernel has it and no seccomp filter refuses it. Tried once.
-bool HaveOpenat2();
+// Whether the functions above use openat2(2): the kernel has it, no seccomp filter refuses it (tried once), and
+// SetResolver has not forbidden it.
+bool UsesOpenat2();
 
 // Which implementation the functions above use; for tests and LAYERSTACK_CAPS. Not to be changed while they run.
 enum class Resolver { kProbed, kWalk };
