@@ -11,7 +11,7 @@ import { statSync, type Stats } from 'node:fs';
 import { readdir, readFile } from 'node:fs/promises';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { chainIds, hexOf, type ChainID, type ImageID } from '../core/digest.ts';
-import { isSystemError, LayerstackError } from '../core/errors.ts';
+import { isSystemError, LayerstackError, unlessMissing } from '../core/errors.ts';
 import { parseTime, ZERO_TIME } from '../core/time.ts';
 import type { LayerStore } from '../layer/store.ts';
 import { native } from '../system/native.ts';
@@ -70,11 +70,12 @@ export class Catalog {
   /** Every image whose config is intact and whose layers are there; others are logged. */
   async entries(): Promise<CatalogEntry[]> {
     const { layout } = this.#root;
-    const [ids, layers, known] = await Promise.all([
+    const [ids, layerNames, known] = await Promise.all([
       this.#db.ids(),
-      names(layout.at(layout.layers)),
+      unlessMissing(readdir(layout.at(layout.layers))),
       this.#load(),
     ]);
+    const layers = new Set(layerNames);
     const sizes = new Map<ChainID, number | undefined>();
     const found: Kept[] = [];
     const lasting: Kept[] = [];
@@ -185,13 +186,4 @@ export class Catalog {
 
 function mark(stats: Stats): string {
   return `${stats.ino}.${stats.ctimeMs}`;
-}
-
-async function names(directory: string): Promise<Set<string>> {
-  try {
-    return new Set(await readdir(directory));
-  } catch (error) {
-    if (isSystemError(error, 'ENOENT')) return new Set();
-    throw error;
-  }
 }
