@@ -28,7 +28,7 @@ export interface RootOptions {
 interface Opened {
   readonly layout: Layout;
   readonly caps: Capabilities;
-  readonly writerLock?: FlockHandle;
+  readonly writerLock?: FlockHandle | undefined;
 }
 
 /** dockerd and our own probes hold the lock for moments while they look who has it. */
@@ -214,7 +214,10 @@ function accessError(error: unknown, path: string): unknown {
     });
   }
   if (isSystemError(error, 'ENOENT')) {
-    return new LayerstackError('ERR_INVALID_ARGUMENT', `there is no store root ${path}`, { path, cause: error });
+    return new LayerstackError('ERR_INVALID_ARGUMENT', `there is no store root ${path}`, {
+      path,
+      cause: error,
+    });
   }
   if (isSystemError(error, 'ENOTDIR')) {
     return new LayerstackError('ERR_INVALID_ARGUMENT', `the store root ${path} is not a directory`, {
