@@ -1,0 +1,34 @@
+import { defineConfig } from 'vitest/config';
+
+const project = (name: string, testTimeout: number, options: object = {}) => ({
+  test: {
+    name,
+    include: [`test/${name}/**/*.test.ts`],
+    testTimeout,
+    hookTimeout: testTimeout,
+    pool: 'forks' as const,
+    ...options,
+  },
+});
+
+export default defineConfig({
+  test: {
+    projects: [
+      project('unit', 20_000),
+      project('native', 300_000),
+      project('integration', 120_000),
+      // One file at a time: each starts daemons of its own.
+      project('conformance', 300_000, {
+        fileParallelism: false,
+        
+      }),
+      {
+        test: {
+          name: 'types',
+          include: [],
+          typecheck: { enabled: true, only: true, include: ['test/types/**/*.test-d.ts'] },
+        },
+      },
+    ],
+  },
+});
