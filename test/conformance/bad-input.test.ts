@@ -114,6 +114,12 @@ const ARCHIVES: readonly (readonly [string, string, RegExp, () => Buffer])[] = [
   ['an empty file', 'ERR_ARCHIVE_(INVALID|TRUNCATED)', /./, () => Buffer.alloc(0)],
   ['a tar without a manifest', 'ERR_ARCHIVE_INVALID', /manifest/, () => tar([{ name: 'x', content: 'x' }])],
   [
+    'a layer with an entry that climbs out',
+    'ERR_LAYER_ESCAPE',
+    /\.\.\/\.\.\/etc\/cron\.d\/evil/,
+    () => packArchive(archiveParts({ layers: [lower, tar([{ name: 'a/../../../etc/cron.d/evil', content: 'x' }])] })),
+  ],
+  [
     'a layer compressed by xz',
     'ERR_COMPRESSION_UNSUPPORTED',
     /xz/,

@@ -139,10 +139,11 @@ describe.runIf(havePeers('dockerd', 'docker', 'umoci', 'tar', 'bsdtar', 'busybox
       expect(compareTrees(asRootFileSystem(tree), await gnuTarTree(layer))).toEqual([]);
   });
 
-  test.each(REFUSED.map((it) => [it.name, it] as const))('refused: %s', async (_, { layer, code }) => {
+  test.each(REFUSED.map((it) => [it.name, it] as const))('refused: %s', async (_, { layer, code, dockerdTakes }) => {
     const archive = join(scratch, 'archive.tar');
     writeFileSync(archive, dockerArchive({ layers: [layer] }));
-    expect((await theirs.try('load', '-q', '-i', archive)).stderr).not.toBe('');
+    const answer = await theirs.try('load', '-q', '-i', archive);
+    expect(answer.status === 0).toBe(dockerdTakes !== undefined);
     const ran = await ours.try(['load', '-i', archive]);
     expect(ran.stderr).toMatch(new RegExp(`^layerstack: ${code}: .+\\n$`));
     expect([ran.status, ran.stdout]).toEqual([1, '']);

@@ -37,17 +37,14 @@ const NEEDED = ['podman', 'buildah', 'skopeo', 'umoci', 'tar', 'gzip', 'zstd'];
 
 describe.runIf(havePeers('dockerd', 'docker', ...NEEDED))('archives of other programs', () => {
   let scratch: string;
-  let layerstack: LayerstackCli;
   let dockerId: string;
   let storage: string[];
 
   beforeAll(async () => {
     scratch = makeScratch('peers');
-    layerstack = new LayerstackCli(join(scratch, 'root'));
     storage = ['--root', join(scratch, 'storage'), '--runroot', join(scratch, 'run'), '--storage-driver', 'overlay'];
     dockerId = await imageOfArchive(fixtures().whole);
     await must('podman', [...storage, 'load', '-q', '-i', fixtures().whole]);
-    mkdirSync(join(scratch, 'policy'));
   });
 
   afterAll(() => dropScratch(scratch));

@@ -269,9 +269,6 @@ const STRANGE: readonly Case[] = [
     oracle: 'gnutar',
     notUmoci: 'refuses it too',
   }),
-  made('a name above the root', [{ name: '../up/file', content: 'x', mtime: T }], {
-    ownSplit: 'dockerd could not save its own record of it',
-  }),
 ];
 
 const ENDS: readonly Case[] = [
@@ -290,8 +287,28 @@ const ENDS: readonly Case[] = [
 
 export const CASES: readonly Case[] = [...PROGRAMS, ...STRANGE, ...ENDS];
 
-/** Layers that both refuse, with the code that layerstack gives. */
-export const REFUSED: readonly { name: string; code: string; layer: Buffer }[] = [
+export interface Refusal {
+  readonly name: string;
+  /** What layerstack says. */
+  readonly code: string;
+  readonly layer: Buffer;
+  /** What dockerd makes of it, where it does not refuse. */
+  readonly dockerdTakes?: string;
+}
+
+/** Layers that both refuse, or that only layerstack refuses. */
+export const REFUSED: readonly Refusal[] = [
+  {
+    name: 'a name above the root',
+    code: 'ERR_LAYER_ESCAPE',
+    layer: tar([{ name: '../up', content: 'x' }]),
+    dockerdTakes: 'as if the dots were not there, until 29.7, which refuses it',
+  },
+  {
+    name: 'a hard link to a name above the root',
+    code: 'ERR_LAYER_ESCAPE',
+    layer: tar([{ name: 'x', content: 'x' }, { name: 'y', type: 'hardlink', linkname: '../../x' }]),
+  },
   {
     name: 'a whiteout after its file',
     code: 'ERR_LAYER_INVALID',
