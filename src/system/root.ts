@@ -3,7 +3,7 @@
  * (LOCK_SH on `volumes/metadata.db`, on which dockerd takes LOCK_EX), tries what kernel and file system can do, and
  * removes what dead writers left half done. Opening read-only does none of that and works beside a running dockerd.
  */
-import { mkdir, realpath, rmdir, stat } from 'node:fs/promises';
+import { access, constants, mkdir, realpath, rmdir, stat } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { basename, dirname, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -114,6 +114,8 @@ export class Root {
 
 async function openForReading(path: string): Promise<Opened> {
   const layout = new Layout(await directory(path));
+  // Without access everything would read as absent, and the store as empty.
+  await access(layout.root, constants.R_OK | constants.X_OK);
   return { layout, caps: await probeCapabilities(tmpdir()) };
 }
 
