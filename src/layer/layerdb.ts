@@ -88,7 +88,7 @@ export class LayerDb {
       throw error;
     }
     try {
-      return parseSize(sizeBuffer.latin1Slice(0, readSync(fd, sizeBuffer, 0, sizeBuffer.length, 0)));
+      return parseSize(sizeBuffer.toString('latin1', 0, readSync(fd, sizeBuffer, 0, sizeBuffer.length, 0)));
     } finally {
       closeSync(fd);
     }
