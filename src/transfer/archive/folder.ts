@@ -18,7 +18,7 @@ export async function openFolder(path: string, roots: readonly string[]): Promis
   const members = new Members<MemberContent>();
   const top = await readdir(path);
   if (top.some((name) => roots.includes(name))) await walk(path, '', 1, members);
-  return { label: path, members, close: () => Promise.resolve() };
+  return { label: path, members, ended: true, close: () => Promise.resolve() };
 }
 
 async function walk(root: string, below: string, depth: number, members: Members<MemberContent>): Promise<void> {

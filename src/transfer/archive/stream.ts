@@ -10,17 +10,20 @@ import { digestOf } from '../../core/digest.ts';
 import { LayerstackError } from '../../core/errors.ts';
 import { native } from '../../system/native.ts';
 import { announcedDigest, checkAnnounced, MAX_DOCUMENT, type Archive, type MemberContent } from './archive.ts';
-import { refuseRootFs } from './format.ts';
 import { MAX_MEMBERS, Members } from './members.ts';
-import { MemberStream } from './member-stream.ts';
+import { PeekStream } from './peek-stream.ts';
 import { isJsonStart, isTarBlock } from './sniff.ts';
 import type { Staging } from './staging.ts';
 import { TarFeed } from './tar-feed.ts';
+import { looksLikeRootFs, rootFsError } from './unknown.ts';
 
 /** All documents of an archive together. */
 const MAX_DOCUMENTS = 32 * 1024 * 1024;
 
 const BLOCK = 512;
+
+/** After so many members a root file system is recognised, so that it is not read to its end in vain. */
+const ROOT_FS_CHECK = 64;
 
 /**
  * Reads the uncompressed tar `source` to its end; what it has of layers is staged by then.
@@ -74,10 +77,10 @@ class StreamReader {
   async read(entry: Entry): Promise<void> {
     const { name, type, linkname, size = 0 } = entry.header;
     if (++this.#count > MAX_MEMBERS) throw this.#tooMuch('members', MAX_MEMBERS);
-    const stream = new MemberStream(entry, this.#explain);
+    const stream = new PeekStream(entry, this.#explain);
     if (type === 'file' || type === 'contiguous-file') {
       this.members.add(name, await this.#content(name, size, stream));
-      refuseRootFs(this.#label, this.members);
+      if (this.#count === ROOT_FS_CHECK && looksLikeRootFs(this.members)) throw rootFsError(this.#label);
     } else if (type === 'symlink' || type === 'link') {
       this.members.addLink(name, type === 'link' ? 'hardlink' : 'symlink', linkname ?? '');
     }
@@ -89,7 +92,7 @@ class StreamReader {
     await Promise.all(this.#layers);
   }
 
-  async #content(name: string, size: number, stream: MemberStream): Promise<MemberContent> {
+  async #content(name: string, size: number, stream: PeekStream): Promise<MemberContent> {
     const head = await stream.peek(BLOCK);
     if (native.sniffCompression(head) !== 'none' || isTarBlock(head)) return this.#layer(name, size, stream);
     if (size === 0 || (size <= MAX_DOCUMENT && isJsonStart(head))) return this.#document(name, size, stream);
@@ -100,7 +103,7 @@ class StreamReader {
   }
 
   /** Goes on as soon as the layer's bytes are read, while it is still being finished. */
-  async #layer(name: string, size: number, stream: MemberStream): Promise<MemberContent> {
+  async #layer(name: string, size: number, stream: PeekStream): Promise<MemberContent> {
     const content: MemberContent = { size, read: () => Promise.resolve(null) };
     const staged = this.#staging.ahead({ name, content }, stream);
     // Its failure stops the reading through the staging's signal; `settled` reports it.
@@ -110,7 +113,7 @@ class StreamReader {
     return content;
   }
 
-  async #document(name: string, size: number, stream: MemberStream): Promise<MemberContent> {
+  async #document(name: string, size: number, stream: PeekStream): Promise<MemberContent> {
     this.#documentBytes += size;
     if (this.#documentBytes > MAX_DOCUMENTS) throw this.#tooMuch('bytes of JSON', MAX_DOCUMENTS);
     const chunks: Uint8Array[] = [];

@@ -2,7 +2,6 @@
  * Pushes a stream of bytes into tar-stream's parser: with backpressure, within a bound, and with errors that say
  * what is wrong with the archive. The parser's own are plain texts about headers and data.
  */
-import { Readable } from 'node:stream';
 import type { Extract } from 'tar-stream';
 import { LayerstackError } from '../../core/errors.ts';
 
@@ -45,11 +44,10 @@ export class TarFeed {
     }
   }
 
-  /** Lets go of the source. It may be waiting for bytes that never come, so this does not wait for it. */
+  /** Takes no more from the source. */
   stop(): void {
     this.#stopped = true;
     this.#parser.destroy();
-    if (this.#source instanceof Readable) this.#source.destroy();
   }
 
   /** An error of the parser in terms of the archive; others as they are. */

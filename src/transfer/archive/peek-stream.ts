@@ -1,8 +1,8 @@
 /**
- * The bytes of one member of a streamed archive. They can be looked at before they are read, and a reader may give
- * up without harm to the archive: the rest can still be read past.
+ * Bytes that can be looked at before they are read, and whose reader may give up without closing their source: what
+ * is left can still be read past, as a member of a streamed archive must be.
  */
-export class MemberStream implements AsyncIterable<Uint8Array> {
+export class PeekStream implements AsyncIterable<Uint8Array> {
   readonly #source: AsyncIterator<Uint8Array>;
   readonly #explain: (error: unknown) => unknown;
   #looked: Uint8Array[] = [];
@@ -13,9 +13,9 @@ export class MemberStream implements AsyncIterable<Uint8Array> {
     this.#end = resolve;
   });
 
-  /** @param explain makes the archive's error from the parser's */
-  constructor(source: AsyncIterable<Uint8Array>, explain: (error: unknown) => unknown) {
-    // Not for-await: it would close the source, and with it the archive, when its reader gives up.
+  /** @param explain what to throw for an error of the source */
+  constructor(source: AsyncIterable<Uint8Array>, explain: (error: unknown) => unknown = (error) => error) {
+    // Not for-await: it would close the source when its reader gives up.
     this.#source = source[Symbol.asyncIterator]();
     this.#explain = explain;
   }
@@ -41,6 +41,11 @@ export class MemberStream implements AsyncIterable<Uint8Array> {
   /** Reads what is left, each chunk to `visit`. */
   async drain(visit?: (chunk: Uint8Array) => void): Promise<void> {
     for await (const chunk of this) visit?.(chunk);
+  }
+
+  /** Tells the source that no more is wanted, without waiting: it may be waiting itself, for bytes that never come. */
+  close(): void {
+    void this.#source.return?.().catch(() => undefined);
   }
 
   async #next(): Promise<Uint8Array | undefined> {
