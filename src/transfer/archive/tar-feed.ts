@@ -79,9 +79,7 @@ export class TarFeed {
         { path: this.#label, limit: this.#maxBytes },
       );
     this.#last =
-      chunk.length >= BLOCK
-        ? chunk.slice(-BLOCK)
-        : Buffer.concat([this.#last, chunk]).subarray(-BLOCK);
+      chunk.length >= BLOCK ? chunk.slice(-BLOCK) : Buffer.concat([this.#last, chunk]).subarray(-BLOCK);
   }
 
   #room(): Promise<void> {
