@@ -1,8 +1,9 @@
 /**
  * Removing a container, in dockerd's order (reference section 4): RW layer, init layer, `mounts/<id>`,
- * `containers/<id>`. Directories are renamed to `…-removing` first, so all of it is one batch of a few dozen system
- * calls however much the container holds; the trees are deleted afterwards. Markers name every part before the
- * batch begins: whatever a crash leaves, the next writer removes the rest.
+ * `containers/<id>`. Of the layers only the directory is renamed, to `…-removing`, and of the last only
+ * `config.v2.json` is deleted, without which there is no container; so all of it is one batch of a few dozen system
+ * calls however much the container holds, and the trees are deleted afterwards. Markers name every part before
+ * the batch begins: whatever a crash leaves, the next writer removes the rest.
  */
 import { access, readFile } from 'node:fs/promises';
 import { isSystemError, LayerstackError } from '../core/errors.ts';
@@ -54,7 +55,6 @@ export class ContainerRemover {
       ...overlays.map((overlay): Marker => `overlay2.${overlay}`),
       ...overlays.map((overlay): Marker => `overlay2.${removing(overlay)}`),
     ];
-    const gone = layout.container(removing(id));
     await session.mark(markers, [
       ...name,
       ...moves.flat(),
@@ -62,10 +62,13 @@ export class ContainerRemover {
         (file): BatchStep => ({ op: 'unlink', path: layout.mount(id, file), missing: true }),
       ),
       { op: 'rmdir', path: layout.mount(id), missing: true },
-      { op: 'rename', from: layout.container(id), to: gone },
+      { op: 'unlink', path: layout.container(id, 'config.v2.json'), missing: true },
       dropCountStep(layout, container.mountId),
     ]);
-    const trees = [...overlays.map((overlay) => layout.overlay(removing(overlay))), gone];
+    const trees = [
+      ...overlays.map((overlay) => layout.overlay(removing(overlay))),
+      layout.container(id),
+    ];
     this.#deleteLater(session, id, markers, trees);
   }
 
