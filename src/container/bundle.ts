@@ -53,11 +53,11 @@ export async function writeBundle(
     id: container.id,
     config: {
       ...config,
-      ...(options.args && { entrypoint: [], command: options.args }),
-      ...(options.workingDir !== undefined && { workingDir: options.workingDir }),
-      env: [...config.env, ...(options.env ?? [])],
+      ...(options.args && { Entrypoint: null, Cmd: options.args }),
+      ...(options.workingDir !== undefined && { WorkingDir: options.workingDir }),
+      Env: [...(config.Env ?? []), ...(options.env ?? [])],
     },
-    user: resolveUser(options.user ?? config.user, { passwd, group }),
+    user: resolveUser(options.user ?? config.User, { passwd, group }),
     rootfs: mount.path,
     readOnly: options.readOnly ?? mount.readOnly,
   });

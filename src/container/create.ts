@@ -6,14 +6,15 @@
 import { topChainId, type ChainID, type ImageID } from '../core/digest.ts';
 import { isSystemError, LayerstackError } from '../core/errors.ts';
 import type { ImageConfig } from '../image/config.ts';
+import type { ContainerConfig } from '../image/container-config.ts';
 import type { ImageStore } from '../image/store.ts';
 import { newLinkId, newOverlayId, type Overlay } from '../layer/overlay.ts';
 import type { LayerStore } from '../layer/store.ts';
 import { call, native, type BatchStep } from '../system/native.ts';
 import type { Root } from '../system/root.ts';
 import type { Marker, Session } from '../system/session.ts';
-import { containerConfig } from './config.ts';
-import { configDocument, HOST_CONFIG_DOCUMENT, type ContainerConfig } from './documents.ts';
+import { commandOf, containerConfig } from './config.ts';
+import { configDocument, HOST_CONFIG_DOCUMENT } from './documents.ts';
 import type { NameIndex } from './name-index.ts';
 import { generateName, parseContainerName } from './names.ts';
 import type { Container } from './record.ts';
@@ -24,7 +25,6 @@ interface Plan {
   readonly id: string;
   readonly name: string;
   readonly image: ImageID;
-  readonly imageName: string;
   readonly config: ContainerConfig;
   readonly created: string;
   readonly mountId: string;
@@ -196,8 +196,7 @@ function makePlan(facts: {
     id,
     name: facts.name,
     image: facts.imageId,
-    imageName: facts.options.imageName ?? facts.imageId,
-    config: containerConfig(id, facts.image, facts.options),
+    config: containerConfig(id, facts.image, facts.options.imageName ?? facts.imageId, facts.options),
     created: new Date().toISOString(),
     mountId,
     initId: `${mountId}-init`,
@@ -213,9 +212,9 @@ function toContainer(plan: Plan): Container {
     id: plan.id,
     name: plan.name,
     imageId: plan.image,
-    imageName: plan.imageName,
+    imageName: plan.config.Image,
     created: plan.created,
-    command: [...plan.config.entrypoint, ...plan.config.command],
+    command: commandOf(plan.config),
     config: plan.config,
     state: 'created',
     exitCode: 0,

@@ -7,7 +7,8 @@ import { readFile } from 'node:fs/promises';
 import { isDigest, type ChainID, type ImageID } from '../core/digest.ts';
 import { isSystemError } from '../core/errors.ts';
 import type { Layout, MountFile } from '../system/layout.ts';
-import type { ContainerConfig } from './documents.ts';
+import { ZERO_TIME } from '../core/time.ts';
+import { decodeContainerConfig, type ContainerConfig } from '../image/container-config.ts';
 
 /** What the container's process last did; layerstack runs none itself, so its own are `created`. */
 export type ContainerState = 'created' | 'running' | 'paused' | 'restarting' | 'exited' | 'dead';
@@ -40,7 +41,6 @@ export interface Container {
 }
 
 const MOUNT_ID = /^[0-9a-f]{64}(-init)?$/;
-const ZERO_TIME = '0001-01-01T00:00:00Z';
 
 /** The container `id`, or undefined where there is none that dockerd would list. */
 export async function readContainer(layout: Layout, id: string): Promise<Container | undefined> {
@@ -59,10 +59,10 @@ export async function readContainer(layout: Layout, id: string): Promise<Contain
     mountFile('init-id'),
     mountFile('parent'),
   ]);
-  const document = text === undefined ? undefined : parse(text);
-  if (document?.['ID'] !== id || mountId === undefined || !MOUNT_ID.test(mountId)) return undefined;
+  const described = text === undefined ? undefined : decode(id, text);
+  if (!described || mountId === undefined || !MOUNT_ID.test(mountId)) return undefined;
   return {
-    ...decode(id, document),
+    ...described,
     mountId,
     initId: initId !== undefined && MOUNT_ID.test(initId) ? initId : undefined,
     parent: parent !== undefined && isDigest(parent) ? (parent as ChainID) : undefined,
@@ -71,8 +71,20 @@ export async function readContainer(layout: Layout, id: string): Promise<Contain
 
 type Fields = Readonly<Record<string, unknown>>;
 
-function decode(id: string, document: Fields): Omit<Container, 'mountId' | 'initId' | 'parent'> {
-  const config = fields(document['Config']);
+type Described = Omit<Container, 'mountId' | 'initId' | 'parent'>;
+
+/** Undefined where the document is broken, or another container's: dockerd skips those too. */
+function decode(id: string, json: string): Described | undefined {
+  try {
+    const document = fields(JSON.parse(json));
+    return document['ID'] === id ? describe(id, document) : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+function describe(id: string, document: Fields): Described {
+  const config = decodeContainerConfig(fields(document['Config']), 'Config');
   const state = fields(document['State']);
   const image = text(document['Image']);
   const finished = text(state['FinishedAt']);
@@ -81,21 +93,10 @@ function decode(id: string, document: Fields): Omit<Container, 'mountId' | 'init
     id,
     name: text(document['Name']).replace(/^\//, ''),
     imageId: isDigest(image) ? (image as ImageID) : undefined,
-    imageName: text(config['Image']),
+    imageName: config.Image,
     created: text(document['Created']),
     command: path === '' ? [] : [path, ...texts(document['Args'])],
-    config: {
-      hostname: text(config['Hostname']) || id.slice(0, 12),
-      user: text(config['User']),
-      env: texts(config['Env']),
-      entrypoint: texts(config['Entrypoint']),
-      command: texts(config['Cmd']),
-      workingDir: text(config['WorkingDir']),
-      labels: Object.fromEntries(
-        Object.entries(fields(config['Labels'])).map(([key, value]) => [key, text(value)]),
-      ),
-      stopSignal: text(config['StopSignal']) || undefined,
-    },
+    config,
     state: stateOf(state),
     exitCode: typeof state['ExitCode'] === 'number' ? state['ExitCode'] : 0,
     finished: finished === '' || finished === ZERO_TIME ? undefined : finished,
@@ -111,14 +112,6 @@ function stateOf(state: Fields): ContainerState {
   if (state['Dead'] === true) return 'dead';
   const started = text(state['StartedAt']);
   return started === '' || started === ZERO_TIME ? 'created' : 'exited';
-}
-
-function parse(json: string): Fields | undefined {
-  try {
-    return fields(JSON.parse(json));
-  } catch {
-    return undefined;
-  }
 }
 
 function fields(value: unknown): Fields {

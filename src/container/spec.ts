@@ -3,7 +3,8 @@
  * container. The rest is spec-defaults.ts. Field order is the specification's.
  */
 import { LayerstackError } from '../core/errors.ts';
-import type { ContainerConfig } from './documents.ts';
+import type { ContainerConfig } from '../image/container-config.ts';
+import { commandOf } from './config.ts';
 import {
   DEFAULT_CAPABILITIES,
   DEFAULT_MOUNTS,
@@ -44,7 +45,7 @@ export interface RuntimeSpecFacts {
  * @throws LayerstackError ERR_CONFIG_INVALID when neither the image nor the caller names a command.
  */
 export function runtimeSpec({ id, config, user, rootfs, readOnly }: RuntimeSpecFacts): RuntimeSpec {
-  const args = [...config.entrypoint, ...config.command];
+  const args = commandOf(config);
   if (args.length === 0)
     throw new LayerstackError(
       'ERR_CONFIG_INVALID',
@@ -58,12 +59,12 @@ export function runtimeSpec({ id, config, user, rootfs, readOnly }: RuntimeSpecF
       user: { uid: user.uid, gid: user.gid, additionalGids: user.additionalGids },
       args,
       env: environment(config, user),
-      cwd: config.workingDir.startsWith('/') ? config.workingDir : `/${config.workingDir}`,
+      cwd: config.WorkingDir.startsWith('/') ? config.WorkingDir : `/${config.WorkingDir}`,
       capabilities: DEFAULT_CAPABILITIES,
       noNewPrivileges: false,
     },
     root: { path: rootfs, readonly: readOnly },
-    hostname: config.hostname,
+    hostname: config.Hostname,
     mounts: DEFAULT_MOUNTS,
     linux: {
       resources: { devices: [{ allow: false, access: 'rwm' }] },
@@ -78,9 +79,9 @@ export function runtimeSpec({ id, config, user, rootfs, readOnly }: RuntimeSpecF
 function environment(config: ContainerConfig, user: RootfsUser): string[] {
   const variables = new Map<string, string>([
     ['PATH', DEFAULT_PATH],
-    ['HOSTNAME', config.hostname],
+    ['HOSTNAME', config.Hostname],
   ]);
-  for (const entry of config.env) {
+  for (const entry of config.Env ?? []) {
     const equals = entry.indexOf('=');
     if (equals > 0) variables.set(entry.slice(0, equals), entry.slice(equals + 1));
   }
