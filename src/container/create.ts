@@ -91,11 +91,7 @@ export class ContainerCreator {
 
   async #make(session: Session, plan: Plan): Promise<void> {
     const { layout } = this.#root;
-    const markers: Marker[] = [
-      `overlay2.${plan.initId}`,
-      `overlay2.${plan.mountId}`,
-      `container.${plan.id}`,
-    ];
+    const markers: Marker[] = [`overlay2.${plan.initId}`, `overlay2.${plan.mountId}`, `container.${plan.id}`];
     try {
       await session.mark(markers, this.#initSteps(plan));
     } catch (error) {
@@ -124,7 +120,12 @@ export class ContainerCreator {
   #finalSteps(plan: Plan): BatchStep[] {
     const { layout } = this.#root;
     const { id, mountId, initId, parent } = plan;
-    const write = (path: string, data: string, mode: number): BatchStep => ({ op: 'write', path, data, mode });
+    const write = (path: string, data: string, mode: number): BatchStep => ({
+      op: 'write',
+      path,
+      data,
+      mode,
+    });
     const temporary = layout.container(id, '.tmp-config.v2.json');
     return [
       write(layout.overlay(initId, 'committed'), '', 0o600),

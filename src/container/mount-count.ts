@@ -38,12 +38,21 @@ export async function readMountCount(layout: Layout, mountId: string): Promise<M
 }
 
 /** Replaces the count in one step, so that a reader never sees half of it. */
-export function writeCountSteps(layout: Layout, mountId: string, { count, readOnly }: MountCount): BatchStep[] {
+export function writeCountSteps(
+  layout: Layout,
+  mountId: string,
+  { count, readOnly }: MountCount,
+): BatchStep[] {
   const path = layout.mountCount(mountId);
   const temporary = `${path}.new`;
   return [
     { op: 'unlink', path: temporary, missing: true },
-    { op: 'write', path: temporary, data: JSON.stringify({ bootId: bootId(), count, readOnly }), mode: 0o600 },
+    {
+      op: 'write',
+      path: temporary,
+      data: JSON.stringify({ bootId: bootId(), count, readOnly }),
+      mode: 0o600,
+    },
     { op: 'rename', from: temporary, to: path },
   ];
 }

@@ -53,6 +53,13 @@ export class ContainerMounts {
     return (await this.#find(container)) === 'overlay';
   }
 
+  /** The mount that is there, without adding a use; undefined where there is none. */
+  async mounted(container: Container): Promise<Pick<Mount, 'path' | 'readOnly'> | undefined> {
+    if (!(await this.isMounted(container))) return undefined;
+    const count = await readMountCount(this.#root.layout, container.mountId);
+    return { path: this.path(container), readOnly: count?.readOnly ?? false };
+  }
+
   /**
    * Mounts the root file system, or adds a use to the mount that is there.
    * @throws {@link LayerstackError} ERR_STORE_READ_ONLY when the store is open read-only, ERR_CONTAINER_MOUNTED

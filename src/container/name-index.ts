@@ -83,9 +83,7 @@ export class NameIndex {
     const stampPath = `${layout.names}/.stamp`;
     const stamp = String((await stat(layout.at(layout.writerLock), { bigint: true })).mtimeNs);
     if ((await readFile(layout.at(stampPath), 'utf8').catch(() => '')) === stamp) return;
-    await call(
-      native.batch(layout.root, [{ op: 'mkdir', path: layout.names, mode: 0o700, exist: true }]),
-    );
+    await call(native.batch(layout.root, [{ op: 'mkdir', path: layout.names, mode: 0o700, exist: true }]));
     for (const id of await readdir(layout.at(layout.containers))) {
       const name = CONTAINER_ID.test(id) ? (await readContainer(layout, id))?.name : undefined;
       // A link of that name that points elsewhere is stale when its container has another name; then it is replaced.
@@ -95,8 +93,6 @@ export class NameIndex {
         if (!isSystemError(error, 'EEXIST')) throw error;
       });
     }
-    await call(
-      native.batch(layout.root, [{ op: 'replace', path: stampPath, data: stamp, mode: 0o600 }]),
-    );
+    await call(native.batch(layout.root, [{ op: 'replace', path: stampPath, data: stamp, mode: 0o600 }]));
   }
 }

@@ -58,17 +58,16 @@ export class ContainerRemover {
     await session.mark(markers, [
       ...name,
       ...moves.flat(),
-      ...(['mount-id', 'init-id', 'parent'] as const).map(
-        (file): BatchStep => ({ op: 'unlink', path: layout.mount(id, file), missing: true }),
-      ),
+      ...(['mount-id', 'init-id', 'parent'] as const).map((file): BatchStep => ({
+        op: 'unlink',
+        path: layout.mount(id, file),
+        missing: true,
+      })),
       { op: 'rmdir', path: layout.mount(id), missing: true },
       { op: 'unlink', path: layout.container(id, 'config.v2.json'), missing: true },
       dropCountStep(layout, container.mountId),
     ]);
-    const trees = [
-      ...overlays.map((overlay) => layout.overlay(removing(overlay))),
-      layout.container(id),
-    ];
+    const trees = [...overlays.map((overlay) => layout.overlay(removing(overlay))), layout.container(id)];
     this.#deleteLater(session, id, markers, trees);
   }
 
@@ -82,7 +81,10 @@ export class ContainerRemover {
     const { layout } = this.#root;
     const directory = layout.overlay(overlay);
     const link = (await unlessMissing(readFile(layout.at(layout.overlay(overlay, 'link')), 'utf8')))?.trim();
-    if (link === undefined && (await unlessMissing(access(layout.at(directory)).then(() => true))) === undefined)
+    if (
+      link === undefined &&
+      (await unlessMissing(access(layout.at(directory)).then(() => true))) === undefined
+    )
       return [];
     return [
       ...(link !== undefined && /^[A-Z2-7]{26}$/.test(link)
@@ -99,7 +101,10 @@ export class ContainerRemover {
         for (const tree of trees) await call(native.removeTree(layout.root, tree));
         await session.unmark(markers);
       } catch (error) {
-        log.warn('the files of a removed container are left to the next writer', { id, error: String(error) });
+        log.warn('the files of a removed container are left to the next writer', {
+          id,
+          error: String(error),
+        });
       }
     })();
     this.#running.add(running);

@@ -114,6 +114,11 @@ export class ContainerStore {
     return this.#mounts.unmount(container, options);
   }
 
+  /** @see ContainerMounts.mounted */
+  mounted(container: Container): Promise<Pick<Mount, 'path' | 'readOnly'> | undefined> {
+    return this.#mounts.mounted(container);
+  }
+
   isMounted(container: Container): Promise<boolean> {
     return this.#mounts.isMounted(container);
   }

@@ -62,7 +62,11 @@ export class UsageError extends Error {}
 
 /** Understood before the verb and after it. */
 export const GLOBAL_OPTIONS = {
-  root: { type: 'string', value: 'DIR', help: 'store directory (default $LAYERSTACK_ROOT or /var/lib/layerstack)' },
+  root: {
+    type: 'string',
+    value: 'DIR',
+    help: 'store directory (default $LAYERSTACK_ROOT or /var/lib/layerstack)',
+  },
   'read-only': { type: 'boolean', help: 'write nothing; works beside a running dockerd' },
   help: { type: 'boolean', short: 'h', help: 'show this help' },
 } as const satisfies OptionSpecs;

@@ -22,7 +22,10 @@ export function describeError(error: unknown, signal?: string): Ending {
   if (error instanceof UsageError) return { line: line('ERR_USAGE', error.message), status: 2 };
   const code = codeOf(error);
   if (code === 'ERR_ABORTED' && signal !== undefined)
-    return { line: line(code, `stopped by ${signal}; nothing was left behind`), status: signalStatus(signal) };
+    return {
+      line: line(code, `stopped by ${signal}; nothing was left behind`),
+      status: signalStatus(signal),
+    };
   return { line: line(code, messageOf(error)), status: 1 };
 }
 

@@ -82,12 +82,21 @@ async function find([name = '', ...args]: readonly string[]): Promise<Invocation
   return { verb, command: (await entry.load()).command, args };
 }
 
-function checkOperands(verb: string, { operands: { min, max }, usage }: Command, given: readonly string[]): void {
+function checkOperands(
+  verb: string,
+  { operands: { min, max }, usage }: Command,
+  given: readonly string[],
+): void {
   if (given.length >= min && given.length <= max) return;
-  throw new UsageError(`${given.length < min ? 'too few' : 'too many'} arguments: layerstack ${verb} ${usage}`);
+  throw new UsageError(
+    `${given.length < min ? 'too few' : 'too many'} arguments: layerstack ${verb} ${usage}`,
+  );
 }
 
-function context(values: { readonly root?: string; readonly 'read-only'?: boolean }): Context {
+function context(values: {
+  readonly root?: string | undefined;
+  readonly 'read-only'?: boolean | undefined;
+}): Context {
   const root = values.root ?? (process.env['LAYERSTACK_ROOT'] || DEFAULT_ROOT);
   return {
     root,

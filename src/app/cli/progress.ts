@@ -77,6 +77,8 @@ export class ProgressDisplay {
     const layers = [...this.#layers.values()];
     const done = layers.filter((layer) => layer.done).length;
     const bytes = layers.reduce((sum, layer) => sum + layer.current, 0);
-    this.#stream.write(`${CLEAR_LINE}loading: ${done} of ${layers.length} layers, ${formatBytes(bytes)} read`);
+    this.#stream.write(
+      `${CLEAR_LINE}loading: ${done} of ${layers.length} layers, ${formatBytes(bytes)} read`,
+    );
   }
 }
