@@ -113,8 +113,9 @@ bool TryContext(const Scratch& scratch, bool append, bool two) {
 }
 
 bool TryMount(const Scratch& scratch, bool two) {
-  std::string data = "lowerdir=" + scratch / "a" + (two ? ":" + scratch / "b" : "") +
-                     ",upperdir=" + scratch / "upper" + ",workdir=" + scratch / "work";
+  std::string data = "lowerdir=" + scratch / "a";
+  if (two) data.append(":").append(scratch / "b");
+  data.append(",upperdir=" + scratch / "upper" + ",workdir=" + scratch / "work");
   return ::mount("overlay", (scratch / "merged").c_str(), "overlay", MS_RDONLY, data.c_str()) == 0;
 }
 

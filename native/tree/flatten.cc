@@ -110,9 +110,9 @@ void Flatten(const std::string& root, const std::vector<std::string>& lowers, co
       stack.pop_back();
       continue;
     }
-    std::string name = std::move(level.names.back().name);
+    const auto [name, layer] = std::move(level.names.back());
     level.names.pop_back();
-    MergedDir::Found found = level.from.Lookup(name);
+    MergedDir::Found found = level.from.Lookup(name, layer);
     if (!found.exists) continue;
     if (found.below) {
       std::string path = level.path + "/" + name;

@@ -30,9 +30,9 @@ bool MergedDir::Add(UniqueFd fd, std::string path) {
   return !opaque;
 }
 
-MergedDir::Found MergedDir::Lookup(const std::string& name) const {
+MergedDir::Found MergedDir::Lookup(const std::string& name, size_t first) const {
   Found found;
-  for (size_t layer = 0; layer < parts_.size(); ++layer) {
+  for (size_t layer = first; layer < parts_.size(); ++layer) {
     const Part& part = parts_[layer];
     std::string path = part.path + "/" + name;
     struct stat st;

@@ -34,8 +34,8 @@ class MergedDir {
   // The root of the view: `lowers` topmost first, relative to `root_fd`. Throws Failure.
   MergedDir(int root_fd, const std::string& root, const std::vector<std::string>& lowers);
 
-  // What the view has under `name`.
-  Found Lookup(const std::string& name) const;
+  // What the view has under `name`. `first`: the topmost directory that may have it, if known.
+  Found Lookup(const std::string& name, size_t first = 0) const;
 
   // Every name that any of the directories has, hidden or not.
   std::vector<Name> List() const;

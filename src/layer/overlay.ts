@@ -36,6 +36,11 @@ export interface OverlaySpec {
   readonly link: string;
   /** The layers below, topmost first, as {@link Overlay.lowersOf} gives them; empty for a base layer. */
   readonly lowers: readonly string[];
+  /**
+   * The short name is that of a directory which this one replaces, so that the layers stacked on the old one find the
+   * new: {@link Overlay.takeOverSteps} will turn it round. Default false.
+   */
+  readonly takesOver?: boolean;
 }
 
 /** The overlay2 directories of one store. */
@@ -64,8 +69,8 @@ export class Overlay {
     const layout = this.#layout;
     const steps: BatchStep[] = [
       { op: 'write', path: layout.overlay(spec.id, 'link'), data: spec.link, mode: 0o644 },
-      { op: 'symlink', path: layout.link(spec.link), target: `../${spec.id}/diff` },
     ];
+    if (spec.takesOver !== true) steps.push(this.#symlink(spec));
     if (spec.lowers.length > 0) {
       steps.push(
         { op: 'mkdir', path: layout.overlay(spec.id, 'work'), mode: 0o700 },
@@ -73,6 +78,15 @@ export class Overlay {
       );
     }
     return steps;
+  }
+
+  /** Points the short name of a replaced directory to the one in its place. */
+  takeOverSteps(spec: OverlaySpec): BatchStep[] {
+    return [{ op: 'unlink', path: this.#layout.link(spec.link), missing: true }, this.#symlink(spec)];
+  }
+
+  #symlink({ id, link }: OverlaySpec): BatchStep {
+    return { op: 'symlink', path: this.#layout.link(link), target: `../${id}/diff` };
   }
 
   /** Marks `id` as the parent of some layer (an empty file `committed`). Second call: no-op. Not synced. */

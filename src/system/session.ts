@@ -44,7 +44,10 @@ export class Session {
    * @throws {@link LayerstackError} ERR_STORE_CLOSED after {@link close}.
    */
   async mark(markers: readonly Marker[], steps: readonly BatchStep[] = []): Promise<void> {
-    await (this.#starting ??= this.#start());
+    await (this.#starting ??= this.#start().catch((error: unknown) => {
+      this.#starting = undefined;
+      throw error;
+    }));
     if (this.#closed) throw closed();
     const files: BatchStep[] = [];
     for (const marker of markers) {
