@@ -134,14 +134,14 @@ export class LayerStore {
     const staged = [...new Set(images.flat())].filter(
       (layer): layer is StagedLayer => 'writeSet' in layer && this.#staging.isOpen(layer),
     );
-    const locks = await this.#lock(layers, options.signal);
+    const lock = await this.#lock(layers, options.signal);
     try {
       await new Publication(this.#root, this.#db, this.#overlay, layers).run(options.signal);
     } catch (error) {
       throw spaceError(error, this.#root.layout.root);
     } finally {
       await this.#settle(staged);
-      await Promise.all(locks.map((lock) => lock.release()));
+      await lock.release();
     }
     await Promise.all(staged.map((layer) => this.#staging.discard(layer)));
     return { tops, notices };
@@ -157,8 +157,8 @@ export class LayerStore {
     await this.#staging.settle(published);
   }
 
-  /** The locks of all layers that may be made, in the order that every writer takes them. */
-  async #lock(layers: readonly PlannedLayer[], signal: AbortSignal | undefined): Promise<Lock[]> {
+  /** The locks of all layers that may be made. */
+  async #lock(layers: readonly PlannedLayer[], signal: AbortSignal | undefined): Promise<Lock> {
     const keys = layers.filter(({ layer }) => 'writeSet' in layer).map(({ chainId }) => chainId);
     return this.#root.locks.acquireAll('layers', keys, signal && { signal });
   }

@@ -3,14 +3,14 @@
  * (LOCK_SH on `volumes/metadata.db`, on which dockerd takes LOCK_EX), tries what kernel and file system can do, and
  * removes what dead writers left half done. Opening read-only does none of that and works beside a running dockerd.
  */
-import { mkdir, open, realpath, rmdir, type FileHandle } from 'node:fs/promises';
+import { mkdir, realpath, rmdir, stat } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { basename, dirname, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { isSystemError, LayerstackError } from '../core/errors.ts';
 import { probeCapabilities, type Capabilities } from './caps.ts';
 import { Layout } from './layout.ts';
-import { Locks } from './lock.ts';
+import { holdFlock, Locks, type FlockHandle } from './lock.ts';
 import { defaultLogger, type Logger } from './log.ts';
 import { call, native } from './native.ts';
 import { reconcile } from './reconcile.ts';
@@ -28,7 +28,7 @@ export interface RootOptions {
 interface Opened {
   readonly layout: Layout;
   readonly caps: Capabilities;
-  readonly writerLock?: FileHandle;
+  readonly writerLock?: FlockHandle | undefined;
 }
 
 /** dockerd and our own probes hold the lock for moments while they look who has it. */
@@ -43,7 +43,7 @@ export class Root {
   readonly caps: Capabilities;
   readonly log: Logger;
   readonly locks: Locks;
-  readonly #writerLock: FileHandle | undefined;
+  readonly #writerLock: FlockHandle | undefined;
   readonly #session: Session | undefined;
   #closed: Promise<void> | undefined;
 
@@ -103,7 +103,7 @@ export class Root {
     try {
       await this.#session?.close();
     } finally {
-      await this.#writerLock?.close();
+      await this.#writerLock?.release();
     }
   }
 
@@ -120,19 +120,19 @@ async function openForReading(path: string): Promise<Opened> {
 async function openForWriting(path: string, log: Logger): Promise<Opened> {
   const absolute = resolve(path);
   const made = await makeRoot(absolute);
-  let writerLock: FileHandle | undefined;
+  let writerLock: FlockHandle | undefined;
   try {
     const layout = new Layout(await directory(absolute));
     // An existing lock file first: nothing at all is written into a running dockerd's root.
-    writerLock = await lockForWriting(layout, 'existing');
+    writerLock = await lockForWriting(layout, false);
     const caps = await probeCapabilities(layout.root);
     requireCapabilities(caps, layout.root);
     await call(native.batch(layout.root, layout.skeleton()));
-    writerLock ??= await lockForWriting(layout, 'create');
+    writerLock ??= await lockForWriting(layout, true);
     await reconcile(layout, log);
     return { layout, caps, writerLock };
   } catch (error) {
-    await writerLock?.close();
+    await writerLock?.release();
     if (made) await rmdir(absolute).catch(() => undefined);
     throw error;
   }
@@ -141,12 +141,7 @@ async function openForWriting(path: string, log: Logger): Promise<Opened> {
 /** The canonical path: a root that is bind-mounted on itself or reached by links is the same root. */
 async function directory(path: string): Promise<string> {
   const real = await realpath(path);
-  const handle = await open(real, 'r');
-  try {
-    if ((await handle.stat()).isDirectory()) return real;
-  } finally {
-    await handle.close();
-  }
+  if ((await stat(real)).isDirectory()) return real;
   throw new LayerstackError('ERR_INVALID_ARGUMENT', `the store root ${path} is not a directory`, { path });
 }
 
@@ -164,30 +159,27 @@ async function makeRoot(root: string): Promise<boolean> {
   }
 }
 
-async function lockForWriting(layout: Layout, mode: 'create'): Promise<FileHandle>;
-async function lockForWriting(layout: Layout, mode: 'existing'): Promise<FileHandle | undefined>;
-async function lockForWriting(layout: Layout, mode: 'create' | 'existing'): Promise<FileHandle | undefined> {
+/**
+ * LOCK_SH on the writers' lock file. Undefined when there is none and it is not to be created.
+ */
+async function lockForWriting(layout: Layout, create: boolean): Promise<FlockHandle | undefined> {
   const path = layout.at(layout.writerLock);
-  let handle: FileHandle;
-  try {
-    handle = await open(path, mode === 'create' ? 'a+' : 'r+', 0o600);
-  } catch (error) {
-    if (mode === 'existing' && isSystemError(error, 'ENOENT')) return undefined;
-    throw error;
-  }
-  for (let tries = 1; !native.tryFlock(handle.fd, false); ++tries) {
-    if (tries === LOCK_TRIES) {
-      await handle.close();
-      throw new LayerstackError(
-        'ERR_STORE_LOCKED',
-        `dockerd runs on the store ${layout.root}: stop it (systemctl stop docker docker.socket), ` +
-          'or open the store with readOnly (--read-only)',
-        { path },
-      );
+  for (let tries = 1; tries <= LOCK_TRIES; ++tries) {
+    if (tries > 1) await sleep(LOCK_PAUSE_MS);
+    try {
+      const handle = await holdFlock(path, false, create ? { create: 0o600 } : {});
+      if (handle !== null) return handle;
+    } catch (error) {
+      if (!create && isSystemError(error, 'ENOENT')) return undefined;
+      throw error;
     }
-    await sleep(LOCK_PAUSE_MS);
   }
-  return handle;
+  throw new LayerstackError(
+    'ERR_STORE_LOCKED',
+    `dockerd runs on the store ${layout.root}: stop it (systemctl stop docker docker.socket), ` +
+      'or open the store with readOnly (--read-only)',
+    { path },
+  );
 }
 
 function requireCapabilities({ probe }: Capabilities, root: string): void {
@@ -222,7 +214,10 @@ function accessError(error: unknown, path: string): unknown {
     });
   }
   if (isSystemError(error, 'ENOENT')) {
-    return new LayerstackError('ERR_INVALID_ARGUMENT', `there is no store root ${path}`, { path, cause: error });
+    return new LayerstackError('ERR_INVALID_ARGUMENT', `there is no store root ${path}`, {
+      path,
+      cause: error,
+    });
   }
   if (isSystemError(error, 'ENOTDIR')) {
     return new LayerstackError('ERR_INVALID_ARGUMENT', `the store root ${path} is not a directory`, {
