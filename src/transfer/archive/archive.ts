@@ -4,9 +4,9 @@
  * one) and `stream.ts` (whatever can be read only once) make it.
  */
 import { LayerstackError, type ErrorCode } from '../../core/errors.ts';
-import { isDigest, digestOf } from '../../core/digest.ts';
+import { isDigest, digestOf, type Digest } from '../../core/digest.ts';
 import type { LayerSource } from '../../layer/store.ts';
-import type { Members } from './members.ts';
+import { cleanName, type Members } from './members.ts';
 
 /** Bytes of one JSON member; real configs stay below 100 KiB, the largest indexes below 1 MiB. */
 export const MAX_DOCUMENT = 8 * 1024 * 1024;
@@ -23,7 +23,7 @@ export interface MemberContent {
   readonly size: number;
   /** The whole content, at most {@link MAX_DOCUMENT}; null where the archive has seen that it is no JSON. */
   read(): Promise<Uint8Array | null>;
-  /** Opens the content to be staged, any number of times; absent where its bytes are gone by (see Staging.ahead). */
+  /** Opens the content to be staged, any number of times; absent where its bytes are gone by (see LayerPool.ahead). */
   readonly open?: () => Promise<OpenLayer>;
 }
 
@@ -31,6 +31,8 @@ export interface Archive {
   /** For messages: the path, or words where there is none. */
   readonly label: string;
   readonly members: Members<MemberContent>;
+  /** Whether it ends as a whole archive does; of a folder always. */
+  readonly ended: boolean;
   close(): Promise<void>;
 }
 
@@ -49,6 +51,7 @@ export interface FoundMember {
 export function findMember(archive: Archive, namedBy: string, name: string): FoundMember {
   const found = archive.members.find(name);
   if (found) return { name, content: found.content };
+  if (!archive.ended) throw cutOff(archive);
   throw new LayerstackError(
     'ERR_ARCHIVE_MEMBER',
     `${archive.label}: ${namedBy} names '${name}', which the archive does not have; ` +
@@ -80,24 +83,37 @@ export async function readDocument(
   const bytes = await content.read();
   if (bytes === null)
     throw new LayerstackError(code, `${archive.label}: '${name}' is not JSON; save the image again`, facts);
-  const expected = announcedDigest(name);
-  const found = expected && digestOf(bytes);
-  if (expected !== found)
-    throw new LayerstackError(
-      'ERR_DIGEST_MISMATCH',
-      `${archive.label}: '${name}' has the digest ${String(found)}, not the one in its name; ` +
-        `the archive is damaged, save the image again`,
-      { ...facts, expected, found },
-    );
+  checkAnnounced(archive.label, name, digestOf(bytes));
   return bytes;
+}
+
+/** The error of an archive that lacks something and does not end as a whole one does. */
+export function cutOff({ label }: Archive): LayerstackError {
+  return new LayerstackError(
+    'ERR_ARCHIVE_TRUNCATED',
+    `${label}: ends between two members, without the zero blocks that end a tar: it was cut off; save or copy it again`,
+    { path: label },
+  );
 }
 
 /**
  * The digest of its content that a member's name announces: `blobs/sha256/H` (OCI layouts), `H.json` and
  * `sha256:H` (configs as docker, podman, skopeo and crane name them).
  */
-export function announcedDigest(name: string): string | undefined {
-  const match = /^(?:(?:.*\/)?blobs\/sha256\/|sha256:)([0-9a-f]{64})$|^([0-9a-f]{64})\.json$/.exec(name);
-  const digest = match && `sha256:${String(match[1] ?? match[2])}`;
-  return digest && isDigest(digest) ? digest : undefined;
+export function announcedDigest(name: string): Digest | undefined {
+  const match = /^(?:blobs\/sha256\/|sha256:)([0-9a-f]{64})$|^([0-9a-f]{64})\.json$/.exec(cleanName(name));
+  const digest = `sha256:${match?.[1] ?? match?.[2] ?? ''}`;
+  return isDigest(digest) ? digest : undefined;
+}
+
+/** @throws {@link LayerstackError} ERR_DIGEST_MISMATCH when the member's name announces another digest. */
+export function checkAnnounced(label: string, name: string, found: string): void {
+  const expected = announcedDigest(name);
+  if (expected === undefined || expected === found) return;
+  throw new LayerstackError(
+    'ERR_DIGEST_MISMATCH',
+    `${label}: '${name}' has the digest ${found}, not the one in its name; ` +
+      `the archive is damaged, save the image again`,
+    { path: label, member: name, expected, found },
+  );
 }

@@ -8,6 +8,8 @@ import { call, native } from '../../system/native.ts';
 import type { Archive, MemberContent } from './archive.ts';
 import { MAX_MEMBERS, Members } from './members.ts';
 
+const BLOCK = 512;
+
 /**
  * Indexes the tar in `file`, and owns the handle from then on.
  *
@@ -15,11 +17,20 @@ import { MAX_MEMBERS, Members } from './members.ts';
  */
 export async function openFile(label: string, file: FileHandle): Promise<Archive> {
   const members = new Members<MemberContent>();
-  for (const { name, type, linkname, offset, size } of await call(native.indexArchive(file.fd, MAX_MEMBERS))) {
+  for (const { name, type, linkname, offset, size } of await call(
+    native.indexArchive(file.fd, MAX_MEMBERS),
+  )) {
     if (type === 'file') members.add(name, range(label, file, offset, size));
     else if (type === 'symlink' || type === 'hardlink') members.addLink(name, type, linkname);
   }
-  return { label, members, close: () => file.close() };
+  return { label, members, ended: await endsWithZeros(file), close: () => file.close() };
+}
+
+async function endsWithZeros(file: FileHandle): Promise<boolean> {
+  const { size } = await file.stat();
+  if (size < BLOCK) return false;
+  const { buffer, bytesRead } = await file.read(Buffer.alloc(BLOCK, 1), 0, BLOCK, size - BLOCK);
+  return bytesRead === BLOCK && buffer.every((byte) => byte === 0);
 }
 
 /** The bytes `offset`, `size` of an open file as a member. The handle stays the caller's. */
@@ -38,7 +49,6 @@ export function range(label: string, file: FileHandle, offset: number, size: num
       }
       return bytes;
     },
-    open: () =>
-      Promise.resolve({ source: { fd: file.fd, offset, size }, close: () => Promise.resolve() }),
+    open: () => Promise.resolve({ source: { fd: file.fd, offset, size }, close: () => Promise.resolve() }),
   };
 }

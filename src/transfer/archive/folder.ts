@@ -18,10 +18,15 @@ export async function openFolder(path: string, roots: readonly string[]): Promis
   const members = new Members<MemberContent>();
   const top = await readdir(path);
   if (top.some((name) => roots.includes(name))) await walk(path, '', 1, members);
-  return { label: path, members, close: () => Promise.resolve() };
+  return { label: path, members, ended: true, close: () => Promise.resolve() };
 }
 
-async function walk(root: string, below: string, depth: number, members: Members<MemberContent>): Promise<void> {
+async function walk(
+  root: string,
+  below: string,
+  depth: number,
+  members: Members<MemberContent>,
+): Promise<void> {
   for (const entry of await readdir(join(root, below), { withFileTypes: true })) {
     const name = below === '' ? entry.name : `${below}/${entry.name}`;
     if (members.size >= MAX_MEMBERS)
