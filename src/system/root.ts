@@ -219,7 +219,7 @@ function accessError(error: unknown, path: string): unknown {
       cause: error,
     });
   }
-  if (isSystemError(error, 'ENOTDIR')) {
+  if (isSystemError(error, 'ENOTDIR', 'EEXIST')) {
     return new LayerstackError('ERR_INVALID_ARGUMENT', `the store root ${path} is not a directory`, {
       path,
       cause: error,
