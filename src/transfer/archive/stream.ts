@@ -5,7 +5,7 @@
  * No copy of the archive is written anywhere.
  */
 import { createHash } from 'node:crypto';
-import { extract, type Entry } from 'tar-stream';
+import { extract, type Extract } from 'tar-stream';
 import { digestOf } from '../../core/digest.ts';
 import { LayerstackError } from '../../core/errors.ts';
 import { native } from '../../system/native.ts';
@@ -44,7 +44,8 @@ export async function readStream(
   pool: LayerPool,
   maxBytes: number,
 ): Promise<Archive> {
-  const parser = extract({ allowUnknownFormat: true });
+  // Also archives by old tars without magic; the option is not in its types.
+  const parser = extract({ allowUnknownFormat: true } as object);
   const feed = new TarFeed(label, source, parser, maxBytes);
   const reader = new StreamReader(label, pool, (error) => feed.explain(error));
   const stop = () => parser.destroy(pool.signal.reason as Error);
@@ -62,6 +63,8 @@ export async function readStream(
     feed.stop();
   }
 }
+
+type Entry = Extract extends AsyncIterable<infer T> ? T : never;
 
 /** Sorts the members of one stream into documents, layers and the rest. */
 class StreamReader {
@@ -83,7 +86,7 @@ class StreamReader {
   async read(entry: Entry): Promise<void> {
     const { name, type, linkname, size = 0 } = entry.header;
     if (++this.#count > MAX_MEMBERS) throw this.#tooMuch('members', MAX_MEMBERS);
-    const stream = new PeekStream(entry, this.#explain);
+    const stream = new PeekStream(entry as AsyncIterable<Uint8Array>, this.#explain);
     if (type === 'file' || type === 'contiguous-file') {
       this.members.add(name, await this.#content(name, size, stream));
       if (this.#count === ROOT_FS_CHECK && looksLikeRootFs(this.members)) throw rootFsError(this.#label);

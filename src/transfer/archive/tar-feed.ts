@@ -38,7 +38,7 @@ export class TarFeed {
         this.#count(chunk);
         if (!this.#parser.write(chunk)) await this.#room();
       }
-      this.#parser.end();
+      this.#parser.end(null);
     } catch (error) {
       this.#parser.destroy(error as Error);
     }
