@@ -36,7 +36,12 @@ const spoiled = (spoil: (parts: ArchiveParts) => void): Buffer => {
 };
 
 const ARCHIVES: readonly (readonly [string, string, RegExp, () => Buffer])[] = [
-  ['an archive that ends within a layer', 'ERR_ARCHIVE_TRUNCATED', /./, () => spoiled(() => undefined).subarray(0, 60_000)],
+  [
+    'an archive that ends within a layer',
+    'ERR_ARCHIVE_TRUNCATED',
+    /./,
+    () => spoiled(() => undefined).subarray(0, 60_000),
+  ],
   [
     'an archive that ends within a gzip stream',
     'ERR_ARCHIVE_TRUNCATED',
@@ -57,8 +62,18 @@ const ARCHIVES: readonly (readonly [string, string, RegExp, () => Buffer])[] = [
         parts.layers[1] = bytes;
       }),
   ],
-  ['a config that is not JSON', 'ERR_CONFIG_INVALID', /./, () => spoiled((parts) => (parts.config = '{"rootfs": oops'))],
-  ['a config without rootfs', 'ERR_CONFIG_INVALID', /rootfs/, () => spoiled((parts) => (parts.config = '{}'))],
+  [
+    'a config that is not JSON',
+    'ERR_CONFIG_INVALID',
+    /./,
+    () => spoiled((parts) => (parts.config = '{"rootfs": oops')),
+  ],
+  [
+    'a config without rootfs',
+    'ERR_CONFIG_INVALID',
+    /rootfs/,
+    () => spoiled((parts) => (parts.config = '{}')),
+  ],
   [
     'a config for another operating system',
     'ERR_CONFIG_INVALID',
@@ -110,14 +125,22 @@ const ARCHIVES: readonly (readonly [string, string, RegExp, () => Buffer])[] = [
     /Bad Name/,
     () => spoiled((parts) => (parts.tags = ['good/name:1', 'Bad Name:1'])),
   ],
-  ['bytes that are no archive', 'ERR_ARCHIVE_INVALID', /./, () => Buffer.from('no archive at all\n'.repeat(100))],
+  [
+    'bytes that are no archive',
+    'ERR_ARCHIVE_INVALID',
+    /./,
+    () => Buffer.from('no archive at all\n'.repeat(100)),
+  ],
   ['an empty file', 'ERR_ARCHIVE_(INVALID|TRUNCATED)', /./, () => Buffer.alloc(0)],
   ['a tar without a manifest', 'ERR_ARCHIVE_INVALID', /manifest/, () => tar([{ name: 'x', content: 'x' }])],
   [
     'a layer with an entry that climbs out',
     'ERR_LAYER_ESCAPE',
     /\.\.\/\.\.\/etc\/cron\.d\/evil/,
-    () => packArchive(archiveParts({ layers: [lower, tar([{ name: 'a/../../../etc/cron.d/evil', content: 'x' }])] })),
+    () =>
+      packArchive(
+        archiveParts({ layers: [lower, tar([{ name: 'a/../../../etc/cron.d/evil', content: 'x' }])] }),
+      ),
   ],
   [
     'a layer compressed by xz',
@@ -200,7 +223,9 @@ describe('input that is wrong', () => {
     child.stdin.on('error', () => undefined);
     child.stdin.write(archive.subarray(0, 60_000));
     // Half-way is when the store shows work in progress.
-    await expect.poll(async () => (await storeChanges(layerstack.root, before)).length, { timeout: 20_000 }).toBeGreaterThan(0);
+    await expect
+      .poll(async () => (await storeChanges(layerstack.root, before)).length, { timeout: 20_000 })
+      .toBeGreaterThan(0);
     child.kill('SIGINT');
     const [status, signal] = (await once(child, 'close')) as [number | null, NodeJS.Signals | null];
     expect(Buffer.concat(stderr).toString()).toMatch(/^layerstack: ERR_ABORTED: [^\n]+\n$/);
@@ -212,14 +237,18 @@ describe('input that is wrong', () => {
     const child = spawn(process.execPath, layerstack.argv('load'), { stdio: ['pipe', 'ignore', 'ignore'] });
     child.stdin.on('error', () => undefined);
     child.stdin.write(archive.subarray(0, 60_000));
-    await expect.poll(async () => (await storeChanges(layerstack.root, before)).length, { timeout: 20_000 }).toBeGreaterThan(0);
+    await expect
+      .poll(async () => (await storeChanges(layerstack.root, before)).length, { timeout: 20_000 })
+      .toBeGreaterThan(0);
     child.kill('SIGKILL');
     await once(child, 'close');
     expect(await storeChanges(layerstack.root, before)).not.toEqual([]);
     const id = await layerstack.run('create', 'good/image:1');
     await layerstack.run('rm', id);
     // good/image's layer is now the parent of a container for the first time, which marks it for ever.
-    const rest = (await storeChanges(layerstack.root, before)).filter((line) => !line.includes('/committed:'));
+    const rest = (await storeChanges(layerstack.root, before)).filter(
+      (line) => !line.includes('/committed:'),
+    );
     expect(rest).toEqual([]);
     before = await dumpStore(layerstack.root);
   });
@@ -285,7 +314,11 @@ describe.runIf(havePeers('mkfs.ext4', 'mount'))('media that fail', () => {
   test('a read-only file system', async () => {
     const { path } = await volume('ext4', { sizeMiB: 64 });
     await must('mount', ['-o', 'remount,ro', path]);
-    expectRefusal(await new LayerstackCli(join(path, 'root')).try(['load', '-i', archive]), 'ERR_[A-Z_]+', /./);
+    expectRefusal(
+      await new LayerstackCli(join(path, 'root')).try(['load', '-i', archive]),
+      'ERR_[A-Z_]+',
+      /./,
+    );
   });
 });
 
@@ -325,7 +358,9 @@ describe.runIf(havePeers('dockerd', 'docker'))('a root that somebody else holds'
     const closed = once(child, 'close');
     const bytes = readFileSync(archive);
     child.stdin.write(bytes.subarray(0, 60_000));
-    await expect.poll(async () => (await dumpStore(layerstack.root)).size, { timeout: 20_000 }).toBeGreaterThan(5);
+    await expect
+      .poll(async () => (await dumpStore(layerstack.root)).size, { timeout: 20_000 })
+      .toBeGreaterThan(5);
     try {
       await expect(Dockerd.start(layerstack.root)).rejects.toThrow(/volume store metadata database: timeout/);
     } finally {

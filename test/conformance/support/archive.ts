@@ -46,7 +46,9 @@ export function archiveParts(source: ImageSource): ArchiveParts {
   return {
     config,
     configName: `${sha256(config)}.json`,
-    layerNames: source.layers.map((layer, index) => `${String(index)}-${sha256(layer).slice(0, 12)}/layer.tar`),
+    layerNames: source.layers.map(
+      (layer, index) => `${String(index)}-${sha256(layer).slice(0, 12)}/layer.tar`,
+    ),
     layers: source.layers.map((layer) => source.store?.(layer) ?? layer),
     tags: source.tags ?? null,
   };
@@ -56,7 +58,9 @@ export function archiveParts(source: ImageSource): ArchiveParts {
 export function packArchive(parts: ArchiveParts): Buffer {
   const manifest = [{ Config: parts.configName, RepoTags: parts.tags, Layers: parts.layerNames }];
   const members: TarMember[] = [{ name: parts.configName, content: parts.config }];
-  parts.layers.forEach((layer, index) => members.push({ name: parts.layerNames[index] ?? '', content: layer }));
+  parts.layers.forEach((layer, index) =>
+    members.push({ name: parts.layerNames[index] ?? '', content: layer }),
+  );
   members.push({ name: 'manifest.json', content: JSON.stringify(manifest) });
   return tar(members);
 }
