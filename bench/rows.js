@@ -4,7 +4,7 @@
  */
 import { existsSync, mkdirSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { fileURLToPath, URL } from 'node:url';
 import { Bench } from 'tinybench';
 import { Layerstack } from '../dist/index.js';
 import { withDockerd } from './support/dockerd.js';

@@ -2,6 +2,7 @@
  * What is loaded: the docker-archive that was given, or a small image made here; its gzip form; and its layers as files,
  * for the floors.
  */
+import { Buffer } from 'node:buffer';
 import { createHash } from 'node:crypto';
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';

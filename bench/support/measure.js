@@ -3,6 +3,7 @@
  */
 import { spawn } from 'node:child_process';
 import { readFileSync, statfsSync } from 'node:fs';
+import { clearInterval, setInterval } from 'node:timers';
 
 /** Runs a command; rejects with what it said when it fails. */
 export function sh(command, args, { env, onSpawn, input } = {}) {
