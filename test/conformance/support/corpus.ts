@@ -335,11 +335,6 @@ const STRANGE: readonly Case[] = [
   made('uname and gname that this machine knows otherwise', [
     { name: 'x', uname: 'daemon', gname: 'daemon', uid: 4321, gid: 4322, mtime: T },
   ]),
-  made('a contiguous file', [{ name: 'x', type: 'contiguous', content: 'x', mtime: T }], {
-    dockerdRefuses: 'type 7',
-    oracle: 'gnutar',
-    notUmoci: 'refuses it too',
-  }),
 ];
 
 const ENDS: readonly Case[] = [
@@ -384,6 +379,12 @@ export const REFUSED: readonly Refusal[] = [
       { name: 'x', content: 'x' },
       { name: 'y', type: 'hardlink', linkname: '../../x' },
     ]),
+    dockerdTakes: 'as if the dots were not there',
+  },
+  {
+    name: 'a contiguous file',
+    code: 'ERR_LAYER_INVALID',
+    layer: tar([{ name: 'x', type: 'contiguous', content: 'x' }]),
   },
   {
     name: 'a whiteout after its file',
