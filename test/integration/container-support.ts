@@ -53,7 +53,7 @@ export function busyboxLayer(): TarMember[] {
 export function dockerArchive(
   layers: readonly (readonly TarMember[])[],
   config: Record<string, unknown> = {},
-  reference: string | undefined = IMAGE,
+  reference: string | null = IMAGE,
 ): Buffer {
   const tars = layers.map((members) => tar(members));
   const document = JSON.stringify({
@@ -66,7 +66,7 @@ export function dockerArchive(
   const manifest = [
     {
       Config: 'config.json',
-      RepoTags: reference === undefined ? null : [reference],
+      RepoTags: reference === null ? null : [reference],
       Layers: tars.map((_, index) => `${index}.tar`),
     },
   ];
