@@ -16,7 +16,7 @@ import { Layerstack } from '../../src/app/layerstack.ts';
 import type { Container } from '../../src/container/record.ts';
 import { CLI } from '../support/layerstack-cli.ts';
 import { rejection } from '../support/errors.ts';
-import { House, IMAGE } from './container-support.ts';
+import { chunks, dockerArchive, House, IMAGE } from './container-support.ts';
 
 let house: House;
 
@@ -149,7 +149,6 @@ describe('create', () => {
 
   it('works on an image without layers', async () => {
     const { store } = house;
-    const { dockerArchive, chunks } = await import('./container-support.ts');
     await store.load(chunks(dockerArchive([], {}, 'empty:1')));
     const container = await store.create('empty:1');
     expect(container.parent).toBeUndefined();
@@ -166,9 +165,8 @@ describe('create', () => {
   });
 
   it('takes back what it made when it fails half-way', async () => {
-    const [top] = await house.store
-      .inspect(IMAGE)
-      .then(({ GraphDriver }) => [GraphDriver.Data?.['UpperDir'] ?? '']);
+    const { GraphDriver } = await house.store.inspect(IMAGE);
+    const top = GraphDriver.Data?.['UpperDir'] ?? '';
     // A link where the store keeps a directory: looking the layer up fails after the init layer was made.
     rmSync(top, { recursive: true });
     symlinkSync('nowhere', top);
