@@ -230,7 +230,13 @@ export class ContainerMounts {
   #handle(container: Container, readOnly: boolean): Mount {
     let unmounted: Promise<unknown> | undefined;
     const unmount = async (): Promise<void> => {
-      await (unmounted ??= this.unmount(container));
+      unmounted ??= this.unmount(container);
+      try {
+        await unmounted;
+      } catch (error) {
+        unmounted = undefined; // it is still mounted, and this use still to be given back
+        throw error;
+      }
     };
     return {
       containerId: container.id,
