@@ -26,14 +26,13 @@ class Mailbox {
 
   void Begin(Napi::Env env);                         // JavaScript thread: one more message is owed
   void Post(std::function<void(Napi::Env)> deliver);  // any thread: deliver it
-  ~Mailbox();
 
  private:
   Mailbox() = default;
   void Deliver(Napi::Env env, std::function<void(Napi::Env)>& deliver);
 
   std::mutex mutex_;
-  napi_threadsafe_function function_ = nullptr;  // null once the environment is ending
+  napi_threadsafe_function function_ = nullptr;  // null once the environment has ended
   int owed_ = 0;  // touched on the JavaScript thread only
 };
 
@@ -75,13 +74,13 @@ class Settlement {
   Convert convert_;
 };
 
-// Runs `work` on the native pool. `convert` turns its result into a JavaScript value.
+// Runs `work` on the native pool, or where `run` puts it. `convert` turns its result into a JavaScript value.
 template <typename T>
-Napi::Promise Async(Napi::Env env, std::function<T()> work,
-                    std::function<Napi::Value(Napi::Env, T&)> convert) {
+Napi::Promise Async(Napi::Env env, std::function<T()> work, std::function<Napi::Value(Napi::Env, T&)> convert,
+                    const std::function<void(std::function<void()>)>& run = RunOnPool) {
   Settlement<T> settlement(env, std::move(convert));
   Napi::Promise promise = settlement.Promise();
-  RunOnPool([settlement, work = std::move(work)]() mutable {
+  run([settlement, work = std::move(work)]() mutable {
     try {
       settlement.Resolve(work());
     } catch (const Failure& failure) {
