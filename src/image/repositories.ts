@@ -4,7 +4,8 @@
  * crash leaves the old file or the new one.
  */
 import { readFile } from 'node:fs/promises';
-import { isSystemError } from '../core/errors.ts';
+import { dirname } from 'node:path';
+import { unlessMissing } from '../core/errors.ts';
 import { call, native } from '../system/native.ts';
 import type { Root } from '../system/root.ts';
 import { spaceError } from '../system/space.ts';
@@ -27,7 +28,7 @@ export class Repositories {
    */
   async read(): Promise<References> {
     const path = this.#path();
-    return parseReferences(await readIfThere(path), path);
+    return parseReferences(await unlessMissing(readFile(path)), path);
   }
 
   /**
@@ -37,37 +38,32 @@ export class Repositories {
    */
   async change<T>(edit: (references: MutableReferences) => T, signal?: AbortSignal): Promise<T> {
     this.#root.session();
-    await using lock = await this.#root.locks.acquire('references', LOCK_KEY, signal ? { signal } : {});
-    void lock;
-    const { layout } = this.#root;
-    const path = this.#path();
-    const references = parseReferences(await readIfThere(path), path);
-    const before = references.serialize();
-    const result = edit(references);
-    const after = references.serialize();
-    if (after !== before) {
-      const directory = layout.repositories.slice(0, layout.repositories.lastIndexOf('/'));
-      const write = native.batch(layout.root, [
-        { op: 'replace', path: layout.repositories, data: after, mode: 0o600 },
-        { op: 'fsync', path: directory },
-      ]);
-      await call(write).catch((error: unknown) => {
-        throw spaceError(error, layout.root);
-      });
+    const lock = await this.#root.locks.acquire('references', LOCK_KEY, signal ? { signal } : {});
+    try {
+      const path = this.#path();
+      const references = parseReferences(await unlessMissing(readFile(path)), path);
+      const before = references.serialize();
+      const result = edit(references);
+      const after = references.serialize();
+      if (after !== before) await this.#write(after);
+      return result;
+    } finally {
+      await lock.release();
     }
-    return result;
+  }
+
+  async #write(text: string): Promise<void> {
+    const { root, repositories } = this.#root.layout;
+    const replaced = native.batch(root, [
+      { op: 'replace', path: repositories, data: text, mode: 0o600 },
+      { op: 'fsync', path: dirname(repositories) },
+    ]);
+    await call(replaced).catch((error: unknown) => {
+      throw spaceError(error, root);
+    });
   }
 
   #path(): string {
     return this.#root.layout.at(this.#root.layout.repositories);
-  }
-}
-
-async function readIfThere(path: string): Promise<Uint8Array | undefined> {
-  try {
-    return await readFile(path);
-  } catch (error) {
-    if (isSystemError(error, 'ENOENT')) return undefined;
-    throw error;
   }
 }
