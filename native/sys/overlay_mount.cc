@@ -20,6 +20,7 @@ namespace layerstack {
 namespace {
 
 constexpr long kOverlayMagic = 0x794c7630;
+constexpr char kStackLimit[] = "overlayfs stacks no more";
 
 // Bytes of options that mount(2) takes: a page less the final NUL.
 size_t MountDataLimit() { return static_cast<size_t>(::sysconf(_SC_PAGESIZE)) - 1; }
@@ -51,12 +52,20 @@ class WorkingDirectory {
   ~WorkingDirectory() { (void)!::chdir("/"); }
 };
 
+// Tried once. Before Linux 6.5 overlayfs takes any key at all and looks at it only when it mounts.
+bool TakesLowerdirAppend() {
+  static const bool takes = [] {
+    FsContext context("overlay");
+    return !context.SetString("layerstack", "unknown") && context.SetString("lowerdir+", "/");
+  }();
+  return takes;
+}
+
 class Mounter {
  public:
   explicit Mounter(OverlayMount mount) : mount_(std::move(mount)) {}
 
   void Run() {
-    if (mount_.lowers.size() > kMaxLowers) TooMany(mount_, "overlayfs stacks no more", kMaxLowers);
     if (mount_.lowers.empty()) ThrowInput("ERR_INVALID_ARGUMENT", "an overlay needs a lower directory");
     if (mount_.rung == MountRung::kFlat && mount_.lowers.size() != 1)
       TooMany(mount_, "this kernel mounts a single one", 1);
@@ -95,6 +104,7 @@ class Mounter {
   }
 
   void ByFsconfig() {
+    if (mount_.lowers.size() > kMaxLowers) TooMany(mount_, kStackLimit, kMaxLowers);
     FsContext context("overlay");
     Check(context, context.SetString("source", "overlay"));
     for (const std::string& option : mount_.options) Check(context, context.SetOption(option));
@@ -113,14 +123,12 @@ class Mounter {
   bool AddLowers(FsContext& context) {
     std::vector<std::string> lowers = mount_.lowers;
     if (!second_lower_.empty()) lowers.push_back(second_lower_);
-    for (size_t i = 0; i < lowers.size(); ++i) {
-      if (context.SetString("lowerdir+", lowers[i])) continue;
-      // EINVAL for the first: an unknown parameter, before Linux 6.7.
-      if (i > 0 || errno != EINVAL) Check(context, false, lowers[i]);
+    if (TakesLowerdirAppend()) {
+      for (const std::string& lower : lowers) Check(context, context.SetString("lowerdir+", lower), lower);
+    } else {
       std::string joined = Join(lowers);
       if (joined.size() > FsContext::kMaxString) return false;
       Check(context, context.SetString("lowerdir", joined));
-      break;
     }
     return true;
   }
@@ -167,6 +175,7 @@ class Mounter {
     size_t used = others, fit = 0;
     for (const std::string& lower : mount_.lowers) {
       used += lower.size() + (fit > 0 ? 1 : 0);
+      if (fit == kMaxLowers) TooMany(mount_, kStackLimit, fit);
       if (used > limit) TooMany(mount_, "mount options are limited to " + std::to_string(limit) + " bytes", fit);
       ++fit;
     }

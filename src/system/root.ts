@@ -3,7 +3,7 @@
  * (LOCK_SH on `volumes/metadata.db`, on which dockerd takes LOCK_EX), tries what kernel and file system can do, and
  * removes what dead writers left half done. Opening read-only does none of that and works beside a running dockerd.
  */
-import { mkdir, realpath, rmdir, stat } from 'node:fs/promises';
+import { access, constants, mkdir, realpath, rmdir, stat } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { basename, dirname, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -114,6 +114,8 @@ export class Root {
 
 async function openForReading(path: string): Promise<Opened> {
   const layout = new Layout(await directory(path));
+  // Without access everything would read as absent, and the store as empty.
+  await access(layout.root, constants.R_OK | constants.X_OK);
   return { layout, caps: await probeCapabilities(tmpdir()) };
 }
 
@@ -133,7 +135,7 @@ async function openForWriting(path: string, log: Logger): Promise<Opened> {
     return { layout, caps, writerLock };
   } catch (error) {
     await writerLock?.release();
-    if (made) await rmdir(absolute).catch(() => undefined);
+    if (made) await unmakeRoot(new Layout(absolute));
     throw error;
   }
 }
@@ -157,6 +159,12 @@ async function makeRoot(root: string): Promise<boolean> {
     if (isSystemError(error, 'EEXIST')) return false;
     throw error;
   }
+}
+
+/** Takes back what was made of a root that cannot be used, as far as nobody has put anything into it. */
+async function unmakeRoot(layout: Layout): Promise<void> {
+  for (const step of layout.skeleton().reverse()) await rmdir(layout.at(step.path)).catch(() => undefined);
+  await rmdir(layout.root).catch(() => undefined);
 }
 
 /**
