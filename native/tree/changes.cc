@@ -1,0 +1,125 @@
+#include "tree/changes.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <sys/xattr.h>
+
+#include <algorithm>
+#include <set>
+
+#include "sys/failure.h"
+#include "tree/lower_view.h"
+
+namespace layerstack {
+
+namespace {
+
+// Archives and some file systems cut the fraction of a second off; then only the seconds can be compared.
+bool SameTime(const timespec& a, const timespec& b) {
+  return a.tv_sec == b.tv_sec && (a.tv_nsec == b.tv_nsec || a.tv_nsec == 0 || b.tv_nsec == 0);
+}
+
+bool Differs(const struct stat& now, const std::string& capability, const LowerDirectory::Entry& before) {
+  if (now.st_mode != before.info.st_mode || now.st_uid != before.info.st_uid ||
+      now.st_gid != before.info.st_gid || now.st_rdev != before.info.st_rdev ||
+      capability != before.capability) {
+    return true;
+  }
+  if (S_ISDIR(now.st_mode)) return false;
+  return now.st_size != before.info.st_size || !SameTime(now.st_mtim, before.info.st_mtim);
+}
+
+class Walk {
+ public:
+  std::vector<Change> changes;
+
+  // Compares the directory behind `upper` with `lower`. `hidden`: an opaque directory of the upper is above,
+  // so that what the lowers have here is only seen where the upper has it too.
+  void Directory(int upper, const LowerDirectory& lower, const std::string& path, bool hidden) {
+    std::vector<std::string> names = ListNames(upper);
+    std::sort(names.begin(), names.end());
+    if (hidden) AddHidden(names, lower);
+    for (const std::string& name : names) Entry(upper, lower, path, name, hidden);
+  }
+
+ private:
+  // Names that only the lowers have: below an opaque directory they are gone.
+  static void AddHidden(std::vector<std::string>& names, const LowerDirectory& lower) {
+    std::vector<std::string> all;
+    std::vector<std::string> below = lower.Names();
+    std::set_union(names.begin(), names.end(), below.begin(), below.end(), std::back_inserter(all));
+    names = std::move(all);
+  }
+
+  void Entry(int upper, const LowerDirectory& lower, const std::string& parent, const std::string& name,
+             bool hidden) {
+    std::string path = parent + "/" + name;
+    struct stat info;
+    bool present = ::fstatat(upper, name.c_str(), &info, AT_SYMLINK_NOFOLLOW) == 0;
+    if (!present && errno != ENOENT) ThrowErrno(errno, "fstatat", path);
+    auto before = lower.Find(name);
+    if (!present || IsWhiteout(info)) {
+      if (before) changes.push_back({'D', path});
+      return;
+    }
+    RefuseIndirect(upper, name, info, path);
+    size_t at = changes.size();
+    if (!before) {
+      changes.push_back({'A', path});
+    } else if (Differs(info, ReadCapability(upper, name), *before)) {
+      changes.push_back({'C', path});
+    }
+    if (!S_ISDIR(info.st_mode)) return;
+    size_t content = changes.size();
+    Descend(upper, lower, path, name, hidden, before.has_value() && S_ISDIR(before->info.st_mode));
+    // A directory is listed wherever its content is, so that its metadata can be restored with it.
+    if (changes.size() > content && content == at) changes.insert(changes.begin() + at, {'C', path});
+  }
+
+  void Descend(int upper, const LowerDirectory& lower, const std::string& path, const std::string& name,
+               bool hidden, bool was_directory) {
+    UniqueFd fd(Retry([&] {
+      return ::openat(upper, name.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    }));
+    if (!fd) {
+      if (errno == ENOENT) return;  // deleted meanwhile by the running container
+      ThrowErrno(errno, "openat", path);
+    }
+    if (++depth_ > kMaxDepth) ThrowErrno(ENAMETOOLONG, "openat", path);
+    hidden = hidden || IsOpaque(fd.get());
+    Directory(fd.get(), was_directory ? lower.Descend(name) : LowerDirectory(), path, hidden);
+    --depth_;
+  }
+
+  // One call for the common entry, which has no attributes at all.
+  static void RefuseIndirect(int upper, const std::string& name, const struct stat& info, const std::string& path) {
+    if (!S_ISREG(info.st_mode) && !S_ISDIR(info.st_mode)) return;
+    std::string proc = "/proc/self/fd/" + std::to_string(upper) + "/" + name;
+    if (::llistxattr(proc.c_str(), nullptr, 0) <= 0) return;
+    for (const char* attribute : {"trusted.overlay.redirect", "trusted.overlay.metacopy"}) {
+      if (::lgetxattr(proc.c_str(), attribute, nullptr, 0) >= 0) {
+        ThrowInput("ERR_UPPER_UNSUPPORTED",
+                   std::string("the upper holds an entry whose content overlayfs keeps elsewhere (") + attribute +
+                       "); mount containers with redirect_dir=off,metacopy=off",
+                   {{"member", path}});
+      }
+    }
+  }
+
+  // Each level holds an fd and a stack frame per directory; the kernel's PATH_MAX allows about 2,000 levels
+  // through one path, so a deeper tree was made to hurt.
+  static constexpr int kMaxDepth = 2048;
+  int depth_ = 0;
+};
+
+}  // namespace
+
+std::vector<Change> ListChanges(const std::string& upper, const std::vector<std::string>& lowers) {
+  UniqueFd fd(Retry([&] { return ::open(upper.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC); }));
+  if (!fd) ThrowErrno(errno, "open", upper);
+  Walk walk;
+  walk.Directory(fd.get(), LowerDirectory::Open(lowers), "", IsOpaque(fd.get()));
+  return std::move(walk.changes);
+}
+
+}  // namespace layerstack
