@@ -10,11 +10,18 @@
 
 namespace layerstack {
 
+namespace {
+thread_local bool isolated = false;
+}
+
 void IsolateThread() {
   // Fails only where a seccomp filter forbids it; then the umask stays the process's, and modes are
-  // still made exact by fchmod where they matter (see sys/batch.cc).
-  if (::unshare(CLONE_FS) == 0) ::umask(0);
+  // still made exact by chmod where they matter (see sys/batch.cc).
+  isolated = ::unshare(CLONE_FS) == 0;
+  if (isolated) ::umask(0);
 }
+
+bool ThreadIsIsolated() { return isolated; }
 
 namespace {
 

@@ -12,6 +12,10 @@ namespace layerstack {
 // thread that native code has started. Kernel: any.
 void IsolateThread();
 
+// Whether IsolateThread succeeded on the calling thread. Where it did not, the working directory is the
+// process's and must be left alone.
+bool ThreadIsIsolated();
+
 // Runs `job` on one of at most kPoolThreads shared threads. Jobs must not wait for other jobs.
 // For work that is bounded in time (metadata, mounts, a chunk of inflate); work as long as an input is
 // gets a thread of its own (see LongThread in tree/apply).

@@ -1,0 +1,215 @@
+#include "sys/batch.h"
+
+#include <fcntl.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <cstdio>
+
+#include "sys/fd.h"
+#include "sys/failure.h"
+#include "sys/whole_io.h"
+#include "sys/resolve.h"
+
+namespace layerstack {
+
+namespace {
+
+constexpr unsigned kRenameNoReplace = 1;
+constexpr mode_t kModeBits = 07777;
+
+class Batch {
+ public:
+  explicit Batch(const std::string& root) : root_(root) {
+    root_fd_.reset(::open(root.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+    if (!root_fd_) ThrowErrno(errno, "open", root);
+  }
+
+  void Run(const BatchStep& step) {
+    switch (step.op) {
+      case BatchStep::Op::kMkdir:
+        return Mkdir(step);
+      case BatchStep::Op::kWrite:
+        return Write(step);
+      case BatchStep::Op::kReplace:
+        return Replace(step);
+      case BatchStep::Op::kSymlink: {
+        Place place = Locate(step.path);
+        if (::symlinkat(step.dest.c_str(), place.dir, place.name.c_str()) != 0)
+          ThrowErrno(errno, "symlink", step.dest, Full(step.path));
+        return;
+      }
+      case BatchStep::Op::kRename:
+        return Rename(step);
+      case BatchStep::Op::kUnlink:
+        return Remove(step, 0, "unlink");
+      case BatchStep::Op::kRmdir:
+        return Remove(step, AT_REMOVEDIR, "rmdir");
+      case BatchStep::Op::kChown: {
+        Place place = Locate(step.path);
+        if (::fchownat(place.dir, place.name.c_str(), step.uid, step.gid, AT_SYMLINK_NOFOLLOW) != 0)
+          ThrowErrno(errno, "chown", Full(step.path));
+        return;
+      }
+      case BatchStep::Op::kFsync:
+        return Sync(step.path, "fsync", ::fsync);
+      case BatchStep::Op::kSyncfs:
+        return Sync(step.path, "syncfs", ::syncfs);
+    }
+  }
+
+ private:
+  // A directory entry: the fd belongs to the batch and is good until the next Locate.
+  struct Place {
+    int dir;
+    std::string name;
+  };
+
+  std::string Full(const std::string& path) const { return root_ + "/" + path; }
+
+  Place Locate(const std::string& path) {
+    size_t slash = path.rfind('/');
+    std::string parent = slash == std::string::npos ? "" : path.substr(0, slash);
+    std::string name = slash == std::string::npos ? path : path.substr(slash + 1);
+    if (name.empty() || name == "." || name == ".." || name.find('\0') != std::string::npos)
+      ThrowErrno(EINVAL, "open", Full(path));
+    if (parent.empty()) return {root_fd_.get(), name};
+    // Steps come in runs below one directory.
+    if (!parent_fd_ || parent != parent_) {
+      parent_fd_ = OpenInRoot(root_fd_.get(), parent, O_PATH | O_DIRECTORY);
+      if (!parent_fd_) ThrowErrno(errno, "open", Full(path));
+      parent_ = parent;
+    }
+    return {parent_fd_.get(), name};
+  }
+
+  // After a name has gone or changed its meaning, the cached directory may be another one than its path says.
+  void Forget() { parent_fd_.reset(); }
+
+  void ExactMode(int fd, const BatchStep& step) {
+    struct stat st;
+    if (::fstat(fd, &st) != 0) ThrowErrno(errno, "fstat", Full(step.path));
+    if ((st.st_mode & kModeBits) != step.mode && ::fchmod(fd, step.mode) != 0)
+      ThrowErrno(errno, "fchmod", Full(step.path));
+  }
+
+  void Mkdir(const BatchStep& step) {
+    Place place = Locate(step.path);
+    const char* name = place.name.c_str();
+    struct stat st;
+    if (::mkdirat(place.dir, name, step.mode) != 0) {
+      int error = errno;
+      if (error == EEXIST && step.exist && ::fstatat(place.dir, name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+          S_ISDIR(st.st_mode))
+        return;
+      ThrowErrno(error, "mkdir", Full(step.path));
+    }
+    if (::fstatat(place.dir, name, &st, AT_SYMLINK_NOFOLLOW) != 0) ThrowErrno(errno, "stat", Full(step.path));
+    if ((st.st_mode & kModeBits) == step.mode) return;
+    UniqueFd fd(::openat(place.dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+    if (!fd) ThrowErrno(errno, "open", Full(step.path));
+    ExactMode(fd.get(), step);
+  }
+
+  // Creates `name`, which must not exist, with the step's bytes in it.
+  UniqueFd Create(const BatchStep& step, const Place& place, const std::string& name) {
+    UniqueFd fd(Retry([&] {
+      return ::openat(place.dir, name.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, step.mode);
+    }));
+    if (!fd) ThrowErrno(errno, "open", Full(step.path));
+    return fd;
+  }
+
+  void Fill(const BatchStep& step, int fd, bool sync) {
+    ExactMode(fd, step);
+    if (!WriteAll(fd, step.data.data(), step.data.size())) ThrowErrno(errno, "write", Full(step.path));
+    if (sync && ::fsync(fd) != 0) ThrowErrno(errno, "fsync", Full(step.path));
+  }
+
+  void Write(const BatchStep& step) {
+    Place place = Locate(step.path);
+    UniqueFd fd = Create(step, place, place.name);
+    Fill(step, fd.get(), step.sync);
+  }
+
+  void Replace(const BatchStep& step) {
+    Place place = Locate(step.path);
+    std::string temporary = TemporaryName(place.name);
+    UniqueFd fd = Create(step, place, temporary);
+    try {
+      Fill(step, fd.get(), true);
+      if (::renameat(place.dir, temporary.c_str(), place.dir, place.name.c_str()) != 0)
+        ThrowErrno(errno, "rename", Full(step.path));
+    } catch (...) {
+      ::unlinkat(place.dir, temporary.c_str(), 0);
+      throw;
+    }
+    Forget();
+  }
+
+  // `.tmp-<base><digits>`, the pattern that dockerd's own temporary files have.
+  static std::string TemporaryName(const std::string& base) {
+    uint32_t random = 0;
+    if (::getrandom(&random, sizeof random, 0) != sizeof random) ThrowErrno(errno, "getrandom");
+    return ".tmp-" + base + std::to_string(random);
+  }
+
+  void Rename(const BatchStep& step) {
+    Place from = Locate(step.path);
+    // Locating the new name may drop the cached directory of the old one.
+    UniqueFd from_dir(::fcntl(from.dir, F_DUPFD_CLOEXEC, 0));
+    if (!from_dir) ThrowErrno(errno, "fcntl", Full(step.path));
+    Place to = Locate(step.dest);
+    if (RenameAt(from_dir.get(), from.name, to, step.no_replace) != 0)
+      ThrowErrno(errno, "rename", Full(step.path), Full(step.dest));
+    Forget();
+  }
+
+  static int RenameAt(int from_dir, const std::string& from, const Place& to, bool no_replace) {
+    const char* name = to.name.c_str();
+    if (no_replace) {
+      long result = ::syscall(SYS_renameat2, from_dir, from.c_str(), to.dir, name, kRenameNoReplace);
+      if (result == 0 || errno != EINVAL) return static_cast<int>(result);
+      // This file system cannot; our callers hold the object's lock, so looking first is as good.
+      struct stat st;
+      if (::fstatat(to.dir, name, &st, AT_SYMLINK_NOFOLLOW) == 0) {
+        errno = EEXIST;
+        return -1;
+      }
+    }
+    return ::renameat(from_dir, from.c_str(), to.dir, name);
+  }
+
+  void Remove(const BatchStep& step, int flags, const char* syscall) {
+    // With `missing`, so may be the directory it would be in.
+    try {
+      Place place = Locate(step.path);
+      if (::unlinkat(place.dir, place.name.c_str(), flags) != 0) ThrowErrno(errno, syscall, Full(step.path));
+    } catch (const Failure& failure) {
+      if (!step.missing || failure.errnum != ENOENT) throw;
+    }
+    Forget();
+  }
+
+  void Sync(const std::string& path, const char* syscall, int (*sync)(int)) {
+    UniqueFd fd = OpenInRoot(root_fd_.get(), path, O_RDONLY | O_NONBLOCK | O_NOCTTY);
+    if (!fd) ThrowErrno(errno, "open", Full(path));
+    if (sync(fd.get()) != 0) ThrowErrno(errno, syscall, Full(path));
+  }
+
+  const std::string& root_;
+  UniqueFd root_fd_;
+  std::string parent_;
+  UniqueFd parent_fd_;
+};
+
+}  // namespace
+
+void RunBatch(const std::string& root, const std::vector<BatchStep>& steps) {
+  Batch batch(root);
+  for (const BatchStep& step : steps) batch.Run(step);
+}
+
+}  // namespace layerstack

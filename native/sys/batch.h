@@ -1,0 +1,32 @@
+// Executes the small file operations of a transaction in order, relative to one directory. The TypeScript side
+// (BatchStep in src/system/native.ts) says what each does.
+#pragma once
+
+#include <sys/types.h>
+
+#include <string>
+#include <vector>
+
+namespace layerstack {
+
+struct BatchStep {
+  enum class Op { kMkdir, kWrite, kReplace, kSymlink, kRename, kUnlink, kRmdir, kChown, kFsync, kSyncfs };
+
+  Op op;
+  std::string path;  // relative to the root; of a rename, the old name
+  std::string dest;  // a rename's new name, a symlink's target
+  std::string data;
+  mode_t mode = 0;
+  uid_t uid = 0;
+  gid_t gid = 0;
+  bool sync = false;        // write
+  bool exist = false;       // mkdir
+  bool missing = false;     // unlink, rmdir
+  bool no_replace = false;  // rename
+};
+
+// Runs on a pool thread. Throws the first Failure, with the path in full; nothing that was done is undone, but no
+// temporary file is left. Modes are exact whatever the umask, default ACLs or setgid parents.
+void RunBatch(const std::string& root, const std::vector<BatchStep>& steps);
+
+}  // namespace layerstack

@@ -1,0 +1,34 @@
+#include "sys/dirents.h"
+
+#include <dirent.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+
+namespace layerstack {
+
+Dirents::Dirents(int fd) : fd_(fd), buffer_(new char[kBuffer]) {}
+
+const std::vector<Dirents::Entry>& Dirents::Next() {
+  entries_.clear();
+  // A piece may hold nothing but the two dots.
+  while (entries_.empty()) {
+    errno = 0;
+    long length = ::syscall(SYS_getdents64, fd_, buffer_.get(), kBuffer);
+    // A directory that has been removed meanwhile is at its end.
+    if (length < 0 && errno == ENOENT) errno = 0;
+    if (length <= 0) return entries_;
+    for (long at = 0; at < length;) {
+      auto* entry = reinterpret_cast<const dirent64*>(buffer_.get() + at);
+      at += entry->d_reclen;
+      const char* name = entry->d_name;
+      if (std::strcmp(name, ".") != 0 && std::strcmp(name, "..") != 0)
+        entries_.push_back({entry->d_ino, name, entry->d_type});
+    }
+  }
+  return entries_;
+}
+
+}  // namespace layerstack

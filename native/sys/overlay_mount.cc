@@ -1,0 +1,240 @@
+#include "sys/overlay_mount.h"
+
+#include <fcntl.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+#include <optional>
+#include <string_view>
+
+#include "sys/failure.h"
+#include "sys/fs_context.h"
+#include "sys/syscalls.h"
+#include "sys/thread_pool.h"
+#include "sys/whole_io.h"
+
+namespace layerstack {
+
+namespace {
+
+constexpr long kOverlayMagic = 0x794c7630;
+
+// Bytes of options that mount(2) takes: a page less the final NUL.
+size_t MountDataLimit() { return static_cast<size_t>(::sysconf(_SC_PAGESIZE)) - 1; }
+
+[[noreturn]] void TooMany(const OverlayMount& mount, const std::string& why, size_t limit) {
+  ThrowInput("ERR_LAYER_DEPTH",
+             "cannot mount " + std::to_string(mount.lowers.size()) + " layers: " + why + ", " +
+                 std::to_string(limit) + " fit",
+             {{"path", mount.target}, {"limit", std::to_string(limit)}});
+}
+
+// The store's own names (ids and links) have none of the characters that options would have to escape, in
+// ways that differ between the two mount APIs.
+void CheckName(const OverlayMount& mount, const std::string& name) {
+  if (name.empty() || name.find_first_of(std::string_view(",:\\\0", 4)) != std::string::npos)
+    ThrowInput("ERR_INVALID_ARGUMENT", "a directory of an overlay must not have ',', ':' or '\\' in its name",
+               {{"path", mount.root + "/" + name}});
+}
+
+// The thread's working directory for as long as this lives; then `/`, so that an idle thread keeps no file
+// system busy. Only for threads that have their own.
+class WorkingDirectory {
+ public:
+  explicit WorkingDirectory(const std::string& path) {
+    if (::chdir(path.c_str()) != 0) ThrowErrno(errno, "chdir", path);
+  }
+  WorkingDirectory(const WorkingDirectory&) = delete;
+  WorkingDirectory& operator=(const WorkingDirectory&) = delete;
+  ~WorkingDirectory() { (void)!::chdir("/"); }
+};
+
+class Mounter {
+ public:
+  explicit Mounter(OverlayMount mount) : mount_(std::move(mount)) {}
+
+  void Run() {
+    if (mount_.lowers.size() > kMaxLowers) TooMany(mount_, "overlayfs stacks no more", kMaxLowers);
+    if (mount_.lowers.empty()) ThrowInput("ERR_INVALID_ARGUMENT", "an overlay needs a lower directory");
+    if (mount_.rung == MountRung::kFlat && mount_.lowers.size() != 1)
+      TooMany(mount_, "this kernel mounts a single one", 1);
+    for (const std::string& lower : mount_.lowers) CheckName(mount_, lower);
+    if (!mount_.upper.empty()) {
+      CheckName(mount_, mount_.upper);
+      CheckName(mount_, mount_.work);
+    }
+    Enter();
+    if (mount_.upper.empty() && mount_.lowers.size() == 1) {
+      mount_.read_only = true;
+      if (mount_.rung == MountRung::kFlat) return BindReadOnly();
+      // Without an upper overlayfs wants two lowers. The directory that is mounted on is one that nobody sees.
+      second_lower_ = BelowRoot(mount_.target);
+      CheckName(mount_, second_lower_);
+    }
+    if (mount_.rung == MountRung::kFsconfig)
+      ByFsconfig();
+    else
+      ByMount();
+  }
+
+ private:
+  // Makes relative names mean `root`, or else absolute.
+  void Enter() {
+    if (ThreadIsIsolated()) {
+      directory_.emplace(mount_.root);
+      return;
+    }
+    const std::string base = mount_.root + "/";
+    for (std::string& lower : mount_.lowers) lower.insert(0, base);
+    if (!mount_.upper.empty()) {
+      mount_.upper.insert(0, base);
+      mount_.work.insert(0, base);
+    }
+  }
+
+  void ByFsconfig() {
+    FsContext context("overlay");
+    Check(context, context.SetString("source", "overlay"));
+    for (const std::string& option : mount_.options) Check(context, context.SetOption(option));
+    if (!AddLowers(context)) return ByMount();
+    if (!mount_.upper.empty()) {
+      Check(context, context.SetString("upperdir", mount_.upper), mount_.upper);
+      Check(context, context.SetString("workdir", mount_.work), mount_.work);
+    }
+    if (mount_.read_only) Check(context, context.SetFlag("ro"));
+    UniqueFd fd = context.Create(mount_.read_only);
+    Check(context, static_cast<bool>(fd));
+    if (!AttachMount(fd.get(), mount_.target)) ThrowErrno(errno, "move_mount", mount_.target);
+  }
+
+  // False where this kernel's fsconfig cannot carry so many.
+  bool AddLowers(FsContext& context) {
+    std::vector<std::string> lowers = mount_.lowers;
+    if (!second_lower_.empty()) lowers.push_back(second_lower_);
+    for (size_t i = 0; i < lowers.size(); ++i) {
+      if (context.SetString("lowerdir+", lowers[i])) continue;
+      // EINVAL for the first: an unknown parameter, before Linux 6.7.
+      if (i > 0 || errno != EINVAL) Check(context, false, lowers[i]);
+      std::string joined = Join(lowers);
+      if (joined.size() > FsContext::kMaxString) return false;
+      Check(context, context.SetString("lowerdir", joined));
+      break;
+    }
+    return true;
+  }
+
+  void Check(FsContext& context, bool ok, const std::string& name = {}) {
+    if (ok) return;
+    Failure failure;
+    failure.errnum = errno;
+    failure.code = ErrnoName(failure.errnum);
+    failure.message = ErrnoText(failure.errnum);
+    if (std::string log = context.Log(); !log.empty()) failure.message += " (" + log + ")";
+    failure.syscall = "fsconfig";
+    failure.path = name.empty() || name.front() == '/' ? (name.empty() ? mount_.target : name)
+                                                       : mount_.root + "/" + name;
+    throw failure;
+  }
+
+  static std::string Join(const std::vector<std::string>& names) {
+    std::string joined;
+    for (const std::string& name : names) {
+      if (!joined.empty()) joined += ':';
+      joined += name;
+    }
+    return joined;
+  }
+
+  void ByMount() {
+    std::vector<std::string> lowers = mount_.lowers;
+    if (!second_lower_.empty()) lowers.push_back(second_lower_);
+    std::string rest;
+    if (!mount_.upper.empty()) rest = ",upperdir=" + mount_.upper + ",workdir=" + mount_.work;
+    std::string data;
+    for (const std::string& option : mount_.options) data += option + ",";
+    data += "lowerdir=";
+    CheckFits(data.size() + rest.size());
+    data += Join(lowers) + rest;
+    unsigned long flags = mount_.read_only ? MS_RDONLY : 0;
+    if (::mount("overlay", mount_.target.c_str(), "overlay", flags, data.c_str()) != 0)
+      ThrowErrno(errno, "mount", mount_.target);
+  }
+
+  void CheckFits(size_t others) {
+    const size_t limit = MountDataLimit();
+    size_t used = others, fit = 0;
+    for (const std::string& lower : mount_.lowers) {
+      used += lower.size() + (fit > 0 ? 1 : 0);
+      if (used > limit) TooMany(mount_, "mount options are limited to " + std::to_string(limit) + " bytes", fit);
+      ++fit;
+    }
+  }
+
+  // A merged lower needs no overlay to be looked at.
+  void BindReadOnly() {
+    const char* target = mount_.target.c_str();
+    if (::mount(mount_.lowers[0].c_str(), target, nullptr, MS_BIND, nullptr) != 0)
+      ThrowErrno(errno, "mount", mount_.root + "/" + mount_.lowers[0], mount_.target);
+    if (::mount(nullptr, target, nullptr, MS_BIND | MS_REMOUNT | MS_RDONLY, nullptr) != 0) {
+      int error = errno;
+      ::umount2(target, MNT_DETACH | UMOUNT_NOFOLLOW);
+      ThrowErrno(error, "mount", mount_.target);
+    }
+  }
+
+  // The short name of a path where there is one.
+  std::string BelowRoot(const std::string& path) const {
+    const std::string base = mount_.root + "/";
+    return directory_ && path.starts_with(base) ? path.substr(base.size()) : path;
+  }
+
+  OverlayMount mount_;
+  std::optional<WorkingDirectory> directory_;
+  std::string second_lower_;
+};
+
+// The id of the mount that an O_PATH fd is on, from /proc (Linux 3.15); -1 where there is none.
+long MountId(int fd) {
+  UniqueFd info(::open(("/proc/self/fdinfo/" + std::to_string(fd)).c_str(), O_RDONLY | O_CLOEXEC));
+  std::string text;
+  if (!info || !ReadAll(info.get(), 4096, &text)) return -1;
+  size_t at = text.find("mnt_id:");
+  return at == std::string::npos ? -1 : std::stol(text.substr(at + 7));
+}
+
+bool IsMountRoot(int fd, const std::string& path) {
+  struct statx st;
+  if (::statx(fd, "", AT_EMPTY_PATH | AT_NO_AUTOMOUNT, 0, &st) == 0 &&
+      (st.stx_attributes_mask & kStatxAttrMountRoot))
+    return (st.stx_attributes & kStatxAttrMountRoot) != 0;
+  size_t slash = path.rfind('/');
+  std::string parent = slash == std::string::npos ? "." : path.substr(0, slash + 1);
+  UniqueFd parent_fd(::open(parent.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+  return parent_fd && MountId(fd) != MountId(parent_fd.get());
+}
+
+}  // namespace
+
+void MountOverlay(const OverlayMount& mount) { Mounter(mount).Run(); }
+
+bool Unmount(const std::string& target, bool detach) {
+  if (::umount2(target.c_str(), UMOUNT_NOFOLLOW | (detach ? MNT_DETACH : 0)) == 0) return true;
+  if (errno == EINVAL || errno == ENOENT) return false;
+  ThrowErrno(errno, "umount2", target);
+}
+
+MountState StateOf(const std::string& path) {
+  UniqueFd fd(::open(path.c_str(), O_PATH | O_NOFOLLOW | O_CLOEXEC));
+  if (!fd) {
+    if (errno == ENOENT || errno == ENOTDIR) return MountState::kNone;
+    ThrowErrno(errno, "open", path);
+  }
+  if (!IsMountRoot(fd.get(), path)) return MountState::kNone;
+  struct statfs fs;
+  if (::fstatfs(fd.get(), &fs) != 0) ThrowErrno(errno, "statfs", path);
+  return fs.f_type == kOverlayMagic ? MountState::kOverlay : MountState::kOther;
+}
+
+}  // namespace layerstack

@@ -1,0 +1,47 @@
+// Mounting overlays, taking mounts away, and telling whether something is mounted. Three ways ("rungs"):
+//
+//   fsconfig  fsopen + fsconfig + fsmount + move_mount (Linux 5.2), one `lowerdir+` per lower (6.7). Where the kernel has
+//             no `lowerdir+`, one `lowerdir` string if it fits fsconfig's 255 bytes, else as `mount`.
+//   mount     mount(2). All options must fit one page; with names of 28 bytes (`l/` + 26) and a separator that is
+//             141 lowers less what upper and work take.
+//   flat      mount(2) with exactly one lower, for kernels before 4.0.
+//
+// Names of lowers, upper and work are relative to `root`: the calling pool thread has a working directory of its own
+// (sys/thread_pool.h) and changes to `root`. Where it has not, absolute names are used.
+#pragma once
+
+#include <string>
+#include <vector>
+
+namespace layerstack {
+
+enum class MountRung { kFsconfig, kMount, kFlat };
+
+// What overlayfs can stack at most: OVL_MAX_STACK in the kernel since 4.0.
+inline constexpr size_t kMaxLowers = 500;
+
+struct OverlayMount {
+  std::string root;
+  std::string target;
+  std::vector<std::string> lowers;  // topmost first
+  std::string upper;                // empty: a read-only view of the lowers
+  std::string work;
+  bool read_only = false;
+  MountRung rung = MountRung::kFsconfig;
+  std::vector<std::string> options;  // "key=value" or "flag"
+};
+
+// Mounts at `target`, an existing directory (empty where there is neither upper nor a second lower: it then serves as
+// the second lower that overlayfs insists on). Throws ERR_LAYER_DEPTH when the lowers are more than
+// the rung can take, ERR_INVALID_ARGUMENT for names that mount options cannot carry, else the system error, with
+// the kernel's own words where the new API gives them.
+void MountOverlay(const OverlayMount& mount);
+
+// False where nothing is mounted at `target`. A link at `target` is not followed.
+bool Unmount(const std::string& target, bool detach);
+
+enum class MountState { kNone, kOverlay, kOther };
+// Whether `path` itself is the root of a mount. A missing path is kNone.
+MountState StateOf(const std::string& path);
+
+}  // namespace layerstack

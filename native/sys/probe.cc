@@ -1,0 +1,169 @@
+#include "sys/probe.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <linux/capability.h>
+#include <sched.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/sysmacros.h>
+#include <sys/utsname.h>
+#include <sys/vfs.h>
+#include <sys/xattr.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <thread>
+
+#include "sys/dirents.h"
+#include "sys/fd.h"
+#include "sys/failure.h"
+#include "sys/fs_context.h"
+#include "sys/resolve.h"
+#include "tree/remove.h"
+
+namespace layerstack {
+
+namespace {
+
+// Names as `docker info` gives them for the backing file system.
+struct FsName {
+  unsigned long magic;
+  const char* name;
+};
+constexpr FsName kFsNames[] = {
+    {0xef53, "extfs"},      {0x58465342, "xfs"},  {0x9123683e, "btrfs"},    {0x01021994, "tmpfs"},
+    {0x794c7630, "overlayfs"}, {0x2fc12fc1, "zfs"}, {0xf2f52010, "f2fs"},   {0x6969, "nfs"},
+    {0xff534d42, "cifs"},   {0x65735546, "fuse"}, {0x52654973, "reiserfs"}, {0xca451a4e, "bcachefs"},
+};
+
+std::string FsType(const std::string& path) {
+  struct statfs fs;
+  if (::statfs(path.c_str(), &fs) != 0) return "unknown";
+  for (const FsName& entry : kFsNames) {
+    if (static_cast<unsigned long>(fs.f_type) == entry.magic) return entry.name;
+  }
+  char hex[32];
+  std::snprintf(hex, sizeof hex, "0x%lx", static_cast<unsigned long>(fs.f_type));
+  return hex;
+}
+
+bool HaveSysAdmin() {
+  __user_cap_header_struct header = {_LINUX_CAPABILITY_VERSION_3, 0};
+  __user_cap_data_struct data[2] = {};
+  if (::syscall(SYS_capget, &header, data) != 0) return false;
+  return (data[CAP_SYS_ADMIN / 32].effective >> (CAP_SYS_ADMIN % 32)) & 1;
+}
+
+std::string ModuleParameter(const char* name) {
+  UniqueFd fd(::open((std::string("/sys/module/overlay/parameters/") + name).c_str(), O_RDONLY | O_CLOEXEC));
+  char value[8] = {};
+  if (!fd || ::read(fd.get(), value, sizeof value - 1) <= 0) return "";
+  return std::string(1, value[0]);
+}
+
+class Scratch {
+ public:
+  explicit Scratch(const std::string& dir) : dir_(dir), path_(dir + "/.probe-XXXXXX") {
+    if (!::mkdtemp(path_.data())) ThrowErrno(errno, "mkdtemp", path_);
+  }
+  Scratch(const Scratch&) = delete;
+  Scratch& operator=(const Scratch&) = delete;
+  ~Scratch() {
+    try {
+      RemoveTree(dir_, path_.substr(dir_.size() + 1));
+    } catch (const Failure&) {
+      // What is left is an empty-handed directory; the probe's answer is not wrong for it.
+    }
+  }
+  std::string operator/(const char* name) const { return path_ + "/" + name; }
+  const std::string& path() const { return path_; }
+
+ private:
+  std::string dir_;
+  std::string path_;
+};
+
+void ProbeFiles(const Scratch& scratch, Probe* probe) {
+  const std::string file = scratch / "file";
+  UniqueFd made(::open(file.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
+  probe->trusted_xattr =
+      made && ::fsetxattr(made.get(), "trusted.overlay.x", "y", 1, 0) == 0;
+  UniqueFd fd(::open(scratch.path().c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (fd) {
+    Dirents entries(fd.get());
+    for (const Dirents::Entry& entry : entries.Next()) probe->d_type |= entry.type == DT_REG;
+  }
+  probe->whiteouts = ::mknod((scratch / "whiteout").c_str(), S_IFCHR, makedev(0, 0)) == 0;
+}
+
+// Whether fsconfig gives a mount of these lowers. Read-only, since taking a writable overlay away syncs the
+// whole file system of its upper.
+bool TryContext(const Scratch& scratch, bool append, bool two) {
+  try {
+    FsContext context("overlay");
+    const std::string a = scratch / "a", b = scratch / "b";
+    bool ok = append ? context.SetString("lowerdir+", a) && (!two || context.SetString("lowerdir+", b))
+                     : context.SetString("lowerdir", two ? a + ":" + b : a);
+    return ok && context.SetString("upperdir", scratch / "upper") &&
+           context.SetString("workdir", scratch / "work") && context.SetFlag("ro") &&
+           static_cast<bool>(context.Create(true));
+  } catch (const Failure&) {
+    return false;
+  }
+}
+
+bool TryMount(const Scratch& scratch, bool two) {
+  std::string data = "lowerdir=" + scratch / "a" + (two ? ":" + scratch / "b" : "") +
+                     ",upperdir=" + scratch / "upper" + ",workdir=" + scratch / "work";
+  return ::mount("overlay", (scratch / "merged").c_str(), "overlay", MS_RDONLY, data.c_str()) == 0;
+}
+
+// Before the new mount API a mount must be attached to be tried: in a namespace that ends with its thread.
+void ProbeOldMount(const Scratch& scratch, Probe* probe) {
+  std::thread([&] {
+    if (::unshare(CLONE_NEWNS) != 0 || ::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0)
+      return;
+    probe->multiple_lowers = TryMount(scratch, true);
+    if (probe->multiple_lowers) ::umount2((scratch / "merged").c_str(), MNT_DETACH);
+    probe->overlay = probe->multiple_lowers || TryMount(scratch, false);
+  }).join();
+}
+
+void ProbeOverlay(const Scratch& scratch, Probe* probe) {
+  for (const char* name : {"a", "b", "upper", "work", "merged"}) ::mkdir((scratch / name).c_str(), 0700);
+  if (!probe->sys_admin) return;
+  probe->lowerdir_append = HaveMoveMount() && TryContext(scratch, true, true);
+  if (probe->lowerdir_append) {
+    probe->new_mount_api = probe->overlay = probe->multiple_lowers = true;
+    return;
+  }
+  probe->new_mount_api = HaveMoveMount() && TryContext(scratch, false, true);
+  probe->overlay = probe->multiple_lowers = probe->new_mount_api;
+  if (!probe->overlay) ProbeOldMount(scratch, probe);
+}
+
+}  // namespace
+
+Probe ProbeBelow(const std::string& dir) {
+  Probe probe;
+  utsname name;
+  if (::uname(&name) == 0) probe.kernel = name.release;
+  probe.uid = ::geteuid();
+  probe.sys_admin = HaveSysAdmin();
+  probe.fs_type = FsType(dir);
+  probe.openat2 = UsesOpenat2();
+  {
+    Scratch scratch(dir);
+    ProbeFiles(scratch, &probe);
+    ProbeOverlay(scratch, &probe);
+  }
+  // Read last: the trial mount may have loaded the module.
+  probe.index_parameter = !ModuleParameter("index").empty();
+  probe.redirect_dir = ModuleParameter("redirect_dir") == "Y";
+  probe.metacopy = ModuleParameter("metacopy") == "Y";
+  return probe;
+}
+
+}  // namespace layerstack

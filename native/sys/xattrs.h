@@ -1,0 +1,25 @@
+// Extended attributes by fd or by path. Links are never followed. Sizes are those of the moment: a value that
+// grows while it is read is read again.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace layerstack {
+
+// Empty where there is no such attribute, or the file system has no attributes. Throws Failure otherwise.
+std::optional<std::string> GetXattr(const std::string& path, const std::string& name);
+void SetXattr(const std::string& path, const std::string& name, const std::string& value);
+std::vector<std::string> ListXattrs(const std::string& path);
+
+// The same on an fd that is open for reading (not O_PATH); `what` is named in failures.
+std::optional<std::string> GetXattr(int fd, const std::string& name, const std::string& what);
+void SetXattr(int fd, const std::string& name, const std::string& value, const std::string& what);
+std::vector<std::string> ListXattrs(int fd, const std::string& what);
+
+// Gives `to` all attributes of `from` but overlayfs's own (trusted.overlay.*), which are about the place of a
+// file in one layer. Those that the file system below `to` does not know are left out, as dockerd does.
+void CopyXattrs(int from, int to, const std::string& what);
+
+}  // namespace layerstack

@@ -1,0 +1,15 @@
+// Deleting a directory tree at the speed of `rm -rf`: relative to directory fds, unlinking while reading.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+namespace layerstack {
+
+// Removes `path` (a file, link or tree) below `root` and returns the number of removed entries; 0 where there is
+// none. Links are removed, never followed; a mount point below or at `path` stops it with EBUSY, with everything
+// beside it possibly gone. Entries that others remove meanwhile are no error. Any depth of nesting, with at most
+// 32 open fds. Throws Failure with the full path of the entry.
+int64_t RemoveTree(const std::string& root, const std::string& path);
+
+}  // namespace layerstack
