@@ -2,11 +2,11 @@
 
 #include <fcntl.h>
 #include <sys/stat.h>
-#include <sys/xattr.h>
 
 #include <algorithm>
-#include <set>
+#include <iterator>
 
+#include "sys/dirents.h"
 #include "sys/failure.h"
 #include "tree/lower_view.h"
 
@@ -36,8 +36,7 @@ class Walk {
   // Compares the directory behind `upper` with `lower`. `hidden`: an opaque directory of the upper is above,
   // so that what the lowers have here is only seen where the upper has it too.
   void Directory(int upper, const LowerDirectory& lower, const std::string& path, bool hidden) {
-    std::vector<std::string> names = ListNames(upper);
-    std::sort(names.begin(), names.end());
+    std::vector<std::string> names = SortedNames(upper, path);
     if (hidden) AddHidden(names, lower);
     for (const std::string& name : names) Entry(upper, lower, path, name, hidden);
   }
@@ -89,21 +88,6 @@ class Walk {
     hidden = hidden || IsOpaque(fd.get());
     Directory(fd.get(), was_directory ? lower.Descend(name) : LowerDirectory(), path, hidden);
     --depth_;
-  }
-
-  // One call for the common entry, which has no attributes at all.
-  static void RefuseIndirect(int upper, const std::string& name, const struct stat& info, const std::string& path) {
-    if (!S_ISREG(info.st_mode) && !S_ISDIR(info.st_mode)) return;
-    std::string proc = "/proc/self/fd/" + std::to_string(upper) + "/" + name;
-    if (::llistxattr(proc.c_str(), nullptr, 0) <= 0) return;
-    for (const char* attribute : {"trusted.overlay.redirect", "trusted.overlay.metacopy"}) {
-      if (::lgetxattr(proc.c_str(), attribute, nullptr, 0) >= 0) {
-        ThrowInput("ERR_UPPER_UNSUPPORTED",
-                   std::string("the upper holds an entry whose content overlayfs keeps elsewhere (") + attribute +
-                       "); mount containers with redirect_dir=off,metacopy=off",
-                   {{"member", path}});
-      }
-    }
   }
 
   // Each level holds an fd and a stack frame per directory; the kernel's PATH_MAX allows about 2,000 levels

@@ -1,45 +1,21 @@
 #include "tree/layer_tar.h"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <sys/sysmacros.h>
-#include <sys/xattr.h>
 
 #include <algorithm>
 #include <cstring>
-#include <memory>
 
+#include "sys/dirents.h"
 #include "sys/failure.h"
+#include "sys/xattrs.h"
+#include "tree/lower_view.h"
 
 namespace layerstack {
 
 namespace {
 
 constexpr size_t kMaxWarnings = 100;
-constexpr char kOverlayTrusted[] = "trusted.overlay.";
-constexpr char kOverlayUser[] = "user.overlay.";
-
-bool StartsWith(const std::string& text, const char* prefix) {
-  return text.compare(0, std::strlen(prefix), prefix) == 0;
-}
-
-// The attributes of the inode behind an O_PATH fd, which fgetxattr refuses: through its /proc link.
-std::string ProcPath(int fd) { return "/proc/self/fd/" + std::to_string(fd); }
-
-std::string ReadXattr(const std::string& proc, const char* name, const std::string& path) {
-  std::string value(256, '\0');
-  for (;;) {
-    ssize_t size = ::getxattr(proc.c_str(), name, value.data(), value.size());
-    if (size >= 0) {
-      value.resize(static_cast<size_t>(size));
-      return value;
-    }
-    if (errno != ERANGE) ThrowErrno(errno, "getxattr", path);
-    ssize_t wanted = ::getxattr(proc.c_str(), name, nullptr, 0);
-    if (wanted < 0) ThrowErrno(errno, "getxattr", path);
-    value.resize(static_cast<size_t>(wanted) + 64);
-  }
-}
 
 // A file capability that an unprivileged container set carries the user namespace's root id (revision 3);
 // images hold the plain revision 2, which every extractor may set.
@@ -65,59 +41,20 @@ void LayerTar::Warn(const char* code, const std::string& member, std::string mes
 void LayerTar::Enter(UniqueFd fd, std::string path) {
   Level level;
   level.path = std::move(path);
-  UniqueFd listed(::fcntl(fd.get(), F_DUPFD_CLOEXEC, 0));
-  if (!listed) ThrowErrno(errno, "fcntl", level.path);
-  std::unique_ptr<DIR, int (*)(DIR*)> stream(::fdopendir(listed.get()), ::closedir);
-  if (!stream) ThrowErrno(errno, "fdopendir", level.path);
-  listed.release();
-  for (;;) {
-    errno = 0;
-    dirent* entry = ::readdir(stream.get());
-    if (!entry) {
-      if (errno != 0) ThrowErrno(errno, "getdents64", level.path);
-      break;
-    }
-    if (std::strcmp(entry->d_name, ".") == 0 || std::strcmp(entry->d_name, "..") == 0) continue;
-    level.names.emplace_back(entry->d_name);
-  }
-  std::sort(level.names.begin(), level.names.end());
+  level.names = SortedNames(fd.get(), level.path);
   level.fd = std::move(fd);
   stack_.push_back(std::move(level));
 }
 
-void LayerTar::ReadXattrs(int fd, TarMember& member, bool& opaque) {
-  std::string proc = ProcPath(fd);
-  std::string names(1024, '\0');
-  ssize_t size;
-  while ((size = ::listxattr(proc.c_str(), names.data(), names.size())) < 0 && errno == ERANGE) {
-    ssize_t wanted = ::listxattr(proc.c_str(), nullptr, 0);
-    if (wanted < 0) break;
-    names.resize(static_cast<size_t>(wanted) + 256);
-  }
-  if (size < 0) {
-    if (errno == ENOTSUP) return;
-    ThrowErrno(errno, "listxattr", member.name);
-  }
-  names.resize(static_cast<size_t>(size));
-  for (size_t at = 0; at < names.size(); at += std::strlen(names.c_str() + at) + 1) {
-    std::string name = names.c_str() + at;
-    if (StartsWith(name, kOverlayTrusted) || StartsWith(name, kOverlayUser)) {
-      std::string kind = name.substr(name.rfind('.') + 1);
-      if (kind == "opaque") opaque = opaque || ReadXattr(proc, name.c_str(), member.name) == "y";
-      if (kind == "redirect" || kind == "metacopy") {
-        ThrowInput("ERR_UPPER_UNSUPPORTED",
-                   "the upper holds an entry whose content overlayfs keeps elsewhere (" + name +
-                       "); mount containers with redirect_dir=off,metacopy=off",
-                   {{"member", member.name}});
-      }
-      continue;
-    }
+void LayerTar::ReadXattrs(const std::string& entry, TarMember& member) {
+  for (const std::string& name : ListXattrs(entry)) {
+    if (name.starts_with("trusted.overlay.") || name.starts_with("user.overlay.")) continue;
     if (name == "security.selinux") continue;  // the host's label, not the image's
     if (name.find('=') != std::string::npos) {
       Warn("xattr-name", member.name, "the attribute " + name + " has a name that a tar cannot hold");
       continue;
     }
-    std::string value = ReadXattr(proc, name.c_str(), member.name);
+    std::string value = GetXattr(entry, name).value_or("");
     member.xattrs[name] = name == "security.capability" ? PortableCapability(value) : value;
   }
 }
@@ -152,7 +89,7 @@ void LayerTar::Encode(Level& level, const std::string& name) {
     member.mtime = {static_cast<time_t>(*options_.latest_mtime), 0};
   }
 
-  if (S_ISCHR(info.st_mode) && info.st_rdev == 0) {
+  if (IsWhiteout(info)) {
     EncodeWhiteout(member, level.path, name);
     return;
   }
@@ -160,13 +97,18 @@ void LayerTar::Encode(Level& level, const std::string& name) {
     Warn("socket", path, "a socket cannot be part of a layer");
     return;
   }
+  const std::string entry = EntryPath(level.fd.get(), name);
+  RefuseIndirect(level.fd.get(), name, info, path);
   if (S_ISDIR(info.st_mode)) {
     member.type = '5';
     member.name += '/';
-    bool opaque = false;
-    ReadXattrs(fd.get(), member, opaque);
+    UniqueFd directory(Retry([&] {
+      return ::openat(fd.get(), ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    }));
+    if (!directory) ThrowErrno(errno, "openat", path);
+    ReadXattrs(entry, member);
     pending_ += EncodeTarHeader(member);
-    if (opaque) {
+    if (IsOpaque(directory.get())) {
       TarMember marker = member;
       marker.name += ".wh..wh..opq";
       marker.type = '0';
@@ -174,10 +116,6 @@ void LayerTar::Encode(Level& level, const std::string& name) {
       marker.xattrs.clear();
       pending_ += EncodeTarHeader(marker);
     }
-    UniqueFd directory(Retry([&] {
-      return ::openat(fd.get(), ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    }));
-    if (!directory) ThrowErrno(errno, "openat", path);
     Enter(std::move(directory), member.name);  // invalidates `level`
     return;
   }
@@ -190,7 +128,6 @@ void LayerTar::Encode(Level& level, const std::string& name) {
       return;
     }
   }
-  bool opaque = false;
   if (S_ISLNK(info.st_mode)) {
     member.type = '2';
     std::string target(static_cast<size_t>(std::max<off_t>(info.st_size, 1)) + 1, '\0');
@@ -202,15 +139,17 @@ void LayerTar::Encode(Level& level, const std::string& name) {
     member.type = S_ISCHR(info.st_mode) ? '3' : '4';
     member.device_major = major(info.st_rdev);
     member.device_minor = minor(info.st_rdev);
-    ReadXattrs(fd.get(), member, opaque);
+    ReadXattrs(entry, member);
   } else if (S_ISFIFO(info.st_mode)) {
     member.type = '6';
-    ReadXattrs(fd.get(), member, opaque);
+    ReadXattrs(entry, member);
   } else {
     member.size = static_cast<uint64_t>(info.st_size);
-    ReadXattrs(fd.get(), member, opaque);
+    ReadXattrs(entry, member);
     if (member.size > 0) {
-      file_.reset(Retry([&] { return ::open(ProcPath(fd.get()).c_str(), O_RDONLY | O_CLOEXEC); }));
+      // The very inode that was looked at: a container may have put a device under the name since.
+      std::string inode = "/proc/self/fd/" + std::to_string(fd.get());
+      file_.reset(Retry([&] { return ::open(inode.c_str(), O_RDONLY | O_CLOEXEC); }));
       if (!file_) ThrowErrno(errno, "open", path);
       ::posix_fadvise(file_.get(), 0, 0, POSIX_FADV_SEQUENTIAL);
       file_path_ = path;

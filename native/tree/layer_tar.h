@@ -55,7 +55,7 @@ class LayerTar {
   void Enter(UniqueFd fd, std::string path);
   void Encode(Level& level, const std::string& name);
   void EncodeWhiteout(const TarMember& entry, const std::string& directory, const std::string& name);
-  void ReadXattrs(int fd, TarMember& member, bool& opaque);
+  void ReadXattrs(const std::string& entry, TarMember& member);
   void Warn(const char* code, const std::string& member, std::string message);
 
   LayerTarOptions options_;

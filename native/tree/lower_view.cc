@@ -1,49 +1,35 @@
 #include "tree/lower_view.h"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <sys/xattr.h>
 
-#include <cstring>
-#include <memory>
 #include <set>
 
+#include "sys/dirents.h"
 #include "sys/failure.h"
+#include "sys/xattrs.h"
 
 namespace layerstack {
 
 bool IsWhiteout(const struct stat& info) { return S_ISCHR(info.st_mode) && info.st_rdev == 0; }
 
 bool IsOpaque(int fd) {
-  char value[2];
-  ssize_t size = ::fgetxattr(fd, "trusted.overlay.opaque", value, sizeof value);
-  return size == 1 && value[0] == 'y';
+  char value[2];  // asked for on every directory: no allocation
+  return ::fgetxattr(fd, "trusted.overlay.opaque", value, sizeof value) == 1 && value[0] == 'y';
 }
 
 std::string ReadCapability(int directory, const std::string& name) {
-  std::string proc = "/proc/self/fd/" + std::to_string(directory) + "/" + name;
-  char value[64];  // revision 3, the largest, has 24 bytes
-  ssize_t size = ::lgetxattr(proc.c_str(), "security.capability", value, sizeof value);
-  return size > 0 ? std::string(value, static_cast<size_t>(size)) : "";
+  return GetXattr(EntryPath(directory, name), "security.capability").value_or("");
 }
 
-std::vector<std::string> ListNames(int fd) {
-  UniqueFd own(Retry([&] { return ::openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC); }));
-  if (!own) ThrowErrno(errno, "openat", ".");
-  std::unique_ptr<DIR, int (*)(DIR*)> stream(::fdopendir(own.get()), ::closedir);
-  if (!stream) ThrowErrno(errno, "fdopendir", ".");
-  own.release();
-  std::vector<std::string> names;
-  for (;;) {
-    errno = 0;
-    dirent* entry = ::readdir(stream.get());
-    if (!entry) {
-      if (errno != 0) ThrowErrno(errno, "getdents64", ".");
-      return names;
-    }
-    if (std::strcmp(entry->d_name, ".") != 0 && std::strcmp(entry->d_name, "..") != 0) {
-      names.emplace_back(entry->d_name);
-    }
+void RefuseIndirect(int directory, const std::string& name, const struct stat& info, const std::string& path) {
+  if (!S_ISREG(info.st_mode) && !S_ISDIR(info.st_mode)) return;
+  for (const std::string& attribute : ListXattrs(EntryPath(directory, name))) {
+    if (attribute != "trusted.overlay.redirect" && attribute != "trusted.overlay.metacopy") continue;
+    ThrowInput("ERR_UPPER_UNSUPPORTED",
+               "overlayfs keeps the content of an entry elsewhere (" + attribute +
+                   "); mount containers with redirect_dir=off,metacopy=off",
+               {{"member", path}});
   }
 }
 
@@ -95,7 +81,9 @@ std::vector<std::string> LowerDirectory::Names() const {
   std::set<std::string> seen;
   std::set<std::string> shown;
   for (const UniqueFd& part : parts_) {
-    for (const std::string& name : ListNames(part.get())) {
+    UniqueFd listed(Retry([&] { return ::openat(part.get(), ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC); }));
+    if (!listed) ThrowErrno(errno, "openat", ".");
+    for (const std::string& name : SortedNames(listed.get(), ".")) {
       if (!seen.insert(name).second) continue;
       struct stat info;
       if (::fstatat(part.get(), name.c_str(), &info, AT_SYMLINK_NOFOLLOW) != 0) ThrowErrno(errno, "fstatat", name);

@@ -5,7 +5,6 @@
 
 #include <sys/stat.h>
 
-#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -30,7 +29,7 @@ class LowerDirectory {
   std::optional<Entry> Find(const std::string& name) const;
   // The directory `name` of the view; empty where the view has no directory there.
   LowerDirectory Descend(const std::string& name) const;
-  // Every name of the view in this directory with what Find would give, sorted bytewise.
+  // Every name that Find would find, sorted bytewise.
   std::vector<std::string> Names() const;
 
  private:
@@ -42,7 +41,8 @@ bool IsWhiteout(const struct stat& info);
 bool IsOpaque(int fd);
 // Raw security.capability of `name` in `directory`, "" without; never follows a link.
 std::string ReadCapability(int directory, const std::string& name);
-// Every name in the directory behind `fd` but "." and "..", in no order.
-std::vector<std::string> ListNames(int fd);
+// Throws ERR_UPPER_UNSUPPORTED where `name` in `directory` holds a redirect or metacopy attribute: its content is
+// elsewhere then. `path` is named in the error.
+void RefuseIndirect(int directory, const std::string& name, const struct stat& info, const std::string& path);
 
 }  // namespace layerstack
