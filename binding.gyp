@@ -9,7 +9,7 @@
       "cflags_cc": ["-std=c++20"],
       "cflags_cc!": ["-fno-exceptions", "-fno-rtti", "-std=gnu++17"],
       "cflags!": ["-fno-exceptions"],
-      "ldflags": ["-Wl,--exclude-libs,ALL", "-Wl,-z,relro,-z,now"],
+      "ldflags": ["-Wl,--exclude-libs,ALL", "-Wl,-z,relro,-z,now", "-Wl,-z,nodelete"],
       "libraries": ["-ldl", "-lpthread"]
     }
   ]

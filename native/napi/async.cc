@@ -3,16 +3,24 @@
 namespace layerstack {
 
 namespace {
-// The instance data slot holds a shared_ptr, so that work still under way when an environment ends keeps
-// its mailbox alive (messages to an ended environment are dropped).
+// The instance data and the queue's finalizer each hold a shared_ptr, as does work under way: the mailbox lives on
+// when its environment has ended, and drops what is posted to it then.
 using Slot = std::shared_ptr<Mailbox>;
 }  // namespace
 
 void Mailbox::Install(Napi::Env env) {
   auto mailbox = std::shared_ptr<Mailbox>(new Mailbox);
   napi_value name = Napi::String::New(env, "layerstack");
+  // Node deletes the queue with its environment, whoever still uses it; only the finalizer knows when. It takes the
+  // mutex, so that no Post is inside the queue at that moment.
   napi_status status = napi_create_threadsafe_function(
-      env, nullptr, nullptr, name, 0, 1, nullptr, nullptr, mailbox.get(),
+      env, nullptr, nullptr, name, 0, 1, new Slot(mailbox),
+      [](napi_env, void* data, void*) {
+        std::unique_ptr<Slot> slot(static_cast<Slot*>(data));
+        std::lock_guard<std::mutex> guard((*slot)->mutex_);
+        (*slot)->function_ = nullptr;
+      },
+      mailbox.get(),
       [](napi_env raw, napi_value, void* context, void* data) {
         std::unique_ptr<std::function<void(Napi::Env)>> deliver(
             static_cast<std::function<void(Napi::Env)>*>(data));
@@ -27,12 +35,9 @@ void Mailbox::Install(Napi::Env env) {
 
 std::shared_ptr<Mailbox> Mailbox::Of(Napi::Env env) { return *env.GetInstanceData<Slot>(); }
 
-Mailbox::~Mailbox() {
-  if (function_) napi_release_threadsafe_function(function_, napi_tsfn_abort);
-}
-
 void Mailbox::Begin(Napi::Env env) {
-  if (owed_++ == 0) napi_ref_threadsafe_function(env, function_);
+  std::lock_guard<std::mutex> guard(mutex_);
+  if (owed_++ == 0 && function_) napi_ref_threadsafe_function(env, function_);
 }
 
 void Mailbox::Post(std::function<void(Napi::Env)> deliver) {
@@ -41,14 +46,15 @@ void Mailbox::Post(std::function<void(Napi::Env)> deliver) {
   auto* message = new std::function<void(Napi::Env)>(std::move(deliver));
   if (napi_call_threadsafe_function(function_, message, napi_tsfn_nonblocking) != napi_ok) {
     delete message;
-    function_ = nullptr;  // the environment is ending, and this call has given the function up
+    function_ = nullptr;  // the environment is ending, and this call has given the queue up
   }
 }
 
 void Mailbox::Deliver(Napi::Env env, std::function<void(Napi::Env)>& deliver) {
   Napi::HandleScope scope(env);
   deliver(env);
-  if (--owed_ == 0) napi_unref_threadsafe_function(env, function_);
+  std::lock_guard<std::mutex> guard(mutex_);
+  if (--owed_ == 0 && function_) napi_unref_threadsafe_function(env, function_);
 }
 
 }  // namespace layerstack

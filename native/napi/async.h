@@ -26,14 +26,13 @@ class Mailbox {
 
   void Begin(Napi::Env env);                         // JavaScript thread: one more message is owed
   void Post(std::function<void(Napi::Env)> deliver);  // any thread: deliver it
-  ~Mailbox();
 
  private:
   Mailbox() = default;
   void Deliver(Napi::Env env, std::function<void(Napi::Env)>& deliver);
 
   std::mutex mutex_;
-  napi_threadsafe_function function_ = nullptr;  // null once the environment is ending
+  napi_threadsafe_function function_ = nullptr;  // null once the environment has ended
   int owed_ = 0;  // touched on the JavaScript thread only
 };
 

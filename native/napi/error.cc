@@ -16,7 +16,12 @@ Napi::Error ToError(Napi::Env env, const Failure& failure) {
   if (!failure.syscall.empty()) object.Set("syscall", Napi::String::New(env, failure.syscall));
   if (!failure.path.empty()) object.Set("path", Napi::String::New(env, failure.path));
   if (!failure.dest.empty()) object.Set("dest", Napi::String::New(env, failure.dest));
-  for (const auto& [name, value] : failure.facts) object.Set(name, Napi::String::New(env, value));
+  for (const auto& [name, value] : failure.facts) {
+    if (name == "limit")  // the one fact that is typed as a number (ErrorFacts)
+      object.Set(name, Napi::Number::New(env, std::stod(value)));
+    else
+      object.Set(name, Napi::String::New(env, value));
+  }
   return error;
 }
 

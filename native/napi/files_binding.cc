@@ -1,7 +1,218 @@
+// Files: batches, locks, xattrs, nodes, deletion, reading inside a root.
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+
+#include <cstdlib>
+#include <optional>
+#include <string_view>
+
+#include "napi/args.h"
+#include "napi/async.h"
 #include "napi/bindings.h"
+#include "sys/batch.h"
+#include "sys/lock.h"
+#include "sys/resolve.h"
+#include "sys/whole_io.h"
+#include "sys/xattrs.h"
+#include "tree/remove.h"
 
 namespace layerstack {
 
-void InitFiles(Napi::Env, Napi::Object) {}
+namespace {
+
+BatchStep::Op OpArg(const Napi::Value& value) {
+  static constexpr std::pair<std::string_view, BatchStep::Op> kOps[] = {
+      {"mkdir", BatchStep::Op::kMkdir},     {"write", BatchStep::Op::kWrite},
+      {"replace", BatchStep::Op::kReplace}, {"symlink", BatchStep::Op::kSymlink},
+      {"rename", BatchStep::Op::kRename},   {"unlink", BatchStep::Op::kUnlink},
+      {"rmdir", BatchStep::Op::kRmdir},     {"chown", BatchStep::Op::kChown},
+      {"fsync", BatchStep::Op::kFsync},     {"syncfs", BatchStep::Op::kSyncfs},
+  };
+  const std::string name = BytesArg(value, "op");
+  for (const auto& [known, op] : kOps) {
+    if (name == known) return op;
+  }
+  throw Napi::TypeError::New(value.Env(), "unknown batch step '" + name + "'");
+}
+
+bool Flag(const Napi::Object& step, const char* name) {
+  Napi::Value value = step.Get(name);
+  return !value.IsUndefined() && BoolArg(value, name);
+}
+
+std::string Bytes(const Napi::Object& step, const char* name) { return BytesArg(step.Get(name), name); }
+
+BatchStep StepArg(const Napi::Value& value) {
+  Napi::Object object = ObjectArg(value, "step");
+  BatchStep step;
+  step.op = OpArg(object.Get("op"));
+  step.path = Bytes(object, step.op == BatchStep::Op::kRename ? "from" : "path");
+  switch (step.op) {
+    case BatchStep::Op::kMkdir:
+      step.exist = Flag(object, "exist");
+      break;
+    case BatchStep::Op::kWrite:
+      step.sync = Flag(object, "sync");
+      [[fallthrough]];
+    case BatchStep::Op::kReplace:
+      step.data = Bytes(object, "data");
+      break;
+    case BatchStep::Op::kSymlink:
+      step.dest = Bytes(object, "target");
+      return step;
+    case BatchStep::Op::kRename:
+      step.dest = Bytes(object, "to");
+      step.no_replace = Flag(object, "noReplace");
+      return step;
+    case BatchStep::Op::kUnlink:
+    case BatchStep::Op::kRmdir:
+      step.missing = Flag(object, "missing");
+      return step;
+    case BatchStep::Op::kChown:
+      step.uid = static_cast<uid_t>(IntArg(object.Get("uid"), "uid"));
+      step.gid = static_cast<gid_t>(IntArg(object.Get("gid"), "gid"));
+      return step;
+    case BatchStep::Op::kFsync:
+    case BatchStep::Op::kSyncfs:
+      return step;
+  }
+  step.mode = static_cast<mode_t>(IntArg(object.Get("mode"), "mode"));
+  return step;
+}
+
+Napi::Value Batch(const Napi::CallbackInfo& info) {
+  if (!info[1].IsArray()) throw Napi::TypeError::New(info.Env(), "steps must be an array");
+  Napi::Array list = info[1].As<Napi::Array>();
+  std::vector<BatchStep> steps;
+  steps.reserve(list.Length());
+  for (uint32_t i = 0; i < list.Length(); ++i) {
+    Napi::HandleScope scope(info.Env());
+    steps.push_back(StepArg(list.Get(i)));
+  }
+  return AsyncVoid(info.Env(), [root = BytesArg(info[0], "root"), steps = std::move(steps)] {
+    RunBatch(root, steps);
+  });
+}
+
+// The locks do not wait, so they need no thread.
+template <typename Lock>
+Napi::Value Locked(const Napi::CallbackInfo& info, Lock lock) {
+  try {
+    return Napi::Boolean::New(info.Env(), lock());
+  } catch (const Failure& failure) {
+    throw ToError(info.Env(), failure);
+  }
+}
+
+Napi::Value TryFlockBinding(const Napi::CallbackInfo& info) {
+  return Locked(info, [&] {
+    return TryFlock(static_cast<int>(IntArg(info[0], "fd")), BoolArg(info[1], "exclusive"));
+  });
+}
+
+Napi::Value TryRangeLockBinding(const Napi::CallbackInfo& info) {
+  return Locked(info, [&] {
+    return TryRangeLock(static_cast<int>(IntArg(info[0], "fd")), IntArg(info[1], "offset"),
+                        BoolArg(info[2], "exclusive"));
+  });
+}
+
+Napi::Value OptionalBytes(Napi::Env env, std::optional<std::string>& bytes) {
+  if (!bytes) return env.Null();
+  return Napi::Buffer<char>::Copy(env, bytes->data(), bytes->size());
+}
+
+Napi::Value GetXattrBinding(const Napi::CallbackInfo& info) {
+  return Async<std::optional<std::string>>(
+      info.Env(), [path = BytesArg(info[0], "path"), name = BytesArg(info[1], "name")] { return GetXattr(path, name); },
+      OptionalBytes);
+}
+
+Napi::Value SetXattrBinding(const Napi::CallbackInfo& info) {
+  return AsyncVoid(info.Env(), [path = BytesArg(info[0], "path"), name = BytesArg(info[1], "name"),
+                                value = BytesArg(info[2], "value")] { SetXattr(path, name, value); });
+}
+
+Napi::Value ListXattrsBinding(const Napi::CallbackInfo& info) {
+  return Async<std::vector<std::string>>(
+      info.Env(), [path = BytesArg(info[0], "path")] { return ListXattrs(path); },
+      [](Napi::Env env, std::vector<std::string>& names) -> Napi::Value {
+        Napi::Array list = Napi::Array::New(env, names.size());
+        for (uint32_t i = 0; i < names.size(); ++i) list.Set(i, Napi::String::New(env, names[i]));
+        return list;
+      });
+}
+
+Napi::Value MakeNodeBinding(const Napi::CallbackInfo& info) {
+  return AsyncVoid(info.Env(), [path = BytesArg(info[0], "path"),
+                                mode = static_cast<mode_t>(IntArg(info[1], "mode")),
+                                major = static_cast<unsigned>(IntArg(info[2], "major")),
+                                minor = static_cast<unsigned>(IntArg(info[3], "minor"))] {
+    if (::mknod(path.c_str(), mode, makedev(major, minor)) != 0) ThrowErrno(errno, "mknod", path);
+  });
+}
+
+Napi::Value RemoveTreeBinding(const Napi::CallbackInfo& info) {
+  return Async<int64_t>(
+      info.Env(),
+      [root = BytesArg(info[0], "root"), path = BytesArg(info[1], "path")] { return RemoveTree(root, path); },
+      [](Napi::Env env, int64_t& removed) -> Napi::Value {
+        return Napi::Number::New(env, static_cast<double>(removed));
+      });
+}
+
+std::optional<std::string> ReadInRoot(const std::string& root, const std::string& path, size_t limit) {
+  UniqueFd root_fd(::open(root.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+  if (!root_fd) ThrowErrno(errno, "open", root);
+  const std::string full = root + "/" + path;
+  // First without opening it: to open a device or a fifo would already do something.
+  for (int flags : {O_PATH, O_RDONLY | O_NONBLOCK | O_NOCTTY}) {
+    UniqueFd fd = OpenInRoot(root_fd.get(), path, flags);
+    if (!fd && (errno == ENOENT || errno == ENOTDIR)) return std::nullopt;
+    if (!fd) ThrowErrno(errno, "open", full);
+    struct stat st;
+    if (::fstat(fd.get(), &st) != 0) ThrowErrno(errno, "fstat", full);
+    if (!S_ISREG(st.st_mode)) return std::nullopt;
+    if (flags == O_PATH) continue;
+    std::string text;
+    if (!ReadAll(fd.get(), limit, &text)) ThrowErrno(errno, "read", full);
+    if (text.size() > limit)
+      ThrowInput("ERR_LIMIT_EXCEEDED", "a file is larger than " + std::to_string(limit) + " bytes",
+                 {{"path", full}, {"limit", std::to_string(limit)}});
+    return text;
+  }
+  return std::nullopt;
+}
+
+Napi::Value ReadFileInRootBinding(const Napi::CallbackInfo& info) {
+  return Async<std::optional<std::string>>(
+      info.Env(),
+      [root = BytesArg(info[0], "root"), path = BytesArg(info[1], "path"),
+       limit = static_cast<size_t>(IntArg(info[2], "maxBytes"))] { return ReadInRoot(root, path, limit); },
+      OptionalBytes);
+}
+
+// LAYERSTACK_CAPS (src/system/caps.ts) may forbid openat2. Native code must know before its first resolution.
+void ConfigureResolver() {
+  const char* caps = std::getenv("LAYERSTACK_CAPS");
+  const std::string text = std::string(",") + (caps ? caps : "") + ",";
+  if (text.find(",openat2=no,") != std::string::npos) SetResolver(Resolver::kWalk);
+}
+
+}  // namespace
+
+void InitFiles(Napi::Env env, Napi::Object exports) {
+  ConfigureResolver();
+  exports.Set("batch", Napi::Function::New<Batch>(env, "batch"));
+  exports.Set("tryFlock", Napi::Function::New<TryFlockBinding>(env, "tryFlock"));
+  exports.Set("tryRangeLock", Napi::Function::New<TryRangeLockBinding>(env, "tryRangeLock"));
+  exports.Set("getXattr", Napi::Function::New<GetXattrBinding>(env, "getXattr"));
+  exports.Set("setXattr", Napi::Function::New<SetXattrBinding>(env, "setXattr"));
+  exports.Set("listXattrs", Napi::Function::New<ListXattrsBinding>(env, "listXattrs"));
+  exports.Set("makeNode", Napi::Function::New<MakeNodeBinding>(env, "makeNode"));
+  exports.Set("removeTree", Napi::Function::New<RemoveTreeBinding>(env, "removeTree"));
+  exports.Set("readFileInRoot", Napi::Function::New<ReadFileInRootBinding>(env, "readFileInRoot"));
+}
 
 }  // namespace layerstack

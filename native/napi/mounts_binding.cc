@@ -1,7 +1,110 @@
+// Mounts, probes, and the trees that stand in for mounts.
+#include "codec/library.h"
+#include "napi/args.h"
+#include "napi/async.h"
 #include "napi/bindings.h"
+#include "sys/overlay_mount.h"
+#include "sys/probe.h"
+#include "tree/flatten.h"
+#include "tree/init_layer.h"
 
 namespace layerstack {
 
-void InitMounts(Napi::Env, Napi::Object) {}
+namespace {
+
+MountRung RungArg(const Napi::Value& value) {
+  const std::string name = BytesArg(value, "rung");
+  if (name == "fsconfig") return MountRung::kFsconfig;
+  if (name == "mount") return MountRung::kMount;
+  if (name == "flat") return MountRung::kFlat;
+  throw Napi::TypeError::New(value.Env(), "unknown mount rung '" + name + "'");
+}
+
+std::string OptionalBytesArg(const Napi::Object& object, const char* name) {
+  Napi::Value value = object.Get(name);
+  return value.IsUndefined() ? std::string() : BytesArg(value, name);
+}
+
+Napi::Value MountOverlayBinding(const Napi::CallbackInfo& info) {
+  Napi::Object object = ObjectArg(info[0], "mount");
+  OverlayMount mount;
+  mount.root = BytesArg(object.Get("root"), "root");
+  mount.target = BytesArg(object.Get("target"), "target");
+  mount.lowers = BytesListArg(object.Get("lowers"), "lowers");
+  mount.upper = OptionalBytesArg(object, "upper");
+  mount.work = OptionalBytesArg(object, "work");
+  Napi::Value read_only = object.Get("readOnly");
+  mount.read_only = !read_only.IsUndefined() && BoolArg(read_only, "readOnly");
+  mount.rung = RungArg(object.Get("rung"));
+  mount.options = BytesListArg(object.Get("options"), "options");
+  return AsyncVoid(info.Env(), [mount = std::move(mount)] { MountOverlay(mount); });
+}
+
+Napi::Value UnmountBinding(const Napi::CallbackInfo& info) {
+  return Async<bool>(
+      info.Env(),
+      [target = BytesArg(info[0], "target"), detach = BoolArg(info[1], "detach")] { return Unmount(target, detach); },
+      [](Napi::Env env, bool& unmounted) -> Napi::Value { return Napi::Boolean::New(env, unmounted); });
+}
+
+Napi::Value MountStateBinding(const Napi::CallbackInfo& info) {
+  return Async<MountState>(
+      info.Env(), [path = BytesArg(info[0], "path")] { return StateOf(path); },
+      [](Napi::Env env, MountState& state) -> Napi::Value {
+        const char* name = state == MountState::kNone      ? "none"
+                           : state == MountState::kOverlay ? "overlay"
+                                                           : "other";
+        return Napi::String::New(env, name);
+      });
+}
+
+Napi::Value ProbeObject(Napi::Env env, Probe& probe) {
+  Napi::Object object = Napi::Object::New(env);
+  object.Set("kernel", probe.kernel);
+  object.Set("uid", probe.uid);
+  object.Set("sysAdmin", probe.sys_admin);
+  object.Set("fsType", probe.fs_type);
+  object.Set("dType", probe.d_type);
+  object.Set("trustedXattr", probe.trusted_xattr);
+  object.Set("whiteouts", probe.whiteouts);
+  object.Set("overlay", probe.overlay);
+  object.Set("newMountApi", probe.new_mount_api);
+  object.Set("lowerdirAppend", probe.lowerdir_append);
+  object.Set("multipleLowers", probe.multiple_lowers);
+  object.Set("indexParameter", probe.index_parameter);
+  object.Set("redirectDir", probe.redirect_dir);
+  object.Set("metacopy", probe.metacopy);
+  object.Set("openat2", probe.openat2);
+  object.Set("sha256", Sha256Source());
+  object.Set("inflate", InflateSource());
+  object.Set("zstd", ZstdSource());
+  return object;
+}
+
+Napi::Value ProbeBinding(const Napi::CallbackInfo& info) {
+  return Async<Probe>(
+      info.Env(), [dir = BytesArg(info[0], "dir")] { return ProbeBelow(dir); }, ProbeObject);
+}
+
+Napi::Value PopulateInitBinding(const Napi::CallbackInfo& info) {
+  return AsyncVoid(info.Env(), [root = BytesArg(info[0], "root"), lowers = BytesListArg(info[1], "lowers"),
+                                upper = BytesArg(info[2], "upper")] { PopulateInit(root, lowers, upper); });
+}
+
+Napi::Value FlattenBinding(const Napi::CallbackInfo& info) {
+  return AsyncVoid(info.Env(), [root = BytesArg(info[0], "root"), lowers = BytesListArg(info[1], "lowers"),
+                                target = BytesArg(info[2], "target")] { Flatten(root, lowers, target); });
+}
+
+}  // namespace
+
+void InitMounts(Napi::Env env, Napi::Object exports) {
+  exports.Set("mountOverlay", Napi::Function::New<MountOverlayBinding>(env, "mountOverlay"));
+  exports.Set("unmount", Napi::Function::New<UnmountBinding>(env, "unmount"));
+  exports.Set("mountState", Napi::Function::New<MountStateBinding>(env, "mountState"));
+  exports.Set("probe", Napi::Function::New<ProbeBinding>(env, "probe"));
+  exports.Set("populateInit", Napi::Function::New<PopulateInitBinding>(env, "populateInit"));
+  exports.Set("flatten", Napi::Function::New<FlattenBinding>(env, "flatten"));
+}
 
 }  // namespace layerstack

@@ -14,7 +14,7 @@ namespace layerstack {
 
 Dirents::Dirents(int fd) : fd_(fd), buffer_(new char[kBuffer]) {}
 
-const std::vector<Dirents::Entry>& Dirents::Next() {
+std::vector<Dirents::Entry>& Dirents::Next() {
   entries_.clear();
   // A piece may hold nothing but the two dots.
   while (entries_.empty()) {

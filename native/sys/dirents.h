@@ -21,7 +21,7 @@ class Dirents {
 
   // The next piece of the directory without `.` and `..`, in the file system's order. Empty at the end, and on failure
   // with errno set (0 at the end).
-  const std::vector<Entry>& Next();
+  std::vector<Entry>& Next();
 
  private:
   static constexpr size_t kBuffer = 128 << 10;

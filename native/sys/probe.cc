@@ -13,6 +13,7 @@
 #include <sys/xattr.h>
 #include <unistd.h>
 
+#include <cstdio>
 #include <cstdlib>
 #include <thread>
 
@@ -21,7 +22,6 @@
 #include "sys/failure.h"
 #include "sys/fs_context.h"
 #include "sys/resolve.h"
-#include "tree/remove.h"
 
 namespace layerstack {
 
@@ -65,23 +65,21 @@ std::string ModuleParameter(const char* name) {
 
 class Scratch {
  public:
-  explicit Scratch(const std::string& dir) : dir_(dir), path_(dir + "/.probe-XXXXXX") {
+  explicit Scratch(const std::string& dir) : path_(dir + "/.probe-XXXXXX") {
     if (!::mkdtemp(path_.data())) ThrowErrno(errno, "mkdtemp", path_);
   }
   Scratch(const Scratch&) = delete;
   Scratch& operator=(const Scratch&) = delete;
   ~Scratch() {
-    try {
-      RemoveTree(dir_, path_.substr(dir_.size() + 1));
-    } catch (const Failure&) {
-      // What is left is an empty-handed directory; the probe's answer is not wrong for it.
-    }
+    // The kernel makes `work` and `index` in the work directory.
+    for (const char* name : {"file", "whiteout", "a", "b", "merged", "upper", "work/work", "work/index", "work"})
+      std::remove((*this / name).c_str());
+    ::rmdir(path_.c_str());
   }
   std::string operator/(const char* name) const { return path_ + "/" + name; }
   const std::string& path() const { return path_; }
 
  private:
-  std::string dir_;
   std::string path_;
 };
 
@@ -115,8 +113,9 @@ bool TryContext(const Scratch& scratch, bool append, bool two) {
 }
 
 bool TryMount(const Scratch& scratch, bool two) {
-  std::string data = "lowerdir=" + scratch / "a" + (two ? ":" + scratch / "b" : "") +
-                     ",upperdir=" + scratch / "upper" + ",workdir=" + scratch / "work";
+  std::string data = "lowerdir=" + scratch / "a";
+  if (two) data.append(":").append(scratch / "b");
+  data.append(",upperdir=" + scratch / "upper" + ",workdir=" + scratch / "work");
   return ::mount("overlay", (scratch / "merged").c_str(), "overlay", MS_RDONLY, data.c_str()) == 0;
 }
 

@@ -24,9 +24,8 @@ constexpr int kMaxPasses = 8;
 
 class Remover {
  public:
-  Remover(int parent, std::string base, std::string full) : base_(std::move(base)), full_(std::move(full)) {
-    top_ = parent;
-  }
+  Remover(int parent, std::string base, std::string full)
+      : top_(parent), base_(std::move(base)), full_(std::move(full)) {}
 
   int64_t Run() {
     if (RemoveOne(top_, base_, DT_DIR)) Enter(top_, base_);
@@ -35,7 +34,7 @@ class Remover {
       if (!frame.todo.empty()) {
         std::string name = std::move(frame.todo.back());
         frame.todo.pop_back();
-        Enter(Reopen(frames_.size() - 1), std::move(name));
+        Enter(frame.fd.get(), std::move(name));
       } else {
         Leave();
       }
@@ -46,7 +45,7 @@ class Remover {
  private:
   struct Frame {
     std::string name;
-    UniqueFd fd;  // empty while too many others are open
+    UniqueFd fd;  // empty while too many others are open; never in the last frame
     dev_t dev;
     ino_t ino;
     std::vector<std::string> todo;  // directories in it that are not empty
@@ -104,8 +103,9 @@ class Remover {
     ++frame.passes;
     int fd = frame.fd.get();
     Dirents entries(fd);
-    std::vector<Dirents::Entry> piece;
-    while (!(piece = entries.Next()).empty()) {
+    for (;;) {
+      std::vector<Dirents::Entry>& piece = entries.Next();
+      if (piece.empty()) break;
       // In the order of inodes, neighbours in the inode table are freed together.
       std::sort(piece.begin(), piece.end(), [](const auto& a, const auto& b) { return a.inode < b.inode; });
       for (const Dirents::Entry& entry : piece) {
@@ -118,10 +118,9 @@ class Remover {
   // The last frame has no more to-do: removes its directory.
   void Leave() {
     size_t last = frames_.size() - 1;
-    int dir = last == 0 ? top_ : Reopen(last - 1);
+    int dir = last == 0 ? top_ : Reopen(last - 1, frames_[last].fd.get());
     if (RemoveOne(dir, frames_[last].name, DT_DIR)) {
       if (frames_[last].passes >= kMaxPasses) ThrowErrno(ENOTEMPTY, "rmdir", Path(""));
-      Reopen(last);
       if (::lseek(frames_[last].fd.get(), 0, SEEK_SET) != 0) ThrowErrno(errno, "lseek", Path(""));
       Empty();
       return;
@@ -129,11 +128,11 @@ class Remover {
     frames_.pop_back();
   }
 
-  // The fd of a frame; if it was given up, from the frame below it by `..`, which must lead to the same directory.
-  int Reopen(size_t index) {
+  // The fd of a frame; if it was given up, by `..` of the directory in it, which must lead to the same one.
+  int Reopen(size_t index, int child) {
     Frame& frame = frames_[index];
     if (!frame.fd) {
-      UniqueFd fd(::openat(frames_[index + 1].fd.get(), "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+      UniqueFd fd(::openat(child, "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
       struct stat st;
       if (!fd || ::fstat(fd.get(), &st) != 0) ThrowErrno(errno, "open", Path(".."));
       if (st.st_dev != frame.dev || st.st_ino != frame.ino) ThrowErrno(ESTALE, "open", Path(".."));

@@ -1,0 +1,126 @@
+#include "tree/flatten.h"
+
+#include <fcntl.h>
+#include <sys/sendfile.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "sys/fd.h"
+#include "sys/failure.h"
+#include "sys/resolve.h"
+#include "sys/whole_io.h"
+#include "sys/xattrs.h"
+#include "tree/merged.h"
+
+namespace layerstack {
+
+namespace {
+
+// One directory of the result, being filled. Directories are done depth first on an own stack, so that only
+// those on the way down are open.
+struct Level {
+  MergedDir from;
+  UniqueFd to;
+  std::string path;
+  struct stat st;  // of the topmost directory
+  std::vector<MergedDir::Name> names;
+};
+
+void CopyTimes(int dir, const char* name, const struct stat& st, int flags, const std::string& path) {
+  const timespec times[2] = {st.st_atim, st.st_mtim};
+  if (::utimensat(dir, name, times, flags) != 0) ThrowErrno(errno, "utimensat", path);
+}
+
+// A new directory with everything of the topmost one but its times.
+Level Open(MergedDir from, int parent, const std::string& name, std::string path) {
+  Level level{std::move(from), UniqueFd(), std::move(path), {}, {}};
+  if (::fstat(level.from.fd(0), &level.st) != 0) ThrowErrno(errno, "fstat", level.from.path());
+  if (::mkdirat(parent, name.c_str(), 0700) != 0) ThrowErrno(errno, "mkdir", level.path);
+  level.to.reset(::openat(parent, name.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+  if (!level.to) ThrowErrno(errno, "open", level.path);
+  if (::fchown(level.to.get(), level.st.st_uid, level.st.st_gid) != 0) ThrowErrno(errno, "fchown", level.path);
+  CopyXattrs(level.from.fd(0), level.to.get(), level.path);
+  if (::fchmod(level.to.get(), level.st.st_mode & 07777) != 0) ThrowErrno(errno, "fchmod", level.path);
+  level.names = level.from.List();
+  return level;
+}
+
+void CopyContent(int from, int to, const std::string& path) {
+  for (;;) {
+    ssize_t sent = Retry([&] { return ::sendfile(to, from, nullptr, size_t{1} << 30); });
+    if (sent < 0) ThrowErrno(errno, "sendfile", path);
+    if (sent == 0) return;
+  }
+}
+
+// A copy of anything but a directory, with owner, mode, xattrs and times.
+void Copy(int from_dir, int to_dir, const char* name, const struct stat& st, const std::string& path) {
+  if (S_ISLNK(st.st_mode)) {
+    std::string target(static_cast<size_t>(st.st_size) + 1, '\0');
+    ssize_t length = ::readlinkat(from_dir, name, target.data(), target.size());
+    if (length < 0) ThrowErrno(errno, "readlink", path);
+    target.resize(static_cast<size_t>(length));
+    if (::symlinkat(target.c_str(), to_dir, name) != 0) ThrowErrno(errno, "symlink", target, path);
+  } else if (S_ISREG(st.st_mode)) {
+    UniqueFd from(::openat(from_dir, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC));
+    if (!from) ThrowErrno(errno, "open", path);
+    UniqueFd to(::openat(to_dir, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600));
+    if (!to) ThrowErrno(errno, "open", path);
+    CopyContent(from.get(), to.get(), path);
+    if (::fchown(to.get(), st.st_uid, st.st_gid) != 0) ThrowErrno(errno, "fchown", path);
+    CopyXattrs(from.get(), to.get(), path);
+    if (::fchmod(to.get(), st.st_mode & 07777) != 0) ThrowErrno(errno, "fchmod", path);
+    return CopyTimes(to_dir, name, st, AT_SYMLINK_NOFOLLOW, path);
+  } else if (::mknodat(to_dir, name, st.st_mode, st.st_rdev) != 0) {
+    ThrowErrno(errno, "mknod", path);
+  }
+  if (::fchownat(to_dir, name, st.st_uid, st.st_gid, AT_SYMLINK_NOFOLLOW) != 0) ThrowErrno(errno, "chown", path);
+  if (!S_ISLNK(st.st_mode) && ::fchmodat(to_dir, name, st.st_mode & 07777, 0) != 0)
+    ThrowErrno(errno, "chmod", path);
+  CopyTimes(to_dir, name, st, AT_SYMLINK_NOFOLLOW, path);
+}
+
+void Place(const Level& level, const std::string& name, const MergedDir::Found& found) {
+  const int from = level.from.fd(found.layer);
+  if (::linkat(from, name.c_str(), level.to.get(), name.c_str(), 0) == 0) return;
+  const std::string path = level.path + "/" + name;
+  if (errno != EMLINK && errno != EXDEV && errno != EPERM)
+    ThrowErrno(errno, "link", level.from.path(found.layer) + "/" + name, path);
+  Copy(from, level.to.get(), name.c_str(), found.st, path);
+}
+
+}  // namespace
+
+void Flatten(const std::string& root, const std::vector<std::string>& lowers, const std::string& target) {
+  UniqueFd root_fd(::open(root.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+  if (!root_fd) ThrowErrno(errno, "open", root);
+  if (lowers.empty()) ThrowInput("ERR_INVALID_ARGUMENT", "there is nothing to flatten");
+  size_t slash = target.rfind('/');
+  std::string base = slash == std::string::npos ? target : target.substr(slash + 1);
+  UniqueFd parent = OpenInRoot(root_fd.get(), slash == std::string::npos ? "" : target.substr(0, slash),
+                               O_PATH | O_DIRECTORY);
+  if (!parent) ThrowErrno(errno, "open", root + "/" + target);
+
+  std::vector<Level> stack;
+  stack.push_back(Open(MergedDir(root_fd.get(), root, lowers), parent.get(), base, root + "/" + target));
+  while (!stack.empty()) {
+    Level& level = stack.back();
+    if (level.names.empty()) {
+      CopyTimes(level.to.get(), ".", level.st, 0, level.path);
+      stack.pop_back();
+      continue;
+    }
+    const auto [name, layer] = std::move(level.names.back());
+    level.names.pop_back();
+    MergedDir::Found found = level.from.Lookup(name, layer);
+    if (!found.exists) continue;
+    if (found.below) {
+      std::string path = level.path + "/" + name;
+      stack.push_back(Open(std::move(*found.below), level.to.get(), name, std::move(path)));
+    } else {
+      Place(level, name, found);
+    }
+  }
+}
+
+}  // namespace layerstack

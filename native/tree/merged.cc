@@ -1,0 +1,80 @@
+#include "tree/merged.h"
+
+#include <fcntl.h>
+#include <sys/sysmacros.h>
+
+#include <unordered_map>
+
+#include "sys/dirents.h"
+#include "sys/failure.h"
+#include "sys/resolve.h"
+#include "sys/xattrs.h"
+
+namespace layerstack {
+
+bool IsWhiteout(const struct stat& st) { return S_ISCHR(st.st_mode) && st.st_rdev == makedev(0, 0); }
+
+MergedDir::MergedDir(int root_fd, const std::string& root, const std::vector<std::string>& lowers) {
+  for (const std::string& lower : lowers) {
+    std::string path = root + "/" + lower;
+    UniqueFd fd = OpenInRoot(root_fd, lower, O_RDONLY | O_DIRECTORY);
+    if (!fd) ThrowErrno(errno, "open", path);
+    // The roots of layers always merge: overlayfs looks at no opaque mark there.
+    parts_.push_back({std::move(fd), std::move(path)});
+  }
+}
+
+bool MergedDir::Add(UniqueFd fd, std::string path) {
+  bool opaque = GetXattr(fd.get(), "trusted.overlay.opaque", path) == "y";
+  parts_.push_back({std::move(fd), std::move(path)});
+  return !opaque;
+}
+
+MergedDir::Found MergedDir::Lookup(const std::string& name, size_t first) const {
+  Found found;
+  for (size_t layer = first; layer < parts_.size(); ++layer) {
+    const Part& part = parts_[layer];
+    std::string path = part.path + "/" + name;
+    struct stat st;
+    if (::fstatat(part.fd.get(), name.c_str(), &st, AT_SYMLINK_NOFOLLOW) != 0) {
+      if (errno == ENOENT) continue;
+      ThrowErrno(errno, "stat", path);
+    }
+    if (!S_ISDIR(st.st_mode)) {
+      if (found.exists || IsWhiteout(st)) return found;
+      found.exists = true;
+      found.st = st;
+      found.layer = layer;
+      return found;
+    }
+    if (!found.exists) {
+      found.exists = true;
+      found.st = st;
+      found.layer = layer;
+      found.below.reset(new MergedDir);
+    }
+    UniqueFd fd(::openat(part.fd.get(), name.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+    if (!fd) ThrowErrno(errno, "open", path);
+    if (!found.below->Add(std::move(fd), std::move(path))) return found;
+  }
+  return found;
+}
+
+std::vector<MergedDir::Name> MergedDir::List() const {
+  std::vector<Name> names;
+  std::unordered_map<std::string, size_t> seen;
+  for (size_t layer = 0; layer < parts_.size(); ++layer) {
+    Dirents entries(parts_[layer].fd.get());
+    for (;;) {
+      std::vector<Dirents::Entry>& piece = entries.Next();
+      if (piece.empty()) break;
+      for (const Dirents::Entry& entry : piece) {
+        if (parts_.size() == 1 || seen.emplace(entry.name, layer).second) names.push_back({entry.name, layer});
+      }
+    }
+    if (errno != 0) ThrowErrno(errno, "getdents64", parts_[layer].path);
+  }
+  return names;
+}
+
+}  // namespace layerstack

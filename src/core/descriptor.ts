@@ -1,0 +1,148 @@
+/**
+ * Manifests and indexes of images, docker schema 2 and OCI alike. Mirrors `opencontainers/image-spec:
+ * descriptor.md, manifest.md, image-index.md`. Digests, sizes and counts are checked here; whether content
+ * matches its descriptor is checked where the content is read.
+ */
+import { isDigest, type Digest } from './digest.ts';
+import { LayerstackError } from './errors.ts';
+import * as json from './json.ts';
+import { normalizePlatform, type Platform } from './platform.ts';
+
+export const MEDIA_TYPES = {
+  dockerManifest: 'application/vnd.docker.distribution.manifest.v2+json',
+  dockerIndex: 'application/vnd.docker.distribution.manifest.list.v2+json',
+  dockerConfig: 'application/vnd.docker.container.image.v1+json',
+  dockerLayer: 'application/vnd.docker.image.rootfs.diff.tar',
+  dockerLayerGzip: 'application/vnd.docker.image.rootfs.diff.tar.gzip',
+  ociManifest: 'application/vnd.oci.image.manifest.v1+json',
+  ociIndex: 'application/vnd.oci.image.index.v1+json',
+  ociConfig: 'application/vnd.oci.image.config.v1+json',
+  ociLayer: 'application/vnd.oci.image.layer.v1.tar',
+  ociLayerGzip: 'application/vnd.oci.image.layer.v1.tar+gzip',
+  ociLayerZstd: 'application/vnd.oci.image.layer.v1.tar+zstd',
+} as const;
+
+/** Annotation of a descriptor in an OCI layout's index: tag or whole reference. */
+export const ANNOTATION_REF_NAME = 'org.opencontainers.image.ref.name';
+/** containerd's annotation with the canonical reference. */
+export const ANNOTATION_IMAGE_NAME = 'io.containerd.image.name';
+
+/** Pointer to a blob. */
+export interface Descriptor {
+  readonly mediaType: string;
+  readonly digest: Digest;
+  /** Bytes. */
+  readonly size: number;
+  readonly platform?: Platform | undefined;
+  readonly annotations?: ReadonlyMap<string, string> | undefined;
+}
+
+/** One image: its config and its layers, bottom to top. */
+export interface Manifest {
+  readonly mediaType?: string | undefined;
+  readonly config: Descriptor;
+  readonly layers: readonly Descriptor[];
+  readonly annotations?: ReadonlyMap<string, string> | undefined;
+}
+
+/** Manifests (or further indexes), usually one per platform. */
+export interface Index {
+  readonly mediaType?: string | undefined;
+  readonly manifests: readonly Descriptor[];
+  readonly annotations?: ReadonlyMap<string, string> | undefined;
+}
+
+/** More than any registry accepts. */
+export const MAX_MANIFEST_BYTES = 4 * 1024 * 1024;
+const MAX_LAYERS = 10_000;
+const MAX_MANIFESTS = 10_000;
+
+const digest: json.Decoder<Digest> = (value, path) => {
+  const text = json.string(value, path);
+  return isDigest(text) ? text : json.mismatch(path, 'is no digest ("sha256:" and 64 lower-case hex digits)');
+};
+
+const size: json.Decoder<number> = (value, path) => {
+  const bytes = json.integer(value, path);
+  return bytes >= 0 ? bytes : json.mismatch(path, 'is negative');
+};
+
+const platform: json.Decoder<Platform> = (value, path) => {
+  const raw = json.object({
+    os: json.withDefault(json.string, ''),
+    architecture: json.withDefault(json.string, ''),
+    variant: json.optional(json.string),
+  })(value, path);
+  const { os, architecture, variant } = raw;
+  return normalizePlatform(variant ? { os, architecture, variant } : { os, architecture });
+};
+
+const annotations = json.optional(json.map(json.string));
+
+const descriptor: json.Decoder<Descriptor> = json.object({
+  mediaType: json.withDefault(json.string, ''),
+  digest,
+  size,
+  platform: json.optional(platform),
+  annotations,
+});
+
+const manifest = json.object({
+  mediaType: json.optional(json.string),
+  config: descriptor,
+  layers: json.withDefault(json.array(descriptor, MAX_LAYERS), []),
+  annotations,
+});
+
+const index = json.object({
+  mediaType: json.optional(json.string),
+  manifests: json.withDefault(json.array(descriptor, MAX_MANIFESTS), []),
+  annotations,
+});
+
+/** What a document is, before it is trusted to be one. */
+const shape = json.object({
+  mediaType: json.optional(json.string),
+  schemaVersion: json.optional(json.integer),
+  config: json.optional(json.unknown),
+  layers: json.optional(json.unknown),
+  manifests: json.optional(json.unknown),
+});
+
+/**
+ * Reads a document that is a manifest or an index; `what` names it in errors.
+ * @throws {@link LayerstackError} ERR_MANIFEST_INVALID when it is neither, both at once, or malformed.
+ */
+export function parseManifest(
+  bytes: Uint8Array,
+  what: string,
+): ({ readonly kind: 'manifest' } & Manifest) | ({ readonly kind: 'index' } & Index) {
+  const source = { what, code: 'ERR_MANIFEST_INVALID', maxBytes: MAX_MANIFEST_BYTES } as const;
+  const value = json.parseJson(bytes, source);
+  const seen = json.decode(shape, value, source);
+  const refuse = (why: string): never => {
+    throw new LayerstackError('ERR_MANIFEST_INVALID', `${what}: ${why}`);
+  };
+
+  if (seen.schemaVersion === 1)
+    refuse('docker schema 1 manifests are not supported; push the image again with a newer docker');
+  const hasIndex = seen.manifests !== undefined;
+  const hasManifest = seen.config !== undefined || seen.layers !== undefined;
+  // One digest must not mean two things to two readers (CVE-2021-41190).
+  if (hasIndex && hasManifest) refuse('it is a manifest and an index at once');
+  if (hasIndex && isManifestType(seen.mediaType)) refuse(`it says to be ${seen.mediaType} but is an index`);
+  if (hasManifest && isIndexType(seen.mediaType)) refuse(`it says to be ${seen.mediaType} but is a manifest`);
+
+  if (hasIndex || isIndexType(seen.mediaType)) return { kind: 'index', ...json.decode(index, value, source) };
+  return { kind: 'manifest', ...json.decode(manifest, value, source) };
+}
+
+/** Whether the media type is a manifest's, docker or OCI. */
+export function isManifestType(mediaType: string | undefined): boolean {
+  return mediaType === MEDIA_TYPES.dockerManifest || mediaType === MEDIA_TYPES.ociManifest;
+}
+
+/** Whether the media type is an index's, docker or OCI. */
+export function isIndexType(mediaType: string | undefined): boolean {
+  return mediaType === MEDIA_TYPES.dockerIndex || mediaType === MEDIA_TYPES.ociIndex;
+}

@@ -1,0 +1,69 @@
+/**
+ * Digests and the three meanings a digest has in a store. A digest is `sha256:` + 64 lower-case hex digits
+ * (71 bytes); dockerd ignores every other algorithm on disk, so there is none here.
+ * Mirrors `opencontainers/image-spec: config.md` (DiffID, ChainID, ImageID).
+ */
+import { createHash } from 'node:crypto';
+import { LayerstackError } from './errors.ts';
+
+/** `sha256:` and the hash of some exact bytes. */
+export type Digest = string & { readonly __brand: 'Digest' };
+/** Digest of a layer's *uncompressed* tar. Never the digest of a compressed blob. */
+export type DiffID = Digest & { readonly __diffId: true };
+/** Names a layer together with all layers below it. */
+export type ChainID = Digest & { readonly __chainId: true };
+/** Digest of an image's config, which is what names the image. */
+export type ImageID = Digest & { readonly __imageId: true };
+
+/** The layer of 1024 NUL bytes: an empty tar, as `FROM scratch` builds once made. */
+export const EMPTY_LAYER_DIFF_ID =
+  'sha256:5f70bf18a086007016e948b04aed3b82103a36bea41755b6cddfaf10ace3c6ef' as DiffID;
+
+const DIGEST = /^sha256:[0-9a-f]{64}$/;
+
+/** Whether `text` is a digest. */
+export function isDigest(text: string): text is Digest {
+  return DIGEST.test(text);
+}
+
+/**
+ * The text as a digest.
+ * @throws {@link LayerstackError} ERR_DIGEST_INVALID when it is not `sha256:` and 64 lower-case hex digits.
+ */
+export function parseDigest(text: string): Digest {
+  if (isDigest(text)) return text;
+  const shown = text.length > 100 ? `${text.slice(0, 100)}…` : text;
+  throw new LayerstackError(
+    'ERR_DIGEST_INVALID',
+    `${JSON.stringify(shown)} is no digest: it must be "sha256:" and 64 lower-case hex digits`,
+    { digest: shown },
+  );
+}
+
+/** The 64 hex digits, which name files and directories in the store. */
+export function hexOf(digest: Digest): string {
+  return digest.slice('sha256:'.length);
+}
+
+/** The digest of these bytes (of the UTF-8 form of a string). */
+export function digestOf(bytes: Uint8Array | string): Digest {
+  return `sha256:${createHash('sha256').update(bytes).digest('hex')}` as Digest;
+}
+
+/**
+ * The ChainID of every layer, bottom to top: of the lowest its DiffID, of each other the digest of the
+ * text `ChainID(below) + " " + DiffID`.
+ */
+export function chainIds(diffIds: readonly DiffID[]): ChainID[] {
+  const chain: ChainID[] = [];
+  for (const diffId of diffIds) {
+    const below = chain.at(-1);
+    chain.push((below === undefined ? diffId : digestOf(`${below} ${diffId}`)) as Digest as ChainID);
+  }
+  return chain;
+}
+
+/** The ChainID of the topmost layer, or undefined for an image without layers. */
+export function topChainId(diffIds: readonly DiffID[]): ChainID | undefined {
+  return chainIds(diffIds).at(-1);
+}

@@ -1,0 +1,54 @@
+/**
+ * JSON as Go's encoding/json writes it, for files that must equal dockerd's byte for byte: no spaces, `<`, `>`
+ * and `&` and U+2028/9 escaped, control characters as \u00xx except \n, \r, \t (also \b and \f, which Go writes
+ * short only since 1.22), and lone surrogates as U+FFFD.
+ */
+import { compareBytes } from './bytes.ts';
+
+// Everything that JSON.stringify writes differently from Go is rewritten character by character.
+// eslint-disable-next-line no-control-regex -- control characters are the point
+const SPECIAL = /[\u0000-\u001f"\\<>&\u2028\u2029]/g;
+const SHORT: Readonly<Record<string, string>> = {
+  '"': '\\"',
+  '\\': '\\\\',
+  '\n': '\\n',
+  '\r': '\\r',
+  '\t': '\\t',
+};
+
+const LONE_SURROGATE = /[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]/g;
+
+/** A string as Go quotes it. */
+export function goString(text: string): string {
+  const escaped = text
+    .replace(LONE_SURROGATE, '\ufffd')
+    .replace(SPECIAL, (char) => SHORT[char] ?? `\\u${char.charCodeAt(0).toString(16).padStart(4, '0')}`);
+  return `"${escaped}"`;
+}
+
+/** A value as Go writes it; object keys stay in their order, `undefined` members are left out. */
+export function goJson(value: unknown): string {
+  if (typeof value === 'string') return goString(value);
+  if (value === null || typeof value === 'boolean' || typeof value === 'number') return JSON.stringify(value);
+  if (value instanceof RawJson) return value.text;
+  if (Array.isArray(value)) return `[${value.map(goJson).join(',')}]`;
+  if (typeof value !== 'object') throw new TypeError(`not a JSON value: ${typeof value}`);
+  const members = value instanceof Map ? [...(value as Map<string, unknown>)] : Object.entries(value);
+  const written = members
+    .filter(([, each]) => each !== undefined)
+    .map(([key, each]) => `${goString(key)}:${goJson(each)}`);
+  return `{${written.join(',')}}`;
+}
+
+/** The same entries with keys in the order of their bytes, as Go writes a map. */
+export function sortedKeys<T>(entries: Iterable<readonly [string, T]>): Map<string, T> {
+  return new Map([...entries].sort(([a], [b]) => compareBytes(a, b)));
+}
+
+/** JSON text that {@link goJson} writes as it is. */
+export class RawJson {
+  readonly text: string;
+  constructor(text: string) {
+    this.text = text;
+  }
+}

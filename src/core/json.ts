@@ -1,0 +1,165 @@
+/**
+ * JSON from untrusted sources, read as Go's encoding/json reads it into structs: field names match whatever
+ * their case (the last one in the document wins), `null` is the same as absent, unknown fields are skipped. Size and nesting are bounded, and every error says where in the document it is. Objects are
+ * read through own properties only, so `__proto__` is a key like any other.
+ * See go-json.ts for writing.
+ */
+import { LayerstackError, type ErrorCode, type ErrorFacts } from './errors.ts';
+
+/** What is being read, for bounds and messages. */
+export interface JsonSource {
+  /** e.g. `image config sha256:…`: begins the message of every error. */
+  readonly what: string;
+  /** The code of every error. */
+  readonly code: ErrorCode;
+  readonly maxBytes: number;
+  readonly facts?: ErrorFacts;
+}
+
+/** Deeper than any real document; keeps every recursion over a document shallow. */
+const MAX_DEPTH = 100;
+
+/** Reads one value; `path` says where it is in the document. Throws {@link JsonMismatch}. */
+export type Decoder<T> = (value: unknown, path: string) => T;
+
+/** What a decoder yields. */
+export type Decoded<D> = D extends Decoder<infer T> ? T : never;
+
+/** A value is not what the decoder wants; {@link decode} turns it into a LayerstackError. */
+class JsonMismatch extends Error {}
+
+/**
+ * The document as plain values.
+ * @throws {@link LayerstackError} `source.code` when it is too large, too deep or not JSON.
+ */
+export function parseJson(bytes: Uint8Array, source: JsonSource): unknown {
+  const fail = (why: string, cause?: unknown): never => {
+    throw new LayerstackError(source.code, `${source.what}: ${why}`, { ...source.facts, cause });
+  };
+  if (bytes.length > source.maxBytes) {
+    fail(`it has ${bytes.length} bytes; ${source.maxBytes} are allowed`);
+  }
+  if (bytes.length === 0) fail('it is empty, not JSON');
+  if (depthExceeds(bytes, MAX_DEPTH)) fail(`it is nested deeper than ${MAX_DEPTH} levels`);
+  try {
+    // Like Go: invalid UTF-8 becomes U+FFFD, and a byte order mark is a syntax error.
+    return JSON.parse(new TextDecoder('utf-8', { ignoreBOM: true }).decode(bytes));
+  } catch (error) {
+    return fail(`not JSON (${(error as Error).message})`, error);
+  }
+}
+
+/**
+ * Decodes a parsed document.
+ * @throws {@link LayerstackError} `source.code` naming the place in the document.
+ */
+export function decode<T>(decoder: Decoder<T>, value: unknown, source: JsonSource): T {
+  try {
+    return decoder(value, '');
+  } catch (error) {
+    if (!(error instanceof JsonMismatch)) throw error;
+    throw new LayerstackError(source.code, `${source.what}: ${error.message}`, { ...source.facts });
+  }
+}
+
+/** {@link parseJson}, then {@link decode}. */
+export function decodeJson<T>(decoder: Decoder<T>, bytes: Uint8Array, source: JsonSource): T {
+  return decode(decoder, parseJson(bytes, source), source);
+}
+
+/** Stops a decoder: the value at `path` is wrong. */
+export function mismatch(path: string, why: string): never {
+  throw new JsonMismatch(`${path === '' ? 'the document' : path} ${why}`);
+}
+
+function describe(value: unknown): string {
+  if (value === undefined) return 'is missing';
+  if (value === null) return 'is null';
+  if (Array.isArray(value)) return 'is an array';
+  if (typeof value === 'object') return 'is an object';
+  return `is a ${typeof value}`;
+}
+
+export const string: Decoder<string> = (value, path) =>
+  typeof value === 'string' ? value : mismatch(path, `${describe(value)}, not a string`);
+
+export const boolean: Decoder<boolean> = (value, path) =>
+  typeof value === 'boolean' ? value : mismatch(path, `${describe(value)}, not true or false`);
+
+/** A whole number that a JavaScript number holds exactly. */
+export const integer: Decoder<number> = (value, path) => {
+  if (typeof value !== 'number') mismatch(path, `${describe(value)}, not a number`);
+  return Number.isSafeInteger(value) ? value : mismatch(path, `is not a whole number below 2^53`);
+};
+
+/** Any value. */
+export const unknown: Decoder<unknown> = (value) => value;
+
+/** Absent and `null` become undefined. */
+export function optional<T>(decoder: Decoder<T>): Decoder<T | undefined> {
+  return (value, path) => (value === undefined || value === null ? undefined : decoder(value, path));
+}
+
+/** Absent and `null` become `fallback`. */
+export function withDefault<T>(decoder: Decoder<T>, fallback: T): Decoder<T> {
+  return (value, path) => (value === undefined || value === null ? fallback : decoder(value, path));
+}
+
+export function array<T>(item: Decoder<T>, maxItems = Number.POSITIVE_INFINITY): Decoder<T[]> {
+  return (value, path) => {
+    if (!Array.isArray(value)) return mismatch(path, `${describe(value)}, not an array`);
+    if (value.length > maxItems) mismatch(path, `has ${value.length} items; ${maxItems} are allowed`);
+    return value.map((each, index) => item(each, `${path}[${index}]`));
+  };
+}
+
+/** An object with free keys, in the document's order. */
+export function map<T>(item: Decoder<T>): Decoder<ReadonlyMap<string, T>> {
+  return (value, path) =>
+    new Map(
+      entriesOf(value, path).map(([key, each]) => [key, item(each, `${path}[${JSON.stringify(key)}]`)]),
+    );
+}
+
+/** An object with these fields; others are skipped. Names match in any case, the last in the document wins. */
+export function object<S extends Record<string, Decoder<unknown>>>(
+  shape: S,
+): Decoder<{ readonly [K in keyof S]: Decoded<S[K]> }> {
+  const fields = new Map(Object.keys(shape).map((name) => [name.toLowerCase(), name]));
+  return (value, path) => {
+    const found = new Map<string, unknown>();
+    for (const [key, each] of entriesOf(value, path)) {
+      const name = fields.get(key.toLowerCase());
+      if (name !== undefined && each !== null) found.set(name, each);
+    }
+    const decoded = Object.entries(shape).map(([name, decoder]) => [
+      name,
+      decoder(found.get(name), path === '' ? name : `${path}.${name}`),
+    ]);
+    return Object.fromEntries(decoded) as { readonly [K in keyof S]: Decoded<S[K]> };
+  };
+}
+
+function entriesOf(value: unknown, path: string): [string, unknown][] {
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) {
+    return mismatch(path, `${describe(value)}, not an object`);
+  }
+  return Object.entries(value);
+}
+
+/** Whether brackets outside strings nest deeper than `limit`; one pass, no recursion. */
+function depthExceeds(bytes: Uint8Array, limit: number): boolean {
+  let depth = 0;
+  let quoted = false;
+  for (let i = 0; i < bytes.length; i++) {
+    const byte = bytes[i];
+    if (quoted) {
+      if (byte === 0x5c) i++;
+      else if (byte === 0x22) quoted = false;
+    } else if (byte === 0x22) quoted = true;
+    else if (byte === 0x7b || byte === 0x5b) {
+      if (++depth > limit) return true;
+    } else if (byte === 0x7d || byte === 0x5d) depth--;
+  }
+  return false;
+}

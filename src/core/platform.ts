@@ -1,0 +1,133 @@
+/**
+ * Platforms (`os/architecture[/variant]`), and which entry of an index suits one.
+ * Names are Go's (`amd64`, `arm64`); other spellings of the same are normalised. The ranking mirrors
+ * `containerd/platforms`: the wanted platform first, then what its processor also runs.
+ */
+import { LayerstackError } from './errors.ts';
+
+/** A platform in normalised form. */
+export interface Platform {
+  readonly os: string;
+  readonly architecture: string;
+  readonly variant?: string;
+}
+
+const PART = /^[A-Za-z0-9_.-]+$/;
+
+/** Other names of an architecture, with the variant that the name implies. */
+const ARCHITECTURES: ReadonlyMap<string, { readonly architecture: string; readonly variant?: string }> =
+  new Map([
+    ['i386', { architecture: '386' }],
+    ['i686', { architecture: '386' }],
+    ['x86_64', { architecture: 'amd64' }],
+    ['x86-64', { architecture: 'amd64' }],
+    ['aarch64', { architecture: 'arm64' }],
+    ['armhf', { architecture: 'arm', variant: 'v7' }],
+    ['armel', { architecture: 'arm', variant: 'v6' }],
+  ]);
+
+/** Node's names where they differ from Go's. */
+const NODE_ARCHITECTURES: ReadonlyMap<string, string> = new Map([
+  ['x64', 'amd64'],
+  ['ia32', '386'],
+]);
+
+/** The platform in Go's names, and without the variant that its architecture has anyway. */
+export function normalizePlatform(platform: Platform): Platform {
+  const os = platform.os.toLowerCase();
+  const named = platform.architecture.toLowerCase();
+  const known = ARCHITECTURES.get(named);
+  const architecture = known?.architecture ?? named;
+  const given = platform.variant?.toLowerCase() || known?.variant;
+  const variant = normalizeVariant(architecture, given);
+  return variant === undefined ? { os, architecture } : { os, architecture, variant };
+}
+
+function normalizeVariant(architecture: string, variant: string | undefined): string | undefined {
+  if (architecture === 'arm64') return variant === '8' || variant === 'v8' ? undefined : variant;
+  if (architecture === 'amd64') return variant === 'v1' ? undefined : variant;
+  if (architecture === '386') return undefined;
+  // An arm without variant is taken for the common one.
+  if (architecture === 'arm') {
+    if (variant === undefined) return 'v7';
+    return /^[5-8]$/.test(variant) ? `v${variant}` : variant;
+  }
+  return variant;
+}
+
+/**
+ * Reads `os/architecture[/variant]`, e.g. `linux/arm64/v8`, or an architecture alone (`amd64`: of linux).
+ * @throws {@link LayerstackError} ERR_INVALID_ARGUMENT when it is not of that form.
+ */
+export function parsePlatform(text: string): Platform {
+  const parts = text.split('/');
+  if (parts.length > 3 || !parts.every((part) => PART.test(part))) {
+    throw new LayerstackError(
+      'ERR_INVALID_ARGUMENT',
+      `invalid platform ${JSON.stringify(text)}: give OS/ARCHITECTURE[/VARIANT], e.g. linux/arm64`,
+      { found: text },
+    );
+  }
+  const [first = '', second, variant] = parts;
+  if (second === undefined) {
+    return first.toLowerCase() === 'linux'
+      ? hostPlatform()
+      : normalizePlatform({ os: 'linux', architecture: first });
+  }
+  return normalizePlatform({
+    os: first,
+    architecture: second,
+    ...(variant === undefined ? {} : { variant }),
+  });
+}
+
+/** `os/architecture[/variant]`. */
+export function formatPlatform(platform: Platform): string {
+  const { os, architecture, variant } = platform;
+  return variant ? `${os}/${architecture}/${variant}` : `${os}/${architecture}`;
+}
+
+/** The platform of this process. */
+export function hostPlatform(): Platform {
+  const architecture = NODE_ARCHITECTURES.get(process.arch) ?? process.arch;
+  if (architecture !== 'arm') return normalizePlatform({ os: 'linux', architecture });
+  const version = (process.config.variables as { arm_version?: string | number }).arm_version;
+  return normalizePlatform({ os: 'linux', architecture, ...(version ? { variant: `v${version}` } : {}) });
+}
+
+/** What runs on `wanted`, best first. */
+function runnable(wanted: Platform): Platform[] {
+  const { os, architecture, variant } = normalizePlatform(wanted);
+  const exact: Platform = variant === undefined ? { os, architecture } : { os, architecture, variant };
+  const level = Number(variant?.match(/^v(\d+)/)?.[1]);
+  const lower = (from: number, to: number): Platform[] =>
+    Array.from({ length: Math.max(0, from - to + 1) }, (_, i) =>
+      normalizePlatform({ os, architecture, variant: `v${from - i}` }),
+    );
+  if (architecture === 'amd64') {
+    return [exact, ...(level > 1 ? lower(level - 1, 1) : []), { os, architecture: '386' }];
+  }
+  if (architecture === 'arm') return [exact, ...(level > 5 ? lower(level - 1, 5) : [])];
+  if (architecture === 'arm64') {
+    const generic: Platform[] = variant === undefined ? [] : [{ os, architecture }];
+    return [exact, ...generic, ...runnable({ os, architecture: 'arm', variant: 'v8' })];
+  }
+  return [exact];
+}
+
+/**
+ * The entry of `list` that suits `wanted` best, or undefined. Among equals the first wins; an entry without
+ * a platform may be for any, so it is taken only where no other suits.
+ */
+export function matchPlatform<T extends { readonly platform?: Platform | undefined }>(
+  list: readonly T[],
+  wanted: Platform,
+): T | undefined {
+  for (const candidate of runnable(wanted).map(formatPlatform)) {
+    const found = list.find(
+      (entry) => entry.platform && formatPlatform(normalizePlatform(entry.platform)) === candidate,
+    );
+    if (found) return found;
+  }
+  return list.find((entry) => entry.platform === undefined);
+}

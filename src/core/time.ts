@@ -1,0 +1,53 @@
+/**
+ * Times as Go reads and writes them (RFC 3339 with up to nine fraction digits, offset kept). JavaScript's
+ * Date has no nanoseconds and no offset, so a time stays text, brought to Go's one spelling of it.
+ */
+
+/** Go's zero time, which stands for "none" in docker's documents. */
+export const ZERO_TIME = '0001-01-01T00:00:00Z';
+
+const RFC3339 = /^(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)(?:[.,](\d+))?(?:Z|([+-])(\d\d):(\d\d))$/;
+
+/** A point in time. */
+export interface Time {
+  /** RFC 3339 as Go's RFC3339Nano format writes it: no trailing zeros in the fraction, `Z` for offset 0. */
+  readonly text: string;
+  /** Whole seconds since 1970, rounded down. */
+  readonly unix: number;
+}
+
+/** Reads an RFC 3339 time; undefined where the text is none. */
+export function parseTime(text: string): Time | undefined {
+  const match = RFC3339.exec(text);
+  if (!match) return undefined;
+  const [, year, month, day, hour, minute, second] = match.map(Number) as [number, ...number[]];
+  if (year === undefined || month === undefined || day === undefined) return undefined;
+  if (hour === undefined || minute === undefined || second === undefined) return undefined;
+  const date = new Date(0);
+  date.setUTCFullYear(year, month - 1, day);
+  date.setUTCHours(hour, minute, second);
+  // A field out of range would have carried into the next one.
+  const carried =
+    date.getUTCMonth() !== month - 1 || date.getUTCDate() !== day || hour > 23 || minute > 59 || second > 59;
+  const [offsetHours, offsetMinutes] = [Number(match[9] ?? 0), Number(match[10] ?? 0)];
+  if (carried || offsetHours > 24 || offsetMinutes > 59) return undefined;
+
+  const offset = (match[8] === '-' ? -60 : 60) * (offsetHours * 60 + offsetMinutes);
+  const fraction = (match[7] ?? '').slice(0, 9).replace(/0+$/, '');
+  const zone = offset === 0 ? 'Z' : text.slice(-6);
+  return {
+    text: text.slice(0, 19) + (fraction === '' ? '' : `.${fraction}`) + zone,
+    unix: date.getTime() / 1000 - offset,
+  };
+}
+
+/** The time with the local offset, as dockerd writes its own times; milliseconds are all that Date has. */
+export function localTime(date: Date): string {
+  const pad = (value: number, width = 2): string => String(value).padStart(width, '0');
+  const day = `${pad(date.getFullYear(), 4)}-${pad(date.getMonth() + 1)}-${pad(date.getDate())}`;
+  const clock = `${pad(date.getHours())}:${pad(date.getMinutes())}:${pad(date.getSeconds())}`;
+  const fraction = pad(date.getMilliseconds(), 3).replace(/0+$/, '');
+  const offset = -date.getTimezoneOffset();
+  const zone = `${offset < 0 ? '-' : '+'}${pad(Math.floor(Math.abs(offset) / 60))}:${pad(Math.abs(offset) % 60)}`;
+  return `${day}T${clock}${fraction === '' ? '' : `.${fraction}`}${offset === 0 ? 'Z' : zone}`;
+}

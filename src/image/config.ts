@@ -1,0 +1,145 @@
+/**
+ * Image configs: the JSON whose digest is the image id. The bytes are kept verbatim; what is read out of
+ * them here is checked as dockerd checks it (docs/store-layout.md), and a little more: bounds, and DiffIDs
+ * that are digests. Field names match in any case, as Go takes them.
+ * Mirrors `moby/moby: image/image.go` at v20.10 and `opencontainers/image-spec: config.md`.
+ */
+import { digestOf, isDigest, type DiffID, type ImageID } from '../core/digest.ts';
+import { LayerstackError } from '../core/errors.ts';
+import * as json from '../core/json.ts';
+import { parseTime, type Time } from '../core/time.ts';
+import { decodeContainerConfig, EMPTY_CONTAINER_CONFIG, type ContainerConfig } from './container-config.ts';
+
+/** One step of an image's making. */
+export interface HistoryEntry {
+  readonly created?: Time;
+  readonly author: string;
+  readonly createdBy: string;
+  readonly comment: string;
+  /** The step made no layer. */
+  readonly emptyLayer: boolean;
+}
+
+export interface ImageConfig {
+  /** The bytes as they came, which is what the id is the digest of. */
+  readonly raw: Uint8Array;
+  readonly id: ImageID;
+  /** `linux` where the document names none. */
+  readonly os: string;
+  /** Empty where the document names none. */
+  readonly architecture: string;
+  readonly variant?: string;
+  readonly osVersion: string;
+  readonly created?: Time;
+  readonly author: string;
+  readonly comment: string;
+  /** Container that the image was committed from. */
+  readonly container: string;
+  readonly dockerVersion: string;
+  /** Bottom to top; may be empty. */
+  readonly diffIds: readonly DiffID[];
+  readonly rootfsType: string;
+  readonly history: readonly HistoryEntry[];
+  readonly config: ContainerConfig;
+  /** The document has a config (docker shows `null` where it has none). */
+  readonly hasConfig: boolean;
+  /** Config of the container that the image was committed from. */
+  readonly containerConfig: ContainerConfig;
+}
+
+/** Far above any real config (BuildKit's inline cache makes the largest, some 100 KB). */
+export const MAX_CONFIG_BYTES = 8 * 1024 * 1024;
+const MAX_LAYERS = 10_000;
+
+const text = json.withDefault(json.string, '');
+
+const time: json.Decoder<Time | undefined> = json.optional((value, path) => {
+  const parsed = parseTime(json.string(value, path));
+  return parsed ?? json.mismatch(path, 'is no RFC 3339 time');
+});
+
+const diffId: json.Decoder<DiffID> = (value, path) => {
+  const digest = json.string(value, path);
+  if (!isDigest(digest)) json.mismatch(path, 'is no digest ("sha256:" and 64 lower-case hex digits)');
+  return digest as DiffID;
+};
+
+const historyEntry: json.Decoder<HistoryEntry> = (value, path) => {
+  const { created, created_by, empty_layer, ...rest } = json.object({
+    created: time,
+    author: text,
+    created_by: text,
+    comment: text,
+    empty_layer: json.withDefault(json.boolean, false),
+  })(value, path);
+  return { ...rest, createdBy: created_by, emptyLayer: empty_layer, ...(created ? { created } : {}) };
+};
+
+const decodeConfig = json.object({
+  os: text,
+  architecture: text,
+  variant: text,
+  'os.version': text,
+  created: time,
+  author: text,
+  comment: text,
+  container: text,
+  docker_version: text,
+  rootfs: json.object({
+    type: text,
+    diff_ids: json.withDefault<readonly DiffID[]>(json.array(diffId, MAX_LAYERS), []),
+  }),
+  history: json.withDefault<readonly HistoryEntry[]>(json.array(historyEntry), []),
+  config: json.optional(decodeContainerConfig),
+  container_config: json.withDefault(decodeContainerConfig, EMPTY_CONTAINER_CONFIG),
+});
+
+/**
+ * Reads and checks a config.
+ * @throws {@link LayerstackError} ERR_CONFIG_INVALID when it is not JSON, has no `rootfs`, is for another
+ *   operating system, has more history steps with a layer than layers, or breaks a bound.
+ */
+export function parseImageConfig(raw: Uint8Array): ImageConfig {
+  const id = digestOf(raw) as ImageID;
+  const what = `image config ${id}`;
+  const doc = json.decodeJson(decodeConfig, raw, {
+    what,
+    code: 'ERR_CONFIG_INVALID',
+    maxBytes: MAX_CONFIG_BYTES,
+    facts: { id },
+  });
+  const { diff_ids: diffIds, type: rootfsType } = doc.rootfs;
+  const invalid = (why: string): LayerstackError =>
+    new LayerstackError('ERR_CONFIG_INVALID', `${what}: ${why}`, { id });
+
+  if (doc.os !== '' && doc.os.toLowerCase() !== 'linux') {
+    throw invalid(
+      `the image is for the operating system ${JSON.stringify(doc.os)}; only linux images can be stored`,
+    );
+  }
+  const withLayer = doc.history.filter((entry) => !entry.emptyLayer).length;
+  if (withLayer > diffIds.length) {
+    throw invalid(
+      `the history has ${withLayer} steps with a layer, but rootfs.diff_ids has ${diffIds.length} layers`,
+    );
+  }
+  return {
+    raw,
+    id,
+    os: doc.os === '' ? 'linux' : doc.os,
+    architecture: doc.architecture,
+    ...(doc.variant === '' ? {} : { variant: doc.variant }),
+    osVersion: doc['os.version'],
+    ...(doc.created ? { created: doc.created } : {}),
+    author: doc.author,
+    comment: doc.comment,
+    container: doc.container,
+    dockerVersion: doc.docker_version,
+    diffIds,
+    rootfsType,
+    history: doc.history,
+    config: doc.config ?? EMPTY_CONTAINER_CONFIG,
+    hasConfig: doc.config !== undefined,
+    containerConfig: doc.container_config,
+  };
+}

@@ -1,0 +1,149 @@
+/**
+ * How a container of an image runs by default: the `config` and `container_config` of an image config.
+ * Names, order and null-ness are those of docker's Go struct, so that the documents built from it equal
+ * dockerd's: an absent list is `null`, an empty one `[]`.
+ * Mirrors `moby/moby: api/types/container/config.go` at v20.10.
+ */
+import * as json from '../core/json.ts';
+import { sortedKeys } from '../core/go-json.ts';
+
+export interface HealthConfig {
+  readonly Test: readonly string[] | null;
+  /** Nanoseconds, as are the other times. */
+  readonly Interval: number;
+  readonly Timeout: number;
+  readonly StartPeriod: number;
+  readonly Retries: number;
+}
+
+export interface ContainerConfig {
+  readonly Hostname: string;
+  readonly Domainname: string;
+  readonly User: string;
+  readonly AttachStdin: boolean;
+  readonly AttachStdout: boolean;
+  readonly AttachStderr: boolean;
+  /** e.g. `80/tcp`, sorted. */
+  readonly ExposedPorts: readonly string[] | null;
+  readonly Tty: boolean;
+  readonly OpenStdin: boolean;
+  readonly StdinOnce: boolean;
+  /** `NAME=value`. */
+  readonly Env: readonly string[] | null;
+  readonly Cmd: readonly string[] | null;
+  readonly Healthcheck: HealthConfig | null;
+  readonly ArgsEscaped: boolean;
+  readonly Image: string;
+  /** Paths, sorted. */
+  readonly Volumes: readonly string[] | null;
+  readonly WorkingDir: string;
+  readonly Entrypoint: readonly string[] | null;
+  readonly NetworkDisabled: boolean;
+  readonly MacAddress: string;
+  readonly OnBuild: readonly string[] | null;
+  /** Sorted by name. */
+  readonly Labels: ReadonlyMap<string, string> | null;
+  readonly StopSignal: string;
+  /** Seconds. */
+  readonly StopTimeout: number | null;
+  readonly Shell: readonly string[] | null;
+}
+
+const text = json.withDefault(json.string, '');
+const flag = json.withDefault(json.boolean, false);
+const number = json.withDefault(json.integer, 0);
+// Go reads a null among strings as the empty string.
+const strings = json.withDefault<readonly string[] | null>(json.array(text), null);
+
+/** A list, or one string that stands for a list of one. */
+const words: json.Decoder<readonly string[] | null> = (value, path) =>
+  typeof value === 'string' ? [value] : strings(value, path);
+
+/** Go's `map[string]struct{}`: the keys count. */
+const set: json.Decoder<readonly string[] | null> = (value, path) => {
+  const members = json.optional(json.map(json.optional(json.object({}))))(value, path);
+  return members === undefined ? null : [...sortedKeys(members).keys()];
+};
+
+const labels: json.Decoder<ReadonlyMap<string, string> | null> = (value, path) => {
+  const members = json.optional(json.map(text))(value, path);
+  return members === undefined ? null : sortedKeys(members);
+};
+
+const health: json.Decoder<HealthConfig> = json.object({
+  Test: strings,
+  Interval: number,
+  Timeout: number,
+  StartPeriod: number,
+  Retries: number,
+});
+
+/** Reads a config from untrusted JSON. */
+export const decodeContainerConfig: json.Decoder<ContainerConfig> = json.object({
+  Hostname: text,
+  Domainname: text,
+  User: text,
+  AttachStdin: flag,
+  AttachStdout: flag,
+  AttachStderr: flag,
+  ExposedPorts: set,
+  Tty: flag,
+  OpenStdin: flag,
+  StdinOnce: flag,
+  Env: strings,
+  Cmd: words,
+  Healthcheck: json.withDefault<HealthConfig | null>(health, null),
+  ArgsEscaped: flag,
+  Image: text,
+  Volumes: set,
+  WorkingDir: text,
+  Entrypoint: words,
+  NetworkDisabled: flag,
+  MacAddress: text,
+  OnBuild: strings,
+  Labels: labels,
+  StopSignal: text,
+  StopTimeout: json.withDefault<number | null>(json.integer, null),
+  Shell: words,
+});
+
+/** A config that says nothing. */
+export const EMPTY_CONTAINER_CONFIG: ContainerConfig = decodeContainerConfig({}, '');
+
+/**
+ * The config as docker's API and generated image configs show it. The members that docker leaves out when
+ * they are empty are `undefined` here, which JSON writers skip.
+ */
+export function dockerContainerConfig(config: ContainerConfig): Record<string, unknown> {
+  const { Healthcheck: check } = config;
+  return {
+    ...config,
+    ExposedPorts: orUndefined(config.ExposedPorts?.length && emptyObjects(config.ExposedPorts)),
+    Healthcheck: check
+      ? {
+          Test: orUndefined(check.Test?.length && check.Test),
+          Interval: orUndefined(check.Interval),
+          Timeout: orUndefined(check.Timeout),
+          StartPeriod: orUndefined(check.StartPeriod),
+          Retries: orUndefined(check.Retries),
+        }
+      : undefined,
+    ArgsEscaped: orUndefined(config.ArgsEscaped),
+    Volumes: config.Volumes && emptyObjects(config.Volumes),
+    NetworkDisabled: orUndefined(config.NetworkDisabled),
+    MacAddress: orUndefined(config.MacAddress),
+    Labels: config.Labels && Object.fromEntries(config.Labels),
+    StopSignal: orUndefined(config.StopSignal),
+    StopTimeout: config.StopTimeout ?? undefined,
+    Shell: orUndefined(config.Shell?.length && config.Shell),
+  };
+}
+
+/** Go's omitempty. */
+function orUndefined<T>(value: T): T | undefined {
+  return value || undefined;
+}
+
+function emptyObjects(keys: readonly string[]): Record<string, object> {
+  return Object.fromEntries(keys.map((key) => [key, {}]));
+}

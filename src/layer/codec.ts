@@ -1,0 +1,124 @@
+/**
+ * Decompression of byte streams outside a layer: a whole archive that is compressed, or a zstd layer where no
+ * native zstd is to be had. Layers themselves are inflated by the native LayerApply.
+ */
+import { Buffer } from 'node:buffer';
+import { LayerstackError } from '../core/errors.ts';
+import type { Capabilities } from '../system/caps.ts';
+import { call, native, type Compression, type Decoder } from '../system/native.ts';
+import { ZstdWorker } from './zstd.ts';
+
+type Bytes = AsyncIterable<Uint8Array>;
+
+/** Enough of a stream to tell every compression. */
+export const MAGIC_BYTES = 6;
+
+/**
+ * The uncompressed bytes of `source`, decoded one chunk ahead of the reader.
+ * @throws {@link LayerstackError} (while iterating) ERR_COMPRESSION_UNSUPPORTED for bzip2 and xz; ERR_LAYER_INVALID
+ * for a malformed stream; ERR_LAYER_TRUNCATED for one that ends early.
+ */
+export async function* decompress(
+  source: Bytes,
+  compression: Compression,
+  caps: Pick<Capabilities, 'zstd'>,
+): AsyncGenerator<Uint8Array, void, undefined> {
+  switch (compression) {
+    case 'none':
+      yield* source;
+      return;
+    case 'gzip':
+      yield* ahead(decode(source, new native.Decoder('gzip')));
+      return;
+    case 'zstd':
+      yield* ahead(caps.zstd === 'native' ? decode(source, new native.Decoder('zstd')) : zstdInWorker(source));
+      return;
+    case 'bzip2':
+    case 'xz':
+      throw unsupported(compression);
+  }
+}
+
+/** What tells the user how to go on. */
+export function unsupported(compression: 'bzip2' | 'xz'): LayerstackError {
+  const tool = compression === 'xz' ? 'xz' : 'bzip2';
+  return new LayerstackError(
+    'ERR_COMPRESSION_UNSUPPORTED',
+    `${compression} is not supported: decompress first (\`${tool} -dc FILE | layerstack load\`), or use gzip or zstd`,
+    { found: compression },
+  );
+}
+
+/** The compression of `source`, by its first bytes, and a stream of all of them. */
+export async function sniff(source: Bytes): Promise<{ compression: Compression; bytes: Bytes }> {
+  const iterator = source[Symbol.asyncIterator]();
+  const chunks: Uint8Array[] = [];
+  let length = 0;
+  let done = false;
+  while (length < MAGIC_BYTES && !done) {
+    const next = await iterator.next();
+    if (next.done === true) done = true;
+    else {
+      chunks.push(next.value);
+      length += next.value.length;
+    }
+  }
+  return { compression: native.sniffCompression(Buffer.concat(chunks)), bytes: rejoin(chunks, iterator, done) };
+}
+
+async function* rejoin(chunks: Uint8Array[], rest: AsyncIterator<Uint8Array>, done: boolean): Bytes {
+  try {
+    yield* chunks;
+    while (!done) {
+      const next = await rest.next();
+      if (next.done === true) return;
+      yield next.value;
+    }
+  } finally {
+    await rest.return?.();
+  }
+}
+
+async function* decode(source: Bytes, decoder: Decoder): Bytes {
+  async function* drain(input: Uint8Array | null): Bytes {
+    let step = await call(decoder.decode(input));
+    for (;;) {
+      if (step.chunk.length > 0) yield step.chunk;
+      if (!step.more) return;
+      step = await call(decoder.decode(undefined));
+    }
+  }
+  for await (const input of source) yield* drain(input);
+  yield* drain(null);
+}
+
+async function* zstdInWorker(source: Bytes): Bytes {
+  const decoder = new ZstdWorker();
+  try {
+    yield* decode(source, decoder);
+  } finally {
+    await decoder.close();
+  }
+}
+
+/** The same items; the next is under way while the reader has one in hand. */
+async function* ahead(source: Bytes): AsyncGenerator<Uint8Array, void, undefined> {
+  const iterator = source[Symbol.asyncIterator]();
+  const ask = (): Promise<IteratorResult<Uint8Array>> => {
+    const next = iterator.next();
+    // The reader may stop before it looks at this one; its error is then nobody's.
+    next.catch(() => undefined);
+    return next;
+  };
+  let next = ask();
+  try {
+    for (;;) {
+      const { done, value } = await next;
+      if (done === true) return;
+      next = ask();
+      yield value;
+    }
+  } finally {
+    await iterator.return?.();
+  }
+}

@@ -1,0 +1,69 @@
+/**
+ * Flat lowers, for kernels that mount a single lower (3.18, 3.19): all layers of a chain merged by hard links in
+ * `<root>/layerstack/flat/<chain hex>`, or `<chain hex>-init` with the content of an init layer on top. That content depends
+ * on the chain alone (reference section 10), so all containers of an image share one. Built under a temporary name,
+ * then renamed; may be deleted while nothing of it is mounted.
+ */
+import { randomBytes } from 'node:crypto';
+import { access } from 'node:fs/promises';
+import { hexOf, type ChainID } from '../core/digest.ts';
+import { call, native } from '../system/native.ts';
+import type { Root } from '../system/root.ts';
+import type { Marker } from '../system/session.ts';
+import { spaceError } from '../system/space.ts';
+import { Overlay } from './overlay.ts';
+import type { LayerStore } from './store.ts';
+
+/**
+ * The flat lower of the chain, built if there is none yet.
+ * @param initId name of an init layer in `overlay2` on the chain, when its content belongs on top
+ * @returns its path relative to `overlay2`
+ * @throws {@link LayerstackError} ERR_LAYER_NOT_FOUND, ERR_NO_SPACE, ERR_ABORTED; ERR_STORE_READ_ONLY when it would have
+ * to be built in a root opened read-only.
+ */
+export async function flatLower(
+  root: Root,
+  layers: LayerStore,
+  initId: string | undefined,
+  chainId: ChainID,
+  signal?: AbortSignal,
+): Promise<string> {
+  const { layout } = root;
+  const name = initId === undefined ? hexOf(chainId) : `${hexOf(chainId)}-init`;
+  const built = (): Promise<boolean> => exists(layout.at(layout.flat(name)));
+  if (!(await built())) {
+    const lock = await root.locks.acquire('layers', `flat ${name}`, signal && { signal });
+    try {
+      if (!(await built())) await build(root, initId ?? (await layers.get(chainId)).cacheId, name);
+    } catch (error) {
+      throw spaceError(error, layout.root);
+    } finally {
+      await lock.release();
+    }
+  }
+  return `../${layout.flat(name)}`;
+}
+
+async function build(root: Root, top: string, name: string): Promise<void> {
+  const { layout } = root;
+  const session = root.session();
+  const temporary = `.tmp-${randomBytes(8).toString('hex')}`;
+  const marker: Marker = `flat.${temporary}`;
+  const lowers = (await new Overlay(layout).lowersOf(top)).map((lower) => `${layout.overlay2}/${lower}`);
+  await session.mark([marker]);
+  try {
+    await call(native.flatten(layout.root, lowers, layout.flat(temporary)));
+    await session.unmark([marker], [{ op: 'rename', from: layout.flat(temporary), to: layout.flat(name) }]);
+  } catch (error) {
+    await call(native.removeTree(layout.root, layout.flat(temporary)));
+    await session.unmark([marker]);
+    throw error;
+  }
+}
+
+async function exists(path: string): Promise<boolean> {
+  return access(path).then(
+    () => true,
+    () => false,
+  );
+}

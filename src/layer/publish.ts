@@ -1,0 +1,245 @@
+/**
+ * Publishing: staged layers become entries of layerdb, bottom to top. All metadata is written first (`link`, `l/`,
+ * `lower`, the parent's `committed`, `parent`), then ONE syncfs brings it and all staged content to disk, then the
+ * write-sets are renamed to `sha256/<chain>` and that directory is fsynced. The caller holds the layers' locks.
+ *
+ * An entry that exists and is complete is adopted, whoever made it. One that is incomplete is renamed to
+ * `<chain>-<random>-removing`; the layer in its place takes over its short name, which the `lower` of its children has.
+ */
+import { randomBytes } from 'node:crypto';
+import { access } from 'node:fs/promises';
+import { throwIfAborted } from '../core/abort.ts';
+import { hexOf, type ChainID } from '../core/digest.ts';
+import { isSystemError, LayerstackError } from '../core/errors.ts';
+import { call, native, type BatchStep } from '../system/native.ts';
+import { findLink, isEntryName, readEntry, removeLayerEntry } from '../system/removal.ts';
+import type { Root } from '../system/root.ts';
+import type { Marker } from '../system/session.ts';
+import type { Layer, LayerDb } from './layerdb.ts';
+import { newLinkId, type Overlay, type OverlaySpec } from './overlay.ts';
+import type { PlannedLayer } from './plan.ts';
+import type { StagedLayer } from './staging.ts';
+
+/** Programs that know none of our locks may publish the same layer; each attempt adopts what they did. */
+const ATTEMPTS = 3;
+
+/** An incomplete entry that stands where a layer belongs. */
+interface Replaced {
+  /** `<chain>-<random>-removing`, below `layerdb/sha256`. */
+  readonly name: string;
+  readonly link: string | undefined;
+  /** Something was stacked on its content, and may be mounted: the content stays. */
+  readonly keep: boolean;
+}
+
+/** A staged layer on its way into layerdb. */
+interface Fresh {
+  readonly chainId: ChainID;
+  readonly parent: ChainID | undefined;
+  readonly staged: StagedLayer;
+  readonly spec: OverlaySpec;
+  readonly replaced: Replaced | undefined;
+}
+
+/** What a child needs to know of its parent. */
+interface Below {
+  readonly cacheId: string;
+  readonly lowers: readonly string[];
+}
+
+/** One act of publishing. */
+export class Publication {
+  readonly #root: Root;
+  readonly #db: LayerDb;
+  readonly #overlay: Overlay;
+  readonly #layers: readonly PlannedLayer[];
+  /** How the staged layers' directories are written already, by an earlier attempt. */
+  readonly #written = new Map<StagedLayer, OverlaySpec>();
+  readonly #replaced: Replaced[] = [];
+
+  constructor(root: Root, db: LayerDb, overlay: Overlay, layers: readonly PlannedLayer[]) {
+    this.#root = root;
+    this.#db = db;
+    this.#overlay = overlay;
+    this.#layers = layers;
+  }
+
+  /** Returns when every planned layer is in layerdb, durably. */
+  async run(signal: AbortSignal | undefined): Promise<void> {
+    for (let attempt = 1; ; ++attempt) {
+      try {
+        await this.#attempt(signal);
+        break;
+      } catch (error) {
+        if (attempt === ATTEMPTS || !isSystemError(error, 'EEXIST', 'ENOTEMPTY')) throw error;
+        this.#root.log.info('another program published a layer first; adopting it', { path: error.path });
+      }
+    }
+    await this.#removeReplaced();
+  }
+
+  async #attempt(signal: AbortSignal | undefined): Promise<void> {
+    const present = await this.#db.findAll(this.#layers.map(({ chainId }) => chainId));
+    const below = new Map<ChainID, Below>();
+    const fresh: Fresh[] = [];
+    const steps: BatchStep[] = [];
+    for (const [index, planned] of this.#layers.entries()) {
+      const parent = planned.parent === undefined ? undefined : await this.#below(planned.parent, below, present);
+      const existing = present[index];
+      if (existing !== undefined) {
+        if (fresh.some(({ chainId }) => chainId === planned.parent))
+          steps.push(...(await this.#restack(existing, parent)));
+        continue;
+      }
+      const layer = await this.#prepare(planned, parent);
+      fresh.push(layer);
+      below.set(planned.chainId, {
+        cacheId: layer.spec.id,
+        lowers: [`l/${layer.spec.link}`, ...layer.spec.lowers],
+      });
+      steps.push(...this.#metadataSteps(layer));
+    }
+    if (fresh.length === 0) return;
+    await this.#write(fresh, steps, signal);
+  }
+
+  async #write(
+    fresh: readonly Fresh[],
+    steps: readonly BatchStep[],
+    signal: AbortSignal | undefined,
+  ): Promise<void> {
+    const { layout } = this.#root;
+    const replaced = fresh.flatMap((layer) => layer.replaced ?? []);
+    throwIfAborted(signal);
+    await this.#root.session().mark(replaced.map(removingMarker), steps);
+    for (const { staged, spec } of fresh) this.#written.set(staged, spec);
+    await call(native.batch(layout.root, [{ op: 'syncfs', path: layout.layers }]));
+    throwIfAborted(signal);
+    this.#replaced.push(...replaced);
+    await call(
+      native.batch(layout.root, [
+        ...fresh.flatMap((layer) => this.#renameSteps(layer)),
+        ...(replaced.length > 0 ? [{ op: 'fsync', path: layout.links } as const] : []),
+        { op: 'fsync', path: layout.layers },
+      ]),
+    );
+  }
+
+  /** The parent's place in the stack: one of this publication, or an existing layer. */
+  async #below(
+    chainId: ChainID,
+    below: Map<ChainID, Below>,
+    present: readonly (Layer | undefined)[],
+  ): Promise<Below> {
+    let found = below.get(chainId);
+    if (found === undefined) {
+      const cacheId = present[this.#layers.findIndex((layer) => layer.chainId === chainId)]?.cacheId;
+      if (cacheId === undefined) throw new LayerstackError('ERR_INTERNAL', 'a layer is planned before its parent');
+      found = { cacheId, lowers: await this.#overlay.lowersOf(cacheId) };
+      below.set(chainId, found);
+    }
+    return found;
+  }
+
+  async #prepare({ chainId, parent, layer }: PlannedLayer, below: Below | undefined): Promise<Fresh> {
+    if (!('writeSet' in layer)) {
+      throw new LayerstackError(
+        'ERR_LAYER_NOT_FOUND',
+        `layer ${chainId} was removed from the store meanwhile: try again`,
+        { digest: chainId, layer: chainId },
+      );
+    }
+    const replaced = await this.#incomplete(chainId);
+    const written = this.#written.get(layer);
+    if (below !== undefined) await this.#overlay.commit(below.cacheId);
+    const spec: OverlaySpec = {
+      id: layer.cacheId,
+      link: written?.link ?? replaced?.link ?? newLinkId(),
+      lowers: below?.lowers ?? [],
+      takesOver: written?.takesOver ?? replaced?.link !== undefined,
+    };
+    return { chainId, parent, staged: layer, spec, replaced };
+  }
+
+  #metadataSteps({ staged, spec, parent }: Fresh): BatchStep[] {
+    const { layout } = this.#root;
+    if (this.#written.has(staged)) return this.#lowerSteps(spec);
+    return [
+      ...this.#overlay.stackSteps(spec),
+      ...(parent === undefined
+        ? []
+        : [
+            { op: 'write', path: layout.writeSet(staged.writeSet, 'parent'), data: parent, mode: 0o644 } as const,
+          ]),
+    ];
+  }
+
+  #lowerSteps({ id, lowers }: OverlaySpec): BatchStep[] {
+    if (lowers.length === 0) return [];
+    const path = this.#root.layout.overlay(id, 'lower');
+    return [{ op: 'replace', path, data: lowers.join(':'), mode: 0o644 }];
+  }
+
+  /** An existing layer whose parent was lost and is published again: its `lower` must name the new one. */
+  async #restack(existing: Layer, parent: Below | undefined): Promise<BatchStep[]> {
+    const [own, ...lowers] = await this.#overlay.lowersOf(existing.cacheId);
+    const wanted = parent?.lowers ?? [];
+    if (own === undefined || lowers.join(':') === wanted.join(':')) return [];
+    return this.#lowerSteps({ id: existing.cacheId, link: own, lowers: wanted });
+  }
+
+  /** The entry in the way of `chainId`, which is known not to be complete. */
+  async #incomplete(chainId: ChainID): Promise<Replaced | undefined> {
+    const { layout } = this.#root;
+    if (!(await exists(layout.at(layout.layer(chainId))))) return undefined;
+    const cacheId = await readEntry(layout, layout.layer(chainId, 'cache-id'));
+    const known = cacheId !== undefined && isEntryName(cacheId);
+    const link = known
+      ? (await readEntry(layout, layout.overlay(cacheId, 'link'))) || (await findLink(layout, cacheId))
+      : undefined;
+    const replaced = {
+      name: `${hexOf(chainId)}-${randomBytes(32).toString('hex')}-removing`,
+      link,
+      keep: known && (await exists(layout.at(layout.overlay(cacheId, 'committed')))),
+    };
+    this.#root.log.warn(`layer ${chainId} is incomplete in the store and is replaced`, { layer: chainId });
+    return replaced;
+  }
+
+  #renameSteps({ chainId, staged, spec, replaced }: Fresh): BatchStep[] {
+    const { layout } = this.#root;
+    const entry = layout.layer(chainId);
+    const steps: BatchStep[] = [];
+    if (replaced !== undefined) {
+      if (replaced.keep) steps.push({ op: 'unlink', path: `${entry}/cache-id`, missing: true });
+      steps.push({ op: 'rename', from: entry, to: `${layout.layers}/${replaced.name}` });
+    }
+    if (spec.takesOver === true) steps.push(...this.#overlay.takeOverSteps(spec));
+    // rename(2) of a directory replaces only an empty one: an entry in the way is EEXIST or ENOTEMPTY.
+    steps.push({ op: 'rename', from: layout.writeSet(staged.writeSet), to: entry });
+    return steps;
+  }
+
+  /** Best effort: what fails stays marked, and the next writer completes it. */
+  async #removeReplaced(): Promise<void> {
+    for (const replaced of this.#replaced) {
+      try {
+        await removeLayerEntry(this.#root.layout, replaced.name, () => false);
+        await this.#root.session().unmark([removingMarker(replaced)]);
+      } catch (error) {
+        this.#root.log.warn('a replaced layer could not be removed; the next writer will', { error });
+      }
+    }
+  }
+}
+
+function removingMarker({ name }: Replaced): Marker {
+  return `removing.${name}`;
+}
+
+async function exists(path: string): Promise<boolean> {
+  return access(path).then(
+    () => true,
+    () => false,
+  );
+}

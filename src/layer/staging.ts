@@ -1,0 +1,182 @@
+/**
+ * Staging: a layer tar into `overlay2/<cache-id>/diff` and `layerdb/tmp/write-set-<digits>/{tar-split.json.gz,diff,size,
+ * cache-id}`, under markers of the writer's session. It needs no parent and nothing of it is synced: publishing
+ * does both for all layers of a load (layer/publish.ts).
+ */
+import { randomBytes } from 'node:crypto';
+import { availableParallelism } from 'node:os';
+import type { DiffID } from '../core/digest.ts';
+import { LayerstackError } from '../core/errors.ts';
+import { call, native, type LayerApplied, type LayerLimits } from '../system/native.ts';
+import { removeOverlay } from '../system/removal.ts';
+import type { Root } from '../system/root.ts';
+import type { Marker } from '../system/session.ts';
+import { spaceError } from '../system/space.ts';
+import { applyLayer, type LayerSource } from './apply.ts';
+import type { Layer } from './layerdb.ts';
+import { newOverlayId, type Overlay } from './overlay.ts';
+import { Slots } from './slots.ts';
+
+export interface StageOptions {
+  readonly limits: LayerLimits;
+  readonly signal?: AbortSignal;
+  /** Bytes of the source that were taken so far; of a file range told once, at the end. */
+  readonly onProgress?: (bytes: number) => void;
+  readonly expectedDiffId?: DiffID;
+  /** What messages call the layer, e.g. its archive member. Default: the expected DiffID. */
+  readonly name?: string;
+}
+
+/** A layer extracted and verified, but not yet in layerdb. Publish or discard it. */
+export interface StagedLayer {
+  readonly cacheId: string;
+  /** Its directory below `layerdb/tmp`: `write-set-<digits>`. */
+  readonly writeSet: string;
+  readonly applied: LayerApplied;
+  readonly diffId: DiffID;
+}
+
+/** Of this process: extraction is bound by cores; below two, one layer's disk waits would idle the only core. */
+const slots = new Slots(Math.max(2, availableParallelism()));
+
+const WRITE_SET = 'write-set-';
+
+/** The staged layers of one store. */
+export class Staging {
+  readonly #root: Root;
+  readonly #overlay: Overlay;
+  /** Neither published nor discarded. */
+  readonly #open = new Set<StagedLayer>();
+
+  constructor(root: Root, overlay: Overlay) {
+    this.#root = root;
+    this.#overlay = overlay;
+  }
+
+  async stage(source: LayerSource, options: StageOptions): Promise<StagedLayer> {
+    return slots.run(options.signal, async () => {
+      const cacheId = newOverlayId();
+      const writeSet = `${WRITE_SET}${randomBytes(8).readBigUInt64BE()}`;
+      try {
+        const staged = await this.#fill(cacheId, writeSet, source, options);
+        this.#open.add(staged);
+        return staged;
+      } catch (error) {
+        await this.#remove(cacheId, writeSet).catch((trouble: unknown) => {
+          this.#root.log.warn('a failed layer could not be removed; the next writer will', { error: trouble });
+        });
+        throw nameLayer(spaceError(error, this.#root.layout.root), options);
+      }
+    });
+  }
+
+  /** A second copy of the same layer, through its own reassembled tar. */
+  async restage(layer: StagedLayer | Layer, options: StageOptions): Promise<StagedLayer> {
+    const { layout } = this.#root;
+    const tarSplit =
+      'writeSet' in layer
+        ? layout.writeSet(layer.writeSet, 'tar-split.json.gz')
+        : layout.layer(layer.chainId, 'tar-split.json.gz');
+    const tar = assemble(layout.at(layout.overlay(layer.cacheId, 'diff')), layout.at(tarSplit));
+    return this.stage(tar, { ...options, expectedDiffId: layer.diffId });
+  }
+
+  async discard(staged: StagedLayer): Promise<void> {
+    if (!this.#open.delete(staged)) return;
+    await this.#remove(staged.cacheId, staged.writeSet);
+  }
+
+  /** Whether the layer is still neither published nor discarded. */
+  isOpen(staged: StagedLayer): boolean {
+    return this.#open.has(staged);
+  }
+
+  /** The layers are published: their markers go. */
+  async settle(published: readonly StagedLayer[]): Promise<void> {
+    for (const staged of published) this.#open.delete(staged);
+    await this.#root.session().unmark(published.flatMap(({ cacheId, writeSet }) => markers(cacheId, writeSet)));
+  }
+
+  async #fill(
+    cacheId: string,
+    writeSet: string,
+    source: LayerSource,
+    options: StageOptions,
+  ): Promise<StagedLayer> {
+    const { layout, caps } = this.#root;
+    await this.#root
+      .session()
+      .mark(markers(cacheId, writeSet), [
+        ...this.#overlay.createSteps(cacheId),
+        { op: 'mkdir', path: layout.writeSet(writeSet), mode: 0o700 },
+      ]);
+    const applied = await applyLayer(
+      source,
+      {
+        diff: layout.at(layout.overlay(cacheId, 'diff')),
+        tarSplit: layout.at(layout.writeSet(writeSet, 'tar-split.json.gz')),
+      },
+      { limits: options.limits, caps, signal: options.signal, onProgress: options.onProgress },
+    );
+    const diffId = applied.diffId as DiffID;
+    if (options.expectedDiffId !== undefined && options.expectedDiffId !== diffId) {
+      throw new LayerstackError(
+        'ERR_DIGEST_MISMATCH',
+        `the uncompressed tar has the digest ${diffId}, but the image config says ${options.expectedDiffId}`,
+        { digest: options.expectedDiffId, expected: options.expectedDiffId, found: diffId },
+      );
+    }
+    const file = (name: 'diff' | 'size' | 'cache-id', data: string) =>
+      ({ op: 'write', path: layout.writeSet(writeSet, name), data, mode: 0o644 }) as const;
+    await call(
+      native.batch(layout.root, [
+        file('diff', diffId),
+        file('size', String(applied.contentSize)),
+        file('cache-id', cacheId),
+      ]),
+    );
+    return { cacheId, writeSet, applied, diffId };
+  }
+
+  async #remove(cacheId: string, writeSet: string): Promise<void> {
+    const { layout } = this.#root;
+    await removeOverlay(layout, cacheId);
+    await call(native.removeTree(layout.root, layout.writeSet(writeSet)));
+    await this.#root.session().unmark(markers(cacheId, writeSet));
+  }
+}
+
+function markers(cacheId: string, writeSet: string): Marker[] {
+  return [`overlay2.${cacheId}`, `write-set.${writeSet.slice(WRITE_SET.length)}`];
+}
+
+async function* assemble(diff: string, tarSplit: string): AsyncGenerator<Uint8Array, void, undefined> {
+  const assembler = new native.LayerAssembler(diff, tarSplit);
+  try {
+    for (;;) {
+      const chunk = await call(assembler.read());
+      if (chunk === null) return;
+      yield chunk;
+    }
+  } finally {
+    assembler.close();
+  }
+}
+
+/** Says which layer an error is about; an abort and a full disk are about none. */
+function nameLayer(error: unknown, options: StageOptions): unknown {
+  const layer = options.name ?? options.expectedDiffId;
+  if (layer === undefined || !LayerstackError.is(error) || error.layer !== undefined) return error;
+  if (error.code === 'ERR_ABORTED' || error.code === 'ERR_NO_SPACE') return error;
+  const { code, message, path, digest, member, expected, found, limit } = error;
+  return new LayerstackError(code, `layer ${layer}: ${message}`, {
+    path,
+    digest,
+    member,
+    expected,
+    found,
+    limit,
+    layer,
+    cause: error,
+  });
+}

@@ -1,0 +1,165 @@
+/**
+ * The layers of one store. A layer is *staged* (extracted, verified; any order, in parallel, no parent needed), then
+ * *published* with all layers of the load (durable, visible, named by its ChainID), or *discarded*. A layer that the store
+ * has is *found*, and never read again.
+ *
+ * ```ts
+ * const known = await layers.find(chainId);
+ * const layer = known ?? (await layers.stage({ fd, offset, size }, { limits, expectedDiffId }));
+ * await layers.publish([[base, layer]]);
+ * ```
+ */
+import { access } from 'node:fs/promises';
+import type { ChainID } from '../core/digest.ts';
+import { LayerstackError } from '../core/errors.ts';
+import type { Lock } from '../system/lock.ts';
+import type { Root } from '../system/root.ts';
+import { spaceError } from '../system/space.ts';
+import type { LayerSource } from './apply.ts';
+import { LayerDb, type Layer } from './layerdb.ts';
+import { Overlay } from './overlay.ts';
+import { planImages, type PlannedLayer } from './plan.ts';
+import { Publication } from './publish.ts';
+import { Staging, type StagedLayer, type StageOptions } from './staging.ts';
+
+export type { LayerSource } from './apply.ts';
+export type { Layer } from './layerdb.ts';
+export type { StagedLayer, StageOptions } from './staging.ts';
+
+export interface PublishOptions {
+  /** Obeyed until the first layer is renamed into place. */
+  readonly signal?: AbortSignal;
+}
+
+export interface PublishResult {
+  /** The top ChainID of each image, in order; undefined for an image without layers. */
+  readonly tops: readonly (ChainID | undefined)[];
+  /** For the user, e.g. that dockerd cannot use an image this deep. */
+  readonly notices: readonly string[];
+}
+
+/** The layer store of one root. */
+export class LayerStore {
+  readonly #root: Root;
+  readonly #db: LayerDb;
+  readonly #overlay: Overlay;
+  readonly #staging: Staging;
+
+  constructor(root: Root) {
+    this.#root = root;
+    this.#db = new LayerDb(root.layout);
+    this.#overlay = new Overlay(root.layout);
+    this.#staging = new Staging(root, this.#overlay);
+  }
+
+  /** The layer; undefined when it is absent or incomplete. Says nothing of its parents: see {@link chain}. */
+  find(chainId: ChainID): Promise<Layer | undefined> {
+    return this.#db.find(chainId);
+  }
+
+  /** {@link find} for each, in order, with bounded concurrency. */
+  findAll(chainIds: readonly ChainID[]): Promise<(Layer | undefined)[]> {
+    return this.#db.findAll(chainIds);
+  }
+
+  /** @throws {@link LayerstackError} ERR_LAYER_NOT_FOUND when it is absent or incomplete. */
+  async get(chainId: ChainID): Promise<Layer> {
+    const layer = await this.#db.find(chainId);
+    if (layer !== undefined) return layer;
+    throw new LayerstackError('ERR_LAYER_NOT_FOUND', `the store has no complete layer ${chainId}`, {
+      digest: chainId,
+      layer: chainId,
+    });
+  }
+
+  /**
+   * The layer and all below it, top first.
+   * @throws {@link LayerstackError} ERR_LAYER_NOT_FOUND when any is absent or incomplete.
+   */
+  async chain(chainId: ChainID): Promise<Layer[]> {
+    const ids = this.#db.lineage(chainId);
+    const layers = (await this.#db.findAll(ids)).filter((layer) => layer !== undefined);
+    // The first missing one is missed again below, by name.
+    if (layers.length < ids.length) layers.length = 0;
+    for (let next = layers.length === 0 ? chainId : layers.at(-1)?.parent; next !== undefined;) {
+      const layer: Layer = await this.get(next);
+      layers.push(layer);
+      next = layer.parent;
+    }
+    return layers;
+  }
+
+  /** The size of one layer's own content in bytes, cheap enough for thousands; undefined where there is none. */
+  size(chainId: ChainID): number | undefined {
+    return this.#db.size(chainId);
+  }
+
+  /**
+   * Extracts and verifies a layer. Waits for one of max(2, cores) slots of this process.
+   * After any error nothing of it is left.
+   * @throws {@link LayerstackError} ERR_DIGEST_MISMATCH (`expected`, `found`, `layer`); ERR_NO_SPACE; ERR_ABORTED;
+   * ERR_LAYER_INVALID, ERR_LAYER_TRUNCATED, ERR_LAYER_ESCAPE, ERR_LIMIT_EXCEEDED, ERR_COMPRESSION_UNSUPPORTED
+   * (`layer`, `member`); ERR_STORE_READ_ONLY; whatever the source throws.
+   */
+  stage(source: LayerSource, options: StageOptions): Promise<StagedLayer> {
+    return this.#staging.stage(source, options);
+  }
+
+  /**
+   * A second copy, for a layer that is needed on two chains: reassembled from the first.
+   * @throws as {@link stage}, and {@link LayerstackError} ERR_STORE_CORRUPT when the first copy has changed.
+   */
+  restage(layer: StagedLayer | Layer, options: StageOptions): Promise<StagedLayer> {
+    return this.#staging.restage(layer, options);
+  }
+
+  /** Removes a staged layer. Second call, or after publishing: no-op. */
+  discard(staged: StagedLayer): Promise<void> {
+    return this.#staging.discard(staged);
+  }
+
+  /**
+   * Makes all layers of the images, each listed bottom to top, layers of the store. Returns when they are durable,
+   * contents included. Staged copies of layers that the store has by now are discarded. After an error, what is
+   * not published is still staged: discard it.
+   * @throws {@link LayerstackError} ERR_LAYER_DEPTH; ERR_LAYER_NOT_FOUND when an existing layer vanished meanwhile;
+   * ERR_NO_SPACE; ERR_ABORTED; ERR_STORE_READ_ONLY.
+   */
+  async publish(
+    images: readonly (readonly (StagedLayer | Layer)[])[],
+    options: PublishOptions = {},
+  ): Promise<PublishResult> {
+    const { layers, tops, notices } = planImages(images);
+    for (const notice of notices) this.#root.log.warn(notice);
+    const staged = [...new Set(images.flat())].filter(
+      (layer): layer is StagedLayer => 'writeSet' in layer && this.#staging.isOpen(layer),
+    );
+    const lock = await this.#lock(layers, options.signal);
+    try {
+      await new Publication(this.#root, this.#db, this.#overlay, layers).run(options.signal);
+    } catch (error) {
+      throw spaceError(error, this.#root.layout.root);
+    } finally {
+      await this.#settle(staged);
+      await lock.release();
+    }
+    await Promise.all(staged.map((layer) => this.#staging.discard(layer)));
+    return { tops, notices };
+  }
+
+  /** A write-set that is gone was renamed into layerdb, also where a later step failed. */
+  async #settle(staged: readonly StagedLayer[]): Promise<void> {
+    const { layout } = this.#root;
+    const published: StagedLayer[] = [];
+    for (const layer of staged) {
+      await access(layout.at(layout.writeSet(layer.writeSet))).catch(() => published.push(layer));
+    }
+    await this.#staging.settle(published);
+  }
+
+  /** The locks of all layers that may be made. */
+  async #lock(layers: readonly PlannedLayer[], signal: AbortSignal | undefined): Promise<Lock> {
+    const keys = layers.filter(({ layer }) => 'writeSet' in layer).map(({ chainId }) => chainId);
+    return this.#root.locks.acquireAll('layers', keys, signal && { signal });
+  }
+}

@@ -1,0 +1,121 @@
+/**
+ * Every path of the store. Docker's tree mirrors moby/moby: daemon/internal/{layer/filestore,image/fs}.go and
+ * daemon/graphdriver/overlay2/overlay.go; `layerstack/` is ours and may be deleted while nobody writes.
+ * What is in each file, and who writes it when: docs/store-layout.md.
+ *
+ * All methods give paths RELATIVE to the root, as `native.batch` and the other native functions take them;
+ * {@link Layout.at} makes one absolute.
+ */
+import { hexOf, type ChainID, type ImageID } from '../core/digest.ts';
+import type { BatchStep } from './native.ts';
+
+/** Files of a layerdb entry or of the write-set that becomes one. */
+export type LayerFile = 'cache-id' | 'diff' | 'size' | 'parent' | 'tar-split.json.gz';
+/** Files of `layerdb/mounts/<name>`. */
+export type MountFile = 'mount-id' | 'init-id' | 'parent';
+/** Entries of `overlay2/<id>`. */
+export type OverlayEntry = 'diff' | 'link' | 'lower' | 'work' | 'merged' | 'committed';
+/** Keys of `imagedb/metadata/sha256/<id>`. */
+export type ImageMetadataKey = 'parent' | 'lastUpdated' | 'builtLocally';
+
+const join = (...parts: (string | undefined)[]): string =>
+  parts.filter((part) => part !== undefined).join('/');
+
+/** The paths of one store. */
+export class Layout {
+  /** Absolute and canonical, without a trailing slash (except for `/` itself). */
+  readonly root: string;
+
+  readonly repositories = 'image/overlay2/repositories.json';
+  readonly imageContents = 'image/overlay2/imagedb/content/sha256';
+  readonly imageMetadatas = 'image/overlay2/imagedb/metadata/sha256';
+  readonly layers = 'image/overlay2/layerdb/sha256';
+  readonly writeSets = 'image/overlay2/layerdb/tmp';
+  readonly mounts = 'image/overlay2/layerdb/mounts';
+  readonly overlay2 = 'overlay2';
+  readonly links = 'overlay2/l';
+  readonly containers = 'containers';
+  /** dockerd holds LOCK_EX on it for its whole life, every writer of ours LOCK_SH. */
+  readonly writerLock = 'volumes/metadata.db';
+  readonly own = 'layerstack';
+  readonly sessions = 'layerstack/sessions';
+  readonly locks = 'layerstack/locks';
+  readonly mountCounts = 'layerstack/mounts';
+  readonly flats = 'layerstack/flat';
+
+  constructor(root: string) {
+    this.root = root;
+  }
+
+  /** The absolute path of a relative one. */
+  at(relative: string): string {
+    return this.root === '/' ? `/${relative}` : `${this.root}/${relative}`;
+  }
+
+  imageContent(id: ImageID): string {
+    return join(this.imageContents, hexOf(id));
+  }
+  imageMetadata(id: ImageID, key?: ImageMetadataKey): string {
+    return join(this.imageMetadatas, hexOf(id), key);
+  }
+  layer(chainId: ChainID, file?: LayerFile): string {
+    return join(this.layers, hexOf(chainId), file);
+  }
+  /** `name` is the whole directory name, `write-set-<digits>`. */
+  writeSet(name: string, file?: LayerFile): string {
+    return join(this.writeSets, name, file);
+  }
+  /** `name` is normally a container id. */
+  mount(name: string, file?: MountFile): string {
+    return join(this.mounts, name, file);
+  }
+  /** `id` is a cache-id, a mount-id or an init-id. */
+  overlay(id: string, entry?: OverlayEntry): string {
+    return join(this.overlay2, id, entry);
+  }
+  /** The symlink of a layer's short name in `overlay2/l`. */
+  link(link: string): string {
+    return join(this.links, link);
+  }
+  container(id: string, file?: string): string {
+    return join(this.containers, id, file);
+  }
+  session(name: string, file?: string): string {
+    return join(this.sessions, name, file);
+  }
+  /** The count of mounts of a container's RW layer. */
+  mountCount(mountId: string): string {
+    return join(this.mountCounts, `${mountId}.json`);
+  }
+  flat(name: string): string {
+    return join(this.flats, name);
+  }
+
+  /** Makes what is missing of the tree, with dockerd's modes. Nothing that exists is touched. */
+  skeleton(): BatchStep[] {
+    return SKELETON.map(([path, mode]) => ({ op: 'mkdir', path, mode, exist: true }));
+  }
+}
+
+const SKELETON: readonly (readonly [path: string, mode: number])[] = [
+  ['image', 0o700],
+  ['image/overlay2', 0o700],
+  ['image/overlay2/imagedb', 0o700],
+  ['image/overlay2/imagedb/content', 0o700],
+  ['image/overlay2/imagedb/content/sha256', 0o700],
+  ['image/overlay2/imagedb/metadata', 0o700],
+  ['image/overlay2/imagedb/metadata/sha256', 0o700],
+  ['image/overlay2/layerdb', 0o700],
+  ['image/overlay2/layerdb/sha256', 0o755],
+  ['image/overlay2/layerdb/tmp', 0o755],
+  ['image/overlay2/layerdb/mounts', 0o755],
+  ['overlay2', 0o710],
+  ['overlay2/l', 0o700],
+  ['containers', 0o710],
+  ['volumes', 0o701],
+  ['layerstack', 0o700],
+  ['layerstack/sessions', 0o700],
+  ['layerstack/locks', 0o700],
+  ['layerstack/mounts', 0o700],
+  ['layerstack/flat', 0o700],
+];

@@ -1,0 +1,157 @@
+/**
+ * Removes what dead writers left half done. Only what the markers of a dead session name is looked at (and, once
+ * the layerdb is being read anyway, its `-removing` entries), never what merely looks orphaned: BuildKit's
+ * snapshots do. Every step may be repeated, so dying here leaves the rest to the next writer.
+ */
+import type { FileHandle } from 'node:fs/promises';
+import { access, rm } from 'node:fs/promises';
+import { isSystemError } from '../core/errors.ts';
+import type { Layout } from './layout.ts';
+import type { Logger } from './log.ts';
+import { call, native } from './native.ts';
+import { isEntryName, listEntries, readEntry, removeLayerEntry, removeOverlay } from './removal.ts';
+import { lockSession, type Marker } from './session.ts';
+
+/** Parallel reads of small files: enough to keep libuv's threads busy. */
+const READS = 32;
+
+/**
+ * Reconciles every session under `layerstack/sessions` whose process is gone. Without dead sessions it costs a
+ * readdir and a lock attempt for each live one.
+ */
+export async function reconcile(layout: Layout, log: Logger): Promise<void> {
+  for (const name of await listEntries(layout, layout.sessions)) {
+    const lock = await lockDead(layout, name);
+    if (lock === undefined) continue;
+    try {
+      await reconcileSession(layout, log, name);
+    } finally {
+      await lock.close();
+    }
+  }
+}
+
+async function lockDead(layout: Layout, name: string): Promise<FileHandle | undefined> {
+  try {
+    return await lockSession(layout.at(layout.session(name)));
+  } catch (error) {
+    if (isSystemError(error, 'ENOENT', 'ENOTDIR')) return undefined;
+    throw error;
+  }
+}
+
+async function reconcileSession(layout: Layout, log: Logger, name: string): Promise<void> {
+  const markers = (await listEntries(layout, layout.session(name))).filter((file) => file !== 'lock');
+  if (markers.length > 0) {
+    log.info('completing the work of a writer that died', { session: name, objects: markers.length });
+    // A container's mounts entry refers to overlay2 directories, so it is judged before them.
+    for (const kind of ['write-set', 'flat', 'container']) {
+      for (const marker of markers) await settle(layout, log, name, marker, kind, nothing);
+    }
+    const used = await references(layout);
+    for (const kind of ['removing', 'overlay2']) {
+      for (const marker of markers) await settle(layout, log, name, marker, kind, used);
+    }
+    await completeRemovals(layout, used);
+  }
+  const left = (await listEntries(layout, layout.session(name))).filter((file) => file !== 'lock');
+  if (left.length === 0) await rm(layout.at(layout.session(name)), { recursive: true, force: true });
+}
+
+const nothing: ReadonlySet<string> = new Set();
+
+/** Removes the object of `marker`, when it is of `kind`, and the marker. One that is busy stays, with its marker. */
+async function settle(
+  layout: Layout,
+  log: Logger,
+  session: string,
+  marker: string,
+  kind: string,
+  used: ReadonlySet<string>,
+): Promise<void> {
+  const dot = marker.indexOf('.');
+  const object = marker.slice(dot + 1);
+  if (marker.slice(0, dot) !== kind || !isEntryName(object)) return;
+  try {
+    await remove(layout, marker as Marker, object, used);
+  } catch (error) {
+    if (!isSystemError(error, 'EBUSY')) throw error;
+    log.warn(`${marker} is half made, but something is mounted in it: unmount it`, { path: error.path });
+    return;
+  }
+  await rm(layout.at(layout.session(session, marker)), { force: true });
+}
+
+async function remove(
+  layout: Layout,
+  marker: Marker,
+  object: string,
+  used: ReadonlySet<string>,
+): Promise<void> {
+  if (marker.startsWith('write-set.')) {
+    await call(native.removeTree(layout.root, layout.writeSet(`write-set-${object}`)));
+  } else if (marker.startsWith('flat.')) {
+    await call(native.removeTree(layout.root, layout.flat(object)));
+  } else if (marker.startsWith('container.')) {
+    if (!(await isCompleteContainer(layout, object))) {
+      await call(native.removeTree(layout.root, layout.mount(object)));
+      await call(native.removeTree(layout.root, layout.container(object)));
+    }
+  } else if (marker.startsWith('removing.')) {
+    if (object.endsWith('-removing')) await removeLayerEntry(layout, object, (id) => used.has(id));
+  } else if (!used.has(object)) {
+    await removeOverlay(layout, object);
+  }
+}
+
+/** Whether the container has all that `mount` needs: its mounts entry and the overlay2 directories named there. */
+async function isCompleteContainer(layout: Layout, id: string): Promise<boolean> {
+  const mountId = await readEntry(layout, layout.mount(id, 'mount-id'));
+  const initId = await readEntry(layout, layout.mount(id, 'init-id'));
+  const present = await Promise.all(
+    [mountId, initId ?? mountId].map(
+      async (overlay) =>
+        overlay !== undefined && isEntryName(overlay) && (await exists(layout, layout.overlay(overlay, 'link'))),
+    ),
+  );
+  return present.every(Boolean) && (await exists(layout, layout.container(id, 'config.v2.json')));
+}
+
+async function exists(layout: Layout, path: string): Promise<boolean> {
+  return access(layout.at(path)).then(
+    () => true,
+    () => false,
+  );
+}
+
+/** The overlay2 directories that a layer, an RW layer or an init layer has. */
+async function references(layout: Layout): Promise<Set<string>> {
+  const layers = (await listEntries(layout, layout.layers)).filter((name) => !name.endsWith('-removing'));
+  const mounts = await listEntries(layout, layout.mounts);
+  const files = [
+    ...layers.map((name) => `${layout.layers}/${name}/cache-id`),
+    ...mounts.flatMap((name) => [layout.mount(name, 'mount-id'), layout.mount(name, 'init-id')]),
+  ];
+  const used = new Set<string>();
+  const reader = async (): Promise<void> => {
+    for (let file = files.pop(); file !== undefined; file = files.pop()) {
+      const id = await readEntry(layout, file);
+      if (id !== undefined) used.add(id);
+    }
+  };
+  await Promise.all(Array.from({ length: READS }, reader));
+  return used;
+}
+
+/** Completes the `-removing` entries that no live writer is at. A removal is marked before its entry is renamed. */
+async function completeRemovals(layout: Layout, used: ReadonlySet<string>): Promise<void> {
+  const entries = (await listEntries(layout, layout.layers)).filter((name) => name.endsWith('-removing'));
+  if (entries.length === 0) return;
+  const sessions = await listEntries(layout, layout.sessions);
+  const marked = new Set(
+    (await Promise.all(sessions.map((name) => listEntries(layout, layout.session(name))))).flat(),
+  );
+  for (const name of entries) {
+    if (!marked.has(`removing.${name}`)) await removeLayerEntry(layout, name, (id) => used.has(id));
+  }
+}

@@ -1,0 +1,82 @@
+/**
+ * Taking objects of the store away, so that each step may be repeated after a crash: short name first, then the
+ * content, then the entry that names the content. Order of moby/moby: daemon/internal/layer/layer_store.go.
+ */
+import { readdir, readFile, readlink } from 'node:fs/promises';
+import { isSystemError } from '../core/errors.ts';
+import type { Layout } from './layout.ts';
+import { call, native } from './native.ts';
+
+/** The trimmed text of a small file of the store; undefined where there is none. */
+export async function readEntry(layout: Layout, path: string): Promise<string | undefined> {
+  try {
+    return (await readFile(layout.at(path), 'utf8')).trim();
+  } catch (error) {
+    if (isSystemError(error, 'ENOENT', 'ENOTDIR')) return undefined;
+    throw error;
+  }
+}
+
+/** The names in a directory of the store; none where it is missing. */
+export async function listEntries(layout: Layout, path: string): Promise<string[]> {
+  try {
+    return await readdir(layout.at(path));
+  } catch (error) {
+    if (isSystemError(error, 'ENOENT')) return [];
+    throw error;
+  }
+}
+
+/** Whether `name` is one safe path component: what a cache-id read from disk must be before it is used in a path. */
+export function isEntryName(name: string): boolean {
+  return name !== '' && name !== '.' && name !== '..' && !/[/\0]/.test(name);
+}
+
+/** The name in `overlay2/l` that points to `overlay2/<id>/diff`, by looking at all of them. */
+export async function findLink(layout: Layout, id: string): Promise<string | undefined> {
+  for (const link of await listEntries(layout, layout.links)) {
+    if (await pointsTo(layout, link, id)) return link;
+  }
+  return undefined;
+}
+
+/**
+ * Removes `overlay2/<id>` and its short name. A missing one is no error.
+ * @throws system error EBUSY when something is mounted below it.
+ */
+export async function removeOverlay(layout: Layout, id: string): Promise<void> {
+  const text = await readEntry(layout, layout.overlay(id, 'link'));
+  if (text !== undefined) {
+    // After a power cut `link` may be there without its content.
+    const link = text !== '' && isEntryName(text) ? text : await findLink(layout, id);
+    // A layer that replaced this one may have taken its short name over.
+    if (link !== undefined && (await pointsTo(layout, link, id)))
+      await call(native.batch(layout.root, [{ op: 'unlink', path: layout.link(link), missing: true }]));
+  }
+  await call(native.removeTree(layout.root, layout.overlay(id)));
+}
+
+/**
+ * Completes the removal of `layerdb/sha256/<name>`, a `-removing` entry: its content, unless `keep` says that
+ * another entry has it, then the entry.
+ */
+export async function removeLayerEntry(
+  layout: Layout,
+  name: string,
+  keep: (cacheId: string) => boolean,
+): Promise<void> {
+  const entry = `${layout.layers}/${name}`;
+  const cacheId = await readEntry(layout, `${entry}/cache-id`);
+  if (cacheId !== undefined && isEntryName(cacheId) && cacheId !== 'l' && !keep(cacheId))
+    await removeOverlay(layout, cacheId);
+  await call(native.removeTree(layout.root, entry));
+}
+
+async function pointsTo(layout: Layout, link: string, id: string): Promise<boolean> {
+  try {
+    return (await readlink(layout.at(layout.link(link)))) === `../${id}/diff`;
+  } catch (error) {
+    if (isSystemError(error, 'ENOENT', 'EINVAL')) return false;
+    throw error;
+  }
+}

@@ -1,0 +1,226 @@
+/**
+ * An opened store root. Opening for writing makes the tree, excludes dockerd for as long as the root is open
+ * (LOCK_SH on `volumes/metadata.db`, on which dockerd takes LOCK_EX), tries what kernel and file system can do, and
+ * removes what dead writers left half done. Opening read-only does none of that and works beside a running dockerd.
+ */
+import { mkdir, realpath, rmdir, stat } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { basename, dirname, resolve } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { isSystemError, LayerstackError } from '../core/errors.ts';
+import { probeCapabilities, type Capabilities } from './caps.ts';
+import { Layout } from './layout.ts';
+import { holdFlock, Locks, type FlockHandle } from './lock.ts';
+import { defaultLogger, type Logger } from './log.ts';
+import { call, native } from './native.ts';
+import { reconcile } from './reconcile.ts';
+import { Session } from './session.ts';
+import { spaceError } from './space.ts';
+
+export interface RootOptions {
+  /** Writes nothing, takes no lock; a missing tree counts as empty. Default false. */
+  readonly readOnly?: boolean;
+  /** Default: the `layerstack` debug log (system/log.ts). */
+  readonly log?: Logger;
+}
+
+/** What opening yields; without a lock it is open read-only. */
+interface Opened {
+  readonly layout: Layout;
+  readonly caps: Capabilities;
+  readonly writerLock?: FlockHandle;
+}
+
+/** dockerd and our own probes hold the lock for moments while they look who has it. */
+const LOCK_TRIES = 5;
+const LOCK_PAUSE_MS = 20;
+
+/** One opened root. Close it; it holds a lock. */
+export class Root {
+  readonly layout: Layout;
+  readonly readOnly: boolean;
+  /** Of a read-only root: as tried in the temporary directory, since nothing may be written in the root. */
+  readonly caps: Capabilities;
+  readonly log: Logger;
+  readonly locks: Locks;
+  readonly #writerLock: FlockHandle | undefined;
+  readonly #session: Session | undefined;
+  #closed: Promise<void> | undefined;
+
+  private constructor({ layout, caps, writerLock }: Opened, log: Logger) {
+    this.layout = layout;
+    this.readOnly = writerLock === undefined;
+    this.caps = caps;
+    this.log = log;
+    this.locks = new Locks(layout.at(layout.locks));
+    this.#writerLock = writerLock;
+    this.#session = writerLock && new Session(layout);
+  }
+
+  /**
+   * Opens the root at `path`; for writing, a missing one is made.
+   * @throws {@link LayerstackError} ERR_NOT_ROOT without CAP_SYS_ADMIN (read-only: without access to the root);
+   * ERR_STORE_LOCKED while dockerd runs on it; ERR_STORE_UNSUPPORTED when its file system lacks d_type, trusted
+   * xattrs or whiteouts; ERR_NO_SPACE; ERR_INVALID_ARGUMENT when it is not a directory or, read-only, missing.
+   */
+  static async open(path: string, options: RootOptions = {}): Promise<Root> {
+    const log = options.log ?? defaultLogger;
+    try {
+      return new Root(
+        options.readOnly === true ? await openForReading(path) : await openForWriting(path, log),
+        log,
+      );
+    } catch (error) {
+      throw accessError(spaceError(error, path), path);
+    }
+  }
+
+  /**
+   * This writer's session.
+   * @throws {@link LayerstackError} ERR_STORE_READ_ONLY, or ERR_STORE_CLOSED after {@link close}.
+   */
+  session(): Session {
+    if (this.#session === undefined) {
+      throw new LayerstackError('ERR_STORE_READ_ONLY', `the store ${this.layout.root} is open read-only`, {
+        path: this.layout.root,
+      });
+    }
+    if (this.#closed !== undefined) {
+      throw new LayerstackError('ERR_STORE_CLOSED', `the store ${this.layout.root} is closed`, {
+        path: this.layout.root,
+      });
+    }
+    return this.#session;
+  }
+
+  /** Ends the session and gives the root's lock back. Idempotent. Await what uses the root first. */
+  close(): Promise<void> {
+    this.#closed ??= this.#close();
+    return this.#closed;
+  }
+
+  async #close(): Promise<void> {
+    try {
+      await this.#session?.close();
+    } finally {
+      await this.#writerLock?.release();
+    }
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+}
+
+async function openForReading(path: string): Promise<Opened> {
+  const layout = new Layout(await directory(path));
+  return { layout, caps: await probeCapabilities(tmpdir()) };
+}
+
+async function openForWriting(path: string, log: Logger): Promise<Opened> {
+  const absolute = resolve(path);
+  const made = await makeRoot(absolute);
+  let writerLock: FlockHandle | undefined;
+  try {
+    const layout = new Layout(await directory(absolute));
+    // An existing lock file first: nothing at all is written into a running dockerd's root.
+    writerLock = await lockForWriting(layout, false);
+    const caps = await probeCapabilities(layout.root);
+    requireCapabilities(caps, layout.root);
+    await call(native.batch(layout.root, layout.skeleton()));
+    writerLock ??= await lockForWriting(layout, true);
+    await reconcile(layout, log);
+    return { layout, caps, writerLock };
+  } catch (error) {
+    await writerLock?.release();
+    if (made) await rmdir(absolute).catch(() => undefined);
+    throw error;
+  }
+}
+
+/** The canonical path: a root that is bind-mounted on itself or reached by links is the same root. */
+async function directory(path: string): Promise<string> {
+  const real = await realpath(path);
+  if ((await stat(real)).isDirectory()) return real;
+  throw new LayerstackError('ERR_INVALID_ARGUMENT', `the store root ${path} is not a directory`, { path });
+}
+
+/** Whether the directory had to be made. */
+async function makeRoot(root: string): Promise<boolean> {
+  const parent = dirname(root);
+  if (parent === root) return false;
+  await mkdir(parent, { recursive: true });
+  try {
+    await call(native.batch(parent, [{ op: 'mkdir', path: basename(root), mode: 0o710 }]));
+    return true;
+  } catch (error) {
+    if (isSystemError(error, 'EEXIST')) return false;
+    throw error;
+  }
+}
+
+/**
+ * LOCK_SH on the writers' lock file. Undefined when there is none and it is not to be created.
+ */
+async function lockForWriting(layout: Layout, create: boolean): Promise<FlockHandle | undefined> {
+  const path = layout.at(layout.writerLock);
+  for (let tries = 1; tries <= LOCK_TRIES; ++tries) {
+    if (tries > 1) await sleep(LOCK_PAUSE_MS);
+    try {
+      const handle = await holdFlock(path, false, create ? { create: 0o600 } : {});
+      if (handle !== null) return handle;
+    } catch (error) {
+      if (!create && isSystemError(error, 'ENOENT')) return undefined;
+      throw error;
+    }
+  }
+  throw new LayerstackError(
+    'ERR_STORE_LOCKED',
+    `dockerd runs on the store ${layout.root}: stop it (systemctl stop docker docker.socket), ` +
+      'or open the store with readOnly (--read-only)',
+    { path },
+  );
+}
+
+function requireCapabilities({ probe }: Capabilities, root: string): void {
+  if (!probe.sysAdmin) {
+    throw new LayerstackError(
+      'ERR_NOT_ROOT',
+      'layerstack needs root (CAP_SYS_ADMIN) to write a store: overlay whiteouts and mounts need it. Use sudo',
+      { path: root },
+    );
+  }
+  const missing = [
+    ...(probe.dType ? [] : ['d_type (on xfs: made with ftype=1)']),
+    ...(probe.trustedXattr ? [] : ['trusted.* extended attributes']),
+    ...(probe.whiteouts ? [] : ['device nodes (whiteouts)']),
+  ];
+  if (missing.length > 0) {
+    throw new LayerstackError(
+      'ERR_STORE_UNSUPPORTED',
+      `the file system of ${root} (${probe.fsType}) has no ${missing.join(', no ')}, which overlay2 needs: ` +
+        'choose a root on ext4, xfs (ftype=1) or btrfs',
+      { path: root, found: probe.fsType },
+    );
+  }
+}
+
+/** What stops an unprivileged caller at the door reads as such. */
+function accessError(error: unknown, path: string): unknown {
+  if (isSystemError(error, 'EACCES', 'EPERM') && process.geteuid?.() !== 0) {
+    return new LayerstackError('ERR_NOT_ROOT', `no access to the store root ${path}: use sudo`, {
+      path,
+      cause: error,
+    });
+  }
+  if (isSystemError(error, 'ENOENT')) {
+    return new LayerstackError('ERR_INVALID_ARGUMENT', `there is no store root ${path}`, { path, cause: error });
+  }
+  if (isSystemError(error, 'ENOTDIR')) {
+    return new LayerstackError('ERR_INVALID_ARGUMENT', `the store root ${path} is not a directory`, {
+      path,
+      cause: error,
+    });
+  }
+  return error;
+}

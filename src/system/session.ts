@@ -1,0 +1,139 @@
+/**
+ * A writer's session: `<root>/layerstack/sessions/<random>/`, whose `lock` the process holds by flock as long as it
+ * lives. Every object that is visible on disk before it is published is announced there by an empty *marker*
+ * file; the next writer that opens the root removes what the markers of dead sessions name (system/reconcile.ts).
+ * A marker is a directory entry made before its object, so a journalling file system brings it to disk first.
+ */
+import { randomBytes } from 'node:crypto';
+import { mkdir, open, rm, stat, type FileHandle } from 'node:fs/promises';
+import { isSystemError, LayerstackError } from '../core/errors.ts';
+import type { Layout } from './layout.ts';
+import { call, native, type BatchStep } from './native.ts';
+
+/**
+ * An object under construction:
+ * `overlay2.<id>` the directory `overlay2/<id>` and its short name;
+ * `write-set.<digits>` the directory `layerdb/tmp/write-set-<digits>`;
+ * `container.<id>` the directories `containers/<id>` and `layerdb/mounts/<id>`;
+ * `flat.<name>` the directory `layerstack/flat/<name>`;
+ * `removing.<name>` the directory `layerdb/sha256/<name>` of a layer being deleted, and its content.
+ */
+export type Marker =
+  | `overlay2.${string}`
+  | `write-set.${string}`
+  | `container.${string}`
+  | `flat.${string}`
+  | `removing.${string}`;
+
+/** One writer's session. Costs nothing on disk until the first {@link Session.mark}. */
+export class Session {
+  readonly #layout: Layout;
+  readonly #markers = new Set<Marker>();
+  #name: string | undefined;
+  #lock: FileHandle | undefined;
+  #starting: Promise<void> | undefined;
+  #closed = false;
+
+  constructor(layout: Layout) {
+    this.#layout = layout;
+  }
+
+  /**
+   * Makes the markers, then does `steps` (which make the objects): one native batch. Fails as `native.batch`
+   * does; the markers stay until {@link unmark}, so what the steps did before the failure is not forgotten.
+   * @throws {@link LayerstackError} ERR_STORE_CLOSED after {@link close}.
+   */
+  async mark(markers: readonly Marker[], steps: readonly BatchStep[] = []): Promise<void> {
+    await (this.#starting ??= this.#start().catch((error: unknown) => {
+      this.#starting = undefined;
+      throw error;
+    }));
+    if (this.#closed) throw closed();
+    const files: BatchStep[] = [];
+    for (const marker of markers) {
+      if (this.#markers.has(marker)) continue;
+      this.#markers.add(marker);
+      files.push({ op: 'write', path: this.#path(marker), data: '', mode: 0o600 });
+    }
+    await call(native.batch(this.#layout.root, [...files, ...steps]));
+  }
+
+  /**
+   * Does `steps`, then removes the markers: the objects are published, or gone. One native batch; when a step
+   * fails the markers stay. Unknown markers are ignored.
+   */
+  async unmark(markers: readonly Marker[], steps: readonly BatchStep[] = []): Promise<void> {
+    const known = markers.filter((marker) => this.#markers.has(marker));
+    const files = known.map(
+      (marker): BatchStep => ({ op: 'unlink', path: this.#path(marker), missing: true }),
+    );
+    await call(native.batch(this.#layout.root, [...steps, ...files]));
+    for (const marker of known) this.#markers.delete(marker);
+  }
+
+  /**
+   * Ends the session. What is still marked is left, with its markers, to the next writer. Second call: no-op.
+   */
+  async close(): Promise<void> {
+    if (this.#closed) return;
+    this.#closed = true;
+    await this.#starting?.catch(() => undefined);
+    if (this.#name !== undefined && this.#markers.size === 0) {
+      await rm(this.#layout.at(this.#layout.session(this.#name)), { recursive: true, force: true });
+    }
+    await this.#lock?.close();
+  }
+
+  #path(marker: Marker): string {
+    if (this.#name === undefined) throw closed();
+    return this.#layout.session(this.#name, marker);
+  }
+
+  /** Makes the directory and takes its lock; again under another name when a reconciler was faster. */
+  async #start(): Promise<void> {
+    while (this.#lock === undefined) {
+      const name = randomBytes(8).toString('hex');
+      const lock = await claim(this.#layout.at(this.#layout.session(name)));
+      if (lock === undefined) continue;
+      this.#name = name;
+      this.#lock = lock;
+    }
+  }
+}
+
+function closed(): LayerstackError {
+  return new LayerstackError('ERR_STORE_CLOSED', 'the store is closed: open it again');
+}
+
+/** Undefined when a reconciler took the new directory for a dead session before its lock was held. */
+async function claim(directory: string): Promise<FileHandle | undefined> {
+  await mkdir(directory, { mode: 0o700 });
+  try {
+    return await lockSession(directory);
+  } catch (error) {
+    if (isSystemError(error, 'ENOENT')) return undefined;
+    throw error;
+  }
+}
+
+/**
+ * Takes the lock of the session in `directory`, making its `lock` file where it is missing (a process died, or
+ * is, between the two). Undefined when another holds it, or removed the session meanwhile. Closing gives it back.
+ */
+export async function lockSession(directory: string): Promise<FileHandle | undefined> {
+  const path = `${directory}/lock`;
+  const handle = await open(path, 'a', 0o600);
+  try {
+    if (native.tryFlock(handle.fd, true)) {
+      const [held, named] = await Promise.all([handle.stat(), stat(path)]);
+      if (held.ino === named.ino && held.dev === named.dev) return handle;
+    }
+  } catch (error) {
+    if (!isSystemError(error, 'ENOENT')) {
+      await handle.close();
+      throw error;
+    }
+  }
+  await handle.close();
+  return undefined;
+}
