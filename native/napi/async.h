@@ -74,13 +74,13 @@ class Settlement {
   Convert convert_;
 };
 
-// Runs `work` on the native pool. `convert` turns its result into a JavaScript value.
+// Runs `work` on the native pool, or where `run` puts it. `convert` turns its result into a JavaScript value.
 template <typename T>
-Napi::Promise Async(Napi::Env env, std::function<T()> work,
-                    std::function<Napi::Value(Napi::Env, T&)> convert) {
+Napi::Promise Async(Napi::Env env, std::function<T()> work, std::function<Napi::Value(Napi::Env, T&)> convert,
+                    const std::function<void(std::function<void()>)>& run = RunOnPool) {
   Settlement<T> settlement(env, std::move(convert));
   Napi::Promise promise = settlement.Promise();
-  RunOnPool([settlement, work = std::move(work)]() mutable {
+  run([settlement, work = std::move(work)]() mutable {
     try {
       settlement.Resolve(work());
     } catch (const Failure& failure) {

@@ -1,0 +1,36 @@
+// A strict reader of one JSON text that someone else wrote (a line of a tar-split): no allocation by what the
+// text claims, nesting bounded. Every function skips white space first and is false where the text is not what was
+// asked for; the cursor is then of no further use.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+namespace layerstack {
+
+class JsonCursor {
+ public:
+  explicit JsonCursor(std::string_view text) : text_(text) {}
+
+  bool Consume(char c);  // a punctuation mark; the cursor stays usable where it is another one
+  bool AtEnd();
+  // The decoded string, as UTF-8 (a lone surrogate becomes U+FFFD, as in Go). It points into the text or, where
+  // there are escapes, into `scratch`.
+  bool String(std::string& scratch, std::string_view& value);
+  // A whole number of 0 to 2^63-1.
+  bool Natural(uint64_t& value);
+  bool Null();  // the cursor stays usable where it is something else
+  bool Skip();  // any value
+
+ private:
+  bool SkipValue(int depth);
+  bool SkipMembers(char close, bool keys, int depth);
+  bool Literal(std::string_view word);
+  bool Unescape(std::string_view raw, std::string& out);
+  void SkipSpace();
+
+  std::string_view text_;
+};
+
+}  // namespace layerstack

@@ -1,0 +1,62 @@
+// The libraries whose code this addon uses without linking them: zlib, OpenSSL's SHA-256 and zstd, as the
+// Node binary exports them (found by dlsym), or else as the system's shared libraries. Resolved once, on
+// first use, from any thread.
+#pragma once
+
+#include <openssl/evp.h>
+#include <zlib.h>
+
+#include <cstddef>
+
+namespace layerstack {
+
+struct ZlibApi {
+  decltype(&::inflateInit2_) inflate_init2;
+  decltype(&::inflate) inflate;
+  decltype(&::inflateReset) inflate_reset;
+  decltype(&::inflateEnd) inflate_end;
+  decltype(&::deflateInit2_) deflate_init2;
+  decltype(&::deflate) deflate;
+  decltype(&::deflateEnd) deflate_end;
+  decltype(&::crc32) crc32;
+};
+
+struct CryptoApi {
+  decltype(&::EVP_MD_CTX_new) ctx_new;
+  decltype(&::EVP_MD_CTX_free) ctx_free;
+  decltype(&::EVP_sha256) sha256;
+  decltype(&::EVP_DigestInit_ex) digest_init;
+  decltype(&::EVP_DigestUpdate) digest_update;
+  decltype(&::EVP_DigestFinal_ex) digest_final;
+};
+
+// zstd's stable streaming interface. Node ships no zstd.h, so the prototypes are declared here.
+struct ZstdInBuffer {
+  const void* src;
+  size_t size;
+  size_t pos;
+};
+struct ZstdOutBuffer {
+  void* dst;
+  size_t size;
+  size_t pos;
+};
+struct ZstdApi {
+  void* (*create_dctx)();
+  size_t (*free_dctx)(void* dctx);
+  size_t (*set_parameter)(void* dctx, int parameter, int value);
+  size_t (*decompress_stream)(void* dctx, ZstdOutBuffer* output, ZstdInBuffer* input);
+  unsigned (*is_error)(size_t code);
+  const char* (*error_name)(size_t code);
+};
+
+const ZlibApi& Zlib();      // throws ERR_ADDON where there is no zlib at all
+const CryptoApi* Crypto();  // null where there is none
+const ZstdApi* Zstd();      // null where there is none
+
+// Where each came from, for `probe`.
+const char* Sha256Source();   // "openssl" | "builtin"
+const char* InflateSource();  // "node" | "libz" | "none"
+const char* ZstdSource();     // "node" | "libzstd" | "none"
+
+}  // namespace layerstack
