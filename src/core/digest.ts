@@ -3,7 +3,7 @@
  * (71 bytes); dockerd ignores every other algorithm on disk, so there is none here.
  * Mirrors `opencontainers/image-spec: config.md` (DiffID, ChainID, ImageID).
  */
-import { createHash } from 'node:crypto';
+import { hash } from 'node:crypto';
 import { LayerstackError } from './errors.ts';
 
 /** `sha256:` and the hash of some exact bytes. */
@@ -47,7 +47,7 @@ export function hexOf(digest: Digest): string {
 
 /** The digest of these bytes (of the UTF-8 form of a string). */
 export function digestOf(bytes: Uint8Array | string): Digest {
-  return `sha256:${createHash('sha256').update(bytes).digest('hex')}` as Digest;
+  return `sha256:${hash('sha256', bytes)}` as Digest;
 }
 
 /**

@@ -30,7 +30,6 @@ export function goString(text: string): string {
 export function goJson(value: unknown): string {
   if (typeof value === 'string') return goString(value);
   if (value === null || typeof value === 'boolean' || typeof value === 'number') return JSON.stringify(value);
-  if (value instanceof RawJson) return value.text;
   if (Array.isArray(value)) return `[${value.map(goJson).join(',')}]`;
   if (typeof value !== 'object') throw new TypeError(`not a JSON value: ${typeof value}`);
   const members = value instanceof Map ? [...(value as Map<string, unknown>)] : Object.entries(value);
@@ -43,12 +42,4 @@ export function goJson(value: unknown): string {
 /** The same entries with keys in the order of their bytes, as Go writes a map. */
 export function sortedKeys<T>(entries: Iterable<readonly [string, T]>): Map<string, T> {
   return new Map([...entries].sort(([a], [b]) => compareBytes(a, b)));
-}
-
-/** JSON text that {@link goJson} writes as it is. */
-export class RawJson {
-  readonly text: string;
-  constructor(text: string) {
-    this.text = text;
-  }
 }

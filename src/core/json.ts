@@ -18,6 +18,8 @@ export interface JsonSource {
 
 /** Deeper than any real document; keeps every recursion over a document shallow. */
 const MAX_DEPTH = 100;
+const QUOTE = 0x22;
+const BACKSLASH = 0x5c;
 
 /** Reads one value; `path` says where it is in the document. Throws {@link JsonMismatch}. */
 export type Decoder<T> = (value: unknown, path: string) => T;
@@ -147,19 +149,35 @@ function entriesOf(value: unknown, path: string): [string, unknown][] {
   return Object.entries(value);
 }
 
-/** Whether brackets outside strings nest deeper than `limit`; one pass, no recursion. */
+/** The bytes of the first value of `bytes`, when that is an object or array that ends; else all bytes. */
+export function firstValue(bytes: Uint8Array): Uint8Array {
+  let end: number | undefined;
+  scanBrackets(bytes, (depth, at) => {
+    if (depth === 0) end = at + 1;
+    return depth > 0;
+  });
+  return end === undefined ? bytes : bytes.subarray(0, end);
+}
+
 function depthExceeds(bytes: Uint8Array, limit: number): boolean {
+  return !scanBrackets(bytes, (depth) => depth <= limit);
+}
+
+/**
+ * Visits every bracket outside strings with the depth after it, while `visit` returns true; false where it was
+ * stopped. One pass, no recursion.
+ */
+function scanBrackets(bytes: Uint8Array, visit: (depth: number, at: number) => boolean): boolean {
   let depth = 0;
-  let quoted = false;
   for (let i = 0; i < bytes.length; i++) {
     const byte = bytes[i];
-    if (quoted) {
-      if (byte === 0x5c) i++;
-      else if (byte === 0x22) quoted = false;
-    } else if (byte === 0x22) quoted = true;
-    else if (byte === 0x7b || byte === 0x5b) {
-      if (++depth > limit) return true;
-    } else if (byte === 0x7d || byte === 0x5d) depth--;
+    if (byte === QUOTE) {
+      for (i++; i < bytes.length && bytes[i] !== QUOTE; i++) if (bytes[i] === BACKSLASH) i++;
+    } else if (byte === 0x7b || byte === 0x5b) {
+      if (!visit(++depth, i)) return false;
+    } else if (byte === 0x7d || byte === 0x5d) {
+      if (!visit(--depth, i)) return false;
+    }
   }
-  return false;
+  return true;
 }

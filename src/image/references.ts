@@ -1,0 +1,163 @@
+/**
+ * The content of repositories.json as a value: which reference names which image.
+ *
+ *   {"Repositories":{"t/a":{"t/a:1":"sha256:787c…","t/a@sha256:c456…":"sha256:787c…"}}}
+ *
+ * Outer keys are familiar names; inner keys are whole references with a tag or a manifest digest; values are
+ * image ids. Reading is as lenient as dockerd's, and what it tolerates (keys in another form, values that
+ * are no digests, `null` for a repository) is kept when the file is written again. Writing is
+ * byte-identical to dockerd's: keys sorted bytewise, Go's escaping, no newline.
+ * Mirrors `moby/moby: reference/store.go` at v20.10.
+ */
+import { compareBytes } from '../core/bytes.ts';
+import { isDigest, type ImageID } from '../core/digest.ts';
+import { LayerstackError } from '../core/errors.ts';
+import { goJson, sortedKeys } from '../core/go-json.ts';
+import * as json from '../core/json.ts';
+import {
+  canonicalName,
+  formatReference,
+  parseReference,
+  withDefaultTag,
+  type Reference,
+} from '../core/reference.ts';
+
+type Repositories = Map<string, Map<string, string> | null>;
+
+/** A set of references. */
+export interface References {
+  /** The image that `reference` names (with a digest: by the digest alone; without a tag: `latest`). */
+  get(reference: Reference): ImageID | undefined;
+  /** Every reference by image, each list in docker's order. */
+  byImage(): ReadonlyMap<ImageID, readonly Reference[]>;
+}
+
+/** A set of references that may be changed. */
+export interface MutableReferences extends References {
+  /**
+   * Points `reference` to `id` and returns the image that it named before.
+   * @throws {@link LayerstackError} ERR_REFERENCE_CONFLICT when it has a digest and names another image.
+   */
+  set(reference: Reference, id: ImageID): ImageID | undefined;
+}
+
+/** The file is the host's own, so this only guards against reading a disk image by mistake. */
+const MAX_BYTES = 256 * 1024 * 1024;
+
+const decodeFile = json.object({
+  Repositories: json.withDefault<ReadonlyMap<string, ReadonlyMap<string, string> | undefined>>(
+    json.map(json.optional(json.map(json.withDefault(json.string, '')))),
+    new Map(),
+  ),
+});
+
+/**
+ * Reads the file's bytes; undefined where there is no file.
+ * @throws {@link LayerstackError} ERR_STORE_CORRUPT where dockerd would not start: it is empty or not JSON.
+ */
+export function parseReferences(bytes: Uint8Array | undefined, path: string): MutableReferences & Written {
+  if (bytes === undefined) return new ReferenceSet(new Map());
+  try {
+    // dockerd stops reading after the first value and ignores what follows.
+    const file = json.decodeJson(decodeFile, json.firstValue(bytes), {
+      what: path,
+      code: 'ERR_STORE_CORRUPT',
+      maxBytes: MAX_BYTES,
+      facts: { path },
+    });
+    const copy = [...file.Repositories].map(
+      ([name, inner]) => [name, inner ? new Map(inner) : null] as const,
+    );
+    return new ReferenceSet(new Map(copy));
+  } catch (error) {
+    if (!LayerstackError.is(error)) throw error;
+    throw new LayerstackError(
+      'ERR_STORE_CORRUPT',
+      `${error.message}. dockerd does not start with it either. Restore the file from a backup, or move it ` +
+        `away: the images stay, without their names`,
+      { path, cause: error },
+    );
+  }
+}
+
+/** What the file would hold now. */
+export interface Written {
+  /** The bytes as dockerd would write them. */
+  serialize(): string;
+}
+
+class ReferenceSet implements MutableReferences, Written {
+  readonly #repositories: Repositories;
+
+  constructor(repositories: Repositories) {
+    this.#repositories = repositories;
+  }
+
+  get(reference: Reference): ImageID | undefined {
+    const key = keyOf(reference);
+    const id = this.#repositories.get(key.repository)?.get(formatReference(key));
+    return id !== undefined && isDigest(id) ? (id as ImageID) : undefined;
+  }
+
+  set(reference: Reference, id: ImageID): ImageID | undefined {
+    const key = keyOf(reference);
+    const text = formatReference(key);
+    const repository = this.#repositories.get(key.repository) ?? new Map<string, string>();
+    const previous = repository.get(text);
+    if (key.digest !== undefined && previous !== undefined && previous !== id) {
+      throw new LayerstackError(
+        'ERR_REFERENCE_CONFLICT',
+        `${text} names image ${previous} already; a reference by digest cannot be moved to another image`,
+        { reference: text, id: previous },
+      );
+    }
+    repository.set(text, id);
+    this.#repositories.set(key.repository, repository);
+    return previous as ImageID | undefined;
+  }
+
+  byImage(): ReadonlyMap<ImageID, readonly Reference[]> {
+    const found = new Map<ImageID, { reference: Reference; order: string }[]>();
+    for (const repository of this.#repositories.values()) {
+      for (const [text, id] of repository ?? []) {
+        const reference = parseOrUndefined(text);
+        if (reference === undefined) continue;
+        const list = found.get(id as ImageID) ?? [];
+        // dockerd sorts by the whole name with its registry.
+        list.push({
+          reference,
+          order: formatReference({ ...reference, repository: canonicalName(reference.repository) }),
+        });
+        found.set(id as ImageID, list);
+      }
+    }
+    return new Map(
+      [...found].map(([id, list]) => [
+        id,
+        list.sort((a, b) => compareBytes(a.order, b.order)).map(({ reference }) => reference),
+      ]),
+    );
+  }
+
+  serialize(): string {
+    const sorted = [...this.#repositories].map(
+      ([name, inner]) => [name, inner && sortedKeys(inner)] as const,
+    );
+    return goJson({ Repositories: sortedKeys(sorted) });
+  }
+}
+
+/** The reference as it is stored: never with a tag and a digest. */
+function keyOf(reference: Reference): Reference {
+  const { repository, digest } = withDefaultTag(reference);
+  return digest === undefined ? withDefaultTag(reference) : { repository, digest };
+}
+
+/** Keys that dockerd cannot parse are kept, but name nothing. */
+function parseOrUndefined(text: string): Reference | undefined {
+  try {
+    return parseReference(text);
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,73 @@
+/**
+ * repositories.json on disk. Every change reads the file anew under the `references` lock and replaces it
+ * whole (temp, fsync, rename, fsync of the directory), so that processes never undo each other's changes and a
+ * crash leaves the old file or the new one.
+ */
+import { readFile } from 'node:fs/promises';
+import { isSystemError } from '../core/errors.ts';
+import { call, native } from '../system/native.ts';
+import type { Root } from '../system/root.ts';
+import { spaceError } from '../system/space.ts';
+import { parseReferences, type MutableReferences, type References } from './references.ts';
+
+/** All references are in one file, so there is one lock. */
+const LOCK_KEY = 'repositories.json';
+
+/** The references of one root. */
+export class Repositories {
+  readonly #root: Root;
+
+  constructor(root: Root) {
+    this.#root = root;
+  }
+
+  /**
+   * All references, as they are on disk now.
+   * @throws {@link LayerstackError} ERR_STORE_CORRUPT when the file is empty or not JSON.
+   */
+  async read(): Promise<References> {
+    const path = this.#path();
+    return parseReferences(await readIfThere(path), path);
+  }
+
+  /**
+   * Lets `edit` change the references, and writes them back where it did. Durable on return; nothing
+   * is written when `edit` throws.
+   * @throws {@link LayerstackError} ERR_STORE_CORRUPT as {@link read}; ERR_STORE_READ_ONLY; ERR_NO_SPACE.
+   */
+  async change<T>(edit: (references: MutableReferences) => T, signal?: AbortSignal): Promise<T> {
+    this.#root.session();
+    await using lock = await this.#root.locks.acquire('references', LOCK_KEY, signal ? { signal } : {});
+    void lock;
+    const { layout } = this.#root;
+    const path = this.#path();
+    const references = parseReferences(await readIfThere(path), path);
+    const before = references.serialize();
+    const result = edit(references);
+    const after = references.serialize();
+    if (after !== before) {
+      const directory = layout.repositories.slice(0, layout.repositories.lastIndexOf('/'));
+      const write = native.batch(layout.root, [
+        { op: 'replace', path: layout.repositories, data: after, mode: 0o600 },
+        { op: 'fsync', path: directory },
+      ]);
+      await call(write).catch((error: unknown) => {
+        throw spaceError(error, layout.root);
+      });
+    }
+    return result;
+  }
+
+  #path(): string {
+    return this.#root.layout.at(this.#root.layout.repositories);
+  }
+}
+
+async function readIfThere(path: string): Promise<Uint8Array | undefined> {
+  try {
+    return await readFile(path);
+  } catch (error) {
+    if (isSystemError(error, 'ENOENT')) return undefined;
+    throw error;
+  }
+}

@@ -1,0 +1,165 @@
+/**
+ * Legacy images (docker < 1.10): each layer is an image with a random id, a parent id and a config of its own in
+ * `<id>/json`. They become image configs of today, and the same bytes as dockerd makes, so that the image id
+ * is the same. The config is carried over member by member as it is written (numbers, order and unknown
+ * members included), except for images of docker < 1.8.3, which are brought to the order and the empty values
+ * of docker's struct first.
+ * Mirrors `moby/moby: image/v1/imagev1.go` and `image/tarexport/load.go` at v20.10.
+ */
+import type { DiffID } from '../core/digest.ts';
+import { goJson, goString, sortedKeys } from '../core/go-json.ts';
+import * as json from '../core/json.ts';
+import { parseTime, ZERO_TIME, type Time } from '../core/time.ts';
+import { MAX_CONFIG_BYTES, parseImageConfig, type HistoryEntry, type ImageConfig } from './config.ts';
+import { decodeContainerConfig, dockerContainerConfig, EMPTY_CONTAINER_CONFIG } from './container-config.ts';
+
+/** First docker version whose configs are carried over as they are. */
+const VERBATIM_SINCE = [1, 8, 3];
+/** Members that an image of today does not have. */
+const DROPPED = ['id', 'parent', 'Size', 'parent_id', 'layer_id', 'throwaway'];
+
+const text = json.withDefault(json.string, '');
+
+const time: json.Decoder<Time | undefined> = json.optional((value, path) => {
+  const parsed = parseTime(json.string(value, path));
+  return parsed ?? json.mismatch(path, 'is no RFC 3339 time');
+});
+
+const decodeV1 = json.object({
+  id: text,
+  parent: text,
+  comment: text,
+  created: time,
+  container: text,
+  container_config: json.withDefault(decodeContainerConfig, EMPTY_CONTAINER_CONFIG),
+  docker_version: text,
+  author: text,
+  config: json.optional(decodeContainerConfig),
+  architecture: text,
+  variant: text,
+  os: text,
+  Size: json.withDefault(json.integer, 0),
+});
+
+/** A legacy image's `json`. */
+export interface V1Image {
+  /** The legacy id of the image below, or undefined for a base. */
+  readonly parent?: string;
+  readonly raw: Uint8Array;
+  readonly document: json.Decoded<typeof decodeV1>;
+}
+
+/**
+ * Reads `<id>/json`; `what` names it in errors.
+ * @throws {@link LayerstackError} ERR_CONFIG_INVALID when it is not JSON or a member is of a wrong type.
+ */
+export function parseV1Image(raw: Uint8Array, what: string): V1Image {
+  const document = json.decodeJson(decodeV1, raw, {
+    what,
+    code: 'ERR_CONFIG_INVALID',
+    maxBytes: MAX_CONFIG_BYTES,
+  });
+  return { raw, document, ...(document.parent === '' ? {} : { parent: document.parent }) };
+}
+
+/**
+ * The image that `image` makes with its layer on top of `parent`.
+ * @throws {@link LayerstackError} ERR_CONFIG_INVALID as {@link parseImageConfig}.
+ */
+export function configFromV1(image: V1Image, diffId: DiffID, parent: ImageConfig | undefined): ImageConfig {
+  const { document } = image;
+  const step: HistoryEntry = {
+    author: document.author,
+    createdBy: (document.container_config.Cmd ?? []).join(' '),
+    comment: document.comment,
+    emptyLayer: false,
+    ...(document.created ? { created: document.created } : {}),
+  };
+  const rootfs = { type: parent?.rootfsType ?? 'layers', diff_ids: [...(parent?.diffIds ?? []), diffId] };
+  const history = [...(parent?.history ?? []), step].map(historyMember);
+
+  const members = membersOf(isVerbatim(document.docker_version) ? image.raw : Buffer.from(normalized(image)));
+  for (const name of DROPPED) members.delete(name);
+  members.set('rootfs', latin1(goJson(rootfs)));
+  members.set('history', latin1(goJson(history)));
+  const written = [...sortedKeys(members)].map(([name, value]) => `${latin1(goString(name))}:${value}`);
+  return parseImageConfig(Buffer.from(`{${written.join(',')}}`, 'latin1'));
+}
+
+function historyMember(entry: HistoryEntry): Record<string, unknown> {
+  return {
+    created: entry.created?.text ?? ZERO_TIME,
+    author: entry.author || undefined,
+    created_by: entry.createdBy || undefined,
+    comment: entry.comment || undefined,
+    empty_layer: entry.emptyLayer || undefined,
+  };
+}
+
+/** Compared number by number; what is no number counts as 0, as does a missing part. */
+function isVerbatim(version: string): boolean {
+  const parts = version.split('.').map((part) => (/^[+-]?\d+$/.test(part) ? Number(part) : 0));
+  for (let i = 0; i < Math.max(parts.length, VERBATIM_SINCE.length); i++) {
+    const difference = (parts[i] ?? 0) - (VERBATIM_SINCE[i] ?? 0);
+    if (difference !== 0) return difference > 0;
+  }
+  return true;
+}
+
+/** The document as docker's struct would write it. */
+function normalized({ document }: V1Image): string {
+  return goJson({
+    id: document.id || undefined,
+    parent: document.parent || undefined,
+    comment: document.comment || undefined,
+    created: document.created?.text ?? ZERO_TIME,
+    container: document.container || undefined,
+    container_config: dockerContainerConfig(document.container_config),
+    docker_version: document.docker_version || undefined,
+    author: document.author || undefined,
+    config: document.config && dockerContainerConfig(document.config),
+    architecture: document.architecture || undefined,
+    variant: document.variant || undefined,
+    os: document.os || undefined,
+    Size: document.Size || undefined,
+  });
+}
+
+/** One token of JSON: a string, a bracket or sign, or a number or word. */
+const TOKEN = /"[^"\\]*(?:\\.[^"\\]*)*"|[{}[\],:]|[^\s{}[\],:"]+/g;
+
+/**
+ * The members of a valid JSON object, values as written but without white space, escaped as Go does when it
+ * passes JSON on. Text is taken as latin1, one character a byte, so that every byte comes out as it went in.
+ */
+function membersOf(bytes: Uint8Array): Map<string, string> {
+  const members = new Map<string, string>();
+  let depth = 0;
+  let name: string | undefined;
+  let value = '';
+  const finish = (): void => {
+    if (name !== undefined) members.set(name, escapeRaw(value));
+    name = undefined;
+    value = '';
+  };
+  for (const [token] of Buffer.from(bytes).toString('latin1').matchAll(TOKEN)) {
+    if (token === '}' || token === ']') depth--;
+    if (depth === 0) {
+      if (token === '}') finish();
+    } else if (depth === 1 && token === ',') finish();
+    else if (name === undefined) name = JSON.parse(Buffer.from(token, 'latin1').toString()) as string;
+    else if (value !== '' || token !== ':') value += token;
+    if (token === '{' || token === '[') depth++;
+  }
+  return members;
+}
+
+function escapeRaw(value: string): string {
+  return value
+    .replace(/[<>&]/g, (char) => `\\u00${char.charCodeAt(0).toString(16)}`)
+    .replace(/\xe2\x80([\xa8\xa9])/g, (_, last: string) => `\\u202${last === '\xa8' ? '8' : '9'}`);
+}
+
+function latin1(utf8: string): string {
+  return Buffer.from(utf8).toString('latin1');
+}

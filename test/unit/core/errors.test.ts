@@ -1,0 +1,31 @@
+import { describe, expect, it } from 'vitest';
+import { isSystemError, LayerstackError } from '../../../src/core/errors.ts';
+
+describe('a LayerstackError', () => {
+  it('has its code, kind and facts as own properties, without those that are not given', () => {
+    const cause = new Error('below');
+    const error = new LayerstackError('ERR_IMAGE_NOT_FOUND', 'no such image', {
+      id: 'x',
+      path: undefined,
+      cause,
+    });
+    expect(error).toMatchObject({ code: 'ERR_IMAGE_NOT_FOUND', kind: 'not-found', id: 'x', cause });
+    expect(Object.keys(error)).not.toContain('path');
+  });
+
+  it('is recognised across copies of the package', () => {
+    const foreign = Object.assign(new Error('from another copy'), { [Symbol.for('layerstack.error')]: true });
+    expect(LayerstackError.is(foreign)).toBe(true);
+    expect(LayerstackError.is(new LayerstackError('ERR_INTERNAL', 'x'))).toBe(true);
+    expect(LayerstackError.is(new Error('x'))).toBe(false);
+    expect(LayerstackError.is({ code: 'ERR_INTERNAL' })).toBe(false);
+  });
+});
+
+it('a system error is known by errno and code', () => {
+  const error = Object.assign(new Error('x'), { errno: -2, code: 'ENOENT', syscall: 'open' });
+  expect(isSystemError(error)).toBe(true);
+  expect(isSystemError(error, 'EACCES', 'ENOENT')).toBe(true);
+  expect(isSystemError(error, 'EACCES')).toBe(false);
+  expect(isSystemError(new LayerstackError('ERR_INTERNAL', 'x'))).toBe(false);
+});
