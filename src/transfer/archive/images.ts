@@ -1,0 +1,148 @@
+/** The images that an archive holds, whatever its format: what load has to do, before anything is published. */
+import { isDeepStrictEqual } from 'node:util';
+import type { Descriptor } from '../../core/descriptor.ts';
+import type { DiffID, ImageID } from '../../core/digest.ts';
+import { LayerstackError } from '../../core/errors.ts';
+import { formatPlatform, matchPlatform, normalizePlatform, type Platform } from '../../core/platform.ts';
+import { formatReference, type Reference } from '../../core/reference.ts';
+import { parseImageConfig, type ImageConfig } from '../../image/config.ts';
+import type { Archive, FoundMember } from './archive.ts';
+
+export interface PlannedLayer {
+  readonly member: FoundMember;
+  readonly diffId: DiffID;
+  /** Where a manifest says what the member's bytes are. */
+  readonly blob?: Descriptor;
+}
+
+export interface PlannedImage {
+  readonly config: ImageConfig;
+  /** Bottom to top, as many as the config has DiffIDs. */
+  readonly layers: readonly PlannedLayer[];
+  /** Each with a tag. */
+  readonly references: readonly Reference[];
+  /** An image of the same archive. */
+  readonly parent?: ImageID | undefined;
+}
+
+export interface Plan {
+  readonly images: readonly PlannedImage[];
+  readonly notices: readonly string[];
+}
+
+/**
+ * Reads a config and pairs its DiffIDs with layers.
+ *
+ * @throws {@link LayerstackError} ERR_CONFIG_INVALID, ERR_LAYER_COUNT.
+ */
+export function planImage(
+  archive: Archive,
+  configMember: string,
+  raw: Uint8Array,
+  layers: readonly Omit<PlannedLayer, 'diffId'>[],
+): Pick<PlannedImage, 'config' | 'layers'> {
+  const config = inMember(archive.label, configMember, () => parseImageConfig(raw));
+  const { diffIds } = config;
+  if (layers.length !== diffIds.length)
+    throw new LayerstackError(
+      'ERR_LAYER_COUNT',
+      `${archive.label}: the manifest lists ${String(layers.length)} layers for '${configMember}', whose ` +
+        `rootfs.diff_ids has ${String(diffIds.length)}; save the image again`,
+      { path: archive.label, member: configMember, expected: diffIds.length, found: layers.length },
+    );
+  return { config, layers: layers.map((layer, index) => ({ ...layer, diffId: diffIds[index] as DiffID })) };
+}
+
+/** Runs a parser; its errors get the archive and the member. */
+export function inMember<T>(label: string, member: string, parse: () => T): T {
+  try {
+    return parse();
+  } catch (error) {
+    if (!LayerstackError.is(error)) throw error;
+    const { id, digest, reference, expected, found, limit } = error;
+    throw new LayerstackError(error.code, `${label}: '${member}': ${error.message}`, {
+      ...{ id, digest, reference, expected, found, limit, path: label, member },
+      cause: error,
+    });
+  }
+}
+
+/** Images that come several times (one for each name, say) as one with all the names. */
+export function mergeImages(images: readonly PlannedImage[]): PlannedImage[] {
+  const byId = new Map<ImageID, PlannedImage>();
+  for (const image of images) {
+    const { id } = image.config;
+    const seen = byId.get(id);
+    const references = [...(seen?.references ?? []), ...image.references];
+    const distinct = new Map(references.map((reference) => [formatReference(reference), reference]));
+    byId.set(id, { ...(seen ?? image), references: [...distinct.values()], parent: seen?.parent ?? image.parent });
+  }
+  return [...byId.values()];
+}
+
+/**
+ * The images that run on the platform.
+ *
+ * @throws {@link LayerstackError} ERR_PLATFORM_NOT_FOUND when none does.
+ */
+export function selectPlatform(label: string, images: readonly PlannedImage[], wanted: Platform): PlannedImage[] {
+  const selected = images.filter(({ config }) => matchPlatform([{ platform: platformOf(config) }], wanted));
+  if (selected.length === 0) throw noPlatform(label, wanted, images.map(({ config }) => platformOf(config)));
+  return selected;
+}
+
+export function platformOf({ os, architecture, variant }: ImageConfig): Platform {
+  return normalizePlatform({ os, architecture, ...(variant !== undefined && { variant }) });
+}
+
+export function noPlatform(label: string, wanted: Platform, there: readonly Platform[]): LayerstackError {
+  const list = [...new Set(there.map(formatPlatform))].join(', ');
+  return new LayerstackError(
+    'ERR_PLATFORM_NOT_FOUND',
+    `${label}: has no image for ${formatPlatform(wanted)}; it has ${list}: choose one with platform (--platform)`,
+    { path: label, expected: formatPlatform(wanted), found: list },
+  );
+}
+
+/**
+ * Keeps of each `parent` what dockerd keeps: one in the same archive. Its history must be the child's but for the
+ * last step, or both have none. Parents come before their children in the result.
+ *
+ * @throws {@link LayerstackError} ERR_MANIFEST_INVALID for a parent whose history is another.
+ */
+export function linkParents(label: string, images: readonly PlannedImage[]): PlannedImage[] {
+  const byId = new Map(images.map((image) => [image.config.id, image]));
+  const ordered = new Map<ImageID, PlannedImage>();
+  const seen = new Set<ImageID>();
+  const add = (image: PlannedImage): void => {
+    const { id } = image.config;
+    if (seen.has(id)) return;
+    seen.add(id);
+    const parent = image.parent === undefined ? undefined : byId.get(image.parent);
+    if (parent && !ordered.has(parent.config.id)) {
+      // A loop of parents, which takes images without any history.
+      if (seen.has(parent.config.id)) {
+        ordered.set(id, { ...image, parent: undefined });
+        return;
+      }
+    }
+    if (parent) {
+      if (!isParent(parent.config, image.config))
+        throw new LayerstackError(
+          'ERR_MANIFEST_INVALID',
+          `${label}: image ${id} names ${parent.config.id} as its parent, whose history is not its own but for the ` +
+            `last step; save the image again`,
+          { path: label, id },
+        );
+      add(parent);
+    }
+    ordered.set(id, { ...image, parent: parent?.config.id });
+  };
+  for (const image of images) add(image);
+  return [...ordered.values()];
+}
+
+function isParent(parent: ImageConfig, child: ImageConfig): boolean {
+  if (parent.history.length === 0 && child.history.length === 0) return true;
+  return isDeepStrictEqual(parent.history, child.history.slice(0, -1));
+}

@@ -1,0 +1,128 @@
+/**
+ * Opens whatever a caller hands in as an image archive: a folder, a file (a plain tar is read by ranges; a
+ * compressed one, or what is no regular file, as a stream), or a stream.
+ */
+import { createReadStream } from 'node:fs';
+import { open, stat, type FileHandle } from 'node:fs/promises';
+import { Readable } from 'node:stream';
+import { abortError } from '../../core/abort.ts';
+import { LayerstackError, isSystemError } from '../../core/errors.ts';
+import { decompress } from '../../layer/codec.ts';
+import type { Capabilities } from '../../system/caps.ts';
+import { native } from '../../system/native.ts';
+import type { Archive } from './archive.ts';
+import { openFile } from './file.ts';
+import { openFolder } from './folder.ts';
+import { PeekStream } from './peek-stream.ts';
+import { isTarBlock } from './sniff.ts';
+import type { Staging } from './staging.ts';
+import { readStream } from './stream.ts';
+import { FORMAT_MEMBERS, notATar } from './unknown.ts';
+
+/** Bytes of one read from a file; the default of 64 KiB costs measurable time. */
+const READ_BYTES = 512 * 1024;
+
+const BLOCK = 512;
+
+export type ArchiveSource = string | AsyncIterable<Uint8Array>;
+
+export interface OpenOptions {
+  readonly label: string;
+  readonly staging: Staging;
+  /** Bound of a stream, after decompression. */
+  readonly maxBytes: number;
+  readonly caps: Pick<Capabilities, 'zstd'>;
+}
+
+/**
+ * The archive, ready to be asked for members. A stream has been read to its end by then.
+ *
+ * @throws {@link LayerstackError} ERR_INVALID_ARGUMENT for a path that does not exist; ERR_ARCHIVE_INVALID for what is no
+ * tar; else as the readers do.
+ */
+export async function openArchive(source: ArchiveSource, options: OpenOptions): Promise<Archive> {
+  if (typeof source !== 'string') return openStream(source, options);
+  const kind = await statSource(source);
+  if (kind.isDirectory()) return openFolder(source, FORMAT_MEMBERS);
+  const file = await open(source);
+  if (kind.isFile() && (await isPlainTar(file, options.label))) {
+    try {
+      return await openFile(options.label, file);
+    } catch (error) {
+      await file.close();
+      throw error;
+    }
+  }
+  // The stream closes the file.
+  return openStream(createReadStream('', { fd: file, highWaterMark: READ_BYTES }), options);
+}
+
+async function statSource(path: string) {
+  try {
+    return await stat(path);
+  } catch (error) {
+    if (!isSystemError(error, 'ENOENT', 'ENOTDIR')) throw error;
+    throw new LayerstackError('ERR_INVALID_ARGUMENT', `${path}: no such archive or folder`, { path, cause: error });
+  }
+}
+
+/** False for a compressed file. */
+async function isPlainTar(file: FileHandle, label: string): Promise<boolean> {
+  const { buffer, bytesRead } = await file.read(Buffer.alloc(BLOCK), 0, BLOCK, 0);
+  const head = buffer.subarray(0, bytesRead);
+  if (native.sniffCompression(head) !== 'none') return false;
+  if (isTarBlock(head)) return true;
+  await file.close();
+  throw notATar(label, head);
+}
+
+async function openStream(source: AsyncIterable<Uint8Array>, options: OpenOptions): Promise<Archive> {
+  const { label, staging, maxBytes, caps } = options;
+  const outer = new PeekStream(source);
+  let bytes = outer;
+  try {
+    const compression = native.sniffCompression(await unlessStopped(staging.signal, outer.peek(BLOCK)));
+    if (compression !== 'none')
+      bytes = new PeekStream(archiveErrors(label, decompress(outer, compression, caps)));
+    const head = await unlessStopped(staging.signal, bytes.peek(BLOCK));
+    if (!isTarBlock(head)) throw notATar(label, head);
+    return await readStream(label, bytes, staging, maxBytes);
+  } finally {
+    bytes.close();
+    outer.close();
+    if (source instanceof Readable) source.destroy();
+  }
+}
+
+/** What is wrong with the compressed stream of an archive is no layer's fault. */
+async function* archiveErrors(label: string, bytes: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+  try {
+    yield* bytes;
+  } catch (error) {
+    if (!LayerstackError.is(error)) throw error;
+    const facts = { path: label, cause: error };
+    if (error.code === 'ERR_LAYER_TRUNCATED')
+      throw new LayerstackError(
+        'ERR_ARCHIVE_TRUNCATED',
+        `${label}: its compressed stream ends early; save or copy it again`,
+        facts,
+      );
+    const code = error.code === 'ERR_LAYER_INVALID' ? 'ERR_ARCHIVE_INVALID' : error.code;
+    throw new LayerstackError(code, `${label}: ${error.message}`, facts);
+  }
+}
+
+/** The result of `work`, or a rejection as soon as the signal fires. */
+async function unlessStopped<T>(signal: AbortSignal, work: Promise<T>): Promise<T> {
+  let stop: (() => void) | undefined;
+  const stopped = new Promise<never>((_, reject) => {
+    stop = () => reject(abortError(signal));
+    if (signal.aborted) stop();
+    else signal.addEventListener('abort', stop, { once: true });
+  });
+  try {
+    return await Promise.race([work, stopped]);
+  } finally {
+    if (stop) signal.removeEventListener('abort', stop);
+  }
+}

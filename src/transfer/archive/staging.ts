@@ -1,0 +1,238 @@
+/**
+ * The layers that one load stages, from the first byte until they are published or discarded. It owns them: when
+ * anything fails, what runs is stopped and what was extracted is removed. Layers of a stream are staged *ahead*,
+ * before it is known whether the archive's manifest names them, and taken later.
+ */
+import { abortError } from '../../core/abort.ts';
+import type { Descriptor } from '../../core/descriptor.ts';
+import type { DiffID } from '../../core/digest.ts';
+import { LayerstackError, type ErrorCode } from '../../core/errors.ts';
+import type { OnProgress } from '../../core/progress.ts';
+import type { LayerSource, LayerStore, StagedLayer, StageOptions } from '../../layer/store.ts';
+import { announcedDigest, type FoundMember, type MemberContent } from './archive.ts';
+
+/**
+ * Bounds of one layer beside its bytes. 10 million entries are fifty times the largest distribution image; a path
+ * must fit PATH_MAX; PAX records of 1 MiB are what dockerd reads too (Go's archive/tar).
+ */
+const LIMITS = { maxEntries: 10_000_000, maxPathBytes: 4096, maxPaxBytes: 1024 * 1024 };
+
+/** What makes a member useless as a layer without being trouble in itself: it may be none at all. */
+const CONTENT_ERRORS: ReadonlySet<ErrorCode> = new Set([
+  'ERR_LAYER_INVALID',
+  'ERR_LAYER_TRUNCATED',
+  'ERR_LAYER_ESCAPE',
+  'ERR_COMPRESSION_UNSUPPORTED',
+]);
+
+export interface StagingOptions {
+  /** The archive, for messages. */
+  readonly label: string;
+  /** Uncompressed bytes of all layers together. */
+  readonly maxBytes: number;
+  readonly signal?: AbortSignal | undefined;
+  readonly onProgress?: OnProgress | undefined;
+}
+
+/** What a layer must turn out to be. */
+export interface Expected {
+  /** Unknown for archives that list no DiffIDs (before docker 1.10). */
+  readonly diffId?: DiffID | undefined;
+  /** Of the bytes as they are in the archive. */
+  readonly blob?: Descriptor | undefined;
+}
+
+interface Ahead {
+  readonly staged: Promise<StagedLayer>;
+  taken: boolean;
+}
+
+export class Staging {
+  readonly #layers: Pick<LayerStore, 'stage' | 'restage' | 'discard'>;
+  readonly #options: StagingOptions;
+  readonly #stop = new AbortController();
+  readonly #running = new Set<Promise<unknown>>();
+  readonly #owned = new Set<StagedLayer>();
+  readonly #ahead = new Map<MemberContent, Ahead>();
+  #tarBytes = 0;
+  #failure: unknown;
+
+  constructor(layers: Pick<LayerStore, 'stage' | 'restage' | 'discard'>, options: StagingOptions) {
+    this.#layers = layers;
+    this.#options = options;
+    this.signal = options.signal ? AbortSignal.any([options.signal, this.#stop.signal]) : this.#stop.signal;
+  }
+
+  /** Fires when the load cannot succeed any more, or the caller's signal does. */
+  readonly signal: AbortSignal;
+
+  /**
+   * Stages a member that may or may not turn out to be a layer of an image. Settles when it is staged or known to
+   * be useless, which only {@link take} reports.
+   * @throws {@link LayerstackError} what would fail whatever the member is: ERR_LIMIT_EXCEEDED, ERR_DIGEST_MISMATCH
+   * against the digest in its name, a full disk.
+   */
+  async ahead(member: FoundMember, source: LayerSource): Promise<void> {
+    const staged = this.#stage(member, {}, (options) => this.#layers.stage(source, options));
+    this.#ahead.set(member.content, { staged, taken: false });
+    try {
+      const { applied } = await staged;
+      this.#compare(member, 'digest in its name', announcedDigest(member.name), applied.blobDigest);
+    } catch (error) {
+      if (LayerstackError.is(error) && CONTENT_ERRORS.has(error.code)) return;
+      throw this.fail(error);
+    }
+  }
+
+  /** Stages a member now, for a {@link take} to come, and says what it is. For members that can be reopened. */
+  async peek(member: FoundMember): Promise<StagedLayer> {
+    let ahead = this.#ahead.get(member.content);
+    if (!ahead) {
+      ahead = { staged: this.#open(member, {}), taken: false };
+      this.#ahead.set(member.content, ahead);
+    }
+    return ahead.staged;
+  }
+
+  /**
+   * A staged copy of a member, each time another one.
+   * @throws {@link LayerstackError} ERR_DIGEST_MISMATCH when it is not what was `expected`, and all that staging throws.
+   */
+  async take(member: FoundMember, expected: Expected): Promise<StagedLayer> {
+    try {
+      const ahead = this.#ahead.get(member.content);
+      let staged: StagedLayer;
+      if (ahead?.taken === false) {
+        ahead.taken = true;
+        staged = await ahead.staged;
+      } else if (member.content.open) {
+        staged = await this.#open(member, expected);
+      } else {
+        if (!ahead) throw this.#notALayer(member);
+        const first = await ahead.staged;
+        staged = await this.#stage(member, expected, (options) => this.#layers.restage(first, options));
+      }
+      this.#compare(member, "DiffID in the image's config", expected.diffId, staged.diffId);
+      if (expected.blob) {
+        this.#compare(member, 'digest in the manifest', expected.blob.digest, staged.applied.blobDigest);
+        this.#compare(member, 'size in the manifest', expected.blob.size, staged.applied.blobSize);
+      }
+      return staged;
+    } catch (error) {
+      throw this.fail(error);
+    }
+  }
+
+  /** Stops everything for this reason, unless it stopped before. Returns the first reason. */
+  fail(error: unknown): unknown {
+    if (!this.#stop.signal.aborted) {
+      this.#failure = this.#options.signal?.aborted ? abortError(this.#options.signal) : error;
+      this.#stop.abort(this.#failure);
+    }
+    return this.#failure;
+  }
+
+  /** From now on the layers belong to the store. */
+  published(staged: Iterable<StagedLayer>): void {
+    for (const layer of staged) this.#owned.delete(layer);
+  }
+
+  /** Stops what runs and discards what was not published. Resolves when nothing of it is left. */
+  async close(): Promise<void> {
+    this.#stop.abort(this.#failure ?? new LayerstackError('ERR_ABORTED', 'the load is over'));
+    await Promise.allSettled(this.#running);
+    await Promise.all([...this.#owned].map((staged) => this.#layers.discard(staged)));
+  }
+
+  async #open(member: FoundMember, expected: Expected): Promise<StagedLayer> {
+    const opened = await member.content.open?.();
+    if (!opened) throw this.#notALayer(member);
+    try {
+      return await this.#stage(member, expected, (options) => this.#layers.stage(opened.source, options));
+    } finally {
+      await opened.close();
+    }
+  }
+
+  /** Runs one staging with its limits, progress and context in errors. */
+  #stage(
+    { name, content }: FoundMember,
+    expected: Expected,
+    work: (options: StageOptions) => Promise<StagedLayer>,
+  ): Promise<StagedLayer> {
+    const { label, onProgress, maxBytes } = this.#options;
+    const layer = { member: name, total: content.size, ...(expected.diffId && { diffId: expected.diffId }) };
+    const limits = { ...LIMITS, maxBytes: Math.max(0, maxBytes - this.#tarBytes) };
+    const run = async (): Promise<StagedLayer> => {
+      onProgress?.({ type: 'layer-start', ...layer, current: 0 });
+      try {
+        const staged = await work({
+          limits,
+          signal: this.signal,
+          name,
+          onProgress: (current) => onProgress?.({ type: 'layer-progress', ...layer, current }),
+          ...(expected.diffId && { expectedDiffId: expected.diffId }),
+        });
+        this.#owned.add(staged);
+        this.#tarBytes += staged.applied.tarSize;
+        if (this.#tarBytes > maxBytes) throw tooLarge(label, maxBytes);
+        onProgress?.({ type: 'layer-done', ...layer, diffId: staged.diffId, current: content.size });
+        return staged;
+      } catch (error) {
+        if (!LayerstackError.is(error)) throw error;
+        if (error.code === 'ERR_LIMIT_EXCEEDED' && error.limit === limits.maxBytes)
+          throw tooLarge(label, maxBytes, error);
+        throw inLayer(error, label, name);
+      }
+    };
+    const running = run();
+    this.#running.add(running);
+    // Whoever waits for it hears of a failure; it must not end the process while nobody does yet.
+    running.catch(() => undefined).finally(() => this.#running.delete(running));
+    return running;
+  }
+
+  #compare(
+    { name }: FoundMember,
+    what: string,
+    expected: string | number | undefined,
+    found: string | number,
+  ): void {
+    if (expected === undefined || expected === found) return;
+    const { label } = this.#options;
+    throw new LayerstackError(
+      'ERR_DIGEST_MISMATCH',
+      `${label}: layer '${name}' is ${String(found)}, but the ${what} is ${String(expected)}; ` +
+        `the archive is damaged, save the image again`,
+      { path: label, layer: name, expected, found },
+    );
+  }
+
+  #notALayer({ name }: FoundMember): LayerstackError {
+    const { label } = this.#options;
+    return new LayerstackError(
+      'ERR_LAYER_INVALID',
+      `${label}: layer '${name}' is not a tar, plain or compressed; save the image again`,
+      { path: label, layer: name },
+    );
+  }
+}
+
+function tooLarge(label: string, maxBytes: number, cause?: unknown): LayerstackError {
+  return new LayerstackError(
+    'ERR_LIMIT_EXCEEDED',
+    `${label}: its layers have more than ${String(maxBytes)} bytes uncompressed; ` +
+      `if you trust the archive, allow more with maxBytes (--max-bytes)`,
+    { path: label, limit: maxBytes, cause },
+  );
+}
+
+/** The error of a layer, with the archive and the member that holds the layer. */
+function inLayer(error: LayerstackError, label: string, layer: string): LayerstackError {
+  const { path, digest, expected, found, limit, member, syscall } = error;
+  const facts = { digest, expected, found, limit, member, syscall, path: path ?? label, layer };
+  return new LayerstackError(error.code, `${label}: layer '${layer}': ${error.message}`, {
+    ...facts,
+    cause: error,
+  });
+}

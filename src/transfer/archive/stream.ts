@@ -1,0 +1,141 @@
+/**
+ * An image archive that can be read only once: a pipe, a download, or one that is compressed as a whole. Its
+ * members come in any order, often the layers before the manifest that names them. So everything that looks like
+ * a layer is staged as it comes, what may be a JSON document is kept in memory, and the rest is read past.
+ * No copy of the archive is written anywhere.
+ */
+import { createHash } from 'node:crypto';
+import { extract, type Entry } from 'tar-stream';
+import { digestOf } from '../../core/digest.ts';
+import { LayerstackError } from '../../core/errors.ts';
+import { native } from '../../system/native.ts';
+import { announcedDigest, checkAnnounced, MAX_DOCUMENT, type Archive, type MemberContent } from './archive.ts';
+import { MAX_MEMBERS, Members } from './members.ts';
+import { PeekStream } from './peek-stream.ts';
+import { isJsonStart, isTarBlock } from './sniff.ts';
+import type { Staging } from './staging.ts';
+import { TarFeed } from './tar-feed.ts';
+import { looksLikeRootFs, rootFsError } from './unknown.ts';
+
+/** All documents of an archive together. */
+const MAX_DOCUMENTS = 32 * 1024 * 1024;
+
+const BLOCK = 512;
+
+/** After so many members a root file system is recognised, so that it is not read to its end in vain. */
+const ROOT_FS_CHECK = 64;
+
+/**
+ * Reads the uncompressed tar `source` to its end; what it has of layers is staged by then.
+ *
+ * @param maxBytes bound of the tar itself
+ * @throws {@link LayerstackError} ERR_ARCHIVE_TRUNCATED, ERR_ARCHIVE_INVALID, ERR_LIMIT_EXCEEDED,
+ * ERR_DIGEST_MISMATCH, and what staging throws; nothing of the source is being read any more.
+ */
+export async function readStream(
+  label: string,
+  source: AsyncIterable<Uint8Array>,
+  staging: Staging,
+  maxBytes: number,
+): Promise<Archive> {
+  const parser = extract({ allowUnknownFormat: true });
+  const feed = new TarFeed(label, source, parser, maxBytes);
+  const reader = new StreamReader(label, staging, (error) => feed.explain(error));
+  const stop = () => parser.destroy(staging.signal.reason as Error);
+  staging.signal.addEventListener('abort', stop, { once: true });
+  if (staging.signal.aborted) stop();
+  try {
+    void feed.run();
+    for await (const entry of parser) await reader.read(entry);
+    await reader.settled();
+    return { label, members: reader.members, ended: feed.ended, close: () => Promise.resolve() };
+  } catch (error) {
+    throw staging.fail(feed.explain(error));
+  } finally {
+    staging.signal.removeEventListener('abort', stop);
+    feed.stop();
+  }
+}
+
+/** Sorts the members of one stream into documents, layers and the rest. */
+class StreamReader {
+  readonly members = new Members<MemberContent>();
+  readonly #label: string;
+  readonly #staging: Staging;
+  readonly #explain: (error: unknown) => unknown;
+  readonly #layers: Promise<void>[] = [];
+  #count = 0;
+  #documentBytes = 0;
+
+  constructor(label: string, staging: Staging, explain: (error: unknown) => unknown) {
+    this.#label = label;
+    this.#staging = staging;
+    this.#explain = explain;
+  }
+
+  /** Reads one member to its end. */
+  async read(entry: Entry): Promise<void> {
+    const { name, type, linkname, size = 0 } = entry.header;
+    if (++this.#count > MAX_MEMBERS) throw this.#tooMuch('members', MAX_MEMBERS);
+    const stream = new PeekStream(entry, this.#explain);
+    if (type === 'file' || type === 'contiguous-file') {
+      this.members.add(name, await this.#content(name, size, stream));
+      if (this.#count === ROOT_FS_CHECK && looksLikeRootFs(this.members)) throw rootFsError(this.#label);
+    } else if (type === 'symlink' || type === 'link') {
+      this.members.addLink(name, type === 'link' ? 'hardlink' : 'symlink', linkname ?? '');
+    }
+    await stream.drain();
+  }
+
+  /** Resolves when every layer that came is staged. */
+  async settled(): Promise<void> {
+    await Promise.all(this.#layers);
+  }
+
+  async #content(name: string, size: number, stream: PeekStream): Promise<MemberContent> {
+    const head = await stream.peek(BLOCK);
+    if (native.sniffCompression(head) !== 'none' || isTarBlock(head)) return this.#layer(name, size, stream);
+    if (size === 0 || (size <= MAX_DOCUMENT && isJsonStart(head))) return this.#document(name, size, stream);
+    const hash = announcedDigest(name) === undefined ? undefined : createHash('sha256');
+    await stream.drain((chunk) => hash?.update(chunk));
+    if (hash) checkAnnounced(this.#label, name, `sha256:${hash.digest('hex')}`);
+    return { size, read: () => Promise.resolve(null) };
+  }
+
+  /** Goes on as soon as the layer's bytes are read, while it is still being finished. */
+  async #layer(name: string, size: number, stream: PeekStream): Promise<MemberContent> {
+    const content: MemberContent = { size, read: () => Promise.resolve(null) };
+    const staged = this.#staging.ahead({ name, content }, stream);
+    // Its failure stops the reading through the staging's signal; `settled` reports it.
+    staged.catch(() => undefined);
+    this.#layers.push(staged);
+    await Promise.race([stream.ended, staged]);
+    return content;
+  }
+
+  async #document(name: string, size: number, stream: PeekStream): Promise<MemberContent> {
+    this.#documentBytes += size;
+    if (this.#documentBytes > MAX_DOCUMENTS) throw this.#tooMuch('bytes of JSON', MAX_DOCUMENTS);
+    const chunks: Uint8Array[] = [];
+    await stream.drain((chunk) => chunks.push(chunk));
+    const bytes = Buffer.concat(chunks);
+    checkAnnounced(this.#label, name, digestOf(bytes));
+    return {
+      size,
+      read: () => Promise.resolve(bytes),
+      open: () => Promise.resolve({ source: once(bytes), close: () => Promise.resolve() }),
+    };
+  }
+
+  #tooMuch(what: string, limit: number): LayerstackError {
+    return new LayerstackError(
+      'ERR_LIMIT_EXCEEDED',
+      `${this.#label}: has more than ${String(limit)} ${what}, which no image archive needs`,
+      { path: this.#label, limit },
+    );
+  }
+}
+
+async function* once(bytes: Uint8Array): AsyncGenerator<Uint8Array> {
+  yield await Promise.resolve(bytes);
+}

@@ -1,0 +1,97 @@
+/**
+ * Pushes a stream of bytes into tar-stream's parser: with backpressure, within a bound, and with errors that say
+ * what is wrong with the archive. The parser's own are plain texts about headers and data.
+ */
+import type { Extract } from 'tar-stream';
+import { LayerstackError } from '../../core/errors.ts';
+
+const BLOCK = 512;
+
+export class TarFeed {
+  readonly #label: string;
+  readonly #source: AsyncIterable<Uint8Array>;
+  readonly #parser: Extract;
+  readonly #maxBytes: number;
+  #bytes = 0;
+  #last: Uint8Array = new Uint8Array();
+  #stopped = false;
+
+  constructor(label: string, source: AsyncIterable<Uint8Array>, parser: Extract, maxBytes: number) {
+    this.#label = label;
+    this.#source = source;
+    this.#parser = parser;
+    this.#maxBytes = maxBytes;
+    // Whoever reads the entries gets the error; without this one it would end the process.
+    parser.on('error', () => undefined);
+  }
+
+  /** Whether the last block so far is zeros, as it is at the end of a whole tar. */
+  get ended(): boolean {
+    return this.#last.length === BLOCK && this.#last.every((byte) => byte === 0);
+  }
+
+  /** Feeds the parser until the source ends, or either fails; an error reaches the reader through the parser. */
+  async run(): Promise<void> {
+    try {
+      for await (const chunk of this.#source) {
+        if (this.#stopped) return;
+        this.#count(chunk);
+        if (!this.#parser.write(chunk)) await this.#room();
+      }
+      this.#parser.end();
+    } catch (error) {
+      this.#parser.destroy(error as Error);
+    }
+  }
+
+  /** Takes no more from the source. */
+  stop(): void {
+    this.#stopped = true;
+    this.#parser.destroy();
+  }
+
+  /** An error of the parser in terms of the archive; others as they are. */
+  explain(error: unknown): unknown {
+    if (LayerstackError.is(error) || !(error instanceof Error) || 'errno' in error) return error;
+    const label = this.#label;
+    if (error.message === 'Unexpected end of data')
+      return new LayerstackError(
+        'ERR_ARCHIVE_TRUNCATED',
+        `${label}: ends in the middle of a member, after ${String(this.#bytes)} bytes; save or copy it again`,
+        { path: label, cause: error },
+      );
+    if (/header|Header/.test(error.message))
+      return new LayerstackError(
+        'ERR_ARCHIVE_INVALID',
+        `${label}: has a damaged tar header before byte ${String(this.#bytes)}; save or copy it again`,
+        { path: label, cause: error },
+      );
+    return error;
+  }
+
+  #count(chunk: Uint8Array): void {
+    this.#bytes += chunk.length;
+    if (this.#bytes > this.#maxBytes)
+      throw new LayerstackError(
+        'ERR_LIMIT_EXCEEDED',
+        `${this.#label}: has more than ${String(this.#maxBytes)} bytes uncompressed; ` +
+          `if you trust the archive, allow more with maxBytes (--max-bytes)`,
+        { path: this.#label, limit: this.#maxBytes },
+      );
+    this.#last =
+      chunk.length >= BLOCK
+        ? chunk.slice(-BLOCK)
+        : Buffer.concat([this.#last, chunk]).subarray(-BLOCK);
+  }
+
+  #room(): Promise<void> {
+    const parser = this.#parser;
+    return new Promise((resolve) => {
+      const done = () => {
+        parser.off('drain', done).off('close', done);
+        resolve();
+      };
+      parser.on('drain', done).on('close', done);
+    });
+  }
+}
