@@ -1,7 +1,184 @@
+#include <cstring>
+#include <limits>
+
+#include "napi/args.h"
+#include "napi/async.h"
 #include "napi/bindings.h"
+#include "tree/layer_job.h"
+#include "tree/tar_index.h"
 
 namespace layerstack {
 
-void InitLayer(Napi::Env, Napi::Object) {}
+namespace {
+
+uint64_t CountArg(const Napi::Value& value, const char* name) {
+  // Infinity stands for "no bound".
+  if (value.IsNumber() && value.As<Napi::Number>().DoubleValue() == std::numeric_limits<double>::infinity())
+    return UINT64_MAX;
+  int64_t count = IntArg(value, name);
+  if (count < 0) throw Napi::TypeError::New(value.Env(), std::string(name) + " must not be negative");
+  return static_cast<uint64_t>(count);
+}
+
+Napi::Number Count(Napi::Env env, uint64_t value) { return Napi::Number::New(env, static_cast<double>(value)); }
+
+LayerJobOptions ReadOptions(const Napi::Object& options) {
+  LayerJobOptions job;
+  job.diff = BytesArg(options.Get("diff"), "diff");
+  job.tar_split = BytesArg(options.Get("tarSplit"), "tarSplit");
+  Napi::Object limits = ObjectArg(options.Get("limits"), "limits");
+  job.max_bytes = CountArg(limits.Get("maxBytes"), "limits.maxBytes");
+  job.limits.max_members = CountArg(limits.Get("maxEntries"), "limits.maxEntries");
+  job.limits.max_path_bytes = CountArg(limits.Get("maxPathBytes"), "limits.maxPathBytes");
+  job.limits.max_pax_bytes = CountArg(limits.Get("maxPaxBytes"), "limits.maxPaxBytes");
+  return job;
+}
+
+Napi::Value ToValue(Napi::Env env, AppliedLayer& layer) {
+  Napi::Array warnings = Napi::Array::New(env);
+  for (const Warning& warning : layer.warnings.List()) {
+    Napi::Object item = Napi::Object::New(env);
+    item.Set("code", warning.code);
+    item.Set("member", warning.member);
+    item.Set("message", warning.message);
+    warnings.Set(warnings.Length(), item);
+  }
+  Napi::Object value = Napi::Object::New(env);
+  value.Set("diffId", "sha256:" + layer.diff_id);
+  value.Set("blobDigest", "sha256:" + layer.blob_digest);
+  value.Set("blobSize", Count(env, layer.blob_size));
+  value.Set("tarSize", Count(env, layer.tar_size));
+  value.Set("compression", CompressionName(layer.compression));
+  value.Set("entries", Count(env, layer.entries));
+  value.Set("contentSize", Count(env, layer.content_size));
+  value.Set("warnings", warnings);
+  value.Set("warningCount", Count(env, layer.warnings.Count()));
+  return value;
+}
+
+class LayerApply : public Napi::ObjectWrap<LayerApply> {
+ public:
+  static void Init(Napi::Env env, Napi::Object exports) {
+    exports.Set("LayerApply", DefineClass(env, "LayerApply",
+                                          {InstanceMethod<&LayerApply::Write>("write"),
+                                           InstanceMethod<&LayerApply::End>("end"),
+                                           InstanceMethod<&LayerApply::Abort>("abort")}));
+  }
+
+  explicit LayerApply(const Napi::CallbackInfo& info) : Napi::ObjectWrap<LayerApply>(info) {
+    Napi::Env env = info.Env();
+    Napi::Object options = ObjectArg(info[0], "options");
+    LayerJobOptions job = ReadOptions(options);
+    Napi::Value source = options.Get("source");
+    std::unique_ptr<LayerInput> input;
+    if (source.IsUndefined()) {
+      auto pushed = std::make_unique<PushedInput>();
+      pushed_ = pushed.get();
+      input = std::move(pushed);
+    } else {
+      Napi::Object range = ObjectArg(source, "source");
+      int fd = static_cast<int>(IntArg(range.Get("fd"), "source.fd"));
+      uint64_t offset = CountArg(range.Get("offset"), "source.offset");
+      uint64_t size = CountArg(range.Get("size"), "source.size");
+      try {
+        input = std::make_unique<FileInput>(fd, offset, size);
+      } catch (const Failure& failure) {
+        throw ToError(env, failure);
+      }
+    }
+    Settlement<AppliedLayer> result(env, ToValue);
+    info.This().As<Napi::Object>().DefineProperty(
+        Napi::PropertyDescriptor::Value("result", result.Promise(), napi_enumerable));
+    job_ = LayerJob::Start(std::move(job), std::move(input),
+                           [result](AppliedLayer* applied, const Failure* failure) mutable {
+                             if (failure) {
+                               result.Reject(*failure);
+                             } else {
+                               result.Resolve(std::move(*applied));
+                             }
+                           });
+  }
+
+  // Dropped by JavaScript before `end`: no more bytes can come, so the job must not wait for them. One that has all its
+  // input goes on without this object: its promise may still be awaited.
+  ~LayerApply() override {
+    if (job_ && pushed_ && !ended_) job_->Abort();
+  }
+
+ private:
+  Napi::Value Write(const Napi::CallbackInfo& info) {
+    Napi::Env env = info.Env();
+    if (!info[0].IsTypedArray()) throw Napi::TypeError::New(env, "chunk must be a Uint8Array");
+    if (!pushed_) throw Napi::TypeError::New(env, "this layer has a source of its own");
+    auto bytes = info[0].As<Napi::Uint8Array>();
+    auto chunk = std::make_shared<Chunk>(bytes.ByteLength());
+    std::memcpy(chunk->Data(), bytes.Data(), bytes.ByteLength());
+    chunk->size = bytes.ByteLength();
+    Settlement<bool> room(env, [](Napi::Env e, bool&) { return e.Undefined(); });
+    pushed_->Write(std::move(chunk), [room](const Failure* failure) mutable {
+      if (failure) {
+        room.Reject(*failure);
+      } else {
+        room.Resolve(true);
+      }
+    });
+    return room.Promise();
+  }
+
+  void End(const Napi::CallbackInfo&) {
+    ended_ = true;
+    if (pushed_) pushed_->End();
+  }
+  void Abort(const Napi::CallbackInfo&) { job_->Abort(); }
+
+  std::shared_ptr<LayerJob> job_;
+  PushedInput* pushed_ = nullptr;  // the job's input, where it is pushed
+  bool ended_ = false;
+};
+
+const char* TypeName(char type) {
+  switch (type) {
+    case '0':
+    case '7':
+    case 'S':
+      return "file";
+    case '1':
+      return "hardlink";
+    case '2':
+      return "symlink";
+    case '5':
+      return "directory";
+    default:
+      return "other";
+  }
+}
+
+Napi::Value IndexArchive(const Napi::CallbackInfo& info) {
+  int fd = static_cast<int>(IntArg(info[0], "fd"));
+  uint64_t max_members = CountArg(info[1], "maxMembers");
+  using Index = std::vector<TarIndexEntry>;
+  return Async<Index>(
+      info.Env(), [fd, max_members] { return IndexTar(fd, max_members); },
+      [](Napi::Env env, Index& index) {
+        Napi::Array members = Napi::Array::New(env, index.size());
+        for (uint32_t i = 0; i < index.size(); ++i) {
+          Napi::Object member = Napi::Object::New(env);
+          member.Set("name", index[i].name);
+          member.Set("type", TypeName(index[i].type));
+          member.Set("linkname", index[i].linkname);
+          member.Set("offset", Count(env, index[i].offset));
+          member.Set("size", Count(env, index[i].size));
+          members.Set(i, member);
+        }
+        return members;
+      });
+}
+
+}  // namespace
+
+void InitLayer(Napi::Env env, Napi::Object exports) {
+  LayerApply::Init(env, exports);
+  exports.Set("indexArchive", Napi::Function::New(env, IndexArchive, "indexArchive"));
+}
 
 }  // namespace layerstack

@@ -42,6 +42,7 @@ export class Layout {
   readonly locks = 'layerstack/locks';
   readonly mountCounts = 'layerstack/mounts';
   readonly flats = 'layerstack/flat';
+  readonly names = 'layerstack/names';
 
   constructor(root: string) {
     this.root = root;
@@ -87,6 +88,10 @@ export class Layout {
   mountCount(mountId: string): string {
     return join(this.mountCounts, `${mountId}.json`);
   }
+  /** The symlink `<name> -> <container id>`. */
+  name(name: string): string {
+    return join(this.names, name);
+  }
   flat(name: string): string {
     return join(this.flats, name);
   }
@@ -118,4 +123,5 @@ const SKELETON: readonly (readonly [path: string, mode: number])[] = [
   ['layerstack/locks', 0o700],
   ['layerstack/mounts', 0o700],
   ['layerstack/flat', 0o700],
+  ['layerstack/names', 0o700],
 ];

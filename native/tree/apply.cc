@@ -1,0 +1,155 @@
+#include "tree/apply.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <algorithm>
+
+#include "codec/crc64.h"
+#include "sys/failure.h"
+#include "sys/whole_io.h"
+#include "tree/member_path.h"
+
+namespace layerstack {
+
+namespace {
+
+constexpr TarErrorCodes kCodes{"ERR_LAYER_INVALID", "ERR_LAYER_TRUNCATED"};
+
+UniqueFd CreateTarSplit(const std::string& path) {
+  UniqueFd fd(::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644));
+  if (!fd) ThrowErrno(errno, "open", path);
+  return fd;
+}
+
+void Write(int fd, std::string_view bytes) {
+  if (!WriteAll(fd, bytes.data(), bytes.size())) ThrowErrno(errno, "write");
+}
+
+bool IsWhiteout(const std::string& path) {
+  size_t slash = path.rfind('/');
+  return path.compare(slash == std::string::npos ? 0 : slash + 1, 4, ".wh.") == 0;
+}
+
+}  // namespace
+
+LayerExtractor::LayerExtractor(const std::string& diff, const std::string& tar_split, const TarLimits& limits,
+                               uint64_t max_bytes, ByteSource& source)
+    : tar_split_path_(tar_split),
+      max_bytes_(max_bytes),
+      tar_split_fd_(CreateTarSplit(tar_split)),
+      tar_split_(tar_split_fd_.get()),
+      reader_(source, *this, limits, kCodes),
+      tree_(diff, result_.warnings) {}
+
+void LayerExtractor::Raw(std::string_view bytes) { tar_split_.Segment(bytes.data(), bytes.size()); }
+
+ExtractedLayer LayerExtractor::Run() {
+  TarMember member;
+  while (reader_.Next(member)) {
+    try {
+      Apply(member);
+    } catch (Failure& failure) {
+      if (failure.errnum != 0 && failure.path.empty()) failure.path = member.name;
+      failure.facts.emplace_back("member", member.name);
+      throw;
+    }
+  }
+  tar_split_.FlushSegment();
+  reader_.Trailing();
+  tar_split_.Finish();
+  tree_.Finish();
+  if (!tree_.Replaced().Empty()) tree_.Replaced().Fold(tar_split_path_);
+  result_.entries = reader_.Members();
+  result_.content_size = tree_.ContentSize();
+  return std::move(result_);
+}
+
+void LayerExtractor::Record(const TarMember& member, uint64_t size, std::optional<std::array<uint8_t, 8>> crc) {
+  tar_split_.FileEntry(member.name, size, crc);
+  ++tree_.recorded;
+}
+
+void LayerExtractor::CarryPayload() {
+  for (std::string_view piece = reader_.Payload(); !piece.empty(); piece = reader_.Payload()) Raw(piece);
+}
+
+void LayerExtractor::Apply(const TarMember& member) {
+  if (member.name.find('\0') != std::string::npos)
+    ThrowInput("ERR_LAYER_INVALID", "a member has a NUL byte in its name");
+  std::optional<std::string> path = CleanMemberPath(member.name);
+  if (member.type == 'g') path.emplace(member.name);  // applied to nothing, so its name is no path
+  if (!path) ThrowInput("ERR_LAYER_ESCAPE", "'" + member.name + "' climbs out of the layer");
+  // One name, one file entry: readers refuse a second one. The header's bytes are in a segment anyway.
+  fresh_name_ = names_.Insert(*path);
+  bool is_file = (member.type == '0' || member.type == 'S') && !path->empty() && !IsWhiteout(*path);
+  if (is_file) return RegularFile(member, *path);
+  if (member.type != 'g' && !path->empty()) ApplyAt(member, *path);
+  if (member.payload > 0) {
+    CarryPayload();
+  } else if (fresh_name_) {
+    Record(member, 0, std::nullopt);
+  }
+}
+
+void LayerExtractor::ApplyAt(const TarMember& member, const std::string& path) {
+  if (IsWhiteout(path)) return tree_.Whiteout(member, path);
+  switch (member.type) {
+    case '1':
+      return tree_.HardLink(member, path);
+    case '2':
+      return tree_.Symlink(member, path);
+    case '3':
+    case '4':
+    case '6':
+      return tree_.Device(member, path);
+    case '5':
+      return tree_.Directory(member, path);
+    default:
+      ThrowInput("ERR_LAYER_INVALID", "'" + member.name + "' is of type '" + std::string(1, member.type) +
+                                          "', which dockerd does not know and so no layer may have");
+  }
+}
+
+void LayerExtractor::RegularFile(const TarMember& member, const std::string& path) {
+  if (member.size > max_bytes_) {
+    ThrowInput("ERR_LIMIT_EXCEEDED", "'" + member.name + "' is of " + std::to_string(member.size) + " bytes",
+               {{"limit", std::to_string(max_bytes_)}});
+  }
+  TreeWriter::File file = tree_.CreateFile(member, path);
+  if (member.sparse) {
+    WriteSparse(member, file.fd.get());
+  } else if (member.payload > 0 && (file.through_link || !fresh_name_)) {
+    for (std::string_view piece = reader_.Payload(); !piece.empty(); piece = reader_.Payload()) {
+      Raw(piece);
+      Write(file.fd.get(), piece);
+    }
+  } else if (member.payload > 0) {
+    tar_split_.FlushSegment();
+    Crc64 crc;
+    for (std::string_view piece = reader_.Payload(); !piece.empty(); piece = reader_.Payload()) {
+      crc.Update(piece.data(), piece.size());
+      Write(file.fd.get(), piece);
+    }
+    tree_.FinishFile(file, member);
+    return Record(member, member.size, crc.Bytes());
+  } else if (fresh_name_) {
+    Record(member, 0, std::nullopt);
+  }
+  tree_.FinishFile(file, member);
+}
+
+void LayerExtractor::WriteSparse(const TarMember& member, int fd) {
+  for (const SparseFragment& fragment : *member.sparse) {
+    if (::lseek(fd, fragment.offset, SEEK_SET) < 0) ThrowErrno(errno, "lseek");
+    for (uint64_t left = static_cast<uint64_t>(fragment.length); left > 0;) {
+      std::string_view piece = reader_.Payload(left);
+      Raw(piece);
+      Write(fd, piece);
+      left -= piece.size();
+    }
+  }
+  if (::ftruncate(fd, static_cast<off_t>(member.size)) < 0) ThrowErrno(errno, "ftruncate");
+}
+
+}  // namespace layerstack

@@ -1,0 +1,55 @@
+// Applies one uncompressed layer tar to an empty directory and writes its tar-split, in one pass over the bytes.
+//
+// A file entry goes into the tar-split only where the bytes will be found again at the member's own name. What would
+// not be (sparse members, payload of members that are no files, names that lead through a link, names
+// that an earlier member has) is carried as raw bytes, so that the tar can always be put together again.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "codec/tar_reader.h"
+#include "codec/tar_split_writer.h"
+#include "tree/name_set.h"
+#include "tree/tree_writer.h"
+#include "tree/warnings.h"
+
+namespace layerstack {
+
+struct ExtractedLayer {
+  uint64_t entries = 0;
+  uint64_t content_size = 0;
+  Warnings warnings;
+};
+
+class LayerExtractor : private RawSink {
+ public:
+  // `diff`: existing empty directory; `tar_split`: file to create. Both absolute.
+  LayerExtractor(const std::string& diff, const std::string& tar_split, const TarLimits& limits, uint64_t max_bytes,
+                 ByteSource& source);
+
+  // Reads the source to its end. Call once, on a thread that has called IsolateThread. What it throws has the
+  // fact `member` where one is at fault; then the directory is left half full.
+  ExtractedLayer Run();
+
+ private:
+  void Raw(std::string_view bytes) override;
+  void Apply(const TarMember& member);
+  void ApplyAt(const TarMember& member, const std::string& path);
+  void RegularFile(const TarMember& member, const std::string& path);
+  void WriteSparse(const TarMember& member, int fd);
+  void CarryPayload();
+  void Record(const TarMember& member, uint64_t size, std::optional<std::array<uint8_t, 8>> crc);
+
+  std::string tar_split_path_;
+  uint64_t max_bytes_;
+  UniqueFd tar_split_fd_;
+  TarSplitWriter tar_split_;
+  TarReader reader_;
+  ExtractedLayer result_;
+  TreeWriter tree_;
+  NameSet names_;
+  bool fresh_name_ = true;  // no earlier member has the current one's
+};
+
+}  // namespace layerstack

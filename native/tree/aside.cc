@@ -1,0 +1,111 @@
+#include "tree/aside.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/stat.h>
+
+#include <memory>
+
+#include "codec/tar_split_reader.h"
+#include "codec/tar_split_writer.h"
+#include "sys/failure.h"
+#include "sys/resolve.h"
+#include "tree/member_path.h"
+#include "tree/remove.h"
+
+namespace layerstack {
+
+namespace {
+
+constexpr uint64_t kMaxKept = uint64_t{1} << 17;  // a path in memory for each
+constexpr size_t kCopyBytes = 256 << 10;
+
+// Writes the file's content, which must be `size` bytes, as raw segments.
+void CarryRaw(UniqueFd file, uint64_t size, TarSplitWriter& writer, const std::string& name) {
+  auto buffer = std::make_unique<char[]>(kCopyBytes);
+  uint64_t total = 0;
+  for (;;) {
+    ssize_t length = Retry([&] { return ::read(file.get(), buffer.get(), kCopyBytes); });
+    if (length < 0) ThrowErrno(errno, "read", name);
+    if (length == 0) break;
+    writer.Segment(buffer.get(), static_cast<size_t>(length));
+    total += static_cast<uint64_t>(length);
+  }
+  if (total != size) ThrowInput("ERR_INTERNAL", "the replaced file '" + name + "' has changed its size");
+}
+
+}  // namespace
+
+Aside::Aside(std::string diff) : root_(std::move(diff) + ".aside") {}
+
+void Aside::Keep(int dir, const char* name, const std::string& path, uint64_t recorded) {
+  if (count_ >= kMaxKept) {
+    ThrowInput("ERR_LIMIT_EXCEEDED", "more than " + std::to_string(kMaxKept) + " members replace others of this layer",
+               {{"limit", std::to_string(kMaxKept)}});
+  }
+  if (!fd_) {
+    if (::mkdir(root_.c_str(), 0700) < 0) ThrowErrno(errno, "mkdir", root_);
+    fd_.reset(::open(root_.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+    if (!fd_) ThrowErrno(errno, "open", root_);
+  }
+  if (::renameat(dir, name, fd_.get(), std::to_string(count_).c_str()) < 0) ThrowErrno(errno, "rename", path);
+  by_path_[path].push_back({recorded, count_++});
+}
+
+// Where the content of file entry number `entry` was moved to, or "" where it is still in its place: into the first
+// thing set aside after the entry was recorded that was the file itself or a directory above it.
+std::string Aside::Find(const std::string& name, uint64_t entry) const {
+  std::string path = CleanMemberPath(name).value_or("");
+  uint64_t first = UINT64_MAX;
+  size_t covered = 0;
+  for (size_t end = path.size(); end != std::string::npos && end > 0; end = path.rfind('/', end - 1)) {
+    auto found = by_path_.find(path.substr(0, end));
+    if (found != by_path_.end()) {
+      for (const Kept& kept : found->second) {
+        if (kept.recorded <= entry) continue;
+        if (kept.number < first) {
+          first = kept.number;
+          covered = end;
+        }
+        break;
+      }
+    }
+  }
+  return first == UINT64_MAX ? "" : std::to_string(first) + path.substr(covered);
+}
+
+void Aside::Rewrite(const std::string& path, int output) {
+  UniqueFd input(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!input) ThrowErrno(errno, "open", path);
+  TarSplitReader reader(std::move(input), path);
+  TarSplitWriter writer(output);
+  TarSplitEntry entry;
+  for (uint64_t entries = 0; reader.Next(entry);) {
+    if (entry.type == TarSplitEntry::Type::kSegment) {
+      writer.Segment(entry.payload.data(), entry.payload.size());
+      continue;
+    }
+    std::string kept = entry.size > 0 ? Find(entry.name, entries) : "";
+    ++entries;
+    if (kept.empty()) {
+      writer.FileEntry(entry.name, entry.size, entry.crc);
+      continue;
+    }
+    UniqueFd file = OpenBeneathNoLinks(fd_.get(), kept, O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
+    if (!file) ThrowErrno(errno, "open", entry.name);
+    CarryRaw(std::move(file), entry.size, writer, entry.name);
+  }
+  writer.Finish();
+}
+
+void Aside::Fold(const std::string& path) {
+  std::string fresh = path + ".new";
+  UniqueFd output(::open(fresh.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644));
+  if (!output) ThrowErrno(errno, "open", fresh);
+  Rewrite(path, output.get());
+  if (::rename(fresh.c_str(), path.c_str()) < 0) ThrowErrno(errno, "rename", fresh, path);
+  size_t slash = root_.rfind('/');
+  RemoveTree(root_.substr(0, slash + 1), root_.substr(slash + 1));
+}
+
+}  // namespace layerstack

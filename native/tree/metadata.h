@@ -1,0 +1,32 @@
+// Owner, extended attributes, mode and times of what a member has created, in dockerd's order: chown takes
+// setuid bits and capabilities away, so both come after it. System errors are thrown without a path.
+#pragma once
+
+#include <sys/stat.h>
+
+#include "codec/tar_reader.h"
+#include "tree/warnings.h"
+
+namespace layerstack {
+
+// An inode: by an fd of its own (open for reading or writing), or by its directory's fd and its name, which is
+// never followed where it is a link.
+struct NodeRef {
+  int fd;
+  const char* name = nullptr;
+};
+
+// Throws ERR_LAYER_INVALID where the header's ids are no ids.
+uid_t OwnerOf(const TarMember& member);
+gid_t GroupOf(const TarMember& member);
+inline mode_t ModeOf(const TarMember& member) { return static_cast<mode_t>(member.mode & 07777); }
+// atime, mtime; the first never before the second. Before 1970 and beyond 2262 is 1970, as in dockerd.
+void TimesOf(const TarMember& member, timespec times[2]);
+
+void ChangeOwner(NodeRef node, uid_t uid, gid_t gid);
+void ChangeMode(NodeRef node, mode_t mode);
+void ChangeTimes(NodeRef node, const TarMember& member);
+// Overlayfs's own attributes are dropped, and those that may not be set (EPERM) are left out: both are warned of.
+void SetXattrs(NodeRef node, const TarMember& member, Warnings& warnings);
+
+}  // namespace layerstack

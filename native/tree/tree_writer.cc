@@ -1,0 +1,238 @@
+#include "tree/tree_writer.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+#include "sys/failure.h"
+#include "sys/thread_pool.h"
+#include "sys/xattrs.h"
+#include "tree/content_size.h"
+#include "tree/member_path.h"
+#include "tree/metadata.h"
+
+namespace layerstack {
+
+namespace {
+
+constexpr std::string_view kWhiteout = ".wh.";
+constexpr char kOpaqueMarker[] = ".wh..wh..opq";
+constexpr char kDefaultAcl[] = "system.posix_acl_default";
+
+UniqueFd OpenRoot(const std::string& path) {
+  UniqueFd fd(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+  if (!fd) ThrowErrno(errno, "open", path);
+  return fd;
+}
+
+UniqueFd Duplicate(int fd) {
+  UniqueFd copy(::fcntl(fd, F_DUPFD_CLOEXEC, 0));
+  if (!copy) ThrowErrno(errno, "fcntl");
+  return copy;
+}
+
+bool HasDefaultAcl(const TarMember& member) {
+  for (const auto& [name, value] : member.xattrs) {
+    if (name == kDefaultAcl) return true;
+  }
+  return false;
+}
+
+}  // namespace
+
+TreeWriter::TreeWriter(const std::string& diff, Warnings& warnings)
+    : root_(OpenRoot(diff)),
+      dirs_(Duplicate(root_.get())),
+      aside_(diff),
+      warnings_(warnings),
+      creates_as_root_(::geteuid() == 0 && ::getegid() == 0),
+      // A umask or a default ACL takes bits from the mode that a new file is given.
+      exact_modes_(ThreadIsIsolated() && !GetXattr(root_.get(), kDefaultAcl, diff)) {}
+
+CachedDir& TreeWriter::Parent(const std::string& parent, bool* through_link) {
+  DirCache::Found found = dirs_.Open(parent, true);
+  if (through_link != nullptr) *through_link = found.through_link;
+  found.dir->changed = true;
+  return *found.dir;
+}
+
+void TreeWriter::Displace(CachedDir& dir, const std::string& base) {
+  const char* name = base.c_str();
+  struct stat status;
+  if (::fstatat(dir.fd.get(), name, &status, AT_SYMLINK_NOFOLLOW) < 0) ThrowErrno(errno, "stat", base);
+  displaced_ = true;
+  std::string path = dir.path.empty() ? base : dir.path + "/" + base;
+  if (S_ISDIR(status.st_mode)) {
+    dirs_.Forget(path);
+    if (::unlinkat(dir.fd.get(), name, AT_REMOVEDIR) == 0) return;
+    if (errno != ENOTEMPTY && errno != EEXIST) ThrowErrno(errno, "rmdir", path);
+  } else if (!S_ISREG(status.st_mode) || status.st_size == 0) {
+    if (::unlinkat(dir.fd.get(), name, 0) < 0) ThrowErrno(errno, "unlink", path);
+    return;
+  }
+  aside_.Keep(dir.fd.get(), name, path, recorded);
+}
+
+template <typename Make>
+void TreeWriter::Place(CachedDir& dir, const std::string& base, const char* syscall, Make make) {
+  if (make() >= 0) return;
+  if (errno == EEXIST) {
+    Displace(dir, base);
+    if (make() >= 0) return;
+  }
+  ThrowErrno(errno, syscall);
+}
+
+// New files are 0:0, unless the directory hands its group down (setgid, or the file system's grpid option).
+bool TreeWriter::NeedsOwner(const TarMember& member, const CachedDir& dir) const {
+  return OwnerOf(member) != 0 || GroupOf(member) != 0 || dir.gid != 0 || !creates_as_root_;
+}
+
+void TreeWriter::Directory(const TarMember& member, const std::string& path) {
+  SplitPath split = SplitMemberPath(path);
+  bool through_link;
+  CachedDir& parent = Parent(split.parent, &through_link);
+  const char* name = split.base.c_str();
+  mode_t mode = ModeOf(member);
+  bool fresh = true;
+  auto make = [&] { return ::mkdirat(parent.fd.get(), name, mode); };
+  if (make() < 0) {
+    if (errno != EEXIST) ThrowErrno(errno, "mkdir");
+    struct stat status;
+    if (::fstatat(parent.fd.get(), name, &status, AT_SYMLINK_NOFOLLOW) < 0) ThrowErrno(errno, "stat");
+    fresh = !S_ISDIR(status.st_mode);
+    if (fresh) Place(parent, split.base, "mkdir", make);
+  }
+  bool chmod = !fresh || !exact_modes_ || (mode & 06000) || parent.set_gid;
+  bool chown = !fresh || NeedsOwner(member, parent);
+  // By the parent's real path: the name may lead through a link.
+  CachedDir& dir = *dirs_.Open(parent.path.empty() ? split.base : parent.path + "/" + split.base, false).dir;
+  NodeRef node{dir.fd.get()};
+  if (chown) ChangeOwner(node, OwnerOf(member), GroupOf(member));
+  SetXattrs(node, member, warnings_);
+  if (HasDefaultAcl(member)) exact_modes_ = false;
+  if (chmod) ChangeMode(node, mode);
+  if (chown) dir.gid = GroupOf(member);
+  dir.set_gid = mode & S_ISGID;
+  TimesOf(member, dir.times);
+  dir.changed = true;
+}
+
+TreeWriter::File TreeWriter::CreateFile(const TarMember& member, const std::string& path) {
+  SplitPath split = SplitMemberPath(path);
+  File file;
+  CachedDir& dir = Parent(split.parent, &file.through_link);
+  Place(dir, split.base, "open", [&] {
+    constexpr int kFlags = O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC;
+    file.fd.reset(::openat(dir.fd.get(), split.base.c_str(), kFlags, ModeOf(member)));
+    return file.fd.get();
+  });
+  file.own_ids = NeedsOwner(member, dir);
+  content_size_ += member.size;
+  return file;
+}
+
+void TreeWriter::FinishFile(const File& file, const TarMember& member) {
+  NodeRef node{file.fd.get()};
+  if (file.own_ids) ChangeOwner(node, OwnerOf(member), GroupOf(member));
+  SetXattrs(node, member, warnings_);
+  if (!exact_modes_ || (ModeOf(member) & 07000)) ChangeMode(node, ModeOf(member));
+  ChangeTimes(node, member);
+}
+
+void TreeWriter::FinishNamed(const TarMember& member, const CachedDir& dir, const std::string& base, bool has_mode) {
+  NodeRef node{dir.fd.get(), base.c_str()};
+  bool chown = NeedsOwner(member, dir);
+  if (chown) ChangeOwner(node, OwnerOf(member), GroupOf(member));
+  SetXattrs(node, member, warnings_);
+  if (has_mode && (chown || !exact_modes_ || (ModeOf(member) & 07000))) ChangeMode(node, ModeOf(member));
+  ChangeTimes(node, member);
+}
+
+void TreeWriter::Symlink(const TarMember& member, const std::string& path) {
+  SplitPath split = SplitMemberPath(path);
+  CachedDir& dir = Parent(split.parent);
+  Place(dir, split.base, "symlink",
+        [&] { return ::symlinkat(member.linkname.c_str(), dir.fd.get(), split.base.c_str()); });
+  content_size_ += member.linkname.size();
+  FinishNamed(member, dir, split.base, false);
+}
+
+void TreeWriter::Device(const TarMember& member, const std::string& path) {
+  mode_t kind = member.type == '3' ? S_IFCHR : member.type == '4' ? S_IFBLK : S_IFIFO;
+  dev_t device = 0;
+  if (kind != S_IFIFO) {
+    // As the kernel packs them: 12 and 20 bits.
+    if (member.device_major < 0 || member.device_major > 0xfff || member.device_minor < 0 || member.device_minor > 0xfffff)
+      ThrowInput("ERR_LAYER_INVALID", "'" + member.name + "' has a device number that no device can have");
+    device = ::makedev(static_cast<unsigned>(member.device_major), static_cast<unsigned>(member.device_minor));
+  }
+  SplitPath split = SplitMemberPath(path);
+  CachedDir& dir = Parent(split.parent);
+  Place(dir, split.base, "mknod",
+        [&] { return ::mknodat(dir.fd.get(), split.base.c_str(), kind | ModeOf(member), device); });
+  FinishNamed(member, dir, split.base, true);
+}
+
+void TreeWriter::HardLink(const TarMember& member, const std::string& path) {
+  std::optional<std::string> target = CleanMemberPath(member.linkname);
+  if (!target) {
+    ThrowInput("ERR_LAYER_ESCAPE",
+               "'" + member.name + "' is a hard link to '" + member.linkname + "', which is outside the layer");
+  }
+  auto missing = [&](const char* why) {
+    ThrowInput("ERR_LAYER_INVALID", "'" + member.name + "' is a hard link to '" + member.linkname + "', which " + why);
+  };
+  if (target->empty()) missing("is the root");
+  SplitPath from = SplitMemberPath(*target);
+  SplitPath to = SplitMemberPath(path);
+  // What the link replaces may be its target, or be above it: then there is nothing left to link to.
+  auto link = [&] {
+    UniqueFd target_dir = Duplicate(dirs_.Open(from.parent, false).dir->fd.get());
+    CachedDir& dir = Parent(to.parent);
+    return ::linkat(target_dir.get(), from.base.c_str(), dir.fd.get(), to.base.c_str(), 0);
+  };
+  int result = link();
+  if (result < 0 && errno == EEXIST) {
+    Displace(Parent(to.parent), to.base);
+    result = link();
+  }
+  if (result < 0 && errno == ENOENT) missing("is not in this layer");
+  if (result < 0 && errno == EPERM) missing("cannot be linked to");
+  if (result < 0) ThrowErrno(errno, "link");
+
+  // A link's header counts like any other, for the inode that it shares; the last one wins.
+  CachedDir& dir = Parent(to.parent);
+  NodeRef node{dir.fd.get(), to.base.c_str()};
+  struct stat status;
+  if (::fstatat(node.fd, node.name, &status, AT_SYMLINK_NOFOLLOW) < 0) ThrowErrno(errno, "stat");
+  ChangeOwner(node, OwnerOf(member), GroupOf(member));
+  SetXattrs(node, member, warnings_);
+  if (S_ISLNK(status.st_mode)) return;
+  ChangeMode(node, ModeOf(member));
+  ChangeTimes(node, member);
+}
+
+void TreeWriter::Whiteout(const TarMember& member, const std::string& path) {
+  SplitPath split = SplitMemberPath(path);
+  if (split.base == kOpaqueMarker) {
+    SetXattr(Parent(split.parent).fd.get(), "trusted.overlay.opaque", "y", split.parent);
+    return;
+  }
+  std::string name = split.base.substr(kWhiteout.size());
+  if (name.empty() || name == "." || name == "..")
+    ThrowInput("ERR_LAYER_INVALID", "'" + member.name + "' is a whiteout of nothing that could exist");
+  CachedDir& dir = Parent(split.parent);
+  if (::mknodat(dir.fd.get(), name.c_str(), S_IFCHR, ::makedev(0, 0)) < 0) {
+    if (errno != EEXIST) ThrowErrno(errno, "mknod");
+    ThrowInput("ERR_LAYER_INVALID", "'" + member.name + "' removes what the same layer has put there");
+  }
+  if (NeedsOwner(member, dir)) ChangeOwner({dir.fd.get(), name.c_str()}, OwnerOf(member), GroupOf(member));
+}
+
+void TreeWriter::Finish() { dirs_.Clear(); }
+
+uint64_t TreeWriter::ContentSize() { return displaced_ ? layerstack::ContentSize(root_.get()) : content_size_; }
+
+}  // namespace layerstack

@@ -1,0 +1,33 @@
+// What was left out of a layer without failing it: the first kMaxWarnings, and how many there were.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace layerstack {
+
+inline constexpr size_t kMaxWarnings = 100;
+
+struct Warning {
+  std::string code;
+  std::string member;
+  std::string message;
+};
+
+class Warnings {
+ public:
+  void Add(std::string code, const std::string& member, std::string message) {
+    ++count_;
+    if (list_.size() < kMaxWarnings) list_.push_back({std::move(code), member, std::move(message)});
+  }
+  uint64_t Count() const { return count_; }
+  std::vector<Warning>& List() { return list_; }
+
+ private:
+  std::vector<Warning> list_;
+  uint64_t count_ = 0;
+};
+
+}  // namespace layerstack

@@ -1,0 +1,116 @@
+/**
+ * The shape of a command: what it is called with, and what it does. `main.ts` parses the arguments by it, writes its
+ * help from it, and runs it; a command neither reads `process.argv` nor ends the process.
+ */
+import { parseArgs, type ParseArgsConfig } from 'node:util';
+import type { Layerstack } from '../layerstack.ts';
+
+/** One option, in `util.parseArgs`'s terms, with the words of its help line. */
+export interface OptionSpec {
+  readonly type: 'string' | 'boolean';
+  readonly short?: string;
+  readonly multiple?: boolean;
+  /** What a value is called in the help, e.g. `FILE`. */
+  readonly value?: string;
+  readonly help: string;
+}
+
+export type OptionSpecs = Readonly<Record<string, OptionSpec>>;
+
+type Value<S extends OptionSpec> = S['type'] extends 'string' ? string : boolean;
+
+/** Parsed options, typed by their specs. */
+export type Values<O extends OptionSpecs> = {
+  readonly [K in keyof O]: (O[K] extends { multiple: true } ? Value<O[K]>[] : Value<O[K]>) | undefined;
+};
+
+/** What a command works with. */
+export interface Context {
+  /** Opens the store that the global options name; the caller closes it. */
+  open(): Promise<Layerstack>;
+  /** The root that the global options name. */
+  readonly root: string;
+  /** Fires on SIGINT and SIGTERM. */
+  readonly signal: AbortSignal;
+  readonly stdin: NodeJS.ReadStream;
+  /** Data, a line each. */
+  print(...lines: string[]): void;
+  /** Progress and remarks. */
+  readonly stderr: NodeJS.WriteStream;
+}
+
+export interface Command<O extends OptionSpecs = OptionSpecs> {
+  /** The arguments after the verb, e.g. `[OPTIONS] CONTAINER DIR`. */
+  readonly usage: string;
+  /** What it does and prints, for its `--help`. */
+  readonly description: string;
+  readonly options: O;
+  /** Options end at the first operand, as in `create IMAGE CMD -x`. */
+  readonly operandsEndOptions?: boolean;
+  /** How many operands it takes. */
+  readonly operands: { readonly min: number; readonly max: number };
+  run(context: Context, values: Values<O>, operands: readonly string[]): Promise<void>;
+}
+
+/** Gives a command's `run` the types of its own options. */
+export function defineCommand<const O extends OptionSpecs>(command: Command<O>): Command {
+  return command as unknown as Command;
+}
+
+/** The command line is wrong: exit status 2. */
+export class UsageError extends Error {}
+
+/** Understood before the verb and after it. */
+export const GLOBAL_OPTIONS = {
+  root: {
+    type: 'string',
+    value: 'DIR',
+    help: 'store directory (default $LAYERSTACK_ROOT or /var/lib/layerstack)',
+  },
+  'read-only': { type: 'boolean', help: 'write nothing; works beside a running dockerd' },
+  help: { type: 'boolean', short: 'h', help: 'show this help' },
+} as const satisfies OptionSpecs;
+
+/**
+ * Parses `args` by `specs`.
+ * @throws UsageError naming the option that is unknown, lacks its value, or has one too many.
+ */
+export function parseOptions<O extends OptionSpecs>(
+  args: readonly string[],
+  specs: O,
+  operandsEndOptions = false,
+): { values: Values<O>; operands: string[] } {
+  const options: ParseArgsConfig['options'] = {};
+  for (const [name, { type, short, multiple }] of Object.entries(specs))
+    options[name] = { type, ...(short && { short }), ...(multiple && { multiple }) };
+  const end = operandsEndOptions ? firstOperand(args, options) : args.length;
+  try {
+    const { values, positionals } = parseArgs({
+      args: args.slice(0, end),
+      options,
+      allowPositionals: true,
+      strict: true,
+    });
+    const rest = args.slice(args[end] === '--' ? end + 1 : end);
+    return { values: values as Values<O>, operands: [...positionals, ...rest] };
+  } catch (error) {
+    throw new UsageError(firstSentence((error as Error).message), { cause: error });
+  }
+}
+
+/** Where the options end: at the first operand or `--`. */
+function firstOperand(args: readonly string[], options: ParseArgsConfig['options']): number {
+  const { tokens } = parseArgs({
+    args: [...args],
+    options: options ?? {},
+    allowPositionals: true,
+    strict: false,
+    tokens: true,
+  });
+  return tokens.find(({ kind }) => kind !== 'option')?.index ?? args.length;
+}
+
+/** Node adds advice on `--` to its messages, which has more lines than use. */
+function firstSentence(text: string): string {
+  return text.split(/(?<=['"])\.\s|\n/)[0] ?? text;
+}

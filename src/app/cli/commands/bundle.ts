@@ -1,0 +1,26 @@
+/** `layerstack bundle`: prints the path of the OCI bundle. */
+import { defineCommand } from '../command.ts';
+
+export const command = defineCommand({
+  usage: '[OPTIONS] CONTAINER DIR [COMMAND] [ARG...]',
+  description:
+    'Writes an OCI bundle to DIR, for `runc run --bundle DIR NAME`, and prints its path. The container is mounted for\n' +
+    'it and stays so: unmount it when the runtime has ended.',
+  options: {
+    env: { type: 'string', short: 'e', multiple: true, value: 'NAME=VALUE', help: 'add a variable' },
+    user: { type: 'string', short: 'u', value: 'USER[:GROUP]', help: 'user the command runs as' },
+    workdir: { type: 'string', short: 'w', value: 'DIR', help: 'directory the command starts in' },
+  },
+  operandsEndOptions: true,
+  operands: { min: 2, max: Infinity },
+  async run(context, values, [name = '', directory = '', ...words]) {
+    await using store = await context.open();
+    const bundle = await store.bundle(name, directory, {
+      args: words.length > 0 ? words : undefined,
+      env: values.env,
+      user: values.user,
+      workingDir: values.workdir,
+    });
+    context.print(bundle.path);
+  },
+});

@@ -1,0 +1,38 @@
+/** `layerstack doctor`: findings as a table; fails where one fails. */
+import { LayerstackError } from '../../../core/errors.ts';
+import { defineCommand } from '../command.ts';
+import { formatTable, parseFormat } from '../output.ts';
+
+export const command = defineCommand({
+  usage: '[OPTIONS]',
+  description:
+    'Says what this machine and store can do and what is wrong with them. Status 1 where something must be mended.',
+  options: { format: { type: 'string', value: 'json', help: 'one JSON document a line' } },
+  operands: { min: 0, max: 0 },
+  async run(context, values) {
+    const format = parseFormat(values.format);
+    const { diagnose } = await import('../../doctor.ts');
+    const findings = await diagnose(context.root);
+    if (format === 'json') context.print(...findings.map((finding) => JSON.stringify(finding)));
+    else
+      context.print(
+        ...formatTable(
+          ['CHECK', 'STATE', 'FOUND'],
+          findings.map(({ name, state, detail, advice }) => [
+            name,
+            state,
+            advice ? `${detail}: ${advice}` : detail,
+          ]),
+        ),
+      );
+    const failed = findings.filter(({ state }) => state === 'fail').map(({ name }) => name);
+    if (failed.length > 0)
+      throw new LayerstackError(
+        'ERR_STORE_UNSUPPORTED',
+        `not in order: ${failed.join(', ')}; see the advice above`,
+        {
+          path: context.root,
+        },
+      );
+  },
+});

@@ -1,0 +1,100 @@
+/** `layerstack images`: the table of `docker images`. */
+import type { ImageSummary } from '../../../image/store.ts';
+import { defineCommand } from '../command.ts';
+import { formatAge, formatBytes, formatId, formatTime } from '../format.ts';
+import { formatTable, parseFormat } from '../output.ts';
+
+/** One line: an image under one of its names. */
+interface Row {
+  readonly image: ImageSummary;
+  readonly repository: string;
+  readonly tag: string;
+  readonly digest: string;
+}
+
+const NONE = '<none>';
+
+export const command = defineCommand({
+  usage: '[OPTIONS]',
+  description: 'Lists images, newest first, a line for each name.',
+  options: {
+    all: { type: 'boolean', short: 'a', help: 'intermediate images too' },
+    quiet: { type: 'boolean', short: 'q', help: 'ids only' },
+    'no-trunc': { type: 'boolean', help: 'whole ids' },
+    digests: { type: 'boolean', help: 'show manifest digests' },
+    format: { type: 'string', value: 'json', help: 'one JSON document a line' },
+  },
+  operands: { min: 0, max: 0 },
+  async run(context, values) {
+    const format = parseFormat(values.format);
+    await using store = await context.open();
+    const images = await store.images({ all: values.all });
+    const truncate = values['no-trunc'] !== true;
+    const rows = images.flatMap((image) => rowsOf(image, values.digests === true));
+    if (values.quiet) context.print(...rows.map(({ image }) => formatId(image.Id, truncate)));
+    else if (format === 'json') context.print(...rows.map((row) => JSON.stringify(document(row, truncate))));
+    else context.print(...table(rows, truncate, values.digests === true));
+  },
+});
+
+function rowsOf(image: ImageSummary, digests: boolean): Row[] {
+  const named = new Map<string, { tags: string[]; digests: string[] }>();
+  const entry = (repository: string) => {
+    const found = named.get(repository) ?? { tags: [], digests: [] };
+    named.set(repository, found);
+    return found;
+  };
+  for (const reference of image.RepoTags) {
+    const colon = reference.lastIndexOf(':');
+    entry(reference.slice(0, colon)).tags.push(reference.slice(colon + 1));
+  }
+  for (const reference of image.RepoDigests) {
+    const at = reference.indexOf('@');
+    entry(reference.slice(0, at)).digests.push(reference.slice(at + 1));
+  }
+  if (named.size === 0) return [{ image, repository: NONE, tag: NONE, digest: NONE }];
+  return [...named].flatMap(([repository, { tags, digests: all }]) => {
+    const shown = digests && all.length > 0 ? all : [NONE];
+    return (tags.length > 0 ? tags : [NONE]).flatMap((tag) =>
+      shown.map((digest) => ({ image, repository, tag, digest })),
+    );
+  });
+}
+
+function table(rows: readonly Row[], truncate: boolean, digests: boolean): string[] {
+  const header = ['REPOSITORY', 'TAG', ...(digests ? ['DIGEST'] : []), 'IMAGE ID', 'CREATED', 'SIZE'];
+  return formatTable(
+    header,
+    rows.map(({ image, repository, tag, digest }) => [
+      repository,
+      tag,
+      ...(digests ? [digest] : []),
+      formatId(image.Id, truncate),
+      formatAge(created(image)),
+      formatBytes(image.Size),
+    ]),
+  );
+}
+
+/** The fields of `docker images --format json`, all of them text. */
+function document({ image, repository, tag, digest }: Row, truncate: boolean): Record<string, string> {
+  const unixMs = created(image);
+  return {
+    Containers: 'N/A',
+    CreatedAt: unixMs === undefined ? 'N/A' : formatTime(unixMs),
+    CreatedSince: formatAge(unixMs),
+    Digest: digest,
+    ID: formatId(image.Id, truncate),
+    Repository: repository,
+    SharedSize: 'N/A',
+    Size: formatBytes(image.Size),
+    Tag: tag,
+    UniqueSize: 'N/A',
+    VirtualSize: formatBytes(image.VirtualSize),
+  };
+}
+
+/** Milliseconds since 1970; undefined where the config has no time (year 1 in Go's terms). */
+function created(image: ImageSummary): number | undefined {
+  return image.Created < 0 ? undefined : image.Created * 1000;
+}

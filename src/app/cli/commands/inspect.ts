@@ -1,0 +1,41 @@
+/** `layerstack inspect`: what docker says about containers and images, as a JSON array or a document a line. */
+import { LayerstackError } from '../../../core/errors.ts';
+import type { Layerstack } from '../../layerstack.ts';
+import { defineCommand, UsageError } from '../command.ts';
+import { parseFormat } from '../output.ts';
+
+export const command = defineCommand({
+  usage: '[OPTIONS] NAME|ID...',
+  description: 'Shows all about containers and images (a container goes first where both have the name).',
+  options: {
+    type: { type: 'string', value: 'image|container', help: 'look for this kind only' },
+    format: { type: 'string', value: 'json', help: 'one document a line instead of an array' },
+  },
+  operands: { min: 1, max: Infinity },
+  async run(context, values, names) {
+    const { type } = values;
+    if (type !== undefined && type !== 'image' && type !== 'container')
+      throw new UsageError(`--type ${JSON.stringify(type)}: use image or container`);
+    const lines = values.format !== undefined && parseFormat(values.format) === 'json';
+    await using store = await context.open();
+    const documents: object[] = [];
+    for (const name of names) documents.push(await inspectOne(store, name, type));
+    if (lines) context.print(...documents.map((document) => JSON.stringify(document)));
+    else context.print(JSON.stringify(documents, null, 4));
+  },
+});
+
+async function inspectOne(
+  store: Layerstack,
+  name: string,
+  type: 'image' | 'container' | undefined,
+): Promise<object> {
+  if (type === 'image') return store.inspect(name);
+  try {
+    return await store.inspectContainer(name);
+  } catch (error) {
+    if (type === 'container' || !LayerstackError.is(error) || error.code !== 'ERR_CONTAINER_NOT_FOUND')
+      throw error;
+    return store.inspect(name);
+  }
+}

@@ -1,0 +1,54 @@
+/** `layerstack load`: images in; stdout as `docker load`. */
+import { defineCommand, UsageError } from '../command.ts';
+import { parseBytes } from '../format.ts';
+import { parseFormat } from '../output.ts';
+import { ProgressDisplay } from '../progress.ts';
+
+export const command = defineCommand({
+  usage: '[OPTIONS] [< ARCHIVE]',
+  description:
+    'Loads the images of a docker-archive, an OCI archive or an OCI layout folder, plain or compressed by gzip or\n' +
+    'zstd. When it ends with status 0 the images are on disk, durably; otherwise the store is as it was.',
+  options: {
+    input: {
+      type: 'string',
+      short: 'i',
+      value: 'FILE',
+      help: 'archive or OCI layout folder, instead of stdin',
+    },
+    platform: {
+      type: 'string',
+      value: 'OS/ARCH[/VARIANT]',
+      help: 'which image of an index (default: this machine)',
+    },
+    'max-bytes': {
+      type: 'string',
+      value: 'SIZE',
+      help: 'refuse more uncompressed bytes than this, e.g. 10G',
+    },
+    quiet: { type: 'boolean', short: 'q', help: 'no progress' },
+    format: { type: 'string', value: 'json', help: 'one JSON document for each image' },
+  },
+  operands: { min: 0, max: 0 },
+  async run(context, values) {
+    const format = parseFormat(values.format);
+    const maxBytes =
+      values['max-bytes'] === undefined ? undefined : parseBytes('--max-bytes', values['max-bytes']);
+    if (values.input === undefined && context.stdin.isTTY)
+      throw new UsageError('stdin is a terminal: name the archive with -i FILE, or pipe it in');
+    const progress = new ProgressDisplay(context.stderr, values.quiet === true);
+    await using store = await context.open();
+    const { images } = await store.load(values.input ?? context.stdin, {
+      ...(values.platform !== undefined && { platform: values.platform }),
+      ...(maxBytes !== undefined && { maxBytes }),
+      signal: context.signal,
+      onProgress: progress.show,
+    });
+    progress.clear();
+    for (const image of images) {
+      if (format === 'json') context.print(JSON.stringify(image));
+      else if (image.references.length === 0) context.print(`Loaded image ID: ${image.id}`);
+      else context.print(...image.references.map((reference) => `Loaded image: ${reference}`));
+    }
+  },
+});

@@ -1,0 +1,16 @@
+/** `layerstack mount`: prints the path of the mounted root file system. */
+import { defineCommand } from '../command.ts';
+
+export const command = defineCommand({
+  usage: '[OPTIONS] CONTAINER',
+  description:
+    "Mounts a container's root file system and prints its path. The mount stays until it is unmounted as often as\n" +
+    'it was mounted.',
+  options: { 'readonly-rootfs': { type: 'boolean', short: 'r', help: 'mount it read-only' } },
+  operands: { min: 1, max: 1 },
+  async run(context, values, [name = '']) {
+    await using store = await context.open();
+    const mount = await store.mount(name, { readOnly: values['readonly-rootfs'], signal: context.signal });
+    context.print(mount.path);
+  },
+});

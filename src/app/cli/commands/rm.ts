@@ -1,0 +1,16 @@
+/** `layerstack rm`: removes containers; prints the names, as `docker rm`. */
+import { defineCommand } from '../command.ts';
+
+export const command = defineCommand({
+  usage: '[OPTIONS] CONTAINER...',
+  description: 'Removes containers and everything that was written in them.',
+  options: { force: { type: 'boolean', short: 'f', help: 'unmount them first' } },
+  operands: { min: 1, max: Infinity },
+  async run(context, values, names) {
+    await using store = await context.open();
+    for (const name of names) {
+      await store.remove(name, { force: values.force, signal: context.signal });
+      context.print(name);
+    }
+  },
+});

@@ -1,0 +1,19 @@
+/** `layerstack unmount`: gives back one use of each container's mount. */
+import { defineCommand } from '../command.ts';
+
+export const command = defineCommand({
+  usage: '[OPTIONS] CONTAINER...',
+  description:
+    'Unmounts the root file systems of containers, once for each time they were mounted, and prints the names.',
+  options: {
+    force: { type: 'boolean', short: 'f', help: 'however often it was mounted, and even if it is in use' },
+  },
+  operands: { min: 1, max: Infinity },
+  async run(context, values, names) {
+    await using store = await context.open();
+    for (const name of names) {
+      await store.unmount(name, { force: values.force, signal: context.signal });
+      context.print(name);
+    }
+  },
+});

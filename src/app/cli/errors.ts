@@ -1,0 +1,49 @@
+/**
+ * How a command ends badly: one line on stderr, `layerstack: ERR_CODE: what, which object, what to do`, and the exit
+ * status: 1 failed, 2 misused, 128 + n stopped by signal n.
+ */
+import { isSystemError, LayerstackError, type ErrorCode } from '../../core/errors.ts';
+import { UsageError } from './command.ts';
+
+export interface Ending {
+  readonly line: string;
+  readonly status: number;
+}
+
+const SIGNAL_NUMBERS: Readonly<Record<string, number>> = { SIGINT: 2, SIGTERM: 15 };
+
+/** The exit status of a process that ended because of `signal`. */
+export function signalStatus(signal: string): number {
+  return 128 + (SIGNAL_NUMBERS[signal] ?? 0);
+}
+
+/** How to end after `error`; `signal` is the one that was received, if any. */
+export function describeError(error: unknown, signal?: string): Ending {
+  if (error instanceof UsageError) return { line: line('ERR_USAGE', error.message), status: 2 };
+  const code = codeOf(error);
+  if (code === 'ERR_ABORTED' && signal !== undefined)
+    return {
+      line: line(code, `stopped by ${signal}; nothing was left behind`),
+      status: signalStatus(signal),
+    };
+  return { line: line(code, messageOf(error)), status: 1 };
+}
+
+function codeOf(error: unknown): ErrorCode {
+  if (LayerstackError.is(error)) return error.code;
+  if (isSystemError(error, 'ENOSPC', 'EDQUOT')) return 'ERR_NO_SPACE';
+  if (isSystemError(error)) return 'ERR_SYSTEM';
+  return error instanceof Error && error.name === 'AbortError' ? 'ERR_ABORTED' : 'ERR_INTERNAL';
+}
+
+function messageOf(error: unknown): string {
+  const message = error instanceof Error ? error.message : String(error);
+  if (LayerstackError.is(error) || isSystemError(error)) return message;
+  return `${message} (this is a bug in layerstack; LAYERSTACK_DEBUG=1 shows where)`;
+}
+
+function line(code: string, message: string): string {
+  // File names and image fields end up in messages; none may break the line or drive the terminal.
+  // eslint-disable-next-line no-control-regex -- control characters are the point
+  return `layerstack: ${code}: ${message.replace(/\s*\n\s*/g, ' ').replace(/[\u0000-\u001f\u007f-\u009f]/g, '?')}`;
+}

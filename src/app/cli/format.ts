@@ -1,0 +1,78 @@
+/**
+ * Sizes, ages and ids as docker's client prints them (docker/go-units: size.go, duration.go), and sizes as people type
+ * them.
+ */
+import { UsageError } from './command.ts';
+
+const DECIMAL = ['B', 'kB', 'MB', 'GB', 'TB', 'PB', 'EB'] as const;
+
+/** `77.8MB`: three significant digits, powers of 1000. */
+export function formatBytes(bytes: number): string {
+  let value = bytes;
+  let unit = 0;
+  while (value >= 1000 && unit < DECIMAL.length - 1) {
+    value /= 1000;
+    unit++;
+  }
+  return `${significant(value)}${DECIMAL[unit] ?? ''}`;
+}
+
+/** Go's `%.3g` for 0 <= value < 1000; 999.9 becomes 1e+03 there, and here. */
+function significant(value: number): string {
+  const rounded = Number(value.toPrecision(3));
+  return rounded >= 1000 ? '1e+03' : String(rounded);
+}
+
+/** `About an hour`, `3 weeks`. */
+export function formatDuration(milliseconds: number): string {
+  const seconds = Math.floor(milliseconds / 1000);
+  const minutes = Math.floor(milliseconds / 60_000);
+  const hours = Math.floor(milliseconds / 3_600_000 + 0.5);
+  if (seconds < 1) return 'Less than a second';
+  if (seconds === 1) return '1 second';
+  if (seconds < 60) return `${seconds} seconds`;
+  if (minutes === 1) return 'About a minute';
+  if (minutes < 60) return `${minutes} minutes`;
+  if (hours === 1) return 'About an hour';
+  if (hours < 48) return `${hours} hours`;
+  const days = Math.floor(hours / 24);
+  if (hours < 24 * 7 * 2) return `${days} days`;
+  if (hours < 24 * 30 * 2) return `${Math.floor(days / 7)} weeks`;
+  if (hours < 24 * 365 * 2) return `${Math.floor(days / 30)} months`;
+  return `${Math.floor(milliseconds / 3_600_000 / 24 / 365)} years`;
+}
+
+/** `3 weeks ago`; `N/A` where the time is not known. */
+export function formatAge(unixMs: number | undefined, now = Date.now()): string {
+  return unixMs === undefined || Number.isNaN(unixMs) ? 'N/A' : `${formatDuration(now - unixMs)} ago`;
+}
+
+/** `2023-05-01 12:00:00 +0000 UTC`, as Go prints a time. */
+export function formatTime(unixMs: number): string {
+  return `${new Date(unixMs).toISOString().slice(0, 19).replace('T', ' ')} +0000 UTC`;
+}
+
+/** The first 12 hex digits of an id; all of it (with its algorithm) when not truncating. */
+export function formatId(id: string, truncate: boolean): string {
+  return truncate ? id.replace(/^sha256:/, '').slice(0, 12) : id;
+}
+
+/** At most `length` characters, the last one `…` where something was cut off. */
+export function ellipsis(text: string, length: number): string {
+  const characters = [...text];
+  return characters.length <= length ? text : `${characters.slice(0, length - 1).join('')}…`;
+}
+
+const BINARY: Readonly<Record<string, number>> = { '': 0, k: 1, m: 2, g: 3, t: 4, p: 5 };
+
+/**
+ * Bytes from `10G`, `512m`, `1.5GiB` or `4096`: powers of 1024, as docker reads sizes.
+ * @throws UsageError when the text is no size.
+ */
+export function parseBytes(option: string, text: string): number {
+  const match = /^(\d+(?:\.\d+)?)([kmgtp]?)(?:i?b)?$/i.exec(text.trim());
+  const bytes = match && Number(match[1]) * 1024 ** (BINARY[(match[2] ?? '').toLowerCase()] ?? 0);
+  if (!bytes || !Number.isSafeInteger(Math.floor(bytes)))
+    throw new UsageError(`${option} ${JSON.stringify(text)} is no size: write 4096, 512M or 10G`);
+  return Math.floor(bytes);
+}

@@ -1,0 +1,45 @@
+/** The texts of `--help`, made from the commands themselves so that they cannot disagree. */
+import { GLOBAL_OPTIONS, type Command, type OptionSpecs } from './command.ts';
+
+/** The help of one command. */
+export function commandHelp(verb: string, { usage, description, options }: Command): string {
+  return [
+    `Usage: layerstack ${verb} ${usage}`.trimEnd(),
+    '',
+    description,
+    ...(Object.keys(options).length > 0 ? ['', 'Options:', ...optionLines(options)] : []),
+    '',
+    'Global options:',
+    ...optionLines(GLOBAL_OPTIONS),
+  ].join('\n');
+}
+
+/** The help of the program. */
+export function programHelp(verbs: Readonly<Record<string, { readonly summary: string }>>): string {
+  const width = Math.max(...Object.keys(verbs).map((verb) => verb.length));
+  return [
+    'Usage: layerstack [OPTIONS] COMMAND',
+    '',
+    "Container images in Docker's overlay2 layout, and mounted root file systems, without a daemon.",
+    '',
+    'Commands:',
+    ...Object.entries(verbs).map(([verb, { summary }]) => `  ${verb.padEnd(width)}  ${summary}`),
+    '',
+    'Options:',
+    ...optionLines({ ...GLOBAL_OPTIONS, version: { type: 'boolean', help: 'print the version' } }),
+    '',
+    'Run `layerstack COMMAND --help` for a command. LAYERSTACK_DEBUG=1 logs what is done.',
+  ].join('\n');
+}
+
+function optionLines(options: OptionSpecs): string[] {
+  const left = Object.entries(options).map(([name, { short, value, type }]) =>
+    [
+      short === undefined ? '     ' : ` -${short}, `,
+      `--${name}`,
+      type === 'string' ? ` ${value ?? 'VALUE'}` : '',
+    ].join(''),
+  );
+  const width = Math.max(...left.map((text) => text.length));
+  return Object.values(options).map(({ help }, index) => ` ${(left[index] ?? '').padEnd(width)}  ${help}`);
+}

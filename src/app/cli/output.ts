@@ -1,0 +1,30 @@
+/**
+ * What commands print on stdout: tables in the form of docker's client (columns at least 10 wide, 3 spaces between,
+ * the last one not padded), or one JSON document a line.
+ */
+import { UsageError } from './command.ts';
+
+/** Lines of a table; `rows` have as many cells as `header`. */
+export function formatTable(header: readonly string[], rows: readonly (readonly string[])[]): string[] {
+  const lines = [header, ...rows];
+  const widths = header.map((_, column) =>
+    lines.reduce((widest, line) => Math.max(widest, [...(line[column] ?? '')].length + 3), 10),
+  );
+  return lines.map((line) =>
+    line
+      .map((cell, column) =>
+        column === line.length - 1 ? cell : cell + ' '.repeat((widths[column] ?? 0) - [...cell].length),
+      )
+      .join(''),
+  );
+}
+
+/** Output forms of the listing commands. */
+export type OutputFormat = 'table' | 'json';
+
+/** @throws UsageError for Go templates and the like. */
+export function parseFormat(text: string | undefined): OutputFormat {
+  if (text === undefined || text === 'table') return 'table';
+  if (text === 'json' || text === '{{json .}}') return 'json';
+  throw new UsageError(`--format ${JSON.stringify(text)} is not supported: use table or json`);
+}

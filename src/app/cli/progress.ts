@@ -1,0 +1,84 @@
+/**
+ * Progress of a load on stderr: on a terminal one line that is redrawn, elsewhere only what is worth keeping in a
+ * log (notices and warnings).
+ */
+import type { ProgressEvent } from '../../core/progress.ts';
+import { formatBytes } from './format.ts';
+
+const REDRAW_MS = 100;
+const CLEAR_LINE = '\r\u001b[K';
+
+interface LayerState {
+  current: number;
+  total: number | undefined;
+  done: boolean;
+}
+
+export class ProgressDisplay {
+  readonly #stream: NodeJS.WriteStream;
+  readonly #live: boolean;
+  readonly #quiet: boolean;
+  readonly #layers = new Map<string, LayerState>();
+  #drawn = 0;
+  #visible = false;
+
+  /** `quiet`: no progress; notices and warnings still appear. */
+  constructor(stream: NodeJS.WriteStream, quiet: boolean) {
+    this.#stream = stream;
+    this.#quiet = quiet;
+    this.#live = stream.isTTY && !quiet;
+  }
+
+  /** Takes an event; bound, so that it can be passed as `onProgress`. */
+  readonly show = (event: ProgressEvent): void => {
+    switch (event.type) {
+      case 'layer-start':
+      case 'layer-progress':
+      case 'layer-done':
+      case 'layer-exists':
+        this.#layers.set(event.diffId ?? event.member ?? '', {
+          current: event.current,
+          total: event.total,
+          done: event.type === 'layer-done' || event.type === 'layer-exists',
+        });
+        this.#draw();
+        break;
+      case 'notice':
+        this.#remark(event.message);
+        break;
+      case 'warning':
+        this.#remark(`warning: ${event.message}`);
+        break;
+      case 'moved':
+        if (!this.#quiet)
+          this.#remark(`${event.reference} moved here from ${event.previous}, which has lost this name`);
+        break;
+      case 'image':
+        break;
+    }
+  };
+
+  /** Takes the line away; to be called before anything else is printed. */
+  clear(): void {
+    if (this.#visible) this.#stream.write(CLEAR_LINE);
+    this.#visible = false;
+  }
+
+  #remark(message: string): void {
+    this.clear();
+    this.#stream.write(`layerstack: ${message}\n`);
+  }
+
+  #draw(): void {
+    const now = Date.now();
+    if (!this.#live || now - this.#drawn < REDRAW_MS) return;
+    this.#drawn = now;
+    this.#visible = true;
+    const layers = [...this.#layers.values()];
+    const done = layers.filter((layer) => layer.done).length;
+    const bytes = layers.reduce((sum, layer) => sum + layer.current, 0);
+    this.#stream.write(
+      `${CLEAR_LINE}loading: ${done} of ${layers.length} layers, ${formatBytes(bytes)} read`,
+    );
+  }
+}

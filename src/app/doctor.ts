@@ -1,0 +1,238 @@
+/**
+ * What this machine and a store can do, and what is wrong with them. Everything is tried, nothing is changed (but
+ * for a scratch directory that the probe makes and removes), and nothing needs to be in order for it: it also works
+ * where the store cannot be opened.
+ */
+import { accessSync, constants } from 'node:fs';
+import { access, open, readdir, readFile, realpath } from 'node:fs/promises';
+import { delimiter, dirname, join, resolve } from 'node:path';
+import { isSystemError } from '../core/errors.ts';
+import { probeCapabilities, type Capabilities } from '../system/caps.ts';
+import { Layout } from '../system/layout.ts';
+import { native, type MountRung } from '../system/native.ts';
+
+/** One thing looked at. */
+export interface Finding {
+  readonly name: string;
+  /** `warn`: works, but not as well as it could, or needs a look. `fail`: layerstack cannot work like this. */
+  readonly state: 'ok' | 'warn' | 'fail';
+  /** What was found. */
+  readonly detail: string;
+  /** What to do; empty where nothing is to be done. */
+  readonly advice: string;
+}
+
+/** dockerd takes images of at most this many layers (its `maxLayerDepth`). */
+const DOCKER_MAX_DEPTH = 125;
+const READ_CONCURRENCY = 32;
+
+/** Looks at everything; never throws for what it finds. */
+export async function diagnose(root: string): Promise<Finding[]> {
+  const directory = await nearestDirectory(resolve(root));
+  const caps = await probeCapabilities(directory);
+  const layout = new Layout(directory === resolve(root) ? directory : await canonical(root));
+  return [
+    ...machineFindings(caps),
+    ...fileSystemFindings(caps, directory),
+    ...libraryFindings(caps),
+    await dockerdFinding(layout),
+    await sessionFinding(layout),
+    await depthFinding(layout),
+    ...runtimeFindings(),
+  ];
+}
+
+function finding(
+  name: string,
+  good: boolean,
+  detail: string,
+  advice: string,
+  bad: 'warn' | 'fail' = 'fail',
+): Finding {
+  return { name, state: good ? 'ok' : bad, detail, advice: good ? '' : advice };
+}
+
+const RUNGS: Readonly<Record<MountRung, string>> = {
+  fsconfig: 'new mount API, one lowerdir+ per layer',
+  mount: 'mount(2), short names relative to the store',
+  flat: 'mount(2) with one flattened lower',
+};
+
+function machineFindings({ probe, rung }: Capabilities): Finding[] {
+  const forced = process.env['LAYERSTACK_CAPS'];
+  const why = probe.lowerdirAppend
+    ? 'the kernel has lowerdir+'
+    : probe.multipleLowers
+      ? 'the kernel has no lowerdir+ (Linux 6.7)'
+      : 'the kernel takes a single lower only (before Linux 4.0)';
+  return [
+    finding('kernel', true, `Linux ${probe.kernel}`, ''),
+    finding(
+      'privileges',
+      probe.sysAdmin,
+      probe.sysAdmin ? `uid ${probe.uid} with CAP_SYS_ADMIN` : `uid ${probe.uid} without CAP_SYS_ADMIN`,
+      'run as root: overlay mounts and trusted xattrs need CAP_SYS_ADMIN',
+    ),
+    finding(
+      'overlay',
+      probe.overlay,
+      probe.overlay ? 'mounts' : 'does not mount',
+      'load the module: modprobe overlay',
+    ),
+    {
+      name: 'mount',
+      state: forced === undefined ? 'ok' : 'warn',
+      detail: `${rung} (${RUNGS[rung]}): ${forced === undefined ? why : `LAYERSTACK_CAPS=${forced}`}`,
+      advice: forced === undefined ? '' : 'unset LAYERSTACK_CAPS, which is for tests',
+    },
+  ];
+}
+
+function fileSystemFindings({ probe }: Capabilities, directory: string): Finding[] {
+  const elsewhere = 'put the store on ext4, or on xfs made with ftype=1';
+  return [
+    finding('file system', true, `${probe.fsType} at ${directory}`, ''),
+    finding('d_type', probe.dType, probe.dType ? 'reported' : 'not reported', elsewhere),
+    finding('trusted xattrs', probe.trustedXattr, probe.trustedXattr ? 'kept' : 'refused', elsewhere),
+    finding(
+      'whiteouts',
+      probe.whiteouts,
+      probe.whiteouts ? 'character device 0:0 can be made' : 'character device 0:0 cannot be made',
+      'mount the file system without nodev restrictions, or run with CAP_MKNOD',
+    ),
+  ];
+}
+
+function libraryFindings({ probe, zstd }: Capabilities): Finding[] {
+  return [
+    finding(
+      'sha256',
+      probe.sha256 === 'openssl',
+      probe.sha256,
+      'use a Node that exports its OpenSSL: digests are slower without',
+      'warn',
+    ),
+    finding('inflate', true, probe.inflate, ''),
+    finding(
+      'zstd',
+      zstd === 'native',
+      zstd === 'native' ? probe.zstd : 'JavaScript',
+      'install libzstd1 or use Node >= 22.15: zstd layers load slower without',
+      'warn',
+    ),
+  ];
+}
+
+async function dockerdFinding(layout: Layout): Promise<Finding> {
+  const running = await isLocked(layout.at(layout.writerLock), false);
+  return finding(
+    'dockerd',
+    !running,
+    running ? 'runs on this root' : 'does not run on this root',
+    'stop dockerd to change the store, or read it with --read-only',
+    'warn',
+  );
+}
+
+async function sessionFinding(layout: Layout): Promise<Finding> {
+  const names = await list(layout.at(layout.sessions));
+  let live = 0;
+  const dead: string[] = [];
+  for (const name of names)
+    if (await isLocked(layout.at(layout.session(name, 'lock')), true)) live++;
+    else dead.push(name);
+  return finding(
+    'sessions',
+    dead.length === 0,
+    `${live} at work, ${dead.length} dead`,
+    'the next command that writes removes what they left half done',
+    'warn',
+  );
+}
+
+async function depthFinding(layout: Layout): Promise<Finding> {
+  const parents = new Map<string, string>();
+  const layers = (await list(layout.at(layout.layers))).filter((name) => /^[0-9a-f]{64}$/.test(name));
+  for (let start = 0; start < layers.length; start += READ_CONCURRENCY)
+    await Promise.all(
+      layers.slice(start, start + READ_CONCURRENCY).map(async (name) => {
+        const parent = await readFile(layout.at(`${layout.layers}/${name}/parent`), 'utf8').catch(() => '');
+        parents.set(name, parent.trim().replace(/^sha256:/, ''));
+      }),
+    );
+  const depths = new Map<string, number>();
+  const depth = (name: string): number => {
+    const path: string[] = [];
+    for (let at = name; at !== '' && !depths.has(at) && !path.includes(at); at = parents.get(at) ?? '')
+      path.push(at);
+    for (const each of path.reverse()) depths.set(each, (depths.get(parents.get(each) ?? '') ?? 0) + 1);
+    return depths.get(name) ?? 0;
+  };
+  const deep = layers.filter((name) => depth(name) > DOCKER_MAX_DEPTH);
+  return finding(
+    'layers',
+    deep.length === 0,
+    `${layers.length} layers` + (deep.length > 0 ? `, ${deep.length} deeper than ${DOCKER_MAX_DEPTH}` : ''),
+    'dockerd cannot use images that deep; layerstack can',
+    'warn',
+  );
+}
+
+function runtimeFindings(): Finding[] {
+  return ['runc', 'crun'].map((name) => {
+    const path = findProgram(name);
+    return finding(name, true, path ?? 'not installed (only `bundle` is of use to it)', '');
+  });
+}
+
+/** The path of a program, or undefined; the system's own directories are searched too. */
+export function findProgram(name: string): string | undefined {
+  const directories = [...(process.env['PATH'] ?? '').split(delimiter), '/usr/sbin', '/sbin'];
+  return directories
+    .filter(Boolean)
+    .map((directory) => join(directory, name))
+    .find((path) => {
+      try {
+        accessSync(path, constants.X_OK);
+        return true;
+      } catch {
+        return false;
+      }
+    });
+}
+
+/** Whether another process holds the lock of a file; false where there is no such file. */
+async function isLocked(path: string, exclusive: boolean): Promise<boolean> {
+  try {
+    const file = await open(path, 'r');
+    try {
+      return !native.tryFlock(file.fd, exclusive);
+    } finally {
+      await file.close();
+    }
+  } catch (error) {
+    if (isSystemError(error, 'ENOENT', 'ENOTDIR', 'EACCES')) return false;
+    throw error;
+  }
+}
+
+async function list(path: string): Promise<string[]> {
+  return readdir(path).catch((error: unknown) => {
+    if (isSystemError(error, 'ENOENT', 'ENOTDIR', 'EACCES')) return [];
+    throw error;
+  });
+}
+
+/** `path` where it is, or the nearest directory above where the store would be made. */
+async function nearestDirectory(path: string): Promise<string> {
+  const exists = await access(path).then(
+    () => true,
+    () => false,
+  );
+  if (!exists && dirname(path) !== path) return nearestDirectory(dirname(path));
+  return canonical(path);
+}
+
+async function canonical(path: string): Promise<string> {
+  return realpath(path).catch(() => resolve(path));
+}

@@ -1,0 +1,79 @@
+/**
+ * An OCI bundle for runc, crun and the like: `<dir>/config.json`, whose `root.path` is the container's mounted root
+ * file system (the specification lets it be absolute, so nothing is copied). The user of the config is looked up in
+ * that root file system, which must therefore be mounted.
+ */
+import { mkdir, open, rename } from 'node:fs/promises';
+import { join, resolve } from 'node:path';
+import { call, native } from '../system/native.ts';
+import type { Mount } from './mount.ts';
+import type { Container } from './record.ts';
+import { runtimeSpec, type RuntimeSpec } from './spec.ts';
+import { resolveUser } from './user.ts';
+
+export interface BundleOptions {
+  /** Replaces entrypoint and command. */
+  readonly args?: readonly string[] | undefined;
+  /** Replaces the container's `User`. */
+  readonly user?: string | undefined;
+  readonly workingDir?: string | undefined;
+  /** `NAME=value`, added to the container's. */
+  readonly env?: readonly string[] | undefined;
+  /** `root.readonly`: the runtime makes the root file system read-only. Default: as it is mounted. */
+  readonly readOnly?: boolean | undefined;
+}
+
+export interface Bundle {
+  /** Absolute path of the bundle: `runc run --bundle <path> <id>`. */
+  readonly path: string;
+  readonly spec: RuntimeSpec;
+}
+
+/** passwd and group are read whole; larger ones are no user databases. */
+const MAX_DATABASE_BYTES = 4 * 1024 * 1024;
+
+/**
+ * Writes the bundle of a mounted container to `directory`, made when missing; an older `config.json` is replaced.
+ * @throws {@link LayerstackError} ERR_USER_NOT_FOUND when the user or group is not in the root file system,
+ *   ERR_CONFIG_INVALID when there is no command to run.
+ */
+export async function writeBundle(
+  container: Container,
+  mount: Pick<Mount, 'path' | 'readOnly'>,
+  directory: string,
+  options: BundleOptions = {},
+): Promise<Bundle> {
+  const readText = async (path: string) =>
+    new TextDecoder().decode(
+      (await call(native.readFileInRoot(mount.path, path, MAX_DATABASE_BYTES))) ?? undefined,
+    );
+  const [passwd, group] = await Promise.all([readText('/etc/passwd'), readText('/etc/group')]);
+  const { config } = container;
+  const spec = runtimeSpec({
+    id: container.id,
+    config: {
+      ...config,
+      ...(options.args && { Entrypoint: null, Cmd: options.args }),
+      ...(options.workingDir !== undefined && { WorkingDir: options.workingDir }),
+      Env: [...(config.Env ?? []), ...(options.env ?? [])],
+    },
+    user: resolveUser(options.user ?? config.User, { passwd, group }),
+    rootfs: mount.path,
+    readOnly: options.readOnly ?? mount.readOnly,
+  });
+  const path = resolve(directory);
+  await mkdir(path, { recursive: true, mode: 0o711 });
+  await replaceFile(join(path, 'config.json'), `${JSON.stringify(spec, null, 2)}\n`);
+  return { path, spec };
+}
+
+async function replaceFile(path: string, text: string): Promise<void> {
+  const temporary = `${path}.tmp`;
+  const file = await open(temporary, 'w', 0o644);
+  try {
+    await file.writeFile(text);
+  } finally {
+    await file.close();
+  }
+  await rename(temporary, path);
+}

@@ -1,0 +1,64 @@
+/**
+ * What a container runs with: the image's config with the caller's changes, merged by `docker create`'s rules
+ * (moby/moby: runconfig merge in daemon/commit.go): a new entrypoint drops the image's command, environment and labels
+ * are merged by key, everything else is replaced.
+ */
+import type { ImageConfig } from '../image/config.ts';
+import type { ContainerConfig } from '../image/container-config.ts';
+
+/** What a caller can set; what is left out comes from the image. */
+export interface ContainerOverrides {
+  /** Replaces the image's Cmd. */
+  readonly command?: readonly string[] | undefined;
+  /** Replaces the image's Entrypoint, and drops its Cmd. Empty: no entrypoint. */
+  readonly entrypoint?: readonly string[] | undefined;
+  /** `NAME=value`; wins over the image's. */
+  readonly env?: readonly string[] | undefined;
+  /** `name|uid[:group|gid]` */
+  readonly user?: string | undefined;
+  readonly workingDir?: string | undefined;
+  /** Default: the first 12 digits of the container's id. */
+  readonly hostname?: string | undefined;
+  readonly labels?: Readonly<Record<string, string>> | undefined;
+}
+
+/** The config of container `id` made from an image that is called `imageName`. */
+export function containerConfig(
+  id: string,
+  { config: image }: Pick<ImageConfig, 'config'>,
+  imageName: string,
+  overrides: ContainerOverrides,
+): ContainerConfig {
+  const inherited = overrides.entrypoint === undefined ? image.Cmd : null;
+  return {
+    ...image,
+    Hostname: overrides.hostname ?? id.slice(0, 12),
+    Domainname: '',
+    Image: imageName,
+    AttachStdout: true,
+    AttachStderr: true,
+    User: overrides.user ?? image.User,
+    Env: mergeEnvironment(overrides.env ?? [], image.Env ?? []),
+    Entrypoint: orNull(overrides.entrypoint ?? image.Entrypoint),
+    Cmd: orNull(overrides.command ?? inherited),
+    WorkingDir: overrides.workingDir ?? image.WorkingDir,
+    Labels: new Map([...(image.Labels ?? []), ...Object.entries(overrides.labels ?? {})]),
+  };
+}
+
+/** Path and arguments of the container's process; empty where nobody named any. */
+export function commandOf(config: Pick<ContainerConfig, 'Entrypoint' | 'Cmd'>): string[] {
+  return [...(config.Entrypoint ?? []), ...(config.Cmd ?? [])];
+}
+
+/** The caller's variables first, then those of the image that they do not replace: Docker's order. */
+function mergeEnvironment(own: readonly string[], image: readonly string[]): string[] {
+  const key = (entry: string) => entry.split('=', 1)[0];
+  const set = new Set(own.map(key));
+  return [...own, ...image.filter((entry) => !set.has(key(entry)))];
+}
+
+/** Docker writes an empty list as null. */
+function orNull(list: readonly string[] | null): readonly string[] | null {
+  return list && list.length > 0 ? list : null;
+}

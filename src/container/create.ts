@@ -1,0 +1,227 @@
+/**
+ * Making a container: two native batches around `populateInit`. Until the last step the session's markers name
+ * everything that was made, so that what a crash leaves is removed by the next writer; what a failure leaves
+ * is removed here. The name is claimed by the first step, under a lock, so of two that want it one gets it.
+ */
+import { topChainId, type ChainID, type ImageID } from '../core/digest.ts';
+import { isSystemError, LayerstackError } from '../core/errors.ts';
+import type { ImageConfig } from '../image/config.ts';
+import type { ContainerConfig } from '../image/container-config.ts';
+import type { ImageStore } from '../image/store.ts';
+import { newLinkId, newOverlayId, type Overlay } from '../layer/overlay.ts';
+import type { LayerStore } from '../layer/store.ts';
+import { call, native, type BatchStep } from '../system/native.ts';
+import type { Root } from '../system/root.ts';
+import type { Marker, Session } from '../system/session.ts';
+import { commandOf, containerConfig } from './config.ts';
+import { configDocument, HOST_CONFIG_DOCUMENT } from './documents.ts';
+import type { NameIndex } from './name-index.ts';
+import { generateName, parseContainerName } from './names.ts';
+import type { Container } from './record.ts';
+import type { CreateOptions } from './store.ts';
+
+/** A container about to be made. */
+interface Plan {
+  readonly id: string;
+  readonly name: string;
+  readonly image: ImageID;
+  readonly config: ContainerConfig;
+  readonly created: string;
+  readonly mountId: string;
+  readonly initId: string;
+  readonly link: string;
+  readonly initLink: string;
+  /** The image's layers, topmost first. */
+  readonly lowers: readonly string[];
+  readonly parent: ChainID | undefined;
+}
+
+export class ContainerCreator {
+  readonly #root: Root;
+  readonly #layers: LayerStore;
+  readonly #images: ImageStore;
+  readonly #overlay: Overlay;
+  readonly #names: NameIndex;
+
+  constructor(root: Root, layers: LayerStore, images: ImageStore, overlay: Overlay, names: NameIndex) {
+    this.#root = root;
+    this.#layers = layers;
+    this.#images = images;
+    this.#overlay = overlay;
+    this.#names = names;
+  }
+
+  /** @see ContainerStore.create */
+  async create(imageId: ImageID, options: CreateOptions): Promise<Container> {
+    const session = this.#root.session();
+    const wanted = options.name === undefined ? undefined : parseContainerName(options.name);
+    await this.#names.complete();
+    const image = await this.#images.get(imageId);
+    const parent = topChainId(image.diffIds);
+    // Whoever deletes or replaces a layer takes its lock exclusively; from `mounts/<id>/parent` on the layer is pinned.
+    await using pin = parent && (await this.#lock('layers', parent, options.signal, true));
+    void pin;
+    const lowers = parent ? await this.#stack(parent) : [];
+    for (let attempt = 0; ; attempt++) {
+      const name = wanted ?? generateName(attempt);
+      const plan = makePlan({ name, image, imageId, options, lowers, parent });
+      await using claim = await this.#lock('containers', `name:${name}`, options.signal);
+      void claim;
+      try {
+        await this.#make(session, plan);
+        return toContainer(plan);
+      } catch (error) {
+        if (!(error instanceof NameTaken)) throw error;
+      }
+      try {
+        await this.#names.discardStale(name);
+      } catch (error) {
+        const taken = LayerstackError.is(error) && error.code === 'ERR_CONTAINER_NAME_IN_USE';
+        if (!taken || wanted !== undefined) throw error;
+      }
+    }
+  }
+
+  /** The image's stack as `lower` names it, and the mark that its top is somebody's parent. */
+  async #stack(parent: ChainID): Promise<string[]> {
+    const { cacheId } = await this.#layers.get(parent);
+    const [lowers] = await Promise.all([this.#overlay.lowersOf(cacheId), this.#overlay.commit(cacheId)]);
+    return lowers;
+  }
+
+  async #make(session: Session, plan: Plan): Promise<void> {
+    const { layout } = this.#root;
+    const markers: Marker[] = [`overlay2.${plan.initId}`, `overlay2.${plan.mountId}`, `container.${plan.id}`];
+    try {
+      await session.mark(markers, this.#initSteps(plan));
+    } catch (error) {
+      // All other names in these steps are random.
+      if (!isSystemError(error, 'EEXIST')) await this.#undo(session, plan, markers);
+      else await session.unmark(markers);
+      throw isSystemError(error, 'EEXIST') ? new NameTaken(plan.name) : error;
+    }
+    try {
+      await call(native.populateInit(layout.at(layout.overlay2), plan.lowers, `${plan.initId}/diff`));
+      await session.unmark(markers, this.#finalSteps(plan));
+    } catch (error) {
+      await this.#undo(session, plan, markers);
+      throw error;
+    }
+  }
+
+  #initSteps({ name, id, initId, initLink, lowers }: Plan): BatchStep[] {
+    return [
+      this.#names.claimStep(name, id),
+      ...this.#overlay.createSteps(initId),
+      ...this.#overlay.stackSteps({ id: initId, link: initLink, lowers }),
+    ];
+  }
+
+  #finalSteps(plan: Plan): BatchStep[] {
+    const { layout } = this.#root;
+    const { id, mountId, initId, parent } = plan;
+    const write = (path: string, data: string, mode: number): BatchStep => ({
+      op: 'write',
+      path,
+      data,
+      mode,
+    });
+    const temporary = layout.container(id, '.tmp-config.v2.json');
+    return [
+      write(layout.overlay(initId, 'committed'), '', 0o600),
+      ...this.#overlay.createSteps(mountId),
+      ...this.#overlay.stackSteps({
+        id: mountId,
+        link: plan.link,
+        lowers: [`l/${plan.initLink}`, ...plan.lowers],
+      }),
+      { op: 'mkdir', path: layout.mount(id), mode: 0o755 },
+      write(layout.mount(id, 'mount-id'), mountId, 0o644),
+      write(layout.mount(id, 'init-id'), initId, 0o644),
+      ...(parent === undefined ? [] : [write(layout.mount(id, 'parent'), parent, 0o644)]),
+      { op: 'mkdir', path: layout.container(id), mode: 0o710 },
+      write(layout.container(id, 'hostconfig.json'), HOST_CONFIG_DOCUMENT, 0o644),
+      write(temporary, configDocument(plan), 0o600),
+      { op: 'rename', from: temporary, to: layout.container(id, 'config.v2.json') },
+    ];
+  }
+
+  /** Takes back what was made. What cannot be taken back stays marked for the next writer. */
+  async #undo(session: Session, plan: Plan, markers: readonly Marker[]): Promise<void> {
+    const { layout, log } = this.#root;
+    try {
+      const trees = [
+        layout.container(plan.id),
+        layout.mount(plan.id),
+        layout.overlay(plan.mountId),
+        layout.overlay(plan.initId),
+      ];
+      for (const tree of trees) await call(native.removeTree(layout.root, tree));
+      const files = [layout.link(plan.link), layout.link(plan.initLink), layout.name(plan.name)];
+      await session.unmark(
+        markers,
+        files.map((path) => ({ op: 'unlink', path, missing: true })),
+      );
+    } catch (error) {
+      log.warn('a container that could not be made is left to the next writer', {
+        id: plan.id,
+        error: String(error),
+      });
+    }
+  }
+
+  #lock(
+    kind: 'layers' | 'containers',
+    key: string,
+    signal: AbortSignal | undefined,
+    shared = false,
+  ): Promise<AsyncDisposable> {
+    return this.#root.locks.acquire(kind, key, { ...(signal && { signal }), shared });
+  }
+}
+
+/** The claim of a name met another's. */
+class NameTaken extends Error {}
+
+function makePlan(facts: {
+  readonly name: string;
+  readonly image: ImageConfig;
+  readonly imageId: ImageID;
+  readonly options: CreateOptions;
+  readonly lowers: readonly string[];
+  readonly parent: ChainID | undefined;
+}): Plan {
+  const id = newOverlayId();
+  const mountId = newOverlayId();
+  return {
+    id,
+    name: facts.name,
+    image: facts.imageId,
+    config: containerConfig(id, facts.image, facts.options.imageName ?? facts.imageId, facts.options),
+    created: new Date().toISOString(),
+    mountId,
+    initId: `${mountId}-init`,
+    link: newLinkId(),
+    initLink: newLinkId(),
+    lowers: facts.lowers,
+    parent: facts.parent,
+  };
+}
+
+function toContainer(plan: Plan): Container {
+  return {
+    id: plan.id,
+    name: plan.name,
+    imageId: plan.image,
+    imageName: plan.config.Image,
+    created: plan.created,
+    command: commandOf(plan.config),
+    config: plan.config,
+    state: 'created',
+    exitCode: 0,
+    finished: undefined,
+    mountId: plan.mountId,
+    initId: plan.initId,
+    parent: plan.parent,
+  };
+}

@@ -1,0 +1,63 @@
+/**
+ * `containers/<id>/config.v2.json` and `hostconfig.json`: what dockerd needs to list a container that we made and
+ * to start it (moby/moby: container/container.go; reference section 1). dockerd crashes on a container without
+ * `Config`, so both files are always complete. `NetworkMode` is `none`: layerstack does no networking, and a
+ * daemon without the bridge of another could not start the container otherwise.
+ */
+import type { ImageID } from '../core/digest.ts';
+import { goJson } from '../core/go-json.ts';
+import { ZERO_TIME } from '../core/time.ts';
+import { dockerContainerConfig, type ContainerConfig } from '../image/container-config.ts';
+import { commandOf } from './config.ts';
+import { DEFAULT_PATHS } from './spec-defaults.ts';
+
+/** The facts `config.v2.json` is made of. */
+export interface ContainerFacts {
+  readonly id: string;
+  readonly name: string;
+  /** RFC3339. */
+  readonly created: string;
+  readonly image: ImageID;
+  readonly config: ContainerConfig;
+}
+
+/** The text of `config.v2.json` of a container that never ran. */
+export function configDocument({ id, name, created, image, config }: ContainerFacts): string {
+  const [path = '', ...args] = commandOf(config);
+  return goJson({
+    StreamConfig: {},
+    State: { Running: false, Pid: 0, ExitCode: 0, Error: '', StartedAt: ZERO_TIME, FinishedAt: ZERO_TIME },
+    ID: id,
+    Created: created,
+    Managed: false,
+    Path: path,
+    Args: args,
+    Config: dockerContainerConfig(config),
+    Image: image,
+    NetworkSettings: { Networks: { none: {} } },
+    LogPath: '',
+    Name: `/${name}`,
+    Driver: 'overlay2',
+    OS: 'linux',
+    MountLabel: '',
+    ProcessLabel: '',
+    RestartCount: 0,
+    HasBeenStartedBefore: false,
+    HasBeenManuallyStopped: false,
+    MountPoints: {},
+  });
+}
+
+/** The text of `hostconfig.json`, the same for every container. */
+export const HOST_CONFIG_DOCUMENT = goJson({
+  LogConfig: { Type: 'json-file', Config: {} },
+  NetworkMode: 'none',
+  RestartPolicy: { Name: 'no', MaximumRetryCount: 0 },
+  AutoRemove: false,
+  IpcMode: 'private',
+  Privileged: false,
+  ShmSize: 64 * 1024 * 1024,
+  Runtime: 'runc',
+  MaskedPaths: DEFAULT_PATHS.masked,
+  ReadonlyPaths: DEFAULT_PATHS.readonly,
+});

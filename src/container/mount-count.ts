@@ -1,0 +1,63 @@
+/**
+ * How many users a container's mount has, across processes: `layerstack/mounts/<mount-id>.json` =
+ * `{"bootId":"…","count":n,"readOnly":false}`, read and written under the container's lock. A count of another boot is
+ * none at all: its mount went with the kernel that held it. Not synced, for the same reason.
+ */
+import { readFileSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
+import { isSystemError } from '../core/errors.ts';
+import type { Layout } from '../system/layout.ts';
+import type { BatchStep } from '../system/native.ts';
+
+export interface MountCount {
+  readonly count: number;
+  readonly readOnly: boolean;
+}
+
+let currentBoot: string | undefined;
+
+/** The kernel's name for this boot. */
+function bootId(): string {
+  return (currentBoot ??= readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim());
+}
+
+/** The count of this boot; undefined where there is none, or none that can be read. */
+export async function readMountCount(layout: Layout, mountId: string): Promise<MountCount | undefined> {
+  const text = await readFile(layout.at(layout.mountCount(mountId)), 'utf8').catch((error: unknown) => {
+    if (isSystemError(error, 'ENOENT')) return undefined;
+    throw error;
+  });
+  if (text === undefined) return undefined;
+  try {
+    const value = JSON.parse(text) as { bootId?: unknown; count?: unknown; readOnly?: unknown } | null;
+    if (value?.bootId !== bootId() || !Number.isSafeInteger(value.count)) return undefined;
+    return { count: value.count as number, readOnly: value.readOnly === true };
+  } catch {
+    return undefined;
+  }
+}
+
+/** Replaces the count in one step, so that a reader never sees half of it. */
+export function writeCountSteps(
+  layout: Layout,
+  mountId: string,
+  { count, readOnly }: MountCount,
+): BatchStep[] {
+  const path = layout.mountCount(mountId);
+  const temporary = `${path}.new`;
+  return [
+    { op: 'unlink', path: temporary, missing: true },
+    {
+      op: 'write',
+      path: temporary,
+      data: JSON.stringify({ bootId: bootId(), count, readOnly }),
+      mode: 0o600,
+    },
+    { op: 'rename', from: temporary, to: path },
+  ];
+}
+
+/** Forgets the count. */
+export function dropCountStep(layout: Layout, mountId: string): BatchStep {
+  return { op: 'unlink', path: layout.mountCount(mountId), missing: true };
+}

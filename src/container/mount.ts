@@ -1,0 +1,248 @@
+/**
+ * The root file system of a container, mounted at `overlay2/<mount-id>/merged` as dockerd mounts it (reference section
+ * 9). A mount belongs to nobody: it survives the process, is counted across processes (mount-count.ts), and is
+ * taken away with the last count. After a crash or reboot whatever is found is taken as it is: a mount without a
+ * count counts as one, a count without a mount as none, and a left-over `merged` or `work/work` is used again.
+ */
+import { access, readFile } from 'node:fs/promises';
+import { isSystemError, LayerstackError } from '../core/errors.ts';
+import { call, native } from '../system/native.ts';
+import type { Root } from '../system/root.ts';
+import { dropCountStep, readMountCount, writeCountSteps, type MountCount } from './mount-count.ts';
+import type { Container } from './record.ts';
+
+export interface MountOptions {
+  /** Nothing can be written through this mount. Default false. */
+  readonly readOnly?: boolean | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
+export interface UnmountOptions {
+  /** Whatever the count, and even if files are in use (then the kernel lets go when they are closed). */
+  readonly force?: boolean | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** One use of a mounted root file system. It outlives the process unless it is unmounted. */
+export interface Mount extends AsyncDisposable {
+  readonly containerId: string;
+  /** Absolute path of the root file system. */
+  readonly path: string;
+  /** False also where a read-only mount was asked for and a writable one was there already. */
+  readonly readOnly: boolean;
+  /** Gives this use back; the last one unmounts. Second call: no-op. */
+  unmount(): Promise<void>;
+}
+
+/** Mounts and unmounts the containers of one store. */
+export class ContainerMounts {
+  readonly #root: Root;
+
+  constructor(root: Root) {
+    this.#root = root;
+  }
+
+  /** Where the root file system appears. */
+  path(container: Container): string {
+    const { layout } = this.#root;
+    return layout.at(layout.overlay(container.mountId, 'merged'));
+  }
+
+  /** Whether the root file system is mounted. */
+  async isMounted(container: Container): Promise<boolean> {
+    return (await this.#find(container)) === 'overlay';
+  }
+
+  /** The mount that is there, without adding a use; undefined where there is none. */
+  async mounted(container: Container): Promise<Pick<Mount, 'path' | 'readOnly'> | undefined> {
+    if (!(await this.isMounted(container))) return undefined;
+    const count = await readMountCount(this.#root.layout, container.mountId);
+    return { path: this.path(container), readOnly: count?.readOnly ?? false };
+  }
+
+  /**
+   * Mounts the root file system, or adds a use to the mount that is there.
+   * @throws {@link LayerstackError} ERR_STORE_READ_ONLY when the store is open read-only, ERR_CONTAINER_MOUNTED
+   *   when it is mounted read-only and shall be writable, ERR_STORE_CORRUPT when a layer directory is missing.
+   */
+  async mount(container: Container, { readOnly = false, signal }: MountOptions = {}): Promise<Mount> {
+    this.#root.session();
+    await using lock = await this.#lock(container, signal);
+    void lock;
+    const { layout } = this.#root;
+    const [state, count] = await Promise.all([
+      this.#find(container),
+      readMountCount(layout, container.mountId),
+    ]);
+    let now: MountCount;
+    if (state === 'overlay') {
+      const before = count ?? { count: 1, readOnly: false };
+      if (before.readOnly && !readOnly)
+        throw new LayerstackError(
+          'ERR_CONTAINER_MOUNTED',
+          `container ${container.name} is mounted read-only: unmount it before mounting it writable`,
+          { id: container.id, path: this.path(container) },
+        );
+      now = { ...before, count: before.count + 1 };
+    } else {
+      now = { count: 1, readOnly };
+      await this.#mountOverlay(container, readOnly);
+    }
+    await call(native.batch(layout.root, writeCountSteps(layout, container.mountId, now)));
+    return this.#handle(container, now.readOnly);
+  }
+
+  /**
+   * Gives back one use; the last one unmounts. Resolves with the uses that are left; unmounting what is not mounted
+   * is a no-op.
+   * @throws {@link LayerstackError} ERR_CONTAINER_MOUNTED when files in it are in use, unless forced.
+   */
+  async unmount(container: Container, { force = false, signal }: UnmountOptions = {}): Promise<number> {
+    this.#root.session();
+    await using lock = await this.#lock(container, signal);
+    void lock;
+    return this.unmountLocked(container, force);
+  }
+
+  /** {@link unmount} for a caller that holds the container's lock. */
+  async unmountLocked(container: Container, force: boolean): Promise<number> {
+    const { layout } = this.#root;
+    const count = await readMountCount(layout, container.mountId);
+    if (count && count.count > 1 && !force && (await this.isMounted(container))) {
+      const left = { ...count, count: count.count - 1 };
+      await call(native.batch(layout.root, writeCountSteps(layout, container.mountId, left)));
+      return left.count;
+    }
+    await this.#unmountOverlay(container, force);
+    await call(
+      native.batch(layout.root, [
+        { op: 'rmdir', path: layout.overlay(container.mountId, 'merged'), missing: true },
+        dropCountStep(layout, container.mountId),
+      ]),
+    );
+    return 0;
+  }
+
+  /** `merged` exists only while mounted, so its absence is an answer that costs one system call. */
+  async #find(container: Container): Promise<'none' | 'overlay'> {
+    const path = this.path(container);
+    if (!(await exists(path))) return 'none';
+    const state = await call(native.mountState(path));
+    if (state === 'other')
+      throw new LayerstackError(
+        'ERR_STORE_CORRUPT',
+        `something that is no overlay is mounted at ${path}: unmount it first`,
+        { id: container.id, path },
+      );
+    return state;
+  }
+
+  async #mountOverlay(container: Container, readOnly: boolean): Promise<void> {
+    const { layout, caps } = this.#root;
+    const { mountId } = container;
+    const lowers = await this.#lowers(container);
+    await call(
+      native.batch(layout.root, [
+        { op: 'mkdir', path: layout.overlay(mountId, 'merged'), mode: 0o700, exist: true },
+      ]),
+    );
+    try {
+      await call(
+        native.mountOverlay({
+          root: layout.at(layout.overlay2),
+          target: this.path(container),
+          lowers,
+          upper: `${mountId}/diff`,
+          work: `${mountId}/work`,
+          readOnly,
+          rung: caps.rung,
+          options: caps.overlayOptions,
+        }),
+      );
+    } catch (error) {
+      await this.#diagnose(container, lowers, error);
+      throw error;
+    }
+  }
+
+  async #unmountOverlay(container: Container, force: boolean): Promise<void> {
+    const path = this.path(container);
+    try {
+      await call(native.unmount(path, force));
+    } catch (error) {
+      if (isSystemError(error, 'ENOENT')) return;
+      if (!isSystemError(error, 'EBUSY')) throw error;
+      throw new LayerstackError(
+        'ERR_CONTAINER_MOUNTED',
+        `the root file system of container ${container.name} is in use (a process works in ${path}, or something ` +
+          `is mounted below it): stop it, or force the unmount`,
+        { id: container.id, path, cause: error },
+      );
+    }
+  }
+
+  /** The stack below the RW layer, topmost (the init layer) first. */
+  async #lowers(container: Container): Promise<string[]> {
+    const { layout } = this.#root;
+    const path = layout.at(layout.overlay(container.mountId, 'lower'));
+    const text = await readFile(path, 'utf8').catch((error: unknown) => {
+      if (isSystemError(error, 'ENOENT')) return '';
+      throw error;
+    });
+    if (text.trim() === '')
+      throw new LayerstackError(
+        'ERR_STORE_CORRUPT',
+        `the RW layer of container ${container.name} names no layers below it: ${path} is missing or empty`,
+        { id: container.id, path },
+      );
+    return text.trim().split(':');
+  }
+
+  /** The kernel says only ENOENT; say which layer it missed. */
+  async #diagnose(container: Container, lowers: readonly string[], cause: unknown): Promise<void> {
+    const { layout } = this.#root;
+    await call(
+      native.batch(layout.root, [
+        { op: 'rmdir', path: layout.overlay(container.mountId, 'merged'), missing: true },
+      ]),
+    ).catch(() => undefined);
+    if (!isSystemError(cause, 'ENOENT', 'ELOOP', 'ENOTDIR')) return;
+    for (const lower of lowers) {
+      const path = layout.at(`${layout.overlay2}/${lower}`);
+      if (!(await exists(path)))
+        throw new LayerstackError(
+          'ERR_STORE_CORRUPT',
+          `container ${container.name} cannot be mounted: its layer ${path} is missing; load its image again`,
+          { id: container.id, path, cause },
+        );
+    }
+  }
+
+  #handle(container: Container, readOnly: boolean): Mount {
+    let unmounted: Promise<unknown> | undefined;
+    const unmount = async (): Promise<void> => {
+      await (unmounted ??= this.unmount(container));
+    };
+    return {
+      containerId: container.id,
+      path: this.path(container),
+      readOnly,
+      unmount,
+      [Symbol.asyncDispose]: unmount,
+    };
+  }
+
+  #lock(container: Container, signal: AbortSignal | undefined) {
+    return this.#root.locks.acquire('containers', container.id, signal ? { signal } : {});
+  }
+}
+
+async function exists(path: string): Promise<boolean> {
+  try {
+    await access(path);
+    return true;
+  } catch (error) {
+    if (isSystemError(error, 'ENOENT')) return false;
+    throw error;
+  }
+}

@@ -1,0 +1,98 @@
+/**
+ * Which container has a name: `layerstack/names/<name>` is a symlink whose text is the container's id, so that a
+ * name is found, and claimed in one step across processes, without reading every container.
+ *
+ * The truth is `Name` in `config.v2.json`: a link counts only while its container says the same. dockerd does not know
+ * the index, so it is completed from `containers/` when dockerd may have been here since: dockerd rewrites
+ * `volumes/metadata.db` at every start, layerstack never does, and `.stamp` holds that file's mtime.
+ */
+import { readdir, readFile, readlink, stat, symlink } from 'node:fs/promises';
+import { isSystemError, LayerstackError } from '../core/errors.ts';
+import type { Layout } from '../system/layout.ts';
+import { call, native, type BatchStep } from '../system/native.ts';
+import { readContainer } from './record.ts';
+
+/** 64 hex digits: the directories of `containers/` that are containers. */
+export const CONTAINER_ID = /^[0-9a-f]{64}$/;
+
+export class NameIndex {
+  readonly #layout: Layout;
+  #complete: Promise<void> | undefined;
+
+  constructor(layout: Layout) {
+    this.#layout = layout;
+  }
+
+  /**
+   * Adds the containers that dockerd made since the index was last complete. For writers only; while a writer has
+   * the store open dockerd cannot run, so once per opened store is enough.
+   */
+  async complete(): Promise<void> {
+    this.#complete ??= this.#rebuild();
+    try {
+      await this.#complete;
+    } catch (error) {
+      this.#complete = undefined;
+      throw error;
+    }
+  }
+
+  /** The id of the container that has `name`, or undefined. */
+  async owner(name: string): Promise<string | undefined> {
+    const id = await readlink(this.#layout.at(this.#layout.name(name))).catch((error: unknown) => {
+      if (isSystemError(error, 'ENOENT', 'EINVAL')) return undefined;
+      throw error;
+    });
+    if (id === undefined || !CONTAINER_ID.test(id)) return undefined;
+    return (await readContainer(this.#layout, id))?.name === name ? id : undefined;
+  }
+
+  /** Claims `name`; fails with EEXIST where it is linked already, see {@link discardStale}. */
+  claimStep(name: string, id: string): BatchStep {
+    return { op: 'symlink', path: this.#layout.name(name), target: id };
+  }
+
+  /**
+   * After a claim failed: removes the link if its container is gone or has another name. The caller holds the lock
+   * of the name, so nobody else is about to make that container.
+   * @throws LayerstackError ERR_CONTAINER_NAME_IN_USE when the link is good.
+   */
+  async discardStale(name: string): Promise<void> {
+    const id = await this.owner(name);
+    if (id !== undefined)
+      throw new LayerstackError(
+        'ERR_CONTAINER_NAME_IN_USE',
+        `the name "${name}" belongs to container ${id.slice(0, 12)}: choose another or remove that one`,
+        { id },
+      );
+    await call(native.batch(this.#layout.root, [this.#unlink(name)]));
+  }
+
+  /** Gives `name` back if it is `id`'s. To be done before the container's directory goes. */
+  async releaseSteps(name: string, id: string): Promise<BatchStep[]> {
+    const target = await readlink(this.#layout.at(this.#layout.name(name))).catch(() => undefined);
+    return target === id ? [this.#unlink(name)] : [];
+  }
+
+  #unlink(name: string): BatchStep {
+    return { op: 'unlink', path: this.#layout.name(name), missing: true };
+  }
+
+  async #rebuild(): Promise<void> {
+    const layout = this.#layout;
+    const stampPath = `${layout.names}/.stamp`;
+    const stamp = String((await stat(layout.at(layout.writerLock), { bigint: true })).mtimeNs);
+    if ((await readFile(layout.at(stampPath), 'utf8').catch(() => '')) === stamp) return;
+    await call(native.batch(layout.root, [{ op: 'mkdir', path: layout.names, mode: 0o700, exist: true }]));
+    for (const id of await readdir(layout.at(layout.containers))) {
+      const name = CONTAINER_ID.test(id) ? (await readContainer(layout, id))?.name : undefined;
+      // A link of that name that points elsewhere is stale when its container has another name; then it is replaced.
+      if (!name || (await this.owner(name)) !== undefined) continue;
+      await call(native.batch(layout.root, [this.#unlink(name)]));
+      await symlink(id, layout.at(layout.name(name))).catch((error: unknown) => {
+        if (!isSystemError(error, 'EEXIST')) throw error;
+      });
+    }
+    await call(native.batch(layout.root, [{ op: 'replace', path: stampPath, data: stamp, mode: 0o600 }]));
+  }
+}

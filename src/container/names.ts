@@ -1,0 +1,54 @@
+/**
+ * Names of containers: Docker's grammar, and names made up in Docker's form `adjective_noun` when the caller
+ * gives none. The words are of the building trade; 64 x 64 of them, and a number is added when a name is taken.
+ */
+import { randomInt } from 'node:crypto';
+import { LayerstackError } from '../core/errors.ts';
+
+const GRAMMAR = /^[a-zA-Z0-9][a-zA-Z0-9_.-]+$/;
+
+/** A name is also a file name in the index, so the file system's limit is ours. */
+const MAX_LENGTH = 255;
+
+const ADJECTIVES =
+  'airy ample arched banded beaded bold bonded brisk broad burnished calm carved chalky cobbled cool corbelled ' +
+  'curved deft dry earthen even fair firm fluted frugal glazed golden grand hewn honed humble keen kind lean level ' +
+  'light limed lofty lucid mellow merry mossy neat nimble paved plain plumb polished proud quiet ribbed robust ' +
+  'rustic sandy serene sleek solid square steady sturdy sunlit tidy vaulted warm';
+
+const NOUNS =
+  'abutment adobe alcove arbor arcade arch atrium attic balcony basalt beam belfry bracket brick bridge buttress ' +
+  'canopy cedar cellar chisel clay cloister column corbel cornice courtyard dome dormer dowel eave facade flagstone ' +
+  'footing frieze gable gallery girder granite hearth joist keystone ladder lantern lintel lodge mallet marble ' +
+  'mortar niche oak pantry parapet pier pillar plinth porch portal quarry rafter slate steeple terrace trowel turret';
+
+/** The words generated names are made of. */
+export const WORDS = { adjectives: ADJECTIVES.split(' '), nouns: NOUNS.split(' ') } as const;
+
+function pick(words: readonly string[]): string {
+  return words[randomInt(words.length)] ?? '';
+}
+
+/**
+ * A name in Docker's form, such as `vaulted_granite`; from the second `attempt` on with a digit after it.
+ * Uniqueness is the caller's affair.
+ */
+export function generateName(attempt = 0): string {
+  const name = `${pick(WORDS.adjectives)}_${pick(WORDS.nouns)}`;
+  return attempt === 0 ? name : `${name}${randomInt(10)}`;
+}
+
+/**
+ * Checks a name that a caller gave, and takes away the `/` that Docker's API puts before names.
+ * @throws LayerstackError ERR_INVALID_ARGUMENT when it breaks Docker's grammar or is longer than 255 bytes.
+ */
+export function parseContainerName(text: string): string {
+  const name = text.startsWith('/') ? text.slice(1) : text;
+  if (!GRAMMAR.test(name) || name.length > MAX_LENGTH)
+    throw new LayerstackError(
+      'ERR_INVALID_ARGUMENT',
+      `${JSON.stringify(text)} is no container name: use letters, digits, '_', '.' and '-', ` +
+        `begin with a letter or digit, 2 to ${MAX_LENGTH} characters`,
+    );
+  return name;
+}

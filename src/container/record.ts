@@ -1,0 +1,127 @@
+/**
+ * A container as it is on disk: `containers/<id>/config.v2.json` (ours or dockerd's) and
+ * `layerdb/mounts/<id>/{mount-id,init-id,parent}`. One that lacks either is being made or removed, or broken, and
+ * dockerd does not list it either; so it does not exist here. Fields are read leniently: dockerd's vary by version.
+ */
+import { readFile } from 'node:fs/promises';
+import { isDigest, type ChainID, type ImageID } from '../core/digest.ts';
+import { isSystemError } from '../core/errors.ts';
+import type { Layout, MountFile } from '../system/layout.ts';
+import { ZERO_TIME } from '../core/time.ts';
+import { decodeContainerConfig, type ContainerConfig } from '../image/container-config.ts';
+
+/** What the container's process last did; layerstack runs none itself, so its own are `created`. */
+export type ContainerState = 'created' | 'running' | 'paused' | 'restarting' | 'exited' | 'dead';
+
+export interface Container {
+  /** 64 hex digits. */
+  readonly id: string;
+  /** Without the `/` of Docker's API. */
+  readonly name: string;
+  /** Undefined where dockerd made the container without an image. */
+  readonly imageId: ImageID | undefined;
+  /** The image as it was named when the container was created. */
+  readonly imageName: string;
+  /** RFC3339. */
+  readonly created: string;
+  /** Path and arguments of its process; empty when neither image nor caller named any. */
+  readonly command: readonly string[];
+  readonly config: ContainerConfig;
+  readonly state: ContainerState;
+  /** Exit status of the last run by dockerd. */
+  readonly exitCode: number;
+  /** RFC3339; undefined when it never ran to an end. */
+  readonly finished: string | undefined;
+  /** The directory of its RW layer in `overlay2`. */
+  readonly mountId: string;
+  /** The directory of its init layer; undefined where it has none. */
+  readonly initId: string | undefined;
+  /** Top layer of its image; undefined for an image without layers. */
+  readonly parent: ChainID | undefined;
+}
+
+const MOUNT_ID = /^[0-9a-f]{64}(-init)?$/;
+
+/** The container `id`, or undefined where there is none that dockerd would list. */
+export async function readContainer(layout: Layout, id: string): Promise<Container | undefined> {
+  const read = async (path: string): Promise<string | undefined> => {
+    try {
+      return await readFile(layout.at(path), 'utf8');
+    } catch (error) {
+      if (isSystemError(error, 'ENOENT', 'ENOTDIR')) return undefined;
+      throw error;
+    }
+  };
+  const mountFile = async (file: MountFile) => (await read(layout.mount(id, file)))?.trim();
+  const [text, mountId, initId, parent] = await Promise.all([
+    read(layout.container(id, 'config.v2.json')),
+    mountFile('mount-id'),
+    mountFile('init-id'),
+    mountFile('parent'),
+  ]);
+  const described = text === undefined ? undefined : decode(id, text);
+  if (!described || mountId === undefined || !MOUNT_ID.test(mountId)) return undefined;
+  return {
+    ...described,
+    mountId,
+    initId: initId !== undefined && MOUNT_ID.test(initId) ? initId : undefined,
+    parent: parent !== undefined && isDigest(parent) ? (parent as ChainID) : undefined,
+  };
+}
+
+type Fields = Readonly<Record<string, unknown>>;
+
+type Described = Omit<Container, 'mountId' | 'initId' | 'parent'>;
+
+/** Undefined where the document is broken, or another container's: dockerd skips those too. */
+function decode(id: string, json: string): Described | undefined {
+  try {
+    const document = fields(JSON.parse(json));
+    return document['ID'] === id ? describe(id, document) : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+function describe(id: string, document: Fields): Described {
+  const config = decodeContainerConfig(fields(document['Config']), 'Config');
+  const state = fields(document['State']);
+  const image = text(document['Image']);
+  const finished = text(state['FinishedAt']);
+  const path = text(document['Path']);
+  return {
+    id,
+    name: text(document['Name']).replace(/^\//, ''),
+    imageId: isDigest(image) ? (image as ImageID) : undefined,
+    imageName: config.Image,
+    created: text(document['Created']),
+    command: path === '' ? [] : [path, ...texts(document['Args'])],
+    config,
+    state: stateOf(state),
+    exitCode: typeof state['ExitCode'] === 'number' ? state['ExitCode'] : 0,
+    finished: finished === '' || finished === ZERO_TIME ? undefined : finished,
+  };
+}
+
+/** As `docker ps` derives its status (moby/moby: container/state.go). */
+function stateOf(state: Fields): ContainerState {
+  if (state['Running'] === true) {
+    if (state['Paused'] === true) return 'paused';
+    return state['Restarting'] === true ? 'restarting' : 'running';
+  }
+  if (state['Dead'] === true) return 'dead';
+  const started = text(state['StartedAt']);
+  return started === '' || started === ZERO_TIME ? 'created' : 'exited';
+}
+
+function fields(value: unknown): Fields {
+  return typeof value === 'object' && value !== null ? (value as Fields) : {};
+}
+
+function text(value: unknown): string {
+  return typeof value === 'string' ? value : '';
+}
+
+function texts(value: unknown): string[] {
+  return Array.isArray(value) ? value.filter((item) => typeof item === 'string') : [];
+}

@@ -1,0 +1,126 @@
+/**
+ * Removing a container, in dockerd's order (reference section 4): RW layer, init layer, `mounts/<id>`,
+ * `containers/<id>`. Of the layers only the directory is renamed, to `…-removing`, and of the last only
+ * `config.v2.json` is deleted, without which there is no container; so all of it is one batch of a few dozen system
+ * calls however much the container holds, and the trees are deleted afterwards. Markers name every part before
+ * the batch begins: whatever a crash leaves, the next writer removes the rest.
+ */
+import { access, readFile } from 'node:fs/promises';
+import { isSystemError, LayerstackError } from '../core/errors.ts';
+import { call, native, type BatchStep } from '../system/native.ts';
+import type { Root } from '../system/root.ts';
+import type { Marker, Session } from '../system/session.ts';
+import type { ContainerMounts } from './mount.ts';
+import { dropCountStep } from './mount-count.ts';
+import type { NameIndex } from './name-index.ts';
+import { readContainer, type Container } from './record.ts';
+import type { RemoveOptions } from './store.ts';
+
+export class ContainerRemover {
+  readonly #root: Root;
+  readonly #mounts: ContainerMounts;
+  readonly #names: NameIndex;
+  readonly #running = new Set<Promise<void>>();
+
+  constructor(root: Root, mounts: ContainerMounts, names: NameIndex) {
+    this.#root = root;
+    this.#mounts = mounts;
+    this.#names = names;
+  }
+
+  /** @see ContainerStore.remove */
+  async remove({ id }: Container, { force = false, signal }: RemoveOptions): Promise<void> {
+    const session = this.#root.session();
+    const { layout } = this.#root;
+    await using lock = await this.#root.locks.acquire('containers', id, signal ? { signal } : {});
+    void lock;
+    const container = await readContainer(layout, id);
+    if (!container) return;
+    if (await this.#mounts.isMounted(container)) {
+      if (!force)
+        throw new LayerstackError(
+          'ERR_CONTAINER_MOUNTED',
+          `container ${container.name} is mounted: unmount it first, or force the removal`,
+          { id, path: this.#mounts.path(container) },
+        );
+      await this.#mounts.unmountLocked(container, true);
+    }
+    const overlays = [container.mountId, ...(container.initId === undefined ? [] : [container.initId])];
+    const [name, ...moves] = await Promise.all([
+      this.#names.releaseSteps(container.name, id),
+      ...overlays.map((overlay) => this.#moveAway(overlay)),
+    ]);
+    const markers: Marker[] = [
+      `container.${id}`,
+      ...overlays.map((overlay): Marker => `overlay2.${overlay}`),
+      ...overlays.map((overlay): Marker => `overlay2.${removing(overlay)}`),
+    ];
+    await session.mark(markers, [
+      ...name,
+      ...moves.flat(),
+      ...(['mount-id', 'init-id', 'parent'] as const).map((file): BatchStep => ({
+        op: 'unlink',
+        path: layout.mount(id, file),
+        missing: true,
+      })),
+      { op: 'rmdir', path: layout.mount(id), missing: true },
+      { op: 'unlink', path: layout.container(id, 'config.v2.json'), missing: true },
+      dropCountStep(layout, container.mountId),
+    ]);
+    const trees = [...overlays.map((overlay) => layout.overlay(removing(overlay))), layout.container(id)];
+    this.#deleteLater(session, id, markers, trees);
+  }
+
+  /** Waits for every deletion that was begun. */
+  async settle(): Promise<void> {
+    await Promise.all(this.#running);
+  }
+
+  /** Steps that take an overlay2 directory out of use; none where it is gone already. */
+  async #moveAway(overlay: string): Promise<BatchStep[]> {
+    const { layout } = this.#root;
+    const directory = layout.overlay(overlay);
+    const link = (await unlessMissing(readFile(layout.at(layout.overlay(overlay, 'link')), 'utf8')))?.trim();
+    if (
+      link === undefined &&
+      (await unlessMissing(access(layout.at(directory)).then(() => true))) === undefined
+    )
+      return [];
+    return [
+      ...(link !== undefined && /^[A-Z2-7]{26}$/.test(link)
+        ? [{ op: 'unlink', path: layout.link(link), missing: true } as const]
+        : []),
+      { op: 'rename', from: directory, to: layout.overlay(removing(overlay)) },
+    ];
+  }
+
+  #deleteLater(session: Session, id: string, markers: readonly Marker[], trees: readonly string[]): void {
+    const { layout, log } = this.#root;
+    const running = (async () => {
+      try {
+        for (const tree of trees) await call(native.removeTree(layout.root, tree));
+        await session.unmark(markers);
+      } catch (error) {
+        log.warn('the files of a removed container are left to the next writer', {
+          id,
+          error: String(error),
+        });
+      }
+    })();
+    this.#running.add(running);
+    void running.then(() => this.#running.delete(running));
+  }
+}
+
+function removing(name: string): string {
+  return `${name}-removing`;
+}
+
+async function unlessMissing<T>(promise: Promise<T>): Promise<T | undefined> {
+  try {
+    return await promise;
+  } catch (error) {
+    if (isSystemError(error, 'ENOENT')) return undefined;
+    throw error;
+  }
+}

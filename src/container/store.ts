@@ -1,0 +1,162 @@
+/**
+ * Containers as RW layers: make, list, find, remove. A container is
+ *
+ *   overlay2/<mount-id>-init, overlay2/<mount-id>      init layer (reference section 10) and RW layer
+ *   layerdb/mounts/<id>/{mount-id,init-id,parent}      what pins the image's layers
+ *   containers/<id>/{hostconfig.json,config.v2.json}   what dockerd lists; the latter appears last, by rename
+ *   layerstack/names/<name>                            our index of names
+ *
+ * Neither making nor removing one mounts anything or syncs (docs/architecture.md 12).
+ */
+import { readdir } from 'node:fs/promises';
+import type { ImageID } from '../core/digest.ts';
+import { isSystemError, LayerstackError } from '../core/errors.ts';
+import type { ImageStore } from '../image/store.ts';
+import type { LayerStore } from '../layer/store.ts';
+import type { Overlay } from '../layer/overlay.ts';
+import type { Root } from '../system/root.ts';
+import { type ContainerOverrides } from './config.ts';
+import { ContainerCreator } from './create.ts';
+import { ContainerMounts, type Mount, type MountOptions, type UnmountOptions } from './mount.ts';
+import { CONTAINER_ID, NameIndex } from './name-index.ts';
+import { readContainer, type Container } from './record.ts';
+import { ContainerRemover } from './remove.ts';
+
+export interface CreateOptions extends ContainerOverrides {
+  /** Default: one in Docker's form, e.g. `vaulted_granite`. */
+  readonly name?: string | undefined;
+  /** What the image is called in listings; default its id. */
+  readonly imageName?: string | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
+export interface RemoveOptions {
+  /** Unmounts a mounted container first. Default false. */
+  readonly force?: boolean | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** How many containers are read at a time when all are listed. */
+const LIST_CONCURRENCY = 16;
+
+/** The containers of one store. */
+export class ContainerStore {
+  readonly #root: Root;
+  readonly #names: NameIndex;
+  readonly #creator: ContainerCreator;
+  readonly #remover: ContainerRemover;
+  readonly #mounts: ContainerMounts;
+
+  constructor(root: Root, layers: LayerStore, images: ImageStore, overlay: Overlay) {
+    this.#root = root;
+    this.#names = new NameIndex(root.layout);
+    this.#mounts = new ContainerMounts(root);
+    this.#creator = new ContainerCreator(root, layers, images, overlay, this.#names);
+    this.#remover = new ContainerRemover(root, this.#mounts, this.#names);
+  }
+
+  /**
+   * Makes a container of an image: complete, or not there. Atomic, but not synced.
+   * @throws {@link LayerstackError} ERR_IMAGE_NOT_FOUND, ERR_CONTAINER_NAME_IN_USE, ERR_INVALID_ARGUMENT for a bad
+   *   name, ERR_STORE_READ_ONLY.
+   */
+  create(image: ImageID, options: CreateOptions = {}): Promise<Container> {
+    return this.#creator.create(image, options);
+  }
+
+  /** All containers, the newest first; those that dockerd made too. */
+  async list(): Promise<Container[]> {
+    const ids = await this.#ids();
+    const containers: Container[] = [];
+    for (let start = 0; start < ids.length; start += LIST_CONCURRENCY) {
+      const batch = ids.slice(start, start + LIST_CONCURRENCY);
+      for (const found of await Promise.all(batch.map((id) => readContainer(this.#root.layout, id))))
+        if (found) containers.push(found);
+    }
+    return containers.sort((a, b) => Date.parse(b.created) - Date.parse(a.created));
+  }
+
+  /**
+   * The container with this id, name, or beginning of an id; in this order, as Docker looks them up.
+   * @throws {@link LayerstackError} ERR_CONTAINER_NOT_FOUND, ERR_ID_AMBIGUOUS.
+   */
+  async resolve(idOrName: string): Promise<Container> {
+    const name = idOrName.startsWith('/') ? idOrName.slice(1) : idOrName;
+    const found =
+      (CONTAINER_ID.test(name) ? await readContainer(this.#root.layout, name) : undefined) ??
+      (await this.#byName(name)) ??
+      (await this.#byPrefix(name));
+    if (!found)
+      throw new LayerstackError(
+        'ERR_CONTAINER_NOT_FOUND',
+        `there is no container ${JSON.stringify(idOrName)}: \`layerstack containers\` lists them`,
+        { id: idOrName },
+      );
+    return found;
+  }
+
+  /**
+   * Removes a container. Returns when it is gone for everybody, also after a crash; its files are deleted in the
+   * background, see {@link settle}. Removing a container that is gone is a no-op.
+   * @throws {@link LayerstackError} ERR_CONTAINER_MOUNTED when it is mounted, unless forced.
+   */
+  remove(container: Container, options: RemoveOptions = {}): Promise<void> {
+    return this.#remover.remove(container, options);
+  }
+
+  /** @see ContainerMounts.mount */
+  mount(container: Container, options?: MountOptions): Promise<Mount> {
+    return this.#mounts.mount(container, options);
+  }
+
+  /** @see ContainerMounts.unmount */
+  unmount(container: Container, options?: UnmountOptions): Promise<number> {
+    return this.#mounts.unmount(container, options);
+  }
+
+  /** @see ContainerMounts.mounted */
+  mounted(container: Container): Promise<Pick<Mount, 'path' | 'readOnly'> | undefined> {
+    return this.#mounts.mounted(container);
+  }
+
+  isMounted(container: Container): Promise<boolean> {
+    return this.#mounts.isMounted(container);
+  }
+
+  /** Waits for the deletions that {@link remove} left running. */
+  settle(): Promise<void> {
+    return this.#remover.settle();
+  }
+
+  async #byName(name: string): Promise<Container | undefined> {
+    if (name.includes('/')) return undefined;
+    const id = await this.#names.owner(name);
+    if (id !== undefined) return readContainer(this.#root.layout, id);
+    return (await this.list()).find((container) => container.name === name);
+  }
+
+  async #byPrefix(prefix: string): Promise<Container | undefined> {
+    if (!/^[0-9a-f]{1,64}$/.test(prefix)) return undefined;
+    const ids = (await this.#ids()).filter((id) => id.startsWith(prefix));
+    const found = (await Promise.all(ids.map((id) => readContainer(this.#root.layout, id)))).filter(
+      (container) => container !== undefined,
+    );
+    if (found.length > 1)
+      throw new LayerstackError(
+        'ERR_ID_AMBIGUOUS',
+        `${prefix} begins the ids of ${found.length} containers: give more digits`,
+        { id: prefix },
+      );
+    return found[0];
+  }
+
+  async #ids(): Promise<string[]> {
+    try {
+      const { layout } = this.#root;
+      return (await readdir(layout.at(layout.containers))).filter((id) => CONTAINER_ID.test(id));
+    } catch (error) {
+      if (isSystemError(error, 'ENOENT')) return [];
+      throw error;
+    }
+  }
+}
