@@ -121,6 +121,7 @@ bool TryMount(const Scratch& scratch, bool two) {
 
 // Before the new mount API a mount must be attached to be tried: in a namespace that ends with its thread.
 void ProbeOldMount(const Scratch& scratch, Probe* probe) {
+  ::mkdir((scratch / "merged").c_str(), 0700);
   std::thread([&] {
     if (::unshare(CLONE_NEWNS) != 0 || ::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0)
       return;
@@ -131,7 +132,7 @@ void ProbeOldMount(const Scratch& scratch, Probe* probe) {
 }
 
 void ProbeOverlay(const Scratch& scratch, Probe* probe) {
-  for (const char* name : {"a", "b", "upper", "work", "merged"}) ::mkdir((scratch / name).c_str(), 0700);
+  for (const char* name : {"a", "b", "upper", "work"}) ::mkdir((scratch / name).c_str(), 0700);
   if (!probe->sys_admin) return;
   probe->lowerdir_append = HaveMoveMount() && TryContext(scratch, true, true);
   if (probe->lowerdir_append) {

@@ -1,0 +1,110 @@
+/**
+ * What this process can do on the file system of a store, and the choices that follow from it. Everything is tried
+ * once per process and file system (native/sys/probe), never guessed from a version. `LAYERSTACK_CAPS`
+ * overrules a choice, so that each can be tested on any kernel: `rung=mount,zstd=js,openat2=no`.
+ */
+import { stat } from 'node:fs/promises';
+import { LayerstackError } from '../core/errors.ts';
+import { call, native, type MountRung, type Probe } from './native.ts';
+
+/** The choices for one file system. */
+export interface Capabilities {
+  readonly rung: MountRung;
+  /** Who decompresses zstd: a native library, or JavaScript in a worker thread. */
+  readonly zstd: 'native' | 'js';
+  readonly probe: Probe;
+  /** Options that every overlay of this store is mounted with. */
+  readonly overlayOptions: readonly string[];
+}
+
+/** What `LAYERSTACK_CAPS` may say; `openat2` is obeyed by native code when the addon is loaded. */
+export interface CapsOverrides {
+  readonly rung?: MountRung;
+  readonly zstd?: 'native' | 'js';
+  readonly openat2?: boolean;
+}
+
+/** The values of each key. `none` is another word for `js`: no native library. */
+const KNOWN = {
+  rung: { fsconfig: 'fsconfig', mount: 'mount', flat: 'flat' },
+  zstd: { native: 'native', js: 'js', none: 'js' },
+  openat2: { yes: true, no: false },
+} as const;
+
+/**
+ * Reads the text of `LAYERSTACK_CAPS`.
+ * @throws {@link LayerstackError} ERR_INVALID_ARGUMENT for an unknown key or value, naming the known ones.
+ */
+export function parseCapsOverrides(text: string): CapsOverrides {
+  const overrides: Record<string, unknown> = {};
+  for (const item of text.split(',').filter((part) => part !== '')) {
+    const [key = '', value = ''] = item.split('=', 2);
+    const values = new Map<string, unknown>(
+      Object.entries(Object.entries(KNOWN).find(([k]) => k === key)?.[1] ?? {}),
+    );
+    if (!values.has(value)) {
+      const known = Object.entries(KNOWN).map(([k, v]) => `${k}=${Object.keys(v).join('|')}`);
+      throw new LayerstackError(
+        'ERR_INVALID_ARGUMENT',
+        `LAYERSTACK_CAPS: '${item}' is not known; known are ${known.join(', ')}`,
+      );
+    }
+    overrides[key] = values.get(value);
+  }
+  return overrides;
+}
+
+function chooseRung(probe: Probe): MountRung {
+  if (probe.lowerdirAppend) return 'fsconfig';
+  return probe.multipleLowers ? 'mount' : 'flat';
+}
+
+/**
+ * `index=off` as dockerd mounts, wherever the kernel knows the option: an index ties an upper to its lowers by file
+ * handles, and would refuse a store that was copied.
+ *
+ * `redirect_dir=off` and `metacopy=off` only where the module's default is on. There a rename of an image's directory,
+ * or a chmod of its file, would leave an upper that has no changed bytes but a pointer into the lowers, which no
+ * layer tar can carry; dockerd then gives up reading uppers and compares whole trees. With `off` the kernel
+ * does what it does by default elsewhere: EXDEV for the rename (programs then copy) and a full copy of the file.
+ * Uppers that dockerd made on such a host stay usable: redirects in them are still followed, and a file whose
+ * data was never copied up is refused with an error rather than read as empty.
+ */
+function chooseOptions(probe: Probe): string[] {
+  const options: string[] = [];
+  if (probe.indexParameter) options.push('index=off');
+  if (probe.redirectDir) options.push('redirect_dir=off');
+  if (probe.metacopy) options.push('metacopy=off');
+  return options;
+}
+
+/** The choices that follow from a probe, unless they are overruled. */
+export function chooseCapabilities(probe: Probe, overrides: CapsOverrides = {}): Capabilities {
+  return {
+    rung: overrides.rung ?? chooseRung(probe),
+    zstd: overrides.zstd ?? (probe.zstd === 'none' ? 'js' : 'native'),
+    probe,
+    overlayOptions: chooseOptions(probe),
+  };
+}
+
+const probes = new Map<number, Promise<Probe>>();
+
+/**
+ * The capabilities for `dir`, a directory of the store. Tries them in a scratch directory below it (which is removed) the
+ * first time that this process asks about its file system; about two milliseconds.
+ * @throws {@link LayerstackError} ERR_INVALID_ARGUMENT when `LAYERSTACK_CAPS` cannot be read; a system error when the
+ * scratch directory cannot be made.
+ */
+export async function probeCapabilities(dir: string): Promise<Capabilities> {
+  const overrides = parseCapsOverrides(process.env['LAYERSTACK_CAPS'] ?? '');
+  const { dev } = await stat(dir);
+  let probe = probes.get(dev);
+  if (!probe) {
+    probe = call(native.probe(dir));
+    probes.set(dev, probe);
+    // A failure is about this directory and this moment: ask again.
+    probe.catch(() => probes.delete(dev));
+  }
+  return chooseCapabilities(await probe, overrides);
+}

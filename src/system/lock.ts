@@ -1,0 +1,184 @@
+/**
+ * Locks between the processes that share a store. One file per kind of object, `<root>/layerstack/locks/<kind>`;
+ * an object's lock is an OFD lock on one byte of it, at the offset given by 52 bits of the XXH3 of its key. So locks
+ * leave nothing behind, cost one open(2), and end with their process. Two objects on one byte (one chance in 2^52
+ * per pair) only wait for each other.
+ *
+ * To be free of deadlocks take `layers` (several at once with {@link Locks.acquireAll}) before `containers`
+ * before `references`.
+ */
+import { closeSync, fstatSync, mkdirSync, openSync, statSync } from 'node:fs';
+import { open } from 'node:fs/promises';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import xxhash from 'xxhash-addon';
+import { abortError, throwIfAborted } from '../core/abort.ts';
+import { isSystemError } from '../core/errors.ts';
+import { native } from './native.ts';
+import { Turns } from './turns.ts';
+
+/** What is locked; also the name of the lock file. */
+export type LockKind = 'layers' | 'containers' | 'references';
+
+export interface LockOptions {
+  /** Ends the waiting. */
+  readonly signal?: AbortSignal;
+  /** Together with other shared holders, but with no exclusive one. Default false. */
+  readonly shared?: boolean;
+}
+
+/** A held lock. */
+export interface Lock {
+  /** Gives the lock back. Idempotent. */
+  release(): Promise<void>;
+  [Symbol.asyncDispose](): Promise<void>;
+}
+
+/** Waiting for another process is polling, so that a signal can end it: every 1, 2, 4, ... 50 ms. */
+const FIRST_PAUSE_MS = 1;
+const LAST_PAUSE_MS = 50;
+
+/** The byte of a key: the 52 high bits of its hash, a whole number that is exact in a double. */
+function byteOf(key: string): number {
+  return Number(xxhash.XXHash3.hash(Buffer.from(key)).readBigUInt64BE() >> 12n);
+}
+
+/** The locks of one store. */
+export class Locks {
+  readonly #directory: string;
+  /** Who holds or waits for which byte in this process; only the one whose turn it is asks the kernel. */
+  readonly #turns = new Map<string, Turns>();
+
+  /** @param directory - `<root>/layerstack/locks`; made when it is missing. */
+  constructor(directory: string) {
+    this.#directory = directory;
+  }
+
+  /**
+   * Waits until this caller alone (or with other shared holders) has the lock of `key`. Callers of one
+   * process get it in the order in which they asked; between processes there is no order.
+   * @throws {@link LayerstackError} ERR_ABORTED when the signal fires first.
+   */
+  async acquire(kind: LockKind, key: string, options: LockOptions = {}): Promise<Lock> {
+    return this.#acquireByte(kind, byteOf(key), options);
+  }
+
+  /**
+   * The locks of several keys as one: taken in the order of their bytes, so that callers with overlapping keys
+   * cannot wait for each other in a circle. Holds all or, after an error, none.
+   * @throws {@link LayerstackError} ERR_ABORTED when the signal fires first.
+   */
+  async acquireAll(kind: LockKind, keys: Iterable<string>, options: LockOptions = {}): Promise<Lock> {
+    const held: Lock[] = [];
+    const lock = heldLock(async () => {
+      for (const one of held.reverse()) await one.release();
+    });
+    try {
+      const bytes = new Set(Array.from(keys, byteOf));
+      for (const byte of [...bytes].sort((a, b) => a - b)) {
+        held.push(await this.#acquireByte(kind, byte, options));
+      }
+      return lock;
+    } catch (error) {
+      await lock.release();
+      throw error;
+    }
+  }
+
+  async #acquireByte(kind: LockKind, byte: number, { signal, shared = false }: LockOptions): Promise<Lock> {
+    throwIfAborted(signal);
+    const name = `${kind} ${byte}`;
+    let turns = this.#turns.get(name);
+    if (!turns) this.#turns.set(name, (turns = new Turns()));
+    const leave = (): void => {
+      turns.leave();
+      if (turns.idle) this.#turns.delete(name);
+    };
+    await turns.enter(shared, signal);
+    try {
+      const fd = await this.#lockByte(join(this.#directory, kind), byte, shared, signal);
+      return heldLock(() => {
+        closeSync(fd);
+        leave();
+      });
+    } catch (error) {
+      leave();
+      throw error;
+    }
+  }
+
+  /** An fd that holds the byte. Opening and locking block for microseconds, less than a trip to another thread. */
+  async #lockByte(path: string, byte: number, shared: boolean, signal?: AbortSignal): Promise<number> {
+    let pause = FIRST_PAUSE_MS;
+    for (;;) {
+      const fd = this.#open(path);
+      try {
+        while (!native.tryRangeLock(fd, byte, !shared)) {
+          await waitFor(pause, signal);
+          pause = Math.min(pause * 2, LAST_PAUSE_MS);
+        }
+        if (isSameFile(fd, path)) return fd;
+      } catch (error) {
+        closeSync(fd);
+        throw error;
+      }
+      // `layerstack/` may be deleted at any time: this file is no longer where others would lock.
+      closeSync(fd);
+    }
+  }
+
+  #open(path: string): number {
+    try {
+      return openSync(path, 'a+', 0o600);
+    } catch (error) {
+      if (!isSystemError(error, 'ENOENT')) throw error;
+      mkdirSync(this.#directory, { recursive: true, mode: 0o700 });
+      return openSync(path, 'a+', 0o600);
+    }
+  }
+}
+
+function heldLock(giveBack: () => void | Promise<void>): Lock {
+  let released: Promise<void> | undefined;
+  const release = (): Promise<void> => (released ??= (async () => giveBack())());
+  return { release, [Symbol.asyncDispose]: release };
+}
+
+async function waitFor(ms: number, signal: AbortSignal | undefined): Promise<void> {
+  try {
+    await sleep(ms, undefined, signal && { signal });
+  } catch (error) {
+    throw signal?.aborted ? abortError(signal) : error;
+  }
+}
+
+function isSameFile(fd: number, path: string): boolean {
+  const now = statSync(path, { throwIfNoEntry: false });
+  const held = fstatSync(fd);
+  return now !== undefined && now.ino === held.ino && now.dev === held.dev;
+}
+
+/** A flock(2) on a whole file, for a program's life rather than for an object's. */
+export interface FlockHandle extends Lock {
+  readonly fd: number;
+}
+
+/**
+ * Takes the flock of the file at `path` without waiting.
+ * @param options.create - mode of the file if it has to be made; without it a missing file is ENOENT.
+ * @returns null where another holds it.
+ */
+export async function holdFlock(
+  path: string,
+  exclusive: boolean,
+  options: { readonly create?: number } = {},
+): Promise<FlockHandle | null> {
+  const file = options.create === undefined ? await open(path, 'r') : await open(path, 'a+', options.create);
+  let held = false;
+  try {
+    held = native.tryFlock(file.fd, exclusive);
+  } finally {
+    if (!held) await file.close();
+  }
+  return held ? { fd: file.fd, ...heldLock(() => file.close()) } : null;
+}

@@ -1,0 +1,45 @@
+/**
+ * What layerstack has to say while it works. A library does not write to its host's terminal: by default every record
+ * goes to the diagnostics channel `layerstack:<level>` (as `{message, facts}`), where any subscriber of the process
+ * finds it, and to stderr only when debugging is asked for (`NODE_DEBUG=layerstack` or `LAYERSTACK_DEBUG=1`).
+ */
+import { channel } from 'node:diagnostics_channel';
+import { debuglog, inspect } from 'node:util';
+
+/** Facts of a record; printed as `key=value`. */
+export type LogFacts = Readonly<Record<string, unknown>>;
+
+/** Where records go. Every method returns at once and throws nothing. */
+export interface Logger {
+  debug(message: string, facts?: LogFacts): void;
+  info(message: string, facts?: LogFacts): void;
+  warn(message: string, facts?: LogFacts): void;
+  error(message: string, facts?: LogFacts): void;
+}
+
+const section = debuglog('layerstack');
+
+function print(level: string, message: string, facts: LogFacts): void {
+  const pairs = Object.entries(facts).map(
+    ([key, value]) => ` ${key}=${inspect(value, { breakLength: Infinity })}`,
+  );
+  const text = `${level}: ${message}${pairs.join('')}`;
+  if (section.enabled) section('%s', text);
+  else if (process.env['LAYERSTACK_DEBUG'] === '1') process.stderr.write(`layerstack ${text}\n`);
+}
+
+function record(level: keyof Logger): (message: string, facts?: LogFacts) => void {
+  const subscribers = channel(`layerstack:${level}`);
+  return (message, facts = {}) => {
+    if (subscribers.hasSubscribers) subscribers.publish({ message, facts });
+    print(level, message, facts);
+  };
+}
+
+/** The logger of an opened store that was given none. */
+export const defaultLogger: Logger = {
+  debug: record('debug'),
+  info: record('info'),
+  warn: record('warn'),
+  error: record('error'),
+};

@@ -1,0 +1,62 @@
+/**
+ * A readers-writer queue inside one process: first come, first served, neighbours that share go together.
+ */
+import { abortError } from '../core/abort.ts';
+
+interface Waiter {
+  readonly shared: boolean;
+  readonly go: () => void;
+}
+
+export class Turns {
+  #holders = 0;
+  #shared = false;
+  readonly #waiting: Waiter[] = [];
+
+  /** Nobody is in, and nobody waits. */
+  get idle(): boolean {
+    return this.#holders === 0 && this.#waiting.length === 0;
+  }
+
+  /**
+   * Resolves when it is the caller's turn, who then must {@link leave}.
+   * @throws {@link LayerstackError} ERR_ABORTED when the signal fires first; then there is nothing to leave.
+   */
+  async enter(shared: boolean, signal?: AbortSignal): Promise<void> {
+    await new Promise<void>((resolve, reject) => {
+      const abort = (): void => {
+        this.#waiting.splice(this.#waiting.indexOf(waiter), 1);
+        reject(abortError(signal as AbortSignal));
+        this.#admit();
+      };
+      const waiter: Waiter = {
+        shared,
+        go: () => {
+          signal?.removeEventListener('abort', abort);
+          resolve();
+        },
+      };
+      this.#waiting.push(waiter);
+      signal?.addEventListener('abort', abort, { once: true });
+      this.#admit();
+    });
+  }
+
+  leave(): void {
+    this.#holders--;
+    this.#admit();
+  }
+
+  #admit(): void {
+    for (let next = this.#waiting[0]; next && this.#fits(next); next = this.#waiting[0]) {
+      this.#waiting.shift();
+      this.#holders++;
+      this.#shared = next.shared;
+      next.go();
+    }
+  }
+
+  #fits(waiter: Waiter): boolean {
+    return this.#holders === 0 || (this.#shared && waiter.shared);
+  }
+}
