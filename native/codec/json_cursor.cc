@@ -1,5 +1,6 @@
 #include "codec/json_cursor.h"
 
+#include <algorithm>
 #include <limits>
 
 namespace layerstack {
@@ -81,6 +82,7 @@ bool JsonCursor::String(std::string& scratch, std::string_view& value) {
   }
   value = text_.substr(0, end);
   text_.remove_prefix(end + 1);
+  if (std::any_of(value.begin(), value.end(), [](unsigned char c) { return c < 0x20; })) return false;
   if (!escapes) return true;
   scratch.clear();
   if (!Unescape(value, scratch)) return false;

@@ -51,6 +51,7 @@ void BuiltinSha256::Block(const uint8_t* block) {
 
 void BuiltinSha256::Update(const void* data, size_t length) {
   const auto* bytes = static_cast<const uint8_t*>(data);
+  if (length == 0) return;  // and `data` may be null
   size_t held = length_ % 64;
   length_ += length;
   if (held > 0) {

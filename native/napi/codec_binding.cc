@@ -52,8 +52,12 @@ class DecoderObject : public Napi::ObjectWrap<DecoderObject> {
 
   explicit DecoderObject(const Napi::CallbackInfo& info) : Napi::ObjectWrap<DecoderObject>(info) {
     const std::string name = BytesArg(info[0], "compression");
+    const bool zstd = name == "zstd";
+    if (!zstd && name != "gzip") {
+      throw Napi::TypeError::New(info.Env(), "compression must be 'gzip' or 'zstd'");
+    }
     try {
-      state_->decoder = StreamDecoder::Create(name == "zstd" ? Compression::kZstd : Compression::kGzip);
+      state_->decoder = StreamDecoder::Create(zstd ? Compression::kZstd : Compression::kGzip);
     } catch (const Failure& failure) {
       throw ToError(info.Env(), failure);
     }
@@ -73,7 +77,8 @@ class DecoderObject : public Napi::ObjectWrap<DecoderObject> {
       if (end) state.decoder->EndInput();
       Chunk chunk;
       chunk.size = state.decoder->Output(chunk.data.get(), kChunkBytes);
-      // Less than a chunk means that the input is used up; behind its end, one more call tells whether it was whole.
+      // Less than a chunk means that the input is used up. Behind its end, one more call tells whether it was
+      // whole.
       state.ended = state.ended || end;
       chunk.more = chunk.size == kChunkBytes || (state.ended && !state.decoder->Done());
       return chunk;

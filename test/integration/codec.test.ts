@@ -86,6 +86,10 @@ describe('Decoder', () => {
     expect(output.equals(data)).toBe(true);
   });
 
+  it('is made for gzip or zstd only', () => {
+    expect(() => new native.Decoder('xz' as 'gzip')).toThrow(TypeError);
+  });
+
   it('inflates several members, given in any pieces', async () => {
     const input = Buffer.concat([gzipSync('one '), gzipSync(''), gzipSync('two')]);
     for (const piece of [1, 10, 1000]) {

@@ -42,7 +42,9 @@ class Scratch {
   fs::path path_;
 };
 
-inline UniqueFd Create(const fs::path& path) { return UniqueFd(::open(path.c_str(), O_CREAT | O_TRUNC | O_RDWR | O_CLOEXEC, 0600)); }
+inline UniqueFd Create(const fs::path& path) {
+  return UniqueFd(::open(path.c_str(), O_CREAT | O_TRUNC | O_RDWR | O_CLOEXEC, 0600));
+}
 
 inline std::string Gzip(std::string_view text) {
   Scratch scratch;
@@ -54,7 +56,8 @@ inline std::string Gzip(std::string_view text) {
 }
 
 // Decodes `input`, given in pieces of `piece` bytes and taken in pieces of `room`.
-inline std::string Decode(Compression compression, std::string_view input, size_t piece = 1 << 20, size_t room = 4096) {
+inline std::string Decode(Compression compression, std::string_view input, size_t piece = 1 << 20,
+                          size_t room = 4096) {
   auto decoder = StreamDecoder::Create(compression);
   std::string out;
   std::string buffer(room, '\0');

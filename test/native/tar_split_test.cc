@@ -63,7 +63,8 @@ TEST(TarSplitWriterWritesDockerdsLines) {
   CHECK_EQ(text,
            "{\"type\":2,\"payload\":\"YWJjZGVm\",\"position\":0}\n"
            "{\"type\":1,\"name\":\"./\",\"payload\":null,\"position\":1}\n"
-           "{\"type\":1,\"name\":\"html\\u003c\\u0026\\u003e\\u2028\",\"size\":1,\"payload\":\"QyAAAAAAAAA=\",\"position\":2}\n"
+           "{\"type\":1,\"name\":\"html\\u003c\\u0026\\u003e\\u2028\",\"size\":1,"
+           "\"payload\":\"QyAAAAAAAAA=\",\"position\":2}\n"
            "{\"type\":1,\"name_raw\":\"bGF0aW4xLeT2\",\"size\":7,\"payload\":\"TyYBed2MPb4=\",\"position\":3}\n"
            "{\"type\":1,\"payload\":null,\"position\":4}\n"
            "{\"type\":2,\"payload\":\"AA==\",\"position\":5}\n");
