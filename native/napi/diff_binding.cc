@@ -14,10 +14,11 @@ namespace {
 constexpr size_t kPiece = 1 << 20;
 
 Napi::Value ListChangesJs(const Napi::CallbackInfo& info) {
-  std::string upper = BytesArg(info[0], "upper");
-  std::vector<std::string> lowers = BytesListArg(info[1], "lowers");
+  std::string root = BytesArg(info[0], "root");
+  std::string upper = BytesArg(info[1], "upper");
+  std::vector<std::string> lowers = BytesListArg(info[2], "lowers");
   return Async<std::vector<Change>>(
-      info.Env(), [upper, lowers] { return ListChanges(upper, lowers); },
+      info.Env(), [root, upper, lowers] { return ListChanges(root, upper, lowers); },
       [](Napi::Env env, std::vector<Change>& changes) {
         Napi::Array list = Napi::Array::New(env, changes.size());
         for (uint32_t i = 0; i < changes.size(); ++i) {

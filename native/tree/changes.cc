@@ -8,7 +8,10 @@
 
 #include "sys/dirents.h"
 #include "sys/failure.h"
-#include "tree/lower_view.h"
+#include "sys/resolve.h"
+#include "sys/xattrs.h"
+#include "tree/merged.h"
+#include "tree/upper.h"
 
 namespace layerstack {
 
@@ -19,14 +22,17 @@ bool SameTime(const timespec& a, const timespec& b) {
   return a.tv_sec == b.tv_sec && (a.tv_nsec == b.tv_nsec || a.tv_nsec == 0 || b.tv_nsec == 0);
 }
 
-bool Differs(const struct stat& now, const std::string& capability, const LowerDirectory::Entry& before) {
-  if (now.st_mode != before.info.st_mode || now.st_uid != before.info.st_uid ||
-      now.st_gid != before.info.st_gid || now.st_rdev != before.info.st_rdev ||
-      capability != before.capability) {
+std::string Capability(int directory, const std::string& name) {
+  return GetXattr(EntryPath(directory, name), "security.capability").value_or("");
+}
+
+bool Differs(const struct stat& now, const struct stat& before) {
+  if (now.st_mode != before.st_mode || now.st_uid != before.st_uid || now.st_gid != before.st_gid ||
+      now.st_rdev != before.st_rdev) {
     return true;
   }
   if (S_ISDIR(now.st_mode)) return false;
-  return now.st_size != before.info.st_size || !SameTime(now.st_mtim, before.info.st_mtim);
+  return now.st_size != before.st_size || !SameTime(now.st_mtim, before.st_mtim);
 }
 
 class Walk {
@@ -35,7 +41,7 @@ class Walk {
 
   // Compares the directory behind `upper` with `lower`. `hidden`: an opaque directory of the upper is above,
   // so that what the lowers have here is only seen where the upper has it too.
-  void Directory(int upper, const LowerDirectory& lower, const std::string& path, bool hidden) {
+  void Directory(int upper, const MergedDir& lower, const std::string& path, bool hidden) {
     std::vector<std::string> names = SortedNames(upper, path);
     if (hidden) AddHidden(names, lower);
     for (const std::string& name : names) Entry(upper, lower, path, name, hidden);
@@ -43,40 +49,45 @@ class Walk {
 
  private:
   // Names that only the lowers have: below an opaque directory they are gone.
-  static void AddHidden(std::vector<std::string>& names, const LowerDirectory& lower) {
+  static void AddHidden(std::vector<std::string>& names, const MergedDir& lower) {
     std::vector<std::string> all;
-    std::vector<std::string> below = lower.Names();
+    std::vector<std::string> below;
+    for (MergedDir::Name& name : lower.List()) {
+      if (lower.Lookup(name.name, name.layer).exists) below.push_back(std::move(name.name));
+    }
+    std::sort(below.begin(), below.end());
     std::set_union(names.begin(), names.end(), below.begin(), below.end(), std::back_inserter(all));
     names = std::move(all);
   }
 
-  void Entry(int upper, const LowerDirectory& lower, const std::string& parent, const std::string& name,
+  void Entry(int upper, const MergedDir& lower, const std::string& parent, const std::string& name,
              bool hidden) {
     std::string path = parent + "/" + name;
     struct stat info;
     bool present = ::fstatat(upper, name.c_str(), &info, AT_SYMLINK_NOFOLLOW) == 0;
     if (!present && errno != ENOENT) ThrowErrno(errno, "fstatat", path);
-    auto before = lower.Find(name);
+    MergedDir::Found before = lower.Lookup(name);
     if (!present || IsWhiteout(info)) {
-      if (before) changes.push_back({'D', path});
+      if (before.exists) changes.push_back({'D', path});
       return;
     }
     RefuseIndirect(upper, name, info, path);
     size_t at = changes.size();
-    if (!before) {
+    if (!before.exists) {
       changes.push_back({'A', path});
-    } else if (Differs(info, ReadCapability(upper, name), *before)) {
+    } else if (Differs(info, before.st) ||
+               Capability(upper, name) != Capability(lower.fd(before.layer), name)) {
       changes.push_back({'C', path});
     }
     if (!S_ISDIR(info.st_mode)) return;
     size_t content = changes.size();
-    Descend(upper, lower, path, name, hidden, before.has_value() && S_ISDIR(before->info.st_mode));
+    static const MergedDir kNothing;
+    Descend(upper, before.below ? *before.below : kNothing, path, name, hidden);
     // A directory is listed wherever its content is, so that its metadata can be restored with it.
     if (changes.size() > content && content == at) changes.insert(changes.begin() + at, {'C', path});
   }
 
-  void Descend(int upper, const LowerDirectory& lower, const std::string& path, const std::string& name,
-               bool hidden, bool was_directory) {
+  void Descend(int upper, const MergedDir& below, const std::string& path, const std::string& name, bool hidden) {
     UniqueFd fd(Retry([&] {
       return ::openat(upper, name.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     }));
@@ -85,8 +96,7 @@ class Walk {
       ThrowErrno(errno, "openat", path);
     }
     if (++depth_ > kMaxDepth) ThrowErrno(ENAMETOOLONG, "openat", path);
-    hidden = hidden || IsOpaque(fd.get());
-    Directory(fd.get(), was_directory ? lower.Descend(name) : LowerDirectory(), path, hidden);
+    Directory(fd.get(), below, path, hidden || IsOpaque(fd.get()));
     --depth_;
   }
 
@@ -98,11 +108,14 @@ class Walk {
 
 }  // namespace
 
-std::vector<Change> ListChanges(const std::string& upper, const std::vector<std::string>& lowers) {
-  UniqueFd fd(Retry([&] { return ::open(upper.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC); }));
-  if (!fd) ThrowErrno(errno, "open", upper);
+std::vector<Change> ListChanges(const std::string& root, const std::string& upper,
+                                const std::vector<std::string>& lowers) {
+  UniqueFd root_fd(Retry([&] { return ::open(root.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC); }));
+  if (!root_fd) ThrowErrno(errno, "open", root);
+  UniqueFd fd = OpenInRoot(root_fd.get(), upper, O_RDONLY | O_DIRECTORY);
+  if (!fd) ThrowErrno(errno, "open", root + "/" + upper);
   Walk walk;
-  walk.Directory(fd.get(), LowerDirectory::Open(lowers), "", IsOpaque(fd.get()));
+  walk.Directory(fd.get(), MergedDir(root_fd.get(), root, lowers), "", false);
   return std::move(walk.changes);
 }
 

@@ -13,9 +13,11 @@ struct Change {
   std::string path;  // "/etc/hosts"
 };
 
-// Sorted: a directory before its content, names bytewise. `lowers`: topmost (the init layer) first.
+// Sorted: a directory before its content, names bytewise. `upper` and `lowers` (topmost, the init
+// layer, first) are relative to `root`.
 // Throws system failures with the path, and ERR_UPPER_UNSUPPORTED for redirect and metacopy entries.
 // Thread: any that may block. Cost: the entries of `upper` times the layers that share their directory.
-std::vector<Change> ListChanges(const std::string& upper, const std::vector<std::string>& lowers);
+std::vector<Change> ListChanges(const std::string& root, const std::string& upper,
+                                const std::vector<std::string>& lowers);
 
 }  // namespace layerstack

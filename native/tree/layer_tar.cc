@@ -9,7 +9,8 @@
 #include "sys/dirents.h"
 #include "sys/failure.h"
 #include "sys/xattrs.h"
-#include "tree/lower_view.h"
+#include "tree/merged.h"
+#include "tree/upper.h"
 
 namespace layerstack {
 

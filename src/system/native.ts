@@ -233,10 +233,10 @@ export interface Native {
 
   // diff_binding.cc
   /**
-   * What a container changed, as `docker diff` lists it, sorted. Absolute paths; `lowers` topmost (the init layer)
-   * first. Walks the upper only. ERR_UPPER_UNSUPPORTED for redirect and metacopy entries.
+   * What a container changed, as `docker diff` lists it, sorted. `upper` and `lowers` (topmost, the
+   * init layer, first) relative to `root`. Walks the upper only. ERR_UPPER_UNSUPPORTED for redirect and metacopy entries.
    */
-  listChanges(upper: string, lowers: readonly string[]): Promise<Change[]>;
+  listChanges(root: string, upper: string, lowers: readonly string[]): Promise<Change[]>;
   /** `latestMtime`: seconds since 1970 that no time in the tar exceeds (SOURCE_DATE_EPOCH). */
   LayerTar: new (upper: string, latestMtime?: number) => LayerTar;
 }
