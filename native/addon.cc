@@ -12,6 +12,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   layerstack::InitMounts(env, exports);
   layerstack::InitCodec(env, exports);
   layerstack::InitLayer(env, exports);
+  layerstack::InitDiff(env, exports);
   return exports;
 }
 

@@ -170,6 +170,18 @@ export interface LayerAssembler {
   close(): void;
 }
 
+/** One line of `docker diff`: added, changed or deleted. */
+export interface Change {
+  readonly kind: 'A' | 'C' | 'D';
+  readonly path: string;
+}
+
+/** The layer tar of an upper directory, as a stream. One read at a time. */
+export interface LayerTar {
+  /** The next bytes (up to 1 MiB), null at the end, and what could not be put into the tar so far. */
+  read(): Promise<{ chunk: Uint8Array | null; warnings: LayerWarning[] }>;
+}
+
 export interface Native {
   // files_binding.cc
   /** Does the steps in order on one native thread; stops at the first that fails (nothing is undone). */
@@ -218,6 +230,15 @@ export interface Native {
   LayerApply: new (options: LayerApplyOptions) => LayerApply;
   /** Lists the members of an uncompressed tar by reading its headers only. At most `maxMembers`. */
   indexArchive(fd: number, maxMembers: number): Promise<ArchiveMember[]>;
+
+  // diff_binding.cc
+  /**
+   * What a container changed, as `docker diff` lists it, sorted. `upper` and `lowers` (topmost, the
+   * init layer, first) relative to `root`. Walks the upper only. ERR_UPPER_UNSUPPORTED for redirect and metacopy entries.
+   */
+  listChanges(root: string, upper: string, lowers: readonly string[]): Promise<Change[]>;
+  /** `latestMtime`: seconds since 1970 that no time in the tar exceeds (SOURCE_DATE_EPOCH). */
+  LayerTar: new (upper: string, latestMtime?: number) => LayerTar;
 }
 
 const require = createRequire(import.meta.url);

@@ -1,0 +1,76 @@
+// The layer tar of an upper directory: the inverse of tree/apply. Depth first, names sorted bytewise, a directory
+// before its content, the root left out. Overlay whiteouts become `.wh.NAME`, opaque directories are followed
+// by `.wh..wh..opq`; later names of an inode become hard links to the first. Everything is read relative to directory fds
+// and never through a link, so a container that swaps names meanwhile cannot make it leave the upper.
+// Memory: the names of the directories on the way down, and one name per multiply linked inode.
+#pragma once
+
+#include <sys/stat.h>
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "codec/tar_writer.h"
+#include "sys/fd.h"
+
+namespace layerstack {
+
+struct LayerTarOptions {
+  // Times later than this many seconds since 1970 are set to it (SOURCE_DATE_EPOCH).
+  std::optional<int64_t> latest_mtime;
+};
+
+class LayerTar {
+ public:
+  // `directory`: the upper. Throws the errno of open(2).
+  LayerTar(const std::string& directory, LayerTarOptions options);
+
+  // Fills `buffer` with the next bytes of the tar; 0 is the end. Throws a system failure with the path in
+  // the layer, ERR_UPPER_CHANGED where a file shrank while it was read, and ERR_UPPER_UNSUPPORTED where an entry holds a
+  // redirect or metacopy attribute, whose content is elsewhere. Thread: any, one at a time.
+  size_t Read(char* buffer, size_t room);
+
+  // What could not be put into a tar: sockets, and attributes with names that PAX cannot hold.
+  struct Warning {
+    std::string code;
+    std::string member;
+    std::string message;
+  };
+  const std::vector<Warning>& warnings() const { return warnings_; }
+  uint64_t warning_count() const { return warning_count_; }
+
+ private:
+  struct Level {
+    UniqueFd fd;
+    std::string path;  // "" or "a/b/"
+    std::vector<std::string> names;
+    size_t next = 0;
+  };
+
+  bool Advance();  // encodes the next member into pending_; false at the end
+  void Enter(UniqueFd fd, std::string path);
+  void Encode(Level& level, const std::string& name);
+  void EncodeWhiteout(const TarMember& entry, const std::string& directory, const std::string& name);
+  void ReadXattrs(const std::string& entry, TarMember& member);
+  void Warn(const char* code, const std::string& member, std::string message);
+
+  LayerTarOptions options_;
+  std::vector<Level> stack_;
+  std::map<std::pair<dev_t, ino_t>, std::string> first_names_;
+  std::vector<Warning> warnings_;
+  uint64_t warning_count_ = 0;
+
+  std::string pending_;  // header bytes and padding not yet handed out
+  size_t pending_at_ = 0;
+  UniqueFd file_;  // the content that follows pending_
+  std::string file_path_;
+  uint64_t file_left_ = 0;
+  uint64_t file_size_ = 0;
+  bool ended_ = false;
+};
+
+}  // namespace layerstack
