@@ -20,6 +20,7 @@ namespace layerstack {
 namespace {
 
 constexpr long kOverlayMagic = 0x794c7630;
+constexpr char kStackLimit[] = "overlayfs stacks no more";
 
 // Bytes of options that mount(2) takes: a page less the final NUL.
 size_t MountDataLimit() { return static_cast<size_t>(::sysconf(_SC_PAGESIZE)) - 1; }
@@ -56,7 +57,6 @@ class Mounter {
   explicit Mounter(OverlayMount mount) : mount_(std::move(mount)) {}
 
   void Run() {
-    if (mount_.lowers.size() > kMaxLowers) TooMany(mount_, "overlayfs stacks no more", kMaxLowers);
     if (mount_.lowers.empty()) ThrowInput("ERR_INVALID_ARGUMENT", "an overlay needs a lower directory");
     if (mount_.rung == MountRung::kFlat && mount_.lowers.size() != 1)
       TooMany(mount_, "this kernel mounts a single one", 1);
@@ -95,6 +95,7 @@ class Mounter {
   }
 
   void ByFsconfig() {
+    if (mount_.lowers.size() > kMaxLowers) TooMany(mount_, kStackLimit, kMaxLowers);
     FsContext context("overlay");
     Check(context, context.SetString("source", "overlay"));
     for (const std::string& option : mount_.options) Check(context, context.SetOption(option));
@@ -167,6 +168,7 @@ class Mounter {
     size_t used = others, fit = 0;
     for (const std::string& lower : mount_.lowers) {
       used += lower.size() + (fit > 0 ? 1 : 0);
+      if (fit == kMaxLowers) TooMany(mount_, kStackLimit, fit);
       if (used > limit) TooMany(mount_, "mount options are limited to " + std::to_string(limit) + " bytes", fit);
       ++fit;
     }

@@ -42,7 +42,7 @@ class InitDir {
 
   void Ensure(const Wanted& wanted) {
     // What is no directory has been unlinked; a directory stays, whatever was wanted.
-    if (MergedDir::Found found = Look(wanted.name); !found.below) Make(wanted);
+    if (MergedDir::Found found = Look(wanted.name); !found.below) Make(wanted, found.exists);
   }
 
   // The directory `name` in this one, made if it is missing.
@@ -53,7 +53,7 @@ class InitDir {
       child.lower_ = std::move(*found.below);
       child.has_lower_ = true;
     } else {
-      child.upper_ = Make({name, Wanted::kDirectory, nullptr});
+      child.upper_ = Make({name, Wanted::kDirectory, nullptr}, found.exists);
     }
     return child;
   }
@@ -63,8 +63,9 @@ class InitDir {
 
   MergedDir::Found Look(const char* name) const { return has_lower_ ? lower_.Lookup(name) : MergedDir::Found(); }
 
-  // Makes an entry in the upper as root's, and returns the fd of a directory.
-  UniqueFd Make(const Wanted& wanted) {
+  // Makes an entry in the upper as root's, and returns the fd of a directory. `replaces`: something of the image,
+  // which has no directory by that name.
+  UniqueFd Make(const Wanted& wanted, bool replaces) {
     CopyUp();
     const int dir = upper_.get();
     const char* name = wanted.name;
@@ -75,19 +76,18 @@ class InitDir {
         if (::mkdirat(dir, name, kMode) != 0) ThrowErrno(errno, "mkdir", path);
         fd.reset(::openat(dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
         if (!fd) ThrowErrno(errno, "open", path);
-        // Below a directory that merges, the kernel makes every new directory opaque: needed where it replaces
-        // something of the image, and elsewhere it saves looking further down.
-        if (has_lower_) SetXattr(fd.get(), "trusted.overlay.opaque", "y", path);
+        // Else it would merge with a directory that what it replaces has hidden.
+        if (replaces) SetXattr(fd.get(), "trusted.overlay.opaque", "y", path);
         break;
       case Wanted::kFile:
         fd.reset(::openat(dir, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, kMode));
         if (!fd) ThrowErrno(errno, "open", path);
         break;
       case Wanted::kLink:
+        // dockerd chowns no link, so below a setgid directory of the image it keeps that one's group.
         if (::symlinkat(wanted.target, dir, name) != 0) ThrowErrno(errno, "symlink", wanted.target, path);
-        break;
+        return fd;
     }
-    // A setgid directory of the image gives its group.
     if (::fchownat(dir, name, 0, 0, AT_SYMLINK_NOFOLLOW) != 0) ThrowErrno(errno, "chown", path);
     return fd;
   }

@@ -1,0 +1,127 @@
+import { mkdtemp, readdir, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
+import { chooseCapabilities, parseCapsOverrides, probeCapabilities } from '../../../src/system/caps.ts';
+import { native, type Probe } from '../../../src/system/native.ts';
+
+const probe: Probe = {
+  kernel: '6.18.0',
+  uid: 0,
+  sysAdmin: true,
+  fsType: 'extfs',
+  dType: true,
+  trustedXattr: true,
+  whiteouts: true,
+  overlay: true,
+  newMountApi: true,
+  lowerdirAppend: true,
+  multipleLowers: true,
+  indexParameter: true,
+  redirectDir: false,
+  metacopy: false,
+  openat2: true,
+  sha256: 'openssl',
+  inflate: 'node',
+  zstd: 'libzstd',
+};
+
+describe('parseCapsOverrides', () => {
+  test('reads what it knows', () => {
+    expect(parseCapsOverrides('')).toEqual({});
+    expect(parseCapsOverrides('rung=flat,zstd=none,openat2=no')).toEqual({
+      rung: 'flat',
+      zstd: 'js',
+      openat2: false,
+    });
+    expect(parseCapsOverrides(',rung=mount,')).toEqual({ rung: 'mount' });
+  });
+
+  test.each([
+    'rung',
+    'rung=',
+    'rung=best',
+    'colour=blue',
+    '=mount',
+    '__proto__=x',
+    'rung=toString',
+    'zstd=node',
+  ])("refuses '%s' and says what is known", (text) => {
+    expect(() => parseCapsOverrides(text)).toThrow(
+      expect.objectContaining({
+        code: 'ERR_INVALID_ARGUMENT',
+        message: expect.stringMatching(
+          /rung=fsconfig\|mount\|flat, zstd=native\|js\|none, openat2=yes\|no/,
+        ) as string,
+      }) as Error,
+    );
+  });
+});
+
+describe('chooseCapabilities', () => {
+  test.each([
+    [{}, 'fsconfig'],
+    [{ lowerdirAppend: false }, 'mount'],
+    [{ lowerdirAppend: false, newMountApi: false }, 'mount'],
+    [{ lowerdirAppend: false, newMountApi: false, multipleLowers: false }, 'flat'],
+  ] as const)('%o gives %s', (facts, rung) => {
+    expect(chooseCapabilities({ ...probe, ...facts }).rung).toBe(rung);
+  });
+
+  test('an override wins', () => {
+    expect(chooseCapabilities(probe, { rung: 'flat', zstd: 'js' })).toMatchObject({
+      rung: 'flat',
+      zstd: 'js',
+    });
+  });
+
+  test('zstd is native where there is a library', () => {
+    expect(chooseCapabilities({ ...probe, zstd: 'node' }).zstd).toBe('native');
+    expect(chooseCapabilities({ ...probe, zstd: 'none' }).zstd).toBe('js');
+  });
+
+  test('options switch off what the module has on, and name nothing that the kernel may not know', () => {
+    expect(chooseCapabilities(probe).overlayOptions).toEqual(['index=off']);
+    expect(chooseCapabilities({ ...probe, indexParameter: false }).overlayOptions).toEqual([]);
+    expect(chooseCapabilities({ ...probe, redirectDir: true, metacopy: true }).overlayOptions).toEqual([
+      'index=off',
+      'redirect_dir=off',
+      'metacopy=off',
+    ]);
+  });
+});
+
+describe('probeCapabilities', () => {
+  let dir: string;
+  beforeEach(async () => {
+    dir = await mkdtemp(join(tmpdir(), 'caps-'));
+  });
+  afterEach(async () => {
+    vi.unstubAllEnvs();
+    vi.restoreAllMocks();
+    await rm(dir, { recursive: true });
+  });
+
+  test('fails on a missing directory, and asks again', async () => {
+    const missing = vi.spyOn(native, 'probe').mockRejectedValueOnce(new Error('full'));
+    await expect(probeCapabilities(dir)).rejects.toThrow('full');
+    await new Promise(setImmediate);
+    expect((await probeCapabilities(dir)).probe.kernel).toMatch(/^\d+\.\d+/);
+    expect(missing).toHaveBeenCalledTimes(2);
+  });
+
+  test('leaves nothing behind and tries once per file system', async () => {
+    const probes = vi.spyOn(native, 'probe');
+    const [a, b] = await Promise.all([probeCapabilities(dir), probeCapabilities(dir)]);
+    expect(a.probe).toBe(b.probe);
+    expect(probes.mock.calls.length).toBeLessThanOrEqual(1);
+    expect(await readdir(dir)).toEqual([]);
+  });
+
+  test('honours LAYERSTACK_CAPS', async () => {
+    vi.stubEnv('LAYERSTACK_CAPS', 'rung=flat');
+    expect((await probeCapabilities(dir)).rung).toBe('flat');
+    vi.stubEnv('LAYERSTACK_CAPS', 'rung=round');
+    await expect(probeCapabilities(dir)).rejects.toMatchObject({ code: 'ERR_INVALID_ARGUMENT' });
+  });
+});
