@@ -4,6 +4,7 @@
  * crash leaves the old file or the new one.
  */
 import { readFile } from 'node:fs/promises';
+import { dirname } from 'node:path';
 import { isSystemError } from '../core/errors.ts';
 import { call, native } from '../system/native.ts';
 import type { Root } from '../system/root.ts';
@@ -37,25 +38,29 @@ export class Repositories {
    */
   async change<T>(edit: (references: MutableReferences) => T, signal?: AbortSignal): Promise<T> {
     this.#root.session();
-    await using lock = await this.#root.locks.acquire('references', LOCK_KEY, signal ? { signal } : {});
-    void lock;
-    const { layout } = this.#root;
-    const path = this.#path();
-    const references = parseReferences(await readIfThere(path), path);
-    const before = references.serialize();
-    const result = edit(references);
-    const after = references.serialize();
-    if (after !== before) {
-      const directory = layout.repositories.slice(0, layout.repositories.lastIndexOf('/'));
-      const write = native.batch(layout.root, [
-        { op: 'replace', path: layout.repositories, data: after, mode: 0o600 },
-        { op: 'fsync', path: directory },
-      ]);
-      await call(write).catch((error: unknown) => {
-        throw spaceError(error, layout.root);
-      });
+    const lock = await this.#root.locks.acquire('references', LOCK_KEY, signal ? { signal } : {});
+    try {
+      const path = this.#path();
+      const references = parseReferences(await readIfThere(path), path);
+      const before = references.serialize();
+      const result = edit(references);
+      const after = references.serialize();
+      if (after !== before) await this.#write(after);
+      return result;
+    } finally {
+      await lock.release();
     }
-    return result;
+  }
+
+  async #write(text: string): Promise<void> {
+    const { root, repositories } = this.#root.layout;
+    const replaced = native.batch(root, [
+      { op: 'replace', path: repositories, data: text, mode: 0o600 },
+      { op: 'fsync', path: dirname(repositories) },
+    ]);
+    await call(replaced).catch((error: unknown) => {
+      throw spaceError(error, root);
+    });
   }
 
   #path(): string {

@@ -5,7 +5,7 @@
  * Mirrors `moby/moby: image/store.go` and `daemon/images/` at v20.10.
  */
 import { setImmediate as nextTurn } from 'node:timers/promises';
-import { chainIds, hexOf, isDigest, topChainId, type ImageID } from '../core/digest.ts';
+import { chainIds, hexOf, isDigest, topChainId, type ChainID, type ImageID } from '../core/digest.ts';
 import { LayerstackError } from '../core/errors.ts';
 import { formatReference, parseReference, type Reference } from '../core/reference.ts';
 import { localTime } from '../core/time.ts';
@@ -218,20 +218,19 @@ export class ImageStore {
     return configs;
   }
 
-  /** Bytes of all layers by image; images that lack a layer are left out. */
+  /** Bytes of all layers by image; images that lack a layer are left out. Images share layers, so each is read once. */
   async #sizes(configs: readonly ImageConfig[]): Promise<Map<ImageID, number>> {
-    const chains = configs.map((config) => ({ id: config.id, chain: chainIds(config.diffIds) }));
-    const distinct = [...new Set(chains.flatMap(({ chain }) => chain))];
-    const sizes = await this.#layers.sizes(distinct);
-    const sizeOf = new Map(distinct.map((chainId, index) => [chainId, sizes[index]]));
+    const known = new Map<ChainID, number | undefined>();
     const totals = new Map<ImageID, number>();
-    for (const { id, chain } of chains) {
+    for (const [index, config] of configs.entries()) {
+      if (index % SLICE === SLICE - 1) await nextTurn();
       let total: number | undefined = 0;
-      for (const chainId of chain) {
-        const size = sizeOf.get(chainId);
+      for (const chainId of chainIds(config.diffIds)) {
+        if (!known.has(chainId)) known.set(chainId, this.#layers.size(chainId));
+        const size = known.get(chainId);
         total = size === undefined || total === undefined ? undefined : total + size;
       }
-      if (total !== undefined) totals.set(id, total);
+      if (total !== undefined) totals.set(config.id, total);
     }
     return totals;
   }

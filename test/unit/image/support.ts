@@ -1,0 +1,94 @@
+/** A root directory for the image stores, without what needs privileges (the layer store, dockerd's lock). */
+import { mkdir, mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { onTestFinished } from 'vitest';
+import { chainIds, digestOf, type ChainID, type DiffID } from '../../../src/core/digest.ts';
+import { LayerstackError } from '../../../src/core/errors.ts';
+import { parseImageConfig, type ImageConfig } from '../../../src/image/config.ts';
+import type { Layer, LayerStore } from '../../../src/layer/store.ts';
+import { Layout } from '../../../src/system/layout.ts';
+import { Locks } from '../../../src/system/lock.ts';
+import type { Root } from '../../../src/system/root.ts';
+
+export interface TestRoot {
+  readonly root: Root;
+  readonly path: string;
+  /** What was logged as a warning. */
+  readonly warnings: string[];
+}
+
+/** Opens a new root, or (for a second process's view) the one at `path`. It is removed after the test. */
+export async function testRoot(options: { readOnly?: boolean; path?: string } = {}): Promise<TestRoot> {
+  const path = options.path ?? (await mkdtemp(join(tmpdir(), 'layerstack-image-')));
+  onTestFinished(() => rm(path, { recursive: true, force: true }));
+  const layout = new Layout(path);
+  const directories = [layout.imageContents, layout.imageMetadatas, layout.layers, layout.locks];
+  for (const directory of directories) await mkdir(layout.at(directory), { recursive: true, mode: 0o700 });
+  const warnings: string[] = [];
+  const ignore = (): void => undefined;
+  const root = {
+    layout,
+    locks: new Locks(layout.at(layout.locks)),
+    log: { debug: ignore, info: ignore, error: ignore, warn: (message: string) => warnings.push(message) },
+    session() {
+      if (options.readOnly) throw new LayerstackError('ERR_STORE_READ_ONLY', 'read-only');
+    },
+  };
+  return { root: root as unknown as Root, path, warnings };
+}
+
+/** Layers that exist by assertion: each has as many bytes as its number. */
+export class FakeLayers {
+  readonly #layers = new Map<ChainID, Layer>();
+  reads = 0;
+
+  /** The DiffIDs of layers `numbers`, which from now on exist on each other. */
+  add(...numbers: number[]): DiffID[] {
+    const diffIds = numbers.map((number) => digestOf(`layer ${number}`) as DiffID);
+    const chain = chainIds(diffIds);
+    for (const [index, chainId] of chain.entries()) {
+      const parent = chain[index - 1];
+      const layer = {
+        chainId,
+        diffId: diffIds[index] as DiffID,
+        cacheId: `cache${numbers[index]}`,
+        size: numbers[index],
+      };
+      this.#layers.set(chainId, (parent === undefined ? layer : { ...layer, parent }) as Layer);
+    }
+    return diffIds;
+  }
+
+  remove(chainId: ChainID): void {
+    this.#layers.delete(chainId);
+  }
+
+  get store(): LayerStore {
+    const find = (chainId: ChainID): Layer => {
+      this.reads++;
+      const layer = this.#layers.get(chainId);
+      if (layer === undefined) throw new LayerstackError('ERR_LAYER_NOT_FOUND', chainId, { layer: chainId });
+      return layer;
+    };
+    return {
+      get: (chainId: ChainID) => Promise.resolve().then(() => find(chainId)),
+      size: (chainId: ChainID) => (this.#layers.has(chainId) ? find(chainId).size : undefined),
+      chain: (chainId: ChainID) =>
+        Promise.resolve().then(() => {
+          const chain: Layer[] = [];
+          for (let next: ChainID | undefined = chainId; next !== undefined; next = chain.at(-1)?.parent) {
+            chain.push(find(next));
+          }
+          return chain;
+        }),
+    } as unknown as LayerStore;
+  }
+}
+
+/** A config with these layers; `more` are further members. */
+export function imageConfig(diffIds: readonly DiffID[], more: object = {}): ImageConfig {
+  return parseImageConfig(
+    Buffer.from(JSON.stringify({ os: 'linux', ...more, rootfs: { type: 'layers', diff_ids: diffIds } })),
+  );
+}
