@@ -1,13 +1,13 @@
 import { defineConfig } from 'vitest/config';
 
-const project = (name: string, testTimeout: number, fileParallelism = true) => ({
+const project = (name: string, testTimeout: number, options: object = {}) => ({
   test: {
     name,
     include: [`test/${name}/**/*.test.ts`],
     testTimeout,
     hookTimeout: testTimeout,
-    fileParallelism,
     pool: 'forks' as const,
+    ...options,
   },
 });
 
@@ -17,7 +17,11 @@ export default defineConfig({
       project('unit', 20_000),
       project('native', 300_000),
       project('integration', 120_000),
-      project('conformance', 600_000, false),
+      // One file at a time: each starts daemons of its own.
+      project('conformance', 300_000, {
+        fileParallelism: false,
+        globalSetup: ['test/conformance/support/setup.ts'],
+      }),
       {
         test: {
           name: 'types',

@@ -31,7 +31,9 @@ export async function* decompress(
       yield* ahead(decode(source, new native.Decoder('gzip')));
       return;
     case 'zstd':
-      yield* ahead(caps.zstd === 'native' ? decode(source, new native.Decoder('zstd')) : zstdInWorker(source));
+      yield* ahead(
+        caps.zstd === 'native' ? decode(source, new native.Decoder('zstd')) : zstdInWorker(source),
+      );
       return;
     case 'bzip2':
     case 'xz':
@@ -63,7 +65,10 @@ export async function sniff(source: Bytes): Promise<{ compression: Compression; 
       length += next.value.length;
     }
   }
-  return { compression: native.sniffCompression(Buffer.concat(chunks)), bytes: rejoin(chunks, iterator, done) };
+  return {
+    compression: native.sniffCompression(Buffer.concat(chunks)),
+    bytes: rejoin(chunks, iterator, done),
+  };
 }
 
 async function* rejoin(chunks: Uint8Array[], rest: AsyncIterator<Uint8Array>, done: boolean): Bytes {

@@ -52,7 +52,8 @@ export class LayerDb {
     const found = new Array<Layer | undefined>(chainIds.length).fill(undefined);
     let next = 0;
     const reader = async (): Promise<void> => {
-      for (let i = next++; i < chainIds.length; i = next++) found[i] = await this.find(chainIds[i] as ChainID);
+      for (let i = next++; i < chainIds.length; i = next++)
+        found[i] = await this.find(chainIds[i] as ChainID);
     };
     await Promise.all(Array.from({ length: Math.min(READS, chainIds.length) }, reader));
     return found;
@@ -61,7 +62,11 @@ export class LayerDb {
   /** The chain and those below it, top first, as far as they were found before: what a ChainID stands on is fixed. */
   lineage(chainId: ChainID): ChainID[] {
     const ids: ChainID[] = [];
-    for (let next: ChainID | undefined = chainId; next !== undefined; next = this.#known.get(next)?.layer.parent)
+    for (
+      let next: ChainID | undefined = chainId;
+      next !== undefined;
+      next = this.#known.get(next)?.layer.parent
+    )
       ids.push(next);
     return ids;
   }
@@ -123,7 +128,9 @@ export class LayerDb {
 /** The ChainID of a layer on its parent. */
 export function chainIdOn(parent: ChainID | undefined, diffId: DiffID): ChainID {
   // A chain of two whose lower "DiffID" is the parent's ChainID: that is how ChainIDs are defined.
-  return (parent === undefined ? diffId : chainIds([parent as Digest as DiffID, diffId])[1]) as Digest as ChainID;
+  return (parent === undefined
+    ? diffId
+    : chainIds([parent as Digest as DiffID, diffId])[1]) as Digest as ChainID;
 }
 
 /** dockerd does not trim `size`: a trailing newline makes a layer unloadable. */

@@ -105,10 +105,14 @@ export class Overlay {
     const path = this.#layout.at(this.#layout.overlay(id, 'link'));
     const [link, lower] = await Promise.all([readText(path), this.#lowers(id)]);
     if (link === undefined || !/^[A-Z2-7]{26}$/.test(link)) {
-      throw new LayerstackError('ERR_STORE_CORRUPT', `layer directory ${id} has no valid short name: ${path}`, {
-        path,
-        layer: id,
-      });
+      throw new LayerstackError(
+        'ERR_STORE_CORRUPT',
+        `layer directory ${id} has no valid short name: ${path}`,
+        {
+          path,
+          layer: id,
+        },
+      );
     }
     return [`l/${link}`, ...lower];
   }

@@ -41,7 +41,10 @@ export function planImages(images: readonly (readonly (StagedLayer | Layer)[])[]
       const chainId = chainIdOn(parent, layer.diffId);
       const other = 'writeSet' in layer ? (chainOf.get(layer) ?? chainId) : layer.chainId;
       if (other !== chainId)
-        throw new LayerstackError('ERR_INTERNAL', `layer ${layer.diffId} is of chain ${other}, not ${chainId}`);
+        throw new LayerstackError(
+          'ERR_INTERNAL',
+          `layer ${layer.diffId} is of chain ${other}, not ${chainId}`,
+        );
       if ('writeSet' in layer) chainOf.set(layer, chainId);
       if (!planned.has(chainId)) planned.set(chainId, { chainId, parent, layer });
       parent = chainId;

@@ -84,7 +84,8 @@ export class Publication {
     const fresh: Fresh[] = [];
     const steps: BatchStep[] = [];
     for (const [index, planned] of this.#layers.entries()) {
-      const parent = planned.parent === undefined ? undefined : await this.#below(planned.parent, below, present);
+      const parent =
+        planned.parent === undefined ? undefined : await this.#below(planned.parent, below, present);
       const existing = present[index];
       if (existing !== undefined) {
         if (fresh.some(({ chainId }) => chainId === planned.parent))
@@ -134,7 +135,8 @@ export class Publication {
     let found = below.get(chainId);
     if (found === undefined) {
       const cacheId = present[this.#layers.findIndex((layer) => layer.chainId === chainId)]?.cacheId;
-      if (cacheId === undefined) throw new LayerstackError('ERR_INTERNAL', 'a layer is planned before its parent');
+      if (cacheId === undefined)
+        throw new LayerstackError('ERR_INTERNAL', 'a layer is planned before its parent');
       found = { cacheId, lowers: await this.#overlay.lowersOf(cacheId) };
       below.set(chainId, found);
     }
@@ -169,7 +171,12 @@ export class Publication {
       ...(parent === undefined
         ? []
         : [
-            { op: 'write', path: layout.writeSet(staged.writeSet, 'parent'), data: parent, mode: 0o644 } as const,
+            {
+              op: 'write',
+              path: layout.writeSet(staged.writeSet, 'parent'),
+              data: parent,
+              mode: 0o644,
+            } as const,
           ]),
     ];
   }

@@ -63,7 +63,9 @@ export class Staging {
         return staged;
       } catch (error) {
         await this.#remove(cacheId, writeSet).catch((trouble: unknown) => {
-          this.#root.log.warn('a failed layer could not be removed; the next writer will', { error: trouble });
+          this.#root.log.warn('a failed layer could not be removed; the next writer will', {
+            error: trouble,
+          });
         });
         throw nameLayer(spaceError(error, this.#root.layout.root), options);
       }
@@ -94,7 +96,9 @@ export class Staging {
   /** The layers are published: their markers go. */
   async settle(published: readonly StagedLayer[]): Promise<void> {
     for (const staged of published) this.#open.delete(staged);
-    await this.#root.session().unmark(published.flatMap(({ cacheId, writeSet }) => markers(cacheId, writeSet)));
+    await this.#root
+      .session()
+      .unmark(published.flatMap(({ cacheId, writeSet }) => markers(cacheId, writeSet)));
   }
 
   async #fill(

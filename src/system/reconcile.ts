@@ -111,7 +111,9 @@ async function isCompleteContainer(layout: Layout, id: string): Promise<boolean>
   const present = await Promise.all(
     [mountId, initId ?? mountId].map(
       async (overlay) =>
-        overlay !== undefined && isEntryName(overlay) && (await exists(layout, layout.overlay(overlay, 'link'))),
+        overlay !== undefined &&
+        isEntryName(overlay) &&
+        (await exists(layout, layout.overlay(overlay, 'link'))),
     ),
   );
   return present.every(Boolean) && (await exists(layout, layout.container(id, 'config.v2.json')));

@@ -3,7 +3,7 @@
  * (LOCK_SH on `volumes/metadata.db`, on which dockerd takes LOCK_EX), tries what kernel and file system can do, and
  * removes what dead writers left half done. Opening read-only does none of that and works beside a running dockerd.
  */
-import { mkdir, realpath, rmdir, stat } from 'node:fs/promises';
+import { access, constants, mkdir, realpath, rmdir, stat } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { basename, dirname, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -28,7 +28,7 @@ export interface RootOptions {
 interface Opened {
   readonly layout: Layout;
   readonly caps: Capabilities;
-  readonly writerLock?: FlockHandle;
+  readonly writerLock?: FlockHandle | undefined;
 }
 
 /** dockerd and our own probes hold the lock for moments while they look who has it. */
@@ -114,6 +114,8 @@ export class Root {
 
 async function openForReading(path: string): Promise<Opened> {
   const layout = new Layout(await directory(path));
+  // Without access everything would read as absent, and the store as empty.
+  await access(layout.root, constants.R_OK | constants.X_OK);
   return { layout, caps: await probeCapabilities(tmpdir()) };
 }
 
@@ -214,9 +216,12 @@ function accessError(error: unknown, path: string): unknown {
     });
   }
   if (isSystemError(error, 'ENOENT')) {
-    return new LayerstackError('ERR_INVALID_ARGUMENT', `there is no store root ${path}`, { path, cause: error });
+    return new LayerstackError('ERR_INVALID_ARGUMENT', `there is no store root ${path}`, {
+      path,
+      cause: error,
+    });
   }
-  if (isSystemError(error, 'ENOTDIR')) {
+  if (isSystemError(error, 'ENOTDIR', 'EEXIST')) {
     return new LayerstackError('ERR_INVALID_ARGUMENT', `the store root ${path} is not a directory`, {
       path,
       cause: error,

@@ -64,9 +64,11 @@ export class Session {
    */
   async unmark(markers: readonly Marker[], steps: readonly BatchStep[] = []): Promise<void> {
     const known = markers.filter((marker) => this.#markers.has(marker));
-    const files = known.map(
-      (marker): BatchStep => ({ op: 'unlink', path: this.#path(marker), missing: true }),
-    );
+    const files = known.map((marker): BatchStep => ({
+      op: 'unlink',
+      path: this.#path(marker),
+      missing: true,
+    }));
     await call(native.batch(this.#layout.root, [...steps, ...files]));
     for (const marker of known) this.#markers.delete(marker);
   }

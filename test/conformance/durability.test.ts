@@ -1,0 +1,121 @@
+/**
+ * What reaches the disk before what: the system calls of one `load`, in their order. Content before layerdb, layerdb before
+ * imagedb, imagedb before repositories.json, and every rename made durable before the next step starts.
+ */
+import { readFileSync } from 'node:fs';
+import { join, resolve } from 'node:path';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { LayerstackCli } from '../support/layerstack-cli.ts';
+import { havePeers } from '../support/peers.ts';
+import { must } from '../support/process.ts';
+import { dropScratch, makeScratch } from '../support/scratch.ts';
+import { fixtures } from './support/fixtures.ts';
+
+interface Call {
+  readonly name: 'sync' | 'syncfs' | 'rename';
+  /** What was synced, or the new name. */
+  readonly path: string;
+  /** Line of the trace where it began and where it had ended. */
+  readonly begin: number;
+  readonly end: number;
+}
+
+/** Reads the output of `strace -f -y`, in which a call that another thread interrupts is cut in two. */
+function readTrace(text: string): Call[] {
+  const calls: Call[] = [];
+  const open = new Map<string, { text: string; begin: number }>();
+  text.split('\n').forEach((line, index) => {
+    const [, pid, rest] = /^(\d+)\s+(.*)$/.exec(line) ?? [];
+    if (!pid || !rest) return;
+    let begin = index;
+    let whole = rest;
+    if (rest.endsWith('<unfinished ...>')) {
+      open.set(pid, { text: rest.replace(/\s*<unfinished \.\.\.>$/, ''), begin });
+      return;
+    }
+    const resumed = /^<\.\.\. \w+ resumed>(.*)$/.exec(rest);
+    const started = open.get(pid);
+    if (resumed && started) {
+      begin = started.begin;
+      whole = started.text + (resumed[1] ?? '');
+      open.delete(pid);
+    }
+    const call = readCall(whole);
+    if (call) calls.push({ ...call, begin, end: index });
+  });
+  return calls;
+}
+
+function readCall(text: string): Pick<Call, 'name' | 'path'> | undefined {
+  if (!/ = 0$/.test(text)) return undefined;
+  const sync = /^(fsync|fdatasync|syncfs)\(\d+<([^>]*)>/.exec(text);
+  if (sync) return { name: sync[1] === 'syncfs' ? 'syncfs' : 'sync', path: sync[2] ?? '' };
+  const at = /^renameat2?\((?:AT_FDCWD|\d+)(?:<[^>]*>)?, "[^"]*", (?:AT_FDCWD|\d+)<([^>]*)>, "([^"]*)"/.exec(text);
+  if (at) return { name: 'rename', path: resolve(at[1] ?? '/', at[2] ?? '') };
+  const plain = /^rename\("[^"]*", "([^"]*)"/.exec(text);
+  return plain ? { name: 'rename', path: plain[1] ?? '' } : undefined;
+}
+
+describe.runIf(havePeers('dockerd', 'docker', 'strace'))('durability of load', () => {
+  let scratch: string;
+  let calls: Call[];
+  let store: string;
+
+  beforeAll(async () => {
+    scratch = makeScratch('durability');
+    store = join(scratch, 'root');
+    const trace = join(scratch, 'trace');
+    const layerstack = new LayerstackCli(store);
+    const filter = 'trace=fsync,fdatasync,syncfs,rename,renameat,renameat2';
+    await must('strace', [
+      ...['-f', '-y', '-e', filter, '-o', trace],
+      process.execPath,
+      ...layerstack.argv('load', '-i', fixtures().whole),
+    ]);
+    calls = readTrace(readFileSync(trace, 'utf8'));
+  });
+
+  afterAll(() => dropScratch(scratch));
+
+  const renamesTo = (pattern: RegExp) =>
+    calls.filter(({ name, path }) => name === 'rename' && path.startsWith(`${store}/`) && pattern.test(path.slice(store.length)));
+
+  /** A sync of `path` that begins after `from` and has ended before `to`. */
+  const synced = (path: string, from: Call | undefined, to?: Call) =>
+    calls.some(
+      (call) =>
+        call.name === 'sync' &&
+        call.path === path &&
+        call.begin > (from?.end ?? Infinity) &&
+        call.end < (to?.begin ?? Infinity),
+    );
+
+  const layers = () => renamesTo(/^\/image\/overlay2\/layerdb\/sha256\/[0-9a-f]{64}$/);
+  const configs = () => renamesTo(/^\/image\/overlay2\/imagedb\/content\/sha256\/[0-9a-f]{64}$/);
+  const tags = () => renamesTo(/^\/image\/overlay2\/repositories\.json$/);
+
+  test('the steps come in order: layers, config, names', () => {
+    expect(layers()).toHaveLength(6);
+    expect(configs()).toHaveLength(1);
+    expect(tags()).toHaveLength(1);
+    expect(layers().at(-1)?.end).toBeLessThan(configs()[0]?.begin ?? 0);
+    expect(configs()[0]?.end).toBeLessThan(tags()[0]?.begin ?? 0);
+  });
+
+  test('the content of every layer is synced before the first appears in layerdb', () => {
+    const first = layers()[0]?.begin ?? 0;
+    expect(calls.filter(({ name, end }) => name === 'syncfs' && end < first)).not.toEqual([]);
+  });
+
+  test('layerdb is synced after its last rename and before the config', () => {
+    expect(synced(join(store, 'image/overlay2/layerdb/sha256'), layers().at(-1), configs()[0])).toBe(true);
+  });
+
+  test('the config is synced in place before the names change', () => {
+    expect(synced(join(store, 'image/overlay2/imagedb/content/sha256'), configs()[0], tags()[0])).toBe(true);
+  });
+
+  test('the new names are synced before load returns', () => {
+    expect(synced(join(store, 'image/overlay2'), tags()[0])).toBe(true);
+  });
+});

@@ -1,0 +1,95 @@
+/**
+ * Wraps layer tars as images: one docker-archive, as dockerd and layerstack load it, or one OCI layout folder, as umoci and
+ * skopeo read it.
+ */
+import { createHash } from 'node:crypto';
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { tar, type TarMember } from '../../support/tar.ts';
+
+export const sha256 = (bytes: Uint8Array | string) => createHash('sha256').update(bytes).digest('hex');
+
+export interface ImageSource {
+  /** Uncompressed layer tars, bottom to top. */
+  readonly layers: readonly Uint8Array[];
+  /** How a layer is stored in the archive; default: as it is. */
+  readonly store?: (layer: Uint8Array) => Uint8Array;
+  readonly tags?: readonly string[];
+}
+
+/** The config of an image with nothing but layers. */
+export function configOf(layers: readonly Uint8Array[]): Record<string, unknown> {
+  return {
+    architecture: 'amd64',
+    config: { Cmd: ['/bin/sh'] },
+    created: '2020-01-02T03:04:05.678901234Z',
+    history: layers.map((_, index) => ({
+      created: '2020-01-02T03:04:05.678901234Z',
+      created_by: `layer ${String(index)}`,
+    })),
+    os: 'linux',
+    rootfs: { type: 'layers', diff_ids: layers.map((layer) => `sha256:${sha256(layer)}`) },
+  };
+}
+
+/** The members of a docker-archive of one image, so that a test can spoil one before it packs them. */
+export interface ArchiveParts {
+  config: string | Uint8Array;
+  configName: string;
+  layerNames: string[];
+  layers: Uint8Array[];
+  tags: readonly string[] | null;
+}
+
+export function archiveParts(source: ImageSource): ArchiveParts {
+  const config = JSON.stringify(configOf(source.layers));
+  return {
+    config,
+    configName: `${sha256(config)}.json`,
+    layerNames: source.layers.map((layer, index) => `${String(index)}-${sha256(layer).slice(0, 12)}/layer.tar`),
+    layers: source.layers.map((layer) => source.store?.(layer) ?? layer),
+    tags: source.tags ?? null,
+  };
+}
+
+/** A docker-archive. */
+export function packArchive(parts: ArchiveParts): Buffer {
+  const manifest = [{ Config: parts.configName, RepoTags: parts.tags, Layers: parts.layerNames }];
+  const members: TarMember[] = [{ name: parts.configName, content: parts.config }];
+  parts.layers.forEach((layer, index) => members.push({ name: parts.layerNames[index] ?? '', content: layer }));
+  members.push({ name: 'manifest.json', content: JSON.stringify(manifest) });
+  return tar(members);
+}
+
+/** A docker-archive of one image. */
+export function dockerArchive(source: ImageSource): Buffer {
+  return packArchive(archiveParts(source));
+}
+
+/** Writes an OCI layout folder with one image under `tag`. */
+export function writeOciLayout(directory: string, layers: readonly Uint8Array[], tag: string): void {
+  const blobs = join(directory, 'blobs/sha256');
+  mkdirSync(blobs, { recursive: true });
+  const put = (mediaType: string, bytes: Uint8Array | string) => {
+    writeFileSync(join(blobs, sha256(bytes)), bytes);
+    return { mediaType, digest: `sha256:${sha256(bytes)}`, size: Buffer.byteLength(bytes) };
+  };
+  const config = put('application/vnd.oci.image.config.v1+json', JSON.stringify(configOf(layers)));
+  const manifest = {
+    schemaVersion: 2,
+    mediaType: 'application/vnd.oci.image.manifest.v1+json',
+    config,
+    layers: layers.map((layer) => put('application/vnd.oci.image.layer.v1.tar', layer)),
+  };
+  const index = {
+    schemaVersion: 2,
+    manifests: [
+      {
+        ...put('application/vnd.oci.image.manifest.v1+json', JSON.stringify(manifest)),
+        annotations: { 'org.opencontainers.image.ref.name': tag },
+      },
+    ],
+  };
+  writeFileSync(join(directory, 'index.json'), JSON.stringify(index));
+  writeFileSync(join(directory, 'oci-layout'), '{"imageLayoutVersion":"1.0.0"}');
+}
