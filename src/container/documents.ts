@@ -21,6 +21,23 @@ export interface ContainerFacts {
   readonly config: ContainerConfig;
 }
 
+/** dockerd 20.10 crashes when it starts a container whose endpoint has no member of `EndpointSettings` at all. */
+const NO_ENDPOINT = {
+  IPAMConfig: null,
+  Links: null,
+  Aliases: null,
+  NetworkID: '',
+  EndpointID: '',
+  Gateway: '',
+  IPAddress: '',
+  IPPrefixLen: 0,
+  IPv6Gateway: '',
+  GlobalIPv6Address: '',
+  GlobalIPv6PrefixLen: 0,
+  MacAddress: '',
+  DriverOpts: null,
+} as const;
+
 /** The text of `config.v2.json` of a container that never ran. */
 export function configDocument({ id, name, created, image, config }: ContainerFacts): string {
   const [path = '', ...args] = commandOf(config);
@@ -34,7 +51,7 @@ export function configDocument({ id, name, created, image, config }: ContainerFa
     Args: args,
     Config: dockerContainerConfig(config),
     Image: image,
-    NetworkSettings: { Networks: { none: {} } },
+    NetworkSettings: { Networks: { none: NO_ENDPOINT } },
     LogPath: '',
     Name: `/${name}`,
     Driver: 'overlay2',

@@ -6,6 +6,9 @@
  */
 import { access, readFile } from 'node:fs/promises';
 import { isSystemError, LayerstackError } from '../core/errors.ts';
+import { flatLower } from '../layer/flat.ts';
+import type { LayerStore } from '../layer/store.ts';
+import { mountOverlay, mountState, unmount } from '../system/mounts.ts';
 import { call, native } from '../system/native.ts';
 import type { Root } from '../system/root.ts';
 import { dropCountStep, readMountCount, writeCountSteps, type MountCount } from './mount-count.ts';
@@ -37,9 +40,11 @@ export interface Mount extends AsyncDisposable {
 /** Mounts and unmounts the containers of one store. */
 export class ContainerMounts {
   readonly #root: Root;
+  readonly #layers: LayerStore;
 
-  constructor(root: Root) {
+  constructor(root: Root, layers: LayerStore) {
     this.#root = root;
+    this.#layers = layers;
   }
 
   /** Where the root file system appears. */
@@ -86,7 +91,7 @@ export class ContainerMounts {
       now = { ...before, count: before.count + 1 };
     } else {
       now = { count: 1, readOnly };
-      await this.#mountOverlay(container, readOnly);
+      await this.#mountOverlay(container, readOnly, signal);
     }
     await call(native.batch(layout.root, writeCountSteps(layout, container.mountId, now)));
     return this.#handle(container, now.readOnly);
@@ -127,7 +132,7 @@ export class ContainerMounts {
   async #find(container: Container): Promise<'none' | 'overlay'> {
     const path = this.path(container);
     if (!(await exists(path))) return 'none';
-    const state = await call(native.mountState(path));
+    const state = await mountState(path);
     if (state === 'other')
       throw new LayerstackError(
         'ERR_STORE_CORRUPT',
@@ -137,28 +142,30 @@ export class ContainerMounts {
     return state;
   }
 
-  async #mountOverlay(container: Container, readOnly: boolean): Promise<void> {
+  async #mountOverlay(
+    container: Container,
+    readOnly: boolean,
+    signal: AbortSignal | undefined,
+  ): Promise<void> {
     const { layout, caps } = this.#root;
     const { mountId } = container;
-    const lowers = await this.#lowers(container);
+    const lowers = await this.#lowers(container, signal);
     await call(
       native.batch(layout.root, [
         { op: 'mkdir', path: layout.overlay(mountId, 'merged'), mode: 0o700, exist: true },
       ]),
     );
     try {
-      await call(
-        native.mountOverlay({
-          root: layout.at(layout.overlay2),
-          target: this.path(container),
-          lowers,
-          upper: `${mountId}/diff`,
-          work: `${mountId}/work`,
-          readOnly,
-          rung: caps.rung,
-          options: caps.overlayOptions,
-        }),
-      );
+      await mountOverlay({
+        root: layout.at(layout.overlay2),
+        target: this.path(container),
+        lowers,
+        upper: `${mountId}/diff`,
+        work: `${mountId}/work`,
+        readOnly,
+        rung: caps.rung,
+        options: caps.overlayOptions,
+      });
     } catch (error) {
       await this.#diagnose(container, lowers, error);
       throw error;
@@ -168,7 +175,7 @@ export class ContainerMounts {
   async #unmountOverlay(container: Container, force: boolean): Promise<void> {
     const path = this.path(container);
     try {
-      await call(native.unmount(path, force));
+      await unmount(path, { detach: force });
     } catch (error) {
       if (isSystemError(error, 'ENOENT')) return;
       if (!isSystemError(error, 'EBUSY')) throw error;
@@ -182,8 +189,10 @@ export class ContainerMounts {
   }
 
   /** The stack below the RW layer, topmost (the init layer) first. */
-  async #lowers(container: Container): Promise<string[]> {
-    const { layout } = this.#root;
+  async #lowers(container: Container, signal: AbortSignal | undefined): Promise<string[]> {
+    const { layout, caps } = this.#root;
+    if (caps.rung === 'flat' && container.parent !== undefined)
+      return [await flatLower(this.#root, this.#layers, container.initId, container.parent, signal)];
     const path = layout.at(layout.overlay(container.mountId, 'lower'));
     const text = await readFile(path, 'utf8').catch((error: unknown) => {
       if (isSystemError(error, 'ENOENT')) return '';

@@ -50,7 +50,7 @@ export class ContainerStore {
   constructor(root: Root, layers: LayerStore, images: ImageStore, overlay: Overlay) {
     this.#root = root;
     this.#names = new NameIndex(root.layout);
-    this.#mounts = new ContainerMounts(root);
+    this.#mounts = new ContainerMounts(root, layers);
     this.#creator = new ContainerCreator(root, layers, images, overlay, this.#names);
     this.#remover = new ContainerRemover(root, this.#mounts, this.#names);
   }

@@ -23,7 +23,7 @@ export interface MemberContent {
   readonly size: number;
   /** The whole content, at most {@link MAX_DOCUMENT}; null where the archive has seen that it is no JSON. */
   read(): Promise<Uint8Array | null>;
-  /** Opens the content to be staged, any number of times; absent where its bytes are gone by (see Staging.ahead). */
+  /** Opens the content to be staged, any number of times; absent where its bytes are gone by (see LayerPool.ahead). */
   readonly open?: () => Promise<OpenLayer>;
 }
 

@@ -20,7 +20,12 @@ const strings = json.withDefault<readonly string[]>(json.array(json.string), [])
 
 const decodeManifest = json.optional(
   json.array(
-    json.object({ Config: json.string, RepoTags: strings, Layers: strings, Parent: json.optional(json.string) }),
+    json.object({
+      Config: json.string,
+      RepoTags: strings,
+      Layers: strings,
+      Parent: json.optional(json.string),
+    }),
   ),
 );
 
@@ -36,10 +41,14 @@ export async function readDocker(archive: Archive): Promise<Plan> {
     facts: { path: label, member: DOCKER_MANIFEST },
   });
   if (!items || items.length === 0)
-    throw new LayerstackError('ERR_MANIFEST_INVALID', `${label}: ${DOCKER_MANIFEST} names no image; save one`, {
-      path: label,
-      member: DOCKER_MANIFEST,
-    });
+    throw new LayerstackError(
+      'ERR_MANIFEST_INVALID',
+      `${label}: ${DOCKER_MANIFEST} names no image; save one`,
+      {
+        path: label,
+        member: DOCKER_MANIFEST,
+      },
+    );
   const images: PlannedImage[] = [];
   for (const { Config, RepoTags, Layers, Parent } of items) {
     for (const name of [Config, ...Layers]) checkMemberName(label, DOCKER_MANIFEST, name);

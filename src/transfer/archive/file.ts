@@ -17,7 +17,9 @@ const BLOCK = 512;
  */
 export async function openFile(label: string, file: FileHandle): Promise<Archive> {
   const members = new Members<MemberContent>();
-  for (const { name, type, linkname, offset, size } of await call(native.indexArchive(file.fd, MAX_MEMBERS))) {
+  for (const { name, type, linkname, offset, size } of await call(
+    native.indexArchive(file.fd, MAX_MEMBERS),
+  )) {
     if (type === 'file') members.add(name, range(label, file, offset, size));
     else if (type === 'symlink' || type === 'hardlink') members.addLink(name, type, linkname);
   }
@@ -47,7 +49,6 @@ export function range(label: string, file: FileHandle, offset: number, size: num
       }
       return bytes;
     },
-    open: () =>
-      Promise.resolve({ source: { fd: file.fd, offset, size }, close: () => Promise.resolve() }),
+    open: () => Promise.resolve({ source: { fd: file.fd, offset, size }, close: () => Promise.resolve() }),
   };
 }

@@ -21,7 +21,12 @@ export async function openFolder(path: string, roots: readonly string[]): Promis
   return { label: path, members, ended: true, close: () => Promise.resolve() };
 }
 
-async function walk(root: string, below: string, depth: number, members: Members<MemberContent>): Promise<void> {
+async function walk(
+  root: string,
+  below: string,
+  depth: number,
+  members: Members<MemberContent>,
+): Promise<void> {
   for (const entry of await readdir(join(root, below), { withFileTypes: true })) {
     const name = below === '' ? entry.name : `${below}/${entry.name}`;
     if (members.size >= MAX_MEMBERS)

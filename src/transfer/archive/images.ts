@@ -23,6 +23,8 @@ export interface PlannedImage {
   readonly references: readonly Reference[];
   /** An image of the same archive. */
   readonly parent?: ImageID | undefined;
+  /** Only a parent of others, not an image that the archive was made for. */
+  readonly intermediate?: boolean;
 }
 
 export interface Plan {
@@ -75,7 +77,11 @@ export function mergeImages(images: readonly PlannedImage[]): PlannedImage[] {
     const seen = byId.get(id);
     const references = [...(seen?.references ?? []), ...image.references];
     const distinct = new Map(references.map((reference) => [formatReference(reference), reference]));
-    byId.set(id, { ...(seen ?? image), references: [...distinct.values()], parent: seen?.parent ?? image.parent });
+    byId.set(id, {
+      ...(seen ?? image),
+      references: [...distinct.values()],
+      parent: seen?.parent ?? image.parent,
+    });
   }
   return [...byId.values()];
 }
@@ -85,9 +91,18 @@ export function mergeImages(images: readonly PlannedImage[]): PlannedImage[] {
  *
  * @throws {@link LayerstackError} ERR_PLATFORM_NOT_FOUND when none does.
  */
-export function selectPlatform(label: string, images: readonly PlannedImage[], wanted: Platform): PlannedImage[] {
+export function selectPlatform(
+  label: string,
+  images: readonly PlannedImage[],
+  wanted: Platform,
+): PlannedImage[] {
   const selected = images.filter(({ config }) => matchPlatform([{ platform: platformOf(config) }], wanted));
-  if (selected.length === 0) throw noPlatform(label, wanted, images.map(({ config }) => platformOf(config)));
+  if (selected.length === 0)
+    throw noPlatform(
+      label,
+      wanted,
+      images.map(({ config }) => platformOf(config)),
+    );
   return selected;
 }
 
@@ -105,44 +120,47 @@ export function noPlatform(label: string, wanted: Platform, there: readonly Plat
 }
 
 /**
- * Keeps of each `parent` what dockerd keeps: one in the same archive. Its history must be the child's but for the
- * last step, or both have none. Parents come before their children in the result.
+ * Keeps of each `parent` what dockerd keeps: one in the same archive.
  *
- * @throws {@link LayerstackError} ERR_MANIFEST_INVALID for a parent whose history is another.
+ * @throws {@link LayerstackError} ERR_MANIFEST_INVALID for a parent whose history is not the child's but for the last
+ * step (or both empty).
  */
 export function linkParents(label: string, images: readonly PlannedImage[]): PlannedImage[] {
   const byId = new Map(images.map((image) => [image.config.id, image]));
-  const ordered = new Map<ImageID, PlannedImage>();
-  const seen = new Set<ImageID>();
-  const add = (image: PlannedImage): void => {
+  return images.map((image) => {
     const { id } = image.config;
-    if (seen.has(id)) return;
-    seen.add(id);
-    const parent = image.parent === undefined ? undefined : byId.get(image.parent);
-    if (parent && !ordered.has(parent.config.id)) {
-      // A loop of parents, which takes images without any history.
-      if (seen.has(parent.config.id)) {
-        ordered.set(id, { ...image, parent: undefined });
-        return;
-      }
-    }
-    if (parent) {
-      if (!isParent(parent.config, image.config))
-        throw new LayerstackError(
-          'ERR_MANIFEST_INVALID',
-          `${label}: image ${id} names ${parent.config.id} as its parent, whose history is not its own but for the ` +
-            `last step; save the image again`,
-          { path: label, id },
-        );
-      add(parent);
-    }
-    ordered.set(id, { ...image, parent: parent?.config.id });
-  };
-  for (const image of images) add(image);
-  return [...ordered.values()];
+    const parent = image.parent !== undefined && image.parent !== id ? byId.get(image.parent) : undefined;
+    if (parent && !isParent(parent.config, image.config))
+      throw new LayerstackError(
+        'ERR_MANIFEST_INVALID',
+        `${label}: image ${id} names ${parent.config.id} as its parent, but its history is not the parent's and one ` +
+          `step more; save the image again`,
+        { path: label, id },
+      );
+    return { ...image, parent: parent?.config.id };
+  });
 }
 
 function isParent(parent: ImageConfig, child: ImageConfig): boolean {
   if (parent.history.length === 0 && child.history.length === 0) return true;
   return isDeepStrictEqual(parent.history, child.history.slice(0, -1));
+}
+
+/** The same images, each after its parent. A loop (which takes images without history) is cut where it closes. */
+export function parentsFirst(images: readonly PlannedImage[]): PlannedImage[] {
+  const waiting = new Map(images.map((image) => [image.config.id, image]));
+  const ordered: PlannedImage[] = [];
+  for (const image of images) {
+    const stack: PlannedImage[] = [];
+    for (let next: PlannedImage | undefined = image; next && waiting.delete(next.config.id);) {
+      stack.push(next);
+      next = next.parent && waiting.get(next.parent);
+    }
+    ordered.push(...stack.reverse());
+  }
+  const seen = new Set<ImageID>();
+  return ordered.map((image) => {
+    seen.add(image.config.id);
+    return image.parent && !seen.has(image.parent) ? { ...image, parent: undefined } : image;
+  });
 }

@@ -93,7 +93,10 @@ class OciReader {
     const [only, ...others] = present.length > 0 ? present : leaves;
     if (only === undefined) return undefined;
     if (others.length === 0) return this.#image(only);
-    const suited = matchPlatform(present.filter(({ platform }) => platform), this.#wanted);
+    const suited = matchPlatform(
+      present.filter(({ platform }) => platform),
+      this.#wanted,
+    );
     if (suited) return this.#image(suited);
     // Those whose descriptors do not tell, by their configs.
     const untold = [];
@@ -103,7 +106,10 @@ class OciReader {
     }
     const found = matchPlatform(untold, this.#wanted);
     if (found) return found.image;
-    const there = [...present.flatMap(({ platform }) => platform ?? []), ...untold.map(({ platform }) => platform)];
+    const there = [
+      ...present.flatMap(({ platform }) => platform ?? []),
+      ...untold.map(({ platform }) => platform),
+    ];
     if (there.length === 0) return undefined;
     throw noPlatform(this.#archive.label, this.#wanted, there);
   }
@@ -130,7 +136,8 @@ class OciReader {
   /** A manifest or index, which must be what its descriptor says. */
   async #document(descriptor: Descriptor): Promise<ReturnType<typeof parseManifest>> {
     const { label } = this.#archive;
-    if (++this.#read > MAX_READ) throw this.#invalid(OCI_INDEX, `leads to more than ${String(MAX_READ)} manifests`);
+    if (++this.#read > MAX_READ)
+      throw this.#invalid(OCI_INDEX, `leads to more than ${String(MAX_READ)} manifests`);
     this.#find(descriptor, OCI_INDEX);
     const name = blobName(descriptor);
     const bytes = await readDocument(this.#archive, OCI_INDEX, name, 'ERR_MANIFEST_INVALID');
@@ -138,7 +145,10 @@ class OciReader {
     const { mediaType = '' } = document;
     const kind = isIndexType(descriptor.mediaType) ? 'index' : 'manifest';
     // One digest must not mean two things to two readers (CVE-2021-41190).
-    if (descriptor.mediaType !== '' && (kind !== document.kind || !['', descriptor.mediaType].includes(mediaType)))
+    if (
+      descriptor.mediaType !== '' &&
+      (kind !== document.kind || !['', descriptor.mediaType].includes(mediaType))
+    )
       throw this.#invalid(
         name,
         `is named as ${descriptor.mediaType}, but says to be ${mediaType || document.kind}`,
@@ -163,7 +173,9 @@ class OciReader {
     const text = annotations?.get(ANNOTATION_IMAGE_NAME) ?? annotations?.get(ANNOTATION_REF_NAME) ?? '';
     if (text === '') return [];
     if (!annotations?.has(ANNOTATION_IMAGE_NAME) && !/[/:@]/.test(text)) {
-      this.notices.push(`The archive names an image only '${text}', which is a tag without a name: tag it yourself`);
+      this.notices.push(
+        `The archive names an image only '${text}', which is a tag without a name: tag it yourself`,
+      );
       return [];
     }
     const { repository, tag, digest } = inMember(this.#archive.label, OCI_INDEX, () => parseReference(text));
@@ -180,7 +192,10 @@ class OciReader {
 
   #invalid(member: string, what: string): LayerstackError {
     const { label } = this.#archive;
-    return new LayerstackError('ERR_MANIFEST_INVALID', `${label}: '${member}' ${what}`, { path: label, member });
+    return new LayerstackError('ERR_MANIFEST_INVALID', `${label}: '${member}' ${what}`, {
+      path: label,
+      member,
+    });
   }
 }
 

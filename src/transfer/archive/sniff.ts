@@ -11,7 +11,9 @@ export function isTarBlock(head: Uint8Array): boolean {
   let sum = 0;
   for (let i = 0; i < BLOCK; i++) sum += i >= 148 && i < 156 ? 0x20 : Number(head[i]);
   const field = Buffer.from(head.subarray(148, 156)).toString('latin1');
-  return sum === 8 * 0x20 ? field === '\0'.repeat(8) : Number.parseInt(field.replaceAll(/[\0 ]/g, ''), 8) === sum;
+  return sum === 8 * 0x20
+    ? field === '\0'.repeat(8)
+    : Number.parseInt(field.replaceAll(/[\0 ]/g, ''), 8) === sum;
 }
 
 /** Whether a JSON object or array can begin so. */
@@ -36,5 +38,7 @@ export function describeStart(head: Uint8Array): string {
   if (known) return known[1];
   if (head.length === 0) return 'empty';
   if (isJsonStart(head)) return 'a JSON document';
-  return /^[\t\n\r\x20-\x7e]*$/.test(text) ? `text that begins with ${JSON.stringify(text)}` : 'no tar archive';
+  return /^[\t\n\r\x20-\x7e]*$/.test(text)
+    ? `text that begins with ${JSON.stringify(text)}`
+    : 'no tar archive';
 }

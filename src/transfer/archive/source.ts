@@ -15,7 +15,7 @@ import { openFile } from './file.ts';
 import { openFolder } from './folder.ts';
 import { PeekStream } from './peek-stream.ts';
 import { isTarBlock } from './sniff.ts';
-import type { Staging } from './staging.ts';
+import type { LayerPool } from './layer-pool.ts';
 import { readStream } from './stream.ts';
 import { FORMAT_MEMBERS, notATar } from './unknown.ts';
 
@@ -28,7 +28,7 @@ export type ArchiveSource = string | AsyncIterable<Uint8Array>;
 
 export interface OpenOptions {
   readonly label: string;
-  readonly staging: Staging;
+  readonly pool: LayerPool;
   /** Bound of a stream, after decompression. */
   readonly maxBytes: number;
   readonly caps: Pick<Capabilities, 'zstd'>;
@@ -62,7 +62,10 @@ async function statSource(path: string) {
     return await stat(path);
   } catch (error) {
     if (!isSystemError(error, 'ENOENT', 'ENOTDIR')) throw error;
-    throw new LayerstackError('ERR_INVALID_ARGUMENT', `${path}: no such archive or folder`, { path, cause: error });
+    throw new LayerstackError('ERR_INVALID_ARGUMENT', `${path}: no such archive or folder`, {
+      path,
+      cause: error,
+    });
   }
 }
 
@@ -77,16 +80,16 @@ async function isPlainTar(file: FileHandle, label: string): Promise<boolean> {
 }
 
 async function openStream(source: AsyncIterable<Uint8Array>, options: OpenOptions): Promise<Archive> {
-  const { label, staging, maxBytes, caps } = options;
+  const { label, pool, maxBytes, caps } = options;
   const outer = new PeekStream(source);
   let bytes = outer;
   try {
-    const compression = native.sniffCompression(await unlessStopped(staging.signal, outer.peek(BLOCK)));
+    const compression = native.sniffCompression(await unlessStopped(pool.signal, outer.peek(BLOCK)));
     if (compression !== 'none')
       bytes = new PeekStream(archiveErrors(label, decompress(outer, compression, caps)));
-    const head = await unlessStopped(staging.signal, bytes.peek(BLOCK));
+    const head = await unlessStopped(pool.signal, bytes.peek(BLOCK));
     if (!isTarBlock(head)) throw notATar(label, head);
-    return await readStream(label, bytes, staging, maxBytes);
+    return await readStream(label, bytes, pool, maxBytes);
   } finally {
     bytes.close();
     outer.close();

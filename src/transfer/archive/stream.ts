@@ -5,15 +5,21 @@
  * No copy of the archive is written anywhere.
  */
 import { createHash } from 'node:crypto';
-import { extract, type Entry } from 'tar-stream';
+import { extract, type Extract } from 'tar-stream';
 import { digestOf } from '../../core/digest.ts';
 import { LayerstackError } from '../../core/errors.ts';
 import { native } from '../../system/native.ts';
-import { announcedDigest, checkAnnounced, MAX_DOCUMENT, type Archive, type MemberContent } from './archive.ts';
+import {
+  announcedDigest,
+  checkAnnounced,
+  MAX_DOCUMENT,
+  type Archive,
+  type MemberContent,
+} from './archive.ts';
 import { MAX_MEMBERS, Members } from './members.ts';
 import { PeekStream } from './peek-stream.ts';
 import { isJsonStart, isTarBlock } from './sniff.ts';
-import type { Staging } from './staging.ts';
+import type { LayerPool } from './layer-pool.ts';
 import { TarFeed } from './tar-feed.ts';
 import { looksLikeRootFs, rootFsError } from './unknown.ts';
 
@@ -30,46 +36,49 @@ const ROOT_FS_CHECK = 64;
  *
  * @param maxBytes bound of the tar itself
  * @throws {@link LayerstackError} ERR_ARCHIVE_TRUNCATED, ERR_ARCHIVE_INVALID, ERR_LIMIT_EXCEEDED,
- * ERR_DIGEST_MISMATCH, and what staging throws; nothing of the source is being read any more.
+ * ERR_DIGEST_MISMATCH, and what pool throws; nothing of the source is being read any more.
  */
 export async function readStream(
   label: string,
   source: AsyncIterable<Uint8Array>,
-  staging: Staging,
+  pool: LayerPool,
   maxBytes: number,
 ): Promise<Archive> {
-  const parser = extract({ allowUnknownFormat: true });
+  // Also archives by old tars without magic; the option is not in its types.
+  const parser = extract({ allowUnknownFormat: true } as object);
   const feed = new TarFeed(label, source, parser, maxBytes);
-  const reader = new StreamReader(label, staging, (error) => feed.explain(error));
-  const stop = () => parser.destroy(staging.signal.reason as Error);
-  staging.signal.addEventListener('abort', stop, { once: true });
-  if (staging.signal.aborted) stop();
+  const reader = new StreamReader(label, pool, (error) => feed.explain(error));
+  const stop = () => parser.destroy(pool.signal.reason as Error);
+  pool.signal.addEventListener('abort', stop, { once: true });
+  if (pool.signal.aborted) stop();
   try {
     void feed.run();
     for await (const entry of parser) await reader.read(entry);
     await reader.settled();
     return { label, members: reader.members, ended: feed.ended, close: () => Promise.resolve() };
   } catch (error) {
-    throw staging.fail(feed.explain(error));
+    throw pool.fail(feed.explain(error));
   } finally {
-    staging.signal.removeEventListener('abort', stop);
+    pool.signal.removeEventListener('abort', stop);
     feed.stop();
   }
 }
+
+type Entry = Extract extends AsyncIterable<infer T> ? T : never;
 
 /** Sorts the members of one stream into documents, layers and the rest. */
 class StreamReader {
   readonly members = new Members<MemberContent>();
   readonly #label: string;
-  readonly #staging: Staging;
+  readonly #pool: LayerPool;
   readonly #explain: (error: unknown) => unknown;
   readonly #layers: Promise<void>[] = [];
   #count = 0;
   #documentBytes = 0;
 
-  constructor(label: string, staging: Staging, explain: (error: unknown) => unknown) {
+  constructor(label: string, pool: LayerPool, explain: (error: unknown) => unknown) {
     this.#label = label;
-    this.#staging = staging;
+    this.#pool = pool;
     this.#explain = explain;
   }
 
@@ -77,7 +86,7 @@ class StreamReader {
   async read(entry: Entry): Promise<void> {
     const { name, type, linkname, size = 0 } = entry.header;
     if (++this.#count > MAX_MEMBERS) throw this.#tooMuch('members', MAX_MEMBERS);
-    const stream = new PeekStream(entry, this.#explain);
+    const stream = new PeekStream(entry as AsyncIterable<Uint8Array>, this.#explain);
     if (type === 'file' || type === 'contiguous-file') {
       this.members.add(name, await this.#content(name, size, stream));
       if (this.#count === ROOT_FS_CHECK && looksLikeRootFs(this.members)) throw rootFsError(this.#label);
@@ -105,8 +114,8 @@ class StreamReader {
   /** Goes on as soon as the layer's bytes are read, while it is still being finished. */
   async #layer(name: string, size: number, stream: PeekStream): Promise<MemberContent> {
     const content: MemberContent = { size, read: () => Promise.resolve(null) };
-    const staged = this.#staging.ahead({ name, content }, stream);
-    // Its failure stops the reading through the staging's signal; `settled` reports it.
+    const staged = this.#pool.ahead({ name, content }, stream);
+    // Its failure stops the reading through the pool's signal; `settled` reports it.
     staged.catch(() => undefined);
     this.#layers.push(staged);
     await Promise.race([stream.ended, staged]);

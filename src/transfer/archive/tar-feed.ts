@@ -38,7 +38,7 @@ export class TarFeed {
         this.#count(chunk);
         if (!this.#parser.write(chunk)) await this.#room();
       }
-      this.#parser.end();
+      this.#parser.end(null);
     } catch (error) {
       this.#parser.destroy(error as Error);
     }
@@ -79,9 +79,7 @@ export class TarFeed {
         { path: this.#label, limit: this.#maxBytes },
       );
     this.#last =
-      chunk.length >= BLOCK
-        ? chunk.slice(-BLOCK)
-        : Buffer.concat([this.#last, chunk]).subarray(-BLOCK);
+      chunk.length >= BLOCK ? chunk.slice(-BLOCK) : Buffer.concat([this.#last, chunk]).subarray(-BLOCK);
   }
 
   #room(): Promise<void> {

@@ -11,7 +11,9 @@ export const FORMAT_MEMBERS = ['manifest.json', 'index.json', 'oci-layout', 'rep
 const EXPECTED =
   "an image archive has manifest.json (docker save), index.json (OCI) or repositories (docker's first format) at its top";
 
-const ROOT_FS_NAMES = new Set('bin boot dev etc home lib lib64 media mnt opt proc root run sbin srv sys tmp usr var'.split(' '));
+const ROOT_FS_NAMES = new Set(
+  'bin boot dev etc home lib lib64 media mnt opt proc root run sbin srv sys tmp usr var'.split(' '),
+);
 
 /** Whether the top names are those of a root file system, and none is an image archive's. */
 export function looksLikeRootFs(members: Members<unknown>): boolean {
@@ -37,9 +39,13 @@ export function unknownFormat(archive: Archive): LayerstackError {
   const names = [...members.names()];
   const shown = names.slice(0, 3).map((name) => `'${name}'`);
   const has = shown.length === 0 ? 'no files' : `${shown.join(', ')}${names.length > 3 ? ', …' : ''}`;
-  return new LayerstackError('ERR_ARCHIVE_INVALID', `${label}: is not an image archive: it has ${has}; ${EXPECTED}`, {
-    path: label,
-  });
+  return new LayerstackError(
+    'ERR_ARCHIVE_INVALID',
+    `${label}: is not an image archive: it has ${has}; ${EXPECTED}`,
+    {
+      path: label,
+    },
+  );
 }
 
 /** For bytes that are no tar. */

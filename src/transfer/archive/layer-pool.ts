@@ -9,6 +9,7 @@ import type { DiffID } from '../../core/digest.ts';
 import { LayerstackError, type ErrorCode } from '../../core/errors.ts';
 import type { OnProgress } from '../../core/progress.ts';
 import type { LayerSource, LayerStore, StagedLayer, StageOptions } from '../../layer/store.ts';
+import type { Logger } from '../../system/log.ts';
 import { announcedDigest, type FoundMember, type MemberContent } from './archive.ts';
 
 /**
@@ -25,13 +26,14 @@ const CONTENT_ERRORS: ReadonlySet<ErrorCode> = new Set([
   'ERR_COMPRESSION_UNSUPPORTED',
 ]);
 
-export interface StagingOptions {
+export interface LayerPoolOptions {
   /** The archive, for messages. */
   readonly label: string;
   /** Uncompressed bytes of all layers together. */
   readonly maxBytes: number;
   readonly signal?: AbortSignal | undefined;
   readonly onProgress?: OnProgress | undefined;
+  readonly log: Pick<Logger, 'warn'>;
 }
 
 /** What a layer must turn out to be. */
@@ -47,9 +49,9 @@ interface Ahead {
   taken: boolean;
 }
 
-export class Staging {
+export class LayerPool {
   readonly #layers: Pick<LayerStore, 'stage' | 'restage' | 'discard'>;
-  readonly #options: StagingOptions;
+  readonly #options: LayerPoolOptions;
   readonly #stop = new AbortController();
   readonly #running = new Set<Promise<unknown>>();
   readonly #owned = new Set<StagedLayer>();
@@ -57,7 +59,7 @@ export class Staging {
   #tarBytes = 0;
   #failure: unknown;
 
-  constructor(layers: Pick<LayerStore, 'stage' | 'restage' | 'discard'>, options: StagingOptions) {
+  constructor(layers: Pick<LayerStore, 'stage' | 'restage' | 'discard'>, options: LayerPoolOptions) {
     this.#layers = layers;
     this.#options = options;
     this.signal = options.signal ? AbortSignal.any([options.signal, this.#stop.signal]) : this.#stop.signal;
@@ -141,7 +143,14 @@ export class Staging {
   async close(): Promise<void> {
     this.#stop.abort(this.#failure ?? new LayerstackError('ERR_ABORTED', 'the load is over'));
     await Promise.allSettled(this.#running);
-    await Promise.all([...this.#owned].map((staged) => this.#layers.discard(staged)));
+    for (const staged of this.#owned) {
+      try {
+        await this.#layers.discard(staged);
+      } catch (error) {
+        // The next writer's start removes it; the reason why the load failed must not be lost for it.
+        this.#options.log.warn('a staged layer could not be removed', { cacheId: staged.cacheId, error });
+      }
+    }
   }
 
   async #open(member: FoundMember, expected: Expected): Promise<StagedLayer> {

@@ -1,0 +1,139 @@
+/**
+ * Image archive -> store. In order: the archive is opened and its images are known; every layer that the store lacks is
+ * staged and verified; then layers are published, configs written (parents before children), and all names set in one
+ * rewrite. Until the first of these three a failure leaves the store as it was. A failure among them (a full disk)
+ * leaves complete layers, or complete images without their names, which the next load of the archive takes up.
+ */
+import type { DiffID, ImageID } from '../../core/digest.ts';
+import { throwIfAborted } from '../../core/abort.ts';
+import { parsePlatform, type Platform } from '../../core/platform.ts';
+import type { OnProgress } from '../../core/progress.ts';
+import type { ImageStore } from '../../image/store.ts';
+import type { LayerStore, StagedLayer } from '../../layer/store.ts';
+import type { Root } from '../../system/root.ts';
+import type { Archive } from './archive.ts';
+import { DOCKER_MANIFEST, readDocker } from './docker.ts';
+import { linkParents, mergeImages, selectPlatform, type Plan } from './images.ts';
+import { LayerPool } from './layer-pool.ts';
+import { nameImages } from './name-images.ts';
+import { OCI_INDEX, readOci } from './oci.ts';
+import { openArchive, type ArchiveSource } from './source.ts';
+import { stageLayers } from './stage-layers.ts';
+import { unknownFormat } from './unknown.ts';
+import { readV1, V1_REPOSITORIES } from './v1.ts';
+
+/** Far above any image, yet it ends a bomb before it fills a large disk. */
+export const DEFAULT_MAX_BYTES = 1024 ** 4;
+
+export interface LoadOptions {
+  /** `OS/ARCHITECTURE[/VARIANT]`. Default: the host's where an image has several, else what there is. */
+  readonly platform?: string;
+  /**
+   * Uncompressed bytes of all layers together, and of a streamed archive as a whole. Layers are staged in parallel, so
+   * that disk use may pass it for a moment by what is under way. Default 1 TiB.
+   */
+  readonly maxBytes?: number;
+  readonly signal?: AbortSignal;
+  readonly onProgress?: OnProgress;
+}
+
+export interface LoadedImage {
+  readonly id: ImageID;
+  /** Familiar names that point to it now, in the archive's order. */
+  readonly references: readonly string[];
+  /** False where the store had it. */
+  readonly created: boolean;
+}
+
+/** Something of a layer that could not be stored as it was. */
+export interface LoadWarning {
+  readonly code: string;
+  readonly message: string;
+  readonly diffId: DiffID;
+  /** Of the layer. */
+  readonly member: string;
+}
+
+export interface LoadResult {
+  /** In the archive's order. */
+  readonly images: readonly LoadedImage[];
+  /** Lines for the user, in docker's words where docker has them. */
+  readonly notices: readonly string[];
+  readonly warnings: readonly LoadWarning[];
+}
+
+export interface LoadStores {
+  readonly root: Pick<Root, 'caps' | 'log' | 'session'>;
+  readonly layers: Pick<LayerStore, 'findAll' | 'stage' | 'restage' | 'discard' | 'publish'>;
+  readonly images: Pick<ImageStore, 'create' | 'tagAll'>;
+}
+
+/**
+ * All images of the archive are in the store, durably, contents included; their names point to them, and images that
+ * had these names before stay without. Loading again is a no-op that reads no layer, if the source can be read by ranges.
+ *
+ * @param source a path (docker-archive, OCI archive, or a folder with either unpacked; plain, gzip or zstd), or the
+ * bytes of such an archive, which are read once and never stored
+ * @throws {@link LayerstackError} ERR_ARCHIVE_INVALID, ERR_ARCHIVE_TRUNCATED, ERR_ARCHIVE_MEMBER, ERR_MANIFEST_INVALID,
+ * ERR_CONFIG_INVALID, ERR_LAYER_COUNT, ERR_DIGEST_MISMATCH, ERR_REFERENCE_INVALID, ERR_PLATFORM_NOT_FOUND,
+ * ERR_LIMIT_EXCEEDED, ERR_COMPRESSION_UNSUPPORTED, ERR_ABORTED; ERR_INVALID_ARGUMENT for a path without an archive; and what
+ * LayerStore.stage throws of layers.
+ */
+export async function load(
+  stores: LoadStores,
+  source: ArchiveSource,
+  options: LoadOptions = {},
+): Promise<LoadResult> {
+  const { maxBytes = DEFAULT_MAX_BYTES, signal, onProgress } = options;
+  const platform = options.platform === undefined ? undefined : parsePlatform(options.platform);
+  throwIfAborted(signal);
+  stores.root.session();
+  const label = typeof source === 'string' ? source : 'the archive';
+  const pool = new LayerPool(stores.layers, { label, maxBytes, signal, onProgress, log: stores.root.log });
+  let archive: Archive | undefined;
+  try {
+    archive = await openArchive(source, { label, pool, maxBytes, caps: stores.root.caps });
+    const plan = await readImages(archive, pool, platform);
+    const { stacks, fresh } = await stageLayers(stores.layers, plan.images, pool, onProgress);
+    const published = await stores.layers.publish(stacks, signal && { signal });
+    pool.published(fresh);
+    const named = await nameImages(stores.images, plan.images);
+    const result = {
+      images: named.images,
+      notices: [...plan.notices, ...published.notices, ...named.notices],
+      warnings: fresh.flatMap(warningsOf),
+    };
+    if (onProgress) report(result, onProgress);
+    return result;
+  } catch (error) {
+    throw pool.fail(error);
+  } finally {
+    await pool.close();
+    await archive?.close();
+  }
+}
+
+/** Recognises the format and reads it. */
+async function readImages(archive: Archive, pool: LayerPool, platform: Platform | undefined): Promise<Plan> {
+  const { label, members } = archive;
+  const plan = members.find(DOCKER_MANIFEST)
+    ? await readDocker(archive)
+    : members.find(OCI_INDEX)
+      ? await readOci(archive, platform)
+      : members.find(V1_REPOSITORIES)
+        ? await readV1(archive, pool)
+        : undefined;
+  if (!plan) throw unknownFormat(archive);
+  const images = platform ? selectPlatform(label, plan.images, platform) : plan.images;
+  return { ...plan, images: linkParents(label, mergeImages(images)) };
+}
+
+function warningsOf({ diffId, applied }: StagedLayer): LoadWarning[] {
+  return applied.warnings.map((warning) => ({ ...warning, diffId }));
+}
+
+function report({ images, notices, warnings }: LoadResult, onProgress: OnProgress): void {
+  for (const warning of warnings) onProgress({ type: 'warning', ...warning });
+  for (const message of notices) onProgress({ type: 'notice', message });
+  for (const image of images) onProgress({ type: 'image', ...image });
+}

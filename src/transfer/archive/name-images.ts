@@ -1,0 +1,50 @@
+/** The last step of a load: configs, parent links and names. */
+import type { ImageID } from '../../core/digest.ts';
+import { formatReference } from '../../core/reference.ts';
+import type { ImageStore } from '../../image/store.ts';
+import { parentsFirst, type PlannedImage } from './images.ts';
+import type { LoadedImage } from './load.ts';
+
+export interface NamedImages {
+  readonly images: readonly LoadedImage[];
+  readonly notices: readonly string[];
+}
+
+/**
+ * Writes the configs, parents before children, then points all names to them in one rewrite. Where the archive gives one
+ * name to two images the later has it.
+ */
+export async function nameImages(
+  store: Pick<ImageStore, 'create' | 'tagAll'>,
+  images: readonly PlannedImage[],
+): Promise<NamedImages> {
+  const created = new Map<ImageID, boolean>();
+  for (const { config, parent } of parentsFirst(images))
+    created.set(config.id, (await store.create(config, parent === undefined ? {} : { parent })).created);
+
+  const changes = images.flatMap(({ config: { id }, references }) =>
+    references.map((reference) => ({ reference, id })),
+  );
+  const results = changes.length === 0 ? [] : await store.tagAll(changes);
+  const owner = new Map<string, ImageID>();
+  const notices: string[] = [];
+  for (const [index, { reference, id }] of changes.entries()) {
+    const name = formatReference(reference);
+    const previous = results[index]?.previous;
+    if (previous !== undefined)
+      notices.push(
+        `The image ${name} already exists, renaming the old one with ID ${previous} to empty string`,
+      );
+    owner.set(name, id);
+  }
+  return {
+    images: images
+      .filter(({ intermediate }) => intermediate !== true)
+      .map(({ config: { id }, references }) => ({
+        id,
+        references: references.map(formatReference).filter((name) => owner.get(name) === id),
+        created: created.get(id) ?? false,
+      })),
+    notices,
+  };
+}

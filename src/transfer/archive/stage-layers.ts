@@ -1,0 +1,51 @@
+/** From planned images to stacks of layers that can be published. */
+import { chainIds, type ChainID } from '../../core/digest.ts';
+import type { OnProgress } from '../../core/progress.ts';
+import type { Layer, LayerStore, StagedLayer } from '../../layer/store.ts';
+import type { PlannedImage, PlannedLayer } from './images.ts';
+import type { LayerPool } from './layer-pool.ts';
+
+export interface StagedImages {
+  /** The layers of each image, bottom to top. */
+  readonly stacks: readonly (readonly (StagedLayer | Layer)[])[];
+  /** Those that the store did not have, each once. */
+  readonly fresh: readonly StagedLayer[];
+}
+
+/**
+ * Stages what the store lacks, all in parallel; what it has is not read. The same layer on two chains is two layers of
+ * the store, an equal chain of two images one.
+ */
+export async function stageLayers(
+  layers: Pick<LayerStore, 'findAll'>,
+  images: readonly PlannedImage[],
+  pool: LayerPool,
+  onProgress: OnProgress | undefined,
+): Promise<StagedImages> {
+  const chains = images.map(({ config }) => chainIds(config.diffIds));
+  const needed = new Map<ChainID, PlannedLayer>();
+  for (const [index, chain] of chains.entries())
+    for (const [depth, chainId] of chain.entries())
+      needed.set(chainId, needed.get(chainId) ?? (images[index]?.layers[depth] as PlannedLayer));
+  const known = await layers.findAll([...needed.keys()]);
+  const ready = new Map<ChainID, StagedLayer | Layer>();
+  const fresh: StagedLayer[] = [];
+  await Promise.all(
+    [...needed].map(async ([chainId, { member, diffId, blob }], index) => {
+      const layer = known[index];
+      if (layer) {
+        const total = member.content.size;
+        onProgress?.({ type: 'layer-exists', diffId, member: member.name, current: 0, total });
+        ready.set(chainId, layer);
+        return;
+      }
+      const staged = await pool.take(member, { diffId, blob });
+      ready.set(chainId, staged);
+      fresh.push(staged);
+    }),
+  );
+  return {
+    stacks: chains.map((chain) => chain.map((chainId) => ready.get(chainId) as StagedLayer | Layer)),
+    fresh,
+  };
+}

@@ -1,0 +1,115 @@
+/**
+ * Docker's first archive format (before 1.10): a directory for each layer with `json` (the config of an image of
+ * its own, which names its parent) and `layer.tar`; `repositories` names the top ones:
+ *
+ *   {"NAME":{"TAG":"ID"}}
+ *
+ * As dockerd does, each layer becomes an image, the lower ones parents of the upper ones. There are no DiffIDs to
+ * check the layers against, so all of them are staged first. Mirrors `moby/moby: image/tarexport/load.go`, legacyLoad.
+ */
+import { LayerstackError } from '../../core/errors.ts';
+import * as json from '../../core/json.ts';
+import type { Reference } from '../../core/reference.ts';
+import { configFromV1, parseV1Image, type V1Image } from '../../image/v1.ts';
+import { findMember, MAX_DOCUMENT, readDocument, type Archive, type FoundMember } from './archive.ts';
+import { repoTag } from './docker.ts';
+import type { Plan, PlannedImage, PlannedLayer } from './images.ts';
+import type { LayerPool } from './layer-pool.ts';
+
+export const V1_REPOSITORIES = 'repositories';
+
+interface V1Layer {
+  readonly image: V1Image;
+  readonly layer: PlannedLayer;
+}
+
+const decodeRepositories = json.map(json.map(json.string));
+
+/** @throws {@link LayerstackError} ERR_MANIFEST_INVALID, ERR_ARCHIVE_MEMBER, ERR_CONFIG_INVALID, ERR_REFERENCE_INVALID,
+ * and what staging throws. */
+export async function readV1(archive: Archive, pool: LayerPool): Promise<Plan> {
+  const names = await readNames(archive);
+  const ids = [...archive.members.names()].flatMap((name) => /^([^/]+)\/json$/.exec(name)?.[1] ?? []);
+  const layers = new Map(
+    await Promise.all(ids.map(async (id) => [id, await readLayer(archive, pool, id)] as const)),
+  );
+  for (const id of names.keys()) if (!layers.has(id)) findMember(archive, V1_REPOSITORIES, `${id}/json`);
+
+  const images = new Map<string, PlannedImage>();
+  for (const id of layers.keys()) build(archive, layers, names, images, id);
+  const parents = new Set([...images.values()].map(({ parent }) => parent));
+  return {
+    images: [...images.values()].map((image) => ({
+      ...image,
+      intermediate: image.references.length === 0 && parents.has(image.config.id),
+    })),
+    notices: [],
+  };
+}
+
+/** References by legacy id. */
+async function readNames(archive: Archive): Promise<ReadonlyMap<string, readonly Reference[]>> {
+  const { label } = archive;
+  const bytes = await readDocument(archive, 'the format', V1_REPOSITORIES, 'ERR_MANIFEST_INVALID');
+  const repositories = json.decodeJson(decodeRepositories, bytes, {
+    what: `${label}: ${V1_REPOSITORIES}`,
+    code: 'ERR_MANIFEST_INVALID',
+    maxBytes: MAX_DOCUMENT,
+    facts: { path: label, member: V1_REPOSITORIES },
+  });
+  const names = new Map<string, Reference[]>();
+  for (const [name, tags] of repositories)
+    for (const [tag, id] of tags)
+      names.set(id, [...(names.get(id) ?? []), repoTag(label, V1_REPOSITORIES, `${name}:${tag}`)]);
+  if (names.size > 0) return names;
+  throw new LayerstackError('ERR_MANIFEST_INVALID', `${label}: ${V1_REPOSITORIES} names no image; save one`, {
+    path: label,
+    member: V1_REPOSITORIES,
+  });
+}
+
+async function readLayer(archive: Archive, pool: LayerPool, id: string): Promise<V1Layer> {
+  const config = `${id}/json`;
+  const raw = await readDocument(archive, V1_REPOSITORIES, config, 'ERR_CONFIG_INVALID');
+  const image = parseV1Image(raw, `${archive.label}: '${config}'`);
+  const member: FoundMember = findMember(archive, config, `${id}/layer.tar`);
+  return { image, layer: { member, diffId: (await pool.peek(member)).diffId } };
+}
+
+/** Builds the image of a layer after those of the layers below it. */
+function build(
+  archive: Archive,
+  layers: ReadonlyMap<string, V1Layer>,
+  names: ReadonlyMap<string, readonly Reference[]>,
+  images: Map<string, PlannedImage>,
+  top: string,
+): void {
+  const stack: string[] = [];
+  for (
+    let id: string | undefined = top;
+    id !== undefined && !images.has(id);
+    id = layers.get(id)?.image.parent
+  ) {
+    if (!layers.has(id)) findMember(archive, `${String(stack.at(-1))}/json`, `${id}/json`);
+    if (stack.length > layers.size)
+      throw new LayerstackError(
+        'ERR_MANIFEST_INVALID',
+        `${archive.label}: '${id}/json' is its own ancestor`,
+        {
+          path: archive.label,
+          member: `${id}/json`,
+        },
+      );
+    stack.push(id);
+  }
+  for (const id of stack.reverse()) {
+    const { image, layer } = layers.get(id) as V1Layer;
+    const below = image.parent === undefined ? undefined : images.get(image.parent);
+    images.set(id, {
+      config: configFromV1(image, layer.diffId, below?.config),
+      layers: [...(below?.layers ?? []), layer],
+      references: names.get(id) ?? [],
+      parent: below?.config.id,
+    });
+  }
+}
