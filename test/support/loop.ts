@@ -29,7 +29,14 @@ export async function makeVolume(type: 'ext4' | 'xfs' | 'tmpfs', options: Volume
   try {
     if (type === 'tmpfs') {
       const size = `size=${String(options.sizeMiB)}m`;
-      await must('mount', ['-t', 'tmpfs', '-o', [size, options.mount].filter(Boolean).join(','), 'tmpfs', path]);
+      await must('mount', [
+        '-t',
+        'tmpfs',
+        '-o',
+        [size, options.mount].filter(Boolean).join(','),
+        'tmpfs',
+        path,
+      ]);
     } else {
       const image = join(scratch, 'image');
       writeFileSync(image, '');

@@ -32,5 +32,7 @@ export function havePeers(...names: string[]): boolean {
     console.warn(`${text}; LAYERSTACK_SKIP_PEERS is set, so what needs them does NOT run`);
     return false;
   }
-  throw new Error(`${text}. Install them (see .ci/run), or set LAYERSTACK_SKIP_PEERS=1 to leave these tests out.`);
+  throw new Error(
+    `${text}. Install them (see .ci/run), or set LAYERSTACK_SKIP_PEERS=1 to leave these tests out.`,
+  );
 }

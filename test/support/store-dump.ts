@@ -28,7 +28,10 @@ export function showStoreOnFailure(root: string): void {
     const tree = await dumpStore(root);
     const lines = [...tree.values()]
       .filter(({ path }) => !/^overlay2\/[^/]+\/(diff|merged)\/./.test(path))
-      .map(({ path, type, mode, size }) => `${mode} ${type} ${path}${size === undefined ? '' : ` ${String(size)}`}`);
+      .map(
+        ({ path, type, mode, size }) =>
+          `${mode} ${type} ${path}${size === undefined ? '' : ` ${String(size)}`}`,
+      );
     console.error(`store ${root}:\n${lines.slice(0, 400).join('\n')}`);
   });
 }

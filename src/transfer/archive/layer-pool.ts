@@ -236,12 +236,21 @@ function tooLarge(label: string, maxBytes: number, cause?: unknown): LayerstackE
   );
 }
 
+/** Trouble of the whole load, not of the layer that met it. */
+const SHARED_ERRORS: ReadonlySet<ErrorCode> = new Set([
+  'ERR_ABORTED',
+  'ERR_NO_SPACE',
+  'ERR_ARCHIVE_INVALID',
+  'ERR_ARCHIVE_TRUNCATED',
+]);
+
 /** The error of a layer, with the archive and the member that holds the layer. */
 function inLayer(error: LayerstackError, label: string, layer: string): LayerstackError {
+  if (SHARED_ERRORS.has(error.code)) return error;
   const { path, digest, expected, found, limit, member, syscall } = error;
-  const facts = { digest, expected, found, limit, member, syscall, path: path ?? label, layer };
-  return new LayerstackError(error.code, `${label}: layer '${layer}': ${error.message}`, {
-    ...facts,
+  const message = error.layer === undefined ? `layer '${layer}': ${error.message}` : error.message;
+  return new LayerstackError(error.code, `${label}: ${message}`, {
+    ...{ digest, expected, found, limit, member, syscall, path: path ?? label, layer },
     cause: error,
   });
 }
