@@ -4,6 +4,7 @@
 #include "napi/args.h"
 #include "napi/async.h"
 #include "napi/bindings.h"
+#include "sys/serial.h"
 #include "tree/changes.h"
 #include "tree/layer_tar.h"
 
@@ -31,81 +32,104 @@ Napi::Value ListChangesJs(const Napi::CallbackInfo& info) {
       });
 }
 
+struct Bytes {
+  std::unique_ptr<char[]> data{new char[kPiece]};
+  size_t size = 0;
+};
+
 struct Piece {
-  std::unique_ptr<std::vector<char>> bytes;
+  std::unique_ptr<Bytes> bytes;
   std::vector<LayerTar::Warning> warnings;
 };
 
-// LayerTar of native.ts: one `read` at a time, which the door in src/layer/diff.ts keeps to.
-class LayerTarJs : public Napi::ObjectWrap<LayerTarJs> {
+// `LayerTar` of native.ts. Its directory is opened by the first read; all is closed by the last, by an error or by
+// close().
+class LayerTarObject : public Napi::ObjectWrap<LayerTarObject> {
  public:
-  static Napi::Function Define(Napi::Env env) {
-    return DefineClass(env, "LayerTar", {InstanceMethod<&LayerTarJs::Read>("read")});
+  static void Init(Napi::Env env, Napi::Object exports) {
+    exports.Set("LayerTar", DefineClass(env, "LayerTar",
+                                        {InstanceMethod<&LayerTarObject::Read>("read"),
+                                         InstanceMethod<&LayerTarObject::Close>("close")}));
   }
 
-  explicit LayerTarJs(const Napi::CallbackInfo& info) : Napi::ObjectWrap<LayerTarJs>(info) {
-    std::string upper = BytesArg(info[0], "upper");
-    LayerTarOptions options;
-    if (info[1].IsNumber()) options.latest_mtime = IntArg(info[1], "latestMtime");
-    state_ = std::make_shared<State>();
-    state_->upper = upper;
-    state_->options = options;
+  explicit LayerTarObject(const Napi::CallbackInfo& info) : Napi::ObjectWrap<LayerTarObject>(info) {
+    state_->upper = BytesArg(info[0], "upper");
+    if (!info[1].IsUndefined()) state_->options.latest_mtime = IntArg(info[1], "latestMtime");
   }
 
  private:
   struct State {
-    std::mutex mutex;
     std::string upper;
     LayerTarOptions options;
-    std::unique_ptr<LayerTar> tar;  // opened by the first read, off the JavaScript thread
+    std::unique_ptr<LayerTar> tar;
     size_t warned = 0;
+    bool ended = false;
   };
+
+  static void End(State& state) {
+    state.ended = true;
+    state.tar.reset();
+  }
+
+  static Piece Work(State& state) {
+    Piece piece;
+    piece.bytes = std::make_unique<Bytes>();
+    if (state.ended) return piece;
+    try {
+      if (!state.tar) state.tar = std::make_unique<LayerTar>(state.upper, state.options);
+      piece.bytes->size = state.tar->Read(piece.bytes->data.get(), kPiece);
+    } catch (...) {
+      End(state);
+      throw;
+    }
+    const auto& warnings = state.tar->warnings();
+    piece.warnings.assign(warnings.begin() + static_cast<ptrdiff_t>(state.warned), warnings.end());
+    state.warned = warnings.size();
+    if (piece.bytes->size == 0) End(state);
+    return piece;
+  }
+
+  static Napi::Value ToValue(Napi::Env env, Piece& piece) {
+    Napi::Array warnings = Napi::Array::New(env, piece.warnings.size());
+    for (uint32_t i = 0; i < piece.warnings.size(); ++i) {
+      Napi::Object warning = Napi::Object::New(env);
+      warning.Set("code", piece.warnings[i].code);
+      warning.Set("member", piece.warnings[i].member);
+      warning.Set("message", piece.warnings[i].message);
+      warnings.Set(i, warning);
+    }
+    Napi::Object result = Napi::Object::New(env);
+    result.Set("warnings", warnings);
+    result.Set("chunk", piece.bytes->size == 0 ? env.Null() : ToBuffer(env, std::move(piece.bytes)));
+    return result;
+  }
+
+  static Napi::Value ToBuffer(Napi::Env env, std::unique_ptr<Bytes> bytes) {
+    if (bytes->size < kPiece / 2) return Napi::Buffer<char>::Copy(env, bytes->data.get(), bytes->size);
+    Bytes* held = bytes.release();
+    return Napi::Buffer<char>::NewOrCopy(
+        env, held->data.get(), held->size, [](Napi::Env, char*, Bytes* owner) { delete owner; }, held);
+  }
 
   Napi::Value Read(const Napi::CallbackInfo& info) {
     return Async<Piece>(
-        info.Env(),
-        [state = state_] {
-          std::lock_guard<std::mutex> guard(state->mutex);
-          if (!state->tar) state->tar = std::make_unique<LayerTar>(state->upper, state->options);
-          Piece piece;
-          piece.bytes = std::make_unique<std::vector<char>>(kPiece);
-          piece.bytes->resize(state->tar->Read(piece.bytes->data(), kPiece));
-          const auto& warnings = state->tar->warnings();
-          piece.warnings.assign(warnings.begin() + static_cast<ptrdiff_t>(state->warned), warnings.end());
-          state->warned = warnings.size();
-          return piece;
-        },
-        [](Napi::Env env, Piece& piece) -> Napi::Value {
-          Napi::Object result = Napi::Object::New(env);
-          Napi::Array warnings = Napi::Array::New(env, piece.warnings.size());
-          for (uint32_t i = 0; i < piece.warnings.size(); ++i) {
-            Napi::Object warning = Napi::Object::New(env);
-            warning.Set("code", Napi::String::New(env, piece.warnings[i].code));
-            warning.Set("member", Napi::String::New(env, piece.warnings[i].member));
-            warning.Set("message", Napi::String::New(env, piece.warnings[i].message));
-            warnings.Set(i, warning);
-          }
-          result.Set("warnings", warnings);
-          if (piece.bytes->empty()) {
-            result.Set("chunk", env.Null());
-            return result;
-          }
-          auto* bytes = piece.bytes.release();
-          result.Set("chunk", Napi::Buffer<char>::New(
-                                  env, bytes->data(), bytes->size(),
-                                  [](Napi::Env, char*, std::vector<char>* owner) { delete owner; }, bytes));
-          return result;
-        });
+        info.Env(), [state = state_] { return Work(*state); }, ToValue,
+        [serial = serial_](std::function<void()> job) { serial->Run(std::move(job)); });
   }
 
-  std::shared_ptr<State> state_;
+  void Close(const Napi::CallbackInfo&) {
+    serial_->Run([state = state_] { End(*state); });
+  }
+
+  std::shared_ptr<State> state_ = std::make_shared<State>();
+  std::shared_ptr<Serial> serial_ = std::make_shared<Serial>();
 };
 
 }  // namespace
 
 void InitDiff(Napi::Env env, Napi::Object exports) {
   exports.Set("listChanges", Napi::Function::New(env, ListChangesJs, "listChanges"));
-  exports.Set("LayerTar", LayerTarJs::Define(env));
+  LayerTarObject::Init(env, exports);
 }
 
 }  // namespace layerstack

@@ -17,6 +17,7 @@ namespace layerstack {
 namespace {
 
 constexpr size_t kMaxWarnings = 100;
+constexpr uint64_t kReadAhead = 1 << 20;  // smaller files are read by one call anyway
 
 // A file capability that an unprivileged container set carries the user namespace's root id (revision 3);
 // images hold the plain revision 2, which every extractor may set.
@@ -31,7 +32,9 @@ std::string PortableCapability(const std::string& value) {
 
 LayerTar::LayerTar(const std::string& directory, LayerTarOptions options) : options_(options) {
   UniqueFd fd(Retry([&] { return ::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC); }));
-  if (!fd) ThrowErrno(errno, "open", directory);
+  struct stat info;
+  if (!fd || ::fstat(fd.get(), &info) != 0) ThrowErrno(errno, "open", directory);
+  device_ = info.st_dev;
   Enter(std::move(fd), "");
 }
 
@@ -47,17 +50,29 @@ void LayerTar::Enter(UniqueFd fd, std::string path) {
   stack_.push_back(std::move(level));
 }
 
-void LayerTar::ReadXattrs(const std::string& entry, TarMember& member) {
-  for (const std::string& name : ListXattrs(entry)) {
+template <typename Get>
+void LayerTar::TakeXattrs(const std::vector<std::string>& names, const std::string& path, TarMember& member, Get get) {
+  for (const std::string& name : names) {
+    if (name == "trusted.overlay.redirect" || name == "trusted.overlay.metacopy") RefuseIndirect(name, path);
     if (name.starts_with("trusted.overlay.") || name.starts_with("user.overlay.")) continue;
     if (name == "security.selinux") continue;  // the host's label, not the image's
     if (name.find('=') != std::string::npos) {
-      Warn("xattr-name", member.name, "the attribute " + name + " has a name that a tar cannot hold");
+      Warn("xattr-name", path, "the attribute " + name + " has a name that a tar cannot hold");
       continue;
     }
-    std::string value = GetXattr(entry, name).value_or("");
-    member.xattrs[name] = name == "security.capability" ? PortableCapability(value) : value;
+    std::optional<std::string> value = get(name);
+    if (value) member.xattrs[name] = name == "security.capability" ? PortableCapability(*value) : *value;
   }
+}
+
+// Of what is open for reading.
+void LayerTar::ReadXattrs(int fd, const std::string& path, TarMember& member) {
+  TakeXattrs(ListXattrs(fd, path), path, member, [&](const std::string& name) { return GetXattr(fd, name, path); });
+}
+
+// Of what cannot be opened without a side effect.
+void LayerTar::ReadXattrs(const std::string& entry, const std::string& path, TarMember& member) {
+  TakeXattrs(ListXattrs(entry), path, member, [&](const std::string& name) { return GetXattr(entry, name); });
 }
 
 void LayerTar::EncodeWhiteout(const TarMember& entry, const std::string& directory, const std::string& name) {
@@ -98,26 +113,13 @@ void LayerTar::Encode(Level& level, const std::string& name) {
     Warn("socket", path, "a socket cannot be part of a layer");
     return;
   }
-  const std::string entry = EntryPath(level.fd.get(), name);
-  RefuseIndirect(level.fd.get(), name, info, path);
+  if (name.starts_with(".wh.")) {
+    Warn("whiteout-name", path, "a file of this name means the removal of another in a layer");
+  }
   if (S_ISDIR(info.st_mode)) {
     member.type = '5';
     member.name += '/';
-    UniqueFd directory(Retry([&] {
-      return ::openat(fd.get(), ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    }));
-    if (!directory) ThrowErrno(errno, "openat", path);
-    ReadXattrs(entry, member);
-    pending_ += EncodeTarHeader(member);
-    if (IsOpaque(directory.get())) {
-      TarMember marker = member;
-      marker.name += ".wh..wh..opq";
-      marker.type = '0';
-      marker.mtime = {0, 0};
-      marker.xattrs.clear();
-      pending_ += EncodeTarHeader(marker);
-    }
-    Enter(std::move(directory), member.name);  // invalidates `level`
+    EncodeDirectory(member, fd.get(), info.st_dev);  // invalidates `level`
     return;
   }
   if (info.st_nlink > 1) {
@@ -140,24 +142,40 @@ void LayerTar::Encode(Level& level, const std::string& name) {
     member.type = S_ISCHR(info.st_mode) ? '3' : '4';
     member.device_major = major(info.st_rdev);
     member.device_minor = minor(info.st_rdev);
-    ReadXattrs(entry, member);
+    ReadXattrs(EntryPath(level.fd.get(), name), path, member);
   } else if (S_ISFIFO(info.st_mode)) {
     member.type = '6';
-    ReadXattrs(entry, member);
+    ReadXattrs(EntryPath(level.fd.get(), name), path, member);
   } else {
+    // The very inode that was looked at: a container may have put a device under the name since.
+    std::string inode = "/proc/self/fd/" + std::to_string(fd.get());
+    file_.reset(Retry([&] { return ::open(inode.c_str(), O_RDONLY | O_CLOEXEC); }));
+    if (!file_) ThrowErrno(errno, "open", path);
     member.size = static_cast<uint64_t>(info.st_size);
-    ReadXattrs(entry, member);
-    if (member.size > 0) {
-      // The very inode that was looked at: a container may have put a device under the name since.
-      std::string inode = "/proc/self/fd/" + std::to_string(fd.get());
-      file_.reset(Retry([&] { return ::open(inode.c_str(), O_RDONLY | O_CLOEXEC); }));
-      if (!file_) ThrowErrno(errno, "open", path);
-      ::posix_fadvise(file_.get(), 0, 0, POSIX_FADV_SEQUENTIAL);
-      file_path_ = path;
-      file_left_ = file_size_ = member.size;
-    }
+    ReadXattrs(file_.get(), path, member);
+    file_path_ = path;
+    file_left_ = file_size_ = member.size;
+    if (member.size == 0) file_.reset();
+    if (member.size >= kReadAhead) ::posix_fadvise(file_.get(), 0, 0, POSIX_FADV_SEQUENTIAL);
   }
   pending_ += EncodeTarHeader(member);
+}
+
+void LayerTar::EncodeDirectory(TarMember& member, int path_fd, dev_t device) {
+  UniqueFd directory(Retry([&] { return ::openat(path_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC); }));
+  if (!directory) ThrowErrno(errno, "openat", member.name);
+  ReadXattrs(directory.get(), member.name, member);
+  pending_ += EncodeTarHeader(member);
+  if (device != device_) return;  // something is mounted here: /proc, /sys, a volume
+  if (IsOpaque(directory.get())) {
+    TarMember marker = member;
+    marker.name += ".wh..wh..opq";
+    marker.type = '0';
+    marker.mtime = {0, 0};
+    marker.xattrs.clear();
+    pending_ += EncodeTarHeader(marker);
+  }
+  Enter(std::move(directory), member.name);
 }
 
 bool LayerTar::Advance() {

@@ -1,6 +1,7 @@
 // The layer tar of an upper directory: the inverse of tree/apply. Depth first, names sorted bytewise, a directory
 // before its content, the root left out. Overlay whiteouts become `.wh.NAME`, opaque directories are followed
-// by `.wh..wh..opq`; later names of an inode become hard links to the first. Everything is read relative to directory fds
+// by `.wh..wh..opq`; later names of an inode become hard links to the first. What is mounted inside is left out. A merged
+// view has none of overlayfs's marks, so the same gives the tar of a whole root file system. Everything is read relative to directory fds
 // and never through a link, so a container that swaps names meanwhile cannot make it leave the upper.
 // Memory: the names of the directories on the way down, and one name per multiply linked inode.
 #pragma once
@@ -34,7 +35,8 @@ class LayerTar {
   // redirect or metacopy attribute, whose content is elsewhere. Thread: any, one at a time.
   size_t Read(char* buffer, size_t room);
 
-  // What could not be put into a tar: sockets, and attributes with names that PAX cannot hold.
+  // What could not be put into a tar (sockets, attributes with names that PAX cannot hold), or means something else
+  // there (files with names of whiteouts).
   struct Warning {
     std::string code;
     std::string member;
@@ -55,10 +57,15 @@ class LayerTar {
   void Enter(UniqueFd fd, std::string path);
   void Encode(Level& level, const std::string& name);
   void EncodeWhiteout(const TarMember& entry, const std::string& directory, const std::string& name);
-  void ReadXattrs(const std::string& entry, TarMember& member);
+  void EncodeDirectory(TarMember& member, int path_fd, dev_t device);
+  void ReadXattrs(int fd, const std::string& path, TarMember& member);
+  void ReadXattrs(const std::string& entry, const std::string& path, TarMember& member);
+  template <typename Get>
+  void TakeXattrs(const std::vector<std::string>& names, const std::string& path, TarMember& member, Get get);
   void Warn(const char* code, const std::string& member, std::string message);
 
   LayerTarOptions options_;
+  dev_t device_ = 0;  // of the tree; what is mounted in it is left out
   std::vector<Level> stack_;
   std::map<std::pair<dev_t, ino_t>, std::string> first_names_;
   std::vector<Warning> warnings_;

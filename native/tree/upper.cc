@@ -12,14 +12,19 @@ bool IsOpaque(int fd) {
   return ::fgetxattr(fd, "trusted.overlay.opaque", value, sizeof value) == 1 && value[0] == 'y';
 }
 
+void RefuseIndirect(const std::string& attribute, const std::string& path) {
+  ThrowInput("ERR_UPPER_UNSUPPORTED",
+             "overlayfs keeps the content of an entry elsewhere (" + attribute +
+                 "); mount containers with redirect_dir=off,metacopy=off",
+             {{"member", path}});
+}
+
 void RefuseIndirect(int directory, const std::string& name, const struct stat& info, const std::string& path) {
   if (!S_ISREG(info.st_mode) && !S_ISDIR(info.st_mode)) return;
   for (const std::string& attribute : ListXattrs(EntryPath(directory, name))) {
-    if (attribute != "trusted.overlay.redirect" && attribute != "trusted.overlay.metacopy") continue;
-    ThrowInput("ERR_UPPER_UNSUPPORTED",
-               "overlayfs keeps the content of an entry elsewhere (" + attribute +
-                   "); mount containers with redirect_dir=off,metacopy=off",
-               {{"member", path}});
+    if (attribute == "trusted.overlay.redirect" || attribute == "trusted.overlay.metacopy") {
+      RefuseIndirect(attribute, path);
+    }
   }
 }
 

@@ -165,7 +165,11 @@ export interface Decoder {
 
 /** Rebuilds a layer tar from its directory and tar-split. */
 export interface LayerAssembler {
-  /** The next bytes (up to 1 MiB), or null at the end. ERR_STORE_CORRUPT with `member` where a file has changed. */
+  /**
+   * The next bytes (up to 1 MiB), or null at the end. ERR_STORE_CORRUPT with `member` where a file has changed, and
+   * in place of the end where the digest is not the DiffID. Bytes are still being summed when they are given:
+   * they must not be written to.
+   */
   read(): Promise<Uint8Array | null>;
   close(): void;
 }
@@ -176,10 +180,14 @@ export interface Change {
   readonly path: string;
 }
 
-/** The layer tar of an upper directory, as a stream. One read at a time. */
+/** The layer tar of an upper directory, or the tar of a merged view. */
 export interface LayerTar {
-  /** The next bytes (up to 1 MiB), null at the end, and what could not be put into the tar so far. */
-  read(): Promise<{ chunk: Uint8Array | null; warnings: LayerWarning[] }>;
+  /**
+   * The next bytes (up to 1 MiB), null at the end, and what since the last read could not be put into the tar.
+   * ERR_UPPER_CHANGED with `member` where a file shrank meanwhile, ERR_UPPER_UNSUPPORTED as `listChanges`.
+   */
+  read(): Promise<{ readonly chunk: Uint8Array | null; readonly warnings: readonly LayerWarning[] }>;
+  close(): void;
 }
 
 export interface Native {
@@ -223,8 +231,10 @@ export interface Native {
   /** By its first bytes (6 are enough). */
   sniffCompression(head: Uint8Array): Compression;
   Decoder: new (compression: 'gzip' | 'zstd') => Decoder;
-  /** `diff`: the layer's own directory (absolute). */
-  LayerAssembler: new (diff: string, tarSplit: string) => LayerAssembler;
+  /** `diff`: the layer's own directory (absolute). Without `diffId` the digest is not checked. */
+  LayerAssembler: new (diff: string, tarSplit: string, diffId?: string) => LayerAssembler;
+  /** Bytes of the layer tar, by its tar-split alone. */
+  layerTarSize(tarSplit: string): Promise<number>;
 
   // layer_binding.cc
   LayerApply: new (options: LayerApplyOptions) => LayerApply;
