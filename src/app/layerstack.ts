@@ -2,6 +2,7 @@
  * The facade: one opened store with all that can be done with it. It owns the stores below it and their
  * lifetime, names things as callers do (references, names, short ids), and adds nothing of its own.
  */
+import type { Readable } from 'node:stream';
 import { throwIfAborted } from '../core/abort.ts';
 import { formatReference, parseReference, withDefaultTag } from '../core/reference.ts';
 import { writeBundle, type Bundle, type BundleOptions } from '../container/bundle.ts';
@@ -15,6 +16,7 @@ import { Overlay } from '../layer/overlay.ts';
 import type { Logger } from '../system/log.ts';
 import { Root } from '../system/root.ts';
 import { load, type LoadOptions, type LoadResult } from '../transfer/archive/load.ts';
+import { save, type SaveOptions } from '../transfer/archive/save.ts';
 import { diagnose, type Finding } from './doctor.ts';
 
 /** Where the store is when nobody says otherwise. */
@@ -104,6 +106,22 @@ export class Layerstack implements AsyncDisposable {
    */
   load(source: string | AsyncIterable<Uint8Array>, options: LoadOptions = {}): Promise<LoadResult> {
     return load({ root: this.#root, layers: this.#layers, images: this.#images }, source, options);
+  }
+
+  /**
+   * The archive of images as a stream: in the layout of docker >= 25, which docker since 1.10, podman, skopeo and
+   * umoci read. Each name is a reference, an id, or a repository (then all its tags). The layers' bytes are verified on
+   * the way; errors come through the stream. Needs no writable store.
+   * @throws {@link LayerstackError} (in the stream) ERR_IMAGE_NOT_FOUND, ERR_ID_AMBIGUOUS, ERR_LAYER_NOT_FOUND,
+   *   ERR_STORE_CORRUPT with the `member` that was changed behind the store's back, ERR_ABORTED.
+   * @example
+   * ```ts
+   * await pipeline(store.save(['alpine:latest']), createWriteStream('alpine.tar'));
+   * ```
+   */
+  save(images: string | readonly string[], options: SaveOptions = {}): Readable {
+    const names = typeof images === 'string' ? [images] : images;
+    return save({ layers: this.#layers, images: this.#images }, names, options);
   }
 
   /** The images, newest first, as `docker images` lists them. */

@@ -10,6 +10,7 @@ interface Verb {
 
 export const VERBS: Readonly<Record<string, Verb>> = {
   load: { summary: 'load images from an archive or OCI layout', load: () => import('./load.ts') },
+  save: { summary: 'write images to an archive', load: () => import('./save.ts') },
   images: { summary: 'list images', load: () => import('./images.ts') },
   inspect: { summary: 'show all about images or containers, as JSON', load: () => import('./inspect.ts') },
   create: { summary: 'make a container of an image', load: () => import('./create.ts') },
