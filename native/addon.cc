@@ -13,6 +13,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   layerstack::InitCodec(env, exports);
   layerstack::InitLayer(env, exports);
   layerstack::InitDiff(env, exports);
+  layerstack::InitCopy(env, exports);
   return exports;
 }
 

@@ -10,5 +10,6 @@ void InitMounts(Napi::Env env, Napi::Object exports);  // mounts_binding.cc: mou
 void InitCodec(Napi::Env env, Napi::Object exports);   // codec_binding.cc: Decoder, LayerAssembler
 void InitLayer(Napi::Env env, Napi::Object exports);   // layer_binding.cc: LayerApply, indexArchive
 void InitDiff(Napi::Env env, Napi::Object exports);    // diff_binding.cc: listChanges, LayerTar
+void InitCopy(Napi::Env env, Napi::Object exports);    // copy_binding.cc: statInRoot, TreeUnpack
 
 }  // namespace layerstack

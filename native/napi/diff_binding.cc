@@ -1,5 +1,6 @@
 // The way out of an upper: its changes and its layer tar.
 #include <memory>
+#include <optional>
 
 #include "napi/args.h"
 #include "napi/async.h"
@@ -53,13 +54,26 @@ class LayerTarObject : public Napi::ObjectWrap<LayerTarObject> {
   }
 
   explicit LayerTarObject(const Napi::CallbackInfo& info) : Napi::ObjectWrap<LayerTarObject>(info) {
-    state_->upper = BytesArg(info[0], "upper");
+    state_->directory = BytesArg(info[0], "directory");
     if (!info[1].IsUndefined()) state_->options.latest_mtime = IntArg(info[1], "latestMtime");
+    if (!info[2].IsUndefined()) state_->subtree = ReadSubtree(ObjectArg(info[2], "subtree"), state_->options);
   }
 
  private:
+  struct Subtree {
+    std::string path;
+    std::string name;
+  };
+
+  static Subtree ReadSubtree(const Napi::Object& object, LayerTarOptions& options) {
+    options.overlay = false;
+    options.cross_mounts = BoolArg(object.Get("crossMounts"), "subtree.crossMounts");
+    return {BytesArg(object.Get("path"), "subtree.path"), BytesArg(object.Get("name"), "subtree.name")};
+  }
+
   struct State {
-    std::string upper;
+    std::string directory;
+    std::optional<Subtree> subtree;
     LayerTarOptions options;
     std::unique_ptr<LayerTar> tar;
     size_t warned = 0;
@@ -71,12 +85,17 @@ class LayerTarObject : public Napi::ObjectWrap<LayerTarObject> {
     state.tar.reset();
   }
 
+  static std::unique_ptr<LayerTar> Open(const State& state) {
+    if (!state.subtree) return std::make_unique<LayerTar>(state.directory, state.options);
+    return std::make_unique<LayerTar>(state.directory, state.subtree->path, state.subtree->name, state.options);
+  }
+
   static Piece Work(State& state) {
     Piece piece;
     piece.bytes = std::make_unique<Bytes>();
     if (state.ended) return piece;
     try {
-      if (!state.tar) state.tar = std::make_unique<LayerTar>(state.upper, state.options);
+      if (!state.tar) state.tar = Open(state);
       piece.bytes->size = state.tar->Read(piece.bytes->data.get(), kPiece);
     } catch (...) {
       End(state);

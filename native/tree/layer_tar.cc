@@ -8,6 +8,7 @@
 
 #include "sys/dirents.h"
 #include "sys/failure.h"
+#include "sys/resolve.h"
 #include "sys/xattrs.h"
 #include "tree/merged.h"
 #include "tree/upper.h"
@@ -38,6 +39,17 @@ LayerTar::LayerTar(const std::string& directory, LayerTarOptions options) : opti
   Enter(std::move(fd), "");
 }
 
+LayerTar::LayerTar(const std::string& root, const std::string& path, const std::string& name, LayerTarOptions options)
+    : options_(options) {
+  UniqueFd root_fd(Retry([&] { return ::open(root.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC); }));
+  if (!root_fd) ThrowErrno(errno, "open", root);
+  UniqueFd fd = OpenInRoot(root_fd.get(), path, O_PATH | O_NOFOLLOW);
+  struct stat info;
+  if (!fd || ::fstat(fd.get(), &info) != 0) ThrowErrno(errno, "open", path);
+  device_ = info.st_dev;
+  Encode(fd.get(), nullptr, name);
+}
+
 void LayerTar::Warn(const char* code, const std::string& member, std::string message) {
   if (++warning_count_ <= kMaxWarnings) warnings_.push_back({code, member, std::move(message)});
 }
@@ -53,7 +65,8 @@ void LayerTar::Enter(UniqueFd fd, std::string path) {
 template <typename Get>
 void LayerTar::TakeXattrs(const std::vector<std::string>& names, const std::string& path, TarEntry& member, Get get) {
   for (const std::string& name : names) {
-    if (name == "trusted.overlay.redirect" || name == "trusted.overlay.metacopy") RefuseIndirect(name, path);
+    bool indirect = name == "trusted.overlay.redirect" || name == "trusted.overlay.metacopy";
+    if (options_.overlay && indirect) RefuseIndirect(name, path);
     if (name.starts_with("trusted.overlay.") || name.starts_with("user.overlay.")) continue;
     if (name == "security.selinux") continue;  // the host's label, not the image's
     if (name.find('=') != std::string::npos) {
@@ -85,15 +98,10 @@ void LayerTar::EncodeWhiteout(const TarEntry& entry, const std::string& director
   pending_ += EncodeTarHeader(whiteout);
 }
 
-void LayerTar::Encode(Level& level, const std::string& name) {
-  UniqueFd fd(Retry([&] { return ::openat(level.fd.get(), name.c_str(), O_PATH | O_NOFOLLOW | O_CLOEXEC); }));
-  std::string path = level.path + name;
-  if (!fd) {
-    if (errno == ENOENT) return;  // deleted since the directory was listed
-    ThrowErrno(errno, "openat", path);
-  }
+void LayerTar::Encode(int fd, const Level* level, const std::string& name) {
+  std::string path = level ? level->path + name : name;
   struct stat info;
-  if (::fstat(fd.get(), &info) != 0) ThrowErrno(errno, "fstat", path);
+  if (::fstat(fd, &info) != 0) ThrowErrno(errno, "fstat", path);
 
   TarEntry member;
   member.name = path;
@@ -105,21 +113,21 @@ void LayerTar::Encode(Level& level, const std::string& name) {
     member.mtime = {static_cast<time_t>(*options_.latest_mtime), 0};
   }
 
-  if (IsWhiteout(info)) {
-    EncodeWhiteout(member, level.path, name);
+  if (options_.overlay && IsWhiteout(info)) {
+    EncodeWhiteout(member, path.substr(0, path.size() - name.size()), name);
     return;
   }
   if (S_ISSOCK(info.st_mode)) {
-    Warn("socket", path, "a socket cannot be part of a layer");
+    Warn("socket", path, "a socket cannot be part of a tar");
     return;
   }
-  if (name.starts_with(".wh.")) {
+  if (options_.overlay && name.starts_with(".wh.")) {
     Warn("whiteout-name", path, "a file of this name means the removal of another in a layer");
   }
   if (S_ISDIR(info.st_mode)) {
     member.type = '5';
     member.name += '/';
-    EncodeDirectory(member, fd.get(), info.st_dev);  // invalidates `level`
+    EncodeDirectory(member, fd, info.st_dev);  // invalidates `level`
     return;
   }
   if (info.st_nlink > 1) {
@@ -134,7 +142,7 @@ void LayerTar::Encode(Level& level, const std::string& name) {
   if (S_ISLNK(info.st_mode)) {
     member.type = '2';
     std::string target(static_cast<size_t>(std::max<off_t>(info.st_size, 1)) + 1, '\0');
-    ssize_t length = ::readlinkat(fd.get(), "", target.data(), target.size());
+    ssize_t length = ::readlinkat(fd, "", target.data(), target.size());
     if (length < 0) ThrowErrno(errno, "readlinkat", path);
     target.resize(static_cast<size_t>(length));
     member.linkname = target;
@@ -142,13 +150,13 @@ void LayerTar::Encode(Level& level, const std::string& name) {
     member.type = S_ISCHR(info.st_mode) ? '3' : '4';
     member.device_major = major(info.st_rdev);
     member.device_minor = minor(info.st_rdev);
-    ReadXattrs(EntryPath(level.fd.get(), name), path, member);
+    if (level) ReadXattrs(EntryPath(level->fd.get(), name), path, member);
   } else if (S_ISFIFO(info.st_mode)) {
     member.type = '6';
-    ReadXattrs(EntryPath(level.fd.get(), name), path, member);
+    if (level) ReadXattrs(EntryPath(level->fd.get(), name), path, member);
   } else {
     // The very inode that was looked at: a container may have put a device under the name since.
-    std::string inode = "/proc/self/fd/" + std::to_string(fd.get());
+    std::string inode = "/proc/self/fd/" + std::to_string(fd);
     file_.reset(Retry([&] { return ::open(inode.c_str(), O_RDONLY | O_CLOEXEC); }));
     if (!file_) ThrowErrno(errno, "open", path);
     member.size = static_cast<uint64_t>(info.st_size);
@@ -166,8 +174,8 @@ void LayerTar::EncodeDirectory(TarEntry& member, int path_fd, dev_t device) {
   if (!directory) ThrowErrno(errno, "openat", member.name);
   ReadXattrs(directory.get(), member.name, member);
   pending_ += EncodeTarHeader(member);
-  if (device != device_) return;  // something is mounted here: /proc, /sys, a volume
-  if (IsOpaque(directory.get())) {
+  if (device != device_ && !options_.cross_mounts) return;  // mounted here: /proc, /sys, a volume
+  if (options_.overlay && IsOpaque(directory.get())) {
     TarEntry marker = member;
     marker.name += ".wh..wh..opq";
     marker.type = '0';
@@ -186,7 +194,10 @@ bool LayerTar::Advance() {
       continue;
     }
     std::string name = std::move(level.names[level.next++]);
-    Encode(level, name);
+    UniqueFd fd(Retry([&] { return ::openat(level.fd.get(), name.c_str(), O_PATH | O_NOFOLLOW | O_CLOEXEC); }));
+    if (!fd && errno == ENOENT) continue;  // deleted since the directory was listed
+    if (!fd) ThrowErrno(errno, "openat", level.path + name);
+    Encode(fd.get(), &level, name);
     if (!pending_.empty()) return true;
   }
   if (ended_) return false;

@@ -1,8 +1,9 @@
 // The layer tar of an upper directory: the inverse of tree/apply. Depth first, names sorted bytewise, a directory
 // before its content, the root left out. Overlay whiteouts become `.wh.NAME`, opaque directories are followed
 // by `.wh..wh..opq`; later names of an inode become hard links to the first. What is mounted inside is left out. A merged
-// view has none of overlayfs's marks, so the same gives the tar of a whole root file system. Everything is read relative to directory fds
-// and never through a link, so a container that swaps names meanwhile cannot make it leave the upper.
+// view has none of overlayfs's marks, so the same gives the tar of a whole root file system, or of a subtree of any
+// directory (`cp`). Everything is read relative to directory fds and never through a link, so a container that swaps
+// names meanwhile cannot make it leave its tree.
 // Memory: the names of the directories on the way down, and one name per multiply linked inode.
 #pragma once
 
@@ -23,12 +24,19 @@ namespace layerstack {
 struct LayerTarOptions {
   // Times later than this many seconds since 1970 are set to it (SOURCE_DATE_EPOCH).
   std::optional<int64_t> latest_mtime;
+  // The tree is an upper: overlayfs's marks are translated or refused. Else it is taken as it looks.
+  bool overlay = true;
+  bool cross_mounts = false;  // what is mounted inside goes into the tar too
 };
 
 class LayerTar {
  public:
   // `directory`: the upper. Throws the errno of open(2).
   LayerTar(const std::string& directory, LayerTarOptions options);
+  // The tar of what is at `path` below `root`, as `cp` needs it: links on the way are resolved inside the root, the last
+  // one only where the path ends in "/" or "/.". It becomes the top member `name`, everything below it `name`/...;
+  // throws the errno of open(2).
+  LayerTar(const std::string& root, const std::string& path, const std::string& name, LayerTarOptions options);
 
   // Fills `buffer` with the next bytes of the tar; 0 is the end. Throws a system failure with the path in
   // the layer, ERR_UPPER_CHANGED where a file shrank while it was read, and ERR_UPPER_UNSUPPORTED where an entry holds a
@@ -55,7 +63,8 @@ class LayerTar {
 
   bool Advance();  // encodes the next member into pending_; false at the end
   void Enter(UniqueFd fd, std::string path);
-  void Encode(Level& level, const std::string& name);
+  // `fd`: O_PATH, maybe of a link. `level` is null for the top member of a subtree.
+  void Encode(int fd, const Level* level, const std::string& name);
   void EncodeWhiteout(const TarEntry& entry, const std::string& directory, const std::string& name);
   void EncodeDirectory(TarEntry& member, int path_fd, dev_t device);
   void ReadXattrs(int fd, const std::string& path, TarEntry& member);

@@ -190,6 +190,49 @@ export interface LayerTar {
   close(): void;
 }
 
+/** Which part of a directory a {@link LayerTar} takes, as `docker cp` does: without overlayfs's marks. */
+export interface TarSubtree {
+  /** Links on the way are resolved inside the directory; the last is followed where the path ends in `/` or `/.`. */
+  readonly path: string;
+  /** What the top member is called; empty: every name begins with `/`. */
+  readonly name: string;
+  /** Takes what is mounted inside too. */
+  readonly crossMounts: boolean;
+}
+
+export interface TreeUnpackOptions {
+  /** Absolute: nothing outside is reached, whatever links say. */
+  readonly root: string;
+  /** Below it: an existing directory. */
+  readonly directory: string;
+  /** A directory and something else do not replace each other: ERR_PATH_TYPE. */
+  readonly keepKinds: boolean;
+  /** Whom everything belongs to: as the tar says, this process (without set-id bits then), or one user. */
+  readonly owner: 'archive' | 'caller' | { readonly uid: number; readonly gid: number };
+}
+
+/** An uncompressed tar being extracted into an existing tree, on a thread of its own. */
+export interface TreeUnpack {
+  /** Settles at the end with the first 100 warnings. A rejection leaves what was extracted before. */
+  readonly result: Promise<readonly LayerWarning[]>;
+  /** Takes a copy of `chunk`; resolves when there is room for another. Rejects as `result` does. */
+  write(chunk: Uint8Array): Promise<void>;
+  /** No more bytes will come. */
+  end(): void;
+  /** Stops within milliseconds; `result` rejects with ERR_ABORTED. No-op once settled. */
+  abort(): void;
+}
+
+export interface RootPathStat {
+  /** With the file type. */
+  readonly mode: number;
+  readonly size: number;
+  readonly mtimeSeconds: number;
+  readonly mtimeNanoseconds: number;
+  /** Of a link: where it leads in the end, absolute in the root, also where nothing is there. */
+  readonly linkTarget?: string;
+}
+
 export interface Native {
   // files_binding.cc
   /** Does the steps in order on one native thread; stops at the first that fails (nothing is undone). */
@@ -248,7 +291,12 @@ export interface Native {
    */
   listChanges(root: string, upper: string, lowers: readonly string[]): Promise<Change[]>;
   /** `latestMtime`: seconds since 1970 that no time in the tar exceeds (SOURCE_DATE_EPOCH). */
-  LayerTar: new (upper: string, latestMtime?: number) => LayerTar;
+  LayerTar: new (directory: string, latestMtime?: number, subtree?: TarSubtree) => LayerTar;
+
+  // copy_binding.cc
+  /** Of `path` inside `root`; its last component is followed only where it ends in `/` or `/.`. */
+  statInRoot(root: string, path: string): Promise<RootPathStat>;
+  TreeUnpack: new (options: TreeUnpackOptions) => TreeUnpack;
 }
 
 const require = createRequire(import.meta.url);

@@ -17,6 +17,7 @@ export const VERBS: Readonly<Record<string, Verb>> = {
   containers: { summary: 'list containers', load: () => import('./containers.ts') },
   mount: { summary: "mount a container's root file system", load: () => import('./mount.ts') },
   unmount: { summary: "unmount a container's root file system", load: () => import('./unmount.ts') },
+  cp: { summary: 'copy files out of a container, or into it', load: () => import('./cp.ts') },
   rm: { summary: 'remove containers', load: () => import('./rm.ts') },
   bundle: { summary: 'write an OCI bundle that runc starts', load: () => import('./bundle.ts') },
   doctor: { summary: 'say what this machine and store can do', load: () => import('./doctor.ts') },
