@@ -102,7 +102,7 @@ export async function copyIn(
         `${container.name}:${destination} must be a directory, for a tar to be extracted into it`,
         { path: destination },
       );
-    return archive.putArchive(container, target.path, source, put);
+    return await archive.putArchive(container, target.path, source, put);
   }
   const host = new FileTree('/');
   const given = keepEnding(resolve(source), source);
