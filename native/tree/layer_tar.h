@@ -1,9 +1,9 @@
 // The layer tar of an upper directory: the inverse of tree/apply. Depth first, names sorted bytewise, a directory
 // before its content, the root left out. Overlay whiteouts become `.wh.NAME`, opaque directories are followed
-// by `.wh..wh..opq`; later names of an inode become hard links to the first. What is mounted inside is left out. A merged
-// view has none of overlayfs's marks, so the same gives the tar of a whole root file system, or of a subtree of any
-// directory (`cp`). Everything is read relative to directory fds and never through a link, so a container that swaps
-// names meanwhile cannot make it leave its tree.
+// by `.wh..wh..opq`; later names of an inode become hard links to the first. What is mounted inside is left out.
+// A merged view has none of overlayfs's marks, so the same gives the tar of a whole root file system, or of a subtree
+// of any directory (`cp`). Everything is read relative to directory fds and never through a link, so a container that
+// swaps names meanwhile cannot make it leave its tree.
 // Memory: the names of the directories on the way down, and one name per multiply linked inode.
 #pragma once
 
@@ -33,9 +33,9 @@ class LayerTar {
  public:
   // `directory`: the upper. Throws the errno of open(2).
   LayerTar(const std::string& directory, LayerTarOptions options);
-  // The tar of what is at `path` below `root`, as `cp` needs it: links on the way are resolved inside the root, the last
-  // one only where the path ends in "/" or "/.". It becomes the top member `name`, everything below it `name`/...;
-  // throws the errno of open(2).
+  // The tar of what is at `path` below `root`, as `cp` needs it: links on the way are resolved inside the root, the
+  // last one only where the path ends in "/" or "/.". It becomes the top member `name`, everything below it
+  // `name`/...; throws the errno of open(2).
   LayerTar(const std::string& root, const std::string& path, const std::string& name, LayerTarOptions options);
 
   // Fills `buffer` with the next bytes of the tar; 0 is the end. Throws a system failure with the path in

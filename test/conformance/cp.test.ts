@@ -10,8 +10,9 @@ import { Layerstack, LayerstackError, type Container, type CopyOptions } from '.
 import { dockerArchive } from '../support/archives.ts';
 import { Dockerd } from '../support/dockerd.ts';
 import { imageOf, layerOf } from '../support/images.ts';
+import { LayerstackCli } from '../support/layerstack-cli.ts';
 import { havePeers } from '../support/peers.ts';
-import { must } from '../support/process.ts';
+import { must, mustRun, type Ran } from '../support/process.ts';
 import { dropScratch, makeScratch } from '../support/scratch.ts';
 import { tar, type TarItem } from '../support/tar.ts';
 import { compareTrees, dumpTree, mapTree, type Tree } from '../support/tree.ts';
@@ -202,5 +203,48 @@ describe.runIf(havePeers('dockerd', 'docker', 'python3', 'tar'))('cp beside dock
     expect(lines).toEqual([]);
     const found = comparable(await dumpTree(join(scratch, 'mine')));
     expect(compareTrees(found, comparable(await dumpTree(join(scratch, 'theirs'))))).toEqual([]);
+  });
+
+  /** Names, kinds and link targets of a tar, as GNU tar lists them; the first line of an error instead. */
+  async function listing(ran: Ran): Promise<string[]> {
+    if (ran.status !== 0) return ['fails'];
+    const list = await mustRun('tar', ['-tvPf', '-', '--numeric-owner'], { input: ran.bytes });
+    return list.stdout.split('\n').filter((line) => line !== '');
+  }
+
+  test.each([
+    '/source',
+    '/source/',
+    '/source/.',
+    '/source/ldir',
+    '/source/ldir/',
+    '/source/f',
+    '/source/f/',
+    '/nope',
+  ])('the command writes %s as the tar that docker writes', async (path) => {
+    const cli = new LayerstackCli(store.root);
+    const ours = await cli.try(['cp', `cc:${path}`, '-']);
+    expect(await listing(ours)).toEqual(await listing(await daemon.try('cp', `cc:${path}`, '-')));
+    if (ours.status !== 0) expect(ours.stderr).toMatch(/^layerstack: ERR_PATH_(NOT_FOUND|TYPE): cc:/);
+  });
+
+  test('the command follows a link with -L, and takes a tar', async () => {
+    const cli = new LayerstackCli(store.root);
+    expect(await listing(await cli.try(['cp', '-L', 'cc:source/ldir', '-']))).toEqual(
+      await listing(await daemon.try('cp', '-L', 'cc:source/ldir', '-')),
+    );
+    const input = tar([{ name: 'piped', content: 'by stdin' }]);
+    expect((await cli.try(['cp', '-', 'cc:/source/ldir'], { input })).stderr).toBe('');
+    await cli.run('cp', 'cc:source/dir/piped', join(scratch, 'piped'));
+    expect(await readFile(join(scratch, 'piped'), 'utf8')).toBe('by stdin');
+  });
+
+  test.each([
+    ['cc:/a', 'cc:/b'],
+    ['./a', './b'],
+    ['', 'cc:/'],
+    [':a', './b'],
+  ])('the command does not take %j %j', async (from, to) => {
+    expect((await new LayerstackCli(store.root).try(['cp', from, to])).status).toBe(2);
   });
 });
