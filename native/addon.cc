@@ -12,6 +12,8 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   layerstack::InitMounts(env, exports);
   layerstack::InitCodec(env, exports);
   layerstack::InitLayer(env, exports);
+  layerstack::InitDiff(env, exports);
+  layerstack::InitCopy(env, exports);
   return exports;
 }
 

@@ -5,6 +5,9 @@
 export { DEFAULT_ROOT, Layerstack } from './app/layerstack.ts';
 export type { ContainerRef, ImageListOptions, OpenOptions } from './app/layerstack.ts';
 export type { Finding } from './app/doctor.ts';
+export type { ArchiveOptions, PathArchive, PutArchiveOptions } from './container/archive.ts';
+export type { CopyOptions } from './container/copy.ts';
+export type { PathStat } from './container/path-stat.ts';
 export type { Bundle, BundleOptions } from './container/bundle.ts';
 export type { ContainerOverrides } from './container/config.ts';
 export type { ContainerInspect } from './container/inspect.ts';

@@ -57,6 +57,16 @@ bool SaysChanged(int errnum) {
 
 }  // namespace
 
+uint64_t LayerTarSize(const std::string& tar_split) {
+  TarSplitReader reader(OpenOrThrow(tar_split, O_RDONLY), tar_split);
+  TarSplitEntry entry;
+  uint64_t size = 0;
+  while (reader.Next(entry)) {
+    size += entry.type == TarSplitEntry::Type::kFile ? entry.size : entry.payload.size();
+  }
+  return size;
+}
+
 LayerAssembler::LayerAssembler(const std::string& diff, const std::string& tar_split)
     : diff_(OpenOrThrow(diff, O_PATH | O_DIRECTORY)),
       reader_(OpenOrThrow(tar_split, O_RDONLY), tar_split) {}
@@ -91,7 +101,8 @@ void LayerAssembler::OpenMember() {
   std::string parent, base;
   if (!SplitClean(entry_.name, parent, base)) Corrupt("has a name outside the layer");
   if (!parent_ || parent != parent_path_) {
-    parent_ = OpenBeneathNoLinks(diff_.get(), parent, O_PATH | O_DIRECTORY);
+    // A member may have been written through a link of its own layer; its bytes are checked wherever they lie.
+    parent_ = OpenInRoot(diff_.get(), parent, O_PATH | O_DIRECTORY);
     parent_path_ = std::move(parent);
     if (!parent_ && SaysChanged(errno)) Corrupt("is missing");
     if (!parent_) ThrowErrno(errno, "open", entry_.name);

@@ -1,5 +1,5 @@
-// Rebuilds a layer's tar, bit for bit, from its directory and its tar-split. Files are opened beneath the directory
-// without following any link, and must have the recorded size and CRC-64. The caller checks the DiffID.
+// Rebuilds a layer's tar, bit for bit, from its directory and its tar-split. Files are opened with links resolved
+// inside the directory, never out of it, and must have the recorded size and CRC-64. The caller checks the DiffID.
 // Memory: one tar-split line. Not thread-safe.
 #pragma once
 
@@ -12,6 +12,9 @@
 #include "sys/fd.h"
 
 namespace layerstack {
+
+// How long the tar of a layer is, by its tar-split alone. Throws as LayerAssembler does.
+uint64_t LayerTarSize(const std::string& tar_split);
 
 class LayerAssembler {
  public:

@@ -10,6 +10,7 @@
 #include "napi/async.h"
 #include "napi/bindings.h"
 #include "sys/serial.h"
+#include "tree/rebuild.h"
 
 namespace layerstack {
 
@@ -20,13 +21,13 @@ namespace {
 constexpr size_t kChunkBytes = size_t{256} << 10;
 
 // Bytes made on a native thread, handed to JavaScript without another copy where they fill the memory.
-struct Chunk {
+struct Decoded {
   std::unique_ptr<char[]> data{new char[kChunkBytes]};
   size_t size = 0;
   bool more = false;
 };
 
-Napi::Value ToBuffer(Napi::Env env, Chunk& chunk) {
+Napi::Value ToBuffer(Napi::Env env, Decoded& chunk) {
   if (chunk.size < kChunkBytes / 2) return Napi::Buffer<char>::Copy(env, chunk.data.get(), chunk.size);
   return Napi::Buffer<char>::NewOrCopy(env, chunk.data.release(), chunk.size,
                                        [](Napi::Env, char* data) { delete[] data; });
@@ -72,12 +73,12 @@ class DecoderObject : public Napi::ObjectWrap<DecoderObject> {
     std::optional<Failure> failure;  // stays: a broken stream is not gone on with
   };
 
-  static Chunk Work(State& state, std::optional<std::string> input, bool end) {
+  static Decoded Work(State& state, std::optional<std::string> input, bool end) {
     if (state.failure) throw *state.failure;
     try {
       if (input) state.decoder->Input(std::move(*input));
       if (end) state.decoder->EndInput();
-      Chunk chunk;
+      Decoded chunk;
       chunk.size = state.decoder->Output(chunk.data.get(), kChunkBytes);
       // Less than a chunk means that the input is used up. Behind its end, one more call tells whether it was
       // whole.
@@ -94,10 +95,10 @@ class DecoderObject : public Napi::ObjectWrap<DecoderObject> {
     std::optional<std::string> input;
     const bool end = info[0].IsNull();
     if (!end && !info[0].IsUndefined()) input = InputArg(info[0]);
-    return Async<Chunk>(
+    return Async<Decoded>(
         info.Env(),
         [state = state_, input = std::move(input), end]() mutable { return Work(*state, std::move(input), end); },
-        [](Napi::Env env, Chunk& chunk) {
+        [](Napi::Env env, Decoded& chunk) {
           auto result = Napi::Object::New(env);
           result.Set("chunk", ToBuffer(env, chunk));
           result.Set("more", chunk.more);
@@ -109,6 +110,23 @@ class DecoderObject : public Napi::ObjectWrap<DecoderObject> {
   std::shared_ptr<State> state_ = std::make_shared<State>();
   std::shared_ptr<Serial> serial_ = std::make_shared<Serial>();
 };
+
+// A piece that its hasher may still be reading: JavaScript holds it by a reference of its own.
+Napi::Value ToBuffer(Napi::Env env, SharedChunk& chunk) {
+  if (!chunk) return env.Null();
+  char* data = const_cast<Chunk*>(chunk.get())->Data();
+  if (chunk->size < chunk->Room() / 2) return Napi::Buffer<char>::Copy(env, data, chunk->size);
+  size_t size = chunk->size;
+  return Napi::Buffer<char>::NewOrCopy(
+      env, data, size, [](Napi::Env, char*, SharedChunk* held) { delete held; }, new SharedChunk(std::move(chunk)));
+}
+
+std::string DiffIdArg(const Napi::Value& value) {
+  if (value.IsUndefined()) return "";
+  std::string digest = BytesArg(value, "diffId");
+  if (!digest.starts_with("sha256:")) throw Napi::TypeError::New(value.Env(), "diffId must be a sha256 digest");
+  return digest.substr(sizeof "sha256:" - 1);
+}
 
 // `LayerAssembler` of native.ts. Its files are opened by the first read and closed by the last, by an error or by
 // close().
@@ -123,39 +141,42 @@ class AssemblerObject : public Napi::ObjectWrap<AssemblerObject> {
   explicit AssemblerObject(const Napi::CallbackInfo& info) : Napi::ObjectWrap<AssemblerObject>(info) {
     state_->diff = BytesArg(info[0], "diff");
     state_->tar_split = BytesArg(info[1], "tarSplit");
+    state_->diff_id = DiffIdArg(info[2]);
   }
 
  private:
   struct State {
     std::string diff;
     std::string tar_split;
-    std::unique_ptr<LayerAssembler> assembler;
+    std::string diff_id;
+    std::unique_ptr<LayerRebuild> rebuild;
     bool ended = false;
   };
 
-  static Chunk Work(State& state) {
-    Chunk chunk;
-    if (state.ended) return chunk;
+  static SharedChunk Work(State& state) {
+    if (state.ended) return nullptr;
+    SharedChunk chunk;
     try {
-      if (!state.assembler) state.assembler = std::make_unique<LayerAssembler>(state.diff, state.tar_split);
-      chunk.size = state.assembler->Read(chunk.data.get(), kChunkBytes);
+      if (!state.rebuild)
+        state.rebuild = std::make_unique<LayerRebuild>(state.diff, state.tar_split, state.diff_id);
+      chunk = state.rebuild->Read();
     } catch (...) {
       End(state);
       throw;
     }
-    if (chunk.size == 0) End(state);
+    if (!chunk) End(state);
     return chunk;
   }
 
   static void End(State& state) {
     state.ended = true;
-    state.assembler.reset();
+    state.rebuild.reset();
   }
 
   Napi::Value Read(const Napi::CallbackInfo& info) {
-    return Async<Chunk>(
+    return Async<SharedChunk>(
         info.Env(), [state = state_] { return Work(*state); },
-        [](Napi::Env env, Chunk& chunk) { return chunk.size == 0 ? env.Null() : ToBuffer(env, chunk); },
+        [](Napi::Env env, SharedChunk& chunk) { return ToBuffer(env, chunk); },
         [serial = serial_](std::function<void()> job) { serial->Run(std::move(job)); });
   }
 
@@ -167,12 +188,19 @@ class AssemblerObject : public Napi::ObjectWrap<AssemblerObject> {
   std::shared_ptr<Serial> serial_ = std::make_shared<Serial>();
 };
 
+Napi::Value TarSize(const Napi::CallbackInfo& info) {
+  return Async<uint64_t>(
+      info.Env(), [tar_split = BytesArg(info[0], "tarSplit")] { return LayerTarSize(tar_split); },
+      [](Napi::Env env, uint64_t& size) { return Napi::Number::New(env, static_cast<double>(size)); });
+}
+
 }  // namespace
 
 void InitCodec(Napi::Env env, Napi::Object exports) {
   exports.Set("sniffCompression", Napi::Function::New<Sniff>(env, "sniffCompression"));
   DecoderObject::Init(env, exports);
   AssemblerObject::Init(env, exports);
+  exports.Set("layerTarSize", Napi::Function::New(env, TarSize, "layerTarSize"));
 }
 
 }  // namespace layerstack

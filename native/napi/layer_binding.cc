@@ -1,9 +1,9 @@
-#include <cstring>
 #include <limits>
 
 #include "napi/args.h"
 #include "napi/async.h"
 #include "napi/bindings.h"
+#include "napi/pushed.h"
 #include "tree/layer_job.h"
 #include "tree/tar_index.h"
 
@@ -35,14 +35,6 @@ LayerJobOptions ReadOptions(const Napi::Object& options) {
 }
 
 Napi::Value ToValue(Napi::Env env, AppliedLayer& layer) {
-  Napi::Array warnings = Napi::Array::New(env);
-  for (const Warning& warning : layer.warnings.List()) {
-    Napi::Object item = Napi::Object::New(env);
-    item.Set("code", warning.code);
-    item.Set("member", warning.member);
-    item.Set("message", warning.message);
-    warnings.Set(warnings.Length(), item);
-  }
   Napi::Object value = Napi::Object::New(env);
   value.Set("diffId", "sha256:" + layer.diff_id);
   value.Set("blobDigest", "sha256:" + layer.blob_digest);
@@ -51,7 +43,7 @@ Napi::Value ToValue(Napi::Env env, AppliedLayer& layer) {
   value.Set("compression", CompressionName(layer.compression));
   value.Set("entries", Count(env, layer.entries));
   value.Set("contentSize", Count(env, layer.content_size));
-  value.Set("warnings", warnings);
+  value.Set("warnings", WarningsValue(env, layer.warnings));
   value.Set("warningCount", Count(env, layer.warnings.Count()));
   return value;
 }
@@ -107,22 +99,8 @@ class LayerApply : public Napi::ObjectWrap<LayerApply> {
 
  private:
   Napi::Value Write(const Napi::CallbackInfo& info) {
-    Napi::Env env = info.Env();
-    if (!info[0].IsTypedArray()) throw Napi::TypeError::New(env, "chunk must be a Uint8Array");
-    if (!pushed_) throw Napi::TypeError::New(env, "this layer has a source of its own");
-    auto bytes = info[0].As<Napi::Uint8Array>();
-    auto chunk = std::make_shared<Chunk>(bytes.ByteLength());
-    std::memcpy(chunk->Data(), bytes.Data(), bytes.ByteLength());
-    chunk->size = bytes.ByteLength();
-    Settlement<bool> room(env, [](Napi::Env e, bool&) { return e.Undefined(); });
-    pushed_->Write(std::move(chunk), [room](const Failure* failure) mutable {
-      if (failure) {
-        room.Reject(*failure);
-      } else {
-        room.Resolve(true);
-      }
-    });
-    return room.Promise();
+    if (!pushed_) throw Napi::TypeError::New(info.Env(), "this layer has a source of its own");
+    return WritePushed(info, *pushed_);
   }
 
   void End(const Napi::CallbackInfo&) {

@@ -4,8 +4,11 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
+
+#include "sys/failure.h"
 
 namespace layerstack {
 
@@ -29,6 +32,19 @@ std::vector<Dirents::Entry>& Dirents::Next() {
     }
   }
   return entries_;
+}
+
+std::vector<std::string> SortedNames(int fd, const std::string& what) {
+  std::vector<std::string> names;
+  Dirents dirents(fd);
+  for (;;) {
+    const auto& piece = dirents.Next();
+    if (piece.empty()) break;
+    for (const Dirents::Entry& entry : piece) names.emplace_back(entry.name);
+  }
+  if (errno != 0) ThrowErrno(errno, "getdents64", what);
+  std::sort(names.begin(), names.end());
+  return names;
 }
 
 }  // namespace layerstack

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <string>
 #include <vector>
 
 namespace layerstack {
@@ -28,5 +29,9 @@ class Dirents {
   std::unique_ptr<char[]> buffer_;
   std::vector<Entry> entries_;
 };
+
+// Every name in the directory behind `fd`, sorted bytewise. The fd stays the caller's, with its position at the end.
+// Throws the errno of getdents64(2); `what` is named in it.
+std::vector<std::string> SortedNames(int fd, const std::string& what);
 
 }  // namespace layerstack

@@ -50,6 +50,10 @@ std::vector<std::string> List(const char* syscall, const std::string& what, Read
 
 }  // namespace
 
+std::string EntryPath(int directory, const std::string& name) {
+  return "/proc/self/fd/" + std::to_string(directory) + "/" + name;
+}
+
 std::optional<std::string> GetXattr(const std::string& path, const std::string& name) {
   return Get("lgetxattr", path,
              [&](char* data, size_t size) { return ::lgetxattr(path.c_str(), name.c_str(), data, size); });

@@ -13,6 +13,9 @@ std::optional<std::string> GetXattr(const std::string& path, const std::string& 
 void SetXattr(const std::string& path, const std::string& name, const std::string& value);
 std::vector<std::string> ListXattrs(const std::string& path);
 
+// The path by which `name` in the directory behind `fd` can be given to the functions above.
+std::string EntryPath(int directory, const std::string& name);
+
 // The same on an fd that is open for reading (not O_PATH); `what` is named in failures.
 std::optional<std::string> GetXattr(int fd, const std::string& name, const std::string& what);
 void SetXattr(int fd, const std::string& name, const std::string& value, const std::string& what);

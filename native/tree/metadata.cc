@@ -86,8 +86,9 @@ void SetXattrs(NodeRef node, const TarMember& member, Warnings& warnings) {
     int result = node.name ? ::setxattr(InodePath(node).Get(), name.c_str(), value.data(), value.size(), 0)
                            : ::fsetxattr(node.fd, name.c_str(), value.data(), value.size(), 0);
     if (result == 0) continue;
-    if (errno != EPERM) ThrowErrno(errno, "setxattr", name);
-    warnings.Add("WARN_XATTR_DENIED", member.name, "left '" + name + "' out: not permitted here");
+    if (errno != EPERM && errno != ENOTSUP) ThrowErrno(errno, "setxattr", name);
+    const char* why = errno == EPERM ? "not permitted here" : "the file system has none such";
+    warnings.Add("WARN_XATTR_DENIED", member.name, "left '" + name + "' out: " + why);
   }
 }
 

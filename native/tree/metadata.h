@@ -26,7 +26,8 @@ void TimesOf(const TarMember& member, timespec times[2]);
 void ChangeOwner(NodeRef node, uid_t uid, gid_t gid);
 void ChangeMode(NodeRef node, mode_t mode);
 void ChangeTimes(NodeRef node, const TarMember& member);
-// Overlayfs's own attributes are dropped, and those that may not be set (EPERM) are left out: both are warned of.
+// Overlayfs's own attributes are dropped, and those that may not or cannot be set here (EPERM,
+// ENOTSUP) are left out: both are warned of.
 void SetXattrs(NodeRef node, const TarMember& member, Warnings& warnings);
 
 }  // namespace layerstack

@@ -171,7 +171,11 @@ int64_t RemoveTree(const std::string& root, const std::string& path) {
     if (errno == ENOENT) return 0;
     ThrowErrno(errno, "open", full);
   }
-  return Remover(parent.get(), std::move(base), full).Run();
+  return RemoveTreeAt(parent.get(), base, full);
+}
+
+int64_t RemoveTreeAt(int dir, const std::string& name, const std::string& full) {
+  return Remover(dir, name, full).Run();
 }
 
 }  // namespace layerstack

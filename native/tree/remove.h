@@ -11,5 +11,7 @@ namespace layerstack {
 // beside it possibly gone. Entries that others remove meanwhile are no error. Any depth of nesting, with at most
 // 32 open fds. Throws Failure with the full path of the entry.
 int64_t RemoveTree(const std::string& root, const std::string& path);
+// The same of one name in the directory behind `dir`; `full` is its path in failures.
+int64_t RemoveTreeAt(int dir, const std::string& name, const std::string& full);
 
 }  // namespace layerstack

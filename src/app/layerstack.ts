@@ -3,8 +3,12 @@
  * lifetime, names things as callers do (references, names, short ids), and adds nothing of its own. What only some
  * callers need (archives, the doctor) is imported when it is called, so that `layerstack images` starts quickly.
  */
+import type { Readable } from 'node:stream';
 import { throwIfAborted } from '../core/abort.ts';
 import { formatReference, parseReference, withDefaultTag } from '../core/reference.ts';
+import type { ArchiveOptions, PathArchive, PutArchiveOptions } from '../container/archive.ts';
+import { copyIn, copyOut, packOut, type CopyOptions } from '../container/copy.ts';
+import type { PathStat } from '../container/path-stat.ts';
 import { writeBundle, type Bundle, type BundleOptions } from '../container/bundle.ts';
 import { inspectContainer, type ContainerInspect } from '../container/inspect.ts';
 import type { Mount, MountOptions, UnmountOptions } from '../container/mount.ts';
@@ -16,6 +20,7 @@ import { Overlay } from '../layer/overlay.ts';
 import type { Logger } from '../system/log.ts';
 import { Root } from '../system/root.ts';
 import type { LoadOptions, LoadResult } from '../transfer/archive/load.ts';
+import { save, type SaveOptions } from '../transfer/archive/save.ts';
 import type { Finding } from './doctor.ts';
 
 /** Where the store is when nobody says otherwise. */
@@ -107,6 +112,22 @@ export class Layerstack implements AsyncDisposable {
   async load(source: string | AsyncIterable<Uint8Array>, options: LoadOptions = {}): Promise<LoadResult> {
     const { load } = await import('../transfer/archive/load.ts');
     return load({ root: this.#root, layers: this.#layers, images: this.#images }, source, options);
+  }
+
+  /**
+   * The archive of images as a stream: in the layout of docker >= 25, which docker since 1.10, podman, skopeo and
+   * umoci read. Each name is a reference, an id, or a repository (then all its tags). The layers' bytes are verified on
+   * the way; errors come through the stream. Needs no writable store.
+   * @throws {@link LayerstackError} (in the stream) ERR_IMAGE_NOT_FOUND, ERR_ID_AMBIGUOUS, ERR_LAYER_NOT_FOUND,
+   *   ERR_STORE_CORRUPT with the `member` that was changed behind the store's back, ERR_ABORTED.
+   * @example
+   * ```ts
+   * await pipeline(store.save(['alpine:latest']), createWriteStream('alpine.tar'));
+   * ```
+   */
+  save(images: string | readonly string[], options: SaveOptions = {}): Readable {
+    const names = typeof images === 'string' ? [images] : images;
+    return save({ layers: this.#layers, images: this.#images }, names, options);
   }
 
   /** The images, newest first, as `docker images` lists them. */
@@ -204,6 +225,74 @@ export class Layerstack implements AsyncDisposable {
       if (!held) await this.#containers.unmount(container);
       throw error;
     }
+  }
+
+  /**
+   * What is at a path of a container, in the form of Docker's archive API. A link at its end is not followed.
+   * @throws {@link LayerstackError} ERR_PATH_NOT_FOUND, ERR_PATH_TYPE, and what `mount` throws.
+   */
+  async statPath(ref: ContainerRef, path: string, options: ArchiveOptions = {}): Promise<PathStat> {
+    return this.#containers.archive.statPath(await this.container(ref), path, options);
+  }
+
+  /**
+   * A path of a container as a tar, whose top entry is called as the path's last component. The container is mounted
+   * until the tar has been read to its end or destroyed.
+   * @throws {@link LayerstackError} ERR_PATH_NOT_FOUND, ERR_PATH_TYPE, and what `mount` throws.
+   * @example
+   * ```ts
+   * const { tar } = await store.getArchive('build', '/etc');
+   * await pipeline(tar, createWriteStream('etc.tar'));
+   * ```
+   */
+  async getArchive(
+    ref: ContainerRef,
+    path: string,
+    options: ArchiveOptions & Pick<CopyOptions, 'followLink'> = {},
+  ): Promise<PathArchive> {
+    return packOut(this.#containers.archive, await this.container(ref), path, options);
+  }
+
+  /**
+   * Extracts a tar, plain or compressed by gzip or zstd, into an existing directory of a container.
+   * @throws {@link LayerstackError} ERR_PATH_NOT_FOUND, ERR_PATH_TYPE, ERR_ARCHIVE_INVALID, ERR_ARCHIVE_TRUNCATED,
+   *   ERR_COMPRESSION_UNSUPPORTED, ERR_ABORTED, and what `mount` throws.
+   */
+  async putArchive(
+    ref: ContainerRef,
+    path: string,
+    tar: AsyncIterable<Uint8Array>,
+    options: PutArchiveOptions = {},
+  ): Promise<void> {
+    await this.#containers.archive.putArchive(await this.container(ref), path, tar, options);
+  }
+
+  /**
+   * Copies a file or directory of a container to the host, as `docker cp CONTAINER:SOURCE DESTINATION`.
+   * @throws {@link LayerstackError} ERR_PATH_NOT_FOUND; ERR_PATH_TYPE where a directory and something else would take each
+   *   other's place; ERR_ABORTED, and what `mount` throws.
+   */
+  async copyOut(
+    ref: ContainerRef,
+    source: string,
+    destination: string,
+    options: CopyOptions = {},
+  ): Promise<void> {
+    await copyOut(this.#containers.archive, await this.container(ref), source, destination, options);
+  }
+
+  /**
+   * Copies a file or directory of the host, or the content of a tar, into a container, as
+   * `docker cp SOURCE CONTAINER:DESTINATION`.
+   * @throws {@link LayerstackError} as {@link copyOut}; ERR_ARCHIVE_INVALID, ERR_ARCHIVE_TRUNCATED for a tar.
+   */
+  async copyIn(
+    ref: ContainerRef,
+    source: string | AsyncIterable<Uint8Array>,
+    destination: string,
+    options: CopyOptions = {},
+  ): Promise<void> {
+    await copyIn(this.#containers.archive, await this.container(ref), source, destination, options);
   }
 
   /** @see Layerstack.diagnose */

@@ -5,11 +5,11 @@
  */
 import { mkdir, open, rename } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
-import { call, native } from '../system/native.ts';
 import type { Mount } from './mount.ts';
 import type { Container } from './record.ts';
 import { runtimeSpec, type RuntimeSpec } from './spec.ts';
 import { resolveUser } from './user.ts';
+import { readUserDatabase } from './user-database.ts';
 
 export interface BundleOptions {
   /** Replaces entrypoint and command. */
@@ -29,9 +29,6 @@ export interface Bundle {
   readonly spec: RuntimeSpec;
 }
 
-/** passwd and group are read whole; larger ones are no user databases. */
-const MAX_DATABASE_BYTES = 4 * 1024 * 1024;
-
 /**
  * Writes the bundle of a mounted container to `directory`, made when missing; an older `config.json` is replaced.
  * @throws {@link LayerstackError} ERR_USER_NOT_FOUND when the user or group is not in the root file system,
@@ -43,11 +40,6 @@ export async function writeBundle(
   directory: string,
   options: BundleOptions = {},
 ): Promise<Bundle> {
-  const readText = async (path: string) =>
-    new TextDecoder().decode(
-      (await call(native.readFileInRoot(mount.path, path, MAX_DATABASE_BYTES))) ?? undefined,
-    );
-  const [passwd, group] = await Promise.all([readText('/etc/passwd'), readText('/etc/group')]);
   const { config } = container;
   const spec = runtimeSpec({
     id: container.id,
@@ -57,7 +49,7 @@ export async function writeBundle(
       ...(options.workingDir !== undefined && { WorkingDir: options.workingDir }),
       Env: [...(config.Env ?? []), ...(options.env ?? [])],
     },
-    user: resolveUser(options.user ?? config.User, { passwd, group }),
+    user: resolveUser(options.user ?? config.User, await readUserDatabase(mount.path)),
     rootfs: mount.path,
     readOnly: options.readOnly ?? mount.readOnly,
   });

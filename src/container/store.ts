@@ -16,6 +16,7 @@ import type { ImageStore } from '../image/store.ts';
 import type { LayerStore } from '../layer/store.ts';
 import type { Overlay } from '../layer/overlay.ts';
 import type { Root } from '../system/root.ts';
+import { ContainerArchive } from './archive.ts';
 import { ContainerCreator, type CreateOptions } from './create.ts';
 import { ContainerMounts, type Mount, type MountOptions, type UnmountOptions } from './mount.ts';
 import { CONTAINER_ID, NameIndex } from './name-index.ts';
@@ -35,11 +36,13 @@ export class ContainerStore {
   readonly #creator: ContainerCreator;
   readonly #remover: ContainerRemover;
   readonly #mounts: ContainerMounts;
+  readonly #archive: ContainerArchive;
 
   constructor(root: Root, layers: LayerStore, images: ImageStore, overlay: Overlay) {
     this.#root = root;
     this.#names = new NameIndex(root.layout);
     this.#mounts = new ContainerMounts(root, layers);
+    this.#archive = new ContainerArchive(root, this.#mounts);
     this.#creator = new ContainerCreator(root, layers, images, overlay, this.#names);
     this.#remover = new ContainerRemover(root, this.#mounts, this.#names);
   }
@@ -109,6 +112,11 @@ export class ContainerStore {
 
   isMounted(container: Container): Promise<boolean> {
     return this.#mounts.isMounted(container);
+  }
+
+  /** Copying in and out of the root file systems. */
+  get archive(): ContainerArchive {
+    return this.#archive;
   }
 
   /** Waits for the deletions that {@link remove} left running. */

@@ -51,6 +51,14 @@ export const ERROR_KINDS = {
   ERR_CONTAINER_NOT_FOUND: 'not-found',
   ERR_CONTAINER_NAME_IN_USE: 'conflict',
   ERR_CONTAINER_MOUNTED: 'conflict',
+  /** A path does not exist, in a container or on the host. */
+  ERR_PATH_NOT_FOUND: 'not-found',
+  /** A path is a directory where it must not be one, or the other way round. */
+  ERR_PATH_TYPE: 'invalid',
+  /** A file of the container changed while it was read. */
+  ERR_UPPER_CHANGED: 'conflict',
+  /** The container's upper holds entries whose content overlayfs keeps elsewhere (redirect_dir, metacopy). */
+  ERR_UPPER_UNSUPPORTED: 'unavailable',
   /** A user or group of the image config does not exist in the root file system. */
   ERR_USER_NOT_FOUND: 'not-found',
   /** A digest reference cannot be moved to another image. */

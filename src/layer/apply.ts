@@ -3,17 +3,11 @@
  * chunks. Where there is no native zstd, a zstd layer is decompressed and its blob side hashed here.
  */
 import { createHash } from 'node:crypto';
-import { abortError, throwIfAborted } from '../core/abort.ts';
+import { throwIfAborted } from '../core/abort.ts';
 import type { Capabilities } from '../system/caps.ts';
-import {
-  call,
-  native,
-  type Compression,
-  type LayerApplied,
-  type LayerApply,
-  type LayerLimits,
-} from '../system/native.ts';
+import { call, native, type Compression, type LayerApplied, type LayerLimits } from '../system/native.ts';
 import { decompress, MAGIC_BYTES, sniff, unsupported } from './codec.ts';
+import { abortable, feed } from './feed.ts';
 import { readRange, type FileRange } from './range.ts';
 
 /** Where the bytes of a layer tar come from, compressed or not. */
@@ -75,11 +69,9 @@ async function applyChunks(
   options: ApplyOptions,
 ): Promise<LayerApplied> {
   const apply = new native.LayerApply({ ...target, limits: options.limits });
-  return abortable(apply, options.signal, async () => {
-    let bytes = 0;
-    await pump(source, apply, (length) => options.onProgress?.((bytes += length)));
-    return call(apply.result);
-  });
+  let bytes = 0;
+  const onChunk = (length: number): void => options.onProgress?.((bytes += length));
+  return feed(source, apply, { signal: options.signal, onChunk });
 }
 
 async function applyDecompressed(
@@ -100,57 +92,4 @@ async function applyDecompressed(
   const tar = decompress(hashed(), 'zstd', options.caps);
   const applied = await applyChunks(tar, target, { ...options, onProgress: undefined });
   return { ...applied, blobDigest: `sha256:${hash.digest('hex')}`, blobSize, compression: 'zstd' };
-}
-
-/**
- * Runs `work` on `apply`, aborting it when the signal fires or `work` fails, and returns only when it has come to
- * rest.
- */
-async function abortable<T>(
-  apply: LayerApply,
-  signal: AbortSignal | undefined,
-  work: () => Promise<T>,
-): Promise<T> {
-  const abort = (): void => apply.abort();
-  signal?.addEventListener('abort', abort, { once: true });
-  try {
-    if (signal?.aborted) abort();
-    return await work();
-  } catch (error) {
-    apply.abort();
-    await apply.result.catch(() => undefined);
-    throw signal?.aborted ? abortError(signal) : error;
-  } finally {
-    signal?.removeEventListener('abort', abort);
-  }
-}
-
-/**
- * Gives every chunk to `apply`, and the end. Fails at once when `apply` does, even while the source keeps its
- * reader waiting (a pipe that nobody writes to).
- */
-async function pump(
-  source: AsyncIterable<Uint8Array>,
-  apply: LayerApply,
-  onChunk: (length: number) => void,
-): Promise<void> {
-  let fail: (error: unknown) => void = () => undefined;
-  apply.result.catch((error: unknown) => fail(error));
-  const iterator = source[Symbol.asyncIterator]();
-  try {
-    for (;;) {
-      const next = await new Promise<IteratorResult<Uint8Array>>((resolve, reject) => {
-        fail = reject;
-        iterator.next().then(resolve, reject);
-      });
-      if (next.done === true) break;
-      await call(apply.write(next.value));
-      onChunk(next.value.length);
-    }
-    apply.end();
-  } catch (error) {
-    // Not awaited: a generator that waits for its own source would keep us waiting too.
-    iterator.return?.().catch(() => undefined);
-    throw error;
-  }
 }

@@ -6,6 +6,7 @@ import { Buffer } from 'node:buffer';
 import { LayerstackError } from '../core/errors.ts';
 import type { Capabilities } from '../system/caps.ts';
 import { call, native, type Compression, type Decoder } from '../system/native.ts';
+import { ahead } from './ahead.ts';
 import { ZstdWorker } from './zstd.ts';
 
 type Bytes = AsyncIterable<Uint8Array>;
@@ -103,27 +104,5 @@ async function* zstdInWorker(source: Bytes): Bytes {
     yield* decode(source, decoder);
   } finally {
     await decoder.close();
-  }
-}
-
-/** The same items; the next is under way while the reader has one in hand. */
-async function* ahead(source: Bytes): AsyncGenerator<Uint8Array, void, undefined> {
-  const iterator = source[Symbol.asyncIterator]();
-  const ask = (): Promise<IteratorResult<Uint8Array>> => {
-    const next = iterator.next();
-    // The reader may stop before it looks at this one; its error is then nobody's.
-    next.catch(() => undefined);
-    return next;
-  };
-  let next = ask();
-  try {
-    for (;;) {
-      const { done, value } = await next;
-      if (done === true) return;
-      next = ask();
-      yield value;
-    }
-  } finally {
-    await iterator.return?.();
   }
 }

@@ -13,6 +13,7 @@ import type { Root } from '../system/root.ts';
 import type { Marker } from '../system/session.ts';
 import { spaceError } from '../system/space.ts';
 import { applyLayer, type LayerSource } from './apply.ts';
+import { assembleLayer } from './assemble.ts';
 import type { Layer } from './layerdb.ts';
 import { newOverlayId, type Overlay } from './overlay.ts';
 import { Slots } from './slots.ts';
@@ -79,7 +80,11 @@ export class Staging {
       'writeSet' in layer
         ? layout.writeSet(layer.writeSet, 'tar-split.json.gz')
         : layout.layer(layer.chainId, 'tar-split.json.gz');
-    const tar = assemble(layout.at(layout.overlay(layer.cacheId, 'diff')), layout.at(tarSplit));
+    const tar = assembleLayer({
+      diff: layout.at(layout.overlay(layer.cacheId, 'diff')),
+      tarSplit: layout.at(tarSplit),
+      diffId: layer.diffId,
+    });
     return this.stage(tar, { ...options, expectedDiffId: layer.diffId });
   }
 
@@ -152,19 +157,6 @@ export class Staging {
 
 function markers(cacheId: string, writeSet: string): Marker[] {
   return [`overlay2.${cacheId}`, `write-set.${writeSet.slice(WRITE_SET.length)}`];
-}
-
-async function* assemble(diff: string, tarSplit: string): AsyncGenerator<Uint8Array, void, undefined> {
-  const assembler = new native.LayerAssembler(diff, tarSplit);
-  try {
-    for (;;) {
-      const chunk = await call(assembler.read());
-      if (chunk === null) return;
-      yield chunk;
-    }
-  } finally {
-    assembler.close();
-  }
 }
 
 /** Says which layer an error is about; an abort and a full disk are about none. */

@@ -11,11 +11,12 @@
  */
 import { access } from 'node:fs/promises';
 import type { ChainID } from '../core/digest.ts';
-import { LayerstackError } from '../core/errors.ts';
+import { isSystemError, LayerstackError } from '../core/errors.ts';
 import type { Lock } from '../system/lock.ts';
 import type { Root } from '../system/root.ts';
 import { spaceError } from '../system/space.ts';
 import type { LayerSource } from './apply.ts';
+import { assembleLayer, layerTarSize, type AssembleSource } from './assemble.ts';
 import { LayerDb, type Layer } from './layerdb.ts';
 import { Overlay } from './overlay.ts';
 import { planImages, type PlannedLayer } from './plan.ts';
@@ -92,6 +93,40 @@ export class LayerStore {
   /** The size of one layer's own content in bytes, cheap enough for thousands; undefined where there is none. */
   size(chainId: ChainID): number | undefined {
     return this.#db.size(chainId);
+  }
+
+  /**
+   * The tar that the layer was made from, bit for bit, verified while it streams.
+   * @throws {@link LayerstackError} (while iterating) ERR_STORE_CORRUPT, naming the file that has changed.
+   */
+  tar(layer: Layer): AsyncGenerator<Uint8Array, void, undefined> {
+    return assembleLayer(this.#sourceOf(layer));
+  }
+
+  /**
+   * Bytes of {@link tar}. Costs a read of the tar-split.
+   * @throws {@link LayerstackError} ERR_STORE_CORRUPT when the layer has none, or a damaged one.
+   */
+  async tarSize(layer: Layer): Promise<number> {
+    try {
+      return await layerTarSize(this.#sourceOf(layer));
+    } catch (error) {
+      if (!isSystemError(error, 'ENOENT')) throw error;
+      throw new LayerstackError(
+        'ERR_STORE_CORRUPT',
+        `layer ${layer.diffId} has no tar-split.json.gz, so its tar cannot be rebuilt: load its image again`,
+        { layer: layer.diffId, path: error.path, cause: error },
+      );
+    }
+  }
+
+  #sourceOf(layer: Layer): AssembleSource {
+    const { layout } = this.#root;
+    return {
+      diff: layout.at(layout.overlay(layer.cacheId, 'diff')),
+      tarSplit: layout.at(layout.layer(layer.chainId, 'tar-split.json.gz')),
+      diffId: layer.diffId,
+    };
   }
 
   /**

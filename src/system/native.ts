@@ -165,9 +165,72 @@ export interface Decoder {
 
 /** Rebuilds a layer tar from its directory and tar-split. */
 export interface LayerAssembler {
-  /** The next bytes (up to 256 KiB), or null at the end. ERR_STORE_CORRUPT with `member` where a file has changed. */
+  /**
+   * The next bytes (up to 256 KiB), or null at the end. ERR_STORE_CORRUPT with `member` where a file has changed, and
+   * in place of the end where the digest is not the DiffID. Bytes are still being summed when they are given:
+   * they must not be written to.
+   */
   read(): Promise<Uint8Array | null>;
   close(): void;
+}
+
+/** One line of `docker diff`: added, changed or deleted. */
+export interface Change {
+  readonly kind: 'A' | 'C' | 'D';
+  readonly path: string;
+}
+
+/** The layer tar of an upper directory, or the tar of a merged view. */
+export interface LayerTar {
+  /**
+   * The next bytes (up to 1 MiB), null at the end, and what since the last read could not be put into the tar.
+   * ERR_UPPER_CHANGED with `member` where a file shrank meanwhile, ERR_UPPER_UNSUPPORTED as `listChanges`.
+   */
+  read(): Promise<{ readonly chunk: Uint8Array | null; readonly warnings: readonly LayerWarning[] }>;
+  close(): void;
+}
+
+/** Which part of a directory a {@link LayerTar} takes, as `docker cp` does: without overlayfs's marks. */
+export interface TarSubtree {
+  /** Links on the way are resolved inside the directory; the last is followed where the path ends in `/` or `/.`. */
+  readonly path: string;
+  /** What the top member is called; empty: every name begins with `/`. */
+  readonly name: string;
+  /** Takes what is mounted inside too. */
+  readonly crossMounts: boolean;
+}
+
+export interface TreeUnpackOptions {
+  /** Absolute: nothing outside is reached, whatever links say. */
+  readonly root: string;
+  /** Below it: an existing directory. */
+  readonly directory: string;
+  /** A directory and something else do not replace each other: ERR_PATH_TYPE. */
+  readonly keepKinds: boolean;
+  /** Whom everything belongs to: as the tar says, this process (without set-id bits then), or one user. */
+  readonly owner: 'archive' | 'caller' | { readonly uid: number; readonly gid: number };
+}
+
+/** An uncompressed tar being extracted into an existing tree, on a thread of its own. */
+export interface TreeUnpack {
+  /** Settles at the end with the first 100 warnings. A rejection leaves what was extracted before. */
+  readonly result: Promise<readonly LayerWarning[]>;
+  /** Takes a copy of `chunk`; resolves when there is room for another. Rejects as `result` does. */
+  write(chunk: Uint8Array): Promise<void>;
+  /** No more bytes will come. */
+  end(): void;
+  /** Stops within milliseconds; `result` rejects with ERR_ABORTED. No-op once settled. */
+  abort(): void;
+}
+
+export interface RootPathStat {
+  /** With the file type. */
+  readonly mode: number;
+  readonly size: number;
+  readonly mtimeSeconds: number;
+  readonly mtimeNanoseconds: number;
+  /** Of a link: where it leads in the end, absolute in the root, also where nothing is there. */
+  readonly linkTarget?: string;
 }
 
 export interface Native {
@@ -211,13 +274,29 @@ export interface Native {
   /** By its first bytes (6 are enough). */
   sniffCompression(head: Uint8Array): Compression;
   Decoder: new (compression: 'gzip' | 'zstd') => Decoder;
-  /** `diff`: the layer's own directory (absolute). */
-  LayerAssembler: new (diff: string, tarSplit: string) => LayerAssembler;
+  /** `diff`: the layer's own directory (absolute). Without `diffId` the digest is not checked. */
+  LayerAssembler: new (diff: string, tarSplit: string, diffId?: string) => LayerAssembler;
+  /** Bytes of the layer tar, by its tar-split alone. */
+  layerTarSize(tarSplit: string): Promise<number>;
 
   // layer_binding.cc
   LayerApply: new (options: LayerApplyOptions) => LayerApply;
   /** Lists the members of an uncompressed tar by reading its headers only. At most `maxMembers`. */
   indexArchive(fd: number, maxMembers: number): Promise<ArchiveMember[]>;
+
+  // diff_binding.cc
+  /**
+   * What a container changed, as `docker diff` lists it, sorted. `upper` and `lowers` (topmost, the
+   * init layer, first) relative to `root`. Walks the upper only. ERR_UPPER_UNSUPPORTED for redirect and metacopy entries.
+   */
+  listChanges(root: string, upper: string, lowers: readonly string[]): Promise<Change[]>;
+  /** `latestMtime`: seconds since 1970 that no time in the tar exceeds (SOURCE_DATE_EPOCH). */
+  LayerTar: new (directory: string, latestMtime?: number, subtree?: TarSubtree) => LayerTar;
+
+  // copy_binding.cc
+  /** Of `path` inside `root`; its last component is followed only where it ends in `/` or `/.`. */
+  statInRoot(root: string, path: string): Promise<RootPathStat>;
+  TreeUnpack: new (options: TreeUnpackOptions) => TreeUnpack;
 }
 
 const require = createRequire(import.meta.url);

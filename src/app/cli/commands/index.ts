@@ -10,12 +10,14 @@ interface Verb {
 
 export const VERBS: Readonly<Record<string, Verb>> = {
   load: { summary: 'load images from an archive or OCI layout', load: () => import('./load.ts') },
+  save: { summary: 'write images to an archive', load: () => import('./save.ts') },
   images: { summary: 'list images', load: () => import('./images.ts') },
   inspect: { summary: 'show all about images or containers, as JSON', load: () => import('./inspect.ts') },
   create: { summary: 'make a container of an image', load: () => import('./create.ts') },
   containers: { summary: 'list containers', load: () => import('./containers.ts') },
   mount: { summary: "mount a container's root file system", load: () => import('./mount.ts') },
   unmount: { summary: "unmount a container's root file system", load: () => import('./unmount.ts') },
+  cp: { summary: 'copy files out of a container, or into it', load: () => import('./cp.ts') },
   rm: { summary: 'remove containers', load: () => import('./rm.ts') },
   bundle: { summary: 'write an OCI bundle that runc starts', load: () => import('./bundle.ts') },
   doctor: { summary: 'say what this machine and store can do', load: () => import('./doctor.ts') },

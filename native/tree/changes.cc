@@ -1,0 +1,122 @@
+#include "tree/changes.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <iterator>
+
+#include "sys/dirents.h"
+#include "sys/failure.h"
+#include "sys/resolve.h"
+#include "sys/xattrs.h"
+#include "tree/merged.h"
+#include "tree/upper.h"
+
+namespace layerstack {
+
+namespace {
+
+// Archives and some file systems cut the fraction of a second off; then only the seconds can be compared.
+bool SameTime(const timespec& a, const timespec& b) {
+  return a.tv_sec == b.tv_sec && (a.tv_nsec == b.tv_nsec || a.tv_nsec == 0 || b.tv_nsec == 0);
+}
+
+std::string Capability(int directory, const std::string& name) {
+  return GetXattr(EntryPath(directory, name), "security.capability").value_or("");
+}
+
+bool Differs(const struct stat& now, const struct stat& before) {
+  if (now.st_mode != before.st_mode || now.st_uid != before.st_uid || now.st_gid != before.st_gid ||
+      now.st_rdev != before.st_rdev) {
+    return true;
+  }
+  if (S_ISDIR(now.st_mode)) return false;
+  return now.st_size != before.st_size || !SameTime(now.st_mtim, before.st_mtim);
+}
+
+class Walk {
+ public:
+  std::vector<Change> changes;
+
+  // Compares the directory behind `upper` with `lower`. `hidden`: an opaque directory of the upper is above,
+  // so that what the lowers have here is only seen where the upper has it too.
+  void Directory(int upper, const MergedDir& lower, const std::string& path, bool hidden) {
+    std::vector<std::string> names = SortedNames(upper, path);
+    if (hidden) AddHidden(names, lower);
+    for (const std::string& name : names) Entry(upper, lower, path, name, hidden);
+  }
+
+ private:
+  // Names that only the lowers have: below an opaque directory they are gone.
+  static void AddHidden(std::vector<std::string>& names, const MergedDir& lower) {
+    std::vector<std::string> all;
+    std::vector<std::string> below;
+    for (MergedDir::Name& name : lower.List()) {
+      if (lower.Lookup(name.name, name.layer).exists) below.push_back(std::move(name.name));
+    }
+    std::sort(below.begin(), below.end());
+    std::set_union(names.begin(), names.end(), below.begin(), below.end(), std::back_inserter(all));
+    names = std::move(all);
+  }
+
+  void Entry(int upper, const MergedDir& lower, const std::string& parent, const std::string& name,
+             bool hidden) {
+    std::string path = parent + "/" + name;
+    struct stat info;
+    bool present = ::fstatat(upper, name.c_str(), &info, AT_SYMLINK_NOFOLLOW) == 0;
+    if (!present && errno != ENOENT) ThrowErrno(errno, "fstatat", path);
+    MergedDir::Found before = lower.Lookup(name);
+    if (!present || IsWhiteout(info)) {
+      if (before.exists) changes.push_back({'D', path});
+      return;
+    }
+    RefuseIndirect(upper, name, info, path);
+    size_t at = changes.size();
+    if (!before.exists) {
+      changes.push_back({'A', path});
+    } else if (Differs(info, before.st) ||
+               Capability(upper, name) != Capability(lower.fd(before.layer), name)) {
+      changes.push_back({'C', path});
+    }
+    if (!S_ISDIR(info.st_mode)) return;
+    size_t content = changes.size();
+    static const MergedDir kNothing;
+    Descend(upper, before.below ? *before.below : kNothing, path, name, hidden);
+    // A directory is listed wherever its content is, so that its metadata can be restored with it.
+    if (changes.size() > content && content == at) changes.insert(changes.begin() + at, {'C', path});
+  }
+
+  void Descend(int upper, const MergedDir& below, const std::string& path, const std::string& name, bool hidden) {
+    UniqueFd fd(Retry([&] {
+      return ::openat(upper, name.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    }));
+    if (!fd) {
+      if (errno == ENOENT) return;  // deleted meanwhile by the running container
+      ThrowErrno(errno, "openat", path);
+    }
+    if (++depth_ > kMaxDepth) ThrowErrno(ENAMETOOLONG, "openat", path);
+    Directory(fd.get(), below, path, hidden || IsOpaque(fd.get()));
+    --depth_;
+  }
+
+  // Each level holds an fd and a stack frame per directory; the kernel's PATH_MAX allows about 2,000 levels
+  // through one path, so a deeper tree was made to hurt.
+  static constexpr int kMaxDepth = 2048;
+  int depth_ = 0;
+};
+
+}  // namespace
+
+std::vector<Change> ListChanges(const std::string& root, const std::string& upper,
+                                const std::vector<std::string>& lowers) {
+  UniqueFd root_fd(Retry([&] { return ::open(root.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC); }));
+  if (!root_fd) ThrowErrno(errno, "open", root);
+  UniqueFd fd = OpenInRoot(root_fd.get(), upper, O_RDONLY | O_DIRECTORY);
+  if (!fd) ThrowErrno(errno, "open", root + "/" + upper);
+  Walk walk;
+  walk.Directory(fd.get(), MergedDir(root_fd.get(), root, lowers), "", false);
+  return std::move(walk.changes);
+}
+
+}  // namespace layerstack

@@ -1,0 +1,23 @@
+// What a container changed, as `docker diff` lists it: the merged view of the RW layer against the merged view of its init layer
+// (moby/go-archive: changes.go). Only the upper directory is walked; the lowers are looked up by name, and listed
+// only below an opaque directory of the upper. Nothing is mounted, so it works beside a running container.
+#pragma once
+
+#include <string>
+#include <vector>
+
+namespace layerstack {
+
+struct Change {
+  char kind;         // 'A' added, 'C' changed, 'D' deleted
+  std::string path;  // "/etc/hosts"
+};
+
+// Sorted: a directory before its content, names bytewise. `upper` and `lowers` (topmost, the init
+// layer, first) are relative to `root`.
+// Throws system failures with the path, and ERR_UPPER_UNSUPPORTED for redirect and metacopy entries.
+// Thread: any that may block. Cost: the entries of `upper` times the layers that share their directory.
+std::vector<Change> ListChanges(const std::string& root, const std::string& upper,
+                                const std::vector<std::string>& lowers);
+
+}  // namespace layerstack

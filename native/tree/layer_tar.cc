@@ -1,0 +1,242 @@
+#include "tree/layer_tar.h"
+
+#include <fcntl.h>
+#include <sys/sysmacros.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "sys/dirents.h"
+#include "sys/failure.h"
+#include "sys/resolve.h"
+#include "sys/xattrs.h"
+#include "tree/merged.h"
+#include "tree/upper.h"
+
+namespace layerstack {
+
+namespace {
+
+constexpr size_t kMaxWarnings = 100;
+constexpr uint64_t kReadAhead = 1 << 20;  // smaller files are read by one call anyway
+
+// A file capability that an unprivileged container set carries the user namespace's root id (revision 3);
+// images hold the plain revision 2, which every extractor may set.
+std::string PortableCapability(const std::string& value) {
+  if (value.size() != 24 || (static_cast<unsigned char>(value[3]) != 3)) return value;
+  std::string plain = value.substr(0, 20);
+  plain[3] = 2;
+  return plain;
+}
+
+}  // namespace
+
+LayerTar::LayerTar(const std::string& directory, LayerTarOptions options) : options_(options) {
+  UniqueFd fd(Retry([&] { return ::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC); }));
+  struct stat info;
+  if (!fd || ::fstat(fd.get(), &info) != 0) ThrowErrno(errno, "open", directory);
+  device_ = info.st_dev;
+  Enter(std::move(fd), "");
+}
+
+LayerTar::LayerTar(const std::string& root, const std::string& path, const std::string& name, LayerTarOptions options)
+    : options_(options) {
+  UniqueFd root_fd(Retry([&] { return ::open(root.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC); }));
+  if (!root_fd) ThrowErrno(errno, "open", root);
+  UniqueFd fd = OpenInRoot(root_fd.get(), path, O_PATH | O_NOFOLLOW);
+  struct stat info;
+  if (!fd || ::fstat(fd.get(), &info) != 0) ThrowErrno(errno, "open", path);
+  device_ = info.st_dev;
+  Encode(fd.get(), nullptr, name);
+}
+
+void LayerTar::Warn(const char* code, const std::string& member, std::string message) {
+  if (++warning_count_ <= kMaxWarnings) warnings_.push_back({code, member, std::move(message)});
+}
+
+void LayerTar::Enter(UniqueFd fd, std::string path) {
+  Level level;
+  level.path = std::move(path);
+  level.names = SortedNames(fd.get(), level.path);
+  level.fd = std::move(fd);
+  stack_.push_back(std::move(level));
+}
+
+template <typename Get>
+void LayerTar::TakeXattrs(const std::vector<std::string>& names, const std::string& path, TarEntry& member, Get get) {
+  for (const std::string& name : names) {
+    bool indirect = name == "trusted.overlay.redirect" || name == "trusted.overlay.metacopy";
+    if (options_.overlay && indirect) RefuseIndirect(name, path);
+    if (name.starts_with("trusted.overlay.") || name.starts_with("user.overlay.")) continue;
+    if (name == "security.selinux") continue;  // the host's label, not the image's
+    if (name.find('=') != std::string::npos) {
+      Warn("xattr-name", path, "the attribute " + name + " has a name that a tar cannot hold");
+      continue;
+    }
+    std::optional<std::string> value = get(name);
+    if (value) member.xattrs[name] = name == "security.capability" ? PortableCapability(*value) : *value;
+  }
+}
+
+// Of what is open for reading.
+void LayerTar::ReadXattrs(int fd, const std::string& path, TarEntry& member) {
+  TakeXattrs(ListXattrs(fd, path), path, member, [&](const std::string& name) { return GetXattr(fd, name, path); });
+}
+
+// Of what cannot be opened without a side effect.
+void LayerTar::ReadXattrs(const std::string& entry, const std::string& path, TarEntry& member) {
+  TakeXattrs(ListXattrs(entry), path, member, [&](const std::string& name) { return GetXattr(entry, name); });
+}
+
+void LayerTar::EncodeWhiteout(const TarEntry& entry, const std::string& directory, const std::string& name) {
+  TarEntry whiteout;
+  whiteout.name = directory + ".wh." + name;
+  whiteout.mode = 0600;
+  whiteout.uid = entry.uid;
+  whiteout.gid = entry.gid;
+  whiteout.mtime = entry.mtime;
+  pending_ += EncodeTarHeader(whiteout);
+}
+
+void LayerTar::Encode(int fd, const Level* level, const std::string& name) {
+  std::string path = level ? level->path + name : name;
+  struct stat info;
+  if (::fstat(fd, &info) != 0) ThrowErrno(errno, "fstat", path);
+
+  TarEntry member;
+  member.name = path;
+  member.mode = info.st_mode & 07777;
+  member.uid = info.st_uid;
+  member.gid = info.st_gid;
+  member.mtime = info.st_mtim;
+  if (options_.latest_mtime && member.mtime.tv_sec >= *options_.latest_mtime) {
+    member.mtime = {static_cast<time_t>(*options_.latest_mtime), 0};
+  }
+
+  if (options_.overlay && IsWhiteout(info)) {
+    EncodeWhiteout(member, path.substr(0, path.size() - name.size()), name);
+    return;
+  }
+  if (S_ISSOCK(info.st_mode)) {
+    Warn("socket", path, "a socket cannot be part of a tar");
+    return;
+  }
+  if (options_.overlay && name.starts_with(".wh.")) {
+    Warn("whiteout-name", path, "a file of this name means the removal of another in a layer");
+  }
+  if (S_ISDIR(info.st_mode)) {
+    member.type = '5';
+    member.name += '/';
+    EncodeDirectory(member, fd, info.st_dev);  // invalidates `level`
+    return;
+  }
+  if (info.st_nlink > 1) {
+    auto [first, added] = first_names_.try_emplace({info.st_dev, info.st_ino}, path);
+    if (!added) {
+      member.type = '1';
+      member.linkname = first->second;
+      pending_ += EncodeTarHeader(member);
+      return;
+    }
+  }
+  if (S_ISLNK(info.st_mode)) {
+    member.type = '2';
+    std::string target(static_cast<size_t>(std::max<off_t>(info.st_size, 1)) + 1, '\0');
+    ssize_t length = ::readlinkat(fd, "", target.data(), target.size());
+    if (length < 0) ThrowErrno(errno, "readlinkat", path);
+    target.resize(static_cast<size_t>(length));
+    member.linkname = target;
+  } else if (S_ISCHR(info.st_mode) || S_ISBLK(info.st_mode)) {
+    member.type = S_ISCHR(info.st_mode) ? '3' : '4';
+    member.device_major = major(info.st_rdev);
+    member.device_minor = minor(info.st_rdev);
+    if (level) ReadXattrs(EntryPath(level->fd.get(), name), path, member);
+  } else if (S_ISFIFO(info.st_mode)) {
+    member.type = '6';
+    if (level) ReadXattrs(EntryPath(level->fd.get(), name), path, member);
+  } else {
+    // The very inode that was looked at: a container may have put a device under the name since.
+    std::string inode = "/proc/self/fd/" + std::to_string(fd);
+    file_.reset(Retry([&] { return ::open(inode.c_str(), O_RDONLY | O_CLOEXEC); }));
+    if (!file_) ThrowErrno(errno, "open", path);
+    member.size = static_cast<uint64_t>(info.st_size);
+    ReadXattrs(file_.get(), path, member);
+    file_path_ = path;
+    file_left_ = file_size_ = member.size;
+    if (member.size == 0) file_.reset();
+    if (member.size >= kReadAhead) ::posix_fadvise(file_.get(), 0, 0, POSIX_FADV_SEQUENTIAL);
+  }
+  pending_ += EncodeTarHeader(member);
+}
+
+void LayerTar::EncodeDirectory(TarEntry& member, int path_fd, dev_t device) {
+  UniqueFd directory(Retry([&] { return ::openat(path_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC); }));
+  if (!directory) ThrowErrno(errno, "openat", member.name);
+  ReadXattrs(directory.get(), member.name, member);
+  pending_ += EncodeTarHeader(member);
+  if (device != device_ && !options_.cross_mounts) return;  // mounted here: /proc, /sys, a volume
+  if (options_.overlay && IsOpaque(directory.get())) {
+    TarEntry marker = member;
+    marker.name += ".wh..wh..opq";
+    marker.type = '0';
+    marker.mtime = {0, 0};
+    marker.xattrs.clear();
+    pending_ += EncodeTarHeader(marker);
+  }
+  Enter(std::move(directory), member.name);
+}
+
+bool LayerTar::Advance() {
+  while (!stack_.empty()) {
+    Level& level = stack_.back();
+    if (level.next == level.names.size()) {
+      stack_.pop_back();
+      continue;
+    }
+    std::string name = std::move(level.names[level.next++]);
+    UniqueFd fd(Retry([&] { return ::openat(level.fd.get(), name.c_str(), O_PATH | O_NOFOLLOW | O_CLOEXEC); }));
+    if (!fd && errno == ENOENT) continue;  // deleted since the directory was listed
+    if (!fd) ThrowErrno(errno, "openat", level.path + name);
+    Encode(fd.get(), &level, name);
+    if (!pending_.empty()) return true;
+  }
+  if (ended_) return false;
+  ended_ = true;
+  pending_.assign(2 * kTarBlock, '\0');
+  return true;
+}
+
+size_t LayerTar::Read(char* buffer, size_t room) {
+  size_t filled = 0;
+  while (filled < room) {
+    if (pending_at_ < pending_.size()) {
+      size_t take = std::min(room - filled, pending_.size() - pending_at_);
+      std::memcpy(buffer + filled, pending_.data() + pending_at_, take);
+      pending_at_ += take;
+      filled += take;
+      continue;
+    }
+    pending_.clear();
+    pending_at_ = 0;
+    if (file_) {
+      size_t want = static_cast<size_t>(std::min<uint64_t>(room - filled, file_left_));
+      ssize_t got = Retry([&] { return ::read(file_.get(), buffer + filled, want); });
+      if (got < 0) ThrowErrno(errno, "read", file_path_);
+      if (got == 0) {
+        ThrowInput("ERR_UPPER_CHANGED", "a file shrank while it was read; stop what writes to the container, or pause it",
+                   {{"member", file_path_}});
+      }
+      filled += static_cast<size_t>(got);
+      file_left_ -= static_cast<uint64_t>(got);
+      if (file_left_ == 0) {
+        file_.reset();
+        pending_.assign(TarPadding(file_size_), '\0');
+      }
+      continue;
+    }
+    if (!Advance()) break;
+  }
+  return filled;
+}
+
+}  // namespace layerstack

@@ -1,0 +1,92 @@
+// The layer tar of an upper directory: the inverse of tree/apply. Depth first, names sorted bytewise, a directory
+// before its content, the root left out. Overlay whiteouts become `.wh.NAME`, opaque directories are followed
+// by `.wh..wh..opq`; later names of an inode become hard links to the first. What is mounted inside is left out.
+// A merged view has none of overlayfs's marks, so the same gives the tar of a whole root file system, or of a subtree
+// of any directory (`cp`). Everything is read relative to directory fds and never through a link, so a container that
+// swaps names meanwhile cannot make it leave its tree.
+// Memory: the names of the directories on the way down, and one name per multiply linked inode.
+#pragma once
+
+#include <sys/stat.h>
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "codec/tar_writer.h"
+#include "sys/fd.h"
+
+namespace layerstack {
+
+struct LayerTarOptions {
+  // Times later than this many seconds since 1970 are set to it (SOURCE_DATE_EPOCH).
+  std::optional<int64_t> latest_mtime;
+  // The tree is an upper: overlayfs's marks are translated or refused. Else it is taken as it looks.
+  bool overlay = true;
+  bool cross_mounts = false;  // what is mounted inside goes into the tar too
+};
+
+class LayerTar {
+ public:
+  // `directory`: the upper. Throws the errno of open(2).
+  LayerTar(const std::string& directory, LayerTarOptions options);
+  // The tar of what is at `path` below `root`, as `cp` needs it: links on the way are resolved inside the root, the
+  // last one only where the path ends in "/" or "/.". It becomes the top member `name`, everything below it
+  // `name`/...; throws the errno of open(2).
+  LayerTar(const std::string& root, const std::string& path, const std::string& name, LayerTarOptions options);
+
+  // Fills `buffer` with the next bytes of the tar; 0 is the end. Throws a system failure with the path in
+  // the layer, ERR_UPPER_CHANGED where a file shrank while it was read, and ERR_UPPER_UNSUPPORTED where an entry holds a
+  // redirect or metacopy attribute, whose content is elsewhere. Thread: any, one at a time.
+  size_t Read(char* buffer, size_t room);
+
+  // What could not be put into a tar (sockets, attributes with names that PAX cannot hold), or means something else
+  // there (files with names of whiteouts).
+  struct Warning {
+    std::string code;
+    std::string member;
+    std::string message;
+  };
+  const std::vector<Warning>& warnings() const { return warnings_; }
+  uint64_t warning_count() const { return warning_count_; }
+
+ private:
+  struct Level {
+    UniqueFd fd;
+    std::string path;  // "" or "a/b/"
+    std::vector<std::string> names;
+    size_t next = 0;
+  };
+
+  bool Advance();  // encodes the next member into pending_; false at the end
+  void Enter(UniqueFd fd, std::string path);
+  // `fd`: O_PATH, maybe of a link. `level` is null for the top member of a subtree.
+  void Encode(int fd, const Level* level, const std::string& name);
+  void EncodeWhiteout(const TarEntry& entry, const std::string& directory, const std::string& name);
+  void EncodeDirectory(TarEntry& member, int path_fd, dev_t device);
+  void ReadXattrs(int fd, const std::string& path, TarEntry& member);
+  void ReadXattrs(const std::string& entry, const std::string& path, TarEntry& member);
+  template <typename Get>
+  void TakeXattrs(const std::vector<std::string>& names, const std::string& path, TarEntry& member, Get get);
+  void Warn(const char* code, const std::string& member, std::string message);
+
+  LayerTarOptions options_;
+  dev_t device_ = 0;  // of the tree; what is mounted in it is left out
+  std::vector<Level> stack_;
+  std::map<std::pair<dev_t, ino_t>, std::string> first_names_;
+  std::vector<Warning> warnings_;
+  uint64_t warning_count_ = 0;
+
+  std::string pending_;  // header bytes and padding not yet handed out
+  size_t pending_at_ = 0;
+  UniqueFd file_;  // the content that follows pending_
+  std::string file_path_;
+  uint64_t file_left_ = 0;
+  uint64_t file_size_ = 0;
+  bool ended_ = false;
+};
+
+}  // namespace layerstack

@@ -1,0 +1,56 @@
+#include "tree/rebuild.h"
+
+#include <system_error>
+#include <utility>
+
+#include "sys/failure.h"
+
+namespace layerstack {
+
+namespace {
+
+constexpr size_t kPiece = size_t{1} << 20;
+constexpr size_t kQueue = 4;  // MiB that the sum may lag behind
+
+}  // namespace
+
+LayerRebuild::LayerRebuild(const std::string& diff, const std::string& tar_split, std::string diff_id)
+    : assembler_(diff, tar_split), diff_id_(std::move(diff_id)), to_hash_(kQueue) {
+  if (diff_id_.empty()) return;
+  try {
+    hasher_ = std::thread([this] {
+      while (SharedChunk chunk = to_hash_.Pop()) sum_.Update(chunk->View().data(), chunk->size);
+    });
+  } catch (const std::system_error& error) {
+    ThrowErrno(error.code().value(), "pthread_create");
+  }
+}
+
+LayerRebuild::~LayerRebuild() {
+  to_hash_.Abort();
+  if (hasher_.joinable()) hasher_.join();
+}
+
+SharedChunk LayerRebuild::Read() {
+  auto chunk = std::make_shared<Chunk>(kPiece);
+  chunk->size = assembler_.Read(chunk->Data(), chunk->Room());
+  if (chunk->size == 0) {
+    if (hasher_.joinable()) Verify();
+    return nullptr;
+  }
+  if (hasher_.joinable()) to_hash_.Push(chunk);
+  return chunk;
+}
+
+void LayerRebuild::Verify() {
+  to_hash_.Close();
+  hasher_.join();
+  std::string found = sum_.HexDigest();
+  if (found == diff_id_) return;
+  ThrowInput("ERR_STORE_CORRUPT",
+             "the tar of the layer has the digest sha256:" + found + " instead of sha256:" + diff_id_ +
+                 ": its tar-split.json.gz was changed",
+             {{"expected", "sha256:" + diff_id_}, {"found", "sha256:" + found}});
+}
+
+}  // namespace layerstack

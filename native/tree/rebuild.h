@@ -1,0 +1,34 @@
+// The tar of a layer, rebuilt and verified: pieces are handed out while a thread of its own sums them, and the end is
+// announced only when the sum is the layer's DiffID. Summing beside the reading costs no time where there are two cores.
+#pragma once
+
+#include <string>
+#include <thread>
+
+#include "codec/assembler.h"
+#include "codec/sha256.h"
+#include "tree/chunks.h"
+
+namespace layerstack {
+
+class LayerRebuild {
+ public:
+  // `diff_id`: 64 hex digits, or empty for a caller that checks the sum itself. Throws as LayerAssembler.
+  LayerRebuild(const std::string& diff, const std::string& tar_split, std::string diff_id);
+  ~LayerRebuild();
+
+  // The next piece, which is still being read by the thread; null at the end. Throws what LayerAssembler throws, and
+  // ERR_STORE_CORRUPT at the end of a tar with another digest. One call at a time.
+  SharedChunk Read();
+
+ private:
+  void Verify();
+
+  LayerAssembler assembler_;
+  std::string diff_id_;
+  Sha256 sum_;
+  ChunkQueue to_hash_;
+  std::thread hasher_;
+};
+
+}  // namespace layerstack

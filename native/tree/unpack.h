@@ -1,0 +1,77 @@
+// Extracts a tar into a directory of a tree that is already there, as dockerd does for `docker cp`: nothing in it
+// stands for a removal, directories are merged, other entries replaced. A container may change its tree
+// meanwhile: every directory is opened inside the root (sys/resolve), everything else happens relative to its fd
+// and without following a link.
+//
+// A file that replaces another is written beside it and renamed over it, so a full disk costs no old content.
+#pragma once
+
+#include <sys/types.h>
+#include <time.h>
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "codec/tar_reader.h"
+#include "sys/fd.h"
+#include "tree/metadata.h"
+#include "tree/warnings.h"
+
+namespace layerstack {
+
+struct UnpackOptions {
+  std::string root;       // absolute
+  std::string directory;  // in it: where members go; links are followed inside the root
+  // A directory and something else do not replace each other: ERR_PATH_TYPE.
+  bool keep_kinds = false;
+  // Whom everything belongs to: as the tar says, the caller (then set-id bits are dropped), or these.
+  enum class Owner { kArchive, kCaller, kFixed } owner = Owner::kArchive;
+  uid_t uid = 0;
+  gid_t gid = 0;
+};
+
+class Unpacker : private RawSink {
+ public:
+  // Throws ERR_PATH_TYPE where `directory` is none, the errno of open(2) where it is not there.
+  Unpacker(UnpackOptions options, ByteSource& source);
+
+  // Reads the source to its end. Call once, on a thread that has called IsolateThread. What it throws has the fact
+  // `member` where one is at fault; the members before it stay.
+  void Run();
+  uint64_t Members() const { return reader_.Members(); }
+  Warnings& Left() { return warnings_; }
+
+ private:
+  struct DirectoryTimes {
+    std::string path;
+    timespec times[2];
+  };
+
+  void Raw(std::string_view) override {}
+  void Apply(TarMember& member);
+  void Own(TarMember& member) const;
+  std::string At(const std::string& path) const { return options_.directory + "/" + path; }
+  int Parent(const std::string& parent);
+  UniqueFd MakeDirectories(const std::string& path);
+  void MakeRoom(int parent, const std::string& base, const TarMember& member);
+  template <typename Make>
+  void Place(int parent, const std::string& base, const TarMember& member, const char* syscall, Make make);
+  void Directory(int parent, const std::string& base, const std::string& path, const TarMember& member);
+  void RegularFile(int parent, const std::string& base, const TarMember& member);
+  void WriteContent(int fd, const TarMember& member);
+  void HardLink(int parent, const std::string& base, const TarMember& member);
+  void Finish(NodeRef node, const TarMember& member);
+  void SetDirectoryTimes();
+
+  UnpackOptions options_;
+  UniqueFd root_;
+  TarReader reader_;
+  Warnings warnings_;
+  std::optional<std::string> parent_path_;  // of parent_, as members name it
+  UniqueFd parent_;
+  std::vector<DirectoryTimes> directories_;  // set last: what is put into them changes them
+};
+
+}  // namespace layerstack

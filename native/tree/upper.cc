@@ -1,0 +1,31 @@
+#include "tree/upper.h"
+
+#include <sys/xattr.h>
+
+#include "sys/failure.h"
+#include "sys/xattrs.h"
+
+namespace layerstack {
+
+bool IsOpaque(int fd) {
+  char value[2];  // asked for on every directory: no allocation
+  return ::fgetxattr(fd, "trusted.overlay.opaque", value, sizeof value) == 1 && value[0] == 'y';
+}
+
+void RefuseIndirect(const std::string& attribute, const std::string& path) {
+  ThrowInput("ERR_UPPER_UNSUPPORTED",
+             "overlayfs keeps the content of an entry elsewhere (" + attribute +
+                 "); mount containers with redirect_dir=off,metacopy=off",
+             {{"member", path}});
+}
+
+void RefuseIndirect(int directory, const std::string& name, const struct stat& info, const std::string& path) {
+  if (!S_ISREG(info.st_mode) && !S_ISDIR(info.st_mode)) return;
+  for (const std::string& attribute : ListXattrs(EntryPath(directory, name))) {
+    if (attribute == "trusted.overlay.redirect" || attribute == "trusted.overlay.metacopy") {
+      RefuseIndirect(attribute, path);
+    }
+  }
+}
+
+}  // namespace layerstack

@@ -1,0 +1,71 @@
+/** `layerstack cp`: files between a container and the host, as `docker cp`. */
+import { writeArchive } from '../archive-output.ts';
+import { defineCommand, UsageError, type Context } from '../command.ts';
+import { ProgressDisplay } from '../progress.ts';
+
+export const command = defineCommand({
+  usage: '[OPTIONS] CONTAINER:PATH DEST|-\n       layerstack cp [OPTIONS] SRC|- CONTAINER:PATH',
+  description:
+    'Copies a file or directory out of a container, or into it, whether it is mounted or not. `-` is a tar on stdout\n' +
+    'or stdin. A source that ends in /. means the content of the directory. A host path with a colon must begin\n' +
+    'with / or a dot.',
+  options: {
+    archive: {
+      type: 'boolean',
+      short: 'a',
+      help: "out: keep owners; in: everything belongs to the container's user",
+    },
+    'follow-link': {
+      type: 'boolean',
+      short: 'L',
+      help: 'copy what a link at the end of the source leads to',
+    },
+  },
+  operands: { min: 2, max: 2 },
+  async run(context, values, [from = '', to = '']) {
+    const [source, destination] = [parseOperand(from), parseOperand(to)];
+    if (source.container !== undefined && destination.container !== undefined)
+      throw new UsageError(
+        'copying between containers is not supported: pipe `cp A:PATH -` into `cp - B:PATH`',
+      );
+    const options = {
+      archive: values.archive,
+      followLink: values['follow-link'],
+      signal: context.signal,
+      onProgress: new ProgressDisplay(context.stderr, true).show,
+    };
+    if (source.container !== undefined) {
+      if (destination.path === '-' && context.stdoutIsTerminal)
+        throw new UsageError('stdout is a terminal: redirect it to a file or a pipe');
+      await using store = await context.open();
+      if (destination.path !== '-')
+        return await store.copyOut(source.container, source.path, destination.path, options);
+      const { tar } = await store.getArchive(source.container, source.path, options);
+      return await writeArchive(tar, undefined);
+    }
+    if (destination.container === undefined)
+      throw new UsageError('neither operand names a container: write one of them as CONTAINER:PATH');
+    const input = source.path === '-' ? stdinOf(context) : source.path;
+    await using store = await context.open();
+    await store.copyIn(destination.container, input, destination.path, options);
+  },
+});
+
+interface Operand {
+  readonly container?: string;
+  readonly path: string;
+}
+
+/** docker's rule: what begins with `/` or `.` is a path of the host, whatever colons it has. */
+function parseOperand(text: string): Operand {
+  if (text === '') throw new UsageError('an operand is empty');
+  const colon = text.indexOf(':');
+  if (colon < 0 || text.startsWith('/') || text.startsWith('.')) return { path: text };
+  if (colon === 0) throw new UsageError(`${JSON.stringify(text)} names no container before the colon`);
+  return { container: text.slice(0, colon), path: text.slice(colon + 1) };
+}
+
+function stdinOf(context: Context): NodeJS.ReadStream {
+  if (context.stdin.isTTY) throw new UsageError('stdin is a terminal: pipe a tar in');
+  return context.stdin;
+}

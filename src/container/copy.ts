@@ -1,0 +1,185 @@
+/**
+ * `docker cp`: files and directories between a container and the host, by Docker's rules (copy-path.ts). What comes
+ * out of a container belongs to the caller and has no set-id bits, unless owners are kept: a program of the
+ * container's must not become one of the host's root.
+ */
+import { lstat, readlink, realpath, stat as statFollowing } from 'node:fs/promises';
+import { posix, resolve } from 'node:path';
+import type { Readable } from 'node:stream';
+import { isSystemError, LayerstackError } from '../core/errors.ts';
+import type { ArchiveOptions, ContainerArchive, OpenRootfs, PathArchive } from './archive.ts';
+import {
+  baseName,
+  containerPath,
+  keepEnding,
+  planCopy,
+  splitPath,
+  type CopyDestination,
+} from './copy-path.ts';
+import { FileTree } from './file-tree.ts';
+import { hasMode, type PathStat } from './path-stat.ts';
+import type { Container } from './record.ts';
+
+export interface CopyOptions extends ArchiveOptions {
+  /** Copies what a link at the end of the source leads to, under the link's name. Default false. */
+  readonly followLink?: boolean | undefined;
+  /**
+   * Into a container: everything belongs to its user, where its config names one. Out of it: owners and set-id bits are
+   * kept. Default false.
+   */
+  readonly archive?: boolean | undefined;
+}
+
+/** As docker's client. */
+const MAX_LINKS = 10;
+
+/**
+ * The tar of a path of a container. With `followLink` its top entry is called as what the link leads to, as in docker.
+ * @throws {@link LayerstackError} as {@link ContainerArchive.getArchive}.
+ */
+export async function packOut(
+  archive: ContainerArchive,
+  container: Container,
+  source: string,
+  { followLink = false, ...options }: CopyOptions = {},
+): Promise<PathArchive> {
+  if (!followLink) return archive.getArchive(container, source, options);
+  await using rootfs = await archive.open(container, { write: false, signal: options.signal });
+  const { at } = await locate(rootfs, source, true);
+  return await archive.getArchive(container, at, options);
+}
+
+/**
+ * Copies a path of a container to the host.
+ * @throws {@link LayerstackError} ERR_PATH_NOT_FOUND for the source or the directory above the destination, ERR_PATH_TYPE as
+ *   {@link planCopy}, and where a directory and something else would replace each other.
+ */
+export async function copyOut(
+  archive: ContainerArchive,
+  container: Container,
+  source: string,
+  destination: string,
+  { followLink = false, archive: keep = false, onProgress, signal }: CopyOptions = {},
+): Promise<void> {
+  await using rootfs = await archive.open(container, { write: false, signal });
+  const { at, stat } = await locate(rootfs, source, followLink);
+  const name = baseName(containerPath(source));
+  const plan = planCopy(
+    { name, isDirectory: hasMode(stat.mode, 'directory') },
+    await hostTarget(destination),
+  );
+  const tar = rootfs.tree.pack(at, { name: plan.name, crossMounts: false, onProgress });
+  try {
+    await new FileTree(plan.directory).unpack('/', tar, {
+      keepKinds: true,
+      owner: keep ? 'archive' : 'caller',
+      onProgress,
+      signal,
+    });
+  } finally {
+    await close(tar);
+  }
+}
+
+/**
+ * Copies a path of the host, or a tar, into a container. A tar needs an existing directory.
+ * @throws {@link LayerstackError} as {@link copyOut} and {@link ContainerArchive.putArchive}.
+ */
+export async function copyIn(
+  archive: ContainerArchive,
+  container: Container,
+  source: string | AsyncIterable<Uint8Array>,
+  destination: string,
+  { followLink = false, archive: keep = false, onProgress, signal }: CopyOptions = {},
+): Promise<void> {
+  await using rootfs = await archive.open(container, { write: true, signal });
+  const target = await containerTarget(rootfs, destination);
+  const put = { noOverwriteDirNonDir: true, copyUIDGID: keep, onProgress, signal };
+  if (typeof source !== 'string') {
+    if (target.kind !== 'directory')
+      throw new LayerstackError(
+        'ERR_PATH_TYPE',
+        `${container.name}:${destination} must be a directory, for a tar to be extracted into it`,
+        { path: destination },
+      );
+    return await archive.putArchive(container, target.path, source, put);
+  }
+  const host = new FileTree('/');
+  const given = keepEnding(resolve(source), source);
+  const path = followLink ? keepEnding(await hostPath(given, realpath(given)), given) : given;
+  const stat = await host.stat(path);
+  const plan = planCopy({ name: baseName(given), isDirectory: hasMode(stat.mode, 'directory') }, target);
+  const tar = host.pack(path, { name: plan.name, crossMounts: true, onProgress });
+  await archive.putArchive(container, plan.directory, tar, put);
+}
+
+/** Waits until the stream has given free what it reads from: its mount can go then. */
+async function close(tar: Readable): Promise<void> {
+  tar.on('error', () => undefined).destroy();
+  if (!tar.closed) await new Promise((done) => tar.once('close', done));
+}
+
+/** The path to copy from, with the link at its end followed where that is asked for. */
+async function locate(
+  rootfs: OpenRootfs,
+  source: string,
+  followLink: boolean,
+): Promise<{ readonly at: string; readonly stat: PathStat }> {
+  const path = containerPath(source);
+  const stat = await rootfs.tree.stat(path);
+  if (!followLink || !hasMode(stat.mode, 'symlink')) return { at: path, stat };
+  const at = keepEnding(stat.linkTarget, path);
+  return { at, stat: await rootfs.tree.stat(at) };
+}
+
+/** The destination in a container; a link at its end is followed, also to where nothing is. */
+async function containerTarget(rootfs: OpenRootfs, destination: string): Promise<CopyDestination> {
+  let path = containerPath(destination);
+  // What cannot be reached is missing; extracting says why.
+  const find = () => rootfs.tree.stat(path).catch(() => undefined);
+  let stat = await find();
+  if (stat && hasMode(stat.mode, 'symlink')) {
+    path = stat.linkTarget;
+    stat = await find();
+  }
+  if (!stat) return { path, kind: 'missing' };
+  if (hasMode(stat.mode, 'device')) throw isDevice(destination);
+  return { path, kind: hasMode(stat.mode, 'directory') ? 'directory' : 'other' };
+}
+
+/** The destination on the host; a link at its end is followed, also to where nothing is. */
+async function hostTarget(destination: string): Promise<CopyDestination> {
+  let path = keepEnding(resolve(destination), destination);
+  for (let links = 0; links <= MAX_LINKS; ++links) {
+    const stat = await lstat(path).catch((error: unknown) => {
+      if (isSystemError(error, 'ENOENT')) return undefined;
+      throw error;
+    });
+    if (!stat) {
+      const { directory } = splitPath(path);
+      if ((await hostPath(directory, statFollowing(directory))).isDirectory())
+        return { path, kind: 'missing' };
+      throw new LayerstackError('ERR_PATH_TYPE', `${directory} is no directory`, { path: directory });
+    }
+    if (stat.isCharacterDevice() || stat.isBlockDevice()) throw isDevice(destination);
+    if (!stat.isSymbolicLink()) return { path, kind: stat.isDirectory() ? 'directory' : 'other' };
+    path = posix.resolve(splitPath(path).directory, await readlink(path));
+  }
+  throw new LayerstackError('ERR_PATH_TYPE', `${destination} leads through too many links`, {
+    path: destination,
+  });
+}
+
+function isDevice(path: string): LayerstackError {
+  return new LayerstackError('ERR_PATH_TYPE', `${path} is a device: name a directory or a file`, { path });
+}
+
+/** What `work` says about a path of the host, which must exist. */
+async function hostPath<T>(path: string, work: Promise<T>): Promise<T> {
+  try {
+    return await work;
+  } catch (error) {
+    if (!isSystemError(error, 'ENOENT')) throw error;
+    throw new LayerstackError('ERR_PATH_NOT_FOUND', `${path} does not exist`, { path, cause: error });
+  }
+}

@@ -1,0 +1,73 @@
+/**
+ * A layer's directory and tar-split back to its tar, bit for bit: each file is compared with its CRC-64, and the whole
+ * with the DiffID, while it streams. Mirrors `vbatts/tar-split: tar/asm/assemble.go`.
+ */
+import type { DiffID } from '../core/digest.ts';
+import { LayerstackError } from '../core/errors.ts';
+import { call, native } from '../system/native.ts';
+import { ahead } from './ahead.ts';
+
+/** Where a layer lies; paths are absolute. */
+export interface AssembleSource {
+  /** Its own `overlay2/<cache-id>/diff`. */
+  readonly diff: string;
+  /** Its `tar-split.json.gz`. */
+  readonly tarSplit: string;
+  readonly diffId: DiffID;
+}
+
+/**
+ * The layer's tar in pieces of up to 1 MiB, the next one being read while the caller has one in hand. The end comes only
+ * when the digest is right.
+ * @throws {@link LayerstackError} (while iterating) ERR_STORE_CORRUPT, naming the layer and, where a file is at
+ *   fault, the `member`.
+ */
+export async function* assembleLayer(source: AssembleSource): AsyncGenerator<Uint8Array, void, undefined> {
+  try {
+    yield* ahead(readAll(source));
+  } catch (error) {
+    throw nameLayer(error, source);
+  }
+}
+
+/**
+ * Bytes of the layer's tar. Reads the tar-split only.
+ * @throws {@link LayerstackError} ERR_STORE_CORRUPT when it is damaged.
+ */
+export async function layerTarSize({ tarSplit, diffId }: Omit<AssembleSource, 'diff'>): Promise<number> {
+  try {
+    return await call(native.layerTarSize(tarSplit));
+  } catch (error) {
+    throw nameLayer(error, { tarSplit, diffId });
+  }
+}
+
+async function* readAll({
+  diff,
+  tarSplit,
+  diffId,
+}: AssembleSource): AsyncGenerator<Uint8Array, void, undefined> {
+  const assembler = new native.LayerAssembler(diff, tarSplit, diffId);
+  try {
+    for (;;) {
+      const chunk = await call(assembler.read());
+      if (chunk === null) return;
+      yield chunk;
+    }
+  } finally {
+    assembler.close();
+  }
+}
+
+function nameLayer(error: unknown, { tarSplit, diffId }: Omit<AssembleSource, 'diff'>): unknown {
+  if (!LayerstackError.is(error)) return error;
+  const { code, message, member, expected, found } = error;
+  return new LayerstackError(code, `layer ${diffId}: ${message}; load its image again to repair it`, {
+    layer: diffId,
+    member,
+    expected,
+    found,
+    path: error.path ?? tarSplit,
+    cause: error,
+  });
+}

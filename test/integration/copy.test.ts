@@ -1,0 +1,350 @@
+/** Copying in and out of containers: mounts, owners, tars, refusals, and containers that attack. */
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
+import { join } from 'node:path';
+import { Readable } from 'node:stream';
+import { buffer } from 'node:stream/consumers';
+import { gzipSync } from 'node:zlib';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { Layerstack, type Container } from '../../src/index.ts';
+import { dockerArchive } from '../support/archives.ts';
+import { imageOf, layerOf } from '../support/images.ts';
+import { must } from '../support/process.ts';
+import { dropScratch, makeScratch, mountsBelow } from '../support/scratch.ts';
+import { tar, type TarItem } from '../support/tar.ts';
+
+const LAYER: readonly TarItem[] = [
+  { name: 'etc/', type: 'directory' },
+  { name: 'etc/passwd', content: 'root:x:0:0::/:\napp:x:1234:2345::/:\n' },
+  { name: 'dir/', type: 'directory', uid: 7, gid: 8, mode: 0o2755 },
+  { name: 'dir/file', content: 'content', uid: 3, gid: 4 },
+  { name: 'dir/suid', content: 'program', uid: 1000, gid: 1000, mode: 0o6755 },
+  { name: 'dir/big', content: 'x'.repeat(3_000_000) },
+  { name: 'link', type: 'symlink', linkname: 'dir/file' },
+];
+
+let scratch: string;
+let store: Layerstack;
+let container: Container;
+
+beforeEach(async () => {
+  scratch = makeScratch('copy');
+  const archive = join(scratch, 'image.tar');
+  writeFileSync(archive, tar(dockerArchive([imageOf([layerOf(LAYER)], { tags: ['copy:1'] })])));
+  store = await Layerstack.open({ root: join(scratch, 'root') });
+  await store.load(archive);
+  container = await store.create('copy:1', { name: 'work' });
+});
+
+afterEach(async () => {
+  await store.close();
+  await dropScratch(scratch);
+});
+
+const host = (...names: string[]): string => join(scratch, ...names);
+const bytes = (items: readonly TarItem[]): Readable => Readable.from([tar(items)]);
+
+/** A file of the container. */
+async function inside(path: string): Promise<string> {
+  await using mount = await store.mount(container);
+  return readFileSync(join(mount.path, path), 'utf8');
+}
+
+describe('mounts', () => {
+  test('a container that is not mounted is mounted for the time', async () => {
+    writeFileSync(host('new'), 'new');
+    await store.copyIn(container, host('new'), '/dir/');
+    await store.copyOut(container, '/dir/new', host('back'));
+    expect(readFileSync(host('back'), 'utf8')).toBe('new');
+    expect(await store.isMounted(container)).toBe(false);
+    expect(mountsBelow(scratch)).toEqual([]);
+  });
+
+  test('one that is mounted stays so, as often as it was', async () => {
+    const mount = await store.mount(container);
+    await store.copyOut(container, '/dir/file', host('file'));
+    await expect(store.copyOut(container, '/nope', host('x'))).rejects.toMatchObject({
+      code: 'ERR_PATH_NOT_FOUND',
+    });
+    expect(await store.isMounted(container)).toBe(true);
+    await mount.unmount();
+    expect(await store.isMounted(container)).toBe(false);
+  });
+
+  test('a read-only mount gives files and takes none', async () => {
+    await using mount = await store.mount(container, { readOnly: true });
+    expect(mount.readOnly).toBe(true);
+    await store.copyOut(container, '/dir/file', host('file'));
+    await expect(store.copyIn(container, host('file'), '/')).rejects.toMatchObject({
+      code: 'ERR_CONTAINER_MOUNTED',
+    });
+  });
+
+  test('a store open read-only copies out of what is mounted', async () => {
+    await using mount = await store.mount(container);
+    void mount;
+    await using reader = await Layerstack.open({ root: store.root, readOnly: true });
+    await reader.copyOut('work', '/dir/file', host('file'));
+    expect(readFileSync(host('file'), 'utf8')).toBe('content');
+  });
+
+  test.each(['before the first read', 'in the middle'])('a tar given up %s frees the mount', async (when) => {
+    const { tar: stream } = await store.getArchive(container, '/dir');
+    if (when === 'in the middle') await once(stream, 'readable');
+    expect(await store.isMounted(container)).toBe(true);
+    stream.destroy();
+    await once(stream, 'close');
+    expect(await store.isMounted(container)).toBe(false);
+  });
+
+  test('a tar read to its end has freed the mount', async () => {
+    const { stat, tar: stream } = await store.getArchive(container, '/dir/.');
+    expect(stat.name).toBe('.');
+    await buffer(stream);
+    expect(await store.isMounted(container)).toBe(false);
+  });
+});
+
+describe('owners', () => {
+  test('what comes out belongs to the caller, and has no set-id bits', async () => {
+    await store.copyOut(container, '/dir', host('out'));
+    const { uid, gid, mode } = statSync(host('out/suid'));
+    expect({ uid, gid, mode: mode & 0o7777 }).toEqual({ uid: 0, gid: 0, mode: 0o755 });
+  });
+
+  test('-a out keeps owners and set-id bits', async () => {
+    await store.copyOut(container, '/dir', host('out'), { archive: true });
+    const { uid, gid, mode } = statSync(host('out/suid'));
+    expect({ uid, gid, mode: mode & 0o7777 }).toEqual({ uid: 1000, gid: 1000, mode: 0o6755 });
+  });
+
+  test("-a in gives everything to the container's user, by the container's own passwd", async () => {
+    const other = await store.create('copy:1', { name: 'app', user: 'app' });
+    writeFileSync(host('file'), 'x');
+    await store.copyIn(other, host('file'), '/kept');
+    await store.copyIn(other, host('file'), '/given', { archive: true });
+    await using mount = await store.mount(other);
+    expect(statSync(join(mount.path, 'kept'))).toMatchObject({ uid: 0, gid: 0 });
+    expect(statSync(join(mount.path, 'given'))).toMatchObject({ uid: 1234, gid: 2345 });
+  });
+});
+
+describe('tars', () => {
+  test.each([
+    ['plain', (data: Buffer) => data],
+    ['gzip', (data: Buffer) => gzipSync(data)],
+  ])('a %s tar is merged into a directory', async (_, pack) => {
+    const items: TarItem[] = [
+      { name: './', type: 'directory', mode: 0o700 },
+      { name: 'file', content: 'replaced', mtime: 12345 },
+      { name: 'deep/er/new', content: 'new' },
+      { name: 'twin', type: 'hardlink', linkname: 'file' },
+      { name: '.wh.big', content: 'no whiteout' },
+    ];
+    await store.copyIn(container, Readable.from([pack(tar(items))]), '/dir');
+    await using mount = await store.mount(container);
+    const at = (name: string): string => join(mount.path, 'dir', name);
+    expect(readFileSync(at('file'), 'utf8')).toBe('replaced');
+    expect(readFileSync(at('deep/er/new'), 'utf8')).toBe('new');
+    expect(statSync(at('file'))).toMatchObject({ ino: statSync(at('twin')).ino, mtimeMs: 12345000 });
+    expect(readdirSync(join(mount.path, 'dir')).sort()).toEqual(
+      ['.wh.big', 'big', 'deep', 'file', 'suid', 'twin'].sort(),
+    );
+    expect(statSync(join(mount.path, 'dir')).mode & 0o7777).toBe(0o2755);
+  });
+
+  test('a tar into what is no directory is refused', async () => {
+    await expect(store.copyIn(container, bytes([]), '/dir/file')).rejects.toMatchObject({
+      code: 'ERR_PATH_TYPE',
+    });
+    await expect(store.putArchive(container, '/dir/file', bytes([]))).rejects.toMatchObject({
+      code: 'ERR_PATH_TYPE',
+    });
+    await expect(store.putArchive(container, '/nope', bytes([]))).rejects.toMatchObject({
+      code: 'ERR_PATH_NOT_FOUND',
+    });
+  });
+
+  test('directories and files take each other’s place only where that is allowed', async () => {
+    const swap = (): Readable =>
+      bytes([
+        { name: 'dir', content: 'now a file' },
+        { name: 'link/', type: 'directory' },
+      ]);
+    await expect(
+      store.putArchive(container, '/', swap(), { noOverwriteDirNonDir: true }),
+    ).rejects.toMatchObject({
+      code: 'ERR_PATH_TYPE',
+      member: 'dir',
+    });
+    await store.putArchive(container, '/', swap());
+    expect(await inside('dir')).toBe('now a file');
+  });
+
+  test('a tar that ends early leaves the old file as it was', async () => {
+    const whole = tar([{ name: 'file', content: 'y'.repeat(100_000) }]);
+    const cut = Readable.from([whole.subarray(0, 50_000)]);
+    await expect(store.copyIn(container, cut, '/dir')).rejects.toMatchObject({
+      code: 'ERR_ARCHIVE_TRUNCATED',
+    });
+    expect(await inside('dir/file')).toBe('content');
+    await using mount = await store.mount(container);
+    expect(readdirSync(join(mount.path, 'dir')).sort()).toEqual(['big', 'file', 'suid']);
+  });
+
+  test('a signal stops a tar that does not come', async () => {
+    const controller = new AbortController();
+    const endless = new Readable({ read: () => undefined });
+    const copy = store.copyIn(container, endless, '/dir', { signal: controller.signal });
+    setTimeout(() => controller.abort(), 100);
+    await expect(copy).rejects.toMatchObject({ code: 'ERR_ABORTED' });
+    expect(await store.isMounted(container)).toBe(false);
+  });
+});
+
+test('statPath says what docker says', async () => {
+  await using mount = await store.mount(container);
+  await must('touch', ['-d', '1970-01-02T00:00:00.012345678Z', join(mount.path, 'dir/suid')]);
+  expect(await store.statPath(container, 'dir/suid')).toEqual({
+    name: 'suid',
+    size: 7,
+    mode: 0o755 + 2 ** 23 + 2 ** 22,
+    mtime: '1970-01-02T00:00:00.012345678Z',
+    linkTarget: '',
+  });
+  symlinkSync('../../nowhere/../gone', join(mount.path, 'dir/dangling'));
+  expect(await store.statPath(container, '/dir/dangling')).toMatchObject({
+    name: 'dangling',
+    mode: 0o777 + 2 ** 27,
+    linkTarget: '/gone',
+  });
+  expect(await store.statPath(container, '/')).toMatchObject({ name: '/' });
+  await expect(store.statPath(container, '/dir/file/')).rejects.toMatchObject({ code: 'ERR_PATH_TYPE' });
+});
+
+describe('attacks', () => {
+  test.each<[string, TarItem[]]>([
+    ['a name that climbs out', [{ name: '../../escaped', content: 'x' }]],
+    ['a name that climbs out in the middle', [{ name: 'a/../../../escaped', content: 'x' }]],
+    ['a hard link to what is outside', [{ name: 'l', type: 'hardlink', linkname: '../../../etc/hostname' }]],
+    ['a member that is the destination and a file', [{ name: './', content: 'x' }]],
+    ['a hard link to nothing', [{ name: 'l', type: 'hardlink', linkname: 'gone' }]],
+  ])('%s is refused', async (_, items) => {
+    await expect(store.putArchive(container, '/dir', bytes(items))).rejects.toMatchObject({
+      code: 'ERR_ARCHIVE_INVALID',
+    });
+  });
+
+  test('members through links of the archive stay inside the container', async () => {
+    mkdirSync(host('outside'));
+    const items: TarItem[] = [
+      { name: 'abs', type: 'symlink', linkname: '/etc' },
+      { name: 'abs/through', content: 'x' },
+      { name: 'up', type: 'symlink', linkname: '../../../../../../../../etc' },
+      { name: 'up/over', content: 'x' },
+    ];
+    await store.putArchive(container, '/dir', bytes(items));
+    expect(await inside('etc/through')).toBe('x');
+    expect(await inside('etc/over')).toBe('x');
+    expect(existsSync('/etc/through') || existsSync('/etc/over')).toBe(false);
+  });
+
+  test('a link to a host path in the way of a copy leads nowhere', async () => {
+    mkdirSync(host('outside'));
+    writeFileSync(host('outside/secret'), 'secret');
+    await using mount = await store.mount(container);
+    symlinkSync(host('outside'), join(mount.path, 'out'));
+    writeFileSync(host('file'), 'x');
+    await expect(store.copyOut(container, '/out/secret', host('got'))).rejects.toMatchObject({
+      code: 'ERR_PATH_NOT_FOUND',
+    });
+    await expect(store.copyIn(container, host('file'), '/out/file')).rejects.toMatchObject({
+      code: 'ERR_PATH_NOT_FOUND',
+    });
+    expect(readdirSync(host('outside'))).toEqual(['secret']);
+  });
+
+  test('CVE-2018-15664: a container that swaps a directory and a link meanwhile', async () => {
+    mkdirSync(host('outside'));
+    writeFileSync(host('outside/secret'), 'of the host');
+    await using mount = await store.mount(container);
+    // Where the link leads inside the container: that it is reached shows that the swap was met.
+    const decoy = join(mount.path, host('outside'));
+    mkdirSync(decoy, { recursive: true });
+    writeFileSync(join(decoy, 'secret'), 'of the container');
+    const place = join(mount.path, 'place');
+    mkdirSync(place);
+    writeFileSync(join(place, 'secret'), 'of the place');
+    symlinkSync(host('outside'), join(mount.path, 'evil'));
+    writeFileSync(host('file'), 'x');
+    const swapper = spawn('python3', ['-c', SWAP, place, join(mount.path, 'evil')], { stdio: 'ignore' });
+    try {
+      const seen = new Set<string>();
+      for (let round = 0; round < 120; round++) {
+        await store.copyIn(container, host('file'), `/place/in-${String(round)}`).catch(() => undefined);
+        const got = await store.copyOut(container, '/place/secret', host('got')).then(
+          () => readFileSync(host('got'), 'utf8'),
+          () => '',
+        );
+        seen.add(got);
+      }
+      expect(seen).toContain('of the container');
+      expect(seen).toContain('of the place');
+      expect(seen).not.toContain('of the host');
+      expect(readdirSync(decoy).some((name) => name.startsWith('in-'))).toBe(true);
+      expect(readdirSync(host('outside'))).toEqual(['secret']);
+    } finally {
+      swapper.kill('SIGKILL');
+      await once(swapper, 'exit');
+    }
+  });
+
+  test('CVE-2019-14271: nothing of the container is loaded', async () => {
+    const source = host('nss.c');
+    writeFileSync(
+      source,
+      `#include <fcntl.h>\n__attribute__((constructor)) static void load(void) { open("${host('loaded')}", O_CREAT, 0600); }\n`,
+    );
+    await must('cc', ['-shared', '-fPIC', '-o', host('libnss_files.so.2'), source]);
+    const other = await store.create('copy:1', { name: 'nss', user: 'app' });
+    for (const directory of ['lib', 'lib64', 'usr/lib', 'lib/x86_64-linux-gnu', 'usr/lib/x86_64-linux-gnu']) {
+      const items: TarItem[] = ['libnss_files.so.2', 'libnss_compat.so.2', 'libc.so.6'].map((name) => ({
+        name: `${directory}/${name}`,
+        content: readFileSync(host('libnss_files.so.2')),
+        mode: 0o755,
+      }));
+      await store.putArchive(other, '/', bytes(items));
+    }
+    await store.putArchive(
+      other,
+      '/etc',
+      bytes([{ name: 'nsswitch.conf', content: 'passwd: files compat\n' }]),
+    );
+    writeFileSync(host('file'), 'x');
+    await store.copyIn(other, host('file'), '/file', { archive: true });
+    await store.copyOut(other, '/dir', host('out'), { archive: true });
+    expect(existsSync(host('loaded'))).toBe(false);
+    expect(readFileSync('/proc/self/maps', 'utf8')).not.toContain(store.root);
+    // The trap would have sprung: a program that loads the library leaves the mark.
+    await must('env', [`LD_PRELOAD=${host('libnss_files.so.2')}`, 'true']);
+    expect(existsSync(host('loaded'))).toBe(true);
+  });
+});
+
+/** Exchanges two names without a pause (renameat2 with RENAME_EXCHANGE), as the proof of concept did. */
+const SWAP = `
+import ctypes, os, sys
+libc = ctypes.CDLL(None)
+a, b = (os.fsencode(p) for p in sys.argv[1:])
+while True:
+    libc.renameat2(-100, a, -100, b, 2)
+`;
