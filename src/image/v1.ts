@@ -10,7 +10,13 @@ import type { DiffID } from '../core/digest.ts';
 import { goJson, goString, sortedKeys } from '../core/go-json.ts';
 import * as json from '../core/json.ts';
 import { parseTime, ZERO_TIME, type Time } from '../core/time.ts';
-import { MAX_CONFIG_BYTES, parseImageConfig, type HistoryEntry, type ImageConfig } from './config.ts';
+import {
+  historyDocument,
+  MAX_CONFIG_BYTES,
+  parseImageConfig,
+  type HistoryEntry,
+  type ImageConfig,
+} from './config.ts';
 import { decodeContainerConfig, dockerContainerConfig, EMPTY_CONTAINER_CONFIG } from './container-config.ts';
 
 /** First docker version whose configs are carried over as they are. */
@@ -76,7 +82,7 @@ export function configFromV1(image: V1Image, diffId: DiffID, parent: ImageConfig
     ...(document.created ? { created: document.created } : {}),
   };
   const rootfs = { type: parent?.rootfsType ?? 'layers', diff_ids: [...(parent?.diffIds ?? []), diffId] };
-  const history = [...(parent?.history ?? []), step].map(historyMember);
+  const history = [...(parent?.history ?? []), step].map(historyDocument);
 
   const members = membersOf(isVerbatim(document.docker_version) ? image.raw : Buffer.from(normalized(image)));
   for (const name of DROPPED) members.delete(name);
@@ -84,16 +90,6 @@ export function configFromV1(image: V1Image, diffId: DiffID, parent: ImageConfig
   members.set('history', latin1(goJson(history)));
   const written = [...sortedKeys(members)].map(([name, value]) => `${latin1(goString(name))}:${value}`);
   return parseImageConfig(Buffer.from(`{${written.join(',')}}`, 'latin1'));
-}
-
-function historyMember(entry: HistoryEntry): Record<string, unknown> {
-  return {
-    created: entry.created?.text ?? ZERO_TIME,
-    author: entry.author || undefined,
-    created_by: entry.createdBy || undefined,
-    comment: entry.comment || undefined,
-    empty_layer: entry.emptyLayer || undefined,
-  };
 }
 
 /** Compared number by number; what is no number counts as 0, as does a missing part. */
