@@ -1,13 +1,14 @@
 /**
  * The facade: one opened store with all that can be done with it. It owns the stores below it and their
- * lifetime, names things as callers do (references, names, short ids), and adds nothing of its own.
+ * lifetime, names things as callers do (references, names, short ids), and adds nothing of its own. What only some
+ * callers need (archives, the doctor) is imported when it is called, so that `layerstack images` starts quickly.
  */
 import type { Readable } from 'node:stream';
 import { throwIfAborted } from '../core/abort.ts';
 import { LayerstackError } from '../core/errors.ts';
 import { formatReference, parseReference, withDefaultTag, type Reference } from '../core/reference.ts';
 import { listChanges, type Change } from '../container/changes.ts';
-import { commit, type CommitOptions } from '../container/commit.ts';
+import type { CommitOptions } from '../container/commit.ts';
 import { writeBundle, type Bundle, type BundleOptions } from '../container/bundle.ts';
 import { inspectContainer, type ContainerInspect } from '../container/inspect.ts';
 import type { Mount, MountOptions, UnmountOptions } from '../container/mount.ts';
@@ -19,11 +20,12 @@ import { Overlay } from '../layer/overlay.ts';
 import type { ImageID } from '../core/digest.ts';
 import type { Logger } from '../system/log.ts';
 import { Root } from '../system/root.ts';
-import { exportContainer, type ExportOptions } from '../transfer/archive/export.ts';
-import { importImage, type ImportOptions } from '../transfer/archive/import.ts';
-import { load, type LoadOptions, type LoadResult } from '../transfer/archive/load.ts';
-import { save, type SaveOptions } from '../transfer/archive/save.ts';
-import { diagnose, type Finding } from './doctor.ts';
+import type { ExportOptions } from '../transfer/archive/export.ts';
+import type { ImportOptions } from '../transfer/archive/import.ts';
+import type { LoadOptions, LoadResult } from '../transfer/archive/load.ts';
+import type { SaveOptions } from '../transfer/archive/save.ts';
+import { byteStream } from './byte-stream.ts';
+import type { Finding } from './doctor.ts';
 
 /** Where the store is when nobody says otherwise. */
 export const DEFAULT_ROOT = '/var/lib/layerstack';
@@ -91,7 +93,8 @@ export class Layerstack implements AsyncDisposable {
   }
 
   /** Says what this machine and the store at `root` can do, also where it cannot be opened. Changes nothing. */
-  static diagnose(root: string = DEFAULT_ROOT): Promise<Finding[]> {
+  static async diagnose(root: string = DEFAULT_ROOT): Promise<Finding[]> {
+    const { diagnose } = await import('./doctor.ts');
     return diagnose(root);
   }
 
@@ -115,7 +118,8 @@ export class Layerstack implements AsyncDisposable {
    * const { images } = await store.load(process.stdin, { onProgress: (event) => console.error(event) });
    * ```
    */
-  load(source: string | AsyncIterable<Uint8Array>, options: LoadOptions = {}): Promise<LoadResult> {
+  async load(source: string | AsyncIterable<Uint8Array>, options: LoadOptions = {}): Promise<LoadResult> {
+    const { load } = await import('../transfer/archive/load.ts');
     return load({ root: this.#root, layers: this.#layers, images: this.#images }, source, options);
   }
 
@@ -132,7 +136,10 @@ export class Layerstack implements AsyncDisposable {
    */
   save(images: string | readonly string[], options: SaveOptions = {}): Readable {
     const names = typeof images === 'string' ? [images] : images;
-    return save({ layers: this.#layers, images: this.#images }, names, options);
+    return byteStream(async () => {
+      const { save } = await import('../transfer/archive/save.ts');
+      return save({ layers: this.#layers, images: this.#images }, names, options);
+    });
   }
 
   /** The images, newest first, as `docker images` lists them. */
@@ -229,6 +236,7 @@ export class Layerstack implements AsyncDisposable {
   async commit(ref: ContainerRef, options: CommitOptions & NameOptions = {}): Promise<ImageID> {
     const reference = tagOf(options.reference);
     const stores = { root: this.#root, layers: this.#layers, images: this.#images };
+    const { commit } = await import('../container/commit.ts');
     return commit(stores, await this.container(ref), reference, options);
   }
 
@@ -239,7 +247,10 @@ export class Layerstack implements AsyncDisposable {
    *   ERR_ABORTED.
    */
   export(ref: ContainerRef, options: ExportOptions = {}): Readable {
-    return exportContainer(this.#containers, () => this.container(ref), options);
+    return byteStream(async () => {
+      const { exportContainer } = await import('../transfer/archive/export.ts');
+      return exportContainer(this.#containers, await this.container(ref), options);
+    });
   }
 
   /**
@@ -258,6 +269,7 @@ export class Layerstack implements AsyncDisposable {
     options: ImportOptions & NameOptions = {},
   ): Promise<ImageID> {
     const reference = tagOf(options.reference);
+    const { importImage } = await import('../transfer/archive/import.ts');
     return importImage({ layers: this.#layers, images: this.#images }, source, reference, options);
   }
 
@@ -288,7 +300,7 @@ export class Layerstack implements AsyncDisposable {
 
   /** @see Layerstack.diagnose */
   doctor(): Promise<Finding[]> {
-    return diagnose(this.root);
+    return Layerstack.diagnose(this.root);
   }
 
   /** Waits for deletions, gives the root free. Mounts stay. Second call: no-op. */

@@ -2,10 +2,9 @@
  * What `docker container inspect` says about a container, as far as a store without a runtime knows it; field names
  * and order are Docker's.
  */
-import { readFile, readlink } from 'node:fs/promises';
 import { dockerContainerConfig } from '../image/container-config.ts';
-import { isSystemError } from '../core/errors.ts';
 import type { Layout } from '../system/layout.ts';
+import { readLink, readText } from './read-text.ts';
 import type { Container } from './record.ts';
 
 export interface ContainerInspect {
@@ -25,7 +24,7 @@ export interface ContainerInspect {
 }
 
 /** The document of one container. */
-export async function inspectContainer(layout: Layout, container: Container): Promise<ContainerInspect> {
+export function inspectContainer(layout: Layout, container: Container): ContainerInspect {
   const [path = '', ...args] = container.command;
   return {
     Id: container.id,
@@ -41,32 +40,25 @@ export async function inspectContainer(layout: Layout, container: Container): Pr
     Image: container.imageId ?? '',
     Name: `/${container.name}`,
     Driver: 'overlay2',
-    GraphDriver: { Data: await graphDriverData(layout, container.mountId), Name: 'overlay2' },
+    GraphDriver: { Data: graphDriverData(layout, container.mountId), Name: 'overlay2' },
     Config: dockerContainerConfig(container.config),
   };
 }
 
 /** Lowers by their directories, not their short names, as dockerd reports them. */
-async function graphDriverData(layout: Layout, mountId: string): Promise<Record<string, string>> {
-  const lower = await readFile(layout.at(layout.overlay(mountId, 'lower')), 'utf8').catch(
-    (error: unknown) => {
-      if (isSystemError(error, 'ENOENT')) return '';
-      throw error;
-    },
-  );
-  const names = lower.trim().split(':').filter(Boolean);
+function graphDriverData(layout: Layout, mountId: string): Record<string, string> {
+  const lower = readText(layout.at(layout.overlay(mountId, 'lower')))?.trim() ?? '';
+  const names = lower.split(':').filter(Boolean);
   return {
-    ...(names.length > 0 && {
-      LowerDir: (await Promise.all(names.map((name) => target(layout, name)))).join(':'),
-    }),
+    ...(names.length > 0 && { LowerDir: names.map((name) => target(layout, name)).join(':') }),
     MergedDir: layout.at(layout.overlay(mountId, 'merged')),
     UpperDir: layout.at(layout.overlay(mountId, 'diff')),
     WorkDir: layout.at(layout.overlay(mountId, 'work')),
   };
 }
 
-/** `l/ABC…` -> `<root>/overlay2/<id>/diff`. */
-async function target(layout: Layout, name: string): Promise<string> {
-  const link = await readlink(layout.at(`${layout.overlay2}/${name}`));
+/** `l/ABC…` -> `<root>/overlay2/<id>/diff`; the short name itself where it is dangling. */
+function target(layout: Layout, name: string): string {
+  const link = readLink(layout.at(`${layout.overlay2}/${name}`)) ?? name;
   return layout.at(`${layout.overlay2}/${link.replace(/^\.\.\//, '')}`);
 }

@@ -3,7 +3,6 @@
  * xattrs as PAX records; the root entry and what is mounted inside are left out. A container that is not mounted
  * is mounted read-only for it.
  */
-import { Readable } from 'node:stream';
 import { throwIfAborted } from '../../core/abort.ts';
 import type { OnProgress } from '../../core/progress.ts';
 import type { Container } from '../../container/record.ts';
@@ -17,29 +16,18 @@ export interface ExportOptions {
   readonly onProgress?: OnProgress | undefined;
 }
 
-/** Bytes that may wait for the reader: one piece, since several would be copied into one. */
-const BUFFER = 1 << 20;
-
 /**
- * The tar of a container. Errors come through the stream; when it ends or is destroyed, its mount is given back.
- * @throws {@link LayerstackError} ERR_STORE_CORRUPT, ERR_UPPER_CHANGED where a file shrinks while it is read,
- *   ERR_STORE_READ_ONLY, ERR_ABORTED.
+ * The tar of a container. When it ends, or nobody reads on, its mount is given back.
+ * @throws {@link LayerstackError} (while iterating) ERR_STORE_CORRUPT, ERR_UPPER_CHANGED where a file shrinks while it is
+ *   read, ERR_STORE_READ_ONLY, ERR_ABORTED.
  */
-export function exportContainer(
+export async function* exportContainer(
   containers: Pick<ContainerStore, 'mount'>,
-  container: () => Promise<Container>,
-  options: ExportOptions = {},
-): Readable {
-  return Readable.from(tarOf(containers, container, options), { objectMode: false, highWaterMark: BUFFER });
-}
-
-async function* tarOf(
-  containers: Pick<ContainerStore, 'mount'>,
-  container: () => Promise<Container>,
-  { signal, sourceDateEpoch, onProgress }: ExportOptions,
+  container: Container,
+  { signal, sourceDateEpoch, onProgress }: ExportOptions = {},
 ): AsyncGenerator<Uint8Array, void, undefined> {
   throwIfAborted(signal);
-  await using mount = await containers.mount(await container(), { readOnly: true, signal });
+  await using mount = await containers.mount(container, { readOnly: true, signal });
   for await (const chunk of layerTar(mount.path, { sourceDateEpoch, onProgress })) {
     throwIfAborted(signal);
     yield chunk;

@@ -21,6 +21,7 @@ import { openArchive, type ArchiveSource } from './source.ts';
 import { stageLayers } from './stage-layers.ts';
 import { unknownFormat } from './unknown.ts';
 import { readV1, V1_REPOSITORIES } from './v1.ts';
+import { Writeback } from './writeback.ts';
 
 /** Far above any image, yet it ends a bomb before it fills a large disk. */
 export const DEFAULT_MAX_BYTES = 1024 ** 4;
@@ -63,7 +64,7 @@ export interface LoadResult {
 }
 
 export interface LoadStores {
-  readonly root: Pick<Root, 'caps' | 'log' | 'session'>;
+  readonly root: Pick<Root, 'caps' | 'layout' | 'log' | 'session'>;
   readonly layers: Pick<LayerStore, 'findAll' | 'stage' | 'restage' | 'discard' | 'publish'>;
   readonly images: Pick<ImageStore, 'create' | 'tagAll'>;
 }
@@ -90,11 +91,14 @@ export async function load(
   stores.root.session();
   const label = typeof source === 'string' ? source : 'the archive';
   const pool = new LayerPool(stores.layers, { label, maxBytes, signal, onProgress, log: stores.root.log });
+  const writeback = new Writeback(stores.root.layout.root, (error) => pool.fail(error));
   let archive: Archive | undefined;
   try {
     archive = await openArchive(source, { label, pool, maxBytes, caps: stores.root.caps });
     const plan = await readImages(archive, pool, platform);
     const { stacks, fresh } = await stageLayers(stores.layers, plan.images, pool, onProgress);
+    await writeback.stop();
+    pool.throwIfFailed();
     const published = await stores.layers.publish(stacks, signal && { signal });
     pool.published(fresh);
     const named = await nameImages(stores.images, plan.images);
@@ -108,6 +112,7 @@ export async function load(
   } catch (error) {
     throw pool.fail(error);
   } finally {
+    await writeback.stop();
     await pool.close();
     await archive?.close();
   }
