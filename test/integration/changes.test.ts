@@ -2,7 +2,16 @@
  * `listChanges` against what `docker diff` does, in a slow way: both merged views are mounted and walked as a whole.
  */
 import { execFileSync } from 'node:child_process';
-import { lstatSync, mkdirSync, readdirSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  lstatSync,
+  mkdirSync,
+  readdirSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+  type BigIntStats,
+} from 'node:fs';
 import { join } from 'node:path';
 import * as fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
@@ -48,10 +57,7 @@ async function walkBoth(now: string, before: string): Promise<string[]> {
   return found;
 }
 
-type Stat = NonNullable<ReturnType<typeof bigStat>>;
-const bigStat = (path: string) => lstatSync(path, { bigint: true });
-
-function differ(a: Stat, b: Stat): boolean {
+function differ(a: BigIntStats, b: BigIntStats): boolean {
   if (a.mode !== b.mode || a.uid !== b.uid || a.gid !== b.gid || a.rdev !== b.rdev) return true;
   if (a.isDirectory()) return false;
   if (a.size !== b.size) return true;
