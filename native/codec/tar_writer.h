@@ -15,6 +15,7 @@ namespace layerstack {
 
 inline constexpr size_t kTarBlock = 512;
 
+// What a header says. (A member that was read is a TarMember, codec/tar_reader.h.)
 struct TarEntry {
   std::string name;  // directories end in "/"
   char type = '0';

@@ -51,3 +51,10 @@ export function localTime(date: Date): string {
   const zone = `${offset < 0 ? '-' : '+'}${pad(Math.floor(Math.abs(offset) / 60))}:${pad(Math.abs(offset) % 60)}`;
   return `${day}T${clock}${fraction === '' ? '' : `.${fraction}`}${offset === 0 ? 'Z' : zone}`;
 }
+
+/** The time `seconds` after 1970, or now. */
+export function timeOf(seconds?: number): Time {
+  const time = parseTime((seconds === undefined ? new Date() : new Date(seconds * 1000)).toISOString());
+  if (!time) throw new RangeError(`no time: ${String(seconds)}`);
+  return time;
+}

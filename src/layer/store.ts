@@ -13,6 +13,7 @@ import { access } from 'node:fs/promises';
 import type { ChainID } from '../core/digest.ts';
 import { isSystemError, LayerstackError } from '../core/errors.ts';
 import type { Lock } from '../system/lock.ts';
+import type { LayerLimits } from '../system/native.ts';
 import type { Root } from '../system/root.ts';
 import { spaceError } from '../system/space.ts';
 import type { LayerSource } from './apply.ts';
@@ -26,6 +27,14 @@ import { Staging, type StagedLayer, type StageOptions } from './staging.ts';
 export type { LayerSource } from './apply.ts';
 export type { Layer } from './layerdb.ts';
 export type { StagedLayer, StageOptions } from './staging.ts';
+
+/** For layers that come from this machine's own file system: bounded by what a path and an inode can be. */
+export const OWN_LAYER_LIMITS: LayerLimits = {
+  maxBytes: Infinity,
+  maxEntries: Infinity,
+  maxPathBytes: 4096,
+  maxPaxBytes: 16 * 1024 * 1024,
+};
 
 export interface PublishOptions {
   /** Obeyed until the first layer is renamed into place. */

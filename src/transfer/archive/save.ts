@@ -40,23 +40,15 @@ export interface SaveStores {
   readonly images: Pick<ImageStore, 'get' | 'resolve' | 'references' | 'parent'>;
 }
 
-/** Bytes that may wait for the reader: one piece, since several would be copied into one. */
-const BUFFER = 1 << 20;
-
 /**
  * The archive of the images that `names` name: references, ids, or repositories, of which all tags are taken.
- * Errors come through the stream.
- * @throws {@link LayerstackError} ERR_IMAGE_NOT_FOUND, ERR_ID_AMBIGUOUS, ERR_REFERENCE_INVALID, ERR_LAYER_NOT_FOUND;
+ * @throws {@link LayerstackError} (while iterating) ERR_IMAGE_NOT_FOUND, ERR_ID_AMBIGUOUS, ERR_REFERENCE_INVALID, ERR_LAYER_NOT_FOUND;
  *   ERR_STORE_CORRUPT, naming layer and file, when a file has changed behind the store's back; ERR_ABORTED.
  */
-export function save(stores: SaveStores, names: readonly string[], options: SaveOptions = {}): Readable {
-  return Readable.from(archive(stores, names, options), { objectMode: false, highWaterMark: BUFFER });
-}
-
-async function* archive(
+export async function* save(
   stores: SaveStores,
   names: readonly string[],
-  options: SaveOptions,
+  options: SaveOptions = {},
 ): AsyncGenerator<Uint8Array, void, undefined> {
   const { signal } = options;
   throwIfAborted(signal);
