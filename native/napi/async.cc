@@ -51,8 +51,12 @@ void Mailbox::Post(std::function<void(Napi::Env)> deliver) {
 }
 
 void Mailbox::Deliver(Napi::Env env, std::function<void(Napi::Env)>& deliver) {
-  Napi::HandleScope scope(env);
-  deliver(env);
+  try {
+    Napi::HandleScope scope(env);
+    deliver(env);
+  } catch (const Napi::Error&) {
+    // A worker is being terminated: no JavaScript runs any more, so nobody waits for this either.
+  }
   std::lock_guard<std::mutex> guard(mutex_);
   if (--owed_ == 0 && function_) napi_unref_threadsafe_function(env, function_);
 }

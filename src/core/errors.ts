@@ -143,3 +143,13 @@ export function isSystemError(error: unknown, ...codes: string[]): error is Syst
   if (!(error instanceof Error) || !('errno' in error) || !('code' in error)) return false;
   return codes.length === 0 || codes.includes(error.code as string);
 }
+
+/** What `work` resolves with, or undefined where it fails because a file is missing (ENOENT). */
+export async function unlessMissing<T>(work: Promise<T>): Promise<T | undefined> {
+  try {
+    return await work;
+  } catch (error) {
+    if (isSystemError(error, 'ENOENT')) return undefined;
+    throw error;
+  }
+}

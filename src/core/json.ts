@@ -1,8 +1,8 @@
 /**
  * JSON from untrusted sources, read as Go's encoding/json reads it into structs: field names match whatever
- * their case (the last one in the document wins), `null` is the same as absent, unknown fields are skipped. Size and nesting are bounded, and every error says where in the document it is. Objects are
- * read through own properties only, so `__proto__` is a key like any other.
- * See go-json.ts for writing.
+ * their case (the last one in the document wins), `null` is the same as absent, unknown fields are skipped.
+ * Size and nesting are bounded, and every error says where in the document it is. Objects are read through own
+ * properties only, so `__proto__` is a key like any other. go-json.ts is the writing side.
  */
 import { LayerstackError, type ErrorCode, type ErrorFacts } from './errors.ts';
 
@@ -123,7 +123,7 @@ export function map<T>(item: Decoder<T>): Decoder<ReadonlyMap<string, T>> {
     );
 }
 
-/** An object with these fields; others are skipped. Names match in any case, the last in the document wins. */
+/** An object with these fields; others are skipped. Names match in any case, the last one wins. */
 export function object<S extends Record<string, Decoder<unknown>>>(
   shape: S,
 ): Decoder<{ readonly [K in keyof S]: Decoded<S[K]> }> {
@@ -164,8 +164,8 @@ function depthExceeds(bytes: Uint8Array, limit: number): boolean {
 }
 
 /**
- * Visits every bracket outside strings with the depth after it, while `visit` returns true; false where it was
- * stopped. One pass, no recursion.
+ * Visits every bracket outside strings with the depth after it, while `visit` returns true; false where it
+ * was stopped. One pass, no recursion.
  */
 function scanBrackets(bytes: Uint8Array, visit: (depth: number, at: number) => boolean): boolean {
   let depth = 0;

@@ -53,7 +53,8 @@ const MAX_LAYERS = 10_000;
 
 const text = json.withDefault(json.string, '');
 
-const time: json.Decoder<Time | undefined> = json.optional((value, path) => {
+/** An RFC 3339 time, or undefined where there is none. */
+export const decodeTime: json.Decoder<Time | undefined> = json.optional((value, path) => {
   const parsed = parseTime(json.string(value, path));
   return parsed ?? json.mismatch(path, 'is no RFC 3339 time');
 });
@@ -66,7 +67,7 @@ const diffId: json.Decoder<DiffID> = (value, path) => {
 
 const historyEntry: json.Decoder<HistoryEntry> = (value, path) => {
   const { created, created_by, empty_layer, ...rest } = json.object({
-    created: time,
+    created: decodeTime,
     author: text,
     created_by: text,
     comment: text,
@@ -80,7 +81,7 @@ const decodeConfig = json.object({
   architecture: text,
   variant: text,
   'os.version': text,
-  created: time,
+  created: decodeTime,
   author: text,
   comment: text,
   container: text,

@@ -8,6 +8,7 @@ import { formatReference, type Reference } from '../core/reference.ts';
 import { parseTime, ZERO_TIME } from '../core/time.ts';
 import type { Layer } from '../layer/store.ts';
 import type { Layout } from '../system/layout.ts';
+import type { CatalogEntry } from './catalog.ts';
 import type { ImageConfig } from './config.ts';
 import { dockerContainerConfig } from './container-config.ts';
 
@@ -149,25 +150,19 @@ export function historyRows(
   });
 }
 
-export function summaryRow(
-  config: ImageConfig,
-  size: number,
-  references: readonly Reference[],
-  parent: ImageID | undefined,
-): ImageSummary {
+export function summaryRow(entry: CatalogEntry, references: readonly Reference[]): ImageSummary {
   const { RepoDigests, RepoTags } = namesOf(references);
-  const labels = config.config.Labels;
   return {
     Containers: -1,
-    Created: config.created?.unix ?? ZERO_UNIX,
-    Id: config.id,
-    Labels: labels && Object.fromEntries(labels),
-    ParentId: parent ?? '',
+    Created: entry.created,
+    Id: entry.id,
+    Labels: entry.labels,
+    ParentId: entry.parent ?? '',
     RepoDigests,
     RepoTags,
     SharedSize: -1,
-    Size: size,
-    VirtualSize: size,
+    Size: entry.size,
+    VirtualSize: entry.size,
   };
 }
 

@@ -7,7 +7,7 @@
 import { readFileSync } from 'node:fs';
 import { readdir, readFile } from 'node:fs/promises';
 import { digestOf, hexOf, isDigest, type ImageID } from '../core/digest.ts';
-import { isSystemError, LayerstackError } from '../core/errors.ts';
+import { isSystemError, LayerstackError, unlessMissing } from '../core/errors.ts';
 import type { ImageMetadataKey } from '../system/layout.ts';
 import { call, native, type BatchStep } from '../system/native.ts';
 import type { Root } from '../system/root.ts';
@@ -130,13 +130,4 @@ function verify(bytes: Uint8Array, id: ImageID, path: string): Uint8Array {
       `load or pull the image again to heal it: ${path}`,
     { path, id, expected: id, found },
   );
-}
-
-async function unlessMissing<T>(reading: Promise<T>): Promise<T | undefined> {
-  try {
-    return await reading;
-  } catch (error) {
-    if (isSystemError(error, 'ENOENT')) return undefined;
-    throw error;
-  }
 }

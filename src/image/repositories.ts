@@ -5,7 +5,7 @@
  */
 import { readFile } from 'node:fs/promises';
 import { dirname } from 'node:path';
-import { isSystemError } from '../core/errors.ts';
+import { unlessMissing } from '../core/errors.ts';
 import { call, native } from '../system/native.ts';
 import type { Root } from '../system/root.ts';
 import { spaceError } from '../system/space.ts';
@@ -28,7 +28,7 @@ export class Repositories {
    */
   async read(): Promise<References> {
     const path = this.#path();
-    return parseReferences(await readIfThere(path), path);
+    return parseReferences(await unlessMissing(readFile(path)), path);
   }
 
   /**
@@ -41,7 +41,7 @@ export class Repositories {
     const lock = await this.#root.locks.acquire('references', LOCK_KEY, signal ? { signal } : {});
     try {
       const path = this.#path();
-      const references = parseReferences(await readIfThere(path), path);
+      const references = parseReferences(await unlessMissing(readFile(path)), path);
       const before = references.serialize();
       const result = edit(references);
       const after = references.serialize();
@@ -65,14 +65,5 @@ export class Repositories {
 
   #path(): string {
     return this.#root.layout.at(this.#root.layout.repositories);
-  }
-}
-
-async function readIfThere(path: string): Promise<Uint8Array | undefined> {
-  try {
-    return await readFile(path);
-  } catch (error) {
-    if (isSystemError(error, 'ENOENT')) return undefined;
-    throw error;
   }
 }

@@ -4,13 +4,13 @@
  * listings, as dockerd skips them at start.
  * Mirrors `moby/moby: image/store.go` and `daemon/images/` at v20.10.
  */
-import { setImmediate as nextTurn } from 'node:timers/promises';
-import { chainIds, hexOf, isDigest, topChainId, type ChainID, type ImageID } from '../core/digest.ts';
+import { hexOf, isDigest, topChainId, type ImageID } from '../core/digest.ts';
 import { LayerstackError } from '../core/errors.ts';
 import { formatReference, parseReference, type Reference } from '../core/reference.ts';
 import { localTime } from '../core/time.ts';
 import type { Layer, LayerStore } from '../layer/store.ts';
 import type { Root } from '../system/root.ts';
+import { Catalog } from './catalog.ts';
 import { parseImageConfig, type ImageConfig } from './config.ts';
 import {
   historyRows,
@@ -43,8 +43,6 @@ export interface ListOptions {
   readonly all?: boolean;
 }
 
-/** Listings give way to other work on the event loop after this many configs (about 2 ms). */
-const SLICE = 64;
 /** How many candidates an ambiguity names. */
 const SHOWN = 3;
 
@@ -54,12 +52,14 @@ export class ImageStore {
   readonly #layers: LayerStore;
   readonly #db: ImageDb;
   readonly #repositories: Repositories;
+  readonly #catalog: Catalog;
 
   constructor(root: Root, layers: LayerStore) {
     this.#root = root;
     this.#layers = layers;
     this.#db = new ImageDb(root);
     this.#repositories = new Repositories(root);
+    this.#catalog = new Catalog(root, layers, this.#db);
   }
 
   /**
@@ -179,60 +179,18 @@ export class ImageStore {
     return parents.filter(([child, parent]) => parent === id && content.has(child)).map(([child]) => child);
   }
 
-  /** All images, newest first. Costs one read for each config and for the size of each layer. */
+  /**
+   * All images, newest first. Images that are damaged or lack a layer are skipped, and logged. What it reads it
+   * keeps (image/catalog.ts), so that the next listing costs two stats for each image.
+   */
   async list(options: ListOptions = {}): Promise<ImageSummary[]> {
-    const [configs, parents, references] = await Promise.all([
-      this.#configs(),
-      this.#db.parents(),
-      this.#repositories.read(),
-    ]);
-    const sizes = await this.#sizes(configs);
+    const [entries, references] = await Promise.all([this.#catalog.entries(), this.#repositories.read()]);
     const names = references.byImage();
-    const withChildren = new Set(configs.map(({ id }) => parents.get(id)));
-    const rows: ImageSummary[] = [];
-    for (const config of configs) {
-      const size = sizes.get(config.id);
-      const named = names.get(config.id) ?? [];
-      if (size === undefined) {
-        this.#root.log.warn('an image is skipped: a layer of it is missing', { id: config.id });
-      } else if (options.all === true || named.length > 0 || !withChildren.has(config.id)) {
-        rows.push(summaryRow(config, size, named, parents.get(config.id)));
-      }
-    }
-    return rows.sort((a, b) => b.Created - a.Created || (a.Id < b.Id ? -1 : 1));
-  }
-
-  /** Every intact config. */
-  async #configs(): Promise<ImageConfig[]> {
-    const configs: ImageConfig[] = [];
-    for (const [index, id] of (await this.#db.ids()).entries()) {
-      if (index % SLICE === SLICE - 1) await nextTurn();
-      try {
-        const raw = this.#db.readSync(id);
-        if (raw !== undefined) configs.push(parseImageConfig(raw));
-      } catch (error) {
-        if (!LayerstackError.is(error)) throw error;
-        this.#root.log.warn('an image is skipped: its config is not valid', { id, reason: error.message });
-      }
-    }
-    return configs;
-  }
-
-  /** Bytes of all layers by image; images that lack a layer are left out. Images share layers, so each is read once. */
-  async #sizes(configs: readonly ImageConfig[]): Promise<Map<ImageID, number>> {
-    const known = new Map<ChainID, number | undefined>();
-    const totals = new Map<ImageID, number>();
-    for (const [index, config] of configs.entries()) {
-      if (index % SLICE === SLICE - 1) await nextTurn();
-      let total: number | undefined = 0;
-      for (const chainId of chainIds(config.diffIds)) {
-        if (!known.has(chainId)) known.set(chainId, this.#layers.size(chainId));
-        const size = known.get(chainId);
-        total = size === undefined || total === undefined ? undefined : total + size;
-      }
-      if (total !== undefined) totals.set(config.id, total);
-    }
-    return totals;
+    const withChildren = new Set(entries.map(({ parent }) => parent));
+    return entries
+      .filter(({ id }) => options.all === true || names.has(id) || !withChildren.has(id))
+      .map((entry) => summaryRow(entry, names.get(entry.id) ?? []))
+      .sort((a, b) => b.Created - a.Created || (a.Id < b.Id ? -1 : 1));
   }
 
   /**

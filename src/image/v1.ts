@@ -9,8 +9,14 @@
 import type { DiffID } from '../core/digest.ts';
 import { goJson, goString, sortedKeys } from '../core/go-json.ts';
 import * as json from '../core/json.ts';
-import { parseTime, ZERO_TIME, type Time } from '../core/time.ts';
-import { MAX_CONFIG_BYTES, parseImageConfig, type HistoryEntry, type ImageConfig } from './config.ts';
+import { ZERO_TIME } from '../core/time.ts';
+import {
+  decodeTime,
+  MAX_CONFIG_BYTES,
+  parseImageConfig,
+  type HistoryEntry,
+  type ImageConfig,
+} from './config.ts';
 import { decodeContainerConfig, dockerContainerConfig, EMPTY_CONTAINER_CONFIG } from './container-config.ts';
 
 /** First docker version whose configs are carried over as they are. */
@@ -20,16 +26,11 @@ const DROPPED = ['id', 'parent', 'Size', 'parent_id', 'layer_id', 'throwaway'];
 
 const text = json.withDefault(json.string, '');
 
-const time: json.Decoder<Time | undefined> = json.optional((value, path) => {
-  const parsed = parseTime(json.string(value, path));
-  return parsed ?? json.mismatch(path, 'is no RFC 3339 time');
-});
-
 const decodeV1 = json.object({
   id: text,
   parent: text,
   comment: text,
-  created: time,
+  created: decodeTime,
   container: text,
   container_config: json.withDefault(decodeContainerConfig, EMPTY_CONTAINER_CONFIG),
   docker_version: text,

@@ -3,6 +3,7 @@
  * that the event loop stays free. The worker is given as text, since that works alike from `dist` and from `src`
  * under a TypeScript loader.
  */
+import { once } from 'node:events';
 import { createRequire } from 'node:module';
 import { Worker } from 'node:worker_threads';
 import { LayerstackError } from '../core/errors.ts';
@@ -65,10 +66,9 @@ export class ZstdWorker implements Decoder {
 
   /** @throws {@link LayerstackError} ERR_LAYER_INVALID for a malformed stream, ERR_LAYER_TRUNCATED for a cut one. */
   async decode(input: Uint8Array | null | undefined): Promise<{ chunk: Uint8Array; more: boolean }> {
-    const answer = await new Promise<Answer>((resolve, reject) => {
-      this.#worker.once('message', resolve).once('error', reject).postMessage(input);
-    });
-    this.#worker.removeAllListeners();
+    const message = once(this.#worker, 'message') as Promise<[Answer]>;
+    this.#worker.postMessage(input);
+    const [answer] = await message;
     if ('chunk' in answer) return answer;
     throw new LayerstackError(
       answer.early ? 'ERR_LAYER_TRUNCATED' : 'ERR_LAYER_INVALID',

@@ -97,7 +97,7 @@ export class Layout {
   }
 
   /** Makes what is missing of the tree, with dockerd's modes. Nothing that exists is touched. */
-  skeleton(): BatchStep[] {
+  skeleton(): (BatchStep & { readonly op: 'mkdir' })[] {
     return SKELETON.map(([path, mode]) => ({ op: 'mkdir', path, mode, exist: true }));
   }
 }

@@ -135,7 +135,7 @@ async function openForWriting(path: string, log: Logger): Promise<Opened> {
     return { layout, caps, writerLock };
   } catch (error) {
     await writerLock?.release();
-    if (made) await rmdir(absolute).catch(() => undefined);
+    if (made) await unmakeRoot(new Layout(absolute));
     throw error;
   }
 }
@@ -159,6 +159,12 @@ async function makeRoot(root: string): Promise<boolean> {
     if (isSystemError(error, 'EEXIST')) return false;
     throw error;
   }
+}
+
+/** Takes back what was made of a root that cannot be used, as far as nobody has put anything into it. */
+async function unmakeRoot(layout: Layout): Promise<void> {
+  for (const step of layout.skeleton().reverse()) await rmdir(layout.at(step.path)).catch(() => undefined);
+  await rmdir(layout.root).catch(() => undefined);
 }
 
 /**

@@ -43,10 +43,13 @@ describe.runIf(havePeers('dockerd', 'docker', 'runc'))('dockerd on a root that l
     await dropScratch(scratch);
   });
 
-  const both = async (...args: string[]) => [await ours.docker(...args), await theirs.docker(...args)] as const;
+  const both = async (...args: string[]) =>
+    [await ours.docker(...args), await theirs.docker(...args)] as const;
 
   test('load has printed what docker load prints', () => {
-    expect(printed.join('\n').split('\n').sort()).toEqual(IMAGES.map((image) => `Loaded image: ${image}`).sort());
+    expect(printed.join('\n').split('\n').sort()).toEqual(
+      IMAGES.map((image) => `Loaded image: ${image}`).sort(),
+    );
   });
 
   test('docker images lists the same', async () => {
@@ -60,7 +63,8 @@ describe.runIf(havePeers('dockerd', 'docker', 'runc'))('dockerd on a root that l
     const { GraphDriver: mine, ...rest } = await ours.inspect(image);
     const { GraphDriver: reference, ...expected } = await theirs.inspect(image);
     expect(rest).toEqual(expected);
-    const shape = (driver: unknown) => JSON.stringify(driver).replace(/\/[^":]*\/overlay2\/[0-9a-f]{64}/g, '<layer>');
+    const shape = (driver: unknown) =>
+      JSON.stringify(driver).replace(/\/[^":]*\/overlay2\/[0-9a-f]{64}/g, '<layer>');
     expect(shape(mine)).toBe(shape(reference));
   });
 
@@ -90,7 +94,17 @@ describe.runIf(havePeers('dockerd', 'docker', 'runc'))('dockerd on a root that l
   });
 
   test('docker commit, tag and rmi work, and layerstack reads what they left', async () => {
-    await ours.docker('run', '--name', 'work', '--network', 'none', '-u', '0', 'fx/whole:1', 'echo new > /data/new; rm /data/plain');
+    await ours.docker(
+      'run',
+      '--name',
+      'work',
+      '--network',
+      'none',
+      '-u',
+      '0',
+      'fx/whole:1',
+      'echo new > /data/new; rm /data/plain',
+    );
     const committed = await ours.docker('commit', 'work', 'fx/committed:1');
     await ours.docker('rm', 'work');
     await ours.docker('tag', 'fx/deep:125', 'fx/renamed');
@@ -99,7 +113,9 @@ describe.runIf(havePeers('dockerd', 'docker', 'runc'))('dockerd on a root that l
     const told = await ours.inspect('fx/committed:1');
     await ours.stop();
 
-    expect((await layerstack.run('images', '-q', '--no-trunc')).split('\n').sort()).toEqual(listed.split('\n').sort());
+    expect((await layerstack.run('images', '-q', '--no-trunc')).split('\n').sort()).toEqual(
+      listed.split('\n').sort(),
+    );
     expect(await layerstack.inspect('fx/committed:1')).toEqual(told);
     expect(told['Id']).toBe(committed);
     const gone = await layerstack.try(['inspect', 'fx/deep:125']);
@@ -118,7 +134,9 @@ describe.runIf(havePeers('dockerd', 'docker', 'runc'))('dockerd on a root that l
     }
 
     ours = await Dockerd.start(layerstack.root);
-    expect(await ours.docker('run', '--rm', '--network', 'none', 'fx/committed:1', 'cat /data/new')).toBe('new');
+    expect(await ours.docker('run', '--rm', '--network', 'none', 'fx/committed:1', 'cat /data/new')).toBe(
+      'new',
+    );
     await ours.docker('rmi', '-f', 'fx/committed:1', 'fx/whole:1', 'fx/renamed');
     expect(await ours.docker('images', '-aq')).toBe('');
     const [layers] = await Promise.all([dumpTree(join(layerstack.root, 'image/overlay2/layerdb/sha256'))]);
@@ -130,6 +148,8 @@ describe.runIf(havePeers('dockerd', 'docker', 'runc'))('dockerd on a root that l
     mkdirSync(join(scratch, 'again'));
     expect(await layerstack.run('load', '-i', fixtures().whole)).toContain('fx/whole:1');
     ours = await Dockerd.start(layerstack.root);
-    expect(await ours.docker('run', '--rm', '--network', 'none', 'fx/whole:1', 'cat /data/again')).toBe('second');
+    expect(await ours.docker('run', '--rm', '--network', 'none', 'fx/whole:1', 'cat /data/again')).toBe(
+      'second',
+    );
   });
 });

@@ -50,7 +50,9 @@ function readCall(text: string): Pick<Call, 'name' | 'path'> | undefined {
   if (!/ = 0$/.test(text)) return undefined;
   const sync = /^(fsync|fdatasync|syncfs)\(\d+<([^>]*)>/.exec(text);
   if (sync) return { name: sync[1] === 'syncfs' ? 'syncfs' : 'sync', path: sync[2] ?? '' };
-  const at = /^renameat2?\((?:AT_FDCWD|\d+)(?:<[^>]*>)?, "[^"]*", (?:AT_FDCWD|\d+)<([^>]*)>, "([^"]*)"/.exec(text);
+  const at = /^renameat2?\((?:AT_FDCWD|\d+)(?:<[^>]*>)?, "[^"]*", (?:AT_FDCWD|\d+)<([^>]*)>, "([^"]*)"/.exec(
+    text,
+  );
   if (at) return { name: 'rename', path: resolve(at[1] ?? '/', at[2] ?? '') };
   const plain = /^rename\("[^"]*", "([^"]*)"/.exec(text);
   return plain ? { name: 'rename', path: plain[1] ?? '' } : undefined;
@@ -78,7 +80,10 @@ describe.runIf(havePeers('dockerd', 'docker', 'strace'))('durability of load', (
   afterAll(() => dropScratch(scratch));
 
   const renamesTo = (pattern: RegExp) =>
-    calls.filter(({ name, path }) => name === 'rename' && path.startsWith(`${store}/`) && pattern.test(path.slice(store.length)));
+    calls.filter(
+      ({ name, path }) =>
+        name === 'rename' && path.startsWith(`${store}/`) && pattern.test(path.slice(store.length)),
+    );
 
   /** A sync of `path` that begins after `from` and has ended before `to`. */
   const synced = (path: string, from: Call | undefined, to?: Call) =>

@@ -18,7 +18,9 @@ const IMAGES = ['fx/whole:1', 'fx/deep:125', 'fx/base:1'];
 
 /** Made or touched when a container is created, so their times say when that was. */
 const INIT_PATHS = new Set(
-  '. .dockerenv dev dev/pts dev/shm dev/console proc sys etc etc/hosts etc/hostname etc/resolv.conf etc/mtab srv'.split(' '),
+  '. .dockerenv dev dev/pts dev/shm dev/console proc sys etc etc/hosts etc/hostname etc/resolv.conf etc/mtab srv'.split(
+    ' ',
+  ),
 );
 
 /** The mount point of the image's volume is there in a container that has run, and only there. */
@@ -56,7 +58,15 @@ describe.runIf(havePeers('dockerd', 'docker', 'runc'))('a root that dockerd has 
         const folder = join(scratch, image.replace(/\W/g, '-'));
         mkdirSync(folder);
         await daemon.docker('export', '-o', `${folder}.tar`, container);
-        await must('tar', ['-C', folder, '--numeric-owner', '--xattrs', '--xattrs-include=*', '-xpf', `${folder}.tar`]);
+        await must('tar', [
+          '-C',
+          folder,
+          '--numeric-owner',
+          '--xattrs',
+          '--xattrs-include=*',
+          '-xpf',
+          `${folder}.tar`,
+        ]);
         tarred.set(image, exported(await dumpTree(folder)));
         await daemon.docker('rm', '-f', '-v', container);
       }
@@ -92,7 +102,9 @@ describe.runIf(havePeers('dockerd', 'docker', 'runc'))('a root that dockerd has 
     expect(compareTrees(exported(tree), archive)).toEqual([]);
     expect(mountsBelow(root)).toEqual([]);
     // A layer that got its first container is marked as committed for ever; nothing else may remain.
-    const rest = (await storeChanges(root, before)).filter((line) => !/^overlay2\/[0-9a-f]{64}\/committed:/.test(line));
+    const rest = (await storeChanges(root, before)).filter(
+      (line) => !/^overlay2\/[0-9a-f]{64}\/committed:/.test(line),
+    );
     expect(rest).toEqual([]);
   });
 
@@ -101,7 +113,9 @@ describe.runIf(havePeers('dockerd', 'docker', 'runc'))('a root that dockerd has 
     try {
       expect(await daemon.docker('images', '-aq', '--no-trunc')).toBe(listed);
       expect(await daemon.docker('ps', '-aq')).toBe('');
-      expect(await daemon.docker('run', '--rm', '--network', 'none', 'fx/whole:1', 'cat /data/again')).toBe('second');
+      expect(await daemon.docker('run', '--rm', '--network', 'none', 'fx/whole:1', 'cat /data/again')).toBe(
+        'second',
+      );
     } finally {
       await daemon.stop();
     }
@@ -112,7 +126,9 @@ describe.runIf(havePeers('dockerd', 'docker', 'runc'))('a root that dockerd has 
 async function readsBesideTheDaemon(root: string, told: Map<string, unknown>, listed: string): Promise<void> {
   const before = await dumpStore(join(root, 'image'));
   const reader = new LayerstackCli(root, '--read-only');
-  expect((await reader.run('images', '-a', '-q', '--no-trunc')).split('\n').sort()).toEqual(listed.split('\n').sort());
+  expect((await reader.run('images', '-a', '-q', '--no-trunc')).split('\n').sort()).toEqual(
+    listed.split('\n').sort(),
+  );
   for (const image of IMAGES) expect(await reader.inspect(image)).toEqual(told.get(image));
   const refused = await reader.try(['create', 'fx/base:1']);
   expect([refused.status, refused.stdout]).toEqual([1, '']);

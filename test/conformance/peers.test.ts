@@ -17,7 +17,10 @@ interface Descriptor {
 }
 
 const blob = (layout: string, digest: string) =>
-  JSON.parse(readFileSync(join(layout, 'blobs', digest.replace(':', '/')), 'utf8')) as Record<string, unknown>;
+  JSON.parse(readFileSync(join(layout, 'blobs', digest.replace(':', '/')), 'utf8')) as Record<
+    string,
+    unknown
+  >;
 
 /** The config digest of the only image of an OCI layout folder. */
 function imageOfLayout(layout: string): string {
@@ -42,7 +45,14 @@ describe.runIf(havePeers('dockerd', 'docker', ...NEEDED))('archives of other pro
 
   beforeAll(async () => {
     scratch = makeScratch('peers');
-    storage = ['--root', join(scratch, 'storage'), '--runroot', join(scratch, 'run'), '--storage-driver', 'overlay'];
+    storage = [
+      '--root',
+      join(scratch, 'storage'),
+      '--runroot',
+      join(scratch, 'run'),
+      '--storage-driver',
+      'overlay',
+    ];
     dockerId = await imageOfArchive(fixtures().whole);
     await must('podman', [...storage, 'load', '-q', '-i', fixtures().whole]);
   });
@@ -67,10 +77,21 @@ describe.runIf(havePeers('dockerd', 'docker', ...NEEDED))('archives of other pro
 
   test('podman save, docker-archive', async () => {
     const archive = join(scratch, 'podman.tar');
-    await must('podman', [...storage, 'save', '-q', '--format', 'docker-archive', '-o', archive, 'fx/whole:1']);
+    await must('podman', [
+      ...storage,
+      'save',
+      '-q',
+      '--format',
+      'docker-archive',
+      '-o',
+      archive,
+      'fx/whole:1',
+    ]);
     const { id, printed } = await load(archive);
     expect(id).toBe(dockerId);
-    expect(id).toBe(`sha256:${(await must('podman', [...storage, 'images', '-q', '--no-trunc', 'fx/whole:1'])).trim().replace('sha256:', '')}`);
+    expect(id).toBe(
+      `sha256:${(await must('podman', [...storage, 'images', '-q', '--no-trunc', 'fx/whole:1'])).trim().replace('sha256:', '')}`,
+    );
     expect(printed).toMatch(/^Loaded image: (localhost\/)?fx\/whole:1$/);
   });
 
@@ -94,9 +115,17 @@ describe.runIf(havePeers('dockerd', 'docker', ...NEEDED))('archives of other pro
     await must('buildah', [...storage, 'config', '--env', 'MADE_BY=buildah', '--cmd', 'true', container]);
     await must('buildah', [...storage, 'copy', '-q', container, fixtures().base, '/added']);
     await must('buildah', [...storage, 'commit', '-q', '--format', 'docker', container, 'fx/buildah:1']);
-    const buildahId = (await must('buildah', [...storage, 'images', '-q', '--no-trunc', 'fx/buildah:1'])).trim();
+    const buildahId = (
+      await must('buildah', [...storage, 'images', '-q', '--no-trunc', 'fx/buildah:1'])
+    ).trim();
     const archive = join(scratch, 'buildah.tar');
-    await must('buildah', [...storage, 'push', '-q', 'fx/buildah:1', `docker-archive:${archive}:fx/buildah:1`]);
+    await must('buildah', [
+      ...storage,
+      'push',
+      '-q',
+      'fx/buildah:1',
+      `docker-archive:${archive}:fx/buildah:1`,
+    ]);
     const loaded = await load(archive);
     expect(loaded.id).toBe(await imageOfArchive(archive));
     expect(loaded.id).toBe(buildahId);
@@ -158,7 +187,8 @@ describe.runIf(havePeers('dockerd', 'docker', ...NEEDED))('archives of other pro
 /** A tree without what a container's creation puts into it, and without the root's own metadata, which umoci keeps. */
 function asImage(tree: Tree): Tree {
   return mapTree(tree, (entry) => {
-    if (/^(\.|\.dockerenv|dev(\/.*)?|proc|sys|etc\/(hosts|hostname|resolv\.conf|mtab))$/.test(entry.path)) return undefined;
+    if (/^(\.|\.dockerenv|dev(\/.*)?|proc|sys|etc\/(hosts|hostname|resolv\.conf|mtab))$/.test(entry.path))
+      return undefined;
     return entry.path === 'etc' ? { ...entry, mtime: '' } : entry;
   });
 }

@@ -35,17 +35,20 @@ async function shapeOf(root: string): Promise<Tree> {
     text
       .replace(/[0-9a-f]{64}/g, (id) => (layers.has(id) ? `layer-${layers.get(id) ?? ''}` : id))
       .replace(/\b[A-Z2-7]{26}\b/g, (id) => `link-${links.get(id) ?? id}`);
-  const shape = (prefix: string) => (entry: TreeEntry): TreeEntry | undefined => {
-    const path = `${prefix}/${entry.path}`;
-    if (/^overlay2\/[0-9a-f]{64}\/(diff|work|merged)\/./.test(path)) return undefined;
-    const { type, mode, uid, gid } = entry;
-    const target = entry.target === undefined ? {} : { target: named(entry.target) };
-    const content = type === 'file' && !path.endsWith('.gz') ? { sha256: named(read(root, path)) } : {};
-    return { path: named(path), type, mode, uid, gid, mtime: '', ...target, ...content };
-  };
+  const shape =
+    (prefix: string) =>
+    (entry: TreeEntry): TreeEntry | undefined => {
+      const path = `${prefix}/${entry.path}`;
+      if (/^overlay2\/[0-9a-f]{64}\/(diff|work|merged)\/./.test(path)) return undefined;
+      const { type, mode, uid, gid } = entry;
+      const target = entry.target === undefined ? {} : { target: named(entry.target) };
+      const content = type === 'file' && !path.endsWith('.gz') ? { sha256: named(read(root, path)) } : {};
+      return { path: named(path), type, mode, uid, gid, mtime: '', ...target, ...content };
+    };
   const result: Tree = new Map();
   for (const prefix of ['image', 'overlay2'])
-    for (const [path, entry] of mapTree(await dumpTree(join(root, prefix)), shape(prefix))) result.set(path, entry);
+    for (const [path, entry] of mapTree(await dumpTree(join(root, prefix)), shape(prefix)))
+      result.set(path, entry);
   return result;
 }
 
@@ -59,7 +62,10 @@ describe.runIf(havePeers('dockerd', 'docker', 'python3'))('the store on disk', (
     ours = join(scratch, 'ours');
     theirs = join(scratch, 'theirs');
     // Modes must not follow the caller's umask.
-    for (const [umask, archive] of [['077', fixtures().whole], ['000', fixtures().deep]] as const) {
+    for (const [umask, archive] of [
+      ['077', fixtures().whole],
+      ['000', fixtures().deep],
+    ] as const) {
       const script = `umask ${umask}; exec "$@"`;
       await must('sh', ['-c', script, 'sh', process.execPath, CLI, '--root', ours, 'load', '-i', archive]);
     }
@@ -77,19 +83,26 @@ describe.runIf(havePeers('dockerd', 'docker', 'python3'))('the store on disk', (
   test('every metadata file and directory has the name, mode and bytes that dockerd gives it', async () => {
     const expected = await shapeOf(theirs);
     // Empty folders that dockerd makes at its start, and the driver's own, are made by whoever needs them.
-    const optional = /^image\/overlay2\/(distribution|layerdb\/(mounts|tmp)|imagedb\/metadata)(\/|$)|^overlay2\/backingFsBlockDev$/;
-    const required = (tree: Tree) => mapTree(tree, (entry) => (optional.test(entry.path) ? undefined : entry));
+    const optional =
+      /^image\/overlay2\/(distribution|layerdb\/(mounts|tmp)|imagedb\/metadata)(\/|$)|^overlay2\/backingFsBlockDev$/;
+    const required = (tree: Tree) =>
+      mapTree(tree, (entry) => (optional.test(entry.path) ? undefined : entry));
     expect(compareTrees(required(await shapeOf(ours)), required(expected))).toEqual([]);
   });
 
   test('every layer directory holds the tree that dockerd makes', async () => {
     const reference = new Map([...layersOf(theirs)].map(([cacheId, chain]) => [chain, cacheId]));
-    const recent = (tree: Tree) => mapTree(tree, (entry) => (entry.path === '.' ? { ...entry, mtime: '' } : entry));
+    const recent = (tree: Tree) =>
+      mapTree(tree, (entry) => (entry.path === '.' ? { ...entry, mtime: '' } : entry));
     const wrong: string[] = [];
     for (const [cacheId, chain] of layersOf(ours)) {
       const mine = await dumpTree(join(ours, 'overlay2', cacheId, 'diff'));
       const other = await dumpTree(join(theirs, 'overlay2', reference.get(chain) ?? '', 'diff'));
-      wrong.push(...compareTrees(withoutNow(recent(mine)), withoutNow(recent(other))).map((line) => `${chain}: ${line}`));
+      wrong.push(
+        ...compareTrees(withoutNow(recent(mine)), withoutNow(recent(other))).map(
+          (line) => `${chain}: ${line}`,
+        ),
+      );
     }
     expect(wrong).toEqual([]);
   });
@@ -98,7 +111,10 @@ describe.runIf(havePeers('dockerd', 'docker', 'python3'))('the store on disk', (
     const layerdb = (root: string, chain: string) => join(root, 'image/overlay2/layerdb/sha256', chain);
     const split = (root: string, chain: string) => {
       const file = readFileSync(join(layerdb(root, chain), 'tar-split.json.gz'));
-      return gunzipSync(file).toString().split('\n').filter((line) => !line.includes('"payload":"",'));
+      return gunzipSync(file)
+        .toString()
+        .split('\n')
+        .filter((line) => !line.includes('"payload":"",'));
     };
     for (const chain of layersOf(theirs).values()) {
       expect(split(ours, chain)).toEqual(split(theirs, chain));
@@ -137,7 +153,9 @@ describe.runIf(havePeers('dockerd', 'docker', 'python3'))('the store on disk', (
     const topCache = [...layersOf(ours)].find(([, chain]) => chain === top)?.[0] ?? '';
     const initLower = `l/${read(overlay, topCache, 'link')}:${read(overlay, topCache, 'lower')}`;
     expect(read(overlay, `${mountId}-init`, 'lower')).toBe(initLower);
-    expect(read(overlay, mountId, 'lower')).toBe(`l/${read(overlay, `${mountId}-init`, 'link')}:${initLower}`);
+    expect(read(overlay, mountId, 'lower')).toBe(
+      `l/${read(overlay, `${mountId}-init`, 'link')}:${initLower}`,
+    );
     for (const [directory, names] of [
       [`${mountId}-init`, ['committed', 'diff', 'link', 'lower', 'work']],
       [mountId, ['diff', 'link', 'lower', 'work']],

@@ -194,7 +194,7 @@ describe('staging', () => {
   });
 
   it('waits for a slot, and stops waiting at an abort', async () => {
-    const gate = Promise.withResolvers === undefined ? deferred() : Promise.withResolvers<undefined>();
+    const gate = deferred();
     const waiting = async function* (): AsyncGenerator<Uint8Array> {
       await gate.promise;
       yield* chunks(layerTar('slow'));

@@ -5,7 +5,7 @@
 import { createHash } from 'node:crypto';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { tar, type TarMember } from '../../support/tar.ts';
+import { tar } from '../../support/tar.ts';
 
 export const sha256 = (bytes: Uint8Array | string) => createHash('sha256').update(bytes).digest('hex');
 
@@ -32,33 +32,35 @@ export function configOf(layers: readonly Uint8Array[]): Record<string, unknown>
   };
 }
 
-/** The members of a docker-archive of one image, so that a test can spoil one before it packs them. */
+/** A docker-archive of one image in parts, so that a test can spoil one before it packs them. */
 export interface ArchiveParts {
-  config: string | Uint8Array;
-  configName: string;
-  layerNames: string[];
-  layers: Uint8Array[];
-  tags: readonly string[] | null;
+  /** Members, in their order, before the manifest. */
+  config: { name: string; content: string | Uint8Array };
+  layers: { name: string; content: Uint8Array }[];
+  manifest: { Config: string; RepoTags: string[] | null; Layers: string[] };
 }
 
 export function archiveParts(source: ImageSource): ArchiveParts {
   const config = JSON.stringify(configOf(source.layers));
+  const configName = `${sha256(config)}.json`;
+  const layers = source.layers.map((layer, index) => ({
+    name: `${String(index)}-${sha256(layer).slice(0, 12)}/layer.tar`,
+    content: source.store?.(layer) ?? layer,
+  }));
   return {
-    config,
-    configName: `${sha256(config)}.json`,
-    layerNames: source.layers.map((layer, index) => `${String(index)}-${sha256(layer).slice(0, 12)}/layer.tar`),
-    layers: source.layers.map((layer) => source.store?.(layer) ?? layer),
-    tags: source.tags ?? null,
+    config: { name: configName, content: config },
+    layers,
+    manifest: {
+      Config: configName,
+      RepoTags: source.tags ? [...source.tags] : null,
+      Layers: layers.map(({ name }) => name),
+    },
   };
 }
 
 /** A docker-archive. */
-export function packArchive(parts: ArchiveParts): Buffer {
-  const manifest = [{ Config: parts.configName, RepoTags: parts.tags, Layers: parts.layerNames }];
-  const members: TarMember[] = [{ name: parts.configName, content: parts.config }];
-  parts.layers.forEach((layer, index) => members.push({ name: parts.layerNames[index] ?? '', content: layer }));
-  members.push({ name: 'manifest.json', content: JSON.stringify(manifest) });
-  return tar(members);
+export function packArchive({ config, layers, manifest }: ArchiveParts): Buffer {
+  return tar([config, ...layers, { name: 'manifest.json', content: JSON.stringify([manifest]) }]);
 }
 
 /** A docker-archive of one image. */

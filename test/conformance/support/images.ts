@@ -99,7 +99,17 @@ async function buildWhole(daemon: Dockerd, scratch: string): Promise<void> {
       '',
     ].join('\n'),
   );
-  await daemon.docker('build', '-q', '--network', 'none', '-t', 'fx/whole:1', '-t', 'fx/whole:second', context);
+  await daemon.docker(
+    'build',
+    '-q',
+    '--network',
+    'none',
+    '-t',
+    'fx/whole:1',
+    '-t',
+    'fx/whole:second',
+    context,
+  );
 }
 
 async function buildDeep(daemon: Dockerd, scratch: string): Promise<void> {

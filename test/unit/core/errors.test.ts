@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { isSystemError, LayerstackError } from '../../../src/core/errors.ts';
+import { isSystemError, LayerstackError, unlessMissing } from '../../../src/core/errors.ts';
 
 describe('a LayerstackError', () => {
   it('has its code, kind and facts as own properties, without those that are not given', () => {
@@ -28,4 +28,12 @@ it('a system error is known by errno and code', () => {
   expect(isSystemError(error, 'EACCES', 'ENOENT')).toBe(true);
   expect(isSystemError(error, 'EACCES')).toBe(false);
   expect(isSystemError(new LayerstackError('ERR_INTERNAL', 'x'))).toBe(false);
+});
+
+it('only a missing file counts as missing', async () => {
+  const failed = (code: string): Promise<never> =>
+    Promise.reject(Object.assign(new Error(code), { errno: -1, code }));
+  expect(await unlessMissing(Promise.resolve(1))).toBe(1);
+  expect(await unlessMissing(failed('ENOENT'))).toBeUndefined();
+  await expect(unlessMissing(failed('EACCES'))).rejects.toMatchObject({ code: 'EACCES' });
 });

@@ -31,6 +31,7 @@ export async function testRoot(options: { readOnly?: boolean; path?: string } = 
     layout,
     locks: new Locks(layout.at(layout.locks)),
     log: { debug: ignore, info: ignore, error: ignore, warn: (message: string) => warnings.push(message) },
+    readOnly: options.readOnly ?? false,
     session() {
       if (options.readOnly) throw new LayerstackError('ERR_STORE_READ_ONLY', 'read-only');
     },
@@ -58,6 +59,17 @@ export class FakeLayers {
       this.#layers.set(chainId, (parent === undefined ? layer : { ...layer, parent }) as Layer);
     }
     return diffIds;
+  }
+
+  /** Makes the layers visible on disk, which is all that the catalog looks at. */
+  async publish(root: Root, diffIds: readonly DiffID[]): Promise<void> {
+    for (const chainId of chainIds(diffIds))
+      await mkdir(root.layout.at(root.layout.layer(chainId)), { recursive: true });
+  }
+
+  async unpublish(root: Root, chainId: ChainID): Promise<void> {
+    this.remove(chainId);
+    await rm(root.layout.at(root.layout.layer(chainId)), { recursive: true });
   }
 
   remove(chainId: ChainID): void {

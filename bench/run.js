@@ -1,0 +1,81 @@
+/**
+ * npm run bench [-- ARCHIVE]: measures layerstack beside dockerd, podman and the plain tools on one docker-archive, and
+ * prints a markdown table: medians, least and most, ratios. Without ARCHIVE (or LAYERSTACK_BENCH_IMAGE) on a small image that
+ * it makes itself; `bench/real-image.sh` builds the one that the budgets are about.
+ *
+ *   --runs N      measured runs of each load (default 5)
+ *   --only NAME   one of the functions in rows.js
+ *
+ * Needs root, dockerd, podman, a C compiler, python3 and room for the image about five times over.
+ */
+import { mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { cpus, release, tmpdir, totalmem } from 'node:os';
+import { join } from 'node:path';
+import { parseArgs } from 'node:util';
+import { ROWS } from './rows.js';
+import { prepareInput } from './support/input.js';
+import { sh, summary } from './support/measure.js';
+
+const { values: options, positionals } = parseArgs({
+  allowPositionals: true,
+  options: { runs: { type: 'string', default: '5' }, only: { type: 'string' } },
+});
+
+const ms = (value) =>
+  value >= 1000 ? `${(value / 1000).toFixed(2)} s` : `${value.toFixed(value < 10 ? 2 : 0)} ms`;
+
+function cell(measured) {
+  const { median, min, max } = summary(measured.values);
+  return `${ms(median)} (${ms(min)}–${ms(max)})`;
+}
+
+function line(row) {
+  const median = (measured) => summary(measured.values).median;
+  const ratio = (other) => (median(row.layerstack) / median(other)).toFixed(2);
+  const reached = Number(ratio(row.floor)) <= row.budget ? 'reached' : 'missed';
+  return [
+    row.job,
+    cell(row.layerstack),
+    `${cell(row.dockerd)}: ${ratio(row.dockerd)} ×`,
+    `${cell(row.podman)}: ${ratio(row.podman)} ×`,
+    `${cell(row.floor)}: ${ratio(row.floor)} ×`,
+    `≤ ${row.budget} × floor: ${reached}`,
+  ].join(' | ');
+}
+
+const firstLine = (text) => text.split('\n')[0];
+
+async function machine(input) {
+  const versions = await Promise.all([sh('dockerd', ['--version']), sh('podman', ['--version'])]);
+  const size = (statSync(input.archive).size / 1e6).toFixed(0);
+  return [
+    `${cpus().length} × ${cpus()[0].model.trim()}, ${Math.round(totalmem() / 2 ** 30)} GiB, Linux ${release()}, Node ${process.version}`,
+    `${versions.map(firstLine).join('; ')}`,
+    `Image: ${input.name}, ${input.layers.length} layers, ${size} MB. Load average before: ${readFileSync('/proc/loadavg', 'utf8').split(' ')[0]}.`,
+    `Medians of ${options.runs} loads, each on a new loop ext4, and of 100 containers (dockerd 30, podman 15); (least–most).`,
+    'layerstack is durable when it returns, as the floor is; dockerd and podman are not. dockerd is asked over its API, podman by its commands.',
+  ];
+}
+
+const scratch = mkdtempSync(join(tmpdir(), 'layerstack-bench-input-'));
+try {
+  const input = await prepareInput(scratch, positionals[0] ?? process.env.LAYERSTACK_BENCH_IMAGE);
+  const head = await machine(input);
+  const rows = [];
+  for (const measure of ROWS.filter(({ name }) => !options.only || name === options.only)) {
+    console.error(`measuring ${measure.name} ...`);
+    rows.push(...[await measure(input, Number(options.runs))].flat());
+  }
+  console.log(`${head.map((text) => `- ${text}`).join('\n')}\n`);
+  console.log(
+    '| job | layerstack | dockerd | podman | floor | budget |\n| --- | --- | --- | --- | --- | --- |',
+  );
+  for (const row of rows) console.log(`| ${line(row)} |`);
+  console.log();
+  for (const row of rows)
+    console.log(
+      `- ${row.job}: the floor is ${row.floorName}${row.layerstack.notes ? `; ${row.layerstack.notes}` : ''}.`,
+    );
+} finally {
+  rmSync(scratch, { recursive: true, force: true });
+}

@@ -1,0 +1,66 @@
+/**
+ * What is loaded: the docker-archive that was given, or a small image made here; its gzip form; and its layers as files,
+ * for the floors.
+ */
+import { Buffer } from 'node:buffer';
+import { createHash } from 'node:crypto';
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { sh } from './measure.js';
+
+/** Three layers, about 2,000 entries, 30 MB: made where no image was given. */
+async function makeSmall(scratch) {
+  const layers = [];
+  for (let number = 0; number < 3; number++) {
+    const tree = join(scratch, `small-${number}`);
+    for (let directory = 0; directory < 20; directory++) {
+      const path = join(tree, `srv/${number}/d${directory}`);
+      mkdirSync(path, { recursive: true });
+      for (let file = 0; file < 33; file++)
+        writeFileSync(join(path, `f${file}`), `file ${directory} ${file}\n`.repeat(40));
+    }
+    writeFileSync(join(tree, `blob-${number}`), Buffer.alloc(10 << 20, `blob ${number} `));
+    const tar = join(scratch, `${number}.tar`);
+    await sh('tar', ['-C', tree, '--numeric-owner', '--owner=0', '--group=0', '-cf', tar, '.']);
+    layers.push(tar);
+  }
+  const sha256 = (bytes) => createHash('sha256').update(bytes).digest('hex');
+  const config = JSON.stringify({
+    architecture: process.arch === 'x64' ? 'amd64' : process.arch,
+    os: 'linux',
+    config: { Cmd: ['/bin/sh'] },
+    created: '2020-01-01T00:00:00Z',
+    history: layers.map(() => ({ created: '2020-01-01T00:00:00Z', created_by: 'bench' })),
+    rootfs: { type: 'layers', diff_ids: layers.map((path) => `sha256:${sha256(readFileSync(path))}`) },
+  });
+  const configName = `${sha256(config)}.json`;
+  writeFileSync(join(scratch, configName), config);
+  const names = layers.map((path) => path.slice(scratch.length + 1));
+  const manifest = [{ Config: configName, RepoTags: ['layerstack-bench:small'], Layers: names }];
+  writeFileSync(join(scratch, 'manifest.json'), JSON.stringify(manifest));
+  const archive = join(scratch, 'small-image.tar');
+  await sh('tar', ['-C', scratch, '-cf', archive, configName, ...names, 'manifest.json']);
+  return archive;
+}
+
+/** Prepares everything in `scratch`; `given` is the path of a docker-archive or undefined. */
+export async function prepareInput(scratch, given) {
+  const archive = given ?? (await makeSmall(scratch));
+  const manifest = JSON.parse(await sh('tar', ['-xOf', archive, 'manifest.json']));
+  const folder = join(scratch, 'layers');
+  mkdirSync(folder);
+  await sh('tar', ['-C', folder, '-xf', archive]);
+  const gzip = join(scratch, 'archive.tar.gz');
+  await sh('sh', ['-c', 'gzip -c "$1" >"$2"', 'sh', archive, gzip]);
+  const [{ Config, Layers, RepoTags }] = manifest;
+  return {
+    archive,
+    gzip,
+    layers: Layers.map((name) => join(folder, name)),
+    /** Each program knows the image by its id. */
+    id: createHash('sha256')
+      .update(readFileSync(join(folder, Config)))
+      .digest('hex'),
+    name: RepoTags?.[0] ?? 'untagged',
+  };
+}

@@ -1,0 +1,189 @@
+/**
+ * What a listing needs to know of every image. The truth is in imagedb and layerdb; since reading a thousand
+ * configs and the sizes of ten thousand layers takes longer than a listing may, the facts are kept in
+ * `layerstack/image-catalog.json`, as git keeps stat data in its index: an image's entry holds as long as inode,
+ * change time and size of its config, and inode and change time of its metadata directory, are the same. Layers never
+ * change under their ChainID, and go from the top down, so of them only the top one is looked for. The file is
+ * written without fsync, may be deleted at any time, and is left alone by read-only stores.
+ */
+import { randomBytes } from 'node:crypto';
+import { statSync, type Stats } from 'node:fs';
+import { readdir, readFile } from 'node:fs/promises';
+import { setImmediate as nextTurn } from 'node:timers/promises';
+import { chainIds, hexOf, type ChainID, type ImageID } from '../core/digest.ts';
+import { isSystemError, LayerstackError, unlessMissing } from '../core/errors.ts';
+import { parseTime, ZERO_TIME } from '../core/time.ts';
+import type { LayerStore } from '../layer/store.ts';
+import { native } from '../system/native.ts';
+import type { Root } from '../system/root.ts';
+import { parseImageConfig, type ImageConfig } from './config.ts';
+import type { ImageDb } from './imagedb.ts';
+
+/** The facts of one image. */
+export interface CatalogEntry {
+  readonly id: ImageID;
+  /** Seconds since 1970; of the year 1 where the config names no time. */
+  readonly created: number;
+  readonly labels: Readonly<Record<string, string>> | null;
+  readonly parent: ImageID | null;
+  /** ChainID of the topmost layer. */
+  readonly top: ChainID | null;
+  /** Bytes of all layers. */
+  readonly size: number;
+}
+
+/** An entry and the state of the files that it was made from. */
+interface Kept extends CatalogEntry {
+  readonly content: string;
+  readonly metadata: string;
+}
+
+/** The file; another version is as good as no file. */
+interface CatalogFile {
+  readonly version: 1;
+  readonly images: readonly Kept[];
+}
+
+/**
+ * A file changed twice within one tick of the kernel's clock (up to 10 ms) shows one change time. So what changed
+ * less than this before it was looked at is not kept.
+ */
+const SETTLED_MS = 1000;
+/** Reading gives way to other work on the event loop after this many images (a few milliseconds). */
+const SLICE = 32;
+const ZERO_UNIX = parseTime(ZERO_TIME)?.unix ?? 0;
+
+/** The catalog of one root. */
+export class Catalog {
+  readonly #root: Root;
+  readonly #layers: LayerStore;
+  readonly #db: ImageDb;
+  readonly #path: string;
+
+  constructor(root: Root, layers: LayerStore, db: ImageDb) {
+    this.#root = root;
+    this.#layers = layers;
+    this.#db = db;
+    this.#path = `${root.layout.own}/image-catalog.json`;
+  }
+
+  /** Every image whose config is intact and whose layers are there; others are logged. */
+  async entries(): Promise<CatalogEntry[]> {
+    const { layout } = this.#root;
+    const [ids, layerNames, known] = await Promise.all([
+      this.#db.ids(),
+      unlessMissing(readdir(layout.at(layout.layers))),
+      this.#load(),
+    ]);
+    const layers = new Set(layerNames);
+    const sizes = new Map<ChainID, number | undefined>();
+    const found: Kept[] = [];
+    const lasting: Kept[] = [];
+    let fresh = 0;
+    for (const id of ids) {
+      const state = this.#state(id);
+      if (state === undefined) continue;
+      const kept = known.get(id);
+      const valid = kept?.content === state.content && kept.metadata === state.metadata;
+      if (!valid && ++fresh % SLICE === 0) await nextTurn();
+      const entry = valid ? kept : await this.#read(id, state, sizes);
+      if (entry === undefined) continue;
+      if (entry.top !== null && !layers.has(hexOf(entry.top))) this.#skip(id, 'a layer of it is missing');
+      else found.push(entry);
+      if (valid || state.settled) lasting.push(entry);
+    }
+    const changed = lasting.length !== known.size || lasting.some((entry) => known.get(entry.id) !== entry);
+    if (changed && !this.#root.readOnly) await this.#save(lasting);
+    return found;
+  }
+
+  /** The state of an image's files; undefined where it is gone. */
+  #state(id: ImageID): { content: string; metadata: string; settled: boolean } | undefined {
+    const { layout } = this.#root;
+    const content = statSync(layout.at(layout.imageContent(id)), { throwIfNoEntry: false });
+    const metadata = statSync(layout.at(layout.imageMetadata(id)), { throwIfNoEntry: false });
+    if (content === undefined) return undefined;
+    const changed = Math.max(content.ctimeMs, metadata?.ctimeMs ?? 0);
+    return {
+      content: `${mark(content)}.${content.size}`,
+      metadata: metadata ? mark(metadata) : '',
+      settled: changed < Date.now() - SETTLED_MS,
+    };
+  }
+
+  async #read(
+    id: ImageID,
+    state: { content: string; metadata: string },
+    sizes: Map<ChainID, number | undefined>,
+  ): Promise<Kept | undefined> {
+    const config = this.#config(id);
+    if (config === undefined) return undefined;
+    const chain = chainIds(config.diffIds);
+    let size = 0;
+    for (const chainId of chain) {
+      if (!sizes.has(chainId)) sizes.set(chainId, this.#layers.size(chainId));
+      const own = sizes.get(chainId);
+      if (own === undefined) return this.#skip(id, 'a layer of it is missing');
+      size += own;
+    }
+    const parent = state.metadata === '' ? undefined : await this.#db.parent(id);
+    const labels = config.config.Labels;
+    return {
+      id,
+      created: config.created?.unix ?? ZERO_UNIX,
+      labels: labels && Object.fromEntries(labels),
+      parent: parent ?? null,
+      top: chain.at(-1) ?? null,
+      size,
+      content: state.content,
+      metadata: state.metadata,
+    };
+  }
+
+  #config(id: ImageID): ImageConfig | undefined {
+    try {
+      const raw = this.#db.readSync(id);
+      return raw && parseImageConfig(raw);
+    } catch (error) {
+      if (!LayerstackError.is(error)) throw error;
+      return this.#skip(id, error.message);
+    }
+  }
+
+  #skip(id: ImageID, reason: string): undefined {
+    this.#root.log.warn('an image is skipped', { id, reason });
+  }
+
+  async #load(): Promise<Map<ImageID, Kept>> {
+    try {
+      const file = JSON.parse(await readFile(this.#root.layout.at(this.#path), 'utf8')) as CatalogFile;
+      return new Map(file.version === 1 ? file.images.map((entry) => [entry.id, entry]) : []);
+    } catch (error) {
+      // A power cut may leave it empty or torn.
+      if (error instanceof SyntaxError || isSystemError(error, 'ENOENT')) return new Map();
+      throw error;
+    }
+  }
+
+  /** What cannot be kept is only slower next time. */
+  async #save(images: readonly Kept[]): Promise<void> {
+    const { layout, log } = this.#root;
+    const temporary = `${layout.own}/.tmp-image-catalog-${randomBytes(6).toString('hex')}`;
+    const data = JSON.stringify({ version: 1, images } satisfies CatalogFile);
+    try {
+      await native.batch(layout.root, [
+        { op: 'write', path: temporary, data, mode: 0o600 },
+        { op: 'rename', from: temporary, to: this.#path },
+      ]);
+    } catch (error) {
+      await native
+        .batch(layout.root, [{ op: 'unlink', path: temporary, missing: true }])
+        .catch(() => undefined);
+      log.debug('the image catalog is not kept', { reason: String(error) });
+    }
+  }
+}
+
+function mark(stats: Stats): string {
+  return `${stats.ino}.${stats.ctimeMs}`;
+}

@@ -1,0 +1,298 @@
+// Fuzzes the tar reader and the extraction under the sanitizers, from fixed seeds: random members whose names and
+// links collide, and mutated archives. Whatever comes, the canary beside the layer stays untouched; what is
+// accepted must have the size that a walk finds, and be put together again byte for byte.
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <array>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <random>
+
+#include "check.h"
+#include "codec/assembler.h"
+#include "codec/pax.h"
+#include "codec/tar_header.h"
+#include "sys/thread_pool.h"
+#include "tree/apply.h"
+#include "tree/content_size.h"
+#include "tree/member_path.h"
+#include "tree/name_set.h"
+
+using namespace layerstack;
+using namespace std::string_literals;
+namespace fs = std::filesystem;
+
+namespace {
+
+using Random = std::mt19937_64;
+
+uint64_t Below(Random& random, uint64_t bound) { return random() % bound; }
+
+template <typename List>
+auto Pick(Random& random, const List& list) {
+  return list[Below(random, std::size(list))];
+}
+
+void Seal(char* block) {
+  std::memset(block + 148, ' ', 8);
+  unsigned sum = 0;
+  for (size_t i = 0; i < kTarBlock; ++i) sum += static_cast<unsigned char>(block[i]);
+  std::snprintf(block + 148, 8, "%06o", sum);
+}
+
+std::string Padded(std::string content) {
+  content.resize((content.size() + kTarBlock - 1) / kTarBlock * kTarBlock);
+  return content;
+}
+
+std::string Header(const std::string& name, char type, const std::string& link, size_t size, unsigned mode = 0644) {
+  std::string block(kTarBlock, '\0');
+  name.copy(block.data(), 100);
+  std::snprintf(&block[100], 8, "%07o", mode);
+  std::snprintf(&block[108], 8, "%07o", 0u);
+  std::snprintf(&block[116], 8, "%07o", 0u);
+  std::snprintf(&block[124], 12, "%011zo", size);
+  std::snprintf(&block[136], 12, "%011o", 1'600'000'000u);
+  block[156] = type;
+  link.copy(&block[157], 100);
+  std::memcpy(&block[257], "ustar\00000", 8);
+  Seal(block.data());
+  return block;
+}
+
+std::string Record(const std::string& key, const std::string& value) {
+  size_t length = key.size() + value.size() + 3;
+  while (length != key.size() + value.size() + 3 + std::to_string(length).size())
+    length = key.size() + value.size() + 3 + std::to_string(length).size();
+  return std::to_string(length) + " " + key + "=" + value + "\n";
+}
+
+std::string Pax(const std::string& records) { return Header("PaxHeaders/x", 'x', "", records.size()) + Padded(records); }
+
+// One member out of few names, so that most collide with another.
+std::string RandomMember(Random& random) {
+  static const std::array<std::string, 18> names = {"a",   "a/",    "a/b",  "a/b/c", "a/b/",    "b",       "b/a", "b/c/d", "./a",
+                                                    "/a/b", "l",    "l/a",  "l/m/b", "a/../b",  ".wh.z",   "b/.wh.a", ".wh..wh..opq", "."};
+  static const std::array<std::string, 10> links = {"a", "b", "a/b", "/b", "../a", "l", "/", "../../canary", "b/../a", "."};
+  std::string name = Pick(random, names);
+  std::string link = Pick(random, links);
+  std::string content(Below(random, 4) == 0 ? 0 : Below(random, 1500), static_cast<char>('a' + Below(random, 26)));
+  switch (Below(random, 12)) {
+    case 0:
+    case 1:
+      return Header(name, '5', "", 0, 0755);
+    case 2:
+      return Header(name, '2', link, 0);
+    case 3:
+      return Header(name, '1', link, Below(random, 2) * 700);
+    case 4:
+      return Header(name, '6', "", 0);
+    case 5: {
+      std::string records = Record("path", name) + Record("mtime", "-1.5") + Record("SCHILY.xattr.trusted.t", "v\0w"s);
+      return Pax(records) + Header("short", '0', "", content.size()) + Padded(content);
+    }
+    case 6: {
+      std::string records = Record("GNU.sparse.major", "1") + Record("GNU.sparse.minor", "0") +
+                            Record("GNU.sparse.name", name) + Record("GNU.sparse.realsize", "100000");
+      std::string map = Padded("1\n5000\n" + std::to_string(content.size()) + "\n");
+      return Pax(records) + Header("sparse", '0', "", map.size() + content.size()) + Padded(map + content);
+    }
+    case 7:
+      return Header("././@LongLink", 'L', "", name.size() + 1) + Padded(name + '\0') + Header("x", '0', "", content.size()) +
+             Padded(content);
+    default:
+      return Header(name, '0', "", content.size(), Below(random, 2) ? 0644 : 04755) + Padded(content);
+  }
+}
+
+std::string RandomTar(Random& random) {
+  std::string tar;
+  for (uint64_t left = 1 + Below(random, 14); left > 0; --left) tar += RandomMember(random);
+  tar.append(Below(random, 4) * kTarBlock, '\0');
+  return tar;
+}
+
+void Mutate(Random& random, std::string& tar) {
+  static const std::array<size_t, 12> fields = {0, 1, 100, 108, 124, 130, 135, 136, 156, 157, 257, 345};
+  static const std::array<char, 12> bytes = {0, '0', '7', '9', ' ', '/', '.', '\x80', '\xff', 'S', 'x', 'L'};
+  for (uint64_t left = 1 + Below(random, 3); left > 0 && tar.size() >= kTarBlock; --left) {
+    size_t block = Below(random, tar.size() / kTarBlock) * kTarBlock;
+    switch (Below(random, 5)) {
+      case 0:
+        tar[Below(random, tar.size())] ^= static_cast<char>(1 << Below(random, 8));
+        break;
+      case 1:  // a changed header that is still taken for one
+        tar[block + Pick(random, fields)] = Pick(random, bytes);
+        Seal(&tar[block]);
+        break;
+      case 2:
+        tar.resize(Below(random, tar.size()));
+        break;
+      case 3:
+        tar.insert(block, tar.substr(Below(random, tar.size() / kTarBlock) * kTarBlock, kTarBlock));
+        break;
+      default:
+        tar.erase(block, kTarBlock);
+    }
+  }
+}
+
+class PiecesSource : public ByteSource {
+ public:
+  PiecesSource(const std::string& bytes, Random& random) : bytes_(bytes), random_(random) {}
+  std::string_view Next() override {
+    size_t length = std::min<size_t>(1 + Below(random_, 3000), bytes_.size() - at_);
+    // A copy of exactly this size, so that reading behind it is seen.
+    piece_.assign(bytes_.begin() + static_cast<ptrdiff_t>(at_), bytes_.begin() + static_cast<ptrdiff_t>(at_ + length));
+    piece_.shrink_to_fit();
+    at_ += length;
+    return {piece_.data(), piece_.size()};
+  }
+
+ private:
+  const std::string& bytes_;
+  Random& random_;
+  std::vector<char> piece_;
+  size_t at_ = 0;
+};
+
+// A layer's directory with a canary beside it, which links of the layer aim at.
+class Place {
+ public:
+  Place() {
+    std::string pattern = (fs::temp_directory_path() / "layerstack-fuzz-XXXXXX").string();
+    home_ = ::mkdtemp(pattern.data());
+    fs::create_directories(home_ / "canary");
+    std::ofstream(home_ / "canary" / "a") << "untouched";
+    ::chmod((home_ / "canary").c_str(), 0750);
+    before_ = State();
+  }
+  ~Place() { fs::remove_all(home_); }
+
+  // Whether the layer was accepted.
+  bool Apply(const std::string& tar, Random& random) {
+    fs::remove_all(home_ / "layer");
+    fs::create_directories(home_ / "layer" / "diff");
+    std::string diff = home_ / "layer" / "diff";
+    std::string split = home_ / "layer" / "split";
+    bool accepted = true;
+    try {
+      PiecesSource source(tar, random);
+      LayerExtractor extractor(diff, split, {1000, 4096, 65536}, 1 << 24, source);
+      ExtractedLayer layer = extractor.Run();
+      UniqueFd fd(::open(diff.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+      CHECK_EQ(layer.content_size, ContentSize(fd.get()));
+      CHECK(!fs::exists(diff + ".aside"));
+    } catch (const Failure& failure) {
+      CHECK(failure.code.starts_with("ERR_LAYER") || failure.code == "ERR_LIMIT_EXCEEDED" || failure.errnum != 0);
+      CHECK(failure.code != "EBADF" && failure.code != "EFAULT");
+      accepted = false;
+    }
+    CHECK(State() == before_);
+    if (accepted) CHECK(Assembled(diff, split) == tar);
+    return accepted;
+  }
+
+ private:
+  static std::string Assembled(const std::string& diff, const std::string& split) {
+    LayerAssembler assembler(diff, split);
+    std::string tar;
+    std::array<char, 4096> buffer;
+    while (size_t length = assembler.Read(buffer.data(), buffer.size())) tar.append(buffer.data(), length);
+    return tar;
+  }
+
+  std::string State() const {
+    std::string state;
+    for (const fs::path& path : {home_ / "canary", home_ / "canary" / "a"}) {
+      struct stat status;
+      CHECK(::lstat(path.c_str(), &status) == 0);
+      state += std::to_string(status.st_mode) + " " + std::to_string(status.st_mtim.tv_nsec) + " " +
+               std::to_string(status.st_ctim.tv_nsec) + " " + std::to_string(status.st_size) + "\n";
+    }
+    for (const auto& entry : fs::directory_iterator(home_)) {
+      std::string name = entry.path().filename();
+      CHECK(name == "canary" || name == "layer");
+    }
+    for (const auto& entry : fs::directory_iterator(home_ / "canary")) state += entry.path().filename().string();
+    return state;
+  }
+
+  fs::path home_;
+  std::string before_;
+};
+
+TEST(random_members_are_refused_or_reassemble) {
+  Random random(1);
+  Place place;
+  int accepted = 0;
+  constexpr int kRounds = 2500;
+  for (int i = 0; i < kRounds; ++i) accepted += place.Apply(RandomTar(random), random);
+  std::printf("     %d of %d accepted\n", accepted, kRounds);
+  CHECK(accepted > kRounds / 20 && accepted < kRounds);
+}
+
+TEST(mutated_archives_are_refused_or_reassemble) {
+  Random random(2);
+  Place place;
+  int accepted = 0;
+  constexpr int kRounds = 2500;
+  for (int i = 0; i < kRounds; ++i) {
+    std::string tar = RandomTar(random);
+    Mutate(random, tar);
+    accepted += place.Apply(tar, random);
+  }
+  std::printf("     %d of %d accepted\n", accepted, kRounds);
+  CHECK(accepted > 0 && accepted < kRounds);
+}
+
+TEST(random_header_blocks_and_records_are_parsed_within_their_bounds) {
+  Random random(3);
+  for (int i = 0; i < 20000; ++i) {
+    auto block = std::make_unique<char[]>(kTarBlock);
+    for (size_t j = 0; j < kTarBlock; ++j) block[j] = static_cast<char>(random());
+    if (i % 2 == 0) Seal(block.get());
+    ParseTarHeader(block.get());
+    std::string records = Record("path", "x") + Record("GNU.sparse.offset", "1") + Record("GNU.sparse.numbytes", "2");
+    records[Below(random, records.size())] = static_cast<char>(random());
+    records.resize(Below(random, records.size() + 1));
+    std::vector<char> exact(records.begin(), records.end());
+    PaxRecords::Parse({exact.data(), exact.size()});
+  }
+}
+
+TEST(numbers_and_times_are_read_as_go_reads_them) {
+  CHECK_EQ(*ParseTarNumber({" 0000644\0", 9}), 0644);
+  CHECK_EQ(*ParseTarNumber({"\0\0\0", 3}), 0);
+  CHECK(!ParseTarNumber("0008"));
+  CHECK(!ParseTarNumber("12 34"));
+  CHECK_EQ(*ParseTarNumber({"\xff\xff\xff\xff\xff\xff\xff\xfb", 8}), -5);
+  CHECK_EQ(*ParseTarNumber({"\x80\0\0\0\0\0\1\0", 8}), 256);
+  CHECK(!ParseTarNumber({"\x80\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff", 12}));
+  CHECK(ParsePaxTime("1.5") == (TarTime{1, 500'000'000}));
+  CHECK(ParsePaxTime("-1.25") == (TarTime{-2, 750'000'000}));
+  CHECK(ParsePaxTime("-0.5") == (TarTime{-1, 500'000'000}));
+  CHECK(ParsePaxTime("7.1234567899") == (TarTime{7, 123'456'789}));
+  CHECK(ParsePaxTime("7.") == (TarTime{7, 0}));
+  CHECK(!ParsePaxTime("7.1x"));
+  CHECK(!ParsePaxTime(""));
+}
+
+TEST(names_are_cleaned_and_remembered) {
+  CHECK_EQ(*CleanMemberPath("/./a//b/../c/"), "a/c");
+  CHECK_EQ(*CleanMemberPath("."), "");
+  CHECK(!CleanMemberPath("a/../../b"));
+  NameSet names;
+  for (int i = 0; i < 5000; ++i) CHECK(names.Insert("name" + std::to_string(i)));
+  for (int i = 0; i < 5000; ++i) CHECK(!names.Insert("name" + std::to_string(i)));
+}
+
+}  // namespace
+
+int main() {
+  IsolateThread();
+  return check::RunAll();
+}

@@ -1,0 +1,80 @@
+import { mkdirSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { Layout } from '../../../src/system/layout.ts';
+import { lockSession, Session } from '../../../src/system/session.ts';
+
+let layout: Layout;
+
+beforeEach(() => {
+  layout = new Layout(mkdtempSync(join(tmpdir(), 'layerstack-session-')));
+  mkdirSync(layout.at(layout.sessions), { recursive: true });
+  mkdirSync(layout.at('overlay2'));
+});
+
+afterEach(() => {
+  rmSync(layout.root, { recursive: true });
+});
+
+const sessions = (): string[] => readdirSync(layout.at(layout.sessions));
+const files = (name: string): string[] => readdirSync(layout.at(layout.session(name))).sort();
+const object = { op: 'mkdir', path: 'overlay2/x', mode: 0o710 } as const;
+
+describe('Session', () => {
+  it('costs nothing until something is marked, and leaves nothing', async () => {
+    const session = new Session(layout);
+    expect(sessions()).toEqual([]);
+    await session.mark(['overlay2.x'], [object]);
+    const [name] = sessions() as [string];
+    expect(files(name)).toEqual(['lock', 'overlay2.x']);
+    expect(readdirSync(layout.at('overlay2'))).toEqual(['x']);
+    await session.unmark(['overlay2.x'], [{ op: 'rmdir', path: 'overlay2/x' }]);
+    expect(files(name)).toEqual(['lock']);
+    await session.close();
+    await session.close();
+    expect(sessions()).toEqual([]);
+  });
+
+  it('makes one directory for many marks at once', async () => {
+    const session = new Session(layout);
+    await Promise.all(['a', 'b', 'c'].map((id) => session.mark([`container.${id}`])));
+    expect(sessions()).toHaveLength(1);
+    await session.close();
+  });
+
+  it('keeps the marker when the object cannot be made', async () => {
+    const session = new Session(layout);
+    mkdirSync(layout.at('overlay2/x'));
+    await expect(session.mark(['overlay2.x'], [object])).rejects.toMatchObject({ code: 'EEXIST' });
+    const [name] = sessions() as [string];
+    expect(files(name)).toContain('overlay2.x');
+    await expect(session.unmark(['overlay2.x'], [{ op: 'rmdir', path: 'none' }])).rejects.toThrow('ENOENT');
+    expect(files(name)).toContain('overlay2.x');
+    await session.close();
+  });
+
+  it('is locked while it lives, and left to the next writer with what is still marked', async () => {
+    const session = new Session(layout);
+    await session.mark(['overlay2.x']);
+    const directory = layout.at(layout.session(sessions()[0] ?? ''));
+    expect(await lockSession(directory)).toBeUndefined();
+    await session.close();
+    const lock = await lockSession(directory);
+    expect(lock).toBeDefined();
+    await lock?.close();
+    expect(readdirSync(directory).sort()).toEqual(['lock', 'overlay2.x']);
+    await expect(session.mark(['overlay2.y'])).rejects.toMatchObject({ code: 'ERR_STORE_CLOSED' });
+  });
+
+  it('starts again after it could not start', async () => {
+    const session = new Session(layout);
+    rmSync(layout.at(layout.sessions), { recursive: true });
+    await expect(session.mark(['overlay2.x'])).rejects.toMatchObject({ code: 'ENOENT' });
+    mkdirSync(layout.at(layout.sessions));
+    await session.mark(['overlay2.x']);
+    await session.unmark(['overlay2.x']);
+    await session.close();
+    expect(sessions()).toEqual([]);
+  });
+});
