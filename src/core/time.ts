@@ -51,3 +51,13 @@ export function localTime(date: Date): string {
   const zone = `${offset < 0 ? '-' : '+'}${pad(Math.floor(Math.abs(offset) / 60))}:${pad(Math.abs(offset) % 60)}`;
   return `${day}T${clock}${fraction === '' ? '' : `.${fraction}`}${offset === 0 ? 'Z' : zone}`;
 }
+
+/** Negative where `a` is before `b`, 0 where they are the same instant. */
+export function compareTimes(a: Time, b: Time): number {
+  return a.unix - b.unix || nanoseconds(a) - nanoseconds(b);
+}
+
+function nanoseconds({ text }: Time): number {
+  const fraction = /\.(\d+)/.exec(text)?.[1] ?? '';
+  return Number(fraction.padEnd(9, '0'));
+}

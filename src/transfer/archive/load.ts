@@ -18,7 +18,7 @@ import { LayerPool } from './layer-pool.ts';
 import { nameImages } from './name-images.ts';
 import { OCI_INDEX, readOci } from './oci.ts';
 import { openArchive, type ArchiveSource } from './source.ts';
-import { stageLayers } from './stage-layers.ts';
+import { pinLayers, stageLayers } from './stage-layers.ts';
 import { unknownFormat } from './unknown.ts';
 import { readV1, V1_REPOSITORIES } from './v1.ts';
 
@@ -64,8 +64,8 @@ export interface LoadResult {
 
 export interface LoadStores {
   readonly root: Pick<Root, 'caps' | 'log' | 'session'>;
-  readonly layers: Pick<LayerStore, 'findAll' | 'stage' | 'restage' | 'discard' | 'publish'>;
-  readonly images: Pick<ImageStore, 'create' | 'tagAll'>;
+  readonly layers: Pick<LayerStore, 'findAll' | 'stage' | 'restage' | 'discard' | 'publish' | 'pin'>;
+  readonly images: Pick<ImageStore, 'add'>;
 }
 
 /**
@@ -94,6 +94,8 @@ export async function load(
   try {
     archive = await openArchive(source, { label, pool, maxBytes, caps: stores.root.caps });
     const plan = await readImages(archive, pool, platform);
+    await using pin = await pinLayers(stores.layers, plan.images, signal);
+    void pin;
     const { stacks, fresh } = await stageLayers(stores.layers, plan.images, pool, onProgress);
     const published = await stores.layers.publish(stacks, signal && { signal });
     pool.published(fresh);
