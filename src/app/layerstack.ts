@@ -92,7 +92,9 @@ export class Layerstack implements AsyncDisposable {
    *   CAP_SYS_ADMIN, ERR_STORE_UNSUPPORTED where the file system lacks something that overlay2 needs.
    */
   static async open({ root = DEFAULT_ROOT, readOnly = false, log }: OpenOptions = {}): Promise<Layerstack> {
-    return new Layerstack(await Root.open(root, { readOnly, ...(log && { log }) }));
+    const store = new Layerstack(await Root.open(root, { readOnly, ...(log && { log }) }));
+    if (!readOnly) await store.#images.resume();
+    return store;
   }
 
   /** Says what this machine and the store at `root` can do, also where it cannot be opened. Changes nothing. */

@@ -99,7 +99,11 @@ export class Deletion {
 
   #delete(
     id: ImageID,
-    { force, noPrune, quiet }: { readonly force: boolean; readonly noPrune: boolean; readonly quiet: boolean },
+    {
+      force,
+      noPrune,
+      quiet,
+    }: { readonly force: boolean; readonly noPrune: boolean; readonly quiet: boolean },
   ): void {
     const conflict = this.#conflict(id, { force, references: true });
     // What was asked for is done with the reference, as long as the image is still of use.
@@ -115,8 +119,12 @@ export class Deletion {
   }
 
   /** What speaks against deleting; `references`: references that are left do, too. */
-  #conflict(id: ImageID, check: { readonly force: boolean; readonly references: boolean }): Conflict | undefined {
-    if (this.#hasChildren(id)) return { hard: true, used: false, message: 'image has dependent child images' };
+  #conflict(
+    id: ImageID,
+    check: { readonly force: boolean; readonly references: boolean },
+  ): Conflict | undefined {
+    if (this.#hasChildren(id))
+      return { hard: true, used: false, message: 'image has dependent child images' };
     const users = this.#state.users.filter(({ imageId }) => imageId === id);
     const running = users.find((user) => user.running);
     if (running)

@@ -7,10 +7,17 @@ import { chainIds, type ChainID, type ImageID } from '../core/digest.ts';
 import { LayerstackError } from '../core/errors.ts';
 import { formatReference, parseReference, withDefaultTag } from '../core/reference.ts';
 import type { CollectedLayer, LayerStore } from '../layer/store.ts';
+import { listEntries } from '../system/removal.ts';
 import type { Root } from '../system/root.ts';
 import type { Catalog } from './catalog.ts';
 import { parseImageConfig } from './config.ts';
-import { Deletion, type DeletedRecord, type DeleteOptions, type DeletionState, type ImageUser } from './deletion.ts';
+import {
+  Deletion,
+  type DeletedRecord,
+  type DeleteOptions,
+  type DeletionState,
+  type ImageUser,
+} from './deletion.ts';
 import { ImageFilter, type ImageFilters } from './filters.ts';
 import type { ImageDb } from './imagedb.ts';
 import type { MutableReferences } from './references.ts';
@@ -69,7 +76,10 @@ export class ImageCollector {
   }
 
   /** @see ImageStore.prune */
-  async prune(users: ImageUsers, { all = false, filters = {}, dryRun = false }: PruneOptions): Promise<PruneResult> {
+  async prune(
+    users: ImageUsers,
+    { all = false, filters = {}, dryRun = false }: PruneOptions,
+  ): Promise<PruneResult> {
     const filter = new ImageFilter(filters);
     const choose = async (deletion: Deletion, references: MutableReferences): Promise<void> => {
       const names = references.byImage();
@@ -97,6 +107,16 @@ export class ImageCollector {
     if (id !== undefined && (await db.has(id))) return;
     await db.apply(layers.noteSteps([top]));
     await this.#collect([top]);
+  }
+
+  /** @see ImageStore.resume */
+  async resume(): Promise<void> {
+    const { layout, log } = this.#parts.root;
+    try {
+      if ((await listEntries(layout, layout.unused)).length > 0) await this.#collect([]);
+    } catch (error) {
+      log.warn('layers that are not needed any more could not be removed', { error: String(error) });
+    }
   }
 
   async #collect(candidates: readonly ChainID[] | 'all'): Promise<CollectedLayer[]> {
@@ -161,7 +181,8 @@ export class ImageCollector {
 /** The image that cannot be read, by the error that says so; undefined where there is none. */
 function damagedImage(error: unknown): ImageID | undefined {
   if (!LayerstackError.is(error)) throw error;
-  if (error.code === 'ERR_STORE_CORRUPT' || error.code === 'ERR_CONFIG_INVALID') return error.id as ImageID | undefined;
+  if (error.code === 'ERR_STORE_CORRUPT' || error.code === 'ERR_CONFIG_INVALID')
+    return error.id as ImageID | undefined;
   if (error.code === 'ERR_IMAGE_NOT_FOUND') return undefined;
   throw error;
 }

@@ -40,7 +40,9 @@ export class ImageDb {
 
   /** Whether there is content, intact or not. */
   async has(id: ImageID): Promise<boolean> {
-    return (await unlessMissing(stat(this.#root.layout.at(this.#root.layout.imageContent(id))))) !== undefined;
+    return (
+      (await unlessMissing(stat(this.#root.layout.at(this.#root.layout.imageContent(id))))) !== undefined
+    );
   }
 
   /**

@@ -231,7 +231,9 @@ export class ImageStore {
    * keeps (image/catalog.ts), so that the next listing costs two stats for each image.
    */
   async list({ all = false, filters = {} }: ListOptions = {}): Promise<ImageSummary[]> {
-    const [before, since] = await Promise.all([filters.before, filters.since].map((name) => this.#created(name)));
+    const [before, since] = await Promise.all(
+      [filters.before, filters.since].map((name) => this.#created(name)),
+    );
     const filter = new ImageFilter(filters, { before, since });
     const [entries, references] = await Promise.all([this.#catalog.entries(), this.#repositories.read()]);
     const names = references.byImage();
@@ -292,6 +294,11 @@ export class ImageStore {
       this.#repositories.read(),
     ]);
     return layerTree(graph, entries, references.byImage());
+  }
+
+  /** Completes deletions that other processes died in, or that had to leave layers in use. What fails is logged. */
+  resume(): Promise<void> {
+    return this.#collector.resume();
   }
 
   /** A container of image `id` on the layer `top` is gone: the layer goes too when the image is gone already. */

@@ -71,18 +71,22 @@ export class LayerCollector {
     void turn;
     const noted = (await listEntries(layout, layout.unused)).map((hex) => `sha256:${hex}` as ChainID);
     let wanted = await this.#closure(candidates === 'all' ? candidates : [...candidates, ...noted]);
-    if (wanted.length > SLICE)
-      wanted = (await this.#select(wanted, imageTops)).map(({ chainId }) => chainId);
+    if (wanted.length > SLICE) wanted = (await this.#select(wanted, imageTops)).map(({ chainId }) => chainId);
     const removed: Departing[] = [];
     const busy = new Set<ChainID>();
     for (let start = 0; start < wanted.length; start += SLICE) {
       const slice = wanted.slice(start, start + SLICE);
-      await using held = locks.tryEach('layers', slice.flatMap((chainId) => [chainId, pinKey(chainId)]));
+      await using held = locks.tryEach(
+        'layers',
+        slice.flatMap((chainId) => [chainId, pinKey(chainId)]),
+      );
       const free = slice.filter((chainId) => held.keys.has(chainId) && held.keys.has(pinKey(chainId)));
       for (const chainId of slice) if (!free.includes(chainId)) busy.add(chainId);
       removed.push(...(await this.#remove(await this.#select(free, imageTops))));
     }
-    const settled = noted.filter((chainId) => !busy.has(chainId)).map((chainId) => layout.unusedLayer(chainId));
+    const settled = noted
+      .filter((chainId) => !busy.has(chainId))
+      .map((chainId) => layout.unusedLayer(chainId));
     const steps = settled.map((path): BatchStep => ({ op: 'rmdir', path, missing: true }));
     await call(native.batch(layout.root, steps));
     return removed.map(({ chainId, size }) => ({ chainId, size }));
@@ -98,16 +102,18 @@ export class LayerCollector {
     }));
     const flats = layers.flatMap(({ chainId }) => this.#flats(chainId));
     const rename = (from: string, to: string): BatchStep => ({ op: 'rename', from, to });
-    await this.#root.session().mark(
-      [
-        ...departing.map(({ name }): Marker => `removing.${name}`),
-        ...flats.map(({ temporary }): Marker => `flat.${temporary}`),
-      ],
-      [
-        ...departing.map(({ chainId, name }) => rename(layout.layer(chainId), `${layout.layers}/${name}`)),
-        ...flats.map(({ name, temporary }) => rename(layout.flat(name), layout.flat(temporary))),
-      ],
-    );
+    await this.#root
+      .session()
+      .mark(
+        [
+          ...departing.map(({ name }): Marker => `removing.${name}`),
+          ...flats.map(({ temporary }): Marker => `flat.${temporary}`),
+        ],
+        [
+          ...departing.map(({ chainId, name }) => rename(layout.layer(chainId), `${layout.layers}/${name}`)),
+          ...flats.map(({ name, temporary }) => rename(layout.flat(name), layout.flat(temporary))),
+        ],
+      );
     this.#deleteLater(
       departing,
       flats.map(({ temporary }) => temporary),
@@ -140,10 +146,7 @@ export class LayerCollector {
   }
 
   /** Of the candidates those that nothing keeps, children before parents. */
-  async #select(
-    candidates: readonly ChainID[],
-    imageTops: ImageTops,
-  ): Promise<CollectedLayer[]> {
+  async #select(candidates: readonly ChainID[], imageTops: ImageTops): Promise<CollectedLayer[]> {
     const { layout } = this.#root;
     if (candidates.length === 0) return [];
     const uses = await LayerUses.count(layout, await imageTops(), this.#parents);
@@ -176,7 +179,9 @@ export class LayerCollector {
 
   #deleteLater(layers: readonly Departing[], flats: readonly string[]): void {
     const running = this.#delete(layers, flats).catch((error: unknown) => {
-      this.#root.log.warn('the files of removed layers are left to the next writer', { error: String(error) });
+      this.#root.log.warn('the files of removed layers are left to the next writer', {
+        error: String(error),
+      });
     });
     this.#running.add(running);
     void running.then(() => this.#running.delete(running));

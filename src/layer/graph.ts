@@ -32,6 +32,7 @@ export async function readGraph(layout: Layout, db: LayerDb): Promise<Map<ChainI
 /** The layer and those below it, topmost first, as far as they are there. */
 export function chainIn(graph: ReadonlyMap<ChainID, LayerNode>, top: ChainID): LayerNode[] {
   const chain: LayerNode[] = [];
-  for (let next = graph.get(top); next !== undefined; next = next.parent && graph.get(next.parent)) chain.push(next);
+  for (let next = graph.get(top); next !== undefined; next = next.parent && graph.get(next.parent))
+    chain.push(next);
   return chain;
 }
