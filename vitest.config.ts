@@ -11,8 +11,12 @@ const project = (name: string, testTimeout: number, options: object = {}) => ({
   },
 });
 
+// Where CI wants the results as JSON, beside what is printed.
+const report = process.env['LAYERSTACK_TEST_REPORT'];
+
 export default defineConfig({
   test: {
+    ...(report ? { reporters: ['default', 'json'], outputFile: { json: report } } : {}),
     projects: [
       project('unit', 20_000),
       project('native', 300_000),

@@ -49,25 +49,37 @@ const loadByDockerd = (archive, count) =>
     ),
   );
 
-const podmanOn =
-  (volume) =>
-  (...args) =>
-    sh('podman', [
-      '--root',
-      join(volume, 'storage'),
-      '--runroot',
-      join(volume, 'run'),
-      '--storage-driver',
-      'overlay',
-      ...args,
-    ]);
+/** podman on a storage of its own. */
+function podmanOn(volume) {
+  const options = [
+    '--root',
+    join(volume, 'storage'),
+    '--runroot',
+    join(volume, 'run'),
+    '--storage-driver',
+    'overlay',
+  ];
+  const podman = (...args) => sh('podman', [...options, ...args]);
+  // It reads no archive that is compressed as a whole.
+  podman.load = (archive) =>
+    archive.endsWith('.gz')
+      ? sh('sh', [
+          '-c',
+          'archive=$1; shift; gzip -dc "$archive" | podman "$@" load -q',
+          'sh',
+          archive,
+          ...options,
+        ])
+      : podman('load', '-q', '-i', archive);
+  return podman;
+}
 
 const loadByPodman = (archive, count) =>
   runs(count, () =>
     onFreshVolume(async (volume) => {
       const podman = podmanOn(volume);
       await podman('info'); // makes its storage
-      const result = await timed(() => podman('load', '-q', '-i', archive));
+      const result = await timed(() => podman.load(archive));
       await sh('umount', ['-l', join(volume, 'storage/overlay')]).catch(() => undefined);
       return result;
     }),
@@ -196,7 +208,7 @@ const containersByDockerd = (volume, input) =>
 /** By its commands: it has no daemon to ask. */
 async function containersByPodman(volume, input) {
   const podman = podmanOn(volume);
-  await podman('load', '-q', '-i', input.archive);
+  await podman.load(input.archive);
   const result = await pairOf({
     samples: 15,
     async create() {

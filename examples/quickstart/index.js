@@ -9,7 +9,7 @@ import { execFileSync, spawnSync } from 'node:child_process';
 import { existsSync, mkdtempSync, readdirSync, rmSync, statSync, unlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { fileURLToPath, URL } from 'node:url';
 import { dockerArchive } from './archive.js';
 import { baseLayer, find } from './base.js';
 import { bold, command, cyan, dim, green, listing, output, red, step } from './show.js';
@@ -73,7 +73,7 @@ async function tour(archive) {
   console.log(listing(upper));
   console.log(dim('The layers below are untouched: other containers of this image still have all of it.'));
 
-  runInside(merged);
+  runInside(merged, archive ? 'ls /' : 'ls; echo "concrete: $(cat concrete)"');
 
   step('Tidying up', 'Unmount, remove the container, then the whole scratch store.');
   layerstack('unmount', 'build');
@@ -115,9 +115,8 @@ function loadOwn(archive) {
 }
 
 /** A shell command in the root file system: with runc, which reads the bundle, else by chroot. */
-function runInside(merged) {
-  const script =
-    'echo "hello from $(id -un 2>/dev/null || echo uid $(id -u)) in $PWD"; ls; echo "concrete: $(cat concrete 2>/dev/null || echo none)"';
+function runInside(merged, words) {
+  const script = `echo "hello from $(id -un 2>/dev/null || echo uid $(id -u)) in $PWD"; ${words}`;
   const shell = ['bin/sh', 'usr/bin/sh'].find((path) => existsSync(join(merged, path)));
   step('Running in it');
   if (!shell) {

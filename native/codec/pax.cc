@@ -39,7 +39,8 @@ std::optional<PaxRecords> PaxRecords::Parse(std::string_view data) {
 
     if (key == "GNU.sparse.offset" || key == "GNU.sparse.numbytes") {
       bool offset_is_due = sparse_values % 2 == 0;
-      if ((key == "GNU.sparse.offset") != offset_is_due || value.find(',') != std::string_view::npos) return std::nullopt;
+      bool is_offset = key == "GNU.sparse.offset";
+      if (is_offset != offset_is_due || value.find(',') != std::string_view::npos) return std::nullopt;
       if (sparse_values++ > 0) sparse_map += ',';
       sparse_map += value;
     } else if (last.insert_or_assign(key, value).second) {

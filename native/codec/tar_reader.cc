@@ -109,8 +109,9 @@ void TarReader::SetPayload(const TarHeader& header) {
 std::string TarReader::ReadSpecial(const TarHeader& header) {
   uint64_t limit = std::max<uint64_t>(limits_.max_pax_bytes, kTarBlock);
   if (payload_left_ > limit) {
-    ThrowInput("ERR_LIMIT_EXCEEDED", "extended header of " + std::to_string(payload_left_) + " bytes, more than " +
-                                         std::to_string(limit), {{"member", header.name}, {"limit", std::to_string(limit)}});
+    ThrowInput("ERR_LIMIT_EXCEEDED",
+               "extended header of " + std::to_string(payload_left_) + " bytes, more than " + std::to_string(limit),
+               {{"member", header.name}, {"limit", std::to_string(limit)}});
   }
   std::string content;
   while (payload_left_ > 0) {
@@ -224,6 +225,7 @@ void TarReader::ReadSparse(const PaxRecords& pax, TarHeader& header, TarMember& 
 
 bool TarReader::Next(TarMember& member) {
   SkipPayload();
+  member = TarMember{};
   PaxRecords pax;
   std::string long_name;
   std::string long_link;
@@ -238,7 +240,10 @@ bool TarReader::Next(TarMember& member) {
     if (header.type == 'x' || header.type == 'g') {
       std::optional<PaxRecords> records = PaxRecords::Parse(ReadSpecial(header));
       if (!records) Invalid("malformed PAX header");
-      if (header.type == 'g') break;
+      if (header.type == 'g') {
+        Merge(*records, header, member);  // no member gets them, but the header itself is named by its `path`
+        break;
+      }
       pax = std::move(*records);
     } else if (header.type == 'L' || header.type == 'K') {
       std::string text = ReadSpecial(header);
@@ -252,7 +257,6 @@ bool TarReader::Next(TarMember& member) {
     ThrowInput("ERR_LIMIT_EXCEEDED", "more than " + std::to_string(limits_.max_members) + " members",
                {{"limit", std::to_string(limits_.max_members)}});
   }
-  member = TarMember{};
   if (header.type != 'g') {
     Merge(pax, header, member);
     if (!long_name.empty()) header.name = std::move(long_name);

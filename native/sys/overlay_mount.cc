@@ -52,6 +52,15 @@ class WorkingDirectory {
   ~WorkingDirectory() { (void)!::chdir("/"); }
 };
 
+// Tried once. Before Linux 6.5 overlayfs takes any key at all and looks at it only when it mounts.
+bool TakesLowerdirAppend() {
+  static const bool takes = [] {
+    FsContext context("overlay");
+    return !context.SetString("layerstack", "unknown") && context.SetString("lowerdir+", "/");
+  }();
+  return takes;
+}
+
 class Mounter {
  public:
   explicit Mounter(OverlayMount mount) : mount_(std::move(mount)) {}
@@ -114,14 +123,12 @@ class Mounter {
   bool AddLowers(FsContext& context) {
     std::vector<std::string> lowers = mount_.lowers;
     if (!second_lower_.empty()) lowers.push_back(second_lower_);
-    for (size_t i = 0; i < lowers.size(); ++i) {
-      if (context.SetString("lowerdir+", lowers[i])) continue;
-      // EINVAL for the first: an unknown parameter, before Linux 6.7.
-      if (i > 0 || errno != EINVAL) Check(context, false, lowers[i]);
+    if (TakesLowerdirAppend()) {
+      for (const std::string& lower : lowers) Check(context, context.SetString("lowerdir+", lower), lower);
+    } else {
       std::string joined = Join(lowers);
       if (joined.size() > FsContext::kMaxString) return false;
       Check(context, context.SetString("lowerdir", joined));
-      break;
     }
     return true;
   }

@@ -57,7 +57,8 @@ std::vector<TarIndexEntry> IndexTar(int fd, uint64_t max_members) {
   TarMember member;
   while (reader.Next(member)) {
     if (member.type == 'g') continue;
-    index.push_back({std::move(member.name), member.type, std::move(member.linkname), reader.Position(), member.payload});
+    index.push_back(
+        {std::move(member.name), member.type, std::move(member.linkname), reader.Position(), member.payload});
   }
   return index;
 }

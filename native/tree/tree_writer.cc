@@ -163,8 +163,8 @@ void TreeWriter::Device(const TarMember& member, const std::string& path) {
   mode_t kind = member.type == '3' ? S_IFCHR : member.type == '4' ? S_IFBLK : S_IFIFO;
   dev_t device = 0;
   if (kind != S_IFIFO) {
-    // As the kernel packs them: 12 and 20 bits.
-    if (member.device_major < 0 || member.device_major > 0xfff || member.device_minor < 0 || member.device_minor > 0xfffff)
+    auto fits = [](int64_t number, int bits) { return number >= 0 && number >> bits == 0; };
+    if (!fits(member.device_major, 12) || !fits(member.device_minor, 20))  // as the kernel packs them
       ThrowInput("ERR_LAYER_INVALID", "'" + member.name + "' has a device number that no device can have");
     device = ::makedev(static_cast<unsigned>(member.device_major), static_cast<unsigned>(member.device_minor));
   }

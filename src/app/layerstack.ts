@@ -1,6 +1,7 @@
 /**
  * The facade: one opened store with all that can be done with it. It owns the stores below it and their
- * lifetime, names things as callers do (references, names, short ids), and adds nothing of its own.
+ * lifetime, names things as callers do (references, names, short ids), and adds nothing of its own. What only some
+ * callers need (archives, the doctor) is imported when it is called, so that `layerstack images` starts quickly.
  */
 import { throwIfAborted } from '../core/abort.ts';
 import { formatReference, parseReference, withDefaultTag } from '../core/reference.ts';
@@ -32,8 +33,8 @@ import { LayerStore } from '../layer/store.ts';
 import { Overlay } from '../layer/overlay.ts';
 import type { Logger } from '../system/log.ts';
 import { Root } from '../system/root.ts';
-import { load, type LoadOptions, type LoadResult } from '../transfer/archive/load.ts';
-import { diagnose, type Finding } from './doctor.ts';
+import type { LoadOptions, LoadResult } from '../transfer/archive/load.ts';
+import type { Finding } from './doctor.ts';
 
 /** Where the store is when nobody says otherwise. */
 export const DEFAULT_ROOT = '/var/lib/layerstack';
@@ -98,7 +99,8 @@ export class Layerstack implements AsyncDisposable {
   }
 
   /** Says what this machine and the store at `root` can do, also where it cannot be opened. Changes nothing. */
-  static diagnose(root: string = DEFAULT_ROOT): Promise<Finding[]> {
+  static async diagnose(root: string = DEFAULT_ROOT): Promise<Finding[]> {
+    const { diagnose } = await import('./doctor.ts');
     return diagnose(root);
   }
 
@@ -122,7 +124,8 @@ export class Layerstack implements AsyncDisposable {
    * const { images } = await store.load(process.stdin, { onProgress: (event) => console.error(event) });
    * ```
    */
-  load(source: string | AsyncIterable<Uint8Array>, options: LoadOptions = {}): Promise<LoadResult> {
+  async load(source: string | AsyncIterable<Uint8Array>, options: LoadOptions = {}): Promise<LoadResult> {
+    const { load } = await import('../transfer/archive/load.ts');
     return load({ root: this.#root, layers: this.#layers, images: this.#images }, source, options);
   }
 
@@ -284,7 +287,7 @@ export class Layerstack implements AsyncDisposable {
 
   /** @see Layerstack.diagnose */
   doctor(): Promise<Finding[]> {
-    return diagnose(this.root);
+    return Layerstack.diagnose(this.root);
   }
 
   /** Waits for deletions, gives the root free. Mounts stay. Second call: no-op. */

@@ -1,8 +1,9 @@
 /**
- * Making a container: two native batches around `populateInit`. Until the last step the session's markers name
- * everything that was made, so that what a crash leaves is removed by the next writer; what a failure leaves
- * is removed here. The name is claimed by the first step, under a lock, so of two that want it one gets it.
+ * Making a container: a native batch that claims the name, one that makes everything while `populateInit` fills
+ * the init layer on another thread, and a rename that makes it a container. Until then the session's markers
+ * name everything, so that what a crash leaves is removed by the next writer; what a failure leaves is removed here. The name is claimed by the first step, under a lock, so of two that want it one gets it.
  */
+import { existsSync } from 'node:fs';
 import { topChainId, type ChainID, type ImageID } from '../core/digest.ts';
 import { isSystemError, LayerstackError } from '../core/errors.ts';
 import type { ImageConfig } from '../image/config.ts';
@@ -13,12 +14,24 @@ import type { LayerStore } from '../layer/store.ts';
 import { call, native, type BatchStep } from '../system/native.ts';
 import type { Root } from '../system/root.ts';
 import type { Marker, Session } from '../system/session.ts';
-import { commandOf, containerConfig } from './config.ts';
+import { spaceError } from '../system/space.ts';
+import { commandOf, containerConfig, type ContainerOverrides } from './config.ts';
 import { configDocument, HOST_CONFIG_DOCUMENT } from './documents.ts';
 import type { NameIndex } from './name-index.ts';
 import { generateName, parseContainerName } from './names.ts';
 import type { Container } from './record.ts';
-import type { CreateOptions } from './store.ts';
+
+export interface CreateOptions extends ContainerOverrides {
+  /** Default: one in Docker's form, e.g. `vaulted_granite`. */
+  readonly name?: string | undefined;
+  /** What the image is called in listings; default its id. */
+  readonly imageName?: string | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** Images whose config and stack are kept in memory: a few KB each. */
+const REMEMBERED = 64;
+const TEMPORARY = '.tmp-config.v2.json';
 
 /** A container about to be made. */
 interface Plan {
@@ -42,6 +55,9 @@ export class ContainerCreator {
   readonly #images: ImageStore;
   readonly #overlay: Overlay;
   readonly #names: NameIndex;
+  readonly #configs = new Map<ImageID, ImageConfig>();
+  /** By cache-id, which is never used twice. */
+  readonly #stacks = new Map<string, readonly string[]>();
 
   constructor(root: Root, layers: LayerStore, images: ImageStore, overlay: Overlay, names: NameIndex) {
     this.#root = root;
@@ -56,7 +72,7 @@ export class ContainerCreator {
     const session = this.#root.session();
     const wanted = options.name === undefined ? undefined : parseContainerName(options.name);
     await this.#names.complete();
-    const image = await this.#images.get(imageId);
+    const image = await this.#image(imageId);
     const parent = topChainId(image.diffIds);
     // Whoever deletes or replaces a layer takes its lock exclusively; from `mounts/<id>/parent` on the layer is pinned.
     await using pin = parent && (await this.#lock('layers', parent, options.signal, true));
@@ -83,67 +99,86 @@ export class ContainerCreator {
   }
 
   /** The image's stack as `lower` names it, and the mark that its top is somebody's parent. */
-  async #stack(parent: ChainID): Promise<string[]> {
+  async #stack(parent: ChainID): Promise<readonly string[]> {
     const { cacheId } = await this.#layers.get(parent);
+    const known = this.#stacks.get(cacheId);
+    if (known) return known;
     const [lowers] = await Promise.all([this.#overlay.lowersOf(cacheId), this.#overlay.commit(cacheId)]);
+    remember(this.#stacks, cacheId, lowers);
     return lowers;
+  }
+
+  /** The image's config. What an id means never changes, so a known one is only looked for, not read again. */
+  async #image(id: ImageID): Promise<ImageConfig> {
+    const known = this.#configs.get(id);
+    if (known && existsSync(this.#root.layout.at(this.#root.layout.imageContent(id)))) return known;
+    const config = await this.#images.get(id);
+    remember(this.#configs, id, config);
+    return config;
   }
 
   async #make(session: Session, plan: Plan): Promise<void> {
     const { layout } = this.#root;
     const markers: Marker[] = [`overlay2.${plan.initId}`, `overlay2.${plan.mountId}`, `container.${plan.id}`];
     try {
-      await session.mark(markers, this.#initSteps(plan));
+      await session.mark(markers, this.#claimSteps(plan));
     } catch (error) {
       // All other names in these steps are random.
       if (!isSystemError(error, 'EEXIST')) await this.#undo(session, plan, markers);
       else await session.unmark(markers);
-      throw isSystemError(error, 'EEXIST') ? new NameTaken(plan.name) : error;
+      throw isSystemError(error, 'EEXIST') ? new NameTaken(plan.name) : spaceError(error, layout.root);
     }
+    const work = await Promise.allSettled([
+      call(native.populateInit(layout.at(layout.overlay2), plan.lowers, `${plan.initId}/diff`)),
+      call(native.batch(layout.root, this.#buildSteps(plan))),
+    ]);
     try {
-      await call(native.populateInit(layout.at(layout.overlay2), plan.lowers, `${plan.initId}/diff`));
-      await session.unmark(markers, this.#finalSteps(plan));
+      for (const part of work) if (part.status === 'rejected') throw part.reason;
+      await session.unmark(markers, [this.#publishStep(plan)]);
     } catch (error) {
       await this.#undo(session, plan, markers);
-      throw error;
+      throw spaceError(error, layout.root);
     }
   }
 
-  #initSteps({ name, id, initId, initLink, lowers }: Plan): BatchStep[] {
-    return [
-      this.#names.claimStep(name, id),
-      ...this.#overlay.createSteps(initId),
-      ...this.#overlay.stackSteps({ id: initId, link: initLink, lowers }),
-    ];
+  /** First of all the name, then where the init layer is filled. */
+  #claimSteps({ name, id, initId }: Plan): BatchStep[] {
+    return [this.#names.claimStep(name, id), ...this.#overlay.createSteps(initId)];
   }
 
-  #finalSteps(plan: Plan): BatchStep[] {
+  /** Everything else, done while the init layer is filled. */
+  #buildSteps(plan: Plan): BatchStep[] {
     const { layout } = this.#root;
-    const { id, mountId, initId, parent } = plan;
+    const { id, mountId, initId, initLink, lowers, parent } = plan;
     const write = (path: string, data: string, mode: number): BatchStep => ({
       op: 'write',
       path,
       data,
       mode,
     });
-    const temporary = layout.container(id, '.tmp-config.v2.json');
     return [
+      ...this.#overlay.stackSteps({ id: initId, link: initLink, lowers }),
       write(layout.overlay(initId, 'committed'), '', 0o600),
       ...this.#overlay.createSteps(mountId),
-      ...this.#overlay.stackSteps({
-        id: mountId,
-        link: plan.link,
-        lowers: [`l/${plan.initLink}`, ...plan.lowers],
-      }),
+      ...this.#overlay.stackSteps({ id: mountId, link: plan.link, lowers: [`l/${initLink}`, ...lowers] }),
       { op: 'mkdir', path: layout.mount(id), mode: 0o755 },
       write(layout.mount(id, 'mount-id'), mountId, 0o644),
       write(layout.mount(id, 'init-id'), initId, 0o644),
       ...(parent === undefined ? [] : [write(layout.mount(id, 'parent'), parent, 0o644)]),
       { op: 'mkdir', path: layout.container(id), mode: 0o710 },
       write(layout.container(id, 'hostconfig.json'), HOST_CONFIG_DOCUMENT, 0o644),
-      write(temporary, configDocument(plan), 0o600),
-      { op: 'rename', from: temporary, to: layout.container(id, 'config.v2.json') },
+      write(layout.container(id, TEMPORARY), configDocument(plan), 0o600),
     ];
+  }
+
+  /** The container is there from this step on. */
+  #publishStep({ id }: Plan): BatchStep {
+    const { layout } = this.#root;
+    return {
+      op: 'rename',
+      from: layout.container(id, TEMPORARY),
+      to: layout.container(id, 'config.v2.json'),
+    };
   }
 
   /** Takes back what was made. What cannot be taken back stays marked for the next writer. */
@@ -178,6 +213,13 @@ export class ContainerCreator {
   ): Promise<AsyncDisposable> {
     return this.#root.locks.acquire(kind, key, { ...(signal && { signal }), shared });
   }
+}
+
+/** Keeps the newest few. */
+function remember<K, V>(map: Map<K, V>, key: K, value: V): void {
+  map.set(key, value);
+  const oldest = map.keys().next();
+  if (map.size > REMEMBERED && !oldest.done) map.delete(oldest.value);
 }
 
 /** The claim of a name met another's. */

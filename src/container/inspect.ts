@@ -3,11 +3,10 @@
  * order and empty values are Docker's (moby/moby: daemon/inspect.go at v20.10). What only a daemon decides (cgroups,
  * addresses) is shown as it was last written.
  */
-import { readFile, readlink } from 'node:fs/promises';
-import { isSystemError, unlessMissing } from '../core/errors.ts';
 import { ZERO_TIME } from '../core/time.ts';
 import { dockerContainerConfig } from '../image/container-config.ts';
 import type { Layout } from '../system/layout.ts';
+import { readLink, readText } from './read-text.ts';
 import type { Container } from './record.ts';
 
 type Document = Readonly<Record<string, unknown>>;
@@ -43,13 +42,10 @@ export interface ContainerInspect {
 }
 
 /** The document of one container. */
-export async function inspectContainer(layout: Layout, container: Container): Promise<ContainerInspect> {
+export function inspectContainer(layout: Layout, container: Container): ContainerInspect {
   const [path = '', ...args] = container.command;
-  const [config, host, graph] = await Promise.all([
-    readDocument(layout.at(layout.container(container.id, 'config.v2.json'))),
-    readDocument(layout.at(layout.container(container.id, 'hostconfig.json'))),
-    graphDriverData(layout, container.mountId),
-  ]);
+  const config = readDocument(layout.at(layout.container(container.id, 'config.v2.json')));
+  const host = readDocument(layout.at(layout.container(container.id, 'hostconfig.json')));
   const text = (name: string, otherwise = ''): string => stringOr(config[name], otherwise);
   return {
     Id: container.id,
@@ -71,7 +67,7 @@ export async function inspectContainer(layout: Layout, container: Container): Pr
     AppArmorProfile: text('AppArmorProfile'),
     ExecIDs: null,
     HostConfig: host,
-    GraphDriver: { Data: graph, Name: 'overlay2' },
+    GraphDriver: { Data: graphDriverData(layout, container.mountId), Name: 'overlay2' },
     Mounts: Object.values(fields(config['MountPoints'])).map((mount) => mountDocument(fields(mount))),
     Config: dockerContainerConfig(container.config),
     NetworkSettings: networkDocument(fields(config['NetworkSettings'])),
@@ -138,12 +134,12 @@ function networkDocument(stored: Document): Document {
 }
 
 /** Empty where it is missing or broken. */
-async function readDocument(path: string): Promise<Document> {
-  const json = await unlessMissing(readFile(path, 'utf8'));
+function readDocument(path: string): Document {
   try {
-    return fields(JSON.parse(json ?? '{}'));
-  } catch {
-    return {};
+    return fields(JSON.parse(readText(path) ?? '{}'));
+  } catch (error) {
+    if (error instanceof SyntaxError) return {};
+    throw error;
   }
 }
 
@@ -156,26 +152,19 @@ function stringOr(value: unknown, otherwise: string): string {
 }
 
 /** Lowers by their directories, not their short names, as dockerd reports them. */
-async function graphDriverData(layout: Layout, mountId: string): Promise<Record<string, string>> {
-  const lower = await readFile(layout.at(layout.overlay(mountId, 'lower')), 'utf8').catch(
-    (error: unknown) => {
-      if (isSystemError(error, 'ENOENT')) return '';
-      throw error;
-    },
-  );
-  const names = lower.trim().split(':').filter(Boolean);
+function graphDriverData(layout: Layout, mountId: string): Record<string, string> {
+  const lower = readText(layout.at(layout.overlay(mountId, 'lower')))?.trim() ?? '';
+  const names = lower.split(':').filter(Boolean);
   return {
-    ...(names.length > 0 && {
-      LowerDir: (await Promise.all(names.map((name) => target(layout, name)))).join(':'),
-    }),
+    ...(names.length > 0 && { LowerDir: names.map((name) => target(layout, name)).join(':') }),
     MergedDir: layout.at(layout.overlay(mountId, 'merged')),
     UpperDir: layout.at(layout.overlay(mountId, 'diff')),
     WorkDir: layout.at(layout.overlay(mountId, 'work')),
   };
 }
 
-/** `l/ABC…` -> `<root>/overlay2/<id>/diff`. */
-async function target(layout: Layout, name: string): Promise<string> {
-  const link = await readlink(layout.at(`${layout.overlay2}/${name}`));
+/** `l/ABC…` -> `<root>/overlay2/<id>/diff`; the short name itself where it is dangling. */
+function target(layout: Layout, name: string): string {
+  const link = readLink(layout.at(`${layout.overlay2}/${name}`)) ?? name;
   return layout.at(`${layout.overlay2}/${link.replace(/^\.\.\//, '')}`);
 }

@@ -4,10 +4,9 @@
  * none at all: its mount went with the kernel that held it. Not synced, for the same reason.
  */
 import { readFileSync } from 'node:fs';
-import { readFile } from 'node:fs/promises';
-import { isSystemError } from '../core/errors.ts';
 import type { Layout } from '../system/layout.ts';
 import type { BatchStep } from '../system/native.ts';
+import { readText } from './read-text.ts';
 
 export interface MountCount {
   readonly count: number;
@@ -22,11 +21,8 @@ function bootId(): string {
 }
 
 /** The count of this boot; undefined where there is none, or none that can be read. */
-export async function readMountCount(layout: Layout, mountId: string): Promise<MountCount | undefined> {
-  const text = await readFile(layout.at(layout.mountCount(mountId)), 'utf8').catch((error: unknown) => {
-    if (isSystemError(error, 'ENOENT')) return undefined;
-    throw error;
-  });
+export function readMountCount(layout: Layout, mountId: string): MountCount | undefined {
+  const text = readText(layout.at(layout.mountCount(mountId)));
   if (text === undefined) return undefined;
   try {
     const value = JSON.parse(text) as { bootId?: unknown; count?: unknown; readOnly?: unknown } | null;
@@ -37,24 +33,24 @@ export async function readMountCount(layout: Layout, mountId: string): Promise<M
   }
 }
 
-/** Replaces the count in one step, so that a reader never sees half of it. */
-export function writeCountSteps(
-  layout: Layout,
-  mountId: string,
-  { count, readOnly }: MountCount,
-): BatchStep[] {
+/** The first count of a mount; what is there is of another boot, or of a mount that is gone. */
+export function firstCountSteps(layout: Layout, mountId: string, count: MountCount): BatchStep[] {
+  return [dropCountStep(layout, mountId), writeStep(layout.mountCount(mountId), count)];
+}
+
+/** Replaces the count in one step, so that no crash loses it. */
+export function nextCountSteps(layout: Layout, mountId: string, count: MountCount): BatchStep[] {
   const path = layout.mountCount(mountId);
   const temporary = `${path}.new`;
   return [
     { op: 'unlink', path: temporary, missing: true },
-    {
-      op: 'write',
-      path: temporary,
-      data: JSON.stringify({ bootId: bootId(), count, readOnly }),
-      mode: 0o600,
-    },
+    writeStep(temporary, count),
     { op: 'rename', from: temporary, to: path },
   ];
+}
+
+function writeStep(path: string, { count, readOnly }: MountCount): BatchStep {
+  return { op: 'write', path, data: JSON.stringify({ bootId: bootId(), count, readOnly }), mode: 0o600 };
 }
 
 /** Forgets the count. */

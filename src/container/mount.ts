@@ -4,14 +4,21 @@
  * taken away with the last count. After a crash or reboot whatever is found is taken as it is: a mount without a
  * count counts as one, a count without a mount as none, and a left-over `merged` or `work/work` is used again.
  */
-import { access, readFile } from 'node:fs/promises';
+import { existsSync } from 'node:fs';
 import { isSystemError, LayerstackError } from '../core/errors.ts';
 import { flatLower } from '../layer/flat.ts';
 import type { LayerStore } from '../layer/store.ts';
 import { mountOverlay, mountState, unmount } from '../system/mounts.ts';
 import { call, native } from '../system/native.ts';
 import type { Root } from '../system/root.ts';
-import { dropCountStep, readMountCount, writeCountSteps, type MountCount } from './mount-count.ts';
+import {
+  dropCountStep,
+  firstCountSteps,
+  nextCountSteps,
+  readMountCount,
+  type MountCount,
+} from './mount-count.ts';
+import { readText } from './read-text.ts';
 import type { Container } from './record.ts';
 
 export interface MountOptions {
@@ -61,7 +68,7 @@ export class ContainerMounts {
   /** The mount that is there, without adding a use; undefined where there is none. */
   async mounted(container: Container): Promise<Pick<Mount, 'path' | 'readOnly'> | undefined> {
     if (!(await this.isMounted(container))) return undefined;
-    const count = await readMountCount(this.#root.layout, container.mountId);
+    const count = readMountCount(this.#root.layout, container.mountId);
     return { path: this.path(container), readOnly: count?.readOnly ?? false };
   }
 
@@ -75,26 +82,19 @@ export class ContainerMounts {
     await using lock = await this.#lock(container, signal);
     void lock;
     const { layout } = this.#root;
-    const [state, count] = await Promise.all([
-      this.#find(container),
-      readMountCount(layout, container.mountId),
-    ]);
-    let now: MountCount;
-    if (state === 'overlay') {
-      const before = count ?? { count: 1, readOnly: false };
-      if (before.readOnly && !readOnly)
-        throw new LayerstackError(
-          'ERR_CONTAINER_MOUNTED',
-          `container ${container.name} is mounted read-only: unmount it before mounting it writable`,
-          { id: container.id, path: this.path(container) },
-        );
-      now = { ...before, count: before.count + 1 };
-    } else {
-      now = { count: 1, readOnly };
+    if ((await this.#find(container)) === 'none') {
       await this.#mountOverlay(container, readOnly, signal);
+      return this.#handle(container, readOnly);
     }
-    await call(native.batch(layout.root, writeCountSteps(layout, container.mountId, now)));
-    return this.#handle(container, now.readOnly);
+    const before = readMountCount(layout, container.mountId) ?? { count: 1, readOnly: false };
+    if (before.readOnly && !readOnly)
+      throw new LayerstackError(
+        'ERR_CONTAINER_MOUNTED',
+        `container ${container.name} is mounted read-only: unmount it before mounting it writable`,
+        { id: container.id, path: this.path(container) },
+      );
+    await this.#count(container, { ...before, count: before.count + 1 });
+    return this.#handle(container, before.readOnly);
   }
 
   /**
@@ -112,26 +112,25 @@ export class ContainerMounts {
   /** {@link unmount} for a caller that holds the container's lock. */
   async unmountLocked(container: Container, force: boolean): Promise<number> {
     const { layout } = this.#root;
-    const count = await readMountCount(layout, container.mountId);
+    const count = readMountCount(layout, container.mountId);
     if (count && count.count > 1 && !force && (await this.isMounted(container))) {
-      const left = { ...count, count: count.count - 1 };
-      await call(native.batch(layout.root, writeCountSteps(layout, container.mountId, left)));
-      return left.count;
+      await this.#count(container, { ...count, count: count.count - 1 });
+      return count.count - 1;
     }
     await this.#unmountOverlay(container, force);
-    await call(
-      native.batch(layout.root, [
-        { op: 'rmdir', path: layout.overlay(container.mountId, 'merged'), missing: true },
-        dropCountStep(layout, container.mountId),
-      ]),
-    );
+    await this.#forget(container);
     return 0;
+  }
+
+  #count(container: Container, count: MountCount): Promise<void> {
+    const { layout } = this.#root;
+    return call(native.batch(layout.root, nextCountSteps(layout, container.mountId, count)));
   }
 
   /** `merged` exists only while mounted, so its absence is an answer that costs one system call. */
   async #find(container: Container): Promise<'none' | 'overlay'> {
     const path = this.path(container);
-    if (!(await exists(path))) return 'none';
+    if (!existsSync(path)) return 'none';
     const state = await mountState(path);
     if (state === 'other')
       throw new LayerstackError(
@@ -142,6 +141,7 @@ export class ContainerMounts {
     return state;
   }
 
+  /** The count comes first: one without a mount is none, while a mount without a count could not be told from two. */
   async #mountOverlay(
     container: Container,
     readOnly: boolean,
@@ -153,6 +153,7 @@ export class ContainerMounts {
     await call(
       native.batch(layout.root, [
         { op: 'mkdir', path: layout.overlay(mountId, 'merged'), mode: 0o700, exist: true },
+        ...firstCountSteps(layout, mountId, { count: 1, readOnly }),
       ]),
     );
     try {
@@ -167,8 +168,8 @@ export class ContainerMounts {
         options: caps.overlayOptions,
       });
     } catch (error) {
-      await this.#diagnose(container, lowers, error);
-      throw error;
+      await this.#forget(container).catch(() => undefined);
+      throw this.#diagnose(container, lowers, error);
     }
   }
 
@@ -194,43 +195,53 @@ export class ContainerMounts {
     if (caps.rung === 'flat' && container.parent !== undefined)
       return [await flatLower(this.#root, this.#layers, container.initId, container.parent, signal)];
     const path = layout.at(layout.overlay(container.mountId, 'lower'));
-    const text = await readFile(path, 'utf8').catch((error: unknown) => {
-      if (isSystemError(error, 'ENOENT')) return '';
-      throw error;
-    });
-    if (text.trim() === '')
+    const text = readText(path)?.trim() ?? '';
+    if (text === '')
       throw new LayerstackError(
         'ERR_STORE_CORRUPT',
         `the RW layer of container ${container.name} names no layers below it: ${path} is missing or empty`,
         { id: container.id, path },
       );
-    return text.trim().split(':');
+    return text.split(':');
   }
 
   /** The kernel says only ENOENT; say which layer it missed. */
-  async #diagnose(container: Container, lowers: readonly string[], cause: unknown): Promise<void> {
+  #diagnose(container: Container, lowers: readonly string[], cause: unknown): unknown {
     const { layout } = this.#root;
-    await call(
-      native.batch(layout.root, [
-        { op: 'rmdir', path: layout.overlay(container.mountId, 'merged'), missing: true },
-      ]),
-    ).catch(() => undefined);
-    if (!isSystemError(cause, 'ENOENT', 'ELOOP', 'ENOTDIR')) return;
-    for (const lower of lowers) {
-      const path = layout.at(`${layout.overlay2}/${lower}`);
-      if (!(await exists(path)))
-        throw new LayerstackError(
+    if (!isSystemError(cause, 'ENOENT', 'ELOOP', 'ENOTDIR')) return cause;
+    const path = lowers
+      .map((lower) => layout.at(`${layout.overlay2}/${lower}`))
+      .find((each) => !existsSync(each));
+    return path === undefined
+      ? cause
+      : new LayerstackError(
           'ERR_STORE_CORRUPT',
           `container ${container.name} cannot be mounted: its layer ${path} is missing; load its image again`,
           { id: container.id, path, cause },
         );
-    }
+  }
+
+  /** Takes away what a mount leaves beside it. */
+  #forget({ mountId }: Container): Promise<void> {
+    const { layout } = this.#root;
+    return call(
+      native.batch(layout.root, [
+        { op: 'rmdir', path: layout.overlay(mountId, 'merged'), missing: true },
+        dropCountStep(layout, mountId),
+      ]),
+    );
   }
 
   #handle(container: Container, readOnly: boolean): Mount {
     let unmounted: Promise<unknown> | undefined;
     const unmount = async (): Promise<void> => {
-      await (unmounted ??= this.unmount(container));
+      unmounted ??= this.unmount(container);
+      try {
+        await unmounted;
+      } catch (error) {
+        unmounted = undefined; // it is still mounted, and this use still to be given back
+        throw error;
+      }
     };
     return {
       containerId: container.id,
@@ -243,15 +254,5 @@ export class ContainerMounts {
 
   #lock(container: Container, signal: AbortSignal | undefined) {
     return this.#root.locks.acquire('containers', container.id, signal ? { signal } : {});
-  }
-}
-
-async function exists(path: string): Promise<boolean> {
-  try {
-    await access(path);
-    return true;
-  } catch (error) {
-    if (isSystemError(error, 'ENOENT')) return false;
-    throw error;
   }
 }

@@ -6,10 +6,12 @@
  * the index, so it is completed from `containers/` when dockerd may have been here since: dockerd rewrites
  * `volumes/metadata.db` at every start, layerstack never does, and `.stamp` holds that file's mtime.
  */
-import { readdir, readFile, readlink, stat, symlink } from 'node:fs/promises';
+import { readdir, stat, symlink } from 'node:fs/promises';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { isSystemError, LayerstackError } from '../core/errors.ts';
 import type { Layout } from '../system/layout.ts';
 import { call, native, type BatchStep } from '../system/native.ts';
+import { readLink, readText } from './read-text.ts';
 import { readContainer } from './record.ts';
 
 /** 64 hex digits: the directories of `containers/` that are containers. */
@@ -38,13 +40,10 @@ export class NameIndex {
   }
 
   /** The id of the container that has `name`, or undefined. */
-  async owner(name: string): Promise<string | undefined> {
-    const id = await readlink(this.#layout.at(this.#layout.name(name))).catch((error: unknown) => {
-      if (isSystemError(error, 'ENOENT', 'EINVAL')) return undefined;
-      throw error;
-    });
+  owner(name: string): string | undefined {
+    const id = readLink(this.#layout.at(this.#layout.name(name)));
     if (id === undefined || !CONTAINER_ID.test(id)) return undefined;
-    return (await readContainer(this.#layout, id))?.name === name ? id : undefined;
+    return readContainer(this.#layout, id)?.name === name ? id : undefined;
   }
 
   /** Claims `name`; fails with EEXIST where it is linked already, see {@link discardStale}. */
@@ -58,7 +57,7 @@ export class NameIndex {
    * @throws LayerstackError ERR_CONTAINER_NAME_IN_USE when the link is good.
    */
   async discardStale(name: string): Promise<void> {
-    const id = await this.owner(name);
+    const id = this.owner(name);
     if (id !== undefined)
       throw new LayerstackError(
         'ERR_CONTAINER_NAME_IN_USE',
@@ -69,9 +68,8 @@ export class NameIndex {
   }
 
   /** Gives `name` back if it is `id`'s. To be done before the container's directory goes. */
-  async releaseSteps(name: string, id: string): Promise<BatchStep[]> {
-    const target = await readlink(this.#layout.at(this.#layout.name(name))).catch(() => undefined);
-    return target === id ? [this.#unlink(name)] : [];
+  releaseSteps(name: string, id: string): BatchStep[] {
+    return readLink(this.#layout.at(this.#layout.name(name))) === id ? [this.#unlink(name)] : [];
   }
 
   #unlink(name: string): BatchStep {
@@ -82,12 +80,13 @@ export class NameIndex {
     const layout = this.#layout;
     const stampPath = `${layout.names}/.stamp`;
     const stamp = String((await stat(layout.at(layout.writerLock), { bigint: true })).mtimeNs);
-    if ((await readFile(layout.at(stampPath), 'utf8').catch(() => '')) === stamp) return;
+    if (readText(layout.at(stampPath)) === stamp) return;
     await call(native.batch(layout.root, [{ op: 'mkdir', path: layout.names, mode: 0o700, exist: true }]));
     for (const id of await readdir(layout.at(layout.containers))) {
-      const name = CONTAINER_ID.test(id) ? (await readContainer(layout, id))?.name : undefined;
+      await nextTurn();
+      const name = CONTAINER_ID.test(id) ? readContainer(layout, id)?.name : undefined;
       // A link of that name that points elsewhere is stale when its container has another name; then it is replaced.
-      if (!name || (await this.owner(name)) !== undefined) continue;
+      if (!name || this.owner(name) !== undefined) continue;
       await call(native.batch(layout.root, [this.#unlink(name)]));
       await symlink(id, layout.at(layout.name(name))).catch((error: unknown) => {
         if (!isSystemError(error, 'EEXIST')) throw error;

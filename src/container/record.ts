@@ -3,12 +3,11 @@
  * `layerdb/mounts/<id>/{mount-id,init-id,parent}`. One that lacks either is being made or removed, or broken, and
  * dockerd does not list it either; so it does not exist here. Fields are read leniently: dockerd's vary by version.
  */
-import { readFile } from 'node:fs/promises';
 import { isDigest, type ChainID, type ImageID } from '../core/digest.ts';
-import { isSystemError } from '../core/errors.ts';
 import type { Layout, MountFile } from '../system/layout.ts';
 import { ZERO_TIME } from '../core/time.ts';
 import { decodeContainerConfig, type ContainerConfig } from '../image/container-config.ts';
+import { readText } from './read-text.ts';
 
 /** What the container's process last did; layerstack runs none itself, so its own are `created`. */
 export type ContainerState = 'created' | 'running' | 'paused' | 'restarting' | 'exited' | 'dead';
@@ -43,23 +42,12 @@ export interface Container {
 const MOUNT_ID = /^[0-9a-f]{64}(-init)?$/;
 
 /** The container `id`, or undefined where there is none that dockerd would list. */
-export async function readContainer(layout: Layout, id: string): Promise<Container | undefined> {
-  const read = async (path: string): Promise<string | undefined> => {
-    try {
-      return await readFile(layout.at(path), 'utf8');
-    } catch (error) {
-      if (isSystemError(error, 'ENOENT', 'ENOTDIR')) return undefined;
-      throw error;
-    }
-  };
-  const mountFile = async (file: MountFile) => (await read(layout.mount(id, file)))?.trim();
-  const [text, mountId, initId, parent] = await Promise.all([
-    read(layout.container(id, 'config.v2.json')),
-    mountFile('mount-id'),
-    mountFile('init-id'),
-    mountFile('parent'),
-  ]);
-  const described = text === undefined ? undefined : decode(id, text);
+export function readContainer(layout: Layout, id: string): Container | undefined {
+  const mountFile = (file: MountFile) => readText(layout.at(layout.mount(id, file)))?.trim();
+  const text = readText(layout.at(layout.container(id, 'config.v2.json')));
+  if (text === undefined) return undefined;
+  const [mountId, initId, parent] = [mountFile('mount-id'), mountFile('init-id'), mountFile('parent')];
+  const described = decode(id, text);
   if (!described || mountId === undefined || !MOUNT_ID.test(mountId)) return undefined;
   return {
     ...described,

@@ -5,16 +5,22 @@
  * calls however much the container holds, and the trees are deleted afterwards. Markers name every part before
  * the batch begins: whatever a crash leaves, the next writer removes the rest.
  */
-import { access, readFile } from 'node:fs/promises';
-import { isSystemError, LayerstackError } from '../core/errors.ts';
+import { existsSync } from 'node:fs';
+import { LayerstackError } from '../core/errors.ts';
 import { call, native, type BatchStep } from '../system/native.ts';
 import type { Root } from '../system/root.ts';
 import type { Marker, Session } from '../system/session.ts';
 import type { ContainerMounts } from './mount.ts';
 import { dropCountStep } from './mount-count.ts';
 import type { NameIndex } from './name-index.ts';
+import { readText } from './read-text.ts';
 import { readContainer, type Container } from './record.ts';
-import type { RemoveOptions } from './store.ts';
+
+export interface RemoveOptions {
+  /** Unmounts a mounted container first. Default false. */
+  readonly force?: boolean | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
 
 export class ContainerRemover {
   readonly #root: Root;
@@ -34,7 +40,7 @@ export class ContainerRemover {
     const { layout } = this.#root;
     await using lock = await this.#root.locks.acquire('containers', id, signal ? { signal } : {});
     void lock;
-    const container = await readContainer(layout, id);
+    const container = readContainer(layout, id);
     if (!container) return;
     if (await this.#mounts.isMounted(container)) {
       if (!force)
@@ -46,18 +52,14 @@ export class ContainerRemover {
       await this.#mounts.unmountLocked(container, true);
     }
     const overlays = [container.mountId, ...(container.initId === undefined ? [] : [container.initId])];
-    const [name, ...moves] = await Promise.all([
-      this.#names.releaseSteps(container.name, id),
-      ...overlays.map((overlay) => this.#moveAway(overlay)),
-    ]);
     const markers: Marker[] = [
       `container.${id}`,
       ...overlays.map((overlay): Marker => `overlay2.${overlay}`),
       ...overlays.map((overlay): Marker => `overlay2.${removing(overlay)}`),
     ];
     await session.mark(markers, [
-      ...name,
-      ...moves.flat(),
+      ...this.#names.releaseSteps(container.name, id),
+      ...overlays.flatMap((overlay) => this.#moveAway(overlay)),
       ...(['mount-id', 'init-id', 'parent'] as const).map((file): BatchStep => ({
         op: 'unlink',
         path: layout.mount(id, file),
@@ -77,15 +79,11 @@ export class ContainerRemover {
   }
 
   /** Steps that take an overlay2 directory out of use; none where it is gone already. */
-  async #moveAway(overlay: string): Promise<BatchStep[]> {
+  #moveAway(overlay: string): BatchStep[] {
     const { layout } = this.#root;
     const directory = layout.overlay(overlay);
-    const link = (await unlessMissing(readFile(layout.at(layout.overlay(overlay, 'link')), 'utf8')))?.trim();
-    if (
-      link === undefined &&
-      (await unlessMissing(access(layout.at(directory)).then(() => true))) === undefined
-    )
-      return [];
+    const link = readText(layout.at(layout.overlay(overlay, 'link')))?.trim();
+    if (link === undefined && !existsSync(layout.at(directory))) return [];
     return [
       ...(link !== undefined && /^[A-Z2-7]{26}$/.test(link)
         ? [{ op: 'unlink', path: layout.link(link), missing: true } as const]
@@ -114,13 +112,4 @@ export class ContainerRemover {
 
 function removing(name: string): string {
   return `${name}-removing`;
-}
-
-async function unlessMissing<T>(promise: Promise<T>): Promise<T | undefined> {
-  try {
-    return await promise;
-  } catch (error) {
-    if (isSystemError(error, 'ENOENT')) return undefined;
-    throw error;
-  }
 }

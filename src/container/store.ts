@@ -9,6 +9,7 @@
  * Neither making nor removing one mounts anything or syncs (docs/architecture.md 12).
  */
 import { readdir } from 'node:fs/promises';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { ImageID } from '../core/digest.ts';
 import { isSystemError, LayerstackError, unlessMissing } from '../core/errors.ts';
 import type { ImageStore, ImageUser } from '../image/store.ts';
@@ -16,26 +17,14 @@ import type { LayerStore } from '../layer/store.ts';
 import type { Overlay } from '../layer/overlay.ts';
 import { call, native } from '../system/native.ts';
 import type { Root } from '../system/root.ts';
-import { type ContainerOverrides } from './config.ts';
-import { ContainerCreator } from './create.ts';
+import { ContainerCreator, type CreateOptions } from './create.ts';
 import { ContainerMounts, type Mount, type MountOptions, type UnmountOptions } from './mount.ts';
 import { CONTAINER_ID, NameIndex } from './name-index.ts';
 import { readContainer, type Container } from './record.ts';
-import { ContainerRemover } from './remove.ts';
+import { ContainerRemover, type RemoveOptions } from './remove.ts';
 
-export interface CreateOptions extends ContainerOverrides {
-  /** Default: one in Docker's form, e.g. `vaulted_granite`. */
-  readonly name?: string | undefined;
-  /** What the image is called in listings; default its id. */
-  readonly imageName?: string | undefined;
-  readonly signal?: AbortSignal | undefined;
-}
-
-export interface RemoveOptions {
-  /** Unmounts a mounted container first. Default false. */
-  readonly force?: boolean | undefined;
-  readonly signal?: AbortSignal | undefined;
-}
+export type { CreateOptions } from './create.ts';
+export type { RemoveOptions } from './remove.ts';
 
 /** What one container takes on disk. */
 export interface ContainerUsage {
@@ -46,8 +35,8 @@ export interface ContainerUsage {
   readonly active: boolean;
 }
 
-/** How many containers are read at a time when all are listed. */
-const LIST_CONCURRENCY = 16;
+/** A listing gives way to other work on the event loop after this many containers (about 3 ms). */
+const SLICE = 32;
 
 /** The containers of one store. */
 export class ContainerStore {
@@ -78,12 +67,11 @@ export class ContainerStore {
 
   /** All containers, the newest first; those that dockerd made too. */
   async list(): Promise<Container[]> {
-    const ids = await this.#ids();
     const containers: Container[] = [];
-    for (let start = 0; start < ids.length; start += LIST_CONCURRENCY) {
-      const batch = ids.slice(start, start + LIST_CONCURRENCY);
-      for (const found of await Promise.all(batch.map((id) => readContainer(this.#root.layout, id))))
-        if (found) containers.push(found);
+    for (const [index, id] of (await this.#ids()).entries()) {
+      if (index % SLICE === SLICE - 1) await nextTurn();
+      const found = readContainer(this.#root.layout, id);
+      if (found) containers.push(found);
     }
     return containers.sort((a, b) => Date.parse(b.created) - Date.parse(a.created));
   }
@@ -95,7 +83,7 @@ export class ContainerStore {
   async resolve(idOrName: string): Promise<Container> {
     const name = idOrName.startsWith('/') ? idOrName.slice(1) : idOrName;
     const found =
-      (CONTAINER_ID.test(name) ? await readContainer(this.#root.layout, name) : undefined) ??
+      (CONTAINER_ID.test(name) ? readContainer(this.#root.layout, name) : undefined) ??
       (await this.#byName(name)) ??
       (await this.#byPrefix(name));
     if (!found)
@@ -168,7 +156,7 @@ export class ContainerStore {
 
   async #byName(name: string): Promise<Container | undefined> {
     if (name.includes('/')) return undefined;
-    const id = await this.#names.owner(name);
+    const id = this.#names.owner(name);
     if (id !== undefined) return readContainer(this.#root.layout, id);
     return (await this.list()).find((container) => container.name === name);
   }
@@ -176,9 +164,7 @@ export class ContainerStore {
   async #byPrefix(prefix: string): Promise<Container | undefined> {
     if (!/^[0-9a-f]{1,64}$/.test(prefix)) return undefined;
     const ids = (await this.#ids()).filter((id) => id.startsWith(prefix));
-    const found = (await Promise.all(ids.map((id) => readContainer(this.#root.layout, id)))).filter(
-      (container) => container !== undefined,
-    );
+    const found = ids.flatMap((id) => readContainer(this.#root.layout, id) ?? []);
     if (found.length > 1)
       throw new LayerstackError(
         'ERR_ID_AMBIGUOUS',

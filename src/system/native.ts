@@ -157,7 +157,7 @@ export interface ArchiveMember {
 /** A streaming decompressor. */
 export interface Decoder {
   /**
-   * Gives input (or `null` for its end, or `undefined` for "go on with what you have") and takes at most 1 MiB
+   * Gives input (or `null` for its end, or `undefined` for "go on with what you have") and takes at most 256 KiB
    * of output. `more`: call again with `undefined` before giving more input.
    */
   decode(input: Uint8Array | null | undefined): Promise<{ chunk: Uint8Array; more: boolean }>;
@@ -166,7 +166,7 @@ export interface Decoder {
 /** Rebuilds a layer tar from its directory and tar-split. */
 export interface LayerAssembler {
   /**
-   * The next bytes (up to 1 MiB), or null at the end. ERR_STORE_CORRUPT with `member` where a file has changed, and
+   * The next bytes (up to 256 KiB), or null at the end. ERR_STORE_CORRUPT with `member` where a file has changed, and
    * in place of the end where the digest is not the DiffID. Bytes are still being summed when they are given:
    * they must not be written to.
    */

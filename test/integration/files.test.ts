@@ -200,7 +200,9 @@ describe('attributes and nodes', () => {
     expect(await native.getXattr(file, 'user.empty')).toHaveLength(0);
     expect(await native.getXattr(file, 'user.gone')).toBeNull();
     expect((await native.listXattrs(file)).sort()).toEqual(['trusted.long', 'user.empty']);
-    expect(String(execFileSync('getfattr', ['-n', 'trusted.long', '-e', 'hex', file]))).toContain('0x000102');
+    expect(
+      String(execFileSync('getfattr', ['--absolute-names', '-n', 'trusted.long', '-e', 'hex', file])),
+    ).toContain('0x000102');
   });
 
   test('are those of a link, not of what it leads to', async () => {

@@ -2,8 +2,9 @@ import { execFileSync } from 'node:child_process';
 import { readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { chainIds, digestOf, hexOf, type ChainID } from '../../src/core/digest.ts';
+import { flatLower } from '../../src/layer/flat.ts';
 import { Overlay } from '../../src/layer/overlay.ts';
 import { LayerStore, type StagedLayer } from '../../src/layer/store.ts';
 import { native } from '../../src/system/native.ts';
@@ -229,6 +230,67 @@ function deferred(): { promise: Promise<undefined>; resolve: (value: undefined) 
   let resolve: (value: undefined) => void = () => undefined;
   return { promise: new Promise((done) => (resolve = done)), resolve: (value) => resolve(value) };
 }
+
+describe('without native zstd', () => {
+  it('stages a zstd layer with the digests of both sides', async () => {
+    const bytes = layerTar('zstd');
+    writeFileSync(join(scratch, 'layer'), bytes);
+    const blob = execFileSync('zstd', ['-q', '-c', join(scratch, 'layer')]);
+    writeFileSync(join(scratch, 'layer.zst'), blob);
+    vi.stubEnv('LAYERSTACK_CAPS', 'zstd=js');
+    const plain = await Root.open(at('.'));
+    vi.unstubAllEnvs();
+    const store = new LayerStore(plain);
+    const file = await open(join(scratch, 'layer.zst'));
+    const staged = await Promise.all([
+      store.stage(chunks(blob, 7), { limits }),
+      store.stage({ fd: file.fd, offset: 0, size: blob.length }, { limits }),
+      layers.stage({ fd: file.fd, offset: 0, size: blob.length }, { limits }),
+    ]);
+    await file.close();
+    for (const { applied, diffId } of staged) {
+      expect(diffId).toBe(diffIdOf(bytes));
+      expect(applied).toMatchObject({
+        blobDigest: digestOf(blob),
+        blobSize: blob.length,
+        tarSize: bytes.length,
+        compression: 'zstd',
+      });
+    }
+    await Promise.all([store.discard(staged[0]), store.discard(staged[1]), layers.discard(staged[2])]);
+    await plain.close();
+    expectNoRest();
+  });
+});
+
+describe('flat lowers', () => {
+  it('merge a chain once, whoever asks, and are made again when deleted', async () => {
+    const base = tar([
+      { name: 'kept', content: 'kept' },
+      { name: 'gone', content: 'gone' },
+    ]);
+    const top = tar([{ name: '.wh.gone' }, { name: 'new', content: 'new' }]);
+    await layers.publish([
+      [await layers.stage(chunks(base), { limits }), await layers.stage(chunks(top), { limits })],
+    ]);
+    const chain = chainIds([diffIdOf(base), diffIdOf(top)])[1] as ChainID;
+    for (let i = 0; i < 2; ++i) {
+      const made = await Promise.all([1, 2, 3].map(() => flatLower(root, layers, undefined, chain)));
+      expect(new Set(made)).toEqual(new Set([`../layerstack/flat/${hexOf(chain)}`]));
+      expect(readdirSync(at('layerstack/flat'))).toEqual([hexOf(chain)]);
+      expect(readdirSync(at(`overlay2/${made[0]}`)).sort()).toEqual(['kept', 'new']);
+      rmSync(at(`layerstack/flat/${hexOf(chain)}`), { recursive: true });
+    }
+    expectNoRest();
+  });
+
+  it('leave nothing when they cannot be built', async () => {
+    await expect(flatLower(root, layers, undefined, chainsOf('none')[0] as ChainID)).rejects.toMatchObject({
+      code: 'ERR_LAYER_NOT_FOUND',
+    });
+    expect(readdirSync(at('layerstack/flat'))).toEqual([]);
+  });
+});
 
 describe('publishing', () => {
   it('discards a copy of what the store has, and stacks on what it has', async () => {

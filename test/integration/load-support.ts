@@ -114,29 +114,33 @@ export class TestStore {
   }
 }
 
+type Hand = (store: TestStore, items: readonly TarItem[]) => Promise<ArchiveSource>;
+
+const file = async (store: TestStore, items: readonly TarItem[]): Promise<string> => {
+  const path = join(store.scratch(), 'image.tar');
+  await writeFile(path, tar(items));
+  return path;
+};
+
+const gzipFile = async (store: TestStore, items: readonly TarItem[]): Promise<string> => {
+  const path = join(store.scratch(), 'image.tar.gz');
+  await writeFile(path, gzipSync(tar(items)));
+  return path;
+};
+
 /** Every way to hand in an archive. */
 export const WAYS = {
-  file: async (store: TestStore, items: readonly TarItem[]) => {
-    const path = join(store.scratch(), 'image.tar');
-    await writeFile(path, tar(items));
-    return path;
-  },
-  'gzip file': async (store: TestStore, items: readonly TarItem[]) => {
-    const path = join(store.scratch(), 'image.tar.gz');
-    await writeFile(path, gzipSync(tar(items)));
-    return path;
-  },
-  pipe: async (store: TestStore, items: readonly TarItem[]) =>
-    createReadStream(await WAYS.file(store, items)),
-  'gzip pipe': async (store: TestStore, items: readonly TarItem[]) =>
-    createReadStream(await WAYS['gzip file'](store, items)),
-  chunks: (_: TestStore, items: readonly TarItem[]) => Promise.resolve(chunksOf(tar(items), 777)),
-  folder: async (store: TestStore, items: readonly TarItem[]) => {
+  file,
+  'gzip file': gzipFile,
+  pipe: async (store, items) => createReadStream(await file(store, items)),
+  'gzip pipe': async (store, items) => createReadStream(await gzipFile(store, items)),
+  chunks: (_, items) => Promise.resolve(chunksOf(tar(items), 777)),
+  folder: async (store, items) => {
     const path = store.scratch();
     await writeFolder(path, items);
     return path;
   },
-} satisfies Record<string, (store: TestStore, items: readonly TarItem[]) => Promise<ArchiveSource>>;
+} satisfies Record<string, Hand>;
 
 export type Way = keyof typeof WAYS;
 export const ALL_WAYS = Object.keys(WAYS) as Way[];

@@ -70,13 +70,17 @@ std::string Record(const std::string& key, const std::string& value) {
   return std::to_string(length) + " " + key + "=" + value + "\n";
 }
 
-std::string Pax(const std::string& records) { return Header("PaxHeaders/x", 'x', "", records.size()) + Padded(records); }
+std::string Pax(const std::string& records) {
+  return Header("PaxHeaders/x", 'x', "", records.size()) + Padded(records);
+}
 
 // One member out of few names, so that most collide with another.
 std::string RandomMember(Random& random) {
-  static const std::array<std::string, 18> names = {"a",   "a/",    "a/b",  "a/b/c", "a/b/",    "b",       "b/a", "b/c/d", "./a",
-                                                    "/a/b", "l",    "l/a",  "l/m/b", "a/../b",  ".wh.z",   "b/.wh.a", ".wh..wh..opq", "."};
-  static const std::array<std::string, 10> links = {"a", "b", "a/b", "/b", "../a", "l", "/", "../../canary", "b/../a", "."};
+  static const std::array<std::string, 18> names = {
+      "a",    "a/", "a/b", "a/b/c", "a/b/",   "b",     "b/a",     "b/c/d",        "./a",
+      "/a/b", "l",  "l/a", "l/m/b", "a/../b", ".wh.z", "b/.wh.a", ".wh..wh..opq", "."};
+  static const std::array<std::string, 10> links = {"a", "b", "a/b", "/b",           "../a",
+                                                    "l", "/", ".",   "../../canary", "b/../a"};
   std::string name = Pick(random, names);
   std::string link = Pick(random, links);
   std::string content(Below(random, 4) == 0 ? 0 : Below(random, 1500), static_cast<char>('a' + Below(random, 26)));
@@ -101,8 +105,8 @@ std::string RandomMember(Random& random) {
       return Pax(records) + Header("sparse", '0', "", map.size() + content.size()) + Padded(map + content);
     }
     case 7:
-      return Header("././@LongLink", 'L', "", name.size() + 1) + Padded(name + '\0') + Header("x", '0', "", content.size()) +
-             Padded(content);
+      return Header("././@LongLink", 'L', "", name.size() + 1) + Padded(name + '\0') +
+             Header("x", '0', "", content.size()) + Padded(content);
     default:
       return Header(name, '0', "", content.size(), Below(random, 2) ? 0644 : 04755) + Padded(content);
   }

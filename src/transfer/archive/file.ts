@@ -4,7 +4,7 @@
  */
 import type { FileHandle } from 'node:fs/promises';
 import { LayerstackError } from '../../core/errors.ts';
-import { call, native } from '../../system/native.ts';
+import { call, native, type ArchiveMember } from '../../system/native.ts';
 import type { Archive, MemberContent } from './archive.ts';
 import { MAX_MEMBERS, Members } from './members.ts';
 
@@ -17,20 +17,26 @@ const BLOCK = 512;
  */
 export async function openFile(label: string, file: FileHandle): Promise<Archive> {
   const members = new Members<MemberContent>();
-  for (const { name, type, linkname, offset, size } of await call(
-    native.indexArchive(file.fd, MAX_MEMBERS),
-  )) {
+  let end = 0;
+  for (const { name, type, linkname, offset, size } of await indexMembers(label, file)) {
     if (type === 'file') members.add(name, range(label, file, offset, size));
     else if (type === 'symlink' || type === 'hardlink') members.addLink(name, type, linkname);
+    end = offset + Math.ceil(size / BLOCK) * BLOCK;
   }
-  return { label, members, ended: await endsWithZeros(file), close: () => file.close() };
+  // The zero blocks that end an archive follow its last member.
+  const ended = (await file.stat()).size >= end + BLOCK;
+  return { label, members, ended, close: () => file.close() };
 }
 
-async function endsWithZeros(file: FileHandle): Promise<boolean> {
-  const { size } = await file.stat();
-  if (size < BLOCK) return false;
-  const { buffer, bytesRead } = await file.read(Buffer.alloc(BLOCK, 1), 0, BLOCK, size - BLOCK);
-  return bytesRead === BLOCK && buffer.every((byte) => byte === 0);
+async function indexMembers(label: string, file: FileHandle): Promise<ArchiveMember[]> {
+  try {
+    return await call(native.indexArchive(file.fd, MAX_MEMBERS));
+  } catch (error) {
+    if (!LayerstackError.is(error)) throw error;
+    const { code, message, member, found, limit } = error;
+    const facts = { path: label, member, found, limit, cause: error };
+    throw new LayerstackError(code, `${label}: ${message}; save or copy the archive again`, facts);
+  }
 }
 
 /** The bytes `offset`, `size` of an open file as a member. The handle stays the caller's. */

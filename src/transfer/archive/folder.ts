@@ -13,11 +13,12 @@ import { MAX_MEMBERS, Members } from './members.ts';
 /** `blobs/sha256/H` is the deepest name of any format. */
 const MAX_DEPTH = 3;
 
-/** Lists the folder's files. A folder without any of `roots` at its top is not walked at all. */
+/** Lists the folder's files; of one without any of `roots` at its top, which is no archive, only the top names. */
 export async function openFolder(path: string, roots: readonly string[]): Promise<Archive> {
   const members = new Members<MemberContent>();
   const top = await readdir(path);
   if (top.some((name) => roots.includes(name))) await walk(path, '', 1, members);
+  else for (const name of top) members.add(name, { size: 0, read: () => Promise.resolve(null) });
   return { label: path, members, ended: true, close: () => Promise.resolve() };
 }
 

@@ -134,6 +134,11 @@ export class LayerPool {
     return this.#failure;
   }
 
+  /** @throws the reason why everything was stopped, if it was */
+  throwIfFailed(): void {
+    if (this.#stop.signal.aborted) throw this.#failure;
+  }
+
   /** From now on the layers belong to the store. */
   published(staged: Iterable<StagedLayer>): void {
     for (const layer of staged) this.#owned.delete(layer);

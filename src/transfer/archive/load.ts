@@ -4,7 +4,7 @@
  * rewrite. Until the first of these three a failure leaves the store as it was. A failure among them (a full disk)
  * leaves complete layers, or complete images without their names, which the next load of the archive takes up.
  */
-import type { DiffID, ImageID } from '../../core/digest.ts';
+import type { DiffID } from '../../core/digest.ts';
 import { throwIfAborted } from '../../core/abort.ts';
 import { parsePlatform, type Platform } from '../../core/platform.ts';
 import type { OnProgress } from '../../core/progress.ts';
@@ -15,12 +15,15 @@ import type { Archive } from './archive.ts';
 import { DOCKER_MANIFEST, readDocker } from './docker.ts';
 import { linkParents, mergeImages, selectPlatform, type Plan } from './images.ts';
 import { LayerPool } from './layer-pool.ts';
-import { nameImages } from './name-images.ts';
+import { nameImages, type LoadedImage } from './name-images.ts';
 import { OCI_INDEX, readOci } from './oci.ts';
 import { openArchive, type ArchiveSource } from './source.ts';
 import { pinLayers, stageLayers } from './stage-layers.ts';
 import { unknownFormat } from './unknown.ts';
 import { readV1, V1_REPOSITORIES } from './v1.ts';
+import { Writeback } from './writeback.ts';
+
+export type { LoadedImage } from './name-images.ts';
 
 /** Far above any image, yet it ends a bomb before it fills a large disk. */
 export const DEFAULT_MAX_BYTES = 1024 ** 4;
@@ -35,14 +38,6 @@ export interface LoadOptions {
   readonly maxBytes?: number;
   readonly signal?: AbortSignal;
   readonly onProgress?: OnProgress;
-}
-
-export interface LoadedImage {
-  readonly id: ImageID;
-  /** Familiar names that point to it now, in the archive's order. */
-  readonly references: readonly string[];
-  /** False where the store had it. */
-  readonly created: boolean;
 }
 
 /** Something of a layer that could not be stored as it was. */
@@ -63,7 +58,7 @@ export interface LoadResult {
 }
 
 export interface LoadStores {
-  readonly root: Pick<Root, 'caps' | 'log' | 'session'>;
+  readonly root: Pick<Root, 'caps' | 'layout' | 'log' | 'session'>;
   readonly layers: Pick<LayerStore, 'findAll' | 'stage' | 'restage' | 'discard' | 'publish' | 'pin'>;
   readonly images: Pick<ImageStore, 'add'>;
 }
@@ -90,6 +85,7 @@ export async function load(
   stores.root.session();
   const label = typeof source === 'string' ? source : 'the archive';
   const pool = new LayerPool(stores.layers, { label, maxBytes, signal, onProgress, log: stores.root.log });
+  const writeback = new Writeback(stores.root.layout.root, (error) => pool.fail(error));
   let archive: Archive | undefined;
   try {
     archive = await openArchive(source, { label, pool, maxBytes, caps: stores.root.caps });
@@ -97,6 +93,8 @@ export async function load(
     await using pin = await pinLayers(stores.layers, plan.images, signal);
     void pin;
     const { stacks, fresh } = await stageLayers(stores.layers, plan.images, pool, onProgress);
+    await writeback.stop();
+    pool.throwIfFailed();
     const published = await stores.layers.publish(stacks, signal && { signal });
     pool.published(fresh);
     const named = await nameImages(stores.images, plan.images);
@@ -110,6 +108,7 @@ export async function load(
   } catch (error) {
     throw pool.fail(error);
   } finally {
+    await writeback.stop();
     await pool.close();
     await archive?.close();
   }

@@ -16,12 +16,12 @@ import {
   type Archive,
   type MemberContent,
 } from './archive.ts';
-import { MAX_MEMBERS, Members } from './members.ts';
+import { cleanName, MAX_MEMBERS, Members } from './members.ts';
 import { PeekStream } from './peek-stream.ts';
 import { isJsonStart, isTarBlock } from './sniff.ts';
 import type { LayerPool } from './layer-pool.ts';
 import { TarFeed } from './tar-feed.ts';
-import { looksLikeRootFs, rootFsError } from './unknown.ts';
+import { FORMAT_MEMBERS, looksLikeRootFs, rootFsError } from './unknown.ts';
 
 /** All documents of an archive together. */
 const MAX_DOCUMENTS = 32 * 1024 * 1024;
@@ -55,7 +55,9 @@ export async function readStream(
     void feed.run();
     for await (const entry of parser) await reader.read(entry);
     await reader.settled();
-    return { label, members: reader.members, ended: feed.ended, close: () => Promise.resolve() };
+    // The zero blocks that end an archive follow its last member.
+    const ended = feed.bytes >= reader.end + BLOCK;
+    return { label, members: reader.members, ended, close: () => Promise.resolve() };
   } catch (error) {
     throw pool.fail(feed.explain(error));
   } finally {
@@ -73,6 +75,8 @@ class StreamReader {
   readonly #pool: LayerPool;
   readonly #explain: (error: unknown) => unknown;
   readonly #layers: Promise<void>[] = [];
+  /** Where the last member ends. */
+  end = 0;
   #count = 0;
   #documentBytes = 0;
 
@@ -86,6 +90,7 @@ class StreamReader {
   async read(entry: Entry): Promise<void> {
     const { name, type, linkname, size = 0 } = entry.header;
     if (++this.#count > MAX_MEMBERS) throw this.#tooMuch('members', MAX_MEMBERS);
+    this.end = entry.offset + BLOCK + Math.ceil(size / BLOCK) * BLOCK;
     const stream = new PeekStream(entry as AsyncIterable<Uint8Array>, this.#explain);
     if (type === 'file' || type === 'contiguous-file') {
       this.members.add(name, await this.#content(name, size, stream));
@@ -104,7 +109,8 @@ class StreamReader {
   async #content(name: string, size: number, stream: PeekStream): Promise<MemberContent> {
     const head = await stream.peek(BLOCK);
     if (native.sniffCompression(head) !== 'none' || isTarBlock(head)) return this.#layer(name, size, stream);
-    if (size === 0 || (size <= MAX_DOCUMENT && isJsonStart(head))) return this.#document(name, size, stream);
+    const isDocument = isJsonStart(head) || FORMAT_MEMBERS.includes(cleanName(name));
+    if (size === 0 || (size <= MAX_DOCUMENT && isDocument)) return this.#document(name, size, stream);
     const hash = announcedDigest(name) === undefined ? undefined : createHash('sha256');
     await stream.drain((chunk) => hash?.update(chunk));
     if (hash) checkAnnounced(this.#label, name, `sha256:${hash.digest('hex')}`);

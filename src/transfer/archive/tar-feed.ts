@@ -5,15 +5,12 @@
 import type { Extract } from 'tar-stream';
 import { LayerstackError } from '../../core/errors.ts';
 
-const BLOCK = 512;
-
 export class TarFeed {
   readonly #label: string;
   readonly #source: AsyncIterable<Uint8Array>;
   readonly #parser: Extract;
   readonly #maxBytes: number;
   #bytes = 0;
-  #last: Uint8Array = new Uint8Array();
   #stopped = false;
 
   constructor(label: string, source: AsyncIterable<Uint8Array>, parser: Extract, maxBytes: number) {
@@ -25,9 +22,9 @@ export class TarFeed {
     parser.on('error', () => undefined);
   }
 
-  /** Whether the last block so far is zeros, as it is at the end of a whole tar. */
-  get ended(): boolean {
-    return this.#last.length === BLOCK && this.#last.every((byte) => byte === 0);
+  /** How many came so far. */
+  get bytes(): number {
+    return this.#bytes;
   }
 
   /** Feeds the parser until the source ends, or either fails; an error reaches the reader through the parser. */
@@ -78,8 +75,6 @@ export class TarFeed {
           `if you trust the archive, allow more with maxBytes (--max-bytes)`,
         { path: this.#label, limit: this.#maxBytes },
       );
-    this.#last =
-      chunk.length >= BLOCK ? chunk.slice(-BLOCK) : Buffer.concat([this.#last, chunk]).subarray(-BLOCK);
   }
 
   #room(): Promise<void> {

@@ -6,7 +6,12 @@ import type { Members } from './members.ts';
 import { describeStart } from './sniff.ts';
 
 /** Each format has one of these at its top. */
-export const FORMAT_MEMBERS = ['manifest.json', 'index.json', 'oci-layout', 'repositories'] as const;
+export const FORMAT_MEMBERS: readonly string[] = [
+  'manifest.json',
+  'index.json',
+  'oci-layout',
+  'repositories',
+];
 
 const EXPECTED =
   "an image archive has manifest.json (docker save), index.json (OCI) or repositories (docker's first format) at its top";

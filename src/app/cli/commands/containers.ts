@@ -43,11 +43,10 @@ export const command = defineCommand({
 });
 
 function cells({ container, mounted }: Row, truncate: boolean): string[] {
-  const command = container.command.join(' ');
   return [
     formatId(container.id, truncate),
     imageOf(container, truncate),
-    `"${truncate ? ellipsis(command, 20) : command}"`,
+    JSON.stringify(truncate ? ellipsis(commandOf(container), 20) : commandOf(container)),
     formatAge(Date.parse(container.created)),
     statusOf(container, mounted),
     container.name,
@@ -58,7 +57,7 @@ function cells({ container, mounted }: Row, truncate: boolean): string[] {
 function document(row: Row, truncate: boolean): Record<string, string | boolean> {
   const { container, mounted } = row;
   return {
-    Command: `"${container.command.join(' ')}"`,
+    Command: JSON.stringify(commandOf(container)),
     CreatedAt: formatTime(Date.parse(container.created) || 0),
     ID: formatId(container.id, truncate),
     Image: imageOf(container, truncate),
@@ -68,6 +67,11 @@ function document(row: Row, truncate: boolean): Record<string, string | boolean>
     State: container.state,
     Status: statusOf(container, mounted),
   };
+}
+
+/** As dockerd tells it: arguments with a space in quotes. */
+function commandOf({ command: [path = '', ...args] }: Container): string {
+  return [path, ...args.map((arg) => (arg.includes(' ') ? `'${arg}'` : arg))].join(' ');
 }
 
 function imageOf({ imageName }: Container, truncate: boolean): string {

@@ -1,0 +1,106 @@
+/**
+ * Containers between layerstack and dockerd: ours are listed, started and removed by dockerd; dockerd's are
+ * listed, mounted and removed by us. One store goes to and fro.
+ */
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { busyboxLayer, dockerArchive, House, IMAGE, LAYERS } from '../integration/container-support.ts';
+import { Dockerd } from '../support/dockerd.ts';
+import { rejection } from '../support/errors.ts';
+import { havePeers } from '../support/peers.ts';
+
+describe.runIf(havePeers('dockerd', 'docker'))('a store that layerstack and dockerd use in turn', () => {
+  let house: House;
+  let ours: string;
+  let before: string[];
+
+  /** What dockerd says while it has the store. */
+  async function withDockerd<T>(use: (daemon: Dockerd) => Promise<T>): Promise<T> {
+    await house.store.close();
+    const daemon = await Dockerd.start(house.root);
+    try {
+      return await use(daemon);
+    } finally {
+      await daemon.stop();
+      await house.reopen();
+    }
+  }
+
+  beforeAll(async () => {
+    house = await House.build(
+      dockerArchive([...LAYERS, busyboxLayer()], {
+        Cmd: ['cat', '/house/concrete', '/house/frame'],
+        Env: ['PATH=/bin'],
+        Labels: { trade: 'mason' },
+      }),
+    );
+    before = readdirSync(house.at('overlay2')).sort();
+    ({ id: ours } = await house.store.create(IMAGE, { name: 'ours' }));
+    await using mount = await house.store.mount(ours);
+    writeFileSync(join(mount.path, 'house/frame'), 'frame\n');
+  });
+
+  afterAll(async () => {
+    await house[Symbol.asyncDispose]();
+  });
+
+  it('dockerd lists our container and starts it, with what was written in it', async () => {
+    await withDockerd(async (daemon) => {
+      const format = '{{.ID}} {{.Names}} {{.Image}} {{.Command}} {{.State}} {{.Labels}}';
+      expect(await daemon.docker('ps', '-a', '--no-trunc', '--format', format)).toBe(
+        `${ours} ours ${IMAGE} "cat /house/concrete /house/frame" created trade=mason`,
+      );
+      expect(await daemon.docker('start', '-a', 'ours')).toBe('good concrete\nframe');
+      expect(await daemon.docker('diff', 'ours')).toBe('C /house\nA /house/frame');
+      await daemon.docker(
+        'create',
+        '--name',
+        'theirs',
+        '--network',
+        'none',
+        '-e',
+        'X=1',
+        IMAGE,
+        'sh',
+        '-c',
+        'exit 7',
+      );
+      expect((await daemon.try('start', '-a', 'theirs')).status).toBe(7);
+    });
+  });
+
+  it('we list, mount and bundle the container of dockerd, and respect its name', async () => {
+    const [theirs, first] = await house.store.containers();
+    expect(theirs).toMatchObject({
+      name: 'theirs',
+      imageName: IMAGE,
+      command: ['sh', '-c', 'exit 7'],
+      state: 'exited',
+      exitCode: 7,
+    });
+    expect(first).toMatchObject({ id: ours, state: 'exited', exitCode: 0 });
+    expect((await rejection(house.store.create(IMAGE, { name: 'theirs' }))).code).toBe(
+      'ERR_CONTAINER_NAME_IN_USE',
+    );
+    const mount = await house.store.mount('theirs');
+    expect(readFileSync(join(mount.path, 'house/marble'), 'utf8')).toBe('marble\n');
+    const { spec } = await house.store.bundle('theirs', join(house.scratch, 'bundle'));
+    expect(spec.process.env).toContain('X=1');
+    await mount.unmount();
+  });
+
+  it('each removes a container of the other, and nothing is left', async () => {
+    await house.store.remove('theirs');
+    await withDockerd(async (daemon) => {
+      expect(await daemon.docker('ps', '-aq', '--no-trunc')).toBe(ours);
+      await daemon.docker('rm', 'ours');
+    });
+    expect(await house.store.containers()).toEqual([]);
+    expect(readdirSync(house.at('overlay2')).sort()).toEqual(before);
+    expect(readdirSync(house.at('containers'))).toEqual([]);
+    expect(readdirSync(house.at('image/overlay2/layerdb/mounts'))).toEqual([]);
+    await house.store.create(IMAGE, { name: 'ours' });
+    await house.store.remove('ours');
+  });
+});

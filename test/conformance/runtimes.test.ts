@@ -1,0 +1,123 @@
+/**
+ * What only a runtime can say: that a bundle starts, and what the process in it sees.
+ */
+import { execFileSync } from 'node:child_process';
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import type { Bundle } from '../../src/container/bundle.ts';
+import { busyboxLayer, dockerArchive, House, IMAGE, LAYERS } from '../integration/container-support.ts';
+import { havePeers } from '../support/peers.ts';
+import { run } from '../support/process.ts';
+
+let house: House;
+
+beforeEach(async () => {
+  house = await House.build(
+    dockerArchive([...LAYERS, busyboxLayer()], {
+      Cmd: ['sh', '-c', 'id -u; id -g; id -G; pwd; hostname; cat concrete; env'],
+      Env: ['PATH=/bin', 'TRADE=mason'],
+      User: 'mason',
+      WorkingDir: '/house',
+    }),
+  );
+});
+
+afterEach(async () => {
+  await house[Symbol.asyncDispose]();
+});
+
+const bundleOf = async (options: Parameters<House['store']['bundle']>[2] = {}): Promise<Bundle> => {
+  const { id } = await house.store.create(IMAGE, { hostname: 'site' });
+  return house.store.bundle(id, join(house.scratch, 'bundle'), options);
+};
+
+/** Runs a bundle with runc, in a state directory of the test's own. */
+async function runc(bundle: Bundle): Promise<string> {
+  const name = `layerstack-test-${process.pid}-${Date.now()}`;
+  const ran = await run('runc', [
+    '--root',
+    join(house.scratch, 'runc'),
+    'run',
+    '--bundle',
+    bundle.path,
+    name,
+  ]);
+  if (ran.status !== 0) throw new Error(ran.stderr);
+  return ran.stdout;
+}
+
+describe.runIf(havePeers('runc'))('runc', () => {
+  it('starts it as the user, in the directory, with the environment of the image', async () => {
+    const lines = (await runc(await bundleOf())).trim().split('\n');
+    expect(lines.slice(0, 6)).toEqual(['1000', '100', '100 2000', '/house', 'site', 'good concrete']);
+    expect(lines).toContain('TRADE=mason');
+    expect(lines).toContain('HOME=/home/mason');
+    expect(lines).toContain('HOSTNAME=site');
+  });
+
+  it('starts it with what the caller wants instead', async () => {
+    const bundle = await bundleOf({
+      args: ['/bin/sh', '-c', 'id -u; pwd; echo $TRADE $MORE; echo x > /house/frame; cat /house/frame'],
+      user: '0:0',
+      workingDir: '/new/dir',
+      env: ['TRADE=roofer', 'MORE=1'],
+    });
+    expect(await runc(bundle)).toBe('0\n/new/dir\nroofer 1\nx\n');
+  });
+
+  it('keeps a read-only root file system read-only', async () => {
+    const bundle = await bundleOf({
+      readOnly: true,
+      user: 'root',
+      args: ['sh', '-c', 'echo x > /house/frame || echo refused'],
+    });
+    expect(await runc(bundle)).toBe('refused\n');
+  });
+
+  it('hides what docker hides, and drops its capabilities', async () => {
+    const bundle = await bundleOf({
+      user: 'root',
+      args: [
+        'sh',
+        '-c',
+        'cat /proc/kcore | cat; echo 1 > /proc/sys/kernel/panic || echo refused; cat /proc/self/status',
+      ],
+    });
+    const output = await runc(bundle);
+    expect(output).toContain('refused');
+    expect(/^CapEff:\s*(\w+)$/m.exec(output)?.[1]).toBe('00000000a80425fb');
+    expect(/^CapInh:\s*(\w+)$/m.exec(output)?.[1]).toBe('0000000000000000');
+  });
+});
+
+describe.runIf(havePeers('crun'))('crun', () => {
+  it('starts it', async () => {
+    const bundle = await bundleOf({ args: ['/bin/cat', '/house/concrete'] });
+    const args = [
+      '--root',
+      join(house.scratch, 'crun'),
+      'run',
+      '--bundle',
+      bundle.path,
+      `layerstack-${process.pid}`,
+    ];
+    const ran = await run('crun', args);
+    if (ran.stderr.includes('hybrid mode')) {
+      // crun runs nothing on a host with both kinds of cgroups; give it one kind, and no device rules, which need
+      // CAP_SYS_RESOURCE there.
+      const path = join(bundle.path, 'config.json');
+      const spec = JSON.parse(readFileSync(path, 'utf8')) as { linux: { resources: unknown } };
+      spec.linux.resources = {};
+      writeFileSync(path, JSON.stringify(spec));
+      const script = 'umount -R -l /sys/fs/cgroup && mount -t cgroup2 none /sys/fs/cgroup && exec crun "$@"';
+      const output = execFileSync('unshare', ['--mount', 'sh', '-c', script, 'crun', ...args], {
+        encoding: 'utf8',
+      });
+      expect(output).toBe('good concrete\n');
+    } else {
+      expect(ran.stderr).toBe('');
+      expect(ran.stdout).toBe('good concrete\n');
+    }
+  });
+});

@@ -1,0 +1,268 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { LayerstackCli } from '../support/layerstack-cli.ts';
+import { run } from '../support/process.ts';
+import { dropScratch, makeScratch } from '../support/scratch.ts';
+import { dumpStore, storeChanges } from '../support/store-dump.ts';
+import { dockerArchive, IMAGE, LAYERS } from './container-support.ts';
+
+let scratch: string;
+let cli: LayerstackCli;
+const archive = dockerArchive(LAYERS, { Cmd: ['/bin/sh', '-c', 'echo hello'] });
+
+beforeEach(() => {
+  scratch = makeScratch('cli');
+  cli = new LayerstackCli(join(scratch, 'store'));
+});
+
+afterEach(async () => {
+  await dropScratch(scratch);
+});
+
+const lines = (text: string): string[] => text.trimEnd().split('\n');
+const load = () => cli.try(['load'], { input: archive });
+
+describe('the way of an image', () => {
+  it('from an archive to a container and away again, in the words of docker', async () => {
+    const path = join(scratch, 'house.tar');
+    writeFileSync(path, archive);
+    expect(await cli.run('load', '-i', path)).toBe(`Loaded image: ${IMAGE}`);
+
+    const [header, row] = lines(await cli.run('images'));
+    expect(header).toBe('REPOSITORY   TAG       IMAGE ID       CREATED       SIZE');
+    expect(row).toMatch(/^house {8}1 {9}[0-9a-f]{12} {3}\d+ \w+ ago {3}\d+B$/);
+
+    const id = await cli.run('create', '--name', 'build', IMAGE);
+    expect(id).toMatch(/^[0-9a-f]{64}$/);
+    const table = lines(await cli.run('containers'));
+    expect(table[0]).toBe(
+      'CONTAINER ID   IMAGE     COMMAND                  CREATED                  STATUS    NAMES',
+    );
+    expect(table[1]).toMatch(
+      /^[0-9a-f]{12} {3}house:1 {3}"\/bin\/sh -c 'echo he…" {3}.* {3}Created {3}build$/,
+    );
+    expect(await cli.run('containers', '-q', '--no-trunc')).toBe(id);
+
+    const merged = await cli.run('mount', 'build');
+    expect(readFileSync(join(merged, 'house/concrete'), 'utf8')).toBe('good concrete\n');
+    expect(lines(await cli.run('ps'))[1]).toContain('Created (mounted)');
+    const bundle = join(scratch, 'bundle');
+    expect(await cli.run('bundle', 'build', bundle, '/bin/true', '-x')).toBe(bundle);
+    expect(readFileSync(join(bundle, 'config.json'), 'utf8')).toContain('"-x"');
+    expect(await cli.run('umount', 'build')).toBe('build');
+    expect(existsSync(merged)).toBe(false);
+    expect(await cli.run('rm', 'build')).toBe('build');
+    expect(lines(await cli.run('containers'))).toHaveLength(1);
+  });
+
+  it('prints the id of an image without a name', async () => {
+    const ran = await cli.try(['load'], { input: dockerArchive(LAYERS, {}, null) });
+    expect(ran.stdout).toMatch(/^Loaded image ID: sha256:[0-9a-f]{64}\n$/);
+    expect(lines(await cli.run('images'))[1]).toMatch(/^<none> +<none> +[0-9a-f]{12} /);
+  });
+
+  it('creates with overrides; what follows the image belongs to the command', async () => {
+    await load();
+    await cli.run(
+      'create',
+      '--name',
+      'build',
+      '-e',
+      'A=1',
+      '-l',
+      'x=y',
+      '-u',
+      '7',
+      IMAGE,
+      'run',
+      '--name',
+      '-e',
+    );
+    expect(await cli.inspect('build')).toMatchObject({
+      Name: '/build',
+      Path: 'run',
+      Args: ['--name', '-e'],
+      Config: { Env: ['A=1'], Labels: { x: 'y' }, User: '7', Image: IMAGE },
+    });
+  });
+});
+
+describe('--format json', () => {
+  it('is one document a line', async () => {
+    const loaded = await cli.try(['load', '--format', 'json'], { input: archive });
+    expect(JSON.parse(loaded.stdout)).toMatchObject({ references: [IMAGE], created: true });
+    await cli.run('create', '--name', 'build', IMAGE);
+    const rows = async (...args: string[]) =>
+      lines(await cli.run(...args, '--format', 'json')).map(
+        (line) => JSON.parse(line) as Record<string, unknown>,
+      );
+    expect(await rows('images')).toEqual([
+      expect.objectContaining({
+        Repository: 'house',
+        Tag: '1',
+        Digest: '<none>',
+        CreatedAt: '2024-01-02 03:04:05 +0000 UTC',
+      }),
+    ]);
+    expect(await rows('containers')).toEqual([
+      expect.objectContaining({ Names: 'build', State: 'created', Mounted: false }),
+    ]);
+    expect(await rows('inspect', 'build', IMAGE)).toEqual([
+      expect.objectContaining({ Name: '/build' }),
+      expect.objectContaining({ RepoTags: [IMAGE] }),
+    ]);
+    expect((await rows('doctor')).map(({ name }) => name)).toEqual(
+      expect.arrayContaining(['kernel', 'mount', 'd_type', 'dockerd', 'sessions', 'runc']),
+    );
+  });
+});
+
+describe('misuse', () => {
+  it.each([
+    [[]],
+    [['frobnicate']],
+    [['images', '--nope']],
+    [['images', 'extra']],
+    [['images', '--format', '{{.ID}}']],
+    [['create']],
+    [['mount']],
+    [['load', '--max-bytes', 'much']],
+    [['inspect', '--type', 'volume', 'x']],
+    [['--root']],
+  ])('%j ends with status 2 and writes nothing', async (args) => {
+    const ran = await cli.try(args);
+    expect(ran.status).toBe(2);
+    expect(ran.stdout).toBe('');
+    expect(ran.stderr).not.toBe('');
+    expect(readdirSync(scratch)).toEqual([]);
+  });
+
+  it('a verb is not looked up among the members of every object', async () => {
+    expect((await cli.try(['constructor'])).stderr).toContain('there is no command "constructor"');
+  });
+});
+
+describe('errors', () => {
+  it('are one line with code, object and advice, status 1, and an unchanged store', async () => {
+    await load();
+    await cli.run('create', '--name', 'build', IMAGE);
+    const before = await dumpStore(cli.root);
+    for (const [args, code] of [
+      [['create', 'nope:1'], 'ERR_IMAGE_NOT_FOUND'],
+      [['create', 'No/Valid:Reference'], 'ERR_REFERENCE_INVALID'],
+      [['create', '--name', 'build', IMAGE], 'ERR_CONTAINER_NAME_IN_USE'],
+      [['create', '--name', '-', IMAGE], 'ERR_INVALID_ARGUMENT'],
+      [['mount', 'other'], 'ERR_CONTAINER_NOT_FOUND'],
+      [['--read-only', 'create', IMAGE], 'ERR_STORE_READ_ONLY'],
+      [['load', '-i', '/nowhere'], 'ERR_INVALID_ARGUMENT'],
+    ] as const) {
+      const ran = await cli.try(args);
+      expect(ran.stderr, args.join(' ')).toMatch(new RegExp(`^layerstack: ${code}: .+\\n$`));
+      expect(ran.status).toBe(1);
+      expect(ran.stdout).toBe('');
+    }
+    expect(await storeChanges(cli.root, before)).toEqual([]);
+  });
+
+  it('of an archive name it', async () => {
+    const ran = await cli.try(['load'], { input: archive.subarray(0, archive.length - 3000) });
+    expect(ran.status).toBe(1);
+    expect(ran.stderr).toMatch(/^layerstack: ERR_ARCHIVE_\w+: .+\n$/);
+  });
+});
+
+describe('options before and after the verb', () => {
+  it('choose the store, as LAYERSTACK_ROOT does', async () => {
+    await load();
+    const main = cli.argv()[0] ?? '';
+    const node = (args: string[], env: Record<string, string> = {}) =>
+      run(process.execPath, [main, ...args], { env });
+    expect((await node(['images', '-q', '--root', cli.root])).stdout).toMatch(/^[0-9a-f]{12}\n$/);
+    expect((await node(['images', '-q'], { LAYERSTACK_ROOT: cli.root })).stdout).toMatch(/^[0-9a-f]{12}\n$/);
+    expect((await node(['--root', cli.root, '--read-only', 'images', '-q'])).stdout).toMatch(
+      /^[0-9a-f]{12}\n$/,
+    );
+  });
+
+  it('--help and --version go to stdout, status 0, without a store', async () => {
+    for (const args of [
+      ['--help'],
+      ['images', '--help'],
+      ['--help', 'images'],
+      ['create', '-h'],
+      ['--version'],
+    ]) {
+      const ran = await cli.try(args);
+      expect([ran.status, ran.stderr]).toEqual([0, '']);
+      expect(ran.stdout).toMatch(/^(Usage: layerstack|layerstack \d)/);
+    }
+    expect(readdirSync(scratch)).toEqual([]);
+  });
+});
+
+describe('doctor', () => {
+  it('fails where layerstack cannot work', async () => {
+    const ran = await run('setpriv', [
+      '--bounding-set',
+      '-sys_admin',
+      '--inh-caps',
+      '-sys_admin',
+      process.execPath,
+      ...cli.argv('doctor'),
+    ]);
+    expect(ran.stdout).toMatch(/^privileges +fail +uid 0 without CAP_SYS_ADMIN: run as root/m);
+    expect(ran.stderr).toMatch(/^layerstack: ERR_STORE_UNSUPPORTED: not in order: privileges/);
+    expect(ran.status).toBe(1);
+  });
+
+  it('sees what is going on in the store, and changes nothing', async () => {
+    await load();
+    const before = await dumpStore(cli.root);
+    mkdirSync(join(cli.root, 'layerstack/sessions/dead'));
+    const text = await cli.run('doctor');
+    expect(text).toMatch(/^sessions +warn +0 at work, 1 dead: /m);
+    expect(text).toMatch(/^layers +ok +2 layers$/m);
+    expect(text).toMatch(/^dockerd +ok +does not run/m);
+    expect(readdirSync(join(cli.root, 'layerstack/sessions/dead'))).toEqual([]);
+    expect(await storeChanges(cli.root, before)).toEqual([]);
+  });
+});
+
+describe('signals and pipes', () => {
+  it.each(['SIGINT', 'SIGTERM'] as const)(
+    '%s in the middle of a load leaves the store as it was',
+    async (signal) => {
+      await load();
+      const before = await dumpStore(cli.root);
+      const other = dockerArchive([[{ name: 'big', content: Buffer.alloc(4_000_000, 'x') }]], {}, 'other:1');
+      const child = spawn(process.execPath, cli.argv('load'), { stdio: ['pipe', 'pipe', 'pipe'] });
+      child.stdin.on('error', () => undefined);
+      let stderr = '';
+      child.stderr.on('data', (chunk: Buffer) => (stderr += chunk.toString()));
+      child.stdin.write(other.subarray(0, 2_000_000));
+      const sessions = join(cli.root, 'layerstack/sessions');
+      while (readdirSync(sessions).length === 0) await new Promise((resolve) => setTimeout(resolve, 10));
+      child.kill(signal);
+      const [code] = (await once(child, 'close')) as [number | null];
+      expect(code).toBe(1);
+      expect(stderr).toContain(`layerstack: ERR_ABORTED: stopped by ${signal}`);
+      expect(await storeChanges(cli.root, before)).toEqual([]);
+    },
+  );
+
+  it('a reader that has seen enough is no failure', async () => {
+    await load();
+    const script = `"$@" | head -c 1 >/dev/null; echo "\${PIPESTATUS[0]}"`;
+    const ran = await run('bash', [
+      '-c',
+      script,
+      'bash',
+      process.execPath,
+      ...cli.argv('inspect', ...Array.from({ length: 500 }, () => IMAGE)),
+    ]);
+    expect([ran.stdout, ran.stderr]).toEqual(['0\n', '']);
+  });
+});

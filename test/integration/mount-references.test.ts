@@ -1,0 +1,260 @@
+import { execFileSync, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync, lstatSync, mkdirSync, readFileSync, rmSync, unlinkSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { Layerstack } from '../../src/app/layerstack.ts';
+import type { Container } from '../../src/container/record.ts';
+import { rejection } from '../support/errors.ts';
+import { LayerstackCli } from '../support/layerstack-cli.ts';
+import { mountsBelow } from '../support/scratch.ts';
+import { House, IMAGE } from './container-support.ts';
+
+let house: House;
+let container: Container;
+
+beforeEach(async () => {
+  house = await House.build();
+  container = await house.store.create(IMAGE, { name: 'build' });
+});
+
+afterEach(async () => {
+  await house[Symbol.asyncDispose]();
+});
+
+const merged = (): string => house.at(`overlay2/${container.mountId}/merged`);
+const countFile = (): string => house.at(`layerstack/mounts/${container.mountId}.json`);
+const isMounted = (): boolean => mountsBelow(merged()).length > 0;
+
+/** Nothing mounted, nothing remembered. */
+function expectGone(): void {
+  expect(isMounted()).toBe(false);
+  expect(existsSync(merged())).toBe(false);
+  expect(existsSync(countFile())).toBe(false);
+}
+
+describe('a mounted container', () => {
+  it('shows the upper layer first, and keeps what is written', async () => {
+    const mount = await house.store.mount(container);
+    expect(mount).toMatchObject({ path: merged(), readOnly: false, containerId: container.id });
+    expect(readFileSync(join(mount.path, 'house/concrete'), 'utf8')).toBe('good concrete\n');
+    expect(readFileSync(join(mount.path, 'house/rebar'), 'utf8')).toBe('rebar\n');
+    writeFileSync(join(mount.path, 'house/frame'), 'frame');
+    unlinkSync(join(mount.path, 'house/marble'));
+    const whiteout = lstatSync(house.at(`overlay2/${container.mountId}/diff/house/marble`));
+    expect([whiteout.isCharacterDevice(), whiteout.rdev]).toEqual([true, 0]);
+    await mount.unmount();
+    expectGone();
+    await using again = await house.store.mount('build');
+    expect(readFileSync(join(again.path, 'house/frame'), 'utf8')).toBe('frame');
+    expect(existsSync(join(again.path, 'house/marble'))).toBe(false);
+  });
+
+  it('keeps the modes of dockerd', async () => {
+    await using mount = await house.store.mount(container);
+    expect((lstatSync(mount.path).mode & 0o7777).toString(8)).toBe('755');
+    expect((lstatSync(house.at(`overlay2/${container.mountId}/work/work`)).mode & 0o7777).toString(8)).toBe(
+      '0',
+    );
+  });
+
+  it('can be mounted read-only', async () => {
+    const mount = await house.store.mount(container, { readOnly: true });
+    expect(mount.readOnly).toBe(true);
+    expect(() => {
+      writeFileSync(join(mount.path, 'x'), '');
+    }).toThrow('EROFS');
+    expect((await rejection(house.store.mount(container))).code).toBe('ERR_CONTAINER_MOUNTED');
+    const second = await house.store.mount(container, { readOnly: true });
+    await mount.unmount();
+    expect(isMounted()).toBe(true);
+    await second.unmount();
+    expectGone();
+  });
+
+  it('refuses to be mounted through a store that is open read-only', async () => {
+    await using reader = await Layerstack.open({ root: house.root, readOnly: true });
+    expect((await rejection(reader.mount('build'))).code).toBe('ERR_STORE_READ_ONLY');
+  });
+});
+
+describe('the uses of a mount', () => {
+  it('are counted: the last one unmounts', async () => {
+    const mounts = await Promise.all([1, 2, 3].map(() => house.store.mount(container)));
+    expect(mountsBelow(merged())).toEqual([merged()]);
+    for (const mount of mounts) {
+      expect(isMounted()).toBe(true);
+      await mount.unmount();
+      await mount.unmount();
+    }
+    expectGone();
+  });
+
+  it('are counted across processes, and outlive them', async () => {
+    const cli = new LayerstackCli(house.root);
+    expect(await cli.run('mount', 'build')).toBe(merged());
+    const mount = await house.store.mount(container);
+    expect(await cli.run('mount', 'build')).toBe(merged());
+    expect(JSON.parse(readFileSync(countFile(), 'utf8'))).toMatchObject({ count: 3 });
+    expect(await house.store.unmount(container)).toBe(2);
+    await cli.run('unmount', 'build');
+    expect(isMounted()).toBe(true);
+    await mount.unmount();
+    expectGone();
+  });
+
+  it('all go by force', async () => {
+    await house.store.mount(container);
+    await house.store.mount(container);
+    expect(await house.store.unmount(container, { force: true })).toBe(0);
+    expectGone();
+  });
+
+  it('are none where nothing is mounted', async () => {
+    expect(await house.store.unmount(container)).toBe(0);
+    expectGone();
+  });
+
+  it('survive closing the store', async () => {
+    await house.store.mount(container);
+    await house.reopen();
+    expect(await house.store.isMounted('build')).toBe(true);
+    expect(await house.store.unmount('build')).toBe(0);
+    expectGone();
+  });
+});
+
+describe('after a crash or reboot', () => {
+  it('a count of another boot is none', async () => {
+    await house.store.mount(container);
+    await house.store.mount(container);
+    execFileSync('umount', [merged()]);
+    writeFileSync(
+      countFile(),
+      readFileSync(countFile(), 'utf8').replace(/"bootId":"."/, '"bootId":"another"'),
+    );
+    expect(existsSync(merged())).toBe(true);
+    const mount = await house.store.mount(container);
+    expect(JSON.parse(readFileSync(countFile(), 'utf8'))).toMatchObject({ count: 1 });
+    await mount.unmount();
+    expectGone();
+  });
+
+  it('a count beside a mount that is gone starts again', async () => {
+    await house.store.mount(container);
+    await house.store.mount(container);
+    execFileSync('umount', [merged()]);
+    expect(await house.store.isMounted(container)).toBe(false);
+    const mount = await house.store.mount(container);
+    await mount.unmount();
+    expectGone();
+  });
+
+  it('unmounting what is gone tidies up', async () => {
+    await house.store.mount(container);
+    await house.store.mount(container);
+    execFileSync('umount', [merged()]);
+    expect(await house.store.unmount(container)).toBe(0);
+    expectGone();
+  });
+
+  it.each(['', 'garbage', 'null', '{"count":"x"}'])(
+    'a mount with the count %j counts as one',
+    async (text) => {
+      await house.store.mount(container);
+      writeFileSync(countFile(), text);
+      expect(await house.store.unmount(container)).toBe(0);
+      expectGone();
+    },
+  );
+
+  it('a mount without a count (dockerd’s, say) counts as one', async () => {
+    await house.store.mount(container);
+    rmSync(countFile());
+    const mount = await house.store.mount(container);
+    expect(JSON.parse(readFileSync(countFile(), 'utf8'))).toMatchObject({ count: 2 });
+    await mount.unmount();
+    expect(isMounted()).toBe(true);
+    await house.store.unmount(container);
+    expectGone();
+  });
+
+  it('left-over merged and work directories are used again', async () => {
+    mkdirSync(merged(), { mode: 0o700 });
+    mkdirSync(house.at(`overlay2/${container.mountId}/work/work/left/over`), { recursive: true });
+    const mount = await house.store.mount(container);
+    expect(readFileSync(join(mount.path, 'house/marble'), 'utf8')).toBe('marble\n');
+    await mount.unmount();
+    expectGone();
+  });
+});
+
+describe('trouble', () => {
+  it('a mount in use stays, unless forced', async () => {
+    const mount = await house.store.mount(container);
+    const child = spawn('sleep', ['60'], { cwd: mount.path });
+    try {
+      const error = await rejection(mount.unmount());
+      expect(error).toMatchObject({ code: 'ERR_CONTAINER_MOUNTED', path: merged() });
+      expect(isMounted()).toBe(true);
+      expect(await house.store.unmount(container, { force: true })).toBe(0);
+      expectGone();
+    } finally {
+      child.kill();
+      await once(child, 'exit');
+    }
+  });
+
+  it('an unmount that failed can be tried again', async () => {
+    const mount = await house.store.mount(container);
+    const child = spawn('sleep', ['60'], { cwd: mount.path });
+    await rejection(mount.unmount());
+    child.kill();
+    await once(child, 'exit');
+    await mount.unmount();
+    expectGone();
+  });
+
+  it('a missing layer is named', async () => {
+    const { GraphDriver } = await house.store.inspect(IMAGE);
+    const top = GraphDriver.Data?.['UpperDir'] ?? '';
+    rmSync(top, { recursive: true });
+    const error = await rejection(house.store.mount(container));
+    expect(error.code).toBe('ERR_STORE_CORRUPT');
+    expect(error.message).toContain('is missing');
+    expectGone();
+  });
+
+  it('something else mounted there is not touched', async () => {
+    mkdirSync(merged());
+    execFileSync('mount', ['-t', 'tmpfs', 'tmpfs', merged()]);
+    for (const call of [house.store.mount(container), house.store.remove(container)])
+      expect((await rejection(call)).code).toBe('ERR_STORE_CORRUPT');
+    expect(isMounted()).toBe(true);
+    execFileSync('umount', [merged()]);
+  });
+});
+
+describe.each(['fsconfig', 'mount', 'flat'])('on the rung %s', (rung) => {
+  beforeEach(async () => {
+    process.env['LAYERSTACK_CAPS'] = `rung=${rung}`;
+    await house.reopen();
+  });
+  afterEach(() => {
+    delete process.env['LAYERSTACK_CAPS'];
+  });
+
+  it('mounts, writes, unmounts, mounts again', async () => {
+    const other = await house.store.create(IMAGE);
+    for (const each of [container, other, container]) {
+      await using mount = await house.store.mount(each);
+      expect(readFileSync(join(mount.path, 'house/concrete'), 'utf8')).toBe('good concrete\n');
+      expect(readFileSync(join(mount.path, 'etc/hosts'), 'utf8')).toBe('');
+      expect(existsSync(join(mount.path, '.dockerenv'))).toBe(true);
+      rmSync(join(mount.path, 'house/marble'), { force: true });
+      expect(existsSync(join(mount.path, 'house/marble'))).toBe(false);
+    }
+    await using fresh = await house.store.mount(await house.store.create(IMAGE));
+    expect(existsSync(join(fresh.path, 'house/marble'))).toBe(true);
+  });
+});

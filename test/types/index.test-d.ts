@@ -1,0 +1,80 @@
+/** The public types, as a caller meets them. */
+import { describe, expectTypeOf, it } from 'vitest';
+import {
+  Layerstack,
+  LayerstackError,
+  type Bundle,
+  type Container,
+  type ErrorCode,
+  type ErrorKind,
+  type Finding,
+  type ImageID,
+  type ImageInspect,
+  type ImageSummary,
+  type LoadResult,
+  type Mount,
+  type ProgressEvent,
+} from '../../src/index.ts';
+
+declare const store: Layerstack;
+declare const container: Container;
+
+describe('Layerstack', () => {
+  it('gives typed results', () => {
+    expectTypeOf(Layerstack.open).returns.resolves.toEqualTypeOf<Layerstack>();
+    expectTypeOf(store.load('x')).resolves.toEqualTypeOf<LoadResult>();
+    expectTypeOf(store.images()).resolves.toEqualTypeOf<ImageSummary[]>();
+    expectTypeOf(store.inspect('x')).resolves.toEqualTypeOf<ImageInspect>();
+    expectTypeOf(store.create('x')).resolves.toEqualTypeOf<Container>();
+    expectTypeOf(store.mount(container)).resolves.toEqualTypeOf<Mount>();
+    expectTypeOf(store.unmount('x')).resolves.toEqualTypeOf<number>();
+    expectTypeOf(store.bundle('x', 'dir')).resolves.toEqualTypeOf<Bundle>();
+    expectTypeOf(store.doctor()).resolves.toEqualTypeOf<Finding[]>();
+    expectTypeOf(store.remove('x')).resolves.toBeVoid();
+  });
+
+  it('takes paths and byte streams, names and containers', () => {
+    expectTypeOf(store.load).parameter(0).toEqualTypeOf<string | AsyncIterable<Uint8Array>>();
+    expectTypeOf(process.stdin).toExtend<Parameters<typeof store.load>[0]>();
+    expectTypeOf(store.mount).parameter(0).toEqualTypeOf<string | Container>();
+  });
+
+  it('is disposable, and so is a mount', () => {
+    expectTypeOf<Layerstack>().toExtend<AsyncDisposable>();
+    expectTypeOf<Mount>().toExtend<AsyncDisposable>();
+  });
+
+  it('refuses options that do not exist', () => {
+    // @ts-expect-error -- no such option
+    void store.create('x', { nmae: 'build' });
+    // @ts-expect-error -- a number is no reference
+    void store.inspect(7);
+    // @ts-expect-error -- results cannot be changed
+    container.name = 'other';
+  });
+});
+
+describe('ids', () => {
+  it('are not just any text', () => {
+    // @ts-expect-error -- text is no image id
+    const id: ImageID = 'sha256:0';
+    void id;
+    expectTypeOf<ImageID>().toExtend<string>();
+  });
+});
+
+describe('events and errors', () => {
+  it('are told apart by their type and code', () => {
+    const show = (event: ProgressEvent): void => {
+      if (event.type === 'layer-progress') expectTypeOf(event.current).toEqualTypeOf<number>();
+      if (event.type === 'image') expectTypeOf(event.references).toEqualTypeOf<readonly string[]>();
+    };
+    void show;
+    const error: unknown = undefined;
+    if (LayerstackError.is(error)) {
+      expectTypeOf(error.code).toEqualTypeOf<ErrorCode>();
+      expectTypeOf(error.kind).toEqualTypeOf<ErrorKind>();
+    }
+    expectTypeOf<'ERR_IMAGE_NOT_FOUND'>().toExtend<ErrorCode>();
+  });
+});

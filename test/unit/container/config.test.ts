@@ -1,0 +1,99 @@
+import { describe, expect, it } from 'vitest';
+import { commandOf, containerConfig } from '../../../src/container/config.ts';
+import { configDocument } from '../../../src/container/documents.ts';
+import type { ImageID } from '../../../src/core/digest.ts';
+import { decodeContainerConfig } from '../../../src/image/container-config.ts';
+
+const ID = 'abc'.padEnd(64, '0');
+const image = {
+  config: decodeContainerConfig(
+    {
+      Entrypoint: ['/entry'],
+      Cmd: ['a', 'b'],
+      Env: ['PATH=/bin', 'LANG=C'],
+      User: 'mason',
+      WorkingDir: '/house',
+      Labels: { one: '1', two: '2' },
+      ExposedPorts: { '80/tcp': {} },
+      StopSignal: 'SIGINT',
+      Hostname: 'builder',
+      Image: 'sha256:parent',
+    },
+    '',
+  ),
+};
+const make = (overrides: Parameters<typeof containerConfig>[3]) =>
+  containerConfig(ID, image, 'house:1', overrides);
+
+describe('containerConfig', () => {
+  it('takes everything from the image but what names the container', () => {
+    const config = make({});
+    expect(config).toMatchObject({
+      Entrypoint: ['/entry'],
+      Cmd: ['a', 'b'],
+      Env: ['PATH=/bin', 'LANG=C'],
+      User: 'mason',
+      WorkingDir: '/house',
+      StopSignal: 'SIGINT',
+      ExposedPorts: ['80/tcp'],
+      Hostname: 'abc000000000',
+      Image: 'house:1',
+    });
+    expect(commandOf(config)).toEqual(['/entry', 'a', 'b']);
+  });
+
+  it("replaces the command, and with the entrypoint drops the image's command", () => {
+    expect(commandOf(make({ command: ['c'] }))).toEqual(['/entry', 'c']);
+    expect(commandOf(make({ entrypoint: ['/other'] }))).toEqual(['/other']);
+    expect(commandOf(make({ entrypoint: [], command: ['c'] }))).toEqual(['c']);
+    expect(make({ entrypoint: [] }).Entrypoint).toBeNull();
+  });
+
+  it('merges environment and labels by key', () => {
+    const config = make({ env: ['LANG=de', 'NEW=1'], labels: { two: '22', three: '3' } });
+    expect(config.Env).toEqual(['LANG=de', 'NEW=1', 'PATH=/bin']);
+    expect(Object.fromEntries(config.Labels ?? [])).toEqual({ one: '1', two: '22', three: '3' });
+  });
+});
+
+describe('configDocument', () => {
+  const document = (overrides: Parameters<typeof make>[0]) =>
+    JSON.parse(
+      configDocument({
+        id: ID,
+        name: 'build',
+        created: '2024-01-02T03:04:05Z',
+        image: 'sha256:1' as ImageID,
+        config: make(overrides),
+      }),
+    ) as Record<string, unknown>;
+
+  it('has what dockerd needs', () => {
+    expect(document({})).toMatchObject({
+      ID,
+      Name: '/build',
+      Driver: 'overlay2',
+      Image: 'sha256:1',
+      Path: '/entry',
+      Args: ['a', 'b'],
+      Config: {
+        Cmd: ['a', 'b'],
+        Image: 'house:1',
+        Labels: { one: '1', two: '2' },
+        ExposedPorts: { '80/tcp': {} },
+      },
+    });
+  });
+
+  it('gives its endpoint members, without which dockerd 20.10 crashes at start', () => {
+    expect(document({})).toHaveProperty('NetworkSettings.Networks.none.IPAMConfig', null);
+  });
+
+  it('has an empty path where there is no command', () => {
+    expect(document({ entrypoint: [], command: [] })).toMatchObject({
+      Path: '',
+      Args: [],
+      Config: { Cmd: null },
+    });
+  });
+});

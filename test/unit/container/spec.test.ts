@@ -1,0 +1,71 @@
+import { describe, expect, it } from 'vitest';
+import { runtimeSpec } from '../../../src/container/spec.ts';
+import { decodeContainerConfig } from '../../../src/image/container-config.ts';
+import { codeOf } from '../../support/errors.ts';
+
+const user = { uid: 1000, gid: 100, additionalGids: [100, 27], home: '/home/mason' };
+const spec = (config: Record<string, unknown>, as = user) =>
+  runtimeSpec({
+    id: 'f'.repeat(64),
+    config: decodeContainerConfig({ Hostname: 'host', Cmd: ['/bin/true'], ...config }, ''),
+    user: as,
+    rootfs: '/store/merged',
+    readOnly: false,
+  });
+
+describe('runtimeSpec', () => {
+  it('runs entrypoint and command as the user, in the working directory', () => {
+    expect(spec({ Entrypoint: ['/e'], Cmd: ['x'], WorkingDir: '/house' })).toMatchObject({
+      ociVersion: '1.0.2',
+      process: {
+        terminal: false,
+        args: ['/e', 'x'],
+        cwd: '/house',
+        user: { uid: 1000, gid: 100, additionalGids: [100, 27] },
+      },
+      root: { path: '/store/merged', readonly: false },
+      hostname: 'host',
+    });
+  });
+
+  it.each([
+    ['', '/'],
+    ['rel/dir', '/rel/dir'],
+  ])('makes the working directory %j absolute', (given, expected) => {
+    expect(spec({ WorkingDir: given }).process.cwd).toBe(expected);
+  });
+
+  it('gives PATH, HOSTNAME and HOME unless the image sets them', () => {
+    expect(spec({}).process.env).toEqual([
+      'PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin',
+      'HOSTNAME=host',
+      'HOME=/home/mason',
+    ]);
+    expect(
+      spec({ Env: ['PATH=/x', 'HOME=/h', 'EMPTY=', 'E=a=b', 'no-equals', '=nameless'] }).process.env,
+    ).toEqual(['PATH=/x', 'HOSTNAME=host', 'HOME=/h', 'EMPTY=', 'E=a=b']);
+  });
+
+  it("has docker's capabilities, none of them inheritable, and hides docker's paths", () => {
+    const { process, linux } = spec({}) as unknown as {
+      process: { capabilities: Record<string, string[]> };
+      linux: { maskedPaths: string[]; readonlyPaths: string[]; namespaces: { type: string }[] };
+    };
+    expect(Object.keys(process.capabilities).sort()).toEqual(['bounding', 'effective', 'permitted']);
+    expect(process.capabilities['bounding']).toHaveLength(14);
+    expect(process.capabilities['bounding']).not.toContain('CAP_SYS_ADMIN');
+    expect(linux.maskedPaths).toContain('/proc/kcore');
+    expect(linux.readonlyPaths).toContain('/proc/sys');
+    expect(linux.namespaces.map(({ type }) => type).sort()).toEqual([
+      'ipc',
+      'mount',
+      'network',
+      'pid',
+      'uts',
+    ]);
+  });
+
+  it('refuses a container without a command', () => {
+    expect(codeOf(() => spec({ Cmd: null }))).toBe('ERR_CONFIG_INVALID');
+  });
+});
