@@ -72,28 +72,31 @@ export class LayerCollector {
     const noted = (await listEntries(layout, layout.unused)).map((hex) => `sha256:${hex}` as ChainID);
     let wanted = await this.#closure(candidates === 'all' ? candidates : [...candidates, ...noted]);
     if (wanted.length > SLICE) wanted = (await this.#select(wanted, imageTops)).map(({ chainId }) => chainId);
-    const removed: Departing[] = [];
-    const busy = new Set<ChainID>();
+    const removed: CollectedLayer[] = [];
+    const settled = new Set([...noted, ...wanted]);
     for (let start = 0; start < wanted.length; start += SLICE) {
       const slice = wanted.slice(start, start + SLICE);
       await using held = locks.tryEach(
         'layers',
         slice.flatMap((chainId) => [chainId, pinKey(chainId)]),
       );
-      const free = slice.filter((chainId) => held.keys.has(chainId) && held.keys.has(pinKey(chainId)));
-      for (const chainId of slice) if (!free.includes(chainId)) busy.add(chainId);
-      removed.push(...(await this.#remove(await this.#select(free, imageTops))));
+      const isFree = (chainId: ChainID): boolean => held.keys.has(chainId) && held.keys.has(pinKey(chainId));
+      for (const chainId of slice) if (!isFree(chainId)) settled.delete(chainId);
+      // When this process dies between two renames, or leaves a layer in use, these tell where to go on.
+      await call(native.batch(layout.root, this.noteSteps(slice)));
+      removed.push(...(await this.#remove(await this.#select(slice.filter(isFree), imageTops))));
     }
-    const settled = noted
-      .filter((chainId) => !busy.has(chainId))
-      .map((chainId) => layout.unusedLayer(chainId));
-    const steps = settled.map((path): BatchStep => ({ op: 'rmdir', path, missing: true }));
-    await call(native.batch(layout.root, steps));
-    return removed.map(({ chainId, size }) => ({ chainId, size }));
+    await call(
+      native.batch(
+        layout.root,
+        [...settled].map((chainId) => ({ op: 'rmdir', path: layout.unusedLayer(chainId), missing: true })),
+      ),
+    );
+    return removed;
   }
 
   /** Renames the layers and begins to delete them. The caller has them locked. */
-  async #remove(layers: readonly CollectedLayer[]): Promise<Departing[]> {
+  async #remove(layers: readonly CollectedLayer[]): Promise<readonly CollectedLayer[]> {
     const { layout } = this.#root;
     if (layers.length === 0) return [];
     const departing = layers.map((layer) => ({
@@ -118,7 +121,7 @@ export class LayerCollector {
       departing,
       flats.map(({ temporary }) => temporary),
     );
-    return departing;
+    return layers;
   }
 
   /** @see LayerStore.collectable */
