@@ -3,7 +3,7 @@
  * transfer (in) -> layer -> image -> container -> transfer (out); `Layerstack` is the door to all of it.
  */
 export { DEFAULT_ROOT, Layerstack } from './app/layerstack.ts';
-export type { ContainerRef, ImageListOptions, OpenOptions } from './app/layerstack.ts';
+export type { ContainerRef, DiskUsage, OpenOptions } from './app/layerstack.ts';
 export type { Finding } from './app/doctor.ts';
 export type { ArchiveOptions, PathArchive, PutArchiveOptions } from './container/archive.ts';
 export type { CopyOptions } from './container/copy.ts';
@@ -14,11 +14,23 @@ export type { ContainerInspect } from './container/inspect.ts';
 export type { Mount, MountOptions, UnmountOptions } from './container/mount.ts';
 export type { Container, ContainerState } from './container/record.ts';
 export type { RuntimeSpec } from './container/spec.ts';
-export type { CreateOptions, RemoveOptions } from './container/store.ts';
+export type { ContainerUsage, CreateOptions, RemoveOptions } from './container/store.ts';
 export type { ChainID, DiffID, Digest, ImageID } from './core/digest.ts';
 export { LayerstackError } from './core/errors.ts';
 export type { ErrorCode, ErrorFacts, ErrorKind, SystemError } from './core/errors.ts';
 export type { OnProgress, ProgressEvent } from './core/progress.ts';
-export type { ImageInspect, ImageSummary } from './image/store.ts';
+export type {
+  DeletedRecord,
+  DeleteOptions,
+  HistoryRow,
+  ImageFilters,
+  ImageInspect,
+  ImageSummary,
+  ImageUsage,
+  LayerTree,
+  ListOptions as ImageListOptions,
+  PruneOptions,
+  PruneResult,
+} from './image/store.ts';
 export type { Logger } from './system/log.ts';
 export type { LoadOptions, LoadResult } from './transfer/archive/load.ts';

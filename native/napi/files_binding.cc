@@ -15,6 +15,7 @@
 #include "sys/resolve.h"
 #include "sys/whole_io.h"
 #include "sys/xattrs.h"
+#include "tree/content_size.h"
 #include "tree/remove.h"
 
 namespace layerstack {
@@ -162,6 +163,19 @@ Napi::Value RemoveTreeBinding(const Napi::CallbackInfo& info) {
       });
 }
 
+Napi::Value ContentSizeBinding(const Napi::CallbackInfo& info) {
+  return Async<uint64_t>(
+      info.Env(),
+      [path = BytesArg(info[0], "path")] {
+        UniqueFd dir(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+        if (!dir) ThrowErrno(errno, "open", path);
+        return ContentSize(dir.get());
+      },
+      [](Napi::Env env, uint64_t& size) -> Napi::Value {
+        return Napi::Number::New(env, static_cast<double>(size));
+      });
+}
+
 std::optional<std::string> ReadInRoot(const std::string& root, const std::string& path, size_t limit) {
   UniqueFd root_fd(::open(root.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
   if (!root_fd) ThrowErrno(errno, "open", root);
@@ -212,6 +226,7 @@ void InitFiles(Napi::Env env, Napi::Object exports) {
   exports.Set("listXattrs", Napi::Function::New<ListXattrsBinding>(env, "listXattrs"));
   exports.Set("makeNode", Napi::Function::New<MakeNodeBinding>(env, "makeNode"));
   exports.Set("removeTree", Napi::Function::New<RemoveTreeBinding>(env, "removeTree"));
+  exports.Set("contentSize", Napi::Function::New<ContentSizeBinding>(env, "contentSize"));
   exports.Set("readFileInRoot", Napi::Function::New<ReadFileInRootBinding>(env, "readFileInRoot"));
 }
 

@@ -21,6 +21,7 @@ uint64_t ContentSize(int root) {
     std::string path = std::move(todo.back());
     todo.pop_back();
     UniqueFd dir = OpenBeneathNoLinks(root, path.empty() ? "." : path, O_RDONLY | O_DIRECTORY);
+    if (!dir && !path.empty() && (errno == ENOENT || errno == ENOTDIR)) continue;
     if (!dir) ThrowErrno(errno, "open", path);
     Dirents entries(dir.get());
     for (;;) {
@@ -28,7 +29,10 @@ uint64_t ContentSize(int root) {
       if (piece.empty()) break;
       for (const Dirents::Entry& entry : piece) {
         struct stat status;
-        if (::fstatat(dir.get(), entry.name, &status, AT_SYMLINK_NOFOLLOW) < 0) ThrowErrno(errno, "stat", path);
+        if (::fstatat(dir.get(), entry.name, &status, AT_SYMLINK_NOFOLLOW) < 0) {
+          if (errno == ENOENT) continue;
+          ThrowErrno(errno, "stat", path);
+        }
         if (S_ISDIR(status.st_mode)) {
           todo.push_back(path.empty() ? entry.name : path + "/" + entry.name);
         } else if (status.st_nlink == 1 || linked.insert(status.st_ino).second) {

@@ -5,7 +5,7 @@
 
 namespace layerstack {
 
-// st_size summed over the unique inodes below `dir` that are no directories.
+// st_size summed over the unique inodes below `dir` that are no directories. What vanishes meanwhile does not count.
 uint64_t ContentSize(int dir);
 
 }  // namespace layerstack

@@ -16,8 +16,26 @@ import { writeBundle, type Bundle, type BundleOptions } from '../container/bundl
 import { inspectContainer, type ContainerInspect } from '../container/inspect.ts';
 import type { Mount, MountOptions, UnmountOptions } from '../container/mount.ts';
 import type { Container } from '../container/record.ts';
-import { ContainerStore, type CreateOptions, type RemoveOptions } from '../container/store.ts';
-import { ImageStore, type ImageInspect, type ImageSummary } from '../image/store.ts';
+import {
+  ContainerStore,
+  type ContainerUsage,
+  type CreateOptions,
+  type RemoveOptions,
+} from '../container/store.ts';
+import { LayerstackError } from '../core/errors.ts';
+import {
+  ImageStore,
+  type DeletedRecord,
+  type DeleteOptions,
+  type HistoryRow,
+  type ImageInspect,
+  type ImageSummary,
+  type ImageUsage,
+  type LayerTree,
+  type ListOptions,
+  type PruneOptions,
+  type PruneResult,
+} from '../image/store.ts';
 import { LayerStore } from '../layer/store.ts';
 import { Overlay } from '../layer/overlay.ts';
 import type { ImageID } from '../core/digest.ts';
@@ -42,9 +60,9 @@ export interface OpenOptions {
   readonly log?: Logger | undefined;
 }
 
-export interface ImageListOptions {
-  /** Intermediate images too. Default false. */
-  readonly all?: boolean | undefined;
+/** What a store takes on disk, in the terms of docker's API; sizes in bytes. */
+export interface DiskUsage extends ImageUsage {
+  readonly Containers: readonly ContainerUsage[];
 }
 
 export interface NameOptions {
@@ -92,7 +110,9 @@ export class Layerstack implements AsyncDisposable {
    *   CAP_SYS_ADMIN, ERR_STORE_UNSUPPORTED where the file system lacks something that overlay2 needs.
    */
   static async open({ root = DEFAULT_ROOT, readOnly = false, log }: OpenOptions = {}): Promise<Layerstack> {
-    return new Layerstack(await Root.open(root, { readOnly, ...(log && { log }) }));
+    const store = new Layerstack(await Root.open(root, { readOnly, ...(log && { log }) }));
+    if (!readOnly) await store.#images.resume();
+    return store;
   }
 
   /** Says what this machine and the store at `root` can do, also where it cannot be opened. Changes nothing. */
@@ -146,8 +166,67 @@ export class Layerstack implements AsyncDisposable {
   }
 
   /** The images, newest first, as `docker images` lists them. */
-  images({ all = false }: ImageListOptions = {}): Promise<ImageSummary[]> {
-    return this.#images.list({ all });
+  images(options: ListOptions = {}): Promise<ImageSummary[]> {
+    return this.#images.list(options);
+  }
+
+  /**
+   * Names an image, durably; `reference` names no other image any more.
+   * @throws {@link LayerstackError} ERR_IMAGE_NOT_FOUND, ERR_ID_AMBIGUOUS, ERR_REFERENCE_INVALID, ERR_STORE_READ_ONLY.
+   */
+  async tag(image: string, reference: string): Promise<void> {
+    const target = parseReference(reference);
+    if (target.digest !== undefined)
+      throw new LayerstackError(
+        'ERR_REFERENCE_INVALID',
+        `refusing to create a tag with a digest reference: ${reference}`,
+        { reference },
+      );
+    await this.#images.tag(target, await this.#images.resolve(image));
+  }
+
+  /**
+   * Takes a name from its image and, with the last one, or where an id is given, deletes the image: its config, the
+   * layers that nothing else has, and its untagged parents. Returns what was done, as docker says it; the
+   * layers' bytes go in the background, {@link close} waits.
+   * @throws {@link LayerstackError} ERR_IMAGE_IN_USE by containers, child images or (given an id) several names;
+   *   ERR_IMAGE_NOT_FOUND, ERR_ID_AMBIGUOUS, ERR_STORE_READ_ONLY.
+   */
+  removeImage(image: string, options: DeleteOptions = {}): Promise<DeletedRecord[]> {
+    return this.#images.remove(image, () => this.#containers.users(), options);
+  }
+
+  /**
+   * Deletes the images without a tag or, with `all`, without a container, and every layer that nothing refers to.
+   * @throws {@link LayerstackError} ERR_INVALID_ARGUMENT for a bad filter; ERR_STORE_READ_ONLY unless it is a dry run.
+   */
+  prune(options: PruneOptions = {}): Promise<PruneResult> {
+    return this.#images.prune(() => this.#containers.users(), options);
+  }
+
+  /**
+   * How an image came about, newest step first, as `docker history` says it.
+   * @throws {@link LayerstackError} ERR_IMAGE_NOT_FOUND, ERR_ID_AMBIGUOUS.
+   */
+  async history(image: string): Promise<HistoryRow[]> {
+    return this.#images.history(await this.#images.resolve(image));
+  }
+
+  /** The layers as a tree, with the images on them. */
+  tree(): Promise<LayerTree[]> {
+    return this.#images.tree();
+  }
+
+  /** What images and containers take on disk. The layers' sizes come from their metadata, the containers' are counted. */
+  async diskUsage(): Promise<DiskUsage> {
+    const Containers = await this.#containers.usage();
+    const users = Containers.map(({ container, active }) => ({
+      containerId: container.id,
+      imageId: container.imageId,
+      running: active,
+    }));
+    const kept = Containers.flatMap(({ container }) => container.parent ?? []);
+    return { ...(await this.#images.usage(users, kept)), Containers };
   }
 
   /**
@@ -376,7 +455,7 @@ export class Layerstack implements AsyncDisposable {
 
   /** Waits for deletions, gives the root free. Mounts stay. Second call: no-op. */
   async close(): Promise<void> {
-    await this.#containers.settle();
+    await Promise.all([this.#containers.settle(), this.#layers.settle()]);
     await this.#root.close();
   }
 

@@ -1,11 +1,15 @@
 /**
- * What `docker container inspect` says about a container, as far as a store without a runtime knows it; field names
- * and order are Docker's.
+ * What `docker container inspect` says about a container, as far as a store without a runtime knows it; field names,
+ * order and empty values are Docker's (moby/moby: daemon/inspect.go at v20.10). What only a daemon decides (cgroups,
+ * addresses) is shown as it was last written.
  */
+import { ZERO_TIME } from '../core/time.ts';
 import { dockerContainerConfig } from '../image/container-config.ts';
 import type { Layout } from '../system/layout.ts';
 import { readLink, readText } from './read-text.ts';
 import type { Container } from './record.ts';
+
+type Document = Readonly<Record<string, unknown>>;
 
 export interface ContainerInspect {
   readonly Id: string;
@@ -13,36 +17,138 @@ export interface ContainerInspect {
   readonly Created: string;
   readonly Path: string;
   readonly Args: readonly string[];
-  readonly State: Readonly<Record<string, unknown>>;
+  readonly State: Document;
   /** Image id; empty where dockerd made the container without one. */
   readonly Image: string;
+  readonly ResolvConfPath: string;
+  readonly HostnamePath: string;
+  readonly HostsPath: string;
+  readonly LogPath: string;
   /** With Docker's leading `/`. */
   readonly Name: string;
+  readonly RestartCount: number;
   readonly Driver: 'overlay2';
+  readonly Platform: string;
+  readonly MountLabel: string;
+  readonly ProcessLabel: string;
+  readonly AppArmorProfile: string;
+  readonly ExecIDs: null;
+  /** The content of `hostconfig.json`. */
+  readonly HostConfig: Document;
   readonly GraphDriver: { readonly Data: Readonly<Record<string, string>>; readonly Name: 'overlay2' };
-  readonly Config: Readonly<Record<string, unknown>>;
+  readonly Mounts: readonly Document[];
+  readonly Config: Document;
+  readonly NetworkSettings: Document;
 }
 
 /** The document of one container. */
 export function inspectContainer(layout: Layout, container: Container): ContainerInspect {
   const [path = '', ...args] = container.command;
+  const config = readDocument(layout.at(layout.container(container.id, 'config.v2.json')));
+  const host = readDocument(layout.at(layout.container(container.id, 'hostconfig.json')));
+  const text = (name: string, otherwise = ''): string => stringOr(config[name], otherwise);
   return {
     Id: container.id,
     Created: container.created,
     Path: path,
     Args: args,
-    State: {
-      Status: container.state,
-      Running: container.state === 'running',
-      ExitCode: container.exitCode,
-      ...(container.finished === undefined ? {} : { FinishedAt: container.finished }),
-    },
+    State: stateDocument(container, fields(config['State'])),
     Image: container.imageId ?? '',
+    ResolvConfPath: text('ResolvConfPath'),
+    HostnamePath: text('HostnamePath'),
+    HostsPath: text('HostsPath'),
+    LogPath: text('LogPath'),
     Name: `/${container.name}`,
+    RestartCount: typeof config['RestartCount'] === 'number' ? config['RestartCount'] : 0,
     Driver: 'overlay2',
+    Platform: text('OS', 'linux'),
+    MountLabel: text('MountLabel'),
+    ProcessLabel: text('ProcessLabel'),
+    AppArmorProfile: text('AppArmorProfile'),
+    ExecIDs: null,
+    HostConfig: host,
     GraphDriver: { Data: graphDriverData(layout, container.mountId), Name: 'overlay2' },
+    Mounts: Object.values(fields(config['MountPoints'])).map((mount) => mountDocument(fields(mount))),
     Config: dockerContainerConfig(container.config),
+    NetworkSettings: networkDocument(fields(config['NetworkSettings'])),
   };
+}
+
+function stateDocument({ state, exitCode }: Container, stored: Document): Document {
+  const is = (name: string): boolean => stored[name] === true;
+  return {
+    Status: state,
+    Running: is('Running'),
+    Paused: is('Paused'),
+    Restarting: is('Restarting'),
+    OOMKilled: is('OOMKilled'),
+    Dead: is('Dead'),
+    Pid: typeof stored['Pid'] === 'number' ? stored['Pid'] : 0,
+    ExitCode: exitCode,
+    Error: stringOr(stored['Error'], ''),
+    StartedAt: stringOr(stored['StartedAt'], ZERO_TIME),
+    FinishedAt: stringOr(stored['FinishedAt'], ZERO_TIME),
+  };
+}
+
+function mountDocument(mount: Document): Document {
+  const optional = (name: string): Document => (mount[name] ? { [name]: mount[name] } : {});
+  return {
+    Type: stringOr(mount['Type'], ''),
+    ...optional('Name'),
+    Source: stringOr(mount['Source'], ''),
+    Destination: stringOr(mount['Destination'], ''),
+    ...optional('Driver'),
+    Mode: stringOr(mount['Mode'], stringOr(mount['Relabel'], '')),
+    RW: mount['RW'] === true,
+    Propagation: stringOr(mount['Propagation'], ''),
+  };
+}
+
+/** What dockerd keeps for itself is left out; the addresses of old on the default network are empty. */
+function networkDocument(stored: Document): Document {
+  const networks = Object.entries(fields(stored['Networks'])).map(([name, network]) => {
+    const shown = Object.entries(fields(network)).filter(([member]) => member !== 'IPAMOperational');
+    return [name, Object.fromEntries(shown)] as const;
+  });
+  return {
+    Bridge: stringOr(stored['Bridge'], ''),
+    SandboxID: stringOr(stored['SandboxID'], ''),
+    HairpinMode: stored['HairpinMode'] === true,
+    LinkLocalIPv6Address: stringOr(stored['LinkLocalIPv6Address'], ''),
+    LinkLocalIPv6PrefixLen: 0,
+    Ports: fields(stored['Ports']),
+    SandboxKey: stringOr(stored['SandboxKey'], ''),
+    SecondaryIPAddresses: null,
+    SecondaryIPv6Addresses: null,
+    EndpointID: '',
+    Gateway: '',
+    GlobalIPv6Address: '',
+    GlobalIPv6PrefixLen: 0,
+    IPAddress: '',
+    IPPrefixLen: 0,
+    IPv6Gateway: '',
+    MacAddress: '',
+    Networks: Object.fromEntries(networks),
+  };
+}
+
+/** Empty where it is missing or broken. */
+function readDocument(path: string): Document {
+  try {
+    return fields(JSON.parse(readText(path) ?? '{}'));
+  } catch (error) {
+    if (error instanceof SyntaxError) return {};
+    throw error;
+  }
+}
+
+function fields(value: unknown): Document {
+  return typeof value === 'object' && value !== null ? (value as Document) : {};
+}
+
+function stringOr(value: unknown, otherwise: string): string {
+  return typeof value === 'string' ? value : otherwise;
 }
 
 /** Lowers by their directories, not their short names, as dockerd reports them. */

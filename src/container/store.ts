@@ -11,10 +11,11 @@
 import { readdir } from 'node:fs/promises';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { ImageID } from '../core/digest.ts';
-import { isSystemError, LayerstackError } from '../core/errors.ts';
-import type { ImageStore } from '../image/store.ts';
+import { isSystemError, LayerstackError, unlessMissing } from '../core/errors.ts';
+import type { ImageStore, ImageUser } from '../image/store.ts';
 import type { LayerStore } from '../layer/store.ts';
 import type { Overlay } from '../layer/overlay.ts';
+import { call, native } from '../system/native.ts';
 import type { Root } from '../system/root.ts';
 import { ContainerArchive } from './archive.ts';
 import { ContainerCreator, type CreateOptions } from './create.ts';
@@ -26,12 +27,22 @@ import { ContainerRemover, type RemoveOptions } from './remove.ts';
 export type { CreateOptions } from './create.ts';
 export type { RemoveOptions } from './remove.ts';
 
+/** What one container takes on disk. */
+export interface ContainerUsage {
+  readonly container: Container;
+  /** Bytes of its RW layer. */
+  readonly size: number;
+  /** It runs, or is mounted. */
+  readonly active: boolean;
+}
+
 /** A listing gives way to other work on the event loop after this many containers (about 3 ms). */
 const SLICE = 32;
 
 /** The containers of one store. */
 export class ContainerStore {
   readonly #root: Root;
+  readonly #images: ImageStore;
   readonly #names: NameIndex;
   readonly #creator: ContainerCreator;
   readonly #remover: ContainerRemover;
@@ -40,6 +51,7 @@ export class ContainerStore {
 
   constructor(root: Root, layers: LayerStore, images: ImageStore, overlay: Overlay) {
     this.#root = root;
+    this.#images = images;
     this.#names = new NameIndex(root.layout);
     this.#mounts = new ContainerMounts(root, layers);
     this.#archive = new ContainerArchive(root, this.#mounts);
@@ -91,8 +103,9 @@ export class ContainerStore {
    * background, see {@link settle}. Removing a container that is gone is a no-op.
    * @throws {@link LayerstackError} ERR_CONTAINER_MOUNTED when it is mounted, unless forced.
    */
-  remove(container: Container, options: RemoveOptions = {}): Promise<void> {
-    return this.#remover.remove(container, options);
+  async remove(container: Container, options: RemoveOptions = {}): Promise<void> {
+    await this.#remover.remove(container, options);
+    if (container.parent !== undefined) await this.#images.release(container.imageId, container.parent);
   }
 
   /** @see ContainerMounts.mount */
@@ -117,6 +130,31 @@ export class ContainerStore {
   /** Copying in and out of the root file systems. */
   get archive(): ContainerArchive {
     return this.#archive;
+  }
+
+  /** Every container, as far as its image is concerned; a mounted one counts as running. */
+  async users(): Promise<ImageUser[]> {
+    return Promise.all(
+      (await this.list()).map(async (container) => ({
+        containerId: container.id,
+        imageId: container.imageId,
+        running: isActive(container) || (await this.isMounted(container)),
+      })),
+    );
+  }
+
+  /** Every container with the bytes that were written in it: files and links, hard links once. Reads its whole upper. */
+  async usage(): Promise<ContainerUsage[]> {
+    const usages: ContainerUsage[] = [];
+    const { layout } = this.#root;
+    for (const container of await this.list()) {
+      const [size, mounted] = await Promise.all([
+        unlessMissing(call(native.contentSize(layout.at(layout.overlay(container.mountId, 'diff'))))),
+        this.isMounted(container),
+      ]);
+      usages.push({ container, size: size ?? 0, active: isActive(container) || mounted });
+    }
+    return usages;
   }
 
   /** Waits for the deletions that {@link remove} left running. */
@@ -153,4 +191,9 @@ export class ContainerStore {
       throw error;
     }
   }
+}
+
+/** Its process was running when dockerd last wrote about it, and may be still (dockerd's live-restore). */
+function isActive({ state }: Container): boolean {
+  return state === 'running' || state === 'paused' || state === 'restarting';
 }

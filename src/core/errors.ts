@@ -48,6 +48,8 @@ export const ERROR_KINDS = {
   ERR_IMAGE_NOT_FOUND: 'not-found',
   /** A short id fits several images or containers. */
   ERR_ID_AMBIGUOUS: 'invalid',
+  /** An image cannot be deleted: containers use it, images are built on it, or several names are given to it. */
+  ERR_IMAGE_IN_USE: 'conflict',
   ERR_CONTAINER_NOT_FOUND: 'not-found',
   ERR_CONTAINER_NAME_IN_USE: 'conflict',
   ERR_CONTAINER_MOUNTED: 'conflict',

@@ -58,3 +58,13 @@ export function timeOf(seconds?: number): Time {
   if (!time) throw new RangeError(`no time: ${String(seconds)}`);
   return time;
 }
+
+/** Negative where `a` is before `b`, 0 where they are the same instant. */
+export function compareTimes(a: Time, b: Time): number {
+  return a.unix - b.unix || nanoseconds(a) - nanoseconds(b);
+}
+
+function nanoseconds({ text }: Time): number {
+  const fraction = /\.(\d+)/.exec(text)?.[1] ?? '';
+  return Number(fraction.padEnd(9, '0'));
+}

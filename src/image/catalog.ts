@@ -10,7 +10,7 @@ import { randomBytes } from 'node:crypto';
 import { statSync, type Stats } from 'node:fs';
 import { readdir, readFile } from 'node:fs/promises';
 import { setImmediate as nextTurn } from 'node:timers/promises';
-import { chainIds, hexOf, type ChainID, type ImageID } from '../core/digest.ts';
+import { chainIds, hexOf, topChainId, type ChainID, type ImageID } from '../core/digest.ts';
 import { isSystemError, LayerstackError, unlessMissing } from '../core/errors.ts';
 import { parseTime, ZERO_TIME } from '../core/time.ts';
 import type { LayerStore } from '../layer/store.ts';
@@ -24,6 +24,8 @@ export interface CatalogEntry {
   readonly id: ImageID;
   /** Seconds since 1970; of the year 1 where the config names no time. */
   readonly created: number;
+  /** The same as RFC 3339. */
+  readonly time: string;
   readonly labels: Readonly<Record<string, string>> | null;
   readonly parent: ImageID | null;
   /** ChainID of the topmost layer. */
@@ -40,7 +42,7 @@ interface Kept extends CatalogEntry {
 
 /** The file; another version is as good as no file. */
 interface CatalogFile {
-  readonly version: 1;
+  readonly version: 2;
   readonly images: readonly Kept[];
 }
 
@@ -49,8 +51,10 @@ interface CatalogFile {
  * less than this before it was looked at is not kept.
  */
 const SETTLED_MS = 1000;
-/** Reading gives way to other work on the event loop after this many images (a few milliseconds). */
-const SLICE = 32;
+/** Looking at images gives way to other work on the event loop after this many (a millisecond or two)... */
+const SLICE = 256;
+/** ...of which reading one with its layers counts for so many. */
+const READ_COST = 32;
 const ZERO_UNIX = parseTime(ZERO_TIME)?.unix ?? 0;
 
 /** The catalog of one root. */
@@ -79,13 +83,16 @@ export class Catalog {
     const sizes = new Map<ChainID, number | undefined>();
     const found: Kept[] = [];
     const lasting: Kept[] = [];
-    let fresh = 0;
+    let looked = 0;
     for (const id of ids) {
       const state = this.#state(id);
       if (state === undefined) continue;
       const kept = known.get(id);
       const valid = kept?.content === state.content && kept.metadata === state.metadata;
-      if (!valid && ++fresh % SLICE === 0) await nextTurn();
+      if ((looked += valid ? 1 : READ_COST) >= SLICE) {
+        looked = 0;
+        await nextTurn();
+      }
       const entry = valid ? kept : await this.#read(id, state, sizes);
       if (entry === undefined) continue;
       if (entry.top !== null && !layers.has(hexOf(entry.top))) this.#skip(id, 'a layer of it is missing');
@@ -95,6 +102,22 @@ export class Catalog {
     const changed = lasting.length !== known.size || lasting.some((entry) => known.get(entry.id) !== entry);
     if (changed && !this.#root.readOnly) await this.#save(lasting);
     return found;
+  }
+
+  /** The top layer of every image (but some) whose config is intact, whether its layers are there or not. */
+  async tops(but: { has(id: ImageID): boolean } = new Set()): Promise<Set<ChainID>> {
+    const [ids, known] = await Promise.all([this.#db.ids(), this.#load()]);
+    const tops = new Set<ChainID>();
+    let seen = 0;
+    for (const id of ids) {
+      if (but.has(id)) continue;
+      if (++seen % SLICE === 0) await nextTurn();
+      const kept = known.get(id);
+      const valid = kept !== undefined && kept.content === this.#state(id)?.content;
+      const top = valid ? kept.top : topChainId(this.#config(id)?.diffIds ?? []);
+      if (top !== undefined && top !== null) tops.add(top);
+    }
+    return tops;
   }
 
   /** The state of an image's files; undefined where it is gone. */
@@ -131,6 +154,7 @@ export class Catalog {
     return {
       id,
       created: config.created?.unix ?? ZERO_UNIX,
+      time: config.created?.text ?? ZERO_TIME,
       labels: labels && Object.fromEntries(labels),
       parent: parent ?? null,
       top: chain.at(-1) ?? null,
@@ -157,7 +181,7 @@ export class Catalog {
   async #load(): Promise<Map<ImageID, Kept>> {
     try {
       const file = JSON.parse(await readFile(this.#root.layout.at(this.#path), 'utf8')) as CatalogFile;
-      return new Map(file.version === 1 ? file.images.map((entry) => [entry.id, entry]) : []);
+      return new Map(file.version === 2 ? file.images.map((entry) => [entry.id, entry]) : []);
     } catch (error) {
       // A power cut may leave it empty or torn.
       if (error instanceof SyntaxError || isSystemError(error, 'ENOENT')) return new Map();
@@ -169,7 +193,7 @@ export class Catalog {
   async #save(images: readonly Kept[]): Promise<void> {
     const { layout, log } = this.#root;
     const temporary = `${layout.own}/.tmp-image-catalog-${randomBytes(6).toString('hex')}`;
-    const data = JSON.stringify({ version: 1, images } satisfies CatalogFile);
+    const data = JSON.stringify({ version: 2, images } satisfies CatalogFile);
     try {
       await native.batch(layout.root, [
         { op: 'write', path: temporary, data, mode: 0o600 },

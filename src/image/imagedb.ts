@@ -5,7 +5,7 @@
  * Mirrors `moby/moby: image/fs.go`.
  */
 import { readFileSync } from 'node:fs';
-import { readdir, readFile } from 'node:fs/promises';
+import { readdir, readFile, stat } from 'node:fs/promises';
 import { digestOf, hexOf, isDigest, type ImageID } from '../core/digest.ts';
 import { isSystemError, LayerstackError, unlessMissing } from '../core/errors.ts';
 import type { ImageMetadataKey } from '../system/layout.ts';
@@ -36,6 +36,13 @@ export class ImageDb {
     const path = this.#root.layout.at(this.#root.layout.imageContent(id));
     const bytes = await unlessMissing(readFile(path));
     return bytes && verify(bytes, id, path);
+  }
+
+  /** Whether there is content, intact or not. */
+  async has(id: ImageID): Promise<boolean> {
+    return (
+      (await unlessMissing(stat(this.#root.layout.at(this.#root.layout.imageContent(id))))) !== undefined
+    );
   }
 
   /**
@@ -81,7 +88,7 @@ export class ImageDb {
    */
   async write(id: ImageID, raw: Uint8Array, parent?: ImageID): Promise<void> {
     const { layout } = this.#root;
-    await this.#apply([
+    await this.apply([
       ...(parent === undefined ? [] : this.#metadataSteps(id, 'parent', parent)),
       { op: 'replace', path: layout.imageContent(id), data: raw, mode: 0o600 },
       { op: 'fsync', path: layout.imageContents },
@@ -90,7 +97,21 @@ export class ImageDb {
 
   /** Sets a metadata value. Durable on return. */
   async setMetadata(id: ImageID, key: ImageMetadataKey, value: string): Promise<void> {
-    await this.#apply(this.#metadataSteps(id, key, value));
+    await this.apply(this.#metadataSteps(id, key, value));
+  }
+
+  /**
+   * Removes images, metadata before content, as dockerd does. Durable on return. Missing ones are no error.
+   * @param before - steps to be done first
+   */
+  async delete(ids: readonly ImageID[], before: readonly BatchStep[]): Promise<void> {
+    const { layout } = this.#root;
+    await this.apply(before);
+    for (const id of ids) await call(native.removeTree(layout.root, layout.imageMetadata(id)));
+    await this.apply([
+      ...ids.map((id): BatchStep => ({ op: 'unlink', path: layout.imageContent(id), missing: true })),
+      { op: 'fsync', path: layout.imageContents },
+    ]);
   }
 
   #metadataSteps(id: ImageID, key: ImageMetadataKey, value: string): BatchStep[] {
@@ -103,7 +124,8 @@ export class ImageDb {
     ];
   }
 
-  async #apply(steps: BatchStep[]): Promise<void> {
+  /** Does `steps`; a full disk is told as one. */
+  async apply(steps: readonly BatchStep[]): Promise<void> {
     this.#root.session();
     try {
       await call(native.batch(this.#root.layout.root, steps));

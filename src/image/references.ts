@@ -39,6 +39,8 @@ export interface MutableReferences extends References {
    * @throws {@link LayerstackError} ERR_REFERENCE_CONFLICT when it has a digest and names another image.
    */
   set(reference: Reference, id: ImageID): ImageID | undefined;
+  /** Forgets `reference`; of a missing one it is a no-op. */
+  delete(reference: Reference): void;
 }
 
 /** The file is the host's own, so this only guards against reading a disk image by mistake. */
@@ -114,6 +116,13 @@ class ReferenceSet implements MutableReferences, Written {
     repository.set(text, id);
     this.#repositories.set(key.repository, repository);
     return previous as ImageID | undefined;
+  }
+
+  delete(reference: Reference): void {
+    const key = keyOf(reference);
+    const repository = this.#repositories.get(key.repository);
+    if (repository?.delete(formatReference(key)) === true && repository.size === 0)
+      this.#repositories.delete(key.repository);
   }
 
   byImage(): ReadonlyMap<ImageID, readonly Reference[]> {

@@ -9,10 +9,16 @@ import { unlessMissing } from '../core/errors.ts';
 import { call, native } from '../system/native.ts';
 import type { Root } from '../system/root.ts';
 import { spaceError } from '../system/space.ts';
-import { parseReferences, type MutableReferences, type References } from './references.ts';
+import { parseReferences, type MutableReferences } from './references.ts';
 
 /** All references are in one file, so there is one lock. */
 const LOCK_KEY = 'repositories.json';
+
+export interface ChangeOptions<T> {
+  /** Ends the waiting for the lock. */
+  readonly signal?: AbortSignal | undefined;
+  readonly afterwards?: (result: T) => Promise<void>;
+}
 
 /** The references of one root. */
 export class Repositories {
@@ -23,29 +29,34 @@ export class Repositories {
   }
 
   /**
-   * All references, as they are on disk now.
+   * All references, as they are on disk now: a copy of the caller's own.
    * @throws {@link LayerstackError} ERR_STORE_CORRUPT when the file is empty or not JSON.
    */
-  async read(): Promise<References> {
+  async read(): Promise<MutableReferences> {
     const path = this.#path();
     return parseReferences(await unlessMissing(readFile(path)), path);
   }
 
   /**
    * Lets `edit` change the references, and writes them back where it did. Durable on return; nothing
-   * is written when `edit` throws.
+   * is written when `edit` throws. Nobody else changes references or images meanwhile, nor during `afterwards`,
+   * which runs when the references are written.
    * @throws {@link LayerstackError} ERR_STORE_CORRUPT as {@link read}; ERR_STORE_READ_ONLY; ERR_NO_SPACE.
    */
-  async change<T>(edit: (references: MutableReferences) => T, signal?: AbortSignal): Promise<T> {
+  async change<T>(
+    edit: (references: MutableReferences) => T | Promise<T>,
+    { signal, afterwards }: ChangeOptions<T> = {},
+  ): Promise<T> {
     this.#root.session();
     const lock = await this.#root.locks.acquire('references', LOCK_KEY, signal ? { signal } : {});
     try {
       const path = this.#path();
       const references = parseReferences(await unlessMissing(readFile(path)), path);
       const before = references.serialize();
-      const result = edit(references);
+      const result = await edit(references);
       const after = references.serialize();
       if (after !== before) await this.#write(after);
+      await afterwards?.(result);
       return result;
     } finally {
       await lock.release();

@@ -4,10 +4,10 @@
  * listings, as dockerd skips them at start.
  * Mirrors `moby/moby: image/store.go` and `daemon/images/` at v20.10.
  */
-import { hexOf, isDigest, topChainId, type ImageID } from '../core/digest.ts';
+import { hexOf, isDigest, topChainId, type ChainID, type ImageID } from '../core/digest.ts';
 import { LayerstackError } from '../core/errors.ts';
 import { formatReference, parseReference, type Reference } from '../core/reference.ts';
-import { localTime } from '../core/time.ts';
+import { localTime, parseTime, ZERO_TIME, type Time } from '../core/time.ts';
 import type { Layer, LayerStore } from '../layer/store.ts';
 import type { Root } from '../system/root.ts';
 import { Catalog } from './catalog.ts';
@@ -20,16 +20,39 @@ import {
   type ImageInspect,
   type ImageSummary,
 } from './documents.ts';
+import type { DeletedRecord, DeleteOptions, ImageUser } from './deletion.ts';
+import { ImageFilter, type ImageFilters } from './filters.ts';
+import { ImageCollector, type ImageUsers, type PruneOptions, type PruneResult } from './gc.ts';
 import { ImageDb } from './imagedb.ts';
-import type { References } from './references.ts';
+import type { MutableReferences, References } from './references.ts';
 import { Repositories } from './repositories.ts';
+import { layerTree, type LayerTree } from './tree.ts';
+import { imageUsage, type ImageUsage } from './usage.ts';
 
+export type { DeletedRecord, DeleteOptions, ImageUser } from './deletion.ts';
 export type { HistoryRow, ImageInspect, ImageSummary } from './documents.ts';
+export type { ImageFilters } from './filters.ts';
+export type { ImageUsers, PruneOptions, PruneResult } from './gc.ts';
+export type { LayerTree } from './tree.ts';
+export type { ImageUsage } from './usage.ts';
 
 /** A reference and the image that it shall name. */
 export interface TagChange {
   readonly reference: Reference;
   readonly id: ImageID;
+}
+
+/** An image to be stored. */
+export interface NewImage {
+  readonly config: ImageConfig;
+  readonly parent?: ImageID | undefined;
+}
+
+export interface CreateImageOptions {
+  readonly parent?: ImageID | undefined;
+  /** Names that the image gets in the same step. */
+  readonly references?: readonly Reference[] | undefined;
+  readonly signal?: AbortSignal | undefined;
 }
 
 export interface CreatedImage {
@@ -40,7 +63,8 @@ export interface CreatedImage {
 
 export interface ListOptions {
   /** Also images that have no reference but children, as `docker images -a`. Default false. */
-  readonly all?: boolean;
+  readonly all?: boolean | undefined;
+  readonly filters?: ImageFilters | undefined;
 }
 
 /** How many candidates an ambiguity names. */
@@ -53,36 +77,76 @@ export class ImageStore {
   readonly #db: ImageDb;
   readonly #repositories: Repositories;
   readonly #catalog: Catalog;
+  readonly #collector: ImageCollector;
 
   constructor(root: Root, layers: LayerStore) {
+    const db = new ImageDb(root);
+    const repositories = new Repositories(root);
+    const catalog = new Catalog(root, layers, db);
     this.#root = root;
     this.#layers = layers;
-    this.#db = new ImageDb(root);
-    this.#repositories = new Repositories(root);
-    this.#catalog = new Catalog(root, layers, this.#db);
+    this.#db = db;
+    this.#repositories = repositories;
+    this.#catalog = catalog;
+    this.#collector = new ImageCollector({ root, layers, db, repositories, catalog });
   }
 
   /**
    * The image is in the store, durably, with `parent` as its parent where given. An image that is there
    * already stays as it is (its parent is set); damaged content is healed.
-   * @throws {@link LayerstackError} ERR_LAYER_NOT_FOUND when the store lacks a layer of it; ERR_IMAGE_NOT_FOUND
-   *   when it lacks `parent`; ERR_NO_SPACE; ERR_STORE_READ_ONLY.
+   * @throws {@link LayerstackError} as {@link add}.
    */
-  async create(config: ImageConfig, options: { readonly parent?: ImageID } = {}): Promise<CreatedImage> {
+  async create(config: ImageConfig, options: CreateImageOptions = {}): Promise<CreatedImage> {
     const { id } = config;
-    const { parent } = options;
-    const top = topChainId(config.diffIds);
-    if (top !== undefined) await this.#layers.get(top);
-    if (parent !== undefined) await this.get(parent);
+    const { parent, references = [], signal } = options;
+    const names = references.map((reference) => ({ reference, id }));
+    const { created } = await this.add([{ config, parent }], names, signal);
+    return { id, created: created[0] === true };
+  }
 
+  /**
+   * The images are in the store, each as {@link create} says and after its parent, and the names point to theirs: in
+   * one step as far as deletions are concerned, and in one rewrite of the names. Times of last tagging are
+   * left alone, as docker's `load` and `pull` do. The results are in the order of `images` and of `names`.
+   * @throws {@link LayerstackError} ERR_LAYER_NOT_FOUND when the store lacks a layer of an image; ERR_IMAGE_NOT_FOUND
+   *   when it lacks a parent, or an image that is named; ERR_REFERENCE_CONFLICT for a reference by digest that names
+   *   another image; ERR_NO_SPACE; ERR_STORE_READ_ONLY.
+   */
+  async add(
+    images: readonly NewImage[],
+    names: readonly TagChange[],
+    signal?: AbortSignal,
+  ): Promise<{ readonly created: boolean[]; readonly tagged: { previous?: ImageID }[] }> {
+    this.#root.session();
+    const tops = images.flatMap(({ config }) => topChainId(config.diffIds) ?? []);
+    await using pin = await this.#layers.pin(tops, signal && { signal });
+    void pin;
+    for (const top of tops) await this.#layers.get(top);
+    const edit = async (references: MutableReferences) => {
+      const fresh = new Set(images.map(({ config }) => config.id));
+      for (const { id } of names) if (!fresh.has(id)) await this.get(id);
+      const tagged = names.map(({ reference, id }) => {
+        const previous = references.set(reference, id);
+        return previous === undefined || previous === id ? {} : { previous };
+      });
+      const created: boolean[] = [];
+      for (const image of images) created.push(await this.#write(image));
+      return { created, tagged };
+    };
+    return await this.#repositories.change(edit, { signal });
+  }
+
+  /** Whether the image is new. */
+  async #write({ config, parent }: NewImage): Promise<boolean> {
+    const { id } = config;
+    if (parent !== undefined) await this.get(parent);
     if (await this.#isIntact(id)) {
-      if (parent !== undefined && (await this.#db.parent(id)) !== parent) {
+      if (parent !== undefined && (await this.#db.parent(id)) !== parent)
         await this.#db.setMetadata(id, 'parent', parent);
-      }
-      return { id, created: false };
+      return false;
     }
     await this.#db.write(id, config.raw, parent);
-    return { id, created: true };
+    return true;
   }
 
   async #isIntact(id: ImageID): Promise<boolean> {
@@ -101,26 +165,9 @@ export class ImageStore {
    *   digest that names another image; ERR_STORE_READ_ONLY.
    */
   async tag(reference: Reference, id: ImageID): Promise<{ previous?: ImageID }> {
-    const [result] = await this.tagAll([{ reference, id }]);
+    const { tagged } = await this.add([], [{ reference, id }]);
     await this.#db.setMetadata(id, 'lastUpdated', localTime(new Date()));
-    return result ?? {};
-  }
-
-  /**
-   * All references name their images, durably and in one rewrite: all change or none. As docker's `load` and
-   * `pull`, it leaves the times of last tagging alone. The results are in the order of `changes`.
-   * @throws {@link LayerstackError} as {@link tag}.
-   */
-  async tagAll(changes: readonly TagChange[], signal?: AbortSignal): Promise<{ previous?: ImageID }[]> {
-    for (const { id } of changes) await this.get(id);
-    return await this.#repositories.change(
-      (references) =>
-        changes.map(({ reference, id }) => {
-          const previous = references.set(reference, id);
-          return previous === undefined || previous === id ? {} : { previous };
-        }),
-      signal,
-    );
+    return tagged[0] ?? {};
   }
 
   /**
@@ -183,14 +230,80 @@ export class ImageStore {
    * All images, newest first. Images that are damaged or lack a layer are skipped, and logged. What it reads it
    * keeps (image/catalog.ts), so that the next listing costs two stats for each image.
    */
-  async list(options: ListOptions = {}): Promise<ImageSummary[]> {
+  async list({ all = false, filters = {} }: ListOptions = {}): Promise<ImageSummary[]> {
+    const [before, since] = await Promise.all(
+      [filters.before, filters.since].map((name) => this.#created(name)),
+    );
+    const filter = new ImageFilter(filters, { before, since });
     const [entries, references] = await Promise.all([this.#catalog.entries(), this.#repositories.read()]);
     const names = references.byImage();
     const withChildren = new Set(entries.map(({ parent }) => parent));
-    return entries
-      .filter(({ id }) => options.all === true || names.has(id) || !withChildren.has(id))
-      .map((entry) => summaryRow(entry, names.get(entry.id) ?? []))
-      .sort((a, b) => b.Created - a.Created || (a.Id < b.Id ? -1 : 1));
+    const rows = entries.flatMap((entry) => {
+      if (!filter.matches(entry)) return [];
+      const shown = filter.shown(names.get(entry.id) ?? [], withChildren.has(entry.id));
+      const isHidden = shown?.length === 0 && !all && withChildren.has(entry.id);
+      return shown === undefined || isHidden ? [] : [summaryRow(entry, shown)];
+    });
+    return rows.sort((a, b) => b.Created - a.Created || (a.Id < b.Id ? -1 : 1));
+  }
+
+  async #created(name: string | undefined): Promise<Time | undefined> {
+    if (name === undefined) return undefined;
+    return (await this.get(await this.resolve(name))).created ?? parseTime(ZERO_TIME);
+  }
+
+  /**
+   * Deletes what the name means: a reference, and with the last one the image, its layers as far as nothing else
+   * has them, and its untagged parents. Durable on return; the layers' bytes go in the background
+   * ({@link LayerStore.settle}).
+   * @param users - the containers, which may stand in the way
+   * @returns what was done, in docker's order and words
+   * @throws {@link LayerstackError} as {@link resolve}; ERR_IMAGE_IN_USE; ERR_STORE_READ_ONLY.
+   */
+  remove(name: string, users: ImageUsers, options: DeleteOptions = {}): Promise<DeletedRecord[]> {
+    return this.#collector.remove(name, (text) => this.resolve(text), users, options);
+  }
+
+  /**
+   * Deletes the images that nobody needs, and the layers that nothing refers to (those of loads that died, too).
+   * @throws {@link LayerstackError} ERR_INVALID_ARGUMENT for a bad filter; ERR_STORE_READ_ONLY unless it is a dry run.
+   */
+  prune(users: ImageUsers, options: PruneOptions = {}): Promise<PruneResult> {
+    return this.#collector.prune(users, options);
+  }
+
+  /**
+   * What the images take on disk.
+   * @param users - the containers
+   * @param kept - the layers that they stand on
+   */
+  async usage(users: readonly ImageUser[], kept: readonly ChainID[]): Promise<ImageUsage> {
+    const [graph, entries, images] = await Promise.all([
+      this.#layers.graph(),
+      this.#catalog.entries(),
+      this.list(),
+    ]);
+    return imageUsage(graph, entries, images, users, kept);
+  }
+
+  /** The layers as a tree, with the images on them. */
+  async tree(): Promise<LayerTree[]> {
+    const [graph, entries, references] = await Promise.all([
+      this.#layers.graph(),
+      this.#catalog.entries(),
+      this.#repositories.read(),
+    ]);
+    return layerTree(graph, entries, references.byImage());
+  }
+
+  /** Completes deletions that other processes died in, or that had to leave layers in use. What fails is logged. */
+  resume(): Promise<void> {
+    return this.#collector.resume();
+  }
+
+  /** A container of image `id` on the layer `top` is gone: the layer goes too when the image is gone already. */
+  release(id: ImageID | undefined, top: ChainID): Promise<void> {
+    return this.#collector.release(id, top);
   }
 
   /**

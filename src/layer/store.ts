@@ -13,11 +13,13 @@ import { access } from 'node:fs/promises';
 import type { ChainID } from '../core/digest.ts';
 import { isSystemError, LayerstackError } from '../core/errors.ts';
 import type { Lock } from '../system/lock.ts';
-import type { LayerLimits } from '../system/native.ts';
+import type { BatchStep, LayerLimits } from '../system/native.ts';
 import type { Root } from '../system/root.ts';
 import { spaceError } from '../system/space.ts';
 import type { LayerSource } from './apply.ts';
 import { assembleLayer, layerTarSize, type AssembleSource } from './assemble.ts';
+import { LayerCollector, type CollectedLayer, type ImageTops } from './collector.ts';
+import { readGraph, type LayerNode } from './graph.ts';
 import { LayerDb, type Layer } from './layerdb.ts';
 import { Overlay } from './overlay.ts';
 import { planImages, type PlannedLayer } from './plan.ts';
@@ -25,6 +27,8 @@ import { Publication } from './publish.ts';
 import { Staging, type StagedLayer, type StageOptions } from './staging.ts';
 
 export type { LayerSource } from './apply.ts';
+export type { CollectedLayer, ImageTops } from './collector.ts';
+export type { LayerNode } from './graph.ts';
 export type { Layer } from './layerdb.ts';
 export type { StagedLayer, StageOptions } from './staging.ts';
 
@@ -54,12 +58,14 @@ export class LayerStore {
   readonly #db: LayerDb;
   readonly #overlay: Overlay;
   readonly #staging: Staging;
+  readonly #collector: LayerCollector;
 
   constructor(root: Root) {
     this.#root = root;
     this.#db = new LayerDb(root.layout);
     this.#overlay = new Overlay(root.layout);
     this.#staging = new Staging(root, this.#overlay);
+    this.#collector = new LayerCollector(root, this.#db);
   }
 
   /** The layer; undefined when it is absent or incomplete. Says nothing of its parents: see {@link chain}. */
@@ -102,6 +108,11 @@ export class LayerStore {
   /** The size of one layer's own content in bytes, cheap enough for thousands; undefined where there is none. */
   size(chainId: ChainID): number | undefined {
     return this.#db.size(chainId);
+  }
+
+  /** Every layer, with its parent and its size. */
+  graph(): Promise<Map<ChainID, LayerNode>> {
+    return readGraph(this.#root.layout, this.#db);
   }
 
   /**
@@ -189,6 +200,40 @@ export class LayerStore {
     }
     await Promise.all(staged.map((layer) => this.#staging.discard(layer)));
     return { tops, notices };
+  }
+
+  /**
+   * Keeps these layers (there yet or not) and all below them from being collected, until it is released. To be
+   * taken before looking whether they are there, and held until an image or a container refers to them.
+   */
+  pin(chainIds: Iterable<ChainID>, options: PublishOptions = {}): Promise<Lock> {
+    return this.#collector.pin(chainIds, options);
+  }
+
+  /** Steps that note layers which are about to lose a reference, so that they are collected if this process dies. */
+  noteSteps(chainIds: Iterable<ChainID>): BatchStep[] {
+    return this.#collector.noteSteps(chainIds);
+  }
+
+  /**
+   * Removes those of the candidates, of the layers below them and of the noted ones that no image, container, other
+   * layer, pin or BuildKit snapshot keeps; `all`: of all layers. They are gone on return, also after a crash of this
+   * process; their bytes are deleted in the background, see {@link settle}. Not synced.
+   * @returns what was removed, children before parents
+   * @throws {@link LayerstackError} ERR_STORE_READ_ONLY.
+   */
+  collect(candidates: Iterable<ChainID> | 'all', imageTops: ImageTops): Promise<CollectedLayer[]> {
+    return this.#collector.collect(candidates, imageTops);
+  }
+
+  /** What {@link collect} would remove, pins aside. */
+  collectable(candidates: Iterable<ChainID> | 'all', imageTops: ImageTops): Promise<CollectedLayer[]> {
+    return this.#collector.plan(candidates, imageTops);
+  }
+
+  /** Waits for the deletions that {@link collect} left running. */
+  settle(): Promise<void> {
+    return this.#collector.settle();
   }
 
   /** A write-set that is gone was renamed into layerdb, also where a later step failed. */

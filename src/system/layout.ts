@@ -43,6 +43,9 @@ export class Layout {
   readonly mountCounts = 'layerstack/mounts';
   readonly flats = 'layerstack/flat';
   readonly names = 'layerstack/names';
+  readonly unused = 'layerstack/unused';
+  /** BuildKit's snapshots, of which some are layers too. */
+  readonly buildkitSnapshots = 'buildkit/snapshots.db';
 
   constructor(root: string) {
     this.root = root;
@@ -92,6 +95,10 @@ export class Layout {
   name(name: string): string {
     return join(this.names, name);
   }
+  /** An empty directory: the layer may have lost its last reference, and is to be looked at. */
+  unusedLayer(chainId: ChainID): string {
+    return join(this.unused, hexOf(chainId));
+  }
   flat(name: string): string {
     return join(this.flats, name);
   }
@@ -124,4 +131,5 @@ const SKELETON: readonly (readonly [path: string, mode: number])[] = [
   ['layerstack/mounts', 0o700],
   ['layerstack/flat', 0o700],
   ['layerstack/names', 0o700],
+  ['layerstack/unused', 0o700],
 ];

@@ -85,8 +85,50 @@ export class Locks {
     }
   }
 
-  async #acquireByte(kind: LockKind, byte: number, { signal, shared = false }: LockOptions): Promise<Lock> {
-    throwIfAborted(signal);
+  /**
+   * Locks those of the keys that nobody holds or waits for, without waiting for any: `keys` says which. All
+   * of them are on one file descriptor, so there may be thousands.
+   */
+  tryEach(kind: LockKind, keys: Iterable<string>): Lock & { readonly keys: ReadonlySet<string> } {
+    const path = join(this.#directory, kind);
+    for (;;) {
+      const fd = this.#open(path);
+      const left: (() => void)[] = [];
+      const { release, ...lock } = heldLock(() => {
+        closeSync(fd);
+        for (const leave of left) leave();
+      });
+      try {
+        const held = new Set<string>();
+        for (const key of keys) {
+          const leave = this.#tryByte(kind, fd, byteOf(key));
+          if (leave === undefined) continue;
+          left.push(leave);
+          held.add(key);
+        }
+        if (isSameFile(fd, path)) return { keys: held, release, ...lock };
+      } catch (error) {
+        void release();
+        throw error;
+      }
+      void release();
+    }
+  }
+
+  /** What gives the turn back; undefined where another holds the byte. The lock itself goes with the fd. */
+  #tryByte(kind: LockKind, fd: number, byte: number): (() => void) | undefined {
+    const { turns, leave } = this.#turnsOf(kind, byte);
+    if (!turns.tryEnter()) return undefined;
+    let locked = false;
+    try {
+      locked = native.tryRangeLock(fd, byte, true);
+    } finally {
+      if (!locked) leave();
+    }
+    return locked ? leave : undefined;
+  }
+
+  #turnsOf(kind: LockKind, byte: number): { readonly turns: Turns; readonly leave: () => void } {
     const name = `${kind} ${byte}`;
     let turns = this.#turns.get(name);
     if (!turns) this.#turns.set(name, (turns = new Turns()));
@@ -94,6 +136,12 @@ export class Locks {
       turns.leave();
       if (turns.idle) this.#turns.delete(name);
     };
+    return { turns, leave };
+  }
+
+  async #acquireByte(kind: LockKind, byte: number, { signal, shared = false }: LockOptions): Promise<Lock> {
+    throwIfAborted(signal);
+    const { turns, leave } = this.#turnsOf(kind, byte);
     await turns.enter(shared, signal);
     try {
       const fd = await this.#lockByte(join(this.#directory, kind), byte, shared, signal);

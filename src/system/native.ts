@@ -251,6 +251,11 @@ export interface Native {
    * (EBUSY). A missing path is no error. Resolves with the number of removed entries.
    */
   removeTree(root: string, path: string): Promise<number>;
+  /**
+   * st_size summed over the unique inodes below the directory `path` that are no directories: what layerdb's `size`
+   * holds for a layer. What vanishes meanwhile does not count.
+   */
+  contentSize(path: string): Promise<number>;
   /** Reads a file inside a root file system, links resolved inside it; null where there is none. */
   readFileInRoot(root: string, path: string, maxBytes: number): Promise<Uint8Array | null>;
 

@@ -42,6 +42,14 @@ export class Turns {
     });
   }
 
+  /** Takes an exclusive turn if nobody is in or waits; then the caller must {@link leave}. */
+  tryEnter(): boolean {
+    if (!this.idle) return false;
+    this.#holders = 1;
+    this.#shared = false;
+    return true;
+  }
+
   leave(): void {
     this.#holders--;
     this.#admit();

@@ -6,21 +6,21 @@ import { UsageError } from './command.ts';
 
 const DECIMAL = ['B', 'kB', 'MB', 'GB', 'TB', 'PB', 'EB'] as const;
 
-/** `77.8MB`: three significant digits, powers of 1000. */
-export function formatBytes(bytes: number): string {
+/** `77.8MB`: three significant digits (docker's client has four in sums), powers of 1000. */
+export function formatBytes(bytes: number, digits = 3): string {
   let value = bytes;
   let unit = 0;
   while (value >= 1000 && unit < DECIMAL.length - 1) {
     value /= 1000;
     unit++;
   }
-  return `${significant(value)}${DECIMAL[unit] ?? ''}`;
+  return `${significant(value, digits)}${DECIMAL[unit] ?? ''}`;
 }
 
 /** Go's `%.3g` for 0 <= value < 1000; 999.9 becomes 1e+03 there, and here. */
-function significant(value: number): string {
-  const rounded = Number(value.toPrecision(3));
-  return rounded >= 1000 ? '1e+03' : String(rounded);
+function significant(value: number, digits: number): string {
+  const rounded = Number(value.toPrecision(digits));
+  return digits <= 3 && rounded >= 1000 ? '1e+03' : String(rounded);
 }
 
 /** `About an hour`, `3 weeks`. */
@@ -50,6 +50,11 @@ export function formatAge(unixMs: number | undefined, now = Date.now()): string 
 /** `2023-05-01 12:00:00 +0000 UTC`, as Go prints a time. */
 export function formatTime(unixMs: number): string {
   return `${new Date(unixMs).toISOString().slice(0, 19).replace('T', ' ')} +0000 UTC`;
+}
+
+/** `2023-05-01T12:00:00Z`. */
+export function formatRfc3339(unixMs: number): string {
+  return `${new Date(unixMs).toISOString().slice(0, 19)}Z`;
 }
 
 /** The first 12 hex digits of an id; all of it (with its algorithm) when not truncating. */

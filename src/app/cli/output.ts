@@ -2,6 +2,7 @@
  * What commands print on stdout: tables in the form of docker's client (columns at least 10 wide, 3 spaces between,
  * the last one not padded), or one JSON document a line.
  */
+import type { DeletedRecord } from '../../image/store.ts';
 import { UsageError } from './command.ts';
 
 /** Lines of a table; `rows` have as many cells as `header`. */
@@ -27,4 +28,11 @@ export function parseFormat(text: string | undefined): OutputFormat {
   if (text === undefined || text === 'table') return 'table';
   if (text === 'json' || text === '{{json .}}') return 'json';
   throw new UsageError(`--format ${JSON.stringify(text)} is not supported: use table or json`);
+}
+
+/** The lines of `docker rmi`. */
+export function deletedLines(records: readonly DeletedRecord[]): string[] {
+  return records.map((record) =>
+    'Untagged' in record ? `Untagged: ${record.Untagged}` : `Deleted: ${record.Deleted}`,
+  );
 }

@@ -18,7 +18,7 @@ import { LayerPool } from './layer-pool.ts';
 import { nameImages, type LoadedImage } from './name-images.ts';
 import { OCI_INDEX, readOci } from './oci.ts';
 import { openArchive, type ArchiveSource } from './source.ts';
-import { stageLayers } from './stage-layers.ts';
+import { pinLayers, stageLayers } from './stage-layers.ts';
 import { unknownFormat } from './unknown.ts';
 import { readV1, V1_REPOSITORIES } from './v1.ts';
 import { Writeback } from './writeback.ts';
@@ -59,8 +59,8 @@ export interface LoadResult {
 
 export interface LoadStores {
   readonly root: Pick<Root, 'caps' | 'layout' | 'log' | 'session'>;
-  readonly layers: Pick<LayerStore, 'findAll' | 'stage' | 'restage' | 'discard' | 'publish'>;
-  readonly images: Pick<ImageStore, 'create' | 'tagAll'>;
+  readonly layers: Pick<LayerStore, 'findAll' | 'stage' | 'restage' | 'discard' | 'publish' | 'pin'>;
+  readonly images: Pick<ImageStore, 'add'>;
 }
 
 /**
@@ -90,6 +90,8 @@ export async function load(
   try {
     archive = await openArchive(source, { label, pool, maxBytes, caps: stores.root.caps });
     const plan = await readImages(archive, pool, platform);
+    await using pin = await pinLayers(stores.layers, plan.images, signal);
+    void pin;
     const { stacks, fresh } = await stageLayers(stores.layers, plan.images, pool, onProgress);
     await writeback.stop();
     pool.throwIfFailed();

@@ -22,22 +22,20 @@ export interface NamedImages {
  * name to two images the later has it.
  */
 export async function nameImages(
-  store: Pick<ImageStore, 'create' | 'tagAll'>,
+  store: Pick<ImageStore, 'add'>,
   images: readonly PlannedImage[],
 ): Promise<NamedImages> {
-  const created = new Map<ImageID, boolean>();
-  for (const { config, parent } of parentsFirst(images))
-    created.set(config.id, (await store.create(config, parent === undefined ? {} : { parent })).created);
-
+  const ordered = parentsFirst(images);
   const changes = images.flatMap(({ config: { id }, references }) =>
     references.map((reference) => ({ reference, id })),
   );
-  const results = changes.length === 0 ? [] : await store.tagAll(changes);
+  const added = await store.add(ordered, changes);
+  const created = new Map(ordered.map(({ config: { id } }, index) => [id, added.created[index]]));
   const owner = new Map<string, ImageID>();
   const notices: string[] = [];
   for (const [index, { reference, id }] of changes.entries()) {
     const name = formatReference(reference);
-    const previous = results[index]?.previous;
+    const previous = added.tagged[index]?.previous;
     if (previous !== undefined)
       notices.push(
         `The image ${name} already exists, renaming the old one with ID ${previous} to empty string`,

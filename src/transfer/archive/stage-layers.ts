@@ -13,6 +13,25 @@ export interface StagedImages {
 }
 
 /**
+ * Keeps what the store has of these images, and what it will have, from being collected until it is released. Pinning
+ * the topmost layer that is there is enough: it keeps those below it.
+ */
+export async function pinLayers(
+  layers: Pick<LayerStore, 'findAll' | 'pin'>,
+  images: readonly PlannedImage[],
+  signal: AbortSignal | undefined,
+): Promise<AsyncDisposable> {
+  const pins = new Set<ChainID>();
+  for (const { config } of images) {
+    const chain = chainIds(config.diffIds);
+    const known = await layers.findAll(chain);
+    const ends = [chain.at(-1), known.findLast((layer) => layer !== undefined)?.chainId];
+    for (const end of ends) if (end !== undefined) pins.add(end);
+  }
+  return layers.pin(pins, signal && { signal });
+}
+
+/**
  * Stages what the store lacks, all in parallel; what it has is not read. The same layer on two chains is two layers of
  * the store, an equal chain of two images one.
  */

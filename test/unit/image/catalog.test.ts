@@ -97,7 +97,7 @@ describe('the catalog of images', () => {
     expect(await open().entries()).toEqual([]);
   });
 
-  it.each(['', '{"version":1,"ima', '{"version":2,"images":[]}'])(
+  it.each(['', '{"version":1,"ima', '{"version":3,"images":[]}'])(
     'starts anew where it holds %j',
     async (text) => {
       const { open, file } = await testCatalog();
@@ -105,7 +105,7 @@ describe('the catalog of images', () => {
       expect(await open().entries()).toHaveLength(2);
       settle();
       expect(await open().entries()).toHaveLength(2);
-      expect(JSON.parse(await readFile(file, 'utf8'))).toMatchObject({ version: 1 });
+      expect(JSON.parse(await readFile(file, 'utf8'))).toMatchObject({ version: 2 });
     },
   );
 

@@ -86,7 +86,7 @@ describe('the file of references', () => {
   it('is waited for only until the signal fires', async () => {
     const { root } = await testRoot();
     const lock = await root.locks.acquire('references', 'repositories.json');
-    const change = new Repositories(root).change(() => 1, AbortSignal.timeout(30));
+    const change = new Repositories(root).change(() => 1, { signal: AbortSignal.timeout(30) });
     await expect(change).rejects.toMatchObject({ code: 'ERR_ABORTED' });
     await lock.release();
     expect(await new Repositories(root).change(() => 1)).toBe(1);

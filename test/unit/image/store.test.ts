@@ -100,19 +100,25 @@ describe('tagging', () => {
     const store = await testStore();
     const a = await stored(store, [1]);
     const digest = digestOf('manifest');
-    await store.images.tagAll([{ reference: parseReference(`x@${digest}`), id: a.id }]);
+    await store.images.add([], [{ reference: parseReference(`x@${digest}`), id: a.id }]);
     expect((await store.images.inspect(a.id)).Metadata.LastTagTime).toBe('0001-01-01T00:00:00Z');
     const b = await stored(store, [2]);
-    const conflict = store.images.tagAll([
-      { reference: parseReference('y:1'), id: b.id },
-      { reference: parseReference(`x@${digest}`), id: b.id },
-    ]);
+    const conflict = store.images.add(
+      [],
+      [
+        { reference: parseReference('y:1'), id: b.id },
+        { reference: parseReference(`x@${digest}`), id: b.id },
+      ],
+    );
     await expect(conflict).rejects.toMatchObject({ code: 'ERR_REFERENCE_CONFLICT' });
     await expect(
-      store.images.tagAll([
-        { reference: parseReference('y:1'), id: b.id },
-        { reference: parseReference('y:2'), id: missing },
-      ]),
+      store.images.add(
+        [],
+        [
+          { reference: parseReference('y:1'), id: b.id },
+          { reference: parseReference('y:2'), id: missing },
+        ],
+      ),
     ).rejects.toMatchObject({ code: 'ERR_IMAGE_NOT_FOUND' });
     expect(await store.images.references()).toEqual(new Map([[a.id, [`x@${digest}`]]]));
   });
@@ -204,7 +210,7 @@ describe('inspecting', () => {
       config: { Cmd: ['sh'], Labels: { b: '2', a: '1' } },
       history: [{ comment: 'the last' }],
     });
-    await store.images.tagAll([{ reference: parseReference('x:1'), id: config.id }]);
+    await store.images.add([], [{ reference: parseReference('x:1'), id: config.id }]);
     const inspect = await store.images.inspect(config.id);
     expect(Object.keys(inspect)).toEqual(
       (

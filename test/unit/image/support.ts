@@ -84,6 +84,7 @@ export class FakeLayers {
       return layer;
     };
     return {
+      pin: () => Promise.resolve({ [Symbol.asyncDispose]: () => Promise.resolve() }),
       get: (chainId: ChainID) => Promise.resolve().then(() => find(chainId)),
       size: (chainId: ChainID) => (this.#layers.has(chainId) ? find(chainId).size : undefined),
       chain: (chainId: ChainID) =>

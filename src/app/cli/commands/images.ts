@@ -1,6 +1,7 @@
 /** `layerstack images`: the table of `docker images`. */
 import type { ImageSummary } from '../../../image/store.ts';
 import { defineCommand } from '../command.ts';
+import { parseFilters } from '../filters.ts';
 import { formatAge, formatBytes, formatId, formatTime } from '../format.ts';
 import { formatTable, parseFormat } from '../output.ts';
 
@@ -15,20 +16,29 @@ interface Row {
 const NONE = '<none>';
 
 export const command = defineCommand({
-  usage: '[OPTIONS]',
+  usage: '[OPTIONS] [REPOSITORY[:TAG]]',
   description: 'Lists images, newest first, a line for each name.',
   options: {
     all: { type: 'boolean', short: 'a', help: 'intermediate images too' },
     quiet: { type: 'boolean', short: 'q', help: 'ids only' },
     'no-trunc': { type: 'boolean', help: 'whole ids' },
     digests: { type: 'boolean', help: 'show manifest digests' },
+    filter: {
+      type: 'string',
+      short: 'f',
+      multiple: true,
+      value: 'NAME=VALUE',
+      help: 'only those with this: dangling, label, before, since, until, reference',
+    },
     format: { type: 'string', value: 'json', help: 'one JSON document a line' },
   },
-  operands: { min: 0, max: 0 },
-  async run(context, values) {
+  operands: { min: 0, max: 1 },
+  async run(context, values, patterns) {
     const format = parseFormat(values.format);
+    const given = [...(values.filter ?? []), ...patterns.map((pattern) => `reference=${pattern}`)];
+    const filters = parseFilters(given, ['dangling', 'label', 'before', 'since', 'until', 'reference']);
     await using store = await context.open();
-    const images = await store.images({ all: values.all });
+    const images = await store.images({ all: values.all, filters });
     const truncate = values['no-trunc'] !== true;
     const rows = images.flatMap((image) => rowsOf(image, values.digests === true));
     if (values.quiet) context.print(...rows.map(({ image }) => formatId(image.Id, truncate)));

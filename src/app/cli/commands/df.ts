@@ -1,0 +1,114 @@
+/** `layerstack df`: the tables of `docker system df`, as far as a store has what they show. */
+import type { DiskUsage } from '../../layerstack.ts';
+import { defineCommand, type Context } from '../command.ts';
+import { ellipsis, formatAge, formatBytes, formatId } from '../format.ts';
+import { formatTable, parseFormat } from '../output.ts';
+
+interface Row {
+  readonly type: string;
+  readonly total: number;
+  readonly active: number;
+  readonly size: number;
+  readonly reclaimable: number;
+}
+
+export const command = defineCommand({
+  usage: '[OPTIONS]',
+  description:
+    'Shows what images and containers take on disk: the length of their files and links, a hard-linked file once, a layer\n' +
+    'once however many images have it. Directories, metadata and the rounding to disk blocks, which `du` counts, are not\n' +
+    'in it. RECLAIMABLE is what `prune --all` (of images) or `rm` (of containers) would free.',
+  options: {
+    verbose: { type: 'boolean', short: 'v', help: 'each image and container' },
+    format: { type: 'string', value: 'json', help: 'one JSON document a line' },
+  },
+  operands: { min: 0, max: 0 },
+  async run(context, values) {
+    const format = parseFormat(values.format);
+    await using store = await context.open();
+    const usage = await store.diskUsage();
+    if (values.verbose && format === 'json') context.print(JSON.stringify(usage));
+    else if (values.verbose) printDetails(context, usage);
+    else if (format === 'json') context.print(...summary(usage).map((row) => JSON.stringify(document(row))));
+    else
+      context.print(
+        ...formatTable(
+          ['TYPE', 'TOTAL', 'ACTIVE', 'SIZE', 'RECLAIMABLE'],
+          summary(usage).map((row) => Object.values(document(row))),
+        ),
+      );
+  },
+});
+
+function summary({ Images, Containers, LayersSize, Reclaimable, UnusedLayers }: DiskUsage): Row[] {
+  const active = Containers.filter((container) => container.active);
+  const written = Containers.reduce((sum, { size }) => sum + size, 0);
+  return [
+    {
+      type: 'Images',
+      total: Images.length,
+      active: Images.filter((image) => image.Containers > 0).length,
+      size: LayersSize,
+      reclaimable: Reclaimable,
+    },
+    {
+      type: 'Containers',
+      total: Containers.length,
+      active: active.length,
+      size: written,
+      reclaimable: written - active.reduce((sum, { size }) => sum + size, 0),
+    },
+    {
+      type: 'Unused layers',
+      total: UnusedLayers.Count,
+      active: 0,
+      size: UnusedLayers.Size,
+      reclaimable: UnusedLayers.Size,
+    },
+  ];
+}
+
+function document({ type, total, active, size, reclaimable }: Row) {
+  const share = size > 0 ? ` (${Math.floor((reclaimable * 100) / size)}%)` : '';
+  return {
+    Type: type,
+    TotalCount: String(total),
+    Active: String(active),
+    Size: formatBytes(size, 4),
+    Reclaimable: `${formatBytes(reclaimable, 4)}${share}`,
+  };
+}
+
+function printDetails(context: Context, { Images, Containers }: DiskUsage): void {
+  const names = (tags: readonly string[]): string => tags.join(', ') || '<none>';
+  context.print(
+    'Images space usage:',
+    '',
+    ...formatTable(
+      ['IMAGE', 'IMAGE ID', 'CREATED', 'SIZE', 'SHARED SIZE', 'UNIQUE SIZE', 'CONTAINERS'],
+      Images.map((image) => [
+        names(image.RepoTags),
+        formatId(image.Id, true),
+        formatAge(image.Created < 0 ? undefined : image.Created * 1000),
+        formatBytes(image.Size),
+        formatBytes(image.SharedSize),
+        formatBytes(image.Size - image.SharedSize),
+        String(image.Containers),
+      ]),
+    ),
+    '',
+    'Containers space usage:',
+    '',
+    ...formatTable(
+      ['CONTAINER ID', 'IMAGE', 'COMMAND', 'SIZE', 'CREATED', 'NAMES'],
+      Containers.map(({ container, size }) => [
+        formatId(container.id, true),
+        container.imageName,
+        `"${ellipsis(container.command.join(' '), 20)}"`,
+        formatBytes(size),
+        formatAge(Date.parse(container.created)),
+        container.name,
+      ]),
+    ),
+  );
+}

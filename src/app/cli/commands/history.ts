@@ -1,0 +1,54 @@
+/** `layerstack history`: the table of `docker history`. */
+import type { HistoryRow } from '../../../image/store.ts';
+import { defineCommand } from '../command.ts';
+import { ellipsis, formatAge, formatBytes, formatId, formatRfc3339 } from '../format.ts';
+import { formatTable, parseFormat } from '../output.ts';
+
+/** As much of a command as `docker history` shows. */
+const COMMAND_WIDTH = 45;
+
+export const command = defineCommand({
+  usage: '[OPTIONS] IMAGE',
+  description: 'Shows how an image was made, newest step first.',
+  options: {
+    quiet: { type: 'boolean', short: 'q', help: 'ids only' },
+    'no-trunc': { type: 'boolean', help: 'whole ids and commands' },
+    raw: { type: 'boolean', help: 'sizes in bytes, times as dates (docker: --human=false)' },
+    format: { type: 'string', value: 'json', help: 'one JSON document a line' },
+  },
+  operands: { min: 1, max: 1 },
+  async run(context, values, [image = '']) {
+    const format = parseFormat(values.format);
+    const truncate = values['no-trunc'] !== true;
+    await using store = await context.open();
+    const rows = await store.history(image);
+    const human = values.raw !== true;
+    if (values.quiet) context.print(...rows.map(({ Id }) => formatId(Id, truncate)));
+    else if (format === 'json')
+      context.print(...rows.map((row) => JSON.stringify(document(row, truncate, human))));
+    else
+      context.print(
+        ...formatTable(
+          ['IMAGE', human ? 'CREATED' : 'CREATED AT', 'CREATED BY', 'SIZE', 'COMMENT'],
+          rows.map((row) => {
+            const { ID, CreatedSince, CreatedAt, CreatedBy, Size, Comment } = document(row, truncate, human);
+            return [ID, human ? CreatedSince : CreatedAt, CreatedBy, Size, Comment];
+          }),
+        ),
+      );
+  },
+});
+
+function document(row: HistoryRow, truncate: boolean, human: boolean) {
+  const createdBy = row.CreatedBy.replaceAll('\t', ' ');
+  // The year 1 stands for no time.
+  const unixMs = row.Created < 0 ? undefined : row.Created * 1000;
+  return {
+    Comment: row.Comment,
+    CreatedAt: unixMs === undefined ? 'N/A' : formatRfc3339(unixMs),
+    CreatedBy: truncate ? ellipsis(createdBy, COMMAND_WIDTH) : createdBy,
+    CreatedSince: formatAge(unixMs),
+    ID: formatId(row.Id, truncate),
+    Size: human ? formatBytes(row.Size) : String(row.Size),
+  };
+}

@@ -1,0 +1,58 @@
+/** `layerstack prune`: the lines of `docker image prune`. */
+import { createInterface } from 'node:readline/promises';
+import { defineCommand, type Context } from '../command.ts';
+import { parseFilters } from '../filters.ts';
+import { formatBytes } from '../format.ts';
+import { deletedLines, parseFormat } from '../output.ts';
+
+export const command = defineCommand({
+  usage: '[OPTIONS]',
+  description:
+    'Removes the images without a tag, and every layer that neither an image nor a container needs (those of a load that was\n' +
+    'killed, too). Asks before, unless forced.',
+  options: {
+    all: { type: 'boolean', short: 'a', help: 'all images that no container uses' },
+    filter: {
+      type: 'string',
+      multiple: true,
+      value: 'NAME=VALUE',
+      help: 'only those with this: until, label, label!',
+    },
+    force: { type: 'boolean', short: 'f', help: 'do not ask' },
+    'dry-run': { type: 'boolean', short: 'n', help: 'remove nothing, say what would go' },
+    format: { type: 'string', value: 'json', help: 'one JSON document' },
+  },
+  operands: { min: 0, max: 0 },
+  async run(context, values) {
+    const format = parseFormat(values.format);
+    const filters = parseFilters(values.filter ?? [], ['until', 'label', 'label!']);
+    const dryRun = values['dry-run'] === true;
+    if (!dryRun && values.force !== true && !(await confirm(context, values.all === true))) return;
+    await using store = await context.open();
+    const result = await store.prune({ all: values.all, filters, dryRun });
+    if (format === 'json') {
+      context.print(JSON.stringify(result));
+      return;
+    }
+    const lines = deletedLines(result.ImagesDeleted).map(
+      (line) => line.charAt(0).toLowerCase() + line.slice(1),
+    );
+    if (lines.length > 0) context.print(dryRun ? 'Would delete:' : 'Deleted Images:', ...lines, '');
+    const freed = formatBytes(result.SpaceReclaimed, 4);
+    context.print(`${dryRun ? 'Total that would be reclaimed' : 'Total reclaimed space'}: ${freed}`);
+  },
+});
+
+/** As docker asks; anything but a yes, the end of the input included, is a no. */
+async function confirm({ stdin, stderr, signal }: Context, all: boolean): Promise<boolean> {
+  const which = all ? 'all images without at least one container associated to them' : 'all dangling images';
+  const lines = createInterface({ input: stdin, output: stderr });
+  try {
+    const ended = new Promise<string>((resolve) => lines.once('close', () => resolve('')));
+    const question = `WARNING! This will remove ${which}.\nAre you sure you want to continue? [y/N] `;
+    const answer = await Promise.race([lines.question(question, { signal }), ended]);
+    return /^y(es)?$/i.test(answer.trim());
+  } finally {
+    lines.close();
+  }
+}

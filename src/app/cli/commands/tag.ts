@@ -1,0 +1,13 @@
+/** `layerstack tag`: names an image; prints nothing, as `docker tag`. */
+import { defineCommand } from '../command.ts';
+
+export const command = defineCommand({
+  usage: 'IMAGE NAME[:TAG]',
+  description: 'Gives an image a name (tag `latest` if none is given). Another image of that name loses it.',
+  options: {},
+  operands: { min: 2, max: 2 },
+  async run(context, _values, [image = '', reference = '']) {
+    await using store = await context.open();
+    await store.tag(image, reference);
+  },
+});

@@ -1,0 +1,43 @@
+/** `--filter NAME=VALUE` of the listing commands, with docker's names. */
+import type { ImageFilters } from '../../image/store.ts';
+import { UsageError } from './command.ts';
+
+type FilterName = 'dangling' | 'label' | 'label!' | 'before' | 'since' | 'until' | 'reference';
+
+/**
+ * The filters given; `accepted` are those that the command knows.
+ * @throws UsageError for another one, one without a value, or a second one where only one makes sense.
+ */
+export function parseFilters(given: readonly string[], accepted: readonly FilterName[]): ImageFilters {
+  const values = new Map<FilterName, string[]>();
+  for (const filter of given) {
+    const [, name = '', unequal = '', value] = /^([^=!]*)(!?)=([^]*)$/.exec(filter) ?? [];
+    const full = accepted.find((known) => known === name.trim().toLowerCase() + unequal);
+    if (full === undefined || value === undefined)
+      throw new UsageError(
+        `--filter ${JSON.stringify(filter)}: use ${accepted.map((known) => `${known}=…`).join(', ')}`,
+      );
+    values.set(full, [...(values.get(full) ?? []), value.trim()]);
+  }
+  const one = (name: FilterName): string | undefined => {
+    const [first, second] = values.get(name) ?? [];
+    if (second !== undefined) throw new UsageError(`--filter ${name} is given twice`);
+    return first;
+  };
+  return {
+    dangling: boolean(one('dangling')),
+    label: values.get('label'),
+    notLabel: values.get('label!'),
+    before: one('before'),
+    since: one('since'),
+    until: one('until'),
+    reference: values.get('reference'),
+  };
+}
+
+function boolean(text: string | undefined): boolean | undefined {
+  if (text === undefined) return undefined;
+  if (text === 'true' || text === '1') return true;
+  if (text === 'false' || text === '0') return false;
+  throw new UsageError(`--filter dangling=${text}: use true or false`);
+}

@@ -1,0 +1,97 @@
+/**
+ * Which images a listing or a prune is about: docker's filters, with docker's meaning.
+ * Mirrors `moby/moby: daemon/images/{images,image_prune}.go` at v20.10.
+ */
+import { globToRegExp } from '../core/glob.ts';
+import { formatReference, type Reference } from '../core/reference.ts';
+import { compareTimes, parseTime, type Time } from '../core/time.ts';
+import { parseTimestamp } from '../core/timestamp.ts';
+import type { CatalogEntry } from './catalog.ts';
+
+/** Everything that is given must hold; of `reference` one pattern. */
+export interface ImageFilters {
+  /** Untagged and without children (true), or not so (false). */
+  readonly dangling?: boolean | undefined;
+  /** `name` or `name=value`. */
+  readonly label?: readonly string[] | undefined;
+  /** `name` or `name=value` that the image must not have, all of them at once. */
+  readonly notLabel?: readonly string[] | undefined;
+  /** Names or ids of images: made before, or after, that one. */
+  readonly before?: string | undefined;
+  readonly since?: string | undefined;
+  /** Made at this time or earlier: a duration before now (`24h`), a date, or seconds since 1970. */
+  readonly until?: string | undefined;
+  /** Patterns (`*`, `?`, `[a-z]`) for a name with or without its tag; only names that fit are shown. */
+  readonly reference?: readonly string[] | undefined;
+}
+
+/** What `before` and `since` refer to. */
+export interface FilterTimes {
+  readonly before?: Time | undefined;
+  readonly since?: Time | undefined;
+}
+
+/** Filters made ready for many images. */
+export class ImageFilter {
+  readonly #filters: ImageFilters;
+  readonly #times: FilterTimes;
+  readonly #until: Time | undefined;
+  readonly #patterns: readonly RegExp[] | undefined;
+
+  /** @throws {@link LayerstackError} ERR_INVALID_ARGUMENT for a malformed pattern or time. */
+  constructor(filters: ImageFilters, times: FilterTimes = {}) {
+    this.#filters = filters;
+    this.#times = times;
+    this.#until = filters.until === undefined ? undefined : parseTimestamp('until', filters.until);
+    this.#patterns = filters.reference?.map(globToRegExp);
+  }
+
+  /** Whether time and labels fit. */
+  matches(entry: CatalogEntry): boolean {
+    const { label = [], notLabel = [] } = this.#filters;
+    return (
+      this.#matchesTime(entry) &&
+      label.every((wanted) => hasLabel(entry, wanted)) &&
+      !(notLabel.length > 0 && notLabel.every((unwanted) => hasLabel(entry, unwanted)))
+    );
+  }
+
+  #matchesTime({ time }: CatalogEntry): boolean {
+    const { before, since } = this.#times;
+    const until = this.#until;
+    if (before === undefined && since === undefined && until === undefined) return true;
+    const created = parseTime(time);
+    if (created === undefined) return false;
+    return (
+      (before === undefined || compareTimes(created, before) < 0) &&
+      (since === undefined || compareTimes(created, since) > 0) &&
+      (until === undefined || compareTimes(created, until) <= 0)
+    );
+  }
+
+  /** The references of an image that shall be shown; undefined where the image shall not. */
+  shown(references: readonly Reference[], hasChildren: boolean): readonly Reference[] | undefined {
+    const patterns = this.#patterns;
+    const fitting =
+      patterns === undefined
+        ? references
+        : references.filter((reference) =>
+            [formatReference(reference), reference.repository].some((text) =>
+              patterns.some((pattern) => pattern.test(text)),
+            ),
+          );
+    if (patterns !== undefined && fitting.length === 0) return undefined;
+    const { dangling } = this.#filters;
+    const isTagged = fitting.some(({ tag }) => tag !== undefined);
+    if (dangling === true && (hasChildren || isTagged)) return undefined;
+    if (dangling === false && fitting.length === 0) return undefined;
+    return fitting;
+  }
+}
+
+function hasLabel({ labels }: CatalogEntry, wanted: string): boolean {
+  const at = wanted.indexOf('=');
+  const name = at < 0 ? wanted : wanted.slice(0, at);
+  if (labels === null || !Object.hasOwn(labels, name)) return false;
+  return at < 0 || labels[name] === wanted.slice(at + 1);
+}

@@ -1,0 +1,235 @@
+/**
+ * Deleting images, with dockerd's order on disk (reference section 14): repositories.json, then each image's metadata and
+ * content, then its layers from the top down, as far as nothing else refers to them. All up to the content happens
+ * under the `references` lock, so that a load, a tag or another deletion comes before or after it.
+ */
+import { chainIds, type ChainID, type ImageID } from '../core/digest.ts';
+import { LayerstackError } from '../core/errors.ts';
+import { formatReference, parseReference, withDefaultTag } from '../core/reference.ts';
+import type { CollectedLayer, LayerStore } from '../layer/store.ts';
+import { listEntries } from '../system/removal.ts';
+import type { Root } from '../system/root.ts';
+import type { Catalog } from './catalog.ts';
+import { parseImageConfig } from './config.ts';
+import {
+  Deletion,
+  type DeletedRecord,
+  type DeleteOptions,
+  type DeletionState,
+  type ImageUser,
+} from './deletion.ts';
+import { ImageFilter, type ImageFilters } from './filters.ts';
+import type { ImageDb } from './imagedb.ts';
+import type { MutableReferences } from './references.ts';
+import type { Repositories } from './repositories.ts';
+
+/** The containers of the store, as they are when it is called. */
+export type ImageUsers = () => Promise<readonly ImageUser[]>;
+
+export interface PruneOptions {
+  /** Named images too, if no container uses them. Default false: only images without a tag. */
+  readonly all?: boolean | undefined;
+  readonly filters?: Pick<ImageFilters, 'label' | 'notLabel' | 'until'> | undefined;
+  /** Only says what would go. Default false. */
+  readonly dryRun?: boolean | undefined;
+}
+
+/** What `docker image prune` reports. */
+export interface PruneResult {
+  readonly ImagesDeleted: readonly DeletedRecord[];
+  /** Bytes of the layers that went, by their metadata. */
+  readonly SpaceReclaimed: number;
+}
+
+/** What the image store is made of. */
+export interface ImageParts {
+  readonly root: Root;
+  readonly layers: LayerStore;
+  readonly db: ImageDb;
+  readonly repositories: Repositories;
+  readonly catalog: Catalog;
+}
+
+/** The images that a deletion takes away, with their layers topmost first. */
+type Doomed = ReadonlyMap<ImageID, readonly ChainID[]>;
+
+export class ImageCollector {
+  readonly #parts: ImageParts;
+
+  constructor(parts: ImageParts) {
+    this.#parts = parts;
+  }
+
+  /** @see ImageStore.remove */
+  async remove(
+    name: string,
+    resolve: (name: string) => Promise<ImageID>,
+    users: ImageUsers,
+    options: DeleteOptions,
+  ): Promise<DeletedRecord[]> {
+    const { deletion, doomed } = await this.#delete(users, async (deletion, references) => {
+      const id = await resolve(name).catch((error: unknown) => damagedImage(error));
+      if (id !== undefined) deletion.remove(id, name, options);
+      else if (!forget(deletion, references, name)) await resolve(name);
+    });
+    return withLayers(deletion.records, doomed, await this.#collect([...doomed.values()].flat()));
+  }
+
+  /** @see ImageStore.prune */
+  async prune(
+    users: ImageUsers,
+    { all = false, filters = {}, dryRun = false }: PruneOptions,
+  ): Promise<PruneResult> {
+    const filter = new ImageFilter(filters);
+    const choose = async (deletion: Deletion, references: MutableReferences): Promise<void> => {
+      const names = references.byImage();
+      const entries = await this.#parts.catalog.entries();
+      const withChildren = new Set(entries.map(({ parent }) => parent));
+      for (const entry of entries) {
+        const named = names.get(entry.id) ?? [];
+        if (withChildren.has(entry.id) && (!all || named.length === 0)) continue;
+        if (!filter.matches(entry)) continue;
+        if (!all && named.some(({ tag }) => tag !== undefined)) continue;
+        const wanted = named.length === 0 ? [entry.id] : named.map(formatReference);
+        for (const name of wanted) attempt(() => deletion.remove(entry.id, name));
+      }
+    };
+    if (dryRun) return this.#rehearse(users, choose);
+    const { deletion, doomed } = await this.#delete(users, choose);
+    return report(deletion, doomed, await this.#collect('all'));
+  }
+
+  /**
+   * An image's top layer lost another reference, a container: if the image is gone, the layer may have to go too.
+   */
+  async release(id: ImageID | undefined, top: ChainID): Promise<void> {
+    const { db, layers } = this.#parts;
+    if (id !== undefined && (await db.has(id))) return;
+    await db.apply(layers.noteSteps([top]));
+    await this.#collect([top]);
+  }
+
+  /** @see ImageStore.resume */
+  async resume(): Promise<void> {
+    const { layout, log } = this.#parts.root;
+    try {
+      if ((await listEntries(layout, layout.unused)).length > 0) await this.#collect([]);
+    } catch (error) {
+      log.warn('layers that are not needed any more could not be removed', { error: String(error) });
+    }
+  }
+
+  async #collect(candidates: readonly ChainID[] | 'all'): Promise<CollectedLayer[]> {
+    const { layers, catalog } = this.#parts;
+    return layers.collect(candidates, () => catalog.tops());
+  }
+
+  /** Lets `choose` plan, and does it, but for the layers. */
+  async #delete(
+    users: ImageUsers,
+    choose: (deletion: Deletion, references: MutableReferences) => Promise<void>,
+  ): Promise<{ readonly deletion: Deletion; readonly doomed: Doomed }> {
+    const { db, layers, repositories } = this.#parts;
+    return repositories.change(
+      async (references) => {
+        const deletion = new Deletion(await this.#state(references, users));
+        await choose(deletion, references);
+        return { deletion, doomed: await this.#chains(deletion.images) };
+      },
+      {
+        afterwards: async ({ doomed }) => {
+          if (doomed.size === 0) return;
+          const tops = [...doomed.values()].flatMap((chain) => chain.slice(0, 1));
+          await db.delete([...doomed.keys()], layers.noteSteps(tops));
+        },
+      },
+    );
+  }
+
+  async #rehearse(
+    users: ImageUsers,
+    choose: (deletion: Deletion, references: MutableReferences) => Promise<void>,
+  ): Promise<PruneResult> {
+    const { layers, catalog, repositories } = this.#parts;
+    const references = await repositories.read();
+    const deletion = new Deletion(await this.#state(references, users));
+    await choose(deletion, references);
+    const doomed = await this.#chains(deletion.images);
+    return report(deletion, doomed, await layers.collectable('all', () => catalog.tops(doomed)));
+  }
+
+  async #state(references: MutableReferences, users: ImageUsers): Promise<DeletionState> {
+    const [entries, found] = await Promise.all([this.#parts.catalog.entries(), users()]);
+    const parents = entries.flatMap(({ id, parent }) => (parent === null ? [] : [[id, parent] as const]));
+    return { references, parents: new Map(parents), users: found };
+  }
+
+  /** A damaged config does not say which its layers are: they are left to `prune`. */
+  async #chains(ids: readonly ImageID[]): Promise<Doomed> {
+    const chains = new Map<ImageID, readonly ChainID[]>();
+    for (const id of ids) {
+      const config = await this.#parts.db
+        .read(id)
+        .then((raw) => raw && parseImageConfig(raw))
+        .catch((error: unknown) => void damagedImage(error));
+      chains.set(id, chainIds(config?.diffIds ?? []).reverse());
+    }
+    return chains;
+  }
+}
+
+/** The image that cannot be read, by the error that says so; undefined where there is none. */
+function damagedImage(error: unknown): ImageID | undefined {
+  if (!LayerstackError.is(error)) throw error;
+  if (error.code === 'ERR_STORE_CORRUPT' || error.code === 'ERR_CONFIG_INVALID')
+    return error.id as ImageID | undefined;
+  if (error.code === 'ERR_IMAGE_NOT_FOUND') return undefined;
+  throw error;
+}
+
+/** Forgets a reference whose image is missing, which dockerd cannot. False where there is no such reference. */
+function forget(deletion: Deletion, references: MutableReferences, name: string): boolean {
+  const reference = withDefaultTag(parseReference(name));
+  if (references.get(reference) === undefined) return false;
+  references.delete(reference);
+  deletion.records.push({ Untagged: formatReference(reference) });
+  return true;
+}
+
+/** What cannot be deleted is left. */
+function attempt(work: () => void): void {
+  try {
+    work();
+  } catch (error) {
+    if (!LayerstackError.is(error) || error.code !== 'ERR_IMAGE_IN_USE') throw error;
+  }
+}
+
+/** The records with those of the layers, each after the last image that had it; layers of no image come last. */
+function withLayers(
+  records: readonly DeletedRecord[],
+  doomed: Doomed,
+  removed: readonly CollectedLayer[],
+): DeletedRecord[] {
+  const owner = new Map<ChainID, string>();
+  for (const [id, chain] of doomed) for (const chainId of chain) owner.set(chainId, id);
+  const gone = new Set(removed.map(({ chainId }) => chainId));
+  return records.flatMap((record): DeletedRecord[] => {
+    if ('Untagged' in record) return [record];
+    const layers = doomed.get(record.Deleted as ImageID) ?? [];
+    const own = layers.filter((chainId) => gone.has(chainId) && owner.get(chainId) === record.Deleted);
+    return [record, ...own.map((chainId) => ({ Deleted: chainId }))];
+  });
+}
+
+function report(deletion: Deletion, doomed: Doomed, removed: readonly CollectedLayer[]): PruneResult {
+  const ofImages = new Set([...doomed.values()].flat());
+  const others = removed.filter(({ chainId }) => !ofImages.has(chainId));
+  return {
+    ImagesDeleted: [
+      ...withLayers(deletion.records, doomed, removed),
+      ...others.map(({ chainId }) => ({ Deleted: chainId })),
+    ],
+    SpaceReclaimed: removed.reduce((sum, { size }) => sum + size, 0),
+  };
+}

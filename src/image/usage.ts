@@ -1,0 +1,69 @@
+/**
+ * What images take on disk. The sizes are those of layerdb: of every layer the length of its files and links, hard links
+ * once, directories and metadata not counted; so they agree with `find overlay2/<cache-id>/diff ! -type d` by unique inode,
+ * and differ from `du` by directories and by the rounding to blocks. A layer is counted once, however many images have it.
+ * Mirrors `moby/moby: daemon/images/{images,service}.go` at v20.10 (LayerDiskUsage, SharedSize).
+ */
+import type { ChainID, ImageID } from '../core/digest.ts';
+import { chainIn, type LayerNode } from '../layer/graph.ts';
+import type { CatalogEntry } from './catalog.ts';
+import type { ImageUser } from './deletion.ts';
+import type { ImageSummary } from './documents.ts';
+
+/** The image part of a store's disk usage; all sizes in bytes. */
+export interface ImageUsage {
+  /** Of the layers that images have. */
+  readonly LayersSize: number;
+  /** Of these, the layers of no image that a container uses: what `prune` of all would free. */
+  readonly Reclaimable: number;
+  /** As listed, with `SharedSize` (layers that another image has, too) and `Containers` filled in. */
+  readonly Images: readonly ImageSummary[];
+  /** Layers that neither an image nor a container has. */
+  readonly UnusedLayers: { readonly Count: number; readonly Size: number };
+}
+
+/**
+ * @param images - as `docker images` lists them
+ * @param kept - layers that containers stand on, whose image may be gone
+ */
+export function imageUsage(
+  graph: ReadonlyMap<ChainID, LayerNode>,
+  entries: readonly CatalogEntry[],
+  images: readonly ImageSummary[],
+  users: readonly ImageUser[],
+  kept: readonly ChainID[],
+): ImageUsage {
+  const tops = new Map(entries.map(({ id, top }) => [id, top]));
+  const chainOf = (id: ImageID): LayerNode[] => {
+    const top = tops.get(id);
+    return top ? chainIn(graph, top) : [];
+  };
+  const counts = new Map<ChainID, number>();
+  for (const { Id } of images)
+    for (const { chainId } of chainOf(Id)) counts.set(chainId, (counts.get(chainId) ?? 0) + 1);
+  const active = new Map<ImageID, number>();
+  for (const { imageId } of users) if (imageId) active.set(imageId, (active.get(imageId) ?? 0) + 1);
+
+  const ofImages = new Set(entries.flatMap(({ id }) => chainOf(id)));
+  const inUse = new Set([
+    ...[...active.keys()].flatMap(chainOf),
+    ...kept.flatMap((chainId) => chainIn(graph, chainId)),
+  ]);
+  const unused = [...graph.values()].filter((layer) => !ofImages.has(layer) && !inUse.has(layer));
+  return {
+    LayersSize: sum(ofImages),
+    Reclaimable: sum([...ofImages].filter((layer) => !inUse.has(layer))),
+    Images: images.map((image) => ({
+      ...image,
+      Containers: active.get(image.Id) ?? 0,
+      SharedSize: sum(chainOf(image.Id).filter(({ chainId }) => (counts.get(chainId) ?? 0) > 1)),
+    })),
+    UnusedLayers: { Count: unused.length, Size: sum(unused) },
+  };
+}
+
+function sum(layers: Iterable<LayerNode>): number {
+  let total = 0;
+  for (const { size } of layers) total += size;
+  return total;
+}

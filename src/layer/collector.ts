@@ -1,0 +1,205 @@
+/**
+ * Taking layers out of the store when nothing refers to them any more, children before parents, in dockerd's order
+ * (reference section 4): rename of `sha256/H` to `H-<random>-removing`, then short name, content and entry. After the
+ * renames the layers are gone for everybody; their bytes are deleted in the background, under markers of the
+ * session, so that the next writer completes what a killed one began.
+ *
+ * A layer that somebody pins (a load that found it, a container being made) is left; it stays noted in
+ * `layerstack/unused/<chain>`, as do those of a process that died in between, and whoever collects next looks at it again.
+ * Counting and renaming are done by one process at a time: of two, each would see what the other is about to remove.
+ */
+import { randomBytes } from 'node:crypto';
+import { existsSync } from 'node:fs';
+import { hexOf, type ChainID } from '../core/digest.ts';
+import { call, native, type BatchStep } from '../system/native.ts';
+import { listEntries, readEntry, removeLayerEntry } from '../system/removal.ts';
+import type { Lock, LockOptions } from '../system/lock.ts';
+import type { Root } from '../system/root.ts';
+import type { Marker } from '../system/session.ts';
+import type { LayerDb } from './layerdb.ts';
+import { LayerUses, readChainId } from './uses.ts';
+
+/** The top layers of all images, as they are on disk when it is called. */
+export type ImageTops = () => Promise<Iterable<ChainID>>;
+
+export interface CollectedLayer {
+  readonly chainId: ChainID;
+  /** Bytes of its own content; 0 where its entry was damaged. */
+  readonly size: number;
+}
+
+/** A layer on its way out. */
+interface Departing extends CollectedLayer {
+  /** `<chain>-<random>-removing`, below `layerdb/sha256`. */
+  readonly name: string;
+}
+
+/** All collectors take turns by this key. */
+const COLLECT = 'collect';
+/** Layers locked at a time: the kernel finds a lock by going through all of a file's. */
+const SLICE = 500;
+const pinKey = (chainId: ChainID): string => `pin ${chainId}`;
+
+export class LayerCollector {
+  readonly #root: Root;
+  readonly #db: LayerDb;
+  readonly #parents = new Map<ChainID, ChainID | undefined>();
+  readonly #running = new Set<Promise<void>>();
+
+  constructor(root: Root, db: LayerDb) {
+    this.#root = root;
+    this.#db = db;
+  }
+
+  /** @see LayerStore.pin */
+  pin(chainIds: Iterable<ChainID>, options: Pick<LockOptions, 'signal'>): Promise<Lock> {
+    return this.#root.locks.acquireAll('layers', Array.from(chainIds, pinKey), { ...options, shared: true });
+  }
+
+  /** @see LayerStore.noteUnused */
+  noteSteps(chainIds: Iterable<ChainID>): BatchStep[] {
+    const { layout } = this.#root;
+    const notes = [...chainIds].map((chainId) => layout.unusedLayer(chainId));
+    return [layout.unused, ...notes].map((path) => ({ op: 'mkdir', path, mode: 0o700, exist: true }));
+  }
+
+  /** @see LayerStore.collect */
+  async collect(candidates: Iterable<ChainID> | 'all', imageTops: ImageTops): Promise<CollectedLayer[]> {
+    this.#root.session();
+    const { layout, locks } = this.#root;
+    await using turn = await locks.acquire('layers', COLLECT);
+    void turn;
+    const noted = (await listEntries(layout, layout.unused)).map((hex) => `sha256:${hex}` as ChainID);
+    let wanted = await this.#closure(candidates === 'all' ? candidates : [...candidates, ...noted]);
+    if (wanted.length > SLICE) wanted = (await this.#select(wanted, imageTops)).map(({ chainId }) => chainId);
+    const removed: CollectedLayer[] = [];
+    const settled = new Set([...noted, ...wanted]);
+    for (let start = 0; start < wanted.length; start += SLICE) {
+      const slice = wanted.slice(start, start + SLICE);
+      await using held = locks.tryEach(
+        'layers',
+        slice.flatMap((chainId) => [chainId, pinKey(chainId)]),
+      );
+      const isFree = (chainId: ChainID): boolean => held.keys.has(chainId) && held.keys.has(pinKey(chainId));
+      for (const chainId of slice) if (!isFree(chainId)) settled.delete(chainId);
+      // When this process dies between two renames, or leaves a layer in use, these tell where to go on.
+      await call(native.batch(layout.root, this.noteSteps(slice)));
+      removed.push(...(await this.#remove(await this.#select(slice.filter(isFree), imageTops))));
+    }
+    await call(
+      native.batch(
+        layout.root,
+        [...settled].map((chainId) => ({ op: 'rmdir', path: layout.unusedLayer(chainId), missing: true })),
+      ),
+    );
+    return removed;
+  }
+
+  /** Renames the layers and begins to delete them. The caller has them locked. */
+  async #remove(layers: readonly CollectedLayer[]): Promise<readonly CollectedLayer[]> {
+    const { layout } = this.#root;
+    if (layers.length === 0) return [];
+    const departing = layers.map((layer) => ({
+      ...layer,
+      name: `${hexOf(layer.chainId)}-${randomBytes(32).toString('hex')}-removing`,
+    }));
+    const flats = layers.flatMap(({ chainId }) => this.#flats(chainId));
+    const rename = (from: string, to: string): BatchStep => ({ op: 'rename', from, to });
+    await this.#root
+      .session()
+      .mark(
+        [
+          ...departing.map(({ name }): Marker => `removing.${name}`),
+          ...flats.map(({ temporary }): Marker => `flat.${temporary}`),
+        ],
+        [
+          ...departing.map(({ chainId, name }) => rename(layout.layer(chainId), `${layout.layers}/${name}`)),
+          ...flats.map(({ name, temporary }) => rename(layout.flat(name), layout.flat(temporary))),
+        ],
+      );
+    this.#deleteLater(
+      departing,
+      flats.map(({ temporary }) => temporary),
+    );
+    return layers;
+  }
+
+  /** @see LayerStore.collectable */
+  async plan(candidates: Iterable<ChainID> | 'all', imageTops: ImageTops): Promise<CollectedLayer[]> {
+    return this.#select(await this.#closure(candidates), imageTops);
+  }
+
+  /** Waits for the deletions that were begun. */
+  async settle(): Promise<void> {
+    await Promise.all(this.#running);
+  }
+
+  /** The candidates and all layers below them that have an entry in layerdb. */
+  async #closure(candidates: Iterable<ChainID> | 'all'): Promise<readonly ChainID[]> {
+    const { layout } = this.#root;
+    if (candidates === 'all') return (await LayerUses.count(layout, [], this.#parents)).layers;
+    const found = new Set<ChainID>();
+    for (const candidate of candidates) {
+      for (let next: ChainID | undefined = candidate; next !== undefined && !found.has(next);) {
+        found.add(next);
+        next = readChainId(layout.at(layout.layer(next, 'parent')));
+      }
+    }
+    return [...found].filter((chainId) => existsSync(layout.at(layout.layer(chainId))));
+  }
+
+  /** Of the candidates those that nothing keeps, children before parents. */
+  async #select(candidates: readonly ChainID[], imageTops: ImageTops): Promise<CollectedLayer[]> {
+    const { layout } = this.#root;
+    if (candidates.length === 0) return [];
+    const uses = await LayerUses.count(layout, await imageTops(), this.#parents);
+    const removable = new Set<ChainID>();
+    for (const chainId of candidates) {
+      const cacheId = await readEntry(layout, layout.layer(chainId, 'cache-id'));
+      if (!uses.isRoot(chainId, cacheId)) removable.add(chainId);
+    }
+    const selected: CollectedLayer[] = [];
+    const childless = (chainId: ChainID): boolean =>
+      removable.has(chainId) && (uses.children.get(chainId) ?? 0) === 0;
+    const queue = candidates.filter(childless);
+    for (let next = queue.shift(); next !== undefined; next = queue.shift()) {
+      selected.push({ chainId: next, size: this.#db.size(next) ?? 0 });
+      const parent = this.#parents.get(next);
+      if (parent === undefined) continue;
+      uses.children.set(parent, (uses.children.get(parent) ?? 0) - 1);
+      if (childless(parent)) queue.unshift(parent);
+    }
+    return selected;
+  }
+
+  /** The flat lowers made of the layer's chain: their hard links would keep its bytes. */
+  #flats(chainId: ChainID): { readonly name: string; readonly temporary: string }[] {
+    const { layout } = this.#root;
+    return [hexOf(chainId), `${hexOf(chainId)}-init`]
+      .filter((name) => existsSync(layout.at(layout.flat(name))))
+      .map((name) => ({ name, temporary: `.tmp-${randomBytes(8).toString('hex')}` }));
+  }
+
+  #deleteLater(layers: readonly Departing[], flats: readonly string[]): void {
+    const running = this.#delete(layers, flats).catch((error: unknown) => {
+      this.#root.log.warn('the files of removed layers are left to the next writer', {
+        error: String(error),
+      });
+    });
+    this.#running.add(running);
+    void running.then(() => this.#running.delete(running));
+  }
+
+  async #delete(layers: readonly Departing[], flats: readonly string[]): Promise<void> {
+    const { layout } = this.#root;
+    const session = this.#root.session();
+    for (const name of flats) {
+      await call(native.removeTree(layout.root, layout.flat(name)));
+      await session.unmark([`flat.${name}`]);
+    }
+    for (const { name } of layers) {
+      await removeLayerEntry(layout, name, () => false);
+      await session.unmark([`removing.${name}`]);
+    }
+  }
+}

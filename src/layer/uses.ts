@@ -1,0 +1,99 @@
+/**
+ * What keeps a layer: images (their top layer), layerdb's mounts (their parent), other layers (their parent), and
+ * BuildKit. There are no reference counts on disk; they are counted anew, as dockerd does when it starts.
+ */
+import { closeSync, openSync, readSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
+import { setImmediate as nextTurn } from 'node:timers/promises';
+import { isDigest, type ChainID } from '../core/digest.ts';
+import { isSystemError, unlessMissing } from '../core/errors.ts';
+import type { Layout } from '../system/layout.ts';
+import { listEntries } from '../system/removal.ts';
+
+const ENTRY = /^[0-9a-f]{64}$/;
+/** Reading gives way to other work on the event loop after this many files (a millisecond). */
+const SLICE = 128;
+const buffer = Buffer.alloc(128);
+
+/** The references to layers, as they are on disk now. */
+export class LayerUses {
+  /** How many layers stand on each layer. */
+  readonly children: Map<ChainID, number>;
+  /** Every layer of layerdb, complete or not. */
+  readonly layers: readonly ChainID[];
+  readonly #roots: ReadonlySet<ChainID>;
+  readonly #buildkit: Uint8Array | undefined;
+
+  private constructor(facts: {
+    readonly children: Map<ChainID, number>;
+    readonly layers: readonly ChainID[];
+    readonly roots: ReadonlySet<ChainID>;
+    readonly buildkit: Uint8Array | undefined;
+  }) {
+    this.children = facts.children;
+    this.layers = facts.layers;
+    this.#roots = facts.roots;
+    this.#buildkit = facts.buildkit;
+  }
+
+  /**
+   * Counts. `parents` keeps the parents that were read, for the next time: what a ChainID stands on is fixed.
+   * @param imageTops - the top layer of every image
+   */
+  static async count(
+    layout: Layout,
+    imageTops: Iterable<ChainID>,
+    parents: Map<ChainID, ChainID | undefined>,
+  ): Promise<LayerUses> {
+    const layers = (await listEntries(layout, layout.layers))
+      .filter((name) => ENTRY.test(name))
+      .map((name) => `sha256:${name}` as ChainID);
+    const children = new Map<ChainID, number>();
+    let read = 0;
+    for (const layer of layers) {
+      if (!parents.has(layer)) {
+        parents.set(layer, readChainId(layout.at(layout.layer(layer, 'parent'))));
+        if (++read % SLICE === 0) await nextTurn();
+      }
+      const parent = parents.get(layer);
+      if (parent !== undefined) children.set(parent, (children.get(parent) ?? 0) + 1);
+    }
+    const roots = new Set(imageTops);
+    for (const mount of await listEntries(layout, layout.mounts)) {
+      const parent = readChainId(layout.at(layout.mount(mount, 'parent')));
+      if (parent !== undefined) roots.add(parent);
+      if (++read % SLICE === 0) await nextTurn();
+    }
+    const buildkit = await unlessMissing(readFile(layout.at(layout.buildkitSnapshots)));
+    return new LayerUses({ children, layers, roots, buildkit });
+  }
+
+  /** Whether anything but another layer keeps it. */
+  isRoot(chainId: ChainID, cacheId: string | undefined): boolean {
+    return this.#roots.has(chainId) || this.#isBuildKits(chainId) || this.#isBuildKits(cacheId);
+  }
+
+  /**
+   * Whether BuildKit's database mentions it anywhere, which is more than enough: pages that are free are
+   * searched too. A layer that is kept in vain costs space; one that BuildKit misses breaks its cache.
+   */
+  #isBuildKits(text: string | undefined): boolean {
+    return text !== undefined && text !== '' && Buffer.from(this.#buildkit ?? []).includes(text);
+  }
+}
+
+/** The id in a small file, if there is one. Blocking and into one buffer: 5 µs each from the page cache, and there may be ten thousand. */
+export function readChainId(path: string): ChainID | undefined {
+  try {
+    const fd = openSync(path, 'r');
+    try {
+      const text = buffer.toString('latin1', 0, readSync(fd, buffer, 0, buffer.length, 0)).trim();
+      return isDigest(text) ? (text as ChainID) : undefined;
+    } finally {
+      closeSync(fd);
+    }
+  } catch (error) {
+    if (isSystemError(error, 'ENOENT', 'ENOTDIR')) return undefined;
+    throw error;
+  }
+}
