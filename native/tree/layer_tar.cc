@@ -136,7 +136,7 @@ void LayerTar::Encode(int fd, const Level* level, const std::string& name) {
       member.type = '1';
       member.linkname = first->second;
       // Who applies a link gives its owner to the file anew, which takes capabilities away: so they come again.
-      if (!S_ISLNK(info.st_mode)) ReadXattrs(EntryPath(level.fd.get(), name), path, member);
+      if (level && !S_ISLNK(info.st_mode)) ReadXattrs(EntryPath(level->fd.get(), name), path, member);
       pending_ += EncodeTarHeader(member);
       return;
     }

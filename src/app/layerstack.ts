@@ -22,7 +22,6 @@ import {
   type CreateOptions,
   type RemoveOptions,
 } from '../container/store.ts';
-import { LayerstackError } from '../core/errors.ts';
 import {
   ImageStore,
   type DeletedRecord,

@@ -1,3 +1,4 @@
+import { once, type EventEmitter } from 'node:events';
 import { Readable } from 'node:stream';
 import { buffer } from 'node:stream/consumers';
 import { extract } from 'tar-stream';
@@ -28,7 +29,7 @@ test('a tar is read as it was written', async () => {
     });
   });
   reader.end(bytes);
-  await new Promise((resolve) => reader.on('finish', resolve));
+  await once(reader as unknown as EventEmitter, 'finish');
   expect(seen).toEqual([
     ['d/', 'directory', 0o755, 0, 0],
     ['d/empty', 'file', 0o644, 1_700_000_000_000, 0],
