@@ -1,6 +1,6 @@
 #include "codec/pax.h"
 
-#include <unordered_map>
+#include <map>
 
 namespace layerstack {
 
@@ -18,7 +18,8 @@ bool ValidRecord(std::string_view key, std::string_view value) {
 }  // namespace
 
 std::optional<PaxRecords> PaxRecords::Parse(std::string_view data) {
-  std::unordered_map<std::string_view, std::string_view> last;
+  // Ordered, since keys could be chosen to collide in a hash table.
+  std::map<std::string_view, std::string_view> last;
   std::vector<std::string_view> order;
   std::string sparse_map;
   size_t sparse_values = 0;

@@ -80,7 +80,7 @@ Napi::Promise Async(Napi::Env env, std::function<T()> work, std::function<Napi::
                     const std::function<void(std::function<void()>)>& run = RunOnPool) {
   Settlement<T> settlement(env, std::move(convert));
   Napi::Promise promise = settlement.Promise();
-  run([settlement, work = std::move(work)]() mutable {
+  auto job = [settlement, work = std::move(work)]() mutable {
     try {
       settlement.Resolve(work());
     } catch (const Failure& failure) {
@@ -97,7 +97,12 @@ Napi::Promise Async(Napi::Env env, std::function<T()> work, std::function<Napi::
       failure.message = error.what();
       settlement.Reject(std::move(failure));
     }
-  });
+  };
+  try {
+    run(std::move(job));
+  } catch (const Failure& failure) {  // no thread to be had
+    settlement.Reject(failure);
+  }
   return promise;
 }
 

@@ -181,7 +181,11 @@ class AssemblerObject : public Napi::ObjectWrap<AssemblerObject> {
   }
 
   void Close(const Napi::CallbackInfo&) {
-    serial_->Run([state = state_] { End(*state); });
+    try {
+      serial_->Run([state = state_] { End(*state); });
+    } catch (const Failure&) {
+      End(*state_);  // no thread to be had, so none of the pool reads either
+    }
   }
 
   std::shared_ptr<State> state_ = std::make_shared<State>();

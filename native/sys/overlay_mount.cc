@@ -37,7 +37,7 @@ size_t MountDataLimit() { return static_cast<size_t>(::sysconf(_SC_PAGESIZE)) - 
 void CheckName(const OverlayMount& mount, const std::string& name) {
   if (name.empty() || name.find_first_of(std::string_view(",:\\\0", 4)) != std::string::npos)
     ThrowInput("ERR_INVALID_ARGUMENT", "a directory of an overlay must not have ',', ':' or '\\' in its name",
-               {{"path", mount.root + "/" + name}});
+               {{"path", name.starts_with('/') ? name : mount.root + "/" + name}});
 }
 
 // The thread's working directory for as long as this lives; then `/`, so that an idle thread keeps no file
@@ -69,12 +69,13 @@ class Mounter {
     if (mount_.lowers.empty()) ThrowInput("ERR_INVALID_ARGUMENT", "an overlay needs a lower directory");
     if (mount_.rung == MountRung::kFlat && mount_.lowers.size() != 1)
       TooMany(mount_, "this kernel mounts a single one", 1);
+    Enter();
+    // As the options will have them: absolute names have the store's own path in them.
     for (const std::string& lower : mount_.lowers) CheckName(mount_, lower);
     if (!mount_.upper.empty()) {
       CheckName(mount_, mount_.upper);
       CheckName(mount_, mount_.work);
     }
-    Enter();
     if (mount_.upper.empty() && mount_.lowers.size() == 1) {
       mount_.read_only = true;
       if (mount_.rung == MountRung::kFlat) return BindReadOnly();

@@ -18,7 +18,13 @@ class Serial : public std::enable_shared_from_this<Serial> {
   void Run(std::function<void()> job) {
     std::lock_guard<std::mutex> guard(mutex_);
     jobs_.push_back(std::move(job));
-    if (jobs_.size() == 1) Next();
+    if (jobs_.size() > 1) return;
+    try {
+      Next();
+    } catch (...) {
+      jobs_.pop_back();
+      throw;
+    }
   }
 
  private:

@@ -6,7 +6,10 @@
 #include <condition_variable>
 #include <deque>
 #include <mutex>
+#include <system_error>
 #include <thread>
+
+#include "sys/failure.h"
 
 namespace layerstack {
 
@@ -31,8 +34,16 @@ class Pool {
     std::lock_guard<std::mutex> guard(mutex_);
     jobs_.push_back(std::move(job));
     if (idle_ < static_cast<int>(jobs_.size()) && threads_ < kPoolThreads) {
-      ++threads_;
-      std::thread([this] { Loop(); }).detach();
+      try {
+        std::thread([this] { Loop(); }).detach();
+        ++threads_;
+      } catch (const std::system_error& error) {
+        if (threads_ == 0) {
+          jobs_.pop_back();
+          ThrowErrno(error.code().value(), "pthread_create");
+        }
+        // Those that there are do it.
+      }
     }
     ready_.notify_one();
   }

@@ -19,6 +19,7 @@ bool ThreadIsIsolated();
 // Runs `job` on one of at most kPoolThreads shared threads. Jobs must not wait for other jobs.
 // For work that is bounded in time (metadata, mounts, a chunk of inflate); work as long as an input is
 // gets a thread of its own (see LongThread in tree/apply).
+// Throws Failure where there is no thread and none can be had.
 inline constexpr int kPoolThreads = 8;
 void RunOnPool(std::function<void()> job);
 

@@ -1,12 +1,14 @@
 #include "tree/apply.h"
 
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
 
 #include "codec/crc64.h"
 #include "sys/failure.h"
+#include "sys/thread_pool.h"
 #include "sys/whole_io.h"
 #include "tree/member_path.h"
 
@@ -19,6 +21,7 @@ constexpr TarErrorCodes kCodes{"ERR_LAYER_INVALID", "ERR_LAYER_TRUNCATED"};
 UniqueFd CreateTarSplit(const std::string& path) {
   UniqueFd fd(::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644));
   if (!fd) ThrowErrno(errno, "open", path);
+  if (!ThreadIsIsolated() && ::fchmod(fd.get(), 0644) < 0) ThrowErrno(errno, "fchmod", path);  // the umask's bits
   return fd;
 }
 
@@ -81,13 +84,17 @@ void LayerExtractor::Apply(const TarMember& member) {
   if (member.name.find('\0') != std::string::npos)
     ThrowInput("ERR_LAYER_INVALID", "a member has a NUL byte in its name");
   std::optional<std::string> path = CleanMemberPath(member.name);
-  if (member.type == 'g') path.emplace(member.name);  // applied to nothing, so its name is no path
-  if (!path) ThrowInput("ERR_LAYER_ESCAPE", "'" + member.name + "' climbs out of the layer");
-  // One name, one file entry: readers refuse a second one. The header's bytes are in a segment anyway.
-  fresh_name_ = names_.Insert(*path);
+  if (!path && member.type != 'g') ThrowInput("ERR_LAYER_ESCAPE", "'" + member.name + "' climbs out of the layer");
+  // One name, one file entry: readers refuse a second one. The header's bytes are in a segment anyway. A global header
+  // is applied to nothing, so its name may climb; then it has no entry.
+  fresh_name_ = path && names_.Insert(*path);
+  if (member.type == 'g') {
+    if (fresh_name_) Record(member, 0, std::nullopt);
+    return;
+  }
   bool is_file = (member.type == '0' || member.type == 'S') && !path->empty() && !IsWhiteout(*path);
   if (is_file) return RegularFile(member, *path);
-  if (member.type != 'g' && !path->empty()) ApplyAt(member, *path);
+  if (!path->empty()) ApplyAt(member, *path);
   if (member.payload > 0) {
     CarryPayload();
   } else if (fresh_name_) {

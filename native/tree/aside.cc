@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <memory>
 
 #include "codec/tar_split_reader.h"
@@ -18,6 +19,7 @@ namespace layerstack {
 namespace {
 
 constexpr uint64_t kMaxKept = uint64_t{1} << 17;  // a path in memory for each
+constexpr size_t kMaxPathBytes = 32 << 20;        // of those paths together
 constexpr size_t kCopyBytes = 256 << 10;
 
 // Writes the file's content, which must be `size` bytes, as raw segments.
@@ -43,13 +45,18 @@ void Aside::Keep(int dir, const char* name, const std::string& path, uint64_t re
     ThrowInput("ERR_LIMIT_EXCEEDED", "more than " + std::to_string(kMaxKept) + " members replace others of this layer",
                {{"limit", std::to_string(kMaxKept)}});
   }
+  std::vector<Kept>& kept = by_path_[path];
+  if (kept.empty() && (path_bytes_ += path.size()) > kMaxPathBytes) {
+    ThrowInput("ERR_LIMIT_EXCEEDED", "the names of members that others of this layer replace are too long together",
+               {{"limit", std::to_string(kMaxPathBytes)}});
+  }
   if (!fd_) {
     if (::mkdir(root_.c_str(), 0700) < 0) ThrowErrno(errno, "mkdir", root_);
     fd_.reset(::open(root_.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
     if (!fd_) ThrowErrno(errno, "open", root_);
   }
   if (::renameat(dir, name, fd_.get(), std::to_string(count_).c_str()) < 0) ThrowErrno(errno, "rename", path);
-  by_path_[path].push_back({recorded, count_++});
+  kept.push_back({recorded, count_++});
 }
 
 // Where the content of file entry number `entry` was moved to, or "" where it is still in its place: into the first
@@ -61,13 +68,11 @@ std::string Aside::Find(const std::string& name, uint64_t entry) const {
   for (size_t end = path.size(); end != std::string::npos && end > 0; end = path.rfind('/', end - 1)) {
     auto found = by_path_.find(path.substr(0, end));
     if (found != by_path_.end()) {
-      for (const Kept& kept : found->second) {
-        if (kept.recorded <= entry) continue;
-        if (kept.number < first) {
-          first = kept.number;
-          covered = end;
-        }
-        break;
+      auto kept = std::upper_bound(found->second.begin(), found->second.end(), entry,
+                                   [](uint64_t number, const Kept& one) { return number < one.recorded; });
+      if (kept != found->second.end() && kept->number < first) {
+        first = kept->number;
+        covered = end;
       }
     }
   }

@@ -3,8 +3,8 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <string>
-#include <unordered_map>
 #include <vector>
 
 #include "sys/fd.h"
@@ -33,7 +33,8 @@ class Aside {
   std::string root_;
   UniqueFd fd_;
   uint64_t count_ = 0;
-  std::unordered_map<std::string, std::vector<Kept>> by_path_;
+  size_t path_bytes_ = 0;  // in the keys of by_path_
+  std::map<std::string, std::vector<Kept>> by_path_;
 };
 
 }  // namespace layerstack

@@ -5,6 +5,7 @@
 
 #include "sys/failure.h"
 #include "sys/resolve.h"
+#include "sys/thread_pool.h"
 #include "tree/member_path.h"
 
 namespace layerstack {
@@ -29,6 +30,16 @@ void PushComponents(const std::string& path, std::vector<std::string>& stack) {
 
 std::string Join(const std::string& parent, const std::string& base) {
   return parent.empty() ? base : parent + "/" + base;
+}
+
+// A parent that no member describes is 0:0 and 0755: also where the directory above hands its group down (its setgid
+// bit stays, as in dockerd), or where the umask is not ours.
+void MakeRoots(int fd, const std::string& path) {
+  struct stat status;
+  if (::fstat(fd, &status) < 0) ThrowErrno(errno, "fstat", path);
+  if ((status.st_uid != 0 || status.st_gid != 0) && ::fchown(fd, 0, 0) < 0) ThrowErrno(errno, "fchown", path);
+  mode_t mode = (status.st_mode & 07000) | 0755;
+  if (!ThreadIsIsolated() && ::fchmod(fd, mode) < 0) ThrowErrno(errno, "fchmod", path);
 }
 
 [[noreturn]] void NotThere(const std::string& path, const std::string& at, const char* why) {
@@ -143,6 +154,7 @@ DirCache::Found DirCache::Open(const std::string& path, bool create) {
       dir->changed = true;
       if (::mkdirat(parent, name.c_str(), 0755) < 0) ThrowErrno(errno, "mkdir", next);
       fd.reset(Retry([&] { return ::openat(parent, name.c_str(), kDirFlags); }));
+      if (fd) MakeRoots(fd.get(), next);
     }
     if (fd) {
       dir = &Enter(std::move(fd), std::move(next));

@@ -7,6 +7,7 @@
 #include "sys/fd.h"
 #include "sys/failure.h"
 #include "sys/resolve.h"
+#include "sys/thread_pool.h"
 #include "sys/xattrs.h"
 #include "tree/merged.h"
 
@@ -89,6 +90,7 @@ class InitDir {
         return fd;
     }
     if (::fchownat(dir, name, 0, 0, AT_SYMLINK_NOFOLLOW) != 0) ThrowErrno(errno, "chown", path);
+    if (!ThreadIsIsolated() && ::fchmod(fd.get(), kMode) != 0) ThrowErrno(errno, "fchmod", path);  // the umask's bits
     return fd;
   }
 

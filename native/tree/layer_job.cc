@@ -50,10 +50,20 @@ LayerJob::LayerJob(LayerJobOptions options, std::unique_ptr<LayerInput> input)
 
 std::shared_ptr<LayerJob> LayerJob::Start(LayerJobOptions options, std::unique_ptr<LayerInput> input, Done done) {
   std::shared_ptr<LayerJob> job(new LayerJob(std::move(options), std::move(input)));
-  std::thread([job, done = std::move(done)]() mutable {
-    job->Run(done);
-    done = nullptr;
-  }).detach();
+  try {
+    std::thread([job, done]() mutable {
+      job->Run(done);
+      done = nullptr;
+    }).detach();
+  } catch (const std::system_error& error) {
+    Failure failure;
+    failure.errnum = error.code().value();
+    failure.code = ErrnoName(failure.errnum);
+    failure.message = ErrnoText(failure.errnum);
+    failure.syscall = "pthread_create";
+    job->input_->Release(&failure);
+    done(nullptr, &failure);
+  }
   return job;
 }
 

@@ -46,7 +46,8 @@ class LayerJob : public std::enable_shared_from_this<LayerJob> {
   // Exactly one of the two is given.
   using Done = std::function<void(AppliedLayer*, const Failure*)>;
 
-  // Starts the threads. `done` is called once, on a thread of the job, when nothing of it runs or is open any more.
+  // Starts the threads. `done` is called once, when nothing of it runs or is open any more: on a thread of the job, or on
+  // the caller's where there is no thread to be had.
   static std::shared_ptr<LayerJob> Start(LayerJobOptions options, std::unique_ptr<LayerInput> input, Done done);
 
   // Any thread. `done` follows within milliseconds, with ERR_ABORTED.

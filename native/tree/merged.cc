@@ -3,7 +3,7 @@
 #include <fcntl.h>
 #include <sys/sysmacros.h>
 
-#include <unordered_map>
+#include <set>
 
 #include "sys/dirents.h"
 #include "sys/failure.h"
@@ -62,14 +62,14 @@ MergedDir::Found MergedDir::Lookup(const std::string& name, size_t first) const 
 
 std::vector<MergedDir::Name> MergedDir::List() const {
   std::vector<Name> names;
-  std::unordered_map<std::string, size_t> seen;
+  std::set<std::string> seen;
   for (size_t layer = 0; layer < parts_.size(); ++layer) {
     Dirents entries(parts_[layer].fd.get());
     for (;;) {
       std::vector<Dirents::Entry>& piece = entries.Next();
       if (piece.empty()) break;
       for (const Dirents::Entry& entry : piece) {
-        if (parts_.size() == 1 || seen.emplace(entry.name, layer).second) names.push_back({entry.name, layer});
+        if (parts_.size() == 1 || seen.insert(entry.name).second) names.push_back({entry.name, layer});
       }
     }
     if (errno != 0) ThrowErrno(errno, "getdents64", parts_[layer].path);

@@ -1,6 +1,7 @@
 #include "tree/metadata.h"
 
 #include <fcntl.h>
+#include <linux/limits.h>
 #include <sys/xattr.h>
 #include <unistd.h>
 
@@ -80,7 +81,9 @@ void ChangeTimes(NodeRef node, const TarMember& member) {
 void SetXattrs(NodeRef node, const TarMember& member, Warnings& warnings) {
   for (const auto& [name, value] : member.xattrs) {
     if (IsOverlayOwn(name)) {
-      warnings.Add("WARN_XATTR_DROPPED", member.name, "dropped '" + name + "': it belongs to overlayfs, not to layers");
+      // As much of the name as a file system would take: a warning must not hold on to a whole PAX header.
+      warnings.Add("WARN_XATTR_DROPPED", member.name,
+                   "dropped '" + name.substr(0, XATTR_NAME_MAX) + "': it belongs to overlayfs, not to layers");
       continue;
     }
     int result = node.name ? ::setxattr(InodePath(node).Get(), name.c_str(), value.data(), value.size(), 0)

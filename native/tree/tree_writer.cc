@@ -19,6 +19,7 @@ namespace {
 constexpr std::string_view kWhiteout = ".wh.";
 constexpr char kOpaqueMarker[] = ".wh..wh..opq";
 constexpr char kDefaultAcl[] = "system.posix_acl_default";
+constexpr char kAccessAcl[] = "system.posix_acl_access";  // sets the mode too
 
 UniqueFd OpenRoot(const std::string& path) {
   UniqueFd fd(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
@@ -32,9 +33,9 @@ UniqueFd Duplicate(int fd) {
   return copy;
 }
 
-bool HasDefaultAcl(const TarMember& member) {
+bool HasXattr(const TarMember& member, const char* wanted) {
   for (const auto& [name, value] : member.xattrs) {
-    if (name == kDefaultAcl) return true;
+    if (name == wanted) return true;
   }
   return false;
 }
@@ -89,6 +90,11 @@ bool TreeWriter::NeedsOwner(const TarMember& member, const CachedDir& dir) const
   return OwnerOf(member) != 0 || GroupOf(member) != 0 || dir.gid != 0 || !creates_as_root_;
 }
 
+// `special`: the bits that owner or creation may have taken away.
+bool TreeWriter::NeedsMode(const TarMember& member, mode_t special) const {
+  return !exact_modes_ || (ModeOf(member) & special) || HasXattr(member, kAccessAcl);
+}
+
 void TreeWriter::Directory(const TarMember& member, const std::string& path) {
   SplitPath split = SplitMemberPath(path);
   bool through_link;
@@ -104,14 +110,14 @@ void TreeWriter::Directory(const TarMember& member, const std::string& path) {
     fresh = !S_ISDIR(status.st_mode);
     if (fresh) Place(parent, split.base, "mkdir", make);
   }
-  bool chmod = !fresh || !exact_modes_ || (mode & 06000) || parent.set_gid;
+  bool chmod = !fresh || NeedsMode(member, 06000) || parent.set_gid;
   bool chown = !fresh || NeedsOwner(member, parent);
   // By the parent's real path: the name may lead through a link.
   CachedDir& dir = *dirs_.Open(parent.path.empty() ? split.base : parent.path + "/" + split.base, false).dir;
   NodeRef node{dir.fd.get()};
   if (chown) ChangeOwner(node, OwnerOf(member), GroupOf(member));
   SetXattrs(node, member, warnings_);
-  if (HasDefaultAcl(member)) exact_modes_ = false;
+  if (HasXattr(member, kDefaultAcl)) exact_modes_ = false;
   if (chmod) ChangeMode(node, mode);
   if (chown) dir.gid = GroupOf(member);
   dir.set_gid = mode & S_ISGID;
@@ -137,7 +143,7 @@ void TreeWriter::FinishFile(const File& file, const TarMember& member) {
   NodeRef node{file.fd.get()};
   if (file.own_ids) ChangeOwner(node, OwnerOf(member), GroupOf(member));
   SetXattrs(node, member, warnings_);
-  if (!exact_modes_ || (ModeOf(member) & 07000)) ChangeMode(node, ModeOf(member));
+  if (NeedsMode(member, 07000)) ChangeMode(node, ModeOf(member));
   ChangeTimes(node, member);
 }
 
@@ -146,7 +152,7 @@ void TreeWriter::FinishNamed(const TarMember& member, const CachedDir& dir, cons
   bool chown = NeedsOwner(member, dir);
   if (chown) ChangeOwner(node, OwnerOf(member), GroupOf(member));
   SetXattrs(node, member, warnings_);
-  if (has_mode && (chown || !exact_modes_ || (ModeOf(member) & 07000))) ChangeMode(node, ModeOf(member));
+  if (has_mode && (chown || NeedsMode(member, 07000))) ChangeMode(node, ModeOf(member));
   ChangeTimes(node, member);
 }
 

@@ -49,6 +49,7 @@ class TreeWriter {
   void Place(CachedDir& dir, const std::string& base, const char* syscall, Make make);
   void Displace(CachedDir& dir, const std::string& base);
   bool NeedsOwner(const TarMember& member, const CachedDir& dir) const;
+  bool NeedsMode(const TarMember& member, mode_t special) const;
   // For links, devices and fifos.
   void FinishNamed(const TarMember& member, const CachedDir& dir, const std::string& base, bool has_mode);
 

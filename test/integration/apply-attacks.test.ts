@@ -236,3 +236,58 @@ describe('bounds', () => {
     });
   });
 });
+
+describe('metadata as dockerd leaves it', () => {
+  it('the mode of the header wins over that of an access ACL, as by chmod after it', async () => {
+    // user::rw- user:1:rwx group::r-- mask::rwx other::r--: setting it makes the mode 0674.
+    const entry = (tag: number, perm: number, id = 0xffffffff): Buffer => {
+      const bytes = Buffer.alloc(8);
+      bytes.writeUInt16LE(tag, 0);
+      bytes.writeUInt16LE(perm, 2);
+      bytes.writeUInt32LE(id, 4);
+      return bytes;
+    };
+    const version = Buffer.from([2, 0, 0, 0]);
+    const list = [entry(1, 6), entry(2, 7, 1), entry(4, 4), entry(16, 7), entry(32, 4)];
+    const xattrs = { 'system.posix_acl_access': Buffer.concat([version, ...list]) };
+    const { diff } = await apply(
+      tar([
+        { name: 'f', mode: 0o644, xattrs },
+        { name: 'd/', type: 'directory', mode: 0o700, xattrs },
+        { name: 'p', type: 'fifo', mode: 0o600, xattrs },
+      ]),
+    );
+    expect(statSync(join(diff, 'f')).mode & 0o7777).toBe(0o644);
+    expect(statSync(join(diff, 'd')).mode & 0o7777).toBe(0o700);
+    expect(statSync(join(diff, 'p')).mode & 0o7777).toBe(0o600);
+  });
+
+  it("a missing parent is root's, also below a setgid directory", async () => {
+    const { diff } = await apply(
+      tar([{ name: 'd/', type: 'directory', mode: 0o2755, gid: 50 }, { name: 'd/missing/f' }]),
+    );
+    const made = statSync(join(diff, 'd/missing'));
+    expect([made.uid, made.gid, made.mode & 0o7777]).toEqual([0, 0, 0o2755]);
+    expect(statSync(join(diff, 'd/missing/f')).gid).toBe(0);
+  });
+
+  it("a global header's name takes no file's entry twice, and may be any", async () => {
+    const { split } = await apply(
+      tar([
+        { global: { comment: 'x' }, name: './a' },
+        { name: 'a', content: 'x' },
+        { global: { comment: 'x' }, name: '../up' },
+      ]),
+    );
+    expect(split.filter((entry) => entry.type === 1).map((entry) => entry.name)).toEqual(['./a']);
+  });
+});
+
+describe('what is kept in memory', () => {
+  it('a warning holds on to no more of a name than a file system would take', async () => {
+    const { warnings } = await apply(
+      tar([{ name: 'f', xattrs: { [`trusted.overlay.${'x'.repeat(100_000)}`]: 'y' } }]),
+    );
+    expect(warnings[0]?.message.length).toBeLessThan(400);
+  });
+});

@@ -1,5 +1,7 @@
 import { execFile, execFileSync } from 'node:child_process';
 import {
+  chmodSync,
+  copyFileSync,
   existsSync,
   lstatSync,
   mkdirSync,
@@ -382,6 +384,20 @@ describe('the process', () => {
       rmSync(join(root, 'f'));
     }
     expect(openFds()).toBe(before);
+  });
+
+  test('where no thread can be started the work is rejected, and the process lives', async () => {
+    const home = scratch();
+    chmodSync(home, 0o777);
+    const fixture = join(home, 'no-threads.mjs');
+    copyFileSync(fileURLToPath(new URL('../fixtures/no-threads.mjs', import.meta.url)), fixture);
+    copyFileSync(addon, join(home, 'layerstack.node'));
+    const { stdout } = await promisify(execFile)(
+      process.execPath,
+      [fixture, join(home, 'layerstack.node'), home],
+      { uid: 54321, gid: 54321, timeout: 30_000 },
+    );
+    expect(stdout).toBe('EAGAIN\n'.repeat(4));
   });
 
   test('workers may end while native work is under way', async () => {

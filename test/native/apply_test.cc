@@ -2,22 +2,32 @@
 // links collide, and mutated archives. Whatever comes, the canary beside the layer stays untouched; what is
 // accepted must have the size that a walk finds, and be put together again byte for byte.
 #include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <stddef.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <array>
+#include <chrono>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <random>
+#include <set>
+#include <thread>
 
 #include "check.h"
 #include "codec/assembler.h"
 #include "codec/pax.h"
 #include "codec/tar_header.h"
+#include "sys/overlay_mount.h"
 #include "sys/thread_pool.h"
 #include "tree/apply.h"
 #include "tree/content_size.h"
+#include "tree/init_layer.h"
 #include "tree/member_path.h"
 #include "tree/name_set.h"
 
@@ -84,7 +94,9 @@ std::string RandomMember(Random& random) {
   std::string name = Pick(random, names);
   std::string link = Pick(random, links);
   std::string content(Below(random, 4) == 0 ? 0 : Below(random, 1500), static_cast<char>('a' + Below(random, 26)));
-  switch (Below(random, 12)) {
+  switch (Below(random, 13)) {
+    case 12:
+      return Header(name, 'g', "", Record("comment", "x").size()) + Padded(Record("comment", "x"));
     case 0:
     case 1:
       return Header(name, '5', "", 0, 0755);
@@ -197,10 +209,28 @@ class Place {
     }
     CHECK(State() == before_);
     if (accepted) CHECK(Assembled(diff, split) == tar);
+    if (accepted) CheckNames(split);
     return accepted;
   }
 
+  mode_t Mode(const std::string& name) const {
+    struct stat status;
+    CHECK(::lstat((home_ / "layer" / name).c_str(), &status) == 0);
+    return status.st_mode & 07777;
+  }
+  std::string Layer() const { return home_ / "layer"; }
+
  private:
+  // dockerd reads no tar-split in which two entries have one cleaned name.
+  static void CheckNames(const std::string& split) {
+    TarSplitReader reader(UniqueFd(::open(split.c_str(), O_RDONLY | O_CLOEXEC)), split);
+    TarSplitEntry entry;
+    std::set<std::string> names;
+    while (reader.Next(entry)) {
+      if (entry.type == TarSplitEntry::Type::kFile) CHECK(names.insert(*CleanMemberPath(entry.name)).second);
+    }
+  }
+
   static std::string Assembled(const std::string& diff, const std::string& split) {
     LayerAssembler assembler(diff, split);
     std::string tar;
@@ -292,6 +322,84 @@ TEST(names_are_cleaned_and_remembered) {
   NameSet names;
   for (int i = 0; i < 5000; ++i) CHECK(names.Insert("name" + std::to_string(i)));
   for (int i = 0; i < 5000; ++i) CHECK(!names.Insert("name" + std::to_string(i)));
+}
+
+// Runs `work` on a thread that a seccomp filter keeps from having a umask of its own, under the umask 077.
+template <typename Work>
+void WithoutUnshare(Work work) {
+  const mode_t before = ::umask(077);
+  std::thread([&] {
+    sock_filter rules[] = {BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
+                           BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_unshare, 0, 1),
+                           BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
+                           BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW)};
+    sock_fprog program = {std::size(rules), rules};
+    CHECK(::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0);
+    CHECK(::prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0);
+    IsolateThread();
+    CHECK(!ThreadIsIsolated());
+    work();
+  }).join();
+  ::umask(before);
+}
+
+TEST(modes_are_exact_where_seccomp_forbids_unshare) {
+  Random random(4);
+  Place place;
+  WithoutUnshare([&] {
+    CHECK(place.Apply(Header("missing/parent/f", '0', "", 0, 0666) + Header("d/", '5', "", 0, 0777) +
+                          Header("d/fifo", '6', "", 0, 0622),
+                      random));
+    fs::create_directory(place.Layer() + "/init");
+    PopulateInit(place.Layer(), {"diff"}, "init");
+  });
+  CHECK_EQ(place.Mode("diff/missing"), 0755u);
+  CHECK_EQ(place.Mode("diff/missing/parent"), 0755u);
+  CHECK_EQ(place.Mode("diff/missing/parent/f"), 0666u);
+  CHECK_EQ(place.Mode("diff/d"), 0777u);
+  CHECK_EQ(place.Mode("diff/d/fifo"), 0622u);
+  CHECK_EQ(place.Mode("split"), 0644u);
+  for (const char* name : {"init/proc", "init/.dockerenv", "init/etc", "init/etc/hosts", "init/dev/pts"})
+    CHECK_EQ(place.Mode(name), 0755u);
+}
+
+TEST(a_store_path_never_becomes_mount_options) {
+  WithoutUnshare([] {
+    std::string code;
+    try {
+      MountOverlay({"/nowhere/x,upperdir=", "/nowhere/merged", {"a", "b"}, "", "", true, MountRung::kMount, {}});
+    } catch (const Failure& failure) {
+      code = failure.code;
+    }
+    CHECK_EQ(code, "ERR_INVALID_ARGUMENT");
+  });
+}
+
+// libstdc++'s std::hash of a 16-byte string (MurmurHash64A) can be inverted: keys that all have one hash.
+std::string Colliding(uint64_t first) {
+  constexpr uint64_t kMul = 0xc6a4a7935bd1e995, kInverse = 0x5f7a0ea7e59b19bd, kSeed = 0xc70f6907;
+  auto mixed = [](uint64_t k) { k *= kMul; k ^= k >> 47; return k * kMul; };
+  auto unmixed = [](uint64_t k) { k *= kInverse; k ^= k >> 47; return k * kInverse; };
+  uint64_t hash = ((kSeed ^ (16 * kMul)) ^ mixed(first)) * kMul;
+  uint64_t second = unmixed(hash ^ 0x1234567890abcdef);
+  std::string key(16, '\0');
+  std::memcpy(key.data(), &first, 8);
+  std::memcpy(key.data() + 8, &second, 8);
+  return key;
+}
+
+TEST(pax_keys_that_collide_in_a_hash_table_take_no_longer) {
+  CHECK_EQ(std::hash<std::string_view>()(Colliding(1)), std::hash<std::string_view>()(Colliding(2)));
+  std::string records;
+  for (uint64_t i = 0; records.size() < (1 << 20) - 100; ++i) {
+    std::string key = Colliding(i * 0x9e3779b97f4a7c15 | 0x0101010101010101);
+    if (key.find_first_of("=\0"s) == std::string::npos) records += Record(key, "v");
+  }
+  auto start = std::chrono::steady_clock::now();
+  CHECK(PaxRecords::Parse(records));
+  auto taken = std::chrono::steady_clock::now() - start;
+  std::printf("     %lld ms\n", static_cast<long long>(taken / std::chrono::milliseconds(1)));
+  CHECK(taken < std::chrono::seconds(5));
 }
 
 }  // namespace
