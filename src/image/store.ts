@@ -112,7 +112,7 @@ export class ImageStore {
    * @throws {@link LayerstackError} as {@link tag}.
    */
   async tagAll(changes: readonly TagChange[], signal?: AbortSignal): Promise<{ previous?: ImageID }[]> {
-    for (const { id } of changes) await this.get(id);
+    for (const id of new Set(changes.map((change) => change.id))) await this.get(id);
     return await this.#repositories.change(
       (references) =>
         changes.map(({ reference, id }) => {
