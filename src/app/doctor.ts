@@ -29,17 +29,23 @@ const READ_CONCURRENCY = 32;
 /** Looks at everything; never throws for what it finds. */
 export async function diagnose(root: string): Promise<Finding[]> {
   const directory = await nearestDirectory(resolve(root));
-  const caps = await probeCapabilities(directory);
+  const caps = await probeCapabilities(directory).catch((error: unknown) => unprobed(directory, error));
   const layout = new Layout(directory === resolve(root) ? directory : await canonical(root));
   return [
-    ...machineFindings(caps),
-    ...fileSystemFindings(caps, directory),
-    ...libraryFindings(caps),
+    ...('probe' in caps
+      ? [...machineFindings(caps), ...fileSystemFindings(caps, directory), ...libraryFindings(caps)]
+      : [caps]),
     await dockerdFinding(layout),
     await sessionFinding(layout),
     await depthFinding(layout),
     ...runtimeFindings(),
   ];
+}
+
+/** Nothing can be tried where no scratch directory can be made: no access, or a file system that is read-only. */
+function unprobed(directory: string, error: unknown): Finding {
+  if (!isSystemError(error)) throw error;
+  return finding('file system', false, error.message, `make ${directory} writable, or use sudo`);
 }
 
 function finding(

@@ -3,7 +3,8 @@
  * file system (the specification lets it be absolute, so nothing is copied). The user of the config is looked up in
  * that root file system, which must therefore be mounted.
  */
-import { mkdir, open, rename } from 'node:fs/promises';
+import { randomBytes } from 'node:crypto';
+import { mkdir, rename, rm, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import type { Mount } from './mount.ts';
 import type { Container } from './record.ts';
@@ -59,13 +60,14 @@ export async function writeBundle(
   return { path, spec };
 }
 
+/** Under a new name first: the directory may be another user's, who must not choose where root writes. */
 async function replaceFile(path: string, text: string): Promise<void> {
-  const temporary = `${path}.tmp`;
-  const file = await open(temporary, 'w', 0o644);
+  const temporary = `${path}.${randomBytes(6).toString('hex')}.tmp`;
   try {
-    await file.writeFile(text);
-  } finally {
-    await file.close();
+    await writeFile(temporary, text, { flag: 'wx', mode: 0o644 });
+    await rename(temporary, path);
+  } catch (error) {
+    await rm(temporary, { force: true });
+    throw error;
   }
-  await rename(temporary, path);
 }

@@ -192,11 +192,12 @@ export class ContainerCreator {
         layout.overlay(plan.initId),
       ];
       for (const tree of trees) await call(native.removeTree(layout.root, tree));
-      const files = [layout.link(plan.link), layout.link(plan.initLink), layout.name(plan.name)];
-      await session.unmark(
-        markers,
-        files.map((path) => ({ op: 'unlink', path, missing: true })),
-      );
+      const links = [layout.link(plan.link), layout.link(plan.initLink)];
+      await session.unmark(markers, [
+        ...links.map((path): BatchStep => ({ op: 'unlink', path, missing: true })),
+        // The name may be another's: what failed may have failed before it was claimed.
+        ...this.#names.releaseSteps(plan.name, plan.id),
+      ]);
     } catch (error) {
       log.warn('a container that could not be made is left to the next writer', {
         id: plan.id,

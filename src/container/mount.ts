@@ -19,7 +19,7 @@ import {
   type MountCount,
 } from './mount-count.ts';
 import { readText } from './read-text.ts';
-import type { Container } from './record.ts';
+import { readContainer, type Container } from './record.ts';
 
 export interface MountOptions {
   /** Nothing can be written through this mount. Default false. */
@@ -74,7 +74,8 @@ export class ContainerMounts {
 
   /**
    * Mounts the root file system, or adds a use to the mount that is there.
-   * @throws {@link LayerstackError} ERR_STORE_READ_ONLY when the store is open read-only, ERR_CONTAINER_MOUNTED
+   * @throws {@link LayerstackError} ERR_CONTAINER_NOT_FOUND when it was removed meanwhile,
+   *   ERR_STORE_READ_ONLY when the store is open read-only, ERR_CONTAINER_MOUNTED
    *   when it is mounted read-only and shall be writable, ERR_STORE_CORRUPT when a layer directory is missing.
    */
   async mount(container: Container, { readOnly = false, signal }: MountOptions = {}): Promise<Mount> {
@@ -83,7 +84,11 @@ export class ContainerMounts {
     void lock;
     const { layout } = this.#root;
     if ((await this.#find(container)) === 'none') {
-      await this.#mountOverlay(container, readOnly, signal);
+      try {
+        await this.#mountOverlay(container, readOnly, signal);
+      } catch (error) {
+        throw this.#unlessRemoved(container, error);
+      }
       return this.#handle(container, readOnly);
     }
     const before = readMountCount(layout, container.mountId) ?? { count: 1, readOnly: false };
@@ -219,6 +224,15 @@ export class ContainerMounts {
           `container ${container.name} cannot be mounted: its layer ${path} is missing; load its image again`,
           { id: container.id, path, cause },
         );
+  }
+
+  /** What is missing of a container that is gone is no damage of the store. */
+  #unlessRemoved({ id, name }: Container, error: unknown): unknown {
+    if (readContainer(this.#root.layout, id)) return error;
+    return new LayerstackError('ERR_CONTAINER_NOT_FOUND', `container ${name} was removed`, {
+      id,
+      cause: error,
+    });
   }
 
   /** Takes away what a mount leaves beside it. */

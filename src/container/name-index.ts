@@ -11,6 +11,7 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 import { isSystemError, LayerstackError } from '../core/errors.ts';
 import type { Layout } from '../system/layout.ts';
 import { call, native, type BatchStep } from '../system/native.ts';
+import { isContainerName } from './names.ts';
 import { readLink, readText } from './read-text.ts';
 import { readContainer } from './record.ts';
 
@@ -41,7 +42,7 @@ export class NameIndex {
 
   /** The id of the container that has `name`, or undefined. */
   owner(name: string): string | undefined {
-    const id = readLink(this.#layout.at(this.#layout.name(name)));
+    const id = this.#link(name);
     if (id === undefined || !CONTAINER_ID.test(id)) return undefined;
     return readContainer(this.#layout, id)?.name === name ? id : undefined;
   }
@@ -69,7 +70,12 @@ export class NameIndex {
 
   /** Gives `name` back if it is `id`'s. To be done before the container's directory goes. */
   releaseSteps(name: string, id: string): BatchStep[] {
-    return readLink(this.#layout.at(this.#layout.name(name))) === id ? [this.#unlink(name)] : [];
+    return this.#link(name) === id ? [this.#unlink(name)] : [];
+  }
+
+  /** The text of a name's link. A `Name` from disk may be anything, and is no path then. */
+  #link(name: string): string | undefined {
+    return isContainerName(name) ? readLink(this.#layout.at(this.#layout.name(name))) : undefined;
   }
 
   #unlink(name: string): BatchStep {
@@ -86,7 +92,7 @@ export class NameIndex {
       await nextTurn();
       const name = CONTAINER_ID.test(id) ? readContainer(layout, id)?.name : undefined;
       // A link of that name that points elsewhere is stale when its container has another name; then it is replaced.
-      if (!name || this.owner(name) !== undefined) continue;
+      if (!name || !isContainerName(name) || this.owner(name) !== undefined) continue;
       await call(native.batch(layout.root, [this.#unlink(name)]));
       await symlink(id, layout.at(layout.name(name))).catch((error: unknown) => {
         if (!isSystemError(error, 'EEXIST')) throw error;

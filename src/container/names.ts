@@ -38,13 +38,18 @@ export function generateName(attempt = 0): string {
   return attempt === 0 ? name : `${name}${randomInt(10)}`;
 }
 
+/** Whether the text can be a container's name, and so the name of a file in the index. */
+export function isContainerName(text: string): boolean {
+  return GRAMMAR.test(text) && text.length <= MAX_LENGTH;
+}
+
 /**
  * Checks a name that a caller gave, and takes away the `/` that Docker's API puts before names.
  * @throws LayerstackError ERR_INVALID_ARGUMENT when it breaks Docker's grammar or is longer than 255 bytes.
  */
 export function parseContainerName(text: string): string {
   const name = text.startsWith('/') ? text.slice(1) : text;
-  if (!GRAMMAR.test(name) || name.length > MAX_LENGTH)
+  if (!isContainerName(name))
     throw new LayerstackError(
       'ERR_INVALID_ARGUMENT',
       `${JSON.stringify(text)} is no container name: use letters, digits, '_', '.' and '-', ` +

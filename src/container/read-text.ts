@@ -6,7 +6,7 @@
 import { readFileSync, readlinkSync } from 'node:fs';
 import { isSystemError } from '../core/errors.ts';
 
-/** The text of a file; undefined where there is none. */
+/** The text of a file; undefined where there is none, or something else in its place. */
 export function readText(path: string): string | undefined {
   return unlessMissing(() => readFileSync(path, 'utf8'));
 }
@@ -20,7 +20,7 @@ function unlessMissing(read: () => string): string | undefined {
   try {
     return read();
   } catch (error) {
-    if (isSystemError(error, 'ENOENT', 'ENOTDIR', 'EINVAL')) return undefined;
+    if (isSystemError(error, 'ENOENT', 'ENOTDIR', 'EISDIR', 'EINVAL')) return undefined;
     throw error;
   }
 }

@@ -169,7 +169,7 @@ export class Catalog {
       const raw = this.#db.readSync(id);
       return raw && parseImageConfig(raw);
     } catch (error) {
-      if (!LayerstackError.is(error)) throw error;
+      if (!LayerstackError.is(error) && !isSystemError(error)) throw error;
       return this.#skip(id, error.message);
     }
   }
@@ -183,9 +183,9 @@ export class Catalog {
       const file = JSON.parse(await readFile(this.#root.layout.at(this.#path), 'utf8')) as CatalogFile;
       return new Map(file.version === 2 ? file.images.map((entry) => [entry.id, entry]) : []);
     } catch (error) {
-      // A power cut may leave it empty or torn.
-      if (error instanceof SyntaxError || isSystemError(error, 'ENOENT')) return new Map();
-      throw error;
+      // A power cut may leave it empty or torn; whatever is wrong with it, the truth is elsewhere.
+      this.#root.log.debug('the image catalog is read anew', { reason: String(error) });
+      return new Map();
     }
   }
 

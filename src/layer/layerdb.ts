@@ -89,6 +89,9 @@ export class LayerDb {
     }
     try {
       return parseSize(sizeBuffer.toString('latin1', 0, readSync(fd, sizeBuffer, 0, sizeBuffer.length, 0)));
+    } catch (error) {
+      if (isSystemError(error, 'EISDIR')) return undefined;
+      throw error;
     } finally {
       closeSync(fd);
     }

@@ -7,7 +7,7 @@
  * `<chain>-<random>-removing`; the layer in its place takes over its short name, which the `lower` of its children has.
  */
 import { randomBytes } from 'node:crypto';
-import { access } from 'node:fs/promises';
+import { access, stat } from 'node:fs/promises';
 import { throwIfAborted } from '../core/abort.ts';
 import { hexOf, type ChainID } from '../core/digest.ts';
 import { isSystemError, LayerstackError } from '../core/errors.ts';
@@ -83,17 +83,25 @@ export class Publication {
     const below = new Map<ChainID, Below>();
     const fresh: Fresh[] = [];
     const steps: BatchStep[] = [];
+    /** Those whose own stack is not what the `lower` of their children says. */
+    const moved = new Set<ChainID>();
     for (const [index, planned] of this.#layers.entries()) {
       const parent =
         planned.parent === undefined ? undefined : await this.#below(planned.parent, below, present);
       const existing = present[index];
       if (existing !== undefined) {
-        if (fresh.some(({ chainId }) => chainId === planned.parent))
-          steps.push(...(await this.#restack(existing, parent)));
+        if (parent === undefined || planned.parent === undefined || !moved.has(planned.parent)) continue;
+        const [own = '', ...lowers] = await this.#overlay.lowersOf(existing.cacheId);
+        if (lowers.join(':') === parent.lowers.join(':')) continue;
+        // Its parent was lost and is published again: its `lower` must name the new one.
+        steps.push(...this.#lowerSteps(existing.cacheId, parent.lowers));
+        moved.add(planned.chainId);
+        below.set(planned.chainId, { cacheId: existing.cacheId, lowers: [own, ...parent.lowers] });
         continue;
       }
       const layer = await this.#prepare(planned, parent);
       fresh.push(layer);
+      moved.add(planned.chainId);
       below.set(planned.chainId, {
         cacheId: layer.spec.id,
         lowers: [`l/${layer.spec.link}`, ...layer.spec.lowers],
@@ -114,7 +122,7 @@ export class Publication {
     throwIfAborted(signal);
     await this.#root.session().mark(replaced.map(removingMarker), steps);
     for (const { staged, spec } of fresh) this.#written.set(staged, spec);
-    await call(native.batch(layout.root, [{ op: 'syncfs', path: layout.layers }]));
+    await this.#sync();
     throwIfAborted(signal);
     this.#replaced.push(...replaced);
     await call(
@@ -124,6 +132,15 @@ export class Publication {
         { op: 'fsync', path: layout.layers },
       ]),
     );
+  }
+
+  /** One syncfs, or two where the contents are on a disk of their own. */
+  async #sync(): Promise<void> {
+    const { layout } = this.#root;
+    const paths = [layout.overlay2, layout.layers];
+    const [contents, metadata] = await Promise.all(paths.map((path) => stat(layout.at(path))));
+    const syncs = paths.map((path): BatchStep => ({ op: 'syncfs', path }));
+    await call(native.batch(layout.root, contents?.dev === metadata?.dev ? syncs.slice(1) : syncs));
   }
 
   /** The parent's place in the stack: one of this publication, or an existing layer. */
@@ -165,7 +182,7 @@ export class Publication {
 
   #metadataSteps({ staged, spec, parent }: Fresh): BatchStep[] {
     const { layout } = this.#root;
-    if (this.#written.has(staged)) return this.#lowerSteps(spec);
+    if (this.#written.has(staged)) return this.#lowerSteps(spec.id, spec.lowers);
     return [
       ...this.#overlay.stackSteps(spec),
       ...(parent === undefined
@@ -181,18 +198,10 @@ export class Publication {
     ];
   }
 
-  #lowerSteps({ id, lowers }: OverlaySpec): BatchStep[] {
+  #lowerSteps(id: string, lowers: readonly string[]): BatchStep[] {
     if (lowers.length === 0) return [];
     const path = this.#root.layout.overlay(id, 'lower');
     return [{ op: 'replace', path, data: lowers.join(':'), mode: 0o644 }];
-  }
-
-  /** An existing layer whose parent was lost and is published again: its `lower` must name the new one. */
-  async #restack(existing: Layer, parent: Below | undefined): Promise<BatchStep[]> {
-    const [own, ...lowers] = await this.#overlay.lowersOf(existing.cacheId);
-    const wanted = parent?.lowers ?? [];
-    if (own === undefined || lowers.join(':') === wanted.join(':')) return [];
-    return this.#lowerSteps({ id: existing.cacheId, link: own, lowers: wanted });
   }
 
   /** The entry in the way of `chainId`, which is known not to be complete. */

@@ -195,8 +195,7 @@ export class LayerStore {
     } catch (error) {
       throw spaceError(error, this.#root.layout.root);
     } finally {
-      await this.#settle(staged);
-      await lock.release();
+      await this.#settle(staged).finally(() => lock.release());
     }
     await Promise.all(staged.map((layer) => this.#staging.discard(layer)));
     return { tops, notices };

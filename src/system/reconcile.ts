@@ -52,7 +52,7 @@ async function reconcileSession(layout: Layout, log: Logger, name: string): Prom
     for (const kind of ['removing', 'overlay2']) {
       for (const marker of markers) await settle(layout, log, name, marker, kind, used);
     }
-    await completeRemovals(layout, used);
+    await completeRemovals(layout, log, used);
   }
   const left = (await listEntries(layout, layout.session(name))).filter((file) => file !== 'lock');
   if (left.length === 0) await rm(layout.at(layout.session(name)), { recursive: true, force: true });
@@ -60,7 +60,10 @@ async function reconcileSession(layout: Layout, log: Logger, name: string): Prom
 
 const nothing: ReadonlySet<string> = new Set();
 
-/** Removes the object of `marker`, when it is of `kind`, and the marker. One that is busy stays, with its marker. */
+/**
+ * Removes the object of `marker`, when it is of `kind`, and the marker. One that cannot be removed (something is mounted
+ * in it, a file in it is immutable) stays, with its marker: the store must open all the same.
+ */
 async function settle(
   layout: Layout,
   log: Logger,
@@ -75,11 +78,16 @@ async function settle(
   try {
     await remove(layout, marker as Marker, object, used);
   } catch (error) {
-    if (!isSystemError(error, 'EBUSY')) throw error;
-    log.warn(`${marker} is half made, but something is mounted in it: unmount it`, { path: error.path });
+    logUnremovable(log, marker, error);
     return;
   }
   await rm(layout.at(layout.session(session, marker)), { force: true });
+}
+
+function logUnremovable(log: Logger, what: string, error: unknown): void {
+  if (!isSystemError(error)) throw error;
+  const why = error.code === 'EBUSY' ? 'something is mounted in it: unmount it' : error.message;
+  log.warn(`${what} is half made, but cannot be removed: ${why}`, { path: error.path });
 }
 
 async function remove(
@@ -146,7 +154,7 @@ async function references(layout: Layout): Promise<Set<string>> {
 }
 
 /** Completes the `-removing` entries that no live writer is at. A removal is marked before its entry is renamed. */
-async function completeRemovals(layout: Layout, used: ReadonlySet<string>): Promise<void> {
+async function completeRemovals(layout: Layout, log: Logger, used: ReadonlySet<string>): Promise<void> {
   const entries = (await listEntries(layout, layout.layers)).filter((name) => name.endsWith('-removing'));
   if (entries.length === 0) return;
   const sessions = await listEntries(layout, layout.sessions);
@@ -154,6 +162,11 @@ async function completeRemovals(layout: Layout, used: ReadonlySet<string>): Prom
     (await Promise.all(sessions.map((name) => listEntries(layout, layout.session(name))))).flat(),
   );
   for (const name of entries) {
-    if (!marked.has(`removing.${name}`)) await removeLayerEntry(layout, name, (id) => used.has(id));
+    if (marked.has(`removing.${name}`)) continue;
+    try {
+      await removeLayerEntry(layout, name, (id) => used.has(id));
+    } catch (error) {
+      logUnremovable(log, name, error);
+    }
   }
 }

@@ -12,7 +12,7 @@ export async function readEntry(layout: Layout, path: string): Promise<string | 
   try {
     return (await readFile(layout.at(path), 'utf8')).trim();
   } catch (error) {
-    if (isSystemError(error, 'ENOENT', 'ENOTDIR')) return undefined;
+    if (isSystemError(error, 'ENOENT', 'ENOTDIR', 'EISDIR')) return undefined;
     throw error;
   }
 }

@@ -116,7 +116,21 @@ async function openForReading(path: string): Promise<Opened> {
   const layout = new Layout(await directory(path));
   // Without access everything would read as absent, and the store as empty.
   await access(layout.root, constants.R_OK | constants.X_OK);
-  return { layout, caps: await probeCapabilities(tmpdir()) };
+  return { layout, caps: await probeTemporary() };
+}
+
+async function probeTemporary(): Promise<Capabilities> {
+  const directory = tmpdir();
+  try {
+    return await probeCapabilities(directory);
+  } catch (error) {
+    if (!isSystemError(error)) throw error;
+    throw new LayerstackError(
+      'ERR_INVALID_ARGUMENT',
+      `the temporary directory ${directory} cannot be used (${error.code}): set TMPDIR to another`,
+      { path: directory, cause: error },
+    );
+  }
 }
 
 async function openForWriting(path: string, log: Logger): Promise<Opened> {
@@ -136,7 +150,7 @@ async function openForWriting(path: string, log: Logger): Promise<Opened> {
   } catch (error) {
     await writerLock?.release();
     if (made) await unmakeRoot(new Layout(absolute));
-    throw error;
+    throw readOnlyFileSystem(error, absolute);
   }
 }
 
@@ -213,6 +227,16 @@ function requireCapabilities({ probe }: Capabilities, root: string): void {
   }
 }
 
+function readOnlyFileSystem(error: unknown, path: string): unknown {
+  if (!isSystemError(error, 'EROFS')) return error;
+  return new LayerstackError(
+    'ERR_STORE_READ_ONLY',
+    `the file system of the store root ${path} is mounted read-only: remount it, or open the store with readOnly ` +
+      '(--read-only)',
+    { path, cause: error },
+  );
+}
+
 /** What stops an unprivileged caller at the door reads as such. */
 function accessError(error: unknown, path: string): unknown {
   if (isSystemError(error, 'EACCES', 'EPERM') && process.geteuid?.() !== 0) {
@@ -221,6 +245,8 @@ function accessError(error: unknown, path: string): unknown {
       cause: error,
     });
   }
+  // What is wrong below the root is not the root's fault, and the system error names it.
+  if (isSystemError(error) && error.path?.startsWith(`${resolve(path)}/`) === true) return error;
   if (isSystemError(error, 'ENOENT')) {
     return new LayerstackError('ERR_INVALID_ARGUMENT', `there is no store root ${path}`, {
       path,

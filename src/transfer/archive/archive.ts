@@ -60,6 +60,9 @@ export function findMember(archive: Archive, namedBy: string, name: string): Fou
   );
 }
 
+/** What was read stays as long as its archive does: a hostile one names the same megabytes again and again. */
+const documents = new WeakMap<MemberContent, { readonly bytes: Uint8Array; readonly digest: Digest }>();
+
 /**
  * Reads a JSON member, through links, and checks it against the digest in its name, if it has one.
  *
@@ -80,10 +83,13 @@ export async function readDocument(
       `${archive.label}: '${name}' has ${String(content.size)} bytes; a JSON member may have ${String(MAX_DOCUMENT)}`,
       { ...facts, limit: MAX_DOCUMENT, found: content.size },
     );
-  const bytes = await content.read();
+  const known = documents.get(content);
+  const bytes = known?.bytes ?? (await content.read());
   if (bytes === null)
     throw new LayerstackError(code, `${archive.label}: '${name}' is not JSON; save the image again`, facts);
-  checkAnnounced(archive.label, name, digestOf(bytes));
+  const digest = known?.digest ?? digestOf(bytes);
+  documents.set(content, { bytes, digest });
+  checkAnnounced(archive.label, name, digest);
   return bytes;
 }
 

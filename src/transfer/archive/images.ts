@@ -6,6 +6,7 @@ import { LayerstackError } from '../../core/errors.ts';
 import { formatPlatform, matchPlatform, normalizePlatform, type Platform } from '../../core/platform.ts';
 import { formatReference, type Reference } from '../../core/reference.ts';
 import { parseImageConfig, type ImageConfig } from '../../image/config.ts';
+import { requireDepth } from '../../layer/plan.ts';
 import type { Archive, FoundMember } from './archive.ts';
 
 export interface PlannedLayer {
@@ -35,7 +36,7 @@ export interface Plan {
 /**
  * Reads a config and pairs its DiffIDs with layers.
  *
- * @throws {@link LayerstackError} ERR_CONFIG_INVALID, ERR_LAYER_COUNT.
+ * @throws {@link LayerstackError} ERR_CONFIG_INVALID, ERR_LAYER_COUNT, ERR_LAYER_DEPTH.
  */
 export function planImage(
   archive: Archive,
@@ -43,7 +44,7 @@ export function planImage(
   raw: Uint8Array,
   layers: readonly Omit<PlannedLayer, 'diffId'>[],
 ): Pick<PlannedImage, 'config' | 'layers'> {
-  const config = inMember(archive.label, configMember, () => parseImageConfig(raw));
+  const config = inMember(archive.label, configMember, () => configOf(raw));
   const { diffIds } = config;
   if (layers.length !== diffIds.length)
     throw new LayerstackError(
@@ -52,7 +53,17 @@ export function planImage(
         `rootfs.diff_ids has ${String(diffIds.length)}; save the image again`,
       { path: archive.label, member: configMember, expected: diffIds.length, found: layers.length },
     );
+  inMember(archive.label, configMember, () => requireDepth(diffIds.length));
   return { config, layers: layers.map((layer, index) => ({ ...layer, diffId: diffIds[index] as DiffID })) };
+}
+
+/** By its bytes as {@link readDocument} gives them: thousands of manifest items may name one config of megabytes. */
+const configs = new WeakMap<Uint8Array, ImageConfig>();
+
+function configOf(raw: Uint8Array): ImageConfig {
+  const config = configs.get(raw) ?? parseImageConfig(raw);
+  configs.set(raw, config);
+  return config;
 }
 
 /** Runs a parser; its errors get the archive and the member. */
@@ -71,19 +82,18 @@ export function inMember<T>(label: string, member: string, parse: () => T): T {
 
 /** Images that come several times (one for each name, say) as one with all the names. */
 export function mergeImages(images: readonly PlannedImage[]): PlannedImage[] {
-  const byId = new Map<ImageID, PlannedImage>();
+  const byId = new Map<ImageID, { image: PlannedImage; references: Map<string, Reference> }>();
   for (const image of images) {
     const { id } = image.config;
-    const seen = byId.get(id);
-    const references = [...(seen?.references ?? []), ...image.references];
-    const distinct = new Map(references.map((reference) => [formatReference(reference), reference]));
-    byId.set(id, {
-      ...(seen ?? image),
-      references: [...distinct.values()],
-      parent: seen?.parent ?? image.parent,
-    });
+    const seen = byId.get(id) ?? { image, references: new Map<string, Reference>() };
+    for (const reference of image.references) seen.references.set(formatReference(reference), reference);
+    seen.image = { ...seen.image, parent: seen.image.parent ?? image.parent };
+    byId.set(id, seen);
   }
-  return [...byId.values()];
+  return [...byId.values()].map(({ image, references }) => ({
+    ...image,
+    references: [...references.values()],
+  }));
 }
 
 /**

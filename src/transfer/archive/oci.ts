@@ -26,7 +26,7 @@ export const OCI_INDEX = 'index.json';
 /** Indexes in indexes; real ones have one level. */
 const MAX_NESTING = 4;
 
-/** Manifests read of one archive; beyond it is no archive of images but an attack on memory. */
+/** Documents read of one archive, and manifests they lead to; beyond it is no archive of images but an attack on memory. */
 const MAX_READ = 1000;
 
 const CONFIG_TYPES: readonly string[] = ['', MEDIA_TYPES.ociConfig, MEDIA_TYPES.dockerConfig];
@@ -47,6 +47,7 @@ class OciReader {
   readonly #archive: Archive;
   readonly #wanted: Platform;
   #read = 0;
+  #leavesFound = 0;
 
   constructor(archive: Archive, wanted: Platform) {
     this.#archive = archive;
@@ -73,17 +74,22 @@ class OciReader {
   async #leaves(descriptor: Descriptor, nesting: number): Promise<Descriptor[]> {
     const { mediaType } = descriptor;
     if (isAttestation(descriptor)) return [];
-    if (isManifestType(mediaType)) return [descriptor];
+    if (isManifestType(mediaType)) return [this.#leaf(descriptor)];
     if (!isIndexType(mediaType) && mediaType !== '') {
       this.#skip(descriptor, mediaType);
       return [];
     }
     const document = await this.#document(descriptor);
-    if (document.kind === 'manifest') return [descriptor];
+    if (document.kind === 'manifest') return [this.#leaf(descriptor)];
     if (nesting === 0) throw this.#invalid(blobName(descriptor), 'is an index nested too deep');
     const leaves: Descriptor[] = [];
     for (const child of document.manifests) leaves.push(...(await this.#leaves(child, nesting - 1)));
     return leaves;
+  }
+
+  #leaf(descriptor: Descriptor): Descriptor {
+    if (++this.#leavesFound > MAX_READ) throw this.#tooMany();
+    return descriptor;
   }
 
   /** The image among manifests of one name that suits the platform; undefined where none is an image. */
@@ -136,8 +142,7 @@ class OciReader {
   /** A manifest or index, which must be what its descriptor says. */
   async #document(descriptor: Descriptor): Promise<ReturnType<typeof parseManifest>> {
     const { label } = this.#archive;
-    if (++this.#read > MAX_READ)
-      throw this.#invalid(OCI_INDEX, `leads to more than ${String(MAX_READ)} manifests`);
+    if (++this.#read > MAX_READ) throw this.#tooMany();
     this.#find(descriptor, OCI_INDEX);
     const name = blobName(descriptor);
     const bytes = await readDocument(this.#archive, OCI_INDEX, name, 'ERR_MANIFEST_INVALID');
@@ -188,6 +193,10 @@ class OciReader {
 
   #skip({ digest }: Descriptor, mediaType: string): void {
     this.notices.push(`Skipped ${digest}: ${mediaType} is not an image`);
+  }
+
+  #tooMany(): LayerstackError {
+    return this.#invalid(OCI_INDEX, `leads to more than ${String(MAX_READ)} manifests`);
   }
 
   #invalid(member: string, what: string): LayerstackError {

@@ -28,6 +28,9 @@ const MAX_DOCUMENTS = 32 * 1024 * 1024;
 
 const BLOCK = 512;
 
+/** As for an archive in a file (native/tree/tar_index): PATH_MAX. */
+const MAX_NAME = 4096;
+
 /** After so many members a root file system is recognised, so that it is not read to its end in vain. */
 const ROOT_FS_CHECK = 64;
 
@@ -90,6 +93,8 @@ class StreamReader {
   async read(entry: Entry): Promise<void> {
     const { name, type, linkname, size = 0 } = entry.header;
     if (++this.#count > MAX_MEMBERS) throw this.#tooMuch('members', MAX_MEMBERS);
+    if (Math.max(name.length, linkname?.length ?? 0) > MAX_NAME)
+      throw this.#tooMuch('bytes in a name', MAX_NAME);
     this.end = entry.offset + BLOCK + Math.ceil(size / BLOCK) * BLOCK;
     const stream = new PeekStream(entry as AsyncIterable<Uint8Array>, this.#explain);
     if (type === 'file' || type === 'contiguous-file') {

@@ -11,9 +11,10 @@ import { LayerstackError } from '../../core/errors.ts';
 import * as json from '../../core/json.ts';
 import type { Reference } from '../../core/reference.ts';
 import { configFromV1, parseV1Image, type V1Image } from '../../image/v1.ts';
+import { requireDepth } from '../../layer/plan.ts';
 import { findMember, MAX_DOCUMENT, readDocument, type Archive, type FoundMember } from './archive.ts';
 import { repoTag } from './docker.ts';
-import type { Plan, PlannedImage, PlannedLayer } from './images.ts';
+import { inMember, type Plan, type PlannedImage, type PlannedLayer } from './images.ts';
 import type { LayerPool } from './layer-pool.ts';
 
 export const V1_REPOSITORIES = 'repositories';
@@ -59,8 +60,11 @@ async function readNames(archive: Archive): Promise<ReadonlyMap<string, readonly
   });
   const names = new Map<string, Reference[]>();
   for (const [name, tags] of repositories)
-    for (const [tag, id] of tags)
-      names.set(id, [...(names.get(id) ?? []), repoTag(label, V1_REPOSITORIES, `${name}:${tag}`)]);
+    for (const [tag, id] of tags) {
+      const list = names.get(id) ?? [];
+      list.push(repoTag(label, V1_REPOSITORIES, `${name}:${tag}`));
+      names.set(id, list);
+    }
   if (names.size > 0) return names;
   throw new LayerstackError('ERR_MANIFEST_INVALID', `${label}: ${V1_REPOSITORIES} names no image; save one`, {
     path: label,
@@ -105,6 +109,8 @@ function build(
   for (const id of stack.reverse()) {
     const { image, layer } = layers.get(id) as V1Layer;
     const below = image.parent === undefined ? undefined : images.get(image.parent);
+    // Each image's config has the history of all below it: a chain of thousands would take gigabytes.
+    inMember(archive.label, `${id}/json`, () => requireDepth((below?.layers.length ?? 0) + 1));
     images.set(id, {
       config: configFromV1(image, layer.diffId, below?.config),
       layers: [...(below?.layers ?? []), layer],
