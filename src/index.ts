@@ -18,4 +18,4 @@ export type { ErrorCode, ErrorFacts, ErrorKind, SystemError } from './core/error
 export type { OnProgress, ProgressEvent } from './core/progress.ts';
 export type { ImageInspect, ImageSummary } from './image/store.ts';
 export type { Logger } from './system/log.ts';
-export type { LoadOptions, LoadResult } from './transfer/archive/load.ts';
+export type { LoadedImage, LoadOptions, LoadResult, LoadWarning } from './transfer/archive/load.ts';
