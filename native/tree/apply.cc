@@ -50,6 +50,9 @@ ExtractedLayer LayerExtractor::Run() {
     try {
       Apply(member);
     } catch (Failure& failure) {
+      if (failure.errnum == ENAMETOOLONG)
+        ThrowInput("ERR_LAYER_INVALID", "'" + member.name + "' has a component that no file system can hold",
+                   {{"member", member.name}});
       if (failure.errnum != 0 && failure.path.empty()) failure.path = member.name;
       failure.facts.emplace_back("member", member.name);
       throw;

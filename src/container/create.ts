@@ -15,12 +15,19 @@ import { call, native, type BatchStep } from '../system/native.ts';
 import type { Root } from '../system/root.ts';
 import type { Marker, Session } from '../system/session.ts';
 import { spaceError } from '../system/space.ts';
-import { commandOf, containerConfig } from './config.ts';
+import { commandOf, containerConfig, type ContainerOverrides } from './config.ts';
 import { configDocument, HOST_CONFIG_DOCUMENT } from './documents.ts';
 import type { NameIndex } from './name-index.ts';
 import { generateName, parseContainerName } from './names.ts';
 import type { Container } from './record.ts';
-import type { CreateOptions } from './store.ts';
+
+export interface CreateOptions extends ContainerOverrides {
+  /** Default: one in Docker's form, e.g. `vaulted_granite`. */
+  readonly name?: string | undefined;
+  /** What the image is called in listings; default its id. */
+  readonly imageName?: string | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
 
 /** Images whose config and stack are kept in memory: a few KB each. */
 const REMEMBERED = 64;

@@ -15,7 +15,12 @@ import { dropCountStep } from './mount-count.ts';
 import type { NameIndex } from './name-index.ts';
 import { readText } from './read-text.ts';
 import { readContainer, type Container } from './record.ts';
-import type { RemoveOptions } from './store.ts';
+
+export interface RemoveOptions {
+  /** Unmounts a mounted container first. Default false. */
+  readonly force?: boolean | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
 
 export class ContainerRemover {
   readonly #root: Root;

@@ -16,26 +16,14 @@ import type { ImageStore } from '../image/store.ts';
 import type { LayerStore } from '../layer/store.ts';
 import type { Overlay } from '../layer/overlay.ts';
 import type { Root } from '../system/root.ts';
-import { type ContainerOverrides } from './config.ts';
-import { ContainerCreator } from './create.ts';
+import { ContainerCreator, type CreateOptions } from './create.ts';
 import { ContainerMounts, type Mount, type MountOptions, type UnmountOptions } from './mount.ts';
 import { CONTAINER_ID, NameIndex } from './name-index.ts';
 import { readContainer, type Container } from './record.ts';
-import { ContainerRemover } from './remove.ts';
+import { ContainerRemover, type RemoveOptions } from './remove.ts';
 
-export interface CreateOptions extends ContainerOverrides {
-  /** Default: one in Docker's form, e.g. `vaulted_granite`. */
-  readonly name?: string | undefined;
-  /** What the image is called in listings; default its id. */
-  readonly imageName?: string | undefined;
-  readonly signal?: AbortSignal | undefined;
-}
-
-export interface RemoveOptions {
-  /** Unmounts a mounted container first. Default false. */
-  readonly force?: boolean | undefined;
-  readonly signal?: AbortSignal | undefined;
-}
+export type { CreateOptions } from './create.ts';
+export type { RemoveOptions } from './remove.ts';
 
 /** A listing gives way to other work on the event loop after this many containers (about 3 ms). */
 const SLICE = 32;

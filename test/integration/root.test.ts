@@ -48,6 +48,7 @@ describe('opening for writing', () => {
       'layerstack/flat': 'd 0700 0',
       'layerstack/locks': 'd 0700 0',
       'layerstack/mounts': 'd 0700 0',
+      'layerstack/names': 'd 0700 0',
       'layerstack/sessions': 'd 0700 0',
       overlay2: 'd 0710 0',
       'overlay2/l': 'd 0700 0',

@@ -1,6 +1,6 @@
 /**
  * How a command ends badly: one line on stderr, `layerstack: ERR_CODE: what, which object, what to do`, and the exit
- * status: 1 failed, 2 misused, 128 + n stopped by signal n.
+ * status: 1 failed (also when a signal stopped it), 2 misused.
  */
 import { isSystemError, LayerstackError, type ErrorCode } from '../../core/errors.ts';
 import { UsageError } from './command.ts';
@@ -10,22 +10,12 @@ export interface Ending {
   readonly status: number;
 }
 
-const SIGNAL_NUMBERS: Readonly<Record<string, number>> = { SIGINT: 2, SIGTERM: 15 };
-
-/** The exit status of a process that ended because of `signal`. */
-export function signalStatus(signal: string): number {
-  return 128 + (SIGNAL_NUMBERS[signal] ?? 0);
-}
-
 /** How to end after `error`; `signal` is the one that was received, if any. */
 export function describeError(error: unknown, signal?: string): Ending {
   if (error instanceof UsageError) return { line: line('ERR_USAGE', error.message), status: 2 };
   const code = codeOf(error);
   if (code === 'ERR_ABORTED' && signal !== undefined)
-    return {
-      line: line(code, `stopped by ${signal}; nothing was left behind`),
-      status: signalStatus(signal),
-    };
+    return { line: line(code, `stopped by ${signal}; nothing was left behind`), status: 1 };
   return { line: line(code, messageOf(error)), status: 1 };
 }
 

@@ -7,7 +7,7 @@ import { readFileSync } from 'node:fs';
 import type { Layerstack } from '../layerstack.ts';
 import { GLOBAL_OPTIONS, parseOptions, UsageError, type Command, type Context } from './command.ts';
 import { ALIASES, VERBS } from './commands/index.ts';
-import { describeError, signalStatus } from './errors.ts';
+import { describeError } from './errors.ts';
 
 const DEFAULT_ROOT = '/var/lib/layerstack';
 
@@ -64,7 +64,7 @@ async function main(args: string[]): Promise<number> {
     }
     checkOperands(verb, command, operands);
     await command.run(context({ ...before.values, ...values }), values, operands);
-    return received === undefined ? 0 : signalStatus(received);
+    return received === undefined ? 0 : 1;
   } catch (error) {
     return await report(error);
   }
