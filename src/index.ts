@@ -33,4 +33,4 @@ export type {
   PruneResult,
 } from './image/store.ts';
 export type { Logger } from './system/log.ts';
-export type { LoadOptions, LoadResult } from './transfer/archive/load.ts';
+export type { LoadedImage, LoadOptions, LoadResult, LoadWarning } from './transfer/archive/load.ts';

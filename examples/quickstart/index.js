@@ -14,6 +14,13 @@ import { dockerArchive } from './archive.js';
 import { baseLayer, find } from './base.js';
 import { bold, command, cyan, dim, green, listing, output, red, step } from './show.js';
 
+if (process.argv.length > 3 || process.argv[2]?.startsWith('-')) {
+  console.error(
+    'Usage: npm run quickstart [-- ARCHIVE]\nARCHIVE: what docker save wrote, an OCI archive or an OCI layout folder',
+  );
+  process.exit(process.argv.includes('--help') ? 0 : 2);
+}
+
 const CLI = fileURLToPath(new URL('../../dist/app/cli/main.js', import.meta.url));
 const scratch = mkdtempSync(join(tmpdir(), 'layerstack-quickstart-'));
 const root = join(scratch, 'store');

@@ -5,6 +5,7 @@
  */
 import { accessSync, constants } from 'node:fs';
 import { access, open, readdir, readFile, realpath } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
 import { delimiter, dirname, join, resolve } from 'node:path';
 import { isSystemError } from '../core/errors.ts';
 import { probeCapabilities, type Capabilities } from '../system/caps.ts';
@@ -29,12 +30,22 @@ const READ_CONCURRENCY = 32;
 /** Looks at everything; never throws for what it finds. */
 export async function diagnose(root: string): Promise<Finding[]> {
   const directory = await nearestDirectory(resolve(root));
-  const caps = await probeCapabilities(directory).catch((error: unknown) => unprobed(directory, error));
+  const caps = await unlessDenied(probeCapabilities(directory));
   const layout = new Layout(directory === resolve(root) ? directory : await canonical(root));
+  const machine = caps ?? (await probeCapabilities(tmpdir()));
   return [
-    ...('probe' in caps
-      ? [...machineFindings(caps), ...fileSystemFindings(caps, directory), ...libraryFindings(caps)]
-      : [caps]),
+    ...machineFindings(machine),
+    ...(caps
+      ? fileSystemFindings(caps, directory)
+      : [
+          finding(
+            'file system',
+            false,
+            `${directory} cannot be written`,
+            'run as root: sudo layerstack doctor',
+          ),
+        ]),
+    ...libraryFindings(machine),
     await dockerdFinding(layout),
     await sessionFinding(layout),
     await depthFinding(layout),
@@ -42,10 +53,12 @@ export async function diagnose(root: string): Promise<Finding[]> {
   ];
 }
 
-/** Nothing can be tried where no scratch directory can be made: no access, or a file system that is read-only. */
-function unprobed(directory: string, error: unknown): Finding {
-  if (!isSystemError(error)) throw error;
-  return finding('file system', false, error.message, `make ${directory} writable, or use sudo`);
+/** What a probe resolves with; undefined where this process may not write. */
+async function unlessDenied<T>(probe: Promise<T>): Promise<T | undefined> {
+  return probe.catch((error: unknown) => {
+    if (isSystemError(error, 'EACCES', 'EPERM', 'EROFS')) return undefined;
+    throw error;
+  });
 }
 
 function finding(

@@ -106,9 +106,17 @@ export class Layerstack implements AsyncDisposable {
   /**
    * Opens a store. Several processes may have it open; dockerd must not, except beside a read-only one.
    * @throws {@link LayerstackError} ERR_STORE_LOCKED while dockerd runs on the root, ERR_NOT_ROOT without
-   *   CAP_SYS_ADMIN, ERR_STORE_UNSUPPORTED where the file system lacks something that overlay2 needs.
+   *   CAP_SYS_ADMIN, ERR_STORE_UNSUPPORTED where the file system lacks something that overlay2 needs,
+   *   ERR_INVALID_ARGUMENT for a bad root.
    */
-  static async open({ root = DEFAULT_ROOT, readOnly = false, log }: OpenOptions = {}): Promise<Layerstack> {
+  static async open(options: OpenOptions = {}): Promise<Layerstack> {
+    const { root = DEFAULT_ROOT, readOnly = false, log } = options;
+    // JavaScript callers: open('/path') and open({ root: process.env.UNSET_BUT_EMPTY }) must not open some other store.
+    if (typeof options !== 'object' || typeof root !== 'string' || root === '')
+      throw new LayerstackError(
+        'ERR_INVALID_ARGUMENT',
+        "the store's root is no path: use open({ root: '/var/lib/layerstack' })",
+      );
     const store = new Layerstack(await Root.open(root, { readOnly, ...(log && { log }) }));
     if (!readOnly) await store.#images.resume();
     return store;

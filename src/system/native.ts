@@ -315,8 +315,7 @@ function load(): Native {
   const found = candidates.find((path) => existsSync(path));
   const help =
     `Node ${process.version} on ${process.platform}-${process.arch}. ` +
-    `Build it with \`npm rebuild layerstack --build-from-source\` or, in a checkout, \`npm run build:native\` ` +
-    `(needs a C++20 compiler, make and python3).`;
+    `Build it with \`cd ${home} && npx node-gyp rebuild\` (needs a C++20 compiler, make and python3).`;
   if (process.platform !== 'linux')
     throw new LayerstackError('ERR_ADDON', `layerstack runs on Linux only: ${help}`);
   if (!found)
@@ -324,7 +323,11 @@ function load(): Native {
   try {
     return require(found) as Native;
   } catch (cause) {
-    throw new LayerstackError('ERR_ADDON', `the native addon does not load: ${help}`, { path: found, cause });
+    throw new LayerstackError(
+      'ERR_ADDON',
+      `the native addon does not load (${(cause as Error).message}): ${help}`,
+      { path: found, cause },
+    );
   }
 }
 

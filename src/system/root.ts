@@ -81,9 +81,13 @@ export class Root {
    */
   session(): Session {
     if (this.#session === undefined) {
-      throw new LayerstackError('ERR_STORE_READ_ONLY', `the store ${this.layout.root} is open read-only`, {
-        path: this.layout.root,
-      });
+      throw new LayerstackError(
+        'ERR_STORE_READ_ONLY',
+        `the store ${this.layout.root} is open read-only: open it without readOnly (--read-only)`,
+        {
+          path: this.layout.root,
+        },
+      );
     }
     if (this.#closed !== undefined) {
       throw new LayerstackError('ERR_STORE_CLOSED', `the store ${this.layout.root} is closed`, {
@@ -248,10 +252,14 @@ function accessError(error: unknown, path: string): unknown {
   // What is wrong below the root is not the root's fault, and the system error names it.
   if (isSystemError(error) && error.path?.startsWith(`${resolve(path)}/`) === true) return error;
   if (isSystemError(error, 'ENOENT')) {
-    return new LayerstackError('ERR_INVALID_ARGUMENT', `there is no store root ${path}`, {
-      path,
-      cause: error,
-    });
+    return new LayerstackError(
+      'ERR_INVALID_ARGUMENT',
+      `there is no store root ${path}, and none can be made here: name another, or leave out --read-only`,
+      {
+        path,
+        cause: error,
+      },
+    );
   }
   if (isSystemError(error, 'ENOTDIR', 'EEXIST')) {
     return new LayerstackError('ERR_INVALID_ARGUMENT', `the store root ${path} is not a directory`, {

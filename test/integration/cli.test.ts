@@ -132,12 +132,25 @@ describe('misuse', () => {
     [['load', '--max-bytes', 'much']],
     [['inspect', '--type', 'volume', 'x']],
     [['--root']],
+    [['--root', '', 'images']],
+    [['inspect', '--format', 'table', 'x']],
+    [['help', 'frobnicate']],
   ])('%j ends with status 2 and writes nothing', async (args) => {
     const ran = await cli.try(args);
     expect(ran.status).toBe(2);
     expect(ran.stdout).toBe('');
     expect(ran.stderr).not.toBe('');
     expect(readdirSync(scratch)).toEqual([]);
+  });
+
+  it.each([
+    [['laod'], 'did you mean `layerstack load`?'],
+    [['image', 'ls'], '`layerstack images`'],
+    [['run', 'x'], '`layerstack bundle CONTAINER DIR`'],
+    [['frobnicate'], 'see layerstack --help'],
+    [['rm', '--volumes', 'x'], 'see layerstack rm --help'],
+  ])('%j is told what there is instead', async (args, advice) => {
+    expect((await cli.try(args)).stderr).toContain(advice);
   });
 
   it('a verb is not looked up among the members of every object', async () => {
@@ -167,6 +180,28 @@ describe('errors', () => {
     expect(await storeChanges(cli.root, before)).toEqual([]);
   });
 
+  it('of one name do not keep a command from the others', async () => {
+    await load();
+    const ids = [
+      await cli.run('create', '--name', 'one', IMAGE),
+      await cli.run('create', '--name', 'two', IMAGE),
+    ];
+    const inspected = await cli.try(['inspect', '-f', 'json', 'nope', 'one', 'two']);
+    expect(inspected.stdout.match(/"Id":"[0-9a-f]{64}"/g)).toEqual(ids.map((id) => `"Id":"${id}"`));
+    expect(inspected.stderr).toMatch(
+      /^layerstack: ERR_IMAGE_NOT_FOUND: there is no container and no image "nope": .+\n$/,
+    );
+    expect(inspected.status).toBe(1);
+    for (const verb of ['unmount', 'rm']) {
+      const ran = await cli.try([verb, 'nope', 'one', 'neither', 'two']);
+      expect(ran.stdout).toBe('one\ntwo\n');
+      expect(ran.stderr).toMatch(
+        /^layerstack: ERR_CONTAINER_NOT_FOUND: .*"nope".*\nlayerstack: .*"neither".*\n$/,
+      );
+      expect(ran.status).toBe(1);
+    }
+  });
+
   it('of an archive name it', async () => {
     const ran = await cli.try(['load'], { input: archive.subarray(0, archive.length - 3000) });
     expect(ran.status).toBe(1);
@@ -194,6 +229,8 @@ describe('options before and after the verb', () => {
       ['--help', 'images'],
       ['create', '-h'],
       ['--version'],
+      ['help'],
+      ['help', 'images'],
     ]) {
       const ran = await cli.try(args);
       expect([ran.status, ran.stderr]).toEqual([0, '']);
@@ -215,6 +252,16 @@ describe('doctor', () => {
     ]);
     expect(ran.stdout).toMatch(/^privileges +fail +uid 0 without CAP_SYS_ADMIN: run as root/m);
     expect(ran.stderr).toMatch(/^layerstack: ERR_STORE_UNSUPPORTED: not in order: privileges/);
+    expect(ran.status).toBe(1);
+  });
+
+  it('answers one who may not write in the store', async () => {
+    await load();
+    const nobody = ['--reuid', '65534', '--regid', '65534', '--clear-groups'];
+    const ran = await run('setpriv', [...nobody, process.execPath, ...cli.argv('doctor')]);
+    expect(ran.stdout).toMatch(/^privileges +fail +uid 65534 without CAP_SYS_ADMIN: run as root/m);
+    expect(ran.stdout).toMatch(/^file system +fail +.+ cannot be written: run as root/m);
+    expect(ran.stderr).toMatch(/^layerstack: ERR_STORE_UNSUPPORTED: not in order: /);
     expect(ran.status).toBe(1);
   });
 
@@ -252,6 +299,12 @@ describe('signals and pipes', () => {
       expect(await storeChanges(cli.root, before)).toEqual([]);
     },
   );
+
+  it('output that cannot be written is a failure of one line', async () => {
+    const ran = await run('sh', ['-c', '"$@" >/dev/full', 'sh', process.execPath, ...cli.argv('images')]);
+    expect(ran.stderr).toMatch(/^layerstack: ERR_NO_SPACE: .+\n$/);
+    expect(ran.status).toBe(1);
+  });
 
   it('a reader that has seen enough is no failure', async () => {
     await load();

@@ -43,3 +43,45 @@ function optionLines(options: OptionSpecs): string[] {
   const width = Math.max(...left.map((text) => text.length));
   return Object.values(options).map(({ help }, index) => ` ${(left[index] ?? '').padEnd(width)}  ${help}`);
 }
+
+/** What hands try that layerstack has under another name, or not at all. */
+const ELSEWHERE: Readonly<Record<string, string>> = {
+  image: 'images are listed by `layerstack images`; the other verbs stand alone, as in `layerstack rmi`',
+  container:
+    'containers are listed by `layerstack containers`; the other verbs stand alone, as in `layerstack rm`',
+  ls: '`layerstack images` and `layerstack containers` list',
+  info: '`layerstack doctor` says what this machine can do',
+  version: 'it is `layerstack --version`',
+  ...Object.fromEntries(
+    ['run', 'start', 'exec'].map((verb) => [
+      verb,
+      'layerstack runs no processes: `layerstack bundle CONTAINER DIR`, then `runc run --bundle DIR NAME`',
+    ]),
+  ),
+};
+
+/** What to say to a verb that does not exist: where its work is done, or which one may be meant. */
+export function unknownVerb(name: string, verbs: readonly string[]): string {
+  const near = verbs.find((verb) => isSlip(name.toLowerCase(), verb));
+  const advice = Object.hasOwn(ELSEWHERE, name)
+    ? ELSEWHERE[name]
+    : near === undefined
+      ? 'see layerstack --help'
+      : `did you mean \`layerstack ${near}\`?`;
+  return `there is no command ${JSON.stringify(name)}: ${advice}`;
+}
+
+/** Whether `typed` is `word` but for one letter too many, too few or other, or two that changed places. */
+function isSlip(typed: string, word: string): boolean {
+  if (typed === word) return true;
+  let head = 0;
+  while (head < typed.length && typed[head] === word[head]) head++;
+  const [rest, due] = [typed.slice(head), word.slice(head)];
+  if (word.length < 4) return false;
+  return (
+    rest.slice(1) === due ||
+    rest === due.slice(1) ||
+    rest.slice(1) === due.slice(1) ||
+    (rest[0] === due[1] && rest[1] === due[0] && rest.slice(2) === due.slice(2))
+  );
+}

@@ -29,7 +29,10 @@ for (const signal of ['SIGINT', 'SIGTERM'] as const) {
 
 // Whoever read our output has seen enough (`layerstack images | head -1`): that is no failure.
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {
-  if (error.code !== 'EPIPE') throw error;
+  if (error.code !== 'EPIPE') {
+    process.stderr.write(`${describeError(error).line}\n`);
+    process.exit(1);
+  }
   abort.abort(new Error('nobody reads the output any more'));
   process.exitCode = 0;
 });
@@ -49,13 +52,12 @@ async function main(args: string[]): Promise<number> {
       return 0;
     }
     if (before.operands.length === 0) return await overview(before.values.help === true);
-    const { verb, command, args: rest } = await find(before.operands);
-    const { values, operands } = parseOptions(
-      rest,
-      { ...GLOBAL_OPTIONS, ...command.options },
-      command.operandsEndOptions,
-    );
-    if (values.help === true || before.values.help === true) {
+    // `help` and `help VERB`, as docker has them.
+    const helped = before.operands[0] === 'help';
+    if (helped && before.operands.length === 1) return await overview(true);
+    const { verb, command, args: rest } = await find(before.operands.slice(helped ? 1 : 0));
+    const { values, operands } = parseVerb(verb, command, rest);
+    if (helped || values.help === true || before.values.help === true) {
       const { commandHelp } = await import('./help.ts');
       print(commandHelp(verb, command));
       return 0;
@@ -78,8 +80,20 @@ async function overview(asked: boolean): Promise<number> {
 async function find([name = '', ...args]: readonly string[]): Promise<Invocation> {
   const verb = ALIASES[name] ?? name;
   const entry = Object.hasOwn(VERBS, verb) ? VERBS[verb] : undefined;
-  if (!entry) throw new UsageError(`there is no command ${JSON.stringify(name)}: see layerstack --help`);
+  if (!entry) {
+    const { unknownVerb } = await import('./help.ts');
+    throw new UsageError(unknownVerb(name, [...Object.keys(VERBS), ...Object.keys(ALIASES)]));
+  }
   return { verb, command: (await entry.load()).command, args };
+}
+
+function parseVerb(verb: string, command: Command, args: readonly string[]): ReturnType<typeof parseOptions> {
+  try {
+    return parseOptions(args, { ...GLOBAL_OPTIONS, ...command.options }, command.operandsEndOptions);
+  } catch (error) {
+    if (!(error instanceof UsageError)) throw error;
+    throw new UsageError(`${error.message}: see layerstack ${verb} --help`, { cause: error });
+  }
 }
 
 function checkOperands(
@@ -98,6 +112,7 @@ function context(values: {
   readonly 'read-only'?: boolean | undefined;
 }): Context {
   const root = values.root ?? (process.env['LAYERSTACK_ROOT'] || DEFAULT_ROOT);
+  if (root === '') throw new UsageError('--root is empty: name the directory of the store');
   return {
     root,
     signal: abort.signal,

@@ -30,14 +30,14 @@ export const DEFAULT_MAX_BYTES = 1024 ** 4;
 
 export interface LoadOptions {
   /** `OS/ARCHITECTURE[/VARIANT]`. Default: the host's where an image has several, else what there is. */
-  readonly platform?: string;
+  readonly platform?: string | undefined;
   /**
    * Uncompressed bytes of all layers together, and of a streamed archive as a whole. Layers are staged in parallel, so
    * that disk use may pass it for a moment by what is under way. Default 1 TiB.
    */
-  readonly maxBytes?: number;
-  readonly signal?: AbortSignal;
-  readonly onProgress?: OnProgress;
+  readonly maxBytes?: number | undefined;
+  readonly signal?: AbortSignal | undefined;
+  readonly onProgress?: OnProgress | undefined;
 }
 
 /** Something of a layer that could not be stored as it was. */

@@ -2,26 +2,35 @@
 import { LayerstackError } from '../../../core/errors.ts';
 import type { Layerstack } from '../../layerstack.ts';
 import { defineCommand, UsageError } from '../command.ts';
-import { parseFormat } from '../output.ts';
+import { forEachName } from '../each.ts';
 
 export const command = defineCommand({
   usage: '[OPTIONS] NAME|ID...',
   description: 'Shows all about containers and images (a container goes first where both have the name).',
   options: {
     type: { type: 'string', value: 'image|container', help: 'look for this kind only' },
-    format: { type: 'string', value: 'json', help: 'one document a line instead of an array' },
+    format: { type: 'string', short: 'f', value: 'json', help: 'one document a line instead of an array' },
   },
   operands: { min: 1, max: Infinity },
   async run(context, values, names) {
     const { type } = values;
     if (type !== undefined && type !== 'image' && type !== 'container')
       throw new UsageError(`--type ${JSON.stringify(type)}: use image or container`);
-    const lines = values.format !== undefined && parseFormat(values.format) === 'json';
+    const lines = values.format !== undefined;
+    if (lines && values.format !== 'json' && values.format !== '{{json .}}')
+      throw new UsageError(
+        `--format ${JSON.stringify(values.format)} is not supported: use json, and jq for a field`,
+      );
     await using store = await context.open();
     const documents: object[] = [];
-    for (const name of names) documents.push(await inspectOne(store, name, type));
-    if (lines) context.print(...documents.map((document) => JSON.stringify(document)));
-    else context.print(JSON.stringify(documents, null, 4));
+    try {
+      await forEachName(context, names, async (name) => {
+        documents.push(await inspectOne(store, name, type));
+      });
+    } finally {
+      if (lines) context.print(...documents.map((document) => JSON.stringify(document)));
+      else context.print(JSON.stringify(documents, null, 4));
+    }
   },
 });
 
@@ -36,6 +45,13 @@ async function inspectOne(
   } catch (error) {
     if (type === 'container' || !LayerstackError.is(error) || error.code !== 'ERR_CONTAINER_NOT_FOUND')
       throw error;
-    return store.inspect(name);
+    return await store.inspect(name).catch((cause: unknown) => {
+      if (!LayerstackError.is(cause) || cause.code !== 'ERR_IMAGE_NOT_FOUND') throw cause;
+      throw new LayerstackError(
+        'ERR_IMAGE_NOT_FOUND',
+        `there is no container and no image ${JSON.stringify(name)}: \`layerstack containers\` and \`layerstack images\` list them`,
+        { id: name, cause },
+      );
+    });
   }
 }

@@ -5,7 +5,7 @@ import { parseFormat } from '../output.ts';
 import { ProgressDisplay } from '../progress.ts';
 
 export const command = defineCommand({
-  usage: '[OPTIONS] [< ARCHIVE]',
+  usage: '[OPTIONS] [-i FILE | < ARCHIVE]',
   description:
     'Loads the images of a docker-archive, an OCI archive or an OCI layout folder, plain or compressed by gzip or\n' +
     'zstd. When it ends with status 0 the images are on disk, durably; otherwise the store is as it was.',

@@ -1,5 +1,6 @@
 /** `layerstack rm`: removes containers; prints the names, as `docker rm`. */
 import { defineCommand } from '../command.ts';
+import { forEachName } from '../each.ts';
 
 export const command = defineCommand({
   usage: '[OPTIONS] CONTAINER...',
@@ -8,9 +9,9 @@ export const command = defineCommand({
   operands: { min: 1, max: Infinity },
   async run(context, values, names) {
     await using store = await context.open();
-    for (const name of names) {
+    await forEachName(context, names, async (name) => {
       await store.remove(name, { force: values.force, signal: context.signal });
       context.print(name);
-    }
+    });
   },
 });

@@ -1,5 +1,6 @@
 /** `layerstack unmount`: gives back one use of each container's mount. */
 import { defineCommand } from '../command.ts';
+import { forEachName } from '../each.ts';
 
 export const command = defineCommand({
   usage: '[OPTIONS] CONTAINER...',
@@ -11,9 +12,9 @@ export const command = defineCommand({
   operands: { min: 1, max: Infinity },
   async run(context, values, names) {
     await using store = await context.open();
-    for (const name of names) {
+    await forEachName(context, names, async (name) => {
       await store.unmount(name, { force: values.force, signal: context.signal });
       context.print(name);
-    }
+    });
   },
 });

@@ -1,0 +1,26 @@
+/** Commands that take several names: each is tried, as in docker; whoever fails does not stop the others. */
+import { LayerstackError } from '../../core/errors.ts';
+import type { Context } from './command.ts';
+import { describeError } from './errors.ts';
+
+/**
+ * Calls `work` for each name, one after the other.
+ * @throws the last failure; those before it are on stderr.
+ */
+export async function forEachName(
+  { stderr, signal }: Pick<Context, 'stderr' | 'signal'>,
+  names: readonly string[],
+  work: (name: string) => Promise<void>,
+): Promise<void> {
+  let failure: LayerstackError | undefined;
+  for (const name of names) {
+    try {
+      await work(name);
+    } catch (error) {
+      if (!LayerstackError.is(error) || signal.aborted) throw error;
+      if (failure) stderr.write(`${describeError(failure).line}\n`);
+      failure = error;
+    }
+  }
+  if (failure) throw failure;
+}
