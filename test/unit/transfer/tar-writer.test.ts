@@ -28,7 +28,7 @@ test('a tar is read as it was written', async () => {
     });
   });
   reader.end(bytes);
-  await new Promise((resolve) => reader.on('finish', resolve));
+  await new Promise<void>((resolve) => reader.on('finish', () => resolve()));
   expect(seen).toEqual([
     ['d/', 'directory', 0o755, 0, 0],
     ['d/empty', 'file', 0o644, 1_700_000_000_000, 0],
