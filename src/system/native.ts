@@ -157,7 +157,7 @@ export interface ArchiveMember {
 /** A streaming decompressor. */
 export interface Decoder {
   /**
-   * Gives input (or `null` for its end, or `undefined` for "go on with what you have") and takes at most 1 MiB
+   * Gives input (or `null` for its end, or `undefined` for "go on with what you have") and takes at most 256 KiB
    * of output. `more`: call again with `undefined` before giving more input.
    */
   decode(input: Uint8Array | null | undefined): Promise<{ chunk: Uint8Array; more: boolean }>;

@@ -19,7 +19,8 @@ import { ALL_WAYS, chunksOf, TestStore, WAYS, type Way } from './load-support.ts
 const base = layerOf({ base: 'base'.repeat(1000) });
 const top = layerOf({ top: 'top' });
 const image = imageOf([base, top], { tags: ['bad:1'] });
-const streams: readonly Way[] = ['pipe', 'gzip pipe', 'chunks'];
+/** One for each reader: a file's ranges, a stream, a folder. */
+const READERS = ['file', 'chunks', 'folder'] as const satisfies readonly Way[];
 
 let store: TestStore;
 let before: Tree;
@@ -100,7 +101,7 @@ describe('wrong content', () => {
     expect(error.layer).toMatch(/layer\.tar$/);
   });
 
-  it.each(ALL_WAYS)('a flipped byte anywhere in the blobs of an OCI archive (%s)', async (way) => {
+  it.each(READERS)('a flipped byte anywhere in the blobs of an OCI archive (%s)', async (way) => {
     const oci = ociArchive([image]);
     for (const items of [oci, docker25Archive([image])]) {
       const used = items.filter(
@@ -132,7 +133,7 @@ describe('wrong content', () => {
       ...member,
       content: String(member.content).replace('amd64', 'arm64'),
     }));
-    for (const way of ALL_WAYS)
+    for (const way of READERS)
       await refused(await WAYS[way](store, items), 'ERR_DIGEST_MISMATCH', /not the one in its name/);
   });
 
@@ -144,7 +145,7 @@ describe('wrong content', () => {
       ['{}', /rootfs/],
       ['{"os":"windows","rootfs":{"type":"layers","diff_ids":[]}}', /windows/],
     ] as const)
-      for (const way of ALL_WAYS) {
+      for (const way of READERS) {
         const items = [
           { name: 'config', content },
           {
@@ -158,7 +159,7 @@ describe('wrong content', () => {
 
   it('another number of layers than DiffIDs', async () => {
     const items = withManifest((item) => ({ ...item, Layers: (item['Layers'] as string[]).slice(1) }));
-    for (const way of ALL_WAYS)
+    for (const way of READERS)
       await refused(await WAYS[way](store, items), 'ERR_LAYER_COUNT', /1 layers.*has 2/);
   });
 
@@ -170,7 +171,7 @@ describe('wrong content', () => {
       { bytes: Buffer.concat([gzipSync(base.tar), Buffer.from('more')]), codes: ['ERR_LAYER_INVALID'] },
     ];
     for (const { bytes, codes } of notTar)
-      for (const way of ALL_WAYS) {
+      for (const way of READERS) {
         const source = await WAYS[way](store, dockerArchive([imageOf([layerFrom(bytes)])]));
         const error = await store.load(source).catch((reason: unknown) => reason as LayerstackError);
         expect(codes).toContain((error as LayerstackError).code);
@@ -181,7 +182,7 @@ describe('wrong content', () => {
 
   it('a layer by xz says what to do', async () => {
     const items = dockerArchive([image], { compress: () => Buffer.from('\xfd7zXZ\0 and more', 'latin1') });
-    for (const way of ALL_WAYS)
+    for (const way of READERS)
       await refused(
         await WAYS[way](store, items),
         'ERR_COMPRESSION_UNSUPPORTED',
@@ -199,7 +200,7 @@ describe('manifests that lie', () => {
     ['missing/layer.tar', /does not have/],
   ])('naming the member %j', async (name, message) => {
     for (const key of ['Config', 'Layers'])
-      for (const way of ALL_WAYS) {
+      for (const way of READERS) {
         const items = withManifest((item) => ({ ...item, [key]: key === 'Config' ? name : [name, name] }));
         await refused(await WAYS[way](store, items), 'ERR_ARCHIVE_MEMBER', message);
       }
@@ -228,7 +229,7 @@ describe('manifests that lie', () => {
     ['a:1:2', /invalid reference/],
     ['', /invalid reference/],
   ])('an invalid name %j is found before anything is published', async (tag, message) => {
-    for (const way of ALL_WAYS)
+    for (const way of READERS)
       await refused(
         await WAYS[way](
           store,
@@ -256,7 +257,7 @@ describe('manifests that lie', () => {
       ['broken', /not JSON/],
       ['[', /not JSON/],
     ] as const)
-      for (const way of ALL_WAYS)
+      for (const way of READERS)
         await refused(
           await WAYS[way](store, [{ name: 'manifest.json', content }]),
           'ERR_MANIFEST_INVALID',
@@ -298,7 +299,7 @@ describe('manifests that lie', () => {
         })),
       }),
     });
-    for (const way of ALL_WAYS)
+    for (const way of READERS)
       await refused(await WAYS[way](store, items), 'ERR_DIGEST_MISMATCH', /bytes, but/);
   });
 
@@ -319,7 +320,7 @@ describe('manifests that lie', () => {
     }));
     await refused(await WAYS.file(store, circle), 'ERR_MANIFEST_INVALID', /its own ancestor/);
     const orphan = drop(items, new RegExp(`^${String(ids[0])}`));
-    for (const way of ALL_WAYS)
+    for (const way of READERS)
       await refused(await WAYS[way](store, orphan), 'ERR_ARCHIVE_MEMBER', /does not have/);
   });
 });
@@ -344,7 +345,7 @@ describe('broken archives', () => {
           );
         }
       }),
-      { numRuns: 40 },
+      { numRuns: 25 },
     );
     for (let count = 1; count < items.length; count++) {
       const path = join(store.scratch(), 'cut.tar');
@@ -365,7 +366,7 @@ describe('broken archives', () => {
 
   it('with a damaged header', async () => {
     const broken = [...items.slice(0, 3), { name: 'x', checksum: 1 }, ...items.slice(3)];
-    for (const way of ['file', ...streams] as const)
+    for (const way of ['file', 'chunks', 'gzip pipe'] as const)
       await refused(await WAYS[way](store, broken), 'ERR_ARCHIVE_INVALID', /header/);
   });
 
@@ -382,7 +383,7 @@ describe('broken archives', () => {
       await refused(path, 'ERR_ARCHIVE_INVALID', message);
       await refused(Readable.from([Buffer.from(bytes, 'latin1')]), 'ERR_ARCHIVE_INVALID', message);
     }
-    for (const way of ALL_WAYS) {
+    for (const way of READERS) {
       await refused(
         await WAYS[way](store, [
           { name: 'etc/passwd', content: 'root' },

@@ -4,7 +4,7 @@
  * rewrite. Until the first of these three a failure leaves the store as it was. A failure among them (a full disk)
  * leaves complete layers, or complete images without their names, which the next load of the archive takes up.
  */
-import type { DiffID, ImageID } from '../../core/digest.ts';
+import type { DiffID } from '../../core/digest.ts';
 import { throwIfAborted } from '../../core/abort.ts';
 import { parsePlatform, type Platform } from '../../core/platform.ts';
 import type { OnProgress } from '../../core/progress.ts';
@@ -15,13 +15,15 @@ import type { Archive } from './archive.ts';
 import { DOCKER_MANIFEST, readDocker } from './docker.ts';
 import { linkParents, mergeImages, selectPlatform, type Plan } from './images.ts';
 import { LayerPool } from './layer-pool.ts';
-import { nameImages } from './name-images.ts';
+import { nameImages, type LoadedImage } from './name-images.ts';
 import { OCI_INDEX, readOci } from './oci.ts';
 import { openArchive, type ArchiveSource } from './source.ts';
 import { stageLayers } from './stage-layers.ts';
 import { unknownFormat } from './unknown.ts';
 import { readV1, V1_REPOSITORIES } from './v1.ts';
 import { Writeback } from './writeback.ts';
+
+export type { LoadedImage } from './name-images.ts';
 
 /** Far above any image, yet it ends a bomb before it fills a large disk. */
 export const DEFAULT_MAX_BYTES = 1024 ** 4;
@@ -36,14 +38,6 @@ export interface LoadOptions {
   readonly maxBytes?: number;
   readonly signal?: AbortSignal;
   readonly onProgress?: OnProgress;
-}
-
-export interface LoadedImage {
-  readonly id: ImageID;
-  /** Familiar names that point to it now, in the archive's order. */
-  readonly references: readonly string[];
-  /** False where the store had it. */
-  readonly created: boolean;
 }
 
 /** Something of a layer that could not be stored as it was. */

@@ -3,7 +3,14 @@ import type { ImageID } from '../../core/digest.ts';
 import { formatReference } from '../../core/reference.ts';
 import type { ImageStore } from '../../image/store.ts';
 import { parentsFirst, type PlannedImage } from './images.ts';
-import type { LoadedImage } from './load.ts';
+
+export interface LoadedImage {
+  readonly id: ImageID;
+  /** Familiar names that point to it now, in the archive's order. */
+  readonly references: readonly string[];
+  /** False where the store had it. */
+  readonly created: boolean;
+}
 
 export interface NamedImages {
   readonly images: readonly LoadedImage[];
