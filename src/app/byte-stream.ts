@@ -2,7 +2,7 @@
 import { Readable } from 'node:stream';
 
 /** Bytes that may wait for the reader: one piece, since several would be copied into one. */
-const BUFFER = 1 << 20;
+const BUFFER = 256 << 10;
 
 /** The bytes that `open` gives, which is called at the first read. Errors of both come through the stream. */
 export function byteStream(open: () => Promise<AsyncIterable<Uint8Array>>): Readable {

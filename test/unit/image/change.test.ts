@@ -73,7 +73,7 @@ describe('applyChanges', () => {
     ['ENV A=b c', 'c is not of the form NAME=value'],
     ['ENV A=${B', 'is missing'],
     ['ENV A=${B:=x}', 'unsupported modifier'],
-    ['ENV A=${B:?not set}', 'B: not set'],
+    ['ENV A="${B:?not set}"', 'B: not set'],
     ['ENV A="x', 'not closed'],
     ['EXPOSE 70000', 'no port'],
     ['EXPOSE 82-80', 'no port'],

@@ -1,4 +1,3 @@
-import { once, type EventEmitter } from 'node:events';
 import { Readable } from 'node:stream';
 import { buffer } from 'node:stream/consumers';
 import { extract } from 'tar-stream';
@@ -29,7 +28,7 @@ test('a tar is read as it was written', async () => {
     });
   });
   reader.end(bytes);
-  await once(reader as unknown as EventEmitter, 'finish');
+  await new Promise<void>((resolve) => reader.on('finish', () => resolve()));
   expect(seen).toEqual([
     ['d/', 'directory', 0o755, 0, 0],
     ['d/empty', 'file', 0o644, 1_700_000_000_000, 0],
