@@ -1,10 +1,12 @@
 /** Removing images and layers: what goes, what stays and why, what a dead process leaves, and what others do meanwhile. */
 import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { setTimeout } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { Layerstack } from '../../src/app/layerstack.ts';
 import { hexOf, type ChainID } from '../../src/core/digest.ts';
 import { LayerStore } from '../../src/layer/store.ts';
+import { LayerUses } from '../../src/layer/uses.ts';
 import { native } from '../../src/system/native.ts';
 import { Root } from '../../src/system/root.ts';
 import { dockerArchive } from '../support/archives.ts';
@@ -209,15 +211,40 @@ describe('layers in use by others', () => {
     await expectLeft(base, a);
   });
 
-  it('are not missed by two that remove images on one base at once', async () => {
-    const images = Array.from({ length: 8 }, (_, index) =>
-      image(['base', `own ${String(index)}`], [`i:${String(index)}`]),
-    );
-    await load(...images);
+  it('stay for a load that found them, though their image is deleted before it is done', async () => {
+    const [old, fresh] = [image(['base', 'a'], ['old:1']), image(['base', 'a'], ['new:1'])];
+    await load(old);
     const other = await open();
-    await Promise.all(
-      images.map((_, index) => (index % 2 === 0 ? store : other).removeImage(`i:${String(index)}`)),
-    );
+    const publish = Reflect.get(LayerStore.prototype, 'publish');
+    vi.spyOn(LayerStore.prototype, 'publish').mockImplementationOnce(async function (
+      this: LayerStore,
+      ...args
+    ) {
+      await other.removeImage('old:1');
+      const published = await publish.apply(this, args);
+      await other.prune();
+      return published;
+    });
+    await load(fresh);
+    await other.close();
+    await store.close();
+    store = await open();
+    await expectLeft(fresh);
+  });
+
+  it('go though two remove images on one base at once', async () => {
+    await load(image(['base', 'a'], ['a:1']), image(['base', 'b'], ['b:1']));
+    const other = await open();
+    const count = Reflect.get(LayerUses, 'count');
+    let second: Promise<unknown> | undefined;
+    vi.spyOn(LayerUses, 'count').mockImplementationOnce(async (...args) => {
+      const uses = await count.apply(LayerUses, args);
+      second = other.removeImage('b:1');
+      await Promise.race([second, setTimeout(200)]);
+      return uses;
+    });
+    const removed = [...(await store.removeImage('a:1')), ...((await second) as object[])];
+    expect(removed).toHaveLength(7);
     await other.close();
     await expectLeft();
   });
