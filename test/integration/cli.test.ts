@@ -125,7 +125,7 @@ describe('misuse', () => {
     [[]],
     [['frobnicate']],
     [['images', '--nope']],
-    [['images', 'extra']],
+    [['images', 'one', 'two']],
     [['images', '--format', '{{.ID}}']],
     [['create']],
     [['mount']],
