@@ -2,81 +2,36 @@
  * dockerd as the oracle for the tar engine: it loads the same layers, and its directory and tar-split must equal ours
  * in all but what is deliberately ours (trusted.overlay.* dropped, raw carriage of what dockerd could not save).
  */
-import { execFileSync, spawn, type ChildProcess } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import {
-  closeSync,
-  lstatSync,
-  mkdtempSync,
-  openSync,
-  readFileSync,
-  readdirSync,
-  readlinkSync,
-  rmSync,
-  writeFileSync,
-} from 'node:fs';
-import { tmpdir } from 'node:os';
+import { lstatSync, readFileSync, readdirSync, readlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { native } from '../../src/system/native.ts';
 import { apply, readSplit, refused, sha256, type SplitEntry } from '../support/applied.ts';
+import { Dockerd } from '../support/dockerd.ts';
+import { havePeers } from '../support/peers.ts';
+import { dropScratch, makeScratch } from '../support/scratch.ts';
 import { tar, type TarItem } from '../support/tar.ts';
 
+const PEERS = havePeers('dockerd', 'docker');
+
 let home: string;
-let daemon: ChildProcess;
-const host = () => `unix://${join(home, 'sock')}`;
-const docker = (...args: string[]) =>
-  execFileSync('docker', ['-H', host(), ...args], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] });
+let daemon: Dockerd;
 
 beforeAll(async () => {
-  home = mkdtempSync(join(tmpdir(), 'layerstack-oracle-'));
-  writeFileSync(join(home, 'daemon.json'), '{}');
-  const log = openSync(join(home, 'log'), 'w');
-  const paths = [
-    '--data-root',
-    'root',
-    '--exec-root',
-    'exec',
-    '--pidfile',
-    'pid',
-    '--config-file',
-    'daemon.json',
-  ];
-  daemon = spawn(
-    'dockerd',
-    [
-      ...paths.map((part) => (part.startsWith('--') ? part : join(home, part))),
-      ...['-H', host(), '--storage-driver', 'overlay2', '--iptables=false', '--bridge=none'],
-    ],
-    { stdio: ['ignore', log, log] },
-  );
-  closeSync(log);
-  for (let tries = 0; ; tries++) {
-    try {
-      docker('version');
-      return;
-    } catch (error) {
-      if (tries === 300) throw error;
-      await sleep(100);
-    }
-  }
+  if (!PEERS) return;
+  home = makeScratch('oracle');
+  daemon = await Dockerd.start(join(home, 'root'));
 });
 
 afterAll(async () => {
-  const ended = new Promise((resolve) => daemon.once('exit', resolve));
-  daemon.kill('SIGTERM');
-  await ended;
-  const mounts = readFileSync('/proc/self/mounts', 'utf8')
-    .split('\n')
-    .map((line) => line.split(' ')[1] ?? '');
-  for (const mount of mounts.filter((path) => path.startsWith(home)).reverse())
-    execFileSync('umount', ['-l', mount]);
-  rmSync(home, { recursive: true, force: true });
+  if (!PEERS) return;
+  await daemon.stop();
+  await dropScratch(home);
 });
 
 /** Loads a one-layer image of `layer` into dockerd; its directory and tar-split. */
-function loadWithDocker(layer: Uint8Array): { diff: string; split: SplitEntry[] } {
+async function loadWithDocker(layer: Uint8Array): Promise<{ diff: string; split: SplitEntry[] }> {
   const diffId = sha256(layer);
   const config = JSON.stringify({
     architecture: 'amd64',
@@ -94,7 +49,7 @@ function loadWithDocker(layer: Uint8Array): { diff: string; split: SplitEntry[] 
       { name: 'manifest.json', content: manifest },
     ]),
   );
-  docker('load', '-i', archive);
+  await daemon.docker('load', '-i', archive);
   const layerdb = join(home, 'root/image/overlay2/layerdb/sha256', diffId.slice(7));
   const cacheId = readFileSync(join(layerdb, 'cache-id'), 'utf8');
   return {
@@ -236,11 +191,11 @@ const corpus: [string, TarItem[], string[]][] = [
   ],
 ];
 
-describe('layers that dockerd accepts', () => {
+describe.runIf(PEERS)('layers that dockerd accepts', () => {
   for (const [name, items, untimed] of corpus) {
     it(`${name}: equal trees and equal tar-splits`, async () => {
       const layer = tar(items, { trailing: Buffer.alloc(3000) });
-      const theirs = loadWithDocker(layer);
+      const theirs = await loadWithDocker(layer);
       const ours = await apply(layer);
       expect(await tree(ours.diff, untimed)).toEqual(await tree(theirs.diff, untimed));
       expect(comparable(ours.split)).toEqual(comparable(theirs.split));
@@ -255,12 +210,12 @@ describe('layers that dockerd accepts', () => {
   ] as const)
     it(`the end of a tar: ${name}`, async () => {
       const layer = options ? tar([{ name: 'f', content: name }], options) : Buffer.alloc(0);
-      const theirs = loadWithDocker(layer);
+      const theirs = await loadWithDocker(layer);
       expect(comparable((await apply(layer)).split)).toEqual(comparable(theirs.split));
     });
 });
 
-describe('layers that dockerd refuses', () => {
+describe.runIf(PEERS)('layers that dockerd refuses', () => {
   const refusals: [string, TarItem[]][] = [
     ['contiguous file', [{ name: 'x', type: 'contiguous' }]],
     ['whiteout of what the layer has made', [{ name: 'x' }, { name: '.wh.x' }]],
@@ -282,7 +237,7 @@ describe('layers that dockerd refuses', () => {
   for (const [name, items] of refusals)
     it(name, async () => {
       const layer = tar(items);
-      expect(() => loadWithDocker(layer)).toThrow();
+      await expect(loadWithDocker(layer)).rejects.toThrow();
       expect((await refused(layer)).code).toBe('ERR_LAYER_INVALID');
     });
 });

@@ -7,6 +7,7 @@ import { randomBytes } from 'node:crypto';
 import { gzipSync } from 'node:zlib';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { call, native, type Decoder } from '../../src/system/native.ts';
+import { zstdStored } from '../support/zstd.ts';
 
 let dir: string;
 beforeEach(() => {
@@ -39,19 +40,6 @@ async function decodeAll(decoder: Decoder, input: Uint8Array, piece: number) {
   for (let at = 0; at < input.length; at += piece) await take(input.subarray(at, at + piece));
   await take(null);
   return { output: Buffer.concat(chunks), largest: Math.max(...chunks.map((chunk) => chunk.length)) };
-}
-
-/** A zstd frame of raw blocks, written by hand (RFC 8878): what every decoder must take. */
-function zstdStored(data: Uint8Array): Buffer {
-  const parts = [Buffer.from('28b52ffd0050', 'hex')]; // no content size, no checksum, a window of 1 MiB
-  for (let at = 0; ; at += 100_000) {
-    const block = data.subarray(at, at + 100_000);
-    const last = at + block.length === data.length;
-    const header = Buffer.alloc(3);
-    header.writeUIntLE((block.length << 3) | (last ? 1 : 0), 0, 3);
-    parts.push(header, Buffer.from(block));
-    if (last) return Buffer.concat(parts);
-  }
 }
 
 type Encode = (data: Uint8Array) => Buffer;

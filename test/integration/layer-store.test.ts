@@ -11,6 +11,7 @@ import { native } from '../../src/system/native.ts';
 import { Root } from '../../src/system/root.ts';
 import { dropScratch, makeScratch } from '../support/scratch.ts';
 import { tar } from '../support/tar.ts';
+import { zstdStored } from '../support/zstd.ts';
 import { chunks, diffIdOf, layerTar, LIMITS, snapshot } from './layer-support.ts';
 
 let scratch: string;
@@ -234,8 +235,7 @@ function deferred(): { promise: Promise<undefined>; resolve: (value: undefined) 
 describe('without native zstd', () => {
   it('stages a zstd layer with the digests of both sides', async () => {
     const bytes = layerTar('zstd');
-    writeFileSync(join(scratch, 'layer'), bytes);
-    const blob = execFileSync('zstd', ['-q', '-c', join(scratch, 'layer')]);
+    const blob = zstdStored(bytes);
     writeFileSync(join(scratch, 'layer.zst'), blob);
     vi.stubEnv('LAYERSTACK_CAPS', 'zstd=js');
     const plain = await Root.open(at('.'));
