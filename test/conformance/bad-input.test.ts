@@ -21,11 +21,11 @@ import { archiveParts, packArchive, type ArchiveParts } from './support/archive.
 const lower = tar([{ name: 'lower', content: 'lower' }]);
 const upper = tar([{ name: 'upper', content: 'u'.repeat(100_000) }]);
 
-/** Exactly one line with this code, nothing on standard output, exit 1. */
-function expectRefusal(ran: Ran, code: string, mentions: RegExp): void {
+/** Exactly one line with this code, nothing on standard output (or what docker prints there), exit 1. */
+function expectRefusal(ran: Ran, code: string, mentions: RegExp, stdout = ''): void {
   expect(ran.stderr).toMatch(new RegExp(`^layerstack: ${code}: [^\\n]+\\n$`));
   expect(ran.stderr).toMatch(mentions);
-  expect([ran.status, ran.stdout]).toEqual([1, '']);
+  expect([ran.status, ran.stdout]).toEqual([1, stdout]);
 }
 
 /** An archive of two layers with something wrong about it. */
@@ -223,7 +223,7 @@ describe('input that is wrong', () => {
   });
 
   test('an image, a container, an option that is not there', async () => {
-    expectRefusal(await layerstack.try(['inspect', 'no/such']), 'ERR_IMAGE_NOT_FOUND', /no\/such/);
+    expectRefusal(await layerstack.try(['inspect', 'no/such']), 'ERR_IMAGE_NOT_FOUND', /no\/such/, '[]\n');
     expectRefusal(await layerstack.try(['create', 'no/such']), 'ERR_IMAGE_NOT_FOUND', /no\/such/);
     expectRefusal(await layerstack.try(['mount', 'nobody']), 'ERR_CONTAINER_NOT_FOUND', /nobody/);
     for (const args of [['load', '--no-such-option'], ['no-such-verb'], ['create'], ['mount', 'a', 'b']])
