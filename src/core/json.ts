@@ -172,7 +172,7 @@ function scanBrackets(bytes: Uint8Array, visit: (depth: number, at: number) => b
   for (let i = 0; i < bytes.length; i++) {
     const byte = bytes[i];
     if (byte === QUOTE) {
-      for (i++; i < bytes.length && bytes[i] !== QUOTE; i++) if (bytes[i] === BACKSLASH) i++;
+      i = endOfString(bytes, i + 1);
     } else if (byte === 0x7b || byte === 0x5b) {
       if (!visit(++depth, i)) return false;
     } else if (byte === 0x7d || byte === 0x5d) {
@@ -180,4 +180,14 @@ function scanBrackets(bytes: Uint8Array, visit: (depth: number, at: number) => b
     }
   }
   return true;
+}
+
+/** Where the string that begins at `start` has its closing quote: the first one after an even number of backslashes. */
+function endOfString(bytes: Uint8Array, start: number): number {
+  for (let at = bytes.indexOf(QUOTE, start); at >= 0; at = bytes.indexOf(QUOTE, at + 1)) {
+    let before = at - 1;
+    while (before >= start && bytes[before] === BACKSLASH) before--;
+    if ((at - 1 - before) % 2 === 0) return at;
+  }
+  return bytes.length;
 }

@@ -40,11 +40,19 @@ interface Kept extends CatalogEntry {
   readonly metadata: string;
 }
 
-/** The file; another version is as good as no file. */
-interface CatalogFile {
-  readonly version: 2;
+interface CatalogContent {
+  /** State of the directory of layers in which every image had its top layer; empty where one had not. */
+  readonly layers: string;
   readonly images: readonly Kept[];
 }
+
+/** The file; another version is as good as no file. */
+interface CatalogFile extends CatalogContent {
+  readonly version: typeof VERSION;
+}
+
+const VERSION = 2;
+const NOTHING: CatalogContent = { layers: '', images: [] };
 
 /**
  * A file changed twice within one tick of the kernel's clock (up to 10 ms) shows one change time. So what changed
@@ -74,18 +82,23 @@ export class Catalog {
   /** Every image whose config is intact and whose layers are there; others are logged. */
   async entries(): Promise<CatalogEntry[]> {
     const { layout } = this.#root;
-    const [ids, layerNames, known] = await Promise.all([
+    const layerState = this.#layerState();
+    const [ids, metadataNames, file] = await Promise.all([
       this.#db.ids(),
-      unlessMissing(readdir(layout.at(layout.layers))),
+      unlessMissing(readdir(layout.at(layout.imageMetadatas))),
       this.#load(),
     ]);
-    const layers = new Set(layerNames);
+    const known = new Map(file.images.map((entry) => [entry.id, entry]));
+    // Of a directory that nothing was moved into or out of since, all is still there.
+    const isSame = file.layers !== '' && file.layers === layerState;
+    const layers = new Set(isSame ? undefined : await unlessMissing(readdir(layout.at(layout.layers))));
+    const described = new Set(metadataNames);
     const sizes = new Map<ChainID, number | undefined>();
     const found: Kept[] = [];
     const lasting: Kept[] = [];
     let looked = 0;
     for (const id of ids) {
-      const state = this.#state(id);
+      const state = this.#state(id, described.has(hexOf(id)));
       if (state === undefined) continue;
       const kept = known.get(id);
       const valid = kept?.content === state.content && kept.metadata === state.metadata;
@@ -95,42 +108,59 @@ export class Catalog {
       }
       const entry = valid ? kept : await this.#read(id, state, sizes);
       if (entry === undefined) continue;
-      if (entry.top !== null && !layers.has(hexOf(entry.top))) this.#skip(id, 'a layer of it is missing');
-      else found.push(entry);
+      if (entry.top === null || isSame || layers.has(hexOf(entry.top))) found.push(entry);
+      else this.#skip(id, 'a layer of it is missing');
       if (valid || state.settled) lasting.push(entry);
     }
-    const changed = lasting.length !== known.size || lasting.some((entry) => known.get(entry.id) !== entry);
-    if (changed && !this.#root.readOnly) await this.#save(lasting);
+    const now = { layers: found.length === lasting.length ? layerState : '', images: lasting };
+    const changed =
+      now.layers !== file.layers ||
+      lasting.length !== known.size ||
+      lasting.some((entry) => known.get(entry.id) !== entry);
+    if (changed && !this.#root.readOnly) await this.#save(now);
     return found;
+  }
+
+  /** The state of the directory of layers; empty where it changed just now, or is missing. */
+  #layerState(): string {
+    const { layout } = this.#root;
+    const stats = statSync(layout.at(layout.layers), { throwIfNoEntry: false });
+    return stats && isSettled(stats.ctimeMs) ? mark(stats) : '';
   }
 
   /** The top layer of every image (but some) whose config is intact, whether its layers are there or not. */
   async tops(but: { has(id: ImageID): boolean } = new Set()): Promise<Set<ChainID>> {
-    const [ids, known] = await Promise.all([this.#db.ids(), this.#load()]);
+    const [ids, file] = await Promise.all([this.#db.ids(), this.#load()]);
+    const known = new Map(file.images.map((entry) => [entry.id, entry]));
     const tops = new Set<ChainID>();
     let seen = 0;
     for (const id of ids) {
       if (but.has(id)) continue;
       if (++seen % SLICE === 0) await nextTurn();
       const kept = known.get(id);
-      const valid = kept !== undefined && kept.content === this.#state(id)?.content;
+      const valid = kept !== undefined && kept.content === this.#state(id, false)?.content;
       const top = valid ? kept.top : topChainId(this.#config(id)?.diffIds ?? []);
       if (top !== undefined && top !== null) tops.add(top);
     }
     return tops;
   }
 
-  /** The state of an image's files; undefined where it is gone. */
-  #state(id: ImageID): { content: string; metadata: string; settled: boolean } | undefined {
+  /** The state of an image's files, those of its metadata if there are any; undefined where it is gone. */
+  #state(
+    id: ImageID,
+    hasMetadata: boolean,
+  ): { content: string; metadata: string; settled: boolean } | undefined {
     const { layout } = this.#root;
     const content = statSync(layout.at(layout.imageContent(id)), { throwIfNoEntry: false });
-    const metadata = statSync(layout.at(layout.imageMetadata(id)), { throwIfNoEntry: false });
     if (content === undefined) return undefined;
+    const metadata = hasMetadata
+      ? statSync(layout.at(layout.imageMetadata(id)), { throwIfNoEntry: false })
+      : undefined;
     const changed = Math.max(content.ctimeMs, metadata?.ctimeMs ?? 0);
     return {
       content: `${mark(content)}.${content.size}`,
       metadata: metadata ? mark(metadata) : '',
-      settled: changed < Date.now() - SETTLED_MS,
+      settled: isSettled(changed),
     };
   }
 
@@ -178,22 +208,22 @@ export class Catalog {
     this.#root.log.warn('an image is skipped', { id, reason });
   }
 
-  async #load(): Promise<Map<ImageID, Kept>> {
+  async #load(): Promise<CatalogContent> {
     try {
       const file = JSON.parse(await readFile(this.#root.layout.at(this.#path), 'utf8')) as CatalogFile;
-      return new Map(file.version === 2 ? file.images.map((entry) => [entry.id, entry]) : []);
+      return file.version === VERSION && Array.isArray(file.images) ? file : NOTHING;
     } catch (error) {
       // A power cut may leave it empty or torn; whatever is wrong with it, the truth is elsewhere.
       this.#root.log.debug('the image catalog is read anew', { reason: String(error) });
-      return new Map();
+      return NOTHING;
     }
   }
 
   /** What cannot be kept is only slower next time. */
-  async #save(images: readonly Kept[]): Promise<void> {
+  async #save(content: CatalogContent): Promise<void> {
     const { layout, log } = this.#root;
     const temporary = `${layout.own}/.tmp-image-catalog-${randomBytes(6).toString('hex')}`;
-    const data = JSON.stringify({ version: 2, images } satisfies CatalogFile);
+    const data = JSON.stringify({ version: VERSION, ...content } satisfies CatalogFile);
     try {
       await native.batch(layout.root, [
         { op: 'write', path: temporary, data, mode: 0o600 },
@@ -206,6 +236,10 @@ export class Catalog {
       log.debug('the image catalog is not kept', { reason: String(error) });
     }
   }
+}
+
+function isSettled(changedMs: number): boolean {
+  return changedMs < Date.now() - SETTLED_MS;
 }
 
 function mark(stats: Stats): string {

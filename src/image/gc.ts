@@ -3,6 +3,7 @@
  * content, then its layers from the top down, as far as nothing else refers to them. All up to the content happens
  * under the `references` lock, so that a load, a tag or another deletion comes before or after it.
  */
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { chainIds, type ChainID, type ImageID } from '../core/digest.ts';
 import { LayerstackError } from '../core/errors.ts';
 import { formatReference, parseReference, withDefaultTag } from '../core/reference.ts';
@@ -22,6 +23,9 @@ import { ImageFilter, type ImageFilters } from './filters.ts';
 import type { ImageDb } from './imagedb.ts';
 import type { MutableReferences } from './references.ts';
 import type { Repositories } from './repositories.ts';
+
+/** Planning gives way to other work on the event loop after this many images (a few milliseconds). */
+const SLICE = 64;
 
 /** The containers of the store, as they are when it is called. */
 export type ImageUsers = () => Promise<readonly ImageUser[]>;
@@ -85,7 +89,8 @@ export class ImageCollector {
       const names = references.byImage();
       const entries = await this.#parts.catalog.entries();
       const withChildren = new Set(entries.map(({ parent }) => parent));
-      for (const entry of entries) {
+      for (const [index, entry] of entries.entries()) {
+        if (index % SLICE === SLICE - 1) await nextTurn();
         const named = names.get(entry.id) ?? [];
         if (withChildren.has(entry.id) && (!all || named.length === 0)) continue;
         if (!filter.matches(entry)) continue;

@@ -60,13 +60,7 @@ const decodeFile = json.object({
 export function parseReferences(bytes: Uint8Array | undefined, path: string): MutableReferences & Written {
   if (bytes === undefined) return new ReferenceSet(new Map());
   try {
-    // dockerd stops reading after the first value and ignores what follows.
-    const file = json.decodeJson(decodeFile, json.firstValue(bytes), {
-      what: path,
-      code: 'ERR_STORE_CORRUPT',
-      maxBytes: MAX_BYTES,
-      facts: { path },
-    });
+    const file = decodeLeniently(bytes, path);
     const copy = [...file.Repositories].map(
       ([name, inner]) => [name, inner ? new Map(inner) : null] as const,
     );
@@ -79,6 +73,16 @@ export function parseReferences(bytes: Uint8Array | undefined, path: string): Mu
         `away: the images stay, without their names`,
       { path, cause: error },
     );
+  }
+}
+
+/** dockerd stops reading after the first value and ignores what follows; hardly ever does anything follow. */
+function decodeLeniently(bytes: Uint8Array, path: string): json.Decoded<typeof decodeFile> {
+  const source = { what: path, code: 'ERR_STORE_CORRUPT', maxBytes: MAX_BYTES, facts: { path } } as const;
+  try {
+    return json.decodeJson(decodeFile, bytes, source);
+  } catch {
+    return json.decodeJson(decodeFile, json.firstValue(bytes), source);
   }
 }
 

@@ -37,7 +37,7 @@ interface Departing extends CollectedLayer {
 /** All collectors take turns by this key. */
 const COLLECT = 'collect';
 /** Layers locked at a time: the kernel finds a lock by going through all of a file's. */
-const SLICE = 500;
+const SLICE = 200;
 const pinKey = (chainId: ChainID): string => `pin ${chainId}`;
 
 export class LayerCollector {
@@ -155,8 +155,8 @@ export class LayerCollector {
     const uses = await LayerUses.count(layout, await imageTops(), this.#parents);
     const removable = new Set<ChainID>();
     for (const chainId of candidates) {
-      const cacheId = await readEntry(layout, layout.layer(chainId, 'cache-id'));
-      if (!uses.isRoot(chainId, cacheId)) removable.add(chainId);
+      const cacheId = (): Promise<string | undefined> => readEntry(layout, layout.layer(chainId, 'cache-id'));
+      if (!(await uses.isRoot(chainId, cacheId))) removable.add(chainId);
     }
     const selected: CollectedLayer[] = [];
     const childless = (chainId: ChainID): boolean =>

@@ -22,13 +22,13 @@ export class LayerUses {
   /** Every layer of layerdb, complete or not. */
   readonly layers: readonly ChainID[];
   readonly #roots: ReadonlySet<ChainID>;
-  readonly #buildkit: Uint8Array | undefined;
+  readonly #buildkit: Buffer | undefined;
 
   private constructor(facts: {
     readonly children: Map<ChainID, number>;
     readonly layers: readonly ChainID[];
     readonly roots: ReadonlySet<ChainID>;
-    readonly buildkit: Uint8Array | undefined;
+    readonly buildkit: Buffer | undefined;
   }) {
     this.children = facts.children;
     this.layers = facts.layers;
@@ -68,17 +68,16 @@ export class LayerUses {
     return new LayerUses({ children, layers, roots, buildkit });
   }
 
-  /** Whether anything but another layer keeps it. */
-  isRoot(chainId: ChainID, cacheId: string | undefined): boolean {
-    return this.#roots.has(chainId) || this.#isBuildKits(chainId) || this.#isBuildKits(cacheId);
-  }
-
   /**
-   * Whether BuildKit's database mentions it anywhere, which is more than enough: pages that are free are
+   * Whether anything but another layer keeps it. `cacheId` is asked for only where BuildKit has been.
+   *
+   * BuildKit has it when its database mentions it anywhere, which is more than enough: pages that are free are
    * searched too. A layer that is kept in vain costs space; one that BuildKit misses breaks its cache.
    */
-  #isBuildKits(text: string | undefined): boolean {
-    return text !== undefined && text !== '' && Buffer.from(this.#buildkit ?? []).includes(text);
+  async isRoot(chainId: ChainID, cacheId: () => Promise<string | undefined>): Promise<boolean> {
+    if (this.#roots.has(chainId)) return true;
+    if (this.#buildkit === undefined) return false;
+    return this.#buildkit.includes(chainId) || this.#buildkit.includes((await cacheId()) || chainId);
   }
 }
 

@@ -161,6 +161,32 @@ describe('Locks', () => {
     await all.release();
   });
 
+  test('tryEach takes what nobody holds, without waiting, and gives all of it back', async () => {
+    const other = new Locks(join(dir, 'locks'));
+    await using mine = await locks.acquire('layers', 'mine', { shared: true });
+    await using theirs = await other.acquire('layers', 'theirs');
+    const held = locks.tryEach('layers', ['a', 'mine', 'theirs', 'b', 'a']);
+    expect([mine, theirs, [...held.keys].sort()]).toMatchObject([{}, {}, ['a', 'b']]);
+    const waiting = [locks.acquire('layers', 'a'), other.acquire('layers', 'b', { shared: true })];
+    expect(await Promise.all(waiting.map((lock) => settles(lock)))).toEqual([false, false]);
+    expect([...other.tryEach('layers', ['a', 'c']).keys]).toEqual(['c']);
+    await held.release();
+    for (const lock of await Promise.all(waiting)) await lock.release();
+  });
+
+  test('tryEach holds thousands on one file descriptor', async () => {
+    const keys = Array.from({ length: 3000 }, (_, index) => `key ${String(index)}`);
+    const before = (await readdir('/proc/self/fd')).length;
+    const held = locks.tryEach('layers', keys);
+    expect((await readdir('/proc/self/fd')).length - before).toBeLessThanOrEqual(1);
+    expect(held.keys.size).toBe(keys.length);
+    expect(new Locks(join(dir, 'locks')).tryEach('layers', keys).keys.size).toBe(0);
+    await held.release();
+    const again = locks.tryEach('layers', keys);
+    expect(again.keys.size).toBe(keys.length);
+    await again.release();
+  });
+
   test('a lock file that was deleted is made again, and both sides agree on the new one', async () => {
     await (await locks.acquire('layers', 'k')).release();
     const other = new Locks(join(dir, 'locks'));
