@@ -2,9 +2,11 @@
  * A docker-archive as `docker save` writes it: a tar with `manifest.json`, the image config, and a tar for each layer.
  */
 import { createHash } from 'node:crypto';
-import { posix } from 'node:path';
+import { mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
 import { buffer } from 'node:stream/consumers';
-import tar from 'tar-stream';
+import tar from 'tar-fs';
 
 /**
  * A file, or a symlink where `linkname` is given.
@@ -33,27 +35,24 @@ export async function dockerArchive({ reference, command, layers }) {
   ]);
 }
 
-/** @param {Member[]} members */
+/**
+ * Writes the members to a directory, which tar-fs packs, as one would by hand.
+ * @param {Member[]} members
+ */
 async function tarOf(members) {
-  const pack = tar.pack();
-  const mtime = new Date();
-  for (const name of parents(members))
-    pack.entry({ name: `${name}/`, type: 'directory', mode: 0o755, mtime });
-  for (const { name, content = '', linkname, mode = 0o644 } of members) {
-    if (linkname) pack.entry({ name, type: 'symlink', linkname, mode: 0o777, mtime });
-    else pack.entry({ name, mode, mtime }, content);
+  const directory = await mkdtemp(join(tmpdir(), 'layerstack-quickstart-'));
+  try {
+    for (const { name, content = '', linkname, mode = 0o644 } of members) {
+      const path = join(directory, name);
+      await mkdir(dirname(path), { recursive: true });
+      if (linkname) await symlink(linkname, path);
+      else await writeFile(path, content, { mode });
+    }
+    const map = (header) => ({ ...header, name: header.name === '.' ? './' : header.name, uid: 0, gid: 0 });
+    return await buffer(tar.pack(directory, { map, sort: true }));
+  } finally {
+    await rm(directory, { recursive: true });
   }
-  pack.finalize();
-  return buffer(pack);
-}
-
-/** The directories that hold the members, outermost first. */
-function parents(members) {
-  const directories = new Set();
-  for (const { name } of members)
-    for (let parent = posix.dirname(name); parent !== '.'; parent = posix.dirname(parent))
-      directories.add(parent);
-  return [...directories].sort();
 }
 
 function sha256(bytes) {
