@@ -21,7 +21,9 @@ function translate(part: string): string {
   if (part === '[' || part === '\\') throw new SyntaxError('unterminated');
   if (part.startsWith('[')) {
     const negated = part.startsWith('[^');
-    const inner = part.slice(negated ? 2 : 1, -1).replace(/\\(.)|([[&])/gu, (_, x?: string, y?: string) => literal(x ?? y ?? ''));
+    const inner = part
+      .slice(negated ? 2 : 1, -1)
+      .replace(/\\(.)|([[&])/gu, (_, x?: string, y?: string) => literal(x ?? y ?? ''));
     return `[${negated ? '^' : ''}${inner}]`;
   }
   return literal(part.startsWith('\\') ? part.slice(1) : part);

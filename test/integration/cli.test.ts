@@ -125,7 +125,7 @@ describe('misuse', () => {
     [[]],
     [['frobnicate']],
     [['images', '--nope']],
-    [['images', 'extra']],
+    [['images', 'extra', 'more']],
     [['images', '--format', '{{.ID}}']],
     [['create']],
     [['mount']],

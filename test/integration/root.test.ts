@@ -49,6 +49,7 @@ describe('opening for writing', () => {
       'layerstack/locks': 'd 0700 0',
       'layerstack/mounts': 'd 0700 0',
       'layerstack/names': 'd 0700 0',
+      'layerstack/unused': 'd 0700 0',
       'layerstack/sessions': 'd 0700 0',
       overlay2: 'd 0710 0',
       'overlay2/l': 'd 0700 0',
