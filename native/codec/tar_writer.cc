@@ -57,7 +57,7 @@ std::string Plain(const std::string& name) {
   return plain;
 }
 
-Block Header(const TarMember& member) {
+Block Header(const TarEntry& member) {
   Block block;
   size_t split = std::string::npos;
   if (IsAscii(member.name) && member.name.size() > kNameField) split = SplitPoint(member.name);
@@ -109,7 +109,7 @@ std::string PaxTime(const timespec& time) {
   return text.substr(0, text.find_last_not_of('0') + 1);
 }
 
-std::string PaxRecords(const TarMember& member) {
+std::string PaxRecords(const TarEntry& member) {
   std::map<std::string, std::string> records;
   bool fits = IsAscii(member.name) &&
               (member.name.size() <= kNameField || SplitPoint(member.name) != std::string::npos);
@@ -139,11 +139,11 @@ std::string PaxName(const std::string& name) {
 
 }  // namespace
 
-std::string EncodeTarHeader(const TarMember& member) {
+std::string EncodeTarHeader(const TarEntry& member) {
   std::string bytes;
   std::string records = PaxRecords(member);
   if (!records.empty()) {
-    TarMember extended;
+    TarEntry extended;
     extended.name = Plain(PaxName(member.name));
     extended.type = 'x';
     extended.size = records.size();

@@ -15,7 +15,8 @@ namespace layerstack {
 
 inline constexpr size_t kTarBlock = 512;
 
-struct TarMember {
+// What a header says. (A member that was read is a TarMember, codec/tar_reader.h.)
+struct TarEntry {
   std::string name;  // directories end in "/"
   char type = '0';
   mode_t mode = 0;  // permission bits only
@@ -30,7 +31,7 @@ struct TarMember {
 };
 
 // The header blocks of `member`, the PAX header and its padding included.
-std::string EncodeTarHeader(const TarMember& member);
+std::string EncodeTarHeader(const TarEntry& member);
 
 // How many zero bytes follow `size` bytes of content.
 inline size_t TarPadding(uint64_t size) { return (kTarBlock - size % kTarBlock) % kTarBlock; }

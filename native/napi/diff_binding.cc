@@ -12,7 +12,7 @@ namespace layerstack {
 
 namespace {
 
-constexpr size_t kPiece = 1 << 20;
+constexpr size_t kPiece = 256 << 10;
 
 Napi::Value ListChangesJs(const Napi::CallbackInfo& info) {
   std::string root = BytesArg(info[0], "root");

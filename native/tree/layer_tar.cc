@@ -51,7 +51,7 @@ void LayerTar::Enter(UniqueFd fd, std::string path) {
 }
 
 template <typename Get>
-void LayerTar::TakeXattrs(const std::vector<std::string>& names, const std::string& path, TarMember& member, Get get) {
+void LayerTar::TakeXattrs(const std::vector<std::string>& names, const std::string& path, TarEntry& member, Get get) {
   for (const std::string& name : names) {
     if (name == "trusted.overlay.redirect" || name == "trusted.overlay.metacopy") RefuseIndirect(name, path);
     if (name.starts_with("trusted.overlay.") || name.starts_with("user.overlay.")) continue;
@@ -66,17 +66,17 @@ void LayerTar::TakeXattrs(const std::vector<std::string>& names, const std::stri
 }
 
 // Of what is open for reading.
-void LayerTar::ReadXattrs(int fd, const std::string& path, TarMember& member) {
+void LayerTar::ReadXattrs(int fd, const std::string& path, TarEntry& member) {
   TakeXattrs(ListXattrs(fd, path), path, member, [&](const std::string& name) { return GetXattr(fd, name, path); });
 }
 
 // Of what cannot be opened without a side effect.
-void LayerTar::ReadXattrs(const std::string& entry, const std::string& path, TarMember& member) {
+void LayerTar::ReadXattrs(const std::string& entry, const std::string& path, TarEntry& member) {
   TakeXattrs(ListXattrs(entry), path, member, [&](const std::string& name) { return GetXattr(entry, name); });
 }
 
-void LayerTar::EncodeWhiteout(const TarMember& entry, const std::string& directory, const std::string& name) {
-  TarMember whiteout;
+void LayerTar::EncodeWhiteout(const TarEntry& entry, const std::string& directory, const std::string& name) {
+  TarEntry whiteout;
   whiteout.name = directory + ".wh." + name;
   whiteout.mode = 0600;
   whiteout.uid = entry.uid;
@@ -95,7 +95,7 @@ void LayerTar::Encode(Level& level, const std::string& name) {
   struct stat info;
   if (::fstat(fd.get(), &info) != 0) ThrowErrno(errno, "fstat", path);
 
-  TarMember member;
+  TarEntry member;
   member.name = path;
   member.mode = info.st_mode & 07777;
   member.uid = info.st_uid;
@@ -127,6 +127,8 @@ void LayerTar::Encode(Level& level, const std::string& name) {
     if (!added) {
       member.type = '1';
       member.linkname = first->second;
+      // Who applies a link gives its owner to the file anew, which takes capabilities away: so they come again.
+      if (!S_ISLNK(info.st_mode)) ReadXattrs(EntryPath(level.fd.get(), name), path, member);
       pending_ += EncodeTarHeader(member);
       return;
     }
@@ -161,14 +163,14 @@ void LayerTar::Encode(Level& level, const std::string& name) {
   pending_ += EncodeTarHeader(member);
 }
 
-void LayerTar::EncodeDirectory(TarMember& member, int path_fd, dev_t device) {
+void LayerTar::EncodeDirectory(TarEntry& member, int path_fd, dev_t device) {
   UniqueFd directory(Retry([&] { return ::openat(path_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC); }));
   if (!directory) ThrowErrno(errno, "openat", member.name);
   ReadXattrs(directory.get(), member.name, member);
   pending_ += EncodeTarHeader(member);
   if (device != device_) return;  // something is mounted here: /proc, /sys, a volume
   if (IsOpaque(directory.get())) {
-    TarMember marker = member;
+    TarEntry marker = member;
     marker.name += ".wh..wh..opq";
     marker.type = '0';
     marker.mtime = {0, 0};

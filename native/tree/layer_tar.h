@@ -56,12 +56,12 @@ class LayerTar {
   bool Advance();  // encodes the next member into pending_; false at the end
   void Enter(UniqueFd fd, std::string path);
   void Encode(Level& level, const std::string& name);
-  void EncodeWhiteout(const TarMember& entry, const std::string& directory, const std::string& name);
-  void EncodeDirectory(TarMember& member, int path_fd, dev_t device);
-  void ReadXattrs(int fd, const std::string& path, TarMember& member);
-  void ReadXattrs(const std::string& entry, const std::string& path, TarMember& member);
+  void EncodeWhiteout(const TarEntry& entry, const std::string& directory, const std::string& name);
+  void EncodeDirectory(TarEntry& member, int path_fd, dev_t device);
+  void ReadXattrs(int fd, const std::string& path, TarEntry& member);
+  void ReadXattrs(const std::string& entry, const std::string& path, TarEntry& member);
   template <typename Get>
-  void TakeXattrs(const std::vector<std::string>& names, const std::string& path, TarMember& member, Get get);
+  void TakeXattrs(const std::vector<std::string>& names, const std::string& path, TarEntry& member, Get get);
   void Warn(const char* code, const std::string& member, std::string message);
 
   LayerTarOptions options_;

@@ -9,8 +9,8 @@ namespace layerstack {
 
 namespace {
 
-constexpr size_t kPiece = size_t{1} << 20;
-constexpr size_t kQueue = 4;  // MiB that the sum may lag behind
+constexpr size_t kPiece = 256 << 10;
+constexpr size_t kQueue = 16;  // pieces that the sum may lag behind
 
 }  // namespace
 

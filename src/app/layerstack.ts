@@ -3,8 +3,12 @@
  * lifetime, names things as callers do (references, names, short ids), and adds nothing of its own. What only some
  * callers need (archives, the doctor) is imported when it is called, so that `layerstack images` starts quickly.
  */
+import type { Readable } from 'node:stream';
 import { throwIfAborted } from '../core/abort.ts';
-import { formatReference, parseReference, withDefaultTag } from '../core/reference.ts';
+import { LayerstackError } from '../core/errors.ts';
+import { formatReference, parseReference, withDefaultTag, type Reference } from '../core/reference.ts';
+import { listChanges, type Change } from '../container/changes.ts';
+import type { CommitOptions } from '../container/commit.ts';
 import { writeBundle, type Bundle, type BundleOptions } from '../container/bundle.ts';
 import { inspectContainer, type ContainerInspect } from '../container/inspect.ts';
 import type { Mount, MountOptions, UnmountOptions } from '../container/mount.ts';
@@ -15,7 +19,6 @@ import {
   type CreateOptions,
   type RemoveOptions,
 } from '../container/store.ts';
-import { LayerstackError } from '../core/errors.ts';
 import {
   ImageStore,
   type DeletedRecord,
@@ -31,9 +34,14 @@ import {
 } from '../image/store.ts';
 import { LayerStore } from '../layer/store.ts';
 import { Overlay } from '../layer/overlay.ts';
+import type { ImageID } from '../core/digest.ts';
 import type { Logger } from '../system/log.ts';
 import { Root } from '../system/root.ts';
+import type { ExportOptions } from '../transfer/archive/export.ts';
+import type { ImportOptions } from '../transfer/archive/import.ts';
 import type { LoadOptions, LoadResult } from '../transfer/archive/load.ts';
+import type { SaveOptions } from '../transfer/archive/save.ts';
+import { byteStream } from './byte-stream.ts';
 import type { Finding } from './doctor.ts';
 
 /** Where the store is when nobody says otherwise. */
@@ -51,6 +59,11 @@ export interface OpenOptions {
 /** What a store takes on disk, in the terms of docker's API; sizes in bytes. */
 export interface DiskUsage extends ImageUsage {
   readonly Containers: readonly ContainerUsage[];
+}
+
+export interface NameOptions {
+  /** What the new image shall be called, `NAME[:TAG]`. Default: it has no name. */
+  readonly reference?: string | undefined;
 }
 
 /** A container, or anything that names one: its id, the beginning of it, or its name. */
@@ -127,6 +140,25 @@ export class Layerstack implements AsyncDisposable {
   async load(source: string | AsyncIterable<Uint8Array>, options: LoadOptions = {}): Promise<LoadResult> {
     const { load } = await import('../transfer/archive/load.ts');
     return load({ root: this.#root, layers: this.#layers, images: this.#images }, source, options);
+  }
+
+  /**
+   * The archive of images as a stream: in the layout of docker >= 25, which docker since 1.10, podman, skopeo and
+   * umoci read. Each name is a reference, an id, or a repository (then all its tags). The layers' bytes are verified on
+   * the way; errors come through the stream. Needs no writable store.
+   * @throws {@link LayerstackError} (in the stream) ERR_IMAGE_NOT_FOUND, ERR_ID_AMBIGUOUS, ERR_LAYER_NOT_FOUND,
+   *   ERR_STORE_CORRUPT with the `member` that was changed behind the store's back, ERR_ABORTED.
+   * @example
+   * ```ts
+   * await pipeline(store.save(['alpine:latest']), createWriteStream('alpine.tar'));
+   * ```
+   */
+  save(images: string | readonly string[], options: SaveOptions = {}): Readable {
+    const names = typeof images === 'string' ? [images] : images;
+    return byteStream(async () => {
+      const { save } = await import('../transfer/archive/save.ts');
+      return save({ layers: this.#layers, images: this.#images }, names, options);
+    });
   }
 
   /** The images, newest first, as `docker images` lists them. */
@@ -261,6 +293,65 @@ export class Layerstack implements AsyncDisposable {
   }
 
   /**
+   * What a container changed, as `docker diff` lists it, sorted. Walks its writable layer only, mounted or not.
+   * @throws {@link LayerstackError} ERR_CONTAINER_NOT_FOUND, ERR_UPPER_UNSUPPORTED.
+   */
+  async diff(ref: ContainerRef): Promise<Change[]> {
+    return listChanges(this.#root, await this.container(ref));
+  }
+
+  /**
+   * Makes an image of a container's changes; without changes it shares all layers with the container's image. Resolves when
+   * the image is durable, with its id. After an error the store is as it was.
+   * @throws {@link LayerstackError} ERR_CONTAINER_NOT_FOUND, ERR_REFERENCE_INVALID, ERR_INVALID_ARGUMENT for a malformed
+   *   change, ERR_UPPER_CHANGED where a file shrinks meanwhile, ERR_UPPER_UNSUPPORTED, ERR_NO_SPACE, ERR_ABORTED,
+   *   ERR_STORE_READ_ONLY.
+   * @example
+   * ```ts
+   * await store.commit('build', { reference: 'app:1', changes: ['CMD ["/app"]'] });
+   * ```
+   */
+  async commit(ref: ContainerRef, options: CommitOptions & NameOptions = {}): Promise<ImageID> {
+    const reference = tagOf(options.reference);
+    const stores = { root: this.#root, layers: this.#layers, images: this.#images };
+    const { commit } = await import('../container/commit.ts');
+    return commit(stores, await this.container(ref), reference, options);
+  }
+
+  /**
+   * The root file system of a container as a tar stream, as `docker export` gives it. Mounts it read-only where it is not
+   * mounted. Errors come through the stream.
+   * @throws {@link LayerstackError} (in the stream) ERR_CONTAINER_NOT_FOUND, ERR_UPPER_CHANGED, ERR_STORE_READ_ONLY,
+   *   ERR_ABORTED.
+   */
+  export(ref: ContainerRef, options: ExportOptions = {}): Readable {
+    return byteStream(async () => {
+      const { exportContainer } = await import('../transfer/archive/export.ts');
+      return exportContainer(this.#containers, await this.container(ref), options);
+    });
+  }
+
+  /**
+   * Makes an image of one layer from a root file system: the path of a tar or of a directory, or a tar's bytes. Resolves when
+   * the image is durable, with its id. After an error the store is as it was.
+   * @throws {@link LayerstackError} ERR_REFERENCE_INVALID, ERR_INVALID_ARGUMENT for a malformed change or a missing
+   *   source, ERR_COMPRESSION_UNSUPPORTED, ERR_LAYER_INVALID and its like, ERR_LIMIT_EXCEEDED, ERR_NO_SPACE, ERR_ABORTED,
+   *   ERR_STORE_READ_ONLY.
+   * @example
+   * ```ts
+   * await store.import('/srv/debian', { reference: 'debian:own', changes: ['CMD ["bash"]'] });
+   * ```
+   */
+  async import(
+    source: string | AsyncIterable<Uint8Array>,
+    options: ImportOptions & NameOptions = {},
+  ): Promise<ImageID> {
+    const reference = tagOf(options.reference);
+    const { importImage } = await import('../transfer/archive/import.ts');
+    return importImage({ layers: this.#layers, images: this.#images }, source, reference, options);
+  }
+
+  /**
    * Removes a container and all that was written in it. Its files are deleted in the background: {@link close} waits.
    * @throws {@link LayerstackError} ERR_CONTAINER_MOUNTED unless forced, ERR_CONTAINER_NOT_FOUND for a name.
    */
@@ -305,4 +396,17 @@ export class Layerstack implements AsyncDisposable {
 function imageName(given: string, id: string): string {
   if (id.startsWith(given) || id.startsWith(`sha256:${given}`)) return id;
   return formatReference(withDefaultTag(parseReference(given)));
+}
+
+/** The name of a new image, with its tag. */
+function tagOf(text: string | undefined): Reference | undefined {
+  if (text === undefined) return undefined;
+  const reference = parseReference(text);
+  if (reference.digest !== undefined)
+    throw new LayerstackError(
+      'ERR_REFERENCE_INVALID',
+      `an image cannot be named by a digest: ${JSON.stringify(text)}`,
+      { reference: text },
+    );
+  return withDefaultTag(reference);
 }

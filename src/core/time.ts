@@ -61,3 +61,10 @@ function nanoseconds({ text }: Time): number {
   const fraction = /\.(\d+)/.exec(text)?.[1] ?? '';
   return Number(fraction.padEnd(9, '0'));
 }
+
+/** The time `seconds` after 1970, or now. */
+export function timeOf(seconds?: number): Time {
+  const time = parseTime((seconds === undefined ? new Date() : new Date(seconds * 1000)).toISOString());
+  if (!time) throw new RangeError(`no time: ${String(seconds)}`);
+  return time;
+}

@@ -7,7 +7,7 @@
 import { digestOf, isDigest, type DiffID, type ImageID } from '../core/digest.ts';
 import { LayerstackError } from '../core/errors.ts';
 import * as json from '../core/json.ts';
-import { parseTime, type Time } from '../core/time.ts';
+import { parseTime, ZERO_TIME, type Time } from '../core/time.ts';
 import { decodeContainerConfig, EMPTY_CONTAINER_CONFIG, type ContainerConfig } from './container-config.ts';
 
 /** One step of an image's making. */
@@ -142,5 +142,16 @@ export function parseImageConfig(raw: Uint8Array): ImageConfig {
     config: doc.config ?? EMPTY_CONTAINER_CONFIG,
     hasConfig: doc.config !== undefined,
     containerConfig: doc.container_config,
+  };
+}
+
+/** A step as docker's API and generated configs show it. */
+export function historyDocument(entry: HistoryEntry): Record<string, unknown> {
+  return {
+    created: entry.created?.text ?? ZERO_TIME,
+    author: entry.author || undefined,
+    created_by: entry.createdBy || undefined,
+    comment: entry.comment || undefined,
+    empty_layer: entry.emptyLayer || undefined,
   };
 }

@@ -12,6 +12,7 @@ import * as json from '../core/json.ts';
 import { ZERO_TIME } from '../core/time.ts';
 import {
   decodeTime,
+  historyDocument,
   MAX_CONFIG_BYTES,
   parseImageConfig,
   type HistoryEntry,
@@ -77,7 +78,7 @@ export function configFromV1(image: V1Image, diffId: DiffID, parent: ImageConfig
     ...(document.created ? { created: document.created } : {}),
   };
   const rootfs = { type: parent?.rootfsType ?? 'layers', diff_ids: [...(parent?.diffIds ?? []), diffId] };
-  const history = [...(parent?.history ?? []), step].map(historyMember);
+  const history = [...(parent?.history ?? []), step].map(historyDocument);
 
   const members = membersOf(isVerbatim(document.docker_version) ? image.raw : Buffer.from(normalized(image)));
   for (const name of DROPPED) members.delete(name);
@@ -85,16 +86,6 @@ export function configFromV1(image: V1Image, diffId: DiffID, parent: ImageConfig
   members.set('history', latin1(goJson(history)));
   const written = [...sortedKeys(members)].map(([name, value]) => `${latin1(goString(name))}:${value}`);
   return parseImageConfig(Buffer.from(`{${written.join(',')}}`, 'latin1'));
-}
-
-function historyMember(entry: HistoryEntry): Record<string, unknown> {
-  return {
-    created: entry.created?.text ?? ZERO_TIME,
-    author: entry.author || undefined,
-    created_by: entry.createdBy || undefined,
-    comment: entry.comment || undefined,
-    empty_layer: entry.emptyLayer || undefined,
-  };
 }
 
 /** Compared number by number; what is no number counts as 0, as does a missing part. */

@@ -45,10 +45,12 @@ export async function applyLayer(
   options: ApplyOptions,
 ): Promise<LayerApplied> {
   throwIfAborted(options.signal);
-  const { compression, bytes } = 'fd' in source ? await sniffRange(source) : await sniff(source);
+  // A Node stream may have an `fd` too.
+  const isRange = !(Symbol.asyncIterator in source);
+  const { compression, bytes } = isRange ? await sniffRange(source) : await sniff(source);
   if (compression === 'bzip2' || compression === 'xz') throw unsupported(compression);
   if (compression === 'zstd' && options.caps.zstd === 'js') return applyDecompressed(bytes, target, options);
-  return 'fd' in source ? applyRange(source, target, options) : applyChunks(bytes, target, options);
+  return isRange ? applyRange(source, target, options) : applyChunks(bytes, target, options);
 }
 
 async function sniffRange(

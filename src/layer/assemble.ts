@@ -17,7 +17,7 @@ export interface AssembleSource {
 }
 
 /**
- * The layer's tar in pieces of up to 1 MiB, the next one being read while the caller has one in hand. The end comes only
+ * The layer's tar in pieces of up to 256 KiB, the next one being read while the caller has one in hand. The end comes only
  * when the digest is right.
  * @throws {@link LayerstackError} (while iterating) ERR_STORE_CORRUPT, naming the layer and, where a file is at
  *   fault, the `member`.

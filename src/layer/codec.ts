@@ -47,7 +47,7 @@ export function unsupported(compression: 'bzip2' | 'xz'): LayerstackError {
   const tool = compression === 'xz' ? 'xz' : 'bzip2';
   return new LayerstackError(
     'ERR_COMPRESSION_UNSUPPORTED',
-    `${compression} is not supported: decompress first (\`${tool} -dc FILE | layerstack load\`), or use gzip or zstd`,
+    `${compression} is not supported: decompress first (\`${tool} -dc FILE | layerstack ...\`), or use gzip or zstd`,
     { found: compression },
   );
 }

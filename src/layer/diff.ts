@@ -14,7 +14,7 @@ export interface DiffOptions {
 }
 
 /**
- * The tar of an absolute `directory`, root entry left out, in pieces of up to 1 MiB.
+ * The tar of an absolute `directory`, root entry left out, in pieces of up to 256 KiB.
  * @throws {@link LayerstackError} (while iterating) ERR_UPPER_CHANGED where a file shrank while it was read,
  *   ERR_UPPER_UNSUPPORTED where overlayfs keeps content elsewhere (redirect_dir, metacopy); system errors.
  */

@@ -13,7 +13,7 @@ import { access } from 'node:fs/promises';
 import type { ChainID } from '../core/digest.ts';
 import { isSystemError, LayerstackError } from '../core/errors.ts';
 import type { Lock } from '../system/lock.ts';
-import type { BatchStep } from '../system/native.ts';
+import type { BatchStep, LayerLimits } from '../system/native.ts';
 import type { Root } from '../system/root.ts';
 import { spaceError } from '../system/space.ts';
 import type { LayerSource } from './apply.ts';
@@ -31,6 +31,14 @@ export type { CollectedLayer, ImageTops } from './collector.ts';
 export type { LayerNode } from './graph.ts';
 export type { Layer } from './layerdb.ts';
 export type { StagedLayer, StageOptions } from './staging.ts';
+
+/** For layers that come from this machine's own file system: bounded by what a path and an inode can be. */
+export const OWN_LAYER_LIMITS: LayerLimits = {
+  maxBytes: Infinity,
+  maxEntries: Infinity,
+  maxPathBytes: 4096,
+  maxPaxBytes: 16 * 1024 * 1024,
+};
 
 export interface PublishOptions {
   /** Obeyed until the first layer is renamed into place. */
@@ -196,9 +204,10 @@ export class LayerStore {
 
   /**
    * Keeps these layers (there yet or not) and all below them from being collected, until it is released. To be
-   * taken before looking whether they are there, and held until an image or a container refers to them.
+   * taken before looking whether they are there, and held until an image or a container refers to them. A store that
+   * is open read-only pins nothing.
    */
-  pin(chainIds: Iterable<ChainID>, options: PublishOptions = {}): Promise<Lock> {
+  pin(chainIds: Iterable<ChainID>, options: PublishOptions = {}): Promise<AsyncDisposable> {
     return this.#collector.pin(chainIds, options);
   }
 

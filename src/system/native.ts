@@ -183,7 +183,7 @@ export interface Change {
 /** The layer tar of an upper directory, or the tar of a merged view. */
 export interface LayerTar {
   /**
-   * The next bytes (up to 1 MiB), null at the end, and what since the last read could not be put into the tar.
+   * The next bytes (up to 256 KiB), null at the end, and what since the last read could not be put into the tar.
    * ERR_UPPER_CHANGED with `member` where a file shrank meanwhile, ERR_UPPER_UNSUPPORTED as `listChanges`.
    */
   read(): Promise<{ readonly chunk: Uint8Array | null; readonly warnings: readonly LayerWarning[] }>;

@@ -177,7 +177,7 @@ describe('layers in use by others', () => {
       { Deleted: a.chain[1] },
     ]);
     expect(readdirSync(at('layerstack/unused'))).toHaveLength(1);
-    await pin.release();
+    await pin[Symbol.asyncDispose]();
     await other.close();
     await store.close();
     store = await open();

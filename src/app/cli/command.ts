@@ -33,6 +33,7 @@ export interface Context {
   /** Fires on SIGINT and SIGTERM. */
   readonly signal: AbortSignal;
   readonly stdin: NodeJS.ReadStream;
+  readonly stdoutIsTerminal: boolean;
   /** Data, a line each. */
   print(...lines: string[]): void;
   /** Progress and remarks. */

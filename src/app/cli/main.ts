@@ -102,6 +102,7 @@ function context(values: {
     root,
     signal: abort.signal,
     stdin: process.stdin,
+    stdoutIsTerminal: process.stdout.isTTY,
     stderr: process.stderr,
     print,
     async open(): Promise<Layerstack> {

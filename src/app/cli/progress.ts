@@ -1,5 +1,5 @@
 /**
- * Progress of a load on stderr: on a terminal one line that is redrawn, elsewhere only what is worth keeping in a
+ * Progress of a load or save on stderr: on a terminal one line that is redrawn, elsewhere only what is worth keeping in a
  * log (notices and warnings).
  */
 import type { ProgressEvent } from '../../core/progress.ts';
@@ -18,14 +18,16 @@ export class ProgressDisplay {
   readonly #stream: NodeJS.WriteStream;
   readonly #live: boolean;
   readonly #quiet: boolean;
+  readonly #doing: string;
   readonly #layers = new Map<string, LayerState>();
   #drawn = 0;
   #visible = false;
 
-  /** `quiet`: no progress; notices and warnings still appear. */
-  constructor(stream: NodeJS.WriteStream, quiet: boolean) {
+  /** `quiet`: no progress; notices and warnings still appear. `doing`: what the line begins with. */
+  constructor(stream: NodeJS.WriteStream, quiet: boolean, doing = 'loading') {
     this.#stream = stream;
     this.#quiet = quiet;
+    this.#doing = doing;
     this.#live = stream.isTTY && !quiet;
   }
 
@@ -78,7 +80,7 @@ export class ProgressDisplay {
     const done = layers.filter((layer) => layer.done).length;
     const bytes = layers.reduce((sum, layer) => sum + layer.current, 0);
     this.#stream.write(
-      `${CLEAR_LINE}loading: ${done} of ${layers.length} layers, ${formatBytes(bytes)} read`,
+      `${CLEAR_LINE}${this.#doing}: ${done} of ${layers.length} layers, ${formatBytes(bytes)}`,
     );
   }
 }

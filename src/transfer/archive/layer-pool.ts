@@ -16,7 +16,7 @@ import { announcedDigest, type FoundMember, type MemberContent } from './archive
  * Bounds of one layer beside its bytes. 10 million entries are fifty times the largest distribution image; a path
  * must fit PATH_MAX; PAX records of 1 MiB are what dockerd reads too (Go's archive/tar).
  */
-const LIMITS = { maxEntries: 10_000_000, maxPathBytes: 4096, maxPaxBytes: 1024 * 1024 };
+export const DEFAULT_LIMITS = { maxEntries: 10_000_000, maxPathBytes: 4096, maxPaxBytes: 1024 * 1024 };
 
 /** What makes a member useless as a layer without being trouble in itself: it may be none at all. */
 const CONTENT_ERRORS: ReadonlySet<ErrorCode> = new Set([
@@ -176,7 +176,7 @@ export class LayerPool {
   ): Promise<StagedLayer> {
     const { label, onProgress, maxBytes } = this.#options;
     const layer = { member: name, total: content.size, ...(expected.diffId && { diffId: expected.diffId }) };
-    const limits = { ...LIMITS, maxBytes: Math.max(0, maxBytes - this.#tarBytes) };
+    const limits = { ...DEFAULT_LIMITS, maxBytes: Math.max(0, maxBytes - this.#tarBytes) };
     const run = async (): Promise<StagedLayer> => {
       onProgress?.({ type: 'layer-start', ...layer, current: 0 });
       try {

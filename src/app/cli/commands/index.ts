@@ -10,6 +10,8 @@ interface Verb {
 
 export const VERBS: Readonly<Record<string, Verb>> = {
   load: { summary: 'load images from an archive or OCI layout', load: () => import('./load.ts') },
+  save: { summary: 'write images to an archive', load: () => import('./save.ts') },
+  import: { summary: 'make an image of a tar or a directory', load: () => import('./import.ts') },
   images: { summary: 'list images', load: () => import('./images.ts') },
   inspect: { summary: 'show all about images or containers, as JSON', load: () => import('./inspect.ts') },
   history: { summary: "show an image's history", load: () => import('./history.ts') },
@@ -22,6 +24,9 @@ export const VERBS: Readonly<Record<string, Verb>> = {
   containers: { summary: 'list containers', load: () => import('./containers.ts') },
   mount: { summary: "mount a container's root file system", load: () => import('./mount.ts') },
   unmount: { summary: "unmount a container's root file system", load: () => import('./unmount.ts') },
+  diff: { summary: 'list what a container changed', load: () => import('./diff.ts') },
+  commit: { summary: "make an image of a container's changes", load: () => import('./commit.ts') },
+  export: { summary: "write a container's root file system as a tar", load: () => import('./export.ts') },
   rm: { summary: 'remove containers', load: () => import('./rm.ts') },
   bundle: { summary: 'write an OCI bundle that runc starts', load: () => import('./bundle.ts') },
   doctor: { summary: 'say what this machine and store can do', load: () => import('./doctor.ts') },

@@ -1,0 +1,70 @@
+/**
+ * Where archives go that a command writes: a file that appears only when it is complete, or stdout. Written by
+ * write(2) on libuv's threads: Node's own stdout would block the event loop while the reader of a pipe is busy.
+ */
+import { randomBytes } from 'node:crypto';
+import { write } from 'node:fs';
+import { open, rename, unlink } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { promisify } from 'node:util';
+import { isSystemError, LayerstackError } from '../../core/errors.ts';
+import { UsageError, type Context } from './command.ts';
+
+const writeSome = promisify(write);
+const STDOUT = 1;
+/** Between two tries to write to a pipe that another program has made non-blocking. */
+const RETRY_MS = 5;
+
+/** @throws UsageError where an archive would go to a terminal. */
+export function requireTarget(context: Context, file: string | undefined): void {
+  if (file === undefined && context.stdoutIsTerminal)
+    throw new UsageError('stdout is a terminal: name a file with -o FILE, or redirect');
+}
+
+/**
+ * Writes all of `archive` to `file`, or to stdout where there is none. After an error there is no file.
+ * @throws {@link LayerstackError} ERR_ABORTED when the reader of stdout goes away; what `archive` throws; system errors.
+ */
+export async function writeArchive(
+  archive: AsyncIterable<Uint8Array>,
+  file: string | undefined,
+): Promise<void> {
+  if (file === undefined) return writeAll(STDOUT, archive);
+  const temporary = join(dirname(file), `.tmp-${basename(file)}${randomBytes(4).toString('hex')}`);
+  const handle = await open(temporary, 'wx', 0o600);
+  try {
+    await writeAll(handle.fd, archive);
+    await handle.sync();
+    await handle.close();
+    await rename(temporary, file);
+  } catch (error) {
+    await handle.close().catch(() => undefined);
+    await unlink(temporary).catch(() => undefined);
+    throw error;
+  }
+}
+
+async function writeAll(fd: number, archive: AsyncIterable<Uint8Array>): Promise<void> {
+  for await (const chunk of archive) {
+    for (let at = 0; at < chunk.length;) {
+      try {
+        at += (await writeSome(fd, chunk, at, chunk.length - at)).bytesWritten;
+      } catch (error) {
+        if (isSystemError(error, 'EAGAIN')) await sleep(RETRY_MS);
+        else if (isSystemError(error, 'EPIPE')) throw readerGone(error);
+        else throw error;
+      }
+    }
+  }
+}
+
+function readerGone(cause: unknown): LayerstackError {
+  return new LayerstackError(
+    'ERR_ABORTED',
+    'the reader of stdout went away before the archive was complete',
+    {
+      cause,
+    },
+  );
+}

@@ -1,0 +1,21 @@
+/** `layerstack diff`: what a container changed, as `docker diff` prints it. */
+import { defineCommand } from '../command.ts';
+import { parseFormat } from '../output.ts';
+
+export const command = defineCommand({
+  usage: '[OPTIONS] CONTAINER',
+  description:
+    'Lists what was added (A), changed (C) and deleted (D) in a container, sorted. Works on a mounted one too.',
+  options: { format: { type: 'string', value: 'json', help: 'one JSON document for each change' } },
+  operands: { min: 1, max: 1 },
+  async run(context, values, [container = '']) {
+    const format = parseFormat(values.format);
+    await using store = await context.open();
+    const changes = await store.diff(container);
+    context.print(
+      ...changes.map((change) =>
+        format === 'json' ? JSON.stringify(change) : `${change.kind} ${change.path}`,
+      ),
+    );
+  },
+});

@@ -1,0 +1,27 @@
+/** `layerstack export`: a container's root file system as a tar, as `docker export`. */
+import { requireTarget, writeArchive } from '../archive-output.ts';
+import { defineCommand } from '../command.ts';
+import { sourceDateEpoch } from '../epoch.ts';
+import { ProgressDisplay } from '../progress.ts';
+
+export const command = defineCommand({
+  usage: '[OPTIONS] CONTAINER [> TAR]',
+  description:
+    'Writes the root file system of a container as a tar, without what is mounted in it. SOURCE_DATE_EPOCH in the\n' +
+    'environment is the latest date that a file in it gets.',
+  options: {
+    output: { type: 'string', short: 'o', value: 'FILE', help: 'write to a file instead of stdout' },
+  },
+  operands: { min: 1, max: 1 },
+  async run(context, values, [container = '']) {
+    requireTarget(context, values.output);
+    const progress = new ProgressDisplay(context.stderr, true);
+    await using store = await context.open();
+    const archive = store.export(container, {
+      sourceDateEpoch: sourceDateEpoch(),
+      signal: context.signal,
+      onProgress: progress.show,
+    });
+    await writeArchive(archive, values.output);
+  },
+});

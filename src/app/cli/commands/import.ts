@@ -1,0 +1,56 @@
+/** `layerstack import`: a root file system as an image; prints its id, as `docker import`. */
+import { defineCommand, UsageError } from '../command.ts';
+import { sourceDateEpoch } from '../epoch.ts';
+import { parseBytes } from '../format.ts';
+import { ProgressDisplay } from '../progress.ts';
+
+export const command = defineCommand({
+  usage: '[OPTIONS] FILE|DIRECTORY|- [REPOSITORY[:TAG]]',
+  description:
+    'Makes an image of one layer from a tar (plain, gzip or zstd; - is stdin) or a directory, and prints its id.\n' +
+    'SOURCE_DATE_EPOCH in the environment gives the date of the image and, of a directory, the latest of its files.',
+  options: {
+    message: { type: 'string', short: 'm', value: 'TEXT', help: 'commit message' },
+    change: {
+      type: 'string',
+      short: 'c',
+      multiple: true,
+      value: 'INSTRUCTION',
+      help: 'Dockerfile instruction for the image, e.g. \'CMD ["sh"]\'',
+    },
+    platform: {
+      type: 'string',
+      value: 'OS/ARCH[/VARIANT]',
+      help: 'what the image is for (default: this machine)',
+    },
+    'max-bytes': {
+      type: 'string',
+      value: 'SIZE',
+      help: 'refuse more uncompressed bytes than this, e.g. 10G',
+    },
+  },
+  operands: { min: 1, max: 2 },
+  async run(context, values, [source = '', reference]) {
+    const maxBytes =
+      values['max-bytes'] === undefined ? undefined : parseBytes('--max-bytes', values['max-bytes']);
+    if (/^https?:\/\//.test(source))
+      throw new UsageError(
+        `${source} is not fetched here: pipe it in, \`curl -fsSL URL | layerstack import -\``,
+      );
+    if (source === '-' && context.stdin.isTTY)
+      throw new UsageError('stdin is a terminal: name a tar or a directory, or pipe a tar in');
+    const progress = new ProgressDisplay(context.stderr, true);
+    await using store = await context.open();
+    const id = await store.import(source === '-' ? context.stdin : source, {
+      reference,
+      message: values.message,
+      changes: values.change,
+      platform: values.platform,
+      maxBytes,
+      sourceDateEpoch: sourceDateEpoch(),
+      signal: context.signal,
+      onProgress: progress.show,
+    });
+    context.print(id);
+  },
+});

@@ -1,0 +1,35 @@
+/** `layerstack save`: images out, as `docker save`. */
+import { requireTarget, writeArchive } from '../archive-output.ts';
+import { defineCommand, UsageError } from '../command.ts';
+import { ProgressDisplay } from '../progress.ts';
+
+export const command = defineCommand({
+  usage: '[OPTIONS] IMAGE... [> ARCHIVE]',
+  description:
+    'Writes images to an archive that docker (1.10 and later), podman, skopeo and umoci read. An IMAGE without tag\n' +
+    'means all tags of the repository. Layers are verified while they are written.',
+  options: {
+    output: { type: 'string', short: 'o', value: 'FILE', help: 'write to a file instead of stdout' },
+    format: {
+      type: 'string',
+      value: 'docker|oci',
+      help: "docker's archive (default; an OCI layout too), or the OCI layout alone",
+    },
+    quiet: { type: 'boolean', short: 'q', help: 'no progress' },
+  },
+  operands: { min: 1, max: Infinity },
+  async run(context, values, images) {
+    const format = values.format ?? 'docker';
+    if (format !== 'docker' && format !== 'oci')
+      throw new UsageError(`--format ${JSON.stringify(format)} is not supported: use docker or oci`);
+    requireTarget(context, values.output);
+    const progress = new ProgressDisplay(context.stderr, values.quiet === true, 'saving');
+    await using store = await context.open();
+    const archive = store.save(images, { format, signal: context.signal, onProgress: progress.show });
+    try {
+      await writeArchive(archive, values.output);
+    } finally {
+      progress.clear();
+    }
+  },
+});

@@ -1,0 +1,103 @@
+/**
+ * A container's changes as an image: the tar of its RW layer is applied to a new layer directory while it is made, which
+ * gives DiffID, tar-split and content in one pass, and the config gets one step of history. The RW layer is read where it
+ * is, mounted or not; who writes to it meanwhile may be cut in the middle (ERR_UPPER_CHANGED where a file shrinks).
+ * Mirrors `moby/moby: daemon/commit.go` at v20.10.
+ */
+import { throwIfAborted } from '../core/abort.ts';
+import { EMPTY_LAYER_DIFF_ID, topChainId, type ImageID } from '../core/digest.ts';
+import { hostPlatform } from '../core/platform.ts';
+import type { OnProgress } from '../core/progress.ts';
+import type { Reference } from '../core/reference.ts';
+import { timeOf } from '../core/time.ts';
+import { applyChanges } from '../image/change.ts';
+import type { ContainerConfig } from '../image/container-config.ts';
+import { childImage } from '../image/generate.ts';
+import type { ImageStore } from '../image/store.ts';
+import { layerTar } from '../layer/diff.ts';
+import { OWN_LAYER_LIMITS, type Layer, type LayerStore, type StagedLayer } from '../layer/store.ts';
+import type { Root } from '../system/root.ts';
+import type { Container } from './record.ts';
+
+export interface CommitOptions {
+  /** Who made the image, e.g. `A <a@example.org>`. */
+  readonly author?: string | undefined;
+  readonly message?: string | undefined;
+  /** Dockerfile instructions, e.g. `CMD ["sh"]`; see image/change.ts. */
+  readonly changes?: readonly string[] | undefined;
+  /** Seconds since 1970: the image's date, and the latest one in its layer, for the same bytes every time. */
+  readonly sourceDateEpoch?: number | undefined;
+  readonly signal?: AbortSignal | undefined;
+  readonly onProgress?: OnProgress | undefined;
+}
+
+export interface CommitStores {
+  readonly root: Root;
+  readonly layers: LayerStore;
+  readonly images: ImageStore;
+}
+
+/**
+ * The new image is in the store, durably, contents included; with `reference`, this names it. Where nothing was changed
+ * the image has no new layer. After an error the store is as it was.
+ * @throws {@link LayerstackError} ERR_INVALID_ARGUMENT for a malformed change; ERR_IMAGE_NOT_FOUND; ERR_UPPER_CHANGED,
+ *   ERR_UPPER_UNSUPPORTED; ERR_LAYER_DEPTH; ERR_NO_SPACE; ERR_ABORTED; ERR_STORE_READ_ONLY.
+ */
+export async function commit(
+  { root, layers, images }: CommitStores,
+  container: Container,
+  reference: Reference | undefined,
+  options: CommitOptions = {},
+): Promise<ImageID> {
+  const { signal, onProgress, sourceDateEpoch } = options;
+  throwIfAborted(signal);
+  root.session();
+  const config = withCommand(applyChanges(container.config, options.changes ?? []), container.config);
+  const parent = container.imageId === undefined ? undefined : await images.get(container.imageId);
+  const below = await chainOf(layers, parent?.diffIds ?? []);
+
+  const { layout } = root;
+  const upper = layout.at(layout.overlay(container.mountId, 'diff'));
+  const staged = await layers.stage(layerTar(upper, { sourceDateEpoch, onProgress }), {
+    limits: OWN_LAYER_LIMITS,
+    name: `of container ${container.name}`,
+    ...(signal && { signal }),
+  });
+  try {
+    const unchanged = staged.diffId === EMPTY_LAYER_DIFF_ID;
+    const image = childImage(parent, hostPlatform(), {
+      created: timeOf(sourceDateEpoch),
+      author: options.author ?? '',
+      comment: options.message ?? '',
+      containerId: container.id,
+      containerConfig: container.config,
+      config,
+      diffId: unchanged ? undefined : staged.diffId,
+    });
+    const stack: (Layer | StagedLayer)[] = [...below, ...(unchanged ? [] : [staged])];
+    const top = topChainId(image.diffIds);
+    await using pin = await layers.pin(top === undefined ? [] : [top], signal && { signal });
+    void pin;
+    const { notices } = await layers.publish([stack], signal && { signal });
+    for (const message of notices) onProgress?.({ type: 'notice', message });
+    const names = reference && { references: [reference] };
+    return (await images.create(image, { ...names, parent: parent?.id })).id;
+  } finally {
+    await layers.discard(staged);
+  }
+}
+
+async function chainOf(layers: LayerStore, diffIds: Parameters<typeof topChainId>[0]): Promise<Layer[]> {
+  const top = topChainId(diffIds);
+  return top === undefined ? [] : (await layers.chain(top)).reverse();
+}
+
+/** An image without any command takes the container's, as dockerd's merge of the two configs has it. */
+function withCommand(config: ContainerConfig, ran: ContainerConfig): ContainerConfig {
+  if (config.Entrypoint?.length) return config;
+  return {
+    ...config,
+    Cmd: config.Cmd?.length ? config.Cmd : ran.Cmd,
+    Entrypoint: config.Entrypoint ?? ran.Entrypoint,
+  };
+}

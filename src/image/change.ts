@@ -1,0 +1,205 @@
+/**
+ * `--change` of commit and import: Dockerfile instructions applied to a container config, with Dockerfile's grammar, in
+ * the order given. Mirrors `moby/moby: builder/dockerfile/{builder,dispatchers}.go` (BuildFromConfig) at v20.10, which
+ * takes no STOPSIGNAL; HEALTHCHECK is not supported here.
+ */
+import { constants } from 'node:os';
+import { posix } from 'node:path';
+import { sortedKeys } from '../core/go-json.ts';
+import { compareBytes } from '../core/bytes.ts';
+import { LayerstackError } from '../core/errors.ts';
+import type { ContainerConfig } from './container-config.ts';
+import { expandWord, expandWords, splitWords, WordError, type Environment } from './shell-words.ts';
+
+type Change = Partial<ContainerConfig>;
+/** What one instruction does; `state.cmdSet`: an earlier one was a CMD. */
+type Instruction = (rest: string, config: ContainerConfig, state: { cmdSet: boolean }) => Change;
+
+const DEFAULT_SHELL = ['/bin/sh', '-c'];
+const TRIGGERS_REFUSED = ['ONBUILD', 'FROM', 'MAINTAINER'];
+
+/** An instruction is wrong; the message says why. */
+class ChangeError extends Error {}
+
+/**
+ * `config` after the instructions.
+ * @throws {@link LayerstackError} ERR_INVALID_ARGUMENT naming the instruction that is unknown or malformed.
+ */
+export function applyChanges(config: ContainerConfig, changes: readonly string[]): ContainerConfig {
+  const state = { cmdSet: false };
+  return instructions(changes).reduce((current, text) => {
+    try {
+      return { ...current, ...applyOne(text, current, state) };
+    } catch (error) {
+      if (!(error instanceof ChangeError || error instanceof WordError)) throw error;
+      throw new LayerstackError(
+        'ERR_INVALID_ARGUMENT',
+        `invalid change ${JSON.stringify(text)}: ${error.message}`,
+        { found: text },
+      );
+    }
+  }, config);
+}
+
+/** As in a Dockerfile: a line each, a backslash at its end goes on, `#` begins a comment. */
+function instructions(changes: readonly string[]): string[] {
+  return changes
+    .join('\n')
+    .replace(/\\[ \t]*\n/g, '')
+    .split('\n')
+    .map((line) => line.trim())
+    .filter((line) => line !== '' && !line.startsWith('#'));
+}
+
+function applyOne(text: string, config: ContainerConfig, state: { cmdSet: boolean }): Change {
+  const [, name = '', rest = ''] = /^(\S+)\s*([^]*)$/.exec(text) ?? [];
+  const instruction = INSTRUCTIONS.get(name.toUpperCase());
+  if (!instruction) throw new ChangeError(`it must be one of ${[...INSTRUCTIONS.keys()].join(', ')}`);
+  if (rest === '') throw new ChangeError(`${name.toUpperCase()} needs an argument`);
+  return instruction(rest, config, state);
+}
+
+const INSTRUCTIONS: ReadonlyMap<string, Instruction> = new Map<string, Instruction>([
+  ['CMD', cmd],
+  ['ENTRYPOINT', entrypoint],
+  ['ENV', env],
+  ['EXPOSE', expose],
+  ['LABEL', label],
+  ['ONBUILD', onBuild],
+  ['STOPSIGNAL', stopSignal],
+  ['USER', user],
+  ['VOLUME', volume],
+  ['WORKDIR', workDir],
+]);
+
+function cmd(rest: string, config: ContainerConfig, state: { cmdSet: boolean }): Change {
+  const words = commandLine(rest, config);
+  if (words.length > 0) state.cmdSet = true;
+  return { Cmd: words };
+}
+
+/** A new entrypoint has its own command line, unless a CMD was given with it. */
+function entrypoint(rest: string, config: ContainerConfig, state: { cmdSet: boolean }): Change {
+  const words = commandLine(rest, config);
+  return { Entrypoint: words.length > 0 ? words : null, ...(state.cmdSet ? {} : { Cmd: null }) };
+}
+
+function env(rest: string, config: ContainerConfig): Change {
+  const list = [...(config.Env ?? [])];
+  for (const [name, value] of pairs('ENV', rest, config)) {
+    const at = list.findIndex((entry) => entry.split('=', 1)[0] === name);
+    list.splice(at < 0 ? list.length : at, 1, `${name}=${value}`);
+  }
+  return { Env: list };
+}
+
+function label(rest: string, config: ContainerConfig): Change {
+  return { Labels: sortedKeys([...(config.Labels ?? []), ...pairs('LABEL', rest, config)]) };
+}
+
+function expose(rest: string, config: ContainerConfig): Change {
+  const words = splitOnSpace(rest).flatMap((word) => expandWords(word, environment(config)));
+  return { ExposedPorts: union(config.ExposedPorts, words.flatMap(ports)) };
+}
+
+function volume(rest: string, config: ContainerConfig): Change {
+  const words = jsonList(rest) ?? splitOnSpace(rest);
+  const paths = words.map((word) => expandWord(word, environment(config)).trim());
+  if (paths.includes('')) throw new ChangeError('a volume must not be empty');
+  return { Volumes: union(config.Volumes, paths) };
+}
+
+function user(rest: string, config: ContainerConfig): Change {
+  return { User: expandWord(rest, environment(config)) };
+}
+
+function workDir(rest: string, config: ContainerConfig): Change {
+  const path = expandWord(rest, environment(config));
+  if (path === '') throw new ChangeError('the directory is empty');
+  if (path.startsWith('/')) return { WorkingDir: path };
+  return { WorkingDir: posix.resolve('/', config.WorkingDir, path) };
+}
+
+function onBuild(rest: string, config: ContainerConfig): Change {
+  const trigger = (rest.split(/\s/, 1)[0] ?? '').toUpperCase();
+  if (TRIGGERS_REFUSED.includes(trigger)) throw new ChangeError(`${trigger} is not allowed as a trigger`);
+  return { OnBuild: [...(config.OnBuild ?? []), rest] };
+}
+
+function stopSignal(rest: string, config: ContainerConfig): Change {
+  const signal = expandWord(rest, environment(config));
+  const name = `SIG${signal.toUpperCase().replace(/^SIG/, '')}`;
+  const known = name in constants.signals || /^SIGRTM(IN(\+\d+)?|AX(-\d+)?)$/.test(name);
+  if (!known && !/^[1-9]\d?$/.test(signal)) throw new ChangeError(`${signal} is no signal`);
+  return { StopSignal: signal };
+}
+
+/** A JSON list as it is; other text as an argument of the shell. */
+function commandLine(rest: string, config: ContainerConfig): readonly string[] {
+  return jsonList(rest) ?? [...(config.Shell?.length ? config.Shell : DEFAULT_SHELL), rest];
+}
+
+/** Undefined where the text is no JSON array. */
+function jsonList(text: string): string[] | undefined {
+  if (!text.startsWith('[')) return undefined;
+  let list: unknown;
+  try {
+    list = JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+  if (!Array.isArray(list)) return undefined;
+  if (!list.every((item) => typeof item === 'string'))
+    throw new ChangeError('only strings may be in the list');
+  return list;
+}
+
+/** `NAME=value …`, or `NAME value to the end`. */
+function pairs(instruction: string, rest: string, config: ContainerConfig): [string, string][] {
+  const words = splitWords(rest);
+  const raw: [string, string][] = [];
+  if (words[0]?.includes('=') === true) {
+    for (const word of words) {
+      const equals = word.indexOf('=');
+      if (equals < 0) throw new ChangeError(`${word} is not of the form NAME=value`);
+      raw.push([word.slice(0, equals), word.slice(equals + 1)]);
+    }
+  } else {
+    const [, name = '', value] = /^(\S+)\s+([^]+)$/.exec(rest) ?? [];
+    if (value === undefined) throw new ChangeError(`${instruction} must have two arguments`);
+    raw.push([name, value]);
+  }
+  const variables = environment(config);
+  return raw.map(([name, value]) => {
+    const expanded = expandWord(name, variables);
+    if (expanded === '') throw new ChangeError('a name is empty');
+    return [expanded, expandWord(value, variables)];
+  });
+}
+
+/** `80`, `80/udp`, `7000-7010/tcp`. */
+function ports(spec: string): string[] {
+  const [, first = '', last = first, protocol = 'tcp'] =
+    /^(\d{1,5})(?:-(\d{1,5}))?(?:\/(tcp|udp|sctp))?$/i.exec(spec) ?? [];
+  const [from, to] = [Number(first), Number(last)];
+  if (first === '' || from > to || to > 65535)
+    throw new ChangeError(`${spec} is no port: write PORT[-PORT][/tcp|udp|sctp]`);
+  return Array.from({ length: to - from + 1 }, (_, at) => `${from + at}/${protocol.toLowerCase()}`);
+}
+
+function environment(config: ContainerConfig): Environment {
+  return new Map(
+    (config.Env ?? []).map((entry) => {
+      const [name = ''] = entry.split('=', 1);
+      return [name, entry.slice(name.length + 1)];
+    }),
+  );
+}
+
+function splitOnSpace(text: string): string[] {
+  return text.split(/\s+/).filter((word) => word !== '');
+}
+
+function union(set: readonly string[] | null, more: readonly string[]): string[] {
+  return [...new Set([...(set ?? []), ...more])].sort(compareBytes);
+}

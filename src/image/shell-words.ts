@@ -1,0 +1,142 @@
+/**
+ * The words of a Dockerfile instruction: split at white space, with quotes, backslashes and `$NAME`,
+ * `${NAME}`, `${NAME:-word}`, `${NAME:+word}` and `${NAME:?word}` as a shell has them.
+ * Mirrors `moby/buildkit: frontend/dockerfile/{shell/lex.go,parser/line_parsers.go}`.
+ */
+
+/** Values of variables; a missing one is empty. */
+export type Environment = ReadonlyMap<string, string>;
+
+/** A word cannot be read; the message says why. */
+export class WordError extends Error {}
+
+/** The words of `text` with quotes and escapes still in them. */
+export function splitWords(text: string): string[] {
+  return text.match(/(?:\\[^]|'[^']*'?|"(?:\\[^]|[^"\\])*"?|[^\s'"\\]|\\$)+/g) ?? [];
+}
+
+/** One word: variables filled in, quotes and escapes taken away. @throws WordError */
+export function expandWord(word: string, environment: Environment): string {
+  return new Lexer(word, environment).run().join(' ');
+}
+
+/** As {@link expandWord}, but white space of unquoted variables separates words. @throws WordError */
+export function expandWords(word: string, environment: Environment): string[] {
+  const words = new Lexer(word, environment).split();
+  return words.filter((each) => each !== '');
+}
+
+const SPECIAL = /^[@*#?\-$!0-9]/;
+
+/** Reads one word from left to right. */
+class Lexer {
+  readonly #text: string;
+  readonly #environment: Environment;
+  #at = 0;
+
+  constructor(text: string, environment: Environment) {
+    this.#text = text;
+    this.#environment = environment;
+  }
+
+  /** The whole as one word. */
+  run(): string[] {
+    return [this.#until('')];
+  }
+
+  /** Unquoted white space, of variables too, ends a word. */
+  split(): string[] {
+    const words: string[] = [];
+    let word = '';
+    while (this.#at < this.#text.length) {
+      const quoted = /['"\\]/.test(this.#peek());
+      const part = this.#part();
+      if (quoted) word += part;
+      else {
+        const [first = '', ...rest] = part.split(/\s+/);
+        word += first;
+        for (const next of rest) {
+          words.push(word);
+          word = next;
+        }
+      }
+    }
+    return [...words, word];
+  }
+
+  #peek(): string {
+    return this.#text.charAt(this.#at);
+  }
+
+  /** Everything up to `stop` ('' for the end), which is taken too. */
+  #until(stop: string): string {
+    let result = '';
+    while (this.#at < this.#text.length) {
+      if (stop !== '' && this.#peek() === stop) {
+        this.#at++;
+        return result;
+      }
+      result += this.#part();
+    }
+    if (stop !== '') throw new WordError(`a "${stop}" is missing in ${this.#text}`);
+    return result;
+  }
+
+  #part(): string {
+    const char = this.#text.charAt(this.#at++);
+    if (char === "'") return this.#singleQuoted();
+    if (char === '"') return this.#doubleQuoted();
+    if (char === '$') return this.#variable();
+    if (char !== '\\') return char;
+    return this.#text.charAt(this.#at++);
+  }
+
+  #singleQuoted(): string {
+    const end = this.#text.indexOf("'", this.#at);
+    if (end < 0) throw new WordError(`a single quote is not closed in ${this.#text}`);
+    const quoted = this.#text.slice(this.#at, end);
+    this.#at = end + 1;
+    return quoted;
+  }
+
+  #doubleQuoted(): string {
+    let result = '';
+    for (;;) {
+      const char = this.#text.charAt(this.#at++);
+      if (char === '') throw new WordError(`a double quote is not closed in ${this.#text}`);
+      if (char === '"') return result;
+      if (char === '$') result += this.#variable();
+      else if (char === '\\' && /["$\\]/.test(this.#peek())) result += this.#text.charAt(this.#at++);
+      else result += char;
+    }
+  }
+
+  /** Behind the dollar. */
+  #variable(): string {
+    if (this.#peek() !== '{') {
+      const name = this.#name();
+      return name === '' ? '$' : (this.#environment.get(name) ?? '');
+    }
+    this.#at++;
+    const name = this.#name();
+    const operator = this.#text.charAt(this.#at++);
+    if (name === '') throw new WordError(`bad substitution in ${this.#text}`);
+    const value = this.#environment.get(name) ?? '';
+    if (operator === '}') return value;
+    if (operator !== ':') throw new WordError(`a "}" is missing in ${this.#text}`);
+    const modifier = this.#text.charAt(this.#at++);
+    const word = this.#until('}');
+    if (modifier === '+') return value === '' ? '' : word;
+    if (modifier === '-') return value === '' ? word : value;
+    if (modifier !== '?') throw new WordError(`unsupported modifier (${modifier}) in ${this.#text}`);
+    if (value === '') throw new WordError(`${name}: ${word === '' ? 'is not set' : word}`);
+    return value;
+  }
+
+  #name(): string {
+    const rest = this.#text.slice(this.#at);
+    const name = /^[A-Za-z_]\w*/.exec(rest)?.[0] ?? SPECIAL.exec(rest)?.[0] ?? '';
+    this.#at += name.length;
+    return name;
+  }
+}

@@ -1,0 +1,93 @@
+/**
+ * The documents of an image archive in the layout of docker >= 25: an OCI layout (`index.json`, manifests) that all
+ * OCI tools read, and over the same blobs `manifest.json` and `repositories`, which every docker since 1.10 reads.
+ * Fields and their order as Go's structs have them. Mirrors `moby/moby: image/tarexport/save.go` at v26, without its
+ * v1 configs, which nothing names, and with untagged images in the index wherever they stand.
+ */
+import { ANNOTATION_IMAGE_NAME, ANNOTATION_REF_NAME, MEDIA_TYPES } from '../../core/descriptor.ts';
+import { digestOf, hexOf, type Digest } from '../../core/digest.ts';
+import { goJson, sortedKeys } from '../../core/go-json.ts';
+import { canonicalName, formatReference, type Reference } from '../../core/reference.ts';
+import type { SelectedImage } from './save-select.ts';
+
+export const OCI_LAYOUT_DOCUMENT = '{"imageLayoutVersion": "1.0.0"}';
+
+/** Bytes of each layer's tar by DiffID. */
+export type LayerSizes = ReadonlyMap<Digest, number>;
+
+export function blobPath(digest: Digest): string {
+  return `blobs/sha256/${hexOf(digest)}`;
+}
+
+/** The OCI manifest of an image. */
+export function ociManifest(image: SelectedImage, sizes: LayerSizes): string {
+  const { config, layers } = image;
+  return goJson({
+    schemaVersion: 2,
+    mediaType: MEDIA_TYPES.ociManifest,
+    config: { mediaType: MEDIA_TYPES.ociConfig, digest: config.id, size: config.raw.length },
+    layers: layers.map(({ diffId }) => layerDescriptor(diffId, sizes)),
+  });
+}
+
+/** `index.json`; `manifests` are the documents of {@link ociManifest}, in the order of `images`. */
+export function ociIndex(images: readonly SelectedImage[], manifests: readonly string[]): string {
+  const descriptors = images.flatMap(({ references }, at) => {
+    const document = Buffer.from(manifests[at] ?? '');
+    const descriptor = {
+      mediaType: MEDIA_TYPES.ociManifest,
+      digest: digestOf(document),
+      size: document.length,
+    };
+    const named = references.map((reference) => ({ ...descriptor, annotations: annotations(reference) }));
+    return named.length > 0 ? named : [descriptor];
+  });
+  return goJson({ schemaVersion: 2, mediaType: MEDIA_TYPES.ociIndex, manifests: descriptors });
+}
+
+function annotations(reference: Reference): Record<string, string> {
+  const tag = reference.tag ?? '';
+  return {
+    [ANNOTATION_IMAGE_NAME]: `${canonicalName(reference.repository)}:${tag}`,
+    [ANNOTATION_REF_NAME]: tag,
+  };
+}
+
+/** `manifest.json`, ended by a newline. */
+export function dockerManifest(images: readonly SelectedImage[], sizes: LayerSizes): string {
+  const items = images.map(({ config, references, layers, parent }) => ({
+    Config: blobPath(config.id),
+    RepoTags: references.length === 0 ? null : references.map(formatReference),
+    Layers: layers.map(({ diffId }) => blobPath(diffId)),
+    Parent: parent,
+    LayerSources:
+      layers.length === 0
+        ? undefined
+        : sortedKeys(layers.map(({ diffId }) => [diffId, layerSource(diffId, sizes)] as const)),
+  }));
+  return `${goJson(items)}\n`;
+}
+
+/** `repositories`, ended by a newline; undefined where no image has a name. */
+export function repositoriesDocument(images: readonly SelectedImage[]): string | undefined {
+  const repositories = new Map<string, Map<string, string>>();
+  for (const { references, layers } of images) {
+    const top = layers.at(-1);
+    if (top === undefined) continue;
+    for (const { repository, tag = '' } of references) {
+      const tags = repositories.get(repository) ?? new Map<string, string>();
+      repositories.set(repository, tags.set(tag, hexOf(top.diffId)));
+    }
+  }
+  if (repositories.size === 0) return undefined;
+  return `${goJson(sortedKeys([...repositories].map(([name, tags]) => [name, sortedKeys(tags)] as const)))}\n`;
+}
+
+function layerDescriptor(digest: Digest, sizes: LayerSizes) {
+  return { mediaType: MEDIA_TYPES.ociLayer, digest, size: sizes.get(digest) ?? 0 };
+}
+
+/** The same in the order of docker's own struct. */
+function layerSource(digest: Digest, sizes: LayerSizes) {
+  return { mediaType: MEDIA_TYPES.ociLayer, size: sizes.get(digest) ?? 0, digest };
+}

@@ -1,0 +1,132 @@
+/**
+ * Store -> image archive, as a stream: no temporary copy, nothing read before the reader asks. Layers are rebuilt
+ * from their tar-split byte for byte and verified on the way, so image ids survive; each is written once,
+ * however many images have it. The same images and names always give the same bytes. What the archive holds:
+ *
+ *   blobs/sha256/H   configs, layers (uncompressed, named by DiffID), OCI manifests; sorted
+ *   index.json, oci-layout                      OCI layout
+ *   manifest.json, repositories                 docker's; not with format `oci`
+ */
+import { Readable } from 'node:stream';
+import { throwIfAborted } from '../../core/abort.ts';
+import { compareBytes } from '../../core/bytes.ts';
+import { digestOf, type Digest } from '../../core/digest.ts';
+import type { OnProgress } from '../../core/progress.ts';
+import type { ImageStore } from '../../image/store.ts';
+import type { Layer, LayerStore } from '../../layer/store.ts';
+import {
+  blobPath,
+  dockerManifest,
+  OCI_LAYOUT_DOCUMENT,
+  ociIndex,
+  ociManifest,
+  repositoriesDocument,
+} from './save-documents.ts';
+import { selectImages, type SelectedImage } from './save-select.ts';
+import { packTar, type TarMember } from './tar-writer.ts';
+
+/** `docker`: docker >= 25's, which is an OCI layout too. `oci`: the OCI layout alone. */
+export type SaveFormat = 'docker' | 'oci';
+
+export interface SaveOptions {
+  /** Default `docker`. */
+  readonly format?: SaveFormat | undefined;
+  readonly signal?: AbortSignal | undefined;
+  readonly onProgress?: OnProgress | undefined;
+}
+
+export interface SaveStores {
+  readonly layers: Pick<LayerStore, 'chain' | 'pin' | 'tar' | 'tarSize'>;
+  readonly images: Pick<ImageStore, 'get' | 'resolve' | 'references' | 'parent'>;
+}
+
+/**
+ * The archive of the images that `names` name: references, ids, or repositories, of which all tags are taken.
+ * @throws {@link LayerstackError} (while iterating) ERR_IMAGE_NOT_FOUND, ERR_ID_AMBIGUOUS, ERR_REFERENCE_INVALID, ERR_LAYER_NOT_FOUND;
+ *   ERR_STORE_CORRUPT, naming layer and file, when a file has changed behind the store's back; ERR_ABORTED.
+ */
+export async function* save(
+  stores: SaveStores,
+  names: readonly string[],
+  options: SaveOptions = {},
+): AsyncGenerator<Uint8Array, void, undefined> {
+  const { signal } = options;
+  throwIfAborted(signal);
+  const images = await selectImages(stores, names);
+  const tops = images.flatMap(({ layers }) => layers.at(-1)?.chainId ?? []);
+  await using pin = await stores.layers.pin(tops, signal && { signal });
+  void pin;
+  for await (const chunk of packTar(await members(stores, images, options))) {
+    throwIfAborted(signal);
+    yield chunk;
+  }
+}
+
+async function members(
+  stores: SaveStores,
+  images: readonly SelectedImage[],
+  { format = 'docker', onProgress }: SaveOptions,
+): Promise<TarMember[]> {
+  const layers = new Map<Digest, { layer: Layer; mtime: number }>();
+  for (const { config, layers: own } of images)
+    for (const layer of own)
+      if (!layers.has(layer.diffId)) layers.set(layer.diffId, { layer, mtime: createdAt(config) });
+  const sizes = new Map(
+    await Promise.all(
+      [...layers].map(async ([diffId, { layer }]) => [diffId, await stores.layers.tarSize(layer)] as const),
+    ),
+  );
+
+  const blobs = new Map<string, TarMember>();
+  const add = (member: TarMember): void => void blobs.set(member.name, member);
+  for (const [diffId, { layer, mtime }] of layers) {
+    const size = sizes.get(diffId) ?? 0;
+    const open = () => told(stores.layers.tar(layer), layer, size, onProgress);
+    add({ name: blobPath(diffId), mtime, content: { size, open } });
+  }
+  const manifests = images.map((image) => ociManifest(image, sizes));
+  for (const { config } of images) add(document(blobPath(config.id), config.raw, createdAt(config)));
+  for (const manifest of manifests) add(document(blobPath(digestOf(manifest)), manifest));
+
+  const repositories = repositoriesDocument(images);
+  return [
+    directory('blobs/'),
+    directory('blobs/sha256/'),
+    ...[...blobs.values()].sort((a, b) => compareBytes(a.name, b.name)),
+    document('index.json', ociIndex(images, manifests)),
+    ...(format === 'docker' ? [document('manifest.json', dockerManifest(images, sizes))] : []),
+    document('oci-layout', OCI_LAYOUT_DOCUMENT),
+    ...(format === 'docker' && repositories !== undefined ? [document('repositories', repositories)] : []),
+  ];
+}
+
+/** An image without a date is of 1970, as docker's documents are. */
+function createdAt({ created }: SelectedImage['config']): number {
+  return Math.max(0, created?.unix ?? 0);
+}
+
+function directory(name: string): TarMember {
+  return { name, mtime: 0 };
+}
+
+function document(name: string, text: string | Uint8Array, mtime = 0): TarMember {
+  const bytes = Buffer.from(text);
+  return { name, mtime, content: { size: bytes.length, open: () => Readable.from([bytes]) } };
+}
+
+/** The same chunks, with progress. */
+async function* told(
+  tar: AsyncIterable<Uint8Array>,
+  { diffId }: Layer,
+  total: number,
+  onProgress: OnProgress | undefined,
+): AsyncGenerator<Uint8Array, void, undefined> {
+  let current = 0;
+  onProgress?.({ type: 'layer-start', diffId, current, total });
+  for await (const chunk of tar) {
+    yield chunk;
+    current += chunk.length;
+    onProgress?.({ type: 'layer-progress', diffId, current, total });
+  }
+  onProgress?.({ type: 'layer-done', diffId, current, total });
+}
