@@ -75,11 +75,13 @@ export async function commit(
       diffId: unchanged ? undefined : staged.diffId,
     });
     const stack: (Layer | StagedLayer)[] = [...below, ...(unchanged ? [] : [staged])];
+    const top = topChainId(image.diffIds);
+    await using pin = await layers.pin(top === undefined ? [] : [top], signal && { signal });
+    void pin;
     const { notices } = await layers.publish([stack], signal && { signal });
     for (const message of notices) onProgress?.({ type: 'notice', message });
-    const { id } = await images.create(image, parent && { parent: parent.id });
-    if (reference) await images.tag(reference, id);
-    return id;
+    const names = reference && { references: [reference] };
+    return (await images.create(image, { ...names, parent: parent?.id })).id;
   } finally {
     await layers.discard(staged);
   }

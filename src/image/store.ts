@@ -50,9 +50,15 @@ export interface NewImage {
 
 export interface CreateImageOptions {
   readonly parent?: ImageID | undefined;
-  /** Names that the image gets in the same step. */
+  /** Names that the image gets in the same step; its time of last tagging is now. */
   readonly references?: readonly Reference[] | undefined;
   readonly signal?: AbortSignal | undefined;
+}
+
+export interface AddOptions {
+  readonly signal?: AbortSignal | undefined;
+  /** The named images' time of last tagging is now. Default false, as docker's `load` and `pull` do. */
+  readonly dated?: boolean | undefined;
 }
 
 export interface CreatedImage {
@@ -100,14 +106,14 @@ export class ImageStore {
     const { id } = config;
     const { parent, references = [], signal } = options;
     const names = references.map((reference) => ({ reference, id }));
-    const { created } = await this.add([{ config, parent }], names, signal);
+    const { created } = await this.add([{ config, parent }], names, { signal, dated: true });
     return { id, created: created[0] === true };
   }
 
   /**
    * The images are in the store, each as {@link create} says and after its parent, and the names point to theirs: in
-   * one step as far as deletions are concerned, and in one rewrite of the names. Times of last tagging are
-   * left alone, as docker's `load` and `pull` do. The results are in the order of `images` and of `names`.
+   * one step as far as deletions are concerned, and in one rewrite of the names. The results are in the order of
+   * `images` and of `names`.
    * @throws {@link LayerstackError} ERR_LAYER_NOT_FOUND when the store lacks a layer of an image; ERR_IMAGE_NOT_FOUND
    *   when it lacks a parent, or an image that is named; ERR_REFERENCE_CONFLICT for a reference by digest that names
    *   another image; ERR_NO_SPACE; ERR_STORE_READ_ONLY.
@@ -115,7 +121,7 @@ export class ImageStore {
   async add(
     images: readonly NewImage[],
     names: readonly TagChange[],
-    signal?: AbortSignal,
+    { signal, dated = false }: AddOptions = {},
   ): Promise<{ readonly created: boolean[]; readonly tagged: { previous?: ImageID }[] }> {
     this.#root.session();
     const tops = images.flatMap(({ config }) => topChainId(config.diffIds) ?? []);
@@ -133,7 +139,11 @@ export class ImageStore {
       for (const image of images) created.push(await this.#write(image));
       return { created, tagged };
     };
-    return await this.#repositories.change(edit, { signal });
+    const date = async (): Promise<void> => {
+      const now = localTime(new Date());
+      for (const id of new Set(names.map(({ id }) => id))) await this.#db.setMetadata(id, 'lastUpdated', now);
+    };
+    return await this.#repositories.change(edit, { signal, ...(dated && { afterwards: date }) });
   }
 
   /** Whether the image is new. */
@@ -165,8 +175,7 @@ export class ImageStore {
    *   digest that names another image; ERR_STORE_READ_ONLY.
    */
   async tag(reference: Reference, id: ImageID): Promise<{ previous?: ImageID }> {
-    const { tagged } = await this.add([], [{ reference, id }]);
-    await this.#db.setMetadata(id, 'lastUpdated', localTime(new Date()));
+    const { tagged } = await this.add([], [{ reference, id }], { dated: true });
     return tagged[0] ?? {};
   }
 

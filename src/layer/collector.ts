@@ -13,7 +13,7 @@ import { existsSync } from 'node:fs';
 import { hexOf, type ChainID } from '../core/digest.ts';
 import { call, native, type BatchStep } from '../system/native.ts';
 import { listEntries, readEntry, removeLayerEntry } from '../system/removal.ts';
-import type { Lock, LockOptions } from '../system/lock.ts';
+import type { LockOptions } from '../system/lock.ts';
 import type { Root } from '../system/root.ts';
 import type { Marker } from '../system/session.ts';
 import type { LayerDb } from './layerdb.ts';
@@ -52,7 +52,8 @@ export class LayerCollector {
   }
 
   /** @see LayerStore.pin */
-  pin(chainIds: Iterable<ChainID>, options: Pick<LockOptions, 'signal'>): Promise<Lock> {
+  async pin(chainIds: Iterable<ChainID>, options: Pick<LockOptions, 'signal'>): Promise<AsyncDisposable> {
+    if (this.#root.readOnly) return { [Symbol.asyncDispose]: () => Promise.resolve() };
     return this.#root.locks.acquireAll('layers', Array.from(chainIds, pinKey), { ...options, shared: true });
   }
 

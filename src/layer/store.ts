@@ -203,9 +203,10 @@ export class LayerStore {
 
   /**
    * Keeps these layers (there yet or not) and all below them from being collected, until it is released. To be
-   * taken before looking whether they are there, and held until an image or a container refers to them.
+   * taken before looking whether they are there, and held until an image or a container refers to them. A store that
+   * is open read-only pins nothing.
    */
-  pin(chainIds: Iterable<ChainID>, options: PublishOptions = {}): Promise<Lock> {
+  pin(chainIds: Iterable<ChainID>, options: PublishOptions = {}): Promise<AsyncDisposable> {
     return this.#collector.pin(chainIds, options);
   }
 

@@ -177,7 +177,7 @@ describe('layers in use by others', () => {
       { Deleted: a.chain[1] },
     ]);
     expect(readdirSync(at('layerstack/unused'))).toHaveLength(1);
-    await pin.release();
+    await pin[Symbol.asyncDispose]();
     await other.close();
     await store.close();
     store = await open();
@@ -230,6 +230,23 @@ describe('layers in use by others', () => {
     await store.close();
     store = await open();
     await expectLeft(fresh);
+  });
+
+  it('stay for a save until it is done', async () => {
+    const a = image(['base', 'a'], ['a:1']);
+    await load(a);
+    const whole: Uint8Array[] = [];
+    for await (const chunk of store.save(['a:1'])) whole.push(Buffer.from(chunk));
+    const saved: Uint8Array[] = [];
+    const other = await open();
+    for await (const chunk of store.save(['a:1'])) {
+      if (saved.length === 0) await other.removeImage('a:1');
+      await other.close();
+      saved.push(Buffer.from(chunk));
+    }
+    expect(Buffer.concat(saved).equals(Buffer.concat(whole))).toBe(true);
+    await store.prune();
+    await expectLeft();
   });
 
   it('go though two remove images on one base at once', async () => {

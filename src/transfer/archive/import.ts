@@ -6,7 +6,7 @@
  */
 import { open, stat } from 'node:fs/promises';
 import { throwIfAborted } from '../../core/abort.ts';
-import type { ImageID } from '../../core/digest.ts';
+import { chainIds, type ImageID } from '../../core/digest.ts';
 import { isSystemError, LayerstackError } from '../../core/errors.ts';
 import { hostPlatform, parsePlatform } from '../../core/platform.ts';
 import type { OnProgress } from '../../core/progress.ts';
@@ -68,18 +68,17 @@ export async function importImage(
   const staged = await stage(layers, source, options);
   try {
     for (const warning of staged.applied.warnings) onProgress?.({ type: 'warning', ...warning });
+    const image = baseImage({
+      created: timeOf(options.sourceDateEpoch),
+      comment: options.message ?? '',
+      config,
+      platform,
+      diffId: staged.diffId,
+    });
+    await using pin = await layers.pin(chainIds([staged.diffId]), signal && { signal });
+    void pin;
     await layers.publish([[staged]], signal && { signal });
-    const { id } = await images.create(
-      baseImage({
-        created: timeOf(options.sourceDateEpoch),
-        comment: options.message ?? '',
-        config,
-        platform,
-        diffId: staged.diffId,
-      }),
-    );
-    if (reference) await images.tag(reference, id);
-    return id;
+    return (await images.create(image, reference && { references: [reference] })).id;
   } finally {
     await layers.discard(staged);
   }

@@ -36,7 +36,7 @@ export interface SaveOptions {
 }
 
 export interface SaveStores {
-  readonly layers: Pick<LayerStore, 'chain' | 'tar' | 'tarSize'>;
+  readonly layers: Pick<LayerStore, 'chain' | 'pin' | 'tar' | 'tarSize'>;
   readonly images: Pick<ImageStore, 'get' | 'resolve' | 'references' | 'parent'>;
 }
 
@@ -53,6 +53,9 @@ export async function* save(
   const { signal } = options;
   throwIfAborted(signal);
   const images = await selectImages(stores, names);
+  const tops = images.flatMap(({ layers }) => layers.at(-1)?.chainId ?? []);
+  await using pin = await stores.layers.pin(tops, signal && { signal });
+  void pin;
   for await (const chunk of packTar(await members(stores, images, options))) {
     throwIfAborted(signal);
     yield chunk;
