@@ -136,8 +136,16 @@ class LayerTarObject : public Napi::ObjectWrap<LayerTarObject> {
         [serial = serial_](std::function<void()> job) { serial->Run(std::move(job)); });
   }
 
-  void Close(const Napi::CallbackInfo&) {
-    serial_->Run([state = state_] { End(*state); });
+  // After the reads under way, so that nothing of the directory is open when it settles: it may be unmounted then.
+  Napi::Value Close(const Napi::CallbackInfo& info) {
+    return Async<int>(
+        info.Env(),
+        [state = state_] {
+          End(*state);
+          return 0;
+        },
+        [](Napi::Env env, int&) { return env.Undefined(); },
+        [serial = serial_](std::function<void()> job) { serial->Run(std::move(job)); });
   }
 
   std::shared_ptr<State> state_ = std::make_shared<State>();

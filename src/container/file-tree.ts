@@ -78,10 +78,7 @@ export class FileTree {
         );
       },
       destroy: (error, done) => {
-        tar.close();
-        // Reads come one after the other: this one waits until all is closed.
-        tar
-          .read()
+        call(tar.close())
           .then(free)
           .then(
             () => done(error && this.#explain(error, path)),

@@ -35,6 +35,6 @@ async function* readAll(
       yield chunk;
     }
   } finally {
-    tar.close();
+    await call(tar.close());
   }
 }

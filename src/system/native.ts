@@ -187,7 +187,8 @@ export interface LayerTar {
    * ERR_UPPER_CHANGED with `member` where a file shrank meanwhile, ERR_UPPER_UNSUPPORTED as `listChanges`.
    */
   read(): Promise<{ readonly chunk: Uint8Array | null; readonly warnings: readonly LayerWarning[] }>;
-  close(): void;
+  /** Resolves when nothing of the directory is open any more, reads under way included. Reads then give the end. */
+  close(): Promise<void>;
 }
 
 /** Which part of a directory a {@link LayerTar} takes, as `docker cp` does: without overlayfs's marks. */
