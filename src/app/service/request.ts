@@ -5,7 +5,7 @@
 import { randomBytes } from 'node:crypto';
 import type { IncomingHttpHeaders, IncomingMessage, ServerResponse } from 'node:http';
 import { decodeJson, type Decoder } from '../../core/json.ts';
-import { RequestBody } from './body.ts';
+import type { RequestBody } from './body.ts';
 import { Query } from './query.ts';
 import { HttpError } from './status.ts';
 import { compareVersions } from './version.ts';
