@@ -35,6 +35,7 @@ export type StoreEvent =
 
 export type StoreListener = (event: StoreEvent) => void;
 
+/** As configs (a map) and listings (an object) have them. */
 type Labels = Readonly<Record<string, string>> | ReadonlyMap<string, string> | null | undefined;
 
 /** The listeners of one opened store. */
@@ -93,6 +94,6 @@ export class StoreEvents {
   }
 }
 
-function plain(labels: Labels): Readonly<Record<string, string>> {
-  return labels instanceof Map ? Object.fromEntries(labels as ReadonlyMap<string, string>) : { ...labels };
+function plain(labels: Labels): Record<string, string> {
+  return Object.fromEntries(labels instanceof Map ? labels : Object.entries(labels ?? {}));
 }
