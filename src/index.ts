@@ -15,7 +15,15 @@ export type { ContainerInspect } from './container/inspect.ts';
 export type { Mount, MountOptions, UnmountOptions } from './container/mount.ts';
 export type { Container, ContainerState } from './container/record.ts';
 export type { RuntimeSpec } from './container/spec.ts';
-export type { ContainerUsage, CreateOptions, RemoveOptions } from './container/store.ts';
+export type {
+  ContainerPruneFilters,
+  ContainerPruneResult,
+  ContainerSize,
+  ContainerUsage,
+  CreateOptions,
+  HostConfig,
+  RemoveOptions,
+} from './container/store.ts';
 export type { ChainID, DiffID, Digest, ImageID } from './core/digest.ts';
 export { LayerstackError } from './core/errors.ts';
 export type { ErrorCode, ErrorFacts, ErrorKind, SystemError } from './core/errors.ts';

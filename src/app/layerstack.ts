@@ -18,6 +18,9 @@ import type { Mount, MountOptions, UnmountOptions } from '../container/mount.ts'
 import type { Container } from '../container/record.ts';
 import {
   ContainerStore,
+  type ContainerPruneFilters,
+  type ContainerPruneResult,
+  type ContainerSize,
   type ContainerUsage,
   type CreateOptions,
   type RemoveOptions,
@@ -423,6 +426,39 @@ export class Layerstack implements AsyncDisposable {
     const container = await this.container(ref);
     await this.#containers.remove(container, options);
     this.#events.container('destroy', container);
+  }
+
+  /**
+   * Gives a container another name: it has the old one or the new one, whatever happens meanwhile.
+   * @throws {@link LayerstackError} ERR_CONTAINER_NAME_IN_USE, ERR_INVALID_ARGUMENT for a bad name or the one it has,
+   *   ERR_CONTAINER_NOT_FOUND, ERR_STORE_READ_ONLY.
+   */
+  async renameContainer(ref: ContainerRef, name: string): Promise<void> {
+    const container = await this.container(ref);
+    const renamed = await this.#containers.rename(container, name);
+    this.#events.container('rename', renamed, { oldName: `/${container.name}` });
+  }
+
+  /**
+   * Removes every container that neither runs nor is mounted and that fits the filters.
+   * @throws {@link LayerstackError} ERR_INVALID_ARGUMENT for a bad filter, ERR_STORE_READ_ONLY.
+   */
+  async pruneContainers(
+    filters: ContainerPruneFilters = {},
+    { signal }: Pick<RemoveOptions, 'signal'> = {},
+  ): Promise<ContainerPruneResult> {
+    const onRemoved = (container: Container): void => this.#events.container('destroy', container);
+    const result = await this.#containers.prune(filters, onRemoved, signal);
+    this.#events.prune('container', result.SpaceReclaimed);
+    return result;
+  }
+
+  /**
+   * What a container takes on disk. Reads its whole writable layer.
+   * @throws {@link LayerstackError} ERR_CONTAINER_NOT_FOUND, ERR_ID_AMBIGUOUS, ERR_LAYER_NOT_FOUND.
+   */
+  async containerSize(ref: ContainerRef): Promise<ContainerSize> {
+    return this.#containers.size(await this.container(ref));
   }
 
   /**
