@@ -9,7 +9,6 @@ import { abortError, throwIfAborted } from '../../../core/abort.ts';
 import { LayerstackError, unlessMissing } from '../../../core/errors.ts';
 import { holdFlock, type FlockHandle } from '../../../system/lock.ts';
 import { call, native, type BatchStep } from '../../../system/native.ts';
-import { spaceError } from '../../../system/space.ts';
 import { isSameRegistry, readAuthFile, type AuthFile } from './auth-file.ts';
 
 const LOCK_PAUSE_MS = 20;
@@ -71,14 +70,13 @@ async function replace(path: string, text: string): Promise<void> {
   const before = await unlessMissing(stat(path));
   const name = basename(path);
   const owner: BatchStep[] = before ? [{ op: 'chown', path: name, uid: before.uid, gid: before.gid }] : [];
-  const written = native.batch(dirname(path), [
-    { op: 'replace', path: name, data: text, mode: 0o600 },
-    ...owner,
-    { op: 'fsync', path: '.' },
-  ]);
-  await call(written).catch((error: unknown) => {
-    throw spaceError(error, path);
-  });
+  await call(
+    native.batch(dirname(path), [
+      { op: 'replace', path: name, data: text, mode: 0o600 },
+      ...owner,
+      { op: 'fsync', path: '.' },
+    ]),
+  );
 }
 
 /** As docker writes it. */

@@ -3,8 +3,9 @@
  * base64url. Mirrors moby/moby: api/types/registry/authconfig.go.
  */
 import { LayerstackError } from '../../../core/errors.ts';
-import { decodeJson, object, optional, string } from '../../../core/json.ts';
+import { object, optional, string } from '../../../core/json.ts';
 import type { Credentials } from './credentials.ts';
+import { decodeSecret } from './secrets.ts';
 
 /** What docker sends, and what POST /auth has as its body. */
 export interface AuthConfig {
@@ -26,7 +27,7 @@ const authConfig = object({
 
 /** @throws {@link LayerstackError} ERR_INVALID_ARGUMENT, which quotes nothing of it. */
 export function parseAuthConfig(bytes: Uint8Array, what: string): AuthConfig {
-  const fields = decodeBlind(bytes, what);
+  const fields = decodeSecret(authConfig, bytes, { what, code: 'ERR_INVALID_ARGUMENT', maxBytes: MAX_BYTES });
   const pair = fields.username || fields.password ? fields : split(fields.auth ?? '', what);
   const credentials = {
     ...(pair.username && { username: pair.username }),
@@ -50,15 +51,6 @@ export function parseRegistryAuth(header: string | undefined): AuthConfig | unde
   if (!/^[A-Za-z0-9+/_-]*={0,2}$/.test(header)) throw malformed('X-Registry-Auth', 'it is not base64');
   // Node decodes both alphabets.
   return parseAuthConfig(Buffer.from(header, 'base64'), 'X-Registry-Auth');
-}
-
-function decodeBlind(bytes: Uint8Array, what: string): ReturnType<typeof authConfig> {
-  try {
-    return decodeJson(authConfig, bytes, { what, code: 'ERR_INVALID_ARGUMENT', maxBytes: MAX_BYTES });
-  } catch {
-    // The reason would quote the text, which holds a password.
-    throw malformed(what, 'it is not the JSON of an AuthConfig');
-  }
 }
 
 function split(auth: string, what: string): { readonly username?: string; readonly password?: string } {
