@@ -5,6 +5,7 @@
 export { DEFAULT_ROOT, Layerstack } from './app/layerstack.ts';
 export type { ContainerRef, DiskUsage, OpenOptions } from './app/layerstack.ts';
 export type { Finding } from './app/doctor.ts';
+export type { LoginOptions, LoginResult, LogoutOptions } from './app/login.ts';
 export type { ArchiveOptions, PathArchive, PutArchiveOptions } from './container/archive.ts';
 export type { CopyOptions } from './container/copy.ts';
 export type { PathStat } from './container/path-stat.ts';
@@ -33,4 +34,6 @@ export type {
   PruneResult,
 } from './image/store.ts';
 export type { Logger } from './system/log.ts';
+export type { Credentials, CredentialSource } from './transfer/registry/auth/credentials.ts';
+export { DockerConfig } from './transfer/registry/auth/docker-config.ts';
 export type { LoadedImage, LoadOptions, LoadResult, LoadWarning } from './transfer/archive/load.ts';

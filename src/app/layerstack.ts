@@ -44,8 +44,10 @@ import type { ExportOptions } from '../transfer/archive/export.ts';
 import type { ImportOptions } from '../transfer/archive/import.ts';
 import type { LoadOptions, LoadResult } from '../transfer/archive/load.ts';
 import type { SaveOptions } from '../transfer/archive/save.ts';
+import type { Credentials } from '../transfer/registry/auth/credentials.ts';
 import { byteStream } from './byte-stream.ts';
 import type { Finding } from './doctor.ts';
+import type { LoginOptions, LoginResult, LogoutOptions } from './login.ts';
 
 /** Where the store is when nobody says otherwise. */
 export const DEFAULT_ROOT = '/var/lib/layerstack';
@@ -170,6 +172,30 @@ export class Layerstack implements AsyncDisposable {
       const { save } = await import('../transfer/archive/save.ts');
       return save({ layers: this.#layers, images: this.#images }, names, options);
     });
+  }
+
+  /**
+   * Tries credentials at a registry (`HOST[:PORT]`, Docker Hub where empty) and keeps them where `docker login` does: in
+   * config.json, or with the helper that it names. Durable on return.
+   * @throws {@link LayerstackError} ERR_REGISTRY_DENIED when they are refused, ERR_REGISTRY_UNAVAILABLE and its like,
+   *   ERR_CREDENTIALS_INVALID where they cannot be kept, ERR_INVALID_ARGUMENT for what is no registry, ERR_ABORTED.
+   * @example
+   * ```ts
+   * await store.login('registry.example', { username: 'ci', password: process.env.REGISTRY_PASSWORD });
+   * ```
+   */
+  async login(registry: string, credentials: Credentials, options: LoginOptions = {}): Promise<LoginResult> {
+    const { login } = await import('./login.ts');
+    return login(this.root, registry, credentials, { log: this.#root.log, ...options });
+  }
+
+  /**
+   * Forgets the login at a registry; false where there was none. Durable on return.
+   * @throws {@link LayerstackError} ERR_CREDENTIALS_INVALID, ERR_INVALID_ARGUMENT, ERR_ABORTED.
+   */
+  async logout(registry: string, options: LogoutOptions = {}): Promise<boolean> {
+    const { logout } = await import('./login.ts');
+    return logout(registry, options);
   }
 
   /** The images, newest first, as `docker images` lists them. */
