@@ -49,9 +49,10 @@ import type { ImportOptions } from '../transfer/archive/import.ts';
 import type { LoadOptions, LoadResult } from '../transfer/archive/load.ts';
 import type { SaveOptions } from '../transfer/archive/save.ts';
 import type { PullOptions, PullResult } from '../transfer/pull.ts';
-import type { TagSource } from '../transfer/pull/source.ts';
+import type { Credentials } from '../transfer/registry/auth/credentials.ts';
 import { byteStream } from './byte-stream.ts';
 import type { Finding } from './doctor.ts';
+import type { LoginOptions, LoginResult, LogoutOptions } from './login.ts';
 import type { RegistryOptions } from './registries.ts';
 import { StoreEvents, type ImageAction, type StoreListener } from './store-events.ts';
 
@@ -202,9 +203,9 @@ export class Layerstack implements AsyncDisposable {
     const distribution = new Distribution(this.#root);
     const stores = { root: this.#root, layers: this.#layers, images: this.#images, distribution };
     // Not `await using`: TypeScript 6.0 leaves imports beside it as they are.
-    const source = connect(parsed.repository, options, this.#root.log);
+    const source = await connect(this.#root, parsed.repository, options);
     try {
-      return await pull(stores, source as typeof source & TagSource, parsed, options);
+      return await pull(stores, source, parsed, options);
     } finally {
       await source.close();
     }
@@ -228,6 +229,30 @@ export class Layerstack implements AsyncDisposable {
       const onSaved = (id: ImageID): Promise<void> => this.#tellImage('save', id);
       return save({ layers: this.#layers, images: this.#images }, names, options, onSaved);
     });
+  }
+
+  /**
+   * Tries credentials at a registry (`HOST[:PORT]`, Docker Hub where empty) and keeps them where `docker login` does: in
+   * config.json, or with the helper that it names. Durable on return.
+   * @throws {@link LayerstackError} ERR_REGISTRY_DENIED when they are refused, ERR_REGISTRY_UNAVAILABLE and its like,
+   *   ERR_CREDENTIALS_INVALID where they cannot be kept, ERR_INVALID_ARGUMENT for what is no registry, ERR_ABORTED.
+   * @example
+   * ```ts
+   * await store.login('registry.example', { username: 'ci', password: process.env.REGISTRY_PASSWORD });
+   * ```
+   */
+  async login(registry: string, credentials: Credentials, options: LoginOptions = {}): Promise<LoginResult> {
+    const { login } = await import('./login.ts');
+    return login(this.root, registry, credentials, { log: this.#root.log, ...options });
+  }
+
+  /**
+   * Forgets the login at a registry; false where there was none. Durable on return.
+   * @throws {@link LayerstackError} ERR_CREDENTIALS_INVALID, ERR_INVALID_ARGUMENT, ERR_ABORTED.
+   */
+  async logout(registry: string, options: LogoutOptions = {}): Promise<boolean> {
+    const { logout } = await import('./login.ts');
+    return logout(registry, options);
   }
 
   /** The images, newest first, as `docker images` lists them. */

@@ -47,6 +47,8 @@ export class Layout {
   readonly partials = 'layerstack/partial';
   readonly diffIdsByDigest = 'image/overlay2/distribution/diffid-by-digest/sha256';
   readonly sourcesByDiffId = 'image/overlay2/distribution/v2metadata-by-diffid/sha256';
+  /** What the operator says about registries. */
+  readonly registries = 'layerstack/registries.json';
   /** BuildKit's snapshots, of which some are layers too. */
   readonly buildkitSnapshots = 'buildkit/snapshots.db';
 
