@@ -29,8 +29,10 @@ export function mergedConfig(
   given: ContainerConfig,
 ): ContainerConfig {
   const has = (list: readonly string[] | null): list is readonly string[] => (list?.length ?? 0) > 0;
-  const union = (own: readonly string[] | null, theirs: readonly string[] | null): readonly string[] | null =>
-    has(own) ? [...new Set([...own, ...(theirs ?? [])])].sort() : theirs;
+  const union = (
+    own: readonly string[] | null,
+    theirs: readonly string[] | null,
+  ): readonly string[] | null => (has(own) ? [...new Set([...own, ...(theirs ?? [])])].sort() : theirs);
   // `--entrypoint ""` is a list of one empty word: no entrypoint at all, and the image's command is not meant for it.
   const none = given.Entrypoint?.length === 1 && given.Entrypoint[0] === '';
   const inheritsCommand = !has(given.Entrypoint) && !has(given.Cmd);

@@ -1,20 +1,14 @@
 /** What every route can reach, and what a route is. */
 import type { Logger } from '../../system/log.ts';
 import type { Layerstack } from '../layerstack.ts';
+import type { EventBus } from './events.ts';
 import type { ApiRequest } from './request.ts';
-
-/** What happened to an object, in the terms of docker's events; who takes it adds the time. */
-export interface ServiceEvent {
-  readonly Type: 'image' | 'container';
-  readonly Action: string;
-  readonly Actor: { readonly ID: string; readonly Attributes: Readonly<Record<string, string>> };
-}
 
 export interface ServiceContext {
   readonly store: Layerstack;
   readonly log: Logger;
-  /** Takes what the routes did, for `docker events`; returns at once. */
-  readonly events: { emit(event: ServiceEvent): void };
+  /** For those who read `docker events`. Routes give it nothing: it follows the store, which tells what is done to it. */
+  readonly events: EventBus;
 }
 
 /** One thing that the service does. */

@@ -9,7 +9,8 @@ import { join } from 'node:path';
 import { buffer } from 'node:stream/consumers';
 import { pipeline } from 'node:stream/promises';
 import { Layerstack } from '../../../src/app/layerstack.ts';
-import type { Route, ServiceContext, ServiceEvent } from '../../../src/app/service/context.ts';
+import type { Route, ServiceContext } from '../../../src/app/service/context.ts';
+import { EventBus, type ApiEvent } from '../../../src/app/service/events.ts';
 import { ROUTES } from '../../../src/app/service/routes/index.ts';
 import { ApiServer, type ApiServerOptions, type RequestEnd } from '../../../src/app/service/server.ts';
 import { defaultLogger } from '../../../src/system/log.ts';
@@ -43,8 +44,9 @@ export class TestService implements AsyncDisposable {
   readonly socket: string;
   readonly api: ApiServer;
   readonly http: Server;
-  /** What the routes told. */
-  readonly events: ServiceEvent[];
+  /** What the store told of what was done. */
+  readonly events: Pick<ApiEvent, 'Type' | 'Action' | 'Actor'>[];
+  readonly bus: EventBus;
   /** Requests that have ended. */
   readonly ended: RequestEnd[];
 
@@ -54,11 +56,12 @@ export class TestService implements AsyncDisposable {
     this.socket = join(scratch, 'sock');
     this.events = [];
     this.ended = [];
-    const context: ServiceContext = {
-      store,
-      log: defaultLogger,
-      events: { emit: (event) => this.events.push(event) },
-    };
+    this.bus = new EventBus();
+    this.bus.follow(store);
+    store.onEvent(({ type, action, id, attributes }) =>
+      this.events.push({ Type: type, Action: action, Actor: { ID: id, Attributes: attributes } }),
+    );
+    const context: ServiceContext = { store, log: defaultLogger, events: this.bus };
     this.api = new ApiServer(context, options.routes ?? ROUTES, {
       ...options,
       onEnd: (end) => this.ended.push(end),
