@@ -41,5 +41,7 @@ export type {
   PruneOptions,
   PruneResult,
 } from './image/store.ts';
+export type { Capabilities } from './system/caps.ts';
 export type { Logger } from './system/log.ts';
+export type { Probe } from './system/native.ts';
 export type { LoadedImage, LoadOptions, LoadResult, LoadWarning } from './transfer/archive/load.ts';

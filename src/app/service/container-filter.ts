@@ -39,7 +39,9 @@ export async function containerFilter(filters: Filters, store: Layerstack): Prom
   const of = (name: string): readonly string[] => filters.get(name) ?? [];
   for (const state of of('status')) if (!STATES.some((known) => known === state)) invalid('status', state);
   for (const health of of('health')) if (!HEALTHS.includes(health)) invalid('health', health);
-  const exits = of('exited').map((code) => (/^-?\d{1,9}$/.test(code) ? Number(code) : invalid('exited', code)));
+  const exits = of('exited').map((code) =>
+    /^-?\d{1,9}$/.test(code) ? Number(code) : invalid('exited', code),
+  );
   const [expose, publish] = [of('expose').map(portRange), of('publish').map(portRange)];
   const ancestors = of('ancestor').length > 0 ? await descendants(store, of('ancestor')) : undefined;
   const before = await lastContainer(of('before'), store);
@@ -54,14 +56,22 @@ export async function containerFilter(filters: Filters, store: Layerstack): Prom
     isTask !== true &&
     matchesLabels(Object.fromEntries(container.config.Labels ?? []), { label: of('label') }) &&
     publish.length === 0 &&
-    (expose.length === 0 || (container.config.ExposedPorts ?? []).some((port) => expose.some((fits) => fits(port))));
+    (expose.length === 0 ||
+      (container.config.ExposedPorts ?? []).some((port) => expose.some((fits) => fits(port))));
 
   return {
     all: of('status').length > 0,
     select: (facts) => {
-      const ids = matchPatterns(of('id'), facts.map(({ container }) => container.id));
-      const names = matchPatterns(of('name'), facts.map(({ container }) => container.name));
-      const place = (id: string | undefined): number => facts.findIndex(({ container }) => container.id === id);
+      const ids = matchPatterns(
+        of('id'),
+        facts.map(({ container }) => container.id),
+      );
+      const names = matchPatterns(
+        of('name'),
+        facts.map(({ container }) => container.name),
+      );
+      const place = (id: string | undefined): number =>
+        facts.findIndex(({ container }) => container.id === id);
       const first = before === undefined ? 0 : place(before) + 1;
       const end = since === undefined ? facts.length : Math.max(0, place(since));
       return facts.filter(
@@ -69,7 +79,9 @@ export async function containerFilter(filters: Filters, store: Layerstack): Prom
       );
     },
     matchesSummary: ({ NetworkSettings, Mounts }) => {
-      const networks = Object.entries((NetworkSettings.Networks ?? {}) as Record<string, { NetworkID?: string }>);
+      const networks = Object.entries(
+        (NetworkSettings.Networks ?? {}) as Record<string, { NetworkID?: string }>,
+      );
       const isIn = (wanted: string): boolean =>
         networks.some(([name, { NetworkID }]) => name === wanted || NetworkID === wanted);
       const has = (wanted: string): boolean =>
@@ -109,7 +121,8 @@ async function lastContainer(names: readonly string[], store: Layerstack): Promi
 
 /** `80`, `80/udp`, `8000-8010/tcp` */
 function portRange(text: string): (port: string) => boolean {
-  const [, from, to = from, protocol = 'tcp'] = /^(\d{1,5})(?:-(\d{1,5}))?(?:\/(tcp|udp|sctp))?$/.exec(text) ?? [];
+  const [, from, to = from, protocol = 'tcp'] =
+    /^(\d{1,5})(?:-(\d{1,5}))?(?:\/(tcp|udp|sctp))?$/.exec(text) ?? [];
   if (from === undefined) throw new HttpError(400, `invalid port: ${JSON.stringify(text)}`);
   return (port) => {
     const [number = '', kind] = port.split('/');
@@ -135,7 +148,9 @@ function matchPatterns(patterns: readonly string[], texts: readonly string[]): b
   try {
     return runInNewContext('texts.map(test)', { texts, test }, { timeout: MATCH_TIMEOUT_MS }) as boolean[];
   } catch (error) {
-    throw new HttpError(400, `the patterns ${patterns.join(', ')} take too long: give simpler ones`, { cause: error });
+    throw new HttpError(400, `the patterns ${patterns.join(', ')} take too long: give simpler ones`, {
+      cause: error,
+    });
   }
 }
 

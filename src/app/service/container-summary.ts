@@ -75,9 +75,9 @@ export class ContainerSummaries {
     };
   }
 
-  #imageName({ imageName, imageId = '' }: Container): string {
-    const named = /[:@]/.test(imageName.slice(imageName.lastIndexOf('/') + 1)) ? imageName : `${imageName}:latest`;
-    const now = this.#images.get(named);
-    return now === undefined || now === imageId ? imageName : imageId;
+  #imageName({ imageName, imageId }: Container): string {
+    const hasTag = /[:@]/.test(imageName.slice(imageName.lastIndexOf('/') + 1));
+    const now = this.#images.get(hasTag ? imageName : `${imageName}:latest`);
+    return now === undefined || now === imageId ? imageName : (imageId ?? '');
   }
 }

@@ -1,4 +1,7 @@
-/** What every route can reach, and what a route is. */
+/**
+ * What every route can reach, and what a route is. A route calls the facade and answers; what it did is told by the
+ * facade itself (`Layerstack.onEvent`), so that no route has to.
+ */
 import type { Logger } from '../../system/log.ts';
 import type { Layerstack } from '../layerstack.ts';
 import type { EventBus } from './events.ts';

@@ -10,7 +10,7 @@ import { buffer } from 'node:stream/consumers';
 import { pipeline } from 'node:stream/promises';
 import { Layerstack } from '../../../src/app/layerstack.ts';
 import type { Route, ServiceContext } from '../../../src/app/service/context.ts';
-import { EventBus, type ApiEvent } from '../../../src/app/service/events.ts';
+import { EventBus } from '../../../src/app/service/events.ts';
 import { ROUTES } from '../../../src/app/service/routes/index.ts';
 import { ApiServer, type ApiServerOptions, type RequestEnd } from '../../../src/app/service/server.ts';
 import { defaultLogger } from '../../../src/system/log.ts';
@@ -44,9 +44,7 @@ export class TestService implements AsyncDisposable {
   readonly socket: string;
   readonly api: ApiServer;
   readonly http: Server;
-  /** What the store told of what was done. */
-  readonly events: Pick<ApiEvent, 'Type' | 'Action' | 'Actor'>[];
-  readonly bus: EventBus;
+  readonly events: EventBus;
   /** Requests that have ended. */
   readonly ended: RequestEnd[];
 
@@ -54,14 +52,10 @@ export class TestService implements AsyncDisposable {
     this.scratch = scratch;
     this.store = store;
     this.socket = join(scratch, 'sock');
-    this.events = [];
     this.ended = [];
-    this.bus = new EventBus();
-    this.bus.follow(store);
-    store.onEvent(({ type, action, id, attributes }) =>
-      this.events.push({ Type: type, Action: action, Actor: { ID: id, Attributes: attributes } }),
-    );
-    const context: ServiceContext = { store, log: defaultLogger, events: this.bus };
+    this.events = new EventBus();
+    this.events.follow(store);
+    const context: ServiceContext = { store, log: defaultLogger, events: this.events };
     this.api = new ApiServer(context, options.routes ?? ROUTES, {
       ...options,
       onEnd: (end) => this.ended.push(end),

@@ -25,7 +25,7 @@ async function listImages(request: ApiRequest, { store }: ServiceContext): Promi
   sendJson(
     request,
     200,
-    images.map((image) => summary(image, request)),
+    images.map((image) => imageSummary(image, request)),
   );
 }
 
@@ -42,7 +42,7 @@ function imageFilters(filters: Filters): ImageFilters {
 }
 
 /** As the version of the API that was asked for has it. */
-function summary(image: ImageSummary, request: ApiRequest): Record<string, unknown> {
+export function imageSummary(image: ImageSummary, request: ApiRequest): Record<string, unknown> {
   const { RepoTags: tags, RepoDigests: digests } = image;
   const nameless = tags.length === 0 && digests.length === 0;
   const names = request.since('1.43')
