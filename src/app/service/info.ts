@@ -10,7 +10,7 @@ import { packageVersion } from '../package-version.ts';
 import type { ServiceContext } from './context.ts';
 
 const WARNING =
-  'layerstack keeps images and the file systems of containers for other runtimes; it runs no containers itself';
+  'WARNING: layerstack keeps images and the file systems of containers for other runtimes; it runs no containers itself';
 
 /** docker's names of file systems where they are not the kernel's. */
 const FILE_SYSTEMS: Readonly<Record<string, string>> = { ext2: 'extfs', ext3: 'extfs', ext4: 'extfs' };

@@ -15,9 +15,7 @@ import type { Route, ServiceContext } from '../context.ts';
 import type { ApiRequest } from '../request.ts';
 import { sendJson } from '../respond.ts';
 import { HttpError } from '../status.ts';
-import { nameError } from './containers.ts';
-
-const NAME = /^\/?[a-zA-Z0-9][a-zA-Z0-9_.-]+$/;
+import { badName, isName, nameError } from './container-name.ts';
 
 interface CreateBody {
   readonly config: ContainerConfig;
@@ -43,8 +41,7 @@ async function createContainer(request: ApiRequest, { store }: ServiceContext): 
   if (config.Image === '') throw new HttpError(400, 'Config cannot be empty in order to create a container');
   check(config, hostConfig);
   const name = query.text('name');
-  if (name !== undefined && !NAME.test(name))
-    throw new HttpError(400, `Invalid container name (${name}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed`);
+  if (name !== undefined && !isName(name)) throw new HttpError(400, badName(name));
   const image = await imageOf(store, config.Image);
   checkPlatform(query.text('platform'), config.Image, image);
   requireCommand(config, image);

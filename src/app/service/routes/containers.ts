@@ -3,7 +3,6 @@
  * answered by not-implemented.ts. Mirrors `moby/moby: api/server/router/container/container_routes.go` at v20.10.
  */
 import type { Container } from '../../../container/record.ts';
-import { LayerstackError } from '../../../core/errors.ts';
 import type { Layerstack } from '../../layerstack.ts';
 import { CONTAINER_FILTERS, containerFilter } from '../container-filter.ts';
 import { ContainerSummaries, type ContainerFacts } from '../container-summary.ts';
@@ -11,7 +10,7 @@ import type { Route, ServiceContext } from '../context.ts';
 import type { ApiRequest } from '../request.ts';
 import { sendEmpty, sendJson, sendTar } from '../respond.ts';
 import { HttpError } from '../status.ts';
-import { containerOf } from './container-name.ts';
+import { badName, containerOf, isName, nameError } from './container-name.ts';
 
 const PRUNE_FILTERS = ['until', 'label', 'label!'];
 /** As docker's API numbers them. */
@@ -78,26 +77,16 @@ async function exportContainer(request: ApiRequest, { store }: ServiceContext): 
 async function renameContainer(request: ApiRequest, { store }: ServiceContext): Promise<void> {
   const name = request.query.text('name');
   if (name === undefined) throw new HttpError(400, 'Neither old nor new names may be empty');
+  if (!isName(name)) throw new HttpError(400, `Error when allocating new name: ${badName(`/${name}`)}`);
   const container = await containerOf(request, store);
+  if (name.replace(/^\//, '') === container.name)
+    throw new HttpError(400, 'Renaming a container with the same name as its current name');
   try {
     await store.renameContainer(container, name);
   } catch (error) {
     throw nameError(error, name);
   }
   sendEmpty(request, 204);
-}
-
-/** What is wrong with a container's name, in docker's words. */
-export function nameError(error: unknown, name: string): unknown {
-  if (!LayerstackError.is(error)) return error;
-  if (error.code === 'ERR_CONTAINER_NAME_IN_USE')
-    return new HttpError(
-      409,
-      `Conflict. The container name "/${name.replace(/^\//, '')}" is already in use by container "${error.id ?? ''}". ` +
-        'You have to remove (or rename) that container to be able to reuse that name.',
-      { cause: error },
-    );
-  return error;
 }
 
 async function removeContainer(request: ApiRequest, { store }: ServiceContext): Promise<void> {

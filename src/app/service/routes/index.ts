@@ -6,6 +6,7 @@ import { containerCreateRoutes } from './container-create.ts';
 import { containerRoutes } from './containers.ts';
 import { eventRoutes } from './events.ts';
 import { imageListRoutes } from './image-list.ts';
+import { ownRoutes } from './own.ts';
 import { pingRoutes } from './ping.ts';
 import { systemRoutes } from './system.ts';
 
@@ -18,4 +19,5 @@ export const ROUTES: readonly Route[] = [
   ...eventRoutes,
   ...systemRoutes,
   ...absentRoutes,
+  ...ownRoutes,
 ];
