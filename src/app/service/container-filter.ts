@@ -66,16 +66,20 @@ export async function containerFilter(filters: Filters, store: Layerstack): Prom
         of('id'),
         facts.map(({ container }) => container.id),
       );
-      const names = matchPatterns(
+      const names = facts.map(({ container }) => container.name);
+      // `^/name$` is as good as `^name$`.
+      const bare = matchPatterns(of('name'), names);
+      const slashed = matchPatterns(
         of('name'),
-        facts.map(({ container }) => container.name),
+        names.map((name) => `/${name}`),
       );
       const place = (id: string | undefined): number =>
         facts.findIndex(({ container }) => container.id === id);
       const first = before === undefined ? 0 : place(before) + 1;
       const end = since === undefined ? facts.length : Math.max(0, place(since));
       return facts.filter(
-        (each, index) => index >= first && index < end && ids[index] && names[index] && matches(each),
+        (each, index) =>
+          index >= first && index < end && ids[index] && (bare[index] || slashed[index]) && matches(each),
       );
     },
     matchesSummary: ({ NetworkSettings, Mounts }) => {

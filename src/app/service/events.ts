@@ -8,7 +8,6 @@ import { throwIfAborted } from '../../core/abort.ts';
 import { LayerstackError } from '../../core/errors.ts';
 import type { Layerstack } from '../layerstack.ts';
 import type { StoreEvent } from '../store-events.ts';
-import type { EventFilter } from './event-filter.ts';
 
 /** One event as docker's API says it; fields in its order. */
 export interface ApiEvent {
@@ -29,8 +28,8 @@ export interface ApiEvent {
 
 export interface SubscribeOptions {
   /** Which events; default all. */
-  readonly filter?: Pick<EventFilter, 'matches'> | undefined;
-  /** Nanoseconds since 1970: begins with the kept events of that time and later. Default: with what comes. */
+  readonly filter?: { matches(event: ApiEvent): boolean } | undefined;
+  /** Nanoseconds since 1970: begins with the kept events of that time and later. Default: with what comes, unless `until` is given. */
   readonly since?: bigint | undefined;
   /** Nanoseconds since 1970: ends then. Where it is past, only kept events are given. Default: never. */
   readonly until?: bigint | undefined;
