@@ -150,7 +150,8 @@ export class LayerStore {
   }
 
   /**
-   * Extracts and verifies a layer. Waits for one of max(2, cores) slots of this process.
+   * Extracts and verifies a layer. Waits for one of max(2, cores) slots of this process, and has it only while there are
+   * bytes: a source that stalls holds up nobody else (layer/slots.ts).
    * After any error nothing of it is left.
    * @throws {@link LayerstackError} ERR_DIGEST_MISMATCH (`expected`, `found`, `layer`); ERR_NO_SPACE; ERR_ABORTED;
    * ERR_LAYER_INVALID, ERR_LAYER_TRUNCATED, ERR_LAYER_ESCAPE, ERR_LIMIT_EXCEEDED, ERR_COMPRESSION_UNSUPPORTED
