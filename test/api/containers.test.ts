@@ -326,7 +326,7 @@ describe('containers/{id}', () => {
       [
         '?name=other',
         409,
-        /^Conflict\. The container name "\/other" is already in use by container "[0-9a-f]{64}"/,
+        /^Error when allocating new name: Conflict\. The container name "\/other" is already in use by container "[0-9a-f]{64}"/,
       ],
     ] as const) {
       const answer = await service.post(`/containers/new/rename${query}`);

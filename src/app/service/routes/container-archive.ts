@@ -2,6 +2,7 @@
  * `containers/{id}/archive`: what `docker cp` is made of. Mirrors
  * `moby/moby: api/server/router/container/copy.go` and daemon/archive.go at v20.10, words included.
  */
+import { containerPath } from '../../../container/copy-path.ts';
 import type { PathStat } from '../../../container/path-stat.ts';
 import { LayerstackError } from '../../../core/errors.ts';
 import { goJson } from '../../../core/go-json.ts';
@@ -68,13 +69,18 @@ async function explained<T>(request: ApiRequest, work: Promise<T>): Promise<T> {
     return await work;
   } catch (error) {
     if (!LayerstackError.is(error)) throw error;
-    const { code } = error;
-    if (code === 'ERR_PATH_NOT_FOUND')
+    if (error.code === 'ERR_PATH_NOT_FOUND')
       throw new HttpError(
         404,
         `Could not find the file ${pathOf(request)} in container ${request.param('name')}`,
         { cause: error },
       );
+    if (
+      error.code === 'ERR_PATH_TYPE' &&
+      request.method === 'PUT' &&
+      error.path === containerPath(pathOf(request))
+    )
+      throw new HttpError(400, 'extraction point is not a directory', { cause: error });
     throw error;
   }
 }

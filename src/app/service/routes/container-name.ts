@@ -32,12 +32,12 @@ export function badName(name: string): string {
   return `Invalid container name (${name}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed`;
 }
 
-/** What to say where a container could not be called `name`. */
-export function nameError(error: unknown, name: string): unknown {
+/** What to say where a container could not be called `name`; `prefix` is put in front of it. */
+export function nameError(error: unknown, name: string, prefix = ''): unknown {
   if (!LayerstackError.is(error) || error.code !== 'ERR_CONTAINER_NAME_IN_USE') return error;
   return new HttpError(
     409,
-    `Conflict. The container name "/${name.replace(/^\//, '')}" is already in use by container "${error.id ?? ''}". ` +
+    `${prefix}Conflict. The container name "/${name.replace(/^\//, '')}" is already in use by container "${error.id ?? ''}". ` +
       'You have to remove (or rename) that container to be able to reuse that name.',
     { cause: error },
   );

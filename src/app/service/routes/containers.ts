@@ -84,7 +84,7 @@ async function renameContainer(request: ApiRequest, { store }: ServiceContext): 
   try {
     await store.renameContainer(container, name);
   } catch (error) {
-    throw nameError(error, name);
+    throw nameError(error, name, 'Error when allocating new name: ');
   }
   sendEmpty(request, 204);
 }
