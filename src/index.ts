@@ -42,9 +42,11 @@ export type {
   PruneOptions,
   PruneResult,
 } from './image/store.ts';
+export type { Capabilities } from './system/caps.ts';
 export type { Logger } from './system/log.ts';
 export type { RegistryOptions } from './app/registries.ts';
 export { DockerConfig } from './transfer/registry/auth/docker-config.ts';
+export type { Probe } from './system/native.ts';
 export type { LoadedImage, LoadOptions, LoadResult, LoadWarning } from './transfer/archive/load.ts';
 export type { PulledImage, PullOptions, PullResult } from './transfer/pull.ts';
 export { fixedCredentials } from './transfer/registry/auth/credentials.ts';

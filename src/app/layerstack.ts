@@ -42,6 +42,7 @@ import {
 import { LayerStore } from '../layer/store.ts';
 import { Overlay } from '../layer/overlay.ts';
 import type { ImageID } from '../core/digest.ts';
+import type { Capabilities } from '../system/caps.ts';
 import type { Logger } from '../system/log.ts';
 import { Root } from '../system/root.ts';
 import type { ExportOptions } from '../transfer/archive/export.ts';
@@ -146,6 +147,11 @@ export class Layerstack implements AsyncDisposable {
 
   get readOnly(): boolean {
     return this.#root.readOnly;
+  }
+
+  /** What kernel and file system can do, as it was tried when the store was opened. */
+  get capabilities(): Capabilities {
+    return this.#root.caps;
   }
 
   /**
@@ -512,7 +518,7 @@ export class Layerstack implements AsyncDisposable {
 
   /**
    * What a container takes on disk. Reads its whole writable layer.
-   * @throws {@link LayerstackError} ERR_CONTAINER_NOT_FOUND, ERR_ID_AMBIGUOUS, ERR_LAYER_NOT_FOUND.
+   * @throws {@link LayerstackError} ERR_CONTAINER_NOT_FOUND, ERR_ID_AMBIGUOUS.
    */
   async containerSize(ref: ContainerRef): Promise<ContainerSize> {
     return this.#containers.size(await this.container(ref));

@@ -10,6 +10,7 @@ import { buffer } from 'node:stream/consumers';
 import { pipeline } from 'node:stream/promises';
 import { Layerstack } from '../../../src/app/layerstack.ts';
 import type { Route, ServiceContext } from '../../../src/app/service/context.ts';
+import { EventBus } from '../../../src/app/service/events.ts';
 import { ROUTES } from '../../../src/app/service/routes/index.ts';
 import { ApiServer, type ApiServerOptions, type RequestEnd } from '../../../src/app/service/server.ts';
 import { defaultLogger } from '../../../src/system/log.ts';
@@ -43,6 +44,7 @@ export class TestService implements AsyncDisposable {
   readonly socket: string;
   readonly api: ApiServer;
   readonly http: Server;
+  readonly events: EventBus;
   /** Requests that have ended. */
   readonly ended: RequestEnd[];
 
@@ -51,7 +53,9 @@ export class TestService implements AsyncDisposable {
     this.store = store;
     this.socket = join(scratch, 'sock');
     this.ended = [];
-    const context: ServiceContext = { store, log: defaultLogger };
+    this.events = new EventBus();
+    this.events.follow(store);
+    const context: ServiceContext = { store, log: defaultLogger, events: this.events };
     this.api = new ApiServer(context, options.routes ?? ROUTES, {
       ...options,
       onEnd: (end) => this.ended.push(end),
