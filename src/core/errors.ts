@@ -75,6 +75,20 @@ export const ERROR_KINDS = {
   ERR_STORE_CLOSED: 'invalid',
   ERR_NOT_ROOT: 'denied',
   ERR_NO_SPACE: 'unavailable',
+  /** A registry cannot be reached, answers with 5xx, breaks off or stalls, after all attempts. */
+  ERR_REGISTRY_UNAVAILABLE: 'unavailable',
+  /** A registry has had too many requests (429), after all attempts. */
+  ERR_REGISTRY_LIMIT: 'unavailable',
+  /** A registry wants other credentials, or refuses what they ask for. */
+  ERR_REGISTRY_DENIED: 'denied',
+  /** A registry does not have a repository, manifest or blob. */
+  ERR_REGISTRY_NOT_FOUND: 'not-found',
+  /** A registry refuses a request as wrong, e.g. a name or a manifest. */
+  ERR_REGISTRY_REFUSED: 'invalid',
+  /** A registry does not do what is asked for, e.g. delete. */
+  ERR_REGISTRY_UNSUPPORTED: 'unavailable',
+  /** A server breaks the protocol: it is no registry, or a broken one. */
+  ERR_REGISTRY_INVALID: 'invalid',
   /** The native addon cannot be loaded. */
   ERR_ADDON: 'unavailable',
   /** A system call failed; `cause` has the errno. */
@@ -99,6 +113,14 @@ export interface ErrorFacts {
   readonly found?: string | number | undefined;
   readonly limit?: number | undefined;
   readonly syscall?: string | undefined;
+  /** Host of a registry. */
+  readonly registry?: string | undefined;
+  /** Name of a repository, in familiar form. */
+  readonly repository?: string | undefined;
+  /** HTTP status of a registry's answer. */
+  readonly status?: number | undefined;
+  /** The same may succeed when it is tried again. */
+  readonly retryable?: boolean | undefined;
 }
 
 const BRAND = Symbol.for('layerstack.error');
@@ -117,6 +139,10 @@ export class LayerstackError extends Error implements ErrorFacts {
   declare readonly found?: string | number;
   declare readonly limit?: number;
   declare readonly syscall?: string;
+  declare readonly registry?: string;
+  declare readonly repository?: string;
+  declare readonly status?: number;
+  declare readonly retryable?: boolean;
 
   constructor(code: ErrorCode, message: string, facts: ErrorFacts & { cause?: unknown } = {}) {
     const { cause, ...fields } = facts;
