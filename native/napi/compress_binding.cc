@@ -1,5 +1,6 @@
 // A layer's tar, rebuilt, verified and compressed for JavaScript.
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "codec/block_codec.h"
@@ -61,7 +62,7 @@ class CompressorObject : public Napi::ObjectWrap<CompressorObject> {
           SourceOf(BytesArg(options.Get("diff"), "diff"), BytesArg(options.Get("tarSplit"), "tarSplit"),
                    diff_id.substr(sizeof "sha256:" - 1)));
     } catch (const Failure& failure) {
-      throw ToError(info.Env(), failure);
+      failure_ = failure;
     }
   }
 
@@ -72,6 +73,10 @@ class CompressorObject : public Napi::ObjectWrap<CompressorObject> {
  private:
   Napi::Value Read(const Napi::CallbackInfo& info) {
     Settlement<Piece> settlement(info.Env(), ToValue);
+    if (!compressor_) {
+      settlement.Reject(*failure_);
+      return settlement.Promise();
+    }
     compressor_->Next([settlement](Piece* piece, const Failure* failure) mutable {
       if (failure) {
         settlement.Reject(*failure);
@@ -82,9 +87,12 @@ class CompressorObject : public Napi::ObjectWrap<CompressorObject> {
     return settlement.Promise();
   }
 
-  void Close(const Napi::CallbackInfo&) { compressor_->Abort(); }
+  void Close(const Napi::CallbackInfo&) {
+    if (compressor_) compressor_->Abort();
+  }
 
   std::shared_ptr<ParallelCompressor> compressor_;
+  std::optional<Failure> failure_;  // why there is none: told by the first read
 };
 
 }  // namespace

@@ -297,7 +297,7 @@ export interface Native {
   layerTarSize(tarSplit: string): Promise<number>;
 
   // compress_binding.cc
-  /** Throws ERR_COMPRESSION_UNSUPPORTED, ERR_INVALID_ARGUMENT for a level that there is not (0: the default). */
+  /** Its first read rejects with ERR_COMPRESSION_UNSUPPORTED, ERR_INVALID_ARGUMENT for a bad level (0: the default). */
   LayerCompressor: new (options: {
     /** As {@link LayerAssembler}. */
     readonly diff: string;
