@@ -89,6 +89,8 @@ export const ERROR_KINDS = {
   ERR_REGISTRY_UNSUPPORTED: 'unavailable',
   /** A server breaks the protocol: it is no registry, or a broken one. */
   ERR_REGISTRY_INVALID: 'invalid',
+  /** A file or helper that keeps credentials for registries cannot be read, or makes no sense. */
+  ERR_CREDENTIALS_INVALID: 'invalid',
   /** The native addon cannot be loaded. */
   ERR_ADDON: 'unavailable',
   /** A system call failed; `cause` has the errno. */

@@ -16,7 +16,7 @@ import { applyLayer, type LayerSource } from './apply.ts';
 import { assembleLayer } from './assemble.ts';
 import type { Layer } from './layerdb.ts';
 import { newOverlayId, type Overlay } from './overlay.ts';
-import { Slots } from './slots.ts';
+import { lending, Slots } from './slots.ts';
 
 export interface StageOptions {
   readonly limits: LayerLimits;
@@ -40,6 +40,9 @@ export interface StagedLayer {
 /** Of this process: extraction is bound by cores; below two, one layer's disk waits would idle the only core. */
 const slots = new Slots(Math.max(2, availableParallelism()));
 
+/** A source that has no bytes for so long (a stalled download, a pipe nobody writes to) holds up no other layer. */
+const PATIENCE_MS = 100;
+
 const WRITE_SET = 'write-set-';
 
 /** The staged layers of one store. */
@@ -55,11 +58,13 @@ export class Staging {
   }
 
   async stage(source: LayerSource, options: StageOptions): Promise<StagedLayer> {
-    return slots.run(options.signal, async () => {
+    return slots.run(options.signal, async (slot) => {
+      const isRange = !(Symbol.asyncIterator in source);
+      const bytes = isRange ? source : lending(source, slot, PATIENCE_MS);
       const cacheId = newOverlayId();
       const writeSet = `${WRITE_SET}${randomBytes(8).readBigUInt64BE()}`;
       try {
-        const staged = await this.#fill(cacheId, writeSet, source, options);
+        const staged = await this.#fill(cacheId, writeSet, bytes, options);
         this.#open.add(staged);
         return staged;
       } catch (error) {
@@ -164,6 +169,8 @@ function nameLayer(error: unknown, options: StageOptions): unknown {
   const layer = options.name ?? options.expectedDiffId;
   if (layer === undefined || !LayerstackError.is(error) || error.layer !== undefined) return error;
   if (error.code === 'ERR_ABORTED' || error.code === 'ERR_NO_SPACE') return error;
+  // What a registry did says so itself, and of which blob.
+  if (error.code.startsWith('ERR_REGISTRY_')) return error;
   const { code, message, path, digest, member, expected, found, limit } = error;
   return new LayerstackError(code, `layer ${layer}: ${message}`, {
     path,

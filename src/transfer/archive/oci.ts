@@ -19,7 +19,7 @@ import { LayerstackError } from '../../core/errors.ts';
 import { formatPlatform, hostPlatform, matchPlatform, type Platform } from '../../core/platform.ts';
 import { parseReference, withDefaultTag, type Reference } from '../../core/reference.ts';
 import { findMember, readDocument, type Archive, type FoundMember } from './archive.ts';
-import { inMember, noPlatform, planImage, platformOf, type Plan, type PlannedImage } from './images.ts';
+import { inMember, noPlatform, planImage, platformOf, type Plan, type PlannedImage } from '../intake/planned.ts';
 
 export const OCI_INDEX = 'index.json';
 
@@ -136,7 +136,7 @@ class OciReader {
     const configName = blobName(manifest.config);
     const raw = await readDocument(this.#archive, member, configName, 'ERR_CONFIG_INVALID');
     const layers = manifest.layers.map((blob) => ({ member: this.#find(blob, member), blob }));
-    return planImage(this.#archive, configName, raw, layers);
+    return planImage(this.#archive.label, configName, raw, layers);
   }
 
   /** A manifest or index, which must be what its descriptor says. */

@@ -2,7 +2,7 @@
 import { chainIds, type ChainID } from '../../core/digest.ts';
 import type { OnProgress } from '../../core/progress.ts';
 import type { Layer, LayerStore, StagedLayer } from '../../layer/store.ts';
-import type { PlannedImage, PlannedLayer } from './images.ts';
+import type { PlannedImage, PlannedLayer } from './planned.ts';
 import type { LayerPool } from './layer-pool.ts';
 
 export interface StagedImages {
