@@ -6,7 +6,7 @@ import { LayerstackError } from '../../../core/errors.ts';
 import { decodeJson, mismatch, object, optional, string, type Decoder } from '../../../core/json.ts';
 import { parseTime } from '../../../core/time.ts';
 import type { Credentials } from './credentials.ts';
-import { hideSecrets } from './secrets.ts';
+import { decodeSecret, hideSecrets } from './secrets.ts';
 import { headerOf, type RawResponse } from './raw-request.ts';
 
 export interface TokenAnswer {
@@ -58,11 +58,14 @@ const answer = object({
   issued_at: optional(string),
 });
 
+const text: Decoder<string | undefined> = (value) => (typeof value === 'string' ? value : undefined);
+
+/** The forms of the registry specification, of OAuth2, and of the token server of Docker Hub. */
 const refusal = object({
-  errors: optional<string | undefined>((value) => firstError(value)),
-  error: optional<string | undefined>((value) => (typeof value === 'string' ? value : undefined)),
-  error_description: optional<string | undefined>((value) => (typeof value === 'string' ? value : undefined)),
-  details: optional<string | undefined>((value) => (typeof value === 'string' ? value : undefined)),
+  errors: (value) => firstError(value),
+  error: text,
+  error_description: text,
+  details: text,
 });
 
 /**
@@ -73,7 +76,12 @@ const refusal = object({
 export function readAnswer(asked: Asked, response: RawResponse): TokenAnswer {
   const { server, registry } = asked;
   if (response.status !== 200) throw refused(asked, response);
-  const fields = decodeAnswer(asked, response);
+  const fields = decodeSecret(answer, response.body, {
+    what: `the answer of ${server}`,
+    code: 'ERR_REGISTRY_INVALID',
+    maxBytes: MAX_ANSWER,
+    facts: { registry },
+  });
   const token = fields.token ?? fields.access_token;
   if (token === undefined)
     throw new LayerstackError('ERR_REGISTRY_INVALID', `${server} answers without a token`, { registry });
@@ -81,23 +89,6 @@ export function readAnswer(asked: Asked, response: RawResponse): TokenAnswer {
   const lifetime = given > 0 ? given : DEFAULT_LIFETIME_S;
   const age = ageSeconds(fields.issued_at, headerOf(response, 'date'));
   return { token, lifetimeMs: Math.max(0, lifetime - age) * 1000, refreshToken: fields.refresh_token };
-}
-
-function decodeAnswer(
-  { server, registry, credentials }: Asked,
-  { body }: RawResponse,
-): ReturnType<typeof answer> {
-  try {
-    return decodeJson(answer, body, {
-      what: `the answer of ${server}`,
-      code: 'ERR_REGISTRY_INVALID',
-      maxBytes: MAX_ANSWER,
-    });
-  } catch (error) {
-    // JSON.parse quotes the text, and with it perhaps a token; no cause then either.
-    const message = error instanceof Error ? error.message : String(error);
-    throw new LayerstackError('ERR_REGISTRY_INVALID', hideSecrets(message, credentials), { registry });
-  }
 }
 
 /**
