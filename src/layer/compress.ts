@@ -3,6 +3,7 @@
  * (native/tree/compressor): one gzip member, or zstd frames. The same layer, level and library give the same bytes,
  * however many processors there are, so a blob that was sent before is known again by its digest.
  */
+import { throwIfAborted } from '../core/abort.ts';
 import type { Digest } from '../core/digest.ts';
 import { LayerstackError } from '../core/errors.ts';
 import type { Capabilities } from '../system/caps.ts';
@@ -18,6 +19,8 @@ export interface CompressOptions {
   readonly level?: number | undefined;
   /** Is told how many bytes of the tar are compressed so far, by the reading under way. */
   readonly onProgress?: ((tarBytes: number) => void) | undefined;
+  /** Ends a reading under way. */
+  readonly signal?: AbortSignal | undefined;
 }
 
 /** What a layer has become, once its bytes were read to their end. */
@@ -68,7 +71,8 @@ export class CompressedLayer {
    * The bytes from `from` on; may be read again, which compresses from the start. The end comes only when the tar's digest is
    * right.
    * @throws {@link LayerstackError} (while iterating) ERR_STORE_CORRUPT, naming the layer and, where a file is at fault,
-   *   the `member`; ERR_COMPRESSION_UNSUPPORTED where no library has zstd; ERR_INVALID_ARGUMENT for a bad level.
+   *   the `member`; ERR_COMPRESSION_UNSUPPORTED where no library has zstd; ERR_INVALID_ARGUMENT for a bad level;
+   *   ERR_ABORTED.
    */
   async *read(from = 0): AsyncGenerator<Uint8Array, void, undefined> {
     let skip = from;
@@ -89,14 +93,18 @@ export class CompressedLayer {
   }
 
   async *#compress(): AsyncGenerator<Uint8Array, void, undefined> {
-    const { compression, level = 0, onProgress } = this.#options;
+    const { compression, level = 0, onProgress, signal } = this.#options;
     const { diff, tarSplit, diffId } = this.#source;
     const compressor = new native.LayerCompressor({ diff, tarSplit, diffId, compression, level });
+    const stop = (): void => compressor.close();
+    signal?.addEventListener('abort', stop, { once: true });
     let size = 0;
     let tarBytes = 0;
     try {
       for (;;) {
+        throwIfAborted(signal);
         const piece = await call(compressor.read());
+        throwIfAborted(signal);
         size += piece.chunk.length;
         tarBytes += piece.tarBytes;
         if (piece.digest !== undefined) this.#blob = { digest: piece.digest as Digest, size };
@@ -105,6 +113,7 @@ export class CompressedLayer {
         if (piece.digest !== undefined) return;
       }
     } finally {
+      signal?.removeEventListener('abort', stop);
       compressor.close();
     }
   }

@@ -10,6 +10,7 @@ import { digestOf, isDigest, type Digest } from '../../core/digest.ts';
 import { abortError } from '../../core/abort.ts';
 import type { Logger } from '../../system/log.ts';
 import { isLoopback, locateRepository } from './address.ts';
+import type { CredentialSource } from './auth/credentials.ts';
 import { Endpoint } from './endpoint.ts';
 import { connectionError, registryError, type Subject } from './error.ts';
 import { redactUrl } from './redact.ts';
@@ -19,7 +20,7 @@ import { discard, header, readBody, Transport, type HttpResponse, type Timeouts 
 /** What a client of any repository needs. */
 export interface RegistryAccess {
   readonly settings: RegistrySettings;
-  readonly credentials: unknown;
+  readonly credentials: CredentialSource | undefined;
   readonly log: Logger;
   readonly timeouts?: Partial<Timeouts>;
 }
