@@ -42,6 +42,8 @@ export const ERROR_KINDS = {
   ERR_COMPRESSION_UNSUPPORTED: 'invalid',
   /** A bound (bytes, entries, path length, ...) is exceeded. */
   ERR_LIMIT_EXCEEDED: 'invalid',
+  /** A layer whose bytes no registry holds (foreign, non-distributable). */
+  ERR_LAYER_FOREIGN: 'invalid',
   ERR_LAYER_NOT_FOUND: 'not-found',
   /** The image has more layers than can be mounted. */
   ERR_LAYER_DEPTH: 'invalid',

@@ -83,13 +83,11 @@ export class Distribution {
     if (bytes === undefined) return [];
     try {
       const source = { what: path, code: 'ERR_STORE_CORRUPT', maxBytes: MAX_BYTES } as const;
-      return json
-        .decodeJson(decodeSources, bytes, source)
-        .map(({ Digest, SourceRepository, HMAC }) => ({
-          digest: Digest,
-          repository: SourceRepository,
-          hmac: HMAC,
-        }));
+      return json.decodeJson(decodeSources, bytes, source).map(({ Digest, SourceRepository, HMAC }) => ({
+        digest: Digest,
+        repository: SourceRepository,
+        hmac: HMAC,
+      }));
     } catch (error) {
       if (LayerstackError.is(error)) return [];
       throw error;
@@ -109,7 +107,7 @@ export class Distribution {
     try {
       const { layout } = this.#root;
       const steps: BatchStep[] = [
-        { op: 'mkdir', path: dirname(dirname(dirname(layout.diffIdsByDigest))), mode: 0o700, exist: true },
+        { op: 'mkdir', path: dirname(dirname(layout.diffIdsByDigest)), mode: 0o700, exist: true },
       ];
       for (const directory of [layout.diffIdsByDigest, layout.sourcesByDiffId])
         for (const path of [dirname(directory), directory])

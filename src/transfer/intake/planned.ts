@@ -174,3 +174,10 @@ export function parentsFirst(images: readonly PlannedImage[]): PlannedImage[] {
     return image.parent && !seen.has(image.parent) ? { ...image, parent: undefined } : image;
   });
 }
+
+/** What BuildKit puts beside images: provenance and bills of materials. */
+export function isAttestation({ platform, annotations }: Descriptor): boolean {
+  return (
+    platform?.os === 'unknown' || annotations?.get('vnd.docker.reference.type') === 'attestation-manifest'
+  );
+}

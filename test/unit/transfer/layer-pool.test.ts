@@ -57,7 +57,13 @@ function reopenable(name: string, text: string): FoundMember {
 }
 
 function poolOf(layers: FakeLayers, maxBytes = 1000, signal?: AbortSignal): LayerPool {
-  return new LayerPool(layers, { label: 'x.tar', remedy: 'save it again', maxBytes, signal, log: { warn: () => undefined } });
+  return new LayerPool(layers, {
+    label: 'x.tar',
+    remedy: 'save it again',
+    maxBytes,
+    signal,
+    log: { warn: () => undefined },
+  });
 }
 
 describe('layers of one load', () => {
