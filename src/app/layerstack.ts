@@ -44,11 +44,10 @@ import type { ExportOptions } from '../transfer/archive/export.ts';
 import type { ImportOptions } from '../transfer/archive/import.ts';
 import type { LoadOptions, LoadResult } from '../transfer/archive/load.ts';
 import type { SaveOptions } from '../transfer/archive/save.ts';
-import type { PushedImage, PushOptions } from '../transfer/push/push.ts';
-import type { CredentialSource } from '../transfer/registry/auth/credentials.ts';
-import type { RegistryAccess } from '../transfer/registry/client.ts';
+import type { PushOptions, PushResult } from '../transfer/push.ts';
 import { byteStream } from './byte-stream.ts';
 import type { Finding } from './doctor.ts';
+import type { RegistryOptions } from './registries.ts';
 
 /** Where the store is when nobody says otherwise. */
 export const DEFAULT_ROOT = '/var/lib/layerstack';
@@ -70,11 +69,6 @@ export interface DiskUsage extends ImageUsage {
 export interface NameOptions {
   /** What the new image shall be called, `NAME[:TAG]`. Default: it has no name. */
   readonly reference?: string | undefined;
-}
-
-export interface RegistryOptions {
-  /** Who this is to a registry. Default: docker's config.json of this user. */
-  readonly credentials?: CredentialSource | undefined;
 }
 
 /** A container, or anything that names one: its id, the beginning of it, or its name. */
@@ -188,29 +182,20 @@ export class Layerstack implements AsyncDisposable {
    *   ERR_COMPRESSION_UNSUPPORTED, ERR_STORE_CORRUPT naming the layer that cannot be rebuilt, ERR_REGISTRY_*, ERR_ABORTED.
    * @example
    * ```ts
-   * const { digest } = await store.push('localhost:5000/app:1', { onProgress: (event) => console.error(event) });
+   * const { images } = await store.push('localhost:5000/app:1', { onProgress: (event) => console.error(event) });
    * ```
    */
-  async push(reference: string, options: PushOptions & RegistryOptions = {}): Promise<PushedImage> {
-    const target = tagOf(reference);
-    const { push } = await import('../transfer/push/push.ts');
-    return push(this.#stores(), await this.#access(options), target, options);
-  }
-
-  /**
-   * {@link push} for every tag that `repository` has here.
-   * @throws {@link LayerstackError} as {@link push}; ERR_IMAGE_NOT_FOUND where it has none.
-   */
-  async pushAll(repository: string, options: PushOptions & RegistryOptions = {}): Promise<PushedImage[]> {
-    const { repository: name, tag, digest } = parseReference(repository);
-    if (tag !== undefined || digest !== undefined)
-      throw new LayerstackError(
-        'ERR_REFERENCE_INVALID',
-        `all tags of a repository are pushed by its name alone, not ${JSON.stringify(repository)}`,
-        { reference: repository },
-      );
-    const { pushAll } = await import('../transfer/push/push.ts');
-    return pushAll(this.#stores(), await this.#access(options), name, options);
+  async push(reference: string, options: PushOptions & RegistryOptions = {}): Promise<PushResult> {
+    const parsed = parseReference(reference);
+    const [{ push }, { Distribution }, { connect, credentialsOf }] = await Promise.all([
+      import('../transfer/push.ts'),
+      import('../image/distribution.ts'),
+      import('./registries.ts'),
+    ]);
+    const distribution = new Distribution(this.#root);
+    const stores = { root: this.#root, layers: this.#layers, images: this.#images, distribution };
+    await using client = connect(parsed.repository, options, this.#root.log);
+    return await push(stores, { client, credentials: credentialsOf(options) }, parsed, options);
   }
 
   /** The images, newest first, as `docker images` lists them. */
@@ -510,18 +495,6 @@ export class Layerstack implements AsyncDisposable {
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
   }
-
-  #stores(): { root: Root; layers: LayerStore; images: ImageStore } {
-    return { root: this.#root, layers: this.#layers, images: this.#images };
-  }
-
-  async #access({ credentials }: RegistryOptions): Promise<RegistryAccess> {
-    const [{ NO_SETTINGS }, { DockerConfig }] = await Promise.all([
-      import('../transfer/registry/settings.ts'),
-      import('../transfer/registry/auth/docker-config.ts'),
-    ]);
-    return { settings: NO_SETTINGS, credentials: credentials ?? new DockerConfig(), log: this.#root.log };
-  }
 }
 
 /** The image as `docker ps` shows it: the reference with its tag, or the id where one was given. */
@@ -531,8 +504,6 @@ function imageName(given: string, id: string): string {
 }
 
 /** The name of a new image, with its tag. */
-function tagOf(text: string): Reference;
-function tagOf(text: string | undefined): Reference | undefined;
 function tagOf(text: string | undefined): Reference | undefined {
   if (text === undefined) return undefined;
   const reference = parseReference(text);

@@ -16,7 +16,7 @@ import { LayerstackError } from '../../core/errors.ts';
 import type { OnProgress } from '../../core/progress.ts';
 import { canonicalName, parseReference } from '../../core/reference.ts';
 import { sourceHmac, type BlobSource, type SourceCredentials } from '../../image/distribution.ts';
-import type { LayerCompression } from '../../layer/compress.ts';
+import type { CompressedLayer, LayerCompression } from '../../layer/compress.ts';
 import { MAGIC_BYTES } from '../../layer/codec.ts';
 import type { Layer, LayerStore } from '../../layer/store.ts';
 import { native } from '../../system/native.ts';
@@ -33,6 +33,7 @@ export interface LayerTarget {
   readonly format: ManifestFormat;
   readonly compression: LayerCompression;
   readonly level: number | undefined;
+  readonly monolithic: boolean;
   readonly credentials: SourceCredentials;
   readonly signal: AbortSignal;
   readonly onProgress: OnProgress;
@@ -185,10 +186,11 @@ class LayerPush {
       signal,
       onProgress: (current) => onProgress({ type: 'layer-progress', diffId, current, total }),
     });
+    const size = this.#target.monolithic ? await sizeOf(compressed) : undefined;
     await client.uploadBlob(
       (from) => compressed.read(from),
       () => compressed.blob.digest,
-      { signal },
+      { size, monolithic: size !== undefined, signal },
     );
     onProgress({ type: 'layer-done', diffId, current: total, total });
     return compressed.blob;
@@ -204,6 +206,7 @@ class LayerPush {
       () => digest,
       {
         size: total,
+        monolithic: this.#target.monolithic,
         signal,
         onProgress: (current) => onProgress({ type: 'layer-progress', diffId, current, total }),
       },
@@ -232,6 +235,12 @@ class LayerPush {
   #tell(type: 'layer-exists', size: number): void {
     this.#target.onProgress({ type, diffId: this.#layer.diffId, current: size, total: size });
   }
+}
+
+/** Reads all of it: only then its size and digest are known. */
+async function sizeOf(compressed: CompressedLayer): Promise<number> {
+  for await (const chunk of compressed.read()) void chunk;
+  return compressed.blob.size;
 }
 
 const REFUSALS: ReadonlySet<string> = new Set(['denied', 'not-found', 'invalid']);

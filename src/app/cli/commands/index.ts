@@ -11,6 +11,7 @@ interface Verb {
 export const VERBS: Readonly<Record<string, Verb>> = {
   load: { summary: 'load images from an archive or OCI layout', load: () => import('./load.ts') },
   save: { summary: 'write images to an archive', load: () => import('./save.ts') },
+  push: { summary: 'bring an image into its registry', load: () => import('./push.ts') },
   import: { summary: 'make an image of a tar or a directory', load: () => import('./import.ts') },
   images: { summary: 'list images', load: () => import('./images.ts') },
   inspect: { summary: 'show all about images or containers, as JSON', load: () => import('./inspect.ts') },

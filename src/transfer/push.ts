@@ -1,27 +1,34 @@
 /**
  * Store -> repository: config, layers and manifest of one image, named by a tag. Layers go side by side, each by the
- * cheapest way (layer.ts); the manifest comes last, so a push that was broken off is not to be seen. Nothing changes in the
+ * cheapest way (push/layer.ts); the manifest comes last, so a push that was broken off is not to be seen. Nothing changes in the
  * store but what is remembered: which blobs the layers are, and the manifest's digest as a name of the image.
  * Mirrors moby/moby: distribution/push_v2.go at v20.10.
  */
-import { throwIfAborted } from '../../core/abort.ts';
-import type { Descriptor } from '../../core/descriptor.ts';
-import { digestOf, topChainId, type DiffID, type Digest, type ImageID } from '../../core/digest.ts';
-import { LayerstackError } from '../../core/errors.ts';
-import type { OnProgress } from '../../core/progress.ts';
-import { canonicalName, formatReference, parseReference, type Reference } from '../../core/reference.ts';
-import type { ImageConfig } from '../../image/config.ts';
-import { Distribution, type SourceCredentials } from '../../image/distribution.ts';
-import type { ImageStore } from '../../image/store.ts';
-import { checkCompression, type LayerCompression } from '../../layer/compress.ts';
-import { Slots } from '../../layer/slots.ts';
-import type { Layer, LayerStore } from '../../layer/store.ts';
-import type { Root } from '../../system/root.ts';
-import { locateRepository } from '../registry/address.ts';
-import { openRepository, type RegistryAccess, type RepositoryClient } from '../registry/client.ts';
-import type { KeptImage, KeptImages } from './kept.ts';
-import { pushLayer, type BlobMemory, type LayerTarget } from './layer.ts';
-import { imageManifest, type ManifestDocument, type ManifestFormat } from './manifest.ts';
+import { throwIfAborted } from '../core/abort.ts';
+import type { Descriptor } from '../core/descriptor.ts';
+import { digestOf, topChainId, type DiffID, type Digest, type ImageID } from '../core/digest.ts';
+import { LayerstackError } from '../core/errors.ts';
+import type { OnProgress } from '../core/progress.ts';
+import {
+  canonicalName,
+  formatReference,
+  parseReference,
+  withDefaultTag,
+  type Reference,
+} from '../core/reference.ts';
+import type { ImageConfig } from '../image/config.ts';
+import type { Distribution, SourceCredentials } from '../image/distribution.ts';
+import type { ImageStore } from '../image/store.ts';
+import { checkCompression, type LayerCompression } from '../layer/compress.ts';
+import { Slots } from '../layer/slots.ts';
+import type { Layer, LayerStore } from '../layer/store.ts';
+import type { Root } from '../system/root.ts';
+import { locateRepository } from './registry/address.ts';
+import type { CredentialSource } from './registry/auth/credentials.ts';
+import type { RepositoryClient } from './registry/client.ts';
+import type { KeptImage, KeptImages } from './push/kept.ts';
+import { pushLayer, type BlobMemory, type LayerTarget } from './push/layer.ts';
+import { imageManifest, type ManifestDocument, type ManifestFormat } from './push/manifest.ts';
 
 export interface PushOptions {
   /** Default `gzip`, which every registry and runtime takes. */
@@ -30,8 +37,12 @@ export interface PushOptions {
   readonly compressionLevel?: number | undefined;
   /** Default `docker`, but `oci` for zstd, which docker's manifest has no name for. */
   readonly format?: ManifestFormat | undefined;
+  /** Every tag of the repository that is here; the reference is then a name alone. Default false. */
+  readonly allTags?: boolean | undefined;
   /** Layers at once; default 5, as docker's. */
-  readonly uploads?: number | undefined;
+  readonly maxConcurrentUploads?: number | undefined;
+  /** Each blob in one request with its size, for registries that take no streams: layers are then compressed twice. */
+  readonly monolithic?: boolean | undefined;
   readonly signal?: AbortSignal | undefined;
   readonly onProgress?: OnProgress | undefined;
 }
@@ -47,31 +58,97 @@ export interface PushedImage {
   readonly size: number;
 }
 
+export interface PushResult {
+  /** One, or with `allTags` one for each tag. */
+  readonly images: readonly PushedImage[];
+}
+
 export interface PushStores {
-  readonly root: Pick<Root, 'layout' | 'locks' | 'session' | 'readOnly' | 'caps' | 'log'>;
+  readonly root: Pick<Root, 'readOnly' | 'caps' | 'log'>;
   readonly layers: Pick<LayerStore, 'chain' | 'pin' | 'tarSize' | 'compressed'>;
-  readonly images: Pick<ImageStore, 'get' | 'resolve' | 'add'>;
+  readonly images: Pick<ImageStore, 'get' | 'resolve' | 'add' | 'references'>;
+  readonly distribution: Pick<Distribution, 'sources' | 'add'>;
   readonly kept?: KeptImages | undefined;
+}
+
+/** A repository, and who this is to its registry. */
+export interface PushTarget {
+  readonly client: Pick<
+    RepositoryClient,
+    'repository' | 'hasBlob' | 'openBlob' | 'mountBlob' | 'uploadBlob' | 'headManifest' | 'pushManifest'
+  >;
+  readonly credentials: CredentialSource | undefined;
 }
 
 const UPLOADS = 5;
 
 /**
- * The image that `reference` (with a tag) names is in its repository, under that tag.
- * @throws {@link LayerstackError} ERR_IMAGE_NOT_FOUND; ERR_INVALID_ARGUMENT, ERR_COMPRESSION_UNSUPPORTED; ERR_LAYER_NOT_FOUND,
- *   ERR_STORE_CORRUPT, naming the layer; ERR_REGISTRY_*; ERR_ABORTED.
+ * The image that `reference` names (by the tag `latest` where it has none) is in its repository, under that tag. With
+ * `allTags` the images go one after the other.
+ * @throws {@link LayerstackError} ERR_IMAGE_NOT_FOUND; ERR_REFERENCE_INVALID for a digest, and with `allTags` for a tag;
+ *   ERR_INVALID_ARGUMENT, ERR_COMPRESSION_UNSUPPORTED; ERR_LAYER_NOT_FOUND, ERR_STORE_CORRUPT, naming the layer;
+ *   ERR_REGISTRY_*; ERR_ABORTED.
  */
 export async function push(
   stores: PushStores,
-  access: RegistryAccess,
+  target: PushTarget,
   reference: Reference,
   options: PushOptions = {},
-): Promise<PushedImage> {
-  const { images, layers, root } = stores;
-  const { signal, onProgress = () => undefined } = options;
-  const { format, compression } = resolveFormat(options, root);
-  throwIfAborted(signal);
+): Promise<PushResult> {
+  const form = resolveForm(options, stores.root);
+  throwIfAborted(options.signal);
+  const names = options.allTags === true ? await tagsOf(stores, reference) : [taggedName(reference)];
+  const credentials = await credentialsFor(target, options.signal);
+  const images: PushedImage[] = [];
+  for (const name of names)
+    images.push(await pushImage(stores, { ...target, ...form, credentials }, name, options));
+  return { images };
+}
 
+function taggedName(reference: Reference): Reference {
+  if (reference.digest === undefined) return withDefaultTag(reference);
+  throw new LayerstackError(
+    'ERR_REFERENCE_INVALID',
+    `an image is pushed by its tag, not by a digest: ${formatReference(reference)}`,
+    { reference: formatReference(reference) },
+  );
+}
+
+async function tagsOf({ images }: PushStores, reference: Reference): Promise<Reference[]> {
+  const { repository, tag, digest } = reference;
+  if (tag !== undefined || digest !== undefined)
+    throw new LayerstackError(
+      'ERR_REFERENCE_INVALID',
+      `all tags of a repository are pushed by its name alone, not ${formatReference(reference)}`,
+      { reference: formatReference(reference) },
+    );
+  const names = [...(await images.references()).values()].flat().map(parseReference);
+  const own = names.filter((name) => name.repository === repository && name.tag !== undefined);
+  if (own.length > 0) return own;
+  throw new LayerstackError('ERR_IMAGE_NOT_FOUND', `no image here has a tag of ${repository}`, {
+    repository,
+  });
+}
+
+/** How the blobs of a push are to be. */
+interface Form {
+  readonly format: ManifestFormat;
+  readonly compression: LayerCompression;
+}
+
+async function pushImage(
+  stores: PushStores,
+  {
+    client,
+    format,
+    compression,
+    credentials,
+  }: Form & { client: PushTarget['client']; credentials: SourceCredentials },
+  reference: Reference,
+  options: PushOptions,
+): Promise<PushedImage> {
+  const { images, layers } = stores;
+  const { signal, onProgress = () => undefined } = options;
   const name = formatReference(reference);
   const id = await images.resolve(name);
   const config = await images.get(id);
@@ -83,52 +160,33 @@ export async function push(
   const kept = asksForOne === undefined ? await stores.kept?.find(id, signal) : undefined;
 
   onProgress({ type: 'pushing', reference: name, repository: canonicalName(reference.repository) });
-  await using client = openRepository(reference.repository, access);
   const stop = new AbortController();
   const target: LayerTarget = {
-    ...{ client, layers, format, compression, onProgress, level: options.compressionLevel },
-    memory: memoryOf(root),
-    credentials: await credentialsFor(reference, access, signal),
+    ...{ client, layers, format, compression, credentials, onProgress },
+    level: options.compressionLevel,
+    monolithic: options.monolithic === true,
+    memory: memoryOf(stores),
     signal: signal ? AbortSignal.any([signal, stop.signal]) : stop.signal,
   };
-  const blobs = await pushLayers(chain, target, kept, options.uploads ?? UPLOADS, stop);
-  await pushConfig(client, config, target.signal);
+  const blobs = await pushLayers(chain, target, kept, options.maxConcurrentUploads ?? UPLOADS, stop);
+  await pushConfig(client, config, signal);
   const manifest = kept?.manifest ?? imageManifest(format, config, blobs);
-  const digest = await pushManifest(client, reference.tag ?? 'latest', manifest, target.signal);
+  const digest = await pushManifest(client, reference.tag ?? 'latest', manifest, signal);
   await nameByDigest(stores, reference, digest, id);
   const pushed = { reference: name, id, digest, size: manifest.bytes.length };
   onProgress({ type: 'pushed', ...pushed });
   return pushed;
 }
 
-/**
- * {@link push} for every tag of a repository, one after the other; what is in several images is looked for once more each
- * time, but not sent again.
- * @throws {@link LayerstackError} ERR_IMAGE_NOT_FOUND where the repository has no tag here, and as {@link push}.
- */
-export async function pushAll(
-  stores: PushStores & { readonly images: Pick<ImageStore, 'references'> },
-  access: RegistryAccess,
-  repository: string,
-  options: PushOptions = {},
-): Promise<PushedImage[]> {
-  const names = [...(await stores.images.references()).values()].flat().map(parseReference);
-  const tagged = names.filter(
-    (name) => name.repository === repository && name.tag !== undefined && name.digest === undefined,
-  );
-  if (tagged.length === 0)
-    throw new LayerstackError('ERR_IMAGE_NOT_FOUND', `no image here has a tag of ${repository}`, {
-      repository,
-    });
-  const pushed: PushedImage[] = [];
-  for (const name of tagged) pushed.push(await push(stores, access, name, options));
-  return pushed;
-}
-
-function resolveFormat(
-  { compression = 'gzip', compressionLevel: level, format, uploads = UPLOADS }: PushOptions,
+function resolveForm(
+  {
+    compression = 'gzip',
+    compressionLevel: level,
+    format,
+    maxConcurrentUploads: uploads = UPLOADS,
+  }: PushOptions,
   { caps }: PushStores['root'],
-): { format: ManifestFormat; compression: LayerCompression } {
+): Form {
   checkCompression({ compression, level }, caps);
   if (compression === 'zstd' && format === 'docker')
     throw new LayerstackError(
@@ -136,7 +194,10 @@ function resolveFormat(
       "docker's manifest format has no zstd layers: use the format oci, or gzip",
     );
   if (!Number.isInteger(uploads) || uploads < 1)
-    throw new LayerstackError('ERR_INVALID_ARGUMENT', `uploads must be at least 1, not ${String(uploads)}`);
+    throw new LayerstackError(
+      'ERR_INVALID_ARGUMENT',
+      `maxConcurrentUploads must be at least 1, not ${String(uploads)}`,
+    );
   return { compression, format: format ?? (compression === 'zstd' ? 'oci' : 'docker') };
 }
 
@@ -165,16 +226,18 @@ async function pushLayers(
     pushes.set(layer.diffId, pushed);
   }
   const results = await Promise.allSettled(pushes.values());
-  const failed = results.filter((result) => result.status === 'rejected').map(({ reason }) => reason as unknown);
+  const failed = results
+    .filter((result) => result.status === 'rejected')
+    .map(({ reason }) => reason as unknown);
   // The others end with ERR_ABORTED by the first, which is the reason.
   if (failed.length > 0) throw signal.reason === stop.signal.reason ? stop.signal.reason : failed[0];
   return Promise.all(chain.map(({ diffId }) => pushes.get(diffId) as Promise<Descriptor>));
 }
 
 async function pushConfig(
-  client: RepositoryClient,
+  client: PushTarget['client'],
   { id, raw }: Pick<ImageConfig, 'id' | 'raw'>,
-  signal: AbortSignal,
+  signal: AbortSignal | undefined,
 ): Promise<void> {
   if ((await client.hasBlob(id, { signal })) !== undefined) return;
   const bytes = async function* (from: number): AsyncGenerator<Uint8Array, void, undefined> {
@@ -185,10 +248,10 @@ async function pushConfig(
 
 /** Where the tag names this manifest already, nothing is sent. */
 async function pushManifest(
-  client: RepositoryClient,
+  client: PushTarget['client'],
   tag: string,
   { mediaType, bytes }: ManifestDocument,
-  signal: AbortSignal,
+  signal: AbortSignal | undefined,
 ): Promise<Digest> {
   const digest = digestOf(bytes);
   const there = await client.headManifest(tag, { signal, accept: [mediaType] });
@@ -212,9 +275,8 @@ async function nameByDigest(
   }
 }
 
-/** A cache: what cannot be written is not remembered. */
-function memoryOf(root: PushStores['root']): BlobMemory {
-  const distribution = new Distribution(root);
+/** A cache: a store that is read-only remembers nothing. */
+function memoryOf({ root, distribution }: PushStores): BlobMemory {
   return {
     sources: (diffId) => distribution.sources(diffId),
     async add(entries) {
@@ -224,11 +286,10 @@ function memoryOf(root: PushStores['root']): BlobMemory {
 }
 
 async function credentialsFor(
-  { repository }: Reference,
-  { credentials }: RegistryAccess,
+  { client, credentials }: PushTarget,
   signal: AbortSignal | undefined,
 ): Promise<SourceCredentials> {
-  const known = await credentials?.get(locateRepository(repository).registry.credentialsKey, signal);
+  const known = await credentials?.get(locateRepository(client.repository).registry.credentialsKey, signal);
   return {
     username: known?.username,
     password: known?.password,
