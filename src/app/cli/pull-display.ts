@@ -76,7 +76,8 @@ export class PullDisplay {
       case 'layer-exists':
         this.#layer(event);
         break;
-      default:
+      case 'image':
+      case 'moved':
         break;
     }
   }
