@@ -10,13 +10,12 @@ export interface RegistryOptions {
   readonly credentials?: CredentialSource | undefined;
 }
 
-/** Who this is to registries. */
-export function credentialsOf({ credentials }: RegistryOptions): CredentialSource {
-  return credentials ?? new DockerConfig();
-}
-
 /** A client of the repository (in familiar form). Dispose of it. */
-export function connect(repository: string, options: RegistryOptions, log: Logger): RepositoryClient {
-  const access: RegistryAccess = { settings: NO_SETTINGS, credentials: credentialsOf(options), log };
+export function connect(repository: string, { credentials }: RegistryOptions, log: Logger): RepositoryClient {
+  const access: RegistryAccess = {
+    settings: NO_SETTINGS,
+    credentials: credentials ?? new DockerConfig(),
+    log,
+  };
   return openRepository(repository, access);
 }

@@ -35,6 +35,8 @@ export interface Descriptor {
   readonly size: number;
   /** Where a foreign layer's bytes are, outside the registry. */
   readonly urls?: readonly string[] | undefined;
+  /** Of a manifest that is no image: what its content is, e.g. a signature. */
+  readonly artifactType?: string | undefined;
   readonly platform?: Platform | undefined;
   readonly annotations?: ReadonlyMap<string, string> | undefined;
 }
@@ -87,6 +89,7 @@ const descriptor: json.Decoder<Descriptor> = json.object({
   digest,
   size,
   urls: json.optional(json.array(json.string, MAX_URLS)),
+  artifactType: json.optional(json.string),
   platform: json.optional(platform),
   annotations,
 });

@@ -91,6 +91,8 @@ export const ERROR_KINDS = {
   ERR_REGISTRY_UNSUPPORTED: 'unavailable',
   /** A server breaks the protocol: it is no registry, or a broken one. */
   ERR_REGISTRY_INVALID: 'invalid',
+  /** What the operator says about registries (registries.json, certs.d, proxy variables) makes no sense. */
+  ERR_REGISTRY_SETTINGS: 'invalid',
   /** A file or helper that keeps credentials for registries cannot be read, or makes no sense. */
   ERR_CREDENTIALS_INVALID: 'invalid',
   /** The native addon cannot be loaded. */
@@ -125,6 +127,8 @@ export interface ErrorFacts {
   readonly status?: number | undefined;
   /** The same may succeed when it is tried again. */
   readonly retryable?: boolean | undefined;
+  /** After how many milliseconds, where the registry says. */
+  readonly retryAfterMs?: number | undefined;
 }
 
 const BRAND = Symbol.for('layerstack.error');
@@ -147,6 +151,7 @@ export class LayerstackError extends Error implements ErrorFacts {
   declare readonly repository?: string;
   declare readonly status?: number;
   declare readonly retryable?: boolean;
+  declare readonly retryAfterMs?: number;
 
   constructor(code: ErrorCode, message: string, facts: ErrorFacts & { cause?: unknown } = {}) {
     const { cause, ...fields } = facts;

@@ -1,350 +1,282 @@
 /**
- * One repository of a registry. This is the first slice: interface as agreed; http and https to the origin, anonymous.
- * Refined so far against the agreed interface: `openBlob` also gives `distrust()`, to be called when the bytes turn out to be
- * wrong, so that this source (a mirror) is not asked again; `access.timeouts` shortens the time limits (for tests).
- * Tags, referrers, deletion, mirrors, credentials, retries, resumed uploads, TLS files and proxies come below this interface.
+ * One repository of a registry: what pull, push and the commands that look at registries do with it. Manifests and blobs are read
+ * from the mirrors in the settings' order, then from the registry itself; everything else goes to the registry alone. A mirror
+ * never gets the registry's credentials (it has its own, by its own host), and one that fails is not asked again.
  */
-import type { Descriptor } from '../../core/descriptor.ts';
-import { MAX_MANIFEST_BYTES, MEDIA_TYPES, parseManifest } from '../../core/descriptor.ts';
+import type { Descriptor, Index } from '../../core/descriptor.ts';
 import { digestOf, isDigest, type Digest } from '../../core/digest.ts';
-import { abortError } from '../../core/abort.ts';
+import { LayerstackError } from '../../core/errors.ts';
 import type { Logger } from '../../system/log.ts';
-import { isLoopback, locateRepository } from './address.ts';
+import { locateRepository } from './address.ts';
 import type { CredentialSource } from './auth/credentials.ts';
+import { openBlob, statBlob, type BlobOptions, type OpenedBlob } from './blob.ts';
 import { Endpoint } from './endpoint.ts';
-import { connectionError, registryError, type Subject } from './error.ts';
-import { redactUrl } from './redact.ts';
+import { registryError } from './error.ts';
+import { listReferrers, listTags } from './listing.ts';
+import {
+  fetchManifest,
+  headManifest,
+  type FetchedManifest,
+  type ManifestHead,
+  type ManifestOptions,
+  type RequestOptions,
+} from './manifest.ts';
+import type { Environment } from './proxy.ts';
+import { Repository } from './repository.ts';
+import { DEFAULT_RETRY, type RetryPolicy } from './retry.ts';
 import type { RegistrySettings } from './settings.ts';
-import { discard, header, readBody, Transport, type HttpResponse, type Timeouts } from './transport.ts';
+import { Sources } from './sources.ts';
+import { discard, header, Transport, type Timeouts } from './transport.ts';
+import { Upload, type UploadOptions, type UploadSource } from './upload.ts';
+
+export type { OpenedBlob } from './blob.ts';
+export type { FetchedManifest, ManifestHead } from './manifest.ts';
 
 /** What a client of any repository needs. */
 export interface RegistryAccess {
   readonly settings: RegistrySettings;
   readonly credentials: CredentialSource | undefined;
   readonly log: Logger;
-  readonly timeouts?: Partial<Timeouts>;
+  readonly timeouts?: Partial<Timeouts> | undefined;
+  readonly retry?: Partial<RetryPolicy> | undefined;
+  /** Where the proxies' variables are. Default: the process's. */
+  readonly env?: Environment | undefined;
 }
 
-export interface RequestOptions {
-  readonly signal?: AbortSignal | undefined;
-}
-
-export interface ManifestOptions extends RequestOptions {
-  /** Media types that are wanted; default: manifests and indexes of docker and OCI. */
-  readonly accept?: readonly string[];
-}
-
-/** A manifest or index whose digest is verified, and whose media type fits the document. */
-export interface FetchedManifest {
-  readonly bytes: Uint8Array;
-  readonly mediaType: string;
-  readonly digest: Digest;
-}
-
-/** The bytes of a blob as they come: NOT verified. */
-export interface OpenedBlob {
-  /** Where in the blob the body begins: 0 where the server ignored the offset. */
-  readonly start: number;
-  /** Bytes of the whole blob, where the server says. */
-  readonly total: number | undefined;
-  /** Rejects with an error of kind `unavailable` and `retryable: true` when the connection breaks. */
-  readonly body: AsyncIterable<Uint8Array>;
-  /** The bytes are wrong: where they came from a mirror, it is not asked again. */
-  distrust(): void;
-}
-
-export interface UploadOptions extends RequestOptions {
-  /** Bytes of the blob, where they are known. */
-  readonly size?: number | undefined;
-  /** In one PUT instead of PATCH and PUT; `digest` is then asked before the source is read. */
-  readonly monolithic?: boolean | undefined;
-  /** Bytes sent so far. */
-  onProgress?(bytes: number): void;
-}
-
-const ACCEPTED = [
-  MEDIA_TYPES.ociIndex,
-  MEDIA_TYPES.dockerIndex,
-  MEDIA_TYPES.ociManifest,
-  MEDIA_TYPES.dockerManifest,
-];
-
-/** @throws {@link LayerstackError} ERR_REFERENCE_INVALID. */
+/**
+ * A client of the repository (a name without tag and digest). It connects when it is first used.
+ * @throws {@link LayerstackError} ERR_REFERENCE_INVALID.
+ */
 export function openRepository(repository: string, access: RegistryAccess): RepositoryClient {
   return new RepositoryClient(repository, access);
 }
 
+/**
+ * Every method may throw what a request can fail with: ERR_REGISTRY_UNAVAILABLE and ERR_REGISTRY_LIMIT after all attempts,
+ * ERR_REGISTRY_DENIED, ERR_REGISTRY_NOT_FOUND, ERR_REGISTRY_REFUSED, ERR_REGISTRY_UNSUPPORTED, ERR_REGISTRY_INVALID,
+ * ERR_REGISTRY_SETTINGS, ERR_CREDENTIALS_INVALID, ERR_ABORTED; the error names the registry, the repository and the object.
+ */
 export class RepositoryClient implements AsyncDisposable {
-  readonly repository: string;
-  readonly #path: string;
-  readonly #registry: string;
+  readonly #repository: Repository;
   readonly #transport: Transport;
   readonly #origin: Endpoint;
+  readonly #sources: Sources;
+  readonly #retry: RetryPolicy;
+  readonly #cancelled = new Set<Promise<void>>();
 
   constructor(repository: string, access: RegistryAccess) {
-    const { registry, path } = locateRepository(repository);
-    this.repository = repository;
-    this.#path = path;
-    this.#registry = registry.host;
-    this.#transport = new Transport({ timeouts: access.timeouts });
-    const insecure = isLoopback(registry.host) || access.settings.hosts.get(registry.host)?.insecure;
-    const schemes = insecure ? ['https', 'http'] : ['https'];
-    this.#origin = new Endpoint(
-      this.#transport,
-      schemes.map((scheme) => new URL(`${scheme}://${registry.apiHost}/v2/`)),
+    const { settings, log, credentials, timeouts, env = process.env } = access;
+    this.#repository = new Repository(repository);
+    this.#retry = { ...DEFAULT_RETRY, ...access.retry };
+    this.#transport = new Transport({ settings, timeouts, env });
+    const { registry } = this.#repository;
+    const endpoint = (label: string, host: string, bases: readonly [URL, ...URL[]], retry: RetryPolicy) =>
+      new Endpoint({ label, host, bases, retry, credentials, log, transport: this.#transport });
+    const base = (scheme: string) => new URL(`${scheme}://${registry.apiHost}/v2/`);
+    const both = settings.hosts.get(registry.host)?.insecure ?? this.#transport.isInsecure(registry.apiHost);
+    this.#origin = endpoint(
+      registry.host,
+      registry.host,
+      both ? [base('https'), base('http')] : [base('https')],
+      this.#retry,
+    );
+    const mirrors = (settings.hosts.get(registry.host)?.mirrors ?? []).map((url) =>
+      endpoint(`mirror ${url.href}`, url.host, [new URL('v2/', url)], MIRROR_RETRY(this.#retry)),
+    );
+    this.#sources = new Sources(mirrors, this.#origin, log);
+  }
+
+  /** In familiar form, as `Reference.repository`. */
+  get repository(): string {
+    return this.#repository.name;
+  }
+
+  /**
+   * A manifest or index, verified.
+   * @throws {@link LayerstackError} ERR_DIGEST_MISMATCH, ERR_MANIFEST_INVALID, ERR_LIMIT_EXCEEDED, ERR_REFERENCE_INVALID.
+   */
+  fetchManifest(tagOrDigest: string, options: ManifestOptions = {}): Promise<FetchedManifest> {
+    return this.#sources.read(options, (endpoint) =>
+      fetchManifest(endpoint, this.#repository, tagOrDigest, options),
     );
   }
 
-  /**
-   * A manifest or index.
-   * @throws {@link LayerstackError} ERR_REGISTRY_NOT_FOUND, ERR_REGISTRY_INVALID, ERR_DIGEST_MISMATCH, ERR_MANIFEST_INVALID,
-   *   ERR_LIMIT_EXCEEDED and what every request throws.
-   */
-  async fetchManifest(tagOrDigest: string, options: ManifestOptions = {}): Promise<FetchedManifest> {
-    const subject = this.#manifest(tagOrDigest);
-    const response = await this.#origin.send(`${this.#path}/manifests/${tagOrDigest}`, {
-      method: 'GET',
-      headers: { accept: (options.accept ?? ACCEPTED).join(', ') },
-      signal: options.signal,
-      subject,
-      accept: [200],
-    });
-    const bytes = await readBody(response, MAX_MANIFEST_BYTES, options.signal);
-    if (bytes === undefined)
-      throw registryError(
-        'ERR_LIMIT_EXCEEDED',
-        subject,
-        `${this.#registry} sends more than ${String(MAX_MANIFEST_BYTES)} bytes; a manifest may not have more`,
-        { limit: MAX_MANIFEST_BYTES },
-      );
-    const digest = digestOf(bytes);
-    if (isDigest(tagOrDigest) && tagOrDigest !== digest)
-      throw registryError('ERR_DIGEST_MISMATCH', subject, `${this.#registry} sends another document`, {
-        expected: tagOrDigest,
-        found: digest,
-      });
-    const document = parseManifest(bytes, subject.what);
-    const mediaType = header(response, 'content-type')?.split(';')[0]?.trim() ?? document.mediaType ?? '';
-    return { bytes, mediaType, digest };
-  }
-
   /** What the registry says about a manifest, unverified; undefined where it has none. */
-  async headManifest(
-    tagOrDigest: string,
-    options: ManifestOptions = {},
-  ): Promise<{ mediaType: string; digest: Digest; size: number } | undefined> {
-    const subject = this.#manifest(tagOrDigest);
-    const response = await this.#origin.send(`${this.#path}/manifests/${tagOrDigest}`, {
-      method: 'HEAD',
-      headers: { accept: (options.accept ?? ACCEPTED).join(', ') },
-      signal: options.signal,
-      subject,
-      accept: [200, 404],
-    });
-    discard(response.body);
-    if (response.status === 404) return undefined;
-    const digest = header(response, 'docker-content-digest');
-    if (digest === undefined || !isDigest(digest)) {
-      const fetched = await this.fetchManifest(tagOrDigest, options);
-      return { mediaType: fetched.mediaType, digest: fetched.digest, size: fetched.bytes.length };
-    }
-    return { mediaType: header(response, 'content-type') ?? '', digest, size: sizeOf(response) ?? 0 };
+  async headManifest(tagOrDigest: string, options: ManifestOptions = {}): Promise<ManifestHead | undefined> {
+    const head = await unlessNotFound(
+      this.#sources.read(options, async (endpoint) => {
+        const said = await headManifest(endpoint, this.#repository, tagOrDigest, options);
+        if (said) return said;
+        const { bytes, ...rest } = await fetchManifest(endpoint, this.#repository, tagOrDigest, options);
+        return { ...rest, size: bytes.length };
+      }),
+    );
+    return head;
   }
 
   /**
-   * The blob's bytes from `offset` on.
-   * @throws {@link LayerstackError} ERR_REGISTRY_NOT_FOUND, ERR_DIGEST_MISMATCH where the server announces another size.
+   * The blob's bytes from `offset` on, NOT verified.
+   * @throws {@link LayerstackError} ERR_DIGEST_MISMATCH where the server announces another size than the descriptor's.
    */
-  async openBlob(
-    { digest, size }: Pick<Descriptor, 'digest' | 'size' | 'urls'>,
-    options: RequestOptions & { readonly offset?: number | undefined } = {},
-  ): Promise<OpenedBlob> {
-    const { offset = 0, signal } = options;
-    const subject = this.#blob(digest);
-    const response = await this.#origin.send(`${this.#path}/blobs/${digest}`, {
-      method: 'GET',
-      headers: offset > 0 ? { range: `bytes=${String(offset)}-` } : {},
-      signal,
-      subject,
-      accept: [200, 206],
+  openBlob(blob: Pick<Descriptor, 'digest' | 'size'>, options: BlobOptions = {}): Promise<OpenedBlob> {
+    return this.#sources.read(options, async (endpoint) => {
+      const opened = await openBlob(endpoint, this.#repository, blob, options);
+      return {
+        ...opened,
+        body: this.#sources.watched(endpoint, opened.body),
+        distrust: () => this.#sources.distrust(endpoint),
+      };
     });
-    const range = /^bytes (\d+)-\d+\/(\d+|\*)$/.exec(header(response, 'content-range') ?? '');
-    const start = response.status === 206 ? Number(range?.[1] ?? offset) : 0;
-    const length = sizeOf(response);
-    const total = length === undefined ? undefined : start + length;
-    if (start > offset || (total !== undefined && total !== size)) {
-      discard(response.body);
-      throw registryError('ERR_DIGEST_MISMATCH', subject, `${this.#registry} sends other bytes`, {
-        expected: size,
-        found: total,
-      });
-    }
-    return { start, total, body: bodyOf(response, signal), distrust: () => undefined };
   }
 
-  /** Bytes of a blob; undefined where the registry does not have it. */
-  async hasBlob(digest: Digest, options: RequestOptions = {}): Promise<number | undefined> {
-    const response = await this.#origin.send(`${this.#path}/blobs/${digest}`, {
-      method: 'HEAD',
-      signal: options.signal,
-      subject: this.#blob(digest),
-      accept: [200, 404],
-    });
-    discard(response.body);
-    return response.status === 404 ? undefined : (sizeOf(response) ?? 0);
+  /** Bytes of a blob; undefined where the registry itself does not have it. */
+  hasBlob(digest: Digest, options: RequestOptions = {}): Promise<number | undefined> {
+    return unlessNotFound(statBlob(this.#origin, this.#repository, digest, options));
   }
 
-  /** Makes a blob of another repository (in familiar form) of this registry one of this repository; false: it is to be uploaded. */
-  async mountBlob(digest: Digest, from: string, options: RequestOptions = {}): Promise<boolean> {
-    const source = locateRepository(from);
-    if (source.registry.host !== this.#registry) return false;
-    const query = new URLSearchParams({ mount: digest, from: source.path }).toString();
-    const response = await this.#origin.send(`${this.#path}/blobs/uploads/?${query}`, {
+  /**
+   * Makes a blob of another repository (in familiar form) of the same registry one of this repository, without its bytes. False:
+   * the registry does not, and the blob is to be uploaded.
+   */
+  async mountBlob(digest: Digest, from: string, { signal }: RequestOptions = {}): Promise<boolean> {
+    const { registry, path } = locateRepository(from);
+    if (registry.host !== this.#repository.registry.host) return false;
+    const subject = this.#repository.blob(digest, this.#origin.label);
+    const query = new URLSearchParams({ mount: digest, from: path }).toString();
+    const scopes = [this.#repository.scope('pull,push'), `repository:${path}:pull` as const];
+    const request = { signal, subject, scopes };
+    const response = await this.#origin.send(`${this.#repository.path}/blobs/uploads/?${query}`, {
+      ...request,
       method: 'POST',
       headers: { 'content-length': '0' },
-      signal: options.signal,
-      subject: this.#blob(digest),
       accept: [201, 202],
     });
     discard(response.body);
     if (response.status === 201) return true;
-    await this.#origin.send(this.#location(response, this.#blob(digest)), {
-      method: 'DELETE',
-      signal: options.signal,
-      subject: this.#blob(digest),
-      accept: [204, 404, 405],
-    });
+    // 202: the registry opened an upload instead.
+    if (header(response, 'location') !== undefined) {
+      const session = this.#origin.location(response, subject);
+      const cancelled = this.#origin.send(session, { ...request, method: 'DELETE', accept: [204, 202, 404] });
+      this.#afterwards(cancelled.then(({ body }) => discard(body)));
+    }
     return false;
   }
 
-  /**
-   * Uploads a blob whose digest is known when its source has ended.
-   * @param source the bytes from an offset on; may be asked again after a broken connection
-   */
-  async uploadBlob(
-    source: (from: number) => AsyncIterable<Uint8Array>,
-    digest: () => Digest,
-    options: UploadOptions = {},
-  ): Promise<void> {
-    const { signal, size } = options;
-    const subject: Subject = {
-      what: `upload to ${this.repository}`,
-      registry: this.#registry,
-      repository: this.repository,
-    };
-    const started = await this.#origin.send(`${this.#path}/blobs/uploads/`, {
-      method: 'POST',
-      headers: { 'content-length': '0' },
-      signal,
-      subject,
-      accept: [202],
-    });
-    discard(started.body);
-    const patched = await this.#origin.send(this.#location(started, subject), {
-      method: 'PATCH',
-      headers: {
-        'content-type': 'application/octet-stream',
-        ...(size !== undefined && { 'content-length': String(size) }),
-      },
-      body: counted(source(0), options.onProgress?.bind(options)),
-      signal,
-      subject,
-      accept: [202, 204],
-    });
-    discard(patched.body);
-    const location = this.#location(patched, subject);
-    location.searchParams.set('digest', digest());
-    const put = await this.#origin.send(location, {
-      method: 'PUT',
-      headers: { 'content-length': '0' },
-      signal,
-      subject: this.#blob(digest()),
-      accept: [201, 204],
-    });
-    discard(put.body);
+  /** Uploads a blob whose digest is known when its source has ended. Resolves when the registry has checked and kept it. */
+  async uploadBlob(source: UploadSource, digest: () => Digest, options: UploadOptions = {}): Promise<void> {
+    const upload = new Upload(this.#origin, this.#repository, this.#retry, source, digest, options);
+    try {
+      await upload.run();
+    } catch (error) {
+      this.#afterwards(upload.cancel());
+      throw error;
+    }
   }
 
-  /** Uploads a manifest or index; its blobs have to be there. Resolves with its digest. */
+  /**
+   * Uploads a manifest or index, whose blobs have to be there. Resolves with its digest.
+   * @throws {@link LayerstackError} ERR_DIGEST_MISMATCH where the bytes are not of the digest that is given, or the registry
+   *   has got others.
+   */
   async pushManifest(
     tagOrDigest: string,
     mediaType: string,
     bytes: Uint8Array,
-    options: RequestOptions = {},
+    { signal }: RequestOptions = {},
   ): Promise<Digest> {
-    const response = await this.#origin.send(`${this.#path}/manifests/${tagOrDigest}`, {
+    const subject = this.#repository.manifest(tagOrDigest, this.#origin.label);
+    const digest = digestOf(bytes);
+    const differs = (found: string, who: string) =>
+      registryError('ERR_DIGEST_MISMATCH', subject, `${who} ${found}, not ${digest}`, {
+        expected: digest,
+        found,
+      });
+    if (isDigest(tagOrDigest) && tagOrDigest !== digest) throw differs(tagOrDigest, 'it is to be called');
+    const response = await this.#origin.send(this.#repository.manifestPath(tagOrDigest), {
       method: 'PUT',
       headers: { 'content-type': mediaType },
       body: bytes,
-      signal: options.signal,
-      subject: this.#manifest(tagOrDigest),
+      scopes: [this.#repository.scope('pull,push')],
+      signal,
+      subject,
       accept: [200, 201],
     });
     discard(response.body);
-    return digestOf(bytes);
+    const said = header(response, 'docker-content-digest');
+    if (said !== undefined && isDigest(said) && said !== digest) throw differs(said, 'the registry has got');
+    return digest;
   }
 
-  close(): Promise<void> {
-    return this.#transport.close();
+  /** The repository's tags, in the registry's order, as the pages come. */
+  tags(options: RequestOptions = {}): AsyncIterable<string> {
+    return listTags(this.#origin, this.#repository, options);
+  }
+
+  /** The manifests that name this one as their subject: signatures, SBOMs and the like. */
+  referrers(digest: Digest, options: RequestOptions = {}): Promise<Index> {
+    return listReferrers(this.#origin, this.#repository, digest, options);
+  }
+
+  /**
+   * Deletes a manifest by its digest, and so all its tags; or, where the registry does that, a tag alone. The bytes stay until the
+   * registry collects its garbage.
+   * @throws {@link LayerstackError} ERR_REGISTRY_UNSUPPORTED where the registry does not delete.
+   */
+  async deleteManifest(tagOrDigest: string, { signal }: RequestOptions = {}): Promise<void> {
+    const subject = this.#repository.manifest(tagOrDigest, this.#origin.label);
+    try {
+      const response = await this.#origin.send(this.#repository.manifestPath(tagOrDigest), {
+        method: 'DELETE',
+        scopes: [this.#repository.scope('delete')],
+        signal,
+        subject,
+        accept: [200, 202, 204],
+      });
+      discard(response.body);
+    } catch (error) {
+      if (!LayerstackError.is(error) || error.code !== 'ERR_REGISTRY_UNSUPPORTED') throw error;
+      throw registryError(
+        error.code,
+        subject,
+        `${this.#origin.label} does not delete. Distribution's registry does when it runs with ` +
+          'REGISTRY_STORAGE_DELETE_ENABLED=true; the bytes go when its `registry garbage-collect` runs',
+        { status: error.status, cause: error },
+      );
+    }
+  }
+
+  /** Breaks off what is under way; unfinished uploads are deleted first, which is not waited for long. */
+  async close(): Promise<void> {
+    await Promise.all(this.#cancelled);
+    await this.#transport.close();
   }
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
   }
 
-  #manifest(tagOrDigest: string): Subject {
-    const reference = `${this.repository}${isDigest(tagOrDigest) ? '@' : ':'}${tagOrDigest}`;
-    return {
-      what: `manifest ${reference}`,
-      registry: this.#registry,
-      repository: this.repository,
-      reference,
-      ...(isDigest(tagOrDigest) && { digest: tagOrDigest }),
-    };
-  }
-
-  #blob(digest: Digest): Subject {
-    return {
-      what: `blob ${digest} of ${this.repository}`,
-      registry: this.#registry,
-      repository: this.repository,
-      digest,
-    };
-  }
-
-  #location(response: HttpResponse, subject: Subject): URL {
-    const location = header(response, 'location');
-    if (location === undefined)
-      throw registryError('ERR_REGISTRY_INVALID', subject, `${this.#registry} does not say where to upload`);
-    return new URL(location, response.url);
+  /** Cleaning up at the registry must not hold up the caller, nor fail its work. */
+  #afterwards(work: Promise<void>): void {
+    const settled = work
+      .catch(() => undefined)
+      .finally(() => {
+        this.#cancelled.delete(settled);
+      });
+    this.#cancelled.add(settled);
   }
 }
 
-function sizeOf(response: HttpResponse): number | undefined {
-  const length = header(response, 'content-length');
-  return length !== undefined && /^\d{1,15}$/.test(length) ? Number(length) : undefined;
-}
+/** A mirror that does not answer has others behind it. */
+const MIRROR_RETRY = (retry: RetryPolicy): RetryPolicy => ({
+  ...retry,
+  attempts: Math.min(2, retry.attempts),
+});
 
-async function* bodyOf(
-  { url, body }: HttpResponse,
-  signal: AbortSignal | undefined,
-): AsyncGenerator<Uint8Array, void, undefined> {
+async function unlessNotFound<T>(work: Promise<T>): Promise<T | undefined> {
   try {
-    yield* body as AsyncIterable<Uint8Array>;
+    return await work;
   } catch (error) {
-    if (signal?.aborted) throw abortError(signal);
-    throw connectionError(error, redactUrl(url));
-  } finally {
-    discard(body);
-  }
-}
-
-async function* counted(
-  source: AsyncIterable<Uint8Array>,
-  onProgress: ((bytes: number) => void) | undefined,
-): AsyncGenerator<Uint8Array, void, undefined> {
-  let sent = 0;
-  for await (const chunk of source) {
-    yield chunk;
-    onProgress?.((sent += chunk.length));
+    if (LayerstackError.is(error) && error.code === 'ERR_REGISTRY_NOT_FOUND') return undefined;
+    throw error;
   }
 }

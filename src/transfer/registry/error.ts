@@ -9,7 +9,7 @@ import { LayerstackError, type ErrorCode, type ErrorFacts } from '../../core/err
 export interface Subject {
   /** e.g. `manifest localhost:5000/x:1`, `blob sha256:… of alpine`. */
   readonly what: string;
-  /** The registry that is asked, as its users write it; with its URL where it is a mirror. */
+  /** The registry that is asked, as its users write it; a mirror by its URL. */
   readonly registry: string;
   readonly repository?: string;
   readonly reference?: string;
@@ -19,12 +19,19 @@ export interface Subject {
 /** An answer that is an error, with as much of its body as was read. */
 export interface Refusal {
   readonly status: number;
-  readonly contentType: string | undefined;
   readonly body: Uint8Array;
+  readonly retryAfterMs: number | undefined;
+}
+
+interface RegistryMessage {
+  readonly code: string;
+  readonly message: string;
 }
 
 const MAX_QUOTED = 300;
+const MAX_MESSAGES = 3;
 
+/** An error about `subject`, whose message names it and the registry. */
 export function registryError(
   code: ErrorCode,
   subject: Subject,
@@ -41,63 +48,83 @@ export function registryError(
   });
 }
 
-/** No answer came, or its body broke off. `where` is a redacted URL. */
-export function connectionError(error: unknown, where: string): LayerstackError {
-  if (LayerstackError.is(error)) return error;
-  const why = error instanceof Error ? error.message : String(error);
-  return new LayerstackError('ERR_REGISTRY_UNAVAILABLE', `${where}: ${why}`, {
-    retryable: true,
-    cause: error,
+/** The error for an answer that says no. */
+export function refusalError(refusal: Refusal, subject: Subject): LayerstackError {
+  const { status, retryAfterMs } = refusal;
+  const said = wordsOf(refusal.body);
+  const { code, hint, retryable } = classify(status, messagesOf(refusal.body)[0]?.code);
+  const wait = retryAfterMs === undefined ? '' : ` in ${String(Math.ceil(retryAfterMs / 1000))} s`;
+  return registryError(
+    code,
+    subject,
+    `${subject.registry} answers ${String(status)}${said === '' ? '' : ` (${said})`}; ${hint}${retryable ? wait : ''}`,
+    { status, ...(retryable && { retryable, retryAfterMs }) },
+  );
+}
+
+/** What registries' own codes mean for the user, where their statuses, which differ between registries, say less. */
+const SAID: ReadonlyMap<string, string> = new Map([
+  ['NAME_INVALID', 'it does not take this name; use another'],
+  ['MANIFEST_INVALID', 'it does not take this manifest'],
+  ['MANIFEST_UNVERIFIED', 'it does not take this manifest'],
+  ['TAG_INVALID', 'it does not take this tag; use another'],
+  ['MANIFEST_BLOB_UNKNOWN', 'a blob of the manifest is not there; push the image again'],
+  ['DIGEST_INVALID', 'the digest does not fit the bytes that arrived; try again'],
+  ['SIZE_INVALID', 'the digest does not fit the bytes that arrived; try again'],
+]);
+
+function classify(
+  status: number,
+  said: string | undefined,
+): { code: ErrorCode; hint: string; retryable?: true } {
+  const refused = SAID.get(said ?? '');
+  if (refused !== undefined) return { code: 'ERR_REGISTRY_REFUSED', hint: refused };
+  if (status === 401)
+    return { code: 'ERR_REGISTRY_DENIED', hint: 'log in with `layerstack login`, or check the name' };
+  if (status === 403)
+    return { code: 'ERR_REGISTRY_DENIED', hint: 'this login may not do it; log in as another user' };
+  if (status === 404 || status === 410)
+    return { code: 'ERR_REGISTRY_NOT_FOUND', hint: 'check the name and the tag or digest' };
+  if (status === 429)
+    return { code: 'ERR_REGISTRY_LIMIT', hint: 'log in for a higher limit, or try again', retryable: true };
+  if (status === 405 || status === 501)
+    return { code: 'ERR_REGISTRY_UNSUPPORTED', hint: 'this registry does not do it' };
+  if (status === 408 || status >= 500)
+    return { code: 'ERR_REGISTRY_UNAVAILABLE', hint: 'try again', retryable: true };
+  if (status >= 400) return { code: 'ERR_REGISTRY_REFUSED', hint: 'it does not take this request' };
+  return { code: 'ERR_REGISTRY_INVALID', hint: 'that is not how a registry answers; is it one?' };
+}
+
+/** A registry's own errors in a body; none where it is something else. */
+function messagesOf(body: Uint8Array): RegistryMessage[] {
+  let document: unknown;
+  try {
+    document = JSON.parse(Buffer.from(body).toString());
+  } catch {
+    return [];
+  }
+  const errors = (document as { errors?: unknown } | null)?.errors;
+  if (!Array.isArray(errors)) return [];
+  return (errors as unknown[]).slice(0, MAX_MESSAGES).map((each) => {
+    const { code, message } = (each ?? {}) as { code?: unknown; message?: unknown };
+    return {
+      code: typeof code === 'string' ? code : '',
+      message: typeof message === 'string' ? message : '',
+    };
   });
 }
 
-/** The error for an answer that says no. */
-export function refusalError(refusal: Refusal, subject: Subject): LayerstackError {
-  const { status } = refusal;
-  const said = quoteBody(refusal);
-  const answer = `${subject.registry} answers ${String(status)}${said === '' ? '' : ` (${said})`}`;
-  const { code, hint, retryable } = classify(status);
-  return registryError(code, subject, `${answer}; ${hint}`, { status, ...(retryable && { retryable }) });
-}
-
-function classify(status: number): { code: ErrorCode; hint: string; retryable?: true } {
-  if (status === 401)
-    return {
-      code: 'ERR_REGISTRY_DENIED',
-      hint: 'log in with `layerstack login`, or check the repository’s name',
-    };
-  if (status === 403)
-    return { code: 'ERR_REGISTRY_DENIED', hint: 'these credentials do not allow it; log in with others' };
-  if (status === 404)
-    return { code: 'ERR_REGISTRY_NOT_FOUND', hint: 'check the name, the tag or the digest' };
-  if (status === 429)
-    return { code: 'ERR_REGISTRY_LIMIT', hint: 'wait before you try again, or log in', retryable: true };
-  if (status === 405 || status === 501)
-    return { code: 'ERR_REGISTRY_UNSUPPORTED', hint: 'this registry does not do it' };
-  if (status >= 500 || status === 408)
-    return { code: 'ERR_REGISTRY_UNAVAILABLE', hint: 'try again later', retryable: true };
-  if (status >= 400) return { code: 'ERR_REGISTRY_REFUSED', hint: 'it does not take this request' };
-  return { code: 'ERR_REGISTRY_INVALID', hint: 'that is no answer of a registry' };
-}
-
-/** The registry's own words, in one bounded line. */
-function quoteBody({ body }: Refusal): string {
-  const text = Buffer.from(body).toString('utf8').trim();
-  if (text === '') return '';
-  return oneLine(errorsOf(text) ?? text.split('\n')[0] ?? '');
-}
-
-function errorsOf(text: string): string | undefined {
-  try {
-    const { errors } = JSON.parse(text) as { errors?: { code?: unknown; message?: unknown }[] };
-    if (!Array.isArray(errors) || errors.length === 0) return undefined;
-    return errors
-      .slice(0, 3)
-      .map(({ code, message }) => [code, message].filter((part) => typeof part === 'string').join(': '))
-      .join('; ');
-  } catch {
-    return undefined;
-  }
+/** What a body says, in one bounded line: the registry's own errors, or as much of anything else as tells what it is. */
+export function wordsOf(body: Uint8Array): string {
+  const messages = messagesOf(body);
+  if (messages.length > 0)
+    return oneLine(
+      messages
+        .map(({ code, message }) => [code, message].filter((part) => part !== '').join(': '))
+        .join('; '),
+    );
+  const text = Buffer.from(body.subarray(0, 4 * MAX_QUOTED)).toString();
+  return oneLine(text.trimStart().split('\n')[0] ?? '');
 }
 
 function oneLine(text: string): string {
