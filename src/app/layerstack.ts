@@ -50,6 +50,7 @@ import type { ImportOptions } from '../transfer/archive/import.ts';
 import type { LoadOptions, LoadResult } from '../transfer/archive/load.ts';
 import type { SaveOptions } from '../transfer/archive/save.ts';
 import type { PullOptions, PullResult } from '../transfer/pull.ts';
+import type { PushOptions, PushResult } from '../transfer/push.ts';
 import type { Credentials } from '../transfer/registry/auth/credentials.ts';
 import { byteStream } from './byte-stream.ts';
 import type { Finding } from './doctor.ts';
@@ -259,6 +260,34 @@ export class Layerstack implements AsyncDisposable {
   async logout(registry: string, options: LogoutOptions = {}): Promise<boolean> {
     const { logout } = await import('./login.ts');
     return logout(registry, options);
+  }
+
+  /**
+   * The image that `reference` names (tag `latest` by default) is in its registry when this resolves, with the digest of its
+   * manifest. Layers that the registry has are not read; the others are rebuilt, verified and compressed on all processors.
+   * After an error nothing of it is to be seen in the registry, and the store is as it was.
+   * @throws {@link LayerstackError} ERR_REFERENCE_INVALID, ERR_IMAGE_NOT_FOUND, ERR_INVALID_ARGUMENT,
+   *   ERR_COMPRESSION_UNSUPPORTED, ERR_STORE_CORRUPT naming the layer that cannot be rebuilt, ERR_REGISTRY_*, ERR_ABORTED.
+   * @example
+   * ```ts
+   * const { images } = await store.push('localhost:5000/app:1', { onProgress: (event) => console.error(event) });
+   * ```
+   */
+  async push(reference: string, options: PushOptions & RegistryOptions = {}): Promise<PushResult> {
+    const parsed = parseReference(reference);
+    const [{ push }, { Distribution }, { connect, credentialsOf }] = await Promise.all([
+      import('../transfer/push.ts'),
+      import('../image/distribution.ts'),
+      import('./registries.ts'),
+    ]);
+    const distribution = new Distribution(this.#root);
+    const stores = { root: this.#root, layers: this.#layers, images: this.#images, distribution };
+    const client = await connect(this.#root, parsed.repository, options);
+    try {
+      return await push(stores, { client, credentials: credentialsOf(options) }, parsed, options);
+    } finally {
+      await client.close();
+    }
   }
 
   /** The images, newest first, as `docker images` lists them. */

@@ -10,6 +10,11 @@ export interface RegistryOptions {
   readonly credentials?: CredentialSource | undefined;
 }
 
+/** Who this is to registries. */
+export function credentialsOf({ credentials }: RegistryOptions): CredentialSource {
+  return credentials ?? new DockerConfig();
+}
+
 /**
  * A client of the repository (in familiar form). Dispose of it.
  * @throws {@link LayerstackError} ERR_REGISTRY_SETTINGS for a malformed `layerstack/registries.json`.
@@ -17,8 +22,8 @@ export interface RegistryOptions {
 export async function connect(
   { layout, log }: Pick<Root, 'layout' | 'log'>,
   repository: string,
-  { credentials = new DockerConfig() }: RegistryOptions,
+  options: RegistryOptions,
 ): Promise<RepositoryClient> {
   const settings = await readSettings(layout.at(layout.registries));
-  return openRepository(repository, { settings, credentials, log });
+  return openRepository(repository, { settings, credentials: credentialsOf(options), log });
 }

@@ -14,7 +14,10 @@ export interface PullDisplayOptions {
 /** Events of one layer's progress in JSON. */
 const JSON_PAUSE_MS = 100;
 
-type LayerProgress = Extract<ProgressEvent, { type: `layer-${string}` }>;
+type LayerProgress = Exclude<
+  Extract<ProgressEvent, { type: `layer-${string}` }>,
+  { type: 'layer-preparing' | 'layer-mounted' }
+>;
 
 export class PullDisplay {
   readonly #context: Pick<Context, 'print' | 'stderr'>;
@@ -76,7 +79,8 @@ export class PullDisplay {
       case 'layer-exists':
         this.#layer(event);
         break;
-      default:
+      case 'image':
+      case 'moved':
         break;
     }
   }
