@@ -45,7 +45,6 @@ import type { ImportOptions } from '../transfer/archive/import.ts';
 import type { LoadOptions, LoadResult } from '../transfer/archive/load.ts';
 import type { SaveOptions } from '../transfer/archive/save.ts';
 import type { PullOptions, PullResult } from '../transfer/pull.ts';
-import type { TagSource } from '../transfer/pull/source.ts';
 import { byteStream } from './byte-stream.ts';
 import type { Finding } from './doctor.ts';
 import type { RegistryOptions } from './registries.ts';
@@ -177,9 +176,9 @@ export class Layerstack implements AsyncDisposable {
     const distribution = new Distribution(this.#root);
     const stores = { root: this.#root, layers: this.#layers, images: this.#images, distribution };
     // Not `await using`: TypeScript 6.0 leaves imports beside it as they are.
-    const source = connect(parsed.repository, options, this.#root.log);
+    const source = await connect(this.#root, parsed.repository, options);
     try {
-      return await pull(stores, source as typeof source & TagSource, parsed, options);
+      return await pull(stores, source, parsed, options);
     } finally {
       await source.close();
     }
