@@ -275,16 +275,14 @@ export class Layerstack implements AsyncDisposable {
    */
   async push(reference: string, options: PushOptions & RegistryOptions = {}): Promise<PushResult> {
     const parsed = parseReference(reference);
-    const [{ push }, { Distribution }, { connect, credentialsOf }] = await Promise.all([
-      import('../transfer/push.ts'),
-      import('../image/distribution.ts'),
-      import('./registries.ts'),
-    ]);
+    const { push } = await import('../transfer/push.ts');
+    const { Distribution } = await import('../image/distribution.ts');
+    const { connect } = await import('./registries.ts');
     const distribution = new Distribution(this.#root);
     const stores = { root: this.#root, layers: this.#layers, images: this.#images, distribution };
     const client = await connect(this.#root, parsed.repository, options);
     try {
-      return await push(stores, { client, credentials: credentialsOf(options) }, parsed, options);
+      return await push(stores, { client, credentials: options.credentials }, parsed, options);
     } finally {
       await client.close();
     }

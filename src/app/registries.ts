@@ -10,11 +10,6 @@ export interface RegistryOptions {
   readonly credentials?: CredentialSource | undefined;
 }
 
-/** Who this is to registries. */
-export function credentialsOf({ credentials }: RegistryOptions): CredentialSource {
-  return credentials ?? new DockerConfig();
-}
-
 /**
  * A client of the repository (in familiar form). Dispose of it.
  * @throws {@link LayerstackError} ERR_REGISTRY_SETTINGS for a malformed `layerstack/registries.json`.
@@ -22,8 +17,8 @@ export function credentialsOf({ credentials }: RegistryOptions): CredentialSourc
 export async function connect(
   { layout, log }: Pick<Root, 'layout' | 'log'>,
   repository: string,
-  options: RegistryOptions,
+  { credentials = new DockerConfig() }: RegistryOptions,
 ): Promise<RepositoryClient> {
-  const settings = await readSettings(layout.at(layout.registries));
-  return openRepository(repository, { settings, credentials: credentialsOf(options), log });
+  const settings = await readSettings(layout.at(layout.registrySettings));
+  return openRepository(repository, { settings, credentials, log });
 }
