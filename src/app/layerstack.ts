@@ -45,7 +45,6 @@ import type { ImportOptions } from '../transfer/archive/import.ts';
 import type { LoadOptions, LoadResult } from '../transfer/archive/load.ts';
 import type { SaveOptions } from '../transfer/archive/save.ts';
 import type { PullOptions, PullResult } from '../transfer/pull.ts';
-import type { TagSource } from '../transfer/pull/source.ts';
 import type { PushOptions, PushResult } from '../transfer/push.ts';
 import { byteStream } from './byte-stream.ts';
 import type { Finding } from './doctor.ts';
@@ -178,9 +177,9 @@ export class Layerstack implements AsyncDisposable {
     const distribution = new Distribution(this.#root);
     const stores = { root: this.#root, layers: this.#layers, images: this.#images, distribution };
     // Not `await using`: TypeScript 6.0 leaves imports beside it as they are.
-    const source = connect(parsed.repository, options, this.#root.log);
+    const source = await connect(this.#root, parsed.repository, options);
     try {
-      return await pull(stores, source as typeof source & TagSource, parsed, options);
+      return await pull(stores, source, parsed, options);
     } finally {
       await source.close();
     }
@@ -218,15 +217,17 @@ export class Layerstack implements AsyncDisposable {
    */
   async push(reference: string, options: PushOptions & RegistryOptions = {}): Promise<PushResult> {
     const parsed = parseReference(reference);
-    const [{ push }, { Distribution }, { connect, credentialsOf }] = await Promise.all([
-      import('../transfer/push.ts'),
-      import('../image/distribution.ts'),
-      import('./registries.ts'),
-    ]);
+    const { push } = await import('../transfer/push.ts');
+    const { Distribution } = await import('../image/distribution.ts');
+    const { connect } = await import('./registries.ts');
     const distribution = new Distribution(this.#root);
     const stores = { root: this.#root, layers: this.#layers, images: this.#images, distribution };
-    await using client = connect(parsed.repository, options, this.#root.log);
-    return await push(stores, { client, credentials: credentialsOf(options) }, parsed, options);
+    const client = await connect(this.#root, parsed.repository, options);
+    try {
+      return await push(stores, { client, credentials: options.credentials }, parsed, options);
+    } finally {
+      await client.close();
+    }
   }
 
   /** The images, newest first, as `docker images` lists them. */

@@ -102,8 +102,7 @@ export class LayerDownloads implements AsyncDisposable {
         again: async (error) => {
           if (!LayerstackError.is(error) || !CONTENT_ERRORS.has(error.code)) return false;
           await partial?.clear();
-          transfer.distrust();
-          return resumed > 0;
+          return transfer.distrust() || resumed > 0;
         },
         close: () => {
           slot.release();
