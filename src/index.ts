@@ -32,5 +32,9 @@ export type {
   PruneOptions,
   PruneResult,
 } from './image/store.ts';
+export { Registries } from './app/registries.ts';
+export type { RegistryOptions } from './app/registries.ts';
+export type { CredentialSource, Credentials } from './transfer/registry/auth/credentials.ts';
+export type { Referrer, RemoteManifest, RemovedRemote } from './transfer/remote.ts';
 export type { Logger } from './system/log.ts';
 export type { LoadedImage, LoadOptions, LoadResult, LoadWarning } from './transfer/archive/load.ts';
