@@ -44,6 +44,7 @@ import type { ExportOptions } from '../transfer/archive/export.ts';
 import type { ImportOptions } from '../transfer/archive/import.ts';
 import type { LoadOptions, LoadResult } from '../transfer/archive/load.ts';
 import type { SaveOptions } from '../transfer/archive/save.ts';
+import type { PullOptions, PullResult } from '../transfer/pull.ts';
 import type { RequestOptions } from '../transfer/registry/client.ts';
 import type {
   InspectOptions as InspectRemoteOptions,
@@ -161,6 +162,35 @@ export class Layerstack implements AsyncDisposable {
   async load(source: string | AsyncIterable<Uint8Array>, options: LoadOptions = {}): Promise<LoadResult> {
     const { load } = await import('../transfer/archive/load.ts');
     return load({ root: this.#root, layers: this.#layers, images: this.#images }, source, options);
+  }
+
+  /**
+   * Pulls an image from its registry: `[HOST[:PORT]/]NAME[:TAG][@DIGEST]`, from Docker Hub where there is no host. Only the
+   * layers that the store lacks are fetched, each once whatever the number of processes that pull it. Resolves when the image
+   * is durable. After an error the store is as it was, but for what was downloaded, which the next pull goes on from.
+   * @throws {@link LayerstackError} ERR_REFERENCE_INVALID, ERR_REGISTRY_UNAVAILABLE, ERR_REGISTRY_DENIED,
+   *   ERR_REGISTRY_NOT_FOUND and its like, ERR_MANIFEST_INVALID, ERR_CONFIG_INVALID, ERR_LAYER_FOREIGN,
+   *   ERR_PLATFORM_NOT_FOUND, ERR_DIGEST_MISMATCH, ERR_REFERENCE_CONFLICT, ERR_LIMIT_EXCEEDED, ERR_LAYER_INVALID and its
+   *   like, ERR_NO_SPACE, ERR_ABORTED, ERR_STORE_READ_ONLY.
+   * @example
+   * ```ts
+   * const { images } = await store.pull('debian:bookworm-slim', { signal: AbortSignal.timeout(60_000) });
+   * ```
+   */
+  async pull(reference: string, options: PullOptions & RegistryOptions = {}): Promise<PullResult> {
+    const parsed = parseReference(reference);
+    const { pull } = await import('../transfer/pull.ts');
+    const { Distribution } = await import('../image/distribution.ts');
+    const { openRepository } = await import('../transfer/registry/client.ts');
+    const distribution = new Distribution(this.#root);
+    const stores = { root: this.#root, layers: this.#layers, images: this.#images, distribution };
+    // Not `await using`: TypeScript 6.0 leaves imports beside it as they are.
+    const source = openRepository(parsed.repository, await this.#registries.access(options));
+    try {
+      return await pull(stores, source, parsed, options);
+    } finally {
+      await source.close();
+    }
   }
 
   /**

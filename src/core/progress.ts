@@ -41,7 +41,7 @@ export type ProgressEvent =
       readonly references: readonly string[];
       readonly created: boolean;
     }
-  /** A pull begins: of the tag or digest `id` of the repository that its registry calls `repository`. */
+  /** A pull begins, from the repository that its registry calls `repository`. `id`: the tag, or the name with its digest. */
   | {
       readonly type: 'pulling';
       readonly reference: string;

@@ -9,6 +9,7 @@ interface Verb {
 }
 
 export const VERBS: Readonly<Record<string, Verb>> = {
+  pull: { summary: 'fetch an image from a registry', load: () => import('./pull.ts') },
   load: { summary: 'load images from an archive or OCI layout', load: () => import('./load.ts') },
   save: { summary: 'write images to an archive', load: () => import('./save.ts') },
   import: { summary: 'make an image of a tar or a directory', load: () => import('./import.ts') },
