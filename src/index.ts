@@ -43,7 +43,9 @@ export type {
   PruneResult,
 } from './image/store.ts';
 export type { Capabilities } from './system/caps.ts';
+export type { Referrer, RemoteManifest, RemovedRemote } from './transfer/remote.ts';
 export type { Logger } from './system/log.ts';
+export { Registries } from './app/registries.ts';
 export type { RegistryOptions } from './app/registries.ts';
 export { DockerConfig } from './transfer/registry/auth/docker-config.ts';
 export type { Probe } from './system/native.ts';
