@@ -289,9 +289,10 @@ export class Layerstack implements AsyncDisposable {
     const { openRepository } = await import('../transfer/registry/client.ts');
     const distribution = new Distribution(this.#root);
     const stores = { root: this.#root, layers: this.#layers, images: this.#images, distribution };
-    const client = openRepository(parsed.repository, await this.#registries.access(options));
+    const access = await this.#registries.access(options);
+    const client = openRepository(parsed.repository, access);
     try {
-      return await push(stores, { client, credentials: options.credentials }, parsed, options);
+      return await push(stores, { client, credentials: access.credentials }, parsed, options);
     } finally {
       await client.close();
     }
