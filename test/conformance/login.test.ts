@@ -46,7 +46,6 @@ beforeEach(() => {
     HOME: home,
     XDG_RUNTIME_DIR: join(home, 'run'),
     DOCKER_CONFIG: join(home, '.docker'),
-    REGISTRY_AUTH_FILE: '',
   };
 });
 
@@ -75,18 +74,12 @@ const seed = (host: string, name = 'team/app:1', user = `bob:${USERS.bob}`) =>
 /** Whether skopeo and podman are let in with the same files. */
 async function peersMay(host: string, user: string | undefined): Promise<void> {
   const skopeo = await run('skopeo', ['inspect', ...PLAIN, `docker://${host}/team/app:1`], {
-    env: peerEnv(),
+    env,
   });
   expect(skopeo.status === 0, skopeo.stderr).toBe(user !== undefined);
-  const podman = await run('podman', ['login', '--get-login', host], { env: peerEnv() });
+  const podman = await run('podman', ['login', '--get-login', host], { env });
   expect(podman.stdout.trim() || undefined).toBe(user);
 }
-
-/** containers/image looks into docker's file last, and not at DOCKER_CONFIG. */
-const peerEnv = () => {
-  const { REGISTRY_AUTH_FILE: _, ...rest } = env;
-  return rest;
-};
 
 describe.runIf(havePeers('docker-registry', 'htpasswd', 'skopeo', 'podman'))('with htpasswd', () => {
   let registry: Registry;
@@ -194,13 +187,13 @@ describe.runIf(havePeers('docker-registry', 'htpasswd', 'skopeo', 'podman'))('wi
         program,
         ['login', ...PLAIN, '--authfile', file, '-u', 'bob', '--password-stdin', registry.host],
         {
-          env: peerEnv(),
+          env,
           input: USERS.bob,
         },
       );
       await using client = open(`${registry.host}/team/app`, ours());
       expect((await client.headManifest('1'))?.size).toBeGreaterThan(0);
-      await must(program, ['logout', '--authfile', file, registry.host], { env: peerEnv() });
+      await must(program, ['logout', '--authfile', file, registry.host], { env });
       expect(await ours().get(registry.host)).toBeUndefined();
     }
   });
@@ -287,7 +280,7 @@ describe.runIf(tokenPeers)('with a token server', () => {
     expect(tokens.requests).toMatchObject([
       { method: 'POST', grant: 'refresh_token', user: 'bob', status: 200 },
     ]);
-    await must('skopeo', ['inspect', ...PLAIN, `docker://${registry.host}/team/app:1`], { env: peerEnv() });
+    await must('skopeo', ['inspect', ...PLAIN, `docker://${registry.host}/team/app:1`], { env });
     expect((await cli('login', registry.host)).stdout).toBe('Login Succeeded\n');
 
     tokens.revoke();
