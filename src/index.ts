@@ -19,7 +19,7 @@ export type { ContainerUsage, CreateOptions, RemoveOptions } from './container/s
 export type { ChainID, DiffID, Digest, ImageID } from './core/digest.ts';
 export { LayerstackError } from './core/errors.ts';
 export type { ErrorCode, ErrorFacts, ErrorKind, SystemError } from './core/errors.ts';
-export type { OnProgress, ProgressEvent } from './core/progress.ts';
+export type { LayerPhase, OnProgress, ProgressEvent } from './core/progress.ts';
 export type {
   DeletedRecord,
   DeleteOptions,
@@ -34,6 +34,9 @@ export type {
   PruneResult,
 } from './image/store.ts';
 export type { Logger } from './system/log.ts';
-export type { Credentials, CredentialSource } from './transfer/registry/auth/credentials.ts';
-export { DockerConfig } from './transfer/registry/auth/docker-config.ts';
+export type { RegistryOptions } from './app/registries.ts';
 export type { LoadedImage, LoadOptions, LoadResult, LoadWarning } from './transfer/archive/load.ts';
+export type { PulledImage, PullOptions, PullResult } from './transfer/pull.ts';
+export { DockerConfig } from './transfer/registry/auth/docker-config.ts';
+export { fixedCredentials } from './transfer/registry/auth/credentials.ts';
+export type { Credentials, CredentialSource } from './transfer/registry/auth/credentials.ts';

@@ -45,6 +45,8 @@ export class Layout {
   readonly names = 'layerstack/names';
   readonly unused = 'layerstack/unused';
   readonly partials = 'layerstack/partial';
+  /** What the operator says about registries; never written by us. */
+  readonly registrySettings = 'layerstack/registries.json';
   readonly diffIdsByDigest = 'image/overlay2/distribution/diffid-by-digest/sha256';
   readonly sourcesByDiffId = 'image/overlay2/distribution/v2metadata-by-diffid/sha256';
   /** What the operator says about registries. */

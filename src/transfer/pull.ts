@@ -7,7 +7,7 @@
  * Locks, in this order: `pulls` of the image, `pulls` of the layers that are missing, pins, then as publishing takes them.
  */
 import { throwIfAborted } from '../core/abort.ts';
-import { chainIds, type Digest, type ImageID } from '../core/digest.ts';
+import { chainIds, type ChainID, type Digest, type ImageID } from '../core/digest.ts';
 import { LayerstackError } from '../core/errors.ts';
 import { hostPlatform, parsePlatform, type Platform } from '../core/platform.ts';
 import type { OnProgress } from '../core/progress.ts';
@@ -125,10 +125,10 @@ async function pullOne(
   const { signal, onProgress, maxBytes = DEFAULT_MAX_BYTES } = options;
   const label = formatReference(reference);
   const canonical = canonicalName(reference.repository);
-  const id = reference.digest ?? reference.tag ?? '';
+  const { tag = '', digest } = reference;
   onProgress?.({
-    ...{ type: 'pulling', reference: label, id },
-    repository: canonical.slice(canonical.indexOf('/') + 1),
+    ...{ type: 'pulling', reference: label, repository: canonical.slice(canonical.indexOf('/') + 1) },
+    id: digest === undefined ? tag : `${canonical}@${digest}`,
   });
   const pool = new LayerPool(stores.layers, {
     ...{ label, maxBytes, signal, log: stores.root.log },
@@ -249,17 +249,11 @@ class Pull {
     }
   }
 
-  /** The chains that the store lacks; each is announced. */
-  async #missing({ config, layers }: PlannedImage) {
+  /** The chains that the store lacks. */
+  async #missing({ config }: PlannedImage): Promise<ChainID[]> {
     const chain = chainIds(config.diffIds);
     const found = await this.#stores.layers.findAll(chain);
-    const missing = chain.filter((_, index) => found[index] === undefined);
-    for (const [index, { diffId, blob }] of layers.entries()) {
-      if (found[index] !== undefined || !blob) continue;
-      const event = { diffId, blob: blob.digest, member: blob.digest, current: 0, total: blob.size };
-      this.#options.onProgress?.({ type: 'layer-waiting', ...event });
-    }
-    return missing;
+    return chain.filter((_, index) => found[index] === undefined);
   }
 
   /** The `pulls` locks of these objects; where another has one of them, its pull is waited for. */

@@ -93,7 +93,7 @@ export class FakeRepository implements PullSource, TagSource {
     this.asked.set(digest, [...asked, offset]);
     const body = pieces(bytes.subarray(offset));
     const own = this.serve(offset, bytes, asked.length);
-    return Promise.resolve({ start: offset, total: bytes.length, body, distrust: () => undefined, ...own });
+    return Promise.resolve({ start: offset, total: bytes.length, body, distrust: () => false, ...own });
   }
 
   async *tags(): AsyncIterable<string> {

@@ -52,12 +52,14 @@ export async function stageLayers(
   await Promise.all(
     [...needed].map(async ([chainId, { member, diffId, blob }], index) => {
       const layer = known[index];
+      const blobOf = blob && { blob: blob.digest };
+      const event = { diffId, ...blobOf, member: member.name, current: 0, total: member.content.size };
       if (layer) {
-        const total = member.content.size;
-        onProgress?.({ type: 'layer-exists', diffId, member: member.name, current: 0, total });
+        onProgress?.({ type: 'layer-exists', ...event });
         ready.set(chainId, layer);
         return;
       }
+      if (member.content.dear === true) onProgress?.({ type: 'layer-waiting', ...event });
       const staged = await pool.take(member, { diffId, blob });
       ready.set(chainId, staged);
       fresh.push(staged);

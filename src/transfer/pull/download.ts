@@ -3,11 +3,11 @@
  * new connection from where the last one broke. Whoever reads them verifies them, all of them, by their digest; here only their
  * number is known to be right.
  */
-import { setTimeout as sleep } from 'node:timers/promises';
-import { abortError, throwIfAborted } from '../../core/abort.ts';
+import { throwIfAborted } from '../../core/abort.ts';
 import type { Descriptor } from '../../core/descriptor.ts';
 import { LayerstackError } from '../../core/errors.ts';
 import type { Partial } from '../../system/partials.ts';
+import { DEFAULT_RETRY, pause, pauseBefore } from '../registry/retry.ts';
 import type { PullSource } from './source.ts';
 
 export interface DownloadOptions {
@@ -21,15 +21,12 @@ export interface DownloadOptions {
 /** A blob being downloaded. */
 export interface Download {
   readonly bytes: AsyncGenerator<Uint8Array, void, undefined>;
-  /** The bytes were wrong: the server that sent the last of them is not asked again where there is another. */
-  distrust(): void;
+  /** The bytes were wrong. True: the server that sent the last of them is not asked again, and there is another. */
+  distrust(): boolean;
 }
 
-/** Broken connections in a row without a byte, and in all; real ones break a few times in gigabytes. */
-const MAX_FRUITLESS = 5;
+/** Broken connections of one blob, each after some bytes; real ones break a few times in gigabytes. */
 const MAX_BREAKS = 200;
-const FIRST_DELAY_MS = 100;
-const LAST_DELAY_MS = 10_000;
 
 /**
  * Downloads a blob.
@@ -37,7 +34,7 @@ const LAST_DELAY_MS = 10_000;
  *   ERR_REGISTRY_UNAVAILABLE after the last attempt; ERR_ABORTED; what `openBlob` throws.
  */
 export function download(source: PullSource, blob: Descriptor, options: DownloadOptions): Download {
-  let distrust = (): void => undefined;
+  let distrust = (): boolean => false;
   async function* bytes(): AsyncGenerator<Uint8Array, void, undefined> {
     const { signal, partial, onRetry } = options;
     let have = 0;
@@ -66,10 +63,10 @@ export function download(source: PullSource, blob: Descriptor, options: Download
         throwIfAborted(signal);
         // All is there: how the connection ended is of no interest.
         if (have === blob.size && isRetryable(error)) return;
-        fruitless = have > before ? 0 : fruitless + 1;
-        if (!isRetryable(error) || fruitless >= MAX_FRUITLESS || breaks >= MAX_BREAKS) throw error;
-        const delayMs = Math.min(FIRST_DELAY_MS * 2 ** fruitless * (0.75 + Math.random() / 2), LAST_DELAY_MS);
-        onRetry?.(have, delayMs, error);
+        fruitless = have > before ? 1 : fruitless + 1;
+        const delayMs = breaks < MAX_BREAKS ? pauseBefore(error, fruitless, DEFAULT_RETRY) : undefined;
+        if (delayMs === undefined) throw error;
+        onRetry?.(have, delayMs, error as LayerstackError);
         await pause(delayMs, signal);
       }
     }
@@ -87,16 +84,8 @@ async function* from(body: AsyncIterable<Uint8Array>, skip: number): AsyncGenera
   }
 }
 
-function isRetryable(error: unknown): error is LayerstackError {
+function isRetryable(error: unknown): boolean {
   return LayerstackError.is(error) && error.retryable === true;
-}
-
-async function pause(ms: number, signal: AbortSignal): Promise<void> {
-  try {
-    await sleep(ms, undefined, { signal });
-  } catch {
-    throw abortError(signal);
-  }
 }
 
 function tooLong({ repository }: PullSource, { digest, size }: Descriptor): LayerstackError {

@@ -71,9 +71,9 @@ export class LayerDownloads implements AsyncDisposable {
 
   /** What is kept belongs to whoever pulls next. */
   async close(): Promise<void> {
-    const partials = [...this.#partials.values()];
+    const partials = [...this.#partials.values()].filter((partial) => partial !== undefined);
     this.#partials.clear();
-    await Promise.all(partials.map((partial) => partial?.close()));
+    await Promise.all(partials.map((partial) => partial.close()));
   }
 
   [Symbol.asyncDispose](): Promise<void> {
@@ -102,8 +102,7 @@ export class LayerDownloads implements AsyncDisposable {
         again: async (error) => {
           if (!LayerstackError.is(error) || !CONTENT_ERRORS.has(error.code)) return false;
           await partial?.clear();
-          transfer.distrust();
-          return resumed > 0;
+          return transfer.distrust() || resumed > 0;
         },
         close: () => {
           slot.release();

@@ -16,8 +16,8 @@ export interface OpenedBlob {
   readonly total: number | undefined;
   /** Rejects with an error of kind `unavailable` and `retryable: true` when the connection breaks. */
   readonly body: AsyncIterable<Uint8Array>;
-  /** The bytes are wrong: where they came from a mirror, it is not asked again. */
-  distrust(): void;
+  /** The bytes are wrong: where they came from a mirror, it is not asked again. True: others may have better ones. */
+  distrust(): boolean;
 }
 
 export type BlobOptions = RequestOptions & {
