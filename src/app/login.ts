@@ -40,7 +40,7 @@ export async function login(
 ): Promise<LoginResult> {
   const host = parseRegistry(registry);
   const layout = new Layout(root);
-  const settings = await readSettings(layout.at(layout.registries));
+  const settings = await readSettings(layout.at(layout.registrySettings));
   const status = await checkLogin(host, credentials, { settings, log }, signal);
   if (!keep) return status;
   const { helper, path } = await keepLogin(host, credentials, status, config, signal);
