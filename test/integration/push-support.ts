@@ -68,7 +68,7 @@ export class FakeTarget {
     await this.#ask(`GET ${digest}`, undefined);
     const bytes = this.blobs.get(digest);
     if (!bytes) throw new LayerstackError('ERR_REGISTRY_NOT_FOUND', 'no such blob');
-    return { start: 0, total: bytes.length, body: chunksOf(bytes, 5), distrust: () => undefined };
+    return { start: 0, total: bytes.length, body: chunksOf(bytes, 5), distrust: () => false };
   }
 
   async mountBlob(digest: Digest, from: string): Promise<boolean> {
