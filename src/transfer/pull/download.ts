@@ -7,7 +7,7 @@ import { throwIfAborted } from '../../core/abort.ts';
 import type { Descriptor } from '../../core/descriptor.ts';
 import { LayerstackError } from '../../core/errors.ts';
 import type { Partial } from '../../system/partials.ts';
-import { DEFAULT_RETRY, pause, pauseBefore } from '../registry/retry.ts';
+import { pause, pauseBefore } from '../registry/retry.ts';
 import { Keep } from './keep.ts';
 import type { PullSource } from './source.ts';
 
@@ -89,7 +89,7 @@ export class Download {
         if (this.#have === end && isRetryable(error)) return;
         fruitless = this.#have > before ? 1 : fruitless + 1;
         const delayMs =
-          this.#breaks++ < MAX_BREAKS ? pauseBefore(error, fruitless, DEFAULT_RETRY) : undefined;
+          this.#breaks++ < MAX_BREAKS ? pauseBefore(error, fruitless, this.#source.retry) : undefined;
         if (delayMs === undefined) throw error;
         onRetry?.(this.#have, delayMs, error as LayerstackError);
         await pause(delayMs, signal);
