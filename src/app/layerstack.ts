@@ -7,6 +7,7 @@ import type { Readable } from 'node:stream';
 import { throwIfAborted } from '../core/abort.ts';
 import { LayerstackError } from '../core/errors.ts';
 import { formatReference, parseReference, withDefaultTag, type Reference } from '../core/reference.ts';
+import type { StoreFinding } from '../core/store-finding.ts';
 import { listChanges, type Change } from '../container/changes.ts';
 import type { CommitOptions } from '../container/commit.ts';
 import type { ArchiveOptions, PathArchive, PutArchiveOptions } from '../container/archive.ts';
@@ -51,6 +52,7 @@ import type { LoadOptions, LoadResult } from '../transfer/archive/load.ts';
 import type { SaveOptions } from '../transfer/archive/save.ts';
 import { byteStream } from './byte-stream.ts';
 import type { Finding } from './doctor.ts';
+import type { FsckOptions } from './fsck.ts';
 import { StoreEvents, type ImageAction, type StoreListener } from './store-events.ts';
 
 /** Where the store is when nobody says otherwise. */
@@ -559,6 +561,20 @@ export class Layerstack implements AsyncDisposable {
     const container = await this.container(ref);
     await copyIn(this.#containers.archive, container, source, destination, options);
     this.#events.container('extract-to-dir', container);
+  }
+
+  /**
+   * Checks layers, images and containers, and tells what is not in order as it is found; with `repair` it mends what can be
+   * mended without losing anything that somebody may want. Others may use the store meanwhile.
+   * @throws {@link LayerstackError} (while iterating) ERR_STORE_READ_ONLY for repairs of a store that is open read-only, ERR_ABORTED.
+   * @example
+   * ```ts
+   * for await (const { severity, path, message } of store.fsck({ deep: true })) console.log(severity, path, message);
+   * ```
+   */
+  async *fsck(options: FsckOptions = {}): AsyncGenerator<StoreFinding, void, undefined> {
+    const { fsck } = await import('./fsck.ts');
+    yield* fsck({ root: this.#root, layers: this.#layers }, options);
   }
 
   /** @see Layerstack.diagnose */

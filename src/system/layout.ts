@@ -44,6 +44,8 @@ export class Layout {
   readonly flats = 'layerstack/flat';
   readonly names = 'layerstack/names';
   readonly unused = 'layerstack/unused';
+  readonly diffIdsByDigest = 'image/overlay2/distribution/diffid-by-digest/sha256';
+  readonly sourcesByDiffId = 'image/overlay2/distribution/v2metadata-by-diffid/sha256';
   /** BuildKit's snapshots, of which some are layers too. */
   readonly buildkitSnapshots = 'buildkit/snapshots.db';
 
