@@ -50,9 +50,14 @@ import type { ExportOptions } from '../transfer/archive/export.ts';
 import type { ImportOptions } from '../transfer/archive/import.ts';
 import type { LoadOptions, LoadResult } from '../transfer/archive/load.ts';
 import type { SaveOptions } from '../transfer/archive/save.ts';
+import type { PullOptions, PullResult } from '../transfer/pull.ts';
+import type { PushOptions, PushResult } from '../transfer/push.ts';
+import type { Credentials } from '../transfer/registry/auth/credentials.ts';
 import { byteStream } from './byte-stream.ts';
 import type { Finding } from './doctor.ts';
 import type { FsckOptions } from './fsck.ts';
+import type { LoginOptions, LoginResult, LogoutOptions } from './login.ts';
+import type { RegistryOptions } from './registries.ts';
 import { StoreEvents, type ImageAction, type StoreListener } from './store-events.ts';
 
 /** Where the store is when nobody says otherwise. */
@@ -187,6 +192,37 @@ export class Layerstack implements AsyncDisposable {
   }
 
   /**
+   * Pulls an image from its registry: `[HOST[:PORT]/]NAME[:TAG][@DIGEST]`, from Docker Hub where there is no host. Only the
+   * layers that the store lacks are fetched, each once whatever the number of processes that pull it. Resolves when the image
+   * is durable. After an error the store is as it was, but for what was downloaded, which the next pull goes on from.
+   * @throws {@link LayerstackError} ERR_REFERENCE_INVALID, ERR_REGISTRY_UNAVAILABLE, ERR_REGISTRY_DENIED,
+   *   ERR_REGISTRY_NOT_FOUND and its like, ERR_MANIFEST_INVALID, ERR_CONFIG_INVALID, ERR_LAYER_FOREIGN,
+   *   ERR_PLATFORM_NOT_FOUND, ERR_DIGEST_MISMATCH, ERR_REFERENCE_CONFLICT, ERR_LIMIT_EXCEEDED, ERR_LAYER_INVALID and its
+   *   like, ERR_NO_SPACE, ERR_ABORTED, ERR_STORE_READ_ONLY.
+   * @example
+   * ```ts
+   * const { images } = await store.pull('debian:bookworm-slim', { signal: AbortSignal.timeout(60_000) });
+   * ```
+   */
+  async pull(reference: string, options: PullOptions & RegistryOptions = {}): Promise<PullResult> {
+    const parsed = parseReference(reference);
+    const { pull } = await import('../transfer/pull.ts');
+    const { Distribution } = await import('../image/distribution.ts');
+    const { connect } = await import('./registries.ts');
+    const distribution = new Distribution(this.#root);
+    const stores = { root: this.#root, layers: this.#layers, images: this.#images, distribution };
+    // Not `await using`: TypeScript 6.0 leaves imports beside it as they are.
+    const source = await connect(this.#root, parsed.repository, options);
+    try {
+      const result = await pull(stores, source, parsed, options);
+      await this.#tellTransfer('pull', options.allTags ? parsed : withDefaultTag(parsed));
+      return result;
+    } finally {
+      await source.close();
+    }
+  }
+
+  /**
    * The archive of images as a stream: in the layout of docker >= 25, which docker since 1.10, podman, skopeo and
    * umoci read. Each name is a reference, an id, or a repository (then all its tags). The layers' bytes are verified on
    * the way; errors come through the stream. Needs no writable store.
@@ -204,6 +240,58 @@ export class Layerstack implements AsyncDisposable {
       const onSaved = (id: ImageID): Promise<void> => this.#tellImage('save', id);
       return save({ layers: this.#layers, images: this.#images }, names, options, onSaved);
     });
+  }
+
+  /**
+   * Tries credentials at a registry (`HOST[:PORT]`, Docker Hub where empty) and keeps them where `docker login` does: in
+   * config.json, or with the helper that it names. Durable on return.
+   * @throws {@link LayerstackError} ERR_REGISTRY_DENIED when they are refused, ERR_REGISTRY_UNAVAILABLE and its like,
+   *   ERR_CREDENTIALS_INVALID where they cannot be kept, ERR_INVALID_ARGUMENT for what is no registry, ERR_ABORTED.
+   * @example
+   * ```ts
+   * await store.login('registry.example', { username: 'ci', password: process.env.REGISTRY_PASSWORD });
+   * ```
+   */
+  async login(registry: string, credentials: Credentials, options: LoginOptions = {}): Promise<LoginResult> {
+    const { login } = await import('./login.ts');
+    return login(this.root, registry, credentials, { log: this.#root.log, ...options });
+  }
+
+  /**
+   * Forgets the login at a registry; false where there was none. Durable on return.
+   * @throws {@link LayerstackError} ERR_CREDENTIALS_INVALID, ERR_INVALID_ARGUMENT, ERR_ABORTED.
+   */
+  async logout(registry: string, options: LogoutOptions = {}): Promise<boolean> {
+    const { logout } = await import('./login.ts');
+    return logout(registry, options);
+  }
+
+  /**
+   * The image that `reference` names (tag `latest` by default) is in its registry when this resolves, with the digest of its
+   * manifest. Layers that the registry has are not read; the others are rebuilt, verified and compressed on all processors.
+   * After an error nothing of it is to be seen in the registry, and the store is as it was.
+   * @throws {@link LayerstackError} ERR_REFERENCE_INVALID, ERR_IMAGE_NOT_FOUND, ERR_INVALID_ARGUMENT,
+   *   ERR_COMPRESSION_UNSUPPORTED, ERR_STORE_CORRUPT naming the layer that cannot be rebuilt, ERR_REGISTRY_*, ERR_ABORTED.
+   * @example
+   * ```ts
+   * const { images } = await store.push('localhost:5000/app:1', { onProgress: (event) => console.error(event) });
+   * ```
+   */
+  async push(reference: string, options: PushOptions & RegistryOptions = {}): Promise<PushResult> {
+    const parsed = parseReference(reference);
+    const { push } = await import('../transfer/push.ts');
+    const { Distribution } = await import('../image/distribution.ts');
+    const { connect } = await import('./registries.ts');
+    const distribution = new Distribution(this.#root);
+    const stores = { root: this.#root, layers: this.#layers, images: this.#images, distribution };
+    const client = await connect(this.#root, parsed.repository, options);
+    try {
+      const result = await push(stores, { client, credentials: options.credentials }, parsed, options);
+      await this.#tellTransfer('push', options.allTags ? parsed : withDefaultTag(parsed));
+      return result;
+    } finally {
+      await client.close();
+    }
   }
 
   /** The images, newest first, as `docker images` lists them. */
@@ -600,6 +688,20 @@ export class Layerstack implements AsyncDisposable {
       () => null, // gone by now
     );
     this.#events.image(action, id, name, labels);
+  }
+
+  /** docker's events of a pull and a push are about the reference, once also where that means several tags. */
+  async #tellTransfer(action: 'pull' | 'push', reference: Reference): Promise<void> {
+    if (!this.#events.heard) return;
+    const text = formatReference(reference);
+    const labels = await this.#images
+      .resolve(text)
+      .then((id) => this.#images.get(id))
+      .then(
+        ({ config }) => config.Labels,
+        () => null, // several tags, of which none need be `latest`
+      );
+    this.#events.image(action, text, reference.repository, labels);
   }
 
   readonly #tellDeletion: OnDeletion = ({ action, id }, labels) =>

@@ -15,10 +15,12 @@ interface Waiter {
   readonly go: () => void;
 }
 
-/** One taken slot. */
+/** A slot that was taken. */
 export interface Slot {
   /** The same chunks; while the next one is waited for in vain, the slot is lent out. */
   lendWhileWaiting(source: AsyncIterable<Uint8Array>): AsyncIterable<Uint8Array>;
+  /** Second call: no-op. */
+  release(): void;
 }
 
 export class Slots {
@@ -39,31 +41,46 @@ export class Slots {
    * @throws {@link LayerstackError} ERR_ABORTED when `signal` fires while waiting; else whatever `work` throws.
    */
   async run<T>(signal: AbortSignal | undefined, work: (slot: Slot) => Promise<T>): Promise<T> {
+    const slot = await this.take(signal);
+    try {
+      return await work(slot);
+    } finally {
+      slot.release();
+    }
+  }
+
+  /**
+   * A slot, when one is free; release it.
+   * @throws {@link LayerstackError} ERR_ABORTED when `signal` fires while waiting.
+   */
+  async take(signal: AbortSignal | undefined): Promise<Slot> {
     await this.#take(this.#waiting, signal);
-    let held = true;
+    let state: 'held' | 'lent' | 'released' = 'held';
     const over = new AbortController();
     const stop = signal ? AbortSignal.any([signal, over.signal]) : over.signal;
     const lend = (): void => {
-      if (!held || this.#lendable === 0 || stop.aborted) return;
-      held = false;
+      if (state !== 'held' || this.#lendable === 0) return;
+      state = 'lent';
       this.#lendable--;
       this.#give();
     };
     const takenBack = (): void => {
-      held = true;
+      state = 'held';
       this.#lendable++;
     };
     const takeBack = async (): Promise<void> => {
-      if (!held) await this.#take(this.#returning, stop, takenBack);
+      if (state === 'lent') await this.#take(this.#returning, stop, takenBack);
     };
-    try {
-      return await work({ lendWhileWaiting: (source) => lendWhileWaiting(source, lend, takeBack) });
-    } finally {
-      // Somebody who takes it back just now gives up.
-      over.abort();
-      if (held) this.#give();
-      else this.#lendable++;
-    }
+    return {
+      lendWhileWaiting: (source) => lendWhileWaiting(source, lend, takeBack),
+      release: () => {
+        // Somebody who takes it back just now gives up.
+        over.abort();
+        if (state === 'held') this.#give();
+        if (state === 'lent') this.#lendable++;
+        state = 'released';
+      },
+    };
   }
 
   /** @param taken - called in the same moment, before anybody else can run */

@@ -171,6 +171,8 @@ function nameLayer(error: unknown, options: StageOptions): unknown {
   const layer = options.name ?? options.expectedDiffId;
   if (layer === undefined || !LayerstackError.is(error) || error.layer !== undefined) return error;
   if (error.code === 'ERR_ABORTED' || error.code === 'ERR_NO_SPACE') return error;
+  // What a registry did says so itself, and of which blob.
+  if (error.code.startsWith('ERR_REGISTRY_')) return error;
   const { code, message, path, digest, member, expected, found, limit } = error;
   return new LayerstackError(code, `layer ${layer}: ${message}`, {
     path,

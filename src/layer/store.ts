@@ -20,6 +20,7 @@ import type { LayerSource } from './apply.ts';
 import { assembleLayer, layerTarSize, type AssembleSource } from './assemble.ts';
 import { LayerCollector, type CollectedLayer, type ImageTops } from './collector.ts';
 import { readGraph, type LayerNode } from './graph.ts';
+import { CompressedLayer, type CompressOptions } from './compress.ts';
 import { LayerDb, type Layer } from './layerdb.ts';
 import { Overlay } from './overlay.ts';
 import { planImages, type PlannedLayer } from './plan.ts';
@@ -138,6 +139,11 @@ export class LayerStore {
         { layer: layer.diffId, path: error.path, cause: error },
       );
     }
+  }
+
+  /** {@link tar}, compressed. */
+  compressed(layer: Layer, options: CompressOptions): CompressedLayer {
+    return new CompressedLayer(this.#sourceOf(layer), options);
   }
 
   #sourceOf(layer: Layer): AssembleSource {

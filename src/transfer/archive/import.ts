@@ -24,8 +24,8 @@ import {
   type StagedLayer,
   type StageOptions,
 } from '../../layer/store.ts';
-import { DEFAULT_LIMITS } from './layer-pool.ts';
-import { DEFAULT_MAX_BYTES } from './load.ts';
+import { DEFAULT_LIMITS } from '../intake/layer-pool.ts';
+import { DEFAULT_MAX_BYTES } from '../intake/publish-images.ts';
 
 export interface ImportOptions {
   readonly message?: string | undefined;
