@@ -7,6 +7,7 @@ import type { Readable } from 'node:stream';
 import { throwIfAborted } from '../core/abort.ts';
 import { LayerstackError } from '../core/errors.ts';
 import { formatReference, parseReference, withDefaultTag, type Reference } from '../core/reference.ts';
+import type { StoreFinding } from '../core/store-finding.ts';
 import { listChanges, type Change } from '../container/changes.ts';
 import type { CommitOptions } from '../container/commit.ts';
 import type { ArchiveOptions, PathArchive, PutArchiveOptions } from '../container/archive.ts';
@@ -61,6 +62,7 @@ import type {
 } from '../transfer/remote.ts';
 import { byteStream } from './byte-stream.ts';
 import type { Finding } from './doctor.ts';
+import type { FsckOptions } from './fsck.ts';
 import type { LoginOptions, LoginResult, LogoutOptions } from './login.ts';
 import { Registries, type RegistryOptions } from './registries.ts';
 import { StoreEvents, type ImageAction, type StoreListener } from './store-events.ts';
@@ -221,7 +223,9 @@ export class Layerstack implements AsyncDisposable {
     // Not `await using`: TypeScript 6.0 leaves imports beside it as they are.
     const source = openRepository(parsed.repository, await this.#registries.access(options));
     try {
-      return await pull(stores, source, parsed, options);
+      const result = await pull(stores, source, parsed, options);
+      await this.#tellTransfer('pull', options.allTags ? parsed : withDefaultTag(parsed));
+      return result;
     } finally {
       await source.close();
     }
@@ -292,7 +296,9 @@ export class Layerstack implements AsyncDisposable {
     const access = await this.#registries.access(options);
     const client = openRepository(parsed.repository, access);
     try {
-      return await push(stores, { client, credentials: access.credentials }, parsed, options);
+      const result = await push(stores, { client, credentials: access.credentials }, parsed, options);
+      await this.#tellTransfer('push', options.allTags ? parsed : withDefaultTag(parsed));
+      return result;
     } finally {
       await client.close();
     }
@@ -690,6 +696,20 @@ export class Layerstack implements AsyncDisposable {
     this.#events.container('extract-to-dir', container);
   }
 
+  /**
+   * Checks layers, images and containers, and tells what is not in order as it is found; with `repair` it mends what can be
+   * mended without losing anything that somebody may want. Others may use the store meanwhile.
+   * @throws {@link LayerstackError} (while iterating) ERR_STORE_READ_ONLY for repairs of a store that is open read-only, ERR_ABORTED.
+   * @example
+   * ```ts
+   * for await (const { severity, path, message } of store.fsck({ deep: true })) console.log(severity, path, message);
+   * ```
+   */
+  async *fsck(options: FsckOptions = {}): AsyncGenerator<StoreFinding, void, undefined> {
+    const { fsck } = await import('./fsck.ts');
+    yield* fsck({ root: this.#root, layers: this.#layers }, options);
+  }
+
   /** @see Layerstack.diagnose */
   doctor(): Promise<Finding[]> {
     return Layerstack.diagnose(this.root);
@@ -713,6 +733,20 @@ export class Layerstack implements AsyncDisposable {
       () => null, // gone by now
     );
     this.#events.image(action, id, name, labels);
+  }
+
+  /** docker's events of a pull and a push are about the reference, once also where that means several tags. */
+  async #tellTransfer(action: 'pull' | 'push', reference: Reference): Promise<void> {
+    if (!this.#events.heard) return;
+    const text = formatReference(reference);
+    const labels = await this.#images
+      .resolve(text)
+      .then((id) => this.#images.get(id))
+      .then(
+        ({ config }) => config.Labels,
+        () => null, // several tags, of which none need be `latest`
+      );
+    this.#events.image(action, text, reference.repository, labels);
   }
 
   readonly #tellDeletion: OnDeletion = ({ action, id }, labels) =>
