@@ -11,5 +11,6 @@ void InitCodec(Napi::Env env, Napi::Object exports);   // codec_binding.cc: Deco
 void InitLayer(Napi::Env env, Napi::Object exports);   // layer_binding.cc: LayerApply, indexArchive
 void InitDiff(Napi::Env env, Napi::Object exports);    // diff_binding.cc: listChanges, LayerTar
 void InitCopy(Napi::Env env, Napi::Object exports);    // copy_binding.cc: statInRoot, TreeUnpack
+void InitSocket(Napi::Env env, Napi::Object exports);  // socket_binding.cc: listen, peers, datagrams
 
 }  // namespace layerstack

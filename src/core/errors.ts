@@ -75,6 +75,10 @@ export const ERROR_KINDS = {
   ERR_STORE_CLOSED: 'invalid',
   ERR_NOT_ROOT: 'denied',
   ERR_NO_SPACE: 'unavailable',
+  /** Another program serves at the address already, or something else is in the socket's place. */
+  ERR_ADDRESS_IN_USE: 'conflict',
+  /** The service is about to end, or has as much work as it takes. */
+  ERR_SERVICE_BUSY: 'unavailable',
   /** The native addon cannot be loaded. */
   ERR_ADDON: 'unavailable',
   /** A system call failed; `cause` has the errno. */
