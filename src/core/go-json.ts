@@ -8,6 +8,8 @@ import { compareBytes } from './bytes.ts';
 // Everything that JSON.stringify writes differently from Go is rewritten character by character.
 // eslint-disable-next-line no-control-regex -- control characters are the point
 const SPECIAL = /[\u0000-\u001f"\\<>&\u2028\u2029]/g;
+// eslint-disable-next-line no-control-regex -- as above
+const SPECIAL_BUT_HTML = /[\u0000-\u001f"\\\u2028\u2029]/g;
 const SHORT: Readonly<Record<string, string>> = {
   '"': '\\"',
   '\\': '\\\\',
@@ -18,24 +20,27 @@ const SHORT: Readonly<Record<string, string>> = {
 
 const LONE_SURROGATE = /[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]/g;
 
-/** A string as Go quotes it. */
-export function goString(text: string): string {
+/** A string as Go quotes it; `html`: with `<`, `>` and `&` escaped, as Go does unless it is told not to. */
+export function goString(text: string, html = true): string {
   const escaped = text
     .replace(LONE_SURROGATE, '\ufffd')
-    .replace(SPECIAL, (char) => SHORT[char] ?? `\\u${char.charCodeAt(0).toString(16).padStart(4, '0')}`);
+    .replace(
+      html ? SPECIAL : SPECIAL_BUT_HTML,
+      (char) => SHORT[char] ?? `\\u${char.charCodeAt(0).toString(16).padStart(4, '0')}`,
+    );
   return `"${escaped}"`;
 }
 
 /** A value as Go writes it; object keys stay in their order, `undefined` members are left out. */
-export function goJson(value: unknown): string {
-  if (typeof value === 'string') return goString(value);
+export function goJson(value: unknown, html = true): string {
+  if (typeof value === 'string') return goString(value, html);
   if (value === null || typeof value === 'boolean' || typeof value === 'number') return JSON.stringify(value);
-  if (Array.isArray(value)) return `[${value.map(goJson).join(',')}]`;
+  if (Array.isArray(value)) return `[${value.map((each) => goJson(each, html)).join(',')}]`;
   if (typeof value !== 'object') throw new TypeError(`not a JSON value: ${typeof value}`);
   const members = value instanceof Map ? [...(value as Map<string, unknown>)] : Object.entries(value);
   const written = members
     .filter(([, each]) => each !== undefined)
-    .map(([key, each]) => `${goString(key)}:${goJson(each)}`);
+    .map(([key, each]) => `${goString(key, html)}:${goJson(each, html)}`);
   return `{${written.join(',')}}`;
 }
 

@@ -3,8 +3,8 @@
  * The command `layerstack`: finds the verb, parses, runs, and turns whatever happens into an exit status. SIGINT and
  * SIGTERM abort the work, which then takes back what it has half done; a second signal ends the process at once.
  */
-import { readFileSync } from 'node:fs';
 import type { Layerstack } from '../layerstack.ts';
+import { packageVersion } from '../package-version.ts';
 import { GLOBAL_OPTIONS, parseOptions, UsageError, type Command, type Context } from './command.ts';
 import { ALIASES, VERBS } from './commands/index.ts';
 import { describeError } from './errors.ts';
@@ -48,7 +48,7 @@ async function main(args: string[]): Promise<number> {
       true,
     );
     if (before.values.version) {
-      print(`layerstack ${version()}`);
+      print(`layerstack ${packageVersion()}`);
       return 0;
     }
     if (before.operands.length === 0) return await overview(before.values.help === true);
@@ -140,9 +140,4 @@ async function report(error: unknown): Promise<number> {
     process.stderr.write(`${inspect(error)}\n`);
   }
   return status;
-}
-
-function version(): string {
-  const manifest = readFileSync(new URL('../../../package.json', import.meta.url), 'utf8');
-  return (JSON.parse(manifest) as { version: string }).version;
 }

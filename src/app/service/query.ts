@@ -1,0 +1,90 @@
+/**
+ * Query parameters as dockerd reads them (moby/moby: api/server/httputils/form.go): a flag is set unless it is empty or
+ * says no, and filters are a JSON object of lists, or, from old clients and the CLI, of objects whose keys are the values.
+ */
+import { LayerstackError } from '../../core/errors.ts';
+import * as json from '../../core/json.ts';
+import { HttpError } from './status.ts';
+
+const NO = new Set(['', '0', 'no', 'false', 'none']);
+/** Of a `filters` document; the URL is bounded too. */
+const MAX_FILTERS = 64 * 1024;
+
+/** The values of each filter, in their order. */
+export type Filters = ReadonlyMap<string, readonly string[]>;
+
+const listOrSet: json.Decoder<readonly string[]> = (value, path) =>
+  Array.isArray(value)
+    ? json.array(json.string)(value, path)
+    : [...json.map(json.boolean)(value, path)].filter(([, set]) => set).map(([key]) => key);
+const decodeFilters: json.Decoder<Filters> = json.map(listOrSet);
+
+export class Query {
+  readonly #params: URLSearchParams;
+
+  constructor(params: URLSearchParams) {
+    this.#params = params;
+  }
+
+  /** The first value; undefined where there is none or it is empty. */
+  text(name: string): string | undefined {
+    return this.#params.get(name) || undefined;
+  }
+
+  /** All values, empty ones left out. */
+  all(name: string): string[] {
+    return this.#params.getAll(name).filter((value) => value !== '');
+  }
+
+  has(name: string): boolean {
+    return this.#params.has(name);
+  }
+
+  /** docker's flags: `1`, `true`, anything but empty, `0`, `no`, `false` and `none`. */
+  flag(name: string, fallback = false): boolean {
+    const value = this.#params.get(name);
+    return value === null || value === '' ? fallback : !NO.has(value.trim().toLowerCase());
+  }
+
+  /** @throws {@link HttpError} 400 when the value is no whole number */
+  integer(name: string): number | undefined {
+    const value = this.text(name);
+    if (value === undefined) return undefined;
+    if (!/^-?\d{1,15}$/.test(value))
+      throw new HttpError(400, `${name}=${JSON.stringify(value)} is no whole number`);
+    return Number(value);
+  }
+
+  /**
+   * The `filters` parameter.
+   * @param accepted - the filters that the route knows
+   * @throws {@link LayerstackError} ERR_INVALID_ARGUMENT for another one, or for malformed JSON
+   */
+  filters(accepted: readonly string[]): Filters {
+    const text = this.text('filters');
+    if (text === undefined) return new Map();
+    const source = { what: 'invalid filter', code: 'ERR_INVALID_ARGUMENT', maxBytes: MAX_FILTERS } as const;
+    const filters = json.decodeJson(decodeFilters, Buffer.from(text), source);
+    for (const name of filters.keys())
+      if (!accepted.includes(name))
+        throw new LayerstackError(
+          'ERR_INVALID_ARGUMENT',
+          `invalid filter '${name}': use ${accepted.join(', ')}`,
+        );
+    return filters;
+  }
+}
+
+/**
+ * A filter that is true or false.
+ * @throws {@link LayerstackError} ERR_INVALID_ARGUMENT when it is neither, or both
+ */
+export function booleanFilter(filters: Filters, name: string): boolean | undefined {
+  const values = filters.get(name);
+  if (values === undefined || values.length === 0) return undefined;
+  const isTrue = values.includes('true') || values.includes('1');
+  const isFalse = values.includes('false') || values.includes('0');
+  if (isTrue === isFalse)
+    throw new LayerstackError('ERR_INVALID_ARGUMENT', `invalid filter '${name}=[${values.join(' ')}]'`);
+  return isTrue;
+}

@@ -1,0 +1,100 @@
+/**
+ * A request as a route sees it: what was matched, the query, a body that is bounded or streamed, and a signal that fires
+ * when the client is gone or the service stops. What a route does with it must end soon after that signal.
+ */
+import { randomBytes } from 'node:crypto';
+import type { IncomingHttpHeaders, IncomingMessage, ServerResponse } from 'node:http';
+import { decodeJson, type Decoder } from '../../core/json.ts';
+import type { RequestBody } from './body.ts';
+import { Query } from './query.ts';
+import { HttpError } from './status.ts';
+import { compareVersions } from './version.ts';
+
+/** Bound of a JSON body: a container's config has some kilobytes. */
+export const MAX_JSON = 1024 * 1024;
+
+export interface RequestParts {
+  readonly incoming: IncomingMessage;
+  readonly response: ServerResponse;
+  readonly body: RequestBody;
+  readonly signal: AbortSignal;
+}
+
+/** What the router makes of a request's URL. */
+export interface RequestTarget {
+  /** Decoded, without the version. */
+  readonly path: string;
+  readonly query: URLSearchParams;
+  /** e.g. `1.41` */
+  readonly version: string;
+  readonly params: Readonly<Record<string, string>>;
+}
+
+export class ApiRequest {
+  /** Names the request in logs. */
+  readonly id = randomBytes(6).toString('hex');
+  readonly method: string;
+  readonly path: string;
+  readonly version: string;
+  readonly params: Readonly<Record<string, string>>;
+  readonly query: Query;
+  readonly headers: IncomingHttpHeaders;
+  readonly body: RequestBody;
+  /** Fires when the client is gone before it has all of the answer, or when the service stops. */
+  readonly signal: AbortSignal;
+  readonly incoming: IncomingMessage;
+  readonly response: ServerResponse;
+
+  constructor({ incoming, response, body, signal }: RequestParts, target: RequestTarget) {
+    this.method = incoming.method ?? 'GET';
+    this.path = target.path;
+    this.version = target.version;
+    this.params = target.params;
+    this.query = new Query(target.query);
+    this.headers = incoming.headers;
+    this.body = body;
+    this.signal = signal;
+    this.incoming = incoming;
+    this.response = response;
+  }
+
+  /** Whether the request is of this version of the API or a newer one. */
+  since(version: string): boolean {
+    return compareVersions(this.version, version) >= 0;
+  }
+
+  /** A part of the path that the route's pattern has. */
+  param(name: string): string {
+    const value = this.params[name];
+    if (value === undefined) throw new Error(`the route has no {${name}}`);
+    return value;
+  }
+
+  /** The value of a header that is sent once; undefined where it is missing or empty. */
+  header(name: string): string | undefined {
+    const value = this.headers[name];
+    return (Array.isArray(value) ? value[0] : value) || undefined;
+  }
+
+  /**
+   * The JSON body; undefined where there is none.
+   * @throws {@link HttpError} 400 for another content type, 413 for a large one
+   * @throws {@link LayerstackError} ERR_INVALID_ARGUMENT when it is not what the decoder wants
+   */
+  async optionalJson<T>(decoder: Decoder<T>, maxBytes = MAX_JSON): Promise<T | undefined> {
+    if (!this.body.announced) return undefined;
+    const type = this.header('content-type') ?? '';
+    if (!/^application\/json\s*(?:;|$)/i.test(type))
+      throw new HttpError(400, `unsupported Content-Type header (${type}): must be 'application/json'`);
+    const bytes = await this.body.bytes(maxBytes);
+    if (bytes.length === 0) return undefined;
+    return decodeJson(decoder, bytes, { what: 'the request body', code: 'ERR_INVALID_ARGUMENT', maxBytes });
+  }
+
+  /** As {@link optionalJson}; a missing body is wrong. */
+  async json<T>(decoder: Decoder<T>, maxBytes = MAX_JSON): Promise<T> {
+    const value = await this.optionalJson(decoder, maxBytes);
+    if (value === undefined) throw new HttpError(400, 'invalid JSON: got EOF while reading request body');
+    return value;
+  }
+}

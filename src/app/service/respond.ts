@@ -1,0 +1,45 @@
+/**
+ * Answers: JSON as dockerd writes it (moby/moby: api/server/httputils/httputils.go: no HTML escapes, a newline at the
+ * end), errors as `{"message": …}`, nothing, and tars. Streams of JSON lines are in stream.ts.
+ */
+import type { Readable } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
+import { goJson } from '../../core/go-json.ts';
+import type { ApiRequest } from './request.ts';
+import { messageOf, statusOf } from './status.ts';
+
+/** Answers with a document. */
+export function sendJson({ response }: Pick<ApiRequest, 'response'>, status: number, value: unknown): void {
+  response.writeHead(status, { 'Content-Type': 'application/json' }).end(`${goJson(value, false)}\n`);
+}
+
+/** Answers with a status alone. */
+export function sendEmpty({ response }: Pick<ApiRequest, 'response'>, status: number): void {
+  response.writeHead(status).end();
+}
+
+/**
+ * Answers with the error. Where an answer has begun it is broken off instead, so that the client does not take what it
+ * got for all there is.
+ */
+export function sendError(request: Pick<ApiRequest, 'response'>, error: unknown): void {
+  const { response } = request;
+  if (response.headersSent) response.destroy();
+  else sendJson(request, statusOf(error), { message: messageOf(error) });
+}
+
+/**
+ * Answers with a tar, as fast as the client takes it. The first bytes are waited for: until then an error is still
+ * answered with its status.
+ * @throws what `tar` fails with, {@link sendError} knows what to do
+ */
+export async function sendTar({ response, signal }: ApiRequest, tar: Readable): Promise<void> {
+  const chunks = tar[Symbol.asyncIterator]() as AsyncIterator<Uint8Array>;
+  const first = await chunks.next();
+  response.writeHead(200, { 'Content-Type': 'application/x-tar' });
+  const bytes = async function* (): AsyncGenerator<Uint8Array, void, undefined> {
+    if (first.done !== true) yield first.value;
+    yield* { [Symbol.asyncIterator]: () => chunks };
+  };
+  await pipeline(bytes, response, { signal });
+}

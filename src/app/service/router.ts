@@ -1,0 +1,82 @@
+/**
+ * From a request's method and URL to its route. As in dockerd (moby/moby: api/server/server.go, middleware/version.go) the
+ * path may begin with a version, is decoded before it is matched, and a path that only another method has is not found.
+ */
+import type { Route } from './context.ts';
+import { notImplemented } from './not-implemented.ts';
+import type { RequestTarget } from './request.ts';
+import { HttpError } from './status.ts';
+import { API_VERSION, compareVersions, MIN_API_VERSION } from './version.ts';
+
+interface Compiled {
+  readonly route: Route;
+  readonly path: RegExp;
+}
+
+export interface Match {
+  readonly route: Route;
+  readonly target: RequestTarget;
+}
+
+export class Router {
+  readonly #routes: readonly Compiled[];
+
+  constructor(routes: readonly Route[]) {
+    this.#routes = routes.map((route) => ({ route, path: compilePattern(route.pattern) }));
+  }
+
+  /**
+   * @param url - as in the request line: the path with its query
+   * @throws {@link HttpError} 400 for a malformed URL or a version that is not spoken, 501 for what docker has and this
+   *   service does not do, 404 for anything else
+   */
+  match(method: string, url: string): Match {
+    const { path, query, version } = parseTarget(url);
+    for (const { route, path: pattern } of this.#routes) {
+      if (route.method !== method) continue;
+      const groups = pattern.exec(path)?.groups;
+      if (groups !== undefined) return { route, target: { path, query, version, params: { ...groups } } };
+    }
+    throw notImplemented(method, path) ?? new HttpError(404, 'page not found');
+  }
+}
+
+/** A pattern as an expression over the whole path, with a group for each of its names. */
+export function compilePattern(pattern: string): RegExp {
+  const source = pattern.replace(/\{(\w+)(\.\.\.)?\}|[^{}]+/g, (literal, name?: string, rest?: string) => {
+    if (name === undefined) return literal.replace(/[.*+?^$()|[\]\\]/g, '\\$&');
+    return rest === undefined ? `(?<${name}>[^/]+)` : `(?<${name}>.+)`;
+  });
+  // The empty group is there so that a match always has groups.
+  return new RegExp(`^${source}(?<_>)$`, 's');
+}
+
+function parseTarget(url: string): Omit<RequestTarget, 'params'> {
+  const [, raw = '', search = ''] = /^([^?]*)\??([^]*)$/.exec(url) ?? [];
+  let decoded: string;
+  try {
+    decoded = decodeURIComponent(raw);
+  } catch {
+    throw new HttpError(400, 'the URL has a malformed escape');
+  }
+  if (!decoded.startsWith('/') || decoded.includes('\0'))
+    throw new HttpError(400, 'the URL has no valid path');
+  const [, version, rest] = /^\/v(\d+(?:\.\d+)*)(\/[^]*)$/.exec(decoded) ?? [];
+  if (version === undefined || rest === undefined)
+    return { path: decoded, query: new URLSearchParams(search), version: API_VERSION };
+  checkVersion(version);
+  return { path: rest, query: new URLSearchParams(search), version };
+}
+
+function checkVersion(version: string): void {
+  if (compareVersions(version, MIN_API_VERSION) < 0)
+    throw new HttpError(
+      400,
+      `client version ${version} is too old. Minimum supported API version is ${MIN_API_VERSION}, please upgrade your client to a newer version`,
+    );
+  if (compareVersions(version, API_VERSION) > 0)
+    throw new HttpError(
+      400,
+      `client version ${version} is too new. Maximum supported API version is ${API_VERSION}`,
+    );
+}

@@ -1,0 +1,59 @@
+/**
+ * `GET /images/json`. Mirrors `moby/moby: api/server/router/image/image_routes.go` (getImagesJSON) at v28.
+ */
+import type { ImageFilters, ImageSummary } from '../../../image/store.ts';
+import type { Route, ServiceContext } from '../context.ts';
+import { booleanFilter, type Filters } from '../query.ts';
+import type { ApiRequest } from '../request.ts';
+import { sendJson } from '../respond.ts';
+
+const FILTERS = ['dangling', 'label', 'before', 'since', 'until', 'reference'] as const;
+
+export const imageListRoutes: readonly Route[] = [
+  { method: 'GET', pattern: '/images/json', handle: listImages },
+];
+
+async function listImages(request: ApiRequest, { store }: ServiceContext): Promise<void> {
+  const { query } = request;
+  const filters = imageFilters(query.filters(FILTERS));
+  // Before filters were a document, there was one.
+  const pattern = request.since('1.41') ? undefined : query.text('filter');
+  const images = await store.images({
+    all: query.flag('all'),
+    filters: pattern === undefined ? filters : { ...filters, reference: [pattern] },
+  });
+  sendJson(
+    request,
+    200,
+    images.map((image) => summary(image, request)),
+  );
+}
+
+/** docker's image filters; of those that can be given once, the last counts. */
+function imageFilters(filters: Filters): ImageFilters {
+  return {
+    dangling: booleanFilter(filters, 'dangling'),
+    label: filters.get('label'),
+    before: filters.get('before')?.at(-1),
+    since: filters.get('since')?.at(-1),
+    until: filters.get('until')?.at(-1),
+    reference: filters.get('reference'),
+  };
+}
+
+/** As the version of the API that was asked for has it. */
+function summary(image: ImageSummary, request: ApiRequest): Record<string, unknown> {
+  const { RepoTags: tags, RepoDigests: digests } = image;
+  const nameless = tags.length === 0 && digests.length === 0;
+  const names = request.since('1.43')
+    ? { RepoDigests: digests, RepoTags: tags }
+    : {
+        RepoDigests: nameless ? ['<none>@<none>'] : orNull(digests),
+        RepoTags: nameless ? ['<none>:<none>'] : orNull(tags),
+      };
+  return { ...image, ...names, VirtualSize: request.since('1.44') ? undefined : image.VirtualSize };
+}
+
+function orNull<T>(list: readonly T[]): readonly T[] | null {
+  return list.length === 0 ? null : list;
+}

@@ -1,0 +1,221 @@
+/**
+ * HTTP in front of the routes: limits, docker's headers, one answer for each request whatever happens, and a signal that
+ * stops what a request began when its client goes away. It does not listen: whoever owns the socket does
+ * (`createHttpServer().listen(…)`).
+ *
+ * Memory of a connection is bounded by what Node buffers (16 KiB each way), one chunk of a body and one of an answer.
+ */
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import type { Socket } from 'node:net';
+import { packageVersion } from '../package-version.ts';
+import { DEFAULT_STALL_MS, RequestBody } from './body.ts';
+import type { Route, ServiceContext } from './context.ts';
+import { ApiRequest } from './request.ts';
+import { sendError } from './respond.ts';
+import { Router, type Match } from './router.ts';
+import { HttpError, messageOf, statusOf } from './status.ts';
+import { API_VERSION } from './version.ts';
+
+/** A request line: `docker save` of a thousand names. Longer ones are answered 414. */
+const MAX_URL = 64 * 1024;
+/** Request line and headers together; more is answered 431. Credentials in X-Registry-Auth have some kilobytes. */
+const MAX_HEADER = 128 * 1024;
+const MAX_HEADERS = 256;
+/** As dockerd: from the connection, or the request before, until the headers are there. */
+const HEADERS_TIMEOUT_MS = 5 * 60_000;
+/** Longer than docker's client keeps a connection that it does not use (30 s), so that it never meets one we close. */
+const KEEP_ALIVE_MS = 120_000;
+/** How long the rest of a body that nobody wants is read past, so that its sender sees the answer. */
+const LINGER_MS = 5_000;
+
+const HEADERS: Readonly<Record<string, string>> = {
+  'Api-Version': API_VERSION,
+  'Docker-Experimental': 'false',
+  Ostype: 'linux',
+  Server: `layerstack/${packageVersion()} (linux)`,
+};
+
+/** How a request ended. */
+export interface RequestEnd {
+  readonly method: string;
+  readonly path: string;
+  /** The route's pattern; undefined where there was none. */
+  readonly pattern: string | undefined;
+  readonly id: string;
+  /** As it was sent, or would have been to a client that had waited. */
+  readonly status: number;
+  readonly durationMs: number;
+  /** The client was gone before it had all of the answer. */
+  readonly aborted: boolean;
+  readonly error: unknown;
+  readonly socket: Socket;
+}
+
+export interface ApiServerOptions {
+  /** Longest wait for the next bytes of a body. */
+  readonly stallMs?: number | undefined;
+  /** Told of each request when it has ended; must not throw. */
+  readonly onEnd?: ((end: RequestEnd) => void) | undefined;
+}
+
+export class ApiServer {
+  readonly #service: ServiceContext;
+  readonly #router: Router;
+  readonly #options: ApiServerOptions;
+  readonly #running = new Map<AbortController, Promise<void>>();
+
+  constructor(service: ServiceContext, routes: readonly Route[], options: ApiServerOptions = {}) {
+    this.#service = service;
+    this.#router = new Router(routes);
+    this.#options = options;
+  }
+
+  /** How many requests are being answered. */
+  get active(): number {
+    return this.#running.size;
+  }
+
+  /** An HTTP server with this service's limits, which does not listen yet. */
+  createHttpServer(): Server {
+    const server = createServer({
+      maxHeaderSize: MAX_HEADER,
+      headersTimeout: HEADERS_TIMEOUT_MS,
+      keepAliveTimeout: KEEP_ALIVE_MS,
+      // A load may take hours: the body's reader minds its sender instead.
+      requestTimeout: 0,
+    });
+    server.maxHeadersCount = MAX_HEADERS;
+    server.on('request', (incoming, response) => void this.handle(incoming, response));
+    server.on('checkContinue', (incoming, response) => void this.handle(incoming, response, true));
+    server.on('checkExpectation', (_, response: ServerResponse) => {
+      sendError({ response }, new HttpError(417, 'this service understands Expect: 100-continue only'));
+    });
+    server.on('clientError', refuseMalformed);
+    return server;
+  }
+
+  /** Stops what is being done for requests, e.g. since the service ends; resolves when they have ended. */
+  async abort(reason: unknown): Promise<void> {
+    for (const controller of this.#running.keys()) controller.abort(reason);
+    await this.settled();
+  }
+
+  /** Resolves when no request is being answered. */
+  async settled(): Promise<void> {
+    while (this.#running.size > 0) await Promise.all(this.#running.values());
+  }
+
+  /**
+   * Answers one request. Never rejects.
+   * @param expects - the client sends the body only after `100 Continue`
+   */
+  async handle(incoming: IncomingMessage, response: ServerResponse, expects = false): Promise<void> {
+    const controller = new AbortController();
+    const work = this.#answer(incoming, response, controller, expects);
+    this.#running.set(controller, work);
+    try {
+      await work;
+    } finally {
+      this.#running.delete(controller);
+    }
+  }
+
+  async #answer(
+    incoming: IncomingMessage,
+    response: ServerResponse,
+    controller: AbortController,
+    expects: boolean,
+  ): Promise<void> {
+    const started = performance.now();
+    for (const [name, value] of Object.entries(HEADERS)) response.setHeader(name, value);
+    response.on('close', () => {
+      if (!response.writableFinished) controller.abort(new Error('the client closed the connection'));
+    });
+    // What breaks is told through 'close' and through who reads or writes; without a listener it would end the process.
+    incoming.on('error', () => undefined);
+    response.on('error', () => undefined);
+
+    let request: ApiRequest | undefined;
+    let match: Match | undefined;
+    let failure: unknown;
+    const body = new RequestBody(incoming, {
+      stallMs: this.#options.stallMs ?? DEFAULT_STALL_MS,
+      proceed: () => {
+        if (expects) response.writeContinue();
+        expects = false;
+      },
+    });
+    try {
+      const url = incoming.url ?? '/';
+      if (url.length > MAX_URL) throw new HttpError(414, `the URL has more than ${MAX_URL} bytes`);
+      match = this.#router.match(incoming.method ?? 'GET', url);
+      request = new ApiRequest({ incoming, response, body, signal: controller.signal }, match.target);
+      await match.route.handle(request, this.#service);
+      if (!response.writableEnded && !controller.signal.aborted)
+        throw new Error(`the route ${match.route.pattern} has not answered`);
+    } catch (error) {
+      failure = error;
+      // A body that was not asked for does not come: what comes next is another request, or is it?
+      if (expects) response.shouldKeepAlive = false;
+      sendError({ response }, error);
+    }
+    linger(incoming, response);
+    this.#report(incoming, request, match, started, controller.signal.aborted, failure, response.statusCode);
+  }
+
+  #report(
+    incoming: IncomingMessage,
+    request: ApiRequest | undefined,
+    match: Match | undefined,
+    started: number,
+    aborted: boolean,
+    error: unknown,
+    status: number,
+  ): void {
+    const path = match?.target.path ?? incoming.url ?? '';
+    const id = request?.id ?? '';
+    if (error !== undefined && !aborted && statusOf(error) >= 500 && statusOf(error) !== 501)
+      this.#service.log.error('a request failed', { id, path, error: messageOf(error) });
+    this.#options.onEnd?.({
+      method: incoming.method ?? '',
+      path,
+      pattern: match?.route.pattern,
+      id,
+      status,
+      durationMs: performance.now() - started,
+      aborted,
+      error,
+      socket: incoming.socket,
+    });
+  }
+}
+
+/**
+ * Lets the sender of a body that nobody wants any more see the answer: to be closed while it writes would hide it. Node reads
+ * past the rest of the body once the answer is sent; that has a bound here.
+ */
+function linger(incoming: IncomingMessage, response: ServerResponse): void {
+  if (incoming.complete || response.destroyed) return;
+  incoming.resume();
+  const timer = setTimeout(() => incoming.socket.destroy(), LINGER_MS);
+  incoming.once('close', () => clearTimeout(timer));
+}
+
+/** What is no HTTP request has no answer of a route. */
+function refuseMalformed(error: Error & { code?: string }, socket: Socket): void {
+  if (error.code === 'ECONNRESET' || !socket.writable) {
+    socket.destroy();
+    return;
+  }
+  const [status, reason, message] =
+    error.code === 'HPE_HEADER_OVERFLOW'
+      ? [431, 'Request Header Fields Too Large', `the request has more than ${MAX_HEADER} bytes of headers`]
+      : error.code === 'ERR_HTTP_REQUEST_TIMEOUT'
+        ? [408, 'Request Timeout', 'the headers of the request did not come in time']
+        : [400, 'Bad Request', 'this is no HTTP request'];
+  const body = `${JSON.stringify({ message })}\n`;
+  socket.end(
+    `HTTP/1.1 ${status} ${reason}\r\nContent-Type: application/json\r\nContent-Length: ${body.length}\r\n` +
+      `Connection: close\r\n\r\n${body}`,
+  );
+}

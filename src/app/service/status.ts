@@ -1,0 +1,50 @@
+/**
+ * The one place that knows which HTTP status an error is: by its kind, and by its code where dockerd's handlers say
+ * something else. Mirrors `moby/moby: api/server/httpstatus/status.go`.
+ */
+import { isSystemError, LayerstackError, type ErrorCode, type ErrorKind } from '../../core/errors.ts';
+
+const BY_KIND: Readonly<Record<ErrorKind, number>> = {
+  'not-found': 404,
+  conflict: 409,
+  invalid: 400,
+  denied: 403,
+  unavailable: 503,
+  'data-loss': 500,
+  // Nobody hears it, unless the service itself stopped the work because it ends.
+  aborted: 503,
+  internal: 500,
+};
+
+const BY_CODE: Partial<Record<ErrorCode, number>> = {
+  ERR_LIMIT_EXCEEDED: 413,
+  // Of the machine, not of the moment: trying again does not help.
+  ERR_STORE_UNSUPPORTED: 500,
+  ERR_UPPER_UNSUPPORTED: 500,
+  ERR_ADDON: 500,
+  ERR_NO_SPACE: 507,
+};
+
+/** A request is wrong as HTTP, or asks for what this service does not do. */
+export class HttpError extends Error {
+  override readonly name = 'HttpError';
+  readonly status: number;
+
+  constructor(status: number, message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.status = status;
+  }
+}
+
+/** The status of an answer that says `error`. */
+export function statusOf(error: unknown): number {
+  if (error instanceof HttpError) return error.status;
+  if (LayerstackError.is(error)) return BY_CODE[error.code] ?? BY_KIND[error.kind];
+  if (isSystemError(error, 'ENOSPC', 'EDQUOT')) return 507;
+  return 500;
+}
+
+/** What an answer says about `error`. */
+export function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}

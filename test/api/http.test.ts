@@ -1,0 +1,116 @@
+/** What holds for every request: versions, headers, errors, limits. */
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { API_VERSION, MIN_API_VERSION } from '../../src/app/service/version.ts';
+import { TestService } from './support/service.ts';
+
+let service: TestService;
+
+beforeAll(async () => {
+  service = await TestService.start();
+});
+afterAll(async () => {
+  await service[Symbol.asyncDispose]();
+});
+
+describe('_ping', () => {
+  it('says what docker asks for, with and without a version', async () => {
+    for (const path of ['/_ping', '/v1.24/_ping', `/v${API_VERSION}/_ping`]) {
+      const answer = await service.get(path);
+      expect([answer.status, answer.text]).toEqual([200, 'OK']);
+      expect(answer.headers).toMatchObject({
+        'api-version': API_VERSION,
+        'builder-version': '1',
+        'cache-control': 'no-cache, no-store, must-revalidate',
+        'content-length': '2',
+        'content-type': 'text/plain; charset=utf-8',
+        'docker-experimental': 'false',
+        ostype: 'linux',
+        pragma: 'no-cache',
+        swarm: 'inactive',
+      });
+      expect(answer.headers.server).toMatch(/^layerstack\/\d+\.\d+\.\d+ \(linux\)$/);
+    }
+  });
+
+  it('answers HEAD with the same headers and no body', async () => {
+    const answer = await service.send('HEAD', '/_ping');
+    expect([answer.status, answer.text]).toEqual([200, '']);
+    expect(answer.headers).toMatchObject({ 'api-version': API_VERSION, 'content-length': '0' });
+  });
+});
+
+describe('versions', () => {
+  it.each(['1.23', '1.9', '1', '0.1'])('refuses %s as too old, in docker words', async (version) => {
+    const answer = await service.get(`/v${version}/_ping`);
+    expect(answer.status).toBe(400);
+    expect(answer.json()).toEqual({
+      message: `client version ${version} is too old. Minimum supported API version is ${MIN_API_VERSION}, please upgrade your client to a newer version`,
+    });
+  });
+
+  it.each(['1.52', '1.100', '2.0'])('refuses %s as too new, in docker words', async (version) => {
+    const answer = await service.get(`/v${version}/images/json`);
+    expect(answer.status).toBe(400);
+    expect(answer.json()).toEqual({
+      message: `client version ${version} is too new. Maximum supported API version is ${API_VERSION}`,
+    });
+  });
+});
+
+describe('paths', () => {
+  it.each([
+    ['GET', '/'],
+    ['GET', '/v1.41'],
+    ['GET', '/nothing/of/the/kind'],
+    ['PATCH', '/images/json'],
+    ['HEAD', '/images/json'],
+    ['GET', '/v1.x/images/json'],
+  ])('does not find %s %s', async (method, path) => {
+    const answer = await service.send(method, path);
+    expect(answer.status).toBe(404);
+    if (method !== 'HEAD') expect(answer.json()).toEqual({ message: 'page not found' });
+  });
+
+  it('says 400 where an escape is malformed', async () => {
+    const answer = await service.get('/images/%zz/json');
+    expect([answer.status, answer.json()]).toEqual([400, { message: 'the URL has a malformed escape' }]);
+  });
+
+  it.each([
+    ['POST', '/containers/abc/start'],
+    ['POST', '/v1.41/build'],
+    ['POST', '/networks/create'],
+    ['POST', '/containers/abc/exec'],
+    ['POST', '/swarm/init'],
+    ['GET', '/containers/abc/logs'],
+    ['GET', '/images/search?term=alpine'],
+    ['POST', '/volumes/create'],
+  ])('says what layerstack is for where docker would run something: %s %s', async (method, path) => {
+    const answer = await service.send(method, path);
+    expect(answer.status).toBe(501);
+    expect(answer.json<{ message: string }>().message).toMatch(
+      /^layerstack does not .+: layerstack keeps images/,
+    );
+  });
+});
+
+describe('images/json', () => {
+  it('is an empty list in an empty store', async () => {
+    const answer = await service.get('/v1.41/images/json');
+    expect([answer.status, answer.text]).toEqual([200, '[]\n']);
+    expect(answer.headers['content-type']).toBe('application/json');
+  });
+
+  it.each([
+    ['not JSON', '{'],
+    ['a list', '["dangling"]'],
+    ['an unknown filter', '{"colour":["red"]}'],
+    ['both', '{"dangling":["true","false"]}'],
+    ['neither', '{"dangling":["maybe"]}'],
+    ['a bad pattern', '{"reference":["["]}'],
+  ])('refuses filters that are %s', async (_, filters) => {
+    const answer = await service.get(`/images/json?filters=${encodeURIComponent(filters)}`);
+    expect(answer.status).toBe(400);
+    expect(answer.json<{ message: string }>().message).not.toBe('');
+  });
+});
