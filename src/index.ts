@@ -4,6 +4,7 @@
  */
 export { DEFAULT_ROOT, Layerstack } from './app/layerstack.ts';
 export type { ContainerRef, DiskUsage, OpenOptions } from './app/layerstack.ts';
+export type { ContainerAction, ImageAction, StoreEvent, StoreListener } from './app/store-events.ts';
 export type { Finding } from './app/doctor.ts';
 export type { ArchiveOptions, PathArchive, PutArchiveOptions } from './container/archive.ts';
 export type { CopyOptions } from './container/copy.ts';
@@ -14,7 +15,15 @@ export type { ContainerInspect } from './container/inspect.ts';
 export type { Mount, MountOptions, UnmountOptions } from './container/mount.ts';
 export type { Container, ContainerState } from './container/record.ts';
 export type { RuntimeSpec } from './container/spec.ts';
-export type { ContainerUsage, CreateOptions, RemoveOptions } from './container/store.ts';
+export type {
+  ContainerPruneFilters,
+  ContainerPruneResult,
+  ContainerSize,
+  ContainerUsage,
+  CreateOptions,
+  HostConfig,
+  RemoveOptions,
+} from './container/store.ts';
 export type { ChainID, DiffID, Digest, ImageID } from './core/digest.ts';
 export { LayerstackError } from './core/errors.ts';
 export type { ErrorCode, ErrorFacts, ErrorKind, SystemError } from './core/errors.ts';

@@ -18,6 +18,9 @@ import type { Mount, MountOptions, UnmountOptions } from '../container/mount.ts'
 import type { Container } from '../container/record.ts';
 import {
   ContainerStore,
+  type ContainerPruneFilters,
+  type ContainerPruneResult,
+  type ContainerSize,
   type ContainerUsage,
   type CreateOptions,
   type RemoveOptions,
@@ -32,6 +35,7 @@ import {
   type ImageUsage,
   type LayerTree,
   type ListOptions,
+  type OnDeletion,
   type PruneOptions,
   type PruneResult,
 } from '../image/store.ts';
@@ -46,6 +50,7 @@ import type { LoadOptions, LoadResult } from '../transfer/archive/load.ts';
 import type { SaveOptions } from '../transfer/archive/save.ts';
 import { byteStream } from './byte-stream.ts';
 import type { Finding } from './doctor.ts';
+import { StoreEvents, type ImageAction, type StoreListener } from './store-events.ts';
 
 /** Where the store is when nobody says otherwise. */
 export const DEFAULT_ROOT = '/var/lib/layerstack';
@@ -95,9 +100,11 @@ export class Layerstack implements AsyncDisposable {
   readonly #layers: LayerStore;
   readonly #images: ImageStore;
   readonly #containers: ContainerStore;
+  readonly #events: StoreEvents;
 
   private constructor(root: Root) {
     this.#root = root;
+    this.#events = new StoreEvents(root.log);
     this.#layers = new LayerStore(root);
     this.#images = new ImageStore(root, this.#layers);
     this.#containers = new ContainerStore(root, this.#layers, this.#images, new Overlay(root.layout));
@@ -138,6 +145,18 @@ export class Layerstack implements AsyncDisposable {
   }
 
   /**
+   * Calls `listener` with each thing that is done through this store, as `docker events` shows it, until the returned function
+   * is called. What other processes do on the same root is not told.
+   * @example
+   * ```ts
+   * const stop = store.onEvent(({ type, action, id }) => console.log(type, action, id));
+   * ```
+   */
+  onEvent(listener: StoreListener): () => void {
+    return this.#events.listen(listener);
+  }
+
+  /**
    * Loads the images of a docker-archive, OCI archive or OCI layout folder: a path, or the archive's bytes.
    * Resolves when they are durable. All or nothing: after an error the store is as it was.
    * @throws {@link LayerstackError} ERR_ARCHIVE_TRUNCATED, ERR_ARCHIVE_INVALID, ERR_ARCHIVE_MEMBER, ERR_MANIFEST_INVALID,
@@ -150,7 +169,13 @@ export class Layerstack implements AsyncDisposable {
    */
   async load(source: string | AsyncIterable<Uint8Array>, options: LoadOptions = {}): Promise<LoadResult> {
     const { load } = await import('../transfer/archive/load.ts');
-    return load({ root: this.#root, layers: this.#layers, images: this.#images }, source, options);
+    const result = await load(
+      { root: this.#root, layers: this.#layers, images: this.#images },
+      source,
+      options,
+    );
+    for (const { id } of result.images) await this.#tellImage('load', id);
+    return result;
   }
 
   /**
@@ -168,7 +193,8 @@ export class Layerstack implements AsyncDisposable {
     const names = typeof images === 'string' ? [images] : images;
     return byteStream(async () => {
       const { save } = await import('../transfer/archive/save.ts');
-      return save({ layers: this.#layers, images: this.#images }, names, options);
+      const onSaved = (id: ImageID): Promise<void> => this.#tellImage('save', id);
+      return save({ layers: this.#layers, images: this.#images }, names, options, onSaved);
     });
   }
 
@@ -189,7 +215,9 @@ export class Layerstack implements AsyncDisposable {
         `refusing to create a tag with a digest reference: ${reference}`,
         { reference },
       );
-    await this.#images.tag(target, await this.#images.resolve(image));
+    const id = await this.#images.resolve(image);
+    await this.#images.tag(target, id);
+    await this.#tellImage('tag', id, formatReference(withDefaultTag(target)));
   }
 
   /**
@@ -200,15 +228,17 @@ export class Layerstack implements AsyncDisposable {
    *   ERR_IMAGE_NOT_FOUND, ERR_ID_AMBIGUOUS, ERR_STORE_READ_ONLY.
    */
   removeImage(image: string, options: DeleteOptions = {}): Promise<DeletedRecord[]> {
-    return this.#images.remove(image, () => this.#containers.users(), options);
+    return this.#images.remove(image, () => this.#containers.users(), options, this.#tellDeletion);
   }
 
   /**
    * Deletes the images without a tag or, with `all`, without a container, and every layer that nothing refers to.
    * @throws {@link LayerstackError} ERR_INVALID_ARGUMENT for a bad filter; ERR_STORE_READ_ONLY unless it is a dry run.
    */
-  prune(options: PruneOptions = {}): Promise<PruneResult> {
-    return this.#images.prune(() => this.#containers.users(), options);
+  async prune(options: PruneOptions = {}): Promise<PruneResult> {
+    const result = await this.#images.prune(() => this.#containers.users(), options, this.#tellDeletion);
+    if (options.dryRun !== true) this.#events.prune('image', result.SpaceReclaimed);
+    return result;
   }
 
   /**
@@ -252,7 +282,9 @@ export class Layerstack implements AsyncDisposable {
   async create(image: string, options: CreateOptions = {}): Promise<Container> {
     throwIfAborted(options.signal);
     const id = await this.#images.resolve(image);
-    return this.#containers.create(id, { imageName: imageName(image, id), ...options });
+    const container = await this.#containers.create(id, { imageName: imageName(image, id), ...options });
+    this.#events.container('create', container);
+    return container;
   }
 
   /** All containers, newest first, those that dockerd made too. */
@@ -287,7 +319,16 @@ export class Layerstack implements AsyncDisposable {
    * ```
    */
   async mount(ref: ContainerRef, options: MountOptions = {}): Promise<Mount> {
-    return this.#containers.mount(await this.container(ref), options);
+    const container = await this.container(ref);
+    const mount = await this.#containers.mount(container, options);
+    this.#events.container('mount', container);
+    let told = false;
+    const unmount = async (): Promise<void> => {
+      await mount.unmount();
+      if (!told) this.#events.container('unmount', container);
+      told = true;
+    };
+    return { ...mount, unmount, [Symbol.asyncDispose]: unmount };
   }
 
   /**
@@ -295,7 +336,10 @@ export class Layerstack implements AsyncDisposable {
    * @throws {@link LayerstackError} ERR_CONTAINER_MOUNTED while files in it are in use, unless forced.
    */
   async unmount(ref: ContainerRef, options: UnmountOptions = {}): Promise<number> {
-    return this.#containers.unmount(await this.container(ref), options);
+    const container = await this.container(ref);
+    const left = await this.#containers.unmount(container, options);
+    this.#events.container('unmount', container);
+    return left;
   }
 
   /** Whether a container's root file system is mounted. */
@@ -326,7 +370,13 @@ export class Layerstack implements AsyncDisposable {
     const reference = tagOf(options.reference);
     const stores = { root: this.#root, layers: this.#layers, images: this.#images };
     const { commit } = await import('../container/commit.ts');
-    return commit(stores, await this.container(ref), reference, options);
+    const container = await this.container(ref);
+    const id = await commit(stores, container, reference, options);
+    const imageRef = reference && formatReference(reference);
+    if (imageRef !== undefined) await this.#tellImage('tag', id, imageRef);
+    const comment = options.message ?? '';
+    this.#events.container('commit', container, { comment, imageID: id, imageRef: imageRef ?? '' });
+    return id;
   }
 
   /**
@@ -338,7 +388,9 @@ export class Layerstack implements AsyncDisposable {
   export(ref: ContainerRef, options: ExportOptions = {}): Readable {
     return byteStream(async () => {
       const { exportContainer } = await import('../transfer/archive/export.ts');
-      return exportContainer(this.#containers, await this.container(ref), options);
+      const container = await this.container(ref);
+      const onExported = (): void => this.#events.container('export', container);
+      return exportContainer(this.#containers, container, options, onExported);
     });
   }
 
@@ -359,7 +411,11 @@ export class Layerstack implements AsyncDisposable {
   ): Promise<ImageID> {
     const reference = tagOf(options.reference);
     const { importImage } = await import('../transfer/archive/import.ts');
-    return importImage({ layers: this.#layers, images: this.#images }, source, reference, options);
+    const stores = { layers: this.#layers, images: this.#images };
+    const id = await importImage(stores, source, reference, options);
+    if (reference !== undefined) await this.#tellImage('tag', id, formatReference(reference));
+    await this.#tellImage('import', id);
+    return id;
   }
 
   /**
@@ -367,7 +423,42 @@ export class Layerstack implements AsyncDisposable {
    * @throws {@link LayerstackError} ERR_CONTAINER_MOUNTED unless forced, ERR_CONTAINER_NOT_FOUND for a name.
    */
   async remove(ref: ContainerRef, options: RemoveOptions = {}): Promise<void> {
-    await this.#containers.remove(await this.container(ref), options);
+    const container = await this.container(ref);
+    await this.#containers.remove(container, options);
+    this.#events.container('destroy', container);
+  }
+
+  /**
+   * Gives a container another name: it has the old one or the new one, whatever happens meanwhile.
+   * @throws {@link LayerstackError} ERR_CONTAINER_NAME_IN_USE, ERR_INVALID_ARGUMENT for a bad name or the one it has,
+   *   ERR_CONTAINER_NOT_FOUND, ERR_STORE_READ_ONLY.
+   */
+  async renameContainer(ref: ContainerRef, name: string): Promise<void> {
+    const container = await this.container(ref);
+    const renamed = await this.#containers.rename(container, name);
+    this.#events.container('rename', renamed, { oldName: `/${container.name}` });
+  }
+
+  /**
+   * Removes every container that neither runs nor is mounted and that fits the filters.
+   * @throws {@link LayerstackError} ERR_INVALID_ARGUMENT for a bad filter, ERR_STORE_READ_ONLY.
+   */
+  async pruneContainers(
+    filters: ContainerPruneFilters = {},
+    { signal }: Pick<RemoveOptions, 'signal'> = {},
+  ): Promise<ContainerPruneResult> {
+    const onRemoved = (container: Container): void => this.#events.container('destroy', container);
+    const result = await this.#containers.prune(filters, onRemoved, signal);
+    this.#events.prune('container', result.SpaceReclaimed);
+    return result;
+  }
+
+  /**
+   * What a container takes on disk. Reads its whole writable layer.
+   * @throws {@link LayerstackError} ERR_CONTAINER_NOT_FOUND, ERR_ID_AMBIGUOUS, ERR_LAYER_NOT_FOUND.
+   */
+  async containerSize(ref: ContainerRef): Promise<ContainerSize> {
+    return this.#containers.size(await this.container(ref));
   }
 
   /**
@@ -378,11 +469,11 @@ export class Layerstack implements AsyncDisposable {
   async bundle(ref: ContainerRef, directory: string, options: BundleOptions = {}): Promise<Bundle> {
     const container = await this.container(ref);
     const held = await this.#containers.mounted(container);
-    const mount = held ?? (await this.#containers.mount(container));
+    const mount = held ?? (await this.mount(container));
     try {
       return await writeBundle(container, mount, directory, options);
     } catch (error) {
-      if (!held) await this.#containers.unmount(container);
+      if (!held) await this.unmount(container);
       throw error;
     }
   }
@@ -410,7 +501,10 @@ export class Layerstack implements AsyncDisposable {
     path: string,
     options: ArchiveOptions & Pick<CopyOptions, 'followLink'> = {},
   ): Promise<PathArchive> {
-    return packOut(this.#containers.archive, await this.container(ref), path, options);
+    const container = await this.container(ref);
+    const archive = await packOut(this.#containers.archive, container, path, options);
+    this.#events.container('archive-path', container);
+    return archive;
   }
 
   /**
@@ -424,7 +518,9 @@ export class Layerstack implements AsyncDisposable {
     tar: AsyncIterable<Uint8Array>,
     options: PutArchiveOptions = {},
   ): Promise<void> {
-    await this.#containers.archive.putArchive(await this.container(ref), path, tar, options);
+    const container = await this.container(ref);
+    await this.#containers.archive.putArchive(container, path, tar, options);
+    this.#events.container('extract-to-dir', container);
   }
 
   /**
@@ -438,7 +534,9 @@ export class Layerstack implements AsyncDisposable {
     destination: string,
     options: CopyOptions = {},
   ): Promise<void> {
-    await copyOut(this.#containers.archive, await this.container(ref), source, destination, options);
+    const container = await this.container(ref);
+    await copyOut(this.#containers.archive, container, source, destination, options);
+    this.#events.container('archive-path', container);
   }
 
   /**
@@ -452,7 +550,9 @@ export class Layerstack implements AsyncDisposable {
     destination: string,
     options: CopyOptions = {},
   ): Promise<void> {
-    await copyIn(this.#containers.archive, await this.container(ref), source, destination, options);
+    const container = await this.container(ref);
+    await copyIn(this.#containers.archive, container, source, destination, options);
+    this.#events.container('extract-to-dir', container);
   }
 
   /** @see Layerstack.diagnose */
@@ -469,6 +569,19 @@ export class Layerstack implements AsyncDisposable {
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
   }
+
+  /** `name`: what the event calls the image, by default its id. */
+  async #tellImage(action: ImageAction, id: ImageID, name: string = id): Promise<void> {
+    if (!this.#events.heard) return;
+    const labels = await this.#images.get(id).then(
+      ({ config }) => config.Labels,
+      () => null, // gone by now
+    );
+    this.#events.image(action, id, name, labels);
+  }
+
+  readonly #tellDeletion: OnDeletion = ({ action, id }, labels) =>
+    this.#events.image(action, id, id, action === 'untag' ? labels : null);
 }
 
 /** The image as `docker ps` shows it: the reference with its tag, or the id where one was given. */

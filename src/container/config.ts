@@ -4,7 +4,7 @@
  * are merged by key, everything else is replaced.
  */
 import type { ImageConfig } from '../image/config.ts';
-import type { ContainerConfig } from '../image/container-config.ts';
+import type { ContainerConfig, HealthConfig } from '../image/container-config.ts';
 
 /** What a caller can set; what is left out comes from the image. */
 export interface ContainerOverrides {
@@ -20,6 +20,46 @@ export interface ContainerOverrides {
   /** Default: the first 12 digits of the container's id. */
   readonly hostname?: string | undefined;
   readonly labels?: Readonly<Record<string, string>> | undefined;
+}
+
+/** The config of container `id` that docker's API was given for an image: merged with the image's, as {@link containerConfig}. */
+export function mergedConfig(
+  id: string,
+  { config: image }: Pick<ImageConfig, 'config'>,
+  given: ContainerConfig,
+): ContainerConfig {
+  const has = (list: readonly string[] | null): list is readonly string[] => (list?.length ?? 0) > 0;
+  const union = (own: readonly string[] | null, theirs: readonly string[] | null): readonly string[] | null =>
+    has(own) ? [...new Set([...own, ...(theirs ?? [])])].sort() : theirs;
+  // `--entrypoint ""` is a list of one empty word: no entrypoint at all, and the image's command is not meant for it.
+  const none = given.Entrypoint?.length === 1 && given.Entrypoint[0] === '';
+  const inheritsCommand = !has(given.Entrypoint) && !has(given.Cmd);
+  return {
+    ...given,
+    Hostname: given.Hostname || id.slice(0, 12),
+    User: given.User || image.User,
+    ExposedPorts: union(given.ExposedPorts, image.ExposedPorts),
+    Volumes: union(given.Volumes, image.Volumes),
+    Env: orNull(mergeEnvironment(given.Env ?? [], image.Env ?? [])),
+    Cmd: orNull(inheritsCommand ? image.Cmd : given.Cmd),
+    Entrypoint: none ? null : orNull(given.Entrypoint ?? image.Entrypoint),
+    ArgsEscaped: inheritsCommand ? image.ArgsEscaped : given.ArgsEscaped,
+    Healthcheck: mergeHealthcheck(given.Healthcheck, image.Healthcheck),
+    WorkingDir: given.WorkingDir || image.WorkingDir,
+    Labels: new Map([...(image.Labels ?? []), ...(given.Labels ?? [])]),
+    StopSignal: given.StopSignal || image.StopSignal,
+  };
+}
+
+function mergeHealthcheck(given: HealthConfig | null, image: HealthConfig | null): HealthConfig | null {
+  if (given === null || image === null) return given ?? image;
+  return {
+    Test: given.Test?.length ? given.Test : image.Test,
+    Interval: given.Interval || image.Interval,
+    Timeout: given.Timeout || image.Timeout,
+    StartPeriod: given.StartPeriod || image.StartPeriod,
+    Retries: given.Retries || image.Retries,
+  };
 }
 
 /** The config of container `id` made from an image that is called `imageName`. */

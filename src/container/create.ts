@@ -15,8 +15,8 @@ import { call, native, type BatchStep } from '../system/native.ts';
 import type { Root } from '../system/root.ts';
 import type { Marker, Session } from '../system/session.ts';
 import { spaceError } from '../system/space.ts';
-import { commandOf, containerConfig, type ContainerOverrides } from './config.ts';
-import { configDocument, HOST_CONFIG_DOCUMENT } from './documents.ts';
+import { commandOf, containerConfig, mergedConfig, type ContainerOverrides } from './config.ts';
+import { configDocument, hostConfigDocument, type HostConfig } from './documents.ts';
 import type { NameIndex } from './name-index.ts';
 import { generateName, parseContainerName } from './names.ts';
 import type { Container } from './record.ts';
@@ -26,6 +26,13 @@ export interface CreateOptions extends ContainerOverrides {
   readonly name?: string | undefined;
   /** What the image is called in listings; default its id. */
   readonly imageName?: string | undefined;
+  /** All of it in docker's terms, merged with the image's config by docker's rules, instead of the single overrides. */
+  readonly config?: ContainerConfig | undefined;
+  /**
+   * Kept in `hostconfig.json` for whoever runs the container. Of networks only `host` is kept: layerstack makes none, and
+   * nothing is mounted for it.
+   */
+  readonly hostConfig?: HostConfig | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -39,6 +46,7 @@ interface Plan {
   readonly name: string;
   readonly image: ImageID;
   readonly config: ContainerConfig;
+  readonly hostConfig: HostConfig;
   readonly created: string;
   readonly mountId: string;
   readonly initId: string;
@@ -166,7 +174,7 @@ export class ContainerCreator {
       write(layout.mount(id, 'init-id'), initId, 0o644),
       ...(parent === undefined ? [] : [write(layout.mount(id, 'parent'), parent, 0o644)]),
       { op: 'mkdir', path: layout.container(id), mode: 0o710 },
-      write(layout.container(id, 'hostconfig.json'), HOST_CONFIG_DOCUMENT, 0o644),
+      write(layout.container(id, 'hostconfig.json'), hostConfigDocument(plan.hostConfig), 0o644),
       write(layout.container(id, TEMPORARY), configDocument(plan), 0o600),
     ];
   }
@@ -236,11 +244,16 @@ function makePlan(facts: {
 }): Plan {
   const id = newOverlayId();
   const mountId = newOverlayId();
+  const { config, imageName = facts.imageId, hostConfig = {} } = facts.options;
   return {
     id,
     name: facts.name,
     image: facts.imageId,
-    config: containerConfig(id, facts.image, facts.options.imageName ?? facts.imageId, facts.options),
+    config:
+      config === undefined
+        ? containerConfig(id, facts.image, imageName, facts.options)
+        : mergedConfig(id, facts.image, { ...config, Image: imageName }),
+    hostConfig,
     created: new Date().toISOString(),
     mountId,
     initId: `${mountId}-init`,

@@ -1,8 +1,8 @@
 /**
  * `containers/<id>/config.v2.json` and `hostconfig.json`: what dockerd needs to list a container that we made and
  * to start it (moby/moby: container/container.go; reference section 1). dockerd crashes on a container without
- * `Config`, so both files are always complete. `NetworkMode` is `none`: layerstack does no networking, and a
- * daemon without the bridge of another could not start the container otherwise.
+ * `Config`, so both files are always complete. `NetworkMode` is `none` unless it is `host`: layerstack does no networking,
+ * and a daemon without the bridge of another could not start the container otherwise.
  */
 import type { ImageID } from '../core/digest.ts';
 import { goJson } from '../core/go-json.ts';
@@ -19,7 +19,12 @@ export interface ContainerFacts {
   readonly created: string;
   readonly image: ImageID;
   readonly config: ContainerConfig;
+  /** @see CreateOptions.hostConfig */
+  readonly hostConfig: HostConfig;
 }
+
+/** docker's `HostConfig`: how a runtime shall run the container. It is kept for whoever does, and not looked into. */
+export type HostConfig = Readonly<Record<string, unknown>>;
 
 /** dockerd 20.10 crashes when it starts a container whose endpoint has no member of `EndpointSettings` at all. */
 const NO_ENDPOINT = {
@@ -39,7 +44,7 @@ const NO_ENDPOINT = {
 } as const;
 
 /** The text of `config.v2.json` of a container that never ran. */
-export function configDocument({ id, name, created, image, config }: ContainerFacts): string {
+export function configDocument({ id, name, created, image, config, hostConfig }: ContainerFacts): string {
   const [path = '', ...args] = commandOf(config);
   return goJson({
     StreamConfig: {},
@@ -51,7 +56,7 @@ export function configDocument({ id, name, created, image, config }: ContainerFa
     Args: args,
     Config: dockerContainerConfig(config),
     Image: image,
-    NetworkSettings: { Networks: { none: NO_ENDPOINT } },
+    NetworkSettings: { Networks: { [networkMode(hostConfig)]: NO_ENDPOINT } },
     LogPath: '',
     Name: `/${name}`,
     Driver: 'overlay2',
@@ -65,8 +70,23 @@ export function configDocument({ id, name, created, image, config }: ContainerFa
   });
 }
 
-/** The text of `hostconfig.json`, the same for every container. */
-export const HOST_CONFIG_DOCUMENT = goJson({
+/** The text of `hostconfig.json`: what was given, and dockerd's defaults for what was not. */
+export function hostConfigDocument(given: HostConfig): string {
+  const set = Object.entries(given).filter(
+    ([key, value]) => !(key in DEFAULT_HOST_CONFIG && isUnset(value)),
+  );
+  return goJson({
+    ...DEFAULT_HOST_CONFIG,
+    ...Object.fromEntries(set),
+    NetworkMode: networkMode(given),
+  });
+}
+
+function networkMode(given: HostConfig): string {
+  return given['NetworkMode'] === 'host' ? 'host' : 'none';
+}
+
+const DEFAULT_HOST_CONFIG: HostConfig = {
   LogConfig: { Type: 'json-file', Config: {} },
   NetworkMode: 'none',
   RestartPolicy: { Name: 'no', MaximumRetryCount: 0 },
@@ -77,4 +97,12 @@ export const HOST_CONFIG_DOCUMENT = goJson({
   Runtime: 'runc',
   MaskedPaths: DEFAULT_PATHS.masked,
   ReadonlyPaths: DEFAULT_PATHS.readonly,
-});
+};
+
+/** Clients send every member, empty ones too; so does a policy or a log driver without a name. */
+function isUnset(value: unknown): boolean {
+  if (value === null || value === undefined || value === '' || value === 0) return true;
+  if (typeof value !== 'object' || Array.isArray(value)) return false;
+  const { Name, Type } = value as Readonly<Record<string, unknown>>;
+  return Name === '' || Type === '';
+}

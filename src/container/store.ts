@@ -10,6 +10,7 @@
  */
 import { readdir } from 'node:fs/promises';
 import { setImmediate as nextTurn } from 'node:timers/promises';
+import { throwIfAborted } from '../core/abort.ts';
 import type { ImageID } from '../core/digest.ts';
 import { isSystemError, LayerstackError, unlessMissing } from '../core/errors.ts';
 import type { ImageStore, ImageUser } from '../image/store.ts';
@@ -21,11 +22,23 @@ import { ContainerArchive } from './archive.ts';
 import { ContainerCreator, type CreateOptions } from './create.ts';
 import { ContainerMounts, type Mount, type MountOptions, type UnmountOptions } from './mount.ts';
 import { CONTAINER_ID, NameIndex } from './name-index.ts';
+import { pruneFilter, type ContainerPruneFilters, type ContainerPruneResult } from './prune.ts';
 import { readContainer, type Container } from './record.ts';
 import { ContainerRemover, type RemoveOptions } from './remove.ts';
+import { renameContainer } from './rename.ts';
 
 export type { CreateOptions } from './create.ts';
+export type { HostConfig } from './documents.ts';
+export type { ContainerPruneFilters, ContainerPruneResult } from './prune.ts';
 export type { RemoveOptions } from './remove.ts';
+
+/** What a container's root file system takes; bytes of files and links, hard links once. */
+export interface ContainerSize {
+  /** Written in the container. */
+  readonly SizeRw: number;
+  /** The same and all layers of its image. */
+  readonly SizeRootFs: number;
+}
 
 /** What one container takes on disk. */
 export interface ContainerUsage {
@@ -43,6 +56,7 @@ const SLICE = 32;
 export class ContainerStore {
   readonly #root: Root;
   readonly #images: ImageStore;
+  readonly #layers: LayerStore;
   readonly #names: NameIndex;
   readonly #creator: ContainerCreator;
   readonly #remover: ContainerRemover;
@@ -52,6 +66,7 @@ export class ContainerStore {
   constructor(root: Root, layers: LayerStore, images: ImageStore, overlay: Overlay) {
     this.#root = root;
     this.#images = images;
+    this.#layers = layers;
     this.#names = new NameIndex(root.layout);
     this.#mounts = new ContainerMounts(root, layers);
     this.#archive = new ContainerArchive(root, this.#mounts);
@@ -138,7 +153,7 @@ export class ContainerStore {
       (await this.list()).map(async (container) => ({
         containerId: container.id,
         imageId: container.imageId,
-        running: isActive(container) || (await this.isMounted(container)),
+        running: await this.#isActive(container),
       })),
     );
   }
@@ -146,15 +161,71 @@ export class ContainerStore {
   /** Every container with the bytes that were written in it: files and links, hard links once. Reads its whole upper. */
   async usage(): Promise<ContainerUsage[]> {
     const usages: ContainerUsage[] = [];
-    const { layout } = this.#root;
     for (const container of await this.list()) {
-      const [size, mounted] = await Promise.all([
-        unlessMissing(call(native.contentSize(layout.at(layout.overlay(container.mountId, 'diff'))))),
-        this.isMounted(container),
-      ]);
-      usages.push({ container, size: size ?? 0, active: isActive(container) || mounted });
+      const [size, active] = await Promise.all([this.#written(container), this.#isActive(container)]);
+      usages.push({ container, size, active });
     }
     return usages;
+  }
+
+  /** What one container takes. Reads its whole upper. */
+  async size(container: Container): Promise<ContainerSize> {
+    const { parent } = container;
+    const [SizeRw, below] = await Promise.all([
+      this.#written(container),
+      parent === undefined ? [] : this.#layers.chain(parent),
+    ]);
+    return { SizeRw, SizeRootFs: below.reduce((sum, { size }) => sum + size, SizeRw) };
+  }
+
+  async #written({ mountId }: Container): Promise<number> {
+    const { layout } = this.#root;
+    return (await unlessMissing(call(native.contentSize(layout.at(layout.overlay(mountId, 'diff')))))) ?? 0;
+  }
+
+  async #isActive(container: Container): Promise<boolean> {
+    return isActive(container) || (await this.isMounted(container));
+  }
+
+  /**
+   * Gives a container another name: it has the old one or the new one, whatever happens meanwhile.
+   * @returns the container as it is now
+   * @throws {@link LayerstackError} ERR_CONTAINER_NAME_IN_USE, ERR_INVALID_ARGUMENT for a bad name or the one it has,
+   *   ERR_CONTAINER_NOT_FOUND, ERR_STORE_READ_ONLY.
+   */
+  rename(container: Container, name: string, signal?: AbortSignal): Promise<Container> {
+    return renameContainer(this.#root, this.#names, container, name, signal);
+  }
+
+  /**
+   * Removes every container that neither runs nor is mounted and that fits the filters. `onRemoved` is called for each.
+   * @throws {@link LayerstackError} ERR_INVALID_ARGUMENT for a bad filter, ERR_STORE_READ_ONLY.
+   */
+  async prune(
+    filters: ContainerPruneFilters,
+    onRemoved: (container: Container) => void,
+    signal?: AbortSignal,
+  ): Promise<ContainerPruneResult> {
+    this.#root.session();
+    const fits = pruneFilter(filters);
+    const deleted: string[] = [];
+    let reclaimed = 0;
+    for (const container of await this.list()) {
+      throwIfAborted(signal);
+      if (!fits(container) || (await this.#isActive(container))) continue;
+      const size = await this.#written(container);
+      try {
+        await this.remove(container, { signal });
+      } catch (error) {
+        // Somebody mounted it meanwhile.
+        if (LayerstackError.is(error) && error.code === 'ERR_CONTAINER_MOUNTED') continue;
+        throw error;
+      }
+      deleted.push(container.id);
+      reclaimed += size;
+      onRemoved(container);
+    }
+    return { ContainersDeleted: deleted, SpaceReclaimed: reclaimed };
   }
 
   /** Waits for the deletions that {@link remove} left running. */

@@ -20,6 +20,12 @@ export interface ImageUser {
 /** One thing that happened, as docker's API says it. */
 export type DeletedRecord = { readonly Untagged: string } | { readonly Deleted: string };
 
+/** One thing that happened, as an event of docker's says it: a name less, or the image gone. */
+export interface DeletionStep {
+  readonly action: 'untag' | 'delete';
+  readonly id: ImageID;
+}
+
 /** What of the store matters for deleting. */
 export interface DeletionState {
   readonly references: MutableReferences;
@@ -45,6 +51,8 @@ interface Conflict {
 export class Deletion {
   /** In order; the images' layers are not among them. */
   readonly records: DeletedRecord[] = [];
+  /** The same, by image. */
+  readonly steps: DeletionStep[] = [];
   /** The images that go, in order. */
   readonly images: ImageID[] = [];
   readonly #state: DeletionState;
@@ -112,6 +120,7 @@ export class Deletion {
     this.#untag(id, ...this.#references(id));
     this.images.push(id);
     this.records.push({ Deleted: id });
+    this.steps.push({ action: 'delete', id });
     const parent = this.#state.parents.get(id);
     if (parent !== undefined) this.#children.get(parent)?.delete(id);
     if (noPrune || parent === undefined || this.images.includes(parent)) return;
@@ -155,6 +164,7 @@ export class Deletion {
     for (const reference of references) {
       this.#state.references.delete(reference);
       this.records.push({ Untagged: formatReference(reference) });
+      this.steps.push({ action: 'untag', id });
     }
     this.#names.set(
       id,

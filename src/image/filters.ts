@@ -3,19 +3,16 @@
  * Mirrors `moby/moby: daemon/images/{images,image_prune}.go` at v20.10.
  */
 import { globToRegExp } from '../core/glob.ts';
+import { matchesLabels, type LabelFilters } from '../core/labels.ts';
 import { formatReference, type Reference } from '../core/reference.ts';
 import { compareTimes, parseTime, type Time } from '../core/time.ts';
 import { parseTimestamp } from '../core/timestamp.ts';
 import type { CatalogEntry } from './catalog.ts';
 
 /** Everything that is given must hold; of `reference` one pattern. */
-export interface ImageFilters {
+export interface ImageFilters extends LabelFilters {
   /** Untagged and without children (true), or not so (false). */
   readonly dangling?: boolean | undefined;
-  /** `name` or `name=value`. */
-  readonly label?: readonly string[] | undefined;
-  /** `name` or `name=value` that the image must not have, all of them at once. */
-  readonly notLabel?: readonly string[] | undefined;
   /** Names or ids of images: made before, or after, that one. */
   readonly before?: string | undefined;
   readonly since?: string | undefined;
@@ -48,12 +45,7 @@ export class ImageFilter {
 
   /** Whether time and labels fit. */
   matches(entry: CatalogEntry): boolean {
-    const { label = [], notLabel = [] } = this.#filters;
-    return (
-      this.#matchesTime(entry) &&
-      label.every((wanted) => hasLabel(entry, wanted)) &&
-      !(notLabel.length > 0 && notLabel.every((unwanted) => hasLabel(entry, unwanted)))
-    );
+    return this.#matchesTime(entry) && matchesLabels(entry.labels, this.#filters);
   }
 
   #matchesTime({ time }: CatalogEntry): boolean {
@@ -87,11 +79,4 @@ export class ImageFilter {
     if (dangling === false && fitting.length === 0) return undefined;
     return fitting;
   }
-}
-
-function hasLabel({ labels }: CatalogEntry, wanted: string): boolean {
-  const at = wanted.indexOf('=');
-  const name = at < 0 ? wanted : wanted.slice(0, at);
-  if (labels === null || !Object.hasOwn(labels, name)) return false;
-  return at < 0 || labels[name] === wanted.slice(at + 1);
 }

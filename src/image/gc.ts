@@ -10,13 +10,14 @@ import { formatReference, parseReference, withDefaultTag } from '../core/referen
 import type { CollectedLayer, LayerStore } from '../layer/store.ts';
 import { listEntries } from '../system/removal.ts';
 import type { Root } from '../system/root.ts';
-import type { Catalog } from './catalog.ts';
+import type { Catalog, CatalogEntry } from './catalog.ts';
 import { parseImageConfig } from './config.ts';
 import {
   Deletion,
   type DeletedRecord,
   type DeleteOptions,
   type DeletionState,
+  type DeletionStep,
   type ImageUser,
 } from './deletion.ts';
 import { ImageFilter, type ImageFilters } from './filters.ts';
@@ -37,6 +38,9 @@ export interface PruneOptions {
   /** Only says what would go. Default false. */
   readonly dryRun?: boolean | undefined;
 }
+
+/** Told of each step, in order, when all are done; the labels are those that the image had. */
+export type OnDeletion = (step: DeletionStep, labels: Readonly<Record<string, string>> | null) => void;
 
 /** What `docker image prune` reports. */
 export interface PruneResult {
@@ -70,12 +74,14 @@ export class ImageCollector {
     resolve: (name: string) => Promise<ImageID>,
     users: ImageUsers,
     options: DeleteOptions,
+    onDeletion?: OnDeletion,
   ): Promise<DeletedRecord[]> {
-    const { deletion, doomed } = await this.#delete(users, async (deletion, references) => {
+    const choose = async (deletion: Deletion, references: MutableReferences): Promise<void> => {
       const id = await resolve(name).catch((error: unknown) => damagedImage(error));
       if (id !== undefined) deletion.remove(id, name, options);
       else if (!forget(deletion, references, name)) await resolve(name);
-    });
+    };
+    const { deletion, doomed } = await this.#delete(users, choose, onDeletion);
     return withLayers(deletion.records, doomed, await this.#collect([...doomed.values()].flat()));
   }
 
@@ -83,6 +89,7 @@ export class ImageCollector {
   async prune(
     users: ImageUsers,
     { all = false, filters = {}, dryRun = false }: PruneOptions,
+    onDeletion?: OnDeletion,
   ): Promise<PruneResult> {
     const filter = new ImageFilter(filters);
     const choose = async (deletion: Deletion, references: MutableReferences): Promise<void> => {
@@ -100,7 +107,7 @@ export class ImageCollector {
       }
     };
     if (dryRun) return this.#rehearse(users, choose);
-    const { deletion, doomed } = await this.#delete(users, choose);
+    const { deletion, doomed } = await this.#delete(users, choose, onDeletion);
     return report(deletion, doomed, await this.#collect('all'));
   }
 
@@ -133,13 +140,15 @@ export class ImageCollector {
   async #delete(
     users: ImageUsers,
     choose: (deletion: Deletion, references: MutableReferences) => Promise<void>,
+    onDeletion: OnDeletion = () => undefined,
   ): Promise<{ readonly deletion: Deletion; readonly doomed: Doomed }> {
     const { db, layers, repositories } = this.#parts;
-    return repositories.change(
+    const done = await repositories.change(
       async (references) => {
-        const deletion = new Deletion(await this.#state(references, users));
+        const { state, labels } = await this.#state(references, users);
+        const deletion = new Deletion(state);
         await choose(deletion, references);
-        return { deletion, doomed: await this.#chains(deletion.images) };
+        return { deletion, doomed: await this.#chains(deletion.images), labels };
       },
       {
         afterwards: async ({ doomed }) => {
@@ -149,6 +158,8 @@ export class ImageCollector {
         },
       },
     );
+    for (const step of done.deletion.steps) onDeletion(step, done.labels.get(step.id) ?? null);
+    return done;
   }
 
   async #rehearse(
@@ -157,16 +168,22 @@ export class ImageCollector {
   ): Promise<PruneResult> {
     const { layers, catalog, repositories } = this.#parts;
     const references = await repositories.read();
-    const deletion = new Deletion(await this.#state(references, users));
+    const deletion = new Deletion((await this.#state(references, users)).state);
     await choose(deletion, references);
     const doomed = await this.#chains(deletion.images);
     return report(deletion, doomed, await layers.collectable('all', () => catalog.tops(doomed)));
   }
 
-  async #state(references: MutableReferences, users: ImageUsers): Promise<DeletionState> {
+  async #state(
+    references: MutableReferences,
+    users: ImageUsers,
+  ): Promise<{ readonly state: DeletionState; readonly labels: ReadonlyMap<ImageID, CatalogEntry['labels']> }> {
     const [entries, found] = await Promise.all([this.#parts.catalog.entries(), users()]);
     const parents = entries.flatMap(({ id, parent }) => (parent === null ? [] : [[id, parent] as const]));
-    return { references, parents: new Map(parents), users: found };
+    return {
+      state: { references, parents: new Map(parents), users: found },
+      labels: new Map(entries.map((entry) => [entry.id, entry.labels])),
+    };
   }
 
   /** A damaged config does not say which its layers are: they are left to `prune`. */

@@ -22,7 +22,13 @@ import {
 } from './documents.ts';
 import type { DeletedRecord, DeleteOptions, ImageUser } from './deletion.ts';
 import { ImageFilter, type ImageFilters } from './filters.ts';
-import { ImageCollector, type ImageUsers, type PruneOptions, type PruneResult } from './gc.ts';
+import {
+  ImageCollector,
+  type ImageUsers,
+  type OnDeletion,
+  type PruneOptions,
+  type PruneResult,
+} from './gc.ts';
 import { ImageDb } from './imagedb.ts';
 import type { MutableReferences, References } from './references.ts';
 import { Repositories } from './repositories.ts';
@@ -32,7 +38,7 @@ import { imageUsage, type ImageUsage } from './usage.ts';
 export type { DeletedRecord, DeleteOptions, ImageUser } from './deletion.ts';
 export type { HistoryRow, ImageInspect, ImageSummary } from './documents.ts';
 export type { ImageFilters } from './filters.ts';
-export type { ImageUsers, PruneOptions, PruneResult } from './gc.ts';
+export type { ImageUsers, OnDeletion, PruneOptions, PruneResult } from './gc.ts';
 export type { LayerTree } from './tree.ts';
 export type { ImageUsage } from './usage.ts';
 
@@ -269,16 +275,21 @@ export class ImageStore {
    * @returns what was done, in docker's order and words
    * @throws {@link LayerstackError} as {@link resolve}; ERR_IMAGE_IN_USE; ERR_STORE_READ_ONLY.
    */
-  remove(name: string, users: ImageUsers, options: DeleteOptions = {}): Promise<DeletedRecord[]> {
-    return this.#collector.remove(name, (text) => this.resolve(text), users, options);
+  remove(
+    name: string,
+    users: ImageUsers,
+    options: DeleteOptions = {},
+    onDeletion?: OnDeletion,
+  ): Promise<DeletedRecord[]> {
+    return this.#collector.remove(name, (text) => this.resolve(text), users, options, onDeletion);
   }
 
   /**
    * Deletes the images that nobody needs, and the layers that nothing refers to (those of loads that died, too).
    * @throws {@link LayerstackError} ERR_INVALID_ARGUMENT for a bad filter; ERR_STORE_READ_ONLY unless it is a dry run.
    */
-  prune(users: ImageUsers, options: PruneOptions = {}): Promise<PruneResult> {
-    return this.#collector.prune(users, options);
+  prune(users: ImageUsers, options: PruneOptions = {}, onDeletion?: OnDeletion): Promise<PruneResult> {
+    return this.#collector.prune(users, options, onDeletion);
   }
 
   /**

@@ -17,7 +17,8 @@ export interface ExportOptions {
 }
 
 /**
- * The tar of a container. When it ends, or nobody reads on, its mount is given back.
+ * The tar of a container. When it ends, or nobody reads on, its mount is given back. `onExported` is called when all has been
+ * read.
  * @throws {@link LayerstackError} (while iterating) ERR_STORE_CORRUPT, ERR_UPPER_CHANGED where a file shrinks while it is
  *   read, ERR_STORE_READ_ONLY, ERR_ABORTED.
  */
@@ -25,6 +26,7 @@ export async function* exportContainer(
   containers: Pick<ContainerStore, 'mount'>,
   container: Container,
   { signal, sourceDateEpoch, onProgress }: ExportOptions = {},
+  onExported?: () => void,
 ): AsyncGenerator<Uint8Array, void, undefined> {
   throwIfAborted(signal);
   await using mount = await containers.mount(container, { readOnly: true, signal });
@@ -32,4 +34,5 @@ export async function* exportContainer(
     throwIfAborted(signal);
     yield chunk;
   }
+  onExported?.();
 }

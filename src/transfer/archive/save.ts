@@ -10,7 +10,7 @@
 import { Readable } from 'node:stream';
 import { throwIfAborted } from '../../core/abort.ts';
 import { compareBytes } from '../../core/bytes.ts';
-import { digestOf, type Digest } from '../../core/digest.ts';
+import { digestOf, type Digest, type ImageID } from '../../core/digest.ts';
 import type { OnProgress } from '../../core/progress.ts';
 import type { ImageStore } from '../../image/store.ts';
 import type { Layer, LayerStore } from '../../layer/store.ts';
@@ -41,7 +41,8 @@ export interface SaveStores {
 }
 
 /**
- * The archive of the images that `names` name: references, ids, or repositories, of which all tags are taken.
+ * The archive of the images that `names` name: references, ids, or repositories, of which all tags are taken. `onSaved` is
+ * called for each image when all has been read.
  * @throws {@link LayerstackError} (while iterating) ERR_IMAGE_NOT_FOUND, ERR_ID_AMBIGUOUS, ERR_REFERENCE_INVALID, ERR_LAYER_NOT_FOUND;
  *   ERR_STORE_CORRUPT, naming layer and file, when a file has changed behind the store's back; ERR_ABORTED.
  */
@@ -49,6 +50,7 @@ export async function* save(
   stores: SaveStores,
   names: readonly string[],
   options: SaveOptions = {},
+  onSaved?: (id: ImageID) => Promise<void>,
 ): AsyncGenerator<Uint8Array, void, undefined> {
   const { signal } = options;
   throwIfAborted(signal);
@@ -60,6 +62,7 @@ export async function* save(
     throwIfAborted(signal);
     yield chunk;
   }
+  for (const { config } of images) await onSaved?.(config.id);
 }
 
 async function members(

@@ -65,6 +65,7 @@ describe('configDocument', () => {
         created: '2024-01-02T03:04:05Z',
         image: 'sha256:1' as ImageID,
         config: make(overrides),
+        hostConfig: {},
       }),
     ) as Record<string, unknown>;
 

@@ -1,0 +1,174 @@
+/**
+ * The events of `GET /events`: what the store tells (app/store-events.ts) in the form of docker's API, for as many readers as
+ * there are, and the latest of them for those who ask what was before. Memory is bounded: so many events are kept, and so many
+ * wait for a reader; one that falls further behind is cut off, so that it asks again with `since` instead of missing some.
+ * Mirrors `moby/moby: daemon/events/events.go`, but for the readers that fall behind, whose events dockerd drops.
+ */
+import { throwIfAborted } from '../../core/abort.ts';
+import { LayerstackError } from '../../core/errors.ts';
+import type { Layerstack } from '../layerstack.ts';
+import type { StoreEvent } from '../store-events.ts';
+import type { EventFilter } from './event-filter.ts';
+
+/** One event as docker's API says it; fields in its order. */
+export interface ApiEvent {
+  /** As {@link Action}; for clients of before 1.22. */
+  readonly status: string;
+  readonly id?: string | undefined;
+  /** The image of a container, as it was named. */
+  readonly from?: string | undefined;
+  readonly Type: StoreEvent['type'];
+  readonly Action: string;
+  readonly Actor: { readonly ID: string; readonly Attributes: Readonly<Record<string, string>> };
+  readonly scope: 'local';
+  /** Seconds since 1970. */
+  readonly time: number;
+  /** Nanoseconds since 1970; no two events have the same. */
+  readonly timeNano: bigint;
+}
+
+export interface SubscribeOptions {
+  /** Which events; default all. */
+  readonly filter?: Pick<EventFilter, 'matches'> | undefined;
+  /** Nanoseconds since 1970: begins with the kept events of that time and later. Default: with what comes. */
+  readonly since?: bigint | undefined;
+  /** Nanoseconds since 1970: ends then. Where it is past, only kept events are given. Default: never. */
+  readonly until?: bigint | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
+export interface EventBusOptions {
+  /** Events kept for `since`. Default 256, as dockerd. */
+  readonly history?: number;
+  /** Events that may wait for one reader. Default 1024. */
+  readonly backlog?: number;
+}
+
+/** The longest wait of a timer, 2^31 - 1 ms; a later `until` is waited for in turns. */
+const MAX_WAIT_MS = 0x7fff_ffff;
+
+/** What waits for one reader. */
+interface Reader {
+  readonly queue: ApiEvent[];
+  lost: boolean;
+  wake: () => void;
+}
+
+export class EventBus {
+  readonly #history: number;
+  readonly #backlog: number;
+  readonly #kept: ApiEvent[] = [];
+  readonly #readers = new Set<Reader>();
+  #latest = 0n;
+
+  constructor({ history = 256, backlog = 1024 }: EventBusOptions = {}) {
+    this.#history = history;
+    this.#backlog = backlog;
+  }
+
+  /** Passes on what `store` tells, until the returned function is called. */
+  follow(store: Pick<Layerstack, 'onEvent'>): () => void {
+    return store.onEvent((event) => this.emit(event));
+  }
+
+  /** How many read. */
+  get readers(): number {
+    return this.#readers.size;
+  }
+
+  /** Gives the event to everybody, dated now. */
+  emit(event: StoreEvent): void {
+    const dated = toApi(event, this.#now());
+    this.#kept.push(dated);
+    if (this.#kept.length > this.#history) this.#kept.shift();
+    for (const reader of this.#readers) {
+      if (reader.queue.length < this.#backlog) reader.queue.push(dated);
+      else reader.lost = true;
+      reader.wake();
+    }
+  }
+
+  /**
+   * The events that fit, in order: kept ones of `since`, then those that come. It listens from this call on, not from the
+   * first read on. Ends at `until`; when it is left, nothing of it is kept.
+   * @throws {@link LayerstackError} (while iterating) ERR_LIMIT_EXCEEDED when the reader was too slow, ERR_ABORTED.
+   */
+  subscribe(options: SubscribeOptions = {}): AsyncGenerator<ApiEvent, void, undefined> {
+    const { since, until } = options;
+    const now = BigInt(Date.now()) * 1_000_000n;
+    const past =
+      since === undefined && until === undefined
+        ? []
+        : this.#kept.filter(
+            ({ timeNano }) => timeNano >= (since ?? 0n) && (until === undefined || timeNano <= until),
+          );
+    const reader: Reader = { queue: past, lost: false, wake: () => undefined };
+    const live = until === undefined || until >= now;
+    if (live) this.#readers.add(reader);
+    return this.#read(reader, live, options);
+  }
+
+  async *#read(
+    reader: Reader,
+    live: boolean,
+    { filter, until, signal }: SubscribeOptions,
+  ): AsyncGenerator<ApiEvent, void, undefined> {
+    try {
+      for (;;) {
+        throwIfAborted(signal);
+        for (let event = reader.queue.shift(); event !== undefined; event = reader.queue.shift())
+          if (filter?.matches(event) !== false) yield event;
+        if (reader.lost)
+          throw new LayerstackError(
+            'ERR_LIMIT_EXCEEDED',
+            `more than ${this.#backlog} events waited for this reader: read faster, and ask again with since`,
+            { limit: this.#backlog },
+          );
+        if (!live || !(await waitForEvent(reader, until, signal))) return;
+      }
+    } finally {
+      this.#readers.delete(reader);
+    }
+  }
+
+  /** The clock has milliseconds; later events of one get later nanoseconds, also where the clock is set back. */
+  #now(): bigint {
+    const clock = BigInt(Date.now()) * 1_000_000n;
+    this.#latest = clock > this.#latest ? clock : this.#latest + 1n;
+    return this.#latest;
+  }
+}
+
+/** Whether there is more to read: false when `until` has come. An abort wakes it, too. */
+async function waitForEvent(
+  reader: Reader,
+  until: bigint | undefined,
+  signal: AbortSignal | undefined,
+): Promise<boolean> {
+  if (reader.queue.length > 0 || signal?.aborted === true) return true;
+  const left = until === undefined ? MAX_WAIT_MS : Number(until / 1_000_000n) + 1 - Date.now();
+  if (left <= 0) return false;
+  let timer: NodeJS.Timeout | undefined;
+  const woken = new Promise<void>((resolve) => {
+    reader.wake = resolve;
+    timer = setTimeout(resolve, Math.min(left, MAX_WAIT_MS));
+    signal?.addEventListener('abort', () => resolve(), { once: true });
+  });
+  await woken;
+  clearTimeout(timer);
+  return true;
+}
+
+function toApi({ type, action, id, attributes }: StoreEvent, timeNano: bigint): ApiEvent {
+  return {
+    status: action,
+    id: id === '' ? undefined : id,
+    from: type === 'container' ? attributes['image'] : undefined,
+    Type: type,
+    Action: action,
+    Actor: { ID: id, Attributes: attributes },
+    scope: 'local',
+    time: Number(timeNano / 1_000_000_000n),
+    timeNano,
+  };
+}

@@ -1,0 +1,99 @@
+/**
+ * What happens to a store, told to whoever listens: one event for each thing done, when it is done, with docker's words
+ * and attributes (moby/moby: daemon/events.go at v20.10). Only what is done through this opened store is told; other
+ * processes on the same root have listeners of their own.
+ */
+import type { Container } from '../container/record.ts';
+import type { Logger } from '../system/log.ts';
+
+export type ImageAction =
+  'pull' | 'push' | 'load' | 'save' | 'import' | 'tag' | 'untag' | 'delete' | 'prune';
+
+export type ContainerAction =
+  | 'create'
+  | 'commit'
+  | 'export'
+  | 'archive-path'
+  | 'extract-to-dir'
+  | 'mount'
+  | 'unmount'
+  | 'rename'
+  | 'destroy'
+  | 'prune';
+
+interface About {
+  /** Id of the image or container; of a pull and a push the reference; empty for a prune. */
+  readonly id: string;
+  /** Labels, `name`, and what docker adds to this action (`image`, `comment`, `reclaimed`, …). */
+  readonly attributes: Readonly<Record<string, string>>;
+}
+
+/** Something that was done to a store. */
+export type StoreEvent =
+  | (About & { readonly type: 'image'; readonly action: ImageAction })
+  | (About & { readonly type: 'container'; readonly action: ContainerAction });
+
+export type StoreListener = (event: StoreEvent) => void;
+
+/** As configs (a map) and listings (an object) have them. */
+type Labels = Readonly<Record<string, string>> | ReadonlyMap<string, string> | null | undefined;
+
+/** The listeners of one opened store. */
+export class StoreEvents {
+  readonly #log: Logger;
+  readonly #listeners = new Set<StoreListener>();
+
+  constructor(log: Logger) {
+    this.#log = log;
+  }
+
+  /** Calls `listener` for each event from now on, until the returned function is called. */
+  listen(listener: StoreListener): () => void {
+    this.#listeners.add(listener);
+    return () => void this.#listeners.delete(listener);
+  }
+
+  /** Whether anybody listens: what an event needs to know need not be read otherwise. */
+  get heard(): boolean {
+    return this.#listeners.size > 0;
+  }
+
+  /** `name`: what docker calls the image in this event, most often its id. */
+  image(action: ImageAction, id: string, name: string, labels?: Labels): void {
+    this.#emit({ type: 'image', action, id, attributes: { ...plain(labels), name } });
+  }
+
+  container(
+    action: ContainerAction,
+    { id, name, imageName, config }: Container,
+    extra: Readonly<Record<string, string>> = {},
+  ): void {
+    const image = imageName === '' ? {} : { image: imageName };
+    this.#emit({
+      type: 'container',
+      action,
+      id,
+      attributes: { ...plain(config.Labels), ...extra, ...image, name },
+    });
+  }
+
+  /** `reclaimed`: bytes. */
+  prune(type: StoreEvent['type'], reclaimed: number): void {
+    this.#emit({ type, action: 'prune', id: '', attributes: { reclaimed: String(reclaimed) } });
+  }
+
+  /** The thing is done already, so a listener that fails must not make it fail. */
+  #emit(event: StoreEvent): void {
+    for (const listener of this.#listeners) {
+      try {
+        listener(event);
+      } catch (error) {
+        this.#log.error('a listener to store events failed', { action: event.action, error: String(error) });
+      }
+    }
+  }
+}
+
+function plain(labels: Labels): Record<string, string> {
+  return Object.fromEntries(labels instanceof Map ? labels : Object.entries(labels ?? {}));
+}

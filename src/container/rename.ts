@@ -1,0 +1,63 @@
+/**
+ * Giving a container another name: the new one is claimed, then `config.v2.json` is replaced, then the old one is given back.
+ * A name counts only while its container agrees (name-index.ts), so dying in between leaves the old name or the new one.
+ * Mirrors `moby/moby: daemon/rename.go` at v20.10.
+ */
+import { isSystemError, LayerstackError } from '../core/errors.ts';
+import { goJson } from '../core/go-json.ts';
+import { call, native } from '../system/native.ts';
+import type { Root } from '../system/root.ts';
+import type { NameIndex } from './name-index.ts';
+import { parseContainerName } from './names.ts';
+import { readText } from './read-text.ts';
+import { readContainer, type Container } from './record.ts';
+
+/** @see ContainerStore.rename */
+export async function renameContainer(
+  root: Root,
+  names: NameIndex,
+  { id, name: before }: Container,
+  name: string,
+  signal?: AbortSignal,
+): Promise<Container> {
+  root.session();
+  const { layout } = root;
+  const wanted = parseContainerName(name);
+  if (wanted === before)
+    throw new LayerstackError('ERR_INVALID_ARGUMENT', `the container is called ${wanted} already`, { id });
+  await names.complete();
+  const options = signal ? { signal } : {};
+  await using locks = await root.locks.acquireAll('containers', [id, `name:${wanted}`], options);
+  void locks;
+  const text = readText(layout.at(layout.container(id, 'config.v2.json')));
+  const current = readContainer(layout, id);
+  if (text === undefined || current === undefined)
+    throw new LayerstackError('ERR_CONTAINER_NOT_FOUND', `container ${before} was removed`, { id });
+  const document = { ...(JSON.parse(text) as Record<string, unknown>), Name: `/${wanted}` };
+  await claim(root, names, wanted, id);
+  try {
+    await call(
+      native.batch(layout.root, [
+        { op: 'replace', path: layout.container(id, 'config.v2.json'), data: goJson(document), mode: 0o600 },
+        ...names.releaseSteps(current.name, id),
+      ]),
+    );
+  } catch (error) {
+    if (readContainer(layout, id)?.name !== wanted)
+      await call(native.batch(layout.root, names.releaseSteps(wanted, id))).catch(() => undefined);
+    throw error;
+  }
+  return { ...current, name: wanted };
+}
+
+/** The caller holds the lock of the name. */
+async function claim(root: Root, names: NameIndex, name: string, id: string): Promise<void> {
+  const attempt = (): Promise<void> => call(native.batch(root.layout.root, [names.claimStep(name, id)]));
+  try {
+    await attempt();
+  } catch (error) {
+    if (!isSystemError(error, 'EEXIST')) throw error;
+    await names.discardStale(name);
+    await attempt();
+  }
+}

@@ -1,0 +1,28 @@
+/**
+ * docker's label filters, `name` or `name=value`, for images and containers alike.
+ * Mirrors `moby/moby: api/types/filters/parse.go` (MatchKVList) at v20.10.
+ */
+
+/** What labels an object must have, all of them, and must not have, all of them at once. */
+export interface LabelFilters {
+  /** `name` or `name=value`. */
+  readonly label?: readonly string[] | undefined;
+  /** `name` or `name=value` that the object must not have, all of them at once. */
+  readonly notLabel?: readonly string[] | undefined;
+}
+
+/** Whether labels fit. */
+export function matchesLabels(
+  labels: Readonly<Record<string, string>> | null,
+  { label = [], notLabel = [] }: LabelFilters,
+): boolean {
+  const has = (wanted: string): boolean => hasLabel(labels, wanted);
+  return label.every(has) && !(notLabel.length > 0 && notLabel.every(has));
+}
+
+function hasLabel(labels: Readonly<Record<string, string>> | null, wanted: string): boolean {
+  const at = wanted.indexOf('=');
+  const name = at < 0 ? wanted : wanted.slice(0, at);
+  if (labels === null || !Object.hasOwn(labels, name)) return false;
+  return at < 0 || labels[name] === wanted.slice(at + 1);
+}
