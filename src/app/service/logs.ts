@@ -3,7 +3,6 @@
  * eyes. Facts are printed as they are given: who logs leaves secrets out (request-log.ts logs paths without queries).
  */
 import { inspect } from 'node:util';
-import { LayerstackError } from '../../core/errors.ts';
 import type { LogFacts, Logger } from '../../system/log.ts';
 
 export const LOG_LEVELS = ['debug', 'info', 'warn', 'error'] as const;
@@ -12,16 +11,6 @@ export type LogFormat = 'json' | 'text';
 
 /** A longer text of a request or an archive is cut. */
 const MAX_TEXT = 4096;
-
-/** @throws {@link LayerstackError} ERR_INVALID_ARGUMENT naming `option`. */
-export function parseLogLevel(option: string, text: string): LogLevel {
-  const level = LOG_LEVELS.find((known) => known === text);
-  if (level !== undefined) return level;
-  throw new LayerstackError(
-    'ERR_INVALID_ARGUMENT',
-    `${option} ${JSON.stringify(text)}: write ${LOG_LEVELS.join(', ')}`,
-  );
-}
 
 export interface ServiceLogOptions {
   readonly level: LogLevel;
