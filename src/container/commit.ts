@@ -17,13 +17,16 @@ import type { ImageStore } from '../image/store.ts';
 import { layerTar } from '../layer/diff.ts';
 import { OWN_LAYER_LIMITS, type Layer, type LayerStore, type StagedLayer } from '../layer/store.ts';
 import type { Root } from '../system/root.ts';
+import { mergeConfigs } from './config.ts';
 import type { Container } from './record.ts';
 
 export interface CommitOptions {
   /** Who made the image, e.g. `A <a@example.org>`. */
   readonly author?: string | undefined;
   readonly message?: string | undefined;
-  /** Dockerfile instructions, e.g. `CMD ["sh"]`; see image/change.ts. */
+  /** What the image runs with, in place of the container's config; what it leaves open is the container's. */
+  readonly config?: ContainerConfig | undefined;
+  /** Dockerfile instructions, e.g. `CMD ["sh"]`, applied to the config; see image/change.ts. */
   readonly changes?: readonly string[] | undefined;
   /** Seconds since 1970: the image's date, and the latest one in its layer, for the same bytes every time. */
   readonly sourceDateEpoch?: number | undefined;
@@ -52,7 +55,8 @@ export async function commit(
   const { signal, onProgress, sourceDateEpoch } = options;
   throwIfAborted(signal);
   root.session();
-  const config = withCommand(applyChanges(container.config, options.changes ?? []), container.config);
+  const own = applyChanges(options.config ?? container.config, options.changes ?? []);
+  const config = mergeConfigs(own, container.config);
   const parent = container.imageId === undefined ? undefined : await images.get(container.imageId);
   const below = await chainOf(layers, parent?.diffIds ?? []);
 
@@ -90,14 +94,4 @@ export async function commit(
 async function chainOf(layers: LayerStore, diffIds: Parameters<typeof topChainId>[0]): Promise<Layer[]> {
   const top = topChainId(diffIds);
   return top === undefined ? [] : (await layers.chain(top)).reverse();
-}
-
-/** An image without any command takes the container's, as dockerd's merge of the two configs has it. */
-function withCommand(config: ContainerConfig, ran: ContainerConfig): ContainerConfig {
-  if (config.Entrypoint?.length) return config;
-  return {
-    ...config,
-    Cmd: config.Cmd?.length ? config.Cmd : ran.Cmd,
-    Entrypoint: config.Entrypoint ?? ran.Entrypoint,
-  };
 }

@@ -3,6 +3,8 @@
  * (moby/moby: runconfig merge in daemon/commit.go): a new entrypoint drops the image's command, environment and labels
  * are merged by key, everything else is replaced.
  */
+import { compareBytes } from '../core/bytes.ts';
+import { sortedKeys } from '../core/go-json.ts';
 import type { ImageConfig } from '../image/config.ts';
 import type { ContainerConfig, HealthConfig } from '../image/container-config.ts';
 
@@ -28,26 +30,40 @@ export function mergedConfig(
   { config: image }: Pick<ImageConfig, 'config'>,
   given: ContainerConfig,
 ): ContainerConfig {
-  const has = (list: readonly string[] | null): list is readonly string[] => (list?.length ?? 0) > 0;
-  const union = (own: readonly string[] | null, theirs: readonly string[] | null): readonly string[] | null =>
-    has(own) ? [...new Set([...own, ...(theirs ?? [])])].sort() : theirs;
+  const merged = mergeConfigs(given, image);
   // `--entrypoint ""` is a list of one empty word: no entrypoint at all, and the image's command is not meant for it.
   const none = given.Entrypoint?.length === 1 && given.Entrypoint[0] === '';
+  return {
+    ...merged,
+    Hostname: given.Hostname || id.slice(0, 12),
+    Env: orNull(merged.Env),
+    Cmd: orNull(merged.Cmd),
+    Entrypoint: none ? null : orNull(merged.Entrypoint),
+  };
+}
+
+/** A config with what it leaves open taken from another one, as dockerd merges them for `create` and `commit`. */
+export function mergeConfigs(given: ContainerConfig, base: ContainerConfig): ContainerConfig {
+  const has = (list: readonly string[] | null): list is readonly string[] => (list?.length ?? 0) > 0;
+  const union = (
+    own: readonly string[] | null,
+    theirs: readonly string[] | null,
+  ): readonly string[] | null =>
+    has(own) ? [...new Set([...own, ...(theirs ?? [])])].sort(compareBytes) : theirs;
   const inheritsCommand = !has(given.Entrypoint) && !has(given.Cmd);
   return {
     ...given,
-    Hostname: given.Hostname || id.slice(0, 12),
-    User: given.User || image.User,
-    ExposedPorts: union(given.ExposedPorts, image.ExposedPorts),
-    Volumes: union(given.Volumes, image.Volumes),
-    Env: orNull(mergeEnvironment(given.Env ?? [], image.Env ?? [])),
-    Cmd: orNull(inheritsCommand ? image.Cmd : given.Cmd),
-    Entrypoint: none ? null : orNull(given.Entrypoint ?? image.Entrypoint),
-    ArgsEscaped: inheritsCommand ? image.ArgsEscaped : given.ArgsEscaped,
-    Healthcheck: mergeHealthcheck(given.Healthcheck, image.Healthcheck),
-    WorkingDir: given.WorkingDir || image.WorkingDir,
-    Labels: new Map([...(image.Labels ?? []), ...(given.Labels ?? [])]),
-    StopSignal: given.StopSignal || image.StopSignal,
+    User: given.User || base.User,
+    ExposedPorts: union(given.ExposedPorts, base.ExposedPorts),
+    Volumes: union(given.Volumes, base.Volumes),
+    Env: has(given.Env) ? mergeEnvironment(given.Env, base.Env ?? []) : base.Env,
+    Cmd: inheritsCommand ? base.Cmd : given.Cmd,
+    Entrypoint: given.Entrypoint ?? base.Entrypoint,
+    ArgsEscaped: inheritsCommand ? base.ArgsEscaped : given.ArgsEscaped,
+    Healthcheck: mergeHealthcheck(given.Healthcheck, base.Healthcheck),
+    WorkingDir: given.WorkingDir || base.WorkingDir,
+    Labels: sortedKeys([...(base.Labels ?? []), ...(given.Labels ?? [])]),
+    StopSignal: given.StopSignal || base.StopSignal,
   };
 }
 

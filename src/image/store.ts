@@ -33,7 +33,7 @@ import { ImageDb } from './imagedb.ts';
 import type { MutableReferences, References } from './references.ts';
 import { Repositories } from './repositories.ts';
 import { layerTree, type LayerTree } from './tree.ts';
-import { imageUsage, type ImageUsage } from './usage.ts';
+import { imageUsage, withSharedSizes, type ImageUsage } from './usage.ts';
 
 export type { DeletedRecord, DeleteOptions, ImageUser } from './deletion.ts';
 export type { HistoryRow, ImageInspect, ImageSummary } from './documents.ts';
@@ -77,6 +77,8 @@ export interface ListOptions {
   /** Also images that have no reference but children, as `docker images -a`. Default false. */
   readonly all?: boolean | undefined;
   readonly filters?: ImageFilters | undefined;
+  /** Fills in `SharedSize`; reads the metadata of all layers. Default false. */
+  readonly sharedSize?: boolean | undefined;
 }
 
 /** How many candidates an ambiguity names. */
@@ -245,7 +247,7 @@ export class ImageStore {
    * All images, newest first. Images that are damaged or lack a layer are skipped, and logged. What it reads it
    * keeps (image/catalog.ts), so that the next listing costs two stats for each image.
    */
-  async list({ all = false, filters = {} }: ListOptions = {}): Promise<ImageSummary[]> {
+  async list({ all = false, filters = {}, sharedSize = false }: ListOptions = {}): Promise<ImageSummary[]> {
     const [before, since] = await Promise.all(
       [filters.before, filters.since].map((name) => this.#created(name)),
     );
@@ -259,7 +261,8 @@ export class ImageStore {
       const isHidden = shown?.length === 0 && !all && withChildren.has(entry.id);
       return shown === undefined || isHidden ? [] : [summaryRow(entry, shown)];
     });
-    return rows.sort((a, b) => b.Created - a.Created || (a.Id < b.Id ? -1 : 1));
+    rows.sort((a, b) => b.Created - a.Created || (a.Id < b.Id ? -1 : 1));
+    return sharedSize ? withSharedSizes(await this.#layers.graph(), entries, rows) : rows;
   }
 
   async #created(name: string | undefined): Promise<Time | undefined> {

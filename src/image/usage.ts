@@ -33,14 +33,7 @@ export function imageUsage(
   users: readonly ImageUser[],
   kept: readonly ChainID[],
 ): ImageUsage {
-  const tops = new Map(entries.map(({ id, top }) => [id, top]));
-  const chainOf = (id: ImageID): LayerNode[] => {
-    const top = tops.get(id);
-    return top ? chainIn(graph, top) : [];
-  };
-  const counts = new Map<ChainID, number>();
-  for (const { Id } of images)
-    for (const { chainId } of chainOf(Id)) counts.set(chainId, (counts.get(chainId) ?? 0) + 1);
+  const chainOf = chainsOf(graph, entries);
   const active = new Map<ImageID, number>();
   for (const { imageId } of users) if (imageId) active.set(imageId, (active.get(imageId) ?? 0) + 1);
 
@@ -53,12 +46,39 @@ export function imageUsage(
   return {
     LayersSize: sum(ofImages),
     Reclaimable: sum([...ofImages].filter((layer) => !inUse.has(layer))),
-    Images: images.map((image) => ({
+    Images: withSharedSizes(graph, entries, images).map((image) => ({
       ...image,
       Containers: active.get(image.Id) ?? 0,
-      SharedSize: sum(chainOf(image.Id).filter(({ chainId }) => (counts.get(chainId) ?? 0) > 1)),
     })),
     UnusedLayers: { Count: unused.length, Size: sum(unused) },
+  };
+}
+
+/** The images with `SharedSize`: the bytes of layers that another one of them has, too. */
+export function withSharedSizes(
+  graph: ReadonlyMap<ChainID, LayerNode>,
+  entries: readonly CatalogEntry[],
+  images: readonly ImageSummary[],
+): ImageSummary[] {
+  const chainOf = chainsOf(graph, entries);
+  const counts = new Map<ChainID, number>();
+  for (const { Id } of images)
+    for (const { chainId } of chainOf(Id)) counts.set(chainId, (counts.get(chainId) ?? 0) + 1);
+  return images.map((image) => ({
+    ...image,
+    SharedSize: sum(chainOf(image.Id).filter(({ chainId }) => (counts.get(chainId) ?? 0) > 1)),
+  }));
+}
+
+/** The layers of an image, as far as they are there. */
+function chainsOf(
+  graph: ReadonlyMap<ChainID, LayerNode>,
+  entries: readonly CatalogEntry[],
+): (id: ImageID) => LayerNode[] {
+  const tops = new Map(entries.map(({ id, top }) => [id, top]));
+  return (id) => {
+    const top = tops.get(id);
+    return top ? chainIn(graph, top) : [];
   };
 }
 

@@ -1,20 +1,14 @@
-/** What every route can reach, and what a route is. */
+/**
+ * What every route can reach, and what a route is. A route calls the facade and answers; what it did is told by the
+ * facade itself (`Layerstack.onEvent`), so that no route has to.
+ */
 import type { Logger } from '../../system/log.ts';
 import type { Layerstack } from '../layerstack.ts';
 import type { ApiRequest } from './request.ts';
 
-/** What happened to an object, in the terms of docker's events; who takes it adds the time. */
-export interface ServiceEvent {
-  readonly Type: 'image' | 'container';
-  readonly Action: string;
-  readonly Actor: { readonly ID: string; readonly Attributes: Readonly<Record<string, string>> };
-}
-
 export interface ServiceContext {
   readonly store: Layerstack;
   readonly log: Logger;
-  /** Takes what the routes did, for `docker events`; returns at once. */
-  readonly events: { emit(event: ServiceEvent): void };
 }
 
 /** One thing that the service does. */

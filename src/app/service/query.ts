@@ -4,11 +4,14 @@
  */
 import { LayerstackError } from '../../core/errors.ts';
 import * as json from '../../core/json.ts';
+import { formatPlatform, type Platform } from '../../core/platform.ts';
 import { HttpError } from './status.ts';
 
 const NO = new Set(['', '0', 'no', 'false', 'none']);
 /** Of a `filters` document; the URL is bounded too. */
 const MAX_FILTERS = 64 * 1024;
+
+const MAX_PLATFORM = 1024;
 
 /** The values of each filter, in their order. */
 export type Filters = ReadonlyMap<string, readonly string[]>;
@@ -18,6 +21,12 @@ const listOrSet: json.Decoder<readonly string[]> = (value, path) =>
     ? json.array(json.string)(value, path)
     : [...json.map(json.boolean)(value, path)].filter(([, set]) => set).map(([key]) => key);
 const decodeFilters: json.Decoder<Filters> = json.map(listOrSet);
+
+const decodePlatform: json.Decoder<Platform> = (value, path) => {
+  const shape = { os: json.string, architecture: json.string, variant: json.optional(json.string) };
+  const { variant, ...platform } = json.object(shape)(value, path);
+  return variant ? { ...platform, variant } : platform;
+};
 
 export class Query {
   readonly #params: URLSearchParams;
@@ -53,6 +62,22 @@ export class Query {
     if (!/^-?\d{1,15}$/.test(value))
       throw new HttpError(400, `${name}=${JSON.stringify(value)} is no whole number`);
     return Number(value);
+  }
+
+  /**
+   * Platforms in the API's form, JSON of `{"os","architecture","variant"}`, as `os/architecture[/variant]`.
+   * @throws {@link LayerstackError} ERR_INVALID_ARGUMENT where one is not of that form
+   */
+  platforms(name: string): string[] {
+    return this.all(name).map((text) =>
+      formatPlatform(
+        json.decodeJson(decodePlatform, Buffer.from(text), {
+          what: `invalid ${name}`,
+          code: 'ERR_INVALID_ARGUMENT',
+          maxBytes: MAX_PLATFORM,
+        }),
+      ),
+    );
   }
 
   /**

@@ -9,7 +9,7 @@ import { join } from 'node:path';
 import { buffer } from 'node:stream/consumers';
 import { pipeline } from 'node:stream/promises';
 import { Layerstack } from '../../../src/app/layerstack.ts';
-import type { Route, ServiceContext, ServiceEvent } from '../../../src/app/service/context.ts';
+import type { Route, ServiceContext } from '../../../src/app/service/context.ts';
 import { ROUTES } from '../../../src/app/service/routes/index.ts';
 import { ApiServer, type ApiServerOptions, type RequestEnd } from '../../../src/app/service/server.ts';
 import { defaultLogger } from '../../../src/system/log.ts';
@@ -43,8 +43,6 @@ export class TestService implements AsyncDisposable {
   readonly socket: string;
   readonly api: ApiServer;
   readonly http: Server;
-  /** What the routes told. */
-  readonly events: ServiceEvent[];
   /** Requests that have ended. */
   readonly ended: RequestEnd[];
 
@@ -52,13 +50,8 @@ export class TestService implements AsyncDisposable {
     this.scratch = scratch;
     this.store = store;
     this.socket = join(scratch, 'sock');
-    this.events = [];
     this.ended = [];
-    const context: ServiceContext = {
-      store,
-      log: defaultLogger,
-      events: { emit: (event) => this.events.push(event) },
-    };
+    const context: ServiceContext = { store, log: defaultLogger };
     this.api = new ApiServer(context, options.routes ?? ROUTES, {
       ...options,
       onEnd: (end) => this.ended.push(end),

@@ -21,12 +21,24 @@ async function listImages(request: ApiRequest, { store }: ServiceContext): Promi
   const images = await store.images({
     all: query.flag('all'),
     filters: pattern === undefined ? filters : { ...filters, reference: [pattern] },
+    sharedSize: query.flag('shared-size'),
   });
+  // Before 1.51 nobody counted them.
+  const users = request.since('1.51') ? await containersByImage(store) : undefined;
   sendJson(
     request,
     200,
-    images.map((image) => summary(image, request)),
+    images.map((image) =>
+      summary({ ...image, Containers: users ? (users.get(image.Id) ?? 0) : -1 }, request),
+    ),
   );
+}
+
+async function containersByImage(store: ServiceContext['store']): Promise<Map<string, number>> {
+  const counts = new Map<string, number>();
+  for (const { imageId = '' } of await store.containers())
+    counts.set(imageId, (counts.get(imageId) ?? 0) + 1);
+  return counts;
 }
 
 /** docker's image filters; of those that can be given once, the last counts. */

@@ -1,0 +1,30 @@
+/**
+ * `POST /commit`: an image of a container. Mirrors `moby/moby: api/server/router/container/container_routes.go` (postCommit)
+ * at v28. `pause` has no meaning: nothing runs here that could be paused.
+ */
+import * as json from '../../../core/json.ts';
+import { decodeContainerConfig } from '../../../image/container-config.ts';
+import type { Route, ServiceContext } from '../context.ts';
+import { newReference } from '../references.ts';
+import type { ApiRequest } from '../request.ts';
+import { sendJson } from '../respond.ts';
+import { HttpError } from '../status.ts';
+
+export const commitRoutes: readonly Route[] = [{ method: 'POST', pattern: '/commit', handle: commit }];
+
+async function commit(request: ApiRequest, { store }: ServiceContext): Promise<void> {
+  const { query, signal } = request;
+  const container = query.text('container');
+  if (container === undefined) throw new HttpError(400, 'the query names no container: ?container=ID');
+  const reference = newReference(query);
+  const config = await request.optionalJson(json.optional(decodeContainerConfig));
+  const id = await store.commit(container, {
+    reference,
+    author: query.text('author'),
+    message: query.text('comment'),
+    config,
+    changes: query.all('changes'),
+    signal,
+  });
+  sendJson(request, 201, { Id: id });
+}

@@ -1,0 +1,62 @@
+/**
+ * What an image is, how it came about, and its bytes. Mirrors `moby/moby: api/server/router/image/image_routes.go` at v28.
+ */
+import type { ImageInspect } from '../../../image/store.ts';
+import { ZERO_TIME } from '../../../core/time.ts';
+import type { Route, ServiceContext } from '../context.ts';
+import type { ApiRequest } from '../request.ts';
+import { sendJson, sendTar } from '../respond.ts';
+
+export const imageReadRoutes: readonly Route[] = [
+  { method: 'GET', pattern: '/images/get', handle: saveImages },
+  { method: 'GET', pattern: '/images/{name...}/get', handle: saveImages },
+  { method: 'GET', pattern: '/images/{name...}/json', handle: inspectImage },
+  { method: 'GET', pattern: '/images/{name...}/history', handle: showHistory },
+];
+
+async function saveImages(request: ApiRequest, { store }: ServiceContext): Promise<void> {
+  const { params, query, signal } = request;
+  const names = params['name'] === undefined ? query.all('names') : [params['name']];
+  await sendTar(request, store.save(names, { signal }));
+}
+
+async function showHistory(request: ApiRequest, { store }: ServiceContext): Promise<void> {
+  sendJson(request, 200, await store.history(request.param('name')));
+}
+
+async function inspectImage(request: ApiRequest, { store }: ServiceContext): Promise<void> {
+  sendJson(request, 200, inspectFields(await store.inspect(request.param('name')), request));
+}
+
+/** Members of a config that are of containers; answers have none of them since 1.50. */
+const OF_CONTAINERS: ReadonlySet<string> = new Set([
+  'Hostname',
+  'Domainname',
+  'AttachStdin',
+  'AttachStdout',
+  'AttachStderr',
+  'Tty',
+  'OpenStdin',
+  'StdinOnce',
+  'Image',
+  'NetworkDisabled',
+  'MacAddress',
+  'StopTimeout',
+]);
+
+/** As the version of the API that was asked for has it. */
+function inspectFields(image: ImageInspect, request: ApiRequest): Record<string, unknown> {
+  const { Config } = image;
+  return {
+    ...image,
+    ...(request.since('1.44') && {
+      Created: image.Created === ZERO_TIME ? undefined : image.Created,
+      VirtualSize: undefined,
+    }),
+    ...(request.since('1.45') && { Container: undefined, ContainerConfig: undefined }),
+    ...(request.since('1.50') &&
+      Config !== null && {
+        Config: Object.fromEntries(Object.entries(Config).filter(([name]) => !OF_CONTAINERS.has(name))),
+      }),
+  };
+}

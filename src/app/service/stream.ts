@@ -1,0 +1,147 @@
+/**
+ * Streams of JSON lines, as docker's clients draw them: `{"status","progressDetail":{"current","total"},"progress","id"}`,
+ * plain text as `{"stream"}`, and errors as `{"errorDetail":{"message"},"error"}`, since the status of the answer is gone
+ * by then. Mirrors `moby/moby: pkg/{streamformatter,jsonmessage}` at v28.
+ *
+ * The answer begins with the first line; an error before it is still answered with its status. Who works does not wait
+ * for a client that reads slowly: of each line with a key the latest version waits, in its first place, so that what
+ * waits is bounded by the number of layers, and progress of one layer is told ten times a second at most.
+ */
+import { goJson } from '../../core/go-json.ts';
+import { formatBytes } from '../../core/units.ts';
+import type { ApiRequest } from './request.ts';
+import { messageOf } from './status.ts';
+
+/** How often the progress of one thing is told. */
+const PROGRESS_MS = 100;
+/** Cells of a progress bar, `[====>    ]`. */
+const BAR = 50;
+
+export interface Progress {
+  /** Bytes. */
+  readonly current: number;
+  readonly total?: number | undefined;
+}
+
+export class JsonStream {
+  readonly #request: Pick<ApiRequest, 'response' | 'signal'>;
+  /** Lines that the client is too slow for. */
+  readonly #waiting = new Map<string | symbol, string>();
+  readonly #told = new Map<string, number>();
+
+  constructor(request: Pick<ApiRequest, 'response' | 'signal'>) {
+    this.#request = request;
+  }
+
+  /** Whether the answer has begun. */
+  get begun(): boolean {
+    return this.#request.response.headersSent;
+  }
+
+  /** Text as it is, e.g. `Loaded image: a:1\n`. */
+  text(text: string): void {
+    this.#send({ stream: text });
+  }
+
+  /** One line of what goes on, e.g. `Pulling from library/alpine`. */
+  status(status: string, id?: string): void {
+    this.#send({ status, id });
+  }
+
+  /** What goes on with one of several things; without numbers: what is done with it now. */
+  progress(id: string, status: string, { current, total }: Progress = { current: 0 }): void {
+    const isOver = total !== undefined && current >= total;
+    if (current > 0 && !isOver && !this.#isTime(`${id}\0${status}`)) return;
+    const line = {
+      status,
+      progressDetail: { current: current || undefined, total: total || undefined },
+      progress: progressBar({ current, total }) || undefined,
+      id,
+    };
+    this.#send(line, `${id}\0${status}`);
+  }
+
+  /** What a program wants to know, e.g. the digest that was pushed. */
+  aux(value: unknown, id?: string): void {
+    this.#send({ progressDetail: {}, id, aux: value });
+  }
+
+  /** Ends the answer; resolves when all of it is on its way, or the client is gone. */
+  async end(): Promise<void> {
+    const { response } = this.#request;
+    if (!this.begun) this.#begin();
+    while (this.#waiting.size > 0 && !response.destroyed) await this.#drained();
+    response.end();
+  }
+
+  /**
+   * Ends the answer with an error.
+   * @throws the error, where the answer has not begun
+   */
+  async fail(error: unknown): Promise<void> {
+    if (!this.begun) throw error;
+    const message = messageOf(error);
+    this.#send({ errorDetail: { message }, error: message });
+    await this.end();
+  }
+
+  /** Begins the answer with a status of 200, whatever comes. */
+  begin(): void {
+    if (!this.begun) this.#begin();
+  }
+
+  #begin(): void {
+    this.#request.response.writeHead(200, { 'Content-Type': 'application/json' });
+  }
+
+  #isTime(key: string): boolean {
+    const now = performance.now();
+    const before = this.#told.get(key);
+    if (before !== undefined && now - before < PROGRESS_MS) return false;
+    this.#told.set(key, now);
+    return true;
+  }
+
+  #send(value: Readonly<Record<string, unknown>>, key: string | symbol = Symbol('line')): void {
+    const { response } = this.#request;
+    if (response.destroyed) return;
+    if (!this.begun) this.#begin();
+    const line = `${goJson(value)}\r\n`;
+    if (this.#waiting.size === 0 && !response.writableNeedDrain) {
+      response.write(line);
+      return;
+    }
+    if (this.#waiting.size === 0) response.once('drain', this.#flush);
+    this.#waiting.set(key, line);
+  }
+
+  readonly #flush = (): void => {
+    const { response } = this.#request;
+    for (const [key, line] of this.#waiting) {
+      this.#waiting.delete(key);
+      if (!response.write(line)) break;
+    }
+    if (this.#waiting.size > 0) response.once('drain', this.#flush);
+  };
+
+  async #drained(): Promise<void> {
+    const { response } = this.#request;
+    await new Promise<void>((resolve) => {
+      const done = (): void => {
+        response.off('drain', done).off('close', done);
+        resolve();
+      };
+      response.once('drain', done).once('close', done);
+    });
+  }
+}
+
+/** `[====>    ]  1.2MB/3.4MB`; without a total the bytes alone. */
+export function progressBar({ current, total = 0 }: Progress): string {
+  if (current <= 0 && total <= 0) return '';
+  const done = formatBytes(current, 4).padStart(8);
+  if (total <= 0) return done;
+  const cells = Math.min(BAR, Math.floor(Math.floor((current / total) * 100) / 2));
+  const bar = `[${'='.repeat(cells)}>${' '.repeat(BAR - cells)}] `;
+  return current > total ? `${bar}${done}` : `${bar}${done}/${formatBytes(total, 4)}`;
+}
