@@ -60,6 +60,8 @@ export async function serve(context: ServeContext, options: ServeOptions): Promi
     format: options.logFormat ?? 'json',
     write: (line) => file.write(line),
   });
+  if (inherited.length > 0 && !hosts.some(({ kind }) => kind === 'fd'))
+    log.warn('systemd passed sockets that no --host fd:// names: nobody is answered on them');
   const notifier = new Notifier(process.env, log);
   try {
     const service = await start(
