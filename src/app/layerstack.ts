@@ -43,6 +43,7 @@ import { LayerStore } from '../layer/store.ts';
 import { Overlay } from '../layer/overlay.ts';
 import type { ImageID } from '../core/digest.ts';
 import type { Logger } from '../system/log.ts';
+import { timed, timedBytes } from '../system/phases.ts';
 import { Root } from '../system/root.ts';
 import type { ExportOptions } from '../transfer/archive/export.ts';
 import type { ImportOptions } from '../transfer/archive/import.ts';
@@ -169,11 +170,8 @@ export class Layerstack implements AsyncDisposable {
    */
   async load(source: string | AsyncIterable<Uint8Array>, options: LoadOptions = {}): Promise<LoadResult> {
     const { load } = await import('../transfer/archive/load.ts');
-    const result = await load(
-      { root: this.#root, layers: this.#layers, images: this.#images },
-      source,
-      options,
-    );
+    const stores = { root: this.#root, layers: this.#layers, images: this.#images };
+    const result = await timed('load', 'total', () => load(stores, source, options));
     for (const { id } of result.images) await this.#tellImage('load', id);
     return result;
   }
@@ -194,7 +192,10 @@ export class Layerstack implements AsyncDisposable {
     return byteStream(async () => {
       const { save } = await import('../transfer/archive/save.ts');
       const onSaved = (id: ImageID): Promise<void> => this.#tellImage('save', id);
-      return save({ layers: this.#layers, images: this.#images }, names, options, onSaved);
+      return timedBytes(
+        'save',
+        save({ layers: this.#layers, images: this.#images }, names, options, onSaved),
+      );
     });
   }
 
@@ -371,7 +372,7 @@ export class Layerstack implements AsyncDisposable {
     const stores = { root: this.#root, layers: this.#layers, images: this.#images };
     const { commit } = await import('../container/commit.ts');
     const container = await this.container(ref);
-    const id = await commit(stores, container, reference, options);
+    const id = await timed('commit', 'total', () => commit(stores, container, reference, options));
     const imageRef = reference && formatReference(reference);
     if (imageRef !== undefined) await this.#tellImage('tag', id, imageRef);
     const comment = options.message ?? '';
@@ -390,7 +391,7 @@ export class Layerstack implements AsyncDisposable {
       const { exportContainer } = await import('../transfer/archive/export.ts');
       const container = await this.container(ref);
       const onExported = (): void => this.#events.container('export', container);
-      return exportContainer(this.#containers, container, options, onExported);
+      return timedBytes('export', exportContainer(this.#containers, container, options, onExported));
     });
   }
 
@@ -412,7 +413,7 @@ export class Layerstack implements AsyncDisposable {
     const reference = tagOf(options.reference);
     const { importImage } = await import('../transfer/archive/import.ts');
     const stores = { layers: this.#layers, images: this.#images };
-    const id = await importImage(stores, source, reference, options);
+    const id = await timed('import', 'total', () => importImage(stores, source, reference, options));
     if (reference !== undefined) await this.#tellImage('tag', id, formatReference(reference));
     await this.#tellImage('import', id);
     return id;

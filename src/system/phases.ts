@@ -28,11 +28,25 @@ export async function timed<T>(
     failed = false;
     return result;
   } finally {
-    tellPhase({ operation, phase, durationMs: performance.now() - start, failed });
+    tell({ operation, phase, durationMs: performance.now() - start, failed });
   }
 }
 
-/** Tells of a part whose end is no promise's. */
-export function tellPhase(record: PhaseRecord): void {
+/** Passes bytes on and tells how long all of them took; who leaves before the end has failed. */
+export async function* timedBytes(
+  operation: PhaseRecord['operation'],
+  bytes: AsyncIterable<Uint8Array>,
+): AsyncGenerator<Uint8Array, void, undefined> {
+  const start = performance.now();
+  let failed = true;
+  try {
+    yield* bytes;
+    failed = false;
+  } finally {
+    tell({ operation, phase: 'total', durationMs: performance.now() - start, failed });
+  }
+}
+
+function tell(record: PhaseRecord): void {
   if (phases.hasSubscribers) phases.publish(record);
 }

@@ -10,6 +10,7 @@ import { parsePlatform, type Platform } from '../../core/platform.ts';
 import type { OnProgress } from '../../core/progress.ts';
 import type { ImageStore } from '../../image/store.ts';
 import type { LayerStore, StagedLayer } from '../../layer/store.ts';
+import { timed } from '../../system/phases.ts';
 import type { Root } from '../../system/root.ts';
 import type { Archive } from './archive.ts';
 import { DOCKER_MANIFEST, readDocker } from './docker.ts';
@@ -88,16 +89,22 @@ export async function load(
   const writeback = new Writeback(stores.root.layout.root, (error) => pool.fail(error));
   let archive: Archive | undefined;
   try {
-    archive = await openArchive(source, { label, pool, maxBytes, caps: stores.root.caps });
-    const plan = await readImages(archive, pool, platform);
+    const read = async (): Promise<Plan> => {
+      archive = await openArchive(source, { label, pool, maxBytes, caps: stores.root.caps });
+      return readImages(archive, pool, platform);
+    };
+    const plan = await timed('load', 'read', read);
     await using pin = await pinLayers(stores.layers, plan.images, signal);
     void pin;
-    const { stacks, fresh } = await stageLayers(stores.layers, plan.images, pool, onProgress);
+    const stage = () => stageLayers(stores.layers, plan.images, pool, onProgress);
+    const { stacks, fresh } = await timed('load', 'stage', stage);
     await writeback.stop();
     pool.throwIfFailed();
-    const published = await stores.layers.publish(stacks, signal && { signal });
+    const published = await timed('load', 'publish', () =>
+      stores.layers.publish(stacks, signal && { signal }),
+    );
     pool.published(fresh);
-    const named = await nameImages(stores.images, plan.images);
+    const named = await timed('load', 'name', () => nameImages(stores.images, plan.images));
     const result = {
       images: named.images,
       notices: [...plan.notices, ...published.notices, ...named.notices],
