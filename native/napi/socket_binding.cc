@@ -1,8 +1,9 @@
-// Sockets of the service. Only listening does more than one or two quick system calls, so it alone has a thread.
+// What the service alone needs: sockets, and its event loop's priority. Only listening does more than one or two quick system calls, so it alone has a thread.
 #include "napi/args.h"
 #include "napi/async.h"
 #include "napi/bindings.h"
 #include "sys/local_socket.h"
+#include "sys/priority.h"
 
 namespace layerstack {
 
@@ -57,12 +58,17 @@ Napi::Value SendDatagramBinding(const Napi::CallbackInfo& info) {
   });
 }
 
+Napi::Value PreferThisThreadBinding(const Napi::CallbackInfo& info) {
+  return Napi::Boolean::New(info.Env(), PreferCallingThread(static_cast<int>(IntArg(info[0], "nice"))));
+}
+
 }  // namespace
 
 void InitSocket(Napi::Env env, Napi::Object exports) {
   exports.Set("listenUnix", Napi::Function::New<ListenUnixBinding>(env, "listenUnix"));
   exports.Set("peerCredentials", Napi::Function::New<PeerBinding>(env, "peerCredentials"));
   exports.Set("describeSocket", Napi::Function::New<DescribeSocketBinding>(env, "describeSocket"));
+  exports.Set("preferThisThread", Napi::Function::New<PreferThisThreadBinding>(env, "preferThisThread"));
   exports.Set("sendDatagram", Napi::Function::New<SendDatagramBinding>(env, "sendDatagram"));
 }
 

@@ -331,6 +331,11 @@ export interface Native {
   describeSocket(fd: number): SocketInfo | null;
   /** One datagram to a unix socket (`@name`: abstract), without waiting; false where its queue is full. */
   sendDatagram(address: string, message: string): boolean;
+  /**
+   * Gives the calling thread, the one of JavaScript, this nice value; threads of native code keep what they have. False where
+   * that is not allowed.
+   */
+  preferThisThread(nice: number): boolean;
 }
 
 const require = createRequire(import.meta.url);

@@ -9,9 +9,10 @@ import type { Logger } from '../../system/log.ts';
 import type { Layerstack } from '../layerstack.ts';
 import { Connections } from './connections.ts';
 import { HealthCheck } from './health.ts';
-import { closeSockets, type OpenedSocket } from './listen.ts';
+import { BACKLOG, closeSockets, type OpenedSocket } from './listen.ts';
 import { refuseBrowsers } from './loopback-guard.ts';
 import { Metrics } from './metrics.ts';
+import { preload } from './preload.ts';
 import { countPhases } from './phase-metrics.ts';
 import { watchProcess } from './process-metrics.ts';
 import { requestLog } from './request-log.ts';
@@ -89,9 +90,11 @@ export class Service {
   static async start(options: ServiceOptions): Promise<Service> {
     const service = new Service(options);
     try {
+      await preload();
       for (const [index, server] of service.#servers.entries()) {
         const listening = once(server, 'listening');
-        server.listen({ ...options.sockets[index]?.options });
+        // Not as an option: Node does not heed that one for descriptors.
+        server.listen({ ...options.sockets[index]?.options }, BACKLOG);
         await listening;
         server.on('error', (error) => options.log.error('a socket failed', { error }));
       }

@@ -17,7 +17,7 @@ import { formatHost, type Host } from './hosts.ts';
 const SOCKET_MODE = 0o660;
 const LOCK_MODE = 0o600;
 /** Connections that wait for the event loop; the kernel's own bound (net.core.somaxconn) is 4096. */
-const BACKLOG = 4096;
+export const BACKLOG = 4096;
 const PROBE_MS = 2000;
 
 /** A socket that is ready to be listened on. */
@@ -76,7 +76,7 @@ function tcpSocket(host: Host & { readonly kind: 'tcp' }): OpenedSocket {
   return {
     name: formatHost(host),
     local: false,
-    options: { host: host.address, port: host.port, backlog: BACKLOG },
+    options: { host: host.address, port: host.port },
     release: nothing,
   };
 }
@@ -95,7 +95,7 @@ function inheritedSockets(
   return found.map(({ fd, name, family }) => ({
     name: `fd://${name}`,
     local: family === 'unix',
-    options: { fd, backlog: BACKLOG },
+    options: { fd },
     release: nothing,
   }));
 }
@@ -115,7 +115,7 @@ async function openUnix(path: string, gid: number): Promise<OpenedSocket> {
     return {
       name: `unix://${path}`,
       local: true,
-      options: { fd, backlog: BACKLOG },
+      options: { fd },
       release: () => (released ??= release()),
     };
   } catch (error) {

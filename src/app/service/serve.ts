@@ -5,6 +5,7 @@
  */
 import { once } from 'node:events';
 import type { Logger } from '../../system/log.ts';
+import { native } from '../../system/native.ts';
 import type { Layerstack } from '../layerstack.ts';
 import { packageVersion } from '../package-version.ts';
 import { takeInheritedSockets } from './activation.ts';
@@ -41,6 +42,8 @@ export interface ServeContext {
 }
 
 const STDOUT = 1;
+/** Of the event loop's thread: it goes before the threads that hash and extract, and before most else on a busy machine. */
+const NICE = -10;
 /** Log lines that nobody takes do not keep the process. */
 const FLUSH_MS = 1_000;
 
@@ -62,6 +65,8 @@ export async function serve(context: ServeContext, options: ServeOptions): Promi
   });
   if (inherited.length > 0 && !hosts.some(({ kind }) => kind === 'fd'))
     log.warn('systemd passed sockets that no --host fd:// names: nobody is answered on them');
+  if (!native.preferThisThread(NICE))
+    log.debug('the event loop goes first no more often than others: CAP_SYS_NICE is missing');
   const notifier = new Notifier(process.env, log);
   try {
     const service = await start(
