@@ -5,7 +5,6 @@
  */
 import { once } from 'node:events';
 import type { Logger } from '../../system/log.ts';
-import { native } from '../../system/native.ts';
 import type { Layerstack } from '../layerstack.ts';
 import { packageVersion } from '../package-version.ts';
 import { takeInheritedSockets } from './activation.ts';
@@ -16,6 +15,7 @@ import { closeSockets, openSockets, type OpenedSocket } from './listen.ts';
 import { LogFile } from './log-file.ts';
 import { ServiceLog, type LogFormat } from './logs.ts';
 import { Notifier } from './notify.ts';
+import { keepResponsive } from './responsive.ts';
 import {
   DEFAULT_SETTINGS,
   DEFAULT_SETTINGS_FILE,
@@ -42,8 +42,6 @@ export interface ServeContext {
 }
 
 const STDOUT = 1;
-/** Of the event loop's thread: it goes before the threads that hash and extract, and before most else on a busy machine. */
-const NICE = -10;
 /** Log lines that nobody takes do not keep the process. */
 const FLUSH_MS = 1_000;
 
@@ -65,8 +63,7 @@ export async function serve(context: ServeContext, options: ServeOptions): Promi
   });
   if (inherited.length > 0 && !hosts.some(({ kind }) => kind === 'fd'))
     log.warn('systemd passed sockets that no --host fd:// names: nobody is answered on them');
-  if (!native.preferThisThread(NICE))
-    log.debug('the event loop goes first no more often than others: CAP_SYS_NICE is missing');
+  keepResponsive(log);
   const notifier = new Notifier(process.env, log);
   try {
     const service = await start(
