@@ -6,6 +6,7 @@ export { DEFAULT_ROOT, Layerstack } from './app/layerstack.ts';
 export type { ContainerRef, DiskUsage, OpenOptions } from './app/layerstack.ts';
 export type { ContainerAction, ImageAction, StoreEvent, StoreListener } from './app/store-events.ts';
 export type { Finding } from './app/doctor.ts';
+export type { LoginOptions, LoginResult, LogoutOptions } from './app/login.ts';
 export type { ArchiveOptions, PathArchive, PutArchiveOptions } from './container/archive.ts';
 export type { CopyOptions } from './container/copy.ts';
 export type { PathStat } from './container/path-stat.ts';
@@ -27,7 +28,7 @@ export type {
 export type { ChainID, DiffID, Digest, ImageID } from './core/digest.ts';
 export { LayerstackError } from './core/errors.ts';
 export type { ErrorCode, ErrorFacts, ErrorKind, SystemError } from './core/errors.ts';
-export type { OnProgress, ProgressEvent } from './core/progress.ts';
+export type { LayerPhase, OnProgress, ProgressEvent } from './core/progress.ts';
 export type {
   DeletedRecord,
   DeleteOptions,
@@ -41,5 +42,12 @@ export type {
   PruneOptions,
   PruneResult,
 } from './image/store.ts';
+export type { Capabilities } from './system/caps.ts';
 export type { Logger } from './system/log.ts';
+export type { RegistryOptions } from './app/registries.ts';
+export { DockerConfig } from './transfer/registry/auth/docker-config.ts';
+export type { Probe } from './system/native.ts';
 export type { LoadedImage, LoadOptions, LoadResult, LoadWarning } from './transfer/archive/load.ts';
+export type { PulledImage, PullOptions, PullResult } from './transfer/pull.ts';
+export { fixedCredentials } from './transfer/registry/auth/credentials.ts';
+export type { Credentials, CredentialSource } from './transfer/registry/auth/credentials.ts';

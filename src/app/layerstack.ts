@@ -42,6 +42,7 @@ import {
 import { LayerStore } from '../layer/store.ts';
 import { Overlay } from '../layer/overlay.ts';
 import type { ImageID } from '../core/digest.ts';
+import type { Capabilities } from '../system/caps.ts';
 import type { Logger } from '../system/log.ts';
 import { timed, timedBytes } from '../system/phases.ts';
 import { Root } from '../system/root.ts';
@@ -49,8 +50,13 @@ import type { ExportOptions } from '../transfer/archive/export.ts';
 import type { ImportOptions } from '../transfer/archive/import.ts';
 import type { LoadOptions, LoadResult } from '../transfer/archive/load.ts';
 import type { SaveOptions } from '../transfer/archive/save.ts';
+import type { PullOptions, PullResult } from '../transfer/pull.ts';
+import type { PushOptions, PushResult } from '../transfer/push.ts';
+import type { Credentials } from '../transfer/registry/auth/credentials.ts';
 import { byteStream } from './byte-stream.ts';
 import type { Finding } from './doctor.ts';
+import type { LoginOptions, LoginResult, LogoutOptions } from './login.ts';
+import type { RegistryOptions } from './registries.ts';
 import { StoreEvents, type ImageAction, type StoreListener } from './store-events.ts';
 
 /** Where the store is when nobody says otherwise. */
@@ -145,6 +151,11 @@ export class Layerstack implements AsyncDisposable {
     return this.#root.readOnly;
   }
 
+  /** What kernel and file system can do, as it was tried when the store was opened. */
+  get capabilities(): Capabilities {
+    return this.#root.caps;
+  }
+
   /**
    * Calls `listener` with each thing that is done through this store, as `docker events` shows it, until the returned function
    * is called. What other processes do on the same root is not told.
@@ -177,6 +188,35 @@ export class Layerstack implements AsyncDisposable {
   }
 
   /**
+   * Pulls an image from its registry: `[HOST[:PORT]/]NAME[:TAG][@DIGEST]`, from Docker Hub where there is no host. Only the
+   * layers that the store lacks are fetched, each once whatever the number of processes that pull it. Resolves when the image
+   * is durable. After an error the store is as it was, but for what was downloaded, which the next pull goes on from.
+   * @throws {@link LayerstackError} ERR_REFERENCE_INVALID, ERR_REGISTRY_UNAVAILABLE, ERR_REGISTRY_DENIED,
+   *   ERR_REGISTRY_NOT_FOUND and its like, ERR_MANIFEST_INVALID, ERR_CONFIG_INVALID, ERR_LAYER_FOREIGN,
+   *   ERR_PLATFORM_NOT_FOUND, ERR_DIGEST_MISMATCH, ERR_REFERENCE_CONFLICT, ERR_LIMIT_EXCEEDED, ERR_LAYER_INVALID and its
+   *   like, ERR_NO_SPACE, ERR_ABORTED, ERR_STORE_READ_ONLY.
+   * @example
+   * ```ts
+   * const { images } = await store.pull('debian:bookworm-slim', { signal: AbortSignal.timeout(60_000) });
+   * ```
+   */
+  async pull(reference: string, options: PullOptions & RegistryOptions = {}): Promise<PullResult> {
+    const parsed = parseReference(reference);
+    const { pull } = await import('../transfer/pull.ts');
+    const { Distribution } = await import('../image/distribution.ts');
+    const { connect } = await import('./registries.ts');
+    const distribution = new Distribution(this.#root);
+    const stores = { root: this.#root, layers: this.#layers, images: this.#images, distribution };
+    // Not `await using`: TypeScript 6.0 leaves imports beside it as they are.
+    const source = await connect(this.#root, parsed.repository, options);
+    try {
+      return await timed('pull', 'total', () => pull(stores, source, parsed, options));
+    } finally {
+      await source.close();
+    }
+  }
+
+  /**
    * The archive of images as a stream: in the layout of docker >= 25, which docker since 1.10, podman, skopeo and
    * umoci read. Each name is a reference, an id, or a repository (then all its tags). The layers' bytes are verified on
    * the way; errors come through the stream. Needs no writable store.
@@ -197,6 +237,57 @@ export class Layerstack implements AsyncDisposable {
         save({ layers: this.#layers, images: this.#images }, names, options, onSaved),
       );
     });
+  }
+
+  /**
+   * Tries credentials at a registry (`HOST[:PORT]`, Docker Hub where empty) and keeps them where `docker login` does: in
+   * config.json, or with the helper that it names. Durable on return.
+   * @throws {@link LayerstackError} ERR_REGISTRY_DENIED when they are refused, ERR_REGISTRY_UNAVAILABLE and its like,
+   *   ERR_CREDENTIALS_INVALID where they cannot be kept, ERR_INVALID_ARGUMENT for what is no registry, ERR_ABORTED.
+   * @example
+   * ```ts
+   * await store.login('registry.example', { username: 'ci', password: process.env.REGISTRY_PASSWORD });
+   * ```
+   */
+  async login(registry: string, credentials: Credentials, options: LoginOptions = {}): Promise<LoginResult> {
+    const { login } = await import('./login.ts');
+    return login(this.root, registry, credentials, { log: this.#root.log, ...options });
+  }
+
+  /**
+   * Forgets the login at a registry; false where there was none. Durable on return.
+   * @throws {@link LayerstackError} ERR_CREDENTIALS_INVALID, ERR_INVALID_ARGUMENT, ERR_ABORTED.
+   */
+  async logout(registry: string, options: LogoutOptions = {}): Promise<boolean> {
+    const { logout } = await import('./login.ts');
+    return logout(registry, options);
+  }
+
+  /**
+   * The image that `reference` names (tag `latest` by default) is in its registry when this resolves, with the digest of its
+   * manifest. Layers that the registry has are not read; the others are rebuilt, verified and compressed on all processors.
+   * After an error nothing of it is to be seen in the registry, and the store is as it was.
+   * @throws {@link LayerstackError} ERR_REFERENCE_INVALID, ERR_IMAGE_NOT_FOUND, ERR_INVALID_ARGUMENT,
+   *   ERR_COMPRESSION_UNSUPPORTED, ERR_STORE_CORRUPT naming the layer that cannot be rebuilt, ERR_REGISTRY_*, ERR_ABORTED.
+   * @example
+   * ```ts
+   * const { images } = await store.push('localhost:5000/app:1', { onProgress: (event) => console.error(event) });
+   * ```
+   */
+  async push(reference: string, options: PushOptions & RegistryOptions = {}): Promise<PushResult> {
+    const parsed = parseReference(reference);
+    const { push } = await import('../transfer/push.ts');
+    const { Distribution } = await import('../image/distribution.ts');
+    const { connect } = await import('./registries.ts');
+    const distribution = new Distribution(this.#root);
+    const stores = { root: this.#root, layers: this.#layers, images: this.#images, distribution };
+    const client = await connect(this.#root, parsed.repository, options);
+    try {
+      const target = { client, credentials: options.credentials };
+      return await timed('push', 'total', () => push(stores, target, parsed, options));
+    } finally {
+      await client.close();
+    }
   }
 
   /** The images, newest first, as `docker images` lists them. */
@@ -456,7 +547,7 @@ export class Layerstack implements AsyncDisposable {
 
   /**
    * What a container takes on disk. Reads its whole writable layer.
-   * @throws {@link LayerstackError} ERR_CONTAINER_NOT_FOUND, ERR_ID_AMBIGUOUS, ERR_LAYER_NOT_FOUND.
+   * @throws {@link LayerstackError} ERR_CONTAINER_NOT_FOUND, ERR_ID_AMBIGUOUS.
    */
   async containerSize(ref: ContainerRef): Promise<ContainerSize> {
     return this.#containers.size(await this.container(ref));

@@ -6,8 +6,7 @@
 import type { Container } from '../container/record.ts';
 import type { Logger } from '../system/log.ts';
 
-export type ImageAction =
-  'pull' | 'push' | 'load' | 'save' | 'import' | 'tag' | 'untag' | 'delete' | 'prune';
+export type ImageAction = 'pull' | 'push' | 'load' | 'save' | 'import' | 'tag' | 'untag' | 'delete' | 'prune';
 
 export type ContainerAction =
   | 'create'

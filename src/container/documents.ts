@@ -72,9 +72,7 @@ export function configDocument({ id, name, created, image, config, hostConfig }:
 
 /** The text of `hostconfig.json`: what was given, and dockerd's defaults for what was not. */
 export function hostConfigDocument(given: HostConfig): string {
-  const set = Object.entries(given).filter(
-    ([key, value]) => !(key in DEFAULT_HOST_CONFIG && isUnset(value)),
-  );
+  const set = Object.entries(given).filter(([key, value]) => !(key in DEFAULT_HOST_CONFIG && isUnset(value)));
   return goJson({
     ...DEFAULT_HOST_CONFIG,
     ...Object.fromEntries(set),

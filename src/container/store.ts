@@ -36,7 +36,7 @@ export type { RemoveOptions } from './remove.ts';
 export interface ContainerSize {
   /** Written in the container. */
   readonly SizeRw: number;
-  /** The same and all layers of its image. */
+  /** The same and all layers of its image, as far as they are there. */
   readonly SizeRootFs: number;
 }
 
@@ -45,8 +45,11 @@ export interface ContainerUsage {
   readonly container: Container;
   /** Bytes of its RW layer. */
   readonly size: number;
+  /** The same and all layers of its image, as far as they are there. */
+  readonly rootSize: number;
   /** It runs, or is mounted. */
   readonly active: boolean;
+  readonly mounted: boolean;
 }
 
 /** A listing gives way to other work on the event loop after this many containers (about 3 ms). */
@@ -162,20 +165,32 @@ export class ContainerStore {
   async usage(): Promise<ContainerUsage[]> {
     const usages: ContainerUsage[] = [];
     for (const container of await this.list()) {
-      const [size, active] = await Promise.all([this.#written(container), this.#isActive(container)]);
-      usages.push({ container, size, active });
+      const [size, mounted] = await Promise.all([this.size(container), this.isMounted(container)]);
+      usages.push({
+        container,
+        size: size.SizeRw,
+        rootSize: size.SizeRootFs,
+        active: isActive(container) || mounted,
+        mounted,
+      });
     }
     return usages;
   }
 
   /** What one container takes. Reads its whole upper. */
   async size(container: Container): Promise<ContainerSize> {
-    const { parent } = container;
-    const [SizeRw, below] = await Promise.all([
-      this.#written(container),
-      parent === undefined ? [] : this.#layers.chain(parent),
-    ]);
-    return { SizeRw, SizeRootFs: below.reduce((sum, { size }) => sum + size, SizeRw) };
+    const [SizeRw, below] = await Promise.all([this.#written(container), this.#below(container)]);
+    return { SizeRw, SizeRootFs: SizeRw + below };
+  }
+
+  async #below({ parent }: Container): Promise<number> {
+    if (parent === undefined) return 0;
+    try {
+      return (await this.#layers.chain(parent)).reduce((sum, { size }) => sum + size, 0);
+    } catch (error) {
+      if (LayerstackError.is(error) && error.code === 'ERR_LAYER_NOT_FOUND') return 0;
+      throw error;
+    }
   }
 
   async #written({ mountId }: Container): Promise<number> {

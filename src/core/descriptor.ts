@@ -33,6 +33,10 @@ export interface Descriptor {
   readonly digest: Digest;
   /** Bytes. */
   readonly size: number;
+  /** Where a foreign layer's bytes are, outside the registry. */
+  readonly urls?: readonly string[] | undefined;
+  /** Of a manifest that is no image: what its content is, e.g. a signature. */
+  readonly artifactType?: string | undefined;
   readonly platform?: Platform | undefined;
   readonly annotations?: ReadonlyMap<string, string> | undefined;
 }
@@ -56,6 +60,7 @@ export interface Index {
 export const MAX_MANIFEST_BYTES = 4 * 1024 * 1024;
 const MAX_LAYERS = 10_000;
 const MAX_MANIFESTS = 10_000;
+const MAX_URLS = 100;
 
 const digest: json.Decoder<Digest> = (value, path) => {
   const text = json.string(value, path);
@@ -83,6 +88,8 @@ const descriptor: json.Decoder<Descriptor> = json.object({
   mediaType: json.withDefault(json.string, ''),
   digest,
   size,
+  urls: json.optional(json.array(json.string, MAX_URLS)),
+  artifactType: json.optional(json.string),
   platform: json.optional(platform),
   annotations,
 });

@@ -42,6 +42,8 @@ export const ERROR_KINDS = {
   ERR_COMPRESSION_UNSUPPORTED: 'invalid',
   /** A bound (bytes, entries, path length, ...) is exceeded. */
   ERR_LIMIT_EXCEEDED: 'invalid',
+  /** A layer whose bytes no registry holds (foreign, non-distributable). */
+  ERR_LAYER_FOREIGN: 'invalid',
   ERR_LAYER_NOT_FOUND: 'not-found',
   /** The image has more layers than can be mounted. */
   ERR_LAYER_DEPTH: 'invalid',
@@ -79,6 +81,24 @@ export const ERROR_KINDS = {
   ERR_ADDRESS_IN_USE: 'conflict',
   /** The service is about to end, or has as much work as it takes. */
   ERR_SERVICE_BUSY: 'unavailable',
+  /** A registry cannot be reached, answers with 5xx, breaks off or stalls, after all attempts. */
+  ERR_REGISTRY_UNAVAILABLE: 'unavailable',
+  /** A registry has had too many requests (429), after all attempts. */
+  ERR_REGISTRY_LIMIT: 'unavailable',
+  /** A registry wants other credentials, or refuses what they ask for. */
+  ERR_REGISTRY_DENIED: 'denied',
+  /** A registry does not have a repository, manifest or blob. */
+  ERR_REGISTRY_NOT_FOUND: 'not-found',
+  /** A registry refuses a request as wrong, e.g. a name or a manifest. */
+  ERR_REGISTRY_REFUSED: 'invalid',
+  /** A registry does not do what is asked for, e.g. delete. */
+  ERR_REGISTRY_UNSUPPORTED: 'unavailable',
+  /** A server breaks the protocol: it is no registry, or a broken one. */
+  ERR_REGISTRY_INVALID: 'invalid',
+  /** What the operator says about registries (registries.json, certs.d, proxy variables) makes no sense. */
+  ERR_REGISTRY_SETTINGS: 'invalid',
+  /** A file or helper that keeps credentials for registries cannot be read, or makes no sense. */
+  ERR_CREDENTIALS_INVALID: 'invalid',
   /** The native addon cannot be loaded. */
   ERR_ADDON: 'unavailable',
   /** A system call failed; `cause` has the errno. */
@@ -103,6 +123,16 @@ export interface ErrorFacts {
   readonly found?: string | number | undefined;
   readonly limit?: number | undefined;
   readonly syscall?: string | undefined;
+  /** Host of a registry. */
+  readonly registry?: string | undefined;
+  /** Name of a repository, in familiar form. */
+  readonly repository?: string | undefined;
+  /** HTTP status of a registry's answer. */
+  readonly status?: number | undefined;
+  /** The same may succeed when it is tried again. */
+  readonly retryable?: boolean | undefined;
+  /** After how many milliseconds, where the registry says. */
+  readonly retryAfterMs?: number | undefined;
 }
 
 const BRAND = Symbol.for('layerstack.error');
@@ -121,6 +151,11 @@ export class LayerstackError extends Error implements ErrorFacts {
   declare readonly found?: string | number;
   declare readonly limit?: number;
   declare readonly syscall?: string;
+  declare readonly registry?: string;
+  declare readonly repository?: string;
+  declare readonly status?: number;
+  declare readonly retryable?: boolean;
+  declare readonly retryAfterMs?: number;
 
   constructor(code: ErrorCode, message: string, facts: ErrorFacts & { cause?: unknown } = {}) {
     const { cause, ...fields } = facts;

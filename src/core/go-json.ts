@@ -35,6 +35,7 @@ export function goString(text: string, html = true): string {
 export function goJson(value: unknown, html = true): string {
   if (typeof value === 'string') return goString(value, html);
   if (value === null || typeof value === 'boolean' || typeof value === 'number') return JSON.stringify(value);
+  if (typeof value === 'bigint') return String(value);
   if (Array.isArray(value)) return `[${value.map((each) => goJson(each, html)).join(',')}]`;
   if (typeof value !== 'object') throw new TypeError(`not a JSON value: ${typeof value}`);
   const members = value instanceof Map ? [...(value as Map<string, unknown>)] : Object.entries(value);

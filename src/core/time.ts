@@ -64,6 +64,11 @@ export function compareTimes(a: Time, b: Time): number {
   return a.unix - b.unix || nanoseconds(a) - nanoseconds(b);
 }
 
+/** Nanoseconds since 1970, which a JavaScript number cannot hold. */
+export function unixNanoseconds(time: Time): bigint {
+  return BigInt(time.unix) * 1_000_000_000n + BigInt(nanoseconds(time));
+}
+
 function nanoseconds({ text }: Time): number {
   const fraction = /\.(\d+)/.exec(text)?.[1] ?? '';
   return Number(fraction.padEnd(9, '0'));

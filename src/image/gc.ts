@@ -177,7 +177,10 @@ export class ImageCollector {
   async #state(
     references: MutableReferences,
     users: ImageUsers,
-  ): Promise<{ readonly state: DeletionState; readonly labels: ReadonlyMap<ImageID, CatalogEntry['labels']> }> {
+  ): Promise<{
+    readonly state: DeletionState;
+    readonly labels: ReadonlyMap<ImageID, CatalogEntry['labels']>;
+  }> {
     const [entries, found] = await Promise.all([this.#parts.catalog.entries(), users()]);
     const parents = entries.flatMap(({ id, parent }) => (parent === null ? [] : [[id, parent] as const]));
     return {

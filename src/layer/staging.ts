@@ -37,8 +37,14 @@ export interface StagedLayer {
   readonly diffId: DiffID;
 }
 
+/**
+ * Layers whose bytes do not come and that wait without a slot. Each holds three idle threads and up to 4 MiB (the buffers
+ * of an inflater; an uncompressed layer next to nothing).
+ */
+const LENDABLE = 24;
+
 /** Of this process: extraction is bound by cores; below two, one layer's disk waits would idle the only core. */
-const slots = new Slots(Math.max(2, availableParallelism()));
+const slots = new Slots(Math.max(2, availableParallelism()), LENDABLE);
 
 const WRITE_SET = 'write-set-';
 
@@ -55,11 +61,12 @@ export class Staging {
   }
 
   async stage(source: LayerSource, options: StageOptions): Promise<StagedLayer> {
-    return slots.run(options.signal, async () => {
+    return slots.run(options.signal, async (slot) => {
+      const bytes = Symbol.asyncIterator in source ? slot.lendWhileWaiting(source) : source;
       const cacheId = newOverlayId();
       const writeSet = `${WRITE_SET}${randomBytes(8).readBigUInt64BE()}`;
       try {
-        const staged = await this.#fill(cacheId, writeSet, source, options);
+        const staged = await this.#fill(cacheId, writeSet, bytes, options);
         this.#open.add(staged);
         return staged;
       } catch (error) {
@@ -164,6 +171,8 @@ function nameLayer(error: unknown, options: StageOptions): unknown {
   const layer = options.name ?? options.expectedDiffId;
   if (layer === undefined || !LayerstackError.is(error) || error.layer !== undefined) return error;
   if (error.code === 'ERR_ABORTED' || error.code === 'ERR_NO_SPACE') return error;
+  // What a registry did says so itself, and of which blob.
+  if (error.code.startsWith('ERR_REGISTRY_')) return error;
   const { code, message, path, digest, member, expected, found, limit } = error;
   return new LayerstackError(code, `layer ${layer}: ${message}`, {
     path,

@@ -20,6 +20,7 @@ import type { LayerSource } from './apply.ts';
 import { assembleLayer, layerTarSize, type AssembleSource } from './assemble.ts';
 import { LayerCollector, type CollectedLayer, type ImageTops } from './collector.ts';
 import { readGraph, type LayerNode } from './graph.ts';
+import { CompressedLayer, type CompressOptions } from './compress.ts';
 import { LayerDb, type Layer } from './layerdb.ts';
 import { Overlay } from './overlay.ts';
 import { planImages, type PlannedLayer } from './plan.ts';
@@ -140,6 +141,11 @@ export class LayerStore {
     }
   }
 
+  /** {@link tar}, compressed. */
+  compressed(layer: Layer, options: CompressOptions): CompressedLayer {
+    return new CompressedLayer(this.#sourceOf(layer), options);
+  }
+
   #sourceOf(layer: Layer): AssembleSource {
     const { layout } = this.#root;
     return {
@@ -150,7 +156,8 @@ export class LayerStore {
   }
 
   /**
-   * Extracts and verifies a layer. Waits for one of max(2, cores) slots of this process.
+   * Extracts and verifies a layer. Waits for one of max(2, cores) slots of this process, and has it only while there are
+   * bytes: a source that stalls holds up nobody else (layer/slots.ts).
    * After any error nothing of it is left.
    * @throws {@link LayerstackError} ERR_DIGEST_MISMATCH (`expected`, `found`, `layer`); ERR_NO_SPACE; ERR_ABORTED;
    * ERR_LAYER_INVALID, ERR_LAYER_TRUNCATED, ERR_LAYER_ESCAPE, ERR_LIMIT_EXCEEDED, ERR_COMPRESSION_UNSUPPORTED

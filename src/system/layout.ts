@@ -6,7 +6,7 @@
  * All methods give paths RELATIVE to the root, as `native.batch` and the other native functions take them;
  * {@link Layout.at} makes one absolute.
  */
-import { hexOf, type ChainID, type ImageID } from '../core/digest.ts';
+import { hexOf, type ChainID, type DiffID, type Digest, type ImageID } from '../core/digest.ts';
 import type { BatchStep } from './native.ts';
 
 /** Files of a layerdb entry or of the write-set that becomes one. */
@@ -44,6 +44,11 @@ export class Layout {
   readonly flats = 'layerstack/flat';
   readonly names = 'layerstack/names';
   readonly unused = 'layerstack/unused';
+  readonly partials = 'layerstack/partial';
+  /** What the operator says about registries; never written by us. */
+  readonly registrySettings = 'layerstack/registries.json';
+  readonly diffIdsByDigest = 'image/overlay2/distribution/diffid-by-digest/sha256';
+  readonly sourcesByDiffId = 'image/overlay2/distribution/v2metadata-by-diffid/sha256';
   /** BuildKit's snapshots, of which some are layers too. */
   readonly buildkitSnapshots = 'buildkit/snapshots.db';
 
@@ -98,6 +103,18 @@ export class Layout {
   /** An empty directory: the layer may have lost its last reference, and is to be looked at. */
   unusedLayer(chainId: ChainID): string {
     return join(this.unused, hexOf(chainId));
+  }
+  /** The first bytes of a blob that is being pulled; `name`: hex of its digest. */
+  partial(name: string): string {
+    return join(this.partials, name);
+  }
+  /** The DiffID of a layer, by the digest of the blob that it was pulled or pushed as. */
+  diffIdByDigest(blob: Digest): string {
+    return join(this.diffIdsByDigest, hexOf(blob));
+  }
+  /** The blobs of a layer, and the repositories that have them. */
+  sourcesOf(diffId: DiffID): string {
+    return join(this.sourcesByDiffId, hexOf(diffId));
   }
   flat(name: string): string {
     return join(this.flats, name);

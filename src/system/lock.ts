@@ -4,8 +4,8 @@
  * leave nothing behind, cost one open(2), and end with their process. Two objects on one byte (one chance in 2^52
  * per pair) only wait for each other.
  *
- * To be free of deadlocks take `layers` (several at once with {@link Locks.acquireAll}) before `containers`
- * before `references`.
+ * To be free of deadlocks take `pulls` (an image's, then its layers' with {@link Locks.acquireAll}) before `layers`
+ * (several at once likewise) before `containers` before `references`.
  */
 import { closeSync, fstatSync, mkdirSync, openSync, statSync } from 'node:fs';
 import { open } from 'node:fs/promises';
@@ -18,7 +18,7 @@ import { native } from './native.ts';
 import { Turns } from './turns.ts';
 
 /** What is locked; also the name of the lock file. */
-export type LockKind = 'layers' | 'containers' | 'references';
+export type LockKind = 'pulls' | 'layers' | 'containers' | 'references';
 
 export interface LockOptions {
   /** Ends the waiting. */

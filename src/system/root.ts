@@ -13,6 +13,7 @@ import { Layout } from './layout.ts';
 import { holdFlock, Locks, type FlockHandle } from './lock.ts';
 import { defaultLogger, type Logger } from './log.ts';
 import { call, native } from './native.ts';
+import { sweepPartials } from './partials.ts';
 import { reconcile } from './reconcile.ts';
 import { Session } from './session.ts';
 import { spaceError } from './space.ts';
@@ -150,6 +151,7 @@ async function openForWriting(path: string, log: Logger): Promise<Opened> {
     await call(native.batch(layout.root, layout.skeleton()));
     writerLock ??= await lockForWriting(layout, true);
     await reconcile(layout, log);
+    await sweepPartials(layout, log);
     return { layout, caps, writerLock };
   } catch (error) {
     await writerLock?.release();

@@ -56,6 +56,11 @@ export class ProgressDisplay {
           this.#remark(`${event.reference} moved here from ${event.previous}, which has lost this name`);
         break;
       case 'image':
+      case 'pulling':
+      case 'waiting':
+      case 'pulled':
+      case 'layer-waiting':
+      case 'layer-retry':
         break;
     }
   };

@@ -4,11 +4,14 @@
  */
 import type { Logger } from '../../system/log.ts';
 import type { Layerstack } from '../layerstack.ts';
+import type { EventBus } from './events.ts';
 import type { ApiRequest } from './request.ts';
 
 export interface ServiceContext {
   readonly store: Layerstack;
   readonly log: Logger;
+  /** For those who read `docker events`. Routes give it nothing: it follows the store, which tells what is done to it. */
+  readonly events: EventBus;
 }
 
 /** One thing that the service does. */

@@ -8,7 +8,6 @@ import { throwIfAborted } from '../../core/abort.ts';
 import { LayerstackError } from '../../core/errors.ts';
 import type { Layerstack } from '../layerstack.ts';
 import type { StoreEvent } from '../store-events.ts';
-import type { EventFilter } from './event-filter.ts';
 
 /** One event as docker's API says it; fields in its order. */
 export interface ApiEvent {
@@ -29,8 +28,8 @@ export interface ApiEvent {
 
 export interface SubscribeOptions {
   /** Which events; default all. */
-  readonly filter?: Pick<EventFilter, 'matches'> | undefined;
-  /** Nanoseconds since 1970: begins with the kept events of that time and later. Default: with what comes. */
+  readonly filter?: { matches(event: ApiEvent): boolean } | undefined;
+  /** Nanoseconds since 1970: begins with the kept events of that time and later. Default: with what comes, unless `until` is given. */
   readonly since?: bigint | undefined;
   /** Nanoseconds since 1970: ends then. Where it is past, only kept events are given. Default: never. */
   readonly until?: bigint | undefined;
@@ -89,30 +88,17 @@ export class EventBus {
   }
 
   /**
-   * The events that fit, in order: kept ones of `since`, then those that come. It listens from this call on, not from the
-   * first read on. Ends at `until`; when it is left, nothing of it is kept.
+   * The events that fit, in order: kept ones of `since`, then those that come from the first read on. Ends at `until`; when
+   * it is left, nothing of it is kept.
    * @throws {@link LayerstackError} (while iterating) ERR_LIMIT_EXCEEDED when the reader was too slow, ERR_ABORTED.
    */
-  subscribe(options: SubscribeOptions = {}): AsyncGenerator<ApiEvent, void, undefined> {
-    const { since, until } = options;
-    const now = BigInt(Date.now()) * 1_000_000n;
-    const past =
-      since === undefined && until === undefined
-        ? []
-        : this.#kept.filter(
-            ({ timeNano }) => timeNano >= (since ?? 0n) && (until === undefined || timeNano <= until),
-          );
-    const reader: Reader = { queue: past, lost: false, wake: () => undefined };
-    const live = until === undefined || until >= now;
+  async *subscribe(options: SubscribeOptions = {}): AsyncGenerator<ApiEvent, void, undefined> {
+    const { filter, until, signal } = options;
+    const reader: Reader = { queue: this.#past(options), lost: false, wake: () => undefined };
+    const wake = (): void => reader.wake();
+    const live = until === undefined || until >= BigInt(Date.now()) * 1_000_000n;
     if (live) this.#readers.add(reader);
-    return this.#read(reader, live, options);
-  }
-
-  async *#read(
-    reader: Reader,
-    live: boolean,
-    { filter, until, signal }: SubscribeOptions,
-  ): AsyncGenerator<ApiEvent, void, undefined> {
+    signal?.addEventListener('abort', wake);
     try {
       for (;;) {
         throwIfAborted(signal);
@@ -127,8 +113,17 @@ export class EventBus {
         if (!live || !(await waitForEvent(reader, until, signal))) return;
       }
     } finally {
+      signal?.removeEventListener('abort', wake);
       this.#readers.delete(reader);
     }
+  }
+
+  /** What is kept of the time that was asked for; nothing where none was. */
+  #past({ since, until }: SubscribeOptions): ApiEvent[] {
+    if (since === undefined && until === undefined) return [];
+    return this.#kept.filter(
+      ({ timeNano }) => timeNano >= (since ?? 0n) && (until === undefined || timeNano <= until),
+    );
   }
 
   /** The clock has milliseconds; later events of one get later nanoseconds, also where the clock is set back. */
@@ -139,7 +134,7 @@ export class EventBus {
   }
 }
 
-/** Whether there is more to read: false when `until` has come. An abort wakes it, too. */
+/** Waits for the next event or an abort; false when `until` has come first. */
 async function waitForEvent(
   reader: Reader,
   until: bigint | undefined,
@@ -149,12 +144,10 @@ async function waitForEvent(
   const left = until === undefined ? MAX_WAIT_MS : Number(until / 1_000_000n) + 1 - Date.now();
   if (left <= 0) return false;
   let timer: NodeJS.Timeout | undefined;
-  const woken = new Promise<void>((resolve) => {
+  await new Promise<void>((resolve) => {
     reader.wake = resolve;
     timer = setTimeout(resolve, Math.min(left, MAX_WAIT_MS));
-    signal?.addEventListener('abort', () => resolve(), { once: true });
   });
-  await woken;
   clearTimeout(timer);
   return true;
 }

@@ -8,6 +8,7 @@ import type { Server, ServerResponse } from 'node:http';
 import type { Logger } from '../../system/log.ts';
 import type { Layerstack } from '../layerstack.ts';
 import { Connections } from './connections.ts';
+import { EventBus } from './events.ts';
 import { HealthCheck } from './health.ts';
 import { BACKLOG, closeSockets, type OpenedSocket } from './listen.ts';
 import { refuseBrowsers } from './loopback-guard.ts';
@@ -51,10 +52,11 @@ export class Service {
     this.#sockets = sockets;
     const metrics = new Metrics();
     const connections = new Connections();
-    this.#watches = [countPhases(metrics), watchProcess(metrics)];
+    const events = new EventBus();
+    this.#watches = [events.follow(store), countPhases(metrics), watchProcess(metrics)];
     watchStore(metrics, store.root);
     const health = new HealthCheck(store.root, store.readOnly);
-    this.#api = new ApiServer({ store, log }, [...operationRoutes(metrics, health), ...ROUTES], {
+    this.#api = new ApiServer({ store, log, events }, [...operationRoutes(metrics, health), ...ROUTES], {
       onEnd: requestLog(log, metrics, connections),
       admit: (incoming) => {
         if (!connections.isLocal(incoming.socket)) refuseBrowsers(incoming);

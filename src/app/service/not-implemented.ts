@@ -16,7 +16,7 @@ const KNOWN: readonly (readonly [methods: string, path: RegExp, what: string])[]
     'run containers',
   ],
   ['GET', /^\/containers\/[^/]+\/(?:top|logs|stats|attach\/ws)$/, 'run containers'],
-  ['POST', /^\/containers\/[^/]+\/(?:exec|update|rename|copy)$/, 'run or change containers'],
+  ['POST', /^\/containers\/[^/]+\/(?:exec|update|copy)$/, 'run or change containers'],
   ['POST GET', /^\/exec(?:\/.+)?$/, 'run commands in containers'],
   ['POST', /^\/(?:build|build\/.+)$/, 'build images'],
   ['POST', /^\/(?:session|grpc)$/, 'build images'],

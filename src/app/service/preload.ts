@@ -8,6 +8,9 @@ export async function preload(): Promise<void> {
     import('../../transfer/archive/save.ts'),
     import('../../transfer/archive/import.ts'),
     import('../../transfer/archive/export.ts'),
+    import('../../transfer/pull.ts'),
+    import('../../transfer/push.ts'),
+    import('../registries.ts'),
     import('../../container/commit.ts'),
   ]);
 }

@@ -35,11 +35,18 @@ export function sendError(request: Pick<ApiRequest, 'response'>, error: unknown)
  */
 export async function sendTar({ response, signal }: ApiRequest, tar: Readable): Promise<void> {
   const chunks = tar[Symbol.asyncIterator]() as AsyncIterator<Uint8Array>;
-  const first = await chunks.next();
-  response.writeHead(200, { 'Content-Type': 'application/x-tar' });
-  const bytes = async function* (): AsyncGenerator<Uint8Array, void, undefined> {
+  const bytes = async function* (
+    first: IteratorResult<Uint8Array>,
+  ): AsyncGenerator<Uint8Array, void, undefined> {
     if (first.done !== true) yield first.value;
     yield* { [Symbol.asyncIterator]: () => chunks };
   };
-  await pipeline(bytes, response, { signal });
+  try {
+    const first = await chunks.next();
+    response.writeHead(200, { 'Content-Type': 'application/x-tar' });
+    await pipeline(bytes(first), response, { signal });
+  } finally {
+    // A client that left before the first byte has started nothing that would end with it.
+    tar.destroy();
+  }
 }

@@ -224,7 +224,7 @@ export class ApiServer {
 function linger(incoming: IncomingMessage, response: ServerResponse): void {
   if (incoming.complete || response.destroyed) return;
   incoming.resume();
-  const timer = setTimeout(() => incoming.socket.destroy(), LINGER_MS);
+  const timer = setTimeout(() => incoming.socket.destroy(), LINGER_MS).unref();
   incoming.once('close', () => clearTimeout(timer));
 }
 

@@ -5,26 +5,16 @@
  */
 import { LayerstackError, type ErrorCode } from '../../core/errors.ts';
 import { isDigest, digestOf, type Digest } from '../../core/digest.ts';
-import type { LayerSource } from '../../layer/store.ts';
+import type { LayerContent } from '../intake/member.ts';
 import { cleanName, type Members } from './members.ts';
 
 /** Bytes of one JSON member; real configs stay below 100 KiB, the largest indexes below 1 MiB. */
 export const MAX_DOCUMENT = 8 * 1024 * 1024;
 
-/** A layer's bytes, ready to be staged. */
-export interface OpenLayer {
-  readonly source: LayerSource;
-  close(): Promise<void>;
-}
-
 /** One regular file of an archive. */
-export interface MemberContent {
-  /** Bytes as they are in the archive. */
-  readonly size: number;
+export interface MemberContent extends LayerContent {
   /** The whole content, at most {@link MAX_DOCUMENT}; null where the archive has seen that it is no JSON. */
   read(): Promise<Uint8Array | null>;
-  /** Opens the content to be staged, any number of times; absent where its bytes are gone by (see LayerPool.ahead). */
-  readonly open?: () => Promise<OpenLayer>;
 }
 
 export interface Archive {

@@ -11,7 +11,7 @@ import { LayerstackError } from '../../core/errors.ts';
 import * as json from '../../core/json.ts';
 import { parseReference, type Reference } from '../../core/reference.ts';
 import { findMember, MAX_DOCUMENT, readDocument, type Archive } from './archive.ts';
-import { inMember, planImage, type Plan, type PlannedImage } from './images.ts';
+import { inMember, planImage, type Plan, type PlannedImage } from '../intake/planned.ts';
 import { checkMemberName } from './members.ts';
 
 export const DOCKER_MANIFEST = 'manifest.json';
@@ -55,7 +55,7 @@ export async function readDocker(archive: Archive): Promise<Plan> {
     const raw = await readDocument(archive, DOCKER_MANIFEST, Config, 'ERR_CONFIG_INVALID');
     const layers = Layers.map((name) => ({ member: findMember(archive, DOCKER_MANIFEST, name) }));
     images.push({
-      ...planImage(archive, Config, raw, layers),
+      ...planImage(label, Config, raw, layers),
       references: RepoTags.map((tag) => repoTag(label, DOCKER_MANIFEST, tag)),
       parent: Parent !== undefined && isDigest(Parent) ? (Parent as ImageID) : undefined,
     });

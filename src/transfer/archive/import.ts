@@ -25,8 +25,8 @@ import {
   type StageOptions,
 } from '../../layer/store.ts';
 import { timed } from '../../system/phases.ts';
-import { DEFAULT_LIMITS } from './layer-pool.ts';
-import { DEFAULT_MAX_BYTES } from './load.ts';
+import { DEFAULT_LIMITS } from '../intake/layer-pool.ts';
+import { DEFAULT_MAX_BYTES } from '../intake/publish-images.ts';
 
 export interface ImportOptions {
   readonly message?: string | undefined;

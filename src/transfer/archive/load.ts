@@ -4,30 +4,26 @@
  * rewrite. Until the first of these three a failure leaves the store as it was. A failure among them (a full disk)
  * leaves complete layers, or complete images without their names, which the next load of the archive takes up.
  */
-import type { DiffID } from '../../core/digest.ts';
 import { throwIfAborted } from '../../core/abort.ts';
 import { parsePlatform, type Platform } from '../../core/platform.ts';
 import type { OnProgress } from '../../core/progress.ts';
 import type { ImageStore } from '../../image/store.ts';
-import type { LayerStore, StagedLayer } from '../../layer/store.ts';
+import type { LayerStore } from '../../layer/store.ts';
 import { timed } from '../../system/phases.ts';
 import type { Root } from '../../system/root.ts';
+import { LayerPool } from '../intake/layer-pool.ts';
+import { nameImages, type LoadedImage } from '../intake/name-images.ts';
+import { linkParents, mergeImages, selectPlatform, type Plan } from '../intake/planned.ts';
+import { DEFAULT_MAX_BYTES, publishImages, type LayerTrouble } from '../intake/publish-images.ts';
+import { Writeback } from '../intake/writeback.ts';
 import type { Archive } from './archive.ts';
 import { DOCKER_MANIFEST, readDocker } from './docker.ts';
-import { linkParents, mergeImages, selectPlatform, type Plan } from './images.ts';
-import { LayerPool } from './layer-pool.ts';
-import { nameImages, type LoadedImage } from './name-images.ts';
 import { OCI_INDEX, readOci } from './oci.ts';
 import { openArchive, type ArchiveSource } from './source.ts';
-import { pinLayers, stageLayers } from './stage-layers.ts';
 import { unknownFormat } from './unknown.ts';
 import { readV1, V1_REPOSITORIES } from './v1.ts';
-import { Writeback } from './writeback.ts';
 
-export type { LoadedImage } from './name-images.ts';
-
-/** Far above any image, yet it ends a bomb before it fills a large disk. */
-export const DEFAULT_MAX_BYTES = 1024 ** 4;
+export type { LoadedImage } from '../intake/name-images.ts';
 
 export interface LoadOptions {
   /** `OS/ARCHITECTURE[/VARIANT]`. Default: the host's where an image has several, else what there is. */
@@ -42,13 +38,7 @@ export interface LoadOptions {
 }
 
 /** Something of a layer that could not be stored as it was. */
-export interface LoadWarning {
-  readonly code: string;
-  readonly message: string;
-  readonly diffId: DiffID;
-  /** Of the layer. */
-  readonly member: string;
-}
+export type LoadWarning = LayerTrouble;
 
 export interface LoadResult {
   /** In the archive's order. */
@@ -85,7 +75,11 @@ export async function load(
   throwIfAborted(signal);
   stores.root.session();
   const label = typeof source === 'string' ? source : 'the archive';
-  const pool = new LayerPool(stores.layers, { label, maxBytes, signal, onProgress, log: stores.root.log });
+  const pool = new LayerPool(stores.layers, {
+    ...{ label, maxBytes, signal, onProgress },
+    remedy: 'the archive is damaged, save the image again',
+    log: stores.root.log,
+  });
   const writeback = new Writeback(stores.root.layout.root, (error) => pool.fail(error));
   let archive: Archive | undefined;
   try {
@@ -94,21 +88,16 @@ export async function load(
       return readImages(archive, pool, platform);
     };
     const plan = await timed('load', 'read', read);
-    await using pin = await pinLayers(stores.layers, plan.images, signal);
-    void pin;
-    const stage = () => stageLayers(stores.layers, plan.images, pool, onProgress);
-    const { stacks, fresh } = await timed('load', 'stage', stage);
-    await writeback.stop();
-    pool.throwIfFailed();
-    const published = await timed('load', 'publish', () =>
-      stores.layers.publish(stacks, signal && { signal }),
+    const { result: named, ...published } = await publishImages(
+      stores.layers,
+      plan.images,
+      { operation: 'load', pool, writeback, signal, onProgress },
+      () => nameImages(stores.images, plan.images),
     );
-    pool.published(fresh);
-    const named = await timed('load', 'name', () => nameImages(stores.images, plan.images));
     const result = {
       images: named.images,
       notices: [...plan.notices, ...published.notices, ...named.notices],
-      warnings: fresh.flatMap(warningsOf),
+      warnings: published.warnings,
     };
     if (onProgress) report(result, onProgress);
     return result;
@@ -134,10 +123,6 @@ async function readImages(archive: Archive, pool: LayerPool, platform: Platform 
   if (!plan) throw unknownFormat(archive);
   const images = platform ? selectPlatform(label, plan.images, platform) : plan.images;
   return { ...plan, images: linkParents(label, mergeImages(images)) };
-}
-
-function warningsOf({ diffId, applied }: StagedLayer): LoadWarning[] {
-  return applied.warnings.map((warning) => ({ ...warning, diffId }));
 }
 
 function report({ images, notices, warnings }: LoadResult, onProgress: OnProgress): void {

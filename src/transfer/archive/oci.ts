@@ -19,7 +19,15 @@ import { LayerstackError } from '../../core/errors.ts';
 import { formatPlatform, hostPlatform, matchPlatform, type Platform } from '../../core/platform.ts';
 import { parseReference, withDefaultTag, type Reference } from '../../core/reference.ts';
 import { findMember, readDocument, type Archive, type FoundMember } from './archive.ts';
-import { inMember, noPlatform, planImage, platformOf, type Plan, type PlannedImage } from './images.ts';
+import {
+  inMember,
+  isAttestation,
+  noPlatform,
+  planImage,
+  platformOf,
+  type Plan,
+  type PlannedImage,
+} from '../intake/planned.ts';
 
 export const OCI_INDEX = 'index.json';
 
@@ -136,7 +144,7 @@ class OciReader {
     const configName = blobName(manifest.config);
     const raw = await readDocument(this.#archive, member, configName, 'ERR_CONFIG_INVALID');
     const layers = manifest.layers.map((blob) => ({ member: this.#find(blob, member), blob }));
-    return planImage(this.#archive, configName, raw, layers);
+    return planImage(this.#archive.label, configName, raw, layers);
   }
 
   /** A manifest or index, which must be what its descriptor says. */
@@ -210,13 +218,6 @@ class OciReader {
 
 function blobName({ digest }: Descriptor): string {
   return `blobs/sha256/${hexOf(digest)}`;
-}
-
-/** What BuildKit puts beside images: provenance and bills of materials. */
-function isAttestation({ platform, annotations }: Descriptor): boolean {
-  return (
-    platform?.os === 'unknown' || annotations?.get('vnd.docker.reference.type') === 'attestation-manifest'
-  );
 }
 
 /**

@@ -19,7 +19,7 @@ import {
 import { cleanName, MAX_MEMBERS, Members } from './members.ts';
 import { PeekStream } from './peek-stream.ts';
 import { isJsonStart, isTarBlock } from './sniff.ts';
-import type { LayerPool } from './layer-pool.ts';
+import type { LayerPool } from '../intake/layer-pool.ts';
 import { TarFeed } from './tar-feed.ts';
 import { FORMAT_MEMBERS, looksLikeRootFs, rootFsError } from './unknown.ts';
 
@@ -125,7 +125,7 @@ class StreamReader {
   /** Goes on as soon as the layer's bytes are read, while it is still being finished. */
   async #layer(name: string, size: number, stream: PeekStream): Promise<MemberContent> {
     const content: MemberContent = { size, read: () => Promise.resolve(null) };
-    const staged = this.#pool.ahead({ name, content }, stream);
+    const staged = this.#pool.ahead({ name, content }, stream, announcedDigest(name));
     // Its failure stops the reading through the pool's signal; `settled` reports it.
     staged.catch(() => undefined);
     this.#layers.push(staged);

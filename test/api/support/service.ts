@@ -10,6 +10,7 @@ import { buffer } from 'node:stream/consumers';
 import { pipeline } from 'node:stream/promises';
 import { Layerstack } from '../../../src/app/layerstack.ts';
 import type { Route, ServiceContext } from '../../../src/app/service/context.ts';
+import { EventBus } from '../../../src/app/service/events.ts';
 import { ROUTES } from '../../../src/app/service/routes/index.ts';
 import { ApiServer, type ApiServerOptions, type RequestEnd } from '../../../src/app/service/server.ts';
 import { defaultLogger } from '../../../src/system/log.ts';
@@ -43,6 +44,7 @@ export class TestService implements AsyncDisposable {
   readonly socket: string;
   readonly api: ApiServer;
   readonly http: Server;
+  readonly events: EventBus;
   /** Requests that have ended. */
   readonly ended: RequestEnd[];
 
@@ -51,7 +53,9 @@ export class TestService implements AsyncDisposable {
     this.store = store;
     this.socket = join(scratch, 'sock');
     this.ended = [];
-    const context: ServiceContext = { store, log: defaultLogger };
+    this.events = new EventBus();
+    this.events.follow(store);
+    const context: ServiceContext = { store, log: defaultLogger, events: this.events };
     this.api = new ApiServer(context, options.routes ?? ROUTES, {
       ...options,
       onEnd: (end) => this.ended.push(end),
@@ -110,6 +114,8 @@ export class TestService implements AsyncDisposable {
     const sent = request({ socketPath: this.socket, method, path, headers, agent: false });
     const answered = once(sent, 'response') as Promise<[IncomingMessage]>;
     answered.catch(() => undefined);
+    // After the answer the service may close before the rest of the body is sent.
+    sent.on('error', () => undefined);
     if (content === undefined || typeof content === 'string' || content instanceof Uint8Array)
       sent.end(content);
     // The answer may come before the body is sent; then the rest of it need not arrive.

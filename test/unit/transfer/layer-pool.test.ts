@@ -3,7 +3,7 @@ import { digestOf, type DiffID, type Digest } from '../../../src/core/digest.ts'
 import { LayerstackError, type ErrorCode } from '../../../src/core/errors.ts';
 import type { LayerSource, StagedLayer, StageOptions } from '../../../src/layer/store.ts';
 import type { FoundMember } from '../../../src/transfer/archive/archive.ts';
-import { LayerPool } from '../../../src/transfer/archive/layer-pool.ts';
+import { LayerPool } from '../../../src/transfer/intake/layer-pool.ts';
 
 /** A store that stages by counting bytes; content that begins with an error code fails with it. */
 class FakeLayers {
@@ -57,7 +57,13 @@ function reopenable(name: string, text: string): FoundMember {
 }
 
 function poolOf(layers: FakeLayers, maxBytes = 1000, signal?: AbortSignal): LayerPool {
-  return new LayerPool(layers, { label: 'x.tar', maxBytes, signal, log: { warn: () => undefined } });
+  return new LayerPool(layers, {
+    label: 'x.tar',
+    remedy: 'save it again',
+    maxBytes,
+    signal,
+    log: { warn: () => undefined },
+  });
 }
 
 describe('layers of one load', () => {
@@ -116,7 +122,7 @@ describe('layers of one load', () => {
       expect(pool.signal.aborted).toBe(true);
     }
     const pool = poolOf(new FakeLayers());
-    await expect(pool.ahead(past(`blobs/sha256/${'0'.repeat(64)}`, ''), stream('x'))).rejects.toMatchObject({
+    await expect(pool.ahead(past('a', ''), stream('x'), digestOf('y'))).rejects.toMatchObject({
       code: 'ERR_DIGEST_MISMATCH',
       found: digestOf('x'),
     });

@@ -1,5 +1,6 @@
 /** `layerstack containers`: the table of `docker ps -a`; a mounted container says so. */
 import type { Container } from '../../../container/record.ts';
+import { commandText, statusText } from '../../container-text.ts';
 import { defineCommand } from '../command.ts';
 import { ellipsis, formatAge, formatId, formatTime } from '../format.ts';
 import { formatTable, parseFormat } from '../output.ts';
@@ -46,9 +47,9 @@ function cells({ container, mounted }: Row, truncate: boolean): string[] {
   return [
     formatId(container.id, truncate),
     imageOf(container, truncate),
-    JSON.stringify(truncate ? ellipsis(commandOf(container), 20) : commandOf(container)),
+    JSON.stringify(truncate ? ellipsis(commandText(container), 20) : commandText(container)),
     formatAge(Date.parse(container.created)),
-    statusOf(container, mounted),
+    statusText(container, mounted),
     container.name,
   ];
 }
@@ -57,7 +58,7 @@ function cells({ container, mounted }: Row, truncate: boolean): string[] {
 function document(row: Row, truncate: boolean): Record<string, string | boolean> {
   const { container, mounted } = row;
   return {
-    Command: JSON.stringify(commandOf(container)),
+    Command: JSON.stringify(commandText(container)),
     CreatedAt: formatTime(Date.parse(container.created) || 0),
     ID: formatId(container.id, truncate),
     Image: imageOf(container, truncate),
@@ -65,24 +66,10 @@ function document(row: Row, truncate: boolean): Record<string, string | boolean>
     Names: container.name,
     RunningFor: formatAge(Date.parse(container.created)),
     State: container.state,
-    Status: statusOf(container, mounted),
+    Status: statusText(container, mounted),
   };
-}
-
-/** As dockerd tells it: arguments with a space in quotes. */
-function commandOf({ command: [path = '', ...args] }: Container): string {
-  return [path, ...args.map((arg) => (arg.includes(' ') ? `'${arg}'` : arg))].join(' ');
 }
 
 function imageOf({ imageName }: Container, truncate: boolean): string {
   return truncate && /^sha256:[0-9a-f]{64}$/.test(imageName) ? formatId(imageName, true) : imageName;
-}
-
-function statusOf({ state, exitCode, finished }: Container, mounted: boolean): string {
-  const label = `${state.charAt(0).toUpperCase()}${state.slice(1)}`;
-  const text =
-    state === 'exited' && finished !== undefined
-      ? `Exited (${exitCode}) ${formatAge(Date.parse(finished))}`
-      : label;
-  return mounted ? `${text} (mounted)` : text;
 }

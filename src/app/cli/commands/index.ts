@@ -9,9 +9,13 @@ interface Verb {
 }
 
 export const VERBS: Readonly<Record<string, Verb>> = {
+  pull: { summary: 'fetch an image from a registry', load: () => import('./pull.ts') },
   load: { summary: 'load images from an archive or OCI layout', load: () => import('./load.ts') },
   save: { summary: 'write images to an archive', load: () => import('./save.ts') },
+  push: { summary: 'bring an image into its registry', load: () => import('./push.ts') },
   import: { summary: 'make an image of a tar or a directory', load: () => import('./import.ts') },
+  login: { summary: 'log in to a registry', load: () => import('./login.ts') },
+  logout: { summary: 'forget the login at a registry', load: () => import('./logout.ts') },
   images: { summary: 'list images', load: () => import('./images.ts') },
   inspect: { summary: 'show all about images or containers, as JSON', load: () => import('./inspect.ts') },
   history: { summary: "show an image's history", load: () => import('./history.ts') },

@@ -9,6 +9,7 @@ import { newReference } from '../references.ts';
 import type { ApiRequest } from '../request.ts';
 import { sendJson } from '../respond.ts';
 import { HttpError } from '../status.ts';
+import { findContainer } from './container-name.ts';
 
 export const commitRoutes: readonly Route[] = [{ method: 'POST', pattern: '/commit', handle: commit }];
 
@@ -18,7 +19,7 @@ async function commit(request: ApiRequest, { store }: ServiceContext): Promise<v
   if (container === undefined) throw new HttpError(400, 'the query names no container: ?container=ID');
   const reference = newReference(query);
   const config = await request.optionalJson(json.optional(decodeContainerConfig));
-  const id = await store.commit(container, {
+  const id = await store.commit(await findContainer(container, store), {
     reference,
     author: query.text('author'),
     message: query.text('comment'),

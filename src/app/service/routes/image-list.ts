@@ -29,7 +29,7 @@ async function listImages(request: ApiRequest, { store }: ServiceContext): Promi
     request,
     200,
     images.map((image) =>
-      summary({ ...image, Containers: users ? (users.get(image.Id) ?? 0) : -1 }, request),
+      imageSummary({ ...image, Containers: users ? (users.get(image.Id) ?? 0) : -1 }, request),
     ),
   );
 }
@@ -54,7 +54,7 @@ function imageFilters(filters: Filters): ImageFilters {
 }
 
 /** As the version of the API that was asked for has it. */
-function summary(image: ImageSummary, request: ApiRequest): Record<string, unknown> {
+export function imageSummary(image: ImageSummary, request: ApiRequest): Record<string, unknown> {
   const { RepoTags: tags, RepoDigests: digests } = image;
   const nameless = tags.length === 0 && digests.length === 0;
   const names = request.since('1.43')

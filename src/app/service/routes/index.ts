@@ -1,12 +1,19 @@
 /** Every route of the service; the first that fits a request answers it. */
 import type { Route } from '../context.ts';
+import { absentRoutes } from './absent.ts';
 import { commitRoutes } from './commit.ts';
+import { containerArchiveRoutes } from './container-archive.ts';
+import { containerCreateRoutes } from './container-create.ts';
+import { containerRoutes } from './containers.ts';
+import { eventRoutes } from './events.ts';
 import { imageChangeRoutes } from './image-change.ts';
 import { imageCreateRoutes } from './image-create.ts';
 import { imageListRoutes } from './image-list.ts';
 import { imageLoadRoutes } from './image-load.ts';
 import { imageReadRoutes } from './image-read.ts';
+import { ownRoutes } from './own.ts';
 import { pingRoutes } from './ping.ts';
+import { systemRoutes } from './system.ts';
 
 export const ROUTES: readonly Route[] = [
   ...pingRoutes,
@@ -16,4 +23,11 @@ export const ROUTES: readonly Route[] = [
   ...imageReadRoutes,
   ...imageChangeRoutes,
   ...commitRoutes,
+  ...containerCreateRoutes,
+  ...containerRoutes,
+  ...containerArchiveRoutes,
+  ...eventRoutes,
+  ...systemRoutes,
+  ...absentRoutes,
+  ...ownRoutes,
 ];

@@ -2,7 +2,7 @@
 import type { ImageID } from '../../core/digest.ts';
 import { formatReference } from '../../core/reference.ts';
 import type { ImageStore } from '../../image/store.ts';
-import { parentsFirst, type PlannedImage } from './images.ts';
+import { parentsFirst, type PlannedImage } from './planned.ts';
 
 export interface LoadedImage {
   readonly id: ImageID;

@@ -1,16 +1,16 @@
 /**
- * The layers that one load stages, from the first byte until they are published or discarded. It owns them: when
+ * The layers that one load or pull stages, from the first byte until they are published or discarded. It owns them: when
  * anything fails, what runs is stopped and what was extracted is removed. Layers of a stream are staged *ahead*,
  * before it is known whether the archive's manifest names them, and taken later.
  */
 import { abortError } from '../../core/abort.ts';
 import type { Descriptor } from '../../core/descriptor.ts';
-import type { DiffID } from '../../core/digest.ts';
+import type { DiffID, Digest } from '../../core/digest.ts';
 import { LayerstackError, type ErrorCode } from '../../core/errors.ts';
 import type { OnProgress } from '../../core/progress.ts';
 import type { LayerSource, LayerStore, StagedLayer, StageOptions } from '../../layer/store.ts';
 import type { Logger } from '../../system/log.ts';
-import { announcedDigest, type FoundMember, type MemberContent } from './archive.ts';
+import type { LayerContent, LayerMember } from './member.ts';
 
 /**
  * Bounds of one layer beside its bytes. 10 million entries are fifty times the largest distribution image; a path
@@ -27,8 +27,10 @@ const CONTENT_ERRORS: ReadonlySet<ErrorCode> = new Set([
 ]);
 
 export interface LayerPoolOptions {
-  /** The archive, for messages. */
+  /** The archive, or the image in its registry, for messages. */
   readonly label: string;
+  /** What to do about bytes that are not what they should be, for messages. */
+  readonly remedy: string;
   /** Uncompressed bytes of all layers together. */
   readonly maxBytes: number;
   readonly signal?: AbortSignal | undefined;
@@ -40,7 +42,7 @@ export interface LayerPoolOptions {
 export interface Expected {
   /** Unknown for archives that list no DiffIDs (before docker 1.10). */
   readonly diffId?: DiffID | undefined;
-  /** Of the bytes as they are in the archive. */
+  /** Of the bytes as they come. */
   readonly blob?: Descriptor | undefined;
 }
 
@@ -55,7 +57,7 @@ export class LayerPool {
   readonly #stop = new AbortController();
   readonly #running = new Set<Promise<unknown>>();
   readonly #owned = new Set<StagedLayer>();
-  readonly #ahead = new Map<MemberContent, Ahead>();
+  readonly #ahead = new Map<LayerContent, Ahead>();
   #tarBytes = 0;
   #failure: unknown;
 
@@ -70,16 +72,16 @@ export class LayerPool {
 
   /**
    * Stages a member that may or may not turn out to be a layer of an image. Settles when it is staged or known to
-   * be useless, which only {@link take} reports.
+   * be useless, which only {@link take} reports. `announced`: the digest in its name, if it has one.
    * @throws {@link LayerstackError} what would fail whatever the member is: ERR_LIMIT_EXCEEDED, ERR_DIGEST_MISMATCH
    * against the digest in its name, a full disk.
    */
-  async ahead(member: FoundMember, source: LayerSource): Promise<void> {
+  async ahead(member: LayerMember, source: LayerSource, announced?: Digest): Promise<void> {
     const staged = this.#stage(member, {}, (options) => this.#layers.stage(source, options));
     this.#ahead.set(member.content, { staged, taken: false });
     try {
       const { applied } = await staged;
-      this.#compare(member, 'digest in its name', announcedDigest(member.name), applied.blobDigest);
+      this.#compare(member, 'digest in its name', announced, applied.blobDigest);
     } catch (error) {
       if (LayerstackError.is(error) && CONTENT_ERRORS.has(error.code)) return;
       throw this.fail(error);
@@ -87,7 +89,7 @@ export class LayerPool {
   }
 
   /** Stages a member now, for a {@link take} to come, and says what it is. For members that can be reopened. */
-  async peek(member: FoundMember): Promise<StagedLayer> {
+  async peek(member: LayerMember): Promise<StagedLayer> {
     let ahead = this.#ahead.get(member.content);
     if (!ahead) {
       ahead = { staged: this.#open(member, {}), taken: false };
@@ -100,26 +102,28 @@ export class LayerPool {
    * A staged copy of a member, each time another one.
    * @throws {@link LayerstackError} ERR_DIGEST_MISMATCH when it is not what was `expected`, and all that staging throws.
    */
-  async take(member: FoundMember, expected: Expected): Promise<StagedLayer> {
+  async take(member: LayerMember, expected: Expected): Promise<StagedLayer> {
     try {
-      const ahead = this.#ahead.get(member.content);
-      let staged: StagedLayer;
+      const { content } = member;
+      const ahead = this.#ahead.get(content);
       if (ahead?.taken === false) {
         ahead.taken = true;
-        staged = await ahead.staged;
-      } else if (member.content.open) {
-        staged = await this.#open(member, expected);
-      } else {
-        if (!ahead) throw this.#notALayer(member);
-        const first = await ahead.staged;
-        staged = await this.#stage(member, expected, (options) => this.#layers.restage(first, options));
+        const staged = await ahead.staged;
+        this.#verify(member, expected, staged);
+        return staged;
       }
-      this.#compare(member, "DiffID in the image's config", expected.diffId, staged.diffId);
-      if (expected.blob) {
-        this.#compare(member, 'digest in the manifest', expected.blob.digest, staged.applied.blobDigest);
-        this.#compare(member, 'size in the manifest', expected.blob.size, staged.applied.blobSize);
+      if (content.open && !(content.dear === true && ahead)) {
+        const staged = this.#open(member, expected);
+        if (content.dear === true) this.#ahead.set(content, { staged, taken: true });
+        return await staged;
       }
-      return staged;
+      if (!ahead) throw this.#notALayer(member);
+      const first = await ahead.staged;
+      this.#verify(member, expected, first);
+      // The copy's own bytes are the plain tar.
+      return await this.#stage(member, { diffId: expected.diffId }, (options) =>
+        this.#layers.restage(first, options),
+      );
     } catch (error) {
       throw this.fail(error);
     }
@@ -158,46 +162,58 @@ export class LayerPool {
     }
   }
 
-  async #open(member: FoundMember, expected: Expected): Promise<StagedLayer> {
-    const opened = await member.content.open?.();
-    if (!opened) throw this.#notALayer(member);
-    try {
-      return await this.#stage(member, expected, (options) => this.#layers.stage(opened.source, options));
-    } finally {
-      await opened.close();
+  async #open(member: LayerMember, expected: Expected): Promise<StagedLayer> {
+    for (;;) {
+      const opened = await member.content.open?.();
+      if (!opened) throw this.#notALayer(member);
+      try {
+        return await this.#stage(member, expected, (options) => this.#layers.stage(opened.source, options));
+      } catch (error) {
+        if (this.signal.aborted || (await opened.again?.(error)) !== true) throw error;
+      } finally {
+        await opened.close();
+      }
     }
   }
 
   /** Runs one staging with its limits, progress and context in errors. */
   #stage(
-    { name, content }: FoundMember,
+    member: LayerMember,
     expected: Expected,
     work: (options: StageOptions) => Promise<StagedLayer>,
   ): Promise<StagedLayer> {
     const { label, onProgress, maxBytes } = this.#options;
-    const layer = { member: name, total: content.size, ...(expected.diffId && { diffId: expected.diffId }) };
+    const { name, content } = member;
+    const layer = {
+      member: name,
+      total: content.size,
+      ...(expected.diffId && { diffId: expected.diffId }),
+      ...(expected.blob && { blob: expected.blob.digest }),
+    };
     const limits = { ...DEFAULT_LIMITS, maxBytes: Math.max(0, maxBytes - this.#tarBytes) };
     const run = async (): Promise<StagedLayer> => {
       onProgress?.({ type: 'layer-start', ...layer, current: 0 });
+      let staged: StagedLayer;
       try {
-        const staged = await work({
+        staged = await work({
           limits,
           signal: this.signal,
           name,
           onProgress: (current) => onProgress?.({ type: 'layer-progress', ...layer, current }),
           ...(expected.diffId && { expectedDiffId: expected.diffId }),
         });
-        this.#owned.add(staged);
-        this.#tarBytes += staged.applied.tarSize;
-        if (this.#tarBytes > maxBytes) throw tooLarge(label, maxBytes);
-        onProgress?.({ type: 'layer-done', ...layer, diffId: staged.diffId, current: content.size });
-        return staged;
       } catch (error) {
         if (!LayerstackError.is(error)) throw error;
         if (error.code === 'ERR_LIMIT_EXCEEDED' && error.limit === limits.maxBytes)
           throw tooLarge(label, maxBytes, error);
         throw inLayer(error, label, name);
       }
+      this.#owned.add(staged);
+      this.#verify(member, expected, staged);
+      this.#tarBytes += staged.applied.tarSize;
+      if (this.#tarBytes > maxBytes) throw tooLarge(label, maxBytes);
+      onProgress?.({ type: 'layer-done', ...layer, diffId: staged.diffId, current: content.size });
+      return staged;
     };
     const running = run();
     this.#running.add(running);
@@ -206,27 +222,32 @@ export class LayerPool {
     return running;
   }
 
+  #verify(member: LayerMember, { diffId, blob }: Expected, staged: StagedLayer): void {
+    this.#compare(member, "DiffID in the image's config", diffId, staged.diffId);
+    this.#compare(member, 'digest in the manifest', blob?.digest, staged.applied.blobDigest);
+    this.#compare(member, 'size in the manifest', blob?.size, staged.applied.blobSize);
+  }
+
   #compare(
-    { name }: FoundMember,
+    { name }: LayerMember,
     what: string,
     expected: string | number | undefined,
     found: string | number,
   ): void {
     if (expected === undefined || expected === found) return;
-    const { label } = this.#options;
+    const { label, remedy } = this.#options;
     throw new LayerstackError(
       'ERR_DIGEST_MISMATCH',
-      `${label}: layer '${name}' is ${String(found)}, but the ${what} is ${String(expected)}; ` +
-        `the archive is damaged, save the image again`,
+      `${label}: layer '${name}' is ${String(found)}, but the ${what} is ${String(expected)}; ${remedy}`,
       { path: label, layer: name, expected, found },
     );
   }
 
-  #notALayer({ name }: FoundMember): LayerstackError {
-    const { label } = this.#options;
+  #notALayer({ name }: LayerMember): LayerstackError {
+    const { label, remedy } = this.#options;
     return new LayerstackError(
       'ERR_LAYER_INVALID',
-      `${label}: layer '${name}' is not a tar, plain or compressed; save the image again`,
+      `${label}: layer '${name}' is not a tar, plain or compressed; ${remedy}`,
       { path: label, layer: name },
     );
   }
@@ -236,12 +257,12 @@ function tooLarge(label: string, maxBytes: number, cause?: unknown): LayerstackE
   return new LayerstackError(
     'ERR_LIMIT_EXCEEDED',
     `${label}: its layers have more than ${String(maxBytes)} bytes uncompressed; ` +
-      `if you trust the archive, allow more with maxBytes (--max-bytes)`,
+      `if you trust it, allow more with maxBytes (--max-bytes)`,
     { path: label, limit: maxBytes, cause },
   );
 }
 
-/** Trouble of the whole load, not of the layer that met it. */
+/** Trouble of the whole load or pull, not of the layer that met it. */
 const SHARED_ERRORS: ReadonlySet<ErrorCode> = new Set([
   'ERR_ABORTED',
   'ERR_NO_SPACE',
@@ -249,9 +270,9 @@ const SHARED_ERRORS: ReadonlySet<ErrorCode> = new Set([
   'ERR_ARCHIVE_TRUNCATED',
 ]);
 
-/** The error of a layer, with the archive and the member that holds the layer. */
+/** The error of a layer, with where it comes from and what it is called there. What a registry did names both already. */
 function inLayer(error: LayerstackError, label: string, layer: string): LayerstackError {
-  if (SHARED_ERRORS.has(error.code)) return error;
+  if (SHARED_ERRORS.has(error.code) || error.code.startsWith('ERR_REGISTRY_')) return error;
   const { path, digest, expected, found, limit, member, syscall } = error;
   const message = error.layer === undefined ? `layer '${layer}': ${error.message}` : error.message;
   return new LayerstackError(error.code, `${label}: ${message}`, {

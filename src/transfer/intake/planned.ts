@@ -1,4 +1,4 @@
-/** The images that an archive holds, whatever its format: what load has to do, before anything is published. */
+/** The images that an archive or a registry holds, whatever the format: what there is to do before anything is published. */
 import { isDeepStrictEqual } from 'node:util';
 import type { Descriptor } from '../../core/descriptor.ts';
 import type { DiffID, ImageID } from '../../core/digest.ts';
@@ -7,10 +7,10 @@ import { formatPlatform, matchPlatform, normalizePlatform, type Platform } from 
 import { formatReference, type Reference } from '../../core/reference.ts';
 import { parseImageConfig, type ImageConfig } from '../../image/config.ts';
 import { requireDepth } from '../../layer/plan.ts';
-import type { Archive, FoundMember } from './archive.ts';
+import type { LayerMember } from './member.ts';
 
 export interface PlannedLayer {
-  readonly member: FoundMember;
+  readonly member: LayerMember;
   readonly diffId: DiffID;
   /** Where a manifest says what the member's bytes are. */
   readonly blob?: Descriptor;
@@ -22,9 +22,9 @@ export interface PlannedImage {
   readonly layers: readonly PlannedLayer[];
   /** Each with a tag. */
   readonly references: readonly Reference[];
-  /** An image of the same archive. */
+  /** An image that comes with it. */
   readonly parent?: ImageID | undefined;
-  /** Only a parent of others, not an image that the archive was made for. */
+  /** Only a parent of others, not an image that was asked for. */
   readonly intermediate?: boolean;
 }
 
@@ -39,25 +39,25 @@ export interface Plan {
  * @throws {@link LayerstackError} ERR_CONFIG_INVALID, ERR_LAYER_COUNT, ERR_LAYER_DEPTH.
  */
 export function planImage(
-  archive: Archive,
+  label: string,
   configMember: string,
   raw: Uint8Array,
   layers: readonly Omit<PlannedLayer, 'diffId'>[],
 ): Pick<PlannedImage, 'config' | 'layers'> {
-  const config = inMember(archive.label, configMember, () => configOf(raw));
+  const config = inMember(label, configMember, () => configOf(raw));
   const { diffIds } = config;
   if (layers.length !== diffIds.length)
     throw new LayerstackError(
       'ERR_LAYER_COUNT',
-      `${archive.label}: the manifest lists ${String(layers.length)} layers for '${configMember}', whose ` +
+      `${label}: the manifest lists ${String(layers.length)} layers for '${configMember}', whose ` +
         `rootfs.diff_ids has ${String(diffIds.length)}; save the image again`,
-      { path: archive.label, member: configMember, expected: diffIds.length, found: layers.length },
+      { path: label, member: configMember, expected: diffIds.length, found: layers.length },
     );
-  inMember(archive.label, configMember, () => requireDepth(diffIds.length));
+  inMember(label, configMember, () => requireDepth(diffIds.length));
   return { config, layers: layers.map((layer, index) => ({ ...layer, diffId: diffIds[index] as DiffID })) };
 }
 
-/** By its bytes as {@link readDocument} gives them: thousands of manifest items may name one config of megabytes. */
+/** By its bytes, which an archive's reader gives again as the same: thousands of manifest items may name one config of megabytes. */
 const configs = new WeakMap<Uint8Array, ImageConfig>();
 
 function configOf(raw: Uint8Array): ImageConfig {
@@ -173,4 +173,11 @@ export function parentsFirst(images: readonly PlannedImage[]): PlannedImage[] {
     seen.add(image.config.id);
     return image.parent && !seen.has(image.parent) ? { ...image, parent: undefined } : image;
   });
+}
+
+/** What BuildKit puts beside images: provenance and bills of materials. */
+export function isAttestation({ platform, annotations }: Descriptor): boolean {
+  return (
+    platform?.os === 'unknown' || annotations?.get('vnd.docker.reference.type') === 'attestation-manifest'
+  );
 }

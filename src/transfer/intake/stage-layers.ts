@@ -2,7 +2,7 @@
 import { chainIds, type ChainID } from '../../core/digest.ts';
 import type { OnProgress } from '../../core/progress.ts';
 import type { Layer, LayerStore, StagedLayer } from '../../layer/store.ts';
-import type { PlannedImage, PlannedLayer } from './images.ts';
+import type { PlannedImage, PlannedLayer } from './planned.ts';
 import type { LayerPool } from './layer-pool.ts';
 
 export interface StagedImages {
@@ -52,12 +52,14 @@ export async function stageLayers(
   await Promise.all(
     [...needed].map(async ([chainId, { member, diffId, blob }], index) => {
       const layer = known[index];
+      const blobOf = blob && { blob: blob.digest };
+      const event = { diffId, ...blobOf, member: member.name, current: 0, total: member.content.size };
       if (layer) {
-        const total = member.content.size;
-        onProgress?.({ type: 'layer-exists', diffId, member: member.name, current: 0, total });
+        onProgress?.({ type: 'layer-exists', ...event });
         ready.set(chainId, layer);
         return;
       }
+      if (member.content.dear === true) onProgress?.({ type: 'layer-waiting', ...event });
       const staged = await pool.take(member, { diffId, blob });
       ready.set(chainId, staged);
       fresh.push(staged);

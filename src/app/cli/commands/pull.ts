@@ -1,0 +1,66 @@
+/** `layerstack pull`: an image from its registry; stdout as `docker pull`. */
+import { canonicalName, formatReference, parseReference, withDefaultTag } from '../../../core/reference.ts';
+import { defineCommand, UsageError } from '../command.ts';
+import { parseBytes } from '../format.ts';
+import { parseFormat } from '../output.ts';
+import { PullDisplay } from '../pull-display.ts';
+
+export const command = defineCommand({
+  usage: '[OPTIONS] NAME[:TAG|@DIGEST]',
+  description:
+    'Fetches an image from its registry, HOST[:PORT]/NAME, or NAME from Docker Hub. Only layers that the store lacks are\n' +
+    'fetched; a pull that is broken off is gone on with by the next. When it ends with status 0 the image is on disk,\n' +
+    'durably; otherwise the store is as it was.',
+  options: {
+    'all-tags': { type: 'boolean', short: 'a', help: 'every tag of the repository' },
+    platform: {
+      type: 'string',
+      value: 'OS/ARCH[/VARIANT]',
+      help: 'which image of several (default: this machine)',
+    },
+    'max-concurrent-downloads': { type: 'string', value: 'N', help: 'layers fetched at once (default 3)' },
+    'max-bytes': {
+      type: 'string',
+      value: 'SIZE',
+      help: 'refuse more uncompressed bytes than this, e.g. 10G',
+    },
+    quiet: { type: 'boolean', short: 'q', help: "the image's name only" },
+    format: { type: 'string', value: 'json', help: 'one JSON document for each event' },
+    'disable-content-trust': { type: 'boolean', help: "no effect, as docker's default" },
+  },
+  operands: { min: 1, max: 1 },
+  async run(context, values, [name = '']) {
+    const json = parseFormat(values.format) === 'json';
+    const allTags = values['all-tags'] === true;
+    const quiet = values.quiet === true;
+    const maxBytes =
+      values['max-bytes'] === undefined ? undefined : parseBytes('--max-bytes', values['max-bytes']);
+    const display = new PullDisplay(context, { json, quiet });
+    const reference = parseReference(name);
+    await using store = await context.open();
+    try {
+      const { images } = await store.pull(name, {
+        ...{ allTags, maxBytes, platform: values.platform, signal: context.signal },
+        maxConcurrentDownloads: parseCount(values['max-concurrent-downloads']),
+        onProgress: display.show,
+      });
+      if (json) return;
+      const pulled = allTags ? reference : withDefaultTag(reference);
+      const updated = images.some((image) => image.updated);
+      const status = updated ? 'Downloaded newer image for' : 'Image is up to date for';
+      const { repository, tag, digest } = pulled;
+      const meant =
+        digest === undefined ? { repository, ...(tag !== undefined && { tag }) } : { repository, digest };
+      if (!quiet) context.print(`Status: ${status} ${formatReference(meant)}`);
+      context.print(formatReference({ ...pulled, repository: canonicalName(pulled.repository) }));
+    } finally {
+      display.end();
+    }
+  },
+});
+
+function parseCount(text: string | undefined): number | undefined {
+  if (text === undefined) return undefined;
+  if (/^[1-9]\d{0,3}$/.test(text)) return Number(text);
+  throw new UsageError(`--max-concurrent-downloads ${JSON.stringify(text)}: give a number from 1 to 9999`);
+}

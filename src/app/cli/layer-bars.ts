@@ -1,0 +1,78 @@
+/**
+ * A line for each layer on a terminal, with what is being done with it and a bar, redrawn in place. Where there are more
+ * layers than lines those at work are drawn, and the last line says how many others there are.
+ */
+import { formatBytes } from './format.ts';
+
+export interface LayerLine {
+  /** What is being done, e.g. `Downloading`. */
+  readonly phase: string;
+  readonly current: number;
+  readonly total: number;
+  /** 0: at work, 1: waiting, 2: finished. Those at work are shown first. */
+  readonly rank: 0 | 1 | 2;
+}
+
+const REDRAW_MS = 100;
+const BAR = 30;
+const CLEAR_LINE = '\r\u001b[K';
+
+export class LayerBars {
+  readonly #stream: NodeJS.WriteStream;
+  readonly #lines = new Map<string, LayerLine>();
+  #drawn = 0;
+  #height = 0;
+
+  constructor(stream: NodeJS.WriteStream) {
+    this.#stream = stream;
+  }
+
+  set(id: string, line: LayerLine): void {
+    this.#lines.set(id, line);
+    if (Date.now() - this.#drawn >= REDRAW_MS) this.#draw();
+  }
+
+  /** Draws what is there for the last time; the next layers begin below. */
+  finish(): void {
+    if (this.#lines.size === 0) return;
+    this.#draw();
+    this.#lines.clear();
+    this.#height = 0;
+  }
+
+  /** Takes the lines away, for something to be printed in their place; they are drawn again below it. */
+  clear(): void {
+    if (this.#height > 0) this.#stream.write(`\r\u001b[${String(this.#height)}A\u001b[J`);
+    this.#height = 0;
+    this.#drawn = 0;
+  }
+
+  #draw(): void {
+    this.#drawn = Date.now();
+    const { rows = 24, columns = 80 } = this.#stream;
+    const texts = barLines(this.#lines, Math.max(1, rows - 1)).map((text) => text.slice(0, columns - 1));
+    const up = this.#height > 0 ? `\r\u001b[${String(this.#height)}A` : '';
+    this.#stream.write(`${up}${texts.map((text) => `${CLEAR_LINE}${text}\n`).join('')}\u001b[J`);
+    this.#height = texts.length;
+  }
+}
+
+/** At most `limit` lines of text for these layers, in their order. */
+export function barLines(layers: ReadonlyMap<string, LayerLine>, limit: number): string[] {
+  const all = [...layers];
+  if (all.length <= limit) return all.map(([id, line]) => barLine(id, line));
+  const chosen = new Set(
+    [0, 1, 2].flatMap((rank) => all.filter(([, line]) => line.rank === rank)).slice(0, limit - 1),
+  );
+  const others = all.filter((layer) => !chosen.has(layer));
+  const count = (rank: number): string => String(others.filter(([, line]) => line.rank === rank).length);
+  const rest = `and ${String(others.length)} more layers: ${count(2)} done, ${count(1)} waiting`;
+  return [...all.filter((layer) => chosen.has(layer)).map(([id, line]) => barLine(id, line)), rest];
+}
+
+function barLine(id: string, { phase, current, total, rank }: LayerLine): string {
+  if (rank !== 0 || total === 0) return `${id}: ${phase}`;
+  const filled = Math.floor((Math.min(current, total) / total) * BAR);
+  const bar = `${'='.repeat(filled)}${filled < BAR ? '>' : ''}`.padEnd(BAR);
+  return `${id}: ${phase.padEnd(11)} [${bar}]  ${formatBytes(current)}/${formatBytes(total)}`;
+}

@@ -1,0 +1,18 @@
+/** What `docker ps` says of a container's command and state; a mounted container says so. */
+import type { Container } from '../container/record.ts';
+import { formatAge } from './cli/format.ts';
+
+/** Path and arguments, those with a space in quotes. */
+export function commandText({ command: [path = '', ...args] }: Container): string {
+  return [path, ...args.map((arg) => (arg.includes(' ') ? `'${arg}'` : arg))].join(' ');
+}
+
+/** e.g. `Exited (0) 3 weeks ago`, `Created (mounted)` */
+export function statusText({ state, exitCode, finished }: Container, mounted: boolean): string {
+  const label = `${state.charAt(0).toUpperCase()}${state.slice(1)}`;
+  const text =
+    state === 'exited' && finished !== undefined
+      ? `Exited (${exitCode}) ${formatAge(Date.parse(finished))}`
+      : label;
+  return mounted ? `${text} (mounted)` : text;
+}

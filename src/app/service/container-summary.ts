@@ -1,0 +1,83 @@
+/**
+ * A container as `GET /containers/json` and `GET /system/df` list it. Fields, order and empty values are docker's (moby/moby:
+ * api/types/types.go, container/view.go at v20.10).
+ */
+import type { ContainerInspect } from '../../container/inspect.ts';
+import type { Container } from '../../container/record.ts';
+import type { ContainerSize } from '../../container/store.ts';
+import { commandText, statusText } from '../container-text.ts';
+import type { Layerstack } from '../layerstack.ts';
+
+export interface ContainerSummary {
+  readonly Id: string;
+  readonly Names: readonly string[];
+  /** As it was named; the id where that name means another image now. */
+  readonly Image: string;
+  readonly ImageID: string;
+  readonly Command: string;
+  /** Seconds since 1970. */
+  readonly Created: number;
+  readonly Ports: readonly never[];
+  /** Bytes; left out where they were not asked for, or are none. */
+  readonly SizeRw?: number | undefined;
+  readonly SizeRootFs?: number | undefined;
+  readonly Labels: Readonly<Record<string, string>>;
+  readonly State: string;
+  readonly Status: string;
+  readonly HostConfig: { readonly NetworkMode: unknown };
+  readonly NetworkSettings: { readonly Networks: unknown };
+  readonly Mounts: ContainerInspect['Mounts'];
+}
+
+/** What a summary is made of. */
+export interface ContainerFacts {
+  readonly container: Container;
+  readonly mounted: boolean;
+  readonly size?: ContainerSize | undefined;
+}
+
+/** Makes summaries of the containers of one store, with the names of its images as they are now. */
+export class ContainerSummaries {
+  readonly #store: Layerstack;
+  readonly #images: ReadonlyMap<string, string>;
+
+  private constructor(store: Layerstack, images: ReadonlyMap<string, string>) {
+    this.#store = store;
+    this.#images = images;
+  }
+
+  static async of(store: Layerstack): Promise<ContainerSummaries> {
+    const images = await store.images({ all: true });
+    return new ContainerSummaries(
+      store,
+      new Map(images.flatMap(({ Id, RepoTags }) => RepoTags.map((tag) => [tag, Id]))),
+    );
+  }
+
+  async summary({ container, mounted, size }: ContainerFacts): Promise<ContainerSummary> {
+    const { HostConfig, NetworkSettings, Mounts } = await this.#store.inspectContainer(container);
+    return {
+      Id: container.id,
+      Names: [`/${container.name}`],
+      Image: this.#imageName(container),
+      ImageID: container.imageId ?? '',
+      Command: commandText(container),
+      Created: Math.floor((Date.parse(container.created) || 0) / 1000),
+      Ports: [],
+      SizeRw: size?.SizeRw || undefined,
+      SizeRootFs: size?.SizeRootFs || undefined,
+      Labels: Object.fromEntries(container.config.Labels ?? []),
+      State: container.state,
+      Status: statusText(container, mounted),
+      HostConfig: { NetworkMode: HostConfig['NetworkMode'] ?? '' },
+      NetworkSettings: { Networks: NetworkSettings['Networks'] },
+      Mounts,
+    };
+  }
+
+  #imageName({ imageName, imageId }: Container): string {
+    const hasTag = /[:@]/.test(imageName.slice(imageName.lastIndexOf('/') + 1));
+    const now = this.#images.get(hasTag ? imageName : `${imageName}:latest`);
+    return now === undefined || now === imageId ? imageName : (imageId ?? '');
+  }
+}

@@ -1,0 +1,133 @@
+/**
+ * What `docker info` shows: the machine, the store and how much is in it. Everything about running containers says that there is
+ * none of it. Mirrors `moby/moby: daemon/info.go` at v20.10.
+ */
+import { createHash } from 'node:crypto';
+import { readdir, readFile } from 'node:fs/promises';
+import { availableParallelism, hostname, machine, release, totalmem } from 'node:os';
+import type { Layerstack } from '../layerstack.ts';
+import { packageVersion } from '../package-version.ts';
+import type { ServiceContext } from './context.ts';
+
+const WARNING =
+  'WARNING: layerstack keeps images and the file systems of containers for other runtimes; it runs no containers itself';
+
+/** docker's names of file systems where they are not the kernel's. */
+const FILE_SYSTEMS: Readonly<Record<string, string>> = { ext2: 'extfs', ext3: 'extfs', ext4: 'extfs' };
+
+const NO_COMMIT = { ID: '', Expected: '' };
+
+export async function infoDocument({
+  store,
+  events,
+}: Pick<ServiceContext, 'store' | 'events'>): Promise<Readonly<Record<string, unknown>>> {
+  const [images, containers, system, descriptors] = await Promise.all([
+    store.images({ all: true }),
+    containerCounts(store),
+    operatingSystem(),
+    readdir('/proc/self/fd'),
+  ]);
+  return {
+    ID: await identity(store.root),
+    ...containers,
+    Images: images.length,
+    Driver: 'overlay2',
+    DriverStatus: driverStatus(store),
+    Plugins: { Volume: [], Network: [], Authorization: null, Log: [] },
+    MemoryLimit: false,
+    SwapLimit: false,
+    CpuCfsPeriod: false,
+    CpuCfsQuota: false,
+    CPUShares: false,
+    CPUSet: false,
+    PidsLimit: false,
+    IPv4Forwarding: false,
+    BridgeNfIptables: false,
+    BridgeNfIp6tables: false,
+    Debug: false,
+    NFd: descriptors.length,
+    OomKillDisable: false,
+    NGoroutines: 0,
+    SystemTime: new Date().toISOString(),
+    LoggingDriver: 'none',
+    CgroupDriver: 'none',
+    NEventsListener: events.readers,
+    KernelVersion: release(),
+    ...system,
+    OSType: 'linux',
+    Architecture: machine(),
+    IndexServerAddress: 'https://index.docker.io/v1/',
+    RegistryConfig: null,
+    NCPU: availableParallelism(),
+    MemTotal: totalmem(),
+    GenericResources: null,
+    DockerRootDir: store.root,
+    HttpProxy: process.env['HTTP_PROXY'] ?? '',
+    HttpsProxy: process.env['HTTPS_PROXY'] ?? '',
+    NoProxy: process.env['NO_PROXY'] ?? '',
+    Name: hostname(),
+    Labels: [],
+    ExperimentalBuild: false,
+    ServerVersion: packageVersion(),
+    Runtimes: {},
+    DefaultRuntime: '',
+    Swarm: {
+      NodeID: '',
+      NodeAddr: '',
+      LocalNodeState: 'inactive',
+      ControlAvailable: false,
+      Error: '',
+      RemoteManagers: null,
+    },
+    LiveRestoreEnabled: false,
+    Isolation: '',
+    InitBinary: '',
+    ContainerdCommit: NO_COMMIT,
+    RuncCommit: NO_COMMIT,
+    InitCommit: NO_COMMIT,
+    SecurityOptions: [],
+    Warnings: [WARNING],
+  };
+}
+
+/** A mounted container counts as a running one, as in everything that keeps house. */
+async function containerCounts(store: Layerstack): Promise<Readonly<Record<string, number>>> {
+  const counts = { running: 0, paused: 0, stopped: 0 };
+  const containers = await store.containers();
+  for (const container of containers) {
+    if (container.state === 'paused') counts.paused++;
+    else if (container.state === 'running' || container.state === 'restarting') counts.running++;
+    else if (await store.isMounted(container)) counts.running++;
+    else counts.stopped++;
+  }
+  return {
+    Containers: containers.length,
+    ContainersRunning: counts.running,
+    ContainersPaused: counts.paused,
+    ContainersStopped: counts.stopped,
+  };
+}
+
+function driverStatus({ capabilities: { probe, rung } }: Layerstack): (readonly [string, string])[] {
+  return [
+    ['Backing Filesystem', FILE_SYSTEMS[probe.fsType] ?? probe.fsType],
+    ['Supports d_type', String(probe.dType)],
+    ['Using metacopy', String(probe.metacopy)],
+    ['Native Overlay Diff', String(!probe.metacopy && !probe.redirectDir)],
+    ['userxattr', 'false'],
+    ['Mount rung', rung],
+  ];
+}
+
+async function operatingSystem(): Promise<{ OperatingSystem: string; OSVersion: string }> {
+  const text = await readFile('/etc/os-release', 'utf8').catch(() => '');
+  const value = (name: string): string => new RegExp(`^${name}=(["']?)(.*)\\1$`, 'm').exec(text)?.[2] ?? '';
+  return { OperatingSystem: value('PRETTY_NAME') || 'Linux', OSVersion: value('VERSION_ID') };
+}
+
+/** The same for the same store on the same machine, without telling the machine's own id, which is to be kept secret. */
+async function identity(root: string): Promise<string> {
+  const machineId = await readFile('/etc/machine-id', 'utf8').catch(() => hostname());
+  const hex = createHash('sha256').update(`layerstack\0${machineId.trim()}\0${root}`).digest('hex');
+  return hex.replace(/^(.{8})(.{4})(.{4})(.{4})(.{12}).*$/, '$1-$2-$3-$4-$5');
+}

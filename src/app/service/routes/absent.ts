@@ -1,0 +1,29 @@
+/** What a store never has, answered as by a dockerd that has none: networks, volumes, plugins. */
+import type { Route } from '../context.ts';
+import { sendJson } from '../respond.ts';
+import { HttpError } from '../status.ts';
+
+const empty = (pattern: string, value: unknown): Route => ({
+  method: 'GET',
+  pattern,
+  handle: (request) => {
+    sendJson(request, 200, value);
+    return Promise.resolve();
+  },
+});
+
+/** `docker inspect NAME` looks for one of each, and goes on where there is none. */
+const missing = (pattern: string, say: (name: string) => string): Route => ({
+  method: 'GET',
+  pattern,
+  handle: (request) => Promise.reject(new HttpError(404, say(request.param('name')))),
+});
+
+export const absentRoutes: readonly Route[] = [
+  empty('/networks', []),
+  missing('/networks/{name}', (name) => `network ${name} not found`),
+  empty('/volumes', { Volumes: [], Warnings: [] }),
+  missing('/volumes/{name}', (name) => `get ${name}: no such volume`),
+  empty('/plugins', []),
+  missing('/plugins/{name...}/json', (name) => `plugin "${name}" not found`),
+];

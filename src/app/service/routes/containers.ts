@@ -1,0 +1,111 @@
+/**
+ * Containers as file systems: list, inspect, size, rename, remove, prune, changes, export. Those that need a process are
+ * answered by not-implemented.ts. Mirrors `moby/moby: api/server/router/container/container_routes.go` at v20.10.
+ */
+import type { Container } from '../../../container/record.ts';
+import type { Layerstack } from '../../layerstack.ts';
+import { CONTAINER_FILTERS, containerFilter } from '../container-filter.ts';
+import { ContainerSummaries, type ContainerFacts } from '../container-summary.ts';
+import type { Route, ServiceContext } from '../context.ts';
+import type { ApiRequest } from '../request.ts';
+import { sendEmpty, sendJson, sendTar } from '../respond.ts';
+import { HttpError } from '../status.ts';
+import { badName, containerOf, isName, nameError } from './container-name.ts';
+
+const PRUNE_FILTERS = ['until', 'label', 'label!'];
+/** As docker's API numbers them. */
+const KINDS = { C: 0, A: 1, D: 2 } as const;
+
+export const containerRoutes: readonly Route[] = [
+  { method: 'GET', pattern: '/containers/json', handle: listContainers },
+  { method: 'POST', pattern: '/containers/prune', handle: pruneContainers },
+  { method: 'GET', pattern: '/containers/{name}/json', handle: inspectContainer },
+  { method: 'GET', pattern: '/containers/{name}/changes', handle: sendChanges },
+  { method: 'GET', pattern: '/containers/{name}/export', handle: exportContainer },
+  { method: 'POST', pattern: '/containers/{name}/rename', handle: renameContainer },
+  { method: 'DELETE', pattern: '/containers/{name}', handle: removeContainer },
+];
+
+/** Without `all` those that run, and those that are mounted, since these are in use like running ones. */
+async function listContainers(request: ApiRequest, { store }: ServiceContext): Promise<void> {
+  const { query } = request;
+  const limit = query.integer('limit') ?? 0;
+  const filter = await containerFilter(query.filters(CONTAINER_FILTERS), store);
+  const all = query.flag('all') || limit > 0 || filter.all;
+  const chosen = filter
+    .select(await factsOf(store))
+    .filter(({ container, mounted }) => all || mounted || isRunning(container));
+  const summaries = await ContainerSummaries.of(store);
+  const listed = [];
+  for (const facts of chosen) {
+    if (limit > 0 && listed.length === limit) break;
+    const size = query.flag('size') ? await store.containerSize(facts.container) : undefined;
+    const summary = await summaries.summary({ ...facts, size });
+    if (filter.matchesSummary(summary)) listed.push(summary);
+  }
+  sendJson(request, 200, listed);
+}
+
+async function factsOf(store: Layerstack): Promise<ContainerFacts[]> {
+  const facts: ContainerFacts[] = [];
+  for (const container of await store.containers())
+    facts.push({ container, mounted: await store.isMounted(container) });
+  return facts;
+}
+
+function isRunning({ state }: Container): boolean {
+  return state === 'running' || state === 'paused' || state === 'restarting';
+}
+
+async function inspectContainer(request: ApiRequest, { store }: ServiceContext): Promise<void> {
+  const container = await containerOf(request, store);
+  const size = request.query.flag('size') ? await store.containerSize(container) : {};
+  sendJson(request, 200, { ...(await store.inspectContainer(container)), ...size });
+}
+
+async function sendChanges(request: ApiRequest, { store }: ServiceContext): Promise<void> {
+  const changes = await store.diff(await containerOf(request, store));
+  const rows = changes.map(({ kind, path }) => ({ Path: path, Kind: KINDS[kind] }));
+  sendJson(request, 200, rows.length === 0 ? null : rows);
+}
+
+async function exportContainer(request: ApiRequest, { store }: ServiceContext): Promise<void> {
+  const container = await containerOf(request, store);
+  await sendTar(request, store.export(container, { signal: request.signal }));
+}
+
+async function renameContainer(request: ApiRequest, { store }: ServiceContext): Promise<void> {
+  const name = request.query.text('name');
+  if (name === undefined) throw new HttpError(400, 'Neither old nor new names may be empty');
+  if (!isName(name)) throw new HttpError(400, `Error when allocating new name: ${badName(`/${name}`)}`);
+  const container = await containerOf(request, store);
+  if (name.replace(/^\//, '') === container.name)
+    throw new HttpError(400, 'Renaming a container with the same name as its current name');
+  try {
+    await store.renameContainer(container, name);
+  } catch (error) {
+    throw nameError(error, name, 'Error when allocating new name: ');
+  }
+  sendEmpty(request, 204);
+}
+
+async function removeContainer(request: ApiRequest, { store }: ServiceContext): Promise<void> {
+  const { query, signal } = request;
+  if (query.flag('link'))
+    throw new HttpError(400, 'containers are not linked here, since layerstack does no networking');
+  // `v` asks for the container's anonymous volumes, of which there are none.
+  await store.remove(await containerOf(request, store), { force: query.flag('force'), signal });
+  sendEmpty(request, 204);
+}
+
+async function pruneContainers(request: ApiRequest, { store }: ServiceContext): Promise<void> {
+  const filters = request.query.filters(PRUNE_FILTERS);
+  const until = filters.get('until') ?? [];
+  if (until.length > 1) throw new HttpError(400, 'more than one until filter specified');
+  const result = await store.pruneContainers(
+    { until: until[0], label: filters.get('label'), notLabel: filters.get('label!') },
+    request,
+  );
+  const { ContainersDeleted: ids, SpaceReclaimed } = result;
+  sendJson(request, 200, { ContainersDeleted: ids.length === 0 ? null : ids, SpaceReclaimed });
+}

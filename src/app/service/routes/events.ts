@@ -1,0 +1,39 @@
+/**
+ * `GET /events`: a JSON document an event, as they happen. Mirrors `moby/moby: api/server/router/system/system_routes.go`
+ * (getEvents) at v20.10; times may also be dates, which docker's client makes seconds of.
+ */
+import { unixNanoseconds } from '../../../core/time.ts';
+import { parseTimestamp } from '../../../core/timestamp.ts';
+import type { Route, ServiceContext } from '../context.ts';
+import { EventFilter } from '../event-filter.ts';
+import { sendJsonLines } from '../json-lines.ts';
+import type { Query } from '../query.ts';
+import type { ApiRequest } from '../request.ts';
+import { HttpError } from '../status.ts';
+
+/** Those of docker's client; some are of objects that are never here. */
+const FILTERS = [
+  ...['type', 'event', 'image', 'container', 'label', 'scope', 'daemon', 'network', 'node', 'plugin'],
+  ...['service', 'secret', 'config', 'volume'],
+];
+
+export const eventRoutes: readonly Route[] = [{ method: 'GET', pattern: '/events', handle: sendEvents }];
+
+async function sendEvents(request: ApiRequest, { events }: ServiceContext): Promise<void> {
+  const { query } = request;
+  const [since, until] = [timeOf(query, 'since'), timeOf(query, 'until')];
+  if (since !== undefined && until !== undefined && until < since)
+    throw new HttpError(
+      400,
+      `\`since\` time (${query.text('since') ?? ''}) cannot be after \`until\` time (${query.text('until') ?? ''})`,
+    );
+  const filter = new EventFilter(query.filters(FILTERS));
+  await sendJsonLines(request, events.subscribe({ since, until, filter, signal: request.signal }));
+}
+
+/** docker's client counts a time in seconds from which an event is asked for; 0 is none. */
+function timeOf(query: Query, name: 'since' | 'until'): bigint | undefined {
+  const text = query.text(name);
+  if (text === undefined || text === '0') return undefined;
+  return unixNanoseconds(parseTimestamp(name, text));
+}

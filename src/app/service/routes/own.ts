@@ -1,0 +1,61 @@
+/**
+ * What docker's API has no word for, under `/layerstack/v1/`: mounts, OCI bundles. A mount belongs to the store and not to
+ * the connection: it stays until it is unmounted, also when the service ends. Paths are the host's.
+ *
+ *   POST /layerstack/v1/containers/{name}/mount    {"ReadOnly":false}              -> {"Path":"…/merged","ReadOnly":false}
+ *   POST /layerstack/v1/containers/{name}/unmount  {"Force":false}                 -> {"Uses":0}
+ *   POST /layerstack/v1/containers/{name}/bundle   {"Directory":"/run/b","Args":…} -> {"Path":"/run/b","Spec":{…}}
+ */
+import * as json from '../../../core/json.ts';
+import type { Route, ServiceContext } from '../context.ts';
+import type { ApiRequest } from '../request.ts';
+import { sendJson } from '../respond.ts';
+import { HttpError } from '../status.ts';
+import { containerOf } from './container-name.ts';
+
+const PREFIX = '/layerstack/v1';
+
+const flag = json.withDefault(json.boolean, false);
+const decodeMount = json.object({ ReadOnly: flag });
+const decodeUnmount = json.object({ Force: flag });
+const decodeBundle = json.object({
+  Directory: json.string,
+  Args: json.optional(json.array(json.string)),
+  User: json.optional(json.string),
+  WorkingDir: json.optional(json.string),
+  Env: json.optional(json.array(json.string)),
+  ReadOnly: json.optional(json.boolean),
+});
+
+export const ownRoutes: readonly Route[] = [
+  { method: 'POST', pattern: `${PREFIX}/containers/{name}/mount`, handle: mount },
+  { method: 'POST', pattern: `${PREFIX}/containers/{name}/unmount`, handle: unmount },
+  { method: 'POST', pattern: `${PREFIX}/containers/{name}/bundle`, handle: bundle },
+];
+
+async function mount(request: ApiRequest, { store }: ServiceContext): Promise<void> {
+  const { ReadOnly: readOnly } = (await request.optionalJson(decodeMount)) ?? { ReadOnly: false };
+  const container = await containerOf(request, store);
+  const mounted = await store.mount(container, { readOnly, signal: request.signal });
+  sendJson(request, 200, { Path: mounted.path, ReadOnly: mounted.readOnly });
+}
+
+async function unmount(request: ApiRequest, { store }: ServiceContext): Promise<void> {
+  const { Force: force } = (await request.optionalJson(decodeUnmount)) ?? { Force: false };
+  const container = await containerOf(request, store);
+  sendJson(request, 200, { Uses: await store.unmount(container, { force, signal: request.signal }) });
+}
+
+async function bundle(request: ApiRequest, { store }: ServiceContext): Promise<void> {
+  const body = await request.json(decodeBundle);
+  if (!body.Directory.startsWith('/'))
+    throw new HttpError(400, `Directory must be an absolute path, not ${JSON.stringify(body.Directory)}`);
+  const { path, spec } = await store.bundle(await containerOf(request, store), body.Directory, {
+    args: body.Args,
+    user: body.User,
+    workingDir: body.WorkingDir,
+    env: body.Env,
+    readOnly: body.ReadOnly,
+  });
+  sendJson(request, 200, { Path: path, Spec: spec });
+}

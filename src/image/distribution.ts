@@ -1,0 +1,164 @@
+/**
+ * What is known about where layers come from: which blob a layer was pulled or pushed as, and which repositories have it.
+ * Two files a blob below `image/overlay2/distribution`, as dockerd keeps them:
+ *
+ *   diffid-by-digest/sha256/<hex of the blob's digest>     the DiffID
+ *   v2metadata-by-diffid/sha256/<hex of the DiffID>        [{"Digest":"sha256:…","SourceRepository":"docker.io/library/x","HMAC":""}]
+ *
+ * The second lists the latest last, at most 50. A cache: nothing of it is believed without being verified, it may be
+ * missing, and nothing is synced; each file is replaced as a whole.
+ * Mirrors moby/moby: distribution/metadata/v2_metadata_service.go at v20.10.
+ */
+import { createHmac, randomBytes } from 'node:crypto';
+import { readFile } from 'node:fs/promises';
+import { dirname } from 'node:path';
+import { digestOf, isDigest, type DiffID, type Digest } from '../core/digest.ts';
+import { LayerstackError, unlessMissing } from '../core/errors.ts';
+import { goJson } from '../core/go-json.ts';
+import * as json from '../core/json.ts';
+import { call, native, type BatchStep } from '../system/native.ts';
+import type { Root } from '../system/root.ts';
+
+/** A blob in a repository. */
+export interface BlobSource {
+  readonly digest: Digest;
+  /** With its registry: `docker.io/library/alpine`. */
+  readonly repository: string;
+  /** {@link sourceHmac} of who has pushed it there; empty after a pull. */
+  readonly hmac: string;
+}
+
+/** The secrets of a login, by docker's names. */
+export interface SourceCredentials {
+  readonly username?: string | undefined;
+  readonly password?: string | undefined;
+  readonly auth?: string | undefined;
+  readonly identitytoken?: string | undefined;
+  readonly registrytoken?: string | undefined;
+}
+
+const MAX_SOURCES = 50;
+const MAX_BYTES = 1024 * 1024;
+/** One lock for all: entries are few and small. */
+const LOCK_KEY = 'distribution';
+
+const digest: json.Decoder<Digest> = (value, path) => {
+  const text = json.string(value, path);
+  return isDigest(text) ? text : json.mismatch(path, 'is no digest');
+};
+
+const decodeSources = json.withDefault<
+  readonly { readonly Digest: Digest; readonly SourceRepository: string; readonly HMAC: string }[]
+>(
+  json.array(
+    json.object({
+      Digest: digest,
+      SourceRepository: json.withDefault(json.string, ''),
+      HMAC: json.withDefault(json.string, ''),
+    }),
+  ),
+  [],
+);
+
+/** Where the layers of one root come from. */
+export class Distribution {
+  readonly #root: Pick<Root, 'layout' | 'locks' | 'session'>;
+
+  constructor(root: Pick<Root, 'layout' | 'locks' | 'session'>) {
+    this.#root = root;
+  }
+
+  /** The layer that a blob was, where it is known. */
+  async diffId(blob: Digest): Promise<DiffID | undefined> {
+    const { layout } = this.#root;
+    const text = await unlessMissing(readFile(layout.at(layout.diffIdByDigest(blob)), 'utf8'));
+    return text !== undefined && isDigest(text) ? (text as DiffID) : undefined;
+  }
+
+  /** The blobs that a layer was, and where they are, the latest last. */
+  async sources(diffId: DiffID): Promise<BlobSource[]> {
+    const { layout } = this.#root;
+    const path = layout.at(layout.sourcesOf(diffId));
+    const bytes = await unlessMissing(readFile(path));
+    if (bytes === undefined) return [];
+    try {
+      const source = { what: path, code: 'ERR_STORE_CORRUPT', maxBytes: MAX_BYTES } as const;
+      return json.decodeJson(decodeSources, bytes, source).map(({ Digest, SourceRepository, HMAC }) => ({
+        digest: Digest,
+        repository: SourceRepository,
+        hmac: HMAC,
+      }));
+    } catch (error) {
+      if (LayerstackError.is(error)) return [];
+      throw error;
+    }
+  }
+
+  /**
+   * Notes that these blobs are these layers; what was known moves behind. Not synced.
+   * @throws {@link LayerstackError} ERR_STORE_READ_ONLY, ERR_ABORTED; system errors.
+   */
+  async add(
+    entries: readonly { readonly diffId: DiffID; readonly source: BlobSource }[],
+    signal?: AbortSignal,
+  ): Promise<void> {
+    this.#root.session();
+    const lock = await this.#root.locks.acquire('references', LOCK_KEY, signal && { signal });
+    try {
+      const { layout } = this.#root;
+      const steps: BatchStep[] = [
+        { op: 'mkdir', path: dirname(dirname(layout.diffIdsByDigest)), mode: 0o700, exist: true },
+      ];
+      for (const directory of [layout.diffIdsByDigest, layout.sourcesByDiffId])
+        for (const path of [dirname(directory), directory])
+          steps.push({ op: 'mkdir', path, mode: 0o755, exist: true });
+      for (const { diffId, sources } of await this.#merged(entries)) {
+        const document = sources.map(({ digest, repository, hmac }) => ({
+          ...{ Digest: digest, SourceRepository: repository, HMAC: hmac },
+        }));
+        steps.push(...replace(layout.sourcesOf(diffId), goJson(document)));
+      }
+      for (const [blob, diffId] of new Map(entries.map(({ diffId, source }) => [source.digest, diffId])))
+        steps.push(...replace(layout.diffIdByDigest(blob), diffId));
+      await call(native.batch(layout.root, steps));
+    } finally {
+      await lock.release();
+    }
+  }
+
+  async #merged(
+    entries: readonly { readonly diffId: DiffID; readonly source: BlobSource }[],
+  ): Promise<{ diffId: DiffID; sources: BlobSource[] }[]> {
+    const merged = new Map<DiffID, BlobSource[]>();
+    for (const { diffId, source } of entries) {
+      const known = merged.get(diffId) ?? (await this.sources(diffId));
+      const others = known.filter((each) => !isSame(each, source));
+      merged.set(diffId, [...others, source].slice(-MAX_SOURCES));
+    }
+    return [...merged].map(([diffId, sources]) => ({ diffId, sources }));
+  }
+}
+
+/**
+ * What docker writes beside a blob that it has pushed: it can tell the same credentials again, and does not give them away.
+ * The key is the digest, as text, of the login as JSON without what is empty.
+ */
+export function sourceHmac(blob: Digest, repository: string, credentials: SourceCredentials = {}): string {
+  const { username, password, auth, identitytoken, registrytoken } = credentials;
+  const secrets = { username, password, auth, identitytoken, registrytoken };
+  const given = Object.fromEntries(Object.entries(secrets).filter(([, value]) => (value ?? '') !== ''));
+  const key = digestOf(goJson(given));
+  return createHmac('sha256', key).update(`${blob}${repository}`).digest('hex');
+}
+
+function isSame(a: BlobSource, b: BlobSource): boolean {
+  return a.digest === b.digest && a.repository === b.repository && a.hmac === b.hmac;
+}
+
+function replace(path: string, data: string): BatchStep[] {
+  const temporary = `${dirname(path)}/.tmp-${randomBytes(8).toString('hex')}`;
+  return [
+    { op: 'write', path: temporary, data, mode: 0o644 },
+    { op: 'rename', from: temporary, to: path },
+  ];
+}

@@ -1,0 +1,165 @@
+/**
+ * What was downloaded of blobs that did not arrive whole: `<root>/layerstack/partial/<hex of the blob's digest>`, the first
+ * bytes of the blob. The next pull goes on from there. Nothing is synced, and nothing in a partial is believed: its bytes go
+ * through the same hash as those that follow, and one that turns out wrong is removed.
+ *
+ * Its owner is who holds the flock of the file, so ownership ends with the process. Without an owner it expires
+ * {@link PARTIAL_TTL_MS} after its last byte, or as soon as all of them together take more than
+ * {@link MAX_PARTIAL_BYTES}, oldest first. Whoever opens the store for writing, or pulls, removes what has expired.
+ */
+import { constants } from 'node:fs';
+import { open, readdir, rm, stat, type FileHandle } from 'node:fs/promises';
+import { hexOf, type Digest } from '../core/digest.ts';
+import { isSystemError, unlessMissing } from '../core/errors.ts';
+import type { Layout } from './layout.ts';
+import type { Logger } from './log.ts';
+import { call, native } from './native.ts';
+
+/** One day. */
+export const PARTIAL_TTL_MS = 24 * 60 * 60 * 1000;
+/** A few of the largest layers there are. */
+export const MAX_PARTIAL_BYTES = 16 * 1024 ** 3;
+
+/** Bytes of one read, and of what is collected for one write. */
+const CHUNK_BYTES = 512 * 1024;
+
+/** One partial, owned by this process until it is closed. */
+export class Partial {
+  readonly #path: string;
+  readonly #file: FileHandle;
+  #size: number;
+  #pending: Uint8Array[] = [];
+  #pendingBytes = 0;
+  #gone = false;
+
+  private constructor(path: string, file: FileHandle, size: number) {
+    this.#path = path;
+    this.#file = file;
+    this.#size = size;
+  }
+
+  /** Opens the partial of a blob, or begins one; undefined where another process or call has it. */
+  static async open(layout: Layout, blob: Digest): Promise<Partial | undefined> {
+    const path = layout.at(layout.partial(hexOf(blob)));
+    const directory = { op: 'mkdir', path: layout.partials, mode: 0o700, exist: true } as const;
+    await call(native.batch(layout.root, [directory]));
+    for (;;) {
+      const file = await open(path, constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW, 0o600);
+      try {
+        if (!native.tryFlock(file.fd, true)) break;
+        const [held, named] = await Promise.all([file.stat(), unlessMissing(stat(path))]);
+        // Else it was removed between the two.
+        if (named?.ino === held.ino && named.dev === held.dev) return new Partial(path, file, held.size);
+      } catch (error) {
+        await file.close();
+        throw error;
+      }
+      await file.close();
+    }
+    return undefined;
+  }
+
+  /** Bytes that are there, those being written included. */
+  get size(): number {
+    return this.#size;
+  }
+
+  /** What is there. */
+  async *read(): AsyncGenerator<Uint8Array, void, undefined> {
+    const end = this.#size;
+    for (let at = 0; at < end;) {
+      const buffer = Buffer.allocUnsafe(Math.min(CHUNK_BYTES, end - at));
+      const { bytesRead } = await this.#file.read(buffer, 0, buffer.length, at);
+      if (bytesRead === 0) return;
+      at += bytesRead;
+      yield buffer.subarray(0, bytesRead);
+    }
+  }
+
+  /** Adds the blob's next bytes, which must not change any more. Written as soon as enough are together. */
+  async append(chunk: Uint8Array): Promise<void> {
+    if (this.#gone) return;
+    this.#pending.push(chunk);
+    this.#pendingBytes += chunk.length;
+    this.#size += chunk.length;
+    if (this.#pendingBytes >= CHUNK_BYTES) await this.#flush();
+  }
+
+  /** Empties it. */
+  async clear(): Promise<void> {
+    this.#pending = [];
+    this.#pendingBytes = 0;
+    this.#size = 0;
+    if (!this.#gone) await this.#file.truncate(0);
+  }
+
+  /** Removes it: the blob is in the store. What is appended later is dropped. */
+  async remove(): Promise<void> {
+    this.#gone = true;
+    this.#pending = [];
+    await rm(this.#path, { force: true });
+  }
+
+  /** Gives it to whoever pulls the blob next; an empty one goes. */
+  async close(): Promise<void> {
+    try {
+      if (!this.#gone && this.#size === 0) await this.remove();
+      else if (!this.#gone) await this.#flush();
+    } finally {
+      await this.#file.close();
+    }
+  }
+
+  /** A full disk must not end a pull that may succeed without the partial: then there is none. */
+  async #flush(): Promise<void> {
+    const at = this.#size - this.#pendingBytes;
+    const chunks = this.#pending.splice(0);
+    const length = this.#pendingBytes;
+    this.#pendingBytes = 0;
+    try {
+      const { bytesWritten } = await this.#file.writev(chunks, at);
+      if (bytesWritten === length) return;
+    } catch (error) {
+      if (!isSystemError(error, 'ENOSPC', 'EDQUOT', 'EFBIG')) throw error;
+    }
+    await this.remove();
+    await this.#file.truncate(0);
+  }
+}
+
+/** Removes the partials that have expired and that nobody owns. What cannot be removed is logged. */
+export async function sweepPartials(
+  layout: Layout,
+  log: Pick<Logger, 'warn' | 'info'>,
+  { ttlMs = PARTIAL_TTL_MS, maxBytes = MAX_PARTIAL_BYTES } = {},
+): Promise<void> {
+  const names = (await unlessMissing(readdir(layout.at(layout.partials)))) ?? [];
+  const found = await Promise.all(
+    names.map(async (name) => ({ name, stats: await unlessMissing(stat(layout.at(layout.partial(name)))) })),
+  );
+  const newestFirst = found
+    .flatMap(({ name, stats }) => (stats ? [{ name, size: stats.size, mtimeMs: stats.mtimeMs }] : []))
+    .sort((a, b) => b.mtimeMs - a.mtimeMs);
+  let bytes = 0;
+  for (const { name, size, mtimeMs } of newestFirst) {
+    bytes += size;
+    if (Date.now() - mtimeMs <= ttlMs && bytes <= maxBytes) continue;
+    try {
+      if (await removeUnowned(layout.at(layout.partial(name)))) bytes -= size;
+    } catch (error) {
+      log.warn('a partial download that has expired cannot be removed', { name, error });
+    }
+  }
+}
+
+async function removeUnowned(path: string): Promise<boolean> {
+  const file = await unlessMissing(open(path, constants.O_RDONLY | constants.O_NOFOLLOW));
+  if (file === undefined) return true;
+  try {
+    if (!native.tryFlock(file.fd, true)) return false;
+    await rm(path, { force: true });
+    return true;
+  } finally {
+    await file.close();
+  }
+}

@@ -1,0 +1,68 @@
+/**
+ * What load and pull have in common once their images are known: the layers that the store lacks are staged, all are
+ * published, and only then come the configs and names. Locks are taken in the order pins, layers, references; a pull holds
+ * those of `pulls` before.
+ */
+import type { DiffID } from '../../core/digest.ts';
+import type { OnProgress } from '../../core/progress.ts';
+import type { LayerStore, StagedLayer } from '../../layer/store.ts';
+import { timed } from '../../system/phases.ts';
+import type { LayerPool } from './layer-pool.ts';
+import type { PlannedImage } from './planned.ts';
+import { pinLayers, stageLayers } from './stage-layers.ts';
+import type { Writeback } from './writeback.ts';
+
+/** Far above any image, yet it ends a bomb before it fills a large disk. */
+export const DEFAULT_MAX_BYTES = 1024 ** 4;
+
+/** Something of a layer that could not be stored as it was. */
+export interface LayerTrouble {
+  readonly code: string;
+  readonly message: string;
+  readonly diffId: DiffID;
+  /** Of the layer. */
+  readonly member: string;
+}
+
+export interface Publishing {
+  readonly operation: 'load' | 'pull';
+  readonly pool: LayerPool;
+  readonly writeback: Writeback;
+  readonly signal: AbortSignal | undefined;
+  readonly onProgress: OnProgress | undefined;
+  /** Called when every layer is staged, before anything is synced. */
+  readonly staged?: () => Promise<void>;
+}
+
+export interface Published<T> {
+  readonly result: T;
+  readonly notices: readonly string[];
+  readonly warnings: readonly LayerTrouble[];
+}
+
+/**
+ * The layers of the images are in the store, durably, and `name`, which stores what refers to them, has run.
+ * @throws {@link LayerstackError} what staging and publishing throw; after an error of staging the store is as it was.
+ */
+export async function publishImages<T>(
+  layers: Pick<LayerStore, 'findAll' | 'publish' | 'pin'>,
+  images: readonly PlannedImage[],
+  { operation, pool, writeback, signal, onProgress, staged }: Publishing,
+  name: () => Promise<T>,
+): Promise<Published<T>> {
+  await using pin = await pinLayers(layers, images, signal);
+  void pin;
+  const { stacks, fresh } = await timed(operation, 'stage', () =>
+    stageLayers(layers, images, pool, onProgress),
+  );
+  await staged?.();
+  await writeback.stop();
+  pool.throwIfFailed();
+  const { notices } = await timed(operation, 'publish', () => layers.publish(stacks, signal && { signal }));
+  pool.published(fresh);
+  return { result: await timed(operation, 'name', name), notices, warnings: fresh.flatMap(warningsOf) };
+}
+
+function warningsOf({ diffId, applied }: StagedLayer): LayerTrouble[] {
+  return applied.warnings.map((warning) => ({ ...warning, diffId }));
+}

@@ -1,0 +1,42 @@
+/** An image's config out of its registry: small, held in memory, verified. */
+import type { Descriptor } from '../../core/descriptor.ts';
+import { digestOf } from '../../core/digest.ts';
+import { LayerstackError } from '../../core/errors.ts';
+import { MAX_CONFIG_BYTES } from '../../image/config.ts';
+import { download } from './download.ts';
+import type { PullSource } from './source.ts';
+
+/**
+ * The bytes that the descriptor names.
+ * @param label the reference, for messages
+ * @throws {@link LayerstackError} ERR_LIMIT_EXCEEDED before anything is fetched; ERR_DIGEST_MISMATCH; what `download` throws.
+ */
+export async function fetchConfig(
+  source: PullSource,
+  label: string,
+  blob: Descriptor,
+  signal: AbortSignal,
+): Promise<Uint8Array> {
+  const { digest, size } = blob;
+  if (size > MAX_CONFIG_BYTES)
+    throw new LayerstackError(
+      'ERR_LIMIT_EXCEEDED',
+      `${label}: its config ${digest} has ${String(size)} bytes; a config may have ${String(MAX_CONFIG_BYTES)}`,
+      { reference: label, digest, limit: MAX_CONFIG_BYTES, found: size },
+    );
+  for (;;) {
+    const transfer = download(source, blob, { signal });
+    const chunks: Uint8Array[] = [];
+    for await (const chunk of transfer.bytes) chunks.push(chunk);
+    const bytes = Buffer.concat(chunks);
+    const found = digestOf(bytes);
+    if (found === digest) return bytes;
+    if (transfer.distrust()) continue;
+    throw new LayerstackError(
+      'ERR_DIGEST_MISMATCH',
+      `${label}: the config that the registry sends has the digest ${found}, not ${digest}; its copy is damaged: push the ` +
+        `image again`,
+      { reference: label, digest, expected: digest, found },
+    );
+  }
+}

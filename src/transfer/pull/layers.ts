@@ -1,0 +1,134 @@
+/**
+ * The layers of one pull as the pool takes them: each opened when it is its turn, at most so many at once, with what earlier
+ * pulls have left of it. They own the partials until they are closed.
+ */
+import type { Descriptor } from '../../core/descriptor.ts';
+import type { Digest } from '../../core/digest.ts';
+import { LayerstackError, type ErrorCode } from '../../core/errors.ts';
+import type { LayerPhase, OnProgress } from '../../core/progress.ts';
+import { Slots } from '../../layer/slots.ts';
+import type { Layout } from '../../system/layout.ts';
+import { Partial } from '../../system/partials.ts';
+import type { LayerContent, LayerMember, OpenLayer } from '../intake/member.ts';
+import { download } from './download.ts';
+import type { PullSource } from './source.ts';
+
+export interface LayerDownloadsOptions {
+  readonly layout: Layout;
+  readonly signal: AbortSignal;
+  readonly maxConcurrent: number;
+  readonly onProgress: OnProgress | undefined;
+}
+
+/** Fetching less than this again takes no longer than keeping it. */
+const MIN_PARTIAL_BYTES = 1024 * 1024;
+
+/** Staging fails so for what the bytes are, not for how they came: nobody is to go on from them. */
+const CONTENT_ERRORS: ReadonlySet<ErrorCode> = new Set([
+  'ERR_DIGEST_MISMATCH',
+  'ERR_LAYER_INVALID',
+  'ERR_LAYER_TRUNCATED',
+  'ERR_LAYER_ESCAPE',
+  'ERR_COMPRESSION_UNSUPPORTED',
+  'ERR_LIMIT_EXCEEDED',
+]);
+
+export class LayerDownloads implements AsyncDisposable {
+  readonly #source: PullSource;
+  readonly #options: LayerDownloadsOptions;
+  readonly #slots: Slots;
+  readonly #contents = new Map<Digest, LayerContent>();
+  readonly #partials = new Map<Digest, Partial | undefined>();
+  /** Bytes of each layer that were there already when it was opened. */
+  readonly #resumed = new Map<Digest, number>();
+
+  constructor(source: PullSource, options: LayerDownloadsOptions) {
+    this.#source = source;
+    this.#options = options;
+    this.#slots = new Slots(options.maxConcurrent);
+  }
+
+  /** The layer that this blob is; a blob that several layers are is fetched once. */
+  member(blob: Descriptor): LayerMember {
+    let content = this.#contents.get(blob.digest);
+    if (!content) {
+      content = { size: blob.size, dear: true, open: () => this.#open(blob) };
+      this.#contents.set(blob.digest, content);
+    }
+    return { name: blob.digest, content };
+  }
+
+  /** What is being done with a layer of which so many bytes were taken. */
+  phase(blob: Digest, current: number, total: number): LayerPhase {
+    if (current >= total) return 'extracting';
+    return current < (this.#resumed.get(blob) ?? 0) ? 'verifying' : 'downloading';
+  }
+
+  /** The layers are all there: nobody has to go on from what was kept of them. */
+  async removePartials(): Promise<void> {
+    for (const partial of this.#partials.values()) await partial?.remove();
+  }
+
+  /** What is kept belongs to whoever pulls next. */
+  async close(): Promise<void> {
+    const partials = [...this.#partials.values()].filter((partial) => partial !== undefined);
+    this.#partials.clear();
+    await Promise.all(partials.map((partial) => partial.close()));
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  /** Resolves when the first bytes are there, so that a slot of the store is not taken for one that has none. */
+  async #open(blob: Descriptor): Promise<OpenLayer> {
+    const { signal, onProgress } = this.#options;
+    const slot = await this.#slots.take(signal);
+    try {
+      const partial = await this.#partial(blob);
+      const resumed = partial?.size ?? 0;
+      this.#resumed.set(blob.digest, resumed);
+      const transfer = download(this.#source, blob, {
+        signal,
+        partial,
+        onRetry: (current, delayMs, { message }) => {
+          const layer = { member: blob.digest, blob: blob.digest, current, total: blob.size };
+          onProgress?.({ type: 'layer-retry', ...layer, delayMs, message });
+        },
+      });
+      const first = await transfer.bytes.next();
+      return {
+        source: first.done === true ? transfer.bytes : startingWith(first.value, transfer.bytes),
+        again: async (error) => {
+          if (!LayerstackError.is(error) || !CONTENT_ERRORS.has(error.code)) return false;
+          await partial?.clear();
+          return transfer.distrust() || resumed > 0;
+        },
+        close: () => {
+          slot.release();
+          // Not awaited: what it waits for may never come.
+          transfer.bytes.return().catch(() => undefined);
+          return Promise.resolve();
+        },
+      };
+    } catch (error) {
+      slot.release();
+      throw error;
+    }
+  }
+
+  async #partial(blob: Descriptor): Promise<Partial | undefined> {
+    if (blob.size < MIN_PARTIAL_BYTES) return undefined;
+    if (!this.#partials.has(blob.digest))
+      this.#partials.set(blob.digest, await Partial.open(this.#options.layout, blob.digest));
+    return this.#partials.get(blob.digest);
+  }
+}
+
+async function* startingWith(
+  first: Uint8Array,
+  rest: AsyncGenerator<Uint8Array, void, undefined>,
+): AsyncGenerator<Uint8Array, void, undefined> {
+  yield first;
+  yield* rest;
+}

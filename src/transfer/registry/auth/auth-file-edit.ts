@@ -1,0 +1,106 @@
+/**
+ * Changes of docker's config.json: read anew under a lock of its directory, one entry changed, all else kept, and replaced
+ * whole (temp, fsync, rename, fsync of the directory), with docker's tabs and for its owner's eyes only.
+ */
+import { mkdir, realpath, stat } from 'node:fs/promises';
+import { basename, dirname } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { abortError, throwIfAborted } from '../../../core/abort.ts';
+import { LayerstackError, unlessMissing } from '../../../core/errors.ts';
+import { holdFlock, type FlockHandle } from '../../../system/lock.ts';
+import { call, native, type BatchStep } from '../../../system/native.ts';
+import { isSameRegistry, readAuthFile, type AuthFile } from './auth-file.ts';
+
+const LOCK_PAUSE_MS = 20;
+/** Others hold the lock for milliseconds. */
+const LOCK_TRIES = 500;
+
+/** Writes an entry of `auths`, in place of all others that mean the same registry. Durable on return. */
+export async function writeAuth(
+  path: string,
+  key: string,
+  entry: Readonly<Record<string, string>>,
+  signal?: AbortSignal,
+): Promise<void> {
+  await edit(path, (auths) => new Map([...without(auths, key), [key, entry]]), signal);
+}
+
+/**
+ * Removes every entry of `auths` that means the registry. False, and nothing is written, where there was none.
+ * Durable on return.
+ */
+export async function removeAuth(path: string, key: string, signal?: AbortSignal): Promise<boolean> {
+  return edit(
+    path,
+    (auths) => {
+      const left = without(auths, key);
+      return left.size === auths.size ? undefined : left;
+    },
+    signal,
+  );
+}
+
+function without(auths: ReadonlyMap<string, unknown>, key: string): Map<string, unknown> {
+  return new Map([...auths].filter(([each]) => each !== key && !isSameRegistry(each, key)));
+}
+
+/** Whether `change` changed anything. */
+async function edit(
+  given: string,
+  change: (auths: ReadonlyMap<string, unknown>) => ReadonlyMap<string, unknown> | undefined,
+  signal: AbortSignal | undefined,
+): Promise<boolean> {
+  // People link the file to where they keep their dotfiles.
+  const path = (await unlessMissing(realpath(given))) ?? given;
+  const directory = dirname(path);
+  await mkdir(directory, { recursive: true, mode: 0o700 });
+  const held = await lock(directory, signal);
+  try {
+    const file = await readAuthFile(path);
+    const auths = change(file?.auths ?? new Map<string, unknown>());
+    if (!auths) return false;
+    await replace(path, serialize(file, auths));
+    return true;
+  } finally {
+    await held.release();
+  }
+}
+
+async function replace(path: string, text: string): Promise<void> {
+  const before = await unlessMissing(stat(path));
+  const name = basename(path);
+  const owner: BatchStep[] = before ? [{ op: 'chown', path: name, uid: before.uid, gid: before.gid }] : [];
+  await call(
+    native.batch(dirname(path), [
+      { op: 'replace', path: name, data: text, mode: 0o600 },
+      ...owner,
+      { op: 'fsync', path: '.' },
+    ]),
+  );
+}
+
+/** As docker writes it. */
+function serialize(file: AuthFile | undefined, auths: ReadonlyMap<string, unknown>): string {
+  const document = { ...file?.document };
+  // Go takes a field of any case, the last one.
+  const field = Object.keys(document).findLast((name) => name.toLowerCase() === 'auths') ?? 'auths';
+  document[field] = Object.fromEntries(auths);
+  return JSON.stringify(document, undefined, '\t');
+}
+
+/** The lock of a directory leaves nothing behind. */
+async function lock(directory: string, signal: AbortSignal | undefined): Promise<FlockHandle> {
+  for (let tries = 0; tries < LOCK_TRIES; tries++) {
+    throwIfAborted(signal);
+    const held = await holdFlock(directory, true);
+    if (held) return held;
+    await sleep(LOCK_PAUSE_MS, undefined, signal && { signal }).catch((error: unknown) => {
+      throw signal?.aborted ? abortError(signal) : error;
+    });
+  }
+  throw new LayerstackError(
+    'ERR_CREDENTIALS_INVALID',
+    `another program holds the lock of ${directory} for ten seconds: try again when it has ended`,
+    { path: directory },
+  );
+}

@@ -1,0 +1,117 @@
+/**
+ * The credentials of this user: docker's config.json (`$DOCKER_CONFIG/config.json` or `~/.docker/config.json`) with the
+ * helpers that it names and, where that has nothing for a registry, podman's files: `$REGISTRY_AUTH_FILE`, or without it
+ * `$XDG_RUNTIME_DIR/containers/auth.json` (`/run/containers/UID/auth.json`) and
+ * `$XDG_CONFIG_HOME/containers/auth.json` (`~/.config/…`). `login` and `logout` change docker's only.
+ * Files are read at every question: another program may log in meanwhile.
+ */
+import { homedir } from 'node:os';
+import { join } from 'node:path';
+import { LayerstackError } from '../../../core/errors.ts';
+import { credentialsIn, helperFor, isSameRegistry, readAuthFile, type AuthFile } from './auth-file.ts';
+import { removeAuth, writeAuth } from './auth-file-edit.ts';
+import { basicAuth, type Credentials, type CredentialSource } from './credentials.ts';
+import { CredentialHelper } from './helper.ts';
+
+/** Where a login went. */
+export interface Kept {
+  /** config.json. */
+  readonly path: string;
+  /** The helper that keeps it; undefined: the file does, unencrypted. */
+  readonly helper: string | undefined;
+}
+
+type Environment = Readonly<Record<string, string | undefined>>;
+
+export class DockerConfig implements CredentialSource {
+  /** Docker's config.json. */
+  readonly path: string;
+  readonly #others: readonly string[];
+  readonly #search: string;
+
+  /** @param env - Default: the process's. */
+  constructor(env: Environment = process.env) {
+    const home = env['HOME'] || homedir();
+    this.path = join(env['DOCKER_CONFIG'] || join(home, '.docker'), 'config.json');
+    this.#others = podmanFiles(env, home);
+    this.#search = env['PATH'] ?? '';
+  }
+
+  async get(key: string, signal?: AbortSignal): Promise<Credentials | undefined> {
+    for (const path of [this.path, ...this.#others]) {
+      const file = await readAuthFile(path);
+      const found = file && (await this.#in(file, key, signal));
+      if (found) return found;
+    }
+    return undefined;
+  }
+
+  /**
+   * Keeps credentials for a registry, durably: with the helper that config.json names for it, else in config.json.
+   * @throws {@link LayerstackError} ERR_CREDENTIALS_INVALID, ERR_NO_SPACE, ERR_ABORTED.
+   */
+  async store(key: string, credentials: Credentials, signal?: AbortSignal): Promise<Kept> {
+    const file = await readAuthFile(this.path);
+    const name = file && helperFor(file, key);
+    if (name === undefined) {
+      await writeAuth(this.path, key, entryOf(credentials), signal);
+    } else {
+      await this.#helper(name, this.path).store(key, credentials, signal);
+      // As docker does: the empty entry says that there is a login.
+      await writeAuth(this.path, key, {}, signal);
+    }
+    return { path: this.path, helper: name };
+  }
+
+  /**
+   * Forgets what is kept for a registry, in all its spellings, in config.json and with its helper. False where there was
+   * nothing.
+   * @throws {@link LayerstackError} as {@link store}.
+   */
+  async erase(key: string, signal?: AbortSignal): Promise<boolean> {
+    const file = await readAuthFile(this.path);
+    if (!file) return false;
+    const name = helperFor(file, key);
+    const erased = name !== undefined && (await eraseFrom(this.#helper(name, this.path), key, signal));
+    const removed = await removeAuth(this.path, key, signal);
+    return erased || removed;
+  }
+
+  async #in(file: AuthFile, key: string, signal?: AbortSignal): Promise<Credentials | undefined> {
+    const name = helperFor(file, key);
+    const kept = name === undefined ? undefined : await this.#helper(name, file.path).get(key, signal);
+    return kept ?? credentialsIn(file, key);
+  }
+
+  #helper(name: string, file: string): CredentialHelper {
+    return new CredentialHelper(name, file, this.#search);
+  }
+}
+
+function podmanFiles(env: Environment, home: string): string[] {
+  if (env['REGISTRY_AUTH_FILE']) return [env['REGISTRY_AUTH_FILE']];
+  const runtime = env['XDG_RUNTIME_DIR']
+    ? join(env['XDG_RUNTIME_DIR'], 'containers')
+    : `/run/containers/${String(process.getuid?.() ?? 0)}`;
+  const config = join(env['XDG_CONFIG_HOME'] || join(home, '.config'), 'containers');
+  return [join(runtime, 'auth.json'), join(config, 'auth.json')];
+}
+
+/** An entry of `auths`. A refresh token takes the password's place: keeping both would keep nothing safer. */
+function entryOf(credentials: Credentials): Record<string, string> {
+  const { username = '', identityToken } = credentials;
+  if (identityToken === undefined) return { auth: basicAuth(credentials) };
+  return { auth: basicAuth({ username }), identitytoken: identityToken };
+}
+
+/** Whether the helper had something. */
+async function eraseFrom(helper: CredentialHelper, key: string, signal?: AbortSignal): Promise<boolean> {
+  const servers = await helper.list(signal).catch((error: unknown) => {
+    // Those of clouds keep nothing and cannot list; erasing does nothing then.
+    if (LayerstackError.is(error) && error.code === 'ERR_CREDENTIALS_INVALID') return [];
+    throw error;
+  });
+  const own = servers.filter((server) => isSameRegistry(server, key));
+  for (const server of own.length === 0 ? [key] : own) await helper.erase(server, signal);
+  return own.length > 0;
+}

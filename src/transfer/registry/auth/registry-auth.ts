@@ -1,0 +1,66 @@
+/**
+ * The credentials that a client of the service sends with a request: `X-Registry-Auth` is the JSON of docker's AuthConfig in
+ * base64url. Mirrors moby/moby: api/types/registry/authconfig.go.
+ */
+import { LayerstackError } from '../../../core/errors.ts';
+import { object, optional, string } from '../../../core/json.ts';
+import type { Credentials } from './credentials.ts';
+import { decodeSecret } from './secrets.ts';
+
+/** What docker sends, and what POST /auth has as its body. */
+export interface AuthConfig {
+  readonly credentials: Credentials | undefined;
+  /** The registry, in one of docker's spellings; Docker Hub where empty. */
+  readonly serverAddress: string;
+}
+
+const MAX_BYTES = 128 * 1024;
+
+const authConfig = object({
+  username: optional(string),
+  password: optional(string),
+  auth: optional(string),
+  serveraddress: optional(string),
+  identitytoken: optional(string),
+  registrytoken: optional(string),
+});
+
+/** @throws {@link LayerstackError} ERR_INVALID_ARGUMENT, which quotes nothing of it. */
+export function parseAuthConfig(bytes: Uint8Array, what: string): AuthConfig {
+  const fields = decodeSecret(authConfig, bytes, { what, code: 'ERR_INVALID_ARGUMENT', maxBytes: MAX_BYTES });
+  const pair = fields.username || fields.password ? fields : split(fields.auth ?? '', what);
+  const credentials = {
+    ...(pair.username && { username: pair.username }),
+    ...(pair.password && { password: pair.password }),
+    ...(fields.identitytoken && { identityToken: fields.identitytoken }),
+    ...(fields.registrytoken && { registryToken: fields.registrytoken }),
+  };
+  return {
+    credentials: Object.keys(credentials).length === 0 ? undefined : credentials,
+    serverAddress: fields.serveraddress ?? '',
+  };
+}
+
+/**
+ * The header's value; undefined where there is none. Clients send `{}` or nothing to be anonymous, and some use the
+ * other alphabet of base64.
+ * @throws {@link LayerstackError} ERR_INVALID_ARGUMENT, which quotes nothing of it.
+ */
+export function parseRegistryAuth(header: string | undefined): AuthConfig | undefined {
+  if (header === undefined || header === '') return undefined;
+  if (!/^[A-Za-z0-9+/_-]*={0,2}$/.test(header)) throw malformed('X-Registry-Auth', 'it is not base64');
+  // Node decodes both alphabets.
+  return parseAuthConfig(Buffer.from(header, 'base64'), 'X-Registry-Auth');
+}
+
+function split(auth: string, what: string): { readonly username?: string; readonly password?: string } {
+  if (auth === '') return {};
+  const text = Buffer.from(auth, 'base64').toString('utf8');
+  const colon = text.indexOf(':');
+  if (colon < 0) throw malformed(what, 'its `auth` is not USER:PASSWORD in base64');
+  return { username: text.slice(0, colon), password: text.slice(colon + 1) };
+}
+
+function malformed(what: string, why: string): LayerstackError {
+  return new LayerstackError('ERR_INVALID_ARGUMENT', `${what} is malformed: ${why}`);
+}

@@ -1,0 +1,50 @@
+/**
+ * Secrets out of the words of servers and helpers, which may repeat what they were sent, before they become part of a
+ * message. URLs have `redactUrl` (../redact.ts).
+ */
+import { LayerstackError } from '../../../core/errors.ts';
+import { decode, parseJson, type Decoder, type JsonSource } from '../../../core/json.ts';
+import { basicAuth, type Credentials } from './credentials.ts';
+
+const HIDDEN = 'REDACTED';
+
+/** Values of Authorization, and JSON and form fields that hold secrets. Linear: no repetition within a repetition. */
+const SHAPES: readonly RegExp[] = [
+  /\b((?:bearer|basic)\s)[A-Za-z0-9._~+/=-]{12,}/gi,
+  /("(?:[a-z_]{0,32}token|password|secret|auth)"\s{0,8}:\s{0,8}")[^"\\]{0,65536}/gi,
+  /\b((?:access_token|refresh_token|identitytoken|token|password|secret)=)[^&\s"]{1,65536}/gi,
+];
+
+/** What of the credentials must not be shown, in the forms it is sent in. */
+export function secretsOf(credentials: Credentials | undefined): string[] {
+  if (!credentials) return [];
+  const { password, identityToken, registryToken } = credentials;
+  const plain = [password, identityToken, registryToken].filter((secret) => secret !== undefined);
+  const basic = password === undefined ? [] : [basicAuth(credentials)];
+  return [...plain, ...plain.map(encodeURIComponent), ...basic].filter((secret) => secret !== '');
+}
+
+/** The text without these credentials' secrets, and without what looks like one. */
+export function hideSecrets(text: string, credentials?: Credentials): string {
+  let clean = text;
+  // Longest first: one secret may be part of another.
+  for (const secret of secretsOf(credentials).sort((a, b) => b.length - a.length))
+    clean = clean.replaceAll(secret, HIDDEN);
+  for (const shape of SHAPES) clean = clean.replace(shape, `$1${HIDDEN}`);
+  return clean;
+}
+
+/**
+ * As `decodeJson`, of a document that holds secrets: where it is not JSON, the error does not quote it.
+ * @throws {@link LayerstackError} `source.code`.
+ */
+export function decodeSecret<T>(decoder: Decoder<T>, bytes: Uint8Array, source: JsonSource): T {
+  let document: unknown;
+  try {
+    document = parseJson(bytes, source);
+  } catch (error) {
+    if (!(error instanceof Error) || !(error.cause instanceof SyntaxError)) throw error;
+    throw new LayerstackError(source.code, `${source.what}: not JSON`, { ...source.facts });
+  }
+  return decode(decoder, document, source);
+}

@@ -1,0 +1,163 @@
+/**
+ * What a token server says, decoded: a token and how long it is good for, or why there is none. Every field is bounded,
+ * and nothing of it gets into a message before it is cleared of secrets.
+ */
+import { LayerstackError } from '../../../core/errors.ts';
+import { decodeJson, mismatch, object, optional, string, type Decoder } from '../../../core/json.ts';
+import { parseTime } from '../../../core/time.ts';
+import type { Credentials } from './credentials.ts';
+import { decodeSecret, hideSecrets } from './secrets.ts';
+import { headerOf, type RawResponse } from './raw-request.ts';
+
+export interface TokenAnswer {
+  readonly token: string;
+  /** How long it is good for from when it was asked for. */
+  readonly lifetimeMs: number;
+  readonly refreshToken?: string | undefined;
+}
+
+/** Whom and for what was asked. */
+export interface Asked {
+  /** `the token server URL of registry NAME`. */
+  readonly server: string;
+  readonly registry: string;
+  readonly scopes: readonly string[];
+  readonly credentials: Credentials | undefined;
+}
+
+/** Bytes of an answer. */
+export const MAX_ANSWER = 256 * 1024;
+/** Tokens with many scopes have some kilobytes; more than this fits no header. */
+const MAX_TOKEN = 64 * 1024;
+const MAX_QUOTED = 300;
+/** For how long a token is good when nothing is said: the token specification's least. */
+const DEFAULT_LIFETIME_S = 60;
+
+/** Seconds; some servers write the number as a string. */
+const seconds: Decoder<number> = (value, path) => {
+  const number = typeof value === 'string' && /^\d{1,12}$/.test(value) ? Number(value) : value;
+  return typeof number === 'number' && Number.isFinite(number) ? number : mismatch(path, 'is no number');
+};
+
+const token: Decoder<string> = (value, path) => {
+  const text = string(value, path);
+  // It becomes part of a header.
+  return /^[\x21-\x7e]+$/.test(text) && text.length <= MAX_TOKEN ? text : mismatch(path, 'is no token');
+};
+
+/** Go writes an absent one as an empty string. */
+const optionalToken = optional<string | undefined>((value, path) =>
+  value === '' ? undefined : token(value, path),
+);
+
+const answer = object({
+  token: optionalToken,
+  access_token: optionalToken,
+  refresh_token: optionalToken,
+  expires_in: optional(seconds),
+  issued_at: optional(string),
+});
+
+const text: Decoder<string | undefined> = (value) => (typeof value === 'string' ? value : undefined);
+
+/** The forms of the registry specification, of OAuth2, and of the token server of Docker Hub. */
+const refusal = object({
+  errors: (value) => firstError(value),
+  error: text,
+  error_description: text,
+  details: text,
+});
+
+/**
+ * The token in a token server's answer.
+ * @throws {@link LayerstackError} ERR_REGISTRY_DENIED where it refuses; ERR_REGISTRY_LIMIT, ERR_REGISTRY_UNAVAILABLE
+ *   (both retryable); ERR_REGISTRY_INVALID where the answer makes no sense.
+ */
+export function readAnswer(asked: Asked, response: RawResponse): TokenAnswer {
+  const { server, registry } = asked;
+  if (response.status !== 200) throw refused(asked, response);
+  const fields = decodeSecret(answer, response.body, {
+    what: `the answer of ${server}`,
+    code: 'ERR_REGISTRY_INVALID',
+    maxBytes: MAX_ANSWER,
+    facts: { registry },
+  });
+  const token = fields.token ?? fields.access_token;
+  if (token === undefined)
+    throw new LayerstackError('ERR_REGISTRY_INVALID', `${server} answers without a token`, { registry });
+  const given = fields.expires_in ?? 0;
+  const lifetime = given > 0 ? given : DEFAULT_LIFETIME_S;
+  const age = ageSeconds(fields.issued_at, headerOf(response, 'date'));
+  return { token, lifetimeMs: Math.max(0, lifetime - age) * 1000, refreshToken: fields.refresh_token };
+}
+
+/**
+ * How old a token was when it came: by the server's own clock, since this machine's may be wrong by hours. A server
+ * that gives the same token again tells its age so.
+ */
+function ageSeconds(issuedAt: string | undefined, date: string | undefined): number {
+  const issued = issuedAt === undefined ? undefined : parseTime(issuedAt)?.unix;
+  const now = date === undefined ? NaN : Date.parse(date) / 1000;
+  return issued === undefined || Number.isNaN(now) ? 0 : Math.max(0, now - issued);
+}
+
+function refused(asked: Asked, response: RawResponse): LayerstackError {
+  const { server, registry, credentials, scopes } = asked;
+  const { status } = response;
+  const said = serverMessage(response, credentials);
+  const tail = said === '' ? '' : `: ${said}`;
+  const answers = `${server} answers with status ${String(status)}${tail}`;
+  if (status === 429)
+    return new LayerstackError('ERR_REGISTRY_LIMIT', `${answers}; wait before you try again`, {
+      registry,
+      status,
+      retryable: true,
+    });
+  if (status >= 500)
+    return new LayerstackError('ERR_REGISTRY_UNAVAILABLE', `${answers}; try again later`, {
+      registry,
+      status,
+      retryable: true,
+    });
+  if (status !== 400 && status !== 401 && status !== 403)
+    return new LayerstackError('ERR_REGISTRY_INVALID', `${answers}; it is no token server, or a broken one`, {
+      registry,
+      status,
+    });
+  const subject = scopes.length === 0 ? '' : ` for ${scopes.join(' ')}`;
+  return new LayerstackError(
+    'ERR_REGISTRY_DENIED',
+    `${server} gives no token${subject}${tail}; ${advice(registry, credentials)} (layerstack login ${registry})`,
+    { registry, status },
+  );
+}
+
+function advice(registry: string, credentials: Credentials | undefined): string {
+  if (!credentials) return `there are no credentials for ${registry}: check the name, or log in`;
+  if (credentials.identityToken !== undefined) return 'it refuses the stored identity token: log in again';
+  return `it refuses user ${JSON.stringify(credentials.username ?? '')} or the password: log in again`;
+}
+
+/** What a refusal says, short and without what we sent. */
+function serverMessage(response: RawResponse, credentials: Credentials | undefined): string {
+  try {
+    const { errors, error, error_description, details } = decodeJson(refusal, response.body, {
+      what: 'the refusal',
+      code: 'ERR_REGISTRY_INVALID',
+      maxBytes: MAX_ANSWER,
+    });
+    const text = errors ?? error_description ?? details ?? error ?? '';
+    return hideSecrets(text.slice(0, MAX_QUOTED), credentials);
+  } catch {
+    return '';
+  }
+}
+
+/** `CODE: message` of the first of the registry specification's errors. */
+function firstError(value: unknown): string | undefined {
+  const first: unknown = Array.isArray(value) ? value[0] : undefined;
+  if (typeof first !== 'object' || first === null) return undefined;
+  const { code, message } = first as { code?: unknown; message?: unknown };
+  const parts = [code, message].filter((part) => typeof part === 'string' && part !== '');
+  return parts.length === 0 ? undefined : parts.join(': ');
+}

@@ -1,0 +1,178 @@
+/**
+ * A token server's answer to one question: may this user have these scopes? Asked as docker asks it, by GET with the
+ * password in Basic (distribution's token specification), or by POST (its OAuth2 form) with a refresh token, or with the
+ * password where the server knows no GET.
+ *
+ * Credentials go only to the origin that the registry's challenge names, and only where nobody can listen: over https,
+ * to a loopback address, or to a host that the user called insecure. A redirect elsewhere is followed without them.
+ */
+import { LayerstackError } from '../../../core/errors.ts';
+import { isLoopback } from '../address.ts';
+import { redactUrl } from '../redact.ts';
+import { basicAuth, type Credentials } from './credentials.ts';
+import { headerOf, type RawRequest, type RawResponse } from './raw-request.ts';
+import { MAX_ANSWER, readAnswer, type TokenAnswer } from './token-answer.ts';
+
+/** Where tokens are to be had, as the registry's challenge says. */
+export interface TokenRealm {
+  readonly url: URL;
+  readonly service: string | undefined;
+}
+
+export interface TokenQuestion {
+  /** The registry's name, for messages. */
+  readonly registry: string;
+  readonly realm: TokenRealm;
+  readonly scopes: readonly string[];
+  readonly credentials: Credentials | undefined;
+  /** Also ask for a refresh token, as `login` does. */
+  readonly offline: boolean;
+  /** Whether the user allows to speak to this `HOST[:PORT]` without encryption. */
+  readonly insecure: (host: string) => boolean;
+  readonly request: RawRequest;
+  readonly signal?: AbortSignal | undefined;
+}
+
+const CLIENT_ID = 'docker';
+const MAX_REALM = 4096;
+const MAX_REDIRECTS = 5;
+
+/**
+ * The realm of a Bearer challenge.
+ * @throws {@link LayerstackError} ERR_REGISTRY_INVALID when it is no http(s) URL, or has user info.
+ */
+export function parseRealm(registry: string, realm: string, service: string | undefined): TokenRealm {
+  const fail = (why: string): never => {
+    throw new LayerstackError(
+      'ERR_REGISTRY_INVALID',
+      `registry ${registry} names a token server that cannot be asked (${JSON.stringify(realm.slice(0, 200))}): ${why}`,
+      { registry },
+    );
+  };
+  if (realm.length > MAX_REALM) fail(`its URL has ${realm.length} characters; ${MAX_REALM} are allowed`);
+  if (!URL.canParse(realm)) fail('it is no URL');
+  const url = new URL(realm);
+  if (url.protocol !== 'https:' && url.protocol !== 'http:') fail('it must begin with https:// or http://');
+  if (url.username !== '' || url.password !== '') return { url: fail('it has user info'), service };
+  url.hash = '';
+  return { url, service };
+}
+
+/**
+ * Asks for a token. Without credentials: for an anonymous one.
+ * @throws {@link LayerstackError} ERR_REGISTRY_DENIED when the server refuses, or the credentials would go over the wire
+ *   in clear; ERR_REGISTRY_LIMIT, ERR_REGISTRY_UNAVAILABLE, ERR_REGISTRY_INVALID (see {@link readAnswer}); what
+ *   `request` throws.
+ */
+export async function requestToken(question: TokenQuestion): Promise<TokenAnswer> {
+  const { registry, credentials, realm, scopes } = question;
+  if (credentials && !isPrivate(realm.url, question.insecure)) {
+    throw new LayerstackError(
+      'ERR_REGISTRY_DENIED',
+      `registry ${registry} names the token server ${redactUrl(realm.url)}, which is not encrypted: the ` +
+        `credentials are not sent there. Log out of ${registry}, or allow ${realm.url.host} as an insecure registry`,
+      { registry },
+    );
+  }
+  const asked = {
+    server: `the token server ${redactUrl(realm.url)} of registry ${registry}`,
+    registry,
+    scopes,
+    credentials,
+  };
+  if (credentials?.identityToken !== undefined) return readAnswer(asked, await post(question));
+  const response = await get(question);
+  // The OAuth2 form is all that some servers have.
+  const postOnly =
+    credentials?.password !== undefined && (response.status === 404 || response.status === 405);
+  return readAnswer(asked, postOnly ? await post(question) : response);
+}
+
+function isPrivate(url: URL, insecure: (host: string) => boolean): boolean {
+  return url.protocol === 'https:' || isLoopback(url.host) || insecure(url.host);
+}
+
+async function get(question: TokenQuestion): Promise<RawResponse> {
+  const { realm, scopes, credentials, offline, request, signal } = question;
+  let url = new URL(realm.url.href);
+  let trusted = true;
+  const query = url.searchParams;
+  if (realm.service !== undefined) query.set('service', realm.service);
+  for (const scope of scopes) query.append('scope', scope);
+  if (offline) {
+    query.set('offline_token', 'true');
+    query.set('client_id', CLIENT_ID);
+  }
+  if (credentials?.username !== undefined) query.set('account', credentials.username);
+  for (let hops = 0; ; hops++) {
+    const headers: Record<string, string> = { accept: 'application/json' };
+    // Never again once it has left: whoever was asked meanwhile chose the rest of the way.
+    trusted &&= url.origin === realm.url.origin;
+    if (credentials?.password !== undefined && trusted)
+      headers['authorization'] = `Basic ${basicAuth(credentials)}`;
+    const response = await request(url, { method: 'GET', headers, signal, maxBytes: MAX_ANSWER });
+    if (!isRedirect(response.status)) return response;
+    url = redirected(question, url, response, hops);
+  }
+}
+
+async function post(question: TokenQuestion): Promise<RawResponse> {
+  const { realm, scopes, credentials, offline, request, signal } = question;
+  const form = new URLSearchParams();
+  if (credentials?.identityToken !== undefined) {
+    form.set('grant_type', 'refresh_token');
+    form.set('refresh_token', credentials.identityToken);
+  } else {
+    form.set('grant_type', 'password');
+    form.set('username', credentials?.username ?? '');
+    form.set('password', credentials?.password ?? '');
+  }
+  if (realm.service !== undefined) form.set('service', realm.service);
+  if (scopes.length > 0) form.set('scope', scopes.join(' '));
+  form.set('client_id', CLIENT_ID);
+  if (offline) form.set('access_type', 'offline');
+  const headers = { accept: 'application/json', 'content-type': 'application/x-www-form-urlencoded' };
+  let url = realm.url;
+  for (let hops = 0; ; hops++) {
+    const response = await request(url, {
+      method: 'POST',
+      headers,
+      body: form.toString(),
+      signal,
+      maxBytes: MAX_ANSWER,
+    });
+    if (!isRedirect(response.status)) return response;
+    const next = redirected(question, url, response, hops);
+    // The credentials are the question itself here: there is nothing to ask elsewhere without them.
+    if (next.origin !== realm.url.origin || (response.status !== 307 && response.status !== 308))
+      throw new LayerstackError(
+        'ERR_REGISTRY_DENIED',
+        `the token server ${redactUrl(realm.url)} of registry ${question.registry} redirects to ` +
+          `${redactUrl(next)}: the credentials are not sent there`,
+        { registry: question.registry },
+      );
+    url = next;
+  }
+}
+
+function isRedirect(status: number): boolean {
+  return status === 301 || status === 302 || status === 303 || status === 307 || status === 308;
+}
+
+/** Where a response sends us. */
+function redirected(question: TokenQuestion, from: URL, response: RawResponse, hops: number): URL {
+  const fail = (why: string): LayerstackError =>
+    new LayerstackError(
+      'ERR_REGISTRY_INVALID',
+      `the token server ${redactUrl(from)} of registry ${question.registry} ${why}`,
+      { registry: question.registry },
+    );
+  if (hops >= MAX_REDIRECTS) throw fail(`redirects more than ${MAX_REDIRECTS} times`);
+  const location = headerOf(response, 'location') ?? '';
+  if (location === '' || location.length > MAX_REALM || !URL.canParse(location, from.href))
+    throw fail('redirects to no URL');
+  const next = new URL(location, from);
+  if (next.protocol !== 'https:' && next.protocol !== 'http:')
+    throw fail(`redirects to ${next.protocol}, which is not http`);
+  return next;
+}

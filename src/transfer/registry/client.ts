@@ -1,0 +1,277 @@
+/**
+ * One repository of a registry: what pull, push and the commands that look at registries do with it. Manifests and blobs are read
+ * from the mirrors in the settings' order, then from the registry itself; everything else goes to the registry alone. A mirror
+ * never gets the registry's credentials (it has its own, by its own host), and one that fails is not asked again.
+ */
+import type { Descriptor, Index } from '../../core/descriptor.ts';
+import { digestOf, isDigest, type Digest } from '../../core/digest.ts';
+import { LayerstackError } from '../../core/errors.ts';
+import type { Logger } from '../../system/log.ts';
+import { locateRepository } from './address.ts';
+import type { CredentialSource } from './auth/credentials.ts';
+import { openBlob, statBlob, type BlobOptions, type OpenedBlob } from './blob.ts';
+import { Endpoint } from './endpoint.ts';
+import { registryError } from './error.ts';
+import { listReferrers, listTags } from './listing.ts';
+import {
+  fetchManifest,
+  headManifest,
+  type FetchedManifest,
+  type ManifestHead,
+  type ManifestOptions,
+  type RequestOptions,
+} from './manifest.ts';
+import { openOrigin } from './origin.ts';
+import type { Environment } from './proxy.ts';
+import { Repository } from './repository.ts';
+import { DEFAULT_RETRY, type RetryPolicy } from './retry.ts';
+import type { RegistrySettings } from './settings.ts';
+import { Sources } from './sources.ts';
+import { discard, header, Transport, type Timeouts } from './transport.ts';
+import { Upload, type UploadOptions, type UploadSource } from './upload.ts';
+
+export type { OpenedBlob } from './blob.ts';
+export type { FetchedManifest, ManifestHead, RequestOptions } from './manifest.ts';
+
+/** What a client of any repository needs. */
+export interface RegistryAccess {
+  readonly settings: RegistrySettings;
+  readonly credentials: CredentialSource | undefined;
+  readonly log: Logger;
+  readonly timeouts?: Partial<Timeouts> | undefined;
+  readonly retry?: Partial<RetryPolicy> | undefined;
+  /** Where the proxies' variables are. Default: the process's. */
+  readonly env?: Environment | undefined;
+}
+
+/**
+ * A client of the repository (a name without tag and digest). It connects when it is first used.
+ * @throws {@link LayerstackError} ERR_REFERENCE_INVALID.
+ */
+export function openRepository(repository: string, access: RegistryAccess): RepositoryClient {
+  return new RepositoryClient(repository, access);
+}
+
+/**
+ * Every method may throw what a request can fail with: ERR_REGISTRY_UNAVAILABLE and ERR_REGISTRY_LIMIT after all attempts,
+ * ERR_REGISTRY_DENIED, ERR_REGISTRY_NOT_FOUND, ERR_REGISTRY_REFUSED, ERR_REGISTRY_UNSUPPORTED, ERR_REGISTRY_INVALID,
+ * ERR_REGISTRY_SETTINGS, ERR_CREDENTIALS_INVALID, ERR_ABORTED; the error names the registry, the repository and the object.
+ */
+export class RepositoryClient implements AsyncDisposable {
+  readonly #repository: Repository;
+  readonly #transport: Transport;
+  readonly #origin: Endpoint;
+  readonly #sources: Sources;
+  readonly #retry: RetryPolicy;
+  readonly #cancelled = new Set<Promise<void>>();
+
+  constructor(repository: string, access: RegistryAccess) {
+    const { settings, log, credentials, timeouts, env = process.env } = access;
+    this.#repository = new Repository(repository);
+    this.#retry = { ...DEFAULT_RETRY, ...access.retry };
+    this.#transport = new Transport({ settings, timeouts, env });
+    const { registry } = this.#repository;
+    const options = { credentials, log, transport: this.#transport };
+    this.#origin = openOrigin(registry, this.#transport, settings, { ...options, retry: this.#retry });
+    const mirrors = (settings.hosts.get(registry.host)?.mirrors ?? []).map((url) => {
+      const bases = [new URL('v2/', url)] as const;
+      const retry = MIRROR_RETRY(this.#retry);
+      return new Endpoint({ ...options, label: `mirror ${url.href}`, host: url.host, bases, retry });
+    });
+    this.#sources = new Sources(mirrors, this.#origin, log);
+  }
+
+  /** In familiar form, as `Reference.repository`. */
+  get repository(): string {
+    return this.#repository.name;
+  }
+
+  /**
+   * A manifest or index, verified.
+   * @throws {@link LayerstackError} ERR_DIGEST_MISMATCH, ERR_MANIFEST_INVALID, ERR_LIMIT_EXCEEDED, ERR_REFERENCE_INVALID.
+   */
+  fetchManifest(tagOrDigest: string, options: ManifestOptions = {}): Promise<FetchedManifest> {
+    return this.#sources.read(options, (endpoint) =>
+      fetchManifest(endpoint, this.#repository, tagOrDigest, options),
+    );
+  }
+
+  /** What the registry says about a manifest, unverified; undefined where it has none. */
+  async headManifest(tagOrDigest: string, options: ManifestOptions = {}): Promise<ManifestHead | undefined> {
+    const head = await unlessNotFound(
+      this.#sources.read(options, async (endpoint) => {
+        const said = await headManifest(endpoint, this.#repository, tagOrDigest, options);
+        if (said) return said;
+        const { bytes, ...rest } = await fetchManifest(endpoint, this.#repository, tagOrDigest, options);
+        return { ...rest, size: bytes.length };
+      }),
+    );
+    return head;
+  }
+
+  /**
+   * The blob's bytes from `offset` on, NOT verified.
+   * @throws {@link LayerstackError} ERR_DIGEST_MISMATCH where the server announces another size than the descriptor's.
+   */
+  openBlob(blob: Pick<Descriptor, 'digest' | 'size'>, options: BlobOptions = {}): Promise<OpenedBlob> {
+    return this.#sources.read(options, async (endpoint) => {
+      const opened = await openBlob(endpoint, this.#repository, blob, options);
+      return {
+        ...opened,
+        body: this.#sources.watched(endpoint, opened.body),
+        distrust: () => this.#sources.distrust(endpoint),
+      };
+    });
+  }
+
+  /** Bytes of a blob; undefined where the registry itself does not have it. */
+  hasBlob(digest: Digest, options: RequestOptions = {}): Promise<number | undefined> {
+    return unlessNotFound(statBlob(this.#origin, this.#repository, digest, options));
+  }
+
+  /**
+   * Makes a blob of another repository (in familiar form) of the same registry one of this repository, without its bytes. False:
+   * the registry does not, and the blob is to be uploaded.
+   */
+  async mountBlob(digest: Digest, from: string, { signal }: RequestOptions = {}): Promise<boolean> {
+    const { registry, path } = locateRepository(from);
+    if (registry.host !== this.#repository.registry.host) return false;
+    const subject = this.#repository.blob(digest, this.#origin.label);
+    const query = new URLSearchParams({ mount: digest, from: path }).toString();
+    const scopes = [this.#repository.scope('pull,push'), `repository:${path}:pull` as const];
+    const request = { signal, subject, scopes };
+    const response = await this.#origin.send(`${this.#repository.path}/blobs/uploads/?${query}`, {
+      ...request,
+      method: 'POST',
+      headers: { 'content-length': '0' },
+      accept: [201, 202],
+    });
+    discard(response.body);
+    if (response.status === 201) return true;
+    // 202: the registry opened an upload instead.
+    if (header(response, 'location') !== undefined) {
+      const session = this.#origin.location(response, subject);
+      const cancelled = this.#origin.send(session, { ...request, method: 'DELETE', accept: [204, 202, 404] });
+      this.#afterwards(cancelled.then(({ body }) => discard(body)));
+    }
+    return false;
+  }
+
+  /** Uploads a blob whose digest is known when its source has ended. Resolves when the registry has checked and kept it. */
+  async uploadBlob(source: UploadSource, digest: () => Digest, options: UploadOptions = {}): Promise<void> {
+    const upload = new Upload(this.#origin, this.#repository, this.#retry, source, digest, options);
+    try {
+      await upload.run();
+    } catch (error) {
+      this.#afterwards(upload.cancel());
+      throw error;
+    }
+  }
+
+  /**
+   * Uploads a manifest or index, whose blobs have to be there. Resolves with its digest.
+   * @throws {@link LayerstackError} ERR_DIGEST_MISMATCH where the bytes are not of the digest that is given, or the registry
+   *   has got others.
+   */
+  async pushManifest(
+    tagOrDigest: string,
+    mediaType: string,
+    bytes: Uint8Array,
+    { signal }: RequestOptions = {},
+  ): Promise<Digest> {
+    const subject = this.#repository.manifest(tagOrDigest, this.#origin.label);
+    const digest = digestOf(bytes);
+    const differs = (found: string, who: string) =>
+      registryError('ERR_DIGEST_MISMATCH', subject, `${who} ${found}, not ${digest}`, {
+        expected: digest,
+        found,
+      });
+    if (isDigest(tagOrDigest) && tagOrDigest !== digest) throw differs(tagOrDigest, 'it is to be called');
+    const response = await this.#origin.send(this.#repository.manifestPath(tagOrDigest), {
+      method: 'PUT',
+      headers: { 'content-type': mediaType },
+      body: bytes,
+      scopes: [this.#repository.scope('pull,push')],
+      signal,
+      subject,
+      accept: [200, 201],
+    });
+    discard(response.body);
+    const said = header(response, 'docker-content-digest');
+    if (said !== undefined && isDigest(said) && said !== digest) throw differs(said, 'the registry has got');
+    return digest;
+  }
+
+  /** The repository's tags, in the registry's order, as the pages come. */
+  tags(options: RequestOptions = {}): AsyncIterable<string> {
+    return listTags(this.#origin, this.#repository, options);
+  }
+
+  /** The manifests that name this one as their subject: signatures, SBOMs and the like. */
+  referrers(digest: Digest, options: RequestOptions = {}): Promise<Index> {
+    return listReferrers(this.#origin, this.#repository, digest, options);
+  }
+
+  /**
+   * Deletes a manifest by its digest, and so all its tags; or, where the registry does that, a tag alone. The bytes stay until the
+   * registry collects its garbage.
+   * @throws {@link LayerstackError} ERR_REGISTRY_UNSUPPORTED where the registry does not delete.
+   */
+  async deleteManifest(tagOrDigest: string, { signal }: RequestOptions = {}): Promise<void> {
+    const subject = this.#repository.manifest(tagOrDigest, this.#origin.label);
+    try {
+      const response = await this.#origin.send(this.#repository.manifestPath(tagOrDigest), {
+        method: 'DELETE',
+        scopes: [this.#repository.scope('delete')],
+        signal,
+        subject,
+        accept: [200, 202, 204],
+      });
+      discard(response.body);
+    } catch (error) {
+      if (!LayerstackError.is(error) || error.code !== 'ERR_REGISTRY_UNSUPPORTED') throw error;
+      throw registryError(
+        error.code,
+        subject,
+        `${this.#origin.label} does not delete. Distribution's registry does when it runs with ` +
+          'REGISTRY_STORAGE_DELETE_ENABLED=true; the bytes go when its `registry garbage-collect` runs',
+        { status: error.status, cause: error },
+      );
+    }
+  }
+
+  /** Breaks off what is under way; unfinished uploads are deleted first, which is not waited for long. */
+  async close(): Promise<void> {
+    await Promise.all(this.#cancelled);
+    await this.#transport.close();
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  /** Cleaning up at the registry must not hold up the caller, nor fail its work. */
+  #afterwards(work: Promise<void>): void {
+    const settled = work
+      .catch(() => undefined)
+      .finally(() => {
+        this.#cancelled.delete(settled);
+      });
+    this.#cancelled.add(settled);
+  }
+}
+
+/** A mirror that does not answer has others behind it. */
+const MIRROR_RETRY = (retry: RetryPolicy): RetryPolicy => ({
+  ...retry,
+  attempts: Math.min(2, retry.attempts),
+});
+
+async function unlessNotFound<T>(work: Promise<T>): Promise<T | undefined> {
+  try {
+    return await work;
+  } catch (error) {
+    if (LayerstackError.is(error) && error.code === 'ERR_REGISTRY_NOT_FOUND') return undefined;
+    throw error;
+  }
+}

@@ -1,0 +1,113 @@
+/**
+ * Why no answer came, or why it broke off, in words that say what to do: node's and undici's errors by their codes.
+ */
+import { LayerstackError } from '../../core/errors.ts';
+import { registryError, type Subject } from './error.ts';
+import { redactUrl } from './redact.ts';
+
+/** What of the settings helps. */
+export interface Advice {
+  readonly certsDirectory: string;
+  readonly settingsPath: string;
+  /** The proxy that was used, if any; shown without its user. */
+  readonly proxy: URL | undefined;
+}
+
+interface Reason {
+  readonly why: string;
+  readonly retryable: boolean;
+  readonly broken?: boolean;
+}
+
+/** The error for a request to `url` that got no answer, or whose answer broke off. */
+export function connectionError(error: unknown, subject: Subject, url: URL, advice: Advice): LayerstackError {
+  if (LayerstackError.is(error)) return error;
+  const cause = firstOf(error);
+  const { why, retryable, broken } = reason(cause, url, advice);
+  return registryError(broken ? 'ERR_REGISTRY_INVALID' : 'ERR_REGISTRY_UNAVAILABLE', subject, why, {
+    retryable,
+    cause,
+  });
+}
+
+/** Whether the server was found not to speak TLS. */
+export function speaksNoTls(error: unknown): boolean {
+  return NO_TLS.has(causeCode(error));
+}
+
+/** Whether nobody listened. */
+export function isRefusedConnection(error: unknown): boolean {
+  return causeCode(error) === 'ECONNREFUSED';
+}
+
+const NO_TLS = new Set(['ERR_SSL_WRONG_VERSION_NUMBER', 'ERR_SSL_PACKET_LENGTH_TOO_LONG', 'EPROTO']);
+
+function causeCode(error: unknown): string {
+  return LayerstackError.is(error) ? codeOf(error.cause) : '';
+}
+
+function codeOf(error: unknown): string {
+  return error instanceof Error && 'code' in error ? String(error.code) : '';
+}
+
+/** Of the failures to connect to each address of a host, the first. */
+function firstOf(error: unknown): unknown {
+  return error instanceof AggregateError && error.errors.length > 0 ? (error.errors[0] as unknown) : error;
+}
+
+function reason(error: unknown, url: URL, { certsDirectory, settingsPath, proxy }: Advice): Reason {
+  const code = codeOf(error);
+  const message = error instanceof Error ? error.message : String(error);
+  const shown = redactUrl(url);
+  const way = proxy ? `${shown} by the proxy ${redactUrl(proxy)}` : shown;
+  const certs = `${certsDirectory}/${url.host}`;
+  const proxyStatus = /^Proxy response \((\d+)\)/.exec(message)?.[1];
+  if (proxyStatus !== undefined)
+    return {
+      why: `the proxy ${redactUrl(proxy ?? url)} answers ${proxyStatus} when asked for ${url.host}; check HTTPS_PROXY and NO_PROXY`,
+      retryable: Number(proxyStatus) >= 500,
+    };
+  switch (code) {
+    case 'ECONNREFUSED':
+      return { why: `nobody listens at ${way} (connection refused); is it running?`, retryable: false };
+    case 'ENOTFOUND':
+      return { why: `no such host: ${url.hostname}; check the name, or set HTTPS_PROXY`, retryable: false };
+    case 'EAI_AGAIN':
+      return { why: `the host ${url.hostname} cannot be looked up; is there a network?`, retryable: true };
+    case 'UND_ERR_CONNECT_TIMEOUT':
+      return { why: `no connection to ${way} in time; is there a network or a proxy?`, retryable: true };
+    case 'UND_ERR_HEADERS_TIMEOUT':
+      return { why: `${way} does not answer in time; try again later`, retryable: true };
+    case 'UND_ERR_REQ_CONTENT_LENGTH_MISMATCH':
+      return { why: `what was to be sent has other than the announced number of bytes`, retryable: false };
+    case 'UND_ERR_BODY_TIMEOUT':
+      return { why: `${way} stalls: its answer does not go on; try again later`, retryable: true };
+    case 'DEPTH_ZERO_SELF_SIGNED_CERT':
+    case 'SELF_SIGNED_CERT_IN_CHAIN':
+    case 'UNABLE_TO_VERIFY_LEAF_SIGNATURE':
+    case 'UNABLE_TO_GET_ISSUER_CERT':
+    case 'UNABLE_TO_GET_ISSUER_CERT_LOCALLY':
+      return {
+        why: `the certificate of ${url.host} is signed by nobody whom this machine trusts (${message}); put the CA's into ${certs}/ca.crt`,
+        retryable: false,
+      };
+    case 'CERT_HAS_EXPIRED':
+    case 'CERT_NOT_YET_VALID':
+      return { why: `the certificate of ${url.host} is not valid now (${message})`, retryable: false };
+    case 'ERR_TLS_CERT_ALTNAME_INVALID':
+      return { why: `the certificate of ${url.host} is another host's (${message})`, retryable: false };
+  }
+  if (NO_TLS.has(code))
+    return {
+      why: `${url.host} does not speak TLS; if it is to be used all the same, say "insecure": true for it in ${settingsPath}`,
+      retryable: false,
+    };
+  if (/^ERR_SSL_.*(ALERT|CERT)/.test(code))
+    return {
+      why: `${url.host} refuses the TLS handshake (${message.split('\n')[0] ?? ''}); if it asks for a client's certificate, put it into ${certs}/client.cert and client.key`,
+      retryable: false,
+    };
+  if (code.startsWith('HPE_') || code === 'UND_ERR_HEADERS_OVERFLOW')
+    return { why: `what ${shown} sends is not HTTP (${message})`, retryable: false, broken: true };
+  return { why: `the connection to ${way} broke off (${message})`, retryable: true };
+}

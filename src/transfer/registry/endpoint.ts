@@ -1,0 +1,282 @@
+/**
+ * One server that speaks the registry API below `/v2/` (the OCI distribution spec), the registry itself or a mirror. Every
+ * request goes through {@link Endpoint.send}: which of https and http it is, authorization, redirects, and sending again.
+ * Mirrors moby/moby: registry/{auth,endpoint_v1,service_v2}.go, distribution/errors.go in what is tried again.
+ */
+import { LayerstackError } from '../../core/errors.ts';
+import type { Logger } from '../../system/log.ts';
+import { Authorizer, type RawRequest, type Scope } from './auth/authorizer.ts';
+import type { CredentialSource } from './auth/credentials.ts';
+import { isRefusedConnection, speaksNoTls } from './connection-error.ts';
+import { refusalError, registryError, wordsOf, type Subject } from './error.ts';
+import { redactUrl } from './redact.ts';
+import { parseRetryAfter, pause, pauseBefore, type RetryPolicy } from './retry.ts';
+import { discard, header, type HttpRequest, type HttpResponse, type Transport } from './transport.ts';
+
+export interface ApiRequest extends HttpRequest {
+  /** What the request needs to be allowed. */
+  readonly scopes: readonly Scope[];
+  /** Statuses that are an answer; every other one is thrown as an error. */
+  readonly accept: readonly number[];
+}
+
+export interface EndpointOptions {
+  /** As its users write it: `docker.io`; a mirror by its URL. */
+  readonly label: string;
+  /** What credentials are looked up by. */
+  readonly host: string;
+  /** URLs of the server, ending in `/v2/`: the first one that answers is used. */
+  readonly bases: readonly [URL, ...URL[]];
+  readonly transport: Transport;
+  readonly credentials: CredentialSource | undefined;
+  readonly retry: RetryPolicy;
+  readonly log: Logger;
+  /** Have token servers give refresh tokens, as a login does. Default false. */
+  readonly offline?: boolean | undefined;
+}
+
+const MAX_ERROR_BYTES = 64 * 1024;
+const MAX_REDIRECTS = 10;
+const REDIRECTS = [301, 302, 303, 307, 308];
+
+export class Endpoint {
+  readonly label: string;
+  readonly #options: EndpointOptions;
+  readonly #transport: Transport;
+  readonly #authorizer: Authorizer;
+  #base: URL | undefined;
+  #answered = false;
+
+  constructor(options: EndpointOptions) {
+    this.#options = options;
+    this.label = options.label;
+    this.#transport = options.transport;
+    if (options.bases.length === 1) this.#base = options.bases[0];
+    this.#authorizer = new Authorizer({
+      registry: options.host,
+      credentials: options.credentials,
+      request: this.#plain.bind(this),
+      insecure: (host) => this.#transport.isInsecure(host),
+      offline: options.offline,
+    });
+  }
+
+  /** @see Authorizer.refreshToken */
+  get refreshToken(): string | undefined {
+    return this.#authorizer.refreshToken;
+  }
+
+  /**
+   * Sends a request until it is answered or has failed for good.
+   * @param target relative to `/v2/`, or what a Location header of this server said
+   * @throws {@link LayerstackError} ERR_REGISTRY_UNAVAILABLE, ERR_REGISTRY_LIMIT, ERR_REGISTRY_DENIED,
+   *   ERR_REGISTRY_NOT_FOUND, ERR_REGISTRY_REFUSED, ERR_REGISTRY_UNSUPPORTED, ERR_REGISTRY_INVALID, ERR_REGISTRY_SETTINGS,
+   *   ERR_CREDENTIALS_INVALID, ERR_ABORTED.
+   */
+  async send(target: string | URL, request: ApiRequest): Promise<HttpResponse> {
+    const { retry, log } = this.#options;
+    // A stream can be read once only: whoever has it knows how to go on (see upload.ts).
+    const policy = isStream(request.body) ? { ...retry, attempts: 1 } : retry;
+    for (let attempt = 1; ; attempt++) {
+      try {
+        return await this.#once(target, request);
+      } catch (error) {
+        // One that has answered before may be restarting.
+        const restarting = this.#answered && isRefusedConnection(error);
+        const wait = pauseBefore(error, attempt, policy, restarting || undefined);
+        if (wait === undefined) throw error;
+        log.debug('a request to a registry is sent again', {
+          error: (error as Error).message,
+          attempt: attempt + 1,
+          waitMs: Math.round(wait),
+        });
+        await pause(wait, request.signal);
+      }
+    }
+  }
+
+  /** The bytes of a body. @see Transport.read */
+  read(
+    response: HttpResponse,
+    request: Pick<HttpRequest, 'signal' | 'subject'>,
+  ): AsyncGenerator<Buffer, void> {
+    return this.#transport.read(response, request);
+  }
+
+  /** The whole body; undefined where it has more than `maxBytes`. @see Transport.readAll */
+  readAll(
+    response: HttpResponse,
+    request: Pick<HttpRequest, 'signal' | 'subject'>,
+    maxBytes: number,
+  ): Promise<Buffer | undefined> {
+    return this.#transport.readAll(response, request, maxBytes);
+  }
+
+  /** Where a Location header points to. @throws {@link LayerstackError} ERR_REGISTRY_INVALID where it is none. */
+  location(response: HttpResponse, subject: Subject): URL {
+    const text = header(response, 'location');
+    const url =
+      text !== undefined && URL.canParse(text, response.url.href) ? new URL(text, response.url) : undefined;
+    if (!url || !['http:', 'https:'].includes(url.protocol) || url.username !== '' || url.password !== '')
+      throw registryError(
+        'ERR_REGISTRY_INVALID',
+        subject,
+        `${this.label} answers ${String(response.status)} without saying where to go on (Location)`,
+      );
+    // Behind a proxy that ends TLS a registry may believe that it speaks plain HTTP.
+    if (url.protocol === 'http:' && response.url.protocol === 'https:' && url.host === response.url.host)
+      url.protocol = 'https:';
+    return url;
+  }
+
+  async #once(target: string | URL, request: ApiRequest): Promise<HttpResponse> {
+    const { scopes, signal, subject } = request;
+    const authorizer = this.#authorizer;
+    const url = typeof target === 'string' ? new URL(target, await this.#resolved(request)) : target;
+    const sent = await naming(subject, authorizer.header(scopes, signal));
+    let response = await this.#follow(url, request, sent);
+    this.#answered = true;
+    if (response.status === 401 && this.#isOwn(response.url)) {
+      discard(response.body);
+      const asked = response.headers['www-authenticate'];
+      const again = await naming(subject, authorizer.challenged(asked, scopes, signal, sent));
+      if (again && isStream(request.body)) throw this.#expired(request);
+      if (again) {
+        const learnt = await naming(subject, authorizer.header(scopes, signal));
+        response = await this.#follow(url, request, learnt);
+      }
+    }
+    if (request.accept.includes(response.status)) return response;
+    throw await this.#refusal(response, request);
+  }
+
+  /** Sends a request, and again to where the answer redirects it. Who is somewhere else does not see our authorization. */
+  async #follow(start: URL, request: ApiRequest, authorization: string | undefined): Promise<HttpResponse> {
+    const { subject, method } = request;
+    let url = start;
+    let trusted = this.#isOwn(url);
+    for (let hops = 0; hops <= MAX_REDIRECTS; hops++) {
+      const headers = {
+        ...request.headers,
+        ...(trusted && authorization !== undefined && { authorization }),
+      };
+      const response = await this.#transport.exchange(url, { ...request, headers });
+      const { status } = response;
+      if (!REDIRECTS.includes(status) || header(response, 'location') === undefined) return response;
+      const keeps =
+        method === 'GET' ||
+        method === 'HEAD' ||
+        ((status === 307 || status === 308) && !isStream(request.body));
+      if (!keeps) return response;
+      discard(response.body);
+      const next = this.location(response, subject);
+      if (
+        url.protocol === 'https:' &&
+        next.protocol === 'http:' &&
+        !this.#transport.isInsecure(next.host) &&
+        subject.digest === undefined
+      )
+        throw registryError(
+          'ERR_REGISTRY_INVALID',
+          subject,
+          `${this.label} redirects from https to ${redactUrl(next)}, where anybody could change what comes`,
+        );
+      // Never again once it has left: whoever was asked meanwhile chose the rest of the way.
+      trusted &&= this.#isOwn(next);
+      url = next;
+    }
+    throw registryError(
+      'ERR_REGISTRY_INVALID',
+      subject,
+      `${this.label} redirects more than ${String(MAX_REDIRECTS)} times, at last to ${redactUrl(url)}; ` +
+        'the registry or a proxy before it is misconfigured',
+    );
+  }
+
+  async #refusal(response: HttpResponse, request: ApiRequest): Promise<LayerstackError> {
+    const { status, url } = response;
+    const { subject, scopes } = request;
+    const body = (await this.readAll(response, request, MAX_ERROR_BYTES)) ?? Buffer.alloc(0);
+    const refusal = { status, body, retryAfterMs: parseRetryAfter(header(response, 'retry-after')) };
+    if (status !== 401 && status !== 403) return refusalError(refusal, subject);
+    if (this.#isOwn(url)) return named(subject, this.#authorizer.denied(scopes, wordsOf(body)));
+    // A signed URL that has run out: the registry gives a new one.
+    const why = `its storage ${redactUrl(url)} answers ${String(status)}; try again`;
+    return registryError('ERR_REGISTRY_UNAVAILABLE', subject, why, { status, retryable: true });
+  }
+
+  /** The token ran out while a body was under way: the next one is there already. */
+  #expired({ subject }: ApiRequest): LayerstackError {
+    return registryError('ERR_REGISTRY_UNAVAILABLE', subject, `${this.label} wanted a new token meanwhile`, {
+      status: 401,
+      retryable: true,
+      retryAfterMs: 0,
+    });
+  }
+
+  #isOwn(url: URL): boolean {
+    return url.origin === (this.#base ?? this.#options.bases[0]).origin;
+  }
+
+  /** One of the bases: where it may be both, https unless only http is spoken, as docker finds out. */
+  async #resolved(request: ApiRequest): Promise<URL> {
+    if (this.#base) return this.#base;
+    const failures: unknown[] = [];
+    for (const base of this.#options.bases) {
+      try {
+        const { signal, subject } = request;
+        const response = await this.#transport.exchange(base, { method: 'GET', signal, subject });
+        discard(response.body);
+        // What Go's TLS servers answer to plain HTTP.
+        if (base.protocol === 'http:' && response.status === 400) continue;
+        return (this.#base = base);
+      } catch (error) {
+        if (request.signal?.aborted) throw error;
+        failures.push(error);
+      }
+    }
+    throw failures.find((failure) => !speaksNoTls(failure)) ?? failures[0];
+  }
+
+  /** A plain exchange with a token server. */
+  readonly #plain: RawRequest = async (url, { method, headers, body, signal, maxBytes }) => {
+    const subject = { what: `login at ${this.label}`, registry: this.label };
+    const request = {
+      method,
+      headers,
+      signal,
+      subject,
+      body: body === undefined ? undefined : Buffer.from(body),
+    };
+    const response = await this.#transport.exchange(url, request);
+    const bytes = await this.#transport.readAll(response, request, maxBytes);
+    if (bytes !== undefined) return { status: response.status, headers: response.headers, body: bytes };
+    throw registryError(
+      'ERR_LIMIT_EXCEEDED',
+      subject,
+      `${redactUrl(url)} sends more than ${String(maxBytes)} bytes`,
+      {
+        limit: maxBytes,
+      },
+    );
+  };
+}
+
+function isStream(body: ApiRequest['body']): boolean {
+  return body !== undefined && !(body instanceof Uint8Array);
+}
+
+/** Waits for the authorizer; its errors know the registry, and get to name what was asked for. */
+async function naming<T>(subject: Subject, work: Promise<T>): Promise<T> {
+  try {
+    return await work;
+  } catch (error) {
+    throw LayerstackError.is(error) ? named(subject, error) : error;
+  }
+}
+
+function named(subject: Subject, error: LayerstackError): LayerstackError {
+  if (error.code === 'ERR_ABORTED' || error.message.startsWith(subject.what)) return error;
+  const { code, message, status, retryable, retryAfterMs, limit, cause } = error;
+  return registryError(code, subject, message, { status, retryable, retryAfterMs, limit, cause });
+}

@@ -1,0 +1,134 @@
+/**
+ * What went wrong at a registry, as errors that name the registry and the object and say what to do. A registry's own words
+ * (`{"errors":[{code,message,detail}]}`, see opencontainers/distribution-spec: Error Codes) are quoted, bounded; of
+ * any other body the first line at most.
+ */
+import { LayerstackError, type ErrorCode, type ErrorFacts } from '../../core/errors.ts';
+
+/** What a request is about; begins every message. */
+export interface Subject {
+  /** e.g. `manifest localhost:5000/x:1`, `blob sha256:… of alpine`. */
+  readonly what: string;
+  /** The registry that is asked, as its users write it; a mirror by its URL. */
+  readonly registry: string;
+  readonly repository?: string;
+  readonly reference?: string;
+  readonly digest?: string;
+}
+
+/** An answer that is an error, with as much of its body as was read. */
+export interface Refusal {
+  readonly status: number;
+  readonly body: Uint8Array;
+  readonly retryAfterMs: number | undefined;
+}
+
+interface RegistryMessage {
+  readonly code: string;
+  readonly message: string;
+}
+
+const MAX_QUOTED = 300;
+const MAX_MESSAGES = 3;
+
+/** An error about `subject`, whose message names it and the registry. */
+export function registryError(
+  code: ErrorCode,
+  subject: Subject,
+  problem: string,
+  facts: ErrorFacts & { cause?: unknown } = {},
+): LayerstackError {
+  const { what, registry, repository, reference, digest } = subject;
+  return new LayerstackError(code, `${what}: ${problem}`, {
+    registry,
+    repository,
+    reference,
+    digest,
+    ...facts,
+  });
+}
+
+/** The error for an answer that says no. */
+export function refusalError(refusal: Refusal, subject: Subject): LayerstackError {
+  const { status, retryAfterMs } = refusal;
+  const said = wordsOf(refusal.body);
+  const { code, hint, retryable } = classify(status, messagesOf(refusal.body)[0]?.code);
+  const wait = retryAfterMs === undefined ? '' : ` in ${String(Math.ceil(retryAfterMs / 1000))} s`;
+  return registryError(
+    code,
+    subject,
+    `${subject.registry} answers ${String(status)}${said === '' ? '' : ` (${said})`}; ${hint}${retryable ? wait : ''}`,
+    { status, ...(retryable && { retryable, retryAfterMs }) },
+  );
+}
+
+/** What registries' own codes mean for the user, where their statuses, which differ between registries, say less. */
+const SAID: ReadonlyMap<string, string> = new Map([
+  ['NAME_INVALID', 'it does not take this name; use another'],
+  ['MANIFEST_INVALID', 'it does not take this manifest'],
+  ['MANIFEST_UNVERIFIED', 'it does not take this manifest'],
+  ['TAG_INVALID', 'it does not take this tag; use another'],
+  ['MANIFEST_BLOB_UNKNOWN', 'a blob of the manifest is not there; push the image again'],
+  ['DIGEST_INVALID', 'the digest does not fit the bytes that arrived; try again'],
+  ['SIZE_INVALID', 'the digest does not fit the bytes that arrived; try again'],
+]);
+
+function classify(
+  status: number,
+  said: string | undefined,
+): { code: ErrorCode; hint: string; retryable?: true } {
+  const refused = SAID.get(said ?? '');
+  if (refused !== undefined) return { code: 'ERR_REGISTRY_REFUSED', hint: refused };
+  if (status === 401)
+    return { code: 'ERR_REGISTRY_DENIED', hint: 'log in with `layerstack login`, or check the name' };
+  if (status === 403)
+    return { code: 'ERR_REGISTRY_DENIED', hint: 'this login may not do it; log in as another user' };
+  if (status === 404 || status === 410)
+    return { code: 'ERR_REGISTRY_NOT_FOUND', hint: 'check the name and the tag or digest' };
+  if (status === 429)
+    return { code: 'ERR_REGISTRY_LIMIT', hint: 'log in for a higher limit, or try again', retryable: true };
+  if (status === 405 || status === 501)
+    return { code: 'ERR_REGISTRY_UNSUPPORTED', hint: 'this registry does not do it' };
+  if (status === 408 || status >= 500)
+    return { code: 'ERR_REGISTRY_UNAVAILABLE', hint: 'try again', retryable: true };
+  if (status >= 400) return { code: 'ERR_REGISTRY_REFUSED', hint: 'it does not take this request' };
+  return { code: 'ERR_REGISTRY_INVALID', hint: 'that is not how a registry answers; is it one?' };
+}
+
+/** A registry's own errors in a body; none where it is something else. */
+function messagesOf(body: Uint8Array): RegistryMessage[] {
+  let document: unknown;
+  try {
+    document = JSON.parse(Buffer.from(body).toString());
+  } catch {
+    return [];
+  }
+  const errors = (document as { errors?: unknown } | null)?.errors;
+  if (!Array.isArray(errors)) return [];
+  return (errors as unknown[]).slice(0, MAX_MESSAGES).map((each) => {
+    const { code, message } = (each ?? {}) as { code?: unknown; message?: unknown };
+    return {
+      code: typeof code === 'string' ? code : '',
+      message: typeof message === 'string' ? message : '',
+    };
+  });
+}
+
+/** What a body says, in one bounded line: the registry's own errors, or as much of anything else as tells what it is. */
+export function wordsOf(body: Uint8Array): string {
+  const messages = messagesOf(body);
+  if (messages.length > 0)
+    return oneLine(
+      messages
+        .map(({ code, message }) => [code, message].filter((part) => part !== '').join(': '))
+        .join('; '),
+    );
+  const text = Buffer.from(body.subarray(0, 4 * MAX_QUOTED)).toString();
+  return oneLine(text.trimStart().split('\n')[0] ?? '');
+}
+
+function oneLine(text: string): string {
+  // eslint-disable-next-line no-control-regex -- control characters are the point
+  const clean = text.replace(/[\u0000-\u001f\u007f-\u009f]+/g, ' ').trim();
+  return clean.length > MAX_QUOTED ? `${clean.slice(0, MAX_QUOTED)}…` : clean;
+}

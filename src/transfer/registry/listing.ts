@@ -1,0 +1,172 @@
+/**
+ * What a registry lists: a repository's tags, page by page (`Link: <…>; rel="next"`, RFC 8288), and the manifests that refer
+ * to another one (signatures, SBOMs): by the referrers API of OCI 1.1, or from the index that clients keep under the tag
+ * `sha256-HEX` where a registry has no such API. Lists come from the registry itself, never from a mirror, which has a part only.
+ */
+import { MEDIA_TYPES, parseManifest, type Descriptor, type Index } from '../../core/descriptor.ts';
+import type { Digest } from '../../core/digest.ts';
+import { LayerstackError } from '../../core/errors.ts';
+import * as json from '../../core/json.ts';
+import type { Endpoint } from './endpoint.ts';
+import { registryError, type Subject } from './error.ts';
+import { contentType, fetchManifest, type RequestOptions } from './manifest.ts';
+import type { Repository } from './repository.ts';
+import { discard, header, type HttpResponse } from './transport.ts';
+
+const PAGE_SIZE = 1000;
+const MAX_PAGE_BYTES = 4 * 1024 * 1024;
+const MAX_PAGES = 10_000;
+const MAX_REFERRERS = 10_000;
+
+const tagList = json.object({ tags: json.withDefault(json.array(json.string), []) });
+
+/** The tags of a repository, in the registry's order. @throws {@link LayerstackError} ERR_REGISTRY_NOT_FOUND and the like. */
+export async function* listTags(
+  endpoint: Endpoint,
+  repository: Repository,
+  options: RequestOptions,
+): AsyncGenerator<string, void, undefined> {
+  const subject = repository.subject(`tags of ${repository.name}`, endpoint.label);
+  const first = `${repository.path}/tags/list?n=${String(PAGE_SIZE)}`;
+  for await (const { bytes } of pages(endpoint, repository, first, 'application/json', subject, options))
+    yield* json.decodeJson(tagList, bytes, source(subject)).tags;
+}
+
+/** The manifests that name this one as their subject; an index without any where nothing refers to it. */
+export async function listReferrers(
+  endpoint: Endpoint,
+  repository: Repository,
+  digest: Digest,
+  options: RequestOptions,
+): Promise<Index> {
+  const subject = {
+    ...repository.subject(`referrers of ${repository.name}@${digest}`, endpoint.label),
+    digest,
+  };
+  const manifests: Descriptor[] = [];
+  try {
+    const first = `${repository.path}/referrers/${digest}`;
+    for await (const { bytes, type } of pages(
+      endpoint,
+      repository,
+      first,
+      MEDIA_TYPES.ociIndex,
+      subject,
+      options,
+    )) {
+      const document = parseManifest(bytes, subject.what);
+      if (document.kind !== 'index' || !['', 'application/json', MEDIA_TYPES.ociIndex].includes(type))
+        throw registryError('ERR_REGISTRY_INVALID', subject, `${endpoint.label} sends no index of them`);
+      manifests.push(...document.manifests);
+      if (manifests.length > MAX_REFERRERS) throw tooMany(subject, MAX_REFERRERS);
+    }
+  } catch (error) {
+    if (!isMissing(error)) throw error;
+    return taggedReferrers(endpoint, repository, digest, options);
+  }
+  return { mediaType: MEDIA_TYPES.ociIndex, manifests };
+}
+
+/** The index under the tag that stands for the digest, as clients keep it where the registry does not. */
+async function taggedReferrers(
+  endpoint: Endpoint,
+  repository: Repository,
+  digest: Digest,
+  options: RequestOptions,
+): Promise<Index> {
+  const tag = digest.replace(':', '-');
+  try {
+    const { bytes } = await fetchManifest(endpoint, repository, tag, options);
+    const document = parseManifest(bytes, `manifest ${repository.name}:${tag}`);
+    if (document.kind === 'index') return { mediaType: MEDIA_TYPES.ociIndex, manifests: document.manifests };
+  } catch (error) {
+    if (!isMissing(error)) throw error;
+  }
+  return { mediaType: MEDIA_TYPES.ociIndex, manifests: [] };
+}
+
+async function* pages(
+  endpoint: Endpoint,
+  repository: Repository,
+  first: string,
+  accept: string,
+  subject: Subject,
+  { signal }: RequestOptions,
+): AsyncGenerator<{ readonly bytes: Buffer; readonly type: string }, void, undefined> {
+  let next: string | URL | undefined = first;
+  const seen = new Set<string>();
+  while (next !== undefined) {
+    const response: HttpResponse = await endpoint.send(next, {
+      method: 'GET',
+      headers: { accept },
+      scopes: [repository.scope('pull')],
+      signal,
+      subject,
+      accept: [200],
+    });
+    const bytes = await endpoint.readAll(response, { signal, subject }, MAX_PAGE_BYTES);
+    discard(response.body);
+    if (bytes === undefined)
+      throw registryError(
+        'ERR_LIMIT_EXCEEDED',
+        subject,
+        `${endpoint.label} sends a page of more than ${String(MAX_PAGE_BYTES)} bytes`,
+        { limit: MAX_PAGE_BYTES },
+      );
+    yield { bytes, type: contentType(response) };
+    next = nextPage(response, subject);
+    if (next === undefined) return;
+    if (seen.has(next.href))
+      throw registryError(
+        'ERR_REGISTRY_INVALID',
+        subject,
+        `${endpoint.label} sends the same page again and again`,
+      );
+    if (seen.add(next.href).size > MAX_PAGES) throw tooMany(subject, MAX_PAGES);
+  }
+}
+
+/** The page after this one, which has to be of the same server. */
+function nextPage(response: HttpResponse, subject: Subject): URL | undefined {
+  const target = /<([^<>]*)>\s*;[^,]*\brel="?next"?/i.exec(header(response, 'link') ?? '')?.[1];
+  if (target === undefined) return undefined;
+  const url = URL.canParse(target, response.url.href) ? new URL(target, response.url) : undefined;
+  if (url?.host === response.url.host) {
+    url.protocol = response.url.protocol;
+    return url;
+  }
+  throw registryError(
+    'ERR_REGISTRY_INVALID',
+    subject,
+    `${subject.registry} says that the next page is somewhere else`,
+  );
+}
+
+function tooMany(subject: Subject, limit: number): LayerstackError {
+  return registryError(
+    'ERR_LIMIT_EXCEEDED',
+    subject,
+    `${subject.registry} lists more than ${String(limit)} of them`,
+    {
+      limit,
+    },
+  );
+}
+
+function source(subject: Subject): json.JsonSource {
+  const { registry, repository } = subject;
+  return {
+    what: subject.what,
+    code: 'ERR_REGISTRY_INVALID',
+    maxBytes: MAX_PAGE_BYTES,
+    facts: { registry, repository },
+  };
+}
+
+/** Distribution before 3.0 answers 404 for a path that it does not know, others say 405 or that it is not supported. */
+function isMissing(error: unknown): boolean {
+  return (
+    LayerstackError.is(error) &&
+    (error.code === 'ERR_REGISTRY_NOT_FOUND' || error.code === 'ERR_REGISTRY_UNSUPPORTED')
+  );
+}

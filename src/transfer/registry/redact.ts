@@ -1,0 +1,22 @@
+/**
+ * URLs as they may be shown. Storage services sign URLs, registries put upload state into them, and people write passwords
+ * into proxies' URLs: only the query parameters of the registry protocol keep their values, and userinfo goes.
+ */
+
+const SHOWN = new Set(['digest', 'mount', 'from', 'n', 'last', 'artifactType', 'service', 'scope']);
+
+/** The URL without what may be a secret, for messages and logs. */
+export function redactUrl(url: URL | string): string {
+  let copy: URL;
+  try {
+    copy = new URL(url);
+  } catch {
+    return 'a malformed URL';
+  }
+  copy.username = '';
+  copy.password = '';
+  copy.hash = '';
+  for (const name of [...copy.searchParams.keys()])
+    if (!SHOWN.has(name)) copy.searchParams.set(name, 'REDACTED');
+  return copy.href;
+}

@@ -1,0 +1,70 @@
+/** A repository as requests need it: its path in the API, what they ask to be allowed, and how errors name its things. */
+import { isDigest, type Digest } from '../../core/digest.ts';
+import { LayerstackError } from '../../core/errors.ts';
+import { parseReference } from '../../core/reference.ts';
+import { locateRepository, type RegistryAddress } from './address.ts';
+import type { Scope } from './auth/authorizer.ts';
+import type { Subject } from './error.ts';
+
+const TAG = /^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$/;
+
+export class Repository {
+  /** In familiar form: `alpine`, `localhost:5000/x`. */
+  readonly name: string;
+  readonly registry: RegistryAddress;
+  /** In the API: `library/alpine`. */
+  readonly path: string;
+
+  /** @throws {@link LayerstackError} ERR_REFERENCE_INVALID unless it is a name without tag and digest. */
+  constructor(name: string) {
+    const { repository, tag, digest } = parseReference(name);
+    if (tag !== undefined || digest !== undefined)
+      throw new LayerstackError(
+        'ERR_REFERENCE_INVALID',
+        `${JSON.stringify(name)} has a tag or a digest; give the repository's name alone`,
+        { reference: name },
+      );
+    const { registry, path } = locateRepository(repository);
+    this.name = repository;
+    this.registry = registry;
+    this.path = path;
+  }
+
+  /** What a request has to be allowed, as token servers spell it: `pull`, `pull,push`, `delete`. */
+  scope(actions: string): Scope {
+    return `repository:${this.path}:${actions}`;
+  }
+
+  /**
+   * Path of a manifest in the API.
+   * @throws {@link LayerstackError} ERR_REFERENCE_INVALID: anything else than a tag or a digest would be another path.
+   */
+  manifestPath(tagOrDigest: string): string {
+    if (!TAG.test(tagOrDigest) && !isDigest(tagOrDigest))
+      throw new LayerstackError(
+        'ERR_REFERENCE_INVALID',
+        `${JSON.stringify(tagOrDigest.slice(0, 200))} is neither a tag nor a digest of ${this.name}`,
+        { repository: this.name },
+      );
+    return `${this.path}/manifests/${tagOrDigest}`;
+  }
+
+  /** A manifest or index, asked of the server `label`. */
+  manifest(tagOrDigest: string, label: string): Subject {
+    const digest = isDigest(tagOrDigest);
+    const reference = `${this.name}${digest ? '@' : ':'}${tagOrDigest}`;
+    return {
+      ...this.subject(`manifest ${reference}`, label),
+      reference,
+      ...(digest && { digest: tagOrDigest }),
+    };
+  }
+
+  blob(digest: Digest, label: string): Subject {
+    return { ...this.subject(`blob ${digest} of ${this.name}`, label), digest };
+  }
+
+  subject(what: string, label: string): Subject {
+    return { what, registry: label, repository: this.name };
+  }
+}

@@ -1,0 +1,243 @@
+/**
+ * A blob on its way into a registry: POST opens a session, PATCH carries the bytes, PUT with the digest ends it. The session's
+ * state is in its URL, which changes with every answer. When a PATCH breaks off, the session says how much has arrived
+ * (`Range: 0-LAST`), and the rest follows; where it cannot say, a new session starts from the first byte. A session that is given
+ * up is deleted, so that the registry keeps no half of a blob.
+ * Mirrors opencontainers/distribution-spec: Pushing blobs; distribution/distribution: docs/spec/api.md (Resumable Push).
+ */
+import type { Digest } from '../../core/digest.ts';
+import { LayerstackError } from '../../core/errors.ts';
+import type { Scope } from './auth/authorizer.ts';
+import { statBlob } from './blob.ts';
+import type { Endpoint } from './endpoint.ts';
+import { registryError, type Subject } from './error.ts';
+import type { RequestOptions } from './manifest.ts';
+import { pause, pauseBefore, type RetryPolicy } from './retry.ts';
+import type { Repository } from './repository.ts';
+import { discard, header, type HttpResponse } from './transport.ts';
+
+/** The bytes from an offset on; may be asked again after a broken connection. */
+export type UploadSource = (from: number) => AsyncIterable<Uint8Array>;
+
+export interface UploadOptions extends RequestOptions {
+  /** Bytes of the blob, where they are known. */
+  readonly size?: number | undefined;
+  /** In one PUT instead of PATCH and PUT; `digest` is then asked before the source is read. */
+  readonly monolithic?: boolean | undefined;
+  /** Bytes of the blob sent so far; less than before where some have to be sent again. */
+  onProgress?(bytes: number): void;
+}
+
+/** Registries check the whole blob before they answer the last request. */
+const COMMIT_MS = 600_000;
+const CANCEL_MS = 2_000;
+
+export class Upload {
+  readonly #endpoint: Endpoint;
+  readonly #repository: Repository;
+  readonly #retry: RetryPolicy;
+  readonly #source: UploadSource;
+  readonly #digest: () => Digest;
+  readonly #options: UploadOptions;
+  readonly #scopes: readonly Scope[];
+  #session: URL | undefined;
+
+  constructor(
+    endpoint: Endpoint,
+    repository: Repository,
+    retry: RetryPolicy,
+    source: UploadSource,
+    digest: () => Digest,
+    options: UploadOptions,
+  ) {
+    this.#endpoint = endpoint;
+    this.#repository = repository;
+    this.#retry = retry;
+    this.#source = source;
+    this.#digest = digest;
+    this.#options = options;
+    this.#scopes = [repository.scope('pull,push')];
+  }
+
+  /** Resolves when the registry has the blob. After an error {@link cancel} is due. */
+  async run(): Promise<void> {
+    let offset = 0;
+    for (let attempt = 1; ; attempt++) {
+      try {
+        if (this.#options.monolithic === true) await this.#put();
+        else await this.#patch(offset);
+        break;
+      } catch (error) {
+        const wait = pauseBefore(error, attempt, this.#retry);
+        if (wait === undefined) throw error;
+        await pause(wait, this.#options.signal);
+        const arrived = this.#options.monolithic === true ? 0 : await this.#arrived();
+        // Whoever gets on is not counted as failing.
+        if (arrived > offset) attempt = 0;
+        offset = arrived;
+      }
+    }
+    if (this.#options.monolithic !== true) await this.#commit();
+    this.#session = undefined;
+  }
+
+  /** Tells the registry to forget what it has of an unfinished upload; does not wait long, and does not fail. */
+  async cancel(): Promise<void> {
+    const session = this.#session;
+    this.#session = undefined;
+    if (!session) return;
+    const signal = AbortSignal.timeout(CANCEL_MS);
+    await this.#send('DELETE', session, { accept: [204, 202, 404], signal }).catch(() => undefined);
+  }
+
+  /** The session's URL; a new session where there is none. */
+  async #open(): Promise<URL> {
+    if (this.#session) return this.#session;
+    await this.#send('POST', `${this.#repository.path}/blobs/uploads/`, { accept: [202] });
+    return this.#sessionUrl();
+  }
+
+  async #patch(offset: number): Promise<void> {
+    const { size } = this.#options;
+    const session = await this.#open();
+    const body = new CountedSource(this.#source, offset, this.#options.onProgress?.bind(this.#options));
+    const headers = {
+      'content-type': 'application/octet-stream',
+      ...(size !== undefined && { 'content-length': String(size - offset) }),
+      ...(size !== undefined && offset > 0 && { 'content-range': `${String(offset)}-${String(size - 1)}` }),
+    };
+    try {
+      await this.#send('PATCH', session, { accept: [202, 204, 201], headers, body });
+    } catch (error) {
+      throw body.failure ?? error;
+    }
+  }
+
+  /** The session's end: the registry checks the digest. */
+  async #commit(): Promise<void> {
+    const digest = this.#digest();
+    const url = this.#sessionUrl();
+    url.searchParams.set('digest', digest);
+    const headers = { 'content-length': '0' };
+    try {
+      await this.#send('PUT', url, { accept: [201, 204], headers, headersMs: COMMIT_MS, digest });
+    } catch (error) {
+      // The answer to the first of two may have been lost.
+      const unknown = LayerstackError.is(error) && error.code === 'ERR_REGISTRY_NOT_FOUND';
+      if (!unknown || !(await this.#exists(digest))) throw error;
+    }
+  }
+
+  async #put(): Promise<void> {
+    const { size } = this.#options;
+    const digest = this.#digest();
+    await this.cancel();
+    const url = await this.#open();
+    url.searchParams.set('digest', digest);
+    const body = new CountedSource(this.#source, 0, this.#options.onProgress?.bind(this.#options));
+    const headers = {
+      'content-type': 'application/octet-stream',
+      ...(size !== undefined && { 'content-length': String(size) }),
+    };
+    try {
+      await this.#send('PUT', url, { accept: [201, 204], headers, body, headersMs: COMMIT_MS, digest });
+    } catch (error) {
+      if (body.failure !== undefined) throw body.failure;
+      const lost = LayerstackError.is(error) && error.status === undefined && error.retryable === true;
+      if (!lost || !(await this.#exists(digest))) throw error;
+    }
+  }
+
+  async #exists(digest: Digest): Promise<boolean> {
+    try {
+      await statBlob(this.#endpoint, this.#repository, digest, this.#options);
+      return true;
+    } catch (error) {
+      if (LayerstackError.is(error) && error.code === 'ERR_REGISTRY_NOT_FOUND') return false;
+      throw error;
+    }
+  }
+
+  /** How many bytes the session has; a session that is gone or cannot tell is given up. */
+  async #arrived(): Promise<number> {
+    if (!this.#session) return 0;
+    try {
+      const response = await this.#send('GET', this.#session, { accept: [204, 200, 202] });
+      const last = /^(?:bytes=)?0-(\d{1,15})$/.exec(header(response, 'range') ?? '')?.[1];
+      // `0-0` may mean one byte, and is what distribution says for none.
+      if (last !== undefined && last !== '0') return Number(last) + 1;
+    } catch (error) {
+      if (!LayerstackError.is(error) || error.code === 'ERR_ABORTED') throw error;
+    }
+    await this.cancel();
+    return 0;
+  }
+
+  async #send(
+    method: 'POST' | 'PATCH' | 'PUT' | 'GET' | 'DELETE',
+    target: string | URL,
+    request: {
+      readonly accept: readonly number[];
+      readonly headers?: Record<string, string>;
+      readonly body?: AsyncIterable<Uint8Array>;
+      readonly headersMs?: number;
+      readonly signal?: AbortSignal;
+      readonly digest?: Digest;
+    },
+  ): Promise<HttpResponse> {
+    const { digest, ...rest } = request;
+    const subject = this.#subject(digest);
+    const response = await this.#endpoint.send(target, {
+      method,
+      scopes: this.#scopes,
+      signal: this.#options.signal,
+      subject,
+      ...rest,
+    });
+    discard(response.body);
+    const { status } = response;
+    if (status === 202 || header(response, 'location') !== undefined)
+      this.#session = this.#endpoint.location(response, subject);
+    return response;
+  }
+
+  #sessionUrl(): URL {
+    if (this.#session) return new URL(this.#session);
+    throw registryError('ERR_REGISTRY_INVALID', this.#subject(), 'the upload has no session');
+  }
+
+  #subject(digest?: Digest): Subject {
+    const { label } = this.#endpoint;
+    return digest === undefined
+      ? this.#repository.subject(`upload to ${this.#repository.name}`, label)
+      : this.#repository.blob(digest, label);
+  }
+}
+
+/** A source that counts what is taken from it, and keeps its own error apart from the connection's. */
+class CountedSource implements AsyncIterable<Uint8Array> {
+  readonly #source: UploadSource;
+  readonly #from: number;
+  readonly #onProgress: ((bytes: number) => void) | undefined;
+  /** What the source itself failed with. */
+  failure: Error | undefined;
+
+  constructor(source: UploadSource, from: number, onProgress: ((bytes: number) => void) | undefined) {
+    this.#source = source;
+    this.#from = from;
+    this.#onProgress = onProgress;
+  }
+
+  async *[Symbol.asyncIterator](): AsyncGenerator<Uint8Array, void, undefined> {
+    let sent = this.#from;
+    try {
+      for await (const chunk of this.#source(this.#from)) {
+        yield chunk;
+        this.#onProgress?.((sent += chunk.length));
+      }
+    } catch (error) {
+      this.failure = error as Error;
+      throw error;
+    }
+  }
+}

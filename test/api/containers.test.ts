@@ -1,0 +1,517 @@
+/** The container routes, as the API reference has them, over a socket. */
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { Readable } from 'node:stream';
+import { gzipSync } from 'node:zlib';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { dockerArchive } from '../support/archives.ts';
+import { imageOf, layerOf } from '../support/images.ts';
+import { mountsBelow } from '../support/scratch.ts';
+import { tar } from '../support/tar.ts';
+import { TestService, type Answer } from './support/service.ts';
+
+const base = imageOf([layerOf({ 'etc/base': 'base', 'etc/other': 'other' })], {
+  tags: ['base:1'],
+  config: {
+    Labels: { from: 'image' },
+    Env: ['A=1', 'B=2'],
+    Cmd: ['/run'],
+    User: '7',
+    ExposedPorts: { '80/tcp': {} },
+  },
+});
+const child = imageOf([...base.layers, layerOf({ 'etc/child': 'child' })], {
+  tags: ['child:1'],
+  parent: base,
+});
+const silent = imageOf([layerOf({ nothing: '' })], { tags: ['silent:1'], config: { Cmd: null } });
+
+let service: TestService;
+
+beforeAll(async () => {
+  service = await TestService.start();
+  await service.post('/images/load', { body: tar(dockerArchive([base, child, silent])) });
+});
+afterAll(async () => {
+  await service[Symbol.asyncDispose]();
+});
+
+const message = (answer: Answer): string => answer.json<{ message: string }>().message;
+const filters = (value: unknown): string => `filters=${encodeURIComponent(JSON.stringify(value))}`;
+const create = (name: string, config: object = {}): Promise<Answer> =>
+  service.post(`/containers/create?name=${name}`, { json: { Image: 'base:1', ...config } });
+const remove = (...names: string[]): Promise<Answer[]> =>
+  Promise.all(names.map((name) => service.send('DELETE', `/containers/${name}?force=1`)));
+interface Row {
+  readonly Id: string;
+  readonly Names: string[];
+  readonly [field: string]: unknown;
+}
+const list = async (query: string): Promise<string[]> =>
+  (await service.get(`/containers/json?${query}`)).json<Row[]>().map(({ Names }) => Names.join());
+
+describe('containers/create', () => {
+  it('makes a container with the config of image and request, merged', async () => {
+    const answer = await create('merged', {
+      Env: ['B=own', 'C=3'],
+      Labels: { own: 'yes' },
+      Entrypoint: ['/bin/x'],
+      HostConfig: { Memory: 1024, NetworkMode: 'default' },
+    });
+    expect(answer.status).toBe(201);
+    const { Id, Warnings } = answer.json<{ Id: string; Warnings: string[] }>();
+    expect(Id).toMatch(/^[0-9a-f]{64}$/);
+    expect(Warnings).toEqual([]);
+    const inspected = (await service.get(`/v1.41/containers/${Id.slice(0, 12)}/json`)).json<Row>();
+    expect(inspected).toMatchObject({
+      Id,
+      Name: '/merged',
+      Path: '/bin/x',
+      Args: [],
+      Image: base.id,
+      Config: {
+        Image: 'base:1',
+        Hostname: Id.slice(0, 12),
+        User: '7',
+        Env: ['B=own', 'C=3', 'A=1'],
+        Cmd: null,
+        Entrypoint: ['/bin/x'],
+        Labels: { from: 'image', own: 'yes' },
+        ExposedPorts: { '80/tcp': {} },
+      },
+      HostConfig: { Memory: 1024, NetworkMode: 'none', Runtime: 'runc' },
+      State: { Status: 'created', Running: false },
+    });
+    expect(inspected).not.toHaveProperty('SizeRw');
+    await remove('merged');
+  });
+
+  it('says what of the host config it does nothing about', async () => {
+    const HostConfig = {
+      Binds: ['/a:/b'],
+      NetworkMode: 'mine',
+      PortBindings: { '80/tcp': [{ HostPort: '8080' }] },
+    };
+    const { Warnings } = (await create('warned', { HostConfig })).json<{ Warnings: string[] }>();
+    expect(Warnings).toEqual([
+      'layerstack does no networking: the network mine is not used',
+      'layerstack mounts no volumes: binds and mounts are kept for the runtime that starts the container',
+      'layerstack does no networking: no ports are published',
+    ]);
+    await remove('warned');
+  });
+
+  it.each([
+    ['', {}, 400, 'Config cannot be empty in order to create a container'],
+    ['', { Image: 'no/such' }, 404, 'No such image: no/such:latest'],
+    [
+      '',
+      { Image: 'base:1', WorkingDir: 'rel' },
+      400,
+      "the working directory 'rel' is invalid, it needs to be an absolute path",
+    ],
+    ['', { Image: 'base:1', Env: ['=x'] }, 400, 'invalid environment variable: =x'],
+    [
+      '',
+      { Image: 'base:1', HostConfig: { RestartPolicy: { Name: 'bad' } } },
+      400,
+      "invalid restart policy 'bad'",
+    ],
+    ['', { Image: 'silent:1' }, 400, 'No command specified'],
+    ['', { Image: 'base:1', Entrypoint: [''], Cmd: [] }, 400, 'No command specified'],
+    [
+      '?name=-c',
+      { Image: 'base:1' },
+      400,
+      'Invalid container name (-c), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed',
+    ],
+    [
+      '?platform=linux/s390x',
+      { Image: 'base:1' },
+      404,
+      'image with reference base:1 was found but does not match the specified platform: wanted linux/s390x, actual: linux/amd64',
+    ],
+    ['', { Image: 'base:1', Labels: 3 }, 400, 'the request body: Labels is a number, not an object'],
+  ])('refuses %s %j in docker words', async (query, json, status, words) => {
+    const answer = await service.post(`/containers/create${query}`, { json });
+    expect([message(answer), answer.status]).toEqual([words, status]);
+  });
+
+  it('refuses a name that is taken, naming its owner', async () => {
+    const { Id } = (await create('taken')).json<Row>();
+    const answer = await create('taken');
+    expect(answer.status).toBe(409);
+    expect(message(answer)).toBe(
+      `Conflict. The container name "/taken" is already in use by container "${Id}". You have to remove (or rename) ` +
+        'that container to be able to reuse that name.',
+    );
+    await remove('taken');
+  });
+
+  it('takes the right platform, and what is sent without a body for an error', async () => {
+    const fine = await service.post('/containers/create?name=plat&platform=linux/amd64', {
+      json: { Image: 'base:1' },
+    });
+    expect(fine.status).toBe(201);
+    expect((await service.post('/containers/create')).status).toBe(400);
+    await remove('plat');
+  });
+});
+
+describe('containers/json', () => {
+  beforeAll(async () => {
+    await create('one', { Labels: { stage: 'test' } });
+    await sleep(5);
+    await create('two', { Image: 'child:1', Cmd: ['sh', '-c', 'echo a b'] });
+    await sleep(5);
+    await create('three', { Image: base.id.slice(7, 19) });
+  });
+  afterAll(() => remove('one', 'two', 'three'));
+
+  it('has the rows of docker ps', async () => {
+    const [three, two] = (await service.get('/containers/json?all=1')).json<Row[]>();
+    expect(two).toEqual({
+      Id: expect.stringMatching(/^[0-9a-f]{64}$/) as string,
+      Names: ['/two'],
+      Image: 'child:1',
+      ImageID: child.id,
+      Command: "sh -c 'echo a b'",
+      Created: expect.any(Number) as number,
+      Ports: [],
+      Labels: {},
+      State: 'created',
+      Status: 'Created',
+      HostConfig: { NetworkMode: 'none' },
+      NetworkSettings: { Networks: { none: expect.any(Object) as object } },
+      Mounts: [],
+    });
+    expect(three).toMatchObject({ Image: base.id.slice(7, 19), ImageID: base.id });
+  });
+
+  it.each([
+    ['', []],
+    ['all=true', ['/three', '/two', '/one']],
+    ['all=0', []],
+    ['limit=2', ['/three', '/two']],
+    ['limit=-1&all=1', ['/three', '/two', '/one']],
+    [filters({ status: ['created'] }), ['/three', '/two', '/one']],
+    [filters({ status: ['exited', 'paused'] }), []],
+    [`all=1&${filters({ name: ['t'] })}`, ['/three', '/two']],
+    [`all=1&${filters({ name: ['^t.*e$', 'one'] })}`, ['/three', '/one']],
+    [`all=1&${filters({ name: ['/one'] })}`, ['/one']],
+    [`all=1&${filters({ name: ['('] })}`, []],
+    [`all=1&${filters({ name: { one: true, two: false } })}`, ['/one']],
+    [`all=1&${filters({ label: ['stage=test', 'from'] })}`, ['/one']],
+    [`all=1&${filters({ label: ['stage=live'] })}`, []],
+    [`all=1&${filters({ ancestor: ['child:1'] })}`, ['/two']],
+    [`all=1&${filters({ ancestor: ['base'] })}`, []],
+    [`all=1&${filters({ ancestor: ['base:1'] })}`, ['/three', '/two', '/one']],
+    [`all=1&${filters({ before: ['two'] })}`, ['/one']],
+    [`all=1&${filters({ since: ['one'] })}`, ['/three', '/two']],
+    [`all=1&${filters({ since: ['one'], before: ['three'] })}`, ['/two']],
+    [`all=1&${filters({ exited: ['0'] })}`, []],
+    [`all=1&${filters({ health: ['none'] })}`, ['/three', '/two', '/one']],
+    [`all=1&${filters({ health: ['healthy'] })}`, []],
+    [`all=1&${filters({ network: ['none'] })}`, ['/three', '/two', '/one']],
+    [`all=1&${filters({ network: ['bridge'] })}`, []],
+    [`all=1&${filters({ volume: ['v'] })}`, []],
+    [`all=1&${filters({ expose: ['79-81'] })}`, ['/three', '/one']],
+    [`all=1&${filters({ expose: ['80/udp'] })}`, []],
+    [`all=1&${filters({ publish: ['80'] })}`, []],
+    [`all=1&${filters({ 'is-task': ['true'] })}`, []],
+  ])('%s', async (query, names) => {
+    expect(await list(query)).toEqual(names);
+  });
+
+  it('finds by the beginning of an id', async () => {
+    const { Id } = (await service.get('/containers/one/json')).json<Row>();
+    expect(await list(`all=1&${filters({ id: [Id.slice(0, 10)] })}`)).toEqual(['/one']);
+  });
+
+  it.each([
+    [filters({ status: ['foo'] }), 400, "Invalid filter 'status=foo'"],
+    [filters({ health: ['foo'] }), 400, "Invalid filter 'health=foo'"],
+    [filters({ exited: ['foo'] }), 400, "Invalid filter 'exited=foo'"],
+    [filters({ before: ['nobody'] }), 404, 'No such container: nobody'],
+    [filters({ publish: ['x'] }), 400, 'invalid port: "x"'],
+    ['limit=foo', 400, 'limit="foo" is no whole number'],
+  ])('refuses %s', async (query, status, words) => {
+    const answer = await service.get(`/containers/json?${query}`);
+    expect([message(answer), answer.status]).toEqual([words, status]);
+  });
+
+  it('refuses a pattern that would hold the service up (ReDoS)', async () => {
+    await create('aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaab');
+    const answer = await service.get(`/containers/json?all=1&${filters({ name: ['^(a+)+$'] })}`);
+    expect(answer.status).toBe(400);
+    expect(message(answer)).toMatch(/take too long/);
+    await remove('aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaab');
+  });
+
+  it('lists a mounted container as one in use', async () => {
+    const mount = await service.store.mount('one');
+    const [row] = (await service.get('/containers/json')).json<Row[]>();
+    expect(row).toMatchObject({ Names: ['/one'], State: 'created', Status: 'Created (mounted)' });
+    expect((await service.send('DELETE', '/containers/one')).status).toBe(409);
+    await mount.unmount();
+  });
+
+  it('counts sizes where it is asked to', async () => {
+    await service.store.putArchive('one', '/', Readable.from([tar([{ name: 'new', content: '12345' }])]));
+    const rows = (await service.get('/containers/json?all=1&size=1')).json<Row[]>();
+    expect(rows.map(({ SizeRw, SizeRootFs }) => [SizeRw, SizeRootFs])).toEqual([
+      [undefined, 9],
+      [undefined, 14],
+      [5, 14],
+    ]);
+    const one = (await service.get('/containers/one/json?size=true')).json<Row>();
+    expect(one).toMatchObject({ SizeRw: 5, SizeRootFs: 14 });
+  });
+
+  it('shows the id of an image whose name means another one now', async () => {
+    await service.post('/images/base:1/tag?repo=moving&tag=1');
+    await create('mover', { Image: 'moving:1' });
+    await service.post('/images/child:1/tag?repo=moving&tag=1');
+    const [row] = (await service.get('/containers/json?limit=1')).json<Row[]>();
+    expect(row).toMatchObject({ Names: ['/mover'], Image: base.id });
+    await remove('mover');
+    await service.send('DELETE', '/images/moving:1');
+  });
+});
+
+describe('containers/{id}', () => {
+  it.each([
+    'GET /json',
+    'GET /changes',
+    'GET /export',
+    'GET /archive?path=/',
+    'DELETE ',
+    'POST /rename?name=ok',
+  ])('%s of one that is not there', async (line) => {
+    const [method = '', path = ''] = line.split(' ');
+    const answer = await service.send(method, `/containers/nobody${path}`);
+    expect([message(answer), answer.status]).toEqual(['No such container: nobody', 404]);
+  });
+
+  it.each(['start', 'stop', 'restart', 'kill', 'attach', 'wait', 'exec', 'pause', 'resize', 'update'])(
+    'POST %s says what layerstack is for',
+    async (verb) => {
+      const answer = await service.post(`/containers/any/${verb}`);
+      expect(answer.status).toBe(501);
+      expect(message(answer)).toMatch(
+        /^layerstack does not run (?:or change |commands in )?containers: layerstack keeps/,
+      );
+    },
+  );
+
+  it.each(['top', 'logs', 'stats'])('GET %s says so, too', async (what) => {
+    expect((await service.get(`/containers/any/${what}`)).status).toBe(501);
+  });
+
+  it('is renamed', async () => {
+    await create('old');
+    await create('other');
+    expect((await service.post('/containers/old/rename?name=new')).status).toBe(204);
+    expect((await service.get('/containers/new/json')).json<Row>()).toMatchObject({ Name: '/new' });
+    expect((await service.get('/containers/old/json')).status).toBe(404);
+    for (const [query, status, words] of [
+      ['', 400, 'Neither old nor new names may be empty'],
+      ['?name=new', 400, 'Renaming a container with the same name as its current name'],
+      [
+        '?name=-',
+        400,
+        'Error when allocating new name: Invalid container name (/-), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed',
+      ],
+      [
+        '?name=other',
+        409,
+        /^Error when allocating new name: Conflict\. The container name "\/other" is already in use by container "[0-9a-f]{64}"/,
+      ],
+    ] as const) {
+      const answer = await service.post(`/containers/new/rename${query}`);
+      expect(answer.status).toBe(status);
+      expect(message(answer)).toMatch(words);
+    }
+    await remove('new', 'other');
+    expect((await create('old')).status).toBe(201);
+    await remove('old');
+  });
+
+  it('is removed with 204, and again with 404', async () => {
+    await create('gone');
+    const answer = await service.send('DELETE', '/containers/gone?v=1');
+    expect([answer.status, answer.text]).toEqual([204, '']);
+    expect((await service.send('DELETE', '/containers/gone')).status).toBe(404);
+  });
+
+  it('is removed although it is mounted, by force', async () => {
+    await create('held');
+    await service.store.mount('held');
+    expect((await service.send('DELETE', '/containers/held?force=true')).status).toBe(204);
+    expect(mountsBelow(service.store.root)).toEqual([]);
+  });
+});
+
+describe('containers/prune', () => {
+  it('removes what fits and is not in use', async () => {
+    await create('kept', { Labels: { keep: 'yes' } });
+    await create('mounted');
+    const { Id } = (await create('idle')).json<Row>();
+    await service.store.putArchive('idle', '/', Readable.from([tar([{ name: 'f', content: '123' }])]));
+    const mount = await service.store.mount('mounted');
+    const none = await service.post(`/containers/prune?${filters({ until: ['1h'] })}`);
+    expect(none.json()).toEqual({ ContainersDeleted: null, SpaceReclaimed: 0 });
+    const answer = await service.post(`/containers/prune?${filters({ 'label!': ['keep'] })}`);
+    expect(answer.json()).toEqual({ ContainersDeleted: [Id], SpaceReclaimed: 3 });
+    await mount.unmount();
+    expect((await list('all=1')).sort()).toEqual(['/kept', '/mounted']);
+    await remove('kept', 'mounted');
+  });
+
+  it.each([
+    [filters({ foo: ['x'] }), 400],
+    [filters({ until: ['zz'] }), 400],
+    [filters({ until: ['1h', '2h'] }), 400],
+  ])('refuses %s', async (query, status) => {
+    expect((await service.post(`/containers/prune?${query}`)).status).toBe(status);
+  });
+});
+
+describe('containers/{id}/archive', () => {
+  const at = (path: string, more = ''): string =>
+    `/containers/files/archive?path=${encodeURIComponent(path)}${more}`;
+  const statOf = (answer: Answer): unknown =>
+    JSON.parse(Buffer.from(String(answer.headers['x-docker-container-path-stat']), 'base64').toString());
+
+  beforeAll(() => create('files'));
+  afterAll(() => remove('files'));
+
+  it('tells what is at a path', async () => {
+    const answer = await service.send('HEAD', at('/etc/base'));
+    expect([answer.status, answer.text]).toEqual([200, '']);
+    expect(statOf(answer)).toMatchObject({ name: 'base', size: 4, mode: 0o644, linkTarget: '' });
+    expect(statOf(await service.send('HEAD', at('etc')))).toMatchObject({
+      name: 'etc',
+      mode: 2 ** 31 + 0o755,
+    });
+    expect((await service.send('HEAD', at('/none'))).status).toBe(404);
+  });
+
+  it('gives a path as a tar, and takes a tar', async () => {
+    const put = await service.send('PUT', at('/etc'), { body: tar([{ name: 'new', content: 'made' }]) });
+    expect([put.status, put.text]).toEqual([200, '']);
+    const got = await service.get(at('/etc/new'));
+    expect([got.status, got.headers['content-type']]).toEqual([200, 'application/x-tar']);
+    expect(statOf(got)).toMatchObject({ name: 'new', size: 4 });
+    expect(got.bytes.subarray(0, 3).toString()).toBe('new');
+    expect(got.bytes.subarray(512, 516).toString()).toBe('made');
+    expect((await service.get('/containers/files/changes')).json()).toEqual([
+      { Path: '/etc', Kind: 0 },
+      { Path: '/etc/new', Kind: 1 },
+    ]);
+  });
+
+  it('takes a compressed tar, and whom its files belong to as it is told', async () => {
+    const body = gzipSync(tar([{ name: 'owned', content: 'x', uid: 5, gid: 6 }]));
+    expect((await service.send('PUT', at('/', '&copyUIDGID=1'), { body })).status).toBe(200);
+    const { tar: own } = await service.store.getArchive('files', '/owned');
+    const head = ((await own.toArray()) as Buffer[])[0]?.subarray(108, 124).toString();
+    expect(head).toBe('0000007\u00000000000\u0000');
+  });
+
+  it('lets a directory and something else replace each other only where it may', async () => {
+    const body = tar([{ name: 'etc', content: 'a file' }]);
+    const answer = await service.send('PUT', at('/', '&noOverwriteDirNonDir=true'), { body });
+    expect(answer.status).toBe(400);
+  });
+
+  it.each([
+    ['GET', '', '', 400, 'bad parameter: path cannot be empty'],
+    ['GET', '/none', '', 404, 'Could not find the file /none in container files'],
+    ['PUT', '/none', '', 404, 'Could not find the file /none in container files'],
+  ])('%s %s', async (method, path, body, status, words) => {
+    const answer = await service.send(method, at(path), { body });
+    expect([message(answer), answer.status]).toEqual([words, status]);
+  });
+
+  it('refuses what is no tar, and a path that is no directory', async () => {
+    expect((await service.send('PUT', at('/etc'), { body: 'x'.repeat(600) })).status).toBe(400);
+    expect((await service.send('PUT', at('/etc/base'), { body: tar([]) })).status).toBe(400);
+    expect(mountsBelow(service.store.root)).toEqual([]);
+  });
+
+  it('leaves no mount when the client goes in the middle', async () => {
+    const big = Buffer.alloc(8 << 20, 'x');
+    await service.send('PUT', at('/'), { body: tar([{ name: 'big', content: big }]) });
+    const answer = await service.open('GET', at('/'));
+    await new Promise((resolve) => answer.once('data', resolve));
+    answer.destroy();
+    await service.api.settled();
+    for (let tries = 0; tries < 100 && mountsBelow(service.store.root).length > 0; tries++) await sleep(20);
+    expect(mountsBelow(service.store.root)).toEqual([]);
+  });
+
+  it('exports the whole', async () => {
+    const answer = await service.get('/containers/files/export');
+    expect([answer.status, answer.headers['content-type']]).toEqual([200, 'application/x-tar']);
+    expect(answer.text).toContain('etc/base');
+    expect(answer.text).toContain('ustar');
+    expect((await service.get('/containers/json')).json()).toEqual([]);
+  });
+});
+
+describe('/layerstack/v1', () => {
+  beforeAll(() => create('own'));
+  afterAll(() => remove('own'));
+  const post = (path: string, json?: unknown): Promise<Answer> =>
+    service.post(`/layerstack/v1/containers/own/${path}`, json === undefined ? {} : { json });
+
+  it('mounts, counts and unmounts', async () => {
+    const { Path, ReadOnly } = (await post('mount')).json<{ Path: string; ReadOnly: boolean }>();
+    expect(ReadOnly).toBe(false);
+    expect(readFileSync(join(Path, 'etc/base'), 'utf8')).toBe('base');
+    writeFileSync(join(Path, 'written'), 'w');
+    expect((await post('mount', { ReadOnly: true })).json()).toEqual({ Path, ReadOnly: false });
+    expect((await post('unmount')).json()).toEqual({ Uses: 1 });
+    expect((await post('unmount', { Force: false })).json()).toEqual({ Uses: 0 });
+    expect(mountsBelow(service.store.root)).toEqual([]);
+    expect((await service.get('/containers/own/changes')).json()).toEqual([{ Path: '/written', Kind: 1 }]);
+  });
+
+  it('keeps a mount that is read-only so', async () => {
+    expect((await post('mount', { ReadOnly: true })).json()).toMatchObject({ ReadOnly: true });
+    expect((await post('mount')).status).toBe(409);
+    expect((await post('unmount', { Force: true })).json()).toEqual({ Uses: 0 });
+  });
+
+  it('writes a bundle, which stays mounted', async () => {
+    const directory = join(service.scratch, 'bundle');
+    mkdirSync(directory);
+    const { Path, Spec } = (
+      await post('bundle', { Directory: directory, Args: ['/x'], Env: ['Z=1'], User: '3' })
+    ).json<{
+      Path: string;
+      Spec: { process: { args: string[]; env: string[]; user: object } };
+    }>();
+    expect(Path).toBe(directory);
+    expect(Spec.process).toMatchObject({ args: ['/x'], user: { uid: 3 } });
+    expect(Spec.process.env).toContain('Z=1');
+    expect(JSON.parse(readFileSync(join(directory, 'config.json'), 'utf8'))).toEqual(Spec);
+    expect(mountsBelow(service.store.root)).toHaveLength(1);
+    expect((await post('unmount')).json()).toEqual({ Uses: 0 });
+  });
+
+  it.each([
+    ['bundle', {}, 'the request body: Directory is missing, not a string'],
+    ['bundle', { Directory: 'rel' }, 'Directory must be an absolute path, not "rel"'],
+    ['mount', { ReadOnly: 1 }, 'the request body: ReadOnly is a number, not true or false'],
+  ])('refuses %s %j', async (path, json, words) => {
+    const answer = await post(path, json);
+    expect([message(answer), answer.status]).toEqual([words, 400]);
+  });
+
+  it('knows no container nobody', async () => {
+    expect((await service.post('/layerstack/v1/containers/nobody/mount')).status).toBe(404);
+  });
+});

@@ -1,0 +1,477 @@
+/**
+ * The same script by docker's own client against dockerd and against layerstack's service, on stores that were loaded with the
+ * same images: what is printed, what is refused in which words, and what comes out of it. What differs on purpose is in
+ * docs/docker-differences.md, and is said here where it is left out.
+ */
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { TestService } from '../api/support/service.ts';
+import { dockerArchive } from '../support/archives.ts';
+import { Dockerd } from '../support/dockerd.ts';
+import { imageOf, layerOf } from '../support/images.ts';
+import { havePeers } from '../support/peers.ts';
+import { mustRun, run, type Ran, type RunOptions } from '../support/process.ts';
+import { dropScratch, makeScratch } from '../support/scratch.ts';
+import { tar } from '../support/tar.ts';
+
+const base = imageOf(
+  [
+    layerOf([
+      { name: 'etc/', type: 'directory' },
+      { name: 'etc/base', content: 'base' },
+      { name: 'etc/gone', content: 'gone' },
+      { name: 'etc/link', type: 'symlink', linkname: '/etc/base' },
+      { name: 'bin/', type: 'directory' },
+      { name: 'bin/tool', content: 'tool', mode: 0o4755 },
+      { name: 'tmp/', type: 'directory', mode: 0o1777 },
+    ]),
+  ],
+  { tags: ['base:1'], config: { Cmd: ['/bin/tool'], Env: ['A=1', 'PATH=/bin'], Labels: { from: 'image' } } },
+);
+const child = imageOf([...base.layers, layerOf({ 'etc/child': 'child' })], {
+  tags: ['child:1'],
+  parent: base,
+});
+
+/** Members of a host config that dockerd decides or normalises, by its version and its machine. */
+const DAEMONS = [
+  ...['CgroupnsMode', 'KernelMemory', 'KernelMemoryTCP', 'MaskedPaths', 'MemorySwappiness', 'OomKillDisable'],
+  ...['PidsLimit', 'ReadonlyPaths'],
+];
+
+/** One side: the client with where it talks to. */
+interface Side {
+  readonly host: string;
+  readonly work: string;
+}
+
+const TIMES = /(?:\d+ (?:seconds?|minutes)|About a minute|Less than a second) ago/g;
+
+describe.runIf(havePeers('dockerd', 'docker'))('docker against dockerd and against layerstack', () => {
+  let scratch: string;
+  let dockerd: Dockerd;
+  let service: TestService;
+  let theirs: Side;
+  let ours: Side;
+  let apiVersion: string;
+
+  beforeAll(async () => {
+    scratch = makeScratch('service-containers');
+    dockerd = await Dockerd.start(join(scratch, 'docker'));
+    apiVersion = await dockerd.docker('version', '--format', '{{.Server.APIVersion}}');
+    service = await TestService.start();
+    theirs = { host: dockerd.host, work: join(scratch, 'theirs') };
+    ours = { host: service.host, work: join(scratch, 'ours') };
+    const archive = tar(dockerArchive([base, child]));
+    for (const side of [theirs, ours]) {
+      mkdirSync(side.work);
+      await docker(side, ['load'], { input: archive });
+    }
+  });
+
+  afterAll(async () => {
+    await service[Symbol.asyncDispose]();
+    await dockerd.stop();
+    await dropScratch(scratch);
+  });
+
+  function docker({ host, work }: Side, args: readonly string[], options: RunOptions = {}): Promise<Ran> {
+    // One version for both, since answers differ by it: dockerd's.
+    const env = { DOCKER_HOST: host, DOCKER_CONFIG: join(scratch, 'client'), DOCKER_API_VERSION: apiVersion };
+    return run('docker', args, { ...options, cwd: work, env });
+  }
+
+  async function both(args: readonly string[], options?: RunOptions): Promise<{ theirs: Ran; ours: Ran }> {
+    return { theirs: await docker(theirs, args, options), ours: await docker(ours, args, options) };
+  }
+
+  /** Without random ids, what the moment makes different, and what the client logs of its own pipes. */
+  function normal(text: string): string {
+    return text
+      .replace(/^time=".*\n/gm, '')
+      .replace(/(?<!sha256:)\b[0-9a-f]{64}\b/g, 'ID')
+      .replace(/^[0-9a-f]{12}\b/gm, 'SHORT')
+      .replace(TIMES, 'AGE')
+      .replace(/ {2,}/g, ' ');
+  }
+
+  async function expectSame(args: readonly string[], options?: RunOptions): Promise<void> {
+    const ran = await both(args, options);
+    expect(normal(ran.ours.stdout)).toBe(normal(ran.theirs.stdout));
+    expect(normal(ran.ours.stderr)).toBe(normal(ran.theirs.stderr));
+    expect(ran.ours.status).toBe(ran.theirs.status);
+  }
+
+  const inspect = async (side: Side, name: string): Promise<Record<string, unknown>> => {
+    const { stdout } = await docker(side, ['inspect', name]);
+    return (JSON.parse(stdout) as Record<string, unknown>[])[0] ?? {};
+  };
+
+  test('create, with and without a name, and what is refused', async () => {
+    await expectSame([
+      'create',
+      '--name',
+      'one',
+      '--label',
+      'l=x',
+      '-e',
+      'A=2',
+      '-e',
+      'B=3',
+      '-w',
+      '/etc',
+      'base:1',
+    ]);
+    await sleep(1100);
+    await expectSame([
+      'create',
+      '--name',
+      'two',
+      '--entrypoint',
+      '/bin/x',
+      '-u',
+      '5:6',
+      'child:1',
+      'a b',
+      'c',
+    ]);
+    await sleep(1100);
+    await expectSame(['create', '--name', 'three', '--entrypoint', '', 'base:1', '/other']);
+    await expectSame(['create', '--name', 'one', 'base:1']);
+    await expectSame(['create', '--name', '-bad', 'base:1']);
+    await expectSame(['create', '-w', 'rel', 'base:1']);
+    await expectSame(['create', '--entrypoint', '', 'base:1']);
+    await expectSame(['create', '--restart', 'sometimes', 'base:1']);
+  });
+
+  test('an image that is missing is pulled: the client asks for it', async () => {
+    const { ours: ran } = await both(['create', '--pull', 'never', 'no.such.host.invalid/x:1']);
+    expect(ran.status).not.toBe(0);
+    expect(ran.stderr).toContain('No such image: no.such.host.invalid/x:1');
+  });
+
+  const FORMAT =
+    '{{.Names}}|{{.Image}}|{{.Command}}|{{.State}}|{{.Status}}|{{.Ports}}|{{.Labels}}|{{.Mounts}}|{{.Size}}';
+  test.each([
+    [],
+    ['-a'],
+    ['-a', '--no-trunc', '--format', FORMAT],
+    ['-aq'],
+    ['-n', '2', '--format', '{{.Names}}'],
+    ['-l', '--format', '{{.Names}}'],
+    ['-a', '--filter', 'name=t'],
+    ['-a', '--filter', 'name=^/one$'],
+    ['-a', '--filter', 'status=created', '--filter', 'name=o'],
+    ['--filter', 'status=created'],
+    ['--filter', 'status=exited'],
+    ['--filter', 'status=nonsense'],
+    ['-a', '--filter', 'label=l'],
+    ['-a', '--filter', 'label=l=y'],
+    ['-a', '--filter', 'label=from=image', '--filter', 'label=l'],
+    ['-a', '--filter', 'ancestor=base:1', '--format', '{{.Names}}'],
+    ['-a', '--filter', 'ancestor=child:1', '--format', '{{.Names}}'],
+    ['-a', '--filter', `ancestor=${base.id.slice(7, 19)}`, '--format', '{{.Names}}'],
+    ['-a', '--filter', 'ancestor=nothing', '--format', '{{.Names}}'],
+    ['-a', '--filter', 'before=two', '--format', '{{.Names}}'],
+    ['-a', '--filter', 'since=two', '--format', '{{.Names}}'],
+    ['-a', '--filter', 'exited=0'],
+    ['-a', '--filter', 'health=none', '--format', '{{.Names}}'],
+    ['-a', '--filter', 'volume=x'],
+    ['-a', '--filter', 'expose=80'],
+    ['-a', '--filter', 'nonsense=x'],
+  ])('ps %s %s %s %s', async (...args: string[]) => {
+    if (args.includes('nonsense=x')) {
+      // Ours says which filters there are.
+      const ran = await both(['ps', ...args]);
+      expect([ran.ours.status, ran.ours.stdout]).toEqual([ran.theirs.status, ran.theirs.stdout]);
+      expect(ran.ours.stderr).toMatch(/invalid filter 'nonsense'/);
+    } else await expectSame(['ps', ...args]);
+  });
+
+  test('inspect, but for networks, and where the store is', async () => {
+    for (const name of ['one', 'two', 'three']) {
+      const documents = [await inspect(theirs, name), await inspect(ours, name)].map((document) => {
+        const text = JSON.stringify(document)
+          .replaceAll(dockerd.root, 'ROOT')
+          .replaceAll(service.store.root, 'ROOT')
+          .replace(/(?<!sha256:)\b[0-9a-f]{64}\b/g, 'ID');
+        const { NetworkSettings, HostConfig, Config, Created, ...rest } = JSON.parse(text) as Record<
+          string,
+          unknown
+        >;
+        expect(Created).toMatch(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+Z$/);
+        const { Networks, ...network } = NetworkSettings as Record<string, unknown>;
+        const { NetworkMode, ...host } = HostConfig as Record<string, unknown>;
+        for (const key of DAEMONS) delete host[key];
+        const { Hostname, ...config } = Config as Record<string, unknown>;
+        expect(Hostname).toMatch(/^[0-9a-f]{12}$/);
+        return { rest, network, host, config, Networks, NetworkMode };
+      });
+      const [their, our] = documents;
+      expect(our?.rest).toEqual(their?.rest);
+      expect(our?.network).toEqual(their?.network);
+      expect(our?.config).toEqual(their?.config);
+      expect(our?.NetworkMode).toBe('none');
+      expect(Object.keys(our?.Networks as object)).toEqual(['none']);
+      expect(our?.host).toEqual(their?.host);
+    }
+  });
+
+  test('cp of files, directories and streams, both ways', async () => {
+    for (const side of [theirs, ours]) {
+      mkdirSync(join(side.work, 'dir/sub'), { recursive: true });
+      writeFileSync(join(side.work, 'file'), 'a file');
+      writeFileSync(join(side.work, 'dir/sub/deep'), 'deep');
+    }
+    await expectSame(['cp', 'file', 'one:/etc/copied']);
+    await expectSame(['cp', 'file', 'one:/tmp/']);
+    await expectSame(['cp', 'dir', 'one:/tmp/new']);
+    await expectSame(['cp', 'dir', 'one:/tmp/new']);
+    await expectSame(['cp', 'dir/.', 'one:/tmp/new']);
+    await expectSame(['cp', '-', 'one:/etc'], {
+      input: tar([{ name: 'streamed', content: 's', mode: 0o600 }]),
+    });
+    await expectSame(['cp', 'file', 'one:/none/there']);
+    await expectSame(['cp', 'file', 'one:/etc/base/under']);
+    await expectSame(['cp', 'dir', 'one:/etc/base']);
+    await expectSame(['cp', '-', 'one:/none'], { input: tar([]) });
+    await expectSame(['cp', 'one:/etc/base', 'out']);
+    await expectSame(['cp', 'one:/tmp/new/.', 'outdir']);
+    await expectSame(['cp', '-L', 'one:/etc/link', 'followed']);
+    await expectSame(['cp', 'one:/nowhere', 'out']);
+    await expectSame(['cp', 'nobody:/x', 'out']);
+    for (const name of ['out', 'followed', 'outdir/sub/deep', 'outdir/dir/sub/deep'])
+      expect(readFileSync(join(ours.work, name), 'utf8')).toBe(readFileSync(join(theirs.work, name), 'utf8'));
+  });
+
+  test('cp to a stream gives the same members', async () => {
+    for (const path of ['one:/tmp', 'one:/etc/.', 'one:/etc/link', 'two:/bin/tool']) {
+      const ran = await both(['cp', path, '-']);
+      expect(ran.ours.status).toBe(0);
+      expect(await members(ran.ours.bytes)).toEqual(await members(ran.theirs.bytes));
+    }
+  });
+
+  test('diff, but for the order in a directory, of which docker has none', async () => {
+    for (const name of ['one', 'two', 'nobody']) {
+      const ran = await both(['diff', name]);
+      expect(ran.ours.stdout.split('\n').sort()).toEqual(ran.theirs.stdout.split('\n').sort());
+      expect([ran.ours.status, ran.ours.stderr]).toEqual([ran.theirs.status, ran.theirs.stderr]);
+    }
+  });
+
+  test('export', async () => {
+    const ran = await both(['export', 'one']);
+    expect(ran.ours.status).toBe(0);
+    expect(await members(ran.ours.bytes)).toEqual(await members(ran.theirs.bytes));
+    await expectSame(['export', 'nobody']);
+  });
+
+  test('commit, and what the image is then', async () => {
+    const args = [
+      'commit',
+      '-m',
+      'a message',
+      '-a',
+      'A B <a@example.org>',
+      '-c',
+      'ENV C=4',
+      '-c',
+      'CMD ["x"]',
+    ];
+    const ran = await both([...args, 'one', 'made:1']);
+    for (const { stdout, status } of [ran.ours, ran.theirs])
+      expect([status, stdout]).toEqual([0, expect.stringMatching(/^sha256:[0-9a-f]{64}\n$/)]);
+    const pick = async (side: Side): Promise<unknown> => {
+      const { Author, Comment, Config, Parent, Architecture, Os, RootFS } = await inspect(side, 'made:1');
+      const { Hostname, ...config } = Config as Record<string, unknown>;
+      void Hostname; // the container's id
+      return {
+        Author,
+        Comment,
+        config,
+        Parent,
+        Architecture,
+        Os,
+        layers: (RootFS as { Layers: string[] }).Layers.slice(0, 1),
+      };
+    };
+    expect(await pick(ours)).toEqual(await pick(theirs));
+    await expectSame(['commit', 'nobody']);
+  });
+
+  test('rename', async () => {
+    await expectSame(['rename', 'three', 'four']);
+    await expectSame(['ps', '-a', '--format', '{{.Names}}']);
+    await expectSame(['rename', 'four', 'one'], {});
+    await expectSame(['rename', 'four', 'four']);
+    await expectSame(['rename', 'four', '-']);
+    await expectSame(['rename', 'nobody', 'five']);
+    await expectSame(['rename', 'four', 'three']);
+  });
+
+  test('system df counts images and containers alike', async () => {
+    const rows = async (side: Side): Promise<unknown[]> =>
+      (await docker(side, ['system', 'df', '--format', '{{json .}}'])).stdout
+        .trim()
+        .split('\n')
+        .map((line) => JSON.parse(line) as Record<string, string>)
+        .map(({ Type, TotalCount, Active, Size, Reclaimable }) => ({
+          Type,
+          TotalCount,
+          Active,
+          Size,
+          Reclaimable,
+        }));
+    expect(await rows(ours)).toEqual(await rows(theirs));
+    const verbose = await both(['system', 'df', '-v']);
+    const lines = (text: string): string[] =>
+      normal(text)
+        .split('\n')
+        // The image that was committed has a layer of another time, and so another id and place in the list.
+        .filter((line) => !line.startsWith('made'))
+        .sort();
+    expect(lines(verbose.ours.stdout)).toEqual(lines(verbose.theirs.stdout));
+  });
+
+  test('rm', async () => {
+    await expectSame(['rm', 'two']);
+    await expectSame(['rm', 'two']);
+    await expectSame(['rm', '-f', 'three', 'nobody']);
+    await expectSame(['rm', '-v', 'one', 'nobody']);
+  });
+
+  test('container prune', async () => {
+    await expectSame(['create', '--name', 'kept', '--label', 'keep=1', 'base:1']);
+    await expectSame(['create', '--name', 'loose', 'base:1']);
+    await expectSame(['cp', 'file', 'loose:/etc/file']);
+    await expectSame(['container', 'prune', '-f', '--filter', 'until=1h']);
+    await expectSame(['container', 'prune', '-f', '--filter', 'label!=keep']);
+    await expectSame(['ps', '-a', '--format', '{{.Names}}']);
+    await expectSame(['container', 'prune', '-f']);
+    await expectSame(['container', 'prune', '-f']);
+  });
+
+  test('events tell the same story', async () => {
+    await sleep(1100); // the client asks for whole seconds
+    const story = async (side: Side, ...filters: string[]): Promise<string[]> => {
+      const args = [
+        'events',
+        '--since',
+        '1h',
+        '--until',
+        '0s',
+        ...filters.flatMap((each) => ['--filter', each]),
+      ];
+      const { stdout, status } = await docker(side, [...args, '--format', '{{json .}}']);
+      expect(status).toBe(0);
+      return stdout
+        .split('\n')
+        .filter(Boolean)
+        .map((line) => {
+          const { Type, Action, Actor, scope } = JSON.parse(line) as {
+            Type: string;
+            Action: string;
+            scope: string;
+            Actor: { ID: string; Attributes: Record<string, string> };
+          };
+          const { execDuration, ...attributes } = Actor.Attributes;
+          void execDuration;
+          const text = `${Type} ${Action} ${scope} ${Actor.ID} ${JSON.stringify(Object.entries(attributes).sort())}`;
+          return text.replace(/\b[0-9a-f]{64}\b/g, (id) => (`sha256:${id}` === base.id ? 'BASE' : 'ID'));
+        });
+    };
+    for (const filters of [
+      [],
+      ['type=container'],
+      ['event=create', 'event=destroy'],
+      ['container=one'],
+      ['image=base:1'],
+      ['image=base'],
+      ['label=keep=1'],
+      ['type=container', 'event=prune'],
+      ['type=image', 'event=tag'],
+      ['type=network'],
+    ]) {
+      const mine = await story(ours, ...filters);
+      expect(mine).toEqual(await story(theirs, ...filters));
+      if (filters[0] !== 'type=network') expect(mine).not.toEqual([]);
+    }
+  });
+
+  test('events come while they happen, until then', async () => {
+    const until = String(Math.floor(Date.now() / 1000) + 3);
+    const running = [theirs, ours].map((side) =>
+      docker(side, [
+        'events',
+        '--until',
+        until,
+        '--filter',
+        'container=later',
+        '--format',
+        '{{.Action}} {{.From}}',
+      ]),
+    );
+    await sleep(1000);
+    for (const side of [theirs, ours]) {
+      await docker(side, ['create', '--name', 'later', 'base:1']);
+      await docker(side, ['rm', 'later']);
+    }
+    for (const { stdout, status } of await Promise.all(running))
+      expect([status, stdout]).toEqual([0, 'create base:1\ndestroy base:1\n']);
+  });
+
+  test('version and info print whole, and say who answers', async () => {
+    const version = await docker(ours, ['version']);
+    expect(version.status).toBe(0);
+    expect(version.stdout).toMatch(/Server: layerstack\n Engine:\n {2}Version: +\d+\.\d+\.\d+/);
+    const info = await docker(ours, ['info']);
+    expect(info.status).toBe(0);
+    for (const line of ['Storage Driver: overlay2', 'Supports d_type: true', 'Images: 3', 'Containers: 0'])
+      expect(info.stdout).toContain(line);
+    expect(info.stdout).toContain(`Docker Root Dir: ${service.store.root}`);
+    expect(info.stderr).toContain('it runs no containers itself');
+  });
+
+  test('what needs a process is refused with one sentence, and inspect of nothing finds nothing', async () => {
+    await docker(ours, ['create', '--name', 'idle', 'base:1']);
+    for (const args of [
+      ['start', 'idle'],
+      ['logs', 'idle'],
+      ['exec', 'idle', 'x'],
+      ['stop', 'idle'],
+      ['wait', 'idle'],
+    ]) {
+      const { status, stderr } = await docker(ours, args);
+      expect(status).not.toBe(0);
+      expect(stderr).toContain('layerstack keeps images and the file systems of containers');
+    }
+    await docker(ours, ['rm', 'idle']);
+    await expectSame(['inspect', 'nothing-of-this-name']);
+    await expectSame(['volume', 'ls']);
+    await expectSame(['plugin', 'ls']);
+    for (const args of [
+      ['network', 'ls', '-q'],
+      ['network', 'inspect', 'x'],
+      ['volume', 'inspect', 'x'],
+    ]) {
+      const { ours: ran } = await both(args);
+      expect(ran.stdout.trim()).toBe(args[1] === 'ls' ? '' : '[]');
+    }
+  });
+
+  /** Names, kinds, modes (docker before 24 puts the type in there, too), owners, links and content of a tar's members; sorted, since a directory has no order. */
+  async function members(bytes: Buffer): Promise<string[]> {
+    const program = [
+      'import hashlib, sys, tarfile',
+      "t = tarfile.open(fileobj=sys.stdin.buffer, mode='r|')",
+      'for m in t:',
+      "    data = hashlib.sha256(t.extractfile(m).read()).hexdigest() if m.isreg() else ''",
+      "    print(m.name, m.type, oct(m.mode & 0o7777), m.uid, m.gid, m.linkname, m.size, m.devmajor, m.devminor, data, sep='|')",
+    ].join('\n');
+    const { stdout } = await mustRun('python3', ['-c', program], { input: bytes });
+    return stdout.trim().split('\n').sort();
+  }
+});
