@@ -44,7 +44,7 @@ import type { ExportOptions } from '../transfer/archive/export.ts';
 import type { ImportOptions } from '../transfer/archive/import.ts';
 import type { LoadOptions, LoadResult } from '../transfer/archive/load.ts';
 import type { SaveOptions } from '../transfer/archive/save.ts';
-import { byteStream } from './byte-stream.ts';
+import { ByteStreams } from './byte-stream.ts';
 import type { Finding } from './doctor.ts';
 
 /** Where the store is when nobody says otherwise. */
@@ -95,6 +95,7 @@ export class Layerstack implements AsyncDisposable {
   readonly #layers: LayerStore;
   readonly #images: ImageStore;
   readonly #containers: ContainerStore;
+  readonly #streams = new ByteStreams();
 
   private constructor(root: Root) {
     this.#root = root;
@@ -166,7 +167,7 @@ export class Layerstack implements AsyncDisposable {
    */
   save(images: string | readonly string[], options: SaveOptions = {}): Readable {
     const names = typeof images === 'string' ? [images] : images;
-    return byteStream(async () => {
+    return this.#streams.from(async () => {
       const { save } = await import('../transfer/archive/save.ts');
       return save({ layers: this.#layers, images: this.#images }, names, options);
     });
@@ -336,7 +337,7 @@ export class Layerstack implements AsyncDisposable {
    *   ERR_ABORTED.
    */
   export(ref: ContainerRef, options: ExportOptions = {}): Readable {
-    return byteStream(async () => {
+    return this.#streams.from(async () => {
       const { exportContainer } = await import('../transfer/archive/export.ts');
       return exportContainer(this.#containers, await this.container(ref), options);
     });
@@ -410,7 +411,9 @@ export class Layerstack implements AsyncDisposable {
     path: string,
     options: ArchiveOptions & Pick<CopyOptions, 'followLink'> = {},
   ): Promise<PathArchive> {
-    return packOut(this.#containers.archive, await this.container(ref), path, options);
+    const archive = await packOut(this.#containers.archive, await this.container(ref), path, options);
+    this.#streams.track(archive.tar);
+    return archive;
   }
 
   /**
@@ -460,8 +463,11 @@ export class Layerstack implements AsyncDisposable {
     return Layerstack.diagnose(this.root);
   }
 
-  /** Waits for deletions, gives the root free. Mounts stay. Second call: no-op. */
+  /**
+   * Ends the streams that are still being read, waits for deletions, gives the root free. Mounts stay. Second call: no-op.
+   */
   async close(): Promise<void> {
+    await this.#streams.close();
     await Promise.all([this.#containers.settle(), this.#layers.settle()]);
     await this.#root.close();
   }
