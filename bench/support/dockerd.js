@@ -1,15 +1,19 @@
 /**
  * A dockerd for the length of one measured run, and its API, called without a client's start-up time.
  */
-import { spawn } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { Buffer } from 'node:buffer';
-import { closeSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { closeSync, mkdtempSync, openSync, readFileSync, writeFileSync } from 'node:fs';
 import { request } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { sh } from './measure.js';
+import { dropDirectory, onSignal } from './undo.js';
+
+/** Seconds that a daemon has to stop when the benchmark is killed. */
+const STOP_SECONDS = 20;
 
 /** Starts a daemon on `root`, gives it to `work`, and stops it. */
 export async function withDockerd(root, work) {
@@ -28,10 +32,18 @@ export async function withDockerd(root, work) {
     `unix://${socket}`,
   );
   args.push('--storage-driver', 'overlay2', '--iptables=false', '--bridge=none');
-  const child = spawn('dockerd', args, { stdio: ['ignore', fd, fd] });
+  // Should this process be killed without a chance to say so, the daemon stops by itself.
+  const child = spawn('setpriv', ['--pdeathsig', 'TERM', 'dockerd', ...args], { stdio: ['ignore', fd, fd] });
   closeSync(fd);
   const ended = once(child, 'exit');
-  const docker = (...words) => sh('docker', words, { env: { DOCKER_HOST: `unix://${socket}` } });
+  const forget = onSignal(() => {
+    child.kill('SIGTERM');
+    const waiting = `for i in $(seq ${STOP_SECONDS * 10}); do [ "$(ps -o stat= -p ${child.pid} | cut -c1)" = Z ] && exit; sleep 0.1; done`;
+    spawnSync('sh', ['-c', waiting], { stdio: 'ignore' });
+    dropDirectory(scratch, root);
+  });
+  const env = { DOCKER_HOST: `unix://${socket}` };
+  const docker = (...words) => sh('docker', words, { env });
   try {
     for (let tries = 0; ; tries++) {
       if (
@@ -44,12 +56,12 @@ export async function withDockerd(root, work) {
       if (child.exitCode !== null || tries > 300) throw new Error(`dockerd: ${readFileSync(log, 'utf8')}`);
       await sleep(100);
     }
-    return await work({ docker, api: (method, path, body) => call(socket, method, path, body) });
+    return await work({ docker, env, api: (method, path, body) => call(socket, method, path, body) });
   } finally {
     child.kill('SIGTERM');
     await ended;
-    await sh('umount', ['-l', root]).catch(() => undefined); // dockerd's bind mount of the root on itself
-    rmSync(scratch, { recursive: true, force: true });
+    dropDirectory(scratch, root); // dockerd bind-mounts its root on itself
+    forget();
   }
 }
 

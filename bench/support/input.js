@@ -1,6 +1,6 @@
 /**
- * What is loaded: the docker-archive that was given, or a small image made here; its gzip form; and its layers as files,
- * for the floors.
+ * What is loaded: the docker-archive that was given, or a small image made here; and, for the rows that need them, its
+ * gzip form and its layers as files.
  */
 import { Buffer } from 'node:buffer';
 import { createHash } from 'node:crypto';
@@ -43,24 +43,35 @@ async function makeSmall(scratch) {
   return archive;
 }
 
-/** Prepares everything in `scratch`; `given` is the path of a docker-archive or undefined. */
+/** Makes a value when it is first asked for. */
+function lazy(make) {
+  let made;
+  return () => (made ??= make());
+}
+
+/** Prepares the input in `scratch`; `given` is the path of a docker-archive or undefined. */
 export async function prepareInput(scratch, given) {
   const archive = given ?? (await makeSmall(scratch));
-  const manifest = JSON.parse(await sh('tar', ['-xOf', archive, 'manifest.json']));
+  const member = (name) => sh('tar', ['-xOf', archive, name]);
+  const [{ Config, Layers, RepoTags }] = JSON.parse(await member('manifest.json'));
   const folder = join(scratch, 'layers');
   mkdirSync(folder);
-  await sh('tar', ['-C', folder, '-xf', archive]);
-  const gzip = join(scratch, 'archive.tar.gz');
-  await sh('sh', ['-c', 'gzip -c "$1" >"$2"', 'sh', archive, gzip]);
-  const [{ Config, Layers, RepoTags }] = manifest;
   return {
     archive,
-    gzip,
-    layers: Layers.map((name) => join(folder, name)),
+    layerCount: Layers.length,
     /** Each program knows the image by its id. */
-    id: createHash('sha256')
-      .update(readFileSync(join(folder, Config)))
-      .digest('hex'),
+    id: await sh('sh', ['-c', 'tar -xOf "$1" "$2" | sha256sum | cut -c 1-64', 'sh', archive, Config]),
     name: RepoTags?.[0] ?? 'untagged',
+    /** The layers as files. */
+    layers: lazy(async () => {
+      await sh('tar', ['-C', folder, '-xf', archive]);
+      return Layers.map((name) => join(folder, name));
+    }),
+    /** The gzip form of the archive. */
+    gzip: lazy(async () => {
+      const gzip = join(scratch, 'archive.tar.gz');
+      await sh('sh', ['-c', 'gzip -c "$1" >"$2"', 'sh', archive, gzip]);
+      return gzip;
+    }),
   };
 }

@@ -35,6 +35,13 @@ export async function timed(work) {
   return Number(process.hrtime.bigint() - start) / 1e6;
 }
 
+/** Measures `count` times, one after the other: milliseconds. */
+export async function runs(count, measure) {
+  const values = [];
+  for (let run = 0; run < count; run++) values.push(await measure());
+  return { values };
+}
+
 /** Bytes in use on the file system that holds `path`. */
 export function bytesUsed(path) {
   const { blocks, bfree, bsize } = statfsSync(path);

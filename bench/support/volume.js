@@ -2,10 +2,11 @@
  * A freshly made loop ext4 for every measured run. On a used one ext4 passes over recently deleted inodes for minutes, so
  * that a run would measure the deletes of the one before.
  */
-import { closeSync, mkdirSync, mkdtempSync, openSync, ftruncateSync, rmSync } from 'node:fs';
+import { closeSync, mkdirSync, mkdtempSync, openSync, ftruncateSync, unlinkSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { sh } from './measure.js';
+import { dropDirectory, onSignal } from './undo.js';
 
 const GIB = 1024 ** 3;
 
@@ -14,17 +15,20 @@ export async function onFreshVolume(work, sizeGiB = 8) {
   const scratch = mkdtempSync(join(tmpdir(), 'layerstack-bench-'));
   const image = join(scratch, 'image');
   const path = join(scratch, 'volume');
-  mkdirSync(path);
-  const fd = openSync(image, 'w');
-  ftruncateSync(fd, sizeGiB * GIB);
-  closeSync(fd);
+  const drop = () => dropDirectory(scratch, path);
+  const forget = onSignal(drop);
   try {
+    mkdirSync(path);
+    const fd = openSync(image, 'w');
+    ftruncateSync(fd, sizeGiB * GIB);
+    closeSync(fd);
     // Without lazy initialisation, which would go on writing during the run.
     await sh('mkfs.ext4', ['-q', '-F', '-E', 'lazy_itable_init=0,lazy_journal_init=0', image]);
     await sh('mount', ['-o', 'loop', image, path]);
+    unlinkSync(image); // its space goes with the mount, however that ends
     return await work(path);
   } finally {
-    await sh('umount', ['-l', path]).catch(() => undefined);
-    rmSync(scratch, { recursive: true, force: true });
+    drop();
+    forget();
   }
 }

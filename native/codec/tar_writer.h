@@ -11,9 +11,9 @@
 #include <map>
 #include <string>
 
-namespace layerstack {
+#include "codec/tar_header.h"
 
-inline constexpr size_t kTarBlock = 512;
+namespace layerstack {
 
 // What a header says. (A member that was read is a TarMember, codec/tar_reader.h.)
 struct TarEntry {

@@ -19,18 +19,17 @@ Napi::Value ListChangesJs(const Napi::CallbackInfo& info) {
   std::string root = BytesArg(info[0], "root");
   std::string upper = BytesArg(info[1], "upper");
   std::vector<std::string> lowers = BytesListArg(info[2], "lowers");
-  return Async<std::vector<Change>>(
-      info.Env(), [root, upper, lowers] { return ListChanges(root, upper, lowers); },
-      [](Napi::Env env, std::vector<Change>& changes) {
-        Napi::Array list = Napi::Array::New(env, changes.size());
-        for (uint32_t i = 0; i < changes.size(); ++i) {
-          Napi::Object change = Napi::Object::New(env);
-          change.Set("kind", Napi::String::New(env, std::string(1, changes[i].kind)));
-          change.Set("path", Napi::String::New(env, changes[i].path));
-          list.Set(i, change);
+  return Async<std::string>(
+      info.Env(),
+      [root, upper, lowers] {
+        std::string list;  // one value for JavaScript: objects would cost more than the walk
+        for (const Change& change : ListChanges(root, upper, lowers)) {
+          list += change.kind;
+          list.append(change.path.c_str(), change.path.size() + 1);
         }
         return list;
-      });
+      },
+      [](Napi::Env env, std::string& list) { return Napi::Buffer<char>::Copy(env, list.data(), list.size()); });
 }
 
 struct Bytes {
@@ -40,7 +39,7 @@ struct Bytes {
 
 struct Piece {
   std::unique_ptr<Bytes> bytes;
-  std::vector<LayerTar::Warning> warnings;
+  std::vector<Warning> warnings;
 };
 
 // `LayerTar` of native.ts. Its directory is opened by the first read; all is closed by the last, by an error or by
@@ -101,7 +100,7 @@ class LayerTarObject : public Napi::ObjectWrap<LayerTarObject> {
       End(state);
       throw;
     }
-    const auto& warnings = state.tar->warnings();
+    const std::vector<Warning>& warnings = state.tar->warnings().List();
     piece.warnings.assign(warnings.begin() + static_cast<ptrdiff_t>(state.warned), warnings.end());
     state.warned = warnings.size();
     if (piece.bytes->size == 0) End(state);

@@ -6,6 +6,7 @@
 #include "napi/pushed.h"
 #include "tree/layer_job.h"
 #include "tree/tar_index.h"
+#include "tree/tree_input.h"
 
 namespace layerstack {
 
@@ -32,6 +33,26 @@ LayerJobOptions ReadOptions(const Napi::Object& options) {
   job.limits.max_path_bytes = CountArg(limits.Get("maxPathBytes"), "limits.maxPathBytes");
   job.limits.max_pax_bytes = CountArg(limits.Get("maxPaxBytes"), "limits.maxPaxBytes");
   return job;
+}
+
+// A range of an open file, or a directory whose tar is made on the way.
+std::unique_ptr<LayerInput> ReadSource(const Napi::Object& source, LayerJobOptions& job) {
+  if (source.Has("directory")) {
+    job.clones = std::make_shared<Clones>(job.diff);
+    LayerTarOptions options;
+    options.clones = job.clones;
+    Napi::Value latest = source.Get("latestMtime");
+    if (!latest.IsUndefined()) options.latest_mtime = IntArg(latest, "source.latestMtime");
+    return std::make_unique<TreeInput>(BytesArg(source.Get("directory"), "source.directory"), std::move(options));
+  }
+  int fd = static_cast<int>(IntArg(source.Get("fd"), "source.fd"));
+  uint64_t offset = CountArg(source.Get("offset"), "source.offset");
+  uint64_t size = CountArg(source.Get("size"), "source.size");
+  try {
+    return std::make_unique<FileInput>(fd, offset, size);
+  } catch (const Failure& failure) {
+    throw ToError(source.Env(), failure);
+  }
 }
 
 Napi::Value ToValue(Napi::Env env, AppliedLayer& layer) {
@@ -68,15 +89,7 @@ class LayerApply : public Napi::ObjectWrap<LayerApply> {
       pushed_ = pushed.get();
       input = std::move(pushed);
     } else {
-      Napi::Object range = ObjectArg(source, "source");
-      int fd = static_cast<int>(IntArg(range.Get("fd"), "source.fd"));
-      uint64_t offset = CountArg(range.Get("offset"), "source.offset");
-      uint64_t size = CountArg(range.Get("size"), "source.size");
-      try {
-        input = std::make_unique<FileInput>(fd, offset, size);
-      } catch (const Failure& failure) {
-        throw ToError(env, failure);
-      }
+      input = ReadSource(ObjectArg(source, "source"), job);
     }
     Settlement<AppliedLayer> result(env, ToValue);
     info.This().As<Napi::Object>().DefineProperty(

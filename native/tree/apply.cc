@@ -29,6 +29,24 @@ void Write(int fd, std::string_view bytes) {
   if (!WriteAll(fd, bytes.data(), bytes.size())) ThrowErrno(errno, "write");
 }
 
+// Lets the disk begin with a large file while more of it comes: publishing would have to wait for all of it.
+class StartedWriting {
+ public:
+  explicit StartedWriting(int fd) : fd_(fd) {}
+  void Wrote(size_t length) {
+    written_ += static_cast<off_t>(length);
+    if (written_ - started_ < kWindow) return;
+    (void)::sync_file_range(fd_, started_, written_ - started_, SYNC_FILE_RANGE_WRITE);
+    started_ = written_;
+  }
+
+ private:
+  static constexpr off_t kWindow = 8 << 20;
+  int fd_;
+  off_t written_ = 0;
+  off_t started_ = 0;
+};
+
 bool IsWhiteout(const std::string& path) {
   size_t slash = path.rfind('/');
   return path.compare(slash == std::string::npos ? 0 : slash + 1, 4, ".wh.") == 0;
@@ -37,9 +55,10 @@ bool IsWhiteout(const std::string& path) {
 }  // namespace
 
 LayerExtractor::LayerExtractor(const std::string& diff, const std::string& tar_split, const TarLimits& limits,
-                               uint64_t max_bytes, ByteSource& source)
+                               uint64_t max_bytes, ByteSource& source, Clones* clones)
     : tar_split_path_(tar_split),
       max_bytes_(max_bytes),
+      clones_(clones),
       tar_split_fd_(CreateTarSplit(tar_split)),
       tar_split_(tar_split_fd_.get()),
       reader_(source, *this, limits, kCodes),
@@ -126,7 +145,9 @@ void LayerExtractor::RegularFile(const TarMember& member, const std::string& pat
     ThrowInput("ERR_LIMIT_EXCEEDED", "'" + member.name + "' is of " + std::to_string(member.size) + " bytes",
                {{"limit", std::to_string(max_bytes_)}});
   }
-  TreeWriter::File file = tree_.CreateFile(member, path);
+  UniqueFd clone = clones_ && fresh_name_ ? clones_->Take(member.name) : UniqueFd();
+  bool cloned = static_cast<bool>(clone);
+  TreeWriter::File file = tree_.CreateFile(member, path, std::move(clone));
   if (member.sparse) {
     WriteSparse(member, file.fd.get());
   } else if (member.payload > 0 && (file.through_link || !fresh_name_)) {
@@ -137,9 +158,12 @@ void LayerExtractor::RegularFile(const TarMember& member, const std::string& pat
   } else if (member.payload > 0) {
     tar_split_.FlushSegment();
     Crc64 crc;
+    StartedWriting started(file.fd.get());
     for (std::string_view piece = reader_.Payload(); !piece.empty(); piece = reader_.Payload()) {
       crc.Update(piece.data(), piece.size());
+      if (cloned) continue;
       Write(file.fd.get(), piece);
+      started.Wrote(piece.size());
     }
     tree_.FinishFile(file, member);
     return Record(member, member.size, crc.Bytes());

@@ -10,6 +10,7 @@
 
 #include "codec/tar_reader.h"
 #include "codec/tar_split_writer.h"
+#include "tree/clones.h"
 #include "tree/name_set.h"
 #include "tree/tree_writer.h"
 #include "tree/warnings.h"
@@ -24,9 +25,10 @@ struct ExtractedLayer {
 
 class LayerExtractor : private RawSink {
  public:
-  // `diff`: existing empty directory; `tar_split`: file to create. Both absolute.
+  // `diff`: existing empty directory; `tar_split`: file to create. Both absolute. `clones`: files that need no writing,
+  // or null.
   LayerExtractor(const std::string& diff, const std::string& tar_split, const TarLimits& limits, uint64_t max_bytes,
-                 ByteSource& source);
+                 ByteSource& source, Clones* clones = nullptr);
 
   // Reads the source to its end. Call once, on a thread that has called IsolateThread. What it throws has the
   // fact `member` where one is at fault; then the directory is left half full.
@@ -43,6 +45,7 @@ class LayerExtractor : private RawSink {
 
   std::string tar_split_path_;
   uint64_t max_bytes_;
+  Clones* clones_;
   UniqueFd tar_split_fd_;
   TarSplitWriter tar_split_;
   TarReader reader_;

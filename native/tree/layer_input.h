@@ -12,6 +12,7 @@
 #include "sys/failure.h"
 #include "sys/fd.h"
 #include "tree/chunks.h"
+#include "tree/warnings.h"
 
 namespace layerstack {
 
@@ -21,6 +22,10 @@ class LayerInput {
   // Waits for the next bytes; null at the end and after Abort.
   virtual SharedChunk Next() = 0;
   virtual void Abort() = 0;
+  // Whether the bytes are a tar for certain, whatever they begin with.
+  virtual bool IsTar() const { return false; }
+  // What of the source could not become part of the layer. Once nobody reads any more.
+  virtual Warnings TakeWarnings() { return {}; }
   // Gives up what it holds, once nobody reads any more. `why` is null where all has gone well.
   virtual void Release(const Failure* why) = 0;
 };

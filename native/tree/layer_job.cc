@@ -122,6 +122,7 @@ void LayerJob::Run(const Done& done) {
     Extract();
   });
   for (std::thread& thread : threads) thread.join();
+  result_.warnings.Append(input_->TakeWarnings());
   std::optional<Failure> failure;
   {
     std::lock_guard<std::mutex> guard(mutex_);
@@ -157,7 +158,7 @@ void LayerJob::Read() {
     magic += chunk->View().substr(0, kSniffBytes - magic.size());
     head.push_back(std::move(chunk));
   }
-  result_.compression = SniffCompression(magic.data(), magic.size());
+  if (!input_->IsTar()) result_.compression = SniffCompression(magic.data(), magic.size());
   bool plain = result_.compression == Compression::kNone;
   if (result_.compression == Compression::kBzip2 || result_.compression == Compression::kXz) {
     std::string name = CompressionName(result_.compression);
@@ -223,7 +224,8 @@ void LayerJob::Hash() {
 
 void LayerJob::Extract() {
   QueueSource source(to_extract_);
-  LayerExtractor extractor(options_.diff, options_.tar_split, options_.limits, options_.max_bytes, source);
+  LayerExtractor extractor(options_.diff, options_.tar_split, options_.limits, options_.max_bytes, source,
+                           options_.clones.get());
   ExtractedLayer extracted = extractor.Run();
   result_.entries = extracted.entries;
   result_.content_size = extracted.content_size;

@@ -18,6 +18,7 @@
 #include "codec/tar_reader.h"
 #include "sys/failure.h"
 #include "tree/chunks.h"
+#include "tree/clones.h"
 #include "tree/layer_input.h"
 #include "tree/warnings.h"
 
@@ -28,6 +29,7 @@ struct LayerJobOptions {
   std::string tar_split;
   uint64_t max_bytes = UINT64_MAX;  // of the uncompressed tar
   TarLimits limits;
+  std::shared_ptr<Clones> clones;  // of the source's files, where it makes any
 };
 
 struct AppliedLayer {

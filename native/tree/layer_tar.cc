@@ -17,7 +17,6 @@ namespace layerstack {
 
 namespace {
 
-constexpr size_t kMaxWarnings = 100;
 constexpr uint64_t kReadAhead = 1 << 20;  // smaller files are read by one call anyway
 
 // A file capability that an unprivileged container set carries the user namespace's root id (revision 3);
@@ -50,10 +49,6 @@ LayerTar::LayerTar(const std::string& root, const std::string& path, const std::
   Encode(fd.get(), nullptr, name);
 }
 
-void LayerTar::Warn(const char* code, const std::string& member, std::string message) {
-  if (++warning_count_ <= kMaxWarnings) warnings_.push_back({code, member, std::move(message)});
-}
-
 void LayerTar::Enter(UniqueFd fd, std::string path) {
   Level level;
   level.path = std::move(path);
@@ -70,7 +65,7 @@ void LayerTar::TakeXattrs(const std::vector<std::string>& names, const std::stri
     if (name.starts_with("trusted.overlay.") || name.starts_with("user.overlay.")) continue;
     if (name == "security.selinux") continue;  // the host's label, not the image's
     if (name.find('=') != std::string::npos) {
-      Warn("xattr-name", path, "the attribute " + name + " has a name that a tar cannot hold");
+      warnings_.Add("xattr-name", path, "the attribute " + name + " has a name that a tar cannot hold");
       continue;
     }
     std::optional<std::string> value = get(name);
@@ -118,11 +113,11 @@ void LayerTar::Encode(int fd, const Level* level, const std::string& name) {
     return;
   }
   if (S_ISSOCK(info.st_mode)) {
-    Warn("socket", path, "a socket cannot be part of a tar");
+    warnings_.Add("socket", path, "a socket cannot be part of a tar");
     return;
   }
   if (options_.overlay && name.starts_with(".wh.")) {
-    Warn("whiteout-name", path, "a file of this name means the removal of another in a layer");
+    warnings_.Add("whiteout-name", path, "a file of this name means the removal of another in a layer");
   }
   if (S_ISDIR(info.st_mode)) {
     member.type = '5';
@@ -161,14 +156,23 @@ void LayerTar::Encode(int fd, const Level* level, const std::string& name) {
     std::string inode = "/proc/self/fd/" + std::to_string(fd);
     file_.reset(Retry([&] { return ::open(inode.c_str(), O_RDONLY | O_CLOEXEC); }));
     if (!file_) ThrowErrno(errno, "open", path);
-    member.size = static_cast<uint64_t>(info.st_size);
     ReadXattrs(file_.get(), path, member);
+    if (options_.clones && static_cast<uint64_t>(info.st_size) >= Clones::kMinBytes) Clone(member, info);
+    member.size = static_cast<uint64_t>(info.st_size);
     file_path_ = path;
     file_left_ = file_size_ = member.size;
     if (member.size == 0) file_.reset();
     if (member.size >= kReadAhead) ::posix_fadvise(file_.get(), 0, 0, POSIX_FADV_SEQUENTIAL);
   }
   pending_ += EncodeTarHeader(member);
+}
+
+// Goes on with a clone of the file, as large as it is by now.
+void LayerTar::Clone(const TarEntry& member, struct stat& info) {
+  UniqueFd clone = options_.clones->Make(member.name, file_.get());
+  if (!clone) return;
+  if (::fstat(clone.get(), &info) != 0) ThrowErrno(errno, "fstat", member.name);
+  file_ = std::move(clone);
 }
 
 void LayerTar::EncodeDirectory(TarEntry& member, int path_fd, dev_t device) {

@@ -11,6 +11,7 @@
 
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <optional>
 #include <string>
 #include <utility>
@@ -18,6 +19,8 @@
 
 #include "codec/tar_writer.h"
 #include "sys/fd.h"
+#include "tree/clones.h"
+#include "tree/warnings.h"
 
 namespace layerstack {
 
@@ -27,6 +30,7 @@ struct LayerTarOptions {
   // The tree is an upper: overlayfs's marks are translated or refused. Else it is taken as it looks.
   bool overlay = true;
   bool cross_mounts = false;  // what is mounted inside goes into the tar too
+  std::shared_ptr<Clones> clones;  // where whoever extracts the tar can do with clones of its larger files
 };
 
 class LayerTar {
@@ -45,13 +49,7 @@ class LayerTar {
 
   // What could not be put into a tar (sockets, attributes with names that PAX cannot hold), or means something else
   // there (files with names of whiteouts).
-  struct Warning {
-    std::string code;
-    std::string member;
-    std::string message;
-  };
-  const std::vector<Warning>& warnings() const { return warnings_; }
-  uint64_t warning_count() const { return warning_count_; }
+  Warnings& warnings() { return warnings_; }
 
  private:
   struct Level {
@@ -66,19 +64,18 @@ class LayerTar {
   // `fd`: O_PATH, maybe of a link. `level` is null for the top member of a subtree.
   void Encode(int fd, const Level* level, const std::string& name);
   void EncodeWhiteout(const TarEntry& entry, const std::string& directory, const std::string& name);
+  void Clone(const TarEntry& member, struct stat& info);
   void EncodeDirectory(TarEntry& member, int path_fd, dev_t device);
   void ReadXattrs(int fd, const std::string& path, TarEntry& member);
   void ReadXattrs(const std::string& entry, const std::string& path, TarEntry& member);
   template <typename Get>
   void TakeXattrs(const std::vector<std::string>& names, const std::string& path, TarEntry& member, Get get);
-  void Warn(const char* code, const std::string& member, std::string message);
 
   LayerTarOptions options_;
   dev_t device_ = 0;  // of the tree; what is mounted in it is left out
   std::vector<Level> stack_;
   std::map<std::pair<dev_t, ino_t>, std::string> first_names_;
-  std::vector<Warning> warnings_;
-  uint64_t warning_count_ = 0;
+  Warnings warnings_;
 
   std::string pending_;  // header bytes and padding not yet handed out
   size_t pending_at_ = 0;

@@ -125,17 +125,27 @@ void TreeWriter::Directory(const TarMember& member, const std::string& path) {
   dir.changed = true;
 }
 
-TreeWriter::File TreeWriter::CreateFile(const TarMember& member, const std::string& path) {
+TreeWriter::File TreeWriter::CreateFile(const TarMember& member, const std::string& path, UniqueFd clone) {
   SplitPath split = SplitMemberPath(path);
   File file;
   CachedDir& dir = Parent(split.parent, &file.through_link);
+  content_size_ += member.size;
+  if (clone) {
+    std::string inode = "/proc/self/fd/" + std::to_string(clone.get());
+    Place(dir, split.base, "linkat", [&] {
+      return ::linkat(AT_FDCWD, inode.c_str(), dir.fd.get(), split.base.c_str(), AT_SYMLINK_FOLLOW);
+    });
+    file.fd = std::move(clone);
+    file.own_ids = file.own_mode = true;
+    return file;
+  }
   Place(dir, split.base, "open", [&] {
     constexpr int kFlags = O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC;
     file.fd.reset(::openat(dir.fd.get(), split.base.c_str(), kFlags, ModeOf(member)));
     return file.fd.get();
   });
   file.own_ids = NeedsOwner(member, dir);
-  content_size_ += member.size;
+  file.own_mode = NeedsMode(member, 07000);
   return file;
 }
 
@@ -143,7 +153,7 @@ void TreeWriter::FinishFile(const File& file, const TarMember& member) {
   NodeRef node{file.fd.get()};
   if (file.own_ids) ChangeOwner(node, OwnerOf(member), GroupOf(member));
   SetXattrs(node, member, warnings_);
-  if (NeedsMode(member, 07000)) ChangeMode(node, ModeOf(member));
+  if (file.own_mode) ChangeMode(node, ModeOf(member));
   ChangeTimes(node, member);
 }
 

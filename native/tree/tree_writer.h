@@ -29,9 +29,11 @@ class TreeWriter {
   struct File {
     UniqueFd fd;
     bool own_ids;       // the new file's owner may not be what the member says
+    bool own_mode;      // nor its mode
     bool through_link;  // its directory is not where the member's name says
   };
-  File CreateFile(const TarMember& member, const std::string& path);
+  // `clone`: a file without a name that has the content already; the member's directory is no link then.
+  File CreateFile(const TarMember& member, const std::string& path, UniqueFd clone = {});
   void FinishFile(const File& file, const TarMember& member);
 
   // How many file entries the tar-split has: told to what is set aside.

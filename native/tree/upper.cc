@@ -19,9 +19,11 @@ void RefuseIndirect(const std::string& attribute, const std::string& path) {
              {{"member", path}});
 }
 
-void RefuseIndirect(int directory, const std::string& name, const struct stat& info, const std::string& path) {
+void RefuseIndirect(const std::string& where, const struct stat& info, const std::string& path) {
   if (!S_ISREG(info.st_mode) && !S_ISDIR(info.st_mode)) return;
-  for (const std::string& attribute : ListXattrs(EntryPath(directory, name))) {
+  char names[256];  // asked for on every entry, most of which have none: no allocation
+  if (::llistxattr(where.c_str(), names, sizeof names) == 0) return;
+  for (const std::string& attribute : ListXattrs(where)) {
     if (attribute == "trusted.overlay.redirect" || attribute == "trusted.overlay.metacopy") {
       RefuseIndirect(attribute, path);
     }

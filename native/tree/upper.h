@@ -10,9 +10,9 @@ namespace layerstack {
 // Whether the directory behind `fd`, open for reading, hides the same directory of the layers below.
 bool IsOpaque(int fd);
 
-// Throws ERR_UPPER_UNSUPPORTED where `name` in `directory` holds a redirect or metacopy attribute: its content is
-// elsewhere then. `path` is named in the error.
-void RefuseIndirect(int directory, const std::string& name, const struct stat& info, const std::string& path);
+// Throws ERR_UPPER_UNSUPPORTED where the entry that is reached by `where` holds a redirect or metacopy attribute: its
+// content is elsewhere then. `path` is named in the error.
+void RefuseIndirect(const std::string& where, const struct stat& info, const std::string& path);
 // The refusal itself, of the attribute that was found.
 [[noreturn]] void RefuseIndirect(const std::string& attribute, const std::string& path);
 

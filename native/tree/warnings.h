@@ -22,6 +22,10 @@ class Warnings {
     ++count_;
     if (list_.size() < kMaxWarnings) list_.push_back({std::move(code), member, std::move(message)});
   }
+  void Append(const Warnings& others) {
+    for (const Warning& warning : others.list_) Add(warning.code, warning.member, warning.message);
+    count_ += others.count_ - others.list_.size();
+  }
   uint64_t Count() const { return count_; }
   std::vector<Warning>& List() { return list_; }
 

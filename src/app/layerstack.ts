@@ -61,7 +61,7 @@ import type {
   RemoteManifest,
   RemovedRemote,
 } from '../transfer/remote.ts';
-import { byteStream } from './byte-stream.ts';
+import { ByteStreams } from './byte-stream.ts';
 import type { Finding } from './doctor.ts';
 import type { FsckOptions } from './fsck.ts';
 import type { LoginOptions, LoginResult, LogoutOptions } from './login.ts';
@@ -118,6 +118,7 @@ export class Layerstack implements AsyncDisposable {
   readonly #containers: ContainerStore;
   readonly #registries: Registries;
   readonly #events: StoreEvents;
+  readonly #streams = new ByteStreams();
 
   private constructor(root: Root) {
     this.#root = root;
@@ -242,7 +243,7 @@ export class Layerstack implements AsyncDisposable {
    */
   save(images: string | readonly string[], options: SaveOptions = {}): Readable {
     const names = typeof images === 'string' ? [images] : images;
-    return byteStream(async () => {
+    return this.#streams.from(async () => {
       const { save } = await import('../transfer/archive/save.ts');
       const onSaved = (id: ImageID): Promise<void> => this.#tellImage('save', id);
       return timedBytes(
@@ -529,7 +530,7 @@ export class Layerstack implements AsyncDisposable {
    *   ERR_ABORTED.
    */
   export(ref: ContainerRef, options: ExportOptions = {}): Readable {
-    return byteStream(async () => {
+    return this.#streams.from(async () => {
       const { exportContainer } = await import('../transfer/archive/export.ts');
       const container = await this.container(ref);
       const onExported = (): void => this.#events.container('export', container);
@@ -646,6 +647,7 @@ export class Layerstack implements AsyncDisposable {
   ): Promise<PathArchive> {
     const container = await this.container(ref);
     const archive = await packOut(this.#containers.archive, container, path, options);
+    this.#streams.track(archive.tar);
     this.#events.container('archive-path', container);
     return archive;
   }
@@ -717,8 +719,11 @@ export class Layerstack implements AsyncDisposable {
     return Layerstack.diagnose(this.root);
   }
 
-  /** Waits for deletions, gives the root free. Mounts stay. Second call: no-op. */
+  /**
+   * Ends the streams that are still being read, waits for deletions, gives the root free. Mounts stay. Second call: no-op.
+   */
   async close(): Promise<void> {
+    await this.#streams.close();
     await Promise.all([this.#containers.settle(), this.#layers.settle()]);
     await this.#root.close();
   }

@@ -2,12 +2,18 @@
  * What a container changed, as `docker diff` lists it: its RW layer against the image with the init layer. Only the
  * RW layer is walked, nothing is mounted, and a mounted container is read where it is.
  */
+import { Buffer } from 'node:buffer';
 import { Overlay } from '../layer/overlay.ts';
-import { call, native, type Change } from '../system/native.ts';
+import { call, native } from '../system/native.ts';
 import type { Root } from '../system/root.ts';
 import type { Container } from './record.ts';
 
-export type { Change } from '../system/native.ts';
+export interface Change {
+  /** Added, changed or deleted. */
+  readonly kind: 'A' | 'C' | 'D';
+  /** Absolute, in the container. */
+  readonly path: string;
+}
 
 /**
  * The changes, sorted by path with a directory before its content.
@@ -17,5 +23,15 @@ export type { Change } from '../system/native.ts';
 export async function listChanges(root: Pick<Root, 'layout'>, container: Container): Promise<Change[]> {
   const { layout } = root;
   const [, ...lowers] = await new Overlay(layout).lowersOf(container.mountId);
-  return call(native.listChanges(layout.at(layout.overlay2), `${container.mountId}/diff`, lowers));
+  const list = await call(
+    native.listChanges(layout.at(layout.overlay2), `${container.mountId}/diff`, lowers),
+  );
+  return parseChanges(list);
+}
+
+/** The entries of a native list. */
+export function parseChanges(list: Uint8Array): Change[] {
+  const entries = Buffer.from(list.buffer, list.byteOffset, list.byteLength).toString().split('\0');
+  entries.pop();
+  return entries.map((entry) => ({ kind: entry.charAt(0) as Change['kind'], path: entry.slice(1) }));
 }

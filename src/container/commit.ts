@@ -14,7 +14,6 @@ import { applyChanges } from '../image/change.ts';
 import type { ContainerConfig } from '../image/container-config.ts';
 import { childImage } from '../image/generate.ts';
 import type { ImageStore } from '../image/store.ts';
-import { layerTar } from '../layer/diff.ts';
 import { OWN_LAYER_LIMITS, type Layer, type LayerStore, type StagedLayer } from '../layer/store.ts';
 import { timed } from '../system/phases.ts';
 import type { Root } from '../system/root.ts';
@@ -62,15 +61,15 @@ export async function commit(
   const below = await chainOf(layers, parent?.diffIds ?? []);
 
   const { layout } = root;
-  const upper = layout.at(layout.overlay(container.mountId, 'diff'));
+  const directory = layout.at(layout.overlay(container.mountId, 'diff'));
   const staged = await timed('commit', 'stage', () =>
-    layers.stage(layerTar(upper, { sourceDateEpoch, onProgress }), {
-      limits: OWN_LAYER_LIMITS,
-      name: `of container ${container.name}`,
-      ...(signal && { signal }),
-    }),
+    layers.stage(
+      { directory, sourceDateEpoch },
+      { limits: OWN_LAYER_LIMITS, name: `of container ${container.name}`, ...(signal && { signal }) },
+    ),
   );
   try {
+    for (const warning of staged.applied.warnings) onProgress?.({ type: 'warning', ...warning });
     const unchanged = staged.diffId === EMPTY_LAYER_DIFF_ID;
     const image = childImage(parent, hostPlatform(), {
       created: timeOf(sourceDateEpoch),

@@ -1,6 +1,6 @@
 /**
- * One layer tar into one layer directory: the native LayerApply with an AbortSignal, fed from a file range or from
- * chunks. Where there is no native zstd, a zstd layer is decompressed and its blob side hashed here.
+ * One layer tar into one layer directory: the native LayerApply with an AbortSignal, fed from a file range, from a
+ * directory or from chunks. Where there is no native zstd, a zstd layer is decompressed and its blob side hashed here.
  */
 import { createHash } from 'node:crypto';
 import { throwIfAborted } from '../core/abort.ts';
@@ -10,8 +10,16 @@ import { decompress, MAGIC_BYTES, sniff, unsupported } from './codec.ts';
 import { abortable, feed } from './feed.ts';
 import { readRange, type FileRange } from './range.ts';
 
-/** Where the bytes of a layer tar come from, compressed or not. */
-export type LayerSource = FileRange | AsyncIterable<Uint8Array>;
+/** Where the bytes of a layer tar come from, compressed or not; or a directory that is packed on the way. */
+export type LayerSource = FileRange | DirectorySource | AsyncIterable<Uint8Array>;
+
+/** An upper or a whole root file system, packed as layer/diff.ts does, on native threads all the way to the layer. */
+export interface DirectorySource {
+  /** Absolute. */
+  readonly directory: string;
+  /** Seconds since 1970 that no time in the layer exceeds. */
+  readonly sourceDateEpoch?: number | undefined;
+}
 
 export interface ApplyOptions {
   readonly limits: LayerLimits;
@@ -39,6 +47,7 @@ export async function applyLayer(
   options: ApplyOptions,
 ): Promise<LayerApplied> {
   throwIfAborted(options.signal);
+  if ('directory' in source) return applyDirectory(source, target, options);
   // A Node stream may have an `fd` too.
   const isRange = !(Symbol.asyncIterator in source);
   const { compression, bytes } = isRange ? await sniffRange(source) : await sniff(source);
@@ -63,6 +72,16 @@ async function applyRange(
   const applied = await abortable(apply, options.signal, () => call(apply.result));
   options.onProgress?.(source.size);
   return applied;
+}
+
+async function applyDirectory(
+  { directory, sourceDateEpoch }: DirectorySource,
+  target: ApplyTarget,
+  options: ApplyOptions,
+): Promise<LayerApplied> {
+  const source = { directory, latestMtime: sourceDateEpoch };
+  const apply = new native.LayerApply({ ...target, source, limits: options.limits });
+  return abortable(apply, options.signal, () => call(apply.result));
 }
 
 async function applyChunks(

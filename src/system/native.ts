@@ -104,8 +104,13 @@ export interface LayerApplyOptions {
   readonly diff: string;
   /** File to create with the gzipped tar-split: absolute. */
   readonly tarSplit: string;
-  /** A range of an open file; without it the bytes are pushed with `write` and `end`. The fd stays the caller's. */
-  readonly source?: { readonly fd: number; readonly offset: number; readonly size: number };
+  /**
+   * A range of an open file, which stays the caller's, or a directory, as {@link LayerTar} packs it; without a source
+   * the bytes are pushed with `write` and `end`.
+   */
+  readonly source?:
+    | { readonly fd: number; readonly offset: number; readonly size: number }
+    | { readonly directory: string; readonly latestMtime?: number | undefined };
   readonly limits: LayerLimits;
 }
 
@@ -183,12 +188,6 @@ export interface LayerCompressor {
   read(): Promise<{ readonly chunk: Uint8Array; readonly tarBytes: number; readonly digest?: string }>;
   /** Stops within milliseconds, a read under way included. */
   close(): void;
-}
-
-/** One line of `docker diff`: added, changed or deleted. */
-export interface Change {
-  readonly kind: 'A' | 'C' | 'D';
-  readonly path: string;
 }
 
 /** The layer tar of an upper directory, or the tar of a merged view. */
@@ -329,10 +328,11 @@ export interface Native {
 
   // diff_binding.cc
   /**
-   * What a container changed, as `docker diff` lists it, sorted. `upper` and `lowers` (topmost, the
-   * init layer, first) relative to `root`. Walks the upper only. ERR_UPPER_UNSUPPORTED for redirect and metacopy entries.
+   * What a container changed, as `docker diff` lists it, sorted: `A`, `C` or `D` and the path, each with a NUL at its
+   * end. `upper` and `lowers` (topmost, the init layer, first) relative to `root`. Walks the upper only.
+   * ERR_UPPER_UNSUPPORTED for redirect and metacopy entries.
    */
-  listChanges(root: string, upper: string, lowers: readonly string[]): Promise<Change[]>;
+  listChanges(root: string, upper: string, lowers: readonly string[]): Promise<Uint8Array>;
   /** `latestMtime`: seconds since 1970 that no time in the tar exceeds (SOURCE_DATE_EPOCH). */
   LayerTar: new (directory: string, latestMtime?: number, subtree?: TarSubtree) => LayerTar;
 

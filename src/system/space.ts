@@ -1,13 +1,17 @@
-/** A full disk, told as one: system errors of the store's writers that mean "no space" become ERR_NO_SPACE. */
+/** A full disk, told as one: system errors of writers that mean "no space" become ERR_NO_SPACE. */
 import { isSystemError, LayerstackError } from '../core/errors.ts';
 
-/** `error`, or, for ENOSPC and EDQUOT, an ERR_NO_SPACE that has it as its cause. */
-export function spaceError(error: unknown, root: string): unknown {
+/**
+ * `error`, or, for ENOSPC and EDQUOT, an ERR_NO_SPACE that has it as its cause.
+ * @param path of the store, or of whatever was written
+ * @param where the same for the message
+ */
+export function spaceError(error: unknown, path: string, where = `in the store ${path}`): unknown {
   if (!isSystemError(error, 'ENOSPC', 'EDQUOT')) return error;
   const what =
     error.code === 'EDQUOT' ? 'the disk quota is used up' : 'the file system (or its inode table) is full';
-  return new LayerstackError('ERR_NO_SPACE', `no space left in the store ${root}: ${what}`, {
-    path: error.path ?? root,
+  return new LayerstackError('ERR_NO_SPACE', `no space left ${where}: ${what}`, {
+    path: error.path ?? path,
     syscall: error.syscall,
     cause: error,
   });

@@ -15,6 +15,7 @@ import {
 import { join } from 'node:path';
 import * as fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
+import { parseChanges } from '../../src/container/changes.ts';
 import { mountOverlay, unmount } from '../../src/system/mounts.ts';
 import { call, native } from '../../src/system/native.ts';
 import { edits, make, type Edit } from '../support/edits.ts';
@@ -97,7 +98,7 @@ async function container(base: DirectoryNode, second: readonly Edit[], init: rea
 }
 
 async function listed(root: string, lowers: readonly string[]): Promise<string[]> {
-  const changes = await call(native.listChanges(root, 'upper', lowers));
+  const changes = parseChanges(await call(native.listChanges(root, 'upper', lowers)));
   return changes.map(({ kind, path }) => `${kind} ${path}`);
 }
 

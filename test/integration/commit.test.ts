@@ -1,6 +1,15 @@
 /** Containers to images: layer, config, history, names. */
 import { execFileSync } from 'node:child_process';
-import { chmodSync, linkSync, mkdirSync, readFileSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  linkSync,
+  mkdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import type { ProgressEvent } from '../../src/core/progress.ts';
@@ -137,6 +146,27 @@ describe('commit', () => {
       for (const name of ['round1', 'round2', 'round3'])
         expect(readFileSync(join(path, name), 'utf8')).toBe('');
     }, 'last');
+  });
+
+  test('takes a file for what it is when its name begins like a compressed file', async () => {
+    // The first bytes of a tar are a name, and names sort: these come first.
+    for (const name of ['\x01', '\x1f\x8b\x08', 'BZh91AY&SY']) {
+      const path = Buffer.concat([Buffer.from('new/'), Buffer.from(name, 'latin1')]);
+      const container = `named${name.length}`;
+      await house.store.create(IMAGE, { name: container });
+      await inside((root) => {
+        mkdirSync(join(root, 'new'));
+        writeFileSync(Buffer.concat([Buffer.from(`${root}/`), path]), 'content');
+        renameSync(
+          Buffer.concat([Buffer.from(`${root}/`), path]),
+          Buffer.concat([Buffer.from(`${root}/`), Buffer.from(name, 'latin1')]),
+        );
+        rmSync(join(root, 'new'), { recursive: true });
+      }, container);
+      const id = await house.store.commit(container);
+      for await (const chunk of house.store.save(id)) void chunk;
+      await house.store.import(house.at(`overlay2/${(await house.store.container(container)).mountId}/diff`));
+    }
   });
 
   test('warns of what an image cannot hold', async () => {

@@ -9,6 +9,7 @@ import { basename, dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { isSystemError, LayerstackError } from '../../core/errors.ts';
+import { spaceError } from '../../system/space.ts';
 import { UsageError, type Context } from './command.ts';
 
 const writeSome = promisify(write);
@@ -24,7 +25,8 @@ export function requireTarget(context: Context, file: string | undefined): void 
 
 /**
  * Writes all of `archive` to `file`, or to stdout where there is none. After an error there is no file.
- * @throws {@link LayerstackError} ERR_ABORTED when the reader of stdout goes away; what `archive` throws; system errors.
+ * @throws {@link LayerstackError} ERR_ABORTED when the reader of stdout goes away; ERR_NO_SPACE; what `archive` throws;
+ *   system errors.
  */
 export async function writeArchive(
   archive: AsyncIterable<Uint8Array>,
@@ -41,7 +43,7 @@ export async function writeArchive(
   } catch (error) {
     await handle.close().catch(() => undefined);
     await unlink(temporary).catch(() => undefined);
-    throw error;
+    throw spaceError(error, file, `for ${file}`);
   }
 }
 
@@ -53,7 +55,7 @@ async function writeAll(fd: number, archive: AsyncIterable<Uint8Array>): Promise
       } catch (error) {
         if (isSystemError(error, 'EAGAIN')) await sleep(RETRY_MS);
         else if (isSystemError(error, 'EPIPE')) throw readerGone(error);
-        else throw error;
+        else throw fd === STDOUT ? spaceError(error, 'stdout', 'where stdout goes') : error;
       }
     }
   }

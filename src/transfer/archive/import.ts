@@ -5,6 +5,7 @@
  * Mirrors `moby/moby: daemon/images/image_import.go` at v20.10.
  */
 import { open, stat } from 'node:fs/promises';
+import { resolve } from 'node:path';
 import { throwIfAborted } from '../../core/abort.ts';
 import { chainIds, type ImageID } from '../../core/digest.ts';
 import { isSystemError, LayerstackError } from '../../core/errors.ts';
@@ -16,7 +17,6 @@ import { applyChanges } from '../../image/change.ts';
 import { EMPTY_CONTAINER_CONFIG } from '../../image/container-config.ts';
 import { baseImage } from '../../image/generate.ts';
 import type { ImageStore } from '../../image/store.ts';
-import { layerTar } from '../../layer/diff.ts';
 import {
   OWN_LAYER_LIMITS,
   type LayerSource,
@@ -88,7 +88,7 @@ export async function importImage(
 async function stage(
   layers: LayerStore,
   source: string | AsyncIterable<Uint8Array>,
-  { maxBytes = DEFAULT_MAX_BYTES, sourceDateEpoch, signal, onProgress }: ImportOptions,
+  { maxBytes = DEFAULT_MAX_BYTES, sourceDateEpoch, signal }: ImportOptions,
 ): Promise<StagedLayer> {
   const stageFrom = (from: LayerSource, limits: StageOptions['limits']): Promise<StagedLayer> =>
     layers.stage(from, {
@@ -101,7 +101,7 @@ async function stage(
 
   const kind = await statSource(source);
   if (kind.isDirectory())
-    return stageFrom(layerTar(source, { sourceDateEpoch, onProgress }), { ...OWN_LAYER_LIMITS, maxBytes });
+    return stageFrom({ directory: resolve(source), sourceDateEpoch }, { ...OWN_LAYER_LIMITS, maxBytes });
   const file = await open(source);
   try {
     if (kind.isFile()) return await stageFrom({ fd: file.fd, offset: 0, size: kind.size }, limits);

@@ -1,0 +1,128 @@
+/** Making and mounting a container, unmounting and removing it, with the store open. */
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { Bench } from 'tinybench';
+import { withDockerd } from '../support/dockerd.js';
+import { sh } from '../support/measure.js';
+import { floorOn, layerstack, podmanOn, storeOn, withStore } from '../support/programs.js';
+import { onFreshVolume } from '../support/volume.js';
+
+const SAMPLES = 100;
+
+/** Two tasks of tinybench that hand containers to each other: one makes them, the other takes them away. */
+async function pairOf({ create, remove, samples = SAMPLES }) {
+  const bench = new Bench({
+    iterations: samples,
+    time: 0,
+    warmup: true,
+    warmupIterations: 10,
+    warmupTime: 0,
+    retainSamples: true,
+  });
+  let made;
+  bench.add(
+    'create',
+    async () => {
+      made = await create();
+    },
+    { afterEach: () => remove(made) },
+  );
+  bench.add('remove', () => remove(made), {
+    beforeEach: async () => {
+      made = await create();
+    },
+  });
+  const [creating, removing] = await bench.run();
+  for (const { result } of [creating, removing]) if (result?.error) throw result.error;
+  return [creating, removing].map(({ result }) => ({ values: [...result.latency.samples] }));
+}
+
+const byLayerstack = (volume, input) =>
+  withStore(volume, (store) =>
+    pairOf({
+      async create() {
+        const container = await store.create(input.id);
+        return { container, mount: await store.mount(container) };
+      },
+      async remove({ container, mount }) {
+        await mount.unmount();
+        await store.remove(container);
+      },
+    }),
+  );
+
+/** By its API; asking for the archive's head is what makes dockerd mount, and unmount again. */
+const byDockerd = (volume, input) =>
+  withDockerd(join(volume, 'docker'), async ({ docker, api }) => {
+    await docker('load', '-q', '-i', input.archive);
+    return pairOf({
+      samples: 30,
+      async create() {
+        const { Id } = await api('POST', '/containers/create', {
+          Image: `sha256:${input.id}`,
+          Cmd: ['true'],
+        });
+        await api('HEAD', `/containers/${Id}/archive?path=/`);
+        return Id;
+      },
+      remove: (id) => api('DELETE', `/containers/${id}`),
+    });
+  });
+
+/** By its commands: it has no daemon to ask. */
+async function byPodman(volume, input) {
+  const podman = podmanOn(volume);
+  await podman.load(input.archive);
+  return pairOf({
+    samples: 15,
+    async create() {
+      const id = await podman.create(input.id);
+      await podman('mount', id);
+      return id;
+    },
+    async remove(id) {
+      await podman('umount', id);
+      await podman('rm', id);
+    },
+  }).finally(() => podman.unmount());
+}
+
+/** The C program on the store's own layers. */
+async function byFloor(volume, input) {
+  const overlay = join(storeOn(volume), 'overlay2');
+  const lowers = topLowers(overlay, input.layerCount);
+  const lines = (await sh(await floorOn(volume), ['containers', overlay, lowers, String(SAMPLES)])).split(
+    '\n',
+  );
+  return [0, 1].map((column) => ({ values: lines.map((line) => Number(line.split(' ')[column]) / 1000) }));
+}
+
+/** The l/ names of an image's layers: those of the only layer that has all others below it. */
+function topLowers(overlay, layers) {
+  for (const id of readdirSync(overlay)) {
+    if (!/^[0-9a-f]{64}$/.test(id)) continue;
+    const link = `l/${readFileSync(join(overlay, id, 'link'), 'utf8')}`;
+    const lower = join(overlay, id, 'lower');
+    const chain = existsSync(lower) ? [link, ...readFileSync(lower, 'utf8').split(':')] : [link];
+    if (chain.length === layers) return chain.join(':');
+  }
+  throw new Error(`no layer of ${overlay} has ${layers - 1} below it`);
+}
+
+export async function containers(input) {
+  const [library, floor] = await onFreshVolume(async (volume) => {
+    await layerstack(volume, 'load', '-i', input.archive);
+    return [await byLayerstack(volume, input), await byFloor(volume, input)];
+  });
+  const dockerd = await onFreshVolume((volume) => byDockerd(volume, input));
+  const podman = await onFreshVolume((volume) => byPodman(volume, input));
+  return ['create + mount (store open)', 'unmount + remove'].map((job, index) => ({
+    job,
+    budget: 2,
+    floorName: index === 0 ? 'mkdirs + mount(2) in C' : 'umount2 + rmdirs in C',
+    layerstack: library[index],
+    dockerd: dockerd[index],
+    podman: podman[index],
+    floor: floor[index],
+  }));
+}

@@ -1,0 +1,65 @@
+/**
+ * The programs that are measured, on a volume each: layerstack's command and library, and podman. dockerd is in dockerd.js.
+ */
+import { join } from 'node:path';
+import { fileURLToPath, URL } from 'node:url';
+import { Layerstack } from '../../dist/index.js';
+import { sh } from './measure.js';
+
+/** The command, to be run by Node. */
+export const CLI = fileURLToPath(new URL('../../dist/app/cli/main.js', import.meta.url));
+
+/** Where the store of a volume is. */
+export const storeOn = (volume) => join(volume, 'store');
+
+/** Runs layerstack's command on the volume's store. */
+export const layerstack = (volume, ...args) =>
+  sh(process.execPath, [CLI, '--root', storeOn(volume), ...args]);
+
+/** Gives the volume's store, opened, to `work`. */
+export async function withStore(volume, work) {
+  const store = await Layerstack.open({ root: storeOn(volume) });
+  try {
+    return await work(store);
+  } finally {
+    await store.close();
+  }
+}
+
+/** Compiles bench/floor.c on the volume; its path. */
+export async function floorOn(volume) {
+  const program = join(volume, 'floor');
+  await sh('cc', ['-O2', '-o', program, fileURLToPath(new URL('../floor.c', import.meta.url))]);
+  return program;
+}
+
+/** Everything written so far is on disk, so that no run writes what another has left. */
+export const sync = (volume) => sh('sync', ['-f', volume]);
+
+/** podman on a storage of its own; `unmount` at the end. */
+export function podmanOn(volume) {
+  const options = [
+    '--root',
+    join(volume, 'storage'),
+    '--runroot',
+    join(volume, 'run'),
+    '--storage-driver',
+    'overlay',
+  ];
+  const podman = (...args) => sh('podman', [...options, ...args]);
+  podman.options = options;
+  podman.create = (image) => podman('create', '--network', 'none', image, 'true');
+  // It reads no archive that is compressed as a whole.
+  podman.load = (archive) =>
+    archive.endsWith('.gz')
+      ? sh('sh', [
+          '-c',
+          'archive=$1; shift; gzip -dc "$archive" | podman "$@" load -q',
+          'sh',
+          archive,
+          ...options,
+        ])
+      : podman('load', '-q', '-i', archive);
+  podman.unmount = () => sh('umount', ['-l', join(volume, 'storage/overlay')]).catch(() => undefined);
+  return podman;
+}

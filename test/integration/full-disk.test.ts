@@ -1,0 +1,132 @@
+/**
+ * A disk that becomes full, and a reader that goes away, on the way out of the store: clear errors, nothing lost or left.
+ */
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { Layerstack } from '../../src/app/layerstack.ts';
+import { rejection } from '../support/errors.ts';
+import { LayerstackCli } from '../support/layerstack-cli.ts';
+import { makeVolume, type Volume } from '../support/loop.ts';
+import { run } from '../support/process.ts';
+import { mountsBelow } from '../support/scratch.ts';
+import { dumpStore, storeChanges } from '../support/store-dump.ts';
+import { tar } from '../support/tar.ts';
+import { chunks, dockerArchive, House, IMAGE, LAYERS } from './container-support.ts';
+
+const MIB = 1 << 20;
+const LARGE = Buffer.alloc(24 * MIB, 'large ');
+
+describe('a full disk', () => {
+  let volume: Volume;
+  let root: string;
+  let store: Layerstack;
+
+  beforeEach(async () => {
+    volume = await makeVolume('ext4', { sizeMiB: 48 });
+    root = join(volume.path, 'store');
+    store = await Layerstack.open({ root });
+    await store.load(chunks(dockerArchive(LAYERS)));
+  });
+
+  afterEach(async () => {
+    await store.close();
+    await volume.unmount();
+  });
+
+  /** What fails leaves the store as it was, its sessions' marks included, and usable. */
+  async function failsWithoutTrace(work: () => Promise<unknown>): Promise<void> {
+    const before = await dumpStore(root);
+    expect(await rejection(work())).toMatchObject({
+      code: 'ERR_NO_SPACE',
+      kind: 'unavailable',
+      message: expect.stringContaining(root) as string,
+      cause: expect.objectContaining({ code: 'ENOSPC' }) as Error,
+    });
+    expect(await storeChanges(root, before)).toEqual([]);
+    await store.close();
+    expect(readdirSync(join(root, 'layerstack/sessions'))).toEqual([]);
+    store = await Layerstack.open({ root });
+    expect(await storeChanges(root, before)).toEqual([]);
+    expect(await store.images()).toHaveLength(1);
+  }
+
+  test('during a commit', async () => {
+    const mount = await store.mount(await store.create(IMAGE, { name: 'build' }));
+    writeFileSync(join(mount.path, 'large'), LARGE);
+    await failsWithoutTrace(() => store.commit('build', { reference: 'never:1' }));
+    expect(readFileSync(join(mount.path, 'large')).equals(LARGE)).toBe(true);
+    await store.unmount('build');
+    expect(await store.diff('build')).toEqual([{ kind: 'A', path: '/large' }]);
+  });
+
+  test('during an import, of a tar and of a directory', async () => {
+    const directory = join(volume.path, 'directory');
+    mkdirSync(directory);
+    writeFileSync(join(directory, 'large'), LARGE);
+    const bytes = tar([
+      { name: 'one', content: LARGE },
+      { name: 'two', content: LARGE },
+    ]);
+    await failsWithoutTrace(() => store.import(chunks(bytes), { reference: 'never:1' }));
+    await failsWithoutTrace(() => store.import(directory, { reference: 'never:1' }));
+  });
+
+  test('during a save or an export to a file', async () => {
+    const ample = await House.build(
+      dockerArchive([...LAYERS, [{ name: 'large', content: Buffer.alloc(64 * MIB, 'more ') }]]),
+    );
+    try {
+      const { id } = await ample.store.create(IMAGE, { name: 'build' });
+      await (await ample.store.mount(id)).unmount(); // leaves overlayfs's own marks, once
+      const file = join(volume.path, 'archive.tar');
+      const before = await dumpStore(ample.root);
+      writeFileSync(file, 'what was there');
+      for (const words of [
+        ['save', '-o', file, IMAGE],
+        ['export', '-o', file, id],
+      ]) {
+        const ran = await new LayerstackCli(ample.root).try(words);
+        expect(ran).toMatchObject({ status: 1, stdout: '' });
+        expect(ran.stderr).toMatch(/^layerstack: ERR_NO_SPACE: no space left for .*archive\.tar: .*full\n$/);
+        expect(readFileSync(file, 'utf8')).toBe('what was there');
+        expect(readdirSync(volume.path).sort()).toEqual(['archive.tar', 'lost+found', 'store']);
+      }
+      const words = [process.execPath, ...new LayerstackCli(ample.root).argv('save', IMAGE)];
+      const redirected = await run('sh', ['-c', 'file=$1; shift; exec "$@" >"$file"', 'sh', file, ...words]);
+      expect(redirected.status).toBe(1);
+      expect(redirected.stderr).toMatch(/^layerstack: ERR_NO_SPACE: no space left where stdout goes/);
+      expect(await storeChanges(ample.root, before)).toEqual([]);
+      expect(mountsBelow(ample.root)).toEqual([]);
+    } finally {
+      await ample[Symbol.asyncDispose]();
+    }
+  });
+});
+
+describe('a reader that goes away', () => {
+  test.each(['save', 'export'])('in the middle of %s: a clean end, nothing left', async (verb) => {
+    const content = Buffer.alloc(32 * MIB, 'more ');
+    await using house = await House.build(dockerArchive([...LAYERS, [{ name: 'large', content }]]));
+    await house.store.create(IMAGE, { name: 'build' });
+    await (await house.store.mount('build')).unmount(); // leaves overlayfs's own marks, once
+    await house.store.close();
+    const before = await dumpStore(house.root);
+    const words = new LayerstackCli(house.root).argv(verb, verb === 'save' ? IMAGE : 'build');
+    const child = spawn(process.execPath, words, { stdio: ['ignore', 'pipe', 'pipe'] });
+    const closed = once(child, 'close');
+    let said = '';
+    child.stderr.on('data', (chunk: Buffer) => (said += chunk.toString()));
+    const [first] = (await once(child.stdout, 'data')) as [Buffer];
+    expect(first.length).toBeGreaterThan(0);
+    child.stdout.destroy();
+    expect((await closed)[0]).not.toBe(0);
+    expect(said).toMatch(/^layerstack: ERR_ABORTED: the reader of stdout went away.*\n$/);
+    expect(await storeChanges(house.root, before)).toEqual([]);
+    expect(mountsBelow(house.root)).toEqual([]);
+    expect(readdirSync(house.at('layerstack/sessions'))).toEqual([]);
+    expect(readdirSync(house.at('layerstack/mounts'))).toEqual([]);
+  });
+});
