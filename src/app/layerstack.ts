@@ -221,7 +221,9 @@ export class Layerstack implements AsyncDisposable {
     // Not `await using`: TypeScript 6.0 leaves imports beside it as they are.
     const source = openRepository(parsed.repository, await this.#registries.access(options));
     try {
-      return await pull(stores, source, parsed, options);
+      const result = await pull(stores, source, parsed, options);
+      for (const { reference } of result.images) await this.#tellTransfer('pull', reference);
+      return result;
     } finally {
       await source.close();
     }
@@ -292,7 +294,9 @@ export class Layerstack implements AsyncDisposable {
     const access = await this.#registries.access(options);
     const client = openRepository(parsed.repository, access);
     try {
-      return await push(stores, { client, credentials: access.credentials }, parsed, options);
+      const result = await push(stores, { client, credentials: access.credentials }, parsed, options);
+      for (const { reference } of result.images) await this.#tellTransfer('push', reference);
+      return result;
     } finally {
       await client.close();
     }
@@ -713,6 +717,16 @@ export class Layerstack implements AsyncDisposable {
       () => null, // gone by now
     );
     this.#events.image(action, id, name, labels);
+  }
+
+  /** docker calls the image of a pull or a push by its reference. */
+  async #tellTransfer(action: 'pull' | 'push', reference: string): Promise<void> {
+    if (!this.#events.heard) return;
+    const labels = await this.inspect(reference).then(
+      ({ Config }) => Config?.['Labels'] as Record<string, string> | null | undefined,
+      () => null, // gone by now
+    );
+    this.#events.image(action, reference, parseReference(reference).repository, labels);
   }
 
   readonly #tellDeletion: OnDeletion = ({ action, id }, labels) =>
