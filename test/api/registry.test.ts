@@ -11,6 +11,7 @@ import { TestService, type Answer } from './support/service.ts';
 const USER = { username: 'mason', password: 'brick' };
 const image = imageOf([layerOf({ base: 'base' }), layerOf([{ name: 'big', content: noise(3 << 20) }])], {
   tags: ['app:1'],
+  config: { Labels: { keep: '' } },
 });
 
 const authHeader = (config: object): Record<string, string> => ({
@@ -70,6 +71,22 @@ describe.runIf(havePeers('docker-registry'))('registries', () => {
     expect((await service.get(`/images/${name}:1/json`)).json<{ Id: string }>().Id).toBe(image.id);
     const fresh = await service.post(`/images/create?fromImage=${name}:1`);
     expect(statuses(fresh).at(-1)).toBe(`Status: Image is up to date for ${name}:1`);
+  });
+
+  it('prune takes the digest that a push has left along with its tag, once', async () => {
+    const other = imageOf([layerOf({ other: 'other' })], { tags: [`${open.host}/other:1`] });
+    await service.post('/images/load', { body: tar(dockerArchive([other])) });
+    await service.post(`/images/${open.host}/other/push?tag=1`);
+    const { RepoDigests } = (await service.get(`/images/${other.id}/json`)).json<{ RepoDigests: string[] }>();
+    expect(RepoDigests).toHaveLength(1);
+    const query = `filters=${encodeURIComponent('{"dangling":["false"],"label!":["keep"]}')}`;
+    const pruned = await service.post(`/images/prune?${query}`);
+    const records = pruned.json<{ ImagesDeleted: Record<string, string>[] }>().ImagesDeleted;
+    const said = records.flatMap((record) => Object.values(record));
+    expect(said).toEqual([...new Set(said)]);
+    expect(said).toEqual(
+      expect.arrayContaining([`${open.host}/other:1`, ...RepoDigests, other.id, ...other.chain]),
+    );
   });
 
   it('distribution says what a manifest is', async () => {
