@@ -45,6 +45,7 @@ import { Overlay } from '../layer/overlay.ts';
 import type { ImageID } from '../core/digest.ts';
 import type { Capabilities } from '../system/caps.ts';
 import type { Logger } from '../system/log.ts';
+import { timed, timedBytes } from '../system/phases.ts';
 import { Root } from '../system/root.ts';
 import type { ExportOptions } from '../transfer/archive/export.ts';
 import type { ImportOptions } from '../transfer/archive/import.ts';
@@ -182,11 +183,8 @@ export class Layerstack implements AsyncDisposable {
    */
   async load(source: string | AsyncIterable<Uint8Array>, options: LoadOptions = {}): Promise<LoadResult> {
     const { load } = await import('../transfer/archive/load.ts');
-    const result = await load(
-      { root: this.#root, layers: this.#layers, images: this.#images },
-      source,
-      options,
-    );
+    const stores = { root: this.#root, layers: this.#layers, images: this.#images };
+    const result = await timed('load', 'total', () => load(stores, source, options));
     for (const { id } of result.images) await this.#tellImage('load', id);
     return result;
   }
@@ -214,7 +212,7 @@ export class Layerstack implements AsyncDisposable {
     // Not `await using`: TypeScript 6.0 leaves imports beside it as they are.
     const source = await connect(this.#root, parsed.repository, options);
     try {
-      const result = await pull(stores, source, parsed, options);
+      const result = await timed('pull', 'total', () => pull(stores, source, parsed, options));
       await this.#tellTransfer('pull', options.allTags ? parsed : withDefaultTag(parsed));
       return result;
     } finally {
@@ -238,7 +236,10 @@ export class Layerstack implements AsyncDisposable {
     return byteStream(async () => {
       const { save } = await import('../transfer/archive/save.ts');
       const onSaved = (id: ImageID): Promise<void> => this.#tellImage('save', id);
-      return save({ layers: this.#layers, images: this.#images }, names, options, onSaved);
+      return timedBytes(
+        'save',
+        save({ layers: this.#layers, images: this.#images }, names, options, onSaved),
+      );
     });
   }
 
@@ -286,7 +287,8 @@ export class Layerstack implements AsyncDisposable {
     const stores = { root: this.#root, layers: this.#layers, images: this.#images, distribution };
     const client = await connect(this.#root, parsed.repository, options);
     try {
-      const result = await push(stores, { client, credentials: options.credentials }, parsed, options);
+      const target = { client, credentials: options.credentials };
+      const result = await timed('push', 'total', () => push(stores, target, parsed, options));
       await this.#tellTransfer('push', options.allTags ? parsed : withDefaultTag(parsed));
       return result;
     } finally {
@@ -467,7 +469,7 @@ export class Layerstack implements AsyncDisposable {
     const stores = { root: this.#root, layers: this.#layers, images: this.#images };
     const { commit } = await import('../container/commit.ts');
     const container = await this.container(ref);
-    const id = await commit(stores, container, reference, options);
+    const id = await timed('commit', 'total', () => commit(stores, container, reference, options));
     const imageRef = reference && formatReference(reference);
     if (imageRef !== undefined) await this.#tellImage('tag', id, imageRef);
     const comment = options.message ?? '';
@@ -486,7 +488,7 @@ export class Layerstack implements AsyncDisposable {
       const { exportContainer } = await import('../transfer/archive/export.ts');
       const container = await this.container(ref);
       const onExported = (): void => this.#events.container('export', container);
-      return exportContainer(this.#containers, container, options, onExported);
+      return timedBytes('export', exportContainer(this.#containers, container, options, onExported));
     });
   }
 
@@ -508,7 +510,7 @@ export class Layerstack implements AsyncDisposable {
     const reference = tagOf(options.reference);
     const { importImage } = await import('../transfer/archive/import.ts');
     const stores = { layers: this.#layers, images: this.#images };
-    const id = await importImage(stores, source, reference, options);
+    const id = await timed('import', 'total', () => importImage(stores, source, reference, options));
     if (reference !== undefined) await this.#tellImage('tag', id, formatReference(reference));
     await this.#tellImage('import', id);
     return id;
