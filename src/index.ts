@@ -6,6 +6,7 @@ export { DEFAULT_ROOT, Layerstack } from './app/layerstack.ts';
 export type { ContainerRef, DiskUsage, OpenOptions } from './app/layerstack.ts';
 export type { ContainerAction, ImageAction, StoreEvent, StoreListener } from './app/store-events.ts';
 export type { Finding } from './app/doctor.ts';
+export type { FsckOptions } from './app/fsck.ts';
 export type { LoginOptions, LoginResult, LogoutOptions } from './app/login.ts';
 export type { ArchiveOptions, PathArchive, PutArchiveOptions } from './container/archive.ts';
 export type { CopyOptions } from './container/copy.ts';
@@ -28,6 +29,7 @@ export type {
 export type { ChainID, DiffID, Digest, ImageID } from './core/digest.ts';
 export { LayerstackError } from './core/errors.ts';
 export type { ErrorCode, ErrorFacts, ErrorKind, SystemError } from './core/errors.ts';
+export type { FindingCode, StoreFinding } from './core/store-finding.ts';
 export type { LayerPhase, OnProgress, ProgressEvent } from './core/progress.ts';
 export type {
   DeletedRecord,

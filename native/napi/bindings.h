@@ -12,5 +12,6 @@ void InitCompress(Napi::Env env, Napi::Object exports);  // compress_binding.cc:
 void InitLayer(Napi::Env env, Napi::Object exports);   // layer_binding.cc: LayerApply, indexArchive
 void InitDiff(Napi::Env env, Napi::Object exports);    // diff_binding.cc: listChanges, LayerTar
 void InitCopy(Napi::Env env, Napi::Object exports);    // copy_binding.cc: statInRoot, TreeUnpack
+void InitSocket(Napi::Env env, Napi::Object exports);  // socket_binding.cc: listen, peers, datagrams
 
 }  // namespace layerstack

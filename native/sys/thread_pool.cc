@@ -11,6 +11,7 @@
 #include <thread>
 
 #include "sys/failure.h"
+#include "sys/priority.h"
 
 namespace layerstack {
 
@@ -19,6 +20,7 @@ thread_local bool isolated = false;
 }
 
 void IsolateThread() {
+  TakeUsualPriority();
   // Fails only where a seccomp filter forbids it; then the umask stays the process's, and modes are
   // still made exact by chmod where they matter (see sys/batch.cc).
   isolated = ::unshare(CLONE_FS) == 0;

@@ -8,7 +8,7 @@
 
 namespace layerstack {
 
-// Makes the calling thread's umask (then 0) and working directory its own. Call once, first thing, on a
+// Makes the calling thread's umask (then 0), working directory and priority its own. Call once, first thing, on a
 // thread that native code has started. Kernel: any.
 void IsolateThread();
 

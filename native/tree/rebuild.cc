@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "sys/failure.h"
+#include "sys/priority.h"
 
 namespace layerstack {
 
@@ -19,6 +20,7 @@ LayerRebuild::LayerRebuild(const std::string& diff, const std::string& tar_split
   if (diff_id_.empty()) return;
   try {
     hasher_ = std::thread([this] {
+      TakeUsualPriority();
       while (SharedChunk chunk = to_hash_.Pop()) sum_.Update(chunk->View().data(), chunk->size);
     });
   } catch (const std::system_error& error) {

@@ -7,6 +7,7 @@ import type { Readable } from 'node:stream';
 import { throwIfAborted } from '../core/abort.ts';
 import { LayerstackError } from '../core/errors.ts';
 import { formatReference, parseReference, withDefaultTag, type Reference } from '../core/reference.ts';
+import type { StoreFinding } from '../core/store-finding.ts';
 import { listChanges, type Change } from '../container/changes.ts';
 import type { CommitOptions } from '../container/commit.ts';
 import type { ArchiveOptions, PathArchive, PutArchiveOptions } from '../container/archive.ts';
@@ -44,6 +45,7 @@ import { Overlay } from '../layer/overlay.ts';
 import type { ImageID } from '../core/digest.ts';
 import type { Capabilities } from '../system/caps.ts';
 import type { Logger } from '../system/log.ts';
+import { timed, timedBytes } from '../system/phases.ts';
 import { Root } from '../system/root.ts';
 import type { ExportOptions } from '../transfer/archive/export.ts';
 import type { ImportOptions } from '../transfer/archive/import.ts';
@@ -61,6 +63,7 @@ import type {
 } from '../transfer/remote.ts';
 import { byteStream } from './byte-stream.ts';
 import type { Finding } from './doctor.ts';
+import type { FsckOptions } from './fsck.ts';
 import type { LoginOptions, LoginResult, LogoutOptions } from './login.ts';
 import { Registries, type RegistryOptions } from './registries.ts';
 import { StoreEvents, type ImageAction, type StoreListener } from './store-events.ts';
@@ -189,11 +192,8 @@ export class Layerstack implements AsyncDisposable {
    */
   async load(source: string | AsyncIterable<Uint8Array>, options: LoadOptions = {}): Promise<LoadResult> {
     const { load } = await import('../transfer/archive/load.ts');
-    const result = await load(
-      { root: this.#root, layers: this.#layers, images: this.#images },
-      source,
-      options,
-    );
+    const stores = { root: this.#root, layers: this.#layers, images: this.#images };
+    const result = await timed('load', 'total', () => load(stores, source, options));
     for (const { id } of result.images) await this.#tellImage('load', id);
     return result;
   }
@@ -221,8 +221,8 @@ export class Layerstack implements AsyncDisposable {
     // Not `await using`: TypeScript 6.0 leaves imports beside it as they are.
     const source = openRepository(parsed.repository, await this.#registries.access(options));
     try {
-      const result = await pull(stores, source, parsed, options);
-      for (const { reference } of result.images) await this.#tellTransfer('pull', reference);
+      const result = await timed('pull', 'total', () => pull(stores, source, parsed, options));
+      await this.#tellTransfer('pull', options.allTags ? parsed : withDefaultTag(parsed));
       return result;
     } finally {
       await source.close();
@@ -245,7 +245,10 @@ export class Layerstack implements AsyncDisposable {
     return byteStream(async () => {
       const { save } = await import('../transfer/archive/save.ts');
       const onSaved = (id: ImageID): Promise<void> => this.#tellImage('save', id);
-      return save({ layers: this.#layers, images: this.#images }, names, options, onSaved);
+      return timedBytes(
+        'save',
+        save({ layers: this.#layers, images: this.#images }, names, options, onSaved),
+      );
     });
   }
 
@@ -294,8 +297,9 @@ export class Layerstack implements AsyncDisposable {
     const access = await this.#registries.access(options);
     const client = openRepository(parsed.repository, access);
     try {
-      const result = await push(stores, { client, credentials: access.credentials }, parsed, options);
-      for (const { reference } of result.images) await this.#tellTransfer('push', reference);
+      const target = { client, credentials: access.credentials };
+      const result = await timed('push', 'total', () => push(stores, target, parsed, options));
+      await this.#tellTransfer('push', options.allTags ? parsed : withDefaultTag(parsed));
       return result;
     } finally {
       await client.close();
@@ -510,7 +514,7 @@ export class Layerstack implements AsyncDisposable {
     const stores = { root: this.#root, layers: this.#layers, images: this.#images };
     const { commit } = await import('../container/commit.ts');
     const container = await this.container(ref);
-    const id = await commit(stores, container, reference, options);
+    const id = await timed('commit', 'total', () => commit(stores, container, reference, options));
     const imageRef = reference && formatReference(reference);
     if (imageRef !== undefined) await this.#tellImage('tag', id, imageRef);
     const comment = options.message ?? '';
@@ -529,7 +533,7 @@ export class Layerstack implements AsyncDisposable {
       const { exportContainer } = await import('../transfer/archive/export.ts');
       const container = await this.container(ref);
       const onExported = (): void => this.#events.container('export', container);
-      return exportContainer(this.#containers, container, options, onExported);
+      return timedBytes('export', exportContainer(this.#containers, container, options, onExported));
     });
   }
 
@@ -551,7 +555,7 @@ export class Layerstack implements AsyncDisposable {
     const reference = tagOf(options.reference);
     const { importImage } = await import('../transfer/archive/import.ts');
     const stores = { layers: this.#layers, images: this.#images };
-    const id = await importImage(stores, source, reference, options);
+    const id = await timed('import', 'total', () => importImage(stores, source, reference, options));
     if (reference !== undefined) await this.#tellImage('tag', id, formatReference(reference));
     await this.#tellImage('import', id);
     return id;
@@ -694,6 +698,20 @@ export class Layerstack implements AsyncDisposable {
     this.#events.container('extract-to-dir', container);
   }
 
+  /**
+   * Checks layers, images and containers, and tells what is not in order as it is found; with `repair` it mends what can be
+   * mended without losing anything that somebody may want. Others may use the store meanwhile.
+   * @throws {@link LayerstackError} (while iterating) ERR_STORE_READ_ONLY for repairs of a store that is open read-only, ERR_ABORTED.
+   * @example
+   * ```ts
+   * for await (const { severity, path, message } of store.fsck({ deep: true })) console.log(severity, path, message);
+   * ```
+   */
+  async *fsck(options: FsckOptions = {}): AsyncGenerator<StoreFinding, void, undefined> {
+    const { fsck } = await import('./fsck.ts');
+    yield* fsck({ root: this.#root, layers: this.#layers }, options);
+  }
+
   /** @see Layerstack.diagnose */
   doctor(): Promise<Finding[]> {
     return Layerstack.diagnose(this.root);
@@ -719,14 +737,18 @@ export class Layerstack implements AsyncDisposable {
     this.#events.image(action, id, name, labels);
   }
 
-  /** docker calls the image of a pull or a push by its reference. */
-  async #tellTransfer(action: 'pull' | 'push', reference: string): Promise<void> {
+  /** docker's events of a pull and a push are about the reference, once also where that means several tags. */
+  async #tellTransfer(action: 'pull' | 'push', reference: Reference): Promise<void> {
     if (!this.#events.heard) return;
-    const labels = await this.inspect(reference).then(
-      ({ Config }) => Config?.['Labels'] as Record<string, string> | null | undefined,
-      () => null, // gone by now
-    );
-    this.#events.image(action, reference, parseReference(reference).repository, labels);
+    const text = formatReference(reference);
+    const labels = await this.#images
+      .resolve(text)
+      .then((id) => this.#images.get(id))
+      .then(
+        ({ config }) => config.Labels,
+        () => null, // several tags, of which none need be `latest`
+      );
+    this.#events.image(action, text, reference.repository, labels);
   }
 
   readonly #tellDeletion: OnDeletion = ({ action, id }, labels) =>

@@ -16,6 +16,7 @@ import { childImage } from '../image/generate.ts';
 import type { ImageStore } from '../image/store.ts';
 import { layerTar } from '../layer/diff.ts';
 import { OWN_LAYER_LIMITS, type Layer, type LayerStore, type StagedLayer } from '../layer/store.ts';
+import { timed } from '../system/phases.ts';
 import type { Root } from '../system/root.ts';
 import { mergeConfigs } from './config.ts';
 import type { Container } from './record.ts';
@@ -62,11 +63,13 @@ export async function commit(
 
   const { layout } = root;
   const upper = layout.at(layout.overlay(container.mountId, 'diff'));
-  const staged = await layers.stage(layerTar(upper, { sourceDateEpoch, onProgress }), {
-    limits: OWN_LAYER_LIMITS,
-    name: `of container ${container.name}`,
-    ...(signal && { signal }),
-  });
+  const staged = await timed('commit', 'stage', () =>
+    layers.stage(layerTar(upper, { sourceDateEpoch, onProgress }), {
+      limits: OWN_LAYER_LIMITS,
+      name: `of container ${container.name}`,
+      ...(signal && { signal }),
+    }),
+  );
   try {
     const unchanged = staged.diffId === EMPTY_LAYER_DIFF_ID;
     const image = childImage(parent, hostPlatform(), {
@@ -82,7 +85,7 @@ export async function commit(
     const top = topChainId(image.diffIds);
     await using pin = await layers.pin(top === undefined ? [] : [top], signal && { signal });
     void pin;
-    const { notices } = await layers.publish([stack], signal && { signal });
+    const { notices } = await timed('commit', 'publish', () => layers.publish([stack], signal && { signal }));
     for (const message of notices) onProgress?.({ type: 'notice', message });
     const names = reference && { references: [reference] };
     return (await images.create(image, { ...names, parent: parent?.id })).id;

@@ -77,6 +77,10 @@ export const ERROR_KINDS = {
   ERR_STORE_CLOSED: 'invalid',
   ERR_NOT_ROOT: 'denied',
   ERR_NO_SPACE: 'unavailable',
+  /** Another program serves at the address already, or something else is in the socket's place. */
+  ERR_ADDRESS_IN_USE: 'conflict',
+  /** The service is about to end, or has as much work as it takes. */
+  ERR_SERVICE_BUSY: 'unavailable',
   /** A registry cannot be reached, answers with 5xx, breaks off or stalls, after all attempts. */
   ERR_REGISTRY_UNAVAILABLE: 'unavailable',
   /** A registry has had too many requests (429), after all attempts. */

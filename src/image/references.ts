@@ -41,6 +41,10 @@ export interface MutableReferences extends References {
   set(reference: Reference, id: ImageID): ImageID | undefined;
   /** Forgets `reference`; of a missing one it is a no-op. */
   delete(reference: Reference): void;
+  /** The keys that are not in docker's form, and so name nothing, with that form where they have one. */
+  strays(): readonly { readonly key: string; readonly familiar: string | undefined }[];
+  /** Brings such a key to docker's form; where that names an image already, the key is forgotten. */
+  respell(key: string): void;
 }
 
 /** The file is the host's own, so this only guards against reading a disk image by mistake. */
@@ -127,6 +131,33 @@ class ReferenceSet implements MutableReferences, Written {
     const repository = this.#repositories.get(key.repository);
     if (repository?.delete(formatReference(key)) === true && repository.size === 0)
       this.#repositories.delete(key.repository);
+  }
+
+  strays(): readonly { readonly key: string; readonly familiar: string | undefined }[] {
+    return [...this.#repositories].flatMap(([repository, inner]) =>
+      [...(inner ?? new Map<string, string>()).keys()].flatMap((key) => {
+        const reference = parseOrUndefined(key);
+        const familiar = reference && formatReference(keyOf(reference));
+        return key === familiar && reference?.repository === repository ? [] : [{ key, familiar }];
+      }),
+    );
+  }
+
+  respell(key: string): void {
+    const reference = parseOrUndefined(key);
+    if (reference === undefined) return;
+    for (const [repository, inner] of this.#repositories) {
+      const id = inner?.get(key);
+      if (
+        !inner ||
+        id === undefined ||
+        (repository === reference.repository && formatReference(keyOf(reference)) === key)
+      )
+        continue;
+      inner.delete(key);
+      if (inner.size === 0) this.#repositories.delete(repository);
+      if (this.get(reference) === undefined) this.set(reference, id as ImageID);
+    }
   }
 
   byImage(): ReadonlyMap<ImageID, readonly Reference[]> {

@@ -245,6 +245,21 @@ export interface RootPathStat {
   readonly linkTarget?: string;
 }
 
+/** Who is at the other end of a unix connection, as the kernel knows it. */
+export interface PeerCredentials {
+  readonly pid: number;
+  readonly uid: number;
+  readonly gid: number;
+}
+
+export interface SocketInfo {
+  readonly family: 'unix' | 'inet' | 'inet6' | 'other';
+  readonly stream: boolean;
+  readonly listening: boolean;
+  /** Bound to an IP address that only this machine reaches. */
+  readonly loopback: boolean;
+}
+
 export interface Native {
   // files_binding.cc
   /** Does the steps in order on one native thread; stops at the first that fails (nothing is undone). */
@@ -325,6 +340,24 @@ export interface Native {
   /** Of `path` inside `root`; its last component is followed only where it ends in `/` or `/.`. */
   statInRoot(root: string, path: string): Promise<RootPathStat>;
   TreeUnpack: new (options: TreeUnpackOptions) => TreeUnpack;
+
+  // socket_binding.cc
+  /**
+   * A unix socket that listens at `path`, where nothing may be (EADDRINUSE); nobody can connect before its mode and group
+   * are set. `gid` -1: the process's. The fd becomes the caller's. After a failure nothing is left.
+   */
+  listenUnix(path: string, mode: number, gid: number, backlog: number): Promise<number>;
+  /** SO_PEERCRED of a connected unix socket; null for any other. */
+  peerCredentials(fd: number): PeerCredentials | null;
+  /** Null where `fd` is no socket. Throws EBADF where it is not open. */
+  describeSocket(fd: number): SocketInfo | null;
+  /** One datagram to a unix socket (`@name`: abstract), without waiting; false where its queue is full. */
+  sendDatagram(address: string, message: string): boolean;
+  /**
+   * Gives the calling thread, the one of JavaScript, this nice value; threads of native code keep what they have. False where
+   * that is not allowed.
+   */
+  preferThisThread(nice: number): boolean;
 }
 
 const require = createRequire(import.meta.url);

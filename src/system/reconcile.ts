@@ -10,7 +10,7 @@ import type { Layout } from './layout.ts';
 import type { Logger } from './log.ts';
 import { call, native } from './native.ts';
 import { isEntryName, listEntries, readEntry, removeLayerEntry, removeOverlay } from './removal.ts';
-import { lockSession, type Marker } from './session.ts';
+import { allMarkers, lockSession, type Marker } from './session.ts';
 
 /** Parallel reads of small files: enough to keep libuv's threads busy. */
 const READS = 32;
@@ -157,10 +157,7 @@ async function references(layout: Layout): Promise<Set<string>> {
 async function completeRemovals(layout: Layout, log: Logger, used: ReadonlySet<string>): Promise<void> {
   const entries = (await listEntries(layout, layout.layers)).filter((name) => name.endsWith('-removing'));
   if (entries.length === 0) return;
-  const sessions = await listEntries(layout, layout.sessions);
-  const marked = new Set(
-    (await Promise.all(sessions.map((name) => listEntries(layout, layout.session(name))))).flat(),
-  );
+  const marked = await allMarkers(layout);
   for (const name of entries) {
     if (marked.has(`removing.${name}`)) continue;
     try {

@@ -9,6 +9,7 @@ import { mkdir, open, rm, stat, type FileHandle } from 'node:fs/promises';
 import { isSystemError, LayerstackError } from '../core/errors.ts';
 import type { Layout } from './layout.ts';
 import { call, native, type BatchStep } from './native.ts';
+import { listEntries } from './removal.ts';
 
 /**
  * An object under construction:
@@ -116,6 +117,14 @@ async function claim(directory: string): Promise<FileHandle | undefined> {
     if (isSystemError(error, 'ENOENT')) return undefined;
     throw error;
   }
+}
+
+/** What the writers of now have marked; for what is marked twice, once. */
+export async function allMarkers(layout: Layout): Promise<ReadonlySet<string>> {
+  const sessions = await listEntries(layout, layout.sessions);
+  return new Set(
+    (await Promise.all(sessions.map((name) => listEntries(layout, layout.session(name))))).flat(),
+  );
 }
 
 /**

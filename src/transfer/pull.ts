@@ -234,7 +234,7 @@ class Pull {
     return publishImages(
       this.#stores.layers,
       [image],
-      { pool, writeback, signal, onProgress, staged: () => downloads.removePartials() },
+      { operation: 'pull', pool, writeback, signal, onProgress, staged: () => downloads.removePartials() },
       () => this.#name(image, digest),
     );
   }

@@ -203,8 +203,8 @@ describe.runIf(havePeers('dockerd', 'docker'))('docker against dockerd and again
         >;
         expect(Created).toMatch(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+Z$/);
         const { Networks, ...network } = NetworkSettings as Record<string, unknown>;
-        const { NetworkMode, ...host } = HostConfig as Record<string, unknown>;
-        for (const key of DAEMONS) delete host[key];
+        const { NetworkMode, ...all } = HostConfig as Record<string, unknown>;
+        const host = Object.fromEntries(Object.entries(all).filter(([key]) => !DAEMONS.includes(key)));
         const { Hostname, ...config } = Config as Record<string, unknown>;
         expect(Hostname).toMatch(/^[0-9a-f]{12}$/);
         return { rest, network, host, config, Networks, NetworkMode };

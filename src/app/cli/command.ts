@@ -3,7 +3,7 @@
  * help from it, and runs it; a command neither reads `process.argv` nor ends the process.
  */
 import { parseArgs, type ParseArgsConfig } from 'node:util';
-import type { Layerstack } from '../layerstack.ts';
+import type { Layerstack, OpenOptions } from '../layerstack.ts';
 
 /** One option, in `util.parseArgs`'s terms, with the words of its help line. */
 export interface OptionSpec {
@@ -27,7 +27,7 @@ export type Values<O extends OptionSpecs> = {
 /** What a command works with. */
 export interface Context {
   /** Opens the store that the global options name; the caller closes it. */
-  open(): Promise<Layerstack>;
+  open(options?: Pick<OpenOptions, 'log'>): Promise<Layerstack>;
   /** The root that the global options name. */
   readonly root: string;
   /** Fires on SIGINT and SIGTERM. */
@@ -48,6 +48,8 @@ export interface Command<O extends OptionSpecs = OptionSpecs> {
   readonly options: O;
   /** Options end at the first operand, as in `create IMAGE CMD -x`. */
   readonly operandsEndOptions?: boolean;
+  /** It runs until a signal comes: this ends it well, and whatever then still runs ends with it. */
+  readonly untilSignal?: boolean;
   /** How many operands it takes. */
   readonly operands: { readonly min: number; readonly max: number };
   run(context: Context, values: Values<O>, operands: readonly string[]): Promise<void>;

@@ -64,6 +64,7 @@ async function main(args: string[]): Promise<number> {
     }
     checkOperands(verb, command, operands);
     await command.run(context({ ...before.values, ...values }), values, operands);
+    if (command.untilSignal === true) process.exit(0);
     return received === undefined ? 0 : 1;
   } catch (error) {
     return await report(error);
@@ -120,9 +121,9 @@ function context(values: {
     stdoutIsTerminal: process.stdout.isTTY,
     stderr: process.stderr,
     print,
-    async open(): Promise<Layerstack> {
+    async open(options = {}): Promise<Layerstack> {
       const { Layerstack: opened } = await import('../layerstack.ts');
-      return opened.open({ root, readOnly: values['read-only'] === true });
+      return opened.open({ ...options, root, readOnly: values['read-only'] === true });
     },
   };
 }

@@ -22,6 +22,8 @@ export interface Route {
    * slashes. Routes are tried in their order.
    */
   readonly pattern: string;
+  /** Answered until its client goes, as `docker events`: ended at once when the service stops. */
+  readonly endless?: boolean;
   /** Answers the request, or throws what the answer shall say. */
   readonly handle: (request: ApiRequest, service: ServiceContext) => Promise<void>;
 }

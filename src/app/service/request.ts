@@ -2,7 +2,6 @@
  * A request as a route sees it: what was matched, the query, a body that is bounded or streamed, and a signal that fires
  * when the client is gone or the service stops. What a route does with it must end soon after that signal.
  */
-import { randomBytes } from 'node:crypto';
 import type { IncomingHttpHeaders, IncomingMessage, ServerResponse } from 'node:http';
 import { decodeJson, type Decoder } from '../../core/json.ts';
 import type { RequestBody } from './body.ts';
@@ -14,6 +13,7 @@ import { compareVersions } from './version.ts';
 export const MAX_JSON = 1024 * 1024;
 
 export interface RequestParts {
+  readonly id: string;
   readonly incoming: IncomingMessage;
   readonly response: ServerResponse;
   readonly body: RequestBody;
@@ -31,8 +31,8 @@ export interface RequestTarget {
 }
 
 export class ApiRequest {
-  /** Names the request in logs. */
-  readonly id = randomBytes(6).toString('hex');
+  /** Names the request in logs, and to its client (X-Request-Id). */
+  readonly id: string;
   readonly method: string;
   readonly path: string;
   readonly version: string;
@@ -45,7 +45,8 @@ export class ApiRequest {
   readonly incoming: IncomingMessage;
   readonly response: ServerResponse;
 
-  constructor({ incoming, response, body, signal }: RequestParts, target: RequestTarget) {
+  constructor({ id, incoming, response, body, signal }: RequestParts, target: RequestTarget) {
+    this.id = id;
     this.method = incoming.method ?? 'GET';
     this.path = target.path;
     this.version = target.version;

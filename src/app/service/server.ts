@@ -5,9 +5,11 @@
  *
  * Memory of a connection is bounded by what Node buffers (16 KiB each way), one chunk of a body and one of an answer.
  */
+import { randomBytes } from 'node:crypto';
 import { setMaxListeners } from 'node:events';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
+import { LayerstackError } from '../../core/errors.ts';
 import { packageVersion } from '../package-version.ts';
 import { DEFAULT_STALL_MS, RequestBody } from './body.ts';
 import type { Route, ServiceContext } from './context.ts';
@@ -55,6 +57,8 @@ export interface RequestEnd {
 export interface ApiServerOptions {
   /** Longest wait for the next bytes of a body. */
   readonly stallMs?: number | undefined;
+  /** Throws what a request shall be answered with that is not to reach any route. */
+  readonly admit?: ((incoming: IncomingMessage) => void) | undefined;
   /** Told of each request when it has ended; must not throw. */
   readonly onEnd?: ((end: RequestEnd) => void) | undefined;
 }
@@ -64,6 +68,8 @@ export class ApiServer {
   readonly #router: Router;
   readonly #options: ApiServerOptions;
   readonly #running = new Map<AbortController, Promise<void>>();
+  readonly #endless = new Set<AbortController>();
+  #refusal: string | undefined;
 
   constructor(service: ServiceContext, routes: readonly Route[], options: ApiServerOptions = {}) {
     this.#service = service;
@@ -93,6 +99,15 @@ export class ApiServer {
     });
     server.on('clientError', refuseMalformed);
     return server;
+  }
+
+  /**
+   * From now on every request is answered 503 with `reason`, and its connection closed. Requests without an end of their own
+   * (`docker events`) are ended; the others go on.
+   */
+  refuse(reason: string): void {
+    this.#refusal = reason;
+    for (const controller of this.#endless) controller.abort(new Error(reason));
   }
 
   /** Stops what is being done for requests, e.g. since the service ends; resolves when they have ended. */
@@ -130,7 +145,9 @@ export class ApiServer {
     expects: boolean,
   ): Promise<void> {
     const started = performance.now();
+    const id = randomBytes(6).toString('hex');
     for (const [name, value] of Object.entries(HEADERS)) response.setHeader(name, value);
+    response.setHeader('X-Request-Id', id);
     response.on('close', () => {
       if (!response.writableFinished) controller.abort(new Error('the client closed the connection'));
     });
@@ -138,7 +155,6 @@ export class ApiServer {
     incoming.on('error', () => undefined);
     response.on('error', () => undefined);
 
-    let request: ApiRequest | undefined;
     let match: Match | undefined;
     let failure: unknown;
     const body = new RequestBody(incoming, {
@@ -151,8 +167,17 @@ export class ApiServer {
     try {
       const url = incoming.url ?? '/';
       if (url.length > MAX_URL) throw new HttpError(414, `the URL has more than ${MAX_URL} bytes`);
+      if (this.#refusal !== undefined) {
+        response.shouldKeepAlive = false;
+        throw new LayerstackError('ERR_SERVICE_BUSY', this.#refusal);
+      }
+      this.#options.admit?.(incoming);
       match = this.#router.match(incoming.method ?? 'GET', url);
-      request = new ApiRequest({ incoming, response, body, signal: controller.signal }, match.target);
+      if (match.route.endless === true) this.#endless.add(controller);
+      const request = new ApiRequest(
+        { id, incoming, response, body, signal: controller.signal },
+        match.target,
+      );
       await match.route.handle(request, this.#service);
       if (!response.writableEnded && !controller.signal.aborted)
         throw new Error(`the route ${match.route.pattern} has not answered`);
@@ -161,14 +186,16 @@ export class ApiServer {
       // A body that was not asked for does not come: what comes next is another request, or is it?
       if (expects) response.shouldKeepAlive = false;
       sendError({ response }, error);
+    } finally {
+      this.#endless.delete(controller);
     }
     linger(incoming, response);
-    this.#report(incoming, request, match, started, controller.signal.aborted, failure, response.statusCode);
+    this.#report(incoming, id, match, started, controller.signal.aborted, failure, response.statusCode);
   }
 
   #report(
     incoming: IncomingMessage,
-    request: ApiRequest | undefined,
+    id: string,
     match: Match | undefined,
     started: number,
     aborted: boolean,
@@ -176,8 +203,8 @@ export class ApiServer {
     status: number,
   ): void {
     const path = match?.target.path ?? incoming.url ?? '';
-    const id = request?.id ?? '';
-    if (error !== undefined && !aborted && statusOf(error) >= 500 && statusOf(error) !== 501)
+    // 501 and 503 are answers like any other.
+    if (error !== undefined && !aborted && statusOf(error) >= 500 && ![501, 503].includes(statusOf(error)))
       this.#service.log.error('a request failed', { id, path, error: messageOf(error) });
     this.#options.onEnd?.({
       method: incoming.method ?? '',

@@ -24,6 +24,7 @@ import {
   type StagedLayer,
   type StageOptions,
 } from '../../layer/store.ts';
+import { timed } from '../../system/phases.ts';
 import { DEFAULT_LIMITS } from '../intake/layer-pool.ts';
 import { DEFAULT_MAX_BYTES } from '../intake/publish-images.ts';
 
@@ -65,7 +66,7 @@ export async function importImage(
   const config = applyChanges(EMPTY_CONTAINER_CONFIG, options.changes ?? []);
   const platform = options.platform === undefined ? hostPlatform() : parsePlatform(options.platform);
   requireLinux(platform.os);
-  const staged = await stage(layers, source, options);
+  const staged = await timed('import', 'stage', () => stage(layers, source, options));
   try {
     for (const warning of staged.applied.warnings) onProgress?.({ type: 'warning', ...warning });
     const image = baseImage({
@@ -77,7 +78,7 @@ export async function importImage(
     });
     await using pin = await layers.pin(chainIds([staged.diffId]), signal && { signal });
     void pin;
-    await layers.publish([[staged]], signal && { signal });
+    await timed('import', 'publish', () => layers.publish([[staged]], signal && { signal }));
     return (await images.create(image, reference && { references: [reference] })).id;
   } finally {
     await layers.discard(staged);

@@ -9,6 +9,7 @@ import { parsePlatform, type Platform } from '../../core/platform.ts';
 import type { OnProgress } from '../../core/progress.ts';
 import type { ImageStore } from '../../image/store.ts';
 import type { LayerStore } from '../../layer/store.ts';
+import { timed } from '../../system/phases.ts';
 import type { Root } from '../../system/root.ts';
 import { LayerPool } from '../intake/layer-pool.ts';
 import { nameImages, type LoadedImage } from '../intake/name-images.ts';
@@ -82,12 +83,15 @@ export async function load(
   const writeback = new Writeback(stores.root.layout.root, (error) => pool.fail(error));
   let archive: Archive | undefined;
   try {
-    archive = await openArchive(source, { label, pool, maxBytes, caps: stores.root.caps });
-    const plan = await readImages(archive, pool, platform);
+    const read = async (): Promise<Plan> => {
+      archive = await openArchive(source, { label, pool, maxBytes, caps: stores.root.caps });
+      return readImages(archive, pool, platform);
+    };
+    const plan = await timed('load', 'read', read);
     const { result: named, ...published } = await publishImages(
       stores.layers,
       plan.images,
-      { pool, writeback, signal, onProgress },
+      { operation: 'load', pool, writeback, signal, onProgress },
       () => nameImages(stores.images, plan.images),
     );
     const result = {

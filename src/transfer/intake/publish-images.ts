@@ -6,6 +6,7 @@
 import type { DiffID } from '../../core/digest.ts';
 import type { OnProgress } from '../../core/progress.ts';
 import type { LayerStore, StagedLayer } from '../../layer/store.ts';
+import { timed } from '../../system/phases.ts';
 import type { LayerPool } from './layer-pool.ts';
 import type { PlannedImage } from './planned.ts';
 import { pinLayers, stageLayers } from './stage-layers.ts';
@@ -24,6 +25,7 @@ export interface LayerTrouble {
 }
 
 export interface Publishing {
+  readonly operation: 'load' | 'pull';
   readonly pool: LayerPool;
   readonly writeback: Writeback;
   readonly signal: AbortSignal | undefined;
@@ -45,18 +47,20 @@ export interface Published<T> {
 export async function publishImages<T>(
   layers: Pick<LayerStore, 'findAll' | 'publish' | 'pin'>,
   images: readonly PlannedImage[],
-  { pool, writeback, signal, onProgress, staged }: Publishing,
+  { operation, pool, writeback, signal, onProgress, staged }: Publishing,
   name: () => Promise<T>,
 ): Promise<Published<T>> {
   await using pin = await pinLayers(layers, images, signal);
   void pin;
-  const { stacks, fresh } = await stageLayers(layers, images, pool, onProgress);
+  const { stacks, fresh } = await timed(operation, 'stage', () =>
+    stageLayers(layers, images, pool, onProgress),
+  );
   await staged?.();
   await writeback.stop();
   pool.throwIfFailed();
-  const { notices } = await layers.publish(stacks, signal && { signal });
+  const { notices } = await timed(operation, 'publish', () => layers.publish(stacks, signal && { signal }));
   pool.published(fresh);
-  return { result: await name(), notices, warnings: fresh.flatMap(warningsOf) };
+  return { result: await timed(operation, 'name', name), notices, warnings: fresh.flatMap(warningsOf) };
 }
 
 function warningsOf({ diffId, applied }: StagedLayer): LayerTrouble[] {

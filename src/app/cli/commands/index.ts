@@ -41,6 +41,8 @@ export const VERBS: Readonly<Record<string, Verb>> = {
   cp: { summary: 'copy files out of a container, or into it', load: () => import('./cp.ts') },
   rm: { summary: 'remove containers', load: () => import('./rm.ts') },
   bundle: { summary: 'write an OCI bundle that runc starts', load: () => import('./bundle.ts') },
+  fsck: { summary: 'check the store, and mend it', load: () => import('./fsck.ts') },
+  serve: { summary: "answer docker's clients on a socket", load: () => import('./serve.ts') },
   doctor: { summary: 'say what this machine and store can do', load: () => import('./doctor.ts') },
 };
 

@@ -1,0 +1,40 @@
+/** `layerstack fsck`: findings a line each, or as JSON; fails where something is wrong and was not repaired. */
+import { LayerstackError } from '../../../core/errors.ts';
+import { defineCommand } from '../command.ts';
+import { parseFormat } from '../output.ts';
+
+export const command = defineCommand({
+  usage: '[OPTIONS]',
+  description:
+    'Checks layers, images and containers, and prints what is not in order. Status 1 where something is wrong and was not\n' +
+    'repaired; notes are not wrong. Works beside a running dockerd with --read-only.',
+  options: {
+    deep: { type: 'boolean', help: 'read all content, and compare every layer with its digest' },
+    repair: { type: 'boolean', help: 'mend what can be mended without losing anything' },
+    format: { type: 'string', value: 'json', help: 'one JSON document a line' },
+  },
+  operands: { min: 0, max: 0 },
+  async run(context, values) {
+    const format = parseFormat(values.format);
+    const { isWrong } = await import('../../fsck.ts');
+    await using store = await context.open();
+    let wrong = 0;
+    for await (const finding of store.fsck({
+      deep: values.deep,
+      repair: values.repair,
+      signal: context.signal,
+    })) {
+      if (isWrong(finding)) wrong++;
+      const { severity, path, message, advice, repaired } = finding;
+      if (format === 'json') context.print(JSON.stringify(finding));
+      else
+        context.print(`${repaired ? 'repaired' : severity}: ${path}: ${message}${advice && `; ${advice}`}`);
+    }
+    if (wrong > 0)
+      throw new LayerstackError(
+        'ERR_STORE_CORRUPT',
+        `${wrong === 1 ? 'one thing is' : `${wrong} things are`} not in order in ${context.root}; see above`,
+        { path: context.root },
+      );
+  },
+});

@@ -1,0 +1,85 @@
+/** `layerstack serve`: the Docker Engine API on sockets, until a signal comes. Prints log lines. */
+import { LOG_LEVELS } from '../../service/logs.ts';
+import { DEFAULT_SETTINGS } from '../../service/settings.ts';
+import { defineCommand, UsageError } from '../command.ts';
+
+export const command = defineCommand({
+  usage: '[OPTIONS]',
+  description:
+    "Answers docker's clients (docker -H unix://PATH, dockerode, skopeo, …) for images and the file systems of containers,\n" +
+    'until SIGTERM or SIGINT: then it finishes what is under way and ends with status 0; a second one ends it at once.\n' +
+    'SIGHUP reads the settings again and opens the log file anew. Log lines go to stdout. Whoever can connect can do what\n' +
+    'root can.',
+  options: {
+    host: {
+      type: 'string',
+      short: 'H',
+      multiple: true,
+      value: 'HOST',
+      help: 'unix://PATH (default /run/layerstack.sock), tcp://127.0.0.1:PORT or fd:// (of systemd); again for more',
+    },
+    group: { type: 'string', short: 'G', value: 'GROUP', help: 'who may connect besides root' },
+    'shutdown-timeout': {
+      type: 'string',
+      value: 'SECONDS',
+      help: `how long work under way may take when it stops (default ${DEFAULT_SETTINGS.shutdownTimeoutSeconds})`,
+    },
+    'max-connections': {
+      type: 'string',
+      value: 'N',
+      help: `of each socket; more are closed (default ${DEFAULT_SETTINGS.maxConnections})`,
+    },
+    'log-format': { type: 'string', value: 'FORMAT', help: 'json (default) or text' },
+    'log-level': {
+      type: 'string',
+      value: 'LEVEL',
+      help: 'debug, info, warn or error (default $LAYERSTACK_LOG_LEVEL or info)',
+    },
+    'log-file': { type: 'string', value: 'FILE', help: 'append log lines to FILE instead of printing them' },
+    config: {
+      type: 'string',
+      value: 'FILE',
+      help: 'settings that SIGHUP reads again (default /etc/layerstack/serve.json)',
+    },
+  },
+  operands: { min: 0, max: 0 },
+  untilSignal: true,
+  async run(context, values) {
+    const options = {
+      hosts: values.host ?? [],
+      group: values.group,
+      settings: {
+        shutdownTimeoutSeconds: whole('--shutdown-timeout', values['shutdown-timeout'], 0, 86_400),
+        maxConnections: whole('--max-connections', values['max-connections'], 1, 1_000_000),
+        logLevel: oneOf(
+          '--log-level',
+          values['log-level'] ?? process.env['LAYERSTACK_LOG_LEVEL'],
+          LOG_LEVELS,
+        ),
+      },
+      logFormat: oneOf('--log-format', values['log-format'], ['json', 'text'] as const),
+      logFile: values['log-file'],
+      config: values.config,
+    };
+    const { serve } = await import('../../service/serve.ts');
+    await serve({ signal: context.signal, open: (log) => context.open({ log }) }, options);
+  },
+});
+
+function whole(option: string, text: string | undefined, least: number, most: number): number | undefined {
+  if (text === undefined) return undefined;
+  const value = /^\d{1,9}$/.test(text) ? Number(text) : NaN;
+  if (value >= least && value <= most) return value;
+  throw new UsageError(`${option} ${JSON.stringify(text)}: write a number from ${least} to ${most}`);
+}
+
+function oneOf<const T extends string>(
+  option: string,
+  text: string | undefined,
+  known: readonly T[],
+): T | undefined {
+  if (text === undefined || text === '') return undefined;
+  const value = known.find((each) => each === text);
+  if (value !== undefined) return value;
+  throw new UsageError(`${option} ${JSON.stringify(text)}: write ${known.join(', ')}`);
+}

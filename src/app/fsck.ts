@@ -1,0 +1,71 @@
+/**
+ * Whether a store is in order: the checks of layers, images and containers, one after the other, and with `repair` what can be
+ * mended without losing anything that somebody may want. Readers and writers go on meanwhile; what they are at is
+ * left alone. Without repairs nothing is written, so a running dockerd's store can be checked, too.
+ */
+import { throwIfAborted } from '../core/abort.ts';
+import { isSystemError, LayerstackError } from '../core/errors.ts';
+import type { StoreFinding, Suspect } from '../core/store-finding.ts';
+import { checkContainers, containerOverlays } from '../container/check.ts';
+import { checkImages, knownLayers, readConfigs } from '../image/check.ts';
+import { checkLayers } from '../layer/check.ts';
+import type { LayerStore } from '../layer/store.ts';
+import type { Root } from '../system/root.ts';
+
+export interface FsckOptions {
+  /** Reads all content: every layer's tar is rebuilt and compared with its digest. Default false. */
+  readonly deep?: boolean | undefined;
+  /** Mends what can be mended safely. Default false. */
+  readonly repair?: boolean | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
+export interface FsckStores {
+  readonly root: Root;
+  readonly layers: Pick<LayerStore, 'find' | 'findAll'>;
+}
+
+/**
+ * What is not in order, as it is found.
+ * @throws {@link LayerstackError} ERR_STORE_READ_ONLY for repairs of a store that is open read-only, ERR_ABORTED.
+ */
+export async function* fsck(
+  { root, layers }: FsckStores,
+  { deep = false, repair = false, signal }: FsckOptions = {},
+): AsyncGenerator<StoreFinding, void, undefined> {
+  if (repair) root.session();
+  throwIfAborted(signal);
+  const known = knownLayers(await readConfigs(root));
+  const containers = await containerOverlays(root);
+  const checks = [
+    checkLayers(root, { known, containers, deep, signal }),
+    checkImages(root, layers, { signal }),
+    checkContainers(root, layers, { signal }),
+  ];
+  for (const check of checks)
+    for await (const suspect of check) {
+      throwIfAborted(signal);
+      yield repair ? await mend(suspect) : withoutRepair(suspect);
+    }
+}
+
+/** Whether a finding means that the store is not in order. */
+export function isWrong({ severity, repaired }: StoreFinding): boolean {
+  return severity !== 'note' && !repaired;
+}
+
+async function mend(suspect: Suspect): Promise<StoreFinding> {
+  const finding = withoutRepair(suspect);
+  if (suspect.repair === undefined) return finding;
+  try {
+    await suspect.repair();
+    return { ...finding, advice: '', repaired: true };
+  } catch (error) {
+    if (!isSystemError(error) && !LayerstackError.is(error)) throw error;
+    return { ...finding, advice: `it could not be repaired: ${error.message}` };
+  }
+}
+
+function withoutRepair({ code, severity, path, message, advice }: Suspect): StoreFinding {
+  return { code, severity, path, message, advice, repaired: false };
+}

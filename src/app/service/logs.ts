@@ -1,0 +1,94 @@
+/**
+ * The service's log: a line for each record, as a JSON object (`time`, `level`, `message`, then the facts) or as text for
+ * eyes. Facts are printed as they are given: who logs leaves secrets out (request-log.ts logs paths without queries).
+ */
+import { inspect } from 'node:util';
+import type { LogFacts, Logger } from '../../system/log.ts';
+
+export const LOG_LEVELS = ['debug', 'info', 'warn', 'error'] as const;
+export type LogLevel = (typeof LOG_LEVELS)[number];
+export type LogFormat = 'json' | 'text';
+
+/** A longer text of a request or an archive is cut. */
+const MAX_TEXT = 4096;
+
+export interface ServiceLogOptions {
+  readonly level: LogLevel;
+  readonly format: LogFormat;
+  /** Takes a line; must not block. */
+  readonly write: (line: string) => void;
+  readonly now?: () => Date;
+}
+
+/** A logger that writes lines at or above its level, which may change. */
+export class ServiceLog implements Logger {
+  level: LogLevel;
+  readonly #format: LogFormat;
+  readonly #write: (line: string) => void;
+  readonly #now: () => Date;
+
+  constructor({ level, format, write, now = () => new Date() }: ServiceLogOptions) {
+    this.level = level;
+    this.#format = format;
+    this.#write = write;
+    this.#now = now;
+  }
+
+  debug(message: string, facts?: LogFacts): void {
+    this.#record('debug', message, facts);
+  }
+  info(message: string, facts?: LogFacts): void {
+    this.#record('info', message, facts);
+  }
+  warn(message: string, facts?: LogFacts): void {
+    this.#record('warn', message, facts);
+  }
+  error(message: string, facts?: LogFacts): void {
+    this.#record('error', message, facts);
+  }
+
+  #record(level: LogLevel, message: string, facts: LogFacts = {}): void {
+    if (LOG_LEVELS.indexOf(level) < LOG_LEVELS.indexOf(this.level)) return;
+    const time = this.#now().toISOString();
+    this.#write(
+      this.#format === 'json'
+        ? JSON.stringify({ time, level, message: plain(message), ...printable(facts) })
+        : `${time} ${level.toUpperCase().padEnd(5)} ${oneLine(plain(message))}${pairs(facts)}`,
+    );
+  }
+}
+
+/** Facts that JSON can hold: errors by their message, everything else as inspect shows it. */
+function printable(facts: LogFacts): Record<string, unknown> {
+  return Object.fromEntries(
+    Object.entries(facts)
+      .filter(([, value]) => value !== undefined)
+      .map(([key, value]) => [key, printableValue(value)]),
+  );
+}
+
+function printableValue(value: unknown): unknown {
+  if (typeof value === 'string') return plain(value);
+  if (typeof value === 'number' || typeof value === 'boolean' || value === null) return value;
+  if (value instanceof Error) return plain(value.message);
+  return plain(inspect(value, { breakLength: Infinity, depth: 4, maxArrayLength: 20, maxStringLength: 256 }));
+}
+
+function plain(text: string): string {
+  return text.length <= MAX_TEXT ? text : `${text.slice(0, MAX_TEXT)}…`;
+}
+
+function pairs(facts: LogFacts): string {
+  return Object.entries(printable(facts))
+    .map(
+      ([key, value]) =>
+        ` ${key}=${typeof value === 'string' && !/^[\w./:@+-]+$/.test(value) ? oneLine(JSON.stringify(value)) : String(value)}`,
+    )
+    .join('');
+}
+
+/** Names from archives and requests shall neither break a line nor drive a terminal. */
+function oneLine(text: string): string {
+  // eslint-disable-next-line no-control-regex -- control characters are the point
+  return text.replace(/[\u0000-\u001f\u007f-\u009f]/g, '?');
+}

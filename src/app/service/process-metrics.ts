@@ -1,0 +1,57 @@
+/** The process behind the service: how late its event loop is, memory, descriptors, CPU time; named as Prometheus does. */
+import { readdir, readFile } from 'node:fs/promises';
+import { monitorEventLoopDelay, type IntervalHistogram } from 'node:perf_hooks';
+import type { Metrics } from './metrics.ts';
+
+const RESOLUTION_MS = 10;
+const NANOSECONDS = 1e9;
+const QUANTILES = [0.5, 0.9, 0.99] as const;
+
+/** Watches the event loop from now on, until the returned function is called. */
+export function watchProcess(metrics: Metrics): () => void {
+  const delay = monitorEventLoopDelay({ resolution: RESOLUTION_MS });
+  delay.enable();
+  const lateness = metrics.gauge(
+    'layerstack_event_loop_delay_seconds',
+    'How late timers were since the last scrape.',
+    ['quantile'],
+  );
+  const resident = metrics.gauge('process_resident_memory_bytes', 'Resident memory.');
+  const heap = metrics.gauge('nodejs_heap_used_bytes', 'JavaScript objects, of which some are garbage.');
+  const external = metrics.gauge(
+    'nodejs_external_memory_bytes',
+    'Buffers and other memory outside the heap.',
+  );
+  const open = metrics.gauge('process_open_fds', 'Open file descriptors.');
+  const most = metrics.gauge('process_max_fds', 'File descriptors that may be open.');
+  const cpu = metrics.counter('process_cpu_seconds_total', 'CPU time of all threads.');
+  const started = metrics.gauge(
+    'process_start_time_seconds',
+    'When the process started, in seconds since 1970.',
+  );
+  started.set(Math.round(Date.now() / 1000 - process.uptime()));
+  let counted = 0;
+
+  metrics.before(async () => {
+    for (const quantile of QUANTILES) lateness.set(late(delay.percentile(quantile * 100)), String(quantile));
+    lateness.set(late(delay.max), '1');
+    delay.reset();
+    const memory = process.memoryUsage();
+    resident.set(memory.rss);
+    heap.set(memory.heapUsed);
+    external.set(memory.external + memory.arrayBuffers);
+    const { user, system } = process.cpuUsage();
+    const seconds = (user + system) / 1e6;
+    cpu.add(seconds - counted);
+    counted = seconds;
+    open.set((await readdir('/proc/self/fd')).length);
+    const limit = /^Max open files\s+(\d+)/m.exec(await readFile('/proc/self/limits', 'utf8'))?.[1];
+    if (limit !== undefined) most.set(Number(limit));
+  });
+  return () => delay.disable();
+}
+
+/** The histogram holds whole intervals; a timer that was in time counts as 0. */
+function late(nanoseconds: IntervalHistogram['max']): number {
+  return Number.isFinite(nanoseconds) ? Math.max(0, nanoseconds / NANOSECONDS - RESOLUTION_MS / 1000) : 0;
+}

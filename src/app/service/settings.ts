@@ -1,0 +1,72 @@
+/**
+ * What may change while the service runs: a JSON file that is read at the start and again at SIGHUP,
+ *
+ *   { "logLevel": "debug", "maxConnections": 1000, "shutdownTimeoutSeconds": 15 }
+ *
+ * What the command line says counts more. Read strictly: what is misspelt must not silently mean nothing.
+ */
+import { readFile } from 'node:fs/promises';
+import { unlessMissing } from '../../core/errors.ts';
+import * as json from '../../core/json.ts';
+import { LOG_LEVELS, type LogLevel } from './logs.ts';
+
+export const DEFAULT_SETTINGS_FILE = '/etc/layerstack/serve.json';
+
+export interface ServiceSettings {
+  readonly logLevel?: LogLevel | undefined;
+  readonly maxConnections?: number | undefined;
+  readonly shutdownTimeoutSeconds?: number | undefined;
+}
+
+/** Where nothing is said. The timeout is dockerd's. */
+export const DEFAULT_SETTINGS = {
+  logLevel: 'info',
+  maxConnections: 4096,
+  shutdownTimeoutSeconds: 15,
+} as const;
+
+const MAX_BYTES = 64 * 1024;
+
+const level: json.Decoder<LogLevel> = (value, path) =>
+  LOG_LEVELS.find((known) => known === value) ?? json.mismatch(path, `is none of ${LOG_LEVELS.join(', ')}`);
+
+const between =
+  (least: number, most: number): json.Decoder<number> =>
+  (value, path) => {
+    const number = json.integer(value, path);
+    return number >= least && number <= most
+      ? number
+      : json.mismatch(path, `is not from ${least} to ${most}`);
+  };
+
+const SHAPE = {
+  logLevel: json.optional(level),
+  maxConnections: json.optional(between(1, 1_000_000)),
+  shutdownTimeoutSeconds: json.optional(between(0, 86_400)),
+};
+
+const document: json.Decoder<ServiceSettings> = (value, path) => {
+  for (const key of json.map(json.unknown)(value, path).keys())
+    if (!Object.hasOwn(SHAPE, key))
+      json.mismatch(
+        path,
+        `has an unknown key ${JSON.stringify(key)}; it may have ${Object.keys(SHAPE).join(', ')}`,
+      );
+  return json.object(SHAPE)(value, path);
+};
+
+/**
+ * The settings of a file.
+ * @param missing - what holds where there is none; without it a missing file is an error
+ * @throws {@link LayerstackError} ERR_INVALID_ARGUMENT naming the file and the key; a system error where it cannot be read.
+ */
+export async function readServiceSettings(path: string, missing?: ServiceSettings): Promise<ServiceSettings> {
+  const bytes = await (missing ? unlessMissing(readFile(path)) : readFile(path));
+  if (bytes === undefined) return missing ?? {};
+  return json.decodeJson(document, bytes, {
+    what: path,
+    code: 'ERR_INVALID_ARGUMENT',
+    maxBytes: MAX_BYTES,
+    facts: { path },
+  });
+}

@@ -1,0 +1,113 @@
+/**
+ * The store in numbers: what there is, what is mounted, what the disk holds. Counted from directory listings at most every ten
+ * seconds, whatever is asked; a layer's size never changes, so it is read once. The sizes of containers are not
+ * here, since only a walk over their files tells them: `system/df` does.
+ */
+import { opendir, readFile, statfs } from 'node:fs/promises';
+import { isSystemError, unlessMissing } from '../../core/errors.ts';
+import { Layout } from '../../system/layout.ts';
+import type { Gauge, Metrics } from './metrics.ts';
+
+const FRESH_MS = 10_000;
+/** A disk that hangs must not take the metrics with it: they show what was last known. */
+const PATIENCE_MS = 5_000;
+
+interface StoreCounts {
+  readonly images: number;
+  readonly layers: number;
+  readonly layerBytes: number;
+  readonly containers: number;
+  readonly mounts: number;
+}
+
+/** Declares the store's gauges, and brings them up to date before each scrape. */
+export function watchStore(metrics: Metrics, root: string): void {
+  const counter = new StoreCounter(new Layout(root));
+  const gauges: Readonly<Record<keyof StoreCounts, Gauge>> = {
+    images: metrics.gauge('layerstack_images', 'Images in the store.'),
+    layers: metrics.gauge('layerstack_layers', 'Layers in the store.'),
+    layerBytes: metrics.gauge('layerstack_layers_bytes', 'Content of all layers, as docker counts it.'),
+    containers: metrics.gauge('layerstack_containers', 'Containers in the store.'),
+    mounts: metrics.gauge('layerstack_mounts', 'Root file systems that are mounted.'),
+  };
+  const disk = metrics.gauge('layerstack_filesystem_bytes', "The file system of the store's root.", [
+    'state',
+  ]);
+  let counting: Promise<void> | undefined;
+  let counted = -Infinity;
+
+  const count = async (): Promise<void> => {
+    const counts = await counter.count();
+    for (const [name, gauge] of Object.entries(gauges)) gauge.set(counts[name as keyof StoreCounts]);
+    const { blocks, bfree, bavail, bsize } = await statfs(root);
+    disk.set(blocks * bsize, 'size');
+    disk.set((blocks - bfree) * bsize, 'used');
+    disk.set(bavail * bsize, 'available');
+    counted = performance.now();
+  };
+  metrics.before(async () => {
+    if (performance.now() - counted < FRESH_MS) return;
+    counting ??= count()
+      .catch(() => undefined)
+      .finally(() => (counting = undefined));
+    let timer: NodeJS.Timeout | undefined;
+    const patience = new Promise<void>((resolve) => (timer = setTimeout(resolve, PATIENCE_MS)));
+    await Promise.race([counting, patience]);
+    clearTimeout(timer);
+  });
+}
+
+class StoreCounter {
+  readonly #layout: Layout;
+  /** Bytes by layer, of those that there were at the last count. */
+  #sizes = new Map<string, number>();
+
+  constructor(layout: Layout) {
+    this.#layout = layout;
+  }
+
+  async count(): Promise<StoreCounts> {
+    const layout = this.#layout;
+    const layers = await this.#names(layout.layers, /^[0-9a-f]{64}$/);
+    const sizes = new Map<string, number>();
+    for (const layer of layers)
+      sizes.set(layer, this.#sizes.get(layer) ?? (await this.#layerSize(`${layout.layers}/${layer}/size`)));
+    this.#sizes = sizes;
+    return {
+      images: (await this.#names(layout.imageContents, /^[0-9a-f]{64}$/)).length,
+      layers: layers.length,
+      layerBytes: [...sizes.values()].reduce((sum, size) => sum + size, 0),
+      containers: (await this.#names(layout.containers, /^[0-9a-f]{64}$/)).length,
+      mounts: await this.#mounts(),
+    };
+  }
+
+  async #names(directory: string, pattern: RegExp): Promise<string[]> {
+    const names: string[] = [];
+    const entries = await unlessMissing(opendir(this.#layout.at(directory), { bufferSize: 512 }));
+    if (entries) for await (const { name } of entries) if (pattern.test(name)) names.push(name);
+    return names;
+  }
+
+  async #layerSize(path: string): Promise<number> {
+    try {
+      return Number(await readFile(this.#layout.at(path), 'utf8')) || 0;
+    } catch (error) {
+      if (isSystemError(error)) return 0;
+      throw error;
+    }
+  }
+
+  /** Merged directories of this store in the mount table, where blanks and the like are escaped. */
+  async #mounts(): Promise<number> {
+    const below = `${this.#layout.at(this.#layout.overlay2)}/`.replace(
+      /[ \t\n\\]/g,
+      (character) => `\\${character.charCodeAt(0).toString(8).padStart(3, '0')}`,
+    );
+    const table = await readFile('/proc/self/mountinfo', 'utf8');
+    return table.split('\n').filter((line) => {
+      const point = line.split(' ', 5)[4] ?? '';
+      return point.startsWith(below) && point.endsWith('/merged');
+    }).length;
+  }
+}

@@ -1,0 +1,53 @@
+/** What `fsck` finds in a store. Each folder checks what it owns (layer/check.ts, image/check.ts, container/check.ts). */
+
+/** Every kind of finding. */
+export type FindingCode =
+  /** An entry of layerdb that does not count: dockerd hides its images, and cannot pull it again. */
+  | 'layer-incomplete'
+  /** The layer's tar cannot be rebuilt as it was: it can be used, but not saved or pushed. */
+  | 'layer-damaged'
+  /** `size` is not what the content takes. */
+  | 'layer-size'
+  /** `link`, `lower`, `committed` or the short name of a directory in overlay2 is missing or wrong. */
+  | 'overlay-link'
+  | 'overlay-lower'
+  | 'overlay-committed'
+  /** A short name that leads nowhere, or is none. */
+  | 'link-dangling'
+  /** A directory that nothing in the store refers to. */
+  | 'overlay-orphan'
+  /** What a killed dockerd or layerstack has not finished. */
+  | 'unfinished'
+  | 'image-damaged'
+  | 'image-incomplete'
+  | 'image-metadata'
+  | 'names-unreadable'
+  | 'name-dangling'
+  | 'name-spelling'
+  /** docker's cache of which blob is which layer. */
+  | 'distribution-cache'
+  | 'container-incomplete'
+  /** It keeps layers of an image from being removed, and is no container. */
+  | 'mount-orphan'
+  | 'mount-leftover'
+  /** layerstack's index of container names. */
+  | 'name-index';
+
+export interface StoreFinding {
+  readonly code: FindingCode;
+  /** `error`: something of the store cannot be used. `warning`: it can, but is not in order. `note`: good to know. */
+  readonly severity: 'error' | 'warning' | 'note';
+  /** Of the file or directory at fault, relative to the root. */
+  readonly path: string;
+  /** What is wrong. */
+  readonly message: string;
+  /** What to do; empty where a repair has done it. */
+  readonly advice: string;
+  /** It was wrong, and is in order now. */
+  readonly repaired: boolean;
+}
+
+/** A finding, and what mends it where that can be done safely. */
+export interface Suspect extends Omit<StoreFinding, 'repaired'> {
+  readonly repair?: (() => Promise<void>) | undefined;
+}

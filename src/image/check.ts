@@ -1,0 +1,236 @@
+/**
+ * Whether imagedb, repositories.json and docker's distribution cache are in order (reference section 16): every config has its
+ * digest and its layers, every name an image, and nothing is kept for images that are gone. Configs cannot be mended; what
+ * refers to something that is not there can be forgotten.
+ */
+import { readFile } from 'node:fs/promises';
+import { throwIfAborted } from '../core/abort.ts';
+import { chainIds, hexOf, isDigest, type ChainID, type ImageID } from '../core/digest.ts';
+import { LayerstackError, unlessMissing } from '../core/errors.ts';
+import * as json from '../core/json.ts';
+import { formatReference } from '../core/reference.ts';
+import type { Suspect } from '../core/store-finding.ts';
+import type { KnownLayer } from '../layer/check.ts';
+import type { LayerStore } from '../layer/store.ts';
+import { call, native } from '../system/native.ts';
+import { listEntries } from '../system/removal.ts';
+import type { Root } from '../system/root.ts';
+import { parseImageConfig, type ImageConfig } from './config.ts';
+import { ImageDb } from './imagedb.ts';
+import { Repositories } from './repositories.ts';
+
+export interface ImageCheckOptions {
+  readonly signal?: AbortSignal | undefined;
+}
+
+const HEX = /^[0-9a-f]{64}$/;
+/** Of a file of the distribution cache: fifty entries. */
+const MAX_CACHE_FILE = 1024 * 1024;
+
+const decodeSources = json.array(json.object({ Digest: json.string, SourceRepository: json.string }));
+
+/** The configs of all images that can be read. */
+export async function readConfigs(root: Root): Promise<ImageConfig[]> {
+  const db = new ImageDb(root);
+  const configs: ImageConfig[] = [];
+  for (const id of await db.ids()) {
+    const config = await readConfig(db, id);
+    if (!(config instanceof LayerstackError) && config !== undefined) configs.push(config);
+  }
+  return configs;
+}
+
+async function readConfig(db: ImageDb, id: ImageID): Promise<ImageConfig | LayerstackError | undefined> {
+  try {
+    const raw = await db.read(id);
+    return raw && parseImageConfig(raw);
+  } catch (error) {
+    if (LayerstackError.is(error)) return error;
+    throw error;
+  }
+}
+
+export async function* checkImages(
+  root: Root,
+  layers: Pick<LayerStore, 'findAll'>,
+  options: ImageCheckOptions,
+): AsyncGenerator<Suspect> {
+  yield* checkConfigs(root, layers, options);
+  yield* checkMetadata(root);
+  yield* checkNames(root);
+  yield* checkDistribution(root, options);
+}
+
+async function* checkConfigs(
+  root: Root,
+  layers: Pick<LayerStore, 'findAll'>,
+  { signal }: ImageCheckOptions,
+): AsyncGenerator<Suspect> {
+  const db = new ImageDb(root);
+  for (const id of await db.ids()) {
+    throwIfAborted(signal);
+    const path = root.layout.imageContent(id);
+    const config = await readConfig(db, id);
+    if (config === undefined) continue;
+    if (config instanceof LayerstackError) {
+      const advice = `load or pull the image again, or delete ${path} and its names`;
+      yield { code: 'image-damaged', severity: 'error', path, message: config.message, advice };
+      continue;
+    }
+    const chain = chainIds(config.diffIds);
+    const missing = (await layers.findAll(chain)).findIndex((layer) => layer === undefined);
+    if (missing >= 0)
+      yield {
+        code: 'image-incomplete',
+        severity: 'error',
+        path,
+        message: `image ${hexOf(id).slice(0, 12)} lacks layer ${String(chain[missing])}, so docker does not list it`,
+        advice: 'load or pull it again, or remove it by its id (rmi)',
+      };
+  }
+}
+
+/** dockerd deletes metadata before content; only a crash in between leaves it, or a hand. */
+async function* checkMetadata(root: Root): AsyncGenerator<Suspect> {
+  const { layout } = root;
+  const db = new ImageDb(root);
+  for (const name of await listEntries(layout, layout.imageMetadatas)) {
+    const id = `sha256:${name}` as ImageID;
+    if (!HEX.test(name) || (await db.has(id))) continue;
+    const path = layout.imageMetadata(id);
+    yield {
+      code: 'image-metadata',
+      severity: 'warning',
+      path,
+      message: 'kept for an image that is not there',
+      advice: 'repair removes it',
+      repair: async () => {
+        root.session();
+        // Metadata is written before the content: an image may be on its way.
+        await new Repositories(root).change(async () => {
+          if (!(await db.has(id))) await call(native.removeTree(layout.root, path));
+        });
+      },
+    };
+  }
+}
+
+async function* checkNames(root: Root): AsyncGenerator<Suspect> {
+  const { layout } = root;
+  const path = layout.repositories;
+  const db = new ImageDb(root);
+  const repositories = new Repositories(root);
+  const names = await repositories.read().catch((error: unknown) => {
+    if (LayerstackError.is(error) && error.code === 'ERR_STORE_CORRUPT') return error;
+    throw error;
+  });
+  if (names instanceof LayerstackError) {
+    yield {
+      code: 'names-unreadable',
+      severity: 'error',
+      path,
+      message: names.message,
+      advice: 'repair moves it away, to a name that ends in .broken: the images stay, without their names',
+      repair: () => moveAside(root, path),
+    };
+    return;
+  }
+  for (const { key, familiar } of names.strays())
+    yield {
+      code: 'name-spelling',
+      severity: 'warning',
+      path,
+      message: `the name ${JSON.stringify(key)} is not in docker's form, so it names nothing`,
+      advice:
+        familiar === undefined
+          ? 'take it out of the file while nobody uses the store'
+          : `repair makes it ${familiar}, unless another image is called so`,
+      repair:
+        familiar === undefined
+          ? undefined
+          : async () => {
+              await repositories.change((references) => references.respell(key));
+            },
+    };
+  for (const [id, references] of (await repositories.read()).byImage())
+    for (const reference of references) {
+      if (isDigest(id) && (await db.has(id))) continue;
+      yield {
+        code: 'name-dangling',
+        severity: 'warning',
+        path,
+        message: `${JSON.stringify(formatReference(reference))} names ${id}, which is not in the store`,
+        advice: 'load or pull the image again; repair forgets the name',
+        repair: async () => {
+          await repositories.change(async (current) => {
+            if (!(isDigest(id) && (await db.has(id)))) current.delete(reference);
+          });
+        },
+      };
+    }
+}
+
+async function moveAside(root: Root, path: string): Promise<void> {
+  root.session();
+  const to = `${path}.${new Date().toISOString().replace(/[:.]/g, '-')}.broken`;
+  await call(
+    native.batch(root.layout.root, [
+      { op: 'rename', from: path, to, noReplace: true },
+      { op: 'syncfs', path: root.layout.own },
+    ]),
+  );
+}
+
+/** Only a cache; but a broken file of it makes dockerd fail to push the layer. */
+async function* checkDistribution(root: Root, { signal }: ImageCheckOptions): AsyncGenerator<Suspect> {
+  const { layout } = root;
+  const kinds = [
+    {
+      directory: layout.diffIdsByDigest,
+      isFine: (bytes: Uint8Array) => isDigest(Buffer.from(bytes).toString()),
+    },
+    { directory: layout.sourcesByDiffId, isFine: isSources },
+  ];
+  for (const { directory, isFine } of kinds)
+    for (const name of await listEntries(layout, directory)) {
+      throwIfAborted(signal);
+      const path = `${directory}/${name}`;
+      const bytes = await unlessMissing(readFile(layout.at(path)));
+      if (bytes === undefined || (HEX.test(name) && isFine(bytes))) continue;
+      yield {
+        code: 'distribution-cache',
+        severity: 'warning',
+        path,
+        message: 'a broken entry of the cache of registry blobs',
+        advice: 'repair removes it: it costs the speed of a push or pull',
+        repair: async () => {
+          root.session();
+          await call(native.batch(layout.root, [{ op: 'unlink', path, missing: true }]));
+        },
+      };
+    }
+}
+
+function isSources(bytes: Uint8Array): boolean {
+  const source = { what: 'sources', code: 'ERR_STORE_CORRUPT', maxBytes: MAX_CACHE_FILE } as const;
+  try {
+    return json.decodeJson(decodeSources, bytes, source).every(({ Digest }) => isDigest(Digest));
+  } catch (error) {
+    if (LayerstackError.is(error)) return false;
+    throw error;
+  }
+}
+
+/** Of each layer that an image has its DiffID and what it stands on: what layerdb ought to say. */
+export function knownLayers(configs: readonly ImageConfig[]): Map<ChainID, KnownLayer> {
+  const known = new Map<ChainID, KnownLayer>();
+  for (const { diffIds } of configs) {
+    let parent: ChainID | undefined;
+    for (const [index, chainId] of chainIds(diffIds).entries()) {
+      const diffId = diffIds[index];
+      if (diffId !== undefined) known.set(chainId, { diffId, parent });
+      parent = chainId;
+    }
+  }
+  return known;
+}

@@ -1,0 +1,127 @@
+/**
+ * Whether a directory of overlay2 that the store refers to can be mounted: its short name both ways, the stack in `lower`, and
+ * `committed` where something stands on it (docs/store-layout.md). All of it follows from the ids and parents in layerdb, so all
+ * of it can be written anew; content is never touched.
+ */
+import { existsSync } from 'node:fs';
+import { readlink } from 'node:fs/promises';
+import { isSystemError } from '../core/errors.ts';
+import type { Suspect } from '../core/store-finding.ts';
+import { call, native, type BatchStep } from '../system/native.ts';
+import { findLink, readEntry } from '../system/removal.ts';
+import type { Root } from '../system/root.ts';
+import { newLinkId } from './overlay.ts';
+
+/** What a directory ought to be. */
+export interface ExpectedOverlay {
+  readonly id: string;
+  /** Whose it is, for messages: `layer sha256:…`. */
+  readonly owner: string;
+  /** The stack below it, topmost first, as `l/…`; undefined where that is not known. */
+  readonly lowers: readonly string[] | undefined;
+  /** Something stands on it. */
+  readonly hasChildren: boolean;
+}
+
+const LINK = /^[A-Z2-7]{26}$/;
+
+/** Yields what is wrong; by the time that the next is asked for, what was yielded may have been mended. */
+export async function* checkOverlay(root: Root, expected: ExpectedOverlay): AsyncGenerator<Suspect> {
+  yield* checkLink(root, expected);
+  yield* checkLower(root, expected);
+  const { layout } = root;
+  const committed = layout.overlay(expected.id, 'committed');
+  if (expected.hasChildren && !existsSync(layout.at(committed)))
+    yield {
+      code: 'overlay-committed',
+      severity: 'note',
+      path: committed,
+      message: `${expected.owner} has something on top of it, and is not marked so`,
+      advice: 'repair writes the mark',
+      repair: () => apply(root, [{ op: 'write', path: committed, data: '', mode: 0o600 }]),
+    };
+}
+
+async function* checkLink(root: Root, { id, owner }: ExpectedOverlay): AsyncGenerator<Suspect> {
+  const { layout } = root;
+  const path = layout.overlay(id, 'link');
+  const link = await readEntry(layout, path);
+  if (link === undefined || !LINK.test(link)) {
+    yield {
+      code: 'overlay-link',
+      severity: 'error',
+      path,
+      message: `${owner} has no valid short name in \`link\``,
+      advice: 'repair writes it anew',
+      repair: async () => {
+        const known = await findLink(layout, id);
+        const name = known !== undefined && LINK.test(known) ? known : newLinkId();
+        await replace(root, path, name, 0o644);
+        if (name !== known) await apply(root, [symlink(root, name, id)]);
+      },
+    };
+    return;
+  }
+  const target = await readlink(layout.at(layout.link(link))).catch((error: unknown) => {
+    if (isSystemError(error, 'ENOENT', 'EINVAL')) return undefined;
+    throw error;
+  });
+  if (target === `../${id}/diff`) return;
+  yield {
+    code: 'overlay-link',
+    severity: 'error',
+    path: layout.link(link),
+    message:
+      target === undefined
+        ? `the short name of ${owner} is missing, so nothing on it can be mounted`
+        : `the short name of ${owner} leads to ${target}`,
+    advice: 'repair makes it anew',
+    repair: () =>
+      apply(root, [{ op: 'unlink', path: layout.link(link), missing: true }, symlink(root, link, id)]),
+  };
+}
+
+async function* checkLower(root: Root, { id, owner, lowers }: ExpectedOverlay): AsyncGenerator<Suspect> {
+  if (lowers === undefined) return;
+  const { layout } = root;
+  const path = layout.overlay(id, 'lower');
+  const wanted = lowers.join(':');
+  const found = (await readEntry(layout, path)) ?? '';
+  if (found === wanted) return;
+  yield {
+    code: 'overlay-lower',
+    severity: 'error',
+    path,
+    message: `the stack below ${owner} is ${found === '' ? 'not written' : 'not the one of its parents'}`,
+    advice: 'repair writes it anew',
+    repair: async () => {
+      if (wanted === '') await apply(root, [{ op: 'unlink', path, missing: true }]);
+      else await replace(root, path, wanted, 0o644);
+    },
+  };
+}
+
+/** The stack that `id` tops, as a child names it; undefined where its short name is broken. */
+export async function stackOf(
+  root: Root,
+  id: string,
+  below: readonly string[] | undefined,
+): Promise<readonly string[] | undefined> {
+  const link = await readEntry(root.layout, root.layout.overlay(id, 'link'));
+  return below === undefined || link === undefined || !LINK.test(link) ? undefined : [`l/${link}`, ...below];
+}
+
+/** Does the steps: durable on return. */
+export async function apply(root: Root, steps: readonly BatchStep[]): Promise<void> {
+  root.session();
+  await call(native.batch(root.layout.root, [...steps, { op: 'syncfs', path: root.layout.own }]));
+}
+
+/** Writes a file anew, with exactly this mode. */
+export async function replace(root: Root, path: string, data: string, mode: number): Promise<void> {
+  await apply(root, [{ op: 'replace', path, data, mode }]);
+}
+
+function symlink({ layout }: Root, link: string, id: string): BatchStep {
+  return { op: 'symlink', path: layout.link(link), target: `../${id}/diff` };
+}
