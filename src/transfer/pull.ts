@@ -39,6 +39,11 @@ export interface PullOptions {
   readonly maxConcurrentDownloads?: number | undefined;
   /** Uncompressed bytes of all layers of an image together. Default 1 TiB. */
   readonly maxBytes?: number | undefined;
+  /**
+   * Keep the layers as they come, compressed, too: `save --format oci` and `push` then give out the manifest and the blobs that
+   * were pulled. Default false.
+   */
+  readonly keepBlobs?: boolean | undefined;
   readonly signal?: AbortSignal | undefined;
   readonly onProgress?: OnProgress | undefined;
 }
@@ -64,7 +69,7 @@ export interface PullResult {
 export interface PullStores {
   readonly root: Pick<Root, 'caps' | 'layout' | 'locks' | 'log' | 'session'>;
   readonly layers: Pick<LayerStore, 'findAll' | 'stage' | 'restage' | 'discard' | 'publish' | 'pin'>;
-  readonly images: Pick<ImageStore, 'add' | 'get' | 'references'>;
+  readonly images: Pick<ImageStore, 'add' | 'get' | 'references' | 'kept'>;
   readonly distribution: Pick<Distribution, 'add'>;
 }
 
@@ -138,6 +143,7 @@ async function pullOne(
   const downloads = new LayerDownloads(source, {
     ...{ layout: stores.root.layout, signal: pool.signal, onProgress },
     maxConcurrent: options.maxConcurrentDownloads ?? DEFAULT_DOWNLOADS,
+    keep: options.keepBlobs === true ? stores.images.kept.blobs : undefined,
   });
   const writeback = new Writeback(stores.root.layout.root, (error) => pool.fail(error));
   try {
@@ -195,7 +201,7 @@ class Pull {
     const { tag = '', digest: asked } = this.#reference;
     const { signal } = this.#tools.pool;
     const wanted = this.#platform ?? hostPlatform();
-    const { digest, manifest } = await resolveManifest(
+    const { digest, manifest, documents } = await resolveManifest(
       this.#source,
       this.#label,
       asked ?? tag,
@@ -204,6 +210,9 @@ class Pull {
     );
     const id = manifest.config.digest as Digest as ImageID;
     await this.#checkDigestName(digest, id);
+    await using keeping =
+      this.#options.keepBlobs === true ? await this.#stores.images.kept.hold(signal) : undefined;
+    void keeping;
     await using imageLock = await this.#lock([`image ${id}`]);
     void imageLock;
 
@@ -220,6 +229,7 @@ class Pull {
     const isThere = known !== undefined && missing.length === 0;
     const { result: updated, ...published } = await this.#publish(image, digest, isThere);
     if (!isThere) await this.#note(image);
+    await this.#keep(id, documents);
     const pulled = { id, reference: this.#label, digest, updated };
     this.#report(pulled, published);
     const notices = [...this.#notices, ...published.notices];
@@ -228,15 +238,34 @@ class Pull {
 
   /** The layers' content is fetched, published, and the image is named: whether that changed what the name means. */
   #publish(image: PlannedImage, digest: Digest, isThere: boolean) {
-    const { pool, downloads, writeback } = this.#tools;
+    const { pool, writeback } = this.#tools;
     const onProgress = isThere ? undefined : this.#options.onProgress;
     const { signal } = this.#options;
     return publishImages(
       this.#stores.layers,
       [image],
-      { pool, writeback, signal, onProgress, staged: () => downloads.removePartials() },
+      { pool, writeback, signal, onProgress, staged: () => this.#settle(image) },
       () => this.#name(image, digest),
     );
+  }
+
+  /** All layers are staged: their blobs are kept, or what was left of them goes. */
+  async #settle({ layers }: PlannedImage): Promise<void> {
+    const { downloads } = this.#tools;
+    await downloads.settle();
+    if (this.#options.keepBlobs === true)
+      await downloads.keepOthers(layers.flatMap(({ blob }) => blob ?? []));
+  }
+
+  /** Keeps the documents. Without the blobs they are a cache: that they cannot be written is no reason to fail. */
+  async #keep(id: ImageID, documents: readonly Uint8Array[]): Promise<void> {
+    const { images, root } = this.#stores;
+    try {
+      await images.kept.manifests.add(id, documents);
+    } catch (error) {
+      if (this.#options.keepBlobs === true) throw error;
+      root.log.warn('the manifest of an image could not be kept', { error });
+    }
   }
 
   /** The config's bytes where the store has the image. */

@@ -7,6 +7,7 @@ import type { Digest } from '../../core/digest.ts';
 import { LayerstackError, type ErrorCode } from '../../core/errors.ts';
 import type { LayerPhase, OnProgress } from '../../core/progress.ts';
 import { Slots } from '../../layer/slots.ts';
+import type { KeptBlobs } from '../../image/kept-blobs.ts';
 import type { Layout } from '../../system/layout.ts';
 import { Partial } from '../../system/partials.ts';
 import type { LayerContent, LayerMember, OpenLayer } from '../intake/member.ts';
@@ -18,6 +19,8 @@ export interface LayerDownloadsOptions {
   readonly signal: AbortSignal;
   readonly maxConcurrent: number;
   readonly onProgress: OnProgress | undefined;
+  /** Blobs are to be kept here. */
+  readonly keep?: KeptBlobs | undefined;
 }
 
 /** Fetching less than this again takes no longer than keeping it. */
@@ -64,9 +67,36 @@ export class LayerDownloads implements AsyncDisposable {
     return current < (this.#resumed.get(blob) ?? 0) ? 'verifying' : 'downloading';
   }
 
-  /** The layers are all there: nobody has to go on from what was kept of them. */
-  async removePartials(): Promise<void> {
-    for (const partial of this.#partials.values()) await partial?.remove();
+  /** The layers are all there and verified: nobody has to go on from what was left of them. They are kept, if that is asked for. */
+  async settle(): Promise<void> {
+    const { keep } = this.#options;
+    for (const [digest, partial] of this.#partials) {
+      const size = this.#contents.get(digest)?.size ?? -1;
+      if (partial && !(await keep?.adopt({ digest, size }, partial))) await partial.remove();
+    }
+  }
+
+  /** Fetches the blobs that are to be kept and did not have to be fetched for their layers, which the store has. */
+  async keepOthers(blobs: readonly Descriptor[]): Promise<void> {
+    const { keep, signal, onProgress } = this.#options;
+    for (const blob of new Map(blobs.map((each) => [each.digest, each])).values()) {
+      if (!keep || (await keep.has(blob))) continue;
+      const layer = { member: blob.digest, blob: blob.digest, total: blob.size };
+      const transfer = download(this.#source, blob, {
+        signal,
+        onRetry: (current, delayMs, { message }) =>
+          onProgress?.({ type: 'layer-retry', ...layer, current, delayMs, message }),
+      });
+      let current = 0;
+      await keep.write(
+        blob,
+        counted(transfer.bytes, (bytes) => {
+          current += bytes;
+          onProgress?.({ type: 'layer-progress', ...layer, current, phase: 'downloading' });
+        }),
+      );
+      onProgress?.({ type: 'layer-done', ...layer, current });
+    }
   }
 
   /** What is kept belongs to whoever pulls next. */
@@ -118,7 +148,7 @@ export class LayerDownloads implements AsyncDisposable {
   }
 
   async #partial(blob: Descriptor): Promise<Partial | undefined> {
-    if (blob.size < MIN_PARTIAL_BYTES) return undefined;
+    if (blob.size < MIN_PARTIAL_BYTES && !this.#options.keep) return undefined;
     if (!this.#partials.has(blob.digest))
       this.#partials.set(blob.digest, await Partial.open(this.#options.layout, blob.digest));
     return this.#partials.get(blob.digest);
@@ -131,4 +161,14 @@ async function* startingWith(
 ): AsyncGenerator<Uint8Array, void, undefined> {
   yield first;
   yield* rest;
+}
+
+async function* counted(
+  bytes: AsyncIterable<Uint8Array>,
+  count: (bytes: number) => void,
+): AsyncGenerator<Uint8Array, void, undefined> {
+  for await (const chunk of bytes) {
+    yield chunk;
+    count(chunk.length);
+  }
 }

@@ -19,6 +19,10 @@ export const command = defineCommand({
       value: 'OS/ARCH[/VARIANT]',
       help: 'which image of several (default: this machine)',
     },
+    'keep-blobs': {
+      type: 'boolean',
+      help: 'keep the compressed layers too: save --format oci and push give them out as they came',
+    },
     'max-concurrent-downloads': { type: 'string', value: 'N', help: 'layers fetched at once (default 3)' },
     'max-bytes': {
       type: 'string',
@@ -42,6 +46,7 @@ export const command = defineCommand({
     try {
       const { images } = await store.pull(name, {
         ...{ allTags, maxBytes, platform: values.platform, signal: context.signal },
+        keepBlobs: values['keep-blobs'] === true,
         maxConcurrentDownloads: parseCount('--max-concurrent-downloads', values['max-concurrent-downloads']),
         onProgress: display.show,
       });
