@@ -11,7 +11,7 @@ import type { KeptBlobs } from '../../image/kept-blobs.ts';
 import type { Layout } from '../../system/layout.ts';
 import { Partial } from '../../system/partials.ts';
 import type { LayerContent, LayerMember, OpenLayer } from '../intake/member.ts';
-import { download } from './download.ts';
+import { Download } from './download.ts';
 import type { PullSource } from './source.ts';
 
 export interface LayerDownloadsOptions {
@@ -42,8 +42,8 @@ export class LayerDownloads implements AsyncDisposable {
   readonly #slots: Slots;
   readonly #contents = new Map<Digest, LayerContent>();
   readonly #partials = new Map<Digest, Partial | undefined>();
-  /** Bytes of each layer that were there already when it was opened. */
-  readonly #resumed = new Map<Digest, number>();
+  /** Which bytes of each layer were there when it was opened. */
+  readonly #kept = new Map<Digest, { readonly start: number; readonly end: number }>();
 
   constructor(source: PullSource, options: LayerDownloadsOptions) {
     this.#source = source;
@@ -64,7 +64,8 @@ export class LayerDownloads implements AsyncDisposable {
   /** What is being done with a layer of which so many bytes were taken. */
   phase(blob: Digest, current: number, total: number): LayerPhase {
     if (current >= total) return 'extracting';
-    return current < (this.#resumed.get(blob) ?? 0) ? 'verifying' : 'downloading';
+    const { start, end } = this.#kept.get(blob) ?? { start: 0, end: 0 };
+    return current > start && current <= end ? 'verifying' : 'downloading';
   }
 
   /** The layers are all there and verified: nobody has to go on from what was left of them. They are kept, if that is asked for. */
@@ -116,9 +117,9 @@ export class LayerDownloads implements AsyncDisposable {
     const slot = await this.#slots.take(signal);
     try {
       const partial = await this.#partial(blob);
-      const resumed = partial?.size ?? 0;
-      this.#resumed.set(blob.digest, resumed);
-      const transfer = download(this.#source, blob, {
+      const { start = 0, size = 0 } = partial ?? {};
+      this.#kept.set(blob.digest, { start, end: start + size });
+      const transfer = new Download(this.#source, blob, {
         signal,
         partial,
         onRetry: (current, delayMs, { message }) => {
@@ -126,19 +127,20 @@ export class LayerDownloads implements AsyncDisposable {
           onProgress?.({ type: 'layer-retry', ...layer, delayMs, message });
         },
       });
-      const first = await transfer.bytes.next();
+      const bytes = transfer.bytes();
+      const first = await bytes.next();
       return {
-        source: first.done === true ? transfer.bytes : startingWith(first.value, transfer.bytes),
+        source: first.done === true ? bytes : startingWith(first.value, bytes),
         again: async (error) => {
           if (!LayerstackError.is(error) || !CONTENT_ERRORS.has(error.code)) return false;
-          await partial?.clear();
-          return transfer.distrust() || resumed > 0;
+          await transfer.discard();
+          return transfer.distrust() || size > 0;
         },
-        close: () => {
+        close: async () => {
           slot.release();
           // Not awaited: what it waits for may never come.
-          transfer.bytes.return().catch(() => undefined);
-          return Promise.resolve();
+          bytes.return().catch(() => undefined);
+          await transfer.settle();
         },
       };
     } catch (error) {
