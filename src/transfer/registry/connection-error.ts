@@ -26,7 +26,8 @@ export function connectionError(error: unknown, subject: Subject, url: URL, advi
   const { why, retryable, broken } = reason(cause, url, advice);
   return registryError(broken ? 'ERR_REGISTRY_INVALID' : 'ERR_REGISTRY_UNAVAILABLE', subject, why, {
     retryable,
-    cause,
+    // undici's own has the bytes that it stumbled over.
+    cause: isNoHttp(cause) ? new Error(cause.message) : cause,
   });
 }
 
@@ -41,6 +42,10 @@ export function isRefusedConnection(error: unknown): boolean {
 }
 
 const NO_TLS = new Set(['ERR_SSL_WRONG_VERSION_NUMBER', 'ERR_SSL_PACKET_LENGTH_TOO_LONG', 'EPROTO']);
+
+function isNoHttp(error: unknown): error is Error {
+  return error instanceof Error && error.name === 'HTTPParserError';
+}
 
 function causeCode(error: unknown): string {
   return LayerstackError.is(error) ? codeOf(error.cause) : '';
@@ -107,7 +112,7 @@ function reason(error: unknown, url: URL, { certsDirectory, settingsPath, proxy 
       why: `${url.host} refuses the TLS handshake (${message.split('\n')[0] ?? ''}); if it asks for a client's certificate, put it into ${certs}/client.cert and client.key`,
       retryable: false,
     };
-  if (code.startsWith('HPE_') || code === 'UND_ERR_HEADERS_OVERFLOW')
+  if (isNoHttp(error) || code === 'UND_ERR_HEADERS_OVERFLOW')
     return { why: `what ${shown} sends is not HTTP (${message})`, retryable: false, broken: true };
   return { why: `the connection to ${way} broke off (${message})`, retryable: true };
 }
