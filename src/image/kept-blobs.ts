@@ -6,13 +6,12 @@
 import { createHash, randomBytes } from 'node:crypto';
 import { constants } from 'node:fs';
 import { open, readdir, rm, stat } from 'node:fs/promises';
-import { basename } from 'node:path';
 import type { Descriptor } from '../core/descriptor.ts';
 import { hexOf, type Digest } from '../core/digest.ts';
 import { LayerstackError, unlessMissing } from '../core/errors.ts';
+import { ChunkFile } from '../system/chunk-file.ts';
 import type { Layout } from '../system/layout.ts';
 import { call, native } from '../system/native.ts';
-import type { Partial } from '../system/partials.ts';
 import { spaceError } from '../system/space.ts';
 
 /** What a blob is known by. */
@@ -68,33 +67,26 @@ export class KeptBlobs {
     }
   }
 
-  /** Takes over the file of a download whose bytes were verified. False where it is not complete. Durable on return. */
-  async adopt({ digest, size }: BlobId, partial: Partial): Promise<boolean> {
-    if (partial.size !== size) return false;
+  /** Begins to keep a blob; to be committed or discarded. @throws {@link LayerstackError} ERR_NO_SPACE. */
+  async begin(blob: BlobId): Promise<BlobDraft> {
     await this.#make();
-    if (!(await partial.moveTo(this.#path(digest)))) return false;
-    await this.#sync();
-    return true;
+    const temporary = this.#layout.keptBlob(`.tmp-${hexOf(blob.digest)}-${randomBytes(4).toString('hex')}`);
+    const file = await ChunkFile.create(this.#layout.at(temporary));
+    return new BlobDraft(this.#layout, blob, { file, temporary });
   }
 
   /**
    * Keeps these bytes. Durable on return; after an error nothing of them is left.
    * @throws {@link LayerstackError} ERR_DIGEST_MISMATCH, ERR_NO_SPACE; what `bytes` throws.
    */
-  async write({ digest, size }: BlobId, bytes: AsyncIterable<Uint8Array>): Promise<void> {
-    await this.#make();
-    const temporary = this.#layout.at(
-      this.#layout.keptBlob(`.tmp-${hexOf(digest)}-${randomBytes(4).toString('hex')}`),
-    );
+  async write(blob: BlobId, bytes: AsyncIterable<Uint8Array>): Promise<void> {
+    const draft = await this.begin(blob);
     try {
-      await writeVerified(temporary, { digest, size }, bytes);
-      const names = { from: this.#relative(temporary), to: this.#layout.keptBlob(hexOf(digest)) };
-      await call(native.batch(this.#layout.root, [{ op: 'rename', ...names }]));
-    } catch (error) {
-      await rm(temporary, { force: true });
-      throw spaceError(error, this.#layout.root);
+      for await (const chunk of verifying(blob, bytes)) await draft.append(chunk);
+      await draft.commit();
+    } finally {
+      await draft.discard();
     }
-    await this.#sync();
   }
 
   /** Removes all but these; resolves with the bytes that they took. Nobody must be writing meanwhile. */
@@ -113,10 +105,6 @@ export class KeptBlobs {
     return this.#layout.at(this.#layout.keptBlob(hexOf(digest)));
   }
 
-  #relative(path: string): string {
-    return this.#layout.keptBlob(basename(path));
-  }
-
   async #make(): Promise<void> {
     const { root, own, keptBlobs } = this.#layout;
     const steps = [own, `${own}/blobs`, keptBlobs].map(
@@ -124,43 +112,92 @@ export class KeptBlobs {
     );
     await call(native.batch(root, steps));
   }
+}
 
-  async #sync(): Promise<void> {
-    await call(native.batch(this.#layout.root, [{ op: 'fsync', path: this.#layout.keptBlobs }]));
+/** A blob that is being written. */
+export class BlobDraft {
+  readonly #layout: Layout;
+  readonly #blob: BlobId;
+  readonly #temporary: string;
+  #file: ChunkFile | undefined;
+
+  constructor(layout: Layout, blob: BlobId, { file, temporary }: { file: ChunkFile; temporary: string }) {
+    this.#layout = layout;
+    this.#blob = blob;
+    this.#file = file;
+    this.#temporary = temporary;
+  }
+
+  /** @throws {@link LayerstackError} ERR_NO_SPACE. */
+  async append(chunk: Uint8Array): Promise<void> {
+    await this.#file?.append(chunk).catch((error: unknown) => this.#failed(error));
+  }
+
+  /**
+   * The blob is kept, durably; what was appended must have been verified. One that is not complete is discarded.
+   * @throws {@link LayerstackError} ERR_NO_SPACE; then nothing is kept.
+   */
+  async commit(): Promise<void> {
+    const file = this.#file;
+    if (file?.size !== this.#blob.size) return this.discard();
+    const { root, keptBlobs } = this.#layout;
+    const to = this.#layout.keptBlob(hexOf(this.#blob.digest));
+    try {
+      await file.sync();
+      await call(
+        native.batch(root, [
+          { op: 'rename', from: this.#temporary, to },
+          { op: 'fsync', path: keptBlobs },
+        ]),
+      );
+    } catch (error) {
+      await this.#failed(error);
+    }
+    this.#file = undefined;
+    await file.close();
+  }
+
+  /** Nothing is kept. After a commit: no-op. */
+  async discard(): Promise<void> {
+    const file = this.#file;
+    this.#file = undefined;
+    if (!file) return;
+    await rm(this.#layout.at(this.#temporary), { force: true });
+    await file.close();
+  }
+
+  async #failed(error: unknown): Promise<never> {
+    await this.discard();
+    throw spaceError(error, this.#layout.root);
   }
 }
 
 /**
- * Writes a new file, synced, of just these bytes.
- * @throws {@link LayerstackError} ERR_DIGEST_MISMATCH; then the file is there, to be removed by the caller.
+ * The same chunks; the end comes only when they are all of the blob and no more.
+ * @throws {@link LayerstackError} (while iterating) ERR_DIGEST_MISMATCH.
  */
-export async function writeVerified(
-  path: string,
+export async function* verifying(
   { digest, size }: BlobId,
   bytes: AsyncIterable<Uint8Array>,
-): Promise<void> {
-  const file = await open(path, constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL, 0o600);
-  try {
-    const hash = createHash('sha256');
-    let written = 0;
-    for await (const chunk of bytes) {
-      written += chunk.length;
-      if (written > size) break;
-      hash.update(chunk);
-      await file.writev([chunk]);
-    }
-    const found = `sha256:${hash.digest('hex')}`;
-    if (written !== size || found !== digest)
-      throw new LayerstackError(
-        'ERR_DIGEST_MISMATCH',
-        `blob ${digest}: what came has ${written > size ? 'more bytes' : `the digest ${found}`}; the registry's copy is ` +
-          'damaged, or it is changed on the way: pull it again, or push it again',
-        { digest, expected: digest, found },
-      );
-    await file.sync();
-  } finally {
-    await file.close();
+): AsyncGenerator<Uint8Array, void, undefined> {
+  const hash = createHash('sha256');
+  let seen = 0;
+  for await (const chunk of bytes) {
+    seen += chunk.length;
+    if (seen > size) break;
+    hash.update(chunk);
+    yield chunk;
   }
+  const found = `sha256:${hash.digest('hex')}`;
+  if (seen === size && found === digest) return;
+  const what =
+    seen > size ? `more than the ${String(size)} bytes that it should have` : `the digest ${found}`;
+  throw new LayerstackError(
+    'ERR_DIGEST_MISMATCH',
+    `blob ${digest}: what came has ${what}; the registry's copy is damaged, or it is changed on the way: pull it again, or ` +
+      'push it again',
+    { digest, expected: digest, found },
+  );
 }
 
 function damaged(digest: Digest, path: string, what: string): LayerstackError {

@@ -9,7 +9,7 @@
  * {@link MAX_PARTIAL_BYTES}, oldest first. Whoever opens the store for writing, or pulls, removes what has expired.
  */
 import { constants } from 'node:fs';
-import { open, readdir, rename, rm, stat, type FileHandle } from 'node:fs/promises';
+import { open, readdir, rm, stat, type FileHandle } from 'node:fs/promises';
 import { hexOf, type Digest } from '../core/digest.ts';
 import { isSystemError, unlessMissing } from '../core/errors.ts';
 import type { Layout } from './layout.ts';
@@ -115,16 +115,6 @@ export class Partial {
     this.#gone = true;
     this.#pending = [];
     await rm(this.#path, { force: true });
-  }
-
-  /** Makes it the file at `path`, its bytes synced. False where there is nothing of it any more. */
-  async moveTo(path: string): Promise<boolean> {
-    if (!this.#gone) await this.#flush();
-    if (this.#gone) return false;
-    await this.#file.datasync();
-    await rename(this.#path, path);
-    this.#gone = true;
-    return true;
   }
 
   /** Gives it to whoever pulls the blob next; an empty one goes. */

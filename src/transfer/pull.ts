@@ -23,6 +23,7 @@ import { planImage, selectPlatform, type PlannedImage } from './intake/planned.t
 import { DEFAULT_MAX_BYTES, publishImages, type LayerTrouble } from './intake/publish-images.ts';
 import { Writeback } from './intake/writeback.ts';
 import { fetchConfig } from './pull/config.ts';
+import { BlobKeeping } from './pull/keep-blobs.ts';
 import { LayerDownloads } from './pull/layers.ts';
 import { resolveManifest } from './pull/manifest.ts';
 import type { PullSource, TagSource } from './pull/source.ts';
@@ -140,20 +141,25 @@ async function pullOne(
     onProgress: onProgress && ((event) => onProgress(withPhase(event, downloads))),
     remedy: "the registry's copy is damaged, or it is changed on the way: pull it again, or push it again",
   });
+  const keeping =
+    options.keepBlobs === true
+      ? new BlobKeeping(source, stores.images.kept.blobs, { signal: pool.signal, onProgress })
+      : undefined;
   const downloads = new LayerDownloads(source, {
     ...{ layout: stores.root.layout, signal: pool.signal, onProgress },
     maxConcurrent: options.maxConcurrentDownloads ?? DEFAULT_DOWNLOADS,
-    keep: options.keepBlobs === true ? stores.images.kept.blobs : undefined,
+    through: keeping,
   });
   const writeback = new Writeback(stores.root.layout.root, (error) => pool.fail(error));
   try {
-    return await new Pull(stores, source, reference, options, { pool, downloads, writeback }).run();
+    return await new Pull(stores, source, reference, options, { pool, downloads, writeback, keeping }).run();
   } catch (error) {
     throw pool.fail(error);
   } finally {
     await writeback.stop();
     await pool.close();
     await downloads.close();
+    await keeping?.close();
   }
 }
 
@@ -168,6 +174,7 @@ interface Tools {
   readonly pool: LayerPool;
   readonly downloads: LayerDownloads;
   readonly writeback: Writeback;
+  readonly keeping: BlobKeeping | undefined;
 }
 
 /** One reference on its way into the store. */
@@ -210,9 +217,8 @@ class Pull {
     );
     const id = manifest.config.digest as Digest as ImageID;
     await this.#checkDigestName(digest, id);
-    await using keeping =
-      this.#options.keepBlobs === true ? await this.#stores.images.kept.hold(signal) : undefined;
-    void keeping;
+    await using keptLock = this.#tools.keeping && (await this.#stores.images.kept.hold(signal));
+    void keptLock;
     await using imageLock = await this.#lock([`image ${id}`]);
     void imageLock;
 
@@ -249,12 +255,11 @@ class Pull {
     );
   }
 
-  /** All layers are staged: their blobs are kept, or what was left of them goes. */
+  /** All layers are staged: what was left of them goes, and their blobs are kept where that is asked for. */
   async #settle({ layers }: PlannedImage): Promise<void> {
-    const { downloads } = this.#tools;
-    await downloads.settle();
-    if (this.#options.keepBlobs === true)
-      await downloads.keepOthers(layers.flatMap(({ blob }) => blob ?? []));
+    const { downloads, keeping } = this.#tools;
+    await downloads.removePartials();
+    await keeping?.settle(layers.flatMap(({ blob }) => blob ?? []));
   }
 
   /** Keeps the documents. Without the blobs they are a cache: that they cannot be written is no reason to fail. */

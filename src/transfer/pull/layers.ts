@@ -7,11 +7,11 @@ import type { Digest } from '../../core/digest.ts';
 import { LayerstackError, type ErrorCode } from '../../core/errors.ts';
 import type { LayerPhase, OnProgress } from '../../core/progress.ts';
 import { Slots } from '../../layer/slots.ts';
-import type { KeptBlobs } from '../../image/kept-blobs.ts';
 import type { Layout } from '../../system/layout.ts';
 import { Partial } from '../../system/partials.ts';
 import type { LayerContent, LayerMember, OpenLayer } from '../intake/member.ts';
 import { Download } from './download.ts';
+import type { BlobKeeping } from './keep-blobs.ts';
 import type { PullSource } from './source.ts';
 
 export interface LayerDownloadsOptions {
@@ -19,8 +19,8 @@ export interface LayerDownloadsOptions {
   readonly signal: AbortSignal;
   readonly maxConcurrent: number;
   readonly onProgress: OnProgress | undefined;
-  /** Blobs are to be kept here. */
-  readonly keep?: KeptBlobs | undefined;
+  /** Sees the bytes of each blob as they pass. */
+  readonly through?: BlobKeeping | undefined;
 }
 
 /** Fetching less than this again takes no longer than keeping it. */
@@ -68,36 +68,9 @@ export class LayerDownloads implements AsyncDisposable {
     return current > start && current <= end ? 'verifying' : 'downloading';
   }
 
-  /** The layers are all there and verified: nobody has to go on from what was left of them. They are kept, if that is asked for. */
-  async settle(): Promise<void> {
-    const { keep } = this.#options;
-    for (const [digest, partial] of this.#partials) {
-      const size = this.#contents.get(digest)?.size ?? -1;
-      if (partial && !(await keep?.adopt({ digest, size }, partial))) await partial.remove();
-    }
-  }
-
-  /** Fetches the blobs that are to be kept and did not have to be fetched for their layers, which the store has. */
-  async keepOthers(blobs: readonly Descriptor[]): Promise<void> {
-    const { keep, signal, onProgress } = this.#options;
-    for (const blob of new Map(blobs.map((each) => [each.digest, each])).values()) {
-      if (!keep || (await keep.has(blob))) continue;
-      const layer = { member: blob.digest, blob: blob.digest, total: blob.size };
-      const transfer = download(this.#source, blob, {
-        signal,
-        onRetry: (current, delayMs, { message }) =>
-          onProgress?.({ type: 'layer-retry', ...layer, current, delayMs, message }),
-      });
-      let current = 0;
-      await keep.write(
-        blob,
-        counted(transfer.bytes, (bytes) => {
-          current += bytes;
-          onProgress?.({ type: 'layer-progress', ...layer, current, phase: 'downloading' });
-        }),
-      );
-      onProgress?.({ type: 'layer-done', ...layer, current });
-    }
+  /** The layers are all there: nobody has to go on from what was kept of them. */
+  async removePartials(): Promise<void> {
+    for (const partial of this.#partials.values()) await partial?.remove();
   }
 
   /** What is kept belongs to whoever pulls next. */
@@ -127,7 +100,7 @@ export class LayerDownloads implements AsyncDisposable {
           onProgress?.({ type: 'layer-retry', ...layer, delayMs, message });
         },
       });
-      const bytes = transfer.bytes();
+      const bytes = this.#options.through?.written(blob, transfer.bytes()) ?? transfer.bytes();
       const first = await bytes.next();
       return {
         source: first.done === true ? bytes : startingWith(first.value, bytes),
@@ -150,7 +123,7 @@ export class LayerDownloads implements AsyncDisposable {
   }
 
   async #partial(blob: Descriptor): Promise<Partial | undefined> {
-    if (blob.size < MIN_PARTIAL_BYTES && !this.#options.keep) return undefined;
+    if (blob.size < MIN_PARTIAL_BYTES) return undefined;
     if (!this.#partials.has(blob.digest))
       this.#partials.set(blob.digest, await Partial.open(this.#options.layout, blob.digest));
     return this.#partials.get(blob.digest);
@@ -163,14 +136,4 @@ async function* startingWith(
 ): AsyncGenerator<Uint8Array, void, undefined> {
   yield first;
   yield* rest;
-}
-
-async function* counted(
-  bytes: AsyncIterable<Uint8Array>,
-  count: (bytes: number) => void,
-): AsyncGenerator<Uint8Array, void, undefined> {
-  for await (const chunk of bytes) {
-    yield chunk;
-    count(chunk.length);
-  }
 }
