@@ -112,6 +112,7 @@ export class Partial {
 
   /** Removes it: the blob is in the store. What is appended later is dropped. */
   async remove(): Promise<void> {
+    if (this.#gone) return;
     this.#gone = true;
     this.#pending = [];
     await rm(this.#path, { force: true });
@@ -123,6 +124,7 @@ export class Partial {
       if (!this.#gone && this.#size === 0) await this.remove();
       else if (!this.#gone) await this.#flush();
     } finally {
+      this.#gone = true;
       await this.#file.close();
     }
   }

@@ -6,7 +6,7 @@
  *
  * Locks, in this order: `pulls` of the image, `pulls` of the layers that are missing, pins, then as publishing takes them.
  */
-import { throwIfAborted } from '../core/abort.ts';
+import { throwIfAborted, unlessAborted } from '../core/abort.ts';
 import { chainIds, type ChainID, type Digest, type ImageID } from '../core/digest.ts';
 import { LayerstackError } from '../core/errors.ts';
 import { hostPlatform, parsePlatform, type Platform } from '../core/platform.ts';
@@ -69,7 +69,10 @@ export interface PullResult {
 
 export interface PullStores {
   readonly root: Pick<Root, 'caps' | 'layout' | 'locks' | 'log' | 'session'>;
-  readonly layers: Pick<LayerStore, 'findAll' | 'stage' | 'restage' | 'discard' | 'publish' | 'pin'>;
+  readonly layers: Pick<
+    LayerStore,
+    'findAll' | 'stage' | 'restage' | 'discard' | 'publish' | 'pin' | 'behind'
+  >;
   readonly images: Pick<ImageStore, 'add' | 'get' | 'references' | 'kept'>;
   readonly distribution: Pick<Distribution, 'add'>;
 }
@@ -151,15 +154,29 @@ async function pullOne(
     through: keeping,
   });
   const writeback = new Writeback(stores.root.layout.root, (error) => pool.fail(error));
+  const one = new Pull(stores, source, reference, options, { pool, downloads, writeback, keeping });
+  const running = one.run();
+  const tidyUp = async (): Promise<void> => {
+    await running.catch(() => undefined);
+    await writeback.stop();
+    await pool.close();
+    await keeping?.close();
+  };
   try {
-    return await new Pull(stores, source, reference, options, { pool, downloads, writeback, keeping }).run();
+    if (signal) await unlessAborted(signal, Promise.race([running, one.staged]));
+    return await running;
   } catch (error) {
     throw pool.fail(error);
   } finally {
-    await writeback.stop();
-    await pool.close();
-    await downloads.close();
-    await keeping?.close();
+    // Who stops a pull does not wait until what was extracted is removed again; what came of the layers is there for the
+    // next one.
+    if (signal?.aborted === true) {
+      await downloads.close();
+      stores.layers.behind(tidyUp());
+    } else {
+      await tidyUp();
+      await downloads.close();
+    }
   }
 }
 
@@ -187,6 +204,9 @@ class Pull {
   readonly #platform: Platform | undefined;
   readonly #tools: Tools;
   readonly #notices: string[] = [];
+  #onStaged!: () => void;
+  /** Resolves when every layer is staged: from then on there is no stopping at once. */
+  readonly staged = new Promise<void>((resolve) => (this.#onStaged = resolve));
 
   constructor(
     stores: PullStores,
@@ -244,22 +264,17 @@ class Pull {
 
   /** The layers' content is fetched, published, and the image is named: whether that changed what the name means. */
   #publish(image: PlannedImage, digest: Digest, isThere: boolean) {
-    const { pool, writeback } = this.#tools;
+    const { pool, downloads, writeback, keeping } = this.#tools;
     const onProgress = isThere ? undefined : this.#options.onProgress;
     const { signal } = this.#options;
-    return publishImages(
-      this.#stores.layers,
-      [image],
-      { pool, writeback, signal, onProgress, staged: () => this.#settle(image) },
-      () => this.#name(image, digest),
+    const staged = async (): Promise<void> => {
+      await keeping?.settle(image.layers.flatMap(({ blob }) => blob ?? []));
+      this.#onStaged();
+      return downloads.removePartials();
+    };
+    return publishImages(this.#stores.layers, [image], { pool, writeback, signal, onProgress, staged }, () =>
+      this.#name(image, digest),
     );
-  }
-
-  /** All layers are staged: what was left of them goes, and their blobs are kept where that is asked for. */
-  async #settle({ layers }: PlannedImage): Promise<void> {
-    const { downloads, keeping } = this.#tools;
-    await downloads.removePartials();
-    await keeping?.settle(layers.flatMap(({ blob }) => blob ?? []));
   }
 
   /** Keeps the documents. Without the blobs they are a cache: that they cannot be written is no reason to fail. */

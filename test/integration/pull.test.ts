@@ -120,6 +120,7 @@ describe('what a pull that was stopped has left', () => {
     abort.abort('why');
     await expect(pulling).rejects.toMatchObject({ code: 'ERR_ABORTED', cause: 'why' });
     expect(performance.now() - before).toBeLessThan(5000);
+    await target.store.layers.settle();
     return big.diffId;
   }
 

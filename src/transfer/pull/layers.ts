@@ -41,7 +41,9 @@ export class LayerDownloads implements AsyncDisposable {
   readonly #options: LayerDownloadsOptions;
   readonly #slots: Slots;
   readonly #contents = new Map<Digest, LayerContent>();
-  readonly #partials = new Map<Digest, Partial | undefined>();
+  readonly #partials = new Map<Digest, Promise<Partial | undefined>>();
+  readonly #transfers = new Set<Download>();
+  #closed = false;
   /** Which bytes of each layer were there when it was opened. */
   readonly #kept = new Map<Digest, { readonly start: number; readonly end: number }>();
 
@@ -70,14 +72,16 @@ export class LayerDownloads implements AsyncDisposable {
 
   /** The layers are all there: nobody has to go on from what was kept of them. */
   async removePartials(): Promise<void> {
-    for (const partial of this.#partials.values()) await partial?.remove();
+    for (const partial of this.#partials.values()) await (await partial)?.remove();
   }
 
   /** What is kept belongs to whoever pulls next. */
   async close(): Promise<void> {
-    const partials = [...this.#partials.values()].filter((partial) => partial !== undefined);
+    this.#closed = true;
+    await Promise.all([...this.#transfers].map((transfer) => transfer.settle()));
+    const partials = [...this.#partials.values()];
     this.#partials.clear();
-    await Promise.all(partials.map((partial) => partial.close()));
+    await Promise.all(partials.map(async (partial) => (await partial)?.close()));
   }
 
   [Symbol.asyncDispose](): Promise<void> {
@@ -100,6 +104,7 @@ export class LayerDownloads implements AsyncDisposable {
           onProgress?.({ type: 'layer-retry', ...layer, delayMs, message });
         },
       });
+      this.#transfers.add(transfer);
       const bytes = this.#options.through?.written(blob, transfer.bytes()) ?? transfer.bytes();
       const first = await bytes.next();
       return {
@@ -114,6 +119,7 @@ export class LayerDownloads implements AsyncDisposable {
           // Not awaited: what it waits for may never come.
           bytes.return().catch(() => undefined);
           await transfer.settle();
+          this.#transfers.delete(transfer);
         },
       };
     } catch (error) {
@@ -123,10 +129,10 @@ export class LayerDownloads implements AsyncDisposable {
   }
 
   async #partial(blob: Descriptor): Promise<Partial | undefined> {
-    if (blob.size < MIN_PARTIAL_BYTES) return undefined;
-    if (!this.#partials.has(blob.digest))
-      this.#partials.set(blob.digest, await Partial.open(this.#options.layout, blob.digest));
-    return this.#partials.get(blob.digest);
+    if (blob.size < MIN_PARTIAL_BYTES || this.#closed) return undefined;
+    const partial = this.#partials.get(blob.digest) ?? Partial.open(this.#options.layout, blob.digest);
+    this.#partials.set(blob.digest, partial);
+    return await partial;
   }
 }
 

@@ -28,7 +28,7 @@ export interface ResolvedManifest {
 }
 
 /** Indexes in indexes; real ones have one level. */
-const MAX_NESTING = 4;
+export const MAX_NESTING = 4;
 
 const CONFIG_TYPES: readonly string[] = ['', MEDIA_TYPES.ociConfig, MEDIA_TYPES.dockerConfig];
 
@@ -71,7 +71,7 @@ export async function resolveManifest(
 }
 
 /** Parses a document, which must be what the answer's media type and the index that led to it say. */
-function readDocument(
+export function readDocument(
   label: string,
   { bytes, mediaType, digest }: FetchedManifest,
   expected: Descriptor | undefined,
