@@ -53,6 +53,7 @@ export { DockerConfig } from './transfer/registry/auth/docker-config.ts';
 export type { Probe } from './system/native.ts';
 export type { LoadedImage, LoadOptions, LoadResult, LoadWarning } from './transfer/archive/load.ts';
 export type { PulledImage, PullOptions, PullResult } from './transfer/pull.ts';
+export type { PulledLayout, PullLayoutOptions } from './transfer/pull-layout.ts';
 export type { PushedImage, PushOptions, PushResult } from './transfer/push.ts';
 export { fixedCredentials } from './transfer/registry/auth/credentials.ts';
 export type { Credentials, CredentialSource } from './transfer/registry/auth/credentials.ts';

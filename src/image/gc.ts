@@ -22,6 +22,7 @@ import {
 } from './deletion.ts';
 import { ImageFilter, type ImageFilters } from './filters.ts';
 import type { ImageDb } from './imagedb.ts';
+import type { KeptImages } from './kept.ts';
 import type { MutableReferences } from './references.ts';
 import type { Repositories } from './repositories.ts';
 
@@ -56,6 +57,7 @@ export interface ImageParts {
   readonly db: ImageDb;
   readonly repositories: Repositories;
   readonly catalog: Catalog;
+  readonly kept: KeptImages;
 }
 
 /** The images that a deletion takes away, with their layers topmost first. */
@@ -82,6 +84,7 @@ export class ImageCollector {
       else if (!forget(deletion, references, name)) await resolve(name);
     };
     const { deletion, doomed } = await this.#delete(users, choose, onDeletion);
+    if (doomed.size > 0) await this.#parts.kept.collect();
     return withLayers(deletion.records, doomed, await this.#collect([...doomed.values()].flat()));
   }
 
@@ -112,6 +115,7 @@ export class ImageCollector {
     };
     if (dryRun) return this.#rehearse(users, choose);
     const { deletion, doomed } = await this.#delete(users, choose, onDeletion);
+    await this.#parts.kept.collect(new Set(await this.#parts.db.ids()));
     return report(deletion, doomed, await this.#collect('all'));
   }
 
@@ -146,7 +150,7 @@ export class ImageCollector {
     choose: (deletion: Deletion, references: MutableReferences) => Promise<void>,
     onDeletion: OnDeletion = () => undefined,
   ): Promise<{ readonly deletion: Deletion; readonly doomed: Doomed }> {
-    const { db, layers, repositories } = this.#parts;
+    const { db, layers, repositories, kept } = this.#parts;
     const done = await repositories.change(
       async (references) => {
         const { state, labels } = await this.#state(references, users);
@@ -159,6 +163,7 @@ export class ImageCollector {
           if (doomed.size === 0) return;
           const tops = [...doomed.values()].flatMap((chain) => chain.slice(0, 1));
           await db.delete([...doomed.keys()], layers.noteSteps(tops));
+          await kept.manifests.remove(doomed.keys());
         },
       },
     );

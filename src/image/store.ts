@@ -29,6 +29,7 @@ import {
   type PruneOptions,
   type PruneResult,
 } from './gc.ts';
+import { KeptImages } from './kept.ts';
 import { ImageDb } from './imagedb.ts';
 import type { MutableReferences, References } from './references.ts';
 import { Repositories } from './repositories.ts';
@@ -86,6 +87,8 @@ const SHOWN = 3;
 
 /** The images of one root. */
 export class ImageStore {
+  /** Images as they were pulled. */
+  readonly kept: KeptImages;
   readonly #root: Root;
   readonly #layers: LayerStore;
   readonly #db: ImageDb;
@@ -102,7 +105,8 @@ export class ImageStore {
     this.#db = db;
     this.#repositories = repositories;
     this.#catalog = catalog;
-    this.#collector = new ImageCollector({ root, layers, db, repositories, catalog });
+    this.kept = new KeptImages(root);
+    this.#collector = new ImageCollector({ root, layers, db, repositories, catalog, kept: this.kept });
   }
 
   /**
