@@ -1,6 +1,6 @@
 /** The registry client against Debian's docker-registry: TLS, logins, proxies, mirrors, and a network that breaks. */
 import { copyFile, mkdir, readdir, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { MEDIA_TYPES } from '../../src/core/descriptor.ts';
 import { digestOf } from '../../src/core/digest.ts';
@@ -78,7 +78,10 @@ describe.runIf(havePeers('docker-registry'))('a registry', () => {
     expect(await client.mountBlob(digestOf('nowhere'), `${registry.host}/given/from`)).toBe(false);
     await client.close();
     const uploads = join(registry.storage, 'docker/registry/v2/repositories/given/up/_uploads');
-    expect(await readdir(uploads)).toEqual([]);
+    // Distribution 2.8 leaves the directory and the state of its hash behind, without bytes.
+    expect((await readdir(uploads, { recursive: true })).filter((name) => basename(name) === 'data')).toEqual(
+      [],
+    );
   });
 
   it('has manifests by tag and digest, tags, and deletes', async () => {
