@@ -11,6 +11,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   layerstack::InitFiles(env, exports);
   layerstack::InitMounts(env, exports);
   layerstack::InitCodec(env, exports);
+  layerstack::InitCompress(env, exports);
   layerstack::InitLayer(env, exports);
   layerstack::InitDiff(env, exports);
   layerstack::InitCopy(env, exports);

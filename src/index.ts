@@ -5,6 +5,7 @@
 export { DEFAULT_ROOT, Layerstack } from './app/layerstack.ts';
 export type { ContainerRef, DiskUsage, OpenOptions } from './app/layerstack.ts';
 export type { Finding } from './app/doctor.ts';
+export type { LoginOptions, LoginResult, LogoutOptions } from './app/login.ts';
 export type { ArchiveOptions, PathArchive, PutArchiveOptions } from './container/archive.ts';
 export type { CopyOptions } from './container/copy.ts';
 export type { PathStat } from './container/path-stat.ts';
@@ -38,5 +39,7 @@ export { Registries } from './app/registries.ts';
 export type { RegistryOptions } from './app/registries.ts';
 export type { LoadedImage, LoadOptions, LoadResult, LoadWarning } from './transfer/archive/load.ts';
 export type { PulledImage, PullOptions, PullResult } from './transfer/pull.ts';
+export { DockerConfig } from './transfer/registry/auth/docker-config.ts';
+export type { PushedImage, PushOptions, PushResult } from './transfer/push.ts';
 export { fixedCredentials } from './transfer/registry/auth/credentials.ts';
 export type { Credentials, CredentialSource } from './transfer/registry/auth/credentials.ts';

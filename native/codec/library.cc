@@ -35,8 +35,10 @@ bool Bind(Symbols symbols, ZlibApi& api) {
   symbols.Find(api.inflate_end, "inflateEnd");
   symbols.Find(api.deflate_init2, "deflateInit2_");
   symbols.Find(api.deflate, "deflate");
+  symbols.Find(api.deflate_set_dictionary, "deflateSetDictionary");
   symbols.Find(api.deflate_end, "deflateEnd");
   symbols.Find(api.crc32, "crc32");
+  symbols.Find(api.crc32_combine, "crc32_combine");
   return symbols.complete();
 }
 
@@ -55,6 +57,10 @@ bool Bind(Symbols symbols, ZstdApi& api) {
   symbols.Find(api.free_dctx, "ZSTD_freeDCtx");
   symbols.Find(api.set_parameter, "ZSTD_DCtx_setParameter");
   symbols.Find(api.decompress_stream, "ZSTD_decompressStream");
+  symbols.Find(api.create_cctx, "ZSTD_createCCtx");
+  symbols.Find(api.free_cctx, "ZSTD_freeCCtx");
+  symbols.Find(api.set_compression, "ZSTD_CCtx_setParameter");
+  symbols.Find(api.compress_stream, "ZSTD_compressStream2");
   symbols.Find(api.is_error, "ZSTD_isError");
   symbols.Find(api.error_name, "ZSTD_getErrorName");
   return symbols.complete();

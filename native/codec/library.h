@@ -17,8 +17,10 @@ struct ZlibApi {
   decltype(&::inflateEnd) inflate_end;
   decltype(&::deflateInit2_) deflate_init2;
   decltype(&::deflate) deflate;
+  decltype(&::deflateSetDictionary) deflate_set_dictionary;
   decltype(&::deflateEnd) deflate_end;
   decltype(&::crc32) crc32;
+  uLong (*crc32_combine)(uLong, uLong, long);  // zlib.h renames it where off_t is made larger
 };
 
 struct CryptoApi {
@@ -46,6 +48,10 @@ struct ZstdApi {
   size_t (*free_dctx)(void* dctx);
   size_t (*set_parameter)(void* dctx, int parameter, int value);
   size_t (*decompress_stream)(void* dctx, ZstdOutBuffer* output, ZstdInBuffer* input);
+  void* (*create_cctx)();
+  size_t (*free_cctx)(void* cctx);
+  size_t (*set_compression)(void* cctx, int parameter, int value);
+  size_t (*compress_stream)(void* cctx, ZstdOutBuffer* output, ZstdInBuffer* input, int end_directive);
   unsigned (*is_error)(size_t code);
   const char* (*error_name)(size_t code);
 };

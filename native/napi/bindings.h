@@ -8,6 +8,7 @@ namespace layerstack {
 void InitFiles(Napi::Env env, Napi::Object exports);   // files_binding.cc: batch, locks, xattrs, remove
 void InitMounts(Napi::Env env, Napi::Object exports);  // mounts_binding.cc: mount, unmount, probes, init layer, flatten
 void InitCodec(Napi::Env env, Napi::Object exports);   // codec_binding.cc: Decoder, LayerAssembler
+void InitCompress(Napi::Env env, Napi::Object exports);  // compress_binding.cc: LayerCompressor
 void InitLayer(Napi::Env env, Napi::Object exports);   // layer_binding.cc: LayerApply, indexArchive
 void InitDiff(Napi::Env env, Napi::Object exports);    // diff_binding.cc: listChanges, LayerTar
 void InitCopy(Napi::Env env, Napi::Object exports);    // copy_binding.cc: statInRoot, TreeUnpack

@@ -3,6 +3,7 @@
 #include <sched.h>
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <condition_variable>
 #include <deque>
 #include <mutex>
@@ -30,10 +31,12 @@ namespace {
 
 class Pool {
  public:
+  explicit Pool(int most) : most_(most) {}
+
   void Run(std::function<void()> job) {
     std::lock_guard<std::mutex> guard(mutex_);
     jobs_.push_back(std::move(job));
-    if (idle_ < static_cast<int>(jobs_.size()) && threads_ < kPoolThreads) {
+    if (idle_ < static_cast<int>(jobs_.size()) && threads_ < most_) {
       try {
         std::thread([this] { Loop(); }).detach();
         ++threads_;
@@ -68,18 +71,31 @@ class Pool {
   std::mutex mutex_;
   std::condition_variable ready_;
   std::deque<std::function<void()>> jobs_;
+  const int most_;
   int idle_ = 0;
   int threads_ = 0;
 };
 
-// Never destroyed: its threads outlive static destruction at process exit.
+// Never destroyed: their threads outlive static destruction at process exit.
 Pool& SharedPool() {
-  static Pool* pool = new Pool;
+  static Pool* pool = new Pool(kPoolThreads);
+  return *pool;
+}
+
+Pool& CorePool() {
+  static Pool* pool = new Pool(Cores());
   return *pool;
 }
 
 }  // namespace
 
 void RunOnPool(std::function<void()> job) { SharedPool().Run(std::move(job)); }
+
+void RunOnCores(std::function<void()> job) { CorePool().Run(std::move(job)); }
+
+int Cores() {
+  static const int cores = std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
+  return cores;
+}
 
 }  // namespace layerstack

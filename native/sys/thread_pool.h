@@ -23,4 +23,9 @@ bool ThreadIsIsolated();
 inline constexpr int kPoolThreads = 8;
 void RunOnPool(std::function<void()> job);
 
+// Runs `job`, which only computes, on one of as many threads as the process has processors: jobs of all callers share
+// them, first come first served. Throws as RunOnPool.
+void RunOnCores(std::function<void()> job);
+int Cores();
+
 }  // namespace layerstack

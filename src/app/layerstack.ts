@@ -45,6 +45,8 @@ import type { ImportOptions } from '../transfer/archive/import.ts';
 import type { LoadOptions, LoadResult } from '../transfer/archive/load.ts';
 import type { SaveOptions } from '../transfer/archive/save.ts';
 import type { PullOptions, PullResult } from '../transfer/pull.ts';
+import type { PushOptions, PushResult } from '../transfer/push.ts';
+import type { Credentials } from '../transfer/registry/auth/credentials.ts';
 import type { RequestOptions } from '../transfer/registry/client.ts';
 import type {
   InspectOptions as InspectRemoteOptions,
@@ -54,6 +56,7 @@ import type {
 } from '../transfer/remote.ts';
 import { byteStream } from './byte-stream.ts';
 import type { Finding } from './doctor.ts';
+import type { LoginOptions, LoginResult, LogoutOptions } from './login.ts';
 import { Registries, type RegistryOptions } from './registries.ts';
 
 /** Where the store is when nobody says otherwise. */
@@ -210,6 +213,57 @@ export class Layerstack implements AsyncDisposable {
       const { save } = await import('../transfer/archive/save.ts');
       return save({ layers: this.#layers, images: this.#images }, names, options);
     });
+  }
+
+  /**
+   * Tries credentials at a registry (`HOST[:PORT]`, Docker Hub where empty) and keeps them where `docker login` does: in
+   * config.json, or with the helper that it names. Durable on return.
+   * @throws {@link LayerstackError} ERR_REGISTRY_DENIED when they are refused, ERR_REGISTRY_UNAVAILABLE and its like,
+   *   ERR_CREDENTIALS_INVALID where they cannot be kept, ERR_INVALID_ARGUMENT for what is no registry, ERR_ABORTED.
+   * @example
+   * ```ts
+   * await store.login('registry.example', { username: 'ci', password: process.env.REGISTRY_PASSWORD });
+   * ```
+   */
+  async login(registry: string, credentials: Credentials, options: LoginOptions = {}): Promise<LoginResult> {
+    const { login } = await import('./login.ts');
+    return login(this.root, registry, credentials, { log: this.#root.log, ...options });
+  }
+
+  /**
+   * Forgets the login at a registry; false where there was none. Durable on return.
+   * @throws {@link LayerstackError} ERR_CREDENTIALS_INVALID, ERR_INVALID_ARGUMENT, ERR_ABORTED.
+   */
+  async logout(registry: string, options: LogoutOptions = {}): Promise<boolean> {
+    const { logout } = await import('./login.ts');
+    return logout(registry, options);
+  }
+
+  /**
+   * The image that `reference` names (tag `latest` by default) is in its registry when this resolves, with the digest of its
+   * manifest. Layers that the registry has are not read; the others are rebuilt, verified and compressed on all processors.
+   * After an error nothing of it is to be seen in the registry, and the store is as it was.
+   * @throws {@link LayerstackError} ERR_REFERENCE_INVALID, ERR_IMAGE_NOT_FOUND, ERR_INVALID_ARGUMENT,
+   *   ERR_COMPRESSION_UNSUPPORTED, ERR_STORE_CORRUPT naming the layer that cannot be rebuilt, ERR_REGISTRY_*, ERR_ABORTED.
+   * @example
+   * ```ts
+   * const { images } = await store.push('localhost:5000/app:1', { onProgress: (event) => console.error(event) });
+   * ```
+   */
+  async push(reference: string, options: PushOptions & RegistryOptions = {}): Promise<PushResult> {
+    const parsed = parseReference(reference);
+    const { push } = await import('../transfer/push.ts');
+    const { Distribution } = await import('../image/distribution.ts');
+    const { openRepository } = await import('../transfer/registry/client.ts');
+    const distribution = new Distribution(this.#root);
+    const stores = { root: this.#root, layers: this.#layers, images: this.#images, distribution };
+    const access = await this.#registries.access(options);
+    const client = openRepository(parsed.repository, access);
+    try {
+      return await push(stores, { client, credentials: access.credentials }, parsed, options);
+    } finally {
+      await client.close();
+    }
   }
 
   /**

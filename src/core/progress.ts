@@ -58,6 +58,20 @@ export type ProgressEvent =
       readonly id: ImageID;
       readonly updated: boolean;
     }
+  /** A push of the image with this name to the repository, whose registry calls it `repository`, begins. */
+  | { readonly type: 'pushing'; readonly reference: string; readonly repository: string }
+  /** The layer is one of a push; next it is asked for at the registry, or waits for its turn. */
+  | (LayerEvent & { readonly type: 'layer-preparing' })
+  /** The registry has taken the layer over from another repository: its bytes are not sent. */
+  | (LayerEvent & { readonly type: 'layer-mounted'; readonly from: string })
+  /** The image is in the registry. `digest` and `size` are the manifest's. */
+  | {
+      readonly type: 'pushed';
+      readonly reference: string;
+      readonly id: ImageID;
+      readonly digest: Digest;
+      readonly size: number;
+    }
   /** A reference moved from one image to another. */
   | { readonly type: 'moved'; readonly reference: string; readonly previous: ImageID; readonly id: ImageID }
   /** Worth a line to the user, needs no action. */

@@ -59,10 +59,14 @@ async function* readAll({
   }
 }
 
-function nameLayer(error: unknown, { tarSplit, diffId }: Omit<AssembleSource, 'diff'>): unknown {
+/** The error with the layer it is about, and what to do.
+ * @internal
+ */
+export function nameLayer(error: unknown, { tarSplit, diffId }: Omit<AssembleSource, 'diff'>): unknown {
   if (!LayerstackError.is(error)) return error;
   const { code, message, member, expected, found } = error;
-  return new LayerstackError(code, `layer ${diffId}: ${message}; load its image again to repair it`, {
+  const help = code === 'ERR_STORE_CORRUPT' ? '; load its image again to repair it' : '';
+  return new LayerstackError(code, `layer ${diffId}: ${message}${help}`, {
     layer: diffId,
     member,
     expected,

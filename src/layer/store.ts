@@ -20,6 +20,7 @@ import type { LayerSource } from './apply.ts';
 import { assembleLayer, layerTarSize, type AssembleSource } from './assemble.ts';
 import { LayerCollector, type CollectedLayer, type ImageTops } from './collector.ts';
 import { readGraph, type LayerNode } from './graph.ts';
+import { CompressedLayer, type CompressOptions } from './compress.ts';
 import { LayerDb, type Layer } from './layerdb.ts';
 import { Overlay } from './overlay.ts';
 import { planImages, type PlannedLayer } from './plan.ts';
@@ -59,6 +60,7 @@ export class LayerStore {
   readonly #overlay: Overlay;
   readonly #staging: Staging;
   readonly #collector: LayerCollector;
+  readonly #behind = new Set<Promise<void>>();
 
   constructor(root: Root) {
     this.#root = root;
@@ -138,6 +140,11 @@ export class LayerStore {
         { layer: layer.diffId, path: error.path, cause: error },
       );
     }
+  }
+
+  /** {@link tar}, compressed. */
+  compressed(layer: Layer, options: CompressOptions): CompressedLayer {
+    return new CompressedLayer(this.#sourceOf(layer), options);
   }
 
   #sourceOf(layer: Layer): AssembleSource {
@@ -231,9 +238,17 @@ export class LayerStore {
     return this.#collector.plan(candidates, imageTops);
   }
 
-  /** Waits for the deletions that {@link collect} left running. */
-  settle(): Promise<void> {
-    return this.#collector.settle();
+  /** Work behind the back of a caller who does not wait for it, such as tidying up after an abort. A failure is logged. */
+  behind(work: Promise<unknown>): void {
+    const running = work
+      .catch((error: unknown) => this.#root.log.warn('tidying up failed; the next writer will', { error }))
+      .then(() => void this.#behind.delete(running));
+    this.#behind.add(running);
+  }
+
+  /** Waits for the deletions that {@link collect} left running, and what else is {@link behind}. */
+  async settle(): Promise<void> {
+    await Promise.all([this.#collector.settle(), ...this.#behind]);
   }
 
   /** A write-set that is gone was renamed into layerdb, also where a later step failed. */

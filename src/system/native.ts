@@ -174,6 +174,17 @@ export interface LayerAssembler {
   close(): void;
 }
 
+/** A layer's tar, rebuilt, verified and compressed on all processors. */
+export interface LayerCompressor {
+  /**
+   * The next bytes, and how many of the tar they stand for. The last has the digest of all bytes. Behind it, and after
+   * close: no bytes and no digest. One call at a time. Rejects as {@link LayerAssembler}.
+   */
+  read(): Promise<{ readonly chunk: Uint8Array; readonly tarBytes: number; readonly digest?: string }>;
+  /** Stops within milliseconds, a read under way included. */
+  close(): void;
+}
+
 /** One line of `docker diff`: added, changed or deleted. */
 export interface Change {
   readonly kind: 'A' | 'C' | 'D';
@@ -284,6 +295,17 @@ export interface Native {
   LayerAssembler: new (diff: string, tarSplit: string, diffId?: string) => LayerAssembler;
   /** Bytes of the layer tar, by its tar-split alone. */
   layerTarSize(tarSplit: string): Promise<number>;
+
+  // compress_binding.cc
+  /** Its first read rejects with ERR_COMPRESSION_UNSUPPORTED, ERR_INVALID_ARGUMENT for a bad level (0: the default). */
+  LayerCompressor: new (options: {
+    /** As {@link LayerAssembler}. */
+    readonly diff: string;
+    readonly tarSplit: string;
+    readonly diffId: string;
+    readonly compression: 'gzip' | 'zstd';
+    readonly level: number;
+  }) => LayerCompressor;
 
   // layer_binding.cc
   LayerApply: new (options: LayerApplyOptions) => LayerApply;

@@ -3,16 +3,13 @@ import type { Descriptor } from '../../core/descriptor.ts';
 import { digestOf } from '../../core/digest.ts';
 import { LayerstackError } from '../../core/errors.ts';
 import { MAX_CONFIG_BYTES } from '../../image/config.ts';
-import { download } from './download.ts';
+import { Download } from './download.ts';
 import type { PullSource } from './source.ts';
-
-/** Wrong bytes may be the fault of what is between us and the registry, or of a mirror. */
-const ATTEMPTS = 2;
 
 /**
  * The bytes that the descriptor names.
  * @param label the reference, for messages
- * @throws {@link LayerstackError} ERR_LIMIT_EXCEEDED before anything is fetched; ERR_DIGEST_MISMATCH; what `download` throws.
+ * @throws {@link LayerstackError} ERR_LIMIT_EXCEEDED before anything is fetched; ERR_DIGEST_MISMATCH; what a {@link Download} throws.
  */
 export async function fetchConfig(
   source: PullSource,
@@ -27,20 +24,19 @@ export async function fetchConfig(
       `${label}: its config ${digest} has ${String(size)} bytes; a config may have ${String(MAX_CONFIG_BYTES)}`,
       { reference: label, digest, limit: MAX_CONFIG_BYTES, found: size },
     );
-  let found: string = '';
-  for (let attempt = 1; attempt <= ATTEMPTS; attempt++) {
-    const transfer = download(source, blob, { signal });
+  for (;;) {
+    const transfer = new Download(source, blob, { signal });
     const chunks: Uint8Array[] = [];
-    for await (const chunk of transfer.bytes) chunks.push(chunk);
+    for await (const chunk of transfer.bytes()) chunks.push(chunk);
     const bytes = Buffer.concat(chunks);
-    found = digestOf(bytes);
+    const found = digestOf(bytes);
     if (found === digest) return bytes;
-    transfer.distrust();
+    if (transfer.distrust()) continue;
+    throw new LayerstackError(
+      'ERR_DIGEST_MISMATCH',
+      `${label}: the config that the registry sends has the digest ${found}, not ${digest}; its copy is damaged: push the ` +
+        `image again`,
+      { reference: label, digest, expected: digest, found },
+    );
   }
-  throw new LayerstackError(
-    'ERR_DIGEST_MISMATCH',
-    `${label}: the config that the registry sends has the digest ${found}, not ${digest}; its copy is damaged: push the ` +
-      `image again`,
-    { reference: label, digest, expected: digest, found },
-  );
 }

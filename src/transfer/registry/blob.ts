@@ -16,8 +16,8 @@ export interface OpenedBlob {
   readonly total: number | undefined;
   /** Rejects with an error of kind `unavailable` and `retryable: true` when the connection breaks. */
   readonly body: AsyncIterable<Uint8Array>;
-  /** The bytes are wrong: where they came from a mirror, it is not asked again. */
-  distrust(): void;
+  /** The bytes are wrong: where they came from a mirror, it is not asked again. True: others may have better ones. */
+  distrust(): boolean;
 }
 
 export type BlobOptions = RequestOptions & {
@@ -54,7 +54,8 @@ export async function openBlob(
         `${endpoint.label} begins at byte ${String(start)} where ${String(offset)} was asked for`,
       ),
     );
-  if (total !== undefined && total !== size) refuse(otherSize(subject, size, total, response));
+  if (total !== size && (total !== undefined || isPage(response)))
+    refuse(otherSize(subject, size, total, response));
   return { start, total, body: endpoint.read(response, { signal, subject }) };
 }
 
@@ -96,15 +97,21 @@ function rangeOf(response: HttpResponse): { readonly start: number; readonly tot
 function otherSize(
   subject: Subject,
   expected: number,
-  found: number,
+  found: number | undefined,
   response: HttpResponse,
 ): LayerstackError {
-  const page = contentType(response) === 'text/html';
+  const page = isPage(response);
+  const sent = [page ? 'a web page' : '', found === undefined ? '' : `${String(found)} bytes`];
   return registryError(
     page ? 'ERR_REGISTRY_INVALID' : 'ERR_DIGEST_MISMATCH',
     subject,
-    `${subject.registry} sends ${page ? 'a web page of ' : ''}${String(found)} bytes where ${String(expected)} should be; ` +
+    `${subject.registry} sends ${sent.filter((part) => part !== '').join(' of ')} where ${String(expected)} bytes should be; ` +
       (page ? 'does a login page or a proxy answer in its place?' : 'the blob there is damaged'),
     { expected, found },
   );
+}
+
+/** A login page, or a proxy's. */
+function isPage(response: HttpResponse): boolean {
+  return contentType(response) === 'text/html';
 }

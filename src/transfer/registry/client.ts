@@ -21,6 +21,7 @@ import {
   type ManifestOptions,
   type RequestOptions,
 } from './manifest.ts';
+import { openOrigin } from './origin.ts';
 import type { Environment } from './proxy.ts';
 import { Repository } from './repository.ts';
 import { DEFAULT_RETRY, type RetryPolicy } from './retry.ts';
@@ -71,25 +72,24 @@ export class RepositoryClient implements AsyncDisposable {
     this.#retry = { ...DEFAULT_RETRY, ...access.retry };
     this.#transport = new Transport({ settings, timeouts, env });
     const { registry } = this.#repository;
-    const endpoint = (label: string, host: string, bases: readonly [URL, ...URL[]], retry: RetryPolicy) =>
-      new Endpoint({ label, host, bases, retry, credentials, log, transport: this.#transport });
-    const base = (scheme: string) => new URL(`${scheme}://${registry.apiHost}/v2/`);
-    const both = settings.hosts.get(registry.host)?.insecure ?? this.#transport.isInsecure(registry.apiHost);
-    this.#origin = endpoint(
-      registry.host,
-      registry.host,
-      both ? [base('https'), base('http')] : [base('https')],
-      this.#retry,
-    );
-    const mirrors = (settings.hosts.get(registry.host)?.mirrors ?? []).map((url) =>
-      endpoint(`mirror ${url.href}`, url.host, [new URL('v2/', url)], MIRROR_RETRY(this.#retry)),
-    );
+    const options = { credentials, log, transport: this.#transport };
+    this.#origin = openOrigin(registry, this.#transport, settings, { ...options, retry: this.#retry });
+    const mirrors = (settings.hosts.get(registry.host)?.mirrors ?? []).map((url) => {
+      const bases = [new URL('v2/', url)] as const;
+      const retry = MIRROR_RETRY(this.#retry);
+      return new Endpoint({ ...options, label: `mirror ${url.href}`, host: url.host, bases, retry });
+    });
     this.#sources = new Sources(mirrors, this.#origin, log);
   }
 
   /** In familiar form, as `Reference.repository`. */
   get repository(): string {
     return this.#repository.name;
+  }
+
+  /** How often and when a request is sent again; whoever goes on with a body that broke does it likewise. */
+  get retry(): RetryPolicy {
+    return this.#retry;
   }
 
   /**

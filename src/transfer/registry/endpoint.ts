@@ -31,6 +31,8 @@ export interface EndpointOptions {
   readonly credentials: CredentialSource | undefined;
   readonly retry: RetryPolicy;
   readonly log: Logger;
+  /** Have token servers give refresh tokens, as a login does. Default false. */
+  readonly offline?: boolean | undefined;
 }
 
 const MAX_ERROR_BYTES = 64 * 1024;
@@ -55,7 +57,13 @@ export class Endpoint {
       credentials: options.credentials,
       request: this.#plain.bind(this),
       insecure: (host) => this.#transport.isInsecure(host),
+      offline: options.offline,
     });
+  }
+
+  /** @see Authorizer.refreshToken */
+  get refreshToken(): string | undefined {
+    return this.#authorizer.refreshToken;
   }
 
   /**

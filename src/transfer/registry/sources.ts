@@ -54,8 +54,10 @@ export class Sources {
     }
   }
 
-  /** Does not ask this source again, if it is a mirror. */
-  distrust(endpoint: Endpoint): void {
-    if (this.#mirrors.delete(endpoint)) this.#log.warn('a mirror sent bad bytes', { mirror: endpoint.label });
+  /** Does not ask this source again, if it is a mirror; then there are others, which may have better bytes. */
+  distrust(endpoint: Endpoint): boolean {
+    const isMirror = this.#mirrors.delete(endpoint);
+    if (isMirror) this.#log.warn('a mirror sent bad bytes', { mirror: endpoint.label });
+    return isMirror;
   }
 }

@@ -1,0 +1,44 @@
+// Compression in blocks that threads make side by side, and that one after another are an ordinary stream: one gzip
+// member (each block deflated with the end of the one before as its dictionary, as pigz does), or zstd frames. The bytes
+// depend on the input, the level and the library alone, never on the number of threads. Objects are immutable: any thread.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "codec/sniff.h"
+
+namespace layerstack {
+
+class BlockCodec {
+ public:
+  // Of what was compressed.
+  struct Totals {
+    uint64_t length = 0;
+    uint32_t crc = 0;  // gzip only
+  };
+  struct Encoded {
+    std::string bytes;
+    Totals totals;
+  };
+
+  // gzip (levels 1 to 9) or zstd (1 to 19); level 0 is its default. Throws ERR_COMPRESSION_UNSUPPORTED for the others, and
+  // for zstd where no library has it; ERR_INVALID_ARGUMENT for a level that there is not.
+  static std::unique_ptr<const BlockCodec> Create(Compression compression, int level);
+  virtual ~BlockCodec() = default;
+
+  // Bytes of every block but the last. A stream has at least one block, which may be empty.
+  virtual size_t BlockBytes() const = 0;
+  virtual std::string Head() const { return {}; }
+  // One block; `before` is (at least the last 32 KiB of) the one before, empty for the first.
+  virtual Encoded Encode(const std::vector<std::string_view>& block, std::string_view before) const = 0;
+  // Adds a block's totals to those of all before it.
+  virtual void Join(Totals& totals, const Totals& block) const { totals.length += block.length; }
+  virtual std::string Tail(const Totals&) const { return {}; }
+};
+
+}  // namespace layerstack

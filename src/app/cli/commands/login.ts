@@ -1,0 +1,130 @@
+/** `layerstack login`: tries credentials at a registry and keeps them; messages as `docker login`. */
+import type { Credentials } from '../../../transfer/registry/auth/credentials.ts';
+import { defineCommand, UsageError, type Context } from '../command.ts';
+import { ask } from '../prompt.ts';
+
+/** A password, or a token of a cloud. */
+const MAX_PASSWORD_BYTES = 64 * 1024;
+
+const HUB_ADVICE =
+  "Login with your Docker ID to push and pull images from Docker Hub. If you don't have a Docker ID, head over to " +
+  'https://hub.docker.com to create one.';
+
+export const command = defineCommand({
+  usage: '[OPTIONS] [REGISTRY]',
+  description:
+    "Logs in to a registry (Docker Hub if none is given), and keeps the login where docker's does: in config.json\n" +
+    '($DOCKER_CONFIG or ~/.docker), or with the credential helper that this names.',
+  options: {
+    username: { type: 'string', short: 'u', value: 'NAME', help: 'user name' },
+    password: { type: 'string', short: 'p', value: 'PASSWORD', help: 'password, which others may then see' },
+    'password-stdin': { type: 'boolean', help: 'take the password from stdin' },
+  },
+  operands: { min: 0, max: 1 },
+  async run(context, values, [given]) {
+    const [{ login }, { parseRegistry }, { credentialsKey }, { DockerConfig }] = await Promise.all([
+      import('../../login.ts'),
+      import('../../../transfer/registry/auth/login.ts'),
+      import('../../../transfer/registry/auth/credentials.ts'),
+      import('../../../transfer/registry/auth/docker-config.ts'),
+    ]);
+    const { root, signal, stderr } = context;
+    const registry = parseRegistry(given);
+    const config = new DockerConfig();
+    const readPassword = passwordReader(context, values);
+    if (values.username === undefined && readPassword === undefined) {
+      const known = await config.get(credentialsKey(registry), signal);
+      if (known && (await tryKnown(known))) return;
+    }
+    const credentials = {
+      username: values.username ?? (await askName(context, registry)),
+      password: await (readPassword ?? askPassword)(context),
+    };
+    const { Status, unencrypted } = await login(root, registry, credentials, { config, signal });
+    if (unencrypted !== undefined)
+      stderr.write(
+        `WARNING! Your password will be stored unencrypted in ${unencrypted}.\n` +
+          'Configure a credential helper to remove this warning. See\n' +
+          'https://docs.docker.com/engine/reference/commandline/login/#credentials-store\n\n',
+      );
+    context.print(Status);
+
+    /** Whether the login that is kept is still good; a terminal's user may then try another. */
+    async function tryKnown(known: Credentials): Promise<boolean> {
+      stderr.write('Authenticating with existing credentials...\n');
+      try {
+        context.print((await login(root, registry, known, { keep: false, signal })).Status);
+        return true;
+      } catch (error) {
+        if (!context.stdin.isTTY || signal.aborted) throw error;
+        stderr.write(`Login did not succeed, error: ${(error as Error).message}\n`);
+        return false;
+      }
+    }
+  },
+});
+
+type ReadPassword = (context: Context) => Promise<string>;
+
+/** Where the password comes from; undefined: it is asked for. */
+function passwordReader(
+  { stderr }: Context,
+  values: {
+    username: string | undefined;
+    password: string | undefined;
+    'password-stdin': boolean | undefined;
+  },
+): ReadPassword | undefined {
+  const { username, password } = values;
+  if (password !== undefined) {
+    stderr.write('WARNING! Using --password via the CLI is insecure. Use --password-stdin.\n');
+    if (values['password-stdin'] === true)
+      throw new UsageError('--password and --password-stdin are mutually exclusive');
+    return () => Promise.resolve(password);
+  }
+  if (values['password-stdin'] !== true) return undefined;
+  if (username === undefined || username === '')
+    throw new UsageError('Must provide --username with --password-stdin');
+  return readStdin;
+}
+
+/** All of stdin, without the newline at its end. */
+async function readStdin({ stdin }: Context): Promise<string> {
+  const chunks: Buffer[] = [];
+  let size = 0;
+  for await (const chunk of stdin as AsyncIterable<Buffer>) {
+    size += chunk.length;
+    if (size > MAX_PASSWORD_BYTES)
+      throw new UsageError(`stdin has more than ${String(MAX_PASSWORD_BYTES)} bytes: that is no password`);
+    chunks.push(chunk);
+  }
+  return notEmpty(
+    'password',
+    Buffer.concat(chunks)
+      .toString('utf8')
+      .replace(/\r?\n$/, ''),
+  );
+}
+
+async function askName(context: Context, registry: string): Promise<string> {
+  requireTerminal(context);
+  if (registry === 'docker.io') context.stderr.write(`${HUB_ADVICE}\n`);
+  return notEmpty('user name', (await ask(context, 'Username: ')).trim());
+}
+
+async function askPassword(context: Context): Promise<string> {
+  requireTerminal(context);
+  return notEmpty('password', await ask(context, 'Password: ', { secret: true }));
+}
+
+function requireTerminal({ stdin }: Context): void {
+  if (stdin.isTTY) return;
+  throw new UsageError(
+    'Cannot perform an interactive login from a non TTY device: give --username and --password-stdin',
+  );
+}
+
+function notEmpty(what: string, text: string): string {
+  if (text === '') throw new UsageError(`the ${what} is empty`);
+  return text;
+}

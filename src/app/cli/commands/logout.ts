@@ -1,0 +1,21 @@
+/** `layerstack logout`: forgets a login; stdout as `docker logout`. */
+import { defineCommand } from '../command.ts';
+
+export const command = defineCommand({
+  usage: '[REGISTRY]',
+  description:
+    "Forgets the login at a registry (Docker Hub if none is given): in docker's config.json and with its credential helper.",
+  options: {},
+  operands: { min: 0, max: 1 },
+  async run(context, _values, [given]) {
+    const [{ logout }, { parseRegistry }, { credentialsKey }] = await Promise.all([
+      import('../../login.ts'),
+      import('../../../transfer/registry/auth/login.ts'),
+      import('../../../transfer/registry/auth/credentials.ts'),
+    ]);
+    const registry = parseRegistry(given);
+    const key = credentialsKey(registry);
+    const removed = await logout(registry, { signal: context.signal });
+    context.print(removed ? `Removing login credentials for ${key}` : `Not logged in to ${key}`);
+  },
+});

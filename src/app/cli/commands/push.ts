@@ -1,0 +1,73 @@
+/** `layerstack push`: an image into its registry; stdout as `docker push`. */
+import { canonicalName, formatReference, parseReference, withDefaultTag } from '../../../core/reference.ts';
+import { defineCommand, UsageError } from '../command.ts';
+import { parseCount } from '../format.ts';
+import { PUSH_WORDS } from '../push-words.ts';
+import { RegistryDisplay } from '../registry-display.ts';
+
+export const command = defineCommand({
+  usage: '[OPTIONS] NAME[:TAG]',
+  description:
+    'Brings an image into its registry: HOST[:PORT]/NAME, or NAME on Docker Hub. Layers that the registry has are not sent\n' +
+    'again, and not even read; the others are rebuilt, verified and compressed on all processors while they are sent.',
+  options: {
+    'all-tags': { type: 'boolean', short: 'a', help: 'every tag of the repository' },
+    compression: { type: 'string', value: 'gzip|zstd', help: 'of layers that are sent (default gzip)' },
+    'compression-level': {
+      type: 'string',
+      value: 'N',
+      help: 'gzip 1 to 9 (default 6), zstd 1 to 19 (default 3)',
+    },
+    format: {
+      type: 'string',
+      multiple: true,
+      value: 'docker|oci|json',
+      help: "docker's manifest (default) or OCI's (zstd's only one); json: one JSON document for each event",
+    },
+    'max-concurrent-uploads': { type: 'string', value: 'N', help: 'layers sent at once (default 5)' },
+    monolithic: {
+      type: 'boolean',
+      help: 'each blob in one request, for registries that take no streams; layers are compressed twice',
+    },
+    quiet: { type: 'boolean', short: 'q', help: "the image's name only" },
+    'disable-content-trust': { type: 'boolean', help: "no effect, as docker's default" },
+  },
+  operands: { min: 1, max: 1 },
+  async run(context, values, [name = '']) {
+    const { json, format } = parseFormats(values.format ?? []);
+    const quiet = values.quiet === true;
+    const allTags = values['all-tags'] === true;
+    const compression = values.compression;
+    if (compression !== undefined && compression !== 'gzip' && compression !== 'zstd')
+      throw new UsageError(`--compression ${JSON.stringify(compression)} is not supported: use gzip or zstd`);
+    const given = parseReference(name);
+    const display = new RegistryDisplay(context, PUSH_WORDS, { json, quiet });
+    await using store = await context.open();
+    try {
+      const { images } = await store.push(name, {
+        ...{ allTags, compression, format, signal: context.signal, onProgress: display.show },
+        compressionLevel: parseCount('--compression-level', values['compression-level']),
+        maxConcurrentUploads: parseCount('--max-concurrent-uploads', values['max-concurrent-uploads']),
+        monolithic: values.monolithic === true,
+      });
+      if (quiet && !json)
+        for (const image of allTags ? images : [{ reference: formatReference(withDefaultTag(given)) }]) {
+          const reference = parseReference(image.reference);
+          context.print(formatReference({ ...reference, repository: canonicalName(reference.repository) }));
+        }
+    } finally {
+      display.end();
+    }
+  },
+});
+
+function parseFormats(texts: readonly string[]): { json: boolean; format: 'docker' | 'oci' | undefined } {
+  let json = false;
+  let format: 'docker' | 'oci' | undefined;
+  for (const text of texts) {
+    if (text === 'json') json = true;
+    else if (text === 'docker' || text === 'oci') format = text;
+    else throw new UsageError(`--format ${JSON.stringify(text)} is not supported: use docker, oci or json`);
+  }
+  return { json, format };
+}

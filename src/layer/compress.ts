@@ -1,0 +1,120 @@
+/**
+ * A layer as registries keep it: its tar, rebuilt and verified as by `assembleLayer`, and compressed on all processors
+ * (native/tree/compressor): one gzip member, or zstd frames. The same layer, level and library give the same bytes,
+ * however many processors there are, so a blob that was sent before is known again by its digest.
+ */
+import { throwIfAborted } from '../core/abort.ts';
+import type { Digest } from '../core/digest.ts';
+import { LayerstackError } from '../core/errors.ts';
+import type { Capabilities } from '../system/caps.ts';
+import { call, native } from '../system/native.ts';
+import { ahead } from './ahead.ts';
+import { nameLayer, type AssembleSource } from './assemble.ts';
+
+export type LayerCompression = 'gzip' | 'zstd';
+
+export interface CompressOptions {
+  readonly compression: LayerCompression;
+  /** gzip 1 to 9 (default 6), zstd 1 to 19 (default 3). */
+  readonly level?: number | undefined;
+  /** Is told how many bytes of the tar are compressed so far, by the reading under way. */
+  readonly onProgress?: ((tarBytes: number) => void) | undefined;
+  /** Ends a reading under way. */
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** What a layer has become, once its bytes were read to their end. */
+export interface CompressedBlob {
+  readonly digest: Digest;
+  /** Bytes. */
+  readonly size: number;
+}
+
+/** Levels by method; the default is that of the command of this name. */
+const MOST_LEVEL = { gzip: 9, zstd: 19 } as const;
+
+/**
+ * Whether layers can be compressed so, found out before any is.
+ * @throws {@link LayerstackError} ERR_COMPRESSION_UNSUPPORTED, ERR_INVALID_ARGUMENT for a level that there is not.
+ */
+export function checkCompression(
+  { compression, level }: CompressOptions,
+  caps: Pick<Capabilities, 'zstd'>,
+): void {
+  const most = MOST_LEVEL[compression];
+  if (level !== undefined && !(Number.isInteger(level) && level >= 1 && level <= most))
+    throw new LayerstackError(
+      'ERR_INVALID_ARGUMENT',
+      `there is no ${compression} level ${String(level)}: use 1 (fastest) to ${most} (smallest)`,
+      { found: String(level), limit: most },
+    );
+  if (compression === 'zstd' && caps.zstd !== 'native')
+    throw new LayerstackError(
+      'ERR_COMPRESSION_UNSUPPORTED',
+      'zstd: neither this Node nor the system has a library for it; install libzstd1, use Node >= 22.15, or gzip',
+      { found: compression },
+    );
+}
+
+/** A layer's compressed bytes, as often as they are asked for. */
+export class CompressedLayer {
+  readonly #source: AssembleSource;
+  readonly #options: CompressOptions;
+  #blob: CompressedBlob | undefined;
+
+  constructor(source: AssembleSource, options: CompressOptions) {
+    this.#source = source;
+    this.#options = options;
+  }
+
+  /**
+   * The bytes from `from` on; may be read again, which compresses from the start. The end comes only when the tar's digest is
+   * right.
+   * @throws {@link LayerstackError} (while iterating) ERR_STORE_CORRUPT, naming the layer and, where a file is at fault,
+   *   the `member`; ERR_COMPRESSION_UNSUPPORTED where no library has zstd; ERR_INVALID_ARGUMENT for a bad level;
+   *   ERR_ABORTED.
+   */
+  async *read(from = 0): AsyncGenerator<Uint8Array, void, undefined> {
+    let skip = from;
+    try {
+      for await (const chunk of ahead(this.#compress())) {
+        if (chunk.length > skip) yield skip === 0 ? chunk : chunk.subarray(skip);
+        skip = Math.max(0, skip - chunk.length);
+      }
+    } catch (error) {
+      throw nameLayer(error, this.#source);
+    }
+  }
+
+  /** @throws {@link LayerstackError} ERR_INTERNAL unless {@link read} has come to its end. */
+  get blob(): CompressedBlob {
+    if (this.#blob !== undefined) return this.#blob;
+    throw new LayerstackError('ERR_INTERNAL', 'the digest of a layer is known when all its bytes were read');
+  }
+
+  async *#compress(): AsyncGenerator<Uint8Array, void, undefined> {
+    const { compression, level = 0, onProgress, signal } = this.#options;
+    const { diff, tarSplit, diffId } = this.#source;
+    const compressor = new native.LayerCompressor({ diff, tarSplit, diffId, compression, level });
+    const stop = (): void => compressor.close();
+    signal?.addEventListener('abort', stop, { once: true });
+    let size = 0;
+    let tarBytes = 0;
+    try {
+      for (;;) {
+        throwIfAborted(signal);
+        const piece = await call(compressor.read());
+        throwIfAborted(signal);
+        size += piece.chunk.length;
+        tarBytes += piece.tarBytes;
+        if (piece.digest !== undefined) this.#blob = { digest: piece.digest as Digest, size };
+        onProgress?.(tarBytes);
+        if (piece.chunk.length > 0) yield piece.chunk;
+        if (piece.digest !== undefined) return;
+      }
+    } finally {
+      signal?.removeEventListener('abort', stop);
+      compressor.close();
+    }
+  }
+}

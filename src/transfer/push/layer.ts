@@ -1,0 +1,269 @@
+/**
+ * One layer on its way to a repository, by the cheapest way there is:
+ *
+ *   1. the repository has a blob that this layer was pulled or pushed as: nothing is sent
+ *   2. another repository of the registry has one, and the registry takes it over (a mount): nothing is sent
+ *   3. the layer is rebuilt, compressed and uploaded in one pass; its blob's digest is known at the end
+ *
+ * Which blobs a layer was is remembered as dockerd does (image/distribution.ts). A push by docker is always of gzip, a pull
+ * may be of anything, and there is no place for the difference: so what is remembered without an HMAC is looked at
+ * before it is used, and a push of zstd remembers none.
+ * Mirrors moby/moby: distribution/push_v2.go at v20.10.
+ */
+import type { Descriptor } from '../../core/descriptor.ts';
+import type { Digest, DiffID } from '../../core/digest.ts';
+import { LayerstackError } from '../../core/errors.ts';
+import type { OnProgress } from '../../core/progress.ts';
+import { canonicalName, parseReference } from '../../core/reference.ts';
+import { sourceHmac, type BlobSource, type SourceCredentials } from '../../image/distribution.ts';
+import type { CompressedLayer, LayerCompression } from '../../layer/compress.ts';
+import { MAGIC_BYTES } from '../../layer/codec.ts';
+import type { Layer, LayerStore } from '../../layer/store.ts';
+import { native } from '../../system/native.ts';
+import { locateRepository } from '../registry/address.ts';
+import type { RepositoryClient } from '../registry/client.ts';
+import type { KeptImage } from './kept.ts';
+import { layerMediaType, type ManifestFormat } from './manifest.ts';
+
+/** Where a layer goes, and how. */
+export interface LayerTarget {
+  readonly client: Pick<RepositoryClient, 'repository' | 'hasBlob' | 'openBlob' | 'mountBlob' | 'uploadBlob'>;
+  readonly layers: Pick<LayerStore, 'tarSize' | 'compressed'>;
+  readonly memory: BlobMemory;
+  readonly format: ManifestFormat;
+  readonly compression: LayerCompression;
+  readonly level: number | undefined;
+  readonly monolithic: boolean;
+  readonly credentials: SourceCredentials;
+  readonly signal: AbortSignal;
+  readonly onProgress: OnProgress;
+}
+
+/** What is known of blobs: {@link Distribution}, or nothing of it where the store is read-only. */
+export interface BlobMemory {
+  sources(diffId: DiffID): Promise<BlobSource[]>;
+  add(entries: readonly { readonly diffId: DiffID; readonly source: BlobSource }[]): Promise<void>;
+}
+
+/** A layer as it was pulled, where that was kept. */
+export interface KeptLayer {
+  readonly image: KeptImage;
+  readonly descriptor: Descriptor;
+}
+
+type Blob = Pick<Descriptor, 'digest' | 'size'>;
+
+/** How many blobs are asked for before one is uploaded: each costs a round trip, which an upload of little costs too. */
+const MOST_CHECKS = 3;
+const MOST_MOUNTS = 4;
+
+/**
+ * The layer's blob is in the repository.
+ * @throws {@link LayerstackError} ERR_STORE_CORRUPT, naming the layer, where it cannot be rebuilt; ERR_REGISTRY_*; ERR_ABORTED.
+ */
+export async function pushLayer(layer: Layer, target: LayerTarget, kept?: KeptLayer): Promise<Descriptor> {
+  return new LayerPush(layer, target, kept).run();
+}
+
+/** Undefined where these credentials may send things but not look at them, as for what is not there. */
+export async function unlessDenied<T>(work: Promise<T>): Promise<T | undefined> {
+  try {
+    return await work;
+  } catch (error) {
+    if (LayerstackError.is(error) && error.code === 'ERR_REGISTRY_DENIED') return undefined;
+    throw error;
+  }
+}
+
+class LayerPush {
+  readonly #layer: Layer;
+  readonly #target: LayerTarget;
+  readonly #kept: KeptLayer | undefined;
+  readonly #repository: string;
+  readonly #checked = new Set<Digest>();
+
+  constructor(layer: Layer, target: LayerTarget, kept: KeptLayer | undefined) {
+    this.#layer = layer;
+    this.#target = target;
+    this.#kept = kept;
+    this.#repository = canonicalName(target.client.repository);
+  }
+
+  async run(): Promise<Descriptor> {
+    const known = await this.#known();
+    const here = known.filter(({ repository }) => repository === this.#repository);
+    const there = known.filter(({ repository }) => repository !== this.#repository);
+    const blob =
+      (await this.#existing(here)) ??
+      (await this.#mounted(there)) ??
+      (await this.#existing(there)) ??
+      (await this.#upload());
+    await this.#remember(blob.digest, known);
+    return this.#kept?.descriptor ?? this.#describe(blob);
+  }
+
+  /** What the layer was before, the likeliest first. Of a kept layer only its own blob counts. */
+  async #known(): Promise<BlobSource[]> {
+    const sources = (await this.#target.memory.sources(this.#layer.diffId)).reverse();
+    if (this.#kept === undefined) return sources;
+    const { digest } = this.#kept.descriptor;
+    const own = sources.filter((source) => source.digest === digest);
+    return [...own, { digest, repository: this.#repository, hmac: '' }];
+  }
+
+  async #existing(sources: readonly BlobSource[]): Promise<Blob | undefined> {
+    for (const source of sources) {
+      const { digest } = source;
+      if (this.#checked.size >= MOST_CHECKS) return undefined;
+      if (this.#checked.has(digest)) continue;
+      this.#checked.add(digest);
+      const size = await this.#size(digest);
+      if (size === undefined || !(await this.#fits({ digest, size }, source))) continue;
+      this.#tell('layer-exists', size);
+      return { digest, size };
+    }
+    return undefined;
+  }
+
+  async #mounted(sources: readonly BlobSource[]): Promise<Blob | undefined> {
+    for (const source of this.#mountable(sources)) {
+      const { digest, repository } = source;
+      if (!(await this.#mount(source))) continue;
+      const size = await this.#size(digest);
+      if (size === undefined || !(await this.#fits({ digest, size }, source))) continue;
+      const { diffId } = this.#layer;
+      const from = locateRepository(repository).path;
+      this.#target.onProgress({ type: 'layer-mounted', diffId, from, current: size, total: size });
+      return { digest, size };
+    }
+    return undefined;
+  }
+
+  #size(digest: Digest): Promise<number | undefined> {
+    const { client, signal } = this.#target;
+    return unlessDenied(client.hasBlob(digest, { signal }));
+  }
+
+  /** In other repositories of the same registry; those that these credentials have pushed to first. */
+  #mountable(sources: readonly BlobSource[]): BlobSource[] {
+    const { host } = locateRepository(this.#target.client.repository).registry;
+    const near = sources.flatMap((source) => {
+      const repository = familiarOrUndefined(source.repository);
+      const isNear = repository !== undefined && locateRepository(repository).registry.host === host;
+      return isNear ? [{ ...source, repository }] : [];
+    });
+    const own = near.filter((source) => this.#isOwn(source));
+    return [...own, ...near.filter((source) => !own.includes(source))].slice(0, MOST_MOUNTS);
+  }
+
+  #isOwn({ digest, repository, hmac }: BlobSource): boolean {
+    return hmac !== '' && hmac === sourceHmac(digest, canonicalName(repository), this.#target.credentials);
+  }
+
+  /** A mount that the registry does not want to do is none; the layer is uploaded then. */
+  async #mount({ digest, repository }: BlobSource): Promise<boolean> {
+    const { client, signal } = this.#target;
+    try {
+      return await client.mountBlob(digest, repository, { signal });
+    } catch (error) {
+      const isRefused = LayerstackError.is(error) && REFUSALS.has(error.kind) && !signal.aborted;
+      if (isRefused) return false;
+      throw error;
+    }
+  }
+
+  /** Whether a blob that is there is compressed as it is to be. */
+  async #fits(blob: Blob, { hmac }: BlobSource): Promise<boolean> {
+    if (this.#kept !== undefined) return true;
+    if (hmac !== '') return this.#target.compression === 'gzip';
+    const { client, signal } = this.#target;
+    const { body } = await client.openBlob(blob, { signal });
+    const head: Uint8Array[] = [];
+    let length = 0;
+    for await (const chunk of body) {
+      head.push(chunk);
+      length += chunk.length;
+      if (length >= MAGIC_BYTES) break;
+    }
+    return native.sniffCompression(Buffer.concat(head)) === this.#target.compression;
+  }
+
+  async #upload(): Promise<Blob> {
+    const { client, layers, compression, level, signal, onProgress } = this.#target;
+    const { diffId } = this.#layer;
+    if (this.#kept !== undefined) return this.#uploadKept(this.#kept);
+    const total = await layers.tarSize(this.#layer);
+    onProgress({ type: 'layer-start', diffId, current: 0, total });
+    const compressed = layers.compressed(this.#layer, {
+      compression,
+      level,
+      signal,
+      onProgress: (current) => onProgress({ type: 'layer-progress', diffId, current, total }),
+    });
+    const size = this.#target.monolithic ? await sizeOf(compressed) : undefined;
+    await client.uploadBlob(
+      (from) => compressed.read(from),
+      () => compressed.blob.digest,
+      { size, monolithic: size !== undefined, signal },
+    );
+    onProgress({ type: 'layer-done', diffId, current: total, total });
+    return compressed.blob;
+  }
+
+  async #uploadKept({ image, descriptor }: KeptLayer): Promise<Blob> {
+    const { client, signal, onProgress } = this.#target;
+    const { diffId } = this.#layer;
+    const { digest, size: total } = descriptor;
+    onProgress({ type: 'layer-start', diffId, current: 0, total });
+    await client.uploadBlob(
+      (from) => image.open(descriptor, from),
+      () => digest,
+      {
+        size: total,
+        monolithic: this.#target.monolithic,
+        signal,
+        onProgress: (current) => onProgress({ type: 'layer-progress', diffId, current, total }),
+      },
+    );
+    onProgress({ type: 'layer-done', diffId, current: total, total });
+    return descriptor;
+  }
+
+  async #remember(digest: Digest, known: readonly BlobSource[]): Promise<void> {
+    const { memory, compression, credentials } = this.#target;
+    const repository = this.#repository;
+    const isGzip = this.#kept === undefined && compression === 'gzip';
+    const hmac = isGzip ? sourceHmac(digest, repository, credentials) : '';
+    const isKnown = known.some(
+      (each) => each.digest === digest && each.repository === repository && each.hmac === hmac,
+    );
+    if (isKnown && this.#kept === undefined) return;
+    await memory.add([{ diffId: this.#layer.diffId, source: { digest, repository, hmac } }]);
+  }
+
+  #describe({ digest, size }: Blob): Descriptor {
+    const { format, compression } = this.#target;
+    return { mediaType: layerMediaType(format, compression), digest, size };
+  }
+
+  #tell(type: 'layer-exists', size: number): void {
+    this.#target.onProgress({ type, diffId: this.#layer.diffId, current: size, total: size });
+  }
+}
+
+/** Reads all of it: only then its size and digest are known. */
+async function sizeOf(compressed: CompressedLayer): Promise<number> {
+  for await (const chunk of compressed.read()) void chunk;
+  return compressed.blob.size;
+}
+
+const REFUSALS: ReadonlySet<string> = new Set(['denied', 'not-found', 'invalid']);
+
+/** A repository that dockerd has noted: with its registry, and without having been checked. */
+function familiarOrUndefined(repository: string): string | undefined {
+  try {
+    return parseReference(repository).repository;
+  } catch {
+    return undefined;
+  }
+}

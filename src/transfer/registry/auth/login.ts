@@ -1,0 +1,87 @@
+/**
+ * Logging in: credentials are tried at the registry's `/v2/`, as docker's daemon does it for POST /auth, and then kept in
+ * docker's config.json or with its helper, as docker's client does. Where the registry has a token server that gives refresh
+ * tokens, such an identity token is kept in the password's place.
+ */
+import { LayerstackError } from '../../../core/errors.ts';
+import { registryAddress } from '../address.ts';
+import type { RegistryAccess } from '../client.ts';
+import { openOrigin } from '../origin.ts';
+import { DEFAULT_RETRY } from '../retry.ts';
+import { discard, Transport } from '../transport.ts';
+import { credentialsKey, fixedCredentials, type Credentials } from './credentials.ts';
+import type { DockerConfig, Kept } from './docker-config.ts';
+
+/** The answer of docker's POST /auth. */
+export interface LoginStatus {
+  readonly Status: string;
+  /** Empty where the registry gives none. */
+  readonly IdentityToken: string;
+}
+
+const SUCCEEDED = 'Login Succeeded';
+const HOST = /^(?:\[[0-9a-f:]+\]|[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?)(?::\d{1,5})?$/;
+const DOCKER_HUB = 'docker.io';
+
+/**
+ * The registry that somebody means, as references have it, in docker's spellings: `localhost:5000`, with a scheme or the
+ * path of an API version; Docker Hub where nothing is said.
+ * @throws {@link LayerstackError} ERR_INVALID_ARGUMENT.
+ */
+export function parseRegistry(text = ''): string {
+  const host = text
+    .replace(/^https?:\/\//i, '')
+    .replace(/\/(?:v[12]\/?)?$/, '')
+    .toLowerCase();
+  if (host === '') return DOCKER_HUB;
+  if (!HOST.test(host) || host.length > 255)
+    throw new LayerstackError(
+      'ERR_INVALID_ARGUMENT',
+      `${JSON.stringify(text.slice(0, 300))} is no registry: give HOST[:PORT], as in localhost:5000`,
+    );
+  return credentialsKey(host) === credentialsKey(DOCKER_HUB) ? DOCKER_HUB : host;
+}
+
+/**
+ * Tries credentials at a registry, and keeps nothing.
+ * @param registry - as {@link parseRegistry} gives it
+ * @throws {@link LayerstackError} ERR_REGISTRY_DENIED when they are refused; ERR_REGISTRY_UNAVAILABLE and its like.
+ */
+export async function checkLogin(
+  registry: string,
+  credentials: Credentials,
+  access: Omit<RegistryAccess, 'credentials'>,
+  signal?: AbortSignal,
+): Promise<LoginStatus> {
+  const { settings, log, timeouts, env = process.env } = access;
+  await using transport = new Transport({ settings, timeouts, env });
+  const origin = openOrigin(registryAddress(registry), transport, settings, {
+    credentials: fixedCredentials(registry, credentials),
+    retry: { ...DEFAULT_RETRY, ...access.retry },
+    log,
+    offline: true,
+  });
+  const subject = { what: `login at ${registry}`, registry };
+  const response = await origin.send('', { method: 'GET', scopes: [], accept: [200], subject, signal });
+  discard(response.body);
+  return { Status: SUCCEEDED, IdentityToken: origin.refreshToken ?? '' };
+}
+
+/**
+ * Keeps credentials that {@link checkLogin} found good, durably. An identity token replaces the password.
+ * @throws {@link LayerstackError} ERR_CREDENTIALS_INVALID.
+ */
+export function keepLogin(
+  registry: string,
+  credentials: Credentials,
+  { IdentityToken }: LoginStatus,
+  config: DockerConfig,
+  signal?: AbortSignal,
+): Promise<Kept> {
+  const { username } = credentials;
+  const kept =
+    IdentityToken === ''
+      ? credentials
+      : { ...(username !== undefined && { username }), identityToken: IdentityToken };
+  return config.store(credentialsKey(registry), kept, signal);
+}
