@@ -11,7 +11,7 @@ import { certificatesFor, machineCas, pem } from './certificates.ts';
 import { connectionError } from './connection-error.ts';
 import type { Subject } from './error.ts';
 import { proxyFor, type Environment } from './proxy.ts';
-import type { RegistrySettings } from './settings.ts';
+import { settingsOf, type RegistrySettings } from './settings.ts';
 
 /** Time limits, in milliseconds. */
 export interface Timeouts {
@@ -57,6 +57,8 @@ const CONNECTIONS = 16;
 export class Transport implements AsyncDisposable {
   readonly #options: TransportOptions;
   readonly #pools = new Map<string, Promise<Dispatcher>>();
+  /** Origins that have answered. */
+  readonly #known = new Set<string>();
 
   constructor(options: TransportOptions) {
     this.#options = options;
@@ -64,7 +66,7 @@ export class Transport implements AsyncDisposable {
 
   /** Whether certificates of this `HOST[:PORT]` are not checked, and plain HTTP may be spoken. */
   isInsecure(host: string): boolean {
-    return this.#options.settings.hosts.get(host)?.insecure ?? isLoopback(host);
+    return settingsOf(this.#options.settings, host)?.insecure ?? isLoopback(host);
   }
 
   /**
@@ -88,6 +90,7 @@ export class Transport implements AsyncDisposable {
         headersTimeout: Math.max(request.headersMs ?? 0, headersMs),
         bodyTimeout: stallMs,
       });
+      this.#known.add(url.origin);
       return { url, status: answer.statusCode, headers: answer.headers, body: answer.body };
     } catch (error) {
       throw this.failure(error, url, request);
@@ -102,6 +105,7 @@ export class Transport implements AsyncDisposable {
       certsDirectory: settings.certsDirectory,
       settingsPath: settings.path,
       proxy: proxyFor(url, env),
+      known: this.#known.has(url.origin),
     });
   }
 
@@ -148,7 +152,7 @@ export class Transport implements AsyncDisposable {
 
   #timeouts({ host }: URL): Timeouts {
     const { settings, timeouts } = this.#options;
-    const ms = settings.hosts.get(host)?.timeoutMs;
+    const ms = settingsOf(settings, host)?.timeoutMs;
     return { ...DEFAULT_TIMEOUTS, ...(ms !== undefined && { headersMs: ms, stallMs: ms }), ...timeouts };
   }
 
@@ -188,7 +192,7 @@ export class Transport implements AsyncDisposable {
   /** Whom to trust at a host, and as whom to show up. */
   async #tls(host: string) {
     const { settings } = this.#options;
-    const own = settings.hosts.get(host);
+    const own = settingsOf(settings, host);
     const files = await certificatesFor(host, settings.certsDirectory);
     const cas = [...files.ca, ...(own?.ca === undefined ? [] : [await pem(own.ca)])];
     const cert = own?.certificate === undefined ? files.cert : [await pem(own.certificate)];
