@@ -32,7 +32,9 @@ export type {
   PruneOptions,
   PruneResult,
 } from './image/store.ts';
+export type { Referrer, RemoteManifest, RemovedRemote } from './transfer/remote.ts';
 export type { Logger } from './system/log.ts';
+export { Registries } from './app/registries.ts';
 export type { RegistryOptions } from './app/registries.ts';
 export type { LoadedImage, LoadOptions, LoadResult, LoadWarning } from './transfer/archive/load.ts';
 export type { PulledImage, PullOptions, PullResult } from './transfer/pull.ts';

@@ -29,8 +29,9 @@ import { Sources } from './sources.ts';
 import { discard, header, Transport, type Timeouts } from './transport.ts';
 import { Upload, type UploadOptions, type UploadSource } from './upload.ts';
 
-export type { OpenedBlob } from './blob.ts';
-export type { FetchedManifest, ManifestHead } from './manifest.ts';
+export type { BlobOptions, OpenedBlob } from './blob.ts';
+export type { FetchedManifest, ManifestHead, ManifestOptions, RequestOptions } from './manifest.ts';
+export type { UploadOptions, UploadSource } from './upload.ts';
 
 /** What a client of any repository needs. */
 export interface RegistryAccess {
@@ -134,7 +135,7 @@ export class RepositoryClient implements AsyncDisposable {
     });
   }
 
-  /** Bytes of a blob; undefined where the registry itself does not have it. */
+  /** Bytes of a blob; undefined where the registry itself does not have it, or does not say of what size. */
   hasBlob(digest: Digest, options: RequestOptions = {}): Promise<number | undefined> {
     return unlessNotFound(statBlob(this.#origin, this.#repository, digest, options));
   }
