@@ -18,6 +18,7 @@ import {
   type Registries,
   type RemoteManifest,
   type RemovedRemote,
+  type PullResult,
 } from '../../src/index.ts';
 
 declare const store: Layerstack;
@@ -27,6 +28,7 @@ describe('Layerstack', () => {
   it('gives typed results', () => {
     expectTypeOf(Layerstack.open).returns.resolves.toEqualTypeOf<Layerstack>();
     expectTypeOf(store.load('x')).resolves.toEqualTypeOf<LoadResult>();
+    expectTypeOf(store.pull('x', { allTags: true })).resolves.toEqualTypeOf<PullResult>();
     expectTypeOf(store.images()).resolves.toEqualTypeOf<ImageSummary[]>();
     expectTypeOf(store.inspect('x')).resolves.toEqualTypeOf<ImageInspect>();
     expectTypeOf(store.create('x')).resolves.toEqualTypeOf<Container>();
