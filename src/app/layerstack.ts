@@ -54,11 +54,18 @@ import type { SaveOptions } from '../transfer/archive/save.ts';
 import type { PullOptions, PullResult } from '../transfer/pull.ts';
 import type { PushOptions, PushResult } from '../transfer/push.ts';
 import type { Credentials } from '../transfer/registry/auth/credentials.ts';
+import type { RequestOptions } from '../transfer/registry/client.ts';
+import type {
+  InspectOptions as InspectRemoteOptions,
+  Referrer,
+  RemoteManifest,
+  RemovedRemote,
+} from '../transfer/remote.ts';
 import { byteStream } from './byte-stream.ts';
 import type { Finding } from './doctor.ts';
 import type { FsckOptions } from './fsck.ts';
 import type { LoginOptions, LoginResult, LogoutOptions } from './login.ts';
-import type { RegistryOptions } from './registries.ts';
+import { Registries, type RegistryOptions } from './registries.ts';
 import { StoreEvents, type ImageAction, type StoreListener } from './store-events.ts';
 
 /** Where the store is when nobody says otherwise. */
@@ -109,10 +116,12 @@ export class Layerstack implements AsyncDisposable {
   readonly #layers: LayerStore;
   readonly #images: ImageStore;
   readonly #containers: ContainerStore;
+  readonly #registries: Registries;
   readonly #events: StoreEvents;
 
   private constructor(root: Root) {
     this.#root = root;
+    this.#registries = new Registries(root.layout.root, root.log);
     this.#events = new StoreEvents(root.log);
     this.#layers = new LayerStore(root);
     this.#images = new ImageStore(root, this.#layers);
@@ -206,11 +215,11 @@ export class Layerstack implements AsyncDisposable {
     const parsed = parseReference(reference);
     const { pull } = await import('../transfer/pull.ts');
     const { Distribution } = await import('../image/distribution.ts');
-    const { connect } = await import('./registries.ts');
+    const { openRepository } = await import('../transfer/registry/client.ts');
     const distribution = new Distribution(this.#root);
     const stores = { root: this.#root, layers: this.#layers, images: this.#images, distribution };
     // Not `await using`: TypeScript 6.0 leaves imports beside it as they are.
-    const source = await connect(this.#root, parsed.repository, options);
+    const source = openRepository(parsed.repository, await this.#registries.access(options));
     try {
       const result = await timed('pull', 'total', () => pull(stores, source, parsed, options));
       await this.#tellTransfer('pull', options.allTags ? parsed : withDefaultTag(parsed));
@@ -282,18 +291,54 @@ export class Layerstack implements AsyncDisposable {
     const parsed = parseReference(reference);
     const { push } = await import('../transfer/push.ts');
     const { Distribution } = await import('../image/distribution.ts');
-    const { connect } = await import('./registries.ts');
+    const { openRepository } = await import('../transfer/registry/client.ts');
     const distribution = new Distribution(this.#root);
     const stores = { root: this.#root, layers: this.#layers, images: this.#images, distribution };
-    const client = await connect(this.#root, parsed.repository, options);
+    const access = await this.#registries.access(options);
+    const client = openRepository(parsed.repository, access);
     try {
-      const target = { client, credentials: options.credentials };
+      const target = { client, credentials: access.credentials };
       const result = await timed('push', 'total', () => push(stores, target, parsed, options));
       await this.#tellTransfer('push', options.allTags ? parsed : withDefaultTag(parsed));
       return result;
     } finally {
       await client.close();
     }
+  }
+
+  /**
+   * The manifest or index that a registry has for a reference (tag `latest` by default), its digest verified.
+   * @throws {@link LayerstackError} ERR_REFERENCE_INVALID, ERR_MANIFEST_INVALID, ERR_DIGEST_MISMATCH, ERR_REGISTRY_*,
+   *   ERR_CREDENTIALS_INVALID, ERR_ABORTED.
+   */
+  manifest(reference: string, options: InspectRemoteOptions & RegistryOptions = {}): Promise<RemoteManifest> {
+    return this.#registries.manifest(reference, options);
+  }
+
+  /**
+   * The tags of a repository in its registry, as its pages come.
+   * @throws {@link LayerstackError} (while iterating) ERR_REFERENCE_INVALID, ERR_REGISTRY_*, ERR_ABORTED.
+   */
+  tags(repository: string, options: RequestOptions & RegistryOptions = {}): AsyncIterable<string> {
+    return this.#registries.tags(repository, options);
+  }
+
+  /**
+   * The manifests in a registry that refer to this one: signatures, SBOMs, attestations.
+   * @throws {@link LayerstackError} ERR_REFERENCE_INVALID, ERR_REGISTRY_*, ERR_ABORTED.
+   */
+  referrers(reference: string, options: RequestOptions & RegistryOptions = {}): Promise<Referrer[]> {
+    return this.#registries.referrers(reference, options);
+  }
+
+  /**
+   * Deletes a manifest in its registry: given by digest, or by a tag (then, where the registry cannot delete a tag alone, all tags
+   * of the manifest go). Nothing in this store changes.
+   * @throws {@link LayerstackError} ERR_REGISTRY_UNSUPPORTED where the registry does not delete, ERR_REGISTRY_NOT_FOUND,
+   *   ERR_REFERENCE_INVALID, ERR_REGISTRY_*, ERR_ABORTED.
+   */
+  removeRemote(reference: string, options: RequestOptions & RegistryOptions = {}): Promise<RemovedRemote> {
+    return this.#registries.remove(reference, options);
   }
 
   /** The images, newest first, as `docker images` lists them. */

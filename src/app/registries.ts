@@ -1,24 +1,68 @@
-/** How the facade reaches registries: what the operator has set for them, and whose credentials are used. */
-import type { Root } from '../system/root.ts';
+/**
+ * How the facade reaches registries: what the operator has set for this store, and whose credentials are used. Looking at a
+ * registry needs no store that can be opened, only the settings in its directory, so that it needs no privileges either.
+ */
+import { parseReference } from '../core/reference.ts';
+import { Layout } from '../system/layout.ts';
+import { defaultLogger, type Logger } from '../system/log.ts';
 import type { CredentialSource } from '../transfer/registry/auth/credentials.ts';
-import { DockerConfig } from '../transfer/registry/auth/docker-config.ts';
-import { openRepository, type RepositoryClient } from '../transfer/registry/client.ts';
-import { readSettings } from '../transfer/registry/settings.ts';
+import type { RegistryAccess, RequestOptions } from '../transfer/registry/client.ts';
+import type { InspectOptions, Referrer, RemoteManifest, RemovedRemote } from '../transfer/remote.ts';
 
 export interface RegistryOptions {
   /** Default: what docker's (or podman's) files of this user say; see `layerstack login`. */
   readonly credentials?: CredentialSource | undefined;
 }
 
-/**
- * A client of the repository (in familiar form). Dispose of it.
- * @throws {@link LayerstackError} ERR_REGISTRY_SETTINGS for a malformed `layerstack/registries.json`.
- */
-export async function connect(
-  { layout, log }: Pick<Root, 'layout' | 'log'>,
-  repository: string,
-  { credentials = new DockerConfig() }: RegistryOptions,
-): Promise<RepositoryClient> {
-  const settings = await readSettings(layout.at(layout.registrySettings));
-  return openRepository(repository, { settings, credentials, log });
+/** Registries as the store at `root` is to see them. Holds nothing open. */
+export class Registries {
+  readonly #layout: Layout;
+  readonly #log: Logger;
+
+  /** @param root the store's directory, which need not exist */
+  constructor(root: string, log: Logger = defaultLogger) {
+    this.#layout = new Layout(root);
+    this.#log = log;
+  }
+
+  /**
+   * What a client of any repository needs.
+   * @throws {@link LayerstackError} ERR_REGISTRY_SETTINGS naming the file and the key.
+   */
+  async access({ credentials }: RegistryOptions = {}): Promise<RegistryAccess> {
+    const { readSettings } = await import('../transfer/registry/settings.ts');
+    const { DockerConfig } = await import('../transfer/registry/auth/docker-config.ts');
+    return {
+      settings: await readSettings(this.#layout.at(this.#layout.registrySettings)),
+      credentials: credentials ?? new DockerConfig(),
+      log: this.#log,
+    };
+  }
+
+  /** @see Layerstack.manifest */
+  async manifest(reference: string, options: InspectOptions & RegistryOptions = {}): Promise<RemoteManifest> {
+    const { inspectRemote } = await import('../transfer/remote.ts');
+    return inspectRemote(await this.access(options), parseReference(reference), options);
+  }
+
+  /** @see Layerstack.tags */
+  async *tags(
+    repository: string,
+    options: RequestOptions & RegistryOptions = {},
+  ): AsyncGenerator<string, void, undefined> {
+    const { remoteTags } = await import('../transfer/remote.ts');
+    yield* remoteTags(await this.access(options), repository, options);
+  }
+
+  /** @see Layerstack.referrers */
+  async referrers(reference: string, options: RequestOptions & RegistryOptions = {}): Promise<Referrer[]> {
+    const { remoteReferrers } = await import('../transfer/remote.ts');
+    return remoteReferrers(await this.access(options), parseReference(reference), options);
+  }
+
+  /** @see Layerstack.removeRemote */
+  async remove(reference: string, options: RequestOptions & RegistryOptions = {}): Promise<RemovedRemote> {
+    const { removeRemote } = await import('../transfer/remote.ts');
+    return removeRemote(await this.access(options), parseReference(reference), options);
+  }
 }

@@ -102,8 +102,12 @@ export class ImageCollector {
         if (withChildren.has(entry.id) && (!all || named.length === 0)) continue;
         if (!filter.matches(entry)) continue;
         if (!all && named.some(({ tag }) => tag !== undefined)) continue;
-        const wanted = named.length === 0 ? [entry.id] : named.map(formatReference);
-        for (const name of wanted) attempt(() => deletion.remove(entry.id, name));
+        if (named.length === 0) attempt(() => deletion.remove(entry.id, entry.id));
+        for (const reference of named) {
+          // The last tag of a repository takes the digests along.
+          if (references.get(reference) !== entry.id) continue;
+          attempt(() => deletion.remove(entry.id, formatReference(reference)));
+        }
       }
     };
     if (dryRun) return this.#rehearse(users, choose);

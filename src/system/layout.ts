@@ -45,7 +45,7 @@ export class Layout {
   readonly names = 'layerstack/names';
   readonly unused = 'layerstack/unused';
   readonly partials = 'layerstack/partial';
-  /** What the operator says about registries; never written by us. */
+  /** Written by the operator; see transfer/registry/settings.ts. */
   readonly registrySettings = 'layerstack/registries.json';
   readonly diffIdsByDigest = 'image/overlay2/distribution/diffid-by-digest/sha256';
   readonly sourcesByDiffId = 'image/overlay2/distribution/v2metadata-by-diffid/sha256';

@@ -27,7 +27,7 @@ import { locateRepository } from './registry/address.ts';
 import type { CredentialSource } from './registry/auth/credentials.ts';
 import type { RepositoryClient } from './registry/client.ts';
 import type { KeptImage, KeptImages } from './push/kept.ts';
-import { pushLayer, type BlobMemory, type LayerTarget } from './push/layer.ts';
+import { pushLayer, unlessDenied, type BlobMemory, type LayerTarget } from './push/layer.ts';
 import { imageManifest, type ManifestDocument, type ManifestFormat } from './push/manifest.ts';
 
 export interface PushOptions {
@@ -239,7 +239,7 @@ async function pushConfig(
   { id, raw }: Pick<ImageConfig, 'id' | 'raw'>,
   signal: AbortSignal | undefined,
 ): Promise<void> {
-  if ((await client.hasBlob(id, { signal })) !== undefined) return;
+  if ((await unlessDenied(client.hasBlob(id, { signal }))) !== undefined) return;
   const bytes = async function* (from: number): AsyncGenerator<Uint8Array, void, undefined> {
     yield await Promise.resolve(raw.subarray(from));
   };
@@ -254,7 +254,7 @@ async function pushManifest(
   signal: AbortSignal | undefined,
 ): Promise<Digest> {
   const digest = digestOf(bytes);
-  const there = await client.headManifest(tag, { signal, accept: [mediaType] });
+  const there = await unlessDenied(client.headManifest(tag, { signal, origin: true, accept: [mediaType] }));
   if (there?.digest === digest && there.mediaType === mediaType) return digest;
   return client.pushManifest(tag, mediaType, bytes, { signal });
 }

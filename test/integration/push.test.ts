@@ -159,6 +159,17 @@ describe('push', () => {
     },
   );
 
+  it('with credentials that may send but not look', async () => {
+    await using from = await PushStore.open(image);
+    const target = new FakeTarget(NAME);
+    target.meddle = (request) => {
+      if (request.startsWith('HEAD')) throw new LayerstackError('ERR_REGISTRY_DENIED', 'pull is not allowed');
+    };
+    for (const _ of [1, 2]) await from.push(target, '1');
+    expect(target.count('PATCH')).toBe(4);
+    expect(target.manifest('1').layers).toHaveLength(2);
+  });
+
   it('goes on after a broken connection where it broke', async () => {
     await using from = await PushStore.open(image);
     for (const breakAfter of [0, 1, 100_001, 400_000]) {

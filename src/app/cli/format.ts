@@ -65,3 +65,10 @@ export function parseBytes(option: string, text: string): number {
     throw new UsageError(`${option} ${JSON.stringify(text)} is no size: write 4096, 512M or 10G`);
   return Math.floor(bytes);
 }
+
+/** @throws UsageError when the text is no number that can be counted to. */
+export function parseCount(option: string, text: string | undefined): number | undefined {
+  if (text === undefined) return undefined;
+  if (/^[1-9]\d{0,3}$/.test(text)) return Number(text);
+  throw new UsageError(`${option} ${JSON.stringify(text)}: give a number from 1 to 9999`);
+}

@@ -59,6 +59,10 @@ export class ProgressDisplay {
       case 'pulling':
       case 'waiting':
       case 'pulled':
+      case 'pushing':
+      case 'pushed':
+      case 'layer-preparing':
+      case 'layer-mounted':
       case 'layer-waiting':
       case 'layer-retry':
         break;

@@ -1,8 +1,10 @@
 /**
  * The service's log: a line for each record, as a JSON object (`time`, `level`, `message`, then the facts) or as text for
- * eyes. Facts are printed as they are given: who logs leaves secrets out (request-log.ts logs paths without queries).
+ * eyes. Facts are printed as they are given, but for what URLs in them may hold (passwords, signatures): who logs leaves other
+ * secrets out (request-log.ts logs paths without queries).
  */
 import { inspect } from 'node:util';
+import { redactUrl } from '../../transfer/registry/redact.ts';
 import type { LogFacts, Logger } from '../../system/log.ts';
 
 export const LOG_LEVELS = ['debug', 'info', 'warn', 'error'] as const;
@@ -74,8 +76,13 @@ function printableValue(value: unknown): unknown {
   return plain(inspect(value, { breakLength: Infinity, depth: 4, maxArrayLength: 20, maxStringLength: 256 }));
 }
 
+/** Bounded, and with URLs as they may be shown. */
 function plain(text: string): string {
-  return text.length <= MAX_TEXT ? text : `${text.slice(0, MAX_TEXT)}…`;
+  const short = text.length <= MAX_TEXT ? text : `${text.slice(0, MAX_TEXT)}…`;
+  return short.replace(/\bhttps?:\/\/[^\s"'<>]+/gi, (url) => {
+    const [, bare = '', end = ''] = /^(.*?)([.,:;)]*)$/.exec(url) ?? [];
+    return /[@?#]/.test(bare) ? `${redactUrl(bare)}${end}` : url;
+  });
 }
 
 function pairs(facts: LogFacts): string {

@@ -78,16 +78,24 @@ export class ApiRequest {
   }
 
   /**
-   * The JSON body; undefined where there is none.
+   * The bytes of a JSON body; empty where there is none.
    * @throws {@link HttpError} 400 for another content type, 413 for a large one
-   * @throws {@link LayerstackError} ERR_INVALID_ARGUMENT when it is not what the decoder wants
    */
-  async optionalJson<T>(decoder: Decoder<T>, maxBytes = MAX_JSON): Promise<T | undefined> {
-    if (!this.body.announced) return undefined;
+  async jsonBytes(maxBytes = MAX_JSON): Promise<Uint8Array> {
+    if (!this.body.announced) return new Uint8Array();
     const type = this.header('content-type') ?? '';
     if (!/^application\/json\s*(?:;|$)/i.test(type))
       throw new HttpError(400, `unsupported Content-Type header (${type}): must be 'application/json'`);
-    const bytes = await this.body.bytes(maxBytes);
+    return this.body.bytes(maxBytes);
+  }
+
+  /**
+   * The JSON body; undefined where there is none.
+   * @throws {@link HttpError} as {@link jsonBytes}
+   * @throws {@link LayerstackError} ERR_INVALID_ARGUMENT when it is not what the decoder wants
+   */
+  async optionalJson<T>(decoder: Decoder<T>, maxBytes = MAX_JSON): Promise<T | undefined> {
+    const bytes = await this.jsonBytes(maxBytes);
     if (bytes.length === 0) return undefined;
     return decodeJson(decoder, bytes, { what: 'the request body', code: 'ERR_INVALID_ARGUMENT', maxBytes });
   }

@@ -6,6 +6,7 @@
  * Memory of a connection is bounded by what Node buffers (16 KiB each way), one chunk of a body and one of an answer.
  */
 import { randomBytes } from 'node:crypto';
+import { setMaxListeners } from 'node:events';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import { LayerstackError } from '../../core/errors.ts';
@@ -126,6 +127,8 @@ export class ApiServer {
    */
   async handle(incoming: IncomingMessage, response: ServerResponse, expects = false): Promise<void> {
     const controller = new AbortController();
+    // Every layer of an image listens.
+    setMaxListeners(0, controller.signal);
     const work = this.#answer(incoming, response, controller, expects);
     this.#running.set(controller, work);
     try {

@@ -23,6 +23,14 @@ const BY_CODE: Partial<Record<ErrorCode, number>> = {
   ERR_UPPER_UNSUPPORTED: 500,
   ERR_ADDON: 500,
   ERR_NO_SPACE: 507,
+  // What a registry answers, or an operator has set, is no fault of the request.
+  ERR_REGISTRY_DENIED: 401,
+  ERR_REGISTRY_LIMIT: 429,
+  ERR_REGISTRY_INVALID: 502,
+  ERR_REGISTRY_REFUSED: 502,
+  ERR_REGISTRY_UNSUPPORTED: 502,
+  ERR_REGISTRY_SETTINGS: 500,
+  ERR_CREDENTIALS_INVALID: 500,
 };
 
 /** A request is wrong as HTTP, or asks for what this service does not do. */

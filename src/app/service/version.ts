@@ -6,8 +6,11 @@
 
 /** The newest: docker 28's. */
 export const API_VERSION = '1.51';
-/** The oldest: docker 1.12's, as in docker 28. */
-export const MIN_API_VERSION = '1.24';
+/**
+ * The oldest that is let in: what skopeo (containers/image) asks for by default. docker 28 begins at 1.24; what is asked for
+ * below that is answered as in 1.24.
+ */
+export const MIN_API_VERSION = '1.22';
 
 /** Negative where `a` is older than `b`, 0 where they are the same. Parts that are missing count as 0. */
 export function compareVersions(a: string, b: string): number {

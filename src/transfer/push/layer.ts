@@ -65,6 +65,16 @@ export async function pushLayer(layer: Layer, target: LayerTarget, kept?: KeptLa
   return new LayerPush(layer, target, kept).run();
 }
 
+/** Undefined where these credentials may send things but not look at them, as for what is not there. */
+export async function unlessDenied<T>(work: Promise<T>): Promise<T | undefined> {
+  try {
+    return await work;
+  } catch (error) {
+    if (LayerstackError.is(error) && error.code === 'ERR_REGISTRY_DENIED') return undefined;
+    throw error;
+  }
+}
+
 class LayerPush {
   readonly #layer: Layer;
   readonly #target: LayerTarget;
@@ -107,7 +117,7 @@ class LayerPush {
       if (this.#checked.size >= MOST_CHECKS) return undefined;
       if (this.#checked.has(digest)) continue;
       this.#checked.add(digest);
-      const size = await this.#target.client.hasBlob(digest, { signal: this.#target.signal });
+      const size = await this.#size(digest);
       if (size === undefined || !(await this.#fits({ digest, size }, source))) continue;
       this.#tell('layer-exists', size);
       return { digest, size };
@@ -116,11 +126,10 @@ class LayerPush {
   }
 
   async #mounted(sources: readonly BlobSource[]): Promise<Blob | undefined> {
-    const { client, signal } = this.#target;
     for (const source of this.#mountable(sources)) {
       const { digest, repository } = source;
       if (!(await this.#mount(source))) continue;
-      const size = await client.hasBlob(digest, { signal });
+      const size = await this.#size(digest);
       if (size === undefined || !(await this.#fits({ digest, size }, source))) continue;
       const { diffId } = this.#layer;
       const from = locateRepository(repository).path;
@@ -128,6 +137,11 @@ class LayerPush {
       return { digest, size };
     }
     return undefined;
+  }
+
+  #size(digest: Digest): Promise<number | undefined> {
+    const { client, signal } = this.#target;
+    return unlessDenied(client.hasBlob(digest, { signal }));
   }
 
   /** In other repositories of the same registry; those that these credentials have pushed to first. */
@@ -163,7 +177,7 @@ class LayerPush {
     if (this.#kept !== undefined) return true;
     if (hmac !== '') return this.#target.compression === 'gzip';
     const { client, signal } = this.#target;
-    const { body } = await client.openBlob(blob, { signal });
+    const { body } = await client.openBlob(blob, { signal, origin: true });
     const head: Uint8Array[] = [];
     let length = 0;
     for await (const chunk of body) {

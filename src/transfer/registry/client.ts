@@ -30,8 +30,9 @@ import { Sources } from './sources.ts';
 import { discard, header, Transport, type Timeouts } from './transport.ts';
 import { Upload, type UploadOptions, type UploadSource } from './upload.ts';
 
-export type { OpenedBlob } from './blob.ts';
-export type { FetchedManifest, ManifestHead, RequestOptions } from './manifest.ts';
+export type { BlobOptions, OpenedBlob } from './blob.ts';
+export type { FetchedManifest, ManifestHead, ManifestOptions, RequestOptions } from './manifest.ts';
+export type { UploadOptions, UploadSource } from './upload.ts';
 
 /** What a client of any repository needs. */
 export interface RegistryAccess {

@@ -116,13 +116,10 @@ function messagesOf(body: Uint8Array): RegistryMessage[] {
 
 /** What a body says, in one bounded line: the registry's own errors, or as much of anything else as tells what it is. */
 export function wordsOf(body: Uint8Array): string {
-  const messages = messagesOf(body);
-  if (messages.length > 0)
-    return oneLine(
-      messages
-        .map(({ code, message }) => [code, message].filter((part) => part !== '').join(': '))
-        .join('; '),
-    );
+  const said = messagesOf(body)
+    .map(({ code, message }) => [code, message].filter((part) => part !== '').join(': '))
+    .filter((text) => text !== '');
+  if (said.length > 0) return oneLine(said.join('; '));
   const text = Buffer.from(body.subarray(0, 4 * MAX_QUOTED)).toString();
   return oneLine(text.trimStart().split('\n')[0] ?? '');
 }

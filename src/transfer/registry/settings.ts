@@ -9,7 +9,7 @@
  * Read strictly: what is misspelt must not silently mean nothing. Missing: everything by default.
  */
 import { readFile } from 'node:fs/promises';
-import { LayerstackError, unlessMissing } from '../../core/errors.ts';
+import { isSystemError, LayerstackError, unlessMissing } from '../../core/errors.ts';
 import * as json from '../../core/json.ts';
 import { DEFAULT_CERTS_DIRECTORY } from './certificates.ts';
 
@@ -62,6 +62,8 @@ export async function readSettings(
   try {
     bytes = await unlessMissing(readFile(path));
   } catch (error) {
+    // A store's directory is its owner's alone; whoever looks at a registry without privileges has settings of his own.
+    if (isSystemError(error, 'EACCES')) return defaults;
     throw new LayerstackError('ERR_REGISTRY_SETTINGS', `${path}: it cannot be read`, { path, cause: error });
   }
   if (bytes === undefined) return defaults;

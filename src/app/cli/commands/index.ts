@@ -24,6 +24,13 @@ export const VERBS: Readonly<Record<string, Verb>> = {
   rmi: { summary: 'remove images', load: () => import('./rmi.ts') },
   prune: { summary: 'remove images that nobody needs', load: () => import('./prune.ts') },
   df: { summary: 'show what images and containers take on disk', load: () => import('./df.ts') },
+  manifest: { summary: 'show a manifest or index of a registry', load: () => import('./manifest.ts') },
+  tags: { summary: "list a repository's tags in its registry", load: () => import('./tags.ts') },
+  referrers: {
+    summary: 'list what refers to an image in its registry',
+    load: () => import('./referrers.ts'),
+  },
+  'rm-remote': { summary: 'delete a tag or manifest in a registry', load: () => import('./rm-remote.ts') },
   create: { summary: 'make a container of an image', load: () => import('./create.ts') },
   containers: { summary: 'list containers', load: () => import('./containers.ts') },
   mount: { summary: "mount a container's root file system", load: () => import('./mount.ts') },

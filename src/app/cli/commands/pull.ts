@@ -1,9 +1,10 @@
 /** `layerstack pull`: an image from its registry; stdout as `docker pull`. */
 import { canonicalName, formatReference, parseReference, withDefaultTag } from '../../../core/reference.ts';
-import { defineCommand, UsageError } from '../command.ts';
-import { parseBytes } from '../format.ts';
+import { defineCommand } from '../command.ts';
+import { parseBytes, parseCount } from '../format.ts';
 import { parseFormat } from '../output.ts';
-import { PullDisplay } from '../pull-display.ts';
+import { PULL_WORDS } from '../pull-words.ts';
+import { RegistryDisplay } from '../registry-display.ts';
 
 export const command = defineCommand({
   usage: '[OPTIONS] NAME[:TAG|@DIGEST]',
@@ -35,13 +36,13 @@ export const command = defineCommand({
     const quiet = values.quiet === true;
     const maxBytes =
       values['max-bytes'] === undefined ? undefined : parseBytes('--max-bytes', values['max-bytes']);
-    const display = new PullDisplay(context, { json, quiet });
+    const display = new RegistryDisplay(context, PULL_WORDS, { json, quiet });
     const reference = parseReference(name);
     await using store = await context.open();
     try {
       const { images } = await store.pull(name, {
         ...{ allTags, maxBytes, platform: values.platform, signal: context.signal },
-        maxConcurrentDownloads: parseCount(values['max-concurrent-downloads']),
+        maxConcurrentDownloads: parseCount('--max-concurrent-downloads', values['max-concurrent-downloads']),
         onProgress: display.show,
       });
       if (json) return;
@@ -58,9 +59,3 @@ export const command = defineCommand({
     }
   },
 });
-
-function parseCount(text: string | undefined): number | undefined {
-  if (text === undefined) return undefined;
-  if (/^[1-9]\d{0,3}$/.test(text)) return Number(text);
-  throw new UsageError(`--max-concurrent-downloads ${JSON.stringify(text)}: give a number from 1 to 9999`);
-}

@@ -1,7 +1,9 @@
 /** `layerstack push`: an image into its registry; stdout as `docker push`. */
 import { canonicalName, formatReference, parseReference, withDefaultTag } from '../../../core/reference.ts';
 import { defineCommand, UsageError } from '../command.ts';
-import { PushDisplay } from '../push-display.ts';
+import { parseCount } from '../format.ts';
+import { PUSH_WORDS } from '../push-words.ts';
+import { RegistryDisplay } from '../registry-display.ts';
 
 export const command = defineCommand({
   usage: '[OPTIONS] NAME[:TAG]',
@@ -39,7 +41,7 @@ export const command = defineCommand({
     if (compression !== undefined && compression !== 'gzip' && compression !== 'zstd')
       throw new UsageError(`--compression ${JSON.stringify(compression)} is not supported: use gzip or zstd`);
     const given = parseReference(name);
-    const display = new PushDisplay(context, { json, quiet });
+    const display = new RegistryDisplay(context, PUSH_WORDS, { json, quiet });
     await using store = await context.open();
     try {
       const { images } = await store.push(name, {
@@ -68,10 +70,4 @@ function parseFormats(texts: readonly string[]): { json: boolean; format: 'docke
     else throw new UsageError(`--format ${JSON.stringify(text)} is not supported: use docker, oci or json`);
   }
   return { json, format };
-}
-
-function parseCount(option: string, text: string | undefined): number | undefined {
-  if (text === undefined) return undefined;
-  if (/^[1-9]\d{0,3}$/.test(text)) return Number(text);
-  throw new UsageError(`${option} ${JSON.stringify(text)}: give a number from 1 to 9999`);
 }

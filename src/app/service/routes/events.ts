@@ -17,7 +17,9 @@ const FILTERS = [
   ...['service', 'secret', 'config', 'volume'],
 ];
 
-export const eventRoutes: readonly Route[] = [{ method: 'GET', pattern: '/events', handle: sendEvents }];
+export const eventRoutes: readonly Route[] = [
+  { method: 'GET', pattern: '/events', endless: true, handle: sendEvents },
+];
 
 async function sendEvents(request: ApiRequest, { events }: ServiceContext): Promise<void> {
   const { query } = request;

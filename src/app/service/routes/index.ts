@@ -10,9 +10,11 @@ import { imageChangeRoutes } from './image-change.ts';
 import { imageCreateRoutes } from './image-create.ts';
 import { imageListRoutes } from './image-list.ts';
 import { imageLoadRoutes } from './image-load.ts';
+import { imagePushRoutes } from './image-push.ts';
 import { imageReadRoutes } from './image-read.ts';
 import { ownRoutes } from './own.ts';
 import { pingRoutes } from './ping.ts';
+import { registryRoutes } from './registry.ts';
 import { systemRoutes } from './system.ts';
 
 export const ROUTES: readonly Route[] = [
@@ -21,7 +23,9 @@ export const ROUTES: readonly Route[] = [
   ...imageLoadRoutes,
   ...imageCreateRoutes,
   ...imageReadRoutes,
+  ...imagePushRoutes,
   ...imageChangeRoutes,
+  ...registryRoutes,
   ...commitRoutes,
   ...containerCreateRoutes,
   ...containerRoutes,

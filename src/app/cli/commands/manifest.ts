@@ -1,0 +1,56 @@
+/** `layerstack manifest inspect`: the documents of `docker manifest inspect`. */
+import { isIndexType, MEDIA_TYPES } from '../../../core/descriptor.ts';
+import type { RemoteManifest } from '../../../transfer/remote.ts';
+import { Registries } from '../../registries.ts';
+import { defineCommand, UsageError } from '../command.ts';
+import { parseFormat } from '../output.ts';
+
+export const command = defineCommand({
+  usage: 'inspect [OPTIONS] REFERENCE',
+  description:
+    'Shows the manifest or index that a registry has for a name, tag or digest, its digest verified. Nothing is downloaded into\n' +
+    'the registries.',
+  options: {
+    verbose: {
+      type: 'boolean',
+      short: 'v',
+      help: 'with digest, size and platform; of an index, all its images',
+    },
+    format: { type: 'string', value: 'json', help: 'one JSON document a line' },
+  },
+  operands: { min: 2, max: 2 },
+  async run(context, values, [what = '', reference = '']) {
+    if (what !== 'inspect')
+      throw new UsageError(`manifest ${JSON.stringify(what)} is unknown: use manifest inspect REFERENCE`);
+    const compact = parseFormat(values.format) === 'json';
+    const registries = new Registries(context.root);
+    const verbose = values.verbose === true;
+    const found = await registries.manifest(reference, { images: verbose, signal: context.signal });
+    if (!verbose) {
+      // docker indents indexes and manifests in different ways.
+      const indent = compact ? undefined : isIndexType(found.mediaType) ? '   ' : '\t';
+      context.print(JSON.stringify(parse(found), undefined, indent));
+      return;
+    }
+    const documents = (found.images ?? [found]).map(details);
+    if (compact) context.print(...documents.map((document) => JSON.stringify(document)));
+    else context.print(JSON.stringify(found.images ? documents : documents[0], undefined, '\t'));
+  },
+});
+
+/** One image as docker's `--verbose` shows it. */
+function details(found: RemoteManifest) {
+  const { reference, mediaType, digest, bytes, platform } = found;
+  const oci = mediaType === MEDIA_TYPES.ociManifest || mediaType === MEDIA_TYPES.ociIndex;
+  return {
+    Ref: reference,
+    Descriptor: { mediaType, digest, size: bytes.length, platform },
+    Raw: Buffer.from(bytes).toString('base64'),
+    [oci ? 'OCIManifest' : 'SchemaV2Manifest']: parse(found),
+  };
+}
+
+/** The document, which was read as JSON before. */
+function parse({ bytes }: RemoteManifest): unknown {
+  return JSON.parse(Buffer.from(bytes).toString());
+}

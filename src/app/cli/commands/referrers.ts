@@ -1,0 +1,31 @@
+/** `layerstack referrers`: what refers to an image in its registry. */
+import { Registries } from '../../registries.ts';
+import { defineCommand } from '../command.ts';
+import { formatBytes } from '../format.ts';
+import { formatTable, parseFormat } from '../output.ts';
+
+export const command = defineCommand({
+  usage: '[OPTIONS] REFERENCE',
+  description:
+    'Lists the manifests that refer to an image or index in its registry: signatures, SBOMs, attestations. Registries without\n' +
+    'the referrers API are asked for the tag under which clients keep the list.',
+  options: { format: { type: 'string', value: 'json', help: 'one JSON document a line' } },
+  operands: { min: 1, max: 1 },
+  async run(context, values, [reference = '']) {
+    const format = parseFormat(values.format);
+    const registries = new Registries(context.root);
+    const found = await registries.referrers(reference, { signal: context.signal });
+    if (format === 'json') context.print(...found.map((referrer) => JSON.stringify(referrer)));
+    else
+      context.print(
+        ...formatTable(
+          ['DIGEST', 'ARTIFACT TYPE', 'SIZE'],
+          found.map(({ digest, artifactType, mediaType, size }) => [
+            digest,
+            artifactType ?? mediaType,
+            formatBytes(size),
+          ]),
+        ),
+      );
+  },
+});

@@ -1,0 +1,18 @@
+/** `layerstack tags`: a line for each tag of a repository in its registry, as `crane ls` prints them. */
+import { Registries } from '../../registries.ts';
+import { defineCommand } from '../command.ts';
+import { parseFormat } from '../output.ts';
+
+export const command = defineCommand({
+  usage: '[OPTIONS] REPOSITORY',
+  description:
+    'Lists the tags that a repository has in its registry, in the order in which the registry says them.',
+  options: { format: { type: 'string', value: 'json', help: 'one JSON document a line' } },
+  operands: { min: 1, max: 1 },
+  async run(context, values, [repository = '']) {
+    const format = parseFormat(values.format);
+    const registries = new Registries(context.root);
+    for await (const tag of registries.tags(repository, { signal: context.signal }))
+      context.print(format === 'json' ? JSON.stringify({ Repository: repository, Tag: tag }) : tag);
+  },
+});

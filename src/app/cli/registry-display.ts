@@ -1,0 +1,113 @@
+/**
+ * What a pull or a push says, in docker's words (pull-words.ts, push-words.ts): head, digest and status on stdout; on stderr a
+ * line whenever a layer enters another phase or, on a terminal, a bar for each. With JSON each event is a line on stdout.
+ */
+import type { ProgressEvent } from '../../core/progress.ts';
+import type { Context } from './command.ts';
+import { LayerBars, type LayerLine } from './layer-bars.ts';
+
+export interface RegistryDisplayOptions {
+  readonly json: boolean;
+  readonly quiet: boolean;
+}
+
+export type LayerProgress = Extract<ProgressEvent, { type: `layer-${string}` }>;
+
+/** What is said of an event. */
+export interface Words {
+  /** A line for stdout; undefined where there is nothing to be said. */
+  say(event: Exclude<ProgressEvent, LayerProgress>): string | undefined;
+  /** What a layer is called by: the digest that its progress tells. */
+  name(event: LayerProgress): string;
+  /** Undefined where this is no event of what is done. */
+  line(event: LayerProgress): LayerLine | undefined;
+  /** Phases that are worth a bar, but no line in a log. */
+  readonly fleeting: readonly string[];
+}
+
+/** Events of one layer's progress in JSON. */
+const JSON_PAUSE_MS = 100;
+
+export class RegistryDisplay {
+  readonly #context: Pick<Context, 'print' | 'stderr'>;
+  readonly #options: RegistryDisplayOptions;
+  readonly #words: Words;
+  readonly #bars: LayerBars | undefined;
+  /** What was said last of each layer. */
+  readonly #said = new Map<string, string>();
+  readonly #written = new Map<string, number>();
+
+  constructor(
+    context: Pick<Context, 'print' | 'stderr'>,
+    words: Words,
+    { json, quiet }: RegistryDisplayOptions,
+  ) {
+    this.#context = context;
+    this.#words = words;
+    this.#options = { json, quiet };
+    if (context.stderr.isTTY && !json && !quiet) this.#bars = new LayerBars(context.stderr);
+  }
+
+  /** Takes an event; bound, so that it can be passed as `onProgress`. */
+  readonly show = (event: ProgressEvent): void => {
+    if (this.#options.json) this.#json(event);
+    else if (isLayer(event)) this.#layer(event);
+    else this.#say(event);
+  };
+
+  /** Nothing more will come. */
+  end(): void {
+    this.#bars?.finish();
+  }
+
+  #json(event: ProgressEvent): void {
+    if (event.type === 'layer-progress') {
+      const key = `${this.#words.name(event)} ${String(event.phase)}`;
+      const now = Date.now();
+      if (now - (this.#written.get(key) ?? 0) < JSON_PAUSE_MS) return;
+      this.#written.set(key, now);
+    }
+    this.#context.print(JSON.stringify(event));
+  }
+
+  #say(event: Exclude<ProgressEvent, LayerProgress>): void {
+    if (event.type === 'notice' || event.type === 'waiting') this.#remark(event.message);
+    if (event.type === 'warning') this.#remark(`warning: ${event.message}`);
+    const text = this.#words.say(event);
+    if (text === undefined) return;
+    this.end();
+    this.#said.clear();
+    if (!this.#options.quiet) this.#context.print(text);
+  }
+
+  #layer(event: LayerProgress): void {
+    if (this.#options.quiet) return;
+    const line = this.#words.line(event);
+    if (line === undefined) return;
+    const id = this.#words.name(event).replace('sha256:', '').slice(0, 12);
+    if (this.#bars) {
+      this.#bars.set(id, line);
+      return;
+    }
+    const isSaid = this.#said.get(id) === line.phase && event.type !== 'layer-retry';
+    this.#said.set(id, line.phase);
+    if (!isSaid && !this.#words.fleeting.includes(line.phase))
+      this.#context.stderr.write(`${id}: ${line.phase}\n`);
+  }
+
+  #remark(message: string): void {
+    this.#bars?.clear();
+    this.#context.stderr.write(`layerstack: ${message}\n`);
+  }
+}
+
+function isLayer(event: ProgressEvent): event is LayerProgress {
+  return event.type.startsWith('layer-');
+}
+
+/** A pause before a layer is gone on with. */
+export function retryLine(event: Extract<LayerProgress, { type: 'layer-retry' }>): LayerLine {
+  const { current, total = 0, delayMs, message } = event;
+  const phase = `Retrying in ${(delayMs / 1000).toFixed(1)} seconds: ${message}`;
+  return { phase, current, total, rank: 1 };
+}

@@ -1,0 +1,152 @@
+/** Pull, push, login and distribution over the socket, against a registry of the test. */
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { dockerArchive } from '../support/archives.ts';
+import { noise } from '../support/applied.ts';
+import { imageOf, layerOf } from '../support/images.ts';
+import { havePeers } from '../support/peers.ts';
+import { Registry } from '../support/registry.ts';
+import { tar } from '../support/tar.ts';
+import { TestService, type Answer } from './support/service.ts';
+
+const USER = { username: 'mason', password: 'brick' };
+const image = imageOf([layerOf({ base: 'base' }), layerOf([{ name: 'big', content: noise(3 << 20) }])], {
+  tags: ['app:1'],
+  config: { Labels: { keep: '' } },
+});
+
+const authHeader = (config: object): Record<string, string> => ({
+  'X-Registry-Auth': Buffer.from(JSON.stringify(config)).toString('base64url'),
+});
+const message = (answer: Answer): string => answer.json<{ message: string }>().message;
+const statuses = (answer: Answer): string[] =>
+  answer.lines().map(({ id, status }) => [id, status].filter((part) => part !== undefined).join(': '));
+
+describe.runIf(havePeers('docker-registry'))('registries', () => {
+  let service: TestService;
+  let open: Registry;
+  let closed: Registry;
+
+  beforeAll(async () => {
+    [service, open, closed] = await Promise.all([
+      TestService.start(),
+      Registry.start(),
+      Registry.start({ users: { [USER.username]: USER.password } }),
+    ]);
+    await service.post('/images/load', { body: tar(dockerArchive([image])) });
+    for (const { host } of [open, closed])
+      await service.post(`/images/app:1/tag?repo=${host}/team/app&tag=1`);
+  });
+  afterAll(async () => {
+    await service[Symbol.asyncDispose]();
+    await Promise.all([open.stop(), closed.stop()]);
+  });
+
+  it('a push and a pull say what docker says', async () => {
+    const name = `${open.host}/team/app`;
+    const pushed = await service.post(`/images/${name}/push?tag=1`, { headers: authHeader({}) });
+    expect(pushed.status).toBe(200);
+    const lines = pushed.lines();
+    expect(lines[0]).toEqual({ status: `The push refers to repository [${name}]` });
+    for (const { diffId } of image.layers) {
+      const id = diffId.slice(7, 19);
+      expect(lines).toContainEqual({ status: 'Preparing', progressDetail: {}, id });
+      expect(lines).toContainEqual({ status: 'Pushed', progressDetail: {}, id });
+    }
+    const aux = lines.at(-1)?.['aux'] as { Tag: string; Digest: string; Size: number };
+    expect(aux).toMatchObject({ Tag: '1', Digest: expect.stringMatching(/^sha256:[0-9a-f]{64}$/) as string });
+    expect(lines.at(-2)).toEqual({ status: `1: digest: ${aux.Digest} size: ${aux.Size}` });
+
+    const again = await service.post(`/images/${name}:1/push`);
+    expect(statuses(again)).toContain(`${image.layers[0]?.diffId.slice(7, 19)}: Layer already exists`);
+
+    await service.send('DELETE', `/images/${image.id}?force=1`);
+    const pulled = await service.post(`/images/create?fromImage=${name}&tag=1`, { headers: authHeader({}) });
+    const said = statuses(pulled);
+    expect(said[0]).toBe('1: Pulling from team/app');
+    expect(said.filter((line) => line.endsWith(': Pull complete'))).toHaveLength(2);
+    expect(said.filter((line) => line.endsWith(': Download complete'))).toHaveLength(2);
+    expect(said.slice(-2)).toEqual([`Digest: ${aux.Digest}`, `Status: Downloaded newer image for ${name}:1`]);
+    const next = await service.post(`/images/create?fromImage=${name}&tag=${aux.Digest}`);
+    expect(statuses(next).at(-1)).toMatch(/^Status: .* for localhost:\d+\/team\/app@sha256:/);
+    expect((await service.get(`/images/${name}:1/json`)).json<{ Id: string }>().Id).toBe(image.id);
+    const fresh = await service.post(`/images/create?fromImage=${name}:1`);
+    expect(statuses(fresh).at(-1)).toBe(`Status: Image is up to date for ${name}:1`);
+  });
+
+  it('prune takes the digest that a push has left along with its tag, once', async () => {
+    const other = imageOf([layerOf({ other: 'other' })], { tags: [`${open.host}/other:1`] });
+    await service.post('/images/load', { body: tar(dockerArchive([other])) });
+    await service.post(`/images/${open.host}/other/push?tag=1`);
+    const { RepoDigests } = (await service.get(`/images/${other.id}/json`)).json<{ RepoDigests: string[] }>();
+    expect(RepoDigests).toHaveLength(1);
+    const query = `filters=${encodeURIComponent('{"dangling":["false"],"label!":["keep"]}')}`;
+    const pruned = await service.post(`/images/prune?${query}`);
+    const records = pruned.json<{ ImagesDeleted: Record<string, string>[] }>().ImagesDeleted;
+    const said = records.flatMap((record) => Object.values(record));
+    expect(said).toEqual([...new Set(said)]);
+    expect(said).toEqual(
+      expect.arrayContaining([`${open.host}/other:1`, ...RepoDigests, other.id, ...other.chain]),
+    );
+  });
+
+  it('distribution says what a manifest is', async () => {
+    const answer = await service.get(`/distribution/${open.host}/team/app:1/json`);
+    expect(answer.status).toBe(200);
+    expect(answer.json()).toEqual({
+      Descriptor: {
+        mediaType: 'application/vnd.docker.distribution.manifest.v2+json',
+        digest: expect.stringMatching(/^sha256:/) as string,
+        size: expect.any(Number) as number,
+      },
+      Platforms: [{ architecture: 'amd64', os: 'linux' }],
+    });
+    expect((await service.get(`/distribution/${open.host}/team/nothing:1/json`)).status).toBe(404);
+  });
+
+  it('what is not there is answered with a status, before anything is said', async () => {
+    for (const query of [
+      `fromImage=${open.host}/team/app&tag=none`,
+      `fromImage=${open.host}/nothing&tag=1`,
+    ]) {
+      const answer = await service.post(`/images/create?${query}`);
+      expect([answer.status, message(answer)]).toEqual([404, expect.stringContaining(open.host)]);
+    }
+    const push = await service.post(`/images/${open.host}/nothing/push?tag=1`);
+    expect(push.status).toBe(404);
+  });
+
+  it('auth tries credentials', async () => {
+    const login = (password: string): Promise<Answer> =>
+      service.post('/auth', { json: { username: USER.username, password, serveraddress: closed.host } });
+    const good = await login(USER.password);
+    expect([good.status, good.json()]).toEqual([200, { Status: 'Login Succeeded', IdentityToken: '' }]);
+    const bad = await login('straw');
+    expect(bad.status).toBe(401);
+    expect(bad.text).not.toContain('straw');
+    expect((await service.post('/auth', { json: 'x' })).status).toBe(400);
+  });
+
+  it('X-Registry-Auth is whom the request is from; nobody else is asked for', async () => {
+    const config = { ...USER, serveraddress: closed.host };
+    const pull = (headers?: Record<string, string>): Promise<Answer> =>
+      service.post(`/images/create?fromImage=${closed.host}/team/app&tag=1`, { ...(headers && { headers }) });
+    await service.post(`/images/create?fromImage=${open.host}/team/app&tag=1`);
+    await service.post(`/images/${open.host}/team/app:1/tag?repo=${closed.host}/team/app&tag=1`);
+    const anonymous = await service.post(`/images/${closed.host}/team/app/push?tag=1`);
+    expect(anonymous.text).toMatch(/"(?:message|error)"/);
+    const pushed = await service.post(`/images/${closed.host}/team/app/push?tag=1`, {
+      headers: authHeader(config),
+    });
+    expect(pushed.lines().at(-1)).toHaveProperty('aux.Tag', '1');
+    expect((await pull()).status).toBe(404);
+    expect((await pull({ 'X-Registry-Auth': '%%%' })).status).toBe(404);
+    const denied = await pull(authHeader({ ...config, password: 'straw' }));
+    expect(denied.status).toBe(404);
+    expect(denied.text).not.toContain('straw');
+    const allowed = await pull(authHeader(config));
+    expect([allowed.status, statuses(allowed).at(-1)]).toEqual([
+      200,
+      expect.stringMatching(/^Status: /) as string,
+    ]);
+  });
+});

@@ -1,0 +1,51 @@
+/** A client as tests want it: impatient, and without what the machine's files say. */
+import { defaultLogger } from '../../src/system/log.ts';
+import {
+  openRepository,
+  type RegistryAccess,
+  type RepositoryClient,
+} from '../../src/transfer/registry/client.ts';
+import { defaultSettings, type HostSettings } from '../../src/transfer/registry/settings.ts';
+
+const NOTHING: HostSettings = {
+  mirrors: [],
+  insecure: undefined,
+  ca: undefined,
+  certificate: undefined,
+  key: undefined,
+  timeoutMs: undefined,
+};
+
+export interface TestAccess extends Partial<RegistryAccess> {
+  readonly hosts?: Readonly<Record<string, Partial<HostSettings>>>;
+  readonly certsDirectory?: string;
+}
+
+/** An access without credentials, mirrors, proxies and certificates, whose pauses are short. */
+export function testAccess({ hosts = {}, certsDirectory, ...rest }: TestAccess = {}): RegistryAccess {
+  const settings = defaultSettings('/etc/test/registries.json', {});
+  return {
+    settings: {
+      ...settings,
+      certsDirectory: certsDirectory ?? '/nowhere/certs.d',
+      hosts: new Map(Object.entries(hosts).map(([host, own]) => [host, { ...NOTHING, ...own }])),
+    },
+    credentials: undefined,
+    log: defaultLogger,
+    env: {},
+    retry: { pauseMs: 2 },
+    timeouts: { connectMs: 5000, headersMs: 5000, stallMs: 5000 },
+    ...rest,
+  };
+}
+
+export function testClient(repository: string, access?: TestAccess): RepositoryClient {
+  return openRepository(repository, testAccess(access));
+}
+
+/** All bytes of a body. */
+export async function drain(body: AsyncIterable<Uint8Array>): Promise<Buffer> {
+  const chunks: Uint8Array[] = [];
+  for await (const chunk of body) chunks.push(chunk);
+  return Buffer.concat(chunks);
+}

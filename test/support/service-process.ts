@@ -1,0 +1,188 @@
+/**
+ * `layerstack serve` as systemd or a shell starts it: the built command in a process of its own, on a root and a socket of its
+ * own, and plain requests to it.
+ */
+import { spawn, type ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
+import { readdirSync, readFileSync } from 'node:fs';
+import { request, type IncomingHttpHeaders, type IncomingMessage } from 'node:http';
+import { connect, type Socket } from 'node:net';
+import { join } from 'node:path';
+import { buffer } from 'node:stream/consumers';
+import { pipeline } from 'node:stream/promises';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { LayerstackCli } from './layerstack-cli.ts';
+
+export interface Reply {
+  readonly status: number;
+  readonly headers: IncomingHttpHeaders;
+  readonly bytes: Buffer;
+  readonly text: string;
+}
+
+export interface ServeOptions {
+  /** Of `serve`; without a `--host` the default is a socket in `directory`. */
+  readonly args?: readonly string[];
+  readonly env?: Readonly<Record<string, string>>;
+  /** Runs it under another program, whose arguments come before. */
+  readonly under?: readonly string[];
+  /** Descriptors from 3 on. */
+  readonly descriptors?: readonly number[];
+  /** Gives no `--host` at all. */
+  readonly hostless?: boolean;
+  /** Default `debug`; null: none is given. */
+  readonly logLevel?: string | null;
+  /** Does not wait until it answers. */
+  readonly unready?: boolean;
+}
+
+const READY_MS = 30_000;
+
+export class ServiceProcess implements AsyncDisposable {
+  readonly root: string;
+  readonly socket: string;
+  readonly child: ChildProcess;
+  #out = '';
+  #err = '';
+  readonly #exited: Promise<{ readonly status: number | null; readonly signal: NodeJS.Signals | null }>;
+
+  private constructor(
+    directory: string,
+    { args = [], env = {}, under = [], descriptors = [], hostless, logLevel = 'debug' }: ServeOptions,
+  ) {
+    this.root = join(directory, 'root');
+    this.socket = join(directory, 'sock');
+    const level = logLevel === null ? [] : ['--log-level', logLevel];
+    const hosts = hostless === true || args.includes('--host') ? [] : ['--host', `unix://${this.socket}`];
+    const [program = process.execPath, ...rest] = [
+      ...under,
+      process.execPath,
+      ...new LayerstackCli(this.root).argv('serve', ...hosts, ...level, ...args),
+    ];
+    this.child = spawn(program, rest, {
+      env: { ...process.env, ...env },
+      stdio: ['ignore', 'pipe', 'pipe', ...descriptors],
+    });
+    this.child.stdout?.on('data', (chunk: Buffer) => (this.#out += chunk.toString()));
+    this.child.stderr?.on('data', (chunk: Buffer) => (this.#err += chunk.toString()));
+    this.#exited = once(this.child, 'close').then(([status, signal]) => ({
+      status: status as number | null,
+      signal: signal as NodeJS.Signals | null,
+    }));
+  }
+
+  /** Starts it; resolves when it answers. */
+  static async start(directory: string, options: ServeOptions = {}): Promise<ServiceProcess> {
+    const service = new ServiceProcess(directory, options);
+    if (options.unready === true) return service;
+    try {
+      await service.logged('serving');
+      return service;
+    } catch (error) {
+      await service[Symbol.asyncDispose]();
+      throw error;
+    }
+  }
+
+  get pid(): number {
+    return this.child.pid ?? 0;
+  }
+
+  /** What it said on stderr. */
+  get stderr(): string {
+    return this.#err;
+  }
+
+  /** All that it said on stdout. */
+  get output(): string {
+    return this.#out;
+  }
+
+  /** Its log so far. */
+  get log(): Record<string, unknown>[] {
+    return this.#out
+      .split('\n')
+      .filter((line) => line.startsWith('{'))
+      .map((line) => JSON.parse(line) as Record<string, unknown>);
+  }
+
+  /** The first record with this message (and these facts), when it comes. */
+  async logged(
+    message: string,
+    facts: Readonly<Record<string, unknown>> = {},
+  ): Promise<Record<string, unknown>> {
+    for (const start = Date.now(); Date.now() - start < READY_MS; await sleep(10)) {
+      const found = this.log.find(
+        (record) =>
+          record['message'] === message &&
+          Object.entries(facts).every(([key, value]) => record[key] === value),
+      );
+      if (found) return found;
+      if (this.child.exitCode !== null || this.child.signalCode !== null) break;
+    }
+    throw new Error(`the service does not say ${JSON.stringify(message)}:\n${this.#out}\n${this.#err}`);
+  }
+
+  /** How it ended, once it has. */
+  exited(): Promise<{ readonly status: number | null; readonly signal: NodeJS.Signals | null }> {
+    return this.#exited;
+  }
+
+  /** SIGTERM, and how it ended. */
+  stop(): Promise<{ readonly status: number | null; readonly signal: NodeJS.Signals | null }> {
+    this.child.kill('SIGTERM');
+    return this.#exited;
+  }
+
+  async send(
+    method: string,
+    path: string,
+    body?: Uint8Array | AsyncIterable<Uint8Array>,
+    headers: Readonly<Record<string, string>> = {},
+  ): Promise<Reply> {
+    const answer = await this.open(method, path, body, headers);
+    const bytes = await buffer(answer);
+    return { status: answer.statusCode ?? 0, headers: answer.headers, bytes, text: bytes.toString() };
+  }
+
+  /** One request on a connection of its own, with an answer that is still to be read. */
+  async open(
+    method: string,
+    path: string,
+    body?: Uint8Array | AsyncIterable<Uint8Array>,
+    headers: Readonly<Record<string, string>> = {},
+  ): Promise<IncomingMessage> {
+    const sent = request({ socketPath: this.socket, method, path, headers: { ...headers }, agent: false });
+    const answered = once(sent, 'response') as Promise<[IncomingMessage]>;
+    answered.catch(() => undefined);
+    if (body === undefined || body instanceof Uint8Array) sent.end(body);
+    else pipeline(body, sent).catch(() => undefined);
+    return (await answered)[0];
+  }
+
+  /** A connection on which nothing was sent. */
+  async connect(): Promise<Socket> {
+    const socket = connect(this.socket);
+    await once(socket, 'connect');
+    socket.on('error', () => undefined);
+    return socket;
+  }
+
+  /** Its open descriptors, by what they are. */
+  descriptors(): number {
+    return readdirSync(`/proc/${this.pid}/fd`).length;
+  }
+
+  /** VmRSS or VmHWM, in bytes. */
+  memory(field: 'VmRSS' | 'VmHWM'): number {
+    const [, kib] =
+      new RegExp(`^${field}:\\s+(\\d+) kB$`, 'm').exec(readFileSync(`/proc/${this.pid}/status`, 'utf8')) ??
+      [];
+    return Number(kib) * 1024;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (this.child.exitCode === null && this.child.signalCode === null) this.child.kill('SIGKILL');
+    await this.#exited;
+  }
+}
