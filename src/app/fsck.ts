@@ -49,11 +49,6 @@ export async function* fsck(
     }
 }
 
-/** Whether a finding means that the store is not in order. */
-export function isWrong({ severity, repaired }: StoreFinding): boolean {
-  return severity !== 'note' && !repaired;
-}
-
 async function mend(suspect: Suspect): Promise<StoreFinding> {
   const finding = withoutRepair(suspect);
   if (suspect.repair === undefined) return finding;

@@ -51,3 +51,8 @@ export interface StoreFinding {
 export interface Suspect extends Omit<StoreFinding, 'repaired'> {
   readonly repair?: (() => Promise<void>) | undefined;
 }
+
+/** Whether a finding means that the store is not in order. */
+export function isWrong({ severity, repaired }: StoreFinding): boolean {
+  return severity !== 'note' && !repaired;
+}

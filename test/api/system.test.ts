@@ -1,6 +1,8 @@
 /** What the service says about itself, and its events, over a socket. */
 import { once } from 'node:events';
+import { symlinkSync } from 'node:fs';
 import type { IncomingMessage } from 'node:http';
+import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -130,6 +132,29 @@ describe('what is never there', () => {
       expect(message(answer)).toMatch(/layerstack keeps images/);
     },
   );
+});
+
+describe('/layerstack/v1/fsck', () => {
+  it('tells findings as JSON lines, and at the end how many are wrong', async () => {
+    const fsck = async (json?: unknown): Promise<Json[]> => {
+      const answer = await service.post('/layerstack/v1/fsck', json === undefined ? {} : { json });
+      expect([answer.status, answer.headers['content-type']]).toEqual([200, 'application/json']);
+      return answer.text
+        .trim()
+        .split('\n')
+        .map((line) => JSON.parse(line) as Json);
+    };
+    expect(await fsck()).toEqual([{ Wrong: 0 }]);
+    const dangling = join(service.store.root, 'overlay2/l', 'A'.repeat(26));
+    symlinkSync('../gone/diff', dangling);
+    const finding = { Code: 'link-dangling', Severity: 'warning', Path: `overlay2/l/${'A'.repeat(26)}` };
+    expect(await fsck({ Deep: true })).toMatchObject([{ ...finding, Repaired: false }, { Wrong: 1 }]);
+    expect(await fsck({ Repair: true })).toMatchObject([
+      { ...finding, Repaired: true, Advice: '' },
+      { Wrong: 0 },
+    ]);
+    expect(await fsck({ Deep: true })).toEqual([{ Wrong: 0 }]);
+  });
 });
 
 describe('events', () => {

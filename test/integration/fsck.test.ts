@@ -16,10 +16,9 @@ import {
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { isWrong } from '../../src/app/fsck.ts';
 import { Layerstack } from '../../src/app/layerstack.ts';
 import { hexOf, type ChainID } from '../../src/core/digest.ts';
-import type { StoreFinding } from '../../src/core/store-finding.ts';
+import { isWrong, type StoreFinding } from '../../src/core/store-finding.ts';
 import { dockerArchive } from '../support/archives.ts';
 import { imageOf, layerOf } from '../support/images.ts';
 import { dropScratch, makeScratch } from '../support/scratch.ts';

@@ -1,5 +1,6 @@
 /** `layerstack fsck`: findings a line each, or as JSON; fails where something is wrong and was not repaired. */
 import { LayerstackError } from '../../../core/errors.ts';
+import { isWrong } from '../../../core/store-finding.ts';
 import { defineCommand } from '../command.ts';
 import { parseFormat } from '../output.ts';
 
@@ -16,7 +17,6 @@ export const command = defineCommand({
   operands: { min: 0, max: 0 },
   async run(context, values) {
     const format = parseFormat(values.format);
-    const { isWrong } = await import('../../fsck.ts');
     await using store = await context.open();
     let wrong = 0;
     for await (const finding of store.fsck({

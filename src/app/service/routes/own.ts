@@ -9,8 +9,7 @@
  *                                                                                    the end {"Wrong":0}
  */
 import * as json from '../../../core/json.ts';
-import type { StoreFinding } from '../../../core/store-finding.ts';
-import { isWrong } from '../../fsck.ts';
+import { isWrong, type StoreFinding } from '../../../core/store-finding.ts';
 import type { Route, ServiceContext } from '../context.ts';
 import type { ApiRequest } from '../request.ts';
 import { sendJsonLines } from '../json-lines.ts';

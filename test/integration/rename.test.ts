@@ -1,0 +1,91 @@
+/** Renaming containers: one owner of a name at any time, whoever asks for it. */
+import { existsSync, readFileSync, readlinkSync, symlinkSync } from 'node:fs';
+import { join } from 'node:path';
+import { Readable } from 'node:stream';
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import { Layerstack } from '../../src/app/layerstack.ts';
+import { dockerArchive } from '../support/archives.ts';
+import { imageOf, layerOf } from '../support/images.ts';
+import { dropScratch, makeScratch } from '../support/scratch.ts';
+import { tar } from '../support/tar.ts';
+
+const image = imageOf([layerOf({ f: 'f' })], { tags: ['base:1'] });
+let scratch: string;
+let root: string;
+let store: Layerstack;
+
+beforeAll(async () => {
+  scratch = makeScratch('rename');
+  root = join(scratch, 'root');
+  store = await Layerstack.open({ root });
+  await store.load(Readable.from([tar(dockerArchive([image]))]));
+});
+afterAll(async () => {
+  await store.close();
+  await dropScratch(scratch);
+});
+
+const owner = (name: string): string | undefined =>
+  existsSync(join(root, 'layerstack/names')) ? readLink(join(root, 'layerstack/names', name)) : undefined;
+const readLink = (path: string): string | undefined => {
+  try {
+    return readlinkSync(path);
+  } catch {
+    return undefined;
+  }
+};
+
+it('gives the new name and takes the old one, in the config that dockerd reads and in the index', async () => {
+  const { id } = await store.create('base:1', { name: 'before', labels: { a: '<&>' } });
+  const path = join(root, 'containers', id, 'config.v2.json');
+  const config = readFileSync(path, 'utf8');
+  await store.renameContainer('before', '/after');
+  expect(readFileSync(path, 'utf8')).toBe(config.replace('"Name":"/before"', '"Name":"/after"'));
+  expect([owner('before'), owner('after')]).toEqual([undefined, id]);
+  await expect(store.container('before')).rejects.toMatchObject({ code: 'ERR_CONTAINER_NOT_FOUND' });
+  expect((await store.create('base:1', { name: 'before' })).name).toBe('before');
+  await store.remove('before');
+  await store.remove('after');
+  expect(owner('after')).toBeUndefined();
+});
+
+it('refuses a name that is taken, the one it has, and none at all', async () => {
+  await store.create('base:1', { name: 'one' });
+  const two = await store.create('base:1', { name: 'two' });
+  await expect(store.renameContainer('one', 'two')).rejects.toMatchObject({
+    code: 'ERR_CONTAINER_NAME_IN_USE',
+    id: two.id,
+  });
+  await expect(store.renameContainer('one', 'one')).rejects.toMatchObject({ code: 'ERR_INVALID_ARGUMENT' });
+  await expect(store.renameContainer('one', '../x')).rejects.toMatchObject({ code: 'ERR_INVALID_ARGUMENT' });
+  await store.remove('one');
+  await expect(store.renameContainer(two, 'two2')).resolves.toBeUndefined();
+  await store.remove('two2');
+  await expect(store.renameContainer(two, 'three')).rejects.toMatchObject({
+    code: 'ERR_CONTAINER_NOT_FOUND',
+  });
+});
+
+it('takes over a name whose container is gone', async () => {
+  symlinkSync('0'.repeat(64), join(root, 'layerstack/names/stale'));
+  const { id } = await store.create('base:1', { name: 'fresh' });
+  await store.renameContainer('fresh', 'stale');
+  expect(owner('stale')).toBe(id);
+  await store.remove('stale');
+});
+
+it('of many that want one name at once, also by another open store, one gets it', async () => {
+  await using other = await Layerstack.open({ root });
+  const names = Array.from({ length: 6 }, (_, index) => `racer${index}`);
+  for (const name of names) await store.create('base:1', { name });
+  const results = await Promise.allSettled(
+    names.map((name, index) => (index % 2 ? other : store).renameContainer(name, 'winner')),
+  );
+  expect(results.filter(({ status }) => status === 'fulfilled')).toHaveLength(1);
+  const all = (await store.containers()).map(({ name }) => name);
+  expect(all.filter((name) => name === 'winner')).toHaveLength(1);
+  expect(all).toHaveLength(6);
+  expect(owner('winner')).toBe((await store.container('winner')).id);
+  await store.pruneContainers();
+  expect(await store.containers()).toEqual([]);
+});
