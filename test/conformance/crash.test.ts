@@ -11,7 +11,7 @@ import { run } from '../support/process.ts';
 import { dumpStore, storeChanges } from '../support/store-dump.ts';
 import { House, IMAGE } from '../integration/container-support.ts';
 
-/** Node's own start makes none of these calls. */
+/** Node's own start makes none of these calls. strace counts them in each thread: the first to make its n-th ends all. */
 const CALLS = 'renameat,renameat2,unlinkat';
 const MAX_CALLS = 200;
 
