@@ -24,6 +24,8 @@ class ByteSource {
   virtual std::string_view Next() = 0;
   // Leaves out up to `length` bytes that Next would return; says how many.
   virtual uint64_t Skip(uint64_t) { return 0; }
+  // Throws where whoever gives the bytes wants no more of the work, also after the last of them.
+  virtual void Check() {}
 };
 
 class RawSink {

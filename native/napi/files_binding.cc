@@ -157,7 +157,12 @@ Napi::Value MakeNodeBinding(const Napi::CallbackInfo& info) {
 Napi::Value RemoveTreeBinding(const Napi::CallbackInfo& info) {
   return Async<int64_t>(
       info.Env(),
-      [root = BytesArg(info[0], "root"), path = BytesArg(info[1], "path")] { return RemoveTree(root, path); },
+      [root = BytesArg(info[0], "root"),
+       paths = info[1].IsArray() ? BytesListArg(info[1], "path") : std::vector<std::string>{BytesArg(info[1], "path")}] {
+        int64_t removed = 0;
+        for (const std::string& path : paths) removed += RemoveTree(root, path);
+        return removed;
+      },
       [](Napi::Env env, int64_t& removed) -> Napi::Value {
         return Napi::Number::New(env, static_cast<double>(removed));
       });

@@ -61,6 +61,7 @@ LayerExtractor::LayerExtractor(const std::string& diff, const std::string& tar_s
       clones_(clones),
       tar_split_fd_(CreateTarSplit(tar_split)),
       tar_split_(tar_split_fd_.get()),
+      source_(source),
       reader_(source, *this, limits, kCodes),
       tree_(diff, result_.warnings) {}
 
@@ -84,7 +85,7 @@ ExtractedLayer LayerExtractor::Run() {
   reader_.Trailing();
   tar_split_.Finish();
   tree_.Finish();
-  if (!tree_.Replaced().Empty()) tree_.Replaced().Fold(tar_split_path_);
+  if (!tree_.Replaced().Empty()) tree_.Replaced().Fold(tar_split_path_, [this] { source_.Check(); });
   result_.entries = reader_.Members();
   result_.content_size = tree_.ContentSize();
   return std::move(result_);

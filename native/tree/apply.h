@@ -48,6 +48,7 @@ class LayerExtractor : private RawSink {
   Clones* clones_;
   UniqueFd tar_split_fd_;
   TarSplitWriter tar_split_;
+  ByteSource& source_;
   TarReader reader_;
   ExtractedLayer result_;
   TreeWriter tree_;

@@ -18,8 +18,7 @@ namespace layerstack {
 
 namespace {
 
-constexpr uint64_t kMaxKept = uint64_t{1} << 17;  // a path in memory for each
-constexpr size_t kMaxPathBytes = 32 << 20;        // of those paths together
+constexpr uint64_t kMaxKept = uint64_t{1} << 17;  // some 100 bytes in memory for each
 constexpr size_t kCopyBytes = 256 << 10;
 
 // Writes the file's content, which must be `size` bytes, as raw segments.
@@ -45,18 +44,15 @@ void Aside::Keep(int dir, const char* name, const std::string& path, uint64_t re
     ThrowInput("ERR_LIMIT_EXCEEDED", "more than " + std::to_string(kMaxKept) + " members replace others of this layer",
                {{"limit", std::to_string(kMaxKept)}});
   }
-  std::vector<Kept>& kept = by_path_[path];
-  if (kept.empty() && (path_bytes_ += path.size()) > kMaxPathBytes) {
-    ThrowInput("ERR_LIMIT_EXCEEDED", "the names of members that others of this layer replace are too long together",
-               {{"limit", std::to_string(kMaxPathBytes)}});
-  }
   if (!fd_) {
     if (::mkdir(root_.c_str(), 0700) < 0) ThrowErrno(errno, "mkdir", root_);
     fd_.reset(::open(root_.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
     if (!fd_) ThrowErrno(errno, "open", root_);
   }
   if (::renameat(dir, name, fd_.get(), std::to_string(count_).c_str()) < 0) ThrowErrno(errno, "rename", path);
-  kept.push_back({recorded, count_++});
+  PrefixHash hash(key_);
+  for (char c : path) hash.Add(c);
+  by_path_[hash.Get()].push_back({recorded, count_++});
 }
 
 // Where the content of file entry number `entry` was moved to, or "" where it is still in its place: into the first
@@ -65,27 +61,30 @@ std::string Aside::Find(const std::string& name, uint64_t entry) const {
   std::string path = CleanMemberPath(name).value_or("");
   uint64_t first = UINT64_MAX;
   size_t covered = 0;
-  for (size_t end = path.size(); end != std::string::npos && end > 0; end = path.rfind('/', end - 1)) {
-    auto found = by_path_.find(path.substr(0, end));
-    if (found != by_path_.end()) {
-      auto kept = std::upper_bound(found->second.begin(), found->second.end(), entry,
-                                   [](uint64_t number, const Kept& one) { return number < one.recorded; });
-      if (kept != found->second.end() && kept->number < first) {
-        first = kept->number;
-        covered = end;
-      }
+  PrefixHash hash(key_);
+  for (size_t end = 0; end < path.size();) {
+    hash.Add(path[end++]);
+    if (end < path.size() && path[end] != '/') continue;
+    auto found = by_path_.find(hash.Get());
+    if (found == by_path_.end()) continue;
+    auto kept = std::upper_bound(found->second.begin(), found->second.end(), entry,
+                                 [](uint64_t number, const Kept& one) { return number < one.recorded; });
+    if (kept != found->second.end() && kept->number < first) {
+      first = kept->number;
+      covered = end;
     }
   }
   return first == UINT64_MAX ? "" : std::to_string(first) + path.substr(covered);
 }
 
-void Aside::Rewrite(const std::string& path, int output) {
+void Aside::Rewrite(const std::string& path, int output, const std::function<void()>& check) {
   UniqueFd input(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
   if (!input) ThrowErrno(errno, "open", path);
   TarSplitReader reader(std::move(input), path);
   TarSplitWriter writer(output);
   TarSplitEntry entry;
   for (uint64_t entries = 0; reader.Next(entry);) {
+    check();
     if (entry.type == TarSplitEntry::Type::kSegment) {
       writer.Segment(entry.payload.data(), entry.payload.size());
       continue;
@@ -103,11 +102,11 @@ void Aside::Rewrite(const std::string& path, int output) {
   writer.Finish();
 }
 
-void Aside::Fold(const std::string& path) {
+void Aside::Fold(const std::string& path, const std::function<void()>& check) {
   std::string fresh = path + ".new";
   UniqueFd output(::open(fresh.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644));
   if (!output) ThrowErrno(errno, "open", fresh);
-  Rewrite(path, output.get());
+  Rewrite(path, output.get(), check);
   if (::rename(fresh.c_str(), path.c_str()) < 0) ThrowErrno(errno, "rename", fresh, path);
   size_t slash = root_.rfind('/');
   RemoveTree(root_.substr(0, slash + 1), root_.substr(slash + 1));

@@ -3,11 +3,13 @@
 #pragma once
 
 #include <cstdint>
-#include <map>
+#include <functional>
 #include <string>
+#include <unordered_map>
 #include <vector>
 
 #include "sys/fd.h"
+#include "tree/prefix_hash.h"
 
 namespace layerstack {
 
@@ -19,8 +21,9 @@ class Aside {
   // Moves the entry away. `path`: where it really is. `recorded`: how many file entries the tar-split has so far.
   void Keep(int dir, const char* name, const std::string& path, uint64_t recorded);
   bool Empty() const { return count_ == 0; }
-  // Rewrites the tar-split at `path` (by a new file renamed over it), then removes everything kept.
-  void Fold(const std::string& path);
+  // Rewrites the tar-split at `path` (by a new file renamed over it), then removes everything kept. `check` is called
+  // at every entry, and may throw.
+  void Fold(const std::string& path, const std::function<void()>& check);
 
  private:
   struct Kept {
@@ -28,13 +31,13 @@ class Aside {
     uint64_t number;
   };
   std::string Find(const std::string& name, uint64_t entry) const;
-  void Rewrite(const std::string& path, int output);
+  void Rewrite(const std::string& path, int output, const std::function<void()>& check);
 
   std::string root_;
   UniqueFd fd_;
   uint64_t count_ = 0;
-  size_t path_bytes_ = 0;  // in the keys of by_path_
-  std::map<std::string, std::vector<Kept>> by_path_;
+  PrefixKey key_;
+  std::unordered_map<PrefixHash::Value, std::vector<Kept>, PrefixHash::Index> by_path_;
 };
 
 }  // namespace layerstack

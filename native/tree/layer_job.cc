@@ -32,6 +32,9 @@ class QueueSource : public ByteSource {
     if (!chunk_ && queue_.Aborted()) throw Aborted();  // must not look like the end of the tar
     return chunk_ ? chunk_->View() : std::string_view();
   }
+  void Check() override {
+    if (queue_.Aborted()) throw Aborted();
+  }
 
  private:
   ChunkQueue& queue_;

@@ -15,7 +15,7 @@ import { isEntryName, listEntries, readEntry } from '../system/removal.ts';
 import type { Root } from '../system/root.ts';
 import { allMarkers } from '../system/session.ts';
 import { CONTAINER_ID } from './name-index.ts';
-import { readLink } from './read-text.ts';
+import { readLink } from '../system/read-text.ts';
 import { readContainer, type Container } from './record.ts';
 
 export interface ContainerCheckOptions {

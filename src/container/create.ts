@@ -13,6 +13,7 @@ import { newLinkId, newOverlayId, type Overlay } from '../layer/overlay.ts';
 import type { LayerStore } from '../layer/store.ts';
 import { call, native, type BatchStep } from '../system/native.ts';
 import type { Root } from '../system/root.ts';
+import { readText } from '../system/read-text.ts';
 import type { Marker, Session } from '../system/session.ts';
 import { spaceError } from '../system/space.ts';
 import { commandOf, containerConfig, mergedConfig, type ContainerOverrides } from './config.ts';
@@ -108,9 +109,12 @@ export class ContainerCreator {
 
   /** The image's stack as `lower` names it, and the mark that its top is somebody's parent. */
   async #stack(parent: ChainID): Promise<readonly string[]> {
-    const { cacheId } = await this.#layers.get(parent);
-    const known = this.#stacks.get(cacheId);
+    // A layer goes as a whole, and what its directory stands on never changes: one small read tells that it is there.
+    const { layout } = this.#root;
+    const present = readText(layout.at(layout.layer(parent, 'cache-id')))?.trim() ?? '';
+    const known = this.#stacks.get(present);
     if (known) return known;
+    const { cacheId } = await this.#layers.get(parent);
     const [lowers] = await Promise.all([this.#overlay.lowersOf(cacheId), this.#overlay.commit(cacheId)]);
     remember(this.#stacks, cacheId, lowers);
     return lowers;

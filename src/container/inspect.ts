@@ -6,7 +6,7 @@
 import { ZERO_TIME } from '../core/time.ts';
 import { dockerContainerConfig } from '../image/container-config.ts';
 import type { Layout } from '../system/layout.ts';
-import { readLink, readText } from './read-text.ts';
+import { readLink, readText } from '../system/read-text.ts';
 import type { Container } from './record.ts';
 
 type Document = Readonly<Record<string, unknown>>;

@@ -18,7 +18,7 @@ import {
   readMountCount,
   type MountCount,
 } from './mount-count.ts';
-import { readText } from './read-text.ts';
+import { readText } from '../system/read-text.ts';
 import { readContainer, type Container } from './record.ts';
 
 export interface MountOptions {

@@ -12,7 +12,7 @@ import { isSystemError, LayerstackError } from '../core/errors.ts';
 import type { Layout } from '../system/layout.ts';
 import { call, native, type BatchStep } from '../system/native.ts';
 import { isContainerName } from './names.ts';
-import { readLink, readText } from './read-text.ts';
+import { readLink, readText } from '../system/read-text.ts';
 import { readContainer } from './record.ts';
 
 /** 64 hex digits: the directories of `containers/` that are containers. */
@@ -68,7 +68,7 @@ export class NameIndex {
     await call(native.batch(this.#layout.root, [this.#unlink(name)]));
   }
 
-  /** Gives `name` back if it is `id`'s. To be done before the container's directory goes. */
+  /** Gives `name` back if it is `id`'s. To be done when the container is gone. */
   releaseSteps(name: string, id: string): BatchStep[] {
     return this.#link(name) === id ? [this.#unlink(name)] : [];
   }

@@ -7,7 +7,7 @@ import { isDigest, type ChainID, type ImageID } from '../core/digest.ts';
 import type { Layout, MountFile } from '../system/layout.ts';
 import { ZERO_TIME } from '../core/time.ts';
 import { decodeContainerConfig, type ContainerConfig } from '../image/container-config.ts';
-import { readText } from './read-text.ts';
+import { readText } from '../system/read-text.ts';
 
 /** What the container's process last did; layerstack runs none itself, so its own are `created`. */
 export type ContainerState = 'created' | 'running' | 'paused' | 'restarting' | 'exited' | 'dead';

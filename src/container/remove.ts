@@ -3,7 +3,8 @@
  * `containers/<id>`. Of the layers only the directory is renamed, to `…-removing`, and of the last only
  * `config.v2.json` is deleted, without which there is no container; so all of it is one batch of a few dozen system
  * calls however much the container holds, and the trees are deleted afterwards. Markers name every part before
- * the batch begins: whatever a crash leaves, the next writer removes the rest.
+ * the batch begins: whatever a crash leaves, the next writer removes the rest. The name is given back last: one without
+ * its container counts as free, but a container without its name could not be found by it.
  */
 import { existsSync } from 'node:fs';
 import { LayerstackError } from '../core/errors.ts';
@@ -13,7 +14,7 @@ import type { Marker, Session } from '../system/session.ts';
 import type { ContainerMounts } from './mount.ts';
 import { dropCountStep } from './mount-count.ts';
 import type { NameIndex } from './name-index.ts';
-import { readText } from './read-text.ts';
+import { readText } from '../system/read-text.ts';
 import { readContainer, type Container } from './record.ts';
 
 export interface RemoveOptions {
@@ -58,7 +59,6 @@ export class ContainerRemover {
       ...overlays.map((overlay): Marker => `overlay2.${removing(overlay)}`),
     ];
     await session.mark(markers, [
-      ...this.#names.releaseSteps(container.name, id),
       ...overlays.flatMap((overlay) => this.#moveAway(overlay)),
       ...(['mount-id', 'init-id', 'parent'] as const).map((file): BatchStep => ({
         op: 'unlink',
@@ -68,6 +68,7 @@ export class ContainerRemover {
       { op: 'rmdir', path: layout.mount(id), missing: true },
       { op: 'unlink', path: layout.container(id, 'config.v2.json'), missing: true },
       dropCountStep(layout, container.mountId),
+      ...this.#names.releaseSteps(container.name, id),
     ]);
     const trees = [...overlays.map((overlay) => layout.overlay(removing(overlay))), layout.container(id)];
     this.#deleteLater(session, id, markers, trees);

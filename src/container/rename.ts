@@ -9,7 +9,7 @@ import { call, native } from '../system/native.ts';
 import type { Root } from '../system/root.ts';
 import type { NameIndex } from './name-index.ts';
 import { parseContainerName } from './names.ts';
-import { readText } from './read-text.ts';
+import { readText } from '../system/read-text.ts';
 import { readContainer, type Container } from './record.ts';
 
 /** @see ContainerStore.rename */

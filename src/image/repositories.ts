@@ -7,12 +7,13 @@ import { readFile } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { unlessMissing } from '../core/errors.ts';
 import { call, native } from '../system/native.ts';
+import { REFERENCES_KEY } from '../system/lock.ts';
 import type { Root } from '../system/root.ts';
+import type { Marker } from '../system/session.ts';
 import { spaceError } from '../system/space.ts';
 import { parseReferences, type MutableReferences } from './references.ts';
 
-/** All references are in one file, so there is one lock. */
-const LOCK_KEY = 'repositories.json';
+const MARKERS: readonly Marker[] = ['references.change'];
 
 export interface ChangeOptions<T> {
   /** Ends the waiting for the lock. */
@@ -47,9 +48,10 @@ export class Repositories {
     edit: (references: MutableReferences) => T | Promise<T>,
     { signal, afterwards }: ChangeOptions<T> = {},
   ): Promise<T> {
-    this.#root.session();
-    const lock = await this.#root.locks.acquire('references', LOCK_KEY, signal ? { signal } : {});
+    const session = this.#root.session();
+    const lock = await this.#root.locks.acquire('references', REFERENCES_KEY, signal ? { signal } : {});
     try {
+      await session.mark(MARKERS);
       const path = this.#path();
       const references = parseReferences(await unlessMissing(readFile(path)), path);
       const before = references.serialize();
@@ -59,7 +61,7 @@ export class Repositories {
       await afterwards?.(result);
       return result;
     } finally {
-      await lock.release();
+      await session.unmark(MARKERS).finally(() => lock.release());
     }
   }
 

@@ -11,7 +11,7 @@ import { isSystemError, LayerstackError, unlessMissing } from '../core/errors.ts
 import type { Suspect } from '../core/store-finding.ts';
 import type { LayerFile } from '../system/layout.ts';
 import { call, native } from '../system/native.ts';
-import { isEntryName, listEntries, readEntry, removeLayerEntry } from '../system/removal.ts';
+import { isEntryName, listEntries, readEntry, removeLayerEntries } from '../system/removal.ts';
 import type { Root } from '../system/root.ts';
 import { allMarkers } from '../system/session.ts';
 import { assembleLayer } from './assemble.ts';
@@ -174,7 +174,7 @@ async function* checkUnfinished(root: Root): AsyncGenerator<Suspect> {
         path: `${layout.layers}/${name}`,
         marker: `removing.${name}`,
         what: 'a layer that was being removed',
-        remove: async () => removeLayerEntry(layout, name, await usedCacheIds(root, name)),
+        remove: async () => removeLayerEntries(layout, [name], await usedCacheIds(root, name)),
       })),
     ...(await listEntries(layout, layout.overlay2))
       .filter((name) => name.endsWith('-removing'))

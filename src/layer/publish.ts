@@ -12,7 +12,7 @@ import { throwIfAborted } from '../core/abort.ts';
 import { hexOf, type ChainID } from '../core/digest.ts';
 import { isSystemError, LayerstackError } from '../core/errors.ts';
 import { call, native, type BatchStep } from '../system/native.ts';
-import { findLink, isEntryName, readEntry, removeLayerEntry } from '../system/removal.ts';
+import { findLink, isEntryName, readEntry, removeLayerEntries } from '../system/removal.ts';
 import type { Root } from '../system/root.ts';
 import type { Marker } from '../system/session.ts';
 import type { Layer, LayerDb } from './layerdb.ts';
@@ -240,7 +240,7 @@ export class Publication {
   async #removeReplaced(): Promise<void> {
     for (const replaced of this.#replaced) {
       try {
-        await removeLayerEntry(this.#root.layout, replaced.name, () => false);
+        await removeLayerEntries(this.#root.layout, [replaced.name], () => false);
         await this.#root.session().unmark([removingMarker(replaced)]);
       } catch (error) {
         this.#root.log.warn('a replaced layer could not be removed; the next writer will', { error });

@@ -20,6 +20,9 @@ import { Turns } from './turns.ts';
 /** What is locked; also the name of the lock file. */
 export type LockKind = 'pulls' | 'layers' | 'containers' | 'references';
 
+/** The key of the one `references` lock: all names are in one file, and images change under the same lock. */
+export const REFERENCES_KEY = 'repositories.json';
+
 export interface LockOptions {
   /** Ends the waiting. */
   readonly signal?: AbortSignal;

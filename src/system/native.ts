@@ -274,9 +274,9 @@ export interface Native {
   makeNode(path: string, mode: number, major: number, minor: number): Promise<void>;
   /**
    * Removes `path` below `root` and all below it, fd-relative, without following links or entering mounts
-   * (EBUSY). A missing path is no error. Resolves with the number of removed entries.
+   * (EBUSY). A missing path is no error. Resolves with the number of removed entries. Several go one after the other.
    */
-  removeTree(root: string, path: string): Promise<number>;
+  removeTree(root: string, path: string | readonly string[]): Promise<number>;
   /**
    * st_size summed over the unique inodes below the directory `path` that are no directories: what layerdb's `size`
    * holds for a layer. What vanishes meanwhile does not count.

@@ -5,12 +5,17 @@
  */
 import type { FileHandle } from 'node:fs/promises';
 import { access, rm } from 'node:fs/promises';
+import { dirname } from 'node:path';
 import { isSystemError } from '../core/errors.ts';
 import type { Layout } from './layout.ts';
 import type { Logger } from './log.ts';
 import { call, native } from './native.ts';
-import { isEntryName, listEntries, readEntry, removeLayerEntry, removeOverlay } from './removal.ts';
+import { REFERENCES_KEY, type Locks } from './lock.ts';
+import { isEntryName, listEntries, readEntry, removeLayerEntries, removeOverlay } from './removal.ts';
 import { allMarkers, lockSession, type Marker } from './session.ts';
+
+/** What the store's writers put next to a file before they rename it into place (native `replace`). */
+const TEMPORARY = /^\.tmp-/;
 
 /** Parallel reads of small files: enough to keep libuv's threads busy. */
 const READS = 32;
@@ -19,12 +24,12 @@ const READS = 32;
  * Reconciles every session under `layerstack/sessions` whose process is gone. Without dead sessions it costs a
  * readdir and a lock attempt for each live one.
  */
-export async function reconcile(layout: Layout, log: Logger): Promise<void> {
+export async function reconcile(layout: Layout, log: Logger, locks: Locks): Promise<void> {
   for (const name of await listEntries(layout, layout.sessions)) {
     const lock = await lockDead(layout, name);
     if (lock === undefined) continue;
     try {
-      await reconcileSession(layout, log, name);
+      await reconcileSession(layout, log, locks, name);
     } finally {
       await lock.close();
     }
@@ -40,7 +45,7 @@ async function lockDead(layout: Layout, name: string): Promise<FileHandle | unde
   }
 }
 
-async function reconcileSession(layout: Layout, log: Logger, name: string): Promise<void> {
+async function reconcileSession(layout: Layout, log: Logger, locks: Locks, name: string): Promise<void> {
   const markers = (await listEntries(layout, layout.session(name))).filter((file) => file !== 'lock');
   if (markers.length > 0) {
     log.info('completing the work of a writer that died', { session: name, objects: markers.length });
@@ -53,9 +58,39 @@ async function reconcileSession(layout: Layout, log: Logger, name: string): Prom
       for (const marker of markers) await settle(layout, log, name, marker, kind, used);
     }
     await completeRemovals(layout, log, used);
+    if (markers.includes('references.change')) {
+      await using lock = await locks.acquire('references', REFERENCES_KEY);
+      void lock;
+      await sweepImages(layout);
+      await rm(layout.at(layout.session(name, 'references.change')), { force: true });
+    }
   }
   const left = (await listEntries(layout, layout.session(name))).filter((file) => file !== 'lock');
   if (left.length === 0) await rm(layout.at(layout.session(name)), { recursive: true, force: true });
+}
+
+/**
+ * Removes what changing images and names leaves when it is interrupted. Whoever changes them holds the `references`
+ * lock, and so does the caller: nothing here is anybody's who lives.
+ */
+async function sweepImages(layout: Layout): Promise<void> {
+  const { imageContents, imageMetadatas } = layout;
+  const temporaries = async (directory: string): Promise<string[]> =>
+    (await listEntries(layout, directory))
+      .filter((file) => TEMPORARY.test(file))
+      .map((file) => `${directory}/${file}`);
+  const files = [...(await temporaries(dirname(layout.repositories))), ...(await temporaries(imageContents))];
+  for (const id of await listEntries(layout, imageMetadatas)) {
+    if (await exists(layout, `${imageContents}/${id}`))
+      files.push(...(await temporaries(`${imageMetadatas}/${id}`)));
+    else await call(native.removeTree(layout.root, `${imageMetadatas}/${id}`));
+  }
+  await call(
+    native.batch(
+      layout.root,
+      files.map((path) => ({ op: 'unlink', path, missing: true })),
+    ),
+  );
 }
 
 const nothing: ReadonlySet<string> = new Set();
@@ -106,7 +141,7 @@ async function remove(
       await call(native.removeTree(layout.root, layout.container(object)));
     }
   } else if (marker.startsWith('removing.')) {
-    if (object.endsWith('-removing')) await removeLayerEntry(layout, object, (id) => used.has(id));
+    if (object.endsWith('-removing')) await removeLayerEntries(layout, [object], (id) => used.has(id));
   } else if (!used.has(object)) {
     await removeOverlay(layout, object);
   }
@@ -161,7 +196,7 @@ async function completeRemovals(layout: Layout, log: Logger, used: ReadonlySet<s
   for (const name of entries) {
     if (marked.has(`removing.${name}`)) continue;
     try {
-      await removeLayerEntry(layout, name, (id) => used.has(id));
+      await removeLayerEntries(layout, [name], (id) => used.has(id));
     } catch (error) {
       logUnremovable(log, name, error);
     }

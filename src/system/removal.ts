@@ -2,10 +2,11 @@
  * Taking objects of the store away, so that each step may be repeated after a crash: short name first, then the
  * content, then the entry that names the content. Order of moby/moby: daemon/internal/layer/layer_store.go.
  */
-import { readdir, readFile, readlink } from 'node:fs/promises';
+import { readdir, readFile } from 'node:fs/promises';
 import { isSystemError } from '../core/errors.ts';
 import type { Layout } from './layout.ts';
 import { call, native } from './native.ts';
+import { readLink, readText } from './read-text.ts';
 
 /** The trimmed text of a small file of the store; undefined where there is none. */
 export async function readEntry(layout: Layout, path: string): Promise<string | undefined> {
@@ -35,7 +36,7 @@ export function isEntryName(name: string): boolean {
 /** The name in `overlay2/l` that points to `overlay2/<id>/diff`, by looking at all of them. */
 export async function findLink(layout: Layout, id: string): Promise<string | undefined> {
   for (const link of await listEntries(layout, layout.links)) {
-    if (await pointsTo(layout, link, id)) return link;
+    if (pointsTo(layout, link, id)) return link;
   }
   return undefined;
 }
@@ -45,38 +46,49 @@ export async function findLink(layout: Layout, id: string): Promise<string | und
  * @throws system error EBUSY when something is mounted below it.
  */
 export async function removeOverlay(layout: Layout, id: string): Promise<void> {
-  const text = await readEntry(layout, layout.overlay(id, 'link'));
-  if (text !== undefined) {
+  await removeOverlays(layout, [id]);
+}
+
+async function removeOverlays(layout: Layout, ids: readonly string[]): Promise<void> {
+  const links: string[] = [];
+  for (const id of ids) {
+    const text = readText(layout.at(layout.overlay(id, 'link')))?.trim();
+    if (text === undefined) continue;
     // After a power cut `link` may be there without its content.
     const link = text !== '' && isEntryName(text) ? text : await findLink(layout, id);
     // A layer that replaced this one may have taken its short name over.
-    if (link !== undefined && (await pointsTo(layout, link, id)))
-      await call(native.batch(layout.root, [{ op: 'unlink', path: layout.link(link), missing: true }]));
+    if (link !== undefined && pointsTo(layout, link, id)) links.push(link);
   }
-  await call(native.removeTree(layout.root, layout.overlay(id)));
+  const steps = links.map((link) => ({ op: 'unlink', path: layout.link(link), missing: true }) as const);
+  await call(native.batch(layout.root, steps));
+  await call(
+    native.removeTree(
+      layout.root,
+      ids.map((id) => layout.overlay(id)),
+    ),
+  );
 }
 
 /**
- * Completes the removal of `layerdb/sha256/<name>`, a `-removing` entry: its content, unless `keep` says that
- * another entry has it, then the entry.
+ * Completes the removal of `layerdb/sha256/<name>`, `-removing` entries: their contents, unless `keep` says that
+ * another entry has them, then the entries. Each step is one native call for all; the reads before it block for some
+ * 30 µs an entry.
  */
-export async function removeLayerEntry(
+export async function removeLayerEntries(
   layout: Layout,
-  name: string,
+  names: readonly string[],
   keep: (cacheId: string) => boolean,
 ): Promise<void> {
-  const entry = `${layout.layers}/${name}`;
-  const cacheId = await readEntry(layout, `${entry}/cache-id`);
-  if (cacheId !== undefined && isEntryName(cacheId) && cacheId !== 'l' && !keep(cacheId))
-    await removeOverlay(layout, cacheId);
-  await call(native.removeTree(layout.root, entry));
+  const entries = names.map((name) => `${layout.layers}/${name}`);
+  const contents = entries.flatMap((entry) => {
+    const cacheId = readText(layout.at(`${entry}/cache-id`))?.trim();
+    const known = cacheId !== undefined && isEntryName(cacheId) && cacheId !== 'l';
+    return known && !keep(cacheId) ? [cacheId] : [];
+  });
+  await removeOverlays(layout, contents);
+  await call(native.removeTree(layout.root, entries));
 }
 
-async function pointsTo(layout: Layout, link: string, id: string): Promise<boolean> {
-  try {
-    return (await readlink(layout.at(layout.link(link)))) === `../${id}/diff`;
-  } catch (error) {
-    if (isSystemError(error, 'ENOENT', 'EINVAL')) return false;
-    throw error;
-  }
+function pointsTo(layout: Layout, link: string, id: string): boolean {
+  return readLink(layout.at(layout.link(link))) === `../${id}/diff`;
 }

@@ -150,7 +150,7 @@ async function openForWriting(path: string, log: Logger): Promise<Opened> {
     requireCapabilities(caps, layout.root);
     await call(native.batch(layout.root, layout.skeleton()));
     writerLock ??= await lockForWriting(layout, true);
-    await reconcile(layout, log);
+    await reconcile(layout, log, new Locks(layout.at(layout.locks)));
     await sweepPartials(layout, log);
     return { layout, caps, writerLock };
   } catch (error) {

@@ -17,14 +17,16 @@ import { listEntries } from './removal.ts';
  * `write-set.<digits>` the directory `layerdb/tmp/write-set-<digits>`;
  * `container.<id>` the directories `containers/<id>` and `layerdb/mounts/<id>`;
  * `flat.<name>` the directory `layerstack/flat/<name>`;
- * `removing.<name>` the directory `layerdb/sha256/<name>` of a layer being deleted, and its content.
+ * `removing.<name>` the directory `layerdb/sha256/<name>` of a layer being deleted, and its content;
+ * `references.change` temporary files of images and names, and metadata of images that are not there.
  */
 export type Marker =
   | `overlay2.${string}`
   | `write-set.${string}`
   | `container.${string}`
   | `flat.${string}`
-  | `removing.${string}`;
+  | `removing.${string}`
+  | 'references.change';
 
 /** One writer's session. Costs nothing on disk until the first {@link Session.mark}. */
 export class Session {

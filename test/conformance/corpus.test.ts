@@ -3,7 +3,7 @@
  * then all of them saved again by a dockerd on layerstack's root, bit for bit.
  */
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { gunzipSync } from 'node:zlib';
@@ -158,6 +158,20 @@ describe.runIf(havePeers('dockerd', 'docker', 'umoci', 'tar', 'bsdtar', 'busybox
         expect([ran.status, ran.stdout]).toEqual([1, '']);
       },
     );
+
+    test('save gives every layer as it came, all images in one archive', async () => {
+      expect(loaded.size).toBeGreaterThan(CASES.length * 0.9);
+      const saved = join(scratch, 'ours.tar');
+      await ours.run('save', '-q', '-o', saved, ...loaded.keys());
+      const folder = join(scratch, 'ours-saved');
+      mkdirSync(folder);
+      await must('tar', ['-C', folder, '-xf', saved]);
+      for (const [id, layer] of loaded) {
+        const blob = (bytes: Buffer) => join(folder, 'blobs/sha256', sha256(bytes));
+        expect(readFileSync(blob(layer)).equals(layer), id).toBe(true);
+        expect(existsSync(join(folder, 'blobs/sha256', id.slice(7))), id).toBe(true);
+      }
+    });
 
     test('a dockerd on this root saves every layer as it came, also those that it could not have saved itself', async () => {
       const daemon = await Dockerd.start(ours.root);

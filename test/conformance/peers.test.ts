@@ -2,7 +2,7 @@
  * Archives that other programs write of one image: loaded, they give the image id that those programs name.
  */
 import { createHash } from 'node:crypto';
-import { mkdirSync, readFileSync } from 'node:fs';
+import { mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { LayerstackCli } from '../support/layerstack-cli.ts';
@@ -65,7 +65,26 @@ describe.runIf(havePeers('dockerd', 'docker', ...NEEDED))('archives of other pro
     const printed = await root.run('load', '-i', source);
     const ids = new Set((await root.run('images', '-q', '--no-trunc')).split('\n'));
     expect(ids.size).toBe(1);
-    return { id: [...ids][0] ?? '', printed, root };
+    const id = [...ids][0] ?? '';
+    await expectExactSave(root, id);
+    return { id, printed, root };
+  }
+
+  /** Whoever made the layers: they leave as they came, bit for bit, and so does the image. */
+  async function expectExactSave(root: LayerstackCli, id: string): Promise<void> {
+    const folder = makeRoot();
+    mkdirSync(folder);
+    await root.run('save', '-q', '-o', join(folder, 'saved.tar'), id);
+    await must('tar', ['-C', folder, '-xf', join(folder, 'saved.tar')]);
+    const names = readdirSync(join(folder, 'blobs/sha256'));
+    const { rootfs } = blob(folder, id) as { rootfs: { diff_ids: string[] } };
+    for (const digest of [id, ...rootfs.diff_ids]) expect(names).toContain(digest.slice(7));
+    const sums = names.map((name) => `${name}  ${join(folder, 'blobs/sha256', name)}\n`).join('');
+    await must('sha256sum', ['-c', '--quiet', '-'], { input: sums });
+    const again = new LayerstackCli(makeRoot());
+    await again.run('load', '-q', '-i', join(folder, 'saved.tar'));
+    expect(await again.run('images', '-q', '--no-trunc')).toBe(id);
+    rmSync(folder, { recursive: true });
   }
 
   let roots = 0;

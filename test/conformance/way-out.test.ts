@@ -2,7 +2,7 @@
  * What goes out of a store: archives that docker, podman, skopeo and umoci read with the same image id, changes and commits as
  * dockerd makes them of the same container.
  */
-import { readFileSync, readdirSync } from 'node:fs';
+import { mkdirSync, readFileSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { goJson } from '../../src/core/go-json.ts';
@@ -14,6 +14,7 @@ import { havePeers } from '../support/peers.ts';
 import { describeFailure, must } from '../support/process.ts';
 import { dropScratch, makeScratch } from '../support/scratch.ts';
 import { tar } from '../support/tar.ts';
+import { compareTrees, dumpTree, mapTree, type Tree } from '../support/tree.ts';
 import { CHANGE_CASES } from './support/change-cases.ts';
 import { fixtures } from './support/fixtures.ts';
 
@@ -130,6 +131,41 @@ describe.runIf(havePeers('dockerd', 'docker', 'podman', 'skopeo', 'umoci', 'tar'
     ).toBe('x');
     expect((await daemon.inspect(ourId))['Parent']).toBe((await daemon.inspect(IMAGE))['Id']);
     await daemon.docker('rm', 'box');
+  });
+
+  test('export and diff are those of dockerd on the same container, times to the second', async () => {
+    const work =
+      'echo new > /new; rm -rf /data; ln /new /linked; mkfifo /pipe; mkdir -p /srv/empty; ' +
+      'chmod 4711 /new; chown 12:34 /linked; touch -d @1000000000 /old';
+    await daemon.docker('load', '-q', '-i', archive);
+    await daemon.docker('run', '--name', 'out', '--user', '0', '--network', 'none', IMAGE, work);
+    const tree = async (name: string): Promise<Tree> => {
+      const folder = join(scratch, name);
+      mkdirSync(folder);
+      await must('tar', [
+        '-C',
+        folder,
+        '--numeric-owner',
+        '--xattrs',
+        '--xattrs-include=*',
+        '-xpf',
+        `${folder}.tar`,
+      ]);
+      // GNU tar gives the fraction of a second up for what docker writes, and xattrs but capabilities are not in it.
+      return mapTree(await dumpTree(folder), (entry) =>
+        entry.path === '.' ? undefined : { ...entry, mtime: entry.mtime.slice(0, -9) },
+      );
+    };
+    await daemon.docker('export', '-o', join(scratch, 'their-export.tar'), 'out');
+    await daemon.stop();
+    const root = new LayerstackCli(daemon.root);
+    await root.run('export', '-o', join(scratch, 'our-export.tar'), 'out');
+    expect(compareTrees(await tree('our-export'), await tree('their-export'))).toEqual([]);
+    daemon = await Dockerd.start(daemon.root);
+    // And back in: docker imports what we export.
+    const imported = await daemon.docker('import', '-c', 'CMD ["/bin/sh"]', join(scratch, 'our-export.tar'));
+    expect(imported).toMatch(/^sha256:[0-9a-f]{64}$/);
+    await daemon.docker('rm', 'out');
   });
 
   test.each(CHANGE_CASES.map((changes) => [changes]))('changes %j', async (changes) => {

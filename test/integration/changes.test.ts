@@ -3,6 +3,7 @@
  */
 import { execFileSync } from 'node:child_process';
 import {
+  chmodSync,
   lstatSync,
   mkdirSync,
   readdirSync,
@@ -208,6 +209,30 @@ describe('changes', () => {
     await expect(call(native.listChanges(root, 'upper', ['base']))).rejects.toMatchObject({
       code: 'ERR_UPPER_UNSUPPORTED',
       member: '/moved',
+    });
+  });
+
+  test('refuse a file of which the upper has only the metadata, however many attributes it has', async () => {
+    const root = scratch();
+    await build(join(root, 'base'), directory({ x: file }));
+    for (const name of ['upper', 'work', 'now']) mkdirSync(join(root, name));
+    const target = join(root, 'now');
+    const options = ['metacopy=on', 'redirect_dir=on'];
+    await mountOverlay({
+      root,
+      target,
+      lowers: ['base'],
+      upper: 'upper',
+      work: 'work',
+      rung: 'fsconfig',
+      options,
+    });
+    chmodSync(join(target, 'x'), 0o600);
+    for (const letter of ['a', 'b', 'c'])
+      await native.setXattr(join(root, 'upper/x'), `user.${letter.repeat(150)}`, Buffer.from('1'));
+    await expect(call(native.listChanges(root, 'upper', ['base']))).rejects.toMatchObject({
+      code: 'ERR_UPPER_UNSUPPORTED',
+      member: '/x',
     });
   });
 

@@ -10,6 +10,7 @@ import type { Layer, LayerStore } from '../../../src/layer/store.ts';
 import { Layout } from '../../../src/system/layout.ts';
 import { Locks } from '../../../src/system/lock.ts';
 import type { Root } from '../../../src/system/root.ts';
+import { Session } from '../../../src/system/session.ts';
 
 export interface TestRoot {
   readonly root: Root;
@@ -23,9 +24,12 @@ export async function testRoot(options: { readOnly?: boolean; path?: string } = 
   const path = options.path ?? (await mkdtemp(join(tmpdir(), 'layerstack-image-')));
   onTestFinished(() => rm(path, { recursive: true, force: true }));
   const layout = new Layout(path);
-  const directories = [layout.imageContents, layout.imageMetadatas, layout.layers, layout.locks];
+  const { imageContents, imageMetadatas, layers, locks, sessions } = layout;
+  const directories = [imageContents, imageMetadatas, layers, locks, sessions];
   for (const directory of directories) await mkdir(layout.at(directory), { recursive: true, mode: 0o700 });
   const warnings: string[] = [];
+  const session = new Session(layout);
+  onTestFinished(() => session.close());
   const ignore = (): void => undefined;
   const root = {
     layout,
@@ -34,6 +38,7 @@ export async function testRoot(options: { readOnly?: boolean; path?: string } = 
     readOnly: options.readOnly ?? false,
     session() {
       if (options.readOnly) throw new LayerstackError('ERR_STORE_READ_ONLY', 'read-only');
+      return session;
     },
   };
   return { root: root as unknown as Root, path, warnings };

@@ -1,0 +1,117 @@
+/**
+ * Commands that are killed at each of their changes to the store's directories, one after the other: what they worked on is
+ * there as it was, or it is gone, and the next writer leaves nothing else of it.
+ */
+import { existsSync, readdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { LayerstackCli } from '../support/layerstack-cli.ts';
+import { havePeers } from '../support/peers.ts';
+import { run } from '../support/process.ts';
+import { dumpStore, storeChanges } from '../support/store-dump.ts';
+import { House, IMAGE } from '../integration/container-support.ts';
+
+/** Node's own start makes none of these calls. strace counts them in each thread: the first to make its n-th ends all. */
+const CALLS = 'renameat,renameat2,unlinkat';
+const MAX_CALLS = 200;
+
+describe.runIf(havePeers('strace'))('killed at any step', () => {
+  let house: House;
+  let cli: LayerstackCli;
+
+  beforeEach(async () => {
+    house = await House.build();
+    await house.store.remove(await house.store.create(IMAGE)); // marks its layer as a parent, for good
+    await house.store.close();
+    cli = new LayerstackCli(house.root);
+  });
+
+  afterEach(() => house[Symbol.asyncDispose]());
+
+  /** Runs a command that is killed at its `step`-th change; whether it got that far. */
+  async function killed(step: number, ...words: string[]): Promise<boolean> {
+    const inject = `inject=${CALLS}:signal=KILL:when=${String(step)}`;
+    const ran = await run('strace', [
+      ...['-f', '-qq', '-o', '/dev/null', '-e', `trace=${CALLS}`, '-e', inject],
+      process.execPath,
+      ...cli.argv(...words),
+    ]);
+    if (ran.status === 0) return false;
+    expect(ran.stderr).toBe('');
+    return true;
+  }
+
+  /** Kills the command at step 1, 2, 3, ... until it is through. */
+  async function everyStep(prepare: () => Promise<string[]>, check: () => Promise<void>): Promise<void> {
+    for (let step = 1; step < MAX_CALLS; step++) {
+      const words = await prepare();
+      const again = await killed(step, ...words);
+      await house.reopen(); // the next writer
+      try {
+        expect(readdirSync(house.at('layerstack/sessions'))).toEqual([]);
+        await check();
+      } finally {
+        await house.store.close();
+      }
+      if (!again) return;
+    }
+    throw new Error('the command never ended by itself');
+  }
+
+  test('rm: the container is whole and has its name, or is gone', async () => {
+    const before = await dumpStore(house.root);
+    await everyStep(
+      async () => {
+        const id = await cli.run('create', '--name', 'build', IMAGE);
+        writeFileSync(house.at(`overlay2/${mountId(id)}/diff/new`), 'content');
+        return ['rm', 'build'];
+      },
+      async () => {
+        const [container] = await house.store.containers();
+        if (container === undefined) {
+          expect(await storeChanges(house.root, before)).toEqual([]);
+          // The name is free.
+          await house.store.remove(await house.store.create(IMAGE, { name: 'build' }));
+          return;
+        }
+        expect((await house.store.container('build')).id).toBe(container.id);
+        const mount = await house.store.mount('build');
+        expect(existsSync(join(mount.path, 'new'))).toBe(true);
+        await mount.unmount();
+        await house.store.remove('build');
+        await expect(house.store.container('build')).rejects.toMatchObject({
+          code: 'ERR_CONTAINER_NOT_FOUND',
+        });
+      },
+    );
+  });
+
+  test('commit: the image is whole, or is not there', async () => {
+    const id = await cli.run('create', '--name', 'build', IMAGE);
+    writeFileSync(house.at(`overlay2/${mountId(id)}/diff/new`), 'content');
+    const base = (await cli.inspect(IMAGE))['Id'];
+    const before = await dumpStore(house.root);
+    await everyStep(
+      () => Promise.resolve(['commit', 'build', 'made:1']),
+      async () => {
+        const made = (await house.store.images({ all: true })).filter(({ Id }) => Id !== base);
+        for (const { Id } of made) {
+          for await (const chunk of house.store.save(Id)) void chunk;
+          await house.store.removeImage(Id, { force: true });
+        }
+        await house.store.prune();
+        await house.store.close();
+        // The names were written, and taken back.
+        const changes = (await storeChanges(house.root, before)).filter(
+          (change) => !change.startsWith('image/overlay2/repositories.json: mtime'),
+        );
+        expect(changes).toEqual([]);
+        await house.reopen();
+      },
+    );
+  });
+
+  function mountId(id: string): string {
+    return house.text(`image/overlay2/layerdb/mounts/${id}/mount-id`);
+  }
+});
