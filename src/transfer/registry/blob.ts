@@ -59,13 +59,16 @@ export async function openBlob(
   return { start, total, body: endpoint.read(response, { signal, subject }) };
 }
 
-/** Bytes of a blob. @throws {@link LayerstackError} ERR_REGISTRY_NOT_FOUND where the server does not have it. */
+/**
+ * Bytes of a blob; undefined where the server has it but does not say.
+ * @throws {@link LayerstackError} ERR_REGISTRY_NOT_FOUND where the server does not have it.
+ */
 export async function statBlob(
   endpoint: Endpoint,
   repository: Repository,
   digest: Digest,
   { signal }: RequestOptions,
-): Promise<number> {
+): Promise<number | undefined> {
   const subject = repository.blob(digest, endpoint.label);
   const response = await endpoint.send(`${repository.path}/blobs/${digest}`, {
     method: 'HEAD',
@@ -75,13 +78,7 @@ export async function statBlob(
     accept: [200],
   });
   discard(response.body);
-  const size = sizeOf(response);
-  if (size !== undefined) return size;
-  throw registryError(
-    'ERR_REGISTRY_INVALID',
-    subject,
-    `${endpoint.label} does not say its size (Content-Length)`,
-  );
+  return sizeOf(response);
 }
 
 /** Which part of the blob an answer is. */

@@ -130,7 +130,7 @@ export class RepositoryClient implements AsyncDisposable {
     });
   }
 
-  /** Bytes of a blob; undefined where the registry itself does not have it. */
+  /** Bytes of a blob; undefined where the registry itself does not have it, or does not say of what size. */
   hasBlob(digest: Digest, options: RequestOptions = {}): Promise<number | undefined> {
     return unlessNotFound(statBlob(this.#origin, this.#repository, digest, options));
   }

@@ -11,6 +11,8 @@ export interface Advice {
   readonly settingsPath: string;
   /** The proxy that was used, if any; shown without its user. */
   readonly proxy: URL | undefined;
+  /** Whether the server has answered before. */
+  readonly known: boolean;
 }
 
 interface Reason {
@@ -60,7 +62,7 @@ function firstOf(error: unknown): unknown {
   return error instanceof AggregateError && error.errors.length > 0 ? (error.errors[0] as unknown) : error;
 }
 
-function reason(error: unknown, url: URL, { certsDirectory, settingsPath, proxy }: Advice): Reason {
+function reason(error: unknown, url: URL, { certsDirectory, settingsPath, proxy, known }: Advice): Reason {
   const code = codeOf(error);
   const message = error instanceof Error ? error.message : String(error);
   const shown = redactUrl(url);
@@ -114,5 +116,9 @@ function reason(error: unknown, url: URL, { certsDirectory, settingsPath, proxy 
     };
   if (isNoHttp(error) || code === 'UND_ERR_HEADERS_OVERFLOW')
     return { why: `what ${shown} sends is not HTTP (${message})`, retryable: false, broken: true };
-  return { why: `the connection to ${way} broke off (${message})`, retryable: true };
+  const strange = url.protocol === 'https:' && !known;
+  return {
+    why: `the connection to ${way} broke off (${message})${strange ? `; if ${url.host} asks for a client's certificate, put it into ${certs}/client.cert and client.key` : ''}`,
+    retryable: true,
+  };
 }

@@ -120,6 +120,19 @@ describe('a request is sent again', () => {
     expect(await drain((await open().openBlob(wanted)).body)).toEqual(blob);
   });
 
+  it('whose small answer breaks off', async () => {
+    const tags = '{"name":"a/b","tags":["1"]}';
+    server.answer = ({ path, count, request }, response) => {
+      if (path === '/v2/') return response.end();
+      if (count > 2) return response.end(tags);
+      response.writeHead(200, { 'content-length': tags.length });
+      response.write(tags.slice(0, 5), () => request.socket.destroy());
+      return undefined;
+    };
+    for await (const tag of open().tags()) expect(tag).toBe('1');
+    expect(server.log).toHaveLength(3);
+  });
+
   it('a bounded number of times, and says what happened', async () => {
     server.answer = ({ path }, response) => {
       if (path === '/v2/') response.end();
