@@ -15,6 +15,10 @@ import {
   type Mount,
   type ProgressEvent,
   type PullResult,
+  type Referrer,
+  type Registries,
+  type RemoteManifest,
+  type RemovedRemote,
 } from '../../src/index.ts';
 
 declare const store: Layerstack;
@@ -31,6 +35,11 @@ describe('Layerstack', () => {
     expectTypeOf(store.mount(container)).resolves.toEqualTypeOf<Mount>();
     expectTypeOf(store.unmount('x')).resolves.toEqualTypeOf<number>();
     expectTypeOf(store.bundle('x', 'dir')).resolves.toEqualTypeOf<Bundle>();
+    expectTypeOf(store.manifest('x')).resolves.toEqualTypeOf<RemoteManifest>();
+    expectTypeOf(store.tags('x')).toEqualTypeOf<AsyncIterable<string>>();
+    expectTypeOf(store.referrers('x')).resolves.toEqualTypeOf<Referrer[]>();
+    expectTypeOf(store.removeRemote('x')).resolves.toEqualTypeOf<RemovedRemote>();
+    expectTypeOf<Registries['manifest']>().returns.resolves.toEqualTypeOf<RemoteManifest>();
     expectTypeOf(store.doctor()).resolves.toEqualTypeOf<Finding[]>();
     expectTypeOf(store.remove('x')).resolves.toBeVoid();
   });

@@ -73,7 +73,7 @@ export class RepositoryClient implements AsyncDisposable {
     this.#transport = new Transport({ settings, timeouts, env });
     const { registry } = this.#repository;
     const options = { credentials, log, transport: this.#transport };
-    this.#origin = openOrigin(registry, this.#transport, settings, { ...options, retry: this.#retry });
+    this.#origin = openOrigin(registry, this.#transport, { ...options, retry: this.#retry });
     const mirrors = (settings.hosts.get(registry.host)?.mirrors ?? []).map((url) => {
       const bases = [new URL('v2/', url)] as const;
       const retry = MIRROR_RETRY(this.#retry);

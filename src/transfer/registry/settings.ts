@@ -11,6 +11,7 @@
 import { readFile } from 'node:fs/promises';
 import { isSystemError, LayerstackError, unlessMissing } from '../../core/errors.ts';
 import * as json from '../../core/json.ts';
+import { registryAddress } from './address.ts';
 import { DEFAULT_CERTS_DIRECTORY } from './certificates.ts';
 
 /** About one registry or mirror. */
@@ -74,6 +75,12 @@ export async function readSettings(
     certsDirectory: env['LAYERSTACK_CERTS_DIR'] || (certsDirectory ?? defaults.certsDirectory),
     path,
   };
+}
+
+/** What is said about a `HOST[:PORT]`; of the host that speaks Docker Hub's API, what is said about `docker.io`. */
+export function settingsOf({ hosts }: RegistrySettings, host: string): HostSettings | undefined {
+  const hub = registryAddress('docker.io');
+  return hosts.get(host) ?? (host === hub.apiHost ? hosts.get(hub.host) : undefined);
 }
 
 /** An object with these keys and no others, in just this spelling. */

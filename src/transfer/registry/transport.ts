@@ -11,7 +11,7 @@ import { certificatesFor, machineCas, pem } from './certificates.ts';
 import { connectionError } from './connection-error.ts';
 import type { Subject } from './error.ts';
 import { proxyFor, type Environment } from './proxy.ts';
-import type { RegistrySettings } from './settings.ts';
+import { settingsOf, type RegistrySettings } from './settings.ts';
 
 /** Time limits, in milliseconds. */
 export interface Timeouts {
@@ -66,7 +66,7 @@ export class Transport implements AsyncDisposable {
 
   /** Whether certificates of this `HOST[:PORT]` are not checked, and plain HTTP may be spoken. */
   isInsecure(host: string): boolean {
-    return this.#options.settings.hosts.get(host)?.insecure ?? isLoopback(host);
+    return settingsOf(this.#options.settings, host)?.insecure ?? isLoopback(host);
   }
 
   /**
@@ -152,7 +152,7 @@ export class Transport implements AsyncDisposable {
 
   #timeouts({ host }: URL): Timeouts {
     const { settings, timeouts } = this.#options;
-    const ms = settings.hosts.get(host)?.timeoutMs;
+    const ms = settingsOf(settings, host)?.timeoutMs;
     return { ...DEFAULT_TIMEOUTS, ...(ms !== undefined && { headersMs: ms, stallMs: ms }), ...timeouts };
   }
 
@@ -192,7 +192,7 @@ export class Transport implements AsyncDisposable {
   /** Whom to trust at a host, and as whom to show up. */
   async #tls(host: string) {
     const { settings } = this.#options;
-    const own = settings.hosts.get(host);
+    const own = settingsOf(settings, host);
     const files = await certificatesFor(host, settings.certsDirectory);
     const cas = [...files.ca, ...(own?.ca === undefined ? [] : [await pem(own.ca)])];
     const cert = own?.certificate === undefined ? files.cert : [await pem(own.certificate)];

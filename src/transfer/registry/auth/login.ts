@@ -55,7 +55,7 @@ export async function checkLogin(
 ): Promise<LoginStatus> {
   const { settings, log, timeouts, env = process.env } = access;
   await using transport = new Transport({ settings, timeouts, env });
-  const origin = openOrigin(registryAddress(registry), transport, settings, {
+  const origin = openOrigin(registryAddress(registry), transport, {
     credentials: fixedCredentials(registry, credentials),
     retry: { ...DEFAULT_RETRY, ...access.retry },
     log,

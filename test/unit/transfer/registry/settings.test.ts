@@ -2,7 +2,7 @@ import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { readSettings } from '../../../../src/transfer/registry/settings.ts';
+import { readSettings, settingsOf } from '../../../../src/transfer/registry/settings.ts';
 import { rejection } from '../../../support/errors.ts';
 
 let directory: string;
@@ -14,7 +14,7 @@ beforeAll(async () => {
 });
 afterAll(() => rm(directory, { recursive: true }));
 
-async function settingsOf(document: unknown, env: NodeJS.ProcessEnv = {}) {
+async function settingsIn(document: unknown, env: NodeJS.ProcessEnv = {}) {
   await writeFile(path, typeof document === 'string' ? document : JSON.stringify(document));
   return readSettings(path, env);
 }
@@ -29,7 +29,7 @@ describe('registries.json', () => {
   });
 
   it('is read', async () => {
-    const { hosts, certsDirectory } = await settingsOf({
+    const { hosts, certsDirectory } = await settingsIn({
       certsDirectory: '/srv/certs',
       registries: {
         'docker.io': { mirrors: ['http://10.0.0.2:5000', 'https://m.example/hub'], timeoutSeconds: 5 },
@@ -51,9 +51,17 @@ describe('registries.json', () => {
     });
   });
 
+  it("says for docker.io what goes for the host of Docker Hub's API", async () => {
+    const settings = await settingsIn({ registries: { 'docker.io': { timeoutSeconds: 7 }, r: {} } });
+    expect(settingsOf(settings, 'registry-1.docker.io')?.timeoutMs).toBe(7000);
+    expect(settingsOf(settings, 'docker.io')?.timeoutMs).toBe(7000);
+    expect(settingsOf(settings, 'r')?.timeoutMs).toBeUndefined();
+    expect(settingsOf(settings, 'other')).toBeUndefined();
+  });
+
   it('has its directory of certificates overridden by LAYERSTACK_CERTS_DIR', async () => {
     const env = { LAYERSTACK_CERTS_DIR: '/elsewhere' };
-    expect((await settingsOf({ certsDirectory: '/srv/certs' }, env)).certsDirectory).toBe('/elsewhere');
+    expect((await settingsIn({ certsDirectory: '/srv/certs' }, env)).certsDirectory).toBe('/elsewhere');
   });
 
   it.each<[string, unknown, RegExp]>([
@@ -91,7 +99,7 @@ describe('registries.json', () => {
     ['nothing', '', /empty/],
     ['too much', JSON.stringify({ x: 'x'.repeat(1024 * 1024) }), /bytes; 1048576 are allowed/],
   ])('with %s is refused, naming the file and the key', async (_, document, message) => {
-    const error = await rejection(settingsOf(document));
+    const error = await rejection(settingsIn(document));
     expect(error).toMatchObject({ code: 'ERR_REGISTRY_SETTINGS', path });
     expect(error.message).toMatch(message);
     expect(error.message.startsWith(`${path}: `)).toBe(true);
