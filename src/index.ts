@@ -40,6 +40,7 @@ export type { RegistryOptions } from './app/registries.ts';
 export type { LoadedImage, LoadOptions, LoadResult, LoadWarning } from './transfer/archive/load.ts';
 export type { PulledImage, PullOptions, PullResult } from './transfer/pull.ts';
 export { DockerConfig } from './transfer/registry/auth/docker-config.ts';
+export type { PulledLayout, PullLayoutOptions } from './transfer/pull-layout.ts';
 export type { PushedImage, PushOptions, PushResult } from './transfer/push.ts';
 export { fixedCredentials } from './transfer/registry/auth/credentials.ts';
 export type { Credentials, CredentialSource } from './transfer/registry/auth/credentials.ts';

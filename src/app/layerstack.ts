@@ -45,6 +45,7 @@ import type { ImportOptions } from '../transfer/archive/import.ts';
 import type { LoadOptions, LoadResult } from '../transfer/archive/load.ts';
 import type { SaveOptions } from '../transfer/archive/save.ts';
 import type { PullOptions, PullResult } from '../transfer/pull.ts';
+import type { PulledLayout, PullLayoutOptions } from '../transfer/pull-layout.ts';
 import type { PushOptions, PushResult } from '../transfer/push.ts';
 import type { Credentials } from '../transfer/registry/auth/credentials.ts';
 import type { RequestOptions } from '../transfer/registry/client.ts';
@@ -256,7 +257,8 @@ export class Layerstack implements AsyncDisposable {
     const { Distribution } = await import('../image/distribution.ts');
     const { openRepository } = await import('../transfer/registry/client.ts');
     const distribution = new Distribution(this.#root);
-    const stores = { root: this.#root, layers: this.#layers, images: this.#images, distribution };
+    const { kept } = this.#images;
+    const stores = { root: this.#root, layers: this.#layers, images: this.#images, distribution, kept };
     const access = await this.#registries.access(options);
     const client = openRepository(parsed.repository, access);
     try {
@@ -264,6 +266,21 @@ export class Layerstack implements AsyncDisposable {
     } finally {
       await client.close();
     }
+  }
+
+  /**
+   * Pulls an image of all platforms into an OCI layout in `directory`, byte for byte as the registry has it. Nothing of this
+   * store changes. What is there already is not fetched again, so a pull that was broken off goes on.
+   * @throws {@link LayerstackError} ERR_INVALID_ARGUMENT where `directory` is neither new nor an OCI layout, ERR_STORE_LOCKED
+   *   while another pull writes there, ERR_REFERENCE_INVALID, ERR_MANIFEST_INVALID, ERR_DIGEST_MISMATCH, ERR_REGISTRY_*,
+   *   ERR_LIMIT_EXCEEDED, ERR_NO_SPACE, ERR_ABORTED.
+   */
+  pullLayout(
+    reference: string,
+    directory: string,
+    options: PullLayoutOptions & RegistryOptions = {},
+  ): Promise<PulledLayout> {
+    return this.#registries.pullLayout(reference, directory, options);
   }
 
   /**

@@ -6,6 +6,7 @@ import { parseReference } from '../core/reference.ts';
 import { Layout } from '../system/layout.ts';
 import { defaultLogger, type Logger } from '../system/log.ts';
 import type { CredentialSource } from '../transfer/registry/auth/credentials.ts';
+import type { PulledLayout, PullLayoutOptions } from '../transfer/pull-layout.ts';
 import type { RegistryAccess, RequestOptions } from '../transfer/registry/client.ts';
 import type { InspectOptions, Referrer, RemoteManifest, RemovedRemote } from '../transfer/remote.ts';
 
@@ -43,6 +44,23 @@ export class Registries {
   async manifest(reference: string, options: InspectOptions & RegistryOptions = {}): Promise<RemoteManifest> {
     const { inspectRemote } = await import('../transfer/remote.ts');
     return inspectRemote(await this.access(options), parseReference(reference), options);
+  }
+
+  /** @see Layerstack.pullLayout */
+  async pullLayout(
+    reference: string,
+    directory: string,
+    options: PullLayoutOptions & RegistryOptions = {},
+  ): Promise<PulledLayout> {
+    const { pullLayout } = await import('../transfer/pull-layout.ts');
+    const { openRepository } = await import('../transfer/registry/client.ts');
+    const parsed = parseReference(reference);
+    const source = openRepository(parsed.repository, await this.access(options));
+    try {
+      return await pullLayout(source, parsed, directory, options);
+    } finally {
+      await source.close();
+    }
   }
 
   /** @see Layerstack.tags */

@@ -21,6 +21,7 @@ import {
 } from './deletion.ts';
 import { ImageFilter, type ImageFilters } from './filters.ts';
 import type { ImageDb } from './imagedb.ts';
+import type { KeptImages } from './kept.ts';
 import type { MutableReferences } from './references.ts';
 import type { Repositories } from './repositories.ts';
 
@@ -52,6 +53,7 @@ export interface ImageParts {
   readonly db: ImageDb;
   readonly repositories: Repositories;
   readonly catalog: Catalog;
+  readonly kept: KeptImages;
 }
 
 /** The images that a deletion takes away, with their layers topmost first. */
@@ -76,6 +78,7 @@ export class ImageCollector {
       if (id !== undefined) deletion.remove(id, name, options);
       else if (!forget(deletion, references, name)) await resolve(name);
     });
+    if (doomed.size > 0) await this.#parts.kept.collect();
     return withLayers(deletion.records, doomed, await this.#collect([...doomed.values()].flat()));
   }
 
@@ -101,6 +104,7 @@ export class ImageCollector {
     };
     if (dryRun) return this.#rehearse(users, choose);
     const { deletion, doomed } = await this.#delete(users, choose);
+    await this.#parts.kept.collect(new Set(await this.#parts.db.ids()));
     return report(deletion, doomed, await this.#collect('all'));
   }
 
@@ -134,7 +138,7 @@ export class ImageCollector {
     users: ImageUsers,
     choose: (deletion: Deletion, references: MutableReferences) => Promise<void>,
   ): Promise<{ readonly deletion: Deletion; readonly doomed: Doomed }> {
-    const { db, layers, repositories } = this.#parts;
+    const { db, layers, repositories, kept } = this.#parts;
     return repositories.change(
       async (references) => {
         const deletion = new Deletion(await this.#state(references, users));
@@ -146,6 +150,7 @@ export class ImageCollector {
           if (doomed.size === 0) return;
           const tops = [...doomed.values()].flatMap((chain) => chain.slice(0, 1));
           await db.delete([...doomed.keys()], layers.noteSteps(tops));
+          await kept.manifests.remove(doomed.keys());
         },
       },
     );

@@ -23,6 +23,7 @@ import {
 import type { DeletedRecord, DeleteOptions, ImageUser } from './deletion.ts';
 import { ImageFilter, type ImageFilters } from './filters.ts';
 import { ImageCollector, type ImageUsers, type PruneOptions, type PruneResult } from './gc.ts';
+import { KeptImages } from './kept.ts';
 import { ImageDb } from './imagedb.ts';
 import type { MutableReferences, References } from './references.ts';
 import { Repositories } from './repositories.ts';
@@ -78,6 +79,8 @@ const SHOWN = 3;
 
 /** The images of one root. */
 export class ImageStore {
+  /** Images as they were pulled. */
+  readonly kept: KeptImages;
   readonly #root: Root;
   readonly #layers: LayerStore;
   readonly #db: ImageDb;
@@ -94,7 +97,8 @@ export class ImageStore {
     this.#db = db;
     this.#repositories = repositories;
     this.#catalog = catalog;
-    this.#collector = new ImageCollector({ root, layers, db, repositories, catalog });
+    this.kept = new KeptImages(root);
+    this.#collector = new ImageCollector({ root, layers, db, repositories, catalog, kept: this.kept });
   }
 
   /**

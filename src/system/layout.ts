@@ -45,6 +45,8 @@ export class Layout {
   readonly names = 'layerstack/names';
   readonly unused = 'layerstack/unused';
   readonly partials = 'layerstack/partial';
+  readonly keptManifests = 'layerstack/manifests';
+  readonly keptBlobs = 'layerstack/blobs/sha256';
   /** Written by the operator; see transfer/registry/settings.ts. */
   readonly registrySettings = 'layerstack/registries.json';
   readonly diffIdsByDigest = 'image/overlay2/distribution/diffid-by-digest/sha256';
@@ -105,6 +107,13 @@ export class Layout {
     return join(this.unused, hexOf(chainId));
   }
   /** The first bytes of a blob that is being pulled; `name`: hex of its digest. */
+  /** The documents that an image was pulled by, or one of them. */
+  keptManifest(image: string, name?: string): string {
+    return join(this.keptManifests, image, name);
+  }
+  keptBlob(name: string): string {
+    return join(this.keptBlobs, name);
+  }
   partial(name: string): string {
     return join(this.partials, name);
   }

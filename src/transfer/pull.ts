@@ -23,6 +23,7 @@ import { planImage, selectPlatform, type PlannedImage } from './intake/planned.t
 import { DEFAULT_MAX_BYTES, publishImages, type LayerTrouble } from './intake/publish-images.ts';
 import { Writeback } from './intake/writeback.ts';
 import { fetchConfig } from './pull/config.ts';
+import { BlobKeeping } from './pull/keep-blobs.ts';
 import { LayerDownloads } from './pull/layers.ts';
 import { resolveManifest } from './pull/manifest.ts';
 import type { PullSource, TagSource } from './pull/source.ts';
@@ -39,6 +40,11 @@ export interface PullOptions {
   readonly maxConcurrentDownloads?: number | undefined;
   /** Uncompressed bytes of all layers of an image together. Default 1 TiB. */
   readonly maxBytes?: number | undefined;
+  /**
+   * Keep the layers as they come, compressed, too: `save --format oci` and `push` then give out the manifest and the blobs that
+   * were pulled. Default false.
+   */
+  readonly keepBlobs?: boolean | undefined;
   readonly signal?: AbortSignal | undefined;
   readonly onProgress?: OnProgress | undefined;
 }
@@ -67,7 +73,7 @@ export interface PullStores {
     LayerStore,
     'findAll' | 'stage' | 'restage' | 'discard' | 'publish' | 'pin' | 'behind'
   >;
-  readonly images: Pick<ImageStore, 'add' | 'get' | 'references'>;
+  readonly images: Pick<ImageStore, 'add' | 'get' | 'references' | 'kept'>;
   readonly distribution: Pick<Distribution, 'add'>;
 }
 
@@ -138,17 +144,23 @@ async function pullOne(
     onProgress: onProgress && ((event) => onProgress(withPhase(event, downloads))),
     remedy: "the registry's copy is damaged, or it is changed on the way: pull it again, or push it again",
   });
+  const keeping =
+    options.keepBlobs === true
+      ? new BlobKeeping(source, stores.images.kept.blobs, { signal: pool.signal, onProgress })
+      : undefined;
   const downloads = new LayerDownloads(source, {
     ...{ layout: stores.root.layout, signal: pool.signal, onProgress },
     maxConcurrent: options.maxConcurrentDownloads ?? DEFAULT_DOWNLOADS,
+    through: keeping,
   });
   const writeback = new Writeback(stores.root.layout.root, (error) => pool.fail(error));
-  const one = new Pull(stores, source, reference, options, { pool, downloads, writeback });
+  const one = new Pull(stores, source, reference, options, { pool, downloads, writeback, keeping });
   const running = one.run();
   const tidyUp = async (): Promise<void> => {
     await running.catch(() => undefined);
     await writeback.stop();
     await pool.close();
+    await keeping?.close();
   };
   try {
     if (signal) await unlessAborted(signal, Promise.race([running, one.staged]));
@@ -179,6 +191,7 @@ interface Tools {
   readonly pool: LayerPool;
   readonly downloads: LayerDownloads;
   readonly writeback: Writeback;
+  readonly keeping: BlobKeeping | undefined;
 }
 
 /** One reference on its way into the store. */
@@ -215,7 +228,7 @@ class Pull {
     const { tag = '', digest: asked } = this.#reference;
     const { signal } = this.#tools.pool;
     const wanted = this.#platform ?? hostPlatform();
-    const { digest, manifest } = await resolveManifest(
+    const { digest, manifest, documents } = await resolveManifest(
       this.#source,
       this.#label,
       asked ?? tag,
@@ -224,6 +237,8 @@ class Pull {
     );
     const id = manifest.config.digest as Digest as ImageID;
     await this.#checkDigestName(digest, id);
+    await using keptLock = this.#tools.keeping && (await this.#stores.images.kept.hold(signal));
+    void keptLock;
     await using imageLock = await this.#lock([`image ${id}`]);
     void imageLock;
 
@@ -240,6 +255,7 @@ class Pull {
     const isThere = known !== undefined && missing.length === 0;
     const { result: updated, ...published } = await this.#publish(image, digest, isThere);
     if (!isThere) await this.#note(image);
+    await this.#keep(id, documents);
     const pulled = { id, reference: this.#label, digest, updated };
     this.#report(pulled, published);
     const notices = [...this.#notices, ...published.notices];
@@ -248,16 +264,28 @@ class Pull {
 
   /** The layers' content is fetched, published, and the image is named: whether that changed what the name means. */
   #publish(image: PlannedImage, digest: Digest, isThere: boolean) {
-    const { pool, downloads, writeback } = this.#tools;
+    const { pool, downloads, writeback, keeping } = this.#tools;
     const onProgress = isThere ? undefined : this.#options.onProgress;
     const { signal } = this.#options;
-    const staged = (): Promise<void> => {
+    const staged = async (): Promise<void> => {
+      await keeping?.settle(image.layers.flatMap(({ blob }) => blob ?? []));
       this.#onStaged();
       return downloads.removePartials();
     };
     return publishImages(this.#stores.layers, [image], { pool, writeback, signal, onProgress, staged }, () =>
       this.#name(image, digest),
     );
+  }
+
+  /** Keeps the documents. Without the blobs they are a cache: that they cannot be written is no reason to fail. */
+  async #keep(id: ImageID, documents: readonly Uint8Array[]): Promise<void> {
+    const { images, root } = this.#stores;
+    try {
+      await images.kept.manifests.add(id, documents);
+    } catch (error) {
+      if (this.#options.keepBlobs === true) throw error;
+      root.log.warn('the manifest of an image could not be kept', { error });
+    }
   }
 
   /** The config's bytes where the store has the image. */

@@ -19,26 +19,31 @@ export function blobPath(digest: Digest): string {
   return `blobs/sha256/${hexOf(digest)}`;
 }
 
+/** A manifest in an archive: as it was pulled, or made by {@link ociManifest}. */
+export interface SavedManifest {
+  readonly mediaType: string;
+  readonly bytes: Uint8Array;
+}
+
 /** The OCI manifest of an image. */
-export function ociManifest(image: SelectedImage, sizes: LayerSizes): string {
+export function ociManifest(image: SelectedImage, sizes: LayerSizes): SavedManifest {
   const { config, layers } = image;
-  return goJson({
+  const text = goJson({
     schemaVersion: 2,
     mediaType: MEDIA_TYPES.ociManifest,
     config: { mediaType: MEDIA_TYPES.ociConfig, digest: config.id, size: config.raw.length },
     layers: layers.map(({ diffId }) => layerDescriptor(diffId, sizes)),
   });
+  return { mediaType: MEDIA_TYPES.ociManifest, bytes: Buffer.from(text) };
 }
 
-/** `index.json`; `manifests` are the documents of {@link ociManifest}, in the order of `images`. */
-export function ociIndex(images: readonly SelectedImage[], manifests: readonly string[]): string {
+/** `index.json`; `manifests` in the order of `images`. */
+export function ociIndex(images: readonly SelectedImage[], manifests: readonly SavedManifest[]): string {
   const descriptors = images.flatMap(({ references }, at) => {
-    const document = Buffer.from(manifests[at] ?? '');
-    const descriptor = {
-      mediaType: MEDIA_TYPES.ociManifest,
-      digest: digestOf(document),
-      size: document.length,
-    };
+    const manifest = manifests[at];
+    if (!manifest) return [];
+    const { mediaType, bytes } = manifest;
+    const descriptor = { mediaType, digest: digestOf(bytes), size: bytes.length };
     const named = references.map((reference) => ({ ...descriptor, annotations: annotations(reference) }));
     return named.length > 0 ? named : [descriptor];
   });

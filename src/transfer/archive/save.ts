@@ -4,16 +4,18 @@
  * however many images have it. The same images and names always give the same bytes. What the archive holds:
  *
  *   blobs/sha256/H   configs, layers (uncompressed, named by DiffID), OCI manifests; sorted
+ *                    of format `oci`, where they were kept: the layers and the manifest as they were pulled
  *   index.json, oci-layout                      OCI layout
  *   manifest.json, repositories                 docker's; not with format `oci`
  */
 import { Readable } from 'node:stream';
 import { throwIfAborted } from '../../core/abort.ts';
 import { compareBytes } from '../../core/bytes.ts';
-import { digestOf, type Digest } from '../../core/digest.ts';
+import { digestOf, type DiffID, type Digest } from '../../core/digest.ts';
 import type { OnProgress } from '../../core/progress.ts';
+import type { KeptImage } from '../../image/kept.ts';
 import type { ImageStore } from '../../image/store.ts';
-import type { Layer, LayerStore } from '../../layer/store.ts';
+import type { LayerStore } from '../../layer/store.ts';
 import {
   blobPath,
   dockerManifest,
@@ -37,7 +39,7 @@ export interface SaveOptions {
 
 export interface SaveStores {
   readonly layers: Pick<LayerStore, 'chain' | 'pin' | 'tar' | 'tarSize'>;
-  readonly images: Pick<ImageStore, 'get' | 'resolve' | 'references' | 'parent'>;
+  readonly images: Pick<ImageStore, 'get' | 'resolve' | 'references' | 'parent' | 'kept'>;
 }
 
 /**
@@ -67,26 +69,34 @@ async function members(
   images: readonly SelectedImage[],
   { format = 'docker', onProgress }: SaveOptions,
 ): Promise<TarMember[]> {
-  const layers = new Map<Digest, { layer: Layer; mtime: number }>();
-  for (const { config, layers: own } of images)
-    for (const layer of own)
-      if (!layers.has(layer.diffId)) layers.set(layer.diffId, { layer, mtime: createdAt(config) });
-  const sizes = new Map(
-    await Promise.all(
-      [...layers].map(async ([diffId, { layer }]) => [diffId, await stores.layers.tarSize(layer)] as const),
-    ),
-  );
+  const kept = new Map<SelectedImage, KeptImage>();
+  for (const image of format === 'oci' ? images : []) {
+    const found = await stores.images.kept.find(image.config.id);
+    if (found) kept.set(image, found);
+  }
+  const rebuilt = images.filter((image) => !kept.has(image));
+  const sizes = await sizesOf(stores, rebuilt);
 
   const blobs = new Map<string, TarMember>();
   const add = (member: TarMember): void => void blobs.set(member.name, member);
-  for (const [diffId, { layer, mtime }] of layers) {
-    const size = sizes.get(diffId) ?? 0;
-    const open = () => told(stores.layers.tar(layer), layer, size, onProgress);
-    add({ name: blobPath(diffId), mtime, content: { size, open } });
+  for (const { config, layers } of rebuilt) {
+    for (const layer of layers) {
+      if (blobs.has(blobPath(layer.diffId))) continue;
+      const size = sizes.get(layer.diffId) ?? 0;
+      const open = () => told(stores.layers.tar(layer), layer, size, onProgress);
+      add({ name: blobPath(layer.diffId), mtime: createdAt(config), content: { size, open } });
+    }
   }
-  const manifests = images.map((image) => ociManifest(image, sizes));
+  for (const [{ config, layers }, original] of kept) {
+    for (const [at, blob] of original.layers.entries()) {
+      const diffId = layers[at]?.diffId;
+      const open = () => told(original.open(blob, 0), { diffId }, blob.size, onProgress);
+      add({ name: blobPath(blob.digest), mtime: createdAt(config), content: { size: blob.size, open } });
+    }
+  }
+  const manifests = images.map((image) => kept.get(image)?.manifest ?? ociManifest(image, sizes));
   for (const { config } of images) add(document(blobPath(config.id), config.raw, createdAt(config)));
-  for (const manifest of manifests) add(document(blobPath(digestOf(manifest)), manifest));
+  for (const { bytes } of manifests) add(document(blobPath(digestOf(bytes)), bytes));
 
   const repositories = repositoriesDocument(images);
   return [
@@ -98,6 +108,18 @@ async function members(
     document('oci-layout', OCI_LAYOUT_DOCUMENT),
     ...(format === 'docker' && repositories !== undefined ? [document('repositories', repositories)] : []),
   ];
+}
+
+/** The bytes of the tar of each layer of these images. */
+async function sizesOf(stores: SaveStores, images: readonly SelectedImage[]): Promise<Map<Digest, number>> {
+  const distinct = new Map(
+    images.flatMap(({ layers }) => layers.map((layer) => [layer.diffId, layer] as const)),
+  );
+  return new Map(
+    await Promise.all(
+      [...distinct].map(async ([diffId, layer]) => [diffId, await stores.layers.tarSize(layer)] as const),
+    ),
+  );
 }
 
 /** An image without a date is of 1970, as docker's documents are. */
@@ -117,16 +139,17 @@ function document(name: string, text: string | Uint8Array, mtime = 0): TarMember
 /** The same chunks, with progress. */
 async function* told(
   tar: AsyncIterable<Uint8Array>,
-  { diffId }: Layer,
+  { diffId }: { readonly diffId: DiffID | undefined },
   total: number,
   onProgress: OnProgress | undefined,
 ): AsyncGenerator<Uint8Array, void, undefined> {
   let current = 0;
-  onProgress?.({ type: 'layer-start', diffId, current, total });
+  const layer = { ...(diffId !== undefined && { diffId }), total };
+  onProgress?.({ type: 'layer-start', ...layer, current });
   for await (const chunk of tar) {
     yield chunk;
     current += chunk.length;
-    onProgress?.({ type: 'layer-progress', diffId, current, total });
+    onProgress?.({ type: 'layer-progress', ...layer, current });
   }
-  onProgress?.({ type: 'layer-done', diffId, current, total });
+  onProgress?.({ type: 'layer-done', ...layer, current });
 }

@@ -15,6 +15,8 @@ export interface DownloadOptions {
   readonly signal: AbortSignal;
   /** What an earlier pull has left, and where what comes is kept for another. */
   readonly partial?: Partial | undefined;
+  /** The caller has so many bytes already: `bytes` begins behind them. Default 0. */
+  readonly have?: number | undefined;
   /** Before each new connection, how long it is waited for and why. `current`: bytes so far. */
   readonly onRetry?: ((current: number, delayMs: number, error: LayerstackError) => void) | undefined;
 }
@@ -28,7 +30,7 @@ export class Download {
   readonly #blob: Descriptor;
   readonly #options: DownloadOptions;
   readonly #keep: Keep | undefined;
-  #have = 0;
+  #have: number;
   #breaks = 0;
   #distrust = (): boolean => false;
 
@@ -36,6 +38,7 @@ export class Download {
     this.#source = source;
     this.#blob = blob;
     this.#options = options;
+    this.#have = options.have ?? 0;
     this.#keep = options.partial && new Keep(options.partial);
   }
 

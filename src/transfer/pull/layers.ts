@@ -11,6 +11,7 @@ import type { Layout } from '../../system/layout.ts';
 import { Partial } from '../../system/partials.ts';
 import type { LayerContent, LayerMember, OpenLayer } from '../intake/member.ts';
 import { Download } from './download.ts';
+import type { BlobKeeping } from './keep-blobs.ts';
 import type { PullSource } from './source.ts';
 
 export interface LayerDownloadsOptions {
@@ -18,6 +19,8 @@ export interface LayerDownloadsOptions {
   readonly signal: AbortSignal;
   readonly maxConcurrent: number;
   readonly onProgress: OnProgress | undefined;
+  /** Sees the bytes of each blob as they pass. */
+  readonly through?: BlobKeeping | undefined;
 }
 
 /** Fetching less than this again takes no longer than keeping it. */
@@ -102,7 +105,7 @@ export class LayerDownloads implements AsyncDisposable {
         },
       });
       this.#transfers.add(transfer);
-      const bytes = transfer.bytes();
+      const bytes = this.#options.through?.written(blob, transfer.bytes()) ?? transfer.bytes();
       const first = await bytes.next();
       return {
         source: first.done === true ? bytes : startingWith(first.value, bytes),

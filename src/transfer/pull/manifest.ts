@@ -23,10 +23,12 @@ export interface ResolvedManifest {
   /** Of what the tag names: the index, or the manifest itself. */
   readonly digest: Digest;
   readonly manifest: Manifest;
+  /** From what the tag names to the manifest, as they came. */
+  readonly documents: readonly Uint8Array[];
 }
 
 /** Indexes in indexes; real ones have one level. */
-const MAX_NESTING = 4;
+export const MAX_NESTING = 4;
 
 const CONFIG_TYPES: readonly string[] = ['', MEDIA_TYPES.ociConfig, MEDIA_TYPES.dockerConfig];
 
@@ -55,19 +57,21 @@ export async function resolveManifest(
   signal: AbortSignal,
 ): Promise<ResolvedManifest> {
   const first = await source.fetchManifest(tagOrDigest, { signal });
+  const documents = [first.bytes];
   let document = readDocument(label, first, undefined);
   for (let nesting = 0; document.kind === 'index'; nesting++) {
     if (nesting === MAX_NESTING) throw invalid(label, first.digest, 'has indexes nested too deep');
     const chosen = choose(label, document, wanted);
     const fetched = await source.fetchManifest(chosen.digest, { signal });
     document = readDocument(label, fetched, chosen);
+    documents.push(fetched.bytes);
   }
   checkImage(label, first.digest, document);
-  return { digest: first.digest, manifest: document };
+  return { digest: first.digest, manifest: document, documents };
 }
 
 /** Parses a document, which must be what the answer's media type and the index that led to it say. */
-function readDocument(
+export function readDocument(
   label: string,
   { bytes, mediaType, digest }: FetchedManifest,
   expected: Descriptor | undefined,

@@ -42,3 +42,52 @@ describe('Slots', () => {
     });
   });
 });
+
+describe('a slot that is lent', () => {
+  it('is used by others while its holder waits, and got back', async () => {
+    const slots = new Slots(1);
+    const order: string[] = [];
+    let arrive: (text: string) => void = () => undefined;
+    const bytes = new Promise<string>((resolve) => (arrive = resolve));
+    const first = slots.run(undefined, async (slot) => {
+      order.push(await slot.lend(bytes, 1));
+    });
+    await slots.run(undefined, async () => {
+      order.push('second');
+      arrive('first');
+      await turn();
+    });
+    await first;
+    expect(order).toEqual(['second', 'first']);
+    await slots.run(undefined, () => Promise.resolve());
+  });
+
+  it('stays with its holder while he need not wait', async () => {
+    const slots = new Slots(1);
+    const order: string[] = [];
+    const first = slots.run(undefined, async (slot) => {
+      for (let i = 0; i < 3; i++) order.push(await slot.lend(Promise.resolve('first'), 1000));
+    });
+    await Promise.all([first, slots.run(undefined, () => Promise.resolve(order.push('second')))]);
+    expect(order).toEqual(['first', 'first', 'first', 'second']);
+  });
+
+  it('is not given back twice', async () => {
+    const slots = new Slots(1);
+    const slot = await slots.take(undefined);
+    let arrive: () => void = () => undefined;
+    const lent = slot.lend(new Promise<void>((resolve) => (arrive = resolve)), 1);
+    const other = await slots.take(undefined);
+    slot.release();
+    arrive();
+    await lent;
+    slot.release();
+    const third = slots.take(undefined);
+    let taken = false;
+    void third.then(() => (taken = true));
+    await turn();
+    expect(taken).toBe(false);
+    other.release();
+    (await third).release();
+  });
+});

@@ -1,6 +1,7 @@
 /** `layerstack pull`: an image from its registry; stdout as `docker pull`. */
 import { canonicalName, formatReference, parseReference, withDefaultTag } from '../../../core/reference.ts';
-import { defineCommand } from '../command.ts';
+import { Registries } from '../../registries.ts';
+import { defineCommand, UsageError } from '../command.ts';
 import { parseBytes, parseCount } from '../format.ts';
 import { parseFormat } from '../output.ts';
 import { PULL_WORDS } from '../pull-words.ts';
@@ -18,6 +19,15 @@ export const command = defineCommand({
       type: 'string',
       value: 'OS/ARCH[/VARIANT]',
       help: 'which image of several (default: this machine)',
+    },
+    'all-platforms': {
+      type: 'string',
+      value: 'DIR',
+      help: 'the image of all platforms, into an OCI layout in DIR and not into the store',
+    },
+    'keep-blobs': {
+      type: 'boolean',
+      help: 'keep the compressed layers too: save --format oci and push give them out as they came',
     },
     'max-concurrent-downloads': { type: 'string', value: 'N', help: 'layers fetched at once (default 3)' },
     'max-bytes': {
@@ -38,11 +48,37 @@ export const command = defineCommand({
       values['max-bytes'] === undefined ? undefined : parseBytes('--max-bytes', values['max-bytes']);
     const display = new RegistryDisplay(context, PULL_WORDS, { json, quiet });
     const reference = parseReference(name);
+    const maxConcurrentDownloads = parseCount(
+      '--max-concurrent-downloads',
+      values['max-concurrent-downloads'],
+    );
+    const directory = values['all-platforms'];
+    if (directory !== undefined) {
+      const other = ['all-tags', 'platform', 'keep-blobs'].find((option) => option in values);
+      if (other !== undefined) throw new UsageError(`--all-platforms does not go with --${other}`);
+      try {
+        const registries = new Registries(context.root);
+        const pulled = await registries.pullLayout(name, directory, {
+          ...{ maxBytes, maxConcurrentDownloads, signal: context.signal, onProgress: display.show },
+        });
+        display.end();
+        if (json) context.print(JSON.stringify(pulled));
+        else if (quiet) context.print(formatReference(withDefaultTag(reference)));
+        else
+          context.print(`Digest: ${pulled.digest}`, `Status: ${pulled.manifests} manifests in ${directory}`);
+        for (const digest of pulled.foreign)
+          context.stderr.write(`layerstack: layer ${digest} is foreign: its bytes are not in the registry\n`);
+        return;
+      } finally {
+        display.end();
+      }
+    }
     await using store = await context.open();
     try {
       const { images } = await store.pull(name, {
         ...{ allTags, maxBytes, platform: values.platform, signal: context.signal },
-        maxConcurrentDownloads: parseCount('--max-concurrent-downloads', values['max-concurrent-downloads']),
+        keepBlobs: values['keep-blobs'] === true,
+        maxConcurrentDownloads,
         onProgress: display.show,
       });
       if (json) return;

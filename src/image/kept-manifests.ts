@@ -1,0 +1,113 @@
+/**
+ * The documents that images were pulled by, as the registry sent them:
+ * `<root>/layerstack/manifests/<hex of the image id>/<hex of the document's digest>`, the index and the manifest alike. Docker's
+ * store has no place for them. They go with their image, and may be deleted at any time.
+ */
+import { readdir, readFile, stat } from 'node:fs/promises';
+import { MAX_MANIFEST_BYTES, MEDIA_TYPES, parseManifest, type Manifest } from '../core/descriptor.ts';
+import { digestOf, hexOf, type Digest, type ImageID } from '../core/digest.ts';
+import { LayerstackError, unlessMissing } from '../core/errors.ts';
+import type { Layout } from '../system/layout.ts';
+import { call, native } from '../system/native.ts';
+import { spaceError } from '../system/space.ts';
+
+/** A manifest, byte for byte. */
+export interface KeptManifest {
+  readonly digest: Digest;
+  readonly mediaType: string;
+  readonly bytes: Uint8Array;
+  readonly manifest: Manifest;
+}
+
+/** An image may have been pulled by several manifests, from registries that compress differently. */
+const MAX_DOCUMENTS = 16;
+const HEX = /^[0-9a-f]{64}$/;
+
+export class KeptManifests {
+  readonly #layout: Layout;
+
+  constructor(layout: Layout) {
+    this.#layout = layout;
+  }
+
+  /** Keeps documents of an image; the oldest go where it has too many. Durable on return. */
+  async add(id: ImageID, documents: readonly Uint8Array[]): Promise<void> {
+    const { root, own, keptManifests } = this.#layout;
+    const directory = this.#layout.keptManifest(hexOf(id));
+    const path = (bytes: Uint8Array): string => this.#layout.keptManifest(hexOf(id), hexOf(digestOf(bytes)));
+    const steps = [
+      ...[own, keptManifests, directory].map(
+        (each) => ({ op: 'mkdir', path: each, mode: 0o700, exist: true }) as const,
+      ),
+      ...documents.map((data) => ({ op: 'replace', path: path(data), data, mode: 0o600 }) as const),
+      ...(await this.#names(id))
+        .slice(MAX_DOCUMENTS - documents.length)
+        .map(
+          (name) =>
+            ({ op: 'unlink', path: this.#layout.keptManifest(hexOf(id), name), missing: true }) as const,
+        ),
+      { op: 'fsync', path: directory } as const,
+      { op: 'fsync', path: keptManifests } as const,
+    ];
+    await call(native.batch(root, steps)).catch((error: unknown) => {
+      throw spaceError(error, root);
+    });
+  }
+
+  /** The manifests that an image was pulled by, the last one first. What is damaged counts as absent. */
+  async manifests(id: ImageID): Promise<KeptManifest[]> {
+    const found: KeptManifest[] = [];
+    for (const name of await this.#names(id)) {
+      const bytes = await this.#read(id, name);
+      if (!bytes) continue;
+      const document = parsed(bytes);
+      if (document?.kind !== 'manifest' || document.config.digest !== (id as Digest)) continue;
+      const mediaType = document.mediaType ?? MEDIA_TYPES.ociManifest;
+      found.push({ digest: digestOf(bytes), mediaType, bytes, manifest: document });
+    }
+    return found;
+  }
+
+  /** The images that documents are kept of. */
+  async images(): Promise<ImageID[]> {
+    const names = (await unlessMissing(readdir(this.#layout.at(this.#layout.keptManifests)))) ?? [];
+    return names.filter((name) => HEX.test(name)).map((name) => `sha256:${name}` as ImageID);
+  }
+
+  async remove(ids: Iterable<ImageID>): Promise<void> {
+    const { root } = this.#layout;
+    for (const id of ids) await call(native.removeTree(root, this.#layout.keptManifest(hexOf(id))));
+  }
+
+  /** The names of an image's documents, the newest first. */
+  async #names(id: ImageID): Promise<string[]> {
+    const directory = this.#layout.at(this.#layout.keptManifest(hexOf(id)));
+    const names = (await unlessMissing(readdir(directory))) ?? [];
+    const dated = await Promise.all(
+      names
+        .filter((name) => HEX.test(name))
+        .map(async (name) => ({
+          name,
+          at: (await unlessMissing(stat(`${directory}/${name}`)))?.mtimeMs ?? 0,
+        })),
+    );
+    return dated.sort((a, b) => b.at - a.at).map(({ name }) => name);
+  }
+
+  async #read(id: ImageID, name: string): Promise<Uint8Array | undefined> {
+    const path = this.#layout.at(this.#layout.keptManifest(hexOf(id), name));
+    const stats = await unlessMissing(stat(path));
+    if (stats?.isFile() !== true || stats.size > MAX_MANIFEST_BYTES) return undefined;
+    const bytes = await unlessMissing(readFile(path));
+    return bytes && hexOf(digestOf(bytes)) === name ? bytes : undefined;
+  }
+}
+
+function parsed(bytes: Uint8Array): ReturnType<typeof parseManifest> | undefined {
+  try {
+    return parseManifest(bytes, 'kept manifest');
+  } catch (error) {
+    if (LayerstackError.is(error)) return undefined;
+    throw error;
+  }
+}

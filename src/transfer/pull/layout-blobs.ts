@@ -1,0 +1,184 @@
+/**
+ * Blobs on their way into an OCI layout: `blobs/sha256/<hex>` has only files that are complete, synced and verified; what has
+ * come of others is in `.layerstack-partial/<hex>`, from where the next pull goes on.
+ */
+import { createHash, type Hash } from 'node:crypto';
+import { constants } from 'node:fs';
+import { open, rename, rm, rmdir, type FileHandle } from 'node:fs/promises';
+import { join } from 'node:path';
+import { throwIfAborted } from '../../core/abort.ts';
+import type { Descriptor } from '../../core/descriptor.ts';
+import { digestOf, hexOf, type Digest } from '../../core/digest.ts';
+import { LayerstackError, unlessMissing } from '../../core/errors.ts';
+import type { OnProgress } from '../../core/progress.ts';
+import { call, native } from '../../system/native.ts';
+import { spaceError } from '../../system/space.ts';
+import { Download } from './download.ts';
+import type { PullSource } from './source.ts';
+
+export interface LayoutBlobsOptions {
+  readonly signal: AbortSignal;
+  readonly onProgress: OnProgress | undefined;
+}
+
+const BLOBS = 'blobs/sha256';
+const PARTIALS = '.layerstack-partial';
+const CHUNK_BYTES = 512 * 1024;
+
+export class LayoutBlobs {
+  readonly #directory: string;
+  readonly #options: LayoutBlobsOptions;
+
+  /** @param directory the layout's, absolute */
+  constructor(directory: string, options: LayoutBlobsOptions) {
+    this.#directory = directory;
+    this.#options = options;
+  }
+
+  /** Makes the directories. */
+  async begin(): Promise<void> {
+    const steps = ['blobs', BLOBS, PARTIALS].map(
+      (path) => ({ op: 'mkdir', path, mode: 0o755, exist: true }) as const,
+    );
+    await this.#batch(steps);
+  }
+
+  /** All is there: names are synced, and where parts were is removed unless it holds some of others. */
+  async finish(): Promise<void> {
+    await this.#batch([{ op: 'fsync', path: BLOBS }]);
+    await rmdir(join(this.#directory, PARTIALS)).catch(() => undefined);
+  }
+
+  /** A document's bytes, where they are there and intact. */
+  async document({ digest, size }: Pick<Descriptor, 'digest' | 'size'>): Promise<Uint8Array | undefined> {
+    const file = await unlessMissing(open(this.#path(digest), constants.O_RDONLY | constants.O_NOFOLLOW));
+    if (!file) return undefined;
+    try {
+      if ((await file.stat()).size !== size) return undefined;
+      const bytes = await file.readFile();
+      return digestOf(bytes) === digest ? bytes : undefined;
+    } finally {
+      await file.close();
+    }
+  }
+
+  /** Puts a small blob there, durably once {@link finish} has run. */
+  async put(bytes: Uint8Array): Promise<void> {
+    const path = `${BLOBS}/${hexOf(digestOf(bytes))}`;
+    await this.#batch([{ op: 'replace', path, data: bytes, mode: 0o644 }]);
+  }
+
+  /**
+   * The blob is there, verified. Resolves with the bytes that were fetched for it.
+   * @throws {@link LayerstackError} ERR_DIGEST_MISMATCH, ERR_NO_SPACE, ERR_ABORTED, and what the registry makes go wrong.
+   */
+  async fetch(source: PullSource, blob: Descriptor): Promise<number> {
+    const layer = { member: blob.digest, blob: blob.digest, total: blob.size };
+    if (await this.#has(blob)) {
+      this.#options.onProgress?.({ type: 'layer-exists', ...layer, current: blob.size });
+      return 0;
+    }
+    const path = join(this.#directory, PARTIALS, hexOf(blob.digest));
+    const file = await open(path, constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW, 0o644);
+    try {
+      // What an earlier pull has left may be what is wrong.
+      const { fetched, resumed } = await this.#complete(source, blob, file, path).catch((error: unknown) => {
+        throw spaceError(error, this.#directory);
+      });
+      const again = resumed === undefined ? 0 : (await this.#complete(source, blob, file, path)).fetched;
+      await rename(path, this.#path(blob.digest));
+      this.#options.onProgress?.({ type: 'layer-done', ...layer, current: blob.size });
+      return fetched + again;
+    } finally {
+      await file.close();
+    }
+  }
+
+  /** Fetches the rest of a partial. `resumed`: all of it was wrong, the part that was there included, and it is empty now. */
+  async #complete(
+    source: PullSource,
+    blob: Descriptor,
+    file: FileHandle,
+    path: string,
+  ): Promise<{ fetched: number; resumed?: true }> {
+    const { signal, onProgress } = this.#options;
+    const layer = { member: blob.digest, blob: blob.digest, total: blob.size };
+    const hash = createHash('sha256');
+    const have = await this.#hashed(file, hash, blob.size);
+    if (have === undefined) await file.truncate(0);
+    const start = have ?? 0;
+    const download = new Download(source, blob, {
+      signal,
+      have: start,
+      onRetry: (current, delayMs, { message }) =>
+        onProgress?.({ type: 'layer-retry', ...layer, current, delayMs, message }),
+    });
+    const fresh = have === undefined ? createHash('sha256') : hash;
+    let at = start;
+    for await (const chunk of download.bytes()) {
+      fresh.update(chunk);
+      await writeAll(file, chunk, at);
+      at += chunk.length;
+      onProgress?.({ type: 'layer-progress', ...layer, current: at, phase: 'downloading' });
+    }
+    const found = `sha256:${fresh.digest('hex')}`;
+    if (found === blob.digest) {
+      await file.sync();
+      return { fetched: at - start };
+    }
+    await file.truncate(0);
+    const other = download.distrust();
+    if (start > 0 || other) return { fetched: at - start, resumed: true };
+    await rm(path, { force: true });
+    throw new LayerstackError(
+      'ERR_DIGEST_MISMATCH',
+      `blob ${blob.digest} of ${source.repository}: what came has the digest ${found}; the registry's copy is damaged, or it is ` +
+        'changed on the way: pull it again, or push it again',
+      { digest: blob.digest, expected: blob.digest, found, repository: source.repository },
+    );
+  }
+
+  /** Whether the blob is complete and intact; what is not goes. */
+  async #has(blob: Descriptor): Promise<boolean> {
+    const path = this.#path(blob.digest);
+    const file = await unlessMissing(open(path, constants.O_RDONLY | constants.O_NOFOLLOW));
+    if (!file) return false;
+    try {
+      const hash = createHash('sha256');
+      const size = await this.#hashed(file, hash, blob.size);
+      if (size === blob.size && hash.digest('hex') === hexOf(blob.digest)) return true;
+    } finally {
+      await file.close();
+    }
+    await rm(path, { force: true });
+    return false;
+  }
+
+  /** Hashes what is in the file: its size; undefined where it has more than `limit` bytes. */
+  async #hashed(file: FileHandle, hash: Hash, limit: number): Promise<number | undefined> {
+    for (let at = 0; ;) {
+      throwIfAborted(this.#options.signal);
+      const buffer = Buffer.allocUnsafe(CHUNK_BYTES);
+      const { bytesRead } = await file.read(buffer, 0, buffer.length, at);
+      if (bytesRead === 0) return at;
+      at += bytesRead;
+      if (at > limit) return undefined;
+      hash.update(buffer.subarray(0, bytesRead));
+    }
+  }
+
+  #path(digest: Digest): string {
+    return join(this.#directory, BLOBS, hexOf(digest));
+  }
+
+  async #batch(steps: Parameters<typeof native.batch>[1]): Promise<void> {
+    await call(native.batch(this.#directory, steps)).catch((error: unknown) => {
+      throw spaceError(error, this.#directory);
+    });
+  }
+}
+
+async function writeAll(file: FileHandle, bytes: Uint8Array, position: number): Promise<void> {
+  for (let done = 0; done < bytes.length;)
+    done += (await file.write(bytes, done, bytes.length - done, position + done)).bytesWritten;
+}

@@ -1,0 +1,249 @@
+/** Images that are kept as they were pulled, and go out as they came. */
+import { randomBytes } from 'node:crypto';
+import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { gzipSync } from 'node:zlib';
+import { Readable } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
+import { extract } from 'tar-stream';
+import { describe, expect, it } from 'vitest';
+import { MEDIA_TYPES } from '../../src/core/descriptor.ts';
+import { digestOf, hexOf, type Digest } from '../../src/core/digest.ts';
+import { Distribution } from '../../src/image/distribution.ts';
+import { save } from '../../src/transfer/archive/save.ts';
+import { push } from '../../src/transfer/push.ts';
+import { parseReference } from '../../src/core/reference.ts';
+import { rejection } from '../support/errors.ts';
+import { imageOf, layerOf, type TestImage } from '../support/images.ts';
+import { showStoreOnFailure } from '../support/store-dump.ts';
+import { FakeRepository, PullStore } from './pull-support.ts';
+import { FakeTarget } from './push-support.ts';
+
+const small = layerOf({ 'etc/base': 'base' });
+const big = layerOf({ big: randomBytes(3_000_000).toString('base64') });
+const image = imageOf([small, big]);
+const NAME = 'localhost:5000/t/x';
+
+/** Compression that nothing here would choose. */
+const odd = (bytes: Buffer): Buffer => gzipSync(bytes, { level: 1, memLevel: 3 });
+
+function repositoryOf(...images: TestImage[]): FakeRepository {
+  const repository = new FakeRepository();
+  images.forEach((each, index) => repository.push(each, [String(index + 1)], { compress: odd }));
+  return repository;
+}
+
+const kept = (target: PullStore, ...path: string[]) => join(target.store.path, 'layerstack', ...path);
+const keptBlobs = (target: PullStore): string[] =>
+  existsSync(kept(target, 'blobs/sha256')) ? readdirSync(kept(target, 'blobs/sha256')).sort() : [];
+const layerBlobs = (repository: FakeRepository): string[] =>
+  [...repository.blobs.keys()]
+    .filter((blob) => blob !== image.id)
+    .map(hexOf)
+    .sort();
+
+/** The members of an archive, by name. */
+async function saved(target: PullStore, name = `${NAME}:1`): Promise<Map<string, Buffer>> {
+  const members = new Map<string, Buffer>();
+  const reader = extract();
+  const done = pipeline(Readable.from(save(target.store, [name], { format: 'oci' })), reader);
+  // Its error is the archive's, and comes while reading too.
+  done.catch(() => undefined);
+  for await (const member of reader) {
+    const chunks: Buffer[] = [];
+    for await (const chunk of member as AsyncIterable<Buffer>) chunks.push(chunk);
+    members.set(member.header.name, Buffer.concat(chunks));
+  }
+  await done;
+  return members;
+}
+
+interface IndexJson {
+  readonly manifests: { mediaType: string; digest: Digest; size: number }[];
+}
+const indexOf = (members: ReadonlyMap<string, Buffer>) =>
+  JSON.parse(String(members.get('index.json'))) as IndexJson;
+
+async function pushed(target: PullStore): Promise<FakeTarget> {
+  const registry = new FakeTarget('localhost:5000/t/x');
+  const { root, layers, images } = target.store;
+  const stores = { root, layers, images, distribution: new Distribution(root), kept: images.kept };
+  await push(stores, { client: registry, credentials: undefined }, parseReference(`${NAME}:1`));
+  return registry;
+}
+
+describe('kept blobs', () => {
+  it('go out by save and push as they came, with their manifest', async () => {
+    await using target = await PullStore.open();
+    showStoreOnFailure(target.store.path);
+    const repository = repositoryOf(image);
+    const { images } = await target.pull(repository, '1', { keepBlobs: true });
+    const manifest = repository.manifests.get('1');
+    expect(keptBlobs(target)).toEqual(layerBlobs(repository));
+
+    const members = await saved(target);
+    expect(indexOf(members).manifests).toMatchObject([
+      { mediaType: MEDIA_TYPES.dockerManifest, digest: images[0]?.digest, size: manifest?.bytes.length },
+    ]);
+    for (const [digest, bytes] of repository.blobs)
+      expect(members.get(`blobs/sha256/${hexOf(digest)}`)?.equals(bytes)).toBe(true);
+    expect(members.get(`blobs/sha256/${hexOf(images[0]?.digest ?? image.id)}`)).toEqual(manifest?.bytes);
+
+    const registry = await pushed(target);
+    expect(registry.manifests.get('1')).toMatchObject({ mediaType: MEDIA_TYPES.dockerManifest });
+    expect(digestOf(registry.manifests.get('1')?.bytes ?? Buffer.alloc(0))).toBe(images[0]?.digest);
+    for (const [digest, bytes] of repository.blobs)
+      expect(registry.blobs.get(digest)?.equals(bytes)).toBe(true);
+  });
+
+  it('are not kept unless that is asked for; the manifest is', async () => {
+    await using target = await PullStore.open();
+    const repository = repositoryOf(image);
+    const { images } = await target.pull(repository, '1');
+    expect(keptBlobs(target)).toEqual([]);
+    const path = kept(target, 'manifests', hexOf(image.id), hexOf(images[0]?.digest ?? image.id));
+    expect(readFileSync(path)).toEqual(repository.manifests.get('1')?.bytes);
+    const members = await saved(target);
+    expect(indexOf(members).manifests[0]?.mediaType).toBe(MEDIA_TYPES.ociManifest);
+    expect(members.get(`blobs/sha256/${hexOf(big.diffId)}`)?.equals(big.tar)).toBe(true);
+  });
+
+  it('are fetched for an image that is there, and only those that are missing', async () => {
+    await using target = await PullStore.open();
+    const repository = repositoryOf(image);
+    await target.pull(repository, '1');
+    repository.asked.clear();
+    await target.pull(repository, '1', { keepBlobs: true });
+    expect([...repository.asked.values()]).toEqual([[0], [0]]);
+    expect(keptBlobs(target)).toEqual(layerBlobs(repository));
+    await target.pull(repository, '1', { keepBlobs: true });
+    expect([...repository.asked.values()]).toEqual([[0], [0]]);
+    const [one = ''] = keptBlobs(target);
+    rmSync(kept(target, 'blobs/sha256', one));
+    await target.pull(repository, '1', { keepBlobs: true });
+    expect([...repository.asked.values()].flat()).toHaveLength(3);
+  });
+
+  it('with an index: the index is kept too', async () => {
+    await using target = await PullStore.open();
+    const repository = repositoryOf();
+    const entry = repository.push(image, [], { compress: odd });
+    const index = repository.manifest(
+      {
+        schemaVersion: 2,
+        mediaType: MEDIA_TYPES.dockerIndex,
+        manifests: [{ ...entry, platform: { os: 'linux', architecture: 'amd64' } }],
+      },
+      MEDIA_TYPES.dockerIndex,
+      '1',
+    );
+    await target.pull(repository, '1', { keepBlobs: true, platform: 'linux/amd64' });
+    expect(readdirSync(kept(target, 'manifests', hexOf(image.id))).sort()).toEqual(
+      [hexOf(index.digest), hexOf(entry.digest)].sort(),
+    );
+    expect(indexOf(await saved(target)).manifests[0]?.digest).toBe(entry.digest);
+  });
+
+  it('go with their image, but for those of another', async () => {
+    await using target = await PullStore.open();
+    const other = imageOf([small]);
+    const repository = repositoryOf(image, other);
+    await target.pull(repository, '1', { keepBlobs: true });
+    await target.pull(repository, '2', { keepBlobs: true });
+    const users = () => Promise.resolve([]);
+    await target.store.images.remove(image.id, users, { force: true });
+    expect(readdirSync(kept(target, 'manifests'))).toEqual([hexOf(other.id)]);
+    expect(keptBlobs(target)).toEqual([hexOf(digestOf(odd(small.tar)))]);
+    await target.store.images.prune(users, { all: true });
+    expect(readdirSync(kept(target, 'manifests'))).toEqual([]);
+    expect(keptBlobs(target)).toEqual([]);
+  });
+
+  it('of images that another program removed, and of pulls that failed, go with prune', async () => {
+    await using target = await PullStore.open();
+    const repository = repositoryOf(image);
+    await target.pull(repository, '1', { keepBlobs: true });
+    rmSync(join(target.store.path, 'image/overlay2/imagedb/content/sha256', hexOf(image.id)));
+    writeFileSync(kept(target, 'blobs/sha256/.tmp-0-0'), 'left by a crash');
+    await target.store.images.prune(() => Promise.resolve([]));
+    expect(readdirSync(kept(target, 'manifests'))).toEqual([]);
+    expect(keptBlobs(target)).toEqual([]);
+  });
+
+  it('stay while somebody is keeping more', async () => {
+    await using target = await PullStore.open();
+    const repository = repositoryOf(image);
+    await target.pull(repository, '1', { keepBlobs: true });
+    const { images } = target.store;
+    const held = await images.kept.hold();
+    await images.remove(image.id, () => Promise.resolve([]), { force: true });
+    expect(keptBlobs(target)).toHaveLength(2);
+    await held.release();
+    await images.prune(() => Promise.resolve([]));
+    expect(keptBlobs(target)).toEqual([]);
+  });
+
+  it('deleted at any time cost speed only', async () => {
+    await using target = await PullStore.open();
+    const repository = repositoryOf(image);
+    await target.pull(repository, '1', { keepBlobs: true });
+    rmSync(kept(target, 'blobs'), { recursive: true });
+    expect((await saved(target)).get(`blobs/sha256/${hexOf(big.diffId)}`)?.equals(big.tar)).toBe(true);
+    rmSync(kept(target), { recursive: true });
+    expect((await saved(target)).get(`blobs/sha256/${hexOf(big.diffId)}`)?.equals(big.tar)).toBe(true);
+    await target.pull(repository, '1', { keepBlobs: true });
+    expect(keptBlobs(target)).toEqual(layerBlobs(repository));
+  });
+
+  it.each([
+    [
+      'changed',
+      (bytes: Buffer) => Buffer.concat([bytes.subarray(0, -9), Buffer.from('x'), bytes.subarray(-8)]),
+    ],
+    ['emptied to zeros', (bytes: Buffer) => Buffer.alloc(bytes.length)],
+  ])('%s on disk are noticed, named and removed; the next save does without', async (_, damage) => {
+    await using target = await PullStore.open();
+    const repository = repositoryOf(image);
+    await target.pull(repository, '1', { keepBlobs: true });
+    const digest = digestOf(odd(big.tar));
+    const path = kept(target, 'blobs/sha256', hexOf(digest));
+    writeFileSync(path, damage(readFileSync(path)));
+    const error = await rejection(saved(target));
+    expect(error).toMatchObject({ code: 'ERR_STORE_CORRUPT', digest, path });
+    expect(existsSync(path)).toBe(false);
+    expect((await saved(target)).get(`blobs/sha256/${hexOf(big.diffId)}`)?.equals(big.tar)).toBe(true);
+
+    writeFileSync(path, damage(odd(big.tar)));
+    expect((await rejection(pushed(target))).code).toBe('ERR_STORE_CORRUPT');
+    const registry = await pushed(target);
+    expect(registry.manifests.get('1')).toBeDefined();
+    expect(registry.blobs.has(digest)).toBe(false);
+  });
+
+  it('of another size count as missing', async () => {
+    await using target = await PullStore.open();
+    const repository = repositoryOf(image);
+    await target.pull(repository, '1', { keepBlobs: true });
+    writeFileSync(kept(target, 'blobs/sha256', hexOf(digestOf(odd(big.tar)))), 'short');
+    expect((await saved(target)).has(`blobs/sha256/${hexOf(big.diffId)}`)).toBe(true);
+  });
+
+  it('that come wrong are not kept, and the store stays as it was', async () => {
+    await using target = await PullStore.open();
+    const repository = repositoryOf(image);
+    const digest = digestOf(odd(big.tar));
+    repository.blobs.set(digest, Buffer.alloc(odd(big.tar).length, 1));
+    expect(['ERR_DIGEST_MISMATCH', 'ERR_LAYER_INVALID']).toContain(
+      (await rejection(target.pull(repository, '1', { keepBlobs: true }))).code,
+    );
+    expect(keptBlobs(target).filter((name) => name === hexOf(digest) || name.startsWith('.tmp'))).toEqual([]);
+    expect(await target.store.images.references()).toEqual(new Map());
+
+    const whole = repositoryOf(image);
+    await target.pull(whole, '1');
+    whole.blobs.set(digest, Buffer.alloc(odd(big.tar).length, 1));
+    const error = await rejection(target.pull(whole, '1', { keepBlobs: true }));
+    expect(error).toMatchObject({ code: 'ERR_DIGEST_MISMATCH', digest });
+    expect(keptBlobs(target).filter((name) => name.startsWith('.tmp') || name === hexOf(digest))).toEqual([]);
+  });
+});
