@@ -9,7 +9,7 @@ import { join } from 'node:path';
 import { throwIfAborted } from '../core/abort.ts';
 import { ANNOTATION_IMAGE_NAME, ANNOTATION_REF_NAME, type Descriptor } from '../core/descriptor.ts';
 import { digestOf, type Digest } from '../core/digest.ts';
-import { LayerstackError, unlessMissing } from '../core/errors.ts';
+import { isSystemError, LayerstackError, unlessMissing } from '../core/errors.ts';
 import { array, decodeJson, integer, map, object, optional, string, unknown } from '../core/json.ts';
 import type { OnProgress } from '../core/progress.ts';
 import { canonicalName, formatReference, withDefaultTag, type Reference } from '../core/reference.ts';
@@ -95,16 +95,18 @@ export async function pullLayout(
 
 /** The directory's canonical path. */
 async function openDirectory(directory: string): Promise<string> {
-  await mkdir(directory, { recursive: true });
-  const path = await realpath(directory);
-  const fail = (why: string): never => {
+  const fail = (why: string, cause?: unknown): never => {
     throw new LayerstackError(
       'ERR_INVALID_ARGUMENT',
-      `${path} ${why}: name an OCI layout or a new directory`,
-      { path },
+      `${directory} ${why}: name an OCI layout or a new directory`,
+      { path: directory, cause },
     );
   };
-  if (!(await stat(path)).isDirectory()) fail('is not a directory');
+  await mkdir(directory, { recursive: true }).catch((error: unknown) => {
+    if (!isSystemError(error, 'EEXIST', 'ENOTDIR')) throw error;
+    fail('is not a directory', error);
+  });
+  const path = await realpath(directory);
   const names = await readdir(path);
   const own = ['oci-layout', 'blobs', '.layerstack-partial'];
   if (!names.every((name) => own.includes(name)) && !names.includes('oci-layout'))

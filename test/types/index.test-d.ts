@@ -14,11 +14,19 @@ import {
   type LoadResult,
   type Mount,
   type ProgressEvent,
+<<<<<<< HEAD
+=======
+  type PushResult,
+  type PullResult,
+>>>>>>> registry
   type Referrer,
   type Registries,
   type RemoteManifest,
   type RemovedRemote,
+<<<<<<< HEAD
   type PullResult,
+=======
+>>>>>>> registry
 } from '../../src/index.ts';
 
 declare const store: Layerstack;
@@ -29,6 +37,7 @@ describe('Layerstack', () => {
     expectTypeOf(Layerstack.open).returns.resolves.toEqualTypeOf<Layerstack>();
     expectTypeOf(store.load('x')).resolves.toEqualTypeOf<LoadResult>();
     expectTypeOf(store.pull('x', { allTags: true })).resolves.toEqualTypeOf<PullResult>();
+    expectTypeOf(store.push('x', { compression: 'zstd' })).resolves.toEqualTypeOf<PushResult>();
     expectTypeOf(store.images()).resolves.toEqualTypeOf<ImageSummary[]>();
     expectTypeOf(store.inspect('x')).resolves.toEqualTypeOf<ImageInspect>();
     expectTypeOf(store.create('x')).resolves.toEqualTypeOf<Container>();
