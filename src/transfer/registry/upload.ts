@@ -4,8 +4,6 @@
  * (`Range: 0-LAST`), and the rest follows; where it cannot say, a new session starts from the first byte. A session that is given
  * up is deleted, so that the registry keeps no half of a blob; its PATCH is brought to an end first, since distribution up to 2.8 knows
  * a session whose PATCH broke off by no URL any more: it neither goes on nor can be deleted, until the registry purges it.
- * up is deleted, so that the registry keeps no half of a blob: a PATCH is then brought to its end first, since distribution knows
- * a session only by the URL of its last answer. (One whose PATCH broke off it can neither go on with nor delete, until it purges it.)
  * Mirrors opencontainers/distribution-spec: Pushing blobs; distribution/distribution: docs/spec/api.md (Resumable Push).
  */
 import { abortError } from '../../core/abort.ts';
