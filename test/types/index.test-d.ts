@@ -14,19 +14,12 @@ import {
   type LoadResult,
   type Mount,
   type ProgressEvent,
-<<<<<<< HEAD
-=======
   type PushResult,
   type PullResult,
->>>>>>> registry
   type Referrer,
   type Registries,
   type RemoteManifest,
   type RemovedRemote,
-<<<<<<< HEAD
-  type PullResult,
-=======
->>>>>>> registry
 } from '../../src/index.ts';
 
 declare const store: Layerstack;

@@ -2,11 +2,6 @@
  * A blob on its way into a registry: POST opens a session, PATCH carries the bytes, PUT with the digest ends it. The session's
  * state is in its URL, which changes with every answer. When a PATCH breaks off, the session says how much has arrived
  * (`Range: 0-LAST`), and the rest follows; where it cannot say, a new session starts from the first byte. A session that is given
-<<<<<<< HEAD
-=======
- * up is deleted, so that the registry keeps no half of a blob; its PATCH is brought to an end first, since distribution up to 2.8 knows
- * a session whose PATCH broke off by no URL any more: it neither goes on nor can be deleted, until the registry purges it.
->>>>>>> registry
  * up is deleted, so that the registry keeps no half of a blob: a PATCH is then brought to its end first, since distribution knows
  * a session only by the URL of its last answer. (One whose PATCH broke off it can neither go on with nor delete, until it purges it.)
  * Mirrors opencontainers/distribution-spec: Pushing blobs; distribution/distribution: docs/spec/api.md (Resumable Push).
