@@ -13,3 +13,21 @@ export function abortError(signal: AbortSignal): LayerstackError {
 export function throwIfAborted(signal: AbortSignal | undefined): void {
   if (signal?.aborted) throw abortError(signal);
 }
+
+/**
+ * The result of `work`, which goes on all the same, or a rejection as soon as the signal fires.
+ * @throws {@link LayerstackError} ERR_ABORTED; what `work` rejects with.
+ */
+export async function unlessAborted<T>(signal: AbortSignal, work: Promise<T>): Promise<T> {
+  let stop: (() => void) | undefined;
+  const stopped = new Promise<never>((_, reject) => {
+    stop = () => reject(abortError(signal));
+    if (signal.aborted) stop();
+    else signal.addEventListener('abort', stop, { once: true });
+  });
+  try {
+    return await Promise.race([work, stopped]);
+  } finally {
+    if (stop) signal.removeEventListener('abort', stop);
+  }
+}

@@ -60,6 +60,7 @@ export class LayerStore {
   readonly #overlay: Overlay;
   readonly #staging: Staging;
   readonly #collector: LayerCollector;
+  readonly #behind = new Set<Promise<void>>();
 
   constructor(root: Root) {
     this.#root = root;
@@ -238,9 +239,17 @@ export class LayerStore {
     return this.#collector.plan(candidates, imageTops);
   }
 
-  /** Waits for the deletions that {@link collect} left running. */
-  settle(): Promise<void> {
-    return this.#collector.settle();
+  /** Work behind the back of a caller who does not wait for it, such as tidying up after an abort. A failure is logged. */
+  behind(work: Promise<unknown>): void {
+    const running = work
+      .catch((error: unknown) => this.#root.log.warn('tidying up failed; the next writer will', { error }))
+      .then(() => void this.#behind.delete(running));
+    this.#behind.add(running);
+  }
+
+  /** Waits for the deletions that {@link collect} left running, and what else is {@link behind}. */
+  async settle(): Promise<void> {
+    await Promise.all([this.#collector.settle(), ...this.#behind]);
   }
 
   /** A write-set that is gone was renamed into layerdb, also where a later step failed. */

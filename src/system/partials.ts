@@ -1,7 +1,8 @@
 /**
- * What was downloaded of blobs that did not arrive whole: `<root>/layerstack/partial/<hex of the blob's digest>`, the first
- * bytes of the blob. The next pull goes on from there. Nothing is synced, and nothing in a partial is believed: its bytes go
- * through the same hash as those that follow, and one that turns out wrong is removed.
+ * What was downloaded of blobs that did not arrive whole: `<root>/layerstack/partial/<hex of the blob's digest>`: 16 decimal
+ * digits, which say from which byte of the blob on, and then those bytes. The next pull does not fetch them again. Nothing is
+ * synced, and nothing in a partial is believed: its bytes go through the same hash as the others, and one that turns out
+ * wrong is emptied.
  *
  * Its owner is who holds the flock of the file, so ownership ends with the process. Without an owner it expires
  * {@link PARTIAL_TTL_MS} after its last byte, or as soon as all of them together take more than
@@ -23,18 +24,22 @@ export const MAX_PARTIAL_BYTES = 16 * 1024 ** 3;
 /** Bytes of one read, and of what is collected for one write. */
 const CHUNK_BYTES = 512 * 1024;
 
+const HEADER_BYTES = 16;
+
 /** One partial, owned by this process until it is closed. */
 export class Partial {
   readonly #path: string;
   readonly #file: FileHandle;
+  #start: number;
   #size: number;
   #pending: Uint8Array[] = [];
   #pendingBytes = 0;
   #gone = false;
 
-  private constructor(path: string, file: FileHandle, size: number) {
+  private constructor(path: string, file: FileHandle, start: number, size: number) {
     this.#path = path;
     this.#file = file;
+    this.#start = start;
     this.#size = size;
   }
 
@@ -49,7 +54,11 @@ export class Partial {
         if (!native.tryFlock(file.fd, true)) break;
         const [held, named] = await Promise.all([file.stat(), unlessMissing(stat(path))]);
         // Else it was removed between the two.
-        if (named?.ino === held.ino && named.dev === held.dev) return new Partial(path, file, held.size);
+        if (named?.ino === held.ino && named.dev === held.dev) {
+          const start = await readStart(file);
+          const size = start === undefined ? 0 : held.size - HEADER_BYTES;
+          return new Partial(path, file, start ?? 0, size);
+        }
       } catch (error) {
         await file.close();
         throw error;
@@ -57,6 +66,11 @@ export class Partial {
       await file.close();
     }
     return undefined;
+  }
+
+  /** The byte of the blob that is the first one here. */
+  get start(): number {
+    return this.#start;
   }
 
   /** Bytes that are there, those being written included. */
@@ -69,11 +83,22 @@ export class Partial {
     const end = this.#size;
     for (let at = 0; at < end;) {
       const buffer = Buffer.allocUnsafe(Math.min(CHUNK_BYTES, end - at));
-      const { bytesRead } = await this.#file.read(buffer, 0, buffer.length, at);
+      const { bytesRead } = await this.#file.read(buffer, 0, buffer.length, HEADER_BYTES + at);
       if (bytesRead === 0) return;
       at += bytesRead;
       yield buffer.subarray(0, bytesRead);
     }
+  }
+
+  /** Empties it, to begin with this byte of the blob. */
+  async begin(start: number): Promise<void> {
+    this.#pending = [];
+    this.#pendingBytes = 0;
+    this.#start = start;
+    this.#size = 0;
+    if (this.#gone) return;
+    await this.#file.truncate(0);
+    await this.#write([Buffer.from(String(start).padStart(HEADER_BYTES, '0'))], 0);
   }
 
   /** Adds the blob's next bytes, which must not change any more. Written as soon as enough are together. */
@@ -85,16 +110,9 @@ export class Partial {
     if (this.#pendingBytes >= CHUNK_BYTES) await this.#flush();
   }
 
-  /** Empties it. */
-  async clear(): Promise<void> {
-    this.#pending = [];
-    this.#pendingBytes = 0;
-    this.#size = 0;
-    if (!this.#gone) await this.#file.truncate(0);
-  }
-
   /** Removes it: the blob is in the store. What is appended later is dropped. */
   async remove(): Promise<void> {
+    if (this.#gone) return;
     this.#gone = true;
     this.#pending = [];
     await rm(this.#path, { force: true });
@@ -106,16 +124,20 @@ export class Partial {
       if (!this.#gone && this.#size === 0) await this.remove();
       else if (!this.#gone) await this.#flush();
     } finally {
+      this.#gone = true;
       await this.#file.close();
     }
   }
 
-  /** A full disk must not end a pull that may succeed without the partial: then there is none. */
   async #flush(): Promise<void> {
-    const at = this.#size - this.#pendingBytes;
-    const chunks = this.#pending.splice(0);
-    const length = this.#pendingBytes;
+    const at = HEADER_BYTES + this.#size - this.#pendingBytes;
     this.#pendingBytes = 0;
+    await this.#write(this.#pending.splice(0), at);
+  }
+
+  /** A full disk must not end a pull that may succeed without the partial: then there is none. */
+  async #write(chunks: Uint8Array[], at: number): Promise<void> {
+    const length = chunks.reduce((sum, chunk) => sum + chunk.length, 0);
     try {
       const { bytesWritten } = await this.#file.writev(chunks, at);
       if (bytesWritten === length) return;
@@ -125,6 +147,13 @@ export class Partial {
     await this.remove();
     await this.#file.truncate(0);
   }
+}
+
+/** Undefined where a crash has left no header. */
+async function readStart(file: FileHandle): Promise<number | undefined> {
+  const { buffer, bytesRead } = await file.read(Buffer.alloc(HEADER_BYTES), 0, HEADER_BYTES, 0);
+  const text = buffer.toString('latin1', 0, bytesRead);
+  return /^\d{16}$/.test(text) && Number.isSafeInteger(Number(text)) ? Number(text) : undefined;
 }
 
 /** Removes the partials that have expired and that nobody owns. What cannot be removed is logged. */

@@ -6,7 +6,7 @@
  *
  * Locks, in this order: `pulls` of the image, `pulls` of the layers that are missing, pins, then as publishing takes them.
  */
-import { throwIfAborted } from '../core/abort.ts';
+import { throwIfAborted, unlessAborted } from '../core/abort.ts';
 import { chainIds, type ChainID, type Digest, type ImageID } from '../core/digest.ts';
 import { LayerstackError } from '../core/errors.ts';
 import { hostPlatform, parsePlatform, type Platform } from '../core/platform.ts';
@@ -63,7 +63,10 @@ export interface PullResult {
 
 export interface PullStores {
   readonly root: Pick<Root, 'caps' | 'layout' | 'locks' | 'log' | 'session'>;
-  readonly layers: Pick<LayerStore, 'findAll' | 'stage' | 'restage' | 'discard' | 'publish' | 'pin'>;
+  readonly layers: Pick<
+    LayerStore,
+    'findAll' | 'stage' | 'restage' | 'discard' | 'publish' | 'pin' | 'behind'
+  >;
   readonly images: Pick<ImageStore, 'add' | 'get' | 'references'>;
   readonly distribution: Pick<Distribution, 'add'>;
 }
@@ -140,14 +143,28 @@ async function pullOne(
     maxConcurrent: options.maxConcurrentDownloads ?? DEFAULT_DOWNLOADS,
   });
   const writeback = new Writeback(stores.root.layout.root, (error) => pool.fail(error));
+  const one = new Pull(stores, source, reference, options, { pool, downloads, writeback });
+  const running = one.run();
+  const tidyUp = async (): Promise<void> => {
+    await running.catch(() => undefined);
+    await writeback.stop();
+    await pool.close();
+  };
   try {
-    return await new Pull(stores, source, reference, options, { pool, downloads, writeback }).run();
+    if (signal) await unlessAborted(signal, Promise.race([running, one.staged]));
+    return await running;
   } catch (error) {
     throw pool.fail(error);
   } finally {
-    await writeback.stop();
-    await pool.close();
-    await downloads.close();
+    // Who stops a pull does not wait until what was extracted is removed again; what came of the layers is there for the
+    // next one.
+    if (signal?.aborted === true) {
+      await downloads.close();
+      stores.layers.behind(tidyUp());
+    } else {
+      await tidyUp();
+      await downloads.close();
+    }
   }
 }
 
@@ -174,6 +191,9 @@ class Pull {
   readonly #platform: Platform | undefined;
   readonly #tools: Tools;
   readonly #notices: string[] = [];
+  #onStaged!: () => void;
+  /** Resolves when every layer is staged: from then on there is no stopping at once. */
+  readonly staged = new Promise<void>((resolve) => (this.#onStaged = resolve));
 
   constructor(
     stores: PullStores,
@@ -231,10 +251,14 @@ class Pull {
     const { pool, downloads, writeback } = this.#tools;
     const onProgress = isThere ? undefined : this.#options.onProgress;
     const { signal } = this.#options;
+    const staged = (): Promise<void> => {
+      this.#onStaged();
+      return downloads.removePartials();
+    };
     return publishImages(
       this.#stores.layers,
       [image],
-      { operation: 'pull', pool, writeback, signal, onProgress, staged: () => downloads.removePartials() },
+      { operation: 'pull', pool, writeback, signal, onProgress, staged },
       () => this.#name(image, digest),
     );
   }

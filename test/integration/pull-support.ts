@@ -1,4 +1,6 @@
 /** Repositories in memory for pulls, whose answers a test may change, and a store to pull into. */
+import { createServer, type Server } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { gzipSync } from 'node:zlib';
 import { MEDIA_TYPES } from '../../src/core/descriptor.ts';
 import { digestOf, isDigest, type Digest } from '../../src/core/digest.ts';
@@ -8,7 +10,14 @@ import { parseReference } from '../../src/core/reference.ts';
 import { Distribution } from '../../src/image/distribution.ts';
 import { pull, type PullOptions, type PullResult } from '../../src/transfer/pull.ts';
 import type { PullSource, TagSource } from '../../src/transfer/pull/source.ts';
-import type { FetchedManifest, OpenedBlob } from '../../src/transfer/registry/client.ts';
+import { defaultLogger } from '../../src/system/log.ts';
+import {
+  openRepository,
+  type FetchedManifest,
+  type OpenedBlob,
+  type RepositoryClient,
+} from '../../src/transfer/registry/client.ts';
+import { defaultSettings } from '../../src/transfer/registry/settings.ts';
 import type { TestImage } from '../support/images.ts';
 import { TestStore } from './load-support.ts';
 
@@ -34,6 +43,7 @@ export function broken(): LayerstackError {
 /** One repository. */
 export class FakeRepository implements PullSource, TagSource {
   readonly repository: string;
+  readonly retry = { attempts: 6, pauseMs: 1, maxRetryAfterMs: 1000 };
   readonly blobs = new Map<Digest, Buffer>();
   readonly manifests = new Map<string, { bytes: Buffer; mediaType: string }>();
   /** How often each blob was asked for, and from which offsets. */
@@ -110,6 +120,67 @@ export async function* pieces(
   for (let at = 0; at < bytes.length; at += length)
     yield await Promise.resolve(bytes.subarray(at, at + length));
   if (failure) throw failure;
+}
+
+/** A registry with this one repository, over HTTP on a loopback port. */
+export class RepositoryServer implements AsyncDisposable {
+  readonly url: string;
+  readonly host: string;
+  /** Blobs in the order in which they were asked for. */
+  readonly blobs: Digest[] = [];
+  readonly #server: Server;
+
+  private constructor(server: Server, repository: FakeRepository, path: string) {
+    this.#server = server;
+    this.host = `localhost:${String((server.address() as AddressInfo).port)}`;
+    this.url = `http://${this.host}`;
+    server.on('request', (request, response) => {
+      const [, kind, name = ''] =
+        new RegExp(`^/v2/${path}/(manifests|blobs)/(.+)$`).exec(request.url ?? '') ?? [];
+      const found =
+        kind === 'manifests'
+          ? repository.manifests.get(name)
+          : { bytes: repository.blobs.get(name as Digest), mediaType: 'application/octet-stream' };
+      if (kind === 'blobs') this.blobs.push(name as Digest);
+      const whole = request.url === '/v2/' ? Buffer.alloc(0) : found?.bytes;
+      if (!whole) {
+        response.writeHead(404).end('{"errors":[{"code":"UNKNOWN","message":"not there"}]}');
+        return;
+      }
+      const from = Number(/^bytes=(\d+)-$/.exec(request.headers.range ?? '')?.[1] ?? 0);
+      const range = `bytes ${String(from)}-${String(whole.length - 1)}/${String(whole.length)}`;
+      response.writeHead(from > 0 ? 206 : 200, {
+        'content-type': found?.mediaType ?? 'application/json',
+        'content-length': whole.length - from,
+        ...(from > 0 && { 'content-range': range }),
+      });
+      response.end(whole.subarray(from));
+    });
+  }
+
+  static async start(repository: FakeRepository, path = 't/x'): Promise<RepositoryServer> {
+    const server = createServer();
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+    return new RepositoryServer(server, repository, path);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    const closed = new Promise((resolve) => this.#server.close(resolve));
+    this.#server.closeAllConnections();
+    await closed;
+  }
+}
+
+/** The client of a repository at this host, with pauses for tests. */
+export function clientOf(host: string, path = 't/x', stallMs = 2000): RepositoryClient {
+  return openRepository(`${host}/${path}`, {
+    settings: defaultSettings('registries.json', {}),
+    credentials: undefined,
+    log: defaultLogger,
+    timeouts: { headersMs: 5000, stallMs },
+    retry: { pauseMs: 1 },
+    env: {},
+  });
 }
 
 /** A store to pull into. */

@@ -1,10 +1,12 @@
 /** pull: from a repository into a real store, without a network. */
 import { randomBytes } from 'node:crypto';
-import { readdir, readFile } from 'node:fs/promises';
+import { readdir, readFile, utimes } from 'node:fs/promises';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, it } from 'vitest';
 import { MEDIA_TYPES } from '../../src/core/descriptor.ts';
-import { hexOf } from '../../src/core/digest.ts';
+import { digestOf, hexOf, type Digest } from '../../src/core/digest.ts';
+import { Partial, PARTIAL_TTL_MS, sweepPartials } from '../../src/system/partials.ts';
 import { imageOf, layerOf } from '../support/images.ts';
 import { showStoreOnFailure } from '../support/store-dump.ts';
 import { zstdStored } from '../support/zstd.ts';
@@ -99,4 +101,126 @@ describe('pull', () => {
     await target.pull(repository, '1');
     await target.store.expectClean();
   });
+});
+
+describe('what a pull that was stopped has left', () => {
+  /** A layer that comes slowly and then not at all, and a pull of it that is aborted. */
+  async function stopped(target: PullStore, repository: FakeRepository, bytes: number): Promise<Digest> {
+    const whole = imageOf([big]);
+    repository.push(whole, ['1'], { compress: (tar) => tar });
+    repository.serve = (offset, blob, asked) =>
+      blob.length > 1_000_000 && asked === 0
+        ? { body: stalling(blob.subarray(offset, offset + bytes)) }
+        : undefined;
+    const abort = new AbortController();
+    const pulling = target.pull(repository, '1', { signal: abort.signal });
+    while (!target.events.some((event) => event.type === 'layer-progress' && event.current >= bytes))
+      await sleep(5);
+    const before = performance.now();
+    abort.abort('why');
+    await expect(pulling).rejects.toMatchObject({ code: 'ERR_ABORTED', cause: 'why' });
+    expect(performance.now() - before).toBeLessThan(5000);
+    await target.store.layers.settle();
+    return big.diffId;
+  }
+
+  async function* stalling(bytes: Buffer): AsyncGenerator<Uint8Array> {
+    yield* pieces(bytes);
+    await new Promise(() => undefined);
+  }
+
+  const partials = async (target: PullStore) => readdir(join(target.store.path, 'layerstack/partial'));
+
+  it('is gone on from, and goes when the image is there', async () => {
+    await using target = await PullStore.open();
+    const repository = new FakeRepository();
+    const blob = await stopped(target, repository, 2_000_000);
+    await target.store.expectClean();
+    expect(await partials(target)).toEqual([hexOf(blob)]);
+    await target.pull(repository, '1');
+    expect(repository.asked.get(blob)).toEqual([0, 2_000_000]);
+    const phases = target.events.map((event) => (event.type === 'layer-progress' ? event.phase : ''));
+    expect(phases.filter((phase, index) => phase !== '' && phase !== phases[index - 1])).toEqual([
+      'verifying',
+      'downloading',
+      'extracting',
+    ]);
+    expect(await partials(target)).toEqual([]);
+    await target.store.expectClean();
+  });
+
+  it('may begin within the blob', async () => {
+    await using target = await PullStore.open();
+    const repository = new FakeRepository();
+    const { tar, diffId } = big;
+    await writePartial(target, diffId, 1_000_000, tar.subarray(1_000_000, 2_500_000));
+    repository.push(imageOf([big]), ['1'], { compress: (bytes) => bytes });
+    await target.pull(repository, '1');
+    expect(repository.asked.get(diffId)).toEqual([0, 2_500_000]);
+    await target.store.expectClean();
+  });
+
+  it.each([
+    ['wrong bytes', (tar: Buffer) => Buffer.alloc(2_000_000, tar.subarray(1, 1000))],
+    ['more than the blob has', (tar: Buffer) => Buffer.concat([tar, tar])],
+  ])('is thrown away where it is %s', async (_, spoil) => {
+    await using target = await PullStore.open();
+    const repository = new FakeRepository();
+    await writePartial(target, big.diffId, 0, spoil(big.tar));
+    repository.push(imageOf([big]), ['1'], { compress: (bytes) => bytes });
+    await target.pull(repository, '1');
+    expect(repository.asked.get(big.diffId)?.at(-1)).toBe(0);
+    expect(await partials(target)).toEqual([]);
+    await target.store.expectClean();
+  });
+
+  it('is taken from no other process that has it', async () => {
+    await using target = await PullStore.open();
+    const repository = new FakeRepository();
+    const { layout } = target.store.root;
+    const held = await Partial.open(layout, big.diffId);
+    expect(await Partial.open(layout, big.diffId)).toBeUndefined();
+    repository.push(imageOf([big]), ['1'], { compress: (bytes) => bytes });
+    await target.pull(repository, '1');
+    await held?.close();
+    expect(await partials(target)).toEqual([]);
+  });
+
+  it('expires, unless somebody has it', async () => {
+    await using target = await PullStore.open();
+    const { layout, log } = target.store.root;
+    const other = digestOf('other');
+    for (const blob of [big.diffId, other]) await writePartial(target, blob, 0, Buffer.alloc(1000));
+    const held = await Partial.open(layout, other);
+    await sweepPartials(layout, log);
+    expect(await partials(target)).toHaveLength(2);
+    const yesterday = (Date.now() - PARTIAL_TTL_MS) / 1000 - 60;
+    for (const blob of [big.diffId, other])
+      await utimes(layout.at(layout.partial(hexOf(blob))), yesterday, yesterday);
+    await sweepPartials(layout, log);
+    expect(await partials(target)).toEqual([hexOf(other)]);
+    await held?.close();
+    await sweepPartials(layout, log, { maxBytes: 1e9 });
+    expect(await partials(target)).toEqual([]);
+  });
+
+  it('goes, oldest first, where all together are too large', async () => {
+    await using target = await PullStore.open();
+    const { layout, log } = target.store.root;
+    const blobs = ['a', 'b', 'c'].map((text) => digestOf(text));
+    for (const [age, blob] of blobs.entries()) {
+      await writePartial(target, blob, 0, Buffer.alloc(1000));
+      const then = Date.now() / 1000 - age;
+      await utimes(layout.at(layout.partial(hexOf(blob))), then, then);
+    }
+    await sweepPartials(layout, log, { maxBytes: 2100 });
+    expect((await partials(target)).sort()).toEqual(blobs.slice(0, 2).map(hexOf).sort());
+  });
+
+  async function writePartial(target: PullStore, blob: Digest, start: number, bytes: Buffer): Promise<void> {
+    const partial = await Partial.open(target.store.root.layout, blob);
+    await partial?.begin(start);
+    await partial?.append(bytes);
+    await partial?.close();
+  }
 });

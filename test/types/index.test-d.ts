@@ -14,6 +14,7 @@ import {
   type LoadResult,
   type Mount,
   type ProgressEvent,
+  type PullResult,
 } from '../../src/index.ts';
 
 declare const store: Layerstack;
@@ -23,6 +24,7 @@ describe('Layerstack', () => {
   it('gives typed results', () => {
     expectTypeOf(Layerstack.open).returns.resolves.toEqualTypeOf<Layerstack>();
     expectTypeOf(store.load('x')).resolves.toEqualTypeOf<LoadResult>();
+    expectTypeOf(store.pull('x', { allTags: true })).resolves.toEqualTypeOf<PullResult>();
     expectTypeOf(store.images()).resolves.toEqualTypeOf<ImageSummary[]>();
     expectTypeOf(store.inspect('x')).resolves.toEqualTypeOf<ImageInspect>();
     expectTypeOf(store.create('x')).resolves.toEqualTypeOf<Container>();

@@ -5,7 +5,7 @@
 import { createReadStream } from 'node:fs';
 import { open, stat, type FileHandle } from 'node:fs/promises';
 import { Readable } from 'node:stream';
-import { abortError } from '../../core/abort.ts';
+import { unlessAborted } from '../../core/abort.ts';
 import { LayerstackError, isSystemError } from '../../core/errors.ts';
 import { decompress } from '../../layer/codec.ts';
 import type { Capabilities } from '../../system/caps.ts';
@@ -84,10 +84,10 @@ async function openStream(source: AsyncIterable<Uint8Array>, options: OpenOption
   const outer = new PeekStream(source);
   let bytes = outer;
   try {
-    const compression = native.sniffCompression(await unlessStopped(pool.signal, outer.peek(BLOCK)));
+    const compression = native.sniffCompression(await unlessAborted(pool.signal, outer.peek(BLOCK)));
     if (compression !== 'none')
       bytes = new PeekStream(archiveErrors(label, decompress(outer, compression, caps)));
-    const head = await unlessStopped(pool.signal, bytes.peek(BLOCK));
+    const head = await unlessAborted(pool.signal, bytes.peek(BLOCK));
     if (!isTarBlock(head)) throw notATar(label, head);
     return await readStream(label, bytes, pool, maxBytes);
   } finally {
@@ -112,20 +112,5 @@ async function* archiveErrors(label: string, bytes: AsyncIterable<Uint8Array>): 
       );
     const code = error.code === 'ERR_LAYER_INVALID' ? 'ERR_ARCHIVE_INVALID' : error.code;
     throw new LayerstackError(code, `${label}: ${error.message}`, facts);
-  }
-}
-
-/** The result of `work`, or a rejection as soon as the signal fires. */
-async function unlessStopped<T>(signal: AbortSignal, work: Promise<T>): Promise<T> {
-  let stop: (() => void) | undefined;
-  const stopped = new Promise<never>((_, reject) => {
-    stop = () => reject(abortError(signal));
-    if (signal.aborted) stop();
-    else signal.addEventListener('abort', stop, { once: true });
-  });
-  try {
-    return await Promise.race([work, stopped]);
-  } finally {
-    if (stop) signal.removeEventListener('abort', stop);
   }
 }

@@ -206,7 +206,7 @@ export class LayerPool {
         if (!LayerstackError.is(error)) throw error;
         if (error.code === 'ERR_LIMIT_EXCEEDED' && error.limit === limits.maxBytes)
           throw tooLarge(label, maxBytes, error);
-        throw inLayer(error, label, name);
+        throw inLayer(error, this.#options, name);
       }
       this.#owned.add(staged);
       this.#verify(member, expected, staged);
@@ -270,12 +270,21 @@ const SHARED_ERRORS: ReadonlySet<ErrorCode> = new Set([
   'ERR_ARCHIVE_TRUNCATED',
 ]);
 
+/** Bytes that are not what they were. */
+const DAMAGE: ReadonlySet<ErrorCode> = new Set(['ERR_DIGEST_MISMATCH', 'ERR_LAYER_TRUNCATED']);
+
 /** The error of a layer, with where it comes from and what it is called there. What a registry did names both already. */
-function inLayer(error: LayerstackError, label: string, layer: string): LayerstackError {
+function inLayer(
+  error: LayerstackError,
+  { label, remedy }: LayerPoolOptions,
+  layer: string,
+): LayerstackError {
   if (SHARED_ERRORS.has(error.code) || error.code.startsWith('ERR_REGISTRY_')) return error;
   const { path, digest, expected, found, limit, member, syscall } = error;
   const message = error.layer === undefined ? `layer '${layer}': ${error.message}` : error.message;
-  return new LayerstackError(error.code, `${label}: ${message}`, {
+  // A repository's own errors say what to do.
+  const advice = DAMAGE.has(error.code) && error.repository === undefined ? `; ${remedy}` : '';
+  return new LayerstackError(error.code, `${label}: ${message}${advice}`, {
     ...{ digest, expected, found, limit, member, syscall, path: path ?? label, layer },
     cause: error,
   });

@@ -3,13 +3,13 @@ import type { Descriptor } from '../../core/descriptor.ts';
 import { digestOf } from '../../core/digest.ts';
 import { LayerstackError } from '../../core/errors.ts';
 import { MAX_CONFIG_BYTES } from '../../image/config.ts';
-import { download } from './download.ts';
+import { Download } from './download.ts';
 import type { PullSource } from './source.ts';
 
 /**
  * The bytes that the descriptor names.
  * @param label the reference, for messages
- * @throws {@link LayerstackError} ERR_LIMIT_EXCEEDED before anything is fetched; ERR_DIGEST_MISMATCH; what `download` throws.
+ * @throws {@link LayerstackError} ERR_LIMIT_EXCEEDED before anything is fetched; ERR_DIGEST_MISMATCH; what a {@link Download} throws.
  */
 export async function fetchConfig(
   source: PullSource,
@@ -25,9 +25,9 @@ export async function fetchConfig(
       { reference: label, digest, limit: MAX_CONFIG_BYTES, found: size },
     );
   for (;;) {
-    const transfer = download(source, blob, { signal });
+    const transfer = new Download(source, blob, { signal });
     const chunks: Uint8Array[] = [];
-    for await (const chunk of transfer.bytes) chunks.push(chunk);
+    for await (const chunk of transfer.bytes()) chunks.push(chunk);
     const bytes = Buffer.concat(chunks);
     const found = digestOf(bytes);
     if (found === digest) return bytes;

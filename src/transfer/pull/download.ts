@@ -1,5 +1,5 @@
 /**
- * The bytes of one blob, in order and complete: first what an earlier pull has left of it, then what the registry sends, on a
+ * The bytes of one blob, in order and complete: what an earlier pull has left of it from disk, the rest from the registry, on a
  * new connection from where the last one broke. Whoever reads them verifies them, all of them, by their digest; here only their
  * number is known to be right.
  */
@@ -7,75 +7,137 @@ import { throwIfAborted } from '../../core/abort.ts';
 import type { Descriptor } from '../../core/descriptor.ts';
 import { LayerstackError } from '../../core/errors.ts';
 import type { Partial } from '../../system/partials.ts';
-import { DEFAULT_RETRY, pause, pauseBefore } from '../registry/retry.ts';
+import { pause, pauseBefore } from '../registry/retry.ts';
+import { Keep } from './keep.ts';
 import type { PullSource } from './source.ts';
 
 export interface DownloadOptions {
   readonly signal: AbortSignal;
-  /** Gets what the registry sends, so that another pull can go on from there. */
+  /** What an earlier pull has left, and where what comes is kept for another. */
   readonly partial?: Partial | undefined;
   /** Before each new connection, how long it is waited for and why. `current`: bytes so far. */
   readonly onRetry?: ((current: number, delayMs: number, error: LayerstackError) => void) | undefined;
 }
 
-/** A blob being downloaded. */
-export interface Download {
-  readonly bytes: AsyncGenerator<Uint8Array, void, undefined>;
-  /** The bytes were wrong. True: the server that sent the last of them is not asked again, and there is another. */
-  distrust(): boolean;
-}
-
 /** Broken connections of one blob, each after some bytes; real ones break a few times in gigabytes. */
 const MAX_BREAKS = 200;
 
-/**
- * Downloads a blob.
- * @throws {@link LayerstackError} (while iterating) ERR_DIGEST_MISMATCH for a blob that is longer than its descriptor says;
- *   ERR_REGISTRY_UNAVAILABLE after the last attempt; ERR_ABORTED; what `openBlob` throws.
- */
-export function download(source: PullSource, blob: Descriptor, options: DownloadOptions): Download {
-  let distrust = (): boolean => false;
-  async function* bytes(): AsyncGenerator<Uint8Array, void, undefined> {
-    const { signal, partial, onRetry } = options;
-    let have = 0;
-    if (partial && partial.size > blob.size) await partial.clear();
-    if (partial) {
+/** A blob being downloaded. */
+export class Download {
+  readonly #source: PullSource;
+  readonly #blob: Descriptor;
+  readonly #options: DownloadOptions;
+  readonly #keep: Keep | undefined;
+  #have = 0;
+  #breaks = 0;
+  #distrust = (): boolean => false;
+
+  constructor(source: PullSource, blob: Descriptor, options: DownloadOptions) {
+    this.#source = source;
+    this.#blob = blob;
+    this.#options = options;
+    this.#keep = options.partial && new Keep(options.partial);
+  }
+
+  /**
+   * Its bytes; to be asked for once.
+   * @throws {@link LayerstackError} (while iterating) ERR_DIGEST_MISMATCH for a blob that is longer than its descriptor says;
+   *   ERR_REGISTRY_UNAVAILABLE after the last attempt; ERR_ABORTED; what `openBlob` throws.
+   */
+  async *bytes(): AsyncGenerator<Uint8Array, void, undefined> {
+    const { partial, signal } = this.#options;
+    const { size } = this.#blob;
+    if (partial && partial.size > 0) {
+      if (partial.start + partial.size > size) await partial.begin(0);
+      yield* this.#fetch(partial.start);
       for await (const chunk of partial.read()) {
         throwIfAborted(signal);
-        have += chunk.length;
+        this.#have += chunk.length;
         yield chunk;
       }
     }
-    let fruitless = 0;
-    for (let breaks = 0; have < blob.size; breaks++) {
-      const before = have;
-      const opened = await source.openBlob(blob, { offset: have, signal });
-      distrust = () => opened.distrust();
+    yield* this.#fetch(size);
+  }
+
+  /** The bytes were wrong. True: the server that sent the last of them is not asked again, and there is another. */
+  distrust(): boolean {
+    return this.#distrust();
+  }
+
+  /** It ends here: of a blob that is not complete, what came is kept as far as it is to be. */
+  async settle(): Promise<void> {
+    if (this.#have < this.#blob.size) await this.#keep?.settle();
+  }
+
+  /** The bytes were wrong: nothing of them is kept. */
+  async discard(): Promise<void> {
+    await this.#keep?.drop();
+  }
+
+  /** The bytes up to `end`, from the registry. */
+  async *#fetch(end: number): AsyncGenerator<Uint8Array, void, undefined> {
+    const { signal, onRetry } = this.#options;
+    for (let fruitless = 0; this.#have < end;) {
+      const before = this.#have;
+      const opened = await this.#source.openBlob(this.#blob, { offset: before, signal });
+      this.#distrust = () => opened.distrust();
       try {
-        for await (const chunk of from(opened.body, have - opened.start)) {
-          have += chunk.length;
-          if (have > blob.size) throw tooLong(source, blob);
-          await partial?.append(chunk);
-          yield chunk;
-        }
-        if (have < blob.size) throw endedEarly(source, blob, have);
+        yield* this.#pass(skipping(opened.body, before - opened.start), end);
       } catch (error) {
         throwIfAborted(signal);
         // All is there: how the connection ended is of no interest.
-        if (have === blob.size && isRetryable(error)) return;
-        fruitless = have > before ? 1 : fruitless + 1;
-        const delayMs = breaks < MAX_BREAKS ? pauseBefore(error, fruitless, DEFAULT_RETRY) : undefined;
+        if (this.#have === end && isRetryable(error)) return;
+        fruitless = this.#have > before ? 1 : fruitless + 1;
+        const delayMs =
+          this.#breaks++ < MAX_BREAKS ? pauseBefore(error, fruitless, this.#source.retry) : undefined;
         if (delayMs === undefined) throw error;
-        onRetry?.(have, delayMs, error as LayerstackError);
+        onRetry?.(this.#have, delayMs, error as LayerstackError);
         await pause(delayMs, signal);
       }
     }
   }
-  return { bytes: bytes(), distrust: () => distrust() };
+
+  /** Passes on a body's bytes up to `end`, and keeps them where they are the last that are missing. */
+  async *#pass(body: AsyncIterable<Uint8Array>, end: number): AsyncGenerator<Uint8Array, void, undefined> {
+    const { size } = this.#blob;
+    for await (const chunk of body) {
+      const at = this.#have;
+      if (at + chunk.length > size) throw this.#tooLong();
+      const wanted = chunk.subarray(0, end - at);
+      this.#have += wanted.length;
+      if (end === size) await this.#keep?.add(wanted, at);
+      yield wanted;
+      // The rest is on disk.
+      if (end < size && this.#have === end) return;
+    }
+    if (this.#have < end) throw this.#endedEarly();
+  }
+
+  #tooLong(): LayerstackError {
+    const { digest, size } = this.#blob;
+    const { repository } = this.#source;
+    return new LayerstackError(
+      'ERR_DIGEST_MISMATCH',
+      `blob ${digest} of ${repository}: the registry sends more than the ${String(size)} bytes that the manifest says; its ` +
+        `copy is damaged: push the image again`,
+      { digest, repository, layer: digest, expected: size },
+    );
+  }
+
+  #endedEarly(): LayerstackError {
+    const { digest, size } = this.#blob;
+    const { repository } = this.#source;
+    return new LayerstackError(
+      'ERR_REGISTRY_UNAVAILABLE',
+      `blob ${digest} of ${repository}: the registry sends ${String(this.#have)} of ${String(size)} bytes; try again, or ` +
+        `push the image again if its copy is damaged`,
+      { digest, repository, expected: size, found: this.#have, retryable: true },
+    );
+  }
 }
 
 /** The chunks without their first `skip` bytes: a server may ignore where it was asked to begin. */
-async function* from(body: AsyncIterable<Uint8Array>, skip: number): AsyncGenerator<Uint8Array> {
+async function* skipping(body: AsyncIterable<Uint8Array>, skip: number): AsyncGenerator<Uint8Array> {
   let left = skip;
   for await (const chunk of body) {
     const rest = left > 0 ? chunk.subarray(left) : chunk;
@@ -86,22 +148,4 @@ async function* from(body: AsyncIterable<Uint8Array>, skip: number): AsyncGenera
 
 function isRetryable(error: unknown): boolean {
   return LayerstackError.is(error) && error.retryable === true;
-}
-
-function tooLong({ repository }: PullSource, { digest, size }: Descriptor): LayerstackError {
-  return new LayerstackError(
-    'ERR_DIGEST_MISMATCH',
-    `blob ${digest} of ${repository}: the registry sends more than the ${String(size)} bytes that the manifest says; its ` +
-      `copy is damaged: push the image again`,
-    { digest, repository, layer: digest, expected: size },
-  );
-}
-
-function endedEarly({ repository }: PullSource, { digest, size }: Descriptor, have: number): LayerstackError {
-  return new LayerstackError(
-    'ERR_REGISTRY_UNAVAILABLE',
-    `blob ${digest} of ${repository}: the registry sends ${String(have)} of ${String(size)} bytes; try again, or push the ` +
-      `image again if its copy is damaged`,
-    { digest, repository, expected: size, found: have, retryable: true },
-  );
 }

@@ -10,7 +10,7 @@ import { Slots } from '../../layer/slots.ts';
 import type { Layout } from '../../system/layout.ts';
 import { Partial } from '../../system/partials.ts';
 import type { LayerContent, LayerMember, OpenLayer } from '../intake/member.ts';
-import { download } from './download.ts';
+import { Download } from './download.ts';
 import type { PullSource } from './source.ts';
 
 export interface LayerDownloadsOptions {
@@ -38,9 +38,11 @@ export class LayerDownloads implements AsyncDisposable {
   readonly #options: LayerDownloadsOptions;
   readonly #slots: Slots;
   readonly #contents = new Map<Digest, LayerContent>();
-  readonly #partials = new Map<Digest, Partial | undefined>();
-  /** Bytes of each layer that were there already when it was opened. */
-  readonly #resumed = new Map<Digest, number>();
+  readonly #partials = new Map<Digest, Promise<Partial | undefined>>();
+  readonly #transfers = new Set<Download>();
+  #closed = false;
+  /** Which bytes of each layer were there when it was opened. */
+  readonly #kept = new Map<Digest, { readonly start: number; readonly end: number }>();
 
   constructor(source: PullSource, options: LayerDownloadsOptions) {
     this.#source = source;
@@ -61,19 +63,22 @@ export class LayerDownloads implements AsyncDisposable {
   /** What is being done with a layer of which so many bytes were taken. */
   phase(blob: Digest, current: number, total: number): LayerPhase {
     if (current >= total) return 'extracting';
-    return current < (this.#resumed.get(blob) ?? 0) ? 'verifying' : 'downloading';
+    const { start, end } = this.#kept.get(blob) ?? { start: 0, end: 0 };
+    return current > start && current <= end ? 'verifying' : 'downloading';
   }
 
   /** The layers are all there: nobody has to go on from what was kept of them. */
   async removePartials(): Promise<void> {
-    for (const partial of this.#partials.values()) await partial?.remove();
+    for (const partial of this.#partials.values()) await (await partial)?.remove();
   }
 
   /** What is kept belongs to whoever pulls next. */
   async close(): Promise<void> {
-    const partials = [...this.#partials.values()].filter((partial) => partial !== undefined);
+    this.#closed = true;
+    await Promise.all([...this.#transfers].map((transfer) => transfer.settle()));
+    const partials = [...this.#partials.values()];
     this.#partials.clear();
-    await Promise.all(partials.map((partial) => partial.close()));
+    await Promise.all(partials.map(async (partial) => (await partial)?.close()));
   }
 
   [Symbol.asyncDispose](): Promise<void> {
@@ -86,9 +91,9 @@ export class LayerDownloads implements AsyncDisposable {
     const slot = await this.#slots.take(signal);
     try {
       const partial = await this.#partial(blob);
-      const resumed = partial?.size ?? 0;
-      this.#resumed.set(blob.digest, resumed);
-      const transfer = download(this.#source, blob, {
+      const { start = 0, size = 0 } = partial ?? {};
+      this.#kept.set(blob.digest, { start, end: start + size });
+      const transfer = new Download(this.#source, blob, {
         signal,
         partial,
         onRetry: (current, delayMs, { message }) => {
@@ -96,19 +101,22 @@ export class LayerDownloads implements AsyncDisposable {
           onProgress?.({ type: 'layer-retry', ...layer, delayMs, message });
         },
       });
-      const first = await transfer.bytes.next();
+      this.#transfers.add(transfer);
+      const bytes = transfer.bytes();
+      const first = await bytes.next();
       return {
-        source: first.done === true ? transfer.bytes : startingWith(first.value, transfer.bytes),
+        source: first.done === true ? bytes : startingWith(first.value, bytes),
         again: async (error) => {
           if (!LayerstackError.is(error) || !CONTENT_ERRORS.has(error.code)) return false;
-          await partial?.clear();
-          return transfer.distrust() || resumed > 0;
+          await transfer.discard();
+          return transfer.distrust() || size > 0;
         },
-        close: () => {
+        close: async () => {
           slot.release();
           // Not awaited: what it waits for may never come.
-          transfer.bytes.return().catch(() => undefined);
-          return Promise.resolve();
+          bytes.return().catch(() => undefined);
+          await transfer.settle();
+          this.#transfers.delete(transfer);
         },
       };
     } catch (error) {
@@ -118,10 +126,10 @@ export class LayerDownloads implements AsyncDisposable {
   }
 
   async #partial(blob: Descriptor): Promise<Partial | undefined> {
-    if (blob.size < MIN_PARTIAL_BYTES) return undefined;
-    if (!this.#partials.has(blob.digest))
-      this.#partials.set(blob.digest, await Partial.open(this.#options.layout, blob.digest));
-    return this.#partials.get(blob.digest);
+    if (blob.size < MIN_PARTIAL_BYTES || this.#closed) return undefined;
+    const partial = this.#partials.get(blob.digest) ?? Partial.open(this.#options.layout, blob.digest);
+    this.#partials.set(blob.digest, partial);
+    return await partial;
   }
 }
 

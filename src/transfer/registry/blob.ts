@@ -54,17 +54,21 @@ export async function openBlob(
         `${endpoint.label} begins at byte ${String(start)} where ${String(offset)} was asked for`,
       ),
     );
-  if (total !== undefined && total !== size) refuse(otherSize(subject, size, total, response));
+  if (total !== size && (total !== undefined || isPage(response)))
+    refuse(otherSize(subject, size, total, response));
   return { start, total, body: endpoint.read(response, { signal, subject }) };
 }
 
-/** Bytes of a blob. @throws {@link LayerstackError} ERR_REGISTRY_NOT_FOUND where the server does not have it. */
+/**
+ * Bytes of a blob; undefined where the server has it but does not say.
+ * @throws {@link LayerstackError} ERR_REGISTRY_NOT_FOUND where the server does not have it.
+ */
 export async function statBlob(
   endpoint: Endpoint,
   repository: Repository,
   digest: Digest,
   { signal }: RequestOptions,
-): Promise<number> {
+): Promise<number | undefined> {
   const subject = repository.blob(digest, endpoint.label);
   const response = await endpoint.send(`${repository.path}/blobs/${digest}`, {
     method: 'HEAD',
@@ -74,13 +78,7 @@ export async function statBlob(
     accept: [200],
   });
   discard(response.body);
-  const size = sizeOf(response);
-  if (size !== undefined) return size;
-  throw registryError(
-    'ERR_REGISTRY_INVALID',
-    subject,
-    `${endpoint.label} does not say its size (Content-Length)`,
-  );
+  return sizeOf(response);
 }
 
 /** Which part of the blob an answer is. */
@@ -99,15 +97,21 @@ function rangeOf(response: HttpResponse): { readonly start: number; readonly tot
 function otherSize(
   subject: Subject,
   expected: number,
-  found: number,
+  found: number | undefined,
   response: HttpResponse,
 ): LayerstackError {
-  const page = contentType(response) === 'text/html';
+  const page = isPage(response);
+  const sent = [page ? 'a web page' : '', found === undefined ? '' : `${String(found)} bytes`];
   return registryError(
     page ? 'ERR_REGISTRY_INVALID' : 'ERR_DIGEST_MISMATCH',
     subject,
-    `${subject.registry} sends ${page ? 'a web page of ' : ''}${String(found)} bytes where ${String(expected)} should be; ` +
+    `${subject.registry} sends ${sent.filter((part) => part !== '').join(' of ')} where ${String(expected)} bytes should be; ` +
       (page ? 'does a login page or a proxy answer in its place?' : 'the blob there is damaged'),
     { expected, found },
   );
+}
+
+/** A login page, or a proxy's. */
+function isPage(response: HttpResponse): boolean {
+  return contentType(response) === 'text/html';
 }

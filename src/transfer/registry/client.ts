@@ -87,6 +87,11 @@ export class RepositoryClient implements AsyncDisposable {
     return this.#repository.name;
   }
 
+  /** How often and when a request is sent again; whoever goes on with a body that broke does it likewise. */
+  get retry(): RetryPolicy {
+    return this.#retry;
+  }
+
   /**
    * A manifest or index, verified.
    * @throws {@link LayerstackError} ERR_DIGEST_MISMATCH, ERR_MANIFEST_INVALID, ERR_LIMIT_EXCEEDED, ERR_REFERENCE_INVALID.
@@ -125,7 +130,7 @@ export class RepositoryClient implements AsyncDisposable {
     });
   }
 
-  /** Bytes of a blob; undefined where the registry itself does not have it. */
+  /** Bytes of a blob; undefined where the registry itself does not have it, or does not say of what size. */
   hasBlob(digest: Digest, options: RequestOptions = {}): Promise<number | undefined> {
     return unlessNotFound(statBlob(this.#origin, this.#repository, digest, options));
   }

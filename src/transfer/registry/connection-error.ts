@@ -11,6 +11,8 @@ export interface Advice {
   readonly settingsPath: string;
   /** The proxy that was used, if any; shown without its user. */
   readonly proxy: URL | undefined;
+  /** Whether the server has answered before. */
+  readonly known: boolean;
 }
 
 interface Reason {
@@ -26,7 +28,8 @@ export function connectionError(error: unknown, subject: Subject, url: URL, advi
   const { why, retryable, broken } = reason(cause, url, advice);
   return registryError(broken ? 'ERR_REGISTRY_INVALID' : 'ERR_REGISTRY_UNAVAILABLE', subject, why, {
     retryable,
-    cause,
+    // undici's own has the bytes that it stumbled over.
+    cause: isNoHttp(cause) ? new Error(cause.message) : cause,
   });
 }
 
@@ -42,6 +45,10 @@ export function isRefusedConnection(error: unknown): boolean {
 
 const NO_TLS = new Set(['ERR_SSL_WRONG_VERSION_NUMBER', 'ERR_SSL_PACKET_LENGTH_TOO_LONG', 'EPROTO']);
 
+function isNoHttp(error: unknown): error is Error {
+  return error instanceof Error && error.name === 'HTTPParserError';
+}
+
 function causeCode(error: unknown): string {
   return LayerstackError.is(error) ? codeOf(error.cause) : '';
 }
@@ -55,7 +62,7 @@ function firstOf(error: unknown): unknown {
   return error instanceof AggregateError && error.errors.length > 0 ? (error.errors[0] as unknown) : error;
 }
 
-function reason(error: unknown, url: URL, { certsDirectory, settingsPath, proxy }: Advice): Reason {
+function reason(error: unknown, url: URL, { certsDirectory, settingsPath, proxy, known }: Advice): Reason {
   const code = codeOf(error);
   const message = error instanceof Error ? error.message : String(error);
   const shown = redactUrl(url);
@@ -107,7 +114,11 @@ function reason(error: unknown, url: URL, { certsDirectory, settingsPath, proxy 
       why: `${url.host} refuses the TLS handshake (${message.split('\n')[0] ?? ''}); if it asks for a client's certificate, put it into ${certs}/client.cert and client.key`,
       retryable: false,
     };
-  if (code.startsWith('HPE_') || code === 'UND_ERR_HEADERS_OVERFLOW')
+  if (isNoHttp(error) || code === 'UND_ERR_HEADERS_OVERFLOW')
     return { why: `what ${shown} sends is not HTTP (${message})`, retryable: false, broken: true };
-  return { why: `the connection to ${way} broke off (${message})`, retryable: true };
+  const strange = url.protocol === 'https:' && !known;
+  return {
+    why: `the connection to ${way} broke off (${message})${strange ? `; if ${url.host} asks for a client's certificate, put it into ${certs}/client.cert and client.key` : ''}`,
+    retryable: true,
+  };
 }

@@ -73,26 +73,23 @@ export class Endpoint {
    *   ERR_REGISTRY_NOT_FOUND, ERR_REGISTRY_REFUSED, ERR_REGISTRY_UNSUPPORTED, ERR_REGISTRY_INVALID, ERR_REGISTRY_SETTINGS,
    *   ERR_CREDENTIALS_INVALID, ERR_ABORTED.
    */
-  async send(target: string | URL, request: ApiRequest): Promise<HttpResponse> {
-    const { retry, log } = this.#options;
-    // A stream can be read once only: whoever has it knows how to go on (see upload.ts).
-    const policy = isStream(request.body) ? { ...retry, attempts: 1 } : retry;
-    for (let attempt = 1; ; attempt++) {
-      try {
-        return await this.#once(target, request);
-      } catch (error) {
-        // One that has answered before may be restarting.
-        const restarting = this.#answered && isRefusedConnection(error);
-        const wait = pauseBefore(error, attempt, policy, restarting || undefined);
-        if (wait === undefined) throw error;
-        log.debug('a request to a registry is sent again', {
-          error: (error as Error).message,
-          attempt: attempt + 1,
-          waitMs: Math.round(wait),
-        });
-        await pause(wait, request.signal);
-      }
-    }
+  send(target: string | URL, request: ApiRequest): Promise<HttpResponse> {
+    return this.#trying(request, () => this.#once(target, request));
+  }
+
+  /**
+   * As {@link send}, with the whole body, which is asked for again where it breaks off; `bytes` is undefined where it has more than
+   * `maxBytes`.
+   */
+  ask(
+    target: string | URL,
+    request: ApiRequest,
+    maxBytes: number,
+  ): Promise<{ readonly response: HttpResponse; readonly bytes: Buffer | undefined }> {
+    return this.#trying(request, async () => {
+      const response = await this.#once(target, request);
+      return { response, bytes: await this.#transport.readAll(response, request, maxBytes) };
+    });
   }
 
   /** The bytes of a body. @see Transport.read */
@@ -101,15 +98,6 @@ export class Endpoint {
     request: Pick<HttpRequest, 'signal' | 'subject'>,
   ): AsyncGenerator<Buffer, void> {
     return this.#transport.read(response, request);
-  }
-
-  /** The whole body; undefined where it has more than `maxBytes`. @see Transport.readAll */
-  readAll(
-    response: HttpResponse,
-    request: Pick<HttpRequest, 'signal' | 'subject'>,
-    maxBytes: number,
-  ): Promise<Buffer | undefined> {
-    return this.#transport.readAll(response, request, maxBytes);
   }
 
   /** Where a Location header points to. @throws {@link LayerstackError} ERR_REGISTRY_INVALID where it is none. */
@@ -127,6 +115,29 @@ export class Endpoint {
     if (url.protocol === 'http:' && response.url.protocol === 'https:' && url.host === response.url.host)
       url.protocol = 'https:';
     return url;
+  }
+
+  /** Works until it is done, has failed for good, or has been tried often enough. */
+  async #trying<T>({ body, signal }: ApiRequest, work: () => Promise<T>): Promise<T> {
+    const { retry, log } = this.#options;
+    // A stream can be read once only: whoever has it knows how to go on (see upload.ts).
+    const policy = isStream(body) ? { ...retry, attempts: 1 } : retry;
+    for (let attempt = 1; ; attempt++) {
+      try {
+        return await work();
+      } catch (error) {
+        // One that has answered before may be restarting.
+        const restarting = this.#answered && isRefusedConnection(error);
+        const wait = pauseBefore(error, attempt, policy, restarting || undefined);
+        if (wait === undefined) throw error;
+        log.debug('a request to a registry is sent again', {
+          error: (error as Error).message,
+          attempt: attempt + 1,
+          waitMs: Math.round(wait),
+        });
+        await pause(wait, signal);
+      }
+    }
   }
 
   async #once(target: string | URL, request: ApiRequest): Promise<HttpResponse> {
@@ -196,7 +207,7 @@ export class Endpoint {
   async #refusal(response: HttpResponse, request: ApiRequest): Promise<LayerstackError> {
     const { status, url } = response;
     const { subject, scopes } = request;
-    const body = (await this.readAll(response, request, MAX_ERROR_BYTES)) ?? Buffer.alloc(0);
+    const body = (await this.#transport.readAll(response, request, MAX_ERROR_BYTES)) ?? Buffer.alloc(0);
     const refusal = { status, body, retryAfterMs: parseRetryAfter(header(response, 'retry-after')) };
     if (status !== 401 && status !== 403) return refusalError(refusal, subject);
     if (this.#isOwn(url)) return named(subject, this.#authorizer.denied(scopes, wordsOf(body)));

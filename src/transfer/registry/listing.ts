@@ -11,7 +11,7 @@ import type { Endpoint } from './endpoint.ts';
 import { registryError, type Subject } from './error.ts';
 import { contentType, fetchManifest, type RequestOptions } from './manifest.ts';
 import type { Repository } from './repository.ts';
-import { discard, header, type HttpResponse } from './transport.ts';
+import { header, type HttpResponse } from './transport.ts';
 
 const PAGE_SIZE = 1000;
 const MAX_PAGE_BYTES = 4 * 1024 * 1024;
@@ -96,16 +96,15 @@ async function* pages(
   let next: string | URL | undefined = first;
   const seen = new Set<string>();
   while (next !== undefined) {
-    const response: HttpResponse = await endpoint.send(next, {
+    const request = {
       method: 'GET',
       headers: { accept },
       scopes: [repository.scope('pull')],
       signal,
       subject,
       accept: [200],
-    });
-    const bytes = await endpoint.readAll(response, { signal, subject }, MAX_PAGE_BYTES);
-    discard(response.body);
+    } as const;
+    const { response, bytes } = await endpoint.ask(next, request, MAX_PAGE_BYTES);
     if (bytes === undefined)
       throw registryError(
         'ERR_LIMIT_EXCEEDED',

@@ -59,21 +59,18 @@ export async function fetchManifest(
   { accept = ACCEPTED, signal }: ManifestOptions,
 ): Promise<FetchedManifest> {
   const subject = repository.manifest(tagOrDigest, endpoint.label);
-  const response = await endpoint.send(repository.manifestPath(tagOrDigest), {
+  const request = {
     method: 'GET',
     headers: { accept: accept.join(', ') },
     scopes: [repository.scope('pull')],
     signal,
     subject,
     accept: [200],
-  });
+  } as const;
+  const path = repository.manifestPath(tagOrDigest);
+  const { response, bytes } = await endpoint.ask(path, request, MAX_MANIFEST_BYTES);
   const type = contentType(response);
   checkType(type, subject);
-  const bytes =
-    (sizeOf(response) ?? 0) > MAX_MANIFEST_BYTES
-      ? undefined
-      : await endpoint.readAll(response, { signal, subject }, MAX_MANIFEST_BYTES);
-  discard(response.body);
   if (bytes === undefined) throw tooLong(subject);
   return {
     bytes,

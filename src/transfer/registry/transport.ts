@@ -57,6 +57,8 @@ const CONNECTIONS = 16;
 export class Transport implements AsyncDisposable {
   readonly #options: TransportOptions;
   readonly #pools = new Map<string, Promise<Dispatcher>>();
+  /** Origins that have answered. */
+  readonly #known = new Set<string>();
 
   constructor(options: TransportOptions) {
     this.#options = options;
@@ -88,6 +90,7 @@ export class Transport implements AsyncDisposable {
         headersTimeout: Math.max(request.headersMs ?? 0, headersMs),
         bodyTimeout: stallMs,
       });
+      this.#known.add(url.origin);
       return { url, status: answer.statusCode, headers: answer.headers, body: answer.body };
     } catch (error) {
       throw this.failure(error, url, request);
@@ -102,6 +105,7 @@ export class Transport implements AsyncDisposable {
       certsDirectory: settings.certsDirectory,
       settingsPath: settings.path,
       proxy: proxyFor(url, env),
+      known: this.#known.has(url.origin),
     });
   }
 

@@ -2,7 +2,8 @@
  * A blob on its way into a registry: POST opens a session, PATCH carries the bytes, PUT with the digest ends it. The session's
  * state is in its URL, which changes with every answer. When a PATCH breaks off, the session says how much has arrived
  * (`Range: 0-LAST`), and the rest follows; where it cannot say, a new session starts from the first byte. A session that is given
- * up is deleted, so that the registry keeps no half of a blob.
+ * up is deleted, so that the registry keeps no half of a blob. (Distribution up to 2.8 knows a session whose PATCH broke off by no
+ * URL any more: it neither goes on nor can be deleted, until the registry purges it.)
  * Mirrors opencontainers/distribution-spec: Pushing blobs; distribution/distribution: docs/spec/api.md (Resumable Push).
  */
 import type { Digest } from '../../core/digest.ts';

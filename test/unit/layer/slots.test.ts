@@ -164,4 +164,24 @@ describe('Slots', () => {
     stop = true;
     expect(await slow).toBeGreaterThan(0);
   });
+
+  it('gives no slot back twice', async () => {
+    const slots = new Slots(1, 1);
+    const slot = await slots.take(undefined);
+    const stalled = source();
+    const reading = read(slot.lendWhileWaiting(stalled.bytes));
+    const other = await slots.take(undefined);
+    slot.release();
+    stalled.give(new Uint8Array(1));
+    stalled.give();
+    await reading.catch(() => undefined);
+    slot.release();
+    let taken = false;
+    const third = slots.take(undefined);
+    void third.then(() => (taken = true));
+    await turn();
+    expect(taken).toBe(false);
+    other.release();
+    (await third).release();
+  });
 });

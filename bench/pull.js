@@ -1,0 +1,62 @@
+/** The row of `pull`: the image with gzip layers from a registry on loopback, each time into a new store on a new volume. */
+import { join } from 'node:path';
+import { fileURLToPath, URL } from 'node:url';
+import { withDockerd } from './support/dockerd.js';
+import { sh, timed, watched } from './support/measure.js';
+import { seed, withRegistry } from './support/registry.js';
+import { onFreshVolume } from './support/volume.js';
+
+const CLI = fileURLToPath(new URL('../dist/app/cli/main.js', import.meta.url));
+
+/** `count` runs of `measure`, each on a fresh volume. */
+async function runs(count, measure) {
+  const values = [];
+  for (let run = 0; run < count; run++) values.push(await onFreshVolume(measure));
+  return values;
+}
+
+async function byLayerstack(count, ...command) {
+  const watches = [];
+  const values = await runs(count, async (volume) => {
+    const args = [CLI, '--root', join(volume, 'store'), ...command];
+    const watch = await watched(process.execPath, args, { volume });
+    watches.push(watch);
+    return watch.ms;
+  });
+  const memory = Math.round(Math.max(...watches.map((watch) => watch.memory)) / 1e6);
+  const disk = Math.max(...watches.map((watch) => watch.disk / watch.final)).toFixed(3);
+  return { values, notes: `peak memory ${memory} MB, disk high-water ${disk} × the final size` };
+}
+
+const byDockerd = async (reference, count) => ({
+  values: await runs(count, (volume) =>
+    withDockerd(join(volume, 'docker'), ({ docker }) => timed(() => docker('pull', '-q', reference))),
+  ),
+});
+
+const byPodman = async (reference, count) => ({
+  values: await runs(count, async (volume) => {
+    const folders = ['--root', join(volume, 'storage'), '--runroot', join(volume, 'run')];
+    const podman = (...args) => sh('podman', [...folders, '--storage-driver', 'overlay', ...args]);
+    await podman('info'); // makes its storage
+    const result = await timed(() => podman('pull', '-q', '--tls-verify=false', reference));
+    await sh('umount', ['-l', join(volume, 'storage/overlay')]).catch(() => undefined);
+    return result;
+  }),
+});
+
+export function pull(input, count) {
+  return withRegistry(async (host) => {
+    const reference = `${host}/bench:1`;
+    await seed(input.archive, reference);
+    return {
+      job: '`pull` of gzip layers, loopback',
+      budget: 1.2,
+      floorName: "layerstack's own load of the gzip form",
+      layerstack: await byLayerstack(count, 'pull', '-q', reference),
+      dockerd: await byDockerd(reference, count),
+      podman: await byPodman(reference, count),
+      floor: await byLayerstack(count, 'load', '-q', '-i', input.gzip),
+    };
+  });
+}
