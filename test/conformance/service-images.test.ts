@@ -249,6 +249,9 @@ describe.runIf(havePeers('dockerd', 'docker', 'busybox', 'docker-registry', 'sko
           step('logout', closed.host),
           failing('pull', `${closed.host}/in/base:1`),
         );
+        // Of the digests that it was pushed and pulled by each has its own.
+        for (const host of [dockerd.host, service.host])
+          await docker(host, step('rmi', `${closed.host}/in/base:1`));
       } finally {
         await Promise.all([registry.stop(), closed.stop()]);
       }
