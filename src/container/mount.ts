@@ -9,7 +9,7 @@ import { isSystemError, LayerstackError } from '../core/errors.ts';
 import { flatLower } from '../layer/flat.ts';
 import type { LayerStore } from '../layer/store.ts';
 import { mountOverlay, mountState, unmount } from '../system/mounts.ts';
-import { call, native } from '../system/native.ts';
+import { call, native, type BatchStep } from '../system/native.ts';
 import type { Root } from '../system/root.ts';
 import {
   dropCountStep,
@@ -111,7 +111,8 @@ export class ContainerMounts {
     this.#root.session();
     await using lock = await this.#lock(container, signal);
     void lock;
-    return this.unmountLocked(container, force);
+    // Awaited here: the lock is given back when this function returns.
+    return await this.unmountLocked(container, force);
   }
 
   /** {@link unmount} for a caller that holds the container's lock. */
@@ -236,14 +237,22 @@ export class ContainerMounts {
   }
 
   /** Takes away what a mount leaves beside it. */
-  #forget({ mountId }: Container): Promise<void> {
-    const { layout } = this.#root;
-    return call(
-      native.batch(layout.root, [
-        { op: 'rmdir', path: layout.overlay(mountId, 'merged'), missing: true },
-        dropCountStep(layout, mountId),
-      ]),
-    );
+  async #forget({ mountId, name }: Container): Promise<void> {
+    const { layout, log } = this.#root;
+    const merged = layout.overlay(mountId, 'merged');
+    const steps: BatchStep[] = [
+      { op: 'rmdir', path: merged, missing: true },
+      dropCountStep(layout, mountId),
+    ];
+    try {
+      await call(native.batch(layout.root, steps));
+    } catch (error) {
+      if (!isSystemError(error, 'ENOTEMPTY')) throw error;
+      // Somebody wrote where the root file system had been: hidden by the next mount, and in no layer.
+      log.warn('files were written below a mount point after its unmount: they are removed', { name });
+      await call(native.removeTree(layout.root, merged));
+      await call(native.batch(layout.root, steps));
+    }
   }
 
   #handle(container: Container, readOnly: boolean): Mount {
