@@ -32,6 +32,7 @@ export class Download {
   readonly #keep: Keep | undefined;
   #have: number;
   #breaks = 0;
+  #waitedMs = 0;
   #distrust = (): boolean => false;
 
   constructor(source: PullSource, blob: Descriptor, options: DownloadOptions) {
@@ -103,13 +104,16 @@ export class Download {
   /** Passes on a body's bytes up to `end`, and keeps them where they are the last that are missing. */
   async *#pass(body: AsyncIterable<Uint8Array>, end: number): AsyncGenerator<Uint8Array, void, undefined> {
     const { size } = this.#blob;
+    let asked = performance.now();
     for await (const chunk of body) {
+      this.#waitedMs += performance.now() - asked;
       const at = this.#have;
       if (at + chunk.length > size) throw this.#tooLong();
       const wanted = chunk.subarray(0, end - at);
       this.#have += wanted.length;
-      if (end === size) await this.#keep?.add(wanted, at);
+      if (end === size) await this.#keep?.add(wanted, at, this.#waitedMs);
       yield wanted;
+      asked = performance.now();
       // The rest is on disk.
       if (end < size && this.#have === end) return;
     }

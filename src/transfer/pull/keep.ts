@@ -1,8 +1,9 @@
 /**
  * Which bytes of a download are kept for a pull that goes on from them. Keeping costs a second write of all bytes (measured: a
  * tenth of the processor time of a pull from a registry near by, and its disk twice), and saves the time that fetching them
- * has taken. So what comes slowly is kept from the first byte on, and what comes fast not before it has taken
- * {@link KEEP_AFTER_MS}: a pull that is stopped loses no more than that.
+ * has taken. So what comes slowly is kept from the first byte on, and what comes fast not before it has been waited for
+ * {@link KEEP_AFTER_MS}: a pull that is stopped loses no more than that. Only waiting counts: bytes that lie ready while the
+ * machine is busy extracting others come fast.
  */
 import type { Partial } from '../../system/partials.ts';
 
@@ -14,34 +15,32 @@ export const KEEP_AFTER_MS = 5000;
 
 export class Keep {
   readonly #partial: Partial;
-  readonly #now: () => number;
-  readonly #began: number;
   #state: 'judging' | 'fast' | 'keeping' | 'over';
   #held: Uint8Array[] = [];
   #heldBytes = 0;
 
-  /** @param now milliseconds, from any start */
-  constructor(partial: Partial, now: () => number = () => performance.now()) {
+  constructor(partial: Partial) {
     this.#partial = partial;
-    this.#now = now;
-    this.#began = now();
     this.#state = partial.size > 0 ? 'keeping' : 'judging';
   }
 
-  /** Takes the bytes that follow those it had before. `at`: the first one's place in the blob. */
-  async add(chunk: Uint8Array, at: number): Promise<void> {
-    const took = this.#now() - this.#began;
+  /**
+   * Takes the bytes that follow those it had before.
+   * @param at the first one's place in the blob
+   * @param waitedMs how long all bytes so far were waited for
+   */
+  async add(chunk: Uint8Array, at: number, waitedMs: number): Promise<void> {
     if (this.#state === 'keeping') {
       await this.#partial.append(chunk);
     } else if (this.#state === 'judging') {
       this.#held.push(chunk);
       this.#heldBytes += chunk.length;
-      if (took > JUDGED_MS) await this.settle();
+      if (waitedMs > JUDGED_MS) await this.settle();
       else if (this.#heldBytes >= JUDGED_BYTES) {
         this.#state = 'fast';
         this.#held = [];
       }
-    } else if (this.#state === 'fast' && took > KEEP_AFTER_MS) {
+    } else if (this.#state === 'fast' && waitedMs > KEEP_AFTER_MS) {
       this.#state = 'keeping';
       await this.#partial.begin(at);
       await this.#partial.append(chunk);

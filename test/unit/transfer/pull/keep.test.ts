@@ -31,14 +31,11 @@ class FakePartial {
 
 const MIB = 1024 * 1024;
 
-/** What is kept of so many MiB, each of which takes `ms`. */
+/** What is kept of so many MiB, each of which is waited for `ms`. */
 async function kept(count: number, ms: number, partial = new FakePartial()): Promise<FakePartial> {
-  let now = 0;
-  const keep = new Keep(partial as unknown as Partial, () => now);
-  for (let index = 0; index < count; index++) {
-    now += ms;
-    await keep.add(Buffer.alloc(MIB, index), index * MIB);
-  }
+  const keep = new Keep(partial as unknown as Partial);
+  for (let index = 0; index < count; index++)
+    await keep.add(Buffer.alloc(MIB, index), index * MIB, (index + 1) * ms);
   await keep.settle();
   return partial;
 }
@@ -77,9 +74,9 @@ describe('what is kept of a download', () => {
 
   it('is nothing once the bytes turned out wrong', async () => {
     const partial = new FakePartial(Buffer.alloc(100));
-    const keep = new Keep(partial as unknown as Partial, () => 0);
+    const keep = new Keep(partial as unknown as Partial);
     await keep.drop();
-    await keep.add(Buffer.alloc(10), 100);
+    await keep.add(Buffer.alloc(10), 100, 0);
     await keep.settle();
     expect(partial.size).toBe(0);
   });
