@@ -14,6 +14,7 @@ import {
   type LoadResult,
   type Mount,
   type ProgressEvent,
+  type PushResult,
   type PullResult,
   type Referrer,
   type Registries,
@@ -29,6 +30,7 @@ describe('Layerstack', () => {
     expectTypeOf(Layerstack.open).returns.resolves.toEqualTypeOf<Layerstack>();
     expectTypeOf(store.load('x')).resolves.toEqualTypeOf<LoadResult>();
     expectTypeOf(store.pull('x', { allTags: true })).resolves.toEqualTypeOf<PullResult>();
+    expectTypeOf(store.push('x', { compression: 'zstd' })).resolves.toEqualTypeOf<PushResult>();
     expectTypeOf(store.images()).resolves.toEqualTypeOf<ImageSummary[]>();
     expectTypeOf(store.inspect('x')).resolves.toEqualTypeOf<ImageInspect>();
     expectTypeOf(store.create('x')).resolves.toEqualTypeOf<Container>();

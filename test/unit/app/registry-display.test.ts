@@ -1,6 +1,12 @@
 import { describe, expect, it } from 'vitest';
 import { barLines, LayerBars, type LayerLine } from '../../../src/app/cli/layer-bars.ts';
-import { PullDisplay } from '../../../src/app/cli/pull-display.ts';
+import { PULL_WORDS } from '../../../src/app/cli/pull-words.ts';
+import { PUSH_WORDS } from '../../../src/app/cli/push-words.ts';
+import {
+  RegistryDisplay,
+  type RegistryDisplayOptions,
+  type Words,
+} from '../../../src/app/cli/registry-display.ts';
 import type { ProgressEvent } from '../../../src/core/progress.ts';
 import type { Digest } from '../../../src/core/digest.ts';
 
@@ -27,6 +33,22 @@ class Terminal {
   asStream(): NodeJS.WriteStream {
     return this as unknown as NodeJS.WriteStream;
   }
+}
+
+/** What is printed, and what is written to the terminal, of these events. */
+function say(
+  events: readonly ProgressEvent[],
+  words: Words,
+  isTTY: boolean,
+  options: RegistryDisplayOptions,
+): [string[], string] {
+  const terminal = new Terminal(isTTY);
+  const printed: string[] = [];
+  const print = (...lines: string[]) => void printed.push(...lines);
+  const display = new RegistryDisplay({ print, stderr: terminal.asStream() }, words, options);
+  for (const event of events) display.show(event);
+  display.end();
+  return [printed, terminal.text];
 }
 
 describe('bars', () => {
@@ -84,15 +106,7 @@ describe('what a pull says', () => {
     { type: 'pulled', reference: 'x:1', digest: blob, id: blob as never, updated: true },
   ];
 
-  function said(isTTY: boolean, options: { json: boolean; quiet: boolean }): [string[], string] {
-    const terminal = new Terminal(isTTY);
-    const printed: string[] = [];
-    const print = (...lines: string[]) => void printed.push(...lines);
-    const display = new PullDisplay({ print, stderr: terminal.asStream() }, options);
-    for (const event of events) display.show(event);
-    display.end();
-    return [printed, terminal.text];
-  }
+  const said = (isTTY: boolean, options: RegistryDisplayOptions) => say(events, PULL_WORDS, isTTY, options);
 
   it('is a line for each phase where there is no terminal', () => {
     const [printed, text] = said(false, { json: false, quiet: false });
@@ -114,5 +128,47 @@ describe('what a pull says', () => {
     const [printed, text] = said(true, { json: true, quiet: false });
     expect([printed.length, text]).toEqual([events.length - 1, '']);
     expect(said(true, { json: false, quiet: true })).toEqual([[], '']);
+  });
+});
+
+describe('what a push says', () => {
+  const digest = `sha256:${'cd'.repeat(32)}` as Digest;
+  const layer = (name: string) => ({ diffId: `sha256:${name.repeat(32)}` as never, current: 0, total: 10 });
+  const events: ProgressEvent[] = [
+    { type: 'pushing', reference: 'h:5/x:1', repository: 'h:5/x' },
+    ...['aa', 'bb', 'cc'].map((name) => ({ type: 'layer-preparing' as const, ...layer(name) })),
+    { type: 'layer-waiting', ...layer('cc') },
+    { type: 'layer-start', ...layer('aa') },
+    { type: 'layer-progress', ...layer('aa'), current: 5 },
+    { type: 'layer-exists', ...layer('bb') },
+    { type: 'layer-mounted', ...layer('cc'), from: 'y' },
+    { type: 'layer-done', ...layer('aa'), current: 10 },
+    { type: 'warning', code: 'X', message: 'careful' },
+    { type: 'pushed', reference: 'h:5/x:1', id: digest as never, digest, size: 123 },
+  ];
+  const said = (isTTY: boolean, options: RegistryDisplayOptions) => say(events, PUSH_WORDS, isTTY, options);
+  const head = 'The push refers to repository [h:5/x]';
+
+  it("is docker's lines where there is no terminal, without what is under way", () => {
+    const [printed, text] = said(false, { json: false, quiet: false });
+    expect(printed).toEqual([head, `1: digest: ${digest} size: 123`]);
+    expect(text.trimEnd().split('\n')).toEqual([
+      'aaaaaaaaaaaa: Preparing',
+      'bbbbbbbbbbbb: Preparing',
+      'cccccccccccc: Preparing',
+      'cccccccccccc: Waiting',
+      'bbbbbbbbbbbb: Layer already exists',
+      'cccccccccccc: Mounted from y',
+      'aaaaaaaaaaaa: Pushed',
+      'layerstack: warning: careful',
+    ]);
+  });
+
+  it('is bars on a terminal, an event a line as JSON, warnings alone when quiet', () => {
+    const [printed, text] = said(true, { json: false, quiet: false });
+    expect(printed).toHaveLength(2);
+    expect(text).toContain('aaaaaaaaaaaa: Pushed\n');
+    expect(said(true, { json: true, quiet: false })[0]).toEqual(events.map((event) => JSON.stringify(event)));
+    expect(said(true, { json: false, quiet: true })).toEqual([[], 'layerstack: warning: careful\n']);
   });
 });
