@@ -4,6 +4,7 @@
  * Follows nothing and retries nothing. undici is loaded with the first exchange.
  */
 import type { Readable } from 'node:stream';
+import { createSecureContext } from 'node:tls';
 import type { Dispatcher } from 'undici';
 import { abortError, throwIfAborted } from '../../core/abort.ts';
 import { isLoopback } from './address.ts';
@@ -197,10 +198,13 @@ export class Transport implements AsyncDisposable {
     const cas = [...files.ca, ...(own?.ca === undefined ? [] : [await pem(own.ca)])];
     const cert = own?.certificate === undefined ? files.cert : [await pem(own.certificate)];
     const key = own?.key === undefined ? files.key : [await pem(own.key)];
-    return {
+    const insecure = this.isInsecure(host);
+    // Made once: reading the machine's CAs takes longer than a handshake.
+    const secureContext = createSecureContext({
       ...(cert.length > 0 && { cert: [...cert], key: [...key] }),
-      ...(this.isInsecure(host) ? { rejectUnauthorized: false } : { ca: [...(await machineCas()), ...cas] }),
-    };
+      ...(!insecure && { ca: [...(await machineCas()), ...cas] }),
+    });
+    return { secureContext, rejectUnauthorized: !insecure };
   }
 }
 
