@@ -15,13 +15,14 @@ export async function ask(
 ): Promise<string> {
   const nowhere = new Writable({ write: (_chunk, _encoding, done) => done() });
   const ended = new AbortController();
-  stderr.write(question);
+  // readline redraws the line that it asks on; of a secret it draws nothing.
+  if (secret) stderr.write(question);
   const lines = createInterface({ input: stdin, output: secret ? nowhere : stderr, terminal: true });
   lines.on('SIGINT', () => process.kill(process.pid, 'SIGINT'));
   lines.on('close', () => ended.abort(new Error('the input has ended')));
   const stop = AbortSignal.any([signal, ended.signal]);
   try {
-    return await lines.question('', { signal: stop });
+    return await lines.question(secret ? '' : question, { signal: stop });
   } catch (error) {
     throw stop.aborted ? abortError(stop) : error;
   } finally {
