@@ -8,6 +8,7 @@ import { fileURLToPath, URL } from 'node:url';
 import { Bench } from 'tinybench';
 import { Layerstack } from '../dist/index.js';
 import { pull } from './pull.js';
+import { push } from './push.js';
 import { withDockerd } from './support/dockerd.js';
 import { sh, timed, watched } from './support/measure.js';
 import { onFreshVolume } from './support/volume.js';
@@ -268,4 +269,4 @@ export async function containers(input) {
 }
 
 /** Every job, in the order of the table. */
-export const ROWS = [load, loadGzip, pull, containers];
+export const ROWS = [load, loadGzip, pull, push, containers];

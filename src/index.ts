@@ -49,10 +49,10 @@ export type { Referrer, RemoteManifest, RemovedRemote } from './transfer/remote.
 export type { Logger } from './system/log.ts';
 export { Registries } from './app/registries.ts';
 export type { RegistryOptions } from './app/registries.ts';
-export { DockerConfig } from './transfer/registry/auth/docker-config.ts';
 export type { Probe } from './system/native.ts';
 export type { LoadedImage, LoadOptions, LoadResult, LoadWarning } from './transfer/archive/load.ts';
 export type { PulledImage, PullOptions, PullResult } from './transfer/pull.ts';
+export { DockerConfig } from './transfer/registry/auth/docker-config.ts';
 export type { PushedImage, PushOptions, PushResult } from './transfer/push.ts';
 export { fixedCredentials } from './transfer/registry/auth/credentials.ts';
 export type { Credentials, CredentialSource } from './transfer/registry/auth/credentials.ts';

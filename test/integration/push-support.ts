@@ -166,7 +166,7 @@ export class PushStore implements AsyncDisposable {
   }
 
   push(
-    target: FakeTarget,
+    target: PushTarget['client'],
     tag: string,
     { credentials, ...options }: PushOptions & { credentials?: Credentials } = {},
   ): Promise<PushResult> {

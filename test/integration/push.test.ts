@@ -165,7 +165,7 @@ describe('push', () => {
     target.meddle = (request) => {
       if (request.startsWith('HEAD')) throw new LayerstackError('ERR_REGISTRY_DENIED', 'pull is not allowed');
     };
-    for (const _ of [1, 2]) await from.push(target, '1');
+    for (const tag of ['1', '1']) await from.push(target, tag);
     expect(target.count('PATCH')).toBe(4);
     expect(target.manifest('1').layers).toHaveLength(2);
   });

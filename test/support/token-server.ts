@@ -21,7 +21,7 @@ export interface TokenServerOptions {
   readonly users?: Readonly<Record<string, string>>;
   /** What somebody may do with a resource; default: users everything, others only pull. */
   readonly grants?: (user: string | undefined, type: string, name: string) => readonly string[];
-  /** For how many seconds the registry takes a token. Default 300. */
+  /** For how many seconds the registry takes a token, or up to one more. Default 300. */
   readonly acceptedSeconds?: number;
   /** What `expires_in` says; null: nothing. Default: the truth. */
   readonly announcedSeconds?: number | null;
@@ -168,7 +168,8 @@ export class TokenServer implements AsyncDisposable {
       aud: fields.get('service') ?? '',
       iat: now,
       nbf: now - REGISTRY_LEEWAY_S,
-      exp: now + acceptedSeconds - REGISTRY_LEEWAY_S,
+      // Rounded up: a token must not be born expired.
+      exp: Math.ceil(Date.now() / 1000) + acceptedSeconds - REGISTRY_LEEWAY_S,
       jti: randomBytes(8).toString('hex'),
       access: scopes.filter((scope) => scope !== '').map((scope) => this.#granted(user, scope)),
     });

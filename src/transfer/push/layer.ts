@@ -177,7 +177,7 @@ class LayerPush {
     if (this.#kept !== undefined) return true;
     if (hmac !== '') return this.#target.compression === 'gzip';
     const { client, signal } = this.#target;
-    const { body } = await client.openBlob(blob, { signal, origin: true });
+    const { body } = await client.openBlob(blob, { signal });
     const head: Uint8Array[] = [];
     let length = 0;
     for await (const chunk of body) {

@@ -2,10 +2,11 @@
  * A blob on its way into a registry: POST opens a session, PATCH carries the bytes, PUT with the digest ends it. The session's
  * state is in its URL, which changes with every answer. When a PATCH breaks off, the session says how much has arrived
  * (`Range: 0-LAST`), and the rest follows; where it cannot say, a new session starts from the first byte. A session that is given
- * up is deleted, so that the registry keeps no half of a blob. (Distribution up to 2.8 knows a session whose PATCH broke off by no
- * URL any more: it neither goes on nor can be deleted, until the registry purges it.)
+ * up is deleted, so that the registry keeps no half of a blob; its PATCH is brought to an end first, since distribution up to 2.8 knows
+ * a session whose PATCH broke off by no URL any more: it neither goes on nor can be deleted, until the registry purges it.
  * Mirrors opencontainers/distribution-spec: Pushing blobs; distribution/distribution: docs/spec/api.md (Resumable Push).
  */
+import { abortError } from '../../core/abort.ts';
 import type { Digest } from '../../core/digest.ts';
 import { LayerstackError } from '../../core/errors.ts';
 import type { Scope } from './auth/authorizer.ts';
@@ -32,6 +33,8 @@ export interface UploadOptions extends RequestOptions {
 /** Registries check the whole blob before they answer the last request. */
 const COMMIT_MS = 600_000;
 const CANCEL_MS = 2_000;
+/** How long a PATCH may take to be answered once its body has been ended early. */
+const END_MS = 500;
 
 export class Upload {
   readonly #endpoint: Endpoint;
@@ -42,6 +45,9 @@ export class Upload {
   readonly #options: UploadOptions;
   readonly #scopes: readonly Scope[];
   #session: URL | undefined;
+  /** The PATCH under way, which does not fail; and what breaks it off. */
+  #patching: Promise<unknown> = Promise.resolve();
+  readonly #breakOff = new AbortController();
 
   constructor(
     endpoint: Endpoint,
@@ -84,6 +90,9 @@ export class Upload {
 
   /** Tells the registry to forget what it has of an unfinished upload; does not wait long, and does not fail. */
   async cancel(): Promise<void> {
+    const late = setTimeout(() => this.#breakOff.abort(), END_MS);
+    await this.#patching;
+    clearTimeout(late);
     const session = this.#session;
     this.#session = undefined;
     if (!session) return;
@@ -101,17 +110,25 @@ export class Upload {
   async #patch(offset: number): Promise<void> {
     const { size } = this.#options;
     const session = await this.#open();
-    const body = new CountedSource(this.#source, offset, this.#options.onProgress?.bind(this.#options));
+    const { signal } = this.#options;
+    const body = new CountedSource(this.#source, offset, this.#options.onProgress?.bind(this.#options), {
+      gracefully: size === undefined,
+      signal,
+    });
     const headers = {
       'content-type': 'application/octet-stream',
       ...(size !== undefined && { 'content-length': String(size - offset) }),
       ...(size !== undefined && offset > 0 && { 'content-range': `${String(offset)}-${String(size - 1)}` }),
     };
+    const accept = [202, 204, 201];
+    const patched = this.#send('PATCH', session, { accept, headers, body, signal: this.#breakOff.signal });
+    this.#patching = patched.catch(() => undefined);
     try {
-      await this.#send('PATCH', session, { accept: [202, 204, 201], headers, body });
+      await unlessAborted(patched, signal);
     } catch (error) {
       throw body.failure ?? error;
     }
+    if (body.failure !== undefined) throw body.failure;
   }
 
   /** The session's end: the registry checks the digest. */
@@ -215,30 +232,57 @@ export class Upload {
   }
 }
 
-/** A source that counts what is taken from it, and keeps its own error apart from the connection's. */
+/** As `work`, but no later than the signal. */
+function unlessAborted<T>(work: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
+  if (!signal) return work;
+  return new Promise((resolve, reject) => {
+    const abort = (): void => reject(abortError(signal));
+    if (signal.aborted) abort();
+    signal.addEventListener('abort', abort, { once: true });
+    work.then(resolve, reject).finally(() => signal.removeEventListener('abort', abort));
+  });
+}
+
+/**
+ * A source that counts what is taken from it, and keeps its own error apart from the connection's. `gracefully` it ends as if
+ * it were whole when it fails or the signal fires: then the request is answered, and the connection kept.
+ */
 class CountedSource implements AsyncIterable<Uint8Array> {
   readonly #source: UploadSource;
   readonly #from: number;
   readonly #onProgress: ((bytes: number) => void) | undefined;
+  readonly #gracefully: boolean;
+  readonly #signal: AbortSignal | undefined;
   /** What the source itself failed with. */
   failure: Error | undefined;
 
-  constructor(source: UploadSource, from: number, onProgress: ((bytes: number) => void) | undefined) {
+  constructor(
+    source: UploadSource,
+    from: number,
+    onProgress: ((bytes: number) => void) | undefined,
+    {
+      gracefully = false,
+      signal,
+    }: { readonly gracefully?: boolean; readonly signal?: AbortSignal | undefined } = {},
+  ) {
     this.#source = source;
     this.#from = from;
     this.#onProgress = onProgress;
+    this.#gracefully = gracefully;
+    this.#signal = signal;
   }
 
   async *[Symbol.asyncIterator](): AsyncGenerator<Uint8Array, void, undefined> {
     let sent = this.#from;
     try {
       for await (const chunk of this.#source(this.#from)) {
+        if (this.#gracefully && this.#signal?.aborted) return;
         yield chunk;
         this.#onProgress?.((sent += chunk.length));
       }
     } catch (error) {
       this.failure = error as Error;
-      throw error;
+      if (!this.#gracefully) throw error;
     }
   }
 }

@@ -39,7 +39,10 @@ function registry(cuts: number[] = []): Answer {
   return async ({ method, path, request, headers }, response) => {
     const next = () => ({ location: `session?_state=${String(++state)}` });
     if (path === '/v2/') return response.end();
-    if (method === 'POST') return response.writeHead(202, { location: `${UPLOADS}session?_state=0` }).end();
+    if (method === 'POST') {
+      state = 0;
+      return response.writeHead(202, { location: `${UPLOADS}session?_state=0` }).end();
+    }
     if (path.startsWith(`/v2/a/b/blobs/sha256:`)) {
       const found = kept.get(path.slice('/v2/a/b/blobs/'.length));
       return response.writeHead(found ? 200 : 404, found ? { 'content-length': found.length } : {}).end();
