@@ -1,6 +1,6 @@
 /** What a client can send that no client should, and what one costs that does not read. */
 import type { Socket } from 'node:net';
-import { once } from 'node:events';
+import { EventEmitter, once } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { Route } from '../../src/app/service/context.ts';
@@ -15,6 +15,9 @@ import { noise } from '../support/applied.ts';
 import { TestService } from './support/service.ts';
 
 const MIB = 1 << 20;
+
+/** All of `/test/progress` is told. */
+const told = new EventEmitter();
 
 /** Routes of this test: what a route can do wrong, and streams of its own. */
 const TEST_ROUTES: readonly Route[] = [
@@ -45,6 +48,7 @@ const TEST_ROUTES: readonly Route[] = [
         if (round % 1000 === 0) await sleep(0);
       }
       stream.status('done');
+      told.emit('done');
       await stream.end();
     },
   },
@@ -231,8 +235,9 @@ describe('clients that do not read', () => {
   });
 
   it('of progress get the latest of it', async () => {
+    const done = once(told, 'done');
     const socket = await ask('/test/progress');
-    await sleep(1500);
+    await done;
     let got = '';
     socket.on('data', (chunk: Buffer) => (got += chunk.toString()));
     socket.resume();

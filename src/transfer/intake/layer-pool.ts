@@ -3,6 +3,7 @@
  * anything fails, what runs is stopped and what was extracted is removed. Layers of a stream are staged *ahead*,
  * before it is known whether the archive's manifest names them, and taken later.
  */
+import { setMaxListeners } from 'node:events';
 import { abortError } from '../../core/abort.ts';
 import type { Descriptor } from '../../core/descriptor.ts';
 import type { DiffID, Digest } from '../../core/digest.ts';
@@ -65,6 +66,8 @@ export class LayerPool {
     this.#layers = layers;
     this.#options = options;
     this.signal = options.signal ? AbortSignal.any([options.signal, this.#stop.signal]) : this.#stop.signal;
+    // Every layer listens.
+    setMaxListeners(0, this.signal);
   }
 
   /** Fires when the load cannot succeed any more, or the caller's signal does. */
