@@ -443,9 +443,15 @@ export class Layerstack implements AsyncDisposable {
   async create(image: string, options: CreateOptions = {}): Promise<Container> {
     throwIfAborted(options.signal);
     const id = await this.#images.resolve(image);
-    const container = await this.#containers.create(id, { imageName: imageName(image, id), ...options });
-    this.#events.container('create', container);
-    return container;
+    try {
+      const container = await this.#containers.create(id, { imageName: imageName(image, id), ...options });
+      this.#events.container('create', container);
+      return container;
+    } catch (error) {
+      // Layers that go with an image which is deleted meanwhile are no damage of the store.
+      if (LayerstackError.is(error) && error.kind === 'data-loss') await this.#images.resolve(id);
+      throw error;
+    }
   }
 
   /** All containers, newest first, those that dockerd made too. */
@@ -647,7 +653,8 @@ export class Layerstack implements AsyncDisposable {
    * @throws {@link LayerstackError} ERR_PATH_NOT_FOUND, ERR_PATH_TYPE, and what `mount` throws.
    */
   async statPath(ref: ContainerRef, path: string, options: ArchiveOptions = {}): Promise<PathStat> {
-    return this.#containers.archive.statPath(await this.container(ref), path, options);
+    const container = await this.container(ref);
+    return this.#unlessRemoved(container, this.#containers.archive.statPath(container, path, options));
   }
 
   /**
@@ -666,7 +673,10 @@ export class Layerstack implements AsyncDisposable {
     options: ArchiveOptions & Pick<CopyOptions, 'followLink'> = {},
   ): Promise<PathArchive> {
     const container = await this.container(ref);
-    const archive = await packOut(this.#containers.archive, container, path, options);
+    const archive = await this.#unlessRemoved(
+      container,
+      packOut(this.#containers.archive, container, path, options),
+    );
     this.#streams.track(archive.tar);
     this.#events.container('archive-path', container);
     return archive;
@@ -684,7 +694,7 @@ export class Layerstack implements AsyncDisposable {
     options: PutArchiveOptions = {},
   ): Promise<void> {
     const container = await this.container(ref);
-    await this.#containers.archive.putArchive(container, path, tar, options);
+    await this.#unlessRemoved(container, this.#containers.archive.putArchive(container, path, tar, options));
     this.#events.container('extract-to-dir', container);
   }
 

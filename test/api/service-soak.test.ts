@@ -137,7 +137,9 @@ async function soak(service: ServiceProcess, pick: Pick, count: number): Promise
       statuses.set(reply.status, (statuses.get(reply.status) ?? 0) + 1);
       // Under contention no request may fail for a reason of the service's own.
       if (reply.status >= 500 && reply.status !== 501)
-        throw new Error(`${reply.status} ${reply.text}: ${JSON.stringify(service.log.slice(-3))}`);
+        throw new Error(
+          JSON.stringify(await service.logged('request', { id: reply.headers['x-request-id'] })),
+        );
     }
   };
   await Promise.all(Array.from({ length: AT_ONCE }, client));
