@@ -7,14 +7,14 @@
  * Locks, in this order: `pulls` of the image, `pulls` of the layers that are missing, pins, then as publishing takes them.
  */
 import { throwIfAborted, unlessAborted } from '../core/abort.ts';
-import { chainIds, type ChainID, type Digest, type ImageID } from '../core/digest.ts';
+import { chainIds, type ChainID, type DiffID, type Digest, type ImageID } from '../core/digest.ts';
 import { LayerstackError } from '../core/errors.ts';
 import { hostPlatform, parsePlatform, type Platform } from '../core/platform.ts';
 import type { OnProgress } from '../core/progress.ts';
 import { canonicalName, formatReference, withDefaultTag, type Reference } from '../core/reference.ts';
-import type { Distribution } from '../image/distribution.ts';
+import type { BlobSource, Distribution } from '../image/distribution.ts';
 import type { ImageStore } from '../image/store.ts';
-import type { LayerStore } from '../layer/store.ts';
+import type { LayerStore, StagedLayer } from '../layer/store.ts';
 import type { Lock, Locks } from '../system/lock.ts';
 import { sweepPartials } from '../system/partials.ts';
 import type { Root } from '../system/root.ts';
@@ -74,7 +74,7 @@ export interface PullStores {
     'findAll' | 'stage' | 'restage' | 'discard' | 'publish' | 'pin' | 'behind'
   >;
   readonly images: Pick<ImageStore, 'add' | 'get' | 'references' | 'kept'>;
-  readonly distribution: Pick<Distribution, 'add'>;
+  readonly distribution: Pick<Distribution, 'add' | 'diffId'>;
 }
 
 /**
@@ -254,7 +254,7 @@ class Pull {
     void layerLock;
     const isThere = known !== undefined && missing.length === 0;
     const { result: updated, ...published } = await this.#publish(image, digest, isThere);
-    if (!isThere) await this.#note(image);
+    if (!isThere) await this.#note(image, published.fresh);
     await this.#keep(id, documents);
     const pulled = { id, reference: this.#label, digest, updated };
     this.#report(pulled, published);
@@ -366,14 +366,23 @@ class Pull {
     return before !== id;
   }
 
-  /** Notes where the layers come from. A cache: that it cannot be written is no reason to fail. */
-  async #note({ layers }: PlannedImage): Promise<void> {
+  /**
+   * Notes where the layers come from: only of blobs that are known to be these layers, since a manifest may put any blob beside a
+   * layer that is here already, and a push would send it on. A cache: that it cannot be written is no reason to fail.
+   */
+  async #note({ layers }: PlannedImage, fresh: readonly StagedLayer[]): Promise<void> {
+    const { distribution } = this.#stores;
     const repository = canonicalName(this.#reference.repository);
-    const entries = layers.flatMap(({ diffId, blob }) =>
-      blob ? [{ diffId, source: { digest: blob.digest, repository, hmac: '' } }] : [],
-    );
+    const read = new Set(fresh.map(({ diffId, applied }) => `${applied.blobDigest} ${diffId}`));
+    const entries: { diffId: DiffID; source: BlobSource }[] = [];
+    for (const { diffId, blob } of layers) {
+      if (blob === undefined) continue;
+      const { digest } = blob;
+      if (read.has(`${digest} ${diffId}`) || (await distribution.diffId(digest)) === diffId)
+        entries.push({ diffId, source: { digest, repository, hmac: '' } });
+    }
     try {
-      await this.#stores.distribution.add(entries);
+      await distribution.add(entries);
     } catch (error) {
       this.#stores.root.log.warn('where layers come from could not be noted', { error });
     }

@@ -3,9 +3,11 @@ import { randomBytes } from 'node:crypto';
 import { readdir, readFile, utimes } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { gzipSync } from 'node:zlib';
 import { describe, expect, it } from 'vitest';
 import { MEDIA_TYPES } from '../../src/core/descriptor.ts';
 import { digestOf, hexOf, type Digest } from '../../src/core/digest.ts';
+import { Distribution } from '../../src/image/distribution.ts';
 import { Partial, PARTIAL_TTL_MS, sweepPartials } from '../../src/system/partials.ts';
 import { imageOf, layerOf } from '../support/images.ts';
 import { showStoreOnFailure } from '../support/store-dump.ts';
@@ -73,6 +75,23 @@ describe('pull', () => {
       `${NAME}@${digest}`,
     ]);
     await target.store.expectClean();
+  });
+
+  it('believes no manifest that puts another blob beside a layer that is here', async () => {
+    await using target = await PullStore.open();
+    const repository = new FakeRepository();
+    repository.push(imageOf([base]), ['1']);
+    await target.pull(repository, '1');
+    const own = [...repository.blobs.keys()][1];
+    const evil = repository.blob(gzipSync(big.tar), MEDIA_TYPES.dockerLayerGzip);
+    repository.push(image, ['2'], {
+      change: (document) => ({ ...document, layers: [evil, ...(document['layers'] as object[]).slice(1)] }),
+    });
+    await target.pull(repository, '2');
+    const distribution = new Distribution(target.store.root);
+    expect((await distribution.sources(base.diffId)).map(({ digest }) => digest)).toEqual([own]);
+    expect(await distribution.diffId(evil.digest)).toBeUndefined();
+    expect(await distribution.sources(top.diffId)).toHaveLength(1);
   });
 
   it('goes on where the connection broke, also where the server ignores the offset', async () => {

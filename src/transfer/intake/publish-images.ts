@@ -38,6 +38,8 @@ export interface Published<T> {
   readonly result: T;
   readonly notices: readonly string[];
   readonly warnings: readonly LayerTrouble[];
+  /** The layers that came: their blobs have been read and summed, those of others have not. */
+  readonly fresh: readonly StagedLayer[];
 }
 
 /**
@@ -60,7 +62,7 @@ export async function publishImages<T>(
   pool.throwIfFailed();
   const { notices } = await timed(operation, 'publish', () => layers.publish(stacks, signal && { signal }));
   pool.published(fresh);
-  return { result: await timed(operation, 'name', name), notices, warnings: fresh.flatMap(warningsOf) };
+  return { result: await timed(operation, 'name', name), notices, warnings: fresh.flatMap(warningsOf), fresh };
 }
 
 function warningsOf({ diffId, applied }: StagedLayer): LayerTrouble[] {
