@@ -257,7 +257,9 @@ async function pushManifest(
   signal: AbortSignal | undefined,
 ): Promise<Digest> {
   const digest = digestOf(bytes);
-  const there = await unlessDenied(client.headManifest(tag, { signal, origin: true })).catch(unlessUnreadable);
+  const there = await unlessDenied(client.headManifest(tag, { signal, origin: true })).catch(
+    unlessUnreadable,
+  );
   if (there?.digest === digest && there.mediaType === mediaType) return digest;
   return client.pushManifest(tag, mediaType, bytes, { signal });
 }
