@@ -5,7 +5,7 @@
  */
 import type { Readable } from 'node:stream';
 import { throwIfAborted } from '../core/abort.ts';
-import { LayerstackError } from '../core/errors.ts';
+import { isSystemError, LayerstackError } from '../core/errors.ts';
 import { formatReference, parseReference, withDefaultTag, type Reference } from '../core/reference.ts';
 import type { StoreFinding } from '../core/store-finding.ts';
 import { listChanges, type Change } from '../container/changes.ts';
@@ -513,7 +513,8 @@ export class Layerstack implements AsyncDisposable {
    * @throws {@link LayerstackError} ERR_CONTAINER_NOT_FOUND, ERR_UPPER_UNSUPPORTED.
    */
   async diff(ref: ContainerRef): Promise<Change[]> {
-    return listChanges(this.#root, await this.container(ref));
+    const container = await this.container(ref);
+    return this.#unlessRemoved(container, listChanges(this.#root, container));
   }
 
   /**
@@ -532,7 +533,9 @@ export class Layerstack implements AsyncDisposable {
     const stores = { root: this.#root, layers: this.#layers, images: this.#images };
     const { commit } = await import('../container/commit.ts');
     const container = await this.container(ref);
-    const id = await timed('commit', 'total', () => commit(stores, container, reference, options));
+    const id = await timed('commit', 'total', () =>
+      this.#unlessRemoved(container, commit(stores, container, reference, options)),
+    );
     const imageRef = reference && formatReference(reference);
     if (imageRef !== undefined) await this.#tellImage('tag', id, imageRef);
     const comment = options.message ?? '';
@@ -747,6 +750,16 @@ export class Layerstack implements AsyncDisposable {
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
+  }
+
+  /** What is missing of a container that is removed meanwhile is said as that. */
+  async #unlessRemoved<T>(container: Container, work: Promise<T>): Promise<T> {
+    try {
+      return await work;
+    } catch (error) {
+      if (isSystemError(error, 'ENOENT')) await this.#containers.resolve(container.id);
+      throw error;
+    }
   }
 
   /** `name`: what the event calls the image, by default its id. */

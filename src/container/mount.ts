@@ -240,10 +240,7 @@ export class ContainerMounts {
   async #forget({ mountId, name }: Container): Promise<void> {
     const { layout, log } = this.#root;
     const merged = layout.overlay(mountId, 'merged');
-    const steps: BatchStep[] = [
-      { op: 'rmdir', path: merged, missing: true },
-      dropCountStep(layout, mountId),
-    ];
+    const steps: BatchStep[] = [{ op: 'rmdir', path: merged, missing: true }, dropCountStep(layout, mountId)];
     try {
       await call(native.batch(layout.root, steps));
     } catch (error) {

@@ -5,6 +5,7 @@
  */
 import { throwIfAborted } from '../../core/abort.ts';
 import type { OnProgress } from '../../core/progress.ts';
+import { holdMount } from '../../container/held-mount.ts';
 import type { Container } from '../../container/record.ts';
 import type { ContainerStore } from '../../container/store.ts';
 import { layerTar } from '../../layer/diff.ts';
@@ -29,7 +30,7 @@ export async function* exportContainer(
   onExported?: () => void,
 ): AsyncGenerator<Uint8Array, void, undefined> {
   throwIfAborted(signal);
-  await using mount = await containers.mount(container, { readOnly: true, signal });
+  await using mount = await holdMount(containers, container, { readOnly: true, signal });
   for await (const chunk of layerTar(mount.path, { sourceDateEpoch, onProgress })) {
     throwIfAborted(signal);
     yield chunk;

@@ -89,6 +89,9 @@ export class LayoutBlobs {
       await rename(path, this.#path(blob.digest));
       this.#options.onProgress?.({ type: 'layer-done', ...layer, current: blob.size });
       return fetched + again;
+    } catch (error) {
+      if ((await file.stat()).size === 0) await rm(path, { force: true });
+      throw error;
     } finally {
       await file.close();
     }
