@@ -757,7 +757,11 @@ export class Layerstack implements AsyncDisposable {
     try {
       return await work;
     } catch (error) {
-      if (isSystemError(error, 'ENOENT')) await this.#containers.resolve(container.id);
+      if (!isSystemError(error, 'ENOENT')) throw error;
+      // Whoever removes it has its lock until it is gone altogether.
+      await using lock = await this.#root.locks.acquire('containers', container.id);
+      void lock;
+      await this.#containers.resolve(container.id);
       throw error;
     }
   }

@@ -142,8 +142,9 @@ export class ServiceProcess implements AsyncDisposable {
   ): Promise<Reply> {
     // As docker's client: where the service is to close the connection, an answer that comes before all of the body may be lost.
     const answer = await this.open(method, path, body, { Connection: 'keep-alive', ...headers });
+    const { socket } = answer;
     const bytes = await buffer(answer);
-    answer.socket.destroy();
+    socket.destroy();
     return { status: answer.statusCode ?? 0, headers: answer.headers, bytes, text: bytes.toString() };
   }
 
