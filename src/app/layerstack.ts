@@ -145,7 +145,10 @@ export class Layerstack implements AsyncDisposable {
         "the store's root is no path: use open({ root: '/var/lib/layerstack' })",
       );
     const store = new Layerstack(await Root.open(root, { readOnly, ...(log && { log }) }));
-    if (!readOnly) await store.#images.resume();
+    if (!readOnly) {
+      await store.#containers.resume();
+      await store.#images.resume();
+    }
     return store;
   }
 

@@ -7,7 +7,7 @@ import { constants } from 'node:fs';
 import { open, stat, type FileHandle } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { LayerstackError, unlessMissing } from '../core/errors.ts';
-import type { Mount, MountOptions } from './mount.ts';
+import type { ContainerMounts, Mount, MountOptions } from './mount.ts';
 import type { Container } from './record.ts';
 
 export interface HeldMount extends AsyncDisposable {
@@ -23,12 +23,12 @@ const TRIES = 5;
  * @throws {@link LayerstackError} ERR_CONTAINER_MOUNTED where others unmount it again and again, and what `mount` throws.
  */
 export async function holdMount(
-  mounts: { mount(container: Container, options?: MountOptions): Promise<Mount> },
+  mounts: Pick<ContainerMounts, 'mountForOperation'>,
   container: Container,
   options: MountOptions,
 ): Promise<HeldMount> {
   for (let tries = 0; tries < TRIES; tries++) {
-    const mount = await mounts.mount(container, options);
+    const mount = await mounts.mountForOperation(container, options);
     let root: FileHandle | undefined;
     try {
       root = await openRoot(mount.path);

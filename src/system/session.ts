@@ -17,6 +17,8 @@ import { listEntries } from './removal.ts';
  * `write-set.<digits>` the directory `layerdb/tmp/write-set-<digits>`;
  * `container.<id>` the directories `containers/<id>` and `layerdb/mounts/<id>`;
  * `flat.<name>` the directory `layerstack/flat/<name>`;
+ * `held.<container>.<random>` one use of the container's mount, for as long as an operation of this process goes on (the
+ *   next writer's container/mount.ts gives it back);
  * `removing.<name>` the directory `layerdb/sha256/<name>` of a layer being deleted, and its content;
  * `references.change` temporary files of images and names, and metadata of images that are not there.
  */
@@ -25,6 +27,7 @@ export type Marker =
   | `write-set.${string}`
   | `container.${string}`
   | `flat.${string}`
+  | `held.${string}`
   | `removing.${string}`
   | 'references.change';
 

@@ -24,7 +24,7 @@ export interface ExportOptions {
  *   read, ERR_STORE_READ_ONLY, ERR_ABORTED.
  */
 export async function* exportContainer(
-  containers: Pick<ContainerStore, 'mount'>,
+  containers: Pick<ContainerStore, 'mountForOperation'>,
   container: Container,
   { signal, sourceDateEpoch, onProgress }: ExportOptions = {},
   onExported?: () => void,
