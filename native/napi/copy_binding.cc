@@ -2,6 +2,7 @@
 // LayerTar's, diff_binding.cc.)
 #include <atomic>
 #include <memory>
+#include <system_error>
 #include <thread>
 
 #include "napi/args.h"
@@ -106,7 +107,13 @@ class TreeUnpack : public Napi::ObjectWrap<TreeUnpack> {
     UnpackOptions options = ReadOptions(ObjectArg(info[0], "options"));
     Napi::Promise result = Async<Warnings>(
         info.Env(), [options, source = source_] { return Unpack(options, *source); }, WarningsValue,
-        [](std::function<void()> job) { std::thread(std::move(job)).detach(); });
+        [](std::function<void()> job) {
+          try {
+            std::thread(std::move(job)).detach();
+          } catch (const std::system_error& error) {
+            ThrowErrno(error.code().value(), "pthread_create");
+          }
+        });
     info.This().As<Napi::Object>().DefineProperty(
         Napi::PropertyDescriptor::Value("result", result, napi_enumerable));
   }

@@ -83,6 +83,17 @@ std::vector<std::string> ListXattrs(int fd, const std::string& what) {
   return List("flistxattr", what, [&](char* data, size_t size) { return ::flistxattr(fd, data, size); });
 }
 
+std::optional<std::string> GetInodeXattr(int fd, const std::string& name, const std::string& what) {
+  const std::string path = "/proc/self/fd/" + std::to_string(fd);
+  return Get("getxattr", what,
+             [&](char* data, size_t size) { return ::getxattr(path.c_str(), name.c_str(), data, size); });
+}
+
+std::vector<std::string> ListInodeXattrs(int fd, const std::string& what) {
+  const std::string path = "/proc/self/fd/" + std::to_string(fd);
+  return List("listxattr", what, [&](char* data, size_t size) { return ::listxattr(path.c_str(), data, size); });
+}
+
 void CopyXattrs(int from, int to, const std::string& what) {
   for (const std::string& name : ListXattrs(from, what)) {
     if (name.starts_with(kOverlayPrefix)) continue;

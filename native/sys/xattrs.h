@@ -21,6 +21,11 @@ std::optional<std::string> GetXattr(int fd, const std::string& name, const std::
 void SetXattr(int fd, const std::string& name, const std::string& value, const std::string& what);
 std::vector<std::string> ListXattrs(int fd, const std::string& what);
 
+// The same on an fd that may be O_PATH, of anything but a link: nothing is opened, and the attributes are the inode's,
+// whatever has become of its name.
+std::optional<std::string> GetInodeXattr(int fd, const std::string& name, const std::string& what);
+std::vector<std::string> ListInodeXattrs(int fd, const std::string& what);
+
 // Gives `to` all attributes of `from` but overlayfs's own (trusted.overlay.*), which are about the place of a
 // file in one layer. Those that the file system below `to` does not know are left out, as dockerd does.
 void CopyXattrs(int from, int to, const std::string& what);

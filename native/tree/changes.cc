@@ -25,7 +25,12 @@ bool SameTime(const timespec& a, const timespec& b) {
 }
 
 std::string Capability(int directory, const std::string& name) {
-  return GetXattr(EntryPath(directory, name), "security.capability").value_or("");
+  try {
+    return GetXattr(EntryPath(directory, name), "security.capability").value_or("");
+  } catch (const Failure& failure) {
+    if (failure.errnum == ENOENT) return "";  // deleted meanwhile by the running container
+    throw;
+  }
 }
 
 bool Differs(const struct stat& now, const struct stat& before) {

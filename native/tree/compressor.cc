@@ -5,6 +5,7 @@
 #include <thread>
 #include <utility>
 
+#include "sys/priority.h"
 #include "sys/thread_pool.h"
 
 namespace layerstack {
@@ -61,7 +62,7 @@ void ParallelCompressor::Next(Take take) {
       if (take_) take = std::exchange(take_, nullptr);
     }
     Abort();
-    take(nullptr, &*failure);
+    if (take) take(nullptr, &*failure);  // else a block that was done meanwhile has been taken
   } else if (take) {  // ended
     Piece none;
     take(&none, nullptr);
@@ -85,6 +86,7 @@ void ParallelCompressor::Abort() {
 void ParallelCompressor::Start() {
   try {
     std::thread([self = shared_from_this()] {
+      TakeUsualPriority();
       std::optional<Failure> failure = Caught([&] { self->Read(); });
       self->source_ = nullptr;
       self->End(std::move(failure));

@@ -78,9 +78,10 @@ void LayerTar::ReadXattrs(int fd, const std::string& path, TarEntry& member) {
   TakeXattrs(ListXattrs(fd, path), path, member, [&](const std::string& name) { return GetXattr(fd, name, path); });
 }
 
-// Of what cannot be opened without a side effect.
-void LayerTar::ReadXattrs(const std::string& entry, const std::string& path, TarEntry& member) {
-  TakeXattrs(ListXattrs(entry), path, member, [&](const std::string& name) { return GetXattr(entry, name); });
+// Of what cannot be opened without a side effect. Not by its name, which may be gone or another's by now.
+void LayerTar::ReadInodeXattrs(int path_fd, const std::string& path, TarEntry& member) {
+  TakeXattrs(ListInodeXattrs(path_fd, path), path, member,
+             [&](const std::string& name) { return GetInodeXattr(path_fd, name, path); });
 }
 
 void LayerTar::EncodeWhiteout(const TarEntry& entry, const std::string& directory, const std::string& name) {
@@ -131,7 +132,7 @@ void LayerTar::Encode(int fd, const Level* level, const std::string& name) {
       member.type = '1';
       member.linkname = first->second;
       // Who applies a link gives its owner to the file anew, which takes capabilities away: so they come again.
-      if (level && !S_ISLNK(info.st_mode)) ReadXattrs(EntryPath(level->fd.get(), name), path, member);
+      if (!S_ISLNK(info.st_mode)) ReadInodeXattrs(fd, path, member);
       pending_ += EncodeTarHeader(member);
       return;
     }
@@ -147,17 +148,19 @@ void LayerTar::Encode(int fd, const Level* level, const std::string& name) {
     member.type = S_ISCHR(info.st_mode) ? '3' : '4';
     member.device_major = major(info.st_rdev);
     member.device_minor = minor(info.st_rdev);
-    if (level) ReadXattrs(EntryPath(level->fd.get(), name), path, member);
+    ReadInodeXattrs(fd, path, member);
   } else if (S_ISFIFO(info.st_mode)) {
     member.type = '6';
-    if (level) ReadXattrs(EntryPath(level->fd.get(), name), path, member);
+    ReadInodeXattrs(fd, path, member);
   } else {
     // The very inode that was looked at: a container may have put a device under the name since.
     std::string inode = "/proc/self/fd/" + std::to_string(fd);
     file_.reset(Retry([&] { return ::open(inode.c_str(), O_RDONLY | O_CLOEXEC); }));
     if (!file_) ThrowErrno(errno, "open", path);
     ReadXattrs(file_.get(), path, member);
-    if (options_.clones && static_cast<uint64_t>(info.st_size) >= Clones::kMinBytes) Clone(member, info);
+    // What looks like a whiteout is not extracted, so nobody would take its clone.
+    bool extracted = !name.starts_with(".wh.");
+    if (options_.clones && extracted && static_cast<uint64_t>(info.st_size) >= Clones::kMinBytes) Clone(member, info);
     member.size = static_cast<uint64_t>(info.st_size);
     file_path_ = path;
     file_left_ = file_size_ = member.size;

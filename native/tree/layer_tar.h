@@ -67,7 +67,7 @@ class LayerTar {
   void Clone(const TarEntry& member, struct stat& info);
   void EncodeDirectory(TarEntry& member, int path_fd, dev_t device);
   void ReadXattrs(int fd, const std::string& path, TarEntry& member);
-  void ReadXattrs(const std::string& entry, const std::string& path, TarEntry& member);
+  void ReadInodeXattrs(int path_fd, const std::string& path, TarEntry& member);
   template <typename Get>
   void TakeXattrs(const std::vector<std::string>& names, const std::string& path, TarEntry& member, Get get);
 

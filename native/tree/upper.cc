@@ -22,7 +22,8 @@ void RefuseIndirect(const std::string& attribute, const std::string& path) {
 void RefuseIndirect(const std::string& where, const struct stat& info, const std::string& path) {
   if (!S_ISREG(info.st_mode) && !S_ISDIR(info.st_mode)) return;
   char names[256];  // asked for on every entry, most of which have none: no allocation
-  if (::llistxattr(where.c_str(), names, sizeof names) == 0) return;
+  ssize_t size = ::llistxattr(where.c_str(), names, sizeof names);
+  if (size == 0 || (size < 0 && errno == ENOENT)) return;  // none, or deleted meanwhile by the running container
   for (const std::string& attribute : ListXattrs(where)) {
     if (attribute == "trusted.overlay.redirect" || attribute == "trusted.overlay.metacopy") {
       RefuseIndirect(attribute, path);

@@ -4,8 +4,10 @@
  * is, mounted or not; who writes to it meanwhile may be cut in the middle (ERR_UPPER_CHANGED where a file shrinks).
  * Mirrors `moby/moby: daemon/commit.go` at v20.10.
  */
+import { existsSync } from 'node:fs';
 import { throwIfAborted } from '../core/abort.ts';
 import { EMPTY_LAYER_DIFF_ID, topChainId, type ImageID } from '../core/digest.ts';
+import { isSystemError, LayerstackError } from '../core/errors.ts';
 import { hostPlatform } from '../core/platform.ts';
 import type { OnProgress } from '../core/progress.ts';
 import type { Reference } from '../core/reference.ts';
@@ -43,8 +45,8 @@ export interface CommitStores {
 /**
  * The new image is in the store, durably, contents included; with `reference`, this names it. Where nothing was changed
  * the image has no new layer. After an error the store is as it was.
- * @throws {@link LayerstackError} ERR_INVALID_ARGUMENT for a malformed change; ERR_IMAGE_NOT_FOUND; ERR_UPPER_CHANGED,
- *   ERR_UPPER_UNSUPPORTED; ERR_LAYER_DEPTH; ERR_NO_SPACE; ERR_ABORTED; ERR_STORE_READ_ONLY.
+ * @throws {@link LayerstackError} ERR_INVALID_ARGUMENT for a malformed change; ERR_IMAGE_NOT_FOUND;
+ *   ERR_CONTAINER_NOT_FOUND where it is removed meanwhile; ERR_UPPER_CHANGED, ERR_UPPER_UNSUPPORTED; ERR_LAYER_DEPTH; ERR_NO_SPACE; ERR_ABORTED; ERR_STORE_READ_ONLY.
  */
 export async function commit(
   { root, layers, images }: CommitStores,
@@ -67,8 +69,12 @@ export async function commit(
       { directory, sourceDateEpoch },
       { limits: OWN_LAYER_LIMITS, name: `of container ${container.name}`, ...(signal && { signal }) },
     ),
-  );
+  ).catch((error: unknown) => {
+    throw isSystemError(error, 'ENOENT') && !existsSync(directory) ? removed(container, error) : error;
+  });
   try {
+    // A removal takes the directory away before it deletes anything in it: what is there still was read whole.
+    if (!existsSync(directory)) throw removed(container);
     for (const warning of staged.applied.warnings) onProgress?.({ type: 'warning', ...warning });
     const unchanged = staged.diffId === EMPTY_LAYER_DIFF_ID;
     const image = childImage(parent, hostPlatform(), {
@@ -91,6 +97,13 @@ export async function commit(
   } finally {
     await layers.discard(staged);
   }
+}
+
+function removed({ id, name }: Container, cause?: unknown): LayerstackError {
+  return new LayerstackError('ERR_CONTAINER_NOT_FOUND', `container ${name} was removed while it was read`, {
+    id,
+    cause,
+  });
 }
 
 async function chainOf(layers: LayerStore, diffIds: Parameters<typeof topChainId>[0]): Promise<Layer[]> {

@@ -36,10 +36,12 @@ export class ContainerRemover {
   }
 
   /** @see ContainerStore.remove */
-  async remove({ id }: Container, { force = false, signal }: RemoveOptions): Promise<void> {
+  async remove({ id, name }: Container, { force = false, signal }: RemoveOptions): Promise<void> {
     const session = this.#root.session();
     const { layout } = this.#root;
-    await using lock = await this.#root.locks.acquire('containers', id, signal ? { signal } : {});
+    // The name's too: who claims the name as soon as the container is gone must not lose it to the last step.
+    const keys = [id, `name:${name}`];
+    await using lock = await this.#root.locks.acquireAll('containers', keys, signal ? { signal } : {});
     void lock;
     const container = readContainer(layout, id);
     if (!container) return;
@@ -68,7 +70,8 @@ export class ContainerRemover {
       { op: 'rmdir', path: layout.mount(id), missing: true },
       { op: 'unlink', path: layout.container(id, 'config.v2.json'), missing: true },
       dropCountStep(layout, container.mountId),
-      ...this.#names.releaseSteps(container.name, id),
+      // Where it was renamed meanwhile, the new name's lock is not held, and its link is left: it counts as free.
+      ...(container.name === name ? this.#names.releaseSteps(name, id) : []),
     ]);
     const trees = [...overlays.map((overlay) => layout.overlay(removing(overlay))), layout.container(id)];
     this.#deleteLater(session, id, markers, trees);

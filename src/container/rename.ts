@@ -27,7 +27,9 @@ export async function renameContainer(
     throw new LayerstackError('ERR_INVALID_ARGUMENT', `the container is called ${wanted} already`, { id });
   await names.complete();
   const options = signal ? { signal } : {};
-  await using locks = await root.locks.acquireAll('containers', [id, `name:${wanted}`], options);
+  // The old name's too: who claims it as soon as the container has the new one must not lose it to the last step.
+  const keys = [id, `name:${wanted}`, `name:${before}`];
+  await using locks = await root.locks.acquireAll('containers', keys, options);
   void locks;
   const text = readText(layout.at(layout.container(id, 'config.v2.json')));
   const current = readContainer(layout, id);
@@ -39,7 +41,7 @@ export async function renameContainer(
     await call(
       native.batch(layout.root, [
         { op: 'replace', path: layout.container(id, 'config.v2.json'), data: goJson(document), mode: 0o600 },
-        ...names.releaseSteps(current.name, id),
+        ...(current.name === before ? names.releaseSteps(before, id) : []),
       ]),
     );
   } catch (error) {

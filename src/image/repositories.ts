@@ -51,7 +51,9 @@ export class Repositories {
     const session = this.#root.session();
     const lock = await this.#root.locks.acquire('references', REFERENCES_KEY, signal ? { signal } : {});
     try {
-      await session.mark(MARKERS);
+      await session.mark(MARKERS).catch((error: unknown) => {
+        throw spaceError(error, this.#root.layout.root);
+      });
       const path = this.#path();
       const references = parseReferences(await unlessMissing(readFile(path)), path);
       const before = references.serialize();

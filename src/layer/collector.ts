@@ -204,13 +204,22 @@ export class LayerCollector {
     }
     const left = layers.map(({ name }) => name);
     const slice = Math.max(1, Math.min(DELETED_AT_ONCE, Math.floor(left.length / DELETERS)));
-    const deleter = async (): Promise<void> => {
-      for (let names = left.splice(0, slice); names.length > 0; names = left.splice(0, slice)) {
+    const failed: unknown[] = [];
+    // One that cannot be deleted (something is mounted in it) keeps no other.
+    const remove = async (names: readonly string[]): Promise<void> => {
+      try {
         await removeLayerEntries(layout, names, () => false);
         await session.unmark(names.map((name): Marker => `removing.${name}`));
+      } catch (error) {
+        if (names.length > 1) for (const name of names) await remove([name]);
+        else failed.push(error);
       }
     };
-    const ended = await Promise.allSettled(Array.from({ length: DELETERS }, deleter));
-    for (const end of ended) if (end.status === 'rejected') throw end.reason;
+    const deleter = async (): Promise<void> => {
+      for (let names = left.splice(0, slice); names.length > 0; names = left.splice(0, slice))
+        await remove(names);
+    };
+    await Promise.all(Array.from({ length: DELETERS }, deleter));
+    if (failed.length > 0) throw failed[0];
   }
 }

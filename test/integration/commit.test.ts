@@ -2,8 +2,10 @@
 import { execFileSync } from 'node:child_process';
 import {
   chmodSync,
+  existsSync,
   linkSync,
   mkdirSync,
+  readdirSync,
   readFileSync,
   renameSync,
   rmSync,
@@ -11,6 +13,7 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import type { ProgressEvent } from '../../src/core/progress.ts';
 import { native } from '../../src/system/native.ts';
@@ -191,6 +194,25 @@ describe('commit', () => {
     await commit('nobody').toMatchObject({ code: 'ERR_CONTAINER_NOT_FOUND' });
     await commit('build', { signal: AbortSignal.abort() }).toMatchObject({ code: 'ERR_ABORTED' });
     expect(await storeChanges(house.root, before)).toEqual([]);
+  });
+
+  test('of a container that is removed meanwhile makes no image of what was left of it', async () => {
+    const { mountId } = await house.store.container('build');
+    const upper = house.at(`overlay2/${mountId}/diff`);
+    mkdirSync(join(upper, 'var'));
+    for (let i = 0; i < 256; i++) writeFileSync(join(upper, 'var', `file-${i}`), Buffer.alloc(256 << 10, i));
+    const before = readdirSync(house.at('overlay2'));
+    const commit = house.store.commit('build').catch((error: unknown) => error);
+    const begun = (): boolean =>
+      readdirSync(house.at('overlay2')).some(
+        (id) => !before.includes(id) && existsSync(house.at(`overlay2/${id}/diff/var/file-0`)),
+      );
+    while (!begun()) await nextTurn();
+    await house.store.remove('build');
+    expect(await commit).toMatchObject({ code: 'ERR_CONTAINER_NOT_FOUND' });
+    expect(await house.store.images()).toHaveLength(1);
+    await house.store.close();
+    expect(readdirSync(house.at('overlay2')).filter((id) => !before.includes(id))).toEqual([]);
   });
 
   test('refuses a redirected directory by name, and leaves nothing', async () => {

@@ -101,6 +101,26 @@ describe('removing an image', () => {
     await expectLeft();
   });
 
+  it('leaves of many layers only the one that something is mounted in, until the next writer', async () => {
+    const names = Array.from({ length: 12 }, (_, index) => String(index));
+    const a = image(names, ['a:1']);
+    await load(a);
+    const cacheId = readFileSync(at(`${LAYERS}/${hexOf(a.chain[9] as ChainID)}/cache-id`), 'utf8');
+    const point = at(`overlay2/${cacheId}/diff/point`);
+    mkdirSync(point);
+    await mustRun('mount', ['-t', 'tmpfs', 'tmpfs', point]);
+    try {
+      await store.removeImage('a:1');
+      await store.close();
+      expect(readdirSync(at('overlay2')).filter((name) => name !== 'l')).toEqual([cacheId]);
+      expect(layerNames()).toHaveLength(1);
+    } finally {
+      await mustRun('umount', [point]);
+    }
+    store = await open();
+    await expectLeft();
+  });
+
   it('is refused, or leaves the layers, while a container uses it', async () => {
     const a = image(['base', 'a'], ['a:1']);
     await load(a);

@@ -1,8 +1,10 @@
 /**
  * The tar of an upper directory: read back by other programs, and applied again.
  */
-import { execFileSync } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
+import { once } from 'node:events';
 import {
+  existsSync,
   linkSync,
   lstatSync,
   mkdirSync,
@@ -15,10 +17,10 @@ import {
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import * as fc from 'fast-check';
-import { describe, expect, test } from 'vitest';
+import { describe, expect, test, vi } from 'vitest';
 import type { ProgressEvent } from '../../src/core/progress.ts';
 import { layerTar, type DiffOptions } from '../../src/layer/diff.ts';
-import { native } from '../../src/system/native.ts';
+import { call, native } from '../../src/system/native.ts';
 import { apply } from '../support/applied.ts';
 import { CAPABILITY } from '../support/edits.ts';
 import { build, directories, scratch, snapshot } from '../support/overlay.ts';
@@ -269,3 +271,34 @@ function normal(line: string): string {
     ? line.replace(/mode=\d+/, 'mode=whiteout').replace(/ mtime=\d+/, '')
     : line;
 }
+
+describe('a directory that is written to meanwhile', () => {
+  /** Links that come and go, as those of package managers do. */
+  const WRITER = `
+    const { linkSync, rmSync } = require('node:fs');
+    const at = (name) => process.argv[1] + '/' + name;
+    for (let i = 0; ; i = (i + 1) % 200) {
+      rmSync(at('link' + i), { force: true });
+      linkSync(at('one'), at('link' + i));
+    }
+  `;
+
+  test('is read to its end, whatever goes while it is looked at', { timeout: 60_000 }, async () => {
+    const root = scratch();
+    const upper = join(root, 'upper');
+    mkdirSync(join(upper, 'var'), { recursive: true });
+    mkdirSync(join(root, 'lower/diff'), { recursive: true });
+    writeFileSync(join(upper, 'var/one'), 'one');
+    const writer = spawn(process.execPath, ['-e', WRITER, join(upper, 'var')], { stdio: 'ignore' });
+    try {
+      await vi.waitUntil(() => existsSync(join(upper, 'var/link199')), { timeout: 20_000 });
+      for (let i = 0; i < 300; i++) {
+        await tarOf(upper);
+        await call(native.listChanges(root, 'upper', ['lower/diff']));
+      }
+    } finally {
+      writer.kill('SIGKILL');
+      await once(writer, 'exit');
+    }
+  });
+});

@@ -1,5 +1,6 @@
 /** pull: from a repository into a real store, without a network. */
 import { randomBytes } from 'node:crypto';
+import { readdirSync, readlinkSync } from 'node:fs';
 import { readdir, readFile, utimes } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -19,6 +20,17 @@ const top = layerOf({ 'etc/top': 'top' });
 const big = layerOf({ big: randomBytes(3_000_000).toString('base64') });
 const image = imageOf([base, top]);
 const NAME = 'localhost:5000/t/x';
+
+/** What this process has open. */
+function openFiles(): string[] {
+  return readdirSync('/proc/self/fd').flatMap((fd) => {
+    try {
+      return [readlinkSync(`/proc/self/fd/${fd}`)];
+    } catch {
+      return []; // closed meanwhile
+    }
+  });
+}
 
 describe('pull', () => {
   it('stores the image, its names and where its layers come from', async () => {
@@ -199,6 +211,8 @@ describe('what a pull that was stopped has left', () => {
     const { layout } = target.store.root;
     const held = await Partial.open(layout, big.diffId);
     expect(await Partial.open(layout, big.diffId)).toBeUndefined();
+    const path = layout.at(layout.partial(hexOf(big.diffId)));
+    expect(openFiles().filter((file) => file === path)).toHaveLength(1);
     repository.push(imageOf([big]), ['1'], { compress: (bytes) => bytes });
     await target.pull(repository, '1');
     await held?.close();

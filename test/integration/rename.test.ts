@@ -2,8 +2,10 @@
 import { existsSync, readFileSync, readlinkSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
+import { setTimeout } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { Layerstack } from '../../src/app/layerstack.ts';
+import { Locks } from '../../src/system/lock.ts';
 import { dockerArchive } from '../support/archives.ts';
 import { imageOf, layerOf } from '../support/images.ts';
 import { dropScratch, makeScratch } from '../support/scratch.ts';
@@ -88,4 +90,23 @@ it('of many that want one name at once, also by another open store, one gets it'
   expect(owner('winner')).toBe((await store.container('winner')).id);
   await store.pruneContainers();
   expect(await store.containers()).toEqual([]);
+});
+
+it('gives a name back only while nobody else claims it', async () => {
+  const locks = new Locks(join(root, 'layerstack/locks'));
+  for (const giveBack of [
+    (): Promise<unknown> => store.remove('mine'),
+    (): Promise<unknown> => store.renameContainer('mine', 'yours'),
+  ]) {
+    await store.create('base:1', { name: 'mine' });
+    const claim = await locks.acquire('containers', 'name:mine');
+    let given = false;
+    const giving = giveBack().then(() => (given = true));
+    await setTimeout(200);
+    expect(given).toBe(false);
+    await claim.release();
+    await giving;
+    expect(owner('mine')).toBeUndefined();
+  }
+  await store.remove('yours');
 });
