@@ -51,7 +51,10 @@ export class Partial {
     for (;;) {
       const file = await open(path, constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW, 0o600);
       try {
-        if (!native.tryFlock(file.fd, true)) break;
+        if (!native.tryFlock(file.fd, true)) {
+          await file.close();
+          return undefined;
+        }
         const [held, named] = await Promise.all([file.stat(), unlessMissing(stat(path))]);
         // Else it was removed between the two.
         if (named?.ino === held.ino && named.dev === held.dev) {
@@ -65,7 +68,6 @@ export class Partial {
       }
       await file.close();
     }
-    return undefined;
   }
 
   /** The byte of the blob that is the first one here. */
