@@ -6,7 +6,7 @@
  */
 import { randomBytes } from 'node:crypto';
 import { mkdir, open, rm, stat, type FileHandle } from 'node:fs/promises';
-import { isSystemError, LayerstackError } from '../core/errors.ts';
+import { isSystemError, LayerstackError, unlessMissing } from '../core/errors.ts';
 import type { Layout } from './layout.ts';
 import { call, native, type BatchStep } from './native.ts';
 import { listEntries } from './removal.ts';
@@ -50,18 +50,20 @@ export class Session {
    * @throws {@link LayerstackError} ERR_STORE_CLOSED after {@link close}.
    */
   async mark(markers: readonly Marker[], steps: readonly BatchStep[] = []): Promise<void> {
-    await (this.#starting ??= this.#start().catch((error: unknown) => {
-      this.#starting = undefined;
-      throw error;
-    }));
+    await this.#started();
     if (this.#closed) throw closed();
-    const files: BatchStep[] = [];
-    for (const marker of markers) {
-      if (this.#markers.has(marker)) continue;
-      this.#markers.add(marker);
-      files.push({ op: 'write', path: this.#path(marker), data: '', mode: 0o600 });
+    const fresh = markers.filter((marker) => !this.#markers.has(marker));
+    for (const marker of fresh) this.#markers.add(marker);
+    try {
+      await this.#write('write', fresh, steps);
+    } catch (error) {
+      // `layerstack/` may be deleted at any time; then the first marker could not be written, and nothing was done.
+      const isGone = fresh.length > 0 && isSystemError(error, 'ENOENT') && (await this.#isGone());
+      if (!isGone) throw error;
+      await this.#restart();
+      // Another caller may have written some of them already.
+      await this.#write('replace', [...this.#markers], steps);
     }
-    await call(native.batch(this.#layout.root, [...files, ...steps]));
   }
 
   /**
@@ -90,6 +92,46 @@ export class Session {
       await rm(this.#layout.at(this.#layout.session(this.#name)), { recursive: true, force: true });
     }
     await this.#lock?.close();
+  }
+
+  async #write(
+    op: 'write' | 'replace',
+    markers: readonly Marker[],
+    steps: readonly BatchStep[],
+  ): Promise<void> {
+    const files = markers.map((marker): BatchStep => ({
+      op,
+      path: this.#path(marker),
+      data: '',
+      mode: 0o600,
+    }));
+    await call(native.batch(this.#layout.root, [...files, ...steps]));
+  }
+
+  #started(): Promise<void> {
+    return (this.#starting ??= this.#start().catch((error: unknown) => {
+      this.#starting = undefined;
+      throw error;
+    }));
+  }
+
+  async #isGone(): Promise<boolean> {
+    if (this.#name === undefined) return true;
+    return (await unlessMissing(stat(this.#layout.at(this.#layout.session(this.#name))))) === undefined;
+  }
+
+  /** Under another name, since this one was deleted; of several callers the first one does it. */
+  async #restart(): Promise<void> {
+    if (await this.#isGone()) {
+      const lock = this.#lock;
+      if (lock) {
+        this.#lock = undefined;
+        this.#starting = undefined;
+        await lock.close();
+        await mkdir(this.#layout.at(this.#layout.sessions), { recursive: true, mode: 0o700 });
+      }
+    }
+    await this.#started();
   }
 
   #path(marker: Marker): string {

@@ -220,6 +220,32 @@ describe('kept blobs', () => {
     expect(registry.blobs.has(digest)).toBe(false);
   });
 
+  it('of a manifest that names another blob for a layer that is there are refused', async () => {
+    await using target = await PullStore.open();
+    await target.pull(repositoryOf(image), '1');
+    const evil = new FakeRepository('localhost:5000/evil/x');
+    const other = evil.blob(odd(layerOf({ evil: 'evil' }).tar), MEDIA_TYPES.dockerLayerGzip);
+    evil.push(image, ['1'], {
+      change: (document) => ({ ...document, layers: [other, ...(document['layers'] as object[]).slice(1)] }),
+    });
+    const error = await rejection(target.pull(evil, '1', { keepBlobs: true }));
+    expect(error).toMatchObject({
+      code: 'ERR_DIGEST_MISMATCH',
+      digest: other.digest,
+      expected: small.diffId,
+    });
+    expect(await target.store.images.kept.find(image.id)).toBeUndefined();
+  });
+
+  it('of an image that was loaded are seen to be its layers', async () => {
+    await using target = await PullStore.open();
+    const repository = repositoryOf(image);
+    await target.pull(repository, '1');
+    rmSync(join(target.store.path, 'image/overlay2/distribution'), { recursive: true });
+    await target.pull(repository, '1', { keepBlobs: true });
+    expect(await target.store.images.kept.find(image.id)).toBeDefined();
+  });
+
   it('of another size count as missing', async () => {
     await using target = await PullStore.open();
     const repository = repositoryOf(image);
