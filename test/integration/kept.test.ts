@@ -16,7 +16,7 @@ import { parseReference } from '../../src/core/reference.ts';
 import { rejection } from '../support/errors.ts';
 import { imageOf, layerOf, type TestImage } from '../support/images.ts';
 import { showStoreOnFailure } from '../support/store-dump.ts';
-import { FakeRepository, PullStore } from './pull-support.ts';
+import { FakeRepository, pieces, PullStore } from './pull-support.ts';
 import { FakeTarget } from './push-support.ts';
 
 const small = layerOf({ 'etc/base': 'base' });
@@ -235,6 +235,17 @@ describe('kept blobs', () => {
       expected: small.diffId,
     });
     expect(await target.store.images.kept.find(image.id)).toBeUndefined();
+  });
+
+  it('of layers that are there come from the registry where a mirror has wrong ones', async () => {
+    await using target = await PullStore.open();
+    const repository = repositoryOf(image);
+    await target.pull(repository, '1');
+    const before = repository.asked.get(digestOf(odd(big.tar)))?.length ?? 0;
+    repository.serve = (_, bytes, asked) =>
+      asked === before ? { body: pieces(Buffer.alloc(bytes.length)), distrust: () => true } : undefined;
+    await target.pull(repository, '1', { keepBlobs: true });
+    expect(keptBlobs(target)).toEqual(layerBlobs(repository));
   });
 
   it('of an image that was loaded are seen to be its layers', async () => {

@@ -111,14 +111,32 @@ export class BlobKeeping implements AsyncDisposable {
     );
   }
 
+  /** From the next source as long as what comes is wrong and there is one. */
   async #fetch(blob: Descriptor): Promise<void> {
+    for (;;) {
+      const download = this.#download(blob);
+      try {
+        return await this.#write(blob, download);
+      } catch (error) {
+        const isWrong = LayerstackError.is(error) && error.code === 'ERR_DIGEST_MISMATCH';
+        if (!isWrong || !download.distrust()) throw error;
+      }
+    }
+  }
+
+  #download(blob: Descriptor): Download {
     const { signal, onProgress } = this.#options;
     const layer = { member: blob.digest, blob: blob.digest, total: blob.size };
-    const download = new Download(this.#source, blob, {
+    return new Download(this.#source, blob, {
       signal,
       onRetry: (current, delayMs, { message }) =>
         onProgress?.({ type: 'layer-retry', ...layer, current, delayMs, message }),
     });
+  }
+
+  async #write(blob: Descriptor, download: Download): Promise<void> {
+    const { onProgress } = this.#options;
+    const layer = { member: blob.digest, blob: blob.digest, total: blob.size };
     let current = 0;
     const told = async function* (): AsyncGenerator<Uint8Array, void, undefined> {
       for await (const chunk of download.bytes()) {
