@@ -47,18 +47,21 @@ export class Session {
    * @throws {@link LayerstackError} ERR_STORE_CLOSED after {@link close}.
    */
   async mark(markers: readonly Marker[], steps: readonly BatchStep[] = []): Promise<void> {
-    await (this.#starting ??= this.#start().catch((error: unknown) => {
-      this.#starting = undefined;
-      throw error;
-    }));
+    do await this.#begin(() => this.#start());
+    while (this.#name === undefined && !this.#closed);
     if (this.#closed) throw closed();
-    const files: BatchStep[] = [];
-    for (const marker of markers) {
-      if (this.#markers.has(marker)) continue;
-      this.#markers.add(marker);
-      files.push({ op: 'write', path: this.#path(marker), data: '', mode: 0o600 });
+    const fresh = markers.filter((marker) => !this.#markers.has(marker));
+    for (const marker of fresh) this.#markers.add(marker);
+    const files = fresh.map((marker) => this.#write(marker));
+    const name = this.#name;
+    try {
+      await call(native.batch(this.#layout.root, [...files, ...steps]));
+    } catch (error) {
+      if (!this.#isLost(error, files)) throw error;
+      if (this.#name === name) this.#restart();
+      await this.#starting;
+      await call(native.batch(this.#layout.root, steps));
     }
-    await call(native.batch(this.#layout.root, [...files, ...steps]));
   }
 
   /**
@@ -66,13 +69,18 @@ export class Session {
    * fails the markers stay. Unknown markers are ignored.
    */
   async unmark(markers: readonly Marker[], steps: readonly BatchStep[] = []): Promise<void> {
+    await this.#starting?.catch(() => undefined);
     const known = markers.filter((marker) => this.#markers.has(marker));
-    const files = known.map((marker): BatchStep => ({
-      op: 'unlink',
+    const files = known.map((marker) => ({
+      op: 'unlink' as const,
       path: this.#path(marker),
       missing: true,
     }));
-    await call(native.batch(this.#layout.root, [...steps, ...files]));
+    try {
+      await call(native.batch(this.#layout.root, [...steps, ...files]));
+    } catch (error) {
+      if (!this.#isLost(error, files)) throw error; // else the steps are done, and the markers are gone
+    }
     for (const marker of known) this.#markers.delete(marker);
   }
 
@@ -92,6 +100,39 @@ export class Session {
   #path(marker: Marker): string {
     if (this.#name === undefined) throw closed();
     return this.#layout.session(this.#name, marker);
+  }
+
+  #write(marker: Marker): BatchStep & { readonly path: string } {
+    return { op: 'write', path: this.#path(marker), data: '', mode: 0o600 };
+  }
+
+  async #begin(start: () => Promise<void>): Promise<void> {
+    await (this.#starting ??= start().catch((error: unknown) => {
+      this.#starting = undefined;
+      throw error;
+    }));
+  }
+
+  /** Whether a batch failed at the first of these files since the session's directory is gone: `layerstack/` may be deleted. */
+  #isLost(error: unknown, [first]: readonly { readonly path: string }[]): boolean {
+    return (
+      first !== undefined && isSystemError(error, 'ENOENT') && error.path === this.#layout.at(first.path)
+    );
+  }
+
+  /** Goes on under another name, with all markers. */
+  #restart(): void {
+    const lock = this.#lock;
+    this.#lock = undefined;
+    this.#name = undefined;
+    this.#starting = undefined;
+    this.#begin(async () => {
+      await lock?.close();
+      await call(native.batch(this.#layout.root, this.#layout.skeleton()));
+      await this.#start();
+      const files = [...this.#markers].map((marker) => this.#write(marker));
+      await call(native.batch(this.#layout.root, files));
+    }).catch(() => undefined); // told to whoever waits for it
   }
 
   /** Makes the directory and takes its lock; again under another name when a reconciler was faster. */
