@@ -32,10 +32,9 @@ export class ByteStreams {
   async close(): Promise<void> {
     await Promise.all(
       [...this.#open].map(async (stream) => {
+        // Hears the error, too: one that nobody hears would end the process.
         const closed = once(stream, 'close');
-        // Without a listener an error would end the process.
-        const heard = stream.listenerCount('error') > 0;
-        stream.destroy(heard ? new LayerstackError('ERR_STORE_CLOSED', 'the store was closed') : undefined);
+        stream.destroy(new LayerstackError('ERR_STORE_CLOSED', 'the store was closed'));
         await closed.catch(() => undefined);
         if (!stream.closed) await once(stream, 'close');
       }),

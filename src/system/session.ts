@@ -6,7 +6,7 @@
  */
 import { randomBytes } from 'node:crypto';
 import { mkdir, open, rm, stat, type FileHandle } from 'node:fs/promises';
-import { isSystemError, LayerstackError, unlessMissing } from '../core/errors.ts';
+import { isSystemError, LayerstackError } from '../core/errors.ts';
 import type { Layout } from './layout.ts';
 import { call, native, type BatchStep } from './native.ts';
 import { listEntries } from './removal.ts';
@@ -50,19 +50,20 @@ export class Session {
    * @throws {@link LayerstackError} ERR_STORE_CLOSED after {@link close}.
    */
   async mark(markers: readonly Marker[], steps: readonly BatchStep[] = []): Promise<void> {
-    await this.#started();
+    do await this.#begin(() => this.#start());
+    while (this.#name === undefined && !this.#closed);
     if (this.#closed) throw closed();
     const fresh = markers.filter((marker) => !this.#markers.has(marker));
     for (const marker of fresh) this.#markers.add(marker);
+    const files = fresh.map((marker) => this.#write(marker));
+    const name = this.#name;
     try {
-      await this.#write('write', fresh, steps);
+      await call(native.batch(this.#layout.root, [...files, ...steps]));
     } catch (error) {
-      // `layerstack/` may be deleted at any time; then the first marker could not be written, and nothing was done.
-      const isGone = fresh.length > 0 && isSystemError(error, 'ENOENT') && (await this.#isGone());
-      if (!isGone) throw error;
-      await this.#restart();
-      // Another caller may have written some of them already.
-      await this.#write('replace', [...this.#markers], steps);
+      if (!this.#isLost(error, files)) throw error;
+      if (this.#name === name) this.#restart();
+      await this.#starting;
+      await call(native.batch(this.#layout.root, steps));
     }
   }
 
@@ -71,13 +72,18 @@ export class Session {
    * fails the markers stay. Unknown markers are ignored.
    */
   async unmark(markers: readonly Marker[], steps: readonly BatchStep[] = []): Promise<void> {
+    await this.#starting?.catch(() => undefined);
     const known = markers.filter((marker) => this.#markers.has(marker));
-    const files = known.map((marker): BatchStep => ({
-      op: 'unlink',
+    const files = known.map((marker) => ({
+      op: 'unlink' as const,
       path: this.#path(marker),
       missing: true,
     }));
-    await call(native.batch(this.#layout.root, [...steps, ...files]));
+    try {
+      await call(native.batch(this.#layout.root, [...steps, ...files]));
+    } catch (error) {
+      if (!this.#isLost(error, files)) throw error; // else the steps are done, and the markers are gone
+    }
     for (const marker of known) this.#markers.delete(marker);
   }
 
@@ -94,49 +100,42 @@ export class Session {
     await this.#lock?.close();
   }
 
-  async #write(
-    op: 'write' | 'replace',
-    markers: readonly Marker[],
-    steps: readonly BatchStep[],
-  ): Promise<void> {
-    const files = markers.map((marker): BatchStep => ({
-      op,
-      path: this.#path(marker),
-      data: '',
-      mode: 0o600,
-    }));
-    await call(native.batch(this.#layout.root, [...files, ...steps]));
+  #path(marker: Marker): string {
+    if (this.#name === undefined) throw closed();
+    return this.#layout.session(this.#name, marker);
   }
 
-  #started(): Promise<void> {
-    return (this.#starting ??= this.#start().catch((error: unknown) => {
+  #write(marker: Marker): BatchStep & { readonly path: string } {
+    return { op: 'write', path: this.#path(marker), data: '', mode: 0o600 };
+  }
+
+  async #begin(start: () => Promise<void>): Promise<void> {
+    await (this.#starting ??= start().catch((error: unknown) => {
       this.#starting = undefined;
       throw error;
     }));
   }
 
-  async #isGone(): Promise<boolean> {
-    if (this.#name === undefined) return true;
-    return (await unlessMissing(stat(this.#layout.at(this.#layout.session(this.#name))))) === undefined;
+  /** Whether a batch failed at the first of these files since the session's directory is gone: `layerstack/` may be deleted. */
+  #isLost(error: unknown, [first]: readonly { readonly path: string }[]): boolean {
+    return (
+      first !== undefined && isSystemError(error, 'ENOENT') && error.path === this.#layout.at(first.path)
+    );
   }
 
-  /** Under another name, since this one was deleted; of several callers the first one does it. */
-  async #restart(): Promise<void> {
-    if (await this.#isGone()) {
-      const lock = this.#lock;
-      if (lock) {
-        this.#lock = undefined;
-        this.#starting = undefined;
-        await lock.close();
-        await mkdir(this.#layout.at(this.#layout.sessions), { recursive: true, mode: 0o700 });
-      }
-    }
-    await this.#started();
-  }
-
-  #path(marker: Marker): string {
-    if (this.#name === undefined) throw closed();
-    return this.#layout.session(this.#name, marker);
+  /** Goes on under another name, with all markers. */
+  #restart(): void {
+    const lock = this.#lock;
+    this.#lock = undefined;
+    this.#name = undefined;
+    this.#starting = undefined;
+    this.#begin(async () => {
+      await lock?.close();
+      await call(native.batch(this.#layout.root, this.#layout.skeleton()));
+      await this.#start();
+      const files = [...this.#markers].map((marker) => this.#write(marker));
+      await call(native.batch(this.#layout.root, files));
+    }).catch(() => undefined); // told to whoever waits for it
   }
 
   /** Makes the directory and takes its lock; again under another name when a reconciler was faster. */

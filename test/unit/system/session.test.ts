@@ -36,6 +36,21 @@ describe('Session', () => {
     expect(sessions()).toEqual([]);
   });
 
+  it('goes on, with all that is marked, when its directory was deleted', async () => {
+    const session = new Session(layout);
+    await session.mark(['overlay2.old', 'overlay2.gone'], [{ ...object, path: 'overlay2/gone' }]);
+    rmSync(layout.at('layerstack'), { recursive: true });
+    await session.unmark(['overlay2.gone'], [{ op: 'rmdir', path: 'overlay2/gone' }]);
+    await Promise.all([session.mark(['overlay2.x'], [object]), session.mark(['container.y'])]);
+    const [name] = sessions() as [string];
+    expect(files(name)).toEqual(['container.y', 'lock', 'overlay2.old', 'overlay2.x']);
+    expect(readdirSync(layout.at('overlay2')).filter((entry) => entry !== 'l')).toEqual(['x']);
+    await expect(session.mark(['overlay2.z'], [{ ...object, path: 'no/z' }])).rejects.toThrow('ENOENT');
+    await session.unmark(['container.y', 'overlay2.old', 'overlay2.x', 'overlay2.z']);
+    await session.close();
+    expect(sessions()).toEqual([]);
+  });
+
   it('makes one directory for many marks at once', async () => {
     const session = new Session(layout);
     await Promise.all(['a', 'b', 'c'].map((id) => session.mark([`container.${id}`])));
