@@ -5,7 +5,7 @@
  */
 import type { Readable } from 'node:stream';
 import { throwIfAborted } from '../core/abort.ts';
-import { LayerstackError } from '../core/errors.ts';
+import { isSystemError, LayerstackError } from '../core/errors.ts';
 import { formatReference, parseReference, withDefaultTag, type Reference } from '../core/reference.ts';
 import type { StoreFinding } from '../core/store-finding.ts';
 import { listChanges, type Change } from '../container/changes.ts';
@@ -145,7 +145,10 @@ export class Layerstack implements AsyncDisposable {
         "the store's root is no path: use open({ root: '/var/lib/layerstack' })",
       );
     const store = new Layerstack(await Root.open(root, { readOnly, ...(log && { log }) }));
-    if (!readOnly) await store.#images.resume();
+    if (!readOnly) {
+      await store.#containers.resume();
+      await store.#images.resume();
+    }
     return store;
   }
 
@@ -443,9 +446,15 @@ export class Layerstack implements AsyncDisposable {
   async create(image: string, options: CreateOptions = {}): Promise<Container> {
     throwIfAborted(options.signal);
     const id = await this.#images.resolve(image);
-    const container = await this.#containers.create(id, { imageName: imageName(image, id), ...options });
-    this.#events.container('create', container);
-    return container;
+    try {
+      const container = await this.#containers.create(id, { imageName: imageName(image, id), ...options });
+      this.#events.container('create', container);
+      return container;
+    } catch (error) {
+      // Layers that go with an image which is deleted meanwhile are no damage of the store.
+      if (LayerstackError.is(error) && error.kind === 'data-loss') await this.#images.resolve(id);
+      throw error;
+    }
   }
 
   /** All containers, newest first, those that dockerd made too. */
@@ -513,7 +522,8 @@ export class Layerstack implements AsyncDisposable {
    * @throws {@link LayerstackError} ERR_CONTAINER_NOT_FOUND, ERR_UPPER_UNSUPPORTED.
    */
   async diff(ref: ContainerRef): Promise<Change[]> {
-    return listChanges(this.#root, await this.container(ref));
+    const container = await this.container(ref);
+    return this.#unlessRemoved(container, listChanges(this.#root, container));
   }
 
   /**
@@ -532,7 +542,9 @@ export class Layerstack implements AsyncDisposable {
     const stores = { root: this.#root, layers: this.#layers, images: this.#images };
     const { commit } = await import('../container/commit.ts');
     const container = await this.container(ref);
-    const id = await timed('commit', 'total', () => commit(stores, container, reference, options));
+    const id = await timed('commit', 'total', () =>
+      this.#unlessRemoved(container, commit(stores, container, reference, options)),
+    );
     const imageRef = reference && formatReference(reference);
     if (imageRef !== undefined) await this.#tellImage('tag', id, imageRef);
     const comment = options.message ?? '';
@@ -644,7 +656,8 @@ export class Layerstack implements AsyncDisposable {
    * @throws {@link LayerstackError} ERR_PATH_NOT_FOUND, ERR_PATH_TYPE, and what `mount` throws.
    */
   async statPath(ref: ContainerRef, path: string, options: ArchiveOptions = {}): Promise<PathStat> {
-    return this.#containers.archive.statPath(await this.container(ref), path, options);
+    const container = await this.container(ref);
+    return this.#unlessRemoved(container, this.#containers.archive.statPath(container, path, options));
   }
 
   /**
@@ -663,7 +676,10 @@ export class Layerstack implements AsyncDisposable {
     options: ArchiveOptions & Pick<CopyOptions, 'followLink'> = {},
   ): Promise<PathArchive> {
     const container = await this.container(ref);
-    const archive = await packOut(this.#containers.archive, container, path, options);
+    const archive = await this.#unlessRemoved(
+      container,
+      packOut(this.#containers.archive, container, path, options),
+    );
     this.#streams.track(archive.tar);
     this.#events.container('archive-path', container);
     return archive;
@@ -681,7 +697,7 @@ export class Layerstack implements AsyncDisposable {
     options: PutArchiveOptions = {},
   ): Promise<void> {
     const container = await this.container(ref);
-    await this.#containers.archive.putArchive(container, path, tar, options);
+    await this.#unlessRemoved(container, this.#containers.archive.putArchive(container, path, tar, options));
     this.#events.container('extract-to-dir', container);
   }
 
@@ -747,6 +763,20 @@ export class Layerstack implements AsyncDisposable {
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
+  }
+
+  /** What is missing of a container that is removed meanwhile is said as that. */
+  async #unlessRemoved<T>(container: Container, work: Promise<T>): Promise<T> {
+    try {
+      return await work;
+    } catch (error) {
+      if (!isSystemError(error, 'ENOENT')) throw error;
+      // Whoever removes it has its lock until it is gone altogether.
+      await using lock = await this.#root.locks.acquire('containers', container.id);
+      void lock;
+      await this.#containers.resolve(container.id);
+      throw error;
+    }
   }
 
   /** `name`: what the event calls the image, by default its id. */

@@ -11,6 +11,7 @@ import { decompress, sniff } from '../layer/codec.ts';
 import type { Root } from '../system/root.ts';
 import { containerPath } from './copy-path.ts';
 import { FileTree } from './file-tree.ts';
+import { holdMount } from './held-mount.ts';
 import type { ContainerMounts } from './mount.ts';
 import type { PathStat } from './path-stat.ts';
 import type { Container } from './record.ts';
@@ -119,11 +120,12 @@ export class ContainerArchive {
     if (mounted && !write && this.#root.readOnly)
       return { path: mounted.path, tree: tree(mounted.path), [Symbol.asyncDispose]: () => Promise.resolve() };
     // Where nothing is mounted a writable mount, also for reading: a read-only one would keep others from writing.
-    const mount = await this.#mounts.mount(container, { readOnly: !write && mounted !== undefined, signal });
+    const readOnly = !write && mounted !== undefined;
+    const mount = await holdMount(this.#mounts, container, { readOnly, signal });
     return {
       path: mount.path,
       tree: tree(mount.path),
-      [Symbol.asyncDispose]: () => mount.unmount(),
+      [Symbol.asyncDispose]: () => mount[Symbol.asyncDispose](),
     };
   }
 

@@ -2,15 +2,19 @@
  * The root file system of a container, mounted at `overlay2/<mount-id>/merged` as dockerd mounts it (reference section
  * 9). A mount belongs to nobody: it survives the process, is counted across processes (mount-count.ts), and is
  * taken away with the last count. After a crash or reboot whatever is found is taken as it is: a mount without a
- * count counts as one, a count without a mount as none, and a left-over `merged` or `work/work` is used again.
+ * count counts as one, a count without a mount as none, and a left-over `merged` or `work/work` is used again. Only
+ * uses of a single operation ({@link ContainerMounts.mountForOperation}) are marked in the session, and given back by the next writer if this one dies.
  */
+import { randomBytes } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { isSystemError, LayerstackError } from '../core/errors.ts';
 import { flatLower } from '../layer/flat.ts';
 import type { LayerStore } from '../layer/store.ts';
 import { mountOverlay, mountState, unmount } from '../system/mounts.ts';
 import { call, native, type BatchStep } from '../system/native.ts';
+import { settleDead } from '../system/reconcile.ts';
 import type { Root } from '../system/root.ts';
+import type { Marker } from '../system/session.ts';
 import {
   dropCountStep,
   firstCountSteps,
@@ -100,6 +104,47 @@ export class ContainerMounts {
       );
     await this.#count(container, { ...before, count: before.count + 1 });
     return this.#handle(container, before.readOnly);
+  }
+
+  /**
+   * {@link mount} for one operation of this process, with which it shall end even if the process dies: then the next writer
+   * gives it back.
+   */
+  async mountForOperation(container: Container, options: MountOptions = {}): Promise<Mount> {
+    const session = this.#root.session();
+    const mount = await this.mount(container, options);
+    // Marked after it is taken, unmarked before it is given back: what a death in between leaves is a use too many, never one
+    // too few of somebody else's.
+    const marker: Marker = `held.${container.id}.${randomBytes(8).toString('hex')}`;
+    try {
+      await session.mark([marker]);
+    } catch (error) {
+      await mount.unmount();
+      throw error;
+    }
+    const unmount = async (): Promise<void> => {
+      await session.unmark([marker]);
+      await mount.unmount();
+    };
+    return { ...mount, unmount, [Symbol.asyncDispose]: unmount };
+  }
+
+  /** Gives back what operations of dead writers had mounted. What cannot be unmounted stays, and is said. */
+  async resume(): Promise<void> {
+    const { layout, log } = this.#root;
+    await settleDead(layout, 'held', async (use) => {
+      const container = readContainer(layout, use.split('.', 1)[0] ?? '');
+      // Without a count it is of before a reboot, or somebody has unmounted it by force.
+      if (container === undefined || readMountCount(layout, container.mountId) === undefined) return;
+      try {
+        await this.unmount(container);
+      } catch (error) {
+        log.warn('a mount that a dead writer had for a while stays', {
+          name: container.name,
+          error: String(error),
+        });
+      }
+    });
   }
 
   /**
@@ -240,10 +285,7 @@ export class ContainerMounts {
   async #forget({ mountId, name }: Container): Promise<void> {
     const { layout, log } = this.#root;
     const merged = layout.overlay(mountId, 'merged');
-    const steps: BatchStep[] = [
-      { op: 'rmdir', path: merged, missing: true },
-      dropCountStep(layout, mountId),
-    ];
+    const steps: BatchStep[] = [{ op: 'rmdir', path: merged, missing: true }, dropCountStep(layout, mountId)];
     try {
       await call(native.batch(layout.root, steps));
     } catch (error) {

@@ -131,6 +131,16 @@ export class ContainerStore {
     return this.#mounts.mount(container, options);
   }
 
+  /** @see ContainerMounts.mountForOperation */
+  mountForOperation(container: Container, options?: MountOptions): Promise<Mount> {
+    return this.#mounts.mountForOperation(container, options);
+  }
+
+  /** @see ContainerMounts.resume */
+  resume(): Promise<void> {
+    return this.#mounts.resume();
+  }
+
   /** @see ContainerMounts.unmount */
   unmount(container: Container, options?: UnmountOptions): Promise<number> {
     return this.#mounts.unmount(container, options);

@@ -118,6 +118,11 @@ function checkTag(tag: string, fail: (why: string) => never): void {
   }
 }
 
+/** Whether the text is a tag. */
+export function isTag(text: string): boolean {
+  return text.length <= MAX_TAG && TAG.test(text);
+}
+
 function splitHost(name: string): { host: string; path: string } {
   const slash = name.indexOf('/');
   const first = name.slice(0, Math.max(slash, 0));

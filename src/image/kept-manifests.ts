@@ -34,18 +34,17 @@ export class KeptManifests {
   async add(id: ImageID, documents: readonly Uint8Array[]): Promise<void> {
     const { root, own, keptManifests } = this.#layout;
     const directory = this.#layout.keptManifest(hexOf(id));
-    const path = (bytes: Uint8Array): string => this.#layout.keptManifest(hexOf(id), hexOf(digestOf(bytes)));
+    const added = new Map(documents.map((bytes) => [hexOf(digestOf(bytes)), bytes]));
+    const path = (name: string): string => this.#layout.keptManifest(hexOf(id), name);
+    const others = (await this.#names(id)).filter((name) => !added.has(name));
     const steps = [
       ...[own, keptManifests, directory].map(
         (each) => ({ op: 'mkdir', path: each, mode: 0o700, exist: true }) as const,
       ),
-      ...documents.map((data) => ({ op: 'replace', path: path(data), data, mode: 0o600 }) as const),
-      ...(await this.#names(id))
-        .slice(MAX_DOCUMENTS - documents.length)
-        .map(
-          (name) =>
-            ({ op: 'unlink', path: this.#layout.keptManifest(hexOf(id), name), missing: true }) as const,
-        ),
+      ...[...added].map(([name, data]) => ({ op: 'replace', path: path(name), data, mode: 0o600 }) as const),
+      ...others
+        .slice(MAX_DOCUMENTS - added.size)
+        .map((name) => ({ op: 'unlink', path: path(name), missing: true }) as const),
       { op: 'fsync', path: directory } as const,
       { op: 'fsync', path: keptManifests } as const,
     ];

@@ -106,14 +106,15 @@ export class Layout {
   unusedLayer(chainId: ChainID): string {
     return join(this.unused, hexOf(chainId));
   }
-  /** The first bytes of a blob that is being pulled; `name`: hex of its digest. */
   /** The documents that an image was pulled by, or one of them. */
   keptManifest(image: string, name?: string): string {
     return join(this.keptManifests, image, name);
   }
+  /** A compressed layer as it came; `name`: hex of its digest. */
   keptBlob(name: string): string {
     return join(this.keptBlobs, name);
   }
+  /** The first bytes of a blob that is being pulled; `name`: hex of its digest. */
   partial(name: string): string {
     return join(this.partials, name);
   }

@@ -36,6 +36,33 @@ export async function reconcile(layout: Layout, log: Logger, locks: Locks): Prom
   }
 }
 
+/**
+ * Does `work` for each object that dead sessions have left marked as `kind`, and takes the marker away before: dying in between
+ * must not have it done twice. For objects of which only their own stores know what to do ({@link reconcile} leaves those).
+ */
+export async function settleDead(
+  layout: Layout,
+  kind: 'held',
+  work: (object: string) => Promise<void>,
+): Promise<void> {
+  for (const name of await listEntries(layout, layout.sessions)) {
+    const marked = await listEntries(layout, layout.session(name));
+    if (!marked.some((marker) => marker.startsWith(`${kind}.`))) continue;
+    const lock = await lockDead(layout, name);
+    if (lock === undefined) continue;
+    try {
+      for (const marker of marked) {
+        if (!marker.startsWith(`${kind}.`)) continue;
+        await rm(layout.at(layout.session(name, marker)), { force: true });
+        await work(marker.slice(kind.length + 1));
+      }
+      await dropSession(layout, name);
+    } finally {
+      await lock.close();
+    }
+  }
+}
+
 async function lockDead(layout: Layout, name: string): Promise<FileHandle | undefined> {
   try {
     return await lockSession(layout.at(layout.session(name)));
@@ -65,6 +92,11 @@ async function reconcileSession(layout: Layout, log: Logger, locks: Locks, name:
       await rm(layout.at(layout.session(name, 'references.change')), { force: true });
     }
   }
+  await dropSession(layout, name);
+}
+
+/** Unless something of it is left. */
+async function dropSession(layout: Layout, name: string): Promise<void> {
   const left = (await listEntries(layout, layout.session(name))).filter((file) => file !== 'lock');
   if (left.length === 0) await rm(layout.at(layout.session(name)), { recursive: true, force: true });
 }

@@ -18,6 +18,8 @@ import { listEntries } from './removal.ts';
  * `container.<id>` the directories `containers/<id>` and `layerdb/mounts/<id>`;
  * `flat.<name>` the directory `layerstack/flat/<name>`;
  * `removing.<name>` the directory `layerdb/sha256/<name>` of a layer being deleted, and its content;
+ * `held.<container>.<random>` one use of the container's mount, for as long as an operation of this process goes on (the
+ *   next writer's container/mount.ts gives it back);
  * `references.change` temporary files of images and names, and metadata of images that are not there.
  */
 export type Marker =
@@ -26,6 +28,7 @@ export type Marker =
   | `container.${string}`
   | `flat.${string}`
   | `removing.${string}`
+  | `held.${string}`
   | 'references.change';
 
 /** One writer's session. Costs nothing on disk until the first {@link Session.mark}. */

@@ -49,6 +49,8 @@ const DOWNLOADS = 3;
 const DEFAULT_MAX_BYTES = 1024 ** 4;
 /** Manifests of one image; real ones have some tens. */
 const MAX_MANIFESTS = 1000;
+/** Of all documents of one image together, which are in memory until its blobs are there. */
+const MAX_DOCUMENT_BYTES = 64 * 1024 * 1024;
 const MAX_INDEX_BYTES = 4 * 1024 * 1024;
 const OCI_LAYOUT = '{"imageLayoutVersion":"1.0.0"}';
 
@@ -132,6 +134,7 @@ class LayoutPull {
   readonly #wanted = new Map<Digest, Descriptor>();
   readonly #foreign = new Set<Digest>();
   #manifests = 0;
+  #documentBytes = 0;
 
   constructor(source: PullSource, reference: Reference, target: Target, options: PullLayoutOptions) {
     this.#source = source;
@@ -184,7 +187,6 @@ class LayoutPull {
     document: ReturnType<typeof readDocument>,
     nesting: number,
   ): Promise<void> {
-    if (this.#documents.has(digest)) return;
     const fail = (why: string): never => {
       throw new LayerstackError('ERR_LIMIT_EXCEEDED', `${this.#label}: ${why}`, {
         reference: this.#label,
@@ -194,11 +196,17 @@ class LayoutPull {
     if (nesting > MAX_NESTING) fail('it has indexes nested too deep');
     if (this.#documents.size >= MAX_MANIFESTS)
       fail(`it has more than ${String(MAX_MANIFESTS)} manifests, which no real image has`);
+    if ((this.#documentBytes += bytes.length) > MAX_DOCUMENT_BYTES)
+      fail(
+        `its manifests have more than ${String(MAX_DOCUMENT_BYTES)} bytes together, which no real image has`,
+      );
     if (document.kind === 'manifest') {
       this.#manifests++;
       for (const blob of [document.config, ...document.layers]) this.#want(blob);
     } else {
       for (const child of document.manifests) {
+        // An index may name one manifest thousands of times.
+        if (this.#documents.has(child.digest)) continue;
         const { bytes: own, document: next } = await this.#child(child);
         await this.#visit(child.digest, own, next, nesting + 1);
       }

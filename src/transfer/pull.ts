@@ -7,14 +7,14 @@
  * Locks, in this order: `pulls` of the image, `pulls` of the layers that are missing, pins, then as publishing takes them.
  */
 import { throwIfAborted, unlessAborted } from '../core/abort.ts';
-import { chainIds, type ChainID, type Digest, type ImageID } from '../core/digest.ts';
-import { LayerstackError } from '../core/errors.ts';
+import { chainIds, type ChainID, type DiffID, type Digest, type ImageID } from '../core/digest.ts';
+import { LayerstackError, type ErrorCode } from '../core/errors.ts';
 import { hostPlatform, parsePlatform, type Platform } from '../core/platform.ts';
 import type { OnProgress } from '../core/progress.ts';
-import { canonicalName, formatReference, withDefaultTag, type Reference } from '../core/reference.ts';
+import { canonicalName, formatReference, isTag, withDefaultTag, type Reference } from '../core/reference.ts';
 import type { Distribution } from '../image/distribution.ts';
 import type { ImageStore } from '../image/store.ts';
-import type { LayerStore } from '../layer/store.ts';
+import type { LayerStore, StagedLayer } from '../layer/store.ts';
 import type { Lock, Locks } from '../system/lock.ts';
 import { sweepPartials } from '../system/partials.ts';
 import type { Root } from '../system/root.ts';
@@ -30,6 +30,9 @@ import type { PullSource, TagSource } from './pull/source.ts';
 
 /** As docker's daemon. */
 const DEFAULT_DOWNLOADS = 3;
+
+/** More than the largest repositories have. */
+const MAX_TAGS = 100_000;
 
 export interface PullOptions {
   /** `OS/ARCHITECTURE[/VARIANT]`. Default: the host's where the registry has several, else what there is. */
@@ -74,7 +77,7 @@ export interface PullStores {
     'findAll' | 'stage' | 'restage' | 'discard' | 'publish' | 'pin' | 'behind'
   >;
   readonly images: Pick<ImageStore, 'add' | 'get' | 'references' | 'kept'>;
-  readonly distribution: Pick<Distribution, 'add'>;
+  readonly distribution: Pick<Distribution, 'add' | 'diffId'>;
 }
 
 /**
@@ -96,11 +99,7 @@ export async function pull(
   throwIfAborted(signal);
   stores.root.session();
   await sweepPartials(stores.root.layout, stores.root.log);
-  const references: Reference[] = [];
-  if (allTags)
-    for await (const tag of source.tags({ signal }))
-      references.push({ repository: reference.repository, tag });
-  else references.push(withDefaultTag(reference));
+  const references = allTags ? await tagged(source, signal) : [withDefaultTag(reference)];
   const results: PullResult[] = [];
   for (const each of references) results.push(await pullOne(stores, source, each, options));
   return {
@@ -108,6 +107,24 @@ export async function pull(
     notices: results.flatMap(({ notices }) => notices),
     warnings: results.flatMap(({ warnings }) => warnings),
   };
+}
+
+/** Every tag of the repository, once. What is no tag would become a name that nobody can use or remove. */
+async function tagged(source: PullSource & TagSource, signal: AbortSignal | undefined): Promise<Reference[]> {
+  const { repository } = source;
+  const found = new Map<string, Reference>();
+  const fail = (code: ErrorCode, what: string): never => {
+    throw new LayerstackError(code, `tags of ${repository}: the registry lists ${what}; pull single tags`, {
+      repository,
+    });
+  };
+  for await (const tag of source.tags({ signal })) {
+    if (!isTag(tag)) fail('ERR_REGISTRY_INVALID', `${JSON.stringify(tag.slice(0, 100))}, which is no tag`);
+    if (found.size === MAX_TAGS && !found.has(tag))
+      fail('ERR_LIMIT_EXCEEDED', `more than ${String(MAX_TAGS)} of them`);
+    found.set(tag, { repository, tag });
+  }
+  return [...found.values()];
 }
 
 function checkOptions(reference: Reference, { allTags, maxConcurrentDownloads = 1 }: PullOptions): void {
@@ -132,6 +149,8 @@ async function pullOne(
   options: PullOptions,
 ): Promise<PullResult> {
   const { signal, onProgress, maxBytes = DEFAULT_MAX_BYTES } = options;
+  // What may throw comes before what has to be stopped again.
+  const platform = options.platform === undefined ? undefined : parsePlatform(options.platform);
   const label = formatReference(reference);
   const canonical = canonicalName(reference.repository);
   const { tag = '', digest } = reference;
@@ -146,7 +165,10 @@ async function pullOne(
   });
   const keeping =
     options.keepBlobs === true
-      ? new BlobKeeping(source, stores.images.kept.blobs, { signal: pool.signal, onProgress })
+      ? new BlobKeeping(source, stores.images.kept.blobs, {
+          ...{ signal: pool.signal, onProgress, maxBytes, caps: stores.root.caps },
+          isKnown: ({ digest }, diffId) => isKnownAs(stores, digest, diffId),
+        })
       : undefined;
   const downloads = new LayerDownloads(source, {
     ...{ layout: stores.root.layout, signal: pool.signal, onProgress },
@@ -154,7 +176,8 @@ async function pullOne(
     through: keeping,
   });
   const writeback = new Writeback(stores.root.layout.root, (error) => pool.fail(error));
-  const one = new Pull(stores, source, reference, options, { pool, downloads, writeback, keeping });
+  const tools = { platform, pool, downloads, writeback, keeping };
+  const one = new Pull(stores, source, reference, options, tools);
   const running = one.run();
   const tidyUp = async (): Promise<void> => {
     await running.catch(() => undefined);
@@ -188,6 +211,7 @@ function withPhase(event: Event, downloads: LayerDownloads): Event {
 }
 
 interface Tools {
+  readonly platform: Platform | undefined;
   readonly pool: LayerPool;
   readonly downloads: LayerDownloads;
   readonly writeback: Writeback;
@@ -201,7 +225,6 @@ class Pull {
   readonly #reference: Reference;
   readonly #label: string;
   readonly #options: PullOptions;
-  readonly #platform: Platform | undefined;
   readonly #tools: Tools;
   readonly #notices: string[] = [];
   #onStaged!: () => void;
@@ -220,14 +243,14 @@ class Pull {
     this.#reference = reference;
     this.#label = formatReference(reference);
     this.#options = options;
-    this.#platform = options.platform === undefined ? undefined : parsePlatform(options.platform);
     this.#tools = tools;
   }
 
   async run(): Promise<PullResult> {
     const { tag = '', digest: asked } = this.#reference;
     const { signal } = this.#tools.pool;
-    const wanted = this.#platform ?? hostPlatform();
+    const { platform } = this.#tools;
+    const wanted = platform ?? hostPlatform();
     const { digest, manifest, documents } = await resolveManifest(
       this.#source,
       this.#label,
@@ -247,15 +270,16 @@ class Pull {
     const layers = manifest.layers.map((blob) => ({ member: this.#tools.downloads.member(blob), blob }));
     const planned = planImage(this.#label, `config ${id}`, raw, layers);
     const image: PlannedImage = { ...planned, references: [] };
-    if (this.#platform) selectPlatform(this.#label, [image], this.#platform);
+    if (platform) selectPlatform(this.#label, [image], platform);
 
     const missing = await this.#missing(image);
     await using layerLock = await this.#lock(missing.map((chain) => `layer ${chain}`));
     void layerLock;
     const isThere = known !== undefined && missing.length === 0;
-    const { result: updated, ...published } = await this.#publish(image, digest, isThere);
-    if (!isThere) await this.#note(image);
-    await this.#keep(id, documents);
+    const { result: updated, fresh, ...published } = await this.#publish(image, digest, isThere);
+    const verified = await this.#verified(image, fresh);
+    if (!isThere) await this.#note(verified);
+    if (this.#tools.keeping || verified.length === image.layers.length) await this.#keep(id, documents);
     const pulled = { id, reference: this.#label, digest, updated };
     this.#report(pulled, published);
     const notices = [...this.#notices, ...published.notices];
@@ -268,7 +292,7 @@ class Pull {
     const onProgress = isThere ? undefined : this.#options.onProgress;
     const { signal } = this.#options;
     const staged = async (): Promise<void> => {
-      await keeping?.settle(image.layers.flatMap(({ blob }) => blob ?? []));
+      await keeping?.settle(image.layers);
       this.#onStaged();
       return downloads.removePartials();
     };
@@ -366,12 +390,28 @@ class Pull {
     return before !== id;
   }
 
+  /**
+   * The layers that are known to be the blobs that the manifest names. Of a layer that the store had, the blob was not
+   * fetched: the manifest may name any, and a push that believed it would give out other bytes under the image's name.
+   */
+  async #verified({ layers }: PlannedImage, fresh: readonly StagedLayer[]): Promise<VerifiedLayer[]> {
+    const seen = new Set(fresh.map(({ diffId, applied }) => `${applied.blobDigest} ${diffId}`));
+    const verified: VerifiedLayer[] = [];
+    for (const { diffId, blob } of layers) {
+      if (!blob) continue;
+      const { digest } = blob;
+      if (seen.has(`${digest} ${diffId}`) || (await isKnownAs(this.#stores, digest, diffId)))
+        verified.push({ diffId, digest });
+    }
+    return verified;
+  }
+
   /** Notes where the layers come from. A cache: that it cannot be written is no reason to fail. */
-  async #note({ layers }: PlannedImage): Promise<void> {
+  async #note(verified: readonly VerifiedLayer[]): Promise<void> {
     const repository = canonicalName(this.#reference.repository);
-    const entries = layers.flatMap(({ diffId, blob }) =>
-      blob ? [{ diffId, source: { digest: blob.digest, repository, hmac: '' } }] : [],
-    );
+    const entries = verified.map(({ diffId, digest }) => ({
+      ...{ diffId, source: { digest, repository, hmac: '' } },
+    }));
     try {
       await this.#stores.distribution.add(entries);
     } catch (error) {
@@ -389,6 +429,16 @@ class Pull {
     for (const message of [...this.#notices, ...notices]) onProgress({ type: 'notice', message });
     onProgress({ type: 'pulled', ...pulled });
   }
+}
+
+interface VerifiedLayer {
+  readonly diffId: DiffID;
+  readonly digest: Digest;
+}
+
+/** Whether an earlier pull or push has found the blob to be this layer. */
+async function isKnownAs({ distribution }: PullStores, blob: Digest, diffId: DiffID): Promise<boolean> {
+  return (await distribution.diffId(blob)) === diffId;
 }
 
 /** All the locks, or none. */

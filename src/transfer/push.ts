@@ -246,7 +246,10 @@ async function pushConfig(
   await client.uploadBlob(bytes, () => id, { size: raw.length, monolithic: true, signal });
 }
 
-/** Where the tag names this manifest already, nothing is sent. */
+/**
+ * Where the tag names this manifest already, nothing is sent. It may name anything else: an index, a manifest of the other format
+ * (which distribution would turn into schema 1 for who accepts only one), or what cannot be read at all. That is replaced.
+ */
 async function pushManifest(
   client: PushTarget['client'],
   tag: string,
@@ -254,9 +257,15 @@ async function pushManifest(
   signal: AbortSignal | undefined,
 ): Promise<Digest> {
   const digest = digestOf(bytes);
-  const there = await unlessDenied(client.headManifest(tag, { signal, origin: true, accept: [mediaType] }));
+  const there = await unlessDenied(client.headManifest(tag, { signal, origin: true })).catch(
+    unlessUnreadable,
+  );
   if (there?.digest === digest && there.mediaType === mediaType) return digest;
   return client.pushManifest(tag, mediaType, bytes, { signal });
+}
+
+function unlessUnreadable(error: unknown): undefined {
+  if (!LayerstackError.is(error) || error.code !== 'ERR_MANIFEST_INVALID') throw error;
 }
 
 /** `name@digest` names the image too, as after docker's push. What cannot be noted is no failure: the push is done. */

@@ -54,6 +54,8 @@ export interface RemovedRemote {
 
 /** More images than any index of one release has. */
 const MAX_IMAGES = 200;
+/** Of all their manifests together, which are in memory. */
+const MAX_IMAGE_BYTES = 32 * 1024 * 1024;
 
 /** The manifest or index of a reference (tag `latest` by default), its digest verified. */
 export async function inspectRemote(
@@ -87,8 +89,15 @@ async function imagesOf(
     );
   const platforms = indexPlatforms(index.bytes, `manifest ${name}`);
   const images: RemoteManifest[] = [];
+  let bytes = 0;
   for (const [at, { digest }] of document.manifests.entries()) {
     const fetched = await client.fetchManifest(digest, options);
+    if ((bytes += fetched.bytes.length) > MAX_IMAGE_BYTES)
+      throw new LayerstackError(
+        'ERR_LIMIT_EXCEEDED',
+        `manifest ${name}: the manifests that it lists have more than ${String(MAX_IMAGE_BYTES)} bytes together`,
+        { reference: name, limit: MAX_IMAGE_BYTES },
+      );
     images.push({ ...fetched, reference: `${name}@${digest}`, platform: platforms[at] });
   }
   return images;

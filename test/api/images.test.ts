@@ -379,3 +379,34 @@ describe('commit', () => {
     expect(answer.status).toBe(status);
   });
 });
+
+describe('a platform', () => {
+  const platform = (architecture: string): string =>
+    `platform=${encodeURIComponent(JSON.stringify({ os: 'linux', architecture }))}`;
+
+  it.each([
+    ['GET', '/v1.49/images/base:1/json'],
+    ['GET', '/v1.48/images/base:1/history'],
+    ['GET', '/v1.48/images/base:1/get'],
+    ['GET', '/v1.48/images/get?names=base:1'],
+    ['POST', '/v1.46/images/base:1/push'],
+  ])('that the image is not for is not found: %s %s', async (method, path) => {
+    const answer = await service.send(method, `${path}${path.includes('?') ? '&' : '?'}${platform('s390x')}`);
+    expect([answer.status, message(answer)]).toEqual([
+      404,
+      'image with reference base:1 was found but does not match the specified platform: wanted linux/s390x, actual: linux/amd64',
+    ]);
+  });
+
+  it('that the image is for changes nothing, nor one in an older version of the API', async () => {
+    const plain = await service.get('/images/base:1/json');
+    expect((await service.get(`/images/base:1/json?${platform('amd64')}`)).text).toBe(plain.text);
+    expect((await service.get(`/v1.47/images/base:1/history?${platform('s390x')}`)).status).toBe(200);
+  });
+
+  it('of several cannot be removed alone', async () => {
+    const answer = await service.send('DELETE', `/images/base:1?${platform('amd64').replace('=', 's=')}`);
+    expect(answer.status).toBe(501);
+    expect((await service.get('/images/base:1/json')).status).toBe(200);
+  });
+});

@@ -426,6 +426,21 @@ describe('for systemd', () => {
     await manager.received('STOPPING=1');
   });
 
+  it('is not said to be ready again when it is asked to read its settings while it stops', async () => {
+    await using manager = await NotifySocket.listen(join(directory, 'notify'));
+    const service = await start({ env: { NOTIFY_SOCKET: manager.address } });
+    await manager.received('READY=1');
+    const { answer, finish } = await halfLoad(service);
+    service.child.kill('SIGTERM');
+    await manager.received('STOPPING=1');
+    service.child.kill('SIGHUP');
+    await sleep(100);
+    finish();
+    expect(await answer).toMatchObject({ status: 200 });
+    expect(await service.exited()).toEqual({ status: 0, signal: null });
+    expect(manager.messages.at(-1)).toMatch(/^STOPPING=1/);
+  });
+
   it('gives no sign of life while its event loop hangs', async () => {
     await using manager = await NotifySocket.listen(`@${directory}/notify`);
     const service = await start({ env: { NOTIFY_SOCKET: manager.address, WATCHDOG_USEC: '100000' } });

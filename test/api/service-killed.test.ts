@@ -82,6 +82,30 @@ it('leaves containers and mounts that its successor knows, and nothing else', as
   expect(readdirSync(directory)).toEqual(['root']);
 });
 
+it('gives back the mounts of operations that died, and leaves those of users', async () => {
+  const first = await start();
+  const cli = new LayerstackCli(first.root);
+  expect((await first.send('POST', '/images/load', LARGE)).status).toBe(200);
+  for (const name of ['copied', 'both']) await cli.run('create', '--name', name, 't/large:1');
+  expect((await first.send('POST', '/layerstack/v1/containers/both/mount')).status).toBe(200);
+  // Clients that read the beginning and no more.
+  for (const path of ['copied/archive?path=/srv', 'both/archive?path=/srv', 'both/export'])
+    await first.open('GET', `/containers/${path}`);
+  expect(mountsBelow(directory)).toHaveLength(2);
+  first.child.kill('SIGKILL');
+  await first.exited();
+
+  const second = await start();
+  expect(mountsBelow(directory)).toHaveLength(1);
+  expect((await second.send('DELETE', '/containers/copied')).status).toBe(204);
+  expect((await second.send('DELETE', '/containers/both')).status).toBe(409);
+  expect(JSON.parse((await second.send('POST', '/layerstack/v1/containers/both/unmount')).text)).toEqual({
+    Uses: 0,
+  });
+  expect(mountsBelow(directory)).toEqual([]);
+  await second.stop();
+});
+
 it('may die again and again: every life is clean', async () => {
   let clean: readonly string[] | undefined;
   for (let life = 0; life < 4; life++) {

@@ -120,6 +120,15 @@ describe('what is never there', () => {
     expect([answer.status, answer.json()]).toEqual([200, value]);
   });
 
+  it.each([
+    ['/networks/prune', { NetworksDeleted: null }],
+    ['/volumes/prune', { VolumesDeleted: [], SpaceReclaimed: 0 }],
+    ['/build/prune', { CachesDeleted: null, SpaceReclaimed: 0 }],
+  ])('%s has nothing to do, and docker system prune goes on to the images', async (path, value) => {
+    const answer = await service.post(path);
+    expect([answer.status, answer.json()]).toEqual([200, value]);
+  });
+
   it.each(['/networks/x', '/volumes/x', '/plugins/x/y/json'])('%s is not found', async (path) => {
     expect((await service.get(path)).status).toBe(404);
   });

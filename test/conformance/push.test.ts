@@ -155,6 +155,20 @@ describe.runIf(havePeers('dockerd', 'docker', 'podman', 'skopeo', 'docker-regist
     }
   });
 
+  test('a tag takes manifests of either format, one after the other', async () => {
+    const name = `${registry.host}/t/either:1`;
+    const types: string[] = [];
+    for (const options of [[], ['--compression', 'zstd'], ['--format', 'oci'], []]) {
+      await push(name, ...options);
+      types.push((await manifest(name)).mediaType);
+    }
+    const [docker, oci] = [
+      'application/vnd.docker.distribution.manifest.v2+json',
+      'application/vnd.oci.image.manifest.v1+json',
+    ];
+    expect(types).toEqual([docker, oci, oci, docker]);
+  });
+
   test('layers are mounted from another repository of the registry', async () => {
     await push(`${registry.host}/mount/from:1`);
     const before = sent(registry).length;

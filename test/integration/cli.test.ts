@@ -171,6 +171,8 @@ describe('errors', () => {
       [['mount', 'other'], 'ERR_CONTAINER_NOT_FOUND'],
       [['--read-only', 'create', IMAGE], 'ERR_STORE_READ_ONLY'],
       [['load', '-i', '/nowhere'], 'ERR_INVALID_ARGUMENT'],
+      [['save', '-o', '/nowhere/app.tar', IMAGE], 'ERR_INVALID_ARGUMENT'],
+      [['import', ''], 'ERR_INVALID_ARGUMENT'],
     ] as const) {
       const ran = await cli.try(args);
       expect(ran.stderr, args.join(' ')).toMatch(new RegExp(`^layerstack: ${code}: .+\\n$`));

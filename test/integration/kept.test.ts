@@ -16,7 +16,7 @@ import { parseReference } from '../../src/core/reference.ts';
 import { rejection } from '../support/errors.ts';
 import { imageOf, layerOf, type TestImage } from '../support/images.ts';
 import { showStoreOnFailure } from '../support/store-dump.ts';
-import { FakeRepository, PullStore } from './pull-support.ts';
+import { FakeRepository, pieces, PullStore } from './pull-support.ts';
 import { FakeTarget } from './push-support.ts';
 
 const small = layerOf({ 'etc/base': 'base' });
@@ -218,6 +218,43 @@ describe('kept blobs', () => {
     const registry = await pushed(target);
     expect(registry.manifests.get('1')).toBeDefined();
     expect(registry.blobs.has(digest)).toBe(false);
+  });
+
+  it('of a manifest that names another blob for a layer that is there are refused', async () => {
+    await using target = await PullStore.open();
+    await target.pull(repositoryOf(image), '1');
+    const evil = new FakeRepository('localhost:5000/evil/x');
+    const other = evil.blob(odd(layerOf({ evil: 'evil' }).tar), MEDIA_TYPES.dockerLayerGzip);
+    evil.push(image, ['1'], {
+      change: (document) => ({ ...document, layers: [other, ...(document['layers'] as object[]).slice(1)] }),
+    });
+    const error = await rejection(target.pull(evil, '1', { keepBlobs: true }));
+    expect(error).toMatchObject({
+      code: 'ERR_DIGEST_MISMATCH',
+      digest: other.digest,
+      expected: small.diffId,
+    });
+    expect(await target.store.images.kept.find(image.id)).toBeUndefined();
+  });
+
+  it('of layers that are there come from the registry where a mirror has wrong ones', async () => {
+    await using target = await PullStore.open();
+    const repository = repositoryOf(image);
+    await target.pull(repository, '1');
+    const before = repository.asked.get(digestOf(odd(big.tar)))?.length ?? 0;
+    repository.serve = (_, bytes, asked) =>
+      asked === before ? { body: pieces(Buffer.alloc(bytes.length)), distrust: () => true } : undefined;
+    await target.pull(repository, '1', { keepBlobs: true });
+    expect(keptBlobs(target)).toEqual(layerBlobs(repository));
+  });
+
+  it('of an image that was loaded are seen to be its layers', async () => {
+    await using target = await PullStore.open();
+    const repository = repositoryOf(image);
+    await target.pull(repository, '1');
+    rmSync(join(target.store.path, 'image/overlay2/distribution'), { recursive: true });
+    await target.pull(repository, '1', { keepBlobs: true });
+    expect(await target.store.images.kept.find(image.id)).toBeDefined();
   });
 
   it('of another size count as missing', async () => {

@@ -73,6 +73,14 @@ describe('what it prints', () => {
     expect(listed).toContainEqual(expect.stringMatching(`^${name} +<none> +${other.digest} +${next.id}`));
   });
 
+  it('names it in the tree by its tag, not by its digest', async () => {
+    repository.push(image, ['1']);
+    const name = `${server.host}/t/x:1`;
+    await cli.run('pull', '-q', name);
+    expect(await cli.run('tree')).toMatch(new RegExp(` Tags: ${name}$`));
+    expect(await cli.run('tree', '--dot')).not.toContain('@sha256:');
+  });
+
   it('as JSON is an event a line', async () => {
     repository.push(image, ['1']);
     const printed = lines(await cli.run('pull', '--format', 'json', `${server.host}/t/x:1`));

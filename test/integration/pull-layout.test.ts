@@ -2,7 +2,7 @@
 import { randomBytes } from 'node:crypto';
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { describe, expect, it, onTestFinished } from 'vitest';
+import { describe, expect, it, onTestFinished, vi } from 'vitest';
 import { MEDIA_TYPES } from '../../src/core/descriptor.ts';
 import { digestOf, hexOf, type Digest } from '../../src/core/digest.ts';
 import { LayerstackError } from '../../src/core/errors.ts';
@@ -120,7 +120,10 @@ describe('pull into a layout', () => {
     repository.serve = cut(700_000);
     expect((await rejection(run(repository, directory))).code).toBe('ERR_REGISTRY_UNAVAILABLE');
     expect(existsSync(join(directory, 'index.json'))).toBe(false);
-    expect(readdirSync(join(directory, '.layerstack-partial'))).toHaveLength(1);
+    const left = readdirSync(join(directory, '.layerstack-partial'));
+    const sizes = left.map((name) => readFileSync(join(directory, '.layerstack-partial', name)).length);
+    expect(sizes).toContain(700_000);
+    expect(sizes).not.toContain(0);
     repository.serve = () => undefined;
     repository.asked.clear();
     await run(repository, directory);
@@ -213,6 +216,44 @@ describe('pull into a layout', () => {
     expect((await rejection(run(repository, directory))).code).toBe('ERR_STORE_LOCKED');
     await lock?.release();
     await run(repository, directory);
+  });
+
+  it('two mirrors with wrong bytes do not make a blob of nothing', async () => {
+    const { repository } = multi();
+    const directory = scratch();
+    const wrong = 2;
+    repository.serve = (offset, bytes, asked) =>
+      asked < wrong
+        ? { body: pieces(Buffer.alloc(bytes.length).subarray(offset)), distrust: () => true }
+        : undefined;
+    await run(repository, directory);
+    for (const hex of blobs(directory))
+      expect(hexOf(digestOf(readFileSync(join(directory, 'blobs/sha256', hex))))).toBe(hex);
+  });
+
+  it('a manifest that an index names a thousand times is fetched once', async () => {
+    const { repository, entries } = multi();
+    const manifests = Array.from({ length: 1000 }, () => entries[0]);
+    const document = { schemaVersion: 2, mediaType: MEDIA_TYPES.dockerIndex, manifests };
+    repository.manifest(document, MEDIA_TYPES.dockerIndex, 'many');
+    const fetch = vi.spyOn(repository, 'fetchManifest');
+    expect((await run(repository, scratch(), 'many')).manifests).toBe(1);
+    expect(fetch).toHaveBeenCalledTimes(2);
+  });
+
+  it('bounds what the documents take in memory', async () => {
+    const repository = new FakeRepository();
+    const entries = Array.from({ length: 20 }, (_, index) =>
+      repository.push(amd64, [`m${String(index)}`], {
+        change: (document) => ({
+          ...document,
+          annotations: { index: `${'x'.repeat(3.9e6)}${String(index)}` },
+        }),
+      }),
+    );
+    const document = { schemaVersion: 2, mediaType: MEDIA_TYPES.dockerIndex, manifests: entries };
+    repository.manifest(document, MEDIA_TYPES.dockerIndex, 'large');
+    expect((await rejection(run(repository, scratch(), 'large'))).message).toMatch(/bytes together/);
   });
 
   it('bounds bytes and nesting', async () => {

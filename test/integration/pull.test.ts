@@ -4,10 +4,13 @@ import { readdirSync, readlinkSync } from 'node:fs';
 import { readdir, readFile, utimes } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import { MEDIA_TYPES } from '../../src/core/descriptor.ts';
 import { digestOf, hexOf, type Digest } from '../../src/core/digest.ts';
+import { Distribution } from '../../src/image/distribution.ts';
+import { native } from '../../src/system/native.ts';
 import { Partial, PARTIAL_TTL_MS, sweepPartials } from '../../src/system/partials.ts';
+import { rejection } from '../support/errors.ts';
 import { imageOf, layerOf } from '../support/images.ts';
 import { showStoreOnFailure } from '../support/store-dump.ts';
 import { zstdStored } from '../support/zstd.ts';
@@ -25,7 +28,7 @@ function openFiles(): string[] {
     try {
       return [readlinkSync(`/proc/self/fd/${fd}`)];
     } catch {
-      return []; // closed meanwhile
+      return [];
     }
   });
 }
@@ -104,6 +107,52 @@ describe('pull', () => {
     expect(target.types().filter((type) => type === 'layer-retry')).toHaveLength(2);
     await target.store.expectClean();
     expect(await readdir(join(target.store.path, 'layerstack/partial'))).toEqual([]);
+  });
+
+  it('believes no manifest about layers that are there: their blobs were not looked at', async () => {
+    await using target = await PullStore.open();
+    const repository = new FakeRepository();
+    repository.push(imageOf([base]), ['1']);
+    await target.pull(repository, '1');
+    const evil = new FakeRepository('localhost:5000/evil/x');
+    const other = evil.blob(Buffer.from('something else'), MEDIA_TYPES.dockerLayerGzip);
+    evil.push(image, ['1'], {
+      change: (document) => ({ ...document, layers: [other, ...(document['layers'] as object[]).slice(1)] }),
+    });
+    const { images } = await target.pull(evil, '1');
+    expect(images[0]?.id).toBe(image.id);
+    const distribution = new Distribution(target.store.root);
+    expect((await distribution.sources(base.diffId)).map(({ repository }) => repository)).toEqual([NAME]);
+    expect(await distribution.diffId(other.digest)).toBeUndefined();
+    expect(await target.store.images.kept.manifests.manifests(image.id)).toEqual([]);
+    expect(await distribution.sources(top.diffId)).toHaveLength(1);
+  });
+
+  it('of all tags takes nothing for a tag that is none', async () => {
+    await using target = await PullStore.open();
+    const repository = new FakeRepository();
+    const { digest } = repository.push(image, ['1']);
+    repository.tags = () =>
+      (async function* () {
+        yield await Promise.resolve('1');
+        yield digest;
+      })();
+    const error = await rejection(target.pull(repository, '', { allTags: true }));
+    expect(error.code).toBe('ERR_REGISTRY_INVALID');
+    await target.store.expectImages();
+  });
+
+  it('with a platform that is none starts nothing that goes on', async () => {
+    await using target = await PullStore.open();
+    const repository = new FakeRepository();
+    repository.push(image, ['1']);
+    const batch = vi.spyOn(native, 'batch');
+    expect((await rejection(target.pull(repository, '1', { platform: 'a//b' }))).code).toBe(
+      'ERR_INVALID_ARGUMENT',
+    );
+    await sleep(1200);
+    expect(batch).not.toHaveBeenCalled();
+    batch.mockRestore();
   });
 
   it('takes zstd layers', async () => {
@@ -193,7 +242,7 @@ describe('what a pull that was stopped has left', () => {
     const held = await Partial.open(layout, big.diffId);
     expect(await Partial.open(layout, big.diffId)).toBeUndefined();
     const path = layout.at(layout.partial(hexOf(big.diffId)));
-    expect(openFiles().filter((file) => file === path)).toHaveLength(1);
+    expect(openFiles().filter((name) => name === path)).toHaveLength(1);
     repository.push(imageOf([big]), ['1'], { compress: (bytes) => bytes });
     await target.pull(repository, '1');
     await held?.close();

@@ -99,9 +99,16 @@ export class FakeTarget {
     this.blobs.set(digest(), bytes);
   }
 
-  async headManifest(tag: string): Promise<{ mediaType: string; digest: Digest; size: number } | undefined> {
+  /** As distribution: who does not accept what the tag names is shown schema 1, which the client refuses. */
+  async headManifest(
+    tag: string,
+    { accept }: { accept?: readonly string[] | undefined } = {},
+  ): Promise<{ mediaType: string; digest: Digest; size: number } | undefined> {
     await this.#ask(`HEAD ${tag}`, undefined);
     const found = this.manifests.get(tag);
+    const isSchema1 = found !== undefined && accept?.includes(found.mediaType) === false;
+    if (isSchema1 || found?.mediaType.includes('.v1+prettyjws'))
+      throw new LayerstackError('ERR_MANIFEST_INVALID', 'schema 1 is not supported');
     return found && { mediaType: found.mediaType, digest: digestOf(found.bytes), size: found.bytes.length };
   }
 

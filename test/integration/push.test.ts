@@ -262,6 +262,23 @@ describe('the form of what is pushed', () => {
     expect(layers.map(({ mediaType }) => mediaType)).toEqual(Array(2).fill(MEDIA_TYPES.ociLayerGzip));
   });
 
+  it('of another format than what the tag names, which is replaced', async () => {
+    await using from = await PushStore.open(image);
+    const target = new FakeTarget(NAME);
+    for (const format of ['docker', 'oci', 'docker'] as const) {
+      await from.push(target, '1', { format });
+      expect(target.manifests.get('1')?.mediaType).toBe(
+        format === 'oci' ? MEDIA_TYPES.ociManifest : MEDIA_TYPES.dockerManifest,
+      );
+    }
+    target.manifests.set('1', {
+      bytes: Buffer.from('{"schemaVersion":1}'),
+      mediaType: 'application/vnd.docker.distribution.manifest.v1+prettyjws',
+    });
+    await from.push(target, '1');
+    expect(target.manifests.get('1')?.mediaType).toBe(MEDIA_TYPES.dockerManifest);
+  });
+
   it('zstd, remembered apart from gzip', async () => {
     await using from = await PushStore.open(image);
     const target = new FakeTarget(NAME);

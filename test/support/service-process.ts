@@ -140,8 +140,11 @@ export class ServiceProcess implements AsyncDisposable {
     body?: Uint8Array | AsyncIterable<Uint8Array>,
     headers: Readonly<Record<string, string>> = {},
   ): Promise<Reply> {
-    const answer = await this.open(method, path, body, headers);
+    // As docker's client: where the service is to close the connection, an answer that comes before all of the body may be lost.
+    const answer = await this.open(method, path, body, { Connection: 'keep-alive', ...headers });
+    const { socket } = answer;
     const bytes = await buffer(answer);
+    socket.destroy();
     return { status: answer.statusCode ?? 0, headers: answer.headers, bytes, text: bytes.toString() };
   }
 
@@ -155,6 +158,8 @@ export class ServiceProcess implements AsyncDisposable {
     const sent = request({ socketPath: this.socket, method, path, headers: { ...headers }, agent: false });
     const answered = once(sent, 'response') as Promise<[IncomingMessage]>;
     answered.catch(() => undefined);
+    // The answer may come before the body is sent.
+    sent.on('error', () => undefined);
     if (body === undefined || body instanceof Uint8Array) sent.end(body);
     else pipeline(body, sent).catch(() => undefined);
     return (await answered)[0];

@@ -25,7 +25,7 @@ export function requireTarget(context: Context, file: string | undefined): void 
 
 /**
  * Writes all of `archive` to `file`, or to stdout where there is none. After an error there is no file.
- * @throws {@link LayerstackError} ERR_ABORTED when the reader of stdout goes away; ERR_NO_SPACE; what `archive` throws;
+ * @throws {@link LayerstackError} ERR_INVALID_ARGUMENT where there is no such directory; ERR_ABORTED when the reader of stdout goes away; ERR_NO_SPACE; what `archive` throws;
  *   system errors.
  */
 export async function writeArchive(
@@ -34,7 +34,10 @@ export async function writeArchive(
 ): Promise<void> {
   if (file === undefined) return writeAll(STDOUT, archive);
   const temporary = join(dirname(file), `.tmp-${basename(file)}${randomBytes(4).toString('hex')}`);
-  const handle = await open(temporary, 'wx', 0o600);
+  const handle = await open(temporary, 'wx', 0o600).catch((error: unknown) => {
+    // The error names a file that nobody has asked for.
+    throw isSystemError(error, 'ENOENT', 'ENOTDIR') ? noFolder(file, error) : error;
+  });
   try {
     await writeAll(handle.fd, archive);
     await handle.sync();
@@ -59,6 +62,13 @@ async function writeAll(fd: number, archive: AsyncIterable<Uint8Array>): Promise
       }
     }
   }
+}
+
+function noFolder(file: string, cause: unknown): LayerstackError {
+  return new LayerstackError('ERR_INVALID_ARGUMENT', `${file}: there is no directory ${dirname(file)}`, {
+    path: file,
+    cause,
+  });
 }
 
 function readerGone(cause: unknown): LayerstackError {

@@ -9,6 +9,9 @@ import { HttpError } from './status.ts';
 /** A sender that is slow sends something in this time; one that sends nothing holds up others (layer slots). */
 export const DEFAULT_STALL_MS = 60_000;
 
+/** Room for a usual document; it grows with a longer one. */
+const FIRST_BYTES = 4096;
+
 export interface RequestBodyOptions {
   /** Longest wait for the next bytes while somebody wants them. */
   readonly stallMs: number;
@@ -52,18 +55,22 @@ export class RequestBody implements AsyncIterable<Uint8Array> {
    * @throws {@link HttpError} 413 when it has more than `maxBytes`
    */
   async bytes(maxBytes: number): Promise<Uint8Array> {
-    const chunks: Uint8Array[] = [];
+    // Not a list of chunks: each costs hundreds of bytes, also one that has a single one.
+    let whole = Buffer.alloc(FIRST_BYTES);
     let length = 0;
     for await (const chunk of this) {
-      length += chunk.length;
-      if (length > maxBytes)
+      const end = length + chunk.length;
+      if (end > maxBytes)
         throw new HttpError(
           413,
           `the request body has more than the ${maxBytes} bytes that are allowed here`,
         );
-      chunks.push(chunk);
+      if (end > whole.length)
+        whole = Buffer.concat([whole.subarray(0, length)], Math.max(end, 2 * whole.length));
+      whole.set(chunk, length);
+      length = end;
     }
-    return Buffer.concat(chunks);
+    return whole.subarray(0, length);
   }
 
   async #unlessStalled<T>(next: Promise<T>): Promise<T> {

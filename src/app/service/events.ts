@@ -1,7 +1,7 @@
 /**
  * The events of `GET /events`: what the store tells (app/store-events.ts) in the form of docker's API, for as many readers as
- * there are, and the latest of them for those who ask what was before. Memory is bounded: so many events are kept, and so many
- * wait for a reader; one that falls further behind is cut off, so that it asks again with `since` instead of missing some.
+ * there are, and the latest of them for those who ask what was before. Memory is bounded: so many events, and so much of them
+ * (labels come from images and clients, up to a megabyte an event), are kept and wait for a reader; one that falls further behind is cut off, so that it asks again with `since` instead of missing some.
  * Mirrors `moby/moby: daemon/events/events.go`, but for the readers that fall behind, whose events dockerd drops.
  */
 import { throwIfAborted } from '../../core/abort.ts';
@@ -41,6 +41,8 @@ export interface EventBusOptions {
   readonly history?: number;
   /** Events that may wait for one reader. Default 1024. */
   readonly backlog?: number;
+  /** Characters of events that are kept, and that may wait for one reader. Default 2^22. */
+  readonly maxText?: number;
 }
 
 /** The longest wait of a timer, 2^31 - 1 ms; a later `until` is waited for in turns. */
@@ -48,21 +50,44 @@ const MAX_WAIT_MS = 0x7fff_ffff;
 
 /** What waits for one reader. */
 interface Reader {
-  readonly queue: ApiEvent[];
+  readonly queue: EventQueue;
   lost: boolean;
   wake: () => void;
+}
+
+/** Events in their order, with how much text they hold together. */
+class EventQueue {
+  readonly events: ApiEvent[] = [];
+  #text = 0;
+
+  get text(): number {
+    return this.#text;
+  }
+
+  push(event: ApiEvent): void {
+    this.events.push(event);
+    this.#text += textOf(event);
+  }
+
+  shift(): ApiEvent | undefined {
+    const event = this.events.shift();
+    if (event) this.#text -= textOf(event);
+    return event;
+  }
 }
 
 export class EventBus {
   readonly #history: number;
   readonly #backlog: number;
-  readonly #kept: ApiEvent[] = [];
+  readonly #maxText: number;
+  readonly #kept = new EventQueue();
   readonly #readers = new Set<Reader>();
   #latest = 0n;
 
-  constructor({ history = 256, backlog = 1024 }: EventBusOptions = {}) {
+  constructor({ history = 256, backlog = 1024, maxText = 1 << 22 }: EventBusOptions = {}) {
     this.#history = history;
     this.#backlog = backlog;
+    this.#maxText = maxText;
   }
 
   /** Passes on what `store` tells, until the returned function is called. */
@@ -79,9 +104,11 @@ export class EventBus {
   emit(event: StoreEvent): void {
     const dated = toApi(event, this.#now());
     this.#kept.push(dated);
-    if (this.#kept.length > this.#history) this.#kept.shift();
+    while (this.#kept.events.length > this.#history || this.#kept.text > this.#maxText) this.#kept.shift();
     for (const reader of this.#readers) {
-      if (reader.queue.length < this.#backlog) reader.queue.push(dated);
+      const { events, text } = reader.queue;
+      // One always fits, however large.
+      if (events.length < this.#backlog && text < this.#maxText) reader.queue.push(dated);
       else reader.lost = true;
       reader.wake();
     }
@@ -107,7 +134,7 @@ export class EventBus {
         if (reader.lost)
           throw new LayerstackError(
             'ERR_LIMIT_EXCEEDED',
-            `more than ${this.#backlog} events waited for this reader: read faster, and ask again with since`,
+            `too many events (${this.#backlog}, or ${this.#maxText} characters) waited for this reader: read faster, and ask again with since`,
             { limit: this.#backlog },
           );
         if (!live || !(await waitForEvent(reader, until, signal))) return;
@@ -119,11 +146,13 @@ export class EventBus {
   }
 
   /** What is kept of the time that was asked for; nothing where none was. */
-  #past({ since, until }: SubscribeOptions): ApiEvent[] {
-    if (since === undefined && until === undefined) return [];
-    return this.#kept.filter(
-      ({ timeNano }) => timeNano >= (since ?? 0n) && (until === undefined || timeNano <= until),
-    );
+  #past({ since, until }: SubscribeOptions): EventQueue {
+    const past = new EventQueue();
+    if (since === undefined && until === undefined) return past;
+    for (const event of this.#kept.events)
+      if (event.timeNano >= (since ?? 0n) && (until === undefined || event.timeNano <= until))
+        past.push(event);
+    return past;
   }
 
   /** The clock has milliseconds; later events of one get later nanoseconds, also where the clock is set back. */
@@ -140,7 +169,7 @@ async function waitForEvent(
   until: bigint | undefined,
   signal: AbortSignal | undefined,
 ): Promise<boolean> {
-  if (reader.queue.length > 0 || signal?.aborted === true) return true;
+  if (reader.queue.events.length > 0 || signal?.aborted === true) return true;
   const left = until === undefined ? MAX_WAIT_MS : Number(until / 1_000_000n) + 1 - Date.now();
   if (left <= 0) return false;
   let timer: NodeJS.Timeout | undefined;
@@ -150,6 +179,11 @@ async function waitForEvent(
   });
   clearTimeout(timer);
   return true;
+}
+
+/** Characters that the event holds of its own. */
+function textOf({ Actor: { ID, Attributes } }: ApiEvent): number {
+  return Object.entries(Attributes).reduce((sum, [key, value]) => sum + key.length + value.length, ID.length);
 }
 
 function toApi({ type, action, id, attributes }: StoreEvent, timeNano: bigint): ApiEvent {

@@ -164,7 +164,8 @@ export class Service {
     await this.#api.settled();
     while (this.#answers.size > 0) {
       const [answer] = this.#answers;
-      if (answer) await once(answer, 'close');
+      // Not events.once, which fails when the answer does.
+      if (answer) await new Promise((resolve) => answer.once('close', resolve));
     }
   }
 }

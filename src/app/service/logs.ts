@@ -80,8 +80,10 @@ function printableValue(value: unknown): unknown {
 function plain(text: string): string {
   const short = text.length <= MAX_TEXT ? text : `${text.slice(0, MAX_TEXT)}…`;
   return short.replace(/\bhttps?:\/\/[^\s"'<>]+/gi, (url) => {
-    const [, bare = '', end = ''] = /^(.*?)([.,:;)]*)$/.exec(url) ?? [];
-    return /[@?#]/.test(bare) ? `${redactUrl(bare)}${end}` : url;
+    let length = url.length;
+    while ('.,:;)'.includes(url.charAt(length - 1))) length--;
+    const bare = url.slice(0, length);
+    return /[@?#]/.test(bare) ? `${redactUrl(bare)}${url.slice(length)}` : url;
   });
 }
 

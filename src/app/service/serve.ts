@@ -65,6 +65,9 @@ export async function serve(context: ServeContext, options: ServeOptions): Promi
     log.warn('systemd passed sockets that no --host fd:// names: nobody is answered on them');
   keepResponsive(log);
   const notifier = new Notifier(process.env, log);
+  // Until it serves, and when it does no more, there is nothing to read again; it would end the process.
+  const ignore = (): void => undefined;
+  process.on('SIGHUP', ignore);
   try {
     const service = await start(
       await openSockets(hosts, { gid, inherited }),
@@ -76,6 +79,7 @@ export async function serve(context: ServeContext, options: ServeOptions): Promi
   } finally {
     notifier.close();
     await Promise.race([file.flush(), sleepUnreferenced(FLUSH_MS)]);
+    process.off('SIGHUP', ignore);
   }
 }
 
@@ -111,12 +115,18 @@ interface Running {
 async function untilStopped(service: Service, running: Running): Promise<void> {
   const { context, log, notifier, settings } = running;
   const status = `Serving on ${service.addresses.join(', ')}`;
-  const hangUp = (): void => void reload(service, running).finally(() => notifier.ready(status));
+  const hangUp = (): void => {
+    if (!context.signal.aborted) void reload(service, running).finally(ready);
+  };
+  const ready = (): void => {
+    // What is stopping must not be said to be ready.
+    if (!context.signal.aborted) notifier.ready(status);
+  };
   process.on('SIGHUP', hangUp);
   log.info('serving', { version: packageVersion(), pid: process.pid, hosts: service.addresses.join(' ') });
   for (const name of service.addresses.filter((each) => each.startsWith('tcp:')))
     log.warn('every user of this machine can connect to a TCP port, and do what root can', { host: name });
-  notifier.ready(status);
+  ready();
   try {
     if (!context.signal.aborted) await once(context.signal, 'abort');
     const seconds = settings.current.shutdownTimeoutSeconds;

@@ -14,6 +14,7 @@ import { packageVersion } from '../package-version.ts';
 import { DEFAULT_STALL_MS, RequestBody } from './body.ts';
 import type { Route, ServiceContext } from './context.ts';
 import { ApiRequest } from './request.ts';
+import { Pipelines } from './pipelines.ts';
 import { sendError } from './respond.ts';
 import { Router, type Match } from './router.ts';
 import { HttpError, messageOf, statusOf } from './status.ts';
@@ -69,6 +70,7 @@ export class ApiServer {
   readonly #options: ApiServerOptions;
   readonly #running = new Map<AbortController, Promise<void>>();
   readonly #endless = new Set<AbortController>();
+  readonly #pipelines = new Pipelines();
   #refusal: string | undefined;
 
   constructor(service: ServiceContext, routes: readonly Route[], options: ApiServerOptions = {}) {
@@ -97,7 +99,10 @@ export class ApiServer {
     server.on('checkExpectation', (_, response: ServerResponse) => {
       sendError({ response }, new HttpError(417, 'this service understands Expect: 100-continue only'));
     });
-    server.on('clientError', refuseMalformed);
+    server.on('clientError', (error, socket: Socket) => {
+      if (this.#pipelines.isAnswering(socket)) socket.destroy();
+      else refuseMalformed(error, socket);
+    });
     return server;
   }
 
@@ -126,6 +131,7 @@ export class ApiServer {
    * @param expects - the client sends the body only after `100 Continue`
    */
   async handle(incoming: IncomingMessage, response: ServerResponse, expects = false): Promise<void> {
+    if (!(await this.#pipelines.turn(incoming.socket, response))) return;
     const controller = new AbortController();
     // Every layer of an image listens.
     setMaxListeners(0, controller.signal);

@@ -66,11 +66,11 @@ export class JsonStream {
     this.#send({ progressDetail: {}, id, aux: value });
   }
 
-  /** Ends the answer; resolves when all of it is on its way, or the client is gone. */
+  /** Ends the answer; resolves when all of it is on its way, the client is gone, or the service stops. */
   async end(): Promise<void> {
-    const { response } = this.#request;
+    const { response, signal } = this.#request;
     if (!this.begun) this.#begin();
-    while (this.#waiting.size > 0 && !response.destroyed) await this.#drained();
+    while (this.#waiting.size > 0 && !response.destroyed && !signal.aborted) await this.#drained();
     response.end();
   }
 
@@ -125,13 +125,15 @@ export class JsonStream {
   };
 
   async #drained(): Promise<void> {
-    const { response } = this.#request;
+    const { response, signal } = this.#request;
     await new Promise<void>((resolve) => {
       const done = (): void => {
         response.off('drain', done).off('close', done);
+        signal.removeEventListener('abort', done);
         resolve();
       };
       response.once('drain', done).once('close', done);
+      signal.addEventListener('abort', done);
     });
   }
 }

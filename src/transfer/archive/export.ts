@@ -5,6 +5,7 @@
  */
 import { throwIfAborted } from '../../core/abort.ts';
 import type { OnProgress } from '../../core/progress.ts';
+import { holdMount } from '../../container/held-mount.ts';
 import type { Container } from '../../container/record.ts';
 import type { ContainerStore } from '../../container/store.ts';
 import { layerTar } from '../../layer/diff.ts';
@@ -23,13 +24,13 @@ export interface ExportOptions {
  *   read, ERR_STORE_READ_ONLY, ERR_ABORTED.
  */
 export async function* exportContainer(
-  containers: Pick<ContainerStore, 'mount'>,
+  containers: Pick<ContainerStore, 'mountForOperation'>,
   container: Container,
   { signal, sourceDateEpoch, onProgress }: ExportOptions = {},
   onExported?: () => void,
 ): AsyncGenerator<Uint8Array, void, undefined> {
   throwIfAborted(signal);
-  await using mount = await containers.mount(container, { readOnly: true, signal });
+  await using mount = await holdMount(containers, container, { readOnly: true, signal });
   for await (const chunk of layerTar(mount.path, { sourceDateEpoch, onProgress })) {
     throwIfAborted(signal);
     yield chunk;

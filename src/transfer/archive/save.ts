@@ -56,15 +56,36 @@ export async function* save(
 ): AsyncGenerator<Uint8Array, void, undefined> {
   const { signal } = options;
   throwIfAborted(signal);
-  const images = await selectImages(stores, names);
-  const tops = images.flatMap(({ layers }) => layers.at(-1)?.chainId ?? []);
-  await using pin = await stores.layers.pin(tops, signal && { signal });
-  void pin;
+  const { images, pin } = await pinImages(stores, names, signal);
+  await using held = pin;
+  void held;
   for await (const chunk of packTar(await members(stores, images, options))) {
     throwIfAborted(signal);
     yield chunk;
   }
   for (const { config } of images) await onSaved?.(config.id);
+}
+
+/** The images, and what keeps their layers. They may be deleted until they are kept, so they are looked up again then. */
+async function pinImages(
+  stores: SaveStores,
+  names: readonly string[],
+  signal: AbortSignal | undefined,
+): Promise<{ readonly images: readonly SelectedImage[]; readonly pin: AsyncDisposable }> {
+  const topsOf = (images: readonly SelectedImage[]): string[] =>
+    images.flatMap(({ config, layers }) => [config.id, layers.at(-1)?.chainId ?? '']);
+  for (;;) {
+    const images = await selectImages(stores, names);
+    const tops = images.flatMap(({ layers }) => layers.at(-1)?.chainId ?? []);
+    const pin = await stores.layers.pin(tops, signal && { signal });
+    let kept = false;
+    try {
+      kept = topsOf(await selectImages(stores, names)).join() === topsOf(images).join();
+      if (kept) return { images, pin };
+    } finally {
+      if (!kept) await pin[Symbol.asyncDispose]();
+    }
+  }
 }
 
 async function members(

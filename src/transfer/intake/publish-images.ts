@@ -38,6 +38,8 @@ export interface Published<T> {
   readonly result: T;
   readonly notices: readonly string[];
   readonly warnings: readonly LayerTrouble[];
+  /** The layers that the store did not have. */
+  readonly fresh: readonly StagedLayer[];
 }
 
 /**
@@ -60,7 +62,8 @@ export async function publishImages<T>(
   pool.throwIfFailed();
   const { notices } = await timed(operation, 'publish', () => layers.publish(stacks, signal && { signal }));
   pool.published(fresh);
-  return { result: await timed(operation, 'name', name), notices, warnings: fresh.flatMap(warningsOf) };
+  const result = await timed(operation, 'name', name);
+  return { result, notices, warnings: fresh.flatMap(warningsOf), fresh };
 }
 
 function warningsOf({ diffId, applied }: StagedLayer): LayerTrouble[] {

@@ -81,7 +81,8 @@ export class LayerDownloads implements AsyncDisposable {
     await Promise.all([...this.#transfers].map((transfer) => transfer.settle()));
     const partials = [...this.#partials.values()];
     this.#partials.clear();
-    await Promise.all(partials.map(async (partial) => (await partial)?.close()));
+    // One that could not be opened has failed the pull already.
+    await Promise.all(partials.map(async (partial) => (await partial.catch(() => undefined))?.close()));
   }
 
   [Symbol.asyncDispose](): Promise<void> {

@@ -7,7 +7,7 @@ import { constants } from 'node:fs';
 import { open, rename, rm, rmdir, type FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
 import { throwIfAborted } from '../../core/abort.ts';
-import type { Descriptor } from '../../core/descriptor.ts';
+import { MAX_MANIFEST_BYTES, type Descriptor } from '../../core/descriptor.ts';
 import { digestOf, hexOf, type Digest } from '../../core/digest.ts';
 import { LayerstackError, unlessMissing } from '../../core/errors.ts';
 import type { OnProgress } from '../../core/progress.ts';
@@ -54,7 +54,8 @@ export class LayoutBlobs {
     const file = await unlessMissing(open(this.#path(digest), constants.O_RDONLY | constants.O_NOFOLLOW));
     if (!file) return undefined;
     try {
-      if ((await file.stat()).size !== size) return undefined;
+      // A layer may have the digest that an index gives for a document.
+      if (size > MAX_MANIFEST_BYTES || (await file.stat()).size !== size) return undefined;
       const bytes = await file.readFile();
       return digestOf(bytes) === digest ? bytes : undefined;
     } finally {
@@ -81,26 +82,33 @@ export class LayoutBlobs {
     const path = join(this.#directory, PARTIALS, hexOf(blob.digest));
     const file = await open(path, constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW, 0o644);
     try {
-      // What an earlier pull has left may be what is wrong.
-      const { fetched, resumed } = await this.#complete(source, blob, file, path).catch((error: unknown) => {
-        throw spaceError(error, this.#directory);
-      });
-      const again = resumed === undefined ? 0 : (await this.#complete(source, blob, file, path)).fetched;
+      let fetched = 0;
+      // What an earlier pull has left may be what is wrong, and then what each of the mirrors sends.
+      for (let intact = false; !intact;) {
+        const tried = await this.#complete(source, blob, file, path).catch((error: unknown) => {
+          throw spaceError(error, this.#directory);
+        });
+        fetched += tried.fetched;
+        intact = tried.intact;
+      }
       await rename(path, this.#path(blob.digest));
       this.#options.onProgress?.({ type: 'layer-done', ...layer, current: blob.size });
-      return fetched + again;
+      return fetched;
+    } catch (error) {
+      if ((await file.stat()).size === 0) await rm(path, { force: true });
+      throw error;
     } finally {
       await file.close();
     }
   }
 
-  /** Fetches the rest of a partial. `resumed`: all of it was wrong, the part that was there included, and it is empty now. */
+  /** Fetches the rest of a partial. Where it is not `intact`, it is empty now, and there is another way to get its bytes. */
   async #complete(
     source: PullSource,
     blob: Descriptor,
     file: FileHandle,
     path: string,
-  ): Promise<{ fetched: number; resumed?: true }> {
+  ): Promise<{ readonly fetched: number; readonly intact: boolean }> {
     const { signal, onProgress } = this.#options;
     const layer = { member: blob.digest, blob: blob.digest, total: blob.size };
     const hash = createHash('sha256');
@@ -124,11 +132,11 @@ export class LayoutBlobs {
     const found = `sha256:${fresh.digest('hex')}`;
     if (found === blob.digest) {
       await file.sync();
-      return { fetched: at - start };
+      return { fetched: at - start, intact: true };
     }
     await file.truncate(0);
     const other = download.distrust();
-    if (start > 0 || other) return { fetched: at - start, resumed: true };
+    if (start > 0 || other) return { fetched: at - start, intact: false };
     await rm(path, { force: true });
     throw new LayerstackError(
       'ERR_DIGEST_MISMATCH',

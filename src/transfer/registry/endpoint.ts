@@ -185,7 +185,8 @@ export class Endpoint {
         url.protocol === 'https:' &&
         next.protocol === 'http:' &&
         !this.#transport.isInsecure(next.host) &&
-        subject.digest === undefined
+        // What has a digest is verified by it, whoever sends it.
+        (subject.digest === undefined || method !== 'GET')
       )
         throw registryError(
           'ERR_REGISTRY_INVALID',
@@ -209,8 +210,9 @@ export class Endpoint {
     const { subject, scopes } = request;
     const body = (await this.#transport.readAll(response, request, MAX_ERROR_BYTES)) ?? Buffer.alloc(0);
     const refusal = { status, body, retryAfterMs: parseRetryAfter(header(response, 'retry-after')) };
-    if (status !== 401 && status !== 403) return refusalError(refusal, subject);
-    if (this.#isOwn(url)) return named(subject, this.#authorizer.denied(scopes, wordsOf(body)));
+    const hide = (text: string): string => this.#authorizer.hide(text);
+    if (status !== 401 && status !== 403) return refusalError(refusal, subject, hide);
+    if (this.#isOwn(url)) return named(subject, this.#authorizer.denied(scopes, wordsOf(body, hide)));
     // A signed URL that has run out: the registry gives a new one.
     const why = `its storage ${redactUrl(url)} answers ${String(status)}; try again`;
     return registryError('ERR_REGISTRY_UNAVAILABLE', subject, why, { status, retryable: true });

@@ -1,9 +1,10 @@
 /**
  * What went wrong at a registry, as errors that name the registry and the object and say what to do. A registry's own words
  * (`{"errors":[{code,message,detail}]}`, see opencontainers/distribution-spec: Error Codes) are quoted, bounded; of
- * any other body the first line at most.
+ * any other body the first line at most. What they repeat of the request's secrets is hidden before anything is cut.
  */
 import { LayerstackError, type ErrorCode, type ErrorFacts } from '../../core/errors.ts';
+import { hideSecrets } from './auth/secrets.ts';
 
 /** What a request is about; begins every message. */
 export interface Subject {
@@ -28,6 +29,11 @@ interface RegistryMessage {
   readonly message: string;
 }
 
+/** Takes the secrets out of a text. */
+export type Hide = (text: string) => string;
+
+/** What of a body is looked at. */
+const MAX_BYTES = 64 * 1024;
 const MAX_QUOTED = 300;
 const MAX_MESSAGES = 3;
 
@@ -49,9 +55,9 @@ export function registryError(
 }
 
 /** The error for an answer that says no. */
-export function refusalError(refusal: Refusal, subject: Subject): LayerstackError {
+export function refusalError(refusal: Refusal, subject: Subject, hide: Hide = hideSecrets): LayerstackError {
   const { status, retryAfterMs } = refusal;
-  const said = wordsOf(refusal.body);
+  const said = wordsOf(refusal.body, hide);
   const { code, hint, retryable } = classify(status, messagesOf(refusal.body)[0]?.code);
   const wait = retryAfterMs === undefined ? '' : ` in ${String(Math.ceil(retryAfterMs / 1000))} s`;
   return registryError(
@@ -115,13 +121,13 @@ function messagesOf(body: Uint8Array): RegistryMessage[] {
 }
 
 /** What a body says, in one bounded line: the registry's own errors, or as much of anything else as tells what it is. */
-export function wordsOf(body: Uint8Array): string {
+export function wordsOf(body: Uint8Array, hide: Hide = hideSecrets): string {
   const said = messagesOf(body)
     .map(({ code, message }) => [code, message].filter((part) => part !== '').join(': '))
     .filter((text) => text !== '');
-  if (said.length > 0) return oneLine(said.join('; '));
-  const text = Buffer.from(body.subarray(0, 4 * MAX_QUOTED)).toString();
-  return oneLine(text.trimStart().split('\n')[0] ?? '');
+  if (said.length > 0) return oneLine(hide(said.join('; ')));
+  const text = Buffer.from(body.subarray(0, MAX_BYTES)).toString();
+  return oneLine(hide(text.trimStart().split('\n')[0] ?? ''));
 }
 
 function oneLine(text: string): string {

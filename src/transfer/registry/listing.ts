@@ -39,10 +39,8 @@ export async function listReferrers(
   digest: Digest,
   options: RequestOptions,
 ): Promise<Index> {
-  const subject = {
-    ...repository.subject(`referrers of ${repository.name}@${digest}`, endpoint.label),
-    digest,
-  };
+  // Without the digest as a fact: unlike a blob or a manifest of this digest, the answer cannot be verified by it.
+  const subject = repository.subject(`referrers of ${repository.name}@${digest}`, endpoint.label);
   const manifests: Descriptor[] = [];
   try {
     const first = `${repository.path}/referrers/${digest}`;

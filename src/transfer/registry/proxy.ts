@@ -26,12 +26,23 @@ export function proxyFor(url: URL, env: Environment): URL | undefined {
 function proxyUrl(name: string, value: string): URL {
   const text = value.includes('://') ? value : `http://${value}`;
   const url = URL.canParse(text) ? new URL(text) : undefined;
-  if (url && ['http:', 'https:'].includes(url.protocol) && url.hostname !== '') return url;
+  if (url && ['http:', 'https:'].includes(url.protocol) && url.hostname !== '' && isDecodable(url))
+    return url;
   // The value may have a password in it.
   throw new LayerstackError(
     'ERR_REGISTRY_SETTINGS',
     `the environment variable ${name} is no URL of an HTTP proxy: write http://HOST:PORT`,
   );
+}
+
+/** Whether user and password are percent-encoded as they should be; a "%" alone is let through by URL. */
+function isDecodable({ username, password }: URL): boolean {
+  try {
+    decodeURIComponent(username + password);
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 /** Whether NO_PROXY names the URL's host: `*`, an address, a CIDR range, a domain (with all below it, or with "." first only those). */

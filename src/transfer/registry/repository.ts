@@ -1,12 +1,10 @@
 /** A repository as requests need it: its path in the API, what they ask to be allowed, and how errors name its things. */
 import { isDigest, type Digest } from '../../core/digest.ts';
 import { LayerstackError } from '../../core/errors.ts';
-import { parseReference } from '../../core/reference.ts';
+import { isTag, parseReference } from '../../core/reference.ts';
 import { locateRepository, type RegistryAddress } from './address.ts';
 import type { Scope } from './auth/authorizer.ts';
 import type { Subject } from './error.ts';
-
-const TAG = /^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$/;
 
 export class Repository {
   /** In familiar form: `alpine`, `localhost:5000/x`. */
@@ -40,7 +38,7 @@ export class Repository {
    * @throws {@link LayerstackError} ERR_REFERENCE_INVALID: anything else than a tag or a digest would be another path.
    */
   manifestPath(tagOrDigest: string): string {
-    if (!TAG.test(tagOrDigest) && !isDigest(tagOrDigest))
+    if (!isTag(tagOrDigest) && !isDigest(tagOrDigest))
       throw new LayerstackError(
         'ERR_REFERENCE_INVALID',
         `${JSON.stringify(tagOrDigest.slice(0, 200))} is neither a tag nor a digest of ${this.name}`,

@@ -6,7 +6,7 @@
  * a session only by the URL of its last answer. (One whose PATCH broke off it can neither go on with nor delete, until it purges it.)
  * Mirrors opencontainers/distribution-spec: Pushing blobs; distribution/distribution: docs/spec/api.md (Resumable Push).
  */
-import { abortError } from '../../core/abort.ts';
+import { unlessAborted } from '../../core/abort.ts';
 import type { Digest } from '../../core/digest.ts';
 import { LayerstackError } from '../../core/errors.ts';
 import type { Scope } from './auth/authorizer.ts';
@@ -32,6 +32,8 @@ export interface UploadOptions extends RequestOptions {
 
 /** Registries check the whole blob before they answer the last request. */
 const COMMIT_MS = 600_000;
+/** Broken connections of one upload, each after some bytes; real ones break a few times in gigabytes. */
+const MAX_BREAKS = 200;
 const CANCEL_MS = 2_000;
 /** How long a PATCH may take to be answered once its body has been ended early. */
 const END_MS = 500;
@@ -45,6 +47,8 @@ export class Upload {
   readonly #options: UploadOptions;
   readonly #scopes: readonly Scope[];
   #session: URL | undefined;
+  /** What the last PATCH had of the blob. */
+  #body: CountedSource | undefined;
   /** The PATCH under way, which does not fail; and what breaks it off. */
   #patching: Promise<unknown> = Promise.resolve();
   readonly #breakOff = new AbortController();
@@ -69,6 +73,7 @@ export class Upload {
   /** Resolves when the registry has the blob. After an error {@link cancel} is due. */
   async run(): Promise<void> {
     let offset = 0;
+    let breaks = 0;
     for (let attempt = 1; ; attempt++) {
       try {
         if (this.#options.monolithic === true) await this.#put();
@@ -79,8 +84,8 @@ export class Upload {
         if (wait === undefined) throw error;
         await pause(wait, this.#options.signal);
         const arrived = this.#options.monolithic === true ? 0 : await this.#arrived();
-        // Whoever gets on is not counted as failing.
-        if (arrived > offset) attempt = 0;
+        // Whoever gets on is not counted as failing; a registry that takes a byte at a time does not get on.
+        if (arrived > offset && ++breaks < MAX_BREAKS) attempt = 0;
         offset = arrived;
       }
     }
@@ -115,6 +120,7 @@ export class Upload {
       gracefully: size === undefined,
       signal,
     });
+    this.#body = body;
     const headers = {
       'content-type': 'application/octet-stream',
       ...(size !== undefined && { 'content-length': String(size - offset) }),
@@ -124,7 +130,7 @@ export class Upload {
     const patched = this.#send('PATCH', session, { accept, headers, body, signal: this.#breakOff.signal });
     this.#patching = patched.catch(() => undefined);
     try {
-      await unlessAborted(patched, signal);
+      await (signal ? unlessAborted(signal, patched) : patched);
     } catch (error) {
       throw body.failure ?? error;
     }
@@ -182,8 +188,9 @@ export class Upload {
     try {
       const response = await this.#send('GET', this.#session, { accept: [204, 200, 202] });
       const last = /^(?:bytes=)?0-(\d{1,15})$/.exec(header(response, 'range') ?? '')?.[1];
-      // `0-0` may mean one byte, and is what distribution says for none.
-      if (last !== undefined && last !== '0') return Number(last) + 1;
+      // More than was sent is somebody else's. `0-0` may mean one byte, and is what distribution says for none.
+      const arrived = last === undefined ? 0 : Number(last) + 1;
+      if (arrived > 1 && arrived <= (this.#body?.given ?? 0)) return arrived;
     } catch (error) {
       if (!LayerstackError.is(error) || error.code === 'ERR_ABORTED') throw error;
     }
@@ -232,17 +239,6 @@ export class Upload {
   }
 }
 
-/** As `work`, but no later than the signal. */
-function unlessAborted<T>(work: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
-  if (!signal) return work;
-  return new Promise((resolve, reject) => {
-    const abort = (): void => reject(abortError(signal));
-    if (signal.aborted) abort();
-    signal.addEventListener('abort', abort, { once: true });
-    work.then(resolve, reject).finally(() => signal.removeEventListener('abort', abort));
-  });
-}
-
 /**
  * A source that counts what is taken from it, and keeps its own error apart from the connection's. `gracefully` it ends as if
  * it were whole when it fails or the signal fires: then the request is answered, and the connection kept.
@@ -253,6 +249,8 @@ class CountedSource implements AsyncIterable<Uint8Array> {
   readonly #onProgress: ((bytes: number) => void) | undefined;
   readonly #gracefully: boolean;
   readonly #signal: AbortSignal | undefined;
+  /** How far the blob has been given out: no more of it can have arrived. */
+  given: number;
   /** What the source itself failed with. */
   failure: Error | undefined;
 
@@ -267,6 +265,7 @@ class CountedSource implements AsyncIterable<Uint8Array> {
   ) {
     this.#source = source;
     this.#from = from;
+    this.given = from;
     this.#onProgress = onProgress;
     this.#gracefully = gracefully;
     this.#signal = signal;
@@ -277,6 +276,7 @@ class CountedSource implements AsyncIterable<Uint8Array> {
     try {
       for await (const chunk of this.#source(this.#from)) {
         if (this.#gracefully && this.#signal?.aborted) return;
+        this.given += chunk.length;
         yield chunk;
         this.#onProgress?.((sent += chunk.length));
       }

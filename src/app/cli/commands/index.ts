@@ -9,13 +9,20 @@ interface Verb {
 }
 
 export const VERBS: Readonly<Record<string, Verb>> = {
-  pull: { summary: 'fetch an image from a registry', load: () => import('./pull.ts') },
   load: { summary: 'load images from an archive or OCI layout', load: () => import('./load.ts') },
   save: { summary: 'write images to an archive', load: () => import('./save.ts') },
-  push: { summary: 'bring an image into its registry', load: () => import('./push.ts') },
   import: { summary: 'make an image of a tar or a directory', load: () => import('./import.ts') },
+  pull: { summary: 'fetch an image from a registry', load: () => import('./pull.ts') },
+  push: { summary: 'bring an image into its registry', load: () => import('./push.ts') },
   login: { summary: 'log in to a registry', load: () => import('./login.ts') },
   logout: { summary: 'forget the login at a registry', load: () => import('./logout.ts') },
+  manifest: { summary: 'show a manifest or index of a registry', load: () => import('./manifest.ts') },
+  tags: { summary: "list a repository's tags in its registry", load: () => import('./tags.ts') },
+  referrers: {
+    summary: 'list what refers to an image in its registry',
+    load: () => import('./referrers.ts'),
+  },
+  'rm-remote': { summary: 'delete a tag or manifest in a registry', load: () => import('./rm-remote.ts') },
   images: { summary: 'list images', load: () => import('./images.ts') },
   inspect: { summary: 'show all about images or containers, as JSON', load: () => import('./inspect.ts') },
   history: { summary: "show an image's history", load: () => import('./history.ts') },
@@ -24,13 +31,6 @@ export const VERBS: Readonly<Record<string, Verb>> = {
   rmi: { summary: 'remove images', load: () => import('./rmi.ts') },
   prune: { summary: 'remove images that nobody needs', load: () => import('./prune.ts') },
   df: { summary: 'show what images and containers take on disk', load: () => import('./df.ts') },
-  manifest: { summary: 'show a manifest or index of a registry', load: () => import('./manifest.ts') },
-  tags: { summary: "list a repository's tags in its registry", load: () => import('./tags.ts') },
-  referrers: {
-    summary: 'list what refers to an image in its registry',
-    load: () => import('./referrers.ts'),
-  },
-  'rm-remote': { summary: 'delete a tag or manifest in a registry', load: () => import('./rm-remote.ts') },
   create: { summary: 'make a container of an image', load: () => import('./create.ts') },
   containers: { summary: 'list containers', load: () => import('./containers.ts') },
   mount: { summary: "mount a container's root file system", load: () => import('./mount.ts') },
@@ -39,10 +39,10 @@ export const VERBS: Readonly<Record<string, Verb>> = {
   commit: { summary: "make an image of a container's changes", load: () => import('./commit.ts') },
   export: { summary: "write a container's root file system as a tar", load: () => import('./export.ts') },
   cp: { summary: 'copy files out of a container, or into it', load: () => import('./cp.ts') },
-  rm: { summary: 'remove containers', load: () => import('./rm.ts') },
   bundle: { summary: 'write an OCI bundle that runc starts', load: () => import('./bundle.ts') },
-  fsck: { summary: 'check the store, and mend it', load: () => import('./fsck.ts') },
+  rm: { summary: 'remove containers', load: () => import('./rm.ts') },
   serve: { summary: "answer docker's clients on a socket", load: () => import('./serve.ts') },
+  fsck: { summary: 'check the store, and mend it', load: () => import('./fsck.ts') },
   doctor: { summary: 'say what this machine and store can do', load: () => import('./doctor.ts') },
 };
 

@@ -65,7 +65,10 @@ export const command = defineCommand({
         if (json) context.print(JSON.stringify(pulled));
         else if (quiet) context.print(formatReference(withDefaultTag(reference)));
         else
-          context.print(`Digest: ${pulled.digest}`, `Status: ${pulled.manifests} manifests in ${directory}`);
+          context.print(
+            `Digest: ${pulled.digest}`,
+            `Status: ${pulled.manifests} manifest${pulled.manifests === 1 ? '' : 's'} in ${directory}`,
+          );
         for (const digest of pulled.foreign)
           context.stderr.write(`layerstack: layer ${digest} is foreign: its bytes are not in the registry\n`);
         return;

@@ -60,14 +60,19 @@ function humanSize(bytes: number): string {
 }
 
 function imagesOf(tree: LayerTree, style: Style): string {
-  const tags = tree.images.flatMap(({ references }) => references);
-  const untagged = tree.images.filter(({ references }) => references.length === 0);
+  const tags = tree.images.flatMap(tagsOf);
+  const untagged = tree.images.filter((image) => tagsOf(image).length === 0);
   return [
     tags.length > 0 ? ` Tags: ${tags.join(', ')}` : '',
     untagged.length > 0
       ? ` Untagged: ${untagged.map(({ id }) => formatId(id, style.truncate)).join(', ')}`
       : '',
   ].join('');
+}
+
+/** Names by digest, which every pull and push leaves, would make the drawing unreadable; dockviz has none. */
+function tagsOf({ references }: LayerTree['images'][number]): readonly string[] {
+  return references.filter((name) => !name.includes('@'));
 }
 
 function dot(trees: readonly LayerTree[], style: Style): string[] {
@@ -81,7 +86,7 @@ function nodes(trees: readonly LayerTree[], parent: string | undefined, style: S
     const labels = [
       name,
       sizeOf(tree, style),
-      ...tree.images.map(({ id, references }) => references.join('\\n') || formatId(id, style.truncate)),
+      ...tree.images.map((image) => tagsOf(image).join('\\n') || formatId(image.id, style.truncate)),
     ];
     const box = tree.images.length > 0 ? ',shape=box,fillcolor="paleturquoise",style="filled,rounded"' : '';
     return [edge, ` "${name}" [label="${labels.join('\\n')}"${box}];`, ...nodes(tree.children, name, style)];

@@ -1,10 +1,13 @@
-/** What a store never has, answered as by a dockerd that has none: networks, volumes, plugins. */
+/**
+ * What a store never has, answered as by a dockerd that has none: networks, volumes, plugins, a build cache. Pruning them is
+ * done at once, so that `docker system prune` gets to the images.
+ */
 import type { Route } from '../context.ts';
 import { sendJson } from '../respond.ts';
 import { HttpError } from '../status.ts';
 
-const empty = (pattern: string, value: unknown): Route => ({
-  method: 'GET',
+const empty = (pattern: string, value: unknown, method = 'GET'): Route => ({
+  method,
   pattern,
   handle: (request) => {
     sendJson(request, 200, value);
@@ -26,4 +29,7 @@ export const absentRoutes: readonly Route[] = [
   missing('/volumes/{name}', (name) => `get ${name}: no such volume`),
   empty('/plugins', []),
   missing('/plugins/{name...}/json', (name) => `plugin "${name}" not found`),
+  empty('/networks/prune', { NetworksDeleted: null }, 'POST'),
+  empty('/volumes/prune', { VolumesDeleted: [], SpaceReclaimed: 0 }, 'POST'),
+  empty('/build/prune', { CachesDeleted: null, SpaceReclaimed: 0 }, 'POST'),
 ];

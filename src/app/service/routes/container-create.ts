@@ -6,12 +6,12 @@
 import type { HostConfig } from '../../../container/store.ts';
 import { LayerstackError } from '../../../core/errors.ts';
 import * as json from '../../../core/json.ts';
-import { formatPlatform, matchPlatform, parsePlatform } from '../../../core/platform.ts';
 import { formatReference, parseReference, withDefaultTag } from '../../../core/reference.ts';
 import { decodeContainerConfig, type ContainerConfig } from '../../../image/container-config.ts';
 import type { ImageInspect } from '../../../image/store.ts';
 import type { Layerstack } from '../../layerstack.ts';
 import type { Route, ServiceContext } from '../context.ts';
+import { requirePlatform } from '../image-platform.ts';
 import type { ApiRequest } from '../request.ts';
 import { sendJson } from '../respond.ts';
 import { HttpError } from '../status.ts';
@@ -43,7 +43,7 @@ async function createContainer(request: ApiRequest, { store }: ServiceContext): 
   const name = query.text('name');
   if (name !== undefined && !isName(name)) throw new HttpError(400, badName(name));
   const image = await imageOf(store, config.Image);
-  checkPlatform(query.text('platform'), config.Image, image);
+  requirePlatform(config.Image, image, query.text('platform'));
   requireCommand(config, image);
   const options = { config, hostConfig, imageName: config.Image, name, signal };
   const container = await store.create(image.Id, options).catch((error: unknown) => {
@@ -80,19 +80,6 @@ function displayName(name: string): string {
   return /^(?:sha256:)?[0-9a-f]{64}$/.test(name)
     ? name
     : formatReference(withDefaultTag(parseReference(name)));
-}
-
-function checkPlatform(text: string | undefined, name: string, image: ImageInspect): void {
-  if (text === undefined) return;
-  const wanted = parsePlatform(text);
-  const { Os: os, Architecture: architecture, Variant: variant } = image;
-  const platform = { os, architecture, ...(variant !== undefined && { variant }) };
-  if (matchPlatform([{ platform }], wanted) === undefined)
-    throw new HttpError(
-      404,
-      `image with reference ${name} was found but does not match the specified platform: ` +
-        `wanted ${formatPlatform(wanted)}, actual: ${formatPlatform(platform)}`,
-    );
 }
 
 /** layerstack itself needs none, but who starts the container does, and docker's clients expect to be told now. */

@@ -23,6 +23,8 @@ async function tagImage(request: ApiRequest, { store }: ServiceContext): Promise
 
 async function removeImage(request: ApiRequest, { store }: ServiceContext): Promise<void> {
   const { query } = request;
+  if (query.has('platforms'))
+    throw new HttpError(501, 'layerstack keeps images of one platform: remove the image, without platforms');
   const records = await store.removeImage(request.param('name'), {
     force: query.flag('force'),
     noPrune: query.flag('noprune'),

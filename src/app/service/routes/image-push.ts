@@ -2,6 +2,7 @@
 import { formatReference, parseReference } from '../../../core/reference.ts';
 import type { Route, ServiceContext } from '../context.ts';
 import { requestCredentials } from '../registry-credentials.ts';
+import { requireRequestPlatform } from '../image-platform.ts';
 import type { ApiRequest } from '../request.ts';
 import { HttpError } from '../status.ts';
 import { JsonStream } from '../stream.ts';
@@ -17,9 +18,11 @@ async function pushImage(request: ApiRequest, { store, log }: ServiceContext): P
   if (named.digest !== undefined) throw new HttpError(400, 'cannot push a digest reference');
   const { repository } = named;
   const tag = query.text('tag') ?? named.tag;
+  const reference = formatReference({ repository, ...(tag !== undefined && { tag }) });
+  await requireRequestPlatform(request, '1.46', store, [reference]);
   const stream = new JsonStream(request);
   try {
-    await store.push(formatReference({ repository, ...(tag !== undefined && { tag }) }), {
+    await store.push(reference, {
       allTags: tag === undefined,
       credentials: requestCredentials(request, named, log),
       signal,

@@ -4,6 +4,7 @@
 import type { ImageInspect } from '../../../image/store.ts';
 import { ZERO_TIME } from '../../../core/time.ts';
 import type { Route, ServiceContext } from '../context.ts';
+import { requireRequestPlatform } from '../image-platform.ts';
 import type { ApiRequest } from '../request.ts';
 import { sendJson, sendTar } from '../respond.ts';
 
@@ -17,15 +18,20 @@ export const imageReadRoutes: readonly Route[] = [
 async function saveImages(request: ApiRequest, { store }: ServiceContext): Promise<void> {
   const { params, query, signal } = request;
   const names = params['name'] === undefined ? query.all('names') : [params['name']];
+  await requireRequestPlatform(request, '1.48', store, names);
   await sendTar(request, store.save(names, { signal }));
 }
 
 async function showHistory(request: ApiRequest, { store }: ServiceContext): Promise<void> {
-  sendJson(request, 200, await store.history(request.param('name')));
+  const name = request.param('name');
+  await requireRequestPlatform(request, '1.48', store, [name]);
+  sendJson(request, 200, await store.history(name));
 }
 
 async function inspectImage(request: ApiRequest, { store }: ServiceContext): Promise<void> {
-  sendJson(request, 200, inspectFields(await store.inspect(request.param('name')), request));
+  const name = request.param('name');
+  await requireRequestPlatform(request, '1.49', store, [name]);
+  sendJson(request, 200, inspectFields(await store.inspect(name), request));
 }
 
 /** Members of a config that are of containers; answers have none of them since 1.50. */

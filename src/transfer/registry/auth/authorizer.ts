@@ -105,13 +105,20 @@ export class Authorizer {
     );
   }
 
+  /** The text without the credentials and tokens that were sent, which debugging pages repeat. */
+  hide(text: string): string {
+    let clean = text;
+    for (const { value } of this.#tokens.values()) clean = clean.replaceAll(value, 'REDACTED');
+    return hideSecrets(clean, this.#credentials?.found);
+  }
+
   /** The error of a request that stays refused; `said` is the registry's own message. */
   denied(scopes: readonly Scope[], said = ''): LayerstackError {
     const { registry } = this.#options;
     const credentials = this.#credentials?.found;
     const who = credentials ? `as ${describe(credentials)}` : 'without a login';
     const what = scopes.length === 0 ? '' : ` (${scopes.join(' ')})`;
-    const words = said === '' ? '' : `: ${hideSecrets(said, credentials)}`;
+    const words = said === '' ? '' : `: ${this.hide(said)}`;
     return new LayerstackError(
       'ERR_REGISTRY_DENIED',
       `registry ${registry} denies access ${who}${what}${words}. ` +

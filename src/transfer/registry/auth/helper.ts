@@ -19,6 +19,8 @@ const MAX_OUTPUT = 1024 * 1024;
 /** A helper may have to ask its user for the passphrase of a keyring. */
 const TIMEOUT_MS = 120_000;
 const MAX_QUOTED = 300;
+/** Kept of stderr: more than is quoted, so that no secret is cut before it is hidden. */
+const MAX_ERRORS = 64 * 1024;
 
 /** How helpers say that they have nothing, whatever their status. */
 const NOT_FOUND =
@@ -101,7 +103,7 @@ export class CredentialHelper {
     const text = output.toString('utf8').trim();
     if (NOT_FOUND.test(text)) return undefined;
     if (status === 0) return output;
-    const said = hideSecrets((text === '' ? errors.trim() : text).slice(0, MAX_QUOTED), secret);
+    const said = hideSecrets(text === '' ? errors.trim() : text, secret).slice(0, MAX_QUOTED);
     throw this.#failure(`${verb} fails with status ${String(status)}${said === '' ? '' : `: ${said}`}`);
   }
 
@@ -151,7 +153,7 @@ export class CredentialHelper {
         else output.push(chunk);
       });
       child.stderr.on('data', (chunk: Buffer) => {
-        errors = (errors + chunk.toString('utf8')).slice(0, MAX_QUOTED);
+        errors = (errors + chunk.toString('utf8')).slice(0, MAX_ERRORS);
       });
       // A helper may end without reading its input.
       child.stdin.on('error', () => undefined);

@@ -147,7 +147,8 @@ function serverMessage(response: RawResponse, credentials: Credentials | undefin
       maxBytes: MAX_ANSWER,
     });
     const text = errors ?? error_description ?? details ?? error ?? '';
-    return hideSecrets(text.slice(0, MAX_QUOTED), credentials);
+    // Hidden before it is cut: the rest of a secret that is cut would not be known again.
+    return hideSecrets(text, credentials).slice(0, MAX_QUOTED);
   } catch {
     return '';
   }

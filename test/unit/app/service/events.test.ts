@@ -91,6 +91,20 @@ describe('a reader', () => {
     expect(await ids(bus.subscribe({ since: since + 1n, until: now() }))).toEqual(['d']);
   });
 
+  it('finds no more kept than so much text, whatever labels the images have (memory by labels)', async () => {
+    const bus = new EventBus({ maxText: 1000 });
+    const labels = { label: 'x'.repeat(300) };
+    for (const id of ['a', 'b', 'c', 'd'])
+      bus.emit({ type: 'image', action: 'load', id, attributes: labels });
+    expect(await ids(bus.subscribe({ since: 0n, until: now() + 2_000_000n }))).toEqual(['b', 'c', 'd']);
+    const slow = bus.subscribe();
+    const first = slow.next();
+    for (const id of ['e', 'f', 'g', 'h', 'i', 'j'])
+      bus.emit({ type: 'image', action: 'load', id, attributes: labels });
+    expect((await first).value).toMatchObject({ Actor: { ID: 'e' } });
+    await expect(ids(slow)).rejects.toMatchObject({ code: 'ERR_LIMIT_EXCEEDED' });
+  });
+
   it('gets only what fits its filter', async () => {
     const bus = new EventBus();
     bus.emit(image('a'));
@@ -103,7 +117,7 @@ describe('a reader', () => {
     const bus = new EventBus({ backlog: 3 });
     const slow = bus.subscribe();
     const first = slow.next();
-    const quick = ids(bus.subscribe({ until: now() + 100_000_000n }));
+    const quick = ids(bus.subscribe({ until: now() + 1_000_000_000n }));
     bus.emit(image('0'));
     expect((await first).value).toMatchObject({ Actor: { ID: '0' } });
     for (let i = 1; i <= 4; i++) {

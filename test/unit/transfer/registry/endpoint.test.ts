@@ -227,6 +227,31 @@ describe('credentials', () => {
   });
 });
 
+describe('a server that repeats what it was sent', () => {
+  it.each([
+    ['a debugging page', 500, (sent: string) => `<pre>Authorization: ${sent}</pre>`],
+    ['one long line that a message cuts', 400, (sent: string) => `${'x'.repeat(285)}Authorization: ${sent}`],
+    [
+      'an error of its own',
+      404,
+      (sent: string) => JSON.stringify({ errors: [{ code: 'UNKNOWN', message: `with ${sent}` }] }),
+    ],
+  ])('gives nothing away: %s', async (_, status, page) => {
+    // Too short to look like a secret.
+    const secret = Buffer.from('bob:pw').toString('base64');
+    server.answer = ({ path, headers: { authorization } }, response) => {
+      if (path === '/v2/') return response.end();
+      if (authorization === undefined)
+        return response.writeHead(401, { 'www-authenticate': 'Basic realm="r"' }).end();
+      return response.writeHead(status).end(page(authorization));
+    };
+    const credentials = fixedCredentials(server.host, { username: 'bob', password: 'pw' });
+    const { message } = await rejection(open({ credentials }).fetchManifest('1'));
+    expect(message).toContain(String(status));
+    expect(message).not.toContain(secret.slice(0, 6));
+  });
+});
+
 describe('a registry that stalls', () => {
   const timeouts = { connectMs: 5000, headersMs: 200, stallMs: 200 };
 

@@ -56,7 +56,7 @@ describe('the proxy of the environment', () => {
   });
 
   it('that is none is refused, without saying its password', () => {
-    for (const value of ['socks5://u:hunter2@x:1', 'http://', 'http://u:hunter2@'])
+    for (const value of ['socks5://u:hunter2@x:1', 'http://', 'http://u:hunter2@', 'http://u:hunter2%@x:1'])
       expect(codeOf(() => proxied('https://r.example/', { HTTPS_PROXY: value }))).toBe(
         'ERR_REGISTRY_SETTINGS',
       );

@@ -131,6 +131,17 @@ describe('an upload', () => {
     expect(kept.get(digest)?.equals(blob)).toBe(true);
   });
 
+  it('of which the registry says to have more than was sent begins again', async () => {
+    const honest = registry([5 * CHUNK]);
+    server.answer = (asked, response) => {
+      if (asked.method !== 'GET' || asked.path === '/v2/') return honest(asked, response);
+      return response.writeHead(204, { location: asked.path, range: '0-999999999999' }).end();
+    };
+    await upload({ size: blob.length });
+    expect(froms).toEqual([0, 0]);
+    expect(kept.get(digest)?.equals(blob)).toBe(true);
+  });
+
   it('whose session is gone begins again', async () => {
     let broken = false;
     const own = registry([2 * CHUNK]);
