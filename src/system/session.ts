@@ -17,9 +17,9 @@ import { listEntries } from './removal.ts';
  * `write-set.<digits>` the directory `layerdb/tmp/write-set-<digits>`;
  * `container.<id>` the directories `containers/<id>` and `layerdb/mounts/<id>`;
  * `flat.<name>` the directory `layerstack/flat/<name>`;
+ * `removing.<name>` the directory `layerdb/sha256/<name>` of a layer being deleted, and its content;
  * `held.<container>.<random>` one use of the container's mount, for as long as an operation of this process goes on (the
  *   next writer's container/mount.ts gives it back);
- * `removing.<name>` the directory `layerdb/sha256/<name>` of a layer being deleted, and its content;
  * `references.change` temporary files of images and names, and metadata of images that are not there.
  */
 export type Marker =
@@ -27,8 +27,8 @@ export type Marker =
   | `write-set.${string}`
   | `container.${string}`
   | `flat.${string}`
-  | `held.${string}`
   | `removing.${string}`
+  | `held.${string}`
   | 'references.change';
 
 /** One writer's session. Costs nothing on disk until the first {@link Session.mark}. */
