@@ -133,14 +133,22 @@ export async function remoteReferrers(
 /**
  * Deletes a manifest, given by its digest; of a tag the tag alone where the registry does that, else its manifest, with all its
  * tags, as skopeo does. What nobody refers to any more goes when the registry collects its garbage.
- * @throws {@link LayerstackError} ERR_REGISTRY_UNSUPPORTED where the registry does not delete, saying how it would.
+ * @throws {@link LayerstackError} ERR_REFERENCE_INVALID where neither is given; ERR_REGISTRY_UNSUPPORTED where the registry does
+ *   not delete, saying how it would.
  */
 export async function removeRemote(
   access: RegistryAccess,
   reference: Reference,
   options: RequestOptions = {},
 ): Promise<RemovedRemote> {
-  const { tag, digest } = withDefaultTag(reference);
+  const { tag, digest } = reference;
+  // Elsewhere `latest` is meant; what is deleted is to be said.
+  if (tag === undefined && digest === undefined)
+    throw new LayerstackError(
+      'ERR_REFERENCE_INVALID',
+      `${reference.repository} says neither tag nor digest: name what is to be deleted, NAME:TAG or NAME@DIGEST`,
+      { reference: reference.repository },
+    );
   await using client = openRepository(reference.repository, access);
   if (digest === undefined && tag !== undefined) {
     // Asked first: a tag that is not there is another thing than one that cannot be deleted.

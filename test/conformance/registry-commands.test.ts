@@ -131,6 +131,12 @@ describe.runIf(havePeers('docker-registry', 'docker'))('the commands that look a
     expect(await client.headManifest('byDigest')).toBeUndefined();
   });
 
+  it('rm-remote deletes nothing that was not said', async () => {
+    const ran = await cli.try(['rm-remote', name]);
+    expect(ran.status).toBe(1);
+    expect(ran.stderr).toContain('says neither tag nor digest');
+  });
+
   it('rm-remote says how a registry is made to delete', async () => {
     await using strict = await Registry.start();
     await using other = testClient(`${strict.host}/x`);
