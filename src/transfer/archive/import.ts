@@ -119,10 +119,14 @@ async function statSource(path: string) {
     return await stat(path);
   } catch (error) {
     if (!isSystemError(error, 'ENOENT', 'ENOTDIR')) throw error;
-    throw new LayerstackError('ERR_INVALID_ARGUMENT', `${path === '' ? '""' : path}: no such file or directory`, {
-      path,
-      cause: error,
-    });
+    throw new LayerstackError(
+      'ERR_INVALID_ARGUMENT',
+      `${path === '' ? '""' : path}: no such file or directory`,
+      {
+        path,
+        cause: error,
+      },
+    );
   }
 }
 
