@@ -112,8 +112,8 @@ describe('after kill -9', () => {
   it('leaves a live writer alone', async () => {
     const writer = child(`${LOAD}
       const staged = await layers.stage(bytes('alive'), { limits });
-      process.stdout.write('staged');
       process.on('SIGUSR1', async () => { await layers.publish([[staged]]); await root.close(); process.exit(0); });
+      process.stdout.write('staged');
       setInterval(() => {}, 1000);`);
     await once(writer.stdout as never, 'data');
     await (await Root.open(store)).close();
