@@ -49,6 +49,12 @@ interface Side {
 
 const TIMES = /(?:\d+ (?:seconds?|minutes)|About a minute|Less than a second) ago/g;
 
+/** docker's client sends its `-e` in a random order, another one to each daemon. */
+function withSortedEnv(config: unknown): Record<string, unknown> {
+  const { Env, ...rest } = config as { Env: string[] | null } & Record<string, unknown>;
+  return { ...rest, Env: Env && [...Env].sort() };
+}
+
 describe.runIf(havePeers('dockerd', 'docker'))('docker against dockerd and against layerstack', () => {
   let scratch: string;
   let dockerd: Dockerd;
@@ -205,7 +211,7 @@ describe.runIf(havePeers('dockerd', 'docker'))('docker against dockerd and again
         const { Networks, ...network } = NetworkSettings as Record<string, unknown>;
         const { NetworkMode, ...all } = HostConfig as Record<string, unknown>;
         const host = Object.fromEntries(Object.entries(all).filter(([key]) => !DAEMONS.includes(key)));
-        const { Hostname, ...config } = Config as Record<string, unknown>;
+        const { Hostname, ...config } = withSortedEnv(Config);
         expect(Hostname).toMatch(/^[0-9a-f]{12}$/);
         return { rest, network, host, config, Networks, NetworkMode };
       });
@@ -286,7 +292,7 @@ describe.runIf(havePeers('dockerd', 'docker'))('docker against dockerd and again
       expect([status, stdout]).toEqual([0, expect.stringMatching(/^sha256:[0-9a-f]{64}\n$/)]);
     const pick = async (side: Side): Promise<unknown> => {
       const { Author, Comment, Config, Parent, Architecture, Os, RootFS } = await inspect(side, 'made:1');
-      const { Hostname, ...config } = Config as Record<string, unknown>;
+      const { Hostname, ...config } = withSortedEnv(Config);
       void Hostname; // the container's id
       return {
         Author,
