@@ -50,7 +50,7 @@ export function pull(input, count) {
       layerstack: await byLayerstack(count, 'pull', '-q', reference),
       dockerd: await byDockerd(reference, count),
       podman: await byPodman(reference, count),
-      floor: await byLayerstack(count, 'load', '-q', '-i', input.gzip),
+      floor: await byLayerstack(count, 'load', '-q', '-i', await input.gzip()),
     };
   });
 }

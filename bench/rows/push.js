@@ -81,8 +81,9 @@ async function floor(root, input, count) {
     () => true,
     () => false,
   );
+  const files = pigz ? await input.layers() : [];
   const compress = pigz
-    ? () => sh('sh', ['-c', 'for layer; do pigz -c "$layer" >/dev/null; done', 'sh', ...input.layers])
+    ? () => sh('sh', ['-c', 'for layer; do pigz -c "$layer" >/dev/null; done', 'sh', ...files])
     : () => compressAll(root, input.id);
   return {
     ...(await runs(count, () => timed(compress))),
