@@ -6,7 +6,7 @@ import { randomBytes } from 'node:crypto';
 import { write } from 'node:fs';
 import { open, rename, unlink } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
+import { setImmediate as nextTurn, setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { isSystemError, LayerstackError } from '../../core/errors.ts';
 import { spaceError } from '../../system/space.ts';
@@ -14,8 +14,12 @@ import { UsageError, type Context } from './command.ts';
 
 const writeSome = promisify(write);
 const STDOUT = 1;
-/** Between two tries to write to a pipe that another program has made non-blocking. */
+/**
+ * Between two tries to write to a full pipe that does not block (Node makes its own stdout one): a reader that keeps up has made
+ * room within microseconds, so the first tries follow at once; one that does not is not worth the processor.
+ */
 const RETRY_MS = 5;
+const TRIES_AT_ONCE = 32;
 
 /** @throws UsageError where an archive would go to a terminal. */
 export function requireTarget(context: Context, file: string | undefined): void {
@@ -52,11 +56,12 @@ export async function writeArchive(
 
 async function writeAll(fd: number, archive: AsyncIterable<Uint8Array>): Promise<void> {
   for await (const chunk of archive) {
-    for (let at = 0; at < chunk.length;) {
+    for (let at = 0, tries = 0; at < chunk.length;) {
       try {
         at += (await writeSome(fd, chunk, at, chunk.length - at)).bytesWritten;
+        tries = 0;
       } catch (error) {
-        if (isSystemError(error, 'EAGAIN')) await sleep(RETRY_MS);
+        if (isSystemError(error, 'EAGAIN')) await (++tries > TRIES_AT_ONCE ? sleep(RETRY_MS) : nextTurn());
         else if (isSystemError(error, 'EPIPE')) throw readerGone(error);
         else throw fd === STDOUT ? spaceError(error, 'stdout', 'where stdout goes') : error;
       }
