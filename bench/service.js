@@ -8,7 +8,7 @@
  */
 import { fork } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { mkdtempSync, readFileSync, statSync } from 'node:fs';
 import { Agent, createServer, request } from 'node:http';
 import { connect } from 'node:net';
 import { cpus, release, tmpdir, totalmem } from 'node:os';
@@ -18,6 +18,7 @@ import { fileURLToPath, URL } from 'node:url';
 import { parseArgs } from 'node:util';
 import { prepareInput } from './support/input.js';
 import { sh, timed } from './support/measure.js';
+import { dropDirectory, onSignal } from './support/undo.js';
 import { onFreshVolume } from './support/volume.js';
 
 const CLI = fileURLToPath(new URL('../dist/app/cli/main.js', import.meta.url));
@@ -39,6 +40,11 @@ async function main() {
   const scratch = mkdtempSync(join(tmpdir(), 'layerstack-bench-service-'));
   const bareSocket = join(scratch, 'bare');
   const bare = fork(fileURLToPath(import.meta.url), ['--bare', bareSocket]);
+  const drop = () => {
+    bare.kill();
+    dropDirectory(scratch);
+  };
+  onSignal(drop);
   try {
     await once(bare, 'message');
     const given = positionals[0] ?? process.env.LAYERSTACK_BENCH_IMAGE;
@@ -54,8 +60,7 @@ async function main() {
     const room = Math.ceil((statSync(archive).size * (Number(options.loads) + 4)) / 2 ** 30) + 1;
     await onFreshVolume((volume) => measure(volume, bareSocket, archive, Number(options.loads)), room);
   } finally {
-    bare.kill();
-    rmSync(scratch, { recursive: true, force: true });
+    drop();
   }
 }
 
@@ -64,6 +69,7 @@ async function measure(volume, bareSocket, archive, loads) {
   const service = fork(CLI, ['--root', join(volume, 'store'), 'serve', '--host', `unix://${socket}`], {
     stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
   });
+  const forgetService = onSignal(() => service.kill('SIGKILL'));
   try {
     for (let tries = 0; tries < 200 && (await ping(socket).catch(() => undefined)) === undefined; tries++)
       await sleep(50);
@@ -81,6 +87,7 @@ async function measure(volume, bareSocket, archive, loads) {
   } finally {
     service.kill();
     await once(service, 'exit');
+    forgetService();
   }
 }
 

@@ -208,7 +208,10 @@ describe('logout', () => {
 
   it('manages with a helper that cannot list', async () => {
     const { config, write, helper } = home();
-    helper('cloud', 'console.log("not implemented"); process.exit(process.argv[2] === "list" ? 1 : 0)');
+    helper(
+      'cloud',
+      'console.log("this helper keeps no list"); process.exit(process.argv[2] === "list" ? 1 : 0)',
+    );
     write({ credHelpers: { [KEY]: 'cloud' } });
     expect(await config.erase(KEY)).toBe(false);
   });
