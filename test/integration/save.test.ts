@@ -2,6 +2,9 @@
 import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import {
+  constants,
+  lstatSync,
+  openSync,
   readdirSync,
   readFileSync,
   rmSync,
@@ -11,6 +14,7 @@ import {
   mkdirSync,
   renameSync,
 } from 'node:fs';
+import { Socket } from 'node:net';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { buffer } from 'node:stream/consumers';
@@ -335,6 +339,39 @@ describe('layerstack save', () => {
     expect(failed.status).toBe(1);
     expect(failed.stderr).toMatch(/^layerstack: ERR_IMAGE_NOT_FOUND: .*\n$/);
     expect(readdirSync(join(scratch, 'out'))).toEqual(['first.tar']);
+  });
+
+  test('writes into a device or a pipe, which stays one, and through a link', async () => {
+    await load(first);
+    const cli = new LayerstackCli(store.root);
+    const expected = await buffer(store.save('u/first:1'));
+    const at = (name: string): string => join(scratch, name);
+    execFileSync('mknod', [at('null'), 'c', '1', '3']);
+    await cli.run('save', '-o', at('null'), 'u/first:1');
+    expect(lstatSync(at('null')).isCharacterDevice()).toBe(true);
+    execFileSync('mknod', [at('full'), 'c', '1', '7']);
+    expect((await cli.try(['save', '-o', at('full'), 'u/first:1'])).stderr).toBe(
+      `layerstack: ERR_NO_SPACE: no space left for ${at('full')}: the file system (or its inode table) is full\n`,
+    );
+
+    execFileSync('mkfifo', [at('pipe')]);
+    expect((await cli.try(['save', '-o', at('pipe'), 'u/first:1'])).stderr).toBe(
+      `layerstack: ERR_INVALID_ARGUMENT: ${at('pipe')} has no reader: start it first\n`,
+    );
+    const reader = openSync(at('pipe'), constants.O_RDONLY | constants.O_NONBLOCK);
+    const received = buffer(new Socket({ fd: reader }));
+    await cli.run('save', '-o', at('pipe'), 'u/first:1');
+    expect((await received).equals(expected)).toBe(true);
+    expect(lstatSync(at('pipe')).isFIFO()).toBe(true);
+
+    writeFileSync(at('real.tar'), 'old');
+    symlinkSync('real.tar', at('link.tar'));
+    await cli.run('save', '-o', at('link.tar'), 'u/first:1');
+    expect(readFileSync(at('real.tar')).equals(expected)).toBe(true);
+    expect(lstatSync(at('link.tar')).isSymbolicLink()).toBe(true);
+    expect((await cli.try(['save', '-o', scratch, 'u/first:1'])).stderr).toBe(
+      `layerstack: ERR_INVALID_ARGUMENT: ${scratch} is a directory\n`,
+    );
   });
 
   test('fails with one line when the reader goes away', async () => {

@@ -3,8 +3,8 @@
  * write(2) on libuv's threads: Node's own stdout would block the event loop while the reader of a pipe is busy.
  */
 import { randomBytes } from 'node:crypto';
-import { write } from 'node:fs';
-import { open, rename, unlink } from 'node:fs/promises';
+import { constants, write, type Stats } from 'node:fs';
+import { open, realpath, rename, stat, unlink } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { setImmediate as nextTurn, setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
@@ -28,33 +28,60 @@ export function requireTarget(context: Context, file: string | undefined): void 
 }
 
 /**
- * Writes all of `archive` to `file`, or to stdout where there is none. After an error there is no file.
- * @throws {@link LayerstackError} ERR_INVALID_ARGUMENT where there is no such directory; ERR_ABORTED when the reader of stdout goes away; ERR_NO_SPACE; what `archive` throws;
- *   system errors.
+ * Writes all of `archive` to `file`, or to stdout where there is none. After an error there is no new file, and one that was
+ * there is as it was. A device such as /dev/null and a pipe are written to and stay what they are; links are followed.
+ * @throws {@link LayerstackError} ERR_INVALID_ARGUMENT where there is no such directory, or something that holds no archive;
+ *   ERR_ABORTED when the reader of a pipe goes away; ERR_NO_SPACE; what `archive` throws; system errors.
  */
 export async function writeArchive(
   archive: AsyncIterable<Uint8Array>,
   file: string | undefined,
 ): Promise<void> {
-  if (file === undefined) return writeAll(STDOUT, archive);
-  const temporary = join(dirname(file), `.tmp-${basename(file)}${randomBytes(4).toString('hex')}`);
+  if (file === undefined) return writeAll(STDOUT, archive, 'stdout');
+  const there = await stat(file).catch((error: unknown) => {
+    if (isSystemError(error, 'ENOENT', 'ENOTDIR')) return undefined;
+    throw error;
+  });
+  if (there === undefined) return writeNewFile(archive, file, file);
+  if (there.isFile()) return writeNewFile(archive, await realpath(file), file);
+  await writeInto(archive, file, there);
+}
+
+async function writeNewFile(archive: AsyncIterable<Uint8Array>, path: string, file: string): Promise<void> {
+  const temporary = join(dirname(path), `.tmp-${basename(path)}${randomBytes(4).toString('hex')}`);
   const handle = await open(temporary, 'wx', 0o600).catch((error: unknown) => {
     // The error names a file that nobody has asked for.
     throw isSystemError(error, 'ENOENT', 'ENOTDIR') ? noFolder(file, error) : error;
   });
   try {
-    await writeAll(handle.fd, archive);
+    await writeAll(handle.fd, archive, file);
     await handle.sync();
     await handle.close();
-    await rename(temporary, file);
+    await rename(temporary, path);
   } catch (error) {
     await handle.close().catch(() => undefined);
     await unlink(temporary).catch(() => undefined);
-    throw spaceError(error, file, `for ${file}`);
+    throw spaceError(error, file, `for ${file}`); // the fsync may be the one that finds no room
   }
 }
 
-async function writeAll(fd: number, archive: AsyncIterable<Uint8Array>): Promise<void> {
+/** To put a new file in the place of a device or a pipe would take it from everybody else. */
+async function writeInto(archive: AsyncIterable<Uint8Array>, file: string, there: Stats): Promise<void> {
+  if (!there.isCharacterDevice() && !there.isFIFO())
+    throw notAFile(file, there.isDirectory() ? 'is a directory' : 'is no file: name a new one');
+  // A pipe that nobody reads would hold the open, and no signal could end it.
+  const flags = constants.O_WRONLY | constants.O_NONBLOCK | constants.O_NOCTTY;
+  const handle = await open(file, flags).catch((error: unknown) => {
+    throw isSystemError(error, 'ENXIO') ? notAFile(file, 'has no reader: start it first', error) : error;
+  });
+  try {
+    await writeAll(handle.fd, archive, file);
+  } finally {
+    await handle.close();
+  }
+}
+
+async function writeAll(fd: number, archive: AsyncIterable<Uint8Array>, name: string): Promise<void> {
   for await (const chunk of archive) {
     for (let at = 0, tries = 0; at < chunk.length;) {
       try {
@@ -62,8 +89,8 @@ async function writeAll(fd: number, archive: AsyncIterable<Uint8Array>): Promise
         tries = 0;
       } catch (error) {
         if (isSystemError(error, 'EAGAIN')) await (++tries > TRIES_AT_ONCE ? sleep(RETRY_MS) : nextTurn());
-        else if (isSystemError(error, 'EPIPE')) throw readerGone(error);
-        else throw fd === STDOUT ? spaceError(error, 'stdout', 'where stdout goes') : error;
+        else if (isSystemError(error, 'EPIPE')) throw readerGone(name, error);
+        else throw spaceError(error, name, fd === STDOUT ? 'where stdout goes' : `for ${name}`);
       }
     }
   }
@@ -76,10 +103,14 @@ function noFolder(file: string, cause: unknown): LayerstackError {
   });
 }
 
-function readerGone(cause: unknown): LayerstackError {
+function notAFile(file: string, what: string, cause?: unknown): LayerstackError {
+  return new LayerstackError('ERR_INVALID_ARGUMENT', `${file} ${what}`, { path: file, cause });
+}
+
+function readerGone(name: string, cause: unknown): LayerstackError {
   return new LayerstackError(
     'ERR_ABORTED',
-    'the reader of stdout went away before the archive was complete',
+    `the reader of ${name} went away before the archive was complete`,
     {
       cause,
     },
