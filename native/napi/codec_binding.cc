@@ -135,6 +135,7 @@ class AssemblerObject : public Napi::ObjectWrap<AssemblerObject> {
   static void Init(Napi::Env env, Napi::Object exports) {
     exports.Set("LayerAssembler", DefineClass(env, "LayerAssembler",
                                               {InstanceMethod<&AssemblerObject::Read>("read"),
+                                               InstanceMethod<&AssemblerObject::WriteTo>("writeTo"),
                                                InstanceMethod<&AssemblerObject::Close>("close")}));
   }
 
@@ -153,19 +154,18 @@ class AssemblerObject : public Napi::ObjectWrap<AssemblerObject> {
     bool ended = false;
   };
 
-  static SharedChunk Work(State& state) {
-    if (state.ended) return nullptr;
-    SharedChunk chunk;
+  // What `step` gives of the layer; nothing of it stays open behind an error.
+  template <typename Step>
+  static auto Work(State& state, Step step) -> decltype(step(*state.rebuild)) {
+    if (state.ended) return {};
     try {
       if (!state.rebuild)
         state.rebuild = std::make_unique<LayerRebuild>(state.diff, state.tar_split, state.diff_id);
-      chunk = state.rebuild->Read();
+      return step(*state.rebuild);
     } catch (...) {
       End(state);
       throw;
     }
-    if (!chunk) End(state);
-    return chunk;
   }
 
   static void End(State& state) {
@@ -175,8 +175,33 @@ class AssemblerObject : public Napi::ObjectWrap<AssemblerObject> {
 
   Napi::Value Read(const Napi::CallbackInfo& info) {
     return Async<SharedChunk>(
-        info.Env(), [state = state_] { return Work(*state); },
+        info.Env(),
+        [state = state_] {
+          SharedChunk chunk = Work(*state, [](LayerRebuild& rebuild) { return rebuild.Read(); });
+          if (!chunk) End(*state);
+          return chunk;
+        },
         [](Napi::Env env, SharedChunk& chunk) { return ToBuffer(env, chunk); },
+        [serial = serial_](std::function<void()> job) { serial->Run(std::move(job)); });
+  }
+
+  Napi::Value WriteTo(const Napi::CallbackInfo& info) {
+    constexpr uint64_t kAtOnce = 8 << 20;  // after which an abort is seen, and progress shown
+    return Async<LayerRebuild::Written>(
+        info.Env(),
+        [state = state_, fd = static_cast<int>(IntArg(info[0], "fd"))] {
+          const bool ended = state->ended;
+          auto written = Work(*state, [fd](LayerRebuild& rebuild) { return rebuild.WriteTo(fd, kAtOnce); });
+          if (written.ended) End(*state);
+          written.ended |= ended;
+          return written;
+        },
+        [](Napi::Env env, LayerRebuild::Written& written) -> Napi::Value {
+          Napi::Object result = Napi::Object::New(env);
+          result.Set("bytes", Napi::Number::New(env, static_cast<double>(written.bytes)));
+          result.Set("ended", Napi::Boolean::New(env, written.ended));
+          return result;
+        },
         [serial = serial_](std::function<void()> job) { serial->Run(std::move(job)); });
   }
 

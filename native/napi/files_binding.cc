@@ -212,6 +212,30 @@ Napi::Value ReadFileInRootBinding(const Napi::CallbackInfo& info) {
       OptionalBytes);
 }
 
+Napi::Value WriteFdBinding(const Napi::CallbackInfo& info) {
+  if (!info[1].IsTypedArray()) throw Napi::TypeError::New(info.Env(), "bytes must be a Uint8Array");
+  auto bytes = info[1].As<Napi::Uint8Array>();
+  Napi::Promise promise = Async<ssize_t>(
+      info.Env(),
+      [fd = static_cast<int>(IntArg(info[0], "fd")), data = reinterpret_cast<const char*>(bytes.Data()),
+       size = bytes.ByteLength()] {
+        ssize_t written = WritePatiently(fd, data, size, kPatience);
+        if (written < 0) ThrowErrno(errno, "write");
+        return written;
+      },
+      [](Napi::Env env, ssize_t& written) -> Napi::Value {
+        return Napi::Number::New(env, static_cast<double>(written));
+      });
+  // The thread reads JavaScript's memory. What the promise has lives until it settles.
+  promise.DefineProperty(Napi::PropertyDescriptor::Value("bytes", bytes));
+  return promise;
+}
+
+Napi::Value WidenPipeBinding(const Napi::CallbackInfo& info) {
+  WidenPipe(static_cast<int>(IntArg(info[0], "fd")));
+  return info.Env().Undefined();
+}
+
 // LAYERSTACK_CAPS (src/system/caps.ts) may forbid openat2. Native code must know before its first resolution.
 void ConfigureResolver() {
   const char* caps = std::getenv("LAYERSTACK_CAPS");
@@ -232,6 +256,8 @@ void InitFiles(Napi::Env env, Napi::Object exports) {
   exports.Set("makeNode", Napi::Function::New<MakeNodeBinding>(env, "makeNode"));
   exports.Set("removeTree", Napi::Function::New<RemoveTreeBinding>(env, "removeTree"));
   exports.Set("contentSize", Napi::Function::New<ContentSizeBinding>(env, "contentSize"));
+  exports.Set("writeFd", Napi::Function::New<WriteFdBinding>(env, "writeFd"));
+  exports.Set("widenPipe", Napi::Function::New<WidenPipeBinding>(env, "widenPipe"));
   exports.Set("readFileInRoot", Napi::Function::New<ReadFileInRootBinding>(env, "readFileInRoot"));
 }
 

@@ -1,10 +1,13 @@
 #include "tree/rebuild.h"
 
+#include <cerrno>
+#include <string_view>
 #include <system_error>
 #include <utility>
 
 #include "sys/failure.h"
 #include "sys/priority.h"
+#include "sys/whole_io.h"
 
 namespace layerstack {
 
@@ -33,15 +36,43 @@ LayerRebuild::~LayerRebuild() {
   if (hasher_.joinable()) hasher_.join();
 }
 
-SharedChunk LayerRebuild::Read() {
-  auto chunk = std::make_shared<Chunk>(kPiece);
+bool LayerRebuild::Fill(const std::shared_ptr<Chunk>& chunk) {
   chunk->size = assembler_.Read(chunk->Data(), chunk->Room());
   if (chunk->size == 0) {
     if (hasher_.joinable()) Verify();
-    return nullptr;
+    return false;
   }
   if (hasher_.joinable()) to_hash_.Push(chunk);
-  return chunk;
+  return true;
+}
+
+SharedChunk LayerRebuild::Read() {
+  auto chunk = std::make_shared<Chunk>(kPiece);
+  return Fill(chunk) ? chunk : nullptr;
+}
+
+LayerRebuild::Written LayerRebuild::WriteTo(int fd, uint64_t limit) {
+  if (!pool_) pool_ = std::make_shared<ChunkPool>(kPiece, kQueue + 2);  // and one being summed, one being written
+  Written result;
+  while (result.bytes < limit) {
+    if (!writing_) {
+      auto chunk = pool_->Take();
+      if (!Fill(chunk)) {
+        result.ended = true;
+        break;
+      }
+      writing_ = std::move(chunk);
+      written_ = 0;
+    }
+    const std::string_view left = writing_->View().substr(written_);
+    ssize_t count = WritePatiently(fd, left.data(), left.size(), kPatience);
+    if (count < 0) ThrowErrno(errno, "write");
+    written_ += static_cast<size_t>(count);
+    result.bytes += static_cast<uint64_t>(count);
+    if (static_cast<size_t>(count) < left.size()) break;
+    writing_.reset();
+  }
+  return result;
 }
 
 void LayerRebuild::Verify() {

@@ -2,6 +2,8 @@
 // announced only when the sum is the layer's DiffID. Summing beside the reading costs no time where there are two cores.
 #pragma once
 
+#include <cstdint>
+#include <memory>
 #include <string>
 #include <thread>
 
@@ -21,7 +23,17 @@ class LayerRebuild {
   // ERR_STORE_CORRUPT at the end of a tar with another digest. One call at a time.
   SharedChunk Read();
 
+  struct Written {
+    uint64_t bytes = 0;
+    bool ended = false;
+  };
+  // The next bytes, straight to `fd` and through memory that is used again: up to `limit`, fewer where the fd's reader is
+  // slower than kPatience. Throws as Read, and the errno of write(2). Not to be mixed with Read.
+  Written WriteTo(int fd, uint64_t limit);
+
  private:
+  // False at the end.
+  bool Fill(const std::shared_ptr<Chunk>& chunk);
   void Verify();
 
   LayerAssembler assembler_;
@@ -29,6 +41,9 @@ class LayerRebuild {
   Sha256 sum_;
   ChunkQueue to_hash_;
   std::thread hasher_;
+  std::shared_ptr<ChunkPool> pool_;  // of WriteTo
+  SharedChunk writing_;
+  size_t written_ = 0;  // bytes of it
 };
 
 }  // namespace layerstack

@@ -258,6 +258,24 @@ export class Layerstack implements AsyncDisposable {
   }
 
   /**
+   * Writes the archive that {@link save} gives to an open file, pipe or socket, the fastest way out; resolves when all of it is
+   * written, nothing of it synced. The fd stays the caller's, also after an error, when part of the archive is in it.
+   * @throws {@link LayerstackError} as {@link save}; system errors of write(2), such as EPIPE and ENOSPC.
+   * @example
+   * ```ts
+   * await using file = await open('alpine.tar', 'w');
+   * await store.saveTo(file.fd, 'alpine:latest');
+   * ```
+   */
+  async saveTo(fd: number, images: string | readonly string[], options: SaveOptions = {}): Promise<void> {
+    const names = typeof images === 'string' ? [images] : images;
+    const { saveTo } = await import('../transfer/archive/save.ts');
+    const onSaved = (id: ImageID): Promise<void> => this.#tellImage('save', id);
+    const stores = { layers: this.#layers, images: this.#images };
+    await timed('save', 'total', () => saveTo(fd, stores, names, options, onSaved));
+  }
+
+  /**
    * Tries credentials at a registry (`HOST[:PORT]`, Docker Hub where empty) and keeps them where `docker login` does: in
    * config.json, or with the helper that it names. Durable on return.
    * @throws {@link LayerstackError} ERR_REGISTRY_DENIED when they are refused, ERR_REGISTRY_UNAVAILABLE and its like,

@@ -31,6 +31,30 @@ export async function* assembleLayer(source: AssembleSource): AsyncGenerator<Uin
 }
 
 /**
+ * Writes the layer's tar to an open file, and tells what has been written: up to 8 MiB at a time. Faster than to write what
+ * {@link assembleLayer} gives, since the bytes stay on one native thread and in the same memory.
+ * @throws as {@link assembleLayer}; system errors of write(2).
+ */
+export async function* writeLayer(
+  source: AssembleSource,
+  fd: number,
+): AsyncGenerator<{ readonly length: number }, void, undefined> {
+  const { diff, tarSplit, diffId } = source;
+  const assembler = new native.LayerAssembler(diff, tarSplit, diffId);
+  try {
+    for (;;) {
+      const { bytes, ended } = await call(assembler.writeTo(fd));
+      yield { length: bytes };
+      if (ended) return;
+    }
+  } catch (error) {
+    throw nameLayer(error, source);
+  } finally {
+    assembler.close();
+  }
+}
+
+/**
  * Bytes of the layer's tar. Reads the tar-split only.
  * @throws {@link LayerstackError} ERR_STORE_CORRUPT when it is damaged.
  */

@@ -17,7 +17,7 @@ import type { BatchStep, LayerLimits } from '../system/native.ts';
 import type { Root } from '../system/root.ts';
 import { spaceError } from '../system/space.ts';
 import type { LayerSource } from './apply.ts';
-import { assembleLayer, layerTarSize, type AssembleSource } from './assemble.ts';
+import { assembleLayer, layerTarSize, writeLayer, type AssembleSource } from './assemble.ts';
 import { LayerCollector, type CollectedLayer, type ImageTops } from './collector.ts';
 import { readGraph, type LayerNode } from './graph.ts';
 import { CompressedLayer, type CompressOptions } from './compress.ts';
@@ -123,6 +123,14 @@ export class LayerStore {
    */
   tar(layer: Layer): AsyncGenerator<Uint8Array, void, undefined> {
     return assembleLayer(this.#sourceOf(layer));
+  }
+
+  /**
+   * Writes {@link tar} to an open file, and tells what has been written. Nothing is synced.
+   * @throws as {@link tar}; system errors of write(2).
+   */
+  writeTar(layer: Layer, fd: number): AsyncGenerator<{ readonly length: number }, void, undefined> {
+    return writeLayer(this.#sourceOf(layer), fd);
   }
 
   /**

@@ -176,6 +176,11 @@ export interface LayerAssembler {
    * they must not be written to.
    */
   read(): Promise<Uint8Array | null>;
+  /**
+   * The next bytes (up to 8 MiB) straight to an open file, without JavaScript's memory: waits as {@link Native.writeFd} does.
+   * Rejects as `read`, and as write(2). One way or the other for the whole layer.
+   */
+  writeTo(fd: number): Promise<{ readonly bytes: number; readonly ended: boolean }>;
   close(): void;
 }
 
@@ -284,6 +289,13 @@ export interface Native {
   contentSize(path: string): Promise<number>;
   /** Reads a file inside a root file system, links resolved inside it; null where there is none. */
   readFileInRoot(root: string, path: string, maxBytes: number): Promise<Uint8Array | null>;
+  /**
+   * write(2) of all of `bytes`, which must stay as they are meanwhile; waits at most 100 ms at a time for the reader of a
+   * pipe or socket that does not block. Resolves with the bytes written: fewer where the reader is slower.
+   */
+  writeFd(fd: number, bytes: Uint8Array): Promise<number>;
+  /** F_SETPIPE_SZ to 1 MiB, where `fd` is a pipe and the system allows it: both ends wake each other less often. */
+  widenPipe(fd: number): void;
 
   // mounts_binding.cc
   mountOverlay(mount: OverlayMount): Promise<void>;

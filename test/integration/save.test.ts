@@ -1,8 +1,11 @@
 /** Archives out: byte for byte what came in, verified, deterministic, and loadable. */
 import { execFileSync, spawn } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import {
+  closeSync,
   constants,
+  existsSync,
   lstatSync,
   openSync,
   readdirSync,
@@ -18,6 +21,7 @@ import { Socket } from 'node:net';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { buffer } from 'node:stream/consumers';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { gunzipSync, gzipSync } from 'node:zlib';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { Layerstack } from '../../src/app/layerstack.ts';
@@ -319,6 +323,83 @@ describe('save', () => {
     } finally {
       await elsewhere.close();
     }
+  });
+});
+
+describe('saveTo', () => {
+  // Larger than all the memory that a layer goes through, and than the largest pipe.
+  const large = imageOf([base, layerOf({ big: randomBytes(4_500_000).toString('hex') })], {
+    tags: ['large:1'],
+  });
+
+  test('writes the archive that save gives to a file', async () => {
+    await load(first, second, large);
+    const file = join(scratch, 'out.tar');
+    const fd = openSync(file, 'w');
+    const events: ProgressEvent[] = [];
+    try {
+      await store.saveTo(fd, ['u/first', 'localhost:5000/second:2', 'large:1'], {
+        onProgress: (event) => events.push(event),
+      });
+    } finally {
+      closeSync(fd);
+    }
+    const expected = await buffer(store.save(['u/first', 'localhost:5000/second:2', 'large:1']));
+    expect(readFileSync(file).equals(expected)).toBe(true);
+    const done = events.filter(({ type }) => type === 'layer-done');
+    expect(done).toHaveLength(4);
+    for (const event of done) expect(event).toMatchObject({ current: (event as { total?: number }).total });
+  });
+
+  /** A pipe that does not block, as Node makes its own stdout. */
+  function pipe(): { readonly writer: number; readonly reader: number } {
+    const path = join(scratch, 'pipe');
+    execFileSync('mkfifo', [path]);
+    const reader = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
+    return { reader, writer: openSync(path, constants.O_WRONLY | constants.O_NONBLOCK) };
+  }
+
+  test('waits for the reader of a pipe', async () => {
+    await load(large);
+    const expected = await buffer(store.save('large:1'));
+    const { reader, writer } = pipe();
+    const saved = store.saveTo(writer, 'large:1').finally(() => closeSync(writer));
+    await sleep(400); // several times the patience of a write
+    const received = await buffer(new Socket({ fd: reader }));
+    await saved;
+    expect(received.equals(expected)).toBe(true);
+  });
+
+  test('stops at a signal while nobody reads', async () => {
+    await load(large);
+    const { reader, writer } = pipe();
+    const abort = new AbortController();
+    const saved = store.saveTo(writer, 'large:1', { signal: abort.signal });
+    setTimeout(() => abort.abort(), 200);
+    await expect(saved).rejects.toMatchObject({ code: 'ERR_ABORTED' });
+    for (const fd of [reader, writer]) closeSync(fd);
+  });
+
+  test('names the file that was changed, and rejects as write(2) does', async () => {
+    await load(large);
+    const { reader, writer } = pipe();
+    const saved = store.saveTo(writer, 'large:1');
+    setTimeout(() => closeSync(reader), 200);
+    await expect(saved).rejects.toMatchObject({ code: 'EPIPE', syscall: 'write' });
+    closeSync(writer);
+    await expect(store.saveTo(1 << 20, 'large:1')).rejects.toMatchObject({ code: 'EBADF', syscall: 'write' });
+    await expect(store.saveTo(1, 'nobody:1')).rejects.toMatchObject({ code: 'ERR_IMAGE_NOT_FOUND' });
+
+    const [diff] = readdirSync(join(store.root, 'overlay2')).filter((name) =>
+      existsSync(join(store.root, 'overlay2', name, 'diff/big')),
+    );
+    writeFileSync(join(store.root, 'overlay2', String(diff), 'diff/big'), Buffer.alloc(9_000_000));
+    const fd = openSync(join(scratch, 'out.tar'), 'w');
+    await expect(store.saveTo(fd, 'large:1')).rejects.toMatchObject({
+      code: 'ERR_STORE_CORRUPT',
+      member: 'big',
+    });
+    closeSync(fd);
   });
 });
 

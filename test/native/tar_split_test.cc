@@ -1,18 +1,22 @@
-// Tests of the tar-split writer and reader and of the layer assembler, with hostile tar-splits and changed
-// directories. Random input comes from fixed seeds.
+// Tests of the tar-split writer and reader, of the layer assembler and of what rebuilds a layer with it, with hostile
+// tar-splits and changed directories. Random input comes from fixed seeds.
 #include <sys/stat.h>
 
 #include <cstdint>
 #include <cstring>
 #include <random>
+#include <utility>
 
 #include "check.h"
 #include "codec/assembler.h"
 #include "codec/crc64.h"
+#include "codec/sha256.h"
 #include "codec/tar_split_reader.h"
 #include "codec/tar_split_writer.h"
 #include "codec_support.h"
 #include "sys/resolve.h"
+#include "sys/whole_io.h"
+#include "tree/rebuild.h"
 
 using namespace layerstack;
 using namespace layerstack::test;
@@ -309,6 +313,95 @@ TEST(AssemblerNeedsItsFiles) {
   const Failure failure = CAUGHT(layer.Assemble());
   CHECK_EQ(failure.code, "ENOENT");
   CHECK_EQ(failure.path, (layer / "split").string());
+}
+
+// --- rebuild ---
+
+namespace {
+
+// A tar of 6 MiB, more than all the memory that it goes through.
+class LargeLayer {
+ public:
+  LargeLayer() {
+    std::mt19937 random(1);
+    for (char& byte : tar) byte = static_cast<char>(random());
+    fs::create_directory(scratch_ / "diff");
+    UniqueFd fd = Create(scratch_ / "split");
+    TarSplitWriter writer(fd.get());
+    for (size_t at = 0; at < tar.size(); at += 1 << 20) writer.Segment(tar.data() + at, 1 << 20);
+    writer.Finish();
+    Sha256 sum;
+    sum.Update(tar.data(), tar.size());
+    diff_id = sum.HexDigest();
+  }
+
+  LayerRebuild Rebuild(const std::string& expected) const {
+    return {(scratch_ / "diff").string(), (scratch_ / "split").string(), expected};
+  }
+
+  std::string tar = std::string(6 << 20, '\0');
+  std::string diff_id;
+
+ private:
+  Scratch scratch_;
+};
+
+std::pair<UniqueFd, UniqueFd> Pipe() {
+  int fds[2];
+  CHECK_EQ(::pipe2(fds, O_NONBLOCK | O_CLOEXEC), 0);
+  return {UniqueFd(fds[0]), UniqueFd(fds[1])};
+}
+
+}  // namespace
+
+TEST(RebuildWritesAsFarAsTheReaderGoes) {
+  LargeLayer layer;
+  auto [reader, writer] = Pipe();
+  LayerRebuild rebuild = layer.Rebuild(layer.diff_id);
+  std::string received;
+  std::string buffer(1 << 20, '\0');
+  for (bool ended = false; !ended;) {
+    // Nobody reads meanwhile, so that each call ends for want of room, in the middle of a piece.
+    LayerRebuild::Written written = rebuild.WriteTo(writer.get(), 1 << 20);
+    ended = written.ended;
+    size_t got = 0;
+    for (ssize_t count; (count = ::read(reader.get(), buffer.data(), buffer.size())) > 0;) {
+      received.append(buffer, 0, static_cast<size_t>(count));
+      got += static_cast<size_t>(count);
+      if (got == written.bytes) break;
+    }
+    CHECK_EQ(got, written.bytes);
+    WidenPipe(writer.get());
+  }
+  CHECK(received == layer.tar);
+}
+
+TEST(RebuildWritesUpToTheLimit) {
+  LargeLayer layer;
+  Scratch scratch;
+  UniqueFd out = Create(scratch / "out");
+  LayerRebuild rebuild = layer.Rebuild(layer.diff_id);
+  CHECK_EQ(rebuild.WriteTo(out.get(), 1).bytes, size_t{256 << 10});  // a piece
+  LayerRebuild::Written rest = rebuild.WriteTo(out.get(), 100 << 20);
+  CHECK(rest.ended);
+  CHECK(ReadFile(scratch / "out") == layer.tar);
+}
+
+TEST(RebuildEndsOnlyWithTheRightDigest) {
+  LargeLayer layer;
+  Scratch scratch;
+  UniqueFd out = Create(scratch / "out");
+  LayerRebuild rebuild = layer.Rebuild(std::string(64, '0'));
+  CHECK_FAILS("ERR_STORE_CORRUPT", rebuild.WriteTo(out.get(), 100 << 20));
+  CHECK_EQ(ReadFile(scratch / "out").size(), layer.tar.size());
+}
+
+TEST(RebuildFailsAsTheWriteDoes) {
+  LargeLayer layer;
+  LayerRebuild rebuild = layer.Rebuild(layer.diff_id);
+  const Failure failure = CAUGHT(rebuild.WriteTo(-1, 1));
+  CHECK_EQ(failure.code, "EBADF");
+  CHECK_EQ(failure.syscall, "write");
 }
 
 int main() { return check::RunAll(); }

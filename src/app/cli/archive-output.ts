@@ -1,25 +1,18 @@
 /**
  * Where archives go that a command writes: a file that appears only when it is complete, or stdout. Written by
- * write(2) on libuv's threads: Node's own stdout would block the event loop while the reader of a pipe is busy.
+ * write(2) on native threads: Node's own stdout would block the event loop while the reader of a pipe is busy.
  */
 import { randomBytes } from 'node:crypto';
-import { constants, write, type Stats } from 'node:fs';
+import { constants, type Stats } from 'node:fs';
 import { open, realpath, rename, stat, unlink } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
-import { setImmediate as nextTurn, setTimeout as sleep } from 'node:timers/promises';
-import { promisify } from 'node:util';
 import { isSystemError, LayerstackError } from '../../core/errors.ts';
+import { native } from '../../system/native.ts';
 import { spaceError } from '../../system/space.ts';
+import { writeBytes } from '../../system/write-bytes.ts';
 import { UsageError, type Context } from './command.ts';
 
-const writeSome = promisify(write);
 const STDOUT = 1;
-/**
- * Between two tries to write to a full pipe that does not block (Node makes its own stdout one): a reader that keeps up has made
- * room within microseconds, so the first tries follow at once; one that does not is not worth the processor.
- */
-const RETRY_MS = 5;
-const TRIES_AT_ONCE = 32;
 
 /** @throws UsageError where an archive would go to a terminal. */
 export function requireTarget(context: Context, file: string | undefined): void {
@@ -27,34 +20,44 @@ export function requireTarget(context: Context, file: string | undefined): void 
     throw new UsageError('stdout is a terminal: name a file with -o FILE, or redirect');
 }
 
-/**
- * Writes all of `archive` to `file`, or to stdout where there is none. After an error there is no new file, and one that was
- * there is as it was. A device such as /dev/null and a pipe are written to and stay what they are; links are followed.
- * @throws {@link LayerstackError} ERR_INVALID_ARGUMENT where there is no such directory, or something that holds no archive;
- *   ERR_ABORTED when the reader of a pipe goes away; ERR_NO_SPACE; what `archive` throws; system errors.
- */
+/** Writes an archive to an open file. */
+type WriteTo = (fd: number) => Promise<void>;
+
+/** {@link writeOutput} for an archive that is a stream. */
 export async function writeArchive(
   archive: AsyncIterable<Uint8Array>,
   file: string | undefined,
 ): Promise<void> {
-  if (file === undefined) return writeAll(STDOUT, archive, 'stdout');
+  await writeOutput(async (fd) => {
+    for await (const chunk of archive) await writeBytes(fd, chunk);
+  }, file);
+}
+
+/**
+ * Has `write` write an archive to `file`, or to stdout where there is none. After an error there is no new file, and one that was
+ * there is as it was. A device such as /dev/null and a pipe are written to and stay what they are; links are followed.
+ * @throws {@link LayerstackError} ERR_INVALID_ARGUMENT where there is no such directory, or something that holds no archive;
+ *   ERR_ABORTED when the reader of a pipe goes away; ERR_NO_SPACE; what `write` throws; system errors.
+ */
+export async function writeOutput(write: WriteTo, file: string | undefined): Promise<void> {
+  if (file === undefined) return writeOpen(STDOUT, write, 'stdout');
   const there = await stat(file).catch((error: unknown) => {
     if (isSystemError(error, 'ENOENT', 'ENOTDIR')) return undefined;
     throw error;
   });
-  if (there === undefined) return writeNewFile(archive, file, file);
-  if (there.isFile()) return writeNewFile(archive, await realpath(file), file);
-  await writeInto(archive, file, there);
+  if (there === undefined) return writeNewFile(write, file, file);
+  if (there.isFile()) return writeNewFile(write, await realpath(file), file);
+  await writeInto(write, file, there);
 }
 
-async function writeNewFile(archive: AsyncIterable<Uint8Array>, path: string, file: string): Promise<void> {
+async function writeNewFile(write: WriteTo, path: string, file: string): Promise<void> {
   const temporary = join(dirname(path), `.tmp-${basename(path)}${randomBytes(4).toString('hex')}`);
   const handle = await open(temporary, 'wx', 0o600).catch((error: unknown) => {
     // The error names a file that nobody has asked for.
     throw isSystemError(error, 'ENOENT', 'ENOTDIR') ? noFolder(file, error) : error;
   });
   try {
-    await writeAll(handle.fd, archive, file);
+    await writeOpen(handle.fd, write, file);
     await handle.sync();
     await handle.close();
     await rename(temporary, path);
@@ -66,7 +69,7 @@ async function writeNewFile(archive: AsyncIterable<Uint8Array>, path: string, fi
 }
 
 /** To put a new file in the place of a device or a pipe would take it from everybody else. */
-async function writeInto(archive: AsyncIterable<Uint8Array>, file: string, there: Stats): Promise<void> {
+async function writeInto(write: WriteTo, file: string, there: Stats): Promise<void> {
   if (!there.isCharacterDevice() && !there.isFIFO())
     throw notAFile(file, there.isDirectory() ? 'is a directory' : 'is no file: name a new one');
   // A pipe that nobody reads would hold the open, and no signal could end it.
@@ -75,24 +78,19 @@ async function writeInto(archive: AsyncIterable<Uint8Array>, file: string, there
     throw isSystemError(error, 'ENXIO') ? notAFile(file, 'has no reader: start it first', error) : error;
   });
   try {
-    await writeAll(handle.fd, archive, file);
+    await writeOpen(handle.fd, write, file);
   } finally {
     await handle.close();
   }
 }
 
-async function writeAll(fd: number, archive: AsyncIterable<Uint8Array>, name: string): Promise<void> {
-  for await (const chunk of archive) {
-    for (let at = 0, tries = 0; at < chunk.length;) {
-      try {
-        at += (await writeSome(fd, chunk, at, chunk.length - at)).bytesWritten;
-        tries = 0;
-      } catch (error) {
-        if (isSystemError(error, 'EAGAIN')) await (++tries > TRIES_AT_ONCE ? sleep(RETRY_MS) : nextTurn());
-        else if (isSystemError(error, 'EPIPE')) throw readerGone(name, error);
-        else throw spaceError(error, name, fd === STDOUT ? 'where stdout goes' : `for ${name}`);
-      }
-    }
+async function writeOpen(fd: number, write: WriteTo, name: string): Promise<void> {
+  native.widenPipe(fd);
+  try {
+    await write(fd);
+  } catch (error) {
+    if (isSystemError(error, 'EPIPE')) throw readerGone(name, error);
+    throw spaceError(error, name, fd === STDOUT ? 'where stdout goes' : `for ${name}`);
   }
 }
 

@@ -25,7 +25,7 @@ import {
   repositoriesDocument,
 } from './save-documents.ts';
 import { selectImages, type SelectedImage } from './save-select.ts';
-import { packTar, type TarMember } from './tar-writer.ts';
+import { packTar, packTarTo, type TarMember, type Written } from './tar-writer.ts';
 
 /** `docker`: docker >= 25's, which is an OCI layout too. `oci`: the OCI layout alone. */
 export type SaveFormat = 'docker' | 'oci';
@@ -38,7 +38,7 @@ export interface SaveOptions {
 }
 
 export interface SaveStores {
-  readonly layers: Pick<LayerStore, 'chain' | 'pin' | 'tar' | 'tarSize'>;
+  readonly layers: Pick<LayerStore, 'chain' | 'pin' | 'tar' | 'tarSize' | 'writeTar'>;
   readonly images: Pick<ImageStore, 'get' | 'resolve' | 'references' | 'parent' | 'kept'>;
 }
 
@@ -48,20 +48,45 @@ export interface SaveStores {
  * @throws {@link LayerstackError} (while iterating) ERR_IMAGE_NOT_FOUND, ERR_ID_AMBIGUOUS, ERR_REFERENCE_INVALID, ERR_LAYER_NOT_FOUND;
  *   ERR_STORE_CORRUPT, naming layer and file, when a file has changed behind the store's back; ERR_ABORTED.
  */
-export async function* save(
+export function save(
   stores: SaveStores,
   names: readonly string[],
   options: SaveOptions = {},
   onSaved?: (id: ImageID) => Promise<void>,
 ): AsyncGenerator<Uint8Array, void, undefined> {
+  return archive(stores, names, options, onSaved, packTar);
+}
+
+/**
+ * Writes the same archive to an open file, layers without a detour through JavaScript's memory.
+ * @throws as {@link save}; system errors of write(2).
+ */
+export async function saveTo(
+  fd: number,
+  stores: SaveStores,
+  names: readonly string[],
+  options: SaveOptions = {},
+  onSaved?: (id: ImageID) => Promise<void>,
+): Promise<void> {
+  const parts = archive(stores, names, options, onSaved, (members) => packTarTo(fd, members));
+  while ((await parts.next()).done !== true);
+}
+
+async function* archive<Part>(
+  stores: SaveStores,
+  names: readonly string[],
+  options: SaveOptions,
+  onSaved: ((id: ImageID) => Promise<void>) | undefined,
+  pack: (members: readonly TarMember[]) => AsyncIterable<Part>,
+): AsyncGenerator<Part, void, undefined> {
   const { signal } = options;
   throwIfAborted(signal);
   const { images, pin } = await pinImages(stores, names, signal);
   await using held = pin;
   void held;
-  for await (const chunk of packTar(await members(stores, images, options))) {
+  for await (const part of pack(await members(stores, images, options))) {
     throwIfAborted(signal);
-    yield chunk;
+    yield part;
   }
   for (const { config } of images) await onSaved?.(config.id);
 }
@@ -107,8 +132,12 @@ async function members(
     for (const layer of layers) {
       if (blobs.has(blobPath(layer.diffId))) continue;
       const size = sizes.get(layer.diffId) ?? 0;
-      const open = () => told(stores.layers.tar(layer), layer, size, onProgress);
-      add({ name: blobPath(layer.diffId), mtime: createdAt(config), content: { size, open } });
+      const content = {
+        size,
+        open: () => told(stores.layers.tar(layer), layer, size, onProgress),
+        writeTo: (fd: number) => told(stores.layers.writeTar(layer, fd), layer, size, onProgress),
+      };
+      add({ name: blobPath(layer.diffId), mtime: createdAt(config), content });
     }
   }
   for (const [{ config, layers }, original] of kept) {
@@ -160,19 +189,19 @@ function document(name: string, text: string | Uint8Array, mtime = 0): TarMember
   return { name, mtime, content: { size: bytes.length, open: () => Readable.from([bytes]) } };
 }
 
-/** The same chunks, with progress. */
-async function* told(
-  tar: AsyncIterable<Uint8Array>,
+/** The same pieces, with progress. */
+async function* told<Part extends Written>(
+  tar: AsyncIterable<Part>,
   { diffId }: { readonly diffId: DiffID | undefined },
   total: number,
   onProgress: OnProgress | undefined,
-): AsyncGenerator<Uint8Array, void, undefined> {
+): AsyncGenerator<Part, void, undefined> {
   let current = 0;
   const layer = { ...(diffId !== undefined && { diffId }), total };
   onProgress?.({ type: 'layer-start', ...layer, current });
-  for await (const chunk of tar) {
-    yield chunk;
-    current += chunk.length;
+  for await (const part of tar) {
+    yield part;
+    current += part.length;
     onProgress?.({ type: 'layer-progress', ...layer, current });
   }
   onProgress?.({ type: 'layer-done', ...layer, current });

@@ -4,6 +4,7 @@
  */
 import { Buffer } from 'node:buffer';
 import { LayerstackError } from '../../core/errors.ts';
+import { writeBytes } from '../../system/write-bytes.ts';
 
 const BLOCK = 512;
 const MAX_OCTAL = 0o77777777777;
@@ -14,22 +15,56 @@ export interface TarMember {
   /** Seconds since 1970. */
   readonly mtime: number;
   /** Undefined for a directory. */
-  readonly content?: { readonly size: number; open(): AsyncIterable<Uint8Array> } | undefined;
+  readonly content?: TarContent | undefined;
+}
+
+export interface TarContent {
+  readonly size: number;
+  open(): AsyncIterable<Uint8Array>;
+  /** The same straight to an open file, where there is such a way: what has been written, piece by piece. */
+  writeTo?(fd: number): AsyncIterable<Written>;
+}
+
+/** Bytes that are where they should go. */
+export interface Written {
+  readonly length: number;
 }
 
 /**
  * The archive of `members`, in their order, straight from their contents.
  * @throws {@link LayerstackError} (while iterating) ERR_INTERNAL when a content is not as long as it said.
  */
-export async function* packTar(members: Iterable<TarMember>): AsyncGenerator<Uint8Array, void, undefined> {
+export function packTar(members: Iterable<TarMember>): AsyncGenerator<Uint8Array, void, undefined> {
+  return pack(members, (content) => content.open());
+}
+
+/**
+ * Writes the same to an open file, and tells what has been written. Nothing is synced.
+ * @throws as {@link packTar}; system errors of write(2).
+ */
+export async function* packTarTo(
+  fd: number,
+  members: Iterable<TarMember>,
+): AsyncGenerator<Written, void, undefined> {
+  const parts = pack<Uint8Array | Written>(members, (content) => content.writeTo?.(fd) ?? content.open());
+  for await (const part of parts) {
+    if (part instanceof Uint8Array) await writeBytes(fd, part);
+    yield part;
+  }
+}
+
+async function* pack<Part extends Written>(
+  members: Iterable<TarMember>,
+  read: (content: TarContent) => AsyncIterable<Part>,
+): AsyncGenerator<Part | Uint8Array, void, undefined> {
   for (const member of members) {
     yield header(member);
     if (member.content === undefined) continue;
     let left = member.content.size;
-    for await (const chunk of member.content.open()) {
-      left -= chunk.length;
+    for await (const part of read(member.content)) {
+      left -= part.length;
       if (left < 0) break;
-      yield chunk;
+      yield part;
     }
     if (left !== 0)
       throw new LayerstackError(

@@ -1,5 +1,5 @@
 /** `layerstack save`: images out, as `docker save`. */
-import { requireTarget, writeArchive } from '../archive-output.ts';
+import { requireTarget, writeOutput } from '../archive-output.ts';
 import { defineCommand, UsageError } from '../command.ts';
 import { ProgressDisplay } from '../progress.ts';
 
@@ -25,9 +25,9 @@ export const command = defineCommand({
     requireTarget(context, values.output);
     const progress = new ProgressDisplay(context.stderr, values.quiet === true, 'saving');
     await using store = await context.open();
-    const archive = store.save(images, { format, signal: context.signal, onProgress: progress.show });
+    const options = { format, signal: context.signal, onProgress: progress.show } as const;
     try {
-      await writeArchive(archive, values.output);
+      await writeOutput((fd) => store.saveTo(fd, images, options), values.output);
     } finally {
       progress.clear();
     }

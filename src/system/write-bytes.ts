@@ -1,0 +1,10 @@
+/** Bytes to an open file, by native threads: a pipe that is full keeps neither the event loop nor libuv's pool. */
+import { call, native } from './native.ts';
+
+/**
+ * All of `bytes` to `fd`, however slow the reader of a pipe is. Not synced.
+ * @throws system errors of write(2).
+ */
+export async function writeBytes(fd: number, bytes: Uint8Array): Promise<void> {
+  for (let at = 0; at < bytes.length;) at += await call(native.writeFd(fd, bytes.subarray(at)));
+}
