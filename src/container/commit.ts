@@ -65,7 +65,7 @@ export async function commit(
   const { layout } = root;
   const directory = layout.at(layout.overlay(container.mountId, 'diff'));
   const staged = await timed('commit', 'stage', () =>
-    layers.stage(
+    layers.stageAlone(
       { directory, sourceDateEpoch },
       { limits: OWN_LAYER_LIMITS, name: `of container ${container.name}`, ...(signal && { signal }) },
     ),

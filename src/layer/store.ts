@@ -26,6 +26,7 @@ import { Overlay } from './overlay.ts';
 import { planImages, type PlannedLayer } from './plan.ts';
 import { Publication } from './publish.ts';
 import { Staging, type StagedLayer, type StageOptions } from './staging.ts';
+import { Writeback } from './writeback.ts';
 
 export type { LayerSource } from './apply.ts';
 export type { CollectedLayer, ImageTops } from './collector.ts';
@@ -174,6 +175,21 @@ export class LayerStore {
    */
   stage(source: LayerSource, options: StageOptions): Promise<StagedLayer> {
     return this.#staging.stage(source, options);
+  }
+
+  /**
+   * {@link stage} for a layer that is published alone: what it writes goes to disk meanwhile, so that publishing has
+   * little to wait for.
+   * @throws as {@link stage}; {@link LayerstackError} ERR_NO_SPACE and system errors of what went to disk.
+   */
+  async stageAlone(source: LayerSource, options: StageOptions): Promise<StagedLayer> {
+    const { root } = this.#root.layout;
+    let failed: { readonly error: unknown } | undefined;
+    const writeback = new Writeback(root, (error) => (failed = { error }));
+    const staged = await this.stage(source, options).finally(() => writeback.stop());
+    if (failed === undefined) return staged;
+    await this.discard(staged);
+    throw spaceError(failed.error, root);
   }
 
   /**

@@ -21,7 +21,7 @@ import type { Root } from '../system/root.ts';
 import { LayerPool } from './intake/layer-pool.ts';
 import { planImage, selectPlatform, type PlannedImage } from './intake/planned.ts';
 import { DEFAULT_MAX_BYTES, publishImages, type LayerTrouble } from './intake/publish-images.ts';
-import { Writeback } from './intake/writeback.ts';
+import { Writeback } from '../layer/writeback.ts';
 import { fetchConfig } from './pull/config.ts';
 import { BlobKeeping } from './pull/keep-blobs.ts';
 import { LayerDownloads } from './pull/layers.ts';

@@ -91,7 +91,7 @@ async function stage(
   { maxBytes = DEFAULT_MAX_BYTES, sourceDateEpoch, signal }: ImportOptions,
 ): Promise<StagedLayer> {
   const stageFrom = (from: LayerSource, limits: StageOptions['limits']): Promise<StagedLayer> =>
-    layers.stage(from, {
+    layers.stageAlone(from, {
       limits,
       name: typeof source === 'string' ? source : 'stdin',
       ...(signal && { signal }),

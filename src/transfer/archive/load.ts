@@ -15,7 +15,7 @@ import { LayerPool } from '../intake/layer-pool.ts';
 import { nameImages, type LoadedImage } from '../intake/name-images.ts';
 import { linkParents, mergeImages, selectPlatform, type Plan } from '../intake/planned.ts';
 import { DEFAULT_MAX_BYTES, publishImages, type LayerTrouble } from '../intake/publish-images.ts';
-import { Writeback } from '../intake/writeback.ts';
+import { Writeback } from '../../layer/writeback.ts';
 import type { Archive } from './archive.ts';
 import { DOCKER_MANIFEST, readDocker } from './docker.ts';
 import { OCI_INDEX, readOci } from './oci.ts';

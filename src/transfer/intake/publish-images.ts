@@ -10,7 +10,7 @@ import { timed } from '../../system/phases.ts';
 import type { LayerPool } from './layer-pool.ts';
 import type { PlannedImage } from './planned.ts';
 import { pinLayers, stageLayers } from './stage-layers.ts';
-import type { Writeback } from './writeback.ts';
+import type { Writeback } from '../../layer/writeback.ts';
 
 /** Far above any image, yet it ends a bomb before it fills a large disk. */
 export const DEFAULT_MAX_BYTES = 1024 ** 4;

@@ -3,10 +3,10 @@
  * would begin only then, and the disk would have idled until then (measured: a fifth of the whole time of a load).
  */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { call, native } from '../../system/native.ts';
+import { call, native } from '../system/native.ts';
 
 /** Small images are published before the first; larger ones give the file system time to make large writes. */
-const PAUSE_MS = 500;
+const PAUSE_MS = 250;
 
 export class Writeback {
   readonly #stop = new AbortController();
@@ -14,7 +14,7 @@ export class Writeback {
 
   /**
    * @param directory any of the store's file system
-   * @param onError is told of a failed write. It fails the load: the kernel reports it once, here, and not to publishing.
+   * @param onError is told of a failed write. It fails the whole: the kernel reports it once, here, and not to publishing.
    */
   constructor(directory: string, onError: (error: unknown) => void) {
     this.#done = this.#run(directory).catch(onError);
