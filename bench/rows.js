@@ -5,10 +5,23 @@
 import { exportTree, save } from './rows/archives.js';
 import { commit, diff } from './rows/changes.js';
 import { containers } from './rows/containers.js';
+import { images } from './rows/images.js';
 import { load, loadGzip } from './rows/load.js';
 import { pull } from './rows/pull.js';
 import { push } from './rows/push.js';
 import { rmi } from './rows/rmi.js';
 
 /** Every job, in the order of the table, by the name that `--rows` knows. */
-export const ROWS = { load, loadGzip, pull, push, containers, diff, commit, save, export: exportTree, rmi };
+export const ROWS = {
+  load,
+  loadGzip,
+  pull,
+  push,
+  containers,
+  diff,
+  commit,
+  save,
+  export: exportTree,
+  rmi,
+  images,
+};

@@ -44,7 +44,7 @@ function line(row) {
     row.job,
     cell(row.layerstack),
     `${cell(row.dockerd)}: ${ratio(row.dockerd)} ×`,
-    `${cell(row.podman)}: ${ratio(row.podman)} ×`,
+    row.podman === undefined ? 'none' : `${cell(row.podman)}: ${ratio(row.podman)} ×`,
     `${cell(row.floor)}: ${ratio(row.floor)} ×`,
     verdict(row, Number(ratio(row.floor)), median(row.layerstack)),
   ].join(' | ');

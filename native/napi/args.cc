@@ -1,5 +1,12 @@
 #include "napi/args.h"
 
+#include <fcntl.h>
+
+#include <cerrno>
+#include <climits>
+
+#include "sys/failure.h"
+
 namespace layerstack {
 
 namespace {
@@ -39,6 +46,21 @@ bool BoolArg(const Napi::Value& value, const char* name) {
 Napi::Object ObjectArg(const Napi::Value& value, const char* name) {
   if (!value.IsObject()) Wrong(value, name, "an object");
   return value.As<Napi::Object>();
+}
+
+HeldFd::HeldFd(int64_t fd) {
+  errno = EBADF;
+  if (fd >= 0 && fd <= INT_MAX) fd_.reset(::fcntl(static_cast<int>(fd), F_DUPFD_CLOEXEC, 0));
+  if (!fd_) error_ = errno;
+}
+
+int HeldFd::Get() const {
+  if (!fd_) ThrowErrno(error_, "fcntl");
+  return fd_.get();
+}
+
+std::shared_ptr<const HeldFd> FdArg(const Napi::Value& value, const char* name) {
+  return std::make_shared<const HeldFd>(IntArg(value, name));
 }
 
 }  // namespace layerstack

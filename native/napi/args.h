@@ -4,8 +4,12 @@
 
 #include <napi.h>
 
+#include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
+
+#include "sys/fd.h"
 
 namespace layerstack {
 
@@ -15,5 +19,19 @@ std::vector<std::string> BytesListArg(const Napi::Value& value, const char* name
 int64_t IntArg(const Napi::Value& value, const char* name);
 bool BoolArg(const Napi::Value& value, const char* name);
 Napi::Object ObjectArg(const Napi::Value& value, const char* name);
+
+// A file that the caller has open, under an fd of our own: his may be closed, and its number go to another file, while a
+// thread still uses it.
+class HeldFd {
+ public:
+  explicit HeldFd(int64_t fd);
+  // Throws the errno where the caller's was not open, or no other could be had.
+  int Get() const;
+
+ private:
+  UniqueFd fd_;
+  int error_ = 0;
+};
+std::shared_ptr<const HeldFd> FdArg(const Napi::Value& value, const char* name);
 
 }  // namespace layerstack

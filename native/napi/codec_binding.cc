@@ -189,11 +189,11 @@ class AssemblerObject : public Napi::ObjectWrap<AssemblerObject> {
     constexpr uint64_t kAtOnce = 8 << 20;  // after which an abort is seen, and progress shown
     return Async<LayerRebuild::Written>(
         info.Env(),
-        [state = state_, fd = static_cast<int>(IntArg(info[0], "fd"))] {
-          const bool ended = state->ended;
-          auto written = Work(*state, [fd](LayerRebuild& rebuild) { return rebuild.WriteTo(fd, kAtOnce); });
+        [state = state_, fd = FdArg(info[0], "fd")] {
+          // To whoever writes, the end must not look like that of the tar.
+          if (state->ended) ThrowInput("ERR_ABORTED", "the layer has ended or was closed");
+          auto written = Work(*state, [&](LayerRebuild& rebuild) { return rebuild.WriteTo(fd->Get(), kAtOnce); });
           if (written.ended) End(*state);
-          written.ended |= ended;
           return written;
         },
         [](Napi::Env env, LayerRebuild::Written& written) -> Napi::Value {

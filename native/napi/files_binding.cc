@@ -3,6 +3,7 @@
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 
+#include <chrono>
 #include <cstdlib>
 #include <optional>
 #include <string_view>
@@ -213,22 +214,17 @@ Napi::Value ReadFileInRootBinding(const Napi::CallbackInfo& info) {
 }
 
 Napi::Value WriteFdBinding(const Napi::CallbackInfo& info) {
-  if (!info[1].IsTypedArray()) throw Napi::TypeError::New(info.Env(), "bytes must be a Uint8Array");
-  auto bytes = info[1].As<Napi::Uint8Array>();
-  Napi::Promise promise = Async<ssize_t>(
+  return Async<ssize_t>(
       info.Env(),
-      [fd = static_cast<int>(IntArg(info[0], "fd")), data = reinterpret_cast<const char*>(bytes.Data()),
-       size = bytes.ByteLength()] {
-        ssize_t written = WritePatiently(fd, data, size, kPatience);
+      [fd = FdArg(info[0], "fd"), bytes = BytesArg(info[1], "bytes")] {
+        std::chrono::nanoseconds patience = kPatience;
+        ssize_t written = WritePatiently(fd->Get(), bytes.data(), bytes.size(), &patience);
         if (written < 0) ThrowErrno(errno, "write");
         return written;
       },
       [](Napi::Env env, ssize_t& written) -> Napi::Value {
         return Napi::Number::New(env, static_cast<double>(written));
       });
-  // The thread reads JavaScript's memory. What the promise has lives until it settles.
-  promise.DefineProperty(Napi::PropertyDescriptor::Value("bytes", bytes));
-  return promise;
 }
 
 Napi::Value WidenPipeBinding(const Napi::CallbackInfo& info) {

@@ -2,10 +2,11 @@
 
 #include <fcntl.h>
 #include <poll.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <optional>
+#include <climits>
 
 #include "sys/failure.h"
 
@@ -21,28 +22,50 @@ bool WriteAll(int fd, const char* data, size_t size) {
   return true;
 }
 
-ssize_t WritePatiently(int fd, const char* data, size_t size, std::chrono::milliseconds patience) {
+namespace {
+
+// Whether write(2) could wait for somebody else for as long as he likes.
+bool MayBlock(int fd) {
+  struct stat info;
+  if (::fstat(fd, &info) != 0 || S_ISREG(info.st_mode) || S_ISBLK(info.st_mode)) return false;
+  const int flags = ::fcntl(fd, F_GETFL);
+  return flags >= 0 && !(flags & O_NONBLOCK);
+}
+
+// False where patience ended first.
+bool WaitForRoom(int fd, std::chrono::nanoseconds* patience) {
   using Clock = std::chrono::steady_clock;
-  std::optional<Clock::time_point> deadline;  // set by the first wait: to ask the clock costs more than small writes
+  struct pollfd room = {fd, POLLOUT, 0};
+  int ready = Retry([&] { return ::poll(&room, 1, 0); });
+  if (ready == 0 && patience->count() > 0) {
+    const auto start = Clock::now();
+    const auto most = std::chrono::ceil<std::chrono::milliseconds>(*patience).count();
+    ready = Retry([&] { return ::poll(&room, 1, static_cast<int>(most)); });
+    *patience -= Clock::now() - start;
+  }
+  return ready != 0;  // an error is write(2)'s to tell
+}
+
+}  // namespace
+
+ssize_t WritePatiently(int fd, const char* data, size_t size, std::chrono::nanoseconds* patience) {
+  // A pipe that is ready takes this much at once; more would wait, in an fd that blocks, until all of it fits.
+  const bool may_block = MayBlock(fd);
+  const size_t most = may_block ? PIPE_BUF : size;
   size_t done = 0;
   while (done < size) {
-    ssize_t written = Retry([&] { return ::write(fd, data + done, size - done); });
+    if (may_block && !WaitForRoom(fd, patience)) break;
+    const size_t count = std::min(most, size - done);
+    ssize_t written = Retry([&] { return ::write(fd, data + done, count); });
     if (written >= 0) {
       done += static_cast<size_t>(written);
       continue;
     }
-    int error = errno;
-    if (error == EAGAIN) {
-      if (!deadline) deadline = Clock::now() + patience;
-      auto left = std::chrono::ceil<std::chrono::milliseconds>(*deadline - Clock::now()).count();
-      struct pollfd room = {fd, POLLOUT, 0};
-      int ready = left <= 0 ? 0 : Retry([&] { return ::poll(&room, 1, static_cast<int>(left)); });
-      if (ready > 0) continue;
-      if (ready == 0) break;
-      error = errno;
+    if (errno == EAGAIN) {
+      if (WaitForRoom(fd, patience)) continue;
+      break;
     }
     if (done > 0) break;  // the next call meets the error again
-    errno = error;
     return -1;
   }
   return static_cast<ssize_t>(done);
@@ -50,7 +73,8 @@ ssize_t WritePatiently(int fd, const char* data, size_t size, std::chrono::milli
 
 void WidenPipe(int fd) {
   constexpr int kBytes = 1 << 20;  // /proc/sys/fs/pipe-max-size, if nobody changed it
-  ::fcntl(fd, F_SETPIPE_SZ, kBytes);
+  const int now = ::fcntl(fd, F_GETPIPE_SZ);
+  if (now >= 0 && now < kBytes) ::fcntl(fd, F_SETPIPE_SZ, kBytes);
 }
 
 bool ReadAll(int fd, size_t limit, std::string* text) {

@@ -12,14 +12,16 @@ namespace layerstack {
 // Writes all of it, or returns false with errno set.
 bool WriteAll(int fd, const char* data, size_t size);
 
-// Writes all of it, but waits at most `patience` in all for room in an fd that does not block (one that does waits in write(2)).
-// The bytes written: fewer where patience ended, or before an error, which the next call meets. -1 with errno set.
-ssize_t WritePatiently(int fd, const char* data, size_t size, std::chrono::milliseconds patience);
-// What a job of the shared threads may wait.
-inline constexpr std::chrono::milliseconds kPatience{100};
+// What a job of the shared threads may wait for others, in all.
+inline constexpr std::chrono::milliseconds kPatience{25};
 
-// Gives a pipe the largest buffer that every user may ask for, so that its two ends wake each other less often. No-op for what
-// is no pipe, and where the system allows less.
+// Writes all of it, but waits no more than `*patience`, from which the waiting is taken, for the reader of a pipe, socket or
+// terminal, whether the fd blocks or not. The bytes written: fewer where patience ended, or before an error, which the next
+// call meets. -1 with errno set.
+ssize_t WritePatiently(int fd, const char* data, size_t size, std::chrono::nanoseconds* patience);
+
+// Gives a pipe at least the largest buffer that every user may ask for, so that its two ends wake each other less often. No-op
+// for what is no pipe, and where the system allows less.
 void WidenPipe(int fd);
 
 // Appends what is left of the file to `*text`, stopping once `limit` bytes are exceeded (then `*text` is longer than

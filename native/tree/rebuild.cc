@@ -1,6 +1,7 @@
 #include "tree/rebuild.h"
 
 #include <cerrno>
+#include <chrono>
 #include <string_view>
 #include <system_error>
 #include <utility>
@@ -53,6 +54,7 @@ SharedChunk LayerRebuild::Read() {
 
 LayerRebuild::Written LayerRebuild::WriteTo(int fd, uint64_t limit) {
   if (!pool_) pool_ = std::make_shared<ChunkPool>(kPiece, kQueue + 2);  // and one being summed, one being written
+  std::chrono::nanoseconds patience = kPatience;
   Written result;
   while (result.bytes < limit) {
     if (!writing_) {
@@ -65,7 +67,7 @@ LayerRebuild::Written LayerRebuild::WriteTo(int fd, uint64_t limit) {
       written_ = 0;
     }
     const std::string_view left = writing_->View().substr(written_);
-    ssize_t count = WritePatiently(fd, left.data(), left.size(), kPatience);
+    ssize_t count = WritePatiently(fd, left.data(), left.size(), &patience);
     if (count < 0) ThrowErrno(errno, "write");
     written_ += static_cast<size_t>(count);
     result.bytes += static_cast<uint64_t>(count);

@@ -27,8 +27,8 @@ class LayerRebuild {
     uint64_t bytes = 0;
     bool ended = false;
   };
-  // The next bytes, straight to `fd` and through memory that is used again: up to `limit`, fewer where the fd's reader is
-  // slower than kPatience. Throws as Read, and the errno of write(2). Not to be mixed with Read.
+  // The next bytes, straight to `fd` and through memory that is used again: up to `limit` (and the rest of a piece), fewer
+  // where the fd's reader takes more than kPatience. Throws as Read, and the errno of write(2). Not to be mixed with Read.
   Written WriteTo(int fd, uint64_t limit);
 
  private:

@@ -8,13 +8,13 @@ import { throwIfAborted } from '../core/abort.ts';
 import { isSystemError, LayerstackError } from '../core/errors.ts';
 import { formatReference, parseReference, withDefaultTag, type Reference } from '../core/reference.ts';
 import type { StoreFinding } from '../core/store-finding.ts';
-import { listChanges, type Change } from '../container/changes.ts';
+import type { Change } from '../container/changes.ts';
 import type { CommitOptions } from '../container/commit.ts';
 import type { ArchiveOptions, PathArchive, PutArchiveOptions } from '../container/archive.ts';
-import { copyIn, copyOut, packOut, type CopyOptions } from '../container/copy.ts';
+import type { CopyOptions } from '../container/copy.ts';
 import type { PathStat } from '../container/path-stat.ts';
-import { writeBundle, type Bundle, type BundleOptions } from '../container/bundle.ts';
-import { inspectContainer, type ContainerInspect } from '../container/inspect.ts';
+import type { Bundle, BundleOptions } from '../container/bundle.ts';
+import type { ContainerInspect } from '../container/inspect.ts';
 import type { Mount, MountOptions, UnmountOptions } from '../container/mount.ts';
 import type { Container } from '../container/record.ts';
 import {
@@ -259,7 +259,7 @@ export class Layerstack implements AsyncDisposable {
 
   /**
    * Writes the archive that {@link save} gives to an open file, pipe or socket, the fastest way out; resolves when all of it is
-   * written, nothing of it synced. The fd stays the caller's, also after an error, when part of the archive is in it.
+   * written, nothing of it synced. The fd stays the caller's, also after an error, when part of the archive may be in it.
    * @throws {@link LayerstackError} as {@link save}; system errors of write(2), such as EPIPE and ENOSPC.
    * @example
    * ```ts
@@ -268,6 +268,8 @@ export class Layerstack implements AsyncDisposable {
    * ```
    */
   async saveTo(fd: number, images: string | readonly string[], options: SaveOptions = {}): Promise<void> {
+    if (!Number.isInteger(fd) || fd < 0)
+      throw new LayerstackError('ERR_INVALID_ARGUMENT', `${fd} is no file descriptor: open the file first`);
     const names = typeof images === 'string' ? [images] : images;
     const { saveTo } = await import('../transfer/archive/save.ts');
     const onSaved = (id: ImageID): Promise<void> => this.#tellImage('save', id);
@@ -493,6 +495,7 @@ export class Layerstack implements AsyncDisposable {
    * @throws {@link LayerstackError} ERR_CONTAINER_NOT_FOUND, ERR_ID_AMBIGUOUS.
    */
   async inspectContainer(ref: ContainerRef): Promise<ContainerInspect> {
+    const { inspectContainer } = await import('../container/inspect.ts');
     return inspectContainer(this.#root.layout, await this.container(ref));
   }
 
@@ -541,6 +544,7 @@ export class Layerstack implements AsyncDisposable {
    */
   async diff(ref: ContainerRef): Promise<Change[]> {
     const container = await this.container(ref);
+    const { listChanges } = await import('../container/changes.ts');
     return this.#unlessRemoved(container, listChanges(this.#root, container));
   }
 
@@ -658,6 +662,7 @@ export class Layerstack implements AsyncDisposable {
    * @throws {@link LayerstackError} ERR_USER_NOT_FOUND, ERR_CONFIG_INVALID without a command, and what `mount` throws.
    */
   async bundle(ref: ContainerRef, directory: string, options: BundleOptions = {}): Promise<Bundle> {
+    const { writeBundle } = await import('../container/bundle.ts');
     const container = await this.container(ref);
     const held = await this.#containers.mounted(container);
     const mount = held ?? (await this.mount(container));
@@ -693,6 +698,7 @@ export class Layerstack implements AsyncDisposable {
     path: string,
     options: ArchiveOptions & Pick<CopyOptions, 'followLink'> = {},
   ): Promise<PathArchive> {
+    const { packOut } = await import('../container/copy.ts');
     const container = await this.container(ref);
     const archive = await this.#unlessRemoved(
       container,
@@ -730,6 +736,7 @@ export class Layerstack implements AsyncDisposable {
     destination: string,
     options: CopyOptions = {},
   ): Promise<void> {
+    const { copyOut } = await import('../container/copy.ts');
     const container = await this.container(ref);
     await copyOut(this.#containers.archive, container, source, destination, options);
     this.#events.container('archive-path', container);
@@ -746,6 +753,7 @@ export class Layerstack implements AsyncDisposable {
     destination: string,
     options: CopyOptions = {},
   ): Promise<void> {
+    const { copyIn } = await import('../container/copy.ts');
     const container = await this.container(ref);
     await copyIn(this.#containers.archive, container, source, destination, options);
     this.#events.container('extract-to-dir', container);

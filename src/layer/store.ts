@@ -188,7 +188,9 @@ export class LayerStore {
     const writeback = new Writeback(root, (error) => (failed = { error }));
     const staged = await this.stage(source, options).finally(() => writeback.stop());
     if (failed === undefined) return staged;
-    await this.discard(staged);
+    await this.discard(staged).catch((error: unknown) => {
+      this.#root.log.warn('a failed layer could not be removed; the next writer will', { error });
+    });
     throw spaceError(failed.error, root);
   }
 

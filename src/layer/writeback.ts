@@ -5,8 +5,10 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { call, native } from '../system/native.ts';
 
-/** Small images are published before the first; larger ones give the file system time to make large writes. */
-const PAUSE_MS = 250;
+/** Small layers are published before the first. */
+const FIRST_MS = 250;
+/** Gives the file system time to make large writes. */
+const PAUSE_MS = 500;
 
 export class Writeback {
   readonly #stop = new AbortController();
@@ -28,8 +30,8 @@ export class Writeback {
 
   async #run(directory: string): Promise<void> {
     const { signal } = this.#stop;
-    for (;;) {
-      await sleep(PAUSE_MS, undefined, { signal, ref: false }).catch(() => undefined);
+    for (let pause = FIRST_MS; ; pause = PAUSE_MS) {
+      await sleep(pause, undefined, { signal, ref: false }).catch(() => undefined);
       if (signal.aborted) return;
       await call(native.batch(directory, [{ op: 'syncfs', path: '.' }]));
     }

@@ -177,8 +177,8 @@ export interface LayerAssembler {
    */
   read(): Promise<Uint8Array | null>;
   /**
-   * The next bytes (up to 8 MiB) straight to an open file, without JavaScript's memory: waits as {@link Native.writeFd} does.
-   * Rejects as `read`, and as write(2). One way or the other for the whole layer.
+   * The next bytes (about 8 MiB) straight to an open file, without JavaScript's memory; fewer where the reader of a pipe keeps
+   * them waiting for 25 ms. Rejects as `read`, as write(2), and with ERR_ABORTED behind the end. Not to be mixed with `read`.
    */
   writeTo(fd: number): Promise<{ readonly bytes: number; readonly ended: boolean }>;
   close(): void;
@@ -290,11 +290,11 @@ export interface Native {
   /** Reads a file inside a root file system, links resolved inside it; null where there is none. */
   readFileInRoot(root: string, path: string, maxBytes: number): Promise<Uint8Array | null>;
   /**
-   * write(2) of all of `bytes`, which must stay as they are meanwhile; waits at most 100 ms at a time for the reader of a
-   * pipe or socket that does not block. Resolves with the bytes written: fewer where the reader is slower.
+   * write(2) of all of `bytes`, but waits at most 25 ms for the reader of a pipe or socket, blocking or not. Resolves with
+   * the bytes written: fewer where the reader is slower.
    */
   writeFd(fd: number, bytes: Uint8Array): Promise<number>;
-  /** F_SETPIPE_SZ to 1 MiB, where `fd` is a pipe and the system allows it: both ends wake each other less often. */
+  /** F_SETPIPE_SZ to at least 1 MiB, where `fd` is a pipe and the system allows it: both ends wake each other less often. */
   widenPipe(fd: number): void;
 
   // mounts_binding.cc

@@ -1,10 +1,18 @@
-/** Bytes to an open file, by native threads: a pipe that is full keeps neither the event loop nor libuv's pool. */
+/** Bytes to an open file, by native threads: a pipe that is full keeps neither the event loop nor a thread for long. */
+import { throwIfAborted } from '../core/abort.ts';
 import { call, native } from './native.ts';
 
 /**
  * All of `bytes` to `fd`, however slow the reader of a pipe is. Not synced.
- * @throws system errors of write(2).
+ * @throws {@link LayerstackError} ERR_ABORTED; system errors of write(2).
  */
-export async function writeBytes(fd: number, bytes: Uint8Array): Promise<void> {
-  for (let at = 0; at < bytes.length;) at += await call(native.writeFd(fd, bytes.subarray(at)));
+export async function writeBytes(
+  fd: number,
+  bytes: Uint8Array,
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  for (let at = 0; at < bytes.length;) {
+    throwIfAborted(signal);
+    at += await call(native.writeFd(fd, bytes.subarray(at)));
+  }
 }

@@ -2,7 +2,7 @@
  * Commands that are killed at each of their changes to the store's directories, one after the other: what they worked on is
  * there as it was, or it is gone, and the next writer leaves nothing else of it.
  */
-import { existsSync, readdirSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { LayerstackCli } from '../support/layerstack-cli.ts';
@@ -84,6 +84,26 @@ describe.runIf(havePeers('strace'))('killed at any step', () => {
         });
       },
     );
+  });
+
+  test('commit: a disk that fails while the layer is made fails it, though publishing would not hear of it', async () => {
+    const id = await cli.run('create', '--name', 'build', IMAGE);
+    const upper = house.at(`overlay2/${mountId(id)}/diff`);
+    // Enough for a sync before the layer is complete, under strace.
+    for (let file = 0; file < 5000; file++) writeFileSync(join(upper, `f${String(file)}`), 'content');
+    const before = await dumpStore(house.root);
+    const log = join(house.scratch, 'strace');
+    const ran = await run('strace', [
+      ...['-f', '-qq', '-o', log, '-e', 'trace=syncfs', '-e', 'inject=syncfs:error=EIO:when=1'],
+      process.execPath,
+      ...cli.argv('commit', 'build', 'made:1'),
+    ]);
+    expect(ran.stderr).toMatch(/^layerstack: ERR_SYSTEM: EIO: i\/o error, syncfs .*\n$/);
+    expect(ran.status).toBe(1);
+    expect(readFileSync(log, 'utf8').match(/syncfs\(/g)).toHaveLength(1);
+    await house.reopen();
+    await house.store.close();
+    expect(await storeChanges(house.root, before)).toEqual([]);
   });
 
   test('commit: the image is whole, or is not there', async () => {

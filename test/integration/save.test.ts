@@ -4,6 +4,9 @@ import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import {
   closeSync,
+  fstatSync,
+  read,
+  writeSync,
   constants,
   existsSync,
   lstatSync,
@@ -22,6 +25,8 @@ import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { buffer } from 'node:stream/consumers';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { promisify } from 'node:util';
+import { Worker } from 'node:worker_threads';
 import { gunzipSync, gzipSync } from 'node:zlib';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { Layerstack } from '../../src/app/layerstack.ts';
@@ -29,9 +34,21 @@ import { digestOf, hexOf, type Digest } from '../../src/core/digest.ts';
 import type { ProgressEvent } from '../../src/core/progress.ts';
 import { dockerArchive } from '../support/archives.ts';
 import { imageOf, layerFrom, layerOf, type TestImage } from '../support/images.ts';
-import { LayerstackCli } from '../support/layerstack-cli.ts';
+import { CLI, LayerstackCli } from '../support/layerstack-cli.ts';
 import { dropScratch, makeScratch } from '../support/scratch.ts';
 import { tar } from '../support/tar.ts';
+
+/** Bytes of a pipe, as soon as there are some. */
+async function readSome(fd: number, into: Buffer): Promise<number> {
+  for (;;) {
+    try {
+      return (await promisify(read)(fd, into, 0, into.length, null)).bytesRead;
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'EAGAIN') throw error;
+      await sleep(1);
+    }
+  }
+}
 
 let scratch: string;
 let store: Layerstack;
@@ -351,43 +368,95 @@ describe('saveTo', () => {
     for (const event of done) expect(event).toMatchObject({ current: (event as { total?: number }).total });
   });
 
-  /** A pipe that does not block, as Node makes its own stdout. */
-  function pipe(): { readonly writer: number; readonly reader: number } {
-    const path = join(scratch, 'pipe');
-    execFileSync('mkfifo', [path]);
-    const reader = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
-    return { reader, writer: openSync(path, constants.O_WRONLY | constants.O_NONBLOCK) };
-  }
-
-  test('waits for the reader of a pipe', async () => {
-    await load(large);
-    const expected = await buffer(store.save('large:1'));
-    const { reader, writer } = pipe();
-    const saved = store.saveTo(writer, 'large:1').finally(() => closeSync(writer));
-    await sleep(400); // several times the patience of a write
-    const received = await buffer(new Socket({ fd: reader }));
-    await saved;
-    expect(received.equals(expected)).toBe(true);
+  const made: number[] = [];
+  afterEach(() => {
+    for (const fd of made.splice(0)) closeSync(fd);
   });
 
-  test('stops at a signal while nobody reads', async () => {
+  /** A pipe with a reader, which does not block, as Node makes its own stdout; or the writer does. */
+  function pipe({ blocks = false } = {}): { readonly writer: number; readonly reader: number } {
+    const path = join(scratch, `pipe-${made.length}`);
+    execFileSync('mkfifo', [path]);
+    const reader = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
+    const writer = openSync(path, constants.O_WRONLY | (blocks ? 0 : constants.O_NONBLOCK));
+    made.push(reader, writer);
+    return { reader, writer };
+  }
+
+  test.each([{ blocks: false }, { blocks: true }])('waits for the reader of a pipe: %o', async (options) => {
     await load(large);
-    const { reader, writer } = pipe();
+    const expected = await buffer(store.save('large:1'));
+    const { reader, writer } = pipe(options);
+    const saved = store.saveTo(writer, 'large:1');
+    await sleep(200); // several times the patience of a write
+    const received: Buffer[] = [];
+    for (let left = expected.length; left > 0;) {
+      const chunk = Buffer.alloc(100_000);
+      const count = await readSome(reader, chunk);
+      received.push(chunk.subarray(0, count));
+      left -= count;
+    }
+    await saved;
+    expect(Buffer.concat(received).equals(expected)).toBe(true);
+  });
+
+  test.each([{ blocks: false }, { blocks: true }])(
+    'stops at a signal while nobody reads, and holds up nobody else: %o',
+    async (options) => {
+      await load(large);
+      const abort = new AbortController();
+      // More than there are threads in the native pool.
+      const pipes = Array.from({ length: 12 }, () => pipe(options));
+      const saved = Promise.allSettled(
+        pipes.map(({ writer }) => store.saveTo(writer, 'large:1', { signal: abort.signal })),
+      );
+      await sleep(300);
+      expect(await store.images()).toHaveLength(1);
+      const container = await store.create('large:1');
+      expect(await store.diff(container)).toEqual([]);
+      abort.abort();
+      for (const result of await saved)
+        expect(result).toMatchObject({ status: 'rejected', reason: { code: 'ERR_ABORTED' } });
+    },
+  );
+
+  test('stops at a signal before a layer, too', async () => {
+    await load(first);
+    const { writer } = pipe();
+    expect(() => {
+      for (;;) writeSync(writer, Buffer.alloc(4096));
+    }).toThrow('EAGAIN');
     const abort = new AbortController();
-    const saved = store.saveTo(writer, 'large:1', { signal: abort.signal });
-    setTimeout(() => abort.abort(), 200);
+    const saved = store.saveTo(writer, 'u/first:1', { signal: abort.signal });
+    setTimeout(() => abort.abort(), 100);
     await expect(saved).rejects.toMatchObject({ code: 'ERR_ABORTED' });
-    for (const fd of [reader, writer]) closeSync(fd);
+  });
+
+  test('a worker that ends does not let it write into the next file with that number', async () => {
+    await load(large);
+    const { reader } = pipe();
+    const worker = new Worker(new URL('../fixtures/save-to.mjs', import.meta.url), {
+      workerData: { root: store.root, image: 'large:1', path: join(scratch, 'pipe-0') },
+    });
+    const [fd] = (await once(worker, 'message')) as [number];
+    await sleep(100); // the pipe is full
+    await worker.terminate();
+    const others = Array.from({ length: 40 }, (_, index) => openSync(join(scratch, `other-${index}`), 'w'));
+    made.push(...others);
+    expect(others).toContain(fd);
+    await readSome(reader, Buffer.alloc(1 << 20));
+    await sleep(200);
+    for (const other of others) expect(fstatSync(other).size).toBe(0);
   });
 
   test('names the file that was changed, and rejects as write(2) does', async () => {
     await load(large);
     const { reader, writer } = pipe();
     const saved = store.saveTo(writer, 'large:1');
-    setTimeout(() => closeSync(reader), 200);
+    setTimeout(() => closeSync(made.splice(made.indexOf(reader), 1)[0] ?? -1), 100);
     await expect(saved).rejects.toMatchObject({ code: 'EPIPE', syscall: 'write' });
-    closeSync(writer);
-    await expect(store.saveTo(1 << 20, 'large:1')).rejects.toMatchObject({ code: 'EBADF', syscall: 'write' });
+    await expect(store.saveTo(1 << 20, 'large:1')).rejects.toMatchObject({ code: 'EBADF' });
+    await expect(store.saveTo(-1, 'large:1')).rejects.toMatchObject({ code: 'ERR_INVALID_ARGUMENT' });
     await expect(store.saveTo(1, 'nobody:1')).rejects.toMatchObject({ code: 'ERR_IMAGE_NOT_FOUND' });
 
     const [diff] = readdirSync(join(store.root, 'overlay2')).filter((name) =>
@@ -422,7 +491,7 @@ describe('layerstack save', () => {
     expect(readdirSync(join(scratch, 'out'))).toEqual(['first.tar']);
   });
 
-  test('writes into a device or a pipe, which stays one, and through a link', async () => {
+  test('writes into a device, a pipe or an open file, which stays what it is', async () => {
     await load(first);
     const cli = new LayerstackCli(store.root);
     const expected = await buffer(store.save('u/first:1'));
@@ -445,14 +514,24 @@ describe('layerstack save', () => {
     expect((await received).equals(expected)).toBe(true);
     expect(lstatSync(at('pipe')).isFIFO()).toBe(true);
 
-    writeFileSync(at('real.tar'), 'old');
-    symlinkSync('real.tar', at('link.tar'));
-    await cli.run('save', '-o', at('link.tar'), 'u/first:1');
-    expect(readFileSync(at('real.tar')).equals(expected)).toBe(true);
-    expect(lstatSync(at('link.tar')).isSymbolicLink()).toBe(true);
+    const script =
+      'printf head > "$1/app" && "$2" "$3" --root "$4" save -o /dev/stdout u/first:1 >> "$1/app"';
+    execFileSync('sh', ['-c', script, 'sh', scratch, process.execPath, CLI, store.root]);
+    expect(readFileSync(at('app')).equals(Buffer.concat([Buffer.from('head'), expected]))).toBe(true);
+    expect(lstatSync('/dev/stdout').isSymbolicLink()).toBe(true);
     expect((await cli.try(['save', '-o', scratch, 'u/first:1'])).stderr).toBe(
       `layerstack: ERR_INVALID_ARGUMENT: ${scratch} is a directory\n`,
     );
+  });
+
+  test('replaces a link that somebody has put there, and not what it leads to', async () => {
+    await load(first);
+    const [link, target] = [join(scratch, 'link.tar'), join(scratch, 'target')];
+    writeFileSync(target, 'precious');
+    symlinkSync('target', link);
+    await new LayerstackCli(store.root).run('save', '-o', link, 'u/first:1');
+    expect(readFileSync(target, 'utf8')).toBe('precious');
+    expect(lstatSync(link).isFile()).toBe(true);
   });
 
   test('fails with one line when the reader goes away', async () => {

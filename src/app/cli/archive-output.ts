@@ -4,8 +4,9 @@
  */
 import { randomBytes } from 'node:crypto';
 import { constants, type Stats } from 'node:fs';
-import { open, realpath, rename, stat, unlink } from 'node:fs/promises';
+import { open, readlink, realpath, rename, stat, unlink } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
+import { isatty } from 'node:tty';
 import { isSystemError, LayerstackError } from '../../core/errors.ts';
 import { native } from '../../system/native.ts';
 import { spaceError } from '../../system/space.ts';
@@ -27,44 +28,60 @@ type WriteTo = (fd: number) => Promise<void>;
 export async function writeArchive(
   archive: AsyncIterable<Uint8Array>,
   file: string | undefined,
+  signal: AbortSignal,
 ): Promise<void> {
   await writeOutput(async (fd) => {
-    for await (const chunk of archive) await writeBytes(fd, chunk);
+    for await (const chunk of archive) await writeBytes(fd, chunk, signal);
   }, file);
 }
 
 /**
  * Has `write` write an archive to `file`, or to stdout where there is none. After an error there is no new file, and one that was
- * there is as it was. A device such as /dev/null and a pipe are written to and stay what they are; links are followed.
+ * there is as it was. A device such as /dev/null, a pipe and what this process has open (/dev/stdout, /dev/fd/N) are written to
+ * and stay what they are; any other link is replaced, since whoever made it may want root to write elsewhere.
  * @throws {@link LayerstackError} ERR_INVALID_ARGUMENT where there is no such directory, or something that holds no archive;
  *   ERR_ABORTED when the reader of a pipe goes away; ERR_NO_SPACE; what `write` throws; system errors.
  */
 export async function writeOutput(write: WriteTo, file: string | undefined): Promise<void> {
   if (file === undefined) return writeOpen(STDOUT, write, 'stdout');
+  const fd = await ownFd(file);
+  if (fd !== undefined) return writeOpen(fd, write, file);
   const there = await stat(file).catch((error: unknown) => {
-    if (isSystemError(error, 'ENOENT', 'ENOTDIR')) return undefined;
+    if (isSystemError(error, 'ENOENT', 'ENOTDIR', 'ELOOP')) return undefined;
     throw error;
   });
-  if (there === undefined) return writeNewFile(write, file, file);
-  if (there.isFile()) return writeNewFile(write, await realpath(file), file);
+  if (there === undefined || there.isFile()) return writeNewFile(write, file);
   await writeInto(write, file, there);
 }
 
-async function writeNewFile(write: WriteTo, path: string, file: string): Promise<void> {
-  const temporary = join(dirname(path), `.tmp-${basename(path)}${randomBytes(4).toString('hex')}`);
+/** Of /dev/stdout, /dev/fd/N and /proc/self/fd/N. */
+async function ownFd(file: string): Promise<number | undefined> {
+  const path = await readlink(file).catch(() => undefined);
+  if (path === undefined) return undefined;
+  for (const candidate of [file, path]) {
+    const folder = await realpath(dirname(candidate)).catch(() => undefined);
+    if (folder === `/proc/${process.pid}/fd`) return Number(basename(candidate));
+  }
+  return undefined;
+}
+
+async function writeNewFile(write: WriteTo, file: string): Promise<void> {
+  const temporary = join(dirname(file), `.tmp-${basename(file)}${randomBytes(4).toString('hex')}`);
   const handle = await open(temporary, 'wx', 0o600).catch((error: unknown) => {
     // The error names a file that nobody has asked for.
     throw isSystemError(error, 'ENOENT', 'ENOTDIR') ? noFolder(file, error) : error;
   });
   try {
     await writeOpen(handle.fd, write, file);
-    await handle.sync();
+    await handle.sync().catch((error: unknown) => {
+      throw spaceError(error, file, `for ${file}`);
+    });
     await handle.close();
-    await rename(temporary, path);
+    await rename(temporary, file);
   } catch (error) {
     await handle.close().catch(() => undefined);
     await unlink(temporary).catch(() => undefined);
-    throw spaceError(error, file, `for ${file}`); // the fsync may be the one that finds no room
+    throw error;
   }
 }
 
@@ -72,12 +89,19 @@ async function writeNewFile(write: WriteTo, path: string, file: string): Promise
 async function writeInto(write: WriteTo, file: string, there: Stats): Promise<void> {
   if (!there.isCharacterDevice() && !there.isFIFO())
     throw notAFile(file, there.isDirectory() ? 'is a directory' : 'is no file: name a new one');
-  // A pipe that nobody reads would hold the open, and no signal could end it.
-  const flags = constants.O_WRONLY | constants.O_NONBLOCK | constants.O_NOCTTY;
-  const handle = await open(file, flags).catch((error: unknown) => {
-    throw isSystemError(error, 'ENXIO') ? notAFile(file, 'has no reader: start it first', error) : error;
-  });
+  // O_NONBLOCK: a pipe that nobody reads would hold the open, and no signal could end it. O_CREAT: so the kernel refuses a pipe
+  // that somebody else has put into a directory like /tmp (fs.protected_fifos).
+  const { O_WRONLY, O_CREAT, O_NONBLOCK, O_NOCTTY } = constants;
+  const handle = await open(file, O_WRONLY | O_CREAT | O_NONBLOCK | O_NOCTTY, 0o600).catch(
+    (error: unknown) => {
+      const unread = there.isFIFO() && isSystemError(error, 'ENXIO');
+      throw unread ? notAFile(file, 'has no reader: start it first', error) : error;
+    },
+  );
   try {
+    const { dev, ino } = await handle.stat();
+    if (dev !== there.dev || ino !== there.ino)
+      throw notAFile(file, 'was replaced by something else just now');
     await writeOpen(handle.fd, write, file);
   } finally {
     await handle.close();
@@ -85,11 +109,14 @@ async function writeInto(write: WriteTo, file: string, there: Stats): Promise<vo
 }
 
 async function writeOpen(fd: number, write: WriteTo, name: string): Promise<void> {
+  if (isatty(fd)) throw notAFile(name, 'is a terminal: name a file');
   native.widenPipe(fd);
   try {
     await write(fd);
   } catch (error) {
-    if (isSystemError(error, 'EPIPE')) throw readerGone(name, error);
+    // What else goes wrong is about the store.
+    if (!isSystemError(error) || error.syscall !== 'write') throw error;
+    if (error.code === 'EPIPE') throw readerGone(name, error);
     throw spaceError(error, name, fd === STDOUT ? 'where stdout goes' : `for ${name}`);
   }
 }

@@ -11,6 +11,10 @@ export async function preload(): Promise<void> {
     import('../../transfer/pull.ts'),
     import('../../transfer/push.ts'),
     import('../registries.ts'),
+    import('../../container/bundle.ts'),
+    import('../../container/changes.ts'),
     import('../../container/commit.ts'),
+    import('../../container/copy.ts'),
+    import('../../container/inspect.ts'),
   ]);
 }

@@ -68,7 +68,7 @@ export async function saveTo(
   options: SaveOptions = {},
   onSaved?: (id: ImageID) => Promise<void>,
 ): Promise<void> {
-  const parts = archive(stores, names, options, onSaved, (members) => packTarTo(fd, members));
+  const parts = archive(stores, names, options, onSaved, (members) => packTarTo(fd, members, options.signal));
   while ((await parts.next()).done !== true);
 }
 

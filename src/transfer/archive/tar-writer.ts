@@ -40,15 +40,16 @@ export function packTar(members: Iterable<TarMember>): AsyncGenerator<Uint8Array
 
 /**
  * Writes the same to an open file, and tells what has been written. Nothing is synced.
- * @throws as {@link packTar}; system errors of write(2).
+ * @throws as {@link packTar}; {@link LayerstackError} ERR_ABORTED; system errors of write(2).
  */
 export async function* packTarTo(
   fd: number,
   members: Iterable<TarMember>,
+  signal: AbortSignal | undefined,
 ): AsyncGenerator<Written, void, undefined> {
   const parts = pack<Uint8Array | Written>(members, (content) => content.writeTo?.(fd) ?? content.open());
   for await (const part of parts) {
-    if (part instanceof Uint8Array) await writeBytes(fd, part);
+    if (part instanceof Uint8Array) await writeBytes(fd, part, signal);
     yield part;
   }
 }

@@ -41,7 +41,7 @@ export const command = defineCommand({
       if (destination.path !== '-')
         return await store.copyOut(source.container, source.path, destination.path, options);
       const { tar } = await store.getArchive(source.container, source.path, options);
-      return await writeArchive(tar, undefined);
+      return await writeArchive(tar, undefined, context.signal);
     }
     if (destination.container === undefined)
       throw new UsageError('neither operand names a container: write one of them as CONTAINER:PATH');

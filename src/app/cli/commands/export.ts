@@ -22,6 +22,6 @@ export const command = defineCommand({
       signal: context.signal,
       onProgress: progress.show,
     });
-    await writeArchive(archive, values.output);
+    await writeArchive(archive, values.output, context.signal);
   },
 });

@@ -1,0 +1,32 @@
+/** Listing a store of 1,000 images and 10,000 layers, by the commands; dockerd, which has them in memory, runs on the same root. */
+import { withDockerd } from '../support/dockerd.js';
+import { crowd } from '../support/crowd.js';
+import { runs, sh, timed } from '../support/measure.js';
+import { layerstack, storeOn, sync, withStore } from '../support/programs.js';
+import { onFreshVolume } from '../support/volume.js';
+
+const IMAGES = 1000;
+
+/** Gives a volume to `work` whose store has them all, and has been listed once. */
+const onCrowd = (work) =>
+  onFreshVolume(async (volume) => {
+    await withStore(volume, async () => undefined);
+    crowd(storeOn(volume), IMAGES);
+    await sync(volume);
+    // A directory that has just changed is not trusted to be the same later; see image/catalog.ts.
+    await sh('sleep', ['1.1']);
+    const lines = (await layerstack(volume, 'images', '-q')).trim().split('\n').length;
+    if (lines !== IMAGES) throw new Error(`${lines} images are listed instead of ${IMAGES}`);
+    return work(volume);
+  });
+
+export const images = async (_input, count) => ({
+  job: '`images` of 1,000 images, 10,000 layers',
+  budgetMs: 150,
+  floorName: "Node's own start",
+  layerstack: await onCrowd((volume) => runs(count, () => timed(() => layerstack(volume, 'images')))),
+  dockerd: await onCrowd((volume) =>
+    withDockerd(storeOn(volume), ({ docker }) => runs(count, () => timed(() => docker('images')))),
+  ),
+  floor: await runs(count, () => timed(() => sh(process.execPath, ['-e', '0']))),
+});
