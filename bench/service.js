@@ -21,7 +21,7 @@ import { sh, timed } from './support/measure.js';
 import { dropDirectory, onSignal } from './support/undo.js';
 import { onFreshVolume } from './support/volume.js';
 
-const CLI = fileURLToPath(new URL('../dist/app/cli/main.js', import.meta.url));
+const CLI = fileURLToPath(new URL('../dist/bundle/main.js', import.meta.url));
 const UPLOAD = fileURLToPath(new URL('./support/upload.js', import.meta.url));
 const PING_EVERY_MS = 10;
 const IDLE_MS = 3000;

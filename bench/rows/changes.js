@@ -7,7 +7,7 @@ import { Buffer } from 'node:buffer';
 import { closeSync, mkdirSync, openSync, writeFileSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { withDockerd } from '../support/dockerd.js';
-import { runs, sh, timed } from '../support/measure.js';
+import { runsInTurn, sh, timed } from '../support/measure.js';
 import { floorOn, layerstack, podmanOn, sync, withStore } from '../support/programs.js';
 import { onFreshVolume } from '../support/volume.js';
 
@@ -35,22 +35,26 @@ async function change(volume, upper, blobMiB) {
   await sync(volume);
 }
 
-/** Each takes what is to be timed; the library and dockerd's API do without a program's start. */
-const measure = ({ input, count, blobMiB, byLayerstack, byDockerd, byPodman }) => ({
-  layerstack: () =>
-    runs(count, () =>
-      onFreshVolume(async (volume) => {
-        await layerstack(volume, 'load', '-i', input.archive);
-        return withStore(volume, async (store) => {
-          const container = await store.create(input.id);
-          const { GraphDriver } = await store.inspectContainer(container);
-          await change(volume, GraphDriver.Data.UpperDir, blobMiB);
-          return timed(() => byLayerstack(store, container));
-        });
-      }),
-    ),
-  dockerd: () =>
-    runs(count, () =>
+/**
+ * Each takes what is to be timed; the library and dockerd's API do without a program's start. `floor` gets the upper directory
+ * of a container of layerstack's too: a volume that holds the image is slower to write to than an empty one.
+ */
+const programs = ({ input, blobMiB, byLayerstack, byDockerd, byPodman, byFloor }) => {
+  const onUpper = (work) =>
+    onFreshVolume(async (volume) => {
+      await layerstack(volume, 'load', '-i', input.archive);
+      return withStore(volume, async (store) => {
+        const container = await store.create(input.id);
+        const { GraphDriver } = await store.inspectContainer(container);
+        const upper = GraphDriver.Data.UpperDir;
+        await change(volume, upper, blobMiB);
+        return work({ store, container, upper, volume });
+      });
+    });
+  return {
+    layerstack: () => onUpper(({ store, container }) => timed(() => byLayerstack(store, container))),
+    floor: () => onUpper(({ upper, volume }) => byFloor(upper, volume)),
+    dockerd: () =>
       onFreshVolume((volume) =>
         withDockerd(join(volume, 'docker'), async ({ docker, api }) => {
           await docker('load', '-q', '-i', input.archive);
@@ -63,9 +67,7 @@ const measure = ({ input, count, blobMiB, byLayerstack, byDockerd, byPodman }) =
           return timed(() => byDockerd(api, Id));
         }),
       ),
-    ),
-  podman: () =>
-    runs(count, () =>
+    podman: () =>
       onFreshVolume(async (volume) => {
         const podman = podmanOn(volume);
         await podman.load(input.archive);
@@ -77,71 +79,41 @@ const measure = ({ input, count, blobMiB, byLayerstack, byDockerd, byPodman }) =
         );
         return timed(() => byPodman(podman, id)).finally(() => podman.unmount());
       }),
-    ),
-});
+  };
+};
 
-/** A directory with the changes, for the floors. */
-const onChanges = (count, blobMiB, work) =>
-  runs(count, () =>
-    onFreshVolume(async (volume) => {
-      const upper = join(volume, 'upper');
-      mkdirSync(upper);
-      await change(volume, upper, blobMiB);
-      return work(upper, volume);
-    }),
-  );
-
-async function row(facts, programs, floor) {
-  const [library, dockerd, podman] = [
-    await programs.layerstack(),
-    await programs.dockerd(),
-    await programs.podman(),
-  ];
-  return { ...facts, layerstack: library, dockerd, podman, floor: await floor() };
-}
-
-export const diff = (input, count) =>
-  row(
-    {
-      job: '`diff` of 20,000 new files (store open)',
-      budget: 2,
-      floorName: 'a walk of the upper with lstat in C',
-    },
-    measure({
+export const diff = async (input, count) => ({
+  job: '`diff` of 20,000 new files (store open)',
+  budget: 2,
+  floorName: 'a walk of the upper with lstat in C',
+  ...(await runsInTurn(
+    count,
+    programs({
       input,
-      count,
       blobMiB: 0,
       byLayerstack: (store, container) => store.diff(container),
       byDockerd: (api, id) => api('GET', `/containers/${id}/changes`),
       byPodman: (podman, id) => podman('diff', id),
+      byFloor: async (upper, volume) => Number(await sh(await floorOn(volume), ['walk', upper])) / 1000,
     }),
-    () =>
-      onChanges(
-        count,
-        0,
-        async (upper, volume) => Number(await sh(await floorOn(volume), ['walk', upper])) / 1000,
-      ),
-  );
+  )),
+});
 
 const TAR = 'tar -C "$1" --numeric-owner -cf - . | tee "$2/layer.tar" | openssl dgst -sha256 && sync -f "$2"';
 
-export const commit = (input, count) =>
-  row(
-    {
-      job: '`commit` of 20,000 files + 200 MiB (store open)',
-      budget: 1.3,
-      floorName: 'tar of the upper to a file and into SHA-256 + sync',
-    },
-    measure({
+export const commit = async (input, count) => ({
+  job: '`commit` of 20,000 files + 200 MiB (store open)',
+  budget: 1.3,
+  floorName: 'tar of the upper to a file and into SHA-256 + sync',
+  ...(await runsInTurn(
+    count,
+    programs({
       input,
-      count,
       blobMiB: 200,
       byLayerstack: (store, container) => store.commit(container),
       byDockerd: (api, id) => api('POST', `/commit?container=${id}`),
       byPodman: (podman, id) => podman('commit', '-q', id),
+      byFloor: (upper, volume) => timed(() => sh('bash', ['-o', 'pipefail', '-c', TAR, 'sh', upper, volume])),
     }),
-    () =>
-      onChanges(count, 200, (upper, volume) =>
-        timed(() => sh('bash', ['-o', 'pipefail', '-c', TAR, 'sh', upper, volume])),
-      ),
-  );
+  )),
+});

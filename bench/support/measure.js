@@ -42,6 +42,17 @@ export async function runs(count, measure) {
   return { values };
 }
 
+/**
+ * Measures each of some programs `count` times, in turn, so that what slows the machine down for a while slows all of them:
+ * milliseconds, by the programs' names.
+ */
+export async function runsInTurn(count, programs) {
+  const measured = Object.fromEntries(Object.keys(programs).map((name) => [name, { values: [] }]));
+  for (let run = 0; run < count; run++)
+    for (const [name, measure] of Object.entries(programs)) measured[name].values.push(await measure());
+  return measured;
+}
+
 /** Bytes in use on the file system that holds `path`. */
 export function bytesUsed(path) {
   const { blocks, bfree, bsize } = statfsSync(path);

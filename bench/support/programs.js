@@ -3,11 +3,11 @@
  */
 import { join } from 'node:path';
 import { fileURLToPath, URL } from 'node:url';
-import { Layerstack } from '../../dist/index.js';
+import { Layerstack } from '../../dist/bundle/index.js';
 import { sh } from './measure.js';
 
 /** The command, to be run by Node. */
-export const CLI = fileURLToPath(new URL('../../dist/app/cli/main.js', import.meta.url));
+export const CLI = fileURLToPath(new URL('../../dist/bundle/main.js', import.meta.url));
 
 /** Where the store of a volume is. */
 export const storeOn = (volume) => join(volume, 'store');

@@ -21,7 +21,7 @@ if (process.argv.length > 3 || process.argv[2]?.startsWith('-')) {
   process.exit(process.argv.includes('--help') ? 0 : 2);
 }
 
-const CLI = fileURLToPath(new URL('../../dist/app/cli/main.js', import.meta.url));
+const CLI = fileURLToPath(new URL('../../dist/bundle/main.js', import.meta.url));
 const scratch = mkdtempSync(join(tmpdir(), 'layerstack-quickstart-'));
 const root = join(scratch, 'store');
 const started = Date.now();

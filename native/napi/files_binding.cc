@@ -3,8 +3,10 @@
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstdlib>
+#include <limits>
 #include <optional>
 #include <string_view>
 
@@ -182,6 +184,38 @@ Napi::Value ContentSizeBinding(const Napi::CallbackInfo& info) {
       });
 }
 
+// Inode, change time in milliseconds and size of each file; NaN of those that are missing.
+std::vector<double> StampFiles(const std::string& directory, const std::vector<std::string>& names) {
+  std::vector<double> stamps(names.size() * 3, std::numeric_limits<double>::quiet_NaN());
+  UniqueFd dir(::open(directory.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+  if (!dir && errno == ENOENT) return stamps;
+  if (!dir) ThrowErrno(errno, "open", directory);
+  for (size_t i = 0; i < names.size(); ++i) {
+    struct stat st;
+    if (::fstatat(dir.get(), names[i].c_str(), &st, 0) != 0) {
+      if (errno == ENOENT) continue;
+      ThrowErrno(errno, "stat", directory + "/" + names[i]);
+    }
+    stamps[i * 3] = static_cast<double>(st.st_ino);
+    stamps[i * 3 + 1] = static_cast<double>(st.st_ctim.tv_sec) * 1e3 + static_cast<double>(st.st_ctim.tv_nsec) / 1e6;
+    stamps[i * 3 + 2] = static_cast<double>(st.st_size);
+  }
+  return stamps;
+}
+
+Napi::Value StampFilesBinding(const Napi::CallbackInfo& info) {
+  return Async<std::vector<double>>(
+      info.Env(),
+      [directory = BytesArg(info[0], "directory"), names = BytesListArg(info[1], "names")] {
+        return StampFiles(directory, names);
+      },
+      [](Napi::Env env, std::vector<double>& stamps) -> Napi::Value {
+        Napi::Float64Array array = Napi::Float64Array::New(env, stamps.size());
+        std::copy(stamps.begin(), stamps.end(), array.Data());
+        return array;
+      });
+}
+
 std::optional<std::string> ReadInRoot(const std::string& root, const std::string& path, size_t limit) {
   UniqueFd root_fd(::open(root.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
   if (!root_fd) ThrowErrno(errno, "open", root);
@@ -252,6 +286,7 @@ void InitFiles(Napi::Env env, Napi::Object exports) {
   exports.Set("makeNode", Napi::Function::New<MakeNodeBinding>(env, "makeNode"));
   exports.Set("removeTree", Napi::Function::New<RemoveTreeBinding>(env, "removeTree"));
   exports.Set("contentSize", Napi::Function::New<ContentSizeBinding>(env, "contentSize"));
+  exports.Set("stampFiles", Napi::Function::New<StampFilesBinding>(env, "stampFiles"));
   exports.Set("writeFd", Napi::Function::New<WriteFdBinding>(env, "writeFd"));
   exports.Set("widenPipe", Napi::Function::New<WidenPipeBinding>(env, "widenPipe"));
   exports.Set("readFileInRoot", Napi::Function::New<ReadFileInRootBinding>(env, "readFileInRoot"));

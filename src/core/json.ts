@@ -4,6 +4,7 @@
  * Size and nesting are bounded, and every error says where in the document it is. Objects are read through own
  * properties only, so `__proto__` is a key like any other. go-json.ts is the writing side.
  */
+import { Buffer } from 'node:buffer';
 import { LayerstackError, type ErrorCode, type ErrorFacts } from './errors.ts';
 
 /** What is being read, for bounds and messages. */
@@ -45,7 +46,7 @@ export function parseJson(bytes: Uint8Array, source: JsonSource): unknown {
   if (depthExceeds(bytes, MAX_DEPTH)) fail(`it is nested deeper than ${MAX_DEPTH} levels`);
   try {
     // Like Go: invalid UTF-8 becomes U+FFFD, and a byte order mark is a syntax error.
-    return JSON.parse(new TextDecoder('utf-8', { ignoreBOM: true }).decode(bytes));
+    return JSON.parse(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString('utf8'));
   } catch (error) {
     return fail(`not JSON (${(error as Error).message})`, error);
   }

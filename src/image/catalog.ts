@@ -14,7 +14,7 @@ import { chainIds, hexOf, topChainId, type ChainID, type ImageID } from '../core
 import { isSystemError, LayerstackError, unlessMissing } from '../core/errors.ts';
 import { parseTime, ZERO_TIME } from '../core/time.ts';
 import type { LayerStore } from '../layer/store.ts';
-import { native } from '../system/native.ts';
+import { call, native } from '../system/native.ts';
 import type { Root } from '../system/root.ts';
 import { parseImageConfig, type ImageConfig } from './config.ts';
 import type { ImageDb } from './imagedb.ts';
@@ -51,6 +51,20 @@ interface CatalogFile extends CatalogContent {
   readonly version: typeof VERSION;
 }
 
+/** What an image's files looked like. */
+interface State {
+  readonly content: string;
+  /** Empty for an image without metadata. */
+  readonly metadata: string;
+  /** Whether a later change of the files would show. */
+  readonly settled: boolean;
+}
+
+/** A set of images. */
+interface Ids {
+  has(id: ImageID): boolean;
+}
+
 const VERSION = 2;
 const NOTHING: CatalogContent = { layers: '', images: [] };
 
@@ -83,23 +97,16 @@ export class Catalog {
   async entries(): Promise<CatalogEntry[]> {
     const { layout } = this.#root;
     const layerState = this.#layerState();
-    const [ids, metadataNames, file] = await Promise.all([
-      this.#db.ids(),
-      unlessMissing(readdir(layout.at(layout.imageMetadatas))),
-      this.#load(),
-    ]);
+    const [states, file] = await Promise.all([this.#states(), this.#load()]);
     const known = new Map(file.images.map((entry) => [entry.id, entry]));
     // Of a directory that nothing was moved into or out of since, all is still there.
     const isSame = file.layers !== '' && file.layers === layerState;
     const layers = new Set(isSame ? undefined : await unlessMissing(readdir(layout.at(layout.layers))));
-    const described = new Set(metadataNames);
     const sizes = new Map<ChainID, number | undefined>();
     const found: Kept[] = [];
     const lasting: Kept[] = [];
     let looked = 0;
-    for (const id of ids) {
-      const state = this.#state(id, described.has(hexOf(id)));
-      if (state === undefined) continue;
+    for (const [id, state] of states) {
       const kept = known.get(id);
       const valid = kept?.content === state.content && kept.metadata === state.metadata;
       if ((looked += valid ? 1 : READ_COST) >= SLICE) {
@@ -129,46 +136,48 @@ export class Catalog {
   }
 
   /** The top layer of every image (but some) whose config is intact, whether its layers are there or not. */
-  async tops(but: { has(id: ImageID): boolean } = new Set()): Promise<Set<ChainID>> {
-    const [ids, file] = await Promise.all([this.#db.ids(), this.#load()]);
+  async tops(but: Ids = new Set()): Promise<Set<ChainID>> {
+    const [states, file] = await Promise.all([this.#states(but), this.#load()]);
     const known = new Map(file.images.map((entry) => [entry.id, entry]));
     const tops = new Set<ChainID>();
     let seen = 0;
-    for (const id of ids) {
-      if (but.has(id)) continue;
+    for (const [id, state] of states) {
       if (++seen % SLICE === 0) await nextTurn();
       const kept = known.get(id);
-      const valid = kept !== undefined && kept.content === this.#state(id, false)?.content;
+      const valid = kept !== undefined && kept.content === state.content;
       const top = valid ? kept.top : topChainId(this.#config(id)?.diffIds ?? []);
       if (top !== undefined && top !== null) tops.add(top);
     }
     return tops;
   }
 
-  /** The state of an image's files, those of its metadata if there are any; undefined where it is gone. */
-  #state(
-    id: ImageID,
-    hasMetadata: boolean,
-  ): { content: string; metadata: string; settled: boolean } | undefined {
+  /** The states of all images (but some) and their files. */
+  async #states(but: Ids = new Set()): Promise<Map<ImageID, State>> {
     const { layout } = this.#root;
-    const content = statSync(layout.at(layout.imageContent(id)), { throwIfNoEntry: false });
-    if (content === undefined) return undefined;
-    const metadata = hasMetadata
-      ? statSync(layout.at(layout.imageMetadata(id)), { throwIfNoEntry: false })
-      : undefined;
-    const changed = Math.max(content.ctimeMs, metadata?.ctimeMs ?? 0);
-    return {
-      content: `${mark(content)}.${content.size}`,
-      metadata: metadata ? mark(metadata) : '',
-      settled: isSettled(changed),
-    };
+    const [all, described] = await Promise.all([
+      this.#db.ids(),
+      unlessMissing(readdir(layout.at(layout.imageMetadatas))),
+    ]);
+    const ids = all.filter((id) => !but.has(id));
+    const [contents, metadatas] = await Promise.all([
+      stamps(layout.at(layout.imageContents), ids.map(hexOf)),
+      stamps(layout.at(layout.imageMetadatas), described ?? []),
+    ]);
+    const states = new Map<ImageID, State>();
+    for (const id of ids) {
+      const content = contents.get(hexOf(id));
+      if (content === undefined) continue; // deleted just now
+      const metadata = metadatas.get(hexOf(id));
+      states.set(id, {
+        content: `${mark(content)}.${content.size}`,
+        metadata: metadata ? mark(metadata) : '',
+        settled: isSettled(Math.max(content.ctimeMs, metadata?.ctimeMs ?? 0)),
+      });
+    }
+    return states;
   }
 
-  async #read(
-    id: ImageID,
-    state: { content: string; metadata: string },
-    sizes: Map<ChainID, number | undefined>,
-  ): Promise<Kept | undefined> {
+  async #read(id: ImageID, state: State, sizes: Map<ChainID, number | undefined>): Promise<Kept | undefined> {
     const config = this.#config(id);
     if (config === undefined) return undefined;
     const chain = chainIds(config.diffIds);
@@ -242,6 +251,20 @@ function isSettled(changedMs: number): boolean {
   return changedMs < Date.now() - SETTLED_MS;
 }
 
-function mark(stats: Stats): string {
+/** What of a file's stat tells whether it has changed. */
+type Stamp = Pick<Stats, 'ino' | 'ctimeMs' | 'size'>;
+
+/** The stamps of those files of a directory that are there. */
+async function stamps(directory: string, names: readonly string[]): Promise<Map<string, Stamp>> {
+  const numbers = await call(native.stampFiles(directory, names));
+  const found = new Map<string, Stamp>();
+  for (const [index, name] of names.entries()) {
+    const [ino = NaN, ctimeMs = NaN, size = NaN] = numbers.subarray(index * 3, index * 3 + 3);
+    if (!Number.isNaN(ino)) found.set(name, { ino, ctimeMs, size });
+  }
+  return found;
+}
+
+function mark(stats: Pick<Stats, 'ino' | 'ctimeMs'>): string {
   return `${stats.ino}.${stats.ctimeMs}`;
 }

@@ -161,26 +161,18 @@ class ReferenceSet implements MutableReferences, Written {
   }
 
   byImage(): ReadonlyMap<ImageID, readonly Reference[]> {
-    const found = new Map<ImageID, { reference: Reference; order: string }[]>();
+    const found = new Map<ImageID, Reference[]>();
     for (const repository of this.#repositories.values()) {
       for (const [text, id] of repository ?? []) {
         const reference = parseOrUndefined(text);
         if (reference === undefined) continue;
-        const list = found.get(id as ImageID) ?? [];
-        // dockerd sorts by the whole name with its registry.
-        list.push({
-          reference,
-          order: formatReference({ ...reference, repository: canonicalName(reference.repository) }),
-        });
-        found.set(id as ImageID, list);
+        const list = found.get(id as ImageID);
+        if (list === undefined) found.set(id as ImageID, [reference]);
+        else list.push(reference);
       }
     }
-    return new Map(
-      [...found].map(([id, list]) => [
-        id,
-        list.sort((a, b) => compareBytes(a.order, b.order)).map(({ reference }) => reference),
-      ]),
-    );
+    for (const [id, list] of found) if (list.length > 1) found.set(id, inOrder(list));
+    return found;
   }
 
   serialize(): string {
@@ -189,6 +181,17 @@ class ReferenceSet implements MutableReferences, Written {
     );
     return goJson({ Repositories: sortedKeys(sorted) });
   }
+}
+
+/** As dockerd sorts them: by the whole name with its registry. */
+function inOrder(references: readonly Reference[]): Reference[] {
+  return references
+    .map((reference) => ({
+      reference,
+      key: formatReference({ ...reference, repository: canonicalName(reference.repository) }),
+    }))
+    .sort((a, b) => compareBytes(a.key, b.key))
+    .map(({ reference }) => reference);
 }
 
 /** The reference as it is stored: never with a tag and a digest. */

@@ -7,7 +7,6 @@ import { LayerstackError } from '../core/errors.ts';
 import type { Capabilities } from '../system/caps.ts';
 import { call, native, type Compression, type Decoder } from '../system/native.ts';
 import { ahead } from './ahead.ts';
-import { ZstdWorker } from './zstd.ts';
 
 type Bytes = AsyncIterable<Uint8Array>;
 
@@ -99,6 +98,7 @@ async function* decode(source: Bytes, decoder: Decoder): Bytes {
 }
 
 async function* zstdInWorker(source: Bytes): Bytes {
+  const { ZstdWorker } = await import('./zstd.ts');
   const decoder = new ZstdWorker();
   try {
     yield* decode(source, decoder);

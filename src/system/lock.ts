@@ -9,9 +9,10 @@
  */
 import { closeSync, fstatSync, mkdirSync, openSync, statSync } from 'node:fs';
 import { open } from 'node:fs/promises';
+import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import xxhash from 'xxhash-addon';
+import type xxhash from 'xxhash-addon';
 import { abortError, throwIfAborted } from '../core/abort.ts';
 import { isSystemError } from '../core/errors.ts';
 import { native } from './native.ts';
@@ -41,9 +42,14 @@ export interface Lock {
 const FIRST_PAUSE_MS = 1;
 const LAST_PAUSE_MS = 50;
 
+const require = createRequire(import.meta.url);
+/** Loaded for the first lock: that takes 7 ms, and who only reads takes none. */
+let addon: typeof xxhash | undefined;
+
 /** The byte of a key: the 52 high bits of its hash, a whole number that is exact in a double. */
 function byteOf(key: string): number {
-  return Number(xxhash.XXHash3.hash(Buffer.from(key)).readBigUInt64BE() >> 12n);
+  addon ??= require('xxhash-addon') as typeof xxhash;
+  return Number(addon.XXHash3.hash(Buffer.from(key)).readBigUInt64BE() >> 12n);
 }
 
 /** The locks of one store. */

@@ -287,6 +287,11 @@ export interface Native {
    * holds for a layer. What vanishes meanwhile does not count.
    */
   contentSize(path: string): Promise<number>;
+  /**
+   * Three numbers for each name in `directory`: inode, change time (milliseconds since 1970) and st_size of what it leads to;
+   * NaN for one that is missing, and for all where the directory is.
+   */
+  stampFiles(directory: string, names: readonly string[]): Promise<Float64Array>;
   /** Reads a file inside a root file system, links resolved inside it; null where there is none. */
   readFileInRoot(root: string, path: string, maxBytes: number): Promise<Uint8Array | null>;
   /**

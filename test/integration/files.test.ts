@@ -28,6 +28,29 @@ const batch = (root: string, ...steps: BatchStep[]): Promise<void> => call(nativ
 const mode = (path: string): string => (lstatSync(path).mode & 0o7777).toString(8);
 const openFds = (): number => readdirSync('/proc/self/fd').length;
 
+describe('stampFiles', () => {
+  test('tells inode, change time and size as stat does, of a link those of its target', async () => {
+    const root = scratch();
+    writeFileSync(join(root, 'a'), 'some text');
+    mkdirSync(join(root, 'd'));
+    symlinkSync('a', join(root, 'link'));
+    symlinkSync('nowhere', join(root, 'dangling'));
+    const of = (name: string): number[] => {
+      const { ino, ctimeMs, size } = statSync(join(root, name));
+      return [ino, ctimeMs, size];
+    };
+    const missing = [NaN, NaN, NaN];
+    const stamps = await call(native.stampFiles(root, ['a', 'missing', 'd', 'link', 'dangling']));
+    expect([...stamps]).toEqual([...of('a'), ...missing, ...of('d'), ...of('a'), ...missing]);
+    expect([...(await call(native.stampFiles(join(root, 'missing'), ['a'])))]).toEqual(missing);
+    await expect(call(native.stampFiles(root, ['a/b']))).rejects.toMatchObject({
+      code: 'ENOTDIR',
+      syscall: 'stat',
+      path: join(root, 'a/b'),
+    });
+  });
+});
+
 describe('batch', () => {
   test('does each step', async () => {
     const root = scratch();

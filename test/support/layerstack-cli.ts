@@ -9,7 +9,7 @@ import { mustRun, run, type Ran, type RunOptions } from './process.ts';
 const HOME = fileURLToPath(new URL('../../', import.meta.url));
 
 /** The CLI's entry point. */
-export const CLI = join(HOME, 'dist/app/cli/main.js');
+export const CLI = join(HOME, 'dist/bundle/main.js');
 
 /** @throws Error when `dist` is older than the sources: the test would judge another program. */
 function checkBuilt(): void {
