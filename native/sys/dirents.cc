@@ -34,17 +34,18 @@ std::vector<Dirents::Entry>& Dirents::Next() {
   return entries_;
 }
 
-std::vector<std::string> SortedNames(int fd, const std::string& what) {
-  std::vector<std::string> names;
+std::vector<DirectoryEntry> SortedEntries(int fd, const std::string& what) {
+  std::vector<DirectoryEntry> entries;
   Dirents dirents(fd);
   for (;;) {
     const auto& piece = dirents.Next();
     if (piece.empty()) break;
-    for (const Dirents::Entry& entry : piece) names.emplace_back(entry.name);
+    for (const Dirents::Entry& entry : piece) entries.push_back({entry.name, entry.type});
   }
   if (errno != 0) ThrowErrno(errno, "getdents64", what);
-  std::sort(names.begin(), names.end());
-  return names;
+  std::sort(entries.begin(), entries.end(),
+            [](const DirectoryEntry& a, const DirectoryEntry& b) { return a.name < b.name; });
+  return entries;
 }
 
 }  // namespace layerstack

@@ -30,8 +30,13 @@ class Dirents {
   std::vector<Entry> entries_;
 };
 
-// Every name in the directory behind `fd`, sorted bytewise. The fd stays the caller's, with its position at the end.
+struct DirectoryEntry {
+  std::string name;
+  unsigned char type;  // as above
+};
+
+// Every entry of the directory behind `fd`, sorted bytewise by name. The fd stays the caller's, with its position at the end.
 // Throws the errno of getdents64(2); `what` is named in it.
-std::vector<std::string> SortedNames(int fd, const std::string& what);
+std::vector<DirectoryEntry> SortedEntries(int fd, const std::string& what);
 
 }  // namespace layerstack

@@ -1,5 +1,6 @@
 #include "tree/changes.h"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -69,32 +70,39 @@ class Walk {
   // Compares the directory behind `upper` with `lower`. `hidden`: an opaque directory of the upper is above,
   // so that what the lowers have here is only seen where the upper has it too.
   void Directory(int upper, const MergedDir& lower, const std::string& path, bool hidden) {
-    std::vector<std::string> names = SortedNames(upper, path);
-    if (hidden) AddHidden(names, lower);
+    std::vector<DirectoryEntry> entries = SortedEntries(upper, path);
+    if (hidden) AddHidden(entries, lower);
     here_.Enter(upper);
-    for (const std::string& name : names) Entry(upper, lower, path, name, hidden);
+    for (const DirectoryEntry& entry : entries) Entry(upper, lower, path, entry, hidden);
   }
 
  private:
   // Names that only the lowers have: below an opaque directory they are gone.
-  static void AddHidden(std::vector<std::string>& names, const MergedDir& lower) {
-    std::vector<std::string> all;
-    std::vector<std::string> below;
+  static void AddHidden(std::vector<DirectoryEntry>& entries, const MergedDir& lower) {
+    const auto by_name = [](const DirectoryEntry& a, const DirectoryEntry& b) { return a.name < b.name; };
+    std::vector<DirectoryEntry> all;
+    std::vector<DirectoryEntry> below;
     for (MergedDir::Name& name : lower.List()) {
-      if (lower.Lookup(name.name, name.layer).exists) below.push_back(std::move(name.name));
+      if (lower.Lookup(name.name, name.layer).exists) below.push_back({std::move(name.name), DT_UNKNOWN});
     }
-    std::sort(below.begin(), below.end());
-    std::set_union(names.begin(), names.end(), below.begin(), below.end(), std::back_inserter(all));
-    names = std::move(all);
+    std::sort(below.begin(), below.end(), by_name);
+    std::set_union(entries.begin(), entries.end(), below.begin(), below.end(), std::back_inserter(all), by_name);
+    entries = std::move(all);
   }
 
-  void Entry(int upper, const MergedDir& lower, const std::string& parent, const std::string& name,
+  void Entry(int upper, const MergedDir& lower, const std::string& parent, const DirectoryEntry& entry,
              bool hidden) {
+    const std::string& name = entry.name;
     std::string path = parent + "/" + name;
-    struct stat info;
-    bool present = ::fstatat(upper, name.c_str(), &info, AT_SYMLINK_NOFOLLOW) == 0;
-    if (!present && errno != ENOENT) ThrowErrno(errno, "fstatat", path);
     MergedDir::Found before = lower.Lookup(name);
+    struct stat info = {};
+    info.st_mode = DTTOIF(entry.type);
+    bool present = true;
+    // What the lowers do not have is new, whatever its attributes, unless it is a whiteout of nothing.
+    if (before.exists || entry.type == DT_UNKNOWN || entry.type == DT_CHR) {
+      present = ::fstatat(upper, name.c_str(), &info, AT_SYMLINK_NOFOLLOW) == 0;
+      if (!present && errno != ENOENT) ThrowErrno(errno, "fstatat", path);
+    }
     if (!present || IsWhiteout(info)) {
       if (before.exists) changes.push_back({'D', path});
       return;

@@ -52,7 +52,7 @@ LayerTar::LayerTar(const std::string& root, const std::string& path, const std::
 void LayerTar::Enter(UniqueFd fd, std::string path) {
   Level level;
   level.path = std::move(path);
-  level.names = SortedNames(fd.get(), level.path);
+  level.entries = SortedEntries(fd.get(), level.path);
   level.fd = std::move(fd);
   stack_.push_back(std::move(level));
 }
@@ -198,11 +198,11 @@ void LayerTar::EncodeDirectory(TarEntry& member, int path_fd, dev_t device) {
 bool LayerTar::Advance() {
   while (!stack_.empty()) {
     Level& level = stack_.back();
-    if (level.next == level.names.size()) {
+    if (level.next == level.entries.size()) {
       stack_.pop_back();
       continue;
     }
-    std::string name = std::move(level.names[level.next++]);
+    std::string name = std::move(level.entries[level.next++].name);
     UniqueFd fd(Retry([&] { return ::openat(level.fd.get(), name.c_str(), O_PATH | O_NOFOLLOW | O_CLOEXEC); }));
     if (!fd && errno == ENOENT) continue;  // deleted since the directory was listed
     if (!fd) ThrowErrno(errno, "openat", level.path + name);

@@ -18,6 +18,7 @@
 #include <vector>
 
 #include "codec/tar_writer.h"
+#include "sys/dirents.h"
 #include "sys/fd.h"
 #include "tree/clones.h"
 #include "tree/warnings.h"
@@ -55,7 +56,7 @@ class LayerTar {
   struct Level {
     UniqueFd fd;
     std::string path;  // "" or "a/b/"
-    std::vector<std::string> names;
+    std::vector<DirectoryEntry> entries;
     size_t next = 0;
   };
 
