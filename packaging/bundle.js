@@ -28,6 +28,7 @@ await bundle.write({
   dir: `${DIST}bundle`,
   chunkFileNames: '[name]-[hash].js',
   codeSplitting: { groups: [{ name: fileOf, debugName: 'folders' }] },
-  // Smaller, but with its names: stack traces stay readable.
-  minify: { compress: false, mangle: false, codegen: { removeWhitespace: true } },
+  // With its names and lines: Node prints the line that an error came from.
+  minify: false,
+  comments: false,
 });
