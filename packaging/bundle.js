@@ -9,8 +9,8 @@ import { rolldown } from 'rolldown';
 const DIST = fileURLToPath(new URL('../dist/', import.meta.url));
 /** The folders of src/ that most commands go through; `--version` and mistakes need the first only. */
 const FOLDERS = [
-  ['core', /\/dist\/core\//],
-  ['store', /\/dist\/(system|image|layer|container)\//],
+  ['core', /^core\//],
+  ['store', /^(system|image|layer|container)\//],
 ];
 
 const bundle = await rolldown({
@@ -22,7 +22,7 @@ const bundle = await rolldown({
 const fileOf = (id, modules) =>
   modules.getModuleInfo(id).importers.length === 0
     ? null
-    : (FOLDERS.find(([, folders]) => folders.test(id))?.[0] ?? null);
+    : (FOLDERS.find(([, folders]) => folders.test(id.slice(DIST.length)))?.[0] ?? null);
 
 await bundle.write({
   dir: `${DIST}bundle`,
@@ -32,3 +32,4 @@ await bundle.write({
   minify: false,
   comments: false,
 });
+await bundle.close();

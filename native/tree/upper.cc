@@ -19,16 +19,18 @@ void RefuseIndirect(const std::string& attribute, const std::string& path) {
              {{"member", path}});
 }
 
-void RefuseIndirect(const std::string& where, const struct stat& info, const std::string& path) {
-  if (!S_ISREG(info.st_mode) && !S_ISDIR(info.st_mode)) return;
+bool RefuseIndirect(const std::string& where, const struct stat& info, const std::string& path) {
+  if (!S_ISREG(info.st_mode) && !S_ISDIR(info.st_mode)) return true;
   char names[256];  // asked for on every entry, most of which have none: no allocation
   ssize_t size = ::llistxattr(where.c_str(), names, sizeof names);
-  if (size == 0 || (size < 0 && errno == ENOENT)) return;  // none, or deleted meanwhile by the running container
+  if (size == 0) return true;
+  if (size < 0 && errno == ENOENT) return false;  // deleted meanwhile by the running container
   for (const std::string& attribute : ListXattrs(where)) {
     if (attribute == "trusted.overlay.redirect" || attribute == "trusted.overlay.metacopy") {
       RefuseIndirect(attribute, path);
     }
   }
+  return true;
 }
 
 }  // namespace layerstack

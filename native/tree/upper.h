@@ -11,8 +11,8 @@ namespace layerstack {
 bool IsOpaque(int fd);
 
 // Throws ERR_UPPER_UNSUPPORTED where the entry that is reached by `where` holds a redirect or metacopy attribute: its
-// content is elsewhere then. `path` is named in the error.
-void RefuseIndirect(const std::string& where, const struct stat& info, const std::string& path);
+// content is elsewhere then. `path` is named in the error. False where the entry is gone.
+bool RefuseIndirect(const std::string& where, const struct stat& info, const std::string& path);
 // The refusal itself, of the attribute that was found.
 [[noreturn]] void RefuseIndirect(const std::string& attribute, const std::string& path);
 

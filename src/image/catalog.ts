@@ -159,20 +159,28 @@ export class Catalog {
       unlessMissing(readdir(layout.at(layout.imageMetadatas))),
     ]);
     const ids = all.filter((id) => !but.has(id));
-    const [contents, metadatas] = await Promise.all([
-      stamps(layout.at(layout.imageContents), ids.map(hexOf)),
-      stamps(layout.at(layout.imageMetadatas), described ?? []),
-    ]);
+    const withMetadata = new Set(described);
     const states = new Map<ImageID, State>();
-    for (const id of ids) {
-      const content = contents.get(hexOf(id));
-      if (content === undefined) continue; // deleted just now
-      const metadata = metadatas.get(hexOf(id));
-      states.set(id, {
-        content: `${mark(content)}.${content.size}`,
-        metadata: metadata ? mark(metadata) : '',
-        settled: isSettled(Math.max(content.ctimeMs, metadata?.ctimeMs ?? 0)),
-      });
+    for (let at = 0; at < ids.length; at += SLICE) {
+      const slice = ids.slice(at, at + SLICE);
+      const names = slice.map(hexOf);
+      const [contents, metadatas] = await Promise.all([
+        stamps(layout.at(layout.imageContents), names),
+        stamps(
+          layout.at(layout.imageMetadatas),
+          names.filter((name) => withMetadata.has(name)),
+        ),
+      ]);
+      for (const id of slice) {
+        const content = contents.get(hexOf(id));
+        if (content === undefined) continue; // deleted just now
+        const metadata = metadatas.get(hexOf(id));
+        states.set(id, {
+          content: `${mark(content)}.${content.size}`,
+          metadata: metadata ? mark(metadata) : '',
+          settled: isSettled(Math.max(content.ctimeMs, metadata?.ctimeMs ?? 0)),
+        });
+      }
     }
     return states;
   }
@@ -259,7 +267,11 @@ async function stamps(directory: string, names: readonly string[]): Promise<Map<
   const numbers = await call(native.stampFiles(directory, names));
   const found = new Map<string, Stamp>();
   for (const [index, name] of names.entries()) {
-    const [ino = NaN, ctimeMs = NaN, size = NaN] = numbers.subarray(index * 3, index * 3 + 3);
+    const [ino = NaN, ctimeMs = NaN, size = NaN] = [
+      numbers[index * 3],
+      numbers[index * 3 + 1],
+      numbers[index * 3 + 2],
+    ];
     if (!Number.isNaN(ino)) found.set(name, { ino, ctimeMs, size });
   }
   return found;

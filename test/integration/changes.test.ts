@@ -1,7 +1,8 @@
 /**
  * `listChanges` against what `docker diff` does, in a slow way: both merged views are mounted and walked as a whole.
  */
-import { execFileSync } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
+import { once } from 'node:events';
 import {
   chmodSync,
   lstatSync,
@@ -234,6 +235,28 @@ describe('changes', () => {
       code: 'ERR_UPPER_UNSUPPORTED',
       member: '/x',
     });
+  });
+
+  test('are listed while the container makes, replaces and removes entries', async () => {
+    const it = await container(directory({}), [], []);
+    mkdirSync(join(it.now, 'a'));
+    for (let i = 0; i < 2000; i++) writeFileSync(join(it.now, 'a', `f${i}`), '');
+    const turns =
+      'while :; do mkdir -p x/y; rm -r x; : >x; rm x; ln -s a x; rm x; : >a/z; rm a/z; mkdir a/z; rmdir a/z; done';
+    const churn = spawn('sh', ['-c', turns], { cwd: it.now, stdio: 'ignore' });
+    const ended = once(churn, 'exit');
+    try {
+      for (let round = 0; round < 60; round++) {
+        const found = await it.list();
+        const steady = found.filter((line) => !/^A \/(x(\/y)?|a\/z)$/.test(line));
+        expect(steady.length).toBe(2001);
+      }
+    } finally {
+      churn.kill('SIGKILL');
+      await ended;
+    }
+    for (const left of ['x', 'a/z']) rmSync(join(it.now, left), { recursive: true, force: true });
+    expect((await it.list()).length).toBe(2001);
   });
 
   test('cost nothing for what lies below and was not touched', async () => {

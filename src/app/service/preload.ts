@@ -16,5 +16,7 @@ export async function preload(): Promise<void> {
     import('../../container/commit.ts'),
     import('../../container/copy.ts'),
     import('../../container/inspect.ts'),
+    import('../../image/distribution.ts'),
+    import('../../layer/zstd.ts'),
   ]);
 }
