@@ -17,8 +17,14 @@ async function source(): Promise<{ suite: string; mirror: string[]; env: Record<
   const listed = await must('apt-get', ['indextargets', '--format', '$(CODENAME) $(REPO_URI)', ...wanted]);
   const found = listed.split('\n').find((line) => /^[a-z]+ https?:/.test(line));
   const [suite = 'bookworm', ...mirror] = found?.split(' ') ?? [];
-  const proxy = (await must('apt-config', ['dump', '--format', '%v', 'Acquire::http::Proxy'])).trim();
-  return { suite, mirror, env: /^https?:/.test(proxy) ? { http_proxy: proxy } : {} };
+  const settings = await must('apt-config', ['dump', '--no-empty', '--format', '%f %v%n', 'Acquire']);
+  const proxies = [...settings.matchAll(/^Acquire::(https?)::Proxy (https?:\S+)$/gim)];
+  return {
+    ...{ suite, mirror },
+    env: Object.fromEntries(
+      proxies.map(([, scheme = '', proxy = '']) => [`${scheme.toLowerCase()}_proxy`, proxy]),
+    ),
+  };
 }
 
 /** What docker's init layer has. */

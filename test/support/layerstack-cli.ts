@@ -14,10 +14,12 @@ export const CLI = join(HOME, 'dist/bundle/main.js');
 /** @throws Error when `dist` is older than the sources: the test would judge another program. */
 function checkBuilt(): void {
   const built = statSync(CLI, { throwIfNoEntry: false })?.mtimeMs ?? 0;
-  const newest = readdirSync(join(HOME, 'src'), { recursive: true, withFileTypes: true })
+  const newest = ['src', 'packaging']
+    .flatMap((part) => readdirSync(join(HOME, part), { recursive: true, withFileTypes: true }))
     .filter((entry) => entry.isFile())
     .reduce((latest, entry) => Math.max(latest, statSync(join(entry.parentPath, entry.name)).mtimeMs), 0);
-  if (newest > built) throw new Error('dist/ is missing or older than src/: run `npm run build` first');
+  if (newest > built)
+    throw new Error('dist/ is missing or older than src/ or packaging/: run `npm run build` first');
 }
 
 let checked = false;

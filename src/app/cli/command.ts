@@ -4,6 +4,7 @@
  */
 import { parseArgs, type ParseArgsConfig } from 'node:util';
 import type { Layerstack, OpenOptions } from '../layerstack.ts';
+import type { Registries } from '../registries.ts';
 
 /** One option, in `util.parseArgs`'s terms, with the words of its help line. */
 export interface OptionSpec {
@@ -28,6 +29,8 @@ export type Values<O extends OptionSpecs> = {
 export interface Context {
   /** Opens the store that the global options name; the caller closes it. */
   open(options?: Pick<OpenOptions, 'log'>): Promise<Layerstack>;
+  /** Registries as that store is to see them. */
+  registries(): Promise<Registries>;
   /** The root that the global options name. */
   readonly root: string;
   /** Fires on SIGINT and SIGTERM. */

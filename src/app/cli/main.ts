@@ -4,6 +4,7 @@
  * SIGTERM abort the work, which then takes back what it has half done; a second signal ends the process at once.
  */
 import type { Layerstack } from '../layerstack.ts';
+import type { Registries } from '../registries.ts';
 import { packageVersion } from '../package-version.ts';
 import { GLOBAL_OPTIONS, parseOptions, UsageError, type Command, type Context } from './command.ts';
 import { ALIASES, VERBS } from './commands/index.ts';
@@ -117,10 +118,21 @@ function context(values: {
   return {
     root,
     signal: abort.signal,
-    stdin: process.stdin,
-    stdoutIsTerminal: process.stdout.isTTY,
-    stderr: process.stderr,
+    // Made by Node when they are asked for, which takes milliseconds.
+    get stdin() {
+      return process.stdin;
+    },
+    get stdoutIsTerminal() {
+      return process.stdout.isTTY;
+    },
+    get stderr() {
+      return process.stderr;
+    },
     print,
+    async registries(): Promise<Registries> {
+      const { Registries: of } = await import('../registries.ts');
+      return new of(root);
+    },
     async open(options = {}): Promise<Layerstack> {
       const { Layerstack: opened } = await import('../layerstack.ts');
       return opened.open({ ...options, root, readOnly: values['read-only'] === true });

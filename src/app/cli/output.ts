@@ -9,15 +9,20 @@ import { UsageError } from './command.ts';
 export function formatTable(header: readonly string[], rows: readonly (readonly string[])[]): string[] {
   const lines = [header, ...rows];
   const widths = header.map((_, column) =>
-    lines.reduce((widest, line) => Math.max(widest, [...(line[column] ?? '')].length + 3), 10),
+    lines.reduce((widest, line) => Math.max(widest, countCharacters(line[column] ?? '') + 3), 10),
   );
   return lines.map((line) =>
     line
       .map((cell, column) =>
-        column === line.length - 1 ? cell : cell + ' '.repeat((widths[column] ?? 0) - [...cell].length),
+        column === line.length - 1 ? cell : cell + ' '.repeat((widths[column] ?? 0) - countCharacters(cell)),
       )
       .join(''),
   );
+}
+
+/** As code points; an array of them would take longer to make than the rest of a table. */
+function countCharacters(text: string): number {
+  return text.length - (text.match(/[\ud800-\udbff][\udc00-\udfff]/g)?.length ?? 0);
 }
 
 /** Output forms of the listing commands. */

@@ -1,16 +1,25 @@
 /**
- * Imports what the facade imports only when it is called, for commands that start quickly. A service has time before it is
- * ready; later the imports would hold up every other request for a tenth of a second.
+ * Imports what layerstack imports only when it is called, for commands that start quickly. A service has time before it is
+ * ready; later the imports would hold up every other request for a tenth of a second, and after an upgrade the files that it was
+ * started from are gone.
  */
 export async function preload(): Promise<void> {
   await Promise.all([
+    import('undici'),
+    import('../doctor.ts'),
+    import('../fsck.ts'),
+    import('../login.ts'),
     import('../../transfer/archive/load.ts'),
     import('../../transfer/archive/save.ts'),
     import('../../transfer/archive/import.ts'),
     import('../../transfer/archive/export.ts'),
     import('../../transfer/pull.ts'),
+    import('../../transfer/pull-layout.ts'),
     import('../../transfer/push.ts'),
-    import('../registries.ts'),
+    import('../../transfer/remote.ts'),
+    import('../../transfer/registry/auth/docker-config.ts'),
+    import('../../transfer/registry/client.ts'),
+    import('../../transfer/registry/settings.ts'),
     import('../../container/bundle.ts'),
     import('../../container/changes.ts'),
     import('../../container/commit.ts'),

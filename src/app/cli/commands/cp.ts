@@ -1,7 +1,9 @@
 /** `layerstack cp`: files between a container and the host, as `docker cp`. */
-import { writeArchive } from '../archive-output.ts';
 import { defineCommand, UsageError, type Context } from '../command.ts';
 import { ProgressDisplay } from '../progress.ts';
+
+/** Late, since it brings the addon; not in `run`, where tsc forgets to rename it beside `await using`. */
+const archiveOutput = () => import('../archive-output.ts');
 
 export const command = defineCommand({
   usage: '[OPTIONS] CONTAINER:PATH DEST|-\n       layerstack cp [OPTIONS] SRC|- CONTAINER:PATH',
@@ -41,6 +43,7 @@ export const command = defineCommand({
       if (destination.path !== '-')
         return await store.copyOut(source.container, source.path, destination.path, options);
       const { tar } = await store.getArchive(source.container, source.path, options);
+      const { writeArchive } = await archiveOutput();
       return await writeArchive(tar, undefined, context.signal);
     }
     if (destination.container === undefined)

@@ -1,8 +1,10 @@
 /** `layerstack export`: a container's root file system as a tar, as `docker export`. */
-import { requireTarget, writeArchive } from '../archive-output.ts';
 import { defineCommand } from '../command.ts';
 import { sourceDateEpoch } from '../epoch.ts';
 import { ProgressDisplay } from '../progress.ts';
+
+/** Late, since it brings the addon; not in `run`, where tsc forgets to rename it beside `await using`. */
+const archiveOutput = () => import('../archive-output.ts');
 
 export const command = defineCommand({
   usage: '[OPTIONS] CONTAINER [> TAR]',
@@ -14,6 +16,7 @@ export const command = defineCommand({
   },
   operands: { min: 1, max: 1 },
   async run(context, values, [container = '']) {
+    const { requireTarget, writeArchive } = await archiveOutput();
     requireTarget(context, values.output);
     const progress = new ProgressDisplay(context.stderr, true);
     await using store = await context.open();

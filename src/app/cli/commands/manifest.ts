@@ -1,7 +1,6 @@
 /** `layerstack manifest inspect`: the documents of `docker manifest inspect`. */
 import { isIndexType, MEDIA_TYPES } from '../../../core/descriptor.ts';
 import type { RemoteManifest } from '../../../transfer/remote.ts';
-import { Registries } from '../../registries.ts';
 import { defineCommand, UsageError } from '../command.ts';
 import { parseFormat } from '../output.ts';
 
@@ -23,7 +22,7 @@ export const command = defineCommand({
     if (what !== 'inspect')
       throw new UsageError(`manifest ${JSON.stringify(what)} is unknown: use manifest inspect REFERENCE`);
     const compact = parseFormat(values.format) === 'json';
-    const registries = new Registries(context.root);
+    const registries = await context.registries();
     const verbose = values.verbose === true;
     const found = await registries.manifest(reference, { images: verbose, signal: context.signal });
     if (!verbose) {

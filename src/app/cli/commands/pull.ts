@@ -1,6 +1,5 @@
 /** `layerstack pull`: an image from its registry; stdout as `docker pull`. */
 import { canonicalName, formatReference, parseReference, withDefaultTag } from '../../../core/reference.ts';
-import { Registries } from '../../registries.ts';
 import { defineCommand, UsageError } from '../command.ts';
 import { parseBytes, parseCount } from '../format.ts';
 import { parseFormat } from '../output.ts';
@@ -57,7 +56,7 @@ export const command = defineCommand({
       const other = ['all-tags', 'platform', 'keep-blobs'].find((option) => option in values);
       if (other !== undefined) throw new UsageError(`--all-platforms does not go with --${other}`);
       try {
-        const registries = new Registries(context.root);
+        const registries = await context.registries();
         const pulled = await registries.pullLayout(name, directory, {
           ...{ maxBytes, maxConcurrentDownloads, signal: context.signal, onProgress: display.show },
         });

@@ -1,5 +1,4 @@
 /** `layerstack referrers`: what refers to an image in its registry. */
-import { Registries } from '../../registries.ts';
 import { defineCommand } from '../command.ts';
 import { formatBytes } from '../format.ts';
 import { formatTable, parseFormat } from '../output.ts';
@@ -13,7 +12,7 @@ export const command = defineCommand({
   operands: { min: 1, max: 1 },
   async run(context, values, [reference = '']) {
     const format = parseFormat(values.format);
-    const registries = new Registries(context.root);
+    const registries = await context.registries();
     const found = await registries.referrers(reference, { signal: context.signal });
     if (format === 'json') context.print(...found.map((referrer) => JSON.stringify(referrer)));
     else

@@ -1,5 +1,4 @@
 /** `layerstack rm-remote`: deletes in a registry, and says so in the words of `docker rmi`. */
-import { Registries } from '../../registries.ts';
 import { defineCommand } from '../command.ts';
 
 export const command = defineCommand({
@@ -12,7 +11,7 @@ export const command = defineCommand({
   options: {},
   operands: { min: 1, max: 1 },
   async run(context, _values, [reference = '']) {
-    const registries = new Registries(context.root);
+    const registries = await context.registries();
     const { untagged, deleted } = await registries.remove(reference, { signal: context.signal });
     if (untagged !== undefined) context.print(`Untagged: ${untagged}`);
     if (deleted !== undefined) context.print(`Deleted: ${deleted}`);

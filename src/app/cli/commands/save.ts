@@ -1,7 +1,9 @@
 /** `layerstack save`: images out, as `docker save`. */
-import { requireTarget, writeOutput } from '../archive-output.ts';
 import { defineCommand, UsageError } from '../command.ts';
 import { ProgressDisplay } from '../progress.ts';
+
+/** Late, since it brings the addon; not in `run`, where tsc forgets to rename it beside `await using`. */
+const archiveOutput = () => import('../archive-output.ts');
 
 export const command = defineCommand({
   usage: '[OPTIONS] IMAGE... [> ARCHIVE]',
@@ -22,6 +24,7 @@ export const command = defineCommand({
     const format = values.format ?? 'docker';
     if (format !== 'docker' && format !== 'oci')
       throw new UsageError(`--format ${JSON.stringify(format)} is not supported: use docker or oci`);
+    const { requireTarget, writeOutput } = await archiveOutput();
     requireTarget(context, values.output);
     const progress = new ProgressDisplay(context.stderr, values.quiet === true, 'saving');
     await using store = await context.open();

@@ -1,5 +1,4 @@
 /** `layerstack tags`: a line for each tag of a repository in its registry, as `crane ls` prints them. */
-import { Registries } from '../../registries.ts';
 import { defineCommand } from '../command.ts';
 import { parseFormat } from '../output.ts';
 
@@ -11,7 +10,7 @@ export const command = defineCommand({
   operands: { min: 1, max: 1 },
   async run(context, values, [repository = '']) {
     const format = parseFormat(values.format);
-    const registries = new Registries(context.root);
+    const registries = await context.registries();
     for await (const tag of registries.tags(repository, { signal: context.signal }))
       context.print(format === 'json' ? JSON.stringify({ Repository: repository, Tag: tag }) : tag);
   },

@@ -1,0 +1,70 @@
+/**
+ * The package as npm publishes it, in a project that has it from the registry: nothing that it needs was left out.
+ */
+import { cpSync, mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { must } from '../support/process.ts';
+import { dropScratch, makeScratch } from '../support/scratch.ts';
+
+const HOME = fileURLToPath(new URL('../../', import.meta.url));
+
+let project: string;
+let installed: string;
+
+beforeAll(async () => {
+  project = makeScratch('package');
+  installed = join(project, 'node_modules/layerstack');
+  mkdirSync(installed, { recursive: true });
+  // Without the scripts, which would compile the addon again: it is put where they put it.
+  const pack = ['pack', '--ignore-scripts', '--json', '--pack-destination', project];
+  const [packed] = JSON.parse(await must('npm', pack, { cwd: HOME })) as [{ filename: string }];
+  await must('tar', ['-xf', join(project, packed.filename), '-C', installed, '--strip-components=1']);
+  const prebuilt = `prebuilds/linux-${process.arch}/layerstack.node`;
+  cpSync(join(HOME, 'build/Release/layerstack.node'), join(installed, prebuilt));
+  symlinkSync(join(HOME, 'node_modules'), join(installed, 'node_modules'));
+  symlinkSync(join(HOME, 'node_modules/@types'), join(project, 'node_modules/@types'));
+});
+
+afterAll(() => dropScratch(project));
+
+test('is imported by its name', async () => {
+  const code = `
+    import { Layerstack, LayerstackError } from 'layerstack';
+    const store = await Layerstack.open({ root: process.argv[2] });
+    const code = await store.inspect('none').catch((error) => LayerstackError.is(error) && error.code);
+    const findings = [];
+    for await (const finding of store.fsck()) findings.push(finding);
+    console.log(code, (await store.images()).length, findings.length);
+    await store.close();
+  `;
+  writeFileSync(join(project, 'main.mjs'), code);
+  const said = await must(process.execPath, [join(project, 'main.mjs'), join(project, 'store')]);
+  expect(said.trim()).toBe('ERR_IMAGE_NOT_FOUND 0 0');
+});
+
+test('has every verb of its command', async () => {
+  const command = join(installed, 'dist/bundle/main.js');
+  const overview = await must(process.execPath, [command, '--help']);
+  const verbs = [...overview.matchAll(/^ {2}([a-z-]+) {2,}/gm)].map(([, verb = '']) => verb);
+  expect(verbs.length).toBeGreaterThan(25);
+  for (const verb of verbs)
+    expect(await must(process.execPath, [command, verb, '--help'])).toContain(`layerstack ${verb}`);
+  const empty = await must(process.execPath, [command, '--root', join(project, 'store'), 'images', '-q']);
+  expect(empty).toBe('');
+});
+
+test('has the types that its users compile against', async () => {
+  const code = `
+    import { Layerstack, type ImageSummary } from 'layerstack';
+    const store: Layerstack = await Layerstack.open({ root: '/srv/store' });
+    export const images: ImageSummary[] = await store.images();
+    // @ts-expect-error a root is a path
+    await Layerstack.open({ root: 1 });
+  `;
+  writeFileSync(join(project, 'main.mts'), code);
+  const options = ['--noEmit', '--strict', '--target', 'es2022', '--module', 'nodenext', '--types', 'node'];
+  const tsc = join(HOME, 'node_modules/.bin/tsc');
+  await must(tsc, [...options, 'main.mts'], { cwd: project });
+});
