@@ -6,9 +6,9 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { call, native } from '../system/native.ts';
 
 /** Small layers are published before the first. */
-const FIRST_MS = 250;
-/** Gives the file system time to make large writes. */
-const PAUSE_MS = 500;
+const FIRST_MS = 600;
+/** Gives the file system time to make large writes; and each time whoever makes files waits for the journal (measured: a tenth of a commit). */
+const PAUSE_MS = 1000;
 
 export class Writeback {
   readonly #stop = new AbortController();
