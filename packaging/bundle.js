@@ -12,7 +12,8 @@ const EXTERNAL = /^[^./]/;
 /** What most commands go through; `--version`, help and mistakes need the first only. */
 const PARTS = [
   ['core', ['app/cli/main.js', 'app/cli/format.js', 'app/cli/output.js', 'app/cli/filters.js']],
-  ['store', ['app/layerstack.js']],
+  // With the service's preload: Node knows what is imported by who imports it, so it must be imported from the same file.
+  ['store', ['app/layerstack.js', 'app/service/preload.js']],
 ];
 
 const bundle = await rolldown({

@@ -29,24 +29,6 @@ void Write(int fd, std::string_view bytes) {
   if (!WriteAll(fd, bytes.data(), bytes.size())) ThrowErrno(errno, "write");
 }
 
-// Lets the disk begin with a large file while more of it comes: publishing would have to wait for all of it.
-class StartedWriting {
- public:
-  explicit StartedWriting(int fd) : fd_(fd) {}
-  void Wrote(size_t length) {
-    written_ += static_cast<off_t>(length);
-    if (written_ - started_ < kWindow) return;
-    (void)::sync_file_range(fd_, started_, written_ - started_, SYNC_FILE_RANGE_WRITE);
-    started_ = written_;
-  }
-
- private:
-  static constexpr off_t kWindow = 8 << 20;
-  int fd_;
-  off_t written_ = 0;
-  off_t started_ = 0;
-};
-
 bool IsWhiteout(const std::string& path) {
   size_t slash = path.rfind('/');
   return path.compare(slash == std::string::npos ? 0 : slash + 1, 4, ".wh.") == 0;
@@ -76,8 +58,7 @@ ExtractedLayer LayerExtractor::Run() {
       if (failure.errnum == ENAMETOOLONG)
         ThrowInput("ERR_LAYER_INVALID", "'" + member.name + "' has a component that no file system can hold",
                    {{"member", member.name}});
-      if (failure.errnum != 0 && failure.path.empty()) failure.path = member.name;
-      failure.facts.emplace_back("member", member.name);
+      BlameMember(failure, member.name);
       throw;
     }
   }
@@ -159,19 +140,18 @@ void LayerExtractor::RegularFile(const TarMember& member, const std::string& pat
   } else if (member.payload > 0) {
     tar_split_.FlushSegment();
     Crc64 crc;
-    StartedWriting started(file.fd.get());
+    ContentWriter& contents = tree_.Contents();
+    if (!cloned) contents.Begin(std::move(file), member);
     for (std::string_view piece = reader_.Payload(); !piece.empty(); piece = reader_.Payload()) {
       crc.Update(piece.data(), piece.size());
-      if (cloned) continue;
-      Write(file.fd.get(), piece);
-      started.Wrote(piece.size());
+      if (!cloned) contents.Write(piece);
     }
-    tree_.FinishFile(file, member);
-    return Record(member, member.size, crc.Bytes());
+    Record(member, member.size, crc.Bytes());
+    if (!cloned) return contents.End();
   } else if (fresh_name_) {
     Record(member, 0, std::nullopt);
   }
-  tree_.FinishFile(file, member);
+  FinishFile(file, member, result_.warnings);
 }
 
 void LayerExtractor::WriteSparse(const TarMember& member, int fd) {

@@ -1,7 +1,7 @@
 // One layer on its way from bytes to a directory, on threads of its own:
 //
 //   reader -> [inflate] -+-> SHA-256 of the tar
-//                        +-> extraction and tar-split
+//                        +-> extraction and tar-split -> contents of files
 //
 // The reader also sums the bytes as they come, where they are compressed. The stages share ref-counted chunks
 // and hold a few MiB, whatever the layer's size. The first stage to fail stops the others.

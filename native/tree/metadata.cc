@@ -95,4 +95,12 @@ void SetXattrs(NodeRef node, const TarMember& member, Warnings& warnings) {
   }
 }
 
+void FinishFile(const NewFile& file, const TarMember& member, Warnings& warnings) {
+  NodeRef node{file.fd.get()};
+  if (file.own_ids) ChangeOwner(node, OwnerOf(member), GroupOf(member));
+  SetXattrs(node, member, warnings);
+  if (file.own_mode) ChangeMode(node, ModeOf(member));
+  ChangeTimes(node, member);
+}
+
 }  // namespace layerstack

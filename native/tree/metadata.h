@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 
 #include "codec/tar_reader.h"
+#include "sys/fd.h"
 #include "tree/warnings.h"
 
 namespace layerstack {
@@ -29,5 +30,14 @@ void ChangeTimes(NodeRef node, const TarMember& member);
 // Overlayfs's own attributes are dropped, and those that may not or cannot be set here (EPERM,
 // ENOTSUP) are left out: both are warned of.
 void SetXattrs(NodeRef node, const TarMember& member, Warnings& warnings);
+
+// A regular file that has just been made.
+struct NewFile {
+  UniqueFd fd;
+  bool own_ids = true;   // its owner may not be what the member says
+  bool own_mode = true;  // nor its mode
+};
+// Once it has its content.
+void FinishFile(const NewFile& file, const TarMember& member, Warnings& warnings);
 
 }  // namespace layerstack

@@ -59,6 +59,7 @@ CachedDir& TreeWriter::Parent(const std::string& parent, bool* through_link) {
 }
 
 void TreeWriter::Displace(CachedDir& dir, const std::string& base) {
+  contents_.Settle();  // whether a file is kept depends on its size
   const char* name = base.c_str();
   struct stat status;
   if (::fstatat(dir.fd.get(), name, &status, AT_SYMLINK_NOFOLLOW) < 0) ThrowErrno(errno, "stat", base);
@@ -149,14 +150,6 @@ TreeWriter::File TreeWriter::CreateFile(const TarMember& member, const std::stri
   return file;
 }
 
-void TreeWriter::FinishFile(const File& file, const TarMember& member) {
-  NodeRef node{file.fd.get()};
-  if (file.own_ids) ChangeOwner(node, OwnerOf(member), GroupOf(member));
-  SetXattrs(node, member, warnings_);
-  if (file.own_mode) ChangeMode(node, ModeOf(member));
-  ChangeTimes(node, member);
-}
-
 void TreeWriter::FinishNamed(const TarMember& member, const CachedDir& dir, const std::string& base, bool has_mode) {
   NodeRef node{dir.fd.get(), base.c_str()};
   bool chown = NeedsOwner(member, dir);
@@ -219,6 +212,7 @@ void TreeWriter::HardLink(const TarMember& member, const std::string& path) {
   if (result < 0) ThrowErrno(errno, "link");
 
   // A link's header counts like any other, for the inode that it shares; the last one wins.
+  contents_.Settle();
   CachedDir& dir = Parent(to.parent);
   NodeRef node{dir.fd.get(), to.base.c_str()};
   struct stat status;
@@ -247,7 +241,11 @@ void TreeWriter::Whiteout(const TarMember& member, const std::string& path) {
   if (NeedsOwner(member, dir)) ChangeOwner({dir.fd.get(), name.c_str()}, OwnerOf(member), GroupOf(member));
 }
 
-void TreeWriter::Finish() { dirs_.Clear(); }
+void TreeWriter::Finish() {
+  contents_.Settle();
+  warnings_.Append(contents_.TakeWarnings());
+  dirs_.Clear();
+}
 
 uint64_t TreeWriter::ContentSize() { return displaced_ ? layerstack::ContentSize(root_.get()) : content_size_; }
 

@@ -8,7 +8,9 @@
 #include "codec/tar_reader.h"
 #include "sys/fd.h"
 #include "tree/aside.h"
+#include "tree/content_writer.h"
 #include "tree/dir_cache.h"
+#include "tree/metadata.h"
 #include "tree/warnings.h"
 
 namespace layerstack {
@@ -25,16 +27,14 @@ class TreeWriter {
   // `.wh.NAME`: NAME as a 0:0 character device; `.wh..wh..opq`: the mark on the directory.
   void Whiteout(const TarMember& member, const std::string& path);
 
-  // A regular file in two steps, between which the caller writes its content.
-  struct File {
-    UniqueFd fd;
-    bool own_ids;       // the new file's owner may not be what the member says
-    bool own_mode;      // nor its mode
+  // A regular file, for which the caller then calls FinishFile or gives it to Contents().
+  struct File : NewFile {
     bool through_link;  // its directory is not where the member's name says
   };
   // `clone`: a file without a name that has the content already; the member's directory is no link then.
   File CreateFile(const TarMember& member, const std::string& path, UniqueFd clone = {});
-  void FinishFile(const File& file, const TarMember& member);
+  // Whatever depends on the state of earlier files waits for it.
+  ContentWriter& Contents() { return contents_; }
 
   // How many file entries the tar-split has: told to what is set aside.
   uint64_t recorded = 0;
@@ -58,6 +58,7 @@ class TreeWriter {
   UniqueFd root_;
   DirCache dirs_;
   Aside aside_;
+  ContentWriter contents_;
   Warnings& warnings_;
   bool creates_as_root_;
   bool exact_modes_;

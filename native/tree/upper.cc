@@ -2,6 +2,9 @@
 
 #include <sys/xattr.h>
 
+#include <string>
+#include <vector>
+
 #include "sys/failure.h"
 #include "sys/xattrs.h"
 
@@ -25,7 +28,14 @@ bool RefuseIndirect(const std::string& where, const struct stat& info, const std
   ssize_t size = ::llistxattr(where.c_str(), names, sizeof names);
   if (size == 0) return true;
   if (size < 0 && errno == ENOENT) return false;  // deleted meanwhile by the running container
-  for (const std::string& attribute : ListXattrs(where)) {
+  std::vector<std::string> attributes;
+  try {
+    attributes = ListXattrs(where);
+  } catch (const Failure& failure) {
+    if (failure.errnum == ENOENT) return false;
+    throw;
+  }
+  for (const std::string& attribute : attributes) {
     if (attribute == "trusted.overlay.redirect" || attribute == "trusted.overlay.metacopy") {
       RefuseIndirect(attribute, path);
     }

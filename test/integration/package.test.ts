@@ -1,12 +1,14 @@
 /**
  * The package as npm publishes it, in a project that has it from the registry: nothing that it needs was left out.
  */
-import { cpSync, mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdirSync, renameSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { must } from '../support/process.ts';
 import { dropScratch, makeScratch } from '../support/scratch.ts';
+import { ServiceProcess } from '../support/service-process.ts';
+import { tar } from '../support/tar.ts';
 
 const HOME = fileURLToPath(new URL('../../', import.meta.url));
 
@@ -53,6 +55,27 @@ test('has every verb of its command', async () => {
     expect(await must(process.execPath, [command, verb, '--help'])).toContain(`layerstack ${verb}`);
   const empty = await must(process.execPath, [command, '--root', join(project, 'store'), 'images', '-q']);
   expect(empty).toBe('');
+});
+
+test('serves all that it did when an upgrade has taken its files away', async () => {
+  const dist = join(installed, 'dist/bundle');
+  const away = join(project, 'away');
+  await using service = await ServiceProcess.start(project, { command: join(dist, 'main.js') });
+  renameSync(dist, away);
+  try {
+    const layer = tar([{ name: 'file', content: 'content' }]);
+    const imported = await service.send('POST', '/images/create?fromSrc=-&repo=own&tag=1', layer);
+    expect(imported.text).not.toContain('error');
+    const saved = await service.send('GET', '/images/own:1/get');
+    expect(saved.status, saved.text.slice(0, 300)).toBe(200);
+    const loaded = await service.send('POST', '/images/load', saved.bytes);
+    expect(loaded.text).toContain('Loaded image: own:1');
+    const pulled = await service.send('POST', '/images/create?fromImage=127.0.0.1:1/none&tag=1');
+    expect(pulled.text).not.toContain('Cannot find');
+    expect(pulled.text).toContain('127.0.0.1:1');
+  } finally {
+    renameSync(away, dist);
+  }
 });
 
 test('has the types that its users compile against', async () => {

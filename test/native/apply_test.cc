@@ -27,6 +27,7 @@
 #include "sys/thread_pool.h"
 #include "tree/apply.h"
 #include "tree/content_size.h"
+#include "tree/content_writer.h"
 #include "tree/init_layer.h"
 #include "tree/member_path.h"
 #include "tree/name_set.h"
@@ -322,6 +323,68 @@ TEST(names_are_cleaned_and_remembered) {
   NameSet names;
   for (int i = 0; i < 5000; ++i) CHECK(names.Insert("name" + std::to_string(i)));
   for (int i = 0; i < 5000; ++i) CHECK(!names.Insert("name" + std::to_string(i)));
+}
+
+// Contents go into files on another thread: what a later member does to a file comes after them.
+TEST(a_hard_links_header_is_the_last_word_on_a_file_that_is_still_being_written) {
+  Random random(6);
+  Place place;
+  std::string tar;
+  for (int i = 0; i < 100; ++i) {
+    std::string name = "f" + std::to_string(i);
+    std::string link = Header("l" + std::to_string(i), '1', name, 0, 0600);
+    std::snprintf(&link[136], 12, "%011o", 1'500'000'000u);
+    Seal(link.data());
+    std::string content(700'000 / (1 + i), 'x');
+    tar += Header(name, '0', "", content.size(), 0755) + Padded(content) + link;
+  }
+  CHECK(place.Apply(tar, random));
+  for (int i = 0; i < 100; ++i) {
+    struct stat status;
+    CHECK(::stat((place.Layer() + "/diff/f" + std::to_string(i)).c_str(), &status) == 0);
+    CHECK_EQ(status.st_mtim.tv_sec, 1'500'000'000);
+    CHECK_EQ(status.st_mode & 07777, 0600u);
+  }
+}
+
+TEST(files_larger_than_what_waits_to_be_written_are_whole) {
+  Random random(7);
+  Place place;
+  std::string tar;
+  for (int i = 0; i < 6; ++i) {
+    std::string content(3'000'000 + i, '\0');
+    for (char& byte : content) byte = static_cast<char>(random());
+    std::string records = Record("SCHILY.xattr.user.t", std::string(i % 2 ? 3000 : 0, 'v'));
+    tar += Pax(records) + Header("f" + std::to_string(i), '0', "", content.size()) + Padded(content);
+  }
+  CHECK(place.Apply(tar, random));  // which puts it together again, and so compares the contents
+}
+
+TEST(a_content_that_cannot_be_written_fails_with_its_own_member) {
+  Place place;
+  UniqueFd read_only(::open(place.Layer().substr(0, place.Layer().rfind('/')).c_str(), O_RDONLY | O_CLOEXEC));
+  TarMember member;
+  member.name = "first";
+  ContentWriter writer;
+  writer.Begin({std::move(read_only)}, member);
+  writer.Write("content");
+  writer.End();
+  Failure failure = CAUGHT(writer.Settle());
+  CHECK_EQ(failure.code, "EBADF"s);
+  CHECK_EQ(failure.path, "first"s);
+  BlameMember(failure, "second");
+  CHECK_EQ(failure.facts.size(), 1u);
+  CHECK_EQ(failure.facts[0].second, "first"s);
+  // And whoever goes on is told so, instead of waiting.
+  auto go_on = [&] {
+    std::string content(100'000, 'x');
+    for (int i = 0; i < 100; ++i) {
+      writer.Begin({UniqueFd(::open("/dev/null", O_WRONLY | O_CLOEXEC))}, member);
+      writer.Write(content);
+      writer.End();
+    }
+  };
+  CHECK_EQ(CAUGHT(go_on()).path, "first"s);
 }
 
 // Runs `work` on a thread that a seccomp filter keeps from having a umask of its own, under the umask 077.

@@ -11,7 +11,7 @@ import { join } from 'node:path';
 import { buffer } from 'node:stream/consumers';
 import { pipeline } from 'node:stream/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { LayerstackCli } from './layerstack-cli.ts';
+import { CLI, LayerstackCli } from './layerstack-cli.ts';
 
 export interface Reply {
   readonly status: number;
@@ -30,6 +30,8 @@ export interface ServeOptions {
   readonly descriptors?: readonly number[];
   /** Gives no `--host` at all. */
   readonly hostless?: boolean;
+  /** Default: the command as it is built here. */
+  readonly command?: string;
   /** Default `debug`; null: none is given. */
   readonly logLevel?: string | null;
   /** Does not wait until it answers. */
@@ -48,7 +50,15 @@ export class ServiceProcess implements AsyncDisposable {
 
   private constructor(
     directory: string,
-    { args = [], env = {}, under = [], descriptors = [], hostless, logLevel = 'debug' }: ServeOptions,
+    {
+      args = [],
+      env = {},
+      under = [],
+      descriptors = [],
+      hostless,
+      command = CLI,
+      logLevel = 'debug',
+    }: ServeOptions,
   ) {
     this.root = join(directory, 'root');
     this.socket = join(directory, 'sock');
@@ -57,7 +67,8 @@ export class ServiceProcess implements AsyncDisposable {
     const [program = process.execPath, ...rest] = [
       ...under,
       process.execPath,
-      ...new LayerstackCli(this.root).argv('serve', ...hosts, ...level, ...args),
+      command,
+      ...new LayerstackCli(this.root).argv('serve', ...hosts, ...level, ...args).slice(1),
     ];
     this.child = spawn(program, rest, {
       env: { ...process.env, ...env },

@@ -1,0 +1,67 @@
+// Puts contents into new files, and then what must come after them (owner, attributes, mode, times), on a thread of
+// its own and in order, while the caller makes the next files: each is about half of what a small file costs.
+#pragma once
+
+#include <condition_variable>
+#include <deque>
+#include <exception>
+#include <memory>
+#include <mutex>
+#include <string_view>
+#include <thread>
+#include <vector>
+
+#include "codec/tar_reader.h"
+#include "tree/metadata.h"
+#include "tree/warnings.h"
+
+namespace layerstack {
+
+class ContentWriter {
+ public:
+  ContentWriter();
+  // Leaves out what is not yet written.
+  ~ContentWriter();
+  ContentWriter(const ContentWriter&) = delete;
+  ContentWriter& operator=(const ContentWriter&) = delete;
+
+  // Begin, any number of Write, End: one file after another. They wait while too much is unwritten. What they throw may
+  // be about an earlier file: then it has its fact `member`.
+  void Begin(NewFile file, const TarMember& member);
+  void Write(std::string_view bytes);
+  void End();
+  // Waits until all files that have ended are in their final state; throws where one could not be.
+  void Settle();
+  // Of the files, once they have settled.
+  Warnings TakeWarnings();
+
+ private:
+  struct Batch;
+
+  Batch& Filling();
+  void HandOver();
+  void Loop();
+  void Perform(Batch& batch);
+
+  std::unique_ptr<Batch> filling_;
+  bool open_ = false;  // a file has begun and not ended
+
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::deque<std::unique_ptr<Batch>> full_;
+  std::vector<std::unique_ptr<Batch>> free_;
+  size_t batches_ = 0;
+  bool busy_ = false;
+  bool stopped_ = false;
+  std::exception_ptr failure_;
+  std::thread thread_;
+
+  // The thread's.
+  NewFile file_;
+  TarMember member_;
+  Warnings warnings_;
+  off_t written_ = 0;
+  off_t started_ = 0;
+};
+
+}  // namespace layerstack
