@@ -15,7 +15,7 @@ namespace layerstack {
 
 namespace {
 constexpr size_t kBatchBytes = 256 << 10;
-constexpr size_t kBatchParts = 32;  // each may hold an fd
+constexpr size_t kBatchParts = 16;  // each may hold an fd
 constexpr size_t kBatches = 3;
 constexpr off_t kWindow = 8 << 20;
 }  // namespace
@@ -41,11 +41,11 @@ struct ContentWriter::Batch {
   std::array<Part, kBatchParts> parts;
   size_t count = 0;
   size_t size = 0;
-  size_t attributes = 0;  // bytes of them
+  size_t attributes = 0;  // bytes of them in memory
   char bytes[kBatchBytes];
 };
 
-ContentWriter::ContentWriter() = default;
+ContentWriter::ContentWriter() { free_.reserve(kBatches); }
 
 ContentWriter::~ContentWriter() {
   {
@@ -62,7 +62,7 @@ void ContentWriter::Begin(NewFile file, const TarMember& member) {
   part.begins = open_ = true;
   part.file = std::move(file);
   part.member = member;
-  for (const auto& [name, value] : member.xattrs) filling_->attributes += name.size() + value.size();
+  for (const auto& [name, value] : member.xattrs) filling_->attributes += sizeof member.xattrs[0] + name.size() + value.size();
 }
 
 void ContentWriter::Write(std::string_view bytes) {
@@ -94,7 +94,7 @@ ContentWriter::Batch& ContentWriter::Filling() {
       filling_ = std::move(free_.back());
       free_.pop_back();
     } else {
-      filling_ = std::make_unique<Batch>();
+      filling_ = std::make_unique_for_overwrite<Batch>();
       ++batches_;
     }
   }
@@ -153,7 +153,7 @@ void ContentWriter::Loop() {
 
 void ContentWriter::Perform(Batch& batch) {
   const char* bytes = batch.bytes;
-  for (size_t i = 0; i < batch.count; ++i) {
+  for (size_t i = 0; i < batch.count && !stopped_; ++i) {
     Batch::Part& part = batch.parts[i];
     if (part.begins) {
       file_ = std::move(part.file);

@@ -2,6 +2,7 @@
 // its own and in order, while the caller makes the next files: each is about half of what a small file costs.
 #pragma once
 
+#include <atomic>
 #include <condition_variable>
 #include <deque>
 #include <exception>
@@ -52,7 +53,7 @@ class ContentWriter {
   std::vector<std::unique_ptr<Batch>> free_;
   size_t batches_ = 0;
   bool busy_ = false;
-  bool stopped_ = false;
+  std::atomic<bool> stopped_ = false;  // set with the mutex held
   std::exception_ptr failure_;
   std::thread thread_;
 

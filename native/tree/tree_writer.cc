@@ -142,7 +142,12 @@ TreeWriter::File TreeWriter::CreateFile(const TarMember& member, const std::stri
   }
   Place(dir, split.base, "open", [&] {
     constexpr int kFlags = O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC;
-    file.fd.reset(::openat(dir.fd.get(), split.base.c_str(), kFlags, ModeOf(member)));
+    auto open = [&] { return ::openat(dir.fd.get(), split.base.c_str(), kFlags, ModeOf(member)); };
+    file.fd.reset(open());
+    if (!file.fd && (errno == EMFILE || errno == ENFILE)) {
+      contents_.Settle();  // closes its own
+      file.fd.reset(open());
+    }
     return file.fd.get();
   });
   file.own_ids = NeedsOwner(member, dir);

@@ -1,8 +1,12 @@
 /** Which layerstack this is. */
 import { readFileSync } from 'node:fs';
 
-/** The version in package.json. */
+let version: string | undefined;
+
+/** The version in package.json as it was when first asked: an upgrade replaces that file under a running service. */
 export function packageVersion(): string {
-  const manifest = readFileSync(new URL('../../package.json', import.meta.url), 'utf8');
-  return (JSON.parse(manifest) as { version: string }).version;
+  version ??= (
+    JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as { version: string }
+  ).version;
+  return version;
 }

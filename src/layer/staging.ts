@@ -38,8 +38,8 @@ export interface StagedLayer {
 }
 
 /**
- * Layers whose bytes do not come and that wait without a slot. Each holds three idle threads and up to 4 MiB (the buffers
- * of an inflater; an uncompressed layer next to nothing).
+ * Layers whose bytes do not come and that wait without a slot. Each holds four idle threads, up to 16 files and 5 MiB (the
+ * buffers of an inflater and of the files; an uncompressed layer 1 MiB).
  */
 const LENDABLE = 24;
 

@@ -1,7 +1,7 @@
 /**
  * The package as npm publishes it, in a project that has it from the registry: nothing that it needs was left out.
  */
-import { cpSync, mkdirSync, renameSync, symlinkSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdirSync, readFileSync, renameSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, expect, test } from 'vitest';
@@ -60,9 +60,17 @@ test('has every verb of its command', async () => {
 test('serves all that it did when an upgrade has taken its files away', async () => {
   const dist = join(installed, 'dist/bundle');
   const away = join(project, 'away');
+  const manifest = join(installed, 'package.json');
+  const { version } = JSON.parse(readFileSync(manifest, 'utf8')) as { version: string };
   await using service = await ServiceProcess.start(project, { command: join(dist, 'main.js') });
   renameSync(dist, away);
+  renameSync(manifest, `${away}.json`);
   try {
+    for (const path of ['/version', '/info']) {
+      const told = await service.send('GET', path);
+      expect(told.status, told.text).toBe(200);
+      expect(told.text).toContain(`"${version}"`);
+    }
     const layer = tar([{ name: 'file', content: 'content' }]);
     const imported = await service.send('POST', '/images/create?fromSrc=-&repo=own&tag=1', layer);
     expect(imported.text).not.toContain('error');
@@ -75,6 +83,7 @@ test('serves all that it did when an upgrade has taken its files away', async ()
     expect(pulled.text).toContain('127.0.0.1:1');
   } finally {
     renameSync(away, dist);
+    renameSync(`${away}.json`, manifest);
   }
 });
 

@@ -6,6 +6,7 @@
 #include <linux/seccomp.h>
 #include <stddef.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -358,6 +359,21 @@ TEST(files_larger_than_what_waits_to_be_written_are_whole) {
     tar += Pax(records) + Header("f" + std::to_string(i), '0', "", content.size()) + Padded(content);
   }
   CHECK(place.Apply(tar, random));  // which puts it together again, and so compares the contents
+}
+
+TEST(files_that_wait_to_be_written_give_way_where_no_more_may_be_open) {
+  Random random(8);
+  Place place;
+  std::string tar;
+  for (int i = 0; i < 200; ++i) tar += Header("f" + std::to_string(i), '0', "", 7) + Padded("content");
+  rlimit before;
+  CHECK(::getrlimit(RLIMIT_NOFILE, &before) == 0);
+  UniqueFd next(::open("/dev/null", O_RDONLY | O_CLOEXEC));
+  rlimit few = {static_cast<rlim_t>(next.get() + 14), before.rlim_max};
+  CHECK(::setrlimit(RLIMIT_NOFILE, &few) == 0);
+  bool accepted = place.Apply(tar, random);
+  CHECK(::setrlimit(RLIMIT_NOFILE, &before) == 0);
+  CHECK(accepted);
 }
 
 TEST(a_content_that_cannot_be_written_fails_with_its_own_member) {

@@ -1,7 +1,7 @@
 /**
  * Imports what layerstack imports only when it is called, for commands that start quickly. A service has time before it is
  * ready; later the imports would hold up every other request for a tenth of a second, and after an upgrade the files that it was
- * started from are gone. In the package it is in one file with those who import (packaging/bundle.js): Node looks for the file
+ * started from are gone (the dependencies are then others, at the same paths). In the package it is in one file with those who import (packaging/bundle.js): Node looks for the file
  * again for every other importer.
  */
 export async function preload(): Promise<void> {
