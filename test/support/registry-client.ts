@@ -9,6 +9,7 @@ import { defaultSettings, type HostSettings } from '../../src/transfer/registry/
 
 const NOTHING: HostSettings = {
   mirrors: [],
+  allow: [],
   insecure: undefined,
   ca: undefined,
   certificate: undefined,

@@ -10,7 +10,7 @@ import type { Logger } from '../../system/log.ts';
 import { locateRepository } from './address.ts';
 import type { CredentialSource } from './auth/credentials.ts';
 import { openBlob, statBlob, type BlobOptions, type OpenedBlob } from './blob.ts';
-import { Endpoint } from './endpoint.ts';
+import type { Endpoint } from './endpoint.ts';
 import { registryError } from './error.ts';
 import { listReferrers, listTags } from './listing.ts';
 import {
@@ -21,13 +21,13 @@ import {
   type ManifestOptions,
   type RequestOptions,
 } from './manifest.ts';
-import { openOrigin } from './origin.ts';
+import { openMirror, openOrigin } from './open-endpoint.ts';
 import type { Environment } from './proxy.ts';
 import { Repository } from './repository.ts';
 import { DEFAULT_RETRY, type RetryPolicy } from './retry.ts';
 import type { RegistrySettings } from './settings.ts';
 import { Sources } from './sources.ts';
-import { discard, header, Transport, type Timeouts } from './transport.ts';
+import { discard, header, type Timeouts } from './transport.ts';
 import { Upload, type UploadOptions, type UploadSource } from './upload.ts';
 
 export type { BlobOptions, OpenedBlob } from './blob.ts';
@@ -60,26 +60,22 @@ export function openRepository(repository: string, access: RegistryAccess): Repo
  */
 export class RepositoryClient implements AsyncDisposable {
   readonly #repository: Repository;
-  readonly #transport: Transport;
   readonly #origin: Endpoint;
+  readonly #mirrors: readonly Endpoint[];
   readonly #sources: Sources;
   readonly #retry: RetryPolicy;
   readonly #cancelled = new Set<Promise<void>>();
 
   constructor(repository: string, access: RegistryAccess) {
-    const { settings, log, credentials, timeouts, env = process.env } = access;
+    const { settings, log, env = process.env } = access;
     this.#repository = new Repository(repository);
     this.#retry = { ...DEFAULT_RETRY, ...access.retry };
-    this.#transport = new Transport({ settings, timeouts, env });
     const { registry } = this.#repository;
-    const options = { credentials, log, transport: this.#transport };
-    this.#origin = openOrigin(registry, this.#transport, { ...options, retry: this.#retry });
-    const mirrors = (settings.hosts.get(registry.host)?.mirrors ?? []).map((url) => {
-      const bases = [new URL('v2/', url)] as const;
-      const retry = MIRROR_RETRY(this.#retry);
-      return new Endpoint({ ...options, label: `mirror ${url.href}`, host: url.host, bases, retry });
-    });
-    this.#sources = new Sources(mirrors, this.#origin, log);
+    this.#origin = openOrigin(registry, { ...access, env, retry: this.#retry });
+    this.#mirrors = (settings.hosts.get(registry.host)?.mirrors ?? []).map((url) =>
+      openMirror(url, { ...access, env, retry: MIRROR_RETRY(this.#retry) }),
+    );
+    this.#sources = new Sources(this.#mirrors, this.#origin, log);
   }
 
   /** In familiar form, as `Reference.repository`. */
@@ -249,7 +245,7 @@ export class RepositoryClient implements AsyncDisposable {
   /** Breaks off what is under way; unfinished uploads are deleted first, which is not waited for long. */
   async close(): Promise<void> {
     await Promise.all(this.#cancelled);
-    await this.#transport.close();
+    await Promise.all([this.#origin, ...this.#mirrors].map((endpoint) => endpoint.close()));
   }
 
   [Symbol.asyncDispose](): Promise<void> {

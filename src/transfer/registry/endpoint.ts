@@ -39,7 +39,7 @@ const MAX_ERROR_BYTES = 64 * 1024;
 const MAX_REDIRECTS = 10;
 const REDIRECTS = [301, 302, 303, 307, 308];
 
-export class Endpoint {
+export class Endpoint implements AsyncDisposable {
   readonly label: string;
   readonly #options: EndpointOptions;
   readonly #transport: Transport;
@@ -56,7 +56,7 @@ export class Endpoint {
       registry: options.host,
       credentials: options.credentials,
       request: this.#plain.bind(this),
-      insecure: (host) => this.#transport.isInsecure(host),
+      insecure: (host) => this.#transport.egress.isInsecure(host),
       offline: options.offline,
     });
   }
@@ -98,6 +98,15 @@ export class Endpoint {
     request: Pick<HttpRequest, 'signal' | 'subject'>,
   ): AsyncGenerator<Buffer, void> {
     return this.#transport.read(response, request);
+  }
+
+  /** Breaks off what is under way. */
+  close(): Promise<void> {
+    return this.#transport.close();
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
   }
 
   /** Where a Location header points to. @throws {@link LayerstackError} ERR_REGISTRY_INVALID where it is none. */
@@ -181,18 +190,6 @@ export class Endpoint {
       if (!keeps) return response;
       discard(response.body);
       const next = this.location(response, subject);
-      if (
-        url.protocol === 'https:' &&
-        next.protocol === 'http:' &&
-        !this.#transport.isInsecure(next.host) &&
-        // What has a digest is verified by it, whoever sends it.
-        (subject.digest === undefined || method !== 'GET')
-      )
-        throw registryError(
-          'ERR_REGISTRY_INVALID',
-          subject,
-          `${this.label} redirects from https to ${redactUrl(next)}, where anybody could change what comes`,
-        );
       // Never again once it has left: whoever was asked meanwhile chose the rest of the way.
       trusted &&= this.#isOwn(next);
       url = next;

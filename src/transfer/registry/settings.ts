@@ -3,7 +3,7 @@
  *
  *   { "certsDirectory": "/etc/docker/certs.d",
  *     "registries": { "HOST[:PORT]": {
- *       "mirrors": ["https://mirror.example", "http://10.0.0.2:5000/hub"],
+ *       "mirrors": ["https://mirror.example", "http://10.0.0.2:5000/hub"], "allow": ["storage.example:9000"],
  *       "insecure": false, "ca": "/path.pem", "certificate": "/path.pem", "key": "/path.pem", "timeoutSeconds": 60 } } }
  *
  * Read strictly: what is misspelt must not silently mean nothing. Missing: everything by default.
@@ -18,6 +18,8 @@ import { DEFAULT_CERTS_DIRECTORY } from './certificates.ts';
 export interface HostSettings {
   /** Base URLs (`/v2/` follows) that are asked, in order, before the registry for what is read. */
   readonly mirrors: readonly URL[];
+  /** `HOST[:PORT]` that it may send us to though they are in a private network or on this machine (see egress.ts). */
+  readonly allow: readonly string[];
   /** TLS without checking certificates, and plain HTTP where there is no TLS. Undefined: only on loopback. */
   readonly insecure: boolean | undefined;
   /** PEM file of CAs to trust beside the machine's. */
@@ -39,6 +41,7 @@ export interface RegistrySettings {
 
 const MAX_BYTES = 1024 * 1024;
 const MAX_MIRRORS = 16;
+const MAX_ALLOWED = 100;
 const HOST = /^(?:[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?|\[[a-f0-9:]+\])(?::\d{1,5})?$/;
 
 /** The settings where nothing is said: `LAYERSTACK_CERTS_DIR` or docker's directory, no mirrors. */
@@ -111,6 +114,11 @@ const mirror: json.Decoder<URL> = (value, path) => {
   return url;
 };
 
+const allowedHost: json.Decoder<string> = (value, path) => {
+  const text = json.string(value, path);
+  return HOST.test(text) ? text : json.mismatch(path, 'is no HOST[:PORT], as in "storage.example:9000"');
+};
+
 const seconds: json.Decoder<number> = (value, path) => {
   const whole = json.integer(value, path);
   return whole >= 1 && whole <= 3600 ? whole : json.mismatch(path, 'is not between 1 and 3600 seconds');
@@ -118,6 +126,7 @@ const seconds: json.Decoder<number> = (value, path) => {
 
 const hostShape = exact({
   mirrors: json.withDefault(json.array(mirror, MAX_MIRRORS), []),
+  allow: json.withDefault(json.array(allowedHost, MAX_ALLOWED), []),
   insecure: json.optional(json.boolean),
   ca: json.optional(file),
   certificate: json.optional(file),

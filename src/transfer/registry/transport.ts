@@ -7,9 +7,9 @@ import type { Readable } from 'node:stream';
 import { createSecureContext } from 'node:tls';
 import type { Dispatcher } from 'undici';
 import { abortError, throwIfAborted } from '../../core/abort.ts';
-import { isLoopback } from './address.ts';
 import { certificatesFor, machineCas, pem } from './certificates.ts';
 import { connectionError } from './connection-error.ts';
+import { AddressOutOfReach, type Egress } from './egress.ts';
 import type { Subject } from './error.ts';
 import { proxyFor, type Environment } from './proxy.ts';
 import { settingsOf, type RegistrySettings } from './settings.ts';
@@ -47,6 +47,8 @@ export interface HttpResponse {
 
 export interface TransportOptions {
   readonly settings: RegistrySettings;
+  /** Where requests may go; it is asked before each, and by each connection. */
+  readonly egress: Egress;
   readonly timeouts?: Partial<Timeouts> | undefined;
   /** Where the proxies' variables are. */
   readonly env: Environment;
@@ -56,6 +58,7 @@ export interface TransportOptions {
 const CONNECTIONS = 16;
 
 export class Transport implements AsyncDisposable {
+  readonly egress: Egress;
   readonly #options: TransportOptions;
   readonly #pools = new Map<string, Promise<Dispatcher>>();
   /** Origins that have answered. */
@@ -63,21 +66,18 @@ export class Transport implements AsyncDisposable {
 
   constructor(options: TransportOptions) {
     this.#options = options;
-  }
-
-  /** Whether certificates of this `HOST[:PORT]` are not checked, and plain HTTP may be spoken. */
-  isInsecure(host: string): boolean {
-    return settingsOf(this.#options.settings, host)?.insecure ?? isLoopback(host);
+    this.egress = options.egress;
   }
 
   /**
    * Sends a request; resolves with the answer's head, whatever its status.
    * @throws {@link LayerstackError} ERR_REGISTRY_UNAVAILABLE where no answer came, `retryable` where another one may;
-   *   ERR_REGISTRY_INVALID for what is no HTTP; ERR_REGISTRY_SETTINGS, ERR_ABORTED.
+   *   ERR_REGISTRY_INVALID for what is no HTTP, and where the request may not go; ERR_REGISTRY_SETTINGS, ERR_ABORTED.
    */
   async exchange(url: URL, request: HttpRequest): Promise<HttpResponse> {
     const { method, headers = {}, body, signal } = request;
     throwIfAborted(signal);
+    this.egress.check(url, request);
     const pool = await this.#pool(url);
     const { headersMs, stallMs } = this.#timeouts(url);
     try {
@@ -102,6 +102,7 @@ export class Transport implements AsyncDisposable {
   failure(error: unknown, url: URL, { signal, subject }: Pick<HttpRequest, 'signal' | 'subject'>): Error {
     if (signal?.aborted) return abortError(signal);
     const { settings, env } = this.#options;
+    if (error instanceof AddressOutOfReach) return this.egress.outOfReach(url, error.network, subject);
     return connectionError(error, subject, url, {
       certsDirectory: settings.certsDirectory,
       settingsPath: settings.path,
@@ -172,13 +173,23 @@ export class Transport implements AsyncDisposable {
   }
 
   async #open(url: URL): Promise<Dispatcher> {
-    const { Pool, ProxyAgent } = await import('undici');
+    const { Pool, ProxyAgent, buildConnector } = await import('undici');
+    const { egress } = this;
     const proxy = proxyFor(url, this.#options.env);
     const connect = {
       timeout: this.#timeouts(url).connectMs,
       ...(url.protocol === 'https:' && (await this.#tls(url.host))),
     };
-    if (!proxy) return new Pool(url.origin, { connections: CONNECTIONS, connect });
+    if (!proxy) {
+      const connector = buildConnector({ ...connect, lookup: egress.lookup(url) });
+      const watched: typeof connector = (options, callback) =>
+        connector(options, (...result) => {
+          egress.connected(url, result[1]?.remoteAddress);
+          callback(...result);
+        });
+      return new Pool(url.origin, { connections: CONNECTIONS, connect: watched });
+    }
+    // What a proxy connects to is its operator's affair: here only names can be judged.
     const auth = `${decodeURIComponent(proxy.username)}:${decodeURIComponent(proxy.password)}`;
     return new ProxyAgent({
       uri: proxy.origin,
@@ -198,7 +209,7 @@ export class Transport implements AsyncDisposable {
     const cas = [...files.ca, ...(own?.ca === undefined ? [] : [await pem(own.ca)])];
     const cert = own?.certificate === undefined ? files.cert : [await pem(own.certificate)];
     const key = own?.key === undefined ? files.key : [await pem(own.key)];
-    const insecure = this.isInsecure(host);
+    const insecure = this.egress.isInsecure(host);
     // Made once: reading the machine's CAs takes longer than a handshake.
     const secureContext = createSecureContext({
       ...(cert.length > 0 && { cert: [...cert], key: [...key] }),

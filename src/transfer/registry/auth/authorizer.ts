@@ -25,7 +25,7 @@ export interface AuthorizerOptions {
   /** Undefined: stay anonymous. */
   readonly credentials: CredentialSource | undefined;
   readonly request: RawRequest;
-  /** Whether credentials may go to this `HOST[:PORT]` unencrypted; loopback always may. Default: never. */
+  /** Whether credentials may go to this `HOST[:PORT]` unencrypted. Default: never. */
   readonly insecure?: ((host: string) => boolean) | undefined;
   /** Ask token servers for a refresh token as well ({@link Authorizer.refreshToken}). Default false. */
   readonly offline?: boolean | undefined;

@@ -6,9 +6,9 @@
 import { LayerstackError } from '../../../core/errors.ts';
 import { registryAddress } from '../address.ts';
 import type { RegistryAccess } from '../client.ts';
-import { openOrigin } from '../origin.ts';
+import { openOrigin } from '../open-endpoint.ts';
 import { DEFAULT_RETRY } from '../retry.ts';
-import { discard, Transport } from '../transport.ts';
+import { discard } from '../transport.ts';
 import { credentialsKey, fixedCredentials, type Credentials } from './credentials.ts';
 import type { DockerConfig, Kept } from './docker-config.ts';
 
@@ -54,8 +54,8 @@ export async function checkLogin(
   signal?: AbortSignal,
 ): Promise<LoginStatus> {
   const { settings, log, timeouts, env = process.env } = access;
-  await using transport = new Transport({ settings, timeouts, env });
-  const origin = openOrigin(registryAddress(registry), transport, {
+  await using origin = openOrigin(registryAddress(registry), {
+    ...{ settings, timeouts, env },
     credentials: fixedCredentials(registry, credentials),
     retry: { ...DEFAULT_RETRY, ...access.retry },
     log,

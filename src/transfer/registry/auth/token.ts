@@ -3,11 +3,10 @@
  * password in Basic (distribution's token specification), or by POST (its OAuth2 form) with a refresh token, or with the
  * password where the server knows no GET.
  *
- * Credentials go only to the origin that the registry's challenge names, and only where nobody can listen: over https,
- * to a loopback address, or to a host that the user called insecure. A redirect elsewhere is followed without them.
+ * Credentials go only to the origin that the registry's challenge names, and only where nobody can listen: over https, or to a
+ * host that the user called insecure, as this machine is to registries on it. A redirect elsewhere is followed without them.
  */
 import { LayerstackError } from '../../../core/errors.ts';
-import { isLoopback } from '../address.ts';
 import { redactUrl } from '../redact.ts';
 import { basicAuth, type Credentials } from './credentials.ts';
 import { headerOf, type RawRequest, type RawResponse } from './raw-request.ts';
@@ -66,7 +65,7 @@ export function parseRealm(registry: string, realm: string, service: string | un
  */
 export async function requestToken(question: TokenQuestion): Promise<TokenAnswer> {
   const { registry, credentials, realm, scopes } = question;
-  if (credentials && !isPrivate(realm.url, question.insecure)) {
+  if (credentials && realm.url.protocol !== 'https:' && !question.insecure(realm.url.host)) {
     throw new LayerstackError(
       'ERR_REGISTRY_DENIED',
       `registry ${registry} names the token server ${redactUrl(realm.url)}, which is not encrypted: the ` +
@@ -86,10 +85,6 @@ export async function requestToken(question: TokenQuestion): Promise<TokenAnswer
   const postOnly =
     credentials?.password !== undefined && (response.status === 404 || response.status === 405);
   return readAnswer(asked, postOnly ? await post(question) : response);
-}
-
-function isPrivate(url: URL, insecure: (host: string) => boolean): boolean {
-  return url.protocol === 'https:' || isLoopback(url.host) || insecure(url.host);
 }
 
 async function get(question: TokenQuestion): Promise<RawResponse> {

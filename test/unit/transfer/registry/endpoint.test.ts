@@ -89,6 +89,47 @@ describe('redirects', () => {
     },
   );
 
+  it.each([
+    ...[
+      'http://10.0.0.1/x',
+      'https://192.168.0.1/x',
+      'http://169.254.169.254/x',
+      'http://[::ffff:10.0.0.1]/x',
+    ],
+    ...['http://[2002:a00:1::]/x', 'https://[fd00::1]/x', 'http://100.64.0.1/x', 'http://255.255.255.255/x'],
+  ])('to %s are not followed, whatever was asked for', async (location) => {
+    server.answer = ({ path }, response) =>
+      path === '/v2/' ? response.end() : response.writeHead(307, { location }).end();
+    const client = open({ retry: { pauseMs: 1, attempts: 6 } });
+    const works = [
+      () => client.openBlob(wanted),
+      () => client.fetchManifest('1'),
+      () => client.hasBlob(digest),
+      () => client.pushManifest('1', MEDIA_TYPES.ociManifest, Buffer.from('{}')),
+      () => client.deleteManifest(digest),
+      () => client.tags()[Symbol.asyncIterator]().next(),
+    ];
+    for (const work of works)
+      expect(await rejection(work())).toMatchObject({
+        code: 'ERR_REGISTRY_INVALID',
+        message: expect.stringContaining('sends us to') as string,
+      });
+    expect(server.log).toHaveLength(works.length);
+  });
+
+  it('of a DELETE do not leave the registry', async () => {
+    await using other = await HttpServer.start();
+    server.answer = ({ path }, response) =>
+      path === '/v2/'
+        ? response.end()
+        : response.writeHead(307, { location: `${other.url}/containers/x` }).end();
+    for (const reference of [digest, 'latest'])
+      expect((await rejection(open().deleteManifest(reference))).message).toMatch(
+        /Only the registry itself is asked to delete/,
+      );
+    expect(other.asked).toEqual([]);
+  });
+
   it('whose target denies access are asked for anew: a signature has run out', async () => {
     const other = await HttpServer.start((asked, response) =>
       asked.path === '/signed?sig=2' ? response.end(blob) : response.writeHead(403).end(),
@@ -206,6 +247,25 @@ describe('credentials', () => {
     valid.token = 'another, before its time';
     await drain((await client.openBlob(wanted)).body);
     expect(server.log.filter((line) => line.startsWith('GET /token'))).toHaveLength(2);
+  });
+
+  it.each([
+    'http://10.0.0.1/token',
+    'https://192.168.0.1/token',
+    'http://169.254.169.254/t',
+    'https://[fd00::1]/t',
+  ])('do not go to a token server at %s, nor is it asked without them', async (realm) => {
+    server.answer = ({ path }, response) =>
+      path === '/v2/'
+        ? response.end()
+        : response.writeHead(401, { 'www-authenticate': `Bearer realm="${realm}",service="s"` }).end();
+    for (const access of [{}, { credentials: credentials() }]) {
+      const error = await rejection(open(access).fetchManifest('1'));
+      expect(error.code).toMatch(/^ERR_REGISTRY_(INVALID|DENIED)$/);
+      expect(error.message).toMatch(
+        /sends us to .*"allow"|which is not encrypted: the credentials are not sent/,
+      );
+    }
   });
 
   it('that are refused end it, and are in no message and no record', async () => {

@@ -241,6 +241,64 @@ describe('an upload', () => {
   });
 });
 
+describe('an upload that the registry sends elsewhere', () => {
+  const NEVER = [
+    ...[
+      'http://10.0.0.1/x',
+      'http://169.254.169.254/latest',
+      'http://[::ffff:192.168.0.1]/x',
+      'https://[fd00::1]/x',
+    ],
+    ...[
+      'http://100.64.0.1:2375/containers/x',
+      'http://[64:ff9b::a00:1]/x',
+      'https://224.0.0.1/x',
+      'http://[fe80::1]/x',
+    ],
+  ];
+
+  it('goes to its storage, but nothing is deleted there', async () => {
+    await using storage = await HttpServer.start(registry());
+    server.answer = ({ path }, response) =>
+      path === '/v2/'
+        ? response.end()
+        : response.writeHead(202, { location: `${storage.url}${UPLOADS}session?_state=0` }).end();
+    await upload();
+    expect(storage.log.map((line) => line.split(' ')[0])).toEqual(['PATCH', 'PUT']);
+    const failing = async function* () {
+      yield blob.subarray(0, CHUNK);
+      throw new Error('the layer is damaged');
+    };
+    for (const options of [{}, { monolithic: true }, { size: blob.length }])
+      await expect(upload(options, failing)).rejects.toThrow('the layer is damaged');
+    expect(await client.mountBlob(digest, `${server.host}/c/d`)).toBe(false);
+    await client.close();
+    expect(storage.log.filter((line) => line.startsWith('DELETE'))).toEqual([]);
+  });
+
+  it.each(NEVER)('to %s is refused at once, before anything is sent', async (location) => {
+    server.answer = ({ path }, response) =>
+      path === '/v2/' ? response.end() : response.writeHead(202, { location }).end();
+    for (const options of [{}, { size: blob.length }, { size: blob.length, monolithic: true }]) {
+      const error = await rejection(upload(options));
+      expect(error).toMatchObject({ code: 'ERR_REGISTRY_INVALID', registry: server.host });
+      expect(error.message).toMatch(/sends us to .*where the registry itself is not.*"allow"/);
+    }
+    expect(froms).toEqual([]);
+    expect(methods()).toEqual(['POST', 'POST', 'POST']);
+  });
+
+  it('does not go on at another place that a later answer names', async () => {
+    const own = registry();
+    server.answer = (asked, response) =>
+      asked.method === 'PATCH'
+        ? response.writeHead(202, { location: 'http://10.0.0.1/v2/x' }).end()
+        : own(asked, response);
+    expect((await rejection(upload())).message).toMatch(/sends us to http:\/\/10\.0\.0\.1/);
+    expect(methods()).toEqual(['POST', 'PATCH']);
+  });
+});
+
 /** A session that is opened again begins with its first state. */
 function restarting(answer: Answer): Answer {
   let opened = 0;

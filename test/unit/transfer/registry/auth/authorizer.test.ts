@@ -295,11 +295,17 @@ describe('credentials stay where they belong', () => {
   });
 
   it.each(['http://localhost:5001/t', 'http://127.0.0.1:1/t', 'http://[::1]:1/t', 'http://tokens.example/t'])(
-    'over %s where it is this machine or allowed',
+    'over %s only where that is allowed',
     async (realm) => {
-      const { authorizer, sent } = setUp(tokens, USER, { insecure: (host) => host === 'tokens.example' });
-      await authorizer.challenged(`Bearer realm="${realm}"`, [PULL]);
-      expect(sent[0]?.authorization).toBe(BASIC);
+      const { host } = new URL(realm);
+      const allowed = setUp(tokens, USER, { insecure: (asked) => asked === host });
+      await allowed.authorizer.challenged(`Bearer realm="${realm}"`, [PULL]);
+      expect(allowed.sent[0]?.authorization).toBe(BASIC);
+      const { authorizer, sent } = setUp(tokens, USER);
+      expect((await rejection(authorizer.challenged(`Bearer realm="${realm}"`, [PULL]))).message).toMatch(
+        /which is not encrypted: the credentials are not sent there/,
+      );
+      expect(sent).toEqual([]);
     },
   );
 
