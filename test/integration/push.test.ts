@@ -140,7 +140,15 @@ describe('push', () => {
     expect(other.count('MOUNT')).toBe(0);
   });
 
-  it.each(['ERR_REGISTRY_DENIED', 'ERR_REGISTRY_REFUSED', 'ERR_REGISTRY_NOT_FOUND'] as const)(
+  it.each([
+    'ERR_REGISTRY_DENIED',
+    'ERR_REGISTRY_REFUSED',
+    'ERR_REGISTRY_NOT_FOUND',
+    'ERR_REGISTRY_UNSUPPORTED',
+    'ERR_REGISTRY_INVALID',
+    'ERR_REGISTRY_LIMIT',
+    'ERR_REGISTRY_UNAVAILABLE',
+  ] as const)(
     'uploads where a mount ends in %s, and asks no other registry for one',
     async (code) => {
       await using from = await PushStore.open(image);

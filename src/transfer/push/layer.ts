@@ -160,15 +160,14 @@ class LayerPush {
     return hmac !== '' && hmac === sourceHmac(digest, canonicalName(repository), this.#target.credentials);
   }
 
-  /** A mount that the registry does not want to do is none; the layer is uploaded then. */
+  /** A mount saves an upload, and nothing else: where it fails, for whatever reason, the layer is uploaded. */
   async #mount({ digest, repository }: BlobSource): Promise<boolean> {
     const { client, signal } = this.#target;
     try {
       return await client.mountBlob(digest, repository, { signal });
     } catch (error) {
-      const isRefused = LayerstackError.is(error) && REFUSALS.has(error.kind) && !signal.aborted;
-      if (isRefused) return false;
-      throw error;
+      if (signal.aborted || !LayerstackError.is(error)) throw error;
+      return false;
     }
   }
 
@@ -256,8 +255,6 @@ async function sizeOf(compressed: CompressedLayer): Promise<number> {
   for await (const chunk of compressed.read()) void chunk;
   return compressed.blob.size;
 }
-
-const REFUSALS: ReadonlySet<string> = new Set(['denied', 'not-found', 'invalid']);
 
 /** A repository that dockerd has noted: with its registry, and without having been checked. */
 function familiarOrUndefined(repository: string): string | undefined {

@@ -28,7 +28,7 @@ import { DEFAULT_RETRY, type RetryPolicy } from './retry.ts';
 import type { RegistrySettings } from './settings.ts';
 import { Sources } from './sources.ts';
 import { discard, header, type Timeouts } from './transport.ts';
-import { Upload, type UploadOptions, type UploadSource } from './upload.ts';
+import { deleteSession, Upload, type UploadOptions, type UploadSource } from './upload.ts';
 
 export type { BlobOptions, OpenedBlob } from './blob.ts';
 export type { FetchedManifest, ManifestHead, ManifestOptions, RequestOptions } from './manifest.ts';
@@ -133,7 +133,7 @@ export class RepositoryClient implements AsyncDisposable {
 
   /**
    * Makes a blob of another repository (in familiar form) of the same registry one of this repository, without its bytes. False:
-   * the registry does not, and the blob is to be uploaded.
+   * the registry does not, whatever it answers, and the blob is to be uploaded.
    */
   async mountBlob(digest: Digest, from: string, { signal }: RequestOptions = {}): Promise<boolean> {
     const { registry, path } = locateRepository(from);
@@ -146,16 +146,13 @@ export class RepositoryClient implements AsyncDisposable {
       ...request,
       method: 'POST',
       headers: { 'content-length': '0' },
-      accept: [201, 202],
+      accept: undefined,
     });
     discard(response.body);
     if (response.status === 201) return true;
     // 202: the registry opened an upload instead.
-    if (header(response, 'location') !== undefined) {
-      const session = this.#origin.location(response, subject);
-      const cancelled = this.#origin.send(session, { ...request, method: 'DELETE', accept: [204, 202, 404] });
-      this.#afterwards(cancelled.then(({ body }) => discard(body)));
-    }
+    if (response.status === 202 && header(response, 'location') !== undefined)
+      this.#afterwards(deleteSession(this.#origin, this.#origin.location(response, subject), request));
     return false;
   }
 

@@ -16,8 +16,8 @@ import { discard, header, type HttpRequest, type HttpResponse, type Transport } 
 export interface ApiRequest extends HttpRequest {
   /** What the request needs to be allowed. */
   readonly scopes: readonly Scope[];
-  /** Statuses that are an answer; every other one is thrown as an error. */
-  readonly accept: readonly number[];
+  /** Statuses that are an answer; every other one is thrown as an error. Undefined: all are. */
+  readonly accept: readonly number[] | undefined;
 }
 
 export interface EndpointOptions {
@@ -166,7 +166,7 @@ export class Endpoint implements AsyncDisposable {
         response = await this.#follow(url, request, learnt);
       }
     }
-    if (request.accept.includes(response.status)) return response;
+    if (request.accept?.includes(response.status) !== false) return response;
     throw await this.#refusal(response, request);
   }
 

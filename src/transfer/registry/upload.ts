@@ -11,7 +11,7 @@ import type { Digest } from '../../core/digest.ts';
 import { LayerstackError } from '../../core/errors.ts';
 import type { Scope } from './auth/authorizer.ts';
 import { statBlob } from './blob.ts';
-import type { Endpoint } from './endpoint.ts';
+import type { ApiRequest, Endpoint } from './endpoint.ts';
 import { registryError, type Subject } from './error.ts';
 import type { RequestOptions } from './manifest.ts';
 import { pause, pauseBefore, type RetryPolicy } from './retry.ts';
@@ -34,9 +34,10 @@ export interface UploadOptions extends RequestOptions {
 const COMMIT_MS = 600_000;
 /** Broken connections of one upload, each after some bytes; real ones break a few times in gigabytes. */
 const MAX_BREAKS = 200;
-const CANCEL_MS = 2_000;
-/** How long a PATCH may take to be answered once its body has been ended early. */
-const END_MS = 500;
+/** How long an upload that is given up may take to be deleted: whoever stops a push waits for it. */
+const CANCEL_MS = 600;
+/** How much of it a PATCH may take to be answered once its body has been ended early. */
+const END_MS = 300;
 
 export class Upload {
   readonly #endpoint: Endpoint;
@@ -95,14 +96,14 @@ export class Upload {
 
   /** Tells the registry to forget what it has of an unfinished upload; does not wait long, and does not fail. */
   async cancel(): Promise<void> {
+    const signal = AbortSignal.timeout(CANCEL_MS);
     const late = setTimeout(() => this.#breakOff.abort(), END_MS);
     await this.#patching;
     clearTimeout(late);
     const session = this.#session;
     this.#session = undefined;
     if (!session) return;
-    const signal = AbortSignal.timeout(CANCEL_MS);
-    await this.#send('DELETE', session, { accept: [204, 202, 404], signal }).catch(() => undefined);
+    await deleteSession(this.#endpoint, session, { scopes: this.#scopes, subject: this.#subject() }, signal);
   }
 
   /** The session's URL; a new session where there is none. */
@@ -199,7 +200,7 @@ export class Upload {
   }
 
   async #send(
-    method: 'POST' | 'PATCH' | 'PUT' | 'GET' | 'DELETE',
+    method: 'POST' | 'PATCH' | 'PUT' | 'GET',
     target: string | URL,
     request: {
       readonly accept: readonly number[];
@@ -237,6 +238,18 @@ export class Upload {
       ? this.#repository.subject(`upload to ${this.#repository.name}`, label)
       : this.#repository.blob(digest, label);
   }
+}
+
+/** Has the registry forget an upload; does not wait long, and does not fail. */
+export async function deleteSession(
+  endpoint: Endpoint,
+  session: URL,
+  { scopes, subject }: Pick<ApiRequest, 'scopes' | 'subject'>,
+  signal = AbortSignal.timeout(CANCEL_MS),
+): Promise<void> {
+  const request = { method: 'DELETE', scopes, subject, signal, accept: [204, 202, 404] } as const;
+  const deleted = endpoint.send(session, request).then(({ body }) => discard(body));
+  await deleted.catch(() => undefined);
 }
 
 /**

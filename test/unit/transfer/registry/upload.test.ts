@@ -329,6 +329,33 @@ describe('a mount', () => {
     expect(methods()).toEqual(['POST', 'DELETE']);
   });
 
+  it.each([200, 204, 400, 401, 403, 404, 405, 409, 416, 429, 500, 501, 503])(
+    'that is answered with %i is false, and not asked for again',
+    async (status) => {
+      server.answer = ({ path }, response) =>
+        path === '/v2/'
+          ? response.end()
+          : response.writeHead(status, { 'retry-after': '1', 'www-authenticate': 'Basic realm="r"' }).end();
+      const mounted = client.mountBlob(digest, other());
+      if (status === 401) expect((await rejection(mounted)).code).toBe('ERR_REGISTRY_DENIED');
+      else expect(await mounted).toBe(false);
+      expect(methods()).toEqual(['POST']);
+    },
+  );
+
+  it('whose upload is not deleted in time holds up nobody', async () => {
+    server.answer = ({ path, method }, response) => {
+      if (path === '/v2/') return response.end();
+      if (method === 'POST') return response.writeHead(202, { location: `${UPLOADS}s` }).end();
+      return undefined;
+    };
+    expect(await client.mountBlob(digest, other())).toBe(false);
+    const start = performance.now();
+    await client.close();
+    expect(performance.now() - start).toBeLessThan(1500);
+    expect(methods()).toEqual(['POST', 'DELETE']);
+  });
+
   it('from another registry is not asked for', async () => {
     expect(await client.mountBlob(digest, 'elsewhere.example/c/d')).toBe(false);
     expect(server.asked).toEqual([]);
