@@ -9,9 +9,10 @@ import { LayerstackError } from '../../core/errors.ts';
 import * as json from '../../core/json.ts';
 import type { Endpoint } from './endpoint.ts';
 import { registryError, type Subject } from './error.ts';
+import { parseLinks } from './link.ts';
 import { contentType, fetchManifest, type RequestOptions } from './manifest.ts';
 import type { Repository } from './repository.ts';
-import { header, type HttpResponse } from './transport.ts';
+import type { HttpResponse } from './transport.ts';
 
 const PAGE_SIZE = 1000;
 const MAX_PAGE_BYTES = 4 * 1024 * 1024;
@@ -124,12 +125,17 @@ async function* pages(
 }
 
 /** The page after this one, which has to be of the same server. */
-function nextPage(response: HttpResponse, subject: Subject): URL | undefined {
-  const target = /<([^<>]*)>\s*;[^,]*\brel="?next"?/i.exec(header(response, 'link') ?? '')?.[1];
-  if (target === undefined) return undefined;
-  const url = URL.canParse(target, response.url.href) ? new URL(target, response.url) : undefined;
-  if (url?.host === response.url.host) {
-    url.protocol = response.url.protocol;
+function nextPage({ headers, url: page }: HttpResponse, subject: Subject): URL | undefined {
+  const resolved = (text: string): URL | undefined =>
+    URL.canParse(text, page.href) ? new URL(text, page) : undefined;
+  const next = parseLinks(headers['link']).find(
+    ({ rel, anchor }) =>
+      rel.includes('next') && (anchor === undefined || resolved(anchor)?.href === page.href),
+  );
+  if (!next) return undefined;
+  const url = resolved(next.target);
+  if (url?.host === page.host) {
+    url.protocol = page.protocol;
     return url;
   }
   throw registryError(

@@ -57,6 +57,34 @@ describe('tags', () => {
     expect(server.log[0]).toBe('GET /v2/a/b/tags/list?n=1000');
   });
 
+  it.each<[string, string[]]>([
+    [
+      'several header lines, it comes last',
+      ['</v2/a/b/tags/list>; rel="first"', '<x>; rel="prev"', 'NEXT; rel="next"'],
+    ],
+    ['several header lines, it comes first', ['NEXT; rel="next"', '</v2/a/b/tags/list>; rel="last"']],
+    ['a list of relations', ['<x>; rel="prev first", NEXT; rel="last next"']],
+    [
+      'parameters in another order, with commas and semicolons',
+      ['NEXT; title="a, b; rel=\\"x\\""; REL=Next; n=1'],
+    ],
+    [
+      'links of other documents before it',
+      ['<x>; rel=next; anchor="/elsewhere", NEXT; rel="next"; anchor=""'],
+    ],
+  ])('come page by page, by %s', async (_, lines) => {
+    server.answer = ({ path }, response) => {
+      if (path === '/v2/') return response.end();
+      const last = new URL(path, 'http://x').searchParams.get('last') ?? '';
+      const page = { '': ['a', 'b'], 'b,1': ['c'], 'c,1': ['d'] }[last];
+      const next = last === '' ? 'b,1' : last === 'b,1' ? 'c,1' : undefined;
+      const links = lines.map((line) => line.replace('NEXT', `<?n=1000;x&last=${next ?? ''}>`));
+      if (next !== undefined) response.setHeader('link', links);
+      return response.end(JSON.stringify({ name: 'a/b', tags: page }));
+    };
+    expect(await tags()).toEqual(['a', 'b', 'c', 'd']);
+  });
+
   it('may be none', async () => {
     server.answer = (_, response) => response.end('{"name":"a/b","tags":null}');
     expect(await tags()).toEqual([]);
