@@ -110,7 +110,7 @@ export async function* remoteTags(
   options: RequestOptions = {},
 ): AsyncGenerator<string, void, undefined> {
   await using client = openRepository(repository, access);
-  yield* client.tags(options);
+  yield* client.tags({ ...options, origin: true });
 }
 
 /** The manifests that name the reference's manifest as their subject. */

@@ -1,7 +1,7 @@
 /**
- * One repository of a registry: what pull, push and the commands that look at registries do with it. Manifests and blobs are read
- * from the mirrors in the settings' order, then from the registry itself; everything else goes to the registry alone. A mirror
- * never gets the registry's credentials (it has its own, by its own host), and one that fails is not asked again.
+ * One repository of a registry: what pull, push and the commands that look at registries do with it. Manifests, blobs and the tags
+ * of a pull are read from the mirrors in the settings' order, then from the registry itself; everything else goes to the registry
+ * alone. A mirror never gets the registry's credentials (it has its own, by its own host), and one that fails is not asked again.
  */
 import type { Descriptor, Index } from '../../core/descriptor.ts';
 import { digestOf, isDigest, type Digest } from '../../core/digest.ts';
@@ -19,6 +19,7 @@ import {
   type FetchedManifest,
   type ManifestHead,
   type ManifestOptions,
+  type ReadOptions,
   type RequestOptions,
 } from './manifest.ts';
 import { openMirror, openOrigin } from './open-endpoint.ts';
@@ -201,9 +202,22 @@ export class RepositoryClient implements AsyncDisposable {
     return digest;
   }
 
-  /** The repository's tags, in the registry's order, as the pages come. */
-  tags(options: RequestOptions = {}): AsyncIterable<string> {
-    return listTags(this.#origin, this.#repository, options);
+  /**
+   * The repository's tags: of the registry itself (`origin`) as the pages come, else of the first source that lists them to the end.
+   * A mirror that lists none does not have the repository.
+   */
+  async *tags(options: ReadOptions = {}): AsyncIterable<string> {
+    if (options.origin === true) {
+      yield* listTags(this.#origin, this.#repository, options);
+      return;
+    }
+    yield* await this.#sources.read(options, async (endpoint) => {
+      const listed: string[] = [];
+      for await (const tag of listTags(endpoint, this.#repository, options)) listed.push(tag);
+      if (listed.length > 0 || endpoint === this.#origin) return listed;
+      const subject = this.#repository.subject(`tags of ${this.repository}`, endpoint.label);
+      throw registryError('ERR_REGISTRY_NOT_FOUND', subject, `${endpoint.label} lists none`);
+    });
   }
 
   /** The manifests that name this one as their subject: signatures, SBOMs and the like. */

@@ -1,7 +1,7 @@
 /**
  * What a registry lists: a repository's tags, page by page (`Link: <…>; rel="next"`, RFC 8288), and the manifests that refer
  * to another one (signatures, SBOMs): by the referrers API of OCI 1.1, or from the index that clients keep under the tag
- * `sha256-HEX` where a registry has no such API. Lists come from the registry itself, never from a mirror, which has a part only.
+ * `sha256-HEX` where a registry has no such API.
  */
 import { MEDIA_TYPES, parseManifest, type Descriptor, type Index } from '../../core/descriptor.ts';
 import type { Digest } from '../../core/digest.ts';
@@ -18,6 +18,8 @@ const PAGE_SIZE = 1000;
 const MAX_PAGE_BYTES = 4 * 1024 * 1024;
 const MAX_PAGES = 10_000;
 const MAX_REFERRERS = 10_000;
+/** More than the largest repositories have. */
+const MAX_TAGS = 1_000_000;
 
 const tagList = json.object({ tags: json.withDefault(json.array(json.string), []) });
 
@@ -29,8 +31,12 @@ export async function* listTags(
 ): AsyncGenerator<string, void, undefined> {
   const subject = repository.subject(`tags of ${repository.name}`, endpoint.label);
   const first = `${repository.path}/tags/list?n=${String(PAGE_SIZE)}`;
-  for await (const { bytes } of pages(endpoint, repository, first, 'application/json', subject, options))
-    yield* json.decodeJson(tagList, bytes, source(subject)).tags;
+  let listed = 0;
+  for await (const { bytes } of pages(endpoint, repository, first, 'application/json', subject, options)) {
+    const { tags } = json.decodeJson(tagList, bytes, source(subject));
+    if ((listed += tags.length) > MAX_TAGS) throw tooMany(subject, MAX_TAGS);
+    yield* tags;
+  }
 }
 
 /** The manifests that name this one as their subject; an index without any where nothing refers to it. */

@@ -20,11 +20,14 @@ export interface RequestOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
-export interface ManifestOptions extends RequestOptions {
-  /** Media types that are wanted; default: manifests and indexes of docker and OCI. */
-  readonly accept?: readonly string[] | undefined;
+export interface ReadOptions extends RequestOptions {
   /** Asks the registry itself, not its mirrors. Default false. */
   readonly origin?: boolean | undefined;
+}
+
+export interface ManifestOptions extends ReadOptions {
+  /** Media types that are wanted; default: manifests and indexes of docker and OCI. */
+  readonly accept?: readonly string[] | undefined;
 }
 
 /** A manifest or index whose digest is verified, and whose media type fits the document. */

@@ -125,7 +125,7 @@ describe('mirrors', () => {
     const { digest } = wanted;
     await client.hasBlob(digest);
     await client.headManifest('1', { origin: true });
-    for await (const tag of client.tags()) expect(tag).toBe('t');
+    for await (const tag of client.tags({ origin: true })) expect(tag).toBe('t');
     await client.mountBlob(digest, `${origin.host}/c/d`).catch(() => false);
     await client.pushManifest('1', MEDIA_TYPES.ociManifest, manifest);
     await client.deleteManifest(digest);
@@ -133,6 +133,43 @@ describe('mirrors', () => {
     expect(origin.log.map((line) => line.split(' ')[0])).toEqual(
       expect.arrayContaining(['HEAD', 'GET', 'POST', 'PUT', 'DELETE']),
     );
+  });
+
+  it.each<[string, Answer, string[], number[]]>([
+    ['the first that lists them', has, ['t'], [1, 0, 0]],
+    ['the next where one has them not', answers(404), ['t'], [1, 1, 0]],
+    ['the next where one is out of order', answers(500), ['t'], [2, 1, 0]],
+    ['the next where one lists none', (_, response) => response.end('{"tags":null}'), ['t'], [1, 1, 0]],
+    [
+      'the next where one breaks off at its second page',
+      ({ path }, response) =>
+        path.includes('last=')
+          ? response.writeHead(500).end()
+          : response.writeHead(200, { link: '<list?last=a>; rel="next"' }).end('{"tags":["a"]}'),
+      ['t'],
+      [3, 1, 0],
+    ],
+  ])('list the tags of a pull: %s', async (_, answer, expected, asked) => {
+    first.answer = (one, response) => (one.path === '/v2/' ? response.end() : answer(one, response));
+    origin.answer = answers(404);
+    const tags: string[] = [];
+    for await (const tag of client.tags()) tags.push(tag);
+    expect(tags).toEqual(expected);
+    expect(counts()).toEqual(asked);
+    expect(second.log.every((line) => line === 'GET /prefix/v2/a/b/tags/list?n=1000')).toBe(true);
+  });
+
+  it('that list nothing leave the tags of a pull to the registry, and its own error', async () => {
+    for (const server of [first, second]) server.answer = answers(404);
+    const tags: string[] = [];
+    for await (const tag of client.tags()) tags.push(tag);
+    expect(tags).toEqual(['t']);
+    expect(counts()).toEqual([1, 1, 1]);
+    origin.answer = answers(404);
+    expect(await rejection(client.tags()[Symbol.asyncIterator]().next())).toMatchObject({
+      code: 'ERR_REGISTRY_NOT_FOUND',
+      registry: origin.host,
+    });
   });
 
   it("never see the registry's credentials, and have their own", async () => {
