@@ -62,6 +62,14 @@ const MAX_LAYERS = 10_000;
 const MAX_MANIFESTS = 10_000;
 const MAX_URLS = 100;
 
+/** What a server calls a document that it knows nothing about. */
+const GUESSED_TYPES: readonly string[] = [
+  'application/octet-stream',
+  'application/json',
+  'text/html',
+  'text/plain',
+];
+
 const digest: json.Decoder<Digest> = (value, path) => {
   const text = json.string(value, path);
   return isDigest(text) ? text : json.mismatch(path, 'is no digest ("sha256:" and 64 lower-case hex digits)');
@@ -147,6 +155,16 @@ export function parseManifest(
 /** Whether the media type is a manifest's, docker or OCI. */
 export function isManifestType(mediaType: string | undefined): boolean {
   return mediaType === MEDIA_TYPES.dockerManifest || mediaType === MEDIA_TYPES.ociManifest;
+}
+
+/**
+ * Whether a config of this media type is an image's. `maybe`: the document decides. Docker 1.10 and 1.11 let the registry guess
+ * the type, which called configs binary, text or HTML; docker has taken these types for images' ever since.
+ */
+export function isConfigType(mediaType: string): 'yes' | 'maybe' | 'no' {
+  const type = mediaType.split(';')[0]?.trim().toLowerCase() ?? '';
+  if (type === '' || type === MEDIA_TYPES.dockerConfig || type === MEDIA_TYPES.ociConfig) return 'yes';
+  return GUESSED_TYPES.includes(type) ? 'maybe' : 'no';
 }
 
 /** Whether the media type is an index's, docker or OCI. */

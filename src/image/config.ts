@@ -95,6 +95,19 @@ const decodeConfig = json.object({
   container_config: json.withDefault(decodeContainerConfig, EMPTY_CONTAINER_CONFIG),
 });
 
+/** Whether the bytes are an image's config rather than another document: JSON with a `rootfs`, whatever else may be wrong with it. */
+export function isImageConfig(raw: Uint8Array): boolean {
+  const source = { what: 'config', code: 'ERR_CONFIG_INVALID', maxBytes: MAX_CONFIG_BYTES } as const;
+  try {
+    return (
+      json.decodeJson(json.object({ rootfs: json.optional(json.unknown) }), raw, source).rootfs !== undefined
+    );
+  } catch (error) {
+    if (!LayerstackError.is(error)) throw error;
+    return false;
+  }
+}
+
 /**
  * Reads and checks a config.
  * @throws {@link LayerstackError} ERR_CONFIG_INVALID when it is not JSON, has no `rootfs`, is for another

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { hexOf } from '../../src/core/digest.ts';
+import { digestOf, hexOf } from '../../src/core/digest.ts';
 import { docker25Archive, dockerArchive, ociArchive, v1Archive } from '../support/archives.ts';
 import { imageOf, layerFrom, layerOf } from '../support/images.ts';
 import { showStoreOnFailure } from '../support/store-dump.ts';
@@ -164,6 +164,49 @@ describe('odd but valid', () => {
       const { images } = await store.load(await WAYS.pipe(store, items));
       expect(images).toEqual([{ id: image.id, references: [], created: true }]);
       await store.expectImages(image);
+    }
+  });
+
+  it.each([
+    'application/octet-stream',
+    'application/json',
+    'text/html',
+    'text/plain; charset=utf-8',
+    '',
+    undefined,
+  ])('an image whose config has the type %s, by what it is', async (mediaType) => {
+    const items = ociArchive([first], {
+      manifest: (document) => ({ ...document, config: { ...(document['config'] as object), mediaType } }),
+    });
+    for (const way of ALL_WAYS) {
+      await using store = await TestStore.open();
+      const { images, notices } = await store.load(await WAYS[way](store, items));
+      expect(images).toEqual([{ id: first.id, references: ['t/first:1', 'first:latest'], created: true }]);
+      expect(notices).toEqual([]);
+      await store.expectImages({ ...first, tags: ['first:latest', 't/first:1'] });
+    }
+  });
+
+  it.each([
+    ['application/octet-stream', Buffer.alloc(9_000_000, 'weights')],
+    ['application/json', Buffer.from('{"architecture":"amd64"}')],
+    ['text/plain', Buffer.from('hello')],
+    ['application/vnd.oci.empty.v1+json', Buffer.from('{}')],
+  ])('an image beside an artifact whose config of type %s is no image', async (mediaType, bytes) => {
+    const config = { mediaType, digest: digestOf(bytes), size: bytes.length };
+    const type = 'application/vnd.oci.image.manifest.v1+json';
+    const artifact = Buffer.from(JSON.stringify({ schemaVersion: 2, mediaType: type, config, layers: [] }));
+    const entry = { mediaType: type, digest: digestOf(artifact), size: artifact.length };
+    const items = ociArchive([first], {
+      index: (document) => ({ ...document, manifests: [...(document['manifests'] as object[]), entry] }),
+    });
+    for (const content of [bytes, artifact])
+      items.push({ name: `blobs/sha256/${hexOf(digestOf(content))}`, content });
+    for (const way of ALL_WAYS) {
+      await using store = await TestStore.open();
+      const { images, notices } = await store.load(await WAYS[way](store, items));
+      expect(images).toMatchObject([{ id: first.id }]);
+      expect(notices).toEqual([`Skipped ${entry.digest}: ${mediaType} is not an image`]);
     }
   });
 

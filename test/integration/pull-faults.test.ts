@@ -260,6 +260,22 @@ describe('bad input', () => {
     });
   });
 
+  it.each([
+    ['application/octet-stream', 'weights'],
+    ['application/json', '{"architecture":"amd64","os":"linux"}'],
+    ['text/html', '<html>'],
+    ['text/plain', '[{"rootfs":{"type":"layers"}}]'],
+  ])('an artifact whose config of type %s is no image: %s', async (mediaType, text) => {
+    const repository = new FakeRepository();
+    const config = repository.blob(Buffer.from(text), mediaType);
+    repository.push(image, ['1'], { change: (document) => ({ ...document, config }) });
+    const error = await errorOf(repository);
+    expect(error.code).toBe('ERR_MANIFEST_INVALID');
+    expect(error.message).toContain(
+      `no image but an artifact: its config ${config.digest}, of type ${mediaType}`,
+    );
+  });
+
   it('an image for another machine, and an index without this one', async () => {
     expect(await errorOf(pushed(), undefined, { platform: 'linux/s390x' })).toMatchObject({
       code: 'ERR_PLATFORM_NOT_FOUND',

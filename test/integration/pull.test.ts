@@ -155,6 +155,24 @@ describe('pull', () => {
     batch.mockRestore();
   });
 
+  it.each([
+    'application/octet-stream',
+    'application/json',
+    'text/html',
+    'text/plain; charset=utf-8',
+    '',
+    undefined,
+  ])('takes a config of type %s for an image, by what it is', async (mediaType) => {
+    await using target = await PullStore.open();
+    const repository = new FakeRepository();
+    repository.push(image, ['1'], {
+      change: (document) => ({ ...document, config: { ...(document['config'] as object), mediaType } }),
+    });
+    const { images } = await target.pull(repository, '1');
+    expect(images).toMatchObject([{ id: image.id, reference: `${NAME}:1` }]);
+    await target.store.expectClean();
+  });
+
   it('takes zstd layers', async () => {
     await using target = await PullStore.open();
     const repository = new FakeRepository();

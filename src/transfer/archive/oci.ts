@@ -7,9 +7,9 @@
 import {
   ANNOTATION_IMAGE_NAME,
   ANNOTATION_REF_NAME,
+  isConfigType,
   isIndexType,
   isManifestType,
-  MEDIA_TYPES,
   parseManifest,
   type Descriptor,
   type Manifest,
@@ -18,6 +18,7 @@ import { hexOf } from '../../core/digest.ts';
 import { LayerstackError } from '../../core/errors.ts';
 import { formatPlatform, hostPlatform, matchPlatform, type Platform } from '../../core/platform.ts';
 import { parseReference, withDefaultTag, type Reference } from '../../core/reference.ts';
+import { isImageConfig } from '../../image/config.ts';
 import { findMember, readDocument, type Archive, type FoundMember } from './archive.ts';
 import {
   inMember,
@@ -36,8 +37,6 @@ const MAX_NESTING = 4;
 
 /** Documents read of one archive, and manifests they lead to; beyond it is no archive of images but an attack on memory. */
 const MAX_READ = 1000;
-
-const CONFIG_TYPES: readonly string[] = ['', MEDIA_TYPES.ociConfig, MEDIA_TYPES.dockerConfig];
 
 /**
  * @param wanted the platform to choose where one name has several; default: the host's
@@ -132,11 +131,24 @@ class OciReader {
     const manifest = await this.#document(descriptor);
     const member = blobName(descriptor);
     if (manifest.kind !== 'manifest') throw this.#invalid(member, 'is an index where a manifest should be');
-    if (!CONFIG_TYPES.includes(manifest.config.mediaType)) {
-      this.#skip(descriptor, manifest.config.mediaType);
-      return undefined;
+    const isImage = isConfigType(manifest.config.mediaType);
+    if (isImage === 'yes' || (isImage === 'maybe' && (await this.#hasImageConfig(member, manifest))))
+      return this.#planned(member, manifest);
+    this.#skip(descriptor, manifest.config.mediaType);
+    return undefined;
+  }
+
+  async #hasImageConfig(member: string, { config }: Manifest): Promise<boolean> {
+    this.#find(config, member);
+    try {
+      return isImageConfig(await readDocument(this.#archive, member, blobName(config), 'ERR_CONFIG_INVALID'));
+    } catch (error) {
+      // An artifact's config may be anything, of any size.
+      const isOther =
+        LayerstackError.is(error) && ['ERR_CONFIG_INVALID', 'ERR_LIMIT_EXCEEDED'].includes(error.code);
+      if (isOther) return false;
+      throw error;
     }
-    return this.#planned(member, manifest);
   }
 
   async #planned(member: string, manifest: Manifest): Promise<Omit<PlannedImage, 'references'>> {

@@ -1,15 +1,16 @@
 /** An image's config out of its registry: small, held in memory, verified. */
-import type { Descriptor } from '../../core/descriptor.ts';
+import { isConfigType, type Descriptor } from '../../core/descriptor.ts';
 import { digestOf } from '../../core/digest.ts';
 import { LayerstackError } from '../../core/errors.ts';
-import { MAX_CONFIG_BYTES } from '../../image/config.ts';
+import { isImageConfig, MAX_CONFIG_BYTES } from '../../image/config.ts';
 import { Download } from './download.ts';
 import type { PullSource } from './source.ts';
 
 /**
  * The bytes that the descriptor names.
  * @param label the reference, for messages
- * @throws {@link LayerstackError} ERR_LIMIT_EXCEEDED before anything is fetched; ERR_DIGEST_MISMATCH; what a {@link Download} throws.
+ * @throws {@link LayerstackError} ERR_LIMIT_EXCEEDED before anything is fetched; ERR_DIGEST_MISMATCH; ERR_MANIFEST_INVALID where its
+ *   media type says nothing and it is no image's; what a {@link Download} throws.
  */
 export async function fetchConfig(
   source: PullSource,
@@ -30,7 +31,14 @@ export async function fetchConfig(
     for await (const chunk of transfer.bytes()) chunks.push(chunk);
     const bytes = Buffer.concat(chunks);
     const found = digestOf(bytes);
-    if (found === digest) return bytes;
+    if (found === digest) {
+      if (isConfigType(blob.mediaType) === 'yes' || isImageConfig(bytes)) return bytes;
+      throw new LayerstackError(
+        'ERR_MANIFEST_INVALID',
+        `${label}: it is no image but an artifact: its config ${digest}, of type ${blob.mediaType}, has no rootfs`,
+        { reference: label, digest },
+      );
+    }
     if (transfer.distrust()) continue;
     throw new LayerstackError(
       'ERR_DIGEST_MISMATCH',

@@ -4,6 +4,7 @@
  * readers (CVE-2021-41190).
  */
 import {
+  isConfigType,
   isIndexType,
   isManifestType,
   MEDIA_TYPES,
@@ -29,8 +30,6 @@ export interface ResolvedManifest {
 
 /** Indexes in indexes; real ones have one level. */
 export const MAX_NESTING = 4;
-
-const CONFIG_TYPES: readonly string[] = ['', MEDIA_TYPES.ociConfig, MEDIA_TYPES.dockerConfig];
 
 /** Without a type a layer is what its bytes are. */
 const LAYER_TYPES: readonly string[] = [
@@ -107,7 +106,7 @@ function choose(label: string, { manifests }: Index, wanted: Platform): Descript
 }
 
 function checkImage(label: string, digest: Digest, { config, layers }: Manifest): void {
-  if (!CONFIG_TYPES.includes(config.mediaType))
+  if (isConfigType(config.mediaType) === 'no')
     throw invalid(label, digest, `is no image but an artifact of type ${config.mediaType}`);
   for (const { digest: layer, mediaType, urls = [] } of layers) {
     if (/\.(?:foreign|nondistributable)\./.test(mediaType))
