@@ -16,6 +16,7 @@ Napi::Error ToError(Napi::Env env, const Failure& failure) {
   if (!failure.syscall.empty()) object.Set("syscall", Napi::String::New(env, failure.syscall));
   if (!failure.path.empty()) object.Set("path", Napi::String::New(env, failure.path));
   if (!failure.dest.empty()) object.Set("dest", Napi::String::New(env, failure.dest));
+  if (failure.step >= 0) object.Set("step", Napi::Number::New(env, failure.step));
   for (const auto& [name, value] : failure.facts) {
     if (name == "limit")  // the one fact that is typed as a number (ErrorFacts)
       object.Set(name, Napi::Number::New(env, std::stod(value)));

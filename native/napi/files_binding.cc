@@ -58,9 +58,12 @@ BatchStep StepArg(const Napi::Value& value) {
       break;
     case BatchStep::Op::kWrite:
       step.sync = Flag(object, "sync");
-      [[fallthrough]];
-    case BatchStep::Op::kReplace:
       step.data = Bytes(object, "data");
+      break;
+    case BatchStep::Op::kReplace:
+      step.sync = object.Get("sync").IsUndefined() || Flag(object, "sync");
+      step.data = Bytes(object, "data");
+      if (!object.Get("temporary").IsUndefined()) step.dest = Bytes(object, "temporary");
       break;
     case BatchStep::Op::kSymlink:
       step.dest = Bytes(object, "target");

@@ -23,7 +23,7 @@ constexpr mode_t kModeBits = 07777;
 class Batch {
  public:
   explicit Batch(const std::string& root) : root_(root) {
-    root_fd_.reset(::open(root.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+    root_fd_.reset(Again<::open>(root.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
     if (!root_fd_) ThrowErrno(errno, "open", root);
   }
 
@@ -37,7 +37,7 @@ class Batch {
         return Replace(step);
       case BatchStep::Op::kSymlink: {
         Place place = Locate(step.path);
-        if (::symlinkat(step.dest.c_str(), place.dir, place.name.c_str()) != 0)
+        if (Again<::symlinkat>(step.dest.c_str(), place.dir, place.name.c_str()) != 0)
           ThrowErrno(errno, "symlink", step.dest, Full(step.path));
         return;
       }
@@ -49,7 +49,7 @@ class Batch {
         return Remove(step, AT_REMOVEDIR, "rmdir");
       case BatchStep::Op::kChown: {
         Place place = Locate(step.path);
-        if (::fchownat(place.dir, place.name.c_str(), step.uid, step.gid, AT_SYMLINK_NOFOLLOW) != 0)
+        if (Again<::fchownat>(place.dir, place.name.c_str(), step.uid, step.gid, AT_SYMLINK_NOFOLLOW) != 0)
           ThrowErrno(errno, "chown", Full(step.path));
         return;
       }
@@ -90,8 +90,8 @@ class Batch {
 
   void ExactMode(int fd, const BatchStep& step) {
     struct stat st;
-    if (::fstat(fd, &st) != 0) ThrowErrno(errno, "fstat", Full(step.path));
-    if ((st.st_mode & kModeBits) != step.mode && ::fchmod(fd, step.mode) != 0)
+    if (Again<::fstat>(fd, &st) != 0) ThrowErrno(errno, "fstat", Full(step.path));
+    if ((st.st_mode & kModeBits) != step.mode && Again<::fchmod>(fd, step.mode) != 0)
       ThrowErrno(errno, "fchmod", Full(step.path));
   }
 
@@ -99,25 +99,24 @@ class Batch {
     Place place = Locate(step.path);
     const char* name = place.name.c_str();
     struct stat st;
-    if (::mkdirat(place.dir, name, step.mode) != 0) {
+    if (Again<::mkdirat>(place.dir, name, step.mode) != 0) {
       int error = errno;
-      if (error == EEXIST && step.exist && ::fstatat(place.dir, name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+      if (error == EEXIST && step.exist && Again<::fstatat>(place.dir, name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
           S_ISDIR(st.st_mode))
         return;
       ThrowErrno(error, "mkdir", Full(step.path));
     }
-    if (::fstatat(place.dir, name, &st, AT_SYMLINK_NOFOLLOW) != 0) ThrowErrno(errno, "stat", Full(step.path));
+    if (Again<::fstatat>(place.dir, name, &st, AT_SYMLINK_NOFOLLOW) != 0) ThrowErrno(errno, "stat", Full(step.path));
     if ((st.st_mode & kModeBits) == step.mode) return;
-    UniqueFd fd(::openat(place.dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+    UniqueFd fd(Again<::openat>(place.dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
     if (!fd) ThrowErrno(errno, "open", Full(step.path));
     ExactMode(fd.get(), step);
   }
 
   // Creates `name`, which must not exist, with the step's bytes in it.
   UniqueFd Create(const BatchStep& step, const Place& place, const std::string& name) {
-    UniqueFd fd(Retry([&] {
-      return ::openat(place.dir, name.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, step.mode);
-    }));
+    UniqueFd fd(Again<::openat>(place.dir, name.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC,
+                                step.mode));
     if (!fd) ThrowErrno(errno, "open", Full(step.path));
     return fd;
   }
@@ -125,7 +124,7 @@ class Batch {
   void Fill(const BatchStep& step, int fd, bool sync) {
     ExactMode(fd, step);
     if (!WriteAll(fd, step.data.data(), step.data.size())) ThrowErrno(errno, "write", Full(step.path));
-    if (sync && ::fsync(fd) != 0) ThrowErrno(errno, "fsync", Full(step.path));
+    if (sync && Again<::fsync>(fd) != 0) ThrowErrno(errno, "fsync", Full(step.path));
   }
 
   void Write(const BatchStep& step) {
@@ -136,14 +135,14 @@ class Batch {
 
   void Replace(const BatchStep& step) {
     Place place = Locate(step.path);
-    std::string temporary = TemporaryName(place.name);
+    std::string temporary = step.dest.empty() ? TemporaryName(place.name) : step.dest;
     UniqueFd fd = Create(step, place, temporary);
     try {
-      Fill(step, fd.get(), true);
-      if (::renameat(place.dir, temporary.c_str(), place.dir, place.name.c_str()) != 0)
+      Fill(step, fd.get(), step.sync);
+      if (Again<::renameat>(place.dir, temporary.c_str(), place.dir, place.name.c_str()) != 0)
         ThrowErrno(errno, "rename", Full(step.path));
     } catch (...) {
-      ::unlinkat(place.dir, temporary.c_str(), 0);
+      Again<::unlinkat>(place.dir, temporary.c_str(), 0);
       throw;
     }
     Forget();
@@ -152,14 +151,14 @@ class Batch {
   // `.tmp-<base><digits>`, the pattern that dockerd's own temporary files have.
   static std::string TemporaryName(const std::string& base) {
     uint32_t random = 0;
-    if (::getrandom(&random, sizeof random, 0) != sizeof random) ThrowErrno(errno, "getrandom");
+    if (Again<::getrandom>(&random, sizeof random, 0) != sizeof random) ThrowErrno(errno, "getrandom");
     return ".tmp-" + base + std::to_string(random);
   }
 
   void Rename(const BatchStep& step) {
     Place from = Locate(step.path);
     // Locating the new name may drop the cached directory of the old one.
-    UniqueFd from_dir(::fcntl(from.dir, F_DUPFD_CLOEXEC, 0));
+    UniqueFd from_dir(Again<::fcntl>(from.dir, F_DUPFD_CLOEXEC, 0));
     if (!from_dir) ThrowErrno(errno, "fcntl", Full(step.path));
     Place to = Locate(step.dest);
     if (RenameAt(from_dir.get(), from.name, to, step.no_replace) != 0)
@@ -170,23 +169,24 @@ class Batch {
   static int RenameAt(int from_dir, const std::string& from, const Place& to, bool no_replace) {
     const char* name = to.name.c_str();
     if (no_replace) {
-      long result = ::syscall(SYS_renameat2, from_dir, from.c_str(), to.dir, name, kRenameNoReplace);
+      long result =
+          Retry([&] { return ::syscall(SYS_renameat2, from_dir, from.c_str(), to.dir, name, kRenameNoReplace); });
       if (result == 0 || errno != EINVAL) return static_cast<int>(result);
       // This file system cannot; our callers hold the object's lock, so looking first is as good.
       struct stat st;
-      if (::fstatat(to.dir, name, &st, AT_SYMLINK_NOFOLLOW) == 0) {
+      if (Again<::fstatat>(to.dir, name, &st, AT_SYMLINK_NOFOLLOW) == 0) {
         errno = EEXIST;
         return -1;
       }
     }
-    return ::renameat(from_dir, from.c_str(), to.dir, name);
+    return Again<::renameat>(from_dir, from.c_str(), to.dir, name);
   }
 
   void Remove(const BatchStep& step, int flags, const char* syscall) {
     // With `missing`, so may be the directory it would be in.
     try {
       Place place = Locate(step.path);
-      if (::unlinkat(place.dir, place.name.c_str(), flags) != 0) ThrowErrno(errno, syscall, Full(step.path));
+      if (Again<::unlinkat>(place.dir, place.name.c_str(), flags) != 0) ThrowErrno(errno, syscall, Full(step.path));
     } catch (const Failure& failure) {
       if (!step.missing || failure.errnum != ENOENT) throw;
     }
@@ -196,7 +196,7 @@ class Batch {
   void Sync(const std::string& path, const char* syscall, int (*sync)(int)) {
     UniqueFd fd = OpenInRoot(root_fd_.get(), path, O_RDONLY | O_NONBLOCK | O_NOCTTY);
     if (!fd) ThrowErrno(errno, "open", Full(path));
-    if (sync(fd.get()) != 0) ThrowErrno(errno, syscall, Full(path));
+    if (Retry([&] { return sync(fd.get()); }) != 0) ThrowErrno(errno, syscall, Full(path));
   }
 
   const std::string& root_;
@@ -209,7 +209,14 @@ class Batch {
 
 void RunBatch(const std::string& root, const std::vector<BatchStep>& steps) {
   Batch batch(root);
-  for (const BatchStep& step : steps) batch.Run(step);
+  for (size_t i = 0; i < steps.size(); ++i) {
+    try {
+      batch.Run(steps[i]);
+    } catch (Failure& failure) {
+      failure.step = static_cast<int>(i);
+      throw;
+    }
+  }
 }
 
 }  // namespace layerstack

@@ -14,18 +14,18 @@ struct BatchStep {
 
   Op op;
   std::string path;  // relative to the root; of a rename, the old name
-  std::string dest;  // a rename's new name, a symlink's target
+  std::string dest;  // a rename's new name, a symlink's target, the base name of a replace's temporary file (or empty)
   std::string data;
   mode_t mode = 0;
   uid_t uid = 0;
   gid_t gid = 0;
-  bool sync = false;        // write
+  bool sync = false;        // write, replace
   bool exist = false;       // mkdir
   bool missing = false;     // unlink, rmdir
   bool no_replace = false;  // rename
 };
 
-// Runs on a pool thread. Throws the first Failure, with the path in full; nothing that was done is undone, but no
+// Runs on a pool thread. Throws the first Failure, with the path in full and its step; nothing that was done is undone, but no
 // temporary file is left. Modes are exact whatever the umask, default ACLs or setgid parents.
 void RunBatch(const std::string& root, const std::vector<BatchStep>& steps);
 

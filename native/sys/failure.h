@@ -19,6 +19,7 @@ class Failure : public std::exception {
   std::string syscall;
   std::string path;
   std::string dest;
+  int step = -1;  // of a batch: which of its steps failed
   std::vector<std::pair<std::string, std::string>> facts;  // extra own properties, e.g. {"member", "etc/x"}
 
   const char* what() const noexcept override { return message.c_str(); }
@@ -42,6 +43,14 @@ auto Retry(Call call) -> decltype(call()) {
     auto result = call();
     if (result != static_cast<decltype(result)>(-1) || errno != EINTR) return result;
   }
+}
+
+// A system call, repeated while it is interrupted: `Again<::mkdirat>(dir, name, mode)`. All are made so but close(2), which
+// has closed the fd also where it says EINTR, and connect(2). Signals end no call here, and file systems in user space or on a
+// network may interrupt any.
+template <auto kCall, typename... Args>
+auto Again(Args... args) {
+  return Retry([&] { return kCall(args...); });
 }
 
 }  // namespace layerstack

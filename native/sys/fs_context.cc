@@ -10,16 +10,16 @@
 namespace layerstack {
 
 FsContext::FsContext(const char* type)
-    : fd_(static_cast<int>(::syscall(kSysFsopen, type, kFsopenCloexec))) {
+    : fd_(static_cast<int>(Retry([&] { return ::syscall(kSysFsopen, type, kFsopenCloexec); }))) {
   if (!fd_) ThrowErrno(errno, "fsopen");
 }
 
 bool FsContext::SetString(const char* key, const std::string& value) {
-  return ::syscall(kSysFsconfig, fd_.get(), kFsconfigSetString, key, value.c_str(), 0) == 0;
+  return Retry([&] { return ::syscall(kSysFsconfig, fd_.get(), kFsconfigSetString, key, value.c_str(), 0); }) == 0;
 }
 
 bool FsContext::SetFlag(const char* key) {
-  return ::syscall(kSysFsconfig, fd_.get(), kFsconfigSetFlag, key, nullptr, 0) == 0;
+  return Retry([&] { return ::syscall(kSysFsconfig, fd_.get(), kFsconfigSetFlag, key, nullptr, 0); }) == 0;
 }
 
 bool FsContext::SetOption(const std::string& option) {
@@ -30,8 +30,9 @@ bool FsContext::SetOption(const std::string& option) {
 
 UniqueFd FsContext::Create(bool read_only) {
   if (::syscall(kSysFsconfig, fd_.get(), kFsconfigCmdCreate, nullptr, nullptr, 0) != 0) return UniqueFd();
-  return UniqueFd(static_cast<int>(
-      ::syscall(kSysFsmount, fd_.get(), kFsmountCloexec, read_only ? kMountAttrRdonly : 0)));
+  return UniqueFd(static_cast<int>(Retry([&] {
+    return ::syscall(kSysFsmount, fd_.get(), kFsmountCloexec, read_only ? kMountAttrRdonly : 0);
+  })));
 }
 
 std::string FsContext::Log() {
@@ -39,7 +40,7 @@ std::string FsContext::Log() {
   std::string log;
   char line[1024];
   for (;;) {
-    ssize_t length = ::read(fd_.get(), line, sizeof line);
+    ssize_t length = Again<::read>(fd_.get(), line, sizeof line);
     if (length <= 2) return log;
     std::string text(line + 2, static_cast<size_t>(length) - 2);
     while (!text.empty() && text.back() == '\n') text.pop_back();
@@ -49,7 +50,9 @@ std::string FsContext::Log() {
 }
 
 bool AttachMount(int mount_fd, const std::string& target) {
-  return ::syscall(kSysMoveMount, mount_fd, "", AT_FDCWD, target.c_str(), kMoveMountFromEmptyPath) == 0;
+  return Retry([&] {
+           return ::syscall(kSysMoveMount, mount_fd, "", AT_FDCWD, target.c_str(), kMoveMountFromEmptyPath);
+         }) == 0;
 }
 
 bool HaveMoveMount() {

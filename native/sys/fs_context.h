@@ -21,7 +21,8 @@ class FsContext {
   // "key=value" or "flag".
   bool SetOption(const std::string& option);
 
-  // Makes the superblock and a mount of it that is attached nowhere and goes away with its fd; empty with errno set.
+  // Makes the superblock and a mount of it that is attached nowhere and goes away with its fd; empty with errno set. After
+  // EINTR the context is of no use any more: begin with another.
   UniqueFd Create(bool read_only);
 
   // What the kernel said about the last failures, e.g. "overlay: No changes allowed in reconfigure"; reading takes it.

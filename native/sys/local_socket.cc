@@ -60,7 +60,7 @@ UniqueFd ListenUnix(const std::string& path, mode_t mode, gid_t gid, int backlog
   UniqueFd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
   if (!fd) ThrowErrno(errno, "socket", path);
   // The file takes its mode from the socket.
-  if (::fchmod(fd.get(), 0600) != 0) ThrowErrno(errno, "fchmod", path);
+  if (Again<::fchmod>(fd.get(), 0600) != 0) ThrowErrno(errno, "fchmod", path);
   if (::bind(fd.get(), reinterpret_cast<const sockaddr*>(&address.un), address.length) != 0)
     ThrowErrno(errno, "bind", path);
   const char* failed = nullptr;
@@ -69,7 +69,7 @@ UniqueFd ListenUnix(const std::string& path, mode_t mode, gid_t gid, int backlog
   else if (::listen(fd.get(), backlog) != 0) failed = "listen";
   if (failed) {
     const int errnum = errno;
-    ::unlink(path.c_str());
+    Again<::unlink>(path.c_str());
     ThrowErrno(errnum, failed, path);
   }
   return fd;

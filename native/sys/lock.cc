@@ -9,7 +9,7 @@
 namespace layerstack {
 
 bool TryFlock(int fd, bool exclusive) {
-  if (Retry([&] { return ::flock(fd, (exclusive ? LOCK_EX : LOCK_SH) | LOCK_NB); }) == 0) return true;
+  if (Again<::flock>(fd, (exclusive ? LOCK_EX : LOCK_SH) | LOCK_NB) == 0) return true;
   if (errno == EWOULDBLOCK) return false;
   ThrowErrno(errno, "flock");
 }
@@ -20,7 +20,7 @@ bool TryRangeLock(int fd, int64_t offset, bool exclusive) {
   range.l_whence = SEEK_SET;
   range.l_start = offset;
   range.l_len = 1;
-  if (Retry([&] { return ::fcntl(fd, F_OFD_SETLK, &range); }) == 0) return true;
+  if (Again<::fcntl>(fd, F_OFD_SETLK, &range) == 0) return true;
   if (errno == EAGAIN || errno == EACCES) return false;
   ThrowErrno(errno, "fcntl");
 }

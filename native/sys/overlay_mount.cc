@@ -52,11 +52,18 @@ class WorkingDirectory {
   ~WorkingDirectory() { (void)!::chdir("/"); }
 };
 
+// Whether overlayfs takes the parameter. Throws what is no answer to that.
+bool TakesParameter(FsContext& context, const char* key, const std::string& value) {
+  if (context.SetString(key, value)) return true;
+  if (errno != EINVAL) ThrowErrno(errno, "fsconfig");
+  return false;
+}
+
 // Tried once. Before Linux 6.5 overlayfs takes any key at all and looks at it only when it mounts.
 bool TakesLowerdirAppend() {
   static const bool takes = [] {
     FsContext context("overlay");
-    return !context.SetString("layerstack", "unknown") && context.SetString("lowerdir+", "/");
+    return !TakesParameter(context, "layerstack", "unknown") && TakesParameter(context, "lowerdir+", "/");
   }();
   return takes;
 }
@@ -105,6 +112,16 @@ class Mounter {
   }
 
   void ByFsconfig() {
+    for (;;) {
+      try {
+        return ByOneContext();
+      } catch (const Failure& failure) {
+        if (failure.errnum != EINTR) throw;
+      }
+    }
+  }
+
+  void ByOneContext() {
     if (mount_.lowers.size() > kMaxLowers) TooMany(mount_, kStackLimit, kMaxLowers);
     FsContext context("overlay");
     Check(context, context.SetString("source", "overlay"));
@@ -167,7 +184,7 @@ class Mounter {
     CheckFits(data.size() + rest.size());
     data += Join(lowers) + rest;
     unsigned long flags = mount_.read_only ? MS_RDONLY : 0;
-    if (::mount("overlay", mount_.target.c_str(), "overlay", flags, data.c_str()) != 0)
+    if (Again<::mount>("overlay", mount_.target.c_str(), "overlay", flags, data.c_str()) != 0)
       ThrowErrno(errno, "mount", mount_.target);
   }
 
@@ -185,11 +202,11 @@ class Mounter {
   // A merged lower needs no overlay to be looked at.
   void BindReadOnly() {
     const char* target = mount_.target.c_str();
-    if (::mount(mount_.lowers[0].c_str(), target, nullptr, MS_BIND, nullptr) != 0)
+    if (Again<::mount>(mount_.lowers[0].c_str(), target, nullptr, MS_BIND, nullptr) != 0)
       ThrowErrno(errno, "mount", mount_.root + "/" + mount_.lowers[0], mount_.target);
-    if (::mount(nullptr, target, nullptr, MS_BIND | MS_REMOUNT | MS_RDONLY, nullptr) != 0) {
+    if (Again<::mount>(nullptr, target, nullptr, MS_BIND | MS_REMOUNT | MS_RDONLY, nullptr) != 0) {
       int error = errno;
-      ::umount2(target, MNT_DETACH | UMOUNT_NOFOLLOW);
+      Again<::umount2>(target, MNT_DETACH | UMOUNT_NOFOLLOW);
       ThrowErrno(error, "mount", mount_.target);
     }
   }
@@ -207,7 +224,7 @@ class Mounter {
 
 // The id of the mount that an O_PATH fd is on, from /proc (Linux 3.15); -1 where there is none.
 long MountId(int fd) {
-  UniqueFd info(::open(("/proc/self/fdinfo/" + std::to_string(fd)).c_str(), O_RDONLY | O_CLOEXEC));
+  UniqueFd info(Again<::open>(("/proc/self/fdinfo/" + std::to_string(fd)).c_str(), O_RDONLY | O_CLOEXEC));
   std::string text;
   if (!info || !ReadAll(info.get(), 4096, &text)) return -1;
   size_t at = text.find("mnt_id:");
@@ -216,12 +233,12 @@ long MountId(int fd) {
 
 bool IsMountRoot(int fd, const std::string& path) {
   struct statx st;
-  if (::statx(fd, "", AT_EMPTY_PATH | AT_NO_AUTOMOUNT, 0, &st) == 0 &&
+  if (Again<::statx>(fd, "", AT_EMPTY_PATH | AT_NO_AUTOMOUNT, 0, &st) == 0 &&
       (st.stx_attributes_mask & kStatxAttrMountRoot))
     return (st.stx_attributes & kStatxAttrMountRoot) != 0;
   size_t slash = path.rfind('/');
   std::string parent = slash == std::string::npos ? "." : path.substr(0, slash + 1);
-  UniqueFd parent_fd(::open(parent.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+  UniqueFd parent_fd(Again<::open>(parent.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
   return parent_fd && MountId(fd) != MountId(parent_fd.get());
 }
 
@@ -230,20 +247,20 @@ bool IsMountRoot(int fd, const std::string& path) {
 void MountOverlay(const OverlayMount& mount) { Mounter(mount).Run(); }
 
 bool Unmount(const std::string& target, bool detach) {
-  if (::umount2(target.c_str(), UMOUNT_NOFOLLOW | (detach ? MNT_DETACH : 0)) == 0) return true;
+  if (Again<::umount2>(target.c_str(), UMOUNT_NOFOLLOW | (detach ? MNT_DETACH : 0)) == 0) return true;
   if (errno == EINVAL || errno == ENOENT) return false;
   ThrowErrno(errno, "umount2", target);
 }
 
 MountState StateOf(const std::string& path) {
-  UniqueFd fd(::open(path.c_str(), O_PATH | O_NOFOLLOW | O_CLOEXEC));
+  UniqueFd fd(Again<::open>(path.c_str(), O_PATH | O_NOFOLLOW | O_CLOEXEC));
   if (!fd) {
     if (errno == ENOENT || errno == ENOTDIR) return MountState::kNone;
     ThrowErrno(errno, "open", path);
   }
   if (!IsMountRoot(fd.get(), path)) return MountState::kNone;
   struct statfs fs;
-  if (::fstatfs(fd.get(), &fs) != 0) ThrowErrno(errno, "statfs", path);
+  if (Again<::fstatfs>(fd.get(), &fs) != 0) ThrowErrno(errno, "statfs", path);
   return fs.f_type == kOverlayMagic ? MountState::kOverlay : MountState::kOther;
 }
 

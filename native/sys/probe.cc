@@ -15,12 +15,14 @@
 
 #include <cstdio>
 #include <cstdlib>
+#include <exception>
 #include <thread>
 
 #include "sys/dirents.h"
 #include "sys/fd.h"
 #include "sys/failure.h"
 #include "sys/fs_context.h"
+#include "sys/lock.h"
 #include "sys/resolve.h"
 
 namespace layerstack {
@@ -40,7 +42,7 @@ constexpr FsName kFsNames[] = {
 
 std::string FsType(const std::string& path) {
   struct statfs fs;
-  if (::statfs(path.c_str(), &fs) != 0) return "unknown";
+  if (Again<::statfs>(path.c_str(), &fs) != 0) return "unknown";
   for (const FsName& entry : kFsNames) {
     if (static_cast<unsigned long>(fs.f_type) == entry.magic) return entry.name;
   }
@@ -57,16 +59,47 @@ bool HaveSysAdmin() {
 }
 
 std::string ModuleParameter(const char* name) {
-  UniqueFd fd(::open((std::string("/sys/module/overlay/parameters/") + name).c_str(), O_RDONLY | O_CLOEXEC));
+  UniqueFd fd(Again<::open>((std::string("/sys/module/overlay/parameters/") + name).c_str(), O_RDONLY | O_CLOEXEC));
   char value[8] = {};
-  if (!fd || ::read(fd.get(), value, sizeof value - 1) <= 0) return "";
+  if (!fd || Again<::read>(fd.get(), value, sizeof value - 1) <= 0) return "";
   return std::string(1, value[0]);
 }
 
+// Whether a call says that this kernel or file system has no such thing, or does not give it to this process. Anything else
+// (EIO, EMFILE, ENOMEM, ...) says nothing of what they can do.
+bool IsRefusal(int errnum) {
+  switch (errnum) {
+    case ENOSYS:
+    case EINVAL:
+    case EPERM:
+    case EACCES:
+    case ENODEV:
+    case EOPNOTSUPP:
+      return true;
+    default:
+      return false;
+  }
+}
+
+// The answer of a trial that ended with `done`; throws where it was none.
+bool Answer(bool done, const char* syscall, const std::string& path) {
+  if (!done && !IsRefusal(errno)) ThrowErrno(errno, syscall, path);
+  return done;
+}
+
+// Locked for as long as it is in use: one that nobody has locked was left by a process that died.
 class Scratch {
  public:
-  explicit Scratch(const std::string& dir) : path_(dir + "/.probe-XXXXXX") {
-    if (!::mkdtemp(path_.data())) ThrowErrno(errno, "mkdtemp", path_);
+  explicit Scratch(const std::string& dir) {
+    for (;;) {
+      path_ = dir + "/.probe-XXXXXX";
+      if (!::mkdtemp(path_.data())) ThrowErrno(errno, "mkdtemp", path_);
+      lock_.reset(Again<::open>(path_.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+      if (!lock_ && errno != ENOENT) ThrowErrno(errno, "open", path_);
+      struct stat st;
+      // Else it was taken for a dead one's before it was locked.
+      if (lock_ && TryFlock(lock_.get(), true) && Again<::fstat>(lock_.get(), &st) == 0 && st.st_nlink > 0) return;
+    }
   }
   Scratch(const Scratch&) = delete;
   Scratch& operator=(const Scratch&) = delete;
@@ -74,40 +107,49 @@ class Scratch {
     // The kernel makes `work` and `index` in the work directory.
     for (const char* name : {"file", "whiteout", "a", "b", "merged", "upper", "work/work", "work/index", "work"})
       std::remove((*this / name).c_str());
-    ::rmdir(path_.c_str());
+    Again<::rmdir>(path_.c_str());
   }
+  int fd() const { return lock_.get(); }
   std::string operator/(const char* name) const { return path_ + "/" + name; }
   const std::string& path() const { return path_; }
 
  private:
   std::string path_;
+  UniqueFd lock_;
 };
+
+void MakeDirectory(const std::string& path) {
+  if (Again<::mkdir>(path.c_str(), 0700) != 0) ThrowErrno(errno, "mkdir", path);
+}
 
 void ProbeFiles(const Scratch& scratch, Probe* probe) {
   const std::string file = scratch / "file";
-  UniqueFd made(::open(file.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
+  UniqueFd made(Again<::open>(file.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
+  if (!made) ThrowErrno(errno, "open", file);
   probe->trusted_xattr =
-      made && ::fsetxattr(made.get(), "trusted.overlay.x", "y", 1, 0) == 0;
-  UniqueFd fd(::open(scratch.path().c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (fd) {
-    Dirents entries(fd.get());
-    for (const Dirents::Entry& entry : entries.Next()) probe->d_type |= entry.type == DT_REG;
-  }
-  probe->whiteouts = ::mknod((scratch / "whiteout").c_str(), S_IFCHR, makedev(0, 0)) == 0;
+      Answer(Again<::fsetxattr>(made.get(), "trusted.overlay.x", "y", 1, 0) == 0, "fsetxattr", file);
+  Dirents entries(scratch.fd());
+  for (const Dirents::Entry& entry : entries.Next()) probe->d_type |= entry.type == DT_REG;
+  if (errno != 0) ThrowErrno(errno, "getdents64", scratch.path());
+  const std::string whiteout = scratch / "whiteout";
+  probe->whiteouts = Answer(Again<::mknod>(whiteout.c_str(), S_IFCHR, makedev(0, 0)) == 0, "mknod", whiteout);
 }
 
 // Whether fsconfig gives a mount of these lowers. Read-only, since taking a writable overlay away syncs the
 // whole file system of its upper.
-bool TryContext(const Scratch& scratch, bool append, bool two) {
+bool TryContext(const Scratch& scratch, bool append) {
   try {
     FsContext context("overlay");
     const std::string a = scratch / "a", b = scratch / "b";
-    bool ok = append ? context.SetString("lowerdir+", a) && (!two || context.SetString("lowerdir+", b))
-                     : context.SetString("lowerdir", two ? a + ":" + b : a);
-    return ok && context.SetString("upperdir", scratch / "upper") &&
-           context.SetString("workdir", scratch / "work") && context.SetFlag("ro") &&
-           static_cast<bool>(context.Create(true));
-  } catch (const Failure&) {
+    return Answer((append ? context.SetString("lowerdir+", a) && context.SetString("lowerdir+", b)
+                          : context.SetString("lowerdir", a + ":" + b)) &&
+                      context.SetString("upperdir", scratch / "upper") &&
+                      context.SetString("workdir", scratch / "work") && context.SetFlag("ro") &&
+                      static_cast<bool>(context.Create(true)),
+                  "fsconfig", scratch.path());
+  } catch (const Failure& failure) {
+    if (failure.errnum == EINTR) return TryContext(scratch, append);
+    if (!IsRefusal(failure.errnum)) throw;
     return false;
   }
 }
@@ -116,30 +158,40 @@ bool TryMount(const Scratch& scratch, bool two) {
   std::string data = "lowerdir=" + scratch / "a";
   if (two) data.append(":").append(scratch / "b");
   data.append(",upperdir=" + scratch / "upper" + ",workdir=" + scratch / "work");
-  return ::mount("overlay", (scratch / "merged").c_str(), "overlay", MS_RDONLY, data.c_str()) == 0;
+  const bool done = Again<::mount>("overlay", (scratch / "merged").c_str(), "overlay", MS_RDONLY, data.c_str()) == 0;
+  // A kernel that takes a single lower looks for one directory of both names.
+  if (!done && two && errno == ENOENT) return false;
+  return Answer(done, "mount", scratch.path());
 }
 
 // Before the new mount API a mount must be attached to be tried: in a namespace that ends with its thread.
 void ProbeOldMount(const Scratch& scratch, Probe* probe) {
-  ::mkdir((scratch / "merged").c_str(), 0700);
+  MakeDirectory(scratch / "merged");
+  std::exception_ptr failed;
   std::thread([&] {
-    if (::unshare(CLONE_NEWNS) != 0 || ::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0)
-      return;
-    probe->multiple_lowers = TryMount(scratch, true);
-    if (probe->multiple_lowers) ::umount2((scratch / "merged").c_str(), MNT_DETACH);
-    probe->overlay = probe->multiple_lowers || TryMount(scratch, false);
+    try {
+      if (!Answer(Again<::unshare>(CLONE_NEWNS) == 0, "unshare", scratch.path()) ||
+          !Answer(Again<::mount>(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) == 0, "mount", "/"))
+        return;
+      probe->multiple_lowers = TryMount(scratch, true);
+      if (probe->multiple_lowers) Again<::umount2>((scratch / "merged").c_str(), MNT_DETACH);
+      probe->overlay = probe->multiple_lowers || TryMount(scratch, false);
+    } catch (const Failure&) {
+      failed = std::current_exception();
+    }
   }).join();
+  if (failed) std::rethrow_exception(failed);
 }
 
 void ProbeOverlay(const Scratch& scratch, Probe* probe) {
-  for (const char* name : {"a", "b", "upper", "work"}) ::mkdir((scratch / name).c_str(), 0700);
+  for (const char* name : {"a", "b", "upper", "work"}) MakeDirectory(scratch / name);
   if (!probe->sys_admin) return;
-  probe->lowerdir_append = HaveMoveMount() && TryContext(scratch, true, true);
+  probe->lowerdir_append = HaveMoveMount() && TryContext(scratch, true);
   if (probe->lowerdir_append) {
     probe->new_mount_api = probe->overlay = probe->multiple_lowers = true;
     return;
   }
-  probe->new_mount_api = HaveMoveMount() && TryContext(scratch, false, true);
+  probe->new_mount_api = HaveMoveMount() && TryContext(scratch, false);
   probe->overlay = probe->multiple_lowers = probe->new_mount_api;
   if (!probe->overlay) ProbeOldMount(scratch, probe);
 }

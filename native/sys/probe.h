@@ -25,7 +25,8 @@ struct Probe {
 
 // Tries in a scratch directory that it makes below `dir` and removes, whatever fails. Trial mounts are attached nowhere
 // (new mount API) or live in a mount namespace of a thread that ends, so that not even a crash leaves one. Throws
-// only where the scratch directory cannot be made. Takes the time of five mkdirs and a mount.
+// where the scratch directory cannot be made, and where a trial fails by something that is no answer (EIO, EMFILE, ENOMEM, ...): a
+// store must not be used another way for that. Takes the time of five mkdirs and a mount.
 Probe ProbeBelow(const std::string& dir);
 
 }  // namespace layerstack

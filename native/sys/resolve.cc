@@ -63,7 +63,7 @@ UniqueFd Fail(int errnum) {
 
 bool ReadLink(int link, std::string* text) {
   text->resize(PATH_MAX);
-  ssize_t length = ::readlinkat(link, "", text->data(), text->size());
+  ssize_t length = Again<::readlinkat>(link, "", text->data(), text->size());
   if (length < 0) return false;
   text->resize(static_cast<size_t>(length));
   return true;
@@ -94,7 +94,7 @@ class Walk {
     }
     // The path ended in "." or ".." or is the root: a directory that is already open.
     if (flags & O_CREAT) return Fail((flags & O_EXCL) ? EEXIST : EISDIR);
-    return UniqueFd(Retry([&] { return ::openat(Here(), ".", flags | O_CLOEXEC); }));
+    return UniqueFd(Again<::openat>(Here(), ".", flags | O_CLOEXEC));
   }
 
  private:
@@ -112,9 +112,9 @@ class Walk {
 
   // Steps into `name`, or puts what it links to in front of the rest of the path.
   bool Enter(const std::string& name) {
-    UniqueFd fd(::openat(Here(), name.c_str(), O_PATH | O_NOFOLLOW | O_CLOEXEC));
+    UniqueFd fd(Again<::openat>(Here(), name.c_str(), O_PATH | O_NOFOLLOW | O_CLOEXEC));
     struct stat st;
-    if (!fd || ::fstat(fd.get(), &st) != 0) return false;
+    if (!fd || Again<::fstat>(fd.get(), &st) != 0) return false;
     if (S_ISLNK(st.st_mode)) return Follow(fd.get());
     if (!S_ISDIR(st.st_mode)) {
       errno = ENOTDIR;
@@ -144,18 +144,15 @@ class Walk {
     bool may_be_link = (flags & O_NOFOLLOW) != 0 || ((flags & O_CREAT) && (flags & O_EXCL));
     for (int attempt = 0; attempt < kRaceRetries; ++attempt) {
       if (!may_be_link) {
-        UniqueFd link(::openat(Here(), name.c_str(), O_PATH | O_NOFOLLOW | O_CLOEXEC));
+        UniqueFd link(Again<::openat>(Here(), name.c_str(), O_PATH | O_NOFOLLOW | O_CLOEXEC));
         struct stat st;
-        if (link && ::fstat(link.get(), &st) != 0) return UniqueFd();
+        if (link && Again<::fstat>(link.get(), &st) != 0) return UniqueFd();
         if (link && S_ISLNK(st.st_mode)) {
           *again = Follow(link.get());
           return UniqueFd();
         }
       }
-      int fd = Retry([&] {
-        return ::openat(Here(), name.c_str(), flags | O_NOFOLLOW | O_CLOEXEC,
-                        (flags & O_CREAT) ? mode : 0);
-      });
+      int fd = Again<::openat>(Here(), name.c_str(), flags | O_NOFOLLOW | O_CLOEXEC, (flags & O_CREAT) ? mode : 0);
       if (fd < 0) {
         // It has become a link since it was looked at: look again.
         if (errno == ELOOP && !may_be_link) continue;
@@ -164,7 +161,7 @@ class Walk {
       UniqueFd opened(fd);
       // With O_PATH a link that has come meanwhile opens as itself.
       struct stat st;
-      if ((flags & O_PATH) && !may_be_link && ::fstat(fd, &st) == 0 && S_ISLNK(st.st_mode)) continue;
+      if ((flags & O_PATH) && !may_be_link && Again<::fstat>(fd, &st) == 0 && S_ISLNK(st.st_mode)) continue;
       return opened;
     }
     return Fail(ELOOP);

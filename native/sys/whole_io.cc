@@ -14,7 +14,7 @@ namespace layerstack {
 
 bool WriteAll(int fd, const char* data, size_t size) {
   while (size > 0) {
-    ssize_t written = Retry([&] { return ::write(fd, data, size); });
+    ssize_t written = Again<::write>(fd, data, size);
     if (written < 0) return false;
     data += written;
     size -= static_cast<size_t>(written);
@@ -27,8 +27,8 @@ namespace {
 // Whether write(2) could wait for somebody else for as long as he likes.
 bool MayBlock(int fd) {
   struct stat info;
-  if (::fstat(fd, &info) != 0 || S_ISREG(info.st_mode) || S_ISBLK(info.st_mode)) return false;
-  const int flags = ::fcntl(fd, F_GETFL);
+  if (Again<::fstat>(fd, &info) != 0 || S_ISREG(info.st_mode) || S_ISBLK(info.st_mode)) return false;
+  const int flags = Again<::fcntl>(fd, F_GETFL);
   return flags >= 0 && !(flags & O_NONBLOCK);
 }
 
@@ -36,11 +36,11 @@ bool MayBlock(int fd) {
 bool WaitForRoom(int fd, std::chrono::nanoseconds* patience) {
   using Clock = std::chrono::steady_clock;
   struct pollfd room = {fd, POLLOUT, 0};
-  int ready = Retry([&] { return ::poll(&room, 1, 0); });
+  int ready = Again<::poll>(&room, 1, 0);
   if (ready == 0 && patience->count() > 0) {
     const auto start = Clock::now();
     const auto most = std::chrono::ceil<std::chrono::milliseconds>(*patience).count();
-    ready = Retry([&] { return ::poll(&room, 1, static_cast<int>(most)); });
+    ready = Again<::poll>(&room, 1, static_cast<int>(most));
     *patience -= Clock::now() - start;
   }
   return ready != 0;  // an error is write(2)'s to tell
@@ -56,7 +56,7 @@ ssize_t WritePatiently(int fd, const char* data, size_t size, std::chrono::nanos
   while (done < size) {
     if (may_block && !WaitForRoom(fd, patience)) break;
     const size_t count = std::min(most, size - done);
-    ssize_t written = Retry([&] { return ::write(fd, data + done, count); });
+    ssize_t written = Again<::write>(fd, data + done, count);
     if (written >= 0) {
       done += static_cast<size_t>(written);
       continue;
@@ -73,8 +73,8 @@ ssize_t WritePatiently(int fd, const char* data, size_t size, std::chrono::nanos
 
 void WidenPipe(int fd) {
   constexpr int kBytes = 1 << 20;  // /proc/sys/fs/pipe-max-size, if nobody changed it
-  const int now = ::fcntl(fd, F_GETPIPE_SZ);
-  if (now >= 0 && now < kBytes) ::fcntl(fd, F_SETPIPE_SZ, kBytes);
+  const int now = Again<::fcntl>(fd, F_GETPIPE_SZ);
+  if (now >= 0 && now < kBytes) Again<::fcntl>(fd, F_SETPIPE_SZ, kBytes);
 }
 
 bool ReadAll(int fd, size_t limit, std::string* text) {
@@ -85,7 +85,7 @@ bool ReadAll(int fd, size_t limit, std::string* text) {
     if (have - before > limit) return true;
     size_t want = std::min(kChunk, limit - (have - before) + 1);
     text->resize(have + want);
-    ssize_t got = Retry([&] { return ::read(fd, text->data() + have, want); });
+    ssize_t got = Again<::read>(fd, text->data() + have, want);
     text->resize(have + static_cast<size_t>(std::max<ssize_t>(got, 0)));
     if (got <= 0) return got == 0;
   }

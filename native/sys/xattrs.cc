@@ -56,42 +56,42 @@ std::string EntryPath(int directory, const std::string& name) {
 
 std::optional<std::string> GetXattr(const std::string& path, const std::string& name) {
   return Get("lgetxattr", path,
-             [&](char* data, size_t size) { return ::lgetxattr(path.c_str(), name.c_str(), data, size); });
+             [&](char* data, size_t size) { return Again<::lgetxattr>(path.c_str(), name.c_str(), data, size); });
 }
 
 void SetXattr(const std::string& path, const std::string& name, const std::string& value) {
-  if (::lsetxattr(path.c_str(), name.c_str(), value.data(), value.size(), 0) != 0)
+  if (Again<::lsetxattr>(path.c_str(), name.c_str(), value.data(), value.size(), 0) != 0)
     ThrowErrno(errno, "lsetxattr", path);
 }
 
 std::vector<std::string> ListXattrs(const std::string& path) {
   return List("llistxattr", path,
-              [&](char* data, size_t size) { return ::llistxattr(path.c_str(), data, size); });
+              [&](char* data, size_t size) { return Again<::llistxattr>(path.c_str(), data, size); });
 }
 
 std::optional<std::string> GetXattr(int fd, const std::string& name, const std::string& what) {
   return Get("fgetxattr", what,
-             [&](char* data, size_t size) { return ::fgetxattr(fd, name.c_str(), data, size); });
+             [&](char* data, size_t size) { return Again<::fgetxattr>(fd, name.c_str(), data, size); });
 }
 
 void SetXattr(int fd, const std::string& name, const std::string& value, const std::string& what) {
-  if (::fsetxattr(fd, name.c_str(), value.data(), value.size(), 0) != 0)
+  if (Again<::fsetxattr>(fd, name.c_str(), value.data(), value.size(), 0) != 0)
     ThrowErrno(errno, "fsetxattr", what);
 }
 
 std::vector<std::string> ListXattrs(int fd, const std::string& what) {
-  return List("flistxattr", what, [&](char* data, size_t size) { return ::flistxattr(fd, data, size); });
+  return List("flistxattr", what, [&](char* data, size_t size) { return Again<::flistxattr>(fd, data, size); });
 }
 
 std::optional<std::string> GetInodeXattr(int fd, const std::string& name, const std::string& what) {
   const std::string path = "/proc/self/fd/" + std::to_string(fd);
   return Get("getxattr", what,
-             [&](char* data, size_t size) { return ::getxattr(path.c_str(), name.c_str(), data, size); });
+             [&](char* data, size_t size) { return Again<::getxattr>(path.c_str(), name.c_str(), data, size); });
 }
 
 std::vector<std::string> ListInodeXattrs(int fd, const std::string& what) {
   const std::string path = "/proc/self/fd/" + std::to_string(fd);
-  return List("listxattr", what, [&](char* data, size_t size) { return ::listxattr(path.c_str(), data, size); });
+  return List("listxattr", what, [&](char* data, size_t size) { return Again<::listxattr>(path.c_str(), data, size); });
 }
 
 void CopyXattrs(int from, int to, const std::string& what) {
@@ -99,7 +99,7 @@ void CopyXattrs(int from, int to, const std::string& what) {
     if (name.starts_with(kOverlayPrefix)) continue;
     std::optional<std::string> value = GetXattr(from, name, what);
     if (!value) continue;
-    if (::fsetxattr(to, name.c_str(), value->data(), value->size(), 0) != 0 && errno != ENOTSUP)
+    if (Again<::fsetxattr>(to, name.c_str(), value->data(), value->size(), 0) != 0 && errno != ENOTSUP)
       ThrowErrno(errno, "fsetxattr", what);
   }
 }

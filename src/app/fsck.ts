@@ -1,5 +1,5 @@
 /**
- * Whether a store is in order: the checks of layers, images and containers, one after the other, and with `repair` what can be
+ * Whether a store is in order: the checks of sessions, layers, images and containers, one after the other, and with `repair` what can be
  * mended without losing anything that somebody may want. Readers and writers go on meanwhile; what they are at is
  * left alone. Without repairs nothing is written, so a running dockerd's store can be checked, too.
  */
@@ -10,6 +10,7 @@ import { checkContainers, containerOverlays } from '../container/check.ts';
 import { checkImages, knownLayers, readConfigs } from '../image/check.ts';
 import { checkLayers } from '../layer/check.ts';
 import type { LayerStore } from '../layer/store.ts';
+import { checkSessions } from '../system/check.ts';
 import type { Root } from '../system/root.ts';
 
 export interface FsckOptions {
@@ -38,6 +39,7 @@ export async function* fsck(
   const known = knownLayers(await readConfigs(root));
   const containers = await containerOverlays(root);
   const checks = [
+    checkSessions(root),
     checkLayers(root, { known, containers, deep, signal }),
     checkImages(root, layers, { signal }),
     checkContainers(root, layers, { signal }),

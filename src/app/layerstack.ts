@@ -77,7 +77,10 @@ export interface OpenOptions {
   readonly root?: string | undefined;
   /** Writes nothing, and so works beside a running dockerd. Default false. */
   readonly readOnly?: boolean | undefined;
-  /** Default: `NODE_DEBUG=layerstack`. */
+  /**
+   * Default: `NODE_DEBUG=layerstack`. A change that has happened resolves, also where something behind it fails: a warning that
+   * begins with `done, but` says what.
+   */
   readonly log?: Logger | undefined;
 }
 
@@ -380,6 +383,20 @@ export class Layerstack implements AsyncDisposable {
    */
   removeRemote(reference: string, options: RequestOptions & RegistryOptions = {}): Promise<RemovedRemote> {
     return this.#registries.remove(reference, options);
+  }
+
+  /**
+   * Has the next writer of this store remove the file at `path`, absolute, if this process dies before the result is disposed:
+   * for a file that is renamed to its place when it is complete. Its name must begin with `.tmp-`. A store that cannot be
+   * written (it is open read-only, its disk is full) notes nothing.
+   */
+  async announceTemporary(path: string): Promise<AsyncDisposable> {
+    try {
+      return await this.#root.session().temporary(path);
+    } catch (error) {
+      this.#root.log.debug('a temporary file is not noted', { path, error });
+      return { [Symbol.asyncDispose]: () => Promise.resolve() };
+    }
   }
 
   /** The images, newest first, as `docker images` lists them. */

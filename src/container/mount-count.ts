@@ -1,7 +1,9 @@
 /**
  * How many users a container's mount has, across processes: `layerstack/mounts/<mount-id>.json` =
- * `{"bootId":"…","count":n,"readOnly":false}`, read and written under the container's lock. A count of another boot is
- * none at all: its mount went with the kernel that held it. Not synced, for the same reason.
+ * `{"bootId":"…","count":n,"readOnly":false,"held":[…]}`, read and written under the container's lock. Those of operations
+ * (`cp`, `export`, a mount that is being made) are counted and named in `held`, so that each is given back once, whoever does it
+ * and however often he tries. A count of another boot is none at all: its mount went with the kernel that held it. Not synced, for the
+ * same reason.
  */
 import { readFileSync } from 'node:fs';
 import type { Layout } from '../system/layout.ts';
@@ -11,6 +13,8 @@ import { readText } from '../system/read-text.ts';
 export interface MountCount {
   readonly count: number;
   readonly readOnly: boolean;
+  /** Tokens of the uses that end with an operation. */
+  readonly held: readonly string[];
 }
 
 let currentBoot: string | undefined;
@@ -25,9 +29,10 @@ export function readMountCount(layout: Layout, mountId: string): MountCount | un
   const text = readText(layout.at(layout.mountCount(mountId)));
   if (text === undefined) return undefined;
   try {
-    const value = JSON.parse(text) as { bootId?: unknown; count?: unknown; readOnly?: unknown } | null;
+    const value = JSON.parse(text) as Partial<Record<'bootId' | keyof MountCount, unknown>> | null;
     if (value?.bootId !== bootId() || !Number.isSafeInteger(value.count)) return undefined;
-    return { count: value.count as number, readOnly: value.readOnly === true };
+    const held = Array.isArray(value.held) ? value.held.filter((token) => typeof token === 'string') : [];
+    return { count: value.count as number, readOnly: value.readOnly === true, held };
   } catch {
     return undefined;
   }
@@ -35,25 +40,34 @@ export function readMountCount(layout: Layout, mountId: string): MountCount | un
 
 /** The first count of a mount; what is there is of another boot, or of a mount that is gone. */
 export function firstCountSteps(layout: Layout, mountId: string, count: MountCount): BatchStep[] {
-  return [dropCountStep(layout, mountId), writeStep(layout.mountCount(mountId), count)];
+  const path = layout.mountCount(mountId);
+  return [...dropCountSteps(layout, mountId), { op: 'write', path, data: textOf(count), mode: 0o600 }];
 }
 
 /** Replaces the count in one step, so that no crash loses it. */
 export function nextCountSteps(layout: Layout, mountId: string, count: MountCount): BatchStep[] {
   const path = layout.mountCount(mountId);
-  const temporary = `${path}.new`;
   return [
-    { op: 'unlink', path: temporary, missing: true },
-    writeStep(temporary, count),
-    { op: 'rename', from: temporary, to: path },
+    dropNewStep(layout, mountId),
+    { op: 'write', path: newOf(path), data: textOf(count), mode: 0o600 },
+    { op: 'rename', from: newOf(path), to: path },
   ];
 }
 
-function writeStep(path: string, { count, readOnly }: MountCount): BatchStep {
-  return { op: 'write', path, data: JSON.stringify({ bootId: bootId(), count, readOnly }), mode: 0o600 };
+function textOf({ count, readOnly, held }: MountCount): string {
+  return JSON.stringify({ bootId: bootId(), count, readOnly, ...(held.length > 0 && { held }) });
 }
 
 /** Forgets the count. */
-export function dropCountStep(layout: Layout, mountId: string): BatchStep {
-  return { op: 'unlink', path: layout.mountCount(mountId), missing: true };
+export function dropCountSteps(layout: Layout, mountId: string): BatchStep[] {
+  return [{ op: 'unlink', path: layout.mountCount(mountId), missing: true }, dropNewStep(layout, mountId)];
+}
+
+/** Takes away the next count of whoever died writing it. */
+export function dropNewStep(layout: Layout, mountId: string): BatchStep {
+  return { op: 'unlink', path: newOf(layout.mountCount(mountId)), missing: true };
+}
+
+function newOf(path: string): string {
+  return `${path}.new`;
 }

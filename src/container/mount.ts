@@ -2,8 +2,9 @@
  * The root file system of a container, mounted at `overlay2/<mount-id>/merged` as dockerd mounts it (reference section
  * 9). A mount belongs to nobody: it survives the process, is counted across processes (mount-count.ts), and is
  * taken away with the last count. After a crash or reboot whatever is found is taken as it is: a mount without a
- * count counts as one, a count without a mount as none, and a left-over `merged` or `work/work` is used again. Only
- * uses of a single operation ({@link ContainerMounts.mountForOperation}) are marked in the session, and given back by the next writer if this one dies.
+ * count counts as one, a count without a mount as none, and a left-over `merged` or `work/work` is used again. Uses of a
+ * single operation ({@link ContainerMounts.mountForOperation}), and any use while it is taken or given back, are marked in the
+ * session under a token that the count names, too: if this process dies, the next writer gives them back.
  */
 import { randomBytes } from 'node:crypto';
 import { existsSync } from 'node:fs';
@@ -16,7 +17,8 @@ import { settleDead } from '../system/reconcile.ts';
 import type { Root } from '../system/root.ts';
 import type { Marker } from '../system/session.ts';
 import {
-  dropCountStep,
+  dropCountSteps,
+  dropNewStep,
   firstCountSteps,
   nextCountSteps,
   readMountCount,
@@ -82,68 +84,54 @@ export class ContainerMounts {
    *   ERR_STORE_READ_ONLY when the store is open read-only, ERR_CONTAINER_MOUNTED
    *   when it is mounted read-only and shall be writable, ERR_STORE_CORRUPT when a layer directory is missing.
    */
-  async mount(container: Container, { readOnly = false, signal }: MountOptions = {}): Promise<Mount> {
-    this.#root.session();
-    await using lock = await this.#lock(container, signal);
+  async mount(container: Container, options: MountOptions = {}): Promise<Mount> {
+    const session = this.#root.session();
+    await using lock = await this.#lock(container, options.signal);
     void lock;
+    const use = await this.#take(container, options);
     const { layout } = this.#root;
-    if ((await this.#find(container)) === 'none') {
-      try {
-        await this.#mountOverlay(container, readOnly, signal);
-      } catch (error) {
-        throw this.#unlessRemoved(container, error);
-      }
-      return this.#handle(container, readOnly);
+    const count = { ...use.count, held: use.count.held.filter((token) => token !== use.token) };
+    try {
+      // From this step on it is the caller's, and outlives this process.
+      await session.unmark([use.marker], nextCountSteps(layout, container.mountId, count));
+    } catch (error) {
+      await this.#giveBack(container, use.token, use.marker);
+      throw error;
     }
-    const before = readMountCount(layout, container.mountId) ?? { count: 1, readOnly: false };
-    if (before.readOnly && !readOnly)
-      throw new LayerstackError(
-        'ERR_CONTAINER_MOUNTED',
-        `container ${container.name} is mounted read-only: unmount it before mounting it writable`,
-        { id: container.id, path: this.path(container) },
-      );
-    await this.#count(container, { ...before, count: before.count + 1 });
-    return this.#handle(container, before.readOnly);
+    return this.#handle(container, count.readOnly, () => this.unmount(container));
   }
 
   /**
    * {@link mount} for one operation of this process, with which it shall end even if the process dies: then the next writer
-   * gives it back.
+   * gives it back. So he does where its `unmount` fails, which is told but not thrown: the operation is done by then.
    */
   async mountForOperation(container: Container, options: MountOptions = {}): Promise<Mount> {
-    const session = this.#root.session();
-    const mount = await this.mount(container, options);
-    // Marked after it is taken, unmarked before it is given back: what a death in between leaves is a use too many, never one
-    // too few of somebody else's.
-    const marker: Marker = `held.${container.id}.${randomBytes(8).toString('hex')}`;
-    try {
-      await session.mark([marker]);
-    } catch (error) {
-      await mount.unmount();
-      throw error;
-    }
-    const unmount = async (): Promise<void> => {
-      await session.unmark([marker]);
-      await mount.unmount();
-    };
-    return { ...mount, unmount, [Symbol.asyncDispose]: unmount };
+    this.#root.session();
+    await using lock = await this.#lock(container, options.signal);
+    void lock;
+    const { token, marker, count } = await this.#take(container, options);
+    const release = (): Promise<unknown> =>
+      this.#root.aftermath.run(
+        `container ${container.name} stays mounted until the next writer`,
+        async () => {
+          await using again = await this.#lock(container, undefined);
+          void again;
+          await this.#giveBack(container, token, marker);
+        },
+      );
+    return this.#handle(container, count.readOnly, release);
   }
 
   /** Gives back what operations of dead writers had mounted. What cannot be unmounted stays, and is said. */
   async resume(): Promise<void> {
     const { layout, log } = this.#root;
-    await settleDead(layout, 'held', async (use) => {
-      const container = readContainer(layout, use.split('.', 1)[0] ?? '');
-      // Without a count it is of before a reboot, or somebody has unmounted it by force.
-      if (container === undefined || readMountCount(layout, container.mountId) === undefined) return;
-      try {
-        await this.unmount(container);
-      } catch (error) {
-        log.warn('a mount that a dead writer had for a while stays', {
-          name: container.name,
-          error: String(error),
-        });
-      }
+    await settleDead(layout, log, 'held', async (use) => {
+      const [id = '', token = ''] = use.split('.', 2);
+      const container = readContainer(layout, id);
+      if (container === undefined) return;
+      await using lock = await this.#lock(container, undefined);
+      void lock;
+      await this.#giveBack(container, token);
     });
   }
 
@@ -163,19 +151,81 @@ export class ContainerMounts {
   /** {@link unmount} for a caller that holds the container's lock. */
   async unmountLocked(container: Container, force: boolean): Promise<number> {
     const { layout } = this.#root;
+    const session = this.#root.session();
+    const marker = heldMarker(container, newToken());
     const count = readMountCount(layout, container.mountId);
     if (count && count.count > 1 && !force && (await this.isMounted(container))) {
-      await this.#count(container, { ...count, count: count.count - 1 });
-      return count.count - 1;
+      const left = { ...count, count: count.count - 1 };
+      const steps = nextCountSteps(layout, container.mountId, left);
+      await session.mark([marker], steps.slice(0, -1));
+      await session.unmark([marker], steps.slice(-1));
+      return left.count;
     }
-    await this.#unmountOverlay(container, force);
-    await this.#forget(container);
+    await session.mark([marker]);
+    try {
+      await this.#unmountOverlay(container, force);
+    } catch (error) {
+      await session.unmark([marker]);
+      throw error;
+    }
+    await this.#root.aftermath.run('the mount point stays until the next writer', () =>
+      this.#forget(container, marker),
+    );
     return 0;
   }
 
-  #count(container: Container, count: MountCount): Promise<void> {
+  /** Takes a use, marked in the session under its token. The caller holds the container's lock. */
+  async #take(
+    container: Container,
+    { readOnly = false, signal }: MountOptions,
+  ): Promise<{ readonly token: string; readonly marker: Marker; readonly count: MountCount }> {
     const { layout } = this.#root;
-    return call(native.batch(layout.root, nextCountSteps(layout, container.mountId, count)));
+    const token = newToken();
+    const marker = heldMarker(container, token);
+    if ((await this.#find(container)) === 'none') {
+      const count = { count: 1, readOnly, held: [token] };
+      try {
+        await this.#mountOverlay(container, count, marker, signal);
+      } catch (error) {
+        throw this.#unlessRemoved(container, error);
+      }
+      return { token, marker, count };
+    }
+    const before = readMountCount(layout, container.mountId) ?? { count: 1, readOnly: false, held: [] };
+    if (before.readOnly && !readOnly)
+      throw new LayerstackError(
+        'ERR_CONTAINER_MOUNTED',
+        `container ${container.name} is mounted read-only: unmount it before mounting it writable`,
+        { id: container.id, path: this.path(container) },
+      );
+    const count = { ...before, count: before.count + 1, held: [...before.held, token] };
+    try {
+      await this.#root.session().mark([marker], nextCountSteps(layout, container.mountId, count));
+    } catch (error) {
+      await this.#giveBack(container, token, marker).catch(() => undefined);
+      throw error;
+    }
+    return { token, marker, count };
+  }
+
+  /**
+   * Gives a use back that was taken under a token; the last one unmounts. What is left of one that was begun only, or that is
+   * given back already, goes. The caller holds the container's lock.
+   */
+  async #giveBack(container: Container, token: string, ...markers: Marker[]): Promise<void> {
+    const { layout } = this.#root;
+    const session = this.#root.session();
+    const count = readMountCount(layout, container.mountId);
+    const isHeld = count?.held.includes(token) === true;
+    if ((await this.#find(container)) === 'none') return this.#forget(container, ...markers);
+    if (isHeld && count.count > 1) {
+      const left = { ...count, count: count.count - 1, held: count.held.filter((each) => each !== token) };
+      return session.unmark(markers, nextCountSteps(layout, container.mountId, left));
+    }
+    // Else somebody has unmounted it by force, and mounted it again.
+    if (!isHeld) return session.unmark(markers, [dropNewStep(layout, container.mountId)]);
+    await this.#unmountOverlay(container, false);
+    await this.#forget(container, ...markers);
   }
 
   /** `merged` exists only while mounted, so its absence is an answer that costs one system call. */
@@ -195,31 +245,35 @@ export class ContainerMounts {
   /** The count comes first: one without a mount is none, while a mount without a count could not be told from two. */
   async #mountOverlay(
     container: Container,
-    readOnly: boolean,
+    count: MountCount,
+    marker: Marker,
     signal: AbortSignal | undefined,
   ): Promise<void> {
     const { layout, caps } = this.#root;
     const { mountId } = container;
     const lowers = await this.#lowers(container, signal);
-    await call(
-      native.batch(layout.root, [
-        { op: 'mkdir', path: layout.overlay(mountId, 'merged'), mode: 0o700, exist: true },
-        ...firstCountSteps(layout, mountId, { count: 1, readOnly }),
-      ]),
-    );
     try {
+      await this.#root
+        .session()
+        .mark(
+          [marker],
+          [
+            { op: 'mkdir', path: layout.overlay(mountId, 'merged'), mode: 0o700, exist: true },
+            ...firstCountSteps(layout, mountId, count),
+          ],
+        );
       await mountOverlay({
         root: layout.at(layout.overlay2),
         target: this.path(container),
         lowers,
         upper: `${mountId}/diff`,
         work: `${mountId}/work`,
-        readOnly,
+        readOnly: count.readOnly,
         rung: caps.rung,
         options: caps.overlayOptions,
       });
     } catch (error) {
-      await this.#forget(container).catch(() => undefined);
+      await this.#forget(container, marker).catch(() => undefined); // else it stays marked
       throw this.#diagnose(container, lowers, error);
     }
   }
@@ -281,26 +335,30 @@ export class ContainerMounts {
     });
   }
 
-  /** Takes away what a mount leaves beside it. */
-  async #forget({ mountId, name }: Container): Promise<void> {
+  /** Takes away what a mount leaves beside it, and the markers behind it. */
+  async #forget({ mountId, name }: Container, ...markers: Marker[]): Promise<void> {
     const { layout, log } = this.#root;
+    const session = this.#root.session();
     const merged = layout.overlay(mountId, 'merged');
-    const steps: BatchStep[] = [{ op: 'rmdir', path: merged, missing: true }, dropCountStep(layout, mountId)];
+    const steps: BatchStep[] = [
+      { op: 'rmdir', path: merged, missing: true },
+      ...dropCountSteps(layout, mountId),
+    ];
     try {
-      await call(native.batch(layout.root, steps));
+      await session.unmark(markers, steps);
     } catch (error) {
       if (!isSystemError(error, 'ENOTEMPTY')) throw error;
       // Somebody wrote where the root file system had been: hidden by the next mount, and in no layer.
       log.warn('files were written below a mount point after its unmount: they are removed', { name });
       await call(native.removeTree(layout.root, merged));
-      await call(native.batch(layout.root, steps));
+      await session.unmark(markers, steps);
     }
   }
 
-  #handle(container: Container, readOnly: boolean): Mount {
+  #handle(container: Container, readOnly: boolean, release: () => Promise<unknown>): Mount {
     let unmounted: Promise<unknown> | undefined;
     const unmount = async (): Promise<void> => {
-      unmounted ??= this.unmount(container);
+      unmounted ??= release();
       try {
         await unmounted;
       } catch (error) {
@@ -320,4 +378,12 @@ export class ContainerMounts {
   #lock(container: Container, signal: AbortSignal | undefined) {
     return this.#root.locks.acquire('containers', container.id, signal ? { signal } : {});
   }
+}
+
+function newToken(): string {
+  return randomBytes(8).toString('hex');
+}
+
+function heldMarker(container: Container, token: string): Marker {
+  return `held.${container.id}.${token}`;
 }

@@ -11,6 +11,8 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 import { isSystemError, LayerstackError } from '../core/errors.ts';
 import type { Layout } from '../system/layout.ts';
 import { call, native, type BatchStep } from '../system/native.ts';
+import { settleDead } from '../system/reconcile.ts';
+import type { Root } from '../system/root.ts';
 import { isContainerName } from './names.ts';
 import { readLink, readText } from '../system/read-text.ts';
 import { readContainer } from './record.ts';
@@ -19,11 +21,26 @@ import { readContainer } from './record.ts';
 export const CONTAINER_ID = /^[0-9a-f]{64}$/;
 
 export class NameIndex {
+  readonly #root: Root;
   readonly #layout: Layout;
   #complete: Promise<void> | undefined;
 
-  constructor(layout: Layout) {
-    this.#layout = layout;
+  constructor(root: Root) {
+    this.#root = root;
+    this.#layout = root.layout;
+  }
+
+  /** Removes the names that dead writers were giving to containers, or taking from them, where the container has another. */
+  async resume(): Promise<void> {
+    await settleDead(this.#layout, this.#root.log, 'naming', async (id) => {
+      for (const name of await readdir(this.#layout.at(this.#layout.names))) {
+        if (this.#link(name) !== id) continue;
+        await using lock = await this.#root.locks.acquire('containers', `name:${name}`);
+        void lock;
+        if (this.#link(name) === id && this.owner(name) === undefined)
+          await call(native.batch(this.#layout.root, [this.#unlink(name)]));
+      }
+    });
   }
 
   /**
@@ -98,6 +115,6 @@ export class NameIndex {
         if (!isSystemError(error, 'EEXIST')) throw error;
       });
     }
-    await call(native.batch(layout.root, [{ op: 'replace', path: stampPath, data: stamp, mode: 0o600 }]));
+    await this.#root.session().replace([{ op: 'replace', path: stampPath, data: stamp, mode: 0o600 }]);
   }
 }

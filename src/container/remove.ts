@@ -1,10 +1,10 @@
 /**
- * Removing a container, in dockerd's order (reference section 4): RW layer, init layer, `mounts/<id>`,
- * `containers/<id>`. Of the layers only the directory is renamed, to `…-removing`, and of the last only
- * `config.v2.json` is deleted, without which there is no container; so all of it is one batch of a few dozen system
- * calls however much the container holds, and the trees are deleted afterwards. Markers name every part before
- * the batch begins: whatever a crash leaves, the next writer removes the rest. The name is given back last: one without
- * its container counts as free, but a container without its name could not be found by it.
+ * Removing a container: first its `config.v2.json` goes, without which there is no container, then in dockerd's order
+ * (reference section 4) its RW layer, init layer and `mounts/<id>`. Of the layers only the directory is renamed, to
+ * `…-removing`; so all of it is one batch of a few dozen system calls however much the container holds, and the trees are
+ * deleted afterwards. Markers name every part before the batch begins: whatever a crash or an error behind the first step leaves,
+ * the next writer removes. The name is given back last: one without its container counts as free, but a container without its
+ * name could not be found by it.
  */
 import { existsSync } from 'node:fs';
 import { LayerstackError } from '../core/errors.ts';
@@ -12,7 +12,7 @@ import { call, native, type BatchStep } from '../system/native.ts';
 import type { Root } from '../system/root.ts';
 import type { Marker, Session } from '../system/session.ts';
 import type { ContainerMounts } from './mount.ts';
-import { dropCountStep } from './mount-count.ts';
+import { dropCountSteps } from './mount-count.ts';
 import type { NameIndex } from './name-index.ts';
 import { readText } from '../system/read-text.ts';
 import { readContainer, type Container } from './record.ts';
@@ -60,7 +60,7 @@ export class ContainerRemover {
       ...overlays.map((overlay): Marker => `overlay2.${overlay}`),
       ...overlays.map((overlay): Marker => `overlay2.${removing(overlay)}`),
     ];
-    await session.mark(markers, [
+    const rest: BatchStep[] = [
       ...overlays.flatMap((overlay) => this.#moveAway(overlay)),
       ...(['mount-id', 'init-id', 'parent'] as const).map((file): BatchStep => ({
         op: 'unlink',
@@ -68,11 +68,16 @@ export class ContainerRemover {
         missing: true,
       })),
       { op: 'rmdir', path: layout.mount(id), missing: true },
-      { op: 'unlink', path: layout.container(id, 'config.v2.json'), missing: true },
-      dropCountStep(layout, container.mountId),
+      ...dropCountSteps(layout, container.mountId),
       // Where it was renamed meanwhile, the new name's lock is not held, and its link is left: it counts as free.
       ...(container.name === name ? this.#names.releaseSteps(name, id) : []),
-    ]);
+    ];
+    const isAway = await session.mark(
+      markers,
+      [{ op: 'unlink', path: layout.container(id, 'config.v2.json'), missing: true }],
+      { steps: rest, otherwise: `what container ${name} had stays until the next writer` },
+    );
+    if (!isAway) return;
     const trees = [...overlays.map((overlay) => layout.overlay(removing(overlay))), layout.container(id)];
     this.#deleteLater(session, id, markers, trees);
   }
@@ -89,10 +94,10 @@ export class ContainerRemover {
     const link = readText(layout.at(layout.overlay(overlay, 'link')))?.trim();
     if (link === undefined && !existsSync(layout.at(directory))) return [];
     return [
+      { op: 'rename', from: directory, to: layout.overlay(removing(overlay)) },
       ...(link !== undefined && /^[A-Z2-7]{26}$/.test(link)
         ? [{ op: 'unlink', path: layout.link(link), missing: true } as const]
         : []),
-      { op: 'rename', from: directory, to: layout.overlay(removing(overlay)) },
     ];
   }
 

@@ -5,8 +5,8 @@
  */
 import { isSystemError, LayerstackError } from '../core/errors.ts';
 import { goJson } from '../core/go-json.ts';
-import { call, native } from '../system/native.ts';
 import type { Root } from '../system/root.ts';
+import type { Marker } from '../system/session.ts';
 import type { NameIndex } from './name-index.ts';
 import { parseContainerName } from './names.ts';
 import { readText } from '../system/read-text.ts';
@@ -20,7 +20,7 @@ export async function renameContainer(
   name: string,
   signal?: AbortSignal,
 ): Promise<Container> {
-  root.session();
+  const session = root.session();
   const { layout } = root;
   const wanted = parseContainerName(name);
   if (wanted === before)
@@ -36,30 +36,23 @@ export async function renameContainer(
   if (text === undefined || current === undefined)
     throw new LayerstackError('ERR_CONTAINER_NOT_FOUND', `container ${before} was removed`, { id });
   const document = { ...(JSON.parse(text) as Record<string, unknown>), Name: `/${wanted}` };
-  await claim(root, names, wanted, id);
+  const markers: Marker[] = [`naming.${id}`];
+  const claim = (): Promise<unknown> => session.mark(markers, [names.claimStep(wanted, id)]);
   try {
-    await call(
-      native.batch(layout.root, [
-        { op: 'replace', path: layout.container(id, 'config.v2.json'), data: goJson(document), mode: 0o600 },
-        ...(current.name === before ? names.releaseSteps(before, id) : []),
-      ]),
-    );
+    await claim().catch(async (error: unknown) => {
+      if (!isSystemError(error, 'EEXIST')) throw error;
+      await names.discardStale(wanted);
+      await claim();
+    });
+    const config = layout.container(id, 'config.v2.json');
+    await session.replace([{ op: 'replace', path: config, data: goJson(document), mode: 0o600 }]);
   } catch (error) {
-    if (readContainer(layout, id)?.name !== wanted)
-      await call(native.batch(layout.root, names.releaseSteps(wanted, id))).catch(() => undefined);
+    // What cannot be taken back stays marked.
+    await session.unmark(markers, names.releaseSteps(wanted, id)).catch(() => undefined);
     throw error;
   }
+  await root.aftermath.run(`the name ${before} stays taken until the next writer`, () =>
+    session.unmark(markers, current.name === before ? names.releaseSteps(before, id) : []),
+  );
   return { ...current, name: wanted };
-}
-
-/** The caller holds the lock of the name. */
-async function claim(root: Root, names: NameIndex, name: string, id: string): Promise<void> {
-  const attempt = (): Promise<void> => call(native.batch(root.layout.root, [names.claimStep(name, id)]));
-  try {
-    await attempt();
-  } catch (error) {
-    if (!isSystemError(error, 'EEXIST')) throw error;
-    await names.discardStale(name);
-    await attempt();
-  }
 }

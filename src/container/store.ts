@@ -70,7 +70,7 @@ export class ContainerStore {
     this.#root = root;
     this.#images = images;
     this.#layers = layers;
-    this.#names = new NameIndex(root.layout);
+    this.#names = new NameIndex(root);
     this.#mounts = new ContainerMounts(root, layers);
     this.#archive = new ContainerArchive(root, this.#mounts);
     this.#creator = new ContainerCreator(root, layers, images, overlay, this.#names);
@@ -123,7 +123,11 @@ export class ContainerStore {
    */
   async remove(container: Container, options: RemoveOptions = {}): Promise<void> {
     await this.#remover.remove(container, options);
-    if (container.parent !== undefined) await this.#images.release(container.imageId, container.parent);
+    const { parent, imageId } = container;
+    if (parent !== undefined)
+      await this.#root.aftermath.run('layers of its image that nothing needs stay', () =>
+        this.#images.release(imageId, parent),
+      );
   }
 
   /** @see ContainerMounts.mount */
@@ -136,9 +140,10 @@ export class ContainerStore {
     return this.#mounts.mountForOperation(container, options);
   }
 
-  /** @see ContainerMounts.resume */
-  resume(): Promise<void> {
-    return this.#mounts.resume();
+  /** Ends what dead writers have left begun: {@link ContainerMounts.resume}, {@link NameIndex.resume}. */
+  async resume(): Promise<void> {
+    await this.#mounts.resume();
+    await this.#names.resume();
   }
 
   /** @see ContainerMounts.unmount */

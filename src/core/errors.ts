@@ -181,6 +181,8 @@ export interface SystemError extends Error {
   readonly syscall: string;
   readonly path?: string;
   readonly dest?: string;
+  /** Of a batch: which of its steps failed, from 0. */
+  readonly step?: number;
 }
 
 /** Whether `error` is a system error, optionally one with any of `codes`. */

@@ -9,14 +9,14 @@
  * missing, and nothing is synced; each file is replaced as a whole.
  * Mirrors moby/moby: distribution/metadata/v2_metadata_service.go at v20.10.
  */
-import { createHmac, randomBytes } from 'node:crypto';
+import { createHmac } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { digestOf, isDigest, type DiffID, type Digest } from '../core/digest.ts';
 import { LayerstackError, unlessMissing } from '../core/errors.ts';
 import { goJson } from '../core/go-json.ts';
 import * as json from '../core/json.ts';
-import { call, native, type BatchStep } from '../system/native.ts';
+import type { BatchStep } from '../system/native.ts';
 import type { Root } from '../system/root.ts';
 
 /** A blob in a repository. */
@@ -102,13 +102,16 @@ export class Distribution {
     entries: readonly { readonly diffId: DiffID; readonly source: BlobSource }[],
     signal?: AbortSignal,
   ): Promise<void> {
-    this.#root.session();
+    const session = this.#root.session();
     const lock = await this.#root.locks.acquire('references', LOCK_KEY, signal && { signal });
     try {
       const { layout } = this.#root;
       const steps: BatchStep[] = [
         { op: 'mkdir', path: dirname(dirname(layout.diffIdsByDigest)), mode: 0o700, exist: true },
       ];
+      const replace = (path: string, data: string): BatchStep => ({
+        ...{ op: 'replace', path, data, mode: 0o644, sync: false },
+      });
       for (const directory of [layout.diffIdsByDigest, layout.sourcesByDiffId])
         for (const path of [dirname(directory), directory])
           steps.push({ op: 'mkdir', path, mode: 0o755, exist: true });
@@ -116,11 +119,11 @@ export class Distribution {
         const document = sources.map(({ digest, repository, hmac }) => ({
           ...{ Digest: digest, SourceRepository: repository, HMAC: hmac },
         }));
-        steps.push(...replace(layout.sourcesOf(diffId), goJson(document)));
+        steps.push(replace(layout.sourcesOf(diffId), goJson(document)));
       }
       for (const [blob, diffId] of new Map(entries.map(({ diffId, source }) => [source.digest, diffId])))
-        steps.push(...replace(layout.diffIdByDigest(blob), diffId));
-      await call(native.batch(layout.root, steps));
+        steps.push(replace(layout.diffIdByDigest(blob), diffId));
+      await session.replace(steps);
     } finally {
       await lock.release();
     }
@@ -153,12 +156,4 @@ export function sourceHmac(blob: Digest, repository: string, credentials: Source
 
 function isSame(a: BlobSource, b: BlobSource): boolean {
   return a.digest === b.digest && a.repository === b.repository && a.hmac === b.hmac;
-}
-
-function replace(path: string, data: string): BatchStep[] {
-  const temporary = `${dirname(path)}/.tmp-${randomBytes(8).toString('hex')}`;
-  return [
-    { op: 'write', path: temporary, data, mode: 0o644 },
-    { op: 'rename', from: temporary, to: path },
-  ];
 }

@@ -188,9 +188,7 @@ export class LayerStore {
     const writeback = new Writeback(root, (error) => (failed = { error }));
     const staged = await this.stage(source, options).finally(() => writeback.stop());
     if (failed === undefined) return staged;
-    await this.discard(staged).catch((error: unknown) => {
-      this.#root.log.warn('a failed layer could not be removed; the next writer will', { error });
-    });
+    await this.discard(staged);
     throw spaceError(failed.error, root);
   }
 
@@ -202,9 +200,11 @@ export class LayerStore {
     return this.#staging.restage(layer, options);
   }
 
-  /** Removes a staged layer. Second call, or after publishing: no-op. */
-  discard(staged: StagedLayer): Promise<void> {
-    return this.#staging.discard(staged);
+  /** Removes a staged layer, or leaves it to the next writer. Second call, or after publishing: no-op. */
+  async discard(staged: StagedLayer): Promise<void> {
+    await this.#root.aftermath.run('a layer that is not needed stays until the next writer', () =>
+      this.#staging.discard(staged),
+    );
   }
 
   /**
@@ -231,7 +231,7 @@ export class LayerStore {
     } finally {
       await this.#settle(staged).finally(() => lock.release());
     }
-    await Promise.all(staged.map((layer) => this.#staging.discard(layer)));
+    await Promise.all(staged.map((layer) => this.discard(layer)));
     return { tops, notices };
   }
 

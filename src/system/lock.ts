@@ -104,7 +104,7 @@ export class Locks {
       const fd = this.#open(path);
       const left: (() => void)[] = [];
       const { release, ...lock } = heldLock(() => {
-        closeSync(fd);
+        giveBack(fd);
         for (const leave of left) leave();
       });
       try {
@@ -155,7 +155,7 @@ export class Locks {
     try {
       const fd = await this.#lockByte(join(this.#directory, kind), byte, shared, signal);
       return heldLock(() => {
-        closeSync(fd);
+        giveBack(fd);
         leave();
       });
     } catch (error) {
@@ -195,9 +195,18 @@ export class Locks {
   }
 }
 
-function heldLock(giveBack: () => void | Promise<void>): Lock {
+/** close(2) gives a lock back whatever it says, and what was done under it is done. */
+function giveBack(fd: number): void {
+  try {
+    closeSync(fd);
+  } catch (error) {
+    if (!isSystemError(error, 'EIO', 'EINTR', 'ENOSPC', 'EDQUOT')) throw error;
+  }
+}
+
+function heldLock(end: () => void | Promise<void>): Lock {
   let released: Promise<void> | undefined;
-  const release = (): Promise<void> => (released ??= (async () => giveBack())());
+  const release = (): Promise<void> => (released ??= (async () => end())());
   return { release, [Symbol.asyncDispose]: release };
 }
 

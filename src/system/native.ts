@@ -22,12 +22,14 @@ export type BatchStep =
       readonly mode: number;
       readonly sync?: boolean;
     }
-  /** Writes `.tmp-<base><random>` beside `path`, fsyncs it and renames it over `path`. */
+  /** Writes `.tmp-<base><random>` (or `temporary`) beside `path`, fsyncs it (unless `sync` is false) and renames it over `path`. */
   | {
       readonly op: 'replace';
       readonly path: string;
       readonly data: string | Uint8Array;
       readonly mode: number;
+      readonly temporary?: string;
+      readonly sync?: boolean;
     }
   | { readonly op: 'symlink'; readonly path: string; readonly target: string }
   /** An existing target is replaced as rename(2) does, or EEXIST with `noReplace`. */
@@ -266,7 +268,7 @@ export interface SocketInfo {
 
 export interface Native {
   // files_binding.cc
-  /** Does the steps in order on one native thread; stops at the first that fails (nothing is undone). */
+  /** Does the steps in order on one native thread; stops at the first that fails (nothing is undone): the error's `step` says which. */
   batch(root: string, steps: readonly BatchStep[]): Promise<void>;
   /** flock(2) without waiting; false where another holds it. Dies with the fd. */
   tryFlock(fd: number, exclusive: boolean): boolean;

@@ -3,16 +3,18 @@
  * the layerdb is being read anyway, its `-removing` entries), never what merely looks orphaned: BuildKit's
  * snapshots do. Every step may be repeated, so dying here leaves the rest to the next writer.
  */
+import { constants } from 'node:fs';
 import type { FileHandle } from 'node:fs/promises';
-import { access, rm } from 'node:fs/promises';
-import { dirname } from 'node:path';
-import { isSystemError } from '../core/errors.ts';
+import { access, open, readdir, rm, rmdir, stat } from 'node:fs/promises';
+import { basename, dirname, resolve } from 'node:path';
+import { isSystemError, unlessMissing } from '../core/errors.ts';
 import type { Layout } from './layout.ts';
 import type { Logger } from './log.ts';
 import { call, native } from './native.ts';
 import { REFERENCES_KEY, type Locks } from './lock.ts';
+import { readLink } from './read-text.ts';
 import { isEntryName, listEntries, readEntry, removeLayerEntries, removeOverlay } from './removal.ts';
-import { allMarkers, lockSession, type Marker } from './session.ts';
+import { allMarkers, dropSteps, lockSession, type Marker } from './session.ts';
 
 /** What the store's writers put next to a file before they rename it into place (native `replace`). */
 const TEMPORARY = /^\.tmp-/;
@@ -37,12 +39,14 @@ export async function reconcile(layout: Layout, log: Logger, locks: Locks): Prom
 }
 
 /**
- * Does `work` for each object that dead sessions have left marked as `kind`, and takes the marker away before: dying in between
- * must not have it done twice. For objects of which only their own stores know what to do ({@link reconcile} leaves those).
+ * Does `work` for each object that dead sessions have left marked as `kind`, and takes the marker away behind it; where it
+ * fails the marker stays. Dying in between has it done twice. For objects of which only their own stores know what to do
+ * ({@link reconcile} leaves those).
  */
 export async function settleDead(
   layout: Layout,
-  kind: 'held',
+  log: Logger,
+  kind: 'held' | 'naming',
   work: (object: string) => Promise<void>,
 ): Promise<void> {
   for (const name of await listEntries(layout, layout.sessions)) {
@@ -53,8 +57,13 @@ export async function settleDead(
     try {
       for (const marker of marked) {
         if (!marker.startsWith(`${kind}.`)) continue;
+        try {
+          await work(marker.slice(kind.length + 1));
+        } catch (error) {
+          log.warn('what a writer that died has left stays', { marker, error: String(error) });
+          continue;
+        }
         await rm(layout.at(layout.session(name, marker)), { force: true });
-        await work(marker.slice(kind.length + 1));
       }
       await dropSession(layout, name);
     } finally {
@@ -63,11 +72,77 @@ export async function settleDead(
   }
 }
 
+/** Of the scratch directories of native/sys/probe, in the root. */
+const PROBE = /^\.probe-/;
+
+/** The scratch directories that nobody uses any more: whoever does has them locked. */
+export async function* deadProbes(layout: Layout): AsyncGenerator<string, void, undefined> {
+  for (const name of (await readdir(layout.root)).filter((each) => PROBE.test(each))) {
+    const directory = await unlessMissing(open(layout.at(name), constants.O_RDONLY | constants.O_NOFOLLOW));
+    if (directory === undefined) continue;
+    try {
+      if (native.tryFlock(directory.fd, true)) yield name;
+    } finally {
+      await directory.close();
+    }
+  }
+}
+
+/** Removes the scratch directories of processes that died while they tried what the system can do. */
+export async function sweepProbes(layout: Layout, log: Logger): Promise<void> {
+  for await (const name of deadProbes(layout)) {
+    try {
+      await call(native.removeTree(layout.root, name));
+    } catch (error) {
+      logUnremovable(log, name, error);
+    }
+  }
+}
+
+/** The names of the sessions whose processes are gone. Each is locked until the next is asked for. */
+export async function* deadSessions(layout: Layout): AsyncGenerator<string, void, undefined> {
+  for (const name of await listEntries(layout, layout.sessions)) {
+    try {
+      const lock = await lockSession(layout.at(layout.session(name)));
+      if (lock === undefined) continue;
+      try {
+        yield name;
+      } finally {
+        await lock.close();
+      }
+    } catch (error) {
+      if (!isSystemError(error, 'ENOENT', 'ENOTDIR')) throw error;
+      // Without a lock it is just begun, or its writer died there.
+      if ((await unlessMissing(stat(layout.at(layout.session(name))))) !== undefined) yield name;
+    }
+  }
+}
+
 async function lockDead(layout: Layout, name: string): Promise<FileHandle | undefined> {
+  const directory = layout.at(layout.session(name));
+  for (;;) {
+    try {
+      return await lockSession(directory);
+    } catch (error) {
+      if (isSystemError(error, 'ENOTDIR')) return undefined;
+      if (!isSystemError(error, 'ENOENT')) throw error;
+    }
+    // Without a lock it is just begun, or its writer died there. One that lives begins with another.
+    if (await dropEmpty(directory)) return undefined;
+    const files = await listEntries(layout, layout.session(name));
+    // A writer marks nothing before it has its lock: a power cut took it.
+    if (files.length > 0 && !files.includes('lock'))
+      await (await open(`${directory}/lock`, 'a', 0o600)).close();
+  }
+}
+
+async function dropEmpty(directory: string): Promise<boolean> {
   try {
-    return await lockSession(layout.at(layout.session(name)));
+    await rmdir(directory);
+    return true;
   } catch (error) {
-    if (isSystemError(error, 'ENOENT', 'ENOTDIR')) return undefined;
+    if (isSystemError(error, 'ENOENT')) return true;
+    if (isSystemError(error, 'ENOTEMPTY', 'EEXIST')) return false;
     throw error;
   }
 }
@@ -76,15 +151,18 @@ async function reconcileSession(layout: Layout, log: Logger, locks: Locks, name:
   const markers = (await listEntries(layout, layout.session(name))).filter((file) => file !== 'lock');
   if (markers.length > 0) {
     log.info('completing the work of a writer that died', { session: name, objects: markers.length });
+    const stores = { layout, log, locks };
     // A container's mounts entry refers to overlay2 directories, so it is judged before them.
-    for (const kind of ['write-set', 'flat', 'container']) {
-      for (const marker of markers) await settle(layout, log, name, marker, kind, nothing);
+    for (const kind of ['temporary', 'write-set', 'flat', 'container']) {
+      for (const marker of markers) await settle(stores, name, marker, kind, nothing);
     }
-    const used = await references(layout);
-    for (const kind of ['removing', 'overlay2']) {
-      for (const marker of markers) await settle(layout, log, name, marker, kind, used);
+    if (markers.some((marker) => NEEDS_REFERENCES.test(marker))) {
+      const used = await references(layout);
+      for (const kind of ['removing', 'overlay2']) {
+        for (const marker of markers) await settle(stores, name, marker, kind, used);
+      }
+      await completeRemovals(layout, log, used);
     }
-    await completeRemovals(layout, log, used);
     if (markers.includes('references.change')) {
       await using lock = await locks.acquire('references', REFERENCES_KEY);
       void lock;
@@ -98,7 +176,7 @@ async function reconcileSession(layout: Layout, log: Logger, locks: Locks, name:
 /** Unless something of it is left. */
 async function dropSession(layout: Layout, name: string): Promise<void> {
   const left = (await listEntries(layout, layout.session(name))).filter((file) => file !== 'lock');
-  if (left.length === 0) await rm(layout.at(layout.session(name)), { recursive: true, force: true });
+  if (left.length === 0) await call(native.batch(layout.root, dropSteps(layout, name)));
 }
 
 /**
@@ -127,13 +205,21 @@ async function sweepImages(layout: Layout): Promise<void> {
 
 const nothing: ReadonlySet<string> = new Set();
 
+/** Not the markers of what nothing in layerdb can refer to. */
+const NEEDS_REFERENCES = /^(?!held\.|naming\.|temporary\.)/;
+
+interface Stores {
+  readonly layout: Layout;
+  readonly log: Logger;
+  readonly locks: Locks;
+}
+
 /**
  * Removes the object of `marker`, when it is of `kind`, and the marker. One that cannot be removed (something is mounted
  * in it, a file in it is immutable) stays, with its marker: the store must open all the same.
  */
 async function settle(
-  layout: Layout,
-  log: Logger,
+  stores: Stores,
   session: string,
   marker: string,
   kind: string,
@@ -142,8 +228,10 @@ async function settle(
   const dot = marker.indexOf('.');
   const object = marker.slice(dot + 1);
   if (marker.slice(0, dot) !== kind || !isEntryName(object)) return;
+  const { layout, log } = stores;
   try {
-    await remove(layout, marker as Marker, object, used);
+    if (kind === 'temporary') await removeTemporaries(layout, layout.session(session, marker));
+    else await remove(stores, marker as Marker, object, used);
   } catch (error) {
     logUnremovable(log, marker, error);
     return;
@@ -157,8 +245,24 @@ function logUnremovable(log: Logger, what: string, error: unknown): void {
   log.warn(`${what} is half made, but cannot be removed: ${why}`, { path: error.path });
 }
 
+/** Removes the files whose paths begin with the text of the symlink `marker`. */
+async function removeTemporaries(layout: Layout, marker: string): Promise<void> {
+  const text = readLink(layout.at(marker));
+  if (text === undefined) return;
+  const directory = resolve(layout.root, dirname(text));
+  const prefix = basename(text);
+  if (!TEMPORARY.test(prefix)) return;
+  const files = ((await unlessMissing(readdir(directory))) ?? []).filter((file) => file.startsWith(prefix));
+  await call(
+    native.batch(
+      directory,
+      files.map((path) => ({ op: 'unlink', path, missing: true })),
+    ),
+  );
+}
+
 async function remove(
-  layout: Layout,
+  { layout, locks }: Stores,
   marker: Marker,
   object: string,
   used: ReadonlySet<string>,
@@ -171,11 +275,24 @@ async function remove(
     if (!(await isCompleteContainer(layout, object))) {
       await call(native.removeTree(layout.root, layout.mount(object)));
       await call(native.removeTree(layout.root, layout.container(object)));
+      await dropNames(layout, locks, object);
     }
   } else if (marker.startsWith('removing.')) {
     if (object.endsWith('-removing')) await removeLayerEntries(layout, [object], (id) => used.has(id));
   } else if (!used.has(object)) {
     await removeOverlay(layout, object);
+  }
+}
+
+/** Gives back the names of a container that is gone. Who claims one meanwhile has its lock. */
+async function dropNames(layout: Layout, locks: Locks, id: string): Promise<void> {
+  for (const name of await listEntries(layout, layout.names)) {
+    const path = layout.name(name);
+    if (readLink(layout.at(path)) !== id) continue;
+    await using lock = await locks.acquire('containers', `name:${name}`);
+    void lock;
+    if (readLink(layout.at(path)) === id)
+      await call(native.batch(layout.root, [{ op: 'unlink', path, missing: true }]));
   }
 }
 

@@ -89,6 +89,7 @@ export async function removeLayerEntries(
   await call(native.removeTree(layout.root, entries));
 }
 
+/** A directory on its way out is called `<id>-removing`, while its short name still has the id. */
 function pointsTo(layout: Layout, link: string, id: string): boolean {
-  return readLink(layout.at(layout.link(link))) === `../${id}/diff`;
+  return readLink(layout.at(layout.link(link))) === `../${id.replace(/-removing$/, '')}/diff`;
 }

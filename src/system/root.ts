@@ -8,13 +8,14 @@ import { tmpdir } from 'node:os';
 import { basename, dirname, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { isSystemError, LayerstackError } from '../core/errors.ts';
+import { Aftermath } from './aftermath.ts';
 import { probeCapabilities, type Capabilities } from './caps.ts';
 import { Layout } from './layout.ts';
 import { holdFlock, Locks, type FlockHandle } from './lock.ts';
 import { defaultLogger, type Logger } from './log.ts';
 import { call, native } from './native.ts';
 import { sweepPartials } from './partials.ts';
-import { reconcile } from './reconcile.ts';
+import { reconcile, sweepProbes } from './reconcile.ts';
 import { Session } from './session.ts';
 import { spaceError } from './space.ts';
 
@@ -44,6 +45,7 @@ export class Root {
   readonly caps: Capabilities;
   readonly log: Logger;
   readonly locks: Locks;
+  readonly aftermath: Aftermath;
   readonly #writerLock: FlockHandle | undefined;
   readonly #session: Session | undefined;
   #closed: Promise<void> | undefined;
@@ -55,7 +57,8 @@ export class Root {
     this.log = log;
     this.locks = new Locks(layout.at(layout.locks));
     this.#writerLock = writerLock;
-    this.#session = writerLock && new Session(layout);
+    this.aftermath = new Aftermath(layout.root, log);
+    this.#session = writerLock && new Session(layout, this.aftermath);
   }
 
   /**
@@ -105,11 +108,10 @@ export class Root {
   }
 
   async #close(): Promise<void> {
-    try {
-      await this.#session?.close();
-    } finally {
-      await this.#writerLock?.release();
-    }
+    await this.#session?.close();
+    await this.aftermath.run('the lock of the root ends with this process', async () =>
+      this.#writerLock?.release(),
+    );
   }
 
   [Symbol.asyncDispose](): Promise<void> {
@@ -129,7 +131,8 @@ async function probeTemporary(): Promise<Capabilities> {
   try {
     return await probeCapabilities(directory);
   } catch (error) {
-    if (!isSystemError(error)) throw error;
+    if (!isSystemError(error, 'ENOENT', 'ENOTDIR', 'EACCES', 'EPERM', 'EROFS', 'ENOSPC', 'EDQUOT'))
+      throw error;
     throw new LayerstackError(
       'ERR_INVALID_ARGUMENT',
       `the temporary directory ${directory} cannot be used (${error.code}): set TMPDIR to another`,
@@ -150,6 +153,7 @@ async function openForWriting(path: string, log: Logger): Promise<Opened> {
     requireCapabilities(caps, layout.root);
     await call(native.batch(layout.root, layout.skeleton()));
     writerLock ??= await lockForWriting(layout, true);
+    await sweepProbes(layout, log);
     await reconcile(layout, log, new Locks(layout.at(layout.locks)));
     await sweepPartials(layout, log);
     return { layout, caps, writerLock };

@@ -5,9 +5,13 @@
  * A marker is a directory entry made before its object, so a journalling file system brings it to disk first.
  */
 import { randomBytes } from 'node:crypto';
-import { mkdir, open, rm, stat, type FileHandle } from 'node:fs/promises';
+import { constants } from 'node:fs';
+import { mkdir, open, stat, type FileHandle } from 'node:fs/promises';
+import { basename, dirname } from 'node:path';
 import { isSystemError, LayerstackError } from '../core/errors.ts';
+import { Aftermath, type Rest } from './aftermath.ts';
 import type { Layout } from './layout.ts';
+import { defaultLogger } from './log.ts';
 import { call, native, type BatchStep } from './native.ts';
 import { listEntries } from './removal.ts';
 
@@ -18,8 +22,11 @@ import { listEntries } from './removal.ts';
  * `container.<id>` the directories `containers/<id>` and `layerdb/mounts/<id>`;
  * `flat.<name>` the directory `layerstack/flat/<name>`;
  * `removing.<name>` the directory `layerdb/sha256/<name>` of a layer being deleted, and its content;
- * `held.<container>.<random>` one use of the container's mount, for as long as an operation of this process goes on (the
- *   next writer's container/mount.ts gives it back);
+ * `held.<container>.<token>` one use of the container's mount that is being taken or given back, or is held by an operation
+ *   of this process (the next writer's container/mount.ts gives it back);
+ * `naming.<container>` entries of `layerstack/names` that lead to the container (the next writer's container/name-index.ts
+ *   removes what is not its name);
+ * `temporary.<token>` a symlink: files whose paths begin with its text;
  * `references.change` temporary files of images and names, and metadata of images that are not there.
  */
 export type Marker =
@@ -29,47 +36,87 @@ export type Marker =
   | `flat.${string}`
   | `removing.${string}`
   | `held.${string}`
+  | `naming.${string}`
+  | `temporary.${string}`
   | 'references.change';
 
 /** One writer's session. Costs nothing on disk until the first {@link Session.mark}. */
 export class Session {
   readonly #layout: Layout;
-  readonly #markers = new Set<Marker>();
+  readonly #aftermath: Aftermath;
+  /** With the text of those that are symlinks. */
+  readonly #markers = new Map<Marker, string | undefined>();
   #name: string | undefined;
   #lock: FileHandle | undefined;
   #starting: Promise<void> | undefined;
   #closed = false;
 
-  constructor(layout: Layout) {
+  constructor(layout: Layout, aftermath = new Aftermath(layout.root, defaultLogger)) {
     this.#layout = layout;
+    this.#aftermath = aftermath;
   }
 
   /**
    * Makes the markers, then does `steps` (which make the objects): one native batch. Fails as `native.batch`
    * does; the markers stay until {@link unmark}, so what the steps did before the failure is not forgotten.
+   * @param rest - behind the step that is the change: what fails of it is told, and not thrown
+   * @returns whether the rest is done, too
    * @throws {@link LayerstackError} ERR_STORE_CLOSED after {@link close}.
    */
-  async mark(markers: readonly Marker[], steps: readonly BatchStep[] = []): Promise<void> {
+  async mark(
+    markers: readonly Marker[],
+    steps: readonly BatchStep[] = [],
+    rest: Rest = NO_REST,
+  ): Promise<boolean> {
+    return this.#mark(new Map(markers.map((marker) => [marker, undefined])), steps, rest);
+  }
+
+  /** Does `steps`. Of the temporary files of its `replace` steps nothing stays, also where this process dies. */
+  async replace(steps: readonly BatchStep[], rest: Rest = NO_REST): Promise<boolean> {
+    const temporaries = new Temporaries();
+    const named = steps.map((step) => temporaries.name(step));
+    try {
+      return await this.#mark(temporaries.markers, named, rest);
+    } finally {
+      // After a failure too: native code has removed what it had made.
+      await this.unmark([...temporaries.markers.keys()]);
+    }
+  }
+
+  /** Has the next writer remove the file at `path`, absolute, if this process dies before the result is disposed. */
+  async temporary(path: string): Promise<AsyncDisposable> {
+    const marker: Marker = `temporary.${token()}`;
+    await this.#mark(new Map([[marker, path]]), [], NO_REST);
+    return { [Symbol.asyncDispose]: () => this.unmark([marker]) };
+  }
+
+  async #mark(
+    markers: ReadonlyMap<Marker, string | undefined>,
+    steps: readonly BatchStep[],
+    rest: Rest,
+  ): Promise<boolean> {
     do await this.#begin(() => this.#start());
     while (this.#name === undefined && !this.#closed);
     if (this.#closed) throw closed();
-    const fresh = markers.filter((marker) => !this.#markers.has(marker));
-    for (const marker of fresh) this.#markers.add(marker);
-    const files = fresh.map((marker) => this.#write(marker));
+    const fresh = [...markers].filter(([marker]) => !this.#markers.has(marker));
+    if (fresh.length + steps.length + rest.steps.length === 0) return true;
+    for (const [marker, text] of fresh) this.#markers.set(marker, text);
+    const files = fresh.map(([marker, text]) => this.#write(marker, text));
     const name = this.#name;
     try {
-      await call(native.batch(this.#layout.root, [...files, ...steps]));
+      return await this.#aftermath.batch([...files, ...steps], rest);
     } catch (error) {
       if (!this.#isLost(error, files)) throw error;
       if (this.#name === name) this.#restart();
       await this.#starting;
-      await call(native.batch(this.#layout.root, steps));
+      return await this.#aftermath.batch(steps, rest);
     }
   }
 
   /**
    * Does `steps`, then removes the markers: the objects are published, or gone. One native batch; when a step
-   * fails the markers stay. Unknown markers are ignored.
+   * fails the markers stay. A marker that cannot be removed is no failure, since the steps are done: the next writer settles
+   * it. Unknown markers are ignored.
    */
   async unmark(markers: readonly Marker[], steps: readonly BatchStep[] = []): Promise<void> {
     await this.#starting?.catch(() => undefined);
@@ -79,12 +126,9 @@ export class Session {
       path: this.#path(marker),
       missing: true,
     }));
-    try {
-      await call(native.batch(this.#layout.root, [...steps, ...files]));
-    } catch (error) {
-      if (!this.#isLost(error, files)) throw error; // else the steps are done, and the markers are gone
-    }
-    for (const marker of known) this.#markers.delete(marker);
+    // With `missing`, since `layerstack/` may be deleted.
+    const done = await this.#aftermath.batch(steps, { steps: files, otherwise: 'a mark of it stays' });
+    if (done) for (const marker of known) this.#markers.delete(marker);
   }
 
   /**
@@ -94,10 +138,14 @@ export class Session {
     if (this.#closed) return;
     this.#closed = true;
     await this.#starting?.catch(() => undefined);
-    if (this.#name !== undefined && this.#markers.size === 0) {
-      await rm(this.#layout.at(this.#layout.session(this.#name)), { recursive: true, force: true });
-    }
-    await this.#lock?.close();
+    await this.#aftermath.run('the session of this process stays for the next writer', async () => {
+      try {
+        if (this.#name !== undefined && this.#markers.size === 0)
+          await call(native.batch(this.#layout.root, dropSteps(this.#layout, this.#name)));
+      } finally {
+        await this.#lock?.close();
+      }
+    });
   }
 
   #path(marker: Marker): string {
@@ -105,8 +153,11 @@ export class Session {
     return this.#layout.session(this.#name, marker);
   }
 
-  #write(marker: Marker): BatchStep & { readonly path: string } {
-    return { op: 'write', path: this.#path(marker), data: '', mode: 0o600 };
+  #write(marker: Marker, text: string | undefined): BatchStep & { readonly path: string } {
+    const path = this.#path(marker);
+    return text === undefined
+      ? { op: 'write', path, data: '', mode: 0o600 }
+      : { op: 'symlink', path, target: text };
   }
 
   async #begin(start: () => Promise<void>): Promise<void> {
@@ -117,10 +168,8 @@ export class Session {
   }
 
   /** Whether a batch failed at the first of these files since the session's directory is gone: `layerstack/` may be deleted. */
-  #isLost(error: unknown, [first]: readonly { readonly path: string }[]): boolean {
-    return (
-      first !== undefined && isSystemError(error, 'ENOENT') && error.path === this.#layout.at(first.path)
-    );
+  #isLost(error: unknown, files: readonly unknown[]): boolean {
+    return files.length > 0 && isSystemError(error, 'ENOENT') && error.step === 0;
   }
 
   /** Goes on under another name, with all markers. */
@@ -133,7 +182,7 @@ export class Session {
       await lock?.close();
       await call(native.batch(this.#layout.root, this.#layout.skeleton()));
       await this.#start();
-      const files = [...this.#markers].map((marker) => this.#write(marker));
+      const files = [...this.#markers].map(([marker, text]) => this.#write(marker, text));
       await call(native.batch(this.#layout.root, files));
     }).catch(() => undefined); // told to whoever waits for it
   }
@@ -150,6 +199,39 @@ export class Session {
   }
 }
 
+const NO_REST: Rest = { steps: [], otherwise: '' };
+
+function token(): string {
+  return randomBytes(8).toString('hex');
+}
+
+/** Names for the temporary files of a batch, and one marker for those of each directory. */
+class Temporaries {
+  readonly markers = new Map<Marker, string>();
+  readonly #prefixes = new Map<string, string>();
+  #count = 0;
+
+  name(step: BatchStep): BatchStep {
+    if (step.op !== 'replace') return step;
+    const directory = dirname(step.path);
+    let prefix = this.#prefixes.get(directory);
+    if (prefix === undefined) {
+      const random = token();
+      this.#prefixes.set(directory, (prefix = `.tmp-${random}-`));
+      this.markers.set(`temporary.${random}`, `${directory}/${prefix}`);
+    }
+    return { ...step, temporary: `${prefix}${String(this.#count++)}-${basename(step.path)}`.slice(0, 255) };
+  }
+}
+
+/** Takes a session away that has no markers. Nobody makes anything in a session that is not his own. */
+export function dropSteps(layout: Layout, name: string): BatchStep[] {
+  return [
+    { op: 'unlink', path: layout.session(name, 'lock'), missing: true },
+    { op: 'rmdir', path: layout.session(name), missing: true },
+  ];
+}
+
 function closed(): LayerstackError {
   return new LayerstackError('ERR_STORE_CLOSED', 'the store is closed: open it again');
 }
@@ -158,6 +240,7 @@ function closed(): LayerstackError {
 async function claim(directory: string): Promise<FileHandle | undefined> {
   await mkdir(directory, { mode: 0o700 });
   try {
+    await (await open(`${directory}/lock`, 'ax', 0o600)).close();
     return await lockSession(directory);
   } catch (error) {
     if (isSystemError(error, 'ENOENT')) return undefined;
@@ -174,12 +257,13 @@ export async function allMarkers(layout: Layout): Promise<ReadonlySet<string>> {
 }
 
 /**
- * Takes the lock of the session in `directory`, making its `lock` file where it is missing (a process died, or
- * is, between the two). Undefined when another holds it, or removed the session meanwhile. Closing gives it back.
+ * Takes the lock of the session in `directory`. Undefined when another holds it, or removed the session meanwhile. Closing
+ * gives it back.
+ * @throws system error ENOENT where there is no `lock`: only the session's own writer makes it.
  */
 export async function lockSession(directory: string): Promise<FileHandle | undefined> {
   const path = `${directory}/lock`;
-  const handle = await open(path, 'a', 0o600);
+  const handle = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW);
   try {
     if (native.tryFlock(handle.fd, true)) {
       const [held, named] = await Promise.all([handle.stat(), stat(path)]);

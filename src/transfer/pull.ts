@@ -71,7 +71,7 @@ export interface PullResult {
 }
 
 export interface PullStores {
-  readonly root: Pick<Root, 'caps' | 'layout' | 'locks' | 'log' | 'session'>;
+  readonly root: Pick<Root, 'aftermath' | 'caps' | 'layout' | 'locks' | 'log' | 'session'>;
   readonly layers: Pick<
     LayerStore,
     'findAll' | 'stage' | 'restage' | 'discard' | 'publish' | 'pin' | 'behind'
@@ -179,12 +179,15 @@ async function pullOne(
   const tools = { platform, pool, downloads, writeback, keeping };
   const one = new Pull(stores, source, reference, options, tools);
   const running = one.run();
+  const { aftermath } = stores.root;
   const tidyUp = async (): Promise<void> => {
     await running.catch(() => undefined);
     await writeback.stop();
     await pool.close();
-    await keeping?.close();
+    await aftermath.run('what was to be kept stays half written', async () => keeping?.close());
   };
+  const endDownloads = (): Promise<unknown> =>
+    aftermath.run('what was downloaded is not there for the next pull', () => downloads.close());
   try {
     if (signal) await unlessAborted(signal, Promise.race([running, one.staged]));
     return await running;
@@ -194,11 +197,11 @@ async function pullOne(
     // Who stops a pull does not wait until what was extracted is removed again; what came of the layers is there for the
     // next one.
     if (signal?.aborted === true) {
-      await downloads.close();
+      await endDownloads();
       stores.layers.behind(tidyUp());
     } else {
       await tidyUp();
-      await downloads.close();
+      await endDownloads();
     }
   }
 }
@@ -277,9 +280,12 @@ class Pull {
     void layerLock;
     const isThere = known !== undefined && missing.length === 0;
     const { result: updated, fresh, ...published } = await this.#publish(image, digest, isThere);
-    const verified = await this.#verified(image, fresh);
-    if (!isThere) await this.#note(verified);
-    if (this.#tools.keeping || verified.length === image.layers.length) await this.#keep(id, documents);
+    await this.#stores.root.aftermath.run('where its layers come from could not be kept', async () => {
+      const verified = await this.#verified(image, fresh);
+      if (!isThere) await this.#note(verified);
+      if (this.#tools.keeping || verified.length === image.layers.length)
+        await this.#stores.images.kept.manifests.add(id, documents);
+    });
     const pulled = { id, reference: this.#label, digest, updated };
     this.#report(pulled, published);
     const notices = [...this.#notices, ...published.notices];
@@ -302,17 +308,6 @@ class Pull {
       { operation: 'pull', pool, writeback, signal, onProgress, staged },
       () => this.#name(image, digest),
     );
-  }
-
-  /** Keeps the documents. Without the blobs they are a cache: that they cannot be written is no reason to fail. */
-  async #keep(id: ImageID, documents: readonly Uint8Array[]): Promise<void> {
-    const { images, root } = this.#stores;
-    try {
-      await images.kept.manifests.add(id, documents);
-    } catch (error) {
-      if (this.#options.keepBlobs === true) throw error;
-      root.log.warn('the manifest of an image could not be kept', { error });
-    }
   }
 
   /** The config's bytes where the store has the image. */
@@ -406,17 +401,13 @@ class Pull {
     return verified;
   }
 
-  /** Notes where the layers come from. A cache: that it cannot be written is no reason to fail. */
+  /** Notes where the layers come from. */
   async #note(verified: readonly VerifiedLayer[]): Promise<void> {
     const repository = canonicalName(this.#reference.repository);
     const entries = verified.map(({ diffId, digest }) => ({
       ...{ diffId, source: { digest, repository, hmac: '' } },
     }));
-    try {
-      await this.#stores.distribution.add(entries);
-    } catch (error) {
-      this.#stores.root.log.warn('where layers come from could not be noted', { error });
-    }
+    await this.#stores.distribution.add(entries);
   }
 
   #report(

@@ -5,12 +5,13 @@
 import { randomBytes } from 'node:crypto';
 import { constants, type Stats } from 'node:fs';
 import { open, readlink, realpath, rename, stat, unlink } from 'node:fs/promises';
-import { basename, dirname, join } from 'node:path';
+import { basename, dirname, join, resolve } from 'node:path';
 import { isatty } from 'node:tty';
 import { isSystemError, LayerstackError } from '../../core/errors.ts';
 import { native } from '../../system/native.ts';
 import { spaceError } from '../../system/space.ts';
 import { writeBytes } from '../../system/write-bytes.ts';
+import type { Layerstack } from '../layerstack.ts';
 import { UsageError, type Context } from './command.ts';
 
 const STDOUT = 1;
@@ -21,18 +22,23 @@ export function requireTarget(context: Context, file: string | undefined): void 
     throw new UsageError('stdout is a terminal: name a file with -o FILE, or redirect');
 }
 
+/** Where the archive comes from. Its next writer removes what is half written when this process dies. */
+type Store = Pick<Layerstack, 'announceTemporary'>;
+
 /** Writes an archive to an open file. */
 type WriteTo = (fd: number) => Promise<void>;
 
 /** {@link writeOutput} for an archive that is a stream. */
 export async function writeArchive(
+  store: Store,
   archive: AsyncIterable<Uint8Array>,
   file: string | undefined,
   signal: AbortSignal,
 ): Promise<void> {
-  await writeOutput(async (fd) => {
+  const write: WriteTo = async (fd) => {
     for await (const chunk of archive) await writeBytes(fd, chunk, signal);
-  }, file);
+  };
+  await writeOutput(store, write, file);
 }
 
 /**
@@ -42,7 +48,7 @@ export async function writeArchive(
  * @throws {@link LayerstackError} ERR_INVALID_ARGUMENT where there is no such directory, or something that holds no archive;
  *   ERR_ABORTED when the reader of a pipe goes away; ERR_NO_SPACE; what `write` throws; system errors.
  */
-export async function writeOutput(write: WriteTo, file: string | undefined): Promise<void> {
+export async function writeOutput(store: Store, write: WriteTo, file: string | undefined): Promise<void> {
   if (file === undefined) return writeOpen(STDOUT, write, 'stdout');
   const fd = await ownFd(file);
   if (fd !== undefined) return writeOpen(fd, write, file);
@@ -50,7 +56,7 @@ export async function writeOutput(write: WriteTo, file: string | undefined): Pro
     if (isSystemError(error, 'ENOENT', 'ENOTDIR', 'ELOOP')) return undefined;
     throw error;
   });
-  if (there === undefined || there.isFile()) return writeNewFile(write, file);
+  if (there === undefined || there.isFile()) return writeNewFile(store, write, file);
   await writeInto(write, file, there);
 }
 
@@ -65,8 +71,10 @@ async function ownFd(file: string): Promise<number | undefined> {
   return undefined;
 }
 
-async function writeNewFile(write: WriteTo, file: string): Promise<void> {
-  const temporary = join(dirname(file), `.tmp-${basename(file)}${randomBytes(4).toString('hex')}`);
+async function writeNewFile(store: Store, write: WriteTo, file: string): Promise<void> {
+  const temporary = join(dirname(resolve(file)), `.tmp-${basename(file)}${randomBytes(4).toString('hex')}`);
+  await using announced = await store.announceTemporary(temporary);
+  void announced;
   const handle = await open(temporary, 'wx', 0o600).catch((error: unknown) => {
     // The error names a file that nobody has asked for.
     throw isSystemError(error, 'ENOENT', 'ENOTDIR') ? noFolder(file, error) : error;

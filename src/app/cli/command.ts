@@ -28,7 +28,7 @@ export type Values<O extends OptionSpecs> = {
 /** What a command works with. */
 export interface Context {
   /** Opens the store that the global options name; the caller closes it. */
-  open(options?: Pick<OpenOptions, 'log'>): Promise<Layerstack>;
+  open(options?: Pick<OpenOptions, 'log' | 'readOnly'>): Promise<Layerstack>;
   /** Registries as that store is to see them. */
   registries(): Promise<Registries>;
   /** The root that the global options name. */

@@ -32,8 +32,17 @@ function messageOf(error: unknown): string {
   return `${message} (this is a bug in layerstack; LAYERSTACK_DEBUG=1 shows where)`;
 }
 
+/** A line about what is done, but not in every respect. */
+export function troubleLine(message: string): string {
+  return `layerstack: ${oneLine(message)}`;
+}
+
 function line(code: string, message: string): string {
+  return `layerstack: ${code}: ${oneLine(message)}`;
+}
+
+function oneLine(message: string): string {
   // File names and image fields end up in messages; none may break the line or drive the terminal.
   // eslint-disable-next-line no-control-regex -- control characters are the point
-  return `layerstack: ${code}: ${message.replace(/\s*\n\s*/g, ' ').replace(/[\u0000-\u001f\u007f-\u009f]/g, '?')}`;
+  return message.replace(/\s*\n\s*/g, ' ').replace(/[\u0000-\u001f\u007f-\u009f]/g, '?');
 }

@@ -8,7 +8,7 @@ import type { Registries } from '../registries.ts';
 import { packageVersion } from '../package-version.ts';
 import { GLOBAL_OPTIONS, parseOptions, UsageError, type Command, type Context } from './command.ts';
 import { ALIASES, VERBS } from './commands/index.ts';
-import { describeError } from './errors.ts';
+import { describeError, troubleLine } from './errors.ts';
 
 const DEFAULT_ROOT = '/var/lib/layerstack';
 
@@ -19,6 +19,8 @@ interface Invocation {
 }
 
 const abort = new AbortController();
+/** What could not be done after what was asked for was. */
+const troubles: string[] = [];
 let received: NodeJS.Signals | undefined;
 
 for (const signal of ['SIGINT', 'SIGTERM'] as const) {
@@ -66,7 +68,9 @@ async function main(args: string[]): Promise<number> {
     checkOperands(verb, command, operands);
     await command.run(context({ ...before.values, ...values }), values, operands);
     if (command.untilSignal === true) process.exit(0);
-    return received === undefined ? 0 : 1;
+    // A signal that came too late has stopped nothing.
+    tellTroubles('done, but ');
+    return 0;
   } catch (error) {
     return await report(error);
   }
@@ -133,9 +137,16 @@ function context(values: {
       const { Registries: of } = await import('../registries.ts');
       return new of(root);
     },
-    async open(options = {}): Promise<Layerstack> {
-      const { Layerstack: opened } = await import('../layerstack.ts');
-      return opened.open({ ...options, root, readOnly: values['read-only'] === true });
+    async open({ log, readOnly = false } = {}): Promise<Layerstack> {
+      const [{ Layerstack: opened }, { troubleLog }] = await Promise.all([
+        import('../layerstack.ts'),
+        import('./trouble.ts'),
+      ]);
+      return opened.open({
+        root,
+        readOnly: readOnly || values['read-only'] === true,
+        log: log ?? troubleLog((message) => troubles.push(message)),
+      });
     },
   };
 }
@@ -144,7 +155,12 @@ function print(...lines: string[]): void {
   if (lines.length > 0) process.stdout.write(`${lines.join('\n')}\n`);
 }
 
+function tellTroubles(prefix: string): void {
+  for (const trouble of troubles) process.stderr.write(`${troubleLine(prefix + trouble)}\n`);
+}
+
 async function report(error: unknown): Promise<number> {
+  tellTroubles('');
   const { line, status } = describeError(error, received);
   // Progress may have left the cursor in the middle of a line.
   process.stderr.write(`${process.stderr.isTTY ? '\r\u001b[K' : ''}${line}\n`);

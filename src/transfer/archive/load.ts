@@ -49,7 +49,7 @@ export interface LoadResult {
 }
 
 export interface LoadStores {
-  readonly root: Pick<Root, 'caps' | 'layout' | 'log' | 'session'>;
+  readonly root: Pick<Root, 'aftermath' | 'caps' | 'layout' | 'log' | 'session'>;
   readonly layers: Pick<LayerStore, 'findAll' | 'stage' | 'restage' | 'discard' | 'publish' | 'pin'>;
   readonly images: Pick<ImageStore, 'add'>;
 }
@@ -106,7 +106,7 @@ export async function load(
   } finally {
     await writeback.stop();
     await pool.close();
-    await archive?.close();
+    await stores.root.aftermath.run('the archive was not closed', async () => archive?.close());
   }
 }
 

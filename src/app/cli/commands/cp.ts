@@ -44,7 +44,7 @@ export const command = defineCommand({
         return await store.copyOut(source.container, source.path, destination.path, options);
       const { tar } = await store.getArchive(source.container, source.path, options);
       const { writeArchive } = await archiveOutput();
-      return await writeArchive(tar, undefined, context.signal);
+      return await writeArchive(store, tar, undefined, context.signal);
     }
     if (destination.container === undefined)
       throw new UsageError('neither operand names a container: write one of them as CONTAINER:PATH');

@@ -25,6 +25,6 @@ export const command = defineCommand({
       signal: context.signal,
       onProgress: progress.show,
     });
-    await writeArchive(archive, values.output, context.signal);
+    await writeArchive(store, archive, values.output, context.signal);
   },
 });

@@ -8,7 +8,7 @@ export const command = defineCommand({
   usage: '[OPTIONS]',
   description:
     'Checks layers, images and containers, and prints what is not in order. Status 1 where something is wrong and was not\n' +
-    'repaired; notes are not wrong. Works beside a running dockerd with --read-only.',
+    'repaired; notes are not wrong. Without --repair it writes nothing, and works beside a running dockerd.',
   options: {
     deep: { type: 'boolean', help: 'read all content, and compare every layer with its digest' },
     repair: { type: 'boolean', help: 'mend what can be mended without losing anything' },
@@ -17,7 +17,8 @@ export const command = defineCommand({
   operands: { min: 0, max: 0 },
   async run(context, values) {
     const format = parseFormat(values.format);
-    await using store = await context.open();
+    // Without repairs nothing is written, and what a writer that died has left is named before the next one removes it.
+    await using store = await context.open({ readOnly: values.repair !== true });
     let wrong = 0;
     for await (const finding of store.fsck({
       deep: values.deep,
