@@ -1,12 +1,13 @@
 /*
  * The least that a job can cost, for the jobs that no plain tool does:
  *
- *   floor containers OVERLAY2 LOWERS COUNT   makes, mounts, unmounts and removes containers: their directories and one
- *                                            mount(2). OVERLAY2 is the store's directory, LOWERS its l/ names topmost
- *                                            first, joined by colons. Prints one line per container: microseconds of
- *                                            mkdirs and mount, and of umount2 and rmdirs.
- *   floor walk DIRECTORY                     looks at every entry below. Prints microseconds.
- *   floor cat DIRECTORY                      writes the bytes of every file below to stdout, those of hard links once.
+ *   floor containers ROOT ID MOUNT_ID COUNT   makes, mounts, unmounts and removes containers like the one in the store ROOT
+ *                                             whose id is ID and whose RW layer is MOUNT_ID (not mounted): every directory,
+ *                                             file and link of Docker's layout with the same bytes, and one mount(2). Prints
+ *                                             one line per container: microseconds of making and mounting, and of unmounting
+ *                                             and removing.
+ *   floor walk DIRECTORY                      looks at every entry below. Prints microseconds.
+ *   floor cat DIRECTORY                       writes the bytes of every file below to stdout, those of hard links once.
  */
 #define _GNU_SOURCE
 #include <dirent.h>
@@ -32,23 +33,106 @@ static void check(int result, const char *what) {
   exit(1);
 }
 
-/* Those of the container, and of the init layer below it. */
-static const char *const kDirectories[] = {"floor-init", "floor-init/diff", "floor-init/work", "floor",
-                                           "floor/diff", "floor/work",      "floor/merged"};
-enum { kCount = sizeof kDirectories / sizeof *kDirectories };
+/* One thing that a container consists of. */
+struct entry {
+  mode_t mode;
+  char path[256];
+  char *content; /* of a file; where a link points */
+  size_t size;
+};
+static struct entry entries[256];
+static int entry_count;
 
-static void containers(const char *overlay, const char *lowers, int count) {
-  check(chdir(overlay), "chdir");
-  char data[8192];
-  snprintf(data, sizeof data, "lowerdir=floor-init/diff:%s,upperdir=floor/diff,workdir=floor/work", lowers);
+static struct entry *add(mode_t mode, const char *path) {
+  if (entry_count == sizeof entries / sizeof *entries) check(-1, "too many entries");
+  struct entry *entry = &entries[entry_count++];
+  entry->mode = mode;
+  if (snprintf(entry->path, sizeof entry->path, "%s", path) >= (int)sizeof entry->path) check(-1, path);
+  return entry;
+}
+
+static char *slurp(const char *path, size_t size) {
+  char *content = calloc(1, size + 1);
+  int fd = open(path, O_RDONLY);
+  if (content == NULL || fd < 0 || read(fd, content, size) != (ssize_t)size) check(-1, path);
+  close(fd);
+  return content;
+}
+
+/* Notes what is at `from`, to be made at `to`: a directory before what is in it. */
+static void take(const char *from, const char *to) {
+  struct stat info;
+  check(lstat(from, &info), from);
+  struct entry *entry = add(info.st_mode, to);
+  if (S_ISREG(info.st_mode)) {
+    entry->size = info.st_size;
+    entry->content = slurp(from, entry->size);
+  } else if (S_ISLNK(info.st_mode)) {
+    entry->content = calloc(1, info.st_size + 1);
+    if (entry->content == NULL || readlink(from, entry->content, info.st_size) < 0) check(-1, from);
+  }
+  if (!S_ISDIR(info.st_mode)) return;
+  DIR *directory = opendir(from);
+  if (directory == NULL) check(-1, from);
+  for (struct dirent *each; (each = readdir(directory)) != NULL;) {
+    if (strcmp(each->d_name, ".") == 0 || strcmp(each->d_name, "..") == 0) continue;
+    char below_from[512], below_to[512];
+    snprintf(below_from, sizeof below_from, "%s/%s", from, each->d_name);
+    snprintf(below_to, sizeof below_to, "%s/%s", to, each->d_name);
+    take(below_from, below_to);
+  }
+  closedir(directory);
+}
+
+static void take_tree(const char *format, const char *id) {
+  char from[512], to[512];
+  snprintf(from, sizeof from, format, id);
+  snprintf(to, sizeof to, format, "floor");
+  take(from, to);
+}
+
+static void make(const struct entry *entry) {
+  if (S_ISDIR(entry->mode)) return check(mkdir(entry->path, entry->mode & 07777), entry->path);
+  if (S_ISLNK(entry->mode)) return check(symlink(entry->content, entry->path), entry->path);
+  int fd = open(entry->path, O_WRONLY | O_CREAT | O_EXCL, entry->mode & 07777);
+  if (fd < 0 || write(fd, entry->content, entry->size) != (ssize_t)entry->size) check(-1, entry->path);
+  close(fd);
+}
+
+/* What mount(2) takes, with names relative to the store: the init layer, and what its `lower` names. */
+static void mount_data(const char *mount_id, char *data, size_t size) {
+  char path[512];
+  struct stat info;
+  snprintf(path, sizeof path, "overlay2/%s-init/lower", mount_id);
+  check(stat(path, &info), path);
+  char *lowers = slurp(path, info.st_size);
+  int used = snprintf(data, size, "upperdir=overlay2/floor/diff,workdir=overlay2/floor/work,lowerdir=overlay2/floor-init/diff");
+  for (char *lower = strtok(lowers, ":"); lower != NULL; lower = strtok(NULL, ":"))
+    used += snprintf(data + used, size - used, ":overlay2/%s", lower);
+  free(lowers);
+}
+
+static void containers(const char *root, const char *id, const char *mount_id, int count) {
+  check(chdir(root), root);
+  umask(0);
+  take_tree("overlay2/%s-init", mount_id);
+  take_tree("overlay2/%s", mount_id);
+  take_tree("image/overlay2/layerdb/mounts/%s", id);
+  take_tree("containers/%s", id);
+  add(S_IFLNK, "overlay2/l/FLOOR")->content = "../floor/diff";
+  add(S_IFLNK, "overlay2/l/FLOOR-INIT")->content = "../floor-init/diff";
+  add(S_IFDIR | 0700, "overlay2/floor/merged");
+  char data[4096];
+  mount_data(mount_id, data, sizeof data);
   for (int round = count; round > 0; round--) {
     double start = now_us();
-    for (int i = 0; i < kCount; i++) check(mkdir(kDirectories[i], 0700), kDirectories[i]);
-    check(mount("overlay", "floor/merged", "overlay", 0, data), "mount");
+    for (int i = 0; i < entry_count; i++) make(&entries[i]);
+    check(mount("overlay", "overlay2/floor/merged", "overlay", 0, data), "mount");
     double mounted = now_us();
-    check(umount2("floor/merged", MNT_DETACH), "umount2");
-    rmdir("floor/work/work"); /* the kernel makes it */
-    for (int i = kCount - 1; i >= 0; i--) check(rmdir(kDirectories[i]), kDirectories[i]);
+    check(umount2("overlay2/floor/merged", MNT_DETACH), "umount2");
+    rmdir("overlay2/floor/work/work"); /* the kernel makes it */
+    for (int i = entry_count - 1; i >= 0; i--)
+      check(S_ISDIR(entries[i].mode) ? rmdir(entries[i].path) : unlink(entries[i].path), entries[i].path);
     printf("%.1f %.1f\n", mounted - start, now_us() - mounted);
   }
 }
@@ -99,8 +183,8 @@ static void walk(int fd, int with_bytes) {
 }
 
 int main(int argc, char **argv) {
-  if (argc == 5 && strcmp(argv[1], "containers") == 0) {
-    containers(argv[2], argv[3], atoi(argv[4]));
+  if (argc == 6 && strcmp(argv[1], "containers") == 0) {
+    containers(argv[2], argv[3], argv[4], atoi(argv[5]));
     return 0;
   }
   if (argc != 3) return 2;

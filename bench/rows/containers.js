@@ -1,16 +1,16 @@
 /** Making and mounting a container, unmounting and removing it, with the store open. */
-import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Bench } from 'tinybench';
 import { withDockerd } from '../support/dockerd.js';
 import { sh } from '../support/measure.js';
-import { floorOn, layerstack, podmanOn, storeOn, withStore } from '../support/programs.js';
+import { floorOn, layerstack, podmanOn, storeOn, sync, withStore } from '../support/programs.js';
 import { onFreshVolume } from '../support/volume.js';
 
 const SAMPLES = 100;
+const ROUNDS = 5;
 
 /** Two tasks of tinybench that hand containers to each other: one makes them, the other takes them away. */
-async function pairOf({ create, remove, samples = SAMPLES }) {
+async function pairOf({ create, remove, samples }) {
   const bench = new Bench({
     iterations: samples,
     time: 0,
@@ -40,6 +40,7 @@ async function pairOf({ create, remove, samples = SAMPLES }) {
 const byLayerstack = (volume, input) =>
   withStore(volume, (store) =>
     pairOf({
+      samples: SAMPLES / ROUNDS,
       async create() {
         const container = await store.create(input.id);
         return { container, mount: await store.mount(container) };
@@ -87,39 +88,42 @@ async function byPodman(volume, input) {
   }).finally(() => podman.unmount());
 }
 
-/** The C program on the store's own layers. */
-async function byFloor(volume, input) {
-  const overlay = join(storeOn(volume), 'overlay2');
-  const lowers = topLowers(overlay, input.layerCount);
-  const lines = (await sh(await floorOn(volume), ['containers', overlay, lowers, String(SAMPLES)])).split(
-    '\n',
-  );
+/** The C program, which makes containers like one of the store's that was never mounted. */
+async function byFloor(program, volume, { id, mountId }) {
+  const args = ['containers', storeOn(volume), id, mountId, String(SAMPLES / ROUNDS)];
+  const lines = (await sh(program, args)).split('\n');
   return [0, 1].map((column) => ({ values: lines.map((line) => Number(line.split(' ')[column]) / 1000) }));
 }
 
-/** The l/ names of an image's layers: those of the only layer that has all others below it. */
-function topLowers(overlay, layers) {
-  for (const id of readdirSync(overlay)) {
-    if (!/^[0-9a-f]{64}$/.test(id)) continue;
-    const link = `l/${readFileSync(join(overlay, id, 'link'), 'utf8')}`;
-    const lower = join(overlay, id, 'lower');
-    const chain = existsSync(lower) ? [link, ...readFileSync(lower, 'utf8').split(':')] : [link];
-    if (chain.length === layers) return chain.join(':');
+/** Library and floor a few containers each, in turn: what slows the machine down for a while slows both. */
+async function inTurn(volume, input) {
+  const program = await floorOn(volume);
+  const template = await withStore(volume, (store) => store.create(input.id));
+  const measured = { library: [], floor: [] };
+  for (let round = 0; round < ROUNDS; round++) {
+    measured.library.push(await byLayerstack(volume, input));
+    await sync(volume);
+    measured.floor.push(await byFloor(program, volume, template));
+    await sync(volume);
   }
-  throw new Error(`no layer of ${overlay} has ${layers - 1} below it`);
+  const joined = (rounds) => [0, 1].map((job) => ({ values: rounds.flatMap((each) => each[job].values) }));
+  return { library: joined(measured.library), floor: joined(measured.floor) };
 }
 
 export async function containers(input) {
-  const [library, floor] = await onFreshVolume(async (volume) => {
+  const { library, floor } = await onFreshVolume(async (volume) => {
     await layerstack(volume, 'load', '-i', input.archive);
-    return [await byLayerstack(volume, input), await byFloor(volume, input)];
+    return inTurn(volume, input);
   });
   const dockerd = await onFreshVolume((volume) => byDockerd(volume, input));
   const podman = await onFreshVolume((volume) => byPodman(volume, input));
   return ['create + mount (store open)', 'unmount + remove'].map((job, index) => ({
     job,
     budget: 2,
-    floorName: index === 0 ? 'mkdirs + mount(2) in C' : 'umount2 + rmdirs in C',
+    floorName:
+      index === 0
+        ? "all of Docker's files of a container and mount(2), in C"
+        : 'umount2 and removing the same, in C',
     layerstack: library[index],
     dockerd: dockerd[index],
     podman: podman[index],

@@ -1,6 +1,6 @@
 /**
- * The row of `push`: the image to an empty registry on loopback; how long it takes once more, when all of it is there, goes below the
- * table. Each run has a registry of its own, and a repository that was never pushed to.
+ * The row of `push`: the image to an empty registry on loopback. How large the blobs are, and how long it takes once more, when
+ * all of it is there, goes below the table. Each run has a registry of its own, and a repository that was never pushed to.
  */
 import { rmSync } from 'node:fs';
 import { join } from 'node:path';
@@ -8,86 +8,72 @@ import { ImageStore } from '../../dist/image/store.js';
 import { LayerStore } from '../../dist/layer/store.js';
 import { Root } from '../../dist/system/root.js';
 import { withDockerd } from '../support/dockerd.js';
-import { runs, sh, summary, timed, watched } from '../support/measure.js';
+import { sh, summary, timed, watched } from '../support/measure.js';
 import { CLI, layerstack, podmanOn, storeOn } from '../support/programs.js';
 import { withRegistry } from '../support/registry.js';
 import { onFreshVolume } from '../support/volume.js';
 
-/** `count` times: names the image after a new registry and pushes it twice. */
-async function twice(count, { tag, push, forget }) {
-  const first = [];
-  const again = [];
-  for (let run = 0; run < count; run++) {
-    await withRegistry(async (host) => {
-      const reference = `${host}/bench:1`;
-      await forget?.();
-      await tag(reference);
-      first.push(await timed(() => push(reference)));
-      again.push(await timed(() => push(reference)));
-    });
-  }
-  return [{ values: first }, { values: again }];
+/** Bytes of all layers of an image in a registry. */
+async function blobBytes(reference) {
+  const manifest = await sh('skopeo', ['inspect', '--raw', '--tls-verify=false', `docker://${reference}`]);
+  return JSON.parse(manifest).layers.reduce((sum, { size }) => sum + size, 0);
 }
 
-function byLayerstack(input, count) {
-  return onFreshVolume(async (volume) => {
-    const root = storeOn(volume);
-    await layerstack(volume, 'load', '-q', '-i', input.archive);
-    let memory = 0;
-    const [first, again] = await twice(count, {
-      tag: (reference) => layerstack(volume, 'tag', input.id, reference),
-      async push(reference) {
-        const args = [CLI, '--root', root, 'push', '-q', reference];
-        const watch = await watched(process.execPath, args, { volume });
-        memory = Math.max(memory, watch.memory);
-      },
-      // Else the blobs of the last run's registry would be asked for.
-      forget: () => rmSync(join(root, 'image/overlay2/distribution'), { recursive: true, force: true }),
-    });
-    return [
-      { ...first, notes: `peak memory ${Math.round(memory / 1e6)} MB` },
-      again,
-      await floor(root, input, count),
-    ];
+/** Names the image after a new registry and pushes it twice. */
+function twice({ tag, push, forget }, measured) {
+  return withRegistry(async (host) => {
+    const reference = `${host}/bench:1`;
+    await forget?.();
+    await tag(reference);
+    measured.first.push(await timed(() => push(reference)));
+    measured.again.push(await timed(() => push(reference)));
+    measured.bytes = await blobBytes(reference);
   });
 }
 
-const byDockerd = (input, count) =>
-  onFreshVolume((volume) =>
-    withDockerd(join(volume, 'docker'), async ({ docker }) => {
-      await docker('load', '-q', '-i', input.archive);
-      return twice(count, {
-        tag: (reference) => docker('tag', input.id, reference),
-        push: (reference) => docker('push', '-q', reference),
-      });
-    }),
-  );
+async function layerstackOn(volume, input, watch) {
+  const root = storeOn(volume);
+  await layerstack(volume, 'load', '-q', '-i', input.archive);
+  return {
+    tag: (reference) => layerstack(volume, 'tag', input.id, reference),
+    async push(reference) {
+      const args = [CLI, '--root', root, 'push', '-q', reference];
+      const { memory } = await watched(process.execPath, args, { volume });
+      watch.memory = Math.max(watch.memory, memory);
+    },
+    // Else the blobs of the last run's registry would be asked for.
+    forget: () => rmSync(join(root, 'image/overlay2/distribution'), { recursive: true, force: true }),
+  };
+}
 
-const byPodman = (input, count) =>
-  onFreshVolume(async (volume) => {
-    const podman = podmanOn(volume);
-    await podman.load(input.archive);
-    const rows = await twice(count, {
-      tag: (reference) => podman('tag', input.id, reference),
-      push: (reference) => podman('push', '-q', '--tls-verify=false', reference),
-    });
-    await podman.unmount();
-    return rows;
-  });
+async function dockerdOn(docker, input) {
+  await docker('load', '-q', '-i', input.archive);
+  return {
+    tag: (reference) => docker('tag', input.id, reference),
+    push: (reference) => docker('push', '-q', reference),
+  };
+}
+
+async function podmanOf(podman, input) {
+  await podman.load(input.archive);
+  return {
+    tag: (reference) => podman('tag', input.id, reference),
+    push: (reference) => podman('push', '-q', '--tls-verify=false', reference),
+  };
+}
 
 /** All bytes compressed on all processors, and sent nowhere: by pigz, or by layerstack itself where there is none. */
-async function floor(root, input, count) {
+async function leastOf(root, input) {
   const pigz = await sh('pigz', ['--version']).then(
     () => true,
     () => false,
   );
   const files = pigz ? await input.layers() : [];
-  const compress = pigz
-    ? () => sh('sh', ['-c', 'for layer; do pigz -c "$layer" >/dev/null; done', 'sh', ...files])
-    : () => compressAll(root, input.id);
   return {
-    ...(await runs(count, () => timed(compress))),
     name: pigz ? 'pigz of the layers to /dev/null' : 'the compressor alone, without a registry',
+    compress: pigz
+      ? () => sh('sh', ['-c', 'for layer; do pigz -c "$layer" >/dev/null; done', 'sh', ...files])
+      : () => compressAll(root, input.id),
   };
 }
 
@@ -108,19 +94,51 @@ async function compressAll(path, id) {
   }
 }
 
-export async function push(input, count) {
-  const [ours, again, least] = await byLayerstack(input, count);
-  const [dockerd, dockerdAgain] = await byDockerd(input, count);
-  const [podman, podmanAgain] = await byPodman(input, count);
-  const ms = ({ values }) => `${Math.round(summary(values).median)} ms`;
-  const repeated = `again, with nothing to send: ${ms(again)}, dockerd ${ms(dockerdAgain)}, podman ${ms(podmanAgain)}`;
+/** Each program on a volume of its own, and then in turn: what slows the machine down for a while slows all of them. */
+export const push = (input, count) =>
+  onFreshVolume((ours) =>
+    onFreshVolume((theirs) =>
+      onFreshVolume((podmans) =>
+        withDockerd(join(theirs, 'docker'), async ({ docker }) => {
+          const podman = podmanOn(podmans);
+          const watch = { memory: 0 };
+          try {
+            const programs = {
+              layerstack: await layerstackOn(ours, input, watch),
+              dockerd: await dockerdOn(docker, input),
+              podman: await podmanOf(podman, input),
+            };
+            return await measure(programs, await leastOf(storeOn(ours), input), count, watch);
+          } finally {
+            await podman.unmount();
+          }
+        }),
+      ),
+    ),
+  );
+
+async function measure(programs, least, count, watch) {
+  const names = Object.keys(programs);
+  const measured = Object.fromEntries(names.map((name) => [name, { first: [], again: [], bytes: 0 }]));
+  const floor = { values: [] };
+  for (let run = 0; run < count; run++) {
+    for (const name of names) await twice(programs[name], measured[name]);
+    floor.values.push(await timed(least.compress));
+  }
+  const each = (text) => names.map((name) => `${name} ${text(measured[name])}`).join(', ');
+  const notes = [
+    `peak memory ${Math.round(watch.memory / 1e6)} MB`,
+    `blobs: ${each(({ bytes }) => `${(bytes / 1e6).toFixed(1)} MB`)}`,
+    `again, with nothing to send: ${each(({ again }) => `${Math.round(summary(again).median)} ms`)}`,
+  ].join('; ');
+  const [ours, dockerd, podman] = names.map((name) => ({ values: measured[name].first }));
   return {
     job: '`push`, loopback',
     budget: 1.2,
     floorName: least.name,
-    layerstack: { ...ours, notes: `${ours.notes}; ${repeated}` },
+    layerstack: { ...ours, notes },
     dockerd,
     podman,
-    floor: least,
+    floor,
   };
 }

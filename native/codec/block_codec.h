@@ -1,6 +1,7 @@
-// Compression in blocks that threads make side by side, and that one after another are an ordinary stream: one gzip
-// member (each block deflated with the end of the one before as its dictionary, as pigz does), or zstd frames. The bytes
-// depend on the input, the level and the library alone, never on the number of threads. Objects are immutable: any thread.
+// Compression in blocks that threads make side by side, and that one after another are an ordinary stream: gzip members or
+// zstd frames, or one gzip member (each block deflated with the end of the one before as its dictionary, as pigz does). The
+// bytes depend on the input, the level and the library alone, never on the number of threads. Objects are immutable: any
+// thread.
 #pragma once
 
 #include <cstddef>
@@ -14,12 +15,17 @@
 
 namespace layerstack {
 
+// Whose gzip: libdeflate's members, or zlib's one member.
+enum class GzipEncoder { kLibdeflate, kZlib };
+// libdeflate where the system has it.
+GzipEncoder BestGzipEncoder();
+
 class BlockCodec {
  public:
   // Of what was compressed.
   struct Totals {
     uint64_t length = 0;
-    uint32_t crc = 0;  // gzip only
+    uint32_t crc = 0;  // zlib's gzip only
   };
   struct Encoded {
     std::string bytes;
@@ -27,8 +33,9 @@ class BlockCodec {
   };
 
   // gzip (levels 1 to 9) or zstd (1 to 19); level 0 is its default. Throws ERR_COMPRESSION_UNSUPPORTED for the others, and
-  // for zstd where no library has it; ERR_INVALID_ARGUMENT for a level that there is not.
-  static std::unique_ptr<const BlockCodec> Create(Compression compression, int level);
+  // for an encoder that no library has; ERR_INVALID_ARGUMENT for a level that there is not.
+  static std::unique_ptr<const BlockCodec> Create(Compression compression, int level,
+                                                  GzipEncoder encoder = BestGzipEncoder());
   virtual ~BlockCodec() = default;
 
   // Bytes of every block but the last. A stream has at least one block, which may be empty.

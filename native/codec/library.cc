@@ -66,6 +66,14 @@ bool Bind(Symbols symbols, ZstdApi& api) {
   return symbols.complete();
 }
 
+bool Bind(Symbols symbols, LibdeflateApi& api) {
+  symbols.Find(api.alloc_compressor, "libdeflate_alloc_compressor");
+  symbols.Find(api.free_compressor, "libdeflate_free_compressor");
+  symbols.Find(api.gzip_compress_bound, "libdeflate_gzip_compress_bound");
+  symbols.Find(api.gzip_compress, "libdeflate_gzip_compress");
+  return symbols.complete();
+}
+
 // One library's functions. All of them come from the same place, never mixed.
 template <typename Api>
 class Library {
@@ -103,6 +111,11 @@ const Library<ZstdApi>& ZstdLibrary() {
   return library;
 }
 
+const Library<LibdeflateApi>& LibdeflateLibrary() {
+  static const Library<LibdeflateApi> library("libdeflate", {"libdeflate.so.0"});
+  return library;
+}
+
 }  // namespace
 
 const ZlibApi& Zlib() {
@@ -117,9 +130,11 @@ const CryptoApi* Crypto() {
 }
 
 const ZstdApi* Zstd() { return ZstdLibrary().api(); }
+const LibdeflateApi* Libdeflate() { return LibdeflateLibrary().api(); }
 
 const char* Sha256Source() { return Crypto() != nullptr ? "openssl" : "builtin"; }
 const char* InflateSource() { return ZlibLibrary().source(); }
 const char* ZstdSource() { return ZstdLibrary().source(); }
+const char* LibdeflateSource() { return LibdeflateLibrary().source(); }
 
 }  // namespace layerstack

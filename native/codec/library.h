@@ -1,4 +1,4 @@
-// The libraries whose code this addon uses without linking them: zlib, OpenSSL's SHA-256 and zstd, as the
+// The libraries whose code this addon uses without linking them: zlib, OpenSSL's SHA-256, zstd and libdeflate, as the
 // Node binary exports them (found by dlsym), or else as the system's shared libraries. Resolved once, on
 // first use, from any thread.
 #pragma once
@@ -56,13 +56,23 @@ struct ZstdApi {
   const char* (*error_name)(size_t code);
 };
 
+// libdeflate's compressor, which makes each block of deflate twice as fast as zlib, of whole buffers only.
+struct LibdeflateApi {
+  void* (*alloc_compressor)(int level);  // levels 1 to 12
+  void (*free_compressor)(void* compressor);
+  size_t (*gzip_compress_bound)(void* compressor, size_t size);
+  size_t (*gzip_compress)(void* compressor, const void* in, size_t size, void* out, size_t room);  // 0: no room
+};
+
 const ZlibApi& Zlib();      // throws ERR_ADDON where there is no zlib at all
 const CryptoApi* Crypto();  // null where there is none
 const ZstdApi* Zstd();      // null where there is none
+const LibdeflateApi* Libdeflate();  // null where there is none
 
 // Where each came from, for `probe`.
 const char* Sha256Source();   // "openssl" | "builtin"
 const char* InflateSource();  // "node" | "libz" | "none"
 const char* ZstdSource();     // "node" | "libzstd" | "none"
+const char* LibdeflateSource();  // "node" | "libdeflate" | "none"
 
 }  // namespace layerstack

@@ -78,6 +78,7 @@ Napi::Value ProbeObject(Napi::Env env, Probe& probe) {
   object.Set("sha256", Sha256Source());
   object.Set("inflate", InflateSource());
   object.Set("zstd", ZstdSource());
+  object.Set("libdeflate", LibdeflateSource());
   return object;
 }
 

@@ -122,7 +122,7 @@ function fileSystemFindings({ probe }: Capabilities, directory: string): Finding
   ];
 }
 
-function libraryFindings({ probe, zstd }: Capabilities): Finding[] {
+function libraryFindings({ probe, zstd, gzip }: Capabilities): Finding[] {
   return [
     finding(
       'sha256',
@@ -132,6 +132,13 @@ function libraryFindings({ probe, zstd }: Capabilities): Finding[] {
       'warn',
     ),
     finding('inflate', true, probe.inflate, ''),
+    finding(
+      'gzip',
+      gzip === 'libdeflate',
+      gzip === 'libdeflate' ? gzip : `zlib (${probe.inflate})`,
+      'install libdeflate0: pushes compress slower without',
+      'warn',
+    ),
     finding(
       'zstd',
       zstd === 'native',

@@ -1,6 +1,6 @@
 /**
  * A layer as registries keep it: its tar, rebuilt and verified as by `assembleLayer`, and compressed on all processors
- * (native/tree/compressor): one gzip member, or zstd frames. The same layer, level and library give the same bytes,
+ * (native/tree/compressor): gzip members (with zlib one), or zstd frames. The same layer, level and library give the same bytes,
  * however many processors there are, so a blob that was sent before is known again by its digest.
  */
 import { throwIfAborted } from '../core/abort.ts';
@@ -15,7 +15,7 @@ export type LayerCompression = 'gzip' | 'zstd';
 
 export interface CompressOptions {
   readonly compression: LayerCompression;
-  /** gzip 1 to 9 (default 6), zstd 1 to 19 (default 3). */
+  /** gzip 1 to 9 (default 4), zstd 1 to 19 (default 3). */
   readonly level?: number | undefined;
   /** Is told how many bytes of the tar are compressed so far, by the reading under way. */
   readonly onProgress?: ((tarBytes: number) => void) | undefined;
@@ -30,7 +30,7 @@ export interface CompressedBlob {
   readonly size: number;
 }
 
-/** Levels by method; the default is that of the command of this name. */
+/** Levels by method. */
 const MOST_LEVEL = { gzip: 9, zstd: 19 } as const;
 
 /**
@@ -60,10 +60,12 @@ export function checkCompression(
 export class CompressedLayer {
   readonly #source: AssembleSource;
   readonly #options: CompressOptions;
+  readonly #caps: Pick<Capabilities, 'gzip'>;
   #blob: CompressedBlob | undefined;
 
-  constructor(source: AssembleSource, options: CompressOptions) {
+  constructor(source: AssembleSource, options: CompressOptions, caps: Pick<Capabilities, 'gzip'>) {
     this.#source = source;
+    this.#caps = caps;
     this.#options = options;
   }
 
@@ -95,7 +97,8 @@ export class CompressedLayer {
   async *#compress(): AsyncGenerator<Uint8Array, void, undefined> {
     const { compression, level = 0, onProgress, signal } = this.#options;
     const { diff, tarSplit, diffId } = this.#source;
-    const compressor = new native.LayerCompressor({ diff, tarSplit, diffId, compression, level });
+    const { gzip } = this.#caps;
+    const compressor = new native.LayerCompressor({ diff, tarSplit, diffId, compression, gzip, level });
     const stop = (): void => compressor.close();
     signal?.addEventListener('abort', stop, { once: true });
     let size = 0;

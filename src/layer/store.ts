@@ -153,7 +153,7 @@ export class LayerStore {
 
   /** {@link tar}, compressed. */
   compressed(layer: Layer, options: CompressOptions): CompressedLayer {
-    return new CompressedLayer(this.#sourceOf(layer), options);
+    return new CompressedLayer(this.#sourceOf(layer), options, this.#root.caps);
   }
 
   #sourceOf(layer: Layer): AssembleSource {

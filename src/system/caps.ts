@@ -5,13 +5,15 @@
  */
 import { stat } from 'node:fs/promises';
 import { LayerstackError } from '../core/errors.ts';
-import { call, native, type MountRung, type Probe } from './native.ts';
+import { call, native, type GzipEncoder, type MountRung, type Probe } from './native.ts';
 
 /** The choices for one file system. */
 export interface Capabilities {
   readonly rung: MountRung;
   /** Who decompresses zstd: a native library, or JavaScript in a worker thread. */
   readonly zstd: 'native' | 'js';
+  /** Who compresses gzip. */
+  readonly gzip: GzipEncoder;
   readonly probe: Probe;
   /** Options that every overlay of this store is mounted with. */
   readonly overlayOptions: readonly string[];
@@ -21,6 +23,7 @@ export interface Capabilities {
 export interface CapsOverrides {
   readonly rung?: MountRung;
   readonly zstd?: 'native' | 'js';
+  readonly gzip?: GzipEncoder;
   readonly openat2?: boolean;
 }
 
@@ -28,6 +31,7 @@ export interface CapsOverrides {
 const KNOWN = {
   rung: { fsconfig: 'fsconfig', mount: 'mount', flat: 'flat' },
   zstd: { native: 'native', js: 'js', none: 'js' },
+  gzip: { libdeflate: 'libdeflate', zlib: 'zlib' },
   openat2: { yes: true, no: false },
 } as const;
 
@@ -83,6 +87,7 @@ export function chooseCapabilities(probe: Probe, overrides: CapsOverrides = {}):
   return {
     rung: overrides.rung ?? chooseRung(probe),
     zstd: overrides.zstd ?? (probe.zstd === 'none' ? 'js' : 'native'),
+    gzip: overrides.gzip ?? (probe.libdeflate === 'none' ? 'zlib' : 'libdeflate'),
     probe,
     overlayOptions: chooseOptions(probe),
   };

@@ -89,7 +89,12 @@ export interface Probe {
   readonly inflate: string;
   /** Where zstd comes from: Node's own symbols, the system's libzstd, or nowhere (then fzstd is used). */
   readonly zstd: 'node' | 'libzstd' | 'none';
+  /** Where libdeflate comes from, which compresses gzip faster than zlib. */
+  readonly libdeflate: 'node' | 'libdeflate' | 'none';
 }
+
+/** Whose gzip encoder: libdeflate's makes many members, zlib's one. */
+export type GzipEncoder = 'libdeflate' | 'zlib';
 
 /** Bounds of one layer; every one is checked while streaming. */
 export interface LayerLimits {
@@ -337,6 +342,7 @@ export interface Native {
     readonly tarSplit: string;
     readonly diffId: string;
     readonly compression: 'gzip' | 'zstd';
+    readonly gzip: GzipEncoder;
     readonly level: number;
   }) => LayerCompressor;
 

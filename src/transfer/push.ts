@@ -33,7 +33,7 @@ import { imageManifest, type ManifestDocument, type ManifestFormat } from './pus
 export interface PushOptions {
   /** Default `gzip`, which every registry and runtime takes. */
   readonly compression?: LayerCompression | undefined;
-  /** gzip 1 to 9 (default 6), zstd 1 to 19 (default 3). */
+  /** gzip 1 to 9 (default 4), zstd 1 to 19 (default 3). */
   readonly compressionLevel?: number | undefined;
   /** Default `docker`, but `oci` for zstd, which docker's manifest has no name for. */
   readonly format?: ManifestFormat | undefined;

@@ -24,7 +24,7 @@ const NO_TLS = '--src-tls-verify=false';
 interface Manifest {
   readonly mediaType: string;
   readonly config: { readonly digest: string };
-  readonly layers: readonly { readonly mediaType: string; readonly digest: string }[];
+  readonly layers: readonly { readonly mediaType: string; readonly digest: string; readonly size: number }[];
 }
 
 /** `TAG: digest: sha256:… size: N` of docker's and our push. */
@@ -38,7 +38,7 @@ const sent = (registry: Registry): string[] =>
     .split('\n')
     .flatMap((line) => /"((?:POST|PATCH|PUT) [^ ?"]+)/.exec(line)?.[1] ?? []);
 
-describe.runIf(havePeers('dockerd', 'docker', 'podman', 'skopeo', 'docker-registry'))('push', () => {
+describe.runIf(havePeers('dockerd', 'docker', 'podman', 'skopeo', 'umoci', 'docker-registry'))('push', () => {
   let scratch: string;
   let registry: Registry;
   let ours: LayerstackCli;
@@ -153,6 +153,60 @@ describe.runIf(havePeers('dockerd', 'docker', 'podman', 'skopeo', 'docker-regist
       const blobs = layers.map(({ digest }) => readFileSync(join(copy, digest.replace('sha256:', ''))));
       expect(blobs.map((blob) => digestOf(gunzipSync(blob)))).toEqual(diffIds);
     }
+  });
+
+  // A store remembers which blobs its layers are: each encoder has one of its own.
+  describe.each(['libdeflate', 'zlib'])("gzip of %s's", (encoder) => {
+    let other: LayerstackCli;
+    const storage = () => [
+      '--root',
+      join(scratch, `s-${encoder}`),
+      '--runroot',
+      join(scratch, `r-${encoder}`),
+    ];
+    const podman = (...args: string[]) =>
+      must('podman', [...storage(), '--storage-driver', 'overlay', ...args]);
+
+    beforeAll(() => {
+      other = new LayerstackCli(join(scratch, `store-${encoder}`));
+    });
+
+    async function pushTo(name: string, image: string): Promise<string[]> {
+      await other.run('tag', image, name);
+      const ran = await other.try(['push', '-q', name], { env: { LAYERSTACK_CAPS: `gzip=${encoder}` } });
+      expect(ran.status, describeFailure(ran)).toBe(0);
+      return (await manifest(name)).layers.map(({ digest }) => digest);
+    }
+
+    test('is read by podman, skopeo and umoci', async () => {
+      await other.run('load', '-q', '-i', fixtures().whole);
+      const name = `${registry.host}/gzip/${encoder}:1`;
+      const blobs = await pushTo(name, 'fx/whole:1');
+      expect((await podman('pull', '-q', '--tls-verify=false', name)).trim()).toBe(id.replace('sha256:', ''));
+      const layout = join(scratch, `layout-${encoder}`);
+      await must('skopeo', [...POLICY, 'copy', '-q', NO_TLS, `docker://${name}`, `oci:${layout}:it`]);
+      const bytes = blobs.map((digest) => readFileSync(join(layout, 'blobs', digest.replace(':', '/'))));
+      expect(bytes.map((blob) => digestOf(gunzipSync(blob)))).toEqual(diffIds);
+      const tree = join(scratch, `tree-${encoder}`);
+      await must('umoci', ['raw', 'unpack', '--image', `${layout}:it`, tree]);
+      expect(readdirSync(tree)).not.toEqual([]);
+    });
+
+    test("is no larger than podman's, of a program's code", async () => {
+      // Some MiB that compress by half, as the layers of most images do.
+      const root = join(scratch, `code-${encoder}`);
+      mkdirSync(root);
+      writeFileSync(join(root, 'code'), readFileSync(process.execPath).subarray(0, 24 << 20));
+      const archive = join(scratch, `code-${encoder}.tar`);
+      await other.run('import', root, 'code:1');
+      await other.run('save', '-o', archive, 'code:1');
+      const loaded = (await podman('load', '-q', '-i', archive)).trim().replace('Loaded image: ', '');
+      const [mine, theirs] = ['mine', 'theirs'].map((who) => `${registry.host}/${who}/${encoder}:1`);
+      await pushTo(String(mine), 'code:1');
+      await podman('push', '-q', '--tls-verify=false', loaded, String(theirs));
+      const size = async (name: string) => (await manifest(name)).layers[0]?.size ?? NaN;
+      expect(await size(String(mine))).toBeLessThanOrEqual(await size(String(theirs)));
+    });
   });
 
   test('a tag takes manifests of either format, one after the other', async () => {

@@ -90,13 +90,20 @@ Whole TakeAll(ParallelCompressor& compressor) {
   return whole;
 }
 
-Whole Compress(const std::string& bytes, Compression compression, int level = 0) {
-  return TakeAll(*ParallelCompressor::Create(BlockCodec::Create(compression, level), SourceOf(bytes)));
+Whole Compress(const std::string& bytes, Compression compression, int level = 0,
+               GzipEncoder encoder = BestGzipEncoder()) {
+  return TakeAll(*ParallelCompressor::Create(BlockCodec::Create(compression, level, encoder), SourceOf(bytes)));
+}
+
+// Those that this machine has.
+std::vector<GzipEncoder> GzipEncoders() {
+  std::vector<GzipEncoder> encoders = {GzipEncoder::kZlib};
+  if (Libdeflate() != nullptr) encoders.push_back(GzipEncoder::kLibdeflate);
+  return encoders;
 }
 
 // The same stream, made by one thread.
-std::string InOneThread(const std::string& bytes, Compression compression, int level = 0) {
-  auto codec = BlockCodec::Create(compression, level);
+std::string InOneThread(const std::string& bytes, std::unique_ptr<const BlockCodec> codec) {
   BlockCodec::Totals totals;
   std::string out = codec->Head();
   const size_t step = codec->BlockBytes();
@@ -128,37 +135,44 @@ const size_t kSizes[] = {0,          1,          kPiece - 1, kPiece,         kPi
 }  // namespace
 
 TEST(GzipRoundTripsEverySize) {
-  for (size_t size : kSizes) {
-    std::string bytes = Sample(size, size);
-    Whole whole = Compress(bytes, Compression::kGzip);
-    CHECK(Decode(Compression::kGzip, whole.bytes) == bytes);
-    CHECK_EQ(whole.digest, SumOf(whole.bytes));
-    CHECK_EQ(whole.source_bytes, size);
+  for (GzipEncoder encoder : GzipEncoders()) {
+    for (size_t size : kSizes) {
+      std::string bytes = Sample(size, size);
+      Whole whole = Compress(bytes, Compression::kGzip, 0, encoder);
+      CHECK(Decode(Compression::kGzip, whole.bytes) == bytes);
+      CHECK_EQ(whole.digest, SumOf(whole.bytes));
+      CHECK_EQ(whole.source_bytes, size);
+      CHECK_EQ(whole.bytes.substr(0, 8), "\x1f\x8b\x08\0\0\0\0\0"s);  // no name, no time
+    }
   }
 }
 
 TEST(GzipRoundTripsRandomSizesAndLevels) {
   std::mt19937_64 random(20);
-  for (int i = 0; i < 20; ++i) {
+  for (int i = 0; i < 40; ++i) {
     std::string bytes = Sample(random() % (5 * kPiece), random());
     const int level = 1 + static_cast<int>(random() % 9);
-    CHECK(Decode(Compression::kGzip, Compress(bytes, Compression::kGzip, level).bytes) == bytes);
+    const GzipEncoder encoder = GzipEncoders()[random() % GzipEncoders().size()];
+    CHECK(Decode(Compression::kGzip, Compress(bytes, Compression::kGzip, level, encoder).bytes) == bytes);
   }
 }
 
-TEST(GzipIsOneMemberThatTheSystemsGzipTakes) {
-  Scratch scratch;
-  std::string bytes = Sample(20 * kPiece + 7, 3);
-  WriteFile(scratch / "x.gz", Compress(bytes, Compression::kGzip).bytes);
-  const std::string path = (scratch / "x.gz").string();
-  CHECK_EQ(std::system(("gzip -t '" + path + "' && gzip -dc '" + path + "' > '" + path + ".out'").c_str()), 0);
-  CHECK(ReadFile(path + ".out") == bytes);
-  // `gzip -l` reads the size from the last eight bytes, so a second member would show.
-  CHECK_EQ(std::system(("gzip -l '" + path + "' | grep -q ' " + std::to_string(bytes.size()) + " '").c_str()), 0);
+TEST(TheSystemsGzipTakesEitherEncoder) {
+  for (GzipEncoder encoder : GzipEncoders()) {
+    Scratch scratch;
+    std::string bytes = Sample(20 * kPiece + 7, 3);
+    WriteFile(scratch / "x.gz", Compress(bytes, Compression::kGzip, 0, encoder).bytes);
+    const std::string path = (scratch / "x.gz").string();
+    CHECK_EQ(std::system(("gzip -t '" + path + "' && gzip -dc '" + path + "' > '" + path + ".out'").c_str()), 0);
+    CHECK(ReadFile(path + ".out") == bytes);
+    if (encoder == GzipEncoder::kLibdeflate) continue;
+    // `gzip -l` reads the size from the last eight bytes, so a second member would show.
+    CHECK_EQ(std::system(("gzip -l '" + path + "' | grep -q ' " + std::to_string(bytes.size()) + " '").c_str()), 0);
+  }
 }
 
-TEST(GzipHasTheFixedHeaderAndLooksBackAcrossBlocks) {
-  Whole whole = Compress("", Compression::kGzip);
+TEST(ZlibHasTheFixedHeaderAndLooksBackAcrossBlocks) {
+  Whole whole = Compress("", Compression::kGzip, 0, GzipEncoder::kZlib);
   CHECK_EQ(whole.bytes.substr(0, 10), "\x1f\x8b\x08\0\0\0\0\0\0\xff"s);
   // 24 KiB that do not compress, sixteen times over: only the first time costs, also behind a block's start.
   std::mt19937_64 random(4);
@@ -166,22 +180,43 @@ TEST(GzipHasTheFixedHeaderAndLooksBackAcrossBlocks) {
   for (char& c : once) c = static_cast<char>(random());
   std::string bytes;
   while (bytes.size() < 4 * kPiece) bytes += once;
-  CHECK(Compress(bytes, Compression::kGzip).bytes.size() < 2 * once.size());
+  CHECK(Compress(bytes, Compression::kGzip, 0, GzipEncoder::kZlib).bytes.size() < 2 * once.size());
+}
+
+TEST(LibdeflateMakesAMemberOfEachBlockHoweverItIsCut) {
+  if (Libdeflate() == nullptr) {
+    CHECK_FAILS("ERR_COMPRESSION_UNSUPPORTED", BlockCodec::Create(Compression::kGzip, 0, GzipEncoder::kLibdeflate));
+    return;
+  }
+  auto codec = BlockCodec::Create(Compression::kGzip, 0, GzipEncoder::kLibdeflate);
+  std::string bytes = Sample(codec->BlockBytes(), 8);
+  const std::string whole = codec->Encode({bytes}, {}).bytes;
+  CHECK(Decode(Compression::kGzip, whole) == bytes);
+  std::string_view view = bytes;
+  CHECK(codec->Encode({view.substr(0, 1), view.substr(1, 70000), view.substr(70001)}, "before").bytes == whole);
+  CHECK(Compress(bytes + bytes, Compression::kGzip, 0, GzipEncoder::kLibdeflate).bytes == whole + whole);
+  // One thread makes blocks of several levels in turn.
+  for (int level : {1, 9, 4, 9, 1}) {
+    auto other = BlockCodec::Create(Compression::kGzip, level, GzipEncoder::kLibdeflate);
+    CHECK(Decode(Compression::kGzip, other->Encode({bytes}, {}).bytes) == bytes);
+    CHECK_EQ(other->Encode({bytes}, {}).bytes == whole, level == 4);
+  }
 }
 
 TEST(TheBytesDoNotDependOnTheThreads) {
-  for (Compression compression : {Compression::kGzip, Compression::kZstd}) {
-    if (compression == Compression::kZstd && Zstd() == nullptr) continue;
-    std::string bytes = Sample(13 * kPiece + 99, 5);
-    const std::string wanted = InOneThread(bytes, compression);
+  std::string bytes = Sample(13 * kPiece + 99, 5);
+  auto same = [&](Compression compression, GzipEncoder encoder) {
+    const std::string wanted = InOneThread(bytes, BlockCodec::Create(compression, 0, encoder));
     std::vector<std::thread> threads;
     std::atomic<int> same = 0;
     for (int i = 0; i < 6; ++i) {
-      threads.emplace_back([&] { same += Compress(bytes, compression).bytes == wanted ? 1 : 0; });
+      threads.emplace_back([&] { same += Compress(bytes, compression, 0, encoder).bytes == wanted ? 1 : 0; });
     }
     for (std::thread& thread : threads) thread.join();
-    CHECK_EQ(same.load(), 6);
-  }
+    return same.load();
+  };
+  for (GzipEncoder encoder : GzipEncoders()) CHECK_EQ(same(Compression::kGzip, encoder), 6);
+  if (Zstd() != nullptr) CHECK_EQ(same(Compression::kZstd, BestGzipEncoder()), 6);
 }
 
 TEST(ZstdRoundTripsOrSaysThatThereIsNone) {
@@ -199,8 +234,10 @@ TEST(ZstdRoundTripsOrSaysThatThereIsNone) {
 
 TEST(MethodsAndLevelsThatThereAreNot) {
   CHECK_FAILS("ERR_COMPRESSION_UNSUPPORTED", BlockCodec::Create(Compression::kXz, 0));
-  CHECK_FAILS("ERR_INVALID_ARGUMENT", BlockCodec::Create(Compression::kGzip, 10));
-  CHECK_FAILS("ERR_INVALID_ARGUMENT", BlockCodec::Create(Compression::kGzip, -1));
+  for (GzipEncoder encoder : GzipEncoders()) {
+    CHECK_FAILS("ERR_INVALID_ARGUMENT", BlockCodec::Create(Compression::kGzip, 10, encoder));
+    CHECK_FAILS("ERR_INVALID_ARGUMENT", BlockCodec::Create(Compression::kGzip, -1, encoder));
+  }
   CHECK_FAILS("ERR_INVALID_ARGUMENT", BlockCodec::Create(Compression::kZstd, 20));
 }
 

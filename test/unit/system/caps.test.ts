@@ -24,14 +24,16 @@ const probe: Probe = {
   sha256: 'openssl',
   inflate: 'node',
   zstd: 'libzstd',
+  libdeflate: 'libdeflate',
 };
 
 describe('parseCapsOverrides', () => {
   test('reads what it knows', () => {
     expect(parseCapsOverrides('')).toEqual({});
-    expect(parseCapsOverrides('rung=flat,zstd=none,openat2=no')).toEqual({
+    expect(parseCapsOverrides('rung=flat,zstd=none,gzip=zlib,openat2=no')).toEqual({
       rung: 'flat',
       zstd: 'js',
+      gzip: 'zlib',
       openat2: false,
     });
     expect(parseCapsOverrides(',rung=mount,')).toEqual({ rung: 'mount' });
@@ -46,12 +48,13 @@ describe('parseCapsOverrides', () => {
     '__proto__=x',
     'rung=toString',
     'zstd=node',
+    'gzip=pigz',
   ])("refuses '%s' and says what is known", (text) => {
     expect(() => parseCapsOverrides(text)).toThrow(
       expect.objectContaining({
         code: 'ERR_INVALID_ARGUMENT',
         message: expect.stringMatching(
-          /rung=fsconfig\|mount\|flat, zstd=native\|js\|none, openat2=yes\|no/,
+          /rung=fsconfig\|mount\|flat, zstd=native\|js\|none, gzip=libdeflate\|zlib, openat2=yes\|no/,
         ) as string,
       }) as Error,
     );
@@ -78,6 +81,12 @@ describe('chooseCapabilities', () => {
   test('zstd is native where there is a library', () => {
     expect(chooseCapabilities({ ...probe, zstd: 'node' }).zstd).toBe('native');
     expect(chooseCapabilities({ ...probe, zstd: 'none' }).zstd).toBe('js');
+  });
+
+  test('gzip is made by libdeflate where there is one', () => {
+    expect(chooseCapabilities(probe).gzip).toBe('libdeflate');
+    expect(chooseCapabilities({ ...probe, libdeflate: 'none' }).gzip).toBe('zlib');
+    expect(chooseCapabilities(probe, { gzip: 'zlib' }).gzip).toBe('zlib');
   });
 
   test('options switch off what the module has on, and name nothing that the kernel may not know', () => {

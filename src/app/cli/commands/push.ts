@@ -16,7 +16,7 @@ export const command = defineCommand({
     'compression-level': {
       type: 'string',
       value: 'N',
-      help: 'gzip 1 to 9 (default 6), zstd 1 to 19 (default 3)',
+      help: 'gzip 1 to 9 (default 4), zstd 1 to 19 (default 3)',
     },
     format: {
       type: 'string',
