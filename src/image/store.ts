@@ -4,11 +4,12 @@
  * listings, as dockerd skips them at start.
  * Mirrors `moby/moby: image/store.go` and `daemon/images/` at v20.10.
  */
-import { hexOf, isDigest, topChainId, type ChainID, type ImageID } from '../core/digest.ts';
+import { chainIds, hexOf, isDigest, topChainId, type ChainID, type ImageID } from '../core/digest.ts';
 import { LayerstackError } from '../core/errors.ts';
 import { formatReference, parseReference, type Reference } from '../core/reference.ts';
 import { localTime, parseTime, ZERO_TIME, type Time } from '../core/time.ts';
 import type { Layer, LayerStore } from '../layer/store.ts';
+import type { ChangeStep } from '../system/changes.ts';
 import type { Root } from '../system/root.ts';
 import { Catalog } from './catalog.ts';
 import { parseImageConfig, type ImageConfig } from './config.ts';
@@ -32,7 +33,7 @@ import {
 import { KeptImages } from './kept.ts';
 import { ImageDb } from './imagedb.ts';
 import type { MutableReferences, References } from './references.ts';
-import { Repositories } from './repositories.ts';
+import { Repositories, type ChangeDraft } from './repositories.ts';
 import { layerTree, type LayerTree } from './tree.ts';
 import { imageUsage, withSharedSizes, type ImageUsage } from './usage.ts';
 
@@ -140,35 +141,49 @@ export class ImageStore {
     await using pin = await this.#layers.pin(tops, signal && { signal });
     void pin;
     for (const top of tops) await this.#layers.get(top);
-    const edit = async (references: MutableReferences) => {
+    const edit = async (references: MutableReferences, draft: ChangeDraft) => {
       const fresh = new Set(images.map(({ config }) => config.id));
       for (const { id } of names) if (!fresh.has(id)) await this.get(id);
       const tagged = names.map(({ reference, id }) => {
         const previous = references.set(reference, id);
         return previous === undefined || previous === id ? {} : { previous };
       });
+      // A name without its image is not seen at all, but one that moves must always have an image.
+      const moves = tagged.some(({ previous }) => previous !== undefined);
+      const steps = moves ? draft.beforeNames : draft.afterNames;
+      // Before the contents, with which images appear.
+      const now = localTime(new Date());
+      if (dated)
+        for (const id of new Set(names.map(({ id }) => id)))
+          steps.push(this.#db.metadataStep(id, 'lastUpdated', now));
       const created: boolean[] = [];
-      for (const image of images) created.push(await this.#write(image));
+      const coming = new Set<ImageID>();
+      for (const image of images) {
+        const written = await this.#writeSteps(image, coming);
+        created.push(written.isNew);
+        steps.push(...written.steps);
+        coming.add(image.config.id);
+      }
       return { created, tagged };
     };
-    const date = async (): Promise<void> => {
-      const now = localTime(new Date());
-      for (const id of new Set(names.map(({ id }) => id))) await this.#db.setMetadata(id, 'lastUpdated', now);
-    };
-    return await this.#repositories.change(edit, { signal, ...(dated && { afterwards: date }) });
+    const chains = images.flatMap(({ config }) => chainIds(config.diffIds));
+    return await this.#repositories.change(edit, {
+      signal,
+      afterwards: () => this.#layers.forgetUnused(chains),
+    });
   }
 
-  /** Whether the image is new. */
-  async #write({ config, parent }: NewImage): Promise<boolean> {
+  /** What stores the image, and whether it is new. @param coming - those that are stored in the same step, before it */
+  async #writeSteps(
+    { config, parent }: NewImage,
+    coming: ReadonlySet<ImageID>,
+  ): Promise<{ readonly isNew: boolean; readonly steps: ChangeStep[] }> {
     const { id } = config;
-    if (parent !== undefined) await this.get(parent);
-    if (await this.#isIntact(id)) {
-      if (parent !== undefined && (await this.#db.parent(id)) !== parent)
-        await this.#db.setMetadata(id, 'parent', parent);
-      return false;
-    }
-    await this.#db.write(id, config.raw, parent);
-    return true;
+    if (parent !== undefined && !coming.has(parent)) await this.get(parent);
+    if (!coming.has(id) && !(await this.#isIntact(id)))
+      return { isNew: true, steps: this.#db.writeSteps(id, config.raw, parent) };
+    const isSame = parent === undefined || (await this.#db.parent(id)) === parent;
+    return { isNew: false, steps: isSame ? [] : [this.#db.metadataStep(id, 'parent', parent)] };
   }
 
   async #isIntact(id: ImageID): Promise<boolean> {

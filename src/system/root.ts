@@ -9,6 +9,7 @@ import { basename, dirname, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { isSystemError, LayerstackError } from '../core/errors.ts';
 import { probeCapabilities, type Capabilities } from './caps.ts';
+import { Changes } from './changes.ts';
 import { Layout } from './layout.ts';
 import { holdFlock, Locks, type FlockHandle } from './lock.ts';
 import { defaultLogger, type Logger } from './log.ts';
@@ -44,6 +45,8 @@ export class Root {
   readonly caps: Capabilities;
   readonly log: Logger;
   readonly locks: Locks;
+  /** Of images and names. */
+  readonly changes: Changes;
   readonly #writerLock: FlockHandle | undefined;
   readonly #session: Session | undefined;
   #closed: Promise<void> | undefined;
@@ -54,6 +57,7 @@ export class Root {
     this.caps = caps;
     this.log = log;
     this.locks = new Locks(layout.at(layout.locks));
+    this.changes = new Changes(layout, log);
     this.#writerLock = writerLock;
     this.#session = writerLock && new Session(layout);
   }
