@@ -84,12 +84,9 @@ export class ImageDb {
     return bytes && Buffer.from(bytes).toString();
   }
 
-  /** Steps that store the config `raw`, whose digest `id` is; the content comes last, so an image is never seen without its parent. */
-  writeSteps(id: ImageID, raw: Uint8Array, parent?: ImageID): ChangeStep[] {
-    return [
-      ...(parent === undefined ? [] : [this.metadataStep(id, 'parent', parent)]),
-      { op: 'write', path: this.#root.layout.imageContent(id), data: raw },
-    ];
+  /** Stores the config `raw`, whose digest `id` is. With it the image appears, so what is said about it comes before. */
+  contentStep(id: ImageID, raw: Uint8Array): ChangeStep {
+    return { op: 'write', path: this.#root.layout.imageContent(id), data: raw };
   }
 
   /** Sets a metadata value. */
@@ -97,13 +94,14 @@ export class ImageDb {
     return { op: 'write', path: this.#root.layout.imageMetadata(id, key), data: value };
   }
 
-  /** Steps that remove images, each whole before the next: without its content there is no image. Missing ones are no error. */
+  /** Steps that remove images; without its content there is no image. Missing ones are no error. */
   deleteSteps(ids: readonly ImageID[]): ChangeStep[] {
     const { layout } = this.#root;
-    return ids.flatMap((id) => [
-      { op: 'remove', path: layout.imageContent(id) },
-      { op: 'remove', path: layout.imageMetadata(id) },
-    ]);
+    const remove = (path: string): ChangeStep => ({ op: 'remove', path });
+    return [
+      ...ids.map((id) => remove(layout.imageContent(id))),
+      ...ids.map((id) => remove(layout.imageMetadata(id))),
+    ];
   }
 
   /** The bytes of a file, as the last change has it. */

@@ -151,19 +151,22 @@ export class ImageStore {
       // A name without its image is not seen at all, but one that moves must always have an image.
       const moves = tagged.some(({ previous }) => previous !== undefined);
       const steps = moves ? draft.beforeNames : draft.afterNames;
-      // Before the contents, with which images appear.
       const now = localTime(new Date());
       if (dated)
         for (const id of new Set(names.map(({ id }) => id)))
           steps.push(this.#db.metadataStep(id, 'lastUpdated', now));
       const created: boolean[] = [];
-      const coming = new Set<ImageID>();
-      for (const image of images) {
-        const written = await this.#writeSteps(image, coming);
-        created.push(written.isNew);
-        steps.push(...written.steps);
-        coming.add(image.config.id);
+      const contents = new Map<ImageID, ChangeStep>();
+      for (const { config, parent } of images) {
+        const { id } = config;
+        if (parent !== undefined && !contents.has(parent)) await this.get(parent);
+        if (parent !== undefined && (await this.#db.parent(id)) !== parent)
+          steps.push(this.#db.metadataStep(id, 'parent', parent));
+        const isNew = !contents.has(id) && !(await this.#isIntact(id));
+        if (isNew) contents.set(id, this.#db.contentStep(id, config.raw));
+        created.push(isNew);
       }
+      steps.push(...contents.values());
       return { created, tagged };
     };
     const chains = images.flatMap(({ config }) => chainIds(config.diffIds));
@@ -171,19 +174,6 @@ export class ImageStore {
       signal,
       afterwards: () => this.#layers.forgetUnused(chains),
     });
-  }
-
-  /** What stores the image, and whether it is new. @param coming - those that are stored in the same step, before it */
-  async #writeSteps(
-    { config, parent }: NewImage,
-    coming: ReadonlySet<ImageID>,
-  ): Promise<{ readonly isNew: boolean; readonly steps: ChangeStep[] }> {
-    const { id } = config;
-    if (parent !== undefined && !coming.has(parent)) await this.get(parent);
-    if (!coming.has(id) && !(await this.#isIntact(id)))
-      return { isNew: true, steps: this.#db.writeSteps(id, config.raw, parent) };
-    const isSame = parent === undefined || (await this.#db.parent(id)) === parent;
-    return { isNew: false, steps: isSame ? [] : [this.#db.metadataStep(id, 'parent', parent)] };
   }
 
   async #isIntact(id: ImageID): Promise<boolean> {
@@ -212,7 +202,11 @@ export class ImageStore {
    * @throws {@link LayerstackError} ERR_IMAGE_NOT_FOUND; ERR_ID_AMBIGUOUS when several ids begin so;
    *   ERR_REFERENCE_INVALID when it can be neither.
    */
-  async resolve(nameOrId: string): Promise<ImageID> {
+  resolve(nameOrId: string): Promise<ImageID> {
+    return this.#root.changes.steady(() => this.#resolve(nameOrId));
+  }
+
+  async #resolve(nameOrId: string): Promise<ImageID> {
     const digits = /^(?:sha256:)?([0-9a-f]{1,64})$/.exec(nameOrId)?.[1];
     const prefixed = nameOrId.startsWith('sha256:');
     if (digits?.length === 64) {
@@ -266,7 +260,11 @@ export class ImageStore {
    * All images, newest first. Images that are damaged or lack a layer are skipped, and logged. What it reads it
    * keeps (image/catalog.ts), so that the next listing costs two stats for each image.
    */
-  async list({ all = false, filters = {}, sharedSize = false }: ListOptions = {}): Promise<ImageSummary[]> {
+  list(options: ListOptions = {}): Promise<ImageSummary[]> {
+    return this.#root.changes.steady(() => this.#list(options));
+  }
+
+  async #list({ all = false, filters = {}, sharedSize = false }: ListOptions): Promise<ImageSummary[]> {
     const [before, since] = await Promise.all(
       [filters.before, filters.since].map((name) => this.#created(name)),
     );
@@ -352,7 +350,11 @@ export class ImageStore {
    * What `docker image inspect` shows, fields in its order.
    * @throws {@link LayerstackError} as {@link get}; ERR_LAYER_NOT_FOUND when a layer of it is missing.
    */
-  async inspect(id: ImageID): Promise<ImageInspect> {
+  inspect(id: ImageID): Promise<ImageInspect> {
+    return this.#root.changes.steady(() => this.#inspect(id));
+  }
+
+  async #inspect(id: ImageID): Promise<ImageInspect> {
     const config = await this.get(id);
     const [layers, references, parent, lastUpdated] = await Promise.all([
       this.#chain(config),
@@ -367,7 +369,11 @@ export class ImageStore {
    * What `docker history` shows, newest step first.
    * @throws {@link LayerstackError} as {@link inspect}.
    */
-  async history(id: ImageID): Promise<HistoryRow[]> {
+  history(id: ImageID): Promise<HistoryRow[]> {
+    return this.#root.changes.steady(() => this.#history(id));
+  }
+
+  async #history(id: ImageID): Promise<HistoryRow[]> {
     const config = await this.get(id);
     const [layers, references] = await Promise.all([this.#chain(config), this.#repositories.read()]);
     const names = references.byImage();

@@ -26,6 +26,8 @@ export type ChangeStep =
   | { readonly op: 'write'; readonly path: string; readonly data: string | Uint8Array }
   | { readonly op: 'remove'; readonly path: string };
 
+/** Readers never wait: among changes that follow each other without a pause they take what there is. */
+const READ_TRIES = 5;
 /** Docker's own tree, where durability is promised. */
 const IMAGE = 'image/';
 const PATH = /^(?!\.{1,2}(?:\/|$))[^/\0:\n]+(?:\/(?!\.{1,2}(?:\/|$))[^/\0:\n]+)*$/;
@@ -58,16 +60,20 @@ export class PendingChange {
     const file = this.#written.get(path);
     if (file !== undefined)
       return unlessGone(() => readFileSync(this.#layout.at(pendingFile(file, this.#layout))));
-    for (let at = path; at !== '.'; at = dirname(at)) if (this.#removed.has(at)) return null;
-    return undefined;
+    return this.#isRemoved(path) ? null : undefined;
   }
 
   /** The entries of `directory` by this change, given those on disk. */
   names(directory: string, found: readonly string[]): string[] {
-    const names = new Set(found);
+    const names = new Set(this.#isRemoved(directory) ? [] : found);
     for (const path of this.#removed) if (dirname(path) === directory) names.delete(basename(path));
     for (const name of below(directory, this.#written.keys())) names.add(name);
     return [...names];
+  }
+
+  #isRemoved(path: string): boolean {
+    for (let at = path; at !== '.'; at = dirname(at)) if (this.#removed.has(at)) return true;
+    return false;
   }
 
   /** The entries of `directory` that this change has to do with. */
@@ -94,8 +100,21 @@ export class Changes {
       : new PendingChange(this.#layout, entries.flatMap(parseEntry));
   }
 
-  /** Changes whenever a change begins, is decided, or is carried out. */
-  stamp(): bigint | undefined {
+  /** What `read` finds when no change comes in between; after some tries, whatever it finds. */
+  async steady<T>(read: () => Promise<T>): Promise<T> {
+    for (let tries = 1; ; ++tries) {
+      const before = this.#stamp();
+      try {
+        const found = await read();
+        if (tries === READ_TRIES || this.#stamp() === before) return found;
+      } catch (error) {
+        if (tries === READ_TRIES || this.#stamp() === before) throw error;
+      }
+    }
+  }
+
+  /** Differs after a change has begun, was decided, or was carried out. */
+  #stamp(): bigint | undefined {
     return statSync(this.#layout.at(this.#layout.changes), { bigint: true, throwIfNoEntry: false })?.mtimeNs;
   }
 
@@ -218,18 +237,29 @@ export class Changes {
     const { root, pendingChange } = this.#layout;
     const entries = (this.#entries() ?? []).flatMap(parseEntry).sort((a, b) => a.index - b.index);
     const touched = new Set<string>();
+    // Whoever does not know of this sees the files take their places one by one, so that goes without a pause.
+    let renames: BatchStep[] = [];
+    const rename = async (): Promise<void> => {
+      await call(native.batch(root, renames));
+      renames = [];
+    };
+    const parents = new Set(entries.flatMap(({ path }) => (path === undefined ? [] : [dirname(path)])));
+    const missing = [...parents].filter((path) => !existsSync(this.#layout.at(path)));
+    renames.push(...missing.map((path) => directory(path)));
     for (const { file, path } of entries) {
       const from = pendingFile(file, this.#layout);
       if (path !== undefined) {
         touched.add(dirname(path));
-        await call(native.batch(root, [directory(dirname(path)), { op: 'rename', from, to: path }]));
+        renames.push({ op: 'rename', from, to: path });
         continue;
       }
+      await rename();
       const removed = readRemoved(this.#layout, file) ?? [];
       for (const each of removed) touched.add(dirname(each));
       await call(native.removeTree(root, removed));
       await call(native.batch(root, [{ op: 'unlink', path: from, missing: true }]));
     }
+    await rename();
     const synced = [...touched].filter((path) => path.startsWith(IMAGE));
     await call(
       native.batch(

@@ -21,8 +21,11 @@ async function testCatalog(): Promise<TestCatalog> {
   const layers = new FakeLayers();
   const db = new ImageDb(opened.root);
   const [base, child] = [imageConfig(layers.add(1), { author: 'x' }), imageConfig(layers.add(1, 2))] as const;
-  await opened.root.changes.commit(db.writeSteps(base.id, base.raw));
-  await opened.root.changes.commit(db.writeSteps(child.id, child.raw, base.id));
+  await opened.root.changes.commit([db.contentStep(base.id, base.raw)]);
+  await opened.root.changes.commit([
+    db.metadataStep(child.id, 'parent', base.id),
+    db.contentStep(child.id, child.raw),
+  ]);
   for (const config of [base, child]) await layers.publish(opened.root, config.diffIds);
   return {
     ...opened,

@@ -14,7 +14,7 @@ describe('the image database', () => {
   it('keeps content verbatim, as dockerd lays it out', async () => {
     const { root, path } = await testRoot();
     const db = new ImageDb(root);
-    await root.changes.commit(db.writeSteps(ID, RAW, PARENT));
+    await root.changes.commit([db.metadataStep(ID, 'parent', PARENT), db.contentStep(ID, RAW)]);
     const content = `${path}/image/overlay2/imagedb/content/sha256/${hexOf(ID)}`;
     const metadata = `${path}/image/overlay2/imagedb/metadata/sha256/${hexOf(ID)}`;
     expect(await readFile(content)).toEqual(RAW);
@@ -32,7 +32,7 @@ describe('the image database', () => {
     const { root, path } = await testRoot();
     const umask = process.umask(0o777);
     try {
-      await root.changes.commit(new ImageDb(root).writeSteps(ID, RAW));
+      await root.changes.commit([new ImageDb(root).contentStep(ID, RAW)]);
     } finally {
       process.umask(umask);
     }
@@ -41,7 +41,7 @@ describe('the image database', () => {
 
   it('makes no metadata directory for an image without metadata, and leaves no temporary files', async () => {
     const { root, path } = await testRoot();
-    await root.changes.commit(new ImageDb(root).writeSteps(ID, RAW));
+    await root.changes.commit([new ImageDb(root).contentStep(ID, RAW)]);
     expect(await readdir(`${path}/image/overlay2/imagedb/metadata/sha256`)).toEqual([]);
     expect(await readdir(`${path}/image/overlay2/imagedb/content/sha256`)).toEqual([hexOf(ID)]);
   });
@@ -49,7 +49,7 @@ describe('the image database', () => {
   it('finds a changed byte on every read, and heals by writing again', async () => {
     const { root, path } = await testRoot();
     const db = new ImageDb(root);
-    await root.changes.commit(db.writeSteps(ID, RAW));
+    await root.changes.commit([db.contentStep(ID, RAW)]);
     const file = `${path}/image/overlay2/imagedb/content/sha256/${hexOf(ID)}`;
     await writeFile(file, '{"any":"Bytes"}');
     const corrupt = expect.objectContaining({
@@ -60,7 +60,7 @@ describe('the image database', () => {
     });
     await expect(db.read(ID)).rejects.toEqual(corrupt);
     expect(() => db.readSync(ID)).toThrow(corrupt as Error);
-    await root.changes.commit(db.writeSteps(ID, RAW));
+    await root.changes.commit([db.contentStep(ID, RAW)]);
     expect(await db.read(ID)).toEqual(RAW);
   });
 
@@ -81,7 +81,7 @@ describe('the image database', () => {
   it('passes over names that are no ids, and parents that are none', async () => {
     const { root, path } = await testRoot();
     const db = new ImageDb(root);
-    await root.changes.commit(db.writeSteps(ID, RAW));
+    await root.changes.commit([db.contentStep(ID, RAW)]);
     await root.changes.commit([db.metadataStep(ID, 'parent', 'x')]);
     for (const name of ['.tmp-abc', 'ABC', hexOf(ID).toUpperCase(), `${hexOf(ID)}0`]) {
       await writeFile(`${path}/image/overlay2/imagedb/content/sha256/${name}`, '');
@@ -94,7 +94,7 @@ describe('the image database', () => {
   it('refuses to write where the store is open read-only', async () => {
     const { root } = await testRoot({ readOnly: true });
     const db = new ImageDb(root);
-    for (const steps of [db.writeSteps(ID, RAW), [db.metadataStep(ID, 'parent', PARENT)]])
+    for (const steps of [[db.contentStep(ID, RAW)], [db.metadataStep(ID, 'parent', PARENT)]])
       await expect(
         new Repositories(root).change((_, { afterNames }) => afterNames.push(...steps)),
       ).rejects.toMatchObject({ code: 'ERR_STORE_READ_ONLY' });
