@@ -32,6 +32,7 @@ BatchStep::Op OpArg(const Napi::Value& value) {
       {"rename", BatchStep::Op::kRename},   {"unlink", BatchStep::Op::kUnlink},
       {"rmdir", BatchStep::Op::kRmdir},     {"chown", BatchStep::Op::kChown},
       {"fsync", BatchStep::Op::kFsync},     {"syncfs", BatchStep::Op::kSyncfs},
+      {"exchange", BatchStep::Op::kExchange},
   };
   const std::string name = BytesArg(value, "op");
   for (const auto& [known, op] : kOps) {
@@ -51,7 +52,8 @@ BatchStep StepArg(const Napi::Value& value) {
   Napi::Object object = ObjectArg(value, "step");
   BatchStep step;
   step.op = OpArg(object.Get("op"));
-  step.path = Bytes(object, step.op == BatchStep::Op::kRename ? "from" : "path");
+  const bool moves = step.op == BatchStep::Op::kRename || step.op == BatchStep::Op::kExchange;
+  step.path = Bytes(object, moves ? "from" : "path");
   switch (step.op) {
     case BatchStep::Op::kMkdir:
       step.exist = Flag(object, "exist");
@@ -71,6 +73,10 @@ BatchStep StepArg(const Napi::Value& value) {
     case BatchStep::Op::kRename:
       step.dest = Bytes(object, "to");
       step.no_replace = Flag(object, "noReplace");
+      return step;
+    case BatchStep::Op::kExchange:
+      step.dest = Bytes(object, "to");
+      step.via = Bytes(object, "via");
       return step;
     case BatchStep::Op::kUnlink:
     case BatchStep::Op::kRmdir:

@@ -18,6 +18,7 @@ namespace layerstack {
 namespace {
 
 constexpr unsigned kRenameNoReplace = 1;
+constexpr unsigned kRenameExchange = 2;
 constexpr mode_t kModeBits = 07777;
 
 class Batch {
@@ -43,6 +44,8 @@ class Batch {
       }
       case BatchStep::Op::kRename:
         return Rename(step);
+      case BatchStep::Op::kExchange:
+        return Exchange(step);
       case BatchStep::Op::kUnlink:
         return Remove(step, 0, "unlink");
       case BatchStep::Op::kRmdir:
@@ -155,13 +158,42 @@ class Batch {
     return ".tmp-" + base + std::to_string(random);
   }
 
+  // A place whose directory stays open: locating another one may drop the cached directory.
+  struct OwnPlace {
+    UniqueFd dir;
+    std::string name;
+  };
+
+  OwnPlace LocateOwn(const std::string& path) {
+    Place place = Locate(path);
+    OwnPlace own{UniqueFd(Again<::fcntl>(place.dir, F_DUPFD_CLOEXEC, 0)), place.name};
+    if (!own.dir) ThrowErrno(errno, "fcntl", Full(path));
+    return own;
+  }
+
+  void Exchange(const BatchStep& step) {
+    OwnPlace from = LocateOwn(step.path);
+    OwnPlace to = LocateOwn(step.dest);
+    const char* from_name = from.name.c_str();
+    const char* to_name = to.name.c_str();
+    long result = Retry([&] {
+      return ::syscall(SYS_renameat2, from.dir.get(), from_name, to.dir.get(), to_name, kRenameExchange);
+    });
+    if (result != 0 && (errno == EINVAL || errno == ENOSYS)) {
+      Place via = Locate(step.via);
+      const char* via_name = via.name.c_str();
+      result = Again<::renameat>(to.dir.get(), to_name, via.dir, via_name);
+      if (result == 0) result = Again<::renameat>(from.dir.get(), from_name, to.dir.get(), to_name);
+      if (result == 0) result = Again<::renameat>(via.dir, via_name, from.dir.get(), from_name);
+    }
+    if (result != 0) ThrowErrno(errno, "rename", Full(step.path), Full(step.dest));
+    Forget();
+  }
+
   void Rename(const BatchStep& step) {
-    Place from = Locate(step.path);
-    // Locating the new name may drop the cached directory of the old one.
-    UniqueFd from_dir(Again<::fcntl>(from.dir, F_DUPFD_CLOEXEC, 0));
-    if (!from_dir) ThrowErrno(errno, "fcntl", Full(step.path));
+    OwnPlace from = LocateOwn(step.path);
     Place to = Locate(step.dest);
-    if (RenameAt(from_dir.get(), from.name, to, step.no_replace) != 0)
+    if (RenameAt(from.dir.get(), from.name, to, step.no_replace) != 0)
       ThrowErrno(errno, "rename", Full(step.path), Full(step.dest));
     Forget();
   }

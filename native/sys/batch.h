@@ -10,11 +10,13 @@
 namespace layerstack {
 
 struct BatchStep {
-  enum class Op { kMkdir, kWrite, kReplace, kSymlink, kRename, kUnlink, kRmdir, kChown, kFsync, kSyncfs };
+  enum class Op { kMkdir, kWrite, kReplace, kSymlink, kRename, kExchange, kUnlink, kRmdir, kChown, kFsync, kSyncfs };
 
   Op op;
-  std::string path;  // relative to the root; of a rename, the old name
-  std::string dest;  // a rename's new name, a symlink's target, the base name of a replace's temporary file (or empty)
+  std::string path;  // relative to the root; of a rename or exchange, the old name
+  // A rename's or exchange's new name, a symlink's target, the base name of a replace's temporary file (or empty)
+  std::string dest;
+  std::string via;  // exchange
   std::string data;
   mode_t mode = 0;
   uid_t uid = 0;

@@ -23,7 +23,7 @@ export interface FsckOptions {
 
 export interface FsckStores {
   readonly root: Root;
-  readonly layers: Pick<LayerStore, 'find' | 'findAll'>;
+  readonly layers: Pick<LayerStore, 'find' | 'findAll' | 'collect' | 'collectable'>;
 }
 
 /**

@@ -201,7 +201,7 @@ export class Layerstack implements AsyncDisposable {
   async load(source: string | AsyncIterable<Uint8Array>, options: LoadOptions = {}): Promise<LoadResult> {
     const { load } = await import('../transfer/archive/load.ts');
     const stores = { root: this.#root, layers: this.#layers, images: this.#images };
-    const result = await timed('load', 'total', () => load(stores, source, options));
+    const result = await this.#reclaiming(timed('load', 'total', () => load(stores, source, options)));
     for (const { id } of result.images) await this.#tellImage('load', id);
     return result;
   }
@@ -229,7 +229,9 @@ export class Layerstack implements AsyncDisposable {
     // Not `await using`: TypeScript 6.0 leaves imports beside it as they are.
     const source = openRepository(parsed.repository, await this.#registries.access(options));
     try {
-      const result = await timed('pull', 'total', () => pull(stores, source, parsed, options));
+      const result = await this.#reclaiming(
+        timed('pull', 'total', () => pull(stores, source, parsed, options)),
+      );
       await this.#tellTransfer('pull', options.allTags ? parsed : withDefaultTag(parsed));
       return result;
     } finally {
@@ -581,8 +583,10 @@ export class Layerstack implements AsyncDisposable {
     const stores = { root: this.#root, layers: this.#layers, images: this.#images };
     const { commit } = await import('../container/commit.ts');
     const container = await this.container(ref);
-    const id = await timed('commit', 'total', () =>
-      this.#unlessRemoved(container, commit(stores, container, reference, options)),
+    const id = await this.#reclaiming(
+      timed('commit', 'total', () =>
+        this.#unlessRemoved(container, commit(stores, container, reference, options)),
+      ),
     );
     const imageRef = reference && formatReference(reference);
     if (imageRef !== undefined) await this.#tellImage('tag', id, imageRef);
@@ -624,7 +628,9 @@ export class Layerstack implements AsyncDisposable {
     const reference = tagOf(options.reference);
     const { importImage } = await import('../transfer/archive/import.ts');
     const stores = { layers: this.#layers, images: this.#images };
-    const id = await timed('import', 'total', () => importImage(stores, source, reference, options));
+    const id = await this.#reclaiming(
+      timed('import', 'total', () => importImage(stores, source, reference, options)),
+    );
     if (reference !== undefined) await this.#tellImage('tag', id, formatReference(reference));
     await this.#tellImage('import', id);
     return id;
@@ -818,6 +824,16 @@ export class Layerstack implements AsyncDisposable {
       await using lock = await this.#root.locks.acquire('containers', container.id);
       void lock;
       await this.#containers.resolve(container.id);
+      throw error;
+    }
+  }
+
+  /** Layers that were published for an image that did not come to be go, behind the back of whoever waits for the error. */
+  async #reclaiming<T>(work: Promise<T>): Promise<T> {
+    try {
+      return await work;
+    } catch (error) {
+      if (!this.readOnly) this.#layers.behind(this.#images.resume());
       throw error;
     }
   }

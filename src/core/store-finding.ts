@@ -18,6 +18,10 @@ export type FindingCode =
   | 'overlay-orphan'
   /** What a killed dockerd or layerstack has not finished. */
   | 'unfinished'
+  /** A change of images that was decided, and not carried out to its end. */
+  | 'change-unfinished'
+  /** A layer that was made for an image which did not come to be, or that has lost its last reference. */
+  | 'layer-unused'
   | 'image-damaged'
   | 'image-incomplete'
   | 'image-metadata'

@@ -65,6 +65,9 @@ interface Ids {
   has(id: ImageID): boolean;
 }
 
+/** Of no file: what is read now is not kept. */
+const CHANGING: State = { content: 'changing', metadata: 'changing', settled: false };
+
 const VERSION = 2;
 const NOTHING: CatalogContent = { layers: '', images: [] };
 
@@ -158,9 +161,12 @@ export class Catalog {
       this.#db.ids(),
       unlessMissing(readdir(layout.at(layout.imageMetadatas))),
     ]);
-    const ids = all.filter((id) => !but.has(id));
-    const withMetadata = new Set(described);
     const states = new Map<ImageID, State>();
+    // Their files are not, or not all, in their places yet.
+    const changing = this.#changing();
+    for (const id of all) if (changing.has(hexOf(id)) && !but.has(id)) states.set(id, CHANGING);
+    const ids = all.filter((id) => !but.has(id) && !states.has(id));
+    const withMetadata = new Set(described);
     for (let at = 0; at < ids.length; at += SLICE) {
       const slice = ids.slice(at, at + SLICE);
       const names = slice.map(hexOf);
@@ -183,6 +189,14 @@ export class Catalog {
       }
     }
     return states;
+  }
+
+  /** The images that a change which is decided, but not carried out, has to do with. */
+  #changing(): ReadonlySet<string> {
+    const { changes, layout } = this.#root;
+    const pending = changes.pending();
+    if (pending === undefined) return new Set();
+    return new Set([...pending.touched(layout.imageContents), ...pending.touched(layout.imageMetadatas)]);
   }
 
   async #read(id: ImageID, state: State, sizes: Map<ChainID, number | undefined>): Promise<Kept | undefined> {

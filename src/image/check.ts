@@ -3,9 +3,10 @@
  * digest and its layers, every name an image, and nothing is kept for images that are gone. Configs cannot be mended; what
  * refers to something that is not there can be forgotten.
  */
-import { readFile } from 'node:fs/promises';
+import { readFile, stat } from 'node:fs/promises';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { throwIfAborted } from '../core/abort.ts';
-import { chainIds, hexOf, isDigest, type ChainID, type ImageID } from '../core/digest.ts';
+import { chainIds, hexOf, isDigest, topChainId, type ChainID, type ImageID } from '../core/digest.ts';
 import { LayerstackError, unlessMissing } from '../core/errors.ts';
 import * as json from '../core/json.ts';
 import { formatReference } from '../core/reference.ts';
@@ -24,6 +25,8 @@ export interface ImageCheckOptions {
 }
 
 const HEX = /^[0-9a-f]{64}$/;
+/** Far longer than carrying out a change takes. */
+const CHANGE_MS = 200;
 /** Of a file of the distribution cache: fifty entries. */
 const MAX_CACHE_FILE = 1024 * 1024;
 
@@ -52,13 +55,63 @@ async function readConfig(db: ImageDb, id: ImageID): Promise<ImageConfig | Layer
 
 export async function* checkImages(
   root: Root,
-  layers: Pick<LayerStore, 'findAll'>,
+  layers: Pick<LayerStore, 'findAll' | 'collect' | 'collectable'>,
   options: ImageCheckOptions,
 ): AsyncGenerator<Suspect> {
+  yield* checkChange(root);
   yield* checkConfigs(root, layers, options);
   yield* checkMetadata(root);
   yield* checkNames(root);
   yield* checkDistribution(root, options);
+  yield* checkUnused(root, layers);
+}
+
+/** Of a writer that lives it is there for milliseconds. */
+async function* checkChange(root: Root): AsyncGenerator<Suspect> {
+  const { layout, changes } = root;
+  const path = layout.pendingChange;
+  const there = async (): Promise<number | undefined> => (await unlessMissing(stat(layout.at(path))))?.ino;
+  const found = await there();
+  if (found === undefined) return;
+  await sleep(CHANGE_MS);
+  if ((await there()) !== found) return;
+  yield {
+    code: 'change-unfinished',
+    severity: 'warning',
+    path,
+    message:
+      changes.pending() === undefined
+        ? 'a change of images or names that was broken off, and that dockerd has gone on without'
+        : 'a change of images or names that was decided, and broken off before it was carried out; it is seen as done',
+    advice: 'the next writer completes it',
+    repair: async () => {
+      await new Repositories(root).change(() => undefined);
+    },
+  };
+}
+
+/** What a load, pull, import or commit that failed or died, or a removal, has left. */
+async function* checkUnused(
+  root: Root,
+  layers: Pick<LayerStore, 'collect' | 'collectable'>,
+): AsyncGenerator<Suspect> {
+  const { layout } = root;
+  const noted = (await listEntries(layout, layout.unused))
+    .filter((name) => HEX.test(name))
+    .map((name) => `sha256:${name}` as ChainID);
+  const tops = async (): Promise<ChainID[]> =>
+    (await readConfigs(root)).flatMap(({ diffIds }) => topChainId(diffIds) ?? []);
+  for (const { chainId } of await layers.collectable(noted, tops))
+    yield {
+      code: 'layer-unused',
+      severity: 'warning',
+      path: layout.layer(chainId),
+      message: `no image and no container has layer ${chainId}; what it was made for was broken off, or is under way`,
+      advice: 'the next writer that opens the store removes it, unless somebody at work needs it',
+      repair: async () => {
+        await layers.collect([chainId], tops);
+      },
+    };
 }
 
 async function* checkConfigs(

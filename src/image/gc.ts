@@ -1,11 +1,11 @@
 /**
- * Deleting images, with dockerd's order on disk (reference section 14): repositories.json, then each image's metadata and
- * content, then its layers from the top down, as far as nothing else refers to them. All up to the content happens
- * under the `references` lock, so that a load, a tag or another deletion comes before or after it.
+ * Deleting images: all that one deletion takes away of names and images goes in one step (system/changes.ts), then the layers
+ * from the top down, as far as nothing else refers to them. The first happens under the `references` lock, so that a load, a
+ * tag or another deletion comes before or after it.
  */
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { chainIds, type ChainID, type ImageID } from '../core/digest.ts';
-import { LayerstackError } from '../core/errors.ts';
+import { isSystemError, LayerstackError } from '../core/errors.ts';
 import { formatReference, parseReference, withDefaultTag } from '../core/reference.ts';
 import type { CollectedLayer, LayerStore } from '../layer/store.ts';
 import { listEntries } from '../system/removal.ts';
@@ -85,7 +85,7 @@ export class ImageCollector {
     };
     const { deletion, doomed } = await this.#delete(users, choose, onDeletion);
     if (doomed.size > 0) await this.#parts.kept.collect();
-    return withLayers(deletion.records, doomed, await this.#collect([...doomed.values()].flat()));
+    return withLayers(deletion.records, doomed, await this.#collectAfter([...doomed.values()].flat()));
   }
 
   /** @see ImageStore.prune */
@@ -116,7 +116,7 @@ export class ImageCollector {
     if (dryRun) return this.#rehearse(users, choose);
     const { deletion, doomed } = await this.#delete(users, choose, onDeletion);
     await this.#parts.kept.collect(new Set(await this.#parts.db.ids()));
-    return report(deletion, doomed, await this.#collect('all'));
+    return report(deletion, doomed, await this.#collectAfter('all'));
   }
 
   /**
@@ -125,7 +125,7 @@ export class ImageCollector {
   async release(id: ImageID | undefined, top: ChainID): Promise<void> {
     const { db, layers } = this.#parts;
     if (id !== undefined && (await db.has(id))) return;
-    await db.apply(layers.noteSteps([top]));
+    await layers.noteUnused([top]);
     await this.#collect([top]);
   }
 
@@ -136,6 +136,17 @@ export class ImageCollector {
       if ((await listEntries(layout, layout.unused)).length > 0) await this.#collect([]);
     } catch (error) {
       log.warn('layers that are not needed any more could not be removed', { error: String(error) });
+    }
+  }
+
+  /** The images are gone already, and their layers are noted: what fails is left to the next writer. */
+  async #collectAfter(candidates: readonly ChainID[] | 'all'): Promise<CollectedLayer[]> {
+    try {
+      return await this.#collect(candidates);
+    } catch (error) {
+      if (!isSystemError(error) && !LayerstackError.is(error)) throw error;
+      this.#parts.root.log.warn('done, but the layers are left to the next writer', { error: String(error) });
+      return [];
     }
   }
 
@@ -151,22 +162,19 @@ export class ImageCollector {
     onDeletion: OnDeletion = () => undefined,
   ): Promise<{ readonly deletion: Deletion; readonly doomed: Doomed }> {
     const { db, layers, repositories, kept } = this.#parts;
-    const done = await repositories.change(
-      async (references) => {
-        const { state, labels } = await this.#state(references, users);
-        const deletion = new Deletion(state);
-        await choose(deletion, references);
-        return { deletion, doomed: await this.#chains(deletion.images), labels };
-      },
-      {
-        afterwards: async ({ doomed }) => {
-          if (doomed.size === 0) return;
-          const tops = [...doomed.values()].flatMap((chain) => chain.slice(0, 1));
-          await db.delete([...doomed.keys()], layers.noteSteps(tops));
-          await kept.manifests.remove(doomed.keys());
-        },
-      },
-    );
+    const done = await repositories.change(async (references, { beforeNames, afterNames }) => {
+      const { state, labels } = await this.#state(references, users);
+      const deletion = new Deletion(state);
+      await choose(deletion, references);
+      const doomed = await this.#chains(deletion.images);
+      if (doomed.size > 0) {
+        await layers.noteUnused([...doomed.values()].flatMap((chain) => chain.slice(0, 1)));
+        // A name without its image is not seen; an image without its names would be.
+        beforeNames.push(...db.deleteSteps([...doomed.keys()]));
+        afterNames.push(...kept.manifests.removeSteps(doomed.keys()));
+      }
+      return { deletion, doomed, labels };
+    });
     for (const step of done.deletion.steps) onDeletion(step, done.labels.get(step.id) ?? null);
     return done;
   }

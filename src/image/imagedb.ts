@@ -8,10 +8,9 @@ import { readFileSync } from 'node:fs';
 import { readdir, readFile, stat } from 'node:fs/promises';
 import { digestOf, hexOf, isDigest, type ImageID } from '../core/digest.ts';
 import { isSystemError, LayerstackError, unlessMissing } from '../core/errors.ts';
+import type { ChangeStep } from '../system/changes.ts';
 import type { ImageMetadataKey } from '../system/layout.ts';
-import { call, native, type BatchStep } from '../system/native.ts';
 import type { Root } from '../system/root.ts';
-import { spaceError } from '../system/space.ts';
 
 const HEX = /^[0-9a-f]{64}$/;
 
@@ -33,16 +32,17 @@ export class ImageDb {
    * @throws {@link LayerstackError} ERR_STORE_CORRUPT when they do not have the digest `id`.
    */
   async read(id: ImageID): Promise<Uint8Array | undefined> {
-    const path = this.#root.layout.at(this.#root.layout.imageContent(id));
-    const bytes = await unlessMissing(readFile(path));
-    return bytes && verify(bytes, id, path);
+    const path = this.#root.layout.imageContent(id);
+    const bytes = await this.#file(path);
+    return bytes && verify(bytes, id, this.#root.layout.at(path));
   }
 
   /** Whether there is content, intact or not. */
   async has(id: ImageID): Promise<boolean> {
-    return (
-      (await unlessMissing(stat(this.#root.layout.at(this.#root.layout.imageContent(id))))) !== undefined
-    );
+    const path = this.#root.layout.imageContent(id);
+    const changed = this.#root.changes.pending()?.read(path);
+    if (changed !== undefined) return changed !== null;
+    return (await unlessMissing(stat(this.#root.layout.at(path)))) !== undefined;
   }
 
   /**
@@ -50,9 +50,11 @@ export class ImageDb {
    * 10 ms this way and in 75 ms through libuv's threads.
    */
   readSync(id: ImageID): Uint8Array | undefined {
+    const changed = this.#root.changes.pending()?.read(this.#root.layout.imageContent(id));
+    if (changed === null) return undefined;
     const path = this.#root.layout.at(this.#root.layout.imageContent(id));
     try {
-      return verify(readFileSync(path), id, path);
+      return verify(changed ?? readFileSync(path), id, path);
     } catch (error) {
       if (isSystemError(error, 'ENOENT')) return undefined;
       throw error;
@@ -78,65 +80,42 @@ export class ImageDb {
 
   /** A metadata value as it is on disk, or undefined. */
   async metadata(id: ImageID, key: ImageMetadataKey): Promise<string | undefined> {
-    const { layout } = this.#root;
-    return await unlessMissing(readFile(layout.at(layout.imageMetadata(id, key)), 'utf8'));
+    const bytes = await this.#file(this.#root.layout.imageMetadata(id, key));
+    return bytes && Buffer.from(bytes).toString();
   }
 
-  /**
-   * Writes the config `raw`, whose digest `id` is, and the metadata given with it. Durable on return; the
-   * content appears last, so an image is never seen without its parent.
-   */
-  async write(id: ImageID, raw: Uint8Array, parent?: ImageID): Promise<void> {
-    const { layout } = this.#root;
-    await this.apply([
-      ...(parent === undefined ? [] : this.#metadataSteps(id, 'parent', parent)),
-      { op: 'replace', path: layout.imageContent(id), data: raw, mode: 0o600 },
-      { op: 'fsync', path: layout.imageContents },
-    ]);
+  /** Stores the config `raw`, whose digest `id` is. With it the image appears, so what is said about it comes before. */
+  contentStep(id: ImageID, raw: Uint8Array): ChangeStep {
+    return { op: 'write', path: this.#root.layout.imageContent(id), data: raw };
   }
 
-  /** Sets a metadata value. Durable on return. */
-  async setMetadata(id: ImageID, key: ImageMetadataKey, value: string): Promise<void> {
-    await this.apply(this.#metadataSteps(id, key, value));
+  /** Sets a metadata value. */
+  metadataStep(id: ImageID, key: ImageMetadataKey, value: string): ChangeStep {
+    return { op: 'write', path: this.#root.layout.imageMetadata(id, key), data: value };
   }
 
-  /**
-   * Removes images, metadata before content, as dockerd does. Durable on return. Missing ones are no error.
-   * @param before - steps to be done first
-   */
-  async delete(ids: readonly ImageID[], before: readonly BatchStep[]): Promise<void> {
+  /** Steps that remove images; without its content there is no image. Missing ones are no error. */
+  deleteSteps(ids: readonly ImageID[]): ChangeStep[] {
     const { layout } = this.#root;
-    await this.apply(before);
-    for (const id of ids) await call(native.removeTree(layout.root, layout.imageMetadata(id)));
-    await this.apply([
-      ...ids.map((id): BatchStep => ({ op: 'unlink', path: layout.imageContent(id), missing: true })),
-      { op: 'fsync', path: layout.imageContents },
-    ]);
-  }
-
-  #metadataSteps(id: ImageID, key: ImageMetadataKey, value: string): BatchStep[] {
-    const { layout } = this.#root;
+    const remove = (path: string): ChangeStep => ({ op: 'remove', path });
     return [
-      { op: 'mkdir', path: layout.imageMetadata(id), mode: 0o700, exist: true },
-      { op: 'fsync', path: layout.imageMetadatas },
-      { op: 'replace', path: layout.imageMetadata(id, key), data: value, mode: 0o600 },
-      { op: 'fsync', path: layout.imageMetadata(id) },
+      ...ids.map((id) => remove(layout.imageContent(id))),
+      ...ids.map((id) => remove(layout.imageMetadata(id))),
     ];
   }
 
-  /** Does `steps`; a full disk is told as one. */
-  async apply(steps: readonly BatchStep[]): Promise<void> {
-    this.#root.session();
-    try {
-      await call(native.batch(this.#root.layout.root, steps));
-    } catch (error) {
-      throw spaceError(error, this.#root.layout.root);
-    }
+  /** The bytes of a file, as the last change has it. */
+  async #file(path: string): Promise<Uint8Array | undefined> {
+    const { layout, changes } = this.#root;
+    const changed = changes.pending()?.read(path);
+    return changed === undefined ? await unlessMissing(readFile(layout.at(path))) : (changed ?? undefined);
   }
 
   async #names(directory: string): Promise<string[]> {
-    const names = (await unlessMissing(readdir(this.#root.layout.at(directory)))) ?? [];
-    return names
+    const { layout, changes } = this.#root;
+    const pending = changes.pending();
+    const found = (await unlessMissing(readdir(layout.at(directory)))) ?? [];
+    return (pending?.names(directory, found) ?? found)
       .filter((name) => HEX.test(name))
       .sort()
       .map((name) => `sha256:${name}`);

@@ -7,6 +7,7 @@ import { readdir, readFile, stat } from 'node:fs/promises';
 import { MAX_MANIFEST_BYTES, MEDIA_TYPES, parseManifest, type Manifest } from '../core/descriptor.ts';
 import { digestOf, hexOf, type Digest, type ImageID } from '../core/digest.ts';
 import { LayerstackError, unlessMissing } from '../core/errors.ts';
+import type { ChangeStep } from '../system/changes.ts';
 import type { Layout } from '../system/layout.ts';
 import { call, native } from '../system/native.ts';
 import { spaceError } from '../system/space.ts';
@@ -73,9 +74,14 @@ export class KeptManifests {
     return names.filter((name) => HEX.test(name)).map((name) => `sha256:${name}` as ImageID);
   }
 
+  /** Steps that remove what is kept of these images. */
+  removeSteps(ids: Iterable<ImageID>): ChangeStep[] {
+    return [...ids].map((id) => ({ op: 'remove', path: this.#layout.keptManifest(hexOf(id)) }));
+  }
+
   async remove(ids: Iterable<ImageID>): Promise<void> {
     const { root } = this.#layout;
-    for (const id of ids) await call(native.removeTree(root, this.#layout.keptManifest(hexOf(id))));
+    for (const { path } of this.removeSteps(ids)) await call(native.removeTree(root, path));
   }
 
   /** The names of an image's documents, the newest first. */

@@ -1,12 +1,11 @@
 /**
- * repositories.json on disk. Every change reads the file anew under the `references` lock and replaces it
- * whole (temp, fsync, rename, fsync of the directory), so that processes never undo each other's changes and a
- * crash leaves the old file or the new one.
+ * repositories.json on disk, and what changes with it. Every change reads the file anew under the `references` lock and
+ * replaces it whole, so that processes never undo each other's changes; the images that belong to it come or go in the same
+ * step (system/changes.ts), so a crash leaves the old state of both or the new one.
  */
 import { readFile } from 'node:fs/promises';
-import { dirname } from 'node:path';
 import { unlessMissing } from '../core/errors.ts';
-import { call, native } from '../system/native.ts';
+import type { ChangeStep } from '../system/changes.ts';
 import { REFERENCES_KEY } from '../system/lock.ts';
 import type { Root } from '../system/root.ts';
 import type { Marker } from '../system/session.ts';
@@ -15,10 +14,20 @@ import { parseReferences, type MutableReferences } from './references.ts';
 
 const MARKERS: readonly Marker[] = ['references.change'];
 
-export interface ChangeOptions<T> {
+/**
+ * What changes in one step with the names. Programs that know nothing of our changes (dockerd, after a crash) see the files
+ * one after the other, so the order is the one in which each image is seen whole.
+ */
+export interface ChangeDraft {
+  readonly beforeNames: ChangeStep[];
+  readonly afterNames: ChangeStep[];
+}
+
+export interface ChangeOptions {
   /** Ends the waiting for the lock. */
   readonly signal?: AbortSignal | undefined;
-  readonly afterwards?: (result: T) => Promise<void>;
+  /** Runs when the change is done. It is too late to fail then: an error is logged. */
+  readonly afterwards?: () => Promise<void>;
 }
 
 /** The references of one root. */
@@ -34,51 +43,48 @@ export class Repositories {
    * @throws {@link LayerstackError} ERR_STORE_CORRUPT when the file is empty or not JSON.
    */
   async read(): Promise<MutableReferences> {
-    const path = this.#path();
-    return parseReferences(await unlessMissing(readFile(path)), path);
+    return this.#parse();
   }
 
   /**
-   * Lets `edit` change the references, and writes them back where it did. Durable on return; nothing
-   * is written when `edit` throws. Nobody else changes references or images meanwhile, nor during `afterwards`,
-   * which runs when the references are written.
+   * Lets `edit` change the references and say what else changes, and does all of it as one. Durable on return; nothing
+   * is changed when it throws. Nobody else changes references or images meanwhile, nor during `afterwards`.
    * @throws {@link LayerstackError} ERR_STORE_CORRUPT as {@link read}; ERR_STORE_READ_ONLY; ERR_NO_SPACE.
    */
   async change<T>(
-    edit: (references: MutableReferences) => T | Promise<T>,
-    { signal, afterwards }: ChangeOptions<T> = {},
+    edit: (references: MutableReferences, draft: ChangeDraft) => T | Promise<T>,
+    { signal, afterwards }: ChangeOptions = {},
   ): Promise<T> {
     const session = this.#root.session();
-    const lock = await this.#root.locks.acquire('references', REFERENCES_KEY, signal ? { signal } : {});
+    const { changes, layout, locks, log } = this.#root;
+    const lock = await locks.acquire('references', REFERENCES_KEY, signal ? { signal } : {});
     try {
-      await session.mark(MARKERS).catch((error: unknown) => {
-        throw spaceError(error, this.#root.layout.root);
-      });
-      const path = this.#path();
-      const references = parseReferences(await unlessMissing(readFile(path)), path);
+      await session.mark(MARKERS);
+      await changes.complete();
+      const references = await this.#parse();
       const before = references.serialize();
-      const result = await edit(references);
-      const after = references.serialize();
-      if (after !== before) await this.#write(after);
-      await afterwards?.(result);
+      const draft: ChangeDraft = { beforeNames: [], afterNames: [] };
+      const result = await edit(references, draft);
+      const data = references.serialize();
+      const names: ChangeStep[] = data === before ? [] : [{ op: 'write', path: layout.repositories, data }];
+      await changes.commit([...draft.beforeNames, ...names, ...draft.afterNames]);
+      await afterwards?.().catch((error: unknown) => log.warn('done, but not tidied up after', { error }));
       return result;
+    } catch (error) {
+      throw spaceError(error, layout.root);
     } finally {
-      await session.unmark(MARKERS).finally(() => lock.release());
+      // Whatever is the matter with the marker, the change is done or has failed; the next writer removes it.
+      await session
+        .unmark(MARKERS)
+        .catch((error: unknown) => log.warn('a marker is left to the next writer', { error }));
+      await lock.release();
     }
   }
 
-  async #write(text: string): Promise<void> {
-    const { root, repositories } = this.#root.layout;
-    const replaced = native.batch(root, [
-      { op: 'replace', path: repositories, data: text, mode: 0o600 },
-      { op: 'fsync', path: dirname(repositories) },
-    ]);
-    await call(replaced).catch((error: unknown) => {
-      throw spaceError(error, root);
-    });
-  }
-
-  #path(): string {
-    return this.#root.layout.at(this.#root.layout.repositories);
+  async #parse(): Promise<ReturnType<typeof parseReferences>> {
+    const { layout, changes } = this.#root;
+    const changed = changes.pending()?.read(layout.repositories) ?? undefined;
+    const path = layout.at(layout.repositories);
+    return parseReferences(changed ?? (await unlessMissing(readFile(path))), path);
   }
 }

@@ -4,11 +4,12 @@
  * listings, as dockerd skips them at start.
  * Mirrors `moby/moby: image/store.go` and `daemon/images/` at v20.10.
  */
-import { hexOf, isDigest, topChainId, type ChainID, type ImageID } from '../core/digest.ts';
+import { chainIds, hexOf, isDigest, topChainId, type ChainID, type ImageID } from '../core/digest.ts';
 import { LayerstackError } from '../core/errors.ts';
 import { formatReference, parseReference, type Reference } from '../core/reference.ts';
 import { localTime, parseTime, ZERO_TIME, type Time } from '../core/time.ts';
 import type { Layer, LayerStore } from '../layer/store.ts';
+import type { ChangeStep } from '../system/changes.ts';
 import type { Root } from '../system/root.ts';
 import { Catalog } from './catalog.ts';
 import { parseImageConfig, type ImageConfig } from './config.ts';
@@ -32,7 +33,7 @@ import {
 import { KeptImages } from './kept.ts';
 import { ImageDb } from './imagedb.ts';
 import type { MutableReferences, References } from './references.ts';
-import { Repositories } from './repositories.ts';
+import { Repositories, type ChangeDraft } from './repositories.ts';
 import { layerTree, type LayerTree } from './tree.ts';
 import { imageUsage, withSharedSizes, type ImageUsage } from './usage.ts';
 
@@ -140,35 +141,39 @@ export class ImageStore {
     await using pin = await this.#layers.pin(tops, signal && { signal });
     void pin;
     for (const top of tops) await this.#layers.get(top);
-    const edit = async (references: MutableReferences) => {
+    const edit = async (references: MutableReferences, draft: ChangeDraft) => {
       const fresh = new Set(images.map(({ config }) => config.id));
       for (const { id } of names) if (!fresh.has(id)) await this.get(id);
       const tagged = names.map(({ reference, id }) => {
         const previous = references.set(reference, id);
         return previous === undefined || previous === id ? {} : { previous };
       });
+      // A name without its image is not seen at all, but one that moves must always have an image.
+      const moves = tagged.some(({ previous }) => previous !== undefined);
+      const steps = moves ? draft.beforeNames : draft.afterNames;
+      const now = localTime(new Date());
+      if (dated)
+        for (const id of new Set(names.map(({ id }) => id)))
+          steps.push(this.#db.metadataStep(id, 'lastUpdated', now));
       const created: boolean[] = [];
-      for (const image of images) created.push(await this.#write(image));
+      const contents = new Map<ImageID, ChangeStep>();
+      for (const { config, parent } of images) {
+        const { id } = config;
+        if (parent !== undefined && !contents.has(parent)) await this.get(parent);
+        if (parent !== undefined && (await this.#db.parent(id)) !== parent)
+          steps.push(this.#db.metadataStep(id, 'parent', parent));
+        const isNew = !contents.has(id) && !(await this.#isIntact(id));
+        if (isNew) contents.set(id, this.#db.contentStep(id, config.raw));
+        created.push(isNew);
+      }
+      steps.push(...contents.values());
       return { created, tagged };
     };
-    const date = async (): Promise<void> => {
-      const now = localTime(new Date());
-      for (const id of new Set(names.map(({ id }) => id))) await this.#db.setMetadata(id, 'lastUpdated', now);
-    };
-    return await this.#repositories.change(edit, { signal, ...(dated && { afterwards: date }) });
-  }
-
-  /** Whether the image is new. */
-  async #write({ config, parent }: NewImage): Promise<boolean> {
-    const { id } = config;
-    if (parent !== undefined) await this.get(parent);
-    if (await this.#isIntact(id)) {
-      if (parent !== undefined && (await this.#db.parent(id)) !== parent)
-        await this.#db.setMetadata(id, 'parent', parent);
-      return false;
-    }
-    await this.#db.write(id, config.raw, parent);
-    return true;
+    const chains = images.flatMap(({ config }) => chainIds(config.diffIds));
+    return await this.#repositories.change(edit, {
+      signal,
+      afterwards: () => this.#layers.forgetUnused(chains),
+    });
   }
 
   async #isIntact(id: ImageID): Promise<boolean> {
@@ -197,7 +202,11 @@ export class ImageStore {
    * @throws {@link LayerstackError} ERR_IMAGE_NOT_FOUND; ERR_ID_AMBIGUOUS when several ids begin so;
    *   ERR_REFERENCE_INVALID when it can be neither.
    */
-  async resolve(nameOrId: string): Promise<ImageID> {
+  resolve(nameOrId: string): Promise<ImageID> {
+    return this.#root.changes.steady(() => this.#resolve(nameOrId));
+  }
+
+  async #resolve(nameOrId: string): Promise<ImageID> {
     const digits = /^(?:sha256:)?([0-9a-f]{1,64})$/.exec(nameOrId)?.[1];
     const prefixed = nameOrId.startsWith('sha256:');
     if (digits?.length === 64) {
@@ -251,7 +260,11 @@ export class ImageStore {
    * All images, newest first. Images that are damaged or lack a layer are skipped, and logged. What it reads it
    * keeps (image/catalog.ts), so that the next listing costs two stats for each image.
    */
-  async list({ all = false, filters = {}, sharedSize = false }: ListOptions = {}): Promise<ImageSummary[]> {
+  list(options: ListOptions = {}): Promise<ImageSummary[]> {
+    return this.#root.changes.steady(() => this.#list(options));
+  }
+
+  async #list({ all = false, filters = {}, sharedSize = false }: ListOptions): Promise<ImageSummary[]> {
     const [before, since] = await Promise.all(
       [filters.before, filters.since].map((name) => this.#created(name)),
     );
@@ -337,7 +350,11 @@ export class ImageStore {
    * What `docker image inspect` shows, fields in its order.
    * @throws {@link LayerstackError} as {@link get}; ERR_LAYER_NOT_FOUND when a layer of it is missing.
    */
-  async inspect(id: ImageID): Promise<ImageInspect> {
+  inspect(id: ImageID): Promise<ImageInspect> {
+    return this.#root.changes.steady(() => this.#inspect(id));
+  }
+
+  async #inspect(id: ImageID): Promise<ImageInspect> {
     const config = await this.get(id);
     const [layers, references, parent, lastUpdated] = await Promise.all([
       this.#chain(config),
@@ -352,7 +369,11 @@ export class ImageStore {
    * What `docker history` shows, newest step first.
    * @throws {@link LayerstackError} as {@link inspect}.
    */
-  async history(id: ImageID): Promise<HistoryRow[]> {
+  history(id: ImageID): Promise<HistoryRow[]> {
+    return this.#root.changes.steady(() => this.#history(id));
+  }
+
+  async #history(id: ImageID): Promise<HistoryRow[]> {
     const config = await this.get(id);
     const [layers, references] = await Promise.all([this.#chain(config), this.#repositories.read()]);
     const names = references.byImage();

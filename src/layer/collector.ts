@@ -17,6 +17,7 @@ import type { LockOptions } from '../system/lock.ts';
 import type { Root } from '../system/root.ts';
 import type { Marker } from '../system/session.ts';
 import type { LayerDb } from './layerdb.ts';
+import { forgetSteps, noteSteps } from './unused.ts';
 import { LayerUses, readChainId } from './uses.ts';
 
 /** The top layers of all images, as they are on disk when it is called. */
@@ -61,13 +62,6 @@ export class LayerCollector {
     return this.#root.locks.acquireAll('layers', Array.from(chainIds, pinKey), { ...options, shared: true });
   }
 
-  /** @see LayerStore.noteUnused */
-  noteSteps(chainIds: Iterable<ChainID>): BatchStep[] {
-    const { layout } = this.#root;
-    const notes = [...chainIds].map((chainId) => layout.unusedLayer(chainId));
-    return [layout.unused, ...notes].map((path) => ({ op: 'mkdir', path, mode: 0o700, exist: true }));
-  }
-
   /** @see LayerStore.collect */
   async collect(candidates: Iterable<ChainID> | 'all', imageTops: ImageTops): Promise<CollectedLayer[]> {
     this.#root.session();
@@ -88,15 +82,10 @@ export class LayerCollector {
       const isFree = (chainId: ChainID): boolean => held.keys.has(chainId) && held.keys.has(pinKey(chainId));
       for (const chainId of slice) if (!isFree(chainId)) settled.delete(chainId);
       // When this process dies between two renames, or leaves a layer in use, these tell where to go on.
-      await call(native.batch(layout.root, this.noteSteps(slice)));
+      await call(native.batch(layout.root, noteSteps(layout, slice)));
       removed.push(...(await this.#remove(await this.#select(slice.filter(isFree), imageTops))));
     }
-    await call(
-      native.batch(
-        layout.root,
-        [...settled].map((chainId) => ({ op: 'rmdir', path: layout.unusedLayer(chainId), missing: true })),
-      ),
-    );
+    await call(native.batch(layout.root, forgetSteps(layout, settled)));
     return removed;
   }
 

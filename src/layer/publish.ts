@@ -3,8 +3,9 @@
  * `lower`, the parent's `committed`, `parent`), then ONE syncfs brings it and all staged content to disk, then the
  * write-sets are renamed to `sha256/<chain>` and that directory is fsynced. The caller holds the layers' locks.
  *
- * An entry that exists and is complete is adopted, whoever made it. One that is incomplete is renamed to
- * `<chain>-<random>-removing`; the layer in its place takes over its short name, which the `lower` of its children has.
+ * An entry that exists and is complete is adopted, whoever made it. One that is incomplete changes places with the new one, so
+ * that there is no moment without an entry, and becomes `<chain>-<random>-removing`; the layer in its place takes over its
+ * short name, which the `lower` of its children has. Until an image names them, published layers are noted as unused.
  */
 import { randomBytes } from 'node:crypto';
 import { access, stat } from 'node:fs/promises';
@@ -19,6 +20,7 @@ import type { Layer, LayerDb } from './layerdb.ts';
 import { newLinkId, type Overlay, type OverlaySpec } from './overlay.ts';
 import type { PlannedLayer } from './plan.ts';
 import type { StagedLayer } from './staging.ts';
+import { noteSteps } from './unused.ts';
 
 /** Programs that know none of our locks may publish the same layer; each attempt adopts what they did. */
 const ATTEMPTS = 3;
@@ -28,6 +30,8 @@ interface Replaced {
   /** `<chain>-<random>-removing`, below `layerdb/sha256`. */
   readonly name: string;
   readonly link: string | undefined;
+  /** Its directory in `overlay2`, where that is known. */
+  readonly content: string | undefined;
   /** Something was stacked on its content, and may be mounted: the content stays. */
   readonly keep: boolean;
 }
@@ -120,7 +124,11 @@ export class Publication {
     const { layout } = this.#root;
     const replaced = fresh.flatMap((layer) => layer.replaced ?? []);
     throwIfAborted(signal);
-    await this.#root.session().mark(replaced.map(removingMarker), steps);
+    const notes = noteSteps(
+      layout,
+      fresh.map(({ chainId }) => chainId),
+    );
+    await this.#root.session().mark(replaced.flatMap(markersOf), [...notes, ...steps]);
     for (const { staged, spec } of fresh) this.#written.set(staged, spec);
     await this.#sync();
     throwIfAborted(signal);
@@ -213,10 +221,13 @@ export class Publication {
     const link = known
       ? (await readEntry(layout, layout.overlay(cacheId, 'link'))) || (await findLink(layout, cacheId))
       : undefined;
+    const has = (entry: 'committed' | 'diff'): Promise<boolean> =>
+      exists(layout.at(layout.overlay(cacheId ?? '', entry)));
     const replaced = {
       name: `${hexOf(chainId)}-${randomBytes(32).toString('hex')}-removing`,
       link,
-      keep: known && (await exists(layout.at(layout.overlay(cacheId, 'committed')))),
+      content: known ? cacheId : undefined,
+      keep: known && (await has('committed')) && (await has('diff')),
     };
     this.#root.log.warn(`layer ${chainId} is incomplete in the store and is replaced`, { layer: chainId });
     return replaced;
@@ -225,15 +236,17 @@ export class Publication {
   #renameSteps({ chainId, staged, spec, replaced }: Fresh): BatchStep[] {
     const { layout } = this.#root;
     const entry = layout.layer(chainId);
-    const steps: BatchStep[] = [];
-    if (replaced !== undefined) {
-      if (replaced.keep) steps.push({ op: 'unlink', path: `${entry}/cache-id`, missing: true });
-      steps.push({ op: 'rename', from: entry, to: `${layout.layers}/${replaced.name}` });
-    }
-    if (spec.takesOver === true) steps.push(...this.#overlay.takeOverSteps(spec));
+    const writeSet = layout.writeSet(staged.writeSet);
+    const takeOver = spec.takesOver === true ? this.#overlay.takeOverSteps(spec) : [];
     // rename(2) of a directory replaces only an empty one: an entry in the way is EEXIST or ENOTEMPTY.
-    steps.push({ op: 'rename', from: layout.writeSet(staged.writeSet), to: entry });
-    return steps;
+    if (replaced === undefined) return [...takeOver, { op: 'rename', from: writeSet, to: entry }];
+    const removing = `${layout.layers}/${replaced.name}`;
+    return [
+      { op: 'exchange', from: writeSet, to: entry, via: removing },
+      ...takeOver,
+      ...(replaced.keep ? [{ op: 'unlink', path: `${writeSet}/cache-id`, missing: true } as const] : []),
+      { op: 'rename', from: writeSet, to: removing },
+    ];
   }
 
   /** Best effort: what fails stays marked, and the next writer completes it. */
@@ -241,7 +254,7 @@ export class Publication {
     for (const replaced of this.#replaced) {
       try {
         await removeLayerEntries(this.#root.layout, [replaced.name], () => false);
-        await this.#root.session().unmark([removingMarker(replaced)]);
+        await this.#root.session().unmark(markersOf(replaced));
       } catch (error) {
         this.#root.log.warn('a replaced layer could not be removed; the next writer will', { error });
       }
@@ -249,8 +262,8 @@ export class Publication {
   }
 }
 
-function removingMarker({ name }: Replaced): Marker {
-  return `removing.${name}`;
+function markersOf({ name, content, keep }: Replaced): Marker[] {
+  return [`removing.${name}`, ...(content === undefined || keep ? [] : [`overlay2.${content}` as const])];
 }
 
 async function exists(path: string): Promise<boolean> {

@@ -4,6 +4,7 @@
  * does both for all layers of a load (layer/publish.ts).
  */
 import { randomBytes } from 'node:crypto';
+import { existsSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import type { DiffID } from '../core/digest.ts';
 import { LayerstackError } from '../core/errors.ts';
@@ -105,12 +106,15 @@ export class Staging {
     return this.#open.has(staged);
   }
 
-  /** The layers are published: their markers go. */
+  /** The layers are published: their markers go, but for a write-set that holds an entry which was replaced. */
   async settle(published: readonly StagedLayer[]): Promise<void> {
+    const { layout } = this.#root;
     for (const staged of published) this.#open.delete(staged);
-    await this.#root
-      .session()
-      .unmark(published.flatMap(({ cacheId, writeSet }) => markers(cacheId, writeSet)));
+    const settled = published.flatMap(({ cacheId, writeSet }) => {
+      const [content, entry] = markers(cacheId, writeSet);
+      return existsSync(layout.at(layout.writeSet(writeSet))) ? [content] : [content, entry];
+    });
+    await this.#root.session().unmark(settled);
   }
 
   async #fill(
@@ -162,7 +166,7 @@ export class Staging {
   }
 }
 
-function markers(cacheId: string, writeSet: string): Marker[] {
+function markers(cacheId: string, writeSet: string): [content: Marker, entry: Marker] {
   return [`overlay2.${cacheId}`, `write-set.${writeSet.slice(WRITE_SET.length)}`];
 }
 

@@ -9,11 +9,11 @@
  * await layers.publish([[base, layer]]);
  * ```
  */
-import { access } from 'node:fs/promises';
 import type { ChainID } from '../core/digest.ts';
 import { isSystemError, LayerstackError } from '../core/errors.ts';
 import type { Lock } from '../system/lock.ts';
-import type { BatchStep, LayerLimits } from '../system/native.ts';
+import { call, native, type LayerLimits } from '../system/native.ts';
+import { readText } from '../system/read-text.ts';
 import type { Root } from '../system/root.ts';
 import { spaceError } from '../system/space.ts';
 import type { LayerSource } from './apply.ts';
@@ -26,6 +26,7 @@ import { Overlay } from './overlay.ts';
 import { planImages, type PlannedLayer } from './plan.ts';
 import { Publication } from './publish.ts';
 import { Staging, type StagedLayer, type StageOptions } from './staging.ts';
+import { forgetSteps, noteSteps } from './unused.ts';
 import { Writeback } from './writeback.ts';
 
 export type { LayerSource } from './apply.ts';
@@ -229,7 +230,7 @@ export class LayerStore {
     } catch (error) {
       throw spaceError(error, this.#root.layout.root);
     } finally {
-      await this.#settle(staged).finally(() => lock.release());
+      await this.#settle(layers, staged).finally(() => lock.release());
     }
     await Promise.all(staged.map((layer) => this.discard(layer)));
     return { tops, notices };
@@ -244,9 +245,16 @@ export class LayerStore {
     return this.#collector.pin(chainIds, options);
   }
 
-  /** Steps that note layers which are about to lose a reference, so that they are collected if this process dies. */
-  noteSteps(chainIds: Iterable<ChainID>): BatchStep[] {
-    return this.#collector.noteSteps(chainIds);
+  /** Notes layers that are about to lose a reference, so that they are collected if this process dies. */
+  async noteUnused(chainIds: Iterable<ChainID>): Promise<void> {
+    const { layout } = this.#root;
+    await call(native.batch(layout.root, noteSteps(layout, chainIds)));
+  }
+
+  /** These layers have a reference now: nobody need look at them. */
+  async forgetUnused(chainIds: Iterable<ChainID>): Promise<void> {
+    const { layout } = this.#root;
+    await call(native.batch(layout.root, forgetSteps(layout, chainIds)));
   }
 
   /**
@@ -278,14 +286,13 @@ export class LayerStore {
     await Promise.all([this.#collector.settle(), ...this.#behind]);
   }
 
-  /** A write-set that is gone was renamed into layerdb, also where a later step failed. */
-  async #settle(staged: readonly StagedLayer[]): Promise<void> {
+  /** What layerdb names is published, also where a later step failed. */
+  async #settle(layers: readonly PlannedLayer[], staged: readonly StagedLayer[]): Promise<void> {
     const { layout } = this.#root;
-    const published: StagedLayer[] = [];
-    for (const layer of staged) {
-      await access(layout.at(layout.writeSet(layer.writeSet))).catch(() => published.push(layer));
-    }
-    await this.#staging.settle(published);
+    const named = new Set(
+      layers.map(({ chainId }) => readText(layout.at(layout.layer(chainId, 'cache-id')))),
+    );
+    await this.#staging.settle(staged.filter(({ cacheId }) => named.has(cacheId)));
   }
 
   /** The locks of all layers that may be made. */

@@ -44,6 +44,9 @@ export class Layout {
   readonly flats = 'layerstack/flat';
   readonly names = 'layerstack/names';
   readonly unused = 'layerstack/unused';
+  readonly changes = 'layerstack/changes';
+  /** See system/changes.ts. */
+  readonly pendingChange = 'layerstack/changes/pending';
   readonly partials = 'layerstack/partial';
   readonly keptManifests = 'layerstack/manifests';
   readonly keptBlobs = 'layerstack/blobs/sha256';

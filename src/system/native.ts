@@ -34,6 +34,8 @@ export type BatchStep =
   | { readonly op: 'symlink'; readonly path: string; readonly target: string }
   /** An existing target is replaced as rename(2) does, or EEXIST with `noReplace`. */
   | { readonly op: 'rename'; readonly from: string; readonly to: string; readonly noReplace?: boolean }
+  /** Both change places at once; on a file system that cannot, `to` goes by way of the name `via`. */
+  | { readonly op: 'exchange'; readonly from: string; readonly to: string; readonly via: string }
   /** `missing`: ENOENT is no error. */
   | { readonly op: 'unlink'; readonly path: string; readonly missing?: boolean }
   | { readonly op: 'rmdir'; readonly path: string; readonly missing?: boolean }

@@ -8,12 +8,20 @@ import type { FileHandle } from 'node:fs/promises';
 import { access, open, readdir, rm, rmdir, stat } from 'node:fs/promises';
 import { basename, dirname, resolve } from 'node:path';
 import { isSystemError, unlessMissing } from '../core/errors.ts';
+import { Changes } from './changes.ts';
 import type { Layout } from './layout.ts';
 import type { Logger } from './log.ts';
 import { call, native } from './native.ts';
 import { REFERENCES_KEY, type Locks } from './lock.ts';
 import { readLink } from './read-text.ts';
-import { isEntryName, listEntries, readEntry, removeLayerEntries, removeOverlay } from './removal.ts';
+import {
+  isEntryName,
+  listEntries,
+  readEntry,
+  removeLayerEntries,
+  removeOverlay,
+  restoreLink,
+} from './removal.ts';
 import { allMarkers, dropSteps, lockSession, type Marker } from './session.ts';
 
 /** What the store's writers put next to a file before they rename it into place (native `replace`). */
@@ -23,15 +31,17 @@ const TEMPORARY = /^\.tmp-/;
 const READS = 32;
 
 /**
- * Reconciles every session under `layerstack/sessions` whose process is gone. Without dead sessions it costs a
- * readdir and a lock attempt for each live one.
+ * Completes a change of images that was decided, and reconciles every session under `layerstack/sessions` whose process
+ * is gone. Without dead sessions it costs two readdirs and a lock attempt for each live one.
  */
 export async function reconcile(layout: Layout, log: Logger, locks: Locks): Promise<void> {
+  const changes = new Changes(layout, log);
+  await completeChange(layout, changes, log, locks);
   for (const name of await listEntries(layout, layout.sessions)) {
     const lock = await lockDead(layout, name);
     if (lock === undefined) continue;
     try {
-      await reconcileSession(layout, log, locks, name);
+      await reconcileSession(layout, changes, log, locks, name);
     } finally {
       await lock.close();
     }
@@ -118,6 +128,27 @@ export async function* deadSessions(layout: Layout): AsyncGenerator<string, void
   }
 }
 
+/** Whoever has the lock completes what there is before anything else, so it need not be waited for. */
+async function completeChange(layout: Layout, changes: Changes, log: Logger, locks: Locks): Promise<void> {
+  if ((await listEntries(layout, layout.changes)).length === 0) return;
+  const lock = locks.tryEach('references', [REFERENCES_KEY]);
+  try {
+    if (lock.keys.size === 0) return;
+    await changes.complete();
+    await changes.sweep();
+  } catch (error) {
+    logIncompletable(log, error);
+  } finally {
+    await lock.release();
+  }
+}
+
+/** Everybody sees the change as done, so the store is opened all the same. */
+function logIncompletable(log: Logger, error: unknown): void {
+  if (!isSystemError(error)) throw error;
+  log.warn(`a change of images that was broken off cannot be completed yet: ${error.message}`);
+}
+
 async function lockDead(layout: Layout, name: string): Promise<FileHandle | undefined> {
   const directory = layout.at(layout.session(name));
   for (;;) {
@@ -147,7 +178,13 @@ async function dropEmpty(directory: string): Promise<boolean> {
   }
 }
 
-async function reconcileSession(layout: Layout, log: Logger, locks: Locks, name: string): Promise<void> {
+async function reconcileSession(
+  layout: Layout,
+  changes: Changes,
+  log: Logger,
+  locks: Locks,
+  name: string,
+): Promise<void> {
   const markers = (await listEntries(layout, layout.session(name))).filter((file) => file !== 'lock');
   if (markers.length > 0) {
     log.info('completing the work of a writer that died', { session: name, objects: markers.length });
@@ -166,8 +203,13 @@ async function reconcileSession(layout: Layout, log: Logger, locks: Locks, name:
     if (markers.includes('references.change')) {
       await using lock = await locks.acquire('references', REFERENCES_KEY);
       void lock;
-      await sweepImages(layout);
-      await rm(layout.at(layout.session(name, 'references.change')), { force: true });
+      try {
+        await changes.complete();
+        await sweepImages(layout);
+        await rm(layout.at(layout.session(name, 'references.change')), { force: true });
+      } catch (error) {
+        logIncompletable(log, error);
+      }
     }
   }
   await dropSession(layout, name);
@@ -191,9 +233,11 @@ async function sweepImages(layout: Layout): Promise<void> {
       .map((file) => `${directory}/${file}`);
   const files = [...(await temporaries(dirname(layout.repositories))), ...(await temporaries(imageContents))];
   for (const id of await listEntries(layout, imageMetadatas)) {
-    if (await exists(layout, `${imageContents}/${id}`))
-      files.push(...(await temporaries(`${imageMetadatas}/${id}`)));
-    else await call(native.removeTree(layout.root, `${imageMetadatas}/${id}`));
+    const directory = `${imageMetadatas}/${id}`;
+    const isEmpty = (await listEntries(layout, directory)).length === 0;
+    if (isEmpty || !(await exists(layout, `${imageContents}/${id}`)))
+      await call(native.removeTree(layout.root, directory));
+    else files.push(...(await temporaries(directory)));
   }
   await call(
     native.batch(
@@ -215,7 +259,7 @@ interface Stores {
 }
 
 /**
- * Removes the object of `marker`, when it is of `kind`, and the marker. One that cannot be removed (something is mounted
+ * Removes the object of `marker`, when it is of `kind` and not in use, and the marker. One that cannot be removed (something is mounted
  * in it, a file in it is immutable) stays, with its marker: the store must open all the same.
  */
 async function settle(
@@ -279,7 +323,9 @@ async function remove(
     }
   } else if (marker.startsWith('removing.')) {
     if (object.endsWith('-removing')) await removeLayerEntries(layout, [object], (id) => used.has(id));
-  } else if (!used.has(object)) {
+  } else if (used.has(object)) {
+    await restoreLink(layout, object);
+  } else {
     await removeOverlay(layout, object);
   }
 }

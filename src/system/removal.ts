@@ -49,6 +49,18 @@ export async function removeOverlay(layout: Layout, id: string): Promise<void> {
   await removeOverlays(layout, [id]);
 }
 
+/** Gives `overlay2/<id>` the short name that its `link` says, where a writer died before it did, or after it took it away. */
+export async function restoreLink(layout: Layout, id: string): Promise<void> {
+  const link = readText(layout.at(layout.overlay(id, 'link')))?.trim();
+  if (link === undefined || link === '' || !isEntryName(link) || pointsTo(layout, link, id)) return;
+  await call(
+    native.batch(layout.root, [
+      { op: 'unlink', path: layout.link(link), missing: true },
+      { op: 'symlink', path: layout.link(link), target: `../${id}/diff` },
+    ]),
+  );
+}
+
 async function removeOverlays(layout: Layout, ids: readonly string[]): Promise<void> {
   const links: string[] = [];
   for (const id of ids) {

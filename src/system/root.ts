@@ -10,6 +10,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { isSystemError, LayerstackError } from '../core/errors.ts';
 import { Aftermath } from './aftermath.ts';
 import { probeCapabilities, type Capabilities } from './caps.ts';
+import { Changes } from './changes.ts';
 import { Layout } from './layout.ts';
 import { holdFlock, Locks, type FlockHandle } from './lock.ts';
 import { defaultLogger, type Logger } from './log.ts';
@@ -46,6 +47,8 @@ export class Root {
   readonly log: Logger;
   readonly locks: Locks;
   readonly aftermath: Aftermath;
+  /** Of images and names. */
+  readonly changes: Changes;
   readonly #writerLock: FlockHandle | undefined;
   readonly #session: Session | undefined;
   #closed: Promise<void> | undefined;
@@ -56,6 +59,7 @@ export class Root {
     this.caps = caps;
     this.log = log;
     this.locks = new Locks(layout.at(layout.locks));
+    this.changes = new Changes(layout, log);
     this.#writerLock = writerLock;
     this.aftermath = new Aftermath(layout.root, log);
     this.#session = writerLock && new Session(layout, this.aftermath);

@@ -21,8 +21,11 @@ async function testCatalog(): Promise<TestCatalog> {
   const layers = new FakeLayers();
   const db = new ImageDb(opened.root);
   const [base, child] = [imageConfig(layers.add(1), { author: 'x' }), imageConfig(layers.add(1, 2))] as const;
-  await db.write(base.id, base.raw);
-  await db.write(child.id, child.raw, base.id);
+  await opened.root.changes.commit([db.contentStep(base.id, base.raw)]);
+  await opened.root.changes.commit([
+    db.metadataStep(child.id, 'parent', base.id),
+    db.contentStep(child.id, child.raw),
+  ]);
   for (const config of [base, child]) await layers.publish(opened.root, config.diffIds);
   return {
     ...opened,
@@ -46,7 +49,7 @@ afterEach(() => {
 
 describe('the catalog of images', () => {
   it('reads configs and layers once, and again only what has changed', async () => {
-    const { open, layers, base, child, db } = await testCatalog();
+    const { open, layers, base, child, db, root } = await testCatalog();
     const facts = [
       expect.objectContaining({ id: base.id, size: 1, parent: null }),
       expect.objectContaining({ id: child.id, size: 3, parent: base.id }),
@@ -58,7 +61,7 @@ describe('the catalog of images', () => {
     expect(await open().entries()).toEqual(expect.arrayContaining(facts));
     expect(layers.reads).toBe(cold);
 
-    await db.setMetadata(base.id, 'parent', child.id);
+    await root.changes.commit([db.metadataStep(base.id, 'parent', child.id)]);
     const entries = await open().entries();
     expect(entries.find(({ id }) => id === base.id)?.parent).toBe(child.id);
     expect(layers.reads).toBe(cold + 1);

@@ -2,6 +2,7 @@ import { readdir, readFile, stat, writeFile } from 'node:fs/promises';
 import { describe, expect, it } from 'vitest';
 import { digestOf, hexOf, type ImageID } from '../../../src/core/digest.ts';
 import { ImageDb } from '../../../src/image/imagedb.ts';
+import { Repositories } from '../../../src/image/repositories.ts';
 import { testRoot } from './support.ts';
 
 const RAW = Buffer.from('{"any":"bytes"}');
@@ -13,7 +14,7 @@ describe('the image database', () => {
   it('keeps content verbatim, as dockerd lays it out', async () => {
     const { root, path } = await testRoot();
     const db = new ImageDb(root);
-    await db.write(ID, RAW, PARENT);
+    await root.changes.commit([db.metadataStep(ID, 'parent', PARENT), db.contentStep(ID, RAW)]);
     const content = `${path}/image/overlay2/imagedb/content/sha256/${hexOf(ID)}`;
     const metadata = `${path}/image/overlay2/imagedb/metadata/sha256/${hexOf(ID)}`;
     expect(await readFile(content)).toEqual(RAW);
@@ -31,7 +32,7 @@ describe('the image database', () => {
     const { root, path } = await testRoot();
     const umask = process.umask(0o777);
     try {
-      await new ImageDb(root).write(ID, RAW);
+      await root.changes.commit([new ImageDb(root).contentStep(ID, RAW)]);
     } finally {
       process.umask(umask);
     }
@@ -40,7 +41,7 @@ describe('the image database', () => {
 
   it('makes no metadata directory for an image without metadata, and leaves no temporary files', async () => {
     const { root, path } = await testRoot();
-    await new ImageDb(root).write(ID, RAW);
+    await root.changes.commit([new ImageDb(root).contentStep(ID, RAW)]);
     expect(await readdir(`${path}/image/overlay2/imagedb/metadata/sha256`)).toEqual([]);
     expect(await readdir(`${path}/image/overlay2/imagedb/content/sha256`)).toEqual([hexOf(ID)]);
   });
@@ -48,7 +49,7 @@ describe('the image database', () => {
   it('finds a changed byte on every read, and heals by writing again', async () => {
     const { root, path } = await testRoot();
     const db = new ImageDb(root);
-    await db.write(ID, RAW);
+    await root.changes.commit([db.contentStep(ID, RAW)]);
     const file = `${path}/image/overlay2/imagedb/content/sha256/${hexOf(ID)}`;
     await writeFile(file, '{"any":"Bytes"}');
     const corrupt = expect.objectContaining({
@@ -59,7 +60,7 @@ describe('the image database', () => {
     });
     await expect(db.read(ID)).rejects.toEqual(corrupt);
     expect(() => db.readSync(ID)).toThrow(corrupt as Error);
-    await db.write(ID, RAW);
+    await root.changes.commit([db.contentStep(ID, RAW)]);
     expect(await db.read(ID)).toEqual(RAW);
   });
 
@@ -80,8 +81,8 @@ describe('the image database', () => {
   it('passes over names that are no ids, and parents that are none', async () => {
     const { root, path } = await testRoot();
     const db = new ImageDb(root);
-    await db.write(ID, RAW);
-    await db.setMetadata(ID, 'parent', 'x');
+    await root.changes.commit([db.contentStep(ID, RAW)]);
+    await root.changes.commit([db.metadataStep(ID, 'parent', 'x')]);
     for (const name of ['.tmp-abc', 'ABC', hexOf(ID).toUpperCase(), `${hexOf(ID)}0`]) {
       await writeFile(`${path}/image/overlay2/imagedb/content/sha256/${name}`, '');
     }
@@ -93,8 +94,10 @@ describe('the image database', () => {
   it('refuses to write where the store is open read-only', async () => {
     const { root } = await testRoot({ readOnly: true });
     const db = new ImageDb(root);
-    await expect(db.write(ID, RAW)).rejects.toMatchObject({ code: 'ERR_STORE_READ_ONLY' });
-    await expect(db.setMetadata(ID, 'parent', PARENT)).rejects.toMatchObject({ code: 'ERR_STORE_READ_ONLY' });
+    for (const steps of [[db.contentStep(ID, RAW)], [db.metadataStep(ID, 'parent', PARENT)]])
+      await expect(
+        new Repositories(root).change((_, { afterNames }) => afterNames.push(...steps)),
+      ).rejects.toMatchObject({ code: 'ERR_STORE_READ_ONLY' });
     expect(await db.ids()).toEqual([]);
   });
 });

@@ -7,6 +7,7 @@ import { chainIds, digestOf, type ChainID, type DiffID } from '../../../src/core
 import { LayerstackError } from '../../../src/core/errors.ts';
 import { parseImageConfig, type ImageConfig } from '../../../src/image/config.ts';
 import type { Layer, LayerStore } from '../../../src/layer/store.ts';
+import { Changes } from '../../../src/system/changes.ts';
 import { Layout } from '../../../src/system/layout.ts';
 import { Locks } from '../../../src/system/lock.ts';
 import type { Root } from '../../../src/system/root.ts';
@@ -31,10 +32,17 @@ export async function testRoot(options: { readOnly?: boolean; path?: string } = 
   const session = new Session(layout);
   onTestFinished(() => session.close());
   const ignore = (): void => undefined;
+  const log = {
+    debug: ignore,
+    info: ignore,
+    error: ignore,
+    warn: (message: string) => warnings.push(message),
+  };
   const root = {
     layout,
     locks: new Locks(layout.at(layout.locks)),
-    log: { debug: ignore, info: ignore, error: ignore, warn: (message: string) => warnings.push(message) },
+    changes: new Changes(layout, log),
+    log,
     readOnly: options.readOnly ?? false,
     session() {
       if (options.readOnly) throw new LayerstackError('ERR_STORE_READ_ONLY', 'read-only');
@@ -90,6 +98,7 @@ export class FakeLayers {
     };
     return {
       pin: () => Promise.resolve({ [Symbol.asyncDispose]: () => Promise.resolve() }),
+      forgetUnused: () => Promise.resolve(),
       get: (chainId: ChainID) => Promise.resolve().then(() => find(chainId)),
       size: (chainId: ChainID) => (this.#layers.has(chainId) ? find(chainId).size : undefined),
       chain: (chainId: ChainID) =>

@@ -1,0 +1,328 @@
+/**
+ * Changes of several small files that become visible by ONE rename. The new files are written and fsynced in
+ * `layerstack/changes/.tmp-<random>/`, with a list of what goes; the rename of that directory to `layerstack/changes/pending`
+ * decides, and from then on every reader sees the change as done ({@link Changes.pending}). Carrying it out is renaming the
+ * files from there to their places, which takes no space and may be repeated: who dies in it leaves the rest to whoever has
+ * the `references` lock next ({@link Changes.complete}). What died before left nothing that anybody sees.
+ *
+ *   write:<n>:<path, ":" for "/">   the n-th step: this file takes its place at the path
+ *   remove:<n>                      the n-th step: these paths go, one a line
+ *   dockerd:<stamp>                 what volumes/metadata.db looked like
+ *
+ * dockerd knows nothing of this, and what it finds is what it goes on from. It writes its volumes/metadata.db whenever
+ * it starts: a change that is older than that is dropped where it stands.
+ */
+import { randomBytes } from 'node:crypto';
+import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
+import { basename, dirname } from 'node:path';
+import { isSystemError } from '../core/errors.ts';
+import type { Layout } from './layout.ts';
+import type { Logger } from './log.ts';
+import { call, native, type BatchStep } from './native.ts';
+import { listEntries } from './removal.ts';
+
+/** A file (0600) of new content, or a file or tree that goes; missing directories above a file are made, one of them (0700). */
+export type ChangeStep =
+  | { readonly op: 'write'; readonly path: string; readonly data: string | Uint8Array }
+  | { readonly op: 'remove'; readonly path: string };
+
+/** Readers never wait: among changes that follow each other without a pause they take what there is. */
+const READ_TRIES = 5;
+/** Docker's own tree, where durability is promised. */
+const IMAGE = 'image/';
+const PATH = /^(?!\.{1,2}(?:\/|$))[^/\0:\n]+(?:\/(?!\.{1,2}(?:\/|$))[^/\0:\n]+)*$/;
+
+/** A step as it is on disk. */
+interface Entry {
+  /** Its file below `layerstack/changes/pending`. */
+  readonly file: string;
+  readonly index: number;
+  /** Of a `write`; a `remove` has its paths in the file. */
+  readonly path: string | undefined;
+}
+
+/** A change that is decided, but not carried out to its end. What is done of it already reads as it is on disk. */
+export class PendingChange {
+  readonly #layout: Layout;
+  readonly #written = new Map<string, string>();
+  readonly #removed = new Set<string>();
+
+  constructor(layout: Layout, entries: readonly Entry[]) {
+    this.#layout = layout;
+    for (const { file, path } of entries) {
+      if (path !== undefined) this.#written.set(path, file);
+      else for (const removed of readRemoved(layout, file) ?? []) this.#removed.add(removed);
+    }
+  }
+
+  /** What `path` holds by this change: null where it is gone, undefined where what is on disk counts. */
+  read(path: string): Uint8Array | null | undefined {
+    const file = this.#written.get(path);
+    if (file !== undefined)
+      return unlessGone(() => readFileSync(this.#layout.at(pendingFile(file, this.#layout))));
+    return this.#isRemoved(path) ? null : undefined;
+  }
+
+  /** The entries of `directory` by this change, given those on disk. */
+  names(directory: string, found: readonly string[]): string[] {
+    const names = new Set(this.#isRemoved(directory) ? [] : found);
+    for (const path of this.#removed) if (dirname(path) === directory) names.delete(basename(path));
+    for (const name of below(directory, this.#written.keys())) names.add(name);
+    return [...names];
+  }
+
+  #isRemoved(path: string): boolean {
+    for (let at = path; at !== '.'; at = dirname(at)) if (this.#removed.has(at)) return true;
+    return false;
+  }
+
+  /** The entries of `directory` that this change has to do with. */
+  touched(directory: string): Set<string> {
+    return new Set([...below(directory, this.#written.keys()), ...below(directory, this.#removed)]);
+  }
+}
+
+/** The changes of one root. */
+export class Changes {
+  readonly #layout: Layout;
+  readonly #log: Logger;
+
+  constructor(layout: Layout, log: Logger) {
+    this.#layout = layout;
+    this.#log = log;
+  }
+
+  /** What readers have to see through, if anything. Blocks for 2 µs where there is nothing. */
+  pending(): PendingChange | undefined {
+    const entries = this.#entries();
+    return entries === undefined || this.#isStale(entries)
+      ? undefined
+      : new PendingChange(this.#layout, entries.flatMap(parseEntry));
+  }
+
+  /** What `read` finds when no change comes in between; after some tries, whatever it finds. */
+  async steady<T>(read: () => Promise<T>): Promise<T> {
+    for (let tries = 1; ; ++tries) {
+      const before = this.#stamp();
+      try {
+        const found = await read();
+        if (tries === READ_TRIES || this.#stamp() === before) return found;
+      } catch (error) {
+        if (tries === READ_TRIES || this.#stamp() === before) throw error;
+      }
+    }
+  }
+
+  /** Differs after a change has begun, was decided, or was carried out. */
+  #stamp(): bigint | undefined {
+    return statSync(this.#layout.at(this.#layout.changes), { bigint: true, throwIfNoEntry: false })?.mtimeNs;
+  }
+
+  /**
+   * Does the steps, in order, as one. Durable on return. The caller holds the `references` lock, and has called
+   * {@link complete}. When it throws nothing was changed; once the change is decided, what cannot be carried out is
+   * logged, seen as done by all readers, and left to the next writer.
+   */
+  async commit(steps: readonly ChangeStep[]): Promise<void> {
+    const [first] = steps;
+    if (first === undefined) return;
+    if (steps.length === 1 && first.op === 'write') return this.#replace(first);
+    const { root, own, changes, pendingChange } = this.#layout;
+    const draft = `${changes}/.tmp-${randomBytes(8).toString('hex')}`;
+    const parents = new Set(steps.flatMap((step) => (step.op === 'write' ? [dirname(step.path)] : [])));
+    const made = [...parents].filter((path) => !existsSync(this.#layout.at(path)));
+    const discard = async (): Promise<void> => {
+      await call(native.removeTree(root, draft));
+      for (const path of made) await call(native.batch(root, [{ op: 'rmdir', path, missing: true }]));
+    };
+    try {
+      await call(
+        native.batch(root, [
+          ...[own, changes, ...made].map((path) => directory(path)),
+          { op: 'mkdir', path: draft, mode: 0o700 },
+          ...this.#files(draft, steps),
+          { op: 'rename', from: draft, to: pendingChange, noReplace: true },
+        ]),
+      );
+    } catch (error) {
+      await discard().catch((trouble: unknown) =>
+        this.#log.warn('left to the next writer', { error: trouble }),
+      );
+      throw error;
+    }
+    try {
+      await call(native.batch(root, [{ op: 'fsync', path: changes }]));
+    } catch (error) {
+      // Back to where nothing is decided; where that fails, it is.
+      const undone = native.batch(root, [{ op: 'rename', from: pendingChange, to: draft }]).then(discard);
+      if (
+        await undone.then(
+          () => true,
+          () => false,
+        )
+      )
+        throw error;
+      this.#log.warn('done, but a power cut may undo it', { error });
+    }
+    try {
+      await this.#carryOut();
+    } catch (error) {
+      if (!isSystemError(error)) throw error;
+      this.#log.warn('done, but the next writer has to complete it on disk', { error });
+    }
+  }
+
+  /**
+   * Carries out what somebody who died, or failed, has decided. The caller holds the `references` lock.
+   * @throws system errors; then it is still to be done, and nothing else may be decided.
+   */
+  async complete(): Promise<void> {
+    const entries = this.#entries();
+    if (entries === undefined) return;
+    if (this.#isStale(entries)) {
+      this.#log.info('dockerd has run since a change of images was broken off: what it found counts');
+      await call(native.removeTree(this.#layout.root, this.#layout.pendingChange));
+      return;
+    }
+    this.#log.info('completing a change of images that was broken off');
+    await this.#carryOut();
+  }
+
+  /** Removes what was begun and never decided. The caller holds the `references` lock. */
+  async sweep(): Promise<void> {
+    const { root, changes } = this.#layout;
+    const drafts = (await listEntries(this.#layout, changes)).filter((name) => name.startsWith('.tmp-'));
+    await call(
+      native.removeTree(
+        root,
+        drafts.map((name) => `${changes}/${name}`),
+      ),
+    );
+  }
+
+  /** One file needs no more than its own rename. */
+  async #replace({ path, data }: ChangeStep & { readonly op: 'write' }): Promise<void> {
+    const { root } = this.#layout;
+    await call(native.batch(root, [directory(dirname(path)), { op: 'replace', path, data, mode: 0o600 }]));
+    await call(native.batch(root, [{ op: 'fsync', path: dirname(path) }])).catch((error: unknown) =>
+      this.#log.warn('done, but a power cut may undo it', { path, error }),
+    );
+  }
+
+  /** The files of a draft, each synced. Removals that follow each other are one step. */
+  #files(draft: string, steps: readonly ChangeStep[]): BatchStep[] {
+    const files: { name: string; data: string | Uint8Array }[] = [];
+    let removed: string[] = [];
+    const endRemovals = (): void => {
+      if (removed.length > 0) files.push({ name: `remove:${files.length}`, data: removed.join('\n') });
+      removed = [];
+    };
+    for (const step of steps) {
+      if (step.op === 'remove') {
+        removed.push(step.path);
+        continue;
+      }
+      endRemovals();
+      files.push({ name: `write:${files.length}:${step.path.replaceAll('/', ':')}`, data: step.data });
+    }
+    endRemovals();
+    files.unshift({ name: `dockerd:${this.#dockerd()}`, data: '' });
+    return files.map(({ name, data }) => ({
+      ...{ op: 'write', path: `${draft}/${name}`, data, mode: 0o600 },
+      sync: data.length > 0,
+    }));
+  }
+
+  async #carryOut(): Promise<void> {
+    const { root, pendingChange } = this.#layout;
+    const entries = (this.#entries() ?? []).flatMap(parseEntry).sort((a, b) => a.index - b.index);
+    const touched = new Set<string>();
+    // Whoever does not know of this sees the files take their places one by one, so that goes without a pause.
+    let renames: BatchStep[] = [];
+    const rename = async (): Promise<void> => {
+      await call(native.batch(root, renames));
+      renames = [];
+    };
+    const parents = new Set(entries.flatMap(({ path }) => (path === undefined ? [] : [dirname(path)])));
+    const missing = [...parents].filter((path) => !existsSync(this.#layout.at(path)));
+    renames.push(...missing.map((path) => directory(path)));
+    for (const { file, path } of entries) {
+      const from = pendingFile(file, this.#layout);
+      if (path !== undefined) {
+        touched.add(dirname(path));
+        renames.push({ op: 'rename', from, to: path });
+        continue;
+      }
+      await rename();
+      const removed = readRemoved(this.#layout, file) ?? [];
+      for (const each of removed) touched.add(dirname(each));
+      await call(native.removeTree(root, removed));
+      await call(native.batch(root, [{ op: 'unlink', path: from, missing: true }]));
+    }
+    await rename();
+    const synced = [...touched].filter((path) => path.startsWith(IMAGE));
+    await call(
+      native.batch(
+        root,
+        synced.map((path) => ({ op: 'fsync', path })),
+      ),
+    );
+    await call(native.removeTree(root, pendingChange));
+  }
+
+  /** The files of the change that is decided; undefined where none is. */
+  #entries(): string[] | undefined {
+    const path = this.#layout.at(this.#layout.pendingChange);
+    if (statSync(path, { throwIfNoEntry: false }) === undefined) return undefined;
+    return unlessGone(() => readdirSync(path));
+  }
+
+  #isStale(entries: readonly string[]): boolean {
+    // The directory goes entry by entry, when all is done.
+    return entries.length > 0 && !entries.includes(`dockerd:${this.#dockerd()}`);
+  }
+
+  /** Differs from the last time when dockerd has started since. */
+  #dockerd(): string {
+    const path = this.#layout.at(this.#layout.writerLock);
+    const stats = statSync(path, { bigint: true, throwIfNoEntry: false });
+    return stats === undefined ? '' : `${stats.size}.${stats.mtimeNs}`;
+  }
+}
+
+function directory(path: string): BatchStep {
+  return { op: 'mkdir', path, mode: 0o700, exist: true };
+}
+
+function pendingFile(file: string, layout: Layout): string {
+  return `${layout.pendingChange}/${file}`;
+}
+
+function parseEntry(file: string): Entry[] {
+  const [, index, path] = /^(?:write|remove):(\d{1,9})(?::(.+))?$/.exec(file) ?? [];
+  if (index === undefined || file.startsWith('write:') !== (path !== undefined)) return [];
+  const plain = path?.replaceAll(':', '/');
+  return plain === undefined || PATH.test(plain) ? [{ file, index: Number(index), path: plain }] : [];
+}
+
+/** The paths of a removal; undefined where it is done already. */
+function readRemoved(layout: Layout, file: string): string[] | undefined {
+  const text = unlessGone(() => readFileSync(layout.at(pendingFile(file, layout)), 'utf8'));
+  return text?.split('\n').filter((path) => PATH.test(path));
+}
+
+/** The names in `directory` through which these paths go. */
+function below(directory: string, paths: Iterable<string>): string[] {
+  return [...paths].flatMap((path) =>
+    path.startsWith(`${directory}/`) ? [path.slice(directory.length + 1).split('/', 1)[0] ?? ''] : [],
+  );
+}
+
+function unlessGone<T>(read: () => T): T | undefined {
+  try {
+    return read();
+  } catch (error) {
+    if (isSystemError(error, 'ENOENT')) return undefined;
+    throw error;
+  }
+}
