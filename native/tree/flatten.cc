@@ -51,7 +51,7 @@ Level Open(MergedDir from, int parent, const std::string& name, std::string path
 void CopyContent(int from, int to, const std::string& path) {
   struct stat info;
   if (::fstat(from, &info) != 0) ThrowErrno(errno, "fstat", path);
-  for (const SparseFragment& data : FindData(from, info)) {
+  for (const SparseFragment& data : FindData(from, info).parts) {
     off_t at = data.offset;
     if (::lseek(to, at, SEEK_SET) < 0) ThrowErrno(errno, "lseek", path);
     for (int64_t left = data.length; left > 0;) {

@@ -9,9 +9,13 @@
 
 namespace layerstack {
 
-// Where the data of an open file is, as its file system tells it (SEEK_DATA): ascending, the bytes between are zero. Holes of
-// less than 64 KiB count as data, and larger ones too where there are thousands. Moves the file's position.
-SparseMap FindData(int fd, const struct stat& info);
+struct FileData {
+  SparseMap parts;       // ascending; the bytes between them are zero
+  uint64_t filled = 0;  // bytes of holes that the parts have in them
+};
+// Where the data of an open file is, as its file system tells it (SEEK_DATA). Holes of less than 64 KiB count as data, and of
+// tens of thousands the smaller ones. Moves the file's position.
+FileData FindData(int fd, const struct stat& info);
 
 inline uint64_t DataBytes(const SparseMap& data) {
   uint64_t bytes = 0;

@@ -22,6 +22,7 @@ namespace {
 // a sparse member costs a layer more than its zeros do, since tar-split carries its data.
 constexpr uint64_t kZeros = 256 << 20;
 constexpr uint64_t kMostlyHoles = 8;
+constexpr uint64_t kMostFilled = 64;  // zeros for each byte of data, where a file has too many holes for a map
 constexpr uint64_t kReadAhead = 1 << 20;  // smaller files are read by one call anyway
 
 // A file capability that an unprivileged container set carries the user namespace's root id (revision 3);
@@ -174,13 +175,20 @@ void LayerTar::Encode(int fd, const Level* level, const std::string& name) {
 void LayerTar::EncodeContent(TarEntry& member, const struct stat& info) {
   member.size = static_cast<uint64_t>(info.st_size);
   file_path_ = member.name;
-  file_left_ = FindData(file_.get(), info);
+  FileData data = FindData(file_.get(), info);
+  file_left_ = std::move(data.parts);
   file_part_ = 0;
   file_bytes_ = DataBytes(file_left_);
   const uint64_t holes = member.size - file_bytes_;
   const bool spared = holes / kMostlyHoles < file_bytes_;
   if (holes > 0 && (options_.sparse || (!spared && holes > zeros_left_))) {
     member.sparse = file_left_;
+    if (data.filled / kMostFilled > file_bytes_ - data.filled && data.filled > kZeros) {
+      ThrowInput("ERR_LIMIT_EXCEEDED",
+                 "'" + member.name + "' has more holes than a tar can say: " + std::to_string(data.filled) +
+                     " bytes of zeros would be written; leave it out, or copy it to a file with fewer holes",
+                 {{"member", member.name}, {"limit", std::to_string(kZeros)}});
+    }
   } else if (holes > 0) {
     if (!spared) zeros_left_ -= holes;
     file_left_ = {{0, info.st_size}};

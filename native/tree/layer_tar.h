@@ -49,8 +49,9 @@ class LayerTar {
   LayerTar(const std::string& root, const std::string& path, const std::string& name, LayerTarOptions options);
 
   // Fills `buffer` with the next bytes of the tar; 0 is the end. Throws a system failure with the path in
-  // the layer, ERR_UPPER_CHANGED where a file shrank while it was read, and ERR_UPPER_UNSUPPORTED where an entry holds a
-  // redirect or metacopy attribute, whose content is elsewhere. Thread: any, one at a time.
+  // the layer, ERR_UPPER_CHANGED where a file shrank while it was read, ERR_UPPER_UNSUPPORTED where an entry holds a redirect or
+  // metacopy attribute, whose content is elsewhere, and ERR_LIMIT_EXCEEDED for a file of so many holes that most of it would be
+  // written as zeros. Thread: any, one at a time.
   size_t Read(char* buffer, size_t room);
 
   // What could not be put into a tar (sockets, attributes with names that PAX cannot hold), or means something else

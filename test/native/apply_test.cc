@@ -447,7 +447,7 @@ std::string Found(int64_t size, const SparseMap& data) {
   struct stat info;
   CHECK(::fstat(fd.get(), &info) == 0);
   std::string text;
-  for (const SparseFragment& part : FindData(fd.get(), info))
+  for (const SparseFragment& part : FindData(fd.get(), info).parts)
     text += std::to_string(part.offset >> 10) + "+" + std::to_string(part.length >> 10) + " ";
   return text;
 }
@@ -465,12 +465,13 @@ TEST(data_is_found_between_holes_that_are_worth_it) {
 
   // More pieces than a map may have: the smaller holes count as data, and nothing of the data is lost.
   SparseMap many;
-  for (int64_t i = 0; i < 5000; ++i) many.push_back({i * 128 * kKiB, (i % 2 ? 4 : 60) * kKiB});
-  UniqueFd fd = FileWithHoles(5000 * 128 * kKiB, many);
+  for (int64_t i = 0; i < 30'000; ++i) many.push_back({i * 1024 * kKiB, (i % 3 ? 4 : 900) * 4});
+  UniqueFd fd = FileWithHoles(30'000 * 1024 * kKiB, many);
   struct stat info;
   CHECK(::fstat(fd.get(), &info) == 0);
-  SparseMap found = FindData(fd.get(), info);
-  CHECK(!found.empty() && found.size() <= 4096);
+  auto [found, filled] = FindData(fd.get(), info);
+  CHECK_EQ(found.size(), size_t{24} << 10);
+  CHECK_EQ(DataBytes(found) - filled, uint64_t{30'000} * 4 * kKiB);
   CHECK(ValidSparseMap(found, info.st_size, DataBytes(found)));
   size_t at = 0;
   for (const SparseFragment& part : many) {
