@@ -22,8 +22,9 @@ TarReader::TarReader(ByteSource& source, RawSink& raw, const TarLimits& limits, 
     : source_(source), raw_(raw), limits_(limits), codes_(codes) {}
 
 void TarReader::Invalid(const std::string& what) const {
-  ThrowInput(codes_.invalid, what + (current_.empty() ? "" : " (after '" + current_ + "')"),
-             {{"offset", std::to_string(position_)}});
+  std::vector<std::pair<std::string, std::string>> facts{{"offset", std::to_string(position_)}};
+  if (!subject_.empty()) facts.emplace_back("member", subject_);
+  ThrowInput(codes_.invalid, what + (current_.empty() ? "" : " (after '" + current_ + "')"), std::move(facts));
 }
 
 void TarReader::Truncated(const std::string& where) const {
@@ -81,6 +82,7 @@ void TarReader::Trailing() {
 
 // False at the end of the archive: two zero blocks, one zero block and nothing behind it, or just nothing.
 bool TarReader::ReadHeader(TarHeader& header) {
+  subject_.clear();
   for (int zero_blocks = 0;;) {
     size_t length = ReadUpTo(block_, kTarBlock);
     if (length == 0) return false;
@@ -94,6 +96,7 @@ bool TarReader::ReadHeader(TarHeader& header) {
     std::optional<TarHeader> parsed = ParseTarHeader(block_);
     if (!parsed) Invalid("malformed tar header");
     header = std::move(*parsed);
+    subject_ = header.name;
     return true;
   }
 }
@@ -122,11 +125,11 @@ std::string TarReader::ReadSpecial(const TarHeader& header) {
   return content;
 }
 
-void TarReader::CheckName(const std::string& name) const {
+void TarReader::CheckName(const std::string& name, const std::string& member) const {
   if (name.size() <= limits_.max_path_bytes) return;
   ThrowInput("ERR_LIMIT_EXCEEDED",
              "path of " + std::to_string(name.size()) + " bytes, more than " + std::to_string(limits_.max_path_bytes),
-             {{"member", name.substr(0, 256)}, {"limit", std::to_string(limits_.max_path_bytes)}});
+             {{"member", member.substr(0, 256)}, {"limit", std::to_string(limits_.max_path_bytes)}});
 }
 
 void TarReader::Merge(const PaxRecords& pax, TarHeader& header, TarMember& member) {
@@ -267,8 +270,8 @@ bool TarReader::Next(TarMember& member) {
     if (!member.sparse && IsHeaderOnly(header.type)) header.size = 0;
     member.size = static_cast<uint64_t>(header.size);
   }
-  CheckName(header.name);
-  CheckName(header.linkname);
+  CheckName(header.name, header.name);
+  CheckName(header.linkname, header.name);
   current_ = header.name;
   member.type = header.type;
   member.name = std::move(header.name);

@@ -90,7 +90,8 @@ class TarReader {
   void ReadSparse(const PaxRecords& pax, TarHeader& header, TarMember& member);
   SparseMap ReadOldGnuMap(TarHeader& header);
   SparseMap ReadPaxMap();
-  void CheckName(const std::string& name) const;
+  // `name`: of the member, or of what it links to.
+  void CheckName(const std::string& name, const std::string& member) const;
   [[noreturn]] void Invalid(const std::string& what) const;
   [[noreturn]] void Truncated(const std::string& where) const;
 
@@ -105,7 +106,8 @@ class TarReader {
   size_t padding_ = 0;
   uint64_t position_ = 0;
   uint64_t members_ = 0;
-  std::string current_;  // name for messages
+  std::string current_;  // the last member's name, for messages
+  std::string subject_;  // the name in the header under way
 };
 
 }  // namespace layerstack

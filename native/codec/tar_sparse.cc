@@ -21,6 +21,17 @@ bool ValidSparseMap(const SparseMap& map, int64_t size, uint64_t packed) {
   return total == packed;
 }
 
+std::string EncodeSparseMap(const SparseMap& map, uint64_t size) {
+  const int64_t end = map.empty() ? 0 : map.back().offset + map.back().length;
+  const bool ends_in_hole = static_cast<uint64_t>(end) < size;
+  std::string text = std::to_string(map.size() + ends_in_hole) + "\n";
+  for (const SparseFragment& fragment : map)
+    text += std::to_string(fragment.offset) + "\n" + std::to_string(fragment.length) + "\n";
+  if (ends_in_hole) text += std::to_string(size) + "\n0\n";
+  text.resize((text.size() + kTarBlock - 1) / kTarBlock * kTarBlock);
+  return text;
+}
+
 bool ParseOldGnuSparse(const char* pairs, size_t entries, SparseMap& map) {
   for (size_t i = 0; i < entries; ++i, pairs += kPairBytes) {
     if (pairs[0] == 0) return true;

@@ -109,8 +109,8 @@ std::string PaxTime(const timespec& time) {
   return text.substr(0, text.find_last_not_of('0') + 1);
 }
 
-std::string PaxRecords(const TarEntry& member) {
-  std::map<std::string, std::string> records;
+// Adds what has no place in the header to `records`.
+std::string PaxText(const TarEntry& member, std::map<std::string, std::string> records) {
   bool fits = IsAscii(member.name) &&
               (member.name.size() <= kNameField || SplitPoint(member.name) != std::string::npos);
   if (!fits) records["path"] = member.name;
@@ -128,33 +128,49 @@ std::string PaxRecords(const TarEntry& member) {
   return text;
 }
 
-// Where extractors that know no PAX put the records: beside the member.
-std::string PaxName(const std::string& name) {
+// A name for what extractors that do not understand it put into a file of its own: in `folder` beside the member.
+std::string NameBeside(const std::string& name, const char* folder) {
   std::string bare = name;
   while (bare.size() > 1 && bare.back() == '/') bare.pop_back();
   size_t slash = bare.rfind('/');
   std::string directory = slash == std::string::npos ? "" : bare.substr(0, slash + 1);
-  return directory + "PaxHeaders.0/" + (slash == std::string::npos ? bare : bare.substr(slash + 1));
+  return directory + folder + "/" + (slash == std::string::npos ? bare : bare.substr(slash + 1));
+}
+
+std::string Encode(const TarEntry& member, std::map<std::string, std::string> records, const std::string& name) {
+  std::string bytes;
+  std::string text = PaxText(member, std::move(records));
+  if (!text.empty()) {
+    TarEntry extended;
+    extended.name = Plain(NameBeside(name, "PaxHeaders.0"));
+    extended.type = 'x';
+    extended.size = text.size();
+    Block block = Header(extended);
+    bytes.append(block.bytes, kTarBlock);
+    bytes += text;
+    bytes.append(TarPadding(text.size()), '\0');
+  }
+  Block block = Header(member);
+  bytes.append(block.bytes, kTarBlock);
+  return bytes;
 }
 
 }  // namespace
 
 std::string EncodeTarHeader(const TarEntry& member) {
-  std::string bytes;
-  std::string records = PaxRecords(member);
-  if (!records.empty()) {
-    TarEntry extended;
-    extended.name = Plain(PaxName(member.name));
-    extended.type = 'x';
-    extended.size = records.size();
-    Block block = Header(extended);
-    bytes.append(block.bytes, kTarBlock);
-    bytes += records;
-    bytes.append(TarPadding(records.size()), '\0');
-  }
-  Block block = Header(member);
-  bytes.append(block.bytes, kTarBlock);
-  return bytes;
+  if (!member.sparse) return Encode(member, {}, member.name);
+  std::string map = EncodeSparseMap(*member.sparse, member.size);
+  TarEntry packed = member;
+  packed.name = NameBeside(member.name, "GNUSparseFile.0");
+  packed.size = map.size();
+  for (const SparseFragment& fragment : *member.sparse) packed.size += static_cast<uint64_t>(fragment.length);
+  return Encode(packed,
+                {{"GNU.sparse.major", "1"},
+                 {"GNU.sparse.minor", "0"},
+                 {"GNU.sparse.name", member.name},
+                 {"GNU.sparse.realsize", std::to_string(member.size)}},
+                member.name) +
+         map;
 }
 
 }  // namespace layerstack

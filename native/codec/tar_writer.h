@@ -9,9 +9,11 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 
 #include "codec/tar_header.h"
+#include "codec/tar_sparse.h"
 
 namespace layerstack {
 
@@ -22,7 +24,8 @@ struct TarEntry {
   mode_t mode = 0;  // permission bits only
   uint32_t uid = 0;
   uint32_t gid = 0;
-  uint64_t size = 0;
+  uint64_t size = 0;  // holes included
+  std::optional<SparseMap> sparse;  // where the data of a file with holes is: then only this follows the header
   timespec mtime = {0, 0};
   std::string linkname;
   uint32_t device_major = 0;
@@ -30,7 +33,8 @@ struct TarEntry {
   std::map<std::string, std::string> xattrs;  // by full name, e.g. "security.capability"
 };
 
-// The header blocks of `member`, the PAX header and its padding included.
+// The header blocks of `member`, the PAX header and its padding included; of a sparse one also the map (PAX 1.0, which GNU tar,
+// libarchive, Python and Go read) that begins its content.
 std::string EncodeTarHeader(const TarEntry& member);
 
 // How many zero bytes follow `size` bytes of content.

@@ -4,6 +4,7 @@
 
 #include <cerrno>
 #include <climits>
+#include <limits>
 
 #include "sys/failure.h"
 
@@ -36,6 +37,14 @@ std::vector<std::string> BytesListArg(const Napi::Value& value, const char* name
 int64_t IntArg(const Napi::Value& value, const char* name) {
   if (!value.IsNumber()) Wrong(value, name, "a number");
   return value.As<Napi::Number>().Int64Value();
+}
+
+uint64_t CountArg(const Napi::Value& value, const char* name) {
+  if (value.IsNumber() && value.As<Napi::Number>().DoubleValue() == std::numeric_limits<double>::infinity())
+    return UINT64_MAX;
+  int64_t count = IntArg(value, name);
+  if (count < 0) Wrong(value, name, "a number that is not negative");
+  return static_cast<uint64_t>(count);
 }
 
 bool BoolArg(const Napi::Value& value, const char* name) {

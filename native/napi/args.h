@@ -17,6 +17,8 @@ namespace layerstack {
 std::string BytesArg(const Napi::Value& value, const char* name);
 std::vector<std::string> BytesListArg(const Napi::Value& value, const char* name);
 int64_t IntArg(const Napi::Value& value, const char* name);
+// Not negative; Infinity stands for "no bound", and is the largest.
+uint64_t CountArg(const Napi::Value& value, const char* name);
 bool BoolArg(const Napi::Value& value, const char* name);
 Napi::Object ObjectArg(const Napi::Value& value, const char* name);
 

@@ -38,6 +38,7 @@ UnpackOptions ReadOptions(const Napi::Object& object) {
   options.root = BytesArg(object.Get("root"), "root");
   options.directory = BytesArg(object.Get("directory"), "directory");
   options.keep_kinds = BoolArg(object.Get("keepKinds"), "keepKinds");
+  options.max_bytes = CountArg(object.Get("maxBytes"), "maxBytes");
   Napi::Value owner = object.Get("owner");
   if (owner.IsObject()) {
     options.owner = UnpackOptions::Owner::kFixed;

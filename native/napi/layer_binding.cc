@@ -1,5 +1,3 @@
-#include <limits>
-
 #include "napi/args.h"
 #include "napi/async.h"
 #include "napi/bindings.h"
@@ -11,15 +9,6 @@
 namespace layerstack {
 
 namespace {
-
-uint64_t CountArg(const Napi::Value& value, const char* name) {
-  // Infinity stands for "no bound".
-  if (value.IsNumber() && value.As<Napi::Number>().DoubleValue() == std::numeric_limits<double>::infinity())
-    return UINT64_MAX;
-  int64_t count = IntArg(value, name);
-  if (count < 0) throw Napi::TypeError::New(value.Env(), std::string(name) + " must not be negative");
-  return static_cast<uint64_t>(count);
-}
 
 Napi::Number Count(Napi::Env env, uint64_t value) { return Napi::Number::New(env, static_cast<double>(value)); }
 
@@ -64,6 +53,7 @@ Napi::Value ToValue(Napi::Env env, AppliedLayer& layer) {
   value.Set("compression", CompressionName(layer.compression));
   value.Set("entries", Count(env, layer.entries));
   value.Set("contentSize", Count(env, layer.content_size));
+  value.Set("holeBytes", Count(env, layer.hole_bytes));
   value.Set("warnings", WarningsValue(env, layer.warnings));
   value.Set("warningCount", Count(env, layer.warnings.Count()));
   return value;

@@ -10,6 +10,7 @@
 #include "sys/failure.h"
 #include "sys/thread_pool.h"
 #include "sys/whole_io.h"
+#include "tree/member_fault.h"
 #include "tree/member_path.h"
 
 namespace layerstack {
@@ -39,12 +40,12 @@ bool IsWhiteout(const std::string& path) {
 LayerExtractor::LayerExtractor(const std::string& diff, const std::string& tar_split, const TarLimits& limits,
                                uint64_t max_bytes, ByteSource& source, Clones* clones)
     : tar_split_path_(tar_split),
-      max_bytes_(max_bytes),
       clones_(clones),
       tar_split_fd_(CreateTarSplit(tar_split)),
       tar_split_(tar_split_fd_.get()),
       source_(source),
       reader_(source, *this, limits, kCodes),
+      bound_(max_bytes),
       tree_(diff, result_.warnings) {}
 
 void LayerExtractor::Raw(std::string_view bytes) { tar_split_.Segment(bytes.data(), bytes.size()); }
@@ -53,12 +54,10 @@ ExtractedLayer LayerExtractor::Run() {
   TarMember member;
   while (reader_.Next(member)) {
     try {
+      bound_.Take(member, reader_.Position());
       Apply(member);
     } catch (Failure& failure) {
-      if (failure.errnum == ENAMETOOLONG)
-        ThrowInput("ERR_LAYER_INVALID", "'" + member.name + "' has a component that no file system can hold",
-                   {{"member", member.name}});
-      BlameMember(failure, member.name);
+      JudgeMember(failure, member.name, kCodes.invalid, tree_.Root());
       throw;
     }
   }
@@ -69,6 +68,7 @@ ExtractedLayer LayerExtractor::Run() {
   if (!tree_.Replaced().Empty()) tree_.Replaced().Fold(tar_split_path_, [this] { source_.Check(); });
   result_.entries = reader_.Members();
   result_.content_size = tree_.ContentSize();
+  result_.hole_bytes = bound_.Holes();
   return std::move(result_);
 }
 
@@ -123,14 +123,12 @@ void LayerExtractor::ApplyAt(const TarMember& member, const std::string& path) {
 }
 
 void LayerExtractor::RegularFile(const TarMember& member, const std::string& path) {
-  if (member.size > max_bytes_) {
-    ThrowInput("ERR_LIMIT_EXCEEDED", "'" + member.name + "' is of " + std::to_string(member.size) + " bytes",
-               {{"limit", std::to_string(max_bytes_)}});
-  }
   UniqueFd clone = clones_ && fresh_name_ ? clones_->Take(member.name) : UniqueFd();
   bool cloned = static_cast<bool>(clone);
   TreeWriter::File file = tree_.CreateFile(member, path, std::move(clone));
-  if (member.sparse) {
+  if (member.sparse && cloned) {
+    CarryPayload();
+  } else if (member.sparse) {
     WriteSparse(member, file.fd.get());
   } else if (member.payload > 0 && (file.through_link || !fresh_name_)) {
     for (std::string_view piece = reader_.Payload(); !piece.empty(); piece = reader_.Payload()) {

@@ -12,6 +12,7 @@
 #include "codec/tar_split_writer.h"
 #include "tree/clones.h"
 #include "tree/name_set.h"
+#include "tree/size_bound.h"
 #include "tree/tree_writer.h"
 #include "tree/warnings.h"
 
@@ -20,6 +21,7 @@ namespace layerstack {
 struct ExtractedLayer {
   uint64_t entries = 0;
   uint64_t content_size = 0;
+  uint64_t hole_bytes = 0;  // of sparse members, which the tar does not have
   Warnings warnings;
 };
 
@@ -44,12 +46,12 @@ class LayerExtractor : private RawSink {
   void Record(const TarMember& member, uint64_t size, std::optional<std::array<uint8_t, 8>> crc);
 
   std::string tar_split_path_;
-  uint64_t max_bytes_;
   Clones* clones_;
   UniqueFd tar_split_fd_;
   TarSplitWriter tar_split_;
   ByteSource& source_;
   TarReader reader_;
+  SizeBound bound_;
   ExtractedLayer result_;
   TreeWriter tree_;
   NameSet names_;

@@ -1,6 +1,7 @@
 #include "tree/content_writer.h"
 
 #include <fcntl.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <array>
@@ -8,8 +9,8 @@
 #include <system_error>
 
 #include "sys/failure.h"
-#include "sys/whole_io.h"
-#include "tree/member_path.h"
+#include "tree/holes.h"
+#include "tree/member_fault.h"
 
 namespace layerstack {
 
@@ -137,7 +138,7 @@ void ContentWriter::Loop() {
     try {
       Perform(*batch);
     } catch (Failure& error) {
-      BlameMember(error, member_.name);
+      JudgeMember(error, member_.name, "ERR_LAYER_INVALID", file_.fd.get());
       failure = std::make_exception_ptr(error);
     } catch (...) {
       failure = std::current_exception();
@@ -159,8 +160,9 @@ void ContentWriter::Perform(Batch& batch) {
       file_ = std::move(part.file);
       member_ = std::move(part.member);
       written_ = started_ = 0;
+      holes_ = false;
     }
-    if (!WriteAll(file_.fd.get(), bytes, part.length)) ThrowErrno(errno, "write");
+    if (!WriteAroundZeros(file_.fd.get(), {bytes, part.length}, &holes_)) ThrowErrno(errno, "write");
     bytes += part.length;
     written_ += static_cast<off_t>(part.length);
     // Lets the disk begin with a large file while more of it comes: publishing would have to wait for all of it.
@@ -169,6 +171,7 @@ void ContentWriter::Perform(Batch& batch) {
       started_ = written_;
     }
     if (!part.ends) continue;
+    if (holes_ && ::ftruncate(file_.fd.get(), written_) < 0) ThrowErrno(errno, "ftruncate");
     FinishFile(file_, member_, warnings_);
     file_.fd.reset();
   }

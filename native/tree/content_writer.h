@@ -63,6 +63,7 @@ class ContentWriter {
   Warnings warnings_;
   off_t written_ = 0;
   off_t started_ = 0;
+  bool holes_ = false;  // zeros were left out
 };
 
 }  // namespace layerstack

@@ -5,11 +5,14 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
+
 #include "sys/fd.h"
 #include "sys/failure.h"
 #include "sys/resolve.h"
 #include "sys/whole_io.h"
 #include "sys/xattrs.h"
+#include "tree/holes.h"
 #include "tree/merged.h"
 
 namespace layerstack {
@@ -46,11 +49,19 @@ Level Open(MergedDir from, int parent, const std::string& name, std::string path
 }
 
 void CopyContent(int from, int to, const std::string& path) {
-  for (;;) {
-    ssize_t sent = Retry([&] { return ::sendfile(to, from, nullptr, size_t{1} << 30); });
-    if (sent < 0) ThrowErrno(errno, "sendfile", path);
-    if (sent == 0) return;
+  struct stat info;
+  if (::fstat(from, &info) != 0) ThrowErrno(errno, "fstat", path);
+  for (const SparseFragment& data : FindData(from, info).parts) {
+    off_t at = data.offset;
+    if (::lseek(to, at, SEEK_SET) < 0) ThrowErrno(errno, "lseek", path);
+    for (int64_t left = data.length; left > 0;) {
+      ssize_t sent = Retry([&] { return ::sendfile(to, from, &at, static_cast<size_t>(std::min<int64_t>(left, 1 << 30))); });
+      if (sent < 0) ThrowErrno(errno, "sendfile", path);
+      if (sent == 0) break;
+      left -= sent;
+    }
   }
+  if (::ftruncate(to, info.st_size) != 0) ThrowErrno(errno, "ftruncate", path);
 }
 
 // A copy of anything but a directory, with owner, mode, xattrs and times.

@@ -232,6 +232,7 @@ void LayerJob::Extract() {
   ExtractedLayer extracted = extractor.Run();
   result_.entries = extracted.entries;
   result_.content_size = extracted.content_size;
+  result_.hole_bytes = extracted.hole_bytes;
   result_.warnings = std::move(extracted.warnings);
 }
 

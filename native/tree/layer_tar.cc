@@ -10,6 +10,7 @@
 #include "sys/failure.h"
 #include "sys/resolve.h"
 #include "sys/xattrs.h"
+#include "tree/holes.h"
 #include "tree/merged.h"
 #include "tree/upper.h"
 
@@ -17,6 +18,11 @@ namespace layerstack {
 
 namespace {
 
+// Holes of a tar that are written as zeros, which every reader knows. Those of a file that is a ninth data or more do not count:
+// a sparse member costs a layer more than its zeros do, since tar-split carries its data.
+constexpr uint64_t kZeros = 256 << 20;
+constexpr uint64_t kMostlyHoles = 8;
+constexpr uint64_t kMostFilled = 64;  // zeros for each byte of data, where a file has too many holes for a map
 constexpr uint64_t kReadAhead = 1 << 20;  // smaller files are read by one call anyway
 
 // A file capability that an unprivileged container set carries the user namespace's root id (revision 3);
@@ -30,7 +36,7 @@ std::string PortableCapability(const std::string& value) {
 
 }  // namespace
 
-LayerTar::LayerTar(const std::string& directory, LayerTarOptions options) : options_(options) {
+LayerTar::LayerTar(const std::string& directory, LayerTarOptions options) : options_(options), zeros_left_(kZeros) {
   UniqueFd fd(Retry([&] { return ::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC); }));
   struct stat info;
   if (!fd || ::fstat(fd.get(), &info) != 0) ThrowErrno(errno, "open", directory);
@@ -39,7 +45,7 @@ LayerTar::LayerTar(const std::string& directory, LayerTarOptions options) : opti
 }
 
 LayerTar::LayerTar(const std::string& root, const std::string& path, const std::string& name, LayerTarOptions options)
-    : options_(options) {
+    : options_(options), zeros_left_(kZeros) {
   UniqueFd root_fd(Retry([&] { return ::open(root.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC); }));
   if (!root_fd) ThrowErrno(errno, "open", root);
   UniqueFd fd = OpenInRoot(root_fd.get(), path, O_PATH | O_NOFOLLOW);
@@ -161,13 +167,35 @@ void LayerTar::Encode(int fd, const Level* level, const std::string& name) {
     // What looks like a whiteout is not extracted, so nobody would take its clone.
     bool extracted = !name.starts_with(".wh.");
     if (options_.clones && extracted && static_cast<uint64_t>(info.st_size) >= Clones::kMinBytes) Clone(member, info);
-    member.size = static_cast<uint64_t>(info.st_size);
-    file_path_ = path;
-    file_left_ = file_size_ = member.size;
-    if (member.size == 0) file_.reset();
-    if (member.size >= kReadAhead) ::posix_fadvise(file_.get(), 0, 0, POSIX_FADV_SEQUENTIAL);
+    EncodeContent(member, info);
   }
   pending_ += EncodeTarHeader(member);
+}
+
+void LayerTar::EncodeContent(TarEntry& member, const struct stat& info) {
+  member.size = static_cast<uint64_t>(info.st_size);
+  file_path_ = member.name;
+  FileData data = FindData(file_.get(), info);
+  file_left_ = std::move(data.parts);
+  file_part_ = 0;
+  file_bytes_ = DataBytes(file_left_);
+  const uint64_t holes = member.size - file_bytes_;
+  const bool spared = holes / kMostlyHoles < file_bytes_;
+  if (holes > 0 && (options_.sparse || (!spared && holes > zeros_left_))) {
+    member.sparse = file_left_;
+    if (data.filled / kMostFilled > file_bytes_ - data.filled && data.filled > kZeros) {
+      ThrowInput("ERR_LIMIT_EXCEEDED",
+                 "'" + member.name + "' has more holes than a tar can say: " + std::to_string(data.filled) +
+                     " bytes of zeros would be written; leave it out, or copy it to a file with fewer holes",
+                 {{"member", member.name}, {"limit", std::to_string(kZeros)}});
+    }
+  } else if (holes > 0) {
+    if (!spared) zeros_left_ -= holes;
+    file_left_ = {{0, info.st_size}};
+    file_bytes_ = member.size;
+  }
+  if (file_bytes_ == 0) file_.reset();
+  if (file_bytes_ >= kReadAhead) ::posix_fadvise(file_.get(), 0, 0, POSIX_FADV_SEQUENTIAL);
 }
 
 // Goes on with a clone of the file, as large as it is by now.
@@ -228,18 +256,20 @@ size_t LayerTar::Read(char* buffer, size_t room) {
     pending_.clear();
     pending_at_ = 0;
     if (file_) {
-      size_t want = static_cast<size_t>(std::min<uint64_t>(room - filled, file_left_));
-      ssize_t got = Retry([&] { return ::read(file_.get(), buffer + filled, want); });
+      SparseFragment& part = file_left_[file_part_];
+      size_t want = std::min(room - filled, static_cast<size_t>(part.length));
+      ssize_t got = Retry([&] { return ::pread(file_.get(), buffer + filled, want, part.offset); });
       if (got < 0) ThrowErrno(errno, "read", file_path_);
       if (got == 0) {
         ThrowInput("ERR_UPPER_CHANGED", "a file shrank while it was read; stop what writes to the container, or pause it",
                    {{"member", file_path_}});
       }
       filled += static_cast<size_t>(got);
-      file_left_ -= static_cast<uint64_t>(got);
-      if (file_left_ == 0) {
+      part.offset += got;
+      part.length -= got;
+      if (part.length == 0 && ++file_part_ == file_left_.size()) {
         file_.reset();
-        pending_.assign(TarPadding(file_size_), '\0');
+        pending_.assign(TarPadding(file_bytes_), '\0');
       }
       continue;
     }

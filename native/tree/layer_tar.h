@@ -17,6 +17,7 @@
 #include <utility>
 #include <vector>
 
+#include "codec/tar_sparse.h"
 #include "codec/tar_writer.h"
 #include "sys/dirents.h"
 #include "sys/fd.h"
@@ -31,6 +32,10 @@ struct LayerTarOptions {
   // The tree is an upper: overlayfs's marks are translated or refused. Else it is taken as it looks.
   bool overlay = true;
   bool cross_mounts = false;  // what is mounted inside goes into the tar too
+  // Every hole makes its file a sparse member: who reads the tar is known to understand it. Else files become sparse members only
+  // where their zeros would be too many: each reader gets their content right, but not every one keeps the holes, and
+  // dockerd and podman cannot put a layer with such a member together again.
+  bool sparse = false;
   std::shared_ptr<Clones> clones;  // where whoever extracts the tar can do with clones of its larger files
 };
 
@@ -44,8 +49,9 @@ class LayerTar {
   LayerTar(const std::string& root, const std::string& path, const std::string& name, LayerTarOptions options);
 
   // Fills `buffer` with the next bytes of the tar; 0 is the end. Throws a system failure with the path in
-  // the layer, ERR_UPPER_CHANGED where a file shrank while it was read, and ERR_UPPER_UNSUPPORTED where an entry holds a
-  // redirect or metacopy attribute, whose content is elsewhere. Thread: any, one at a time.
+  // the layer, ERR_UPPER_CHANGED where a file shrank while it was read, ERR_UPPER_UNSUPPORTED where an entry holds a redirect or
+  // metacopy attribute, whose content is elsewhere, and ERR_LIMIT_EXCEEDED for a file of so many holes that most of it would be
+  // written as zeros. Thread: any, one at a time.
   size_t Read(char* buffer, size_t room);
 
   // What could not be put into a tar (sockets, attributes with names that PAX cannot hold), or means something else
@@ -66,6 +72,7 @@ class LayerTar {
   void Encode(int fd, const Level* level, const std::string& name);
   void EncodeWhiteout(const TarEntry& entry, const std::string& directory, const std::string& name);
   void Clone(const TarEntry& member, struct stat& info);
+  void EncodeContent(TarEntry& member, const struct stat& info);
   void EncodeDirectory(TarEntry& member, int path_fd, dev_t device);
   void ReadXattrs(int fd, const std::string& path, TarEntry& member);
   void ReadInodeXattrs(int path_fd, const std::string& path, TarEntry& member);
@@ -82,8 +89,10 @@ class LayerTar {
   size_t pending_at_ = 0;
   UniqueFd file_;  // the content that follows pending_
   std::string file_path_;
-  uint64_t file_left_ = 0;
-  uint64_t file_size_ = 0;
+  SparseMap file_left_;        // the parts of it that are still to come
+  size_t file_part_ = 0;       // the one under way
+  uint64_t file_bytes_ = 0;    // all parts together
+  uint64_t zeros_left_;        // of holes, that may still be written as zeros
   bool ended_ = false;
 };
 

@@ -28,12 +28,4 @@ SplitPath SplitMemberPath(const std::string& path) {
   return {path.substr(0, slash), path.substr(slash + 1)};
 }
 
-void BlameMember(Failure& failure, const std::string& name) {
-  for (const auto& [fact, value] : failure.facts) {
-    if (fact == "member") return;
-  }
-  if (failure.errnum != 0 && failure.path.empty()) failure.path = name;
-  failure.facts.emplace_back("member", name);
-}
-
 }  // namespace layerstack

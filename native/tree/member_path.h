@@ -5,8 +5,6 @@
 #include <string>
 #include <string_view>
 
-#include "sys/failure.h"
-
 namespace layerstack {
 
 // Lexically cleaned, without a leading or trailing '/'; "" is the layer's root. Absolute names are taken
@@ -19,8 +17,5 @@ struct SplitPath {
 };
 // Of a cleaned path that is not the root.
 SplitPath SplitMemberPath(const std::string& path);
-
-// Says which member a failure is about, unless that is known: the fact `member`, and the path of a system call that has none.
-void BlameMember(Failure& failure, const std::string& name);
 
 }  // namespace layerstack

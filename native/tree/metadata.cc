@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <linux/limits.h>
+#include <sys/sysmacros.h>
 #include <sys/xattr.h>
 #include <unistd.h>
 
@@ -54,6 +55,23 @@ bool IsOverlayOwn(const std::string& name) {
 uid_t OwnerOf(const TarMember& member) { return IdOf(member, member.uid, "user"); }
 gid_t GroupOf(const TarMember& member) { return IdOf(member, member.gid, "group"); }
 
+mode_t NodeTypeOf(const TarMember& member) {
+  return member.type == '3' ? S_IFCHR : member.type == '4' ? S_IFBLK : S_IFIFO;
+}
+
+dev_t DeviceOf(const TarMember& member) {
+  if (NodeTypeOf(member) == S_IFIFO) return 0;
+  auto fits = [](int64_t number, int bits) { return number >= 0 && number >> bits == 0; };
+  if (!fits(member.device_major, 12) || !fits(member.device_minor, 20))  // as the kernel packs them
+    ThrowInput("ERR_LAYER_INVALID", "'" + member.name + "' has a device number that no device can have");
+  return ::makedev(static_cast<unsigned>(member.device_major), static_cast<unsigned>(member.device_minor));
+}
+
+const char* LinkTargetOf(const TarMember& member) {
+  if (member.linkname.empty()) ThrowInput("ERR_LAYER_INVALID", "'" + member.name + "' is a symbolic link to nothing");
+  return member.linkname.c_str();
+}
+
 void TimesOf(const TarMember& member, timespec times[2]) {
   times[1] = Bounded(member.mtime);
   bool later = member.atime && *member.atime > member.mtime;
@@ -89,7 +107,7 @@ void SetXattrs(NodeRef node, const TarMember& member, Warnings& warnings) {
     int result = node.name ? ::setxattr(InodePath(node).Get(), name.c_str(), value.data(), value.size(), 0)
                            : ::fsetxattr(node.fd, name.c_str(), value.data(), value.size(), 0);
     if (result == 0) continue;
-    if (errno != EPERM && errno != ENOTSUP) ThrowErrno(errno, "setxattr", name);
+    if (errno != EPERM && errno != ENOTSUP) ThrowErrno(errno, "setxattr", name.substr(0, XATTR_NAME_MAX));
     const char* why = errno == EPERM ? "not permitted here" : "the file system has none such";
     warnings.Add("WARN_XATTR_DENIED", member.name, "left '" + name + "' out: " + why);
   }

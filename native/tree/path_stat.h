@@ -12,12 +12,12 @@ namespace layerstack {
 struct PathStat {
   struct stat status;
   // Of a link: where it leads in the end, absolute in the root, free of links as far as it exists. The rest of a
-  // dangling link's path is taken as it is written.
+  // dangling link's path is taken as it is written. Of a link that leads to itself: its own path, as it was asked for.
   std::optional<std::string> link_target;
 };
 
 // Links on the way are resolved inside the root; the last component is not followed, unless the path ends in "/" or
-// "/.". Throws the errno of open(2), ELOOP for more than 40 links.
+// "/.". Throws the errno of open(2), ELOOP for more than 40 links on the way.
 PathStat StatInRoot(const std::string& root, const std::string& path);
 
 }  // namespace layerstack

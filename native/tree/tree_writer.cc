@@ -165,23 +165,17 @@ void TreeWriter::FinishNamed(const TarMember& member, const CachedDir& dir, cons
 }
 
 void TreeWriter::Symlink(const TarMember& member, const std::string& path) {
+  const char* target = LinkTargetOf(member);
   SplitPath split = SplitMemberPath(path);
   CachedDir& dir = Parent(split.parent);
-  Place(dir, split.base, "symlink",
-        [&] { return ::symlinkat(member.linkname.c_str(), dir.fd.get(), split.base.c_str()); });
+  Place(dir, split.base, "symlink", [&] { return ::symlinkat(target, dir.fd.get(), split.base.c_str()); });
   content_size_ += member.linkname.size();
   FinishNamed(member, dir, split.base, false);
 }
 
 void TreeWriter::Device(const TarMember& member, const std::string& path) {
-  mode_t kind = member.type == '3' ? S_IFCHR : member.type == '4' ? S_IFBLK : S_IFIFO;
-  dev_t device = 0;
-  if (kind != S_IFIFO) {
-    auto fits = [](int64_t number, int bits) { return number >= 0 && number >> bits == 0; };
-    if (!fits(member.device_major, 12) || !fits(member.device_minor, 20))  // as the kernel packs them
-      ThrowInput("ERR_LAYER_INVALID", "'" + member.name + "' has a device number that no device can have");
-    device = ::makedev(static_cast<unsigned>(member.device_major), static_cast<unsigned>(member.device_minor));
-  }
+  mode_t kind = NodeTypeOf(member);
+  dev_t device = DeviceOf(member);
   SplitPath split = SplitMemberPath(path);
   CachedDir& dir = Parent(split.parent);
   Place(dir, split.base, "mknod",
@@ -198,7 +192,7 @@ void TreeWriter::HardLink(const TarMember& member, const std::string& path) {
   auto missing = [&](const char* why) {
     ThrowInput("ERR_LAYER_INVALID", "'" + member.name + "' is a hard link to '" + member.linkname + "', which " + why);
   };
-  if (target->empty()) missing("is the root");
+  if (target->empty()) missing(member.linkname.empty() ? "names nothing" : "is the root");
   SplitPath from = SplitMemberPath(*target);
   SplitPath to = SplitMemberPath(path);
   // What the link replaces may be its target, or be above it: then there is nothing left to link to.

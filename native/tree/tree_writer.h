@@ -42,6 +42,7 @@ class TreeWriter {
   void Finish();
   uint64_t ContentSize();
   Aside& Replaced() { return aside_; }
+  int Root() const { return root_.get(); }
 
  private:
   // The directory that a path's entry goes to, made if missing.

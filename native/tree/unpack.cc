@@ -4,12 +4,13 @@
 #include <limits.h>
 #include <sys/random.h>
 #include <sys/stat.h>
-#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include "sys/failure.h"
 #include "sys/resolve.h"
 #include "sys/whole_io.h"
+#include "tree/holes.h"
+#include "tree/member_fault.h"
 #include "tree/member_path.h"
 #include "tree/remove.h"
 
@@ -35,12 +36,10 @@ std::string TemporaryName() {
   return ".tmp-" + std::to_string(random);
 }
 
-mode_t NodeType(char type) { return type == '3' ? S_IFCHR : type == '4' ? S_IFBLK : S_IFIFO; }
-
 }  // namespace
 
 Unpacker::Unpacker(UnpackOptions options, ByteSource& source)
-    : options_(std::move(options)), reader_(source, *this, kLimits, kCodes) {
+    : options_(std::move(options)), reader_(source, *this, kLimits, kCodes), bound_(options_.max_bytes) {
   root_.reset(Retry([&] { return ::open(options_.root.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC); }));
   if (!root_) ThrowErrno(errno, "open", options_.root);
   if (OpenInRoot(root_.get(), options_.directory, kDirFlags)) return;
@@ -53,11 +52,10 @@ void Unpacker::Run() {
   TarMember member;
   while (reader_.Next(member)) {
     try {
+      bound_.Take(member, reader_.Position());
       Apply(member);
     } catch (Failure& failure) {
-      if (failure.errnum != 0 && failure.path.empty()) failure.path = member.name;
-      if (failure.code == "ERR_LAYER_INVALID") failure.code = kCodes.invalid;  // of tree/metadata
-      failure.facts.emplace_back("member", member.name);
+      JudgeMember(failure, member.name, kCodes.invalid, parent_ ? parent_.get() : root_.get());
       throw;
     }
   }
@@ -85,18 +83,16 @@ void Unpacker::Apply(TarMember& member) {
       return RegularFile(parent, base, member);
     case '1':
       return HardLink(parent, base, member);
-    case '2':
-      Place(parent, base, member, "symlink",
-            [&] { return ::symlinkat(member.linkname.c_str(), parent, base.c_str()); });
-      return Finish({parent, base.c_str()}, member);
-    case '3':
-    case '4':
-    case '6': {
-      dev_t device = ::makedev(static_cast<unsigned>(member.device_major), static_cast<unsigned>(member.device_minor));
-      Place(parent, base, member, "mknod",
-            [&] { return ::mknodat(parent, base.c_str(), NodeType(member.type) | 0600, device); });
+    case '2': {
+      const char* target = LinkTargetOf(member);
+      Place(parent, base, member, "symlink", [&] { return ::symlinkat(target, parent, base.c_str()); });
       return Finish({parent, base.c_str()}, member);
     }
+    case '3':
+    case '4':
+    case '6':
+      Node(parent, base, member);
+      return Finish({parent, base.c_str()}, member);
     case '5':
       return Directory(parent, base, *path, member);
     default:
@@ -134,6 +130,7 @@ UniqueFd Unpacker::MakeDirectories(const std::string& path) {
     if (!next && errno == ENOENT) {
       if (::mkdirat(dir.get(), base.c_str(), 0755) < 0 && errno != EEXIST) ThrowErrno(errno, "mkdir", at);
       next = OpenInRoot(root_.get(), at, kDirFlags);
+      if (!next && errno == ENOENT) Invalid("'" + path + "' cannot be made: '" + at + "' is a link to nothing");
     }
     if (!next) ThrowErrno(errno, "open", at);
     dir = std::move(next);
@@ -185,6 +182,17 @@ void Unpacker::Directory(int parent, const std::string& base, const std::string&
   TimesOf(member, last.times);
 }
 
+void Unpacker::Node(int parent, const std::string& base, const TarMember& member) {
+  mode_t type = NodeTypeOf(member);
+  dev_t device = DeviceOf(member);
+  Place(parent, base, member, "mknod", [&] {
+    int made = ::mknodat(parent, base.c_str(), type | 0600, device);
+    if (made < 0 && errno == EPERM && type == S_IFCHR && device == 0)
+      Invalid("'" + member.name + "' is the character device 0:0, which stands for a removal in a container's file system");
+    return made;
+  });
+}
+
 void Unpacker::RegularFile(int parent, const std::string& base, const TarMember& member) {
   auto create = [&](const std::string& name) {
     constexpr int kFlags = O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC;
@@ -215,7 +223,11 @@ void Unpacker::RegularFile(int parent, const std::string& base, const TarMember&
 
 void Unpacker::WriteContent(int fd, const TarMember& member) {
   if (!member.sparse) {
-    for (std::string_view piece = reader_.Payload(); !piece.empty(); piece = reader_.Payload()) Write(fd, piece);
+    bool holes = false;
+    for (std::string_view piece = reader_.Payload(); !piece.empty(); piece = reader_.Payload()) {
+      if (!WriteAroundZeros(fd, piece, &holes)) ThrowErrno(errno, "write");
+    }
+    if (holes && ::ftruncate(fd, static_cast<off_t>(member.size)) < 0) ThrowErrno(errno, "ftruncate");
     return;
   }
   for (const SparseFragment& fragment : *member.sparse) {
@@ -233,15 +245,25 @@ void Unpacker::WriteContent(int fd, const TarMember& member) {
 void Unpacker::HardLink(int parent, const std::string& base, const TarMember& member) {
   const std::string what = "'" + member.name + "' is a hard link to '" + member.linkname + "', which ";
   std::optional<std::string> target = CleanMemberPath(member.linkname);
-  if (!target || target->empty()) Invalid(what + "is outside the destination");
+  if (!target || target->empty()) Invalid(what + (member.linkname.empty() ? "names nothing" : "is outside the destination"));
+  if (target == CleanMemberPath(member.name)) Invalid(what + "is itself");
   SplitPath from = SplitMemberPath(*target);
   UniqueFd dir = OpenInRoot(root_.get(), At(from.parent), O_PATH | O_DIRECTORY);
-  if (!dir) Invalid(what + "is not there");
   struct stat status;
-  if (::fstatat(dir.get(), from.base.c_str(), &status, AT_SYMLINK_NOFOLLOW) < 0) Invalid(what + "is not there");
+  bool found = dir && ::fstatat(dir.get(), from.base.c_str(), &status, AT_SYMLINK_NOFOLLOW) == 0;
+  if (!found && errno == ENOENT) Invalid(what + "is not there");
+  if (!found) ThrowErrno(errno, "open", At(*target));
   if (S_ISDIR(status.st_mode)) Invalid(what + "is a directory");
-  Place(parent, base, member, "link",
-        [&] { return ::linkat(dir.get(), from.base.c_str(), parent, base.c_str(), 0); });
+  struct stat old;
+  bool same = ::fstatat(parent, base.c_str(), &old, AT_SYMLINK_NOFOLLOW) == 0 && old.st_dev == status.st_dev &&
+              old.st_ino == status.st_ino;
+  // There is nothing to do; and what would be removed to make room could be the only name.
+  if (same) return;
+  Place(parent, base, member, "link", [&] {
+    int linked = ::linkat(dir.get(), from.base.c_str(), parent, base.c_str(), 0);
+    if (linked < 0 && errno == ENOENT) Invalid(what + "it would take the place of");
+    return linked;
+  });
 }
 
 void Unpacker::Finish(NodeRef node, const TarMember& member) {

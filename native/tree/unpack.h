@@ -17,6 +17,7 @@
 #include "codec/tar_reader.h"
 #include "sys/fd.h"
 #include "tree/metadata.h"
+#include "tree/size_bound.h"
 #include "tree/warnings.h"
 
 namespace layerstack {
@@ -30,6 +31,7 @@ struct UnpackOptions {
   enum class Owner { kArchive, kCaller, kFixed } owner = Owner::kArchive;
   uid_t uid = 0;
   gid_t gid = 0;
+  uint64_t max_bytes = UINT64_MAX;  // of the tar, holes included
 };
 
 class Unpacker : private RawSink {
@@ -59,6 +61,7 @@ class Unpacker : private RawSink {
   template <typename Make>
   void Place(int parent, const std::string& base, const TarMember& member, const char* syscall, Make make);
   void Directory(int parent, const std::string& base, const std::string& path, const TarMember& member);
+  void Node(int parent, const std::string& base, const TarMember& member);
   void RegularFile(int parent, const std::string& base, const TarMember& member);
   void WriteContent(int fd, const TarMember& member);
   void HardLink(int parent, const std::string& base, const TarMember& member);
@@ -68,6 +71,7 @@ class Unpacker : private RawSink {
   UnpackOptions options_;
   UniqueFd root_;
   TarReader reader_;
+  SizeBound bound_;
   Warnings warnings_;
   std::optional<std::string> parent_path_;  // of parent_, as members name it
   UniqueFd parent_;

@@ -18,6 +18,9 @@ import type { Container } from './record.ts';
 import { resolveUser } from './user.ts';
 import { readUserDatabase } from './user-database.ts';
 
+/** The largest file that ext4 takes. A tar whose holes make more of it is meant to do harm. */
+const MAX_TAR_BYTES = 16 * 1024 ** 4;
+
 export interface ArchiveOptions {
   readonly signal?: AbortSignal | undefined;
   /** Told of what could not be copied: sockets, extended attributes that may not be set. */
@@ -29,6 +32,8 @@ export interface PutArchiveOptions extends ArchiveOptions {
   readonly noOverwriteDirNonDir?: boolean | undefined;
   /** Everything belongs to the container's user, where its config names one, instead of whom the tar says. */
   readonly copyUIDGID?: boolean | undefined;
+  /** Uncompressed bytes of the tar, holes of sparse files included. Default 16 TiB. */
+  readonly maxBytes?: number | undefined;
 }
 
 /** A path of a container, and the tar of it. */
@@ -78,7 +83,10 @@ export class ContainerArchive {
     try {
       const at = containerPath(path);
       const stat = await rootfs.tree.stat(at);
-      const tar = rootfs.tree.pack(at, { name: stat.name, crossMounts: false, onProgress, release });
+      const tar = rootfs.tree.pack(at, {
+        ...{ name: stat.name, crossMounts: false, sparse: false },
+        ...{ onProgress, release },
+      });
       return { stat, tar };
     } catch (error) {
       await release();
@@ -90,20 +98,24 @@ export class ContainerArchive {
    * Extracts a tar, plain or compressed by gzip or zstd, into a directory of the container; links on the way are followed
    * inside it. Not synced, as nothing that a container writes is. After an error what was extracted stays.
    * @throws {@link LayerstackError} ERR_PATH_NOT_FOUND; ERR_PATH_TYPE where the path is no directory, or with
-   *   `noOverwriteDirNonDir`; ERR_ARCHIVE_INVALID, ERR_ARCHIVE_TRUNCATED, ERR_COMPRESSION_UNSUPPORTED, ERR_USER_NOT_FOUND,
+   *   `noOverwriteDirNonDir`; ERR_ARCHIVE_INVALID or ERR_ARCHIVE_TRUNCATED (`member`), ERR_LIMIT_EXCEEDED,
+   *   ERR_COMPRESSION_UNSUPPORTED, ERR_USER_NOT_FOUND,
    *   ERR_CONTAINER_MOUNTED where it is mounted read-only, ERR_STORE_READ_ONLY, ERR_ABORTED; system errors.
    */
   async putArchive(
     container: Container,
     path: string,
     tar: AsyncIterable<Uint8Array>,
-    { noOverwriteDirNonDir = false, copyUIDGID = false, onProgress, signal }: PutArchiveOptions = {},
+    options: PutArchiveOptions = {},
   ): Promise<void> {
+    const { noOverwriteDirNonDir = false, copyUIDGID = false, maxBytes = MAX_TAR_BYTES } = options;
+    const { onProgress, signal } = options;
     await using rootfs = await this.open(container, { write: true, signal });
     const owner = copyUIDGID ? await this.ownerFor(container, rootfs) : 'archive';
     await rootfs.tree.unpack(containerPath(path), this.#plain(tar), {
       keepKinds: noOverwriteDirNonDir,
       owner,
+      maxBytes,
       onProgress,
       signal,
     });

@@ -28,6 +28,8 @@ export interface CopyOptions extends ArchiveOptions {
    * kept. Default false.
    */
   readonly archive?: boolean | undefined;
+  /** Of a tar that goes in: uncompressed bytes, holes of sparse files included. Default 16 TiB. */
+  readonly maxBytes?: number | undefined;
 }
 
 /** As docker's client. */
@@ -68,11 +70,12 @@ export async function copyOut(
     { name, isDirectory: hasMode(stat.mode, 'directory') },
     await hostTarget(destination),
   );
-  const tar = rootfs.tree.pack(at, { name: plan.name, crossMounts: false, onProgress });
+  const tar = rootfs.tree.pack(at, { name: plan.name, crossMounts: false, sparse: true, onProgress });
   try {
     await new FileTree(plan.directory).unpack('/', tar, {
       keepKinds: true,
       owner: keep ? 'archive' : 'caller',
+      maxBytes: Infinity,
       onProgress,
       signal,
     });
@@ -90,7 +93,7 @@ export async function copyIn(
   container: Container,
   source: string | AsyncIterable<Uint8Array>,
   destination: string,
-  { followLink = false, archive: keep = false, onProgress, signal }: CopyOptions = {},
+  { followLink = false, archive: keep = false, maxBytes, onProgress, signal }: CopyOptions = {},
 ): Promise<void> {
   await using rootfs = await archive.open(container, { write: true, signal });
   const target = await containerTarget(rootfs, destination);
@@ -102,15 +105,15 @@ export async function copyIn(
         `${container.name}:${destination} must be a directory, for a tar to be extracted into it`,
         { path: destination },
       );
-    return await archive.putArchive(container, target.path, source, put);
+    return await archive.putArchive(container, target.path, source, { ...put, maxBytes });
   }
   const host = new FileTree('/');
   const given = keepEnding(resolve(source), source);
   const path = followLink ? keepEnding(await hostPath(given, realpath(given)), given) : given;
   const stat = await host.stat(path);
   const plan = planCopy({ name: baseName(given), isDirectory: hasMode(stat.mode, 'directory') }, target);
-  const tar = host.pack(path, { name: plan.name, crossMounts: true, onProgress });
-  await archive.putArchive(container, plan.directory, tar, put);
+  const tar = host.pack(path, { name: plan.name, crossMounts: true, sparse: true, onProgress });
+  await archive.putArchive(container, plan.directory, tar, { ...put, maxBytes: Infinity });
 }
 
 /** Waits until the stream has given free what it reads from: its mount can go then. */
@@ -129,7 +132,9 @@ async function locate(
   const stat = await rootfs.tree.stat(path);
   if (!followLink || !hasMode(stat.mode, 'symlink')) return { at: path, stat };
   const at = keepEnding(stat.linkTarget, path);
-  return { at, stat: await rootfs.tree.stat(at) };
+  const target = await rootfs.tree.stat(at);
+  if (hasMode(target.mode, 'symlink')) throw tooManyLinks(source);
+  return { at, stat: target };
 }
 
 /** The destination in a container; a link at its end is followed, also to where nothing is. */
@@ -151,8 +156,8 @@ async function containerTarget(rootfs: OpenRootfs, destination: string): Promise
 async function hostTarget(destination: string): Promise<CopyDestination> {
   let path = keepEnding(resolve(destination), destination);
   for (let links = 0; links <= MAX_LINKS; ++links) {
-    const stat = await lstat(path).catch((error: unknown) => {
-      if (isSystemError(error, 'ENOENT')) return undefined;
+    const stat = await hostPath(path, lstat(path)).catch((error: unknown) => {
+      if (LayerstackError.is(error) && error.code === 'ERR_PATH_NOT_FOUND') return undefined;
       throw error;
     });
     if (!stat) {
@@ -165,8 +170,13 @@ async function hostTarget(destination: string): Promise<CopyDestination> {
     if (!stat.isSymbolicLink()) return { path, kind: stat.isDirectory() ? 'directory' : 'other' };
     path = posix.resolve(splitPath(path).directory, await readlink(path));
   }
-  throw new LayerstackError('ERR_PATH_TYPE', `${destination} leads through too many links`, {
-    path: destination,
+  throw tooManyLinks(destination);
+}
+
+function tooManyLinks(path: string, cause?: unknown): LayerstackError {
+  return new LayerstackError('ERR_PATH_TYPE', `${path} leads through too many links, maybe to itself`, {
+    path,
+    cause,
   });
 }
 
@@ -179,7 +189,9 @@ async function hostPath<T>(path: string, work: Promise<T>): Promise<T> {
   try {
     return await work;
   } catch (error) {
-    if (!isSystemError(error, 'ENOENT')) throw error;
-    throw new LayerstackError('ERR_PATH_NOT_FOUND', `${path} does not exist`, { path, cause: error });
+    if (isSystemError(error, 'ENOENT', 'ENAMETOOLONG'))
+      throw new LayerstackError('ERR_PATH_NOT_FOUND', `${path} does not exist`, { path, cause: error });
+    if (isSystemError(error, 'ELOOP')) throw tooManyLinks(path, error);
+    throw error;
   }
 }

@@ -18,13 +18,15 @@ export interface PackOptions {
   readonly name: string;
   /** Takes what is mounted inside too. */
   readonly crossMounts: boolean;
+  /** Every hole of a file becomes one of the tar, whose reader keeps it; else only where its zeros would be too many. */
+  readonly sparse: boolean;
   /** Told of what cannot be part of a tar (sockets). */
   readonly onProgress?: OnProgress | undefined;
   /** Called once, when nothing of the tree is open any more and before the stream ends. */
   readonly release?: (() => Promise<void>) | undefined;
 }
 
-export interface UnpackOptions extends Pick<TreeUnpackOptions, 'keepKinds' | 'owner'> {
+export interface UnpackOptions extends Pick<TreeUnpackOptions, 'keepKinds' | 'owner' | 'maxBytes'> {
   /** Told of extended attributes that cannot be set. */
   readonly onProgress?: OnProgress | undefined;
   readonly signal?: AbortSignal | undefined;
@@ -42,7 +44,8 @@ export class FileTree {
 
   /**
    * What is at an absolute path; its last component is followed only where it ends in `/` or `/.`.
-   * @throws {@link LayerstackError} ERR_PATH_NOT_FOUND, ERR_PATH_TYPE where something on the way is no directory.
+   * @throws {@link LayerstackError} ERR_PATH_NOT_FOUND, ERR_PATH_TYPE where something on the way is no directory, or a link that
+   *   leads to itself.
    */
   async stat(path: string): Promise<PathStat> {
     try {
@@ -58,8 +61,8 @@ export class FileTree {
    * @throws {@link LayerstackError} (by the stream) ERR_PATH_NOT_FOUND, ERR_PATH_TYPE, ERR_UPPER_CHANGED where a
    *   file shrank while it was read.
    */
-  pack(path: string, { name, crossMounts, onProgress, release }: PackOptions): Readable {
-    const subtree = { path, name: name === '/' ? '' : name, crossMounts };
+  pack(path: string, { name, crossMounts, sparse, onProgress, release }: PackOptions): Readable {
+    const subtree = { path, name: name === '/' ? '' : name, crossMounts, sparse };
     const tar = new native.LayerTar(this.#root, undefined, subtree);
     let released: Promise<void> | undefined;
     const free = (): Promise<void> => (released ??= release?.() ?? Promise.resolve());
@@ -91,15 +94,15 @@ export class FileTree {
   /**
    * Extracts a tar, uncompressed, into the directory at a path; links are followed inside the tree. Directories are
    * merged, other entries replaced. Not synced; after an error what was extracted stays.
-   * @throws {@link LayerstackError} ERR_PATH_NOT_FOUND, ERR_PATH_TYPE; ERR_ARCHIVE_INVALID or ERR_ARCHIVE_TRUNCATED with
-   *   `member`; ERR_ABORTED; system errors; whatever the source throws.
+   * @throws {@link LayerstackError} ERR_PATH_NOT_FOUND, ERR_PATH_TYPE; ERR_ARCHIVE_INVALID, ERR_ARCHIVE_TRUNCATED or
+   *   ERR_LIMIT_EXCEEDED with `member`; ERR_ABORTED; system errors; whatever the source throws.
    */
   async unpack(
     path: string,
     tar: AsyncIterable<Uint8Array>,
-    { keepKinds, owner, onProgress, signal }: UnpackOptions,
+    { keepKinds, owner, maxBytes, onProgress, signal }: UnpackOptions,
   ): Promise<void> {
-    const unpack = new native.TreeUnpack({ root: this.#root, directory: path, keepKinds, owner });
+    const unpack = new native.TreeUnpack({ root: this.#root, directory: path, keepKinds, owner, maxBytes });
     try {
       const warnings = await feed(tar, unpack, { signal });
       for (const warning of warnings) onProgress?.({ type: 'warning', ...warning });
@@ -113,7 +116,8 @@ export class FileTree {
     const failed = error as Error;
     if (!isSystemError(error) || error.path !== path) return failed;
     const where = `${this.#label}${path}`;
-    if (error.code === 'ENOENT')
+    // A name that is too long for the file system is nowhere in it.
+    if (error.code === 'ENOENT' || error.code === 'ENAMETOOLONG')
       return new LayerstackError('ERR_PATH_NOT_FOUND', `${where} does not exist`, { path, cause: error });
     if (error.code === 'ENOTDIR')
       return new LayerstackError(
@@ -124,6 +128,11 @@ export class FileTree {
           cause: error,
         },
       );
+    if (error.code === 'ELOOP')
+      return new LayerstackError('ERR_PATH_TYPE', `${where} leads through too many links`, {
+        path,
+        cause: error,
+      });
     return failed;
   }
 }

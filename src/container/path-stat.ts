@@ -15,7 +15,10 @@ export interface PathStat {
   readonly mode: number;
   /** RFC 3339, UTC, up to nanoseconds. */
   readonly mtime: string;
-  /** Of a link: where it leads in the end, as an absolute path of the container; else empty. */
+  /**
+   * Of a link: where it leads in the end, as an absolute path of the container; its own path where it leads to itself. Else
+   * empty.
+   */
   readonly linkTarget: string;
 }
 

@@ -37,7 +37,8 @@ export type { StagedLayer, StageOptions } from './staging.ts';
 
 /** For layers that come from this machine's own file system: bounded by what a path and an inode can be. */
 export const OWN_LAYER_LIMITS: LayerLimits = {
-  maxBytes: Infinity,
+  // What JavaScript counts exactly; dockerd's sizes are no larger than 2^63.
+  maxBytes: Number.MAX_SAFE_INTEGER,
   maxEntries: Infinity,
   maxPathBytes: 4096,
   maxPaxBytes: 16 * 1024 * 1024,

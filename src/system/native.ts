@@ -100,7 +100,7 @@ export type GzipEncoder = 'libdeflate' | 'zlib';
 
 /** Bounds of one layer; every one is checked while streaming. */
 export interface LayerLimits {
-  /** Uncompressed bytes of the layer tar. */
+  /** Uncompressed bytes of the layer tar, with holes of sparse members as the zeros that they stand for. */
   readonly maxBytes: number;
   readonly maxEntries: number;
   readonly maxPathBytes: number;
@@ -142,6 +142,8 @@ export interface LayerApplied {
   readonly entries: number;
   /** What layerdb's `size` file holds: st_size summed over unique non-directory inodes. */
   readonly contentSize: number;
+  /** Of sparse members: bytes that files have and the tar does not. They count against `maxBytes`. */
+  readonly holeBytes: number;
   /** The first 100 warnings, and how many there were. */
   readonly warnings: readonly LayerWarning[];
   readonly warningCount: number;
@@ -223,6 +225,8 @@ export interface TarSubtree {
   readonly name: string;
   /** Takes what is mounted inside too. */
   readonly crossMounts: boolean;
+  /** Files with holes become sparse members, for a reader that keeps holes; else only where their zeros would be too many. */
+  readonly sparse: boolean;
 }
 
 export interface TreeUnpackOptions {
@@ -232,6 +236,8 @@ export interface TreeUnpackOptions {
   readonly directory: string;
   /** A directory and something else do not replace each other: ERR_PATH_TYPE. */
   readonly keepKinds: boolean;
+  /** Of the tar, holes of sparse members included: ERR_LIMIT_EXCEEDED. */
+  readonly maxBytes: number;
   /** Whom everything belongs to: as the tar says, this process (without set-id bits then), or one user. */
   readonly owner: 'archive' | 'caller' | { readonly uid: number; readonly gid: number };
 }
@@ -254,7 +260,7 @@ export interface RootPathStat {
   readonly size: number;
   readonly mtimeSeconds: number;
   readonly mtimeNanoseconds: number;
-  /** Of a link: where it leads in the end, absolute in the root, also where nothing is there. */
+  /** Of a link: where it leads in the end, absolute in the root, also where nothing is there; to itself where it is a loop. */
   readonly linkTarget?: string;
 }
 

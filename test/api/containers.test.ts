@@ -8,7 +8,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { dockerArchive } from '../support/archives.ts';
 import { imageOf, layerOf } from '../support/images.ts';
 import { mountsBelow } from '../support/scratch.ts';
-import { tar } from '../support/tar.ts';
+import { tar, type TarItem } from '../support/tar.ts';
 import { TestService, type Answer } from './support/service.ts';
 
 const base = imageOf([layerOf({ 'etc/base': 'base', 'etc/other': 'other' })], {
@@ -439,6 +439,43 @@ describe('containers/{id}/archive', () => {
     expect((await service.send('PUT', at('/etc'), { body: 'x'.repeat(600) })).status).toBe(400);
     expect((await service.send('PUT', at('/etc/base'), { body: tar([]) })).status).toBe(400);
     expect(mountsBelow(service.store.root)).toEqual([]);
+  });
+
+  it.each<[string, TarItem]>([
+    ['a link to nothing', { name: 'bad', type: 'symlink', linkname: '' }],
+    ['a capability that is none', { name: 'bad', xattrs: { 'security.capability': 'x' } }],
+    ['too large an attribute', { name: 'bad', xattrs: { 'user.x': 'x'.repeat(65537) } }],
+    ['a removal in the form of overlayfs', { name: 'bad', type: 'char' }],
+  ])('answers %s in a tar with 400 and the name of the member', async (_, item) => {
+    const answer = await service.send('PUT', at('/etc'), { body: tar([item]) });
+    expect(answer.status).toBe(400);
+    expect(message(answer)).toContain("'bad'");
+  });
+
+  it('gives links that lead to themselves, and puts others in their place', async () => {
+    const links: TarItem[] = [
+      { name: 'self', type: 'symlink', linkname: 'self' },
+      { name: 'ping', type: 'symlink', linkname: '/loops/pong' },
+      { name: 'pong', type: 'symlink', linkname: 'ping' },
+      { name: 'below', type: 'symlink', linkname: 'below/x' },
+    ];
+    const body = tar([
+      { name: 'loops/', type: 'directory' },
+      ...links.map((link) => ({ ...link, name: `loops/${String((link as { name: string }).name)}` })),
+    ]);
+    expect((await service.send('PUT', at('/'), { body })).status).toBe(200);
+    for (const name of ['self', 'ping', 'pong', 'below']) {
+      const path = `/loops/${name}`;
+      const head = await service.send('HEAD', at(path));
+      expect(head.status).toBe(200);
+      expect(statOf(head)).toMatchObject({ name, mode: 2 ** 27 + 0o777, linkTarget: path });
+      const got = await service.get(at(path));
+      expect([got.status, got.bytes[156]]).toEqual([200, '2'.charCodeAt(0)]);
+      expect((await service.send('HEAD', at(`${path}/`))).status).toBe(400);
+      const file = tar([{ name, content: 'x' }]);
+      expect((await service.send('PUT', at('/loops'), { body: file })).status).toBe(200);
+      expect(statOf(await service.send('HEAD', at(path)))).toMatchObject({ name, size: 1, mode: 0o644 });
+    }
   });
 
   it('leaves no mount when the client goes in the middle', async () => {

@@ -6,6 +6,7 @@ import {
   mkdirSync,
   readdirSync,
   readFileSync,
+  readlinkSync,
   statSync,
   symlinkSync,
   writeFileSync,
@@ -229,6 +230,65 @@ test('statPath says what docker says', async () => {
   });
   expect(await store.statPath(container, '/')).toMatchObject({ name: '/' });
   await expect(store.statPath(container, '/dir/file/')).rejects.toMatchObject({ code: 'ERR_PATH_TYPE' });
+});
+
+describe('links that lead nowhere', () => {
+  /** Each with its text; `through` stands for a path through a link to a directory. */
+  const LOOPS: Readonly<Record<string, string>> = {
+    self: 'self',
+    ping: 'pong',
+    pong: '../loops/./ping',
+    below: 'below/x',
+    'dir/up': '../way/up',
+    dangling: 'nowhere/at/all',
+  };
+
+  function makeLoops(directory: string): void {
+    mkdirSync(join(directory, 'dir'), { recursive: true });
+    symlinkSync('dir', join(directory, 'way'));
+    for (const [name, text] of Object.entries(LOOPS)) symlinkSync(text, join(directory, name));
+  }
+
+  beforeEach(async () => {
+    await using mount = await store.mount(container);
+    makeLoops(join(mount.path, 'loops'));
+    makeLoops(host('loops'));
+  });
+
+  test.each([...Object.entries(LOOPS), ['way/up', '../way/up']])(
+    '%s is copied as the link it is',
+    async (name, text) => {
+      await store.copyOut(container, `/loops/${name}`, host('out'));
+      expect(readlinkSync(host('out'))).toBe(text);
+      await store.copyIn(container, host('loops', name), '/in');
+      await using mount = await store.mount(container);
+      expect(readlinkSync(join(mount.path, 'in'))).toBe(text);
+      expect((await store.statPath(container, `/loops/${name}`)).mode).toBe(0o777 + 2 ** 27);
+    },
+  );
+
+  test.each(['self', 'ping', 'below', 'dir/up'])(
+    '%s is not followed, and is replaced by what is copied there',
+    async (name) => {
+      const refused = { code: 'ERR_PATH_TYPE', kind: 'invalid' };
+      const followed = { followLink: true };
+      await expect(store.copyOut(container, `/loops/${name}`, host('out'), followed)).rejects.toMatchObject(
+        refused,
+      );
+      await expect(store.copyIn(container, host('loops', name), '/in', followed)).rejects.toMatchObject(
+        refused,
+      );
+      await expect(store.getArchive(container, `/loops/${name}`, followed)).rejects.toMatchObject(refused);
+      await expect(store.copyOut(container, `/loops/${name}/`, host('out'))).rejects.toMatchObject(refused);
+      await expect(store.copyIn(container, host('loops/dir'), `/loops/${name}`)).rejects.toMatchObject(
+        refused,
+      );
+      await expect(store.copyOut(container, '/dir/file', host('loops', name))).rejects.toMatchObject(refused);
+      writeFileSync(host('new'), 'new');
+      await store.copyIn(container, host('new'), `/loops/${name}`);
+      expect(await inside(`loops/${name}`)).toBe('new');
+    },
+  );
 });
 
 describe('attacks', () => {

@@ -32,7 +32,7 @@ export interface LayerPoolOptions {
   readonly label: string;
   /** What to do about bytes that are not what they should be, for messages. */
   readonly remedy: string;
-  /** Uncompressed bytes of all layers together. */
+  /** Uncompressed bytes of all layers together, holes of sparse files included. */
   readonly maxBytes: number;
   readonly signal?: AbortSignal | undefined;
   readonly onProgress?: OnProgress | undefined;
@@ -208,13 +208,13 @@ export class LayerPool {
       } catch (error) {
         if (!LayerstackError.is(error)) throw error;
         if (error.code === 'ERR_LIMIT_EXCEEDED' && error.limit === limits.maxBytes)
-          throw tooLarge(label, maxBytes, error);
+          throw tooLarge(label, maxBytes, name, error);
         throw inLayer(error, this.#options, name);
       }
       this.#owned.add(staged);
       this.#verify(member, expected, staged);
-      this.#tarBytes += staged.applied.tarSize;
-      if (this.#tarBytes > maxBytes) throw tooLarge(label, maxBytes);
+      this.#tarBytes += staged.applied.tarSize + staged.applied.holeBytes;
+      if (this.#tarBytes > maxBytes) throw tooLarge(label, maxBytes, name);
       onProgress?.({ type: 'layer-done', ...layer, diffId: staged.diffId, current: content.size });
       return staged;
     };
@@ -256,12 +256,18 @@ export class LayerPool {
   }
 }
 
-function tooLarge(label: string, maxBytes: number, cause?: unknown): LayerstackError {
+function tooLarge(label: string, maxBytes: number, layer: string, cause?: unknown): LayerstackError {
   return new LayerstackError(
     'ERR_LIMIT_EXCEEDED',
-    `${label}: its layers have more than ${String(maxBytes)} bytes uncompressed; ` +
+    `${label}: its layers have more than ${String(maxBytes)} bytes uncompressed, holes of sparse files included; ` +
       `if you trust it, allow more with maxBytes (--max-bytes)`,
-    { path: label, limit: maxBytes, cause },
+    {
+      path: label,
+      limit: maxBytes,
+      layer,
+      member: LayerstackError.is(cause) ? cause.member : undefined,
+      cause,
+    },
   );
 }
 

@@ -35,6 +35,7 @@ class FakeLayers {
   #layer(cacheId: string, digest: Digest, size: number): StagedLayer {
     const applied = {
       ...{ diffId: digest, blobDigest: digest, blobSize: size, tarSize: size, compression: 'none' as const },
+      holeBytes: 0,
       ...{ entries: 0, contentSize: 0, warnings: [], warningCount: 0 },
     };
     const layer: StagedLayer = { cacheId, writeSet: cacheId, diffId: digest as DiffID, applied };

@@ -1,5 +1,6 @@
 /** `layerstack cp`: files between a container and the host, as `docker cp`. */
 import { defineCommand, UsageError, type Context } from '../command.ts';
+import { parseBytes } from '../format.ts';
 import { ProgressDisplay } from '../progress.ts';
 
 /** Late, since it brings the addon; not in `run`, where tsc forgets to rename it beside `await using`. */
@@ -22,6 +23,11 @@ export const command = defineCommand({
       short: 'L',
       help: 'copy what a link at the end of the source leads to',
     },
+    'max-bytes': {
+      type: 'string',
+      value: 'SIZE',
+      help: 'of a tar from stdin, refuse more uncompressed bytes than this, e.g. 10G',
+    },
   },
   operands: { min: 2, max: 2 },
   async run(context, values, [from = '', to = '']) {
@@ -33,6 +39,8 @@ export const command = defineCommand({
     const options = {
       archive: values.archive,
       followLink: values['follow-link'],
+      maxBytes:
+        values['max-bytes'] === undefined ? undefined : parseBytes('--max-bytes', values['max-bytes']),
       signal: context.signal,
       onProgress: new ProgressDisplay(context.stderr, true).show,
     };

@@ -1,0 +1,64 @@
+#include "tree/member_fault.h"
+
+#include <sys/vfs.h>
+
+#include <algorithm>
+
+namespace layerstack {
+
+namespace {
+
+// More than any attribute takes, so a disk with this much space has not refused it for want of space.
+constexpr uint64_t kRoomForAttributes = 1 << 20;
+
+bool HasRoom(int place) {
+  struct statfs room;
+  if (::fstatfs(place, &room) != 0) return false;
+  bool inodes = room.f_files == 0 || room.f_ffree > 0;
+  return inodes && static_cast<uint64_t>(room.f_bfree) * static_cast<uint64_t>(room.f_bsize) >= kRoomForAttributes;
+}
+
+bool MemberIsAtFault(const Failure& failure, int place) {
+  switch (failure.errnum) {
+    case E2BIG:
+    case EFBIG:
+    case EILSEQ:
+    case EINVAL:
+    case ELOOP:
+    case EMLINK:
+    case ENAMETOOLONG:
+    case ENOTDIR:
+    case EOVERFLOW:
+    case ERANGE:
+    case EXDEV:
+      return true;
+    case EACCES:  // a default ACL on what is no directory
+      return failure.syscall == "setxattr" && failure.path == "system.posix_acl_default";
+    case ENOSPC:  // of the block that ext4 has for all attributes of a file
+      return failure.syscall.ends_with("setxattr") && HasRoom(place);
+    default:
+      return false;
+  }
+}
+
+}  // namespace
+
+void JudgeMember(Failure& failure, const std::string& member, const char* code, int place) {
+  if (failure.errnum != 0 && MemberIsAtFault(failure, place)) {
+    failure.message = "'" + member + "' cannot be stored: " + failure.syscall +
+                      (failure.path.empty() ? "" : " of '" + failure.path + "'") + " fails with " + failure.code + ", " +
+                      failure.message;
+    failure.code = code;
+    failure.errnum = 0;
+    failure.path.clear();
+    failure.dest.clear();
+  }
+  // Of tree/metadata, which serves layers and other tars.
+  if (failure.code == "ERR_LAYER_INVALID") failure.code = code;
+  bool named = std::any_of(failure.facts.begin(), failure.facts.end(), [](auto& fact) { return fact.first == "member"; });
+  if (named) return;
+  if (failure.errnum != 0 && failure.path.empty()) failure.path = member;
+  failure.facts.emplace_back("member", member);
+}
+
+}  // namespace layerstack
