@@ -74,6 +74,7 @@ function mergeHealthcheck(given: HealthConfig | null, image: HealthConfig | null
     Interval: given.Interval || image.Interval,
     Timeout: given.Timeout || image.Timeout,
     StartPeriod: given.StartPeriod || image.StartPeriod,
+    StartInterval: given.StartInterval || image.StartInterval,
     Retries: given.Retries || image.Retries,
   };
 }

@@ -3,6 +3,7 @@
  * is kept for whoever runs the container, and where that is not what one expects a warning says so.
  * Mirrors `moby/moby: daemon/{create,container}.go` at v20.10, checks and words included.
  */
+import { CREATE_BODY } from '../../../container/docker-types.ts';
 import type { HostConfig } from '../../../container/store.ts';
 import { LayerstackError } from '../../../core/errors.ts';
 import * as json from '../../../core/json.ts';
@@ -37,7 +38,7 @@ export const containerCreateRoutes: readonly Route[] = [
 
 async function createContainer(request: ApiRequest, { store }: ServiceContext): Promise<void> {
   const { query, signal } = request;
-  const { config, hostConfig } = await request.json(decodeBody);
+  const { config, hostConfig } = await request.json(decodeBody, CREATE_BODY);
   if (config.Image === '') throw new HttpError(400, 'Config cannot be empty in order to create a container');
   check(config, hostConfig);
   const name = query.text('name');
