@@ -6,16 +6,19 @@
 import { existsSync } from 'node:fs';
 import { throwIfAborted } from '../core/abort.ts';
 import { isDigest, type ChainID } from '../core/digest.ts';
+import { LayerstackError } from '../core/errors.ts';
 import type { Suspect } from '../core/store-finding.ts';
 import { checkOverlay, stackOf } from '../layer/check-overlay.ts';
 import type { LayerStore } from '../layer/store.ts';
+import type { Layout } from '../system/layout.ts';
 import { mountState } from '../system/mounts.ts';
 import { call, native } from '../system/native.ts';
 import { isEntryName, listEntries, readEntry } from '../system/removal.ts';
 import type { Root } from '../system/root.ts';
 import { allMarkers } from '../system/session.ts';
+import { readLink, readText } from '../system/read-text.ts';
+import { CONTAINER_FILES, hasConfig, readContainerFile } from './decodable.ts';
 import { CONTAINER_ID } from './name-index.ts';
-import { readLink } from '../system/read-text.ts';
 import { readContainer, type Container } from './record.ts';
 
 export interface ContainerCheckOptions {
@@ -43,12 +46,40 @@ export async function* checkContainers(
   const directories = await listEntries(layout, layout.containers);
   for (const id of directories.filter((name) => CONTAINER_ID.test(name))) {
     throwIfAborted(signal);
+    const undecodable = checkDocuments(layout, id);
+    yield* undecodable;
     const container = readContainer(layout, id);
     if (container) yield* checkContainer(root, layers, container);
-    else yield* checkBroken(root, id);
+    else if (undecodable.length === 0) yield* checkBroken(root, id);
   }
   yield* checkMounts(root);
   yield* checkNameIndex(root);
+}
+
+/** Of the documents those that dockerd cannot decode: it then has no such container, or does not start. */
+function checkDocuments(layout: Layout, id: string): Suspect[] {
+  return CONTAINER_FILES.flatMap((name) => {
+    const path = layout.container(id, name);
+    const text = readText(layout.at(path));
+    if (text === undefined) return [];
+    const finding = (message: string): Suspect => ({
+      code: 'container-undecodable',
+      severity: 'error',
+      path,
+      message,
+      advice: `docker does not list container ${id.slice(0, 12)}: mend the file while nobody uses the store, or rm it`,
+    });
+    try {
+      const what = `container ${id.slice(0, 12)}: ${name}`;
+      const document = readContainerFile(name, Buffer.from(text), { what, code: 'ERR_STORE_CORRUPT' });
+      return name === 'hostconfig.json' || hasConfig(document)
+        ? []
+        : [finding(`${what}: it has no Config, on which dockerd crashes`)];
+    } catch (error) {
+      if (!LayerstackError.is(error)) throw error;
+      return [finding(error.message)];
+    }
+  });
 }
 
 async function* checkContainer(

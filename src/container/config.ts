@@ -12,7 +12,7 @@ import type { ContainerConfig, HealthConfig } from '../image/container-config.ts
 export interface ContainerOverrides {
   /** Replaces the image's Cmd. */
   readonly command?: readonly string[] | undefined;
-  /** Replaces the image's Entrypoint, and drops its Cmd. Empty: no entrypoint. */
+  /** Replaces the image's Entrypoint, and drops its Cmd. Empty, or one empty word: no entrypoint. */
   readonly entrypoint?: readonly string[] | undefined;
   /** `NAME=value`; wins over the image's. */
   readonly env?: readonly string[] | undefined;
@@ -31,14 +31,12 @@ export function mergedConfig(
   given: ContainerConfig,
 ): ContainerConfig {
   const merged = mergeConfigs(given, image);
-  // `--entrypoint ""` is a list of one empty word: no entrypoint at all, and the image's command is not meant for it.
-  const none = given.Entrypoint?.length === 1 && given.Entrypoint[0] === '';
   return {
     ...merged,
     Hostname: given.Hostname || id.slice(0, 12),
     Env: orNull(merged.Env),
     Cmd: orNull(merged.Cmd),
-    Entrypoint: none ? null : orNull(merged.Entrypoint),
+    Entrypoint: entrypointOf(merged),
   };
 }
 
@@ -74,6 +72,7 @@ function mergeHealthcheck(given: HealthConfig | null, image: HealthConfig | null
     Interval: given.Interval || image.Interval,
     Timeout: given.Timeout || image.Timeout,
     StartPeriod: given.StartPeriod || image.StartPeriod,
+    StartInterval: given.StartInterval || image.StartInterval,
     Retries: given.Retries || image.Retries,
   };
 }
@@ -95,7 +94,7 @@ export function containerConfig(
     AttachStderr: true,
     User: overrides.user ?? image.User,
     Env: mergeEnvironment(overrides.env ?? [], image.Env ?? []),
-    Entrypoint: orNull(overrides.entrypoint ?? image.Entrypoint),
+    Entrypoint: entrypointOf({ Entrypoint: overrides.entrypoint ?? image.Entrypoint }),
     Cmd: orNull(overrides.command ?? inherited),
     WorkingDir: overrides.workingDir ?? image.WorkingDir,
     Labels: new Map([...(image.Labels ?? []), ...Object.entries(overrides.labels ?? {})]),
@@ -104,7 +103,12 @@ export function containerConfig(
 
 /** Path and arguments of the container's process; empty where nobody named any. */
 export function commandOf(config: Pick<ContainerConfig, 'Entrypoint' | 'Cmd'>): string[] {
-  return [...(config.Entrypoint ?? []), ...(config.Cmd ?? [])];
+  return [...(entrypointOf(config) ?? []), ...(config.Cmd ?? [])];
+}
+
+/** One empty word, of `--entrypoint ""` or `ENTRYPOINT [""]`, is no entrypoint at all. */
+function entrypointOf({ Entrypoint: words }: Pick<ContainerConfig, 'Entrypoint'>): readonly string[] | null {
+  return words?.length === 1 && words[0] === '' ? null : orNull(words);
 }
 
 /** The caller's variables first, then those of the image that they do not replace: Docker's order. */

@@ -17,6 +17,7 @@ import { readText } from '../system/read-text.ts';
 import type { Marker, Session } from '../system/session.ts';
 import { spaceError } from '../system/space.ts';
 import { commandOf, containerConfig, mergedConfig, type ContainerOverrides } from './config.ts';
+import { readContainerFile, readHostConfig, type ContainerFile } from './decodable.ts';
 import { configDocument, hostConfigDocument, type HostConfig } from './documents.ts';
 import type { NameIndex } from './name-index.ts';
 import { generateName, parseContainerName } from './names.ts';
@@ -47,8 +48,9 @@ interface Plan {
   readonly name: string;
   readonly image: ImageID;
   readonly config: ContainerConfig;
-  readonly hostConfig: HostConfig;
   readonly created: string;
+  /** The content of `config.v2.json` and of `hostconfig.json`. */
+  readonly documents: Readonly<Record<ContainerFile, string>>;
   readonly mountId: string;
   readonly initId: string;
   readonly link: string;
@@ -178,8 +180,8 @@ export class ContainerCreator {
       write(layout.mount(id, 'init-id'), initId, 0o644),
       ...(parent === undefined ? [] : [write(layout.mount(id, 'parent'), parent, 0o644)]),
       { op: 'mkdir', path: layout.container(id), mode: 0o710 },
-      write(layout.container(id, 'hostconfig.json'), hostConfigDocument(plan.hostConfig), 0o644),
-      write(layout.container(id, TEMPORARY), configDocument(plan), 0o600),
+      write(layout.container(id, 'hostconfig.json'), plan.documents['hostconfig.json'], 0o644),
+      write(layout.container(id, TEMPORARY), plan.documents['config.v2.json'], 0o600),
     ];
   }
 
@@ -248,17 +250,22 @@ function makePlan(facts: {
 }): Plan {
   const id = newOverlayId();
   const mountId = newOverlayId();
-  const { config, imageName = facts.imageId, hostConfig = {} } = facts.options;
+  const { config: given, imageName = facts.imageId } = facts.options;
+  const hostConfig = readHostConfig(facts.options.hostConfig ?? {});
+  const config =
+    given === undefined
+      ? containerConfig(id, facts.image, imageName, facts.options)
+      : mergedConfig(id, facts.image, { ...given, Image: imageName });
+  const created = new Date().toISOString();
+  const identity = { id, name: facts.name, created, image: facts.imageId, config };
+  const document = configDocument({ ...identity, hostConfig });
+  readContainerFile('config.v2.json', Buffer.from(document), {
+    what: 'the config of the container',
+    code: 'ERR_INVALID_ARGUMENT',
+  });
   return {
-    id,
-    name: facts.name,
-    image: facts.imageId,
-    config:
-      config === undefined
-        ? containerConfig(id, facts.image, imageName, facts.options)
-        : mergedConfig(id, facts.image, { ...config, Image: imageName }),
-    hostConfig,
-    created: new Date().toISOString(),
+    ...identity,
+    documents: { 'config.v2.json': document, 'hostconfig.json': hostConfigDocument(hostConfig) },
     mountId,
     initId: `${mountId}-init`,
     link: newLinkId(),

@@ -23,7 +23,7 @@ export interface ContainerFacts {
   readonly hostConfig: HostConfig;
 }
 
-/** docker's `HostConfig`: how a runtime shall run the container. It is kept for whoever does, and not looked into. */
+/** docker's `HostConfig`: how a runtime shall run the container. It is kept for whoever does. */
 export type HostConfig = Readonly<Record<string, unknown>>;
 
 /** dockerd 20.10 crashes when it starts a container whose endpoint has no member of `EndpointSettings` at all. */

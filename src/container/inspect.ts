@@ -69,7 +69,7 @@ export function inspectContainer(layout: Layout, container: Container): Containe
     HostConfig: host,
     GraphDriver: { Data: graphDriverData(layout, container.mountId), Name: 'overlay2' },
     Mounts: Object.values(fields(config['MountPoints'])).map((mount) => mountDocument(fields(mount))),
-    Config: dockerContainerConfig(container.config),
+    Config: dockerContainerConfig(container.config, Number),
     NetworkSettings: networkDocument(fields(config['NetworkSettings'])),
   };
 }

@@ -36,6 +36,18 @@ class JsonMismatch extends Error {}
  * @throws {@link LayerstackError} `source.code` when it is too large, too deep or not JSON.
  */
 export function parseJson(bytes: Uint8Array, source: JsonSource): unknown {
+  return parse(bytes, source).value;
+}
+
+/**
+ * The document's text, which is JSON.
+ * @throws {@link LayerstackError} as {@link parseJson}.
+ */
+export function validText(bytes: Uint8Array, source: JsonSource): string {
+  return parse(bytes, source).text;
+}
+
+function parse(bytes: Uint8Array, source: JsonSource): { readonly value: unknown; readonly text: string } {
   const fail = (why: string, cause?: unknown): never => {
     throw new LayerstackError(source.code, `${source.what}: ${why}`, { ...source.facts, cause });
   };
@@ -46,7 +58,8 @@ export function parseJson(bytes: Uint8Array, source: JsonSource): unknown {
   if (depthExceeds(bytes, MAX_DEPTH)) fail(`it is nested deeper than ${MAX_DEPTH} levels`);
   try {
     // Like Go: invalid UTF-8 becomes U+FFFD, and a byte order mark is a syntax error.
-    return JSON.parse(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString('utf8'));
+    const text = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString('utf8');
+    return { value: JSON.parse(text), text };
   } catch (error) {
     return fail(`not JSON (${(error as Error).message})`, error);
   }
@@ -94,6 +107,10 @@ export const integer: Decoder<number> = (value, path) => {
   if (typeof value !== 'number') mismatch(path, `${describe(value)}, not a number`);
   return Number.isSafeInteger(value) ? value : mismatch(path, `is not a whole number below 2^53`);
 };
+
+/** A whole number of any size. */
+export const whole: Decoder<number | bigint> = (value, path) =>
+  typeof value === 'bigint' ? value : integer(value, path);
 
 /** Any value. */
 export const unknown: Decoder<unknown> = (value) => value;

@@ -31,6 +31,8 @@ export type FindingCode =
   /** docker's cache of which blob is which layer. */
   | 'distribution-cache'
   | 'container-incomplete'
+  /** dockerd cannot decode a container's document, and so has no such container. */
+  | 'container-undecodable'
   /** It keeps layers of an image from being removed, and is no container. */
   | 'mount-orphan'
   | 'mount-leftover'

@@ -8,12 +8,28 @@ import { posix } from 'node:path';
 import { sortedKeys } from '../core/go-json.ts';
 import { compareBytes } from '../core/bytes.ts';
 import { LayerstackError } from '../core/errors.ts';
+import { firstValue } from '../core/json.ts';
 import type { ContainerConfig } from './container-config.ts';
-import { expandWord, expandWords, splitWords, WordError, type Environment } from './shell-words.ts';
+import { parseDockerfile, type DockerfileInstruction } from './dockerfile.ts';
+import {
+  expandWord,
+  expandWords,
+  splitWords,
+  WordError,
+  type Environment,
+  type Escape,
+} from './shell-words.ts';
 
 type Change = Partial<ContainerConfig>;
-/** What one instruction does; `state.cmdSet`: an earlier one was a CMD. */
-type Instruction = (rest: string, config: ContainerConfig, state: { cmdSet: boolean }) => Change;
+
+/** What the instructions have in common. */
+interface State {
+  readonly escape: Escape;
+  /** An earlier one was a CMD. */
+  cmdSet: boolean;
+}
+
+type Instruction = (rest: string, config: ContainerConfig, state: State, line: string) => Change;
 
 const DEFAULT_SHELL = ['/bin/sh', '-c'];
 const TRIGGERS_REFUSED = ['ONBUILD', 'FROM', 'MAINTAINER'];
@@ -26,37 +42,38 @@ class ChangeError extends Error {}
  * @throws {@link LayerstackError} ERR_INVALID_ARGUMENT naming the instruction that is unknown or malformed.
  */
 export function applyChanges(config: ContainerConfig, changes: readonly string[]): ContainerConfig {
-  const state = { cmdSet: false };
-  return instructions(changes).reduce((current, text) => {
-    try {
-      return { ...current, ...applyOne(text, current, state) };
-    } catch (error) {
-      if (!(error instanceof ChangeError || error instanceof WordError)) throw error;
-      throw new LayerstackError(
-        'ERR_INVALID_ARGUMENT',
-        `invalid change ${JSON.stringify(text)}: ${error.message}`,
-        { found: text },
-      );
-    }
-  }, config);
+  if (changes.length === 0) return config;
+  const text = changes.join('\n');
+  const { escape, instructions } = explained(text, () => parseDockerfile(text));
+  const state = { escape, cmdSet: false };
+  return instructions.reduce(
+    (current, each) => ({ ...current, ...explained(each.line, () => applyOne(each, current, state)) }),
+    config,
+  );
 }
 
-/** As in a Dockerfile: a line each, a backslash at its end goes on, `#` begins a comment. */
-function instructions(changes: readonly string[]): string[] {
-  return changes
-    .join('\n')
-    .replace(/\\[ \t]*\n/g, '')
-    .split('\n')
-    .map((line) => line.trim())
-    .filter((line) => line !== '' && !line.startsWith('#'));
+function explained<T>(text: string, work: () => T): T {
+  try {
+    return work();
+  } catch (error) {
+    if (!(error instanceof ChangeError || error instanceof WordError)) throw error;
+    throw new LayerstackError(
+      'ERR_INVALID_ARGUMENT',
+      `invalid change ${JSON.stringify(text)}: ${error.message}`,
+      { found: text },
+    );
+  }
 }
 
-function applyOne(text: string, config: ContainerConfig, state: { cmdSet: boolean }): Change {
-  const [, name = '', rest = ''] = /^(\S+)\s*([^]*)$/.exec(text) ?? [];
-  const instruction = INSTRUCTIONS.get(name.toUpperCase());
+function applyOne(
+  { name, rest, line }: DockerfileInstruction,
+  config: ContainerConfig,
+  state: State,
+): Change {
+  const instruction = INSTRUCTIONS.get(name);
   if (!instruction) throw new ChangeError(`it must be one of ${[...INSTRUCTIONS.keys()].join(', ')}`);
-  if (rest === '') throw new ChangeError(`${name.toUpperCase()} needs an argument`);
-  return instruction(rest, config, state);
+  if (rest === '') throw new ChangeError(`${name} needs an argument`);
+  return instruction(rest, config, state, line);
 }
 
 const INSTRUCTIONS: ReadonlyMap<string, Instruction> = new Map<string, Instruction>([
@@ -72,62 +89,63 @@ const INSTRUCTIONS: ReadonlyMap<string, Instruction> = new Map<string, Instructi
   ['WORKDIR', workDir],
 ]);
 
-function cmd(rest: string, config: ContainerConfig, state: { cmdSet: boolean }): Change {
+function cmd(rest: string, config: ContainerConfig, state: State): Change {
   const words = commandLine(rest, config);
   if (words.length > 0) state.cmdSet = true;
   return { Cmd: words };
 }
 
 /** A new entrypoint has its own command line, unless a CMD was given with it. */
-function entrypoint(rest: string, config: ContainerConfig, state: { cmdSet: boolean }): Change {
+function entrypoint(rest: string, config: ContainerConfig, state: State): Change {
   const words = commandLine(rest, config);
   return { Entrypoint: words.length > 0 ? words : null, ...(state.cmdSet ? {} : { Cmd: null }) };
 }
 
-function env(rest: string, config: ContainerConfig): Change {
+function env(rest: string, config: ContainerConfig, { escape }: State): Change {
   const list = [...(config.Env ?? [])];
-  for (const [name, value] of pairs('ENV', rest, config)) {
+  for (const [name, value] of pairs('ENV', rest, config, escape)) {
     const at = list.findIndex((entry) => entry.split('=', 1)[0] === name);
     list.splice(at < 0 ? list.length : at, 1, `${name}=${value}`);
   }
   return { Env: list };
 }
 
-function label(rest: string, config: ContainerConfig): Change {
-  return { Labels: sortedKeys([...(config.Labels ?? []), ...pairs('LABEL', rest, config)]) };
+function label(rest: string, config: ContainerConfig, { escape }: State): Change {
+  return { Labels: sortedKeys([...(config.Labels ?? []), ...pairs('LABEL', rest, config, escape)]) };
 }
 
-function expose(rest: string, config: ContainerConfig): Change {
-  const words = splitOnSpace(rest).flatMap((word) => expandWords(word, environment(config)));
+function expose(rest: string, config: ContainerConfig, { escape }: State): Change {
+  const words = splitOnSpace(rest).flatMap((word) => expandWords(word, environment(config), escape));
   return { ExposedPorts: union(config.ExposedPorts, words.flatMap(ports)) };
 }
 
-function volume(rest: string, config: ContainerConfig): Change {
+function volume(rest: string, config: ContainerConfig, { escape }: State): Change {
   const words = jsonList(rest) ?? splitOnSpace(rest);
-  const paths = words.map((word) => expandWord(word, environment(config)).trim());
+  const paths = words.map((word) => expandWord(word, environment(config), escape).trim());
   if (paths.includes('')) throw new ChangeError('a volume must not be empty');
   return { Volumes: union(config.Volumes, paths) };
 }
 
-function user(rest: string, config: ContainerConfig): Change {
-  return { User: expandWord(rest, environment(config)) };
+function user(rest: string, config: ContainerConfig, { escape }: State): Change {
+  return { User: expandWord(rest, environment(config), escape) };
 }
 
-function workDir(rest: string, config: ContainerConfig): Change {
-  const path = expandWord(rest, environment(config));
+function workDir(rest: string, config: ContainerConfig, { escape }: State): Change {
+  const path = expandWord(rest, environment(config), escape);
   if (path === '') throw new ChangeError('the directory is empty');
   if (path.startsWith('/')) return { WorkingDir: path };
   return { WorkingDir: posix.resolve('/', config.WorkingDir, path) };
 }
 
-function onBuild(rest: string, config: ContainerConfig): Change {
+/** The trigger is kept as it is written. */
+function onBuild(rest: string, config: ContainerConfig, _: State, line: string): Change {
   const trigger = (rest.split(/\s/, 1)[0] ?? '').toUpperCase();
   if (TRIGGERS_REFUSED.includes(trigger)) throw new ChangeError(`${trigger} is not allowed as a trigger`);
-  return { OnBuild: [...(config.OnBuild ?? []), rest] };
+  return { OnBuild: [...(config.OnBuild ?? []), line.replace(/^\s*ONBUILD\s*/i, '')] };
 }
 
-function stopSignal(rest: string, config: ContainerConfig): Change {
-  const signal = expandWord(rest, environment(config));
+function stopSignal(rest: string, config: ContainerConfig, { escape }: State): Change {
+  const signal = expandWord(rest, environment(config), escape);
   const name = `SIG${signal.toUpperCase().replace(/^SIG/, '')}`;
   const known = name in constants.signals || /^SIGRTM(IN(\+\d+)?|AX(-\d+)?)$/.test(name);
   if (!known && !/^[1-9]\d?$/.test(signal)) throw new ChangeError(`${signal} is no signal`);
@@ -139,12 +157,12 @@ function commandLine(rest: string, config: ContainerConfig): readonly string[] {
   return jsonList(rest) ?? [...(config.Shell?.length ? config.Shell : DEFAULT_SHELL), rest];
 }
 
-/** Undefined where the text is no JSON array. */
+/** Undefined where the text does not begin with a JSON array; what follows it does not count. */
 function jsonList(text: string): string[] | undefined {
   if (!text.startsWith('[')) return undefined;
   let list: unknown;
   try {
-    list = JSON.parse(text);
+    list = JSON.parse(Buffer.from(firstValue(Buffer.from(text))).toString());
   } catch {
     return undefined;
   }
@@ -155,8 +173,13 @@ function jsonList(text: string): string[] | undefined {
 }
 
 /** `NAME=value …`, or `NAME value to the end`. */
-function pairs(instruction: string, rest: string, config: ContainerConfig): [string, string][] {
-  const words = splitWords(rest);
+function pairs(
+  instruction: string,
+  rest: string,
+  config: ContainerConfig,
+  escape: Escape,
+): [string, string][] {
+  const words = splitWords(rest, escape);
   const raw: [string, string][] = [];
   if (words[0]?.includes('=') === true) {
     for (const word of words) {
@@ -171,9 +194,9 @@ function pairs(instruction: string, rest: string, config: ContainerConfig): [str
   }
   const variables = environment(config);
   return raw.map(([name, value]) => {
-    const expanded = expandWord(name, variables);
+    const expanded = expandWord(name, variables, escape);
     if (expanded === '') throw new ChangeError('a name is empty');
-    return [expanded, expandWord(value, variables)];
+    return [expanded, expandWord(value, variables, escape)];
   });
 }
 

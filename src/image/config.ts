@@ -1,14 +1,16 @@
 /**
  * Image configs: the JSON whose digest is the image id. The bytes are kept verbatim; what is read out of
  * them here is checked as dockerd checks it (docs/store-layout.md), and a little more: bounds, and DiffIDs
- * that are digests. Field names match in any case, as Go takes them.
+ * that are digests. Fields are read as Go reads them (core/go-read.ts).
  * Mirrors `moby/moby: image/image.go` at v20.10 and `opencontainers/image-spec: config.md`.
  */
 import { digestOf, isDigest, type DiffID, type ImageID } from '../core/digest.ts';
 import { LayerstackError } from '../core/errors.ts';
+import { readGo } from '../core/go-read.ts';
 import * as json from '../core/json.ts';
 import { parseTime, ZERO_TIME, type Time } from '../core/time.ts';
 import { decodeContainerConfig, EMPTY_CONTAINER_CONFIG, type ContainerConfig } from './container-config.ts';
+import { IMAGE } from './docker-types.ts';
 
 /** One step of an image's making. */
 export interface HistoryEntry {
@@ -110,18 +112,15 @@ export function isImageConfig(raw: Uint8Array): boolean {
 
 /**
  * Reads and checks a config.
- * @throws {@link LayerstackError} ERR_CONFIG_INVALID when it is not JSON, has no `rootfs`, is for another
+ * @throws {@link LayerstackError} ERR_CONFIG_INVALID when it is not JSON, has a field that dockerd cannot decode or no
+ *   `rootfs`, is for another
  *   operating system, has more history steps with a layer than layers, or breaks a bound.
  */
 export function parseImageConfig(raw: Uint8Array): ImageConfig {
   const id = digestOf(raw) as ImageID;
   const what = `image config ${id}`;
-  const doc = json.decodeJson(decodeConfig, raw, {
-    what,
-    code: 'ERR_CONFIG_INVALID',
-    maxBytes: MAX_CONFIG_BYTES,
-    facts: { id },
-  });
+  const source = { what, code: 'ERR_CONFIG_INVALID', maxBytes: MAX_CONFIG_BYTES, facts: { id } } as const;
+  const doc = json.decode(decodeConfig, readGo(IMAGE, raw, source), source);
   const { diff_ids: diffIds, type: rootfsType } = doc.rootfs;
   const invalid = (why: string): LayerstackError =>
     new LayerstackError('ERR_CONFIG_INVALID', `${what}: ${why}`, { id });

@@ -7,13 +7,17 @@
 import * as json from '../core/json.ts';
 import { sortedKeys } from '../core/go-json.ts';
 
+/** A whole number; a bigint where a number does not hold it exactly. */
+export type Whole = number | bigint;
+
 export interface HealthConfig {
   readonly Test: readonly string[] | null;
   /** Nanoseconds, as are the other times. */
-  readonly Interval: number;
-  readonly Timeout: number;
-  readonly StartPeriod: number;
-  readonly Retries: number;
+  readonly Interval: Whole;
+  readonly Timeout: Whole;
+  readonly StartPeriod: Whole;
+  readonly StartInterval: Whole;
+  readonly Retries: Whole;
 }
 
 export interface ContainerConfig {
@@ -45,13 +49,13 @@ export interface ContainerConfig {
   readonly Labels: ReadonlyMap<string, string> | null;
   readonly StopSignal: string;
   /** Seconds. */
-  readonly StopTimeout: number | null;
+  readonly StopTimeout: Whole | null;
   readonly Shell: readonly string[] | null;
 }
 
 const text = json.withDefault(json.string, '');
 const flag = json.withDefault(json.boolean, false);
-const number = json.withDefault(json.integer, 0);
+const wholeOrZero = json.withDefault<Whole>(json.whole, 0);
 // Go reads a null among strings as the empty string.
 const strings = json.withDefault<readonly string[] | null>(json.array(text), null);
 
@@ -72,13 +76,14 @@ const labels: json.Decoder<ReadonlyMap<string, string> | null> = (value, path) =
 
 const health: json.Decoder<HealthConfig> = json.object({
   Test: strings,
-  Interval: number,
-  Timeout: number,
-  StartPeriod: number,
-  Retries: number,
+  Interval: wholeOrZero,
+  Timeout: wholeOrZero,
+  StartPeriod: wholeOrZero,
+  StartInterval: wholeOrZero,
+  Retries: wholeOrZero,
 });
 
-/** Reads a config from untrusted JSON. */
+/** Reads a config of untrusted JSON, of which `readGo` has checked the kinds. */
 export const decodeContainerConfig: json.Decoder<ContainerConfig> = json.object({
   Hostname: text,
   Domainname: text,
@@ -103,7 +108,7 @@ export const decodeContainerConfig: json.Decoder<ContainerConfig> = json.object(
   OnBuild: strings,
   Labels: labels,
   StopSignal: text,
-  StopTimeout: json.withDefault<number | null>(json.integer, null),
+  StopTimeout: json.withDefault<Whole | null>(json.whole, null),
   Shell: words,
 });
 
@@ -112,20 +117,25 @@ export const EMPTY_CONTAINER_CONFIG: ContainerConfig = decodeContainerConfig({},
 
 /**
  * The config as docker's API and generated image configs show it. The members that docker leaves out when
- * they are empty are `undefined` here, which JSON writers skip.
+ * they are empty are `undefined` here, which JSON writers skip. `number` makes of whole numbers what the reader of the
+ * document takes: `Number` where that is JavaScript.
  */
-export function dockerContainerConfig(config: ContainerConfig): Record<string, unknown> {
-  const { Healthcheck: check } = config;
+export function dockerContainerConfig(
+  config: ContainerConfig,
+  number: (value: Whole) => Whole = (value) => value,
+): Record<string, unknown> {
+  const { Healthcheck: check, StopTimeout } = config;
   return {
     ...config,
     ExposedPorts: orUndefined(config.ExposedPorts?.length && emptyObjects(config.ExposedPorts)),
     Healthcheck: check
       ? {
           Test: orUndefined(check.Test?.length && check.Test),
-          Interval: orUndefined(check.Interval),
-          Timeout: orUndefined(check.Timeout),
-          StartPeriod: orUndefined(check.StartPeriod),
-          Retries: orUndefined(check.Retries),
+          Interval: orUndefined(number(check.Interval)),
+          Timeout: orUndefined(number(check.Timeout)),
+          StartPeriod: orUndefined(number(check.StartPeriod)),
+          StartInterval: orUndefined(number(check.StartInterval)),
+          Retries: orUndefined(number(check.Retries)),
         }
       : undefined,
     ArgsEscaped: orUndefined(config.ArgsEscaped),
@@ -134,7 +144,7 @@ export function dockerContainerConfig(config: ContainerConfig): Record<string, u
     MacAddress: orUndefined(config.MacAddress),
     Labels: config.Labels && Object.fromEntries(config.Labels),
     StopSignal: orUndefined(config.StopSignal),
-    StopTimeout: config.StopTimeout ?? undefined,
+    StopTimeout: StopTimeout === null ? undefined : number(StopTimeout),
     Shell: orUndefined(config.Shell?.length && config.Shell),
   };
 }

@@ -7,36 +7,47 @@
 /** Values of variables; a missing one is empty. */
 export type Environment = ReadonlyMap<string, string>;
 
-/** A word cannot be read; the message says why. */
+/** What takes the meaning of the next character away, and continues a line. */
+export type Escape = '\\' | '`';
+
+/** A text cannot be read; the message says why. */
 export class WordError extends Error {}
 
+const WORDS: Readonly<Record<Escape, RegExp>> = {
+  '\\': /(?:\\[^]|'[^']*'?|"(?:\\[^]|[^"\\])*"?|[^\s'"\\]|\\$)+/g,
+  '`': /(?:`[^]|'[^']*'?|"(?:`[^]|[^"`])*"?|[^\s'"`]|`$)+/g,
+};
+
 /** The words of `text` with quotes and escapes still in them. */
-export function splitWords(text: string): string[] {
-  return text.match(/(?:\\[^]|'[^']*'?|"(?:\\[^]|[^"\\])*"?|[^\s'"\\]|\\$)+/g) ?? [];
+export function splitWords(text: string, escape: Escape): string[] {
+  return text.match(WORDS[escape]) ?? [];
 }
 
 /** One word: variables filled in, quotes and escapes taken away. @throws WordError */
-export function expandWord(word: string, environment: Environment): string {
-  return new Lexer(word, environment).run().join(' ');
+export function expandWord(word: string, environment: Environment, escape: Escape): string {
+  return new Lexer(word, environment, escape).run().join(' ');
 }
 
 /** As {@link expandWord}, but white space of unquoted variables separates words. @throws WordError */
-export function expandWords(word: string, environment: Environment): string[] {
-  const words = new Lexer(word, environment).split();
+export function expandWords(word: string, environment: Environment, escape: Escape): string[] {
+  const words = new Lexer(word, environment, escape).split();
   return words.filter((each) => each !== '');
 }
 
-const SPECIAL = /^[@*#?\-$!0-9]/;
+const NAME = /^[\p{L}_][\p{L}\p{Nd}_]*/u;
+const SPECIAL = /^(?:[0-9]+|[@*#?\-$!])/;
 
 /** Reads one word from left to right. */
 class Lexer {
   readonly #text: string;
   readonly #environment: Environment;
+  readonly #escape: Escape;
   #at = 0;
 
-  constructor(text: string, environment: Environment) {
+  constructor(text: string, environment: Environment, escape: Escape) {
     this.#text = text;
     this.#environment = environment;
+    this.#escape = escape;
   }
 
   /** The whole as one word. */
@@ -49,7 +60,7 @@ class Lexer {
     const words: string[] = [];
     let word = '';
     while (this.#at < this.#text.length) {
-      const quoted = /['"\\]/.test(this.#peek());
+      const quoted = `'"${this.#escape}`.includes(this.#peek());
       const part = this.#part();
       if (quoted) word += part;
       else {
@@ -87,7 +98,7 @@ class Lexer {
     if (char === "'") return this.#singleQuoted();
     if (char === '"') return this.#doubleQuoted();
     if (char === '$') return this.#variable();
-    if (char !== '\\') return char;
+    if (char !== this.#escape) return char;
     return this.#text.charAt(this.#at++);
   }
 
@@ -106,7 +117,8 @@ class Lexer {
       if (char === '') throw new WordError(`a double quote is not closed in ${this.#text}`);
       if (char === '"') return result;
       if (char === '$') result += this.#variable();
-      else if (char === '\\' && /["$\\]/.test(this.#peek())) result += this.#text.charAt(this.#at++);
+      else if (char === this.#escape && ['"', '$', this.#escape].includes(this.#peek()))
+        result += this.#text.charAt(this.#at++);
       else result += char;
     }
   }
@@ -121,8 +133,14 @@ class Lexer {
     const name = this.#name();
     const operator = this.#text.charAt(this.#at++);
     if (name === '') throw new WordError(`bad substitution in ${this.#text}`);
-    const value = this.#environment.get(name) ?? '';
+    const found = this.#environment.get(name);
+    const value = found ?? '';
     if (operator === '}') return value;
+    if (operator === '?') {
+      const word = this.#until('}');
+      if (found === undefined) throw new WordError(`${name}: ${word === '' ? 'is not set' : word}`);
+      return value;
+    }
     if (operator !== ':') throw new WordError(`a "}" is missing in ${this.#text}`);
     const modifier = this.#text.charAt(this.#at++);
     const word = this.#until('}');
@@ -135,7 +153,7 @@ class Lexer {
 
   #name(): string {
     const rest = this.#text.slice(this.#at);
-    const name = /^[A-Za-z_]\w*/.exec(rest)?.[0] ?? SPECIAL.exec(rest)?.[0] ?? '';
+    const name = NAME.exec(rest)?.[0] ?? SPECIAL.exec(rest)?.[0] ?? '';
     this.#at += name.length;
     return name;
   }

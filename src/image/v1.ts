@@ -8,6 +8,7 @@
  */
 import type { DiffID } from '../core/digest.ts';
 import { goJson, goString, sortedKeys } from '../core/go-json.ts';
+import { readGo } from '../core/go-read.ts';
 import * as json from '../core/json.ts';
 import { ZERO_TIME } from '../core/time.ts';
 import {
@@ -18,7 +19,13 @@ import {
   type HistoryEntry,
   type ImageConfig,
 } from './config.ts';
-import { decodeContainerConfig, dockerContainerConfig, EMPTY_CONTAINER_CONFIG } from './container-config.ts';
+import {
+  decodeContainerConfig,
+  dockerContainerConfig,
+  EMPTY_CONTAINER_CONFIG,
+  type Whole,
+} from './container-config.ts';
+import { V1_IMAGE } from './docker-types.ts';
 
 /** First docker version whose configs are carried over as they are. */
 const VERBATIM_SINCE = [1, 8, 3];
@@ -40,7 +47,7 @@ const decodeV1 = json.object({
   architecture: text,
   variant: text,
   os: text,
-  Size: json.withDefault(json.integer, 0),
+  Size: json.withDefault<Whole>(json.whole, 0),
 });
 
 /** A legacy image's `json`. */
@@ -56,11 +63,8 @@ export interface V1Image {
  * @throws {@link LayerstackError} ERR_CONFIG_INVALID when it is not JSON or a member is of a wrong type.
  */
 export function parseV1Image(raw: Uint8Array, what: string): V1Image {
-  const document = json.decodeJson(decodeV1, raw, {
-    what,
-    code: 'ERR_CONFIG_INVALID',
-    maxBytes: MAX_CONFIG_BYTES,
-  });
+  const source = { what, code: 'ERR_CONFIG_INVALID', maxBytes: MAX_CONFIG_BYTES } as const;
+  const document = json.decode(decodeV1, readGo(V1_IMAGE, raw, source), source);
   return { raw, document, ...(document.parent === '' ? {} : { parent: document.parent }) };
 }
 

@@ -3,7 +3,8 @@
  * when the client is gone or the service stops. What a route does with it must end soon after that signal.
  */
 import type { IncomingHttpHeaders, IncomingMessage, ServerResponse } from 'node:http';
-import { decodeJson, type Decoder } from '../../core/json.ts';
+import { readGo, type GoType } from '../../core/go-read.ts';
+import { decode, parseJson, type Decoder } from '../../core/json.ts';
 import type { RequestBody } from './body.ts';
 import { Query } from './query.ts';
 import { HttpError } from './status.ts';
@@ -90,19 +91,21 @@ export class ApiRequest {
   }
 
   /**
-   * The JSON body; undefined where there is none.
+   * The JSON body; undefined where there is none. `type` is what dockerd decodes it into, where it does.
    * @throws {@link HttpError} as {@link jsonBytes}
-   * @throws {@link LayerstackError} ERR_INVALID_ARGUMENT when it is not what the decoder wants
+   * @throws {@link LayerstackError} ERR_INVALID_ARGUMENT when it is not what the decoder or the type wants
    */
-  async optionalJson<T>(decoder: Decoder<T>, maxBytes = MAX_JSON): Promise<T | undefined> {
-    const bytes = await this.jsonBytes(maxBytes);
+  async optionalJson<T>(decoder: Decoder<T>, type?: GoType): Promise<T | undefined> {
+    const bytes = await this.jsonBytes();
     if (bytes.length === 0) return undefined;
-    return decodeJson(decoder, bytes, { what: 'the request body', code: 'ERR_INVALID_ARGUMENT', maxBytes });
+    const source = { what: 'the request body', code: 'ERR_INVALID_ARGUMENT', maxBytes: MAX_JSON } as const;
+    const value = type === undefined ? parseJson(bytes, source) : readGo(type, bytes, source);
+    return decode(decoder, value, source);
   }
 
   /** As {@link optionalJson}; a missing body is wrong. */
-  async json<T>(decoder: Decoder<T>, maxBytes = MAX_JSON): Promise<T> {
-    const value = await this.optionalJson(decoder, maxBytes);
+  async json<T>(decoder: Decoder<T>, type?: GoType): Promise<T> {
+    const value = await this.optionalJson(decoder, type);
     if (value === undefined) throw new HttpError(400, 'invalid JSON: got EOF while reading request body');
     return value;
   }

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { commandOf, containerConfig } from '../../../src/container/config.ts';
+import { commandOf, containerConfig, mergedConfig } from '../../../src/container/config.ts';
 import { configDocument } from '../../../src/container/documents.ts';
 import type { ImageID } from '../../../src/core/digest.ts';
 import { decodeContainerConfig } from '../../../src/image/container-config.ts';
@@ -47,6 +47,20 @@ describe('containerConfig', () => {
     expect(commandOf(make({ entrypoint: ['/other'] }))).toEqual(['/other']);
     expect(commandOf(make({ entrypoint: [], command: ['c'] }))).toEqual(['c']);
     expect(make({ entrypoint: [] }).Entrypoint).toBeNull();
+  });
+
+  it('takes an entrypoint of one empty word for none, whoever gives it', () => {
+    const blank = { config: decodeContainerConfig({ Entrypoint: [''], Cmd: ['a'] }, '') };
+    const given = (document: Record<string, unknown>) => decodeContainerConfig(document, '');
+    expect(make({ entrypoint: [''], command: ['c'] })).toMatchObject({ Entrypoint: null, Cmd: ['c'] });
+    expect(containerConfig(ID, blank, '', {})).toMatchObject({ Entrypoint: null, Cmd: ['a'] });
+    expect(mergedConfig(ID, blank, given({}))).toMatchObject({ Entrypoint: null, Cmd: ['a'] });
+    expect(mergedConfig(ID, image, given({ Entrypoint: [''] }))).toMatchObject({
+      Entrypoint: null,
+      Cmd: null,
+    });
+    expect(commandOf({ Entrypoint: [''], Cmd: ['a'] })).toEqual(['a']);
+    expect(commandOf({ Entrypoint: ['', 'x'], Cmd: ['a'] })).toEqual(['', 'x', 'a']);
   });
 
   it('merges environment and labels by key', () => {

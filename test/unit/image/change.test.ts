@@ -60,8 +60,19 @@ describe('applyChanges', () => {
     expect(applyChanges(image, ['CMD x']).Cmd).toEqual(['/bin/bash', '-ec', 'x']);
   });
 
-  test('without instructions the config stays as it is', () => {
-    expect(applyChanges(EMPTY_CONTAINER_CONFIG, ['', ' # nothing'])).toBe(EMPTY_CONTAINER_CONFIG);
+  test('without changes the config stays as it is', () => {
+    expect(applyChanges(EMPTY_CONTAINER_CONFIG, [])).toBe(EMPTY_CONTAINER_CONFIG);
+  });
+
+  test.each<[string[], Partial<ContainerConfig>]>([
+    [['LABEL a=b\\\\', 'ENV D=2'], { Labels: new Map([['a', 'b\\']]), Env: ['D=2'] }],
+    [['LABEL a=b\\\\  ', 'ENV D=2'], { Labels: new Map([['a', 'b\\']]), Env: ['D=2'] }],
+    [['LABEL a=b\\\\\\', 'ENV D=2'], { Labels: new Map([['a', 'b\\']]), Env: ['D=2'] }],
+    [['ENV A=b\\', 'c'], { Env: ['A=bc'] }],
+    [['ENV A=b \\ \t', ' # comment', '', '  C=d'], { Env: ['A=b', 'C=d'] }],
+    [['# escape=`', 'ENV A=b``', 'ENV C=d `', 'E=\\n'], { Env: ['A=b`', 'C=d', 'E=\\n'] }],
+  ])('%j: two escapes at the end of a line do not continue it, one does', (changes, expected) => {
+    expect(changed(...changes)).toEqual(expected);
   });
 
   test.each([
@@ -81,6 +92,9 @@ describe('applyChanges', () => {
     ['VOLUME [""]', 'must not be empty'],
     ['ONBUILD FROM x', 'FROM is not allowed'],
     ['STOPSIGNAL SIGNOTHING', 'is no signal'],
+    [' # nothing', 'no instruction'],
+    ['CMD --flag x', 'unknown flag: flag'],
+    ['# escape=x', 'escape token'],
   ])('refuses %s', (change, why) => {
     expect(() => applyChanges(EMPTY_CONTAINER_CONFIG, [change])).toThrow(
       expect.objectContaining({

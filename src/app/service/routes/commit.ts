@@ -4,6 +4,7 @@
  */
 import * as json from '../../../core/json.ts';
 import { decodeContainerConfig } from '../../../image/container-config.ts';
+import { CONTAINER_CONFIG } from '../../../image/docker-types.ts';
 import type { Route, ServiceContext } from '../context.ts';
 import { newReference } from '../references.ts';
 import type { ApiRequest } from '../request.ts';
@@ -18,7 +19,7 @@ async function commit(request: ApiRequest, { store }: ServiceContext): Promise<v
   const container = query.text('container');
   if (container === undefined) throw new HttpError(400, 'the query names no container: ?container=ID');
   const reference = newReference(query);
-  const config = await request.optionalJson(json.optional(decodeContainerConfig));
+  const config = await request.optionalJson(json.optional(decodeContainerConfig), CONTAINER_CONFIG);
   const id = await store.commit(await findContainer(container, store), {
     reference,
     author: query.text('author'),

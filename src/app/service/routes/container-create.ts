@@ -3,6 +3,8 @@
  * is kept for whoever runs the container, and where that is not what one expects a warning says so.
  * Mirrors `moby/moby: daemon/{create,container}.go` at v20.10, checks and words included.
  */
+import { commandOf, mergedConfig } from '../../../container/config.ts';
+import { CREATE_BODY } from '../../../container/docker-types.ts';
 import type { HostConfig } from '../../../container/store.ts';
 import { LayerstackError } from '../../../core/errors.ts';
 import * as json from '../../../core/json.ts';
@@ -37,7 +39,7 @@ export const containerCreateRoutes: readonly Route[] = [
 
 async function createContainer(request: ApiRequest, { store }: ServiceContext): Promise<void> {
   const { query, signal } = request;
-  const { config, hostConfig } = await request.json(decodeBody);
+  const { config, hostConfig } = await request.json(decodeBody, CREATE_BODY);
   if (config.Image === '') throw new HttpError(400, 'Config cannot be empty in order to create a container');
   check(config, hostConfig);
   const name = query.text('name');
@@ -83,13 +85,9 @@ function displayName(name: string): string {
 }
 
 /** layerstack itself needs none, but who starts the container does, and docker's clients expect to be told now. */
-function requireCommand({ Entrypoint, Cmd }: ContainerConfig, { Config }: ImageInspect): void {
-  const inherited = (key: 'Entrypoint' | 'Cmd'): number =>
-    ((Config?.[key] ?? []) as readonly string[]).length;
-  const none = Entrypoint?.length === 1 && Entrypoint[0] === '';
-  const hasEntrypoint = !none && (Entrypoint === null ? inherited('Entrypoint') : Entrypoint.length) > 0;
-  const hasCommand = (Cmd?.length ?? 0) > 0 || ((Entrypoint?.length ?? 0) === 0 && inherited('Cmd') > 0);
-  if (!hasEntrypoint && !hasCommand) throw new HttpError(400, 'No command specified');
+function requireCommand(given: ContainerConfig, { Config }: ImageInspect): void {
+  const merged = mergedConfig('', { config: decodeContainerConfig(Config ?? {}, '') }, given);
+  if (commandOf(merged).length === 0) throw new HttpError(400, 'No command specified');
 }
 
 function warnings(hostConfig: HostConfig): string[] {

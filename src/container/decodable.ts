@@ -1,0 +1,48 @@
+/**
+ * Whether dockerd can decode what is in `containers/<id>`: one field of a wrong kind, and it does not know the container any
+ * more. Both documents are read as Go reads them, before they are written and by fsck.
+ */
+import { goJson } from '../core/go-json.ts';
+import { readGo, type GoType } from '../core/go-read.ts';
+import { firstValue, type JsonSource } from '../core/json.ts';
+import { CONTAINER, HOST_CONFIG } from './docker-types.ts';
+import type { HostConfig } from './documents.ts';
+
+/** Far above any real document. */
+const MAX_BYTES = 8 * 1024 * 1024;
+
+/** The documents by the names of their files. */
+const TYPES = { 'config.v2.json': CONTAINER, 'hostconfig.json': HOST_CONFIG } as const satisfies Record<
+  string,
+  GoType
+>;
+
+export type ContainerFile = keyof typeof TYPES;
+
+export const CONTAINER_FILES = Object.keys(TYPES) as readonly ContainerFile[];
+
+/**
+ * A host config as dockerd would decode it: fields by docker's names, without those that it does not know.
+ * @throws {@link LayerstackError} ERR_INVALID_ARGUMENT naming the field that dockerd cannot decode.
+ */
+export function readHostConfig(given: HostConfig): HostConfig {
+  const source = { what: 'the host config', code: 'ERR_INVALID_ARGUMENT', maxBytes: MAX_BYTES } as const;
+  return readGo(HOST_CONFIG, Buffer.from(goJson(given)), source) as HostConfig;
+}
+
+/**
+ * Reads a document that is, or shall be, in `containers/<id>`. Like dockerd, only its first value.
+ * @throws {@link LayerstackError} `source.code` naming the field that dockerd cannot decode.
+ */
+export function readContainerFile(
+  name: ContainerFile,
+  bytes: Uint8Array,
+  source: Omit<JsonSource, 'maxBytes'>,
+): unknown {
+  return readGo(TYPES[name], firstValue(bytes), { ...source, maxBytes: MAX_BYTES });
+}
+
+/** Whether a `config.v2.json` that could be read has the member without which dockerd crashes. */
+export function hasConfig(document: unknown): boolean {
+  return ((document as { readonly Config?: unknown }).Config ?? null) !== null;
+}
