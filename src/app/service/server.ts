@@ -92,6 +92,8 @@ export class ApiServer {
       keepAliveTimeout: KEEP_ALIVE_MS,
       // A load may take hours: the body's reader minds its sender instead.
       requestTimeout: 0,
+      // Checked by requireOneHost, whose answers say what is wrong.
+      requireHostHeader: false,
     });
     server.maxHeadersCount = MAX_HEADERS;
     server.on('request', (incoming, response) => void this.handle(incoming, response));
@@ -172,6 +174,7 @@ export class ApiServer {
     });
     try {
       const url = incoming.url ?? '/';
+      requireOneHost(incoming, response);
       if (url.length > MAX_URL) throw new HttpError(414, `the URL has more than ${MAX_URL} bytes`);
       if (this.#refusal !== undefined) {
         response.shouldKeepAlive = false;
@@ -224,6 +227,27 @@ export class ApiServer {
       socket: incoming.socket,
     });
   }
+}
+
+/** What Go lets through (golang.org/x/net: http/httpguts/httplex.go, ValidHostHeader). */
+const HOST = /^[\w!$%&'()*+,.:;=~[\]-]*$/;
+
+/**
+ * With two Host headers, whoever forwards requests may have looked at the other one. As dockerd's HTTP server.
+ * @throws {@link HttpError} 400
+ */
+function requireOneHost(
+  { rawHeaders, headers, httpVersion }: IncomingMessage,
+  response: ServerResponse,
+): void {
+  const hosts = rawHeaders.filter((text, index) => index % 2 === 0 && text.toLowerCase() === 'host').length;
+  const is = (kind: string): never => {
+    response.shouldKeepAlive = false;
+    throw new HttpError(400, `${kind} Host header`);
+  };
+  if (hosts > 1) is('more than one');
+  if (hosts === 0 && httpVersion === '1.1') is('missing required');
+  if (!HOST.test(headers.host ?? '')) is('malformed');
 }
 
 /**

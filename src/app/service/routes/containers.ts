@@ -32,9 +32,8 @@ async function listContainers(request: ApiRequest, { store }: ServiceContext): P
   const limit = query.integer('limit') ?? 0;
   const filter = await containerFilter(query.filters(CONTAINER_FILTERS), store);
   const all = query.flag('all') || limit > 0 || filter.all;
-  const chosen = filter
-    .select(await factsOf(store))
-    .filter(({ container, mounted }) => all || mounted || isRunning(container));
+  const selected = await filter.select(await factsOf(store), request.signal);
+  const chosen = selected.filter(({ container, mounted }) => all || mounted || isRunning(container));
   const summaries = await ContainerSummaries.of(store);
   const listed = [];
   for (const facts of chosen) {
