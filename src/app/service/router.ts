@@ -34,13 +34,28 @@ export class Router {
    *   service does not do, 404 for anything else
    */
   match(method: string, url: string): Match {
-    const { path, query, version } = parseTarget(url);
+    const target = parseTarget(url);
+    const match = this.#find(method, target);
+    if (match !== undefined) return match;
+    throw notImplemented(method, target.path) ?? new HttpError(404, 'page not found');
+  }
+
+  /** As {@link match}; undefined for what has no route. */
+  find(method: string, url: string): Match | undefined {
+    try {
+      return this.#find(method, parseTarget(url));
+    } catch {
+      return undefined;
+    }
+  }
+
+  #find(method: string, { path, query, version }: Omit<RequestTarget, 'params'>): Match | undefined {
     for (const { route, path: pattern } of this.#routes) {
       if (route.method !== method) continue;
       const groups = pattern.exec(path)?.groups;
       if (groups !== undefined) return { route, target: { path, query, version, params: { ...groups } } };
     }
-    throw notImplemented(method, path) ?? new HttpError(404, 'page not found');
+    return undefined;
   }
 }
 
