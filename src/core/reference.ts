@@ -6,8 +6,9 @@
  *   tag     = [A-Za-z0-9_] and up to 127 of [A-Za-z0-9_.-]
  *
  * The first part is a host only if it has a "." or ":" or is "localhost"; else the name belongs to
- * docker.io, and one component alone to docker.io/library. In the store and towards the user the *familiar*
- * form counts, without `docker.io/` and `library/`.
+ * docker.io, and one component alone to docker.io/library. A host without a port may also be spelt like a component,
+ * with underscores (`foo_bar.com/x`). In the store and towards the user the *familiar* form counts, without
+ * `docker.io/` and `library/`.
  * Mirrors `distribution/reference` as dockerd 20.10 has it.
  */
 import { parseDigest, type Digest } from './digest.ts';
@@ -80,7 +81,8 @@ function familiarName(name: string, fail: (why: string) => never): string {
   if (name === '') fail('the name is missing before the tag or digest');
   const { host, path } = splitHost(name);
 
-  if (!HOST.test(host)) fail(`${JSON.stringify(host)} is no registry host; it must be HOST[:PORT]`);
+  if (!HOST.test(host) && !COMPONENT.test(host))
+    fail(`${JSON.stringify(host)} is no registry host; it must be HOST[:PORT]`);
   for (const component of path.split('/')) checkComponent(component, fail);
   const canonical = `${host}/${path}`;
   if (canonical.length > MAX_NAME) {

@@ -2,8 +2,9 @@
  * Which images a listing or a prune is about: docker's filters, with docker's meaning.
  * Mirrors `moby/moby: daemon/images/{images,image_prune}.go` at v20.10.
  */
-import { globToRegExp } from '../core/glob.ts';
+import { compileGlob } from '../core/glob.ts';
 import { matchesLabels, type LabelFilters } from '../core/labels.ts';
+import type { Pace } from '../core/pace.ts';
 import { formatReference, type Reference } from '../core/reference.ts';
 import { compareTimes, parseTime, type Time } from '../core/time.ts';
 import { parseTimestamp } from '../core/timestamp.ts';
@@ -33,14 +34,14 @@ export class ImageFilter {
   readonly #filters: ImageFilters;
   readonly #times: FilterTimes;
   readonly #until: Time | undefined;
-  readonly #patterns: readonly RegExp[] | undefined;
+  readonly #patterns: readonly ((text: string) => boolean)[] | undefined;
 
   /** @throws {@link LayerstackError} ERR_INVALID_ARGUMENT for a malformed pattern or time. */
   constructor(filters: ImageFilters, times: FilterTimes = {}) {
     this.#filters = filters;
     this.#times = times;
     this.#until = filters.until === undefined ? undefined : parseTimestamp('until', filters.until);
-    this.#patterns = filters.reference?.map(globToRegExp);
+    this.#patterns = filters.reference?.map(compileGlob);
   }
 
   /** Whether time and labels fit. */
@@ -62,21 +63,33 @@ export class ImageFilter {
   }
 
   /** The references of an image that shall be shown; undefined where the image shall not. */
-  shown(references: readonly Reference[], hasChildren: boolean): readonly Reference[] | undefined {
-    const patterns = this.#patterns;
-    const fitting =
-      patterns === undefined
-        ? references
-        : references.filter((reference) =>
-            [formatReference(reference), reference.repository].some((text) =>
-              patterns.some((pattern) => pattern.test(text)),
-            ),
-          );
-    if (patterns !== undefined && fitting.length === 0) return undefined;
+  async shown(
+    references: readonly Reference[],
+    hasChildren: boolean,
+    pace: Pace,
+  ): Promise<readonly Reference[] | undefined> {
+    const fitting = await this.#fitting(references, pace);
+    if (this.#patterns !== undefined && fitting.length === 0) return undefined;
     const { dangling } = this.#filters;
     const isTagged = fitting.some(({ tag }) => tag !== undefined);
     if (dangling === true && (hasChildren || isTagged)) return undefined;
     if (dangling === false && fitting.length === 0) return undefined;
+    return fitting;
+  }
+
+  async #fitting(references: readonly Reference[], pace: Pace): Promise<readonly Reference[]> {
+    const patterns = this.#patterns;
+    if (patterns === undefined) return references;
+    const fitting: Reference[] = [];
+    for (const reference of references) {
+      const texts = [formatReference(reference), reference.repository];
+      for (const fits of patterns) {
+        if (pace.due) await pace.rest();
+        if (!texts.some(fits)) continue;
+        fitting.push(reference);
+        break;
+      }
+    }
     return fitting;
   }
 }

@@ -6,6 +6,7 @@
  */
 import { chainIds, hexOf, isDigest, topChainId, type ChainID, type ImageID } from '../core/digest.ts';
 import { LayerstackError } from '../core/errors.ts';
+import { Pace } from '../core/pace.ts';
 import { formatReference, parseReference, type Reference } from '../core/reference.ts';
 import { localTime, parseTime, ZERO_TIME, type Time } from '../core/time.ts';
 import type { Layer, LayerStore } from '../layer/store.ts';
@@ -272,12 +273,14 @@ export class ImageStore {
     const [entries, references] = await Promise.all([this.#catalog.entries(), this.#repositories.read()]);
     const names = references.byImage();
     const withChildren = new Set(entries.map(({ parent }) => parent));
-    const rows = entries.flatMap((entry) => {
-      if (!filter.matches(entry)) return [];
-      const shown = filter.shown(names.get(entry.id) ?? [], withChildren.has(entry.id));
+    const rows: ImageSummary[] = [];
+    const pace = new Pace();
+    for (const entry of entries) {
+      if (!filter.matches(entry)) continue;
+      const shown = await filter.shown(names.get(entry.id) ?? [], withChildren.has(entry.id), pace);
       const isHidden = shown?.length === 0 && !all && withChildren.has(entry.id);
-      return shown === undefined || isHidden ? [] : [summaryRow(entry, shown)];
-    });
+      if (shown !== undefined && !isHidden) rows.push(summaryRow(entry, shown));
+    }
     rows.sort((a, b) => b.Created - a.Created || (a.Id < b.Id ? -1 : 1));
     return sharedSize ? withSharedSizes(await this.#layers.graph(), entries, rows) : rows;
   }

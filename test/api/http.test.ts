@@ -71,6 +71,28 @@ describe('paths', () => {
     if (method !== 'HEAD') expect(answer.json()).toEqual({ message: 'page not found' });
   });
 
+  it.each([
+    ['GET', '//images/json', '/images/json'],
+    ['GET', '/v1.41//images/json?filters=//', '/v1.41/images/json?filters=//'],
+    ['POST', '//containers/create', '/containers/create'],
+    ['HEAD', '/images//../_ping', '/_ping'],
+    ['DELETE', '/images/a%2F%2Fb', '/images/a/b'],
+    ['GET', '/images/./json/', '/images/json/'],
+    ['PUT', '//evil.example/%2e%2e/a%20b%3Fc%23d%0D%0Ae', '/a%20b%3Fc%23d%0D%0Ae'],
+    ['GET', '/..', '/'],
+  ])('says where %s %s is, as docker does', async (method, path, location) => {
+    const answer = await service.send(method, path);
+    expect([answer.status, answer.headers.location, answer.text]).toEqual([301, location, '']);
+  });
+
+  it('are found in a whole URL too, as a proxy is asked', async () => {
+    expect(
+      await service.raw(
+        'GET http://docker.example/v1.41/_ping HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n',
+      ),
+    ).toMatch(/^HTTP\/1\.1 200 /);
+  });
+
   it('says 400 where an escape is malformed', async () => {
     const answer = await service.get('/images/%zz/json');
     expect([answer.status, answer.json()]).toEqual([400, { message: 'the URL has a malformed escape' }]);
@@ -101,9 +123,22 @@ describe('images/json', () => {
     expect(answer.headers['content-type']).toBe('application/json');
   });
 
+  it.each(['null', '{}', '{"label":null}', '{"label":[]}', ' null '])(
+    'is not filtered by %s',
+    async (text) => {
+      const query = `filters=${encodeURIComponent(text)}`;
+      for (const path of ['/images/json', '/v1.24/images/json', '/containers/json', '/networks', '/volumes'])
+        expect([path, (await service.get(`${path}?${query}`)).status]).toEqual([path, 200]);
+      for (const path of ['/images/prune', '/containers/prune', '/networks/prune', '/volumes/prune'])
+        expect([path, (await service.post(`${path}?${query}`)).status]).toEqual([path, 200]);
+    },
+  );
+
   it.each([
     ['not JSON', '{'],
     ['a list', '["dangling"]'],
+    ['a text', '"dangling"'],
+    ['a list with null', '{"label":[null]}'],
     ['an unknown filter', '{"colour":["red"]}'],
     ['both', '{"dangling":["true","false"]}'],
     ['neither', '{"dangling":["maybe"]}'],

@@ -83,6 +83,9 @@ describe('requests that are none', () => {
       400,
     ],
     ['a bad chunk', 'POST /images/load HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n', 400],
+    ['no Host', 'GET /_ping HTTP/1.1\r\n\r\n', 400],
+    ['two Hosts', 'GET /_ping HTTP/1.1\r\nHost: a\r\nhost: a\r\n\r\n', 400],
+    ['a bad Host', 'GET /_ping HTTP/1.1\r\nHost: a b\r\n\r\n', 400],
     ['headers without end', `GET /_ping HTTP/1.1\r\nHost: x\r\nX-Long: ${'x'.repeat(200_000)}`, 431],
   ])('%s', async (_, bytes, status) => {
     const answer = await service.raw(bytes);

@@ -1,14 +1,18 @@
 /**
  * What is known of each connection besides its bytes: who is at the other end, as the kernel says (SO_PEERCRED, taken when it
- * connects, since a client that is gone cannot be asked about), and what was counted for it already.
+ * connects, since a client that is gone cannot be asked about), what was counted for it already, and whether something is
+ * being answered on it. There is a limit; beyond it those give way on which nothing is asked, the longest idle first, so that
+ * nobody locks others out by connections that he does not use.
  */
-import type { Server } from 'node:http';
+import type { Server, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import { native, type PeerCredentials } from '../../system/native.ts';
 
 interface Connection {
   readonly local: boolean;
   readonly peer: PeerCredentials | undefined;
+  /** How many requests are being answered. */
+  answers: number;
   read: number;
   written: number;
 }
@@ -19,28 +23,103 @@ export interface Traffic {
   readonly sent: number;
 }
 
+/** The connections of one server. */
+interface Room {
+  readonly open: Set<Socket>;
+  /** Those on which nothing is being answered, the longest idle first. */
+  readonly idle: Set<Socket>;
+  /** How many each process has. */
+  readonly ofProcess: Map<number, number>;
+}
+
 /** The connections of all servers of the service. */
 export class Connections {
   readonly #known = new WeakMap<Socket, Connection>();
-  #open = 0;
+  readonly #rooms: Room[] = [];
+  #limit: number;
   #refused = 0;
+
+  /** @param limit - how many may be open at once on each server; one process may have three quarters of them */
+  constructor(limit: number) {
+    this.#limit = limit;
+  }
 
   /** Remembers every connection that `server` accepts; `local`: over a unix socket. */
   track(server: Server, local: boolean): void {
-    server.on('connection', (socket: Socket) => {
-      this.#open++;
-      socket.once('close', () => this.#open--);
-      this.#known.set(socket, { local, peer: local ? peerOf(socket) : undefined, read: 0, written: 0 });
-    });
-    server.on('drop', () => this.#refused++);
+    const room: Room = { open: new Set(), idle: new Set(), ofProcess: new Map() };
+    this.#rooms.push(room);
+    server.on('connection', (socket: Socket) => this.#enter(room, socket, local));
+    const follow = ({ socket }: { socket: Socket }, answer: ServerResponse): void => {
+      this.#begin(room, socket);
+      answer.once('close', () => this.#end(room, socket));
+    };
+    for (const event of ['request', 'checkContinue'] as const) server.on(event, follow);
+    // It is used to its end.
+    server.on('upgrade', ({ socket }) => this.#begin(room, socket));
+  }
+
+  #enter(room: Room, socket: Socket, local: boolean): void {
+    const peer = local ? peerOf(socket) : undefined;
+    const { ofProcess } = room;
+    this.#known.set(socket, { local, peer, answers: 0, read: 0, written: 0 });
+    room.open.add(socket);
+    room.idle.add(socket);
+    if (peer) ofProcess.set(peer.pid, (ofProcess.get(peer.pid) ?? 0) + 1);
+    socket.once('close', () => this.#leave(room, socket));
+    if (peer && (ofProcess.get(peer.pid) ?? 0) > this.#limit - Math.floor(this.#limit / 4))
+      this.#closeIdle(room, peer.pid);
+    this.#makeRoom(room);
+  }
+
+  #leave(room: Room, socket: Socket): void {
+    if (!room.open.delete(socket)) return;
+    room.idle.delete(socket);
+    const peer = this.peer(socket);
+    if (!peer) return;
+    const left = (room.ofProcess.get(peer.pid) ?? 0) - 1;
+    if (left > 0) room.ofProcess.set(peer.pid, left);
+    else room.ofProcess.delete(peer.pid);
+  }
+
+  #begin(room: Room, socket: Socket): void {
+    const connection = this.#known.get(socket);
+    if (connection) connection.answers++;
+    room.idle.delete(socket);
+  }
+
+  #end(room: Room, socket: Socket): void {
+    const connection = this.#known.get(socket);
+    // Behind all that are idle already.
+    if (connection && --connection.answers === 0 && room.open.has(socket)) room.idle.add(socket);
+  }
+
+  #makeRoom(room: Room): void {
+    while (room.open.size > this.#limit && this.#closeIdle(room));
+  }
+
+  /** Closes the longest idle connection, of one process or of all; that is the newest where all others are in use. */
+  #closeIdle(room: Room, pid?: number): boolean {
+    for (const socket of room.idle) {
+      if (pid !== undefined && this.peer(socket)?.pid !== pid) continue;
+      this.#leave(room, socket);
+      this.#refused++;
+      socket.destroy();
+      return true;
+    }
+    return false;
+  }
+
+  set limit(limit: number) {
+    this.#limit = limit;
+    for (const room of this.#rooms) this.#makeRoom(room);
   }
 
   /** How many are open. */
   get open(): number {
-    return this.#open;
+    return this.#rooms.reduce((sum, { open }) => sum + open.size, 0);
   }
 
-  /** How many were closed at once, since there were too many. */
+  /** How many were closed since there were too many. */
   get refused(): number {
     return this.#refused;
   }

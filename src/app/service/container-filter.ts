@@ -2,10 +2,11 @@
  * Which containers `GET /containers/json` lists: docker's filters, with docker's meaning.
  * Mirrors `moby/moby: daemon/list.go` at v20.10; filters of what layerstack never has (tasks, health) are answered by that.
  */
-import { runInNewContext } from 'node:vm';
 import { LayerstackError } from '../../core/errors.ts';
+import { compileExpression } from '../../core/expression.ts';
 import { matchesLabels } from '../../core/labels.ts';
-import type { ContainerState } from '../../container/record.ts';
+import { Pace } from '../../core/pace.ts';
+import type { Container, ContainerState } from '../../container/record.ts';
 import type { Layerstack } from '../layerstack.ts';
 import type { ContainerFacts, ContainerSummary } from './container-summary.ts';
 import { booleanFilter, type Filters } from './query.ts';
@@ -22,12 +23,9 @@ const STATES: readonly (ContainerState | 'removing')[] = [
 ];
 const HEALTHS = ['starting', 'healthy', 'unhealthy', 'none'];
 
-/** Patterns come from the client, and may be ones that take for ever. */
-const MATCH_TIMEOUT_MS = 50;
-
 export interface ListFilter {
   /** Those that fit, of all containers, newest first. */
-  select(facts: readonly ContainerFacts[]): ContainerFacts[];
+  select(facts: readonly ContainerFacts[], signal?: AbortSignal): Promise<ContainerFacts[]>;
   /** What only a summary tells: networks, volumes. */
   matchesSummary(summary: ContainerSummary): boolean;
   /** Containers that do not run are meant, too. */
@@ -61,25 +59,31 @@ export async function containerFilter(filters: Filters, store: Layerstack): Prom
 
   return {
     all: of('status').length > 0,
-    select: (facts) => {
-      const ids = matchPatterns(
-        of('id'),
-        facts.map(({ container }) => container.id),
-      );
-      const names = facts.map(({ container }) => container.name);
-      // `^/name$` is as good as `^name$`.
-      const bare = matchPatterns(of('name'), names);
-      const slashed = matchPatterns(
-        of('name'),
-        names.map((name) => `/${name}`),
-      );
+    select: async (facts, signal) => {
+      const pace = new Pace(signal);
+      const matching = (name: string, text: (container: Container) => string): Promise<readonly string[]> =>
+        matchPatterns(
+          of(name),
+          facts.map(({ container }) => text(container)),
+          pace,
+        );
+      const ids = new Set(await matching('id', ({ id }) => id));
+      const names = new Set([
+        ...(await matching('name', ({ name }) => name)),
+        // `^/name$` is as good as `^name$`.
+        ...(await matching('name', ({ name }) => `/${name}`)).map((name) => name.slice(1)),
+      ]);
       const place = (id: string | undefined): number =>
         facts.findIndex(({ container }) => container.id === id);
       const first = before === undefined ? 0 : place(before) + 1;
       const end = since === undefined ? facts.length : Math.max(0, place(since));
       return facts.filter(
         (each, index) =>
-          index >= first && index < end && ids[index] && (bare[index] || slashed[index]) && matches(each),
+          index >= first &&
+          index < end &&
+          ids.has(each.container.id) &&
+          names.has(each.container.name) &&
+          matches(each),
       );
     },
     matchesSummary: ({ NetworkSettings, Mounts }) => {
@@ -134,28 +138,24 @@ function portRange(text: string): (port: string) => boolean {
   };
 }
 
-/**
- * Of each text whether one of the patterns is it, or is an expression that is found in it. JavaScript's expressions can take
- * for ever where Go's cannot, so they have a time.
- */
-function matchPatterns(patterns: readonly string[], texts: readonly string[]): boolean[] {
-  if (patterns.length === 0) return texts.map(() => true);
-  const expressions = patterns.map((pattern) => {
-    try {
-      return new RegExp(pattern);
-    } catch {
-      return undefined;
+/** The texts that one of the patterns is, or is found in as an expression; without patterns all of them. */
+async function matchPatterns(
+  patterns: readonly string[],
+  texts: readonly string[],
+  pace: Pace,
+): Promise<readonly string[]> {
+  if (patterns.length === 0) return texts;
+  const found = new Set<string>(patterns);
+  for (const pattern of patterns) {
+    if (pace.due) await pace.rest();
+    // One that is malformed can still be a text itself.
+    const isIn = compileExpression(pattern);
+    for (const text of isIn === undefined ? [] : texts) {
+      if (pace.due) await pace.rest();
+      if (isIn?.(text) === true) found.add(text);
     }
-  });
-  const test = (text: string): boolean =>
-    patterns.some((pattern, index) => pattern === text || expressions[index]?.test(text) === true);
-  try {
-    return runInNewContext('texts.map(test)', { texts, test }, { timeout: MATCH_TIMEOUT_MS }) as boolean[];
-  } catch (error) {
-    throw new HttpError(400, `the patterns ${patterns.join(', ')} take too long: give simpler ones`, {
-      cause: error,
-    });
   }
+  return texts.filter((text) => found.has(text));
 }
 
 function invalid(name: string, value: string): never {

@@ -24,6 +24,8 @@ export interface Route {
   readonly pattern: string;
   /** Answered until its client goes, as `docker events`: ended at once when the service stops. */
   readonly endless?: boolean;
+  /** The connection may be made another protocol's, with `ApiRequest.takeOver`. */
+  readonly upgrades?: boolean;
   /** Answers the request, or throws what the answer shall say. */
   readonly handle: (request: ApiRequest, service: ServiceContext) => Promise<void>;
 }

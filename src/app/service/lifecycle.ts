@@ -31,7 +31,7 @@ export interface ServiceOptions {
   /** Become the service's. */
   readonly sockets: readonly OpenedSocket[];
   readonly log: Logger;
-  /** Of each socket; more are closed at once. */
+  /** Of each socket; beyond it the longest idle ones are closed. */
   readonly maxConnections: number;
 }
 
@@ -41,6 +41,7 @@ export class Service {
   readonly #sockets: readonly OpenedSocket[];
   readonly #servers: readonly Server[];
   readonly #api: ApiServer;
+  readonly #connections: Connections;
   /** Answers that are not sent to their end. */
   readonly #answers = new Set<ServerResponse>();
   readonly #watches: readonly (() => void)[];
@@ -51,7 +52,8 @@ export class Service {
     this.#log = log;
     this.#sockets = sockets;
     const metrics = new Metrics();
-    const connections = new Connections();
+    const connections = new Connections(maxConnections);
+    this.#connections = connections;
     const events = new EventBus();
     this.#watches = [events.follow(store), countPhases(metrics), watchProcess(metrics)];
     watchStore(metrics, store.root);
@@ -65,7 +67,7 @@ export class Service {
     const open = metrics.gauge('layerstack_http_connections', 'Open connections.');
     const refused = metrics.counter(
       'layerstack_http_connections_refused_total',
-      'Connections beyond the limit.',
+      'Connections closed since there were too many.',
     );
     const active = metrics.gauge('layerstack_http_requests_in_flight', 'Requests that are being answered.');
     let seen = 0;
@@ -77,7 +79,6 @@ export class Service {
     });
     this.#servers = sockets.map(({ local }) => {
       const server = this.#api.createHttpServer();
-      server.maxConnections = maxConnections;
       connections.track(server, local);
       for (const event of ['request', 'checkContinue'] as const)
         server.on(event, (_, answer) => this.#track(answer));
@@ -123,7 +124,7 @@ export class Service {
   }
 
   set maxConnections(limit: number) {
-    for (const server of this.#servers) server.maxConnections = limit;
+    this.#connections.limit = limit;
   }
 
   /**

@@ -31,6 +31,11 @@ export class Pipelines {
     return false;
   }
 
+  /** Whether something is being answered on the connection, or waits for it. */
+  isBusy(socket: Socket): boolean {
+    return (this.#lines.get(socket)?.length ?? 0) > 0;
+  }
+
   /** Whether bytes put on the connection now would be part of an answer. */
   isAnswering(socket: Socket): boolean {
     return this.#lines.get(socket)?.[0]?.headersSent === true;

@@ -20,7 +20,11 @@ const listOrSet: json.Decoder<readonly string[]> = (value, path) =>
   Array.isArray(value)
     ? json.array(json.string)(value, path)
     : [...json.map(json.boolean)(value, path)].filter(([, set]) => set).map(([key]) => key);
-const decodeFilters: json.Decoder<Filters> = json.map(listOrSet);
+/** What is null is not there, as everywhere in documents of Go. */
+const decodeFilters: json.Decoder<Filters> = json.withDefault<Filters>(
+  json.map(json.withDefault(listOrSet, [])),
+  new Map(),
+);
 
 const decodePlatform: json.Decoder<Platform> = (value, path) => {
   const shape = { os: json.string, architecture: json.string, variant: json.optional(json.string) };

@@ -3,11 +3,13 @@
  * when the client is gone or the service stops. What a route does with it must end soon after that signal.
  */
 import type { IncomingHttpHeaders, IncomingMessage, ServerResponse } from 'node:http';
+import type { Socket } from 'node:net';
 import { readGo, type GoType } from '../../core/go-read.ts';
 import { decode, parseJson, type Decoder } from '../../core/json.ts';
 import type { RequestBody } from './body.ts';
 import { Query } from './query.ts';
 import { HttpError } from './status.ts';
+import { switchProtocols, type Upgraded } from './upgrade.ts';
 import { compareVersions } from './version.ts';
 
 /** Bound of a JSON body: a container's config has some kilobytes. */
@@ -19,6 +21,8 @@ export interface RequestParts {
   readonly response: ServerResponse;
   readonly body: RequestBody;
   readonly signal: AbortSignal;
+  /** Where the client asks for another protocol, and the route has one. */
+  readonly upgraded?: Upgraded | undefined;
 }
 
 /** What the router makes of a request's URL. */
@@ -45,8 +49,10 @@ export class ApiRequest {
   readonly signal: AbortSignal;
   readonly incoming: IncomingMessage;
   readonly response: ServerResponse;
+  readonly #upgraded: Upgraded | undefined;
+  #tookOver = false;
 
-  constructor({ id, incoming, response, body, signal }: RequestParts, target: RequestTarget) {
+  constructor({ id, incoming, response, body, signal, upgraded }: RequestParts, target: RequestTarget) {
     this.id = id;
     this.method = incoming.method ?? 'GET';
     this.path = target.path;
@@ -58,6 +64,23 @@ export class ApiRequest {
     this.signal = signal;
     this.incoming = incoming;
     this.response = response;
+    this.#upgraded = upgraded;
+  }
+
+  /** Whether the client asks for another protocol that the route has. */
+  get asksToUpgrade(): boolean {
+    return this.#upgraded !== undefined;
+  }
+
+  get tookOver(): boolean {
+    return this.#tookOver;
+  }
+
+  /** Makes the connection one of `protocol`, which ends when the route has returned. */
+  takeOver(protocol: string, headers?: Readonly<Record<string, string>>): Socket {
+    if (this.#upgraded === undefined) throw new Error('the client has not asked for another protocol');
+    this.#tookOver = true;
+    return switchProtocols(this.response, this.#upgraded, protocol, headers);
   }
 
   /** Whether the request is of this version of the API or a newer one. */

@@ -6,7 +6,7 @@ import type { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { goJson } from '../../core/go-json.ts';
 import type { ApiRequest } from './request.ts';
-import { messageOf, statusOf } from './status.ts';
+import { messageOf, Redirect, statusOf } from './status.ts';
 
 /** Answers with a document. */
 export function sendJson({ response }: Pick<ApiRequest, 'response'>, status: number, value: unknown): void {
@@ -25,6 +25,8 @@ export function sendEmpty({ response }: Pick<ApiRequest, 'response'>, status: nu
 export function sendError(request: Pick<ApiRequest, 'response'>, error: unknown): void {
   const { response } = request;
   if (response.headersSent) response.destroy();
+  else if (error instanceof Redirect)
+    response.writeHead(error.status, { Location: error.location, 'Content-Length': 0 }).end();
   else sendJson(request, statusOf(error), { message: messageOf(error) });
 }
 

@@ -1,11 +1,13 @@
 /**
  * From a request's method and URL to its route. As in dockerd (moby/moby: api/server/server.go, middleware/version.go) the
- * path may begin with a version, is decoded before it is matched, and a path that only another method has is not found.
+ * path may begin with a version, is decoded before it is matched, and a path that only another method has is not found. One
+ * with doubled slashes or dots is answered by where it should be (gorilla/mux: mux.go), whatever the method.
  */
+import { posix } from 'node:path';
 import type { Route } from './context.ts';
 import { notImplemented } from './not-implemented.ts';
 import type { RequestTarget } from './request.ts';
-import { HttpError } from './status.ts';
+import { HttpError, Redirect } from './status.ts';
 import { API_VERSION, compareVersions, MIN_API_VERSION } from './version.ts';
 
 interface Compiled {
@@ -27,17 +29,33 @@ export class Router {
 
   /**
    * @param url - as in the request line: the path with its query
+   * @throws {@link Redirect} for a path that is not clean
    * @throws {@link HttpError} 400 for a malformed URL or a version that is not spoken, 501 for what docker has and this
    *   service does not do, 404 for anything else
    */
   match(method: string, url: string): Match {
-    const { path, query, version } = parseTarget(url);
+    const target = parseTarget(url);
+    const match = this.#find(method, target);
+    if (match !== undefined) return match;
+    throw notImplemented(method, target.path) ?? new HttpError(404, 'page not found');
+  }
+
+  /** As {@link match}; undefined for what has no route. */
+  find(method: string, url: string): Match | undefined {
+    try {
+      return this.#find(method, parseTarget(url));
+    } catch {
+      return undefined;
+    }
+  }
+
+  #find(method: string, { path, query, version }: Omit<RequestTarget, 'params'>): Match | undefined {
     for (const { route, path: pattern } of this.#routes) {
       if (route.method !== method) continue;
       const groups = pattern.exec(path)?.groups;
       if (groups !== undefined) return { route, target: { path, query, version, params: { ...groups } } };
     }
-    throw notImplemented(method, path) ?? new HttpError(404, 'page not found');
+    return undefined;
   }
 }
 
@@ -52,7 +70,9 @@ export function compilePattern(pattern: string): RegExp {
 }
 
 function parseTarget(url: string): Omit<RequestTarget, 'params'> {
-  const [, raw = '', search = ''] = /^([^?]*)\??([^]*)$/.exec(url) ?? [];
+  // Requests as to a proxy have the whole URL.
+  const target = url.replace(/^https?:\/\/[^/?#]*/i, '');
+  const [, raw = '', search = ''] = /^([^?]*)\??([^]*)$/.exec(target) ?? [];
   let decoded: string;
   try {
     decoded = decodeURIComponent(raw);
@@ -61,6 +81,9 @@ function parseTarget(url: string): Omit<RequestTarget, 'params'> {
   }
   if (!decoded.startsWith('/') || decoded.includes('\0'))
     throw new HttpError(400, 'the URL has no valid path');
+  const clean = posix.normalize(decoded);
+  if (clean !== decoded)
+    throw new Redirect(encodeURI(clean).replace(/[?#]/g, encodeURIComponent) + target.slice(raw.length));
   const [, version, rest] = /^\/v(\d+(?:\.\d+)*)(\/[^]*)$/.exec(decoded) ?? [];
   if (version === undefined || rest === undefined)
     return { path: decoded, query: new URLSearchParams(search), version: API_VERSION };

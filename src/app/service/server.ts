@@ -18,6 +18,7 @@ import { Pipelines } from './pipelines.ts';
 import { sendError } from './respond.ts';
 import { Router, type Match } from './router.ts';
 import { HttpError, messageOf, statusOf } from './status.ts';
+import { plainAnswer, upgradableMessages, type Upgraded } from './upgrade.ts';
 import { API_VERSION } from './version.ts';
 
 /** A request line: `docker save` of a thousand names. Longer ones are answered 414. */
@@ -55,6 +56,14 @@ export interface RequestEnd {
   readonly socket: Socket;
 }
 
+/** What a request asks for besides its answer. */
+export interface Asked {
+  /** The client sends the body only after `100 Continue`. */
+  readonly expects?: boolean;
+  /** Its connection, which may be made another protocol's. */
+  readonly upgraded?: Upgraded;
+}
+
 export interface ApiServerOptions {
   /** Longest wait for the next bytes of a body. */
   readonly stallMs?: number | undefined;
@@ -87,15 +96,28 @@ export class ApiServer {
   /** An HTTP server with this service's limits, which does not listen yet. */
   createHttpServer(): Server {
     const server = createServer({
+      IncomingMessage: upgradableMessages(
+        ({ method = '', url = '' }) => this.#router.find(method, url)?.route.upgrades === true,
+      ),
       maxHeaderSize: MAX_HEADER,
       headersTimeout: HEADERS_TIMEOUT_MS,
       keepAliveTimeout: KEEP_ALIVE_MS,
       // A load may take hours: the body's reader minds its sender instead.
       requestTimeout: 0,
+      // Checked by requireOneHost, whose answers say what is wrong.
+      requireHostHeader: false,
     });
     server.maxHeadersCount = MAX_HEADERS;
     server.on('request', (incoming, response) => void this.handle(incoming, response));
-    server.on('checkContinue', (incoming, response) => void this.handle(incoming, response, true));
+    server.on(
+      'checkContinue',
+      (incoming, response) => void this.handle(incoming, response, { expects: true }),
+    );
+    server.on('upgrade', (incoming, socket: Socket, head: Buffer) => {
+      // Nobody sends one behind a request that is not answered yet.
+      if (this.#pipelines.isBusy(socket)) socket.destroy();
+      else void this.handle(incoming, plainAnswer(incoming), { upgraded: { socket, head } });
+    });
     server.on('checkExpectation', (_, response: ServerResponse) => {
       sendError({ response }, new HttpError(417, 'this service understands Expect: 100-continue only'));
     });
@@ -128,14 +150,13 @@ export class ApiServer {
 
   /**
    * Answers one request. Never rejects.
-   * @param expects - the client sends the body only after `100 Continue`
    */
-  async handle(incoming: IncomingMessage, response: ServerResponse, expects = false): Promise<void> {
+  async handle(incoming: IncomingMessage, response: ServerResponse, asked: Asked = {}): Promise<void> {
     if (!(await this.#pipelines.turn(incoming.socket, response))) return;
     const controller = new AbortController();
     // Every layer of an image listens.
     setMaxListeners(0, controller.signal);
-    const work = this.#answer(incoming, response, controller, expects);
+    const work = this.#answer(incoming, response, controller, asked);
     this.#running.set(controller, work);
     try {
       await work;
@@ -148,12 +169,13 @@ export class ApiServer {
     incoming: IncomingMessage,
     response: ServerResponse,
     controller: AbortController,
-    expects: boolean,
+    { expects = false, upgraded }: Asked,
   ): Promise<void> {
     const started = performance.now();
     const id = randomBytes(6).toString('hex');
     for (const [name, value] of Object.entries(HEADERS)) response.setHeader(name, value);
     response.setHeader('X-Request-Id', id);
+    upgraded?.socket.once('close', () => controller.abort(new Error('the client closed the connection')));
     response.on('close', () => {
       if (!response.writableFinished) controller.abort(new Error('the client closed the connection'));
     });
@@ -162,6 +184,7 @@ export class ApiServer {
     response.on('error', () => undefined);
 
     let match: Match | undefined;
+    let request: ApiRequest | undefined;
     let failure: unknown;
     const body = new RequestBody(incoming, {
       stallMs: this.#options.stallMs ?? DEFAULT_STALL_MS,
@@ -172,6 +195,7 @@ export class ApiServer {
     });
     try {
       const url = incoming.url ?? '/';
+      requireOneHost(incoming, response);
       if (url.length > MAX_URL) throw new HttpError(414, `the URL has more than ${MAX_URL} bytes`);
       if (this.#refusal !== undefined) {
         response.shouldKeepAlive = false;
@@ -180,18 +204,20 @@ export class ApiServer {
       this.#options.admit?.(incoming);
       match = this.#router.match(incoming.method ?? 'GET', url);
       if (match.route.endless === true) this.#endless.add(controller);
-      const request = new ApiRequest(
-        { id, incoming, response, body, signal: controller.signal },
+      request = new ApiRequest(
+        { id, incoming, response, body, signal: controller.signal, upgraded },
         match.target,
       );
       await match.route.handle(request, this.#service);
-      if (!response.writableEnded && !controller.signal.aborted)
+      if (request.tookOver) upgraded?.socket.end();
+      else if (!response.writableEnded && !controller.signal.aborted)
         throw new Error(`the route ${match.route.pattern} has not answered`);
     } catch (error) {
       failure = error;
       // A body that was not asked for does not come: what comes next is another request, or is it?
       if (expects) response.shouldKeepAlive = false;
-      sendError({ response }, error);
+      if (request?.tookOver === true) incoming.socket.destroy();
+      else sendError({ response }, error);
     } finally {
       this.#endless.delete(controller);
     }
@@ -224,6 +250,27 @@ export class ApiServer {
       socket: incoming.socket,
     });
   }
+}
+
+/** What Go lets through (golang.org/x/net: http/httpguts/httplex.go, ValidHostHeader). */
+const HOST = /^[\w!$%&'()*+,.:;=~[\]-]*$/;
+
+/**
+ * With two Host headers, whoever forwards requests may have looked at the other one. As dockerd's HTTP server.
+ * @throws {@link HttpError} 400
+ */
+function requireOneHost(
+  { rawHeaders, headers, httpVersion }: IncomingMessage,
+  response: ServerResponse,
+): void {
+  const hosts = rawHeaders.filter((text, index) => index % 2 === 0 && text.toLowerCase() === 'host').length;
+  const is = (kind: string): never => {
+    response.shouldKeepAlive = false;
+    throw new HttpError(400, `${kind} Host header`);
+  };
+  if (hosts > 1) is('more than one');
+  if (hosts === 0 && httpVersion === '1.1') is('missing required');
+  if (!HOST.test(headers.host ?? '')) is('malformed');
 }
 
 /**

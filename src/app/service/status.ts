@@ -44,6 +44,17 @@ export class HttpError extends Error {
   }
 }
 
+/** What is asked for is elsewhere here: an answer without a body, as Go's router gives it. */
+export class Redirect extends HttpError {
+  /** Path and query. */
+  readonly location: string;
+
+  constructor(location: string) {
+    super(301, `moved to ${location}`);
+    this.location = location;
+  }
+}
+
 /** The status of an answer that says `error`. */
 export function statusOf(error: unknown): number {
   if (error instanceof HttpError) return error.status;

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { globToRegExp } from '../../../src/core/glob.ts';
+import { compileGlob } from '../../../src/core/glob.ts';
 
 describe('a pattern', () => {
   it.each([
@@ -20,11 +20,35 @@ describe('a pattern', () => {
     ['é?', 'éü', true],
     ['', '', true],
     ['abc', 'xabc', false],
+    ['*b', 'ab/b', false],
+    ['**a**', 'xax', true],
+    ['*ab', 'aab', true],
+    ['[^a]b', '/b', true],
+    ['[\\\\]', '\\', true],
+    ['\\\n', '\n', true],
   ])('%s on %s: %s', (pattern, text, fits) => {
-    expect(globToRegExp(pattern).test(text)).toBe(fits);
+    expect(compileGlob(pattern)(text)).toBe(fits);
   });
 
-  it.each(['[', '[a', '[]', 'a\\', '[z-a]'])('%s is malformed', (pattern) => {
-    expect(() => globToRegExp(pattern)).toThrow(expect.objectContaining({ code: 'ERR_INVALID_ARGUMENT' }));
+  it.each(['[', '[a', '[]', 'a\\', '[z-a]', '[a-]', '[-a]', '[]a]'])('%s is malformed', (pattern) => {
+    expect(() => compileGlob(pattern)).toThrow(expect.objectContaining({ code: 'ERR_INVALID_ARGUMENT' }));
+  });
+
+  it.each([
+    ['many stars', '*a'.repeat(200) + 'b', 'a'.repeat(400)],
+    ['a long piece', '*' + 'a'.repeat(200) + 'b', 'a'.repeat(400)],
+    ['more than the text has', '*a'.repeat(500) + 'b', 'a'.repeat(400)],
+  ])('of %s ends in time that grows with their lengths', (_, pattern, text) => {
+    const fits = compileGlob(pattern);
+    const before = performance.now();
+    expect(fits(text)).toBe(false);
+    expect(performance.now() - before).toBeLessThan(200);
+  });
+
+  it('that is malformed ends at once, however long it is', () => {
+    const before = performance.now();
+    expect(() => compileGlob('['.repeat(65_536))).toThrow('more than 1024 characters');
+    expect(() => compileGlob('['.repeat(1024))).toThrow('is no pattern');
+    expect(performance.now() - before).toBeLessThan(200);
   });
 });

@@ -27,7 +27,7 @@ export const command = defineCommand({
     'max-connections': {
       type: 'string',
       value: 'N',
-      help: `of each socket; more are closed (default ${DEFAULT_SETTINGS.maxConnections})`,
+      help: `of each socket; beyond it the longest idle are closed (default ${DEFAULT_SETTINGS.maxConnections})`,
     },
     'log-format': { type: 'string', value: 'FORMAT', help: 'json (default) or text' },
     'log-level': {

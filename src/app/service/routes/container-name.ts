@@ -23,6 +23,11 @@ export async function findContainer(name: string, store: Layerstack): Promise<Co
   }
 }
 
+/** Whether a process of the container was there when it was last written, by a daemon. */
+export function isRunning({ state }: Container): boolean {
+  return state === 'running' || state === 'paused' || state === 'restarting';
+}
+
 /** Whether a container may be called so. */
 export function isName(name: string): boolean {
   return /^\/?[a-zA-Z0-9][a-zA-Z0-9_.-]+$/.test(name);

@@ -1,8 +1,7 @@
 /**
- * Containers as file systems: list, inspect, size, rename, remove, prune, changes, export. Those that need a process are
- * answered by not-implemented.ts. Mirrors `moby/moby: api/server/router/container/container_routes.go` at v20.10.
+ * Containers as file systems: list, inspect, size, rename, remove, prune, changes, export. What is about their
+ * processes is in container-process.ts. Mirrors `moby/moby: api/server/router/container/container_routes.go` at v20.10.
  */
-import type { Container } from '../../../container/record.ts';
 import type { Layerstack } from '../../layerstack.ts';
 import { CONTAINER_FILTERS, containerFilter } from '../container-filter.ts';
 import { ContainerSummaries, type ContainerFacts } from '../container-summary.ts';
@@ -10,7 +9,7 @@ import type { Route, ServiceContext } from '../context.ts';
 import type { ApiRequest } from '../request.ts';
 import { sendEmpty, sendJson, sendTar } from '../respond.ts';
 import { HttpError } from '../status.ts';
-import { badName, containerOf, isName, nameError } from './container-name.ts';
+import { badName, containerOf, isName, isRunning, nameError } from './container-name.ts';
 
 const PRUNE_FILTERS = ['until', 'label', 'label!'];
 /** As docker's API numbers them. */
@@ -32,9 +31,8 @@ async function listContainers(request: ApiRequest, { store }: ServiceContext): P
   const limit = query.integer('limit') ?? 0;
   const filter = await containerFilter(query.filters(CONTAINER_FILTERS), store);
   const all = query.flag('all') || limit > 0 || filter.all;
-  const chosen = filter
-    .select(await factsOf(store))
-    .filter(({ container, mounted }) => all || mounted || isRunning(container));
+  const selected = await filter.select(await factsOf(store), request.signal);
+  const chosen = selected.filter(({ container, mounted }) => all || mounted || isRunning(container));
   const summaries = await ContainerSummaries.of(store);
   const listed = [];
   for (const facts of chosen) {
@@ -51,10 +49,6 @@ async function factsOf(store: Layerstack): Promise<ContainerFacts[]> {
   for (const container of await store.containers())
     facts.push({ container, mounted: await store.isMounted(container) });
   return facts;
-}
-
-function isRunning({ state }: Container): boolean {
-  return state === 'running' || state === 'paused' || state === 'restarting';
 }
 
 async function inspectContainer(request: ApiRequest, { store }: ServiceContext): Promise<void> {

@@ -1,9 +1,11 @@
 /** Every route of the service; the first that fits a request answers it. */
 import type { Route } from '../context.ts';
 import { absentRoutes } from './absent.ts';
+import { buildRoutes } from './build.ts';
 import { commitRoutes } from './commit.ts';
 import { containerArchiveRoutes } from './container-archive.ts';
 import { containerCreateRoutes } from './container-create.ts';
+import { containerProcessRoutes } from './container-process.ts';
 import { containerRoutes } from './containers.ts';
 import { eventRoutes } from './events.ts';
 import { imageChangeRoutes } from './image-change.ts';
@@ -29,9 +31,11 @@ export const ROUTES: readonly Route[] = [
   ...commitRoutes,
   ...containerCreateRoutes,
   ...containerRoutes,
+  ...containerProcessRoutes,
   ...containerArchiveRoutes,
   ...eventRoutes,
   ...systemRoutes,
+  ...buildRoutes,
   ...absentRoutes,
   ...ownRoutes,
 ];

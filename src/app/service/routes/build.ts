@@ -1,0 +1,65 @@
+/**
+ * Where BuildKit is asked for. docker's client (23 and later) builds by BuildKit whatever `_ping` says: buildx asks `POST /grpc`
+ * for a connection in gRPC, and where there is none it starts a container of moby/buildkit to build in. So the connection is
+ * there, and every call on it fails at once, with status 12 (unimplemented) and what to use instead.
+ * Mirrors `moby/moby: api/server/router/grpc/grpc_routes.go` at v28.
+ */
+import { once } from 'node:events';
+import { constants, createServer } from 'node:http2';
+import type { Route } from '../context.ts';
+import { BUILD, notDone } from '../not-implemented.ts';
+import type { ApiRequest } from '../request.ts';
+
+const [OK, UNIMPLEMENTED] = ['0', '12'];
+
+/** What is asked of the build cache is answered by one that is empty: no message, or one without members. */
+const ANSWERS: ReadonlyMap<string, Buffer> = new Map([
+  ['/moby.buildkit.v1.Control/Prune', Buffer.alloc(0)],
+  ['/moby.buildkit.v1.Control/DiskUsage', Buffer.alloc(5)],
+]);
+
+/** A client opens a handful; more would be an attempt to fill memory. */
+const MAX_STREAMS = 100;
+
+export const buildRoutes: readonly Route[] = [
+  { method: 'POST', pattern: '/grpc', endless: true, upgrades: true, handle: refuseCalls },
+  // There the service would call, and has nothing to ask.
+  { method: 'POST', pattern: '/session', handle: () => Promise.reject(refusal()) },
+];
+
+const refusal = (): Error => notDone('build images with BuildKit', BUILD);
+
+async function refuseCalls(request: ApiRequest): Promise<void> {
+  if (!request.asksToUpgrade) throw refusal();
+  const { message } = refusal();
+  const server = createServer({ settings: { maxConcurrentStreams: MAX_STREAMS } });
+  server.on('stream', (stream, headers) => {
+    stream.on('error', () => undefined);
+    const answer = ANSWERS.get(String(headers[constants.HTTP2_HEADER_PATH]));
+    const head = {
+      [constants.HTTP2_HEADER_STATUS]: 200,
+      [constants.HTTP2_HEADER_CONTENT_TYPE]: 'application/grpc',
+    };
+    if (answer === undefined) {
+      stream.respond(
+        {
+          ...head,
+          'grpc-status': UNIMPLEMENTED,
+          'grpc-message': message.replace(/[^\x20-\x24\x26-\x7e]/g, encodeURIComponent),
+        },
+        { endStream: true },
+      );
+      return;
+    }
+    stream.on('wantTrailers', () => stream.sendTrailers({ 'grpc-status': OK }));
+    stream.respond(head, { waitForTrailers: true });
+    stream.end(answer);
+  });
+  server.on('sessionError', () => undefined);
+  const { signal } = request;
+  const socket = request.takeOver('h2c');
+  server.emit('connection', socket);
+  // It fires when the client goes, too.
+  if (!signal.aborted) await once(signal, 'abort');
+  socket.destroy();
+}
