@@ -1,0 +1,62 @@
+/**
+ * Continuity's FSSuite, with which containerd proves its snapshotters: what a container changes comes through commit, save and load
+ * as it was made. Debian has the suite as Go source (golang-github-containerd-continuity-dev).
+ */
+import { existsSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { beforeAll, describe, expect, it } from 'vitest';
+import { CLI } from '../support/layerstack-cli.ts';
+import { havePeers } from '../support/peers.ts';
+import { run } from '../support/process.ts';
+import { dropScratch, makeScratch } from '../support/scratch.ts';
+
+const SOURCES = '/usr/share/gocode';
+const TESTS = [
+  ...['Basic', 'Deletion', 'Update', 'DirectoryPermission', 'ParentDirectoryPermission'],
+  ...['HardlinkUnmodified', 'HardlinkBeforeUnmodified', 'HardlinkBeforeModified'],
+];
+
+describe.runIf(havePeers('go'))("continuity's FSSuite through commit, save and load", () => {
+  const outcomes = new Map<string, string>();
+  const said = new Map<string, string>();
+
+  beforeAll(async () => {
+    expect(existsSync(`${SOURCES}/src/github.com/containerd/continuity`), 'the suite is installed').toBe(
+      true,
+    );
+    const scratch = makeScratch('fssuite');
+    try {
+      const { stdout, stderr } = await run('go', ['test', '-json', '-count=1', '.'], {
+        cwd: fileURLToPath(new URL('../fixtures/fssuite', import.meta.url)),
+        env: {
+          ...{
+            GO111MODULE: 'off',
+            GOPATH: SOURCES,
+            GOFLAGS: '',
+            GOCACHE: `${scratch}/cache`,
+            TMPDIR: scratch,
+          },
+          ...{ NODE: process.execPath, LAYERSTACK: CLI },
+        },
+      });
+      for (const line of stdout.split('\n').filter((text) => text.startsWith('{'))) {
+        const event = JSON.parse(line) as { Action: string; Test?: string; Output?: string };
+        const name = event.Test?.replace('TestFSSuite/', '') ?? 'the build';
+        if (event.Action === 'output') said.set(name, (said.get(name) ?? '') + (event.Output ?? ''));
+        else outcomes.set(name, event.Action);
+      }
+      said.set('the build', `${said.get('the build') ?? ''}${stderr}`);
+    } finally {
+      await dropScratch(scratch);
+    }
+  });
+
+  it.each(TESTS)('%s', (name) => {
+    expect(outcomes.get(name), `${said.get(name) ?? ''}${said.get('the build') ?? ''}`).toBe('pass');
+  });
+
+  it('has no test that is not listed here', () => {
+    const ran = [...outcomes.keys()].filter((name) => !['the build', 'TestFSSuite'].includes(name));
+    expect(ran.sort()).toEqual([...TESTS].sort());
+  });
+});

@@ -1,0 +1,87 @@
+/**
+ * One run of another project's tests: checks the checkout, starts a registry and an engine, runs the tests, and prints how many
+ * passed, failed and were out of scope. The last line is `N passed, N failed, N out of scope`.
+ */
+import { existsSync, mkdtempSync, readFileSync, realpathSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath, URL } from 'node:url';
+import { withRegistry } from '../../../bench/support/registry.js';
+import { dropDirectory } from '../../../bench/support/undo.js';
+import { withEngine } from './engine.js';
+import { publish } from './images.js';
+
+/**
+ * What a test of the list in `known/SUITE.txt` needs that is out of scope: a line `PATTERN  # WHY`, where `*` stands for anything.
+ * @returns for a test's name the reason, or undefined.
+ */
+function outOfScope(suite) {
+  const lines = readFileSync(fileURLToPath(new URL(`../known/${suite}.txt`, import.meta.url)), 'utf8').split(
+    '\n',
+  );
+  const known = lines
+    .filter((line) => line.trim() !== '' && !line.startsWith('#'))
+    .map((line) => {
+      const [pattern, why = ''] = line.split(/\s+# /);
+      const source = pattern
+        .trim()
+        .replaceAll(/[.+?^${}()|[\]\\]/g, '\\$&')
+        .replaceAll('*', '.*');
+      return { expression: new RegExp(`^${source}$`), why };
+    });
+  return (name) => known.find(({ expression }) => expression.test(name))?.why;
+}
+
+/** Prints the results and sets the exit status: 1 where a test failed that is in scope. */
+export function report(suite, results) {
+  const reason = outOfScope(suite);
+  const failed = [];
+  let passed = 0;
+  let outside = 0;
+  for (const { name, outcome, detail } of results) {
+    const why = reason(name);
+    if (outcome === 'passed') passed++;
+    else if (why !== undefined) outside++;
+    else if (outcome === 'failed') failed.push({ name, detail });
+    if (outcome === 'passed' && why !== undefined) console.log(`passes now, though out of scope: ${name}`);
+    if (outcome === 'failed' && why !== undefined) console.log(`out of scope: ${name}: ${why}`);
+    if (outcome === 'skipped') console.log(`skipped by the suite: ${name}`);
+  }
+  for (const { name, detail } of failed)
+    console.log(`failed: ${name}\n${(detail ?? '').replaceAll(/^/gm, '    ')}`);
+  console.log(`${passed} passed, ${failed.length} failed, ${outside} out of scope`);
+  if (failed.length > 0 || passed === 0) process.exitCode = 1;
+}
+
+/** The checkout that `SUITE` names. @throws Error where it is missing or has not the file that the suite needs. */
+export function checkout(needs, where) {
+  const directory = process.env.SUITE;
+  if (!directory || !existsSync(join(directory, needs)))
+    throw new Error(`SUITE names a checkout of ${where} (with ${needs})`);
+  return realpathSync(directory);
+}
+
+/** A scratch directory for `work`; it is removed with all that is mounted below it. */
+export async function withScratch(work) {
+  const scratch = realpathSync(mkdtempSync(join(tmpdir(), 'layerstack-suite-')));
+  try {
+    return await work(scratch);
+  } finally {
+    dropDirectory(scratch);
+  }
+}
+
+/**
+ * Runs a suite against an engine's socket.
+ * @param images - what the suite finds on docker.io; see images.js.
+ * @param work - gets `{ socket, scratch, host }` and returns the results.
+ */
+export async function runSuite(suite, images, work) {
+  await withScratch((scratch) =>
+    withRegistry(async (host) => {
+      await publish(scratch, host, images);
+      const mirror = `http://${host.replace('localhost', '127.0.0.1')}`;
+      report(suite, await withEngine(scratch, mirror, ({ socket }) => work({ socket, scratch, host })));
+    }),
+  );
+}
