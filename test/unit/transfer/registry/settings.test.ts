@@ -33,7 +33,7 @@ describe('registries.json', () => {
       certsDirectory: '/srv/certs',
       registries: {
         'docker.io': { mirrors: ['http://10.0.0.2:5000', 'https://m.example/hub'], timeoutSeconds: 5 },
-        'r.example:443': { insecure: true },
+        'r.example:443': { insecure: true, allow: ['s.example:9000', '[fd00::2]', '10.0.0.1:9000'] },
         '[fd00::1]:5000': { ca: '/ca.pem', certificate: '/c.pem', key: '/k.pem' },
       },
     });
@@ -43,7 +43,12 @@ describe('registries.json', () => {
       'http://10.0.0.2:5000/',
       'https://m.example/hub/',
     ]);
-    expect(hosts.get('r.example:443')).toMatchObject({ insecure: true, mirrors: [] });
+    expect(hosts.get('r.example:443')).toMatchObject({
+      insecure: true,
+      mirrors: [],
+      allow: ['s.example:9000', '[fd00::2]', '10.0.0.1:9000'],
+    });
+    expect(hosts.get('docker.io')?.allow).toEqual([]);
     expect(hosts.get('[fd00::1]:5000')).toMatchObject({
       ca: '/ca.pem',
       certificate: '/c.pem',
@@ -81,6 +86,13 @@ describe('registries.json', () => {
       { registries: { r: { mirrors: ['https://m/?x'] } } },
       /mirrors\[0\] has a query/,
     ],
+    [
+      'a URL that is allowed',
+      { registries: { r: { allow: ['https://s'] } } },
+      /allow\[0\] is no HOST\[:PORT\]/,
+    ],
+    ['all that is allowed', { registries: { r: { allow: ['*'] } } }, /allow\[0\] is no HOST\[:PORT\]/],
+    ['a text for a list', { registries: { r: { allow: 's:9000' } } }, /allow is a string/],
     ['a text for a flag', { registries: { r: { insecure: 'yes' } } }, /insecure is a string/],
     [
       'a certificate without a key',
