@@ -3,6 +3,9 @@
 
 #include <napi.h>
 
+#include <functional>
+#include <string>
+
 namespace layerstack {
 
 void InitFiles(Napi::Env env, Napi::Object exports);   // files_binding.cc: batch, locks, xattrs, remove
@@ -13,5 +16,8 @@ void InitLayer(Napi::Env env, Napi::Object exports);   // layer_binding.cc: Laye
 void InitDiff(Napi::Env env, Napi::Object exports);    // diff_binding.cc: listChanges, LayerTar
 void InitCopy(Napi::Env env, Napi::Object exports);    // copy_binding.cc: statInRoot, TreeUnpack
 void InitSocket(Napi::Env env, Napi::Object exports);  // socket_binding.cc: listen, peers, datagrams
+
+// What a step of `batch` does with mounts and init layers; empty where the op is another.
+std::function<void()> MountsCall(const std::string& op, const Napi::Object& step);
 
 }  // namespace layerstack

@@ -48,10 +48,19 @@ bool Flag(const Napi::Object& step, const char* name) {
 
 std::string Bytes(const Napi::Object& step, const char* name) { return BytesArg(step.Get(name), name); }
 
-BatchStep StepArg(const Napi::Value& value) {
+// A step that is no plain file operation; empty where it is one.
+std::function<void()> CallArg(const std::string& root, const Napi::Object& step) {
+  const std::string op = Bytes(step, "op");
+  if (op == "removeTree") return [root, path = Bytes(step, "path")] { RemoveTree(root, path); };
+  return MountsCall(op, step);
+}
+
+BatchStep StepArg(const std::string& root, const Napi::Value& value) {
   Napi::Object object = ObjectArg(value, "step");
   BatchStep step;
-  step.op = OpArg(object.Get("op"));
+  step.call = CallArg(root, object);
+  step.op = step.call ? BatchStep::Op::kCall : OpArg(object.Get("op"));
+  if (step.call) return step;
   const bool moves = step.op == BatchStep::Op::kRename || step.op == BatchStep::Op::kExchange;
   step.path = Bytes(object, moves ? "from" : "path");
   switch (step.op) {
@@ -88,6 +97,7 @@ BatchStep StepArg(const Napi::Value& value) {
       return step;
     case BatchStep::Op::kFsync:
     case BatchStep::Op::kSyncfs:
+    case BatchStep::Op::kCall:
       return step;
   }
   step.mode = static_cast<mode_t>(IntArg(object.Get("mode"), "mode"));
@@ -97,15 +107,14 @@ BatchStep StepArg(const Napi::Value& value) {
 Napi::Value Batch(const Napi::CallbackInfo& info) {
   if (!info[1].IsArray()) throw Napi::TypeError::New(info.Env(), "steps must be an array");
   Napi::Array list = info[1].As<Napi::Array>();
+  const std::string root = BytesArg(info[0], "root");
   std::vector<BatchStep> steps;
   steps.reserve(list.Length());
   for (uint32_t i = 0; i < list.Length(); ++i) {
     Napi::HandleScope scope(info.Env());
-    steps.push_back(StepArg(list.Get(i)));
+    steps.push_back(StepArg(root, list.Get(i)));
   }
-  return AsyncVoid(info.Env(), [root = BytesArg(info[0], "root"), steps = std::move(steps)] {
-    RunBatch(root, steps);
-  });
+  return AsyncVoid(info.Env(), [root, steps = std::move(steps)] { RunBatch(root, steps); });
 }
 
 // The locks do not wait, so they need no thread.

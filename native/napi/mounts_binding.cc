@@ -25,8 +25,8 @@ std::string OptionalBytesArg(const Napi::Object& object, const char* name) {
   return value.IsUndefined() ? std::string() : BytesArg(value, name);
 }
 
-Napi::Value MountOverlayBinding(const Napi::CallbackInfo& info) {
-  Napi::Object object = ObjectArg(info[0], "mount");
+OverlayMount OverlayMountArg(const Napi::Value& value) {
+  Napi::Object object = ObjectArg(value, "mount");
   OverlayMount mount;
   mount.root = BytesArg(object.Get("root"), "root");
   mount.target = BytesArg(object.Get("target"), "target");
@@ -37,7 +37,11 @@ Napi::Value MountOverlayBinding(const Napi::CallbackInfo& info) {
   mount.read_only = !read_only.IsUndefined() && BoolArg(read_only, "readOnly");
   mount.rung = RungArg(object.Get("rung"));
   mount.options = BytesListArg(object.Get("options"), "options");
-  return AsyncVoid(info.Env(), [mount = std::move(mount)] { MountOverlay(mount); });
+  return mount;
+}
+
+Napi::Value MountOverlayBinding(const Napi::CallbackInfo& info) {
+  return AsyncVoid(info.Env(), [mount = OverlayMountArg(info[0])] { MountOverlay(mount); });
 }
 
 Napi::Value UnmountBinding(const Napi::CallbackInfo& info) {
@@ -98,6 +102,20 @@ Napi::Value FlattenBinding(const Napi::CallbackInfo& info) {
 }
 
 }  // namespace
+
+std::function<void()> MountsCall(const std::string& op, const Napi::Object& step) {
+  if (op == "mount") return [mount = OverlayMountArg(step.Get("mount"))] { MountOverlay(mount); };
+  if (op == "unmount") {
+    return [target = BytesArg(step.Get("target"), "target"), detach = BoolArg(step.Get("detach"), "detach")] {
+      Unmount(target, detach);
+    };
+  }
+  if (op == "populateInit") {
+    return [root = BytesArg(step.Get("root"), "root"), lowers = BytesListArg(step.Get("lowers"), "lowers"),
+            upper = BytesArg(step.Get("upper"), "upper")] { PopulateInit(root, lowers, upper); };
+  }
+  return nullptr;
+}
 
 void InitMounts(Napi::Env env, Napi::Object exports) {
   exports.Set("mountOverlay", Napi::Function::New<MountOverlayBinding>(env, "mountOverlay"));

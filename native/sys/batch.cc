@@ -56,6 +56,9 @@ class Batch {
           ThrowErrno(errno, "chown", Full(step.path));
         return;
       }
+      case BatchStep::Op::kCall:
+        Forget();
+        return step.call();
       case BatchStep::Op::kFsync:
         return Sync(step.path, "fsync", ::fsync);
       case BatchStep::Op::kSyncfs:

@@ -4,16 +4,20 @@
 
 #include <sys/types.h>
 
+#include <functional>
 #include <string>
 #include <vector>
 
 namespace layerstack {
 
 struct BatchStep {
-  enum class Op { kMkdir, kWrite, kReplace, kSymlink, kRename, kExchange, kUnlink, kRmdir, kChown, kFsync, kSyncfs };
+  enum class Op {
+    kMkdir, kWrite, kReplace, kSymlink, kRename, kExchange, kUnlink, kRmdir, kChown, kFsync, kSyncfs, kCall
+  };
 
   Op op;
-  std::string path;  // relative to the root; of a rename or exchange, the old name
+  std::function<void()> call;  // kCall: what another part of the core does between the others; nothing else is set
+  std::string path;            // relative to the root; of a rename or exchange, the old name
   // A rename's or exchange's new name, a symlink's target, the base name of a replace's temporary file (or empty)
   std::string dest;
   std::string via;  // exchange

@@ -1,7 +1,7 @@
 /**
- * Making a container: a native batch that claims the name, one that makes everything while `populateInit` fills
- * the init layer on another thread, and a rename that makes it a container. Until then the session's markers
- * name everything, so that what a crash leaves is removed by the next writer; what a failure leaves is removed here. The name is claimed by the first step, under a lock, so of two that want it one gets it.
+ * Making a container: one native batch that claims the name, makes everything, and ends with the rename that makes it a
+ * container. Until then the session's markers name everything, so that what a crash leaves is removed by the next writer; what a
+ * failure leaves is removed here. The name is claimed by the first step, under a lock, so of two that want it one gets it.
  */
 import { existsSync } from 'node:fs';
 import { topChainId, type ChainID, type ImageID } from '../core/digest.ts';
@@ -134,33 +134,21 @@ export class ContainerCreator {
   async #make(session: Session, plan: Plan): Promise<void> {
     const { layout } = this.#root;
     const markers: Marker[] = [`overlay2.${plan.initId}`, `overlay2.${plan.mountId}`, `container.${plan.id}`];
+    const claim = this.#names.claimStep(plan.name, plan.id);
     try {
-      await session.mark(markers, this.#claimSteps(plan));
+      await session.during(markers, [claim, ...this.#buildSteps(plan), this.#publishStep(plan)]);
     } catch (error) {
-      // All other names in these steps are random.
-      if (!isSystemError(error, 'EEXIST')) await this.#undo(session, plan, markers);
-      else await session.unmark(markers);
-      throw isSystemError(error, 'EEXIST') ? new NameTaken(plan.name) : spaceError(error, layout.root);
-    }
-    const work = await Promise.allSettled([
-      call(native.populateInit(layout.at(layout.overlay2), plan.lowers, `${plan.initId}/diff`)),
-      call(native.batch(layout.root, this.#buildSteps(plan))),
-    ]);
-    try {
-      for (const part of work) if (part.status === 'rejected') throw part.reason;
-      await session.unmark(markers, [this.#publishStep(plan)]);
-    } catch (error) {
+      // All names but the claimed one are random, so nothing is made yet.
+      if (isSystemError(error, 'EEXIST') && error.dest === layout.at(claim.path)) {
+        await session.unmark(markers);
+        throw new NameTaken(plan.name);
+      }
       await this.#undo(session, plan, markers);
       throw spaceError(error, layout.root);
     }
   }
 
-  /** First of all the name, then where the init layer is filled. */
-  #claimSteps({ name, id, initId }: Plan): BatchStep[] {
-    return [this.#names.claimStep(name, id), ...this.#overlay.createSteps(initId)];
-  }
-
-  /** Everything else, done while the init layer is filled. */
+  /** Everything of a container but its name and its config's. */
   #buildSteps(plan: Plan): BatchStep[] {
     const { layout } = this.#root;
     const { id, mountId, initId, initLink, lowers, parent } = plan;
@@ -171,6 +159,8 @@ export class ContainerCreator {
       mode,
     });
     return [
+      ...this.#overlay.createSteps(initId),
+      { op: 'populateInit', root: layout.at(layout.overlay2), lowers, upper: `${initId}/diff` },
       ...this.#overlay.stackSteps({ id: initId, link: initLink, lowers }),
       write(layout.overlay(initId, 'committed'), '', 0o600),
       ...this.#overlay.createSteps(mountId),

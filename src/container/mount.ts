@@ -11,8 +11,8 @@ import { existsSync } from 'node:fs';
 import { isSystemError, LayerstackError } from '../core/errors.ts';
 import { flatLower } from '../layer/flat.ts';
 import type { LayerStore } from '../layer/store.ts';
-import { mountOverlay, mountState, unmount } from '../system/mounts.ts';
-import { call, native, type BatchStep } from '../system/native.ts';
+import { mountState } from '../system/mounts.ts';
+import { call, native, type BatchStep, type OverlayMount } from '../system/native.ts';
 import { settleDead } from '../system/reconcile.ts';
 import type { Root } from '../system/root.ts';
 import type { Marker } from '../system/session.ts';
@@ -22,7 +22,6 @@ import {
   firstCountSteps,
   nextCountSteps,
   readMountCount,
-  type MountCount,
 } from './mount-count.ts';
 import { readText } from '../system/read-text.ts';
 import { readContainer, type Container } from './record.ts';
@@ -85,20 +84,12 @@ export class ContainerMounts {
    *   when it is mounted read-only and shall be writable, ERR_STORE_CORRUPT when a layer directory is missing.
    */
   async mount(container: Container, options: MountOptions = {}): Promise<Mount> {
-    const session = this.#root.session();
+    this.#root.session();
     await using lock = await this.#lock(container, options.signal);
     void lock;
-    const use = await this.#take(container, options);
-    const { layout } = this.#root;
-    const count = { ...use.count, held: use.count.held.filter((token) => token !== use.token) };
-    try {
-      // From this step on it is the caller's, and outlives this process.
-      await session.unmark([use.marker], nextCountSteps(layout, container.mountId, count));
-    } catch (error) {
-      await this.#giveBack(container, use.token, use.marker);
-      throw error;
-    }
-    return this.#handle(container, count.readOnly, () => this.unmount(container));
+    // From its last step on the use is the caller's, and outlives this process.
+    const { readOnly } = await this.#take(container, { ...options, outlives: true });
+    return this.#handle(container, readOnly, () => this.unmount(container));
   }
 
   /**
@@ -109,7 +100,7 @@ export class ContainerMounts {
     this.#root.session();
     await using lock = await this.#lock(container, options.signal);
     void lock;
-    const { token, marker, count } = await this.#take(container, options);
+    const { token, marker, readOnly } = await this.#take(container, { ...options, outlives: false });
     const release = (): Promise<unknown> =>
       this.#root.aftermath.run(
         `container ${container.name} stays mounted until the next writer`,
@@ -119,7 +110,7 @@ export class ContainerMounts {
           await this.#giveBack(container, token, marker);
         },
       );
-    return this.#handle(container, count.readOnly, release);
+    return this.#handle(container, readOnly, release);
   }
 
   /** Gives back what operations of dead writers had mounted. What cannot be unmounted stays, and is said. */
@@ -151,61 +142,68 @@ export class ContainerMounts {
   /** {@link unmount} for a caller that holds the container's lock. */
   async unmountLocked(container: Container, force: boolean): Promise<number> {
     const { layout } = this.#root;
-    const session = this.#root.session();
     const marker = heldMarker(container, newToken());
     const count = readMountCount(layout, container.mountId);
     if (count && count.count > 1 && !force && (await this.isMounted(container))) {
       const left = { ...count, count: count.count - 1 };
-      const steps = nextCountSteps(layout, container.mountId, left);
-      await session.mark([marker], steps.slice(0, -1));
-      await session.unmark([marker], steps.slice(-1));
+      await this.#root.session().during([marker], nextCountSteps(layout, container.mountId, left));
       return left.count;
     }
-    await session.mark([marker]);
-    try {
-      await this.#unmountOverlay(container, force);
-    } catch (error) {
-      await session.unmark([marker]);
-      throw error;
-    }
-    await this.#root.aftermath.run('the mount point stays until the next writer', () =>
-      this.#forget(container, marker),
-    );
+    await this.#unmountLast(container, force, marker);
     return 0;
   }
 
-  /** Takes a use, marked in the session under its token. The caller holds the container's lock. */
+  /**
+   * Takes a use, marked in the session under its token while it is taken, and beyond unless it `outlives` this process. The caller
+   * holds the container's lock.
+   */
   async #take(
     container: Container,
-    { readOnly = false, signal }: MountOptions,
-  ): Promise<{ readonly token: string; readonly marker: Marker; readonly count: MountCount }> {
+    { readOnly = false, signal, outlives }: MountOptions & { readonly outlives: boolean },
+  ): Promise<{ readonly token: string; readonly marker: Marker; readonly readOnly: boolean }> {
     const { layout } = this.#root;
+    const { mountId } = container;
     const token = newToken();
     const marker = heldMarker(container, token);
+    const held = outlives ? [] : [token];
+    const session = this.#root.session();
     if ((await this.#find(container)) === 'none') {
-      const count = { count: 1, readOnly, held: [token] };
+      const lowers = await this.#lowersOf(container, signal);
+      // The count comes first: one without a mount is none, while a mount without a count could not be told from two.
+      const steps: BatchStep[] = [
+        { op: 'mkdir', path: layout.overlay(mountId, 'merged'), mode: 0o700, exist: true },
+        ...firstCountSteps(layout, mountId, { count: 1, readOnly, held: [token] }),
+        { op: 'mount', mount: this.#overlayMount(container, lowers, readOnly) },
+      ];
       try {
-        await this.#mountOverlay(container, count, marker, signal);
+        if (outlives)
+          await session.during(
+            [marker],
+            [...steps, ...nextCountSteps(layout, mountId, { count: 1, readOnly, held })],
+          );
+        else await session.mark([marker], steps);
       } catch (error) {
-        throw this.#unlessRemoved(container, error);
+        await this.#giveBack(container, token, marker).catch(() => undefined); // else it stays marked
+        throw this.#unlessRemoved(container, this.#diagnose(container, lowers, error));
       }
-      return { token, marker, count };
+      return { token, marker, readOnly };
     }
-    const before = readMountCount(layout, container.mountId) ?? { count: 1, readOnly: false, held: [] };
+    const before = readMountCount(layout, mountId) ?? { count: 1, readOnly: false, held: [] };
     if (before.readOnly && !readOnly)
       throw new LayerstackError(
         'ERR_CONTAINER_MOUNTED',
         `container ${container.name} is mounted read-only: unmount it before mounting it writable`,
         { id: container.id, path: this.path(container) },
       );
-    const count = { ...before, count: before.count + 1, held: [...before.held, token] };
+    const count = { ...before, count: before.count + 1, held: [...before.held, ...held] };
+    const steps = nextCountSteps(layout, mountId, count);
     try {
-      await this.#root.session().mark([marker], nextCountSteps(layout, container.mountId, count));
+      await (outlives ? session.during([marker], steps) : session.mark([marker], steps));
     } catch (error) {
       await this.#giveBack(container, token, marker).catch(() => undefined);
       throw error;
     }
-    return { token, marker, count };
+    return { token, marker, readOnly: before.readOnly };
   }
 
   /**
@@ -224,8 +222,7 @@ export class ContainerMounts {
     }
     // Else somebody has unmounted it by force, and mounted it again.
     if (!isHeld) return session.unmark(markers, [dropNewStep(layout, container.mountId)]);
-    await this.#unmountOverlay(container, false);
-    await this.#forget(container, ...markers);
+    await this.#unmountLast(container, false, ...markers);
   }
 
   /** `merged` exists only while mounted, so its absence is an answer that costs one system call. */
@@ -242,60 +239,53 @@ export class ContainerMounts {
     return state;
   }
 
-  /** The count comes first: one without a mount is none, while a mount without a count could not be told from two. */
-  async #mountOverlay(
-    container: Container,
-    count: MountCount,
-    marker: Marker,
-    signal: AbortSignal | undefined,
-  ): Promise<void> {
+  #overlayMount(container: Container, lowers: readonly string[], readOnly: boolean): OverlayMount {
     const { layout, caps } = this.#root;
-    const { mountId } = container;
-    const lowers = await this.#lowers(container, signal);
-    try {
-      await this.#root
-        .session()
-        .mark(
-          [marker],
-          [
-            { op: 'mkdir', path: layout.overlay(mountId, 'merged'), mode: 0o700, exist: true },
-            ...firstCountSteps(layout, mountId, count),
-          ],
-        );
-      await mountOverlay({
-        root: layout.at(layout.overlay2),
-        target: this.path(container),
-        lowers,
-        upper: `${mountId}/diff`,
-        work: `${mountId}/work`,
-        readOnly: count.readOnly,
-        rung: caps.rung,
-        options: caps.overlayOptions,
-      });
-    } catch (error) {
-      await this.#forget(container, marker).catch(() => undefined); // else it stays marked
-      throw this.#diagnose(container, lowers, error);
-    }
+    return {
+      root: layout.at(layout.overlay2),
+      target: this.path(container),
+      lowers,
+      upper: `${container.mountId}/diff`,
+      work: `${container.mountId}/work`,
+      readOnly,
+      rung: caps.rung,
+      options: caps.overlayOptions,
+    };
   }
 
-  async #unmountOverlay(container: Container, force: boolean): Promise<void> {
-    const path = this.path(container);
+  /** Unmounts, and takes away what the mount has left beside it. What cannot be taken away is told: it is unmounted then. */
+  async #unmountLast(container: Container, force: boolean, ...markers: Marker[]): Promise<void> {
+    const session = this.#root.session();
+    const target = this.path(container);
     try {
-      await unmount(path, { detach: force });
+      await session.during(markers, [
+        { op: 'unmount', target, detach: force },
+        ...this.#leftovers(container),
+      ]);
     } catch (error) {
-      if (isSystemError(error, 'ENOENT')) return;
-      if (!isSystemError(error, 'EBUSY')) throw error;
-      throw new LayerstackError(
-        'ERR_CONTAINER_MOUNTED',
-        `the root file system of container ${container.name} is in use (a process works in ${path}, or something ` +
-          `is mounted below it): stop it, or force the unmount`,
-        { id: container.id, path, cause: error },
+      if (existsSync(target) && (await mountState(target)) !== 'none') {
+        await session.unmark(markers);
+        throw this.#inUse(container, error);
+      }
+      await this.#root.aftermath.run('the mount point stays until the next writer', () =>
+        this.#forget(container, ...markers),
       );
     }
   }
 
+  #inUse(container: Container, error: unknown): unknown {
+    if (!isSystemError(error, 'EBUSY')) return error;
+    const path = this.path(container);
+    return new LayerstackError(
+      'ERR_CONTAINER_MOUNTED',
+      `the root file system of container ${container.name} is in use (a process works in ${path}, or something ` +
+        `is mounted below it): stop it, or force the unmount`,
+      { id: container.id, path, cause: error },
+    );
+  }
+
   /** The stack below the RW layer, topmost (the init layer) first. */
-  async #lowers(container: Container, signal: AbortSignal | undefined): Promise<string[]> {
+  async #lowersOf(container: Container, signal: AbortSignal | undefined): Promise<string[]> {
     const { layout, caps } = this.#root;
     if (caps.rung === 'flat' && container.parent !== undefined)
       return [await flatLower(this.#root, this.#layers, container.initId, container.parent, signal)];
@@ -336,23 +326,29 @@ export class ContainerMounts {
   }
 
   /** Takes away what a mount leaves beside it, and the markers behind it. */
-  async #forget({ mountId, name }: Container, ...markers: Marker[]): Promise<void> {
+  async #forget(container: Container, ...markers: Marker[]): Promise<void> {
     const { layout, log } = this.#root;
     const session = this.#root.session();
-    const merged = layout.overlay(mountId, 'merged');
-    const steps: BatchStep[] = [
-      { op: 'rmdir', path: merged, missing: true },
-      ...dropCountSteps(layout, mountId),
-    ];
+    const steps = this.#leftovers(container);
     try {
       await session.unmark(markers, steps);
     } catch (error) {
       if (!isSystemError(error, 'ENOTEMPTY')) throw error;
       // Somebody wrote where the root file system had been: hidden by the next mount, and in no layer.
-      log.warn('files were written below a mount point after its unmount: they are removed', { name });
-      await call(native.removeTree(layout.root, merged));
+      log.warn('files were written below a mount point after its unmount: they are removed', {
+        name: container.name,
+      });
+      await call(native.removeTree(layout.root, layout.overlay(container.mountId, 'merged')));
       await session.unmark(markers, steps);
     }
+  }
+
+  #leftovers({ mountId }: Container): BatchStep[] {
+    const { layout } = this.#root;
+    return [
+      { op: 'rmdir', path: layout.overlay(mountId, 'merged'), missing: true },
+      ...dropCountSteps(layout, mountId),
+    ];
   }
 
   #handle(container: Container, readOnly: boolean, release: () => Promise<unknown>): Mount {

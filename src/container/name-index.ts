@@ -65,7 +65,7 @@ export class NameIndex {
   }
 
   /** Claims `name`; fails with EEXIST where it is linked already, see {@link discardStale}. */
-  claimStep(name: string, id: string): BatchStep {
+  claimStep(name: string, id: string): BatchStep & { readonly path: string } {
     return { op: 'symlink', path: this.#layout.name(name), target: id };
   }
 

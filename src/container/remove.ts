@@ -8,7 +8,7 @@
  */
 import { existsSync } from 'node:fs';
 import { LayerstackError } from '../core/errors.ts';
-import { call, native, type BatchStep } from '../system/native.ts';
+import type { BatchStep } from '../system/native.ts';
 import type { Root } from '../system/root.ts';
 import type { Marker, Session } from '../system/session.ts';
 import type { ContainerMounts } from './mount.ts';
@@ -102,11 +102,13 @@ export class ContainerRemover {
   }
 
   #deleteLater(session: Session, id: string, markers: readonly Marker[], trees: readonly string[]): void {
-    const { layout, log } = this.#root;
+    const { log } = this.#root;
     const running = (async () => {
       try {
-        for (const tree of trees) await call(native.removeTree(layout.root, tree));
-        await session.unmark(markers);
+        await session.unmark(
+          markers,
+          trees.map((path) => ({ op: 'removeTree', path })),
+        );
       } catch (error) {
         log.warn('the files of a removed container are left to the next writer', {
           id,

@@ -43,7 +43,20 @@ export type BatchStep =
   /** fsync of a file or directory. */
   | { readonly op: 'fsync'; readonly path: string }
   /** syncfs of the file system that holds `path`: data and metadata of everything written so far. */
-  | { readonly op: 'syncfs'; readonly path: string };
+  | { readonly op: 'syncfs'; readonly path: string }
+  /** As {@link Native.removeTree}. */
+  | { readonly op: 'removeTree'; readonly path: string }
+  /** As {@link Native.mountOverlay}. */
+  | { readonly op: 'mount'; readonly mount: OverlayMount }
+  /** As {@link Native.unmount}; nothing mounted is no error. */
+  | { readonly op: 'unmount'; readonly target: string; readonly detach: boolean }
+  /** As {@link Native.populateInit}; `root` is absolute. */
+  | {
+      readonly op: 'populateInit';
+      readonly root: string;
+      readonly lowers: readonly string[];
+      readonly upper: string;
+    };
 
 /** How an overlay is mounted; see system/caps.ts for the choice. */
 export type MountRung = 'fsconfig' | 'mount' | 'flat';

@@ -68,7 +68,17 @@ export class Session {
     steps: readonly BatchStep[] = [],
     rest: Rest = NO_REST,
   ): Promise<boolean> {
-    return this.#mark(new Map(markers.map((marker) => [marker, undefined])), steps, rest);
+    return this.#mark(new Map(markers.map((marker) => [marker, undefined])), steps, () => rest);
+  }
+
+  /**
+   * {@link mark} and {@link unmark} in one native batch: makes the markers, does `steps`, whose last is the change, and removes
+   * the markers. Where it fails they stay until {@link unmark}.
+   */
+  async during(markers: readonly Marker[], steps: readonly BatchStep[]): Promise<void> {
+    const texts = new Map(markers.map((marker) => [marker, undefined]));
+    const done = await this.#mark(texts, steps, () => this.#unmarking(markers));
+    if (done) for (const marker of markers) this.#markers.delete(marker);
   }
 
   /** Does `steps`. Of the temporary files of its `replace` steps nothing stays, also where this process dies. */
@@ -76,7 +86,7 @@ export class Session {
     const temporaries = new Temporaries();
     const named = steps.map((step) => temporaries.name(step));
     try {
-      return await this.#mark(temporaries.markers, named, rest);
+      return await this.#mark(temporaries.markers, named, () => rest);
     } finally {
       // After a failure too: native code has removed what it had made.
       await this.unmark([...temporaries.markers.keys()]);
@@ -86,30 +96,30 @@ export class Session {
   /** Has the next writer remove the file at `path`, absolute, if this process dies before the result is disposed. */
   async temporary(path: string): Promise<AsyncDisposable> {
     const marker: Marker = `temporary.${token()}`;
-    await this.#mark(new Map([[marker, path]]), [], NO_REST);
+    await this.#mark(new Map([[marker, path]]), [], () => NO_REST);
     return { [Symbol.asyncDispose]: () => this.unmark([marker]) };
   }
 
   async #mark(
     markers: ReadonlyMap<Marker, string | undefined>,
     steps: readonly BatchStep[],
-    rest: Rest,
+    rest: () => Rest,
   ): Promise<boolean> {
     do await this.#begin(() => this.#start());
     while (this.#name === undefined && !this.#closed);
     if (this.#closed) throw closed();
     const fresh = [...markers].filter(([marker]) => !this.#markers.has(marker));
-    if (fresh.length + steps.length + rest.steps.length === 0) return true;
+    if (fresh.length + steps.length + rest().steps.length === 0) return true;
     for (const [marker, text] of fresh) this.#markers.set(marker, text);
     const files = fresh.map(([marker, text]) => this.#write(marker, text));
     const name = this.#name;
     try {
-      return await this.#aftermath.batch([...files, ...steps], rest);
+      return await this.#aftermath.batch([...files, ...steps], rest());
     } catch (error) {
       if (!this.#isLost(error, files)) throw error;
       if (this.#name === name) this.#restart();
       await this.#starting;
-      return await this.#aftermath.batch(steps, rest);
+      return await this.#aftermath.batch(steps, rest());
     }
   }
 
@@ -121,13 +131,7 @@ export class Session {
   async unmark(markers: readonly Marker[], steps: readonly BatchStep[] = []): Promise<void> {
     await this.#starting?.catch(() => undefined);
     const known = markers.filter((marker) => this.#markers.has(marker));
-    const files = known.map((marker) => ({
-      op: 'unlink' as const,
-      path: this.#path(marker),
-      missing: true,
-    }));
-    // With `missing`, since `layerstack/` may be deleted.
-    const done = await this.#aftermath.batch(steps, { steps: files, otherwise: 'a mark of it stays' });
+    const done = await this.#aftermath.batch(steps, this.#unmarking(known));
     if (done) for (const marker of known) this.#markers.delete(marker);
   }
 
@@ -146,6 +150,16 @@ export class Session {
         await this.#lock?.close();
       }
     });
+  }
+
+  #unmarking(markers: readonly Marker[]): Rest {
+    // With `missing`, since `layerstack/` may be deleted.
+    const steps = markers.map((marker): BatchStep => ({
+      op: 'unlink',
+      path: this.#path(marker),
+      missing: true,
+    }));
+    return { steps, otherwise: 'a mark of it stays' };
   }
 
   #path(marker: Marker): string {
