@@ -91,6 +91,12 @@ Napi::Value PopulateInitBinding(const Napi::CallbackInfo& info) {
                                 upper = BytesArg(info[2], "upper")] { PopulateInit(root, lowers, upper); });
 }
 
+Napi::Value MakeDirectoryBinding(const Napi::CallbackInfo& info) {
+  return AsyncVoid(info.Env(), [root = BytesArg(info[0], "root"), lowers = BytesListArg(info[1], "lowers"),
+                                upper = BytesArg(info[2], "upper"),
+                                path = BytesArg(info[3], "path")] { MakeDirectory(root, lowers, upper, path); });
+}
+
 Napi::Value FlattenBinding(const Napi::CallbackInfo& info) {
   return AsyncVoid(info.Env(), [root = BytesArg(info[0], "root"), lowers = BytesListArg(info[1], "lowers"),
                                 target = BytesArg(info[2], "target")] { Flatten(root, lowers, target); });
@@ -104,6 +110,7 @@ void InitMounts(Napi::Env env, Napi::Object exports) {
   exports.Set("mountState", Napi::Function::New<MountStateBinding>(env, "mountState"));
   exports.Set("probe", Napi::Function::New<ProbeBinding>(env, "probe"));
   exports.Set("populateInit", Napi::Function::New<PopulateInitBinding>(env, "populateInit"));
+  exports.Set("makeDirectory", Napi::Function::New<MakeDirectoryBinding>(env, "makeDirectory"));
   exports.Set("flatten", Napi::Function::New<FlattenBinding>(env, "flatten"));
 }
 

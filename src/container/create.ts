@@ -16,12 +16,14 @@ import type { Root } from '../system/root.ts';
 import { readText } from '../system/read-text.ts';
 import type { Marker, Session } from '../system/session.ts';
 import { spaceError } from '../system/space.ts';
-import { commandOf, containerConfig, mergedConfig, type ContainerOverrides } from './config.ts';
+import { commandOf, containerConfig, givenConfig, mergedConfig, type ContainerOverrides } from './config.ts';
 import { readContainerFile, readHostConfig, type ContainerFile } from './decodable.ts';
 import { configDocument, hostConfigDocument, type HostConfig } from './documents.ts';
 import type { NameIndex } from './name-index.ts';
 import { generateName, parseContainerName } from './names.ts';
 import type { Container } from './record.ts';
+import { validateCreate } from './validate.ts';
+import { cleanPath } from './validate-mounts.ts';
 
 export interface CreateOptions extends ContainerOverrides {
   /** Default: one in Docker's form, e.g. `vaulted_granite`. */
@@ -81,6 +83,8 @@ export class ContainerCreator {
   /** @see ContainerStore.create */
   async create(imageId: ImageID, options: CreateOptions): Promise<Container> {
     const session = this.#root.session();
+    const hostConfig = readHostConfig(options.hostConfig ?? {});
+    await validateCreate(options.config ?? givenConfig(options), hostConfig);
     const wanted = options.name === undefined ? undefined : parseContainerName(options.name);
     await this.#names.complete();
     const image = await this.#image(imageId);
@@ -91,7 +95,7 @@ export class ContainerCreator {
     const lowers = parent ? await this.#stack(parent) : [];
     for (let attempt = 0; ; attempt++) {
       const name = wanted ?? generateName(attempt);
-      const plan = makePlan({ name, image, imageId, options, lowers, parent });
+      const plan = makePlan({ name, image, imageId, options, hostConfig, lowers, parent });
       await using claim = await this.#lock('containers', `name:${name}`, options.signal);
       void claim;
       try {
@@ -148,6 +152,7 @@ export class ContainerCreator {
     ]);
     try {
       for (const part of work) if (part.status === 'rejected') throw part.reason;
+      await this.#makeWorkingDirectory(plan);
       await session.unmark(markers, [this.#publishStep(plan)]);
     } catch (error) {
       await this.#undo(session, plan, markers);
@@ -183,6 +188,26 @@ export class ContainerCreator {
       write(layout.container(id, 'hostconfig.json'), plan.documents['hostconfig.json'], 0o644),
       write(layout.container(id, TEMPORARY), plan.documents['config.v2.json'], 0o600),
     ];
+  }
+
+  /** dockerd makes it, as root's, in the container; most images have it. */
+  async #makeWorkingDirectory({
+    config: { WorkingDir: path },
+    initId,
+    mountId,
+    lowers,
+  }: Plan): Promise<void> {
+    if (path === '' || path === '/') return;
+    const { layout } = this.#root;
+    const below = [`${initId}/diff`, ...lowers];
+    try {
+      await call(native.makeDirectory(layout.at(layout.overlay2), below, `${mountId}/diff`, path));
+    } catch (error) {
+      if (!isSystemError(error, 'ENOTDIR', 'ELOOP', 'ENAMETOOLONG')) throw error;
+      throw new LayerstackError('ERR_INVALID_ARGUMENT', `Cannot mkdir: ${path} is not a directory`, {
+        cause: error,
+      });
+    }
   }
 
   /** The container is there from this step on. */
@@ -245,17 +270,19 @@ function makePlan(facts: {
   readonly image: ImageConfig;
   readonly imageId: ImageID;
   readonly options: CreateOptions;
+  readonly hostConfig: HostConfig;
   readonly lowers: readonly string[];
   readonly parent: ChainID | undefined;
 }): Plan {
   const id = newOverlayId();
   const mountId = newOverlayId();
   const { config: given, imageName = facts.imageId } = facts.options;
-  const hostConfig = readHostConfig(facts.options.hostConfig ?? {});
-  const config =
+  const { hostConfig } = facts;
+  const merged =
     given === undefined
       ? containerConfig(id, facts.image, imageName, facts.options)
       : mergedConfig(id, facts.image, { ...given, Image: imageName });
+  const config = { ...merged, WorkingDir: cleanPath(merged.WorkingDir) };
   const created = new Date().toISOString();
   const identity = { id, name: facts.name, created, image: facts.imageId, config };
   const document = configDocument({ ...identity, hostConfig });

@@ -315,6 +315,11 @@ export interface Native {
    * without mounting them. `lowers` topmost first and `upper`, relative to `root`.
    */
   populateInit(root: string, lowers: readonly string[], upper: string): Promise<void>;
+  /**
+   * Makes the directory `path` (and those above it) as root's, mode 0755, in the upper of an overlay that is not mounted,
+   * unless the view has it. Links are followed inside the view. `lowers` topmost first and `upper`, relative to `root`.
+   */
+  makeDirectory(root: string, lowers: readonly string[], upper: string, path: string): Promise<void>;
   /** Merges `lowers` (topmost first) into the new directory `target` by hard links, whiteouts and opaques honoured. */
   flatten(root: string, lowers: readonly string[], target: string): Promise<void>;
 
