@@ -114,6 +114,11 @@ std::function<void()> MountsCall(const std::string& op, const Napi::Object& step
     return [root = BytesArg(step.Get("root"), "root"), lowers = BytesListArg(step.Get("lowers"), "lowers"),
             upper = BytesArg(step.Get("upper"), "upper")] { PopulateInit(root, lowers, upper); };
   }
+  if (op == "makeDirectory") {
+    return [root = BytesArg(step.Get("root"), "root"), lowers = BytesListArg(step.Get("lowers"), "lowers"),
+            upper = BytesArg(step.Get("upper"), "upper"),
+            path = BytesArg(step.Get("path"), "path")] { MakeDirectory(root, lowers, upper, path); };
+  }
   return nullptr;
 }
 

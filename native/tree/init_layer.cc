@@ -1,8 +1,11 @@
 #include "tree/init_layer.h"
 
 #include <fcntl.h>
+#include <limits.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+#include <memory>
 
 #include "sys/fd.h"
 #include "sys/failure.h"
@@ -47,22 +50,35 @@ class InitDir {
   }
 
   // The directory `name` in this one, made if it is missing.
-  InitDir Child(const char* name) {
-    MergedDir::Found found = Look(name);
+  InitDir Child(const std::string& name) { return Child(name, Look(name)); }
+
+  InitDir Child(const std::string& name, MergedDir::Found found) {
     InitDir child(this, name);
     if (found.below) {
       child.lower_ = std::move(*found.below);
       child.has_lower_ = true;
     } else {
-      child.upper_ = Make({name, Wanted::kDirectory, nullptr}, found.exists);
+      child.upper_ = Make({name.c_str(), Wanted::kDirectory, nullptr}, found.exists);
     }
     return child;
   }
 
- private:
-  InitDir(InitDir* parent, const char* name) : parent_(parent), name_(name), path_(parent->path_ + "/" + name) {}
+  MergedDir::Found Look(const std::string& name) const { return has_lower_ ? lower_.Lookup(name) : MergedDir::Found(); }
 
-  MergedDir::Found Look(const char* name) const { return has_lower_ ? lower_.Lookup(name) : MergedDir::Found(); }
+  // The text of a link that Look has found.
+  std::string ReadLink(const std::string& name, const MergedDir::Found& found) const {
+    std::string text(PATH_MAX, '\0');
+    const ssize_t length = ::readlinkat(lower_.fd(found.layer), name.c_str(), &text[0], text.size());
+    if (length < 0) ThrowErrno(errno, "readlink", lower_.path(found.layer) + "/" + name);
+    text.resize(static_cast<size_t>(length));
+    return text;
+  }
+
+  const std::string& path() const { return path_; }
+
+ private:
+  InitDir(InitDir* parent, const std::string& name)
+      : parent_(parent), name_(name), path_(parent->path_ + "/" + name) {}
 
   // Makes an entry in the upper as root's, and returns the fd of a directory. `replaces`: something of the image,
   // which has no directory by that name.
@@ -102,8 +118,8 @@ class InitDir {
     const int dir = parent_->upper_.get();
     struct stat st;
     if (::fstat(lower_.fd(0), &st) != 0) ThrowErrno(errno, "fstat", lower_.path());
-    if (::mkdirat(dir, name_, 0700) != 0) ThrowErrno(errno, "mkdir", path_);
-    UniqueFd fd(::openat(dir, name_, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+    if (::mkdirat(dir, name_.c_str(), 0700) != 0) ThrowErrno(errno, "mkdir", path_);
+    UniqueFd fd(::openat(dir, name_.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
     if (!fd) ThrowErrno(errno, "open", path_);
     if (::fchown(fd.get(), st.st_uid, st.st_gid) != 0) ThrowErrno(errno, "fchown", path_);
     CopyXattrs(lower_.fd(0), fd.get(), path_);
@@ -112,23 +128,78 @@ class InitDir {
   }
 
   InitDir* parent_ = nullptr;
-  const char* name_ = nullptr;
+  std::string name_;
   MergedDir lower_;
   bool has_lower_ = false;
   UniqueFd upper_;  // empty until something is made in it
   std::string path_;
 };
 
+// What Linux allows (path_resolution(7)).
+constexpr int kMaxLinks = 40;
+
+UniqueFd OpenRoot(const std::string& root) {
+  UniqueFd fd(::open(root.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+  if (!fd) ThrowErrno(errno, "open", root);
+  return fd;
+}
+
+// The root of the view of `upper` over `lowers`.
+InitDir Top(int root_fd, const std::string& root, const std::vector<std::string>& lowers, const std::string& upper) {
+  const std::string path = root + "/" + upper;
+  UniqueFd upper_fd = OpenInRoot(root_fd, upper, O_RDONLY | O_DIRECTORY);
+  if (!upper_fd) ThrowErrno(errno, "open", path);
+  return InitDir(MergedDir(root_fd, root, lowers), std::move(upper_fd), path);
+}
+
+// Puts the components of `path` on the stack, the first one on top.
+void PushComponents(const std::string& path, std::vector<std::string>* stack) {
+  for (size_t end = path.size(); end > 0;) {
+    const size_t slash = path.rfind('/', end - 1);
+    const size_t start = slash == std::string::npos ? 0 : slash + 1;
+    if (start < end) stack->push_back(path.substr(start, end - start));
+    if (slash == std::string::npos) break;
+    end = slash;
+  }
+}
+
 }  // namespace
 
-void PopulateInit(const std::string& root, const std::vector<std::string>& lowers, const std::string& upper) {
-  UniqueFd root_fd(::open(root.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
-  if (!root_fd) ThrowErrno(errno, "open", root);
-  const std::string path = root + "/" + upper;
-  UniqueFd upper_fd = OpenInRoot(root_fd.get(), upper, O_RDONLY | O_DIRECTORY);
-  if (!upper_fd) ThrowErrno(errno, "open", path);
+void MakeDirectory(const std::string& root, const std::vector<std::string>& lowers, const std::string& upper,
+                   const std::string& path) {
+  if (path.size() >= PATH_MAX) ThrowErrno(ENAMETOOLONG, "mkdir", root + "/" + upper);
+  const UniqueFd root_fd = OpenRoot(root);
+  // From the root of the view down to where the walk is. Each points to the one above it.
+  std::vector<std::unique_ptr<InitDir>> walk;
+  walk.push_back(std::make_unique<InitDir>(Top(root_fd.get(), root, lowers, upper)));
+  std::vector<std::string> ahead;
+  PushComponents(path, &ahead);
+  int links = 0;
+  while (!ahead.empty()) {
+    const std::string name = std::move(ahead.back());
+    ahead.pop_back();
+    if (name == ".") continue;
+    if (name == "..") {
+      if (walk.size() > 1) walk.pop_back();
+      continue;
+    }
+    InitDir& dir = *walk.back();
+    MergedDir::Found found = dir.Look(name);
+    if (found.exists && S_ISLNK(found.st.st_mode)) {
+      if (++links > kMaxLinks) ThrowErrno(ELOOP, "mkdir", dir.path() + "/" + name);
+      const std::string target = dir.ReadLink(name, found);
+      if (!target.empty() && target[0] == '/') walk.resize(1);
+      PushComponents(target, &ahead);
+      continue;
+    }
+    if (found.exists && !found.below) ThrowErrno(ENOTDIR, "mkdir", dir.path() + "/" + name);
+    walk.push_back(std::make_unique<InitDir>(dir.Child(name, std::move(found))));
+  }
+}
 
-  InitDir top(MergedDir(root_fd.get(), root, lowers), std::move(upper_fd), path);
+void PopulateInit(const std::string& root, const std::vector<std::string>& lowers, const std::string& upper) {
+  const UniqueFd root_fd = OpenRoot(root);
+  InitDir top = Top(root_fd.get(), root, lowers, upper);
   for (const Wanted& wanted : kRoot) top.Ensure(wanted);
   InitDir dev = top.Child("dev");
   for (const Wanted& wanted : kDev) dev.Ensure(wanted);

@@ -1,5 +1,5 @@
-// The content of a container's init layer: the mount points and files that a runtime mounts over, so that they are
-// there whatever the image is. Source: moby daemon/initlayer; reference section 10.
+// What a new container has beside its image: the content of its init layer, mount points and files that a runtime mounts
+// over, so that they are there whatever the image is; and its working directory. Source: moby daemon/initlayer; reference section 10.
 #pragma once
 
 #include <string>
@@ -11,5 +11,11 @@ namespace layerstack {
 // is missing) would leave in it if it were the upper of an overlay over `lowers` (topmost first). All relative
 // to `root`. Nothing is mounted. Throws Failure. Runs on a pool thread.
 void PopulateInit(const std::string& root, const std::vector<std::string>& lowers, const std::string& upper);
+
+// Makes the directory `path`, and those above it, in `upper`, the upper of an overlay over `lowers` that is not mounted,
+// unless its view has it: owned by root, mode 0755. Links are followed by their text, inside the view. Throws Failure, with
+// ENOTDIR for something else on the way. Runs on a pool thread.
+void MakeDirectory(const std::string& root, const std::vector<std::string>& lowers, const std::string& upper,
+                   const std::string& path);
 
 }  // namespace layerstack

@@ -101,6 +101,11 @@ export function containerConfig(
   };
 }
 
+/** Of a caller's own settings those that can be wrong. */
+export function givenConfig({ env, workingDir = '' }: ContainerOverrides): Partial<ContainerConfig> {
+  return { Env: env ?? null, WorkingDir: workingDir };
+}
+
 /** Path and arguments of the container's process; empty where nobody named any. */
 export function commandOf(config: Pick<ContainerConfig, 'Entrypoint' | 'Cmd'>): string[] {
   return [...(entrypointOf(config) ?? []), ...(config.Cmd ?? [])];

@@ -16,12 +16,14 @@ import type { Root } from '../system/root.ts';
 import { readText } from '../system/read-text.ts';
 import type { Marker, Session } from '../system/session.ts';
 import { spaceError } from '../system/space.ts';
-import { commandOf, containerConfig, mergedConfig, type ContainerOverrides } from './config.ts';
+import { commandOf, containerConfig, givenConfig, mergedConfig, type ContainerOverrides } from './config.ts';
 import { readContainerFile, readHostConfig, type ContainerFile } from './decodable.ts';
 import { configDocument, hostConfigDocument, type HostConfig } from './documents.ts';
 import type { NameIndex } from './name-index.ts';
 import { generateName, parseContainerName } from './names.ts';
 import type { Container } from './record.ts';
+import { validateCreate } from './validate.ts';
+import { cleanPath } from './validate-mounts.ts';
 
 export interface CreateOptions extends ContainerOverrides {
   /** Default: one in Docker's form, e.g. `vaulted_granite`. */
@@ -81,6 +83,8 @@ export class ContainerCreator {
   /** @see ContainerStore.create */
   async create(imageId: ImageID, options: CreateOptions): Promise<Container> {
     const session = this.#root.session();
+    const hostConfig = readHostConfig(options.hostConfig ?? {});
+    await validateCreate(options.config ?? givenConfig(options), hostConfig);
     const wanted = options.name === undefined ? undefined : parseContainerName(options.name);
     await this.#names.complete();
     const image = await this.#image(imageId);
@@ -91,7 +95,7 @@ export class ContainerCreator {
     const lowers = parent ? await this.#stack(parent) : [];
     for (let attempt = 0; ; attempt++) {
       const name = wanted ?? generateName(attempt);
-      const plan = makePlan({ name, image, imageId, options, lowers, parent });
+      const plan = makePlan({ name, image, imageId, options, hostConfig, lowers, parent });
       await using claim = await this.#lock('containers', `name:${name}`, options.signal);
       void claim;
       try {
@@ -144,7 +148,7 @@ export class ContainerCreator {
         throw new NameTaken(plan.name);
       }
       await this.#undo(session, plan, markers);
-      throw spaceError(error, layout.root);
+      throw this.#buildError(error, plan);
     }
   }
 
@@ -165,6 +169,7 @@ export class ContainerCreator {
       write(layout.overlay(initId, 'committed'), '', 0o600),
       ...this.#overlay.createSteps(mountId),
       ...this.#overlay.stackSteps({ id: mountId, link: plan.link, lowers: [`l/${initLink}`, ...lowers] }),
+      ...this.#workingDirectorySteps(plan),
       { op: 'mkdir', path: layout.mount(id), mode: 0o755 },
       write(layout.mount(id, 'mount-id'), mountId, 0o644),
       write(layout.mount(id, 'init-id'), initId, 0o644),
@@ -173,6 +178,28 @@ export class ContainerCreator {
       write(layout.container(id, 'hostconfig.json'), plan.documents['hostconfig.json'], 0o644),
       write(layout.container(id, TEMPORARY), plan.documents['config.v2.json'], 0o600),
     ];
+  }
+
+  /** Of the working directory: dockerd makes it, as root's, in the container; most images have it. */
+  #workingDirectorySteps({ config: { WorkingDir: path }, initId, mountId, lowers }: Plan): BatchStep[] {
+    if (path === '' || path === '/') return [];
+    const root = this.#root.layout.at(this.#root.layout.overlay2);
+    return [
+      { op: 'makeDirectory', root, lowers: [`${initId}/diff`, ...lowers], upper: `${mountId}/diff`, path },
+    ];
+  }
+
+  /** A working directory that cannot be made is the caller's mistake. */
+  #buildError(error: unknown, { config: { WorkingDir: path }, mountId }: Plan): unknown {
+    const { layout } = this.#root;
+    if (
+      isSystemError(error, 'ENOTDIR', 'ELOOP', 'ENAMETOOLONG') &&
+      error.path?.startsWith(layout.at(layout.overlay(mountId, 'diff')))
+    )
+      return new LayerstackError('ERR_INVALID_ARGUMENT', `Cannot mkdir: ${path} is not a directory`, {
+        cause: error,
+      });
+    return spaceError(error, layout.root);
   }
 
   /** The container is there from this step on. */
@@ -235,17 +262,19 @@ function makePlan(facts: {
   readonly image: ImageConfig;
   readonly imageId: ImageID;
   readonly options: CreateOptions;
+  readonly hostConfig: HostConfig;
   readonly lowers: readonly string[];
   readonly parent: ChainID | undefined;
 }): Plan {
   const id = newOverlayId();
   const mountId = newOverlayId();
   const { config: given, imageName = facts.imageId } = facts.options;
-  const hostConfig = readHostConfig(facts.options.hostConfig ?? {});
-  const config =
+  const { hostConfig } = facts;
+  const merged =
     given === undefined
       ? containerConfig(id, facts.image, imageName, facts.options)
       : mergedConfig(id, facts.image, { ...given, Image: imageName });
+  const config = { ...merged, WorkingDir: cleanPath(merged.WorkingDir) };
   const created = new Date().toISOString();
   const identity = { id, name: facts.name, created, image: facts.imageId, config };
   const document = configDocument({ ...identity, hostConfig });

@@ -70,14 +70,36 @@ export function configDocument({ id, name, created, image, config, hostConfig }:
   });
 }
 
-/** The text of `hostconfig.json`: what was given, and dockerd's defaults for what was not. */
+/**
+ * The text of `hostconfig.json`: what was given, and dockerd's defaults for what was not. Nothing is hidden from a privileged
+ * container.
+ */
 export function hostConfigDocument(given: HostConfig): string {
   const set = Object.entries(given).filter(([key, value]) => !(key in DEFAULT_HOST_CONFIG && isUnset(value)));
   return goJson({
     ...DEFAULT_HOST_CONFIG,
+    ...(given['Privileged'] === true && PRIVILEGED),
     ...Object.fromEntries(set),
+    ...twiceTheMemory(given),
+    ...unlabelled(given),
     NetworkMode: networkMode(given),
   });
+}
+
+const PRIVILEGED: HostConfig = { MaskedPaths: null, ReadonlyPaths: null };
+
+/** A container with a limit of memory and none of swap may swap as much again. */
+function twiceTheMemory({ Memory = 0, MemorySwap }: HostConfig): HostConfig {
+  const memory = BigInt(Memory as number | bigint);
+  return memory > 0n && !MemorySwap ? { MemorySwap: memory * 2n } : {};
+}
+
+/** SELinux does not confine what shares its processes or memory with the host, unless labels are given. */
+function unlabelled({ Privileged, IpcMode, PidMode, SecurityOpt }: HostConfig): HostConfig {
+  const options = (SecurityOpt ?? []) as readonly string[];
+  const shares = Privileged === true || IpcMode === 'host' || PidMode === 'host';
+  const labelled = options.some((option) => /^label(?:=|$)/.test(option));
+  return shares && !labelled ? { SecurityOpt: [...options, 'label=disable'] } : {};
 }
 
 function networkMode(given: HostConfig): string {

@@ -1,11 +1,16 @@
-/** Signals as docker names them (moby/sys: signal/signal_linux.go): `KILL`, `sigkill`, `9`, `RTMIN+3`. */
-import { constants } from 'node:os';
+/** The signals of Linux by the names that docker takes (`moby/moby: pkg/signal/signal_linux.go`). */
 
-const REALTIME = /^RTM(?:IN(?:\+(?:[1-9]|1[0-5]))?|AX(?:-(?:[1-9]|1[0-4]))?)$/;
+const NAMES = new Set(
+  (
+    'ABRT ALRM BUS CHLD CLD CONT FPE HUP ILL INT IO IOT KILL PIPE POLL PROF PWR QUIT SEGV STKFLT STOP SYS TERM TRAP ' +
+    'TSTP TTIN TTOU URG USR1 USR2 VTALRM WINCH XCPU XFSZ RTMIN RTMAX'
+  ).split(' '),
+);
+const REALTIME = /^RTM(?:IN\+(?:[1-9]|1[0-5])|AX-(?:[1-9]|1[0-4]))$/;
 
-/** Whether docker takes the text for a signal: a name, with `SIG` or without, or any number but 0. */
+/** Whether docker takes the text for a signal: a name in any case, with or without `SIG`, or a number that is not 0. */
 export function isSignal(text: string): boolean {
-  if (/^-?\d{1,9}$/.test(text)) return Number(text) !== 0;
+  if (/^[+-]?\d+$/.test(text)) return Number(text) !== 0;
   const name = text.toUpperCase().replace(/^SIG/, '');
-  return name === 'CLD' || Object.hasOwn(constants.signals, `SIG${name}`) || REALTIME.test(name);
+  return NAMES.has(name) || REALTIME.test(name);
 }

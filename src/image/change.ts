@@ -3,12 +3,12 @@
  * the order given. Mirrors `moby/moby: builder/dockerfile/{builder,dispatchers}.go` (BuildFromConfig) at v20.10, which
  * takes no STOPSIGNAL; HEALTHCHECK is not supported here.
  */
-import { constants } from 'node:os';
 import { posix } from 'node:path';
 import { sortedKeys } from '../core/go-json.ts';
 import { compareBytes } from '../core/bytes.ts';
 import { LayerstackError } from '../core/errors.ts';
 import { firstValue } from '../core/json.ts';
+import { isSignal } from '../core/signals.ts';
 import type { ContainerConfig } from './container-config.ts';
 import { parseDockerfile, type DockerfileInstruction } from './dockerfile.ts';
 import {
@@ -146,9 +146,7 @@ function onBuild(rest: string, config: ContainerConfig, _: State, line: string):
 
 function stopSignal(rest: string, config: ContainerConfig, { escape }: State): Change {
   const signal = expandWord(rest, environment(config), escape);
-  const name = `SIG${signal.toUpperCase().replace(/^SIG/, '')}`;
-  const known = name in constants.signals || /^SIGRTM(IN(\+\d+)?|AX(-\d+)?)$/.test(name);
-  if (!known && !/^[1-9]\d?$/.test(signal)) throw new ChangeError(`${signal} is no signal`);
+  if (!isSignal(signal)) throw new ChangeError(`${signal} is no signal`);
   return { StopSignal: signal };
 }
 

@@ -56,6 +56,18 @@ export type BatchStep =
       readonly root: string;
       readonly lowers: readonly string[];
       readonly upper: string;
+    }
+  /**
+   * Makes the directory `path` (and those above it) as root's, mode 0755, in the upper of an overlay that is not mounted,
+   * unless the view has it. Links are followed inside the view. `lowers` topmost first and `upper`, relative to `root`,
+   * which is absolute.
+   */
+  | {
+      readonly op: 'makeDirectory';
+      readonly root: string;
+      readonly lowers: readonly string[];
+      readonly upper: string;
+      readonly path: string;
     };
 
 /** How an overlay is mounted; see system/caps.ts for the choice. */

@@ -25,13 +25,17 @@ const child = imageOf([...base.layers, layerOf({ 'etc/child': 'child' })], {
   tags: ['child:1'],
   parent: base,
 });
+const blank = imageOf([layerOf({ blank: '' })], {
+  tags: ['blank:1'],
+  config: { Entrypoint: [''], Cmd: null },
+});
 const silent = imageOf([layerOf({ nothing: '' })], { tags: ['silent:1'], config: { Cmd: null } });
 
 let service: TestService;
 
 beforeAll(async () => {
   service = await TestService.start();
-  await service.post('/images/load', { body: tar(dockerArchive([base, child, silent])) });
+  await service.post('/images/load', { body: tar(dockerArchive([base, child, silent, blank])) });
 });
 afterAll(async () => {
   await service[Symbol.asyncDispose]();
@@ -57,7 +61,7 @@ describe('containers/create', () => {
       Env: ['B=own', 'C=3'],
       Labels: { own: 'yes' },
       Entrypoint: ['/bin/x'],
-      HostConfig: { Memory: 1024, NetworkMode: 'default' },
+      HostConfig: { Memory: 67108864, NetworkMode: 'default' },
     });
     expect(answer.status).toBe(201);
     const { Id, Warnings } = answer.json<{ Id: string; Warnings: string[] }>();
@@ -80,11 +84,40 @@ describe('containers/create', () => {
         Labels: { from: 'image', own: 'yes' },
         ExposedPorts: { '80/tcp': {} },
       },
-      HostConfig: { Memory: 1024, NetworkMode: 'none', Runtime: 'runc' },
+      HostConfig: { Memory: 67108864, MemorySwap: 134217728, NetworkMode: 'none', Runtime: 'runc' },
       State: { Status: 'created', Running: false },
     });
     expect(inspected).not.toHaveProperty('SizeRw');
     await remove('merged');
+  });
+
+  it('hides nothing from a privileged container, unless the request says what', async () => {
+    const host = async (name: string, HostConfig: object): Promise<unknown> => {
+      await create(name, { HostConfig });
+      const { HostConfig: kept } = (await service.get(`/containers/${name}/json`)).json<Row>();
+      await remove(name);
+      return kept;
+    };
+    const { MaskedPaths, ReadonlyPaths } = (await host('usual', {})) as Record<string, string[]>;
+    expect(MaskedPaths).toContain('/proc/kcore');
+    expect(ReadonlyPaths).toContain('/proc/sys');
+    expect(await host('free', { Privileged: true, MaskedPaths: null })).toMatchObject({
+      Privileged: true,
+      MaskedPaths: null,
+      ReadonlyPaths: null,
+      SecurityOpt: ['label=disable'],
+    });
+    expect(
+      await host('some', { Privileged: true, MaskedPaths: ['/x'], SecurityOpt: ['label=a'] }),
+    ).toMatchObject({
+      MaskedPaths: ['/x'],
+      ReadonlyPaths: null,
+      SecurityOpt: ['label=a'],
+    });
+    expect(await host('empty', { MaskedPaths: [], PidMode: 'host' })).toMatchObject({
+      MaskedPaths: [],
+      SecurityOpt: ['label=disable'],
+    });
   });
 
   it('says what of the host config it does nothing about', async () => {
@@ -133,6 +166,26 @@ describe('containers/create', () => {
       'image with reference base:1 was found but does not match the specified platform: wanted linux/s390x, actual: linux/amd64',
     ],
     ['', { Image: 'base:1', Labels: 3 }, 400, 'the request body: Labels is a number, not an object'],
+    [
+      '',
+      { Image: 'base:1', HostConfig: { PortBindings: { '80/tcp': [{ HostPort: 8080 }] } } },
+      400,
+      'the request body: HostConfig.PortBindings["80/tcp"][0].HostPort is a number, not a string',
+    ],
+    [
+      '',
+      { Image: 'base:1', NetworkingConfig: { EndpointsConfig: { none: { IPPrefixLen: 1.5 } } } },
+      400,
+      'the request body: NetworkingConfig.EndpointsConfig["none"].IPPrefixLen is 1.5, not a whole number in digits alone',
+    ],
+    ['', { Image: 'base:1', StopSignal: 'SIGNOTHING' }, 400, 'Invalid signal: SIGNOTHING'],
+    [
+      '',
+      { Image: 'base:1', Healthcheck: { StartInterval: 1 } },
+      400,
+      'StartInterval in Healthcheck cannot be less than 1ms',
+    ],
+    ['', { Image: 'blank:1' }, 400, 'No command specified'],
   ])('refuses %s %j in docker words', async (query, json, status, words) => {
     const answer = await service.post(`/containers/create${query}`, { json });
     expect([message(answer), answer.status]).toEqual([words, status]);

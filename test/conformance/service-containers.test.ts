@@ -145,6 +145,19 @@ describe.runIf(havePeers('dockerd', 'docker'))('docker against dockerd and again
     ]);
     await sleep(1100);
     await expectSame(['create', '--name', 'three', '--entrypoint', '', 'base:1', '/other']);
+    await sleep(1100);
+    await expectSame([
+      'create',
+      '--name',
+      'four',
+      '--privileged',
+      '-m',
+      '64m',
+      '-w',
+      '/etc/made/here/',
+      'base:1',
+    ]);
+    await expectSame(['diff', 'four']);
     await expectSame(['create', '--name', 'one', 'base:1']);
     await expectSame(['create', '--name', '-bad', 'base:1']);
     await expectSame(['create', '-w', 'rel', 'base:1']);
@@ -197,7 +210,7 @@ describe.runIf(havePeers('dockerd', 'docker'))('docker against dockerd and again
   });
 
   test('inspect, but for networks, and where the store is', async () => {
-    for (const name of ['one', 'two', 'three']) {
+    for (const name of ['one', 'two', 'three', 'four']) {
       const documents = [await inspect(theirs, name), await inspect(ours, name)].map((document) => {
         const text = JSON.stringify(document)
           .replaceAll(dockerd.root, 'ROOT')

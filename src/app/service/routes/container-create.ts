@@ -6,6 +6,7 @@
 import { commandOf, mergedConfig } from '../../../container/config.ts';
 import { CREATE_BODY } from '../../../container/docker-types.ts';
 import type { HostConfig } from '../../../container/store.ts';
+import { validateCreate } from '../../../container/validate.ts';
 import { LayerstackError } from '../../../core/errors.ts';
 import * as json from '../../../core/json.ts';
 import { formatReference, parseReference, withDefaultTag } from '../../../core/reference.ts';
@@ -41,7 +42,7 @@ async function createContainer(request: ApiRequest, { store }: ServiceContext): 
   const { query, signal } = request;
   const { config, hostConfig } = await request.json(decodeBody, CREATE_BODY);
   if (config.Image === '') throw new HttpError(400, 'Config cannot be empty in order to create a container');
-  check(config, hostConfig);
+  await validateCreate(config, hostConfig);
   const name = query.text('name');
   if (name !== undefined && !isName(name)) throw new HttpError(400, badName(name));
   const image = await imageOf(store, config.Image);
@@ -52,20 +53,6 @@ async function createContainer(request: ApiRequest, { store }: ServiceContext): 
     throw nameError(error, name ?? '');
   });
   sendJson(request, 201, { Id: container.id, Warnings: warnings(hostConfig) });
-}
-
-function check({ WorkingDir, Env }: ContainerConfig, hostConfig: HostConfig): void {
-  if (WorkingDir !== '' && !WorkingDir.startsWith('/'))
-    throw new HttpError(
-      400,
-      `the working directory '${WorkingDir}' is invalid, it needs to be an absolute path`,
-    );
-  for (const variable of Env ?? [])
-    if (variable === '' || variable.startsWith('='))
-      throw new HttpError(400, `invalid environment variable: ${variable}`);
-  const policy = (hostConfig['RestartPolicy'] as { readonly Name?: unknown } | null | undefined)?.Name ?? '';
-  if (!['', 'no', 'always', 'on-failure', 'unless-stopped'].some((known) => known === policy))
-    throw new HttpError(400, `invalid restart policy '${String(policy)}'`);
 }
 
 /** The image, by a name or an id; a missing one in the words by which docker's client knows to pull it. */

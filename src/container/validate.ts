@@ -1,0 +1,176 @@
+/**
+ * What docker refuses when a container is created, in its words: wrong values, where decodable.ts looks for wrong kinds. What
+ * depends on the machine (limits that the kernel has, log drivers, runtimes) is left to whoever starts the container.
+ * Mirrors `moby/moby: daemon/{container,daemon_unix}.go, runconfig/hostconfig*.go` at v20.10.
+ */
+import { isIP } from 'node:net';
+import { isSignal } from '../core/signals.ts';
+import type { ContainerConfig, HealthConfig } from '../image/container-config.ts';
+import type { HostConfig } from './documents.ts';
+import { refuse, validateMounts, type MountSettings } from './validate-mounts.ts';
+
+/** What is looked at of a host config, whose kinds are known to be right. */
+interface Settings extends MountSettings {
+  readonly AutoRemove?: boolean;
+  readonly RestartPolicy?: { readonly Name?: string; readonly MaximumRetryCount?: number };
+  readonly ExtraHosts?: readonly string[] | null;
+  readonly PortBindings?: Readonly<Record<string, readonly { readonly HostPort?: string }[] | null>> | null;
+  readonly CapAdd?: readonly string[] | null;
+  readonly CapDrop?: readonly string[] | null;
+  readonly Isolation?: string;
+  readonly NetworkMode?: string;
+  readonly CgroupnsMode?: string;
+  readonly [limit: string]: unknown;
+}
+
+const MIB = 1024 * 1024;
+const LEAST_MEMORY = 6 * MIB;
+/** Of the times of a health check, in nanoseconds. */
+const LEAST_TIME = 1_000_000;
+
+const CAPABILITIES = new Set(
+  (
+    'AUDIT_CONTROL AUDIT_READ AUDIT_WRITE BLOCK_SUSPEND BPF CHECKPOINT_RESTORE CHOWN DAC_OVERRIDE DAC_READ_SEARCH FOWNER ' +
+    'FSETID IPC_LOCK IPC_OWNER KILL LEASE LINUX_IMMUTABLE MAC_ADMIN MAC_OVERRIDE MKNOD NET_ADMIN NET_BIND_SERVICE ' +
+    'NET_BROADCAST NET_RAW PERFMON SETFCAP SETGID SETPCAP SETUID SYSLOG SYS_ADMIN SYS_BOOT SYS_CHROOT SYS_MODULE SYS_NICE ' +
+    'SYS_PACCT SYS_PTRACE SYS_RAWIO SYS_RESOURCE SYS_TIME SYS_TTY_CONFIG WAKE_ALARM'
+  ).split(' '),
+);
+
+type Given = Pick<ContainerConfig, 'WorkingDir' | 'Env' | 'StopSignal' | 'Healthcheck'>;
+
+/**
+ * Checks what a caller gave for a container; what comes from its image is not looked at.
+ * @throws {@link LayerstackError} ERR_INVALID_ARGUMENT
+ */
+export async function validateCreate(config: Partial<Given>, hostConfig: HostConfig): Promise<void> {
+  validateConfig(config);
+  const settings = hostConfig as Settings;
+  validateHost(settings);
+  validateLimits(settings);
+  await validateMounts(settings);
+}
+
+function validateConfig({ WorkingDir = '', Env, StopSignal = '', Healthcheck }: Partial<Given>): void {
+  if (WorkingDir !== '' && !WorkingDir.startsWith('/'))
+    refuse(`the working directory '${WorkingDir}' is invalid, it needs to be an absolute path`);
+  if (StopSignal !== '' && !isSignal(StopSignal)) refuse(`Invalid signal: ${StopSignal}`);
+  for (const variable of Env ?? [])
+    if (variable === '' || variable.startsWith('=')) refuse(`invalid environment variable: ${variable}`);
+  if (Healthcheck) validateHealth(Healthcheck);
+}
+
+function validateHealth(check: HealthConfig): void {
+  const requireTime = (name: 'Interval' | 'Timeout' | 'StartPeriod' | 'StartInterval'): void => {
+    const time = Number(check[name]);
+    if (time !== 0 && time < LEAST_TIME) refuse(`${name} in Healthcheck cannot be less than 1ms`);
+  };
+  requireTime('Interval');
+  requireTime('Timeout');
+  if (check.Retries < 0) refuse('Retries in Healthcheck cannot be negative');
+  requireTime('StartPeriod');
+  requireTime('StartInterval');
+}
+
+function validateHost(settings: Settings): void {
+  const { NetworkMode = '', Isolation = '', CgroupnsMode = '' } = settings;
+  if (/^container(?::$|$)/.test(NetworkMode))
+    refuse('Invalid network mode: invalid container format container:<name|id>');
+  if (!['', 'default'].includes(Isolation.toLowerCase()))
+    refuse(`Invalid isolation: ${JSON.stringify(Isolation)} - linux only supports 'default'`);
+  const policy = settings.RestartPolicy?.Name ?? '';
+  if (settings.AutoRemove === true && !['', 'no'].includes(policy))
+    refuse("can't create 'AutoRemove' container with restart policy");
+  for (const host of settings.ExtraHosts ?? []) validateExtraHost(host);
+  validatePorts(settings.PortBindings ?? {});
+  validateRestartPolicy(policy, settings.RestartPolicy?.MaximumRetryCount ?? 0);
+  for (const kind of ['CapAdd', 'CapDrop'] as const)
+    for (const name of settings[kind] ?? []) validateCapability(kind, name);
+  if (!['', 'private', 'host'].includes(CgroupnsMode))
+    refuse(`invalid cgroup namespace mode: ${CgroupnsMode}`);
+}
+
+function validateExtraHost(text: string): void {
+  const colon = text.indexOf(':');
+  if (colon <= 0) refuse(`bad format for add-host: ${JSON.stringify(text)}`);
+  const address = text.slice(colon + 1);
+  if (address !== 'host-gateway' && isIP(address.trim()) === 0)
+    refuse(`invalid IP address in add-host: ${JSON.stringify(address)}`);
+}
+
+function validatePorts(bindings: NonNullable<Settings['PortBindings']>): void {
+  for (const [port, hosts] of Object.entries(bindings)) {
+    const [number = ''] = port.split('/', 1);
+    if (!isPort(number)) refuse(`invalid port specification: ${JSON.stringify(number)}`);
+    for (const { HostPort = '' } of hosts ?? []) {
+      const range = HostPort.split('/', 1)[0] ?? '';
+      const [first = '', last = first] = range.split('-');
+      // A range has both of its ends.
+      const ended = !range.includes('-') || (first !== '' && last !== '');
+      if (!ended || !isPort(first) || !isPort(last) || Number(first) > Number(last))
+        refuse(`invalid port specification: ${JSON.stringify(HostPort)}`);
+    }
+  }
+}
+
+/** Nothing stands for any port. */
+function isPort(text: string): boolean {
+  return text === '' || (/^\d+$/.test(text) && Number(text) <= 65535);
+}
+
+function validateRestartPolicy(name: string, retries: number): void {
+  if (name === 'on-failure') {
+    if (retries < 0) refuse('maximum retry count cannot be negative');
+  } else if (['always', 'unless-stopped', 'no'].includes(name)) {
+    if (retries !== 0) refuse(`maximum retry count cannot be used with restart policy '${name}'`);
+  } else if (name !== '') refuse(`invalid restart policy '${name}'`);
+}
+
+function validateCapability(kind: string, name: string): void {
+  const upper = name.toUpperCase();
+  if (upper === 'ALL' || CAPABILITIES.has(upper.replace(/^CAP_/, ''))) return;
+  const full = upper.startsWith('CAP_') ? upper : `CAP_${upper}`;
+  refuse(`invalid ${kind}: unknown capability: ${JSON.stringify(full)}`);
+}
+
+/** Limits of docker's `Resources`, and what goes with them. */
+function validateLimits(settings: Settings): void {
+  const limit = (name: string): number => Number(settings[name] ?? 0);
+  const between = (name: string, least: number, most: number): boolean =>
+    limit(name) >= least && limit(name) <= most;
+  const memory = limit('Memory');
+  const swap = limit('MemorySwap');
+  const reservation = limit('MemoryReservation');
+  const kernelMemory = limit('KernelMemory');
+
+  for (const name of ['IOMaximumBandwidth', 'IOMaximumIOps'])
+    if (limit(name) !== 0)
+      refuse(
+        `Invalid QoS settings: linux does not support configuration of maximum ${name === 'IOMaximumIOps' ? 'IOPs' : 'bandwidth'}`,
+      );
+  if (memory !== 0 && memory < LEAST_MEMORY) refuse('Minimum memory limit allowed is 6MB');
+  if (memory > 0 && swap > 0 && swap < memory)
+    refuse('Minimum memoryswap limit should be larger than memory limit, see usage');
+  if (memory === 0 && swap > 0)
+    refuse('You should always set the Memory limit when using Memoryswap limit, see usage');
+  // -1 is docker's word for the kernel's default.
+  if (!between('MemorySwappiness', -1, 100))
+    refuse(`Invalid value: ${limit('MemorySwappiness')}, valid memory swappiness range is 0-100`);
+  if (reservation > 0 && reservation < LEAST_MEMORY) refuse('Minimum memory reservation allowed is 6MB');
+  if (memory > 0 && memory < reservation)
+    refuse('Minimum memory limit can not be less than memory reservation limit, see usage');
+  if (kernelMemory > 0 && kernelMemory < LEAST_MEMORY) refuse('Minimum kernel memory limit allowed is 6MB');
+  if (limit('NanoCpus') > 0 && limit('CpuPeriod') > 0)
+    refuse('Conflicting options: Nano CPUs and CPU Period cannot both be set');
+  if (limit('NanoCpus') > 0 && limit('CpuQuota') > 0)
+    refuse('Conflicting options: Nano CPUs and CPU Quota cannot both be set');
+  if (limit('CpuPeriod') !== 0 && !between('CpuPeriod', 1000, 1_000_000))
+    refuse('CPU cfs period can not be less than 1ms (i.e. 1000) or larger than 1s (i.e. 1000000)');
+  if (limit('CpuQuota') > 0 && limit('CpuQuota') < 1000)
+    refuse('CPU cfs quota can not be less than 1ms (i.e. 1000)');
+  if (limit('BlkioWeight') > 0 && !between('BlkioWeight', 10, 1000))
+    refuse('Range of blkio weight is from 10 to 1000');
+  if (limit('ShmSize') < 0) refuse('SHM size can not be less than 0');
+  if (!between('OomScoreAdj', -1000, 1000))
+    refuse(`Invalid value ${limit('OomScoreAdj')}, range for oom score adj is [-1000, 1000]`);
+}
