@@ -552,6 +552,9 @@ describe('containers/{id}/archive', () => {
       const got = await service.get(at(path));
       expect([got.status, got.bytes[156]]).toEqual([200, '2'.charCodeAt(0)]);
       expect((await service.send('HEAD', at(`${path}/`))).status).toBe(400);
+    }
+    for (const name of ['self', 'ping', 'pong', 'below']) {
+      const path = `/loops/${name}`;
       const file = tar([{ name, content: 'x' }]);
       expect((await service.send('PUT', at('/loops'), { body: file })).status).toBe(200);
       expect(statOf(await service.send('HEAD', at(path)))).toMatchObject({ name, size: 1, mode: 0o644 });

@@ -23,7 +23,21 @@ const SOURCES = [
 ];
 const DESTINATIONS = [
   ...['.', 'f', 'f/', 'f/.', 'dir', 'dir/', 'dir/.', 'ldir', 'ldir/', 'ldir/.', 'lf', 'lf/', 'lchain'],
-  ...['dang', 'dang/', 'new', 'new/', 'new/.', 'none/new', 'none/', 'odd', 'odd/', 'fifo', 'lout'],
+  ...[
+    'dang',
+    'dang/',
+    'new',
+    'new/',
+    'new/.',
+    'none/new',
+    'none/',
+    'odd',
+    'odd/',
+    'fifo',
+    'lout',
+    'self',
+    'self/',
+  ],
 ];
 
 /** What is where the source is, and where the destination is: the same in the container and on the host. */
@@ -42,6 +56,7 @@ const CONTENT: readonly TarItem[] = [
   { name: 'lchain', type: 'symlink', linkname: 'ldir' },
   { name: 'dang', type: 'symlink', linkname: 'nowhere' },
   { name: 'lout', type: 'symlink', linkname: 'none/deep' },
+  { name: 'self', type: 'symlink', linkname: 'self' },
   // Where copies collide with another kind.
   { name: 'odd/', type: 'directory' },
   { name: 'odd/f/', type: 'directory' },

@@ -5,7 +5,7 @@
 import { spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
-import { closeSync, openSync, readFileSync, statfsSync, writeFileSync, writeSync } from 'node:fs';
+import { closeSync, openSync, readFileSync, statSync, statfsSync, writeFileSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { Layerstack } from '../../src/app/layerstack.ts';
@@ -80,6 +80,39 @@ describe('a commit on a file system with clones', () => {
     expect(stdout).toContain('house/same cap_');
     await copy.unmount();
     for await (const chunk of store.save('large:1')) void chunk; // compares every file with its CRC
+  });
+
+  test('keeps holes, of a file of a terabyte too', async () => {
+    const TIB = 1024 ** 4;
+    const mount = await store.mount(await store.create(IMAGE, { name: 'holes' }));
+    for (const [name, size] of [
+      ['small', 100 * MIB],
+      ['huge', TIB],
+      ['second', TIB],
+    ] as const) {
+      const fd = openSync(join(mount.path, 'house', name), 'w');
+      writeSync(fd, Buffer.alloc(MIB, 'x'), 0, MIB, MIB);
+      writeSync(fd, 'end', size - 3);
+      closeSync(fd);
+    }
+    const before = await used();
+    await store.commit('holes', { reference: 'holes:1' });
+    expect((await used()) - before).toBeLessThan(8 * MIB);
+    await mount.unmount();
+    for await (const chunk of store.save('holes:1')) void chunk;
+    const copy = await store.mount(await store.create('holes:1', { name: 'again' }));
+    for (const [name, size] of [
+      ['small', 100 * MIB],
+      ['huge', TIB],
+      ['second', TIB],
+    ] as const) {
+      const path = join(copy.path, 'house', name);
+      expect(statSync(path)).toMatchObject({ size });
+      expect(statSync(path).blocks * 512).toBeLessThan(4 * MIB);
+      const { stdout } = await mustRun('tail', ['-c', '5', path]);
+      expect(stdout).toBe('\0\0end');
+    }
+    await copy.unmount();
   });
 
   test('is of one moment for each large file that is written to and cut meanwhile', async () => {

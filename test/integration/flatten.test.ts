@@ -1,5 +1,15 @@
 import { execFileSync } from 'node:child_process';
-import { linkSync, lstatSync, mkdirSync, writeFileSync } from 'node:fs';
+import {
+  closeSync,
+  linkSync,
+  lstatSync,
+  mkdirSync,
+  openSync,
+  readSync,
+  truncateSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import * as fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
@@ -69,6 +79,39 @@ describe('flatten', () => {
     expect(Buffer.from((await native.getXattr(join(root, 'flat/file'), 'trusted.mark')) ?? [])).toEqual(
       Buffer.from([1, 0, 2]),
     );
+  });
+
+  test('copies files with holes as such', async () => {
+    const root = scratch();
+    mkdirSync(join(root, 'far'));
+    execFileSync('mount', ['-t', 'tmpfs', 'none', join(root, 'far')]);
+    mkdirSync(join(root, 'far/layer'));
+    const far = (name: string): string => join(root, 'far/layer', name);
+    const SIZE = 100 * 1024 ** 3;
+    const OFFSETS: Readonly<Record<string, readonly number[]>> = {
+      empty: [],
+      begins: [0],
+      parts: [4096, SIZE / 2, SIZE - 4],
+    };
+    for (const [name, offsets] of Object.entries(OFFSETS)) {
+      const file = openSync(far(name), 'w');
+      for (const offset of offsets) writeSync(file, 'data', offset);
+      closeSync(file);
+      truncateSync(far(name), SIZE);
+    }
+    await call(native.flatten(root, ['far/layer'], 'flat'));
+    for (const [name, offsets] of Object.entries(OFFSETS)) {
+      const copy = join(root, 'flat', name);
+      expect(lstatSync(copy).size).toBe(SIZE);
+      expect(lstatSync(copy).blocks * 512).toBeLessThan(1024 ** 2);
+      const file = openSync(copy, 'r');
+      const bytes = Buffer.alloc(4);
+      for (const offset of offsets) {
+        readSync(file, bytes, 0, 4, offset);
+        expect(bytes.toString()).toBe('data');
+      }
+      closeSync(file);
+    }
   });
 
   test('copies a file that has all the links its file system allows', async () => {
