@@ -17,7 +17,7 @@ import { readText } from '../system/read-text.ts';
 import type { Marker, Session } from '../system/session.ts';
 import { spaceError } from '../system/space.ts';
 import { commandOf, containerConfig, mergedConfig, type ContainerOverrides } from './config.ts';
-import { configDocument, hostConfigDocument, type HostConfig } from './documents.ts';
+import { configDocument, hostConfigDocument, type Endpoints, type HostConfig } from './documents.ts';
 import type { NameIndex } from './name-index.ts';
 import { generateName, parseContainerName } from './names.ts';
 import type { Container } from './record.ts';
@@ -30,10 +30,12 @@ export interface CreateOptions extends ContainerOverrides {
   /** All of it in docker's terms, merged with the image's config by docker's rules, instead of the single overrides. */
   readonly config?: ContainerConfig | undefined;
   /**
-   * Kept in `hostconfig.json` for whoever runs the container. Of networks only `host` is kept: layerstack makes none, and
-   * nothing is mounted for it.
+   * Kept in `hostconfig.json` for whoever runs the container. Of networks `host` and those that somebody has made are kept:
+   * layerstack makes none, and nothing is mounted for it.
    */
   readonly hostConfig?: HostConfig | undefined;
+  /** How the container shall be in the networks that it is to be in. */
+  readonly endpoints?: Endpoints | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -48,6 +50,7 @@ interface Plan {
   readonly image: ImageID;
   readonly config: ContainerConfig;
   readonly hostConfig: HostConfig;
+  readonly endpoints: Endpoints | undefined;
   readonly created: string;
   readonly mountId: string;
   readonly initId: string;
@@ -248,7 +251,7 @@ function makePlan(facts: {
 }): Plan {
   const id = newOverlayId();
   const mountId = newOverlayId();
-  const { config, imageName = facts.imageId, hostConfig = {} } = facts.options;
+  const { config, imageName = facts.imageId, hostConfig = {}, endpoints } = facts.options;
   return {
     id,
     name: facts.name,
@@ -258,6 +261,7 @@ function makePlan(facts: {
         ? containerConfig(id, facts.image, imageName, facts.options)
         : mergedConfig(id, facts.image, { ...config, Image: imageName }),
     hostConfig,
+    endpoints,
     created: new Date().toISOString(),
     mountId,
     initId: `${mountId}-init`,
