@@ -15,6 +15,8 @@ import type { CopyOptions } from '../container/copy.ts';
 import type { PathStat } from '../container/path-stat.ts';
 import type { Bundle, BundleOptions } from '../container/bundle.ts';
 import type { ContainerInspect } from '../container/inspect.ts';
+import type { Endpoints } from '../container/documents.ts';
+import { NamedObjects } from '../container/named-objects.ts';
 import type { Mount, MountOptions, UnmountOptions } from '../container/mount.ts';
 import type { Container } from '../container/record.ts';
 import {
@@ -655,6 +657,32 @@ export class Layerstack implements AsyncDisposable {
     const container = await this.container(ref);
     const renamed = await this.#containers.rename(container, name);
     this.#events.container('rename', renamed, { oldName: `/${container.name}` });
+  }
+
+  /** Networks that clients have made: their names, nothing else. */
+  get networks(): NamedObjects {
+    return new NamedObjects(this.#root, 'networks');
+  }
+
+  /** Volumes that clients have made: their names, nothing else. */
+  get volumes(): NamedObjects {
+    return new NamedObjects(this.#root, 'volumes');
+  }
+
+  /**
+   * Notes that a container shall be in a network when somebody runs it, with docker's `EndpointSettings`. Durable.
+   * @throws {@link LayerstackError} ERR_CONTAINER_NOT_FOUND, ERR_STORE_READ_ONLY.
+   */
+  async connect(ref: ContainerRef, network: string, settings: Endpoints[string] = {}): Promise<void> {
+    await this.#containers.connect(await this.container(ref), network, settings);
+  }
+
+  /**
+   * Notes that a container shall not be in a network.
+   * @throws {@link LayerstackError} ERR_INVALID_ARGUMENT where it was not to be, ERR_CONTAINER_NOT_FOUND, ERR_STORE_READ_ONLY.
+   */
+  async disconnect(ref: ContainerRef, network: string): Promise<void> {
+    await this.#containers.disconnect(await this.container(ref), network);
   }
 
   /**

@@ -18,7 +18,7 @@ import type { Marker, Session } from '../system/session.ts';
 import { spaceError } from '../system/space.ts';
 import { commandOf, containerConfig, givenConfig, mergedConfig, type ContainerOverrides } from './config.ts';
 import { readContainerFile, readHostConfig, type ContainerFile } from './decodable.ts';
-import { configDocument, hostConfigDocument, type HostConfig } from './documents.ts';
+import { configDocument, hostConfigDocument, type Endpoints, type HostConfig } from './documents.ts';
 import type { NameIndex } from './name-index.ts';
 import { generateName, parseContainerName } from './names.ts';
 import type { Container } from './record.ts';
@@ -33,10 +33,12 @@ export interface CreateOptions extends ContainerOverrides {
   /** All of it in docker's terms, merged with the image's config by docker's rules, instead of the single overrides. */
   readonly config?: ContainerConfig | undefined;
   /**
-   * Kept in `hostconfig.json` for whoever runs the container. Of networks only `host` is kept: layerstack makes none, and
-   * nothing is mounted for it.
+   * Kept in `hostconfig.json` for whoever runs the container. Of networks `host` and those that somebody has made are kept:
+   * layerstack makes none, and nothing is mounted for it.
    */
   readonly hostConfig?: HostConfig | undefined;
+  /** How the container shall be in the networks that it is to be in. */
+  readonly endpoints?: Endpoints | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -268,7 +270,7 @@ function makePlan(facts: {
 }): Plan {
   const id = newOverlayId();
   const mountId = newOverlayId();
-  const { config: given, imageName = facts.imageId } = facts.options;
+  const { config: given, imageName = facts.imageId, endpoints } = facts.options;
   const { hostConfig } = facts;
   const merged =
     given === undefined
@@ -277,7 +279,7 @@ function makePlan(facts: {
   const config = { ...merged, WorkingDir: cleanPath(merged.WorkingDir) };
   const created = new Date().toISOString();
   const identity = { id, name: facts.name, created, image: facts.imageId, config };
-  const document = configDocument({ ...identity, hostConfig });
+  const document = configDocument({ ...identity, hostConfig, endpoints });
   readContainerFile('config.v2.json', Buffer.from(document), {
     what: 'the config of the container',
     code: 'ERR_INVALID_ARGUMENT',

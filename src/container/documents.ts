@@ -1,8 +1,9 @@
 /**
  * `containers/<id>/config.v2.json` and `hostconfig.json`: what dockerd needs to list a container that we made and
  * to start it (moby/moby: container/container.go; reference section 1). dockerd crashes on a container without
- * `Config`, so both files are always complete. `NetworkMode` is `none` unless it is `host`: layerstack does no networking,
- * and a daemon without the bridge of another could not start the container otherwise.
+ * `Config`, so both files are always complete. `NetworkMode` is `none` unless it is `host` or the name of a network that
+ * somebody has made: a daemon without the bridge of another could not start the container otherwise, and one without that
+ * network says so.
  */
 import type { ImageID } from '../core/digest.ts';
 import { goJson } from '../core/go-json.ts';
@@ -21,7 +22,12 @@ export interface ContainerFacts {
   readonly config: ContainerConfig;
   /** @see CreateOptions.hostConfig */
   readonly hostConfig: HostConfig;
+  /** @see CreateOptions.endpoints */
+  readonly endpoints?: Endpoints | undefined;
 }
+
+/** docker's `EndpointSettings` by the names of networks. */
+export type Endpoints = Readonly<Record<string, Readonly<Record<string, unknown>>>>;
 
 /** docker's `HostConfig`: how a runtime shall run the container. It is kept for whoever does. */
 export type HostConfig = Readonly<Record<string, unknown>>;
@@ -43,8 +49,35 @@ const NO_ENDPOINT = {
   DriverOpts: null,
 } as const;
 
+/** What of a network's settings says how the container shall be in it; the rest is what a daemon has made of that. */
+const ENDPOINT_CONFIG = ['IPAMConfig', 'Links', 'Aliases', 'MacAddress', 'DriverOpts'];
+
+/** A container's part of a network that it is to be in. */
+export function endpoint(settings: Readonly<Record<string, unknown>>): Readonly<Record<string, unknown>> {
+  const given = Object.entries(settings).filter(([key]) => ENDPOINT_CONFIG.includes(key));
+  return { ...NO_ENDPOINT, ...Object.fromEntries(given) };
+}
+
+/** Whether the network is one that clients make, of which the name is kept. */
+export function isKeptNetwork(name: string): boolean {
+  return !['', 'default', 'bridge', 'host', 'none'].includes(name) && !name.startsWith('container:');
+}
+
+/** Those that are kept, or the one that stands for none of them. */
+function networksOf({
+  hostConfig,
+  endpoints = {},
+}: Pick<ContainerFacts, 'hostConfig' | 'endpoints'>): Endpoints {
+  const mode = networkMode(hostConfig);
+  const names = [mode, ...Object.keys(endpoints)].filter(isKeptNetwork);
+  return Object.fromEntries(
+    (names.length > 0 ? names : [mode]).map((name) => [name, endpoint(endpoints[name] ?? {})]),
+  );
+}
+
 /** The text of `config.v2.json` of a container that never ran. */
-export function configDocument({ id, name, created, image, config, hostConfig }: ContainerFacts): string {
+export function configDocument(facts: ContainerFacts): string {
+  const { id, name, created, image, config } = facts;
   const [path = '', ...args] = commandOf(config);
   return goJson({
     StreamConfig: {},
@@ -56,7 +89,7 @@ export function configDocument({ id, name, created, image, config, hostConfig }:
     Args: args,
     Config: dockerContainerConfig(config),
     Image: image,
-    NetworkSettings: { Networks: { [networkMode(hostConfig)]: NO_ENDPOINT } },
+    NetworkSettings: { Networks: networksOf(facts) },
     LogPath: '',
     Name: `/${name}`,
     Driver: 'overlay2',
@@ -102,8 +135,8 @@ function unlabelled({ Privileged, IpcMode, PidMode, SecurityOpt }: HostConfig): 
   return shares && !labelled ? { SecurityOpt: [...options, 'label=disable'] } : {};
 }
 
-function networkMode(given: HostConfig): string {
-  return given['NetworkMode'] === 'host' ? 'host' : 'none';
+function networkMode({ NetworkMode: mode = '' }: HostConfig): string {
+  return typeof mode === 'string' && (mode === 'host' || isKeptNetwork(mode)) ? mode : 'none';
 }
 
 const DEFAULT_HOST_CONFIG: HostConfig = {

@@ -7,6 +7,7 @@ import { ZERO_TIME } from '../core/time.ts';
 import { dockerContainerConfig } from '../image/container-config.ts';
 import type { Layout } from '../system/layout.ts';
 import { readLink, readText } from '../system/read-text.ts';
+import { mountPoints } from './mount-points.ts';
 import type { Container } from './record.ts';
 
 type Document = Readonly<Record<string, unknown>>;
@@ -68,7 +69,7 @@ export function inspectContainer(layout: Layout, container: Container): Containe
     ExecIDs: null,
     HostConfig: host,
     GraphDriver: { Data: graphDriverData(layout, container.mountId), Name: 'overlay2' },
-    Mounts: Object.values(fields(config['MountPoints'])).map((mount) => mountDocument(fields(mount))),
+    Mounts: mountsOf(fields(config['MountPoints']), host),
     Config: dockerContainerConfig(container.config, Number),
     NetworkSettings: networkDocument(fields(config['NetworkSettings'])),
   };
@@ -89,6 +90,12 @@ function stateDocument({ state, exitCode }: Container, stored: Document): Docume
     StartedAt: stringOr(stored['StartedAt'], ZERO_TIME),
     FinishedAt: stringOr(stored['FinishedAt'], ZERO_TIME),
   };
+}
+
+/** What a daemon has worked out, or will. */
+function mountsOf(stored: Document, host: Document): readonly Document[] {
+  const mounts = Object.values(stored);
+  return mounts.length > 0 ? mounts.map((mount) => mountDocument(fields(mount))) : mountPoints(host);
 }
 
 function mountDocument(mount: Document): Document {

@@ -25,6 +25,8 @@ import { CONTAINER_ID, NameIndex } from './name-index.ts';
 import { pruneFilter, type ContainerPruneFilters, type ContainerPruneResult } from './prune.ts';
 import { readContainer, type Container } from './record.ts';
 import { ContainerRemover, type RemoveOptions } from './remove.ts';
+import type { Endpoints } from './documents.ts';
+import { connectNetwork, disconnectNetwork } from './networks.ts';
 import { renameContainer } from './rename.ts';
 
 export type { CreateOptions } from './create.ts';
@@ -225,6 +227,22 @@ export class ContainerStore {
    */
   rename(container: Container, name: string, signal?: AbortSignal): Promise<Container> {
     return renameContainer(this.#root, this.#names, container, name, signal);
+  }
+
+  /**
+   * Notes that a container shall be in a network when somebody runs it, with docker's `EndpointSettings`. Durable.
+   * @throws {@link LayerstackError} ERR_CONTAINER_NOT_FOUND, ERR_STORE_READ_ONLY.
+   */
+  connect(container: Container, network: string, settings: Endpoints[string]): Promise<void> {
+    return connectNetwork(this.#root, container, network, settings);
+  }
+
+  /**
+   * Notes that a container shall not be in a network.
+   * @throws {@link LayerstackError} ERR_INVALID_ARGUMENT where it was not to be, ERR_CONTAINER_NOT_FOUND, ERR_STORE_READ_ONLY.
+   */
+  disconnect(container: Container, network: string): Promise<void> {
+    return disconnectNetwork(this.#root, container, network);
   }
 
   /**

@@ -374,21 +374,6 @@ describe('containers/{id}', () => {
     expect([message(answer), answer.status]).toEqual(['No such container: nobody', 404]);
   });
 
-  it.each(['start', 'stop', 'restart', 'kill', 'attach', 'wait', 'exec', 'pause', 'resize', 'update'])(
-    'POST %s says what layerstack is for',
-    async (verb) => {
-      const answer = await service.post(`/containers/any/${verb}`);
-      expect(answer.status).toBe(501);
-      expect(message(answer)).toMatch(
-        /^layerstack does not run (?:or change |commands in )?containers: layerstack keeps/,
-      );
-    },
-  );
-
-  it.each(['top', 'logs', 'stats'])('GET %s says so, too', async (what) => {
-    expect((await service.get(`/containers/any/${what}`)).status).toBe(501);
-  });
-
   it('is renamed', async () => {
     await create('old');
     await create('other');

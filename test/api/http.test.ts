@@ -99,14 +99,13 @@ describe('paths', () => {
   });
 
   it.each([
-    ['POST', '/containers/abc/start'],
     ['POST', '/v1.41/build'],
-    ['POST', '/networks/create'],
-    ['POST', '/containers/abc/exec'],
+    ['POST', '/session'],
+    ['POST', '/grpc'],
+    ['POST', '/containers/abc/update'],
     ['POST', '/swarm/init'],
-    ['GET', '/containers/abc/logs'],
     ['GET', '/images/search?term=alpine'],
-    ['POST', '/volumes/create'],
+    ['POST', '/plugins/pull'],
   ])('says what layerstack is for where docker would run something: %s %s', async (method, path) => {
     const answer = await service.send(method, path);
     expect(answer.status).toBe(501);

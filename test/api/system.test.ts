@@ -112,7 +112,6 @@ describe('system/df', () => {
 
 describe('what is never there', () => {
   it.each([
-    ['/networks', []],
     ['/volumes', { Volumes: [], Warnings: [] }],
     ['/plugins', []],
   ])('%s is empty', async (path, value) => {
@@ -133,14 +132,20 @@ describe('what is never there', () => {
     expect((await service.get(path)).status).toBe(404);
   });
 
-  it.each(['/networks/create', '/volumes/create', '/plugins/pull', '/swarm/init', '/networks/x/connect'])(
-    '%s says what layerstack is for',
-    async (path) => {
-      const answer = await service.post(path);
-      expect(answer.status).toBe(501);
-      expect(message(answer)).toMatch(/layerstack keeps images/);
-    },
-  );
+  it.each([
+    '/plugins/pull',
+    '/swarm/init',
+    '/services/create',
+    '/secrets/create',
+    '/containers/x/update',
+    '/build',
+  ])('%s says what layerstack is for', async (path) => {
+    const answer = await service.post(path);
+    expect(answer.status).toBe(501);
+    expect(message(answer)).toMatch(
+      /^layerstack does not (have|take|change|build) .*layerstack keeps images/,
+    );
+  });
 });
 
 describe('/layerstack/v1/fsck', () => {

@@ -3,13 +3,13 @@
  * Mirrors `moby/moby: daemon/list.go` at v20.10; filters of what layerstack never has (tasks, health) are answered by that.
  */
 import { LayerstackError } from '../../core/errors.ts';
-import { compileExpression } from '../../core/expression.ts';
 import { matchesLabels } from '../../core/labels.ts';
 import { Pace } from '../../core/pace.ts';
 import type { Container, ContainerState } from '../../container/record.ts';
 import type { Layerstack } from '../layerstack.ts';
 import type { ContainerFacts, ContainerSummary } from './container-summary.ts';
 import { booleanFilter, type Filters } from './query.ts';
+import { matchPatterns } from './patterns.ts';
 import { findContainer } from './routes/container-name.ts';
 import { HttpError } from './status.ts';
 
@@ -136,26 +136,6 @@ function portRange(text: string): (port: string) => boolean {
     const [number = '', kind] = port.split('/');
     return kind === protocol && Number(number) >= Number(from) && Number(number) <= Number(to);
   };
-}
-
-/** The texts that one of the patterns is, or is found in as an expression; without patterns all of them. */
-async function matchPatterns(
-  patterns: readonly string[],
-  texts: readonly string[],
-  pace: Pace,
-): Promise<readonly string[]> {
-  if (patterns.length === 0) return texts;
-  const found = new Set<string>(patterns);
-  for (const pattern of patterns) {
-    if (pace.due) await pace.rest();
-    // One that is malformed can still be a text itself.
-    const isIn = compileExpression(pattern);
-    for (const text of isIn === undefined ? [] : texts) {
-      if (pace.due) await pace.rest();
-      if (isIn?.(text) === true) found.add(text);
-    }
-  }
-  return texts.filter((text) => found.has(text));
 }
 
 function invalid(name: string, value: string): never {

@@ -1,5 +1,5 @@
 /**
- * What a store never has, answered as by a dockerd that has none: networks, volumes, plugins, a build cache. Pruning them is
+ * What a store never has, answered as by a dockerd that has none: plugins, a build cache. Pruning that is
  * done at once, so that `docker system prune` gets to the images.
  */
 import type { Route } from '../context.ts';
@@ -23,13 +23,7 @@ const missing = (pattern: string, say: (name: string) => string): Route => ({
 });
 
 export const absentRoutes: readonly Route[] = [
-  empty('/networks', []),
-  missing('/networks/{name}', (name) => `network ${name} not found`),
-  empty('/volumes', { Volumes: [], Warnings: [] }),
-  missing('/volumes/{name}', (name) => `get ${name}: no such volume`),
   empty('/plugins', []),
   missing('/plugins/{name...}/json', (name) => `plugin "${name}" not found`),
-  empty('/networks/prune', { NetworksDeleted: null }, 'POST'),
-  empty('/volumes/prune', { VolumesDeleted: [], SpaceReclaimed: 0 }, 'POST'),
   empty('/build/prune', { CachesDeleted: null, SpaceReclaimed: 0 }, 'POST'),
 ];

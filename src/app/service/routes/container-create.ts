@@ -5,6 +5,7 @@
  */
 import { commandOf, mergedConfig } from '../../../container/config.ts';
 import { CREATE_BODY } from '../../../container/docker-types.ts';
+import type { Endpoints } from '../../../container/documents.ts';
 import type { HostConfig } from '../../../container/store.ts';
 import { validateCreate } from '../../../container/validate.ts';
 import { LayerstackError } from '../../../core/errors.ts';
@@ -23,16 +24,31 @@ import { badName, isName, nameError } from './container-name.ts';
 interface CreateBody {
   readonly config: ContainerConfig;
   readonly hostConfig: HostConfig;
+  readonly endpoints: Endpoints;
 }
 
+const object = json.withDefault<ReadonlyMap<string, unknown>>(json.map(json.unknown), new Map());
 const decodeHost = json.object({
-  HostConfig: json.withDefault<ReadonlyMap<string, unknown>>(json.map(json.unknown), new Map()),
+  HostConfig: object,
+  NetworkingConfig: json.optional(
+    json.object({
+      EndpointsConfig: json.withDefault<ReadonlyMap<string, ReadonlyMap<string, unknown>>>(
+        json.map(object),
+        new Map(),
+      ),
+    }),
+  ),
 });
 
-const decodeBody: json.Decoder<CreateBody> = (value, path) => ({
-  config: decodeContainerConfig(value, path),
-  hostConfig: Object.fromEntries(decodeHost(value, path).HostConfig),
-});
+const decodeBody: json.Decoder<CreateBody> = (value, path) => {
+  const { HostConfig, NetworkingConfig } = decodeHost(value, path);
+  const endpoints = [...(NetworkingConfig?.EndpointsConfig ?? [])];
+  return {
+    config: decodeContainerConfig(value, path),
+    hostConfig: Object.fromEntries(HostConfig),
+    endpoints: Object.fromEntries(endpoints.map(([name, each]) => [name, Object.fromEntries(each)])),
+  };
+};
 
 export const containerCreateRoutes: readonly Route[] = [
   { method: 'POST', pattern: '/containers/create', handle: createContainer },
@@ -40,7 +56,7 @@ export const containerCreateRoutes: readonly Route[] = [
 
 async function createContainer(request: ApiRequest, { store }: ServiceContext): Promise<void> {
   const { query, signal } = request;
-  const { config, hostConfig } = await request.json(decodeBody, CREATE_BODY);
+  const { config, hostConfig, endpoints } = await request.json(decodeBody, CREATE_BODY);
   if (config.Image === '') throw new HttpError(400, 'Config cannot be empty in order to create a container');
   await validateCreate(config, hostConfig);
   const name = query.text('name');
@@ -48,7 +64,7 @@ async function createContainer(request: ApiRequest, { store }: ServiceContext): 
   const image = await imageOf(store, config.Image);
   requirePlatform(config.Image, image, query.text('platform'));
   requireCommand(config, image);
-  const options = { config, hostConfig, imageName: config.Image, name, signal };
+  const options = { config, hostConfig, endpoints, imageName: config.Image, name, signal };
   const container = await store.create(image.Id, options).catch((error: unknown) => {
     throw nameError(error, name ?? '');
   });

@@ -14,10 +14,12 @@ import { imageListRoutes } from './image-list.ts';
 import { imageLoadRoutes } from './image-load.ts';
 import { imagePushRoutes } from './image-push.ts';
 import { imageReadRoutes } from './image-read.ts';
+import { networkRoutes } from './networks.ts';
 import { ownRoutes } from './own.ts';
 import { pingRoutes } from './ping.ts';
 import { registryRoutes } from './registry.ts';
 import { systemRoutes } from './system.ts';
+import { volumeRoutes } from './volumes.ts';
 
 export const ROUTES: readonly Route[] = [
   ...pingRoutes,
@@ -36,6 +38,8 @@ export const ROUTES: readonly Route[] = [
   ...eventRoutes,
   ...systemRoutes,
   ...buildRoutes,
+  ...networkRoutes,
+  ...volumeRoutes,
   ...absentRoutes,
   ...ownRoutes,
 ];

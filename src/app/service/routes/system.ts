@@ -11,6 +11,7 @@ import { sendJson } from '../respond.ts';
 import { HttpError } from '../status.ts';
 import { versionDocument } from '../version-document.ts';
 import { imageSummary } from './image-list.ts';
+import { volumeUsage } from './volumes.ts';
 
 const USAGE_TYPES = ['image', 'container', 'volume', 'build-cache'];
 
@@ -45,7 +46,7 @@ async function sendUsage(request: ApiRequest, { store }: ServiceContext): Promis
       Images: usage.Images.map((image) => imageSummary(image, request)),
     }),
     ...(wants('container') && { Containers: await containersOf(usage, await ContainerSummaries.of(store)) }),
-    ...(wants('volume') && { Volumes: [] }),
+    ...(wants('volume') && { Volumes: await volumeUsage(store) }),
     ...(wants('build-cache') && { BuildCache: [], BuilderSize: 0 }),
   };
   sendJson(request, 200, document);

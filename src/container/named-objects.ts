@@ -1,0 +1,110 @@
+/**
+ * Networks and volumes as docker's clients make them, of which only the name and what was said of it is kept: layerstack does no
+ * networking and mounts no volumes, but clients (compose) want to find what they have made. One document for all of a kind,
+ * `layerstack/networks.json` and `layerstack/volumes.json`, replaced as a whole under a lock.
+ */
+import { LayerstackError } from '../core/errors.ts';
+import { goJson } from '../core/go-json.ts';
+import * as json from '../core/json.ts';
+import type { Layout } from '../system/layout.ts';
+import { call, native } from '../system/native.ts';
+import { readText } from '../system/read-text.ts';
+import type { Root } from '../system/root.ts';
+
+/** Of one document. */
+const MAX_BYTES = 16 * 1024 * 1024;
+
+export interface NamedObject {
+  /** 64 hex digits; of a volume its name. */
+  readonly Id: string;
+  readonly Name: string;
+  /** RFC3339. */
+  readonly Created: string;
+  readonly Driver: string;
+  readonly Labels: Readonly<Record<string, string>>;
+  readonly Options: Readonly<Record<string, string>>;
+  /** What else docker shows of it, as it was given. */
+  readonly More: Readonly<Record<string, unknown>>;
+}
+
+const texts: json.Decoder<Record<string, string>> = (value, path) =>
+  Object.fromEntries(json.map(json.string)(value, path));
+
+const decode: json.Decoder<NamedObject[]> = json.array(
+  json.object({
+    Id: json.string,
+    Name: json.string,
+    Created: json.string,
+    Driver: json.string,
+    Labels: texts,
+    Options: texts,
+    More: (value, path) => Object.fromEntries(json.map(json.unknown)(value, path)),
+  }),
+);
+
+/** All networks, or all volumes, of a store. */
+export class NamedObjects {
+  readonly #root: Root;
+  readonly #path: Layout['networks' | 'volumes'];
+
+  constructor(root: Root, kind: 'networks' | 'volumes') {
+    this.#root = root;
+    this.#path = root.layout[kind];
+  }
+
+  /**
+   * In the order in which they were made.
+   * @throws {@link LayerstackError} ERR_STORE_CORRUPT where the document is broken.
+   */
+  list(): readonly NamedObject[] {
+    const path = this.#root.layout.at(this.#path);
+    const text = readText(path);
+    if (text === undefined) return [];
+    const source = { what: path, code: 'ERR_STORE_CORRUPT', maxBytes: MAX_BYTES, facts: { path } } as const;
+    return json.decodeJson(decode, Buffer.from(text), source);
+  }
+
+  /**
+   * Keeps an object, unless there is one of its name. Durable on return.
+   * @returns the one that has the name now
+   * @throws {@link LayerstackError} ERR_STORE_READ_ONLY; ERR_LIMIT_EXCEEDED where there are too many.
+   */
+  add(object: NamedObject): Promise<NamedObject> {
+    return this.#change((objects) => {
+      const found = objects.find(({ Name }) => Name === object.Name);
+      return { result: found ?? object, objects: found ? objects : [...objects, object] };
+    });
+  }
+
+  /**
+   * Forgets those that are `chosen`. Durable on return.
+   * @returns them
+   * @throws {@link LayerstackError} ERR_STORE_READ_ONLY.
+   */
+  remove(chosen: (object: NamedObject) => boolean): Promise<readonly NamedObject[]> {
+    return this.#change((objects) => ({
+      result: objects.filter(chosen),
+      objects: objects.filter((object) => !chosen(object)),
+    }));
+  }
+
+  async #change<T>(
+    change: (objects: readonly NamedObject[]) => { result: T; objects: readonly NamedObject[] },
+  ): Promise<T> {
+    this.#root.session();
+    const { layout, locks } = this.#root;
+    await using lock = await locks.acquire('references', this.#path);
+    void lock;
+    const before = this.list();
+    const { result, objects } = change(before);
+    if (objects.length === before.length) return result;
+    const data = goJson(objects);
+    if (Buffer.byteLength(data) > MAX_BYTES)
+      throw new LayerstackError(
+        'ERR_LIMIT_EXCEEDED',
+        `${this.#path} would have more than ${MAX_BYTES} bytes: prune what nobody needs`,
+      );
+    await call(native.batch(layout.root, [{ op: 'replace', path: this.#path, data, mode: 0o600 }]));
+    return result;
+  }
+}
