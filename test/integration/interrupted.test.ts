@@ -193,6 +193,76 @@ describe('interrupted at any step', () => {
   });
 });
 
+describe('a load that heals a damaged layer and dies at any step', () => {
+  let house: House;
+
+  beforeEach(async () => {
+    house = await House.build();
+    await house.store.create(IMAGE, { name: 'build' });
+  });
+
+  afterEach(async () => {
+    vi.restoreAllMocks();
+    await house[Symbol.asyncDispose]();
+  });
+
+  const layers = (): string[] => readdirSync(house.at('image/overlay2/layerdb/sha256'));
+  const contentOf = (layer: string): string =>
+    house.at(`overlay2/${house.text(`image/overlay2/layerdb/sha256/${layer}/cache-id`)}`);
+
+  test.each([
+    ['whose content is gone', (layer: string) => rmSync(join(contentOf(layer), 'diff'), { recursive: true })],
+    [
+      'whose DiffID is gone',
+      (layer: string) => rmSync(house.at(`image/overlay2/layerdb/sha256/${layer}/diff`)),
+    ],
+  ])('%s leaves the image listed, and heals it when it is repeated', async (_, damage) => {
+    const archive = dockerArchive(LAYERS, { Cmd: ['/bin/true'] });
+    const overlays = readdirSync(house.at('overlay2')).length;
+    const [layer = ''] = layers();
+    for (let at = 0; at < MAX_STEPS; at += 2) {
+      damage(layer);
+      await house.reopen();
+      const reached = interrupt({ at, error: new Error('died'), dying: true });
+      await house.store.load(chunks(archive)).catch(() => undefined);
+      await house.store.close();
+      vi.restoreAllMocks();
+      const where = `step ${String(at)}`;
+      expect(layers(), where).toContain(layer);
+      await house.reopen();
+      expect(
+        (await house.store.images()).map(({ RepoTags }) => RepoTags),
+        where,
+      ).toEqual([[IMAGE]]);
+      await house.store.load(chunks(archive));
+      await house.reopen();
+      const found: string[] = [];
+      for await (const { code, path } of house.store.fsck()) found.push(`${code} ${path}`);
+      // What something may be mounted from stays.
+      expect(
+        found.filter((finding) => !finding.startsWith('overlay-orphan')),
+        where,
+      ).toEqual([]);
+      const kept = found.filter((finding) => finding.startsWith('overlay-orphan')).length;
+      expect(readdirSync(house.at('overlay2')).length - kept, where).toBe(overlays);
+      for (const finding of found) rmSync(house.at(finding.split(' ')[1] ?? ''), { recursive: true });
+      const mount = await house.store.mount('build');
+      expect(readdirSync(join(mount.path, 'house')), where).toContain('marble');
+      await mount.unmount();
+      if (!reached()) return;
+    }
+    throw new Error('it never ended by itself');
+  });
+
+  test('an old directory without content does not stay, though something was stacked on it', async () => {
+    const overlays = readdirSync(house.at('overlay2')).length;
+    for (const layer of layers()) rmSync(join(contentOf(layer), 'diff'), { recursive: true });
+    await house.store.load(chunks(dockerArchive(LAYERS, { Cmd: ['/bin/true'] })));
+    await house.reopen();
+    expect(readdirSync(house.at('overlay2'))).toHaveLength(overlays);
+  });
+});
+
 describe('fsck of a store that no writer has opened since', () => {
   let house: House;
 
