@@ -32,7 +32,9 @@ interface Replaced {
   readonly link: string | undefined;
   /** Its directory in `overlay2`, where that is known. */
   readonly content: string | undefined;
-  /** Something was stacked on its content, and may be mounted: the content stays. */
+  /** Something is stacked on its content. */
+  readonly committed: boolean;
+  /** That may be mounted: the content stays. */
   readonly keep: boolean;
 }
 
@@ -95,6 +97,7 @@ export class Publication {
       const existing = present[index];
       if (existing !== undefined) {
         if (parent === undefined || planned.parent === undefined || !moved.has(planned.parent)) continue;
+        await this.#overlay.commit(parent.cacheId);
         const [own = '', ...lowers] = await this.#overlay.lowersOf(existing.cacheId);
         if (lowers.join(':') === parent.lowers.join(':')) continue;
         // Its parent was lost and is published again: its `lower` must name the new one.
@@ -179,6 +182,7 @@ export class Publication {
     const replaced = await this.#incomplete(chainId);
     const written = this.#written.get(layer);
     if (below !== undefined) await this.#overlay.commit(below.cacheId);
+    if (replaced?.committed === true) await this.#overlay.commit(layer.cacheId);
     const spec: OverlaySpec = {
       id: layer.cacheId,
       link: written?.link ?? replaced?.link ?? newLinkId(),
@@ -227,6 +231,7 @@ export class Publication {
       name: `${hexOf(chainId)}-${randomBytes(32).toString('hex')}-removing`,
       link,
       content: known ? cacheId : undefined,
+      committed: known && (await has('committed')),
       keep: known && (await has('committed')) && (await has('diff')),
     };
     this.#root.log.warn(`layer ${chainId} is incomplete in the store and is replaced`, { layer: chainId });

@@ -1,6 +1,6 @@
 /**
- * What reaches the disk before what: the system calls of one `load`, in their order. Content before layerdb, layerdb before
- * imagedb, imagedb before repositories.json, and every rename made durable before the next step starts.
+ * What reaches the disk before what: the system calls of one `load`, in their order. Content before layerdb, layerdb before the
+ * one rename that decides on config and names, and that one, durable, before either takes its place.
  */
 import { readFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
@@ -96,15 +96,19 @@ describe.runIf(havePeers('dockerd', 'docker', 'strace'))('durability of load', (
     );
 
   const layers = () => renamesTo(/^\/image\/overlay2\/layerdb\/sha256\/[0-9a-f]{64}$/);
+  const decided = () => renamesTo(/^\/layerstack\/changes\/pending$/);
   const configs = () => renamesTo(/^\/image\/overlay2\/imagedb\/content\/sha256\/[0-9a-f]{64}$/);
   const tags = () => renamesTo(/^\/image\/overlay2\/repositories\.json$/);
 
-  test('the steps come in order: layers, config, names', () => {
+  test('the steps come in order: layers, what is decided, names and config', () => {
     expect(layers()).toHaveLength(6);
+    expect(decided()).toHaveLength(1);
     expect(configs()).toHaveLength(1);
     expect(tags()).toHaveLength(1);
-    expect(layers().at(-1)?.end).toBeLessThan(configs()[0]?.begin ?? 0);
-    expect(configs()[0]?.end).toBeLessThan(tags()[0]?.begin ?? 0);
+    expect(layers().at(-1)?.end).toBeLessThan(decided()[0]?.begin ?? 0);
+    // A name without an image is seen by nobody, an image without its names would be.
+    expect(decided()[0]?.end).toBeLessThan(tags()[0]?.begin ?? 0);
+    expect(tags()[0]?.end).toBeLessThan(configs()[0]?.begin ?? 0);
   });
 
   test('the content of every layer is synced before the first appears in layerdb', () => {
@@ -112,15 +116,25 @@ describe.runIf(havePeers('dockerd', 'docker', 'strace'))('durability of load', (
     expect(calls.filter(({ name, end }) => name === 'syncfs' && end < first)).not.toEqual([]);
   });
 
-  test('layerdb is synced after its last rename and before the config', () => {
-    expect(synced(join(store, 'image/overlay2/layerdb/sha256'), layers().at(-1), configs()[0])).toBe(true);
+  test('layerdb is synced after its last rename and before anything is decided', () => {
+    expect(synced(join(store, 'image/overlay2/layerdb/sha256'), layers().at(-1), decided()[0])).toBe(true);
   });
 
-  test('the config is synced in place before the names change', () => {
-    expect(synced(join(store, 'image/overlay2/imagedb/content/sha256'), configs()[0], tags()[0])).toBe(true);
+  test('config and names are synced before they are decided', () => {
+    const before = calls.filter(({ name, end }) => name === 'sync' && end < (decided()[0]?.begin ?? 0));
+    const paths = before.map(({ path }) => path.slice(store.length));
+    for (const file of [/:imagedb:content:sha256:[0-9a-f]{64}$/, /:repositories\.json$/])
+      expect(
+        paths.filter((path) => /^\/layerstack\/changes\/\.tmp-/.test(path) && file.test(path)),
+      ).toHaveLength(1);
   });
 
-  test('the new names are synced before load returns', () => {
+  test('the decision is synced before anything takes its place', () => {
+    expect(synced(join(store, 'layerstack/changes'), decided()[0], tags()[0])).toBe(true);
+  });
+
+  test('config and names are synced in place before load returns', () => {
+    expect(synced(join(store, 'image/overlay2/imagedb/content/sha256'), configs()[0])).toBe(true);
     expect(synced(join(store, 'image/overlay2'), tags()[0])).toBe(true);
   });
 });

@@ -1,8 +1,7 @@
 /**
  * Image archive -> store. In order: the archive is opened and its images are known; every layer that the store lacks is
- * staged and verified; then layers are published, configs written (parents before children), and all names set in one
- * rewrite. Until the first of these three a failure leaves the store as it was. A failure among them (a full disk)
- * leaves complete layers, or complete images without their names, which the next load of the archive takes up.
+ * staged and verified; then layers are published, and all configs and names come in one step. Until that a failure leaves the
+ * store as it was, but for published layers, which are noted as unused and collected.
  */
 import { throwIfAborted } from '../../core/abort.ts';
 import { parsePlatform, type Platform } from '../../core/platform.ts';

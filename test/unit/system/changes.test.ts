@@ -5,7 +5,7 @@ import { dirname, join } from 'node:path';
 import { afterEach, describe, expect, it, onTestFinished, vi } from 'vitest';
 import { Changes, type ChangeStep } from '../../../src/system/changes.ts';
 import { Layout } from '../../../src/system/layout.ts';
-import { native, type BatchStep } from '../../../src/system/native.ts';
+import { FAULTS, interrupt } from '../../support/interrupt.ts';
 
 const IMAGES = 'image/overlay2/imagedb';
 const NAMES = 'image/overlay2/repositories.json';
@@ -73,40 +73,7 @@ async function onDisk({ layout }: TestStore): Promise<(string | undefined)[]> {
   return Promise.all(FILES.map((path) => readFile(layout.at(path), 'utf8').catch(() => undefined)));
 }
 
-/** The native calls end with `error` after this many steps; or, dying, none of them does anything any more. */
-function stopAfter(steps: number, error: Error, { dying }: { readonly dying: boolean }): () => boolean {
-  const { batch, removeTree } = native;
-  let left = steps;
-  let stopped = false;
-  const stop = (): never => {
-    stopped = true;
-    throw error;
-  };
-  const step = (): void => {
-    if (stopped && !dying) return;
-    if (left-- <= 0) stop();
-  };
-  vi.spyOn(native, 'batch').mockImplementation(async (root: string, all: readonly BatchStep[]) => {
-    for (const one of all) {
-      step();
-      await batch(root, [one]);
-    }
-  });
-  vi.spyOn(native, 'removeTree').mockImplementation(
-    async (root: string, paths: string | readonly string[]) => {
-      for (const path of [paths].flat()) {
-        step();
-        await removeTree(root, path);
-      }
-      return 0;
-    },
-  );
-  return () => stopped;
-}
-
 const died = new Error('died');
-const systemError = (code: string): Error =>
-  Object.assign(new Error(code), { code, syscall: 'rename', errno: -5 });
 
 afterEach(() => {
   vi.restoreAllMocks();
@@ -117,7 +84,7 @@ describe('a change of several files', () => {
     const counts = new Map<string, number>();
     for (let steps = 0; ; steps++) {
       const store = await testStore();
-      const stopped = stopAfter(steps, died, { dying: true });
+      const stopped = interrupt({ at: steps, error: died, dying: true });
       await store
         .open()
         .commit(CHANGE)
@@ -141,14 +108,14 @@ describe('a change of several files', () => {
   it('whose completion dies at any step is completed by the writer after it', async () => {
     for (let steps = 0; ; steps++) {
       const store = await testStore();
-      stopAfter(9, died, { dying: true }); // decided, and hardly begun
+      interrupt({ at: 9, error: died, dying: true }); // decided, and hardly begun
       await store
         .open()
         .commit(CHANGE)
         .catch(() => undefined);
       vi.restoreAllMocks();
       expect(await seen(store)).toEqual(NEW);
-      const stopped = stopAfter(steps, died, { dying: true });
+      const stopped = interrupt({ at: steps, error: died, dying: true });
       await store
         .open()
         .complete()
@@ -161,12 +128,12 @@ describe('a change of several files', () => {
     }
   });
 
-  it.each(['ENOSPC', 'EIO', 'EMFILE'])(
+  it.each(['ENOSPC', 'EIO', 'EMFILE'] as const)(
     'that meets %s once at any step fails as not begun, or is done',
     async (code) => {
       for (let steps = 0; ; steps++) {
         const store = await testStore();
-        const stopped = stopAfter(steps, systemError(code), { dying: false });
+        const stopped = interrupt({ at: steps, error: FAULTS[code] });
         const failed = await store
           .open()
           .commit(CHANGE)
@@ -188,7 +155,7 @@ describe('a change of several files', () => {
 
   it('that dockerd has gone on without is dropped where it stands', async () => {
     const store = await testStore();
-    stopAfter(9, died, { dying: true });
+    interrupt({ at: 9, error: died, dying: true });
     await store
       .open()
       .commit(CHANGE)

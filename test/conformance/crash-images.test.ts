@@ -1,0 +1,221 @@
+/**
+ * Commands that change images, killed at their system calls: every reader sees the old state or the new one before any writer has
+ * been there, the next writer keeps to it and leaves nothing, and so does a dockerd that comes first.
+ */
+import { cpSync, existsSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { Layerstack } from '../../src/app/layerstack.ts';
+import { Dockerd } from '../support/dockerd.ts';
+import { LayerstackCli } from '../support/layerstack-cli.ts';
+import { havePeers } from '../support/peers.ts';
+import { run } from '../support/process.ts';
+import { Registry } from '../support/registry.ts';
+import { dropScratch, makeScratch } from '../support/scratch.ts';
+import { chunks, dockerArchive, House, IMAGE, LAYERS } from '../integration/container-support.ts';
+
+/** strace counts them in each thread: the first to make its n-th ends all. */
+const CALLS = 'renameat,renameat2,unlinkat,mkdirat';
+const MAX_CALLS = 200;
+const EPOCH = { SOURCE_DATE_EPOCH: '1700000000' };
+
+const archive = (file: string, reference: string | null): Buffer =>
+  dockerArchive([...LAYERS, [{ name: file, content: file }]], {}, reference);
+
+describe.runIf(havePeers('strace'))('images, killed at any step', () => {
+  let scratch: string;
+  /** Stores that the commands start from. */
+  let full: string;
+  let empty: string;
+  let files: string;
+
+  beforeAll(async () => {
+    scratch = makeScratch('crash-images');
+    full = join(scratch, 'full');
+    empty = join(scratch, 'empty');
+    files = join(scratch, 'files');
+    await (await Layerstack.open({ root: empty })).close();
+    const house = await House.build();
+    await house.store.load(chunks(archive('other', 'other:1')));
+    await house.store.load(chunks(archive('third', 'third:1')));
+    await house.store.tag('other:1', 'again:1');
+    const mount = await house.store.mount(await house.store.create(IMAGE, { name: 'build' }));
+    writeFileSync(join(mount.path, 'new'), 'content');
+    cpSync(join(mount.path, 'house'), files, { recursive: true });
+    await mount.unmount();
+    const save = await run(process.execPath, [
+      ...new LayerstackCli(house.root).argv(
+        'save',
+        '-o',
+        join(scratch, 'all.tar'),
+        IMAGE,
+        'other:1',
+        'again:1',
+      ),
+    ]);
+    expect(save.stderr).toBe('');
+    await house.store.close();
+    copy(house.root, full);
+    await house[Symbol.asyncDispose]();
+  });
+
+  afterAll(() => dropScratch(scratch));
+
+  function copy(from: string, to: string): void {
+    rmSync(to, { recursive: true, force: true });
+    cpSync(from, to, { recursive: true, preserveTimestamps: true, verbatimSymlinks: true });
+  }
+
+  /** What `images -a`, `inspect`, `history` and `containers -a` tell of a store. */
+  async function shown(root: string, readOnly: boolean): Promise<unknown> {
+    const store = await Layerstack.open({ root, readOnly });
+    try {
+      const images = await store.images({ all: true });
+      const told = images.map(async ({ Id, RepoTags, RepoDigests, Size }) => {
+        const { Metadata, ParentId } = { ParentId: '', ...(await store.inspect(Id)) };
+        const isDated = !JSON.stringify(Metadata).includes('"0001-');
+        return [Id, RepoTags, RepoDigests, Size, ParentId, isDated, await store.history(Id)];
+      });
+      const containers = await store.containers();
+      return { images: await Promise.all(told), containers: containers.map(({ id, name }) => [id, name]) };
+    } finally {
+      await store.close();
+    }
+  }
+
+  function left(root: string): string[] {
+    const list = (path: string): string[] => {
+      const directory = join(root, path);
+      return existsSync(directory) ? readdirSync(directory).map((name) => `${path}/${name}`) : [];
+    };
+    const { length } = list('image/overlay2/layerdb/sha256');
+    return [
+      ...['sessions', 'unused', 'changes'].flatMap((name) => list(`layerstack/${name}`)),
+      ...list('image/overlay2/layerdb/tmp'),
+      ...list('image/overlay2').filter((path) => path.includes('/.tmp-')),
+      ...list('image/overlay2/imagedb/content/sha256').filter((path) => path.includes('/.tmp-')),
+      // One directory for each layer, two for each container, and `l` with a short name for each of them.
+      ...(list('overlay2').length === length + 2 * list('containers').length + 1 ? [] : list('overlay2')),
+      ...(list('overlay2/l').length === list('overlay2').length - 1 ? [] : list('overlay2/l')),
+    ];
+  }
+
+  function kill(
+    root: string,
+    calls: string,
+    step: number,
+    words: readonly string[],
+  ): Promise<{ status: number | null }> {
+    const inject = `inject=${calls}:signal=KILL:when=${String(step)}`;
+    return run(
+      'strace',
+      [
+        ...['-f', '-qq', '-o', '/dev/null', '-e', `trace=${calls}`, '-e', inject],
+        process.execPath,
+        ...new LayerstackCli(root).argv(...words),
+      ],
+      { env: { ...process.env, ...EPOCH } },
+    );
+  }
+
+  /** Kills the command at step 1, 1 + `stride`, ... until it is through. */
+  async function everyStep(start: string, words: readonly string[], stride = 2): Promise<void> {
+    const root = join(scratch, 'store');
+    const layers = new Set<number>();
+    copy(start, root);
+    const old = await shown(root, true);
+    const whole = await run(process.execPath, new LayerstackCli(root).argv(...words), {
+      env: { ...process.env, ...EPOCH },
+    });
+    expect(whole.stderr).not.toContain('ERR_');
+    const done = await shown(root, true);
+    expect(done).not.toEqual(old);
+    layers.add(readdirSync(join(root, 'image/overlay2/layerdb/sha256')).length);
+    layers.add(readdirSync(join(start, 'image/overlay2/layerdb/sha256')).length);
+    for (let step = 1; step < MAX_CALLS; step += stride) {
+      copy(start, root);
+      const { status } = await kill(root, CALLS, step, words);
+      const where = `${words.join(' ')}, killed at step ${String(step)}`;
+      const found = await shown(root, true);
+      expect([old, done], where).toContainEqual(found);
+      expect(await shown(root, false), where).toEqual(found);
+      expect(left(root), where).toEqual([]);
+      expect(layers, where).toContain(readdirSync(join(root, 'image/overlay2/layerdb/sha256')).length);
+      if (status === 0) return;
+    }
+    throw new Error('the command never ended by itself');
+  }
+
+  test('load: all images of the archive with all their names, or none', async () => {
+    await everyStep(empty, ['load', '-i', join(scratch, 'all.tar')]);
+  });
+
+  test('import: the image with its name, or none', async () => {
+    await everyStep(empty, ['import', files, 'made:1'], 3);
+  });
+
+  test('commit: the image with its name and its parent, or none', async () => {
+    await everyStep(full, ['commit', 'build', 'other:1'], 3);
+  });
+
+  test('tag: the name and its time, or neither', async () => {
+    await everyStep(full, ['tag', IMAGE, 'other:1'], 3);
+  });
+
+  test('rmi: the image with all its names, or nothing of it', async () => {
+    await everyStep(full, ['rmi', 'third:1'], 3);
+  });
+
+  test('prune: all images that it removes, or none of them', async () => {
+    await everyStep(full, ['prune', '--all', '--force'], 3);
+  });
+
+  test.runIf(havePeers('docker-registry'))('pull: the image with its names, or none', async () => {
+    await using registry = await Registry.start();
+    const name = `${registry.host}/other:1`;
+    const source = join(scratch, 'source');
+    copy(full, source);
+    const cli = new LayerstackCli(source);
+    await cli.run('tag', 'other:1', name);
+    await cli.run('push', name);
+    await everyStep(empty, ['pull', name], 3);
+  });
+
+  test.runIf(havePeers('dockerd', 'docker'))(
+    'a dockerd that comes before the next writer sees the old state or the new one, which is kept',
+    async () => {
+      const root = join(scratch, 'docker');
+      const listed = async (): Promise<string[]> => {
+        const daemon = await Dockerd.start(root);
+        try {
+          const format = '{{.ID}} {{.Repository}}:{{.Tag}}';
+          const text = await daemon.docker('images', '-a', '--no-trunc', '--format', format);
+          return text.split('\n').filter(Boolean).sort();
+        } finally {
+          await daemon.stop();
+        }
+      };
+      const ours = async (): Promise<string[]> => {
+        const store = await Layerstack.open({ root });
+        const images = await store.images({ all: true });
+        await store.close();
+        return images.flatMap(({ Id, RepoTags }) => (RepoTags ?? []).map((tag) => `${Id} ${tag}`)).sort();
+      };
+      const words = ['import', files, 'made:1'];
+      const seen = new Set<number>();
+      for (let step = 1; step < MAX_CALLS; step++) {
+        copy(empty, root);
+        // The renames: of the layer, of what is decided, and of each file to its place.
+        const { status } = await kill(root, 'renameat,renameat2', step, words);
+        const found = await listed();
+        expect(found.length, `step ${String(step)}`).toBeLessThan(2);
+        if (found[0] !== undefined) expect(found[0]).toMatch(/ made:1$/);
+        expect(await ours()).toEqual(found);
+        expect(left(root)).toEqual([]);
+        seen.add(found.length);
+        if (status === 0) break;
+      }
+      expect([...seen].sort()).toEqual([0, 1]);
+    },
+  );
+});

@@ -1,0 +1,389 @@
+/**
+ * Loads, imports, commits and changes of names that fail, or whose process dies, at any of their steps: old or new as a whole,
+ * and nothing left when the next writer has started.
+ */
+import {
+  closeSync,
+  existsSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  rmSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
+import { Layerstack } from '../../src/app/layerstack.ts';
+import { ImageStore } from '../../src/image/store.ts';
+import { LayerStore } from '../../src/layer/store.ts';
+import { rejection } from '../support/errors.ts';
+import { FAULTS, interrupt } from '../support/interrupt.ts';
+import { makeVolume } from '../support/loop.ts';
+import { dumpStore, storeChanges } from '../support/store-dump.ts';
+import { chunks, dockerArchive, House, IMAGE, LAYERS } from './container-support.ts';
+
+const OTHER = dockerArchive([...LAYERS, [{ name: 'other', content: 'other' }]], {}, 'other:1');
+const MAX_STEPS = 300;
+
+/** What every command shows of the images. */
+async function shown(root: string): Promise<unknown> {
+  const store = await Layerstack.open({ root, readOnly: true });
+  try {
+    const images = await store.images({ all: true });
+    return await Promise.all(
+      images.map(async ({ Id, RepoTags, ParentId, Size }) => {
+        const { Metadata } = await store.inspect(Id);
+        const isDated = !JSON.stringify(Metadata).includes('"0001-');
+        return [Id, RepoTags, ParentId, Size, isDated, await store.history(Id)];
+      }),
+    );
+  } finally {
+    await store.close();
+  }
+}
+
+describe('interrupted at any step', () => {
+  let house: House;
+
+  beforeEach(async () => {
+    house = await House.build();
+    const id = await house.store.create(IMAGE, { name: 'build' });
+    const mount = await house.store.mount(id);
+    writeFileSync(join(mount.path, 'new'), 'content');
+    await mount.unmount();
+    await house.reopen();
+  });
+
+  afterEach(async () => {
+    vi.restoreAllMocks();
+    await house[Symbol.asyncDispose]();
+  });
+
+  /** Directories whose entries are of something under way, or of nothing. */
+  function left(): string[] {
+    const temporary = (path: string): string[] =>
+      readdirSync(house.at(path)).filter((name) => name.startsWith('.tmp-'));
+    return [
+      ...['sessions', 'unused', 'changes']
+        .flatMap((name) => listOrNone(`layerstack/${name}`))
+        .concat(readdirSync(house.at('image/overlay2/layerdb/tmp'))),
+      ...['image/overlay2', 'image/overlay2/imagedb/content/sha256'].flatMap(temporary),
+      ...readdirSync(house.at('image/overlay2/layerdb/sha256')).filter((name) => name.endsWith('-removing')),
+      ...readdirSync(house.at('image/overlay2/imagedb/metadata/sha256')).flatMap((id) =>
+        temporary(`image/overlay2/imagedb/metadata/sha256/${id}`),
+      ),
+    ];
+  }
+
+  function listOrNone(path: string): string[] {
+    try {
+      return readdirSync(house.at(path));
+    } catch {
+      return [];
+    }
+  }
+
+  /** Interrupts `work` at step 0, `stride`, 2 × `stride`, ... until it is through; `undo` makes the old state again. */
+  async function everyStep(
+    work: (store: Layerstack) => Promise<unknown>,
+    undo: (store: Layerstack) => Promise<unknown>,
+    { error, dying, stride = 1 }: { error: Error; dying: boolean; stride?: number },
+  ): Promise<void> {
+    await work(house.store);
+    await house.reopen();
+    const done = await shown(house.root);
+    await undo(house.store);
+    await house.reopen();
+    let before = await dumpStore(house.root);
+    const old = await shown(house.root);
+    for (let at = 0; at < MAX_STEPS; at += stride) {
+      const reached = interrupt({ at, error, dying });
+      const failed = await work(house.store).then(
+        () => false,
+        () => true,
+      );
+      if (dying) await house.store.close();
+      vi.restoreAllMocks();
+      const where = `step ${String(at)}`;
+      const now = await shown(house.root);
+      if (dying) expect([old, done], where).toContainEqual(now);
+      else expect(now, where).toEqual(failed ? old : done);
+      if (!dying) await house.store.close();
+      house.store = await Layerstack.open({ root: house.root });
+      expect(await shown(house.root), where).toEqual(now);
+      await house.reopen(); // what was left is collected in the background of the one before
+      expect(left(), where).toEqual([]);
+      if (JSON.stringify(now) === JSON.stringify(old)) {
+        expect(await changesSince(before), where).toEqual([]);
+      } else {
+        await undo(house.store);
+        await house.reopen();
+        before = await dumpStore(house.root);
+      }
+      if (!reached()) return;
+    }
+    throw new Error('it never ended by itself');
+  }
+
+  /** But for that names were written, and taken back. */
+  async function changesSince(before: Awaited<ReturnType<typeof dumpStore>>): Promise<string[]> {
+    const changes = await storeChanges(house.root, before);
+    return changes.filter((change) => !change.startsWith('image/overlay2/repositories.json: mtime'));
+  }
+
+  const died = { error: new Error('died'), dying: true };
+  const load = (store: Layerstack): Promise<unknown> => store.load(chunks(OTHER));
+  const unload = (store: Layerstack): Promise<unknown> => store.removeImage('other:1');
+
+  test('a load that dies leaves the image invisible or whole, and no layer', async () => {
+    await everyStep(load, unload, { ...died, stride: 2 });
+  });
+
+  test.each(Object.entries(FAULTS))(
+    'a load that meets %s is not seen, or succeeds; no layer stays',
+    async (_, error) => {
+      await everyStep(load, unload, { error, dying: false, stride: 4 });
+    },
+  );
+
+  test('a commit that dies leaves the image invisible or whole, and no layer', async () => {
+    const options = { reference: 'made:1', sourceDateEpoch: 1_700_000_000 };
+    await everyStep(
+      (store) => store.commit('build', options),
+      (store) => store.removeImage('made:1'),
+      { ...died, stride: 3 },
+    );
+  });
+
+  test('an import that dies leaves the image invisible or whole, and no layer', async () => {
+    const directory = join(house.scratch, 'directory');
+    mkdirSync(directory);
+    writeFileSync(join(directory, 'file'), 'content');
+    await everyStep(
+      (store) => store.import(directory, { reference: 'made:1', sourceDateEpoch: 1_700_000_000 }),
+      (store) => store.removeImage('made:1'),
+      { ...died, stride: 3 },
+    );
+  });
+
+  test('a removal that dies leaves the image whole with all its names, or gone', async () => {
+    await load(house.store);
+    await house.store.tag('other:1', 'more:1');
+    const [{ Id = '' } = {}] = (await house.store.images()).filter(({ RepoTags }) =>
+      RepoTags?.includes('other:1'),
+    );
+    await everyStep(
+      (store) => store.removeImage(Id, { force: true }),
+      async (store) => {
+        await load(store);
+        await store.tag('other:1', 'more:1');
+      },
+      { ...died, stride: 2 },
+    );
+  });
+
+  test('a name that moves while its process dies names the old image or the new one', async () => {
+    await load(house.store);
+    await everyStep(
+      (store) => store.tag(IMAGE, 'other:1'),
+      (store) => load(store),
+      { ...died, stride: 2 },
+    );
+  });
+});
+
+describe('a load that heals a damaged layer and dies at any step', () => {
+  let house: House;
+
+  beforeEach(async () => {
+    house = await House.build();
+    await house.store.create(IMAGE, { name: 'build' });
+  });
+
+  afterEach(async () => {
+    vi.restoreAllMocks();
+    await house[Symbol.asyncDispose]();
+  });
+
+  const layers = (): string[] => readdirSync(house.at('image/overlay2/layerdb/sha256'));
+  const contentOf = (layer: string): string =>
+    house.at(`overlay2/${house.text(`image/overlay2/layerdb/sha256/${layer}/cache-id`)}`);
+
+  test.each([
+    ['whose content is gone', (layer: string) => rmSync(join(contentOf(layer), 'diff'), { recursive: true })],
+    [
+      'whose DiffID is gone',
+      (layer: string) => rmSync(house.at(`image/overlay2/layerdb/sha256/${layer}/diff`)),
+    ],
+  ])('%s leaves the image listed, and heals it when it is repeated', async (_, damage) => {
+    const archive = dockerArchive(LAYERS, { Cmd: ['/bin/true'] });
+    const overlays = readdirSync(house.at('overlay2')).length;
+    const [layer = ''] = layers();
+    for (let at = 0; at < MAX_STEPS; at += 2) {
+      damage(layer);
+      await house.reopen();
+      const reached = interrupt({ at, error: new Error('died'), dying: true });
+      await house.store.load(chunks(archive)).catch(() => undefined);
+      await house.store.close();
+      vi.restoreAllMocks();
+      const where = `step ${String(at)}`;
+      expect(layers(), where).toContain(layer);
+      await house.reopen();
+      expect(
+        (await house.store.images()).map(({ RepoTags }) => RepoTags),
+        where,
+      ).toEqual([[IMAGE]]);
+      await house.store.load(chunks(archive));
+      await house.reopen();
+      const found: string[] = [];
+      for await (const { code, path } of house.store.fsck()) found.push(`${code} ${path}`);
+      // What something may be mounted from stays.
+      expect(
+        found.filter((finding) => !finding.startsWith('overlay-orphan')),
+        where,
+      ).toEqual([]);
+      const kept = found.filter((finding) => finding.startsWith('overlay-orphan')).length;
+      expect(readdirSync(house.at('overlay2')).length - kept, where).toBe(overlays);
+      for (const finding of found) rmSync(house.at(finding.split(' ')[1] ?? ''), { recursive: true });
+      const mount = await house.store.mount('build');
+      expect(readdirSync(join(mount.path, 'house')), where).toContain('marble');
+      await mount.unmount();
+      if (!reached()) return;
+    }
+    throw new Error('it never ended by itself');
+  });
+
+  test('an old directory without content does not stay, though something was stacked on it', async () => {
+    const overlays = readdirSync(house.at('overlay2')).length;
+    for (const layer of layers()) rmSync(join(contentOf(layer), 'diff'), { recursive: true });
+    await house.store.load(chunks(dockerArchive(LAYERS, { Cmd: ['/bin/true'] })));
+    await house.reopen();
+    expect(readdirSync(house.at('overlay2'))).toHaveLength(overlays);
+  });
+});
+
+describe('fsck of a store that no writer has opened since', () => {
+  let house: House;
+
+  beforeEach(async () => {
+    house = await House.build();
+  });
+
+  afterEach(async () => {
+    vi.restoreAllMocks();
+    await house[Symbol.asyncDispose]();
+  });
+
+  async function codes(): Promise<string[]> {
+    const store = await Layerstack.open({ root: house.root, readOnly: true });
+    const found: string[] = [];
+    for await (const { code, path } of store.fsck()) found.push(`${code} ${path}`);
+    await store.close();
+    return found;
+  }
+
+  test('names the layers of a load that died before its image was there', async () => {
+    vi.spyOn(ImageStore.prototype, 'add').mockRejectedValue(new Error('died'));
+    vi.spyOn(ImageStore.prototype, 'resume').mockResolvedValue();
+    await house.store.load(chunks(OTHER)).catch(() => undefined);
+    await house.store.close();
+    vi.restoreAllMocks();
+    const [top = ''] = readdirSync(house.at('layerstack/unused'));
+    expect(await codes()).toEqual([`layer-unused image/overlay2/layerdb/sha256/${top}`]);
+    await house.reopen();
+    await house.reopen();
+    expect(await codes()).toEqual([]);
+    expect(readdirSync(house.at('image/overlay2/layerdb/sha256'))).toHaveLength(2);
+  });
+
+  test('repairs them, too', async () => {
+    vi.spyOn(ImageStore.prototype, 'add').mockRejectedValue(new Error('died'));
+    vi.spyOn(ImageStore.prototype, 'resume').mockResolvedValue();
+    await house.store.load(chunks(OTHER)).catch(() => undefined);
+    const repaired: string[] = [];
+    for await (const finding of house.store.fsck({ repair: true }))
+      if (finding.repaired) repaired.push(finding.code);
+    expect(repaired).toEqual(['layer-unused']);
+    expect(readdirSync(house.at('image/overlay2/layerdb/sha256'))).toHaveLength(2);
+  });
+
+  test('names a change that was decided and not carried out, and sees it as done', async () => {
+    for (let at = 0; !existsSync(house.at('layerstack/changes/pending')); at++) {
+      expect(at).toBeLessThan(MAX_STEPS);
+      interrupt({ at, error: new Error('died'), dying: true });
+      await house.store.tag(IMAGE, `tag:${String(at)}`).catch(() => undefined);
+      await house.store.close();
+      vi.restoreAllMocks();
+      if (!existsSync(house.at('layerstack/changes/pending'))) await house.reopen();
+    }
+    expect(await codes()).toContain('change-unfinished layerstack/changes/pending');
+    const reader = await Layerstack.open({ root: house.root, readOnly: true });
+    expect((await reader.images())[0]?.RepoTags).toContainEqual(expect.stringMatching(/^tag:/));
+    await reader.close();
+    await house.reopen();
+    expect(await codes()).toEqual([]);
+    expect((await house.store.images())[0]?.RepoTags).toContainEqual(expect.stringMatching(/^tag:/));
+  });
+});
+
+describe('a disk that becomes full when the layers are published', () => {
+  /** Fills the disk when a layer has just been published. */
+  function fillAfterPublishing(path: string): void {
+    const { publish } = LayerStore.prototype;
+    vi.spyOn(LayerStore.prototype, 'publish').mockImplementation(async function (this: LayerStore, ...given) {
+      const result = await publish.apply(this, given);
+      for (const size of [1 << 20, 4096, 1]) fill(path, size);
+      return result;
+    });
+  }
+
+  function fill(path: string, size: number): void {
+    const piece = Buffer.alloc(size, 'full');
+    const fd = openSync(path, 'a');
+    try {
+      for (;;) writeSync(fd, piece);
+    } catch (error) {
+      expect(error).toMatchObject({ code: 'ENOSPC' });
+    } finally {
+      closeSync(fd);
+    }
+  }
+
+  test.each(['load', 'import', 'commit'] as const)(
+    'fails the %s; no layer is left after the next writer starts',
+    async (operation) => {
+      const volume = await makeVolume('ext4', { sizeMiB: 24 });
+      const filler = join(volume.path, 'filler');
+      const root = join(volume.path, 'store');
+      try {
+        let store = await Layerstack.open({ root });
+        await store.load(chunks(dockerArchive(LAYERS)));
+        const mount = await store.mount(await store.create(IMAGE, { name: 'build' }));
+        writeFileSync(join(mount.path, 'new'), 'content');
+        await mount.unmount();
+        await store.commit('build'); // marks its layer as a parent, for good
+        await store.prune();
+        await store.close();
+        const before = await dumpStore(root);
+        store = await Layerstack.open({ root });
+        fillAfterPublishing(filler);
+        const work = {
+          load: () => store.load(chunks(OTHER)),
+          import: () => store.import(join(mount.path, '../diff'), { reference: 'made:1' }),
+          commit: () => store.commit('build', { reference: 'made:1' }),
+        };
+        expect(await rejection(work[operation]())).toMatchObject({ code: 'ERR_NO_SPACE' });
+        vi.restoreAllMocks();
+        expect(await store.images({ all: true })).toHaveLength(1);
+        await store.close();
+        rmSync(filler);
+        store = await Layerstack.open({ root });
+        await store.close();
+        expect(await storeChanges(root, before)).toEqual([]);
+      } finally {
+        await volume.unmount();
+      }
+    },
+  );
+});
