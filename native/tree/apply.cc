@@ -19,9 +19,9 @@ namespace {
 constexpr TarErrorCodes kCodes{"ERR_LAYER_INVALID", "ERR_LAYER_TRUNCATED"};
 
 UniqueFd CreateTarSplit(const std::string& path) {
-  UniqueFd fd(::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644));
+  UniqueFd fd(Again<::open>(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644));
   if (!fd) ThrowErrno(errno, "open", path);
-  if (!ThreadIsIsolated() && ::fchmod(fd.get(), 0644) < 0) ThrowErrno(errno, "fchmod", path);  // the umask's bits
+  if (!ThreadIsIsolated() && Again<::fchmod>(fd.get(), 0644) < 0) ThrowErrno(errno, "fchmod", path);  // the umask's bits
   return fd;
 }
 
@@ -164,7 +164,7 @@ void LayerExtractor::WriteSparse(const TarMember& member, int fd) {
       left -= piece.size();
     }
   }
-  if (::ftruncate(fd, static_cast<off_t>(member.size)) < 0) ThrowErrno(errno, "ftruncate");
+  if (Again<::ftruncate>(fd, static_cast<off_t>(member.size)) < 0) ThrowErrno(errno, "ftruncate");
 }
 
 }  // namespace layerstack

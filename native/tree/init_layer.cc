@@ -74,23 +74,23 @@ class InitDir {
     UniqueFd fd;
     switch (wanted.kind) {
       case Wanted::kDirectory:
-        if (::mkdirat(dir, name, kMode) != 0) ThrowErrno(errno, "mkdir", path);
-        fd.reset(::openat(dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+        if (Again<::mkdirat>(dir, name, kMode) != 0) ThrowErrno(errno, "mkdir", path);
+        fd.reset(Again<::openat>(dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
         if (!fd) ThrowErrno(errno, "open", path);
         // Else it would merge with a directory that what it replaces has hidden.
         if (replaces) SetXattr(fd.get(), "trusted.overlay.opaque", "y", path);
         break;
       case Wanted::kFile:
-        fd.reset(::openat(dir, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, kMode));
+        fd.reset(Again<::openat>(dir, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, kMode));
         if (!fd) ThrowErrno(errno, "open", path);
         break;
       case Wanted::kLink:
         // dockerd chowns no link, so below a setgid directory of the image it keeps that one's group.
-        if (::symlinkat(wanted.target, dir, name) != 0) ThrowErrno(errno, "symlink", wanted.target, path);
+        if (Again<::symlinkat>(wanted.target, dir, name) != 0) ThrowErrno(errno, "symlink", wanted.target, path);
         return fd;
     }
-    if (::fchownat(dir, name, 0, 0, AT_SYMLINK_NOFOLLOW) != 0) ThrowErrno(errno, "chown", path);
-    if (!ThreadIsIsolated() && ::fchmod(fd.get(), kMode) != 0) ThrowErrno(errno, "fchmod", path);  // the umask's bits
+    if (Again<::fchownat>(dir, name, 0, 0, AT_SYMLINK_NOFOLLOW) != 0) ThrowErrno(errno, "chown", path);
+    if (!ThreadIsIsolated() && Again<::fchmod>(fd.get(), kMode) != 0) ThrowErrno(errno, "fchmod", path);  // the umask's bits
     return fd;
   }
 
@@ -101,13 +101,13 @@ class InitDir {
     parent_->CopyUp();
     const int dir = parent_->upper_.get();
     struct stat st;
-    if (::fstat(lower_.fd(0), &st) != 0) ThrowErrno(errno, "fstat", lower_.path());
-    if (::mkdirat(dir, name_, 0700) != 0) ThrowErrno(errno, "mkdir", path_);
-    UniqueFd fd(::openat(dir, name_, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+    if (Again<::fstat>(lower_.fd(0), &st) != 0) ThrowErrno(errno, "fstat", lower_.path());
+    if (Again<::mkdirat>(dir, name_, 0700) != 0) ThrowErrno(errno, "mkdir", path_);
+    UniqueFd fd(Again<::openat>(dir, name_, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
     if (!fd) ThrowErrno(errno, "open", path_);
-    if (::fchown(fd.get(), st.st_uid, st.st_gid) != 0) ThrowErrno(errno, "fchown", path_);
+    if (Again<::fchown>(fd.get(), st.st_uid, st.st_gid) != 0) ThrowErrno(errno, "fchown", path_);
     CopyXattrs(lower_.fd(0), fd.get(), path_);
-    if (::fchmod(fd.get(), st.st_mode & 07777) != 0) ThrowErrno(errno, "fchmod", path_);
+    if (Again<::fchmod>(fd.get(), st.st_mode & 07777) != 0) ThrowErrno(errno, "fchmod", path_);
     upper_ = std::move(fd);
   }
 
@@ -122,7 +122,7 @@ class InitDir {
 }  // namespace
 
 void PopulateInit(const std::string& root, const std::vector<std::string>& lowers, const std::string& upper) {
-  UniqueFd root_fd(::open(root.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+  UniqueFd root_fd(Again<::open>(root.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
   if (!root_fd) ThrowErrno(errno, "open", root);
   const std::string path = root + "/" + upper;
   UniqueFd upper_fd = OpenInRoot(root_fd.get(), upper, O_RDONLY | O_DIRECTORY);

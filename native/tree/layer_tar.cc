@@ -31,20 +31,20 @@ std::string PortableCapability(const std::string& value) {
 }  // namespace
 
 LayerTar::LayerTar(const std::string& directory, LayerTarOptions options) : options_(options) {
-  UniqueFd fd(Retry([&] { return ::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC); }));
+  UniqueFd fd(Again<::open>(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   struct stat info;
-  if (!fd || ::fstat(fd.get(), &info) != 0) ThrowErrno(errno, "open", directory);
+  if (!fd || Again<::fstat>(fd.get(), &info) != 0) ThrowErrno(errno, "open", directory);
   device_ = info.st_dev;
   Enter(std::move(fd), "");
 }
 
 LayerTar::LayerTar(const std::string& root, const std::string& path, const std::string& name, LayerTarOptions options)
     : options_(options) {
-  UniqueFd root_fd(Retry([&] { return ::open(root.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC); }));
+  UniqueFd root_fd(Again<::open>(root.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
   if (!root_fd) ThrowErrno(errno, "open", root);
   UniqueFd fd = OpenInRoot(root_fd.get(), path, O_PATH | O_NOFOLLOW);
   struct stat info;
-  if (!fd || ::fstat(fd.get(), &info) != 0) ThrowErrno(errno, "open", path);
+  if (!fd || Again<::fstat>(fd.get(), &info) != 0) ThrowErrno(errno, "open", path);
   device_ = info.st_dev;
   Encode(fd.get(), nullptr, name);
 }
@@ -97,7 +97,7 @@ void LayerTar::EncodeWhiteout(const TarEntry& entry, const std::string& director
 void LayerTar::Encode(int fd, const Level* level, const std::string& name) {
   std::string path = level ? level->path + name : name;
   struct stat info;
-  if (::fstat(fd, &info) != 0) ThrowErrno(errno, "fstat", path);
+  if (Again<::fstat>(fd, &info) != 0) ThrowErrno(errno, "fstat", path);
 
   TarEntry member;
   member.name = path;
@@ -140,7 +140,7 @@ void LayerTar::Encode(int fd, const Level* level, const std::string& name) {
   if (S_ISLNK(info.st_mode)) {
     member.type = '2';
     std::string target(static_cast<size_t>(std::max<off_t>(info.st_size, 1)) + 1, '\0');
-    ssize_t length = ::readlinkat(fd, "", target.data(), target.size());
+    ssize_t length = Again<::readlinkat>(fd, "", target.data(), target.size());
     if (length < 0) ThrowErrno(errno, "readlinkat", path);
     target.resize(static_cast<size_t>(length));
     member.linkname = target;
@@ -155,7 +155,7 @@ void LayerTar::Encode(int fd, const Level* level, const std::string& name) {
   } else {
     // The very inode that was looked at: a container may have put a device under the name since.
     std::string inode = "/proc/self/fd/" + std::to_string(fd);
-    file_.reset(Retry([&] { return ::open(inode.c_str(), O_RDONLY | O_CLOEXEC); }));
+    file_.reset(Again<::open>(inode.c_str(), O_RDONLY | O_CLOEXEC));
     if (!file_) ThrowErrno(errno, "open", path);
     ReadXattrs(file_.get(), path, member);
     // What looks like a whiteout is not extracted, so nobody would take its clone.
@@ -174,12 +174,12 @@ void LayerTar::Encode(int fd, const Level* level, const std::string& name) {
 void LayerTar::Clone(const TarEntry& member, struct stat& info) {
   UniqueFd clone = options_.clones->Make(member.name, file_.get());
   if (!clone) return;
-  if (::fstat(clone.get(), &info) != 0) ThrowErrno(errno, "fstat", member.name);
+  if (Again<::fstat>(clone.get(), &info) != 0) ThrowErrno(errno, "fstat", member.name);
   file_ = std::move(clone);
 }
 
 void LayerTar::EncodeDirectory(TarEntry& member, int path_fd, dev_t device) {
-  UniqueFd directory(Retry([&] { return ::openat(path_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC); }));
+  UniqueFd directory(Again<::openat>(path_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (!directory) ThrowErrno(errno, "openat", member.name);
   ReadXattrs(directory.get(), member.name, member);
   pending_ += EncodeTarHeader(member);
@@ -203,7 +203,7 @@ bool LayerTar::Advance() {
       continue;
     }
     std::string name = std::move(level.entries[level.next++].name);
-    UniqueFd fd(Retry([&] { return ::openat(level.fd.get(), name.c_str(), O_PATH | O_NOFOLLOW | O_CLOEXEC); }));
+    UniqueFd fd(Again<::openat>(level.fd.get(), name.c_str(), O_PATH | O_NOFOLLOW | O_CLOEXEC));
     if (!fd && errno == ENOENT) continue;  // deleted since the directory was listed
     if (!fd) ThrowErrno(errno, "openat", level.path + name);
     Encode(fd.get(), &level, name);
@@ -229,7 +229,7 @@ size_t LayerTar::Read(char* buffer, size_t room) {
     pending_at_ = 0;
     if (file_) {
       size_t want = static_cast<size_t>(std::min<uint64_t>(room - filled, file_left_));
-      ssize_t got = Retry([&] { return ::read(file_.get(), buffer + filled, want); });
+      ssize_t got = Again<::read>(file_.get(), buffer + filled, want);
       if (got < 0) ThrowErrno(errno, "read", file_path_);
       if (got == 0) {
         ThrowInput("ERR_UPPER_CHANGED", "a file shrank while it was read; stop what writes to the container, or pause it",

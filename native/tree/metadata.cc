@@ -32,7 +32,7 @@ class InodePath {
   explicit InodePath(NodeRef node) {
     int fd = node.fd;
     if (node.name != nullptr) {
-      fd_.reset(Retry([&] { return ::openat(node.fd, node.name, O_PATH | O_NOFOLLOW | O_CLOEXEC); }));
+      fd_.reset(Again<::openat>(node.fd, node.name, O_PATH | O_NOFOLLOW | O_CLOEXEC));
       if (!fd_) ThrowErrno(errno, "open");
       fd = fd_.get();
     }
@@ -61,12 +61,12 @@ void TimesOf(const TarMember& member, timespec times[2]) {
 }
 
 void ChangeOwner(NodeRef node, uid_t uid, gid_t gid) {
-  int result = node.name ? ::fchownat(node.fd, node.name, uid, gid, AT_SYMLINK_NOFOLLOW) : ::fchown(node.fd, uid, gid);
+  int result = node.name ? Again<::fchownat>(node.fd, node.name, uid, gid, AT_SYMLINK_NOFOLLOW) : Again<::fchown>(node.fd, uid, gid);
   if (result < 0) ThrowErrno(errno, "chown");
 }
 
 void ChangeMode(NodeRef node, mode_t mode) {
-  int result = node.name ? ::chmod(InodePath(node).Get(), mode) : ::fchmod(node.fd, mode);
+  int result = node.name ? ::chmod(InodePath(node).Get(), mode) : Again<::fchmod>(node.fd, mode);
   if (result < 0) ThrowErrno(errno, "chmod");
 }
 
@@ -74,7 +74,7 @@ void ChangeTimes(NodeRef node, const TarMember& member) {
   timespec times[2];
   TimesOf(member, times);
   int result =
-      node.name ? ::utimensat(node.fd, node.name, times, AT_SYMLINK_NOFOLLOW) : ::futimens(node.fd, times);
+      node.name ? Again<::utimensat>(node.fd, node.name, times, AT_SYMLINK_NOFOLLOW) : Again<::futimens>(node.fd, times);
   if (result < 0) ThrowErrno(errno, "utimensat");
 }
 
@@ -87,7 +87,7 @@ void SetXattrs(NodeRef node, const TarMember& member, Warnings& warnings) {
       continue;
     }
     int result = node.name ? ::setxattr(InodePath(node).Get(), name.c_str(), value.data(), value.size(), 0)
-                           : ::fsetxattr(node.fd, name.c_str(), value.data(), value.size(), 0);
+                           : Again<::fsetxattr>(node.fd, name.c_str(), value.data(), value.size(), 0);
     if (result == 0) continue;
     if (errno != EPERM && errno != ENOTSUP) ThrowErrno(errno, "setxattr", name);
     const char* why = errno == EPERM ? "not permitted here" : "the file system has none such";

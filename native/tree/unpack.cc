@@ -31,7 +31,7 @@ void Write(int fd, std::string_view bytes) {
 // For a file that is not complete yet.
 std::string TemporaryName() {
   uint64_t random = 0;
-  if (::getrandom(&random, sizeof random, 0) != sizeof random) ThrowErrno(errno, "getrandom");
+  if (Again<::getrandom>(&random, sizeof random, 0) != sizeof random) ThrowErrno(errno, "getrandom");
   return ".tmp-" + std::to_string(random);
 }
 
@@ -41,7 +41,7 @@ mode_t NodeType(char type) { return type == '3' ? S_IFCHR : type == '4' ? S_IFBL
 
 Unpacker::Unpacker(UnpackOptions options, ByteSource& source)
     : options_(std::move(options)), reader_(source, *this, kLimits, kCodes) {
-  root_.reset(Retry([&] { return ::open(options_.root.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC); }));
+  root_.reset(Again<::open>(options_.root.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
   if (!root_) ThrowErrno(errno, "open", options_.root);
   if (OpenInRoot(root_.get(), options_.directory, kDirFlags)) return;
   if (errno != ENOTDIR) ThrowErrno(errno, "open", options_.directory);
@@ -87,14 +87,14 @@ void Unpacker::Apply(TarMember& member) {
       return HardLink(parent, base, member);
     case '2':
       Place(parent, base, member, "symlink",
-            [&] { return ::symlinkat(member.linkname.c_str(), parent, base.c_str()); });
+            [&] { return Again<::symlinkat>(member.linkname.c_str(), parent, base.c_str()); });
       return Finish({parent, base.c_str()}, member);
     case '3':
     case '4':
     case '6': {
       dev_t device = ::makedev(static_cast<unsigned>(member.device_major), static_cast<unsigned>(member.device_minor));
       Place(parent, base, member, "mknod",
-            [&] { return ::mknodat(parent, base.c_str(), NodeType(member.type) | 0600, device); });
+            [&] { return Again<::mknodat>(parent, base.c_str(), NodeType(member.type) | 0600, device); });
       return Finish({parent, base.c_str()}, member);
     }
     case '5':
@@ -132,7 +132,7 @@ UniqueFd Unpacker::MakeDirectories(const std::string& path) {
     std::string at = At(path.substr(0, end));
     UniqueFd next = OpenInRoot(root_.get(), at, kDirFlags);
     if (!next && errno == ENOENT) {
-      if (::mkdirat(dir.get(), base.c_str(), 0755) < 0 && errno != EEXIST) ThrowErrno(errno, "mkdir", at);
+      if (Again<::mkdirat>(dir.get(), base.c_str(), 0755) < 0 && errno != EEXIST) ThrowErrno(errno, "mkdir", at);
       next = OpenInRoot(root_.get(), at, kDirFlags);
     }
     if (!next) ThrowErrno(errno, "open", at);
@@ -144,7 +144,7 @@ UniqueFd Unpacker::MakeDirectories(const std::string& path) {
 // Removes what has the member's name, or refuses to.
 void Unpacker::MakeRoom(int parent, const std::string& base, const TarMember& member) {
   struct stat status;
-  if (::fstatat(parent, base.c_str(), &status, AT_SYMLINK_NOFOLLOW) < 0) {
+  if (Again<::fstatat>(parent, base.c_str(), &status, AT_SYMLINK_NOFOLLOW) < 0) {
     if (errno == ENOENT) return;
     ThrowErrno(errno, "stat");
   }
@@ -170,12 +170,12 @@ void Unpacker::Place(int parent, const std::string& base, const TarMember& membe
 
 void Unpacker::Directory(int parent, const std::string& base, const std::string& path, const TarMember& member) {
   auto open = [&] {
-    return UniqueFd(Retry([&] { return ::openat(parent, base.c_str(), kDirFlags | O_NOFOLLOW | O_CLOEXEC); }));
+    return UniqueFd(Again<::openat>(parent, base.c_str(), kDirFlags | O_NOFOLLOW | O_CLOEXEC));
   };
   UniqueFd dir = open();
   if (!dir) {
     if (errno != ENOENT && errno != ENOTDIR && errno != ELOOP) ThrowErrno(errno, "open");
-    Place(parent, base, member, "mkdir", [&] { return ::mkdirat(parent, base.c_str(), 0700); });
+    Place(parent, base, member, "mkdir", [&] { return Again<::mkdirat>(parent, base.c_str(), 0700); });
     dir = open();
     if (!dir) ThrowErrno(errno, "open");
   }
@@ -188,13 +188,13 @@ void Unpacker::Directory(int parent, const std::string& base, const std::string&
 void Unpacker::RegularFile(int parent, const std::string& base, const TarMember& member) {
   auto create = [&](const std::string& name) {
     constexpr int kFlags = O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC;
-    return UniqueFd(Retry([&] { return ::openat(parent, name.c_str(), kFlags, 0600); }));
+    return UniqueFd(Again<::openat>(parent, name.c_str(), kFlags, 0600));
   };
   std::string name = base;
   UniqueFd fd = create(name);
   if (!fd && errno == EEXIST) {
     struct stat status;
-    bool replaces = ::fstatat(parent, base.c_str(), &status, AT_SYMLINK_NOFOLLOW) == 0 && !S_ISDIR(status.st_mode);
+    bool replaces = Again<::fstatat>(parent, base.c_str(), &status, AT_SYMLINK_NOFOLLOW) == 0 && !S_ISDIR(status.st_mode);
     if (replaces) {
       name = TemporaryName();
     } else {
@@ -206,9 +206,9 @@ void Unpacker::RegularFile(int parent, const std::string& base, const TarMember&
   try {
     WriteContent(fd.get(), member);
     Finish({fd.get()}, member);
-    if (name != base && ::renameat(parent, name.c_str(), parent, base.c_str()) < 0) ThrowErrno(errno, "rename");
+    if (name != base && Again<::renameat>(parent, name.c_str(), parent, base.c_str()) < 0) ThrowErrno(errno, "rename");
   } catch (...) {
-    ::unlinkat(parent, name.c_str(), 0);
+    Again<::unlinkat>(parent, name.c_str(), 0);
     throw;
   }
 }
@@ -226,7 +226,7 @@ void Unpacker::WriteContent(int fd, const TarMember& member) {
       left -= piece.size();
     }
   }
-  if (::ftruncate(fd, static_cast<off_t>(member.size)) < 0) ThrowErrno(errno, "ftruncate");
+  if (Again<::ftruncate>(fd, static_cast<off_t>(member.size)) < 0) ThrowErrno(errno, "ftruncate");
 }
 
 // The inode has been finished under its first name.
@@ -238,10 +238,10 @@ void Unpacker::HardLink(int parent, const std::string& base, const TarMember& me
   UniqueFd dir = OpenInRoot(root_.get(), At(from.parent), O_PATH | O_DIRECTORY);
   if (!dir) Invalid(what + "is not there");
   struct stat status;
-  if (::fstatat(dir.get(), from.base.c_str(), &status, AT_SYMLINK_NOFOLLOW) < 0) Invalid(what + "is not there");
+  if (Again<::fstatat>(dir.get(), from.base.c_str(), &status, AT_SYMLINK_NOFOLLOW) < 0) Invalid(what + "is not there");
   if (S_ISDIR(status.st_mode)) Invalid(what + "is a directory");
   Place(parent, base, member, "link",
-        [&] { return ::linkat(dir.get(), from.base.c_str(), parent, base.c_str(), 0); });
+        [&] { return Again<::linkat>(dir.get(), from.base.c_str(), parent, base.c_str(), 0); });
 }
 
 void Unpacker::Finish(NodeRef node, const TarMember& member) {
@@ -254,7 +254,7 @@ void Unpacker::Finish(NodeRef node, const TarMember& member) {
 void Unpacker::SetDirectoryTimes() {
   for (const DirectoryTimes& directory : directories_) {
     UniqueFd fd = OpenInRoot(root_.get(), At(directory.path), kDirFlags | O_NOFOLLOW);
-    if (fd && ::futimens(fd.get(), directory.times) < 0) ThrowErrno(errno, "futimens", directory.path);
+    if (fd && Again<::futimens>(fd.get(), directory.times) < 0) ThrowErrno(errno, "futimens", directory.path);
   }
 }
 
