@@ -15,7 +15,7 @@ namespace layerstack {
 namespace {
 
 UniqueFd OpenOrThrow(const std::string& path, int flags) {
-  UniqueFd fd(Retry([&] { return ::open(path.c_str(), flags | O_CLOEXEC); }));
+  UniqueFd fd(Again<::open>(path.c_str(), flags | O_CLOEXEC));
   if (!fd) ThrowErrno(errno, "open", path);
   return fd;
 }
@@ -109,14 +109,14 @@ void LayerAssembler::OpenMember() {
   }
   // Looked at before it is opened, since to open a device may do something.
   struct stat info;
-  int failed = ::fstatat(parent_.get(), base.c_str(), &info, AT_SYMLINK_NOFOLLOW);
+  int failed = Again<::fstatat>(parent_.get(), base.c_str(), &info, AT_SYMLINK_NOFOLLOW);
   if (failed == 0 && !S_ISREG(info.st_mode)) Corrupt("is no regular file");
   if (failed == 0) {
     constexpr int kFlags = O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC;
-    member_.reset(Retry([&] { return ::openat(parent_.get(), base.c_str(), kFlags); }));
+    member_.reset(Again<::openat>(parent_.get(), base.c_str(), kFlags));
   }
   if (!member_ && SaysChanged(errno)) Corrupt("is missing");
-  if (!member_ || ::fstat(member_.get(), &info) != 0) ThrowErrno(errno, "open", entry_.name);
+  if (!member_ || Again<::fstat>(member_.get(), &info) != 0) ThrowErrno(errno, "open", entry_.name);
   if (!S_ISREG(info.st_mode)) Corrupt("is no regular file");
   if (static_cast<uint64_t>(info.st_size) != entry_.size) {
     Corrupt("has " + std::to_string(info.st_size) + " bytes instead of " + std::to_string(entry_.size));
@@ -127,7 +127,7 @@ void LayerAssembler::OpenMember() {
 
 size_t LayerAssembler::ReadMember(char* buffer, size_t room) {
   const size_t wanted = static_cast<size_t>(std::min<uint64_t>(room, member_left_));
-  ssize_t count = Retry([&] { return ::read(member_.get(), buffer, wanted); });
+  ssize_t count = Again<::read>(member_.get(), buffer, wanted);
   if (count < 0) ThrowErrno(errno, "read", entry_.name);
   if (count == 0) Corrupt("has become shorter");
   crc_.Update(buffer, static_cast<size_t>(count));

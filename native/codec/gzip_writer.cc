@@ -72,7 +72,7 @@ void GzipWriter::Deflate(int flush) {
 
 void GzipWriter::WriteAll(const char* data, size_t length) {
   while (length > 0) {
-    ssize_t written = Retry([&] { return ::write(fd_, data, length); });
+    ssize_t written = Again<::write>(fd_, data, length);
     if (written < 0) ThrowErrno(errno, "write");
     data += written;
     length -= static_cast<size_t>(written);

@@ -126,7 +126,7 @@ bool TarSplitReader::Fill() {
       if (produced > 0) return true;
       if (decoder_->Done()) return false;
       std::string chunk(kReadBytes, '\0');
-      ssize_t count = Retry([&] { return ::read(fd_.get(), chunk.data(), chunk.size()); });
+      ssize_t count = Again<::read>(fd_.get(), chunk.data(), chunk.size());
       if (count < 0) ThrowErrno(errno, "read", path_);
       chunk.resize(static_cast<size_t>(count));
       if (count == 0) {

@@ -59,7 +59,7 @@ Napi::Object ObjectArg(const Napi::Value& value, const char* name) {
 
 HeldFd::HeldFd(int64_t fd) {
   errno = EBADF;
-  if (fd >= 0 && fd <= INT_MAX) fd_.reset(::fcntl(static_cast<int>(fd), F_DUPFD_CLOEXEC, 0));
+  if (fd >= 0 && fd <= INT_MAX) fd_.reset(Again<::fcntl>(static_cast<int>(fd), F_DUPFD_CLOEXEC, 0));
   if (!fd_) error_ = errno;
 }
 

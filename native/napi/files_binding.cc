@@ -171,7 +171,7 @@ Napi::Value MakeNodeBinding(const Napi::CallbackInfo& info) {
                                 mode = static_cast<mode_t>(IntArg(info[1], "mode")),
                                 major = static_cast<unsigned>(IntArg(info[2], "major")),
                                 minor = static_cast<unsigned>(IntArg(info[3], "minor"))] {
-    if (::mknod(path.c_str(), mode, makedev(major, minor)) != 0) ThrowErrno(errno, "mknod", path);
+    if (Again<::mknod>(path.c_str(), mode, makedev(major, minor)) != 0) ThrowErrno(errno, "mknod", path);
   });
 }
 
@@ -193,7 +193,7 @@ Napi::Value ContentSizeBinding(const Napi::CallbackInfo& info) {
   return Async<uint64_t>(
       info.Env(),
       [path = BytesArg(info[0], "path")] {
-        UniqueFd dir(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+        UniqueFd dir(Again<::open>(path.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
         if (!dir) ThrowErrno(errno, "open", path);
         return ContentSize(dir.get());
       },
@@ -205,12 +205,12 @@ Napi::Value ContentSizeBinding(const Napi::CallbackInfo& info) {
 // Inode, change time in milliseconds and size of each file; NaN of those that are missing.
 std::vector<double> StampFiles(const std::string& directory, const std::vector<std::string>& names) {
   std::vector<double> stamps(names.size() * 3, std::numeric_limits<double>::quiet_NaN());
-  UniqueFd dir(::open(directory.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+  UniqueFd dir(Again<::open>(directory.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
   if (!dir && errno == ENOENT) return stamps;
   if (!dir) ThrowErrno(errno, "open", directory);
   for (size_t i = 0; i < names.size(); ++i) {
     struct stat st;
-    if (::fstatat(dir.get(), names[i].c_str(), &st, 0) != 0) {
+    if (Again<::fstatat>(dir.get(), names[i].c_str(), &st, 0) != 0) {
       if (errno == ENOENT) continue;
       ThrowErrno(errno, "stat", directory + "/" + names[i]);
     }
@@ -235,7 +235,7 @@ Napi::Value StampFilesBinding(const Napi::CallbackInfo& info) {
 }
 
 std::optional<std::string> ReadInRoot(const std::string& root, const std::string& path, size_t limit) {
-  UniqueFd root_fd(::open(root.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+  UniqueFd root_fd(Again<::open>(root.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
   if (!root_fd) ThrowErrno(errno, "open", root);
   const std::string full = root + "/" + path;
   // First without opening it: to open a device or a fifo would already do something.
@@ -244,7 +244,7 @@ std::optional<std::string> ReadInRoot(const std::string& root, const std::string
     if (!fd && (errno == ENOENT || errno == ENOTDIR)) return std::nullopt;
     if (!fd) ThrowErrno(errno, "open", full);
     struct stat st;
-    if (::fstat(fd.get(), &st) != 0) ThrowErrno(errno, "fstat", full);
+    if (Again<::fstat>(fd.get(), &st) != 0) ThrowErrno(errno, "fstat", full);
     if (!S_ISREG(st.st_mode)) return std::nullopt;
     if (flags == O_PATH) continue;
     std::string text;

@@ -205,7 +205,7 @@ class Batch {
     const char* name = to.name.c_str();
     if (no_replace) {
       long result =
-          Retry([&] { return ::syscall(SYS_renameat2, from_dir, from.c_str(), to.dir, name, kRenameNoReplace); });
+          Again<::syscall>(SYS_renameat2, from_dir, from.c_str(), to.dir, name, kRenameNoReplace);
       if (result == 0 || errno != EINVAL) return static_cast<int>(result);
       // This file system cannot; our callers hold the object's lock, so looking first is as good.
       struct stat st;

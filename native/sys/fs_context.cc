@@ -10,16 +10,16 @@
 namespace layerstack {
 
 FsContext::FsContext(const char* type)
-    : fd_(static_cast<int>(Retry([&] { return ::syscall(kSysFsopen, type, kFsopenCloexec); }))) {
+    : fd_(static_cast<int>(Again<::syscall>(kSysFsopen, type, kFsopenCloexec))) {
   if (!fd_) ThrowErrno(errno, "fsopen");
 }
 
 bool FsContext::SetString(const char* key, const std::string& value) {
-  return Retry([&] { return ::syscall(kSysFsconfig, fd_.get(), kFsconfigSetString, key, value.c_str(), 0); }) == 0;
+  return Again<::syscall>(kSysFsconfig, fd_.get(), kFsconfigSetString, key, value.c_str(), 0) == 0;
 }
 
 bool FsContext::SetFlag(const char* key) {
-  return Retry([&] { return ::syscall(kSysFsconfig, fd_.get(), kFsconfigSetFlag, key, nullptr, 0); }) == 0;
+  return Again<::syscall>(kSysFsconfig, fd_.get(), kFsconfigSetFlag, key, nullptr, 0) == 0;
 }
 
 bool FsContext::SetOption(const std::string& option) {

@@ -20,9 +20,9 @@ namespace {
 constexpr TarErrorCodes kCodes{"ERR_LAYER_INVALID", "ERR_LAYER_TRUNCATED"};
 
 UniqueFd CreateTarSplit(const std::string& path) {
-  UniqueFd fd(::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644));
+  UniqueFd fd(Again<::open>(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644));
   if (!fd) ThrowErrno(errno, "open", path);
-  if (!ThreadIsIsolated() && ::fchmod(fd.get(), 0644) < 0) ThrowErrno(errno, "fchmod", path);  // the umask's bits
+  if (!ThreadIsIsolated() && Again<::fchmod>(fd.get(), 0644) < 0) ThrowErrno(errno, "fchmod", path);  // the umask's bits
   return fd;
 }
 
@@ -154,7 +154,7 @@ void LayerExtractor::RegularFile(const TarMember& member, const std::string& pat
 
 void LayerExtractor::WriteSparse(const TarMember& member, int fd) {
   for (const SparseFragment& fragment : *member.sparse) {
-    if (::lseek(fd, fragment.offset, SEEK_SET) < 0) ThrowErrno(errno, "lseek");
+    if (Again<::lseek>(fd, fragment.offset, SEEK_SET) < 0) ThrowErrno(errno, "lseek");
     for (uint64_t left = static_cast<uint64_t>(fragment.length); left > 0;) {
       std::string_view piece = reader_.Payload(left);
       Raw(piece);
@@ -162,7 +162,7 @@ void LayerExtractor::WriteSparse(const TarMember& member, int fd) {
       left -= piece.size();
     }
   }
-  if (::ftruncate(fd, static_cast<off_t>(member.size)) < 0) ThrowErrno(errno, "ftruncate");
+  if (Again<::ftruncate>(fd, static_cast<off_t>(member.size)) < 0) ThrowErrno(errno, "ftruncate");
 }
 
 }  // namespace layerstack

@@ -26,7 +26,7 @@ void CarryRaw(UniqueFd file, uint64_t size, TarSplitWriter& writer, const std::s
   auto buffer = std::make_unique<char[]>(kCopyBytes);
   uint64_t total = 0;
   for (;;) {
-    ssize_t length = Retry([&] { return ::read(file.get(), buffer.get(), kCopyBytes); });
+    ssize_t length = Again<::read>(file.get(), buffer.get(), kCopyBytes);
     if (length < 0) ThrowErrno(errno, "read", name);
     if (length == 0) break;
     writer.Segment(buffer.get(), static_cast<size_t>(length));
@@ -45,11 +45,11 @@ void Aside::Keep(int dir, const char* name, const std::string& path, uint64_t re
                {{"limit", std::to_string(kMaxKept)}});
   }
   if (!fd_) {
-    if (::mkdir(root_.c_str(), 0700) < 0) ThrowErrno(errno, "mkdir", root_);
-    fd_.reset(::open(root_.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+    if (Again<::mkdir>(root_.c_str(), 0700) < 0) ThrowErrno(errno, "mkdir", root_);
+    fd_.reset(Again<::open>(root_.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
     if (!fd_) ThrowErrno(errno, "open", root_);
   }
-  if (::renameat(dir, name, fd_.get(), std::to_string(count_).c_str()) < 0) ThrowErrno(errno, "rename", path);
+  if (Again<::renameat>(dir, name, fd_.get(), std::to_string(count_).c_str()) < 0) ThrowErrno(errno, "rename", path);
   PrefixHash hash(key_);
   for (char c : path) hash.Add(c);
   by_path_[hash.Get()].push_back({recorded, count_++});
@@ -78,7 +78,7 @@ std::string Aside::Find(const std::string& name, uint64_t entry) const {
 }
 
 void Aside::Rewrite(const std::string& path, int output, const std::function<void()>& check) {
-  UniqueFd input(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  UniqueFd input(Again<::open>(path.c_str(), O_RDONLY | O_CLOEXEC));
   if (!input) ThrowErrno(errno, "open", path);
   TarSplitReader reader(std::move(input), path);
   TarSplitWriter writer(output);
@@ -104,10 +104,10 @@ void Aside::Rewrite(const std::string& path, int output, const std::function<voi
 
 void Aside::Fold(const std::string& path, const std::function<void()>& check) {
   std::string fresh = path + ".new";
-  UniqueFd output(::open(fresh.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644));
+  UniqueFd output(Again<::open>(fresh.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644));
   if (!output) ThrowErrno(errno, "open", fresh);
   Rewrite(path, output.get(), check);
-  if (::rename(fresh.c_str(), path.c_str()) < 0) ThrowErrno(errno, "rename", fresh, path);
+  if (Again<::rename>(fresh.c_str(), path.c_str()) < 0) ThrowErrno(errno, "rename", fresh, path);
   size_t slash = root_.rfind('/');
   RemoveTree(root_.substr(0, slash + 1), root_.substr(slash + 1));
 }

@@ -101,7 +101,7 @@ class Walk {
     // A file that the lowers do not have is new, whatever its attributes: a system call less for most entries. What the
     // container makes of it after the directory was read is not seen, but that it has gone.
     if (before.exists || entry.type != DT_REG) {
-      present = ::fstatat(upper, name.c_str(), &info, AT_SYMLINK_NOFOLLOW) == 0;
+      present = Again<::fstatat>(upper, name.c_str(), &info, AT_SYMLINK_NOFOLLOW) == 0;
       if (!present && errno != ENOENT) ThrowErrno(errno, "fstatat", path);
     }
     if (!present || IsWhiteout(info) || !RefuseIndirect(here_.PathOf(upper, name), info, path)) {
@@ -125,7 +125,7 @@ class Walk {
 
   void Descend(int upper, const MergedDir& below, const std::string& path, const std::string& name, bool hidden) {
     UniqueFd fd(Retry([&] {
-      return ::openat(upper, name.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+      return Again<::openat>(upper, name.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     }));
     if (!fd) {
       if (errno == ENOENT || errno == ENOTDIR) return;  // deleted or replaced meanwhile by the running container
@@ -148,7 +148,7 @@ class Walk {
 
 std::vector<Change> ListChanges(const std::string& root, const std::string& upper,
                                 const std::vector<std::string>& lowers) {
-  UniqueFd root_fd(Retry([&] { return ::open(root.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC); }));
+  UniqueFd root_fd(Again<::open>(root.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
   if (!root_fd) ThrowErrno(errno, "open", root);
   UniqueFd fd = OpenInRoot(root_fd.get(), upper, O_RDONLY | O_DIRECTORY);
   if (!fd) ThrowErrno(errno, "open", root + "/" + upper);

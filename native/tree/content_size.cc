@@ -41,7 +41,7 @@ uint64_t ContentSize(int root) {
       if (piece.empty()) break;
       for (const Dirents::Entry& entry : piece) {
         struct stat status;
-        if (::fstatat(dir.get(), entry.name, &status, AT_SYMLINK_NOFOLLOW) < 0) {
+        if (Again<::fstatat>(dir.get(), entry.name, &status, AT_SYMLINK_NOFOLLOW) < 0) {
           if (errno == ENOENT) continue;
           ThrowErrno(errno, "stat", below.path);
         }

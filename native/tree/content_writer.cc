@@ -171,7 +171,7 @@ void ContentWriter::Perform(Batch& batch) {
       started_ = written_;
     }
     if (!part.ends) continue;
-    if (holes_ && ::ftruncate(file_.fd.get(), written_) < 0) ThrowErrno(errno, "ftruncate");
+    if (holes_ && Again<::ftruncate>(file_.fd.get(), written_) < 0) ThrowErrno(errno, "ftruncate");
     FinishFile(file_, member_, warnings_);
     file_.fd.reset();
   }

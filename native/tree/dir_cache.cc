@@ -36,10 +36,10 @@ std::string Join(const std::string& parent, const std::string& base) {
 // bit stays, as in dockerd), or where the umask is not ours.
 void MakeRoots(int fd, const std::string& path) {
   struct stat status;
-  if (::fstat(fd, &status) < 0) ThrowErrno(errno, "fstat", path);
-  if ((status.st_uid != 0 || status.st_gid != 0) && ::fchown(fd, 0, 0) < 0) ThrowErrno(errno, "fchown", path);
+  if (Again<::fstat>(fd, &status) < 0) ThrowErrno(errno, "fstat", path);
+  if ((status.st_uid != 0 || status.st_gid != 0) && Again<::fchown>(fd, 0, 0) < 0) ThrowErrno(errno, "fchown", path);
   mode_t mode = (status.st_mode & 07000) | 0755;
-  if (!ThreadIsIsolated() && ::fchmod(fd, mode) < 0) ThrowErrno(errno, "fchmod", path);
+  if (!ThreadIsIsolated() && Again<::fchmod>(fd, mode) < 0) ThrowErrno(errno, "fchmod", path);
 }
 
 [[noreturn]] void NotThere(const std::string& path, const std::string& at, const char* why) {
@@ -51,7 +51,7 @@ void MakeRoots(int fd, const std::string& path) {
 DirCache::DirCache(UniqueFd root) {
   root_.fd = std::move(root);
   struct stat status;
-  if (::fstat(root_.fd.get(), &status) < 0) ThrowErrno(errno, "fstat");
+  if (Again<::fstat>(root_.fd.get(), &status) < 0) ThrowErrno(errno, "fstat");
   root_.gid = status.st_gid;
   root_.set_gid = status.st_mode & S_ISGID;
 }
@@ -59,7 +59,7 @@ DirCache::DirCache(UniqueFd root) {
 DirCache::~DirCache() = default;
 
 void DirCache::Restore(CachedDir& dir) {
-  if (dir.changed && ::futimens(dir.fd.get(), dir.times) < 0) ThrowErrno(errno, "futimens", dir.path);
+  if (dir.changed && Again<::futimens>(dir.fd.get(), dir.times) < 0) ThrowErrno(errno, "futimens", dir.path);
   dir.changed = false;
 }
 
@@ -92,7 +92,7 @@ CachedDir* DirCache::Lookup(const std::string& path) {
 
 CachedDir& DirCache::Enter(UniqueFd fd, std::string path) {
   struct stat status;
-  if (::fstat(fd.get(), &status) < 0) ThrowErrno(errno, "fstat", path);
+  if (Again<::fstat>(fd.get(), &status) < 0) ThrowErrno(errno, "fstat", path);
   if (recent_.size() >= kCachedDirs) {
     Restore(recent_.back());
     by_path_.erase(recent_.back().path);
@@ -148,12 +148,12 @@ DirCache::Found DirCache::Open(const std::string& path, bool create) {
       continue;
     }
     int parent = dir->fd.get();
-    UniqueFd fd(Retry([&] { return ::openat(parent, name.c_str(), kDirFlags); }));
+    UniqueFd fd(Again<::openat>(parent, name.c_str(), kDirFlags));
     if (!fd && errno == ENOENT) {
       if (!create || from_link) NotThere(path, next, "does not exist in this layer");
       dir->changed = true;
-      if (::mkdirat(parent, name.c_str(), 0755) < 0) ThrowErrno(errno, "mkdir", next);
-      fd.reset(Retry([&] { return ::openat(parent, name.c_str(), kDirFlags); }));
+      if (Again<::mkdirat>(parent, name.c_str(), 0755) < 0) ThrowErrno(errno, "mkdir", next);
+      fd.reset(Again<::openat>(parent, name.c_str(), kDirFlags));
       if (fd) MakeRoots(fd.get(), next);
     }
     if (fd) {
@@ -162,7 +162,7 @@ DirCache::Found DirCache::Open(const std::string& path, bool create) {
     }
     if (errno != ENOTDIR && errno != ELOOP) ThrowErrno(errno, "open", next);
     char target[PATH_MAX];
-    ssize_t length = ::readlinkat(parent, name.c_str(), target, sizeof target);
+    ssize_t length = Again<::readlinkat>(parent, name.c_str(), target, sizeof target);
     if (length < 0) NotThere(path, next, "is not a directory");
     if (++links > kMaxLinks) NotThere(path, next, "is one of too many links");
     if (length > 0 && target[0] == '/') dir = &root_;

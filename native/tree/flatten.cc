@@ -31,69 +31,69 @@ struct Level {
 
 void CopyTimes(int dir, const char* name, const struct stat& st, int flags, const std::string& path) {
   const timespec times[2] = {st.st_atim, st.st_mtim};
-  if (::utimensat(dir, name, times, flags) != 0) ThrowErrno(errno, "utimensat", path);
+  if (Again<::utimensat>(dir, name, times, flags) != 0) ThrowErrno(errno, "utimensat", path);
 }
 
 // A new directory with everything of the topmost one but its times.
 Level Open(MergedDir from, int parent, const std::string& name, std::string path) {
   Level level{std::move(from), UniqueFd(), std::move(path), {}, {}};
-  if (::fstat(level.from.fd(0), &level.st) != 0) ThrowErrno(errno, "fstat", level.from.path());
-  if (::mkdirat(parent, name.c_str(), 0700) != 0) ThrowErrno(errno, "mkdir", level.path);
-  level.to.reset(::openat(parent, name.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+  if (Again<::fstat>(level.from.fd(0), &level.st) != 0) ThrowErrno(errno, "fstat", level.from.path());
+  if (Again<::mkdirat>(parent, name.c_str(), 0700) != 0) ThrowErrno(errno, "mkdir", level.path);
+  level.to.reset(Again<::openat>(parent, name.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
   if (!level.to) ThrowErrno(errno, "open", level.path);
-  if (::fchown(level.to.get(), level.st.st_uid, level.st.st_gid) != 0) ThrowErrno(errno, "fchown", level.path);
+  if (Again<::fchown>(level.to.get(), level.st.st_uid, level.st.st_gid) != 0) ThrowErrno(errno, "fchown", level.path);
   CopyXattrs(level.from.fd(0), level.to.get(), level.path);
-  if (::fchmod(level.to.get(), level.st.st_mode & 07777) != 0) ThrowErrno(errno, "fchmod", level.path);
+  if (Again<::fchmod>(level.to.get(), level.st.st_mode & 07777) != 0) ThrowErrno(errno, "fchmod", level.path);
   level.names = level.from.List();
   return level;
 }
 
 void CopyContent(int from, int to, const std::string& path) {
   struct stat info;
-  if (::fstat(from, &info) != 0) ThrowErrno(errno, "fstat", path);
+  if (Again<::fstat>(from, &info) != 0) ThrowErrno(errno, "fstat", path);
   for (const SparseFragment& data : FindData(from, info).parts) {
     off_t at = data.offset;
-    if (::lseek(to, at, SEEK_SET) < 0) ThrowErrno(errno, "lseek", path);
+    if (Again<::lseek>(to, at, SEEK_SET) < 0) ThrowErrno(errno, "lseek", path);
     for (int64_t left = data.length; left > 0;) {
-      ssize_t sent = Retry([&] { return ::sendfile(to, from, &at, static_cast<size_t>(std::min<int64_t>(left, 1 << 30))); });
+      ssize_t sent = Again<::sendfile>(to, from, &at, static_cast<size_t>(std::min<int64_t>(left, 1 << 30)));
       if (sent < 0) ThrowErrno(errno, "sendfile", path);
       if (sent == 0) break;
       left -= sent;
     }
   }
-  if (::ftruncate(to, info.st_size) != 0) ThrowErrno(errno, "ftruncate", path);
+  if (Again<::ftruncate>(to, info.st_size) != 0) ThrowErrno(errno, "ftruncate", path);
 }
 
 // A copy of anything but a directory, with owner, mode, xattrs and times.
 void Copy(int from_dir, int to_dir, const char* name, const struct stat& st, const std::string& path) {
   if (S_ISLNK(st.st_mode)) {
     std::string target(static_cast<size_t>(st.st_size) + 1, '\0');
-    ssize_t length = ::readlinkat(from_dir, name, target.data(), target.size());
+    ssize_t length = Again<::readlinkat>(from_dir, name, target.data(), target.size());
     if (length < 0) ThrowErrno(errno, "readlink", path);
     target.resize(static_cast<size_t>(length));
-    if (::symlinkat(target.c_str(), to_dir, name) != 0) ThrowErrno(errno, "symlink", target, path);
+    if (Again<::symlinkat>(target.c_str(), to_dir, name) != 0) ThrowErrno(errno, "symlink", target, path);
   } else if (S_ISREG(st.st_mode)) {
-    UniqueFd from(::openat(from_dir, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC));
+    UniqueFd from(Again<::openat>(from_dir, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC));
     if (!from) ThrowErrno(errno, "open", path);
-    UniqueFd to(::openat(to_dir, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600));
+    UniqueFd to(Again<::openat>(to_dir, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600));
     if (!to) ThrowErrno(errno, "open", path);
     CopyContent(from.get(), to.get(), path);
-    if (::fchown(to.get(), st.st_uid, st.st_gid) != 0) ThrowErrno(errno, "fchown", path);
+    if (Again<::fchown>(to.get(), st.st_uid, st.st_gid) != 0) ThrowErrno(errno, "fchown", path);
     CopyXattrs(from.get(), to.get(), path);
-    if (::fchmod(to.get(), st.st_mode & 07777) != 0) ThrowErrno(errno, "fchmod", path);
+    if (Again<::fchmod>(to.get(), st.st_mode & 07777) != 0) ThrowErrno(errno, "fchmod", path);
     return CopyTimes(to_dir, name, st, AT_SYMLINK_NOFOLLOW, path);
-  } else if (::mknodat(to_dir, name, st.st_mode, st.st_rdev) != 0) {
+  } else if (Again<::mknodat>(to_dir, name, st.st_mode, st.st_rdev) != 0) {
     ThrowErrno(errno, "mknod", path);
   }
-  if (::fchownat(to_dir, name, st.st_uid, st.st_gid, AT_SYMLINK_NOFOLLOW) != 0) ThrowErrno(errno, "chown", path);
-  if (!S_ISLNK(st.st_mode) && ::fchmodat(to_dir, name, st.st_mode & 07777, 0) != 0)
+  if (Again<::fchownat>(to_dir, name, st.st_uid, st.st_gid, AT_SYMLINK_NOFOLLOW) != 0) ThrowErrno(errno, "chown", path);
+  if (!S_ISLNK(st.st_mode) && Again<::fchmodat>(to_dir, name, st.st_mode & 07777, 0) != 0)
     ThrowErrno(errno, "chmod", path);
   CopyTimes(to_dir, name, st, AT_SYMLINK_NOFOLLOW, path);
 }
 
 void Place(const Level& level, const std::string& name, const MergedDir::Found& found) {
   const int from = level.from.fd(found.layer);
-  if (::linkat(from, name.c_str(), level.to.get(), name.c_str(), 0) == 0) return;
+  if (Again<::linkat>(from, name.c_str(), level.to.get(), name.c_str(), 0) == 0) return;
   const std::string path = level.path + "/" + name;
   if (errno != EMLINK && errno != EXDEV && errno != EPERM)
     ThrowErrno(errno, "link", level.from.path(found.layer) + "/" + name, path);
@@ -103,7 +103,7 @@ void Place(const Level& level, const std::string& name, const MergedDir::Found& 
 }  // namespace
 
 void Flatten(const std::string& root, const std::vector<std::string>& lowers, const std::string& target) {
-  UniqueFd root_fd(::open(root.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+  UniqueFd root_fd(Again<::open>(root.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
   if (!root_fd) ThrowErrno(errno, "open", root);
   if (lowers.empty()) ThrowInput("ERR_INVALID_ARGUMENT", "there is nothing to flatten");
   size_t slash = target.rfind('/');

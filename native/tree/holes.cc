@@ -76,11 +76,11 @@ FileData FindData(int fd, const struct stat& info) {
   Fragments fragments;
   uint64_t own = 0;
   for (int64_t at = 0; at < size;) {
-    const int64_t data = ::lseek(fd, at, SEEK_DATA);
+    const int64_t data = Again<::lseek>(fd, at, SEEK_DATA);
     if (data < 0 && errno == ENXIO) break;
     if (data < 0) return {{{0, size}}, 0};  // the file system does not tell
     if (data >= size) break;
-    int64_t hole = ::lseek(fd, data, SEEK_HOLE);
+    int64_t hole = Again<::lseek>(fd, data, SEEK_HOLE);
     if (hole <= data || hole > size) hole = size;
     fragments.Append(data, hole);
     own += static_cast<uint64_t>(hole - data);
@@ -99,7 +99,7 @@ bool WriteAroundZeros(int fd, std::string_view bytes, bool* holes) {
     size_t end = at;
     while (zeros_at(end)) end += kZeros;
     if (end > at) {
-      if (::lseek(fd, static_cast<off_t>(end - at), SEEK_CUR) < 0) return false;
+      if (Again<::lseek>(fd, static_cast<off_t>(end - at), SEEK_CUR) < 0) return false;
       *holes = true;
       at = end;
       continue;

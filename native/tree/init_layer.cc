@@ -68,7 +68,7 @@ class InitDir {
   // The text of a link that Look has found.
   std::string ReadLink(const std::string& name, const MergedDir::Found& found) const {
     std::string text(PATH_MAX, '\0');
-    const ssize_t length = ::readlinkat(lower_.fd(found.layer), name.c_str(), &text[0], text.size());
+    const ssize_t length = Again<::readlinkat>(lower_.fd(found.layer), name.c_str(), &text[0], text.size());
     if (length < 0) ThrowErrno(errno, "readlink", lower_.path(found.layer) + "/" + name);
     text.resize(static_cast<size_t>(length));
     return text;
@@ -90,23 +90,23 @@ class InitDir {
     UniqueFd fd;
     switch (wanted.kind) {
       case Wanted::kDirectory:
-        if (::mkdirat(dir, name, kMode) != 0) ThrowErrno(errno, "mkdir", path);
-        fd.reset(::openat(dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+        if (Again<::mkdirat>(dir, name, kMode) != 0) ThrowErrno(errno, "mkdir", path);
+        fd.reset(Again<::openat>(dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
         if (!fd) ThrowErrno(errno, "open", path);
         // Else it would merge with a directory that what it replaces has hidden.
         if (replaces) SetXattr(fd.get(), "trusted.overlay.opaque", "y", path);
         break;
       case Wanted::kFile:
-        fd.reset(::openat(dir, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, kMode));
+        fd.reset(Again<::openat>(dir, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, kMode));
         if (!fd) ThrowErrno(errno, "open", path);
         break;
       case Wanted::kLink:
         // dockerd chowns no link, so below a setgid directory of the image it keeps that one's group.
-        if (::symlinkat(wanted.target, dir, name) != 0) ThrowErrno(errno, "symlink", wanted.target, path);
+        if (Again<::symlinkat>(wanted.target, dir, name) != 0) ThrowErrno(errno, "symlink", wanted.target, path);
         return fd;
     }
-    if (::fchownat(dir, name, 0, 0, AT_SYMLINK_NOFOLLOW) != 0) ThrowErrno(errno, "chown", path);
-    if (!ThreadIsIsolated() && ::fchmod(fd.get(), kMode) != 0) ThrowErrno(errno, "fchmod", path);  // the umask's bits
+    if (Again<::fchownat>(dir, name, 0, 0, AT_SYMLINK_NOFOLLOW) != 0) ThrowErrno(errno, "chown", path);
+    if (!ThreadIsIsolated() && Again<::fchmod>(fd.get(), kMode) != 0) ThrowErrno(errno, "fchmod", path);  // the umask's bits
     return fd;
   }
 
@@ -117,13 +117,13 @@ class InitDir {
     parent_->CopyUp();
     const int dir = parent_->upper_.get();
     struct stat st;
-    if (::fstat(lower_.fd(0), &st) != 0) ThrowErrno(errno, "fstat", lower_.path());
-    if (::mkdirat(dir, name_.c_str(), 0700) != 0) ThrowErrno(errno, "mkdir", path_);
-    UniqueFd fd(::openat(dir, name_.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+    if (Again<::fstat>(lower_.fd(0), &st) != 0) ThrowErrno(errno, "fstat", lower_.path());
+    if (Again<::mkdirat>(dir, name_.c_str(), 0700) != 0) ThrowErrno(errno, "mkdir", path_);
+    UniqueFd fd(Again<::openat>(dir, name_.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
     if (!fd) ThrowErrno(errno, "open", path_);
-    if (::fchown(fd.get(), st.st_uid, st.st_gid) != 0) ThrowErrno(errno, "fchown", path_);
+    if (Again<::fchown>(fd.get(), st.st_uid, st.st_gid) != 0) ThrowErrno(errno, "fchown", path_);
     CopyXattrs(lower_.fd(0), fd.get(), path_);
-    if (::fchmod(fd.get(), st.st_mode & 07777) != 0) ThrowErrno(errno, "fchmod", path_);
+    if (Again<::fchmod>(fd.get(), st.st_mode & 07777) != 0) ThrowErrno(errno, "fchmod", path_);
     upper_ = std::move(fd);
   }
 
@@ -139,7 +139,7 @@ class InitDir {
 constexpr int kMaxLinks = 40;
 
 UniqueFd OpenRoot(const std::string& root) {
-  UniqueFd fd(::open(root.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+  UniqueFd fd(Again<::open>(root.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
   if (!fd) ThrowErrno(errno, "open", root);
   return fd;
 }

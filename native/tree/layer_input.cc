@@ -16,7 +16,7 @@ constexpr size_t kPushedBytes = 2 << 20;  // held before a writer is told to wai
 }  // namespace
 
 FileInput::FileInput(int fd, uint64_t offset, uint64_t size)
-    : fd_(::fcntl(fd, F_DUPFD_CLOEXEC, 0)),
+    : fd_(Again<::fcntl>(fd, F_DUPFD_CLOEXEC, 0)),
       offset_(offset),
       left_(size),
       pool_(std::make_shared<ChunkPool>(kChunkBytes, kChunks)) {
@@ -28,7 +28,7 @@ SharedChunk FileInput::Next() {
   std::shared_ptr<Chunk> chunk = pool_->Take();
   if (!chunk) return nullptr;
   size_t wanted = static_cast<size_t>(std::min<uint64_t>(left_, chunk->Room()));
-  ssize_t length = Retry([&] { return ::pread(fd_.get(), chunk->Data(), wanted, static_cast<off_t>(offset_)); });
+  ssize_t length = Again<::pread>(fd_.get(), chunk->Data(), wanted, static_cast<off_t>(offset_));
   if (length < 0) ThrowErrno(errno, "pread");
   if (length == 0) {
     ThrowInput("ERR_LAYER_TRUNCATED", "the file ends " + std::to_string(left_) + " bytes before the layer does",

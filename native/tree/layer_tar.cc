@@ -37,20 +37,20 @@ std::string PortableCapability(const std::string& value) {
 }  // namespace
 
 LayerTar::LayerTar(const std::string& directory, LayerTarOptions options) : options_(options), zeros_left_(kZeros) {
-  UniqueFd fd(Retry([&] { return ::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC); }));
+  UniqueFd fd(Again<::open>(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   struct stat info;
-  if (!fd || ::fstat(fd.get(), &info) != 0) ThrowErrno(errno, "open", directory);
+  if (!fd || Again<::fstat>(fd.get(), &info) != 0) ThrowErrno(errno, "open", directory);
   device_ = info.st_dev;
   Enter(std::move(fd), "");
 }
 
 LayerTar::LayerTar(const std::string& root, const std::string& path, const std::string& name, LayerTarOptions options)
     : options_(options), zeros_left_(kZeros) {
-  UniqueFd root_fd(Retry([&] { return ::open(root.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC); }));
+  UniqueFd root_fd(Again<::open>(root.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
   if (!root_fd) ThrowErrno(errno, "open", root);
   UniqueFd fd = OpenInRoot(root_fd.get(), path, O_PATH | O_NOFOLLOW);
   struct stat info;
-  if (!fd || ::fstat(fd.get(), &info) != 0) ThrowErrno(errno, "open", path);
+  if (!fd || Again<::fstat>(fd.get(), &info) != 0) ThrowErrno(errno, "open", path);
   device_ = info.st_dev;
   Encode(fd.get(), nullptr, name);
 }
@@ -103,7 +103,7 @@ void LayerTar::EncodeWhiteout(const TarEntry& entry, const std::string& director
 void LayerTar::Encode(int fd, const Level* level, const std::string& name) {
   std::string path = level ? level->path + name : name;
   struct stat info;
-  if (::fstat(fd, &info) != 0) ThrowErrno(errno, "fstat", path);
+  if (Again<::fstat>(fd, &info) != 0) ThrowErrno(errno, "fstat", path);
 
   TarEntry member;
   member.name = path;
@@ -146,7 +146,7 @@ void LayerTar::Encode(int fd, const Level* level, const std::string& name) {
   if (S_ISLNK(info.st_mode)) {
     member.type = '2';
     std::string target(static_cast<size_t>(std::max<off_t>(info.st_size, 1)) + 1, '\0');
-    ssize_t length = ::readlinkat(fd, "", target.data(), target.size());
+    ssize_t length = Again<::readlinkat>(fd, "", target.data(), target.size());
     if (length < 0) ThrowErrno(errno, "readlinkat", path);
     target.resize(static_cast<size_t>(length));
     member.linkname = target;
@@ -161,7 +161,7 @@ void LayerTar::Encode(int fd, const Level* level, const std::string& name) {
   } else {
     // The very inode that was looked at: a container may have put a device under the name since.
     std::string inode = "/proc/self/fd/" + std::to_string(fd);
-    file_.reset(Retry([&] { return ::open(inode.c_str(), O_RDONLY | O_CLOEXEC); }));
+    file_.reset(Again<::open>(inode.c_str(), O_RDONLY | O_CLOEXEC));
     if (!file_) ThrowErrno(errno, "open", path);
     ReadXattrs(file_.get(), path, member);
     // What looks like a whiteout is not extracted, so nobody would take its clone.
@@ -202,12 +202,12 @@ void LayerTar::EncodeContent(TarEntry& member, const struct stat& info) {
 void LayerTar::Clone(const TarEntry& member, struct stat& info) {
   UniqueFd clone = options_.clones->Make(member.name, file_.get());
   if (!clone) return;
-  if (::fstat(clone.get(), &info) != 0) ThrowErrno(errno, "fstat", member.name);
+  if (Again<::fstat>(clone.get(), &info) != 0) ThrowErrno(errno, "fstat", member.name);
   file_ = std::move(clone);
 }
 
 void LayerTar::EncodeDirectory(TarEntry& member, int path_fd, dev_t device) {
-  UniqueFd directory(Retry([&] { return ::openat(path_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC); }));
+  UniqueFd directory(Again<::openat>(path_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (!directory) ThrowErrno(errno, "openat", member.name);
   ReadXattrs(directory.get(), member.name, member);
   pending_ += EncodeTarHeader(member);
@@ -231,7 +231,7 @@ bool LayerTar::Advance() {
       continue;
     }
     std::string name = std::move(level.entries[level.next++].name);
-    UniqueFd fd(Retry([&] { return ::openat(level.fd.get(), name.c_str(), O_PATH | O_NOFOLLOW | O_CLOEXEC); }));
+    UniqueFd fd(Again<::openat>(level.fd.get(), name.c_str(), O_PATH | O_NOFOLLOW | O_CLOEXEC));
     if (!fd && errno == ENOENT) continue;  // deleted since the directory was listed
     if (!fd) ThrowErrno(errno, "openat", level.path + name);
     Encode(fd.get(), &level, name);
@@ -258,7 +258,7 @@ size_t LayerTar::Read(char* buffer, size_t room) {
     if (file_) {
       SparseFragment& part = file_left_[file_part_];
       size_t want = std::min(room - filled, static_cast<size_t>(part.length));
-      ssize_t got = Retry([&] { return ::pread(file_.get(), buffer + filled, want, part.offset); });
+      ssize_t got = Again<::pread>(file_.get(), buffer + filled, want, part.offset);
       if (got < 0) ThrowErrno(errno, "read", file_path_);
       if (got == 0) {
         ThrowInput("ERR_UPPER_CHANGED", "a file shrank while it was read; stop what writes to the container, or pause it",

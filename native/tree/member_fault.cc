@@ -13,7 +13,7 @@ constexpr uint64_t kRoomForAttributes = 1 << 20;
 
 bool HasRoom(int place) {
   struct statfs room;
-  if (::fstatfs(place, &room) != 0) return false;
+  if (Again<::fstatfs>(place, &room) != 0) return false;
   bool inodes = room.f_files == 0 || room.f_ffree > 0;
   return inodes && static_cast<uint64_t>(room.f_bfree) * static_cast<uint64_t>(room.f_bsize) >= kRoomForAttributes;
 }

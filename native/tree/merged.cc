@@ -36,7 +36,7 @@ MergedDir::Found MergedDir::Lookup(const std::string& name, size_t first) const 
     const Part& part = parts_[layer];
     std::string path = part.path + "/" + name;
     struct stat st;
-    if (::fstatat(part.fd.get(), name.c_str(), &st, AT_SYMLINK_NOFOLLOW) != 0) {
+    if (Again<::fstatat>(part.fd.get(), name.c_str(), &st, AT_SYMLINK_NOFOLLOW) != 0) {
       if (errno == ENOENT) continue;
       ThrowErrno(errno, "stat", path);
     }
@@ -53,7 +53,7 @@ MergedDir::Found MergedDir::Lookup(const std::string& name, size_t first) const 
       found.layer = layer;
       found.below.reset(new MergedDir);
     }
-    UniqueFd fd(::openat(part.fd.get(), name.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+    UniqueFd fd(Again<::openat>(part.fd.get(), name.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
     if (!fd) ThrowErrno(errno, "open", path);
     if (!found.below->Add(std::move(fd), std::move(path))) return found;
   }

@@ -33,7 +33,7 @@ class InodePath {
   explicit InodePath(NodeRef node) {
     int fd = node.fd;
     if (node.name != nullptr) {
-      fd_.reset(Retry([&] { return ::openat(node.fd, node.name, O_PATH | O_NOFOLLOW | O_CLOEXEC); }));
+      fd_.reset(Again<::openat>(node.fd, node.name, O_PATH | O_NOFOLLOW | O_CLOEXEC));
       if (!fd_) ThrowErrno(errno, "open");
       fd = fd_.get();
     }
@@ -79,12 +79,12 @@ void TimesOf(const TarMember& member, timespec times[2]) {
 }
 
 void ChangeOwner(NodeRef node, uid_t uid, gid_t gid) {
-  int result = node.name ? ::fchownat(node.fd, node.name, uid, gid, AT_SYMLINK_NOFOLLOW) : ::fchown(node.fd, uid, gid);
+  int result = node.name ? Again<::fchownat>(node.fd, node.name, uid, gid, AT_SYMLINK_NOFOLLOW) : Again<::fchown>(node.fd, uid, gid);
   if (result < 0) ThrowErrno(errno, "chown");
 }
 
 void ChangeMode(NodeRef node, mode_t mode) {
-  int result = node.name ? ::chmod(InodePath(node).Get(), mode) : ::fchmod(node.fd, mode);
+  int result = node.name ? ::chmod(InodePath(node).Get(), mode) : Again<::fchmod>(node.fd, mode);
   if (result < 0) ThrowErrno(errno, "chmod");
 }
 
@@ -92,7 +92,7 @@ void ChangeTimes(NodeRef node, const TarMember& member) {
   timespec times[2];
   TimesOf(member, times);
   int result =
-      node.name ? ::utimensat(node.fd, node.name, times, AT_SYMLINK_NOFOLLOW) : ::futimens(node.fd, times);
+      node.name ? Again<::utimensat>(node.fd, node.name, times, AT_SYMLINK_NOFOLLOW) : Again<::futimens>(node.fd, times);
   if (result < 0) ThrowErrno(errno, "utimensat");
 }
 
@@ -104,8 +104,8 @@ void SetXattrs(NodeRef node, const TarMember& member, Warnings& warnings) {
                    "dropped '" + name.substr(0, XATTR_NAME_MAX) + "': it belongs to overlayfs, not to layers");
       continue;
     }
-    int result = node.name ? ::setxattr(InodePath(node).Get(), name.c_str(), value.data(), value.size(), 0)
-                           : ::fsetxattr(node.fd, name.c_str(), value.data(), value.size(), 0);
+    int result = node.name ? Again<::setxattr>(InodePath(node).Get(), name.c_str(), value.data(), value.size(), 0)
+                           : Again<::fsetxattr>(node.fd, name.c_str(), value.data(), value.size(), 0);
     if (result == 0) continue;
     if (errno != EPERM && errno != ENOTSUP) ThrowErrno(errno, "setxattr", name.substr(0, XATTR_NAME_MAX));
     const char* why = errno == EPERM ? "not permitted here" : "the file system has none such";

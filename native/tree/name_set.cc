@@ -35,7 +35,7 @@ struct SipState {
 }  // namespace
 
 NameSet::NameSet() : slots_(1024) {
-  if (Retry([&] { return ::getrandom(key_, sizeof key_, 0); }) != sizeof key_) ThrowErrno(errno, "getrandom");
+  if (Again<::getrandom>(key_, sizeof key_, 0) != sizeof key_) ThrowErrno(errno, "getrandom");
 }
 
 // SipHash-1-3.

@@ -30,7 +30,7 @@ void Push(std::string_view path, std::vector<std::string>& stack) {
 std::string ReadLink(int root, const std::string& path) {
   char text[PATH_MAX];
   UniqueFd fd = OpenInRoot(root, path, O_PATH | O_NOFOLLOW);
-  ssize_t length = fd ? ::readlinkat(fd.get(), "", text, sizeof text) : -1;
+  ssize_t length = fd ? Again<::readlinkat>(fd.get(), "", text, sizeof text) : -1;
   return length > 0 ? std::string(text, static_cast<size_t>(length)) : std::string();
 }
 
@@ -64,11 +64,11 @@ std::string Evaluate(int root, const std::string& path) {
 }  // namespace
 
 PathStat StatInRoot(const std::string& root, const std::string& path) {
-  UniqueFd root_fd(Retry([&] { return ::open(root.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC); }));
+  UniqueFd root_fd(Again<::open>(root.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
   if (!root_fd) ThrowErrno(errno, "open", root);
   UniqueFd fd = OpenInRoot(root_fd.get(), path, O_PATH | O_NOFOLLOW);
   PathStat result;
-  if (!fd || ::fstat(fd.get(), &result.status) < 0) ThrowErrno(errno, "open", path);
+  if (!fd || Again<::fstat>(fd.get(), &result.status) < 0) ThrowErrno(errno, "open", path);
   if (S_ISLNK(result.status.st_mode)) result.link_target = Evaluate(root_fd.get(), path);
   return result;
 }

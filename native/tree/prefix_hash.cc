@@ -7,7 +7,7 @@
 namespace layerstack {
 
 PrefixKey::PrefixKey() {
-  if (Retry([&] { return ::getrandom(points_, sizeof points_, 0); }) != sizeof points_) ThrowErrno(errno, "getrandom");
+  if (Again<::getrandom>(points_, sizeof points_, 0) != sizeof points_) ThrowErrno(errno, "getrandom");
   for (uint64_t& point : points_) point = PrefixHash::Modulo(point);
 }
 

@@ -58,7 +58,7 @@ class Remover {
   bool RemoveOne(int dir, const std::string& name, unsigned char type) {
     bool rmdir = type == DT_DIR;
     for (int attempt = 0; attempt < 4; ++attempt) {
-      if (::unlinkat(dir, name.c_str(), rmdir ? AT_REMOVEDIR : 0) == 0) {
+      if (Again<::unlinkat>(dir, name.c_str(), rmdir ? AT_REMOVEDIR : 0) == 0) {
         ++removed_;
         return false;
       }
@@ -79,19 +79,19 @@ class Remover {
   // unlink(2) of a directory is EISDIR on Linux, EPERM by POSIX.
   static bool IsDirectory(int dir, const std::string& name) {
     struct stat st;
-    bool directory = ::fstatat(dir, name.c_str(), &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(st.st_mode);
+    bool directory = Again<::fstatat>(dir, name.c_str(), &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(st.st_mode);
     errno = EPERM;
     return directory;
   }
 
   void Enter(int dir, std::string name) {
-    UniqueFd fd(::openat(dir, name.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+    UniqueFd fd(Again<::openat>(dir, name.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
     if (!fd) {
       if (errno == ENOENT) return;
       ThrowErrno(errno, "open", Path(name));
     }
     struct stat st;
-    if (::fstat(fd.get(), &st) != 0) ThrowErrno(errno, "fstat", Path(name));
+    if (Again<::fstat>(fd.get(), &st) != 0) ThrowErrno(errno, "fstat", Path(name));
     frames_.push_back({std::move(name), std::move(fd), st.st_dev, st.st_ino, {}, 0});
     if (frames_.size() > kMaxOpen) frames_[frames_.size() - kMaxOpen - 1].fd.reset();
     Empty();
@@ -121,7 +121,7 @@ class Remover {
     int dir = last == 0 ? top_ : Reopen(last - 1, frames_[last].fd.get());
     if (RemoveOne(dir, frames_[last].name, DT_DIR)) {
       if (frames_[last].passes >= kMaxPasses) ThrowErrno(ENOTEMPTY, "rmdir", Path(""));
-      if (::lseek(frames_[last].fd.get(), 0, SEEK_SET) != 0) ThrowErrno(errno, "lseek", Path(""));
+      if (Again<::lseek>(frames_[last].fd.get(), 0, SEEK_SET) != 0) ThrowErrno(errno, "lseek", Path(""));
       Empty();
       return;
     }
@@ -132,9 +132,9 @@ class Remover {
   int Reopen(size_t index, int child) {
     Frame& frame = frames_[index];
     if (!frame.fd) {
-      UniqueFd fd(::openat(child, "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+      UniqueFd fd(Again<::openat>(child, "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
       struct stat st;
-      if (!fd || ::fstat(fd.get(), &st) != 0) ThrowErrno(errno, "open", Path(".."));
+      if (!fd || Again<::fstat>(fd.get(), &st) != 0) ThrowErrno(errno, "open", Path(".."));
       if (st.st_dev != frame.dev || st.st_ino != frame.ino) ThrowErrno(ESTALE, "open", Path(".."));
       frame.fd = std::move(fd);
     }
@@ -159,7 +159,7 @@ class Remover {
 }  // namespace
 
 int64_t RemoveTree(const std::string& root, const std::string& path) {
-  UniqueFd root_fd(::open(root.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+  UniqueFd root_fd(Again<::open>(root.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
   if (!root_fd) ThrowErrno(errno, "open", root);
   const std::string full = root + "/" + path;
   size_t slash = path.rfind('/');

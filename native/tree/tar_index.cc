@@ -21,7 +21,7 @@ class FileSource : public ByteSource {
   FileSource(int fd, uint64_t size) : fd_(fd), size_(size) {}
 
   std::string_view Next() override {
-    ssize_t length = Retry([&] { return ::pread(fd_, buffer_, sizeof buffer_, static_cast<off_t>(offset_)); });
+    ssize_t length = Again<::pread>(fd_, buffer_, sizeof buffer_, static_cast<off_t>(offset_));
     if (length < 0) ThrowErrno(errno, "pread");
     offset_ += static_cast<uint64_t>(length);
     return {buffer_, static_cast<size_t>(length)};
@@ -49,7 +49,7 @@ class NoRaw : public RawSink {
 
 std::vector<TarIndexEntry> IndexTar(int fd, uint64_t max_members) {
   struct stat status;
-  if (::fstat(fd, &status) < 0) ThrowErrno(errno, "fstat");
+  if (Again<::fstat>(fd, &status) < 0) ThrowErrno(errno, "fstat");
   FileSource source(fd, static_cast<uint64_t>(status.st_size));
   NoRaw raw;
   TarReader reader(source, raw, {max_members, kMaxPathBytes, kMaxPaxBytes}, kCodes);

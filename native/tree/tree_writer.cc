@@ -22,13 +22,13 @@ constexpr char kDefaultAcl[] = "system.posix_acl_default";
 constexpr char kAccessAcl[] = "system.posix_acl_access";  // sets the mode too
 
 UniqueFd OpenRoot(const std::string& path) {
-  UniqueFd fd(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+  UniqueFd fd(Again<::open>(path.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
   if (!fd) ThrowErrno(errno, "open", path);
   return fd;
 }
 
 UniqueFd Duplicate(int fd) {
-  UniqueFd copy(::fcntl(fd, F_DUPFD_CLOEXEC, 0));
+  UniqueFd copy(Again<::fcntl>(fd, F_DUPFD_CLOEXEC, 0));
   if (!copy) ThrowErrno(errno, "fcntl");
   return copy;
 }
@@ -62,15 +62,15 @@ void TreeWriter::Displace(CachedDir& dir, const std::string& base) {
   contents_.Settle();  // whether a file is kept depends on its size
   const char* name = base.c_str();
   struct stat status;
-  if (::fstatat(dir.fd.get(), name, &status, AT_SYMLINK_NOFOLLOW) < 0) ThrowErrno(errno, "stat", base);
+  if (Again<::fstatat>(dir.fd.get(), name, &status, AT_SYMLINK_NOFOLLOW) < 0) ThrowErrno(errno, "stat", base);
   displaced_ = true;
   std::string path = dir.path.empty() ? base : dir.path + "/" + base;
   if (S_ISDIR(status.st_mode)) {
     dirs_.Forget(path);
-    if (::unlinkat(dir.fd.get(), name, AT_REMOVEDIR) == 0) return;
+    if (Again<::unlinkat>(dir.fd.get(), name, AT_REMOVEDIR) == 0) return;
     if (errno != ENOTEMPTY && errno != EEXIST) ThrowErrno(errno, "rmdir", path);
   } else if (!S_ISREG(status.st_mode) || status.st_size == 0) {
-    if (::unlinkat(dir.fd.get(), name, 0) < 0) ThrowErrno(errno, "unlink", path);
+    if (Again<::unlinkat>(dir.fd.get(), name, 0) < 0) ThrowErrno(errno, "unlink", path);
     return;
   }
   aside_.Keep(dir.fd.get(), name, path, recorded);
@@ -103,11 +103,11 @@ void TreeWriter::Directory(const TarMember& member, const std::string& path) {
   const char* name = split.base.c_str();
   mode_t mode = ModeOf(member);
   bool fresh = true;
-  auto make = [&] { return ::mkdirat(parent.fd.get(), name, mode); };
+  auto make = [&] { return Again<::mkdirat>(parent.fd.get(), name, mode); };
   if (make() < 0) {
     if (errno != EEXIST) ThrowErrno(errno, "mkdir");
     struct stat status;
-    if (::fstatat(parent.fd.get(), name, &status, AT_SYMLINK_NOFOLLOW) < 0) ThrowErrno(errno, "stat");
+    if (Again<::fstatat>(parent.fd.get(), name, &status, AT_SYMLINK_NOFOLLOW) < 0) ThrowErrno(errno, "stat");
     fresh = !S_ISDIR(status.st_mode);
     if (fresh) Place(parent, split.base, "mkdir", make);
   }
@@ -134,7 +134,7 @@ TreeWriter::File TreeWriter::CreateFile(const TarMember& member, const std::stri
   if (clone) {
     std::string inode = "/proc/self/fd/" + std::to_string(clone.get());
     Place(dir, split.base, "linkat", [&] {
-      return ::linkat(AT_FDCWD, inode.c_str(), dir.fd.get(), split.base.c_str(), AT_SYMLINK_FOLLOW);
+      return Again<::linkat>(AT_FDCWD, inode.c_str(), dir.fd.get(), split.base.c_str(), AT_SYMLINK_FOLLOW);
     });
     file.fd = std::move(clone);
     file.own_ids = file.own_mode = true;
@@ -142,7 +142,7 @@ TreeWriter::File TreeWriter::CreateFile(const TarMember& member, const std::stri
   }
   Place(dir, split.base, "open", [&] {
     constexpr int kFlags = O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC;
-    auto open = [&] { return ::openat(dir.fd.get(), split.base.c_str(), kFlags, ModeOf(member)); };
+    auto open = [&] { return Again<::openat>(dir.fd.get(), split.base.c_str(), kFlags, ModeOf(member)); };
     file.fd.reset(open());
     if (!file.fd && (errno == EMFILE || errno == ENFILE)) {
       contents_.Settle();  // closes its own
@@ -168,7 +168,7 @@ void TreeWriter::Symlink(const TarMember& member, const std::string& path) {
   const char* target = LinkTargetOf(member);
   SplitPath split = SplitMemberPath(path);
   CachedDir& dir = Parent(split.parent);
-  Place(dir, split.base, "symlink", [&] { return ::symlinkat(target, dir.fd.get(), split.base.c_str()); });
+  Place(dir, split.base, "symlink", [&] { return Again<::symlinkat>(target, dir.fd.get(), split.base.c_str()); });
   content_size_ += member.linkname.size();
   FinishNamed(member, dir, split.base, false);
 }
@@ -179,7 +179,7 @@ void TreeWriter::Device(const TarMember& member, const std::string& path) {
   SplitPath split = SplitMemberPath(path);
   CachedDir& dir = Parent(split.parent);
   Place(dir, split.base, "mknod",
-        [&] { return ::mknodat(dir.fd.get(), split.base.c_str(), kind | ModeOf(member), device); });
+        [&] { return Again<::mknodat>(dir.fd.get(), split.base.c_str(), kind | ModeOf(member), device); });
   FinishNamed(member, dir, split.base, true);
 }
 
@@ -199,7 +199,7 @@ void TreeWriter::HardLink(const TarMember& member, const std::string& path) {
   auto link = [&] {
     UniqueFd target_dir = Duplicate(dirs_.Open(from.parent, false).dir->fd.get());
     CachedDir& dir = Parent(to.parent);
-    return ::linkat(target_dir.get(), from.base.c_str(), dir.fd.get(), to.base.c_str(), 0);
+    return Again<::linkat>(target_dir.get(), from.base.c_str(), dir.fd.get(), to.base.c_str(), 0);
   };
   int result = link();
   if (result < 0 && errno == EEXIST) {
@@ -215,7 +215,7 @@ void TreeWriter::HardLink(const TarMember& member, const std::string& path) {
   CachedDir& dir = Parent(to.parent);
   NodeRef node{dir.fd.get(), to.base.c_str()};
   struct stat status;
-  if (::fstatat(node.fd, node.name, &status, AT_SYMLINK_NOFOLLOW) < 0) ThrowErrno(errno, "stat");
+  if (Again<::fstatat>(node.fd, node.name, &status, AT_SYMLINK_NOFOLLOW) < 0) ThrowErrno(errno, "stat");
   ChangeOwner(node, OwnerOf(member), GroupOf(member));
   SetXattrs(node, member, warnings_);
   if (S_ISLNK(status.st_mode)) return;
@@ -233,7 +233,7 @@ void TreeWriter::Whiteout(const TarMember& member, const std::string& path) {
   if (name.empty() || name == "." || name == "..")
     ThrowInput("ERR_LAYER_INVALID", "'" + member.name + "' is a whiteout of nothing that could exist");
   CachedDir& dir = Parent(split.parent);
-  if (::mknodat(dir.fd.get(), name.c_str(), S_IFCHR, ::makedev(0, 0)) < 0) {
+  if (Again<::mknodat>(dir.fd.get(), name.c_str(), S_IFCHR, ::makedev(0, 0)) < 0) {
     if (errno != EEXIST) ThrowErrno(errno, "mknod");
     ThrowInput("ERR_LAYER_INVALID", "'" + member.name + "' removes what the same layer has put there");
   }

@@ -32,7 +32,7 @@ void Write(int fd, std::string_view bytes) {
 // For a file that is not complete yet.
 std::string TemporaryName() {
   uint64_t random = 0;
-  if (::getrandom(&random, sizeof random, 0) != sizeof random) ThrowErrno(errno, "getrandom");
+  if (Again<::getrandom>(&random, sizeof random, 0) != sizeof random) ThrowErrno(errno, "getrandom");
   return ".tmp-" + std::to_string(random);
 }
 
@@ -40,7 +40,7 @@ std::string TemporaryName() {
 
 Unpacker::Unpacker(UnpackOptions options, ByteSource& source)
     : options_(std::move(options)), reader_(source, *this, kLimits, kCodes), bound_(options_.max_bytes) {
-  root_.reset(Retry([&] { return ::open(options_.root.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC); }));
+  root_.reset(Again<::open>(options_.root.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
   if (!root_) ThrowErrno(errno, "open", options_.root);
   if (OpenInRoot(root_.get(), options_.directory, kDirFlags)) return;
   if (errno != ENOTDIR) ThrowErrno(errno, "open", options_.directory);
@@ -85,7 +85,7 @@ void Unpacker::Apply(TarMember& member) {
       return HardLink(parent, base, member);
     case '2': {
       const char* target = LinkTargetOf(member);
-      Place(parent, base, member, "symlink", [&] { return ::symlinkat(target, parent, base.c_str()); });
+      Place(parent, base, member, "symlink", [&] { return Again<::symlinkat>(target, parent, base.c_str()); });
       return Finish({parent, base.c_str()}, member);
     }
     case '3':
@@ -128,7 +128,7 @@ UniqueFd Unpacker::MakeDirectories(const std::string& path) {
     std::string at = At(path.substr(0, end));
     UniqueFd next = OpenInRoot(root_.get(), at, kDirFlags);
     if (!next && errno == ENOENT) {
-      if (::mkdirat(dir.get(), base.c_str(), 0755) < 0 && errno != EEXIST) ThrowErrno(errno, "mkdir", at);
+      if (Again<::mkdirat>(dir.get(), base.c_str(), 0755) < 0 && errno != EEXIST) ThrowErrno(errno, "mkdir", at);
       next = OpenInRoot(root_.get(), at, kDirFlags);
       if (!next && errno == ENOENT) Invalid("'" + path + "' cannot be made: '" + at + "' is a link to nothing");
     }
@@ -141,7 +141,7 @@ UniqueFd Unpacker::MakeDirectories(const std::string& path) {
 // Removes what has the member's name, or refuses to.
 void Unpacker::MakeRoom(int parent, const std::string& base, const TarMember& member) {
   struct stat status;
-  if (::fstatat(parent, base.c_str(), &status, AT_SYMLINK_NOFOLLOW) < 0) {
+  if (Again<::fstatat>(parent, base.c_str(), &status, AT_SYMLINK_NOFOLLOW) < 0) {
     if (errno == ENOENT) return;
     ThrowErrno(errno, "stat");
   }
@@ -167,12 +167,12 @@ void Unpacker::Place(int parent, const std::string& base, const TarMember& membe
 
 void Unpacker::Directory(int parent, const std::string& base, const std::string& path, const TarMember& member) {
   auto open = [&] {
-    return UniqueFd(Retry([&] { return ::openat(parent, base.c_str(), kDirFlags | O_NOFOLLOW | O_CLOEXEC); }));
+    return UniqueFd(Again<::openat>(parent, base.c_str(), kDirFlags | O_NOFOLLOW | O_CLOEXEC));
   };
   UniqueFd dir = open();
   if (!dir) {
     if (errno != ENOENT && errno != ENOTDIR && errno != ELOOP) ThrowErrno(errno, "open");
-    Place(parent, base, member, "mkdir", [&] { return ::mkdirat(parent, base.c_str(), 0700); });
+    Place(parent, base, member, "mkdir", [&] { return Again<::mkdirat>(parent, base.c_str(), 0700); });
     dir = open();
     if (!dir) ThrowErrno(errno, "open");
   }
@@ -186,7 +186,7 @@ void Unpacker::Node(int parent, const std::string& base, const TarMember& member
   mode_t type = NodeTypeOf(member);
   dev_t device = DeviceOf(member);
   Place(parent, base, member, "mknod", [&] {
-    int made = ::mknodat(parent, base.c_str(), type | 0600, device);
+    int made = Again<::mknodat>(parent, base.c_str(), type | 0600, device);
     if (made < 0 && errno == EPERM && type == S_IFCHR && device == 0)
       Invalid("'" + member.name + "' is the character device 0:0, which stands for a removal in a container's file system");
     return made;
@@ -196,13 +196,13 @@ void Unpacker::Node(int parent, const std::string& base, const TarMember& member
 void Unpacker::RegularFile(int parent, const std::string& base, const TarMember& member) {
   auto create = [&](const std::string& name) {
     constexpr int kFlags = O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC;
-    return UniqueFd(Retry([&] { return ::openat(parent, name.c_str(), kFlags, 0600); }));
+    return UniqueFd(Again<::openat>(parent, name.c_str(), kFlags, 0600));
   };
   std::string name = base;
   UniqueFd fd = create(name);
   if (!fd && errno == EEXIST) {
     struct stat status;
-    bool replaces = ::fstatat(parent, base.c_str(), &status, AT_SYMLINK_NOFOLLOW) == 0 && !S_ISDIR(status.st_mode);
+    bool replaces = Again<::fstatat>(parent, base.c_str(), &status, AT_SYMLINK_NOFOLLOW) == 0 && !S_ISDIR(status.st_mode);
     if (replaces) {
       name = TemporaryName();
     } else {
@@ -214,9 +214,9 @@ void Unpacker::RegularFile(int parent, const std::string& base, const TarMember&
   try {
     WriteContent(fd.get(), member);
     Finish({fd.get()}, member);
-    if (name != base && ::renameat(parent, name.c_str(), parent, base.c_str()) < 0) ThrowErrno(errno, "rename");
+    if (name != base && Again<::renameat>(parent, name.c_str(), parent, base.c_str()) < 0) ThrowErrno(errno, "rename");
   } catch (...) {
-    ::unlinkat(parent, name.c_str(), 0);
+    Again<::unlinkat>(parent, name.c_str(), 0);
     throw;
   }
 }
@@ -227,18 +227,18 @@ void Unpacker::WriteContent(int fd, const TarMember& member) {
     for (std::string_view piece = reader_.Payload(); !piece.empty(); piece = reader_.Payload()) {
       if (!WriteAroundZeros(fd, piece, &holes)) ThrowErrno(errno, "write");
     }
-    if (holes && ::ftruncate(fd, static_cast<off_t>(member.size)) < 0) ThrowErrno(errno, "ftruncate");
+    if (holes && Again<::ftruncate>(fd, static_cast<off_t>(member.size)) < 0) ThrowErrno(errno, "ftruncate");
     return;
   }
   for (const SparseFragment& fragment : *member.sparse) {
-    if (::lseek(fd, fragment.offset, SEEK_SET) < 0) ThrowErrno(errno, "lseek");
+    if (Again<::lseek>(fd, fragment.offset, SEEK_SET) < 0) ThrowErrno(errno, "lseek");
     for (uint64_t left = static_cast<uint64_t>(fragment.length); left > 0;) {
       std::string_view piece = reader_.Payload(left);
       Write(fd, piece);
       left -= piece.size();
     }
   }
-  if (::ftruncate(fd, static_cast<off_t>(member.size)) < 0) ThrowErrno(errno, "ftruncate");
+  if (Again<::ftruncate>(fd, static_cast<off_t>(member.size)) < 0) ThrowErrno(errno, "ftruncate");
 }
 
 // The inode has been finished under its first name.
@@ -250,17 +250,17 @@ void Unpacker::HardLink(int parent, const std::string& base, const TarMember& me
   SplitPath from = SplitMemberPath(*target);
   UniqueFd dir = OpenInRoot(root_.get(), At(from.parent), O_PATH | O_DIRECTORY);
   struct stat status;
-  bool found = dir && ::fstatat(dir.get(), from.base.c_str(), &status, AT_SYMLINK_NOFOLLOW) == 0;
+  bool found = dir && Again<::fstatat>(dir.get(), from.base.c_str(), &status, AT_SYMLINK_NOFOLLOW) == 0;
   if (!found && errno == ENOENT) Invalid(what + "is not there");
   if (!found) ThrowErrno(errno, "open", At(*target));
   if (S_ISDIR(status.st_mode)) Invalid(what + "is a directory");
   struct stat old;
-  bool same = ::fstatat(parent, base.c_str(), &old, AT_SYMLINK_NOFOLLOW) == 0 && old.st_dev == status.st_dev &&
+  bool same = Again<::fstatat>(parent, base.c_str(), &old, AT_SYMLINK_NOFOLLOW) == 0 && old.st_dev == status.st_dev &&
               old.st_ino == status.st_ino;
   // There is nothing to do; and what would be removed to make room could be the only name.
   if (same) return;
   Place(parent, base, member, "link", [&] {
-    int linked = ::linkat(dir.get(), from.base.c_str(), parent, base.c_str(), 0);
+    int linked = Again<::linkat>(dir.get(), from.base.c_str(), parent, base.c_str(), 0);
     if (linked < 0 && errno == ENOENT) Invalid(what + "it would take the place of");
     return linked;
   });
@@ -276,7 +276,7 @@ void Unpacker::Finish(NodeRef node, const TarMember& member) {
 void Unpacker::SetDirectoryTimes() {
   for (const DirectoryTimes& directory : directories_) {
     UniqueFd fd = OpenInRoot(root_.get(), At(directory.path), kDirFlags | O_NOFOLLOW);
-    if (fd && ::futimens(fd.get(), directory.times) < 0) ThrowErrno(errno, "futimens", directory.path);
+    if (fd && Again<::futimens>(fd.get(), directory.times) < 0) ThrowErrno(errno, "futimens", directory.path);
   }
 }
 

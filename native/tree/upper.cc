@@ -12,7 +12,7 @@ namespace layerstack {
 
 bool IsOpaque(int fd) {
   char value[2];  // asked for on every directory: no allocation
-  return ::fgetxattr(fd, "trusted.overlay.opaque", value, sizeof value) == 1 && value[0] == 'y';
+  return Again<::fgetxattr>(fd, "trusted.overlay.opaque", value, sizeof value) == 1 && value[0] == 'y';
 }
 
 void RefuseIndirect(const std::string& attribute, const std::string& path) {
@@ -25,7 +25,7 @@ void RefuseIndirect(const std::string& attribute, const std::string& path) {
 bool RefuseIndirect(const std::string& where, const struct stat& info, const std::string& path) {
   if (!S_ISREG(info.st_mode) && !S_ISDIR(info.st_mode)) return true;
   char names[256];  // asked for on every entry, most of which have none: no allocation
-  ssize_t size = ::llistxattr(where.c_str(), names, sizeof names);
+  ssize_t size = Again<::llistxattr>(where.c_str(), names, sizeof names);
   if (size == 0) return true;
   if (size < 0 && errno == ENOENT) return false;  // deleted meanwhile by the running container
   std::vector<std::string> attributes;

@@ -191,6 +191,17 @@ export function isSystemError(error: unknown, ...codes: string[]): error is Syst
   return codes.length === 0 || codes.includes(error.code as string);
 }
 
+/**
+ * The error that came first, where giving something back failed as well (`await using` makes a SuppressedError of the two): what it
+ * says is what happened.
+ */
+export function firstError(error: unknown): unknown {
+  let first = error;
+  while (first instanceof Error && first.name === 'SuppressedError' && 'suppressed' in first)
+    first = first.suppressed;
+  return first;
+}
+
 /** What `work` resolves with, or undefined where it fails because a file is missing (ENOENT). */
 export async function unlessMissing<T>(work: Promise<T>): Promise<T | undefined> {
   try {

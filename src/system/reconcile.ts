@@ -297,6 +297,7 @@ async function removeTemporaries(layout: Layout, marker: string): Promise<void> 
   const prefix = basename(text);
   if (!TEMPORARY.test(prefix)) return;
   const files = ((await unlessMissing(readdir(directory))) ?? []).filter((file) => file.startsWith(prefix));
+  if (files.length === 0) return;
   await call(
     native.batch(
       directory,

@@ -74,6 +74,41 @@ describe('a full disk', () => {
     await failsWithoutTrace(() => store.import(directory, { reference: 'never:1' }));
   });
 
+  test('fails no command by anything but the want of space', async () => {
+    await store.create(IMAGE, { name: 'build' });
+    await store.tag(IMAGE, 'second:1');
+    await store.close();
+    // Leaves no block, and no inode: new directories and names need one.
+    const fill = join(volume.path, 'fill');
+    mkdirSync(fill);
+    await run('sh', [
+      '-c',
+      'dd if=/dev/zero of="$1/blocks" bs=4k; i=0; while : > "$1/$i"; do i=$((i+1)); done',
+      'sh',
+      fill,
+    ]);
+    const cli = new LayerstackCli(root);
+    for (const words of [
+      ['rmi', 'second:1'],
+      ['tag', IMAGE, 'third:1'],
+      ['create', IMAGE],
+      ['commit', 'build'],
+      ['mount', 'build'],
+      ['rm', 'build'],
+      ['prune', '--all', '--force'],
+    ]) {
+      const { status, stderr } = await cli.try(words);
+      if (status !== 0)
+        expect([words, stderr]).toEqual([
+          words,
+          expect.stringMatching(/^(?:layerstack: [^E].*\n)*layerstack: ERR_NO_SPACE: .*\n$/),
+        ]);
+    }
+    await run('rm', ['-r', fill]);
+    store = await Layerstack.open({ root });
+    expect(await store.images()).toHaveLength(1);
+  });
+
   test('during a save or an export to a file', async () => {
     const ample = await House.build(
       dockerArchive([...LAYERS, [{ name: 'large', content: Buffer.alloc(64 * MIB, 'more ') }]]),

@@ -179,6 +179,86 @@ describe('after a crash or reboot', () => {
     expectGone();
   });
 
+  describe('a use that a writer died with', () => {
+    const token = '0123456789abcdef';
+
+    /** A dead session that was taking, holding or giving back a use. */
+    const die = (): void => {
+      mkdirSync(house.at('layerstack/sessions/dead'));
+      for (const name of ['lock', `held.${container.id}.${token}`])
+        writeFileSync(house.at(`layerstack/sessions/dead/${name}`), '');
+    };
+    const count = (): unknown => JSON.parse(readFileSync(countFile(), 'utf8'));
+    /** Has the count say so much. */
+    const recount = (change: object): void => {
+      writeFileSync(countFile(), JSON.stringify({ ...(count() as object), ...change }));
+    };
+
+    it('is given back, and others stay', async () => {
+      await house.store.mount(container);
+      recount({ count: 2, held: [token] });
+      die();
+      await house.reopen();
+      expect(count()).toMatchObject({ count: 1 });
+      expect(isMounted()).toBe(true);
+      expect(await house.store.unmount('build')).toBe(0);
+      expectGone();
+    });
+
+    it('unmounts where it was the last', async () => {
+      await house.store.mount(container);
+      recount({ count: 1, held: [token] });
+      die();
+      await house.reopen();
+      expectGone();
+    });
+
+    it('takes no other’s place where it was not taken yet, or is given back already', async () => {
+      await house.store.mount(container);
+      writeFileSync(`${countFile()}.new`, 'half written');
+      die();
+      await house.reopen();
+      expect(count()).toMatchObject({ count: 1 });
+      expect(existsSync(`${countFile()}.new`)).toBe(false);
+      expect(isMounted()).toBe(true);
+      await house.store.unmount('build');
+      expectGone();
+    });
+
+    it('leaves nothing where it was begun before the mount, or ended after it', async () => {
+      mkdirSync(merged(), { mode: 0o700 });
+      die();
+      await house.reopen();
+      expectGone();
+    });
+
+    it('stays marked while somebody works in it', async () => {
+      await house.store.mount(container);
+      recount({ count: 1, held: [token] });
+      die();
+      const child = spawn('sleep', ['60'], { cwd: merged() });
+      await house.reopen();
+      expect(isMounted()).toBe(true);
+      child.kill();
+      await once(child, 'exit');
+      await house.reopen();
+      expectGone();
+      expect(existsSync(house.at('layerstack/sessions/dead'))).toBe(false);
+    });
+  });
+
+  it('an operation gives back its own use only, whatever others force meanwhile', async () => {
+    const { tar } = await house.store.getArchive('build', '/house');
+    await house.store.unmount('build', { force: true });
+    await house.store.mount('build');
+    tar.destroy();
+    await once(tar, 'close');
+    await house.store.diff('build');
+    expect(isMounted()).toBe(true);
+    expect(await house.store.unmount('build')).toBe(0);
+    expectGone();
+  });
+
   it('left-over merged and work directories are used again', async () => {
     mkdirSync(merged(), { mode: 0o700 });
     mkdirSync(house.at(`overlay2/${container.mountId}/work/work/left/over`), { recursive: true });

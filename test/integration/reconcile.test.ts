@@ -1,10 +1,21 @@
 import { execFileSync, spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { Layerstack } from '../../src/app/layerstack.ts';
 import { chainIds } from '../../src/core/digest.ts';
 import { LayerStore } from '../../src/layer/store.ts';
+import { holdFlock } from '../../src/system/lock.ts';
 import { Root } from '../../src/system/root.ts';
 import { makeVolume, type Volume } from '../support/loop.ts';
 import { dropScratch, makeScratch } from '../support/scratch.ts';
@@ -141,6 +152,26 @@ describe('two processes', () => {
   });
 });
 
+describe('many processes', () => {
+  it('open, mark and close at once: none of them meets another', async () => {
+    const text = `
+      const { Root } = await import('$DIST/system/root.js');
+      const told = [];
+      const note = (message) => told.push(message);
+      const log = { debug() {}, info: note, warn: note, error: note };
+      for (let round = 0; round < 40; ++round) {
+        const root = await Root.open('$STORE', { log });
+        await root.session().mark(['write-set.1']);
+        await root.session().unmark(['write-set.1']);
+        await root.close();
+      }
+      if (told.length > 0) throw new Error(told.join());`;
+    const loops = Array.from({ length: 8 }, () => exit(child(text)));
+    expect(await Promise.all(loops)).toEqual(Array(8).fill(0));
+    expect(readdirSync(at('layerstack/sessions'))).toEqual([]);
+  });
+});
+
 describe('what a dead session names', () => {
   /** A dead session with these markers. */
   function session(...markers: string[]): void {
@@ -240,6 +271,97 @@ describe('what a dead session names', () => {
     expect(readdirSync(at('image/overlay2/layerdb/sha256'))).toEqual([]);
     expect(readdirSync(at('overlay2'))).toEqual(['l']);
     expect(readdirSync(at('overlay2/l'))).toEqual([]);
+  });
+
+  it('is settled also where a power cut took its lock; one that is just begun goes', async () => {
+    overlay(A);
+    session(`overlay2.${A}`);
+    rmSync(at('layerstack/sessions/0123456789abcdef/lock'));
+    mkdirSync(at('layerstack/sessions/begun'));
+    await reopen();
+    expect(readdirSync(at('overlay2'))).toEqual(['l']);
+    expect(readdirSync(at('layerstack/sessions'))).toEqual([]);
+  });
+
+  it('may be temporary files, in the store and beside it', async () => {
+    const beside = join(scratch, 'beside');
+    mkdirSync(beside);
+    const files = [
+      'layerstack/names/.tmp-one-0-.stamp',
+      'layerstack/names/.tmp-one-1-x',
+      'containers/.tmp-two',
+    ];
+    for (const path of files) writeFileSync(at(path), '');
+    for (const name of ['.tmp-out.tar1234', 'out.tar']) writeFileSync(join(beside, name), '');
+    writeFileSync(at('layerstack/names/.tmp-other'), '');
+    session();
+    const announce = (token: string, text: string): void => {
+      symlinkSync(text, at(`layerstack/sessions/0123456789abcdef/temporary.${token}`));
+    };
+    announce('1', 'layerstack/names/.tmp-one-');
+    announce('2', 'containers/.tmp-two');
+    announce('3', join(beside, '.tmp-out.tar1234'));
+    announce('4', join(beside, 'out.tar')); // no temporary file is called so
+    announce('5', 'nowhere/.tmp-gone');
+    await reopen();
+    for (const path of files) expect(existsSync(at(path))).toBe(false);
+    expect(readdirSync(beside)).toEqual(['out.tar']);
+    expect(readdirSync(at('layerstack/names'))).toEqual(['.tmp-other']);
+    expect(readdirSync(at('layerstack/sessions'))).toEqual([]);
+  });
+
+  it('may be a container of which only names are left', async () => {
+    for (const [name, id] of [
+      ['made', 'cc'],
+      ['again', 'cc'],
+      ['other', 'dd'],
+    ] as const)
+      symlinkSync(id, at(`layerstack/names/${name}`));
+    session('container.cc');
+    await reopen();
+    expect(readdirSync(at('layerstack/names'))).toEqual(['other']);
+  });
+
+  it('may be a directory on its way out, whose short name has its old name', async () => {
+    overlay(A);
+    renameSync(at(`overlay2/${A}`), at(`overlay2/${A}-removing`));
+    session(`overlay2.${A}`, `overlay2.${A}-removing`);
+    await reopen();
+    expect(readdirSync(at('overlay2'))).toEqual(['l']);
+    expect(readdirSync(at('overlay2/l'))).toEqual([]);
+  });
+
+  it('may be nothing: scratch directories go with the process that has them locked', async () => {
+    for (const name of ['.probe-dead00', '.probe-alive0']) mkdirSync(at(`${name}/a`), { recursive: true });
+    await using alive = await holdFlock(at('.probe-alive0'), true);
+    expect(alive).not.toBeNull();
+    await reopen();
+    expect(readdirSync(store).filter((name) => name.startsWith('.'))).toEqual(['.probe-alive0']);
+  });
+
+  it('is what fsck names, as long as nobody has written since', async () => {
+    overlay(A);
+    mkdirSync(at('.probe-dead00'));
+    session(`overlay2.${A}`, 'container.cc', 'naming.dd', 'held.ee.0123');
+    symlinkSync('containers/.tmp-x', at('layerstack/sessions/0123456789abcdef/temporary.1'));
+    const paths = async (): Promise<string[]> => {
+      await using reader = await Layerstack.open({ root: store, readOnly: true });
+      const found: string[] = [];
+      for await (const { code, path } of reader.fsck()) if (code === 'unfinished') found.push(path);
+      return found.sort();
+    };
+    const named = [
+      '.probe-dead00',
+      'containers/.tmp-x',
+      'containers/cc',
+      'containers/dd',
+      'containers/ee',
+      `overlay2/${A}`,
+    ];
+    expect(await paths()).toEqual(named);
+    expect(await paths()).toEqual(named);
+    await (await Layerstack.open({ root: store })).close();
+    expect(await paths()).toEqual([]);
   });
 
   it('is never outside of the store, whatever its markers say', async () => {

@@ -1,5 +1,5 @@
 /** Renaming containers: one owner of a name at any time, whoever asks for it. */
-import { existsSync, readFileSync, readlinkSync, symlinkSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, readlinkSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { setTimeout } from 'node:timers/promises';
@@ -49,6 +49,20 @@ it('gives the new name and takes the old one, in the config that dockerd reads a
   await store.remove('before');
   await store.remove('after');
   expect(owner('after')).toBeUndefined();
+});
+
+it('names that a dead writer was giving and taking lead to their container, or nowhere', async () => {
+  const { id } = await store.create('base:1', { name: 'kept' });
+  const session = join(root, 'layerstack/sessions/dead');
+  mkdirSync(session);
+  for (const name of ['lock', `naming.${id}`]) writeFileSync(join(session, name), '');
+  for (const name of ['wanted', 'before']) symlinkSync(id, join(root, 'layerstack/names', name));
+  symlinkSync('f'.repeat(64), join(root, 'layerstack/names/unmarked'));
+  await (await Layerstack.open({ root })).close();
+  expect(['kept', 'wanted', 'before'].map(owner)).toEqual([id, undefined, undefined]);
+  expect(owner('unmarked')).toBe('f'.repeat(64)); // not this session's
+  expect(existsSync(session)).toBe(false);
+  await store.remove('kept');
 });
 
 it('refuses a name that is taken, the one it has, and none at all', async () => {

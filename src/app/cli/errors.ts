@@ -2,7 +2,7 @@
  * How a command ends badly: one line on stderr, `layerstack: ERR_CODE: what, which object, what to do`, and the exit
  * status: 1 failed (also when a signal stopped it), 2 misused.
  */
-import { isSystemError, LayerstackError, type ErrorCode } from '../../core/errors.ts';
+import { firstError, isSystemError, LayerstackError, type ErrorCode } from '../../core/errors.ts';
 import { UsageError } from './command.ts';
 
 export interface Ending {
@@ -11,7 +11,8 @@ export interface Ending {
 }
 
 /** How to end after `error`; `signal` is the one that was received, if any. */
-export function describeError(error: unknown, signal?: string): Ending {
+export function describeError(thrown: unknown, signal?: string): Ending {
+  const error = firstError(thrown);
   if (error instanceof UsageError) return { line: line('ERR_USAGE', error.message), status: 2 };
   const code = codeOf(error);
   if (code === 'ERR_ABORTED' && signal !== undefined)

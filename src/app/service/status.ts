@@ -2,7 +2,13 @@
  * The one place that knows which HTTP status an error is: by its kind, and by its code where dockerd's handlers say
  * something else. Mirrors `moby/moby: api/server/httpstatus/status.go`.
  */
-import { isSystemError, LayerstackError, type ErrorCode, type ErrorKind } from '../../core/errors.ts';
+import {
+  firstError,
+  isSystemError,
+  LayerstackError,
+  type ErrorCode,
+  type ErrorKind,
+} from '../../core/errors.ts';
 
 const BY_KIND: Readonly<Record<ErrorKind, number>> = {
   'not-found': 404,
@@ -56,7 +62,8 @@ export class Redirect extends HttpError {
 }
 
 /** The status of an answer that says `error`. */
-export function statusOf(error: unknown): number {
+export function statusOf(thrown: unknown): number {
+  const error = firstError(thrown);
   if (error instanceof HttpError) return error.status;
   if (LayerstackError.is(error)) return BY_CODE[error.code] ?? BY_KIND[error.kind];
   if (isSystemError(error, 'ENOSPC', 'EDQUOT')) return 507;
@@ -64,6 +71,7 @@ export function statusOf(error: unknown): number {
 }
 
 /** What an answer says about `error`. */
-export function messageOf(error: unknown): string {
+export function messageOf(thrown: unknown): string {
+  const error = firstError(thrown);
   return error instanceof Error ? error.message : String(error);
 }

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { isSystemError, LayerstackError, unlessMissing } from '../../../src/core/errors.ts';
+import { firstError, isSystemError, LayerstackError, unlessMissing } from '../../../src/core/errors.ts';
 
 describe('a LayerstackError', () => {
   it('has its code, kind and facts as own properties, without those that are not given', () => {
@@ -28,6 +28,15 @@ it('a system error is known by errno and code', () => {
   expect(isSystemError(error, 'EACCES', 'ENOENT')).toBe(true);
   expect(isSystemError(error, 'EACCES')).toBe(false);
   expect(isSystemError(new LayerstackError('ERR_INTERNAL', 'x'))).toBe(false);
+});
+
+it('of errors that suppress each other the first one counts', () => {
+  const first = new LayerstackError('ERR_NO_SPACE', 'full');
+  const suppressed = (error: Error, by: Error): Error =>
+    Object.assign(new Error('suppressed'), { name: 'SuppressedError', error: by, suppressed: error });
+  expect(firstError(first)).toBe(first);
+  expect(firstError(suppressed(first, new Error('second')))).toBe(first);
+  expect(firstError(suppressed(suppressed(first, new Error('second')), new Error('third')))).toBe(first);
 });
 
 it('only a missing file counts as missing', async () => {

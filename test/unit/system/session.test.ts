@@ -1,7 +1,8 @@
-import { mkdirSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, readlinkSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { Aftermath } from '../../../src/system/aftermath.ts';
 import { Layout } from '../../../src/system/layout.ts';
 import { lockSession, Session } from '../../../src/system/session.ts';
 
@@ -67,6 +68,72 @@ describe('Session', () => {
     await expect(session.unmark(['overlay2.x'], [{ op: 'rmdir', path: 'none' }])).rejects.toThrow('ENOENT');
     expect(files(name)).toContain('overlay2.x');
     await session.close();
+  });
+
+  it('has done what it was to do where a marker cannot be removed, and leaves it to the next writer', async () => {
+    const warnings: string[] = [];
+    const log = { warn: (message: string) => void warnings.push(message) };
+    const session = new Session(layout, new Aftermath(layout.root, log));
+    await session.mark(['overlay2.x', 'container.y'], [object]);
+    const [name] = sessions() as [string];
+    rmSync(layout.at(layout.session(name, 'overlay2.x')));
+    mkdirSync(layout.at(layout.session(name, 'overlay2.x'))); // no unlink takes it away
+    await session.unmark(['overlay2.x'], [{ op: 'rmdir', path: 'overlay2/x' }]);
+    await session.unmark(['container.y']);
+    expect(readdirSync(layout.at('overlay2'))).toEqual([]);
+    await session.close();
+    expect(files(name)).toEqual(['lock', 'overlay2.x']);
+    expect(warnings).toEqual(['done, but a mark of it stays']);
+  });
+
+  it('leaves itself to the next writer where it cannot be removed', async () => {
+    const warnings: string[] = [];
+    const log = { warn: (message: string) => void warnings.push(message) };
+    const session = new Session(layout, new Aftermath(layout.root, log));
+    await session.mark(['overlay2.x']);
+    await session.unmark(['overlay2.x']);
+    writeFileSync(layout.at(layout.session(sessions()[0] ?? '', 'foreign')), '');
+    await session.close();
+    expect(warnings).toEqual(['done, but the session of this process stays for the next writer']);
+  });
+
+  it('tells what fails behind a change, and throws what fails before it', async () => {
+    const warnings: string[] = [];
+    const log = { warn: (message: string) => void warnings.push(message) };
+    const session = new Session(layout, new Aftermath(layout.root, log));
+    const none = { op: 'rmdir', path: 'overlay2/none' } as const;
+    expect(
+      await session.mark(['overlay2.x'], [object], { steps: [none], otherwise: 'nothing is gone' }),
+    ).toBe(false);
+    expect(warnings).toEqual(['done, but nothing is gone']);
+    await expect(
+      session.mark(['overlay2.y'], [none], { steps: [{ ...object, path: 'overlay2/y' }], otherwise: '' }),
+    ).rejects.toThrow('ENOENT');
+    expect(readdirSync(layout.at('overlay2'))).toEqual(['x']);
+    await session.close();
+  });
+
+  it('names the temporary files of what it replaces as long as they may be there', async () => {
+    const session = new Session(layout);
+    const replace = (path: string) => ({ op: 'replace', path, data: 'x', mode: 0o600 }) as const;
+    await session.replace([replace('overlay2/one'), replace('overlay2/two')]);
+    await expect(session.replace([replace('overlay2/three'), replace('none/four')])).rejects.toThrow(
+      'ENOENT',
+    );
+    expect(readdirSync(layout.at('overlay2')).sort()).toEqual(['one', 'three', 'two']);
+    expect(files(sessions()[0] ?? '')).toEqual(['lock']);
+    const announced = await session.temporary('/somewhere/.tmp-file');
+    const [, marker = ''] = files(sessions()[0] ?? '');
+    expect(readlinkSync(layout.at(layout.session(sessions()[0] ?? '', marker)))).toBe('/somewhere/.tmp-file');
+    await announced[Symbol.asyncDispose]();
+    await session.close();
+    expect(sessions()).toEqual([]);
+  });
+
+  it('has a lock that nobody else makes', async () => {
+    mkdirSync(layout.at(layout.session('begun')));
+    await expect(lockSession(layout.at(layout.session('begun')))).rejects.toMatchObject({ code: 'ENOENT' });
+    expect(files('begun')).toEqual([]);
   });
 
   it('is locked while it lives, and left to the next writer with what is still marked', async () => {

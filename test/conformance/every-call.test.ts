@@ -1,0 +1,231 @@
+/**
+ * Commands in which a call that changes the store, or what they write, kills them or fails. After a kill the next writer leaves what
+ * was there before or what the command was to do, and nothing else, and `fsck` names what is left until then. After an error the
+ * exit status says which of the two it is. A call that is interrupted is made again.
+ */
+import { mkdirSync, readdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { Layerstack } from '../../src/app/layerstack.ts';
+import { House, IMAGE } from '../integration/container-support.ts';
+import { Injector, type Errno, type Injected } from '../support/inject.ts';
+import { LayerstackCli } from '../support/layerstack-cli.ts';
+import { havePeers } from '../support/peers.ts';
+import { must } from '../support/process.ts';
+import { dropScratch, makeScratch, mountsBelow } from '../support/scratch.ts';
+
+/** Of each command's calls so many are tried, evenly spread; all of them where somebody asks for it. */
+const POINTS = process.env['LAYERSTACK_EVERY_CALL'] === '1' ? Infinity : 16;
+
+interface Case {
+  /** `OUT` stands for a directory of the host, `FILES` for one with files. */
+  readonly words: readonly string[];
+  /** Commands before it. */
+  readonly before?: readonly (readonly string[])[];
+}
+
+const CASES: Readonly<Record<string, Case>> = {
+  create: { words: ['create', '--name', 'made', IMAGE] },
+  rm: { words: ['rm', 'build'] },
+  mount: { words: ['mount', 'other'] },
+  unmount: { words: ['unmount', 'other'], before: [['mount', 'other']] },
+  cp: { words: ['cp', 'FILES/one', 'build:/one'] },
+  'save -o': { words: ['save', '-q', '-o', 'OUT/archive.tar', IMAGE] },
+};
+
+describe.runIf(havePeers('cc'))('at any call', () => {
+  let house: House;
+  let injector: Injector;
+  /** A store to copy. */
+  let template: string;
+
+  beforeAll(async () => {
+    house = await House.build();
+    for (const name of ['build', 'other']) await house.store.create(IMAGE, { name });
+    await using mount = await house.store.mount('build');
+    writeFileSync(join(mount.path, 'new'), 'content');
+    await mount.unmount();
+    for (const name of ['build', 'other']) await (await house.store.mount(name)).unmount(); // leaves overlayfs's own marks, once
+    await house.store.close();
+    template = house.root;
+    mkdirSync(join(house.scratch, 'files'));
+    writeFileSync(join(house.scratch, 'files/one'), 'one');
+    injector = await Injector.build(house.scratch);
+  });
+
+  afterAll(() => house[Symbol.asyncDispose]());
+
+  /** A copy of the store, and a directory beside it, for one run. */
+  class Run {
+    readonly directory = makeScratch('call');
+    readonly root = join(this.directory, 'store');
+    readonly #case: Case;
+
+    private constructor(it: Case) {
+      this.#case = it;
+    }
+
+    static async of(it: Case): Promise<Run> {
+      const made = new Run(it);
+      await must('cp', ['-a', template, made.root]);
+      mkdirSync(join(made.directory, 'out'));
+      const cli = new LayerstackCli(made.root);
+      for (const words of it.before ?? []) await cli.run(...words);
+      return made;
+    }
+
+    start(at: number, errno?: Errno): Promise<Injected> {
+      const words = this.#case.words.map((word) =>
+        word.replace('OUT', join(this.directory, 'out')).replace('FILES', join(house.scratch, 'files')),
+      );
+      const args = new LayerstackCli(this.root).argv(...words);
+      return injector.run(args, this.directory, { at, ...(errno && { errno }) });
+    }
+
+    /** What the next writer leaves, without the names that are random. */
+    async shape(): Promise<string[]> {
+      await (await Layerstack.open({ root: this.root })).close();
+      return this.look();
+    }
+
+    look(): string[] {
+      const paths = readdirSync(this.directory, { recursive: true, encoding: 'utf8' })
+        .filter(
+          (path) => !/^store\/(?:layerstack\/(?:locks|image-catalog)|overlay2\/\w+\/merged\/)/.test(path),
+        )
+        .map(plain);
+      const mounts = mountsBelow(this.directory).map(
+        (path) => `mount ${plain(path.slice(this.directory.length))}`,
+      );
+      return [...paths, ...mounts].sort();
+    }
+
+    /** What `fsck` says that is wrong. */
+    async wrong(): Promise<string[]> {
+      await using store = await Layerstack.open({ root: this.root, readOnly: true });
+      const found: string[] = [];
+      for await (const { path, message } of store.fsck()) found.push(`${path}: ${message}`);
+      return found;
+    }
+
+    async [Symbol.asyncDispose](): Promise<void> {
+      await dropScratch(this.directory);
+    }
+  }
+
+  function plain(path: string): string {
+    return path
+      .replace(/(overlay2|mounts|containers)\/[0-9a-f]{64}/, '$1/ID')
+      .replace(/overlay2\/l\/[A-Z2-7]{26}/, 'overlay2/l/LINK')
+      .replace(/sessions\/[0-9a-f]{16}/, 'sessions/SESSION');
+  }
+
+  interface States {
+    readonly before: readonly string[];
+    readonly after: readonly string[];
+    readonly calls: readonly string[];
+  }
+
+  async function states(it: Case): Promise<States> {
+    await using untouched = await Run.of(it);
+    const before = await untouched.shape();
+    await using done = await Run.of(it);
+    const ran = await done.start(0);
+    expect(ran).toMatchObject({ status: 0, stderr: '' });
+    const left = done.look();
+    const after = await done.shape();
+    expect(left).toEqual(after);
+    return { before, after, calls: ran.calls };
+  }
+
+  function* points({ calls }: States): Generator<{ readonly at: number; readonly call: string }> {
+    const step = Math.max(1, calls.length / POINTS);
+    for (let at = 1; at <= calls.length; at += step) {
+      const number = Math.floor(at);
+      yield { at: number, call: `${String(number)} ${calls[number - 1] ?? ''}` };
+    }
+  }
+
+  const same = (a: readonly string[], b: readonly string[]): boolean => a.join('\n') === b.join('\n');
+
+  /** What is not as it was, in a form that can be read. */
+  function difference(found: readonly string[], { before, after }: States): string {
+    const from = (wanted: readonly string[]) =>
+      [
+        ...found.filter((path) => !wanted.includes(path)).map((path) => `+${path}`),
+        ...wanted.filter((path) => !found.includes(path)).map((path) => `-${path}`),
+      ].join(' ');
+    return `from before: ${from(before)}; from after: ${from(after)}`;
+  }
+
+  test('a mount call that fails is an error, and no reason to mount in another way', async () => {
+    const it = CASES['mount'] as Case;
+    const { calls } = await states(it);
+    const errnos: readonly Errno[] = ['EIO', 'EMFILE', 'ENOSPC', 'ENOMEM'];
+    const mounting = [...calls.entries()].filter(([, call]) => /^(?:fs\w+|move_mount) /.test(call));
+    expect(mounting.length).toBeGreaterThan(8);
+    for (const [index, call] of mounting) {
+      const errno = errnos[index % errnos.length];
+      await using run = await Run.of(it);
+      const { status, stderr } = await run.start(index + 1, errno);
+      const said =
+        errno === 'ENOSPC'
+          ? /^layerstack: ERR_NO_SPACE: /
+          : new RegExp(`^layerstack: ERR_SYSTEM: ${errno ?? ''}: `);
+      expect([call, status, stderr]).toEqual([call, 1, expect.stringMatching(said)]);
+      expect(readdirSync(join(run.root, 'layerstack/flat'))).toEqual([]);
+    }
+  });
+
+  describe.each(Object.entries(CASES))('%s', (_, it) => {
+    let known: States;
+
+    beforeAll(async () => {
+      known = await states(it);
+    });
+
+    test('a kill leaves the old state or the new one to whoever writes next; fsck names the rest', async () => {
+      const troubles: string[] = [];
+      for (const { at, call } of points(known)) {
+        await using run = await Run.of(it);
+        expect((await run.start(at)).signal).toBe('SIGKILL');
+        const left = run.look();
+        const isWhole = same(left, known.before) || same(left, known.after);
+        if (!isWhole && (await run.wrong()).length === 0)
+          troubles.push(`${call}: fsck does not say: ${difference(left, known)}`);
+        const shape = await run.shape();
+        if (!same(shape, known.before) && !same(shape, known.after))
+          troubles.push(`${call}: ${difference(shape, known)}`);
+      }
+      expect(troubles).toEqual([]);
+    });
+
+    test('after an error the exit status says whether it is done', async () => {
+      const troubles: string[] = [];
+      for (const { at, call } of points(known)) {
+        await using run = await Run.of(it);
+        const { status, stderr } = await run.start(at, 'EIO');
+        const shape = await run.shape();
+        const wanted = status === 0 ? known.after : known.before;
+        if (!same(shape, wanted))
+          troubles.push(`${call}: exit ${String(status)}: ${difference(shape, known)}`);
+        if (status !== 0 && !/^layerstack: ERR_(?!INTERNAL)\w+: /m.test(stderr))
+          troubles.push(`${call}: ${stderr}`);
+        if (status === 0 && !/^(?:layerstack: done, but .*EIO.*\n)?$/.test(stderr))
+          troubles.push(`${call}: ${stderr}`);
+      }
+      expect(troubles).toEqual([]);
+    });
+
+    test('a call that is interrupted is made again', async () => {
+      const troubles: string[] = [];
+      for (const { at, call } of points(known)) {
+        await using run = await Run.of(it);
+        const { status, stderr } = await run.start(at, 'EINTR');
+        if (status !== 0 || stderr !== '') troubles.push(`${call}: exit ${String(status)}: ${stderr}`);
+        else if (!same(await run.shape(), known.after)) troubles.push(`${call}: not done`);
+      }
+      expect(troubles).toEqual([]);
+    });
+  });
+});
