@@ -5,6 +5,7 @@
 import { parseArgs, type ParseArgsConfig } from 'node:util';
 import type { Layerstack, OpenOptions } from '../layerstack.ts';
 import type { Registries } from '../registries.ts';
+import type { Output } from './terminal.ts';
 
 /** One option, in `util.parseArgs`'s terms, with the words of its help line. */
 export interface OptionSpec {
@@ -37,10 +38,10 @@ export interface Context {
   readonly signal: AbortSignal;
   readonly stdin: NodeJS.ReadStream;
   readonly stdoutIsTerminal: boolean;
-  /** Data, a line each. */
+  /** Data, a line each: see {@link Output.print}. */
   print(...lines: string[]): void;
   /** Progress and remarks. */
-  readonly stderr: NodeJS.WriteStream;
+  readonly stderr: Output;
 }
 
 export interface Command<O extends OptionSpecs = OptionSpecs> {

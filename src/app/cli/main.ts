@@ -9,6 +9,7 @@ import { packageVersion } from '../package-version.ts';
 import { GLOBAL_OPTIONS, parseOptions, UsageError, type Command, type Context } from './command.ts';
 import { ALIASES, VERBS } from './commands/index.ts';
 import { describeError } from './errors.ts';
+import { processOutputs } from './terminal.ts';
 
 const DEFAULT_ROOT = '/var/lib/layerstack';
 
@@ -29,15 +30,15 @@ for (const signal of ['SIGINT', 'SIGTERM'] as const) {
 }
 
 // Whoever read our output has seen enough (`layerstack images | head -1`): that is no failure.
-process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+processOutputs.stdout.stream.on('error', (error: NodeJS.ErrnoException) => {
   if (error.code !== 'EPIPE') {
-    process.stderr.write(`${describeError(error).line}\n`);
+    processOutputs.stderr.print(describeError(error).line);
     process.exit(1);
   }
   abort.abort(new Error('nobody reads the output any more'));
   process.exitCode = 0;
 });
-process.stderr.on('error', () => undefined);
+processOutputs.stderr.stream.on('error', () => undefined);
 
 process.exitCode = await main(process.argv.slice(2));
 
@@ -60,7 +61,7 @@ async function main(args: string[]): Promise<number> {
     const { values, operands } = parseVerb(verb, command, rest);
     if (helped || values.help === true || before.values.help === true) {
       const { commandHelp } = await import('./help.ts');
-      print(commandHelp(verb, command));
+      print(...commandHelp(verb, command).split('\n'));
       return 0;
     }
     checkOperands(verb, command, operands);
@@ -74,8 +75,7 @@ async function main(args: string[]): Promise<number> {
 
 async function overview(asked: boolean): Promise<number> {
   const { programHelp } = await import('./help.ts');
-  if (asked) print(programHelp(VERBS));
-  else process.stderr.write(`${programHelp(VERBS)}\n`);
+  processOutputs[asked ? 'stdout' : 'stderr'].print(...programHelp(VERBS).split('\n'));
   return asked ? 0 : 2;
 }
 
@@ -123,10 +123,10 @@ function context(values: {
       return process.stdin;
     },
     get stdoutIsTerminal() {
-      return process.stdout.isTTY;
+      return processOutputs.stdout.isTerminal;
     },
     get stderr() {
-      return process.stderr;
+      return processOutputs.stderr;
     },
     print,
     async registries(): Promise<Registries> {
@@ -141,16 +141,17 @@ function context(values: {
 }
 
 function print(...lines: string[]): void {
-  if (lines.length > 0) process.stdout.write(`${lines.join('\n')}\n`);
+  processOutputs.stdout.print(...lines);
 }
 
 async function report(error: unknown): Promise<number> {
   const { line, status } = describeError(error, received);
   // Progress may have left the cursor in the middle of a line.
-  process.stderr.write(`${process.stderr.isTTY ? '\r\u001b[K' : ''}${line}\n`);
+  if (processOutputs.stderr.isTerminal) processOutputs.stderr.redrawLine('');
+  processOutputs.stderr.print(line);
   if (process.env['LAYERSTACK_DEBUG'] && error instanceof Error) {
     const { inspect } = await import('node:util');
-    process.stderr.write(`${inspect(error)}\n`);
+    processOutputs.stderr.print(...inspect(error).split('\n'));
   }
   return status;
 }
