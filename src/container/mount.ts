@@ -6,7 +6,6 @@
  * uses of a single operation ({@link ContainerMounts.mountForOperation}) are marked in the session, and given back by the next writer if this one dies.
  */
 import { randomBytes } from 'node:crypto';
-import { existsSync } from 'node:fs';
 import { isSystemError, LayerstackError } from '../core/errors.ts';
 import { flatLower } from '../layer/flat.ts';
 import type { LayerStore } from '../layer/store.ts';
@@ -22,7 +21,8 @@ import {
   readMountCount,
   type MountCount,
 } from './mount-count.ts';
-import { readText } from '../system/read-text.ts';
+import { dirname, join } from 'node:path';
+import { hasDirectory, readLink, readText, statEntry } from '../system/store-files.ts';
 import { readContainer, type Container } from './record.ts';
 
 export interface MountOptions {
@@ -181,7 +181,7 @@ export class ContainerMounts {
   /** `merged` exists only while mounted, so its absence is an answer that costs one system call. */
   async #find(container: Container): Promise<'none' | 'overlay'> {
     const path = this.path(container);
-    if (!existsSync(path)) return 'none';
+    if (statEntry(path) === undefined) return 'none';
     const state = await mountState(path);
     if (state === 'other')
       throw new LayerstackError(
@@ -262,7 +262,7 @@ export class ContainerMounts {
     if (!isSystemError(cause, 'ENOENT', 'ELOOP', 'ENOTDIR')) return cause;
     const path = lowers
       .map((lower) => layout.at(`${layout.overlay2}/${lower}`))
-      .find((each) => !existsSync(each));
+      .find((each) => !hasDirectory(contentOf(each)));
     return path === undefined
       ? cause
       : new LayerstackError(
@@ -320,4 +320,10 @@ export class ContainerMounts {
   #lock(container: Container, signal: AbortSignal | undefined) {
     return this.#root.locks.acquire('containers', container.id, signal ? { signal } : {});
   }
+}
+
+/** The directory that a lower is: a short name leads to it. */
+function contentOf(lower: string): string {
+  const target = readLink(lower);
+  return target === undefined ? lower : join(dirname(lower), target);
 }

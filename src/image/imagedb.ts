@@ -4,14 +4,20 @@
  * image id) and `lastUpdated` (a time), both without a newline.
  * Mirrors `moby/moby: image/fs.go`.
  */
-import { readFileSync } from 'node:fs';
-import { readdir, readFile, stat } from 'node:fs/promises';
 import { digestOf, hexOf, isDigest, type ImageID } from '../core/digest.ts';
-import { isSystemError, LayerstackError, unlessMissing } from '../core/errors.ts';
+import { LayerstackError } from '../core/errors.ts';
 import type { ImageMetadataKey } from '../system/layout.ts';
 import { call, native, type BatchStep } from '../system/native.ts';
 import type { Root } from '../system/root.ts';
 import { spaceError } from '../system/space.ts';
+import {
+  listDirectory,
+  readStoreFile,
+  readStoreFileSync,
+  readTexts,
+  statEntry,
+} from '../system/store-files.ts';
+import { MAX_CONFIG_BYTES } from './config.ts';
 
 const HEX = /^[0-9a-f]{64}$/;
 
@@ -34,15 +40,13 @@ export class ImageDb {
    */
   async read(id: ImageID): Promise<Uint8Array | undefined> {
     const path = this.#root.layout.at(this.#root.layout.imageContent(id));
-    const bytes = await unlessMissing(readFile(path));
+    const bytes = await readStoreFile(path, MAX_CONFIG_BYTES);
     return bytes && verify(bytes, id, path);
   }
 
   /** Whether there is content, intact or not. */
-  async has(id: ImageID): Promise<boolean> {
-    return (
-      (await unlessMissing(stat(this.#root.layout.at(this.#root.layout.imageContent(id))))) !== undefined
-    );
+  has(id: ImageID): boolean {
+    return statEntry(this.#root.layout.at(this.#root.layout.imageContent(id))) !== undefined;
   }
 
   /**
@@ -51,12 +55,8 @@ export class ImageDb {
    */
   readSync(id: ImageID): Uint8Array | undefined {
     const path = this.#root.layout.at(this.#root.layout.imageContent(id));
-    try {
-      return verify(readFileSync(path), id, path);
-    } catch (error) {
-      if (isSystemError(error, 'ENOENT')) return undefined;
-      throw error;
-    }
+    const bytes = readStoreFileSync(path, MAX_CONFIG_BYTES);
+    return bytes && verify(bytes, id, path);
   }
 
   /** The parents of all images that have one. */
@@ -79,7 +79,7 @@ export class ImageDb {
   /** A metadata value as it is on disk, or undefined. */
   async metadata(id: ImageID, key: ImageMetadataKey): Promise<string | undefined> {
     const { layout } = this.#root;
-    return await unlessMissing(readFile(layout.at(layout.imageMetadata(id, key)), 'utf8'));
+    return (await readTexts([layout.at(layout.imageMetadata(id, key))]))[0];
   }
 
   /**
@@ -135,7 +135,7 @@ export class ImageDb {
   }
 
   async #names(directory: string): Promise<string[]> {
-    const names = (await unlessMissing(readdir(this.#root.layout.at(directory)))) ?? [];
+    const names = (await listDirectory(this.#root.layout.at(directory))) ?? [];
     return names
       .filter((name) => HEX.test(name))
       .sort()

@@ -3,15 +3,14 @@
  * whole (temp, fsync, rename, fsync of the directory), so that processes never undo each other's changes and a
  * crash leaves the old file or the new one.
  */
-import { readFile } from 'node:fs/promises';
 import { dirname } from 'node:path';
-import { unlessMissing } from '../core/errors.ts';
 import { call, native } from '../system/native.ts';
 import { REFERENCES_KEY } from '../system/lock.ts';
 import type { Root } from '../system/root.ts';
 import type { Marker } from '../system/session.ts';
 import { spaceError } from '../system/space.ts';
-import { parseReferences, type MutableReferences } from './references.ts';
+import { readStoreFile } from '../system/store-files.ts';
+import { MAX_REFERENCES_BYTES, parseReferences, type MutableReferences } from './references.ts';
 
 const MARKERS: readonly Marker[] = ['references.change'];
 
@@ -35,7 +34,7 @@ export class Repositories {
    */
   async read(): Promise<MutableReferences> {
     const path = this.#path();
-    return parseReferences(await unlessMissing(readFile(path)), path);
+    return parseReferences(await readStoreFile(path, MAX_REFERENCES_BYTES), path);
   }
 
   /**
@@ -55,7 +54,7 @@ export class Repositories {
         throw spaceError(error, this.#root.layout.root);
       });
       const path = this.#path();
-      const references = parseReferences(await unlessMissing(readFile(path)), path);
+      const references = parseReferences(await readStoreFile(path, MAX_REFERENCES_BYTES), path);
       const before = references.serialize();
       const result = await edit(references);
       const after = references.serialize();

@@ -7,7 +7,6 @@
  * `<chain>-<random>-removing`; the layer in its place takes over its short name, which the `lower` of its children has.
  */
 import { randomBytes } from 'node:crypto';
-import { access, stat } from 'node:fs/promises';
 import { throwIfAborted } from '../core/abort.ts';
 import { hexOf, type ChainID } from '../core/digest.ts';
 import { isSystemError, LayerstackError } from '../core/errors.ts';
@@ -15,6 +14,7 @@ import { call, native, type BatchStep } from '../system/native.ts';
 import { findLink, isEntryName, readEntry, removeLayerEntries } from '../system/removal.ts';
 import type { Root } from '../system/root.ts';
 import type { Marker } from '../system/session.ts';
+import { statEntry } from '../system/store-files.ts';
 import type { Layer, LayerDb } from './layerdb.ts';
 import { newLinkId, type Overlay, type OverlaySpec } from './overlay.ts';
 import type { PlannedLayer } from './plan.ts';
@@ -138,7 +138,7 @@ export class Publication {
   async #sync(): Promise<void> {
     const { layout } = this.#root;
     const paths = [layout.overlay2, layout.layers];
-    const [contents, metadata] = await Promise.all(paths.map((path) => stat(layout.at(path))));
+    const [contents, metadata] = paths.map((path) => statEntry(layout.at(path)));
     const syncs = paths.map((path): BatchStep => ({ op: 'syncfs', path }));
     await call(native.batch(layout.root, contents?.dev === metadata?.dev ? syncs.slice(1) : syncs));
   }
@@ -207,7 +207,7 @@ export class Publication {
   /** The entry in the way of `chainId`, which is known not to be complete. */
   async #incomplete(chainId: ChainID): Promise<Replaced | undefined> {
     const { layout } = this.#root;
-    if (!(await exists(layout.at(layout.layer(chainId))))) return undefined;
+    if (!(statEntry(layout.at(layout.layer(chainId))) !== undefined)) return undefined;
     const cacheId = await readEntry(layout, layout.layer(chainId, 'cache-id'));
     const known = cacheId !== undefined && isEntryName(cacheId);
     const link = known
@@ -216,7 +216,7 @@ export class Publication {
     const replaced = {
       name: `${hexOf(chainId)}-${randomBytes(32).toString('hex')}-removing`,
       link,
-      keep: known && (await exists(layout.at(layout.overlay(cacheId, 'committed')))),
+      keep: known && statEntry(layout.at(layout.overlay(cacheId, 'committed'))) !== undefined,
     };
     this.#root.log.warn(`layer ${chainId} is incomplete in the store and is replaced`, { layer: chainId });
     return replaced;
@@ -251,11 +251,4 @@ export class Publication {
 
 function removingMarker({ name }: Replaced): Marker {
   return `removing.${name}`;
-}
-
-async function exists(path: string): Promise<boolean> {
-  return access(path).then(
-    () => true,
-    () => false,
-  );
 }

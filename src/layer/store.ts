@@ -9,13 +9,13 @@
  * await layers.publish([[base, layer]]);
  * ```
  */
-import { access } from 'node:fs/promises';
 import type { ChainID } from '../core/digest.ts';
 import { isSystemError, LayerstackError } from '../core/errors.ts';
 import type { Lock } from '../system/lock.ts';
 import type { BatchStep, LayerLimits } from '../system/native.ts';
 import type { Root } from '../system/root.ts';
 import { spaceError } from '../system/space.ts';
+import { statEntry } from '../system/store-files.ts';
 import type { LayerSource } from './apply.ts';
 import { assembleLayer, layerTarSize, writeLayer, type AssembleSource } from './assemble.ts';
 import { LayerCollector, type CollectedLayer, type ImageTops } from './collector.ts';
@@ -283,7 +283,7 @@ export class LayerStore {
     const { layout } = this.#root;
     const published: StagedLayer[] = [];
     for (const layer of staged) {
-      await access(layout.at(layout.writeSet(layer.writeSet))).catch(() => published.push(layer));
+      if (statEntry(layout.at(layout.writeSet(layer.writeSet))) === undefined) published.push(layer);
     }
     await this.#staging.settle(published);
   }

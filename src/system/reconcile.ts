@@ -4,7 +4,7 @@
  * snapshots do. Every step may be repeated, so dying here leaves the rest to the next writer.
  */
 import type { FileHandle } from 'node:fs/promises';
-import { access, rm } from 'node:fs/promises';
+import { rm } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { isSystemError } from '../core/errors.ts';
 import type { Layout } from './layout.ts';
@@ -13,6 +13,7 @@ import { call, native } from './native.ts';
 import { REFERENCES_KEY, type Locks } from './lock.ts';
 import { isEntryName, listEntries, readEntry, removeLayerEntries, removeOverlay } from './removal.ts';
 import { allMarkers, lockSession, type Marker } from './session.ts';
+import { statEntry } from './store-files.ts';
 
 /** What the store's writers put next to a file before they rename it into place (native `replace`). */
 const TEMPORARY = /^\.tmp-/;
@@ -113,7 +114,7 @@ async function sweepImages(layout: Layout): Promise<void> {
       .map((file) => `${directory}/${file}`);
   const files = [...(await temporaries(dirname(layout.repositories))), ...(await temporaries(imageContents))];
   for (const id of await listEntries(layout, imageMetadatas)) {
-    if (await exists(layout, `${imageContents}/${id}`))
+    if (exists(layout, `${imageContents}/${id}`))
       files.push(...(await temporaries(`${imageMetadatas}/${id}`)));
     else await call(native.removeTree(layout.root, `${imageMetadatas}/${id}`));
   }
@@ -186,19 +187,14 @@ async function isCompleteContainer(layout: Layout, id: string): Promise<boolean>
   const present = await Promise.all(
     [mountId, initId ?? mountId].map(
       async (overlay) =>
-        overlay !== undefined &&
-        isEntryName(overlay) &&
-        (await exists(layout, layout.overlay(overlay, 'link'))),
+        overlay !== undefined && isEntryName(overlay) && exists(layout, layout.overlay(overlay, 'link')),
     ),
   );
-  return present.every(Boolean) && (await exists(layout, layout.container(id, 'config.v2.json')));
+  return present.every(Boolean) && exists(layout, layout.container(id, 'config.v2.json'));
 }
 
-async function exists(layout: Layout, path: string): Promise<boolean> {
-  return access(layout.at(path)).then(
-    () => true,
-    () => false,
-  );
+function exists(layout: Layout, path: string): boolean {
+  return statEntry(layout.at(path)) !== undefined;
 }
 
 /** The overlay2 directories that a layer, an RW layer or an init layer has. */

@@ -5,11 +5,13 @@
  * A marker is a directory entry made before its object, so a journalling file system brings it to disk first.
  */
 import { randomBytes } from 'node:crypto';
-import { mkdir, open, rm, stat, type FileHandle } from 'node:fs/promises';
+import { constants } from 'node:fs';
+import { mkdir, rm, type FileHandle } from 'node:fs/promises';
 import { isSystemError, LayerstackError } from '../core/errors.ts';
 import type { Layout } from './layout.ts';
 import { call, native, type BatchStep } from './native.ts';
 import { listEntries } from './removal.ts';
+import { openStoreFile, statEntry } from './store-files.ts';
 
 /**
  * An object under construction:
@@ -179,11 +181,11 @@ export async function allMarkers(layout: Layout): Promise<ReadonlySet<string>> {
  */
 export async function lockSession(directory: string): Promise<FileHandle | undefined> {
   const path = `${directory}/lock`;
-  const handle = await open(path, 'a', 0o600);
+  const handle = await openStoreFile(path, constants.O_WRONLY | constants.O_CREAT | constants.O_APPEND);
   try {
     if (native.tryFlock(handle.fd, true)) {
-      const [held, named] = await Promise.all([handle.stat(), stat(path)]);
-      if (held.ino === named.ino && held.dev === named.dev) return handle;
+      const [held, named] = [await handle.stat(), statEntry(path)];
+      if (held.ino === named?.ino && held.dev === named.dev) return handle;
     }
   } catch (error) {
     if (!isSystemError(error, 'ENOENT')) {

@@ -34,6 +34,7 @@ export interface Context {
   registries(): Promise<Registries>;
   /** The root that the global options name. */
   readonly root: string;
+  readonly allowUnsafeRoot: boolean;
   /** Fires on SIGINT and SIGTERM. */
   readonly signal: AbortSignal;
   readonly stdin: NodeJS.ReadStream;
@@ -75,6 +76,7 @@ export const GLOBAL_OPTIONS = {
     help: 'store directory (default $LAYERSTACK_ROOT or /var/lib/layerstack)',
   },
   'read-only': { type: 'boolean', help: 'write nothing; works beside a running dockerd' },
+  'allow-unsafe-root': { type: 'boolean', help: 'open a store that others than root can write to' },
   help: { type: 'boolean', short: 'h', help: 'show this help' },
 } as const satisfies OptionSpecs;
 

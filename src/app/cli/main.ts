@@ -112,11 +112,14 @@ function checkOperands(
 function context(values: {
   readonly root?: string | undefined;
   readonly 'read-only'?: boolean | undefined;
+  readonly 'allow-unsafe-root'?: boolean | undefined;
 }): Context {
   const root = values.root ?? (process.env['LAYERSTACK_ROOT'] || DEFAULT_ROOT);
+  const allowUnsafeRoot = values['allow-unsafe-root'] === true;
   if (root === '') throw new UsageError('--root is empty: name the directory of the store');
   return {
     root,
+    allowUnsafeRoot,
     signal: abort.signal,
     // Made by Node when they are asked for, which takes milliseconds.
     get stdin() {
@@ -131,11 +134,11 @@ function context(values: {
     print,
     async registries(): Promise<Registries> {
       const { Registries: of } = await import('../registries.ts');
-      return new of(root);
+      return new of(root, { allowUnsafeRoot });
     },
     async open(options = {}): Promise<Layerstack> {
       const { Layerstack: opened } = await import('../layerstack.ts');
-      return opened.open({ ...options, root, readOnly: values['read-only'] === true });
+      return opened.open({ ...options, root, allowUnsafeRoot, readOnly: values['read-only'] === true });
     },
   };
 }

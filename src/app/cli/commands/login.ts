@@ -28,7 +28,7 @@ export const command = defineCommand({
       import('../../../transfer/registry/auth/credentials.ts'),
       import('../../../transfer/registry/auth/docker-config.ts'),
     ]);
-    const { root, signal, stderr } = context;
+    const { root, allowUnsafeRoot, signal, stderr } = context;
     const registry = parseRegistry(given);
     const config = new DockerConfig();
     const readPassword = passwordReader(context, values);
@@ -40,7 +40,11 @@ export const command = defineCommand({
       username: values.username ?? (await askName(context, registry)),
       password: await (readPassword ?? askPassword)(context),
     };
-    const { Status, unencrypted } = await login(root, registry, credentials, { config, signal });
+    const { Status, unencrypted } = await login(root, registry, credentials, {
+      config,
+      allowUnsafeRoot,
+      signal,
+    });
     if (unencrypted !== undefined)
       stderr.print(
         `WARNING! Your password will be stored unencrypted in ${unencrypted}.`,
@@ -54,7 +58,7 @@ export const command = defineCommand({
     async function tryKnown(known: Credentials): Promise<boolean> {
       stderr.print('Authenticating with existing credentials...');
       try {
-        context.print((await login(root, registry, known, { keep: false, signal })).Status);
+        context.print((await login(root, registry, known, { keep: false, allowUnsafeRoot, signal })).Status);
         return true;
       } catch (error) {
         if (!context.stdin.isTTY || signal.aborted) throw error;
