@@ -9,6 +9,7 @@ namespace {
 Napi::Object Init(Napi::Env env, Napi::Object exports) {
   layerstack::Mailbox::Install(env);
   layerstack::InitFiles(env, exports);
+  layerstack::InitStore(env, exports);
   layerstack::InitMounts(env, exports);
   layerstack::InitCodec(env, exports);
   layerstack::InitCompress(env, exports);

@@ -9,16 +9,11 @@
 
 #include "sys/failure.h"
 #include "sys/resolve.h"
+#include "sys/store_entry.h"
 
 namespace layerstack {
 
 namespace {
-
-UniqueFd OpenOrThrow(const std::string& path, int flags) {
-  UniqueFd fd(Again<::open>(path.c_str(), flags | O_CLOEXEC));
-  if (!fd) ThrowErrno(errno, "open", path);
-  return fd;
-}
 
 // Splits a member's name, cleaned as Go's path.Join(root, name) does, into its directory ("" is the root) and
 // last component; false where it is the root, is above it or cannot be a path.
@@ -58,7 +53,7 @@ bool SaysChanged(int errnum) {
 }  // namespace
 
 uint64_t LayerTarSize(const std::string& tar_split) {
-  TarSplitReader reader(OpenOrThrow(tar_split, O_RDONLY), tar_split);
+  TarSplitReader reader(OpenEntryFile(tar_split, O_RDONLY, 0), tar_split);
   TarSplitEntry entry;
   uint64_t size = 0;
   while (reader.Next(entry)) {
@@ -68,8 +63,8 @@ uint64_t LayerTarSize(const std::string& tar_split) {
 }
 
 LayerAssembler::LayerAssembler(const std::string& diff, const std::string& tar_split)
-    : diff_(OpenOrThrow(diff, O_PATH | O_DIRECTORY)),
-      reader_(OpenOrThrow(tar_split, O_RDONLY), tar_split) {}
+    : diff_(OpenEntry(diff, O_PATH | O_DIRECTORY)),
+      reader_(OpenEntryFile(tar_split, O_RDONLY, 0), tar_split) {}
 
 size_t LayerAssembler::Read(char* buffer, size_t room) {
   size_t filled = 0;

@@ -9,6 +9,7 @@
 namespace layerstack {
 
 void InitFiles(Napi::Env env, Napi::Object exports);   // files_binding.cc: batch, locks, xattrs, remove
+void InitStore(Napi::Env env, Napi::Object exports);   // store_binding.cc: entries of the store
 void InitMounts(Napi::Env env, Napi::Object exports);  // mounts_binding.cc: mount, unmount, probes, init layer, flatten
 void InitCodec(Napi::Env env, Napi::Object exports);   // codec_binding.cc: Decoder, LayerAssembler
 void InitCompress(Napi::Env env, Napi::Object exports);  // compress_binding.cc: LayerCompressor

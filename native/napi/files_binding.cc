@@ -16,6 +16,7 @@
 #include "sys/batch.h"
 #include "sys/lock.h"
 #include "sys/resolve.h"
+#include "sys/store_entry.h"
 #include "sys/whole_io.h"
 #include "sys/xattrs.h"
 #include "tree/content_size.h"
@@ -193,9 +194,7 @@ Napi::Value ContentSizeBinding(const Napi::CallbackInfo& info) {
   return Async<uint64_t>(
       info.Env(),
       [path = BytesArg(info[0], "path")] {
-        UniqueFd dir(Again<::open>(path.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
-        if (!dir) ThrowErrno(errno, "open", path);
-        return ContentSize(dir.get());
+        return ContentSize(OpenEntry(path, O_RDONLY | O_DIRECTORY).get());
       },
       [](Napi::Env env, uint64_t& size) -> Napi::Value {
         return Napi::Number::New(env, static_cast<double>(size));
@@ -210,7 +209,7 @@ std::vector<double> StampFiles(const std::string& directory, const std::vector<s
   if (!dir) ThrowErrno(errno, "open", directory);
   for (size_t i = 0; i < names.size(); ++i) {
     struct stat st;
-    if (Again<::fstatat>(dir.get(), names[i].c_str(), &st, 0) != 0) {
+    if (Again<::fstatat>(dir.get(), names[i].c_str(), &st, AT_SYMLINK_NOFOLLOW) != 0) {
       if (errno == ENOENT) continue;
       ThrowErrno(errno, "stat", directory + "/" + names[i]);
     }

@@ -12,6 +12,7 @@
 #include "sys/failure.h"
 #include "sys/whole_io.h"
 #include "sys/resolve.h"
+#include "sys/store_entry.h"
 
 namespace layerstack {
 
@@ -73,6 +74,13 @@ class Batch {
     std::string name;
   };
 
+  // `errno` says why `path` could not be opened; `step` is what was to be done.
+  [[noreturn]] void Fail(const char* syscall, const std::string& path, const std::string& step) const {
+    int error = errno;
+    if (error == ELOOP) ThrowLink(root_fd_.get(), root_, path);
+    ThrowErrno(error, syscall, step);
+  }
+
   std::string Full(const std::string& path) const { return root_ + "/" + path; }
 
   Place Locate(const std::string& path) {
@@ -84,8 +92,8 @@ class Batch {
     if (parent.empty()) return {root_fd_.get(), name};
     // Steps come in runs below one directory.
     if (!parent_fd_ || parent != parent_) {
-      parent_fd_ = OpenInRoot(root_fd_.get(), parent, O_PATH | O_DIRECTORY);
-      if (!parent_fd_) ThrowErrno(errno, "open", Full(path));
+      parent_fd_ = OpenBeneathNoLinks(root_fd_.get(), parent, O_PATH | O_DIRECTORY);
+      if (!parent_fd_) Fail("open", parent, Full(path));
       parent_ = parent;
     }
     return {parent_fd_.get(), name};
@@ -107,9 +115,10 @@ class Batch {
     struct stat st;
     if (Again<::mkdirat>(place.dir, name, step.mode) != 0) {
       int error = errno;
-      if (error == EEXIST && step.exist && Again<::fstatat>(place.dir, name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
-          S_ISDIR(st.st_mode))
-        return;
+      if (error == EEXIST && step.exist && Again<::fstatat>(place.dir, name, &st, AT_SYMLINK_NOFOLLOW) == 0) {
+        if (S_ISDIR(st.st_mode)) return;
+        if (S_ISLNK(st.st_mode)) ThrowLink(root_fd_.get(), root_, step.path);
+      }
       ThrowErrno(error, "mkdir", Full(step.path));
     }
     if (Again<::fstatat>(place.dir, name, &st, AT_SYMLINK_NOFOLLOW) != 0) ThrowErrno(errno, "stat", Full(step.path));
@@ -229,8 +238,8 @@ class Batch {
   }
 
   void Sync(const std::string& path, const char* syscall, int (*sync)(int)) {
-    UniqueFd fd = OpenInRoot(root_fd_.get(), path, O_RDONLY | O_NONBLOCK | O_NOCTTY);
-    if (!fd) ThrowErrno(errno, "open", Full(path));
+    UniqueFd fd = OpenBeneathNoLinks(root_fd_.get(), path, O_RDONLY | O_NONBLOCK | O_NOCTTY);
+    if (!fd) Fail("open", path, Full(path));
     if (Retry([&] { return sync(fd.get()); }) != 0) ThrowErrno(errno, syscall, Full(path));
   }
 

@@ -6,11 +6,14 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
+#include <climits>
 #include <optional>
 #include <string_view>
 
 #include "sys/failure.h"
 #include "sys/fs_context.h"
+#include "sys/resolve.h"
+#include "sys/store_entry.h"
 #include "sys/syscalls.h"
 #include "sys/thread_pool.h"
 #include "sys/whole_io.h"
@@ -76,6 +79,7 @@ class Mounter {
     if (mount_.lowers.empty()) ThrowInput("ERR_INVALID_ARGUMENT", "an overlay needs a lower directory");
     if (mount_.rung == MountRung::kFlat && mount_.lowers.size() != 1)
       TooMany(mount_, "this kernel mounts a single one", 1);
+    CheckPlaces();
     Enter();
     // As the options will have them: absolute names have the store's own path in them.
     for (const std::string& lower : mount_.lowers) CheckName(mount_, lower);
@@ -97,6 +101,54 @@ class Mounter {
   }
 
  private:
+  // Overlayfs follows links. Of the directories that it is given none may be reached by one, but by a short name of the store,
+  // `l/<name> -> ../<id>/diff`, which may lead nowhere else. What is missing is told by the mount.
+  void CheckPlaces() {
+    UniqueFd root(Again<::open>(mount_.root.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+    if (!root) ThrowErrno(errno, "open", mount_.root);
+    for (const std::string& lower : mount_.lowers) {
+      if (lower.starts_with("l/"))
+        CheckShortName(root.get(), lower);
+      else
+        CheckPlace(root.get(), lower);
+    }
+    if (mount_.upper.empty()) return;
+    CheckPlace(root.get(), mount_.upper);
+    CheckPlace(root.get(), mount_.work);
+  }
+
+  void CheckPlace(int root, const std::string& path) {
+    if (path.starts_with("../")) {
+      UniqueFd above(Again<::openat>(root, "..", O_PATH | O_DIRECTORY | O_CLOEXEC));
+      if (above) RefuseLinks(above.get(), mount_.root + "/..", path.substr(3));
+    } else if (!path.starts_with('/')) {
+      RefuseLinks(root, mount_.root, path);
+    }
+  }
+
+  static void RefuseLinks(int base, const std::string& name, const std::string& path) {
+    UniqueFd fd = OpenBeneathNoLinks(base, path, O_PATH | O_DIRECTORY);
+    if (!fd && errno == ELOOP) ThrowLink(base, name, path);
+  }
+
+  void CheckShortName(int root, const std::string& name) {
+    UniqueFd fd = OpenBeneathNoLinks(root, name, O_PATH | O_NOFOLLOW);
+    if (!fd && errno == ELOOP) ThrowLink(root, mount_.root, name);
+    if (!fd) return;
+    char target[PATH_MAX];
+    ssize_t length = Again<::readlinkat>(fd.get(), "", target, sizeof target);
+    const std::string text(target, length < 0 ? 0 : static_cast<size_t>(length));
+    static constexpr std::string_view kUp = "../", kDiff = "/diff";
+    size_t end = text.size() > kUp.size() + kDiff.size() ? text.size() - kDiff.size() : 0;
+    const std::string id = end == 0 ? "" : text.substr(kUp.size(), end - kUp.size());
+    if (end == 0 || !text.starts_with(kUp) || !text.ends_with(kDiff) || id == "." || id == ".." ||
+        id.find('/') != std::string::npos)
+      ThrowInput("ERR_STORE_CORRUPT",
+                 mount_.root + "/" + name + " does not lead to a layer's ../ID/diff: `fsck --repair` mends short names",
+                 {{"path", mount_.root + "/" + name}});
+    RefuseLinks(root, mount_.root, text.substr(kUp.size()));
+  }
+
   // Makes relative names mean `root`, or else absolute.
   void Enter() {
     if (ThreadIsIsolated()) {

@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "sys/failure.h"
 #include "sys/whole_io.h"
 
 namespace layerstack {

@@ -4,13 +4,15 @@
  * where the store cannot be opened.
  */
 import { accessSync, constants } from 'node:fs';
-import { access, open, readdir, readFile, realpath } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { delimiter, dirname, join, resolve } from 'node:path';
+import { delimiter, join, resolve } from 'node:path';
 import { isSystemError } from '../core/errors.ts';
 import { probeCapabilities, type Capabilities } from '../system/caps.ts';
 import { Layout } from '../system/layout.ts';
 import { native, type MountRung } from '../system/native.ts';
+import { readEntry } from '../system/removal.ts';
+import { placeOf, unsafeDirectory, type RootPlace } from '../system/safe-root.ts';
+import { listDirectory, openStoreFile } from '../system/store-files.ts';
 
 /** One thing looked at. */
 export interface Finding {
@@ -29,9 +31,10 @@ const READ_CONCURRENCY = 32;
 
 /** Looks at everything; never throws for what it finds. */
 export async function diagnose(root: string): Promise<Finding[]> {
-  const directory = await nearestDirectory(resolve(root));
+  const place = await placeOf(root);
+  const directory = place.path;
   const caps = await unlessDenied(probeCapabilities(directory));
-  const layout = new Layout(directory === resolve(root) ? directory : await canonical(root));
+  const layout = new Layout(place.exists ? directory : resolve(root));
   const machine = caps ?? (await probeCapabilities(tmpdir()));
   return [
     ...machineFindings(machine),
@@ -45,6 +48,7 @@ export async function diagnose(root: string): Promise<Finding[]> {
             'run as root: sudo layerstack doctor',
           ),
         ]),
+    await rootFinding(place),
     ...libraryFindings(machine),
     await dockerdFinding(layout),
     await sessionFinding(layout),
@@ -122,6 +126,16 @@ function fileSystemFindings({ probe }: Capabilities, directory: string): Finding
   ];
 }
 
+async function rootFinding(place: RootPlace): Promise<Finding> {
+  const found = await unsafeDirectory(place);
+  return finding(
+    'root',
+    found === undefined,
+    found === undefined ? `nobody but root can write to ${place.path}` : `${found.path}: ${found.why}`,
+    `whoever does can make root read and write anything: ${found?.remedy ?? ''}`,
+  );
+}
+
 function libraryFindings({ probe, zstd, gzip }: Capabilities): Finding[] {
   return [
     finding(
@@ -182,8 +196,8 @@ async function depthFinding(layout: Layout): Promise<Finding> {
   for (let start = 0; start < layers.length; start += READ_CONCURRENCY)
     await Promise.all(
       layers.slice(start, start + READ_CONCURRENCY).map(async (name) => {
-        const parent = await readFile(layout.at(`${layout.layers}/${name}/parent`), 'utf8').catch(() => '');
-        parents.set(name, parent.trim().replace(/^sha256:/, ''));
+        const parent = await readEntry(layout, `${layout.layers}/${name}/parent`).catch(() => undefined);
+        parents.set(name, (parent ?? '').replace(/^sha256:/, ''));
       }),
     );
   const depths = new Map<string, number>();
@@ -230,7 +244,7 @@ export function findProgram(name: string): string | undefined {
 /** Whether another process holds the lock of a file; false where there is no such file. */
 async function isLocked(path: string, exclusive: boolean): Promise<boolean> {
   try {
-    const file = await open(path, 'r');
+    const file = await openStoreFile(path, constants.O_RDONLY);
     try {
       return !native.tryFlock(file.fd, exclusive);
     } finally {
@@ -243,22 +257,10 @@ async function isLocked(path: string, exclusive: boolean): Promise<boolean> {
 }
 
 async function list(path: string): Promise<string[]> {
-  return readdir(path).catch((error: unknown) => {
-    if (isSystemError(error, 'ENOENT', 'ENOTDIR', 'EACCES')) return [];
+  try {
+    return (await listDirectory(path)) ?? [];
+  } catch (error) {
+    if (isSystemError(error, 'ENOTDIR', 'EACCES')) return [];
     throw error;
-  });
-}
-
-/** `path` where it is, or the nearest directory above where the store would be made. */
-async function nearestDirectory(path: string): Promise<string> {
-  const exists = await access(path).then(
-    () => true,
-    () => false,
-  );
-  if (!exists && dirname(path) !== path) return nearestDirectory(dirname(path));
-  return canonical(path);
-}
-
-async function canonical(path: string): Promise<string> {
-  return realpath(path).catch(() => resolve(path));
+  }
 }

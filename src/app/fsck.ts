@@ -11,6 +11,7 @@ import { checkImages, knownLayers, readConfigs } from '../image/check.ts';
 import { checkLayers } from '../layer/check.ts';
 import type { LayerStore } from '../layer/store.ts';
 import { checkSessions } from '../system/check.ts';
+import { checkEntries, untilPlanted } from '../system/check-entries.ts';
 import type { Root } from '../system/root.ts';
 
 export interface FsckOptions {
@@ -36,13 +37,17 @@ export async function* fsck(
 ): AsyncGenerator<StoreFinding, void, undefined> {
   if (repair) root.session();
   throwIfAborted(signal);
-  const known = knownLayers(await readConfigs(root));
-  const containers = await containerOverlays(root);
+  const layerChecks = async function* (): AsyncGenerator<Suspect> {
+    const known = knownLayers(await readConfigs(root));
+    const containers = await containerOverlays(root);
+    yield* checkLayers(root, { known, containers, deep, signal });
+  };
   const checks = [
-    checkSessions(root),
-    checkLayers(root, { known, containers, deep, signal }),
-    checkImages(root, layers, { signal }),
-    checkContainers(root, layers, { signal }),
+    checkEntries(root.layout),
+    untilPlanted(checkSessions(root)),
+    untilPlanted(layerChecks()),
+    untilPlanted(checkImages(root, layers, { signal })),
+    untilPlanted(checkContainers(root, layers, { signal })),
   ];
   for (const check of checks)
     for await (const suspect of check) {

@@ -80,6 +80,11 @@ export interface OpenOptions {
   /** Writes nothing, and so works beside a running dockerd. Default false. */
   readonly readOnly?: boolean | undefined;
   /**
+   * Opens a root that others than root can write to, or rename: they can make root read and write anything. Default
+   * false: such a root is refused (ERR_STORE_UNSAFE).
+   */
+  readonly allowUnsafeRoot?: boolean | undefined;
+  /**
    * Default: `NODE_DEBUG=layerstack`. A change that has happened resolves, also where something behind it fails: a warning that
    * begins with `done, but` says what.
    */
@@ -128,7 +133,7 @@ export class Layerstack implements AsyncDisposable {
 
   private constructor(root: Root) {
     this.#root = root;
-    this.#registries = new Registries(root.layout.root, root.log);
+    this.#registries = new Registries(root.layout.root, { allowUnsafeRoot: true, log: root.log });
     this.#events = new StoreEvents(root.log);
     this.#layers = new LayerStore(root);
     this.#images = new ImageStore(root, this.#layers);
@@ -139,17 +144,17 @@ export class Layerstack implements AsyncDisposable {
    * Opens a store. Several processes may have it open; dockerd must not, except beside a read-only one.
    * @throws {@link LayerstackError} ERR_STORE_LOCKED while dockerd runs on the root, ERR_NOT_ROOT without
    *   CAP_SYS_ADMIN, ERR_STORE_UNSUPPORTED where the file system lacks something that overlay2 needs,
-   *   ERR_INVALID_ARGUMENT for a bad root.
+   *   ERR_INVALID_ARGUMENT for a bad root, ERR_STORE_UNSAFE for one that others can write to.
    */
   static async open(options: OpenOptions = {}): Promise<Layerstack> {
-    const { root = DEFAULT_ROOT, readOnly = false, log } = options;
+    const { root = DEFAULT_ROOT, readOnly = false, allowUnsafeRoot = false, log } = options;
     // JavaScript callers: open('/path') and open({ root: process.env.UNSET_BUT_EMPTY }) must not open some other store.
     if (typeof options !== 'object' || typeof root !== 'string' || root === '')
       throw new LayerstackError(
         'ERR_INVALID_ARGUMENT',
         "the store's root is no path: use open({ root: '/var/lib/layerstack' })",
       );
-    const store = new Layerstack(await Root.open(root, { readOnly, ...(log && { log }) }));
+    const store = new Layerstack(await Root.open(root, { readOnly, allowUnsafeRoot, ...(log && { log }) }));
     if (!readOnly) {
       await store.#containers.resume();
       await store.#images.resume();
@@ -296,7 +301,10 @@ export class Layerstack implements AsyncDisposable {
    */
   async login(registry: string, credentials: Credentials, options: LoginOptions = {}): Promise<LoginResult> {
     const { login } = await import('./login.ts');
-    return login(this.root, registry, credentials, { log: this.#root.log, ...options });
+    return login(this.root, registry, credentials, {
+      ...{ log: this.#root.log, allowUnsafeRoot: true },
+      ...options,
+    });
   }
 
   /**

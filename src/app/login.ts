@@ -3,11 +3,10 @@
  * opened store: everybody has a login of his own.
  */
 import { defaultLogger, type Logger } from '../system/log.ts';
-import { Layout } from '../system/layout.ts';
 import { credentialsKey, type Credentials } from '../transfer/registry/auth/credentials.ts';
 import { DockerConfig } from '../transfer/registry/auth/docker-config.ts';
 import { checkLogin, keepLogin, parseRegistry } from '../transfer/registry/auth/login.ts';
-import { readSettings } from '../transfer/registry/settings.ts';
+import { storeSettings } from './store-settings.ts';
 
 /** Where logins are kept. */
 export interface LogoutOptions {
@@ -19,6 +18,8 @@ export interface LogoutOptions {
 export interface LoginOptions extends LogoutOptions {
   /** False: only tries the credentials, as docker's daemon does for its client. Default true. */
   readonly keep?: boolean | undefined;
+  /** As of an opened store. */
+  readonly allowUnsafeRoot?: boolean | undefined;
   readonly log?: Logger | undefined;
 }
 
@@ -36,11 +37,16 @@ export async function login(
   root: string,
   registry: string,
   credentials: Credentials,
-  { config = new DockerConfig(), keep = true, log = defaultLogger, signal }: LoginOptions = {},
+  {
+    config = new DockerConfig(),
+    keep = true,
+    allowUnsafeRoot = false,
+    log = defaultLogger,
+    signal,
+  }: LoginOptions = {},
 ): Promise<LoginResult> {
   const host = parseRegistry(registry);
-  const layout = new Layout(root);
-  const settings = await readSettings(layout.at(layout.registrySettings));
+  const settings = await storeSettings(root, allowUnsafeRoot);
   const status = await checkLogin(host, credentials, { settings, log }, signal);
   if (!keep) return status;
   const { helper, path } = await keepLogin(host, credentials, status, config, signal);

@@ -3,12 +3,13 @@
  * registry needs no store that can be opened, only the settings in its directory, so that it needs no privileges either.
  */
 import { parseReference } from '../core/reference.ts';
-import { Layout } from '../system/layout.ts';
 import { defaultLogger, type Logger } from '../system/log.ts';
+import type { RootOptions } from '../system/root.ts';
 import type { CredentialSource } from '../transfer/registry/auth/credentials.ts';
 import type { PulledLayout, PullLayoutOptions } from '../transfer/pull-layout.ts';
 import type { RegistryAccess, RequestOptions } from '../transfer/registry/client.ts';
 import type { InspectOptions, Referrer, RemoteManifest, RemovedRemote } from '../transfer/remote.ts';
+import { storeSettings } from './store-settings.ts';
 
 export interface RegistryOptions {
   /** Default: what docker's (or podman's) files of this user say; see `layerstack login`. */
@@ -17,24 +18,29 @@ export interface RegistryOptions {
 
 /** Registries as the store at `root` is to see them. Holds nothing open. */
 export class Registries {
-  readonly #layout: Layout;
+  readonly #root: string;
+  readonly #allowUnsafeRoot: boolean;
   readonly #log: Logger;
 
-  /** @param root the store's directory, which need not exist */
-  constructor(root: string, log: Logger = defaultLogger) {
-    this.#layout = new Layout(root);
+  /**
+   * @param root the store's directory, which need not exist
+   * @param options as of an opened root
+   */
+  constructor(root: string, { allowUnsafeRoot = false, log = defaultLogger }: RootOptions = {}) {
+    this.#root = root;
+    this.#allowUnsafeRoot = allowUnsafeRoot;
     this.#log = log;
   }
 
   /**
    * What a client of any repository needs.
-   * @throws {@link LayerstackError} ERR_REGISTRY_SETTINGS naming the file and the key.
+   * @throws {@link LayerstackError} ERR_REGISTRY_SETTINGS naming the file and the key; ERR_STORE_UNSAFE where others can write to
+   *   the root.
    */
   async access({ credentials }: RegistryOptions = {}): Promise<RegistryAccess> {
-    const { readSettings } = await import('../transfer/registry/settings.ts');
     const { DockerConfig } = await import('../transfer/registry/auth/docker-config.ts');
     return {
-      settings: await readSettings(this.#layout.at(this.#layout.registrySettings)),
+      settings: await storeSettings(this.#root, this.#allowUnsafeRoot),
       credentials: credentials ?? new DockerConfig(),
       log: this.#log,
     };

@@ -3,7 +3,6 @@
  * stack that can be mounted; nothing keeps layers for a container that is gone, and no mount point is left of a mount that
  * is. What was written in a container is never touched, also where the container cannot be used.
  */
-import { existsSync } from 'node:fs';
 import { throwIfAborted } from '../core/abort.ts';
 import { isDigest, type ChainID } from '../core/digest.ts';
 import { LayerstackError } from '../core/errors.ts';
@@ -16,9 +15,9 @@ import { call, native } from '../system/native.ts';
 import { isEntryName, listEntries, readEntry } from '../system/removal.ts';
 import type { Root } from '../system/root.ts';
 import { allMarkers } from '../system/session.ts';
-import { readLink, readText } from '../system/read-text.ts';
 import { CONTAINER_FILES, hasConfig, readContainerFile } from './decodable.ts';
 import { CONTAINER_ID } from './name-index.ts';
+import { hasDirectory, readLink, readText, statEntry } from '../system/store-files.ts';
 import { readContainer, type Container } from './record.ts';
 
 export interface ContainerCheckOptions {
@@ -98,7 +97,7 @@ async function* checkContainer(
     advice: `save what is of use in ${layout.overlay(mountId, 'diff')}, then remove the container (rm)`,
   });
   const overlays = initId === undefined ? [mountId] : [mountId, initId];
-  const missing = overlays.find((overlay) => !existsSync(layout.at(layout.overlay(overlay, 'diff'))));
+  const missing = overlays.find((overlay) => !hasDirectory(layout.at(layout.overlay(overlay, 'diff'))));
   if (missing !== undefined) {
     // Removed meanwhile, perhaps.
     if (readContainer(layout, id))
@@ -118,7 +117,7 @@ async function* checkContainer(
   }
   yield* checkOverlay(root, { id: mountId, owner, lowers, hasChildren: false });
   const merged = layout.overlay(mountId, 'merged');
-  if (existsSync(layout.at(merged)) && (await mountState(layout.at(merged))) === 'none')
+  if (statEntry(layout.at(merged)) !== undefined && (await mountState(layout.at(merged))) === 'none')
     yield {
       code: 'mount-leftover',
       severity: 'note',
@@ -149,10 +148,10 @@ async function stackOfLayer(
 
 async function* checkBroken(root: Root, id: string): AsyncGenerator<Suspect> {
   const { layout } = root;
-  const hasConfig = existsSync(layout.at(layout.container(id, 'config.v2.json')));
-  const hasMount = existsSync(layout.at(layout.mount(id)));
+  const hasConfig = statEntry(layout.at(layout.container(id, 'config.v2.json'))) !== undefined;
+  const hasMount = statEntry(layout.at(layout.mount(id))) !== undefined;
   const marked = await allMarkers(layout);
-  if (marked.has(`container.${id}`) || !existsSync(layout.at(layout.container(id)))) return;
+  if (marked.has(`container.${id}`) || statEntry(layout.at(layout.container(id))) === undefined) return;
   const path = layout.container(id);
   if (!hasConfig && !hasMount) {
     yield {
@@ -183,8 +182,11 @@ async function* checkBroken(root: Root, id: string): AsyncGenerator<Suspect> {
 async function* checkMounts(root: Root): AsyncGenerator<Suspect> {
   const { layout } = root;
   for (const name of await listEntries(layout, layout.mounts)) {
-    if (existsSync(layout.at(layout.container(name)))) continue;
-    if ((await allMarkers(layout)).has(`container.${name}`) || !existsSync(layout.at(layout.mount(name))))
+    if (statEntry(layout.at(layout.container(name))) !== undefined) continue;
+    if (
+      (await allMarkers(layout)).has(`container.${name}`) ||
+      statEntry(layout.at(layout.mount(name))) === undefined
+    )
       continue;
     const mountId = await readEntry(layout, layout.mount(name, 'mount-id'));
     const parent = await readEntry(layout, layout.mount(name, 'parent'));

@@ -4,7 +4,6 @@
  * is, mounted or not; who writes to it meanwhile may be cut in the middle (ERR_UPPER_CHANGED where a file shrinks).
  * Mirrors `moby/moby: daemon/commit.go` at v20.10.
  */
-import { existsSync } from 'node:fs';
 import { throwIfAborted } from '../core/abort.ts';
 import { EMPTY_LAYER_DIFF_ID, topChainId, type ImageID } from '../core/digest.ts';
 import { isSystemError, LayerstackError } from '../core/errors.ts';
@@ -19,6 +18,7 @@ import type { ImageStore } from '../image/store.ts';
 import { OWN_LAYER_LIMITS, type Layer, type LayerStore, type StagedLayer } from '../layer/store.ts';
 import { timed } from '../system/phases.ts';
 import type { Root } from '../system/root.ts';
+import { hasDirectory } from '../system/store-files.ts';
 import { mergeConfigs } from './config.ts';
 import type { Container } from './record.ts';
 
@@ -64,17 +64,18 @@ export async function commit(
 
   const { layout } = root;
   const directory = layout.at(layout.overlay(container.mountId, 'diff'));
+  if (!hasDirectory(directory)) throw removed(container);
   const staged = await timed('commit', 'stage', () =>
     layers.stageAlone(
       { directory, sourceDateEpoch },
       { limits: OWN_LAYER_LIMITS, name: `of container ${container.name}`, ...(signal && { signal }) },
     ),
   ).catch((error: unknown) => {
-    throw isSystemError(error, 'ENOENT') && !existsSync(directory) ? removed(container, error) : error;
+    throw isSystemError(error, 'ENOENT') && !hasDirectory(directory) ? removed(container, error) : error;
   });
   try {
     // A removal takes the directory away before it deletes anything in it: what is there still was read whole.
-    if (!existsSync(directory)) throw removed(container);
+    if (!hasDirectory(directory)) throw removed(container);
     for (const warning of staged.applied.warnings) onProgress?.({ type: 'warning', ...warning });
     const unchanged = staged.diffId === EMPTY_LAYER_DIFF_ID;
     const image = childImage(parent, hostPlatform(), {

@@ -3,7 +3,6 @@
  * container. Until then the session's markers name everything, so that what a crash leaves is removed by the next writer; what a
  * failure leaves is removed here. The name is claimed by the first step, under a lock, so of two that want it one gets it.
  */
-import { existsSync } from 'node:fs';
 import { topChainId, type ChainID, type ImageID } from '../core/digest.ts';
 import { isSystemError, LayerstackError } from '../core/errors.ts';
 import type { ImageConfig } from '../image/config.ts';
@@ -13,7 +12,7 @@ import { newLinkId, newOverlayId, type Overlay } from '../layer/overlay.ts';
 import type { LayerStore } from '../layer/store.ts';
 import { call, native, type BatchStep } from '../system/native.ts';
 import type { Root } from '../system/root.ts';
-import { readText } from '../system/read-text.ts';
+import { readText, statEntry } from '../system/store-files.ts';
 import type { Marker, Session } from '../system/session.ts';
 import { spaceError } from '../system/space.ts';
 import { commandOf, containerConfig, givenConfig, mergedConfig, type ContainerOverrides } from './config.ts';
@@ -131,7 +130,8 @@ export class ContainerCreator {
   /** The image's config. What an id means never changes, so a known one is only looked for, not read again. */
   async #image(id: ImageID): Promise<ImageConfig> {
     const known = this.#configs.get(id);
-    if (known && existsSync(this.#root.layout.at(this.#root.layout.imageContent(id)))) return known;
+    if (known && statEntry(this.#root.layout.at(this.#root.layout.imageContent(id))) !== undefined)
+      return known;
     const config = await this.#images.get(id);
     remember(this.#configs, id, config);
     return config;

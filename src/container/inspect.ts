@@ -6,9 +6,9 @@
 import { ZERO_TIME } from '../core/time.ts';
 import { dockerContainerConfig } from '../image/container-config.ts';
 import type { Layout } from '../system/layout.ts';
-import { readLink, readText } from '../system/read-text.ts';
+import { readLink, readText } from '../system/store-files.ts';
 import { mountPoints } from './mount-points.ts';
-import type { Container } from './record.ts';
+import { MAX_DOCUMENT_BYTES, type Container } from './record.ts';
 
 type Document = Readonly<Record<string, unknown>>;
 
@@ -143,7 +143,7 @@ function networkDocument(stored: Document): Document {
 /** Empty where it is missing or broken. */
 function readDocument(path: string): Document {
   try {
-    return fields(JSON.parse(readText(path) ?? '{}'));
+    return fields(JSON.parse(readText(path, MAX_DOCUMENT_BYTES) ?? '{}'));
   } catch (error) {
     if (error instanceof SyntaxError) return {};
     throw error;

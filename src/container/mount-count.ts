@@ -8,7 +8,7 @@
 import { readFileSync } from 'node:fs';
 import type { Layout } from '../system/layout.ts';
 import type { BatchStep } from '../system/native.ts';
-import { readText } from '../system/read-text.ts';
+import { readText } from '../system/store-files.ts';
 
 export interface MountCount {
   readonly count: number;

@@ -7,7 +7,6 @@
  * session under a token that the count names, too: if this process dies, the next writer gives them back.
  */
 import { randomBytes } from 'node:crypto';
-import { existsSync } from 'node:fs';
 import { isSystemError, LayerstackError } from '../core/errors.ts';
 import { flatLower } from '../layer/flat.ts';
 import type { LayerStore } from '../layer/store.ts';
@@ -23,7 +22,8 @@ import {
   nextCountSteps,
   readMountCount,
 } from './mount-count.ts';
-import { readText } from '../system/read-text.ts';
+import { dirname, join } from 'node:path';
+import { hasDirectory, readLink, readText, statEntry } from '../system/store-files.ts';
 import { readContainer, type Container } from './record.ts';
 
 export interface MountOptions {
@@ -228,7 +228,7 @@ export class ContainerMounts {
   /** `merged` exists only while mounted, so its absence is an answer that costs one system call. */
   async #find(container: Container): Promise<'none' | 'overlay'> {
     const path = this.path(container);
-    if (!existsSync(path)) return 'none';
+    if (statEntry(path) === undefined) return 'none';
     const state = await mountState(path);
     if (state === 'other')
       throw new LayerstackError(
@@ -263,7 +263,7 @@ export class ContainerMounts {
         ...this.#leftovers(container),
       ]);
     } catch (error) {
-      if (existsSync(target) && (await mountState(target)) !== 'none') {
+      if (hasDirectory(target) && (await mountState(target)) !== 'none') {
         await session.unmark(markers);
         throw this.#inUse(container, error);
       }
@@ -306,7 +306,7 @@ export class ContainerMounts {
     if (!isSystemError(cause, 'ENOENT', 'ELOOP', 'ENOTDIR')) return cause;
     const path = lowers
       .map((lower) => layout.at(`${layout.overlay2}/${lower}`))
-      .find((each) => !existsSync(each));
+      .find((each) => !hasDirectory(contentOf(each)));
     return path === undefined
       ? cause
       : new LayerstackError(
@@ -382,4 +382,10 @@ function newToken(): string {
 
 function heldMarker(container: Container, token: string): Marker {
   return `held.${container.id}.${token}`;
+}
+
+/** The directory that a lower is: a short name leads to it. */
+function contentOf(lower: string): string {
+  const target = readLink(lower);
+  return target === undefined ? lower : join(dirname(lower), target);
 }

@@ -4,17 +4,18 @@
  *
  * The truth is `Name` in `config.v2.json`: a link counts only while its container says the same. dockerd does not know
  * the index, so it is completed from `containers/` when dockerd may have been here since: dockerd rewrites
- * `volumes/metadata.db` at every start, layerstack never does, and `.stamp` holds that file's mtime.
+ * `volumes/metadata.db` at every start, layerstack never does, and `.stamp` holds that file's mtime in milliseconds.
  */
-import { readdir, stat, symlink } from 'node:fs/promises';
+import { symlink } from 'node:fs/promises';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { isSystemError, LayerstackError } from '../core/errors.ts';
 import type { Layout } from '../system/layout.ts';
 import { call, native, type BatchStep } from '../system/native.ts';
 import { settleDead } from '../system/reconcile.ts';
 import type { Root } from '../system/root.ts';
+import { listEntries } from '../system/removal.ts';
 import { isContainerName } from './names.ts';
-import { readLink, readText } from '../system/read-text.ts';
+import { readLink, readText, statEntry } from '../system/store-files.ts';
 import { readContainer } from './record.ts';
 
 /** 64 hex digits: the directories of `containers/` that are containers. */
@@ -33,7 +34,7 @@ export class NameIndex {
   /** Removes the names that dead writers were giving to containers, or taking from them, where the container has another. */
   async resume(): Promise<void> {
     await settleDead(this.#layout, this.#root.log, 'naming', async (id) => {
-      for (const name of await readdir(this.#layout.at(this.#layout.names))) {
+      for (const name of await listEntries(this.#layout, this.#layout.names)) {
         if (this.#link(name) !== id) continue;
         await using lock = await this.#root.locks.acquire('containers', `name:${name}`);
         void lock;
@@ -102,10 +103,10 @@ export class NameIndex {
   async #rebuild(): Promise<void> {
     const layout = this.#layout;
     const stampPath = `${layout.names}/.stamp`;
-    const stamp = String((await stat(layout.at(layout.writerLock), { bigint: true })).mtimeNs);
+    const stamp = String(statEntry(layout.at(layout.writerLock))?.mtimeMs);
     if (readText(layout.at(stampPath)) === stamp) return;
     await call(native.batch(layout.root, [{ op: 'mkdir', path: layout.names, mode: 0o700, exist: true }]));
-    for (const id of await readdir(layout.at(layout.containers))) {
+    for (const id of await listEntries(layout, layout.containers)) {
       await nextTurn();
       const name = CONTAINER_ID.test(id) ? readContainer(layout, id)?.name : undefined;
       // A link of that name that points elsewhere is stale when its container has another name; then it is replaced.

@@ -8,7 +8,7 @@ import { goJson } from '../core/go-json.ts';
 import * as json from '../core/json.ts';
 import type { Layout } from '../system/layout.ts';
 import { call, native } from '../system/native.ts';
-import { readText } from '../system/read-text.ts';
+import { readText } from '../system/store-files.ts';
 import type { Root } from '../system/root.ts';
 
 /** Of one document. */

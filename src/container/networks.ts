@@ -5,7 +5,7 @@
 import { LayerstackError } from '../core/errors.ts';
 import { goJson } from '../core/go-json.ts';
 import { call, native } from '../system/native.ts';
-import { readText } from '../system/read-text.ts';
+import { readText } from '../system/store-files.ts';
 import type { Root } from '../system/root.ts';
 import { endpoint, isKeptNetwork } from './documents.ts';
 import type { Container } from './record.ts';

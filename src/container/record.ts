@@ -7,7 +7,7 @@ import { isDigest, type ChainID, type ImageID } from '../core/digest.ts';
 import type { Layout, MountFile } from '../system/layout.ts';
 import { ZERO_TIME } from '../core/time.ts';
 import { decodeContainerConfig, type ContainerConfig } from '../image/container-config.ts';
-import { readText } from '../system/read-text.ts';
+import { readText } from '../system/store-files.ts';
 
 /** What the container's process last did; layerstack runs none itself, so its own are `created`. */
 export type ContainerState = 'created' | 'running' | 'paused' | 'restarting' | 'exited' | 'dead';
@@ -39,12 +39,15 @@ export interface Container {
   readonly parent: ChainID | undefined;
 }
 
+/** Of config.v2.json and hostconfig.json: an image's config, twice. */
+export const MAX_DOCUMENT_BYTES = 16 * 1024 * 1024;
+
 const MOUNT_ID = /^[0-9a-f]{64}(-init)?$/;
 
 /** The container `id`, or undefined where there is none that dockerd would list. */
 export function readContainer(layout: Layout, id: string): Container | undefined {
   const mountFile = (file: MountFile) => readText(layout.at(layout.mount(id, file)))?.trim();
-  const text = readText(layout.at(layout.container(id, 'config.v2.json')));
+  const text = readText(layout.at(layout.container(id, 'config.v2.json')), MAX_DOCUMENT_BYTES);
   if (text === undefined) return undefined;
   const [mountId, initId, parent] = [mountFile('mount-id'), mountFile('init-id'), mountFile('parent')];
   const described = decode(id, text);

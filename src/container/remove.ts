@@ -6,7 +6,6 @@
  * the next writer removes. The name is given back last: one without its container counts as free, but a container without its
  * name could not be found by it.
  */
-import { existsSync } from 'node:fs';
 import { LayerstackError } from '../core/errors.ts';
 import type { BatchStep } from '../system/native.ts';
 import type { Root } from '../system/root.ts';
@@ -14,7 +13,7 @@ import type { Marker, Session } from '../system/session.ts';
 import type { ContainerMounts } from './mount.ts';
 import { dropCountSteps } from './mount-count.ts';
 import type { NameIndex } from './name-index.ts';
-import { readText } from '../system/read-text.ts';
+import { readText, statEntry } from '../system/store-files.ts';
 import { readContainer, type Container } from './record.ts';
 
 export interface RemoveOptions {
@@ -92,7 +91,7 @@ export class ContainerRemover {
     const { layout } = this.#root;
     const directory = layout.overlay(overlay);
     const link = readText(layout.at(layout.overlay(overlay, 'link')))?.trim();
-    if (link === undefined && !existsSync(layout.at(directory))) return [];
+    if (link === undefined && statEntry(layout.at(directory)) === undefined) return [];
     return [
       { op: 'rename', from: directory, to: layout.overlay(removing(overlay)) },
       ...(link !== undefined && /^[A-Z2-7]{26}$/.test(link)

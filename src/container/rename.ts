@@ -9,8 +9,8 @@ import type { Root } from '../system/root.ts';
 import type { Marker } from '../system/session.ts';
 import type { NameIndex } from './name-index.ts';
 import { parseContainerName } from './names.ts';
-import { readText } from '../system/read-text.ts';
-import { readContainer, type Container } from './record.ts';
+import { readText } from '../system/store-files.ts';
+import { MAX_DOCUMENT_BYTES, readContainer, type Container } from './record.ts';
 
 /** @see ContainerStore.rename */
 export async function renameContainer(
@@ -31,7 +31,7 @@ export async function renameContainer(
   const keys = [id, `name:${wanted}`, `name:${before}`];
   await using locks = await root.locks.acquireAll('containers', keys, options);
   void locks;
-  const text = readText(layout.at(layout.container(id, 'config.v2.json')));
+  const text = readText(layout.at(layout.container(id, 'config.v2.json')), MAX_DOCUMENT_BYTES);
   const current = readContainer(layout, id);
   if (text === undefined || current === undefined)
     throw new LayerstackError('ERR_CONTAINER_NOT_FOUND', `container ${before} was removed`, { id });

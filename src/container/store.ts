@@ -8,15 +8,15 @@
  *
  * Neither making nor removing one mounts anything or syncs (docs/architecture.md 12).
  */
-import { readdir } from 'node:fs/promises';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { throwIfAborted } from '../core/abort.ts';
 import type { ImageID } from '../core/digest.ts';
-import { isSystemError, LayerstackError, unlessMissing } from '../core/errors.ts';
+import { LayerstackError, unlessMissing } from '../core/errors.ts';
 import type { ImageStore, ImageUser } from '../image/store.ts';
 import type { LayerStore } from '../layer/store.ts';
 import type { Overlay } from '../layer/overlay.ts';
 import { call, native } from '../system/native.ts';
+import { listEntries } from '../system/removal.ts';
 import type { Root } from '../system/root.ts';
 import { ContainerArchive } from './archive.ts';
 import { ContainerCreator, type CreateOptions } from './create.ts';
@@ -302,13 +302,8 @@ export class ContainerStore {
   }
 
   async #ids(): Promise<string[]> {
-    try {
-      const { layout } = this.#root;
-      return (await readdir(layout.at(layout.containers))).filter((id) => CONTAINER_ID.test(id));
-    } catch (error) {
-      if (isSystemError(error, 'ENOENT')) return [];
-      throw error;
-    }
+    const { layout } = this.#root;
+    return (await listEntries(layout, layout.containers)).filter((id) => CONTAINER_ID.test(id));
   }
 }
 

@@ -75,6 +75,8 @@ export const ERROR_KINDS = {
   /** The store's own files contradict each other or their digests. */
   ERR_STORE_CORRUPT: 'data-loss',
   ERR_STORE_CLOSED: 'invalid',
+  /** Others than root can write to the root, or to a directory that it is in. */
+  ERR_STORE_UNSAFE: 'denied',
   ERR_NOT_ROOT: 'denied',
   ERR_NO_SPACE: 'unavailable',
   /** Another program serves at the address already, or something else is in the socket's place. */

@@ -48,8 +48,8 @@ export function validText(bytes: Uint8Array, source: JsonSource): string {
 }
 
 function parse(bytes: Uint8Array, source: JsonSource): { readonly value: unknown; readonly text: string } {
-  const fail = (why: string, cause?: unknown): never => {
-    throw new LayerstackError(source.code, `${source.what}: ${why}`, { ...source.facts, cause });
+  const fail = (why: string): never => {
+    throw new LayerstackError(source.code, `${source.what}: ${why}`, { ...source.facts });
   };
   if (bytes.length > source.maxBytes) {
     fail(`it has ${bytes.length} bytes; ${source.maxBytes} are allowed`);
@@ -61,7 +61,9 @@ function parse(bytes: Uint8Array, source: JsonSource): { readonly value: unknown
     const text = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString('utf8');
     return { value: JSON.parse(text), text };
   } catch (error) {
-    return fail(`not JSON (${(error as Error).message})`, error);
+    // Node's message quotes the document, which may hold secrets, or be another file than it should: it is not passed on.
+    const at = /at position (\d+)/.exec((error as Error).message)?.[1];
+    return fail(at === undefined ? 'not JSON' : `not JSON (at character ${at})`);
   }
 }
 

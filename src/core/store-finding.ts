@@ -16,6 +16,8 @@ export type FindingCode =
   | 'link-dangling'
   /** A directory that nothing in the store refers to. */
   | 'overlay-orphan'
+  /** A link, fifo, socket or device in the place of a file or directory of the store. */
+  | 'entry-planted'
   /** What a killed dockerd or layerstack has not finished. */
   | 'unfinished'
   /** A change of images that was decided, and not carried out to its end. */

@@ -7,15 +7,14 @@
  * written without fsync, may be deleted at any time, and is left alone by read-only stores.
  */
 import { randomBytes } from 'node:crypto';
-import { statSync, type Stats } from 'node:fs';
-import { readdir, readFile } from 'node:fs/promises';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { chainIds, hexOf, topChainId, type ChainID, type ImageID } from '../core/digest.ts';
-import { isSystemError, LayerstackError, unlessMissing } from '../core/errors.ts';
+import { isSystemError, LayerstackError } from '../core/errors.ts';
 import { parseTime, ZERO_TIME } from '../core/time.ts';
 import type { LayerStore } from '../layer/store.ts';
-import { call, native } from '../system/native.ts';
+import { call, native, type StoreEntry } from '../system/native.ts';
 import type { Root } from '../system/root.ts';
+import { isPlanted, listDirectory, readStoreFile, statEntry } from '../system/store-files.ts';
 import { parseImageConfig, type ImageConfig } from './config.ts';
 import type { ImageDb } from './imagedb.ts';
 
@@ -69,6 +68,8 @@ interface Ids {
 const CHANGING: State = { content: 'changing', metadata: 'changing', settled: false };
 
 const VERSION = 2;
+/** Of ten thousand images with many labels. */
+const MAX_CATALOG_BYTES = 256 * 1024 * 1024;
 const NOTHING: CatalogContent = { layers: '', images: [] };
 
 /**
@@ -104,7 +105,7 @@ export class Catalog {
     const known = new Map(file.images.map((entry) => [entry.id, entry]));
     // Of a directory that nothing was moved into or out of since, all is still there.
     const isSame = file.layers !== '' && file.layers === layerState;
-    const layers = new Set(isSame ? undefined : await unlessMissing(readdir(layout.at(layout.layers))));
+    const layers = new Set(isSame ? undefined : await listDirectory(layout.at(layout.layers)));
     const sizes = new Map<ChainID, number | undefined>();
     const found: Kept[] = [];
     const lasting: Kept[] = [];
@@ -134,7 +135,7 @@ export class Catalog {
   /** The state of the directory of layers; empty where it changed just now, or is missing. */
   #layerState(): string {
     const { layout } = this.#root;
-    const stats = statSync(layout.at(layout.layers), { throwIfNoEntry: false });
+    const stats = statEntry(layout.at(layout.layers));
     return stats && isSettled(stats.ctimeMs) ? mark(stats) : '';
   }
 
@@ -159,7 +160,7 @@ export class Catalog {
     const { layout } = this.#root;
     const [all, described] = await Promise.all([
       this.#db.ids(),
-      unlessMissing(readdir(layout.at(layout.imageMetadatas))),
+      listDirectory(layout.at(layout.imageMetadatas)),
     ]);
     const states = new Map<ImageID, State>();
     // Their files are not, or not all, in their places yet.
@@ -230,7 +231,7 @@ export class Catalog {
       const raw = this.#db.readSync(id);
       return raw && parseImageConfig(raw);
     } catch (error) {
-      if (!LayerstackError.is(error) && !isSystemError(error)) throw error;
+      if (isPlanted(error) || (!LayerstackError.is(error) && !isSystemError(error))) throw error;
       return this.#skip(id, error.message);
     }
   }
@@ -241,7 +242,9 @@ export class Catalog {
 
   async #load(): Promise<CatalogContent> {
     try {
-      const file = JSON.parse(await readFile(this.#root.layout.at(this.#path), 'utf8')) as CatalogFile;
+      const bytes = await readStoreFile(this.#root.layout.at(this.#path), MAX_CATALOG_BYTES);
+      if (bytes === undefined) return NOTHING;
+      const file = JSON.parse(bytes.toString()) as CatalogFile;
       return file.version === VERSION && Array.isArray(file.images) ? file : NOTHING;
     } catch (error) {
       // A power cut may leave it empty or torn; whatever is wrong with it, the truth is elsewhere.
@@ -274,7 +277,7 @@ function isSettled(changedMs: number): boolean {
 }
 
 /** What of a file's stat tells whether it has changed. */
-type Stamp = Pick<Stats, 'ino' | 'ctimeMs' | 'size'>;
+type Stamp = Pick<StoreEntry, 'ino' | 'ctimeMs' | 'size'>;
 
 /** The stamps of those files of a directory that are there. */
 async function stamps(directory: string, names: readonly string[]): Promise<Map<string, Stamp>> {
@@ -291,6 +294,6 @@ async function stamps(directory: string, names: readonly string[]): Promise<Map<
   return found;
 }
 
-function mark(stats: Pick<Stats, 'ino' | 'ctimeMs'>): string {
+function mark(stats: Pick<StoreEntry, 'ino' | 'ctimeMs'>): string {
   return `${stats.ino}.${stats.ctimeMs}`;
 }

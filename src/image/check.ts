@@ -3,11 +3,10 @@
  * digest and its layers, every name an image, and nothing is kept for images that are gone. Configs cannot be mended; what
  * refers to something that is not there can be forgotten.
  */
-import { readFile, stat } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { throwIfAborted } from '../core/abort.ts';
 import { chainIds, hexOf, isDigest, topChainId, type ChainID, type ImageID } from '../core/digest.ts';
-import { LayerstackError, unlessMissing } from '../core/errors.ts';
+import { LayerstackError } from '../core/errors.ts';
 import * as json from '../core/json.ts';
 import { formatReference } from '../core/reference.ts';
 import type { Suspect } from '../core/store-finding.ts';
@@ -16,6 +15,7 @@ import type { LayerStore } from '../layer/store.ts';
 import { call, native } from '../system/native.ts';
 import { listEntries } from '../system/removal.ts';
 import type { Root } from '../system/root.ts';
+import { isPlanted, readStoreFile, statEntry } from '../system/store-files.ts';
 import { parseImageConfig, type ImageConfig } from './config.ts';
 import { ImageDb } from './imagedb.ts';
 import { Repositories } from './repositories.ts';
@@ -70,11 +70,11 @@ export async function* checkImages(
 async function* checkChange(root: Root): AsyncGenerator<Suspect> {
   const { layout, changes } = root;
   const path = layout.pendingChange;
-  const there = async (): Promise<number | undefined> => (await unlessMissing(stat(layout.at(path))))?.ino;
-  const found = await there();
+  const there = (): number | undefined => statEntry(layout.at(path))?.ino;
+  const found = there();
   if (found === undefined) return;
   await sleep(CHANGE_MS);
-  if ((await there()) !== found) return;
+  if (there() !== found) return;
   yield {
     code: 'change-unfinished',
     severity: 'warning',
@@ -149,7 +149,7 @@ async function* checkMetadata(root: Root): AsyncGenerator<Suspect> {
   const db = new ImageDb(root);
   for (const name of await listEntries(layout, layout.imageMetadatas)) {
     const id = `sha256:${name}` as ImageID;
-    if (!HEX.test(name) || (await db.has(id))) continue;
+    if (!HEX.test(name) || db.has(id)) continue;
     const path = layout.imageMetadata(id);
     yield {
       code: 'image-metadata',
@@ -161,7 +161,7 @@ async function* checkMetadata(root: Root): AsyncGenerator<Suspect> {
         root.session();
         // Metadata is written before the content: an image may be on its way.
         await new Repositories(root).change(async () => {
-          if (!(await db.has(id))) await call(native.removeTree(layout.root, path));
+          if (!db.has(id)) await call(native.removeTree(layout.root, path));
         });
       },
     };
@@ -207,7 +207,7 @@ async function* checkNames(root: Root): AsyncGenerator<Suspect> {
     };
   for (const [id, references] of (await repositories.read()).byImage())
     for (const reference of references) {
-      if (isDigest(id) && (await db.has(id))) continue;
+      if (isDigest(id) && db.has(id)) continue;
       yield {
         code: 'name-dangling',
         severity: 'warning',
@@ -216,7 +216,7 @@ async function* checkNames(root: Root): AsyncGenerator<Suspect> {
         advice: 'load or pull the image again; repair forgets the name',
         repair: async () => {
           await repositories.change(async (current) => {
-            if (!(isDigest(id) && (await db.has(id)))) current.delete(reference);
+            if (!(isDigest(id) && db.has(id))) current.delete(reference);
           });
         },
       };
@@ -248,7 +248,10 @@ async function* checkDistribution(root: Root, { signal }: ImageCheckOptions): As
     for (const name of await listEntries(layout, directory)) {
       throwIfAborted(signal);
       const path = `${directory}/${name}`;
-      const bytes = await unlessMissing(readFile(layout.at(path)));
+      const bytes = await readStoreFile(layout.at(path), MAX_CACHE_FILE).catch((error: unknown) => {
+        if (LayerstackError.is(error) && !isPlanted(error)) return new Uint8Array();
+        throw error;
+      });
       if (bytes === undefined || (HEX.test(name) && isFine(bytes))) continue;
       yield {
         code: 'distribution-cache',

@@ -10,14 +10,14 @@
  * Mirrors moby/moby: distribution/metadata/v2_metadata_service.go at v20.10.
  */
 import { createHmac } from 'node:crypto';
-import { readFile } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { digestOf, isDigest, type DiffID, type Digest } from '../core/digest.ts';
-import { LayerstackError, unlessMissing } from '../core/errors.ts';
+import { LayerstackError } from '../core/errors.ts';
 import { goJson } from '../core/go-json.ts';
 import * as json from '../core/json.ts';
 import type { BatchStep } from '../system/native.ts';
 import type { Root } from '../system/root.ts';
+import { readStoreFile, readTexts } from '../system/store-files.ts';
 
 /** A blob in a repository. */
 export interface BlobSource {
@@ -71,7 +71,7 @@ export class Distribution {
   /** The layer that a blob was, where it is known. */
   async diffId(blob: Digest): Promise<DiffID | undefined> {
     const { layout } = this.#root;
-    const text = await unlessMissing(readFile(layout.at(layout.diffIdByDigest(blob)), 'utf8'));
+    const [text] = await readTexts([layout.at(layout.diffIdByDigest(blob))]);
     return text !== undefined && isDigest(text) ? (text as DiffID) : undefined;
   }
 
@@ -79,7 +79,7 @@ export class Distribution {
   async sources(diffId: DiffID): Promise<BlobSource[]> {
     const { layout } = this.#root;
     const path = layout.at(layout.sourcesOf(diffId));
-    const bytes = await unlessMissing(readFile(path));
+    const bytes = await readStoreFile(path, MAX_BYTES);
     if (bytes === undefined) return [];
     try {
       const source = { what: path, code: 'ERR_STORE_CORRUPT', maxBytes: MAX_BYTES } as const;

@@ -124,7 +124,7 @@ export class ImageCollector {
    */
   async release(id: ImageID | undefined, top: ChainID): Promise<void> {
     const { db, layers } = this.#parts;
-    if (id !== undefined && (await db.has(id))) return;
+    if (id !== undefined && db.has(id)) return;
     await layers.noteUnused([top]);
     await this.#collect([top]);
   }

@@ -4,13 +4,13 @@
  * image id) and `lastUpdated` (a time), both without a newline.
  * Mirrors `moby/moby: image/fs.go`.
  */
-import { readFileSync } from 'node:fs';
-import { readdir, readFile, stat } from 'node:fs/promises';
 import { digestOf, hexOf, isDigest, type ImageID } from '../core/digest.ts';
-import { isSystemError, LayerstackError, unlessMissing } from '../core/errors.ts';
+import { LayerstackError } from '../core/errors.ts';
 import type { ChangeStep } from '../system/changes.ts';
 import type { ImageMetadataKey } from '../system/layout.ts';
 import type { Root } from '../system/root.ts';
+import { listDirectory, readStoreFile, readStoreFileSync, statEntry } from '../system/store-files.ts';
+import { MAX_CONFIG_BYTES } from './config.ts';
 
 const HEX = /^[0-9a-f]{64}$/;
 
@@ -38,11 +38,11 @@ export class ImageDb {
   }
 
   /** Whether there is content, intact or not. */
-  async has(id: ImageID): Promise<boolean> {
+  has(id: ImageID): boolean {
     const path = this.#root.layout.imageContent(id);
     const changed = this.#root.changes.pending()?.read(path);
     if (changed !== undefined) return changed !== null;
-    return (await unlessMissing(stat(this.#root.layout.at(path)))) !== undefined;
+    return statEntry(this.#root.layout.at(path)) !== undefined;
   }
 
   /**
@@ -53,12 +53,8 @@ export class ImageDb {
     const changed = this.#root.changes.pending()?.read(this.#root.layout.imageContent(id));
     if (changed === null) return undefined;
     const path = this.#root.layout.at(this.#root.layout.imageContent(id));
-    try {
-      return verify(changed ?? readFileSync(path), id, path);
-    } catch (error) {
-      if (isSystemError(error, 'ENOENT')) return undefined;
-      throw error;
-    }
+    const bytes = changed ?? readStoreFileSync(path, MAX_CONFIG_BYTES);
+    return bytes && verify(bytes, id, path);
   }
 
   /** The parents of all images that have one. */
@@ -108,13 +104,13 @@ export class ImageDb {
   async #file(path: string): Promise<Uint8Array | undefined> {
     const { layout, changes } = this.#root;
     const changed = changes.pending()?.read(path);
-    return changed === undefined ? await unlessMissing(readFile(layout.at(path))) : (changed ?? undefined);
+    return changed === undefined ? readStoreFile(layout.at(path), MAX_CONFIG_BYTES) : (changed ?? undefined);
   }
 
   async #names(directory: string): Promise<string[]> {
     const { layout, changes } = this.#root;
     const pending = changes.pending();
-    const found = (await unlessMissing(readdir(layout.at(directory)))) ?? [];
+    const found = (await listDirectory(layout.at(directory))) ?? [];
     return (pending?.names(directory, found) ?? found)
       .filter((name) => HEX.test(name))
       .sort()

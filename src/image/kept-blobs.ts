@@ -5,7 +5,7 @@
  */
 import { createHash, randomBytes } from 'node:crypto';
 import { constants } from 'node:fs';
-import { open, readdir, rm, stat } from 'node:fs/promises';
+import { rm } from 'node:fs/promises';
 import type { Descriptor } from '../core/descriptor.ts';
 import { hexOf, type Digest } from '../core/digest.ts';
 import { LayerstackError, unlessMissing } from '../core/errors.ts';
@@ -13,6 +13,7 @@ import { ChunkFile } from '../system/chunk-file.ts';
 import type { Layout } from '../system/layout.ts';
 import { call, native } from '../system/native.ts';
 import { spaceError } from '../system/space.ts';
+import { listDirectory, openStoreFile, statEntry } from '../system/store-files.ts';
 
 /** What a blob is known by. */
 export type BlobId = Pick<Descriptor, 'digest' | 'size'>;
@@ -27,9 +28,9 @@ export class KeptBlobs {
   }
 
   /** Whether it is kept, by its size; its bytes are looked at when they are read. */
-  async has({ digest, size }: BlobId): Promise<boolean> {
-    const stats = await unlessMissing(stat(this.#path(digest)));
-    return stats?.isFile() === true && stats.size === size;
+  has({ digest, size }: BlobId): boolean {
+    const entry = statEntry(this.#path(digest));
+    return entry?.kind === 'file' && entry.size === size;
   }
 
   /**
@@ -39,7 +40,7 @@ export class KeptBlobs {
    */
   async *read({ digest, size }: BlobId, from = 0): AsyncGenerator<Uint8Array, void, undefined> {
     const path = this.#path(digest);
-    const file = await unlessMissing(open(path, constants.O_RDONLY | constants.O_NOFOLLOW));
+    const file = await unlessMissing(openStoreFile(path, constants.O_RDONLY));
     if (!file) throw damaged(digest, path, 'is not there any more');
     try {
       const hash = createHash('sha256');
@@ -92,10 +93,10 @@ export class KeptBlobs {
   /** Removes all but these; resolves with the bytes that they took. Nobody must be writing meanwhile. */
   async removeAllBut(named: ReadonlySet<string>): Promise<number> {
     let freed = 0;
-    for (const name of (await unlessMissing(readdir(this.#layout.at(this.#layout.keptBlobs)))) ?? []) {
+    for (const name of (await listDirectory(this.#layout.at(this.#layout.keptBlobs))) ?? []) {
       if (named.has(name)) continue;
       const path = this.#layout.at(this.#layout.keptBlob(name));
-      freed += (await unlessMissing(stat(path)))?.size ?? 0;
+      freed += statEntry(path)?.size ?? 0;
       await rm(path, { force: true });
     }
     return freed;

@@ -3,14 +3,14 @@
  * `<root>/layerstack/manifests/<hex of the image id>/<hex of the document's digest>`, the index and the manifest alike. Docker's
  * store has no place for them. They go with their image, and may be deleted at any time.
  */
-import { readdir, readFile, stat } from 'node:fs/promises';
 import { MAX_MANIFEST_BYTES, MEDIA_TYPES, parseManifest, type Manifest } from '../core/descriptor.ts';
 import { digestOf, hexOf, type Digest, type ImageID } from '../core/digest.ts';
-import { LayerstackError, unlessMissing } from '../core/errors.ts';
+import { LayerstackError } from '../core/errors.ts';
 import type { ChangeStep } from '../system/changes.ts';
 import type { Layout } from '../system/layout.ts';
 import { call, native } from '../system/native.ts';
 import { spaceError } from '../system/space.ts';
+import { listDirectory, readStoreFile, statEntry } from '../system/store-files.ts';
 
 /** A manifest, byte for byte. */
 export interface KeptManifest {
@@ -70,7 +70,7 @@ export class KeptManifests {
 
   /** The images that documents are kept of. */
   async images(): Promise<ImageID[]> {
-    const names = (await unlessMissing(readdir(this.#layout.at(this.#layout.keptManifests)))) ?? [];
+    const names = (await listDirectory(this.#layout.at(this.#layout.keptManifests))) ?? [];
     return names.filter((name) => HEX.test(name)).map((name) => `sha256:${name}` as ImageID);
   }
 
@@ -87,23 +87,17 @@ export class KeptManifests {
   /** The names of an image's documents, the newest first. */
   async #names(id: ImageID): Promise<string[]> {
     const directory = this.#layout.at(this.#layout.keptManifest(hexOf(id)));
-    const names = (await unlessMissing(readdir(directory))) ?? [];
-    const dated = await Promise.all(
-      names
-        .filter((name) => HEX.test(name))
-        .map(async (name) => ({
-          name,
-          at: (await unlessMissing(stat(`${directory}/${name}`)))?.mtimeMs ?? 0,
-        })),
-    );
+    const names = (await listDirectory(directory)) ?? [];
+    const dated = names
+      .filter((name) => HEX.test(name))
+      .map((name) => ({ name, at: statEntry(`${directory}/${name}`)?.mtimeMs ?? 0 }));
     return dated.sort((a, b) => b.at - a.at).map(({ name }) => name);
   }
 
   async #read(id: ImageID, name: string): Promise<Uint8Array | undefined> {
     const path = this.#layout.at(this.#layout.keptManifest(hexOf(id), name));
-    const stats = await unlessMissing(stat(path));
-    if (stats?.isFile() !== true || stats.size > MAX_MANIFEST_BYTES) return undefined;
-    const bytes = await unlessMissing(readFile(path));
+    const size = statEntry(path)?.size ?? Infinity;
+    const bytes = size > MAX_MANIFEST_BYTES ? undefined : await readStoreFile(path, MAX_MANIFEST_BYTES);
     return bytes && hexOf(digestOf(bytes)) === name ? bytes : undefined;
   }
 }

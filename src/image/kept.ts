@@ -39,7 +39,7 @@ export class KeptImages {
   async find(id: ImageID): Promise<KeptImage | undefined> {
     for (const manifest of await this.manifests.manifests(id)) {
       const { layers } = manifest.manifest;
-      const there = await Promise.all(layers.map((blob) => this.blobs.has(blob)));
+      const there = layers.map((blob) => this.blobs.has(blob));
       if (there.every(Boolean))
         return { manifest, layers, open: (blob, from) => this.blobs.read(blob, from) };
     }

@@ -48,7 +48,7 @@ export interface MutableReferences extends References {
 }
 
 /** The file is the host's own, so this only guards against reading a disk image by mistake. */
-const MAX_BYTES = 256 * 1024 * 1024;
+export const MAX_REFERENCES_BYTES = 256 * 1024 * 1024;
 
 const decodeFile = json.object({
   Repositories: json.withDefault<ReadonlyMap<string, ReadonlyMap<string, string> | undefined>>(
@@ -82,7 +82,12 @@ export function parseReferences(bytes: Uint8Array | undefined, path: string): Mu
 
 /** dockerd stops reading after the first value and ignores what follows; hardly ever does anything follow. */
 function decodeLeniently(bytes: Uint8Array, path: string): json.Decoded<typeof decodeFile> {
-  const source = { what: path, code: 'ERR_STORE_CORRUPT', maxBytes: MAX_BYTES, facts: { path } } as const;
+  const source = {
+    what: path,
+    code: 'ERR_STORE_CORRUPT',
+    maxBytes: MAX_REFERENCES_BYTES,
+    facts: { path },
+  } as const;
   try {
     return json.decodeJson(decodeFile, bytes, source);
   } catch {

@@ -3,14 +3,13 @@
  * replaces it whole, so that processes never undo each other's changes; the images that belong to it come or go in the same
  * step (system/changes.ts), so a crash leaves the old state of both or the new one.
  */
-import { readFile } from 'node:fs/promises';
-import { unlessMissing } from '../core/errors.ts';
 import type { ChangeStep } from '../system/changes.ts';
 import { REFERENCES_KEY } from '../system/lock.ts';
 import type { Root } from '../system/root.ts';
 import type { Marker } from '../system/session.ts';
 import { spaceError } from '../system/space.ts';
-import { parseReferences, type MutableReferences } from './references.ts';
+import { readStoreFile } from '../system/store-files.ts';
+import { MAX_REFERENCES_BYTES, parseReferences, type MutableReferences } from './references.ts';
 
 const MARKERS: readonly Marker[] = ['references.change'];
 
@@ -85,6 +84,6 @@ export class Repositories {
     const { layout, changes } = this.#root;
     const changed = changes.pending()?.read(layout.repositories) ?? undefined;
     const path = layout.at(layout.repositories);
-    return parseReferences(changed ?? (await unlessMissing(readFile(path))), path);
+    return parseReferences(changed ?? (await readStoreFile(path, MAX_REFERENCES_BYTES)), path);
   }
 }

@@ -212,7 +212,7 @@ export class ImageStore {
     const prefixed = nameOrId.startsWith('sha256:');
     if (digits?.length === 64) {
       const id = `sha256:${digits}` as ImageID;
-      if (!(await this.#db.has(id))) throw notFound(id);
+      if (!this.#db.has(id)) throw notFound(id);
       return id;
     }
     let dangling: ImageID | undefined;

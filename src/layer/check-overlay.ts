@@ -3,13 +3,11 @@
  * `committed` where something stands on it (docs/store-layout.md). All of it follows from the ids and parents in layerdb, so all
  * of it can be written anew; content is never touched.
  */
-import { existsSync } from 'node:fs';
-import { readlink } from 'node:fs/promises';
-import { isSystemError } from '../core/errors.ts';
 import type { Suspect } from '../core/store-finding.ts';
 import { call, native, type BatchStep } from '../system/native.ts';
 import { findLink, readEntry } from '../system/removal.ts';
 import type { Root } from '../system/root.ts';
+import { readLink, statEntry } from '../system/store-files.ts';
 import { newLinkId } from './overlay.ts';
 
 /** What a directory ought to be. */
@@ -31,7 +29,7 @@ export async function* checkOverlay(root: Root, expected: ExpectedOverlay): Asyn
   yield* checkLower(root, expected);
   const { layout } = root;
   const committed = layout.overlay(expected.id, 'committed');
-  if (expected.hasChildren && !existsSync(layout.at(committed)))
+  if (expected.hasChildren && statEntry(layout.at(committed)) === undefined)
     yield {
       code: 'overlay-committed',
       severity: 'note',
@@ -62,10 +60,7 @@ async function* checkLink(root: Root, { id, owner }: ExpectedOverlay): AsyncGene
     };
     return;
   }
-  const target = await readlink(layout.at(layout.link(link))).catch((error: unknown) => {
-    if (isSystemError(error, 'ENOENT', 'EINVAL')) return undefined;
-    throw error;
-  });
+  const target = readLink(layout.at(layout.link(link)));
   if (target === `../${id}/diff`) return;
   yield {
     code: 'overlay-link',

@@ -3,20 +3,20 @@
  * mountable, nothing half done, no short name that leads nowhere. What a live writer has marked is left alone. With `deep` every
  * layer's tar is rebuilt from its files and compared with its DiffID.
  */
-import { existsSync } from 'node:fs';
-import { readFile, readlink } from 'node:fs/promises';
 import { throwIfAborted } from '../core/abort.ts';
 import { hexOf, isDigest, type ChainID, type DiffID } from '../core/digest.ts';
-import { isSystemError, LayerstackError, unlessMissing } from '../core/errors.ts';
+import { LayerstackError } from '../core/errors.ts';
 import type { Suspect } from '../core/store-finding.ts';
 import type { LayerFile } from '../system/layout.ts';
 import { call, native } from '../system/native.ts';
 import { isEntryName, listEntries, readEntry, removeLayerEntries } from '../system/removal.ts';
 import type { Root } from '../system/root.ts';
 import { allMarkers } from '../system/session.ts';
+import { hasDirectory, readLink, readStoreFile, readText, statEntry } from '../system/store-files.ts';
 import { assembleLayer } from './assemble.ts';
 import { apply, checkOverlay, replace, stackOf } from './check-overlay.ts';
 import { chainIdOn, LayerDb, type Layer } from './layerdb.ts';
+import { MAX_SNAPSHOTS_BYTES } from './uses.ts';
 
 /** What an image's config says of a layer. */
 export interface KnownLayer {
@@ -96,17 +96,17 @@ async function* checkEntry(
     return;
   }
   const content = layout.at(layout.overlay(cacheId, 'diff'));
-  if (!existsSync(content)) {
+  if (!hasDirectory(content)) {
     yield { ...suspect('cache-id', 'its content is missing'), path: layout.overlay(cacheId, 'diff') };
     return;
   }
   // Not trimmed: dockerd does not, either.
-  const size = await unlessMissing(readFile(layout.at(layout.layer(chainId, 'size')), 'utf8'));
+  const size = readText(layout.at(layout.layer(chainId, 'size')));
   if (size === undefined || !/^\d{1,19}$/.test(size))
     yield suspect('size', 'its size is missing or no number', async () =>
       write('size', String(await call(native.contentSize(content))))(),
     );
-  if (!existsSync(layout.at(layout.layer(chainId, 'tar-split.json.gz'))))
+  if (statEntry(layout.at(layout.layer(chainId, 'tar-split.json.gz'))) === undefined)
     yield {
       ...suspect('tar-split.json.gz', 'it cannot be saved or pushed, since its tar-split is missing'),
       code: 'layer-damaged',
@@ -187,7 +187,7 @@ async function* checkUnfinished(root: Root): AsyncGenerator<Suspect> {
   ];
   const marked = await allMarkers(layout);
   for (const { path, marker, what, remove } of found) {
-    if (marked.has(marker) || !existsSync(layout.at(path))) continue;
+    if (marked.has(marker) || statEntry(layout.at(path)) === undefined) continue;
     yield {
       code: 'unfinished',
       severity: 'warning',
@@ -215,14 +215,11 @@ async function* checkLinks(root: Root): AsyncGenerator<Suspect> {
   const { layout } = root;
   for (const name of await listEntries(layout, layout.links)) {
     const path = layout.link(name);
-    const target = await readlink(layout.at(path)).catch((error: unknown) => {
-      if (isSystemError(error, 'EINVAL', 'ENOENT')) return undefined;
-      throw error;
-    });
-    if (target !== undefined && existsSync(layout.at(`${layout.links}/${target}`))) continue;
+    const target = readLink(layout.at(path));
     const id = /^\.\.\/([^/]+)\/diff$/.exec(target ?? '')?.[1];
+    if (id !== undefined && hasDirectory(layout.at(layout.overlay(id, 'diff')))) continue;
     if (id !== undefined && (await allMarkers(layout)).has(`overlay2.${id}`)) continue;
-    if (target === undefined && !existsSync(layout.at(path))) continue;
+    if (target === undefined && statEntry(layout.at(path)) === undefined) continue;
     yield {
       code: 'link-dangling',
       severity: 'warning',
@@ -241,12 +238,12 @@ async function* checkLinks(root: Root): AsyncGenerator<Suspect> {
 async function* checkOrphans(root: Root, { containers }: LayerCheckOptions): AsyncGenerator<Suspect> {
   const { layout } = root;
   const isUsed = await usedCacheIds(root, '');
-  const buildkit = await unlessMissing(readFile(layout.at(layout.buildkitSnapshots)));
+  const buildkit = await readStoreFile(layout.at(layout.buildkitSnapshots), MAX_SNAPSHOTS_BYTES);
   const marked = await allMarkers(layout);
   for (const id of await listEntries(layout, layout.overlay2)) {
     if (id === 'l' || id.endsWith('-removing') || isUsed(id) || containers.has(id)) continue;
     if (marked.has(`overlay2.${id}`) || buildkit?.includes(id) === true) continue;
-    if (!existsSync(layout.at(layout.overlay(id)))) continue;
+    if (statEntry(layout.at(layout.overlay(id))) === undefined) continue;
     yield {
       code: 'overlay-orphan',
       severity: 'note',
@@ -265,7 +262,7 @@ async function* checkContent(
   const { layout } = root;
   const diff = layout.at(layout.overlay(cacheId, 'diff'));
   const tarSplit = layout.at(layout.layer(chainId, 'tar-split.json.gz'));
-  if (!existsSync(tarSplit)) return;
+  if (statEntry(tarSplit) === undefined) return;
   try {
     for await (const chunk of assembleLayer({ diff, tarSplit, diffId })) {
       throwIfAborted(signal);

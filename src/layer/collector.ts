@@ -9,13 +9,13 @@
  * Counting and renaming are done by one process at a time: of two, each would see what the other is about to remove.
  */
 import { randomBytes } from 'node:crypto';
-import { existsSync } from 'node:fs';
 import { hexOf, type ChainID } from '../core/digest.ts';
 import { call, native, type BatchStep } from '../system/native.ts';
 import { listEntries, readEntry, removeLayerEntries } from '../system/removal.ts';
 import type { LockOptions } from '../system/lock.ts';
 import type { Root } from '../system/root.ts';
 import type { Marker } from '../system/session.ts';
+import { statEntry } from '../system/store-files.ts';
 import type { LayerDb } from './layerdb.ts';
 import { forgetSteps, noteSteps } from './unused.ts';
 import { LayerUses, readChainId } from './uses.ts';
@@ -139,7 +139,7 @@ export class LayerCollector {
         next = readChainId(layout.at(layout.layer(next, 'parent')));
       }
     }
-    return [...found].filter((chainId) => existsSync(layout.at(layout.layer(chainId))));
+    return [...found].filter((chainId) => statEntry(layout.at(layout.layer(chainId))) !== undefined);
   }
 
   /** Of the candidates those that nothing keeps, children before parents. */
@@ -170,7 +170,7 @@ export class LayerCollector {
   #flats(chainId: ChainID): { readonly name: string; readonly temporary: string }[] {
     const { layout } = this.#root;
     return [hexOf(chainId), `${hexOf(chainId)}-init`]
-      .filter((name) => existsSync(layout.at(layout.flat(name))))
+      .filter((name) => statEntry(layout.at(layout.flat(name))) !== undefined)
       .map((name) => ({ name, temporary: `.tmp-${randomBytes(8).toString('hex')}` }));
   }
 

@@ -5,12 +5,12 @@
  * then renamed; may be deleted while nothing of it is mounted.
  */
 import { randomBytes } from 'node:crypto';
-import { access } from 'node:fs/promises';
 import { hexOf, type ChainID } from '../core/digest.ts';
 import { call, native } from '../system/native.ts';
 import type { Root } from '../system/root.ts';
 import type { Marker } from '../system/session.ts';
 import { spaceError } from '../system/space.ts';
+import { hasDirectory } from '../system/store-files.ts';
 import { Overlay } from './overlay.ts';
 import type { LayerStore } from './store.ts';
 
@@ -30,11 +30,11 @@ export async function flatLower(
 ): Promise<string> {
   const { layout } = root;
   const name = initId === undefined ? hexOf(chainId) : `${hexOf(chainId)}-init`;
-  const built = (): Promise<boolean> => exists(layout.at(layout.flat(name)));
-  if (!(await built())) {
+  const built = (): boolean => hasDirectory(layout.at(layout.flat(name)));
+  if (!built()) {
     const lock = await root.locks.acquire('layers', `flat ${name}`, signal && { signal });
     try {
-      if (!(await built())) await build(root, initId ?? (await layers.get(chainId)).cacheId, name);
+      if (!built()) await build(root, initId ?? (await layers.get(chainId)).cacheId, name);
     } catch (error) {
       throw spaceError(error, layout.root);
     } finally {
@@ -59,11 +59,4 @@ async function build(root: Root, top: string, name: string): Promise<void> {
     await session.unmark([marker]);
     throw error;
   }
-}
-
-async function exists(path: string): Promise<boolean> {
-  return access(path).then(
-    () => true,
-    () => false,
-  );
 }

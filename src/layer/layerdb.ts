@@ -3,13 +3,12 @@
  * (all but `size` are trimmed). An entry counts only when it is complete: all of these readable, and the content
  * directory there. Readers take no lock: an entry that vanishes meanwhile is absent.
  */
-import { Buffer } from 'node:buffer';
-import { closeSync, openSync, readSync } from 'node:fs';
-import { readFile, stat } from 'node:fs/promises';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { chainIds, isDigest, type ChainID, type Digest, type DiffID } from '../core/digest.ts';
 import { isSystemError } from '../core/errors.ts';
 import type { Layout } from '../system/layout.ts';
 import { isEntryName } from '../system/removal.ts';
+import { hasDirectory, readText, readTexts, statEntry } from '../system/store-files.ts';
 
 /** A complete layer of the store. */
 export interface Layer {
@@ -22,11 +21,10 @@ export interface Layer {
   readonly size: number;
 }
 
-/** Parallel reads: enough to keep libuv's threads busy, and far from any limit of open files. */
+/** Parallel reads: enough to keep the threads busy, and far from any limit of open files. */
 const READS = 64;
-
-/** Room for more digits than a size has, so that a longer text does not pass for one. */
-const sizeBuffer = Buffer.alloc(32);
+/** Reading gives way to other work on the event loop after this many layers (half a millisecond). */
+const SLICE = 128;
 
 /** The layerdb of one store. What was read stays in memory, and is checked with two stats when asked for again. */
 export class LayerDb {
@@ -39,11 +37,11 @@ export class LayerDb {
 
   /** The layer; undefined when it is absent or incomplete. */
   async find(chainId: ChainID): Promise<Layer | undefined> {
-    const stamp = await this.#stamp(chainId);
+    const stamp = this.#stamp(chainId);
     if (stamp === undefined) return undefined;
     const known = this.#known.get(chainId);
     const layer = known?.stamp === stamp ? known.layer : await this.#read(chainId);
-    if (layer === undefined || !(await this.#hasContent(layer.cacheId))) {
+    if (layer === undefined || !hasDirectory(this.#layout.at(this.#layout.overlay(layer.cacheId, 'diff')))) {
       this.#known.delete(chainId);
       return undefined;
     }
@@ -56,8 +54,10 @@ export class LayerDb {
     const found = new Array<Layer | undefined>(chainIds.length).fill(undefined);
     let next = 0;
     const reader = async (): Promise<void> => {
-      for (let i = next++; i < chainIds.length; i = next++)
+      for (let i = next++; i < chainIds.length; i = next++) {
         found[i] = await this.find(chainIds[i] as ChainID);
+        if (i % SLICE === 0) await nextTurn();
+      }
     };
     await Promise.all(Array.from({ length: Math.min(READS, chainIds.length) }, reader));
     return found;
@@ -75,37 +75,13 @@ export class LayerDb {
     return ids;
   }
 
-  /**
-   * The `size` of the layer; undefined where there is none. Synchronous, and into one buffer: a listing asks for ten
-   * thousand, at 5 µs each, which would be 25 µs each with `readFile`.
-   */
+  /** The `size` of the layer; undefined where there is none. Synchronous: a listing asks for ten thousand. */
   size(chainId: ChainID): number | undefined {
-    let fd: number;
-    try {
-      fd = openSync(this.#layout.at(this.#layout.layer(chainId, 'size')), 'r');
-    } catch (error) {
-      if (isSystemError(error, 'ENOENT', 'ENOTDIR')) return undefined;
-      throw error;
-    }
-    try {
-      return parseSize(sizeBuffer.toString('latin1', 0, readSync(fd, sizeBuffer, 0, sizeBuffer.length, 0)));
-    } catch (error) {
-      if (isSystemError(error, 'EISDIR')) return undefined;
-      throw error;
-    } finally {
-      closeSync(fd);
-    }
+    return parseSize(readText(this.#layout.at(this.#layout.layer(chainId, 'size'))));
   }
 
   async #read(chainId: ChainID): Promise<Layer | undefined> {
-    const file = (name: 'diff' | 'size' | 'cache-id' | 'parent'): Promise<string | undefined> =>
-      readText(this.#layout.at(this.#layout.layer(chainId, name)));
-    const [diffText, sizeText, cacheText, parentText] = await Promise.all([
-      file('diff'),
-      file('size'),
-      file('cache-id'),
-      file('parent'),
-    ]);
+    const [diffText, sizeText, cacheText, parentText] = await this.#texts(chainId);
     const diffId = digest<DiffID>(diffText?.trim());
     const size = parseSize(sizeText);
     const cacheId = cacheText?.trim();
@@ -117,24 +93,21 @@ export class LayerDb {
     return { chainId, diffId, ...(parent === undefined ? {} : { parent }), cacheId, size };
   }
 
-  /** Changes when the entry is replaced by another: entries are written once, then renamed into place. */
-  async #stamp(chainId: ChainID): Promise<string | undefined> {
+  /** What files an entry has; one that is half a directory is incomplete. */
+  async #texts(chainId: ChainID): Promise<(string | undefined)[]> {
+    const files = ['diff', 'size', 'cache-id', 'parent'] as const;
     try {
-      const { ino, ctimeNs } = await stat(this.#layout.at(this.#layout.layer(chainId)), { bigint: true });
-      return `${ino} ${ctimeNs}`;
+      return await readTexts(files.map((name) => this.#layout.at(this.#layout.layer(chainId, name))));
     } catch (error) {
-      if (isSystemError(error, 'ENOENT')) return undefined;
+      if (isSystemError(error, 'ENOTDIR', 'EISDIR')) return [];
       throw error;
     }
   }
 
-  async #hasContent(cacheId: string): Promise<boolean> {
-    try {
-      return (await stat(this.#layout.at(this.#layout.overlay(cacheId, 'diff')))).isDirectory();
-    } catch (error) {
-      if (isSystemError(error, 'ENOENT', 'ENOTDIR')) return false;
-      throw error;
-    }
+  /** Changes when the entry is replaced by another: entries are written once, then renamed into place. */
+  #stamp(chainId: ChainID): string | undefined {
+    const entry = statEntry(this.#layout.at(this.#layout.layer(chainId)));
+    return entry && `${entry.ino} ${entry.ctimeMs}`;
   }
 }
 
@@ -153,13 +126,4 @@ function parseSize(text: string | undefined): number | undefined {
 
 function digest<T extends Digest>(text: string | undefined): T | undefined {
   return text !== undefined && isDigest(text) ? (text as T) : undefined;
-}
-
-async function readText(path: string): Promise<string | undefined> {
-  try {
-    return await readFile(path, 'utf8');
-  } catch (error) {
-    if (isSystemError(error, 'ENOENT', 'ENOTDIR', 'EISDIR')) return undefined;
-    throw error;
-  }
 }

@@ -5,10 +5,13 @@
  * and a colon are 3711 bytes, with `l/` relative to overlay2.
  */
 import { randomBytes } from 'node:crypto';
-import { readFile, writeFile } from 'node:fs/promises';
-import { isSystemError, LayerstackError } from '../core/errors.ts';
+import { closeSync, constants } from 'node:fs';
+import { LayerstackError } from '../core/errors.ts';
 import type { Layout } from '../system/layout.ts';
 import type { BatchStep } from '../system/native.ts';
+import { openStoreFd, readTexts } from '../system/store-files.ts';
+
+const { O_CREAT, O_WRONLY } = constants;
 
 /**
  * A new cache-id or mount-id: 64 hex digits. The first 12 are never all decimal, since Docker shortens ids to
@@ -92,7 +95,7 @@ export class Overlay {
   /** Marks `id` as the parent of some layer (an empty file `committed`). Second call: no-op. Not synced. */
   async commit(id: string): Promise<void> {
     if (this.#committed.has(id)) return;
-    await writeFile(this.#layout.at(this.#layout.overlay(id, 'committed')), '', { flag: 'a', mode: 0o600 });
+    closeSync(openStoreFd(this.#layout.at(this.#layout.overlay(id, 'committed')), O_WRONLY | O_CREAT));
     this.#committed.add(id);
   }
 
@@ -103,7 +106,9 @@ export class Overlay {
    */
   async lowersOf(id: string): Promise<string[]> {
     const path = this.#layout.at(this.#layout.overlay(id, 'link'));
-    const [link, lower] = await Promise.all([readText(path), this.#lowers(id)]);
+    const [link, lower] = (await readTexts([path, this.#layout.at(this.#layout.overlay(id, 'lower'))])).map(
+      (text) => text?.trim(),
+    );
     if (link === undefined || !/^[A-Z2-7]{26}$/.test(link)) {
       throw new LayerstackError(
         'ERR_STORE_CORRUPT',
@@ -114,20 +119,6 @@ export class Overlay {
         },
       );
     }
-    return [`l/${link}`, ...lower];
-  }
-
-  async #lowers(id: string): Promise<string[]> {
-    const lower = await readText(this.#layout.at(this.#layout.overlay(id, 'lower')));
-    return lower === undefined || lower === '' ? [] : lower.split(':');
-  }
-}
-
-async function readText(path: string): Promise<string | undefined> {
-  try {
-    return (await readFile(path, 'utf8')).trim();
-  } catch (error) {
-    if (isSystemError(error, 'ENOENT')) return undefined;
-    throw error;
+    return [`l/${link}`, ...(lower ? lower.split(':') : [])];
   }
 }

@@ -8,7 +8,6 @@
  * short name, which the `lower` of its children has. Until an image names them, published layers are noted as unused.
  */
 import { randomBytes } from 'node:crypto';
-import { access, stat } from 'node:fs/promises';
 import { throwIfAborted } from '../core/abort.ts';
 import { hexOf, type ChainID } from '../core/digest.ts';
 import { isSystemError, LayerstackError } from '../core/errors.ts';
@@ -16,6 +15,7 @@ import { call, native, type BatchStep } from '../system/native.ts';
 import { findLink, isEntryName, readEntry, removeLayerEntries } from '../system/removal.ts';
 import type { Root } from '../system/root.ts';
 import type { Marker } from '../system/session.ts';
+import { statEntry } from '../system/store-files.ts';
 import type { Layer, LayerDb } from './layerdb.ts';
 import { newLinkId, type Overlay, type OverlaySpec } from './overlay.ts';
 import type { PlannedLayer } from './plan.ts';
@@ -149,7 +149,7 @@ export class Publication {
   async #sync(): Promise<void> {
     const { layout } = this.#root;
     const paths = [layout.overlay2, layout.layers];
-    const [contents, metadata] = await Promise.all(paths.map((path) => stat(layout.at(path))));
+    const [contents, metadata] = paths.map((path) => statEntry(layout.at(path)));
     const syncs = paths.map((path): BatchStep => ({ op: 'syncfs', path }));
     await call(native.batch(layout.root, contents?.dev === metadata?.dev ? syncs.slice(1) : syncs));
   }
@@ -219,20 +219,20 @@ export class Publication {
   /** The entry in the way of `chainId`, which is known not to be complete. */
   async #incomplete(chainId: ChainID): Promise<Replaced | undefined> {
     const { layout } = this.#root;
-    if (!(await exists(layout.at(layout.layer(chainId))))) return undefined;
+    if (statEntry(layout.at(layout.layer(chainId))) === undefined) return undefined;
     const cacheId = await readEntry(layout, layout.layer(chainId, 'cache-id'));
     const known = cacheId !== undefined && isEntryName(cacheId);
     const link = known
       ? (await readEntry(layout, layout.overlay(cacheId, 'link'))) || (await findLink(layout, cacheId))
       : undefined;
-    const has = (entry: 'committed' | 'diff'): Promise<boolean> =>
-      exists(layout.at(layout.overlay(cacheId ?? '', entry)));
+    const has = (entry: 'committed' | 'diff'): boolean =>
+      statEntry(layout.at(layout.overlay(cacheId ?? '', entry))) !== undefined;
     const replaced = {
       name: `${hexOf(chainId)}-${randomBytes(32).toString('hex')}-removing`,
       link,
       content: known ? cacheId : undefined,
-      committed: known && (await has('committed')),
-      keep: known && (await has('committed')) && (await has('diff')),
+      committed: known && has('committed'),
+      keep: known && has('committed') && has('diff'),
     };
     this.#root.log.warn(`layer ${chainId} is incomplete in the store and is replaced`, { layer: chainId });
     return replaced;
@@ -269,11 +269,4 @@ export class Publication {
 
 function markersOf({ name, content, keep }: Replaced): Marker[] {
   return [`removing.${name}`, ...(content === undefined || keep ? [] : [`overlay2.${content}` as const])];
-}
-
-async function exists(path: string): Promise<boolean> {
-  return access(path).then(
-    () => true,
-    () => false,
-  );
 }

@@ -4,7 +4,6 @@
  * does both for all layers of a load (layer/publish.ts).
  */
 import { randomBytes } from 'node:crypto';
-import { existsSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import type { DiffID } from '../core/digest.ts';
 import { LayerstackError } from '../core/errors.ts';
@@ -13,6 +12,7 @@ import { removeOverlay } from '../system/removal.ts';
 import type { Root } from '../system/root.ts';
 import type { Marker } from '../system/session.ts';
 import { spaceError } from '../system/space.ts';
+import { statEntry } from '../system/store-files.ts';
 import { applyLayer, type LayerSource } from './apply.ts';
 import { assembleLayer } from './assemble.ts';
 import type { Layer } from './layerdb.ts';
@@ -112,7 +112,7 @@ export class Staging {
     for (const staged of published) this.#open.delete(staged);
     const settled = published.flatMap(({ cacheId, writeSet }) => {
       const [content, entry] = markers(cacheId, writeSet);
-      return existsSync(layout.at(layout.writeSet(writeSet))) ? [content] : [content, entry];
+      return statEntry(layout.at(layout.writeSet(writeSet))) !== undefined ? [content] : [content, entry];
     });
     await this.#root.session().unmark(settled);
   }

@@ -13,7 +13,7 @@ import type { ChainID } from '../core/digest.ts';
 import { isSystemError, LayerstackError } from '../core/errors.ts';
 import type { Lock } from '../system/lock.ts';
 import { call, native, type LayerLimits } from '../system/native.ts';
-import { readText } from '../system/read-text.ts';
+import { readText } from '../system/store-files.ts';
 import type { Root } from '../system/root.ts';
 import { spaceError } from '../system/space.ts';
 import type { LayerSource } from './apply.ts';

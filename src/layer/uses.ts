@@ -2,18 +2,17 @@
  * What keeps a layer: images (their top layer), layerdb's mounts (their parent), other layers (their parent), and
  * BuildKit. There are no reference counts on disk; they are counted anew, as dockerd does when it starts.
  */
-import { closeSync, openSync, readSync } from 'node:fs';
-import { readFile } from 'node:fs/promises';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { isDigest, type ChainID } from '../core/digest.ts';
-import { isSystemError, unlessMissing } from '../core/errors.ts';
 import type { Layout } from '../system/layout.ts';
 import { listEntries } from '../system/removal.ts';
+import { readStoreFile, readText } from '../system/store-files.ts';
 
 const ENTRY = /^[0-9a-f]{64}$/;
 /** Reading gives way to other work on the event loop after this many files (a millisecond). */
 const SLICE = 128;
-const buffer = Buffer.alloc(128);
+/** BuildKit's database has some megabytes. */
+export const MAX_SNAPSHOTS_BYTES = 1024 * 1024 * 1024;
 
 /** The references to layers, as they are on disk now. */
 export class LayerUses {
@@ -64,7 +63,7 @@ export class LayerUses {
       if (parent !== undefined) roots.add(parent);
       if (++read % SLICE === 0) await nextTurn();
     }
-    const buildkit = await unlessMissing(readFile(layout.at(layout.buildkitSnapshots)));
+    const buildkit = await readStoreFile(layout.at(layout.buildkitSnapshots), MAX_SNAPSHOTS_BYTES);
     return new LayerUses({ children, layers, roots, buildkit });
   }
 
@@ -81,18 +80,8 @@ export class LayerUses {
   }
 }
 
-/** The id in a small file, if there is one. Blocking and into one buffer: 5 µs each from the page cache, and there may be ten thousand. */
+/** The id in a small file, if there is one. Blocking, since there may be ten thousand. */
 export function readChainId(path: string): ChainID | undefined {
-  try {
-    const fd = openSync(path, 'r');
-    try {
-      const text = buffer.toString('latin1', 0, readSync(fd, buffer, 0, buffer.length, 0)).trim();
-      return isDigest(text) ? (text as ChainID) : undefined;
-    } finally {
-      closeSync(fd);
-    }
-  } catch (error) {
-    if (isSystemError(error, 'ENOENT', 'ENOTDIR')) return undefined;
-    throw error;
-  }
+  const text = readText(path)?.trim();
+  return text !== undefined && isDigest(text) ? (text as ChainID) : undefined;
 }

@@ -13,19 +13,22 @@
  * it starts: a change that is older than that is dropped where it stands.
  */
 import { randomBytes } from 'node:crypto';
-import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
+import { readdirSync, statSync } from 'node:fs';
 import { basename, dirname } from 'node:path';
 import { isSystemError } from '../core/errors.ts';
 import type { Layout } from './layout.ts';
 import type { Logger } from './log.ts';
 import { call, native, type BatchStep } from './native.ts';
 import { listEntries } from './removal.ts';
+import { hasDirectory, readStoreFileSync, statEntry } from './store-files.ts';
 
 /** A file (0600) of new content, or a file or tree that goes; missing directories above a file are made, one of them (0700). */
 export type ChangeStep =
   | { readonly op: 'write'; readonly path: string; readonly data: string | Uint8Array }
   | { readonly op: 'remove'; readonly path: string };
 
+/** Of a file of a change: repositories.json is the largest. */
+const MAX_FILE_BYTES = 256 * 1024 * 1024;
 /** Readers never wait: among changes that follow each other without a pause they take what there is. */
 const READ_TRIES = 5;
 /** Docker's own tree, where durability is promised. */
@@ -59,7 +62,7 @@ export class PendingChange {
   read(path: string): Uint8Array | null | undefined {
     const file = this.#written.get(path);
     if (file !== undefined)
-      return unlessGone(() => readFileSync(this.#layout.at(pendingFile(file, this.#layout))));
+      return readStoreFileSync(this.#layout.at(pendingFile(file, this.#layout)), MAX_FILE_BYTES);
     return this.#isRemoved(path) ? null : undefined;
   }
 
@@ -130,7 +133,7 @@ export class Changes {
     const { root, own, changes, pendingChange } = this.#layout;
     const draft = `${changes}/.tmp-${randomBytes(8).toString('hex')}`;
     const parents = new Set(steps.flatMap((step) => (step.op === 'write' ? [dirname(step.path)] : [])));
-    const made = [...parents].filter((path) => !existsSync(this.#layout.at(path)));
+    const made = [...parents].filter((path) => statEntry(this.#layout.at(path)) === undefined);
     const discard = async (): Promise<void> => {
       await call(native.removeTree(root, draft));
       for (const path of made) await call(native.batch(root, [{ op: 'rmdir', path, missing: true }]));
@@ -244,7 +247,7 @@ export class Changes {
       renames = [];
     };
     const parents = new Set(entries.flatMap(({ path }) => (path === undefined ? [] : [dirname(path)])));
-    const missing = [...parents].filter((path) => !existsSync(this.#layout.at(path)));
+    const missing = [...parents].filter((path) => statEntry(this.#layout.at(path)) === undefined);
     renames.push(...missing.map((path) => directory(path)));
     for (const { file, path } of entries) {
       const from = pendingFile(file, this.#layout);
@@ -273,8 +276,7 @@ export class Changes {
   /** The files of the change that is decided; undefined where none is. */
   #entries(): string[] | undefined {
     const path = this.#layout.at(this.#layout.pendingChange);
-    if (statSync(path, { throwIfNoEntry: false }) === undefined) return undefined;
-    return unlessGone(() => readdirSync(path));
+    return hasDirectory(path) ? unlessGone(() => readdirSync(path)) : undefined;
   }
 
   #isStale(entries: readonly string[]): boolean {
@@ -307,7 +309,7 @@ function parseEntry(file: string): Entry[] {
 
 /** The paths of a removal; undefined where it is done already. */
 function readRemoved(layout: Layout, file: string): string[] | undefined {
-  const text = unlessGone(() => readFileSync(layout.at(pendingFile(file, layout)), 'utf8'));
+  const text = readStoreFileSync(layout.at(pendingFile(file, layout)), MAX_FILE_BYTES)?.toString();
   return text?.split('\n').filter((path) => PATH.test(path));
 }
 

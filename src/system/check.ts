@@ -5,7 +5,7 @@
 import type { Suspect } from '../core/store-finding.ts';
 import type { Layout } from './layout.ts';
 import { deadProbes, deadSessions, reconcile, sweepProbes } from './reconcile.ts';
-import { readLink } from './read-text.ts';
+import { readLink } from './store-files.ts';
 import { listEntries } from './removal.ts';
 import type { Root } from './root.ts';
 

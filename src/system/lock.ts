@@ -7,8 +7,8 @@
  * To be free of deadlocks take `pulls` (an image's, then its layers' with {@link Locks.acquireAll}) before `layers`
  * (several at once likewise) before `containers` before `references`.
  */
-import { closeSync, fstatSync, mkdirSync, openSync, statSync } from 'node:fs';
-import { open } from 'node:fs/promises';
+import { closeSync, constants, fstatSync, mkdirSync } from 'node:fs';
+import { open, type FileHandle } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -17,6 +17,7 @@ import { abortError, throwIfAborted } from '../core/abort.ts';
 import { isSystemError } from '../core/errors.ts';
 import { native } from './native.ts';
 import { Turns } from './turns.ts';
+import { openStoreFd, statEntry } from './store-files.ts';
 
 /** What is locked; also the name of the lock file. */
 export type LockKind = 'pulls' | 'layers' | 'containers' | 'references';
@@ -185,12 +186,13 @@ export class Locks {
   }
 
   #open(path: string): number {
+    const flags = constants.O_RDWR | constants.O_CREAT | constants.O_APPEND;
     try {
-      return openSync(path, 'a+', 0o600);
+      return openStoreFd(path, flags);
     } catch (error) {
       if (!isSystemError(error, 'ENOENT')) throw error;
       mkdirSync(this.#directory, { recursive: true, mode: 0o700 });
-      return openSync(path, 'a+', 0o600);
+      return openStoreFd(path, flags);
     }
   }
 }
@@ -219,7 +221,7 @@ async function waitFor(ms: number, signal: AbortSignal | undefined): Promise<voi
 }
 
 function isSameFile(fd: number, path: string): boolean {
-  const now = statSync(path, { throwIfNoEntry: false });
+  const now = statEntry(path);
   const held = fstatSync(fd);
   return now !== undefined && now.ino === held.ino && now.dev === held.dev;
 }
@@ -239,7 +241,14 @@ export async function holdFlock(
   exclusive: boolean,
   options: { readonly create?: number } = {},
 ): Promise<FlockHandle | null> {
-  const file = options.create === undefined ? await open(path, 'r') : await open(path, 'a+', options.create);
+  return flockFile(
+    options.create === undefined ? await open(path, 'r') : await open(path, 'a+', options.create),
+    exclusive,
+  );
+}
+
+/** {@link holdFlock} for a file that is open; it is closed with the lock, or where another holds it. */
+export async function flockFile(file: FileHandle, exclusive: boolean): Promise<FlockHandle | null> {
   let held = false;
   try {
     held = native.tryFlock(file.fd, exclusive);

@@ -5,6 +5,7 @@
  */
 import { channel } from 'node:diagnostics_channel';
 import { debuglog, inspect } from 'node:util';
+import { printable } from '../core/printable.ts';
 
 /** Facts of a record; printed as `key=value`. */
 export type LogFacts = Readonly<Record<string, unknown>>;
@@ -23,7 +24,7 @@ function print(level: string, message: string, facts: LogFacts): void {
   const pairs = Object.entries(facts).map(
     ([key, value]) => ` ${key}=${inspect(value, { breakLength: Infinity })}`,
   );
-  const text = `${level}: ${message}${pairs.join('')}`;
+  const text = printable(`${level}: ${message}${pairs.join('')}`);
   if (section.enabled) section('%s', text);
   else if (process.env['LAYERSTACK_DEBUG'] === '1') process.stderr.write(`layerstack ${text}\n`);
 }

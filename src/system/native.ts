@@ -304,7 +304,28 @@ export interface SocketInfo {
   readonly loopback: boolean;
 }
 
+/** An entry of the store, itself and not what a link leads to. */
+export interface StoreEntry {
+  readonly kind: 'file' | 'directory' | 'link' | 'other';
+  readonly size: number;
+  readonly ino: number;
+  readonly dev: number;
+  readonly mtimeMs: number;
+  readonly ctimeMs: number;
+}
+
 export interface Native {
+  // store_binding.cc: by absolute paths of which no part is a link; see system/store-files.ts, the only caller
+  /** Null where it is missing. ERR_STORE_CORRUPT for a link, a fifo, socket or device, and too many bytes; EISDIR. */
+  readStoreFiles(paths: readonly string[], maxBytes: number): Promise<(Buffer | null)[]>;
+  readStoreFileSync(path: string, maxBytes: number): Buffer | null;
+  /** Null where it is missing, EINVAL where it is no link. */
+  readStoreLink(path: string): string | null;
+  statStoreEntry(path: string): StoreEntry | null;
+  listStoreDirectory(path: string): Promise<string[] | null>;
+  /** The fd becomes the caller's. `flags` of open(2). */
+  openStoreFile(path: string, flags: number, mode: number): number;
+
   // files_binding.cc
   /** Does the steps in order on one native thread; stops at the first that fails (nothing is undone): the error's `step` says which. */
   batch(root: string, steps: readonly BatchStep[]): Promise<void>;
@@ -328,7 +349,7 @@ export interface Native {
    */
   contentSize(path: string): Promise<number>;
   /**
-   * Three numbers for each name in `directory`: inode, change time (milliseconds since 1970) and st_size of what it leads to;
+   * Three numbers for each name in `directory`: inode, change time (milliseconds since 1970) and st_size, of a link its own;
    * NaN for one that is missing, and for all where the directory is.
    */
   stampFiles(directory: string, names: readonly string[]): Promise<Float64Array>;
@@ -456,18 +477,31 @@ export async function call<T>(promise: Promise<T>): Promise<T> {
   try {
     return await promise;
   } catch (error) {
-    if (!(error instanceof Error)) throw error;
-    const { code, message, stack, ...facts } = {
-      ...error,
-      message: error.message,
-      stack: error.stack,
-    } as Error & {
-      code?: string;
-    } & ErrorFacts;
-    void stack;
-    if (code !== undefined && code in ERROR_KINDS)
-      throw new LayerstackError(code as ErrorCode, message, facts);
-    Error.captureStackTrace(error, call);
-    throw error;
+    throw ownError(error, call);
   }
+}
+
+/** {@link call} for a native function that does not wait. */
+export function callSync<T>(work: () => T): T {
+  try {
+    return work();
+  } catch (error) {
+    throw ownError(error, callSync);
+  }
+}
+
+function ownError(error: unknown, caller: (...args: never[]) => unknown): unknown {
+  if (!(error instanceof Error)) return error;
+  const { code, message, stack, ...facts } = {
+    ...error,
+    message: error.message,
+    stack: error.stack,
+  } as Error & {
+    code?: string;
+  } & ErrorFacts;
+  void stack;
+  if (code !== undefined && code in ERROR_KINDS)
+    return new LayerstackError(code as ErrorCode, message, facts);
+  Error.captureStackTrace(error, caller);
+  return error;
 }

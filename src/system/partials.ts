@@ -9,12 +9,13 @@
  * {@link MAX_PARTIAL_BYTES}, oldest first. Whoever opens the store for writing, or pulls, removes what has expired.
  */
 import { constants } from 'node:fs';
-import { open, readdir, rm, stat, type FileHandle } from 'node:fs/promises';
+import { rm, type FileHandle } from 'node:fs/promises';
 import { hexOf, type Digest } from '../core/digest.ts';
 import { isSystemError, unlessMissing } from '../core/errors.ts';
 import type { Layout } from './layout.ts';
 import type { Logger } from './log.ts';
 import { call, native } from './native.ts';
+import { listDirectory, openStoreFile, statEntry } from './store-files.ts';
 
 /** One day. */
 export const PARTIAL_TTL_MS = 24 * 60 * 60 * 1000;
@@ -49,13 +50,13 @@ export class Partial {
     const directory = { op: 'mkdir', path: layout.partials, mode: 0o700, exist: true } as const;
     await call(native.batch(layout.root, [directory]));
     for (;;) {
-      const file = await open(path, constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW, 0o600);
+      const file = await openStoreFile(path, constants.O_RDWR | constants.O_CREAT);
       try {
         if (!native.tryFlock(file.fd, true)) {
           await file.close();
           return undefined;
         }
-        const [held, named] = await Promise.all([file.stat(), unlessMissing(stat(path))]);
+        const [held, named] = [await file.stat(), statEntry(path)];
         // Else it was removed between the two.
         if (named?.ino === held.ino && named.dev === held.dev) {
           const start = await readStart(file);
@@ -164,10 +165,8 @@ export async function sweepPartials(
   log: Pick<Logger, 'warn' | 'info'>,
   { ttlMs = PARTIAL_TTL_MS, maxBytes = MAX_PARTIAL_BYTES } = {},
 ): Promise<void> {
-  const names = (await unlessMissing(readdir(layout.at(layout.partials)))) ?? [];
-  const found = await Promise.all(
-    names.map(async (name) => ({ name, stats: await unlessMissing(stat(layout.at(layout.partial(name)))) })),
-  );
+  const names = (await listDirectory(layout.at(layout.partials))) ?? [];
+  const found = names.map((name) => ({ name, stats: statEntry(layout.at(layout.partial(name))) }));
   const newestFirst = found
     .flatMap(({ name, stats }) => (stats ? [{ name, size: stats.size, mtimeMs: stats.mtimeMs }] : []))
     .sort((a, b) => b.mtimeMs - a.mtimeMs);
@@ -184,7 +183,7 @@ export async function sweepPartials(
 }
 
 async function removeUnowned(path: string): Promise<boolean> {
-  const file = await unlessMissing(open(path, constants.O_RDONLY | constants.O_NOFOLLOW));
+  const file = await unlessMissing(openStoreFile(path, constants.O_RDONLY));
   if (file === undefined) return true;
   try {
     if (!native.tryFlock(file.fd, true)) return false;

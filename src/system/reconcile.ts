@@ -5,7 +5,7 @@
  */
 import { constants } from 'node:fs';
 import type { FileHandle } from 'node:fs/promises';
-import { access, open, readdir, rm, rmdir, stat } from 'node:fs/promises';
+import { readdir, rm, rmdir } from 'node:fs/promises';
 import { basename, dirname, resolve } from 'node:path';
 import { isSystemError, unlessMissing } from '../core/errors.ts';
 import { Changes } from './changes.ts';
@@ -13,7 +13,6 @@ import type { Layout } from './layout.ts';
 import type { Logger } from './log.ts';
 import { call, native } from './native.ts';
 import { REFERENCES_KEY, type Locks } from './lock.ts';
-import { readLink } from './read-text.ts';
 import {
   isEntryName,
   listEntries,
@@ -23,9 +22,12 @@ import {
   restoreLink,
 } from './removal.ts';
 import { allMarkers, dropSteps, lockSession, type Marker } from './session.ts';
+import { hasDirectory, listDirectory, openStoreFile, readLink, statEntry } from './store-files.ts';
 
 /** What the store's writers put next to a file before they rename it into place (native `replace`). */
 const TEMPORARY = /^\.tmp-/;
+
+const NEW_LOCK = constants.O_WRONLY | constants.O_CREAT | constants.O_APPEND;
 
 /** Parallel reads of small files: enough to keep libuv's threads busy. */
 const READS = 32;
@@ -87,8 +89,11 @@ const PROBE = /^\.probe-/;
 
 /** The scratch directories that nobody uses any more: whoever does has them locked. */
 export async function* deadProbes(layout: Layout): AsyncGenerator<string, void, undefined> {
-  for (const name of (await readdir(layout.root)).filter((each) => PROBE.test(each))) {
-    const directory = await unlessMissing(open(layout.at(name), constants.O_RDONLY | constants.O_NOFOLLOW));
+  for (const name of (await listDirectory(layout.root)) ?? []) {
+    if (!PROBE.test(name) || !hasDirectory(layout.at(name))) continue;
+    const directory = await unlessMissing(
+      openStoreFile(layout.at(name), constants.O_RDONLY | constants.O_DIRECTORY),
+    );
     if (directory === undefined) continue;
     try {
       if (native.tryFlock(directory.fd, true)) yield name;
@@ -123,7 +128,7 @@ export async function* deadSessions(layout: Layout): AsyncGenerator<string, void
     } catch (error) {
       if (!isSystemError(error, 'ENOENT', 'ENOTDIR')) throw error;
       // Without a lock it is just begun, or its writer died there.
-      if ((await unlessMissing(stat(layout.at(layout.session(name))))) !== undefined) yield name;
+      if (statEntry(layout.at(layout.session(name))) !== undefined) yield name;
     }
   }
 }
@@ -163,7 +168,7 @@ async function lockDead(layout: Layout, name: string): Promise<FileHandle | unde
     const files = await listEntries(layout, layout.session(name));
     // A writer marks nothing before it has its lock: a power cut took it.
     if (files.length > 0 && !files.includes('lock'))
-      await (await open(`${directory}/lock`, 'a', 0o600)).close();
+      await (await openStoreFile(`${directory}/lock`, NEW_LOCK)).close();
   }
 }
 
@@ -235,7 +240,7 @@ async function sweepImages(layout: Layout): Promise<void> {
   for (const id of await listEntries(layout, imageMetadatas)) {
     const directory = `${imageMetadatas}/${id}`;
     const isEmpty = (await listEntries(layout, directory)).length === 0;
-    if (isEmpty || !(await exists(layout, `${imageContents}/${id}`)))
+    if (isEmpty || !exists(layout, `${imageContents}/${id}`))
       await call(native.removeTree(layout.root, directory));
     else files.push(...(await temporaries(directory)));
   }
@@ -350,19 +355,14 @@ async function isCompleteContainer(layout: Layout, id: string): Promise<boolean>
   const present = await Promise.all(
     [mountId, initId ?? mountId].map(
       async (overlay) =>
-        overlay !== undefined &&
-        isEntryName(overlay) &&
-        (await exists(layout, layout.overlay(overlay, 'link'))),
+        overlay !== undefined && isEntryName(overlay) && exists(layout, layout.overlay(overlay, 'link')),
     ),
   );
-  return present.every(Boolean) && (await exists(layout, layout.container(id, 'config.v2.json')));
+  return present.every(Boolean) && exists(layout, layout.container(id, 'config.v2.json'));
 }
 
-async function exists(layout: Layout, path: string): Promise<boolean> {
-  return access(layout.at(path)).then(
-    () => true,
-    () => false,
-  );
+function exists(layout: Layout, path: string): boolean {
+  return statEntry(layout.at(path)) !== undefined;
 }
 
 /** The overlay2 directories that a layer, an RW layer or an init layer has. */

@@ -2,30 +2,24 @@
  * Taking objects of the store away, so that each step may be repeated after a crash: short name first, then the
  * content, then the entry that names the content. Order of moby/moby: daemon/internal/layer/layer_store.go.
  */
-import { readdir, readFile } from 'node:fs/promises';
 import { isSystemError } from '../core/errors.ts';
 import type { Layout } from './layout.ts';
 import { call, native } from './native.ts';
-import { readLink, readText } from './read-text.ts';
+import { listDirectory, readLink, readText, readTexts } from './store-files.ts';
 
 /** The trimmed text of a small file of the store; undefined where there is none. */
 export async function readEntry(layout: Layout, path: string): Promise<string | undefined> {
   try {
-    return (await readFile(layout.at(path), 'utf8')).trim();
+    return (await readTexts([layout.at(path)]))[0]?.trim();
   } catch (error) {
-    if (isSystemError(error, 'ENOENT', 'ENOTDIR', 'EISDIR')) return undefined;
+    if (isSystemError(error, 'ENOTDIR', 'EISDIR')) return undefined;
     throw error;
   }
 }
 
 /** The names in a directory of the store; none where it is missing. */
 export async function listEntries(layout: Layout, path: string): Promise<string[]> {
-  try {
-    return await readdir(layout.at(path));
-  } catch (error) {
-    if (isSystemError(error, 'ENOENT')) return [];
-    throw error;
-  }
+  return (await listDirectory(layout.at(path))) ?? [];
 }
 
 /** Whether `name` is one safe path component: what a cache-id read from disk must be before it is used in a path. */

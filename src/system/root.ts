@@ -12,17 +12,21 @@ import { Aftermath } from './aftermath.ts';
 import { probeCapabilities, type Capabilities } from './caps.ts';
 import { Changes } from './changes.ts';
 import { Layout } from './layout.ts';
-import { holdFlock, Locks, type FlockHandle } from './lock.ts';
+import { flockFile, Locks, type FlockHandle } from './lock.ts';
 import { defaultLogger, type Logger } from './log.ts';
 import { call, native } from './native.ts';
 import { sweepPartials } from './partials.ts';
 import { reconcile, sweepProbes } from './reconcile.ts';
+import { requireSafe } from './safe-root.ts';
 import { Session } from './session.ts';
 import { spaceError } from './space.ts';
+import { openStoreFile } from './store-files.ts';
 
 export interface RootOptions {
   /** Writes nothing, takes no lock; a missing tree counts as empty. Default false. */
   readonly readOnly?: boolean;
+  /** Opens a root that others can write to, or a directory that it is in; see system/safe-root.ts. Default false. */
+  readonly allowUnsafeRoot?: boolean;
   /** Default: the `layerstack` debug log (system/log.ts). */
   readonly log?: Logger;
 }
@@ -69,13 +73,16 @@ export class Root {
    * Opens the root at `path`; for writing, a missing one is made.
    * @throws {@link LayerstackError} ERR_NOT_ROOT without CAP_SYS_ADMIN (read-only: without access to the root);
    * ERR_STORE_LOCKED while dockerd runs on it; ERR_STORE_UNSUPPORTED when its file system lacks d_type, trusted
-   * xattrs or whiteouts; ERR_NO_SPACE; ERR_INVALID_ARGUMENT when it is not a directory or, read-only, missing.
+   * xattrs or whiteouts; ERR_NO_SPACE; ERR_INVALID_ARGUMENT when it is not a directory or, read-only, missing;
+   * ERR_STORE_UNSAFE when others can write to it; ERR_STORE_CORRUPT when a link was planted in it.
    */
   static async open(path: string, options: RootOptions = {}): Promise<Root> {
     const log = options.log ?? defaultLogger;
     try {
       return new Root(
-        options.readOnly === true ? await openForReading(path) : await openForWriting(path, log),
+        options.readOnly === true
+          ? await openForReading(path, options)
+          : await openForWriting(path, log, options),
         log,
       );
     } catch (error) {
@@ -123,8 +130,9 @@ export class Root {
   }
 }
 
-async function openForReading(path: string): Promise<Opened> {
+async function openForReading(path: string, options: RootOptions): Promise<Opened> {
   const layout = new Layout(await directory(path));
+  if (options.allowUnsafeRoot !== true) await requireSafe(layout.root);
   // Without access everything would read as absent, and the store as empty.
   await access(layout.root, constants.R_OK | constants.X_OK);
   return { layout, caps: await probeTemporary() };
@@ -145,8 +153,9 @@ async function probeTemporary(): Promise<Capabilities> {
   }
 }
 
-async function openForWriting(path: string, log: Logger): Promise<Opened> {
+async function openForWriting(path: string, log: Logger, options: RootOptions): Promise<Opened> {
   const absolute = resolve(path);
+  if (options.allowUnsafeRoot !== true) await requireSafe(absolute);
   const made = await makeRoot(absolute);
   let writerLock: FlockHandle | undefined;
   try {
@@ -179,7 +188,7 @@ async function directory(path: string): Promise<string> {
 async function makeRoot(root: string): Promise<boolean> {
   const parent = dirname(root);
   if (parent === root) return false;
-  await mkdir(parent, { recursive: true });
+  await mkdir(parent, { recursive: true, mode: 0o755 });
   try {
     await call(native.batch(parent, [{ op: 'mkdir', path: basename(root), mode: 0o710 }]));
     return true;
@@ -203,7 +212,9 @@ async function lockForWriting(layout: Layout, create: boolean): Promise<FlockHan
   for (let tries = 1; tries <= LOCK_TRIES; ++tries) {
     if (tries > 1) await sleep(LOCK_PAUSE_MS);
     try {
-      const handle = await holdFlock(path, false, create ? { create: 0o600 } : {});
+      const { O_CREAT, O_RDONLY, O_RDWR } = constants;
+      const file = await openStoreFile(path, create ? O_RDWR | O_CREAT : O_RDONLY);
+      const handle = await flockFile(file, false);
       if (handle !== null) return handle;
     } catch (error) {
       if (!create && isSystemError(error, 'ENOENT')) return undefined;

@@ -6,7 +6,7 @@
  */
 import { randomBytes } from 'node:crypto';
 import { constants } from 'node:fs';
-import { mkdir, open, stat, type FileHandle } from 'node:fs/promises';
+import { mkdir, type FileHandle } from 'node:fs/promises';
 import { basename, dirname } from 'node:path';
 import { isSystemError, LayerstackError } from '../core/errors.ts';
 import { Aftermath, type Rest } from './aftermath.ts';
@@ -14,6 +14,7 @@ import type { Layout } from './layout.ts';
 import { defaultLogger } from './log.ts';
 import { call, native, type BatchStep } from './native.ts';
 import { listEntries } from './removal.ts';
+import { openStoreFile, statEntry } from './store-files.ts';
 
 /**
  * An object under construction:
@@ -250,11 +251,13 @@ function closed(): LayerstackError {
   return new LayerstackError('ERR_STORE_CLOSED', 'the store is closed: open it again');
 }
 
+const NEW_LOCK = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL;
+
 /** Undefined when a reconciler took the new directory for a dead session before its lock was held. */
 async function claim(directory: string): Promise<FileHandle | undefined> {
   await mkdir(directory, { mode: 0o700 });
   try {
-    await (await open(`${directory}/lock`, 'ax', 0o600)).close();
+    await (await openStoreFile(`${directory}/lock`, NEW_LOCK)).close();
     return await lockSession(directory);
   } catch (error) {
     if (isSystemError(error, 'ENOENT')) return undefined;
@@ -277,11 +280,11 @@ export async function allMarkers(layout: Layout): Promise<ReadonlySet<string>> {
  */
 export async function lockSession(directory: string): Promise<FileHandle | undefined> {
   const path = `${directory}/lock`;
-  const handle = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW);
+  const handle = await openStoreFile(path, constants.O_RDONLY);
   try {
     if (native.tryFlock(handle.fd, true)) {
-      const [held, named] = await Promise.all([handle.stat(), stat(path)]);
-      if (held.ino === named.ino && held.dev === named.dev) return handle;
+      const [held, named] = [await handle.stat(), statEntry(path)];
+      if (held.ino === named?.ino && held.dev === named.dev) return handle;
     }
   } catch (error) {
     if (!isSystemError(error, 'ENOENT')) {

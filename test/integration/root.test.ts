@@ -169,7 +169,9 @@ describe('without privileges', () => {
       await must('chown', ['65534', home]);
       expect((await attempt(join(home, 'store'), {})).stdout).toBe('ERR_NOT_ROOT\n');
       expect(readdirSync(home)).toEqual([]);
+      await must('chown', ['root', home]);
       await (await Root.open(join(home, 'store'))).close();
+      await must('chown', ['65534', home]);
       expect((await attempt(join(home, 'store'), { readOnly: true })).stdout).toBe('ERR_NOT_ROOT\n');
     } finally {
       await dropScratch(home);

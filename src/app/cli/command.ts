@@ -5,6 +5,7 @@
 import { parseArgs, type ParseArgsConfig } from 'node:util';
 import type { Layerstack, OpenOptions } from '../layerstack.ts';
 import type { Registries } from '../registries.ts';
+import type { Output } from './terminal.ts';
 
 /** One option, in `util.parseArgs`'s terms, with the words of its help line. */
 export interface OptionSpec {
@@ -33,14 +34,15 @@ export interface Context {
   registries(): Promise<Registries>;
   /** The root that the global options name. */
   readonly root: string;
+  readonly allowUnsafeRoot: boolean;
   /** Fires on SIGINT and SIGTERM. */
   readonly signal: AbortSignal;
   readonly stdin: NodeJS.ReadStream;
   readonly stdoutIsTerminal: boolean;
-  /** Data, a line each. */
+  /** Data, a line each: see {@link Output.print}. */
   print(...lines: string[]): void;
   /** Progress and remarks. */
-  readonly stderr: NodeJS.WriteStream;
+  readonly stderr: Output;
 }
 
 export interface Command<O extends OptionSpecs = OptionSpecs> {
@@ -74,6 +76,7 @@ export const GLOBAL_OPTIONS = {
     help: 'store directory (default $LAYERSTACK_ROOT or /var/lib/layerstack)',
   },
   'read-only': { type: 'boolean', help: 'write nothing; works beside a running dockerd' },
+  'allow-unsafe-root': { type: 'boolean', help: 'open a store that others than root can write to' },
   help: { type: 'boolean', short: 'h', help: 'show this help' },
 } as const satisfies OptionSpecs;
 

@@ -18,7 +18,7 @@ export async function forEachName(
       await work(name);
     } catch (error) {
       if (!LayerstackError.is(error) || signal.aborted) throw error;
-      if (failure) stderr.write(`${describeError(failure).line}\n`);
+      if (failure) stderr.print(describeError(failure).line);
       failure = error;
     }
   }

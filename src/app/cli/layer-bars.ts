@@ -3,6 +3,7 @@
  * layers than lines those at work are drawn, and the last line says how many others there are.
  */
 import { formatBytes } from './format.ts';
+import type { Output } from './terminal.ts';
 
 export interface LayerLine {
   /** What is being done, e.g. `Downloading`. */
@@ -15,16 +16,15 @@ export interface LayerLine {
 
 const REDRAW_MS = 100;
 const BAR = 30;
-const CLEAR_LINE = '\r\u001b[K';
 
 export class LayerBars {
-  readonly #stream: NodeJS.WriteStream;
+  readonly #output: Output;
   readonly #lines = new Map<string, LayerLine>();
   #drawn = 0;
   #height = 0;
 
-  constructor(stream: NodeJS.WriteStream) {
-    this.#stream = stream;
+  constructor(output: Output) {
+    this.#output = output;
   }
 
   set(id: string, line: LayerLine): void {
@@ -42,17 +42,15 @@ export class LayerBars {
 
   /** Takes the lines away, for something to be printed in their place; they are drawn again below it. */
   clear(): void {
-    if (this.#height > 0) this.#stream.write(`\r\u001b[${String(this.#height)}A\u001b[J`);
+    if (this.#height > 0) this.#output.redrawBlock([], this.#height);
     this.#height = 0;
     this.#drawn = 0;
   }
 
   #draw(): void {
     this.#drawn = Date.now();
-    const { rows = 24, columns = 80 } = this.#stream;
-    const texts = barLines(this.#lines, Math.max(1, rows - 1)).map((text) => text.slice(0, columns - 1));
-    const up = this.#height > 0 ? `\r\u001b[${String(this.#height)}A` : '';
-    this.#stream.write(`${up}${texts.map((text) => `${CLEAR_LINE}${text}\n`).join('')}\u001b[J`);
+    const texts = barLines(this.#lines, Math.max(1, this.#output.rows - 1));
+    this.#output.redrawBlock(texts, this.#height);
     this.#height = texts.length;
   }
 }

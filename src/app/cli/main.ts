@@ -9,6 +9,7 @@ import { packageVersion } from '../package-version.ts';
 import { GLOBAL_OPTIONS, parseOptions, UsageError, type Command, type Context } from './command.ts';
 import { ALIASES, VERBS } from './commands/index.ts';
 import { describeError, troubleLine } from './errors.ts';
+import { processOutputs } from './terminal.ts';
 
 const DEFAULT_ROOT = '/var/lib/layerstack';
 
@@ -31,15 +32,15 @@ for (const signal of ['SIGINT', 'SIGTERM'] as const) {
 }
 
 // Whoever read our output has seen enough (`layerstack images | head -1`): that is no failure.
-process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+processOutputs.stdout.stream.on('error', (error: NodeJS.ErrnoException) => {
   if (error.code !== 'EPIPE') {
-    process.stderr.write(`${describeError(error).line}\n`);
+    processOutputs.stderr.print(describeError(error).line);
     process.exit(1);
   }
   abort.abort(new Error('nobody reads the output any more'));
   process.exitCode = 0;
 });
-process.stderr.on('error', () => undefined);
+processOutputs.stderr.stream.on('error', () => undefined);
 
 process.exitCode = await main(process.argv.slice(2));
 
@@ -62,7 +63,7 @@ async function main(args: string[]): Promise<number> {
     const { values, operands } = parseVerb(verb, command, rest);
     if (helped || values.help === true || before.values.help === true) {
       const { commandHelp } = await import('./help.ts');
-      print(commandHelp(verb, command));
+      print(...commandHelp(verb, command).split('\n'));
       return 0;
     }
     checkOperands(verb, command, operands);
@@ -78,8 +79,7 @@ async function main(args: string[]): Promise<number> {
 
 async function overview(asked: boolean): Promise<number> {
   const { programHelp } = await import('./help.ts');
-  if (asked) print(programHelp(VERBS));
-  else process.stderr.write(`${programHelp(VERBS)}\n`);
+  processOutputs[asked ? 'stdout' : 'stderr'].print(...programHelp(VERBS).split('\n'));
   return asked ? 0 : 2;
 }
 
@@ -116,26 +116,29 @@ function checkOperands(
 function context(values: {
   readonly root?: string | undefined;
   readonly 'read-only'?: boolean | undefined;
+  readonly 'allow-unsafe-root'?: boolean | undefined;
 }): Context {
   const root = values.root ?? (process.env['LAYERSTACK_ROOT'] || DEFAULT_ROOT);
+  const allowUnsafeRoot = values['allow-unsafe-root'] === true;
   if (root === '') throw new UsageError('--root is empty: name the directory of the store');
   return {
     root,
+    allowUnsafeRoot,
     signal: abort.signal,
     // Made by Node when they are asked for, which takes milliseconds.
     get stdin() {
       return process.stdin;
     },
     get stdoutIsTerminal() {
-      return process.stdout.isTTY;
+      return processOutputs.stdout.isTerminal;
     },
     get stderr() {
-      return process.stderr;
+      return processOutputs.stderr;
     },
     print,
     async registries(): Promise<Registries> {
       const { Registries: of } = await import('../registries.ts');
-      return new of(root);
+      return new of(root, { allowUnsafeRoot });
     },
     async open({ log, readOnly = false } = {}): Promise<Layerstack> {
       const [{ Layerstack: opened }, { troubleLog }] = await Promise.all([
@@ -144,6 +147,7 @@ function context(values: {
       ]);
       return opened.open({
         root,
+        allowUnsafeRoot,
         readOnly: readOnly || values['read-only'] === true,
         log: log ?? troubleLog((message) => troubles.push(message)),
       });
@@ -152,7 +156,7 @@ function context(values: {
 }
 
 function print(...lines: string[]): void {
-  if (lines.length > 0) process.stdout.write(`${lines.join('\n')}\n`);
+  processOutputs.stdout.print(...lines);
 }
 
 function tellTroubles(prefix: string): void {
@@ -163,10 +167,11 @@ async function report(error: unknown): Promise<number> {
   tellTroubles('');
   const { line, status } = describeError(error, received);
   // Progress may have left the cursor in the middle of a line.
-  process.stderr.write(`${process.stderr.isTTY ? '\r\u001b[K' : ''}${line}\n`);
+  if (processOutputs.stderr.isTerminal) processOutputs.stderr.redrawLine('');
+  processOutputs.stderr.print(line);
   if (process.env['LAYERSTACK_DEBUG'] && error instanceof Error) {
     const { inspect } = await import('node:util');
-    process.stderr.write(`${inspect(error)}\n`);
+    processOutputs.stderr.print(...inspect(error).split('\n'));
   }
   return status;
 }

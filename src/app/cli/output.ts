@@ -3,11 +3,28 @@
  * the last one not padded), or one JSON document a line.
  */
 import type { DeletedRecord } from '../../image/store.ts';
-import { UsageError } from './command.ts';
+import { UsageError, type Context } from './command.ts';
 
-/** Lines of a table; `rows` have as many cells as `header`. */
+/**
+ * A name for a list with a name on each line: one that holds a line break is written as a JSON string, `"a\nb"`, so that nobody
+ * reads two names, or a line of another kind, out of it.
+ */
+export function quoteName(name: string): string {
+  return name.includes('\n') ? JSON.stringify(name) : name;
+}
+
+/** Prints a document over several lines. */
+export function printJson(
+  { print }: Pick<Context, 'print'>,
+  document: unknown,
+  indent: number | string | undefined,
+): void {
+  print(...JSON.stringify(document, undefined, indent).split('\n'));
+}
+
+/** Lines of a table, one for each row, as in {@link quoteName}; `rows` have as many cells as `header`. */
 export function formatTable(header: readonly string[], rows: readonly (readonly string[])[]): string[] {
-  const lines = [header, ...rows];
+  const lines = [header, ...rows.map((row) => row.map(quoteName))];
   const widths = header.map((_, column) =>
     lines.reduce((widest, line) => Math.max(widest, countCharacters(line[column] ?? '') + 3), 10),
   );

@@ -4,9 +4,9 @@
  */
 import type { ProgressEvent } from '../../core/progress.ts';
 import { formatBytes } from './format.ts';
+import type { Output } from './terminal.ts';
 
 const REDRAW_MS = 100;
-const CLEAR_LINE = '\r\u001b[K';
 
 interface LayerState {
   current: number;
@@ -15,7 +15,7 @@ interface LayerState {
 }
 
 export class ProgressDisplay {
-  readonly #stream: NodeJS.WriteStream;
+  readonly #output: Output;
   readonly #live: boolean;
   readonly #quiet: boolean;
   readonly #doing: string;
@@ -24,11 +24,11 @@ export class ProgressDisplay {
   #visible = false;
 
   /** `quiet`: no progress; notices and warnings still appear. `doing`: what the line begins with. */
-  constructor(stream: NodeJS.WriteStream, quiet: boolean, doing = 'loading') {
-    this.#stream = stream;
+  constructor(output: Output, quiet: boolean, doing = 'loading') {
+    this.#output = output;
     this.#quiet = quiet;
     this.#doing = doing;
-    this.#live = stream.isTTY && !quiet;
+    this.#live = output.isTerminal && !quiet;
   }
 
   /** Takes an event; bound, so that it can be passed as `onProgress`. */
@@ -71,13 +71,13 @@ export class ProgressDisplay {
 
   /** Takes the line away; to be called before anything else is printed. */
   clear(): void {
-    if (this.#visible) this.#stream.write(CLEAR_LINE);
+    if (this.#visible) this.#output.redrawLine('');
     this.#visible = false;
   }
 
   #remark(message: string): void {
     this.clear();
-    this.#stream.write(`layerstack: ${message}\n`);
+    this.#output.print(`layerstack: ${message}`);
   }
 
   #draw(): void {
@@ -88,8 +88,6 @@ export class ProgressDisplay {
     const layers = [...this.#layers.values()];
     const done = layers.filter((layer) => layer.done).length;
     const bytes = layers.reduce((sum, layer) => sum + layer.current, 0);
-    this.#stream.write(
-      `${CLEAR_LINE}${this.#doing}: ${done} of ${layers.length} layers, ${formatBytes(bytes)}`,
-    );
+    this.#output.redrawLine(`${this.#doing}: ${done} of ${layers.length} layers, ${formatBytes(bytes)}`);
   }
 }

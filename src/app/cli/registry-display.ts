@@ -45,7 +45,7 @@ export class RegistryDisplay {
     this.#context = context;
     this.#words = words;
     this.#options = { json, quiet };
-    if (context.stderr.isTTY && !json && !quiet) this.#bars = new LayerBars(context.stderr);
+    if (context.stderr.isTerminal && !json && !quiet) this.#bars = new LayerBars(context.stderr);
   }
 
   /** Takes an event; bound, so that it can be passed as `onProgress`. */
@@ -92,12 +92,12 @@ export class RegistryDisplay {
     const isSaid = this.#said.get(id) === line.phase && event.type !== 'layer-retry';
     this.#said.set(id, line.phase);
     if (!isSaid && !this.#words.fleeting.includes(line.phase))
-      this.#context.stderr.write(`${id}: ${line.phase}\n`);
+      this.#context.stderr.print(`${id}: ${line.phase}`);
   }
 
   #remark(message: string): void {
     this.#bars?.clear();
-    this.#context.stderr.write(`layerstack: ${message}\n`);
+    this.#context.stderr.print(`layerstack: ${message}`);
   }
 }
 

@@ -5,8 +5,10 @@
  */
 import { closeSync, openSync, write } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { isatty } from 'node:tty';
 import { promisify } from 'node:util';
 import { isSystemError } from '../../core/errors.ts';
+import { printable } from '../../core/printable.ts';
 
 const MAX_PENDING_BYTES = 4 * 1024 * 1024;
 /** A descriptor that is set not to block is asked again. */
@@ -18,6 +20,7 @@ const writeAsync = promisify(write);
 export class LogFile {
   readonly #path: string | undefined;
   #fd: number;
+  #isTerminal: boolean;
   #pending: string[] = [];
   #pendingBytes = 0;
   #dropped = 0;
@@ -30,6 +33,7 @@ export class LogFile {
   constructor(target: number | string) {
     this.#path = typeof target === 'string' ? target : undefined;
     this.#fd = typeof target === 'string' ? openSync(target, 'a', MODE) : target;
+    this.#isTerminal = isatty(this.#fd);
   }
 
   /** Lines that were dropped because nobody took them. */
@@ -44,7 +48,7 @@ export class LogFile {
       this.#dropped++;
       return;
     }
-    this.#pending.push(`${line}\n`);
+    this.#pending.push(`${this.#isTerminal ? printable(line) : line}\n`);
     this.#pendingBytes += bytes;
     this.#writing ??= this.#drain();
   }
@@ -58,6 +62,7 @@ export class LogFile {
     const fd = openSync(this.#path, 'a', MODE);
     const old = this.#fd;
     this.#fd = fd;
+    this.#isTerminal = isatty(fd);
     await this.flush();
     closeSync(old);
   }

@@ -3,9 +3,10 @@
  * seconds, whatever is asked; a layer's size never changes, so it is read once. The sizes of containers are not
  * here, since only a walk over their files tells them: `system/df` does.
  */
-import { opendir, readFile, statfs } from 'node:fs/promises';
-import { isSystemError, unlessMissing } from '../../core/errors.ts';
+import { readFile, statfs } from 'node:fs/promises';
+import { isSystemError } from '../../core/errors.ts';
 import { Layout } from '../../system/layout.ts';
+import { listEntries, readEntry } from '../../system/removal.ts';
 import type { Gauge, Metrics } from './metrics.ts';
 
 const FRESH_MS = 10_000;
@@ -83,15 +84,12 @@ class StoreCounter {
   }
 
   async #names(directory: string, pattern: RegExp): Promise<string[]> {
-    const names: string[] = [];
-    const entries = await unlessMissing(opendir(this.#layout.at(directory), { bufferSize: 512 }));
-    if (entries) for await (const { name } of entries) if (pattern.test(name)) names.push(name);
-    return names;
+    return (await listEntries(this.#layout, directory)).filter((name) => pattern.test(name));
   }
 
   async #layerSize(path: string): Promise<number> {
     try {
-      return Number(await readFile(this.#layout.at(path), 'utf8')) || 0;
+      return Number(await readEntry(this.#layout, path)) || 0;
     } catch (error) {
       if (isSystemError(error)) return 0;
       throw error;

@@ -70,7 +70,7 @@ export class BlobKeeping implements AsyncDisposable {
     for (const { blob, diffId } of layers) {
       if (!blob || checked.has(`${blob.digest} ${diffId}`)) continue;
       checked.add(`${blob.digest} ${diffId}`);
-      if (!(await this.#kept.has(blob))) await this.#fetch(blob);
+      if (!this.#kept.has(blob)) await this.#fetch(blob);
       // One that was read is what it was read for, and nothing else.
       const isOne = layers.every((layer) => layer.blob?.digest !== blob.digest || layer.diffId === diffId);
       if (read.has(blob.digest) && isOne) continue;

@@ -8,11 +8,11 @@
  *
  * Read strictly: what is misspelt must not silently mean nothing. Missing: everything by default.
  */
-import { readFile } from 'node:fs/promises';
-import { isSystemError, LayerstackError, unlessMissing } from '../../core/errors.ts';
+import { isSystemError, LayerstackError } from '../../core/errors.ts';
 import * as json from '../../core/json.ts';
 import { registryAddress } from './address.ts';
 import { DEFAULT_CERTS_DIRECTORY } from './certificates.ts';
+import { readStoreFile } from '../../system/store-files.ts';
 
 /** About one registry or mirror. */
 export interface HostSettings {
@@ -64,10 +64,12 @@ export async function readSettings(
   const defaults = defaultSettings(path, env);
   let bytes: Uint8Array | undefined;
   try {
-    bytes = await unlessMissing(readFile(path));
+    bytes = await readStoreFile(path, MAX_BYTES);
   } catch (error) {
     // A store's directory is its owner's alone; whoever looks at a registry without privileges has settings of his own.
     if (isSystemError(error, 'EACCES')) return defaults;
+    if (LayerstackError.is(error))
+      throw new LayerstackError('ERR_REGISTRY_SETTINGS', error.message, { path, cause: error });
     throw new LayerstackError('ERR_REGISTRY_SETTINGS', `${path}: it cannot be read`, { path, cause: error });
   }
   if (bytes === undefined) return defaults;

@@ -7,6 +7,7 @@ import {
   type RegistryDisplayOptions,
   type Words,
 } from '../../../src/app/cli/registry-display.ts';
+import { Output } from '../../../src/app/cli/terminal.ts';
 import type { ProgressEvent } from '../../../src/core/progress.ts';
 import type { Digest } from '../../../src/core/digest.ts';
 
@@ -30,8 +31,8 @@ class Terminal {
     return true;
   }
 
-  asStream(): NodeJS.WriteStream {
-    return this as unknown as NodeJS.WriteStream;
+  get output(): Output {
+    return new Output(this as unknown as NodeJS.WriteStream);
   }
 }
 
@@ -45,7 +46,7 @@ function say(
   const terminal = new Terminal(isTTY);
   const printed: string[] = [];
   const print = (...lines: string[]) => void printed.push(...lines);
-  const display = new RegistryDisplay({ print, stderr: terminal.asStream() }, words, options);
+  const display = new RegistryDisplay({ print, stderr: terminal.output }, words, options);
   for (const event of events) display.show(event);
   display.end();
   return [printed, terminal.text];
@@ -80,7 +81,7 @@ describe('bars', () => {
 
   it('are drawn in place', () => {
     const terminal = new Terminal(true);
-    const bars = new LayerBars(terminal.asStream());
+    const bars = new LayerBars(terminal.output);
     bars.set('a', line(0, 'Downloading'));
     bars.set('b', line(0, 'Downloading'));
     bars.finish();

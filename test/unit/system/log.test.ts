@@ -1,8 +1,8 @@
 import { execFile } from 'node:child_process';
 import { channel } from 'node:diagnostics_channel';
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
 import { ModuleKind, transpileModule } from 'typescript';
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
@@ -29,12 +29,17 @@ describe('when debugging is asked for', () => {
   let dir: string;
   beforeAll(async () => {
     dir = await mkdtemp(join(tmpdir(), 'log-'));
-    const source = await readFile(new URL('../../../src/system/log.ts', import.meta.url), 'utf8');
-    const { outputText } = transpileModule(source, { compilerOptions: { module: ModuleKind.ESNext } });
-    await writeFile(join(dir, 'log.mjs'), outputText);
+    for (const name of ['system/log', 'core/printable']) {
+      const source = await readFile(new URL(`../../../src/${name}.ts`, import.meta.url), 'utf8');
+      const compilerOptions = { module: ModuleKind.ESNext, rewriteRelativeImportExtensions: true };
+      const { outputText } = transpileModule(source, { compilerOptions, fileName: `${name}.ts` });
+      await mkdir(join(dir, dirname(name)));
+      await writeFile(join(dir, `${name}.js`), outputText);
+    }
+    await writeFile(join(dir, 'package.json'), '{"type":"module"}');
     await writeFile(
       join(dir, 'main.mjs'),
-      "import { defaultLogger } from './log.mjs'; defaultLogger.debug('hi', { n: 1, path: '/x' });",
+      "import { defaultLogger } from './system/log.js'; defaultLogger.debug(`hi\\u202e`, { n: 1, path: '/x' });",
     );
   });
   afterAll(() => rm(dir, { recursive: true }));
@@ -47,6 +52,6 @@ describe('when debugging is asked for', () => {
     const { stderr } = await promisify(execFile)(process.execPath, [join(dir, 'main.mjs')], {
       env: { [key]: value },
     });
-    expect(/layerstack.*debug: hi n=1 path='\/x'/i.test(stderr)).toBe(printed);
+    expect(/layerstack.*debug: hi\\u202e n=1 path='\/x'/i.test(stderr)).toBe(printed);
   });
 });

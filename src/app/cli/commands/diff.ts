@@ -1,6 +1,6 @@
 /** `layerstack diff`: what a container changed, as `docker diff` prints it. */
 import { defineCommand } from '../command.ts';
-import { parseFormat } from '../output.ts';
+import { parseFormat, quoteName } from '../output.ts';
 
 export const command = defineCommand({
   usage: '[OPTIONS] CONTAINER',
@@ -14,7 +14,7 @@ export const command = defineCommand({
     const changes = await store.diff(container);
     context.print(
       ...changes.map((change) =>
-        format === 'json' ? JSON.stringify(change) : `${change.kind} ${change.path}`,
+        format === 'json' ? JSON.stringify(change) : `${change.kind} ${quoteName(change.path)}`,
       ),
     );
   },

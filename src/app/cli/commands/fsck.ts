@@ -2,7 +2,7 @@
 import { LayerstackError } from '../../../core/errors.ts';
 import { isWrong } from '../../../core/store-finding.ts';
 import { defineCommand } from '../command.ts';
-import { parseFormat } from '../output.ts';
+import { parseFormat, quoteName } from '../output.ts';
 
 export const command = defineCommand({
   usage: '[OPTIONS]',
@@ -29,7 +29,10 @@ export const command = defineCommand({
       const { severity, path, message, advice, repaired } = finding;
       if (format === 'json') context.print(JSON.stringify(finding));
       else
-        context.print(`${repaired ? 'repaired' : severity}: ${path}: ${message}${advice && `; ${advice}`}`);
+        context.print(
+          `${repaired ? 'repaired' : severity}: ${quoteName(path)}: ` +
+            quoteName(`${message}${advice && `; ${advice}`}`),
+        );
     }
     if (wrong > 0)
       throw new LayerstackError(

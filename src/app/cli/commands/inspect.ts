@@ -3,6 +3,7 @@ import { LayerstackError } from '../../../core/errors.ts';
 import type { Layerstack } from '../../layerstack.ts';
 import { defineCommand, UsageError } from '../command.ts';
 import { forEachName } from '../each.ts';
+import { printJson } from '../output.ts';
 
 export const command = defineCommand({
   usage: '[OPTIONS] NAME|ID...',
@@ -29,7 +30,7 @@ export const command = defineCommand({
       });
     } finally {
       if (lines) context.print(...documents.map((document) => JSON.stringify(document)));
-      else context.print(JSON.stringify(documents, null, 4));
+      else printJson(context, documents, 4);
     }
   },
 });

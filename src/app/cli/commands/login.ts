@@ -28,7 +28,7 @@ export const command = defineCommand({
       import('../../../transfer/registry/auth/credentials.ts'),
       import('../../../transfer/registry/auth/docker-config.ts'),
     ]);
-    const { root, signal, stderr } = context;
+    const { root, allowUnsafeRoot, signal, stderr } = context;
     const registry = parseRegistry(given);
     const config = new DockerConfig();
     const readPassword = passwordReader(context, values);
@@ -40,24 +40,29 @@ export const command = defineCommand({
       username: values.username ?? (await askName(context, registry)),
       password: await (readPassword ?? askPassword)(context),
     };
-    const { Status, unencrypted } = await login(root, registry, credentials, { config, signal });
+    const { Status, unencrypted } = await login(root, registry, credentials, {
+      config,
+      allowUnsafeRoot,
+      signal,
+    });
     if (unencrypted !== undefined)
-      stderr.write(
-        `WARNING! Your password will be stored unencrypted in ${unencrypted}.\n` +
-          'Configure a credential helper to remove this warning. See\n' +
-          'https://docs.docker.com/engine/reference/commandline/login/#credentials-store\n\n',
+      stderr.print(
+        `WARNING! Your password will be stored unencrypted in ${unencrypted}.`,
+        'Configure a credential helper to remove this warning. See',
+        'https://docs.docker.com/engine/reference/commandline/login/#credentials-store',
+        '',
       );
     context.print(Status);
 
     /** Whether the login that is kept is still good; a terminal's user may then try another. */
     async function tryKnown(known: Credentials): Promise<boolean> {
-      stderr.write('Authenticating with existing credentials...\n');
+      stderr.print('Authenticating with existing credentials...');
       try {
-        context.print((await login(root, registry, known, { keep: false, signal })).Status);
+        context.print((await login(root, registry, known, { keep: false, allowUnsafeRoot, signal })).Status);
         return true;
       } catch (error) {
         if (!context.stdin.isTTY || signal.aborted) throw error;
-        stderr.write(`Login did not succeed, error: ${(error as Error).message}\n`);
+        stderr.print(`Login did not succeed, error: ${(error as Error).message}`);
         return false;
       }
     }
@@ -77,7 +82,7 @@ function passwordReader(
 ): ReadPassword | undefined {
   const { username, password } = values;
   if (password !== undefined) {
-    stderr.write('WARNING! Using --password via the CLI is insecure. Use --password-stdin.\n');
+    stderr.print('WARNING! Using --password via the CLI is insecure. Use --password-stdin.');
     if (values['password-stdin'] === true)
       throw new UsageError('--password and --password-stdin are mutually exclusive');
     return () => Promise.resolve(password);
@@ -108,7 +113,7 @@ async function readStdin({ stdin }: Context): Promise<string> {
 
 async function askName(context: Context, registry: string): Promise<string> {
   requireTerminal(context);
-  if (registry === 'docker.io') context.stderr.write(`${HUB_ADVICE}\n`);
+  if (registry === 'docker.io') context.stderr.print(HUB_ADVICE);
   return notEmpty('user name', (await ask(context, 'Username: ')).trim());
 }
 

@@ -2,7 +2,7 @@
 import { isIndexType, MEDIA_TYPES } from '../../../core/descriptor.ts';
 import type { RemoteManifest } from '../../../transfer/remote.ts';
 import { defineCommand, UsageError } from '../command.ts';
-import { parseFormat } from '../output.ts';
+import { parseFormat, printJson } from '../output.ts';
 
 export const command = defineCommand({
   usage: 'inspect [OPTIONS] REFERENCE',
@@ -28,12 +28,12 @@ export const command = defineCommand({
     if (!verbose) {
       // docker indents indexes and manifests in different ways.
       const indent = compact ? undefined : isIndexType(found.mediaType) ? '   ' : '\t';
-      context.print(JSON.stringify(parse(found), undefined, indent));
+      printJson(context, parse(found), indent);
       return;
     }
     const documents = (found.images ?? [found]).map(details);
     if (compact) context.print(...documents.map((document) => JSON.stringify(document)));
-    else context.print(JSON.stringify(found.images ? documents : documents[0], undefined, '\t'));
+    else printJson(context, found.images ? documents : documents[0], '\t');
   },
 });
 

@@ -1,9 +1,9 @@
 /** `layerstack prune`: the lines of `docker image prune`. */
-import { createInterface } from 'node:readline/promises';
-import { defineCommand, type Context } from '../command.ts';
+import { defineCommand } from '../command.ts';
 import { parseFilters } from '../filters.ts';
 import { formatBytes } from '../format.ts';
 import { deletedLines, parseFormat } from '../output.ts';
+import { confirm } from '../prompt.ts';
 
 export const command = defineCommand({
   usage: '[OPTIONS]',
@@ -27,7 +27,7 @@ export const command = defineCommand({
     const format = parseFormat(values.format);
     const filters = parseFilters(values.filter ?? [], ['until', 'label', 'label!']);
     const dryRun = values['dry-run'] === true;
-    if (!dryRun && values.force !== true && !(await confirm(context, values.all === true))) return;
+    if (!dryRun && values.force !== true && !(await confirm(context, question(values.all === true)))) return;
     await using store = await context.open();
     const result = await store.prune({ all: values.all, filters, dryRun });
     if (format === 'json') {
@@ -43,16 +43,8 @@ export const command = defineCommand({
   },
 });
 
-/** As docker asks; anything but a yes, the end of the input included, is a no. */
-async function confirm({ stdin, stderr, signal }: Context, all: boolean): Promise<boolean> {
+/** As docker asks. */
+function question(all: boolean): string {
   const which = all ? 'all images without at least one container associated to them' : 'all dangling images';
-  const lines = createInterface({ input: stdin, output: stderr });
-  try {
-    const ended = new Promise<string>((resolve) => lines.once('close', () => resolve('')));
-    const question = `WARNING! This will remove ${which}.\nAre you sure you want to continue? [y/N] `;
-    const answer = await Promise.race([lines.question(question, { signal }), ended]);
-    return /^y(es)?$/i.test(answer.trim());
-  } finally {
-    lines.close();
-  }
+  return `WARNING! This will remove ${which}.\nAre you sure you want to continue? [y/N] `;
 }

@@ -69,7 +69,7 @@ export const command = defineCommand({
             `Status: ${pulled.manifests} manifest${pulled.manifests === 1 ? '' : 's'} in ${directory}`,
           );
         for (const digest of pulled.foreign)
-          context.stderr.write(`layerstack: layer ${digest} is foreign: its bytes are not in the registry\n`);
+          context.stderr.print(`layerstack: layer ${digest} is foreign: its bytes are not in the registry`);
         return;
       } finally {
         display.end();

@@ -29,7 +29,7 @@ export const command = defineCommand({
     // With --force an image that is not there is as good as removed.
     const isFatal = values.force !== true || errors.some(({ kind }) => kind !== 'not-found');
     const last = isFatal ? errors.pop() : undefined;
-    for (const error of errors) context.stderr.write(`${describeError(error).line}\n`);
+    for (const error of errors) context.stderr.print(describeError(error).line);
     if (last) throw last;
   },
 });

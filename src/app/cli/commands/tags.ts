@@ -1,6 +1,6 @@
 /** `layerstack tags`: a line for each tag of a repository in its registry, as `crane ls` prints them. */
 import { defineCommand } from '../command.ts';
-import { parseFormat } from '../output.ts';
+import { parseFormat, quoteName } from '../output.ts';
 
 export const command = defineCommand({
   usage: '[OPTIONS] REPOSITORY',
@@ -12,6 +12,8 @@ export const command = defineCommand({
     const format = parseFormat(values.format);
     const registries = await context.registries();
     for await (const tag of registries.tags(repository, { signal: context.signal }))
-      context.print(format === 'json' ? JSON.stringify({ Repository: repository, Tag: tag }) : tag);
+      context.print(
+        format === 'json' ? JSON.stringify({ Repository: repository, Tag: tag }) : quoteName(tag),
+      );
   },
 });

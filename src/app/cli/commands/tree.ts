@@ -2,7 +2,7 @@
 import type { LayerTree } from '../../../image/store.ts';
 import { defineCommand } from '../command.ts';
 import { formatId } from '../format.ts';
-import { parseFormat } from '../output.ts';
+import { parseFormat, quoteName } from '../output.ts';
 
 interface Style {
   readonly truncate: boolean;
@@ -72,7 +72,7 @@ function imagesOf(tree: LayerTree, style: Style): string {
 
 /** Names by digest, which every pull and push leaves, would make the drawing unreadable; dockviz has none. */
 function tagsOf({ references }: LayerTree['images'][number]): readonly string[] {
-  return references.filter((name) => !name.includes('@'));
+  return references.filter((name) => !name.includes('@')).map(quoteName);
 }
 
 function dot(trees: readonly LayerTree[], style: Style): string[] {

@@ -11,9 +11,8 @@
  */
 import { constants, open } from 'node:fs/promises';
 import { isSystemError, LayerstackError, unlessMissing } from '../../../core/errors.ts';
-import { decode, map, object, optional, string, unknown } from '../../../core/json.ts';
+import { decode, decodeJson, map, object, optional, string, unknown } from '../../../core/json.ts';
 import { credentialsKey, type Credentials } from './credentials.ts';
-import { decodeSecret } from './secrets.ts';
 
 export interface AuthFile {
   readonly path: string;
@@ -54,7 +53,7 @@ export async function readAuthFile(path: string): Promise<AuthFile | undefined> 
     maxBytes: MAX_BYTES,
     facts: { path },
   } as const;
-  const document = bytes.length === 0 ? {} : decodeSecret(unknown, bytes, source);
+  const document = bytes.length === 0 ? {} : decodeJson(unknown, bytes, source);
   const { auths, credHelpers, credsStore } = decode(authFile, document, source);
   return {
     path,

@@ -8,9 +8,9 @@ import { access, constants } from 'node:fs/promises';
 import { delimiter, isAbsolute, join } from 'node:path';
 import { abortError, throwIfAborted } from '../../../core/abort.ts';
 import { LayerstackError } from '../../../core/errors.ts';
-import { map, object, string } from '../../../core/json.ts';
+import { decodeJson, map, object, string } from '../../../core/json.ts';
 import type { Credentials } from './credentials.ts';
-import { decodeSecret, hideSecrets } from './secrets.ts';
+import { hideSecrets } from './secrets.ts';
 
 /** The user name that says: the secret is an identity token. */
 const TOKEN_USER = '<token>';
@@ -54,7 +54,7 @@ export class CredentialHelper {
   async get(server: string, signal?: AbortSignal): Promise<Credentials | undefined> {
     const output = await this.#run('get', server, signal);
     if (!output) return undefined;
-    const { Username, Secret } = decodeSecret(kept, output, this.#answer('get'));
+    const { Username, Secret } = decodeJson(kept, output, this.#answer('get'));
     return Username === TOKEN_USER ? { identityToken: Secret } : { username: Username, password: Secret };
   }
 
@@ -75,7 +75,7 @@ export class CredentialHelper {
   /** The servers that it keeps something for. @throws {@link LayerstackError} ERR_CREDENTIALS_INVALID. */
   async list(signal?: AbortSignal): Promise<string[]> {
     const output = await this.#run('list', '', signal);
-    return output ? [...decodeSecret(map(string), output, this.#answer('list')).keys()] : [];
+    return output ? [...decodeJson(map(string), output, this.#answer('list')).keys()] : [];
   }
 
   #answer(verb: string) {

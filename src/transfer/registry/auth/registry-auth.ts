@@ -3,9 +3,8 @@
  * base64url. Mirrors moby/moby: api/types/registry/authconfig.go.
  */
 import { LayerstackError } from '../../../core/errors.ts';
-import { object, optional, string } from '../../../core/json.ts';
+import { decodeJson, object, optional, string } from '../../../core/json.ts';
 import type { Credentials } from './credentials.ts';
-import { decodeSecret } from './secrets.ts';
 
 /** What docker sends, and what POST /auth has as its body. */
 export interface AuthConfig {
@@ -27,7 +26,7 @@ const authConfig = object({
 
 /** @throws {@link LayerstackError} ERR_INVALID_ARGUMENT, which quotes nothing of it. */
 export function parseAuthConfig(bytes: Uint8Array, what: string): AuthConfig {
-  const fields = decodeSecret(authConfig, bytes, { what, code: 'ERR_INVALID_ARGUMENT', maxBytes: MAX_BYTES });
+  const fields = decodeJson(authConfig, bytes, { what, code: 'ERR_INVALID_ARGUMENT', maxBytes: MAX_BYTES });
   const pair = fields.username || fields.password ? fields : split(fields.auth ?? '', what);
   const credentials = {
     ...(pair.username && { username: pair.username }),

@@ -2,8 +2,6 @@
  * Secrets out of the words of servers and helpers, which may repeat what they were sent, before they become part of a
  * message. URLs have `redactUrl` (../redact.ts).
  */
-import { LayerstackError } from '../../../core/errors.ts';
-import { decode, parseJson, type Decoder, type JsonSource } from '../../../core/json.ts';
 import { basicAuth, type Credentials } from './credentials.ts';
 
 const HIDDEN = 'REDACTED';
@@ -32,19 +30,4 @@ export function hideSecrets(text: string, credentials?: Credentials): string {
     clean = clean.replaceAll(secret, HIDDEN);
   for (const shape of SHAPES) clean = clean.replace(shape, `$1${HIDDEN}`);
   return clean;
-}
-
-/**
- * As `decodeJson`, of a document that holds secrets: where it is not JSON, the error does not quote it.
- * @throws {@link LayerstackError} `source.code`.
- */
-export function decodeSecret<T>(decoder: Decoder<T>, bytes: Uint8Array, source: JsonSource): T {
-  let document: unknown;
-  try {
-    document = parseJson(bytes, source);
-  } catch (error) {
-    if (!(error instanceof Error) || !(error.cause instanceof SyntaxError)) throw error;
-    throw new LayerstackError(source.code, `${source.what}: not JSON`, { ...source.facts });
-  }
-  return decode(decoder, document, source);
 }

@@ -6,7 +6,7 @@ import { LayerstackError } from '../../../core/errors.ts';
 import { decodeJson, mismatch, object, optional, string, type Decoder } from '../../../core/json.ts';
 import { parseTime } from '../../../core/time.ts';
 import type { Credentials } from './credentials.ts';
-import { decodeSecret, hideSecrets } from './secrets.ts';
+import { hideSecrets } from './secrets.ts';
 import { headerOf, type RawResponse } from './raw-request.ts';
 
 export interface TokenAnswer {
@@ -76,7 +76,7 @@ const refusal = object({
 export function readAnswer(asked: Asked, response: RawResponse): TokenAnswer {
   const { server, registry } = asked;
   if (response.status !== 200) throw refused(asked, response);
-  const fields = decodeSecret(answer, response.body, {
+  const fields = decodeJson(answer, response.body, {
     what: `the answer of ${server}`,
     code: 'ERR_REGISTRY_INVALID',
     maxBytes: MAX_ANSWER,

@@ -1,0 +1,75 @@
+/**
+ * The way of every text to standard output and standard error: no other file of the command writes to them, or holds an escape
+ * sequence (test/unit/app/terminal.test.ts looks). What goes to a terminal is made printable, whoever it comes from; files
+ * and pipes get it byte for byte.
+ */
+import { printable } from '../../core/printable.ts';
+
+const CLEAR_LINE = '\r\u001b[K';
+const CLEAR_BELOW = '\u001b[J';
+
+/** A stream that is written to, a terminal or not. */
+export class Output {
+  /** For Node's readline, which echoes what the user types. */
+  readonly stream: NodeJS.WriteStream;
+
+  constructor(stream: NodeJS.WriteStream) {
+    this.stream = stream;
+  }
+
+  get isTerminal(): boolean {
+    return this.stream.isTTY;
+  }
+
+  /** Lines that fit on the terminal, one below the other. */
+  get rows(): number {
+    return this.stream.rows || 24;
+  }
+
+  /** Writes each text on a line of its own; on a terminal it stays one line, whatever it holds. */
+  print(...lines: readonly string[]): void {
+    if (lines.length === 0) return;
+    const shown = this.isTerminal ? lines.map(showLine) : lines;
+    this.stream.write(`${shown.join('\n')}\n`);
+  }
+
+  /** Writes a text and leaves the cursor behind it. */
+  prompt(text: string): void {
+    this.stream.write(this.isTerminal ? printable(text) : text);
+  }
+
+  /** On a terminal: writes the line that the cursor is on anew, and leaves the cursor there. Empty: clears it. */
+  redrawLine(text: string): void {
+    this.stream.write(`${CLEAR_LINE}${this.#fit(text)}`);
+  }
+
+  /** On a terminal: writes lines in the place of the `above` lines above the cursor, each cut to the width. */
+  redrawBlock(lines: readonly string[], above: number): void {
+    const up = above > 0 ? `\r\u001b[${String(above)}A` : '';
+    const shown = lines.map((line) => `${CLEAR_LINE}${this.#fit(line)}\n`);
+    this.stream.write(`${up}${shown.join('')}${CLEAR_BELOW}`);
+  }
+
+  #fit(text: string): string {
+    return printable(text).slice(0, (this.stream.columns || 80) - 1);
+  }
+}
+
+/** The tabs that indent a document do no harm. */
+function showLine(line: string): string {
+  const text = line.replace(/^\t+/, '');
+  return line.slice(0, line.length - text.length) + printable(text);
+}
+
+let stdout: Output | undefined;
+let stderr: Output | undefined;
+
+/** Of this process; made when they are asked for, since that takes Node milliseconds. */
+export const processOutputs = {
+  get stdout(): Output {
+    return (stdout ??= new Output(process.stdout));
+  },
+  get stderr(): Output {
+    return (stderr ??= new Output(process.stderr));
+  },
+};

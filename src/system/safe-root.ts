@@ -1,0 +1,90 @@
+/**
+ * Whether others can reach into a store root by the modes of its directories. Whoever can write to the root, or rename one of the
+ * directories that it is in, can put links and files in the place of the store's, and so have root read and write for
+ * him. As sshd looks at a home directory.
+ */
+import { realpath, stat } from 'node:fs/promises';
+import { dirname, resolve } from 'node:path';
+import { isSystemError, LayerstackError } from '../core/errors.ts';
+import { native } from './native.ts';
+
+const STICKY = 0o1000;
+const GROUP_WRITE = 0o020;
+const OTHERS_WRITE = 0o002;
+
+/** A directory that others can write. */
+export interface UnsafeDirectory {
+  readonly path: string;
+  /** Who can, e.g. `it belongs to uid 1000`. */
+  readonly why: string;
+  /** A command that takes it away from them. */
+  readonly remedy: string;
+}
+
+/** Where a root is, canonical, or would be made. */
+export interface RootPlace {
+  /** The root itself, or the nearest directory above it. */
+  readonly path: string;
+  readonly exists: boolean;
+}
+
+/** Looks for the root, or where it would be made. One that this user cannot reach counts as missing. */
+export async function placeOf(root: string): Promise<RootPlace> {
+  const absolute = resolve(root);
+  for (let path = absolute; ; path = dirname(path)) {
+    try {
+      return { path: await realpath(path), exists: path === absolute };
+    } catch (error) {
+      if (!isSystemError(error, 'ENOENT', 'ENOTDIR', 'EACCES') || path === '/') throw error;
+    }
+  }
+}
+
+/**
+ * The root or the nearest directory above it that somebody else than this user or root can write; undefined where nobody can. In a
+ * parent with the sticky bit, such as /tmp, others can neither rename nor replace what is not theirs.
+ */
+export async function unsafeDirectory({ path, exists }: RootPlace): Promise<UnsafeDirectory | undefined> {
+  for (let at = path; ; at = dirname(at)) {
+    const found = await unsafe(at, exists && at === path);
+    if (found !== undefined || at === '/') return found;
+  }
+}
+
+async function unsafe(path: string, isRoot: boolean): Promise<UnsafeDirectory | undefined> {
+  const { uid, gid, mode } = await stat(path);
+  const found = (why: string, remedy: string): UnsafeDirectory => ({ path, why, remedy });
+  if (uid !== 0 && uid !== process.geteuid?.())
+    return found(`it belongs to uid ${uid}`, `chown root ${path}`);
+  if (!isRoot && (mode & STICKY) !== 0) return undefined;
+  const shown = `mode ${(mode & 0o7777).toString(8).padStart(4, '0')}`;
+  if ((mode & OTHERS_WRITE) !== 0) return found(`everybody can write to it (${shown})`, `chmod o-w ${path}`);
+  if ((mode & GROUP_WRITE) === 0) return undefined;
+  if (gid !== 0) return found(`the group ${gid} can write to it (${shown})`, `chmod g-w ${path}`);
+  // With an access control list these bits say what anybody named in it may do at most.
+  return (await hasAcl(path))
+    ? found('an access control list lets others write to it', `setfacl -b ${path}; chmod g-w ${path}`)
+    : undefined;
+}
+
+async function hasAcl(path: string): Promise<boolean> {
+  return (await native.getXattr(path, 'system.posix_acl_access').catch(() => null)) !== null;
+}
+
+/**
+ * Refuses a root that others can write to; only where this process is root, since another has nothing to give away.
+ * @throws {@link LayerstackError} ERR_STORE_UNSAFE naming the directory.
+ */
+export async function requireSafe(root: string): Promise<void> {
+  if (process.geteuid?.() !== 0) return;
+  const place = await placeOf(root);
+  const found = await unsafeDirectory(place);
+  if (found === undefined) return;
+  const { path, why, remedy } = found;
+  throw new LayerstackError(
+    'ERR_STORE_UNSAFE',
+    `the store root ${root} is not safe: ${path === place.path && place.exists ? '' : `of ${path}, which it is in, `}${why}, and who does can make ` +
+      `root read and write anything: ${remedy}, or open it all the same (--allow-unsafe-root, allowUnsafeRoot)`,
+    { path },
+  );
+}

@@ -1,0 +1,76 @@
+/** That the store's files are read through the one door. */
+import { readdir, readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { describe, expect, it } from 'vitest';
+
+const SRC = fileURLToPath(new URL('../../../src', import.meta.url));
+/** What keeps a store. `transfer` and `app` read files of the user's, too. */
+const FOLDERS = ['system', 'layer', 'image', 'container'];
+const READS =
+  /^(?:l?stat|readFile|readdir|readlink|open|opendir|access|exists|realpath|createReadStream|writeFile|appendFile)(?:Sync)?$/;
+
+/** Who may read files himself, and which those are. */
+const ELSEWHERE: Readonly<Record<string, readonly string[]>> = {
+  // The door.
+  'system/store-files.ts': ['open'],
+  // The addon; the root's own path, and the directories above it.
+  'system/native.ts': ['existsSync'],
+  'system/root.ts': ['access', 'realpath', 'stat'],
+  'system/safe-root.ts': ['realpath', 'stat'],
+  'system/caps.ts': ['stat'],
+  // Stamps in nanoseconds; the names in a directory that was looked at. Files beside `save -o FILE`.
+  'system/changes.ts': ['readdirSync', 'statSync'],
+  'system/reconcile.ts': ['readdir'],
+  // Locks of files of the user's; new files that nothing may be in the place of.
+  'system/lock.ts': ['open'],
+  'system/chunk-file.ts': ['open'],
+  // Files of the host: bundles, `cp`, /proc. A mounted root file system.
+  'container/bundle.ts': ['writeFile'],
+  'container/validate-mounts.ts': ['lstat'],
+  'container/copy.ts': ['lstat', 'readlink', 'realpath', 'stat'],
+  'container/mount-count.ts': ['readFileSync'],
+  'container/held-mount.ts': ['open', 'stat'],
+};
+
+/** The reading functions of node:fs that a source imports. */
+function readsOf(text: string): string[] {
+  const imports = text.matchAll(/import (?:type )?(?<what>[^;]*?) from 'node:fs(?:\/promises)?';/g);
+  return [...imports].flatMap(({ groups }) =>
+    groups?.['what']?.startsWith('{') === true
+      ? groups['what']
+          .replace(/[{}]/g, '')
+          .split(',')
+          .map((name) => name.trim().split(' as ')[0] ?? '')
+          .filter((name) => READS.test(name))
+      : ['all of node:fs'],
+  );
+}
+
+describe('the source', () => {
+  it.each(FOLDERS)('reads files of the store through system/store-files.ts: %s', async (folder) => {
+    const names = (await readdir(join(SRC, folder), { recursive: true })).filter((name) =>
+      name.endsWith('.ts'),
+    );
+    expect(names.length).toBeGreaterThan(10);
+    for (const name of names) {
+      const path = `${folder}/${name}`;
+      expect([path, readsOf(await readFile(join(SRC, path), 'utf8')).sort()]).toEqual([
+        path,
+        ELSEWHERE[path] ?? [],
+      ]);
+    }
+  });
+});
+
+describe('the check itself', () => {
+  it.each([
+    [`import { readFile } from 'node:fs/promises';`, ['readFile']],
+    [`import {\n  constants,\n  statSync as look,\n} from 'node:fs';`, ['statSync']],
+    [`import * as fs from 'node:fs';`, ['all of node:fs']],
+    [`import fs from 'node:fs/promises';`, ['all of node:fs']],
+    [`import { mkdir, rm, type FileHandle } from 'node:fs/promises';`, []],
+  ])('finds what %j reads', (text, found) => {
+    expect(readsOf(text)).toEqual(found);
+  });
+});
