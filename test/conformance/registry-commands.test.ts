@@ -162,7 +162,7 @@ describe.runIf(havePeers('docker-registry', 'docker'))('the commands that look a
     const ran = await mirrored.try(['tags', `${dead}/team/app`]);
     expect(ran.stderr).toBe(
       `layerstack: ERR_REGISTRY_SETTINGS: ${settings}: registries["localhost:1"] has an unknown key "mirror"; ` +
-        'it may have mirrors, insecure, ca, certificate, key, timeoutSeconds\n',
+        'it may have mirrors, allow, insecure, ca, certificate, key, timeoutSeconds\n',
     );
   });
 

@@ -148,24 +148,21 @@ describe('push', () => {
     'ERR_REGISTRY_INVALID',
     'ERR_REGISTRY_LIMIT',
     'ERR_REGISTRY_UNAVAILABLE',
-  ] as const)(
-    'uploads where a mount ends in %s, and asks no other registry for one',
-    async (code) => {
-      await using from = await PushStore.open(image);
-      await from.push(new FakeTarget(NAME), '1');
-      const other = new FakeTarget('localhost:5000/other');
-      other.meddle = (request) => {
-        if (request.startsWith('MOUNT')) throw new LayerstackError(code, 'no');
-      };
-      await from.push(other, '1');
-      expect(other.count('MOUNT')).toBe(2);
-      expect(other.count('PATCH')).toBe(2);
-      await from.store.images.tag({ repository: 'localhost:6000/x', tag: '1' }, image.id);
-      const elsewhere = new FakeTarget('localhost:6000/x');
-      await from.push(elsewhere, '1');
-      expect(elsewhere.count('MOUNT')).toBe(0);
-    },
-  );
+  ] as const)('uploads where a mount ends in %s, and asks no other registry for one', async (code) => {
+    await using from = await PushStore.open(image);
+    await from.push(new FakeTarget(NAME), '1');
+    const other = new FakeTarget('localhost:5000/other');
+    other.meddle = (request) => {
+      if (request.startsWith('MOUNT')) throw new LayerstackError(code, 'no');
+    };
+    await from.push(other, '1');
+    expect(other.count('MOUNT')).toBe(2);
+    expect(other.count('PATCH')).toBe(2);
+    await from.store.images.tag({ repository: 'localhost:6000/x', tag: '1' }, image.id);
+    const elsewhere = new FakeTarget('localhost:6000/x');
+    await from.push(elsewhere, '1');
+    expect(elsewhere.count('MOUNT')).toBe(0);
+  });
 
   it('with credentials that may send but not look', async () => {
     await using from = await PushStore.open(image);
