@@ -46,7 +46,8 @@ export interface CommitStores {
  * The new image is in the store, durably, contents included; with `reference`, this names it. Where nothing was changed
  * the image has no new layer. After an error the store is as it was.
  * @throws {@link LayerstackError} ERR_INVALID_ARGUMENT for a malformed change; ERR_IMAGE_NOT_FOUND;
- *   ERR_CONTAINER_NOT_FOUND where it is removed meanwhile; ERR_UPPER_CHANGED, ERR_UPPER_UNSUPPORTED; ERR_LAYER_DEPTH; ERR_NO_SPACE; ERR_ABORTED; ERR_STORE_READ_ONLY.
+ *   ERR_CONTAINER_NOT_FOUND where it is removed meanwhile; ERR_UPPER_CHANGED, ERR_UPPER_UNSUPPORTED; ERR_LIMIT_EXCEEDED for
+ *   a file of more holes than a tar can say; ERR_LAYER_DEPTH; ERR_NO_SPACE; ERR_ABORTED; ERR_STORE_READ_ONLY.
  */
 export async function commit(
   { root, layers, images }: CommitStores,

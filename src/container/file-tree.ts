@@ -59,7 +59,7 @@ export class FileTree {
    * The tar of what is at a path, resolved as {@link stat} does. The tree is not locked: what changes meanwhile is as
    * it is when its turn comes.
    * @throws {@link LayerstackError} (by the stream) ERR_PATH_NOT_FOUND, ERR_PATH_TYPE, ERR_UPPER_CHANGED where a
-   *   file shrank while it was read.
+   *   file shrank while it was read, ERR_LIMIT_EXCEEDED for one of more holes than a tar can say.
    */
   pack(path: string, { name, crossMounts, sparse, onProgress, release }: PackOptions): Readable {
     const subtree = { path, name: name === '/' ? '' : name, crossMounts, sparse };

@@ -16,7 +16,8 @@ export interface DiffOptions {
 /**
  * The tar of an absolute `directory`, root entry left out, in pieces of up to 256 KiB.
  * @throws {@link LayerstackError} (while iterating) ERR_UPPER_CHANGED where a file shrank while it was read,
- *   ERR_UPPER_UNSUPPORTED where overlayfs keeps content elsewhere (redirect_dir, metacopy); system errors.
+ *   ERR_UPPER_UNSUPPORTED where overlayfs keeps content elsewhere (redirect_dir, metacopy), ERR_LIMIT_EXCEEDED for a file of
+ *   more holes than a tar can say; system errors.
  */
 export function layerTar(directory: string, options: DiffOptions = {}): AsyncGenerator<Uint8Array> {
   return ahead(readAll(directory, options));
