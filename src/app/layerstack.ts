@@ -726,7 +726,7 @@ export class Layerstack implements AsyncDisposable {
     const held = await this.#containers.mounted(container);
     const mount = held ?? (await this.mount(container));
     try {
-      return await writeBundle(container, mount, directory, options);
+      return await writeBundle(this.#root, container, mount, directory, options);
     } catch (error) {
       if (!held) await this.unmount(container);
       throw error;

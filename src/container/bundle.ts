@@ -6,11 +6,13 @@
 import { randomBytes } from 'node:crypto';
 import { mkdir, rename, rm, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
+import type { Root } from '../system/root.ts';
 import type { Mount } from './mount.ts';
 import type { Container } from './record.ts';
-import { runtimeSpec, type RuntimeSpec } from './spec.ts';
+import { runtimeSpec, withVolumes, type RuntimeSpec } from './spec.ts';
 import { resolveUser } from './user.ts';
 import { readUserDatabase } from './user-database.ts';
+import { imageVolumes } from './volumes.ts';
 
 export interface BundleOptions {
   /** Replaces entrypoint and command. */
@@ -28,21 +30,24 @@ export interface Bundle {
   /** Absolute path of the bundle: `runc run --bundle <path> <id>`. */
   readonly path: string;
   readonly spec: RuntimeSpec;
+  /** Volumes of the image that nothing is mounted for: the root, /proc, /sys, /dev; or missing in a read-only root. */
+  readonly leftOut: readonly string[];
 }
 
 /**
  * Writes the bundle of a mounted container to `directory`, made when missing; an older `config.json` is replaced.
  * @throws {@link LayerstackError} ERR_USER_NOT_FOUND when the user or group is not in the root file system,
- *   ERR_CONFIG_INVALID when there is no command to run.
+ *   ERR_CONFIG_INVALID when there is no command to run; what {@link imageVolumes} throws.
  */
 export async function writeBundle(
+  root: Root,
   container: Container,
   mount: Pick<Mount, 'path' | 'readOnly'>,
   directory: string,
   options: BundleOptions = {},
 ): Promise<Bundle> {
   const { config } = container;
-  const spec = runtimeSpec({
+  const plain = runtimeSpec({
     id: container.id,
     config: {
       ...config,
@@ -54,10 +59,12 @@ export async function writeBundle(
     rootfs: mount.path,
     readOnly: options.readOnly ?? mount.readOnly,
   });
+  const volumes = await imageVolumes(root, container, mount);
+  const spec = withVolumes(plain, volumes.mounts);
   const path = resolve(directory);
   await mkdir(path, { recursive: true, mode: 0o711 });
   await replaceFile(join(path, 'config.json'), `${JSON.stringify(spec, null, 2)}\n`);
-  return { path, spec };
+  return { path, spec, leftOut: volumes.leftOut };
 }
 
 /** Under a new name first: the directory may be another user's, who must not choose where root writes. */

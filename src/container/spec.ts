@@ -13,6 +13,7 @@ import {
   DEFAULT_PATHS,
 } from './spec-defaults.ts';
 import type { RootfsUser } from './user.ts';
+import type { VolumeMount } from './volumes.ts';
 
 /** The part of the OCI runtime configuration that callers look at or change before they write it. */
 export interface RuntimeSpec {
@@ -73,6 +74,13 @@ export function runtimeSpec({ id, config, user, rootfs, readOnly }: RuntimeSpecF
       readonlyPaths: DEFAULT_PATHS.readonly,
     },
   };
+}
+
+/** The same with volumes, each in the place of what would be mounted there by default. */
+export function withVolumes(spec: RuntimeSpec, volumes: readonly VolumeMount[]): RuntimeSpec {
+  const taken = new Set(volumes.map(({ destination }) => destination));
+  const defaults = DEFAULT_MOUNTS.filter(({ destination }) => !taken.has(destination));
+  return { ...spec, mounts: [...defaults, ...volumes] };
 }
 
 /** Docker's order: PATH, HOSTNAME, then the container's own, which win; HOME where nothing else sets it. */

@@ -2,7 +2,7 @@
  * What only a runtime can say: that a bundle starts, and what the process in it sees.
  */
 import { execFileSync } from 'node:child_process';
-import { readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { Bundle } from '../../src/container/bundle.ts';
@@ -64,6 +64,33 @@ describe.runIf(havePeers('runc'))('runc', () => {
       env: ['TRADE=roofer', 'MORE=1'],
     });
     expect(await runc(bundle)).toBe('0\n/new/dir\nroofer 1\nx\n');
+  });
+
+  it('has the image’s volumes as docker: filled, written to, in no diff and no commit', async () => {
+    await house[Symbol.asyncDispose]();
+    house = await House.build(
+      dockerArchive([...LAYERS, busyboxLayer()], {
+        Env: ['PATH=/bin'],
+        Volumes: { '/house': {}, '/new': {} },
+      }),
+    );
+    const { id } = await house.store.create(IMAGE, {
+      command: [
+        'sh',
+        '-c',
+        'cat /house/concrete; echo x >> /house/concrete; echo y > /new/file; echo z > /own; cat /new/file',
+      ],
+    });
+    const start = () => house.store.bundle(id, join(house.scratch, 'bundle')).then(runc);
+    expect(await start()).toBe('good concrete\ny\n');
+    expect(await start()).toBe('good concrete\nx\ny\n');
+    expect(await house.store.diff(id)).toEqual([
+      { kind: 'A', path: '/new' },
+      { kind: 'A', path: '/own' },
+    ]);
+    const mount = await house.store.mount(await house.store.create(await house.store.commit(id)));
+    expect(readFileSync(join(mount.path, 'house/concrete'), 'utf8')).toBe('good concrete\n');
+    expect(existsSync(join(mount.path, 'new/file'))).toBe(false);
   });
 
   it('keeps a read-only root file system read-only', async () => {

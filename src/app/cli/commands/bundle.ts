@@ -21,6 +21,8 @@ export const command = defineCommand({
       user: values.user,
       workingDir: values.workdir,
     });
+    for (const path of bundle.leftOut)
+      context.stderr.print(`layerstack: warning: nothing is mounted for the image's volume ${path}`);
     context.print(bundle.path);
   },
 });

@@ -1,0 +1,179 @@
+/**
+ * The volumes that an image names, for a runtime: each is a directory beside the container, bound over its path, so that what is
+ * written there is in no layer. As docker's anonymous volumes it is filled once with what the image has at the path, owner and
+ * mode of the directory included, is kept between runs, and goes with the container:
+ *
+ *   containers/<id>/volumes/<32 digits: the digest of the path>
+ *
+ * The paths are an image's, and so anything: they are resolved inside the root file system. Mirrors moby/moby:
+ * daemon/create_unix.go and container/container_unix.go (CopyImagePathContent).
+ */
+import { randomBytes } from 'node:crypto';
+import { constants } from 'node:fs';
+import { posix } from 'node:path';
+import { digestOf, hexOf } from '../core/digest.ts';
+import { isSystemError, LayerstackError } from '../core/errors.ts';
+import { call, native, type RootPathStat } from '../system/native.ts';
+import { listEntries } from '../system/removal.ts';
+import type { Root } from '../system/root.ts';
+import { spaceError } from '../system/space.ts';
+import { hasDirectory } from '../system/store-files.ts';
+import { FileTree } from './file-tree.ts';
+import type { Mount } from './mount.ts';
+import type { Container } from './record.ts';
+
+/** A mount of the OCI runtime configuration. */
+export interface VolumeMount {
+  /** Absolute in the container, and without links when it was resolved. */
+  readonly destination: string;
+  readonly type: 'bind';
+  readonly source: string;
+  readonly options: readonly string[];
+}
+
+export interface ImageVolumes {
+  /** Those above others first. */
+  readonly mounts: readonly VolumeMount[];
+  /** Paths that nothing can be mounted over: the root, /proc, /sys and /dev, and what is missing in a read-only root. */
+  readonly leftOut: readonly string[];
+}
+
+const MAX_VOLUMES = 1000;
+/** The kernel's own maximum of links on a path. */
+const MAX_LINKS = 40;
+/** What a runtime mounts itself, or takes nothing over. */
+const KERNELS = /^\/(?:$|dev$|(?:proc|sys)(?:\/|$))/;
+const TEMPORARY = '.tmp-';
+
+/**
+ * Makes what is missing of the directories and volumes of a container that is mounted.
+ * @throws {@link LayerstackError} ERR_PATH_TYPE where the image has a file in a volume's place; ERR_CONFIG_INVALID for too many;
+ *   ERR_STORE_READ_ONLY, ERR_NO_SPACE, ERR_UPPER_CHANGED.
+ */
+export async function imageVolumes(
+  root: Root,
+  container: Container,
+  mount: Pick<Mount, 'path'>,
+): Promise<ImageVolumes> {
+  const named = container.config.Volumes ?? [];
+  if (named.length > MAX_VOLUMES)
+    throw new LayerstackError(
+      'ERR_CONFIG_INVALID',
+      `container ${container.name} has ${named.length} volumes; ${MAX_VOLUMES} are allowed`,
+      { id: container.id, limit: MAX_VOLUMES },
+    );
+  if (named.length === 0) return { mounts: [], leftOut: [] };
+  // Of a store that is open read-only what is there is used, and nothing is made.
+  await using lock = root.readOnly ? undefined : await root.locks.acquire('containers', container.id);
+  void lock;
+  const leftOut: string[] = [];
+  const sources = new Map<string, string>();
+  for (const path of [...named].sort()) {
+    const destination = await destinationOf(root, mount.path, path);
+    if (destination === undefined) leftOut.push(path);
+    else if (!sources.has(destination))
+      sources.set(destination, await volumeOf(root, container, mount, destination));
+  }
+  const mounts = [...sources].map(([destination, source]) => ({
+    ...{ destination, type: 'bind' as const, source, options: ['rbind', 'rprivate'] },
+  }));
+  return { mounts: mounts.sort((a, b) => depthOf(a) - depthOf(b)), leftOut };
+}
+
+function depthOf({ destination }: VolumeMount): number {
+  return destination.split('/').length;
+}
+
+/** Where a volume is, made where it is missing; undefined where none can be. */
+async function destinationOf(root: Root, rootfs: string, path: string): Promise<string | undefined> {
+  const wanted = posix.normalize(`/${path}`);
+  if (KERNELS.test(wanted)) return undefined;
+  try {
+    const destination = await makeDirectory(root, rootfs, wanted);
+    return KERNELS.test(destination) ? undefined : destination;
+  } catch (error) {
+    if (isSystemError(error, 'EROFS')) return undefined;
+    throw error;
+  }
+}
+
+/** The directory at an absolute path of a root file system, made with its parents; its path without links. */
+async function makeDirectory(root: Root, rootfs: string, path: string, links = 0): Promise<string> {
+  let at = '';
+  for (const name of path.split('/').filter(Boolean)) {
+    const next = `${at}/${name}`;
+    const stat = await statIn(rootfs, next);
+    const kind = stat && stat.mode & constants.S_IFMT;
+    if (kind === undefined) {
+      root.session();
+      await call(native.batch(rootfs, [{ op: 'mkdir', path: next.slice(1), mode: 0o755, exist: true }]));
+      at = next;
+    } else if (kind === constants.S_IFDIR) at = next;
+    else if (kind === constants.S_IFLNK && stat?.linkTarget !== undefined && links < MAX_LINKS)
+      at = await makeDirectory(root, rootfs, stat.linkTarget, links + 1);
+    else
+      throw new LayerstackError(
+        'ERR_PATH_TYPE',
+        `${path} is a volume of the image, and ${next} in its root file system is no directory: nothing can be mounted there`,
+        { path },
+      );
+  }
+  return at === '' ? '/' : at;
+}
+
+/** Undefined where it is missing. A link that leads to itself is one that leads nowhere. */
+async function statIn(
+  rootfs: string,
+  path: string,
+): Promise<Pick<RootPathStat, 'mode' | 'linkTarget'> | undefined> {
+  try {
+    return await call(native.statInRoot(rootfs, path));
+  } catch (error) {
+    if (isSystemError(error, 'ENOENT')) return undefined;
+    if (isSystemError(error, 'ELOOP')) return { mode: constants.S_IFLNK };
+    throw error;
+  }
+}
+
+/** The volume's directory, filled when it is made. The caller holds the container's lock. */
+async function volumeOf(
+  root: Root,
+  container: Container,
+  mount: Pick<Mount, 'path'>,
+  destination: string,
+): Promise<string> {
+  const { layout } = root;
+  const name = hexOf(digestOf(destination)).slice(0, 32);
+  const directory = layout.container(container.id, 'volumes');
+  const volume = `${directory}/${name}`;
+  if (hasDirectory(layout.at(volume))) return layout.at(volume);
+  root.session();
+  const temporary = `${directory}/${TEMPORARY}${randomBytes(6).toString('hex')}`;
+  try {
+    const left = (await listEntries(layout, directory)).filter((each) => each.startsWith(TEMPORARY));
+    await call(
+      native.removeTree(
+        layout.root,
+        left.map((each) => `${directory}/${each}`),
+      ),
+    );
+    await call(
+      native.batch(layout.root, [
+        { op: 'mkdir', path: directory, mode: 0o710, exist: true },
+        { op: 'mkdir', path: temporary, mode: 0o700 },
+      ]),
+    );
+    const tar = new FileTree(mount.path).pack(destination, { name, crossMounts: false });
+    await new FileTree(layout.at(temporary)).unpack('/', tar, { keepKinds: true, owner: 'archive' });
+    await call(
+      native.batch(layout.root, [
+        { op: 'rename', from: `${temporary}/${name}`, to: volume },
+        { op: 'rmdir', path: temporary },
+      ]),
+    );
+  } catch (error) {
+    await call(native.removeTree(layout.root, temporary)).catch(() => undefined);
+    throw spaceError(error, layout.root);
+  }
+  return layout.at(volume);
+}

@@ -1,0 +1,205 @@
+/** The volumes of an image in a bundle: directories beside the container, filled as docker fills its volumes, inside the root. */
+import {
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
+import { join } from 'node:path';
+import { afterEach, describe, expect, it } from 'vitest';
+import { Layerstack } from '../../src/app/layerstack.ts';
+import { DEFAULT_MOUNTS } from '../../src/container/spec-defaults.ts';
+import type { VolumeMount } from '../../src/container/volumes.ts';
+import { rejection } from '../support/errors.ts';
+import type { TarMember } from '../support/tar.ts';
+import { dockerArchive, House, IMAGE, LAYERS } from './container-support.ts';
+
+let house: House;
+afterEach(() => house[Symbol.asyncDispose]());
+
+const LAYER: readonly TarMember[] = [
+  { name: 'data', type: 'directory', mode: 0o2750, uid: 1000, gid: 100 },
+  { name: 'data/file', content: 'of the image\n', mode: 0o640, uid: 7, gid: 8 },
+  { name: 'data/link', type: 'symlink', linkname: '/etc/passwd' },
+  { name: 'data/hard', type: 'hardlink', linkname: 'data/file', mode: 0o640, uid: 7, gid: 8 },
+  { name: 'plain', content: 'a file' },
+  { name: 'to-data', type: 'symlink', linkname: 'data' },
+  { name: 'out', type: 'symlink', linkname: '/../../../../tmp/out' },
+  { name: 'up', type: 'symlink', linkname: '../../../../made/by/link' },
+  { name: 'to-proc', type: 'symlink', linkname: '/proc' },
+  { name: 'loop', type: 'symlink', linkname: 'loop' },
+];
+
+async function build(...volumes: string[]): Promise<string> {
+  const Volumes = Object.fromEntries(volumes.map((path) => [path, {}]));
+  house = await House.build(dockerArchive([...LAYERS, LAYER], { Cmd: ['/bin/true'], Volumes }));
+  return (await house.store.create(IMAGE, { name: 'web' })).id;
+}
+
+async function bundle(
+  id: string,
+): Promise<{ mounts: VolumeMount[]; leftOut: readonly string[]; rootfs: string }> {
+  const { path, leftOut } = await house.store.bundle(id, join(house.scratch, 'bundle'));
+  const spec = JSON.parse(readFileSync(join(path, 'config.json'), 'utf8')) as {
+    mounts: VolumeMount[];
+    root: { path: string };
+  };
+  return { mounts: spec.mounts.slice(DEFAULT_MOUNTS.length), leftOut, rootfs: spec.root.path };
+}
+
+describe('a volume', () => {
+  it('is a directory of its own, with what the image has there, owners and modes included', async () => {
+    const id = await build('/data');
+    const { mounts, rootfs } = await bundle(id);
+    const source = mounts[0]?.source ?? '';
+    expect(mounts).toEqual([{ destination: '/data', type: 'bind', source, options: ['rbind', 'rprivate'] }]);
+    expect(source.startsWith(house.at(`containers/${id}/volumes/`))).toBe(true);
+    expect(readdirSync(source).sort()).toEqual(['file', 'hard', 'link']);
+    expect(readFileSync(join(source, 'file'), 'utf8')).toBe('of the image\n');
+    expect(statSync(source)).toMatchObject({ mode: 0o042750, uid: 1000, gid: 100 });
+    expect(statSync(join(source, 'file'))).toMatchObject({ mode: 0o100640, uid: 7, gid: 8, nlink: 2 });
+    expect(lstatSync(join(source, 'link')).isSymbolicLink()).toBe(true);
+    // The image's content stays where it was.
+    expect(readFileSync(join(rootfs, 'data/file'), 'utf8')).toBe('of the image\n');
+    expect(await house.store.diff(id)).toEqual([]);
+  });
+
+  it('that the image lacks is an empty directory, in the root file system too', async () => {
+    const id = await build('/var/lib/new', 'relative/too');
+    const { mounts, rootfs } = await bundle(id);
+    expect(mounts.map(({ destination }) => destination)).toEqual(['/relative/too', '/var/lib/new']);
+    for (const { source, destination } of mounts) {
+      expect(readdirSync(source)).toEqual([]);
+      expect(statSync(join(rootfs, destination)).mode & 0o7777).toBe(0o755);
+    }
+  });
+
+  it('keeps what was written between two bundles, and is in no diff, commit or size', async () => {
+    const id = await build('/data');
+    const [volume] = (await bundle(id)).mounts;
+    writeFileSync(join(volume?.source ?? '', 'written'), 'x');
+    const { mounts } = await bundle(id);
+    expect(mounts).toEqual([volume]);
+    expect(readFileSync(join(mounts[0]?.source ?? '', 'written'), 'utf8')).toBe('x');
+    expect(await house.store.diff(id)).toEqual([]);
+    const image = await house.store.commit(id);
+    const again = await house.store.mount(await house.store.create(image));
+    expect(readdirSync(join(again.path, 'data')).sort()).toEqual(['file', 'hard', 'link']);
+    const found: unknown[] = [];
+    for await (const finding of house.store.fsck()) found.push(finding);
+    expect(found).toEqual([]);
+  });
+
+  it('goes with its container', async () => {
+    const id = await build('/data', '/other');
+    await bundle(id);
+    await house.store.remove(id, { force: true });
+    await house.store.close();
+    expect(existsSync(house.at(`containers/${id}`))).toBe(false);
+    await house.reopen();
+  });
+
+  it('is made once, whoever asks at the same time', async () => {
+    const id = await build('/data');
+    await house.store.mount(id);
+    const all = await Promise.all(
+      [1, 2, 3, 4].map((at) => house.store.bundle(id, join(house.scratch, `bundle${at}`))),
+    );
+    expect(new Set(all.map(({ spec }) => JSON.stringify(spec['mounts']))).size).toBe(1);
+    expect(readdirSync(house.at(`containers/${id}/volumes`))).toHaveLength(1);
+  });
+
+  it('that was begun and not finished is made anew', async () => {
+    const id = await build('/data');
+    const left = house.at(`containers/${id}/volumes/.tmp-0123`);
+    mkdirSync(join(left, 'half'), { recursive: true });
+    const { mounts } = await bundle(id);
+    expect(readdirSync(mounts[0]?.source ?? '')).toHaveLength(3);
+    expect(existsSync(left)).toBe(false);
+  });
+
+  it('above another comes first; what a runtime mounts by default gives way', async () => {
+    const id = await build('/data/deep/er', '/dev/shm', '/data', '/z');
+    const { spec } = await house.store.bundle(id, join(house.scratch, 'bundle'));
+    const mounts = spec['mounts'] as VolumeMount[];
+    const places = mounts.map(({ destination }) => destination);
+    expect(places.filter((place) => place === '/dev/shm')).toHaveLength(1);
+    expect(places.indexOf('/data')).toBeLessThan(places.indexOf('/data/deep/er'));
+    expect(mounts.find(({ destination }) => destination === '/dev/shm')?.type).toBe('bind');
+  });
+
+  it('is used, and not made, by a store that is open read-only', async () => {
+    const id = await build('/data');
+    const { mounts } = await bundle(id);
+    const reader = await Layerstack.open({ root: house.root, readOnly: true });
+    const { spec } = await reader.bundle(id, join(house.scratch, 'other'));
+    expect((spec['mounts'] as unknown[]).slice(DEFAULT_MOUNTS.length)).toEqual(mounts);
+    await reader.close();
+  });
+});
+
+describe('a hostile volume', () => {
+  it.each([
+    '/',
+    '/../..',
+    '.',
+    '',
+    '/proc',
+    '/proc/self/../1',
+    '/sys/fs',
+    '/dev',
+    '/to-proc',
+    '/to-proc/x',
+    '/dev/../proc',
+  ])('at %j is left out, and told', async (path) => {
+    const id = await build(path, '/data');
+    const { mounts, leftOut } = await bundle(id);
+    expect(mounts.map(({ destination }) => destination)).toEqual(['/data']);
+    expect(leftOut).toEqual([path]);
+  });
+
+  it.each([
+    ['/../../data/', '/data'],
+    ['/to-data', '/data'],
+    ['/to-data/../x', '/x'],
+    ['/out', '/tmp/out'],
+    ['/out/more', '/tmp/out/more'],
+    ['/up', '/made/by/link'],
+    ['/./data/./new', '/data/new'],
+  ])('at %j is %s inside the root', async (path, destination) => {
+    const id = await build(path);
+    const { mounts, rootfs } = await bundle(id);
+    expect(mounts.map((mount) => mount.destination)).toEqual([destination]);
+    expect(lstatSync(join(rootfs, destination)).isDirectory()).toBe(true);
+    expect(existsSync('/tmp/out')).toBe(false);
+    expect(existsSync('/made')).toBe(false);
+  });
+
+  it('two ways to one directory are one volume', async () => {
+    const id = await build('/data', '/to-data', '/data/', '//data');
+    expect((await bundle(id)).mounts).toHaveLength(1);
+  });
+
+  it.each(['/plain', '/plain/below', '/loop'])(
+    'at %j is refused, and the container is unmounted',
+    async (path) => {
+      const id = await build(path);
+      const error = await rejection(bundle(id));
+      expect(error).toMatchObject({ code: 'ERR_PATH_TYPE', path });
+      expect(await house.store.isMounted(id)).toBe(false);
+    },
+  );
+
+  it('content that links out of the root brings nothing in', async () => {
+    const id = await build('/data');
+    const mount = await house.store.mount(id);
+    symlinkSync('/etc/shadow', join(mount.path, 'data/shadow'));
+    const { mounts } = await bundle(id);
+    expect(lstatSync(join(mounts[0]?.source ?? '', 'shadow')).isSymbolicLink()).toBe(true);
+    await mount.unmount();
+  });
+});
