@@ -136,7 +136,6 @@ describe('a container that does not run', () => {
     for (const [method, path] of [
       ['POST', 'start'],
       ['POST', 'stop'],
-      ['POST', 'kill'],
       ['POST', 'pause'],
       ['POST', 'wait'],
       ['POST', 'attach'],

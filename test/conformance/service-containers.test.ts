@@ -454,31 +454,92 @@ describe.runIf(havePeers('dockerd', 'docker'))('docker against dockerd and again
     expect(info.stderr).toContain('it runs no containers itself');
   });
 
-  test('what needs a process is refused with one sentence, and inspect of nothing finds nothing', async () => {
-    await docker(ours, ['create', '--name', 'idle', 'base:1']);
+  test('what is asked of the process of a container that does not run is answered as by dockerd', async () => {
+    for (const side of [theirs, ours]) await docker(side, ['create', '--name', 'idle', 'base:1']);
     for (const args of [
-      ['start', 'idle'],
-      ['logs', 'idle'],
-      ['exec', 'idle', 'x'],
       ['stop', 'idle'],
+      ['kill', 'idle'],
+      ['kill', '-s', 'NONSENSE', 'idle'],
+      ['pause', 'idle'],
+      ['top', 'idle'],
+      ['attach', 'idle'],
+      ['logs', 'idle'],
       ['wait', 'idle'],
+      ['port', 'idle'],
+      ['stats', '--no-stream', '--format', '{{.Name}} {{.CPUPerc}} {{.PIDs}}', 'idle'],
+      ...['stop', 'kill', 'start', 'pause', 'logs', 'wait', 'top'].map((verb) => [verb, 'nobody']),
     ]) {
-      const { status, stderr } = await docker(ours, args);
-      expect(status).not.toBe(0);
-      expect(stderr).toContain('layerstack keeps images and the file systems of containers');
+      const ran = await both(args);
+      const said = ({ status, stdout, stderr }: Ran): unknown => [
+        args,
+        status,
+        stdout,
+        stderr.replace(/[0-9a-f]{64}/g, 'ID'),
+      ];
+      expect(said(ran.ours)).toEqual(said(ran.theirs));
     }
-    await docker(ours, ['rm', 'idle']);
-    await expectSame(['inspect', 'nothing-of-this-name']);
-    await expectSame(['volume', 'ls']);
-    await expectSame(['plugin', 'ls']);
-    for (const args of [
-      ['network', 'ls', '-q'],
-      ['network', 'inspect', 'x'],
+    for (const side of [theirs, ours]) await docker(side, ['rm', 'idle']);
+  });
+
+  test.each([
+    ['run', ['run', 'base:1'], 1],
+    ['run --rm', ['run', '--rm', 'base:1'], 0],
+    ['run -d', ['run', '-d', 'base:1'], 1],
+    ['run -i --rm', ['run', '-i', '--rm', 'base:1'], 0],
+  ])('%s says in one sentence what to use, and leaves what docker would', async (_, args, left) => {
+    const all = async (): Promise<string[]> =>
+      (await docker(ours, ['ps', '-aq'])).stdout.trim().split('\n').filter(Boolean);
+    const before = await all();
+    const ran = await docker(ours, args, { input: Buffer.from('typed\n') });
+    expect(ran.status).toBe(125);
+    const sentences = ran.stderr
+      .split('\n')
+      .filter((line) => line.includes('layerstack does not run containers'));
+    expect(sentences).toEqual([expect.stringContaining('runc run')]);
+    const ids = (await all()).filter((id) => !before.includes(id));
+    expect(ids).toHaveLength(left);
+    for (const id of ids) {
+      const exec = await docker(ours, ['exec', id, 'ls']);
+      expect([exec.status, exec.stderr]).toEqual([1, expect.stringMatching(/is not running: .*runc run/)]);
+      await docker(ours, ['rm', id]);
+    }
+  });
+
+  test('networks and volumes are names, made and listed as in docker', async () => {
+    const steps = [
+      ['volume', 'create', '--label', 'a=b', 'v1'],
+      ['volume', 'ls', '-f', 'label=a'],
+      ['volume', 'inspect', '-f', '{{.Name}} {{.Driver}} {{.Scope}} {{.Labels}}', 'v1'],
       ['volume', 'inspect', 'x'],
-    ]) {
-      const { ours: ran } = await both(args);
-      expect(ran.stdout.trim()).toBe(args[1] === 'ls' ? '' : '[]');
+      ['volume', 'rm', 'v1'],
+      ['volume', 'rm', 'v1'],
+      ['volume', 'ls'],
+      ['network', 'ls', '-f', 'type=custom', '-q'],
+      ['network', 'inspect', '-f', '{{.Name}} {{.Driver}} {{.Scope}} {{.Internal}}', 'none'],
+      ['network', 'inspect', 'x'],
+      ['network', 'rm', 'x'],
+      ['network', 'rm', 'host'],
+      ['network', 'prune', '-f'],
+    ];
+    for (const args of steps) {
+      const { ours: our, theirs: their } = await both(args);
+      expect([args, our.status, our.stdout, our.stderr]).toEqual([
+        args,
+        their.status,
+        their.stdout,
+        their.stderr,
+      ]);
     }
+    await docker(ours, ['network', 'create', '--label', 'a=b', 'n1']);
+    await docker(ours, ['create', '--name', 'in', '--network', 'n1', 'base:1']);
+    expect((await docker(ours, ['ps', '-aq', '-f', 'network=n1'])).stdout.trim()).toMatch(/^[0-9a-f]{12}$/);
+    expect((await docker(ours, ['network', 'rm', 'n1'])).stdout).toBe('n1\n');
+    await docker(ours, ['rm', 'in']);
+  });
+
+  test('inspect of nothing finds nothing', async () => {
+    await expectSame(['inspect', 'nothing-of-this-name']);
+    await expectSame(['plugin', 'ls']);
   });
 
   /** Names, kinds, modes (docker before 24 puts the type in there, too), owners, links and content of a tar's members; sorted, since a directory has no order. */

@@ -319,9 +319,9 @@ describe.runIf(havePeers('dockerd', 'docker', 'busybox', 'docker-registry', 'sko
     test('what layerstack does not do is refused with a sentence about it', async () => {
       for (const args of [
         ['search', 'alpine'],
-        ['network', 'create', 'x'],
-        ['volume', 'create', 'x'],
+        ['plugin', 'install', 'x'],
         ['swarm', 'init'],
+        ['service', 'ls'],
       ]) {
         const ran = await docker(service.host, { args });
         expect([args, ran.status, ran.stderr]).toEqual([

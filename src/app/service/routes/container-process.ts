@@ -74,8 +74,13 @@ async function stop(request: ApiRequest, { store }: ServiceContext): Promise<voi
 async function kill(request: ApiRequest, { store }: ServiceContext): Promise<void> {
   const signal = request.query.text('signal') ?? 'KILL';
   if (!isSignal(signal)) throw new HttpError(400, `Invalid signal: ${signal}`);
-  const container = await containerOf(request, store);
-  requireProcess(container, `Cannot kill container: ${request.param('name')}: `);
+  const before = `Cannot kill container: ${request.param('name')}: `;
+  const container = await containerOf(request, store).catch((error: unknown) => {
+    if (error instanceof HttpError)
+      throw new HttpError(error.status, before + error.message, { cause: error });
+    throw error;
+  });
+  requireProcess(container, before);
 }
 
 /** @throws {@link HttpError} always: 409 where docker would say that the container does not run, else 501 */
