@@ -4,7 +4,7 @@
  * image id) and `lastUpdated` (a time), both without a newline.
  * Mirrors `moby/moby: image/fs.go`.
  */
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { readdir, readFile, stat } from 'node:fs/promises';
 import { digestOf, hexOf, isDigest, type ImageID } from '../core/digest.ts';
 import { isSystemError, LayerstackError, unlessMissing } from '../core/errors.ts';
@@ -100,7 +100,10 @@ export class ImageDb {
     const remove = (path: string): ChangeStep => ({ op: 'remove', path });
     return [
       ...ids.map((id) => remove(layout.imageContent(id))),
-      ...ids.map((id) => remove(layout.imageMetadata(id))),
+      ...ids
+        .map((id) => layout.imageMetadata(id))
+        .filter((path) => existsSync(layout.at(path)))
+        .map(remove),
     ];
   }
 

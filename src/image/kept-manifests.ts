@@ -3,6 +3,7 @@
  * `<root>/layerstack/manifests/<hex of the image id>/<hex of the document's digest>`, the index and the manifest alike. Docker's
  * store has no place for them. They go with their image, and may be deleted at any time.
  */
+import { existsSync } from 'node:fs';
 import { readdir, readFile, stat } from 'node:fs/promises';
 import { MAX_MANIFEST_BYTES, MEDIA_TYPES, parseManifest, type Manifest } from '../core/descriptor.ts';
 import { digestOf, hexOf, type Digest, type ImageID } from '../core/digest.ts';
@@ -76,12 +77,13 @@ export class KeptManifests {
 
   /** Steps that remove what is kept of these images. */
   removeSteps(ids: Iterable<ImageID>): ChangeStep[] {
-    return [...ids].map((id) => ({ op: 'remove', path: this.#layout.keptManifest(hexOf(id)) }));
+    const paths = [...ids].map((id) => this.#layout.keptManifest(hexOf(id)));
+    return paths.filter((path) => existsSync(this.#layout.at(path))).map((path) => ({ op: 'remove', path }));
   }
 
   async remove(ids: Iterable<ImageID>): Promise<void> {
-    const { root } = this.#layout;
-    for (const { path } of this.removeSteps(ids)) await call(native.removeTree(root, path));
+    const paths = this.removeSteps(ids).map(({ path }) => path);
+    await call(native.removeTree(this.#layout.root, paths));
   }
 
   /** The names of an image's documents, the newest first. */
