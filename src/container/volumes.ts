@@ -163,8 +163,12 @@ async function volumeOf(
         { op: 'mkdir', path: temporary, mode: 0o700 },
       ]),
     );
-    const tar = new FileTree(mount.path).pack(destination, { name, crossMounts: false });
-    await new FileTree(layout.at(temporary)).unpack('/', tar, { keepKinds: true, owner: 'archive' });
+    const tar = new FileTree(mount.path).pack(destination, { name, crossMounts: false, sparse: true });
+    await new FileTree(layout.at(temporary)).unpack('/', tar, {
+      keepKinds: true,
+      owner: 'archive',
+      maxBytes: Infinity,
+    });
     await call(
       native.batch(layout.root, [
         { op: 'rename', from: `${temporary}/${name}`, to: volume },

@@ -96,7 +96,10 @@ export class ImageDb {
     const remove = (path: string): ChangeStep => ({ op: 'remove', path });
     return [
       ...ids.map((id) => remove(layout.imageContent(id))),
-      ...ids.map((id) => remove(layout.imageMetadata(id))),
+      ...ids
+        .map((id) => layout.imageMetadata(id))
+        .filter((path) => statEntry(layout.at(path)) !== undefined)
+        .map(remove),
     ];
   }
 

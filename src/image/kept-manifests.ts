@@ -76,12 +76,13 @@ export class KeptManifests {
 
   /** Steps that remove what is kept of these images. */
   removeSteps(ids: Iterable<ImageID>): ChangeStep[] {
-    return [...ids].map((id) => ({ op: 'remove', path: this.#layout.keptManifest(hexOf(id)) }));
+    const paths = [...ids].map((id) => this.#layout.keptManifest(hexOf(id)));
+    return paths.filter((path) => statEntry(this.#layout.at(path)) !== undefined).map((path) => ({ op: 'remove', path }));
   }
 
   async remove(ids: Iterable<ImageID>): Promise<void> {
-    const { root } = this.#layout;
-    for (const { path } of this.removeSteps(ids)) await call(native.removeTree(root, path));
+    const paths = this.removeSteps(ids).map(({ path }) => path);
+    await call(native.removeTree(this.#layout.root, paths));
   }
 
   /** The names of an image's documents, the newest first. */

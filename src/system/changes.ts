@@ -1,12 +1,12 @@
 /**
  * Changes of several small files that become visible by ONE rename. The new files are written and fsynced in
- * `layerstack/changes/.tmp-<random>/`, with a list of what goes; the rename of that directory to `layerstack/changes/pending`
+ * `layerstack/changes/.tmp-<random>/`, beside empty ones for what goes; the rename of that directory to `layerstack/changes/pending`
  * decides, and from then on every reader sees the change as done ({@link Changes.pending}). Carrying it out is renaming the
  * files from there to their places, which takes no space and may be repeated: who dies in it leaves the rest to whoever has
  * the `references` lock next ({@link Changes.complete}). What died before left nothing that anybody sees.
  *
  *   write:<n>:<path, ":" for "/">   the n-th step: this file takes its place at the path
- *   remove:<n>                      the n-th step: these paths go, one a line
+ *   remove:<n>:<path>               the n-th step: the path goes
  *   dockerd:<stamp>                 what volumes/metadata.db looked like
  *
  * dockerd knows nothing of this, and what it finds is what it goes on from. It writes its volumes/metadata.db whenever
@@ -39,9 +39,9 @@ const PATH = /^(?!\.{1,2}(?:\/|$))[^/\0:\n]+(?:\/(?!\.{1,2}(?:\/|$))[^/\0:\n]+)*
 interface Entry {
   /** Its file below `layerstack/changes/pending`. */
   readonly file: string;
+  readonly op: ChangeStep['op'];
   readonly index: number;
-  /** Of a `write`; a `remove` has its paths in the file. */
-  readonly path: string | undefined;
+  readonly path: string;
 }
 
 /** A change that is decided, but not carried out to its end. What is done of it already reads as it is on disk. */
@@ -52,9 +52,9 @@ export class PendingChange {
 
   constructor(layout: Layout, entries: readonly Entry[]) {
     this.#layout = layout;
-    for (const { file, path } of entries) {
-      if (path !== undefined) this.#written.set(path, file);
-      else for (const removed of readRemoved(layout, file) ?? []) this.#removed.add(removed);
+    for (const { file, op, path } of entries) {
+      if (op === 'write') this.#written.set(path, file);
+      else this.#removed.add(path);
     }
   }
 
@@ -212,25 +212,14 @@ export class Changes {
     );
   }
 
-  /** The files of a draft, each synced. Removals that follow each other are one step. */
+  /** The files of a draft, each that holds anything synced. */
   #files(draft: string, steps: readonly ChangeStep[]): BatchStep[] {
-    const files: { name: string; data: string | Uint8Array }[] = [];
-    let removed: string[] = [];
-    const endRemovals = (): void => {
-      if (removed.length > 0) files.push({ name: `remove:${files.length}`, data: removed.join('\n') });
-      removed = [];
-    };
-    for (const step of steps) {
-      if (step.op === 'remove') {
-        removed.push(step.path);
-        continue;
-      }
-      endRemovals();
-      files.push({ name: `write:${files.length}:${step.path.replaceAll('/', ':')}`, data: step.data });
-    }
-    endRemovals();
-    files.unshift({ name: `dockerd:${this.#dockerd()}`, data: '' });
-    return files.map(({ name, data }) => ({
+    const stamp = { name: `dockerd:${this.#dockerd()}`, data: '' };
+    const files = steps.map((step, index) => ({
+      name: `${step.op}:${index}:${step.path.replaceAll('/', ':')}`,
+      data: step.op === 'write' ? step.data : '',
+    }));
+    return [stamp, ...files].map(({ name, data }) => ({
       ...{ op: 'write', path: `${draft}/${name}`, data, mode: 0o600 },
       sync: data.length > 0,
     }));
@@ -239,35 +228,39 @@ export class Changes {
   async #carryOut(): Promise<void> {
     const { root, pendingChange } = this.#layout;
     const entries = (this.#entries() ?? []).flatMap(parseEntry).sort((a, b) => a.index - b.index);
-    const touched = new Set<string>();
-    // Whoever does not know of this sees the files take their places one by one, so that goes without a pause.
-    let renames: BatchStep[] = [];
-    const rename = async (): Promise<void> => {
-      await call(native.batch(root, renames));
-      renames = [];
-    };
-    const parents = new Set(entries.flatMap(({ path }) => (path === undefined ? [] : [dirname(path)])));
+    const parents = new Set(entries.flatMap(({ op, path }) => (op === 'write' ? [dirname(path)] : [])));
     const missing = [...parents].filter((path) => statEntry(this.#layout.at(path)) === undefined);
-    renames.push(...missing.map((path) => directory(path)));
-    for (const { file, path } of entries) {
-      const from = pendingFile(file, this.#layout);
-      if (path !== undefined) {
-        touched.add(dirname(path));
-        renames.push({ op: 'rename', from, to: path });
-        continue;
-      }
-      await rename();
-      const removed = readRemoved(this.#layout, file) ?? [];
-      for (const each of removed) touched.add(dirname(each));
-      await call(native.removeTree(root, removed));
-      await call(native.batch(root, [{ op: 'unlink', path: from, missing: true }]));
-    }
-    await rename();
-    const synced = [...touched].filter((path) => path.startsWith(IMAGE));
     await call(
       native.batch(
         root,
-        synced.map((path) => ({ op: 'fsync', path })),
+        missing.map((path) => directory(path)),
+      ),
+    );
+    // Whoever does not know of this sees the files come and go one by one, so that goes without a pause.
+    for (let start = 0, end = 0; start < entries.length; start = end) {
+      const op = entries[start]?.op;
+      while (end < entries.length && entries[end]?.op === op) ++end;
+      const run = entries.slice(start, end);
+      if (op === 'write')
+        await call(
+          native.batch(
+            root,
+            run.map(({ file, path }) => ({ op: 'rename', from: pendingFile(file, this.#layout), to: path })),
+          ),
+        );
+      else
+        await call(
+          native.removeTree(
+            root,
+            run.map(({ path }) => path),
+          ),
+        );
+    }
+    const synced = new Set(entries.map(({ path }) => dirname(path)).filter((path) => path.startsWith(IMAGE)));
+    await call(
+      native.batch(
+        root,
+        [...synced].map((path) => ({ op: 'fsync', path })),
       ),
     );
     await call(native.removeTree(root, pendingChange));
@@ -301,16 +294,9 @@ function pendingFile(file: string, layout: Layout): string {
 }
 
 function parseEntry(file: string): Entry[] {
-  const [, index, path] = /^(?:write|remove):(\d{1,9})(?::(.+))?$/.exec(file) ?? [];
-  if (index === undefined || file.startsWith('write:') !== (path !== undefined)) return [];
-  const plain = path?.replaceAll(':', '/');
-  return plain === undefined || PATH.test(plain) ? [{ file, index: Number(index), path: plain }] : [];
-}
-
-/** The paths of a removal; undefined where it is done already. */
-function readRemoved(layout: Layout, file: string): string[] | undefined {
-  const text = readStoreFileSync(layout.at(pendingFile(file, layout)), MAX_FILE_BYTES)?.toString();
-  return text?.split('\n').filter((path) => PATH.test(path));
+  const [, op, index, escaped = ''] = /^(write|remove):(\d{1,9}):(.+)$/.exec(file) ?? [];
+  const path = escaped.replaceAll(':', '/');
+  return PATH.test(path) ? [{ file, op: op as ChangeStep['op'], index: Number(index), path }] : [];
 }
 
 /** The names in `directory` through which these paths go. */

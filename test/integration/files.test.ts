@@ -165,6 +165,23 @@ describe('batch', () => {
     expect(readdirSync(root)).toEqual(['target']);
   });
 
+  test('exchange lets two directories change places at once, whatever is in them', async () => {
+    const root = scratch();
+    for (const name of ['a', 'b/c']) {
+      mkdirSync(join(root, name), { recursive: true });
+      writeFileSync(join(root, name, name.replace('/', '-')), '');
+    }
+    await batch(root, { op: 'exchange', from: 'a', to: 'b/c', via: 'b/via' });
+    expect(readdirSync(join(root, 'a'))).toEqual(['b-c']);
+    expect(readdirSync(join(root, 'b/c'))).toEqual(['a']);
+    expect(readdirSync(join(root, 'b'))).toEqual(['c']);
+    await expect(batch(root, { op: 'exchange', from: 'a', to: 'none', via: 'via' })).rejects.toMatchObject({
+      code: 'ENOENT',
+      syscall: 'rename',
+      path: join(root, 'a'),
+    });
+  });
+
   test('a full file system leaves the old file and no temporary one', async () => {
     const root = scratch();
     execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=64k', 'none', root]);
