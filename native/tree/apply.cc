@@ -95,7 +95,14 @@ void LayerExtractor::Apply(const TarMember& member) {
   }
   bool is_file = (member.type == '0' || member.type == 'S') && !path->empty() && !IsWhiteout(*path);
   if (is_file) return RegularFile(member, *path);
-  if (!path->empty()) ApplyAt(member, *path);
+  if (!path->empty()) {
+    ApplyAt(member, *path);
+  } else if (!member.name.empty() && member.name.front() == '/') {
+    // dockerd passes over ".", but "/" says how the layer's root is to be.
+    if (member.type != '5')
+      ThrowInput("ERR_LAYER_INVALID", "'" + member.name + "' is the root of the layer, but not a directory");
+    tree_.RootDirectory(member);
+  }
   if (member.payload > 0) {
     CarryPayload();
   } else if (fresh_name_) {

@@ -126,6 +126,19 @@ void TreeWriter::Directory(const TarMember& member, const std::string& path) {
   dir.changed = true;
 }
 
+void TreeWriter::RootDirectory(const TarMember& member) {
+  NodeRef node{root_.get()};
+  ChangeOwner(node, OwnerOf(member), GroupOf(member));
+  SetXattrs(node, member, warnings_);
+  if (HasXattr(member, kDefaultAcl)) exact_modes_ = false;
+  ChangeMode(node, ModeOf(member));
+  CachedDir& dir = *dirs_.Open("", false).dir;
+  dir.gid = GroupOf(member);
+  dir.set_gid = ModeOf(member) & S_ISGID;
+  TimesOf(member, root_times_);
+  root_dated_ = true;
+}
+
 TreeWriter::File TreeWriter::CreateFile(const TarMember& member, const std::string& path, UniqueFd clone) {
   SplitPath split = SplitMemberPath(path);
   File file;
@@ -244,6 +257,7 @@ void TreeWriter::Finish() {
   contents_.Settle();
   warnings_.Append(contents_.TakeWarnings());
   dirs_.Clear();
+  if (root_dated_ && ::futimens(root_.get(), root_times_) < 0) ThrowErrno(errno, "futimens");
 }
 
 uint64_t TreeWriter::ContentSize() { return displaced_ ? layerstack::ContentSize(root_.get()) : content_size_; }

@@ -21,6 +21,8 @@ class TreeWriter {
 
   // `path` is the member's cleaned path and not the root.
   void Directory(const TarMember& member, const std::string& path);
+  // The layer's own directory: owner, mode, attributes and times of the member.
+  void RootDirectory(const TarMember& member);
   void Symlink(const TarMember& member, const std::string& path);
   void HardLink(const TarMember& member, const std::string& path);
   void Device(const TarMember& member, const std::string& path);  // or fifo
@@ -65,6 +67,8 @@ class TreeWriter {
   bool exact_modes_;
   bool displaced_ = false;
   uint64_t content_size_ = 0;
+  bool root_dated_ = false;
+  timespec root_times_[2];
 };
 
 }  // namespace layerstack

@@ -1,7 +1,7 @@
 /**
  * Image configs that layerstack makes itself, for commit and import: one line, top-level members sorted, nested ones in
  * docker's order, so that dockerd would have written the same bytes (but for `docker_version`, which docker >= 29 leaves
- * out too). Mirrors `moby/moby: image/image.go` (NewChildImage) and `daemon/images/image_import.go` at v20.10.
+ * out too, and a null for variables). Mirrors `moby/moby: image/image.go` (NewChildImage) and `daemon/images/image_import.go` at v20.10.
  */
 import type { DiffID } from '../core/digest.ts';
 import { goJson, sortedKeys } from '../core/go-json.ts';
@@ -40,7 +40,7 @@ export function childImage(
   return document({
     architecture: parent?.architecture || platform.architecture,
     author: facts.author || undefined,
-    config: dockerContainerConfig(facts.config),
+    config: imageContainerConfig(facts.config),
     container: facts.containerId,
     container_config: dockerContainerConfig(facts.containerConfig),
     created: facts.created.text,
@@ -70,7 +70,7 @@ export function baseImage({ created, comment, config, platform, diffId }: BaseFa
   return document({
     architecture: platform.architecture,
     comment: comment || undefined,
-    config: dockerContainerConfig(config),
+    config: imageContainerConfig(config),
     container_config: dockerContainerConfig(EMPTY_CONTAINER_CONFIG),
     created: created.text,
     history: [historyDocument(step)],
@@ -78,6 +78,11 @@ export function baseImage({ created, comment, config, platform, diffId }: BaseFa
     rootfs: { type: 'layers', diff_ids: [diffId] },
     variant: platform.variant,
   });
+}
+
+/** As dockerd writes it, but without the `"Env":null` of a config without variables, which is no image of the image-spec. */
+function imageContainerConfig(config: ContainerConfig): Record<string, unknown> {
+  return { ...dockerContainerConfig(config), Env: config.Env ?? undefined };
 }
 
 function document(members: Readonly<Record<string, unknown>>): ImageConfig {

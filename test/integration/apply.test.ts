@@ -46,6 +46,36 @@ describe('kinds of members', () => {
     expect(mode(diff, 'p')).toBe(0o622);
   });
 
+  it.each(['/', '//', '/.', '/x/..'])("a directory '%s' is the layer's own", async (name) => {
+    const bytes = tar([
+      { name, type: 'directory', mode: 0o2750, uid: 7, gid: 8, mtime: 1000 },
+      { name: 'after', content: 'x' },
+    ]);
+    const { diff, diffId } = await apply(bytes);
+    expect(diffId).toBe(sha256(bytes));
+    expect(mode(diff, '.')).toBe(0o2750);
+    expect(stat(diff, '.')).toMatchObject({ uid: 7n, gid: 8n, mtimeNs: 1_000_000_000_000n });
+    expect(stat(diff, 'after')).toMatchObject({ uid: 0n, gid: 0n });
+  });
+
+  it.each(['.', './', '', 'x/..'])("a directory '%s' says nothing", async (name) => {
+    const { diff } = await apply(
+      tar([
+        { name: 'before', content: 'x' },
+        { name, type: 'directory', mode: 0o700, uid: 7, gid: 8, mtime: 1000 },
+      ]),
+    );
+    expect(mode(diff, '.')).toBe(0o755);
+    expect(stat(diff, '.')).toMatchObject({ uid: 0n, gid: 0n });
+  });
+
+  it.each(['file', 'symlink', 'hardlink', 'fifo'] as const)("a %s '/' is no layer's", async (type) => {
+    const member = type === 'file' ? { content: 'x' } : { type, linkname: 'x' };
+    const error = await refused(tar([{ name: '/', ...member }]));
+    expect(error).toMatchObject({ code: 'ERR_LAYER_INVALID' });
+    expect(error.message).toContain('is the root of the layer');
+  });
+
   it('modes are exact whatever the umask of the process', async () => {
     const before = process.umask(0o077);
     try {

@@ -8,7 +8,8 @@ import { digestOf, hexOf } from '../../src/core/digest.ts';
 import { docker25Archive, dockerArchive, ociArchive, v1Archive } from '../support/archives.ts';
 import { imageOf, layerFrom, layerOf } from '../support/images.ts';
 import { showStoreOnFailure } from '../support/store-dump.ts';
-import { tar } from '../support/tar.ts';
+import { rejection } from '../support/errors.ts';
+import { tar, type TarItem } from '../support/tar.ts';
 import { ALL_WAYS, chunksOf, TestStore, WAYS } from './load-support.ts';
 
 const base = layerOf({ 'etc/base': 'base' });
@@ -63,6 +64,53 @@ describe("docker's first format", () => {
     expect((await store.images.get(parent as never)).diffIds).toEqual([base.diffId, top.diffId]);
     await store.expectClean();
     expect(await store.names('image/overlay2/imagedb/content/sha256')).toHaveLength(3);
+  });
+});
+
+describe('an archive that leaves out a layer', () => {
+  /** The second image without the file of its first layer, which the manifest calls `path` (null: as buildpack tools may write it). */
+  const without = (path: string | null, empty = false): TarItem[] => {
+    const items = dockerArchive([second]).map((item): TarItem => {
+      if (!('name' in item) || item.name !== 'manifest.json' || !('content' in item)) return item;
+      const [entry] = JSON.parse(String(item.content)) as { Layers: string[] }[];
+      return {
+        ...item,
+        content: JSON.stringify([{ ...entry, Layers: [path, ...(entry?.Layers.slice(1) ?? [])] }]),
+      };
+    });
+    const [gone] = items.filter((item) => 'content' in item && item.content === base.tar);
+    const left = items.filter((item) => item !== gone);
+    return empty && path !== null ? [{ name: path, content: '' }, ...left] : left;
+  };
+  const CASES: [string, TarItem[]][] = [
+    ['an empty path', without('')],
+    ['null', without(null)],
+    ['the path of no member', without('blank_1')],
+    ['the path of an empty member', without('blank_1', true)],
+  ];
+
+  it.each(CASES)('by %s is loaded where the store has the layer', async (_, items) => {
+    await using store = await TestStore.open();
+    await store.load(await WAYS.file(store, dockerArchive([first])));
+    for (const way of ALL_WAYS) {
+      const { images } = await store.load(await WAYS[way](store, items));
+      expect(images).toMatchObject([{ id: second.id, references: ['second:2'] }]);
+    }
+    await store.expectImages({ ...first, tags: ['first:latest', 't/first:1'] }, second);
+    expect(await store.layerFile(second, 0, 'etc/base')).toBe('base');
+  });
+
+  it.each(CASES)('by %s is refused where the store lacks it, and leaves nothing', async (_, items) => {
+    await using store = await TestStore.open();
+    for (const way of ALL_WAYS) {
+      const error = await rejection(store.load(await WAYS[way](store, items)));
+      expect(error).toMatchObject({
+        code: expect.stringMatching(
+          /^ERR_(ARCHIVE_MEMBER|LAYER_TRUNCATED|LAYER_INVALID|DIGEST_MISMATCH)$/,
+        ) as string,
+      });
+    }
+    await store.expectClean();
   });
 });
 

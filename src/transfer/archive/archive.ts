@@ -42,11 +42,28 @@ export function findMember(archive: Archive, namedBy: string, name: string): Fou
   const found = archive.members.find(name);
   if (found) return { name, content: found.content };
   if (!archive.ended) throw cutOff(archive);
-  throw new LayerstackError(
+  throw missing(archive, `${namedBy} names '${name}', which the archive does not have`, name);
+}
+
+/**
+ * The member of a layer, which an archive may leave out where the store has the layer: so that it is missing is told only to
+ * who opens it (ERR_ARCHIVE_MEMBER).
+ *
+ * @throws {@link LayerstackError} ERR_ARCHIVE_TRUNCATED where the archive was cut off.
+ */
+export function findLayer(archive: Archive, namedBy: string, name: string): FoundMember {
+  if (archive.members.find(name) || !archive.ended) return findMember(archive, namedBy, name);
+  const what = name === '' ? 'no file for a layer' : `'${name}', which the archive does not have`;
+  const fail = (): Promise<never> =>
+    Promise.reject(missing(archive, `${namedBy} names ${what}, nor does the store have the layer`, name));
+  return { name, content: { size: 0, open: fail, read: fail } };
+}
+
+function missing({ label }: Archive, what: string, member: string): LayerstackError {
+  return new LayerstackError(
     'ERR_ARCHIVE_MEMBER',
-    `${archive.label}: ${namedBy} names '${name}', which the archive does not have; ` +
-      `the archive is incomplete, save the image again`,
-    { path: archive.label, member: name },
+    `${label}: ${what}; the archive is incomplete, save the image again`,
+    { path: label, member },
   );
 }
 

@@ -3,20 +3,22 @@
  *
  *   [{"Config":"H.json","RepoTags":["t/a:1"] or null,"Layers":["ID/layer.tar",…],"Parent":"sha256:…"?}]
  *
- * Since docker 25 the archive is an OCI layout too, but this file stays the authority.
+ * Since docker 25 the archive is an OCI layout too, but this file stays the authority. Buildpack tools leave out layers that
+ * the store has: their paths are empty, or lead nowhere.
  * Mirrors `moby/moby: image/tarexport/load.go`.
  */
 import { isDigest, type ImageID } from '../../core/digest.ts';
 import { LayerstackError } from '../../core/errors.ts';
 import * as json from '../../core/json.ts';
 import { parseReference, type Reference } from '../../core/reference.ts';
-import { findMember, MAX_DOCUMENT, readDocument, type Archive } from './archive.ts';
+import { findLayer, MAX_DOCUMENT, readDocument, type Archive } from './archive.ts';
 import { inMember, planImage, type Plan, type PlannedImage } from '../intake/planned.ts';
 import { checkMemberName } from './members.ts';
 
 export const DOCKER_MANIFEST = 'manifest.json';
 
-const strings = json.withDefault<readonly string[]>(json.array(json.string), []);
+// Go reads a null among strings as the empty string.
+const strings = json.withDefault<readonly string[]>(json.array(json.withDefault(json.string, '')), []);
 
 const decodeManifest = json.optional(
   json.array(
@@ -51,9 +53,10 @@ export async function readDocker(archive: Archive): Promise<Plan> {
     );
   const images: PlannedImage[] = [];
   for (const { Config, RepoTags, Layers, Parent } of items) {
-    for (const name of [Config, ...Layers]) checkMemberName(label, DOCKER_MANIFEST, name);
+    for (const name of [Config, ...Layers.filter((path) => path !== '')])
+      checkMemberName(label, DOCKER_MANIFEST, name);
     const raw = await readDocument(archive, DOCKER_MANIFEST, Config, 'ERR_CONFIG_INVALID');
-    const layers = Layers.map((name) => ({ member: findMember(archive, DOCKER_MANIFEST, name) }));
+    const layers = Layers.map((name) => ({ member: findLayer(archive, DOCKER_MANIFEST, name) }));
     images.push({
       ...planImage(label, Config, raw, layers),
       references: RepoTags.map((tag) => repoTag(label, DOCKER_MANIFEST, tag)),
