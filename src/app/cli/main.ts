@@ -160,7 +160,7 @@ function print(...lines: string[]): void {
 }
 
 function tellTroubles(prefix: string): void {
-  for (const trouble of troubles) process.stderr.write(`${troubleLine(prefix + trouble)}\n`);
+  for (const trouble of troubles) processOutputs.stderr.print(troubleLine(prefix + trouble));
 }
 
 async function report(error: unknown): Promise<number> {
