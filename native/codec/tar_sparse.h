@@ -19,8 +19,8 @@ using SparseMap = std::vector<SparseFragment>;
 // Ascending, not overlapping, within `size`, and together exactly `packed` bytes.
 bool ValidSparseMap(const SparseMap& map, int64_t size, uint64_t packed);
 
-// The map of a file of `size` bytes as PAX 1.0 has it in front of the data, filled up to whole blocks. Like GNU tar's, it ends
-// where the file does.
+// The map of a file of `size` bytes as PAX 1.0 has it in front of the data, filled up to whole blocks. Like GNU tar's,
+// it ends where the file does.
 std::string EncodeSparseMap(const SparseMap& map, uint64_t size);
 
 // Appends the up to `entries` pairs of an old GNU header or extension block.

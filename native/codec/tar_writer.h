@@ -33,8 +33,8 @@ struct TarEntry {
   std::map<std::string, std::string> xattrs;  // by full name, e.g. "security.capability"
 };
 
-// The header blocks of `member`, the PAX header and its padding included; of a sparse one also the map (PAX 1.0, which GNU tar,
-// libarchive, Python and Go read) that begins its content.
+// The header blocks of `member`, the PAX header and its padding included; of a sparse one also the map (PAX 1.0, which
+// GNU tar, libarchive, Python and Go read) that begins its content.
 std::string EncodeTarHeader(const TarEntry& member);
 
 // How many zero bytes follow `size` bytes of content.

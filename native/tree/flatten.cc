@@ -55,7 +55,8 @@ void CopyContent(int from, int to, const std::string& path) {
     off_t at = data.offset;
     if (Again<::lseek>(to, at, SEEK_SET) < 0) ThrowErrno(errno, "lseek", path);
     for (int64_t left = data.length; left > 0;) {
-      ssize_t sent = Again<::sendfile>(to, from, &at, static_cast<size_t>(std::min<int64_t>(left, 1 << 30)));
+      const size_t most = static_cast<size_t>(std::min<int64_t>(left, 1 << 30));
+      ssize_t sent = Again<::sendfile>(to, from, &at, most);
       if (sent < 0) ThrowErrno(errno, "sendfile", path);
       if (sent == 0) break;
       left -= sent;

@@ -50,7 +50,8 @@ class Fragments {
     const SparseMap all = std::move(map_);
     map_.clear();
     std::vector<std::pair<int64_t, size_t>> holes;  // in front of each fragment but the first
-    for (size_t i = 1; i < all.size(); ++i) holes.emplace_back(all[i].offset - all[i - 1].offset - all[i - 1].length, i);
+    for (size_t i = 1; i < all.size(); ++i)
+      holes.emplace_back(all[i].offset - all[i - 1].offset - all[i - 1].length, i);
     auto kept = holes.end() - static_cast<ptrdiff_t>(kMostFragments - 1);
     std::nth_element(holes.begin(), kept, holes.end());
     std::vector<bool> begins(all.size());

@@ -18,8 +18,8 @@ namespace layerstack {
 
 namespace {
 
-// Holes of a tar that are written as zeros, which every reader knows. Those of a file that is a ninth data or more do not count:
-// a sparse member costs a layer more than its zeros do, since tar-split carries its data.
+// Holes of a tar that are written as zeros, which every reader knows. Those of a file that is a ninth data or more do
+// not count: a sparse member costs a layer more than its zeros do, since tar-split carries its data.
 constexpr uint64_t kZeros = 256 << 20;
 constexpr uint64_t kMostlyHoles = 8;
 constexpr uint64_t kMostFilled = 64;  // zeros for each byte of data, where a file has too many holes for a map

@@ -32,9 +32,9 @@ struct LayerTarOptions {
   // The tree is an upper: overlayfs's marks are translated or refused. Else it is taken as it looks.
   bool overlay = true;
   bool cross_mounts = false;  // what is mounted inside goes into the tar too
-  // Every hole makes its file a sparse member: who reads the tar is known to understand it. Else files become sparse members only
-  // where their zeros would be too many: each reader gets their content right, but not every one keeps the holes, and
-  // dockerd and podman cannot put a layer with such a member together again.
+  // Every hole makes its file a sparse member: who reads the tar is known to understand it. Else files become sparse
+  // members only where their zeros would be too many: each reader gets their content right, but not every one keeps the
+  // holes, and dockerd and podman cannot put a layer with such a member together again.
   bool sparse = false;
   std::shared_ptr<Clones> clones;  // where whoever extracts the tar can do with clones of its larger files
 };
@@ -48,10 +48,10 @@ class LayerTar {
   // `name`/...; throws the errno of open(2).
   LayerTar(const std::string& root, const std::string& path, const std::string& name, LayerTarOptions options);
 
-  // Fills `buffer` with the next bytes of the tar; 0 is the end. Throws a system failure with the path in
-  // the layer, ERR_UPPER_CHANGED where a file shrank while it was read, ERR_UPPER_UNSUPPORTED where an entry holds a redirect or
-  // metacopy attribute, whose content is elsewhere, and ERR_LIMIT_EXCEEDED for a file of so many holes that most of it would be
-  // written as zeros. Thread: any, one at a time.
+  // Fills `buffer` with the next bytes of the tar; 0 is the end. Throws a system failure with the path in the layer,
+  // ERR_UPPER_CHANGED where a file shrank while it was read, ERR_UPPER_UNSUPPORTED where an entry holds a redirect or
+  // metacopy attribute, whose content is elsewhere, and ERR_LIMIT_EXCEEDED for a file of so many holes that most of it
+  // would be written as zeros. Thread: any, one at a time.
   size_t Read(char* buffer, size_t room);
 
   // What could not be put into a tar (sockets, attributes with names that PAX cannot hold), or means something else

@@ -2,8 +2,6 @@
 
 #include <sys/vfs.h>
 
-#include <algorithm>
-
 namespace layerstack {
 
 namespace {
@@ -45,9 +43,8 @@ bool MemberIsAtFault(const Failure& failure, int place) {
 
 void JudgeMember(Failure& failure, const std::string& member, const char* code, int place) {
   if (failure.errnum != 0 && MemberIsAtFault(failure, place)) {
-    failure.message = "'" + member + "' cannot be stored: " + failure.syscall +
-                      (failure.path.empty() ? "" : " of '" + failure.path + "'") + " fails with " + failure.code + ", " +
-                      failure.message;
+    std::string call = failure.syscall + (failure.path.empty() ? "" : " of '" + failure.path + "'");
+    failure.message = "'" + member + "' cannot be stored: " + call + " fails with " + failure.code + ", " + failure.message;
     failure.code = code;
     failure.errnum = 0;
     failure.path.clear();
@@ -55,8 +52,9 @@ void JudgeMember(Failure& failure, const std::string& member, const char* code, 
   }
   // Of tree/metadata, which serves layers and other tars.
   if (failure.code == "ERR_LAYER_INVALID") failure.code = code;
-  bool named = std::any_of(failure.facts.begin(), failure.facts.end(), [](auto& fact) { return fact.first == "member"; });
-  if (named) return;
+  for (const auto& [fact, value] : failure.facts) {
+    if (fact == "member") return;
+  }
   if (failure.errnum != 0 && failure.path.empty()) failure.path = member;
   failure.facts.emplace_back("member", member);
 }

@@ -21,7 +21,8 @@ struct NodeRef {
 uid_t OwnerOf(const TarMember& member);
 gid_t GroupOf(const TarMember& member);
 inline mode_t ModeOf(const TarMember& member) { return static_cast<mode_t>(member.mode & 07777); }
-// Of a device or fifo: S_IFCHR, S_IFBLK or S_IFIFO; and its number (0 of a fifo). Throws ERR_LAYER_INVALID where no device can have it.
+// Of a device or fifo: S_IFCHR, S_IFBLK or S_IFIFO; and its number (0 of a fifo). Throws ERR_LAYER_INVALID where no
+// device can have it.
 mode_t NodeTypeOf(const TarMember& member);
 dev_t DeviceOf(const TarMember& member);
 // Throws ERR_LAYER_INVALID where the symbolic link leads to "".

@@ -1,5 +1,5 @@
-// Counts what the members of a tar become against a bound: the bytes of the tar, and holes of sparse files as the zeros that they
-// stand for. Else a tar of some kilobytes could make files of many terabytes.
+// Counts what the members of a tar become against a bound: the bytes of the tar, and holes of sparse files as the zeros
+// that they stand for. Else a tar of some kilobytes could make files of many terabytes.
 #pragma once
 
 #include <cstdint>
@@ -24,8 +24,8 @@ class SizeBound {
     }
     ThrowInput("ERR_LIMIT_EXCEEDED",
                "with '" + member.name + "' of " + std::to_string(member.size) + " bytes it has more than the " +
-                   std::to_string(most_) + " bytes that are allowed, holes of sparse files included; if you trust it, allow " +
-                   "more with maxBytes (--max-bytes)",
+                   std::to_string(most_) + " bytes that are allowed, holes of sparse files included; if you trust it, " +
+                   "allow more with maxBytes (--max-bytes)",
                {{"limit", std::to_string(most_)}, {"member", member.name}});
   }
   uint64_t Holes() const { return holes_; }

@@ -188,7 +188,7 @@ void Unpacker::Node(int parent, const std::string& base, const TarMember& member
   Place(parent, base, member, "mknod", [&] {
     int made = Again<::mknodat>(parent, base.c_str(), type | 0600, device);
     if (made < 0 && errno == EPERM && type == S_IFCHR && device == 0)
-      Invalid("'" + member.name + "' is the character device 0:0, which stands for a removal in a container's file system");
+      Invalid("'" + member.name + "' is the character device 0:0, which means a removal in a container's file system");
     return made;
   });
 }
@@ -245,7 +245,8 @@ void Unpacker::WriteContent(int fd, const TarMember& member) {
 void Unpacker::HardLink(int parent, const std::string& base, const TarMember& member) {
   const std::string what = "'" + member.name + "' is a hard link to '" + member.linkname + "', which ";
   std::optional<std::string> target = CleanMemberPath(member.linkname);
-  if (!target || target->empty()) Invalid(what + (member.linkname.empty() ? "names nothing" : "is outside the destination"));
+  if (member.linkname.empty()) Invalid(what + "names nothing");
+  if (!target || target->empty()) Invalid(what + "is outside the destination");
   if (target == CleanMemberPath(member.name)) Invalid(what + "is itself");
   SplitPath from = SplitMemberPath(*target);
   UniqueFd dir = OpenInRoot(root_.get(), At(from.parent), O_PATH | O_DIRECTORY);
