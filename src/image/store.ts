@@ -8,7 +8,8 @@ import { hexOf, isDigest, topChainId, type ChainID, type ImageID } from '../core
 import { LayerstackError } from '../core/errors.ts';
 import { Pace } from '../core/pace.ts';
 import { formatReference, parseReference, type Reference } from '../core/reference.ts';
-import { localTime, parseTime, ZERO_TIME, type Time } from '../core/time.ts';
+import { compareTimes, localTime, parseTime, ZERO_TIME, type Time } from '../core/time.ts';
+import { parseTimestamp } from '../core/timestamp.ts';
 import type { Layer, LayerStore } from '../layer/store.ts';
 import type { Root } from '../system/root.ts';
 import { Catalog } from './catalog.ts';
@@ -22,7 +23,7 @@ import {
   type ImageSummary,
 } from './documents.ts';
 import type { DeletedRecord, DeleteOptions, ImageUser } from './deletion.ts';
-import { ImageFilter, type ImageFilters } from './filters.ts';
+import { ImageFilter, valuesOf, type ImageFilters, type OneOrMore } from './filters.ts';
 import {
   ImageCollector,
   type ImageUsers,
@@ -253,10 +254,12 @@ export class ImageStore {
    * keeps (image/catalog.ts), so that the next listing costs two stats for each image.
    */
   async list({ all = false, filters = {}, sharedSize = false }: ListOptions = {}): Promise<ImageSummary[]> {
-    const [before, since] = await Promise.all(
-      [filters.before, filters.since].map((name) => this.#created(name)),
-    );
-    const filter = new ImageFilter(filters, { before, since });
+    const created = (names: OneOrMore | undefined): Promise<Time[]> =>
+      Promise.all(valuesOf(names).map((name) => this.#created(name)));
+    const until = valuesOf(filters.until).map((text) => parseTimestamp('until', text));
+    const [before] = [...(await created(filters.before)), ...until].sort(compareTimes);
+    const since = (await created(filters.since)).sort(compareTimes).at(-1);
+    const filter = new ImageFilter({ ...filters, until: undefined }, { before, since });
     const [entries, references] = await Promise.all([this.#catalog.entries(), this.#repositories.read()]);
     const names = references.byImage();
     const withChildren = new Set(entries.map(({ parent }) => parent));
@@ -272,9 +275,8 @@ export class ImageStore {
     return sharedSize ? withSharedSizes(await this.#layers.graph(), entries, rows) : rows;
   }
 
-  async #created(name: string | undefined): Promise<Time | undefined> {
-    if (name === undefined) return undefined;
-    return (await this.get(await this.resolve(name))).created ?? parseTime(ZERO_TIME);
+  async #created(name: string): Promise<Time> {
+    return (await this.get(await this.resolve(name))).created ?? (parseTime(ZERO_TIME) as Time);
   }
 
   /**

@@ -7,6 +7,7 @@
 import {
   ANNOTATION_IMAGE_NAME,
   ANNOTATION_REF_NAME,
+  artifactTypeOf,
   isIndexType,
   isManifestType,
   MEDIA_TYPES,
@@ -133,7 +134,7 @@ class OciReader {
     const member = blobName(descriptor);
     if (manifest.kind !== 'manifest') throw this.#invalid(member, 'is an index where a manifest should be');
     if (!CONFIG_TYPES.includes(manifest.config.mediaType)) {
-      this.#skip(descriptor, manifest.config.mediaType);
+      this.#skip(descriptor, artifactTypeOf(manifest));
       return undefined;
     }
     return this.#planned(member, manifest);
