@@ -333,6 +333,12 @@ export class ContainerMounts {
     try {
       await session.unmark(markers, steps);
     } catch (error) {
+      if (isSystemError(error, 'EBUSY')) {
+        // Somebody's mount namespace has it still. It is in nobody's way: the next mount takes it as it is.
+        log.warn('a mount point is busy elsewhere: it stays', { name, path: layout.at(merged) });
+        await call(native.batch(layout.root, steps.slice(1)));
+        return;
+      }
       if (!isSystemError(error, 'ENOTEMPTY')) throw error;
       // Somebody wrote where the root file system had been: hidden by the next mount, and in no layer.
       log.warn('files were written below a mount point after its unmount: they are removed', {

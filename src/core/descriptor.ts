@@ -44,6 +44,8 @@ export interface Descriptor {
 /** One image: its config and its layers, bottom to top. */
 export interface Manifest {
   readonly mediaType?: string | undefined;
+  /** Of a manifest that is no image; see {@link artifactTypeOf}. */
+  readonly artifactType?: string | undefined;
   readonly config: Descriptor;
   readonly layers: readonly Descriptor[];
   readonly annotations?: ReadonlyMap<string, string> | undefined;
@@ -54,6 +56,11 @@ export interface Index {
   readonly mediaType?: string | undefined;
   readonly manifests: readonly Descriptor[];
   readonly annotations?: ReadonlyMap<string, string> | undefined;
+}
+
+/** What a manifest that is no image is: since OCI 1.1 a member says it, before the type of its config did. */
+export function artifactTypeOf({ artifactType, config }: Manifest): string {
+  return artifactType || config.mediaType;
 }
 
 /** More than any registry accepts. */
@@ -104,6 +111,7 @@ const descriptor: json.Decoder<Descriptor> = json.object({
 
 const manifest = json.object({
   mediaType: json.optional(json.string),
+  artifactType: json.optional(json.string),
   config: descriptor,
   layers: json.withDefault(json.array(descriptor, MAX_LAYERS), []),
   annotations,

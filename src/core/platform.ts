@@ -81,6 +81,75 @@ export function parsePlatform(text: string): Platform {
   });
 }
 
+/** Those that Go and OCI know; what else is asked for is misspelt. */
+const KNOWN_OS = new Set(
+  [
+    'aix',
+    'android',
+    'darwin',
+    'dragonfly',
+    'freebsd',
+    'hurd',
+    'illumos',
+    'ios',
+    'js',
+    'linux',
+    'nacl',
+    'netbsd',
+  ].concat([...['openbsd', 'plan9', 'solaris', 'wasip1', 'windows', 'zos']]),
+);
+const KNOWN_ARCHITECTURES = new Set(
+  [
+    '386',
+    'amd64',
+    'amd64p32',
+    'arm',
+    'armbe',
+    'arm64',
+    'arm64be',
+    'loong64',
+    'mips',
+    'mipsle',
+    'mips64',
+    'mips64le',
+  ].concat([
+    ...[
+      'mips64p32',
+      'mips64p32le',
+      'ppc',
+      'ppc64',
+      'ppc64le',
+      'riscv',
+      'riscv64',
+      's390',
+      's390x',
+      'sparc',
+      'sparc64',
+      'wasm',
+    ],
+  ]),
+);
+
+/**
+ * {@link parsePlatform} for a platform that is looked for.
+ * @throws {@link LayerstackError} ERR_INVALID_ARGUMENT also where nothing is made for it, since there is no such platform.
+ */
+export function parseKnownPlatform(text: string): Platform {
+  const platform = parsePlatform(text);
+  const { os, architecture } = platform;
+  const fail = (what: string): never => {
+    throw new LayerstackError(
+      'ERR_INVALID_ARGUMENT',
+      `invalid platform ${JSON.stringify(text)}: ${what}; give OS/ARCHITECTURE[/VARIANT], e.g. linux/arm64`,
+      { found: text },
+    );
+  };
+  if (!KNOWN_OS.has(os)) fail(`there is no operating system ${JSON.stringify(os)}`);
+  if (!KNOWN_ARCHITECTURES.has(architecture))
+    fail(`there is no architecture ${JSON.stringify(architecture)}`);
+  return platform;
+}
+
 /** `os/architecture[/variant]`. */
 export function formatPlatform(platform: Platform): string {
   const { os, architecture, variant } = platform;

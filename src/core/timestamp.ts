@@ -33,13 +33,15 @@ export function parseTimestamp(option: string, text: string, now = new Date()): 
 }
 
 function ago(text: string, now: Date): Time | undefined {
-  let rest = text;
+  const [sign = ''] = /^[+-]/.exec(text) ?? [];
+  let rest = text.slice(sign.length);
   let total = 0;
   for (let part = DURATION.exec(rest)?.[0]; part !== undefined; part = DURATION.exec(rest)?.[0]) {
     total += Number.parseFloat(part) * (UNIT_MS[part.replace(/^[\d.]+/, '')] ?? 0);
     rest = rest.slice(part.length);
   }
-  return text === '' || rest !== '' ? undefined : fromDate(new Date(now.getTime() - total));
+  if (total === 0 && !/\d/.test(text)) return undefined;
+  return rest === '' ? fromDate(new Date(now.getTime() + (sign === '-' ? total : -total))) : undefined;
 }
 
 function date(text: string): Time | undefined {
@@ -47,11 +49,14 @@ function date(text: string): Time | undefined {
   if (day === undefined) return undefined;
   const [hour, minute = '00', second = '00'] = clock.split(':');
   const local = `${day}T${hour ?? '00'}:${minute}:${second}`;
+  // Date takes the 31st of February for one of March.
+  const utc = parseTime(`${local}Z`);
+  if (utc === undefined) return undefined;
   return zone === undefined ? fromDate(new Date(local)) : parseTime(local + zone);
 }
 
 function seconds(text: string): Time | undefined {
-  const [, whole, fraction = ''] = /^(-?\d{1,12})(?:\.(\d{1,9}))?$/.exec(text) ?? [];
+  const [, whole, fraction = ''] = /^(\d{1,12})(?:\.(\d{1,9}))?$/.exec(text) ?? [];
   if (whole === undefined) return undefined;
   const at = new Date(Number(whole) * 1000).toISOString().replace('.000Z', `.${fraction.padEnd(9, '0')}Z`);
   return parseTime(at);

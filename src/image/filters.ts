@@ -2,6 +2,7 @@
  * Which images a listing or a prune is about: docker's filters, with docker's meaning.
  * Mirrors `moby/moby: daemon/images/{images,image_prune}.go` at v20.10.
  */
+import { LayerstackError } from '../core/errors.ts';
 import { compileGlob } from '../core/glob.ts';
 import { matchesLabels, type LabelFilters } from '../core/labels.ts';
 import type { Pace } from '../core/pace.ts';
@@ -10,15 +11,25 @@ import { compareTimes, parseTime, type Time } from '../core/time.ts';
 import { parseTimestamp } from '../core/timestamp.ts';
 import type { CatalogEntry } from './catalog.ts';
 
+export type OneOrMore = string | readonly string[];
+
+/** All that was given for a filter. */
+export function valuesOf(given: OneOrMore | undefined): readonly string[] {
+  return typeof given === 'string' ? [given] : (given ?? []);
+}
+
 /** Everything that is given must hold; of `reference` one pattern. */
 export interface ImageFilters extends LabelFilters {
   /** Untagged and without children (true), or not so (false). */
   readonly dangling?: boolean | undefined;
-  /** Names or ids of images: made before, or after, that one. */
-  readonly before?: string | undefined;
-  readonly since?: string | undefined;
-  /** Made at this time or earlier: a duration before now (`24h`), a date, or seconds since 1970. */
-  readonly until?: string | undefined;
+  /** Names or ids of images: made before, or after, all of them. */
+  readonly before?: OneOrMore | undefined;
+  readonly since?: OneOrMore | undefined;
+  /**
+   * Made before this time, of several the earliest: a duration before now (`24h`), a date, or seconds since 1970. For a prune one,
+   * at which an image may be made, too.
+   */
+  readonly until?: OneOrMore | undefined;
   /** Patterns (`*`, `?`, `[a-z]`) for a name with or without its tag; only names that fit are shown. */
   readonly reference?: readonly string[] | undefined;
 }
@@ -36,11 +47,14 @@ export class ImageFilter {
   readonly #until: Time | undefined;
   readonly #patterns: readonly ((text: string) => boolean)[] | undefined;
 
-  /** @throws {@link LayerstackError} ERR_INVALID_ARGUMENT for a malformed pattern or time. */
+  /** @throws {@link LayerstackError} ERR_INVALID_ARGUMENT for a malformed pattern or time, or more than one time. */
   constructor(filters: ImageFilters, times: FilterTimes = {}) {
     this.#filters = filters;
     this.#times = times;
-    this.#until = filters.until === undefined ? undefined : parseTimestamp('until', filters.until);
+    const [until, another] = valuesOf(filters.until);
+    if (another !== undefined)
+      throw new LayerstackError('ERR_INVALID_ARGUMENT', 'more than one until filter specified');
+    this.#until = until === undefined ? undefined : parseTimestamp('until', until);
     this.#patterns = filters.reference?.map(compileGlob);
   }
 

@@ -8,7 +8,8 @@ import { chainIds, hexOf, isDigest, topChainId, type ChainID, type ImageID } fro
 import { LayerstackError } from '../core/errors.ts';
 import { Pace } from '../core/pace.ts';
 import { formatReference, parseReference, type Reference } from '../core/reference.ts';
-import { localTime, parseTime, ZERO_TIME, type Time } from '../core/time.ts';
+import { compareTimes, localTime, parseTime, ZERO_TIME, type Time } from '../core/time.ts';
+import { parseTimestamp } from '../core/timestamp.ts';
 import type { Layer, LayerStore } from '../layer/store.ts';
 import type { ChangeStep } from '../system/changes.ts';
 import type { Root } from '../system/root.ts';
@@ -23,7 +24,7 @@ import {
   type ImageSummary,
 } from './documents.ts';
 import type { DeletedRecord, DeleteOptions, ImageUser } from './deletion.ts';
-import { ImageFilter, type ImageFilters } from './filters.ts';
+import { ImageFilter, valuesOf, type ImageFilters, type OneOrMore } from './filters.ts';
 import {
   ImageCollector,
   type ImageUsers,
@@ -266,10 +267,12 @@ export class ImageStore {
   }
 
   async #list({ all = false, filters = {}, sharedSize = false }: ListOptions): Promise<ImageSummary[]> {
-    const [before, since] = await Promise.all(
-      [filters.before, filters.since].map((name) => this.#created(name)),
-    );
-    const filter = new ImageFilter(filters, { before, since });
+    const created = (names: OneOrMore | undefined): Promise<Time[]> =>
+      Promise.all(valuesOf(names).map((name) => this.#created(name)));
+    const until = valuesOf(filters.until).map((text) => parseTimestamp('until', text));
+    const [before] = [...(await created(filters.before)), ...until].sort(compareTimes);
+    const since = (await created(filters.since)).sort(compareTimes).at(-1);
+    const filter = new ImageFilter({ ...filters, until: undefined }, { before, since });
     const [entries, references] = await Promise.all([this.#catalog.entries(), this.#repositories.read()]);
     const names = references.byImage();
     const withChildren = new Set(entries.map(({ parent }) => parent));
@@ -285,9 +288,8 @@ export class ImageStore {
     return sharedSize ? withSharedSizes(await this.#layers.graph(), entries, rows) : rows;
   }
 
-  async #created(name: string | undefined): Promise<Time | undefined> {
-    if (name === undefined) return undefined;
-    return (await this.get(await this.resolve(name))).created ?? parseTime(ZERO_TIME);
+  async #created(name: string): Promise<Time> {
+    return (await this.get(await this.resolve(name))).created ?? (parseTime(ZERO_TIME) as Time);
   }
 
   /**

@@ -9,7 +9,7 @@
 import { throwIfAborted, unlessAborted } from '../core/abort.ts';
 import { chainIds, type ChainID, type DiffID, type Digest, type ImageID } from '../core/digest.ts';
 import { LayerstackError, type ErrorCode } from '../core/errors.ts';
-import { hostPlatform, parsePlatform, type Platform } from '../core/platform.ts';
+import { hostPlatform, parseKnownPlatform, type Platform } from '../core/platform.ts';
 import type { OnProgress } from '../core/progress.ts';
 import { canonicalName, formatReference, isTag, withDefaultTag, type Reference } from '../core/reference.ts';
 import type { Distribution } from '../image/distribution.ts';
@@ -150,7 +150,7 @@ async function pullOne(
 ): Promise<PullResult> {
   const { signal, onProgress, maxBytes = DEFAULT_MAX_BYTES } = options;
   // What may throw comes before what has to be stopped again.
-  const platform = options.platform === undefined ? undefined : parsePlatform(options.platform);
+  const platform = options.platform === undefined ? undefined : parseKnownPlatform(options.platform);
   const label = formatReference(reference);
   const canonical = canonicalName(reference.repository);
   const { tag = '', digest } = reference;

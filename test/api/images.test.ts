@@ -148,6 +148,23 @@ describe('images/json', () => {
     expect((await service.get(`/images/json?${filters({ since: ['nothing:1'] })}`)).status).toBe(404);
   });
 
+  it('takes of several times the earliest, and of several images the nearest', async () => {
+    const made = '2024-01-02T03:04:05Z';
+    const until = async (...times: string[]): Promise<number> =>
+      (await ids(`?${filters({ until: times })}`)).length;
+    expect(await until('1h')).toBe(3);
+    expect(await until('2099-01-01', '1h', '2024-01-02T03:04:06Z')).toBe(3);
+    expect(await until('1h', made)).toBe(0);
+    expect(await until(made, '1h')).toBe(0);
+    expect(await until('2000-01-01', '1h')).toBe(0);
+    // One of them counts, whatever the others are.
+    for (const bad of ['abc', '', '-1', '10x', '2024-02-30'])
+      for (const times of [[bad], ['1h', bad], [bad, '1h']])
+        expect((await service.get(`/images/json?${filters({ until: times })}`)).status).toBe(400);
+    const prune = await service.post(`/images/prune?${filters({ until: ['10m', '1h'] })}`);
+    expect([prune.status, message(prune)]).toEqual([400, 'more than one until filter specified']);
+  });
+
   it('takes the one filter of old clients', async () => {
     expect((await list('?filter=app', '/v1.40')).map(({ Id }) => Id)).toEqual([app.id]);
     expect(await list('?filter=app')).toHaveLength(3);

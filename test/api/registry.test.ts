@@ -115,6 +115,15 @@ describe.runIf(havePeers('docker-registry'))('registries', () => {
     expect(push.status).toBe(404);
   });
 
+  it.each(['linux/foobar', 'foobar', 'a/b/c/d', 'linux/', 'foo/amd64'])(
+    'a pull for platform=%s, which is none, is refused before the registry is asked',
+    async (platform) => {
+      const query = `fromImage=127.0.0.1:1/nothing&tag=1&platform=${encodeURIComponent(platform)}`;
+      const answer = await service.post(`/images/create?${query}`);
+      expect([answer.status, message(answer)]).toEqual([400, expect.stringMatching(/^invalid platform/)]);
+    },
+  );
+
   it('auth tries credentials', async () => {
     const login = (password: string): Promise<Answer> =>
       service.post('/auth', { json: { username: USER.username, password, serveraddress: closed.host } });

@@ -247,6 +247,31 @@ describe('bad input', () => {
     }
   });
 
+  it.each([
+    ['application/vnd.example.sbom', 'application/vnd.oci.empty.v1+json', 'application/vnd.example.sbom'],
+    [
+      'application/vnd.example.sbom',
+      'application/vnd.cncf.helm.config.v1+json',
+      'application/vnd.example.sbom',
+    ],
+    [undefined, 'application/vnd.cncf.helm.config.v1+json', 'application/vnd.cncf.helm.config.v1+json'],
+    ['', 'application/vnd.oci.empty.v1+json', 'application/vnd.oci.empty.v1+json'],
+  ])(
+    'an artifact with artifactType %s and a config of %s, by its type',
+    async (artifactType, mediaType, named) => {
+      const artifact = pushed({
+        change: (document) => ({
+          ...document,
+          artifactType,
+          config: { ...(document['config'] as object), mediaType },
+        }),
+      });
+      const error = await errorOf(artifact);
+      expect(error.code).toBe('ERR_MANIFEST_INVALID');
+      expect(error.message).toMatch(new RegExp(`artifact of type ${named.replace(/[.+]/g, '\\$&')}$`));
+    },
+  );
+
   it('artifacts that are no image', async () => {
     const chart = pushed({
       change: (document) => ({

@@ -1,4 +1,6 @@
 /** `--filter NAME=VALUE` of the listing commands, with docker's names. */
+import { LayerstackError } from '../../core/errors.ts';
+import { parseTimestamp } from '../../core/timestamp.ts';
 import type { ImageFilters } from '../../image/store.ts';
 import { UsageError } from './command.ts';
 
@@ -24,15 +26,24 @@ export function parseFilters(given: readonly string[], accepted: readonly Filter
     if (second !== undefined) throw new UsageError(`--filter ${name} is given twice`);
     return first;
   };
+  for (const until of values.get('until') ?? []) checkTime(until);
   return {
     dangling: boolean(one('dangling')),
     label: values.get('label'),
     notLabel: values.get('label!'),
-    before: one('before'),
-    since: one('since'),
-    until: one('until'),
+    before: values.get('before'),
+    since: values.get('since'),
+    until: values.get('until'),
     reference: values.get('reference'),
   };
+}
+
+function checkTime(text: string): void {
+  try {
+    parseTimestamp('--filter until', text);
+  } catch (error) {
+    throw LayerstackError.is(error) ? new UsageError(error.message, { cause: error }) : error;
+  }
 }
 
 function boolean(text: string | undefined): boolean | undefined {

@@ -2,7 +2,7 @@
  * Requests that want an image for one platform. An image has one here, so they are answered by it or not at all; words
  * as dockerd's (moby/moby: daemon/images/image.go).
  */
-import { formatPlatform, matchPlatform, parsePlatform } from '../../core/platform.ts';
+import { formatPlatform, matchPlatform, parseKnownPlatform } from '../../core/platform.ts';
 import type { ImageInspect } from '../../image/store.ts';
 import type { Layerstack } from '../layerstack.ts';
 import type { ApiRequest } from './request.ts';
@@ -15,7 +15,7 @@ import { HttpError } from './status.ts';
  */
 export function requirePlatform(name: string, image: ImageInspect, wanted: string | undefined): void {
   if (wanted === undefined) return;
-  const platform = parsePlatform(wanted);
+  const platform = parseKnownPlatform(wanted);
   const { Os: os, Architecture: architecture, Variant: variant } = image;
   const actual = { os, architecture, ...(variant !== undefined && { variant }) };
   if (matchPlatform([{ platform: actual }], platform) === undefined)

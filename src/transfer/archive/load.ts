@@ -4,7 +4,7 @@
  * store as it was, but for published layers, which are noted as unused and collected.
  */
 import { throwIfAborted } from '../../core/abort.ts';
-import { parsePlatform, type Platform } from '../../core/platform.ts';
+import { parseKnownPlatform, type Platform } from '../../core/platform.ts';
 import type { OnProgress } from '../../core/progress.ts';
 import type { ImageStore } from '../../image/store.ts';
 import type { LayerStore } from '../../layer/store.ts';
@@ -70,7 +70,7 @@ export async function load(
   options: LoadOptions = {},
 ): Promise<LoadResult> {
   const { maxBytes = DEFAULT_MAX_BYTES, signal, onProgress } = options;
-  const platform = options.platform === undefined ? undefined : parsePlatform(options.platform);
+  const platform = options.platform === undefined ? undefined : parseKnownPlatform(options.platform);
   throwIfAborted(signal);
   stores.root.session();
   const label = typeof source === 'string' ? source : 'the archive';

@@ -7,6 +7,7 @@
 import {
   ANNOTATION_IMAGE_NAME,
   ANNOTATION_REF_NAME,
+  artifactTypeOf,
   isConfigType,
   isIndexType,
   isManifestType,
@@ -134,7 +135,7 @@ class OciReader {
     const isImage = isConfigType(manifest.config.mediaType);
     if (isImage === 'yes' || (isImage === 'maybe' && (await this.#hasImageConfig(member, manifest))))
       return this.#planned(member, manifest);
-    this.#skip(descriptor, manifest.config.mediaType);
+    this.#skip(descriptor, artifactTypeOf(manifest));
     return undefined;
   }
 

@@ -4,6 +4,7 @@
  * readers (CVE-2021-41190).
  */
 import {
+  artifactTypeOf,
   isConfigType,
   isIndexType,
   isManifestType,
@@ -105,9 +106,10 @@ function choose(label: string, { manifests }: Index, wanted: Platform): Descript
   throw noPlatform(label, wanted, there);
 }
 
-function checkImage(label: string, digest: Digest, { config, layers }: Manifest): void {
+function checkImage(label: string, digest: Digest, manifest: Manifest): void {
+  const { config, layers } = manifest;
   if (isConfigType(config.mediaType) === 'no')
-    throw invalid(label, digest, `is no image but an artifact of type ${config.mediaType}`);
+    throw invalid(label, digest, `is no image but an artifact of type ${artifactTypeOf(manifest)}`);
   for (const { digest: layer, mediaType, urls = [] } of layers) {
     if (/\.(?:foreign|nondistributable)\./.test(mediaType))
       throw new LayerstackError(

@@ -1,5 +1,11 @@
 import { describe, expect, it } from 'vitest';
-import { formatPlatform, hostPlatform, matchPlatform, parsePlatform } from '../../../src/core/platform.ts';
+import {
+  formatPlatform,
+  hostPlatform,
+  matchPlatform,
+  parseKnownPlatform,
+  parsePlatform,
+} from '../../../src/core/platform.ts';
 
 const entry = (text: string): { platform: ReturnType<typeof parsePlatform>; name: string } => ({
   platform: parsePlatform(text),
@@ -31,6 +37,27 @@ describe('a platform', () => {
   it.each(['', 'linux/', '/amd64', 'a/b/c/d', 'linux/amd 64'])('%j is none', (text) => {
     expect(() => parsePlatform(text)).toThrow(expect.objectContaining({ code: 'ERR_INVALID_ARGUMENT' }));
   });
+
+  it.each(['linux/foobar', 'foobar', 'foo/amd64', 'linux/amd46', 'linux/x64', 'linuxx/amd64/v2'])(
+    '%s is none that could be looked for',
+    (text) => {
+      expect(() => parseKnownPlatform(text)).toThrow(
+        /^invalid platform ".*": there is no (operating system|architecture) "/,
+      );
+      // An image may be made for it all the same.
+      expect(formatPlatform(parsePlatform(text))).toContain(text);
+    },
+  );
+
+  it.each([
+    'linux/x86_64',
+    'arm64',
+    'linux/arm/v6',
+    'windows/amd64',
+    'linux',
+    'linux/loong64',
+    'wasip1/wasm',
+  ])('%s can be looked for', (text) => expect(parseKnownPlatform(text)).toEqual(parsePlatform(text)));
 
   it('of this process is a linux one', () => {
     expect(hostPlatform().os).toBe('linux');

@@ -39,7 +39,7 @@ async function pruneImages(request: ApiRequest, { store }: ServiceContext): Prom
     filters: {
       label: filters.get('label'),
       notLabel: filters.get('label!'),
-      until: filters.get('until')?.at(-1),
+      until: filters.get('until'),
     },
   });
   const { ImagesDeleted, SpaceReclaimed } = result;

@@ -41,14 +41,14 @@ async function containersByImage(store: ServiceContext['store']): Promise<Map<st
   return counts;
 }
 
-/** docker's image filters; of those that can be given once, the last counts. */
+/** docker's image filters. */
 function imageFilters(filters: Filters): ImageFilters {
   return {
     dangling: booleanFilter(filters, 'dangling'),
     label: filters.get('label'),
-    before: filters.get('before')?.at(-1),
-    since: filters.get('since')?.at(-1),
-    until: filters.get('until')?.at(-1),
+    before: filters.get('before'),
+    since: filters.get('since'),
+    until: filters.get('until'),
     reference: filters.get('reference'),
   };
 }
