@@ -335,8 +335,11 @@ export class ContainerMounts {
     } catch (error) {
       if (isSystemError(error, 'EBUSY')) {
         // Somebody's mount namespace has it still. It is in nobody's way: the next mount takes it as it is.
-        log.warn('a mount point is busy elsewhere: it stays', { name, path: layout.at(merged) });
-        await call(native.batch(layout.root, steps.slice(1)));
+        log.warn('a mount point is busy elsewhere: it stays', {
+          name: container.name,
+          path: this.path(container),
+        });
+        await session.unmark(markers, steps.slice(1));
         return;
       }
       if (!isSystemError(error, 'ENOTEMPTY')) throw error;
