@@ -77,7 +77,9 @@ export class KeptManifests {
   /** Steps that remove what is kept of these images. */
   removeSteps(ids: Iterable<ImageID>): ChangeStep[] {
     const paths = [...ids].map((id) => this.#layout.keptManifest(hexOf(id)));
-    return paths.filter((path) => statEntry(this.#layout.at(path)) !== undefined).map((path) => ({ op: 'remove', path }));
+    return paths
+      .filter((path) => statEntry(this.#layout.at(path)) !== undefined)
+      .map((path) => ({ op: 'remove', path }));
   }
 
   async remove(ids: Iterable<ImageID>): Promise<void> {
