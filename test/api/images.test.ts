@@ -372,6 +372,11 @@ describe('commit', () => {
       Config: { Cmd: ['/bin/sh'], Env: ['A=<&>', 'B=2'], Labels: { team: 'x' } },
     });
 
+    const none = await service.post(`/commit?${query}`, { json: { Unknown: 1 } });
+    expect(none.status).toBe(201);
+    const empty = (await service.get('/v1.41/images/committed:1/json')).json<ImageInspect>();
+    expect(empty.Config).toEqual(image.Config);
+
     const json = { Cmd: ['/other'], Env: ['A=3'], Labels: { own: '1' }, WorkingDir: '/w' };
     const own = await service.post('/commit?container=c1&repo=committed:2', { json });
     expect(own.status).toBe(201);

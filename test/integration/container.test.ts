@@ -377,3 +377,47 @@ describe('a process that dies', () => {
     expect(traces()).toEqual([]);
   });
 });
+
+describe('what dockerd could not decode', () => {
+  it.each<[object, string]>([
+    [
+      { hostConfig: { PortBindings: { '80/tcp': [{ HostPort: 8080 }] } } },
+      'PortBindings["80/tcp"][0].HostPort',
+    ],
+    [{ hostConfig: { Memory: 1e9 + 0.5 } }, 'Memory is 1000000000.5'],
+    [{ hostConfig: { BlkioWeight: 70000 } }, 'BlkioWeight is 70000'],
+    [{ hostConfig: { Ulimits: [{ Hard: '5' }] } }, 'Ulimits[0].Hard'],
+    [{ labels: { a: true } }, 'Config.Labels["a"] is true'],
+    [{ user: 7 }, 'Config.User is a number'],
+    [{ command: [['x']] }, 'Path is an array'],
+  ])('%j is refused by its path, and leaves nothing', async (options, place) => {
+    const error = await rejection(house.store.create(IMAGE, options as never));
+    expect(error).toMatchObject({ code: 'ERR_INVALID_ARGUMENT' });
+    expect(error.message).toContain(place);
+    expect(traces()).toEqual([]);
+  });
+
+  it('whole numbers of any size are kept digit by digit', async () => {
+    const { id } = await house.store.create(IMAGE, {
+      hostConfig: {
+        Ulimits: [{ Name: 'nofile', Hard: 9223372036854775807n, Soft: -1 }],
+        PidsLimit: 9007199254740993n,
+      },
+    });
+    const text = house.text(`containers/${id}/hostconfig.json`);
+    expect(text).toContain('"Hard":9223372036854775807,"Soft":-1');
+    expect(text).toContain('"PidsLimit":9007199254740993');
+  });
+
+  it('is found by fsck where it is in the store already', async () => {
+    const { id } = await house.store.create(IMAGE);
+    const path = `containers/${id}/hostconfig.json`;
+    writeFileSync(house.at(path), house.text(path).replace('"ShmSize":67108864', '"ShmSize":67108864.0'));
+    const found = [];
+    for await (const finding of house.store.fsck()) found.push(finding);
+    expect(found).toMatchObject([
+      { code: 'container-undecodable', severity: 'error', path, repaired: false },
+    ]);
+    expect(found[0]?.message).toContain('ShmSize is 67108864.0, not a whole number');
+  });
+});

@@ -2,8 +2,8 @@
  * `POST /commit`: an image of a container. Mirrors `moby/moby: api/server/router/container/container_routes.go` (postCommit)
  * at v28. `pause` has no meaning: nothing runs here that could be paused.
  */
-import * as json from '../../../core/json.ts';
-import { decodeContainerConfig } from '../../../image/container-config.ts';
+import type * as json from '../../../core/json.ts';
+import { decodeContainerConfig, type ContainerConfig } from '../../../image/container-config.ts';
 import { CONTAINER_CONFIG } from '../../../image/docker-types.ts';
 import type { Route, ServiceContext } from '../context.ts';
 import { newReference } from '../references.ts';
@@ -14,12 +14,16 @@ import { findContainer } from './container-name.ts';
 
 export const commitRoutes: readonly Route[] = [{ method: 'POST', pattern: '/commit', handle: commit }];
 
+/** As in dockerd, a body without any field of a config is none. */
+const decodeConfig: json.Decoder<ContainerConfig | undefined> = (value, path) =>
+  Object.keys(value as object).length === 0 ? undefined : decodeContainerConfig(value, path);
+
 async function commit(request: ApiRequest, { store }: ServiceContext): Promise<void> {
   const { query, signal } = request;
   const container = query.text('container');
   if (container === undefined) throw new HttpError(400, 'the query names no container: ?container=ID');
   const reference = newReference(query);
-  const config = await request.optionalJson(json.optional(decodeContainerConfig), CONTAINER_CONFIG);
+  const config = await request.optionalJson(decodeConfig, CONTAINER_CONFIG);
   const id = await store.commit(await findContainer(container, store), {
     reference,
     author: query.text('author'),
