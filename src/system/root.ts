@@ -9,6 +9,7 @@ import { basename, dirname, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { isSystemError, LayerstackError } from '../core/errors.ts';
 import { Aftermath } from './aftermath.ts';
+import { Disk } from './disk.ts';
 import { probeCapabilities, type Capabilities } from './caps.ts';
 import { Layout } from './layout.ts';
 import { holdFlock, Locks, type FlockHandle } from './lock.ts';
@@ -46,6 +47,7 @@ export class Root {
   readonly log: Logger;
   readonly locks: Locks;
   readonly aftermath: Aftermath;
+  readonly disk: Disk;
   readonly #writerLock: FlockHandle | undefined;
   readonly #session: Session | undefined;
   #closed: Promise<void> | undefined;
@@ -58,6 +60,7 @@ export class Root {
     this.locks = new Locks(layout.at(layout.locks));
     this.#writerLock = writerLock;
     this.aftermath = new Aftermath(layout.root, log);
+    this.disk = new Disk(layout);
     this.#session = writerLock && new Session(layout, this.aftermath);
   }
 
