@@ -81,22 +81,8 @@ Napi::Promise Async(Napi::Env env, std::function<T()> work, std::function<Napi::
   Settlement<T> settlement(env, std::move(convert));
   Napi::Promise promise = settlement.Promise();
   auto job = [settlement, work = std::move(work)]() mutable {
-    try {
-      settlement.Resolve(work());
-    } catch (const Failure& failure) {
-      settlement.Reject(failure);
-    } catch (const std::bad_alloc&) {
-      Failure failure;
-      failure.errnum = ENOMEM;
-      failure.code = "ENOMEM";
-      failure.message = ErrnoText(ENOMEM);
-      settlement.Reject(std::move(failure));
-    } catch (const std::exception& error) {
-      Failure failure;
-      failure.code = "ERR_INTERNAL";
-      failure.message = error.what();
-      settlement.Reject(std::move(failure));
-    }
+    std::optional<Failure> failure = Caught([&] { settlement.Resolve(work()); });
+    if (failure) settlement.Reject(std::move(*failure));
   };
   try {
     run(std::move(job));

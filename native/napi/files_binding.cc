@@ -26,7 +26,17 @@ namespace layerstack {
 
 namespace {
 
-BatchStep::Op OpArg(const Napi::Value& value) {
+// The members of a step. A batch makes them once: a name that is made for every look costs more than the look.
+struct StepNames {
+  explicit StepNames(Napi::Env env)
+      : op(Name(env, "op")), path(Name(env, "path")), data(Name(env, "data")), mode(Name(env, "mode")),
+        missing(Name(env, "missing")), target(Name(env, "target")), from(Name(env, "from")), to(Name(env, "to")) {}
+  static Napi::String Name(Napi::Env env, const char* name) { return Napi::String::New(env, name); }
+
+  Napi::String op, path, data, mode, missing, target, from, to;
+};
+
+BatchStep::Op OpOf(Napi::Env env, const std::string& name) {
   static constexpr std::pair<std::string_view, BatchStep::Op> kOps[] = {
       {"mkdir", BatchStep::Op::kMkdir},     {"write", BatchStep::Op::kWrite},
       {"replace", BatchStep::Op::kReplace}, {"symlink", BatchStep::Op::kSymlink},
@@ -34,63 +44,71 @@ BatchStep::Op OpArg(const Napi::Value& value) {
       {"rmdir", BatchStep::Op::kRmdir},     {"chown", BatchStep::Op::kChown},
       {"fsync", BatchStep::Op::kFsync},     {"syncfs", BatchStep::Op::kSyncfs},
       {"exchange", BatchStep::Op::kExchange},
+      {"link", BatchStep::Op::kLink},
   };
-  const std::string name = BytesArg(value, "op");
   for (const auto& [known, op] : kOps) {
     if (name == known) return op;
   }
-  throw Napi::TypeError::New(value.Env(), "unknown batch step '" + name + "'");
+  throw Napi::TypeError::New(env, "unknown batch step '" + name + "'");
 }
 
-bool Flag(const Napi::Object& step, const char* name) {
+template <typename Name>
+bool Flag(const Napi::Object& step, const Name& name) {
   Napi::Value value = step.Get(name);
-  return !value.IsUndefined() && BoolArg(value, name);
+  return !value.IsUndefined() && BoolArg(value, "a flag of a step");
 }
 
-std::string Bytes(const Napi::Object& step, const char* name) { return BytesArg(step.Get(name), name); }
+std::vector<BatchStep> StepsArg(const std::string& root, const Napi::Value& value, const StepNames& names);
 
 // A step that is no plain file operation; empty where it is one.
-std::function<void()> CallArg(const std::string& root, const Napi::Object& step) {
-  const std::string op = Bytes(step, "op");
-  if (op == "removeTree") return [root, path = Bytes(step, "path")] { RemoveTree(root, path); };
+std::function<void()> CallArg(const std::string& root, const std::string& op, const Napi::Object& step,
+                              const StepNames& names) {
+  if (op == "removeTree") return [root, path = BytesArg(step.Get(names.path), "path")] { RemoveTree(root, path); };
+  if (op == "together") {
+    return [root, first = StepsArg(root, step.Get("first"), names), second = StepsArg(root, step.Get("second"), names)] {
+      RunTogether(root, first, second);
+    };
+  }
   return MountsCall(op, step);
 }
 
-BatchStep StepArg(const std::string& root, const Napi::Value& value) {
+BatchStep StepArg(const std::string& root, const Napi::Value& value, const StepNames& names) {
   Napi::Object object = ObjectArg(value, "step");
   BatchStep step;
-  step.call = CallArg(root, object);
-  step.op = step.call ? BatchStep::Op::kCall : OpArg(object.Get("op"));
+  const std::string op = BytesArg(object.Get(names.op), "op");
+  step.call = CallArg(root, op, object, names);
+  step.op = step.call ? BatchStep::Op::kCall : OpOf(value.Env(), op);
   if (step.call) return step;
   const bool moves = step.op == BatchStep::Op::kRename || step.op == BatchStep::Op::kExchange;
-  step.path = Bytes(object, moves ? "from" : "path");
+  step.path = BytesArg(object.Get(moves ? names.from : names.path), "path");
   switch (step.op) {
     case BatchStep::Op::kMkdir:
       step.exist = Flag(object, "exist");
       break;
     case BatchStep::Op::kWrite:
       step.sync = Flag(object, "sync");
-      step.data = Bytes(object, "data");
+      step.data = BytesArg(object.Get(names.data), "data");
       break;
     case BatchStep::Op::kReplace:
       step.sync = object.Get("sync").IsUndefined() || Flag(object, "sync");
-      step.data = Bytes(object, "data");
-      if (!object.Get("temporary").IsUndefined()) step.dest = Bytes(object, "temporary");
+      step.data = BytesArg(object.Get(names.data), "data");
+      if (!object.Get("temporary").IsUndefined()) step.dest = BytesArg(object.Get("temporary"), "temporary");
       break;
     case BatchStep::Op::kSymlink:
-      step.dest = Bytes(object, "target");
+    case BatchStep::Op::kLink:
+      step.dest = BytesArg(object.Get(names.target), "target");
       return step;
     case BatchStep::Op::kRename:
-      step.dest = Bytes(object, "to");
+      step.dest = BytesArg(object.Get(names.to), "to");
       step.no_replace = Flag(object, "noReplace");
       return step;
     case BatchStep::Op::kExchange:
-      step.dest = Bytes(object, "to");
-      step.via = Bytes(object, "via");
+      step.dest = BytesArg(object.Get(names.to), "to");
+      step.via = BytesArg(object.Get("via"), "via");
       return step;
     case BatchStep::Op::kUnlink:
     case BatchStep::Op::kRmdir:
-      step.missing = Flag(object, "missing");
+      step.missing = Flag(object, names.missing);
       return step;
     case BatchStep::Op::kChown:
       step.uid = static_cast<uid_t>(IntArg(object.Get("uid"), "uid"));
@@ -101,21 +119,25 @@ BatchStep StepArg(const std::string& root, const Napi::Value& value) {
     case BatchStep::Op::kCall:
       return step;
   }
-  step.mode = static_cast<mode_t>(IntArg(object.Get("mode"), "mode"));
+  step.mode = static_cast<mode_t>(IntArg(object.Get(names.mode), "mode"));
   return step;
 }
 
-Napi::Value Batch(const Napi::CallbackInfo& info) {
-  if (!info[1].IsArray()) throw Napi::TypeError::New(info.Env(), "steps must be an array");
-  Napi::Array list = info[1].As<Napi::Array>();
-  const std::string root = BytesArg(info[0], "root");
+std::vector<BatchStep> StepsArg(const std::string& root, const Napi::Value& value, const StepNames& names) {
+  if (!value.IsArray()) throw Napi::TypeError::New(value.Env(), "steps must be an array");
+  Napi::Array list = value.As<Napi::Array>();
   std::vector<BatchStep> steps;
   steps.reserve(list.Length());
   for (uint32_t i = 0; i < list.Length(); ++i) {
-    Napi::HandleScope scope(info.Env());
-    steps.push_back(StepArg(root, list.Get(i)));
+    Napi::HandleScope scope(value.Env());
+    steps.push_back(StepArg(root, list.Get(i), names));
   }
-  return AsyncVoid(info.Env(), [root, steps = std::move(steps)] { RunBatch(root, steps); });
+  return steps;
+}
+
+Napi::Value Batch(const Napi::CallbackInfo& info) {
+  const std::string root = BytesArg(info[0], "root");
+  return AsyncVoid(info.Env(), [root, steps = StepsArg(root, info[1], StepNames(info.Env()))] { RunBatch(root, steps); });
 }
 
 // The locks do not wait, so they need no thread.
@@ -139,6 +161,16 @@ Napi::Value TryRangeLockBinding(const Napi::CallbackInfo& info) {
     return TryRangeLock(static_cast<int>(IntArg(info[0], "fd")), IntArg(info[1], "offset"),
                         BoolArg(info[2], "exclusive"));
   });
+}
+
+Napi::Value OpenRangeLockBinding(const Napi::CallbackInfo& info) {
+  try {
+    UniqueFd fd = OpenRangeLock(BytesArg(info[0], "path"), IntArg(info[1], "offset"), BoolArg(info[2], "exclusive"));
+    if (!fd) return info.Env().Null();
+    return Napi::Number::New(info.Env(), fd.release());
+  } catch (const Failure& failure) {
+    throw ToError(info.Env(), failure);
+  }
 }
 
 Napi::Value OptionalBytes(Napi::Env env, std::optional<std::string>& bytes) {
@@ -297,6 +329,7 @@ void InitFiles(Napi::Env env, Napi::Object exports) {
   exports.Set("batch", Napi::Function::New<Batch>(env, "batch"));
   exports.Set("tryFlock", Napi::Function::New<TryFlockBinding>(env, "tryFlock"));
   exports.Set("tryRangeLock", Napi::Function::New<TryRangeLockBinding>(env, "tryRangeLock"));
+  exports.Set("openRangeLock", Napi::Function::New<OpenRangeLockBinding>(env, "openRangeLock"));
   exports.Set("getXattr", Napi::Function::New<GetXattrBinding>(env, "getXattr"));
   exports.Set("setXattr", Napi::Function::New<SetXattrBinding>(env, "setXattr"));
   exports.Set("listXattrs", Napi::Function::New<ListXattrsBinding>(env, "listXattrs"));

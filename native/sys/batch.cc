@@ -6,10 +6,16 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <atomic>
+#include <condition_variable>
 #include <cstdio>
+#include <memory>
+#include <mutex>
+#include <optional>
 
 #include "sys/fd.h"
 #include "sys/failure.h"
+#include "sys/thread_pool.h"
 #include "sys/whole_io.h"
 #include "sys/resolve.h"
 #include "sys/store_entry.h"
@@ -43,6 +49,8 @@ class Batch {
           ThrowErrno(errno, "symlink", step.dest, Full(step.path));
         return;
       }
+      case BatchStep::Op::kLink:
+        return Link(step);
       case BatchStep::Op::kRename:
         return Rename(step);
       case BatchStep::Op::kExchange:
@@ -58,7 +66,7 @@ class Batch {
         return;
       }
       case BatchStep::Op::kCall:
-        Forget();
+        parent_fd_.reset();
         return step.call();
       case BatchStep::Op::kFsync:
         return Sync(step.path, "fsync", ::fsync);
@@ -99,8 +107,11 @@ class Batch {
     return {parent_fd_.get(), name};
   }
 
-  // After a name has gone or changed its meaning, the cached directory may be another one than its path says.
-  void Forget() { parent_fd_.reset(); }
+  // After a name has gone or changed its meaning, the cached directory may be another one than its path says: where it is the
+  // one of that name, or below it.
+  void Forget(const std::string& path) {
+    if (parent_.starts_with(path) && (parent_.size() == path.size() || parent_[path.size()] == '/')) parent_fd_.reset();
+  }
 
   void ExactMode(int fd, const BatchStep& step) {
     struct stat st;
@@ -160,7 +171,7 @@ class Batch {
       Again<::unlinkat>(place.dir, temporary.c_str(), 0);
       throw;
     }
-    Forget();
+    Forget(step.path);
   }
 
   // `.tmp-<base><digits>`, the pattern that dockerd's own temporary files have.
@@ -170,44 +181,53 @@ class Batch {
     return ".tmp-" + base + std::to_string(random);
   }
 
-  // A place whose directory stays open: locating another one may drop the cached directory.
-  struct OwnPlace {
-    UniqueFd dir;
-    std::string name;
+  // Both names. Locating the second may drop the cached directory of the first, so that is held.
+  struct Pair {
+    UniqueFd from_dir;
+    std::string from;
+    Place to;
   };
 
-  OwnPlace LocateOwn(const std::string& path) {
-    Place place = Locate(path);
-    OwnPlace own{UniqueFd(Again<::fcntl>(place.dir, F_DUPFD_CLOEXEC, 0)), place.name};
-    if (!own.dir) ThrowErrno(errno, "fcntl", Full(path));
-    return own;
+  Pair LocateBoth(const std::string& from_path, const std::string& to_path) {
+    Place from = Locate(from_path);
+    UniqueFd from_dir(Again<::fcntl>(from.dir, F_DUPFD_CLOEXEC, 0));
+    if (!from_dir) ThrowErrno(errno, "fcntl", Full(from_path));
+    return {std::move(from_dir), from.name, Locate(to_path)};
+  }
+
+  void Link(const BatchStep& step) {
+    Pair pair = LocateBoth(step.dest, step.path);
+    if (Again<::linkat>(pair.from_dir.get(), pair.from.c_str(), pair.to.dir, pair.to.name.c_str(), 0) != 0)
+      ThrowErrno(errno, "link", Full(step.dest), Full(step.path));
   }
 
   void Exchange(const BatchStep& step) {
-    OwnPlace from = LocateOwn(step.path);
-    OwnPlace to = LocateOwn(step.dest);
-    const char* from_name = from.name.c_str();
-    const char* to_name = to.name.c_str();
-    long result = Retry([&] {
-      return ::syscall(SYS_renameat2, from.dir.get(), from_name, to.dir.get(), to_name, kRenameExchange);
-    });
+    Pair pair = LocateBoth(step.path, step.dest);
+    const int from = pair.from_dir.get();
+    const UniqueFd to(Again<::fcntl>(pair.to.dir, F_DUPFD_CLOEXEC, 0));
+    if (!to) ThrowErrno(errno, "fcntl", Full(step.dest));
+    const char* from_name = pair.from.c_str();
+    const char* to_name = pair.to.name.c_str();
+    long result =
+        Retry([&] { return ::syscall(SYS_renameat2, from, from_name, to.get(), to_name, kRenameExchange); });
     if (result != 0 && (errno == EINVAL || errno == ENOSYS)) {
       Place via = Locate(step.via);
       const char* via_name = via.name.c_str();
-      result = Again<::renameat>(to.dir.get(), to_name, via.dir, via_name);
-      if (result == 0) result = Again<::renameat>(from.dir.get(), from_name, to.dir.get(), to_name);
-      if (result == 0) result = Again<::renameat>(via.dir, via_name, from.dir.get(), from_name);
+      result = Again<::renameat>(to.get(), to_name, via.dir, via_name);
+      if (result == 0) result = Again<::renameat>(from, from_name, to.get(), to_name);
+      if (result == 0) result = Again<::renameat>(via.dir, via_name, from, from_name);
     }
     if (result != 0) ThrowErrno(errno, "rename", Full(step.path), Full(step.dest));
-    Forget();
+    Forget(step.path);
+    Forget(step.dest);
   }
 
   void Rename(const BatchStep& step) {
-    OwnPlace from = LocateOwn(step.path);
-    Place to = Locate(step.dest);
-    if (RenameAt(from.dir.get(), from.name, to, step.no_replace) != 0)
+    Pair pair = LocateBoth(step.path, step.dest);
+    if (RenameAt(pair.from_dir.get(), pair.from, pair.to, step.no_replace) != 0)
       ThrowErrno(errno, "rename", Full(step.path), Full(step.dest));
-    Forget();
+    Forget(step.path);
+    Forget(step.dest);
   }
 
   static int RenameAt(int from_dir, const std::string& from, const Place& to, bool no_replace) {
@@ -234,7 +254,7 @@ class Batch {
     } catch (const Failure& failure) {
       if (!step.missing || failure.errnum != ENOENT) throw;
     }
-    Forget();
+    Forget(step.path);
   }
 
   void Sync(const std::string& path, const char* syscall, int (*sync)(int)) {
@@ -261,6 +281,52 @@ void RunBatch(const std::string& root, const std::vector<BatchStep>& steps) {
       throw;
     }
   }
+}
+
+namespace {
+
+// A batch that whoever comes first runs.
+class SharedBatch {
+ public:
+  SharedBatch(std::string root, std::vector<BatchStep> steps) : root_(std::move(root)), steps_(std::move(steps)) {}
+
+  // Nothing where another runs it, or has.
+  void RunOnce() {
+    if (taken_.exchange(true)) return;
+    std::optional<Failure> failure = Caught([&] { RunBatch(root_, steps_); });
+    std::lock_guard<std::mutex> guard(mutex_);
+    failure_ = std::move(failure);
+    done_ = true;
+    changed_.notify_all();
+  }
+
+  // How it ended. It is being run, so nobody waits for a thread to become free.
+  std::optional<Failure> Wait() {
+    std::unique_lock<std::mutex> lock(mutex_);
+    changed_.wait(lock, [this] { return done_; });
+    return std::move(failure_);
+  }
+
+ private:
+  const std::string root_;
+  const std::vector<BatchStep> steps_;
+  std::atomic<bool> taken_ = false;
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  bool done_ = false;
+  std::optional<Failure> failure_;
+};
+
+}  // namespace
+
+void RunTogether(const std::string& root, const std::vector<BatchStep>& first, std::vector<BatchStep> second) {
+  auto shared = std::make_shared<SharedBatch>(root, std::move(second));
+  RunOnPool([shared] { shared->RunOnce(); });
+  std::optional<Failure> failure = Caught([&] { RunBatch(root, first); });
+  shared->RunOnce();
+  std::optional<Failure> other = shared->Wait();
+  if (!failure) failure = std::move(other);
+  if (failure) throw *failure;
 }
 
 }  // namespace layerstack

@@ -1,5 +1,7 @@
 #include "sys/failure.h"
 
+#include <new>
+
 #include <cstring>
 
 namespace layerstack {
@@ -103,6 +105,27 @@ void ThrowInput(std::string code, std::string message,
   failure.message = std::move(message);
   failure.facts = std::move(facts);
   throw failure;
+}
+
+std::optional<Failure> Caught(const std::function<void()>& work) {
+  try {
+    work();
+    return std::nullopt;
+  } catch (const Failure& failure) {
+    return failure;
+  } catch (const std::bad_alloc&) {
+    Failure failure;
+    failure.errnum = ENOMEM;
+    failure.code = ErrnoName(ENOMEM);
+    failure.message = ErrnoText(ENOMEM);
+    failure.syscall = "malloc";
+    return failure;
+  } catch (const std::exception& error) {
+    Failure failure;
+    failure.code = "ERR_INTERNAL";
+    failure.message = error.what();
+    return failure;
+  }
 }
 
 }  // namespace layerstack

@@ -5,6 +5,8 @@
 
 #include <cerrno>
 #include <exception>
+#include <functional>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -35,6 +37,9 @@ std::string ErrnoText(int errnum);
 // The input is at fault: `code` is an ERR_... code of src/core/errors.ts.
 [[noreturn]] void ThrowInput(std::string code, std::string message,
                              std::vector<std::pair<std::string, std::string>> facts = {});
+
+// Runs `work`; what it throws as a Failure.
+std::optional<Failure> Caught(const std::function<void()>& work);
 
 // Repeats `call` while it is interrupted; the result and errno are the last call's.
 template <typename Call>

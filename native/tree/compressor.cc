@@ -1,6 +1,5 @@
 #include "tree/compressor.h"
 
-#include <new>
 #include <system_error>
 #include <thread>
 #include <utility>
@@ -13,28 +12,6 @@ namespace layerstack {
 namespace {
 
 size_t MostBlocks() { return 2 * static_cast<size_t>(Cores()) + 2; }
-
-// Runs `work`; what it throws as a Failure.
-std::optional<Failure> Caught(const std::function<void()>& work) {
-  try {
-    work();
-    return std::nullopt;
-  } catch (const Failure& failure) {
-    return failure;
-  } catch (const std::bad_alloc&) {
-    Failure failure;
-    failure.errnum = ENOMEM;
-    failure.code = ErrnoName(ENOMEM);
-    failure.message = ErrnoText(ENOMEM);
-    failure.syscall = "malloc";
-    return failure;
-  } catch (const std::exception& error) {
-    Failure failure;
-    failure.code = "ERR_INTERNAL";
-    failure.message = error.what();
-    return failure;
-  }
-}
 
 }  // namespace
 

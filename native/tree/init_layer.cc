@@ -105,7 +105,10 @@ class InitDir {
         if (Again<::symlinkat>(wanted.target, dir, name) != 0) ThrowErrno(errno, "symlink", wanted.target, path);
         return fd;
     }
-    if (Again<::fchownat>(dir, name, 0, 0, AT_SYMLINK_NOFOLLOW) != 0) ThrowErrno(errno, "chown", path);
+    // It is root's already, but below a setgid directory of the image.
+    struct stat st;
+    if (Again<::fstat>(fd.get(), &st) != 0) ThrowErrno(errno, "fstat", path);
+    if ((st.st_uid != 0 || st.st_gid != 0) && Again<::fchown>(fd.get(), 0, 0) != 0) ThrowErrno(errno, "fchown", path);
     if (!ThreadIsIsolated() && Again<::fchmod>(fd.get(), kMode) != 0) ThrowErrno(errno, "fchmod", path);  // the umask's bits
     return fd;
   }

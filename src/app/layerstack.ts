@@ -488,7 +488,8 @@ export class Layerstack implements AsyncDisposable {
   }
 
   /**
-   * Makes a container: an empty writable layer on the image. Atomic; not synced, since it is empty.
+   * Makes a container: an empty writable layer on the image. Atomic; with `durable` it is on disk when this resolves, without it a
+   * power cut may take it, empty as it was.
    * @throws {@link LayerstackError} ERR_IMAGE_NOT_FOUND, ERR_CONTAINER_NAME_IN_USE, ERR_INVALID_ARGUMENT,
    *   ERR_STORE_READ_ONLY.
    */

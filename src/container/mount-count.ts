@@ -2,7 +2,7 @@
  * How many users a container's mount has, across processes: `layerstack/mounts/<mount-id>.json` =
  * `{"bootId":"…","count":n,"readOnly":false,"held":[…]}`, read and written under the container's lock. Those of operations
  * (`cp`, `export`, a mount that is being made) are counted and named in `held`, so that each is given back once, whoever does it
- * and however often he tries. A count of another boot is none at all: its mount went with the kernel that held it. Not synced, for the
+ * and however often he tries. A token whose marker is gone means nothing. A count of another boot is none at all: its mount went with the kernel that held it. Not synced, for the
  * same reason.
  */
 import { readFileSync } from 'node:fs';

@@ -6,8 +6,8 @@
  * single operation ({@link ContainerMounts.mountForOperation}), and any use while it is taken or given back, are marked in the
  * session under a token that the count names, too: if this process dies, the next writer gives them back.
  */
-import { randomBytes } from 'node:crypto';
 import { isSystemError, LayerstackError } from '../core/errors.ts';
+import { randomName } from '../core/random.ts';
 import { flatLower } from '../layer/flat.ts';
 import type { LayerStore } from '../layer/store.ts';
 import { mountState } from '../system/mounts.ts';
@@ -165,23 +165,20 @@ export class ContainerMounts {
     const { mountId } = container;
     const token = newToken();
     const marker = heldMarker(container, token);
-    const held = outlives ? [] : [token];
     const session = this.#root.session();
     if ((await this.#find(container)) === 'none') {
       const lowers = await this.#lowersOf(container, signal);
-      // The count comes first: one without a mount is none, while a mount without a count could not be told from two.
+      // The count comes first: one without a mount is none, while a mount without a count could not be told from two. The token
+      // of a use that outlives the process means nothing any more when its marker is gone.
       const steps: BatchStep[] = [
         { op: 'mkdir', path: layout.overlay(mountId, 'merged'), mode: 0o700, exist: true },
         ...firstCountSteps(layout, mountId, { count: 1, readOnly, held: [token] }),
         { op: 'mount', mount: this.#overlayMount(container, lowers, readOnly) },
       ];
       try {
-        if (outlives)
-          await session.during(
-            [marker],
-            [...steps, ...nextCountSteps(layout, mountId, { count: 1, readOnly, held })],
-          );
-        else await session.mark([marker], steps);
+        if (!outlives) await session.mark([marker], steps);
+        else if (!(await session.during([marker], steps)))
+          await session.mark([], nextCountSteps(layout, mountId, { count: 1, readOnly, held: [] }));
       } catch (error) {
         await this.#giveBack(container, token, marker).catch(() => undefined); // else it stays marked
         throw this.#unlessRemoved(container, this.#diagnose(container, lowers, error));
@@ -195,7 +192,11 @@ export class ContainerMounts {
         `container ${container.name} is mounted read-only: unmount it before mounting it writable`,
         { id: container.id, path: this.path(container) },
       );
-    const count = { ...before, count: before.count + 1, held: [...before.held, ...held] };
+    const count = {
+      ...before,
+      count: before.count + 1,
+      held: outlives ? before.held : [...before.held, token],
+    };
     const steps = nextCountSteps(layout, mountId, count);
     try {
       await (outlives ? session.during([marker], steps) : session.mark([marker], steps));
@@ -386,7 +387,7 @@ export class ContainerMounts {
 }
 
 function newToken(): string {
-  return randomBytes(8).toString('hex');
+  return randomName(8).toString('hex');
 }
 
 function heldMarker(container: Container, token: string): Marker {

@@ -2,8 +2,8 @@
  * Names of containers: Docker's grammar, and names made up in Docker's form `adjective_noun` when the caller
  * gives none. The words are of the building trade; 64 x 64 of them, and a number is added when a name is taken.
  */
-import { randomInt } from 'node:crypto';
 import { LayerstackError } from '../core/errors.ts';
+import { randomName } from '../core/random.ts';
 
 const GRAMMAR = /^[a-zA-Z0-9][a-zA-Z0-9_.-]+$/;
 
@@ -25,8 +25,13 @@ const NOUNS =
 /** The words generated names are made of. */
 export const WORDS = { adjectives: ADJECTIVES.split(' '), nouns: NOUNS.split(' ') } as const;
 
+/** A whole number from 0 on; 32 bits are so many more than `bound` that each is as likely. */
+function randomBelow(bound: number): number {
+  return randomName(4).readUInt32LE() % bound;
+}
+
 function pick(words: readonly string[]): string {
-  return words[randomInt(words.length)] ?? '';
+  return words[randomBelow(words.length)] ?? '';
 }
 
 /**
@@ -35,7 +40,7 @@ function pick(words: readonly string[]): string {
  */
 export function generateName(attempt = 0): string {
   const name = `${pick(WORDS.adjectives)}_${pick(WORDS.nouns)}`;
-  return attempt === 0 ? name : `${name}${randomInt(10)}`;
+  return attempt === 0 ? name : `${name}${randomBelow(10)}`;
 }
 
 /** Whether the text can be a container's name, and so the name of a file in the index. */

@@ -6,7 +6,7 @@
  *   containers/<id>/{hostconfig.json,config.v2.json}   what dockerd lists; the latter appears last, by rename
  *   layerstack/names/<name>                            our index of names
  *
- * Neither making nor removing one mounts anything or syncs (docs/architecture.md 12).
+ * Neither making nor removing one mounts anything, and only making a durable one syncs (docs/architecture.md 12).
  */
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { throwIfAborted } from '../core/abort.ts';
@@ -80,7 +80,7 @@ export class ContainerStore {
   }
 
   /**
-   * Makes a container of an image: complete, or not there. Atomic, but not synced.
+   * Makes a container of an image: complete, or not there. Atomic; on disk when it resolves only if it shall be `durable`.
    * @throws {@link LayerstackError} ERR_IMAGE_NOT_FOUND, ERR_CONTAINER_NAME_IN_USE, ERR_INVALID_ARGUMENT for a bad
    *   name, ERR_STORE_READ_ONLY.
    */

@@ -10,6 +10,8 @@ import { compareBytes } from './bytes.ts';
 const SPECIAL = /[\u0000-\u001f"\\<>&\u2028\u2029]/g;
 // eslint-disable-next-line no-control-regex -- as above
 const SPECIAL_BUT_HTML = /[\u0000-\u001f"\\\u2028\u2029]/g;
+/** What both write alike; most strings are nothing else. */
+const PLAIN = /^[ !#-%'-;=?-[\]-~]*$/;
 const SHORT: Readonly<Record<string, string>> = {
   '"': '\\"',
   '\\': '\\\\',
@@ -22,6 +24,7 @@ const LONE_SURROGATE = /[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[
 
 /** A string as Go quotes it; `html`: with `<`, `>` and `&` escaped, as Go does unless it is told not to. */
 export function goString(text: string, html = true): string {
+  if (PLAIN.test(text)) return `"${text}"`;
   const escaped = text
     .replace(LONE_SURROGATE, '\ufffd')
     .replace(

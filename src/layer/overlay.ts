@@ -4,9 +4,9 @@
  * The short names exist because the mount data of a stack must fit one page: 128 lowers of `l/` + 26 characters
  * and a colon are 3711 bytes, with `l/` relative to overlay2.
  */
-import { randomBytes } from 'node:crypto';
 import { closeSync, constants } from 'node:fs';
 import { LayerstackError } from '../core/errors.ts';
+import { randomName } from '../core/random.ts';
 import type { Layout } from '../system/layout.ts';
 import type { BatchStep } from '../system/native.ts';
 import { openStoreFd, readTexts } from '../system/store-files.ts';
@@ -19,7 +19,7 @@ const { O_CREAT, O_WRONLY } = constants;
  */
 export function newOverlayId(): string {
   for (;;) {
-    const id = randomBytes(32).toString('hex');
+    const id = randomName(32).toString('hex');
     if (/[a-f]/.test(id.slice(0, 12))) return id;
   }
 }
@@ -29,7 +29,7 @@ const BASE32 = 'ABCDEFGHIJKLMNOPQRSTUVWXYZ234567';
 /** A new short name: 26 characters of base32, 130 random bits. */
 export function newLinkId(): string {
   let link = '';
-  for (const byte of randomBytes(26)) link += BASE32.charAt(byte & 31);
+  for (const byte of randomName(26)) link += BASE32.charAt(byte & 31);
   return link;
 }
 

@@ -11,6 +11,7 @@ import { randomBytes } from 'node:crypto';
 import { throwIfAborted } from '../core/abort.ts';
 import { hexOf, type ChainID } from '../core/digest.ts';
 import { isSystemError, LayerstackError } from '../core/errors.ts';
+import { syncSteps } from '../system/disk.ts';
 import { call, native, type BatchStep } from '../system/native.ts';
 import { findLink, isEntryName, readEntry, removeLayerEntries } from '../system/removal.ts';
 import type { Root } from '../system/root.ts';
@@ -148,10 +149,7 @@ export class Publication {
   /** One syncfs, or two where the contents are on a disk of their own. */
   async #sync(): Promise<void> {
     const { layout } = this.#root;
-    const paths = [layout.overlay2, layout.layers];
-    const [contents, metadata] = paths.map((path) => statEntry(layout.at(path)));
-    const syncs = paths.map((path): BatchStep => ({ op: 'syncfs', path }));
-    await call(native.batch(layout.root, contents?.dev === metadata?.dev ? syncs.slice(1) : syncs));
+    await call(native.batch(layout.root, syncSteps(layout, [layout.layers, layout.overlay2])));
   }
 
   /** The parent's place in the stack: one of this publication, or an existing layer. */

@@ -50,7 +50,8 @@ let addon: typeof xxhash | undefined;
 /** The byte of a key: the 52 high bits of its hash, a whole number that is exact in a double. */
 function byteOf(key: string): number {
   addon ??= require('xxhash-addon') as typeof xxhash;
-  return Number(addon.XXHash3.hash(Buffer.from(key)).readBigUInt64BE() >> 12n);
+  const hash = addon.XXHash3.hash(Buffer.from(key));
+  return hash.readUInt32BE(0) * 2 ** 20 + (hash.readUInt32BE(4) >>> 12);
 }
 
 /** The locks of one store. */
@@ -102,7 +103,9 @@ export class Locks {
   tryEach(kind: LockKind, keys: Iterable<string>): Lock & { readonly keys: ReadonlySet<string> } {
     const path = join(this.#directory, kind);
     for (;;) {
-      const fd = this.#open(path);
+      const fd = this.#inDirectory(() =>
+        openStoreFd(path, constants.O_RDWR | constants.O_CREAT | constants.O_APPEND),
+      );
       const left: (() => void)[] = [];
       const { release, ...lock } = heldLock(() => {
         giveBack(fd);
@@ -167,32 +170,21 @@ export class Locks {
 
   /** An fd that holds the byte. Opening and locking block for microseconds, less than a trip to another thread. */
   async #lockByte(path: string, byte: number, shared: boolean, signal?: AbortSignal): Promise<number> {
-    let pause = FIRST_PAUSE_MS;
-    for (;;) {
-      const fd = this.#open(path);
-      try {
-        while (!native.tryRangeLock(fd, byte, !shared)) {
-          await waitFor(pause, signal);
-          pause = Math.min(pause * 2, LAST_PAUSE_MS);
-        }
-        if (isSameFile(fd, path)) return fd;
-      } catch (error) {
-        closeSync(fd);
-        throw error;
-      }
-      // `layerstack/` may be deleted at any time: this file is no longer where others would lock.
-      closeSync(fd);
+    for (let pause = FIRST_PAUSE_MS; ; pause = Math.min(pause * 2, LAST_PAUSE_MS)) {
+      const fd = this.#inDirectory(() => native.openRangeLock(path, byte, !shared));
+      if (fd !== null) return fd;
+      await waitFor(pause, signal);
     }
   }
 
-  #open(path: string): number {
-    const flags = constants.O_RDWR | constants.O_CREAT | constants.O_APPEND;
+  /** `layerstack/` may be deleted at any time. */
+  #inDirectory<T>(open: () => T): T {
     try {
-      return openStoreFd(path, flags);
+      return open();
     } catch (error) {
       if (!isSystemError(error, 'ENOENT')) throw error;
       mkdirSync(this.#directory, { recursive: true, mode: 0o700 });
-      return openStoreFd(path, flags);
+      return open();
     }
   }
 }

@@ -32,6 +32,8 @@ export type BatchStep =
       readonly sync?: boolean;
     }
   | { readonly op: 'symlink'; readonly path: string; readonly target: string }
+  /** Another name of the file `target`; a link there is not followed. */
+  | { readonly op: 'link'; readonly path: string; readonly target: string }
   /** An existing target is replaced as rename(2) does, or EEXIST with `noReplace`. */
   | { readonly op: 'rename'; readonly from: string; readonly to: string; readonly noReplace?: boolean }
   /** Both change places at once; on a file system that cannot, `to` goes by way of the name `via`. */
@@ -44,6 +46,8 @@ export type BatchStep =
   | { readonly op: 'fsync'; readonly path: string }
   /** syncfs of the file system that holds `path`: data and metadata of everything written so far. */
   | { readonly op: 'syncfs'; readonly path: string }
+  /** Two batches that have nothing to do with each other, on two threads where there are. */
+  | { readonly op: 'together'; readonly first: readonly BatchStep[]; readonly second: readonly BatchStep[] }
   /** As {@link Native.removeTree}. */
   | { readonly op: 'removeTree'; readonly path: string }
   /** As {@link Native.mountOverlay}. */
@@ -333,6 +337,8 @@ export interface Native {
   tryFlock(fd: number, exclusive: boolean): boolean;
   /** An OFD lock on one byte of the file, without waiting. Dies with the fd. `offset` < 2^53. */
   tryRangeLock(fd: number, offset: number, exclusive: boolean): boolean;
+  /** Opens a lock file, making it where it is missing, and takes such a lock: an fd, or null where another holds it. */
+  openRangeLock(path: string, offset: number, exclusive: boolean): number | null;
   getXattr(path: string, name: string): Promise<Uint8Array | null>;
   setXattr(path: string, name: string, value: Uint8Array): Promise<void>;
   listXattrs(path: string): Promise<string[]>;

@@ -9,6 +9,7 @@ import { basename, dirname, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { isSystemError, LayerstackError } from '../core/errors.ts';
 import { Aftermath } from './aftermath.ts';
+import { Disk } from './disk.ts';
 import { probeCapabilities, type Capabilities } from './caps.ts';
 import { Changes } from './changes.ts';
 import { Layout } from './layout.ts';
@@ -53,6 +54,7 @@ export class Root {
   readonly aftermath: Aftermath;
   /** Of images and names. */
   readonly changes: Changes;
+  readonly disk: Disk;
   readonly #writerLock: FlockHandle | undefined;
   readonly #session: Session | undefined;
   #closed: Promise<void> | undefined;
@@ -66,6 +68,7 @@ export class Root {
     this.changes = new Changes(layout, log);
     this.#writerLock = writerLock;
     this.aftermath = new Aftermath(layout.root, log);
+    this.disk = new Disk(layout);
     this.#session = writerLock && new Session(layout, this.aftermath);
   }
 

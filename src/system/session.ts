@@ -1,14 +1,14 @@
 /**
  * A writer's session: `<root>/layerstack/sessions/<random>/`, whose `lock` the process holds by flock as long as it
- * lives. Every object that is visible on disk before it is published is announced there by an empty *marker*
- * file; the next writer that opens the root removes what the markers of dead sessions name (system/reconcile.ts).
+ * lives. Every object that is visible on disk before it is published is announced there by a *marker*, another name of
+ * `lock`; the next writer that opens the root removes what the markers of dead sessions name (system/reconcile.ts).
  * A marker is a directory entry made before its object, so a journalling file system brings it to disk first.
  */
-import { randomBytes } from 'node:crypto';
 import { constants } from 'node:fs';
 import { mkdir, type FileHandle } from 'node:fs/promises';
 import { basename, dirname } from 'node:path';
 import { isSystemError, LayerstackError } from '../core/errors.ts';
+import { randomName } from '../core/random.ts';
 import { Aftermath, type Rest } from './aftermath.ts';
 import type { Layout } from './layout.ts';
 import { defaultLogger } from './log.ts';
@@ -75,11 +75,13 @@ export class Session {
   /**
    * {@link mark} and {@link unmark} in one native batch: makes the markers, does `steps`, whose last is the change, and removes
    * the markers. Where it fails they stay until {@link unmark}.
+   * @returns whether the markers are removed, too: one that cannot be is no failure, since the steps are done
    */
-  async during(markers: readonly Marker[], steps: readonly BatchStep[]): Promise<void> {
+  async during(markers: readonly Marker[], steps: readonly BatchStep[]): Promise<boolean> {
     const texts = new Map(markers.map((marker) => [marker, undefined]));
     const done = await this.#mark(texts, steps, () => this.#unmarking(markers));
     if (done) for (const marker of markers) this.#markers.delete(marker);
+    return done;
   }
 
   /** Does `steps`. Of the temporary files of its `replace` steps nothing stays, also where this process dies. */
@@ -163,15 +165,16 @@ export class Session {
     return { steps, otherwise: 'a mark of it stays' };
   }
 
-  #path(marker: Marker): string {
+  #path(file: Marker | 'lock'): string {
     if (this.#name === undefined) throw closed();
-    return this.#layout.session(this.#name, marker);
+    return this.#layout.session(this.#name, file);
   }
 
   #write(marker: Marker, text: string | undefined): BatchStep & { readonly path: string } {
     const path = this.#path(marker);
+    // Another name of the lock: an entry without an inode of its own costs a quarter.
     return text === undefined
-      ? { op: 'write', path, data: '', mode: 0o600 }
+      ? { op: 'link', path, target: this.#path('lock') }
       : { op: 'symlink', path, target: text };
   }
 
@@ -205,7 +208,7 @@ export class Session {
   /** Makes the directory and takes its lock; again under another name when a reconciler was faster. */
   async #start(): Promise<void> {
     while (this.#lock === undefined) {
-      const name = randomBytes(8).toString('hex');
+      const name = randomName(8).toString('hex');
       const lock = await claim(this.#layout.at(this.#layout.session(name)));
       if (lock === undefined) continue;
       this.#name = name;
@@ -217,7 +220,7 @@ export class Session {
 const NO_REST: Rest = { steps: [], otherwise: '' };
 
 function token(): string {
-  return randomBytes(8).toString('hex');
+  return randomName(8).toString('hex');
 }
 
 /** Names for the temporary files of a batch, and one marker for those of each directory. */

@@ -12,6 +12,8 @@ export interface ServiceContext {
   readonly log: Logger;
   /** For those who read `docker events`. Routes give it nothing: it follows the store, which tells what is done to it. */
   readonly events: EventBus;
+  /** A container is on disk when its making is answered. */
+  readonly durableCreate: boolean;
 }
 
 /** One thing that the service does. */

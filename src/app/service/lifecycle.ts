@@ -8,6 +8,7 @@ import type { Server, ServerResponse } from 'node:http';
 import type { Logger } from '../../system/log.ts';
 import type { Layerstack } from '../layerstack.ts';
 import { Connections } from './connections.ts';
+import type { ServiceContext } from './context.ts';
 import { EventBus } from './events.ts';
 import { HealthCheck } from './health.ts';
 import { BACKLOG, closeSockets, type OpenedSocket } from './listen.ts';
@@ -33,6 +34,8 @@ export interface ServiceOptions {
   readonly log: Logger;
   /** Of each socket; beyond it the longest idle ones are closed. */
   readonly maxConnections: number;
+  /** @see ServiceContext.durableCreate */
+  readonly durableCreate: boolean;
 }
 
 export class Service {
@@ -42,12 +45,13 @@ export class Service {
   readonly #servers: readonly Server[];
   readonly #api: ApiServer;
   readonly #connections: Connections;
+  readonly #context: { -readonly [K in keyof ServiceContext]: ServiceContext[K] };
   /** Answers that are not sent to their end. */
   readonly #answers = new Set<ServerResponse>();
   readonly #watches: readonly (() => void)[];
   #stopped: Promise<void> | undefined;
 
-  private constructor({ store, sockets, log, maxConnections }: ServiceOptions) {
+  private constructor({ store, sockets, log, maxConnections, durableCreate }: ServiceOptions) {
     this.#store = store;
     this.#log = log;
     this.#sockets = sockets;
@@ -58,7 +62,8 @@ export class Service {
     this.#watches = [events.follow(store), countPhases(metrics), watchProcess(metrics)];
     watchStore(metrics, store.root);
     const health = new HealthCheck(store.root, store.readOnly);
-    this.#api = new ApiServer({ store, log, events }, [...operationRoutes(metrics, health), ...ROUTES], {
+    this.#context = { store, log, events, durableCreate };
+    this.#api = new ApiServer(this.#context, [...operationRoutes(metrics, health), ...ROUTES], {
       onEnd: requestLog(log, metrics, connections),
       admit: (incoming) => {
         if (!connections.isLocal(incoming.socket)) refuseBrowsers(incoming);
@@ -121,6 +126,10 @@ export class Service {
         ? name.replace(/0$/, String(address.port))
         : name;
     });
+  }
+
+  set durableCreate(value: boolean) {
+    this.#context.durableCreate = value;
   }
 
   set maxConnections(limit: number) {

@@ -69,12 +69,7 @@ export async function serve(context: ServeContext, options: ServeOptions): Promi
   const ignore = (): void => undefined;
   process.on('SIGHUP', ignore);
   try {
-    const service = await start(
-      await openSockets(hosts, { gid, inherited }),
-      context,
-      log,
-      settings.current.maxConnections,
-    );
+    const service = await start(await openSockets(hosts, { gid, inherited }), context, log, settings.current);
     await untilStopped(service, { context, log, file, notifier, settings });
   } finally {
     notifier.close();
@@ -87,7 +82,7 @@ async function start(
   sockets: readonly OpenedSocket[],
   context: ServeContext,
   log: ServiceLog,
-  maxConnections: number,
+  { maxConnections, durableCreate }: Settings['current'],
 ): Promise<Service> {
   let store: Layerstack;
   try {
@@ -97,7 +92,7 @@ async function start(
     throw error;
   }
   try {
-    return await Service.start({ store, sockets, log, maxConnections });
+    return await Service.start({ store, sockets, log, maxConnections, durableCreate });
   } catch (error) {
     await store.close();
     throw error;
@@ -150,6 +145,7 @@ async function reload(service: Service, { log, file, notifier, settings }: Runni
     await settings.read();
     log.level = settings.current.logLevel;
     service.maxConnections = settings.current.maxConnections;
+    service.durableCreate = settings.current.durableCreate;
     log.info('settings read again', { ...settings.current });
   } catch (error) {
     log.error('the settings stay as they were', { error });
@@ -187,6 +183,7 @@ class Settings {
         settings.shutdownTimeoutSeconds ??
         this.#file.shutdownTimeoutSeconds ??
         DEFAULT_SETTINGS.shutdownTimeoutSeconds,
+      durableCreate: settings.durableCreate ?? this.#file.durableCreate ?? DEFAULT_SETTINGS.durableCreate,
     };
   }
 }

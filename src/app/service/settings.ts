@@ -1,7 +1,7 @@
 /**
  * What may change while the service runs: a JSON file that is read at the start and again at SIGHUP,
  *
- *   { "logLevel": "debug", "maxConnections": 1000, "shutdownTimeoutSeconds": 15 }
+ *   { "logLevel": "debug", "maxConnections": 1000, "shutdownTimeoutSeconds": 15, "durableCreate": false }
  *
  * What the command line says counts more. Read strictly: what is misspelt must not silently mean nothing.
  */
@@ -16,6 +16,8 @@ export interface ServiceSettings {
   readonly logLevel?: LogLevel | undefined;
   readonly maxConnections?: number | undefined;
   readonly shutdownTimeoutSeconds?: number | undefined;
+  /** A container is on disk when its making is answered. */
+  readonly durableCreate?: boolean | undefined;
 }
 
 /** Where nothing is said. The timeout is dockerd's. */
@@ -23,6 +25,7 @@ export const DEFAULT_SETTINGS = {
   logLevel: 'info',
   maxConnections: 4096,
   shutdownTimeoutSeconds: 15,
+  durableCreate: true,
 } as const;
 
 const MAX_BYTES = 64 * 1024;
@@ -43,6 +46,7 @@ const SHAPE = {
   logLevel: json.optional(level),
   maxConnections: json.optional(between(1, 1_000_000)),
   shutdownTimeoutSeconds: json.optional(between(0, 86_400)),
+  durableCreate: json.optional(json.boolean),
 };
 
 const document: json.Decoder<ServiceSettings> = (value, path) => {

@@ -55,7 +55,7 @@ export class TestService implements AsyncDisposable {
     this.ended = [];
     this.events = new EventBus();
     this.events.follow(store);
-    const context: ServiceContext = { store, log: defaultLogger, events: this.events };
+    const context: ServiceContext = { store, log: defaultLogger, events: this.events, durableCreate: true };
     this.api = new ApiServer(context, options.routes ?? ROUTES, {
       ...options,
       onEnd: (end) => this.ended.push(end),

@@ -12,6 +12,7 @@ export const command = defineCommand({
     user: { type: 'string', short: 'u', value: 'USER[:GROUP]', help: 'user the command runs as' },
     workdir: { type: 'string', short: 'w', value: 'DIR', help: 'directory the command starts in' },
     hostname: { type: 'string', value: 'NAME', help: 'host name (default: the first 12 digits of the id)' },
+    durable: { type: 'boolean', help: 'print the id when the container is on disk' },
     label: { type: 'string', short: 'l', multiple: true, value: 'NAME=VALUE', help: 'set a label' },
   },
   operandsEndOptions: true,
@@ -26,6 +27,7 @@ export const command = defineCommand({
       user: values.user,
       workingDir: values.workdir,
       hostname: values.hostname,
+      durable: values.durable,
       labels: values.label && Object.fromEntries(values.label.map(pair)),
       signal: context.signal,
     });

@@ -29,6 +29,10 @@ export const command = defineCommand({
       value: 'N',
       help: `of each socket; beyond it the longest idle are closed (default ${DEFAULT_SETTINGS.maxConnections})`,
     },
+    'no-durable-create': {
+      type: 'boolean',
+      help: 'answer when a container is made, before it is on disk, as dockerd does',
+    },
     'log-format': { type: 'string', value: 'FORMAT', help: 'json (default) or text' },
     'log-level': {
       type: 'string',
@@ -51,6 +55,7 @@ export const command = defineCommand({
       settings: {
         shutdownTimeoutSeconds: whole('--shutdown-timeout', values['shutdown-timeout'], 0, 86_400),
         maxConnections: whole('--max-connections', values['max-connections'], 1, 1_000_000),
+        durableCreate: values['no-durable-create'] === true ? false : undefined,
         logLevel: oneOf(
           '--log-level',
           values['log-level'] ?? process.env['LAYERSTACK_LOG_LEVEL'],

@@ -54,7 +54,10 @@ export const containerCreateRoutes: readonly Route[] = [
   { method: 'POST', pattern: '/containers/create', handle: createContainer },
 ];
 
-async function createContainer(request: ApiRequest, { store }: ServiceContext): Promise<void> {
+async function createContainer(
+  request: ApiRequest,
+  { store, durableCreate: durable }: ServiceContext,
+): Promise<void> {
   const { query, signal } = request;
   const { config, hostConfig, endpoints } = await request.json(decodeBody, CREATE_BODY);
   if (config.Image === '') throw new HttpError(400, 'Config cannot be empty in order to create a container');
@@ -64,7 +67,7 @@ async function createContainer(request: ApiRequest, { store }: ServiceContext): 
   const image = await imageOf(store, config.Image);
   requirePlatform(config.Image, image, query.text('platform'));
   requireCommand(config, image);
-  const options = { config, hostConfig, endpoints, imageName: config.Image, name, signal };
+  const options = { config, hostConfig, endpoints, imageName: config.Image, name, durable, signal };
   const container = await store.create(image.Id, options).catch((error: unknown) => {
     throw nameError(error, name ?? '');
   });

@@ -1,0 +1,56 @@
+/**
+ * Bringing a store to disk, for many callers at once: a syncfs takes everything with it that was written before it began, so
+ * those who come while one is under way share the next. Fifty containers that are made at once cost a handful.
+ */
+import type { Layout } from './layout.ts';
+import { call, native, type BatchStep } from './native.ts';
+import { statEntry } from './store-files.ts';
+
+/** A syncfs of each file system that has any of the paths, below the root. */
+export function syncSteps(layout: Layout, paths: readonly string[]): BatchStep[] {
+  const devices = paths.map((path) => statEntry(layout.at(path))?.dev);
+  return paths
+    .filter((_, index) => devices.indexOf(devices[index] ?? NaN) === index)
+    .map((path) => ({ op: 'syncfs', path }));
+}
+
+/** The disk of one store. */
+export class Disk {
+  readonly #layout: Layout;
+  #running: Promise<void> | undefined;
+  #next: Promise<void> | undefined;
+
+  constructor(layout: Layout) {
+    this.#layout = layout;
+  }
+
+  /**
+   * Everything that was written before the call is on disk when it resolves: layers, containers and what layerstack notes.
+   * @throws a system error of syncfs, to all who wait for that one.
+   */
+  sync(): Promise<void> {
+    if (this.#running === undefined) return this.#start();
+    this.#next ??= this.#running
+      .catch(() => undefined)
+      .then(() => {
+        this.#next = undefined;
+        return this.#start();
+      });
+    return this.#next;
+  }
+
+  #start(): Promise<void> {
+    const running = this.#syncAll();
+    this.#running = running;
+    const ended = (): void => {
+      if (this.#running === running) this.#running = undefined;
+    };
+    running.then(ended, ended);
+    return running;
+  }
+
+  async #syncAll(): Promise<void> {
+    const { overlay2, layers, containers, own, root } = this.#layout;
+    await call(native.batch(root, syncSteps(this.#layout, [overlay2, layers, containers, own])));
+  }
+}
