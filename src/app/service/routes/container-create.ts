@@ -5,12 +5,9 @@
  */
 import type { Endpoints } from '../../../container/documents.ts';
 import type { HostConfig } from '../../../container/store.ts';
-import { LayerstackError } from '../../../core/errors.ts';
 import * as json from '../../../core/json.ts';
-import { formatReference, parseReference, withDefaultTag } from '../../../core/reference.ts';
 import { decodeContainerConfig, type ContainerConfig } from '../../../image/container-config.ts';
 import type { ImageInspect } from '../../../image/store.ts';
-import type { Layerstack } from '../../layerstack.ts';
 import type { Route, ServiceContext } from '../context.ts';
 import { requirePlatform } from '../image-platform.ts';
 import type { ApiRequest } from '../request.ts';
@@ -58,7 +55,7 @@ async function createContainer(request: ApiRequest, { store }: ServiceContext): 
   check(config, hostConfig);
   const name = query.text('name');
   if (name !== undefined && !isName(name)) throw new HttpError(400, badName(name));
-  const image = await imageOf(store, config.Image);
+  const image = await store.inspect(config.Image);
   requirePlatform(config.Image, image, query.text('platform'));
   requireCommand(config, image);
   const options = { config, hostConfig, endpoints, imageName: config.Image, name, signal };
@@ -80,22 +77,6 @@ function check({ WorkingDir, Env }: ContainerConfig, hostConfig: HostConfig): vo
   const policy = (hostConfig['RestartPolicy'] as { readonly Name?: unknown } | null | undefined)?.Name ?? '';
   if (!['', 'no', 'always', 'on-failure', 'unless-stopped'].some((known) => known === policy))
     throw new HttpError(400, `invalid restart policy '${String(policy)}'`);
-}
-
-/** The image, by a name or an id; a missing one in the words by which docker's client knows to pull it. */
-async function imageOf(store: Layerstack, name: string): Promise<ImageInspect> {
-  try {
-    return await store.inspect(name);
-  } catch (error) {
-    if (!LayerstackError.is(error) || error.code !== 'ERR_IMAGE_NOT_FOUND') throw error;
-    throw new HttpError(404, `No such image: ${displayName(name)}`, { cause: error });
-  }
-}
-
-function displayName(name: string): string {
-  return /^(?:sha256:)?[0-9a-f]{64}$/.test(name)
-    ? name
-    : formatReference(withDefaultTag(parseReference(name)));
 }
 
 /** layerstack itself needs none, but who starts the container does, and docker's clients expect to be told now. */
