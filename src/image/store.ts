@@ -7,7 +7,7 @@
 import { chainIds, hexOf, isDigest, topChainId, type ChainID, type ImageID } from '../core/digest.ts';
 import { LayerstackError } from '../core/errors.ts';
 import { Pace } from '../core/pace.ts';
-import { formatReference, parseReference, type Reference } from '../core/reference.ts';
+import { formatReference, parseReference, withDefaultTag, type Reference } from '../core/reference.ts';
 import { compareTimes, localTime, parseTime, ZERO_TIME, type Time } from '../core/time.ts';
 import { parseTimestamp } from '../core/timestamp.ts';
 import type { Layer, LayerStore } from '../layer/store.ts';
@@ -403,9 +403,11 @@ export class ImageStore {
   }
 }
 
+/** In docker's words, by which its clients know that they may pull it: with the tag that was meant. */
 function notFound(name: string, dangling?: ImageID): LayerstackError {
   const why = dangling === undefined ? '' : `: the name points to ${dangling}, which is not in the store`;
-  return new LayerstackError('ERR_IMAGE_NOT_FOUND', `no such image: ${name}${why}`, {
+  const shown = /^sha256:/.test(name) ? name : formatReference(withDefaultTag(parseReference(name)));
+  return new LayerstackError('ERR_IMAGE_NOT_FOUND', `No such image: ${shown}${why}`, {
     ...(isDigest(name) ? { id: name } : { reference: name }),
   });
 }

@@ -5,7 +5,7 @@
  */
 import { constants } from 'node:fs';
 import type { FileHandle } from 'node:fs/promises';
-import { readdir, rm, rmdir } from 'node:fs/promises';
+import { open, readdir, rm, rmdir } from 'node:fs/promises';
 import { basename, dirname, resolve } from 'node:path';
 import { isSystemError, unlessMissing } from '../core/errors.ts';
 import { Changes } from './changes.ts';
@@ -27,6 +27,7 @@ import { hasDirectory, listDirectory, openStoreFile, readLink, statEntry } from 
 /** What the store's writers put next to a file before they rename it into place (native `replace`). */
 const TEMPORARY = /^\.tmp-/;
 
+const SCRATCH = constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW;
 const NEW_LOCK = constants.O_WRONLY | constants.O_CREAT | constants.O_APPEND;
 
 /** Parallel reads of small files: enough to keep libuv's threads busy. */
@@ -91,9 +92,7 @@ const PROBE = /^\.probe-/;
 export async function* deadProbes(layout: Layout): AsyncGenerator<string, void, undefined> {
   for (const name of (await listDirectory(layout.root)) ?? []) {
     if (!PROBE.test(name) || !hasDirectory(layout.at(name))) continue;
-    const directory = await unlessMissing(
-      openStoreFile(layout.at(name), constants.O_RDONLY | constants.O_DIRECTORY),
-    );
+    const directory = await unlessMissing(open(layout.at(name), SCRATCH));
     if (directory === undefined) continue;
     try {
       if (native.tryFlock(directory.fd, true)) yield name;

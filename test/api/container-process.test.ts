@@ -167,8 +167,12 @@ describe('docker run', () => {
     expect(waiting.statusCode).toBe(200);
     expect((await service.post('/containers/run/start')).status).toBe(501);
     expect(await exists('run')).toBe(stays);
-    if (stays) waiting.destroy();
-    else {
+    if (stays) {
+      waiting.destroy();
+      socket.destroy();
+      // Though the container is there.
+      await expect.poll(() => service.api.active).toBe(0);
+    } else {
       expect(JSON.parse(String((await waiting.toArray()).join('')))).toEqual({ StatusCode: 0 });
       // Nobody will ever write there.
       if (!socket.readableEnded) await once(socket.resume(), 'end');
@@ -275,6 +279,19 @@ describe('BuildKit', () => {
       ]);
     },
   );
+
+  it('has a session that asks for nothing, so that clients without buildx go on to the answer of the build', async () => {
+    const { socket, head } = await upgrade('/session', 'h2c');
+    expect(head).toMatch(/^HTTP\/1\.1 101 UPGRADED\r\n/);
+    const build = await service.post('/build?version=2&session=abc');
+    expect([build.status, message(build)]).toEqual([
+      501,
+      expect.stringMatching(/^layerstack does not build images/),
+    ]);
+    expect(socket.read()).toBeNull();
+    socket.destroy();
+    await expect.poll(() => service.api.active).toBe(0);
+  });
 
   it('that speaks nonsense harms nobody', async () => {
     const { socket } = await upgrade('/grpc', 'h2c');

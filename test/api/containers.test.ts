@@ -120,6 +120,18 @@ describe('containers/create', () => {
     });
   });
 
+  it('keeps annotations, and shows them since the API has them', async () => {
+    await create('annotated', { HostConfig: { Annotations: { 'org.example.key': 'value' } } });
+    const shown = async (version: string): Promise<unknown> =>
+      (await service.get(`/${version}/containers/annotated/json`)).json<{ HostConfig: Row }>().HostConfig[
+        'Annotations'
+      ];
+    expect(await shown('v1.51')).toEqual({ 'org.example.key': 'value' });
+    expect(await shown('v1.43')).toEqual({ 'org.example.key': 'value' });
+    expect(await shown('v1.42')).toBeUndefined();
+    await remove('annotated');
+  });
+
   it('says what of the host config it does nothing about', async () => {
     const HostConfig = {
       Binds: ['/a:/b'],

@@ -39,7 +39,7 @@ it('dockerode works unchanged', async () => {
       history: [{ Id: image.id }],
       tagged: ['app:1', 'host.example:5000/x/y:2'],
       imported: [{ status: expect.stringMatching(/^sha256:[0-9a-f]{64}$/) as string }],
-      missing: { statusCode: 404, json: { message: 'no such image: nothing:1' } },
+      missing: { statusCode: 404, json: { message: 'No such image: nothing:1' } },
       searched: { statusCode: 501 },
       started: { statusCode: 501 },
       removed: expect.arrayContaining([{ Untagged: 'imported:1' }]) as unknown,

@@ -234,7 +234,7 @@ describe('one image', () => {
     const answer = await service.send(method, path);
     expect([answer.status, message(answer)]).toEqual([
       404,
-      expect.stringContaining('no such image: nothing:1'),
+      expect.stringContaining('No such image: nothing:1'),
     ]);
   });
 

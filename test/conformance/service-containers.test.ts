@@ -55,6 +55,29 @@ function withSortedEnv(config: unknown): Record<string, unknown> {
   return { ...rest, Env: Env && [...Env].sort() };
 }
 
+/** Names of keys, and no values. */
+const FREE = new Set([
+  'Labels',
+  'Networks',
+  'Runtimes',
+  'ExposedPorts',
+  'Ports',
+  'Volumes',
+  'Options',
+  'Details',
+  'Data',
+]);
+
+/** The paths of all members of a document. */
+function fieldsOf(value: unknown, path = ''): string[] {
+  if (typeof value !== 'object' || value === null) return [];
+  if (Array.isArray(value)) return value.flatMap((each) => fieldsOf(each, `${path}[]`));
+  return Object.entries(value).flatMap(([key, member]) => [
+    `${path}.${key}`,
+    ...(FREE.has(key) ? [] : fieldsOf(member, `${path}.${key}`)),
+  ]);
+}
+
 describe.runIf(havePeers('dockerd', 'docker'))('docker against dockerd and against layerstack', () => {
   let scratch: string;
   let dockerd: Dockerd;
@@ -535,6 +558,45 @@ describe.runIf(havePeers('dockerd', 'docker'))('docker against dockerd and again
     expect((await docker(ours, ['ps', '-aq', '-f', 'network=n1'])).stdout.trim()).toMatch(/^[0-9a-f]{12}$/);
     expect((await docker(ours, ['network', 'rm', 'n1'])).stdout).toBe('n1\n');
     await docker(ours, ['rm', 'in']);
+  });
+
+  test('documents have the fields that dockerd gives them in the same version of the API', async () => {
+    for (const side of [theirs, ours])
+      await docker(side, ['create', '--name', 'fields', '-v', '/tmp:/x', '--label', 'a=b', 'base:1']);
+    const fields = async ({ host }: Side, path: string): Promise<string[]> => {
+      const { stdout } = await mustRun('curl', [
+        ...['-sS', '--unix-socket', host.replace('unix://', '')],
+        `http://docker/v${apiVersion}${path}`,
+      ]);
+      return [...new Set(fieldsOf(JSON.parse(stdout.toString())))].sort();
+    };
+    for (const path of [
+      ...['/info', '/version', '/images/json', '/images/base:1/json', '/images/base:1/history', '/system/df'],
+      ...[
+        '/containers/json?all=1',
+        '/containers/json?all=1&size=1',
+        '/containers/fields/json',
+        '/networks/none',
+      ],
+    ])
+      expect([path, await fields(ours, path)]).toEqual([path, await fields(theirs, path)]);
+    for (const side of [theirs, ours]) await docker(side, ['rm', 'fields']);
+  });
+
+  test('what is missing is said in the words by which clients know it', async () => {
+    for (const args of [
+      ['history', 'nothing'],
+      ['tag', 'nothing', 'x:1'],
+      ['rmi', 'nothing'],
+      ['rmi', 'nothing:1'],
+      ['rmi', 'abc123'],
+      ['images', '-f', 'before=nothing'],
+      ['rm', 'nobody'],
+      ['commit', 'nobody'],
+      ['diff', 'nobody'],
+      ['rename', 'nobody', 'other'],
+    ])
+      await expectSame(args);
   });
 
   test('inspect of nothing finds nothing', async () => {

@@ -3,7 +3,7 @@
  * none of it. Mirrors `moby/moby: daemon/info.go` at v20.10.
  */
 import { createHash } from 'node:crypto';
-import { readdir, readFile } from 'node:fs/promises';
+import { readdir, readFile, stat } from 'node:fs/promises';
 import { availableParallelism, hostname, machine, release, totalmem } from 'node:os';
 import type { Layerstack } from '../layerstack.ts';
 import { packageVersion } from '../package-version.ts';
@@ -15,17 +15,19 @@ const WARNING =
 /** docker's names of file systems where they are not the kernel's. */
 const FILE_SYSTEMS: Readonly<Record<string, string>> = { ext2: 'extfs', ext3: 'extfs', ext4: 'extfs' };
 
-const NO_COMMIT = { ID: '', Expected: '' };
-
-export async function infoDocument({
-  store,
-  events,
-}: Pick<ServiceContext, 'store' | 'events'>): Promise<Readonly<Record<string, unknown>>> {
-  const [images, containers, system, descriptors] = await Promise.all([
+/** @param since - whether the request is of this version of the API or a newer one */
+export async function infoDocument(
+  { store, events }: Pick<ServiceContext, 'store' | 'events'>,
+  since: (version: string) => boolean,
+): Promise<Readonly<Record<string, unknown>>> {
+  const noCommit = { ID: '', ...(!since('1.49') && { Expected: '' }) };
+  const [images, containers, system, descriptors, cgroups] = await Promise.all([
     store.images({ all: true }),
     containerCounts(store),
     operatingSystem(),
     readdir('/proc/self/fd'),
+    // There in the second version only.
+    stat('/sys/fs/cgroup/cgroup.controllers').catch(() => undefined),
   ]);
   return {
     ID: await identity(store.root),
@@ -36,14 +38,15 @@ export async function infoDocument({
     Plugins: { Volume: [], Network: [], Authorization: null, Log: [] },
     MemoryLimit: false,
     SwapLimit: false,
+    ...(!since('1.42') && { KernelMemory: false }),
+    KernelMemoryTCP: false,
     CpuCfsPeriod: false,
     CpuCfsQuota: false,
     CPUShares: false,
     CPUSet: false,
     PidsLimit: false,
     IPv4Forwarding: false,
-    BridgeNfIptables: false,
-    BridgeNfIp6tables: false,
+    ...(!since('1.50') && { BridgeNfIptables: false, BridgeNfIp6tables: false }),
     Debug: false,
     NFd: descriptors.length,
     OomKillDisable: false,
@@ -51,13 +54,22 @@ export async function infoDocument({
     SystemTime: new Date().toISOString(),
     LoggingDriver: 'none',
     CgroupDriver: 'none',
+    CgroupVersion: cgroups === undefined ? '1' : '2',
     NEventsListener: events.readers,
     KernelVersion: release(),
     ...system,
     OSType: 'linux',
     Architecture: machine(),
     IndexServerAddress: 'https://index.docker.io/v1/',
-    RegistryConfig: null,
+    RegistryConfig: {
+      ...(!since('1.49') && {
+        AllowNondistributableArtifactsCIDRs: null,
+        AllowNondistributableArtifactsHostnames: null,
+      }),
+      IndexConfigs: { 'docker.io': { Mirrors: [], Name: 'docker.io', Official: true, Secure: true } },
+      InsecureRegistryCIDRs: ['::1/128', '127.0.0.0/8'],
+      Mirrors: null,
+    },
     NCPU: availableParallelism(),
     MemTotal: totalmem(),
     GenericResources: null,
@@ -82,10 +94,11 @@ export async function infoDocument({
     LiveRestoreEnabled: false,
     Isolation: '',
     InitBinary: '',
-    ContainerdCommit: NO_COMMIT,
-    RuncCommit: NO_COMMIT,
-    InitCommit: NO_COMMIT,
+    ContainerdCommit: noCommit,
+    RuncCommit: noCommit,
+    InitCommit: noCommit,
     SecurityOptions: [],
+    ...(since('1.44') && { CDISpecDirs: [] }),
     Warnings: [WARNING],
   };
 }

@@ -56,3 +56,10 @@ export function switchProtocols(
   if (head.length > 0) socket.unshift(head);
   return socket;
 }
+
+/** Reads what the client sends and nobody wants, and closes the connection when it has ended its side. */
+export function readPast(socket: Socket): void {
+  socket.on('error', () => undefined);
+  socket.once('end', () => socket.destroy());
+  socket.resume();
+}

@@ -19,9 +19,9 @@ const ELSEWHERE: Readonly<Record<string, readonly string[]>> = {
   'system/root.ts': ['access', 'realpath', 'stat'],
   'system/safe-root.ts': ['realpath', 'stat'],
   'system/caps.ts': ['stat'],
-  // Stamps in nanoseconds; the names in a directory that was looked at. Files beside `save -o FILE`.
+  // Stamps in nanoseconds; the names in a directory that was looked at. Files beside `save -o FILE`; scratch directories to lock.
   'system/changes.ts': ['readdirSync', 'statSync'],
-  'system/reconcile.ts': ['readdir'],
+  'system/reconcile.ts': ['open', 'readdir'],
   // Locks of files of the user's; new files that nothing may be in the place of.
   'system/lock.ts': ['open'],
   'system/chunk-file.ts': ['open'],

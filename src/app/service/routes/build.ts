@@ -9,6 +9,7 @@ import { constants, createServer } from 'node:http2';
 import type { Route } from '../context.ts';
 import { BUILD, notDone } from '../not-implemented.ts';
 import type { ApiRequest } from '../request.ts';
+import { readPast } from '../upgrade.ts';
 
 const [OK, UNIMPLEMENTED] = ['0', '12'];
 
@@ -23,9 +24,24 @@ const MAX_STREAMS = 100;
 
 export const buildRoutes: readonly Route[] = [
   { method: 'POST', pattern: '/grpc', endless: true, upgrades: true, handle: refuseCalls },
-  // There the service would call, and has nothing to ask.
-  { method: 'POST', pattern: '/session', handle: () => Promise.reject(refusal()) },
+  { method: 'POST', pattern: '/session', endless: true, upgrades: true, handle: holdSession },
 ];
+
+/**
+ * On this connection the service would be the one that calls, and it has nothing to ask. Clients without buildx open it before they
+ * ask for the build, whose answer they show.
+ */
+async function holdSession(request: ApiRequest): Promise<void> {
+  if (!request.asksToUpgrade) throw refusal();
+  const { signal } = request;
+  readPast(request.takeOver('h2c'));
+  await aborted(signal);
+}
+
+/** Resolves when the client goes, or the service stops. */
+async function aborted(signal: AbortSignal): Promise<void> {
+  if (!signal.aborted) await once(signal, 'abort');
+}
 
 const refusal = (): Error => notDone('build images with BuildKit', BUILD);
 
@@ -59,7 +75,6 @@ async function refuseCalls(request: ApiRequest): Promise<void> {
   const { signal } = request;
   const socket = request.takeOver('h2c');
   server.emit('connection', socket);
-  // It fires when the client goes, too.
-  if (!signal.aborted) await once(signal, 'abort');
+  await aborted(signal);
   socket.destroy();
 }

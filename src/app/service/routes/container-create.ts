@@ -8,12 +8,9 @@ import { CREATE_BODY } from '../../../container/docker-types.ts';
 import type { Endpoints } from '../../../container/documents.ts';
 import type { HostConfig } from '../../../container/store.ts';
 import { validateCreate } from '../../../container/validate.ts';
-import { LayerstackError } from '../../../core/errors.ts';
 import * as json from '../../../core/json.ts';
-import { formatReference, parseReference, withDefaultTag } from '../../../core/reference.ts';
 import { decodeContainerConfig, type ContainerConfig } from '../../../image/container-config.ts';
 import type { ImageInspect } from '../../../image/store.ts';
-import type { Layerstack } from '../../layerstack.ts';
 import type { Route, ServiceContext } from '../context.ts';
 import { requirePlatform } from '../image-platform.ts';
 import type { ApiRequest } from '../request.ts';
@@ -64,7 +61,7 @@ async function createContainer(
   await validateCreate(config, hostConfig);
   const name = query.text('name');
   if (name !== undefined && !isName(name)) throw new HttpError(400, badName(name));
-  const image = await imageOf(store, config.Image);
+  const image = await store.inspect(config.Image);
   requirePlatform(config.Image, image, query.text('platform'));
   requireCommand(config, image);
   const options = { config, hostConfig, endpoints, imageName: config.Image, name, durable, signal };
@@ -72,22 +69,6 @@ async function createContainer(
     throw nameError(error, name ?? '');
   });
   sendJson(request, 201, { Id: container.id, Warnings: warnings(hostConfig) });
-}
-
-/** The image, by a name or an id; a missing one in the words by which docker's client knows to pull it. */
-async function imageOf(store: Layerstack, name: string): Promise<ImageInspect> {
-  try {
-    return await store.inspect(name);
-  } catch (error) {
-    if (!LayerstackError.is(error) || error.code !== 'ERR_IMAGE_NOT_FOUND') throw error;
-    throw new HttpError(404, `No such image: ${displayName(name)}`, { cause: error });
-  }
-}
-
-function displayName(name: string): string {
-  return /^(?:sha256:)?[0-9a-f]{64}$/.test(name)
-    ? name
-    : formatReference(withDefaultTag(parseReference(name)));
 }
 
 /** layerstack itself needs none, but who starts the container does, and docker's clients expect to be told now. */

@@ -14,6 +14,7 @@ import { notDone, RUN } from '../not-implemented.ts';
 import type { ApiRequest } from '../request.ts';
 import { sendEmpty, sendJson } from '../respond.ts';
 import { HttpError } from '../status.ts';
+import { readPast } from '../upgrade.ts';
 import { containerOf, isRunning } from './container-name.ts';
 
 /** How often it is looked whether another process has removed a container. */
@@ -190,8 +191,7 @@ async function attach(request: ApiRequest, { store }: ServiceContext): Promise<v
     response.shouldKeepAlive = false;
     response.writeHead(200, { 'Content-Type': RAW_STREAM }).flushHeaders();
   }
-  // What the client sends is read past; without that its end would not be seen.
-  socket?.on('error', () => undefined).resume();
+  if (socket !== undefined) readPast(socket);
   if (query.flag('stream')) await untilRemoved(store, container, request.signal);
   if (socket === undefined) response.end();
 }

@@ -2,6 +2,7 @@
  * Containers as file systems: list, inspect, size, rename, remove, prune, changes, export. What is about their
  * processes is in container-process.ts. Mirrors `moby/moby: api/server/router/container/container_routes.go` at v20.10.
  */
+import type { ContainerInspect } from '../../../container/inspect.ts';
 import type { Layerstack } from '../../layerstack.ts';
 import { CONTAINER_FILTERS, containerFilter } from '../container-filter.ts';
 import { ContainerSummaries, type ContainerFacts } from '../container-summary.ts';
@@ -54,7 +55,17 @@ async function factsOf(store: Layerstack): Promise<ContainerFacts[]> {
 async function inspectContainer(request: ApiRequest, { store }: ServiceContext): Promise<void> {
   const container = await containerOf(request, store);
   const size = request.query.flag('size') ? await store.containerSize(container) : {};
-  sendJson(request, 200, { ...(await store.inspectContainer(container)), ...size });
+  const inspected = await store.inspectContainer(container);
+  sendJson(request, 200, { ...inspected, HostConfig: hostConfigFields(inspected, request), ...size });
+}
+
+/** As the version of the API that was asked for has it. */
+function hostConfigFields({ HostConfig }: ContainerInspect, request: ApiRequest): Record<string, unknown> {
+  return {
+    ...(!request.since('1.42') && { KernelMemory: 0, KernelMemoryTCP: 0 }),
+    ...HostConfig,
+    ...(!request.since('1.43') && { Annotations: undefined }),
+  };
 }
 
 async function sendChanges(request: ApiRequest, { store }: ServiceContext): Promise<void> {

@@ -28,7 +28,7 @@ export const systemRoutes: readonly Route[] = [
     method: 'GET',
     pattern: '/info',
     handle: async (request, service) => {
-      sendJson(request, 200, await infoDocument(service));
+      sendJson(request, 200, await infoDocument(service, (version) => request.since(version)));
     },
   },
   { method: 'GET', pattern: '/system/df', handle: sendUsage },
@@ -47,7 +47,7 @@ async function sendUsage(request: ApiRequest, { store }: ServiceContext): Promis
     }),
     ...(wants('container') && { Containers: await containersOf(usage, await ContainerSummaries.of(store)) }),
     ...(wants('volume') && { Volumes: await volumeUsage(store) }),
-    ...(wants('build-cache') && { BuildCache: [], BuilderSize: 0 }),
+    ...(wants('build-cache') && { BuildCache: [], ...(!request.since('1.42') && { BuilderSize: 0 }) }),
   };
   sendJson(request, 200, document);
 }
