@@ -158,6 +158,7 @@ export class Layerstack implements AsyncDisposable {
     if (!readOnly) {
       await store.#containers.resume();
       await store.#images.resume();
+      for (const objects of [store.networks, store.volumes]) await objects.resume();
     }
     return store;
   }

@@ -147,7 +147,7 @@ export class ContainerCreator {
     const { layout, disk } = this.#root;
     const markers: Marker[] = [`overlay2.${plan.initId}`, `overlay2.${plan.mountId}`, `container.${plan.id}`];
     const claim = this.#names.claimStep(plan.name, plan.id);
-    const steps = [claim, this.#buildStep(plan)];
+    const steps = [claim, this.#buildStep(plan), ...this.#workingDirectorySteps(plan)];
     try {
       if (durable) {
         await session.mark(markers, steps);
@@ -189,7 +189,6 @@ export class ContainerCreator {
     return [
       ...this.#overlay.createSteps(mountId),
       ...this.#overlay.stackSteps({ id: mountId, link: plan.link, lowers: [`l/${initLink}`, ...lowers] }),
-      ...this.#workingDirectorySteps(plan),
       { op: 'mkdir', path: layout.mount(id), mode: 0o755 },
       write(layout.mount(id, 'mount-id'), mountId, 0o644),
       write(layout.mount(id, 'init-id'), initId, 0o644),
@@ -200,7 +199,7 @@ export class ContainerCreator {
     ];
   }
 
-  /** Of the working directory: dockerd makes it, as root's, in the container; most images have it. */
+  /** Of the working directory: dockerd makes it, as root's, over the init layer; most images have it. */
   #workingDirectorySteps({ config: { WorkingDir: path }, initId, mountId, lowers }: Plan): BatchStep[] {
     if (path === '' || path === '/') return [];
     const root = this.#root.layout.at(this.#root.layout.overlay2);

@@ -167,7 +167,9 @@ export class ContainerMounts {
     const marker = heldMarker(container, token);
     const session = this.#root.session();
     if ((await this.#find(container)) === 'none') {
-      const lowers = await this.#lowersOf(container, signal);
+      const lowers = await this.#lowersOf(container, signal).catch((error: unknown) => {
+        throw this.#unlessRemoved(container, error);
+      });
       // The count comes first: one without a mount is none, while a mount without a count could not be told from two. The token
       // of a use that outlives the process means nothing any more when its marker is gone.
       const steps: BatchStep[] = [

@@ -3,6 +3,7 @@
  * networking and mounts no volumes, but clients (compose) want to find what they have made. One document for all of a kind,
  * `layerstack/networks.json` and `layerstack/volumes.json`, replaced as a whole under a lock.
  */
+import { existsSync } from 'node:fs';
 import { LayerstackError } from '../core/errors.ts';
 import { goJson } from '../core/go-json.ts';
 import * as json from '../core/json.ts';
@@ -104,7 +105,29 @@ export class NamedObjects {
         'ERR_LIMIT_EXCEEDED',
         `${this.#path} would have more than ${MAX_BYTES} bytes: prune what nobody needs`,
       );
-    await call(native.batch(layout.root, [{ op: 'replace', path: this.#path, data, mode: 0o600 }]));
+    const temporary = this.#temporary;
+    await call(
+      native.batch(layout.root, [
+        { op: 'unlink', path: temporary, missing: true },
+        { op: 'write', path: temporary, data, mode: 0o600, sync: true },
+        { op: 'rename', from: temporary, to: this.#path },
+        { op: 'fsync', path: layout.own },
+      ]),
+    );
     return result;
+  }
+
+  /** Of a fixed name, so that one at most is left by whoever dies. */
+  get #temporary(): string {
+    return `${this.#path}.new`;
+  }
+
+  /** Takes away what a change that a killed process has begun has left. */
+  async resume(): Promise<void> {
+    const { layout, locks } = this.#root;
+    if (!existsSync(layout.at(this.#temporary))) return;
+    await using lock = await locks.acquire('references', this.#path);
+    void lock;
+    await call(native.batch(layout.root, [{ op: 'unlink', path: this.#temporary, missing: true }]));
   }
 }

@@ -1,4 +1,6 @@
 /** Networks and volumes are names: what clients that make them before containers (compose) ask for and get back. */
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { Layerstack } from '../../src/app/layerstack.ts';
 import { dockerArchive } from '../support/archives.ts';
@@ -94,6 +96,25 @@ describe('networks', () => {
     expect((await service.send('DELETE', '/networks/proj_back')).status).toBe(204);
     const again = await service.send('DELETE', '/networks/proj_back');
     expect([again.status, message(again)]).toEqual([404, 'network proj_back not found']);
+  });
+
+  it('leave nothing of a change that was killed, once a writer opens the store', async () => {
+    await make({ Name: 'before' });
+    const [path, left] = ['networks.json', 'networks.json.new'].map((name) =>
+      join(service.store.root, 'layerstack', name),
+    );
+    const kept = readFileSync(path ?? '', 'utf8');
+    writeFileSync(left ?? '', '[{"Id":');
+    expect(await names({ type: ['custom'] })).toEqual(['before']);
+    const other = await Layerstack.open({ root: service.store.root });
+    expect(existsSync(left ?? '')).toBe(false);
+    expect(readFileSync(path ?? '', 'utf8')).toBe(kept);
+    // Neither is a change hindered by it.
+    writeFileSync(left ?? '', '[{"Id":');
+    expect((await make({ Name: 'after' })).status).toBe(201);
+    expect(existsSync(left ?? '')).toBe(false);
+    expect((await service.post('/networks/prune')).json()).toEqual({ NetworksDeleted: ['before', 'after'] });
+    await other.close();
   });
 
   it('have one name each, however many are made at once', async () => {

@@ -331,6 +331,15 @@ describe('a process that dies', () => {
       const { native } = await import('${source}system/native.js');
       const store = await Layerstack.open({ root: ${JSON.stringify(house.root)} });
       const die = () => { process.kill(process.pid, 'SIGKILL'); return new Promise(() => {}); };
+      const dieBefore = (op) => {
+        const batch = native.batch;
+        native.batch = async (root, steps) => {
+          const at = steps.findIndex((step) => step.op === op);
+          if (at < 0) return batch(root, steps);
+          await batch(root, steps.slice(0, at));
+          return die();
+        };
+      };
       ${script}`;
     const ended = await promisify(execFile)(process.execPath, ['--input-type=module', '-e', program]).then(
       () => 'by itself',
@@ -341,7 +350,7 @@ describe('a process that dies', () => {
   }
 
   it('before the init layer is filled leaves nothing once the store is opened again', async () => {
-    await dieWhile(`native.populateInit = die; await store.create('${IMAGE}', { name: 'build' });`);
+    await dieWhile(`dieBefore('together'); await store.create('${IMAGE}', { name: 'build' });`);
     await house.store.create(IMAGE, { name: 'build' });
     await house.store.remove('build');
     await house.store.close();
@@ -351,7 +360,7 @@ describe('a process that dies', () => {
   it('after the atomic step of a removal leaves the removal to the next', async () => {
     await dieWhile(`
       await store.create('${IMAGE}', { name: 'build' });
-      native.removeTree = die;
+      dieBefore('removeTree');
       await store.remove('build');
       await store.close();`);
     expect(await house.store.containers()).toEqual([]);
@@ -362,13 +371,7 @@ describe('a process that dies', () => {
   it('in the middle of a removal does too', async () => {
     await dieWhile(`
       const container = await store.create('${IMAGE}', { name: 'build' });
-      const batch = native.batch;
-      native.batch = async (root, steps) => {
-        const at = steps.findIndex((step) => step.op === 'rmdir');
-        if (at < 0) return batch(root, steps);
-        await batch(root, steps.slice(0, at));
-        return die();
-      };
+      dieBefore('rmdir');
       await store.remove(container);`);
     expect(await house.store.containers()).toEqual([]);
     await house.store.create(IMAGE, { name: 'build' });

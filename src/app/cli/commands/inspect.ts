@@ -50,7 +50,7 @@ async function inspectOne(
       if (!LayerstackError.is(cause) || cause.code !== 'ERR_IMAGE_NOT_FOUND') throw cause;
       throw new LayerstackError(
         'ERR_IMAGE_NOT_FOUND',
-        `No such object: ${name}: \`layerstack containers\` and \`layerstack images\` list what there is`,
+        `there is no container and no image ${JSON.stringify(name)}: \`layerstack containers\` and \`layerstack images\` list them`,
         { id: name, cause },
       );
     });
