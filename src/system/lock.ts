@@ -15,7 +15,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type xxhash from 'xxhash-addon';
 import { abortError, throwIfAborted } from '../core/abort.ts';
 import { isSystemError } from '../core/errors.ts';
-import { native } from './native.ts';
+import { callSync, native } from './native.ts';
 import { Turns } from './turns.ts';
 import { openStoreFd, statEntry } from './store-files.ts';
 
@@ -171,7 +171,7 @@ export class Locks {
   /** An fd that holds the byte. Opening and locking block for microseconds, less than a trip to another thread. */
   async #lockByte(path: string, byte: number, shared: boolean, signal?: AbortSignal): Promise<number> {
     for (let pause = FIRST_PAUSE_MS; ; pause = Math.min(pause * 2, LAST_PAUSE_MS)) {
-      const fd = this.#inDirectory(() => native.openRangeLock(path, byte, !shared));
+      const fd = this.#inDirectory(() => callSync(() => native.openRangeLock(path, byte, !shared)));
       if (fd !== null) return fd;
       await waitFor(pause, signal);
     }

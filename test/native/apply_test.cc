@@ -591,10 +591,13 @@ TEST(modes_are_exact_where_seccomp_forbids_unshare) {
 }
 
 TEST(a_store_path_never_becomes_mount_options) {
-  WithoutUnshare([] {
+  Place place;
+  const std::string root = place.Layer() + "/x,upperdir=";
+  for (const char* name : {"a", "b"}) fs::create_directories(root + "/" + name);
+  WithoutUnshare([&] {
     std::string code;
     try {
-      MountOverlay({"/nowhere/x,upperdir=", "/nowhere/merged", {"a", "b"}, "", "", true, MountRung::kMount, {}});
+      MountOverlay({root, place.Layer() + "/merged", {"a", "b"}, "", "", true, MountRung::kMount, {}});
     } catch (const Failure& failure) {
       code = failure.code;
     }
