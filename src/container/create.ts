@@ -209,11 +209,11 @@ export class ContainerCreator {
   }
 
   /** A working directory that cannot be made is the caller's mistake. */
-  #buildError(error: unknown, { config: { WorkingDir: path }, mountId }: Plan): unknown {
+  #buildError(error: unknown, { config: { WorkingDir: path } }: Plan): unknown {
     const { layout } = this.#root;
     if (
       isSystemError(error, 'ENOTDIR', 'ELOOP', 'ENAMETOOLONG') &&
-      error.path?.startsWith(layout.at(layout.overlay(mountId, 'diff')))
+      error.path?.startsWith(layout.at(layout.overlay2))
     )
       return new LayerstackError('ERR_INVALID_ARGUMENT', `Cannot mkdir: ${path} is not a directory`, {
         cause: error,
