@@ -331,7 +331,10 @@ export interface Native {
   openStoreFile(path: string, flags: number, mode: number): number;
 
   // files_binding.cc
-  /** Does the steps in order on one native thread; stops at the first that fails (nothing is undone): the error's `step` says which. */
+  /**
+   * Does the steps in order on one native thread; stops at the first that fails (nothing is undone): the error's `step` says
+   * which. No link is followed: one on the way is ERR_STORE_CORRUPT with its path, and `..` out of the root EXDEV.
+   */
   batch(root: string, steps: readonly BatchStep[]): Promise<void>;
   /** flock(2) without waiting; false where another holds it. Dies with the fd. */
   tryFlock(fd: number, exclusive: boolean): boolean;
