@@ -170,11 +170,34 @@ export class Locks {
 
   /** An fd that holds the byte. Opening and locking block for microseconds, less than a trip to another thread. */
   async #lockByte(path: string, byte: number, shared: boolean, signal?: AbortSignal): Promise<number> {
-    for (let pause = FIRST_PAUSE_MS; ; pause = Math.min(pause * 2, LAST_PAUSE_MS)) {
+    for (;;) {
       const fd = this.#inDirectory(() => callSync(() => native.openRangeLock(path, byte, !shared)));
       if (fd !== null) return fd;
-      await waitFor(pause, signal);
+      const waited = await this.#waitForByte(path, byte, shared, signal);
+      if (waited !== undefined) return waited;
     }
+  }
+
+  /** An fd that holds the byte; undefined where the file is no longer where others would lock. */
+  async #waitForByte(
+    path: string,
+    byte: number,
+    shared: boolean,
+    signal: AbortSignal | undefined,
+  ): Promise<number | undefined> {
+    const fd = this.#inDirectory(() => openStoreFd(path, constants.O_RDWR | constants.O_CREAT | constants.O_APPEND));
+    let held = false;
+    try {
+      let pause = FIRST_PAUSE_MS;
+      while (!native.tryRangeLock(fd, byte, !shared)) {
+        await waitFor(pause, signal);
+        pause = Math.min(pause * 2, LAST_PAUSE_MS);
+      }
+      held = isSameFile(fd, path);
+    } finally {
+      if (!held) closeSync(fd);
+    }
+    return held ? fd : undefined;
   }
 
   /** `layerstack/` may be deleted at any time. */

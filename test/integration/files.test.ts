@@ -250,6 +250,89 @@ describe('batch', () => {
     expect(() => native.batch(root, steps)).toThrow(/unknown batch step 'mkdirs'/);
     expect(readdirSync(root)).toEqual([]);
   });
+
+  test('link gives a file another name, and follows no link', async () => {
+    const root = scratch();
+    await batch(
+      root,
+      { op: 'mkdir', path: 'd', mode: 0o700 },
+      { op: 'write', path: 'd/file', data: 'text', mode: 0o600 },
+      { op: 'symlink', path: 'to-file', target: 'd/file' },
+      { op: 'link', path: 'other', target: 'd/file' },
+      { op: 'link', path: 'd/link', target: 'to-file' },
+    );
+    expect(statSync(join(root, 'other')).ino).toBe(statSync(join(root, 'd/file')).ino);
+    expect(readlinkSync(join(root, 'd/link'))).toBe('d/file');
+    for (const [path, target, code] of [
+      ['other', 'd/file', 'EEXIST'],
+      ['x', 'gone', 'ENOENT'],
+      ['gone/x', 'other', 'ENOENT'],
+    ] as const)
+      await expect(batch(root, { op: 'link', path, target })).rejects.toMatchObject({ code });
+  });
+
+  test('a directory that is made again is another one', async () => {
+    const root = scratch();
+    await batch(
+      root,
+      { op: 'mkdir', path: 'a', mode: 0o700 },
+      { op: 'mkdir', path: 'a/b', mode: 0o700 },
+      { op: 'write', path: 'a/b/old', data: '', mode: 0o600 },
+      { op: 'rename', from: 'a', to: 'c' },
+      { op: 'mkdir', path: 'a', mode: 0o700 },
+      { op: 'mkdir', path: 'a/b', mode: 0o700 },
+      { op: 'write', path: 'a/b/new', data: '', mode: 0o600 },
+      { op: 'unlink', path: 'a/b/new' },
+      { op: 'rmdir', path: 'a/b' },
+      { op: 'mkdir', path: 'a/b', mode: 0o700 },
+      { op: 'write', path: 'a/b/third', data: '', mode: 0o600 },
+      { op: 'removeTree', path: 'c' },
+      { op: 'mkdir', path: 'c', mode: 0o700 },
+      { op: 'write', path: 'c/fourth', data: '', mode: 0o600 },
+    );
+    expect(readdirSync(join(root, 'a/b'))).toEqual(['third']);
+    expect(readdirSync(join(root, 'c'))).toEqual(['fourth']);
+  });
+
+  test('together: both are done before the next step, and either can fail it', async () => {
+    const root = scratch();
+    const made = (path: string): BatchStep => ({ op: 'mkdir', path, mode: 0o700 });
+    await batch(
+      root,
+      { op: 'together', first: [made('a'), made('a/b')], second: [made('c'), made('c/d')] },
+      { op: 'rename', from: 'a/b', to: 'c/d/b' },
+    );
+    expect(readdirSync(join(root, 'c/d'))).toEqual(['b']);
+    for (const [first, second] of [
+      [[made('no/x')], [made('e')]],
+      [[made('f')], [made('no/x')]],
+      [[made('no/x')], [made('no/y')]],
+    ] as const)
+      await expect(
+        batch(
+          root,
+          made(`g${first.length}${readdirSync(root).length}`),
+          { op: 'together', first, second },
+          made('h'),
+        ),
+      ).rejects.toMatchObject({ code: 'ENOENT', step: 1, path: join(root, 'no/x') });
+    expect(readdirSync(root).sort()).toEqual(expect.arrayContaining(['e', 'f']));
+    expect(existsSync(join(root, 'h'))).toBe(false);
+  });
+
+  test('together does not wait for threads: more batches at once than there are', async () => {
+    const root = scratch();
+    await Promise.all(
+      Array.from({ length: 100 }, (_, index) =>
+        batch(root, {
+          op: 'together',
+          first: [{ op: 'mkdir', path: `a${index}`, mode: 0o700 }],
+          second: [{ op: 'mkdir', path: `b${index}`, mode: 0o700 }],
+        }),
+      ),
+    );
+    expect(readdirSync(root)).toHaveLength(200);
+  });
 });
 
 describe('attributes and nodes', () => {

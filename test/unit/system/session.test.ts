@@ -52,6 +52,33 @@ describe('Session', () => {
     expect(sessions()).toEqual([]);
   });
 
+  it('marks what is made while it is made, in one batch', async () => {
+    const session = new Session(layout);
+    const rename = { op: 'rename', from: 'overlay2/x', to: 'overlay2/y' } as const;
+    expect(await session.during(['overlay2.x'], [object, rename])).toBe(true);
+    const [name] = sessions() as [string];
+    expect(files(name)).toEqual(['lock']);
+    expect(readdirSync(layout.at('overlay2'))).toEqual(['y']);
+    // What fails stays marked, until it is said to be gone.
+    await expect(session.during(['overlay2.x'], [object, { ...object, path: 'no/z' }])).rejects.toThrow(
+      'ENOENT',
+    );
+    expect(files(name)).toEqual(['lock', 'overlay2.x']);
+    await session.unmark(['overlay2.x'], [{ op: 'rmdir', path: 'overlay2/x' }]);
+    // One that was marked before stays no longer.
+    await session.mark(['container.y']);
+    await session.during(['container.y', 'overlay2.x'], [object]);
+    expect(files(name)).toEqual(['lock']);
+    rmSync(layout.at('layerstack'), { recursive: true });
+    await session.during(['overlay2.z'], [{ ...object, path: 'overlay2/z' }]);
+    expect(sessions().map(files)).toEqual([['lock']]);
+    expect(readdirSync(layout.at('overlay2')).filter((entry) => entry !== 'l')).toEqual(['x', 'y', 'z']);
+    await session.close();
+    await expect(session.during(['overlay2.q'], [object])).rejects.toMatchObject({
+      code: 'ERR_STORE_CLOSED',
+    });
+  });
+
   it('makes one directory for many marks at once', async () => {
     const session = new Session(layout);
     await Promise.all(['a', 'b', 'c'].map((id) => session.mark([`container.${id}`])));
