@@ -3,13 +3,12 @@
  * networking and mounts no volumes, but clients (compose) want to find what they have made. One document for all of a kind,
  * `layerstack/networks.json` and `layerstack/volumes.json`, replaced as a whole under a lock.
  */
-import { existsSync } from 'node:fs';
 import { LayerstackError } from '../core/errors.ts';
 import { goJson } from '../core/go-json.ts';
 import * as json from '../core/json.ts';
 import type { Layout } from '../system/layout.ts';
 import { call, native } from '../system/native.ts';
-import { readText } from '../system/store-files.ts';
+import { readText, statEntry } from '../system/store-files.ts';
 import type { Root } from '../system/root.ts';
 
 /** Of one document. */
@@ -125,7 +124,7 @@ export class NamedObjects {
   /** Takes away what a change that a killed process has begun has left. */
   async resume(): Promise<void> {
     const { layout, locks } = this.#root;
-    if (!existsSync(layout.at(this.#temporary))) return;
+    if (statEntry(layout.at(this.#temporary)) === undefined) return;
     await using lock = await locks.acquire('references', this.#path);
     void lock;
     await call(native.batch(layout.root, [{ op: 'unlink', path: this.#temporary, missing: true }]));

@@ -185,7 +185,9 @@ export class Locks {
     shared: boolean,
     signal: AbortSignal | undefined,
   ): Promise<number | undefined> {
-    const fd = this.#inDirectory(() => openStoreFd(path, constants.O_RDWR | constants.O_CREAT | constants.O_APPEND));
+    const fd = this.#inDirectory(() =>
+      openStoreFd(path, constants.O_RDWR | constants.O_CREAT | constants.O_APPEND),
+    );
     let held = false;
     try {
       let pause = FIRST_PAUSE_MS;

@@ -33,7 +33,7 @@ function holdSyncs(): void {
 const begun = (count: number) => vi.waitFor(() => expect(pending).toHaveLength(count));
 
 test('is one syncfs where all is on one file system', async () => {
-  expect(await syncSteps(layout, [layout.overlay2, layout.layers, layout.containers])).toEqual([
+  expect(syncSteps(layout, [layout.overlay2, layout.layers, layout.containers])).toEqual([
     { op: 'syncfs', path: layout.overlay2 },
   ]);
   await disk.sync();
