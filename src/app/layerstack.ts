@@ -5,6 +5,7 @@
  */
 import type { Readable } from 'node:stream';
 import { throwIfAborted } from '../core/abort.ts';
+import { checkArguments } from '../core/arguments.ts';
 import { isSystemError, LayerstackError } from '../core/errors.ts';
 import { formatReference, parseReference, withDefaultTag, type Reference } from '../core/reference.ts';
 import type { StoreFinding } from '../core/store-finding.ts';
@@ -69,6 +70,7 @@ import type { Finding } from './doctor.ts';
 import type { FsckOptions } from './fsck.ts';
 import type { LoginOptions, LoginResult, LogoutOptions } from './login.ts';
 import { Registries, type RegistryOptions } from './registries.ts';
+import { SIGNATURES } from './signatures.ts';
 import { StoreEvents, type ImageAction, type StoreListener } from './store-events.ts';
 
 /** Where the store is when nobody says otherwise. */
@@ -148,8 +150,8 @@ export class Layerstack implements AsyncDisposable {
    */
   static async open(options: OpenOptions = {}): Promise<Layerstack> {
     const { root = DEFAULT_ROOT, readOnly = false, allowUnsafeRoot = false, log } = options;
-    // JavaScript callers: open('/path') and open({ root: process.env.UNSET_BUT_EMPTY }) must not open some other store.
-    if (typeof options !== 'object' || typeof root !== 'string' || root === '')
+    // open({ root: process.env.UNSET_BUT_EMPTY }) must not open some other store.
+    if (root === '')
       throw new LayerstackError(
         'ERR_INVALID_ARGUMENT',
         "the store's root is no path: use open({ root: '/var/lib/layerstack' })",
@@ -902,6 +904,10 @@ export class Layerstack implements AsyncDisposable {
 
   readonly #tellDeletion: OnDeletion = ({ action, id }, labels) =>
     this.#events.image(action, id, id, action === 'untag' ? labels : null);
+
+  static {
+    checkArguments(this, SIGNATURES);
+  }
 }
 
 /** The image as `docker ps` shows it: the reference with its tag, or the id where one was given. */

@@ -2,6 +2,7 @@
  * How the facade reaches registries: what the operator has set for this store, and whose credentials are used. Looking at a
  * registry needs no store that can be opened, only the settings in its directory, so that it needs no privileges either.
  */
+import { checkArguments, requireArguments } from '../core/arguments.ts';
 import { parseReference } from '../core/reference.ts';
 import { defaultLogger, type Logger } from '../system/log.ts';
 import type { RootOptions } from '../system/root.ts';
@@ -9,6 +10,7 @@ import type { CredentialSource } from '../transfer/registry/auth/credentials.ts'
 import type { PulledLayout, PullLayoutOptions } from '../transfer/pull-layout.ts';
 import type { RegistryAccess, RequestOptions } from '../transfer/registry/client.ts';
 import type { InspectOptions, Referrer, RemoteManifest, RemovedRemote } from '../transfer/remote.ts';
+import { SIGNATURES } from './signatures.ts';
 import { storeSettings } from './store-settings.ts';
 
 export interface RegistryOptions {
@@ -26,7 +28,9 @@ export class Registries {
    * @param root the store's directory, which need not exist
    * @param options as of an opened root
    */
-  constructor(root: string, { allowUnsafeRoot = false, log = defaultLogger }: RootOptions = {}) {
+  constructor(root: string, options: RootOptions = {}) {
+    requireArguments('Registries', [root, options], SIGNATURES);
+    const { allowUnsafeRoot = false, log = defaultLogger } = options;
     this.#root = root;
     this.#allowUnsafeRoot = allowUnsafeRoot;
     this.#log = log;
@@ -34,6 +38,7 @@ export class Registries {
 
   /**
    * What a client of any repository needs.
+   * @internal
    * @throws {@link LayerstackError} ERR_REGISTRY_SETTINGS naming the file and the key; ERR_STORE_UNSAFE where others can write to
    *   the root.
    */
@@ -88,5 +93,9 @@ export class Registries {
   async remove(reference: string, options: RequestOptions & RegistryOptions = {}): Promise<RemovedRemote> {
     const { removeRemote } = await import('../transfer/remote.ts');
     return removeRemote(await this.access(options), parseReference(reference), options);
+  }
+
+  static {
+    checkArguments(this, SIGNATURES);
   }
 }

@@ -131,6 +131,10 @@ export interface ErrorFacts {
   readonly repository?: string | undefined;
   /** HTTP status of a registry's answer. */
   readonly status?: number | undefined;
+  /** The argument or option at fault, e.g. `options.root`. */
+  readonly key?: string | undefined;
+  /** The known key that is most like an unknown one. */
+  readonly nearest?: string | undefined;
   /** The same may succeed when it is tried again. */
   readonly retryable?: boolean | undefined;
   /** After how many milliseconds, where the registry says. */
@@ -156,6 +160,8 @@ export class LayerstackError extends Error implements ErrorFacts {
   declare readonly registry?: string;
   declare readonly repository?: string;
   declare readonly status?: number;
+  declare readonly key?: string;
+  declare readonly nearest?: string;
   declare readonly retryable?: boolean;
   declare readonly retryAfterMs?: number;
 

@@ -400,9 +400,9 @@ describe('what dockerd could not decode', () => {
     [{ hostConfig: { Memory: 1e9 + 0.5 } }, 'Memory is 1000000000.5'],
     [{ hostConfig: { BlkioWeight: 70000 } }, 'BlkioWeight is 70000'],
     [{ hostConfig: { Ulimits: [{ Hard: '5' }] } }, 'Ulimits[0].Hard'],
-    [{ labels: { a: true } }, 'Config.Labels["a"] is true'],
-    [{ user: 7 }, 'Config.User is a number'],
-    [{ command: [['x']] }, 'Path is an array'],
+    [{ labels: { a: true } }, 'options.labels.a must be a string'],
+    [{ user: 7 }, 'options.user must be a string'],
+    [{ command: [['x']] }, 'options.command[0] must be a string'],
   ])('%j is refused by its path, and leaves nothing', async (options, place) => {
     const error = await rejection(house.store.create(IMAGE, options as never));
     expect(error).toMatchObject({ code: 'ERR_INVALID_ARGUMENT' });

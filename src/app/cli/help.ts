@@ -1,4 +1,5 @@
 /** The texts of `--help`, made from the commands themselves so that they cannot disagree. */
+import { nearest } from '../../core/nearest.ts';
 import { GLOBAL_OPTIONS, type Command, type OptionSpecs } from './command.ts';
 
 /** The help of one command. */
@@ -62,26 +63,11 @@ const ELSEWHERE: Readonly<Record<string, string>> = {
 
 /** What to say to a verb that does not exist: where its work is done, or which one may be meant. */
 export function unknownVerb(name: string, verbs: readonly string[]): string {
-  const near = verbs.find((verb) => isSlip(name.toLowerCase(), verb));
+  const near = nearest(name, verbs);
   const advice = Object.hasOwn(ELSEWHERE, name)
     ? ELSEWHERE[name]
     : near === undefined
       ? 'see layerstack --help'
       : `did you mean \`layerstack ${near}\`?`;
   return `there is no command ${JSON.stringify(name)}: ${advice}`;
-}
-
-/** Whether `typed` is `word` but for one letter too many, too few or other, or two that changed places. */
-function isSlip(typed: string, word: string): boolean {
-  if (typed === word) return true;
-  let head = 0;
-  while (head < typed.length && typed[head] === word[head]) head++;
-  const [rest, due] = [typed.slice(head), word.slice(head)];
-  if (word.length < 4) return false;
-  return (
-    rest.slice(1) === due ||
-    rest === due.slice(1) ||
-    rest.slice(1) === due.slice(1) ||
-    (rest[0] === due[1] && rest[1] === due[0] && rest.slice(2) === due.slice(2))
-  );
 }

@@ -109,7 +109,7 @@ async function pruneContainers(request: ApiRequest, { store }: ServiceContext): 
   if (until.length > 1) throw new HttpError(400, 'more than one until filter specified');
   const result = await store.pruneContainers(
     { until: until[0], label: filters.get('label'), notLabel: filters.get('label!') },
-    request,
+    { signal: request.signal },
   );
   const { ContainersDeleted: ids, SpaceReclaimed } = result;
   sendJson(request, 200, { ContainersDeleted: ids.length === 0 ? null : ids, SpaceReclaimed });

@@ -1,0 +1,176 @@
+/**
+ * Derives what the public methods take from their TypeScript types: `npm run signatures` writes src/app/signatures.ts, by which they
+ * check their arguments (src/core/arguments.ts). A test fails where the two differ.
+ */
+import { writeFile } from 'node:fs/promises';
+import { fileURLToPath, URL } from 'node:url';
+import ts from 'typescript';
+
+const HOME = fileURLToPath(new URL('..', import.meta.url));
+const OUTPUT = `${HOME}src/app/signatures.ts`;
+/** Whose methods users of the library call, but for those that say `@internal`. */
+const CLASSES = ['Layerstack', 'Registries'];
+
+/** The text of src/app/signatures.ts, as the sources are now. */
+export function signaturesText() {
+  const { options } = ts.getParsedCommandLineOfConfigFile(`${HOME}tsconfig.json`, {}, ts.sys);
+  const index = `${HOME}src/index.ts`;
+  const program = ts.createProgram([index], { ...options, noEmit: true });
+  const checker = program.getTypeChecker();
+  const shapes = new Shapes(checker);
+  const methods = {};
+  for (const exported of checker.getExportsOfModule(
+    checker.getSymbolAtLocation(program.getSourceFile(index)),
+  )) {
+    if (!CLASSES.includes(exported.name)) continue;
+    const symbol = checker.getAliasedSymbol(exported);
+    const owners = { '.': checker.getTypeOfSymbol(symbol), '#': checker.getDeclaredTypeOfSymbol(symbol) };
+    for (const signature of owners['.'].getConstructSignatures())
+      if (isPublic({ valueDeclaration: signature.declaration }) && signature.parameters.length > 0)
+        methods[`${symbol.name}.constructor`] = shapes.signature(signature);
+    for (const [sign, type] of Object.entries(owners))
+      for (const property of checker.getPropertiesOfType(type)) {
+        const [signature] = checker.getTypeOfSymbol(property).getCallSignatures();
+        if (signature === undefined || signature.parameters.length === 0 || !isPublic(property)) continue;
+        methods[symbol.name + sign + property.name] = shapes.signature(signature);
+      }
+  }
+  return `/** What the public methods take. Written by \`npm run signatures\` from their types: change those. */
+import type { Signatures } from '../core/arguments.ts';
+
+export const SIGNATURES: Signatures = {
+  methods: {
+${lines(methods)}
+  },
+  objects: {
+${lines(shapes.objects)}
+  },
+};
+`;
+}
+
+function lines(members) {
+  return Object.entries(members)
+    .map(([name, value]) => `    ${JSON.stringify(name)}: ${JSON.stringify(value)},`)
+    .join('\n');
+}
+
+function isPublic(symbol) {
+  if (symbol.getJsDocTags?.().some(({ name }) => name === 'internal')) return false;
+  const declaration = symbol.valueDeclaration;
+  return (
+    declaration === undefined ||
+    ((ts.getCombinedModifierFlags(declaration) & (ts.ModifierFlags.Private | ts.ModifierFlags.Protected)) ===
+      0 &&
+      !(declaration.name && ts.isPrivateIdentifier(declaration.name)))
+  );
+}
+
+/** The shapes of types; those of objects by name. */
+class Shapes {
+  objects = {};
+  #checker;
+  #names = new Map();
+
+  constructor(checker) {
+    this.#checker = checker;
+  }
+
+  signature(signature) {
+    const parameters = signature.parameters.map((parameter, index) => ({
+      // One that is taken apart where it is declared has no name of its own.
+      name: parameter.name.startsWith('__') ? 'options' : parameter.name,
+      shape: this.#shape(this.#checker.getTypeOfSymbol(parameter)),
+      ...(this.#isOptional(signature, parameter, index) && { optional: true }),
+    }));
+    const returned = signature.getReturnType();
+    return { parameters, ...(returned.symbol?.name === 'Promise' && { async: true }) };
+  }
+
+  #isOptional({ declaration }, parameter, index) {
+    const node = declaration.parameters[index];
+    return (
+      node.initializer !== undefined ||
+      node.questionToken !== undefined ||
+      this.#takesUndefined(this.#checker.getTypeOfSymbol(parameter))
+    );
+  }
+
+  #takesUndefined(type) {
+    return (type.isUnion() ? type.types : [type]).some(
+      ({ flags }) => flags & (ts.TypeFlags.Undefined | ts.TypeFlags.Any),
+    );
+  }
+
+  #shape(type) {
+    const { flags } = type;
+    if (flags & (ts.TypeFlags.Any | ts.TypeFlags.Unknown)) return 'any';
+    if (flags & ts.TypeFlags.Null) return 'null';
+    if (type.isUnion())
+      return this.#either(type.types.filter((one) => !(one.flags & ts.TypeFlags.Undefined)));
+    if (flags & ts.TypeFlags.BooleanLiteral) return { one: [type.intrinsicName === 'true'] };
+    if (type.isLiteral()) return { one: [type.value] };
+    if (flags & (ts.TypeFlags.StringLike | ts.TypeFlags.TemplateLiteral)) return 'string';
+    if (flags & ts.TypeFlags.NumberLike) return 'number';
+    if (flags & ts.TypeFlags.BigIntLike) return 'bigint';
+    if (flags & ts.TypeFlags.BooleanLike) return 'boolean';
+    // A string with a brand.
+    if (type.isIntersection() && type.types.some((one) => one.flags & ts.TypeFlags.StringLike))
+      return 'string';
+    if (type.getCallSignatures().length > 0) return 'function';
+    if (this.#checker.isArrayType(type))
+      return { list: this.#shape(this.#checker.getTypeArguments(type)[0]) };
+    const values = this.#checker.getIndexTypeOfType(type, ts.IndexKind.String);
+    if (values !== undefined) return { map: this.#shape(values) };
+    return { object: this.#object(type) };
+  }
+
+  /** Values of the same kind are one alternative. */
+  #either(types) {
+    const shapes = [];
+    const literals = [];
+    for (const type of types) {
+      const shape = this.#shape(type);
+      if (shape.one) literals.push(...shape.one);
+      else if (!shapes.some((other) => JSON.stringify(other) === JSON.stringify(shape))) shapes.push(shape);
+    }
+    if (literals.includes(true) && literals.includes(false)) shapes.push('boolean');
+    const rest = literals.filter((one) => !shapes.includes(typeof one));
+    if (rest.length > 0) shapes.push({ one: rest });
+    return shapes.length === 1 ? shapes[0] : { either: shapes };
+  }
+
+  #object(type) {
+    const known = this.#names.get(type);
+    if (known !== undefined) return known;
+    const name = this.#nameOf(type);
+    this.#names.set(type, name);
+    // Entered at once, for types that lead to themselves.
+    const shape = (this.objects[name] = {});
+    const members = this.#checker
+      .getPropertiesOfType(type)
+      .filter(isPublic)
+      .map((property) => ({
+        name: property.name.replace(/^__(@\w+)@\d+$/, '@$1'),
+        type: this.#checker.getTypeOfSymbol(property),
+        optional: (property.flags & ts.SymbolFlags.Optional) !== 0,
+      }));
+    const methods = members.filter(({ type, optional }) => !optional && type.getCallSignatures().length > 0);
+    // Of what has methods these are all that is used.
+    if (methods.length > 0) shape.methods = methods.map((member) => member.name);
+    else shape.keys = Object.fromEntries(members.map((member) => [member.name, this.#shape(member.type)]));
+    const required = members.filter(({ type, optional }) => !optional && !this.#takesUndefined(type));
+    if (methods.length === 0 && required.length > 0) shape.required = required.map((member) => member.name);
+    return name;
+  }
+
+  #nameOf(type) {
+    const written = this.#checker.typeToString(type, undefined, ts.TypeFormatFlags.NoTruncation);
+    const name = /\bPick<|^\{/.test(written) ? 'options' : written.replace(/<.*/, '');
+    const taken = (text) => Object.hasOwn(this.objects, text);
+    if (!taken(name)) return name;
+    for (let number = 2; ; number++) if (!taken(`${name} ${number}`)) return `${name} ${number}`;
+  }
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) await writeFile(OUTPUT, signaturesText());

@@ -1,0 +1,231 @@
+/**
+ * Checks what callers of the library pass, for those who write JavaScript, or TypeScript with a cast: an option that is misspelt, or
+ * a value of another type, is refused before anything is done. What a method takes is derived from its TypeScript types
+ * (packaging/signatures.js writes app/signatures.ts); this file only compares values with that.
+ */
+import { LayerstackError } from './errors.ts';
+import { nearest } from './nearest.ts';
+
+type Primitive = 'string' | 'number' | 'bigint' | 'boolean' | 'function' | 'null';
+
+/** What a value may be; `undefined` is always allowed where the type has it, which {@link Parameter.optional} says. */
+export type Shape =
+  | 'any'
+  | Primitive
+  /** One of these values. */
+  | { readonly one: readonly (string | number | boolean)[] }
+  | { readonly list: Shape }
+  /** An object of any keys. */
+  | { readonly map: Shape }
+  | { readonly either: readonly Shape[] }
+  /** A member of {@link Signatures.objects}. */
+  | { readonly object: string };
+
+/** An object with these keys and no others, or of any class that has the methods. */
+export interface ObjectShape {
+  readonly keys?: Readonly<Record<string, Shape>>;
+  readonly required?: readonly string[];
+  /** Well-known symbols are called `@@asyncIterator`. */
+  readonly methods?: readonly string[];
+}
+
+export interface Parameter {
+  readonly name: string;
+  readonly shape: Shape;
+  readonly optional?: boolean;
+}
+
+export interface Signature {
+  readonly parameters: readonly Parameter[];
+  /** It resolves, and so rejects; otherwise it throws. */
+  readonly async?: boolean;
+}
+
+type Objects = Readonly<Record<string, ObjectShape>>;
+
+export interface Signatures {
+  readonly objects: Objects;
+  readonly methods: Readonly<Record<string, Signature>>;
+}
+
+/** What is wrong with a value. */
+interface Fault {
+  /** Keys and indices that lead to it. */
+  readonly path: readonly (string | number)[];
+  readonly expected: string;
+  readonly found: string;
+  /** The key that no object of this kind has, and those that it has. */
+  readonly unknown?: { readonly key: string; readonly known: readonly string[] };
+}
+
+/** Characters of a value that an error shows. */
+const MAX_QUOTED = 64;
+
+type Method = (this: unknown, ...values: unknown[]) => unknown;
+
+/**
+ * Has the methods of a class that `signatures` knows, static ones too, check what they are called with.
+ * @throws (its methods, or their promises) {@link LayerstackError} ERR_INVALID_ARGUMENT, with the key, what was expected, and the
+ *   nearest known key.
+ */
+export function checkArguments(
+  type: { readonly name: string; prototype: object },
+  signatures: Signatures,
+): void {
+  for (const [owner, prefix] of [
+    [type, `${type.name}.`],
+    [type.prototype, `${type.name}#`],
+  ] as const) {
+    for (const key of Object.getOwnPropertyNames(owner)) {
+      const signature = signatures.methods[prefix + key];
+      const property = Object.getOwnPropertyDescriptor(owner, key);
+      if (signature === undefined || typeof property?.value !== 'function') continue;
+      const value = checked(key, property.value as Method, signature, signatures.objects);
+      Object.defineProperty(owner, key, { ...property, value });
+    }
+  }
+}
+
+function checked(name: string, method: Method, signature: Signature, objects: Objects): Method {
+  const check: Method = function (this: unknown, ...values) {
+    const error = argumentError(name, signature, values, objects);
+    if (error === undefined) return method.apply(this, values);
+    if (signature.async) return Promise.reject(error);
+    throw error;
+  };
+  return Object.defineProperties(check, { name: { value: name }, length: { value: method.length } });
+}
+
+/**
+ * Checks what a constructor is called with.
+ * @throws {@link LayerstackError} ERR_INVALID_ARGUMENT.
+ */
+export function requireArguments(type: string, values: readonly unknown[], signatures: Signatures): void {
+  const signature = signatures.methods[`${type}.constructor`];
+  const error = signature && argumentError(`new ${type}`, signature, values, signatures.objects);
+  if (error) throw error;
+}
+
+function argumentError(
+  method: string,
+  { parameters }: Signature,
+  values: readonly unknown[],
+  objects: Objects,
+): LayerstackError | undefined {
+  for (const [index, { name, shape, optional = false }] of parameters.entries()) {
+    const value = values[index];
+    if (value === undefined && optional) continue;
+    const fault = faultOf(value, shape, objects);
+    if (fault) return invalidArgument(method, name, fault);
+  }
+  return undefined;
+}
+
+function invalidArgument(method: string, parameter: string, fault: Fault): LayerstackError {
+  const { path, expected, found, unknown } = fault;
+  const key = path.reduce<string>(
+    (text, part) => text + (typeof part === 'number' ? `[${part}]` : `.${part}`),
+    parameter,
+  );
+  if (unknown === undefined)
+    return new LayerstackError(
+      'ERR_INVALID_ARGUMENT',
+      `${method}(): ${key} must be ${expected}, not ${found}`,
+      {
+        ...{ key, expected, found },
+      },
+    );
+  const near = nearest(unknown.key, unknown.known);
+  const advice = near === undefined ? `it takes ${unknown.known.join(', ')}` : `did you mean ${near}?`;
+  return new LayerstackError(
+    'ERR_INVALID_ARGUMENT',
+    `${method}(): ${key} has no key ${JSON.stringify(unknown.key)}: ${advice}`,
+    { key: `${key}.${unknown.key}`, expected: near ?? unknown.known.join(', '), nearest: near },
+  );
+}
+
+/** What is wrong with a value, the first fault found; undefined where nothing is. */
+function faultOf(value: unknown, shape: Shape, objects: Objects): Fault | undefined {
+  if (shape === 'any') return undefined;
+  const wrong: Fault = { path: [], expected: describe(shape, objects), found: kindOf(value) };
+  if (typeof shape === 'string') return isA(value, shape) ? undefined : wrong;
+  if ('one' in shape) return shape.one.some((one) => one === value) ? undefined : wrong;
+  if ('list' in shape)
+    return Array.isArray(value) ? faultOfMember(value.entries(), () => shape.list, objects) : wrong;
+  if ('either' in shape) {
+    const faults = shape.either.map((one) => faultOf(value, one, objects));
+    if (faults.includes(undefined)) return undefined;
+    // The alternative that the value was meant to be can say more than that it is none of them.
+    return faults.find((fault) => fault && (fault.path.length > 0 || fault.unknown !== undefined)) ?? wrong;
+  }
+  if (!isObject(value)) return wrong;
+  if ('map' in shape) return faultOfMember(Object.entries(value), () => shape.map, objects);
+  const { keys = {}, required = [], methods } = objects[shape.object] ?? {};
+  if (methods)
+    return methods.every((name) => typeof value[symbolOf(name)] === 'function') ? undefined : wrong;
+  const known = Object.keys(keys);
+  const unknown = Object.keys(value).find((key) => !Object.hasOwn(keys, key));
+  if (unknown !== undefined) return { ...wrong, unknown: { key: unknown, known } };
+  const members = known.map((key) => [key, value[key]] as const);
+  return faultOfMember(
+    members.filter(([key, member]) => member !== undefined || required.includes(key)),
+    (key) => keys[key] ?? 'any',
+    objects,
+  );
+}
+
+/** The fault of the first member that has one, with the way to it. */
+function faultOfMember<Key extends string | number>(
+  members: Iterable<readonly [Key, unknown]>,
+  shapeOf: (key: Key) => Shape,
+  objects: Objects,
+): Fault | undefined {
+  for (const [key, member] of members) {
+    const fault = faultOf(member, shapeOf(key), objects);
+    if (fault) return { ...fault, path: [key, ...fault.path] };
+  }
+  return undefined;
+}
+
+function isA(value: unknown, type: Primitive): boolean {
+  if (type === 'null') return value === null;
+  return typeof value === type && !Number.isNaN(value);
+}
+
+function isObject(value: unknown): value is Readonly<Record<PropertyKey, unknown>> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+function symbolOf(name: string): string | symbol {
+  return name.startsWith('@@') ? (Symbol[name.slice(2) as 'asyncIterator'] as symbol) : name;
+}
+
+const WORDS: Readonly<Record<Primitive, string>> = {
+  string: 'a string',
+  number: 'a number',
+  bigint: 'a bigint',
+  boolean: 'true or false',
+  function: 'a function',
+  null: 'null',
+};
+
+function describe(shape: Shape, objects: Objects): string {
+  if (shape === 'any') return 'anything';
+  if (typeof shape === 'string') return WORDS[shape];
+  if ('one' in shape) return shape.one.map((one) => JSON.stringify(one)).join(' or ');
+  if ('either' in shape) return shape.either.map((one) => describe(one, objects)).join(' or ');
+  if ('list' in shape) return `an array, each member ${describe(shape.list, objects)}`;
+  if ('map' in shape) return `an object, each value ${describe(shape.map, objects)}`;
+  const { object: name } = shape;
+  if (objects[name]?.methods) return `${/^[AEIOU]/.test(name) ? 'an' : 'a'} ${name}`;
+  return /^[A-Z]/.test(name) ? `an object (${name})` : 'an object';
+}
+
+function kindOf(value: unknown): string {
+  if (value === null || value === undefined || Number.isNaN(value)) return String(value);
+  if (Array.isArray(value)) return 'an array';
+  if (typeof value === 'object') return 'an object';
+  if (typeof value === 'string')
+    return value === '' ? 'an empty string' : `the string ${JSON.stringify(value.slice(0, MAX_QUOTED))}`;
+  return typeof value === 'function' ? 'a function' : `the ${typeof value} ${String(value)}`;
+}

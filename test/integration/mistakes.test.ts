@@ -1,0 +1,140 @@
+/** What callers get wrong is refused before anything is made or changed. */
+import { createHash } from 'node:crypto';
+import { existsSync, readdirSync } from 'node:fs';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { Registries } from '../../src/app/registries.ts';
+import { SIGNATURES } from '../../src/app/signatures.ts';
+import { Layerstack } from '../../src/app/layerstack.ts';
+import type { Parameter, Shape } from '../../src/core/arguments.ts';
+import { House, IMAGE } from './container-support.ts';
+
+type Method = (...values: unknown[]) => unknown;
+
+let house: House;
+
+beforeAll(async () => {
+  house = await House.build();
+  await house.store.create(IMAGE, { name: 'room' });
+});
+afterAll(() => house[Symbol.asyncDispose]());
+
+/** A value that a parameter takes. */
+function sample(shape: Shape): unknown {
+  if (typeof shape === 'string')
+    return { string: 'room', number: 1, function: () => undefined }[shape as 'string'];
+  if ('either' in shape) return sample(shape.either[0] ?? 'any');
+  if ('list' in shape) return [];
+  if ('object' in shape && shape.object === 'AsyncIterable') return (async function* () {})();
+  return {};
+}
+
+/** Calls a method of the class or of the object that `name` says. */
+async function call(name: string, values: readonly unknown[]): Promise<unknown> {
+  const [, type, method] = /^(\w+)[.#](\w+)$/.exec(name) ?? [];
+  if (method === 'constructor') return Reflect.construct(Registries, values);
+  const owner =
+    type === 'Registries' ? new Registries(house.root) : name.includes('.') ? Layerstack : house.store;
+  const result = (Reflect.get(owner, method ?? '') as Method).apply(owner, [...values]);
+  return result;
+}
+
+/** Names of everything below the root. */
+const census = (): string =>
+  createHash('sha256')
+    .update(readdirSync(house.root, { recursive: true }).sort().join('\n'))
+    .digest('hex');
+
+const methods = Object.entries(SIGNATURES.methods);
+const withOptions = methods.flatMap(([name, { parameters }]) =>
+  parameters.flatMap(({ shape, optional }, at) =>
+    optional && typeof shape === 'object' && 'object' in shape ? [[name, parameters, at] as const] : [],
+  ),
+);
+
+describe('a misspelt option', () => {
+  it.each(withOptions)('of %s is refused', async (name, parameters: readonly Parameter[], at) => {
+    const before = census();
+    const values = parameters.map(({ shape }, index) => (index === at ? { signl: 1 } : sample(shape)));
+    await expect(call(name, values)).rejects.toMatchObject({
+      code: 'ERR_INVALID_ARGUMENT',
+      message: expect.stringMatching(
+        /\(\): \w+ has no key "signl": (?:did you mean signal\?|it takes \w)/,
+      ) as string,
+    });
+    expect(census()).toBe(before);
+  });
+});
+
+describe('a missing argument', () => {
+  const needing = methods.filter(([, { parameters }]) => parameters[0]?.optional !== true);
+
+  it.each(needing)('of %s is refused', async (name, { parameters }) => {
+    const before = census();
+    await expect(call(name, [])).rejects.toMatchObject({
+      code: 'ERR_INVALID_ARGUMENT',
+      key: parameters[0]?.name,
+      message: expect.stringContaining(`${parameters[0]?.name ?? ''} must be `) as string,
+    });
+    expect(census()).toBe(before);
+  });
+});
+
+describe('open', () => {
+  it.each([
+    [{ rot: 'x' }, 'open(): options has no key "rot": did you mean root?'],
+    ['x', 'open(): options must be an object (OpenOptions), not the string "x"'],
+    [{ root: 5 }, 'open(): options.root must be a string, not the number 5'],
+    [{ root: 'x', readonly: true }, 'open(): options has no key "readonly": did you mean readOnly?'],
+    [{ root: 'x', log: { warn: () => undefined } }, 'open(): options.log must be a Logger, not an object'],
+    [{ root: '' }, "the store's root is no path: use open({ root: '/var/lib/layerstack' })"],
+  ])('%j makes no directory', async (options, message) => {
+    const before = existsSync('/var/lib/layerstack');
+    await expect(call('Layerstack.open', [options])).rejects.toMatchObject({
+      ...{ name: 'LayerstackError', code: 'ERR_INVALID_ARGUMENT', kind: 'invalid', message },
+    });
+    expect([existsSync('/var/lib/layerstack'), existsSync('x')]).toEqual([before, false]);
+  });
+});
+
+describe('what looks like something else', () => {
+  it.each([
+    [
+      'commit',
+      ['room', { name: 'app:1' }],
+      'commit(): options has no key "name": it takes author, message, ',
+    ],
+    ['diff', [{}], 'diff(): ref.id must be a string, not undefined'],
+    ['remove', [{ id: 'x' }], 'remove(): ref.name must be a string, not undefined'],
+    ['load', [Buffer.from('x')], 'load(): source must be a string or an AsyncIterable, not an object'],
+    ['load', [['a.tar']], 'load(): source must be a string or an AsyncIterable, not an array'],
+    ['images', ['app:1'], 'images(): options must be an object (ListOptions), not the string "app:1"'],
+    [
+      'create',
+      [IMAGE, { command: 'sh' }],
+      'create(): options.command must be an array, each member a string, not the string "sh"',
+    ],
+    [
+      'create',
+      [IMAGE, { env: { A: 'b' } }],
+      'create(): options.env must be an array, each member a string, not an object',
+    ],
+    [
+      'pull',
+      ['localhost:1/x', { signal: new AbortController() }],
+      'pull(): options.signal must be an AbortSignal, not an object',
+    ],
+    ['save', [[1]], 'save(): images[0] must be a string, not the number 1'],
+    [
+      'push',
+      ['localhost:1/x', { compression: 'xz' }],
+      'push(): options.compression must be "gzip" or "zstd", not the string "xz"',
+    ],
+  ])('%s(%j) is refused', async (name, values, message) => {
+    const before = census();
+    await expect(call(`Layerstack#${name}`, values)).rejects.toMatchObject({
+      code: 'ERR_INVALID_ARGUMENT',
+      message: expect.stringContaining(message) as string,
+    });
+    expect(census()).toBe(before);
+  });
+});
