@@ -112,6 +112,27 @@ describe.runIf(havePeers('docker-registry', 'htpasswd', 'skopeo', 'podman'))('wi
     expect(again.stdout).toBe('Login Succeeded\n');
   });
 
+  it('is in although the sync of its directory fails behind it, and out as well', async () => {
+    const faulty = (...args: string[]) =>
+      run(
+        'strace',
+        [
+          ...['-f', '-qq', '-o', '/dev/null', '-e', 'trace=fsync', '-e', 'inject=fsync:error=EIO:when=2'],
+          ...[process.execPath, ...new LayerstackCli(join(scratch, 'store')).argv(...args)],
+        ],
+        { env, input: `${USERS.bob}\n` },
+      );
+    const done = 'layerstack: done, but a power cut may take the change of ';
+    const inside = await faulty('login', '-u', 'bob', '--password-stdin', registry.host);
+    expect(inside.stderr).toContain(done + configPath());
+    expect([inside.stdout, inside.status]).toEqual(['Login Succeeded\n', 0]);
+    await peersMay(registry.host, 'bob');
+    const outside = await faulty('logout', registry.host);
+    expect(outside.stderr).toContain(done + configPath());
+    expect(outside.status).toBe(0);
+    await peersMay(registry.host, undefined);
+  });
+
   it('warns of -p', async () => {
     const ran = await cli('login', '-u', 'bob', '-p', USERS.bob, `http://${registry.host}/v2/`);
     expect(ran.stderr).toMatch(

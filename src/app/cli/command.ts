@@ -3,6 +3,7 @@
  * help from it, and runs it; a command neither reads `process.argv` nor ends the process.
  */
 import { parseArgs, type ParseArgsConfig } from 'node:util';
+import type { Logger } from '../../system/log.ts';
 import type { Layerstack, OpenOptions } from '../layerstack.ts';
 import type { Registries } from '../registries.ts';
 import type { Output } from './terminal.ts';
@@ -30,6 +31,8 @@ export type Values<O extends OptionSpecs> = {
 export interface Context {
   /** Opens the store that the global options name; the caller closes it. */
   open(options?: Pick<OpenOptions, 'log' | 'readOnly'>): Promise<Layerstack>;
+  /** The log of what a command does; what is not done behind a change is printed when the command ends. */
+  log(): Promise<Logger>;
   /** Registries as that store is to see them. */
   registries(): Promise<Registries>;
   /** The root that the global options name. */

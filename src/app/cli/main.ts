@@ -3,6 +3,7 @@
  * The command `layerstack`: finds the verb, parses, runs, and turns whatever happens into an exit status. SIGINT and
  * SIGTERM abort the work, which then takes back what it has half done; a second signal ends the process at once.
  */
+import type { Logger } from '../../system/log.ts';
 import type { Layerstack } from '../layerstack.ts';
 import type { Registries } from '../registries.ts';
 import { packageVersion } from '../package-version.ts';
@@ -141,16 +142,17 @@ function context(values: {
       return new of(root, { allowUnsafeRoot });
     },
     async open({ log, readOnly = false } = {}): Promise<Layerstack> {
-      const [{ Layerstack: opened }, { troubleLog }] = await Promise.all([
-        import('../layerstack.ts'),
-        import('./trouble.ts'),
-      ]);
+      const { Layerstack: opened } = await import('../layerstack.ts');
       return opened.open({
         root,
         allowUnsafeRoot,
         readOnly: readOnly || values['read-only'] === true,
-        log: log ?? troubleLog((message) => troubles.push(message)),
+        log: log ?? (await this.log()),
       });
+    },
+    async log(): Promise<Logger> {
+      const { troubleLog } = await import('./trouble.ts');
+      return troubleLog((message) => troubles.push(message));
     },
   };
 }

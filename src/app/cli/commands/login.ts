@@ -30,7 +30,7 @@ export const command = defineCommand({
     ]);
     const { root, allowUnsafeRoot, signal, stderr } = context;
     const registry = parseRegistry(given);
-    const config = new DockerConfig();
+    const config = new DockerConfig(process.env, await context.log());
     const readPassword = passwordReader(context, values);
     if (values.username === undefined && readPassword === undefined) {
       const known = await config.get(credentialsKey(registry), signal);

@@ -8,14 +8,18 @@ export const command = defineCommand({
   options: {},
   operands: { min: 0, max: 1 },
   async run(context, _values, [given]) {
-    const [{ logout }, { parseRegistry }, { credentialsKey }] = await Promise.all([
+    const [{ logout }, { parseRegistry }, { credentialsKey }, { DockerConfig }] = await Promise.all([
       import('../../login.ts'),
       import('../../../transfer/registry/auth/login.ts'),
       import('../../../transfer/registry/auth/credentials.ts'),
+      import('../../../transfer/registry/auth/docker-config.ts'),
     ]);
     const registry = parseRegistry(given);
     const key = credentialsKey(registry);
-    const removed = await logout(registry, { signal: context.signal });
+    const removed = await logout(registry, {
+      config: new DockerConfig(process.env, await context.log()),
+      signal: context.signal,
+    });
     context.print(removed ? `Removing login credentials for ${key}` : `Not logged in to ${key}`);
   },
 });

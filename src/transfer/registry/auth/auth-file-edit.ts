@@ -7,8 +7,10 @@ import { basename, dirname } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { abortError, throwIfAborted } from '../../../core/abort.ts';
 import { LayerstackError, unlessMissing } from '../../../core/errors.ts';
+import { Aftermath } from '../../../system/aftermath.ts';
 import { holdFlock, type FlockHandle } from '../../../system/lock.ts';
-import { call, native, type BatchStep } from '../../../system/native.ts';
+import type { Logger } from '../../../system/log.ts';
+import type { BatchStep } from '../../../system/native.ts';
 import { isSameRegistry, readAuthFile, type AuthFile } from './auth-file.ts';
 
 const LOCK_PAUSE_MS = 20;
@@ -20,22 +22,29 @@ export async function writeAuth(
   path: string,
   key: string,
   entry: Readonly<Record<string, string>>,
+  log: Logger,
   signal?: AbortSignal,
 ): Promise<void> {
-  await edit(path, (auths) => new Map([...without(auths, key), [key, entry]]), signal);
+  await edit(path, (auths) => new Map([...without(auths, key), [key, entry]]), log, signal);
 }
 
 /**
  * Removes every entry of `auths` that means the registry. False, and nothing is written, where there was none.
  * Durable on return.
  */
-export async function removeAuth(path: string, key: string, signal?: AbortSignal): Promise<boolean> {
+export async function removeAuth(
+  path: string,
+  key: string,
+  log: Logger,
+  signal?: AbortSignal,
+): Promise<boolean> {
   return edit(
     path,
     (auths) => {
       const left = without(auths, key);
       return left.size === auths.size ? undefined : left;
     },
+    log,
     signal,
   );
 }
@@ -48,6 +57,7 @@ function without(auths: ReadonlyMap<string, unknown>, key: string): Map<string, 
 async function edit(
   given: string,
   change: (auths: ReadonlyMap<string, unknown>) => ReadonlyMap<string, unknown> | undefined,
+  log: Logger,
   signal: AbortSignal | undefined,
 ): Promise<boolean> {
   // People link the file to where they keep their dotfiles.
@@ -59,24 +69,21 @@ async function edit(
     const file = await readAuthFile(path);
     const auths = change(file?.auths ?? new Map<string, unknown>());
     if (!auths) return false;
-    await replace(path, serialize(file, auths));
+    await replace(path, serialize(file, auths), log);
     return true;
   } finally {
     await held.release();
   }
 }
 
-async function replace(path: string, text: string): Promise<void> {
+async function replace(path: string, text: string, log: Logger): Promise<void> {
   const before = await unlessMissing(stat(path));
   const name = basename(path);
   const owner: BatchStep[] = before ? [{ op: 'chown', path: name, uid: before.uid, gid: before.gid }] : [];
-  await call(
-    native.batch(dirname(path), [
-      { op: 'replace', path: name, data: text, mode: 0o600 },
-      ...owner,
-      { op: 'fsync', path: '.' },
-    ]),
-  );
+  await new Aftermath(dirname(path), log).batch([{ op: 'replace', path: name, data: text, mode: 0o600 }], {
+    steps: [...owner, { op: 'fsync', path: '.' }],
+    otherwise: `a power cut may take the change of ${path}, or its owner is another one`,
+  });
 }
 
 /** As docker writes it. */

@@ -9,6 +9,7 @@ import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { LayerstackError } from '../../../core/errors.ts';
 import { credentialsIn, helperFor, isSameRegistry, readAuthFile, type AuthFile } from './auth-file.ts';
+import { defaultLogger, type Logger } from '../../../system/log.ts';
 import { removeAuth, writeAuth } from './auth-file-edit.ts';
 import { basicAuth, type Credentials, type CredentialSource } from './credentials.ts';
 import { CredentialHelper } from './helper.ts';
@@ -28,9 +29,14 @@ export class DockerConfig implements CredentialSource {
   readonly path: string;
   readonly #others: readonly string[];
   readonly #search: string;
+  readonly #log: Logger;
 
-  /** @param env - Default: the process's. */
-  constructor(env: Environment = process.env) {
+  /**
+   * @param env - Default: the process's.
+   * @param log - Told of what is behind a change that has happened, and failed.
+   */
+  constructor(env: Environment = process.env, log: Logger = defaultLogger) {
+    this.#log = log;
     const home = env['HOME'] || homedir();
     this.path = join(env['DOCKER_CONFIG'] || join(home, '.docker'), 'config.json');
     this.#others = podmanFiles(env, home);
@@ -54,11 +60,11 @@ export class DockerConfig implements CredentialSource {
     const file = await readAuthFile(this.path);
     const name = file && helperFor(file, key);
     if (name === undefined) {
-      await writeAuth(this.path, key, entryOf(credentials), signal);
+      await writeAuth(this.path, key, entryOf(credentials), this.#log, signal);
     } else {
       await this.#helper(name, this.path).store(key, credentials, signal);
       // As docker does: the empty entry says that there is a login.
-      await writeAuth(this.path, key, {}, signal);
+      await writeAuth(this.path, key, {}, this.#log, signal);
     }
     return { path: this.path, helper: name };
   }
@@ -73,7 +79,7 @@ export class DockerConfig implements CredentialSource {
     if (!file) return false;
     const name = helperFor(file, key);
     const erased = name !== undefined && (await eraseFrom(this.#helper(name, this.path), key, signal));
-    const removed = await removeAuth(this.path, key, signal);
+    const removed = await removeAuth(this.path, key, this.#log, signal);
     return erased || removed;
   }
 
