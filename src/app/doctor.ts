@@ -9,7 +9,7 @@ import { delimiter, join, resolve } from 'node:path';
 import { isSystemError } from '../core/errors.ts';
 import { probeCapabilities, type Capabilities } from '../system/caps.ts';
 import { Layout } from '../system/layout.ts';
-import { native, type MountRung } from '../system/native.ts';
+import { native, type MountRung, type Probe } from '../system/native.ts';
 import { readEntry } from '../system/removal.ts';
 import { placeOf, unsafeDirectory, type RootPlace } from '../system/safe-root.ts';
 import { listDirectory, openStoreFile } from '../system/store-files.ts';
@@ -17,8 +17,11 @@ import { listDirectory, openStoreFile } from '../system/store-files.ts';
 /** One thing looked at. */
 export interface Finding {
   readonly name: string;
-  /** `warn`: works, but not as well as it could, or needs a look. `fail`: layerstack cannot work like this. */
-  readonly state: 'ok' | 'warn' | 'fail';
+  /**
+   * `warn`: works, but not as well as it could, or needs a look. `fail`: layerstack cannot work like this. `unknown`: this user
+   * cannot tell, and `detail` says why.
+   */
+  readonly state: 'ok' | 'warn' | 'fail' | 'unknown';
   /** What was found. */
   readonly detail: string;
   /** What to do; empty where nothing is to be done. */
@@ -40,14 +43,7 @@ export async function diagnose(root: string): Promise<Finding[]> {
     ...machineFindings(machine),
     ...(caps
       ? fileSystemFindings(caps, directory)
-      : [
-          finding(
-            'file system',
-            false,
-            `${directory} cannot be written`,
-            'run as root: sudo layerstack doctor',
-          ),
-        ]),
+      : [unknown('file system', `uid ${machine.probe.uid} cannot write to ${directory}`)]),
     await rootFinding(place),
     ...libraryFindings(machine),
     await dockerdFinding(layout),
@@ -75,6 +71,16 @@ function finding(
   return { name, state: good ? 'ok' : bad, detail, advice: good ? '' : advice };
 }
 
+/** What only root can find out. */
+function unknown(name: string, why: string): Finding {
+  return {
+    name,
+    state: 'unknown',
+    detail: `cannot tell: ${why}`,
+    advice: 'ask as root: sudo layerstack doctor',
+  };
+}
+
 const RUNGS: Readonly<Record<MountRung, string>> = {
   fsconfig: 'new mount API, one lowerdir+ per layer',
   mount: 'mount(2), short names relative to the store',
@@ -82,12 +88,6 @@ const RUNGS: Readonly<Record<MountRung, string>> = {
 };
 
 function machineFindings({ probe, rung }: Capabilities): Finding[] {
-  const forced = process.env['LAYERSTACK_CAPS'];
-  const why = probe.lowerdirAppend
-    ? 'the kernel has lowerdir+'
-    : probe.multipleLowers
-      ? 'the kernel has no lowerdir+ (Linux 6.7)'
-      : 'the kernel takes a single lower only (before Linux 4.0)';
   return [
     finding('kernel', true, `Linux ${probe.kernel}`, ''),
     finding(
@@ -96,6 +96,20 @@ function machineFindings({ probe, rung }: Capabilities): Finding[] {
       probe.sysAdmin ? `uid ${probe.uid} with CAP_SYS_ADMIN` : `uid ${probe.uid} without CAP_SYS_ADMIN`,
       'run as root: overlay mounts and trusted xattrs need CAP_SYS_ADMIN',
     ),
+    ...(probe.sysAdmin
+      ? mountFindings(probe, rung)
+      : ['overlay', 'mount'].map((name) => unknown(name, `uid ${probe.uid} may not mount`))),
+  ];
+}
+
+function mountFindings(probe: Probe, rung: MountRung): Finding[] {
+  const forced = process.env['LAYERSTACK_CAPS'];
+  const why = probe.lowerdirAppend
+    ? 'the kernel has lowerdir+'
+    : probe.multipleLowers
+      ? 'the kernel has no lowerdir+ (Linux 6.7)'
+      : 'the kernel takes a single lower only (before Linux 4.0)';
+  return [
     finding(
       'overlay',
       probe.overlay,
@@ -113,9 +127,7 @@ function machineFindings({ probe, rung }: Capabilities): Finding[] {
 
 function fileSystemFindings({ probe }: Capabilities, directory: string): Finding[] {
   const elsewhere = 'put the store on ext4, or on xfs made with ftype=1';
-  return [
-    finding('file system', true, `${probe.fsType} at ${directory}`, ''),
-    finding('d_type', probe.dType, probe.dType ? 'reported' : 'not reported', elsewhere),
+  const privileged: readonly Finding[] = [
     finding('trusted xattrs', probe.trustedXattr, probe.trustedXattr ? 'kept' : 'refused', elsewhere),
     finding(
       'whiteouts',
@@ -123,6 +135,13 @@ function fileSystemFindings({ probe }: Capabilities, directory: string): Finding
       probe.whiteouts ? 'character device 0:0 can be made' : 'character device 0:0 cannot be made',
       'mount the file system without nodev restrictions, or run with CAP_MKNOD',
     ),
+  ];
+  return [
+    finding('file system', true, `${probe.fsType} at ${directory}`, ''),
+    finding('d_type', probe.dType, probe.dType ? 'reported' : 'not reported', elsewhere),
+    ...(probe.sysAdmin
+      ? privileged
+      : privileged.map(({ name }) => unknown(name, `uid ${probe.uid} may not make them anywhere`))),
   ];
 }
 
@@ -164,7 +183,9 @@ function libraryFindings({ probe, zstd, gzip }: Capabilities): Finding[] {
 }
 
 async function dockerdFinding(layout: Layout): Promise<Finding> {
-  const running = await isLocked(layout.at(layout.writerLock), false);
+  const path = layout.at(layout.writerLock);
+  const running = await isLocked(path, false);
+  if (running === undefined) return unknown('dockerd', `${path} cannot be read`);
   return finding(
     'dockerd',
     !running,
@@ -175,16 +196,18 @@ async function dockerdFinding(layout: Layout): Promise<Finding> {
 }
 
 async function sessionFinding(layout: Layout): Promise<Finding> {
-  const names = await list(layout.at(layout.sessions));
-  let live = 0;
-  const dead: string[] = [];
-  for (const name of names)
-    if (await isLocked(layout.at(layout.session(name, 'lock')), true)) live++;
-    else dead.push(name);
+  const directory = layout.at(layout.sessions);
+  const names = await list(directory);
+  if (names === undefined) return unknown('sessions', `${directory} cannot be read`);
+  const locked = await Promise.all(
+    names.map((name) => isLocked(layout.at(layout.session(name, 'lock')), true)),
+  );
+  const live = locked.filter((one) => one === true).length;
+  const dead = locked.filter((one) => one === false).length;
   return finding(
     'sessions',
-    dead.length === 0,
-    `${live} at work, ${dead.length} dead`,
+    dead === 0,
+    `${live} at work, ${dead} dead`,
     'the next command that writes removes what they left half done',
     'warn',
   );
@@ -192,7 +215,10 @@ async function sessionFinding(layout: Layout): Promise<Finding> {
 
 async function depthFinding(layout: Layout): Promise<Finding> {
   const parents = new Map<string, string>();
-  const layers = (await list(layout.at(layout.layers))).filter((name) => /^[0-9a-f]{64}$/.test(name));
+  const directory = layout.at(layout.layers);
+  const names = await list(directory);
+  if (names === undefined) return unknown('layers', `${directory} cannot be read`);
+  const layers = names.filter((name) => /^[0-9a-f]{64}$/.test(name));
   for (let start = 0; start < layers.length; start += READ_CONCURRENCY)
     await Promise.all(
       layers.slice(start, start + READ_CONCURRENCY).map(async (name) => {
@@ -241,26 +267,33 @@ export function findProgram(name: string): string | undefined {
     });
 }
 
-/** Whether another process holds the lock of a file; false where there is no such file. */
-async function isLocked(path: string, exclusive: boolean): Promise<boolean> {
-  try {
-    const file = await openStoreFile(path, constants.O_RDONLY);
-    try {
-      return !native.tryFlock(file.fd, exclusive);
-    } finally {
-      await file.close();
-    }
-  } catch (error) {
-    if (isSystemError(error, 'ENOENT', 'ENOTDIR', 'EACCES')) return false;
-    throw error;
-  }
+/** Whether another process holds the lock of a file; false where there is no such file, undefined where this user cannot tell. */
+async function isLocked(path: string, exclusive: boolean): Promise<boolean | undefined> {
+  return unlessDenied(
+    (async () => {
+      try {
+        const file = await openStoreFile(path, constants.O_RDONLY);
+        try {
+          return !native.tryFlock(file.fd, exclusive);
+        } finally {
+          await file.close();
+        }
+      } catch (error) {
+        if (isSystemError(error, 'ENOENT', 'ENOTDIR')) return false;
+        throw error;
+      }
+    })(),
+  );
 }
 
-async function list(path: string): Promise<string[]> {
-  try {
-    return (await listDirectory(path)) ?? [];
-  } catch (error) {
-    if (isSystemError(error, 'ENOTDIR', 'EACCES')) return [];
-    throw error;
-  }
+/** The entries of a directory, none where there is no such; undefined where this user cannot tell. */
+async function list(path: string): Promise<string[] | undefined> {
+  return unlessDenied(
+    listDirectory(path)
+      .then((names) => names ?? [])
+      .catch((error: unknown) => {
+        if (isSystemError(error, 'ENOTDIR')) return [];
+        throw error;
+      }),
+  );
 }

@@ -579,7 +579,11 @@ describe('for who watches it', () => {
     for (const [name, value] of Object.entries({ images: 1, layers: 1, containers: 0, mounts: 0 }))
       expect(text).toContain(`layerstack_${name} ${value}\n`);
     expect(text).toContain('layerstack_layers_bytes 6\n');
-    expect(text).toMatch(/^layerstack_event_loop_delay_seconds\{quantile="0.99"\} [\d.e-]+$/m);
+    expect(text).toMatch(/^layerstack_event_loop_delay_seconds\{percentile="99"\} [\d.e-]+$/m);
+    const { version } = JSON.parse(readFileSync('package.json', 'utf8')) as { version: string };
+    expect(text).toContain(
+      `layerstack_build_info{version="${version}",node="${process.version}",arch="${process.arch}"} 1\n`,
+    );
     expect(text.length).toBeLessThan(100_000);
   });
 

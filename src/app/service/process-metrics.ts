@@ -1,11 +1,14 @@
 /** The process behind the service: how late its event loop is, memory, descriptors, CPU time; named as Prometheus does. */
 import { readdir, readFile } from 'node:fs/promises';
 import { monitorEventLoopDelay, type IntervalHistogram } from 'node:perf_hooks';
+import { packageVersion } from '../package-version.ts';
 import type { Metrics } from './metrics.ts';
 
 const RESOLUTION_MS = 10;
 const NANOSECONDS = 1e9;
-const QUANTILES = [0.5, 0.9, 0.99] as const;
+const PERCENTILES = [50, 90, 99] as const;
+
+const BUILD_LABELS = ['version', 'node', 'arch'] as const;
 
 /** Watches the event loop from now on, until the returned function is called. */
 export function watchProcess(metrics: Metrics): () => void {
@@ -14,7 +17,7 @@ export function watchProcess(metrics: Metrics): () => void {
   const lateness = metrics.gauge(
     'layerstack_event_loop_delay_seconds',
     'How late timers were since the last scrape.',
-    ['quantile'],
+    ['percentile'],
   );
   const resident = metrics.gauge('process_resident_memory_bytes', 'Resident memory.');
   const heap = metrics.gauge('nodejs_heap_used_bytes', 'JavaScript objects, of which some are garbage.');
@@ -30,11 +33,14 @@ export function watchProcess(metrics: Metrics): () => void {
     'When the process started, in seconds since 1970.',
   );
   started.set(Math.round(Date.now() / 1000 - process.uptime()));
+  const build = metrics.gauge('layerstack_build_info', 'Always 1; the labels say what runs.', BUILD_LABELS);
+  build.set(1, packageVersion(), process.version, process.arch);
   let counted = 0;
 
   metrics.before(async () => {
-    for (const quantile of QUANTILES) lateness.set(late(delay.percentile(quantile * 100)), String(quantile));
-    lateness.set(late(delay.max), '1');
+    for (const percentile of PERCENTILES)
+      lateness.set(late(delay.percentile(percentile)), String(percentile));
+    lateness.set(late(delay.max), '100');
     delay.reset();
     const memory = process.memoryUsage();
     resident.set(memory.rss);
