@@ -12,6 +12,8 @@ export type ErrorKind =
 export const ERROR_KINDS = {
   /** An argument or option of the caller is wrong. */
   ERR_INVALID_ARGUMENT: 'invalid',
+  /** What is asked for cannot be done here, and would have been dropped: `key` names it. */
+  ERR_UNSUPPORTED: 'invalid',
   /** A name is not a valid image reference. */
   ERR_REFERENCE_INVALID: 'invalid',
   /** A digest is malformed or of an unknown algorithm. */
@@ -118,6 +120,8 @@ export interface ErrorFacts {
   readonly digest?: string | undefined;
   readonly reference?: string | undefined;
   readonly id?: string | undefined;
+  /** Key of an option or of a document. */
+  readonly key?: string | undefined;
   /** Member of an archive or of a layer. */
   readonly member?: string | undefined;
   readonly layer?: string | undefined;
@@ -147,6 +151,7 @@ export class LayerstackError extends Error implements ErrorFacts {
   declare readonly digest?: string;
   declare readonly reference?: string;
   declare readonly id?: string;
+  declare readonly key?: string;
   declare readonly member?: string;
   declare readonly layer?: string;
   declare readonly expected?: string | number;

@@ -12,7 +12,7 @@ import {
 import { join } from 'node:path';
 import { afterEach, describe, expect, it } from 'vitest';
 import { Layerstack } from '../../src/app/layerstack.ts';
-import { DEFAULT_MOUNTS } from '../../src/container/spec-defaults.ts';
+import { DEFAULT_MOUNTS } from '../../src/container/spec/defaults.ts';
 import type { VolumeMount } from '../../src/container/volumes.ts';
 import { rejection } from '../support/errors.ts';
 import type { TarMember } from '../support/tar.ts';
