@@ -1,17 +1,41 @@
 import { describe, expect, it } from 'vitest';
 import { runtimeSpec } from '../../../src/container/spec.ts';
+import { MappingLog } from '../../../src/container/spec/mapping.ts';
+import { parseSecurityOptions } from '../../../src/container/spec/security.ts';
+import type { HostSettings } from '../../../src/container/spec/settings.ts';
 import { decodeContainerConfig } from '../../../src/image/container-config.ts';
 import { codeOf } from '../../support/errors.ts';
 
 const user = { uid: 1000, gid: 100, additionalGids: [100, 27], home: '/home/mason' };
-const spec = (config: Record<string, unknown>, as = user) =>
-  runtimeSpec({
-    id: 'f'.repeat(64),
-    config: decodeContainerConfig({ Hostname: 'host', Cmd: ['/bin/true'], ...config }, ''),
-    user: as,
-    rootfs: '/store/merged',
-    readOnly: false,
-  });
+const all = ['CAP_CHOWN', 'CAP_SYS_ADMIN', 'CAP_BPF'];
+const made = (config: Record<string, unknown>, host: HostSettings = {}, as = user) => {
+  const log = new MappingLog();
+  const spec = runtimeSpec(
+    {
+      id: 'f'.repeat(64),
+      config: decodeContainerConfig({ Hostname: 'host', Cmd: ['/bin/true'], ...config }, ''),
+      host,
+      security: parseSecurityOptions(host.SecurityOpt ?? []),
+      user: as,
+      rootfs: '/store/merged',
+      readOnly: false,
+      mounts: [],
+      propagation: undefined,
+      devices: { devices: [], rules: [] },
+      resources: {},
+      machine: {
+        capabilities: all,
+        arch: 'x64',
+        kernel: '6.1.0',
+        hasUnifiedCgroups: false,
+        hasAppArmor: false,
+      },
+    },
+    log,
+  );
+  return { spec, log: log.entries };
+};
+const spec = (config: Record<string, unknown>, as = user) => made(config, {}, as).spec;
 
 describe('runtimeSpec', () => {
   it('runs entrypoint and command as the user, in the working directory', () => {
