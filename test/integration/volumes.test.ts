@@ -118,7 +118,7 @@ describe('a volume', () => {
     const all = await Promise.all(
       [1, 2, 3, 4].map((at) => house.store.bundle(id, join(house.scratch, `bundle${at}`))),
     );
-    expect(new Set(all.map(({ spec }) => JSON.stringify(spec['mounts']))).size).toBe(1);
+    expect(new Set(all.map(({ spec }) => JSON.stringify(volumesOf(spec)))).size).toBe(1);
     expect(readdirSync(house.at(`containers/${id}/volumes`))).toHaveLength(1);
   });
 

@@ -79,15 +79,19 @@ export async function requestedMounts(
   for (const mount of Mounts ?? []) add('Mounts', await ofMount(mount, volumeOf));
   for (const [path, options] of Object.entries(Tmpfs ?? {}))
     add('Tmpfs', tmpfs(path, options.split(',').filter(Boolean)));
-  const anonymous = (Mounts ?? [])
-    .filter((mount) => mount.Type === 'volume' && !mount.Source)
-    .map(({ Target = '', VolumeOptions }) => ({ path: Target, isEmpty: VolumeOptions?.NoCopy === true }));
+  const anonymous = [
+    ...(Binds ?? []).filter((text) => !text.includes(':')).map((path) => ({ path, isEmpty: false })),
+    ...(Mounts ?? [])
+      .filter((mount) => mount.Type === 'volume' && !mount.Source)
+      .map(({ Target = '', VolumeOptions }) => ({ path: Target, isEmpty: VolumeOptions?.NoCopy === true })),
+  ];
   return { mounts, anonymous, propagation: await rootPropagation(mounts) };
 }
 
-/** `SOURCE:DESTINATION[:MODE]`, which validateMounts knows to be one; a source that is no path is a volume's name. */
+/** `[SOURCE:]DESTINATION[:MODE]`, as validateMounts leaves it; a source that is no path is a volume's name. */
 async function ofBind(text: string, volumeOf: VolumeLookup): Promise<RuntimeMount | undefined> {
   const [source = '', destination = '', mode = ''] = text.split(':');
+  if (destination === '') return undefined;
   const words = mode.split(',');
   const readOnly = words.includes('ro') ? ['ro'] : [];
   if (!source.startsWith('/')) return volume(volumeOf(source), destination, readOnly);

@@ -93,8 +93,7 @@ function when(
 
 function ofNetworks(host: HostSettings): readonly Unsupported[] {
   const { NetworkMode: mode = '', PortBindings, PublishAllPorts, Links, ExtraHosts } = host;
-  const own =
-    'use the network host, or set the container’s network namespace up when the runtime has made it';
+  const own = 'use the network host, or set up the network namespace that the runtime makes';
   return [
     ...when(
       mode === 'bridge' || isKeptNetwork(mode) || mode.startsWith('container:'),
@@ -154,7 +153,7 @@ function ofOthers(host: HostSettings): readonly Unsupported[] {
     ...when(
       host.Init === true,
       'Init',
-      'docker-init is a program of docker’s',
+      "docker-init is a program of docker's",
       'let the image have one (tini, dumb-init) as its entrypoint',
     ),
     ...when(
@@ -167,7 +166,7 @@ function ofOthers(host: HostSettings): readonly Unsupported[] {
       isFilled(host.StorageOpt),
       'StorageOpt',
       'a root file system has no quota',
-      'limit the store’s file system',
+      "limit the store's file system",
     ),
     ...(['CpuCount', 'CpuPercent'] as const).flatMap((key) =>
       when((host[key] ?? 0) > 0, key, 'it is for Windows', 'give NanoCpus or CpuShares'),
