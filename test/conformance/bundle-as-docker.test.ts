@@ -129,7 +129,7 @@ interface Document {
   readonly root: { readonly path: string; readonly readonly?: boolean };
   readonly hostname?: string;
   readonly mounts: readonly Mount[];
-  readonly process: { readonly capabilities: Capabilities; readonly env: readonly string[] } & Record<
+  readonly process: { readonly capabilities?: Capabilities; readonly env: readonly string[] } & Record<
     string,
     unknown
   >;
@@ -268,7 +268,7 @@ function sorted(value: unknown): unknown {
   );
 }
 
-function withoutForeign(sets: Capabilities): Capabilities {
+function withoutForeign(sets: Capabilities = {}): Capabilities {
   const own = BigInt(`0x${/^CapEff:\s*(\w+)$/m.exec(readFileSync('/proc/self/status', 'utf8'))?.[1] ?? '0'}`);
   // Known to docker 20.10 whatever the process has; and not known to it.
   const missing = new Set([
@@ -305,18 +305,18 @@ const KEPT = new Set([
   'soft',
 ]);
 
-function withoutNothing(value: unknown, name = ''): unknown {
+function withoutNothing(value: unknown): unknown {
   if (Array.isArray(value)) return value.map((each) => withoutNothing(each));
   if (typeof value !== 'object' || value === null) return value;
   const entries = Object.entries(value)
-    .map(([key, each]) => [key, KEPT.has(key) ? each : withoutNothing(each, key)] as const)
-    .filter(([key, each]) => KEPT.has(key) || !says(each, key, name));
+    .map(([key, each]) => [key, KEPT.has(key) ? each : withoutNothing(each)] as const)
+    .filter(([key, each]) => KEPT.has(key) || !isNothing(each, key));
   return Object.fromEntries(entries);
 }
 
-function says(value: unknown, key: string, parent: string): boolean {
+function isNothing(value: unknown, key: string): boolean {
   // `allow: false` is a rule.
-  if (key === 'allow' || parent === 'additionalGids') return false;
+  if (key === 'allow') return false;
   if (typeof value === 'object' && value !== null) return Object.keys(value).length === 0;
   return value === 0 || value === false || value === '' || value === null;
 }
