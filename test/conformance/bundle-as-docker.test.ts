@@ -1,5 +1,6 @@
 /**
- * What `bundle` writes beside what dockerd hands to runc, key by key, for the same `docker create` on both. Every difference that is
+ * What `bundle` writes beside what dockerd hands to runc, key by key, for the same `docker create` on both, and for the same words
+ * to `layerstack create`. Every difference that is
  * meant is in DIFFERENCES, with its reason, and in docs/docker-differences.md.
  */
 import { mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
@@ -9,10 +10,12 @@ import { TestService } from '../api/support/service.ts';
 import { dockerArchive } from '../support/archives.ts';
 import { Dockerd } from '../support/dockerd.ts';
 import { imageOf, layerOf } from '../support/images.ts';
+import { LayerstackCli } from '../support/layerstack-cli.ts';
 import { havePeers } from '../support/peers.ts';
 import { mustRun, run } from '../support/process.ts';
 import { dropScratch, makeScratch } from '../support/scratch.ts';
 import { tar } from '../support/tar.ts';
+import { Schemas } from './support/schemas.ts';
 import { SpyRuntime } from './support/spy-runtime.ts';
 
 const image = imageOf(
@@ -23,7 +26,7 @@ const image = imageOf(
       'data/file': 'of the image',
     }),
   ],
-  { tags: ['base:1'], config: { Cmd: ['/bin/x'], Env: ['A=1', 'HOME=/h'] } },
+  { tags: ['base:1'], config: { Cmd: ['/bin/x'], Env: ['A=1'] } },
 );
 
 /** Each is a `docker create`; @name stands for a path of the test's own. */
@@ -134,6 +137,7 @@ interface Document {
     unknown
   >;
   readonly linux: {
+    readonly rootfsPropagation?: string;
     readonly cgroupsPath?: string;
     readonly maskedPaths?: readonly string[];
     readonly namespaces: readonly { readonly type: string; readonly path?: string }[];
@@ -222,11 +226,18 @@ const DIFFERENCES: readonly (readonly [reason: string, forget: (document: Docume
     (d) => ({ ...d, mounts: [...d.mounts].sort((a, b) => (a.destination < b.destination ? -1 : 1)) }),
   ],
   [
-    'HOME is set where the runtime would set it: not every one does',
+    'HOME is set where the runtime would set it: not every one does. The client sends variables in any order',
     (d) => ({
       ...d,
-      process: { ...d.process, env: d.process.env.filter((each) => !each.startsWith('HOME=')) },
+      process: { ...d.process, env: d.process.env.filter((each) => !each.startsWith('HOME=')).sort() },
     }),
+  ],
+  [
+    'the root is a slave where dockerd says rslave, which the specification does not have',
+    (d) => {
+      const { rootfsPropagation } = d.linux;
+      return rootfsPropagation === 'rslave' ? { ...d, linux: { ...d.linux, rootfsPropagation: 'slave' } } : d;
+    },
   ],
   [
     'loop devices come and go',
@@ -322,6 +333,7 @@ function isNothing(value: unknown, key: string): boolean {
 }
 
 describe.runIf(havePeers('dockerd', 'docker', 'runc'))('a bundle beside what dockerd hands to runc', () => {
+  const schemas = new Schemas('runtime-spec');
   let scratch: string;
   let dockerd: Dockerd;
   let service: TestService;
@@ -389,6 +401,10 @@ describe.runIf(havePeers('dockerd', 'docker', 'runc'))('a bundle beside what doc
     return stdout.trim();
   }
 
+  function createByCommand(flags: readonly string[]): Promise<string> {
+    return new LayerstackCli(service.store.root).run('create', ...flags, 'base:1');
+  }
+
   async function theirs(flags: readonly string[]): Promise<{ document: Document; files: string[] }> {
     const id = await create(dockerd.host, flags);
     const { stderr } = await run('docker', ['-H', dockerd.host, 'start', id]);
@@ -399,11 +415,16 @@ describe.runIf(havePeers('dockerd', 'docker', 'runc'))('a bundle beside what doc
     return { document: normal(id, document), files };
   }
 
-  async function ours(flags: readonly string[]): Promise<{ document: Document; files: string[] }> {
-    const id = await create(service.host, flags);
+  /** By docker's client and the service, or by the command. */
+  async function ours(
+    flags: readonly string[],
+    by: 'docker' | 'layerstack' = 'docker',
+  ): Promise<{ document: Document; files: string[] }> {
+    const id = by === 'docker' ? await create(service.host, flags) : await createByCommand(flags);
     const { path, unsupported } = await service.store.bundle(id, join(scratch, 'bundle', id));
     expect(unsupported).toEqual([]);
     const text = readFileSync(join(path, 'config.json'), 'utf8');
+    expect(schemas.errors('config-schema.json', text)).toBe('');
     const document = JSON.parse(text.replace(/(?<=[:[,\s])\d{16,}(?=[\s,\]}])/g, '"$&"')) as Record<
       string,
       unknown
@@ -436,6 +457,9 @@ describe.runIf(havePeers('dockerd', 'docker', 'runc'))('a bundle beside what doc
     const compared = line.includes('seccomp=@') ? (d: Document): Document => d : defaultSeccomp;
     expect(sorted(compared(our.document))).toEqual(sorted(compared(their.document)));
     expect(our.files).toEqual(their.files);
+    const commanded = await ours(flags, 'layerstack');
+    expect(sorted(commanded.document)).toEqual(sorted(our.document));
+    expect(commanded.files).toEqual(our.files);
     for (const [index, { destination }] of our.document.mounts.entries())
       for (const other of our.document.mounts.slice(index + 1))
         expect(destination.startsWith(`${other.destination}/`)).toBe(false);

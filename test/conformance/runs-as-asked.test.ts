@@ -4,11 +4,13 @@
  */
 import { existsSync, mkdirSync, readFileSync, statfsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { CreateOptions } from '../../src/index.ts';
 import { busyboxLayer, dockerArchive, House, IMAGE, LAYERS } from '../integration/container-support.ts';
 import { havePeers } from '../support/peers.ts';
-import { run } from '../support/process.ts';
+import { mustRun, run } from '../support/process.ts';
+import { mountsBelow, unmountBelow } from '../support/scratch.ts';
 
 /** A host with both kinds of cgroups, on which crun runs nothing. */
 const isHybrid = existsSync('/sys/fs/cgroup/unified');
@@ -49,7 +51,7 @@ async function inOneKindOfCgroups(path: string, args: readonly string[]): Return
   spec.linux.resources = {};
   writeFileSync(file, JSON.stringify(spec));
   const script = 'umount -R -l /sys/fs/cgroup && mount -t cgroup2 none /sys/fs/cgroup && exec crun "$@"';
-  return run('unshare', ['--mount', 'sh', '-c', script, 'crun', ...args]);
+  return run('unshare', ['--mount', '--propagation', 'slave', 'sh', '-c', script, 'crun', ...args]);
 }
 
 const status = (text: string, field: string): string | undefined =>
@@ -139,6 +141,28 @@ describe.each(['runc', 'crun'] as const)('%s', (runtime) => {
       expect(text).toMatch(/tmpfs \/run tmpfs rw,nosuid,nodev,noexec,relatime,size=1024k,mode=700/);
       expect(text).toMatch(/\s2048\s.*\/dev\/shm/);
       expect(readFileSync(join(directory, 'new'), 'utf8')).toBe('y\n');
+    });
+
+    it('with what is mounted later on the host, where a bind is its slave', async () => {
+      const directory = join(house.scratch, 'later');
+      mkdirSync(join(directory, 'sub'), { recursive: true });
+      await mustRun('mount', ['-t', 'tmpfs', 'later', directory]);
+      await mustRun('mount', ['--make-shared', directory]);
+      mkdirSync(join(directory, 'sub'));
+      try {
+        const script =
+          'touch /data/ready; for i in $(seq 100); do [ -e /data/sub/file ] && echo seen && exit; sleep 0.1; done';
+        const ran = output(runtime, script, { hostConfig: { Binds: [`${directory}:/data:rslave`] } });
+        const deadline = Date.now() + 10_000;
+        while (!existsSync(join(directory, 'ready')) && Date.now() < deadline) await sleep(50);
+        await mustRun('mount', ['-t', 'tmpfs', 'sub', join(directory, 'sub')]);
+        writeFileSync(join(directory, 'sub/file'), '');
+        expect(await ran).toBe('seen\n');
+        // And what the container has mounted has not come to the host.
+        expect(mountsBelow(directory)).toEqual([join(directory, 'sub'), directory]);
+      } finally {
+        await unmountBelow(directory);
+      }
     });
 
     it('with devices of the host', async () => {

@@ -162,7 +162,7 @@ export async function hostConfigOf(given: Given): Promise<HostConfig> {
     ...keyed('LogConfig', given['log-driver'], (Type) => ({ Type, Config: {} })),
     ...keyed('RestartPolicy', given.restart, restartPolicy),
     ...keyed('Devices', given.device, (texts) => texts.map(device)),
-    ...keyed('Ulimits', given.ulimit, (texts) => texts.map(ulimit)),
+    ...keyed('Ulimits', given.ulimit, (texts) => [...texts].sort().map(ulimit)),
     ...keyed('Tmpfs', given.tmpfs, (texts) => Object.fromEntries(texts.map(tmpfs))),
     ...keyed('PortBindings', given.publish, (texts) => Object.assign({}, ...texts.map(ports)) as object),
     ...throttles(given),

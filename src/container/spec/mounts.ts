@@ -257,7 +257,7 @@ async function rootPropagation(mounts: readonly RuntimeMount[]): Promise<string 
   for (const { source } of shared ?? []) await requirePropagation(source, ['shared']);
   for (const { source } of slaves ?? []) await requirePropagation(source, ['shared', 'master']);
   if (shared?.length) return 'shared';
-  return slaves?.length ? 'rslave' : undefined;
+  return slaves?.length ? 'slave' : undefined;
 }
 
 async function requirePropagation(source: string, kinds: readonly string[]): Promise<void> {
