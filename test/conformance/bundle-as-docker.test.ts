@@ -169,7 +169,7 @@ const SECCOMP = {
  * What differs on purpose, by the sentence that says why: what each side is without it.
  */
 const DIFFERENCES: readonly (readonly [reason: string, forget: (document: Document) => Document])[] = [
-  ['hooks of dockerd make its networks', ({ hooks: _, ...rest }) => rest as Document],
+  ['hooks of dockerd make its networks', (d) => ({ ...d, hooks: undefined })],
   ['the version is of the specification that the document keeps to', (d) => ({ ...d, ociVersion: '' })],
   [
     'each store has its own root file system',
@@ -257,7 +257,6 @@ const DIFFERENCES: readonly (readonly [reason: string, forget: (document: Docume
 function defaultSeccomp(d: Document): Document {
   const { seccomp } = d.linux;
   if (!seccomp) return d;
-  const { defaultErrnoRet: _, ...rest } = seccomp;
   const skipped = new Set<string>([...SECCOMP.added, ...SECCOMP.removed, ...SECCOMP.conditional]);
   // One rule a name, whatever the groups are.
   const rules = seccomp.syscalls.flatMap(({ names, ...rule }) =>
@@ -265,7 +264,14 @@ function defaultSeccomp(d: Document): Document {
   );
   return {
     ...d,
-    linux: { ...d.linux, seccomp: { ...rest, syscalls: [...new Set(rules)].sort() as unknown as Rule[] } },
+    linux: {
+      ...d.linux,
+      seccomp: {
+        ...seccomp,
+        defaultErrnoRet: undefined,
+        syscalls: [...new Set(rules)].sort() as unknown as Rule[],
+      },
+    },
   };
 }
 

@@ -284,6 +284,9 @@ function volumes(given: Given): Record<string, unknown> {
   };
 }
 
+/** Fields of `--mount` that need no value. */
+const MOUNT_FLAGS = new Set(['readonly', 'ro', 'bind-nonrecursive', 'volume-nocopy']);
+
 /** docker's `--mount`: fields with commas between them. */
 function mountRequest(text: string): object {
   const wrong = (why: string): never => {
@@ -297,6 +300,7 @@ function mountRequest(text: string): object {
     const at = field.indexOf('=');
     const key = (at < 0 ? field : field.slice(0, at)).toLowerCase();
     const value = at < 0 ? 'true' : field.slice(at + 1);
+    if (at < 0 && !MOUNT_FLAGS.has(key)) wrong(`write ${key}=VALUE`);
     const isTrue = ['true', '1'].includes(value);
     if (key === 'type') mount['Type'] = value;
     else if (key === 'source' || key === 'src')

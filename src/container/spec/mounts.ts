@@ -218,8 +218,8 @@ function adjusted(
 ): RuntimeMount {
   const { destination, options } = mount;
   if (destination === '/dev/shm') {
-    if (ShmSize > 0) log.note('ShmSize', 'mounts[/dev/shm]', `size=${ShmSize}`);
     const size = `size=${ShmSize > 0 ? ShmSize : DEFAULT_SHM_SIZE}`;
+    if (!options.includes(size)) log.note('ShmSize', 'mounts[/dev/shm]', size);
     return { ...mount, options: options.map((option) => (option.startsWith('size=') ? size : option)) };
   }
   const isWritable =

@@ -28,6 +28,7 @@ export const command = defineCommand({
   operandsEndOptions: true,
   operands: { min: 1, max: Infinity },
   async run(context, values, [image = '', ...words]) {
+    const hostConfig = await hostConfigOf(values);
     await using store = await context.open();
     const container = await store.create(image, {
       name: values.name,
@@ -40,7 +41,7 @@ export const command = defineCommand({
       durable: values.durable,
       domainname: values.domainname,
       tty: values.tty,
-      hostConfig: await hostConfigOf(values),
+      hostConfig,
       ignoreUnsupported: values['ignore-unsupported'],
       onUnsupported: (unsupported) =>
         context.stderr.print(`layerstack: warning: ${unsupportedText(unsupported)}`),
