@@ -145,7 +145,7 @@ interface Document {
     readonly devices?: readonly { readonly path: string }[];
     readonly seccomp?: {
       readonly defaultAction: string;
-      readonly defaultErrnoRet?: number;
+      readonly defaultErrnoRet?: number | undefined;
       readonly architectures?: readonly string[];
       readonly syscalls: readonly Rule[];
     };
