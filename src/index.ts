@@ -17,6 +17,8 @@ export type { ContainerInspect } from './container/inspect.ts';
 export type { Mount, MountOptions, UnmountOptions } from './container/mount.ts';
 export type { Container, ContainerState } from './container/record.ts';
 export type { RuntimeSpec } from './container/spec.ts';
+export type { Mapping } from './container/spec/mapping.ts';
+export type { Unsupported } from './container/spec/unsupported.ts';
 export type {
   ContainerPruneFilters,
   ContainerPruneResult,

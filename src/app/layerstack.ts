@@ -493,8 +493,8 @@ export class Layerstack implements AsyncDisposable {
   /**
    * Makes a container: an empty writable layer on the image. Atomic; with `durable` it is on disk when this resolves, without it a
    * power cut may take it, empty as it was.
-   * @throws {@link LayerstackError} ERR_IMAGE_NOT_FOUND, ERR_CONTAINER_NAME_IN_USE, ERR_INVALID_ARGUMENT,
-   *   ERR_STORE_READ_ONLY.
+   * @throws {@link LayerstackError} ERR_IMAGE_NOT_FOUND, ERR_CONTAINER_NAME_IN_USE, ERR_INVALID_ARGUMENT, ERR_UNSUPPORTED for a
+   *   key of the host config that no bundle can carry, ERR_STORE_READ_ONLY.
    */
   async create(image: string, options: CreateOptions = {}): Promise<Container> {
     throwIfAborted(options.signal);
@@ -720,9 +720,11 @@ export class Layerstack implements AsyncDisposable {
   }
 
   /**
-   * Writes an OCI bundle of a container to `directory`, for `runc run --bundle`. Mounts the container unless it is
-   * mounted; the runtime needs that mount until it has ended, so {@link unmount} it then.
-   * @throws {@link LayerstackError} ERR_USER_NOT_FOUND, ERR_CONFIG_INVALID without a command, and what `mount` throws.
+   * Writes an OCI bundle of a container to `directory`, for `runc run --bundle`. It runs as the container's config and host config
+   * ask. Mounts the container unless it is mounted; the runtime needs that mount until it has ended, so {@link unmount} it then.
+   * @throws {@link LayerstackError} ERR_USER_NOT_FOUND, ERR_CONFIG_INVALID without a command, ERR_PATH_NOT_FOUND and ERR_PATH_TYPE for a
+   *   device or directory of the host, ERR_INVALID_ARGUMENT for a propagation that the host's mount does not allow, and what
+   *   `mount` throws.
    */
   async bundle(ref: ContainerRef, directory: string, options: BundleOptions = {}): Promise<Bundle> {
     const { writeBundle } = await import('../container/bundle.ts');

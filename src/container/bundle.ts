@@ -1,18 +1,31 @@
 /**
  * An OCI bundle for runc, crun and the like: `<dir>/config.json`, whose `root.path` is the container's mounted root
- * file system (the specification lets it be absolute, so nothing is copied). The user of the config is looked up in
- * that root file system, which must therefore be mounted.
+ * file system (the specification lets it be absolute, so nothing is copied), and beside it the files that are bound over
+ * /etc/{hostname,hosts,resolv.conf}. The user of the config is looked up in that root file system, which must therefore be mounted.
  */
 import { randomBytes } from 'node:crypto';
 import { mkdir, rename, rm, writeFile } from 'node:fs/promises';
+import { release } from 'node:os';
 import { join, resolve } from 'node:path';
+import type { ContainerConfig } from '../image/container-config.ts';
 import type { Root } from '../system/root.ts';
 import type { Mount } from './mount.ts';
 import type { Container } from './record.ts';
-import { runtimeSpec, withVolumes, type RuntimeSpec } from './spec.ts';
+import { runtimeSpec, type RuntimeMachine, type RuntimeSpec } from './spec.ts';
+import { ownCapabilities } from './spec/capabilities.ts';
+import { devicesOf } from './spec/devices.ts';
+import { nameFiles } from './spec/files.ts';
+import { MappingLog, type Mapping } from './spec/mapping.ts';
+import { allMounts, requestedMounts } from './spec/mounts.ts';
+import { hasUnifiedCgroups } from './spec/namespaces.ts';
+import { resourcesOf } from './spec/resources.ts';
+import { parseSecurityOptions } from './spec/security.ts';
+import { readHostSettings, type HostSettings } from './spec/settings.ts';
+import { thisMachine, unsupportedSettings, type Machine, type Unsupported } from './spec/unsupported.ts';
 import { resolveUser } from './user.ts';
 import { readUserDatabase } from './user-database.ts';
-import { imageVolumes } from './volumes.ts';
+import { cleanPath } from './validate-mounts.ts';
+import { imageVolumes, namedVolumes } from './volumes.ts';
 
 export interface BundleOptions {
   /** Replaces entrypoint and command. */
@@ -22,7 +35,7 @@ export interface BundleOptions {
   readonly workingDir?: string | undefined;
   /** `NAME=value`, added to the container's. */
   readonly env?: readonly string[] | undefined;
-  /** `root.readonly`: the runtime makes the root file system read-only. Default: as it is mounted. */
+  /** `root.readonly`: the runtime makes the root file system read-only. Default: as it is mounted, or as the container's host config has it. */
   readonly readOnly?: boolean | undefined;
 }
 
@@ -32,12 +45,17 @@ export interface Bundle {
   readonly spec: RuntimeSpec;
   /** Volumes of the image that nothing is mounted for: the root, /proc, /sys, /dev; or missing in a read-only root. */
   readonly leftOut: readonly string[];
+  /** What of the container's host config became what of `config.json`. */
+  readonly mapped: readonly Mapping[];
+  /** Keys of the container's host config that are not honoured. */
+  readonly unsupported: readonly Unsupported[];
 }
 
 /**
  * Writes the bundle of a mounted container to `directory`, made when missing; an older `config.json` is replaced.
- * @throws {@link LayerstackError} ERR_USER_NOT_FOUND when the user or group is not in the root file system,
- *   ERR_CONFIG_INVALID when there is no command to run; what {@link imageVolumes} throws.
+ * @throws {@link LayerstackError} ERR_USER_NOT_FOUND when the user or a group is not in the root file system,
+ *   ERR_CONFIG_INVALID when there is no command to run, ERR_PATH_NOT_FOUND and ERR_PATH_TYPE for devices and directories of the
+ *   host that the host config names, ERR_STORE_CORRUPT for a broken host config; what {@link imageVolumes} throws.
  */
 export async function writeBundle(
   root: Root,
@@ -46,25 +64,76 @@ export async function writeBundle(
   directory: string,
   options: BundleOptions = {},
 ): Promise<Bundle> {
-  const { config } = container;
-  const plain = runtimeSpec({
-    id: container.id,
-    config: {
-      ...config,
-      ...(options.args && { Entrypoint: null, Cmd: options.args }),
-      ...(options.workingDir !== undefined && { WorkingDir: options.workingDir }),
-      Env: [...(config.Env ?? []), ...(options.env ?? [])],
-    },
-    user: resolveUser(options.user ?? config.User, await readUserDatabase(mount.path)),
-    rootfs: mount.path,
-    readOnly: options.readOnly ?? mount.readOnly,
-  });
-  const volumes = await imageVolumes(root, container, mount);
-  const spec = withVolumes(plain, volumes.mounts);
+  const log = new MappingLog();
+  const host = readHostSettings(root.layout, container.id);
+  const security = parseSecurityOptions(host.SecurityOpt ?? []);
+  const machine = thisMachine(namedVolumes(root.layout));
+  const config = configOf(container.config, options);
   const path = resolve(directory);
+  const database = await readUserDatabase(mount.path);
+  const user = resolveUser(config.User, database, host.GroupAdd ?? []);
+  const requested = await requestedMounts(host, machine.volumeOf, log);
+  const taken = new Set(requested.mounts.map(({ destination }) => destination));
+  const wanted = (config.Volumes ?? []).filter((each) => !taken.has(cleanPath(`/${each}`)));
+  const volumes = await imageVolumes(root, container, mount, [
+    ...wanted.map((each) => ({ path: each, isEmpty: false })),
+    ...requested.anonymous,
+  ]);
+  for (const { destination } of volumes.mounts) taken.add(destination);
+  const files = await nameFiles(host, config.Hostname, path, taken, log);
+  const own = [...volumes.mounts, ...files.map((file) => file.mount)];
+  const spec = runtimeSpec(
+    {
+      ...{ id: container.id, config, host, security, user, rootfs: mount.path },
+      readOnly: options.readOnly ?? (mount.readOnly || host.ReadonlyRootfs === true),
+      mounts: allMounts(host, requested.mounts, own, security.writableCgroups, log),
+      propagation: requested.propagation,
+      devices: await devicesOf(host, log),
+      resources: await resourcesOf(host, log),
+      machine: await runtimeMachine(host, machine),
+    },
+    log,
+  );
   await mkdir(path, { recursive: true, mode: 0o711 });
-  await replaceFile(join(path, 'config.json'), `${JSON.stringify(spec, null, 2)}\n`);
-  return { path, spec, leftOut: volumes.leftOut };
+  for (const { name, text } of files) await replaceFile(join(path, name), text);
+  await replaceFile(join(path, 'config.json'), documentText(spec));
+  const unsupported = unsupportedSettings(host, machine);
+  return { path, spec, leftOut: volumes.leftOut, mapped: log.entries, unsupported };
+}
+
+function configOf(config: ContainerConfig, options: BundleOptions): ContainerConfig {
+  return {
+    ...config,
+    ...(options.args && { Entrypoint: null, Cmd: options.args }),
+    ...(options.workingDir !== undefined && { WorkingDir: options.workingDir }),
+    User: options.user ?? config.User,
+    Env: [...(config.Env ?? []), ...(options.env ?? [])],
+  };
+}
+
+async function runtimeMachine(
+  { Privileged, CapAdd }: HostSettings,
+  { hasAppArmor }: Machine,
+): Promise<RuntimeMachine> {
+  const needsAll = Privileged === true || (CapAdd?.length ?? 0) > 0;
+  return {
+    capabilities: needsAll ? await ownCapabilities() : [],
+    arch: process.arch,
+    kernel: release(),
+    hasUnifiedCgroups: await hasUnifiedCgroups(),
+    hasAppArmor,
+  };
+}
+
+/** JSON for people; numbers that JavaScript's cannot hold are whole (a limit of none has 64 ones). */
+function documentText(spec: RuntimeSpec): string {
+  const mark = randomBytes(16).toString('hex');
+  const text = JSON.stringify(
+    spec,
+    (_, value: unknown) => (typeof value === 'bigint' ? `${mark}${value}` : value),
+    2,
+  );
+  return `${text.replaceAll(new RegExp(`"${mark}(-?\\d+)"`, 'g'), '$1')}\n`;
 }
 
 /** Under a new name first: the directory may be another user's, who must not choose where root writes. */

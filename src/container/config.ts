@@ -19,21 +19,24 @@ export interface ContainerOverrides {
   /** `name|uid[:group|gid]` */
   readonly user?: string | undefined;
   readonly workingDir?: string | undefined;
-  /** Default: the first 12 digits of the container's id. */
+  /** Default: the first 12 digits of the container's id; in the host's network the host's name. */
   readonly hostname?: string | undefined;
+  readonly domainname?: string | undefined;
+  /** Its process has a terminal. Default false. */
+  readonly tty?: boolean | undefined;
   readonly labels?: Readonly<Record<string, string>> | undefined;
 }
 
-/** The config of container `id` that docker's API was given for an image: merged with the image's, as {@link containerConfig}. */
+/** The config that docker's API was given for a container, merged with its image's, as {@link containerConfig}. */
 export function mergedConfig(
-  id: string,
+  hostname: string,
   { config: image }: Pick<ImageConfig, 'config'>,
   given: ContainerConfig,
 ): ContainerConfig {
   const merged = mergeConfigs(given, image);
   return {
     ...merged,
-    Hostname: given.Hostname || id.slice(0, 12),
+    Hostname: given.Hostname || hostname,
     Env: orNull(merged.Env),
     Cmd: orNull(merged.Cmd),
     Entrypoint: entrypointOf(merged),
@@ -77,9 +80,12 @@ function mergeHealthcheck(given: HealthConfig | null, image: HealthConfig | null
   };
 }
 
-/** The config of container `id` made from an image that is called `imageName`. */
+/**
+ * The config of a container made from an image that is called `imageName`.
+ * @param hostname unless the caller gives one
+ */
 export function containerConfig(
-  id: string,
+  hostname: string,
   { config: image }: Pick<ImageConfig, 'config'>,
   imageName: string,
   overrides: ContainerOverrides,
@@ -87,8 +93,9 @@ export function containerConfig(
   const inherited = overrides.entrypoint === undefined ? image.Cmd : null;
   return {
     ...image,
-    Hostname: overrides.hostname ?? id.slice(0, 12),
-    Domainname: '',
+    Hostname: overrides.hostname ?? hostname,
+    Domainname: overrides.domainname ?? '',
+    Tty: overrides.tty ?? image.Tty,
     Image: imageName,
     AttachStdout: true,
     AttachStderr: true,

@@ -4,6 +4,7 @@
  * failure leaves is removed here. The name is claimed by the first step, under a lock, so of two that want it one gets it.
  * Who asks for a durable one waits for the disk twice: for what the container consists of before the rename, and for the rename.
  */
+import { hostname } from 'node:os';
 import { topChainId, type ChainID, type ImageID } from '../core/digest.ts';
 import { isSystemError, LayerstackError } from '../core/errors.ts';
 import type { ImageConfig } from '../image/config.ts';
@@ -22,8 +23,10 @@ import { configDocument, hostConfigDocument, type Endpoints, type HostConfig } f
 import type { NameIndex } from './name-index.ts';
 import { generateName, parseContainerName } from './names.ts';
 import type { Container } from './record.ts';
+import { refuseUnsupported, thisMachine, type Unsupported } from './spec/unsupported.ts';
 import { validateCreate } from './validate.ts';
 import { cleanPath } from './validate-mounts.ts';
+import { namedVolumes } from './volumes.ts';
 
 export interface CreateOptions extends ContainerOverrides {
   /** Default: one in Docker's form, e.g. `vaulted_granite`. */
@@ -33,8 +36,8 @@ export interface CreateOptions extends ContainerOverrides {
   /** All of it in docker's terms, merged with the image's config by docker's rules, instead of the single overrides. */
   readonly config?: ContainerConfig | undefined;
   /**
-   * Kept in `hostconfig.json` for whoever runs the container. Of networks `host` and those that somebody has made are kept:
-   * layerstack makes none, and nothing is mounted for it.
+   * How the container shall be run, in docker's terms: `bundle` carries it into the runtime's configuration. It is kept in
+   * `hostconfig.json`, for dockerd too. Of networks `host` and those that somebody has made are kept: layerstack makes none.
    */
   readonly hostConfig?: HostConfig | undefined;
   /** How the container shall be in the networks that it is to be in. */
@@ -44,6 +47,10 @@ export interface CreateOptions extends ContainerOverrides {
    * cut takes was empty. Containers that are made at once share the syncs. Default false.
    */
   readonly durable?: boolean | undefined;
+  /** Keys of the host config that no bundle can carry are kept, and not refused. Default false. */
+  readonly ignoreUnsupported?: boolean | undefined;
+  /** Is called for each key that is ignored. */
+  readonly onUnsupported?: ((unsupported: Unsupported) => void) | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -92,6 +99,7 @@ export class ContainerCreator {
     const session = this.#root.session();
     const hostConfig = readHostConfig(options.hostConfig ?? {});
     await validateCreate(options.config ?? givenConfig(options), hostConfig);
+    refuseUnsupported(hostConfig, thisMachine(namedVolumes(this.#root.layout)), options);
     const wanted = options.name === undefined ? undefined : parseContainerName(options.name);
     await this.#names.complete();
     const image = await this.#image(imageId);
@@ -296,10 +304,11 @@ function makePlan(facts: {
   const mountId = newOverlayId();
   const { config: given, imageName = facts.imageId, endpoints } = facts.options;
   const { hostConfig } = facts;
+  const host = hostConfig['NetworkMode'] === 'host' ? hostname() : id.slice(0, 12);
   const merged =
     given === undefined
-      ? containerConfig(id, facts.image, imageName, facts.options)
-      : mergedConfig(id, facts.image, { ...given, Image: imageName });
+      ? containerConfig(host, facts.image, imageName, facts.options)
+      : mergedConfig(host, facts.image, { ...given, Image: imageName });
   const config = { ...merged, WorkingDir: cleanPath(merged.WorkingDir) };
   const created = new Date().toISOString();
   const identity = { id, name: facts.name, created, image: facts.imageId, config };

@@ -10,7 +10,7 @@ import { goJson } from '../core/go-json.ts';
 import { ZERO_TIME } from '../core/time.ts';
 import { dockerContainerConfig, type ContainerConfig } from '../image/container-config.ts';
 import { commandOf } from './config.ts';
-import { DEFAULT_PATHS } from './spec-defaults.ts';
+import { DEFAULT_PATHS } from './spec/defaults.ts';
 
 /** The facts `config.v2.json` is made of. */
 export interface ContainerFacts {

@@ -83,10 +83,30 @@ function checkedId(id: number, text: string): number {
 }
 
 /**
- * Resolves `spec` (empty means root) against the root file system's own files.
+ * Resolves `spec` (empty means root) and more groups of the process against the root file system's own files.
  * @throws LayerstackError ERR_USER_NOT_FOUND when a name is not listed, ERR_INVALID_ARGUMENT when an id is too large.
  */
-export function resolveUser(spec: string, database: UserDatabase): RootfsUser {
+export function resolveUser(
+  spec: string,
+  database: UserDatabase,
+  groupAdd: readonly string[] = [],
+): RootfsUser {
+  const user = ofSpec(spec, database);
+  if (groupAdd.length === 0) return user;
+  const groups = parseGroup(database.group);
+  const added = groupAdd.map((text) => groupNamed(text, groups));
+  return { ...user, additionalGids: [...new Set([...user.additionalGids, ...added])] };
+}
+
+/** A number is an id whether it is listed or not. */
+function groupNamed(text: string, groups: readonly GroupEntry[]): number {
+  const id = numberOf(text);
+  const group = groups.find((entry) => (id === undefined ? entry.name === text : entry.gid === id));
+  if (!group && id === undefined) throw unlisted('group', text);
+  return group?.gid ?? checkedId(id ?? 0, text);
+}
+
+function ofSpec(spec: string, database: UserDatabase): RootfsUser {
   const colon = spec.indexOf(':');
   const userText = colon < 0 ? spec : spec.slice(0, colon);
   const groupText = colon < 0 ? '' : spec.slice(colon + 1);
@@ -100,12 +120,7 @@ export function resolveUser(spec: string, database: UserDatabase): RootfsUser {
 
   const groups = parseGroup(database.group);
   if (groupText !== '') {
-    const groupId = numberOf(groupText);
-    const group = groups.find((entry) =>
-      groupId === undefined ? entry.name === groupText : entry.gid === groupId,
-    );
-    if (!group && groupId === undefined) throw unlisted('group', groupText);
-    const gid = group?.gid ?? checkedId(groupId ?? 0, groupText);
+    const gid = groupNamed(groupText, groups);
     return { uid, gid, additionalGids: [gid], home: user?.home };
   }
   const gid = user?.gid ?? 0;

@@ -22,7 +22,14 @@ export interface MountSettings {
   readonly VolumesFrom?: readonly string[] | null;
 }
 
-const PROPAGATIONS = ['private', 'rprivate', 'slave', 'rslave', 'shared', 'rshared'];
+export const PROPAGATIONS: readonly string[] = [
+  'private',
+  'rprivate',
+  'slave',
+  'rslave',
+  'shared',
+  'rshared',
+];
 
 /** Of each kind a mode may have one. */
 const MODES = [['rw', 'ro'], ['z', 'Z'], PROPAGATIONS, ['nocopy'], ['consistent', 'cached', 'delegated']];

@@ -7,6 +7,12 @@ import { isIP } from 'node:net';
 import { isSignal } from '../core/signals.ts';
 import type { ContainerConfig, HealthConfig } from '../image/container-config.ts';
 import type { HostConfig } from './documents.ts';
+import { fullCapability, isCapability } from './spec/capabilities.ts';
+import { parseDeviceRule } from './spec/devices.ts';
+import { mergeTmpfsOptions } from './spec/mounts.ts';
+import { ULIMITS } from './spec/resources.ts';
+import { parseSecurityOptions } from './spec/security.ts';
+import type { Ulimit } from './spec/settings.ts';
 import { refuse, validateMounts, type MountSettings } from './validate-mounts.ts';
 
 /** What is looked at of a host config, whose kinds are known to be right. */
@@ -20,6 +26,9 @@ interface Settings extends MountSettings {
   readonly Isolation?: string;
   readonly NetworkMode?: string;
   readonly CgroupnsMode?: string;
+  readonly SecurityOpt?: readonly string[] | null;
+  readonly DeviceCgroupRules?: readonly string[] | null;
+  readonly Ulimits?: readonly (Ulimit | null)[] | null;
   readonly [limit: string]: unknown;
 }
 
@@ -27,15 +36,6 @@ const MIB = 1024 * 1024;
 const LEAST_MEMORY = 6 * MIB;
 /** Of the times of a health check, in nanoseconds. */
 const LEAST_TIME = 1_000_000;
-
-const CAPABILITIES = new Set(
-  (
-    'AUDIT_CONTROL AUDIT_READ AUDIT_WRITE BLOCK_SUSPEND BPF CHECKPOINT_RESTORE CHOWN DAC_OVERRIDE DAC_READ_SEARCH FOWNER ' +
-    'FSETID IPC_LOCK IPC_OWNER KILL LEASE LINUX_IMMUTABLE MAC_ADMIN MAC_OVERRIDE MKNOD NET_ADMIN NET_BIND_SERVICE ' +
-    'NET_BROADCAST NET_RAW PERFMON SETFCAP SETGID SETPCAP SETUID SYSLOG SYS_ADMIN SYS_BOOT SYS_CHROOT SYS_MODULE SYS_NICE ' +
-    'SYS_PACCT SYS_PTRACE SYS_RAWIO SYS_RESOURCE SYS_TIME SYS_TTY_CONFIG WAKE_ALARM'
-  ).split(' '),
-);
 
 type Given = Pick<ContainerConfig, 'WorkingDir' | 'Env' | 'StopSignal' | 'Healthcheck'>;
 
@@ -88,6 +88,18 @@ function validateHost(settings: Settings): void {
     for (const name of settings[kind] ?? []) validateCapability(kind, name);
   if (!['', 'private', 'host'].includes(CgroupnsMode))
     refuse(`invalid cgroup namespace mode: ${CgroupnsMode}`);
+  validateRuntime(settings);
+}
+
+/** What docker refuses when it starts the container, and can be told now. */
+function validateRuntime({ SecurityOpt, DeviceCgroupRules, Ulimits, Tmpfs }: Settings): void {
+  parseSecurityOptions(SecurityOpt ?? []);
+  for (const rule of DeviceCgroupRules ?? []) parseDeviceRule(rule);
+  for (const options of Object.values(Tmpfs ?? {})) mergeTmpfsOptions(options.split(',').filter(Boolean));
+  for (const limit of Ulimits ?? []) {
+    const name = limit?.Name ?? '';
+    if (!ULIMITS.has(name)) refuse(`invalid ulimit type: ${name}`);
+  }
 }
 
 function validateExtraHost(text: string): void {
@@ -127,10 +139,8 @@ function validateRestartPolicy(name: string, retries: number): void {
 }
 
 function validateCapability(kind: string, name: string): void {
-  const upper = name.toUpperCase();
-  if (upper === 'ALL' || CAPABILITIES.has(upper.replace(/^CAP_/, ''))) return;
-  const full = upper.startsWith('CAP_') ? upper : `CAP_${upper}`;
-  refuse(`invalid ${kind}: unknown capability: ${JSON.stringify(full)}`);
+  if (!isCapability(name))
+    refuse(`invalid ${kind}: unknown capability: ${JSON.stringify(fullCapability(name))}`);
 }
 
 /** Limits of docker's `Resources`, and what goes with them. */

@@ -1,5 +1,5 @@
 /**
- * The volumes that an image names, for a runtime: each is a directory beside the container, bound over its path, so that what is
+ * The volumes that an image names, and those without a name that a container asks for, for a runtime: each is a directory beside the container, bound over its path, so that what is
  * written there is in no layer. As docker's anonymous volumes it is filled once with what the image has at the path, owner and
  * mode of the directory included, is kept between runs, and goes with the container:
  *
@@ -11,10 +11,12 @@
 import { randomBytes } from 'node:crypto';
 import { constants } from 'node:fs';
 import { posix } from 'node:path';
+import { compareBytes } from '../core/bytes.ts';
 import { digestOf, hexOf } from '../core/digest.ts';
 import { isSystemError, LayerstackError } from '../core/errors.ts';
 import { call, native, type RootPathStat } from '../system/native.ts';
 import { listEntries } from '../system/removal.ts';
+import type { Layout } from '../system/layout.ts';
 import type { Root } from '../system/root.ts';
 import { spaceError } from '../system/space.ts';
 import { hasDirectory } from '../system/store-files.ts';
@@ -29,6 +31,13 @@ export interface VolumeMount {
   readonly type: 'bind';
   readonly source: string;
   readonly options: readonly string[];
+}
+
+/** A volume without a name. */
+export interface WantedVolume {
+  readonly path: string;
+  /** It is not filled with what the image has at the path. */
+  readonly isEmpty: boolean;
 }
 
 export interface ImageVolumes {
@@ -54,8 +63,8 @@ export async function imageVolumes(
   root: Root,
   container: Container,
   mount: Pick<Mount, 'path'>,
+  named: readonly WantedVolume[],
 ): Promise<ImageVolumes> {
-  const named = container.config.Volumes ?? [];
   if (named.length > MAX_VOLUMES)
     throw new LayerstackError(
       'ERR_CONFIG_INVALID',
@@ -68,11 +77,11 @@ export async function imageVolumes(
   void lock;
   const leftOut: string[] = [];
   const sources = new Map<string, string>();
-  for (const path of [...named].sort()) {
+  for (const { path, isEmpty } of [...named].sort((a, b) => compareBytes(a.path, b.path))) {
     const destination = await destinationOf(root, mount.path, path);
     if (destination === undefined) leftOut.push(path);
     else if (!sources.has(destination))
-      sources.set(destination, await volumeOf(root, container, mount, destination));
+      sources.set(destination, await volumeOf(root, container, mount, destination, isEmpty));
   }
   const mounts = [...sources].map(([destination, source]) => ({
     ...{ destination, type: 'bind' as const, source, options: ['rbind', 'rprivate'] },
@@ -141,6 +150,7 @@ async function volumeOf(
   container: Container,
   mount: Pick<Mount, 'path'>,
   destination: string,
+  isEmpty: boolean,
 ): Promise<string> {
   const { layout } = root;
   const name = hexOf(digestOf(destination)).slice(0, 32);
@@ -163,12 +173,9 @@ async function volumeOf(
         { op: 'mkdir', path: temporary, mode: 0o700 },
       ]),
     );
-    const tar = new FileTree(mount.path).pack(destination, { name, crossMounts: false, sparse: true });
-    await new FileTree(layout.at(temporary)).unpack('/', tar, {
-      keepKinds: true,
-      owner: 'archive',
-      maxBytes: Infinity,
-    });
+    if (isEmpty)
+      await call(native.batch(layout.root, [{ op: 'mkdir', path: `${temporary}/${name}`, mode: 0o755 }]));
+    else await copyOut(mount.path, destination, layout.at(temporary), name);
     await call(
       native.batch(layout.root, [
         { op: 'rename', from: `${temporary}/${name}`, to: volume },
@@ -180,4 +187,21 @@ async function volumeOf(
     throw spaceError(error, layout.root);
   }
   return layout.at(volume);
+}
+
+/** What an image has at a path, with its owner and mode, to `name` in a directory. */
+async function copyOut(rootfs: string, path: string, directory: string, name: string): Promise<void> {
+  const tar = new FileTree(rootfs).pack(path, { name, crossMounts: false, sparse: true });
+  await new FileTree(directory).unpack('/', tar, { keepKinds: true, owner: 'archive', maxBytes: Infinity });
+}
+
+/** docker's. */
+const VOLUME_NAME = /^[a-zA-Z0-9][a-zA-Z0-9_.-]+$/;
+
+/** Finds the directories of volumes that dockerd has made on the same root; layerstack's own are names alone. */
+export function namedVolumes(layout: Layout): (name: string) => string | undefined {
+  return (name) => {
+    const path = layout.at(`volumes/${name}/_data`);
+    return VOLUME_NAME.test(name) && hasDirectory(path) ? path : undefined;
+  };
 }

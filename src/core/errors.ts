@@ -12,6 +12,8 @@ export type ErrorKind =
 export const ERROR_KINDS = {
   /** An argument or option of the caller is wrong. */
   ERR_INVALID_ARGUMENT: 'invalid',
+  /** What is asked for cannot be done here, and would have been dropped: `key` names it. */
+  ERR_UNSUPPORTED: 'invalid',
   /** A name is not a valid image reference. */
   ERR_REFERENCE_INVALID: 'invalid',
   /** A digest is malformed or of an unknown algorithm. */
@@ -118,6 +120,8 @@ export interface ErrorFacts {
   readonly digest?: string | undefined;
   readonly reference?: string | undefined;
   readonly id?: string | undefined;
+  /** Argument, option or key of a document, e.g. `options.root`. */
+  readonly key?: string | undefined;
   /** Member of an archive or of a layer. */
   readonly member?: string | undefined;
   readonly layer?: string | undefined;
@@ -131,8 +135,6 @@ export interface ErrorFacts {
   readonly repository?: string | undefined;
   /** HTTP status of a registry's answer. */
   readonly status?: number | undefined;
-  /** The argument or option at fault, e.g. `options.root`. */
-  readonly key?: string | undefined;
   /** The known key that is most like an unknown one. */
   readonly nearest?: string | undefined;
   /** The same may succeed when it is tried again. */
@@ -151,6 +153,7 @@ export class LayerstackError extends Error implements ErrorFacts {
   declare readonly digest?: string;
   declare readonly reference?: string;
   declare readonly id?: string;
+  declare readonly key?: string;
   declare readonly member?: string;
   declare readonly layer?: string;
   declare readonly expected?: string | number;
@@ -160,7 +163,6 @@ export class LayerstackError extends Error implements ErrorFacts {
   declare readonly registry?: string;
   declare readonly repository?: string;
   declare readonly status?: number;
-  declare readonly key?: string;
   declare readonly nearest?: string;
   declare readonly retryable?: boolean;
   declare readonly retryAfterMs?: number;

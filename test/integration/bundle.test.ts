@@ -1,4 +1,13 @@
-import { existsSync, readFileSync, rmSync, symlinkSync, unlinkSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  unlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { Bundle } from '../../src/container/bundle.ts';
@@ -77,5 +86,115 @@ describe('bundle', () => {
     expect((await rejection(house.store.bundle(id, join(house.scratch, 'bundle')))).code).toBe(
       'ERR_CONFIG_INVALID',
     );
+  });
+});
+
+describe('the host config of a bundle', () => {
+  const directory = (): string => join(house.scratch, 'bundle');
+
+  it('is carried, and logged', async () => {
+    const { id } = await house.store.create(IMAGE, {
+      user: 'root',
+      hostConfig: {
+        Memory: 64 * 1024 * 1024,
+        Ulimits: [{ Name: 'core', Soft: -1, Hard: -1 }],
+        CapDrop: ['ALL'],
+        NetworkMode: 'none',
+      },
+    });
+    const { spec, mapped, unsupported } = await house.store.bundle(id, directory());
+    expect(unsupported).toEqual([]);
+    expect(spec).toMatchObject({
+      process: { capabilities: { bounding: [], effective: [], permitted: [] } },
+      linux: { resources: { memory: { limit: 67108864, swap: 134217728 } } },
+    });
+    expect(mapped).toEqual([
+      { key: 'Memory', to: 'linux.resources.memory.limit = 67108864' },
+      { key: 'MemorySwap', to: 'linux.resources.memory.swap = 134217728' },
+      { key: 'CapDrop', to: 'process.capabilities = []' },
+      {
+        key: 'Ulimits',
+        to: 'process.rlimits = [{"type":"RLIMIT_CORE","hard":"18446744073709551615","soft":"18446744073709551615"}]',
+      },
+    ]);
+    // A number, digit by digit.
+    expect(readFileSync(join(directory(), 'config.json'), 'utf8')).toContain('"hard": 18446744073709551615,');
+  });
+
+  it('is refused where it cannot be carried, and leaves nothing', async () => {
+    const hostConfig = { Init: true, NetworkMode: 'bridge' };
+    const error = await rejection(house.store.create(IMAGE, { name: 'asked', hostConfig }));
+    expect(error).toMatchObject({ code: 'ERR_UNSUPPORTED', kind: 'invalid', key: 'NetworkMode' });
+    expect(error.message).toMatch(/NetworkMode: .*bridge.*Init: .*ignoreUnsupported/);
+    expect(await house.store.containers()).toEqual([]);
+    const told: string[] = [];
+    const { id } = await house.store.create(IMAGE, {
+      ...{ name: 'asked', hostConfig, ignoreUnsupported: true },
+      onUnsupported: ({ key }) => told.push(key),
+    });
+    expect(told).toEqual(['NetworkMode', 'Init']);
+    const { unsupported } = await house.store.bundle(id, directory());
+    expect(unsupported.map(({ key }) => key)).toEqual(['Init']);
+  });
+
+  it.each([
+    [{ Devices: [{ PathOnHost: '/dev/not-there' }] }, 'ERR_PATH_NOT_FOUND'],
+    [{ Devices: [{ PathOnHost: '/etc/passwd' }] }, 'ERR_PATH_TYPE'],
+    [{ BlkioDeviceReadBps: [{ Path: '/dev/null', Rate: 1 }] }, 'ERR_PATH_TYPE'],
+    [{ GroupAdd: ['nobody-knows'] }, 'ERR_USER_NOT_FOUND'],
+  ])('%j fails with %s, and the container is not mounted', async (hostConfig, code) => {
+    const { id } = await house.store.create(IMAGE, { hostConfig });
+    expect((await rejection(house.store.bundle(id, directory()))).code).toBe(code);
+    expect(await house.store.isMounted(id)).toBe(false);
+    expect(existsSync(directory())).toBe(false);
+  });
+
+  it('makes the directories that Binds name, not those of Mounts', async () => {
+    const [made, missing] = [join(house.scratch, 'made/here'), join(house.scratch, 'missing')];
+    const { id } = await house.store.create(IMAGE, { hostConfig: { Binds: [`${made}:/made`] } });
+    await house.store.bundle(id, directory());
+    expect(existsSync(made)).toBe(true);
+    mkdirSync(missing);
+    const mounts = [{ Type: 'bind', Source: missing, Target: '/x' }];
+    const other = await house.store.create(IMAGE, { hostConfig: { Mounts: mounts } });
+    rmSync(missing, { recursive: true });
+    const error = await rejection(house.store.bundle(other.id, directory()));
+    expect(error).toMatchObject({ code: 'ERR_PATH_NOT_FOUND', path: missing });
+  });
+
+  it('finds the volumes that dockerd has made on the same root', async () => {
+    const data = house.at('volumes/theirs/_data');
+    const hostConfig = { Binds: ['theirs:/data:ro'] };
+    expect((await rejection(house.store.create(IMAGE, { hostConfig }))).code).toBe('ERR_UNSUPPORTED');
+    mkdirSync(data, { recursive: true });
+    const { id } = await house.store.create(IMAGE, { hostConfig });
+    const { spec } = await house.store.bundle(id, directory());
+    expect(spec.mounts).toContainEqual({
+      ...{ destination: '/data', type: 'bind', source: data, options: ['rbind', 'ro'] },
+    });
+  });
+
+  it('has volumes without a name, filled or empty', async () => {
+    const { id } = await house.store.create(IMAGE, {
+      hostConfig: {
+        Mounts: [
+          { Type: 'volume', Target: '/house' },
+          { Type: 'volume', Target: '/etc', VolumeOptions: { NoCopy: true } },
+        ],
+      },
+    });
+    const { spec } = await house.store.bundle(id, directory(), { user: '0' });
+    const sourceOf = (path: string): string =>
+      spec.mounts.find(({ destination }) => destination === path)?.source ?? '';
+    expect(readFileSync(join(sourceOf('/house'), 'concrete'), 'utf8')).toBe('good concrete\n');
+    expect(readdirSync(sourceOf('/etc'))).toEqual([]);
+  });
+
+  it('that is broken in the store is an error that names it', async () => {
+    const { id } = await house.store.create(IMAGE);
+    writeFileSync(house.at(`containers/${id}/hostconfig.json`), '{"Memory":"much"}');
+    const error = await rejection(house.store.bundle(id, directory()));
+    expect(error).toMatchObject({ code: 'ERR_STORE_CORRUPT', id });
+    expect(error.message).toContain('Memory');
   });
 });

@@ -99,6 +99,68 @@ describe('the way of an image', () => {
   });
 });
 
+describe('create and bundle', () => {
+  it('carry how the container is to be run, and say so', async () => {
+    await load();
+    const flags =
+      '-m 64m --memory-swap -1 --cpus 0.5 --read-only --cap-drop ALL --ulimit nofile=5:6 --tmpfs /run:size=1m'.split(
+        ' ',
+      );
+    await cli.run('create', '--name', 'job', ...flags, IMAGE, 'true');
+    expect(await cli.inspect('job')).toMatchObject({
+      HostConfig: {
+        ...{ Memory: 67108864, MemorySwap: -1, NanoCpus: 5e8, ReadonlyRootfs: true, CapDrop: ['ALL'] },
+        Ulimits: [{ Name: 'nofile', Soft: 5, Hard: 6 }],
+        Tmpfs: { '/run': 'size=1m' },
+      },
+    });
+    const directory = join(scratch, 'job');
+    const ran = await cli.try(['bundle', '--verbose', 'job', directory]);
+    expect([ran.status, ran.stdout]).toEqual([0, `${directory}\n`]);
+    for (const line of [
+      'Memory -> linux.resources.memory.limit = 67108864',
+      'MemorySwap -> no limit',
+      'NanoCpus -> linux.resources.cpu.{quota,period} = 50000/100000',
+      'ReadonlyRootfs -> root.readonly = true',
+      'CapDrop -> process.capabilities = []',
+      'Tmpfs -> mounts[/run] = tmpfs (noexec,nosuid,nodev,rprivate,size=1m)',
+    ])
+      expect(lines(ran.stderr)).toContain(`layerstack: ${line}`);
+    await cli.run('unmount', 'job');
+  });
+
+  it('refuse what no bundle can carry, unless it is to be ignored', async () => {
+    await load();
+    const refused = await cli.try(['create', '--init', '-p', '8080:80', IMAGE]);
+    expect([refused.status, refused.stdout]).toEqual([1, '']);
+    expect(refused.stderr).toMatch(
+      /^layerstack: ERR_UNSUPPORTED: PortBindings: .*Init: .*--ignore-unsupported\)?\n$/,
+    );
+    expect(await cli.run('containers', '-q')).toBe('');
+    const made = await cli.try(['create', '--ignore-unsupported', '--init', IMAGE]);
+    expect(made.status).toBe(0);
+    expect(made.stderr).toMatch(/^layerstack: warning: Init: docker-init is/);
+  });
+
+  it.each([
+    ['--memory', 'much'],
+    ['--pids-limit', 'many'],
+    ['--cpus', 'all'],
+    ['--ulimit', 'nofile'],
+    ['--device', '/dev/null:/x:q'],
+    ['--mount', 'type=bind,source'],
+    ['--mount', 'type=bind,colour=red'],
+    ['--device-read-bps', '/dev/null'],
+    ['--security-opt', 'seccomp=/not/there'],
+    ['--annotation', 'x'],
+  ])('are misused by %s %s', async (option, value) => {
+    const ran = await cli.try(['create', option, value, IMAGE]);
+    expect([ran.status, ran.stdout]).toEqual([2, '']);
+    expect(existsSync(join(scratch, 'store'))).toBe(false);
+    expect(ran.stderr).toMatch(/^layerstack: [^\n]*\n$/);
+  });
+});
+
 describe('--format json', () => {
   it('is one document a line', async () => {
     const loaded = await cli.try(['load', '--format', 'json'], { input: archive });

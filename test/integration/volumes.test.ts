@@ -12,7 +12,7 @@ import {
 import { join } from 'node:path';
 import { afterEach, describe, expect, it } from 'vitest';
 import { Layerstack } from '../../src/app/layerstack.ts';
-import { DEFAULT_MOUNTS } from '../../src/container/spec-defaults.ts';
+import { DEFAULT_MOUNTS } from '../../src/container/spec/defaults.ts';
 import type { VolumeMount } from '../../src/container/volumes.ts';
 import { rejection } from '../support/errors.ts';
 import type { TarMember } from '../support/tar.ts';
@@ -48,7 +48,16 @@ async function bundle(
     mounts: VolumeMount[];
     root: { path: string };
   };
-  return { mounts: spec.mounts.slice(DEFAULT_MOUNTS.length), leftOut, rootfs: spec.root.path };
+  return { mounts: volumesOf(spec), leftOut, rootfs: spec.root.path };
+}
+
+/** What is mounted besides what every container has. */
+function volumesOf({ mounts }: { readonly mounts: readonly object[] }): VolumeMount[] {
+  const usual = [
+    ...DEFAULT_MOUNTS.map(({ destination }) => destination as string),
+    ...['/etc/hostname', '/etc/hosts', '/etc/resolv.conf'],
+  ];
+  return (mounts as readonly VolumeMount[]).filter(({ destination }) => !usual.includes(destination));
 }
 
 describe('a volume', () => {
@@ -109,7 +118,7 @@ describe('a volume', () => {
     const all = await Promise.all(
       [1, 2, 3, 4].map((at) => house.store.bundle(id, join(house.scratch, `bundle${at}`))),
     );
-    expect(new Set(all.map(({ spec }) => JSON.stringify(spec['mounts']))).size).toBe(1);
+    expect(new Set(all.map(({ spec }) => JSON.stringify(volumesOf(spec)))).size).toBe(1);
     expect(readdirSync(house.at(`containers/${id}/volumes`))).toHaveLength(1);
   });
 
@@ -137,7 +146,7 @@ describe('a volume', () => {
     const { mounts } = await bundle(id);
     const reader = await Layerstack.open({ root: house.root, readOnly: true });
     const { spec } = await reader.bundle(id, join(house.scratch, 'other'));
-    expect((spec['mounts'] as unknown[]).slice(DEFAULT_MOUNTS.length)).toEqual(mounts);
+    expect(volumesOf(spec)).toEqual(mounts);
     await reader.close();
   });
 });

@@ -40,8 +40,8 @@ export class Dockerd {
     this.#ended = new Promise((resolve) => child.once('exit', () => resolve()));
   }
 
-  /** Starts a daemon and waits until it answers. @throws Error with the daemon's log when it does not. */
-  static async start(root: string): Promise<Dockerd> {
+  /** Starts a daemon, with settings of daemon.json, and waits until it answers. @throws Error with the daemon's log when it does not. */
+  static async start(root: string, settings: object = {}): Promise<Dockerd> {
     const work = makeScratch('dockerd');
     mkdirSync(root, { recursive: true });
     const log = openSync(join(work, 'log'), 'a');
@@ -55,7 +55,7 @@ export class Dockerd {
     ].flat();
     // Not /etc/docker/daemon.json: what the machine's own daemon is told is not for this one.
     const config = join(work, 'daemon.json');
-    writeFileSync(config, '{}');
+    writeFileSync(config, JSON.stringify(settings));
     const child = spawn('dockerd', ['--config-file', config, ...args], {
       stdio: ['ignore', log, log],
       env: { ...process.env, TMPDIR: work },

@@ -84,14 +84,15 @@ export const GLOBAL_OPTIONS = {
 } as const satisfies OptionSpecs;
 
 /**
- * Parses `args` by `specs`.
+ * Parses arguments by `specs`.
  * @throws UsageError naming the option that is unknown, lacks its value, or has one too many.
  */
 export function parseOptions<O extends OptionSpecs>(
-  args: readonly string[],
+  given: readonly string[],
   specs: O,
   operandsEndOptions = false,
 ): { values: Values<O>; operands: string[] } {
+  const args = withNumbers(given, specs);
   const options: ParseArgsConfig['options'] = {};
   for (const [name, { type, short, multiple }] of Object.entries(specs))
     options[name] = { type, ...(short && { short }), ...(multiple && { multiple }) };
@@ -108,6 +109,19 @@ export function parseOptions<O extends OptionSpecs>(
   } catch (error) {
     throw new UsageError(firstSentence((error as Error).message), { cause: error });
   }
+}
+
+/** `--memory-swap -1` as docker's users write it: a negative number is a value, and no option. */
+function withNumbers(args: readonly string[], specs: OptionSpecs): readonly string[] {
+  const joined: string[] = [];
+  for (const [index, arg] of args.entries()) {
+    if (arg === '--') return [...joined, ...args.slice(index)];
+    const before = joined.at(-1) ?? '';
+    const takesValue = before.startsWith('--') && specs[before.slice(2)]?.type === 'string';
+    if (takesValue && /^-\d+$/.test(arg)) joined[joined.length - 1] = `${before}=${arg}`;
+    else joined.push(arg);
+  }
+  return joined;
 }
 
 /** Where the options end: at the first operand or `--`. */

@@ -68,7 +68,7 @@ async function main(args: string[]): Promise<number> {
       return 0;
     }
     checkOperands(verb, command, operands);
-    await command.run(context({ ...before.values, ...values }), values, operands);
+    await command.run(context({ ...before.values, ...globalOnly(values, command) }), values, operands);
     if (command.untilSignal === true) process.exit(0);
     // A signal that came too late has stopped nothing.
     tellTroubles('done, but ');
@@ -101,6 +101,15 @@ function parseVerb(verb: string, command: Command, args: readonly string[]): Ret
     if (!(error instanceof UsageError)) throw error;
     throw new UsageError(`${error.message}: see layerstack ${verb} --help`, { cause: error });
   }
+}
+
+/** An option of the verb's own (`create --read-only`) is no global one; that one stands before the verb. */
+function globalOnly(
+  values: ReturnType<typeof parseOptions>['values'],
+  { options }: Command,
+): Readonly<Record<string, never>> {
+  const entries = Object.entries(values).filter(([name]) => !Object.hasOwn(options, name));
+  return Object.fromEntries(entries) as Readonly<Record<string, never>>;
 }
 
 function checkOperands(

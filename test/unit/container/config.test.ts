@@ -23,7 +23,7 @@ const image = {
   ),
 };
 const make = (overrides: Parameters<typeof containerConfig>[3]) =>
-  containerConfig(ID, image, 'house:1', overrides);
+  containerConfig(ID.slice(0, 12), image, 'house:1', overrides);
 
 describe('containerConfig', () => {
   it('takes everything from the image but what names the container', () => {

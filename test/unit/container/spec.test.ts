@@ -1,17 +1,41 @@
 import { describe, expect, it } from 'vitest';
 import { runtimeSpec } from '../../../src/container/spec.ts';
+import { MappingLog } from '../../../src/container/spec/mapping.ts';
+import { parseSecurityOptions } from '../../../src/container/spec/security.ts';
+import type { HostSettings } from '../../../src/container/spec/settings.ts';
 import { decodeContainerConfig } from '../../../src/image/container-config.ts';
 import { codeOf } from '../../support/errors.ts';
 
 const user = { uid: 1000, gid: 100, additionalGids: [100, 27], home: '/home/mason' };
-const spec = (config: Record<string, unknown>, as = user) =>
-  runtimeSpec({
-    id: 'f'.repeat(64),
-    config: decodeContainerConfig({ Hostname: 'host', Cmd: ['/bin/true'], ...config }, ''),
-    user: as,
-    rootfs: '/store/merged',
-    readOnly: false,
-  });
+const all = ['CAP_CHOWN', 'CAP_SYS_ADMIN', 'CAP_BPF'];
+const made = (config: Record<string, unknown>, host: HostSettings = {}, as = user) => {
+  const log = new MappingLog();
+  const spec = runtimeSpec(
+    {
+      id: 'f'.repeat(64),
+      config: decodeContainerConfig({ Hostname: 'host', Cmd: ['/bin/true'], ...config }, ''),
+      host,
+      security: parseSecurityOptions(host.SecurityOpt ?? []),
+      user: as,
+      rootfs: '/store/merged',
+      readOnly: false,
+      mounts: [],
+      propagation: undefined,
+      devices: { devices: [], rules: [] },
+      resources: {},
+      machine: {
+        capabilities: all,
+        arch: 'x64',
+        kernel: '6.1.0',
+        hasUnifiedCgroups: false,
+        hasAppArmor: false,
+      },
+    },
+    log,
+  );
+  return { spec, log: log.entries };
+};
+const spec = (config: Record<string, unknown>, as = user) => made(config, {}, as).spec;
 
 describe('runtimeSpec', () => {
   it('runs entrypoint and command as the user, in the working directory', () => {
@@ -47,7 +71,7 @@ describe('runtimeSpec', () => {
   });
 
   it("has docker's capabilities, none of them inheritable, and hides docker's paths", () => {
-    const { process, linux } = spec({}) as unknown as {
+    const { process, linux } = spec({}, { ...user, uid: 0 }) as unknown as {
       process: { capabilities: Record<string, string[]> };
       linux: { maskedPaths: string[]; readonlyPaths: string[]; namespaces: { type: string }[] };
     };
@@ -67,5 +91,63 @@ describe('runtimeSpec', () => {
 
   it('refuses a container without a command', () => {
     expect(codeOf(() => spec({ Cmd: null }))).toBe('ERR_CONFIG_INVALID');
+  });
+
+  it('gives a user who is not root a bounding set alone', () => {
+    expect(Object.keys(spec({}).process['capabilities'] as object)).toEqual(['bounding']);
+  });
+
+  it.each<[HostSettings, string[]]>([
+    [{ CapAdd: ['ALL'] }, all],
+    [{ CapAdd: ['all'], CapDrop: ['sys_admin'] }, ['CAP_CHOWN', 'CAP_BPF']],
+    [{ CapDrop: ['ALL'] }, []],
+    [{ CapDrop: ['ALL'], CapAdd: ['net_admin', 'CAP_KILL'] }, ['CAP_NET_ADMIN', 'CAP_KILL']],
+    [{ CapAdd: ['ALL'], CapDrop: ['ALL'] }, all],
+    [{ Privileged: true, CapDrop: ['ALL'] }, all],
+  ])('%j are the capabilities of docker', (host, expected) => {
+    const { process } = made({}, host).spec;
+    expect((process['capabilities'] as { bounding: string[] }).bounding).toEqual(expected);
+  });
+
+  it('adds to the default capabilities, and takes from them', () => {
+    const { process } = made({}, { CapAdd: ['SYS_TIME'], CapDrop: ['MKNOD'] }).spec;
+    const { bounding } = process['capabilities'] as { bounding: string[] };
+    expect(bounding).toHaveLength(14);
+    expect(bounding).toContain('CAP_SYS_TIME');
+    expect(bounding).not.toContain('CAP_MKNOD');
+  });
+
+  it('shares the namespaces of the host that are asked for', () => {
+    const host: HostSettings = { NetworkMode: 'host', PidMode: 'host', UTSMode: 'host', IpcMode: 'host' };
+    const { spec: shared, log } = made({}, host);
+    expect((shared['linux'] as { namespaces: unknown }).namespaces).toEqual([{ type: 'mount' }]);
+    expect(shared).not.toHaveProperty('hostname');
+    expect(log.map(({ key }) => key)).toEqual(['NetworkMode', 'UTSMode', 'PidMode', 'IpcMode']);
+  });
+
+  it('has a terminal with its size where it is asked for', () => {
+    const { process } = made({ Tty: true }, { ConsoleSize: [24, 80] }).spec;
+    expect(process).toMatchObject({ terminal: true, consoleSize: { height: 24, width: 80 } });
+    expect(process.env).toContain('TERM=xterm');
+  });
+
+  it('has the cgroup that is asked for, also as systemd has it', () => {
+    const path = (CgroupParent: string) =>
+      (made({}, { CgroupParent }).spec['linux'] as { cgroupsPath?: string }).cgroupsPath;
+    expect(path('')).toBeUndefined();
+    expect(path('/mine/')).toBe(`/mine/${'f'.repeat(64)}`);
+    expect(path('a-b.slice')).toBe(`a-b.slice:layerstack:${'f'.repeat(64)}`);
+  });
+
+  it('logs what was mapped to what', () => {
+    const { log } = made(
+      {},
+      { OomScoreAdj: 5, ReadonlyRootfs: true, Sysctls: { 'net.core.somaxconn': '9' } },
+    );
+    expect(log).toEqual([
+      { key: 'ReadonlyRootfs', to: 'root.readonly = true' },
+      { key: 'OomScoreAdj', to: 'process.oomScoreAdj = 5' },
+      { key: 'Sysctls', to: 'linux.sysctl[net.core.somaxconn] = 9' },
+    ]);
   });
 });

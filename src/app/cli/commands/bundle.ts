@@ -1,4 +1,5 @@
 /** `layerstack bundle`: prints the path of the OCI bundle. */
+import { unsupportedText } from '../../../container/spec/unsupported.ts';
 import { defineCommand } from '../command.ts';
 
 export const command = defineCommand({
@@ -10,6 +11,7 @@ export const command = defineCommand({
     env: { type: 'string', short: 'e', multiple: true, value: 'NAME=VALUE', help: 'add a variable' },
     user: { type: 'string', short: 'u', value: 'USER[:GROUP]', help: 'user the command runs as' },
     workdir: { type: 'string', short: 'w', value: 'DIR', help: 'directory the command starts in' },
+    verbose: { type: 'boolean', help: 'say what of the host config became what of config.json' },
   },
   operandsEndOptions: true,
   operands: { min: 2, max: Infinity },
@@ -21,6 +23,10 @@ export const command = defineCommand({
       user: values.user,
       workingDir: values.workdir,
     });
+    if (values.verbose)
+      for (const { key, to } of bundle.mapped) context.stderr.print(`layerstack: ${key} -> ${to}`);
+    for (const unsupported of bundle.unsupported)
+      context.stderr.print(`layerstack: warning: ${unsupportedText(unsupported)}`);
     for (const path of bundle.leftOut)
       context.stderr.print(`layerstack: warning: nothing is mounted for the image's volume ${path}`);
     context.print(bundle.path);

@@ -1,10 +1,13 @@
 /** `layerstack create`: prints the container's id. */
+import { unsupportedText } from '../../../container/spec/unsupported.ts';
 import { defineCommand } from '../command.ts';
+import { hostConfigOf, HOST_OPTIONS } from '../host-options.ts';
 
 export const command = defineCommand({
   usage: '[OPTIONS] IMAGE [COMMAND] [ARG...]',
   description:
-    'Makes a container, an empty writable layer on an image, and prints its id. COMMAND is what `bundle` runs.',
+    'Makes a container, an empty writable layer on an image, and prints its id. COMMAND is what `bundle` runs,\n' +
+    'and the options that docker has for it are what `bundle` makes of it.',
   options: {
     name: { type: 'string', value: 'NAME', help: 'name of the container (default: one is made up)' },
     entrypoint: { type: 'string', value: 'PATH', help: "replace the image's entrypoint" },
@@ -14,10 +17,18 @@ export const command = defineCommand({
     hostname: { type: 'string', value: 'NAME', help: 'host name (default: the first 12 digits of the id)' },
     durable: { type: 'boolean', help: 'print the id when the container is on disk' },
     label: { type: 'string', short: 'l', multiple: true, value: 'NAME=VALUE', help: 'set a label' },
+    domainname: { type: 'string', value: 'NAME', help: 'NIS domain name' },
+    tty: { type: 'boolean', short: 't', help: 'the command has a terminal' },
+    'ignore-unsupported': {
+      type: 'boolean',
+      help: 'keep what no bundle can carry, and warn, instead of refusing it',
+    },
+    ...HOST_OPTIONS,
   },
   operandsEndOptions: true,
   operands: { min: 1, max: Infinity },
   async run(context, values, [image = '', ...words]) {
+    const hostConfig = await hostConfigOf(values);
     await using store = await context.open();
     const container = await store.create(image, {
       name: values.name,
@@ -28,6 +39,12 @@ export const command = defineCommand({
       workingDir: values.workdir,
       hostname: values.hostname,
       durable: values.durable,
+      domainname: values.domainname,
+      tty: values.tty,
+      hostConfig,
+      ignoreUnsupported: values['ignore-unsupported'],
+      onUnsupported: (unsupported) =>
+        context.stderr.print(`layerstack: warning: ${unsupportedText(unsupported)}`),
       labels: values.label && Object.fromEntries(values.label.map(pair)),
       signal: context.signal,
     });

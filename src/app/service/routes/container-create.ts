@@ -1,11 +1,12 @@
 /**
- * `POST /containers/create`: a container's config and host config in docker's terms. Of the latter layerstack does nothing; it
- * is kept for whoever runs the container, and where that is not what one expects a warning says so.
+ * `POST /containers/create`: a container's config and host config in docker's terms. The latter is carried into the bundle of the
+ * container; of each key that no bundle can carry a warning says so, as docker's clients expect it.
  * Mirrors `moby/moby: daemon/{create,container}.go` at v20.10, checks and words included.
  */
 import { commandOf, mergedConfig } from '../../../container/config.ts';
 import { CREATE_BODY } from '../../../container/docker-types.ts';
 import type { Endpoints } from '../../../container/documents.ts';
+import { unsupportedText, type Unsupported } from '../../../container/spec/unsupported.ts';
 import type { HostConfig } from '../../../container/store.ts';
 import { validateCreate } from '../../../container/validate.ts';
 import * as json from '../../../core/json.ts';
@@ -64,32 +65,20 @@ async function createContainer(
   const image = await store.inspect(config.Image);
   requirePlatform(config.Image, image, query.text('platform'));
   requireCommand(config, image);
-  const options = { config, hostConfig, endpoints, imageName: config.Image, name, durable, signal };
+  const warnings: string[] = [];
+  const options = {
+    ...{ config, hostConfig, endpoints, imageName: config.Image, name, durable, signal },
+    ignoreUnsupported: true,
+    onUnsupported: (unsupported: Unsupported) => warnings.push(unsupportedText(unsupported)),
+  };
   const container = await store.create(image.Id, options).catch((error: unknown) => {
     throw nameError(error, name ?? '');
   });
-  sendJson(request, 201, { Id: container.id, Warnings: warnings(hostConfig) });
+  sendJson(request, 201, { Id: container.id, Warnings: warnings });
 }
 
 /** layerstack itself needs none, but who starts the container does, and docker's clients expect to be told now. */
 function requireCommand(given: ContainerConfig, { Config }: ImageInspect): void {
   const merged = mergedConfig('', { config: decodeContainerConfig(Config ?? {}, '') }, given);
   if (commandOf(merged).length === 0) throw new HttpError(400, 'No command specified');
-}
-
-function warnings(hostConfig: HostConfig): string[] {
-  const filled = (key: string): boolean => {
-    const value = hostConfig[key];
-    return typeof value === 'object' && value !== null && Object.keys(value).length > 0;
-  };
-  const network = hostConfig['NetworkMode'] ?? '';
-  return [
-    ...(['', 'default', 'bridge', 'none', 'host'].some((known) => known === network)
-      ? []
-      : [`layerstack does no networking: the network ${String(network)} is not used`]),
-    ...(['Binds', 'Mounts', 'VolumesFrom', 'Tmpfs'].some(filled)
-      ? ['layerstack mounts no volumes: binds and mounts are kept for the runtime that starts the container']
-      : []),
-    ...(filled('PortBindings') ? ['layerstack does no networking: no ports are published'] : []),
-  ];
 }

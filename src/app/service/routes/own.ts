@@ -4,7 +4,8 @@
  *
  *   POST /layerstack/v1/containers/{name}/mount    {"ReadOnly":false}              -> {"Path":"…/merged","ReadOnly":false}
  *   POST /layerstack/v1/containers/{name}/unmount  {"Force":false}                 -> {"Uses":0}
- *   POST /layerstack/v1/containers/{name}/bundle   {"Directory":"/run/b","Args":…} -> {"Path":"/run/b","Spec":{…}}
+ *   POST /layerstack/v1/containers/{name}/bundle   {"Directory":"/run/b","Args":…} -> {"Path":"/run/b","Spec":{…},"Mapped":[{"Key":…,"To":…}],
+ *                                                                                    "Unsupported":[{"Key":…,"Reason":…,"WayOut":…}]}
  *   POST /layerstack/v1/fsck                       {"Deep":false,"Repair":false}   -> findings as JSON lines, as they come, and at
  *                                                                                    the end {"Wrong":0}
  */
@@ -56,14 +57,22 @@ async function bundle(request: ApiRequest, { store }: ServiceContext): Promise<v
   const body = await request.json(decodeBundle);
   if (!body.Directory.startsWith('/'))
     throw new HttpError(400, `Directory must be an absolute path, not ${JSON.stringify(body.Directory)}`);
-  const { path, spec } = await store.bundle(await containerOf(request, store), body.Directory, {
-    args: body.Args,
-    user: body.User,
-    workingDir: body.WorkingDir,
-    env: body.Env,
-    readOnly: body.ReadOnly,
+  const { path, spec, mapped, unsupported } = await store.bundle(
+    await containerOf(request, store),
+    body.Directory,
+    {
+      args: body.Args,
+      user: body.User,
+      workingDir: body.WorkingDir,
+      env: body.Env,
+      readOnly: body.ReadOnly,
+    },
+  );
+  sendJson(request, 200, {
+    ...{ Path: path, Spec: spec },
+    Mapped: mapped.map(({ key, to }) => ({ Key: key, To: to })),
+    Unsupported: unsupported.map(({ key, reason, wayOut }) => ({ Key: key, Reason: reason, WayOut: wayOut })),
   });
-  sendJson(request, 200, { Path: path, Spec: spec });
 }
 
 async function check(request: ApiRequest, { store }: ServiceContext): Promise<void> {

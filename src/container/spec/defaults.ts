@@ -1,13 +1,13 @@
 /**
- * What a container gets when nobody asks for more: the capabilities, mounts, devices and hidden paths of
- * `docker run` (moby/moby: oci/defaults.go and oci/caps/defaults.go; devices: opencontainers/runc allows /dev/null and
- * the like by itself, so everything else is denied).
+ * What a container gets when nobody asks for more: the capabilities, mounts, devices, sysctls and hidden paths of
+ * `docker run` (moby/moby: oci/defaults.go and oci/caps/defaults.go).
  */
 
 /** The search path of a process whose image sets none. */
 export const DEFAULT_PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
 
-const CAPABILITIES = [
+/** Capabilities of a process that nobody adds to or drops from. */
+export const DEFAULT_CAPABILITIES = [
   'CAP_CHOWN',
   'CAP_DAC_OVERRIDE',
   'CAP_FSETID',
@@ -24,18 +24,12 @@ const CAPABILITIES = [
   'CAP_AUDIT_WRITE',
 ] as const;
 
-/** Never inheritable or ambient (CVE-2022-24769). */
-export const DEFAULT_CAPABILITIES = {
-  bounding: CAPABILITIES,
-  effective: CAPABILITIES,
-  permitted: CAPABILITIES,
-} as const;
-
 /** Kernel interfaces that a container must not read, or not write. */
 export const DEFAULT_PATHS = {
   masked: [
     '/proc/asound',
     '/proc/acpi',
+    '/proc/interrupts',
     '/proc/kcore',
     '/proc/keys',
     '/proc/latency_stats',
@@ -80,5 +74,27 @@ export const DEFAULT_MOUNTS = [
   },
 ] as const;
 
-/** A network namespace of its own, with nothing in it but `lo`: networking is the caller's affair. */
-export const DEFAULT_NAMESPACES = ['mount', 'network', 'uts', 'pid', 'ipc'] as const;
+/** What a container's process may use: /dev/{zero,null,urandom,random,tty,console}. */
+export const DEFAULT_DEVICE_RULES = [
+  { allow: false, access: 'rwm' },
+  ...(
+    [
+      [1, 5],
+      [1, 3],
+      [1, 9],
+      [1, 8],
+      [5, 0],
+      [5, 1],
+    ] as const
+  ).map(([major, minor]) => ({ allow: true, type: 'c', major, minor, access: 'rwm' })),
+  { allow: false, type: 'c', major: 10, minor: 229, access: 'rwm' },
+] as const;
+
+/** Bytes of /dev/shm. */
+export const DEFAULT_SHM_SIZE = 64 * 1024 * 1024;
+
+/** In a network namespace of its own a process without privileges may bind low ports, and ping. */
+export const DEFAULT_NETWORK_SYSCTLS = {
+  'net.ipv4.ip_unprivileged_port_start': '0',
+  'net.ipv4.ping_group_range': '0 2147483647',
+} as const;

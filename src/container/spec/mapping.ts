@@ -1,0 +1,25 @@
+/** The log of what of a host config became what of a runtime configuration. */
+export interface Mapping {
+  /** Key of docker's host config, e.g. `Memory`. */
+  readonly key: string;
+  /** Where it is in `config.json`, with its value: `linux.resources.memory.limit = 67108864`. */
+  readonly to: string;
+}
+
+export class MappingLog {
+  readonly #entries: Mapping[] = [];
+
+  get entries(): readonly Mapping[] {
+    return this.#entries;
+  }
+
+  /** Notes that `key` was carried to `target`; `value` is what stands there. */
+  note(key: string, target: string, value?: unknown): void {
+    this.#entries.push({ key, to: value === undefined ? target : `${target} = ${shown(value)}` });
+  }
+}
+
+function shown(value: unknown): string {
+  if (typeof value === 'string' || typeof value === 'bigint') return String(value);
+  return JSON.stringify(value, (_, each: unknown) => (typeof each === 'bigint' ? String(each) : each));
+}

@@ -1,0 +1,289 @@
+/**
+ * The mounts of a container: the default ones, and those that `Binds`, `Mounts` and `Tmpfs` of the host config ask for, each in the
+ * place of a default one. Mirrors `moby/moby: daemon/oci_linux.go` (WithMounts), `pkg/mount`.
+ */
+import { mkdir, readFile, realpath } from 'node:fs/promises';
+import { posix } from 'node:path';
+import { LayerstackError, unlessMissing } from '../../core/errors.ts';
+import { cleanPath, PROPAGATIONS } from '../validate-mounts.ts';
+import { DEFAULT_MOUNTS, DEFAULT_SHM_SIZE } from './defaults.ts';
+import type { MappingLog } from './mapping.ts';
+import type { HostSettings, MountRequest, Whole } from './settings.ts';
+
+/** A mount of the runtime configuration. */
+export interface RuntimeMount {
+  /** Absolute in the container. */
+  readonly destination: string;
+  readonly type: string;
+  readonly source: string;
+  readonly options: readonly string[];
+}
+
+export interface RequestedMounts {
+  readonly mounts: readonly RuntimeMount[];
+  /** Volumes without a name that `Mounts` ask for. */
+  readonly anonymous: readonly { readonly path: string; readonly isEmpty: boolean }[];
+  /** `linux.rootfsPropagation`, where a mount needs another than the runtime's. */
+  readonly propagation: string | undefined;
+}
+
+/** What a named volume is on the host; undefined where there is none. */
+export type VolumeLookup = (name: string) => string | undefined;
+
+/** Of a mount with no word on it: what is mounted later, on either side, stays there. */
+const PRIVATE = 'rprivate';
+const TMPFS_DEFAULTS = ['noexec', 'nosuid', 'nodev', PRIVATE];
+
+/** Flags of which one says the contrary of another. */
+const FLAG_PAIRS = [
+  ...[
+    ['ro', 'rw'],
+    ['suid', 'nosuid'],
+    ['dev', 'nodev'],
+    ['exec', 'noexec'],
+    ['sync', 'async'],
+    ['mand', 'nomand'],
+  ],
+  ...[
+    ['atime', 'noatime'],
+    ['diratime', 'nodiratime'],
+    ['relatime', 'norelatime'],
+    ['strictatime', 'nostrictatime'],
+  ],
+];
+const FLAGS = new Map<string, string>([
+  ...FLAG_PAIRS.flatMap(([first = '', second = '']) => [first, second].map((flag) => [flag, first] as const)),
+  ...['dirsync', 'remount', 'bind', 'rbind', 'unbindable', 'runbindable', ...PROPAGATIONS].map(
+    (flag) => [flag, flag] as const,
+  ),
+]);
+const TMPFS_VALUES = new Set(['size', 'mode', 'uid', 'gid', 'nr_inodes', 'nr_blocks', 'mpol']);
+
+/**
+ * The mounts that a host config asks for. As in docker, a directory of the host that `Binds` name is made where it is missing.
+ * @throws {@link LayerstackError} ERR_PATH_NOT_FOUND for a missing source of `Mounts`, ERR_INVALID_ARGUMENT for wrong options of a
+ *   tmpfs and for a propagation that the source's own mount does not allow.
+ */
+export async function requestedMounts(
+  { Binds, Mounts, Tmpfs }: HostSettings,
+  volumeOf: VolumeLookup,
+  log: MappingLog,
+): Promise<RequestedMounts> {
+  const mounts: RuntimeMount[] = [];
+  const add = (key: string, mount: RuntimeMount | undefined): void => {
+    if (mount === undefined) return;
+    mounts.push(mount);
+    log.note(key, `mounts[${mount.destination}]`, `${mount.source} (${mount.options.join(',')})`);
+  };
+  for (const bind of Binds ?? []) add('Binds', await ofBind(bind, volumeOf));
+  for (const mount of Mounts ?? []) add('Mounts', await ofMount(mount, volumeOf));
+  for (const [path, options] of Object.entries(Tmpfs ?? {}))
+    add('Tmpfs', tmpfs(path, options.split(',').filter(Boolean)));
+  const anonymous = [
+    ...(Binds ?? []).filter((text) => !text.includes(':')).map((path) => ({ path, isEmpty: false })),
+    ...(Mounts ?? [])
+      .filter((mount) => mount.Type === 'volume' && !mount.Source)
+      .map(({ Target = '', VolumeOptions }) => ({ path: Target, isEmpty: VolumeOptions?.NoCopy === true })),
+  ];
+  return { mounts, anonymous, propagation: await rootPropagation(mounts) };
+}
+
+/** `[SOURCE:]DESTINATION[:MODE]`, as validateMounts leaves it; a source that is no path is a volume's name. */
+async function ofBind(text: string, volumeOf: VolumeLookup): Promise<RuntimeMount | undefined> {
+  const [source = '', destination = '', mode = ''] = text.split(':');
+  if (destination === '') return undefined;
+  const words = mode.split(',');
+  const readOnly = words.includes('ro') ? ['ro'] : [];
+  if (!source.startsWith('/')) return volume(volumeOf(source), destination, readOnly);
+  if ((await unlessMissing(realpath(source))) === undefined)
+    await mkdir(source, { recursive: true, mode: 0o755 });
+  const propagation = words.find((word) => PROPAGATIONS.includes(word)) ?? PRIVATE;
+  return bind(source, destination, ['rbind', ...readOnly, propagation]);
+}
+
+async function ofMount(mount: MountRequest, volumeOf: VolumeLookup): Promise<RuntimeMount | undefined> {
+  const { Type, Source = '', Target = '', ReadOnly, BindOptions, TmpfsOptions } = mount;
+  const readOnly = ReadOnly === true ? ['ro'] : [];
+  if (Type === 'tmpfs') return tmpfs(Target, [...readOnly, ...tmpfsOptions(TmpfsOptions ?? {})]);
+  if (Type === 'volume') return Source === '' ? undefined : volume(volumeOf(Source), Target, readOnly);
+  if ((await unlessMissing(realpath(Source))) === undefined) {
+    if (BindOptions?.CreateMountpoint !== true)
+      throw new LayerstackError(
+        'ERR_PATH_NOT_FOUND',
+        `bind source path does not exist: ${Source}, which is to be mounted on ${Target}`,
+        { path: Source },
+      );
+    await mkdir(Source, { recursive: true, mode: 0o755 });
+  }
+  const access = BindOptions?.ReadOnlyForceRecursive === true ? readOnly.map(() => 'rro') : readOnly;
+  return bind(Source, Target, [
+    BindOptions?.NonRecursive === true ? 'bind' : 'rbind',
+    ...access,
+    BindOptions?.Propagation || PRIVATE,
+  ]);
+}
+
+function bind(source: string, destination: string, options: readonly string[]): RuntimeMount {
+  return { destination: cleanPath(destination), type: 'bind', source: cleanPath(source), options };
+}
+
+function volume(
+  source: string | undefined,
+  destination: string,
+  readOnly: readonly string[],
+): RuntimeMount | undefined {
+  return source === undefined ? undefined : bind(source, destination, ['rbind', ...readOnly]);
+}
+
+function tmpfs(destination: string, options: readonly string[]): RuntimeMount {
+  return {
+    destination: cleanPath(destination),
+    type: 'tmpfs',
+    source: 'tmpfs',
+    options: mergeTmpfsOptions(options),
+  };
+}
+
+/**
+ * Docker's options of a tmpfs with the caller's, of which the last word on a thing counts.
+ * @throws {@link LayerstackError} ERR_INVALID_ARGUMENT for one that no tmpfs has.
+ */
+export function mergeTmpfsOptions(options: readonly string[]): readonly string[] {
+  const said = new Set<string>();
+  const merged: string[] = [];
+  for (const option of [...TMPFS_DEFAULTS, ...options].reverse()) {
+    const [name = '', value] = option.split('=', 2);
+    const subject = value === undefined ? FLAGS.get(option) : TMPFS_VALUES.has(name) ? name : undefined;
+    if (option === 'defaults') continue;
+    if (subject === undefined)
+      throw new LayerstackError('ERR_INVALID_ARGUMENT', `Invalid tmpfs option ${JSON.stringify(option)}`);
+    if (!said.has(subject)) merged.unshift(option);
+    said.add(subject);
+  }
+  return merged;
+}
+
+function tmpfsOptions({
+  SizeBytes = 0,
+  Mode = 0,
+  Options,
+}: NonNullable<MountRequest['TmpfsOptions']>): string[] {
+  return [
+    ...(Mode === 0 ? [] : [`mode=${Mode.toString(8)}`]),
+    ...(SizeBytes === 0 ? [] : [`size=${sizeWord(SizeBytes)}`]),
+    ...(Options ?? []).map((words) => (words ?? []).join('=')),
+  ];
+}
+
+/** In the largest unit that holds it exactly. */
+function sizeWord(bytes: Whole): string {
+  const size = BigInt(bytes);
+  for (const [unit, bits] of [
+    ['g', 30n],
+    ['m', 20n],
+    ['k', 10n],
+  ] as const)
+    if (size % (1n << bits) === 0n) return `${size >> bits}${unit}`;
+  return String(size);
+}
+
+/**
+ * All mounts in the order in which they are to be made: those above others first.
+ * @param own those that the container has of its own: volumes of its image, files of names
+ */
+export function allMounts(
+  host: HostSettings,
+  requested: readonly RuntimeMount[],
+  own: readonly RuntimeMount[],
+  writableCgroups: boolean,
+  log: MappingLog,
+): readonly RuntimeMount[] {
+  const given = byDepth([...requested, ...own, ...sharedMemory(host, requested, log)]);
+  const taken = new Set(given.map(({ destination }) => destination));
+  // Whoever mounts a whole /dev has what he wants below it too.
+  const isTaken = (path: string): boolean =>
+    taken.has(path) || (taken.has('/dev') && path.startsWith('/dev/'));
+  const ownsMemory = ['', 'private', 'shareable'].includes(host.IpcMode ?? '');
+  const defaults = DEFAULT_MOUNTS.filter(
+    ({ destination }) => !isTaken(destination) && (ownsMemory || destination !== '/dev/shm'),
+  );
+  return [...defaults.map((mount) => adjusted(mount, host, writableCgroups, log)), ...given];
+}
+
+function adjusted(
+  mount: RuntimeMount,
+  { Privileged, ShmSize = 0 }: HostSettings,
+  writableCgroups: boolean,
+  log: MappingLog,
+): RuntimeMount {
+  const { destination, options } = mount;
+  if (destination === '/dev/shm') {
+    const size = `size=${ShmSize > 0 ? ShmSize : DEFAULT_SHM_SIZE}`;
+    if (!options.includes(size)) log.note('ShmSize', 'mounts[/dev/shm]', size);
+    return { ...mount, options: options.map((option) => (option.startsWith('size=') ? size : option)) };
+  }
+  const isWritable =
+    (Privileged === true && ['/sys', '/sys/fs/cgroup'].includes(destination)) ||
+    (writableCgroups && destination === '/sys/fs/cgroup');
+  if (isWritable)
+    log.note(writableCgroups ? 'SecurityOpt' : 'Privileged', `mounts[${destination}]`, 'writable');
+  return isWritable ? { ...mount, options: options.filter((option) => option !== 'ro') } : mount;
+}
+
+/** Of the host, where the container shares its IPC namespace. */
+function sharedMemory(
+  { IpcMode }: HostSettings,
+  requested: readonly RuntimeMount[],
+  log: MappingLog,
+): readonly RuntimeMount[] {
+  if (IpcMode !== 'host' || requested.some(({ destination }) => destination === '/dev/shm')) return [];
+  log.note('IpcMode', 'mounts[/dev/shm]', "the host's");
+  return [bind('/dev/shm', '/dev/shm', ['rbind', PRIVATE])];
+}
+
+function byDepth(mounts: readonly RuntimeMount[]): readonly RuntimeMount[] {
+  const depthOf = ({ destination }: RuntimeMount): number => posix.normalize(destination).split('/').length;
+  return [...mounts].sort((a, b) => depthOf(a) - depthOf(b));
+}
+
+/**
+ * What the root's propagation has to be for mounts to arrive in the container, and from it.
+ * @throws {@link LayerstackError} ERR_INVALID_ARGUMENT where the mount of a source is not shared.
+ */
+async function rootPropagation(mounts: readonly RuntimeMount[]): Promise<string | undefined> {
+  const has = (mount: RuntimeMount, kind: string): boolean =>
+    mount.options.some((option) => option === kind || option === `r${kind}`);
+  const [shared, slaves] = ['shared', 'slave'].map((kind) => mounts.filter((mount) => has(mount, kind)));
+  for (const { source } of shared ?? []) await requirePropagation(source, ['shared']);
+  for (const { source } of slaves ?? []) await requirePropagation(source, ['shared', 'master']);
+  if (shared?.length) return 'shared';
+  return slaves?.length ? 'slave' : undefined;
+}
+
+async function requirePropagation(source: string, kinds: readonly string[]): Promise<void> {
+  const path = await realpath(source);
+  const mount = mountOf(path, await readFile('/proc/self/mountinfo', 'utf8'));
+  if (mount.tags.some((tag) => kinds.includes(tag.split(':')[0] ?? ''))) return;
+  const wanted = kinds.includes('master') ? 'shared or slave' : 'shared';
+  throw new LayerstackError(
+    'ERR_INVALID_ARGUMENT',
+    `path ${source} is mounted on ${mount.point} but it is not a ${wanted} mount: ` +
+      `make it one (mount --make-shared ${mount.point}), or leave the propagation out`,
+    { path: source },
+  );
+}
+
+/** The mount that a path is on, of `mountinfo`: the deepest, of several on one point the last. */
+function mountOf(path: string, mountinfo: string): { point: string; tags: readonly string[] } {
+  let found = { point: '/', tags: [] as readonly string[] };
+  for (const line of mountinfo.split('\n')) {
+    const [, , , , text = '', , ...rest] = line.split(' ');
+    const point = text.replace(/\\(\d{3})/g, (_, octal: string) =>
+      String.fromCharCode(Number.parseInt(octal, 8)),
+    );
+    const holds = path === point || path.startsWith(point === '/' ? '/' : `${point}/`);
+    if (point !== '' && holds && point.length >= found.point.length)
+      found = { point, tags: rest.slice(0, rest.indexOf('-')) };
+  }
+  return found;
+}

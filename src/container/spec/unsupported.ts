@@ -1,0 +1,291 @@
+/**
+ * What of a host config no bundle can carry: it needs a network, a supervisor, another container, or a daemon beside the runtime. A key
+ * at the value that docker's clients send for nothing is never among it.
+ */
+import { existsSync } from 'node:fs';
+import { LayerstackError } from '../../core/errors.ts';
+import { isKeptNetwork } from '../documents.ts';
+import { parseSecurityOptions } from './security.ts';
+import type { VolumeLookup } from './mounts.ts';
+import type { HostSettings, MountRequest } from './settings.ts';
+
+/** A key that is not honoured, and why. */
+export interface Unsupported {
+  /** Of docker's host config, e.g. `PortBindings`. */
+  readonly key: string;
+  readonly reason: string;
+  /** What to do instead. */
+  readonly wayOut: string;
+}
+
+/** What the machine has that some keys need. */
+export interface Machine {
+  readonly volumeOf: VolumeLookup;
+  readonly hasSelinux: boolean;
+  readonly hasAppArmor: boolean;
+}
+
+/** This machine, with the volumes of a store. */
+export function thisMachine(volumeOf: VolumeLookup): Machine {
+  return {
+    volumeOf,
+    get hasSelinux() {
+      return existsSync('/sys/fs/selinux/enforce');
+    },
+    get hasAppArmor() {
+      return existsSync('/sys/kernel/security/apparmor');
+    },
+  };
+}
+
+/**
+ * Refuses a host config of which `bundle` would leave something out, or tells of it where that is wanted.
+ * @throws {@link LayerstackError} ERR_UNSUPPORTED naming the keys, why, and what to do.
+ */
+export function refuseUnsupported(
+  host: HostSettings,
+  machine: Machine,
+  { ignoreUnsupported, onUnsupported }: IgnoreOptions,
+): void {
+  const unsupported = unsupportedSettings(host, machine);
+  if (ignoreUnsupported === true) {
+    for (const each of unsupported) onUnsupported?.(each);
+    return;
+  }
+  const [first] = unsupported;
+  if (first !== undefined)
+    throw new LayerstackError(
+      'ERR_UNSUPPORTED',
+      `${unsupported.map(unsupportedText).join('. ')}. Or say that it is to be ignored (ignoreUnsupported, --ignore-unsupported)`,
+      { key: first.key },
+    );
+}
+
+interface IgnoreOptions {
+  readonly ignoreUnsupported?: boolean | undefined;
+  readonly onUnsupported?: ((unsupported: Unsupported) => void) | undefined;
+}
+
+/** One sentence about one key. */
+export function unsupportedText({ key, reason, wayOut }: Unsupported): string {
+  return `${key}: ${reason}; ${wayOut}`;
+}
+
+/** The keys of a host config that `bundle` leaves out. */
+export function unsupportedSettings(host: HostSettings, machine: Machine): readonly Unsupported[] {
+  return [
+    ...ofNetworks(host),
+    ...ofOthers(host),
+    ...ofSupervisor(host),
+    ...ofSecurity(host, machine),
+    ...ofVolumes(host, machine),
+  ];
+}
+
+function when(
+  condition: boolean,
+  key: keyof HostSettings,
+  reason: string,
+  wayOut: string,
+): readonly Unsupported[] {
+  return condition ? [{ key, reason, wayOut }] : [];
+}
+
+function ofNetworks(host: HostSettings): readonly Unsupported[] {
+  const { NetworkMode: mode = '', PortBindings, PublishAllPorts, Links, ExtraHosts } = host;
+  const own = 'use the network host, or set up the network namespace that the runtime makes';
+  return [
+    ...when(
+      mode === 'bridge' || isKeptNetwork(mode) || mode.startsWith('container:'),
+      'NetworkMode',
+      `layerstack does no networking: the network ${mode} is not used`,
+      own,
+    ),
+    ...when(
+      isFilled(PortBindings),
+      'PortBindings',
+      'layerstack does no networking: no ports are published',
+      own,
+    ),
+    ...when(
+      PublishAllPorts === true,
+      'PublishAllPorts',
+      'layerstack does no networking: no ports are published',
+      own,
+    ),
+    ...when(
+      isFilled(Links),
+      'Links',
+      'layerstack does no networking: containers are not linked',
+      'give ExtraHosts',
+    ),
+    ...when(
+      ExtraHosts?.some((each) => each.endsWith(':host-gateway')) === true,
+      'ExtraHosts',
+      'layerstack does no networking: there is no host-gateway',
+      'give an address',
+    ),
+  ];
+}
+
+/** What needs another container, or something of docker's. */
+function ofOthers(host: HostSettings): readonly Unsupported[] {
+  const { IpcMode = '', PidMode = '', UTSMode = '', UsernsMode = '', Cgroup = '', Runtime = '' } = host;
+  const shared = 'give host, or nothing for a namespace of its own';
+  const foreign = (mode: string): boolean => mode.includes(':');
+  return [
+    ...when(foreign(IpcMode), 'IpcMode', `${IpcMode} needs a process of another container`, shared),
+    ...when(foreign(PidMode), 'PidMode', `${PidMode} needs a process of another container`, shared),
+    ...when(!['', 'host'].includes(UTSMode), 'UTSMode', `${UTSMode} is none that docker has`, shared),
+    ...when(
+      !['', 'host'].includes(UsernsMode),
+      'UsernsMode',
+      `${UsernsMode} needs a root file system whose owners are mapped`,
+      'leave it out: the container runs in the user namespace of the runtime',
+    ),
+    ...when(Cgroup !== '', 'Cgroup', `${Cgroup} needs another container`, 'give CgroupParent'),
+    ...when(
+      !['', 'runc', 'crun', 'io.containerd.runc.v2'].includes(Runtime),
+      'Runtime',
+      `layerstack starts no runtime, ${Runtime} neither`,
+      `leave it out, and start the bundle with ${Runtime}`,
+    ),
+    ...when(
+      host.Init === true,
+      'Init',
+      "docker-init is a program of docker's",
+      'let the image have one (tini, dumb-init) as its entrypoint',
+    ),
+    ...when(
+      isFilled(host.DeviceRequests),
+      'DeviceRequests',
+      'no driver of devices (--gpus) is called',
+      'give Devices and Binds',
+    ),
+    ...when(
+      isFilled(host.StorageOpt),
+      'StorageOpt',
+      'a root file system has no quota',
+      "limit the store's file system",
+    ),
+    ...(['CpuCount', 'CpuPercent'] as const).flatMap((key) =>
+      when((host[key] ?? 0) > 0, key, 'it is for Windows', 'give NanoCpus or CpuShares'),
+    ),
+  ];
+}
+
+/** What needs somebody who watches the process. */
+function ofSupervisor(host: HostSettings): readonly Unsupported[] {
+  const restart = host.RestartPolicy?.Name ?? '';
+  const { Type: driver = '', Config } = host.LogConfig ?? {};
+  const isPlain = ['', 'none'].includes(driver) || (driver === 'json-file' && !isFilled(Config));
+  return [
+    ...when(
+      !['', 'no'].includes(restart),
+      'RestartPolicy',
+      `nobody starts the process again (${restart})`,
+      'let systemd or another supervisor run the runtime',
+    ),
+    ...when(
+      host.AutoRemove === true,
+      'AutoRemove',
+      'nobody removes the container when its process has ended',
+      'remove it with `layerstack rm`',
+    ),
+    ...when(
+      !isPlain,
+      'LogConfig',
+      `nothing is logged: standard output and error are the runtime's (${driver})`,
+      'redirect them where the runtime is started',
+    ),
+  ];
+}
+
+function ofSecurity({ SecurityOpt }: HostSettings, machine: Machine): readonly Unsupported[] {
+  const { labels, apparmor } = parseSecurityOptions(SecurityOpt ?? []);
+  return [
+    ...when(
+      labels.length > 0,
+      'SecurityOpt',
+      `labels of SELinux are not made (label=${labels.join(', label=')})`,
+      'give label=disable',
+    ),
+    ...when(
+      apparmor !== undefined && !['', 'unconfined'].includes(apparmor) && !machine.hasAppArmor,
+      'SecurityOpt',
+      `this machine has no AppArmor (apparmor=${apparmor})`,
+      'give apparmor=unconfined',
+    ),
+  ];
+}
+
+function ofVolumes(host: HostSettings, machine: Machine): readonly Unsupported[] {
+  const { Binds, Mounts, VolumesFrom, VolumeDriver = '' } = host;
+  return [
+    ...when(
+      isFilled(VolumesFrom),
+      'VolumesFrom',
+      'volumes of other containers are not looked up',
+      'give their directories as Binds',
+    ),
+    ...when(
+      !['', 'local'].includes(VolumeDriver),
+      'VolumeDriver',
+      `no driver of volumes is called (${VolumeDriver})`,
+      'mount it, and bind the directory',
+    ),
+    ...(Binds ?? []).flatMap((each) => ofBind(each, machine)),
+    ...(Mounts ?? []).flatMap((each) => ofMount(each, machine)),
+  ];
+}
+
+function ofBind(text: string, machine: Machine): readonly Unsupported[] {
+  const [source = '', destination, mode = ''] = text.split(':');
+  const relabels = mode.split(',').some((word) => ['z', 'Z'].includes(word));
+  return [
+    ...(destination === undefined || source.startsWith('/') ? [] : ofName('Binds', source, machine)),
+    ...when(
+      relabels && machine.hasSelinux,
+      'Binds',
+      `nothing is labelled for SELinux (${text})`,
+      'label the directory with chcon',
+    ),
+  ];
+}
+
+function ofMount(
+  { Type, Source = '', VolumeOptions }: MountRequest,
+  machine: Machine,
+): readonly Unsupported[] {
+  if (Type !== 'volume') return [];
+  const { Name: driver = '', Options } = VolumeOptions?.DriverConfig ?? {};
+  return [
+    ...(Source === '' ? [] : ofName('Mounts', Source, machine)),
+    ...when(
+      !['', 'local'].includes(driver) || isFilled(Options),
+      'Mounts',
+      `no driver of volumes is called (${driver || 'options'})`,
+      'mount it, and bind the directory',
+    ),
+    ...when(
+      (VolumeOptions?.Subpath ?? '') !== '',
+      'Mounts',
+      `a part of a volume is not mounted (${VolumeOptions?.Subpath})`,
+      'bind the directory',
+    ),
+  ];
+}
+
+/** Volumes are names here; dockerd's on the same root have directories. */
+function ofName(key: 'Binds' | 'Mounts', name: string, machine: Machine): readonly Unsupported[] {
+  return when(
+    machine.volumeOf(name) === undefined,
+    key,
+    `the volume ${name} has no directory`,
+    'give the absolute path of one',
+  );
+}
+
+function isFilled(value: object | null | undefined): boolean {
+  return value !== null && value !== undefined && Object.keys(value).length > 0;
+}
