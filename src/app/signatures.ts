@@ -90,7 +90,7 @@ export const SIGNATURES: Signatures = {
     "RemoveOptions": {"keys":{"force":"boolean","signal":{"object":"AbortSignal"}}},
     "ContainerPruneFilters": {"keys":{"until":"string","label":{"list":"string"},"notLabel":{"list":"string"}}},
     "options 2": {"keys":{"signal":{"object":"AbortSignal"}}},
-    "BundleOptions": {"keys":{"args":{"list":"string"},"user":"string","workingDir":"string","env":{"list":"string"},"readOnly":"boolean"}},
+    "BundleOptions": {"keys":{"command":{"list":"string"},"entrypoint":{"list":"string"},"user":"string","workingDir":"string","env":{"list":"string"},"readOnly":"boolean"}},
     "ArchiveOptions": {"keys":{"signal":{"object":"AbortSignal"},"onProgress":"function"}},
     "options 3": {"keys":{"signal":{"object":"AbortSignal"},"onProgress":"function","followLink":"boolean"}},
     "PutArchiveOptions": {"keys":{"noOverwriteDirNonDir":"boolean","copyUIDGID":"boolean","maxBytes":"number","signal":{"object":"AbortSignal"},"onProgress":"function"}},

@@ -28,8 +28,10 @@ import { cleanPath } from './validate-mounts.ts';
 import { imageVolumes, namedVolumes } from './volumes.ts';
 
 export interface BundleOptions {
-  /** Replaces entrypoint and command. */
-  readonly args?: readonly string[] | undefined;
+  /** Replaces the container's Cmd, as `docker run IMAGE COMMAND` does. */
+  readonly command?: readonly string[] | undefined;
+  /** Replaces the container's Entrypoint, and drops its Cmd. Empty, or one empty word: no entrypoint. */
+  readonly entrypoint?: readonly string[] | undefined;
   /** Replaces the container's `User`. */
   readonly user?: string | undefined;
   readonly workingDir?: string | undefined;
@@ -104,7 +106,8 @@ export async function writeBundle(
 function configOf(config: ContainerConfig, options: BundleOptions): ContainerConfig {
   return {
     ...config,
-    ...(options.args && { Entrypoint: null, Cmd: options.args }),
+    ...(options.entrypoint && { Entrypoint: options.entrypoint, Cmd: null }),
+    ...(options.command && { Cmd: options.command }),
     ...(options.workingDir !== undefined && { WorkingDir: options.workingDir }),
     User: options.user ?? config.User,
     Env: [...(config.Env ?? []), ...(options.env ?? [])],

@@ -609,7 +609,7 @@ describe('/layerstack/v1', () => {
     const directory = join(service.scratch, 'bundle');
     mkdirSync(directory);
     const { Path, Spec } = (
-      await post('bundle', { Directory: directory, Args: ['/x'], Env: ['Z=1'], User: '3' })
+      await post('bundle', { Directory: directory, Cmd: ['/x'], Env: ['Z=1'], User: '3' })
     ).json<{
       Path: string;
       Spec: { process: { args: string[]; env: string[]; user: object } };

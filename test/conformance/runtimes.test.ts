@@ -58,7 +58,7 @@ describe.runIf(havePeers('runc'))('runc', () => {
 
   it('starts it with what the caller wants instead', async () => {
     const bundle = await bundleOf({
-      args: ['/bin/sh', '-c', 'id -u; pwd; echo $TRADE $MORE; echo x > /house/frame; cat /house/frame'],
+      command: ['/bin/sh', '-c', 'id -u; pwd; echo $TRADE $MORE; echo x > /house/frame; cat /house/frame'],
       user: '0:0',
       workingDir: '/new/dir',
       env: ['TRADE=roofer', 'MORE=1'],
@@ -97,7 +97,7 @@ describe.runIf(havePeers('runc'))('runc', () => {
     const bundle = await bundleOf({
       readOnly: true,
       user: 'root',
-      args: ['sh', '-c', 'echo x > /house/frame || echo refused'],
+      command: ['sh', '-c', 'echo x > /house/frame || echo refused'],
     });
     expect(await runc(bundle)).toBe('refused\n');
   });
@@ -105,7 +105,7 @@ describe.runIf(havePeers('runc'))('runc', () => {
   it('hides what docker hides, and drops its capabilities', async () => {
     const bundle = await bundleOf({
       user: 'root',
-      args: [
+      command: [
         'sh',
         '-c',
         'cat /proc/kcore | cat; echo 1 > /proc/sys/kernel/panic || echo refused; cat /proc/self/status',
@@ -120,7 +120,7 @@ describe.runIf(havePeers('runc'))('runc', () => {
 
 describe.runIf(havePeers('crun'))('crun', () => {
   it('starts it', async () => {
-    const bundle = await bundleOf({ args: ['/bin/cat', '/house/concrete'] });
+    const bundle = await bundleOf({ command: ['/bin/cat', '/house/concrete'] });
     const args = [
       '--root',
       join(house.scratch, 'crun'),

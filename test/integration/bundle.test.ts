@@ -81,6 +81,19 @@ describe('bundle', () => {
     await mount.unmount();
   });
 
+  it.each([
+    [{ command: ['b'] }, ['/e', 'b']],
+    [{ entrypoint: ['/f'] }, ['/f']],
+    [{ entrypoint: ['/f'], command: ['b'] }, ['/f', 'b']],
+    [{ entrypoint: [''], command: ['/b'] }, ['/b']],
+    [{}, ['/e', 'a']],
+  ])('runs with %j what docker would run', async (options, args) => {
+    const { id } = await house.store.create(IMAGE, { entrypoint: ['/e'], command: ['a'] });
+    const { spec } = await house.store.bundle(id, join(house.scratch, 'bundle'), options);
+    expect(spec.process.args).toEqual(args);
+    await house.store.unmount(id);
+  });
+
   it('refuses a container that has nothing to run', async () => {
     const { id } = await house.store.create(IMAGE, { entrypoint: [] });
     expect((await rejection(house.store.bundle(id, join(house.scratch, 'bundle')))).code).toBe(

@@ -8,6 +8,7 @@ import { Layerstack } from '../../src/app/layerstack.ts';
 import { Locks } from '../../src/system/lock.ts';
 import { dockerArchive } from '../support/archives.ts';
 import { imageOf, layerOf } from '../support/images.ts';
+import { LayerstackCli } from '../support/layerstack-cli.ts';
 import { dropScratch, makeScratch } from '../support/scratch.ts';
 import { tar } from '../support/tar.ts';
 
@@ -123,4 +124,14 @@ it('gives a name back only while nobody else claims it', async () => {
     expect(owner('mine')).toBeUndefined();
   }
   await store.remove('yours');
+});
+
+it('is a verb, that prints nothing', async () => {
+  const { id } = await store.create('base:1', { name: 'hut' });
+  const cli = new LayerstackCli(root);
+  expect(await cli.try(['rename', 'hut', 'palace'])).toMatchObject({ status: 0, stdout: '', stderr: '' });
+  expect((await store.container('palace')).id).toBe(id);
+  const again = await cli.try(['rename', 'hut', 'castle']);
+  expect(again).toMatchObject({ status: 1, stdout: '' });
+  expect(again.stderr).toMatch(/^layerstack: ERR_CONTAINER_NOT_FOUND: there is no container "hut"/);
 });

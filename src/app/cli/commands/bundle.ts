@@ -9,6 +9,7 @@ export const command = defineCommand({
     'it and stays so: unmount it when the runtime has ended.',
   options: {
     env: { type: 'string', short: 'e', multiple: true, value: 'NAME=VALUE', help: 'add a variable' },
+    entrypoint: { type: 'string', value: 'PATH', help: "replace the container's entrypoint" },
     user: { type: 'string', short: 'u', value: 'USER[:GROUP]', help: 'user the command runs as' },
     workdir: { type: 'string', short: 'w', value: 'DIR', help: 'directory the command starts in' },
     verbose: { type: 'boolean', help: 'say what of the host config became what of config.json' },
@@ -18,7 +19,8 @@ export const command = defineCommand({
   async run(context, values, [name = '', directory = '', ...words]) {
     await using store = await context.open();
     const bundle = await store.bundle(name, directory, {
-      args: words.length > 0 ? words : undefined,
+      command: words.length > 0 ? words : undefined,
+      entrypoint: values.entrypoint === undefined ? undefined : [values.entrypoint].filter(Boolean),
       env: values.env,
       user: values.user,
       workingDir: values.workdir,

@@ -33,6 +33,7 @@ export const VERBS: Readonly<Record<string, Verb>> = {
   df: { summary: 'show what images and containers take on disk', load: () => import('./df.ts') },
   create: { summary: 'make a container of an image', load: () => import('./create.ts') },
   containers: { summary: 'list containers', load: () => import('./containers.ts') },
+  rename: { summary: 'give a container another name', load: () => import('./rename.ts') },
   mount: { summary: "mount a container's root file system", load: () => import('./mount.ts') },
   unmount: { summary: "unmount a container's root file system", load: () => import('./unmount.ts') },
   diff: { summary: 'list what a container changed', load: () => import('./diff.ts') },

@@ -4,7 +4,7 @@
  *
  *   POST /layerstack/v1/containers/{name}/mount    {"ReadOnly":false}              -> {"Path":"…/merged","ReadOnly":false}
  *   POST /layerstack/v1/containers/{name}/unmount  {"Force":false}                 -> {"Uses":0}
- *   POST /layerstack/v1/containers/{name}/bundle   {"Directory":"/run/b","Args":…} -> {"Path":"/run/b","Spec":{…},"Mapped":[{"Key":…,"To":…}],
+ *   POST /layerstack/v1/containers/{name}/bundle   {"Directory":"/run/b","Cmd":…} -> {"Path":"/run/b","Spec":{…},"Mapped":[{"Key":…,"To":…}],
  *                                                                                    "Unsupported":[{"Key":…,"Reason":…,"WayOut":…}]}
  *   POST /layerstack/v1/fsck                       {"Deep":false,"Repair":false}   -> findings as JSON lines, as they come, and at
  *                                                                                    the end {"Wrong":0}
@@ -26,7 +26,8 @@ const decodeUnmount = json.object({ Force: flag });
 const decodeFsck = json.object({ Deep: flag, Repair: flag });
 const decodeBundle = json.object({
   Directory: json.string,
-  Args: json.optional(json.array(json.string)),
+  Cmd: json.optional(json.array(json.string)),
+  Entrypoint: json.optional(json.array(json.string)),
   User: json.optional(json.string),
   WorkingDir: json.optional(json.string),
   Env: json.optional(json.array(json.string)),
@@ -61,7 +62,8 @@ async function bundle(request: ApiRequest, { store }: ServiceContext): Promise<v
     await containerOf(request, store),
     body.Directory,
     {
-      args: body.Args,
+      command: body.Cmd,
+      entrypoint: body.Entrypoint,
       user: body.User,
       workingDir: body.WorkingDir,
       env: body.Env,

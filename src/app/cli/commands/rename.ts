@@ -1,0 +1,14 @@
+/** `layerstack rename`: gives a container another name; prints nothing, as `docker rename`. */
+import { defineCommand } from '../command.ts';
+
+export const command = defineCommand({
+  usage: 'CONTAINER NAME',
+  description:
+    'Gives a container another name: it has the old one or the new one, whatever happens meanwhile.',
+  options: {},
+  operands: { min: 2, max: 2 },
+  async run(context, _values, [container = '', name = '']) {
+    await using store = await context.open();
+    await store.renameContainer(container, name);
+  },
+});
