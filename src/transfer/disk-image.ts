@@ -44,7 +44,10 @@ export async function writeImageOfImage(
   void held;
   const top = images[0]?.layers.at(-1);
   if (top === undefined)
-    throw new LayerstackError('ERR_INVALID_ARGUMENT', `image ${id} has no layers, so it has no root file system`);
+    throw new LayerstackError(
+      'ERR_INVALID_ARGUMENT',
+      `image ${id} has no layers, so it has no root file system`,
+    );
   const lowers = await stores.overlay.lowersOf(top.cacheId);
   await write(fd, stores.layout.at(stores.layout.overlay2), lowers, options);
 }

@@ -1,6 +1,14 @@
 /** A root file system as an EROFS image: checked by fsck.erofs, mounted by the kernel, compared with the tree that it was made of. */
 import { execFileSync } from 'node:child_process';
-import { linkSync, mkdirSync, readFileSync, statSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs';
+import {
+  linkSync,
+  mkdirSync,
+  readFileSync,
+  statSync,
+  symlinkSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
 import { open } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
@@ -74,7 +82,10 @@ async function equal(image: string, root: string): Promise<void> {
   expect(facts(at)).toEqual(facts(root));
   expect(await snapshot(at)).toEqual(await snapshot(root));
   const acls = (path: string): string =>
-    execFileSync('getfattr', ['-R', '-d', '-m', '-', '-e', 'hex', '.'], { cwd: path, encoding: 'latin1' })
+    execFileSync('getfattr', ['-R', '-h', '-P', '-d', '-m', '-', '-e', 'hex', '.'], {
+      cwd: path,
+      encoding: 'latin1',
+    })
       .split('\n\n')
       .map((block) => block.split('\n').sort().join('\n'))
       .sort()
