@@ -16,6 +16,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   layerstack::InitLayer(env, exports);
   layerstack::InitDiff(env, exports);
   layerstack::InitCopy(env, exports);
+  layerstack::InitErofs(env, exports);
   layerstack::InitSocket(env, exports);
   return exports;
 }

@@ -54,6 +54,7 @@ export type { RegistryOptions } from './app/registries.ts';
 export { DockerConfig } from './transfer/registry/auth/docker-config.ts';
 export type { Probe } from './system/native.ts';
 export type { LoadedImage, LoadOptions, LoadResult, LoadWarning } from './transfer/archive/load.ts';
+export type { DiskImageOptions } from './transfer/disk-image.ts';
 export type { PulledImage, PullOptions, PullResult } from './transfer/pull.ts';
 export type { PulledLayout, PullLayoutOptions } from './transfer/pull-layout.ts';
 export type { PushedImage, PushOptions, PushResult } from './transfer/push.ts';

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <climits>
+#include <cstdlib>
 #include <optional>
 #include <string_view>
 
@@ -71,11 +72,48 @@ bool TakesLowerdirAppend() {
   return takes;
 }
 
+// Removed again at the end: an overlay that has it keeps it.
+struct EmptyDirectory {
+  EmptyDirectory() {
+    if (::mkdtemp(path) == nullptr) ThrowErrno(errno, "mkdtemp", path);
+  }
+  EmptyDirectory(const EmptyDirectory&) = delete;
+  EmptyDirectory& operator=(const EmptyDirectory&) = delete;
+  ~EmptyDirectory() { ::rmdir(path); }
+
+  char path[32] = "/tmp/layerstack-empty-XXXXXX";
+};
+
 class Mounter {
  public:
   explicit Mounter(OverlayMount mount) : mount_(std::move(mount)) {}
 
   void Run() {
+    Prepare();
+    if (mount_.upper.empty() && mount_.lowers.size() == 1) {
+      mount_.read_only = true;
+      if (mount_.rung == MountRung::kFlat) return BindReadOnly();
+      // Without an upper overlayfs wants two lowers. The directory that is mounted on is one that nobody sees.
+      second_lower_ = BelowRoot(mount_.target);
+      CheckName(mount_, second_lower_);
+    }
+    if (mount_.rung != MountRung::kFsconfig) return ByMount();
+    UniqueFd fd = Create();
+    if (!fd) return ByMount();
+    if (!AttachMount(fd.get(), mount_.target)) ThrowErrno(errno, "move_mount", mount_.target);
+  }
+
+  UniqueFd Open() {
+    Prepare();
+    std::optional<EmptyDirectory> second;
+    if (mount_.lowers.size() == 1) second_lower_ = second.emplace().path;
+    UniqueFd fd = Create();
+    if (!fd) TooMany(mount_, "fsconfig takes names of " + std::to_string(FsContext::kMaxString) + " bytes", 1);
+    return fd;
+  }
+
+ private:
+  void Prepare() {
     if (mount_.lowers.empty()) ThrowInput("ERR_INVALID_ARGUMENT", "an overlay needs a lower directory");
     if (mount_.rung == MountRung::kFlat && mount_.lowers.size() != 1)
       TooMany(mount_, "this kernel mounts a single one", 1);
@@ -87,20 +125,8 @@ class Mounter {
       CheckName(mount_, mount_.upper);
       CheckName(mount_, mount_.work);
     }
-    if (mount_.upper.empty() && mount_.lowers.size() == 1) {
-      mount_.read_only = true;
-      if (mount_.rung == MountRung::kFlat) return BindReadOnly();
-      // Without an upper overlayfs wants two lowers. The directory that is mounted on is one that nobody sees.
-      second_lower_ = BelowRoot(mount_.target);
-      CheckName(mount_, second_lower_);
-    }
-    if (mount_.rung == MountRung::kFsconfig)
-      ByFsconfig();
-    else
-      ByMount();
   }
 
- private:
   // Overlayfs follows links. Of the directories that it is given none may be reached by one, but by a short name of the store,
   // `l/<name> -> ../<id>/diff`, which may lead nowhere else. What is missing is told by the mount.
   void CheckPlaces() {
@@ -163,22 +189,23 @@ class Mounter {
     }
   }
 
-  void ByFsconfig() {
+  // A mount that is attached nowhere; none where this kernel's fsconfig cannot carry so many lowers.
+  UniqueFd Create() {
     for (;;) {
       try {
-        return ByOneContext();
+        return CreateOnce();
       } catch (const Failure& failure) {
         if (failure.errnum != EINTR) throw;
       }
     }
   }
 
-  void ByOneContext() {
+  UniqueFd CreateOnce() {
     if (mount_.lowers.size() > kMaxLowers) TooMany(mount_, kStackLimit, kMaxLowers);
     FsContext context("overlay");
     Check(context, context.SetString("source", "overlay"));
     for (const std::string& option : mount_.options) Check(context, context.SetOption(option));
-    if (!AddLowers(context)) return ByMount();
+    if (!AddLowers(context)) return {};
     if (!mount_.upper.empty()) {
       Check(context, context.SetString("upperdir", mount_.upper), mount_.upper);
       Check(context, context.SetString("workdir", mount_.work), mount_.work);
@@ -186,7 +213,7 @@ class Mounter {
     if (mount_.read_only) Check(context, context.SetFlag("ro"));
     UniqueFd fd = context.Create(mount_.read_only);
     Check(context, static_cast<bool>(fd));
-    if (!AttachMount(fd.get(), mount_.target)) ThrowErrno(errno, "move_mount", mount_.target);
+    return fd;
   }
 
   // False where this kernel's fsconfig cannot carry so many.
@@ -297,6 +324,14 @@ bool IsMountRoot(int fd, const std::string& path) {
 }  // namespace
 
 void MountOverlay(const OverlayMount& mount) { Mounter(mount).Run(); }
+
+UniqueFd OpenOverlay(const std::string& root, const std::vector<std::string>& lowers) {
+  OverlayMount mount;
+  mount.root = root;
+  mount.lowers = lowers;
+  mount.read_only = true;
+  return Mounter(std::move(mount)).Open();
+}
 
 bool Unmount(const std::string& target, bool detach) {
   if (Again<::umount2>(target.c_str(), UMOUNT_NOFOLLOW | (detach ? MNT_DETACH : 0)) == 0) return true;

@@ -13,6 +13,8 @@
 #include <string>
 #include <vector>
 
+#include "sys/fd.h"
+
 namespace layerstack {
 
 enum class MountRung { kFsconfig, kMount, kFlat };
@@ -36,6 +38,10 @@ struct OverlayMount {
 // the rung can take, ERR_INVALID_ARGUMENT for names that mount options cannot carry, else the system error, with
 // the kernel's own words where the new API gives them.
 void MountOverlay(const OverlayMount& mount);
+
+// A read-only view of `lowers` (topmost first, relative to `root`) that is mounted nowhere and goes away with its fd. Needs the
+// rung fsconfig. Throws as MountOverlay.
+UniqueFd OpenOverlay(const std::string& root, const std::vector<std::string>& lowers);
 
 // False where nothing is mounted at `target`. A link at `target` is not followed.
 bool Unmount(const std::string& target, bool detach);

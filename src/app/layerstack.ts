@@ -3,7 +3,9 @@
  * lifetime, names things as callers do (references, names, short ids), and adds nothing of its own. What only some
  * callers need (archives, the doctor) is imported when it is called, so that `layerstack images` starts quickly.
  */
+import { fstat } from 'node:fs';
 import type { Readable } from 'node:stream';
+import { promisify } from 'node:util';
 import { throwIfAborted } from '../core/abort.ts';
 import { checkArguments } from '../core/arguments.ts';
 import { isSystemError, LayerstackError } from '../core/errors.ts';
@@ -54,6 +56,7 @@ import type { ExportOptions } from '../transfer/archive/export.ts';
 import type { ImportOptions } from '../transfer/archive/import.ts';
 import type { LoadOptions, LoadResult } from '../transfer/archive/load.ts';
 import type { SaveOptions } from '../transfer/archive/save.ts';
+import type { DiskImageOptions } from '../transfer/disk-image.ts';
 import type { PullOptions, PullResult } from '../transfer/pull.ts';
 import type { PulledLayout, PullLayoutOptions } from '../transfer/pull-layout.ts';
 import type { PushOptions, PushResult } from '../transfer/push.ts';
@@ -72,6 +75,8 @@ import type { LoginOptions, LoginResult, LogoutOptions } from './login.ts';
 import { Registries, type RegistryOptions } from './registries.ts';
 import { SIGNATURES } from './signatures.ts';
 import { StoreEvents, type ImageAction, type StoreListener } from './store-events.ts';
+
+const fstatFd = promisify(fstat);
 
 /** Where the store is when nobody says otherwise. */
 export const DEFAULT_ROOT = '/var/lib/layerstack';
@@ -622,6 +627,33 @@ export class Layerstack implements AsyncDisposable {
       const onExported = (): void => this.#events.container('export', container);
       return timedBytes('export', exportContainer(this.#containers, container, options, onExported));
     });
+  }
+
+  /**
+   * Writes the root file system of a container, or where there is none of that name of an image, to an empty regular file: EROFS
+   * with 4 KiB blocks. The same image gives the same bytes. Nothing is synced. The fd stays the caller's, also after an error, when
+   * part of the image may be in the file.
+   * @throws {@link LayerstackError} ERR_INVALID_ARGUMENT where the file is none, or not empty; ERR_IMAGE_NOT_FOUND,
+   *   ERR_ID_AMBIGUOUS, ERR_STORE_CORRUPT, ERR_LIMIT_EXCEEDED, ERR_UPPER_CHANGED, ERR_ABORTED; system errors of write(2).
+   * @example
+   * ```ts
+   * await using file = await open('disk.erofs', 'w');
+   * await store.writeImage(file.fd, 'alpine:latest');
+   * ```
+   */
+  async writeImage(fd: number, name: string, options: DiskImageOptions = {}): Promise<void> {
+    const facts = Number.isInteger(fd) && fd >= 0 ? await fstatFd(fd) : undefined;
+    if (facts?.isFile() !== true || facts.size > 0)
+      throw new LayerstackError('ERR_INVALID_ARGUMENT', 'a disk image needs an empty regular file to go to');
+    const { writeImageOfContainer, writeImageOfImage } = await import('../transfer/disk-image.ts');
+    const container = await this.container(name).catch((error: unknown) => {
+      if (LayerstackError.is(error) && error.code === 'ERR_CONTAINER_NOT_FOUND') return undefined;
+      throw error;
+    });
+    if (container) return writeImageOfContainer(fd, this.#containers, container, options);
+    const { layout } = this.#root;
+    const stores = { layers: this.#layers, images: this.#images, layout, overlay: new Overlay(layout) };
+    await writeImageOfImage(fd, stores, await this.#images.resolve(name), options);
   }
 
   /**

@@ -283,6 +283,24 @@ export interface TreeUnpack {
   abort(): void;
 }
 
+export interface ErofsImageOptions {
+  /** A directory, absolute; or, with `lowers` (topmost first), what those are relative to. */
+  readonly root: string;
+  readonly lowers: readonly string[];
+  /** Of an empty regular file; it may be closed meanwhile. */
+  readonly fd: number;
+  /** Seconds since 1970 that no time in the image exceeds: the image's own time, else 0. */
+  readonly latestMtime?: number | undefined;
+}
+
+/** A root file system being written as an EROFS image, on a thread of its own. Nothing is synced. */
+export interface ErofsImage {
+  /** Settles at the end with the first 100 warnings, when nothing of the root is open any more. */
+  readonly result: Promise<readonly LayerWarning[]>;
+  /** Stops within milliseconds; `result` rejects with ERR_ABORTED. No-op once settled. */
+  abort(): void;
+}
+
 export interface RootPathStat {
   /** With the file type. */
   readonly mode: number;
@@ -428,6 +446,9 @@ export interface Native {
   /** Of `path` inside `root`; its last component is followed only where it ends in `/` or `/.`. */
   statInRoot(root: string, path: string): Promise<RootPathStat>;
   TreeUnpack: new (options: TreeUnpackOptions) => TreeUnpack;
+
+  // erofs_binding.cc
+  ErofsImage: new (options: ErofsImageOptions) => ErofsImage;
 
   // socket_binding.cc
   /**

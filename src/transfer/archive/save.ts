@@ -92,7 +92,7 @@ async function* archive<Part>(
 }
 
 /** The images, and what keeps their layers. They may be deleted until they are kept, so they are looked up again then. */
-async function pinImages(
+export async function pinImages(
   stores: SaveStores,
   names: readonly string[],
   signal: AbortSignal | undefined,

@@ -39,6 +39,7 @@ export const VERBS: Readonly<Record<string, Verb>> = {
   diff: { summary: 'list what a container changed', load: () => import('./diff.ts') },
   commit: { summary: "make an image of a container's changes", load: () => import('./commit.ts') },
   export: { summary: "write a container's root file system as a tar", load: () => import('./export.ts') },
+  image: { summary: 'write a root file system as a disk image', load: () => import('./image.ts') },
   cp: { summary: 'copy files out of a container, or into it', load: () => import('./cp.ts') },
   bundle: { summary: 'write an OCI bundle that runc starts', load: () => import('./bundle.ts') },
   rm: { summary: 'remove containers', load: () => import('./rm.ts') },

@@ -1,0 +1,72 @@
+// The tree that members of a tar make, in memory, under the rules of extraction (tree/unpack): missing parents are made with
+// mode 0755, directories are merged, a later member replaces an earlier one. Contents stay outside.
+// Memory: about 300 bytes an entry and its name, link target, attributes and, of a sparse file, up to 64 KiB of chunk map.
+#pragma once
+
+#include <sys/stat.h>
+
+#include <cstdint>
+#include <deque>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "codec/tar_reader.h"
+#include "tree/warnings.h"
+
+namespace layerstack::erofs {
+
+struct ChunkMap {
+  unsigned bits = 0;             // of a chunk's size in blocks
+  std::vector<uint32_t> blocks;  // kHole where there is none
+};
+
+struct Node {
+  using Children = std::map<std::string, uint32_t>;  // sorted bytewise, as dirents are
+
+  mode_t mode = S_IFDIR | 0755;
+  uint32_t uid = 0;
+  uint32_t gid = 0;
+  uint32_t links = 0;
+  uint32_t parent = 0;
+  uint32_t nanoseconds = 0;
+  int64_t seconds = 0;
+  uint64_t size = 0;
+  uint64_t nid = 0;
+  uint32_t device = 0;  // as the kernel packs it
+  uint32_t block = 0;   // where the content begins
+  std::string target;   // of a link
+  std::string xattrs;   // as the inode has them, without their header
+  std::unique_ptr<ChunkMap> chunks;
+  std::unique_ptr<Children> children;
+};
+
+class Tree {
+ public:
+  static constexpr uint32_t kRoot = 0;
+
+  explicit Tree(Warnings& warnings);
+
+  // The regular file whose content follows, or nothing. Throws ERR_LAYER_INVALID, ERR_LAYER_ESCAPE.
+  Node* Add(const TarMember& member);
+  // Owner, mode, time and attributes of the member.
+  void SetRoot(const TarMember& member) { Describe(At(kRoot), member, S_IFDIR); }
+
+  Node& At(uint32_t index) { return nodes_[index]; }
+
+ private:
+  uint32_t Parent(const std::string& path);
+  uint32_t Make(uint32_t parent, const std::string& name, bool directory);
+  void Link(uint32_t parent, const std::string& name, const TarMember& member);
+  void Describe(Node& node, const TarMember& member, mode_t kind);
+  std::string EncodeXattrs(const TarMember& member);
+
+  std::deque<Node> nodes_;
+  Warnings& warnings_;
+  std::optional<std::string> parent_path_;  // of the last member, and where it is
+  uint32_t parent_ = kRoot;
+};
+
+}  // namespace layerstack::erofs

@@ -1,0 +1,35 @@
+/** `layerstack image`: a root file system as a disk image. */
+import { defineCommand, UsageError } from '../command.ts';
+import { sourceDateEpoch } from '../epoch.ts';
+import { ProgressDisplay } from '../progress.ts';
+
+/** Late, since it brings the addon; not in `run`, where tsc forgets to rename it beside `await using`. */
+const archiveOutput = () => import('../archive-output.ts');
+
+export const command = defineCommand({
+  usage: '[OPTIONS] -o FILE IMAGE|CONTAINER',
+  description:
+    'Writes the root file system of a container, or else of an image, as one read-only file system that the kernel mounts:\n' +
+    'EROFS with 4 KiB blocks, for `mount -o loop` and for virtual machines. The same image gives the same bytes.\n' +
+    'SOURCE_DATE_EPOCH in the environment is the latest date that a file in it gets.',
+  options: {
+    output: { type: 'string', short: 'o', value: 'FILE', help: 'the file to write' },
+    format: { type: 'string', value: 'erofs', help: 'the file system (default erofs)' },
+  },
+  operands: { min: 1, max: 1 },
+  async run(context, values, [name = '']) {
+    const { output, format = 'erofs' } = values;
+    if (format !== 'erofs')
+      throw new UsageError(`--format ${JSON.stringify(format)} is not supported: use erofs`);
+    if (output === undefined) throw new UsageError('a disk image goes to a file: name it with -o FILE');
+    const { writeOutput } = await archiveOutput();
+    const progress = new ProgressDisplay(context.stderr, true);
+    await using store = await context.open();
+    const options = {
+      sourceDateEpoch: sourceDateEpoch(),
+      signal: context.signal,
+      onProgress: progress.show,
+    };
+    await writeOutput(store, (fd) => store.writeImage(fd, name, options), output);
+  },
+});
