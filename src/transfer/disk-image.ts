@@ -3,7 +3,7 @@
  * by native code in one pass over the files; nothing is unpacked. The same root file system gives the same bytes.
  */
 import { throwIfAborted } from '../core/abort.ts';
-import { LayerstackError } from '../core/errors.ts';
+import { isSystemError, LayerstackError } from '../core/errors.ts';
 import type { ImageID } from '../core/digest.ts';
 import type { OnProgress } from '../core/progress.ts';
 import { holdMount } from '../container/held-mount.ts';
@@ -80,6 +80,12 @@ async function write(
     for (const warning of await call(image.result)) onProgress?.({ type: 'warning', ...warning });
   } catch (error) {
     throwIfAborted(signal);
+    if (isSystemError(error, 'ENOSYS'))
+      throw new LayerstackError(
+        'ERR_UNSUPPORTED',
+        'this kernel has no overlay that is mounted nowhere (fsopen, Linux 5.2): make a container of the image, and write that',
+        { cause: error },
+      );
     throw error;
   } finally {
     signal?.removeEventListener('abort', abort);
