@@ -21,7 +21,7 @@ export default defineConfig({
       project('unit', 20_000),
       project('native', 300_000),
       project('integration', 120_000),
-      project('api', 120_000),
+      project('api', 120_000, { globalSetup: ['test/api/support/setup.ts'] }),
       // One file at a time: each starts daemons of its own.
       project('conformance', 300_000, {
         fileParallelism: false,

@@ -62,6 +62,8 @@ struct TarErrorCodes {
   const char* invalid;
   const char* truncated;
 };
+inline constexpr TarErrorCodes kLayerCodes{"ERR_LAYER_INVALID", "ERR_LAYER_TRUNCATED"};
+inline constexpr TarErrorCodes kArchiveCodes{"ERR_ARCHIVE_INVALID", "ERR_ARCHIVE_TRUNCATED"};
 
 class TarReader {
  public:

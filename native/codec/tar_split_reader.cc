@@ -13,7 +13,7 @@ namespace layerstack {
 namespace {
 
 constexpr size_t kReadBytes = size_t{64} << 10;
-constexpr size_t kInflateBytes = size_t{256} << 10;
+constexpr size_t kTarSplitBytes = size_t{256} << 10;
 
 // What one line says, as far as it was there.
 struct Fields {
@@ -120,8 +120,8 @@ bool TarSplitReader::Fill() {
   const size_t kept = text_.size();
   try {
     for (;;) {
-      text_.resize(kept + kInflateBytes);
-      size_t produced = decoder_->Output(text_.data() + kept, kInflateBytes);
+      text_.resize(kept + kTarSplitBytes);
+      size_t produced = decoder_->Output(text_.data() + kept, kTarSplitBytes);
       text_.resize(kept + produced);
       if (produced > 0) return true;
       if (decoder_->Done()) return false;

@@ -1,5 +1,8 @@
 #include "napi/async.h"
 
+#include <optional>
+#include <utility>
+
 namespace layerstack {
 
 namespace {
@@ -59,6 +62,53 @@ void Mailbox::Deliver(Napi::Env env, std::function<void(Napi::Env)>& deliver) {
   }
   std::lock_guard<std::mutex> guard(mutex_);
   if (--owed_ == 0 && function_) napi_unref_threadsafe_function(env, function_);
+}
+
+AnySettlement::AnySettlement(Napi::Env env)
+    : mailbox_(Mailbox::Of(env)),
+      deferred_(std::make_shared<Napi::Promise::Deferred>(Napi::Promise::Deferred::New(env))) {
+  mailbox_->Begin(env);
+}
+
+void AnySettlement::Resolve(Delivery deliver) {
+  mailbox_->Post([deferred = deferred_, deliver = std::move(deliver)](Napi::Env env) {
+    try {
+      deferred->Resolve(deliver(env));
+    } catch (const Napi::Error& error) {
+      deferred->Reject(error.Value());
+    }
+  });
+}
+
+void AnySettlement::Reject(Failure failure) {
+  mailbox_->Post([deferred = deferred_, failure = std::move(failure)](Napi::Env env) {
+    deferred->Reject(ToError(env, failure).Value());
+  });
+}
+
+Napi::Promise RunAsync(Napi::Env env, std::function<Delivery()> work, const Runner& run) {
+  AnySettlement settlement(env);
+  Napi::Promise promise = settlement.Promise();
+  auto job = [settlement, work = std::move(work)]() mutable {
+    std::optional<Failure> failure = Caught([&] { settlement.Resolve(work()); });
+    if (failure) settlement.Reject(std::move(*failure));
+  };
+  try {
+    run(std::move(job));
+  } catch (const Failure& failure) {  // no thread to be had
+    settlement.Reject(failure);
+  }
+  return promise;
+}
+
+Napi::Promise AsyncVoid(Napi::Env env, std::function<void()> work) {
+  return RunAsync(
+      env,
+      [work = std::move(work)]() -> Delivery {
+        work();
+        return [](Napi::Env e) { return e.Undefined(); };
+      },
+      RunOnPool);
 }
 
 }  // namespace layerstack

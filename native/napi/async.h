@@ -8,7 +8,6 @@
 #include <functional>
 #include <memory>
 #include <mutex>
-#include <optional>
 #include <utility>
 
 #include "napi/error.h"
@@ -36,71 +35,59 @@ class Mailbox {
   int owed_ = 0;  // touched on the JavaScript thread only
 };
 
-// A promise that any thread may settle, exactly once. Made on the JavaScript thread.
-template <typename T>
-class Settlement {
- public:
-  using Convert = std::function<Napi::Value(Napi::Env, T&)>;
+// What the JavaScript thread makes the result of.
+using Delivery = std::function<Napi::Value(Napi::Env)>;
 
-  Settlement(Napi::Env env, Convert convert)
-      : mailbox_(Mailbox::Of(env)),
-        deferred_(std::make_shared<Napi::Promise::Deferred>(Napi::Promise::Deferred::New(env))),
-        convert_(std::move(convert)) {
-    mailbox_->Begin(env);
-  }
+// A promise that any thread may settle, exactly once. Made on the JavaScript thread. Free of the result's type, as all is here that
+// can be: the compiler makes what has one again for each type.
+class AnySettlement {
+ public:
+  explicit AnySettlement(Napi::Env env);
 
   Napi::Promise Promise() const { return deferred_->Promise(); }
 
-  void Resolve(T value) {
-    auto shared = std::make_shared<T>(std::move(value));
-    mailbox_->Post([deferred = deferred_, convert = convert_, shared](Napi::Env env) {
-      try {
-        deferred->Resolve(convert(env, *shared));
-      } catch (const Napi::Error& error) {
-        deferred->Reject(error.Value());
-      }
-    });
-  }
-
-  void Reject(Failure failure) {
-    mailbox_->Post([deferred = deferred_, failure = std::move(failure)](Napi::Env env) {
-      deferred->Reject(ToError(env, failure).Value());
-    });
-  }
+  void Resolve(Delivery deliver);
+  void Reject(Failure failure);
 
  private:
   std::shared_ptr<Mailbox> mailbox_;
   std::shared_ptr<Napi::Promise::Deferred> deferred_;
-  Convert convert_;
 };
+
+template <typename T>
+using Convert = std::function<Napi::Value(Napi::Env, T&)>;
+
+template <typename T>
+Delivery DeliveryOf(T value, const Convert<T>& convert) {
+  return [convert, shared = std::make_shared<T>(std::move(value))](Napi::Env env) { return convert(env, *shared); };
+}
+
+// The same for results of one type.
+template <typename T>
+class Settlement : public AnySettlement {
+ public:
+  Settlement(Napi::Env env, Convert<T> convert) : AnySettlement(env), convert_(std::move(convert)) {}
+
+  void Resolve(T value) { AnySettlement::Resolve(DeliveryOf(std::move(value), convert_)); }
+
+ private:
+  Convert<T> convert_;
+};
+
+using Runner = std::function<void(std::function<void()>)>;
+
+Napi::Promise RunAsync(Napi::Env env, std::function<Delivery()> work, const Runner& run);
 
 // Runs `work` on the native pool, or where `run` puts it. `convert` turns its result into a JavaScript value.
 template <typename T>
 Napi::Promise Async(Napi::Env env, std::function<T()> work, std::function<Napi::Value(Napi::Env, T&)> convert,
-                    const std::function<void(std::function<void()>)>& run = RunOnPool) {
-  Settlement<T> settlement(env, std::move(convert));
-  Napi::Promise promise = settlement.Promise();
-  auto job = [settlement, work = std::move(work)]() mutable {
-    std::optional<Failure> failure = Caught([&] { settlement.Resolve(work()); });
-    if (failure) settlement.Reject(std::move(*failure));
-  };
-  try {
-    run(std::move(job));
-  } catch (const Failure& failure) {  // no thread to be had
-    settlement.Reject(failure);
-  }
-  return promise;
+                    const Runner& run = RunOnPool) {
+  return RunAsync(
+      env,
+      [work = std::move(work), convert = std::move(convert)] { return DeliveryOf<T>(work(), convert); }, run);
 }
 
 // The same for work without a result.
-inline Napi::Promise AsyncVoid(Napi::Env env, std::function<void()> work) {
-  return Async<int>(
-      env,
-      [work = std::move(work)] {
-        work();
-        return 0;
-      },
-      [](Napi::Env e, int&) { return e.Undefined(); });
-}
+Napi::Promise AsyncVoid(Napi::Env env, std::function<void()> work);
 
 }  // namespace layerstack

@@ -14,7 +14,7 @@ namespace layerstack {
 
 namespace {
 
-using Piece = ParallelCompressor::Piece;
+using CompressedPiece = ParallelCompressor::Piece;
 
 Napi::Value ToBuffer(Napi::Env env, std::string bytes) {
   auto* held = new std::string(std::move(bytes));
@@ -22,7 +22,7 @@ Napi::Value ToBuffer(Napi::Env env, std::string bytes) {
       env, held->data(), held->size(), [](Napi::Env, char*, std::string* owner) { delete owner; }, held);
 }
 
-Napi::Value ToValue(Napi::Env env, Piece& piece) {
+Napi::Value PieceToValue(Napi::Env env, CompressedPiece& piece) {
   Napi::Object result = Napi::Object::New(env);
   result.Set("tarBytes", Napi::Number::New(env, static_cast<double>(piece.source_bytes)));
   if (!piece.digest.empty()) result.Set("digest", "sha256:" + piece.digest);
@@ -76,12 +76,12 @@ class CompressorObject : public Napi::ObjectWrap<CompressorObject> {
 
  private:
   Napi::Value Read(const Napi::CallbackInfo& info) {
-    Settlement<Piece> settlement(info.Env(), ToValue);
+    Settlement<CompressedPiece> settlement(info.Env(), PieceToValue);
     if (!compressor_) {
       settlement.Reject(*failure_);
       return settlement.Promise();
     }
-    compressor_->Next([settlement](Piece* piece, const Failure* failure) mutable {
+    compressor_->Next([settlement](CompressedPiece* piece, const Failure* failure) mutable {
       if (failure) {
         settlement.Reject(*failure);
       } else {

@@ -33,7 +33,7 @@ Napi::Value StatInRootBinding(const Napi::CallbackInfo& info) {
       });
 }
 
-UnpackOptions ReadOptions(const Napi::Object& object) {
+UnpackOptions ReadUnpackOptions(const Napi::Object& object) {
   UnpackOptions options;
   options.root = BytesArg(object.Get("root"), "root");
   options.directory = BytesArg(object.Get("directory"), "directory");
@@ -105,7 +105,7 @@ class TreeUnpack : public Napi::ObjectWrap<TreeUnpack> {
   }
 
   explicit TreeUnpack(const Napi::CallbackInfo& info) : Napi::ObjectWrap<TreeUnpack>(info) {
-    UnpackOptions options = ReadOptions(ObjectArg(info[0], "options"));
+    UnpackOptions options = ReadUnpackOptions(ObjectArg(info[0], "options"));
     Napi::Promise result = Async<Warnings>(
         info.Env(), [options, source = source_] { return Unpack(options, *source); }, WarningsValue,
         [](std::function<void()> job) {

@@ -37,7 +37,7 @@ struct Bytes {
   size_t size = 0;
 };
 
-struct Piece {
+struct TarPiece {
   std::unique_ptr<Bytes> bytes;
   std::vector<Warning> warnings;
 };
@@ -90,8 +90,8 @@ class LayerTarObject : public Napi::ObjectWrap<LayerTarObject> {
     return std::make_unique<LayerTar>(state.directory, state.subtree->path, state.subtree->name, state.options);
   }
 
-  static Piece Work(State& state) {
-    Piece piece;
+  static TarPiece Work(State& state) {
+    TarPiece piece;
     piece.bytes = std::make_unique<Bytes>();
     if (state.ended) return piece;
     try {
@@ -108,7 +108,7 @@ class LayerTarObject : public Napi::ObjectWrap<LayerTarObject> {
     return piece;
   }
 
-  static Napi::Value ToValue(Napi::Env env, Piece& piece) {
+  static Napi::Value ToValue(Napi::Env env, TarPiece& piece) {
     Napi::Array warnings = Napi::Array::New(env, piece.warnings.size());
     for (uint32_t i = 0; i < piece.warnings.size(); ++i) {
       Napi::Object warning = Napi::Object::New(env);
@@ -131,7 +131,7 @@ class LayerTarObject : public Napi::ObjectWrap<LayerTarObject> {
   }
 
   Napi::Value Read(const Napi::CallbackInfo& info) {
-    return Async<Piece>(
+    return Async<TarPiece>(
         info.Env(), [state = state_] { return Work(*state); }, ToValue,
         [serial = serial_](std::function<void()> job) { serial->Run(std::move(job)); });
   }

@@ -12,7 +12,7 @@ namespace {
 
 Napi::Number Count(Napi::Env env, uint64_t value) { return Napi::Number::New(env, static_cast<double>(value)); }
 
-LayerJobOptions ReadOptions(const Napi::Object& options) {
+LayerJobOptions ReadJobOptions(const Napi::Object& options) {
   LayerJobOptions job;
   job.diff = BytesArg(options.Get("diff"), "diff");
   job.tar_split = BytesArg(options.Get("tarSplit"), "tarSplit");
@@ -44,7 +44,7 @@ std::unique_ptr<LayerInput> ReadSource(const Napi::Object& source, LayerJobOptio
   }
 }
 
-Napi::Value ToValue(Napi::Env env, AppliedLayer& layer) {
+Napi::Value AppliedToValue(Napi::Env env, AppliedLayer& layer) {
   Napi::Object value = Napi::Object::New(env);
   value.Set("diffId", "sha256:" + layer.diff_id);
   value.Set("blobDigest", "sha256:" + layer.blob_digest);
@@ -71,7 +71,7 @@ class LayerApply : public Napi::ObjectWrap<LayerApply> {
   explicit LayerApply(const Napi::CallbackInfo& info) : Napi::ObjectWrap<LayerApply>(info) {
     Napi::Env env = info.Env();
     Napi::Object options = ObjectArg(info[0], "options");
-    LayerJobOptions job = ReadOptions(options);
+    LayerJobOptions job = ReadJobOptions(options);
     Napi::Value source = options.Get("source");
     std::unique_ptr<LayerInput> input;
     if (source.IsUndefined()) {
@@ -81,7 +81,7 @@ class LayerApply : public Napi::ObjectWrap<LayerApply> {
     } else {
       input = ReadSource(ObjectArg(source, "source"), job);
     }
-    Settlement<AppliedLayer> result(env, ToValue);
+    Settlement<AppliedLayer> result(env, AppliedToValue);
     info.This().As<Napi::Object>().DefineProperty(
         Napi::PropertyDescriptor::Value("result", result.Promise(), napi_enumerable));
     job_ = LayerJob::Start(std::move(job), std::move(input),

@@ -14,7 +14,6 @@ namespace layerstack {
 
 namespace {
 
-constexpr int kMaxLinks = 40;  // the kernel's MAXSYMLINKS
 // `..` makes openat2 fail with EAGAIN when anything on the host is renamed or mounted meanwhile.
 constexpr int kRaceRetries = 16;
 
@@ -71,9 +70,9 @@ bool ReadLink(int link, std::string* text) {
 
 // One resolution without openat2. The directories on the way are kept open, so that `..` goes back to where the walk
 // came from, whatever the tree has become meanwhile, and never above the root.
-class Walk {
+class PathWalk {
  public:
-  Walk(int root_fd, bool follow) : root_fd_(root_fd), follow_(follow) {}
+  PathWalk(int root_fd, bool follow) : root_fd_(root_fd), follow_(follow) {}
 
   UniqueFd Open(const std::string& path, int flags, mode_t mode) {
     if (!pending_.Push(path)) return UniqueFd();
@@ -187,7 +186,7 @@ UniqueFd Resolve(int root_fd, const std::string& path, int flags, mode_t mode, b
     }
     // On a host that renames all the time the walk gets through: it asks nothing of the rest of the tree.
   }
-  return Walk(root_fd, follow).Open(name, flags, mode);
+  return PathWalk(root_fd, follow).Open(name, flags, mode);
 }
 
 }  // namespace

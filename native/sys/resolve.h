@@ -4,7 +4,7 @@
 // changes under them: no component is looked at by name twice.
 //
 // Every function returns an empty UniqueFd with errno set on failure. O_CLOEXEC is always added. An empty path is
-// the root. `mode` counts only with O_CREAT, and the thread's umask applies to it. More than 40 links: ELOOP.
+// the root. `mode` counts only with O_CREAT, and the thread's umask applies to it. More than kMaxLinks links: ELOOP.
 #pragma once
 
 #include <fcntl.h>
@@ -15,6 +15,8 @@
 #include "sys/fd.h"
 
 namespace layerstack {
+
+inline constexpr int kMaxLinks = 40;  // the kernel's MAXSYMLINKS (path_resolution(7))
 
 // Links are resolved inside the root; O_NOFOLLOW is about the last component only, as in open(2).
 UniqueFd OpenInRoot(int root_fd, const std::string& path, int flags, mode_t mode = 0);

@@ -22,6 +22,10 @@ bool WriteAll(int fd, const char* data, size_t size) {
   return true;
 }
 
+void Write(int fd, std::string_view bytes) {
+  if (!WriteAll(fd, bytes.data(), bytes.size())) ThrowErrno(errno, "write");
+}
+
 namespace {
 
 // Whether write(2) could wait for somebody else for as long as he likes.

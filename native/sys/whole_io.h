@@ -6,11 +6,14 @@
 #include <chrono>
 #include <cstddef>
 #include <string>
+#include <string_view>
 
 namespace layerstack {
 
 // Writes all of it, or returns false with errno set.
 bool WriteAll(int fd, const char* data, size_t size);
+// The same, but throws.
+void Write(int fd, std::string_view bytes);
 
 // What a job of the shared threads may wait for others, in all.
 inline constexpr std::chrono::milliseconds kPatience{25};

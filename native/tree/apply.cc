@@ -17,7 +17,6 @@ namespace layerstack {
 
 namespace {
 
-constexpr TarErrorCodes kCodes{"ERR_LAYER_INVALID", "ERR_LAYER_TRUNCATED"};
 
 UniqueFd CreateTarSplit(const std::string& path) {
   UniqueFd fd(Again<::open>(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644));
@@ -26,11 +25,7 @@ UniqueFd CreateTarSplit(const std::string& path) {
   return fd;
 }
 
-void Write(int fd, std::string_view bytes) {
-  if (!WriteAll(fd, bytes.data(), bytes.size())) ThrowErrno(errno, "write");
-}
-
-bool IsWhiteout(const std::string& path) {
+bool IsTarWhiteout(const std::string& path) {
   size_t slash = path.rfind('/');
   return path.compare(slash == std::string::npos ? 0 : slash + 1, 4, ".wh.") == 0;
 }
@@ -44,7 +39,7 @@ LayerExtractor::LayerExtractor(const std::string& diff, const std::string& tar_s
       tar_split_fd_(CreateTarSplit(tar_split)),
       tar_split_(tar_split_fd_.get()),
       source_(source),
-      reader_(source, *this, limits, kCodes),
+      reader_(source, *this, limits, kLayerCodes),
       bound_(max_bytes),
       tree_(diff, result_.warnings) {}
 
@@ -57,7 +52,7 @@ ExtractedLayer LayerExtractor::Run() {
       bound_.Take(member, reader_.Position());
       Apply(member);
     } catch (Failure& failure) {
-      JudgeMember(failure, member.name, kCodes.invalid, tree_.Root());
+      JudgeMember(failure, member.name, kLayerCodes.invalid, tree_.Root());
       throw;
     }
   }
@@ -93,7 +88,7 @@ void LayerExtractor::Apply(const TarMember& member) {
     if (fresh_name_) Record(member, 0, std::nullopt);
     return;
   }
-  bool is_file = (member.type == '0' || member.type == 'S') && !path->empty() && !IsWhiteout(*path);
+  bool is_file = (member.type == '0' || member.type == 'S') && !path->empty() && !IsTarWhiteout(*path);
   if (is_file) return RegularFile(member, *path);
   if (!path->empty()) {
     ApplyAt(member, *path);
@@ -111,7 +106,7 @@ void LayerExtractor::Apply(const TarMember& member) {
 }
 
 void LayerExtractor::ApplyAt(const TarMember& member, const std::string& path) {
-  if (IsWhiteout(path)) return tree_.Whiteout(member, path);
+  if (IsTarWhiteout(path)) return tree_.Whiteout(member, path);
   switch (member.type) {
     case '1':
       return tree_.HardLink(member, path);

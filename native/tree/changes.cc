@@ -63,7 +63,7 @@ class Here {
   bool inside_ = false;
 };
 
-class Walk {
+class ChangesWalk {
  public:
   std::vector<Change> changes;
 
@@ -152,7 +152,7 @@ std::vector<Change> ListChanges(const std::string& root, const std::string& uppe
   if (!root_fd) ThrowErrno(errno, "open", root);
   UniqueFd fd = OpenInRoot(root_fd.get(), upper, O_RDONLY | O_DIRECTORY);
   if (!fd) ThrowErrno(errno, "open", root + "/" + upper);
-  Walk walk;
+  ChangesWalk walk;
   walk.Directory(fd.get(), MergedDir(root_fd.get(), root, lowers), "", false);
   return std::move(walk.changes);
 }

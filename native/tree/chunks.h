@@ -26,6 +26,10 @@ class Chunk {
 };
 using SharedChunk = std::shared_ptr<const Chunk>;
 
+// What an input reads at once, and how many of these it lends out.
+inline constexpr size_t kChunkBytes = 512 << 10;
+inline constexpr size_t kChunks = 8;
+
 // Lends out at most `count` chunks at a time. They are used again, since fresh memory costs a page fault every 4 KiB.
 class ChunkPool : public std::enable_shared_from_this<ChunkPool> {
  public:

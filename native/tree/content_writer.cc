@@ -18,7 +18,7 @@ namespace {
 constexpr size_t kBatchBytes = 256 << 10;
 constexpr size_t kBatchParts = 16;  // each may hold an fd
 constexpr size_t kBatches = 3;
-constexpr off_t kWindow = 8 << 20;
+constexpr off_t kWriteWindow = 8 << 20;
 }  // namespace
 
 // Handed over whole: waking the other thread for each small file would cost as much as the file.
@@ -166,7 +166,7 @@ void ContentWriter::Perform(Batch& batch) {
     bytes += part.length;
     written_ += static_cast<off_t>(part.length);
     // Lets the disk begin with a large file while more of it comes: publishing would have to wait for all of it.
-    if (written_ - started_ >= kWindow) {
+    if (written_ - started_ >= kWriteWindow) {
       (void)::sync_file_range(file_.fd.get(), started_, written_ - started_, SYNC_FILE_RANGE_WRITE);
       started_ = written_;
     }

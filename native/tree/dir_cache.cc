@@ -13,7 +13,6 @@ namespace layerstack {
 namespace {
 
 constexpr size_t kCachedDirs = 64;  // depth-first tars need their depth
-constexpr int kMaxLinks = 40;       // as the kernel's own limit
 constexpr int kDirFlags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
 
 // The components of a path, the first one last.

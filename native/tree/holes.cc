@@ -16,7 +16,7 @@ namespace layerstack {
 namespace {
 
 constexpr int64_t kLeastHole = 64 << 10;
-constexpr size_t kZeros = kLeastHole;
+constexpr size_t kZeroRun = kLeastHole;
 constexpr size_t kMostFragments = 24 << 10;  // tar readers take a map of 1 MiB
 
 // Fragments of a file in its order; never many, whatever a container has made of its files.
@@ -95,18 +95,18 @@ FileData FindData(int fd, const struct stat& info) {
 bool WriteAroundZeros(int fd, std::string_view bytes, bool* holes) {
   auto zeros_at = [&](size_t at) {
     const char* block = bytes.data() + at;
-    return bytes.size() - at >= kZeros && block[0] == 0 && std::memcmp(block, block + 1, kZeros - 1) == 0;
+    return bytes.size() - at >= kZeroRun && block[0] == 0 && std::memcmp(block, block + 1, kZeroRun - 1) == 0;
   };
   for (size_t at = 0; at < bytes.size();) {
     size_t end = at;
-    while (zeros_at(end)) end += kZeros;
+    while (zeros_at(end)) end += kZeroRun;
     if (end > at) {
       if (Again<::lseek>(fd, static_cast<off_t>(end - at), SEEK_CUR) < 0) return false;
       *holes = true;
       at = end;
       continue;
     }
-    while (end < bytes.size() && !zeros_at(end)) end += std::min(kZeros, bytes.size() - end);
+    while (end < bytes.size() && !zeros_at(end)) end += std::min(kZeroRun, bytes.size() - end);
     if (!WriteAll(fd, bytes.data() + at, end - at)) return false;
     at = end;
   }

@@ -138,10 +138,7 @@ class InitDir {
   std::string path_;
 };
 
-// What Linux allows (path_resolution(7)).
-constexpr int kMaxLinks = 40;
-
-UniqueFd OpenRoot(const std::string& root) {
+UniqueFd OpenImageRoot(const std::string& root) {
   UniqueFd fd(Again<::open>(root.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
   if (!fd) ThrowErrno(errno, "open", root);
   return fd;
@@ -171,7 +168,7 @@ void PushComponents(const std::string& path, std::vector<std::string>* stack) {
 void MakeDirectory(const std::string& root, const std::vector<std::string>& lowers, const std::string& upper,
                    const std::string& path) {
   if (path.size() >= PATH_MAX) ThrowErrno(ENAMETOOLONG, "mkdir", root + "/" + upper);
-  const UniqueFd root_fd = OpenRoot(root);
+  const UniqueFd root_fd = OpenImageRoot(root);
   // From the root of the view down to where the walk is. Each points to the one above it.
   std::vector<std::unique_ptr<InitDir>> walk;
   walk.push_back(std::make_unique<InitDir>(Top(root_fd.get(), root, lowers, upper)));
@@ -201,7 +198,7 @@ void MakeDirectory(const std::string& root, const std::vector<std::string>& lowe
 }
 
 void PopulateInit(const std::string& root, const std::vector<std::string>& lowers, const std::string& upper) {
-  const UniqueFd root_fd = OpenRoot(root);
+  const UniqueFd root_fd = OpenImageRoot(root);
   InitDir top = Top(root_fd.get(), root, lowers, upper);
   for (const Wanted& wanted : kRoot) top.Ensure(wanted);
   InitDir dev = top.Child("dev");

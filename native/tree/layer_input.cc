@@ -9,8 +9,6 @@ namespace layerstack {
 
 namespace {
 
-constexpr size_t kChunkBytes = 512 << 10;
-constexpr size_t kChunks = 8;
 constexpr size_t kPushedBytes = 2 << 20;  // held before a writer is told to wait
 
 }  // namespace

@@ -14,7 +14,7 @@ namespace {
 
 constexpr size_t kInflateBytes = 512 << 10;
 constexpr size_t kInflateChunks = 8;
-constexpr size_t kQueue = 8;
+constexpr size_t kChunksAhead = 8;
 
 Failure Aborted() {
   Failure failure;
@@ -47,9 +47,9 @@ LayerJob::LayerJob(LayerJobOptions options, std::unique_ptr<LayerInput> input)
     : options_(std::move(options)),
       input_(std::move(input)),
       inflated_(std::make_shared<ChunkPool>(kInflateBytes, kInflateChunks)),
-      compressed_(kQueue),
-      to_hash_(kQueue),
-      to_extract_(kQueue) {}
+      compressed_(kChunksAhead),
+      to_hash_(kChunksAhead),
+      to_extract_(kChunksAhead) {}
 
 std::shared_ptr<LayerJob> LayerJob::Start(LayerJobOptions options, std::unique_ptr<LayerInput> input, Done done) {
   std::shared_ptr<LayerJob> job(new LayerJob(std::move(options), std::move(input)));

@@ -20,7 +20,7 @@ namespace {
 
 // Holes of a tar that are written as zeros, which every reader knows. Those of a file that is a ninth data or more do
 // not count: a sparse member costs a layer more than its zeros do, since tar-split carries its data.
-constexpr uint64_t kZeros = 256 << 20;
+constexpr uint64_t kMostZeros = 256 << 20;
 constexpr uint64_t kMostlyHoles = 8;
 constexpr uint64_t kMostFilled = 64;  // zeros for each byte of data, where a file has too many holes for a map
 constexpr uint64_t kReadAhead = 1 << 20;  // smaller files are read by one call anyway
@@ -36,7 +36,7 @@ std::string PortableCapability(const std::string& value) {
 
 }  // namespace
 
-LayerTar::LayerTar(const std::string& directory, LayerTarOptions options) : options_(options), zeros_left_(kZeros) {
+LayerTar::LayerTar(const std::string& directory, LayerTarOptions options) : options_(options), zeros_left_(kMostZeros) {
   UniqueFd fd(Again<::open>(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   struct stat info;
   if (!fd || Again<::fstat>(fd.get(), &info) != 0) ThrowErrno(errno, "open", directory);
@@ -45,7 +45,7 @@ LayerTar::LayerTar(const std::string& directory, LayerTarOptions options) : opti
 }
 
 LayerTar::LayerTar(const std::string& root, const std::string& path, const std::string& name, LayerTarOptions options)
-    : options_(options), zeros_left_(kZeros) {
+    : options_(options), zeros_left_(kMostZeros) {
   UniqueFd root_fd(Again<::open>(root.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
   if (!root_fd) ThrowErrno(errno, "open", root);
   UniqueFd fd = OpenInRoot(root_fd.get(), path, O_PATH | O_NOFOLLOW);
@@ -183,11 +183,11 @@ void LayerTar::EncodeContent(TarEntry& member, const struct stat& info) {
   const bool spared = holes / kMostlyHoles < file_bytes_;
   if (holes > 0 && (options_.sparse || (!spared && holes > zeros_left_))) {
     member.sparse = file_left_;
-    if (data.filled / kMostFilled > file_bytes_ - data.filled && data.filled > kZeros) {
+    if (data.filled / kMostFilled > file_bytes_ - data.filled && data.filled > kMostZeros) {
       ThrowInput("ERR_LIMIT_EXCEEDED",
                  "'" + member.name + "' has more holes than a tar can say: " + std::to_string(data.filled) +
                      " bytes of zeros would be written; leave it out, or copy it to a file with fewer holes",
-                 {{"member", member.name}, {"limit", std::to_string(kZeros)}});
+                 {{"member", member.name}, {"limit", std::to_string(kMostZeros)}});
     }
   } else if (holes > 0) {
     if (!spared) zeros_left_ -= holes;

@@ -14,8 +14,6 @@ namespace layerstack {
 
 namespace {
 
-constexpr int kMaxLinks = 40;  // as the kernel's own limit
-
 // The components of a path, the first one last.
 void Push(std::string_view path, std::vector<std::string>& stack) {
   while (!path.empty()) {

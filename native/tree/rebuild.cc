@@ -15,12 +15,12 @@ namespace layerstack {
 namespace {
 
 constexpr size_t kPiece = 256 << 10;
-constexpr size_t kQueue = 16;  // pieces that the sum may lag behind
+constexpr size_t kPiecesAhead = 16;  // pieces that the sum may lag behind
 
 }  // namespace
 
 LayerRebuild::LayerRebuild(const std::string& diff, const std::string& tar_split, std::string diff_id)
-    : assembler_(diff, tar_split), diff_id_(std::move(diff_id)), to_hash_(kQueue) {
+    : assembler_(diff, tar_split), diff_id_(std::move(diff_id)), to_hash_(kPiecesAhead) {
   if (diff_id_.empty()) return;
   try {
     hasher_ = std::thread([this] {
@@ -53,7 +53,7 @@ SharedChunk LayerRebuild::Read() {
 }
 
 LayerRebuild::Written LayerRebuild::WriteTo(int fd, uint64_t limit) {
-  if (!pool_) pool_ = std::make_shared<ChunkPool>(kPiece, kQueue + 2);  // and one being summed, one being written
+  if (!pool_) pool_ = std::make_shared<ChunkPool>(kPiece, kPiecesAhead + 2);  // and one being summed, one being written
   std::chrono::nanoseconds patience = kPatience;
   Written result;
   while (result.bytes < limit) {

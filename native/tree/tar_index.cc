@@ -12,7 +12,6 @@ namespace layerstack {
 
 namespace {
 
-constexpr TarErrorCodes kCodes{"ERR_ARCHIVE_INVALID", "ERR_ARCHIVE_TRUNCATED"};
 constexpr uint64_t kMaxPathBytes = 4096;
 constexpr uint64_t kMaxPaxBytes = 1 << 20;
 
@@ -52,7 +51,7 @@ std::vector<TarIndexEntry> IndexTar(int fd, uint64_t max_members) {
   if (Again<::fstat>(fd, &status) < 0) ThrowErrno(errno, "fstat");
   FileSource source(fd, static_cast<uint64_t>(status.st_size));
   NoRaw raw;
-  TarReader reader(source, raw, {max_members, kMaxPathBytes, kMaxPaxBytes}, kCodes);
+  TarReader reader(source, raw, {max_members, kMaxPathBytes, kMaxPaxBytes}, kArchiveCodes);
   std::vector<TarIndexEntry> index;
   TarMember member;
   while (reader.Next(member)) {

@@ -4,13 +4,6 @@
 
 namespace layerstack {
 
-namespace {
-
-constexpr size_t kChunkBytes = 512 << 10;
-constexpr size_t kChunks = 8;
-
-}  // namespace
-
 TreeInput::TreeInput(std::string directory, LayerTarOptions options)
     : directory_(std::move(directory)),
       options_(std::move(options)),

@@ -18,16 +18,11 @@ namespace layerstack {
 
 namespace {
 
-constexpr TarErrorCodes kCodes{"ERR_ARCHIVE_INVALID", "ERR_ARCHIVE_TRUNCATED"};
 constexpr TarLimits kLimits{UINT64_MAX, PATH_MAX, 1 << 20};
-constexpr int kDirFlags = O_RDONLY | O_DIRECTORY;
+constexpr int kAnyDirectory = O_RDONLY | O_DIRECTORY;
 constexpr mode_t kSetIds = S_ISUID | S_ISGID;
 
 [[noreturn]] void Invalid(const std::string& what) { ThrowInput("ERR_ARCHIVE_INVALID", what); }
-
-void Write(int fd, std::string_view bytes) {
-  if (!WriteAll(fd, bytes.data(), bytes.size())) ThrowErrno(errno, "write");
-}
 
 // For a file that is not complete yet.
 std::string TemporaryName() {
@@ -39,10 +34,10 @@ std::string TemporaryName() {
 }  // namespace
 
 Unpacker::Unpacker(UnpackOptions options, ByteSource& source)
-    : options_(std::move(options)), reader_(source, *this, kLimits, kCodes), bound_(options_.max_bytes) {
+    : options_(std::move(options)), reader_(source, *this, kLimits, kArchiveCodes), bound_(options_.max_bytes) {
   root_.reset(Again<::open>(options_.root.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
   if (!root_) ThrowErrno(errno, "open", options_.root);
-  if (OpenInRoot(root_.get(), options_.directory, kDirFlags)) return;
+  if (OpenInRoot(root_.get(), options_.directory, kAnyDirectory)) return;
   if (errno != ENOTDIR) ThrowErrno(errno, "open", options_.directory);
   ThrowInput("ERR_PATH_TYPE", options_.directory + " is no directory, so nothing can be extracted into it",
              {{"path", options_.directory}});
@@ -55,7 +50,7 @@ void Unpacker::Run() {
       bound_.Take(member, reader_.Position());
       Apply(member);
     } catch (Failure& failure) {
-      JudgeMember(failure, member.name, kCodes.invalid, parent_ ? parent_.get() : root_.get());
+      JudgeMember(failure, member.name, kArchiveCodes.invalid, parent_ ? parent_.get() : root_.get());
       throw;
     }
   }
@@ -110,7 +105,7 @@ void Unpacker::Own(TarMember& member) const {
 
 int Unpacker::Parent(const std::string& parent) {
   if (parent_path_ != parent) {
-    parent_ = OpenInRoot(root_.get(), At(parent), kDirFlags);
+    parent_ = OpenInRoot(root_.get(), At(parent), kAnyDirectory);
     if (!parent_ && errno == ENOENT) parent_ = MakeDirectories(parent);
     if (!parent_) ThrowErrno(errno, "open", At(parent));
     parent_path_ = parent;
@@ -120,16 +115,16 @@ int Unpacker::Parent(const std::string& parent) {
 
 // What members leave out: dockerd makes it, with these modes.
 UniqueFd Unpacker::MakeDirectories(const std::string& path) {
-  UniqueFd dir = OpenInRoot(root_.get(), options_.directory, kDirFlags);
+  UniqueFd dir = OpenInRoot(root_.get(), options_.directory, kAnyDirectory);
   for (size_t end = 0; dir && end != std::string::npos;) {
     size_t start = end == 0 ? 0 : end + 1;
     end = path.find('/', start);
     std::string base = path.substr(start, end - start);
     std::string at = At(path.substr(0, end));
-    UniqueFd next = OpenInRoot(root_.get(), at, kDirFlags);
+    UniqueFd next = OpenInRoot(root_.get(), at, kAnyDirectory);
     if (!next && errno == ENOENT) {
       if (Again<::mkdirat>(dir.get(), base.c_str(), 0755) < 0 && errno != EEXIST) ThrowErrno(errno, "mkdir", at);
-      next = OpenInRoot(root_.get(), at, kDirFlags);
+      next = OpenInRoot(root_.get(), at, kAnyDirectory);
       if (!next && errno == ENOENT) Invalid("'" + path + "' cannot be made: '" + at + "' is a link to nothing");
     }
     if (!next) ThrowErrno(errno, "open", at);
@@ -167,7 +162,7 @@ void Unpacker::Place(int parent, const std::string& base, const TarMember& membe
 
 void Unpacker::Directory(int parent, const std::string& base, const std::string& path, const TarMember& member) {
   auto open = [&] {
-    return UniqueFd(Again<::openat>(parent, base.c_str(), kDirFlags | O_NOFOLLOW | O_CLOEXEC));
+    return UniqueFd(Again<::openat>(parent, base.c_str(), kAnyDirectory | O_NOFOLLOW | O_CLOEXEC));
   };
   UniqueFd dir = open();
   if (!dir) {
@@ -276,7 +271,7 @@ void Unpacker::Finish(NodeRef node, const TarMember& member) {
 
 void Unpacker::SetDirectoryTimes() {
   for (const DirectoryTimes& directory : directories_) {
-    UniqueFd fd = OpenInRoot(root_.get(), At(directory.path), kDirFlags | O_NOFOLLOW);
+    UniqueFd fd = OpenInRoot(root_.get(), At(directory.path), kAnyDirectory | O_NOFOLLOW);
     if (fd && Again<::futimens>(fd.get(), directory.times) < 0) ThrowErrno(errno, "futimens", directory.path);
   }
 }

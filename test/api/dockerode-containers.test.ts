@@ -40,7 +40,9 @@ interface Dockerode {
   listVolumes(): Promise<unknown>;
   listNetworks(): Promise<unknown>;
 }
-const Docker = createRequire(import.meta.url)('dockerode') as new (options: Options) => Dockerode;
+const Docker = createRequire(new URL('./dockerode/', import.meta.url))('dockerode') as new (
+  options: Options,
+) => Dockerode;
 
 let service: TestService;
 let docker: Dockerode;

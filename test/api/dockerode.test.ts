@@ -11,7 +11,7 @@ import { Registry } from '../support/registry.ts';
 import { tar } from '../support/tar.ts';
 import { TestService } from './support/service.ts';
 
-const PROGRAM = fileURLToPath(new URL('../fixtures/dockerode.mjs', import.meta.url));
+const PROGRAM = fileURLToPath(new URL('./dockerode/program.mjs', import.meta.url));
 
 it('dockerode works unchanged', async () => {
   await using service = await TestService.start();

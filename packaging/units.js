@@ -1,0 +1,29 @@
+/**
+ * `node packaging/units.js FOLDER…` writes for each of these folders of native/ one source that includes all of the folder's,
+ * `build/units/FOLDER.cc`, and prints their names for binding.gyp: headers that the sources share are read once, which halves
+ * the work of the compiler. So names in the unnamed namespaces of a folder must differ.
+ */
+import console from 'node:console';
+import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { fileURLToPath, URL } from 'node:url';
+
+const NATIVE = fileURLToPath(new URL('../native/', import.meta.url));
+const UNITS = 'build/units/';
+
+mkdirSync(UNITS, { recursive: true });
+for (const folder of process.argv.slice(2)) {
+  const sources = readdirSync(NATIVE + folder).filter((name) => name.endsWith('.cc'));
+  const text = sources.sort().map((name) => `#include "${folder}/${name}"\n`);
+  writeChanged(`${UNITS}${folder}.cc`, text.join(''));
+  console.log(`${UNITS}${folder}.cc`);
+}
+
+/** What stays as it is is not compiled again. */
+function writeChanged(path, text) {
+  try {
+    if (readFileSync(path, 'utf8') === text) return;
+  } catch (error) {
+    if (error.code !== 'ENOENT') throw error;
+  }
+  writeFileSync(path, text);
+}
