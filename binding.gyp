@@ -14,8 +14,8 @@
       "target_name": "core",
       "type": "static_library",
       "conditions": [
-        ["units=='yes'", {"sources": ["<!@(node packaging/units.js sys codec tree)"]},
-                         {"sources": ["<!@(find native/sys native/codec native/tree -name '*.cc')"]}]
+        ["units=='yes'", {"sources": ["<!@(node packaging/units.js sys codec tree erofs)"]},
+                         {"sources": ["<!@(find native/sys native/codec native/tree native/erofs -name '*.cc')"]}]
       ],
       # Node's -O3 would take longer to compile, for a program that waits for the kernel.
       "configurations": {"Release": {"cflags": ["-O2"], "cflags!": ["-O3"]}}
