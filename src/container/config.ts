@@ -24,16 +24,15 @@ export interface ContainerOverrides {
   readonly labels?: Readonly<Record<string, string>> | undefined;
 }
 
-/** The config of container `id` that docker's API was given for an image: merged with the image's, as {@link containerConfig}. */
+/** The config that docker's API was given for a container of an image: merged with the image's, as {@link containerConfig}. */
 export function mergedConfig(
-  id: string,
   { config: image }: Pick<ImageConfig, 'config'>,
   given: ContainerConfig,
 ): ContainerConfig {
   const merged = mergeConfigs(given, image);
   return {
     ...merged,
-    Hostname: given.Hostname || id.slice(0, 12),
+    Hostname: given.Hostname || '',
     Env: orNull(merged.Env),
     Cmd: orNull(merged.Cmd),
     Entrypoint: entrypointOf(merged),
@@ -77,9 +76,8 @@ function mergeHealthcheck(given: HealthConfig | null, image: HealthConfig | null
   };
 }
 
-/** The config of container `id` made from an image that is called `imageName`. */
+/** The config of a container made from an image that is called `imageName`; where nobody gives a host name, it has none. */
 export function containerConfig(
-  id: string,
   { config: image }: Pick<ImageConfig, 'config'>,
   imageName: string,
   overrides: ContainerOverrides,
@@ -87,7 +85,7 @@ export function containerConfig(
   const inherited = overrides.entrypoint === undefined ? image.Cmd : null;
   return {
     ...image,
-    Hostname: overrides.hostname ?? id.slice(0, 12),
+    Hostname: overrides.hostname ?? '',
     Domainname: '',
     Image: imageName,
     AttachStdout: true,

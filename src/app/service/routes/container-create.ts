@@ -73,7 +73,7 @@ async function createContainer(
 
 /** layerstack itself needs none, but who starts the container does, and docker's clients expect to be told now. */
 function requireCommand(given: ContainerConfig, { Config }: ImageInspect): void {
-  const merged = mergedConfig('', { config: decodeContainerConfig(Config ?? {}, '') }, given);
+  const merged = mergedConfig({ config: decodeContainerConfig(Config ?? {}, '') }, given);
   if (commandOf(merged).length === 0) throw new HttpError(400, 'No command specified');
 }
 
