@@ -59,6 +59,12 @@ export interface CreateOptions extends ContainerOverrides {
 const REMEMBERED = 64;
 const TEMPORARY = '.tmp-config.v2.json';
 
+interface KnownImage {
+  readonly image: ImageConfig;
+  /** Its topmost layer; undefined where it has none. */
+  readonly parent: ChainID | undefined;
+}
+
 /** What containers made alike have in common. */
 interface Draft {
   readonly image: ImageID;
@@ -91,7 +97,7 @@ export class ContainerCreator {
   readonly #images: ImageStore;
   readonly #overlay: Overlay;
   readonly #names: NameIndex;
-  readonly #configs = new Map<ImageID, ImageConfig>();
+  readonly #known = new Map<ImageID, KnownImage>();
   /** Of containers that are as their image says, by image and its name. */
   readonly #drafts = new Map<string, Draft>();
   /** By cache-id, which is never used twice. */
@@ -113,9 +119,8 @@ export class ContainerCreator {
       await validateCreate(options.config ?? givenConfig(options), hostConfig ?? {});
     const wanted = options.name === undefined ? undefined : parseContainerName(options.name);
     await this.#names.complete();
-    const image = await this.#image(imageId);
+    const { image, parent } = await this.#image(imageId);
     const draft = this.#draft(image, options, hostConfig ?? {});
-    const parent = topChainId(image.diffIds);
     // Whoever deletes or replaces a layer takes its lock exclusively; from `mounts/<id>/parent` on the layer is pinned.
     await using pin = parent && (await this.#lock('layers', parent, options.signal, true));
     void pin;
@@ -164,13 +169,14 @@ export class ContainerCreator {
   }
 
   /** The image's config. What an id means never changes, so a known one is only looked for, not read again. */
-  async #image(id: ImageID): Promise<ImageConfig> {
-    const known = this.#configs.get(id);
+  async #image(id: ImageID): Promise<KnownImage> {
+    const known = this.#known.get(id);
     if (known && statEntry(this.#root.layout.at(this.#root.layout.imageContent(id))) !== undefined)
       return known;
-    const config = await this.#images.get(id);
-    remember(this.#configs, id, config);
-    return config;
+    const image = await this.#images.get(id);
+    const found = { image, parent: topChainId(image.diffIds) };
+    remember(this.#known, id, found);
+    return found;
   }
 
   async #make(session: Session, plan: Plan, durable: boolean): Promise<void> {
