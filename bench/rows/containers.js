@@ -1,5 +1,14 @@
-/** Making and mounting a container, unmounting and removing it, with the store open. */
+/**
+ * Making and mounting a container, unmounting and removing it, with the store open.
+ *
+ * The floor is one process that nobody is beside: it has Docker's files and the mount, and none of what several processes and
+ * kills need, which layerstack has: locks, the name's link, marks of what is begun, the count of the mount's users.
+ * layerstack's `remove` resolves when the container is gone for everybody, and deletes its files behind that; nothing is measured
+ * while it does, since the floor has nothing to do beside what it measures either.
+ */
+import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { Bench } from 'tinybench';
 import { withDockerd } from '../support/dockerd.js';
 import { sh } from '../support/measure.js';
@@ -9,8 +18,11 @@ import { onFreshVolume } from '../support/volume.js';
 const SAMPLES = 100;
 const ROUNDS = 5;
 
-/** Two tasks of tinybench that hand containers to each other: one makes them, the other takes them away. */
-async function pairOf({ create, remove, samples }) {
+/**
+ * Two tasks of tinybench that hand containers to each other: one makes them, the other takes them away. `settle` waits for what
+ * goes on behind a removal.
+ */
+async function pairOf({ create, remove, samples, settle = async () => undefined }) {
   const bench = new Bench({
     iterations: samples,
     time: 0,
@@ -25,16 +37,23 @@ async function pairOf({ create, remove, samples }) {
     async () => {
       made = await create();
     },
-    { afterEach: () => remove(made) },
+    { afterEach: () => remove(made).then(settle) },
   );
   bench.add('remove', () => remove(made), {
     beforeEach: async () => {
       made = await create();
     },
+    afterEach: settle,
   });
   const [creating, removing] = await bench.run();
   for (const { result } of [creating, removing]) if (result?.error) throw result.error;
   return [creating, removing].map(({ result }) => ({ values: [...result.latency.samples] }));
+}
+
+/** Until no directory of a removed container is left. */
+async function untilDeleted(volume) {
+  const directory = join(storeOn(volume), 'overlay2');
+  while (readdirSync(directory).some((name) => name.endsWith('-removing'))) await sleep(1);
 }
 
 const byLayerstack = (volume, input) =>
@@ -49,6 +68,7 @@ const byLayerstack = (volume, input) =>
         await mount.unmount();
         await store.remove(container);
       },
+      settle: () => untilDeleted(volume),
     }),
   );
 

@@ -27,7 +27,10 @@ export interface ContainerOverrides {
   readonly labels?: Readonly<Record<string, string>> | undefined;
 }
 
-/** The config that docker's API was given for a container, merged with its image's, as {@link containerConfig}. */
+/**
+ * The config that docker's API was given for a container of an image: merged with the image's, as {@link containerConfig}.
+ * @param hostname unless the caller gives one; empty: that of the container's id
+ */
 export function mergedConfig(
   hostname: string,
   { config: image }: Pick<ImageConfig, 'config'>,
@@ -82,7 +85,7 @@ function mergeHealthcheck(given: HealthConfig | null, image: HealthConfig | null
 
 /**
  * The config of a container made from an image that is called `imageName`.
- * @param hostname unless the caller gives one
+ * @param hostname unless the caller gives one; empty: that of the container's id
  */
 export function containerConfig(
   hostname: string,

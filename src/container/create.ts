@@ -7,6 +7,7 @@
 import { hostname } from 'node:os';
 import { topChainId, type ChainID, type ImageID } from '../core/digest.ts';
 import { isSystemError, LayerstackError } from '../core/errors.ts';
+import { ZERO_TIME } from '../core/time.ts';
 import type { ImageConfig } from '../image/config.ts';
 import type { ContainerConfig } from '../image/container-config.ts';
 import type { ImageStore } from '../image/store.ts';
@@ -19,7 +20,14 @@ import type { Marker, Session } from '../system/session.ts';
 import { spaceError } from '../system/space.ts';
 import { commandOf, containerConfig, givenConfig, mergedConfig, type ContainerOverrides } from './config.ts';
 import { readContainerFile, readHostConfig, type ContainerFile } from './decodable.ts';
-import { configDocument, hostConfigDocument, type Endpoints, type HostConfig } from './documents.ts';
+import {
+  configDocument,
+  hostConfigDocument,
+  hostnameOf,
+  type Endpoints,
+  type HostConfig,
+  type Identity,
+} from './documents.ts';
 import type { NameIndex } from './name-index.ts';
 import { generateName, parseContainerName } from './names.ts';
 import type { Container } from './record.ts';
@@ -58,13 +66,27 @@ export interface CreateOptions extends ContainerOverrides {
 const REMEMBERED = 64;
 const TEMPORARY = '.tmp-config.v2.json';
 
+interface KnownImage {
+  readonly image: ImageConfig;
+  /** Its topmost layer; undefined where it has none. */
+  readonly parent: ChainID | undefined;
+}
+
+/** What containers made alike have in common. */
+interface Draft {
+  readonly image: ImageID;
+  /** {@link hostnameOf} is missing, unless a host name was given. */
+  readonly config: ContainerConfig;
+  /** The content of `config.v2.json`. */
+  readonly document: (identity: Identity) => string;
+  /** The content of `hostconfig.json`. */
+  readonly hostDocument: string;
+}
+
 /** A container about to be made. */
-interface Plan {
-  readonly id: string;
-  readonly name: string;
+interface Plan extends Identity {
   readonly image: ImageID;
   readonly config: ContainerConfig;
-  readonly created: string;
   /** The content of `config.v2.json` and of `hostconfig.json`. */
   readonly documents: Readonly<Record<ContainerFile, string>>;
   readonly mountId: string;
@@ -82,7 +104,9 @@ export class ContainerCreator {
   readonly #images: ImageStore;
   readonly #overlay: Overlay;
   readonly #names: NameIndex;
-  readonly #configs = new Map<ImageID, ImageConfig>();
+  readonly #known = new Map<ImageID, KnownImage>();
+  /** Of containers that are as their image says, by image and its name. */
+  readonly #drafts = new Map<string, Draft>();
   /** By cache-id, which is never used twice. */
   readonly #stacks = new Map<string, readonly string[]>();
 
@@ -97,20 +121,22 @@ export class ContainerCreator {
   /** @see ContainerStore.create */
   async create(imageId: ImageID, options: CreateOptions): Promise<Container> {
     const session = this.#root.session();
-    const hostConfig = readHostConfig(options.hostConfig ?? {});
-    await validateCreate(options.config ?? givenConfig(options), hostConfig);
-    refuseUnsupported(hostConfig, thisMachine(namedVolumes(this.#root.layout)), options);
+    const hostConfig = options.hostConfig && readHostConfig(options.hostConfig);
+    if (!isAsImageSays(options)) {
+      await validateCreate(options.config ?? givenConfig(options), hostConfig ?? {});
+      refuseUnsupported(hostConfig ?? {}, thisMachine(namedVolumes(this.#root.layout)), options);
+    }
     const wanted = options.name === undefined ? undefined : parseContainerName(options.name);
     await this.#names.complete();
-    const image = await this.#image(imageId);
-    const parent = topChainId(image.diffIds);
+    const { image, parent } = await this.#image(imageId);
+    const draft = this.#draft(image, options, hostConfig ?? {});
     // Whoever deletes or replaces a layer takes its lock exclusively; from `mounts/<id>/parent` on the layer is pinned.
     await using pin = parent && (await this.#lock('layers', parent, options.signal, true));
     void pin;
     const lowers = parent ? await this.#stack(parent) : [];
     for (let attempt = 0; ; attempt++) {
       const name = wanted ?? generateName(attempt);
-      const plan = makePlan({ name, image, imageId, options, hostConfig, lowers, parent });
+      const plan = makePlan(draft, { name, lowers, parent });
       await using claim = await this.#lock('containers', `name:${name}`, options.signal);
       void claim;
       try {
@@ -141,14 +167,25 @@ export class ContainerCreator {
     return lowers;
   }
 
+  #draft(image: ImageConfig, options: CreateOptions, hostConfig: HostConfig): Draft {
+    if (!isAsImageSays(options)) return makeDraft(image, options, hostConfig);
+    const key = `${image.id} ${options.imageName ?? ''}`;
+    const known = this.#drafts.get(key);
+    if (known) return known;
+    const draft = makeDraft(image, options, hostConfig);
+    remember(this.#drafts, key, draft);
+    return draft;
+  }
+
   /** The image's config. What an id means never changes, so a known one is only looked for, not read again. */
-  async #image(id: ImageID): Promise<ImageConfig> {
-    const known = this.#configs.get(id);
+  async #image(id: ImageID): Promise<KnownImage> {
+    const known = this.#known.get(id);
     if (known && statEntry(this.#root.layout.at(this.#root.layout.imageContent(id))) !== undefined)
       return known;
-    const config = await this.#images.get(id);
-    remember(this.#configs, id, config);
-    return config;
+    const image = await this.#images.get(id);
+    const found = { image, parent: topChainId(image.diffIds) };
+    remember(this.#known, id, found);
+    return found;
   }
 
   async #make(session: Session, plan: Plan, durable: boolean): Promise<void> {
@@ -291,35 +328,38 @@ function remember<K, V>(map: Map<K, V>, key: K, value: V): void {
 /** The claim of a name met another's. */
 class NameTaken extends Error {}
 
-function makePlan(facts: {
-  readonly name: string;
-  readonly image: ImageConfig;
-  readonly imageId: ImageID;
-  readonly options: CreateOptions;
-  readonly hostConfig: HostConfig;
-  readonly lowers: readonly string[];
-  readonly parent: ChainID | undefined;
-}): Plan {
-  const id = newOverlayId();
-  const mountId = newOverlayId();
-  const { config: given, imageName = facts.imageId, endpoints } = facts.options;
-  const { hostConfig } = facts;
-  const host = hostConfig['NetworkMode'] === 'host' ? hostname() : id.slice(0, 12);
+/** Whether a caller leaves to the image what he could set himself. */
+function isAsImageSays({ name, imageName, durable, signal, ...own }: CreateOptions): boolean {
+  void [name, imageName, durable, signal];
+  return Object.values(own).every((each) => each === undefined);
+}
+
+function makeDraft(image: ImageConfig, options: CreateOptions, hostConfig: HostConfig): Draft {
+  const { config: given, imageName = image.id, endpoints } = options;
+  const host = hostConfig['NetworkMode'] === 'host' ? hostname() : '';
   const merged =
     given === undefined
-      ? containerConfig(host, facts.image, imageName, facts.options)
-      : mergedConfig(host, facts.image, { ...given, Image: imageName });
+      ? containerConfig(host, image, imageName, options)
+      : mergedConfig(host, image, { ...given, Image: imageName });
   const config = { ...merged, WorkingDir: cleanPath(merged.WorkingDir) };
-  const created = new Date().toISOString();
-  const identity = { id, name: facts.name, created, image: facts.imageId, config };
-  const document = configDocument({ ...identity, hostConfig, endpoints });
-  readContainerFile('config.v2.json', Buffer.from(document), {
+  const document = configDocument({ image: image.id, config, hostConfig, endpoints });
+  // Whatever the identity is, dockerd can decode it.
+  const sample = document({ id: newOverlayId(), name: 'any', created: ZERO_TIME });
+  readContainerFile('config.v2.json', Buffer.from(sample), {
     what: 'the config of the container',
     code: 'ERR_INVALID_ARGUMENT',
   });
+  return { image: image.id, config, document, hostDocument: hostConfigDocument(hostConfig) };
+}
+
+function makePlan(draft: Draft, facts: Pick<Plan, 'name' | 'lowers' | 'parent'>): Plan {
+  const mountId = newOverlayId();
+  const identity = { id: newOverlayId(), name: facts.name, created: new Date().toISOString() };
   return {
     ...identity,
-    documents: { 'config.v2.json': document, 'hostconfig.json': hostConfigDocument(hostConfig) },
+    image: draft.image,
+    config: { ...draft.config, Hostname: draft.config.Hostname || hostnameOf(identity) },
+    documents: { 'config.v2.json': draft.document(identity), 'hostconfig.json': draft.hostDocument },
     mountId,
     initId: `${mountId}-init`,
     link: newLinkId(),

@@ -7,18 +7,24 @@
  */
 import type { ImageID } from '../core/digest.ts';
 import { goJson } from '../core/go-json.ts';
+import { randomName } from '../core/random.ts';
 import { ZERO_TIME } from '../core/time.ts';
 import { dockerContainerConfig, type ContainerConfig } from '../image/container-config.ts';
 import { commandOf } from './config.ts';
 import { DEFAULT_PATHS } from './spec/defaults.ts';
 
-/** The facts `config.v2.json` is made of. */
-export interface ContainerFacts {
+/** In what containers differ that are made alike. */
+export interface Identity {
   readonly id: string;
   readonly name: string;
   /** RFC3339. */
   readonly created: string;
+}
+
+/** What else `config.v2.json` is made of. */
+export interface ContainerFacts {
   readonly image: ImageID;
+  /** Without a host name: the container gets {@link hostnameOf}. */
   readonly config: ContainerConfig;
   /** @see CreateOptions.hostConfig */
   readonly hostConfig: HostConfig;
@@ -75,23 +81,40 @@ function networksOf({
   );
 }
 
-/** The text of `config.v2.json` of a container that never ran. */
-export function configDocument(facts: ContainerFacts): string {
-  const { id, name, created, image, config } = facts;
+/** A container's host name where nobody gives it one. */
+export function hostnameOf({ id }: Pick<Identity, 'id'>): string {
+  return id.slice(0, 12);
+}
+
+/**
+ * The text of `config.v2.json` of a container that never ran, for any number of containers made alike: the text is written once,
+ * with a mark where something of the identity goes, of which JSON escapes nothing.
+ */
+export function configDocument(facts: ContainerFacts): (identity: Identity) => string {
+  const mark = randomName(16).toString('hex'); // so that it is nowhere else
+  const pieces = configText(facts, mark).split(mark);
+  const gaps: ((identity: Identity) => string)[] = [({ id }) => id, ({ created }) => created];
+  if (facts.config.Hostname === '') gaps.push(hostnameOf);
+  gaps.push(({ name }) => `/${name}`);
+  return (identity) => pieces.map((piece, index) => piece + (gaps[index]?.(identity) ?? '')).join('');
+}
+
+function configText(facts: ContainerFacts, mark: string): string {
+  const { image, config } = facts;
   const [path = '', ...args] = commandOf(config);
   return goJson({
     StreamConfig: {},
     State: { Running: false, Pid: 0, ExitCode: 0, Error: '', StartedAt: ZERO_TIME, FinishedAt: ZERO_TIME },
-    ID: id,
-    Created: created,
+    ID: mark,
+    Created: mark,
     Managed: false,
     Path: path,
     Args: args,
-    Config: dockerContainerConfig(config),
+    Config: dockerContainerConfig({ ...config, Hostname: config.Hostname || mark }),
     Image: image,
     NetworkSettings: { Networks: networksOf(facts) },
     LogPath: '',
-    Name: `/${name}`,
+    Name: mark,
     Driver: 'overlay2',
     OS: 'linux',
     MountLabel: '',

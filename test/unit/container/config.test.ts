@@ -23,7 +23,7 @@ const image = {
   ),
 };
 const make = (overrides: Parameters<typeof containerConfig>[3]) =>
-  containerConfig(ID.slice(0, 12), image, 'house:1', overrides);
+  containerConfig('', image, 'house:1', overrides);
 
 describe('containerConfig', () => {
   it('takes everything from the image but what names the container', () => {
@@ -36,7 +36,7 @@ describe('containerConfig', () => {
       WorkingDir: '/house',
       StopSignal: 'SIGINT',
       ExposedPorts: ['80/tcp'],
-      Hostname: 'abc000000000',
+      Hostname: '',
       Image: 'house:1',
     });
     expect(commandOf(config)).toEqual(['/entry', 'a', 'b']);
@@ -53,9 +53,9 @@ describe('containerConfig', () => {
     const blank = { config: decodeContainerConfig({ Entrypoint: [''], Cmd: ['a'] }, '') };
     const given = (document: Record<string, unknown>) => decodeContainerConfig(document, '');
     expect(make({ entrypoint: [''], command: ['c'] })).toMatchObject({ Entrypoint: null, Cmd: ['c'] });
-    expect(containerConfig(ID, blank, '', {})).toMatchObject({ Entrypoint: null, Cmd: ['a'] });
-    expect(mergedConfig(ID, blank, given({}))).toMatchObject({ Entrypoint: null, Cmd: ['a'] });
-    expect(mergedConfig(ID, image, given({ Entrypoint: [''] }))).toMatchObject({
+    expect(containerConfig('', blank, '', {})).toMatchObject({ Entrypoint: null, Cmd: ['a'] });
+    expect(mergedConfig('', blank, given({}))).toMatchObject({ Entrypoint: null, Cmd: ['a'] });
+    expect(mergedConfig('', image, given({ Entrypoint: [''] }))).toMatchObject({
       Entrypoint: null,
       Cmd: null,
     });
@@ -71,17 +71,32 @@ describe('containerConfig', () => {
 });
 
 describe('configDocument', () => {
+  const alike = (overrides: Parameters<typeof make>[0]) =>
+    configDocument({ image: 'sha256:1' as ImageID, config: make(overrides), hostConfig: {} });
+  const identity = { id: ID, name: 'build', created: '2024-01-02T03:04:05Z' };
   const document = (overrides: Parameters<typeof make>[0]) =>
-    JSON.parse(
-      configDocument({
-        id: ID,
-        name: 'build',
-        created: '2024-01-02T03:04:05Z',
-        image: 'sha256:1' as ImageID,
-        config: make(overrides),
-        hostConfig: {},
-      }),
-    ) as Record<string, unknown>;
+    JSON.parse(alike(overrides)(identity)) as Record<string, unknown>;
+
+  it('differs between containers made alike in their identity alone', () => {
+    const write = alike({});
+    const other = { id: 'f'.repeat(64), name: 'other', created: '2025-01-02T03:04:05Z' };
+    const first = JSON.parse(write(identity)) as Record<string, object>;
+    const second: unknown = JSON.parse(write(other));
+    expect(first).toMatchObject({ ID, Name: '/build', Created: identity.created });
+    expect(first).toHaveProperty('Config.Hostname', 'abc000000000');
+    expect(second).toEqual({
+      ...first,
+      ...{ ID: other.id, Name: '/other', Created: other.created },
+      Config: { ...first['Config'], Hostname: 'f'.repeat(12) },
+    });
+  });
+
+  it('keeps the host name that was given', () => {
+    expect(document({ hostname: 'mason' })).toMatchObject({
+      ...{ ID, Name: '/build', Created: identity.created },
+      Config: { Hostname: 'mason' },
+    });
+  });
 
   it('has what dockerd needs', () => {
     expect(document({})).toMatchObject({
