@@ -41,9 +41,7 @@ export async function diagnose(root: string): Promise<Finding[]> {
   const machine = caps ?? (await probeCapabilities(tmpdir()));
   return [
     ...machineFindings(machine),
-    ...(caps
-      ? fileSystemFindings(caps, directory)
-      : [unknown('file system', `uid ${machine.probe.uid} cannot write to ${directory}`)]),
+    ...(caps ? fileSystemFindings(caps, directory) : [unwritable(machine, directory)]),
     await rootFinding(place),
     ...libraryFindings(machine),
     await dockerdFinding(layout),
@@ -69,6 +67,18 @@ function finding(
   bad: 'warn' | 'fail' = 'fail',
 ): Finding {
   return { name, state: good ? 'ok' : bad, detail, advice: good ? '' : advice };
+}
+
+/** A file system that cannot be tried: others may not write there, and root may not where it is mounted read-only. */
+function unwritable({ probe }: Capabilities, directory: string): Finding {
+  return probe.sysAdmin
+    ? finding(
+        'file system',
+        false,
+        `${directory} cannot be written`,
+        'mount it writable, or read the store with --read-only',
+      )
+    : unknown('file system', `uid ${probe.uid} cannot write to ${directory}`);
 }
 
 /** What only root can find out. */

@@ -14,6 +14,7 @@ export async function preload(): Promise<void> {
     import('../../transfer/archive/save.ts'),
     import('../../transfer/archive/import.ts'),
     import('../../transfer/archive/export.ts'),
+    import('../../transfer/disk-image.ts'),
     import('../../transfer/pull.ts'),
     import('../../transfer/pull-layout.ts'),
     import('../../transfer/push.ts'),

@@ -27,6 +27,9 @@ const ELSEWHERE: Readonly<Record<string, readonly string[]>> = {
   'system/chunk-file.ts': ['open'],
   // Files of the host: bundles, `cp`, /proc. A mounted root file system.
   'container/bundle.ts': ['writeFile'],
+  'container/spec/capabilities.ts': ['readFile'],
+  'container/spec/files.ts': ['readFile'],
+  'container/spec/mounts.ts': ['readFile', 'realpath'],
   'container/validate-mounts.ts': ['lstat'],
   'container/copy.ts': ['lstat', 'readlink', 'realpath', 'stat'],
   'container/mount-count.ts': ['readFileSync'],

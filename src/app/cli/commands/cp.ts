@@ -36,13 +36,16 @@ export const command = defineCommand({
       throw new UsageError(
         'copying between containers is not supported: pipe `cp A:PATH -` into `cp - B:PATH`',
       );
-    const options = {
-      archive: values.archive,
+    const reading = {
       followLink: values['follow-link'],
-      maxBytes:
-        values['max-bytes'] === undefined ? undefined : parseBytes('--max-bytes', values['max-bytes']),
       signal: context.signal,
       onProgress: new ProgressDisplay(context.stderr, true).show,
+    };
+    const options = {
+      ...reading,
+      archive: values.archive,
+      maxBytes:
+        values['max-bytes'] === undefined ? undefined : parseBytes('--max-bytes', values['max-bytes']),
     };
     if (source.container !== undefined) {
       if (destination.path === '-' && context.stdoutIsTerminal)
@@ -50,7 +53,7 @@ export const command = defineCommand({
       await using store = await context.open();
       if (destination.path !== '-')
         return await store.copyOut(source.container, source.path, destination.path, options);
-      const { tar } = await store.getArchive(source.container, source.path, options);
+      const { tar } = await store.getArchive(source.container, source.path, reading);
       const { writeArchive } = await archiveOutput();
       return await writeArchive(store, tar, undefined, context.signal);
     }

@@ -21,7 +21,10 @@ export const command = defineCommand({
     const { output, format = 'erofs' } = values;
     if (format !== 'erofs')
       throw new UsageError(`--format ${JSON.stringify(format)} is not supported: use erofs`);
-    if (output === undefined) throw new UsageError('a disk image goes to a file: name it with -o FILE');
+    if (output === undefined)
+      throw new UsageError(
+        'a disk image goes to a file: name it with -o FILE (images are listed by `layerstack images`)',
+      );
     const { writeOutput } = await archiveOutput();
     const progress = new ProgressDisplay(context.stderr, true);
     await using store = await context.open();

@@ -25,11 +25,11 @@ export const command = defineCommand({
   operands: { min: 0, max: 0 },
   async run(context, values) {
     const format = parseFormat(values.format);
-    const filters = parseFilters(values.filter ?? [], ['until', 'label', 'label!']);
+    const { label, notLabel, until } = parseFilters(values.filter ?? [], ['until', 'label', 'label!']);
     const dryRun = values['dry-run'] === true;
     if (!dryRun && values.force !== true && !(await confirm(context, question(values.all === true)))) return;
     await using store = await context.open();
-    const result = await store.prune({ all: values.all, filters, dryRun });
+    const result = await store.prune({ all: values.all, filters: { label, notLabel, until }, dryRun });
     if (format === 'json') {
       context.print(JSON.stringify(result));
       return;
