@@ -28,8 +28,11 @@ const ELSEWHERE: Readonly<Record<string, readonly string[]>> = {
   // Files of the host: bundles, `cp`, /proc. A mounted root file system.
   'container/bundle.ts': ['writeFile'],
   'container/spec/capabilities.ts': ['readFile'],
+  'container/spec/devices.ts': ['lstat', 'readdir', 'realpath', 'stat'],
   'container/spec/files.ts': ['readFile'],
   'container/spec/mounts.ts': ['readFile', 'realpath'],
+  'container/spec/namespaces.ts': ['existsSync'],
+  'container/spec/unsupported.ts': ['existsSync'],
   'container/validate-mounts.ts': ['lstat'],
   'container/copy.ts': ['lstat', 'readlink', 'realpath', 'stat'],
   'container/mount-count.ts': ['readFileSync'],
