@@ -195,11 +195,8 @@ class Parser {
         break;
       }
       commands.push(this.#command(end));
-      const after = this.#skip();
-      if (after.kind === '|') {
-        this.#next();
-        if (this.#skip().kind === end) this.#fail(`missing value for ${context}`);
-      }
+      // Go takes {{.ID | }} for {{.ID}}.
+      if (this.#skip().kind === '|') this.#next();
     }
     if (commands.length === 0) this.#fail(`missing value for ${context}`);
     for (const { operands } of commands.slice(1))

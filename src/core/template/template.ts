@@ -304,7 +304,9 @@ class Execution {
     try {
       return called.call(...(plain as never[]));
     } catch (error) {
-      return this.#fail(operand, `error calling ${name}: ${(error as Error).message}`);
+      // It is the command that fails, not the name of the function.
+      const text = [operand, ...args].map((each) => each.text).join(' ');
+      return this.#fail({ at: operand.at, text }, `error calling ${name}: ${(error as Error).message}`);
     }
   }
 
