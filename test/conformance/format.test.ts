@@ -77,6 +77,7 @@ const IMAGES = [
 ];
 const INSPECT = [
   '{{.Id}}',
+  'table',
   '{{.RepoTags}}',
   '{{json .RepoTags}}',
   '{{index .RepoTags 0}}',

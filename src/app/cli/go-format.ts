@@ -16,18 +16,27 @@ export interface Listing {
   readonly rows: readonly Readonly<Record<string, unknown>>[];
 }
 
+/** @throws UsageError for a text that is no template. */
+export function checkListingFormat(format: string): void {
+  asUsage(() => parseListing(format));
+}
+
 /** The text that `docker … --format FORMAT` prints. @throws UsageError for a template that is wrong, or asks for what there is not. */
 export function formatListing(format: string, { type, headers, rows }: Listing): string {
+  return asUsage(() => {
+    const { template, isTable } = parseListing(format);
+    const lines = rows.map((row) => `${template.execute(named(row, type))}\n`).join('');
+    return isTable ? alignTabs(`${template.header(headers)}\n${lines}`) : lines;
+  });
+}
+
+function parseListing(format: string): { template: Template; isTable: boolean } {
   const isTable = format.startsWith(TABLE);
   const text = (isTable ? format.slice(TABLE.length) : format)
     .replace(/^ +| +$/g, '')
     .replaceAll('\\t', '\t')
     .replaceAll('\\n', '\n');
-  return asUsage(() => {
-    const template = new Template(text);
-    const lines = rows.map((row) => `${template.execute(named(row, type))}\n`).join('');
-    return isTable ? alignTabs(`${template.header(headers)}\n${lines}`) : lines;
-  });
+  return { template: new Template(text), isTable };
 }
 
 /** A template for single documents; its text as docker takes it. @throws UsageError */

@@ -46,10 +46,13 @@ function countCharacters(text: string): number {
 /** Output forms of the listing commands that templates say too. */
 export type ListingFormat = OutputFormat | { readonly template: string };
 
-/** A word, or a Go template as docker's users write it. */
-export function parseListingFormat(text: string | undefined): ListingFormat {
+/** A word, or a Go template as docker's users write it, which is parsed before a store is opened. @throws UsageError */
+export async function parseListingFormat(text: string | undefined): Promise<ListingFormat> {
   if (text === undefined || text === '' || text === 'table') return 'table';
-  return text === 'json' || text === '{{json .}}' ? 'json' : { template: text };
+  if (text === 'json' || text === '{{json .}}') return 'json';
+  const { checkListingFormat } = await goFormat();
+  checkListingFormat(text);
+  return { template: text };
 }
 
 /** Prints the text of a template, which ends its own lines. */

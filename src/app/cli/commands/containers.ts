@@ -32,7 +32,7 @@ export const command = defineCommand({
   },
   operands: { min: 0, max: 0 },
   async run(context, values) {
-    const format = parseListingFormat(values.format);
+    const format = await parseListingFormat(values.format);
     const truncate = values['no-trunc'] !== true;
     await using store = await context.open();
     const containers = await store.containers();

@@ -28,7 +28,7 @@ export const command = defineCommand({
   },
   operands: { min: 0, max: 0 },
   async run(context, values) {
-    const format = parseListingFormat(values.format);
+    const format = await parseListingFormat(values.format);
     await using store = await context.open();
     const usage = await store.diskUsage();
     if (typeof format === 'object')

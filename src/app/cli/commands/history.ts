@@ -27,7 +27,7 @@ export const command = defineCommand({
   },
   operands: { min: 1, max: 1 },
   async run(context, values, [image = '']) {
-    const format = parseListingFormat(values.format);
+    const format = await parseListingFormat(values.format);
     const truncate = values['no-trunc'] !== true;
     await using store = await context.open();
     const rows = await store.history(image);

@@ -44,7 +44,7 @@ export const command = defineCommand({
   },
   operands: { min: 0, max: 1 },
   async run(context, values, patterns) {
-    const format = parseListingFormat(values.format);
+    const format = await parseListingFormat(values.format);
     const given = [...(values.filter ?? []), ...patterns.map((pattern) => `reference=${pattern}`)];
     const filters = parseFilters(given, ['dangling', 'label', 'before', 'since', 'until', 'reference']);
     await using store = await context.open();
