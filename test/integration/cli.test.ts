@@ -200,14 +200,14 @@ describe('misuse', () => {
     [['images', '--filter', 'until=abc']],
     [['images', '--filter', 'until=1h', '--filter', 'until=2024-02-30']],
     [['prune', '--filter', 'until=-1']],
-    [['images', '--format', '{{.ID}}']],
+    [['images', '--format', '{{.ID']],
     [['create']],
     [['mount']],
     [['load', '--max-bytes', 'much']],
     [['inspect', '--type', 'volume', 'x']],
     [['--root']],
     [['--root', '', 'images']],
-    [['inspect', '--format', 'table', 'x']],
+    [['inspect', '--format', '{{end}}', 'x']],
     [['help', 'frobnicate']],
   ])('%j ends with status 2 and writes nothing', async (args) => {
     const ran = await cli.try(args);

@@ -4,6 +4,7 @@
  */
 import type { DeletedRecord } from '../../image/store.ts';
 import { UsageError, type Context } from './command.ts';
+import type { Listing } from './go-format.ts';
 
 /**
  * A name for a list with a name on each line: one that holds a line break is written as a JSON string, `"a\nb"`, so that nobody
@@ -41,6 +42,32 @@ export function formatTable(header: readonly string[], rows: readonly (readonly 
 function countCharacters(text: string): number {
   return text.length - (text.match(/[\ud800-\udbff][\udc00-\udfff]/g)?.length ?? 0);
 }
+
+/** Output forms of the listing commands that templates say too. */
+export type ListingFormat = OutputFormat | { readonly template: string };
+
+/** A word, or a Go template as docker's users write it, which is parsed before a store is opened. @throws UsageError */
+export async function parseListingFormat(text: string | undefined): Promise<ListingFormat> {
+  if (text === undefined || text === '' || text === 'table') return 'table';
+  if (text === 'json' || text === '{{json .}}') return 'json';
+  const { checkListingFormat } = await goFormat();
+  checkListingFormat(text);
+  return { template: text };
+}
+
+/** Prints the text of a template, which ends its own lines. */
+export async function printListing(
+  { print }: Pick<Context, 'print'>,
+  template: string,
+  listing: Listing,
+): Promise<void> {
+  const { formatListing } = await goFormat();
+  const text = formatListing(template, listing);
+  if (text !== '') print(...text.replace(/\n$/, '').split('\n'));
+}
+
+/** Late, for those who want a template. */
+const goFormat = () => import('./go-format.ts');
 
 /** Output forms of the listing commands. */
 export type OutputFormat = 'table' | 'json';

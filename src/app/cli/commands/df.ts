@@ -2,7 +2,7 @@
 import type { DiskUsage } from '../../layerstack.ts';
 import { defineCommand, type Context } from '../command.ts';
 import { ellipsis, formatAge, formatBytes, formatId } from '../format.ts';
-import { formatTable, parseFormat } from '../output.ts';
+import { formatTable, parseListingFormat, printListing } from '../output.ts';
 
 interface Row {
   readonly type: string;
@@ -20,14 +20,30 @@ export const command = defineCommand({
     'in it. RECLAIMABLE is what `prune --all` (of images) or `rm` (of containers) would free.',
   options: {
     verbose: { type: 'boolean', short: 'v', help: 'each image and container' },
-    format: { type: 'string', value: 'json', help: 'one JSON document a line' },
+    format: {
+      type: 'string',
+      value: 'FORMAT',
+      help: 'table, json (a document a line), or a Go template: {{.ID}}',
+    },
   },
   operands: { min: 0, max: 0 },
   async run(context, values) {
-    const format = parseFormat(values.format);
+    const format = await parseListingFormat(values.format);
     await using store = await context.open();
     const usage = await store.diskUsage();
-    if (values.verbose && format === 'json') context.print(JSON.stringify(usage));
+    if (typeof format === 'object')
+      await printListing(context, format.template, {
+        type: '*formatter.diskUsageContext',
+        headers: {
+          Type: 'TYPE',
+          TotalCount: 'TOTAL',
+          Active: 'ACTIVE',
+          Size: 'SIZE',
+          Reclaimable: 'RECLAIMABLE',
+        },
+        rows: values.verbose ? [{ ...usage }] : summary(usage).map((row) => ({ ...document(row) })),
+      });
+    else if (values.verbose && format === 'json') context.print(JSON.stringify(usage));
     else if (values.verbose) printDetails(context, usage);
     else if (format === 'json') context.print(...summary(usage).map((row) => JSON.stringify(document(row))));
     else

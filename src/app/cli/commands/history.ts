@@ -2,10 +2,15 @@
 import type { HistoryRow } from '../../../image/store.ts';
 import { defineCommand } from '../command.ts';
 import { ellipsis, formatAge, formatBytes, formatId, formatRfc3339 } from '../format.ts';
-import { formatTable, parseFormat } from '../output.ts';
+import { formatTable, parseListingFormat, printListing } from '../output.ts';
 
 /** As much of a command as `docker history` shows. */
 const COMMAND_WIDTH = 45;
+
+const HEADERS: Readonly<Record<string, string>> = {
+  ...{ ID: 'IMAGE', CreatedSince: 'CREATED', CreatedAt: 'CREATED AT', CreatedBy: 'CREATED BY' },
+  ...{ Size: 'SIZE', Comment: 'COMMENT' },
+};
 
 export const command = defineCommand({
   usage: '[OPTIONS] IMAGE',
@@ -14,16 +19,26 @@ export const command = defineCommand({
     quiet: { type: 'boolean', short: 'q', help: 'ids only' },
     'no-trunc': { type: 'boolean', help: 'whole ids and commands' },
     raw: { type: 'boolean', help: 'sizes in bytes, times as dates (docker: --human=false)' },
-    format: { type: 'string', value: 'json', help: 'one JSON document a line' },
+    format: {
+      type: 'string',
+      value: 'FORMAT',
+      help: 'table, json (a document a line), or a Go template: {{.ID}}',
+    },
   },
   operands: { min: 1, max: 1 },
   async run(context, values, [image = '']) {
-    const format = parseFormat(values.format);
+    const format = await parseListingFormat(values.format);
     const truncate = values['no-trunc'] !== true;
     await using store = await context.open();
     const rows = await store.history(image);
     const human = values.raw !== true;
-    if (values.quiet) context.print(...rows.map(({ Id }) => formatId(Id, truncate)));
+    if (typeof format === 'object')
+      await printListing(context, format.template, {
+        type: '*formatter.historyContext',
+        headers: HEADERS,
+        rows: rows.map((row) => ({ ...document(row, truncate, human) })),
+      });
+    else if (values.quiet) context.print(...rows.map(({ Id }) => formatId(Id, truncate)));
     else if (format === 'json')
       context.print(...rows.map((row) => JSON.stringify(document(row, truncate, human))));
     else

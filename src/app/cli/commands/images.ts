@@ -3,7 +3,7 @@ import type { ImageSummary } from '../../../image/store.ts';
 import { defineCommand } from '../command.ts';
 import { parseFilters } from '../filters.ts';
 import { formatAge, formatBytes, formatId, formatTime } from '../format.ts';
-import { formatTable, parseFormat } from '../output.ts';
+import { formatTable, parseListingFormat, printListing } from '../output.ts';
 
 /** One line: an image under one of its names. */
 interface Row {
@@ -12,6 +12,12 @@ interface Row {
   readonly tag: string;
   readonly digest: string;
 }
+
+const HEADERS: Readonly<Record<string, string>> = {
+  ...{ ID: 'IMAGE ID', Repository: 'REPOSITORY', Tag: 'TAG', Digest: 'DIGEST', CreatedSince: 'CREATED' },
+  ...{ CreatedAt: 'CREATED AT', Size: 'SIZE', Containers: 'CONTAINERS', VirtualSize: 'SIZE' },
+  ...{ SharedSize: 'SHARED SIZE', UniqueSize: 'UNIQUE SIZE' },
+};
 
 const NONE = '<none>';
 
@@ -30,16 +36,35 @@ export const command = defineCommand({
       value: 'NAME=VALUE',
       help: 'only those with this: dangling, label, before, since, until, reference',
     },
-    format: { type: 'string', value: 'json', help: 'one JSON document a line' },
+    format: {
+      type: 'string',
+      value: 'FORMAT',
+      help: 'table, json (a document a line), or a Go template: {{.ID}}',
+    },
   },
   operands: { min: 0, max: 1 },
   async run(context, values, patterns) {
-    const format = parseFormat(values.format);
+    const format = await parseListingFormat(values.format);
     const given = [...(values.filter ?? []), ...patterns.map((pattern) => `reference=${pattern}`)];
     const filters = parseFilters(given, ['dangling', 'label', 'before', 'since', 'until', 'reference']);
     await using store = await context.open();
     const images = await store.images({ all: values.all, filters });
     const truncate = values['no-trunc'] !== true;
+    if (typeof format === 'object') {
+      const digests = values.digests === true;
+      // docker does so: `table` takes --digests, and a template that names the digest has them too.
+      const template =
+        digests && format.template.startsWith('table') && !format.template.includes('{{.Digest}}')
+          ? `${format.template}\t{{.Digest}}`
+          : format.template;
+      const shown = images.flatMap((image) => rowsOf(image, digests || template.includes('{{.Digest}}')));
+      await printListing(context, template, {
+        type: '*formatter.imageContext',
+        headers: HEADERS,
+        rows: shown.map((row) => document(row, truncate)),
+      });
+      return;
+    }
     const rows = images.flatMap((image) => rowsOf(image, values.digests === true));
     if (values.quiet) context.print(...rows.map(({ image }) => formatId(image.Id, truncate)));
     else if (format === 'json') context.print(...rows.map((row) => JSON.stringify(document(row, truncate))));

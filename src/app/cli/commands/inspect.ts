@@ -10,18 +10,19 @@ export const command = defineCommand({
   description: 'Shows all about containers and images (a container goes first where both have the name).',
   options: {
     type: { type: 'string', value: 'image|container', help: 'look for this kind only' },
-    format: { type: 'string', short: 'f', value: 'json', help: 'one document a line instead of an array' },
+    format: {
+      type: 'string',
+      short: 'f',
+      value: 'FORMAT',
+      help: 'json (a document a line), or a Go template: {{.Id}}',
+    },
   },
   operands: { min: 1, max: Infinity },
   async run(context, values, names) {
     const { type } = values;
     if (type !== undefined && type !== 'image' && type !== 'container')
       throw new UsageError(`--type ${JSON.stringify(type)}: use image or container`);
-    const lines = values.format !== undefined;
-    if (lines && values.format !== 'json' && values.format !== '{{json .}}')
-      throw new UsageError(
-        `--format ${JSON.stringify(values.format)} is not supported: use json, and jq for a field`,
-      );
+    const shown = values.format === undefined ? undefined : await lineFormat(values.format);
     await using store = await context.open();
     const documents: object[] = [];
     try {
@@ -29,11 +30,22 @@ export const command = defineCommand({
         documents.push(await inspectOne(store, name, type));
       });
     } finally {
-      if (lines) context.print(...documents.map((document) => JSON.stringify(document)));
+      if (shown) for (const document of documents) context.print(...shown(document).split('\n'));
       else printJson(context, documents, 4);
     }
   },
 });
+
+/** What is printed of each document. */
+async function lineFormat(format: string): Promise<(document: object) => string> {
+  if (format === 'json' || format === '{{json .}}') return (document) => JSON.stringify(document);
+  const [{ documentFormat }, { templateValue }] = await Promise.all([
+    import('../go-format.ts'),
+    import('../inspect-values.ts'),
+  ]);
+  const shown = documentFormat(format);
+  return (document) => shown(templateValue(document) as Readonly<Record<string, unknown>>);
+}
 
 async function inspectOne(
   store: Layerstack,

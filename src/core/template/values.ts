@@ -1,0 +1,102 @@
+/**
+ * The values of templates, and what Go's types mean to them. A plain object stands for a struct, which has the fields that it
+ * has; a Map for a map, which may lack any; an integral number for an int; undefined for no value.
+ */
+
+/** A float64, which JavaScript does not tell from an int. */
+export class Float {
+  readonly value: number;
+  constructor(value: number) {
+    this.value = value;
+  }
+  toJSON(): number {
+    return this.value;
+  }
+}
+
+/** A nil that knows its type, as fields of Go's structs do. */
+export class Nil {
+  readonly of: 'slice' | 'map' | 'pointer';
+  constructor(of: 'slice' | 'map' | 'pointer') {
+    this.of = of;
+  }
+  toJSON(): null {
+    return null;
+  }
+}
+
+/** What Go calls the type of an object, for messages. */
+export const TYPE = Symbol('type');
+
+export type Struct = Readonly<Record<string, unknown>> & { readonly [TYPE]?: string };
+
+export function isStruct(value: unknown): value is Struct {
+  return (
+    typeof value === 'object' &&
+    value !== null &&
+    !Array.isArray(value) &&
+    !(value instanceof Map || value instanceof Nil || value instanceof Float)
+  );
+}
+
+export function typeName(value: unknown): string {
+  if (value === undefined || value === null) return '<nil>';
+  if (typeof value === 'string') return 'string';
+  if (typeof value === 'boolean') return 'bool';
+  if (typeof value === 'number') return Number.isInteger(value) ? 'int' : 'float64';
+  if (value instanceof Float) return 'float64';
+  if (Array.isArray(value))
+    return value.every((each) => typeof each === 'string') ? '[]string' : '[]interface {}';
+  if (value instanceof Map) return 'map[string]interface {}';
+  if (value instanceof Nil)
+    return value.of === 'map' ? 'map[string]string' : value.of === 'slice' ? '[]string' : 'pointer';
+  return (isStruct(value) && value[TYPE]) || 'struct';
+}
+
+export function isTrue(value: unknown): boolean {
+  if (value === undefined || value === null || value instanceof Nil) return false;
+  if (value instanceof Float) return value.value !== 0;
+  if (Array.isArray(value)) return value.length > 0;
+  if (value instanceof Map) return value.size > 0;
+  return isStruct(value) || Boolean(value);
+}
+
+/** As `%v` prints it. */
+export function show(value: unknown): string {
+  if (value === undefined || value === null) return '<nil>';
+  if (typeof value === 'string') return value;
+  if (typeof value === 'number') return String(value);
+  if (value instanceof Float) return showFloat(value.value);
+  if (Array.isArray(value)) return `[${value.map(show).join(' ')}]`;
+  if (value instanceof Nil) return { slice: '[]', map: 'map[]', pointer: '<nil>' }[value.of];
+  if (value instanceof Map)
+    return `map[${sorted(value)
+      .map(([key, each]) => `${key}:${show(each)}`)
+      .join(' ')}]`;
+  if (isStruct(value))
+    return `{${Object.values(value)
+      .filter((each) => typeof each !== 'function')
+      .map(show)
+      .join(' ')}}`;
+  return String(value as boolean);
+}
+
+/** Go's `%g`: an exponent of two digits below 1e-4 and from 1e21 on. */
+function showFloat(value: number): string {
+  if (value === Infinity) return '+Inf';
+  const size = Math.abs(value);
+  const text = size !== 0 && (size < 1e-4 || size >= 1e21) ? value.toExponential() : String(value);
+  return text.replace(/e([+-])(\d)$/, 'e$10$2');
+}
+
+/** Entries of a map in the order in which Go's templates have them. */
+export function sorted(map: ReadonlyMap<string, unknown>): [string, unknown][] {
+  return [...map].sort(([a], [b]) => (a < b ? -1 : a > b ? 1 : 0));
+}
+
+/** As encoding/json, without its escapes for HTML; maps in the order of their keys. */
+export function toJson(value: unknown): string {
+  return JSON.stringify(value ?? null, (_, each: unknown) =>
+    each instanceof Map ? Object.fromEntries(sorted(each as Map<string, unknown>)) : each,
+  );
+}
