@@ -316,6 +316,14 @@ describe('options before and after the verb', () => {
   });
 });
 
+it('version says what this is, by a template too', async () => {
+  const { version } = JSON.parse(readFileSync('package.json', 'utf8')) as { version: string };
+  expect(lines(await cli.run('version')).slice(0, 2)).toEqual(['Client:', ` Version:          ${version}`]);
+  expect(await cli.run('version', '--format', '{{.Version}} {{json .Os}}')).toBe(`${version} "linux"`);
+  expect(JSON.parse(await cli.run('version', '-f', 'json'))).toMatchObject({ Version: version });
+  expect((await cli.try(['version', '--format', '{{.Nope}}'])).status).toBe(2);
+});
+
 describe('doctor', () => {
   it('fails where layerstack cannot work', async () => {
     const ran = await run('setpriv', [

@@ -52,7 +52,6 @@ const ELSEWHERE: Readonly<Record<string, string>> = {
     'containers are listed by `layerstack containers`; the other verbs stand alone, as in `layerstack rm`',
   ls: '`layerstack images` and `layerstack containers` list',
   info: '`layerstack doctor` says what this machine can do',
-  version: 'it is `layerstack --version`',
   ...Object.fromEntries(
     ['run', 'start', 'exec'].map((verb) => [
       verb,
