@@ -112,8 +112,9 @@ function argumentError(
   values: readonly unknown[],
   objects: Objects,
 ): LayerstackError | undefined {
-  for (const [index, { name, shape, optional = false }] of parameters.entries()) {
-    const value = values[index];
+  let index = 0;
+  for (const { name, shape, optional = false } of parameters) {
+    const value = values[index++];
     if (value === undefined && optional) continue;
     const fault = faultOf(value, shape, objects);
     if (fault) return invalidArgument(method, name, fault);
@@ -144,47 +145,70 @@ function invalidArgument(method: string, parameter: string, fault: Fault): Layer
   );
 }
 
-/** What is wrong with a value, the first fault found; undefined where nothing is. */
+/** What is wrong with a value, the first fault found; undefined where nothing is. What is right costs no text. */
 function faultOf(value: unknown, shape: Shape, objects: Objects): Fault | undefined {
   if (shape === 'any') return undefined;
-  const wrong: Fault = { path: [], expected: describe(shape, objects), found: kindOf(value) };
-  if (typeof shape === 'string') return isA(value, shape) ? undefined : wrong;
-  if ('one' in shape) return shape.one.some((one) => one === value) ? undefined : wrong;
-  if ('list' in shape)
-    return Array.isArray(value) ? faultOfMember(value.entries(), () => shape.list, objects) : wrong;
-  if ('either' in shape) {
-    const faults = shape.either.map((one) => faultOf(value, one, objects));
-    if (faults.includes(undefined)) return undefined;
-    // The alternative that the value was meant to be can say more than that it is none of them.
-    return faults.find((fault) => fault && (fault.path.length > 0 || fault.unknown !== undefined)) ?? wrong;
+  const wrong = (): Fault => ({ path: [], expected: describe(shape, objects), found: kindOf(value) });
+  if (typeof shape === 'string') return isA(value, shape) ? undefined : wrong();
+  if ('one' in shape) return (shape.one as readonly unknown[]).includes(value) ? undefined : wrong();
+  if ('either' in shape) return faultOfEither(value, shape.either, objects, wrong);
+  if ('list' in shape) {
+    if (!Array.isArray(value)) return wrong();
+    for (let index = 0; index < value.length; index++) {
+      const fault = faultOf(value[index], shape.list, objects);
+      if (fault) return below(index, fault);
+    }
+    return undefined;
   }
-  if (!isObject(value)) return wrong;
-  if ('map' in shape) return faultOfMember(Object.entries(value), () => shape.map, objects);
-  const { keys = {}, required = [], methods } = objects[shape.object] ?? {};
-  if (methods)
-    return methods.every((name) => typeof value[symbolOf(name)] === 'function') ? undefined : wrong;
-  const known = Object.keys(keys);
-  const unknown = Object.keys(value).find((key) => !Object.hasOwn(keys, key));
-  if (unknown !== undefined) return { ...wrong, unknown: { key: unknown, known } };
-  const members = known.map((key) => [key, value[key]] as const);
-  return faultOfMember(
-    members.filter(([key, member]) => member !== undefined || required.includes(key)),
-    (key) => keys[key] ?? 'any',
-    objects,
-  );
+  if (!isObject(value)) return wrong();
+  if ('map' in shape) {
+    for (const key of Object.keys(value)) {
+      const fault = faultOf(value[key], shape.map, objects);
+      if (fault) return below(key, fault);
+    }
+    return undefined;
+  }
+  return faultOfObject(value, objects[shape.object] ?? {}, objects, wrong);
 }
 
-/** The fault of the first member that has one, with the way to it. */
-function faultOfMember<Key extends string | number>(
-  members: Iterable<readonly [Key, unknown]>,
-  shapeOf: (key: Key) => Shape,
+function faultOfEither(
+  value: unknown,
+  shapes: readonly Shape[],
   objects: Objects,
+  wrong: () => Fault,
 ): Fault | undefined {
-  for (const [key, member] of members) {
-    const fault = faultOf(member, shapeOf(key), objects);
-    if (fault) return { ...fault, path: [key, ...fault.path] };
+  const faults: Fault[] = [];
+  for (const shape of shapes) {
+    const fault = faultOf(value, shape, objects);
+    if (fault === undefined) return undefined;
+    faults.push(fault);
+  }
+  // The alternative that the value was meant to be can say more than that it is none of them.
+  return faults.find((fault) => fault.path.length > 0 || fault.unknown !== undefined) ?? wrong();
+}
+
+function faultOfObject(
+  value: Readonly<Record<PropertyKey, unknown>>,
+  { keys = {}, required = [], methods }: ObjectShape,
+  objects: Objects,
+  wrong: () => Fault,
+): Fault | undefined {
+  if (methods)
+    return methods.every((name) => typeof value[symbolOf(name)] === 'function') ? undefined : wrong();
+  for (const key of Object.keys(value))
+    if (!Object.hasOwn(keys, key)) return { ...wrong(), unknown: { key, known: Object.keys(keys) } };
+  for (const key of Object.keys(keys)) {
+    const member = value[key];
+    if (member === undefined && !required.includes(key)) continue;
+    const fault = faultOf(member, keys[key] ?? 'any', objects);
+    if (fault) return below(key, fault);
   }
   return undefined;
+}
+
+/** The fault of a member, with the way to it. */
+function below(key: string | number, fault: Fault): Fault {
+  return { ...fault, path: [key, ...fault.path] };
 }
 
 function isA(value: unknown, type: Primitive): boolean {
