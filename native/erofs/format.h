@@ -11,6 +11,9 @@ inline constexpr uint64_t kSuperblockAt = 1024;
 inline constexpr size_t kSuperblockSize = 128;
 inline constexpr uint32_t kCompatMtime = 0x2;
 inline constexpr uint32_t kIncompatChunkedFile = 0x4;
+inline constexpr uint32_t kIncompatDeviceTable = 0x8;
+inline constexpr size_t kDeviceSize = 128;  // also what the place of the table is counted in
+inline constexpr size_t kDeviceTagSize = 64;
 
 inline constexpr size_t kInodeSize = 64;  // extended
 inline constexpr uint64_t kSlot = 32;     // what a nid counts
@@ -18,6 +21,8 @@ inline constexpr size_t kDirentSize = 12;
 inline constexpr size_t kXattrHeader = 12;
 inline constexpr uint32_t kHole = UINT32_MAX;
 inline constexpr unsigned kMaxChunkBits = 31;  // above the block's
+inline constexpr uint32_t kChunkIndexes = 0x20;  // chunks are given with their devices
+inline constexpr size_t kChunkIndexSize = 8;     // and aligned to it
 
 // Where an inode's content is.
 enum class Layout : uint16_t { kPlain = 0, kInline = 2, kChunks = 4 };

@@ -22,6 +22,7 @@ namespace {
 
 constexpr TarErrorCodes kImageCodes{"ERR_LAYER_INVALID", "ERR_LAYER_TRUNCATED"};
 constexpr size_t kImagePiece = 256 << 10;
+constexpr unsigned kImageBlockBits = 12;  // what every machine can mount
 
 class ImageTar : public ByteSource, public RawSink {
  public:
@@ -77,7 +78,7 @@ Warnings WriteImage(const ImageSource& source, int fd, const std::function<void(
   Warnings warnings;
   Tree tree(warnings);
   tree.SetRoot(RootMember(directory, source.latest_mtime));
-  Writer writer(fd);
+  Writer writer(fd, kImageBlockBits);
   TarMember member;
   while (reader.Next(member)) {
     if (Node* file = tree.Add(member)) writer.Content(*file, member, reader);

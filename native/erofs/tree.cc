@@ -3,9 +3,8 @@
 #include <sys/sysmacros.h>
 
 #include <algorithm>
-#include <string_view>
 
-#include "erofs/format.h"
+#include "erofs/xattrs.h"
 #include "sys/failure.h"
 #include "tree/member_path.h"
 #include "tree/metadata.h"
@@ -15,27 +14,6 @@ namespace layerstack::erofs {
 namespace {
 
 constexpr const char* kInvalidMember = "ERR_LAYER_INVALID";
-constexpr size_t kMostXattrBytes = UINT16_MAX * 4;
-
-struct XattrPrefix {
-  std::string_view text;
-  uint8_t index;
-  bool whole;  // it is the name
-};
-constexpr XattrPrefix kXattrPrefixes[] = {{"user.", 1, false},
-                                          {"system.posix_acl_access", 2, true},
-                                          {"system.posix_acl_default", 3, true},
-                                          {"trusted.", 4, false},
-                                          {"security.", 6, false}};
-
-const XattrPrefix* PrefixOf(const std::string& name) {
-  for (const XattrPrefix& prefix : kXattrPrefixes) {
-    if (prefix.whole ? name == prefix.text : name.starts_with(prefix.text) && name.size() > prefix.text.size())
-      return &prefix;
-  }
-  return nullptr;
-}
-
 mode_t KindOf(const TarMember& member) {
   switch (member.type) {
     case '0':
@@ -82,18 +60,21 @@ Node* Tree::Add(const TarMember& member) {
   mode_t kind = KindOf(member);
   Node& node = At(Make(parent_, split.base, kind == S_IFDIR));
   Describe(node, member, kind);
+  Fill(node, member, kind);
+  return kind == S_IFREG ? &node : nullptr;
+}
+
+void Tree::Fill(Node& node, const TarMember& member, mode_t kind) {
   if (kind == S_IFLNK) {
     node.target = LinkTargetOf(member);
     node.size = node.target.size();
   } else if (kind == S_IFREG) {
     node.size = member.size;
-    return &node;
   } else if (kind != S_IFDIR) {
     dev_t device = DeviceOf(member);
     unsigned low = minor(device);
-    node.device = (low & 0xff) | major(device) << 8 | (low & ~0xffU) << 12;
+    node.number = (low & 0xff) | major(device) << 8 | (low & ~0xffU) << 12;
   }
-  return nullptr;
 }
 
 uint32_t Tree::Parent(const std::string& path) {
@@ -110,7 +91,6 @@ uint32_t Tree::Parent(const std::string& path) {
   return at;
 }
 
-// A new node, or the directory that is there.
 uint32_t Tree::Make(uint32_t parent, const std::string& name, bool directory) {
   uint32_t& place = At(parent).children->try_emplace(name, kRoot).first->second;
   if (place != kRoot && directory && At(place).children) return place;
@@ -148,31 +128,16 @@ void Tree::Describe(Node& node, const TarMember& member, mode_t kind) {
   node.gid = GroupOf(member);
   node.seconds = member.mtime.seconds;
   node.nanoseconds = static_cast<uint32_t>(member.mtime.nanoseconds);
-  node.xattrs = EncodeXattrs(member);
-}
-
-std::string Tree::EncodeXattrs(const TarMember& member) {
-  std::map<std::string, std::string> sorted;
-  for (const auto& [name, value] : member.xattrs) sorted[name] = value;
-  std::string encoded;
-  for (const auto& [name, value] : sorted) {
-    const XattrPrefix* prefix = PrefixOf(name);
-    if (!prefix) {
+  Xattrs xattrs;
+  for (const auto& [name, value] : member.xattrs) {
+    if (HasPrefix(name)) {
+      xattrs[name] = value;
+    } else {
       warnings_.Add("WARN_XATTR_DENIED", member.name, "left '" + name.substr(0, 255) + "' out: EROFS has none such");
-      continue;
     }
-    const std::string suffix = name.substr(prefix->text.size());
-    if (suffix.size() > UINT8_MAX || value.size() > UINT16_MAX)
-      ThrowInput(kInvalidMember, "'" + member.name + "' has the attribute '" + name.substr(0, 255) + "', which is too large");
-    Put(encoded, suffix.size(), 1);
-    Put(encoded, prefix->index, 1);
-    Put(encoded, value.size(), 2);
-    encoded += suffix + value;
-    encoded.resize(RoundUp(encoded.size(), 4));
   }
-  if (encoded.size() > kMostXattrBytes - 4)
-    ThrowInput(kInvalidMember, "'" + member.name + "' has more attributes than an inode of EROFS can");
-  return encoded;
+  EncodeXattrs(xattrs, member.name);  // are they too large?
+  node.xattrs = xattrs.empty() ? nullptr : std::make_unique<Xattrs>(std::move(xattrs));
 }
 
 }  // namespace layerstack::erofs

@@ -1,6 +1,7 @@
 // The tree that members of a tar make, in memory, under the rules of extraction (tree/unpack): missing parents are made with
 // mode 0755, directories are merged, a later member replaces an earlier one. Contents stay outside.
-// Memory: about 300 bytes an entry and its name, link target, attributes and, of a sparse file, up to 64 KiB of chunk map.
+// Memory: about 300 bytes an entry and its name, link target, attributes and, of a sparse file, up to 64 KiB of chunk map or the
+// map that the tar has.
 #pragma once
 
 #include <sys/stat.h>
@@ -23,6 +24,14 @@ struct ChunkMap {
   std::vector<uint32_t> blocks;  // kHole where there is none
 };
 
+// Data that the image takes from the device of its node: of a sparse member, which has no place of its own for each block.
+struct SparseSource {
+  uint64_t offset;
+  SparseMap map;
+};
+
+using Xattrs = std::map<std::string, std::string>;
+
 struct Node {
   using Children = std::map<std::string, uint32_t>;  // sorted bytewise, as dirents are
 
@@ -35,12 +44,17 @@ struct Node {
   int64_t seconds = 0;
   uint64_t size = 0;
   uint64_t nid = 0;
-  uint32_t device = 0;  // as the kernel packs it
-  uint32_t block = 0;   // where the content begins
-  std::string target;   // of a link
-  std::string xattrs;   // as the inode has them, without their header
+  uint32_t number = 0;   // of a device, as the kernel packs it
+  uint32_t block = 0;    // where the content begins
+  uint16_t device = 0;   // that the content is on; 0 is the image itself
+  bool opaque = false;   // hides what layers below have in it
+  std::string target;    // of a link
+  std::unique_ptr<Xattrs> xattrs;
   std::unique_ptr<ChunkMap> chunks;
+  std::unique_ptr<SparseSource> sparse;
   std::unique_ptr<Children> children;
+
+  bool IsWhiteout() const { return S_ISCHR(mode) && number == 0; }
 };
 
 class Tree {
@@ -55,18 +69,23 @@ class Tree {
   void SetRoot(const TarMember& member) { Describe(At(kRoot), member, S_IFDIR); }
 
   Node& At(uint32_t index) { return nodes_[index]; }
+  const Node& At(uint32_t index) const { return nodes_[index]; }
 
- private:
-  uint32_t Parent(const std::string& path);
+ protected:
+  // A new node in the place of what is there, or the directory that is there.
   uint32_t Make(uint32_t parent, const std::string& name, bool directory);
-  void Link(uint32_t parent, const std::string& name, const TarMember& member);
-  void Describe(Node& node, const TarMember& member, mode_t kind);
-  std::string EncodeXattrs(const TarMember& member);
+  // What is not yet there of the node that the member makes: link target, device number, size.
+  void Fill(Node& node, const TarMember& member, mode_t kind);
 
   std::deque<Node> nodes_;
   Warnings& warnings_;
   std::optional<std::string> parent_path_;  // of the last member, and where it is
   uint32_t parent_ = kRoot;
+
+ private:
+  uint32_t Parent(const std::string& path);
+  void Link(uint32_t parent, const std::string& name, const TarMember& member);
+  void Describe(Node& node, const TarMember& member, mode_t kind);
 };
 
 }  // namespace layerstack::erofs

@@ -3,19 +3,18 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <utility>
 
+#include "erofs/xattrs.h"
 #include "sys/failure.h"
 
 namespace layerstack::erofs {
 
 namespace {
 
-constexpr unsigned kBlockBits = 12;
-constexpr uint64_t kBlock = 1 << kBlockBits;
 constexpr uint64_t kMostChunks = 1 << 14;
 constexpr size_t kFlushAt = 1 << 20;
-
-uint64_t BlocksOf(uint64_t bytes) { return RoundUp(bytes, kBlock) / kBlock; }
+constexpr char kOpaque[] = "trusted.overlay.opaque";
 
 uint8_t FileTypeOf(mode_t mode) {
   switch (mode & S_IFMT) {
@@ -48,31 +47,31 @@ std::vector<DirentName> DirentsOf(const Node& node, uint32_t index) {
 }
 
 // How many from `first` on fit one block, and the bytes that they take.
-size_t FitBlock(const std::vector<DirentName>& list, size_t first, uint64_t* bytes) {
+size_t FitBlock(const std::vector<DirentName>& list, size_t first, uint64_t block, uint64_t* bytes) {
   size_t end = first;
   for (*bytes = 0; end < list.size(); ++end) {
     uint64_t more = kDirentSize + list[end].name.size();
-    if (*bytes + more > kBlock) break;
+    if (*bytes + more > block) break;
     *bytes += more;
   }
   return end;
 }
 
-uint64_t DirectorySize(const std::vector<DirentName>& list) {
+uint64_t DirectorySize(const std::vector<DirentName>& list, uint64_t block) {
   uint64_t size = 0;
   for (size_t at = 0; at < list.size();) {
     uint64_t bytes;
-    at = FitBlock(list, at, &bytes);
-    size += at < list.size() ? kBlock : bytes;
+    at = FitBlock(list, at, block, &bytes);
+    size += at < list.size() ? block : bytes;
   }
   return size;
 }
 
-std::string DirectoryData(Tree& tree, const std::vector<DirentName>& list) {
+std::string DirectoryData(Tree& tree, const std::vector<DirentName>& list, uint64_t block) {
   std::string data;
   for (size_t at = 0; at < list.size();) {
     uint64_t bytes;
-    size_t end = FitBlock(list, at, &bytes);
+    size_t end = FitBlock(list, at, block, &bytes);
     uint64_t name_at = kDirentSize * (end - at);
     for (size_t i = at; i < end; ++i) {
       Put(data, tree.At(list[i].node).nid, 8);
@@ -82,20 +81,40 @@ std::string DirectoryData(Tree& tree, const std::vector<DirentName>& list) {
       name_at += list[i].name.size();
     }
     for (; at < end; ++at) data += list[at].name;
-    if (at < list.size()) data.resize(RoundUp(data.size(), kBlock));
+    if (at < list.size()) data.resize(RoundUp(data.size(), block));
   }
   return data;
 }
 
-uint64_t XattrSize(const Node& node) { return node.xattrs.empty() ? 0 : kXattrHeader + node.xattrs.size(); }
+// As they are in the image, with the mark of overlayfs.
+std::string XattrsOf(const Node& node) {
+  if (!node.opaque) return node.xattrs ? EncodeXattrs(*node.xattrs, "a directory") : "";
+  Xattrs marked = node.xattrs ? *node.xattrs : Xattrs();
+  marked[kOpaque] = "y";
+  return EncodeXattrs(marked, "a directory");
+}
+
+unsigned BitsFor(uint64_t blocks) {
+  unsigned bits = 0;
+  while (uint64_t{1} << bits < blocks) ++bits;
+  return bits;
+}
 
 }  // namespace
+
+Writer::Writer(int fd, unsigned block_bits, std::vector<Device> devices)
+    : fd_(fd), block_bits_(block_bits), block_(uint64_t{1} << block_bits), devices_(std::move(devices)) {
+  next_ = BlocksOf(kSuperblockAt + kSuperblockSize + kDeviceSize * devices_.size());
+}
+
+uint64_t Writer::BlocksOf(uint64_t bytes) const { return RoundUp(bytes, block_) / block_; }
 
 uint32_t Writer::Take(uint64_t bytes) {
   uint64_t first = next_;
   uint64_t blocks = BlocksOf(bytes);
   if (blocks > kHole - 1 - first)
-    ThrowInput("ERR_LIMIT_EXCEEDED", "an EROFS image holds at most 16 TiB", {{"limit", std::to_string(kHole * kBlock)}});
+    ThrowInput("ERR_LIMIT_EXCEEDED", "an EROFS image holds at most " + std::to_string(kHole * block_) + " bytes",
+               {{"limit", std::to_string(kHole * block_)}});
   next_ += blocks;
   return static_cast<uint32_t>(first);
 }
@@ -113,50 +132,116 @@ void Writer::Content(Node& node, const TarMember& member, TarReader& reader) {
   if (member.size == 0) return;
   if (member.sparse) return Sparse(node, member, reader);
   node.block = Take(member.size);
-  uint64_t at = node.block * kBlock;
+  uint64_t at = node.block * block_;
   for (std::string_view piece = reader.Payload(); !piece.empty(); piece = reader.Payload()) {
     WriteAt(at, piece);
     at += piece.size();
   }
 }
 
+// Content of a sparse file, chunk by chunk: one that nothing is written to stays a hole.
+class Writer::SparseChunks {
+ public:
+  SparseChunks(Writer& writer, uint64_t size) : writer_(writer), size_(size), map_(std::make_unique<ChunkMap>()) {
+    auto chunks = [&] { return (writer.BlocksOf(size) + (uint64_t{1} << map_->bits) - 1) >> map_->bits; };
+    while (chunks() > kMostChunks && map_->bits < kMaxChunkBits) ++map_->bits;
+    map_->blocks.assign(chunks(), kHole);
+    bits_ = map_->bits + writer.block_bits_;
+  }
+
+  void Write(uint64_t at, std::string_view bytes) {
+    while (!bytes.empty()) {
+      const uint64_t start = at >> bits_ << bits_;
+      const uint64_t end = std::min(start + (uint64_t{1} << bits_), size_);
+      uint32_t& block = map_->blocks[at >> bits_];
+      if (block == kHole) block = writer_.Take(end - start);
+      const std::string_view piece = bytes.substr(0, end - at);
+      writer_.WriteAt(block * writer_.block_ + (at - start), piece);
+      at += piece.size();
+      bytes.remove_prefix(piece.size());
+    }
+  }
+
+  std::unique_ptr<ChunkMap> Take() {
+    writer_.chunked_ = true;
+    return std::move(map_);
+  }
+
+ private:
+  Writer& writer_;
+  uint64_t size_;
+  std::unique_ptr<ChunkMap> map_;
+  unsigned bits_;
+};
+
 void Writer::Sparse(Node& node, const TarMember& member, TarReader& reader) {
-  auto map = std::make_unique<ChunkMap>();
-  auto chunks = [&] { return (BlocksOf(member.size) + (uint64_t{1} << map->bits) - 1) >> map->bits; };
-  while (chunks() > kMostChunks && map->bits < kMaxChunkBits) ++map->bits;
-  map->blocks.assign(chunks(), kHole);
-  const unsigned bits = map->bits + kBlockBits;
+  SparseChunks chunks(*this, member.size);
   for (const SparseFragment& fragment : *member.sparse) {
     uint64_t at = static_cast<uint64_t>(fragment.offset);
     for (uint64_t left = static_cast<uint64_t>(fragment.length); left > 0;) {
-      uint64_t start = at >> bits << bits;
-      uint64_t end = std::min(start + (uint64_t{1} << bits), member.size);
-      uint32_t& block = map->blocks[at >> bits];
-      if (block == kHole) block = Take(end - start);
-      std::string_view piece = reader.Payload(std::min(left, end - at));
-      WriteAt(block * kBlock + (at - start), piece);
+      const std::string_view piece = reader.Payload(left);
+      chunks.Write(at, piece);
       at += piece.size();
       left -= piece.size();
     }
   }
-  chunked_ = true;
-  node.chunks = std::move(map);
+  node.chunks = chunks.Take();
+}
+
+void Writer::Refer(Node& node, uint64_t offset) const {
+  // A payload begins where a block of the tar does, and the tar where one of the device does.
+  if (offset % block_ != 0 || offset / block_ + BlocksOf(node.size) >= kHole) {
+    ThrowInput("ERR_LIMIT_EXCEEDED", "an index of EROFS points at most " + std::to_string(kHole * block_) + " bytes far",
+               {{"limit", std::to_string(kHole * block_)}});
+  }
+  node.block = static_cast<uint32_t>(offset / block_);
+}
+
+// What a tar cannot give by its offset: the data of a sparse member goes into the image.
+void Writer::CopySparse(Node& node) {
+  SparseChunks chunks(*this, node.size);
+  const int from = devices_.at(node.device - 1U).fd;
+  uint64_t offset = node.sparse->offset;
+  std::string piece;
+  for (const SparseFragment& fragment : node.sparse->map) {
+    uint64_t at = static_cast<uint64_t>(fragment.offset);
+    for (uint64_t left = static_cast<uint64_t>(fragment.length); left > 0;) {
+      piece.resize(std::min<uint64_t>(left, kFlushAt));
+      const ssize_t length = Again<::pread>(from, piece.data(), piece.size(), static_cast<off_t>(offset));
+      if (length < 0) ThrowErrno(errno, "pread");
+      if (length == 0) ThrowInput("ERR_LAYER_TRUNCATED", "the layer ends within the data of a sparse file");
+      chunks.Write(at, std::string_view(piece).substr(0, static_cast<size_t>(length)));
+      at += static_cast<uint64_t>(length);
+      offset += static_cast<uint64_t>(length);
+      left -= static_cast<uint64_t>(length);
+    }
+  }
+  node.device = 0;
+  node.chunks = chunks.Take();
+  node.sparse.reset();
 }
 
 // Gives the inode its place. What fits goes behind it in its block: the target of a link, the end of a directory.
 void Writer::Place(Tree& tree, uint32_t index) {
   Node& node = tree.At(index);
   Pending pending{index, Layout::kPlain, 0, 0};
-  if (node.children) node.size = DirectorySize(DirentsOf(node, index));
-  uint64_t head = kInodeSize + XattrSize(node);
+  if (node.children) node.size = DirectorySize(DirentsOf(node, index), block_);
+  if (node.sparse) CopySparse(node);
+  const std::string xattrs = XattrsOf(node);
+  uint64_t head = kInodeSize + (xattrs.empty() ? 0 : kXattrHeader + xattrs.size());
   uint64_t behind = 0;
   bool alone = false;  // must not cross the end of a block
   if (node.chunks) {
     pending.layout = Layout::kChunks;
     behind = node.chunks->blocks.size() * 4;
+  } else if (node.device > 0) {
+    pending.layout = Layout::kChunks;
+    chunked_ = true;
+    head = RoundUp(head, kChunkIndexSize);
+    behind = kChunkIndexSize;
   } else if (node.children || S_ISLNK(node.mode)) {
-    uint64_t tail = node.size % kBlock;
-    alone = tail > 0 && head + tail <= kBlock;
+    uint64_t tail = node.size % block_;
+    alone = tail > 0 && head + tail <= block_;
     if (alone) {
       pending.layout = Layout::kInline;
       behind = tail;
@@ -165,7 +250,7 @@ void Writer::Place(Tree& tree, uint32_t index) {
     pending.block = static_cast<uint32_t>(directory_blocks_);
     directory_blocks_ += BlocksOf(pending.outside);
   }
-  if (alone && meta_size_ % kBlock + head + behind > kBlock) meta_size_ = RoundUp(meta_size_, kBlock);
+  if (alone && meta_size_ % block_ + head + behind > block_) meta_size_ = RoundUp(meta_size_, block_);
   node.nid = meta_size_ / kSlot;
   meta_size_ = RoundUp(meta_size_ + head + behind, kSlot);
   pending_.push_back(pending);
@@ -196,11 +281,13 @@ std::string Writer::Inode(Tree& tree, const Pending& pending, uint32_t number, u
   const Node& node = tree.At(pending.index);
   uint32_t where = node.block;
   if (node.chunks) where = node.chunks->bits;
+  if (node.device > 0) where = BitsFor(BlocksOf(node.size)) | kChunkIndexes;
   if (pending.outside > 0) where = directories + pending.block;
-  if (S_ISCHR(node.mode) || S_ISBLK(node.mode)) where = node.device;
+  if (S_ISCHR(node.mode) || S_ISBLK(node.mode)) where = node.number;
+  const std::string xattrs = XattrsOf(node);
   std::string out;
   Put(out, FormatOf(pending.layout), 2);
-  Put(out, node.xattrs.empty() ? 0 : node.xattrs.size() / 4 + 1, 2);
+  Put(out, xattrs.empty() ? 0 : xattrs.size() / 4 + 1, 2);
   Put(out, node.mode, 2);
   Put(out, 0, 2);
   Put(out, node.size, 8);
@@ -212,12 +299,18 @@ std::string Writer::Inode(Tree& tree, const Pending& pending, uint32_t number, u
   Put(out, node.nanoseconds, 4);
   Put(out, node.links, 4);
   out.resize(kInodeSize);
-  if (!node.xattrs.empty()) {
+  if (!xattrs.empty()) {
     out.resize(out.size() + kXattrHeader);
-    out += node.xattrs;
+    out += xattrs;
   }
   if (node.chunks) {
     for (uint32_t block : node.chunks->blocks) Put(out, block, 4);
+  }
+  if (node.device > 0) {
+    out.resize(RoundUp(out.size(), kChunkIndexSize));
+    Put(out, 0, 2);
+    Put(out, node.device, 2);
+    Put(out, node.block, 4);
   }
   out += tail;
   return out;
@@ -226,25 +319,25 @@ std::string Writer::Inode(Tree& tree, const Pending& pending, uint32_t number, u
 void Writer::Finish(Tree& tree, int64_t build_time) {
   Number(tree);
   uint32_t meta = Take(meta_size_);
-  uint32_t directories = Take(directory_blocks_ * kBlock);
+  uint32_t directories = Take(directory_blocks_ * block_);
   std::string inodes;
   uint64_t written = 0;
   for (size_t i = 0; i < pending_.size(); ++i) {
     const Pending& pending = pending_[i];
     const Node& node = tree.At(pending.index);
-    std::string data = node.children ? DirectoryData(tree, DirentsOf(node, pending.index)) : node.target;
+    std::string data = node.children ? DirectoryData(tree, DirentsOf(node, pending.index), block_) : node.target;
     std::string_view view = data;
-    WriteAt((uint64_t{directories} + pending.block) * kBlock, view.substr(0, pending.outside));
+    WriteAt((uint64_t{directories} + pending.block) * block_, view.substr(0, pending.outside));
     inodes.resize(node.nid * kSlot - written);
     inodes += Inode(tree, pending, static_cast<uint32_t>(i + 1), directories, view.substr(pending.outside));
     if (inodes.size() < kFlushAt) continue;
-    WriteAt(meta * kBlock + written, inodes);
+    WriteAt(meta * block_ + written, inodes);
     written += inodes.size();
     inodes.clear();
   }
-  WriteAt(meta * kBlock + written, inodes);
+  WriteAt(meta * block_ + written, inodes);
   Superblock(tree, build_time, meta);
-  if (Again<::ftruncate>(fd_, static_cast<off_t>(next_ * kBlock)) < 0) ThrowErrno(errno, "ftruncate");
+  if (Again<::ftruncate>(fd_, static_cast<off_t>(next_ * block_)) < 0) ThrowErrno(errno, "ftruncate");
 }
 
 void Writer::Superblock(Tree& tree, int64_t build_time, uint32_t meta) {
@@ -252,7 +345,7 @@ void Writer::Superblock(Tree& tree, int64_t build_time, uint32_t meta) {
   Put(out, kMagic, 4);
   Put(out, 0, 4);  // no checksum
   Put(out, kCompatMtime, 4);
-  Put(out, kBlockBits, 1);
+  Put(out, block_bits_, 1);
   Put(out, 0, 1);
   Put(out, tree.At(Tree::kRoot).nid, 2);
   Put(out, pending_.size(), 8);
@@ -262,8 +355,18 @@ void Writer::Superblock(Tree& tree, int64_t build_time, uint32_t meta) {
   Put(out, meta, 4);
   Put(out, 0, 4);
   out.resize(out.size() + 16 + 16);  // UUID and name
-  Put(out, chunked_ ? kIncompatChunkedFile : 0, 4);
+  Put(out, (chunked_ ? kIncompatChunkedFile : 0) | (devices_.empty() ? 0 : kIncompatDeviceTable), 4);
+  Put(out, 0, 2);
+  Put(out, devices_.size(), 2);
+  Put(out, devices_.empty() ? 0 : (kSuperblockAt + kSuperblockSize) / kDeviceSize, 2);
   out.resize(kSuperblockSize);
+  for (const Device& device : devices_) {
+    const size_t start = out.size();
+    out += device.tag.substr(0, kDeviceTagSize);
+    out.resize(start + kDeviceTagSize);
+    Put(out, BlocksOf(device.size), 4);
+    out.resize(start + kDeviceSize);
+  }
   WriteAt(kSuperblockAt, out);
 }
 

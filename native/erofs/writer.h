@@ -1,5 +1,5 @@
-// Writes a Tree as an EROFS image with 4 KiB blocks and the contents inside: superblock, contents in the order in which they come,
-// inodes, directories. The same tree and contents give the same bytes: there is no time of building but the given one, and the
+// Writes a Tree as an EROFS image: superblock, contents in the order in which they come, inodes, directories. Contents are in the
+// image, or on devices that it names and that are mounted with it. The same tree and contents give the same bytes: there is no time of building but the given one, and the
 // UUID is zero. Holes of sparse files are holes of the image.
 #pragma once
 
@@ -14,13 +14,22 @@
 
 namespace layerstack::erofs {
 
+// A file that contents are in. It stays the caller's.
+struct Device {
+  int fd;
+  uint64_t size;
+  std::string tag;  // what it is, for who looks into the image; at most 64 bytes
+};
+
 class Writer {
  public:
   // `fd`: an empty regular file, which stays the caller's.
-  explicit Writer(int fd) : fd_(fd) {}
+  Writer(int fd, unsigned block_bits, std::vector<Device> devices = {});
 
   // What `reader` has of the member's payload becomes the content of `node`.
   void Content(Node& node, const TarMember& member, TarReader& reader);
+  // The content of `node` is at `offset` of its device. Throws ERR_LIMIT_EXCEEDED.
+  void Refer(Node& node, uint64_t offset) const;
   // All the rest. `build_time`: seconds since 1970. Once; nothing is synced.
   void Finish(Tree& tree, int64_t build_time);
 
@@ -32,7 +41,11 @@ class Writer {
     uint32_t block;    // the first of them, counted from where directories begin
   };
 
+  class SparseChunks;
+
+  uint64_t BlocksOf(uint64_t bytes) const;
   void Sparse(Node& node, const TarMember& member, TarReader& reader);
+  void CopySparse(Node& node);
   uint32_t Take(uint64_t bytes);
   void Number(Tree& tree);
   void Place(Tree& tree, uint32_t index);
@@ -41,7 +54,10 @@ class Writer {
   void Superblock(Tree& tree, int64_t build_time, uint32_t meta);
 
   int fd_;
-  uint64_t next_ = 1;  // block
+  unsigned block_bits_;
+  uint64_t block_;
+  std::vector<Device> devices_;
+  uint64_t next_;  // block
   bool chunked_ = false;
   std::vector<Pending> pending_;
   uint64_t meta_size_ = 2 * kSlot;  // so that no inode is number 0

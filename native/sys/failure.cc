@@ -48,6 +48,7 @@ constexpr Entry kErrors[] = {
     {ENOMEM, "ENOMEM", "not enough memory"},
     {ENOSPC, "ENOSPC", "no space left on device"},
     {ENOSYS, "ENOSYS", "function not implemented"},
+    {ENOTBLK, "ENOTBLK", "block device required"},
     {ENOTDIR, "ENOTDIR", "not a directory"},
     {ENOTEMPTY, "ENOTEMPTY", "directory not empty"},
     {ENOTSOCK, "ENOTSOCK", "socket operation on non-socket"},
