@@ -62,6 +62,7 @@ import type { PulledLayout, PullLayoutOptions } from '../transfer/pull-layout.ts
 import type { PushOptions, PushResult } from '../transfer/push.ts';
 import type { Credentials } from '../transfer/registry/auth/credentials.ts';
 import type { RequestOptions } from '../transfer/registry/client.ts';
+import type { WebFile } from '../transfer/registry/web-file.ts';
 import type {
   InspectOptions as InspectRemoteOptions,
   Referrer,
@@ -680,6 +681,15 @@ export class Layerstack implements AsyncDisposable {
     if (reference !== undefined) await this.#tellImage('tag', id, formatReference(reference));
     await this.#tellImage('import', id);
     return id;
+  }
+
+  /**
+   * A file of the internet, to be imported: for the service, whose clients name it by its URL.
+   * @internal
+   * @throws {@link LayerstackError} ERR_INVALID_ARGUMENT for a malformed URL, ERR_REGISTRY_SETTINGS.
+   */
+  webFile(url: string): Promise<WebFile> {
+    return this.#registries.webFile(url);
   }
 
   /**

@@ -10,6 +10,7 @@ import type { CredentialSource } from '../transfer/registry/auth/credentials.ts'
 import type { PulledLayout, PullLayoutOptions } from '../transfer/pull-layout.ts';
 import type { RegistryAccess, RequestOptions } from '../transfer/registry/client.ts';
 import type { InspectOptions, Referrer, RemoteManifest, RemovedRemote } from '../transfer/remote.ts';
+import type { WebFile } from '../transfer/registry/web-file.ts';
 import { SIGNATURES } from './signatures.ts';
 import { storeSettings } from './store-settings.ts';
 
@@ -49,6 +50,16 @@ export class Registries {
       credentials: credentials ?? new DockerConfig(),
       log: this.#log,
     };
+  }
+
+  /**
+   * A file of the internet, by its URL. Nothing is asked for before it is opened.
+   * @internal
+   * @throws {@link LayerstackError} ERR_INVALID_ARGUMENT for a malformed URL; as {@link access}.
+   */
+  async webFile(url: string): Promise<WebFile> {
+    const { WebFile } = await import('../transfer/registry/web-file.ts');
+    return new WebFile(url, { settings: await storeSettings(this.#root, this.#allowUnsafeRoot) });
   }
 
   /** @see Layerstack.manifest */

@@ -1,7 +1,7 @@
 /**
  * A container's root file system as Docker's archive API shows it (HEAD, GET and PUT of `containers/{id}/archive`; moby/moby:
  * daemon/archive.go): stat of a path, a path as a tar, a tar into a directory. `cp` is made of these (copy.ts). The container
- * is mounted meanwhile, unless it is already.
+ * is mounted meanwhile, unless it is already; of its volumes the mount points are there, as in docker.
  */
 import type { Readable } from 'node:stream';
 import { LayerstackError } from '../core/errors.ts';
@@ -17,6 +17,7 @@ import type { PathStat } from './path-stat.ts';
 import type { Container } from './record.ts';
 import { resolveUser } from './user.ts';
 import { readUserDatabase } from './user-database.ts';
+import { makeMountPoints } from './volumes.ts';
 
 /** The largest file that ext4 takes. A tar whose holes make more of it is meant to do harm. */
 const MAX_TAR_BYTES = 16 * 1024 ** 4;
@@ -134,6 +135,12 @@ export class ContainerArchive {
     // Where nothing is mounted a writable mount, also for reading: a read-only one would keep others from writing.
     const readOnly = !write && mounted !== undefined;
     const mount = await holdMount(this.#mounts, container, { readOnly, signal });
+    try {
+      await makeMountPoints(this.#root, container, mount);
+    } catch (error) {
+      await mount[Symbol.asyncDispose]();
+      throw error;
+    }
     return {
       path: mount.path,
       tree: tree(mount.path),

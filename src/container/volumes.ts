@@ -23,6 +23,9 @@ import { hasDirectory } from '../system/store-files.ts';
 import { FileTree } from './file-tree.ts';
 import type { Mount } from './mount.ts';
 import type { Container } from './record.ts';
+import { anonymousVolumes, namedDestinations } from './spec/mounts.ts';
+import { readHostSettings } from './spec/settings.ts';
+import { cleanPath } from './validate-mounts.ts';
 
 /** A mount of the OCI runtime configuration. */
 export interface VolumeMount {
@@ -87,6 +90,32 @@ export async function imageVolumes(
     ...{ destination, type: 'bind' as const, source, options: ['rbind', 'rprivate'] },
   }));
   return { mounts: mounts.sort((a, b) => depthOf(a) - depthOf(b)), leftOut };
+}
+
+/**
+ * Makes the directories that the volumes without a name of a container will be mounted over: as in docker they are there before it
+ * has run, so that files can be copied into them; its first bundle takes those into the volume. Where something else will be
+ * mounted nothing is made, since that would hide what is copied there. What cannot be made stays missing.
+ */
+export async function makeMountPoints(
+  root: Root,
+  container: Container,
+  mount: Pick<Mount, 'path'>,
+): Promise<void> {
+  const host = readHostSettings(root.layout, container.id);
+  const taken = new Set(namedDestinations(host));
+  const wanted = [...(container.config.Volumes ?? []), ...anonymousVolumes(host).map(({ path }) => path)]
+    .map((path) => cleanPath(`/${path}`))
+    .filter((path) => !taken.has(path));
+  for (const path of wanted.slice(0, MAX_VOLUMES)) {
+    try {
+      await destinationOf(root, mount.path, path);
+    } catch (error) {
+      // A file of the image is in its place, or the disk is full: what is copied elsewhere needs none of it.
+      const isFile = LayerstackError.is(error) && error.code === 'ERR_PATH_TYPE';
+      if (!isFile && !isSystemError(error)) throw error;
+    }
+  }
 }
 
 function depthOf({ destination }: VolumeMount): number {

@@ -26,6 +26,9 @@ const ARCHITECTURES: ReadonlyMap<string, { readonly architecture: string; readon
     ['armel', { architecture: 'arm', variant: 'v6' }],
   ]);
 
+/** Other names of an operating system. */
+const OPERATING_SYSTEMS: ReadonlyMap<string, string> = new Map([['macos', 'darwin']]);
+
 /** Node's names where they differ from Go's. */
 const NODE_ARCHITECTURES: ReadonlyMap<string, string> = new Map([
   ['x64', 'amd64'],
@@ -34,7 +37,7 @@ const NODE_ARCHITECTURES: ReadonlyMap<string, string> = new Map([
 
 /** The platform in Go's names, and without the variant that its architecture has anyway. */
 export function normalizePlatform(platform: Platform): Platform {
-  const os = platform.os.toLowerCase();
+  const os = OPERATING_SYSTEMS.get(platform.os.toLowerCase()) ?? platform.os.toLowerCase();
   const named = platform.architecture.toLowerCase();
   const known = ARCHITECTURES.get(named);
   const architecture = known?.architecture ?? named;
@@ -53,32 +56,6 @@ function normalizeVariant(architecture: string, variant: string | undefined): st
     return /^[5-8]$/.test(variant) ? `v${variant}` : variant;
   }
   return variant;
-}
-
-/**
- * Reads `os/architecture[/variant]`, e.g. `linux/arm64/v8`, or an architecture alone (`amd64`: of linux).
- * @throws {@link LayerstackError} ERR_INVALID_ARGUMENT when it is not of that form.
- */
-export function parsePlatform(text: string): Platform {
-  const parts = text.split('/');
-  if (parts.length > 3 || !parts.every((part) => PART.test(part))) {
-    throw new LayerstackError(
-      'ERR_INVALID_ARGUMENT',
-      `invalid platform ${JSON.stringify(text)}: give OS/ARCHITECTURE[/VARIANT], e.g. linux/arm64`,
-      { found: text },
-    );
-  }
-  const [first = '', second, variant] = parts;
-  if (second === undefined) {
-    return first.toLowerCase() === 'linux'
-      ? hostPlatform()
-      : normalizePlatform({ os: 'linux', architecture: first });
-  }
-  return normalizePlatform({
-    os: first,
-    architecture: second,
-    ...(variant === undefined ? {} : { variant }),
-  });
 }
 
 /** Those that Go and OCI know; what else is asked for is misspelt. */
@@ -131,23 +108,55 @@ const KNOWN_ARCHITECTURES = new Set(
 );
 
 /**
+ * Reads `os/architecture[/variant]`, e.g. `linux/arm64/v8`, or one of them alone: `amd64` is of linux, `windows` for this machine's
+ * architecture.
+ * @throws {@link LayerstackError} ERR_INVALID_ARGUMENT when it is not of that form, or nobody knows what stands alone.
+ */
+export function parsePlatform(text: string): Platform {
+  const parts = text.split('/');
+  const [first = '', second, variant] = parts;
+  if (!PART.test(first)) refuse(text, `${JSON.stringify(first)} is an invalid OS component`);
+  for (const part of parts.slice(1))
+    if (!PART.test(part)) refuse(text, `${JSON.stringify(part)} is an invalid component`);
+  if (parts.length > 3) refuse(text, 'it has more than three components');
+  if (second === undefined) return parseLonePart(text);
+  return normalizePlatform({
+    os: first,
+    architecture: second,
+    ...(variant === undefined ? {} : { variant }),
+  });
+}
+
+function parseLonePart(text: string): Platform {
+  const host = hostPlatform();
+  const { os } = normalizePlatform({ ...host, os: text });
+  if (KNOWN_OS.has(os)) return { ...host, os };
+  const platform = normalizePlatform({ os: 'linux', architecture: text });
+  if (!KNOWN_ARCHITECTURES.has(platform.architecture))
+    refuse(text, 'unknown operating system or architecture');
+  return platform;
+}
+
+/**
  * {@link parsePlatform} for a platform that is looked for.
  * @throws {@link LayerstackError} ERR_INVALID_ARGUMENT also where nothing is made for it, since there is no such platform.
  */
 export function parseKnownPlatform(text: string): Platform {
   const platform = parsePlatform(text);
   const { os, architecture } = platform;
-  const fail = (what: string): never => {
-    throw new LayerstackError(
-      'ERR_INVALID_ARGUMENT',
-      `invalid platform ${JSON.stringify(text)}: ${what}; give OS/ARCHITECTURE[/VARIANT], e.g. linux/arm64`,
-      { found: text },
-    );
-  };
-  if (!KNOWN_OS.has(os)) fail(`there is no operating system ${JSON.stringify(os)}`);
+  if (!KNOWN_OS.has(os)) refuse(text, `unknown operating system ${JSON.stringify(os)}`);
   if (!KNOWN_ARCHITECTURES.has(architecture))
-    fail(`there is no architecture ${JSON.stringify(architecture)}`);
+    refuse(text, `unknown architecture ${JSON.stringify(architecture)}`);
   return platform;
+}
+
+/** In containerd's words, which clients look for. */
+function refuse(text: string, why: string): never {
+  throw new LayerstackError(
+    'ERR_INVALID_ARGUMENT',
+    `invalid platform ${JSON.stringify(text)}: ${why}; give OS/ARCHITECTURE[/VARIANT], e.g. linux/arm64`,
+    { found: text },
+  );
 }
 
 /** `os/architecture[/variant]`. */

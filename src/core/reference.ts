@@ -94,8 +94,9 @@ function familiarName(name: string, fail: (why: string) => never): string {
   if (canonicalName(familiar) !== canonical) {
     fail(`on ${DEFAULT_HOST} the first part of a name must not look like a registry host`);
   }
-  // dockerd refuses it: `sha256:abc…` must always be an image id.
-  if (familiar === 'sha256') fail('"sha256" is not allowed as a name, since sha256:… is an image id');
+  // In dockerd's words.
+  if (familiar === 'sha256')
+    fail('refusing to create an ambiguous tag using digest algorithm as name: sha256:… is an image id');
   return familiar;
 }
 

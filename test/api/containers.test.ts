@@ -178,7 +178,7 @@ describe('containers/create', () => {
       '?platform=linux/s390x',
       { Image: 'base:1' },
       404,
-      'image with reference base:1 was found but does not match the specified platform: wanted linux/s390x, actual: linux/amd64',
+      'image with reference base:1 was found but its platform (linux/amd64) does not match the specified platform (linux/s390x)',
     ],
     ['', { Image: 'base:1', Labels: 3 }, 400, 'the request body: Labels is a number, not an object'],
     [

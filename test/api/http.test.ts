@@ -48,6 +48,10 @@ describe('versions', () => {
     });
   });
 
+  it('refuses one that is too new also for what it does not do', async () => {
+    expect((await service.get('/v9.9/swarm')).status).toBe(400);
+  });
+
   it.each(['1.52', '1.100', '2.0'])('refuses %s as too new, in docker words', async (version) => {
     const answer = await service.get(`/v${version}/images/json`);
     expect(answer.status).toBe(400);
@@ -65,6 +69,8 @@ describe('paths', () => {
     ['PATCH', '/images/json'],
     ['HEAD', '/images/json'],
     ['GET', '/v1.x/images/json'],
+    ['GET', '/v6.0.0/libpod/images/x/exists'],
+    ['GET', '/v0.1/nothing'],
   ])('does not find %s %s', async (method, path) => {
     const answer = await service.send(method, path);
     expect(answer.status).toBe(404);

@@ -349,7 +349,11 @@ describe('images/create', () => {
     [400, 'fromSrc=-&repo=UPPER', 'invalid reference'],
     [400, 'fromSrc=-&platform=a/b/c/d', 'invalid platform'],
     [400, '', 'neither fromImage nor fromSrc'],
-    [501, 'fromSrc=http://example.org/x.tar', 'does not fetch'],
+    [400, 'fromSrc=-&platform=%20%20%20', 'is an invalid OS component'],
+    [400, 'fromSrc=-&platform=nintendo64', 'unknown operating system or architecture'],
+    [400, 'fromSrc=-&platform=macos', 'operating system is not supported'],
+    [400, 'fromSrc=-&platform=windows/amd64', 'operating system is not supported'],
+    [400, 'fromSrc=-&repo=sha256&tag=x', 'refusing to create an ambiguous tag using digest algorithm'],
   ])('says %i for %s', async (status, query, text) => {
     const answer = await service.post(`/images/create?${query}`, {
       body: tar([{ name: 'x', content: 'x' }]),
@@ -416,7 +420,7 @@ describe('a platform', () => {
     const answer = await service.send(method, `${path}${path.includes('?') ? '&' : '?'}${platform('s390x')}`);
     expect([answer.status, message(answer)]).toEqual([
       404,
-      'image with reference base:1 was found but does not match the specified platform: wanted linux/s390x, actual: linux/amd64',
+      'image with reference base:1 was found but its platform (linux/amd64) does not match the specified platform (linux/s390x)',
     ]);
   });
 

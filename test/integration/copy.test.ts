@@ -16,7 +16,8 @@ import { Readable } from 'node:stream';
 import { buffer } from 'node:stream/consumers';
 import { gzipSync } from 'node:zlib';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { Layerstack, type Container } from '../../src/index.ts';
+import { EMPTY_CONTAINER_CONFIG } from '../../src/image/container-config.ts';
+import { Layerstack, type Container, type CreateOptions } from '../../src/index.ts';
 import { dockerArchive } from '../support/archives.ts';
 import { imageOf, layerOf } from '../support/images.ts';
 import { must } from '../support/process.ts';
@@ -397,6 +398,82 @@ describe('attacks', () => {
     // The trap would have sprung: a program that loads the library leaves the mark.
     await must('env', [`LD_PRELOAD=${host('libnss_files.so.2')}`, 'true']);
     expect(existsSync(host('loaded'))).toBe(true);
+  });
+});
+
+describe('a volume without a name, before the container has run', () => {
+  const TREE: readonly TarItem[] = [
+    ...LAYER,
+    { name: 'data/', type: 'directory' },
+    { name: 'short', type: 'symlink', linkname: 'data/long' },
+    { name: 'taken', content: 'a file' },
+  ];
+
+  /** A container of an image with these volumes. */
+  async function withVolumes(volumes: readonly string[], options: CreateOptions = {}): Promise<Container> {
+    const config = { Volumes: Object.fromEntries(volumes.map((path) => [path, {}])) };
+    const image = imageOf([layerOf(TREE)], { tags: ['volumes:1'], config });
+    writeFileSync(host('volumes.tar'), tar(dockerArchive([image])));
+    await store.load(host('volumes.tar'));
+    return store.create('volumes:1', options);
+  }
+
+  test.each([
+    ['of the image', ['/vol1'], {}],
+    ['of the image, below directories that are missing', ['/srv/a/vol1'], {}],
+    ['of the image, behind a link', ['/short/vol1'], {}],
+    ['that create asks for', [], { config: { ...EMPTY_CONTAINER_CONFIG, Volumes: ['/vol1'] } }],
+    ['that a mount asks for', [], { hostConfig: { Mounts: [{ Type: 'volume', Target: '/vol1' }] } }],
+    ['that a bind asks for', [], { hostConfig: { Binds: ['/vol1'] } }],
+  ] as [string, string[], CreateOptions][])('%s takes files', async (_, volumes, options) => {
+    const target = await withVolumes(volumes, options);
+    const path = volumes[0] ?? '/vol1';
+    const stat = await store.statPath(target, path);
+    expect([stat.name, stat.mode & 0o777]).toEqual(['vol1', 0o755]);
+    await store.putArchive(target, path, bytes([{ name: 'by-put', content: 'put' }]));
+    writeFileSync(host('file'), 'copied');
+    await store.copyIn(target, host('file'), `${path}/`);
+    await store.copyOut(target, path, host('out'));
+    expect(readdirSync(host('out')).sort()).toEqual(['by-put', 'file']);
+  });
+
+  test('has in its first bundle what was copied there', async () => {
+    const target = await withVolumes(['/vol1'], { command: ['true'] });
+    await store.putArchive(target, '/vol1', bytes([{ name: 'kept', content: 'kept' }]));
+    const { spec } = await store.bundle(target, host('bundle'));
+    const volume = spec.mounts.find(({ destination }) => destination === '/vol1');
+    expect(readFileSync(join(volume?.source ?? '', 'kept'), 'utf8')).toBe('kept');
+    await store.unmount(target);
+  });
+
+  test('makes nothing where something of the host will be mounted, which would hide the files', async () => {
+    const target = await withVolumes(['/vol1'], { hostConfig: { Binds: [`${scratch}:/vol1`] } });
+    await expect(store.statPath(target, '/vol1')).rejects.toMatchObject({ code: 'ERR_PATH_NOT_FOUND' });
+    await expect(store.putArchive(target, '/vol1', bytes([]))).rejects.toMatchObject({
+      code: 'ERR_PATH_NOT_FOUND',
+    });
+  });
+
+  test('keeps nobody from the other files where it can have no directory', async () => {
+    const target = await withVolumes(['/taken/vol1', '/', '/proc/x', '/vol1']);
+    await store.copyOut(target, '/dir/file', host('got'));
+    expect(readFileSync(host('got'), 'utf8')).toBe('content');
+    expect((await store.statPath(target, '/vol1')).name).toBe('vol1');
+    await expect(store.statPath(target, '/proc/x')).rejects.toMatchObject({ code: 'ERR_PATH_NOT_FOUND' });
+  });
+
+  test('leads nowhere out of the container', async () => {
+    const evil: TarItem = { name: 'out', type: 'symlink', linkname: `../../../../..${scratch}` };
+    const image = imageOf([layerOf([...TREE, evil])], {
+      tags: ['evil:1'],
+      config: { Volumes: { '/out/vol1': {} } },
+    });
+    writeFileSync(host('evil.tar'), tar(dockerArchive([image])));
+    await store.load(host('evil.tar'));
+    const target = await store.create('evil:1');
+    await store.putArchive(target, '/out/vol1', bytes([{ name: 'x', content: 'x' }]));
+    expect(existsSync(host('vol1'))).toBe(false);
+    expect((await store.statPath(target, `${scratch}/vol1/x`)).size).toBe(1);
   });
 });
 

@@ -1,9 +1,12 @@
 /** dockerode's tests: `SUITE=DIR node test/suites/dockerode.js`, in a checkout where `npm install` was run. */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { fileURLToPath, URL } from 'node:url';
 import { docker } from './support/engine.js';
 import { run } from './support/run.js';
 import { checkout, runSuite } from './support/suite.js';
+
+const TIMEOUTS = fileURLToPath(new URL('support/mocha-timeouts.js', import.meta.url));
 
 const directory = checkout('node_modules/mocha', 'github.com/apocas/dockerode, with its packages installed');
 await runSuite('dockerode', ['ubuntu:latest'], async ({ socket, scratch, host }) => {
@@ -15,8 +18,8 @@ await runSuite('dockerode', ['ubuntu:latest'], async ({ socket, scratch, host })
     [
       'node_modules/mocha/bin/mocha.js',
       '--exit',
-      '--timeout',
-      '20000',
+      '--require',
+      TIMEOUTS,
       '--reporter',
       'json',
       '--reporter-option',
@@ -25,7 +28,7 @@ await runSuite('dockerode', ['ubuntu:latest'], async ({ socket, scratch, host })
     {
       failing: true,
       cwd: directory,
-      env: { ...process.env, DOCKER_HOST: `unix://${socket}`, REGISTRY: host },
+      env: { ...process.env, DOCKER_HOST: `unix://${socket}`, REGISTRY: host, TIMEOUT_MS: '20000' },
     },
   );
   let report;

@@ -9,7 +9,7 @@ import { checkout, runSuite } from './support/suite.js';
 
 const IMAGES = [
   ...['busybox:latest', 'busybox:glibc', 'hello-world:latest', 'hello-world:frozen', 'debian:trixie-slim'],
-  ...['hello-world:amd64', 'hello-world:arm64@arm64'],
+  ...['hello-world:amd64', 'hello-world:arm64@arm64', 'alpine:latest'],
 ];
 
 const go = process.env.GO ?? 'go';

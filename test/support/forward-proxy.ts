@@ -83,6 +83,7 @@ export class ForwardProxy implements AsyncDisposable {
       upstream.on('response', (answer) => {
         response.writeHead(answer.statusCode ?? 502, answer.headers);
         answer.pipe(response);
+        answer.on('close', () => answer.complete || response.destroy());
       });
       upstream.on('error', () => response.destroy());
       request.pipe(upstream);

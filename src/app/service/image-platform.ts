@@ -21,8 +21,8 @@ export function requirePlatform(name: string, image: ImageInspect, wanted: strin
   if (matchPlatform([{ platform: actual }], platform) === undefined)
     throw new HttpError(
       404,
-      `image with reference ${name} was found but does not match the specified platform: ` +
-        `wanted ${formatPlatform(platform)}, actual: ${formatPlatform(actual)}`,
+      `image with reference ${name} was found but its platform (${formatPlatform(actual)}) ` +
+        `does not match the specified platform (${formatPlatform(platform)})`,
     );
 }
 

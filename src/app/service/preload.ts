@@ -22,6 +22,7 @@ export async function preload(): Promise<void> {
     import('../../transfer/registry/auth/docker-config.ts'),
     import('../../transfer/registry/client.ts'),
     import('../../transfer/registry/settings.ts'),
+    import('../../transfer/registry/web-file.ts'),
     import('../../container/bundle.ts'),
     import('../../container/changes.ts'),
     import('../../container/commit.ts'),

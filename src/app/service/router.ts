@@ -35,15 +35,18 @@ export class Router {
    */
   match(method: string, url: string): Match {
     const target = parseTarget(url);
-    const match = this.#find(method, target);
-    if (match !== undefined) return match;
-    throw notImplemented(method, target.path) ?? new HttpError(404, 'page not found');
+    const found = this.#find(method, target) ?? notImplemented(method, target.path);
+    // What no version of the API has is not there, whatever version is said.
+    if (found === undefined) throw new HttpError(404, 'page not found');
+    checkVersion(target.version);
+    if (found instanceof HttpError) throw found;
+    return found;
   }
 
   /** As {@link match}; undefined for what has no route. */
   find(method: string, url: string): Match | undefined {
     try {
-      return this.#find(method, parseTarget(url));
+      return this.match(method, url);
     } catch {
       return undefined;
     }
@@ -87,7 +90,6 @@ function parseTarget(url: string): Omit<RequestTarget, 'params'> {
   const [, version, rest] = /^\/v(\d+(?:\.\d+)*)(\/[^]*)$/.exec(decoded) ?? [];
   if (version === undefined || rest === undefined)
     return { path: decoded, query: new URLSearchParams(search), version: API_VERSION };
-  checkVersion(version);
   return { path: rest, query: new URLSearchParams(search), version };
 }
 

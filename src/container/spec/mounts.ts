@@ -65,10 +65,11 @@ const TMPFS_VALUES = new Set(['size', 'mode', 'uid', 'gid', 'nr_inodes', 'nr_blo
  *   tmpfs and for a propagation that the source's own mount does not allow.
  */
 export async function requestedMounts(
-  { Binds, Mounts, Tmpfs }: HostSettings,
+  host: HostSettings,
   volumeOf: VolumeLookup,
   log: MappingLog,
 ): Promise<RequestedMounts> {
+  const { Binds, Mounts, Tmpfs } = host;
   const mounts: RuntimeMount[] = [];
   const add = (key: string, mount: RuntimeMount | undefined): void => {
     if (mount === undefined) return;
@@ -79,13 +80,30 @@ export async function requestedMounts(
   for (const mount of Mounts ?? []) add('Mounts', await ofMount(mount, volumeOf));
   for (const [path, options] of Object.entries(Tmpfs ?? {}))
     add('Tmpfs', tmpfs(path, options.split(',').filter(Boolean)));
-  const anonymous = [
+  return { mounts, anonymous: anonymousVolumes(host), propagation: await rootPropagation(mounts) };
+}
+
+/** The volumes without a name that a host config asks for. */
+export function anonymousVolumes({ Binds, Mounts }: HostSettings): RequestedMounts['anonymous'] {
+  return [
     ...(Binds ?? []).filter((text) => !text.includes(':')).map((path) => ({ path, isEmpty: false })),
     ...(Mounts ?? [])
-      .filter((mount) => mount.Type === 'volume' && !mount.Source)
+      .filter(isAnonymous)
       .map(({ Target = '', VolumeOptions }) => ({ path: Target, isEmpty: VolumeOptions?.NoCopy === true })),
   ];
-  return { mounts, anonymous, propagation: await rootPropagation(mounts) };
+}
+
+/** Where a host config asks for something else: of the host, of a volume with a name, or a tmpfs. */
+export function namedDestinations({ Binds, Mounts, Tmpfs }: HostSettings): readonly string[] {
+  return [
+    ...(Binds ?? []).flatMap((text) => text.split(':')[1] ?? []),
+    ...(Mounts ?? []).filter((mount) => !isAnonymous(mount)).flatMap(({ Target }) => Target ?? []),
+    ...Object.keys(Tmpfs ?? {}),
+  ].map(cleanPath);
+}
+
+function isAnonymous({ Type, Source }: MountRequest): boolean {
+  return Type === 'volume' && !Source;
 }
 
 /** `[SOURCE:]DESTINATION[:MODE]`, as validateMounts leaves it; a source that is no path is a volume's name. */

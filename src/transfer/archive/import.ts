@@ -132,7 +132,9 @@ async function statSource(path: string) {
 
 function requireLinux(os: string): void {
   if (os === 'linux') return;
-  throw new LayerstackError('ERR_INVALID_ARGUMENT', `only linux images can be stored, not ${os}`, {
-    found: os,
-  });
+  throw new LayerstackError(
+    'ERR_INVALID_ARGUMENT',
+    `operating system is not supported: only linux images can be stored, not ${os}`,
+    { found: os },
+  );
 }

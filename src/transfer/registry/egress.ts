@@ -12,7 +12,22 @@ import { namedNetwork, networkOf, type Network } from './network.ts';
 import { redactUrl } from './redact.ts';
 import { settingsOf, type RegistrySettings } from './settings.ts';
 
-const PLACES: Readonly<Record<Network, string>> = {
+/** Where the requests of a {@link Transport} may go. */
+export interface EgressPolicy {
+  /** Whether certificates of this `HOST[:PORT]` are not checked. */
+  isInsecure(host: string): boolean;
+  /** Judges all that can be judged without looking up an address. Before anything is sent. */
+  check(url: URL, request: { readonly method: string; readonly subject: Subject }): void;
+  /** The error for a request that would go to such an address. */
+  outOfReach(url: URL, network: Network, subject: Subject): LayerstackError;
+  /** Looks a host up, for connecting: gives only addresses that a request to `url` may go to. */
+  lookup(url: URL): LookupFunction;
+  /** A connection to the URL is there, at this address. */
+  connected(url: URL, address: string | undefined): void;
+}
+
+/** Where an address is, in words. */
+export const PLACES: Readonly<Record<Network, string>> = {
   loopback: 'on this machine',
   'link-local': 'on the link of this machine',
   private: 'in a private network',
@@ -20,7 +35,7 @@ const PLACES: Readonly<Record<Network, string>> = {
   public: 'on the internet',
 };
 
-export class Egress {
+export class Egress implements EgressPolicy {
   readonly #settings: RegistrySettings;
   readonly #host: string;
   /** The registry's connections are not protected, so nothing is lost where others are not. */
@@ -82,20 +97,8 @@ export class Egress {
     );
   }
 
-  /**
-   * Looks a host up, for connecting: gives only addresses that a request to `url` may go to, and those are connected to, whatever
-   * the name means a moment later. Fails with an {@link AddressOutOfReach} where none is left.
-   */
   lookup(url: URL): LookupFunction {
-    return (hostname, options, callback) => {
-      systemLookup(hostname, { ...options, all: true }, (error, found) => {
-        if (error) return callback(error, []);
-        const open = found.filter(({ address }) => this.reaches(url, networkOf(address)));
-        const [first] = open;
-        if (!first) return callback(new AddressOutOfReach(networkOf(found[0]?.address ?? '')), []);
-        return options.all === true ? callback(null, open) : callback(null, first.address, first.family);
-      });
-    };
+    return lookupWithin((network) => this.reaches(url, network));
   }
 
   /**
@@ -110,6 +113,22 @@ export class Egress {
   #isOwn(url: URL): boolean {
     return url.host === new URL(`${url.protocol}//${this.#host}`).host;
   }
+}
+
+/**
+ * Looks a host up for connecting: gives only addresses in networks that are open, and those are connected to, whatever the name
+ * means a moment later. Fails with an {@link AddressOutOfReach} where none is left.
+ */
+export function lookupWithin(isOpen: (network: Network) => boolean): LookupFunction {
+  return (hostname, options, callback) => {
+    systemLookup(hostname, { ...options, all: true }, (error, found) => {
+      if (error) return callback(error, []);
+      const open = found.filter(({ address }) => isOpen(networkOf(address)));
+      const [first] = open;
+      if (!first) return callback(new AddressOutOfReach(networkOf(found[0]?.address ?? '')), []);
+      return options.all === true ? callback(null, open) : callback(null, first.address, first.family);
+    });
+  };
 }
 
 /** A name whose addresses are all where a request may not go. */

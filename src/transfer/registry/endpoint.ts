@@ -36,8 +36,8 @@ export interface EndpointOptions {
 }
 
 const MAX_ERROR_BYTES = 64 * 1024;
-const MAX_REDIRECTS = 10;
-const REDIRECTS = [301, 302, 303, 307, 308];
+export const MAX_REDIRECTS = 10;
+export const REDIRECTS = [301, 302, 303, 307, 308];
 
 export class Endpoint implements AsyncDisposable {
   readonly label: string;

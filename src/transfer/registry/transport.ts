@@ -9,7 +9,7 @@ import type { Dispatcher } from 'undici';
 import { abortError, throwIfAborted } from '../../core/abort.ts';
 import { certificatesFor, machineCas, pem } from './certificates.ts';
 import { connectionError } from './connection-error.ts';
-import { AddressOutOfReach, type Egress } from './egress.ts';
+import { AddressOutOfReach, type EgressPolicy } from './egress.ts';
 import type { Subject } from './error.ts';
 import { proxyFor, type Environment } from './proxy.ts';
 import { settingsOf, type RegistrySettings } from './settings.ts';
@@ -48,7 +48,7 @@ export interface HttpResponse {
 export interface TransportOptions {
   readonly settings: RegistrySettings;
   /** Where requests may go; it is asked before each, and by each connection. */
-  readonly egress: Egress;
+  readonly egress: EgressPolicy;
   readonly timeouts?: Partial<Timeouts> | undefined;
   /** Where the proxies' variables are. */
   readonly env: Environment;
@@ -58,7 +58,7 @@ export interface TransportOptions {
 const CONNECTIONS = 16;
 
 export class Transport implements AsyncDisposable {
-  readonly egress: Egress;
+  readonly egress: EgressPolicy;
   readonly #options: TransportOptions;
   readonly #pools = new Map<string, Promise<Dispatcher>>();
   /** Origins that have answered. */

@@ -38,11 +38,33 @@ describe('a platform', () => {
     expect(() => parsePlatform(text)).toThrow(expect.objectContaining({ code: 'ERR_INVALID_ARGUMENT' }));
   });
 
-  it.each(['linux/foobar', 'foobar', 'foo/amd64', 'linux/amd46', 'linux/x64', 'linuxx/amd64/v2'])(
+  it.each([
+    ['       ', '"       " is an invalid OS component'],
+    ['*', '"*" is an invalid OS component'],
+    ['linux/amd64/', '"" is an invalid component'],
+    ['foobar', 'unknown operating system or architecture'],
+    ['nintendo64', 'unknown operating system or architecture'],
+    ['linuxx', 'unknown operating system or architecture'],
+  ])('%j is none, and containerd says why', (text, why) => {
+    for (const parse of [parsePlatform, parseKnownPlatform])
+      expect(() => parse(text)).toThrow(`invalid platform ${JSON.stringify(text)}: ${why}`);
+  });
+
+  it.each(['windows', 'macos', 'Darwin', 'freebsd'])(
+    '%s alone is for the architecture of this machine',
+    (os) => {
+      expect(parsePlatform(os)).toEqual({
+        ...hostPlatform(),
+        os: os === 'macos' ? 'darwin' : os.toLowerCase(),
+      });
+    },
+  );
+
+  it.each(['linux/foobar', 'foo/amd64', 'linux/amd46', 'linux/x64', 'linuxx/amd64/v2'])(
     '%s is none that could be looked for',
     (text) => {
       expect(() => parseKnownPlatform(text)).toThrow(
-        /^invalid platform ".*": there is no (operating system|architecture) "/,
+        /^invalid platform ".*": unknown (operating system|architecture) "/,
       );
       // An image may be made for it all the same.
       expect(formatPlatform(parsePlatform(text))).toContain(text);

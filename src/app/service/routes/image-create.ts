@@ -1,11 +1,13 @@
 /**
- * `POST /images/create`: an image from a registry (`fromImage`), or of a root file system in the body (`fromSrc=-`).
+ * `POST /images/create`: an image from a registry (`fromImage`), of a root file system in the body (`fromSrc=-`), or of one
+ * on the internet (`fromSrc=URL`).
  * Mirrors `moby/moby: api/server/router/image/image_routes.go` and `daemon/images/image_{pull,import}.go`.
  */
 import { LayerstackError } from '../../../core/errors.ts';
 import { isDigest } from '../../../core/digest.ts';
 import { formatReference, parseReference, type Reference } from '../../../core/reference.ts';
 import type { Route, ServiceContext } from '../context.ts';
+import type { WebFile } from '../../../transfer/registry/web-file.ts';
 import type { Query } from '../query.ts';
 import { newReference } from '../references.ts';
 import { requestCredentials } from '../registry-credentials.ts';
@@ -24,12 +26,9 @@ async function createImage(request: ApiRequest, service: ServiceContext): Promis
   if (image !== undefined) return pullImage(request, service, image);
   const source = query.text('fromSrc');
   if (source === undefined) throw new HttpError(400, 'the query has neither fromImage nor fromSrc');
-  if (source !== '-')
-    throw new HttpError(
-      501,
-      `layerstack does not fetch ${source}: send the tar as the body, with fromSrc=- (curl -fsSL URL | docker import -)`,
-    );
-  await importImage(request, service);
+  if (source === '-') return importImage(request, service, source, () => request.body);
+  const file = await service.store.webFile(source);
+  await importImage(request, service, file.shown, (stream) => downloaded(file, stream, request.signal));
 }
 
 async function pullImage(request: ApiRequest, { store, log }: ServiceContext, image: string): Promise<void> {
@@ -61,13 +60,18 @@ function pulledReference(image: string, query: Query): Reference {
   return parseReference(isDigest(tag) ? `${repository}@${tag}` : `${repository}:${tag}`);
 }
 
-async function importImage(request: ApiRequest, { store }: ServiceContext): Promise<void> {
-  const { query, body, signal } = request;
+async function importImage(
+  request: ApiRequest,
+  { store }: ServiceContext,
+  source: string,
+  open: (stream: JsonStream) => AsyncIterable<Uint8Array>,
+): Promise<void> {
+  const { query, signal } = request;
   const stream = new JsonStream(request);
   try {
-    const id = await store.import(body, {
+    const id = await store.import(open(stream), {
       reference: newReference(query),
-      message: query.text('message') ?? 'Imported from -',
+      message: query.text('message') ?? `Imported from ${source}`,
       changes: query.all('changes'),
       platform: query.text('platform'),
       signal,
@@ -76,5 +80,21 @@ async function importImage(request: ApiRequest, { store }: ServiceContext): Prom
     await stream.end();
   } catch (error) {
     await stream.fail(error);
+  }
+}
+
+/** A file's bytes, and what docker's clients are shown meanwhile. It is asked for when they are wanted. */
+async function* downloaded(
+  file: WebFile,
+  stream: JsonStream,
+  signal: AbortSignal,
+): AsyncGenerator<Uint8Array> {
+  await using opened = await file.open(signal);
+  stream.status(`Downloading from ${file.shown}`);
+  let current = 0;
+  for await (const piece of opened.bytes) {
+    current += piece.length;
+    stream.progress('', 'Importing', { current, total: opened.size });
+    yield piece;
   }
 }
