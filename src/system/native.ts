@@ -8,7 +8,7 @@
 import { existsSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { fileURLToPath } from 'node:url';
-import { ERROR_KINDS, LayerstackError, type ErrorCode, type ErrorFacts } from '../core/errors.ts';
+import { ERROR_KINDS, isError, LayerstackError, type ErrorCode, type ErrorFacts } from '../core/errors.ts';
 
 /** One step of {@link Native.batch}. Modes are exact, whatever the process's umask. */
 export type BatchStep =
@@ -521,7 +521,7 @@ export function callSync<T>(work: () => T): T {
 }
 
 function ownError(error: unknown, caller: (...args: never[]) => unknown): unknown {
-  if (!(error instanceof Error)) return error;
+  if (!isError(error)) return error;
   const { code, message, stack, ...facts } = {
     ...error,
     message: error.message,
