@@ -7,7 +7,7 @@ import { isError } from '../../core/errors.ts';
 import type { Logger } from '../../system/log.ts';
 import type { Layerstack } from '../layerstack.ts';
 import type { Registries } from '../registries.ts';
-import { packageVersion } from '../package-version.ts';
+import { packageVersion } from '../../system/package-version.ts';
 import { GLOBAL_OPTIONS, parseOptions, UsageError, type Command, type Context } from './command.ts';
 import { ALIASES, VERBS } from './commands/index.ts';
 import { describeError, troubleLine } from './errors.ts';
