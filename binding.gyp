@@ -1,6 +1,7 @@
 {
   # `--units=no`: each source by itself, as the editor wants it (`npm run compile-commands`).
-  "variables": {"units%": "yes"},
+  # `--old_glibc=DIR`: with the libc.so in DIR and the C++ library inside (`npm run prebuild`).
+  "variables": {"units%": "yes", "old_glibc%": ""},
   "target_defaults": {
     "include_dirs": ["native"],
     "defines": ["_FILE_OFFSET_BITS=64"],
@@ -25,7 +26,11 @@
       "dependencies": ["core"],
       "conditions": [
         ["units=='yes'", {"sources": ["<!@(node packaging/units.js napi)"]},
-                         {"sources": ["<!@(find native/napi -name '*.cc')"]}]
+                         {"sources": ["<!@(find native/napi -name '*.cc')"]}],
+        ["old_glibc!=''", {
+          "sources": ["native/glibc/floor.cc"],
+          "ldflags": ["-L<(old_glibc)", "-static-libstdc++", "-static-libgcc", "-Wl,-u,__cxa_pure_virtual", "-Wl,--gc-sections", "-Wl,-s"]
+        }]
       ],
       "include_dirs": ["<!(node -p \"require('node-addon-api').include_dir\")"],
       "defines": ["NAPI_VERSION=9", "NODE_ADDON_API_DISABLE_DEPRECATED"],
