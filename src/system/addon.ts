@@ -96,8 +96,12 @@ interface Build {
   readonly path?: string;
 }
 
+/**
+ * The package keeps its binding.gyp elsewhere, since some package managers compile where they see one, whatever is prebuilt.
+ */
 function buildAt(home: string): Build {
-  return { command: `npx --yes node-gyp rebuild --directory=${quoted(home)}` };
+  const gyp = 'ln -sf packaging/binding.gyp binding.gyp';
+  return { command: `cd ${quoted(home)} && ${gyp} && npx --yes node-gyp rebuild` };
 }
 
 /** In a directory of its own: this program does not have what the addon is built from. */
