@@ -20,6 +20,20 @@ export default tseslint.config(
     },
   },
   {
+    files: ['src/**/*.ts'],
+    rules: {
+      'no-restricted-syntax': [
+        'error',
+        {
+          selector:
+            'BinaryExpression[operator="instanceof"][right.name=/^(?:LayerstackError|(?:Aggregate)?Error|Uint8Array)$/]',
+          message:
+            'What comes from another realm (Jest has its own) is none: isError, LayerstackError.is, util.types.',
+        },
+      ],
+    },
+  },
+  {
     files: ['**/*.js'],
     languageOptions: { globals: { process: 'readonly', console: 'readonly', AbortSignal: 'readonly' } },
   },

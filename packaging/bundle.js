@@ -1,11 +1,15 @@
 /**
- * Joins what tsc has compiled into a few files, `dist/bundle`: what package.json gives to importers and to the shell. Node takes
- * about a millisecond for each module that it resolves, reads and links, and a command would load a hundred of them: more time
- * than most commands work. What is imported only when it is needed (registries, the service) stays apart.
+ * Joins what tsc has compiled into a few files: `dist/bundle`, the ES modules that package.json gives to importers and to the
+ * shell, and `dist/cjs`, what `require` gets, with its types. Node takes about a millisecond for each module that it resolves, reads
+ * and links, and a command would load a hundred of them: more time than most commands work. What is imported only when it is
+ * needed (registries, the service) stays apart.
  */
+import { copyFileSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { dirname } from 'node:path';
 import { fileURLToPath, URL } from 'node:url';
 import { rolldown } from 'rolldown';
 
+const { version: VERSION } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8'));
 const DIST = fileURLToPath(new URL('../dist/', import.meta.url));
 /** Node's own modules, and the dependencies. */
 const EXTERNAL = /^[^./]/;
@@ -16,11 +20,47 @@ const PARTS = [
   ['store', ['app/layerstack.js', 'app/service/preload.js']],
 ];
 
-const bundle = await rolldown({
-  input: { index: `${DIST}index.js`, main: `${DIST}app/cli/main.js` },
-  external: EXTERNAL,
-  platform: 'node',
-});
+await join(
+  { index: `${DIST}index.js`, main: `${DIST}app/cli/main.js` },
+  { dir: `${DIST}bundle`, codeSplitting: { groups: [{ name: partsOf(PARTS), debugName: 'parts' }] } },
+);
+await join(
+  { index: `${DIST}index.js` },
+  // Jest gives CommonJS no `import()`.
+  { dir: `${DIST}cjs`, format: 'cjs', dynamicImportInCjs: false },
+);
+writeFileSync(`${DIST}cjs/package.json`, '{ "type": "commonjs" }\n');
+copyTypes(`${DIST}index.d.ts`, new Set());
+
+async function join(input, options) {
+  const define = { LAYERSTACK_VERSION: JSON.stringify(VERSION) };
+  const bundle = await rolldown({ input, external: EXTERNAL, platform: 'node', transform: { define } });
+  const { output } = await bundle.write({
+    chunkFileNames: '[name]-[hash].js',
+    // With its names and lines: Node prints the line that an error came from.
+    minify: false,
+    comments: false,
+    ...options,
+  });
+  await bundle.close();
+  // rolldown passes over an import that leads nowhere where it stands in a `try`.
+  const files = new Set(output.map(({ fileName }) => fileName));
+  for (const { fileName, imports, dynamicImports } of output)
+    for (const imported of [...imports, ...dynamicImports])
+      if (!files.has(imported) && !EXTERNAL.test(imported))
+        throw new Error(`${fileName} imports ${imported}, which is nowhere`);
+}
+
+/** Tells the part that a module belongs to: the first that loads it. */
+function partsOf(parts) {
+  const found = new Map();
+  return (id, modules) => {
+    if (found.size === 0)
+      for (const [name, paths] of parts)
+        for (const loaded of loadedWith(paths, modules)) if (!found.has(loaded)) found.set(loaded, name);
+    return found.get(id) ?? null;
+  };
+}
 
 /** The modules that Node loads with `paths`, whatever is called; but the entry points, which run when they are loaded. */
 function loadedWith(paths, modules) {
@@ -30,28 +70,13 @@ function loadedWith(paths, modules) {
   return [...found].filter((id) => modules.getModuleInfo(id)?.isEntry === false);
 }
 
-const parts = new Map();
-/** The part that a module belongs to: the first that loads it. */
-function partOf(id, modules) {
-  if (parts.size === 0)
-    for (const [name, paths] of PARTS)
-      for (const loaded of loadedWith(paths, modules)) if (!parts.has(loaded)) parts.set(loaded, name);
-  return parts.get(id) ?? null;
+/** Copies a declaration file and all that it imports to dist/cjs, where TypeScript takes them for those of CommonJS. */
+function copyTypes(path, copied) {
+  if (copied.has(path)) return;
+  copied.add(path);
+  const target = `${DIST}cjs/${path.slice(DIST.length)}`;
+  mkdirSync(dirname(target), { recursive: true });
+  copyFileSync(path, target);
+  for (const [, imported] of readFileSync(path, 'utf8').matchAll(/(?:from|import\() ?'(\.[^']+)\.ts'/g))
+    copyTypes(fileURLToPath(new URL(`${imported}.d.ts`, `file://${path}`)), copied);
 }
-
-const { output } = await bundle.write({
-  dir: `${DIST}bundle`,
-  chunkFileNames: '[name]-[hash].js',
-  codeSplitting: { groups: [{ name: partOf, debugName: 'parts' }] },
-  // With its names and lines: Node prints the line that an error came from.
-  minify: false,
-  comments: false,
-});
-await bundle.close();
-
-// rolldown passes over an import that leads nowhere where it stands in a `try`.
-const files = new Set(output.map(({ fileName }) => fileName));
-for (const { fileName, imports, dynamicImports } of output)
-  for (const imported of [...imports, ...dynamicImports])
-    if (!files.has(imported) && !EXTERNAL.test(imported))
-      throw new Error(`${fileName} imports ${imported}, which is nowhere`);

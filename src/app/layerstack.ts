@@ -48,6 +48,7 @@ import {
 import { LayerStore } from '../layer/store.ts';
 import { Overlay } from '../layer/overlay.ts';
 import type { ImageID } from '../core/digest.ts';
+import { useAddon } from '../system/addon.ts';
 import type { Capabilities } from '../system/caps.ts';
 import type { Logger } from '../system/log.ts';
 import { timed, timedBytes } from '../system/phases.ts';
@@ -97,6 +98,11 @@ export interface OpenOptions {
    * begins with `done, but` says what.
    */
   readonly log?: Logger | undefined;
+  /**
+   * File of the native addon, where it is neither in the package nor named by `LAYERSTACK_ADDON`, as in a bundled program. A
+   * process loads one: the first `open` that names it decides.
+   */
+  readonly addon?: string | undefined;
 }
 
 /** What a store takes on disk, in the terms of docker's API; sizes in bytes. */
@@ -152,16 +158,18 @@ export class Layerstack implements AsyncDisposable {
    * Opens a store. Several processes may have it open; dockerd must not, except beside a read-only one.
    * @throws {@link LayerstackError} ERR_STORE_LOCKED while dockerd runs on the root, ERR_NOT_ROOT without
    *   CAP_SYS_ADMIN, ERR_STORE_UNSUPPORTED where the file system lacks something that overlay2 needs,
-   *   ERR_INVALID_ARGUMENT for a bad root, ERR_STORE_UNSAFE for one that others can write to.
+   *   ERR_INVALID_ARGUMENT for a bad root, ERR_STORE_UNSAFE for one that others can write to, ERR_ADDON where the native addon
+   *   cannot be loaded.
    */
   static async open(options: OpenOptions = {}): Promise<Layerstack> {
-    const { root = DEFAULT_ROOT, readOnly = false, allowUnsafeRoot = false, log } = options;
+    const { root = DEFAULT_ROOT, readOnly = false, allowUnsafeRoot = false, log, addon } = options;
     // open({ root: process.env.UNSET_BUT_EMPTY }) must not open some other store.
     if (root === '')
       throw new LayerstackError(
         'ERR_INVALID_ARGUMENT',
         "the store's root is no path: use open({ root: '/var/lib/layerstack' })",
       );
+    if (addon !== undefined) useAddon(addon);
     const store = new Layerstack(await Root.open(root, { readOnly, allowUnsafeRoot, ...(log && { log }) }));
     if (!readOnly) {
       await store.#containers.resume();

@@ -57,7 +57,7 @@ export const SIGNATURES: Signatures = {
     "Registries#remove": {"parameters":[{"name":"reference","shape":"string"},{"name":"options","shape":{"object":"RequestOptions & RegistryOptions"},"optional":true}],"async":true},
   },
   objects: {
-    "OpenOptions": {"keys":{"root":"string","readOnly":"boolean","allowUnsafeRoot":"boolean","log":{"object":"Logger"}}},
+    "OpenOptions": {"keys":{"root":"string","readOnly":"boolean","allowUnsafeRoot":"boolean","log":{"object":"Logger"},"addon":"string"}},
     "Logger": {"methods":["debug","info","warn","error"]},
     "AsyncIterable": {"methods":["@@asyncIterator"]},
     "LoadOptions": {"keys":{"platform":"string","maxBytes":"number","signal":{"object":"AbortSignal"},"onProgress":"function"}},

@@ -172,17 +172,36 @@ export class LayerstackError extends Error implements ErrorFacts {
     super(message, cause === undefined ? undefined : { cause });
     this.code = code;
     this.kind = ERROR_KINDS[code];
-    Object.defineProperty(this, BRAND, { value: true });
     for (const [key, value] of Object.entries(fields)) {
       if (value !== undefined) Object.defineProperty(this, key, { value, enumerable: true });
     }
   }
 
-  /** Whether `error` is a LayerstackError, also of another copy of this package. */
+  static {
+    Object.defineProperty(this.prototype, BRAND, { value: true });
+  }
+
+  /** Whether `error` is a LayerstackError, also of another copy of this package or of another realm. */
   static is(error: unknown): error is LayerstackError {
-    return error instanceof Error && BRAND in error;
+    return isError(error) && BRAND in error;
+  }
+
+  /** `error instanceof LayerstackError` asks the same. */
+  static override [Symbol.hasInstance](error: unknown): boolean {
+    return this === LayerstackError ? LayerstackError.is(error) : super[Symbol.hasInstance](error);
   }
 }
+
+/**
+ * Whether `value` is an error of whatever realm: Jest gives each test file a realm of its own, while what Node and the addon throw
+ * is of the main one, so that `instanceof Error` does not know it.
+ */
+export function isError(value: unknown): value is Error {
+  return ERROR_TAGS.has(Object.prototype.toString.call(value));
+}
+
+/** What signals abort with is a DOMException. */
+const ERROR_TAGS: ReadonlySet<string> = new Set(['[object Error]', '[object DOMException]']);
 
 /** A system error as Node shapes it. */
 export interface SystemError extends Error {
@@ -197,7 +216,7 @@ export interface SystemError extends Error {
 
 /** Whether `error` is a system error, optionally one with any of `codes`. */
 export function isSystemError(error: unknown, ...codes: string[]): error is SystemError {
-  if (!(error instanceof Error) || !('errno' in error) || !('code' in error)) return false;
+  if (!isError(error) || !('errno' in error) || !('code' in error)) return false;
   return codes.length === 0 || codes.includes(error.code as string);
 }
 
@@ -207,7 +226,7 @@ export function isSystemError(error: unknown, ...codes: string[]): error is Syst
  */
 export function firstError(error: unknown): unknown {
   let first = error;
-  while (first instanceof Error && first.name === 'SuppressedError' && 'suppressed' in first)
+  while (isError(first) && first.name === 'SuppressedError' && 'suppressed' in first)
     first = first.suppressed;
   return first;
 }

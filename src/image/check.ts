@@ -38,7 +38,7 @@ export async function readConfigs(root: Root): Promise<ImageConfig[]> {
   const configs: ImageConfig[] = [];
   for (const id of await db.ids()) {
     const config = await readConfig(db, id);
-    if (!(config instanceof LayerstackError) && config !== undefined) configs.push(config);
+    if (config !== undefined && !LayerstackError.is(config)) configs.push(config);
   }
   return configs;
 }
@@ -125,7 +125,7 @@ async function* checkConfigs(
     const path = root.layout.imageContent(id);
     const config = await readConfig(db, id);
     if (config === undefined) continue;
-    if (config instanceof LayerstackError) {
+    if (LayerstackError.is(config)) {
       const advice = `load or pull the image again, or delete ${path} and its names`;
       yield { code: 'image-damaged', severity: 'error', path, message: config.message, advice };
       continue;
@@ -177,7 +177,7 @@ async function* checkNames(root: Root): AsyncGenerator<Suspect> {
     if (LayerstackError.is(error) && error.code === 'ERR_STORE_CORRUPT') return error;
     throw error;
   });
-  if (names instanceof LayerstackError) {
+  if (LayerstackError.is(names)) {
     yield {
       code: 'names-unreadable',
       severity: 'error',

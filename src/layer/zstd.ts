@@ -4,9 +4,9 @@
  * under a TypeScript loader.
  */
 import { once } from 'node:events';
-import { createRequire } from 'node:module';
 import { Worker } from 'node:worker_threads';
 import { LayerstackError } from '../core/errors.ts';
+import { require } from '../system/here.ts';
 import type { Decoder } from '../system/native.ts';
 
 /** A run-length block of 4 bytes is 128 KiB of output: so many bytes at a time give at most 64 MiB. */
@@ -57,7 +57,7 @@ export class ZstdWorker implements Decoder {
   readonly #worker = new Worker(WORKER, {
     eval: true,
     workerData: {
-      fzstd: createRequire(import.meta.url).resolve('fzstd'),
+      fzstd: require.resolve('fzstd'),
       slice: SLICE_BYTES,
       answer: ANSWER_BYTES,
       maxWindow: MAX_WINDOW_BYTES,

@@ -9,12 +9,12 @@
  */
 import { closeSync, constants, fstatSync, mkdirSync } from 'node:fs';
 import { open, type FileHandle } from 'node:fs/promises';
-import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type xxhash from 'xxhash-addon';
 import { abortError, throwIfAborted } from '../core/abort.ts';
 import { isSystemError } from '../core/errors.ts';
+import { require } from './here.ts';
 import { callSync, native } from './native.ts';
 import { Turns } from './turns.ts';
 import { openStoreFd, statEntry } from './store-files.ts';
@@ -43,7 +43,6 @@ export interface Lock {
 const FIRST_PAUSE_MS = 1;
 const LAST_PAUSE_MS = 50;
 
-const require = createRequire(import.meta.url);
 /** Loaded for the first lock: that takes 7 ms, and who only reads takes none. */
 let addon: typeof xxhash | undefined;
 

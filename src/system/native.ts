@@ -1,14 +1,12 @@
 /**
- * The only door to the native addon: loads it, types it, and says what to do when it cannot be loaded.
+ * The only door to the native addon: loads it (addon.ts) and types it.
  * Every promise-returning function runs on native threads, never on the event loop or on libuv's pool, and
  * rejects with a system error as Node shapes it, or with an Error whose `code` is one of `ERROR_KINDS`; `call`
  * gives both the caller's stack. Paths named `root` are absolute; the others are relative to it, and are
  * resolved below it without following a link out of it (native/sys/resolve).
  */
-import { existsSync } from 'node:fs';
-import { createRequire } from 'node:module';
-import { fileURLToPath } from 'node:url';
-import { ERROR_KINDS, LayerstackError, type ErrorCode, type ErrorFacts } from '../core/errors.ts';
+import { ERROR_KINDS, isError, LayerstackError, type ErrorCode, type ErrorFacts } from '../core/errors.ts';
+import { loadAddon } from './addon.ts';
 
 /** One step of {@link Native.batch}. Modes are exact, whatever the process's umask. */
 export type BatchStep =
@@ -469,35 +467,25 @@ export interface Native {
   preferThisThread(nice: number): boolean;
 }
 
-const require = createRequire(import.meta.url);
+/**
+ * The addon. It is loaded when it is first used, once: until then a caller can say where it is, and what does not use it works
+ * without. From then on it is the prototype, and costs no look-up of ours.
+ */
+export const native: Native = Object.create(
+  new Proxy(
+    {},
+    {
+      get: (_, key): unknown => Reflect.get(take(), key),
+      getOwnPropertyDescriptor: (_, key) => Reflect.getOwnPropertyDescriptor(take(), key),
+    },
+  ),
+) as Native;
 
-function load(): Native {
-  const home = fileURLToPath(new URL('../../', import.meta.url));
-  const candidates = [
-    `${home}build/Release/layerstack.node`,
-    `${home}prebuilds/linux-${process.arch}/layerstack.node`,
-  ];
-  const found = candidates.find((path) => existsSync(path));
-  const help =
-    `Node ${process.version} on ${process.platform}-${process.arch}. ` +
-    `Build it with \`cd ${home} && npx node-gyp rebuild\` (needs a C++20 compiler, make and python3).`;
-  if (process.platform !== 'linux')
-    throw new LayerstackError('ERR_ADDON', `layerstack runs on Linux only: ${help}`);
-  if (!found)
-    throw new LayerstackError('ERR_ADDON', `the native addon is missing: ${help}`, { path: candidates[0] });
-  try {
-    return require(found) as Native;
-  } catch (cause) {
-    throw new LayerstackError(
-      'ERR_ADDON',
-      `the native addon does not load (${(cause as Error).message}): ${help}`,
-      { path: found, cause },
-    );
-  }
+function take(): object {
+  const addon = loadAddon();
+  Object.setPrototypeOf(native, addon);
+  return addon;
 }
-
-/** The addon, loaded once. */
-export const native: Native = load();
 
 /**
  * Awaits a native promise so that its rejection has the caller's stack, and so that an input error becomes a
@@ -521,7 +509,7 @@ export function callSync<T>(work: () => T): T {
 }
 
 function ownError(error: unknown, caller: (...args: never[]) => unknown): unknown {
-  if (!(error instanceof Error)) return error;
+  if (!isError(error)) return error;
   const { code, message, stack, ...facts } = {
     ...error,
     message: error.message,

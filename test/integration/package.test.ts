@@ -23,7 +23,7 @@ beforeAll(async () => {
   const pack = ['pack', '--ignore-scripts', '--json', '--pack-destination', project];
   const [packed] = JSON.parse(await must('npm', pack, { cwd: HOME })) as [{ filename: string }];
   await must('tar', ['-xf', join(project, packed.filename), '-C', installed, '--strip-components=1']);
-  const prebuilt = `prebuilds/linux-${process.arch}/layerstack.node`;
+  const prebuilt = `prebuilds/linux-${process.arch}/layerstack.glibc.node`;
   cpSync(join(HOME, 'build/Release/layerstack.node'), join(installed, prebuilt));
   symlinkSync(join(HOME, 'node_modules'), join(installed, 'node_modules'));
   symlinkSync(join(HOME, 'node_modules/@types'), join(project, 'node_modules/@types'));

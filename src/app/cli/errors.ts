@@ -2,7 +2,7 @@
  * How a command ends badly: one line on stderr, `layerstack: ERR_CODE: what, which object, what to do`, and the exit
  * status: 1 failed (also when a signal stopped it), 2 misused.
  */
-import { firstError, isSystemError, LayerstackError, type ErrorCode } from '../../core/errors.ts';
+import { firstError, isError, isSystemError, LayerstackError, type ErrorCode } from '../../core/errors.ts';
 import { UsageError } from './command.ts';
 
 export interface Ending {
@@ -24,11 +24,11 @@ function codeOf(error: unknown): ErrorCode {
   if (LayerstackError.is(error)) return error.code;
   if (isSystemError(error, 'ENOSPC', 'EDQUOT')) return 'ERR_NO_SPACE';
   if (isSystemError(error)) return 'ERR_SYSTEM';
-  return error instanceof Error && error.name === 'AbortError' ? 'ERR_ABORTED' : 'ERR_INTERNAL';
+  return isError(error) && error.name === 'AbortError' ? 'ERR_ABORTED' : 'ERR_INTERNAL';
 }
 
 function messageOf(error: unknown): string {
-  const message = error instanceof Error ? error.message : String(error);
+  const message = isError(error) ? error.message : String(error);
   if (LayerstackError.is(error) || isSystemError(error)) return message;
   return `${message} (this is a bug in layerstack; LAYERSTACK_DEBUG=1 shows where)`;
 }

@@ -3,10 +3,11 @@
  * The command `layerstack`: finds the verb, parses, runs, and turns whatever happens into an exit status. SIGINT and
  * SIGTERM abort the work, which then takes back what it has half done; a second signal ends the process at once.
  */
+import { isError } from '../../core/errors.ts';
 import type { Logger } from '../../system/log.ts';
 import type { Layerstack } from '../layerstack.ts';
 import type { Registries } from '../registries.ts';
-import { packageVersion } from '../package-version.ts';
+import { packageVersion } from '../../system/package-version.ts';
 import { GLOBAL_OPTIONS, parseOptions, UsageError, type Command, type Context } from './command.ts';
 import { ALIASES, VERBS } from './commands/index.ts';
 import { describeError, troubleLine } from './errors.ts';
@@ -180,7 +181,7 @@ async function report(error: unknown): Promise<number> {
   // Progress may have left the cursor in the middle of a line.
   if (processOutputs.stderr.isTerminal) processOutputs.stderr.redrawLine('');
   processOutputs.stderr.print(line);
-  if (process.env['LAYERSTACK_DEBUG'] && error instanceof Error) {
+  if (process.env['LAYERSTACK_DEBUG'] && isError(error)) {
     const { inspect } = await import('node:util');
     processOutputs.stderr.print(...inspect(error).split('\n'));
   }

@@ -2,6 +2,7 @@
  * What a command has to say beside its result: warnings that what was asked for is done, but something behind it is not
  * (system/aftermath.ts). All others are for the log alone.
  */
+import { isError } from '../../core/errors.ts';
 import { DONE_BUT } from '../../system/aftermath.ts';
 import { defaultLogger, type Logger } from '../../system/log.ts';
 
@@ -13,7 +14,7 @@ export function troubleLog(onTrouble: (message: string) => void): Logger {
       defaultLogger.warn(message, facts);
       if (!message.startsWith(DONE_BUT)) return;
       const { error } = facts;
-      const why = error instanceof Error ? error.message : error;
+      const why = isError(error) ? error.message : error;
       onTrouble(message.slice(DONE_BUT.length) + (why === undefined ? '' : `: ${String(why)}`));
     },
   };

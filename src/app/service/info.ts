@@ -6,7 +6,7 @@ import { createHash } from 'node:crypto';
 import { readdir, readFile, stat } from 'node:fs/promises';
 import { availableParallelism, hostname, machine, release, totalmem } from 'node:os';
 import type { Layerstack } from '../layerstack.ts';
-import { packageVersion } from '../package-version.ts';
+import { packageVersion } from '../../system/package-version.ts';
 import type { ServiceContext } from './context.ts';
 
 const WARNING =

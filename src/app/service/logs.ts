@@ -4,6 +4,7 @@
  * secrets out (request-log.ts logs paths without queries).
  */
 import { inspect } from 'node:util';
+import { isError } from '../../core/errors.ts';
 import { redactUrl } from '../../transfer/registry/redact.ts';
 import type { LogFacts, Logger } from '../../system/log.ts';
 
@@ -72,7 +73,7 @@ function printable(facts: LogFacts): Record<string, unknown> {
 function printableValue(value: unknown): unknown {
   if (typeof value === 'string') return plain(value);
   if (typeof value === 'number' || typeof value === 'boolean' || value === null) return value;
-  if (value instanceof Error) return plain(value.message);
+  if (isError(value)) return plain(value.message);
   return plain(inspect(value, { breakLength: Infinity, depth: 4, maxArrayLength: 20, maxStringLength: 256 }));
 }
 

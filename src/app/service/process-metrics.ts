@@ -1,7 +1,7 @@
 /** The process behind the service: how late its event loop is, memory, descriptors, CPU time; named as Prometheus does. */
 import { readdir, readFile } from 'node:fs/promises';
 import { monitorEventLoopDelay, type IntervalHistogram } from 'node:perf_hooks';
-import { packageVersion } from '../package-version.ts';
+import { packageVersion } from '../../system/package-version.ts';
 import type { Metrics } from './metrics.ts';
 
 const RESOLUTION_MS = 10;

@@ -6,7 +6,7 @@
 import { once } from 'node:events';
 import type { Logger } from '../../system/log.ts';
 import type { Layerstack } from '../layerstack.ts';
-import { packageVersion } from '../package-version.ts';
+import { packageVersion } from '../../system/package-version.ts';
 import { takeInheritedSockets } from './activation.ts';
 import { groupId } from './groups.ts';
 import { DEFAULT_HOST, parseHost, type Host } from './hosts.ts';

@@ -10,7 +10,7 @@ import { setMaxListeners } from 'node:events';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import { LayerstackError } from '../../core/errors.ts';
-import { packageVersion } from '../package-version.ts';
+import { packageVersion } from '../../system/package-version.ts';
 import { DEFAULT_STALL_MS, RequestBody } from './body.ts';
 import type { Route, ServiceContext } from './context.ts';
 import { ApiRequest } from './request.ts';

@@ -4,6 +4,7 @@
  */
 import {
   firstError,
+  isError,
   isSystemError,
   LayerstackError,
   type ErrorCode,
@@ -73,5 +74,5 @@ export function statusOf(thrown: unknown): number {
 /** What an answer says about `error`. */
 export function messageOf(thrown: unknown): string {
   const error = firstError(thrown);
-  return error instanceof Error ? error.message : String(error);
+  return isError(error) ? error.message : String(error);
 }

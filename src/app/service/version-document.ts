@@ -1,7 +1,7 @@
 /** What `docker version` shows of the server. Mirrors `moby/moby: daemon/info.go` (SystemVersion) at v20.10. */
 import { arch, release } from 'node:os';
 import { hostPlatform } from '../../core/platform.ts';
-import { packageVersion } from '../package-version.ts';
+import { packageVersion } from '../../system/package-version.ts';
 import { API_VERSION, MIN_API_VERSION } from './version.ts';
 
 /** Clients of before 1.35 read the members below `Components`, later ones the components. */

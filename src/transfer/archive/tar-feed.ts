@@ -3,7 +3,7 @@
  * what is wrong with the archive. The parser's own are plain texts about headers and data.
  */
 import type { Extract } from 'tar-stream';
-import { LayerstackError } from '../../core/errors.ts';
+import { isError, LayerstackError } from '../../core/errors.ts';
 
 export class TarFeed {
   readonly #label: string;
@@ -49,7 +49,7 @@ export class TarFeed {
 
   /** An error of the parser in terms of the archive; others as they are. */
   explain(error: unknown): unknown {
-    if (LayerstackError.is(error) || !(error instanceof Error) || 'errno' in error) return error;
+    if (LayerstackError.is(error) || !isError(error) || 'errno' in error) return error;
     const label = this.#label;
     if (error.message === 'Unexpected end of data')
       return new LayerstackError(

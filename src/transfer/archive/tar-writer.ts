@@ -3,6 +3,7 @@
  * 8 GiB and more are in base 256, which GNU tar, bsdtar, Go and Python read.
  */
 import { Buffer } from 'node:buffer';
+import { isUint8Array } from 'node:util/types';
 import { LayerstackError } from '../../core/errors.ts';
 import { writeBytes } from '../../system/write-bytes.ts';
 
@@ -49,7 +50,7 @@ export async function* packTarTo(
 ): AsyncGenerator<Written, void, undefined> {
   const parts = pack<Uint8Array | Written>(members, (content) => content.writeTo?.(fd) ?? content.open());
   for await (const part of parts) {
-    if (part instanceof Uint8Array) await writeBytes(fd, part, signal);
+    if (isUint8Array(part)) await writeBytes(fd, part, signal);
     yield part;
   }
 }

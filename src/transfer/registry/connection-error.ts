@@ -1,7 +1,7 @@
 /**
  * Why no answer came, or why it broke off, in words that say what to do: node's and undici's errors by their codes.
  */
-import { LayerstackError } from '../../core/errors.ts';
+import { isError, LayerstackError } from '../../core/errors.ts';
 import { registryError, type Subject } from './error.ts';
 import { redactUrl } from './redact.ts';
 
@@ -46,7 +46,7 @@ export function isRefusedConnection(error: unknown): boolean {
 const NO_TLS = new Set(['ERR_SSL_WRONG_VERSION_NUMBER', 'ERR_SSL_PACKET_LENGTH_TOO_LONG', 'EPROTO']);
 
 function isNoHttp(error: unknown): error is Error {
-  return error instanceof Error && error.name === 'HTTPParserError';
+  return isError(error) && error.name === 'HTTPParserError';
 }
 
 function causeCode(error: unknown): string {
@@ -54,17 +54,19 @@ function causeCode(error: unknown): string {
 }
 
 function codeOf(error: unknown): string {
-  return error instanceof Error && 'code' in error ? String(error.code) : '';
+  return isError(error) && 'code' in error ? String(error.code) : '';
 }
 
 /** Of the failures to connect to each address of a host, the first. */
 function firstOf(error: unknown): unknown {
-  return error instanceof AggregateError && error.errors.length > 0 ? (error.errors[0] as unknown) : error;
+  return isError(error) && 'errors' in error && Array.isArray(error.errors) && error.errors.length > 0
+    ? (error.errors[0] as unknown)
+    : error;
 }
 
 function reason(error: unknown, url: URL, { certsDirectory, settingsPath, proxy, known }: Advice): Reason {
   const code = codeOf(error);
-  const message = error instanceof Error ? error.message : String(error);
+  const message = isError(error) ? error.message : String(error);
   const shown = redactUrl(url);
   const way = proxy ? `${shown} by the proxy ${redactUrl(proxy)}` : shown;
   const certs = `${certsDirectory}/${url.host}`;

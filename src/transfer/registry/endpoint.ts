@@ -3,6 +3,7 @@
  * request goes through {@link Endpoint.send}: which of https and http it is, authorization, redirects, and sending again.
  * Mirrors moby/moby: registry/{auth,endpoint_v1,service_v2}.go, distribution/errors.go in what is tried again.
  */
+import { isUint8Array } from 'node:util/types';
 import { LayerstackError } from '../../core/errors.ts';
 import type { Logger } from '../../system/log.ts';
 import { Authorizer, type RawRequest, type Scope } from './auth/authorizer.ts';
@@ -273,7 +274,7 @@ export class Endpoint implements AsyncDisposable {
 }
 
 function isStream(body: ApiRequest['body']): boolean {
-  return body !== undefined && !(body instanceof Uint8Array);
+  return body !== undefined && !isUint8Array(body);
 }
 
 /** Waits for the authorizer; its errors know the registry, and get to name what was asked for. */

@@ -4,7 +4,7 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { abortError } from '../../core/abort.ts';
-import { LayerstackError } from '../../core/errors.ts';
+import { isError, LayerstackError } from '../../core/errors.ts';
 
 export interface RetryPolicy {
   /** How often a request is sent at most. */
@@ -42,7 +42,7 @@ export function pauseBefore(
 }
 
 function isTimeout({ cause }: LayerstackError): boolean {
-  return cause instanceof Error && cause.name.endsWith('TimeoutError');
+  return isError(cause) && cause.name.endsWith('TimeoutError');
 }
 
 /**

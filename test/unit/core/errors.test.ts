@@ -1,5 +1,18 @@
+import { runInNewContext, runInThisContext } from 'node:vm';
 import { describe, expect, it } from 'vitest';
-import { firstError, isSystemError, LayerstackError, unlessMissing } from '../../../src/core/errors.ts';
+import {
+  firstError,
+  isError,
+  isSystemError,
+  LayerstackError,
+  unlessMissing,
+} from '../../../src/core/errors.ts';
+
+const FOREIGN = `(() => {
+  class LayerstackError extends Error {}
+  Object.defineProperty(LayerstackError.prototype, Symbol.for('layerstack.error'), { value: true });
+  return new LayerstackError('foreign');
+})()`;
 
 describe('a LayerstackError', () => {
   it('has its code, kind and facts as own properties, without those that are not given', () => {
@@ -13,13 +26,34 @@ describe('a LayerstackError', () => {
     expect(Object.keys(error)).not.toContain('path');
   });
 
-  it('is recognised across copies of the package', () => {
-    const foreign = Object.assign(new Error('from another copy'), { [Symbol.for('layerstack.error')]: true });
-    expect(LayerstackError.is(foreign)).toBe(true);
-    expect(LayerstackError.is(new LayerstackError('ERR_INTERNAL', 'x'))).toBe(true);
-    expect(LayerstackError.is(new Error('x'))).toBe(false);
-    expect(LayerstackError.is({ code: 'ERR_INTERNAL' })).toBe(false);
+  it.each([
+    ['another copy of the package', runInThisContext(FOREIGN), true],
+    ['another realm', runInNewContext(FOREIGN), true],
+    ['this copy', new LayerstackError('ERR_INTERNAL', 'x'), true],
+    ['elsewhere, without the brand', new Error('x'), false],
+    ['elsewhere, and is no error', { [Symbol.for('layerstack.error')]: true }, false],
+  ])('is recognised by its brand: one of %s', (_, error: unknown, expected) => {
+    expect(LayerstackError.is(error)).toBe(expected);
+    expect(error instanceof LayerstackError).toBe(expected);
   });
+
+  it('is an instance of a class made from it only where it is one', () => {
+    class Own extends LayerstackError {}
+    expect(new LayerstackError('ERR_INTERNAL', 'x') instanceof Own).toBe(false);
+    expect(new Own('ERR_INTERNAL', 'x') instanceof Own).toBe(true);
+    expect(LayerstackError.is(new Own('ERR_INTERNAL', 'x'))).toBe(true);
+  });
+});
+
+it.each([
+  ['an Error', new Error('x'), true],
+  ['a TypeError of another realm', runInNewContext('new TypeError("x")'), true],
+  ['the reason of a signal', AbortSignal.abort().reason as unknown, true],
+  ['a text', 'Error: x', false],
+  ['an object with a message', { name: 'Error', message: 'x' }, false],
+  ['nothing', undefined, false],
+])('%s: whether it is an error', (_, value, expected) => {
+  expect(isError(value)).toBe(expected);
 });
 
 it('a system error is known by errno and code', () => {

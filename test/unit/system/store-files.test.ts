@@ -15,7 +15,8 @@ const ELSEWHERE: Readonly<Record<string, readonly string[]>> = {
   // The door.
   'system/store-files.ts': ['open'],
   // The addon; the root's own path, and the directories above it.
-  'system/native.ts': ['existsSync'],
+  'system/addon.ts': ['existsSync', 'openSync', 'readFileSync'],
+  'system/package-version.ts': ['readFileSync'],
   'system/root.ts': ['access', 'realpath', 'stat'],
   'system/safe-root.ts': ['realpath', 'stat'],
   'system/caps.ts': ['stat'],

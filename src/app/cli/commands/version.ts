@@ -1,6 +1,6 @@
 /** `layerstack version`: what this program is and runs on, in the form of `docker version`. */
 import { release } from 'node:os';
-import { packageVersion } from '../../package-version.ts';
+import { packageVersion } from '../../../system/package-version.ts';
 import { defineCommand } from '../command.ts';
 
 export const command = defineCommand({
