@@ -178,7 +178,7 @@ async function report(error: unknown): Promise<number> {
   tellTroubles('');
   const { line, status } = describeError(error, received);
   // Progress may have left the cursor in the middle of a line.
-  if (processOutputs.stderr.isTerminal) processOutputs.stderr.redrawLine('');
+  if (processOutputs.stderr.canRedraw) processOutputs.stderr.redrawLine('');
   processOutputs.stderr.print(line);
   if (process.env['LAYERSTACK_DEBUG'] && error instanceof Error) {
     const { inspect } = await import('node:util');

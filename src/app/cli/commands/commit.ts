@@ -21,7 +21,7 @@ export const command = defineCommand({
   },
   operands: { min: 1, max: 2 },
   async run(context, values, [container = '', reference]) {
-    const progress = new ProgressDisplay(context.stderr, true);
+    const progress = new ProgressDisplay(context.stderr, { quiet: true, doing: 'committing' });
     await using store = await context.open();
     const id = await store.commit(container, {
       reference,

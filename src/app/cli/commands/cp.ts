@@ -39,7 +39,7 @@ export const command = defineCommand({
     const reading = {
       followLink: values['follow-link'],
       signal: context.signal,
-      onProgress: new ProgressDisplay(context.stderr, true).show,
+      onProgress: new ProgressDisplay(context.stderr, { quiet: true, doing: 'copying' }).show,
     };
     const options = {
       ...reading,

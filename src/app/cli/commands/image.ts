@@ -26,7 +26,7 @@ export const command = defineCommand({
         'a disk image goes to a file: name it with -o FILE (images are listed by `layerstack images`)',
       );
     const { writeOutput } = await archiveOutput();
-    const progress = new ProgressDisplay(context.stderr, true);
+    const progress = new ProgressDisplay(context.stderr, { quiet: true, doing: 'writing' });
     await using store = await context.open();
     const options = {
       sourceDateEpoch: sourceDateEpoch(),

@@ -36,15 +36,15 @@ export const command = defineCommand({
       values['max-bytes'] === undefined ? undefined : parseBytes('--max-bytes', values['max-bytes']);
     if (values.input === undefined && context.stdin.isTTY)
       throw new UsageError('stdin is a terminal: name the archive with -i FILE, or pipe it in');
-    const progress = new ProgressDisplay(context.stderr, values.quiet === true);
+    const progress = new ProgressDisplay(context.stderr, { quiet: values.quiet === true, doing: 'loading' });
     await using store = await context.open();
-    const { images } = await store.load(values.input ?? context.stdin, {
+    const loading = store.load(values.input ?? context.stdin, {
       ...(values.platform !== undefined && { platform: values.platform }),
       ...(maxBytes !== undefined && { maxBytes }),
       signal: context.signal,
       onProgress: progress.show,
     });
-    progress.clear();
+    const { images } = await loading.finally(() => progress.clear());
     for (const image of images) {
       if (format === 'json') context.print(JSON.stringify(image));
       else if (image.references.length === 0) context.print(`Loaded image ID: ${image.id}`);

@@ -26,7 +26,7 @@ export const command = defineCommand({
       throw new UsageError(`--format ${JSON.stringify(format)} is not supported: use docker or oci`);
     const { requireTarget, writeOutput } = await archiveOutput();
     requireTarget(context, values.output);
-    const progress = new ProgressDisplay(context.stderr, values.quiet === true, 'saving');
+    const progress = new ProgressDisplay(context.stderr, { quiet: values.quiet === true, doing: 'saving' });
     await using store = await context.open();
     const options = { format, signal: context.signal, onProgress: progress.show } as const;
     try {
