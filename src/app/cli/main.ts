@@ -7,8 +7,15 @@ import type { Logger } from '../../system/log.ts';
 import type { Layerstack } from '../layerstack.ts';
 import type { Registries } from '../registries.ts';
 import { packageVersion } from '../package-version.ts';
-import { GLOBAL_OPTIONS, parseOptions, UsageError, type Command, type Context } from './command.ts';
-import { ALIASES, VERBS } from './commands/index.ts';
+import {
+  GLOBAL_OPTIONS,
+  parseOptions,
+  PROGRAM_OPTIONS,
+  UsageError,
+  type Command,
+  type Context,
+} from './command.ts';
+import { ALIASES, HIDDEN_VERBS, VERBS } from './commands/index.ts';
 import { describeError, troubleLine } from './errors.ts';
 import { processOutputs } from './terminal.ts';
 
@@ -47,11 +54,7 @@ process.exitCode = await main(process.argv.slice(2));
 
 async function main(args: string[]): Promise<number> {
   try {
-    const before = parseOptions(
-      args,
-      { ...GLOBAL_OPTIONS, version: { type: 'boolean', short: 'v', help: '' } },
-      true,
-    );
+    const before = parseOptions(args, PROGRAM_OPTIONS, true);
     if (before.values.version) {
       print(`layerstack ${packageVersion()}`);
       return 0;
@@ -86,7 +89,8 @@ async function overview(asked: boolean): Promise<number> {
 
 async function find([name = '', ...args]: readonly string[]): Promise<Invocation> {
   const verb = ALIASES[name] ?? name;
-  const entry = Object.hasOwn(VERBS, verb) ? VERBS[verb] : undefined;
+  const verbs = { ...VERBS, ...HIDDEN_VERBS };
+  const entry = Object.hasOwn(verbs, verb) ? verbs[verb] : undefined;
   if (!entry) {
     const { unknownVerb } = await import('./help.ts');
     throw new UsageError(unknownVerb(name, [...Object.keys(VERBS), ...Object.keys(ALIASES)]));

@@ -30,10 +30,18 @@ export const command = defineCommand({
     format: {
       type: 'string',
       value: 'FORMAT',
+      kind: ['json'],
       help: 'json (a document a line), or a Go template: {{.Action}}',
     },
   },
   operands: { min: 0, max: 0 },
+  examples: [
+    {
+      command: "layerstack events --filter type=container --format '{{.Action}} {{.Actor.Attributes.name}}'",
+      does: 'shows what is done to containers',
+    },
+    { command: 'layerstack events --since 1h --until 0s', does: 'shows what was done in the last hour' },
+  ],
   async run(context, { since, until, filter = [], format }) {
     for (const [option, time] of Object.entries({ since, until }))
       if (time !== undefined) checkTime(`--${option}`, time);

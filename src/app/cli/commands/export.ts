@@ -15,7 +15,11 @@ export const command = defineCommand({
     output: { type: 'string', short: 'o', value: 'FILE', help: 'write to a file instead of stdout' },
     quiet: { type: 'boolean', short: 'q', help: 'no progress' },
   },
-  operands: { min: 1, max: 1 },
+  operands: { min: 1, max: 1, kinds: ['container'] },
+  examples: [
+    { command: 'layerstack export -o rootfs.tar build', does: 'writes a tar' },
+    { command: 'layerstack export build | tar -t', does: 'lists its files' },
+  ],
   async run(context, values, [container = '']) {
     const { requireTarget, writeArchive } = await archiveOutput();
     requireTarget(context, values.output);

@@ -16,7 +16,8 @@ export const command = defineCommand({
     output: { type: 'string', short: 'o', value: 'FILE', help: 'the file to write' },
     format: { type: 'string', value: 'erofs', help: 'the file system (default erofs)' },
   },
-  operands: { min: 1, max: 1 },
+  operands: { min: 1, max: 1, kinds: ['object'] },
+  examples: [{ command: 'layerstack image -o app.erofs app:1', does: 'writes a disk image' }],
   async run(context, values, [name = '']) {
     const { output, format = 'erofs' } = values;
     if (format !== 'erofs')

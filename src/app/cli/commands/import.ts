@@ -30,7 +30,11 @@ export const command = defineCommand({
     },
     quiet: { type: 'boolean', short: 'q', help: 'no progress' },
   },
-  operands: { min: 1, max: 2 },
+  operands: { min: 1, max: 2, kinds: ['file', 'none'] },
+  examples: [
+    { command: 'layerstack import -c \'CMD ["sh"]\' rootfs.tar debian:own', does: 'makes an image of a tar' },
+    { command: 'layerstack import /srv/rootfs debian:own', does: 'makes an image of a directory' },
+  ],
   async run(context, values, [source = '', reference]) {
     const maxBytes =
       values['max-bytes'] === undefined ? undefined : parseBytes('--max-bytes', values['max-bytes']);

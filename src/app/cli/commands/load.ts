@@ -30,6 +30,13 @@ export const command = defineCommand({
     format: { type: 'string', value: 'json', help: 'one JSON document for each image' },
   },
   operands: { min: 0, max: 0 },
+  examples: [
+    { command: 'layerstack load -i app.tar', does: 'loads an archive that `docker save` wrote' },
+    {
+      command: 'curl -fsSL https://example.org/app.tar.gz | layerstack load',
+      does: 'loads from a pipe, compressed or not',
+    },
+  ],
   async run(context, values) {
     const format = parseFormat(values.format);
     const maxBytes =

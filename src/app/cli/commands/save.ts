@@ -19,7 +19,14 @@ export const command = defineCommand({
     },
     quiet: { type: 'boolean', short: 'q', help: 'no progress' },
   },
-  operands: { min: 1, max: Infinity },
+  operands: { min: 1, max: Infinity, kinds: ['image'] },
+  examples: [
+    { command: 'layerstack save -o app.tar app:1', does: 'writes an image with its name' },
+    {
+      command: 'layerstack save --format oci app:1 | ssh host layerstack load',
+      does: 'brings an image to another machine',
+    },
+  ],
   async run(context, values, images) {
     const format = values.format ?? 'docker';
     if (format !== 'docker' && format !== 'oci')
