@@ -4,6 +4,7 @@
  */
 export { DEFAULT_ROOT, Layerstack } from './app/layerstack.ts';
 export type { ContainerRef, DiskUsage, OpenOptions } from './app/layerstack.ts';
+export type { EventsOptions, RecordedEvent } from './app/event-journal.ts';
 export type { ContainerAction, ImageAction, StoreEvent, StoreListener } from './app/store-events.ts';
 export type { Finding } from './app/doctor.ts';
 export type { FsckOptions } from './app/fsck.ts';

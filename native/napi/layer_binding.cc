@@ -65,7 +65,8 @@ class LayerApply : public Napi::ObjectWrap<LayerApply> {
     exports.Set("LayerApply", DefineClass(env, "LayerApply",
                                           {InstanceMethod<&LayerApply::Write>("write"),
                                            InstanceMethod<&LayerApply::End>("end"),
-                                           InstanceMethod<&LayerApply::Abort>("abort")}));
+                                           InstanceMethod<&LayerApply::Abort>("abort"),
+                                           InstanceMethod<&LayerApply::BytesRead>("bytesRead")}));
   }
 
   explicit LayerApply(const Napi::CallbackInfo& info) : Napi::ObjectWrap<LayerApply>(info) {
@@ -111,6 +112,7 @@ class LayerApply : public Napi::ObjectWrap<LayerApply> {
     if (pushed_) pushed_->End();
   }
   void Abort(const Napi::CallbackInfo&) { job_->Abort(); }
+  Napi::Value BytesRead(const Napi::CallbackInfo& info) { return Count(info.Env(), job_->BytesRead()); }
 
   std::shared_ptr<LayerJob> job_;
   PushedInput* pushed_ = nullptr;  // the job's input, where it is pushed

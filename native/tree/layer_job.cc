@@ -172,6 +172,7 @@ void LayerJob::Read() {
   Sha256 sum;
   auto pass = [&](SharedChunk piece) {
     result_.blob_size += piece->size;
+    bytes_read_ = result_.blob_size;
     if (plain) return Emit(std::move(piece));
     sum.Update(piece->View().data(), piece->size);
     return compressed_.Push(std::move(piece));

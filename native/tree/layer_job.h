@@ -7,6 +7,7 @@
 // and hold a few MiB, whatever the layer's size. The first stage to fail stops the others.
 #pragma once
 
+#include <atomic>
 #include <functional>
 #include <memory>
 #include <mutex>
@@ -55,6 +56,8 @@ class LayerJob : public std::enable_shared_from_this<LayerJob> {
 
   // Any thread. `done` follows within milliseconds, with ERR_ABORTED.
   void Abort();
+  // Any thread: how much of the input has been read so far.
+  uint64_t BytesRead() const { return bytes_read_; }
   LayerInput& Input() { return *input_; }
 
  private:
@@ -78,6 +81,7 @@ class LayerJob : public std::enable_shared_from_this<LayerJob> {
   ChunkQueue to_hash_;
   ChunkQueue to_extract_;
   AppliedLayer result_;
+  std::atomic<uint64_t> bytes_read_{0};
 
   std::mutex mutex_;
   std::optional<Failure> failure_;

@@ -72,6 +72,7 @@ import type {
 } from '../transfer/remote.ts';
 import { ByteStreams } from './byte-stream.ts';
 import type { Finding } from './doctor.ts';
+import { EventJournal, readEvents, type EventsOptions, type RecordedEvent } from './event-journal.ts';
 import type { FsckOptions } from './fsck.ts';
 import type { LoginOptions, LoginResult, LogoutOptions } from './login.ts';
 import { Registries, type RegistryOptions } from './registries.ts';
@@ -143,12 +144,15 @@ export class Layerstack implements AsyncDisposable {
   readonly #containers: ContainerStore;
   readonly #registries: Registries;
   readonly #events: StoreEvents;
+  readonly #journal: EventJournal;
   readonly #streams = new ByteStreams();
 
   private constructor(root: Root) {
     this.#root = root;
     this.#registries = new Registries(root.layout.root, { allowUnsafeRoot: true, log: root.log });
     this.#events = new StoreEvents(root.log);
+    this.#journal = new EventJournal(root);
+    if (!root.readOnly) this.#events.listen(this.#journal.record);
     this.#layers = new LayerStore(root);
     this.#images = new ImageStore(root, this.#layers);
     this.#containers = new ContainerStore(root, this.#layers, this.#images, new Overlay(root.layout));
@@ -201,7 +205,7 @@ export class Layerstack implements AsyncDisposable {
 
   /**
    * Calls `listener` with each thing that is done through this store, as `docker events` shows it, until the returned function
-   * is called. What other processes do on the same root is not told.
+   * is called. What other processes do on the same root is not told: {@link events} does.
    * @example
    * ```ts
    * const stop = store.onEvent(({ type, action, id }) => console.log(type, action, id));
@@ -209,6 +213,19 @@ export class Layerstack implements AsyncDisposable {
    */
   onEvent(listener: StoreListener): () => void {
     return this.#events.listen(listener);
+  }
+
+  /**
+   * What is done to the store, by whatever process that has it open for writing: with `since` from then on as far as the store's
+   * journal goes back (the latest mebibyte), then what comes, until `until`. What dockerd does on the root is not in it.
+   * @throws {@link LayerstackError} (while iterating) ERR_INVALID_ARGUMENT for a bad time, ERR_ABORTED.
+   * @example
+   * ```ts
+   * for await (const { type, action, id } of store.events({ since: '10m' })) console.log(type, action, id);
+   * ```
+   */
+  async *events(options: EventsOptions = {}): AsyncGenerator<RecordedEvent, void, undefined> {
+    yield* readEvents(this.#root.layout, options);
   }
 
   /**
@@ -899,6 +916,7 @@ export class Layerstack implements AsyncDisposable {
   async close(): Promise<void> {
     await this.#streams.close();
     await Promise.all([this.#containers.settle(), this.#layers.settle()]);
+    await this.#journal.settle();
     await this.#root.close();
   }
 

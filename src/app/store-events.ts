@@ -1,7 +1,7 @@
 /**
  * What happens to a store, told to whoever listens: one event for each thing done, when it is done, with docker's words
- * and attributes (moby/moby: daemon/events.go at v20.10). Only what is done through this opened store is told; other
- * processes on the same root have listeners of their own.
+ * and attributes (moby/moby: daemon/events.go at v20.10). Only what is done through this opened store is told; what all
+ * processes do to the root is in its journal (event-journal.ts), which is one of the listeners.
  */
 import type { Container } from '../container/record.ts';
 import type { Logger } from '../system/log.ts';

@@ -24,6 +24,11 @@ interface LayerEvent {
 export type LayerPhase = 'verifying' | 'downloading' | 'extracting';
 
 export type ProgressEvent =
+  /**
+   * How far the work as a whole is, in bytes: of what is to be read of an archive, to be fetched, sent or saved. Without `total`
+   * where nobody knows how much it is (a stream; the tar of an export). In a push both become less by layers that are there already.
+   */
+  | { readonly type: 'progress'; readonly current: number; readonly total?: number }
   /** The layer of a pull will be fetched when its turn comes. */
   | (LayerEvent & { readonly type: 'layer-waiting' })
   | (LayerEvent & { readonly type: 'layer-start' })

@@ -73,3 +73,14 @@ function nanoseconds({ text }: Time): number {
   const fraction = /\.(\d+)/.exec(text)?.[1] ?? '';
   return Number(fraction.padEnd(9, '0'));
 }
+
+/** The time of now in nanoseconds since 1970, no time twice: the clock has milliseconds, and may be set back. */
+export class NanoClock {
+  #latest = 0n;
+
+  now(): bigint {
+    const clock = BigInt(Date.now()) * 1_000_000n;
+    this.#latest = clock > this.#latest ? clock : this.#latest + 1n;
+    return this.#latest;
+  }
+}

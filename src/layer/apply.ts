@@ -5,7 +5,14 @@
 import { createHash } from 'node:crypto';
 import { throwIfAborted } from '../core/abort.ts';
 import type { Capabilities } from '../system/caps.ts';
-import { call, native, type Compression, type LayerApplied, type LayerLimits } from '../system/native.ts';
+import {
+  call,
+  native,
+  type Compression,
+  type LayerApplied,
+  type LayerApply,
+  type LayerLimits,
+} from '../system/native.ts';
 import { decompress, MAGIC_BYTES, sniff, unsupported } from './codec.ts';
 import { abortable, feed } from './feed.ts';
 import { readRange, type FileRange } from './range.ts';
@@ -25,7 +32,7 @@ export interface ApplyOptions {
   readonly limits: LayerLimits;
   readonly caps: Pick<Capabilities, 'zstd'>;
   readonly signal?: AbortSignal | undefined;
-  /** Bytes of the source that were taken so far. Of a file range told once, at the end. */
+  /** Bytes of the source that were taken so far; of a directory, of its tar. */
   readonly onProgress?: ((bytes: number) => void) | undefined;
 }
 
@@ -68,10 +75,7 @@ async function applyRange(
   target: ApplyTarget,
   options: ApplyOptions,
 ): Promise<LayerApplied> {
-  const apply = new native.LayerApply({ ...target, source, limits: options.limits });
-  const applied = await abortable(apply, options.signal, () => call(apply.result));
-  options.onProgress?.(source.size);
-  return applied;
+  return applyAlone(new native.LayerApply({ ...target, source, limits: options.limits }), options);
 }
 
 async function applyDirectory(
@@ -80,8 +84,26 @@ async function applyDirectory(
   options: ApplyOptions,
 ): Promise<LayerApplied> {
   const source = { directory, latestMtime: sourceDateEpoch };
-  const apply = new native.LayerApply({ ...target, source, limits: options.limits });
-  return abortable(apply, options.signal, () => call(apply.result));
+  return applyAlone(new native.LayerApply({ ...target, source, limits: options.limits }), options);
+}
+
+/** How often is looked how far native threads are that need nothing from here. */
+const LOOK_MS = 100;
+
+/** What reads its source itself. */
+async function applyAlone(
+  apply: LayerApply,
+  { signal, onProgress }: Pick<ApplyOptions, 'signal' | 'onProgress'>,
+): Promise<LayerApplied> {
+  const tell = (): void => onProgress?.(apply.bytesRead());
+  const timer = onProgress && setInterval(tell, LOOK_MS);
+  try {
+    const applied = await abortable(apply, signal, () => call(apply.result));
+    tell();
+    return applied;
+  } finally {
+    clearInterval(timer);
+  }
 }
 
 async function applyChunks(

@@ -48,6 +48,8 @@ export class Layout {
   readonly changes = 'layerstack/changes';
   /** See system/changes.ts. */
   readonly pendingChange = 'layerstack/changes/pending';
+  /** See app/event-journal.ts. */
+  readonly events = 'layerstack/events';
   readonly partials = 'layerstack/partial';
   readonly keptManifests = 'layerstack/manifests';
   readonly keptBlobs = 'layerstack/blobs/sha256';
@@ -132,6 +134,10 @@ export class Layout {
   sourcesOf(diffId: DiffID): string {
     return join(this.sourcesByDiffId, hexOf(diffId));
   }
+  /** A part of the journal of events. */
+  eventSegment(number: number): string {
+    return join(this.events, String(number));
+  }
   flat(name: string): string {
     return join(this.flats, name);
   }
@@ -165,4 +171,5 @@ const SKELETON: readonly (readonly [path: string, mode: number])[] = [
   ['layerstack/flat', 0o700],
   ['layerstack/names', 0o700],
   ['layerstack/unused', 0o700],
+  ['layerstack/events', 0o700],
 ];

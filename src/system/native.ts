@@ -186,6 +186,8 @@ export interface LayerApply {
   end(): void;
   /** Stops within milliseconds; `result` rejects with ERR_ABORTED. No-op once settled. */
   abort(): void;
+  /** Bytes of the source that have been read so far. */
+  bytesRead(): number;
 }
 
 export interface ArchiveMember {

@@ -9,6 +9,7 @@ import type { Descriptor } from '../core/descriptor.ts';
 import { digestOf, topChainId, type DiffID, type Digest, type ImageID } from '../core/digest.ts';
 import { LayerstackError } from '../core/errors.ts';
 import type { OnProgress } from '../core/progress.ts';
+import { withSum } from '../core/tally.ts';
 import {
   canonicalName,
   formatReference,
@@ -159,10 +160,11 @@ async function pushImage(
   const asksForOne = options.compression ?? options.format ?? options.compressionLevel;
   const kept = asksForOne === undefined ? await stores.kept?.find(id, signal) : undefined;
 
+  const tell = withSum(onProgress);
   onProgress({ type: 'pushing', reference: name, repository: canonicalName(reference.repository) });
   const stop = new AbortController();
   const target: LayerTarget = {
-    ...{ client, layers, format, compression, credentials, onProgress },
+    ...{ client, layers, format, compression, credentials, onProgress: tell },
     level: options.compressionLevel,
     monolithic: options.monolithic === true,
     memory: memoryOf(stores),

@@ -51,6 +51,7 @@ describe('opening for writing', () => {
       'layerstack/names': 'd 0700 0',
       'layerstack/sessions': 'd 0700 0',
       'layerstack/unused': 'd 0700 0',
+      'layerstack/events': 'd 0700 0',
       overlay2: 'd 0710 0',
       'overlay2/l': 'd 0700 0',
       volumes: 'd 0701 0',

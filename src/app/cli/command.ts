@@ -8,6 +8,21 @@ import type { Layerstack, OpenOptions } from '../layerstack.ts';
 import type { Registries } from '../registries.ts';
 import type { Output } from './terminal.ts';
 
+/**
+ * What a value names, for the shell's completion: a file, a directory, an image, a container (with a path in it), either of
+ * both, a verb, one of these words, or nothing that a shell could know.
+ */
+export type ValueKind =
+  | 'file'
+  | 'directory'
+  | 'image'
+  | 'container'
+  | 'container-path'
+  | 'object'
+  | 'verb'
+  | 'none'
+  | readonly string[];
+
 /** One option, in `util.parseArgs`'s terms, with the words of its help line. */
 export interface OptionSpec {
   readonly type: 'string' | 'boolean';
@@ -15,7 +30,25 @@ export interface OptionSpec {
   readonly multiple?: boolean;
   /** What a value is called in the help, e.g. `FILE`. */
   readonly value?: string;
+  /** Default: what {@link kindOf} makes of `value`. */
+  readonly kind?: ValueKind;
   readonly help: string;
+}
+
+const KINDS: Readonly<Record<string, ValueKind>> = {
+  ...{ FILE: 'file', DIR: 'directory', IMAGE: 'image', CONTAINER: 'container' },
+};
+
+/** What the value of an option names: of `docker|oci` one of the words, of `FILE` a file. */
+export function kindOf({ kind, value = '' }: OptionSpec): ValueKind {
+  if (kind !== undefined) return kind;
+  return /^[a-z\d-]+(?:\|[a-z\d-]+)*$/.test(value) ? value.split('|') : (KINDS[value] ?? 'none');
+}
+
+/** A use of a command, and what it does: `loads an archive`. */
+export interface Example {
+  readonly command: string;
+  readonly does: string;
 }
 
 export type OptionSpecs = Readonly<Record<string, OptionSpec>>;
@@ -58,8 +91,11 @@ export interface Command<O extends OptionSpecs = OptionSpecs> {
   readonly operandsEndOptions?: boolean;
   /** It runs until a signal comes: this ends it well, and whatever then still runs ends with it. */
   readonly untilSignal?: boolean;
-  /** How many operands it takes. */
-  readonly operands: { readonly min: number; readonly max: number };
+  /** How many operands it takes, and what each of them names; the last kind stands for all that follow. */
+  readonly operands: { readonly min: number; readonly max: number; readonly kinds?: readonly ValueKind[] };
+  readonly examples: readonly Example[];
+  /** What the exit status 1 says beside that it has failed. */
+  readonly failure?: string;
   run(context: Context, values: Values<O>, operands: readonly string[]): Promise<void>;
 }
 
@@ -81,6 +117,12 @@ export const GLOBAL_OPTIONS = {
   'read-only': { type: 'boolean', help: 'write nothing; works beside a running dockerd' },
   'allow-unsafe-root': { type: 'boolean', help: 'open a store that others than root can write to' },
   help: { type: 'boolean', short: 'h', help: 'show this help' },
+} as const satisfies OptionSpecs;
+
+/** Understood before the verb. */
+export const PROGRAM_OPTIONS = {
+  ...GLOBAL_OPTIONS,
+  version: { type: 'boolean', short: 'v', help: 'print the version' },
 } as const satisfies OptionSpecs;
 
 /**

@@ -26,7 +26,7 @@ export function parseFilters(given: readonly string[], accepted: readonly Filter
     if (second !== undefined) throw new UsageError(`--filter ${name} is given twice`);
     return first;
   };
-  for (const until of values.get('until') ?? []) checkTime(until);
+  for (const until of values.get('until') ?? []) checkTime('--filter until', until);
   return {
     dangling: boolean(one('dangling')),
     label: values.get('label'),
@@ -38,9 +38,10 @@ export function parseFilters(given: readonly string[], accepted: readonly Filter
   };
 }
 
-function checkTime(text: string): void {
+/** @throws UsageError for a text that is no time. */
+export function checkTime(option: string, text: string): void {
   try {
-    parseTimestamp('--filter until', text);
+    parseTimestamp(option, text);
   } catch (error) {
     throw LayerstackError.is(error) ? new UsageError(error.message, { cause: error }) : error;
   }

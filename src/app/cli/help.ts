@@ -1,6 +1,6 @@
 /** The texts of `--help`, made from the commands themselves so that they cannot disagree. */
 import { nearest } from '../../core/nearest.ts';
-import { GLOBAL_OPTIONS, type Command, type OptionSpecs } from './command.ts';
+import { GLOBAL_OPTIONS, PROGRAM_OPTIONS, type Command, type OptionSpecs } from './command.ts';
 
 /** The help of one command. */
 export function commandHelp(verb: string, { usage, description, options }: Command): string {
@@ -27,7 +27,7 @@ export function programHelp(verbs: Readonly<Record<string, { readonly summary: s
     ...Object.entries(verbs).map(([verb, { summary }]) => `  ${verb.padEnd(width)}  ${summary}`),
     '',
     'Options:',
-    ...optionLines({ ...GLOBAL_OPTIONS, version: { type: 'boolean', help: 'print the version' } }),
+    ...optionLines(PROGRAM_OPTIONS),
     '',
     'Run `layerstack COMMAND --help` for a command. LAYERSTACK_DEBUG=1 logs what is done.',
   ].join('\n');

@@ -1,8 +1,10 @@
 /**
  * A line for each layer on a terminal, with what is being done with it and a bar, redrawn in place. Where there are more
- * layers than lines those at work are drawn, and the last line says how many others there are.
+ * layers than lines those at work are drawn, and a line says how many others there are. The last line is about all together.
  */
 import { formatBytes } from './format.ts';
+import { Meter } from './meter.ts';
+import { progressLine } from './progress-line.ts';
 import type { Output } from './terminal.ts';
 
 export interface LayerLine {
@@ -20,20 +22,32 @@ const BAR = 30;
 export class LayerBars {
   readonly #output: Output;
   readonly #lines = new Map<string, LayerLine>();
-  #drawn = 0;
+  readonly #now: () => number;
+  #meter: Meter | undefined;
+  #drawn = -Infinity;
   #height = 0;
 
-  constructor(output: Output) {
+  /** `now`: milliseconds, of a clock that is never set back. */
+  constructor(output: Output, now: () => number = () => performance.now()) {
     this.#output = output;
+    this.#now = now;
   }
 
   set(id: string, line: LayerLine): void {
     this.#lines.set(id, line);
-    if (Date.now() - this.#drawn >= REDRAW_MS) this.#draw();
+    if (this.#isTime()) this.#draw();
+  }
+
+  /** How far all of it is. */
+  sum(current: number, total: number | undefined): void {
+    this.#meter ??= new Meter(this.#now);
+    this.#meter.add(current, total);
+    if (this.#isTime()) this.#draw();
   }
 
   /** Draws what is there for the last time; the next layers begin below. */
   finish(): void {
+    this.#meter = undefined;
     if (this.#lines.size === 0) return;
     this.#draw();
     this.#lines.clear();
@@ -44,12 +58,18 @@ export class LayerBars {
   clear(): void {
     if (this.#height > 0) this.#output.redrawBlock([], this.#height);
     this.#height = 0;
-    this.#drawn = 0;
+    this.#drawn = -Infinity;
+  }
+
+  #isTime(): boolean {
+    return this.#now() - this.#drawn >= REDRAW_MS;
   }
 
   #draw(): void {
-    this.#drawn = Date.now();
-    const texts = barLines(this.#lines, Math.max(1, this.#output.rows - 1));
+    this.#drawn = this.#now();
+    const sum = this.#meter && progressLine('Total', this.#meter.reading, this.#output.columns - 1);
+    const room = this.#output.rows - (sum === undefined ? 1 : 2);
+    const texts = [...barLines(this.#lines, Math.max(1, room)), ...(sum === undefined ? [] : [sum])];
     this.#output.redrawBlock(texts, this.#height);
     this.#height = texts.length;
   }

@@ -8,8 +8,15 @@ import type { Logger } from '../../system/log.ts';
 import type { Layerstack } from '../layerstack.ts';
 import type { Registries } from '../registries.ts';
 import { packageVersion } from '../../system/package-version.ts';
-import { GLOBAL_OPTIONS, parseOptions, UsageError, type Command, type Context } from './command.ts';
-import { ALIASES, VERBS } from './commands/index.ts';
+import {
+  GLOBAL_OPTIONS,
+  parseOptions,
+  PROGRAM_OPTIONS,
+  UsageError,
+  type Command,
+  type Context,
+} from './command.ts';
+import { ALIASES, HIDDEN_VERBS, VERBS } from './commands/index.ts';
 import { describeError, troubleLine } from './errors.ts';
 import { processOutputs } from './terminal.ts';
 
@@ -48,11 +55,7 @@ process.exitCode = await main(process.argv.slice(2));
 
 async function main(args: string[]): Promise<number> {
   try {
-    const before = parseOptions(
-      args,
-      { ...GLOBAL_OPTIONS, version: { type: 'boolean', short: 'v', help: '' } },
-      true,
-    );
+    const before = parseOptions(args, PROGRAM_OPTIONS, true);
     if (before.values.version) {
       print(`layerstack ${packageVersion()}`);
       return 0;
@@ -87,7 +90,8 @@ async function overview(asked: boolean): Promise<number> {
 
 async function find([name = '', ...args]: readonly string[]): Promise<Invocation> {
   const verb = ALIASES[name] ?? name;
-  const entry = Object.hasOwn(VERBS, verb) ? VERBS[verb] : undefined;
+  const verbs = { ...VERBS, ...HIDDEN_VERBS };
+  const entry = Object.hasOwn(verbs, verb) ? verbs[verb] : undefined;
   if (!entry) {
     const { unknownVerb } = await import('./help.ts');
     throw new UsageError(unknownVerb(name, [...Object.keys(VERBS), ...Object.keys(ALIASES)]));
@@ -179,7 +183,7 @@ async function report(error: unknown): Promise<number> {
   tellTroubles('');
   const { line, status } = describeError(error, received);
   // Progress may have left the cursor in the middle of a line.
-  if (processOutputs.stderr.isTerminal) processOutputs.stderr.redrawLine('');
+  if (processOutputs.stderr.canRedraw) processOutputs.stderr.redrawLine('');
   processOutputs.stderr.print(line);
   if (process.env['LAYERSTACK_DEBUG'] && isError(error)) {
     const { inspect } = await import('node:util');

@@ -1,49 +1,50 @@
 /**
- * Progress of a load or save on stderr: on a terminal one line that is redrawn, elsewhere only what is worth keeping in a
- * log (notices and warnings).
+ * Progress of a load, import, save or export on stderr: on a terminal one line that is redrawn, on one that cannot (TERM=dumb) a
+ * line now and then, elsewhere only what is worth keeping in a log (notices and warnings).
  */
 import type { ProgressEvent } from '../../core/progress.ts';
-import { formatBytes } from './format.ts';
+import { Meter } from './meter.ts';
+import { progressLine } from './progress-line.ts';
 import type { Output } from './terminal.ts';
 
 const REDRAW_MS = 100;
+/** Of lines that stay: at each tenth, but no more often than this. */
+const LINE_MS = 1000;
+/** Where the end is not known. */
+const LINE_MS_WITHOUT_TOTAL = 10_000;
 
-interface LayerState {
-  current: number;
-  total: number | undefined;
-  done: boolean;
+export interface ProgressOptions {
+  /** No progress; notices and warnings still appear. */
+  readonly quiet: boolean;
+  /** What the line begins with. */
+  readonly doing: string;
+  /** Milliseconds, of a clock that is never set back. */
+  readonly now?: () => number;
 }
 
 export class ProgressDisplay {
   readonly #output: Output;
-  readonly #live: boolean;
-  readonly #quiet: boolean;
-  readonly #doing: string;
-  readonly #layers = new Map<string, LayerState>();
-  #drawn = 0;
+  readonly #options: ProgressOptions;
+  readonly #now: () => number;
+  readonly #meter: Meter;
+  #drawn: number;
+  #tenth = 0;
   #visible = false;
 
-  /** `quiet`: no progress; notices and warnings still appear. `doing`: what the line begins with. */
-  constructor(output: Output, quiet: boolean, doing = 'loading') {
+  constructor(output: Output, options: ProgressOptions) {
     this.#output = output;
-    this.#quiet = quiet;
-    this.#doing = doing;
-    this.#live = output.isTerminal && !quiet;
+    this.#options = options;
+    this.#now = options.now ?? (() => performance.now());
+    this.#meter = new Meter(this.#now);
+    this.#drawn = this.#now();
   }
 
   /** Takes an event; bound, so that it can be passed as `onProgress`. */
   readonly show = (event: ProgressEvent): void => {
     switch (event.type) {
-      case 'layer-start':
-      case 'layer-progress':
-      case 'layer-done':
-      case 'layer-exists':
-        this.#layers.set(event.diffId ?? event.member ?? '', {
-          current: event.current,
-          total: event.total,
-          done: event.type === 'layer-done' || event.type === 'layer-exists',
-        });
-        this.#draw();
+      case 'progress':
+        this.#meter.add(event.current, event.total);
+        if (this.#output.isTerminal && !this.#options.quiet) this.#draw();
         break;
       case 'notice':
         this.#remark(event.message);
@@ -52,7 +53,7 @@ export class ProgressDisplay {
         this.#remark(`warning: ${event.message}`);
         break;
       case 'moved':
-        if (!this.#quiet)
+        if (!this.#options.quiet)
           this.#remark(`${event.reference} moved here from ${event.previous}, which has lost this name`);
         break;
       case 'image':
@@ -61,6 +62,10 @@ export class ProgressDisplay {
       case 'pulled':
       case 'pushing':
       case 'pushed':
+      case 'layer-start':
+      case 'layer-progress':
+      case 'layer-done':
+      case 'layer-exists':
       case 'layer-preparing':
       case 'layer-mounted':
       case 'layer-waiting':
@@ -81,13 +86,22 @@ export class ProgressDisplay {
   }
 
   #draw(): void {
-    const now = Date.now();
-    if (!this.#live || now - this.#drawn < REDRAW_MS) return;
+    const now = this.#now();
+    const since = now - this.#drawn;
+    if (this.#output.canRedraw ? since < REDRAW_MS : !this.#isTimeForLine(since)) return;
     this.#drawn = now;
-    this.#visible = true;
-    const layers = [...this.#layers.values()];
-    const done = layers.filter((layer) => layer.done).length;
-    const bytes = layers.reduce((sum, layer) => sum + layer.current, 0);
-    this.#output.redrawLine(`${this.#doing}: ${done} of ${layers.length} layers, ${formatBytes(bytes)}`);
+    const line = progressLine(this.#options.doing, this.#meter.reading, this.#output.columns - 1);
+    if (this.#output.canRedraw) this.#output.redrawLine(line);
+    else this.#output.print(line);
+    this.#visible = this.#output.canRedraw;
+  }
+
+  #isTimeForLine(since: number): boolean {
+    const { current, total } = this.#meter.reading;
+    if (total === undefined || total <= 0) return since >= LINE_MS_WITHOUT_TOTAL;
+    const tenth = Math.floor((current / total) * 10);
+    if (since < LINE_MS || tenth <= this.#tenth) return false;
+    this.#tenth = tenth;
+    return true;
   }
 }

@@ -1,6 +1,6 @@
 /**
  * What a pull or a push says, in docker's words (pull-words.ts, push-words.ts): head, digest and status on stdout; on stderr a
- * line whenever a layer enters another phase or, on a terminal, a bar for each. With JSON each event is a line on stdout.
+ * line whenever a layer enters another phase or, on a terminal, a bar for each and one for all. With JSON each event is a line on stdout.
  */
 import type { ProgressEvent } from '../../core/progress.ts';
 import type { Context } from './command.ts';
@@ -45,13 +45,14 @@ export class RegistryDisplay {
     this.#context = context;
     this.#words = words;
     this.#options = { json, quiet };
-    if (context.stderr.isTerminal && !json && !quiet) this.#bars = new LayerBars(context.stderr);
+    if (context.stderr.canRedraw && !json && !quiet) this.#bars = new LayerBars(context.stderr);
   }
 
   /** Takes an event; bound, so that it can be passed as `onProgress`. */
   readonly show = (event: ProgressEvent): void => {
     if (this.#options.json) this.#json(event);
     else if (isLayer(event)) this.#layer(event);
+    else if (event.type === 'progress') this.#bars?.sum(event.current, event.total);
     else this.#say(event);
   };
 
@@ -61,8 +62,8 @@ export class RegistryDisplay {
   }
 
   #json(event: ProgressEvent): void {
-    if (event.type === 'layer-progress') {
-      const key = `${this.#words.name(event)} ${String(event.phase)}`;
+    if (event.type === 'layer-progress' || event.type === 'progress') {
+      const key = isLayer(event) ? `${this.#words.name(event)} ${String(event.phase)}` : '';
       const now = Date.now();
       if (now - (this.#written.get(key) ?? 0) < JSON_PAUSE_MS) return;
       this.#written.set(key, now);

@@ -21,6 +21,16 @@ export class Output {
     return this.stream.isTTY;
   }
 
+  /** Whether it is a terminal on which a line can be drawn anew. */
+  get canRedraw(): boolean {
+    return this.isTerminal && process.env['TERM'] !== 'dumb';
+  }
+
+  /** Characters that fit on a line. */
+  get columns(): number {
+    return this.stream.columns || 80;
+  }
+
   /** Lines that fit on the terminal, one below the other. */
   get rows(): number {
     return this.stream.rows || 24;
@@ -51,7 +61,7 @@ export class Output {
   }
 
   #fit(text: string): string {
-    return printable(text).slice(0, (this.stream.columns || 80) - 1);
+    return printable(text).slice(0, this.columns - 1);
   }
 }
 

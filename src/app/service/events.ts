@@ -6,25 +6,10 @@
  */
 import { throwIfAborted } from '../../core/abort.ts';
 import { LayerstackError } from '../../core/errors.ts';
+import { NanoClock } from '../../core/time.ts';
+import { toApiEvent, type ApiEvent } from '../api-event.ts';
 import type { Layerstack } from '../layerstack.ts';
 import type { StoreEvent } from '../store-events.ts';
-
-/** One event as docker's API says it; fields in its order. */
-export interface ApiEvent {
-  /** As {@link Action}; for clients of before 1.22. */
-  readonly status: string;
-  readonly id?: string | undefined;
-  /** The image of a container, as it was named. */
-  readonly from?: string | undefined;
-  readonly Type: StoreEvent['type'];
-  readonly Action: string;
-  readonly Actor: { readonly ID: string; readonly Attributes: Readonly<Record<string, string>> };
-  readonly scope: 'local';
-  /** Seconds since 1970. */
-  readonly time: number;
-  /** Nanoseconds since 1970; no two events have the same. */
-  readonly timeNano: bigint;
-}
 
 export interface SubscribeOptions {
   /** Which events; default all. */
@@ -82,7 +67,8 @@ export class EventBus {
   readonly #maxText: number;
   readonly #kept = new EventQueue();
   readonly #readers = new Set<Reader>();
-  #latest = 0n;
+  /** Events of one millisecond get different times. */
+  readonly #clock = new NanoClock();
 
   constructor({ history = 256, backlog = 1024, maxText = 1 << 22 }: EventBusOptions = {}) {
     this.#history = history;
@@ -102,7 +88,7 @@ export class EventBus {
 
   /** Gives the event to everybody, dated now. */
   emit(event: StoreEvent): void {
-    const dated = toApi(event, this.#now());
+    const dated = toApiEvent(event, this.#clock.now());
     this.#kept.push(dated);
     while (this.#kept.events.length > this.#history || this.#kept.text > this.#maxText) this.#kept.shift();
     for (const reader of this.#readers) {
@@ -154,13 +140,6 @@ export class EventBus {
         past.push(event);
     return past;
   }
-
-  /** The clock has milliseconds; later events of one get later nanoseconds, also where the clock is set back. */
-  #now(): bigint {
-    const clock = BigInt(Date.now()) * 1_000_000n;
-    this.#latest = clock > this.#latest ? clock : this.#latest + 1n;
-    return this.#latest;
-  }
 }
 
 /** Waits for the next event or an abort; false when `until` has come first. */
@@ -184,18 +163,4 @@ async function waitForEvent(
 /** Characters that the event holds of its own. */
 function textOf({ Actor: { ID, Attributes } }: ApiEvent): number {
   return Object.entries(Attributes).reduce((sum, [key, value]) => sum + key.length + value.length, ID.length);
-}
-
-function toApi({ type, action, id, attributes }: StoreEvent, timeNano: bigint): ApiEvent {
-  return {
-    status: action,
-    id: id === '' ? undefined : id,
-    from: type === 'container' ? attributes['image'] : undefined,
-    Type: type,
-    Action: action,
-    Actor: { ID: id, Attributes: attributes },
-    scope: 'local',
-    time: Number(timeNano / 1_000_000_000n),
-    timeNano,
-  };
 }

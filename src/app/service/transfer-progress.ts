@@ -22,7 +22,8 @@ abstract class TransferProgress {
       this.#head = () => this.stream.status(`Pulling from ${event.repository}`, event.id);
     else if (event.type === 'pushing')
       this.#head = () => this.stream.status(`The push refers to repository [${event.repository}]`);
-    else {
+    // Told of each layer.
+    else if (event.type !== 'progress') {
       this.#head?.();
       this.#head = undefined;
       this.say(event);
@@ -72,6 +73,7 @@ export class PullProgress extends TransferProgress {
           `Status: ${event.updated ? 'Downloaded newer image' : 'Image is up to date'} for ${event.reference}`,
         );
         break;
+      case 'progress':
       case 'image':
       case 'moved':
       case 'warning':
@@ -129,6 +131,7 @@ export class PushProgress extends TransferProgress {
         stream.aux({ Tag: tag, Digest: digest, Size: size });
         break;
       }
+      case 'progress':
       case 'image':
       case 'moved':
       case 'warning':

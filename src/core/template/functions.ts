@@ -39,12 +39,14 @@ function print(args: readonly unknown[]): string {
   }, '');
 }
 
-type Basic = { readonly kind: string; readonly value: string | number | boolean };
+type Basic = { readonly kind: string; readonly value: string | number | bigint | boolean };
 
 function basic(value: unknown): Basic | undefined {
   if (typeof value === 'string' || typeof value === 'boolean') return { kind: typeof value, value };
   if (value instanceof Float) return { kind: 'float', value: value.value };
-  if (typeof value === 'number') return { kind: Number.isInteger(value) ? 'int' : 'float', value };
+  if (typeof value === 'bigint') return { kind: 'int', value };
+  if (typeof value === 'number')
+    return Number.isInteger(value) ? { kind: 'int', value: BigInt(value) } : { kind: 'float', value };
   return undefined;
 }
 

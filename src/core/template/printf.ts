@@ -42,7 +42,7 @@ export function sprintf(format: string, args: readonly unknown[]): string {
 function one(verb: string, value: unknown, how: Flags): string {
   if (verb === 'T') return pad(typeName(value), how);
   if (verb === 'v' && !(how.flags.includes('#') && typeof value === 'string')) {
-    if (typeof value === 'number' && Number.isInteger(value)) return integer(value, 10, how);
+    if (isInteger(value)) return integer(value, 10, how);
     return pad(show(value), how);
   }
   if (Array.isArray(value)) return `[${value.map((each) => one(verb, each, how)).join(' ')}]`;
@@ -53,7 +53,7 @@ function one(verb: string, value: unknown, how: Flags): string {
         ? verb === 't'
           ? pad(String(value), how)
           : undefined
-        : typeof value === 'number' && Number.isInteger(value)
+        : isInteger(value)
           ? ofInteger(verb, value, how)
           : value instanceof Float || typeof value === 'number'
             ? ofFloat(verb, Number(value instanceof Float ? value.value : value), how)
@@ -62,6 +62,10 @@ function one(verb: string, value: unknown, how: Flags): string {
   return value === undefined || value === null
     ? `%!${verb}(<nil>)`
     : `%!${verb}(${typeName(value)}=${show(value)})`;
+}
+
+function isInteger(value: unknown): value is number | bigint {
+  return typeof value === 'bigint' || (typeof value === 'number' && Number.isInteger(value));
 }
 
 function ofString(verb: string, value: string, how: Flags): string | undefined {
@@ -82,7 +86,7 @@ function ofString(verb: string, value: string, how: Flags): string | undefined {
   }
 }
 
-function ofInteger(verb: string, value: number, how: Flags): string | undefined {
+function ofInteger(verb: string, value: number | bigint, how: Flags): string | undefined {
   switch (verb) {
     case 'd':
       return integer(value, 10, how);
@@ -106,15 +110,16 @@ function ofInteger(verb: string, value: number, how: Flags): string | undefined 
   }
 }
 
-function character(code: number): string {
+function character(value: number | bigint): string {
+  const code = Number(value);
   return code >= 0 && code <= 0x10ffff ? String.fromCodePoint(code) : '\ufffd';
 }
 
-function integer(value: number, base: number, how: Flags): string {
+function integer(value: number | bigint, base: number, how: Flags): string {
   const { flags, width, precision } = how;
   const sign = value < 0 ? '-' : flags.includes('+') ? '+' : flags.includes(' ') ? ' ' : '';
   const prefix = flags.includes('#') ? ({ 16: '0x', 8: '0', 2: '0b' }[base] ?? '') : '';
-  let digits = Math.abs(value).toString(base);
+  let digits = (value < 0 ? -value : value).toString(base);
   if (precision !== undefined) digits = digits.padStart(precision, '0');
   else if (flags.includes('0') && !flags.includes('-') && width !== undefined)
     digits = digits.padStart(width - sign.length - prefix.length, '0');

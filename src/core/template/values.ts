@@ -1,7 +1,9 @@
 /**
  * The values of templates, and what Go's types mean to them. A plain object stands for a struct, which has the fields that it
- * has; a Map for a map, which may lack any; an integral number for an int; undefined for no value.
+ * has; a Map for a map, which may lack any; an integral number for an int, a bigint for an int64; undefined for
+ * no value.
  */
+import { goJson } from '../go-json.ts';
 
 /** A float64, which JavaScript does not tell from an int. */
 export class Float {
@@ -44,6 +46,7 @@ export function typeName(value: unknown): string {
   if (typeof value === 'string') return 'string';
   if (typeof value === 'boolean') return 'bool';
   if (typeof value === 'number') return Number.isInteger(value) ? 'int' : 'float64';
+  if (typeof value === 'bigint') return 'int64';
   if (value instanceof Float) return 'float64';
   if (Array.isArray(value))
     return value.every((each) => typeof each === 'string') ? '[]string' : '[]interface {}';
@@ -65,7 +68,7 @@ export function isTrue(value: unknown): boolean {
 export function show(value: unknown): string {
   if (value === undefined || value === null) return '<nil>';
   if (typeof value === 'string') return value;
-  if (typeof value === 'number') return String(value);
+  if (typeof value === 'number' || typeof value === 'bigint') return String(value);
   if (value instanceof Float) return showFloat(value.value);
   if (Array.isArray(value)) return `[${value.map(show).join(' ')}]`;
   if (value instanceof Nil) return { slice: '[]', map: 'map[]', pointer: '<nil>' }[value.of];
@@ -96,7 +99,18 @@ export function sorted(map: ReadonlyMap<string, unknown>): [string, unknown][] {
 
 /** As encoding/json, without its escapes for HTML; maps in the order of their keys. */
 export function toJson(value: unknown): string {
-  return JSON.stringify(value ?? null, (_, each: unknown) =>
-    each instanceof Map ? Object.fromEntries(sorted(each as Map<string, unknown>)) : each,
-  );
+  return goJson(plain(value), false);
+}
+
+/** What goJson takes. */
+function plain(value: unknown): unknown {
+  if (value === undefined || value === null) return null;
+  if (Array.isArray(value)) return value.map(plain);
+  if (value instanceof Map)
+    return new Map(sorted(value as Map<string, unknown>).map(([key, each]) => [key, plain(each)]));
+  if (typeof value !== 'object') return value;
+  const { toJSON } = value as { readonly toJSON?: unknown };
+  if (typeof toJSON === 'function') return plain(toJSON.call(value));
+  const fields = Object.entries(value).filter(([, each]) => each !== undefined && typeof each !== 'function');
+  return Object.fromEntries(fields.map(([name, each]) => [name, plain(each)]));
 }

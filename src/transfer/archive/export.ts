@@ -5,6 +5,7 @@
  */
 import { throwIfAborted } from '../../core/abort.ts';
 import type { OnProgress } from '../../core/progress.ts';
+import { counted } from '../../core/tally.ts';
 import { holdMount } from '../../container/held-mount.ts';
 import type { Container } from '../../container/record.ts';
 import type { ContainerStore } from '../../container/store.ts';
@@ -31,7 +32,7 @@ export async function* exportContainer(
 ): AsyncGenerator<Uint8Array, void, undefined> {
   throwIfAborted(signal);
   await using mount = await holdMount(containers, container, { readOnly: true, signal });
-  for await (const chunk of layerTar(mount.path, { sourceDateEpoch, onProgress })) {
+  for await (const chunk of counted(layerTar(mount.path, { sourceDateEpoch, onProgress }), onProgress)) {
     throwIfAborted(signal);
     yield chunk;
   }

@@ -88,11 +88,19 @@ export async function importImage(
 async function stage(
   layers: LayerStore,
   source: string | AsyncIterable<Uint8Array>,
-  { maxBytes = DEFAULT_MAX_BYTES, sourceDateEpoch, signal }: ImportOptions,
+  { maxBytes = DEFAULT_MAX_BYTES, sourceDateEpoch, signal, onProgress }: ImportOptions,
 ): Promise<StagedLayer> {
-  const stageFrom = (from: LayerSource, limits: StageOptions['limits']): Promise<StagedLayer> =>
+  const stageFrom = (
+    from: LayerSource,
+    limits: StageOptions['limits'],
+    total?: number,
+  ): Promise<StagedLayer> =>
     layers.stageAlone(from, {
       limits,
+      ...(onProgress && {
+        onProgress: (current) =>
+          onProgress({ type: 'progress', current, ...(total !== undefined && { total }) }),
+      }),
       name: typeof source === 'string' ? source : 'stdin',
       ...(signal && { signal }),
     });
@@ -104,7 +112,7 @@ async function stage(
     return stageFrom({ directory: resolve(source), sourceDateEpoch }, { ...OWN_LAYER_LIMITS, maxBytes });
   const file = await open(source);
   try {
-    if (kind.isFile()) return await stageFrom({ fd: file.fd, offset: 0, size: kind.size }, limits);
+    if (kind.isFile()) return await stageFrom({ fd: file.fd, offset: 0, size: kind.size }, limits, kind.size);
     return await stageFrom(file.createReadStream({ autoClose: false, highWaterMark: READ_BYTES }), limits);
   } finally {
     await file.close();

@@ -83,7 +83,7 @@ export async function load(
   let archive: Archive | undefined;
   try {
     const read = async (): Promise<Plan> => {
-      archive = await openArchive(source, { label, pool, maxBytes, caps: stores.root.caps });
+      archive = await openArchive(source, { label, pool, maxBytes, caps: stores.root.caps, onProgress });
       return readImages(archive, pool, platform);
     };
     const plan = await timed('load', 'read', read);

@@ -13,6 +13,7 @@ import { throwIfAborted } from '../../core/abort.ts';
 import { compareBytes } from '../../core/bytes.ts';
 import { digestOf, type DiffID, type Digest, type ImageID } from '../../core/digest.ts';
 import type { OnProgress } from '../../core/progress.ts';
+import { Tally } from '../../core/tally.ts';
 import type { KeptImage } from '../../image/kept.ts';
 import type { ImageStore } from '../../image/store.ts';
 import type { LayerStore } from '../../layer/store.ts';
@@ -127,24 +128,29 @@ async function members(
   const sizes = await sizesOf(stores, rebuilt);
 
   const blobs = new Map<string, TarMember>();
+  const tally = new Tally<string>(onProgress);
   const add = (member: TarMember): void => void blobs.set(member.name, member);
   for (const { config, layers } of rebuilt) {
     for (const layer of layers) {
       if (blobs.has(blobPath(layer.diffId))) continue;
       const size = sizes.get(layer.diffId) ?? 0;
+      const name = blobPath(layer.diffId);
+      const told = telling({ name, diffId: layer.diffId, total: size }, tally, onProgress);
       const content = {
         size,
-        open: () => told(stores.layers.tar(layer), layer, size, onProgress),
-        writeTo: (fd: number) => told(stores.layers.writeTar(layer, fd), layer, size, onProgress),
+        open: () => told(stores.layers.tar(layer)),
+        writeTo: (fd: number) => told(stores.layers.writeTar(layer, fd)),
       };
-      add({ name: blobPath(layer.diffId), mtime: createdAt(config), content });
+      add({ name, mtime: createdAt(config), content });
     }
   }
   for (const [{ config, layers }, original] of kept) {
     for (const [at, blob] of original.layers.entries()) {
       const diffId = layers[at]?.diffId;
-      const open = () => told(original.open(blob, 0), { diffId }, blob.size, onProgress);
-      add({ name: blobPath(blob.digest), mtime: createdAt(config), content: { size: blob.size, open } });
+      const name = blobPath(blob.digest);
+      const told = telling({ name, diffId, total: blob.size }, tally, onProgress);
+      const open = () => told(original.open(blob, 0));
+      add({ name, mtime: createdAt(config), content: { size: blob.size, open } });
     }
   }
   const manifests = images.map((image) => kept.get(image)?.manifest ?? ociManifest(image, sizes));
@@ -189,20 +195,29 @@ function document(name: string, text: string | Uint8Array, mtime = 0): TarMember
   return { name, mtime, content: { size: bytes.length, open: () => Readable.from([bytes]) } };
 }
 
-/** The same pieces, with progress. */
-async function* told<Part extends Written>(
-  tar: AsyncIterable<Part>,
-  { diffId }: { readonly diffId: DiffID | undefined },
-  total: number,
+interface Told {
+  readonly name: string;
+  readonly diffId: DiffID | undefined;
+  readonly total: number;
+}
+
+/** Gives the pieces of a layer back, with progress. */
+function telling(
+  { name, diffId, total }: Told,
+  tally: Tally<string>,
   onProgress: OnProgress | undefined,
-): AsyncGenerator<Part, void, undefined> {
-  let current = 0;
+): <Part extends Written>(tar: AsyncIterable<Part>) => AsyncGenerator<Part, void, undefined> {
   const layer = { ...(diffId !== undefined && { diffId }), total };
-  onProgress?.({ type: 'layer-start', ...layer, current });
-  for await (const part of tar) {
-    yield part;
-    current += part.length;
-    onProgress?.({ type: 'layer-progress', ...layer, current });
-  }
-  onProgress?.({ type: 'layer-done', ...layer, current });
+  tally.expect(name, total);
+  return async function* (tar) {
+    let current = 0;
+    onProgress?.({ type: 'layer-start', ...layer, current });
+    for await (const part of tar) {
+      yield part;
+      current += part.length;
+      onProgress?.({ type: 'layer-progress', ...layer, current });
+      tally.at(name, current);
+    }
+    onProgress?.({ type: 'layer-done', ...layer, current });
+  };
 }

@@ -7,6 +7,8 @@ import { open, stat, type FileHandle } from 'node:fs/promises';
 import { Readable } from 'node:stream';
 import { unlessAborted } from '../../core/abort.ts';
 import { LayerstackError, isSystemError } from '../../core/errors.ts';
+import type { OnProgress } from '../../core/progress.ts';
+import { counted } from '../../core/tally.ts';
 import { decompress } from '../../layer/codec.ts';
 import type { Capabilities } from '../../system/caps.ts';
 import { native } from '../../system/native.ts';
@@ -32,6 +34,8 @@ export interface OpenOptions {
   /** Bound of a stream, after decompression. */
   readonly maxBytes: number;
   readonly caps: Pick<Capabilities, 'zstd'>;
+  /** Told how much of a stream has been read. */
+  readonly onProgress?: OnProgress | undefined;
 }
 
 /**
@@ -54,7 +58,8 @@ export async function openArchive(source: ArchiveSource, options: OpenOptions): 
     }
   }
   // The stream closes the file.
-  return openStream(createReadStream('', { fd: file, highWaterMark: READ_BYTES }), options);
+  const total = kind.isFile() ? kind.size : undefined;
+  return openStream(createReadStream('', { fd: file, highWaterMark: READ_BYTES }), options, total);
 }
 
 async function statSource(path: string) {
@@ -79,9 +84,13 @@ async function isPlainTar(file: FileHandle, label: string): Promise<boolean> {
   throw notATar(label, head);
 }
 
-async function openStream(source: AsyncIterable<Uint8Array>, options: OpenOptions): Promise<Archive> {
-  const { label, pool, maxBytes, caps } = options;
-  const outer = new PeekStream(source);
+async function openStream(
+  source: AsyncIterable<Uint8Array>,
+  options: OpenOptions,
+  total?: number,
+): Promise<Archive> {
+  const { label, pool, maxBytes, caps, onProgress } = options;
+  const outer = new PeekStream(counted(source, onProgress, total));
   let bytes = outer;
   try {
     const compression = native.sniffCompression(await unlessAborted(pool.signal, outer.peek(BLOCK)));

@@ -91,6 +91,11 @@ export class LayerPool {
     }
   }
 
+  /** Whether its bytes are read already, or are being read. */
+  isAhead({ content }: LayerMember): boolean {
+    return this.#ahead.has(content);
+  }
+
   /** Stages a member now, for a {@link take} to come, and says what it is. For members that can be reopened. */
   async peek(member: LayerMember): Promise<StagedLayer> {
     let ahead = this.#ahead.get(member.content);
@@ -103,9 +108,14 @@ export class LayerPool {
 
   /**
    * A staged copy of a member, each time another one.
+   * @param onBytes - told how much has been read, where it is read now
    * @throws {@link LayerstackError} ERR_DIGEST_MISMATCH when it is not what was `expected`, and all that staging throws.
    */
-  async take(member: LayerMember, expected: Expected): Promise<StagedLayer> {
+  async take(
+    member: LayerMember,
+    expected: Expected,
+    onBytes?: (current: number) => void,
+  ): Promise<StagedLayer> {
     try {
       const { content } = member;
       const ahead = this.#ahead.get(content);
@@ -116,7 +126,7 @@ export class LayerPool {
         return staged;
       }
       if (content.open && !(content.dear === true && ahead)) {
-        const staged = this.#open(member, expected);
+        const staged = this.#open(member, expected, onBytes);
         if (content.dear === true) this.#ahead.set(content, { staged, taken: true });
         return await staged;
       }
@@ -165,12 +175,22 @@ export class LayerPool {
     }
   }
 
-  async #open(member: LayerMember, expected: Expected): Promise<StagedLayer> {
+  async #open(
+    member: LayerMember,
+    expected: Expected,
+    onBytes?: (current: number) => void,
+  ): Promise<StagedLayer> {
     for (;;) {
       const opened = await member.content.open?.();
       if (!opened) throw this.#notALayer(member);
       try {
-        return await this.#stage(member, expected, (options) => this.#layers.stage(opened.source, options));
+        return await this.#stage(member, expected, (options) => {
+          const onProgress = (current: number): void => {
+            options.onProgress?.(current);
+            onBytes?.(current);
+          };
+          return this.#layers.stage(opened.source, { ...options, onProgress });
+        });
       } catch (error) {
         if (this.signal.aborted || (await opened.again?.(error)) !== true) throw error;
       } finally {

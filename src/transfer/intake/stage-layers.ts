@@ -1,6 +1,7 @@
 /** From planned images to stacks of layers that can be published. */
 import { chainIds, type ChainID } from '../../core/digest.ts';
 import type { OnProgress } from '../../core/progress.ts';
+import { Tally } from '../../core/tally.ts';
 import type { Layer, LayerStore, StagedLayer } from '../../layer/store.ts';
 import type { PlannedImage, PlannedLayer } from './planned.ts';
 import type { LayerPool } from './layer-pool.ts';
@@ -49,6 +50,9 @@ export async function stageLayers(
   const known = await layers.findAll([...needed.keys()]);
   const ready = new Map<ChainID, StagedLayer | Layer>();
   const fresh: StagedLayer[] = [];
+  const tally = new Tally<ChainID>(onProgress);
+  for (const [index, [chainId, { member }]] of [...needed].entries())
+    if (!known[index] && !pool.isAhead(member)) tally.expect(chainId, member.content.size);
   await Promise.all(
     [...needed].map(async ([chainId, { member, diffId, blob }], index) => {
       const layer = known[index];
@@ -60,7 +64,8 @@ export async function stageLayers(
         return;
       }
       if (member.content.dear === true) onProgress?.({ type: 'layer-waiting', ...event });
-      const staged = await pool.take(member, { diffId, blob });
+      const staged = await pool.take(member, { diffId, blob }, (current) => tally.at(chainId, current));
+      tally.done(chainId);
       ready.set(chainId, staged);
       fresh.push(staged);
     }),

@@ -11,11 +11,24 @@ export const command = defineCommand({
     env: { type: 'string', short: 'e', multiple: true, value: 'NAME=VALUE', help: 'add a variable' },
     entrypoint: { type: 'string', value: 'PATH', help: "replace the container's entrypoint" },
     user: { type: 'string', short: 'u', value: 'USER[:GROUP]', help: 'user the command runs as' },
-    workdir: { type: 'string', short: 'w', value: 'DIR', help: 'directory the command starts in' },
+    workdir: {
+      type: 'string',
+      short: 'w',
+      value: 'DIR',
+      kind: 'none',
+      help: 'directory the command starts in',
+    },
     verbose: { type: 'boolean', help: 'say what of the host config became what of config.json' },
   },
   operandsEndOptions: true,
-  operands: { min: 2, max: Infinity },
+  operands: { min: 2, max: Infinity, kinds: ['container', 'directory', 'none'] },
+  examples: [
+    {
+      command: 'layerstack bundle job ./job /bin/echo hello',
+      does: 'writes a bundle that runs another command',
+    },
+    { command: 'runc run --bundle ./job name', does: 'runs it' },
+  ],
   async run(context, values, [name = '', directory = '', ...words]) {
     await using store = await context.open();
     const bundle = await store.bundle(name, directory, {

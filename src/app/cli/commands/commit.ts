@@ -19,9 +19,15 @@ export const command = defineCommand({
       help: 'Dockerfile instruction for the image, e.g. \'CMD ["sh"]\'',
     },
   },
-  operands: { min: 1, max: 2 },
+  operands: { min: 1, max: 2, kinds: ['container', 'none'] },
+  examples: [
+    {
+      command: "layerstack commit -m 'say hello' -c 'ENV GREETING=hello' build app:2",
+      does: 'makes an image of a container',
+    },
+  ],
   async run(context, values, [container = '', reference]) {
-    const progress = new ProgressDisplay(context.stderr, true);
+    const progress = new ProgressDisplay(context.stderr, { quiet: true, doing: 'committing' });
     await using store = await context.open();
     const id = await store.commit(container, {
       reference,

@@ -27,10 +27,12 @@ export const command = defineCommand({
     format: {
       type: 'string',
       value: 'FORMAT',
+      kind: ['table', 'json'],
       help: 'table, json (a document a line), or a Go template: {{.ID}}',
     },
   },
   operands: { min: 0, max: 0 },
+  examples: [{ command: "layerstack containers --format '{{.Names}}'", does: 'lists names' }],
   async run(context, values) {
     const format = await parseListingFormat(values.format);
     const truncate = values['no-trunc'] !== true;

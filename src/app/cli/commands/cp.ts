@@ -29,7 +29,11 @@ export const command = defineCommand({
       help: 'of a tar from stdin, refuse more uncompressed bytes than this, e.g. 10G',
     },
   },
-  operands: { min: 2, max: 2 },
+  operands: { min: 2, max: 2, kinds: ['container-path'] },
+  examples: [
+    { command: 'layerstack cp build:/etc/passwd .', does: 'copies a file out' },
+    { command: 'tar -c src | layerstack cp - build:/usr', does: 'copies a tar in' },
+  ],
   async run(context, values, [from = '', to = '']) {
     const [source, destination] = [parseOperand(from), parseOperand(to)];
     if (source.container !== undefined && destination.container !== undefined)
@@ -39,7 +43,7 @@ export const command = defineCommand({
     const reading = {
       followLink: values['follow-link'],
       signal: context.signal,
-      onProgress: new ProgressDisplay(context.stderr, true).show,
+      onProgress: new ProgressDisplay(context.stderr, { quiet: true, doing: 'copying' }).show,
     };
     const options = {
       ...reading,

@@ -13,7 +13,13 @@ export const command = defineCommand({
     entrypoint: { type: 'string', value: 'PATH', help: "replace the image's entrypoint" },
     env: { type: 'string', short: 'e', multiple: true, value: 'NAME=VALUE', help: 'set a variable' },
     user: { type: 'string', short: 'u', value: 'USER[:GROUP]', help: 'user the command runs as' },
-    workdir: { type: 'string', short: 'w', value: 'DIR', help: 'directory the command starts in' },
+    workdir: {
+      type: 'string',
+      short: 'w',
+      value: 'DIR',
+      kind: 'none',
+      help: 'directory the command starts in',
+    },
     hostname: { type: 'string', value: 'NAME', help: 'host name (default: the first 12 digits of the id)' },
     durable: { type: 'boolean', help: 'print the id when the container is on disk' },
     label: { type: 'string', short: 'l', multiple: true, value: 'NAME=VALUE', help: 'set a label' },
@@ -26,7 +32,14 @@ export const command = defineCommand({
     ...HOST_OPTIONS,
   },
   operandsEndOptions: true,
-  operands: { min: 1, max: Infinity },
+  operands: { min: 1, max: Infinity, kinds: ['image', 'none'] },
+  examples: [
+    { command: 'layerstack create --name build app:1', does: 'makes a container' },
+    {
+      command: 'layerstack create --name small --memory 64m --read-only app:1',
+      does: 'makes one with limits',
+    },
+  ],
   async run(context, values, [image = '', ...words]) {
     const hostConfig = await hostConfigOf(values);
     await using store = await context.open();

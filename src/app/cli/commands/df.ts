@@ -23,10 +23,12 @@ export const command = defineCommand({
     format: {
       type: 'string',
       value: 'FORMAT',
+      kind: ['table', 'json'],
       help: 'table, json (a document a line), or a Go template: {{.ID}}',
     },
   },
   operands: { min: 0, max: 0 },
+  examples: [{ command: 'layerstack df -v', does: 'shows each image and container' }],
   async run(context, values) {
     const format = await parseListingFormat(values.format);
     await using store = await context.open();

@@ -7,7 +7,8 @@ export const command = defineCommand({
   description:
     'Lists what was added (A), changed (C) and deleted (D) in a container, sorted. Works on a mounted one too.',
   options: { format: { type: 'string', value: 'json', help: 'one JSON document for each change' } },
-  operands: { min: 1, max: 1 },
+  operands: { min: 1, max: 1, kinds: ['container'] },
+  examples: [{ command: 'layerstack diff build', does: 'lists what was changed' }],
   async run(context, values, [container = '']) {
     const format = parseFormat(values.format);
     await using store = await context.open();

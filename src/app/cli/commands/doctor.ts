@@ -9,6 +9,8 @@ export const command = defineCommand({
     'Says what this machine and store can do and what is wrong with them. Status 1 where something must be mended.',
   options: { format: { type: 'string', value: 'json', help: 'one JSON document a line' } },
   operands: { min: 0, max: 0 },
+  failure: 'or something must be mended',
+  examples: [{ command: 'layerstack doctor', does: 'looks at machine and store' }],
   async run(context, values) {
     const format = parseFormat(values.format);
     const { diagnose } = await import('../../doctor.ts');

@@ -13,18 +13,30 @@ export const command = defineCommand({
     'environment is the latest date that a file in it gets.',
   options: {
     output: { type: 'string', short: 'o', value: 'FILE', help: 'write to a file instead of stdout' },
+    quiet: { type: 'boolean', short: 'q', help: 'no progress' },
   },
-  operands: { min: 1, max: 1 },
+  operands: { min: 1, max: 1, kinds: ['container'] },
+  examples: [
+    { command: 'layerstack export -o rootfs.tar build', does: 'writes a tar' },
+    { command: 'layerstack export build | tar -t', does: 'lists its files' },
+  ],
   async run(context, values, [container = '']) {
     const { requireTarget, writeArchive } = await archiveOutput();
     requireTarget(context, values.output);
-    const progress = new ProgressDisplay(context.stderr, true);
+    const progress = new ProgressDisplay(context.stderr, {
+      quiet: values.quiet === true,
+      doing: 'exporting',
+    });
     await using store = await context.open();
     const archive = store.export(container, {
       sourceDateEpoch: sourceDateEpoch(),
       signal: context.signal,
       onProgress: progress.show,
     });
-    await writeArchive(store, archive, values.output, context.signal);
+    try {
+      await writeArchive(store, archive, values.output, context.signal);
+    } finally {
+      progress.clear();
+    }
   },
 });

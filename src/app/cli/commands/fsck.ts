@@ -15,6 +15,8 @@ export const command = defineCommand({
     format: { type: 'string', value: 'json', help: 'one JSON document a line' },
   },
   operands: { min: 0, max: 0 },
+  failure: 'or something is wrong and was not repaired',
+  examples: [{ command: 'layerstack fsck --deep', does: 'reads everything, and changes nothing' }],
   async run(context, values) {
     const format = parseFormat(values.format);
     // Without repairs nothing is written, and what a writer that died has left is named before the next one removes it.

@@ -22,10 +22,12 @@ export const command = defineCommand({
     format: {
       type: 'string',
       value: 'FORMAT',
+      kind: ['table', 'json'],
       help: 'table, json (a document a line), or a Go template: {{.ID}}',
     },
   },
-  operands: { min: 1, max: 1 },
+  operands: { min: 1, max: 1, kinds: ['image'] },
+  examples: [{ command: 'layerstack history --no-trunc app:1', does: 'shows how an image was made' }],
   async run(context, values, [image = '']) {
     const format = await parseListingFormat(values.format);
     const truncate = values['no-trunc'] !== true;

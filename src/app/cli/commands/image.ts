@@ -16,7 +16,8 @@ export const command = defineCommand({
     output: { type: 'string', short: 'o', value: 'FILE', help: 'the file to write' },
     format: { type: 'string', value: 'erofs', help: 'the file system (default erofs)' },
   },
-  operands: { min: 1, max: 1 },
+  operands: { min: 1, max: 1, kinds: ['object'] },
+  examples: [{ command: 'layerstack image -o app.erofs app:1', does: 'writes a disk image' }],
   async run(context, values, [name = '']) {
     const { output, format = 'erofs' } = values;
     if (format !== 'erofs')
@@ -26,7 +27,7 @@ export const command = defineCommand({
         'a disk image goes to a file: name it with -o FILE (images are listed by `layerstack images`)',
       );
     const { writeOutput } = await archiveOutput();
-    const progress = new ProgressDisplay(context.stderr, true);
+    const progress = new ProgressDisplay(context.stderr, { quiet: true, doing: 'writing' });
     await using store = await context.open();
     const options = {
       sourceDateEpoch: sourceDateEpoch(),

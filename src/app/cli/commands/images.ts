@@ -39,10 +39,18 @@ export const command = defineCommand({
     format: {
       type: 'string',
       value: 'FORMAT',
+      kind: ['table', 'json'],
       help: 'table, json (a document a line), or a Go template: {{.ID}}',
     },
   },
-  operands: { min: 0, max: 1 },
+  operands: { min: 0, max: 1, kinds: ['image'] },
+  examples: [
+    {
+      command: 'layerstack images --filter dangling=true -q',
+      does: 'lists the ids of images without a name',
+    },
+    { command: "layerstack images --format '{{.Repository}}:{{.Tag}}'", does: 'lists names' },
+  ],
   async run(context, values, patterns) {
     const format = await parseListingFormat(values.format);
     const given = [...(values.filter ?? []), ...patterns.map((pattern) => `reference=${pattern}`)];

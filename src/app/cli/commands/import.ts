@@ -28,8 +28,13 @@ export const command = defineCommand({
       value: 'SIZE',
       help: 'refuse more uncompressed bytes than this, e.g. 10G',
     },
+    quiet: { type: 'boolean', short: 'q', help: 'no progress' },
   },
-  operands: { min: 1, max: 2 },
+  operands: { min: 1, max: 2, kinds: ['file', 'none'] },
+  examples: [
+    { command: 'layerstack import -c \'CMD ["sh"]\' rootfs.tar debian:own', does: 'makes an image of a tar' },
+    { command: 'layerstack import /srv/rootfs debian:own', does: 'makes an image of a directory' },
+  ],
   async run(context, values, [source = '', reference]) {
     const maxBytes =
       values['max-bytes'] === undefined ? undefined : parseBytes('--max-bytes', values['max-bytes']);
@@ -39,9 +44,12 @@ export const command = defineCommand({
       );
     if (source === '-' && context.stdin.isTTY)
       throw new UsageError('stdin is a terminal: name a tar or a directory, or pipe a tar in');
-    const progress = new ProgressDisplay(context.stderr, true);
+    const progress = new ProgressDisplay(context.stderr, {
+      quiet: values.quiet === true,
+      doing: 'importing',
+    });
     await using store = await context.open();
-    const id = await store.import(source === '-' ? context.stdin : source, {
+    const importing = store.import(source === '-' ? context.stdin : source, {
       reference,
       message: values.message,
       changes: values.change,
@@ -51,6 +59,6 @@ export const command = defineCommand({
       signal: context.signal,
       onProgress: progress.show,
     });
-    context.print(id);
+    context.print(await importing.finally(() => progress.clear()));
   },
 });

@@ -44,9 +44,16 @@ export const VERBS: Readonly<Record<string, Verb>> = {
   bundle: { summary: 'write an OCI bundle that runc starts', load: () => import('./bundle.ts') },
   rm: { summary: 'remove containers', load: () => import('./rm.ts') },
   serve: { summary: "answer docker's clients on a socket", load: () => import('./serve.ts') },
+  events: { summary: 'show what is done to the store', load: () => import('./events.ts') },
   fsck: { summary: 'check the store, and mend it', load: () => import('./fsck.ts') },
+  completion: { summary: 'print a script that completes in a shell', load: () => import('./completion.ts') },
   version: { summary: 'show versions', load: () => import('./version.ts') },
   doctor: { summary: 'say what this machine and store can do', load: () => import('./doctor.ts') },
+};
+
+/** What scripts call, and nobody else. */
+export const HIDDEN_VERBS: Readonly<Record<string, Pick<Verb, 'load'>>> = {
+  __complete: { load: () => import('./complete.ts') },
 };
 
 /** Other names that hands know. */

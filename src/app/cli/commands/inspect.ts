@@ -14,10 +14,15 @@ export const command = defineCommand({
       type: 'string',
       short: 'f',
       value: 'FORMAT',
+      kind: ['json'],
       help: 'json (a document a line), or a Go template: {{.Id}}',
     },
   },
-  operands: { min: 1, max: Infinity },
+  operands: { min: 1, max: Infinity, kinds: ['object'] },
+  examples: [
+    { command: 'layerstack inspect app:1', does: 'shows all about an image' },
+    { command: "layerstack inspect -f '{{json .Config.Env}}' app:1", does: 'shows one part of it' },
+  ],
   async run(context, values, names) {
     const { type } = values;
     if (type !== undefined && type !== 'image' && type !== 'container')

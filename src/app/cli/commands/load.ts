@@ -30,21 +30,28 @@ export const command = defineCommand({
     format: { type: 'string', value: 'json', help: 'one JSON document for each image' },
   },
   operands: { min: 0, max: 0 },
+  examples: [
+    { command: 'layerstack load -i app.tar', does: 'loads an archive that `docker save` wrote' },
+    {
+      command: 'curl -fsSL https://example.org/app.tar.gz | layerstack load',
+      does: 'loads from a pipe, compressed or not',
+    },
+  ],
   async run(context, values) {
     const format = parseFormat(values.format);
     const maxBytes =
       values['max-bytes'] === undefined ? undefined : parseBytes('--max-bytes', values['max-bytes']);
     if (values.input === undefined && context.stdin.isTTY)
       throw new UsageError('stdin is a terminal: name the archive with -i FILE, or pipe it in');
-    const progress = new ProgressDisplay(context.stderr, values.quiet === true);
+    const progress = new ProgressDisplay(context.stderr, { quiet: values.quiet === true, doing: 'loading' });
     await using store = await context.open();
-    const { images } = await store.load(values.input ?? context.stdin, {
+    const loading = store.load(values.input ?? context.stdin, {
       ...(values.platform !== undefined && { platform: values.platform }),
       ...(maxBytes !== undefined && { maxBytes }),
       signal: context.signal,
       onProgress: progress.show,
     });
-    progress.clear();
+    const { images } = await loading.finally(() => progress.clear());
     for (const image of images) {
       if (format === 'json') context.print(JSON.stringify(image));
       else if (image.references.length === 0) context.print(`Loaded image ID: ${image.id}`);

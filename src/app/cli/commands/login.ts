@@ -21,6 +21,12 @@ export const command = defineCommand({
     'password-stdin': { type: 'boolean', help: 'take the password from stdin' },
   },
   operands: { min: 0, max: 1 },
+  examples: [
+    {
+      command: 'pass registry/ci | layerstack login -u ci --password-stdin registry.example',
+      does: 'logs in without a password on the command line',
+    },
+  ],
   async run(context, values, [given]) {
     const [{ login }, { parseRegistry }, { credentialsKey }, { DockerConfig }] = await Promise.all([
       import('../../login.ts'),

@@ -7,6 +7,7 @@ export const command = defineCommand({
     "Forgets the login at a registry (Docker Hub if none is given): in docker's config.json and with its credential helper.",
   options: {},
   operands: { min: 0, max: 1 },
+  examples: [{ command: 'layerstack logout registry.example', does: 'forgets a login' }],
   async run(context, _values, [given]) {
     const [{ logout }, { parseRegistry }, { credentialsKey }, { DockerConfig }] = await Promise.all([
       import('../../login.ts'),

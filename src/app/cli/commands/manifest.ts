@@ -17,7 +17,10 @@ export const command = defineCommand({
     },
     format: { type: 'string', value: 'json', help: 'one JSON document a line' },
   },
-  operands: { min: 2, max: 2 },
+  operands: { min: 2, max: 2, kinds: [['inspect'], 'image'] },
+  examples: [
+    { command: 'layerstack manifest inspect -v debian:bookworm', does: 'shows all images of an index' },
+  ],
   async run(context, values, [what = '', reference = '']) {
     if (what !== 'inspect')
       throw new UsageError(`manifest ${JSON.stringify(what)} is unknown: use manifest inspect REFERENCE`);

@@ -7,7 +7,8 @@ export const command = defineCommand({
     "Mounts a container's root file system and prints its path. The mount stays until it is unmounted as often as\n" +
     'it was mounted.',
   options: { 'readonly-rootfs': { type: 'boolean', short: 'r', help: 'mount it read-only' } },
-  operands: { min: 1, max: 1 },
+  operands: { min: 1, max: 1, kinds: ['container'] },
+  examples: [{ command: 'rootfs=$(layerstack mount build)', does: 'mounts it, and keeps the path' }],
   async run(context, values, [name = '']) {
     await using store = await context.open();
     const mount = await store.mount(name, { readOnly: values['readonly-rootfs'], signal: context.signal });

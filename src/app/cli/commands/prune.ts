@@ -23,6 +23,13 @@ export const command = defineCommand({
     format: { type: 'string', value: 'json', help: 'one JSON document' },
   },
   operands: { min: 0, max: 0 },
+  examples: [
+    { command: 'layerstack prune -n', does: 'says what would go' },
+    {
+      command: 'layerstack prune -af --filter until=240h',
+      does: 'removes what is older than ten days and unused',
+    },
+  ],
   async run(context, values) {
     const format = parseFormat(values.format);
     const { label, notLabel, until } = parseFilters(values.filter ?? [], ['until', 'label', 'label!']);

@@ -38,7 +38,14 @@ export const command = defineCommand({
     format: { type: 'string', value: 'json', help: 'one JSON document for each event' },
     'disable-content-trust': { type: 'boolean', help: "no effect, as docker's default" },
   },
-  operands: { min: 1, max: 1 },
+  operands: { min: 1, max: 1, kinds: ['image'] },
+  examples: [
+    { command: 'layerstack pull debian:bookworm-slim', does: 'fetches an image from Docker Hub' },
+    {
+      command: 'layerstack pull --platform linux/arm64 registry.example/app:1',
+      does: 'fetches it for another processor',
+    },
+  ],
   async run(context, values, [name = '']) {
     const json = parseFormat(values.format) === 'json';
     const allTags = values['all-tags'] === true;

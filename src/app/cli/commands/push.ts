@@ -32,7 +32,11 @@ export const command = defineCommand({
     quiet: { type: 'boolean', short: 'q', help: "the image's name only" },
     'disable-content-trust': { type: 'boolean', help: "no effect, as docker's default" },
   },
-  operands: { min: 1, max: 1 },
+  operands: { min: 1, max: 1, kinds: ['image'] },
+  examples: [
+    { command: 'layerstack push registry.example/team/app:2', does: 'sends what the registry lacks' },
+    { command: 'layerstack push --compression zstd registry.example/team/app:2', does: 'compresses by zstd' },
+  ],
   async run(context, values, [name = '']) {
     const { json, format } = parseFormats(values.format ?? []);
     const quiet = values.quiet === true;

@@ -9,7 +9,13 @@ export const command = defineCommand({
     'Lists the manifests that refer to an image or index in its registry: signatures, SBOMs, attestations. Registries without\n' +
     'the referrers API are asked for the tag under which clients keep the list.',
   options: { format: { type: 'string', value: 'json', help: 'one JSON document a line' } },
-  operands: { min: 1, max: 1 },
+  operands: { min: 1, max: 1, kinds: ['image'] },
+  examples: [
+    {
+      command: 'layerstack referrers registry.example/team/app:2',
+      does: 'lists signatures and SBOMs of an image',
+    },
+  ],
   async run(context, values, [reference = '']) {
     const format = parseFormat(values.format);
     const registries = await context.registries();

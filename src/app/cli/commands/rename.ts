@@ -6,7 +6,8 @@ export const command = defineCommand({
   description:
     'Gives a container another name: it has the old one or the new one, whatever happens meanwhile.',
   options: {},
-  operands: { min: 2, max: 2 },
+  operands: { min: 2, max: 2, kinds: ['container', 'none'] },
+  examples: [{ command: 'layerstack rename build build-1', does: 'gives a container another name' }],
   async run(context, _values, [container = '', name = '']) {
     await using store = await context.open();
     await store.renameContainer(container, name);

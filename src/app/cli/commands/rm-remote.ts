@@ -10,6 +10,9 @@ export const command = defineCommand({
     'changes.',
   options: {},
   operands: { min: 1, max: 1 },
+  examples: [
+    { command: 'layerstack rm-remote registry.example/team/app:old', does: 'deletes a tag in its registry' },
+  ],
   async run(context, _values, [reference = '']) {
     const registries = await context.registries();
     const { untagged, deleted } = await registries.remove(reference, { signal: context.signal });

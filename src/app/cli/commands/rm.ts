@@ -6,7 +6,8 @@ export const command = defineCommand({
   usage: '[OPTIONS] CONTAINER...',
   description: 'Removes containers and everything that was written in them.',
   options: { force: { type: 'boolean', short: 'f', help: 'unmount them first' } },
-  operands: { min: 1, max: Infinity },
+  operands: { min: 1, max: Infinity, kinds: ['container'] },
+  examples: [{ command: 'layerstack rm build', does: 'removes a container' }],
   async run(context, values, names) {
     await using store = await context.open();
     await forEachName(context, names, async (name) => {

@@ -13,7 +13,8 @@ export const command = defineCommand({
     force: { type: 'boolean', short: 'f', help: 'also if stopped containers use it or it has several names' },
     'no-prune': { type: 'boolean', help: 'leave its untagged parents' },
   },
-  operands: { min: 1, max: Infinity },
+  operands: { min: 1, max: Infinity, kinds: ['image'] },
+  examples: [{ command: 'layerstack rmi app:1', does: 'takes a name away, and the image with its last one' }],
   async run(context, values, names) {
     await using store = await context.open();
     const errors: LayerstackError[] = [];

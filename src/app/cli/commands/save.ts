@@ -19,14 +19,21 @@ export const command = defineCommand({
     },
     quiet: { type: 'boolean', short: 'q', help: 'no progress' },
   },
-  operands: { min: 1, max: Infinity },
+  operands: { min: 1, max: Infinity, kinds: ['image'] },
+  examples: [
+    { command: 'layerstack save -o app.tar app:1', does: 'writes an image with its name' },
+    {
+      command: 'layerstack save --format oci app:1 | ssh host layerstack load',
+      does: 'brings an image to another machine',
+    },
+  ],
   async run(context, values, images) {
     const format = values.format ?? 'docker';
     if (format !== 'docker' && format !== 'oci')
       throw new UsageError(`--format ${JSON.stringify(format)} is not supported: use docker or oci`);
     const { requireTarget, writeOutput } = await archiveOutput();
     requireTarget(context, values.output);
-    const progress = new ProgressDisplay(context.stderr, values.quiet === true, 'saving');
+    const progress = new ProgressDisplay(context.stderr, { quiet: values.quiet === true, doing: 'saving' });
     await using store = await context.open();
     const options = { format, signal: context.signal, onProgress: progress.show } as const;
     try {

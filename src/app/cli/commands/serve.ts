@@ -33,11 +33,11 @@ export const command = defineCommand({
       type: 'boolean',
       help: 'answer when a container is made, before it is on disk, as dockerd does',
     },
-    'log-format': { type: 'string', value: 'FORMAT', help: 'json (default) or text' },
+    'log-format': { type: 'string', value: 'json|text', help: 'of log lines (default json)' },
     'log-level': {
       type: 'string',
-      value: 'LEVEL',
-      help: 'debug, info, warn or error (default $LAYERSTACK_LOG_LEVEL or info)',
+      value: 'debug|info|warn|error',
+      help: 'the least that is logged (default $LAYERSTACK_LOG_LEVEL or info)',
     },
     'log-file': { type: 'string', value: 'FILE', help: 'append log lines to FILE instead of printing them' },
     config: {
@@ -47,6 +47,12 @@ export const command = defineCommand({
     },
   },
   operands: { min: 0, max: 0 },
+  examples: [
+    {
+      command: 'layerstack serve -H unix:///run/layerstack.sock -G docker',
+      does: 'answers on a socket that a group may use',
+    },
+  ],
   untilSignal: true,
   async run(context, values) {
     const options = {

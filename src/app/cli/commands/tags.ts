@@ -8,6 +8,9 @@ export const command = defineCommand({
     'Lists the tags that a repository has in its registry, in the order in which the registry says them.',
   options: { format: { type: 'string', value: 'json', help: 'one JSON document a line' } },
   operands: { min: 1, max: 1 },
+  examples: [
+    { command: 'layerstack tags registry.example/team/app', does: 'lists the tags of a repository' },
+  ],
   async run(context, values, [repository = '']) {
     const format = parseFormat(values.format);
     const registries = await context.registries();

@@ -22,6 +22,10 @@ export const command = defineCommand({
     format: { type: 'string', value: 'json', help: 'one JSON document for each base layer' },
   },
   operands: { min: 0, max: 0 },
+  examples: [
+    { command: 'layerstack tree', does: 'draws the layers' },
+    { command: 'layerstack tree --dot | dot -Tsvg > layers.svg', does: 'draws them as a picture' },
+  ],
   async run(context, values) {
     const format = values.format === undefined ? undefined : parseFormat(values.format);
     const style = { truncate: values['no-trunc'] !== true, incremental: values.incremental === true };

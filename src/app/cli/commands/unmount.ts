@@ -9,7 +9,8 @@ export const command = defineCommand({
   options: {
     force: { type: 'boolean', short: 'f', help: 'however often it was mounted, and even if it is in use' },
   },
-  operands: { min: 1, max: Infinity },
+  operands: { min: 1, max: Infinity, kinds: ['container'] },
+  examples: [{ command: 'layerstack unmount build', does: 'takes the mount away' }],
   async run(context, values, names) {
     await using store = await context.open();
     await forEachName(context, names, async (name) => {

@@ -7,9 +7,16 @@ export const command = defineCommand({
   usage: '[OPTIONS]',
   description: 'Shows the version of layerstack and of what it runs on.',
   options: {
-    format: { type: 'string', short: 'f', value: 'FORMAT', help: 'json, or a Go template: {{.Version}}' },
+    format: {
+      type: 'string',
+      short: 'f',
+      value: 'FORMAT',
+      kind: ['json'],
+      help: 'json, or a Go template: {{.Version}}',
+    },
   },
   operands: { min: 0, max: 0 },
+  examples: [{ command: "layerstack version -f '{{.Version}}'", does: 'prints the version alone' }],
   async run(context, { format }) {
     const version = {
       Version: packageVersion(),

@@ -4,18 +4,12 @@
  */
 import { unixNanoseconds } from '../../../core/time.ts';
 import { parseTimestamp } from '../../../core/timestamp.ts';
+import { EVENT_FILTERS, EventFilter } from '../../event-filter.ts';
 import type { Route, ServiceContext } from '../context.ts';
-import { EventFilter } from '../event-filter.ts';
 import { sendJsonLines } from '../json-lines.ts';
 import type { Query } from '../query.ts';
 import type { ApiRequest } from '../request.ts';
 import { HttpError } from '../status.ts';
-
-/** Those of docker's client; some are of objects that are never here. */
-const FILTERS = [
-  ...['type', 'event', 'image', 'container', 'label', 'scope', 'daemon', 'network', 'node', 'plugin'],
-  ...['service', 'secret', 'config', 'volume'],
-];
 
 export const eventRoutes: readonly Route[] = [
   { method: 'GET', pattern: '/events', endless: true, handle: sendEvents },
@@ -29,7 +23,7 @@ async function sendEvents(request: ApiRequest, { events }: ServiceContext): Prom
       400,
       `\`since\` time (${query.text('since') ?? ''}) cannot be after \`until\` time (${query.text('until') ?? ''})`,
     );
-  const filter = new EventFilter(query.filters(FILTERS));
+  const filter = new EventFilter(query.filters(EVENT_FILTERS));
   await sendJsonLines(request, events.subscribe({ since, until, filter, signal: request.signal }));
 }
 

@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
-import { EventFilter } from '../../../../src/app/service/event-filter.ts';
-import { EventBus, type ApiEvent } from '../../../../src/app/service/events.ts';
+import { EventFilter } from '../../../../src/app/event-filter.ts';
+import type { ApiEvent } from '../../../../src/app/api-event.ts';
+import { EventBus } from '../../../../src/app/service/events.ts';
 import type { StoreEvent } from '../../../../src/app/store-events.ts';
 
 const image = (id: string): StoreEvent => ({

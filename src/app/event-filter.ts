@@ -1,10 +1,16 @@
 /**
- * Which events a reader of `GET /events` gets: docker's filters, with docker's meaning, `image=` and `container=` included, which
+ * Which events a reader gets: docker's filters, with docker's meaning, `image=` and `container=` included, which
  * also fit events about something else. Names that nobody knows filter nothing, as in dockerd.
  * Mirrors `moby/moby: daemon/events/filter.go` at v20.10.
  */
-import { parseReference } from '../../core/reference.ts';
-import type { ApiEvent } from './events.ts';
+import { parseReference } from '../core/reference.ts';
+import type { ApiEvent } from './api-event.ts';
+
+/** Those of docker's client; some are of objects that are never here. */
+export const EVENT_FILTERS = [
+  ...['type', 'event', 'image', 'container', 'label', 'scope', 'daemon', 'network', 'node', 'plugin'],
+  ...['service', 'secret', 'config', 'volume'],
+];
 
 /** The values of each filter. */
 export type FilterValues = ReadonlyMap<string, readonly string[]>;

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { EventFilter } from '../../../../src/app/service/event-filter.ts';
-import type { ApiEvent } from '../../../../src/app/service/events.ts';
+import { EventFilter } from '../../../src/app/event-filter.ts';
+import type { ApiEvent } from '../../../src/app/api-event.ts';
 
 const event = (
   type: ApiEvent['Type'],

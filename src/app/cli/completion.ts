@@ -1,0 +1,11 @@
+/** Scripts that complete commands in a shell, made from what the verbs declare. */
+import { bashCompletion } from './completion-bash.ts';
+import { fishCompletion } from './completion-fish.ts';
+import { zshCompletion } from './completion-zsh.ts';
+import type { Declaration } from './declarations.ts';
+
+const SCRIPTS = { bash: bashCompletion, zsh: zshCompletion, fish: fishCompletion } as const;
+
+export function completionScript(shell: keyof typeof SCRIPTS, declarations: readonly Declaration[]): string {
+  return SCRIPTS[shell](declarations);
+}

@@ -1,0 +1,162 @@
+/** The manual pages, in man(7)'s language, made from what the verbs declare. */
+import { GLOBAL_OPTIONS, PROGRAM_OPTIONS, type OptionSpecs } from './command.ts';
+import { allDeclarations, type Declaration } from './declarations.ts';
+
+export interface ManPageOptions {
+  readonly version: string;
+  /** `2026-01-31` */
+  readonly date: string;
+}
+
+/** The text of each page by its file name: `layerstack.1`, and one for each verb, `layerstack-load.1`. */
+export async function manPages(options: ManPageOptions): Promise<Map<string, string>> {
+  const declarations = await allDeclarations();
+  const pages = new Map([['layerstack.1', programPage(declarations, options)]]);
+  for (const each of declarations) pages.set(`layerstack-${each.verb}.1`, verbPage(each, options));
+  return pages;
+}
+
+function programPage(declarations: readonly Declaration[], options: ManPageOptions): string {
+  return page('layerstack', "images in docker's overlay2 layout, and mounted root file systems", options, [
+    '.SH SYNOPSIS',
+    '.B layerstack',
+    roff('[OPTIONS] COMMAND [ARG...]'),
+    '.SH DESCRIPTION',
+    ...prose(
+      "Keeps container images in Docker's own overlay2 layout and turns them into mounted root file systems, without a daemon. " +
+        'Data goes to standard output, progress and errors to standard error. An error is one line: ' +
+        '`layerstack: ERR_CODE: what, which object, what to do`.',
+    ),
+    '.SH COMMANDS',
+    ...declarations.flatMap(({ verb, aliases, summary }) => [
+      '.TP',
+      `.BR ${roff(`layerstack-${verb}`)} (1)`,
+      roff(`${summary}${aliases.length > 0 ? ` (also: ${aliases.join(', ')})` : ''}`),
+    ]),
+    '.SH OPTIONS',
+    ...optionLines(PROGRAM_OPTIONS),
+    ...ENVIRONMENT,
+    '.SH FILES',
+    ...entry('/var/lib/layerstack', 'the store, where nobody names another'),
+    ...entry('ROOT/layerstack/registries.json', 'mirrors, certificates and time limits of registries'),
+    ...entry('/etc/layerstack/serve.json', 'settings of `layerstack serve`'),
+    ...exitStatus(undefined),
+    '.SH SEE ALSO',
+    ...seeAlso(declarations.map(({ verb }) => `layerstack-${verb}`)),
+  ]);
+}
+
+function verbPage({ verb, aliases, summary, command }: Declaration, options: ManPageOptions): string {
+  const [first = '', ...others] = command.usage.split('\n').map((line) => line.trim());
+  const synopsis = [`layerstack ${verb} ${first}`, ...others];
+  const hasOptions = Object.keys(command.options).length > 0;
+  return page(`layerstack-${verb}`, summary, options, [
+    '.SH SYNOPSIS',
+    ...synopsis.flatMap((line, index) => [...(index > 0 ? ['.br'] : []), ...usageLines(verb, line)]),
+    '.SH DESCRIPTION',
+    ...prose(command.description),
+    ...(aliases.length > 0
+      ? ['.PP', ...prose(`Another name of it is ${aliases.map((each) => `\`${each}\``).join(', ')}.`)]
+      : []),
+    ...(hasOptions ? ['.SH OPTIONS', ...optionLines(command.options)] : []),
+    '.SH GLOBAL OPTIONS',
+    ...optionLines(globalOptions(command.options)),
+    ...exitStatus(command.failure),
+    '.SH EXAMPLES',
+    ...command.examples.flatMap((example) => ['.TP', ...code(example.command), roff(`${example.does}.`)]),
+    '.SH SEE ALSO',
+    ...seeAlso(['layerstack']),
+  ]);
+}
+
+function page(
+  name: string,
+  summary: string,
+  { version, date }: ManPageOptions,
+  body: readonly string[],
+): string {
+  const header = `.TH ${roff(name.toUpperCase())} 1 ${date} "layerstack ${roff(version)}" "layerstack"`;
+  return `${[header, '.SH NAME', `${roff(name)} \\- ${roff(summary)}`, ...body].join('\n')}\n`;
+}
+
+/** `layerstack load [OPTIONS]`: what is typed as it is in bold, the rest is to be replaced. */
+function usageLines(verb: string, line: string): string[] {
+  const typed = `layerstack ${verb}`;
+  return [`.B ${roff(typed)}`, ...(line === `${typed} ` ? [] : [roff(line.slice(typed.length).trim())])];
+}
+
+/** An option of a verb goes before the global one of its name. */
+function globalOptions(own: OptionSpecs): OptionSpecs {
+  return Object.fromEntries(Object.entries(GLOBAL_OPTIONS).filter(([name]) => !Object.hasOwn(own, name)));
+}
+
+function optionLines(options: OptionSpecs): string[] {
+  return Object.entries(options).flatMap(([name, { short, type, value, multiple, help }]) => {
+    const names = [...(short === undefined ? [] : [`-${short}`]), `--${name}`].map(
+      (each) => `\\fB${roff(each)}\\fR`,
+    );
+    const argument = type === 'string' ? ` \\fI${roff(value ?? 'VALUE')}\\fR` : '';
+    const again = multiple === true ? ' (may be given several times)' : '';
+    return ['.TP', `${names.join(', ')}${argument}`, ...prose(`${help}${again}`)];
+  });
+}
+
+const ENVIRONMENT = [
+  '.SH ENVIRONMENT',
+  ...entry('LAYERSTACK_ROOT', 'the store, where no `--root` is given'),
+  ...entry('LAYERSTACK_DEBUG', '1: what is done is logged to standard error'),
+  ...entry(
+    'LAYERSTACK_CAPS',
+    'what kernel and file system are taken to be able to do, as `layerstack doctor` shows it',
+  ),
+  ...entry('LAYERSTACK_CERTS_DIR', 'certificates of registries, instead of /etc/docker/certs.d'),
+  ...entry('DOCKER_CONFIG', 'the directory of the config.json with logins, instead of ~/.docker'),
+  ...entry('HTTPS_PROXY, HTTP_PROXY, NO_PROXY', 'proxies for registries'),
+  ...entry('SOURCE_DATE_EPOCH', 'the date of what is made, in seconds since 1970'),
+];
+
+function exitStatus(failure: string | undefined): string[] {
+  const failed = failure === undefined ? 'It failed' : `It failed, ${failure}`;
+  return [
+    '.SH EXIT STATUS',
+    ...entry('0', 'It is done.'),
+    ...entry('1', `${failed}; nothing half done is left behind.`),
+    ...entry('2', 'It was called in a wrong way.'),
+  ];
+}
+
+function entry(name: string, text: string): string[] {
+  return ['.TP', `.B ${roff(name)}`, ...prose(text)];
+}
+
+function seeAlso(names: readonly string[]): string[] {
+  return names.map((name, index) => `.BR ${roff(name)} (1)${index < names.length - 1 ? ',' : ''}`);
+}
+
+/** A command that is typed. */
+function code(text: string): string[] {
+  return [`\\fB${roff(text).replaceAll("'", '\\(aq')}\\fR`];
+}
+
+/** Text of several lines; what is in backticks is bold. */
+function prose(text: string): string[] {
+  return text.split('\n').map((line) => {
+    const parts = line.split('`');
+    return parts.map((part, index) => (index % 2 === 1 ? `\\fB${roff(part)}\\fR` : roff(part))).join('');
+  });
+}
+
+/** Text as it is: no character of it means anything to roff. */
+function roff(text: string): string {
+  const escaped = text
+    .replaceAll('\\', '\\e')
+    .replaceAll('-', '\\-')
+    .replaceAll('~', '\\(ti')
+    .replaceAll('^', '\\(ha')
+    .replaceAll('`', '\\(ga')
+    .replace(
+      /[^\n -~]/gu,
+      (each) => `\\[u${(each.codePointAt(0) ?? 0).toString(16).toUpperCase().padStart(4, '0')}]`,
+    );
+  return /^[.']/.test(escaped) ? `\\&${escaped}` : escaped;
+}

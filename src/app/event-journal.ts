@@ -1,0 +1,270 @@
+/**
+ * What is done to a store, written down in the store: `layerstack/events/<n>`, a JSON document a line, which every process that
+ * writes to the root appends to, so that `layerstack events` sees what all of them do. A file that has reached
+ * {@link SEGMENT_BYTES} is followed by the next one, and only the last two stay. No lock is needed for it: to begin the next
+ * file and to remove the one before the last may be done by several at once.
+ *
+ * The journal is for people who watch, not for accounts: it is not synced, and what a killed process has done, but not yet
+ * written down, is not in it. It holds no more than `docker events` says.
+ */
+import { constants } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { throwIfAborted } from '../core/abort.ts';
+import { isSystemError, LayerstackError } from '../core/errors.ts';
+import { NanoClock, unixNanoseconds } from '../core/time.ts';
+import { parseTimestamp } from '../core/timestamp.ts';
+import type { Layout } from '../system/layout.ts';
+import { call, native } from '../system/native.ts';
+import { listEntries } from '../system/removal.ts';
+import type { Root } from '../system/root.ts';
+import { openStoreFile, statEntry } from '../system/store-files.ts';
+import { toApiEvent } from './api-event.ts';
+import { EventFilter } from './event-filter.ts';
+import type { StoreEvent } from './store-events.ts';
+
+/** An event of the journal. */
+export type RecordedEvent = StoreEvent & {
+  /** When it was done, in nanoseconds since 1970. */
+  readonly timeNano: bigint;
+};
+
+export interface EventsOptions {
+  /** Begins with the events of that time that are still in the journal: a date, seconds since 1970, or how long ago (`10m`). */
+  readonly since?: string | undefined;
+  /** Ends then. Default: never. */
+  readonly until?: string | undefined;
+  /** docker's filters: `type`, `event`, `image`, `container`, `label`. */
+  readonly filters?: Readonly<Record<string, readonly string[]>> | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** The history that there always is; there may be twice as much. */
+const SEGMENT_BYTES = 1 << 20;
+/** Labels come from images and clients; an event with more of them goes without. */
+const MAX_LINE = 64 * 1024;
+const READ_BYTES = 64 * 1024;
+const POLL_MS = 100;
+const NEWLINE = 10;
+
+/** The writing side. */
+export class EventJournal {
+  readonly #root: Pick<Root, 'layout' | 'aftermath'>;
+  readonly #clock = new NanoClock();
+  #waiting: string[] = [];
+  #writing: Promise<void> | undefined;
+
+  constructor(root: Pick<Root, 'layout' | 'aftermath'>) {
+    this.#root = root;
+  }
+
+  /** Writes an event down, dated now, behind the caller's back; bound, so that it can listen. */
+  readonly record = (event: StoreEvent): void => {
+    this.#waiting.push(lineOf(event, this.#clock.now()));
+    this.#writing ??= this.#write();
+  };
+
+  /** Resolves when everything is written down. */
+  async settle(): Promise<void> {
+    await this.#writing;
+  }
+
+  async #write(): Promise<void> {
+    while (this.#waiting.length > 0) {
+      // An empty line first: it ends what a full disk has cut off.
+      const text = `\n${this.#waiting.splice(0).join('')}`;
+      await this.#root.aftermath.run('it is not among the events of the store', () =>
+        append(this.#root.layout, text),
+      );
+    }
+    this.#writing = undefined;
+  }
+}
+
+function lineOf(event: StoreEvent, timeNano: bigint): string {
+  const { type, action, id, attributes } = event;
+  const line = JSON.stringify({ timeNano: String(timeNano), type, action, id, attributes });
+  if (line.length <= MAX_LINE) return `${line}\n`;
+  const { name = '', image } = attributes;
+  return lineOf({ ...event, attributes: { name, ...(image !== undefined && { image }) } }, timeNano);
+}
+
+async function append(layout: Layout, text: string): Promise<void> {
+  const last = (await segments(layout)).at(-1) ?? 1;
+  const isFull = (statEntry(layout.at(layout.eventSegment(last)))?.size ?? 0) >= SEGMENT_BYTES;
+  const segment = isFull ? last + 1 : last;
+  const file = await openSegment(layout, segment);
+  try {
+    await file.appendFile(text);
+  } finally {
+    await file.close();
+  }
+  if (isFull) await forget(layout, segment - 2);
+}
+
+async function openSegment(layout: Layout, segment: number) {
+  const { O_WRONLY, O_APPEND, O_CREAT } = constants;
+  const open = () =>
+    openStoreFile(layout.at(layout.eventSegment(segment)), O_WRONLY | O_APPEND | O_CREAT, 0o600);
+  try {
+    return await open();
+  } catch (error) {
+    // `layerstack/` may be deleted.
+    if (!isSystemError(error, 'ENOENT')) throw error;
+    await call(native.batch(layout.root, layout.skeleton()));
+    return await open();
+  }
+}
+
+async function forget(layout: Layout, upTo: number): Promise<void> {
+  const old = (await segments(layout)).filter((segment) => segment <= upTo);
+  await call(
+    native.batch(
+      layout.root,
+      old.map((segment) => ({ op: 'unlink', path: layout.eventSegment(segment), missing: true })),
+    ),
+  );
+}
+
+/** The numbers of the files that there are, oldest first. */
+async function segments(layout: Layout): Promise<number[]> {
+  const names = (await listEntries(layout, layout.events)).filter((name) => /^[1-9]\d{0,14}$/.test(name));
+  return names.map(Number).sort((a, b) => a - b);
+}
+
+/**
+ * What is in the journal of the time that was asked for, then what comes, until `until`. Without `since` and `until` only what comes.
+ * @throws {@link LayerstackError} ERR_INVALID_ARGUMENT for times that are none, or not in their order; ERR_ABORTED.
+ */
+export async function* readEvents(
+  layout: Layout,
+  { since, until, filters = {}, signal }: EventsOptions = {},
+): AsyncGenerator<RecordedEvent, void, undefined> {
+  const from = since === undefined ? undefined : unixNanoseconds(parseTimestamp('since', since));
+  const to = until === undefined ? undefined : unixNanoseconds(parseTimestamp('until', until));
+  if (from !== undefined && to !== undefined && to < from)
+    throw new LayerstackError(
+      'ERR_INVALID_ARGUMENT',
+      `since (${String(since)}) cannot be after until (${String(until)})`,
+    );
+  const filter = new EventFilter(new Map(Object.entries(filters)));
+  const reader = new JournalReader(layout);
+  let isPast = true;
+  for (;;) {
+    // Looked at before the journal is: what is done until then is in it.
+    const isOver = to !== undefined && BigInt(Date.now()) * 1_000_000n > to;
+    for await (const event of reader.read()) {
+      throwIfAborted(signal);
+      const { timeNano } = event;
+      const isWanted = isPast ? timeNano >= (from ?? (to === undefined ? timeNano + 1n : 0n)) : true;
+      if (!isWanted || (to !== undefined && timeNano > to)) continue;
+      if (filter.matches(toApiEvent(event, timeNano))) yield event;
+    }
+    throwIfAborted(signal);
+    if (isOver) return;
+    isPast = false;
+    await pause(signal);
+  }
+}
+
+async function pause(signal: AbortSignal | undefined): Promise<void> {
+  try {
+    await sleep(POLL_MS, undefined, signal && { signal });
+  } catch (error) {
+    throwIfAborted(signal);
+    throw error;
+  }
+}
+
+/** How far a file has been read. */
+interface Position {
+  offset: number;
+  /** A line whose end has not come. */
+  rest: Buffer;
+}
+
+/** The reading side: each event once, however often it is asked. */
+class JournalReader {
+  readonly #layout: Layout;
+  readonly #positions = new Map<number, Position>();
+
+  constructor(layout: Layout) {
+    this.#layout = layout;
+  }
+
+  /** What has come since the last time. A late writer may still append to the file before the last. */
+  async *read(): AsyncGenerator<RecordedEvent, void, undefined> {
+    const there = await segments(this.#layout);
+    for (const segment of this.#positions.keys())
+      if (!there.includes(segment)) this.#positions.delete(segment);
+    for (const segment of there) yield* this.#readSegment(segment);
+  }
+
+  async *#readSegment(segment: number): AsyncGenerator<RecordedEvent, void, undefined> {
+    const path = this.#layout.at(this.#layout.eventSegment(segment));
+    const position = this.#positions.get(segment) ?? { offset: 0, rest: Buffer.alloc(0) };
+    this.#positions.set(segment, position);
+    const entry = statEntry(path);
+    // What is no file is opened, which names it.
+    if (entry?.kind === 'file' && entry.size <= position.offset) return;
+    const file = await openStoreFile(path, constants.O_RDONLY).catch((error: unknown) => {
+      if (isSystemError(error, 'ENOENT')) return undefined;
+      throw error;
+    });
+    if (file === undefined) return;
+    try {
+      for (;;) {
+        const { bytesRead, buffer } = await file.read(
+          Buffer.alloc(READ_BYTES),
+          0,
+          READ_BYTES,
+          position.offset,
+        );
+        if (bytesRead === 0) return;
+        position.offset += bytesRead;
+        yield* linesOf(position, buffer.subarray(0, bytesRead));
+      }
+    } finally {
+      await file.close();
+    }
+  }
+}
+
+/** The events of the lines that end in `bytes`. */
+function* linesOf(position: Position, bytes: Buffer): Generator<RecordedEvent, void, undefined> {
+  const text = Buffer.concat([position.rest, bytes]);
+  let begin = 0;
+  for (let end = text.indexOf(NEWLINE); end >= 0; end = text.indexOf(NEWLINE, begin)) {
+    const event = parseEvent(text.toString('utf8', begin, end));
+    if (event) yield event;
+    begin = end + 1;
+  }
+  // Nobody writes lines of this length (a character has at most three bytes), so it is none.
+  position.rest = text.length - begin > 4 * MAX_LINE ? Buffer.alloc(0) : text.subarray(begin);
+}
+
+/** Undefined for a line that is no event: one that was cut off. */
+function parseEvent(line: string): RecordedEvent | undefined {
+  if (line === '') return undefined;
+  let value: unknown;
+  try {
+    value = JSON.parse(line);
+  } catch {
+    return undefined;
+  }
+  return isRecord(value) ? ({ ...value, timeNano: BigInt(value.timeNano) } as RecordedEvent) : undefined;
+}
+
+function isRecord(value: unknown): value is Omit<StoreEvent, 'timeNano'> & { readonly timeNano: string } {
+  if (typeof value !== 'object' || value === null) return false;
+  const { timeNano, type, action, id, attributes } = value as Readonly<Record<string, unknown>>;
+  return (
+    typeof timeNano === 'string' &&
+    /^\d{1,19}$/.test(timeNano) &&
+    (type === 'image' || type === 'container') &&
+    typeof action === 'string' &&
+    typeof id === 'string' &&
+    typeof attributes === 'object' &&
+    attributes !== null &&
+    Object.values(attributes).every((text) => typeof text === 'string')
+  );
+}
