@@ -112,6 +112,12 @@ export interface NameOptions {
 export type ContainerRef = Container | string;
 
 /**
+ * A container that was made just now. Disposed, it is unmounted, whoever has mounted it and whatever is open in it, and removed;
+ * where it is gone already, nothing happens.
+ */
+export interface NewContainer extends Container, AsyncDisposable {}
+
+/**
  * An opened store.
  *
  * @example
@@ -500,14 +506,20 @@ export class Layerstack implements AsyncDisposable {
    * power cut may take it, empty as it was.
    * @throws {@link LayerstackError} ERR_IMAGE_NOT_FOUND, ERR_CONTAINER_NAME_IN_USE, ERR_INVALID_ARGUMENT, ERR_UNSUPPORTED for a
    *   key of the host config that no bundle can carry, ERR_STORE_READ_ONLY.
+   * @example
+   * ```ts
+   * await using container = await store.create('alpine:latest'); // gone at the end of the block
+   * await using mount = await store.mount(container);
+   * await writeFile(`${mount.path}/etc/motd`, 'hello');
+   * ```
    */
-  async create(image: string, options: CreateOptions = {}): Promise<Container> {
+  async create(image: string, options: CreateOptions = {}): Promise<NewContainer> {
     throwIfAborted(options.signal);
     const id = await this.#images.resolve(image);
     try {
       const container = await this.#containers.create(id, { imageName: imageName(image, id), ...options });
       this.#events.container('create', container);
-      return container;
+      return this.#withEnd(container);
     } catch (error) {
       // Layers that go with an image which is deleted meanwhile are no damage of the store.
       if (LayerstackError.is(error) && error.kind === 'data-loss') await this.#images.resolve(id);
@@ -688,8 +700,7 @@ export class Layerstack implements AsyncDisposable {
    */
   async remove(ref: ContainerRef, options: RemoveOptions = {}): Promise<void> {
     const container = await this.container(ref);
-    await this.#containers.remove(container, options);
-    this.#events.container('destroy', container);
+    if (await this.#containers.remove(container, options)) this.#events.container('destroy', container);
   }
 
   /**
@@ -886,6 +897,12 @@ export class Layerstack implements AsyncDisposable {
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
+  }
+
+  /** What is no data of the container is not listed with it: a copy, or its JSON, is the container alone. */
+  #withEnd(container: Container): NewContainer {
+    const value = (): Promise<void> => this.remove(container, { force: true });
+    return Object.defineProperty({ ...container }, Symbol.asyncDispose, { value }) as NewContainer;
   }
 
   /** What is missing of a container that is removed meanwhile is said as that. */
