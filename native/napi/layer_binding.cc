@@ -30,6 +30,7 @@ std::unique_ptr<LayerInput> ReadSource(const Napi::Object& source, LayerJobOptio
     job.clones = std::make_shared<Clones>(job.diff);
     LayerTarOptions options;
     options.clones = job.clones;
+    if (!BoolArg(source.Get("isUpper"), "source.isUpper")) options.kind = TreeKind::kDirectory;
     Napi::Value latest = source.Get("latestMtime");
     if (!latest.IsUndefined()) options.latest_mtime = IntArg(latest, "source.latestMtime");
     return std::make_unique<TreeInput>(BytesArg(source.Get("directory"), "source.directory"), std::move(options));
@@ -63,7 +64,8 @@ class LayerApply : public Napi::ObjectWrap<LayerApply> {
  public:
   static void Init(Napi::Env env, Napi::Object exports) {
     exports.Set("LayerApply", DefineClass(env, "LayerApply",
-                                          {InstanceMethod<&LayerApply::Write>("write"),
+                                          {InstanceAccessor<&LayerApply::TarBytes>("tarBytes"),
+                                           InstanceMethod<&LayerApply::Write>("write"),
                                            InstanceMethod<&LayerApply::End>("end"),
                                            InstanceMethod<&LayerApply::Abort>("abort")}));
   }
@@ -105,6 +107,8 @@ class LayerApply : public Napi::ObjectWrap<LayerApply> {
     if (!pushed_) throw Napi::TypeError::New(info.Env(), "this layer has a source of its own");
     return WritePushed(info, *pushed_);
   }
+
+  Napi::Value TarBytes(const Napi::CallbackInfo& info) { return Count(info.Env(), job_->TarBytes()); }
 
   void End(const Napi::CallbackInfo&) {
     ended_ = true;

@@ -140,6 +140,7 @@ void LayerJob::Run(const Done& done) {
 // Hands a piece of the uncompressed tar to both of its readers; false when the job has stopped.
 bool LayerJob::Emit(SharedChunk chunk) {
   result_.tar_size += chunk->size;
+  tar_bytes_ = result_.tar_size;
   if (result_.tar_size > options_.max_bytes) {
     ThrowInput("ERR_LIMIT_EXCEEDED", "the layer is larger than " + std::to_string(options_.max_bytes) + " bytes",
                {{"limit", std::to_string(options_.max_bytes)}});

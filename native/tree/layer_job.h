@@ -7,6 +7,7 @@
 // and hold a few MiB, whatever the layer's size. The first stage to fail stops the others.
 #pragma once
 
+#include <atomic>
 #include <functional>
 #include <memory>
 #include <mutex>
@@ -56,6 +57,8 @@ class LayerJob : public std::enable_shared_from_this<LayerJob> {
   // Any thread. `done` follows within milliseconds, with ERR_ABORTED.
   void Abort();
   LayerInput& Input() { return *input_; }
+  // Of the uncompressed tar, read so far. Any thread.
+  uint64_t TarBytes() const { return tar_bytes_; }
 
  private:
   LayerJob(LayerJobOptions options, std::unique_ptr<LayerInput> input);
@@ -78,6 +81,7 @@ class LayerJob : public std::enable_shared_from_this<LayerJob> {
   ChunkQueue to_hash_;
   ChunkQueue to_extract_;
   AppliedLayer result_;
+  std::atomic<uint64_t> tar_bytes_ = 0;
 
   std::mutex mutex_;
   std::optional<Failure> failure_;

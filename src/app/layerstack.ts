@@ -669,14 +669,17 @@ export class Layerstack implements AsyncDisposable {
   }
 
   /**
-   * Makes an image of one layer from a root file system: the path of a tar or of a directory, or a tar's bytes. Resolves when
-   * the image is durable, with its id. After an error the store is as it was.
+   * Makes an image of a directory or a tar: a whole root file system or, with `base`, one layer on those of another image, without
+   * a container. The source is a path, or a tar's bytes. Resolves when the image is durable, contents included, with its id. After an
+   * error the store is as it was.
    * @throws {@link LayerstackError} ERR_REFERENCE_INVALID, ERR_INVALID_ARGUMENT for a malformed change or a missing
-   *   source, ERR_COMPRESSION_UNSUPPORTED, ERR_LAYER_INVALID and its like, ERR_LIMIT_EXCEEDED, ERR_NO_SPACE, ERR_ABORTED,
+   *   source, ERR_IMAGE_NOT_FOUND and ERR_ID_AMBIGUOUS for the base, ERR_COMPRESSION_UNSUPPORTED, ERR_LAYER_INVALID and its like,
+   *   ERR_UPPER_CHANGED where a file of a directory shrinks meanwhile, ERR_LIMIT_EXCEEDED, ERR_NO_SPACE, ERR_ABORTED,
    *   ERR_STORE_READ_ONLY.
    * @example
    * ```ts
    * await store.import('/srv/debian', { reference: 'debian:own', changes: ['CMD ["bash"]'] });
+   * await store.import('build/rootfs', { base: 'debian:own', reference: 'app:1', changes: ['CMD ["/opt/app"]'] });
    * ```
    */
   async import(
@@ -685,7 +688,7 @@ export class Layerstack implements AsyncDisposable {
   ): Promise<ImageID> {
     const reference = tagOf(options.reference);
     const { importImage } = await import('../transfer/archive/import.ts');
-    const stores = { layers: this.#layers, images: this.#images };
+    const stores = { root: this.#root, layers: this.#layers, images: this.#images };
     const id = await this.#reclaiming(
       timed('import', 'total', () => importImage(stores, source, reference, options)),
     );

@@ -13,10 +13,15 @@ import { readRange, type FileRange } from './range.ts';
 /** Where the bytes of a layer tar come from, compressed or not; or a directory that is packed on the way. */
 export type LayerSource = FileRange | DirectorySource | AsyncIterable<Uint8Array>;
 
-/** An upper or a whole root file system, packed as layer/diff.ts does, on native threads all the way to the layer. */
+/** A directory that is packed on native threads all the way to the layer, as layer/diff.ts packs one; without its root entry. */
 export interface DirectorySource {
   /** Absolute. */
   readonly directory: string;
+  /**
+   * It is overlayfs's: whiteouts and opaque directories in it become those of the layer. Else what a layer would take for one
+   * (names that begin with `.wh.`, character devices 0:0) is left out.
+   */
+  readonly isUpper: boolean;
   /** Seconds since 1970 that no time in the layer exceeds. */
   readonly sourceDateEpoch?: number | undefined;
 }
@@ -25,7 +30,7 @@ export interface ApplyOptions {
   readonly limits: LayerLimits;
   readonly caps: Pick<Capabilities, 'zstd'>;
   readonly signal?: AbortSignal | undefined;
-  /** Bytes of the source that were taken so far. Of a file range told once, at the end. */
+  /** Bytes of the source (of a directory, of its tar) that were taken so far. Of a file range told once, at the end. */
   readonly onProgress?: ((bytes: number) => void) | undefined;
 }
 
@@ -74,14 +79,24 @@ async function applyRange(
   return applied;
 }
 
+/** How often it is told how far a directory has been read. */
+const TELL_MS = 100;
+
 async function applyDirectory(
-  { directory, sourceDateEpoch }: DirectorySource,
+  { directory, isUpper, sourceDateEpoch }: DirectorySource,
   target: ApplyTarget,
-  options: ApplyOptions,
+  { limits, signal, onProgress }: ApplyOptions,
 ): Promise<LayerApplied> {
-  const source = { directory, latestMtime: sourceDateEpoch };
-  const apply = new native.LayerApply({ ...target, source, limits: options.limits });
-  return abortable(apply, options.signal, () => call(apply.result));
+  const source = { directory, isUpper, latestMtime: sourceDateEpoch };
+  const apply = new native.LayerApply({ ...target, source, limits });
+  const timer = onProgress && setInterval(() => onProgress(apply.tarBytes), TELL_MS);
+  try {
+    const applied = await abortable(apply, signal, () => call(apply.result));
+    onProgress?.(applied.tarSize);
+    return applied;
+  } finally {
+    clearInterval(timer);
+  }
 }
 
 async function applyChunks(

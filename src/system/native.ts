@@ -148,7 +148,12 @@ export interface LayerApplyOptions {
    */
   readonly source?:
     | { readonly fd: number; readonly offset: number; readonly size: number }
-    | { readonly directory: string; readonly latestMtime?: number | undefined };
+    | {
+        readonly directory: string;
+        /** Overlayfs's marks in it are translated; else what a layer would take for one is left out. */
+        readonly isUpper: boolean;
+        readonly latestMtime?: number | undefined;
+      };
   readonly limits: LayerLimits;
 }
 
@@ -180,6 +185,8 @@ export interface LayerApplied {
 
 /** A layer being applied on threads of its own. Nothing it wrote is synced: the caller does one syncfs for all. */
 export interface LayerApply {
+  /** Of the uncompressed tar, read so far. */
+  readonly tarBytes: number;
   /** Settles when every byte is hashed and extracted; after a rejection nothing runs and no fd is open. */
   readonly result: Promise<LayerApplied>;
   /** Takes a copy of `chunk`; resolves when there is room for another. Rejects as `result` does. */
