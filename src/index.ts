@@ -3,7 +3,7 @@
  * transfer (in) -> layer -> image -> container -> transfer (out); `Layerstack` is the door to all of it.
  */
 export { DEFAULT_ROOT, Layerstack } from './app/layerstack.ts';
-export type { ContainerRef, DiskUsage, OpenOptions } from './app/layerstack.ts';
+export type { ContainerRef, DiskUsage, NewContainer, OpenOptions } from './app/layerstack.ts';
 export type { EventsOptions, RecordedEvent } from './app/event-journal.ts';
 export type { ContainerAction, ImageAction, StoreEvent, StoreListener } from './app/store-events.ts';
 export type { Finding } from './app/doctor.ts';

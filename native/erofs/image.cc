@@ -70,7 +70,7 @@ Warnings WriteImage(const ImageSource& source, int fd, const std::function<void(
   }
   LayerTarOptions options;
   options.latest_mtime = source.latest_mtime;
-  options.overlay = false;
+  options.kind = TreeKind::kView;
   options.sparse = true;
   LayerTar tar(directory, std::move(options));
   ImageTar bytes(tar, going);

@@ -65,7 +65,7 @@ class LayerTarObject : public Napi::ObjectWrap<LayerTarObject> {
   };
 
   static Subtree ReadSubtree(const Napi::Object& object, LayerTarOptions& options) {
-    options.overlay = false;
+    options.kind = TreeKind::kView;
     options.cross_mounts = BoolArg(object.Get("crossMounts"), "subtree.crossMounts");
     options.sparse = BoolArg(object.Get("sparse"), "subtree.sparse");
     return {BytesArg(object.Get("path"), "subtree.path"), BytesArg(object.Get("name"), "subtree.name")};

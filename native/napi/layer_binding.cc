@@ -30,6 +30,7 @@ std::unique_ptr<LayerInput> ReadSource(const Napi::Object& source, LayerJobOptio
     job.clones = std::make_shared<Clones>(job.diff);
     LayerTarOptions options;
     options.clones = job.clones;
+    if (!BoolArg(source.Get("isUpper"), "source.isUpper")) options.kind = TreeKind::kDirectory;
     Napi::Value latest = source.Get("latestMtime");
     if (!latest.IsUndefined()) options.latest_mtime = IntArg(latest, "source.latestMtime");
     return std::make_unique<TreeInput>(BytesArg(source.Get("directory"), "source.directory"), std::move(options));
@@ -106,6 +107,7 @@ class LayerApply : public Napi::ObjectWrap<LayerApply> {
     if (!pushed_) throw Napi::TypeError::New(info.Env(), "this layer has a source of its own");
     return WritePushed(info, *pushed_);
   }
+
 
   void End(const Napi::CallbackInfo&) {
     ended_ = true;

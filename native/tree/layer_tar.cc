@@ -67,7 +67,7 @@ template <typename Get>
 void LayerTar::TakeXattrs(const std::vector<std::string>& names, const std::string& path, TarEntry& member, Get get) {
   for (const std::string& name : names) {
     bool indirect = name == "trusted.overlay.redirect" || name == "trusted.overlay.metacopy";
-    if (options_.overlay && indirect) RefuseIndirect(name, path);
+    if (options_.kind != TreeKind::kView && indirect) RefuseIndirect(name, path);
     if (name.starts_with("trusted.overlay.") || name.starts_with("user.overlay.")) continue;
     if (name == "security.selinux") continue;  // the host's label, not the image's
     if (name.find('=') != std::string::npos) {
@@ -88,6 +88,24 @@ void LayerTar::ReadXattrs(int fd, const std::string& path, TarEntry& member) {
 void LayerTar::ReadInodeXattrs(int path_fd, const std::string& path, TarEntry& member) {
   TakeXattrs(ListInodeXattrs(path_fd, path), path, member,
              [&](const std::string& name) { return GetInodeXattr(path_fd, name, path); });
+}
+
+// What cannot be part of the tar, or must not be.
+bool LayerTar::LeavesOut(const struct stat& info, const std::string& path, const std::string& name) {
+  if (S_ISSOCK(info.st_mode)) {
+    warnings_.Add("socket", path, "a socket cannot be part of a tar");
+    return true;
+  }
+  const bool own = options_.kind == TreeKind::kDirectory;
+  if (own && IsWhiteout(info)) {
+    warnings_.Add("whiteout-device", path, "a device 0:0 means the removal of a file in a layer: it is left out");
+    return true;
+  }
+  if (options_.kind == TreeKind::kView || !name.starts_with(".wh.")) return false;
+  warnings_.Add("whiteout-name", path,
+                std::string("a file of this name means the removal of another in a layer") +
+                    (own ? ": it is left out" : ""));
+  return own;
 }
 
 void LayerTar::EncodeWhiteout(const TarEntry& entry, const std::string& directory, const std::string& name) {
@@ -115,17 +133,11 @@ void LayerTar::Encode(int fd, const Level* level, const std::string& name) {
     member.mtime = {static_cast<time_t>(*options_.latest_mtime), 0};
   }
 
-  if (options_.overlay && IsWhiteout(info)) {
+  if (options_.kind == TreeKind::kUpper && IsWhiteout(info)) {
     EncodeWhiteout(member, path.substr(0, path.size() - name.size()), name);
     return;
   }
-  if (S_ISSOCK(info.st_mode)) {
-    warnings_.Add("socket", path, "a socket cannot be part of a tar");
-    return;
-  }
-  if (options_.overlay && name.starts_with(".wh.")) {
-    warnings_.Add("whiteout-name", path, "a file of this name means the removal of another in a layer");
-  }
+  if (LeavesOut(info, path, name)) return;
   if (S_ISDIR(info.st_mode)) {
     member.type = '5';
     member.name += '/';
@@ -212,7 +224,7 @@ void LayerTar::EncodeDirectory(TarEntry& member, int path_fd, dev_t device) {
   ReadXattrs(directory.get(), member.name, member);
   pending_ += EncodeTarHeader(member);
   if (device != device_ && !options_.cross_mounts) return;  // mounted here: /proc, /sys, a volume
-  if (options_.overlay && IsOpaque(directory.get())) {
+  if (options_.kind == TreeKind::kUpper && IsOpaque(directory.get())) {
     TarEntry marker = member;
     marker.name += ".wh..wh..opq";
     marker.type = '0';
@@ -261,7 +273,7 @@ size_t LayerTar::Read(char* buffer, size_t room) {
       ssize_t got = Again<::pread>(file_.get(), buffer + filled, want, part.offset);
       if (got < 0) ThrowErrno(errno, "read", file_path_);
       if (got == 0) {
-        ThrowInput("ERR_UPPER_CHANGED", "a file shrank while it was read; stop what writes to the container, or pause it",
+        ThrowInput("ERR_UPPER_CHANGED", "a file shrank while it was read; stop what writes to it",
                    {{"member", file_path_}});
       }
       filled += static_cast<size_t>(got);

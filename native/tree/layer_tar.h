@@ -1,8 +1,8 @@
 // The layer tar of an upper directory: the inverse of tree/apply. Depth first, names sorted bytewise, a directory
 // before its content, the root left out. Overlay whiteouts become `.wh.NAME`, opaque directories are followed
 // by `.wh..wh..opq`; later names of an inode become hard links to the first. What is mounted inside is left out.
-// A merged view has none of overlayfs's marks, so the same gives the tar of a whole root file system, or of a subtree
-// of any directory (`cp`). Everything is read relative to directory fds and never through a link, so a container that
+// A merged view has none of overlayfs's marks, so the same gives the tar of a whole root file system, of any directory
+// (`import`), or of a subtree of one (`cp`). Everything is read relative to directory fds and never through a link, so a container that
 // swaps names meanwhile cannot make it leave its tree.
 // Memory: the names of the directories on the way down, and one name per multiply linked inode.
 #pragma once
@@ -26,11 +26,17 @@
 
 namespace layerstack {
 
+// What a tree is, and so what the marks of layers in it mean.
+enum class TreeKind {
+  kUpper,      // overlayfs's: its marks are translated, or refused
+  kDirectory,  // somebody's own, which becomes a layer: what a layer would take for a mark is left out
+  kView,       // it becomes no layer: taken as it looks
+};
+
 struct LayerTarOptions {
   // Times later than this many seconds since 1970 are set to it (SOURCE_DATE_EPOCH).
   std::optional<int64_t> latest_mtime;
-  // The tree is an upper: overlayfs's marks are translated or refused. Else it is taken as it looks.
-  bool overlay = true;
+  TreeKind kind = TreeKind::kUpper;
   bool cross_mounts = false;  // what is mounted inside goes into the tar too
   // Every hole makes its file a sparse member: who reads the tar is known to understand it. Else files become sparse
   // members only where their zeros would be too many: each reader gets their content right, but not every one keeps the
@@ -55,7 +61,7 @@ class LayerTar {
   size_t Read(char* buffer, size_t room);
 
   // What could not be put into a tar (sockets, attributes with names that PAX cannot hold), or means something else
-  // there (files with names of whiteouts).
+  // in a layer (whiteouts, by their names or numbers).
   Warnings& warnings() { return warnings_; }
 
  private:
@@ -70,6 +76,7 @@ class LayerTar {
   void Enter(UniqueFd fd, std::string path);
   // `fd`: O_PATH, maybe of a link. `level` is null for the top member of a subtree.
   void Encode(int fd, const Level* level, const std::string& name);
+  bool LeavesOut(const struct stat& info, const std::string& path, const std::string& name);
   void EncodeWhiteout(const TarEntry& entry, const std::string& directory, const std::string& name);
   void Clone(const TarEntry& member, struct stat& info);
   void EncodeContent(TarEntry& member, const struct stat& info);

@@ -120,6 +120,12 @@ export interface NameOptions {
 export type ContainerRef = Container | string;
 
 /**
+ * A container that was made just now. Disposed, it is unmounted, whoever has mounted it and whatever is open in it, and removed;
+ * where it is gone already, nothing happens.
+ */
+export interface NewContainer extends Container, AsyncDisposable {}
+
+/**
  * An opened store.
  *
  * @example
@@ -526,14 +532,20 @@ export class Layerstack implements AsyncDisposable {
    * power cut may take it, empty as it was.
    * @throws {@link LayerstackError} ERR_IMAGE_NOT_FOUND, ERR_CONTAINER_NAME_IN_USE, ERR_INVALID_ARGUMENT, ERR_UNSUPPORTED for a
    *   key of the host config that no bundle can carry, ERR_STORE_READ_ONLY.
+   * @example
+   * ```ts
+   * await using container = await store.create('alpine:latest'); // gone at the end of the block
+   * await using mount = await store.mount(container);
+   * await writeFile(`${mount.path}/etc/motd`, 'hello');
+   * ```
    */
-  async create(image: string, options: CreateOptions = {}): Promise<Container> {
+  async create(image: string, options: CreateOptions = {}): Promise<NewContainer> {
     throwIfAborted(options.signal);
     const id = await this.#images.resolve(image);
     try {
       const container = await this.#containers.create(id, { imageName: imageName(image, id), ...options });
       this.#events.container('create', container);
-      return container;
+      return this.#withEnd(container);
     } catch (error) {
       // Layers that go with an image which is deleted meanwhile are no damage of the store.
       if (LayerstackError.is(error) && error.kind === 'data-loss') await this.#images.resolve(id);
@@ -683,14 +695,17 @@ export class Layerstack implements AsyncDisposable {
   }
 
   /**
-   * Makes an image of one layer from a root file system: the path of a tar or of a directory, or a tar's bytes. Resolves when
-   * the image is durable, with its id. After an error the store is as it was.
+   * Makes an image of a directory or a tar: a whole root file system or, with `base`, one layer on those of another image, without
+   * a container. The source is a path, or a tar's bytes. Resolves when the image is durable, contents included, with its id. After an
+   * error the store is as it was.
    * @throws {@link LayerstackError} ERR_REFERENCE_INVALID, ERR_INVALID_ARGUMENT for a malformed change or a missing
-   *   source, ERR_COMPRESSION_UNSUPPORTED, ERR_LAYER_INVALID and its like, ERR_LIMIT_EXCEEDED, ERR_NO_SPACE, ERR_ABORTED,
+   *   source, ERR_IMAGE_NOT_FOUND and ERR_ID_AMBIGUOUS for the base, ERR_COMPRESSION_UNSUPPORTED, ERR_LAYER_INVALID and its like,
+   *   ERR_UPPER_CHANGED where a file of a directory shrinks meanwhile, ERR_LIMIT_EXCEEDED, ERR_NO_SPACE, ERR_ABORTED,
    *   ERR_STORE_READ_ONLY.
    * @example
    * ```ts
    * await store.import('/srv/debian', { reference: 'debian:own', changes: ['CMD ["bash"]'] });
+   * await store.import('build/rootfs', { base: 'debian:own', reference: 'app:1', changes: ['CMD ["/opt/app"]'] });
    * ```
    */
   async import(
@@ -699,7 +714,7 @@ export class Layerstack implements AsyncDisposable {
   ): Promise<ImageID> {
     const reference = tagOf(options.reference);
     const { importImage } = await import('../transfer/archive/import.ts');
-    const stores = { layers: this.#layers, images: this.#images };
+    const stores = { root: this.#root, layers: this.#layers, images: this.#images };
     const id = await this.#reclaiming(
       timed('import', 'total', () => importImage(stores, source, reference, options)),
     );
@@ -723,8 +738,7 @@ export class Layerstack implements AsyncDisposable {
    */
   async remove(ref: ContainerRef, options: RemoveOptions = {}): Promise<void> {
     const container = await this.container(ref);
-    await this.#containers.remove(container, options);
-    this.#events.container('destroy', container);
+    if (await this.#containers.remove(container, options)) this.#events.container('destroy', container);
   }
 
   /**
@@ -922,6 +936,12 @@ export class Layerstack implements AsyncDisposable {
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
+  }
+
+  /** What is no data of the container is not listed with it: a copy, or its JSON, is the container alone. */
+  #withEnd(container: Container): NewContainer {
+    const value = (): Promise<void> => this.remove(container, { force: true });
+    return Object.defineProperty({ ...container }, Symbol.asyncDispose, { value }) as NewContainer;
   }
 
   /** What is missing of a container that is removed meanwhile is said as that. */

@@ -90,7 +90,7 @@ export const SIGNATURES: Signatures = {
     "CommitOptions & NameOptions": {"keys":{"author":"string","message":"string","config":{"object":"ContainerConfig"},"changes":{"list":"string"},"sourceDateEpoch":"number","signal":{"object":"AbortSignal"},"onProgress":"function","reference":"string"}},
     "ExportOptions": {"keys":{"sourceDateEpoch":"number","signal":{"object":"AbortSignal"},"onProgress":"function"}},
     "DiskImageOptions": {"keys":{"sourceDateEpoch":"number","signal":{"object":"AbortSignal"},"onProgress":"function"}},
-    "ImportOptions & NameOptions": {"keys":{"message":"string","changes":{"list":"string"},"platform":"string","maxBytes":"number","sourceDateEpoch":"number","signal":{"object":"AbortSignal"},"onProgress":"function","reference":"string"}},
+    "ImportOptions & NameOptions": {"keys":{"base":"string","author":"string","message":"string","changes":{"list":"string"},"platform":"string","maxBytes":"number","sourceDateEpoch":"number","signal":{"object":"AbortSignal"},"onProgress":"function","reference":"string"}},
     "RemoveOptions": {"keys":{"force":"boolean","signal":{"object":"AbortSignal"}}},
     "ContainerPruneFilters": {"keys":{"until":"string","label":{"list":"string"},"notLabel":{"list":"string"}}},
     "options 2": {"keys":{"signal":{"object":"AbortSignal"}}},

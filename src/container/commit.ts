@@ -5,7 +5,7 @@
  * Mirrors `moby/moby: daemon/commit.go` at v20.10.
  */
 import { throwIfAborted } from '../core/abort.ts';
-import { EMPTY_LAYER_DIFF_ID, topChainId, type ImageID } from '../core/digest.ts';
+import { EMPTY_LAYER_DIFF_ID, type ImageID } from '../core/digest.ts';
 import { isSystemError, LayerstackError } from '../core/errors.ts';
 import { hostPlatform } from '../core/platform.ts';
 import type { OnProgress } from '../core/progress.ts';
@@ -14,8 +14,9 @@ import { timeOf } from '../core/time.ts';
 import { applyChanges } from '../image/change.ts';
 import type { ContainerConfig } from '../image/container-config.ts';
 import { childImage } from '../image/generate.ts';
+import { addOwnImage } from '../image/own-image.ts';
 import type { ImageStore } from '../image/store.ts';
-import { OWN_LAYER_LIMITS, type Layer, type LayerStore, type StagedLayer } from '../layer/store.ts';
+import { OWN_LAYER_LIMITS, type LayerStore } from '../layer/store.ts';
 import { timed } from '../system/phases.ts';
 import type { Root } from '../system/root.ts';
 import { hasDirectory } from '../system/store-files.ts';
@@ -58,17 +59,17 @@ export async function commit(
   const { signal, onProgress, sourceDateEpoch } = options;
   throwIfAborted(signal);
   root.session();
-  const own = applyChanges(options.config ?? container.config, options.changes ?? []);
-  const config = mergeConfigs(own, container.config);
+  const given = applyChanges(options.config ?? container.config, options.changes ?? []);
+  const config = mergeConfigs(given, container.config);
   const parent = container.imageId === undefined ? undefined : await images.get(container.imageId);
-  const below = await chainOf(layers, parent?.diffIds ?? []);
+  const below = await layers.stack(parent?.diffIds ?? []);
 
   const { layout } = root;
   const directory = layout.at(layout.overlay(container.mountId, 'diff'));
   if (!hasDirectory(directory)) throw removed(container);
   const staged = await timed('commit', 'stage', () =>
     layers.stageAlone(
-      { directory, sourceDateEpoch },
+      { directory, isUpper: true, sourceDateEpoch },
       { limits: OWN_LAYER_LIMITS, name: `of container ${container.name}`, ...(signal && { signal }) },
     ),
   ).catch((error: unknown) => {
@@ -88,14 +89,12 @@ export async function commit(
       config,
       diffId: unchanged ? undefined : staged.diffId,
     });
-    const stack: (Layer | StagedLayer)[] = [...below, ...(unchanged ? [] : [staged])];
-    const top = topChainId(image.diffIds);
-    await using pin = await layers.pin(top === undefined ? [] : [top], signal && { signal });
-    void pin;
-    const { notices } = await timed('commit', 'publish', () => layers.publish([stack], signal && { signal }));
-    for (const message of notices) onProgress?.({ type: 'notice', message });
-    const names = reference && { references: [reference] };
-    return (await images.create(image, { ...names, parent: parent?.id })).id;
+    const own = { layers: unchanged ? below : [...below, staged], parent: parent?.id, reference };
+    return await addOwnImage(
+      { layers, images },
+      { config: image, ...own },
+      { operation: 'commit', signal, onProgress },
+    );
   } finally {
     await layers.discard(staged);
   }
@@ -106,9 +105,4 @@ function removed({ id, name }: Container, cause?: unknown): LayerstackError {
     id,
     cause,
   });
-}
-
-async function chainOf(layers: LayerStore, diffIds: Parameters<typeof topChainId>[0]): Promise<Layer[]> {
-  const top = topChainId(diffIds);
-  return top === undefined ? [] : (await layers.chain(top)).reverse();
 }

@@ -35,7 +35,7 @@ export class ContainerRemover {
   }
 
   /** @see ContainerStore.remove */
-  async remove({ id, name }: Container, { force = false, signal }: RemoveOptions): Promise<void> {
+  async remove({ id, name }: Container, { force = false, signal }: RemoveOptions): Promise<boolean> {
     const session = this.#root.session();
     const { layout } = this.#root;
     // The name's too: who claims the name as soon as the container is gone must not lose it to the last step.
@@ -43,7 +43,7 @@ export class ContainerRemover {
     await using lock = await this.#root.locks.acquireAll('containers', keys, signal ? { signal } : {});
     void lock;
     const container = readContainer(layout, id);
-    if (!container) return;
+    if (!container) return false;
     if (await this.#mounts.isMounted(container)) {
       if (!force)
         throw new LayerstackError(
@@ -76,9 +76,10 @@ export class ContainerRemover {
       [{ op: 'unlink', path: layout.container(id, 'config.v2.json'), missing: true }],
       { steps: rest, otherwise: `what container ${name} had stays until the next writer` },
     );
-    if (!isAway) return;
+    if (!isAway) return true;
     const trees = [...overlays.map((overlay) => layout.overlay(removing(overlay))), layout.container(id)];
     this.#deleteLater(session, id, markers, trees);
+    return true;
   }
 
   /** Waits for every deletion that was begun. */

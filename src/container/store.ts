@@ -121,15 +121,17 @@ export class ContainerStore {
   /**
    * Removes a container. Returns when it is gone for everybody, also after a crash; its files are deleted in the
    * background, see {@link settle}. Removing a container that is gone is a no-op.
+   * @returns whether it was there
    * @throws {@link LayerstackError} ERR_CONTAINER_MOUNTED when it is mounted, unless forced.
    */
-  async remove(container: Container, options: RemoveOptions = {}): Promise<void> {
-    await this.#remover.remove(container, options);
+  async remove(container: Container, options: RemoveOptions = {}): Promise<boolean> {
+    const wasThere = await this.#remover.remove(container, options);
     const { parent, imageId } = container;
     if (parent !== undefined)
       await this.#root.aftermath.run('layers of its image that nothing needs stay', () =>
         this.#images.release(imageId, parent),
       );
+    return wasThere;
   }
 
   /** @see ContainerMounts.mount */
@@ -263,7 +265,7 @@ export class ContainerStore {
       if (!fits(container) || (await this.#isActive(container))) continue;
       const size = await this.#written(container);
       try {
-        await this.remove(container, { signal });
+        if (!(await this.remove(container, { signal }))) continue;
       } catch (error) {
         // Somebody mounted it meanwhile.
         if (LayerstackError.is(error) && error.code === 'ERR_CONTAINER_MOUNTED') continue;

@@ -23,18 +23,9 @@ import { hasDirectory } from '../system/store-files.ts';
 import { FileTree } from './file-tree.ts';
 import type { Mount } from './mount.ts';
 import type { Container } from './record.ts';
-import { anonymousVolumes, namedDestinations } from './spec/mounts.ts';
+import { anonymousVolumes, namedDestinations, type RuntimeMount } from './spec/mounts.ts';
 import { readHostSettings } from './spec/settings.ts';
 import { cleanPath } from './validate-mounts.ts';
-
-/** A mount of the OCI runtime configuration. */
-export interface VolumeMount {
-  /** Absolute in the container, and without links when it was resolved. */
-  readonly destination: string;
-  readonly type: 'bind';
-  readonly source: string;
-  readonly options: readonly string[];
-}
 
 /** A volume without a name. */
 export interface WantedVolume {
@@ -44,8 +35,8 @@ export interface WantedVolume {
 }
 
 export interface ImageVolumes {
-  /** Those above others first. */
-  readonly mounts: readonly VolumeMount[];
+  /** Binds, those above others first. Their destinations were without links when they were resolved. */
+  readonly mounts: readonly RuntimeMount[];
   /** Paths that nothing can be mounted over: the root, /proc, /sys and /dev, and what is missing in a read-only root. */
   readonly leftOut: readonly string[];
 }
@@ -87,7 +78,7 @@ export async function imageVolumes(
       sources.set(destination, await volumeOf(root, container, mount, destination, isEmpty));
   }
   const mounts = [...sources].map(([destination, source]) => ({
-    ...{ destination, type: 'bind' as const, source, options: ['rbind', 'rprivate'] },
+    ...{ destination, type: 'bind', source, options: ['rbind', 'rprivate'] },
   }));
   return { mounts: mounts.sort((a, b) => depthOf(a) - depthOf(b)), leftOut };
 }
@@ -118,7 +109,7 @@ export async function makeMountPoints(
   }
 }
 
-function depthOf({ destination }: VolumeMount): number {
+function depthOf({ destination }: RuntimeMount): number {
   return destination.split('/').length;
 }
 

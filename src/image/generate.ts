@@ -10,12 +10,13 @@ import type { Time } from '../core/time.ts';
 import { historyDocument, parseImageConfig, type HistoryEntry, type ImageConfig } from './config.ts';
 import { dockerContainerConfig, EMPTY_CONTAINER_CONFIG, type ContainerConfig } from './container-config.ts';
 
-/** What a commit adds to an image. */
+/** What a commit, or an import, adds to an image. */
 export interface ChildFacts {
   readonly created: Time;
   readonly author: string;
   readonly comment: string;
-  readonly containerId: string;
+  /** Undefined where it is made of no container. */
+  readonly containerId: string | undefined;
   /** As the container ran. */
   readonly containerConfig: ContainerConfig;
   /** As containers of the new image will run. */
@@ -24,7 +25,7 @@ export interface ChildFacts {
   readonly diffId: DiffID | undefined;
 }
 
-/** The image that a commit makes of a container of `parent` (undefined for a container without an image). */
+/** The image that is made on `parent` (undefined for a container without an image). */
 export function childImage(
   parent: ImageConfig | undefined,
   platform: Platform,
@@ -58,6 +59,7 @@ export function childImage(
 /** What an import makes an image of. */
 export interface BaseFacts {
   readonly created: Time;
+  readonly author: string;
   readonly comment: string;
   readonly config: ContainerConfig;
   readonly platform: Platform;
@@ -65,10 +67,11 @@ export interface BaseFacts {
 }
 
 /** An image of one layer. */
-export function baseImage({ created, comment, config, platform, diffId }: BaseFacts): ImageConfig {
-  const step: HistoryEntry = { created, author: '', createdBy: '', comment, emptyLayer: false };
+export function baseImage({ created, author, comment, config, platform, diffId }: BaseFacts): ImageConfig {
+  const step: HistoryEntry = { created, author, createdBy: '', comment, emptyLayer: false };
   return document({
     architecture: platform.architecture,
+    author: author || undefined,
     comment: comment || undefined,
     config: imageContainerConfig(config),
     container_config: dockerContainerConfig(EMPTY_CONTAINER_CONFIG),

@@ -20,10 +20,15 @@ import { readRange, type FileRange } from './range.ts';
 /** Where the bytes of a layer tar come from, compressed or not; or a directory that is packed on the way. */
 export type LayerSource = FileRange | DirectorySource | AsyncIterable<Uint8Array>;
 
-/** An upper or a whole root file system, packed as layer/diff.ts does, on native threads all the way to the layer. */
+/** A directory that is packed on native threads all the way to the layer, as layer/diff.ts packs one; without its root entry. */
 export interface DirectorySource {
   /** Absolute. */
   readonly directory: string;
+  /**
+   * It is overlayfs's: whiteouts and opaque directories in it become those of the layer. Else what a layer would take for one
+   * (names that begin with `.wh.`, character devices 0:0) is left out.
+   */
+  readonly isUpper: boolean;
   /** Seconds since 1970 that no time in the layer exceeds. */
   readonly sourceDateEpoch?: number | undefined;
 }
@@ -79,11 +84,11 @@ async function applyRange(
 }
 
 async function applyDirectory(
-  { directory, sourceDateEpoch }: DirectorySource,
+  { directory, isUpper, sourceDateEpoch }: DirectorySource,
   target: ApplyTarget,
   options: ApplyOptions,
 ): Promise<LayerApplied> {
-  const source = { directory, latestMtime: sourceDateEpoch };
+  const source = { directory, isUpper, latestMtime: sourceDateEpoch };
   return applyAlone(new native.LayerApply({ ...target, source, limits: options.limits }), options);
 }
 

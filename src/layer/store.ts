@@ -9,7 +9,7 @@
  * await layers.publish([[base, layer]]);
  * ```
  */
-import type { ChainID } from '../core/digest.ts';
+import { topChainId, type ChainID, type DiffID } from '../core/digest.ts';
 import { isSystemError, LayerstackError } from '../core/errors.ts';
 import type { Lock } from '../system/lock.ts';
 import { call, native, type LayerLimits } from '../system/native.ts';
@@ -108,6 +108,15 @@ export class LayerStore {
       next = layer.parent;
     }
     return layers;
+  }
+
+  /**
+   * The layers of an image, bottom first.
+   * @throws {@link LayerstackError} ERR_LAYER_NOT_FOUND when any is absent or incomplete.
+   */
+  async stack(diffIds: readonly DiffID[]): Promise<Layer[]> {
+    const top = topChainId(diffIds);
+    return top === undefined ? [] : (await this.chain(top)).reverse();
   }
 
   /** The size of one layer's own content in bytes, cheap enough for thousands; undefined where there is none. */

@@ -146,7 +146,12 @@ export interface LayerApplyOptions {
    */
   readonly source?:
     | { readonly fd: number; readonly offset: number; readonly size: number }
-    | { readonly directory: string; readonly latestMtime?: number | undefined };
+    | {
+        readonly directory: string;
+        /** Overlayfs's marks in it are translated; else what a layer would take for one is left out. */
+        readonly isUpper: boolean;
+        readonly latestMtime?: number | undefined;
+      };
   readonly limits: LayerLimits;
 }
 

@@ -16,6 +16,7 @@ import { connect, createServer, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { beforeEach, describe, expect, it, onTestFinished } from 'vitest';
+import { DEFAULT_SETTINGS } from '../../src/app/service/settings.ts';
 import { call, native } from '../../src/system/native.ts';
 import { dockerArchive } from '../support/archives.ts';
 import { imageOf, layerOf } from '../support/images.ts';
@@ -398,6 +399,29 @@ describe('its log', () => {
     service.child.kill('SIGHUP');
     await logged('it may have logLevel, maxConnections');
     expect((await service.send('GET', '/_ping')).text).toBe('OK');
+  });
+
+  it("starts with the README's serve.json, which names every setting with its default", async () => {
+    const readme = readFileSync(new URL('../../README.md', import.meta.url), 'utf8');
+    const example = /```json\n(\{\s+"logLevel"[^`]*)```/.exec(readme)?.[1] ?? '';
+    const settings = JSON.parse(example) as Record<string, unknown>;
+    expect(Object.keys(settings)).toEqual(Object.keys(DEFAULT_SETTINGS));
+    for (const [key, value] of Object.entries(DEFAULT_SETTINGS)) {
+      expect(settings[key], key).not.toBe(value);
+      expect(readme).toMatch(new RegExp(`^\\| \`${key}\` +\\| \`${value}\` +\\| `, 'm'));
+    }
+    const config = join(directory, 'serve.json');
+    writeFileSync(config, example);
+    const service = await start({ args: ['--config', config], logLevel: null, unready: true });
+    while ((await service.send('GET', '/_ping').catch(() => undefined))?.text !== 'OK') await sleep(20);
+    await service.stop();
+    expect(service.output).not.toContain('"serving"');
+    // At a level that shows what is in force: the option counts more than the file.
+    const louder = await start({ args: ['--config', config], logLevel: 'info' });
+    louder.child.kill('SIGHUP');
+    while (!louder.output.includes('"settings read again"')) await sleep(20);
+    const line = louder.output.split('\n').find((each) => each.includes('"settings read again"')) ?? '';
+    expect(JSON.parse(line)).toMatchObject({ ...settings, logLevel: 'info' });
   });
 
   it('is text where that is asked for', async () => {

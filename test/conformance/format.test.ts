@@ -1,4 +1,5 @@
 /** `--format` as docker's client carries it out, template by template, both on the store of one dockerd. */
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -54,6 +55,8 @@ const IMAGES = [
   '{{block "B" .Tag}}<{{.}}>{{end}}',
   '{{.Containers}} {{.SharedSize}} {{.UniqueSize}} {{.VirtualSize}}',
   'plain',
+  'raw',
+  'table {{split .Repository "/"}}\\t{{join (split .Tag "") "."}}',
   '{{.Nope}}',
   '{{.ID.Deeper}}',
   '{{',
@@ -107,6 +110,7 @@ const HISTORY = [
   '{{.ID}}',
   '{{.CreatedBy}}',
   'table {{.ID}}\\t{{.CreatedBy}}\\t{{.Size}}',
+  'raw',
   '{{json .Comment}} {{.Size}} {{.CreatedAt}}',
   '{{.Nope}}',
 ];
@@ -115,8 +119,30 @@ const CONTAINERS = [
   'table {{.Names}}\\t{{.Image}}\\t{{.Command}}\\t{{.State}}',
   '{{.Label "k"}}|{{.Label "team"}}|{{.Label "nope"}}|{{len .Labels}}',
   '{{.Status}} {{json .Names}}',
+  'raw',
+  '{{.Ports}}|{{.Networks}}|{{.LocalVolumes}}|{{.Mounts}}',
+  'table {{.Names}}\\t{{.Ports}}\\t{{.Mounts}}\\t{{.LocalVolumes}}\\t{{.Networks}}',
+  'table {{split .Names "x"}}\\t{{join (split .Names "x") "-"}}\\t{{title .Names}}',
+  '{{range split .Ports ", "}}<{{.}}>{{end}}',
+  '{{.Command}}',
   '{{.Nope}}',
 ];
+
+/** As a daemon notes them. */
+const PORTS = {
+  '80/tcp': [
+    { HostIp: '0.0.0.0', HostPort: '80' },
+    { HostIp: '0.0.0.0', HostPort: '8080' },
+  ],
+  '81/tcp': [{ HostIp: '0.0.0.0', HostPort: '81' }],
+  '443/tcp': [{ HostIp: '127.0.0.1', HostPort: '8443' }],
+  '444/tcp': [{ HostIp: '127.0.0.1', HostPort: '444' }],
+  '53/udp': null,
+  '53/tcp': null,
+  '54/tcp': null,
+  '90/tcp': [],
+  '9988/sctp': [{ HostIp: '10.0.0.1', HostPort: '9988' }],
+};
 
 describe.runIf(havePeers('dockerd', 'docker'))('--format on one store', () => {
   let scratch: string;
@@ -157,6 +183,41 @@ describe.runIf(havePeers('dockerd', 'docker'))('--format on one store', () => {
       '-c',
       'true',
     );
+    const create = (...args: string[]): Promise<string> =>
+      docker.docker('create', '--network', 'none', ...args);
+    await docker.docker('volume', 'create', 'data');
+    await create(
+      '-v',
+      `${scratch}:/a/mount`,
+      '-l',
+      'z=1',
+      '-l',
+      'a=2',
+      '--name',
+      'bound',
+      'app:1',
+      'a',
+      'b\u0007"c',
+    );
+    await create(
+      '-v',
+      'data:/data',
+      '--name',
+      'data-box',
+      'app:1',
+      'sh',
+      '-c',
+      'a command of more than twenty characters',
+    );
+    await create('-v', '/anonymous', '--tmpfs', '/t', '--name', 'anonymous-box', 'app:1');
+    const open = await create('--name', 'open', 'app:1');
+    // No daemon here has networks to publish ports on: what one notes of them is in the container's document.
+    await docker.stop();
+    const path = join(docker.root, 'containers', open, 'config.v2.json');
+    const document = JSON.parse(readFileSync(path, 'utf8')) as { NetworkSettings: Record<string, unknown> };
+    document.NetworkSettings['Ports'] = PORTS;
+    writeFileSync(path, JSON.stringify(document));
+    docker = await Dockerd.start(docker.root);
   });
 
   afterAll(async () => {
@@ -167,7 +228,7 @@ describe.runIf(havePeers('dockerd', 'docker'))('--format on one store', () => {
   async function compare(ours: string[], theirs: string[]): Promise<void> {
     const [mine, dockers] = [await layerstack.try(ours), await docker.try(...theirs)];
     // Where nothing could be inspected docker prints an empty line.
-    const text = (ran: Ran): string => ageless(ran.status === 0 ? ran.stdout : ran.stdout.trim());
+    const text = (ran: Ran): string => inOrder(ageless(ran.status === 0 ? ran.stdout : ran.stdout.trim()));
     expect({ failed: mine.status !== 0, text: text(mine) }).toEqual({
       failed: dockers.status !== 0,
       text: text(dockers),
@@ -177,6 +238,24 @@ describe.runIf(havePeers('dockerd', 'docker'))('--format on one store', () => {
     expect(complaint(mine.stderr)).toBe(complaint(dockers.stderr));
   }
 
+  test.each(CONTAINERS)('containers --no-trunc %s', (format) =>
+    compare(['containers', '--no-trunc', '--format', format], ['ps', '-a', '--no-trunc', '--format', format]),
+  );
+  test('ports, mounts and networks are there to be compared', async () => {
+    const format = ['--format', '{{.Names}}: {{.Ports}}; {{.Mounts}}; {{.LocalVolumes}}; {{.Networks}}'];
+    const lines = (await layerstack.run('containers', '--no-trunc', ...format)).split('\n');
+    expect(lines).toContain(
+      'open: 53-54/tcp, 90/tcp, 53/udp, 0.0.0.0:80-81->80-81/tcp, 127.0.0.1:444->444/tcp, ' +
+        '10.0.0.1:9988->9988/sctp, 0.0.0.0:8080->80/tcp, 127.0.0.1:8443->443/tcp; ; 0; none',
+    );
+    expect(lines).toContain(`bound: ; ${scratch}; 0; none`);
+    expect(lines).toContain('data-box: ; data; 1; none');
+  });
+  test('raw with the options that change it', async () => {
+    await compare(['images', '-q', '--format', 'raw'], ['images', '-q', '--format', 'raw']);
+    await compare(['images', '--digests', '--format', 'raw'], ['images', '--digests', '--format', 'raw']);
+    await compare(['containers', '-q', '--format', 'raw'], ['ps', '-aq', '--format', 'raw']);
+  });
   test.each(IMAGES)('images %s', (format) =>
     compare(['images', '--no-trunc', '--format', format], ['images', '--no-trunc', '--format', format]),
   );
@@ -196,12 +275,29 @@ describe.runIf(havePeers('dockerd', 'docker'))('--format on one store', () => {
       text.split('\n').filter((line) => /^(Images|Containers):/.test(line));
     expect(common(mine)).toEqual(common(dockers));
     expect(common(mine)).toHaveLength(2);
+    const raw = ['df', '--format', 'raw'];
+    const kinds = (text: string): string[] =>
+      text
+        .split('\n\n')
+        .filter((block) => /^\n?type: (Images|Containers)\n/.test(block))
+        .map((block) => block.trim().replace(/^(size|reclaimable): .*/gm, '$1'));
+    const ofRaw = kinds(await layerstack.run(...raw));
+    expect(ofRaw).toEqual(kinds(await docker.docker('system', ...raw)));
+    expect(ofRaw).toHaveLength(2);
   });
 });
 
 /** The two programs are not asked in the same second. */
 function ageless(text: string): string {
   return text.replace(/(?:\d+ (?:seconds?|minutes)|About a minute|Less than a second)( ago)? */g, 'AGE ');
+}
+
+/** Older clients have labels in no order. */
+function inOrder(text: string): string {
+  return text.replace(
+    /^labels: (.*)$/gm,
+    (_, labels: string) => `labels: ${labels.split(',').sort().join(',')}`,
+  );
 }
 
 /** The sort of complaint: the words of Go's versions differ a little. */

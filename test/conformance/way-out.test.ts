@@ -184,6 +184,35 @@ describe.runIf(havePeers('dockerd', 'docker', 'podman', 'skopeo', 'umoci', 'tar'
     expect(mine()).toEqual((JSON.parse(readFileSync(path, 'utf8')) as { config: unknown }).config);
   });
 
+  test('dockerd loads an image of a base and a directory: the layers of the base are shared, the tree is the directory', async () => {
+    const directory = join(scratch, 'directory');
+    const make =
+      'mkdir -p "$1/opt/app/deep" && cd "$1" && echo app > opt/app/run && chmod 4755 opt/app/run && ln opt/app/run opt/app/deep/same &&' +
+      'ln -s /etc/passwd link && mknod zero c 1 5 && mkfifo pipe && truncate -s 8M sparse && echo end >> sparse &&' +
+      'chown -hR 4711:4712 . && setcap cap_net_raw+ep opt/app/run && setfattr -n user.colour -v blue opt/app &&' +
+      'touch -hd @1000000000.5 link pipe opt/app';
+    await must('sh', ['-c', make, 'sh', directory]);
+    await daemon.docker('load', '-q', '-i', archive);
+    const overlays = (): number => readdirSync(join(daemon.root, 'overlay2')).length;
+    const before = overlays();
+    const added = await ours.run('import', '--base', IMAGE, '-c', 'ENV ADDED=1', directory, 'fx/added:1');
+    const saved = join(scratch, 'added.tar');
+    await ours.run('save', '-o', saved, 'fx/added:1');
+    expect(await daemon.docker('load', '-q', '-i', saved)).toBe('Loaded image: fx/added:1');
+    expect(overlays()).toBe(before + 1);
+    const [theirs, mine] = [await daemon.inspect('fx/added:1'), await ours.inspect('fx/added:1')];
+    expect(theirs['Id']).toBe(added);
+    for (const key of ['Config', 'RootFS', 'Created', 'Architecture', 'Size'])
+      expect(theirs[key], key).toEqual(mine[key]);
+    const layersOf = (image: Record<string, unknown>): string[] =>
+      (image['RootFS'] as { Layers: string[] }).Layers;
+    expect(layersOf(theirs).slice(0, -1)).toEqual(layersOf(await daemon.inspect(IMAGE)));
+    const { UpperDir } = (theirs['GraphDriver'] as { Data: { UpperDir: string } }).Data;
+    const tree = async (path: string): Promise<Tree> =>
+      mapTree(await dumpTree(path), (entry) => (entry.path === '.' ? undefined : entry));
+    expect(compareTrees(await tree(UpperDir), await tree(directory))).toEqual([]);
+  });
+
   test('an import has the config that dockerd gives it', async () => {
     const layer = join(scratch, 'layer.tar');
     await must('sh', ['-c', 'cat > "$1"', 'sh', layer], { input: tar([{ name: 'x', content: 'x' }]) });

@@ -13,7 +13,7 @@ import { join } from 'node:path';
 import { afterEach, describe, expect, it } from 'vitest';
 import { Layerstack } from '../../src/app/layerstack.ts';
 import { DEFAULT_MOUNTS } from '../../src/container/spec/defaults.ts';
-import type { VolumeMount } from '../../src/container/volumes.ts';
+import type { RuntimeMount } from '../../src/container/spec/mounts.ts';
 import { rejection } from '../support/errors.ts';
 import type { TarMember } from '../support/tar.ts';
 import { dockerArchive, House, IMAGE, LAYERS } from './container-support.ts';
@@ -42,22 +42,22 @@ async function build(...volumes: string[]): Promise<string> {
 
 async function bundle(
   id: string,
-): Promise<{ mounts: VolumeMount[]; leftOut: readonly string[]; rootfs: string }> {
+): Promise<{ mounts: RuntimeMount[]; leftOut: readonly string[]; rootfs: string }> {
   const { path, leftOut } = await house.store.bundle(id, join(house.scratch, 'bundle'));
   const spec = JSON.parse(readFileSync(join(path, 'config.json'), 'utf8')) as {
-    mounts: VolumeMount[];
+    mounts: RuntimeMount[];
     root: { path: string };
   };
   return { mounts: volumesOf(spec), leftOut, rootfs: spec.root.path };
 }
 
 /** What is mounted besides what every container has. */
-function volumesOf({ mounts }: { readonly mounts: readonly object[] }): VolumeMount[] {
+function volumesOf({ mounts }: { readonly mounts: readonly object[] }): RuntimeMount[] {
   const usual = [
     ...DEFAULT_MOUNTS.map(({ destination }) => destination as string),
     ...['/etc/hostname', '/etc/hosts', '/etc/resolv.conf'],
   ];
-  return (mounts as readonly VolumeMount[]).filter(({ destination }) => !usual.includes(destination));
+  return (mounts as readonly RuntimeMount[]).filter(({ destination }) => !usual.includes(destination));
 }
 
 describe('a volume', () => {
@@ -134,7 +134,7 @@ describe('a volume', () => {
   it('above another comes first; what a runtime mounts by default gives way', async () => {
     const id = await build('/data/deep/er', '/dev/shm', '/data', '/z');
     const { spec } = await house.store.bundle(id, join(house.scratch, 'bundle'));
-    const mounts = spec['mounts'] as VolumeMount[];
+    const mounts = spec['mounts'] as RuntimeMount[];
     const places = mounts.map(({ destination }) => destination);
     expect(places.filter((place) => place === '/dev/shm')).toHaveLength(1);
     expect(places.indexOf('/data')).toBeLessThan(places.indexOf('/data/deep/er'));

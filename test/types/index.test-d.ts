@@ -13,6 +13,7 @@ import {
   type ImageSummary,
   type LoadResult,
   type Mount,
+  type NewContainer,
   type ProgressEvent,
   type PushResult,
   type PullResult,
@@ -33,7 +34,8 @@ describe('Layerstack', () => {
     expectTypeOf(store.push('x', { compression: 'zstd' })).resolves.toEqualTypeOf<PushResult>();
     expectTypeOf(store.images()).resolves.toEqualTypeOf<ImageSummary[]>();
     expectTypeOf(store.inspect('x')).resolves.toEqualTypeOf<ImageInspect>();
-    expectTypeOf(store.create('x')).resolves.toEqualTypeOf<Container>();
+    expectTypeOf(store.create('x')).resolves.toEqualTypeOf<NewContainer>();
+    expectTypeOf<NewContainer>().toExtend<Container>();
     expectTypeOf(store.mount(container)).resolves.toEqualTypeOf<Mount>();
     expectTypeOf(store.unmount('x')).resolves.toEqualTypeOf<number>();
     expectTypeOf(store.bundle('x', 'dir')).resolves.toEqualTypeOf<Bundle>();
@@ -52,9 +54,21 @@ describe('Layerstack', () => {
     expectTypeOf(store.mount).parameter(0).toEqualTypeOf<string | Container>();
   });
 
-  it('is disposable, and so is a mount', () => {
+  it('is disposable, and so are a mount and a container that is made, but none that is found', () => {
     expectTypeOf<Layerstack>().toExtend<AsyncDisposable>();
     expectTypeOf<Mount>().toExtend<AsyncDisposable>();
+    expectTypeOf<NewContainer>().toExtend<AsyncDisposable>();
+    expectTypeOf<Container>().not.toExtend<AsyncDisposable>();
+    const work = async (): Promise<void> => {
+      await using opened = await Layerstack.open();
+      await using made = await opened.create('x');
+      await using mount = await opened.mount(made);
+      expectTypeOf(mount.path).toEqualTypeOf<string>();
+      // @ts-expect-error -- whoever finds a container does not own it
+      await using found = await opened.container('x');
+      void found;
+    };
+    void work;
   });
 
   it('refuses options that do not exist', () => {

@@ -46,10 +46,14 @@ function countCharacters(text: string): number {
 /** Output forms of the listing commands that templates say too. */
 export type ListingFormat = OutputFormat | { readonly template: string };
 
-/** A word, or a Go template as docker's users write it, which is parsed before a store is opened. @throws UsageError */
-export async function parseListingFormat(text: string | undefined): Promise<ListingFormat> {
+/**
+ * A word, or a Go template as docker's users write it, which is parsed before a store is opened. `raw`: the template that this word
+ * stands for, where the command has one. @throws UsageError
+ */
+export async function parseListingFormat(text: string | undefined, raw?: string): Promise<ListingFormat> {
   if (text === undefined || text === '' || text === 'table') return 'table';
   if (text === 'json' || text === '{{json .}}') return 'json';
+  if (text === 'raw' && raw !== undefined) return { template: raw };
   const { checkListingFormat } = await goFormat();
   checkListingFormat(text);
   return { template: text };

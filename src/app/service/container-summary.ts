@@ -3,6 +3,7 @@
  * api/types/types.go, container/view.go at v20.10).
  */
 import type { ContainerInspect } from '../../container/inspect.ts';
+import { portsOf, type PortSummary } from '../../container/ports.ts';
 import type { Container } from '../../container/record.ts';
 import type { ContainerSize } from '../../container/store.ts';
 import { commandText, statusText } from '../container-text.ts';
@@ -17,7 +18,7 @@ export interface ContainerSummary {
   readonly Command: string;
   /** Seconds since 1970. */
   readonly Created: number;
-  readonly Ports: readonly never[];
+  readonly Ports: readonly PortSummary[];
   /** Bytes; left out where they were not asked for, or are none. */
   readonly SizeRw?: number | undefined;
   readonly SizeRootFs?: number | undefined;
@@ -55,7 +56,8 @@ export class ContainerSummaries {
   }
 
   async summary({ container, mounted, size }: ContainerFacts): Promise<ContainerSummary> {
-    const { HostConfig, NetworkSettings, Mounts } = await this.#store.inspectContainer(container);
+    const inspected = await this.#store.inspectContainer(container);
+    const { HostConfig, NetworkSettings, Mounts } = inspected;
     return {
       Id: container.id,
       Names: [`/${container.name}`],
@@ -63,7 +65,7 @@ export class ContainerSummaries {
       ImageID: container.imageId ?? '',
       Command: commandText(container),
       Created: Math.floor((Date.parse(container.created) || 0) / 1000),
-      Ports: [],
+      Ports: portsOf(inspected),
       SizeRw: size?.SizeRw || undefined,
       SizeRootFs: size?.SizeRootFs || undefined,
       Labels: Object.fromEntries(container.config.Labels ?? []),

@@ -202,6 +202,8 @@ export const FUNCTIONS: Readonly<Record<string, TemplateFunction>> = {
 export const HEADER_FUNCTIONS: Readonly<Record<string, TemplateFunction>> = {
   ...FUNCTIONS,
   json: define(['string'], same),
+  split: define(['string', 'string'], same),
+  join: define(['string', 'string'], same),
   title: define(['string'], same),
   lower: define(['string'], same),
   upper: define(['string'], same),

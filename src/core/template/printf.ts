@@ -154,7 +154,7 @@ function pad(text: string, { flags, width = 0 }: Flags): string {
 }
 
 /** As strconv.Quote, of printable text and of control characters. */
-function quote(text: string): string {
+export function quote(text: string): string {
   return JSON.stringify(text)
     .replaceAll('\\u0007', '\\a')
     .replaceAll('\\u000b', '\\v')

@@ -1,21 +1,25 @@
 /**
- * A root file system as an image of one layer: a tar (plain, gzip or zstd; a file or a stream), whose bytes become the layer as
- * they are, or a directory, which is packed on the way with all that a layer can hold: devices, hard links, capabilities and
- * other xattrs, nanoseconds. (tar-fs, which packs directories elsewhere, knows none of these four.)
+ * A root file system, or what is to come on top of an image, as one layer: a tar (plain, gzip or zstd; a file or a stream), whose
+ * bytes become the layer as they are, or a directory, which is packed on the way with all that a layer can hold: devices, hard links,
+ * capabilities and other xattrs, nanoseconds. (tar-fs, which packs directories elsewhere, knows none of these four.)
  * Mirrors `moby/moby: daemon/images/image_import.go` at v20.10.
  */
-import { open, stat } from 'node:fs/promises';
+import type { Stats } from 'node:fs';
+import { open, realpath, stat } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import { throwIfAborted } from '../../core/abort.ts';
-import { chainIds, type ImageID } from '../../core/digest.ts';
+import { EMPTY_LAYER_DIFF_ID, topChainId, type ImageID } from '../../core/digest.ts';
 import { isSystemError, LayerstackError } from '../../core/errors.ts';
-import { hostPlatform, parsePlatform } from '../../core/platform.ts';
+import { hostPlatform, parsePlatform, type Platform } from '../../core/platform.ts';
 import type { OnProgress } from '../../core/progress.ts';
 import type { Reference } from '../../core/reference.ts';
 import { timeOf } from '../../core/time.ts';
+import { mergeConfigs } from '../../container/config.ts';
 import { applyChanges } from '../../image/change.ts';
-import { EMPTY_CONTAINER_CONFIG } from '../../image/container-config.ts';
-import { baseImage } from '../../image/generate.ts';
+import type { ImageConfig } from '../../image/config.ts';
+import { EMPTY_CONTAINER_CONFIG, type ContainerConfig } from '../../image/container-config.ts';
+import { baseImage, childImage } from '../../image/generate.ts';
+import { addOwnImage } from '../../image/own-image.ts';
 import type { ImageStore } from '../../image/store.ts';
 import {
   OWN_LAYER_LIMITS,
@@ -25,68 +29,110 @@ import {
   type StageOptions,
 } from '../../layer/store.ts';
 import { timed } from '../../system/phases.ts';
+import type { Root } from '../../system/root.ts';
 import { DEFAULT_LIMITS } from '../intake/layer-pool.ts';
 import { DEFAULT_MAX_BYTES } from '../intake/publish-images.ts';
 
 export interface ImportOptions {
+  /** Name or id of the image whose layers come below, shared with it. Default: none. */
+  readonly base?: string | undefined;
+  /** Who made the image, e.g. `A <a@example.org>`. */
+  readonly author?: string | undefined;
   readonly message?: string | undefined;
-  /** Dockerfile instructions, e.g. `CMD ["sh"]`; see image/change.ts. */
+  /** Dockerfile instructions, e.g. `CMD ["sh"]`, applied to the config of the base; see image/change.ts. */
   readonly changes?: readonly string[] | undefined;
-  /** `OS/ARCHITECTURE[/VARIANT]` that the image says it is for. Default: the host's. */
+  /** `OS/ARCHITECTURE[/VARIANT]` that the image says it is for. Default: the host's. Not beside a base, which has its own. */
   readonly platform?: string | undefined;
   /** Uncompressed bytes of the tar. Default 1 TiB. */
   readonly maxBytes?: number | undefined;
-  /** Seconds since 1970: the image's date and, of a directory, the latest one in the layer. */
+  /** Seconds since 1970: the image's date and, of a directory, the latest one in the layer, for the same bytes every time. */
   readonly sourceDateEpoch?: number | undefined;
   readonly signal?: AbortSignal | undefined;
   readonly onProgress?: OnProgress | undefined;
 }
 
 export interface ImportStores {
+  readonly root: Root;
   readonly layers: LayerStore;
   readonly images: ImageStore;
 }
 
 /**
  * The new image is in the store, durably, contents included; with `reference`, this names it. After an error the store is
- * as it was.
+ * as it was. Of a directory its own owner, mode and times are left out, and so is what is mounted in it; it may change while it
+ * is read.
  * @param source path of a tar or of a directory, or the tar's bytes
- * @throws {@link LayerstackError} ERR_INVALID_ARGUMENT for a path that does not exist, a malformed change or platform;
- *   ERR_COMPRESSION_UNSUPPORTED for bzip2 and xz; ERR_LAYER_INVALID and its like for what is no tar;
- *   ERR_LIMIT_EXCEEDED, ERR_NO_SPACE, ERR_ABORTED, ERR_STORE_READ_ONLY.
+ * @throws {@link LayerstackError} ERR_INVALID_ARGUMENT for a path that does not exist, a directory that the store is in, a malformed
+ *   change or platform; ERR_IMAGE_NOT_FOUND and ERR_ID_AMBIGUOUS for the base; ERR_COMPRESSION_UNSUPPORTED for bzip2 and xz;
+ *   ERR_LAYER_INVALID and its like for what is no tar; ERR_UPPER_CHANGED where a file of a directory shrinks meanwhile,
+ *   ERR_UPPER_UNSUPPORTED; ERR_LAYER_DEPTH; ERR_LIMIT_EXCEEDED, ERR_NO_SPACE, ERR_ABORTED, ERR_STORE_READ_ONLY.
  */
 export async function importImage(
-  { layers, images }: ImportStores,
+  stores: ImportStores,
   source: string | AsyncIterable<Uint8Array>,
   reference: Reference | undefined,
   options: ImportOptions = {},
 ): Promise<ImageID> {
-  const { signal, onProgress } = options;
+  const { layers, images } = stores;
+  const { base, signal, onProgress } = options;
   throwIfAborted(signal);
-  const config = applyChanges(EMPTY_CONTAINER_CONFIG, options.changes ?? []);
-  const platform = options.platform === undefined ? hostPlatform() : parsePlatform(options.platform);
-  requireLinux(platform.os);
-  const staged = await timed('import', 'stage', () => stage(layers, source, options));
+  const parent = base === undefined ? undefined : await images.get(await images.resolve(base));
+  const config = configOf(parent, options.changes ?? []);
+  const platform = platformOf(parent, options.platform);
+  const top = topChainId(parent?.diffIds ?? []);
+  // Until the image refers to them nobody else need.
+  await using pin = await layers.pin(top === undefined ? [] : [top], signal && { signal });
+  void pin;
+  const below = await layers.stack(parent?.diffIds ?? []);
+  const staged = await timed('import', 'stage', () => stage(stores, source, options));
   try {
     for (const warning of staged.applied.warnings) onProgress?.({ type: 'warning', ...warning });
-    const image = baseImage({
+    const { diffId } = staged;
+    const facts = {
       created: timeOf(options.sourceDateEpoch),
+      author: options.author ?? '',
       comment: options.message ?? '',
       config,
-      platform,
-      diffId: staged.diffId,
-    });
-    await using pin = await layers.pin(chainIds([staged.diffId]), signal && { signal });
-    void pin;
-    await timed('import', 'publish', () => layers.publish([[staged]], signal && { signal }));
-    return (await images.create(image, reference && { references: [reference] })).id;
+    };
+    const nothing = parent !== undefined && diffId === EMPTY_LAYER_DIFF_ID;
+    const image = parent
+      ? childImage(parent, platform, {
+          ...facts,
+          containerId: undefined,
+          containerConfig: EMPTY_CONTAINER_CONFIG,
+          diffId: nothing ? undefined : diffId,
+        })
+      : baseImage({ ...facts, platform, diffId });
+    return await addOwnImage(
+      stores,
+      { config: image, layers: nothing ? below : [...below, staged], parent: parent?.id, reference },
+      { operation: 'import', signal, onProgress },
+    );
   } finally {
     await layers.discard(staged);
   }
 }
 
+function configOf(parent: ImageConfig | undefined, changes: readonly string[]): ContainerConfig {
+  if (parent === undefined) return applyChanges(EMPTY_CONTAINER_CONFIG, changes);
+  return mergeConfigs(applyChanges(parent.config, changes), parent.config);
+}
+
+function platformOf(parent: ImageConfig | undefined, text: string | undefined): Platform {
+  if (text === undefined) return hostPlatform();
+  if (parent !== undefined)
+    throw new LayerstackError(
+      'ERR_INVALID_ARGUMENT',
+      `the image is for the platform of its base, and no other: leave ${JSON.stringify(text)} out`,
+      { found: text },
+    );
+  const platform = parsePlatform(text);
+  requireLinux(platform.os);
+  return platform;
+}
+
 async function stage(
-  layers: LayerStore,
+  { root, layers }: ImportStores,
   source: string | AsyncIterable<Uint8Array>,
   { maxBytes = DEFAULT_MAX_BYTES, sourceDateEpoch, signal, onProgress }: ImportOptions,
 ): Promise<StagedLayer> {
@@ -108,8 +154,11 @@ async function stage(
   if (typeof source !== 'string') return stageFrom(source, limits);
 
   const kind = await statSource(source);
-  if (kind.isDirectory())
-    return stageFrom({ directory: resolve(source), sourceDateEpoch }, { ...OWN_LAYER_LIMITS, maxBytes });
+  if (kind.isDirectory()) {
+    await refuseOwn(root, source, kind);
+    const directory = { directory: resolve(source), isUpper: false, sourceDateEpoch };
+    return stageFrom(directory, { ...OWN_LAYER_LIMITS, maxBytes });
+  }
   const file = await open(source);
   try {
     if (kind.isFile()) return await stageFrom({ fd: file.fd, offset: 0, size: kind.size }, limits, kind.size);
@@ -122,7 +171,19 @@ async function stage(
 /** Bytes of one read from a pipe or device. */
 const READ_BYTES = 512 * 1024;
 
-async function statSource(path: string) {
+/** A directory with the store in it would grow while it is read. What is mounted in it is left out. */
+async function refuseOwn({ layout }: Root, path: string, { dev }: Stats): Promise<void> {
+  const directory = await realpath(path);
+  const isInside = `${layout.root}/`.startsWith(directory === '/' ? '/' : `${directory}/`);
+  if (!isInside || (await stat(layout.root)).dev !== dev) return;
+  throw new LayerstackError(
+    'ERR_INVALID_ARGUMENT',
+    `${path} holds the store itself (${layout.root}): import another directory`,
+    { path },
+  );
+}
+
+async function statSource(path: string): Promise<Stats> {
   try {
     return await stat(path);
   } catch (error) {

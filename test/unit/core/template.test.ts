@@ -23,6 +23,14 @@ describe('Template', () => {
     expect(new Template(text).execute(DATA)).toBe(printed);
   });
 
+  it('leaves the names in the header of a table as they are', () => {
+    const template = new Template(
+      '{{split .ID "c"}} {{join (split .ID "c") "-"}} {{upper .ID}} {{pad .ID 1 1}}|',
+    );
+    expect(template.execute(DATA)).toBe('[ab def] ab-def ABCDEF  abcdef |');
+    expect(template.header({ ID: 'ice cream' })).toBe('ice cream ice cream ice cream  ice cream |');
+  });
+
   it.each([
     ['{{.Nope}}', 'template: :1:2: executing "" at <.Nope>: '],
     ['{{eq .ID 1}}', 'template: :1:2: executing "" at <eq .ID 1>: error calling eq: incompatible types'],

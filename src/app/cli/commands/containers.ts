@@ -1,8 +1,12 @@
 /** `layerstack containers`: the table of `docker ps -a`; a mounted container says so. */
 import type { Container } from '../../../container/record.ts';
 import type { ContainerSize } from '../../../container/store.ts';
+import { compareBytes } from '../../../core/bytes.ts';
+import { quote } from '../../../core/template/printf.ts';
 import { commandText, statusText } from '../../container-text.ts';
+import type { Layerstack } from '../../layerstack.ts';
 import { defineCommand } from '../command.ts';
+import { containerFields } from '../container-fields.ts';
 import { ellipsis, formatAge, formatBytes, formatId, formatTime } from '../format.ts';
 import { formatTable, parseListingFormat, printListing } from '../output.ts';
 
@@ -14,8 +18,17 @@ interface Row {
 const HEADERS: Readonly<Record<string, string>> = {
   ...{ ID: 'CONTAINER ID', Names: 'NAMES', Image: 'IMAGE', Command: 'COMMAND', CreatedAt: 'CREATED AT' },
   ...{ RunningFor: 'CREATED', State: 'STATE', Status: 'STATUS', Size: 'SIZE', Labels: 'LABELS' },
+  ...{ Ports: 'PORTS', Mounts: 'MOUNTS', LocalVolumes: 'LOCAL VOLUMES', Networks: 'NETWORKS' },
   Mounted: 'MOUNTED',
 };
+
+/** docker's `--format raw`. */
+const RAW = [
+  ...['container_id: {{.ID}}', 'image: {{.Image}}', 'command: {{.Command}}', 'created_at: {{.CreatedAt}}'],
+  ...['state: {{- pad .State 1 0}}', 'status: {{- pad .Status 1 0}}', 'names: {{.Names}}'],
+  ...['labels: {{- pad .Labels 1 0}}', 'ports: {{- pad .Ports 1 0}}', ''],
+].join('\n');
+const RAW_QUIET = 'container_id: {{.ID}}';
 
 export const command = defineCommand({
   usage: '[OPTIONS]',
@@ -27,14 +40,14 @@ export const command = defineCommand({
     format: {
       type: 'string',
       value: 'FORMAT',
-      kind: ['table', 'json'],
-      help: 'table, json (a document a line), or a Go template: {{.ID}}',
+      kind: ['table', 'json', 'raw'],
+      help: 'table, json (a document a line), raw, or a Go template: {{.ID}}',
     },
   },
   operands: { min: 0, max: 0 },
   examples: [{ command: "layerstack containers --format '{{.Names}}'", does: 'lists names' }],
   async run(context, values) {
-    const format = await parseListingFormat(values.format);
+    const format = await parseListingFormat(values.format, values.quiet === true ? RAW_QUIET : RAW);
     const truncate = values['no-trunc'] !== true;
     await using store = await context.open();
     const containers = await store.containers();
@@ -51,7 +64,7 @@ export const command = defineCommand({
         headers: HEADERS,
         rows: await Promise.all(
           rows.map(async (row) => ({
-            ...document(row, truncate),
+            ...(await document(store, row, truncate)),
             ...(format.template.includes('.Size') && {
               Size: sizeText(await store.containerSize(row.container)),
             }),
@@ -59,7 +72,8 @@ export const command = defineCommand({
           })),
         ),
       });
-    else if (format === 'json') context.print(...rows.map((row) => JSON.stringify(document(row, truncate))));
+    else if (format === 'json')
+      for (const row of rows) context.print(JSON.stringify(await document(store, row, truncate)));
     else
       context.print(
         ...formatTable(
@@ -74,24 +88,40 @@ function cells({ container, mounted }: Row, truncate: boolean): string[] {
   return [
     formatId(container.id, truncate),
     imageOf(container, truncate),
-    JSON.stringify(truncate ? ellipsis(commandText(container), 20) : commandText(container)),
+    quotedCommand(container, truncate),
     formatAge(Date.parse(container.created)),
     statusText(container, mounted),
     container.name,
   ];
 }
 
+function quotedCommand(container: Container, truncate: boolean): string {
+  const text = commandText(container);
+  return quote(truncate ? ellipsis(text, 20) : text);
+}
+
 /** The fields of `docker ps --format json` that a store knows. */
-function document(row: Row, truncate: boolean): Record<string, string | boolean> {
-  const { container, mounted } = row;
+async function document(
+  store: Layerstack,
+  { container, mounted }: Row,
+  truncate: boolean,
+): Promise<Record<string, string | boolean>> {
+  const { LocalVolumes, Mounts, Networks, Ports } = containerFields(
+    await store.inspectContainer(container),
+    truncate,
+  );
   return {
-    Command: JSON.stringify(commandText(container)),
+    Command: quotedCommand(container, truncate),
     CreatedAt: formatTime(Date.parse(container.created) || 0),
     ID: formatId(container.id, truncate),
     Image: imageOf(container, truncate),
     Labels: labelsText(container),
+    LocalVolumes,
     Mounted: mounted,
+    Mounts,
     Names: container.name,
+    Networks,
+    Ports,
     RunningFor: formatAge(Date.parse(container.created)),
     State: container.state,
     Status: statusText(container, mounted),
@@ -102,9 +132,10 @@ function imageOf({ imageName }: Container, truncate: boolean): string {
   return truncate && /^sha256:[0-9a-f]{64}$/.test(imageName) ? formatId(imageName, true) : imageName;
 }
 
-/** As docker lists them: `a=1,b=2`. */
+/** As docker lists them, sorted: `a=1,b=2`. */
 function labelsText({ config: { Labels } }: Container): string {
-  return [...(Labels ?? [])].map(([name, value]) => `${name}=${value}`).join(',');
+  const texts = [...(Labels ?? [])].map(([name, value]) => `${name}=${value}`);
+  return texts.sort(compareBytes).join(',');
 }
 
 function sizeText({ SizeRw, SizeRootFs }: ContainerSize): string {

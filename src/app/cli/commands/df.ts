@@ -1,6 +1,6 @@
 /** `layerstack df`: the tables of `docker system df`, as far as a store has what they show. */
 import type { DiskUsage } from '../../layerstack.ts';
-import { defineCommand, type Context } from '../command.ts';
+import { defineCommand, UsageError, type Context } from '../command.ts';
 import { ellipsis, formatAge, formatBytes, formatId } from '../format.ts';
 import { formatTable, parseListingFormat, printListing } from '../output.ts';
 
@@ -11,6 +11,12 @@ interface Row {
   readonly size: number;
   readonly reclaimable: number;
 }
+
+/** docker's `--format raw`. */
+const RAW = [
+  ...['type: {{.Type}}', 'total: {{.TotalCount}}', 'active: {{.Active}}', 'size: {{.Size}}'],
+  ...['reclaimable: {{.Reclaimable}}', ''],
+].join('\n');
 
 export const command = defineCommand({
   usage: '[OPTIONS]',
@@ -23,14 +29,16 @@ export const command = defineCommand({
     format: {
       type: 'string',
       value: 'FORMAT',
-      kind: ['table', 'json'],
-      help: 'table, json (a document a line), or a Go template: {{.ID}}',
+      kind: ['table', 'json', 'raw'],
+      help: 'table, json (a document a line), raw, or a Go template: {{.ID}}',
     },
   },
   operands: { min: 0, max: 0 },
   examples: [{ command: 'layerstack df -v', does: 'shows each image and container' }],
   async run(context, values) {
-    const format = await parseListingFormat(values.format);
+    if (values.verbose && values.format === 'raw')
+      throw new UsageError('--format raw is of the summary: leave --verbose out');
+    const format = await parseListingFormat(values.format, RAW);
     await using store = await context.open();
     const usage = await store.diskUsage();
     if (typeof format === 'object')

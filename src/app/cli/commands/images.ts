@@ -39,8 +39,8 @@ export const command = defineCommand({
     format: {
       type: 'string',
       value: 'FORMAT',
-      kind: ['table', 'json'],
-      help: 'table, json (a document a line), or a Go template: {{.ID}}',
+      kind: ['table', 'json', 'raw'],
+      help: 'table, json (a document a line), raw, or a Go template: {{.ID}}',
     },
   },
   operands: { min: 0, max: 1, kinds: ['image'] },
@@ -52,7 +52,7 @@ export const command = defineCommand({
     { command: "layerstack images --format '{{.Repository}}:{{.Tag}}'", does: 'lists names' },
   ],
   async run(context, values, patterns) {
-    const format = await parseListingFormat(values.format);
+    const format = await parseListingFormat(values.format, rawFormat(values));
     const given = [...(values.filter ?? []), ...patterns.map((pattern) => `reference=${pattern}`)];
     const filters = parseFilters(given, ['dangling', 'label', 'before', 'since', 'until', 'reference']);
     await using store = await context.open();
@@ -79,6 +79,21 @@ export const command = defineCommand({
     else context.print(...table(rows, truncate, values.digests === true));
   },
 });
+
+/** docker's `--format raw`. */
+function rawFormat({
+  quiet,
+  digests,
+}: {
+  readonly quiet?: boolean | undefined;
+  readonly digests?: boolean | undefined;
+}): string {
+  if (quiet) return 'image_id: {{.ID}}';
+  return [
+    ...['repository: {{.Repository}}', 'tag: {{.Tag}}', ...(digests ? ['digest: {{.Digest}}'] : [])],
+    ...['image_id: {{.ID}}', 'created_at: {{.CreatedAt}}', 'virtual_size: {{.Size}}', ''],
+  ].join('\n');
+}
 
 function rowsOf(image: ImageSummary, digests: boolean): Row[] {
   const named = new Map<string, { tags: string[]; digests: string[] }>();

@@ -1,4 +1,4 @@
-/** `layerstack import`: a root file system as an image; prints its id, as `docker import`. */
+/** `layerstack import`: a root file system, or a layer on a base, as an image; prints its id, as `docker import`. */
 import { defineCommand, UsageError } from '../command.ts';
 import { sourceDateEpoch } from '../epoch.ts';
 import { parseBytes } from '../format.ts';
@@ -7,9 +7,12 @@ import { ProgressDisplay } from '../progress.ts';
 export const command = defineCommand({
   usage: '[OPTIONS] FILE|DIRECTORY|- [REPOSITORY[:TAG]]',
   description:
-    'Makes an image of one layer from a tar (plain, gzip or zstd; - is stdin) or a directory, and prints its id.\n' +
-    'SOURCE_DATE_EPOCH in the environment gives the date of the image and, of a directory, the latest of its files.',
+    'Makes an image of one layer from a tar (plain, gzip or zstd; - is stdin) or a directory, and prints its id. With --base\n' +
+    'the layer comes on those of another image. SOURCE_DATE_EPOCH in the environment gives the date of the image and, of\n' +
+    'a directory, the latest of its files.',
   options: {
+    base: { type: 'string', value: 'IMAGE', help: 'put the layer on this image, whose config it inherits' },
+    author: { type: 'string', short: 'a', value: 'NAME', help: 'author, e.g. "A <a@example.org>"' },
     message: { type: 'string', short: 'm', value: 'TEXT', help: 'commit message' },
     change: {
       type: 'string',
@@ -21,7 +24,7 @@ export const command = defineCommand({
     platform: {
       type: 'string',
       value: 'OS/ARCH[/VARIANT]',
-      help: 'what the image is for (default: this machine)',
+      help: "what the image is for (default: this machine; with --base, the base's)",
     },
     'max-bytes': {
       type: 'string',
@@ -51,6 +54,8 @@ export const command = defineCommand({
     await using store = await context.open();
     const importing = store.import(source === '-' ? context.stdin : source, {
       reference,
+      base: values.base,
+      author: values.author,
       message: values.message,
       changes: values.change,
       platform: values.platform,

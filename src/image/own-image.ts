@@ -1,0 +1,47 @@
+/**
+ * An image whose top layer was made here, by commit or import: the layer is published on those that the store has, and only then the
+ * image is written and named.
+ */
+import { topChainId, type ImageID } from '../core/digest.ts';
+import type { OnProgress } from '../core/progress.ts';
+import type { Reference } from '../core/reference.ts';
+import type { Layer, LayerStore, StagedLayer } from '../layer/store.ts';
+import { timed } from '../system/phases.ts';
+import type { ImageConfig } from './config.ts';
+import type { ImageStore } from './store.ts';
+
+export interface OwnImage {
+  readonly config: ImageConfig;
+  /** Bottom first. */
+  readonly layers: readonly (Layer | StagedLayer)[];
+  /** The image that it was made on. */
+  readonly parent: ImageID | undefined;
+  readonly reference: Reference | undefined;
+}
+
+export interface AddOwnOptions {
+  readonly operation: 'commit' | 'import';
+  readonly signal?: AbortSignal | undefined;
+  readonly onProgress?: OnProgress | undefined;
+}
+
+/**
+ * The image is in the store, durably, contents included, and the reference names it. After an error its staged layer is still
+ * staged.
+ * @throws {@link LayerstackError} what publishing and `ImageStore.create` throw.
+ */
+export async function addOwnImage(
+  stores: { readonly layers: LayerStore; readonly images: ImageStore },
+  { config, layers, parent, reference }: OwnImage,
+  { operation, signal, onProgress }: AddOwnOptions,
+): Promise<ImageID> {
+  const top = topChainId(config.diffIds);
+  await using pin = await stores.layers.pin(top === undefined ? [] : [top], signal && { signal });
+  void pin;
+  const { notices } = await timed(operation, 'publish', () =>
+    stores.layers.publish([layers], signal && { signal }),
+  );
+  for (const message of notices) onProgress?.({ type: 'notice', message });
+  const names = reference && { references: [reference] };
+  return (await stores.images.create(config, { ...names, parent })).id;
+}

@@ -1,0 +1,126 @@
+/** `await using` of what `create` and `mount` give: what is left when the block ends, however it ends. */
+import { existsSync, openSync, closeSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import type { StoreEvent } from '../../src/app/store-events.ts';
+import { firstError } from '../../src/core/errors.ts';
+import { rejection } from '../support/errors.ts';
+import { House, IMAGE } from './container-support.ts';
+
+let house: House;
+let told: string[];
+
+beforeEach(async () => {
+  house = await House.build();
+  told = [];
+  house.store.onEvent(({ type, action }: StoreEvent) => void told.push(`${type} ${action}`));
+});
+
+afterEach(async () => {
+  await house[Symbol.asyncDispose]();
+});
+
+/** What a SuppressedError has: Node 20 lacks the class, and compilers make an Error of that name. */
+interface Suppressed extends Error {
+  readonly error: unknown;
+  readonly suppressed: unknown;
+}
+
+const caught = (work: Promise<void>): Promise<unknown> =>
+  work.then(
+    () => undefined,
+    (error: unknown) => error,
+  );
+
+describe('await using', () => {
+  it('unmounts and removes at the end of the block, in that order', async () => {
+    let id: string;
+    let path: string;
+    {
+      await using container = await house.store.create(IMAGE, { name: 'build' });
+      await using mount = await house.store.mount(container);
+      ({ id } = container);
+      ({ path } = mount);
+      writeFileSync(join(path, 'written'), 'here');
+      expect(await house.store.isMounted(id)).toBe(true);
+    }
+    expect(existsSync(path)).toBe(false);
+    expect(await rejection(house.store.container(id))).toMatchObject({ code: 'ERR_CONTAINER_NOT_FOUND' });
+    expect(await house.store.containers()).toEqual([]);
+    expect(told).toEqual(['container create', 'container mount', 'container unmount', 'container destroy']);
+    // Its name is free.
+    await using again = await house.store.create(IMAGE, { name: 'build' });
+    expect(again.name).toBe('build');
+  });
+
+  it('takes a container away that is still mounted, and in use', async () => {
+    let file: number;
+    {
+      await using container = await house.store.create(IMAGE);
+      const first = await house.store.mount(container);
+      await house.store.mount(container.name);
+      file = openSync(join(first.path, 'house/marble'), 'r');
+    }
+    closeSync(file);
+    expect(await house.store.containers()).toEqual([]);
+  });
+
+  it('removes when the body throws, which is what is thrown', async () => {
+    const trouble = new Error('of the body');
+    const body = async (): Promise<void> => {
+      await using container = await house.store.create(IMAGE);
+      await using mount = await house.store.mount(container);
+      void mount;
+      throw trouble;
+    };
+    expect(await caught(body())).toBe(trouble);
+    expect(await house.store.containers()).toEqual([]);
+  });
+
+  it('throws what disposing throws, and of two errors that of the body is the suppressed one', async () => {
+    const trouble = new Error('of the body');
+    const body = async (fail: boolean): Promise<void> => {
+      await using container = await house.store.create(IMAGE);
+      void container;
+      await house.store.close();
+      if (fail) throw trouble;
+    };
+    const alone = await caught(body(false));
+    expect(alone).toMatchObject({ code: 'ERR_STORE_CLOSED' });
+    await house.reopen();
+    const both = (await caught(body(true))) as Suppressed;
+    expect(both.name).toBe('SuppressedError');
+    expect(both.error).toMatchObject({ code: 'ERR_STORE_CLOSED' });
+    expect(both.suppressed).toBe(trouble);
+    expect(firstError(both)).toBe(trouble);
+    await house.reopen();
+    expect(await house.store.containers()).toHaveLength(2);
+  });
+
+  it('does nothing the second time, or where the container is gone', async () => {
+    const container = await house.store.create(IMAGE);
+    await container[Symbol.asyncDispose]();
+    await container[Symbol.asyncDispose]();
+    const removed = await house.store.create(IMAGE);
+    await house.store.remove(removed);
+    await removed[Symbol.asyncDispose]();
+    expect(told.filter((each) => each === 'container destroy')).toHaveLength(2);
+    expect(await house.store.containers()).toEqual([]);
+  });
+
+  it('of several at once removes each once', async () => {
+    const container = await house.store.create(IMAGE);
+    await Promise.all([1, 2, 3].map(() => container[Symbol.asyncDispose]()));
+    expect(told.filter((each) => each === 'container destroy')).toHaveLength(1);
+  });
+
+  it('leaves the data of a container as it was: whoever finds it does not own it', async () => {
+    await using container = await house.store.create(IMAGE);
+    const found = await house.store.container(container.id);
+    expect({ ...container }).toEqual(found);
+    expect(JSON.stringify(container)).toBe(JSON.stringify(found));
+    expect(Symbol.asyncDispose in found).toBe(false);
+    // The new container is a name for itself, as a found one.
+    expect(await house.store.isMounted(container)).toBe(false);
+  });
+});
