@@ -134,8 +134,8 @@ export class Root {
 }
 
 async function openForReading(path: string, options: RootOptions): Promise<Opened> {
+  if (options.allowUnsafeRoot !== true) await requireSafe(path);
   const layout = new Layout(await directory(path));
-  if (options.allowUnsafeRoot !== true) await requireSafe(layout.root);
   // Without access everything would read as absent, and the store as empty.
   await access(layout.root, constants.R_OK | constants.X_OK);
   return { layout, caps: await probeTemporary() };
