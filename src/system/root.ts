@@ -220,7 +220,8 @@ async function lockForWriting(layout: Layout, create: boolean): Promise<FlockHan
       const handle = await flockFile(file, false);
       if (handle !== null) return handle;
     } catch (error) {
-      if (!create && isSystemError(error, 'ENOENT')) return undefined;
+      // What is in the place of its directory, the skeleton names.
+      if (!create && isSystemError(error, 'ENOENT', 'ENOTDIR')) return undefined;
       throw error;
     }
   }

@@ -31,7 +31,7 @@ const IPV4: Readonly<Record<Exclude<Network, 'public'>, readonly string[]>> = {
 const IPV6: Readonly<Record<Exclude<Network, 'public'>, readonly string[]>> = {
   loopback: ['::1/128', '::/128'],
   'link-local': ['fe80::/10'],
-  // 64:ff9b:1::/48 is NAT64 as a network has it for itself.
+  // 64:ff9b:1::/48 is NAT64 as a network has it for itself; who has its last bits at the end may mean more than a private address.
   private: ['fc00::/7', 'fec0::/10', '64:ff9b:1::/48'],
   // Teredo (2001::/32) among them: whom it leads to is not to be seen.
   reserved: ['2001::/23', '2001:db8::/32', '3fff::/20'],
@@ -71,7 +71,7 @@ function inIPv6(range: string): string[] {
   const [address = '', prefix = ''] = range.split('/');
   const [a = 0, b = 0, c = 0, d = 0] = address.split('.').map(Number);
   const word = (high: number, low: number): string => (high * 256 + low).toString(16);
-  const forms = ['::ffff:', '::', '::ffff:0:', '64:ff9b::'].map(
+  const forms = ['::ffff:', '::', '::ffff:0:', '64:ff9b::', '64:ff9b:1::'].map(
     (form) => `${form}${address}/${96 + Number(prefix)}`,
   );
   return [...forms, `2002:${word(a, b)}:${word(c, d)}::/${16 + Number(prefix)}`];
