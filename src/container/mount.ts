@@ -49,6 +49,12 @@ export interface Mount extends AsyncDisposable {
   unmount(): Promise<void>;
 }
 
+/** A use that ends with an operation, unless it is kept. */
+export interface OperationMount extends Mount {
+  /** From now on it outlives the process. */
+  keep(): Promise<void>;
+}
+
 /** Mounts and unmounts the containers of one store. */
 export class ContainerMounts {
   readonly #root: Root;
@@ -96,7 +102,7 @@ export class ContainerMounts {
    * {@link mount} for one operation of this process, with which it shall end even if the process dies: then the next writer
    * gives it back. So he does where its `unmount` fails, which is told but not thrown: the operation is done by then.
    */
-  async mountForOperation(container: Container, options: MountOptions = {}): Promise<Mount> {
+  async mountForOperation(container: Container, options: MountOptions = {}): Promise<OperationMount> {
     this.#root.session();
     await using lock = await this.#lock(container, options.signal);
     void lock;
@@ -110,7 +116,8 @@ export class ContainerMounts {
           await this.#giveBack(container, token, marker);
         },
       );
-    return this.#handle(container, readOnly, release);
+    const keep = (): Promise<void> => this.#root.session().unmark([marker]);
+    return { ...this.#handle(container, readOnly, release), keep };
   }
 
   /** Gives back what operations of dead writers had mounted. What cannot be unmounted stays, and is said. */

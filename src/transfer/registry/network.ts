@@ -31,7 +31,7 @@ const IPV4: Readonly<Record<Exclude<Network, 'public'>, readonly string[]>> = {
 const IPV6: Readonly<Record<Exclude<Network, 'public'>, readonly string[]>> = {
   loopback: ['::1/128', '::/128'],
   'link-local': ['fe80::/10'],
-  // 64:ff9b:1::/48 is NAT64 as a network has it for itself; who has its last bits at the end may mean more than a private address.
+  // 64:ff9b:1::/48 is NAT64 as a network has it for itself.
   private: ['fc00::/7', 'fec0::/10', '64:ff9b:1::/48'],
   // Teredo (2001::/32) among them: whom it leads to is not to be seen.
   reserved: ['2001::/23', '2001:db8::/32', '3fff::/20'],
