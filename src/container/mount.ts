@@ -156,7 +156,13 @@ export class ContainerMounts {
       await this.#root.session().during([marker], nextCountSteps(layout, container.mountId, left));
       return left.count;
     }
-    await this.#unmountLast(container, force, marker);
+    try {
+      await this.#unmountLast(container, force, marker);
+    } catch (error) {
+      // The use stays whose it was.
+      await this.#root.session().unmark([marker]);
+      throw error;
+    }
     return 0;
   }
 
@@ -263,7 +269,10 @@ export class ContainerMounts {
     };
   }
 
-  /** Unmounts, and takes away what the mount has left beside it. What cannot be taken away is told: it is unmounted then. */
+  /**
+   * Unmounts, and takes away what the mount has left beside it. What cannot be taken away is told: it is unmounted then. Where it
+   * cannot be unmounted the markers stay.
+   */
   async #unmountLast(container: Container, force: boolean, ...markers: Marker[]): Promise<void> {
     const session = this.#root.session();
     const target = this.path(container);
@@ -273,10 +282,7 @@ export class ContainerMounts {
         ...this.#leftovers(container),
       ]);
     } catch (error) {
-      if (hasDirectory(target) && (await mountState(target)) !== 'none') {
-        await session.unmark(markers);
-        throw this.#inUse(container, error);
-      }
+      if (hasDirectory(target) && (await mountState(target)) !== 'none') throw this.#inUse(container, error);
       await this.#root.aftermath.run('the mount point stays until the next writer', () =>
         this.#forget(container, ...markers),
       );
