@@ -129,6 +129,7 @@ class Batch {
       if (error == EEXIST && step.exist && Again<::fstatat>(place.dir, name, &st, AT_SYMLINK_NOFOLLOW) == 0) {
         if (S_ISDIR(st.st_mode)) return;
         if (S_ISLNK(st.st_mode)) ThrowLink(root_fd_.get(), root_, step.path);
+        ThrowNoDirectory(Full(step.path), st.st_mode);
       }
       ThrowErrno(error, "mkdir", Full(step.path));
     }

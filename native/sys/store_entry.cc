@@ -34,6 +34,7 @@ UniqueFd TryOpen(const std::string& path, int flags, mode_t mode = 0) {
 }
 
 const char* KindOf(mode_t mode) {
+  if (S_ISREG(mode)) return "a file";
   if (S_ISFIFO(mode)) return "a fifo";
   if (S_ISSOCK(mode)) return "a socket";
   if (S_ISCHR(mode)) return "a character device";
@@ -41,17 +42,18 @@ const char* KindOf(mode_t mode) {
   return S_ISDIR(mode) ? "a directory" : "something else";
 }
 
-[[noreturn]] void ThrowKind(const std::string& path, mode_t mode) {
+[[noreturn]] void ThrowKind(const std::string& path, const char* expected, mode_t mode) {
   ThrowInput("ERR_STORE_CORRUPT",
-             path + " is " + KindOf(mode) + ", and the store has a file there: look who has made it, and remove it",
-             {{"path", path}, {"expected", "a file"}, {"found", KindOf(mode)}});
+             path + " is " + KindOf(mode) + ", and the store has " + expected +
+                 " there: look who has made it, and remove it",
+             {{"path", path}, {"expected", expected}, {"found", KindOf(mode)}});
 }
 
 struct stat FileStat(int fd, const std::string& path) {
   struct stat st;
   if (Again<::fstat>(fd, &st) != 0) ThrowErrno(errno, "fstat", path);
   if (S_ISDIR(st.st_mode)) ThrowErrno(EISDIR, "read", path);
-  if (!S_ISREG(st.st_mode)) ThrowKind(path, st.st_mode);
+  if (!S_ISREG(st.st_mode)) ThrowKind(path, "a file", st.st_mode);
   return st;
 }
 
@@ -63,7 +65,7 @@ UniqueFd TryOpenFile(const std::string& path, int flags, mode_t mode) {
     int error = errno;
     // A socket, a fifo that nobody reads, a device without a driver.
     if (error == ENXIO || error == ENODEV) {
-      if (auto st = StatEntry(path)) ThrowKind(path, st->st_mode);
+      if (auto st = StatEntry(path)) ThrowKind(path, "a file", st->st_mode);
     }
     ThrowErrno(error, "open", path);
   }
@@ -86,6 +88,8 @@ void ThrowLink(int base_fd, const std::string& base, const std::string& path) {
     if (!fd || end == std::string::npos) ThrowErrno(ELOOP, "open", base + "/" + path);
   }
 }
+
+void ThrowNoDirectory(const std::string& path, mode_t mode) { ThrowKind(path, "a directory", mode); }
 
 std::optional<struct stat> StatEntry(const std::string& path) {
   UniqueFd fd = TryOpen(path, O_PATH | O_NOFOLLOW);

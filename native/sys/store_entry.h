@@ -37,4 +37,7 @@ UniqueFd OpenEntry(const std::string& path, int flags);
 // link.
 [[noreturn]] void ThrowLink(int base_fd, const std::string& base, const std::string& path);
 
+// Something that is neither a directory nor a link, in the place of a directory.
+[[noreturn]] void ThrowNoDirectory(const std::string& path, mode_t mode);
+
 }  // namespace layerstack

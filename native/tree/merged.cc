@@ -18,6 +18,9 @@ MergedDir::MergedDir(int root_fd, const std::string& root, const std::vector<std
   for (const std::string& lower : lowers) {
     std::string path = root + "/" + lower;
     UniqueFd fd = OpenInRoot(root_fd, lower, O_RDONLY | O_DIRECTORY);
+    if (!fd && (errno == ENOENT || errno == ENOTDIR || errno == ELOOP))
+      ThrowInput("ERR_STORE_CORRUPT", "the content of a layer, " + path + ", is missing: load its image again",
+                 {{"path", path}});
     if (!fd) ThrowErrno(errno, "open", path);
     // The roots of layers always merge: overlayfs looks at no opaque mark there.
     parts_.push_back({std::move(fd), std::move(path)});

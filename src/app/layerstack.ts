@@ -810,12 +810,16 @@ export class Layerstack implements AsyncDisposable {
   async bundle(ref: ContainerRef, directory: string, options: BundleOptions = {}): Promise<Bundle> {
     const { writeBundle } = await import('../container/bundle.ts');
     const container = await this.container(ref);
-    const held = await this.#containers.mounted(container);
-    const mount = held ?? (await this.mount(container));
+    const there = await this.#containers.mounted(container);
+    if (there) return writeBundle(this.#root, container, there, directory, options);
+    const mount = await this.#containers.mountForOperation(container);
     try {
-      return await writeBundle(this.#root, container, mount, directory, options);
+      const bundle = await writeBundle(this.#root, container, mount, directory, options);
+      await mount.keep();
+      this.#events.container('mount', container);
+      return bundle;
     } catch (error) {
-      if (!held) await this.unmount(container);
+      await mount.unmount();
       throw error;
     }
   }

@@ -15,6 +15,6 @@ export async function storeSettings(root: string, allowUnsafeRoot: boolean): Pro
   const layout = new Layout(place.exists ? place.path : resolve(root));
   const path = layout.at(layout.registrySettings);
   if (!place.exists) return defaultSettings(path);
-  if (!allowUnsafeRoot) await requireSafe(layout.root);
+  if (!allowUnsafeRoot) await requireSafe(root);
   return readSettings(path);
 }

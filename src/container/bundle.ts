@@ -97,8 +97,7 @@ export async function writeBundle(
     log,
   );
   await mkdir(path, { recursive: true, mode: 0o711 });
-  for (const { name, text } of files) await replaceFile(join(path, name), text);
-  await replaceFile(join(path, 'config.json'), documentText(spec));
+  await replaceFiles(root, path, [...files, { name: 'config.json', text: documentText(spec) }]);
   const unsupported = unsupportedSettings(host, machine);
   return { path, spec, leftOut: volumes.leftOut, mapped: log.entries, unsupported };
 }
@@ -139,14 +138,21 @@ function documentText(spec: RuntimeSpec): string {
   return `${text.replaceAll(new RegExp(`"${mark}(-?\\d+)"`, 'g'), '$1')}\n`;
 }
 
-/** Under a new name first: the directory may be another user's, who must not choose where root writes. */
-async function replaceFile(path: string, text: string): Promise<void> {
-  const temporary = `${path}.${randomBytes(6).toString('hex')}.tmp`;
+/** Under new names first: the directory may be another user's, who must not choose where root writes. */
+async function replaceFiles(
+  root: Root,
+  directory: string,
+  files: readonly { readonly name: string; readonly text: string }[],
+): Promise<void> {
+  const prefix = join(directory, `.tmp-${randomBytes(6).toString('hex')}-`);
+  // A store that is open read-only has no session; its mount is somebody else's.
+  await using marked = root.readOnly ? undefined : await root.session().temporary(prefix);
+  void marked;
   try {
-    await writeFile(temporary, text, { flag: 'wx', mode: 0o644 });
-    await rename(temporary, path);
+    for (const { name, text } of files) await writeFile(prefix + name, text, { flag: 'wx', mode: 0o644 });
+    for (const { name } of files) await rename(prefix + name, join(directory, name));
   } catch (error) {
-    await rm(temporary, { force: true });
+    for (const { name } of files) await rm(prefix + name, { force: true });
     throw error;
   }
 }

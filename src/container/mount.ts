@@ -49,6 +49,12 @@ export interface Mount extends AsyncDisposable {
   unmount(): Promise<void>;
 }
 
+/** A use that ends with an operation, unless it is kept. */
+export interface OperationMount extends Mount {
+  /** From now on it outlives the process. */
+  keep(): Promise<void>;
+}
+
 /** Mounts and unmounts the containers of one store. */
 export class ContainerMounts {
   readonly #root: Root;
@@ -96,7 +102,7 @@ export class ContainerMounts {
    * {@link mount} for one operation of this process, with which it shall end even if the process dies: then the next writer
    * gives it back. So he does where its `unmount` fails, which is told but not thrown: the operation is done by then.
    */
-  async mountForOperation(container: Container, options: MountOptions = {}): Promise<Mount> {
+  async mountForOperation(container: Container, options: MountOptions = {}): Promise<OperationMount> {
     this.#root.session();
     await using lock = await this.#lock(container, options.signal);
     void lock;
@@ -110,7 +116,8 @@ export class ContainerMounts {
           await this.#giveBack(container, token, marker);
         },
       );
-    return this.#handle(container, readOnly, release);
+    const keep = (): Promise<void> => this.#root.session().unmark([marker]);
+    return { ...this.#handle(container, readOnly, release), keep };
   }
 
   /** Gives back what operations of dead writers had mounted. What cannot be unmounted stays, and is said. */
@@ -149,7 +156,13 @@ export class ContainerMounts {
       await this.#root.session().during([marker], nextCountSteps(layout, container.mountId, left));
       return left.count;
     }
-    await this.#unmountLast(container, force, marker);
+    try {
+      await this.#unmountLast(container, force, marker);
+    } catch (error) {
+      // The use stays whose it was.
+      await this.#root.session().unmark([marker]);
+      throw error;
+    }
     return 0;
   }
 
@@ -256,7 +269,10 @@ export class ContainerMounts {
     };
   }
 
-  /** Unmounts, and takes away what the mount has left beside it. What cannot be taken away is told: it is unmounted then. */
+  /**
+   * Unmounts, and takes away what the mount has left beside it. What cannot be taken away is told: it is unmounted then. Where it
+   * cannot be unmounted the markers stay.
+   */
   async #unmountLast(container: Container, force: boolean, ...markers: Marker[]): Promise<void> {
     const session = this.#root.session();
     const target = this.path(container);
@@ -266,10 +282,7 @@ export class ContainerMounts {
         ...this.#leftovers(container),
       ]);
     } catch (error) {
-      if (hasDirectory(target) && (await mountState(target)) !== 'none') {
-        await session.unmark(markers);
-        throw this.#inUse(container, error);
-      }
+      if (hasDirectory(target) && (await mountState(target)) !== 'none') throw this.#inUse(container, error);
       await this.#root.aftermath.run('the mount point stays until the next writer', () =>
         this.#forget(container, ...markers),
       );

@@ -20,7 +20,13 @@ import { listEntries } from '../system/removal.ts';
 import type { Root } from '../system/root.ts';
 import { ContainerArchive } from './archive.ts';
 import { ContainerCreator, type CreateOptions } from './create.ts';
-import { ContainerMounts, type Mount, type MountOptions, type UnmountOptions } from './mount.ts';
+import {
+  ContainerMounts,
+  type Mount,
+  type OperationMount,
+  type MountOptions,
+  type UnmountOptions,
+} from './mount.ts';
 import { CONTAINER_ID, NameIndex } from './name-index.ts';
 import { pruneFilter, type ContainerPruneFilters, type ContainerPruneResult } from './prune.ts';
 import { readContainer, type Container } from './record.ts';
@@ -140,7 +146,7 @@ export class ContainerStore {
   }
 
   /** @see ContainerMounts.mountForOperation */
-  mountForOperation(container: Container, options?: MountOptions): Promise<Mount> {
+  mountForOperation(container: Container, options?: MountOptions): Promise<OperationMount> {
     return this.#mounts.mountForOperation(container, options);
   }
 

@@ -15,7 +15,6 @@ import { compareBytes } from '../core/bytes.ts';
 import { digestOf, hexOf } from '../core/digest.ts';
 import { isSystemError, LayerstackError } from '../core/errors.ts';
 import { call, native, type RootPathStat } from '../system/native.ts';
-import { listEntries } from '../system/removal.ts';
 import type { Layout } from '../system/layout.ts';
 import type { Root } from '../system/root.ts';
 import { spaceError } from '../system/space.ts';
@@ -46,7 +45,6 @@ const MAX_VOLUMES = 1000;
 const MAX_LINKS = 40;
 /** What a runtime mounts itself, or takes nothing over. */
 const KERNELS = /^\/(?:$|dev$|(?:proc|sys)(?:\/|$))/;
-const TEMPORARY = '.tmp-';
 
 /**
  * Makes what is missing of the directories and volumes of a container that is mounted.
@@ -177,16 +175,10 @@ async function volumeOf(
   const directory = layout.container(container.id, 'volumes');
   const volume = `${directory}/${name}`;
   if (hasDirectory(layout.at(volume))) return layout.at(volume);
-  root.session();
-  const temporary = `${directory}/${TEMPORARY}${randomBytes(6).toString('hex')}`;
+  const temporary = `${directory}/.tmp-${randomBytes(6).toString('hex')}`;
+  await using marked = await root.session().temporary(layout.at(temporary));
+  void marked;
   try {
-    const left = (await listEntries(layout, directory)).filter((each) => each.startsWith(TEMPORARY));
-    await call(
-      native.removeTree(
-        layout.root,
-        left.map((each) => `${directory}/${each}`),
-      ),
-    );
     await call(
       native.batch(layout.root, [
         { op: 'mkdir', path: directory, mode: 0o710, exist: true },

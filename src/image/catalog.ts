@@ -6,7 +6,6 @@
  * change under their ChainID, and go from the top down, so of them only the top one is looked for. The file is
  * written without fsync, may be deleted at any time, and is left alone by read-only stores.
  */
-import { randomBytes } from 'node:crypto';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { chainIds, hexOf, topChainId, type ChainID, type ImageID } from '../core/digest.ts';
 import { isSystemError, LayerstackError } from '../core/errors.ts';
@@ -255,19 +254,13 @@ export class Catalog {
 
   /** What cannot be kept is only slower next time. */
   async #save(content: CatalogContent): Promise<void> {
-    const { layout, log } = this.#root;
-    const temporary = `${layout.own}/.tmp-image-catalog-${randomBytes(6).toString('hex')}`;
     const data = JSON.stringify({ version: VERSION, ...content } satisfies CatalogFile);
     try {
-      await native.batch(layout.root, [
-        { op: 'write', path: temporary, data, mode: 0o600 },
-        { op: 'rename', from: temporary, to: this.#path },
-      ]);
+      await this.#root
+        .session()
+        .replace([{ op: 'replace', path: this.#path, data, mode: 0o600, sync: false }]);
     } catch (error) {
-      await native
-        .batch(layout.root, [{ op: 'unlink', path: temporary, missing: true }])
-        .catch(() => undefined);
-      log.debug('the image catalog is not kept', { reason: String(error) });
+      this.#root.log.debug('the image catalog is not kept', { reason: String(error) });
     }
   }
 }

@@ -10,11 +10,12 @@ import { LayerstackError } from '../core/errors.ts';
 import { firstValue } from '../core/json.ts';
 import { isSignal } from '../core/signals.ts';
 import type { ContainerConfig } from './container-config.ts';
-import { parseDockerfile, type DockerfileInstruction } from './dockerfile.ts';
+import { parseDockerfile, splitInstruction, WHITE_SPACE, type DockerfileInstruction } from './dockerfile.ts';
 import {
   expandWord,
   expandWords,
   splitWords,
+  trimSpace,
   WordError,
   type Environment,
   type Escape,
@@ -33,6 +34,9 @@ type Instruction = (rest: string, config: ContainerConfig, state: State, line: s
 
 const DEFAULT_SHELL = ['/bin/sh', '-c'];
 const TRIGGERS_REFUSED = ['ONBUILD', 'FROM', 'MAINTAINER'];
+/** Instructions of names and values, and those that may be a JSON list. */
+const NAMING = ['ENV', 'LABEL'];
+const LISTING = ['ADD', 'CMD', 'COPY', 'ENTRYPOINT', 'RUN', 'SHELL', 'VOLUME'];
 
 /** An instruction is wrong; the message says why. */
 class ChangeError extends Error {}
@@ -121,7 +125,8 @@ function expose(rest: string, config: ContainerConfig, { escape }: State): Chang
 
 function volume(rest: string, config: ContainerConfig, { escape }: State): Change {
   const words = jsonList(rest) ?? splitOnSpace(rest);
-  const paths = words.map((word) => expandWord(word, environment(config), escape).trim());
+  if (words.length === 0) throw new ChangeError('VOLUME needs an argument');
+  const paths = words.map((word) => trimSpace(expandWord(word, environment(config), escape)));
   if (paths.includes('')) throw new ChangeError('a volume must not be empty');
   return { Volumes: union(config.Volumes, paths) };
 }
@@ -137,11 +142,16 @@ function workDir(rest: string, config: ContainerConfig, { escape }: State): Chan
   return { WorkingDir: posix.resolve('/', config.WorkingDir, path) };
 }
 
-/** The trigger is kept as it is written. */
-function onBuild(rest: string, config: ContainerConfig, _: State, line: string): Change {
-  const trigger = (rest.split(/\s/, 1)[0] ?? '').toUpperCase();
-  if (TRIGGERS_REFUSED.includes(trigger)) throw new ChangeError(`${trigger} is not allowed as a trigger`);
-  return { OnBuild: [...(config.OnBuild ?? []), line.replace(/^\s*ONBUILD\s*/i, '')] };
+/** The trigger is kept as it is written, when it can be read. */
+function onBuild(rest: string, config: ContainerConfig, { escape }: State, line: string): Change {
+  const trigger = splitInstruction(rest);
+  if (TRIGGERS_REFUSED.includes(trigger.name))
+    throw new ChangeError(`${trigger.name} is not allowed as a trigger`);
+  // Flags are for those who run it.
+  const words = trimSpace(trigger.rest.replace(/^(?:\s*--\S*)+/, ''));
+  if (NAMING.includes(trigger.name) && words !== '') rawPairs(trigger.name, words, escape);
+  if (LISTING.includes(trigger.name)) jsonList(words);
+  return { OnBuild: [...(config.OnBuild ?? []), line.replace(/^[\t\n\f\r ]*ONBUILD[\t\n\f\r ]*/i, '')] };
 }
 
 function stopSignal(rest: string, config: ContainerConfig, { escape }: State): Change {
@@ -170,13 +180,23 @@ function jsonList(text: string): string[] | undefined {
   return list;
 }
 
-/** `NAME=value …`, or `NAME value to the end`. */
+/** `NAME=value …`, or `NAME value to the end`, with variables filled in. */
 function pairs(
   instruction: string,
   rest: string,
   config: ContainerConfig,
   escape: Escape,
 ): [string, string][] {
+  const variables = environment(config);
+  return rawPairs(instruction, rest, escape).map(([name, value]) => {
+    // What its variables make of a name does not count.
+    if (name === '') throw new ChangeError('a name is empty');
+    return [expandWord(name, variables, escape), expandWord(value, variables, escape)];
+  });
+}
+
+/** As they are written. */
+function rawPairs(instruction: string, rest: string, escape: Escape): [string, string][] {
   const words = splitWords(rest, escape);
   const raw: [string, string][] = [];
   if (words[0]?.includes('=') === true) {
@@ -186,16 +206,11 @@ function pairs(
       raw.push([word.slice(0, equals), word.slice(equals + 1)]);
     }
   } else {
-    const [, name = '', value] = /^(\S+)\s+([^]+)$/.exec(rest) ?? [];
-    if (value === undefined) throw new ChangeError(`${instruction} must have two arguments`);
-    raw.push([name, value]);
+    const space = WHITE_SPACE.exec(rest);
+    if (!space) throw new ChangeError(`${instruction} must have two arguments`);
+    raw.push([rest.slice(0, space.index), rest.slice(space.index + space[0].length)]);
   }
-  const variables = environment(config);
-  return raw.map(([name, value]) => {
-    const expanded = expandWord(name, variables, escape);
-    if (expanded === '') throw new ChangeError('a name is empty');
-    return [expanded, expandWord(value, variables, escape)];
-  });
+  return raw;
 }
 
 /** `80`, `80/udp`, `7000-7010/tcp`. */
@@ -218,7 +233,7 @@ function environment(config: ContainerConfig): Environment {
 }
 
 function splitOnSpace(text: string): string[] {
-  return text.split(/\s+/).filter((word) => word !== '');
+  return text.split(WHITE_SPACE).filter((word) => word !== '');
 }
 
 function union(set: readonly string[] | null, more: readonly string[]): string[] {

@@ -125,7 +125,8 @@ export function parseImageConfig(raw: Uint8Array): ImageConfig {
   const invalid = (why: string): LayerstackError =>
     new LayerstackError('ERR_CONFIG_INVALID', `${what}: ${why}`, { id });
 
-  if (doc.os !== '' && doc.os.toLowerCase() !== 'linux') {
+  // In just this spelling: one "Linux", and dockerd does not start any more.
+  if (doc.os !== '' && doc.os !== 'linux') {
     throw invalid(
       `the image is for the operating system ${JSON.stringify(doc.os)}; only linux images can be stored`,
     );

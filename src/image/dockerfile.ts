@@ -2,7 +2,7 @@
  * A text as the instructions of a Dockerfile: comments, the escape directive, continued lines and flags.
  * Mirrors `moby/buildkit: frontend/dockerfile/parser/{parser,split_command}.go` as dockerd 20.10 has them.
  */
-import { WordError, type Escape } from './shell-words.ts';
+import { trimSpace, trimSpaceLeft, WordError, type Escape } from './shell-words.ts';
 
 export interface DockerfileInstruction {
   /** In upper case. */
@@ -20,7 +20,8 @@ export interface Dockerfile {
 
 const DIRECTIVE = /^#\s*([a-zA-Z][a-zA-Z0-9]*)\s*=\s*(.+?)\s*$/;
 const DIRECTIVES = ['escape', 'syntax'];
-const WHITE_SPACE = /[\t\v\f\r ]+/;
+/** What separates an instruction from its arguments, and these where quotes mean nothing. */
+export const WHITE_SPACE = /[\t\v\f\r ]+/;
 
 /** The character goes on in the next line where it is the last one, unless it escapes itself: two of them do not continue. */
 const CONTINUES: Readonly<Record<Escape, RegExp>> = {
@@ -33,9 +34,9 @@ export function parseDockerfile(text: string): Dockerfile {
   const lines = text
     .replace(/^\ufeff/, '')
     .split('\n')
-    .map((line) => line.replace(/\r$/, ''));
+    .map((line) => line.replace(/\r+$/, ''));
   const escape = escapeOf(lines);
-  const instructions = joined(lines, CONTINUES[escape]).map(instruction);
+  const instructions = joined(lines, CONTINUES[escape]).map(parseInstruction);
   if (instructions.length === 0) throw new WordError('it has no instruction');
   return { escape, instructions };
 }
@@ -44,7 +45,7 @@ export function parseDockerfile(text: string): Dockerfile {
 function escapeOf(lines: readonly string[]): Escape {
   const found = new Map<string, string>();
   for (const line of lines) {
-    const [, key = '', value = ''] = DIRECTIVE.exec(line.trimStart()) ?? [];
+    const [, key = '', value = ''] = DIRECTIVE.exec(trimSpaceLeft(line)) ?? [];
     const name = key.toLowerCase();
     if (!DIRECTIVES.includes(name)) break;
     if (found.has(name)) throw new WordError(`only one ${name} parser directive can be used`);
@@ -61,7 +62,7 @@ function joined(lines: readonly string[], continues: RegExp): string[] {
   const result: string[] = [];
   let open: string | undefined;
   for (const line of lines) {
-    const start = line.trimStart();
+    const start = trimSpaceLeft(line);
     if (start === '' || start.startsWith('#')) continue;
     // White space before the text of a continued line is part of it.
     const whole = (open ?? '') + (open === undefined ? start : line).replace(continues, '$1');
@@ -71,11 +72,16 @@ function joined(lines: readonly string[], continues: RegExp): string[] {
   return open === undefined ? result : [...result, open];
 }
 
-function instruction(line: string): DockerfileInstruction {
-  const trimmed = line.trim();
+function parseInstruction(line: string): DockerfileInstruction {
+  const { name, rest } = splitInstruction(line);
+  return { name, rest: trimSpace(withoutFlags(rest)), line };
+}
+
+/** A line without its end as an instruction's name, in upper case, and what follows it. */
+export function splitInstruction(line: string): { readonly name: string; readonly rest: string } {
+  const trimmed = trimSpace(line);
   const at = WHITE_SPACE.exec(trimmed);
-  const name = trimmed.slice(0, at?.index).toUpperCase();
-  return { name, rest: withoutFlags(at ? trimmed.slice(at.index) : '').trim(), line };
+  return { name: trimmed.slice(0, at?.index).toUpperCase(), rest: at ? trimmed.slice(at.index) : '' };
 }
 
 /** No instruction that changes a config has flags; `--` ends them. */

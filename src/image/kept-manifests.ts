@@ -9,6 +9,7 @@ import { LayerstackError } from '../core/errors.ts';
 import type { ChangeStep } from '../system/changes.ts';
 import type { Layout } from '../system/layout.ts';
 import { call, native } from '../system/native.ts';
+import type { Root } from '../system/root.ts';
 import { spaceError } from '../system/space.ts';
 import { listDirectory, readStoreFile, statEntry } from '../system/store-files.ts';
 
@@ -25,10 +26,12 @@ const MAX_DOCUMENTS = 16;
 const HEX = /^[0-9a-f]{64}$/;
 
 export class KeptManifests {
+  readonly #root: Root;
   readonly #layout: Layout;
 
-  constructor(layout: Layout) {
-    this.#layout = layout;
+  constructor(root: Root) {
+    this.#root = root;
+    this.#layout = root.layout;
   }
 
   /** Keeps documents of an image; the oldest go where it has too many. Durable on return. */
@@ -49,9 +52,11 @@ export class KeptManifests {
       { op: 'fsync', path: directory } as const,
       { op: 'fsync', path: keptManifests } as const,
     ];
-    await call(native.batch(root, steps)).catch((error: unknown) => {
+    try {
+      await this.#root.session().replace(steps);
+    } catch (error) {
       throw spaceError(error, root);
-    });
+    }
   }
 
   /** The manifests that an image was pulled by, the last one first. What is damaged counts as absent. */
@@ -72,6 +77,11 @@ export class KeptManifests {
   async images(): Promise<ImageID[]> {
     const names = (await listDirectory(this.#layout.at(this.#layout.keptManifests))) ?? [];
     return names.filter((name) => HEX.test(name)).map((name) => `sha256:${name}` as ImageID);
+  }
+
+  /** Whether there is a place for an image's documents, and none in it. */
+  async isEmpty(id: ImageID): Promise<boolean> {
+    return (await this.#names(id)).length === 0;
   }
 
   /** Steps that remove what is kept of these images. */

@@ -2,13 +2,16 @@
  * Images as they were pulled: the manifest with all its compressed layers, byte for byte, so that `save --format oci` and
  * `push` give out what came in. See kept-manifests.ts and kept-blobs.ts for what is where.
  *
- * Who keeps blobs holds a shared lock from before the first of them until their manifest is there; blobs that no manifest names
- * are removed under the exclusive one, which is never waited for: then the next removal of an image does it.
+ * Who keeps blobs holds a shared lock, and has a marker in his session, from before the first of them until their manifest is
+ * there; blobs that no manifest names are removed under the exclusive lock, which is never waited for: then the next removal of an
+ * image does it, or the next writer that finds the marker.
  */
 import type { Descriptor } from '../core/descriptor.ts';
 import { hexOf, type ImageID } from '../core/digest.ts';
-import type { Lock } from '../system/lock.ts';
+import { randomName } from '../core/random.ts';
+import { settleDead } from '../system/reconcile.ts';
 import type { Root } from '../system/root.ts';
+import type { Marker } from '../system/session.ts';
 import { KeptBlobs } from './kept-blobs.ts';
 import { KeptManifests, type KeptManifest } from './kept-manifests.ts';
 
@@ -24,14 +27,20 @@ export interface KeptImage {
 /** Taken before the other locks of a pull. */
 const LOCK_KEY = 'kept blobs';
 
+/** Blobs are being kept; what no manifest names goes when it is disposed. */
+export interface Keeping extends AsyncDisposable {
+  /** The manifest of all that was kept is there. */
+  done(): void;
+}
+
 export class KeptImages {
   readonly manifests: KeptManifests;
   readonly blobs: KeptBlobs;
-  readonly #root: Pick<Root, 'locks' | 'log'>;
+  readonly #root: Root;
 
-  constructor(root: Pick<Root, 'layout' | 'locks' | 'log'>) {
+  constructor(root: Root) {
     this.#root = root;
-    this.manifests = new KeptManifests(root.layout);
+    this.manifests = new KeptManifests(root);
     this.blobs = new KeptBlobs(root.layout);
   }
 
@@ -46,26 +55,63 @@ export class KeptImages {
     return undefined;
   }
 
-  /** While it is held, no blob is removed. @throws {@link LayerstackError} ERR_ABORTED. */
-  hold(signal?: AbortSignal): Promise<Lock> {
-    return this.#root.locks.acquire('pulls', LOCK_KEY, { shared: true, ...(signal && { signal }) });
+  /** Until it is disposed, no blob is removed. @throws {@link LayerstackError} ERR_ABORTED, ERR_NO_SPACE. */
+  async keep(signal?: AbortSignal): Promise<Keeping> {
+    const { locks } = this.#root;
+    const session = this.#root.session();
+    const marker: Marker = `keeping.${randomName(8).toString('hex')}`;
+    const lock = await locks.acquire('pulls', LOCK_KEY, { shared: true, ...(signal && { signal }) });
+    let isNamed = false;
+    try {
+      await session.mark([marker]);
+    } catch (error) {
+      await lock.release();
+      throw error;
+    }
+    return {
+      done: () => (isNamed = true),
+      [Symbol.asyncDispose]: async () => {
+        await lock.release();
+        if (isNamed || (await this.collect())) await session.unmark([marker]);
+      },
+    };
+  }
+
+  /** Keeps the documents that an image was pulled by. @throws {@link LayerstackError} ERR_NO_SPACE. */
+  async add(id: ImageID, documents: readonly Uint8Array[]): Promise<void> {
+    await using keeping = await this.keep();
+    await this.manifests.add(id, documents);
+    keeping.done();
+  }
+
+  /** Removes what dead writers were keeping and no manifest names. */
+  async resume(): Promise<void> {
+    const { layout, log } = this.#root;
+    await settleDead(layout, log, 'keeping', async () => {
+      if (!(await this.collect())) throw new Error('other blobs are being kept now');
+    });
   }
 
   /**
-   * Removes the blobs that no manifest names, and the manifests of images other than `existing` where that is given. What cannot
-   * be removed is logged.
+   * Removes the blobs that no manifest names, the manifests of images other than `existing` where that is given, and the places of
+   * those that have none. What cannot be removed is logged.
+   * @returns whether nothing is left of them
    */
-  async collect(existing?: ReadonlySet<ImageID>): Promise<void> {
+  async collect(existing?: ReadonlySet<ImageID>): Promise<boolean> {
     const lock = this.#root.locks.tryEach('pulls', [LOCK_KEY]);
     try {
-      if (lock.keys.size === 0) return;
-      const images = await this.manifests.images();
-      if (existing) await this.manifests.remove(images.filter((id) => !existing.has(id)));
+      if (lock.keys.size === 0) return false;
+      const unneeded: ImageID[] = [];
+      for (const id of await this.manifests.images())
+        if (existing?.has(id) === false || (await this.manifests.isEmpty(id))) unneeded.push(id);
+      await this.manifests.remove(unneeded);
       await this.blobs.removeAllBut(await this.#named());
+      return true;
     } catch (error) {
       this.#root.log.warn('kept blobs that are not needed any more could not be removed', {
         error: String(error),
       });
+      return false;
     } finally {
       await lock.release();
     }

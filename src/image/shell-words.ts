@@ -4,6 +4,22 @@
  * Mirrors `moby/buildkit: frontend/dockerfile/{shell/lex.go,parser/line_parsers.go}`.
  */
 
+/** Go's `unicode.IsSpace`; JavaScript's white space is another. */
+const SPACE = '\\t-\\r \\u0085\\u00a0\\u1680\\u2000-\\u200a\\u2028\\u2029\\u202f\\u205f\\u3000';
+const SPACES = new RegExp(`[${SPACE}]+`);
+const LEADING = new RegExp(`^[${SPACE}]+`);
+const TRAILING = new RegExp(`[${SPACE}]+$`);
+
+/** Without Go's white space at its beginning. */
+export function trimSpaceLeft(text: string): string {
+  return text.replace(LEADING, '');
+}
+
+/** Go's `strings.TrimSpace`. */
+export function trimSpace(text: string): string {
+  return trimSpaceLeft(text).replace(TRAILING, '');
+}
+
 /** Values of variables; a missing one is empty. */
 export type Environment = ReadonlyMap<string, string>;
 
@@ -14,8 +30,8 @@ export type Escape = '\\' | '`';
 export class WordError extends Error {}
 
 const WORDS: Readonly<Record<Escape, RegExp>> = {
-  '\\': /(?:\\[^]|'[^']*'?|"(?:\\[^]|[^"\\])*"?|[^\s'"\\]|\\$)+/g,
-  '`': /(?:`[^]|'[^']*'?|"(?:`[^]|[^"`])*"?|[^\s'"`]|`$)+/g,
+  '\\': new RegExp(`(?:\\\\[^]|'[^']*'?|"(?:\\\\[^]|[^"\\\\])*"?|[^${SPACE}'"\\\\]|\\\\$)+`, 'g'),
+  '`': new RegExp(`(?:\`[^]|'[^']*'?|"(?:\`[^]|[^"\`])*"?|[^${SPACE}'"\`]|\`$)+`, 'g'),
 };
 
 /** The words of `text` with quotes and escapes still in them. */
@@ -45,7 +61,8 @@ class Lexer {
   #at = 0;
 
   constructor(text: string, environment: Environment, escape: Escape) {
-    this.#text = text;
+    // Go's scanner passes over a mark of byte order at the beginning.
+    this.#text = text.replace(/^\ufeff/, '');
     this.#environment = environment;
     this.#escape = escape;
   }
@@ -64,7 +81,7 @@ class Lexer {
       const part = this.#part();
       if (quoted) word += part;
       else {
-        const [first = '', ...rest] = part.split(/\s+/);
+        const [first = '', ...rest] = part.split(SPACES);
         word += first;
         for (const next of rest) {
           words.push(word);

@@ -342,8 +342,9 @@ export class ImageStore {
   }
 
   /** Completes deletions that other processes died in, or that had to leave layers in use. What fails is logged. */
-  resume(): Promise<void> {
-    return this.#collector.resume();
+  async resume(): Promise<void> {
+    await this.kept.resume();
+    await this.#collector.resume();
   }
 
   /** A container of image `id` on the layer `top` is gone: the layer goes too when the image is gone already. */

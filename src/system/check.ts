@@ -66,6 +66,8 @@ function describe(layout: Layout, session: string, marker: string): { path: stri
         path: layout.container(object.split('.', 1)[0] ?? ''),
         what: 'a use of the mount of a container',
       };
+    case 'keeping':
+      return { path: layout.keptBlobs, what: 'compressed layers that were being kept' };
     case 'naming':
       return { path: layout.container(object), what: 'a change of the name of a container' };
     case 'temporary':

@@ -21,7 +21,7 @@ import {
   removeOverlay,
   restoreLink,
 } from './removal.ts';
-import { allMarkers, dropSteps, lockSession, type Marker } from './session.ts';
+import { allMarkers, dropSteps, lockSession, sessionFiles, type Marker } from './session.ts';
 import { hasDirectory, listDirectory, openStoreFile, readLink, statEntry } from './store-files.ts';
 
 /** What the store's writers put next to a file before they rename it into place (native `replace`). */
@@ -59,11 +59,11 @@ export async function reconcile(layout: Layout, log: Logger, locks: Locks): Prom
 export async function settleDead(
   layout: Layout,
   log: Logger,
-  kind: 'held' | 'naming',
+  kind: 'held' | 'keeping' | 'naming',
   work: (object: string) => Promise<void>,
 ): Promise<void> {
   for (const name of await listEntries(layout, layout.sessions)) {
-    const marked = await listEntries(layout, layout.session(name));
+    const marked = await sessionFiles(layout, name);
     if (!marked.some((marker) => marker.startsWith(`${kind}.`))) continue;
     const lock = await lockDead(layout, name);
     if (lock === undefined) continue;
@@ -254,7 +254,7 @@ async function sweepImages(layout: Layout): Promise<void> {
 const nothing: ReadonlySet<string> = new Set();
 
 /** Not the markers of what nothing in layerdb can refer to. */
-const NEEDS_REFERENCES = /^(?!held\.|naming\.|temporary\.)/;
+const NEEDS_REFERENCES = /^(?!held\.|keeping\.|naming\.|temporary\.)/;
 
 interface Stores {
   readonly layout: Layout;
@@ -293,7 +293,7 @@ function logUnremovable(log: Logger, what: string, error: unknown): void {
   log.warn(`${what} is half made, but cannot be removed: ${why}`, { path: error.path });
 }
 
-/** Removes the files whose paths begin with the text of the symlink `marker`. */
+/** Removes the files and directories whose paths begin with the text of the symlink `marker`. */
 async function removeTemporaries(layout: Layout, marker: string): Promise<void> {
   const text = readLink(layout.at(marker));
   if (text === undefined) return;
@@ -301,13 +301,7 @@ async function removeTemporaries(layout: Layout, marker: string): Promise<void> 
   const prefix = basename(text);
   if (!TEMPORARY.test(prefix)) return;
   const files = ((await unlessMissing(readdir(directory))) ?? []).filter((file) => file.startsWith(prefix));
-  if (files.length === 0) return;
-  await call(
-    native.batch(
-      directory,
-      files.map((path) => ({ op: 'unlink', path, missing: true })),
-    ),
-  );
+  if (files.length > 0) await call(native.removeTree(directory, files));
 }
 
 async function remove(

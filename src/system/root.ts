@@ -134,8 +134,8 @@ export class Root {
 }
 
 async function openForReading(path: string, options: RootOptions): Promise<Opened> {
+  if (options.allowUnsafeRoot !== true) await requireSafe(path);
   const layout = new Layout(await directory(path));
-  if (options.allowUnsafeRoot !== true) await requireSafe(layout.root);
   // Without access everything would read as absent, and the store as empty.
   await access(layout.root, constants.R_OK | constants.X_OK);
   return { layout, caps: await probeTemporary() };
@@ -220,7 +220,8 @@ async function lockForWriting(layout: Layout, create: boolean): Promise<FlockHan
       const handle = await flockFile(file, false);
       if (handle !== null) return handle;
     } catch (error) {
-      if (!create && isSystemError(error, 'ENOENT')) return undefined;
+      // What is in the place of its directory, the skeleton names.
+      if (!create && isSystemError(error, 'ENOENT', 'ENOTDIR')) return undefined;
       throw error;
     }
   }

@@ -1,16 +1,18 @@
 /**
  * Whether others can reach into a store root by the modes of its directories. Whoever can write to the root, or rename one of the
  * directories that it is in, can put links and files in the place of the store's, and so have root read and write for
- * him. As sshd looks at a home directory.
+ * him; likewise whoever can make a link on the way to it lead somewhere else. As sshd looks at a home directory.
  */
-import { realpath, stat } from 'node:fs/promises';
-import { dirname, resolve } from 'node:path';
+import { lstat, readlink, realpath, stat } from 'node:fs/promises';
+import { dirname, isAbsolute, join, resolve } from 'node:path';
 import { isSystemError, LayerstackError } from '../core/errors.ts';
 import { native } from './native.ts';
 
 const STICKY = 0o1000;
 const GROUP_WRITE = 0o020;
 const OTHERS_WRITE = 0o002;
+/** So many the kernel follows. */
+const MAX_LINKS = 40;
 
 /** A directory that others can write. */
 export interface UnsafeDirectory {
@@ -26,6 +28,8 @@ export interface RootPlace {
   /** The root itself, or the nearest directory above it. */
   readonly path: string;
   readonly exists: boolean;
+  /** The links that lead there, each in the directory where it really is. */
+  readonly links: readonly string[];
 }
 
 /** Looks for the root, or where it would be made. One that this user cannot reach counts as missing. */
@@ -33,29 +37,80 @@ export async function placeOf(root: string): Promise<RootPlace> {
   const absolute = resolve(root);
   for (let path = absolute; ; path = dirname(path)) {
     try {
-      return { path: await realpath(path), exists: path === absolute };
+      const real = await realpath(path);
+      return { path: real, exists: path === absolute, links: await linksTo(absolute) };
     } catch (error) {
       if (!isSystemError(error, 'ENOENT', 'ENOTDIR', 'EACCES') || path === '/') throw error;
     }
   }
 }
 
+/** The links that the kernel follows along a path, as far as there is something. */
+async function linksTo(path: string): Promise<string[]> {
+  const links: string[] = [];
+  const names = path.split('/');
+  let at = '/';
+  for (let name = names.shift(); name !== undefined && links.length < MAX_LINKS; name = names.shift()) {
+    const next = join(at, name);
+    const target = await targetOf(next);
+    if (target === undefined) {
+      at = next;
+      continue;
+    }
+    links.push(next);
+    names.unshift(...target.split('/'));
+    if (isAbsolute(target)) at = '/';
+  }
+  return links;
+}
+
+/** Where a link leads; undefined of what is none, or cannot be reached. */
+async function targetOf(path: string): Promise<string | undefined> {
+  try {
+    return await readlink(path);
+  } catch (error) {
+    if (isSystemError(error, 'EINVAL', 'ENOENT', 'ENOTDIR', 'EACCES')) return undefined;
+    throw error;
+  }
+}
+
 /**
- * The root or the nearest directory above it that somebody else than this user or root can write; undefined where nobody can. In a
- * parent with the sticky bit, such as /tmp, others can neither rename nor replace what is not theirs.
+ * The root, or the nearest directory above it or above a link that leads to it, that somebody else than this user or root can
+ * write, or such a link of somebody else; undefined where there is none. In a parent with the sticky bit, such as /tmp, others
+ * can neither rename nor replace what is not theirs.
  */
-export async function unsafeDirectory({ path, exists }: RootPlace): Promise<UnsafeDirectory | undefined> {
+export async function unsafeDirectory({
+  path,
+  exists,
+  links,
+}: RootPlace): Promise<UnsafeDirectory | undefined> {
+  const found = await unsafeAbove(path, exists);
+  if (found !== undefined) return found;
+  for (const link of links) {
+    const { uid } = await lstat(link);
+    if (isStranger(uid))
+      return { path: link, why: `it belongs to uid ${uid}`, remedy: `chown -h root ${link}` };
+    const above = await unsafeAbove(dirname(link), false);
+    if (above !== undefined) return above;
+  }
+  return undefined;
+}
+
+async function unsafeAbove(path: string, isRoot: boolean): Promise<UnsafeDirectory | undefined> {
   for (let at = path; ; at = dirname(at)) {
-    const found = await unsafe(at, exists && at === path);
+    const found = await unsafe(at, isRoot && at === path);
     if (found !== undefined || at === '/') return found;
   }
+}
+
+function isStranger(uid: number): boolean {
+  return uid !== 0 && uid !== process.geteuid?.();
 }
 
 async function unsafe(path: string, isRoot: boolean): Promise<UnsafeDirectory | undefined> {
   const { uid, gid, mode } = await stat(path);
   const found = (why: string, remedy: string): UnsafeDirectory => ({ path, why, remedy });
-  if (uid !== 0 && uid !== process.geteuid?.())
-    return found(`it belongs to uid ${uid}`, `chown root ${path}`);
+  if (isStranger(uid)) return found(`it belongs to uid ${uid}`, `chown root ${path}`);
   if (!isRoot && (mode & STICKY) !== 0) return undefined;
   const shown = `mode ${(mode & 0o7777).toString(8).padStart(4, '0')}`;
   if ((mode & OTHERS_WRITE) !== 0) return found(`everybody can write to it (${shown})`, `chmod o-w ${path}`);
@@ -83,7 +138,7 @@ export async function requireSafe(root: string): Promise<void> {
   const { path, why, remedy } = found;
   throw new LayerstackError(
     'ERR_STORE_UNSAFE',
-    `the store root ${root} is not safe: ${path === place.path && place.exists ? '' : `of ${path}, which it is in, `}${why}, and who does can make ` +
+    `the store root ${root} is not safe: ${path === place.path && place.exists ? '' : `of ${path}, by which it is reached, `}${why}, and who does can make ` +
       `root read and write anything: ${remedy}, or open it all the same (--allow-unsafe-root, allowUnsafeRoot)`,
     { path },
   );

@@ -25,9 +25,11 @@ import { openStoreFile, statEntry } from './store-files.ts';
  * `removing.<name>` the directory `layerdb/sha256/<name>` of a layer being deleted, and its content;
  * `held.<container>.<token>` one use of the container's mount that is being taken or given back, or is held by an operation
  *   of this process (the next writer's container/mount.ts gives it back);
+ * `keeping.<token>` compressed layers in `layerstack/blobs` that no manifest names yet (the next writer's image/kept.ts removes what
+ *   none names);
  * `naming.<container>` entries of `layerstack/names` that lead to the container (the next writer's container/name-index.ts
  *   removes what is not its name);
- * `temporary.<token>` a symlink: files whose paths begin with its text;
+ * `temporary.<token>` a symlink: files and directories whose paths begin with its text;
  * `references.change` temporary files of images and names, and metadata of images that are not there.
  */
 export type Marker =
@@ -37,6 +39,7 @@ export type Marker =
   | `flat.${string}`
   | `removing.${string}`
   | `held.${string}`
+  | `keeping.${string}`
   | `naming.${string}`
   | `temporary.${string}`
   | 'references.change';
@@ -96,7 +99,7 @@ export class Session {
     }
   }
 
-  /** Has the next writer remove the file at `path`, absolute, if this process dies before the result is disposed. */
+  /** Has the next writer remove what is at `path`, absolute, or begins so, if this process dies before the result is disposed. */
   async temporary(path: string): Promise<AsyncDisposable> {
     const marker: Marker = `temporary.${token()}`;
     await this.#mark(new Map([[marker, path]]), [], () => NO_REST);
@@ -271,9 +274,17 @@ async function claim(directory: string): Promise<FileHandle | undefined> {
 /** What the writers of now have marked; for what is marked twice, once. */
 export async function allMarkers(layout: Layout): Promise<ReadonlySet<string>> {
   const sessions = await listEntries(layout, layout.sessions);
-  return new Set(
-    (await Promise.all(sessions.map((name) => listEntries(layout, layout.session(name))))).flat(),
-  );
+  return new Set((await Promise.all(sessions.map((name) => sessionFiles(layout, name)))).flat());
+}
+
+/** What is in a session; nothing in what is none. */
+export async function sessionFiles(layout: Layout, name: string): Promise<string[]> {
+  try {
+    return await listEntries(layout, layout.session(name));
+  } catch (error) {
+    if (isSystemError(error, 'ENOTDIR')) return [];
+    throw error;
+  }
 }
 
 /**

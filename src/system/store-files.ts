@@ -59,7 +59,7 @@ export function hasDirectory(path: string): boolean {
 export function isPlanted(error: unknown): error is LayerstackError & { readonly path: string } {
   if (!LayerstackError.is(error) || error.code !== 'ERR_STORE_CORRUPT' || error.path === undefined)
     return false;
-  return error.expected === 'no link' || error.expected === 'a file';
+  return ['no link', 'a file', 'a directory'].includes(String(error.expected));
 }
 
 /** The names in a directory; undefined where there is none. */

@@ -17,7 +17,7 @@ import { Slots } from '../layer/slots.ts';
 import { holdFlock } from '../system/lock.ts';
 import { call, native } from '../system/native.ts';
 import { spaceError } from '../system/space.ts';
-import { LayoutBlobs } from './pull/layout-blobs.ts';
+import { LayoutBlobs, TEMPORARY } from './pull/layout-blobs.ts';
 import { MAX_NESTING, readDocument } from './pull/manifest.ts';
 import type { PullSource } from './pull/source.ts';
 
@@ -111,8 +111,8 @@ async function openDirectory(directory: string): Promise<string> {
   const path = await realpath(directory);
   const names = await readdir(path);
   const own = ['oci-layout', 'blobs', '.layerstack-partial'];
-  if (!names.every((name) => own.includes(name)) && !names.includes('oci-layout'))
-    fail('is not empty and not an OCI layout');
+  const isOwn = (name: string): boolean => own.includes(name) || TEMPORARY.test(name);
+  if (!names.every(isOwn) && !names.includes('oci-layout')) fail('is not empty and not an OCI layout');
   return path;
 }
 

@@ -263,8 +263,7 @@ class Pull {
     );
     const id = manifest.config.digest as Digest as ImageID;
     await this.#checkDigestName(digest, id);
-    await using keptLock = this.#tools.keeping && (await this.#stores.images.kept.hold(signal));
-    void keptLock;
+    await using kept = this.#tools.keeping && (await this.#stores.images.kept.keep(signal));
     await using imageLock = await this.#lock([`image ${id}`]);
     void imageLock;
 
@@ -284,7 +283,8 @@ class Pull {
       const verified = await this.#verified(image, fresh);
       if (!isThere) await this.#note(verified);
       if (this.#tools.keeping || verified.length === image.layers.length)
-        await this.#stores.images.kept.manifests.add(id, documents);
+        await this.#stores.images.kept.add(id, documents);
+      kept?.done();
     });
     const pulled = { id, reference: this.#label, digest, updated };
     this.#report(pulled, published);

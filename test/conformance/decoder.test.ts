@@ -59,6 +59,12 @@ const IMAGE_CASES: readonly Case[] = [
   ['history', '[{"empty_layer":"true"}]'],
   ['rootfs.type', '5'],
   ['rootfs', 'null'],
+  ['os', '"windows"'],
+  ['os', '"LINUX"'],
+  ['os', '"Linux"'],
+  ['os', '"linux "'],
+  ['os', '""'],
+  ['os', 'null'],
 ];
 
 const HOST = 'hostconfig.json';

@@ -175,10 +175,11 @@ describe('kept blobs', () => {
     const repository = repositoryOf(image);
     await target.pull(repository, '1', { keepBlobs: true });
     const { images } = target.store;
-    const held = await images.kept.hold();
+    const keeping = await images.kept.keep();
     await images.remove(image.id, () => Promise.resolve([]), { force: true });
     expect(keptBlobs(target)).toHaveLength(2);
-    await held.release();
+    keeping.done();
+    await keeping[Symbol.asyncDispose]();
     await images.prune(() => Promise.resolve([]));
     expect(keptBlobs(target)).toEqual([]);
   });

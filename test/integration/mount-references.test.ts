@@ -2,10 +2,12 @@ import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, lstatSync, mkdirSync, readFileSync, rmSync, unlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { Layerstack } from '../../src/app/layerstack.ts';
 import type { Container } from '../../src/container/record.ts';
+import { native, type BatchStep } from '../../src/system/native.ts';
 import { rejection } from '../support/errors.ts';
+import { FAULTS } from '../support/interrupt.ts';
 import { LayerstackCli } from '../support/layerstack-cli.ts';
 import { mountsBelow } from '../support/scratch.ts';
 import { House, IMAGE } from './container-support.ts';
@@ -302,6 +304,54 @@ describe('trouble', () => {
     const error = await rejection(house.store.mount(container));
     expect(error.code).toBe('ERR_STORE_CORRUPT');
     expect(error.message).toContain('is missing');
+    expectGone();
+  });
+
+  /** The kernel unmounts nothing while `work` is done. */
+  async function withoutUnmounting(work: () => Promise<void>): Promise<void> {
+    const { batch } = native;
+    vi.spyOn(native, 'batch').mockImplementation(async (root: string, steps: readonly BatchStep[]) => {
+      const at = steps.findIndex(({ op }) => op === 'unmount');
+      await batch(root, at < 0 ? steps : steps.slice(0, at));
+      if (at >= 0) throw FAULTS.EIO;
+    });
+    try {
+      await work();
+    } finally {
+      vi.restoreAllMocks();
+    }
+  }
+
+  it('a mount of an operation that cannot be unmounted is given back by the next writer', async () => {
+    for (const operation of [
+      () => house.store.statPath(container, '/house'),
+      async () => {
+        const { tar } = await house.store.getArchive(container, '/house');
+        for await (const chunk of tar) void chunk;
+      },
+      async () => {
+        for await (const chunk of house.store.export(container)) void chunk;
+      },
+    ]) {
+      await withoutUnmounting(async () => {
+        await operation();
+        expect(isMounted()).toBe(true);
+        await house.store.close();
+      });
+      await house.reopen();
+      expectGone();
+    }
+  });
+
+  it('a mount that its user cannot unmount stays his', async () => {
+    await house.store.mount(container);
+    await withoutUnmounting(async () => {
+      await expect(house.store.unmount(container)).rejects.toMatchObject({ code: 'EIO' });
+      await house.store.close();
+    });
+    await house.reopen();
+    expect(isMounted()).toBe(true);
+    expect(await house.store.unmount(container)).toBe(0);
     expectGone();
   });
 

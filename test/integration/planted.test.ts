@@ -192,6 +192,28 @@ describe('a link in the place of a directory', () => {
   });
 });
 
+describe.each(['a file', ...Object.keys(PLANTS).filter((what) => what !== 'a symbolic link')])(
+  '%s in the place of a directory',
+  (what) => {
+    it.each([
+      ...['containers', 'image', 'image/overlay2/layerdb', 'overlay2', 'overlay2/l', 'volumes'],
+      ...['layerstack', 'layerstack/sessions', 'layerstack/names', 'layerstack/mounts'],
+    ])('%s is named when the store is opened', async (path) => {
+      await house.store.close();
+      if (what === 'a file') {
+        rmSync(house.at(path), { recursive: true });
+        writeFileSync(house.at(path), SECRET);
+      } else await plant(path, what);
+      expect(await rejection(Layerstack.open({ root: house.root }))).toMatchObject({
+        code: 'ERR_STORE_CORRUPT',
+        path: house.at(path),
+        expected: 'a directory',
+        found: what,
+      });
+    });
+  },
+);
+
 describe('a file that is too large', () => {
   it.each([
     ['config.v2.json', () => `containers/${id}/config.v2.json`, () => house.store.containers()],

@@ -364,6 +364,14 @@ describe('what a dead session names', () => {
     expect(await paths()).toEqual([]);
   });
 
+  it('may have files beside it that are no sessions', async () => {
+    await (await Root.open(store)).close();
+    writeFileSync(at('layerstack/sessions/note'), 'x');
+    await using opened = await Layerstack.open({ root: store });
+    expect(await opened.images()).toEqual([]);
+    expect(existsSync(at('layerstack/sessions/note'))).toBe(true);
+  });
+
   it('is never outside of the store, whatever its markers say', async () => {
     session('overlay2...', 'overlay2.', 'write-set.', 'nonsense', 'container...');
     const before = snapshot(store, ['layerstack/sessions']);

@@ -1,6 +1,16 @@
 /** A root that others than root can write to, by itself or by a directory that it is in, is refused, and doctor says so. */
 import { execFileSync } from 'node:child_process';
-import { chmodSync, chownSync, existsSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  chownSync,
+  existsSync,
+  lchownSync,
+  mkdirSync,
+  readdirSync,
+  rmdirSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { Layerstack } from '../../src/app/layerstack.ts';
@@ -91,7 +101,69 @@ describe.each(UNSAFE)('%s', (_, make) => {
   });
 });
 
+/** Of a root that only root can write, reached by a link that others can change. */
+const UNSAFE_LINKS: readonly (readonly [name: string, make: () => { asked: string; named: string }])[] = [
+  ['a link of another user in a directory with the sticky bit', () => linked(0o1777, 1000)],
+  ['a link in a directory that everybody can write', () => linked(0o777, 0)],
+  [
+    'a link to a parent, by another link',
+    () => {
+      const { asked, named } = linked(0o777, 0, parent);
+      symlinkSync(asked, join(scratch, 'first'));
+      return { asked: join(scratch, 'first/store'), named };
+    },
+  ],
+  [
+    'a link with dots',
+    () => {
+      const { asked, named } = linked(0o777, 0, '../others/../parent/.');
+      return { asked: join(asked, 'store'), named };
+    },
+  ],
+];
+
+/** A link in a directory with these bits; `named`: what is to be called unsafe. */
+function linked(bits: number, uid: number, target = root): { asked: string; named: string } {
+  const others = join(scratch, 'others');
+  const asked = join(others, 'link');
+  mkdirSync(others);
+  symlinkSync(target, asked);
+  lchownSync(asked, uid, 0);
+  chmodSync(others, bits);
+  return { asked, named: uid === 0 ? others : asked };
+}
+
+describe.each(UNSAFE_LINKS)('a root that is reached by %s', (_, make) => {
+  it('is refused, and told by doctor', async () => {
+    const { asked, named } = make();
+    for (const readOnly of [false, true])
+      expect(await rejection(Layerstack.open({ root: asked, readOnly }))).toMatchObject({
+        code: 'ERR_STORE_UNSAFE',
+        path: named,
+      });
+    expect(readdirSync(root)).toEqual([]);
+    const found = (await Layerstack.diagnose(asked)).find(({ name }) => name === 'root');
+    expect(found).toMatchObject({ state: 'fail' });
+    expect(found?.detail).toContain(named);
+    await (await Layerstack.open({ root: asked, allowUnsafeRoot: true })).close();
+  });
+
+  it('is refused where the root is still to be made', async () => {
+    const { asked, named } = make();
+    rmdirSync(root);
+    const error = await rejection(Layerstack.open({ root: asked }));
+    expect(error).toMatchObject({ code: 'ERR_STORE_UNSAFE', path: named });
+    expect(existsSync(root)).toBe(false);
+  });
+});
+
 describe('a root that only root can write', () => {
+  it('is opened by links that only root can change', async () => {
+    const { asked } = linked(0o1777, 0);
+    await (await Layerstack.open({ root: asked })).close();
+    expect(readdirSync(root)).toContain('image');
+  });
+
   it.each([
     ['below a directory with the sticky bit', () => mode(parent, 0o1777)],
     ['that a group can read', () => mode(root, 0o750)],

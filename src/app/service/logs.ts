@@ -1,10 +1,12 @@
 /**
  * The service's log: a line for each record, as a JSON object (`time`, `level`, `message`, then the facts) or as text for
- * eyes. Facts are printed as they are given, but for what URLs in them may hold (passwords, signatures): who logs leaves other
- * secrets out (request-log.ts logs paths without queries).
+ * eyes; either may be looked at on a terminal, whoever has named the things in it. Facts are printed as they are given, but for
+ * what URLs in them may hold (passwords, signatures): who logs leaves other secrets out (request-log.ts logs paths without
+ * queries).
  */
 import { inspect } from 'node:util';
 import { isError } from '../../core/errors.ts';
+import { printable } from '../../core/printable.ts';
 import { redactUrl } from '../../transfer/registry/redact.ts';
 import type { LogFacts, Logger } from '../../system/log.ts';
 
@@ -55,22 +57,22 @@ export class ServiceLog implements Logger {
     const time = this.#now().toISOString();
     this.#write(
       this.#format === 'json'
-        ? JSON.stringify({ time, level, message: plain(message), ...printable(facts) })
-        : `${time} ${level.toUpperCase().padEnd(5)} ${oneLine(plain(message))}${pairs(facts)}`,
+        ? printable(JSON.stringify({ time, level, message: plain(message), ...plainFacts(facts) }))
+        : printable(`${time} ${level.toUpperCase().padEnd(5)} ${plain(message)}${pairs(facts)}`),
     );
   }
 }
 
 /** Facts that JSON can hold: errors by their message, everything else as inspect shows it. */
-function printable(facts: LogFacts): Record<string, unknown> {
+function plainFacts(facts: LogFacts): Record<string, unknown> {
   return Object.fromEntries(
     Object.entries(facts)
       .filter(([, value]) => value !== undefined)
-      .map(([key, value]) => [key, printableValue(value)]),
+      .map(([key, value]) => [key, plainValue(value)]),
   );
 }
 
-function printableValue(value: unknown): unknown {
+function plainValue(value: unknown): unknown {
   if (typeof value === 'string') return plain(value);
   if (typeof value === 'number' || typeof value === 'boolean' || value === null) return value;
   if (isError(value)) return plain(value.message);
@@ -89,16 +91,10 @@ function plain(text: string): string {
 }
 
 function pairs(facts: LogFacts): string {
-  return Object.entries(printable(facts))
+  return Object.entries(plainFacts(facts))
     .map(
       ([key, value]) =>
-        ` ${key}=${typeof value === 'string' && !/^[\w./:@+-]+$/.test(value) ? oneLine(JSON.stringify(value)) : String(value)}`,
+        ` ${key}=${typeof value === 'string' && !/^[\w./:@+-]+$/.test(value) ? JSON.stringify(value) : String(value)}`,
     )
     .join('');
-}
-
-/** Names from archives and requests shall neither break a line nor drive a terminal. */
-function oneLine(text: string): string {
-  // eslint-disable-next-line no-control-regex -- control characters are the point
-  return text.replace(/[\u0000-\u001f\u007f-\u009f]/g, '?');
 }

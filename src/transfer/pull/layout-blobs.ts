@@ -4,7 +4,7 @@
  */
 import { createHash, type Hash } from 'node:crypto';
 import { constants } from 'node:fs';
-import { open, rename, rm, rmdir, type FileHandle } from 'node:fs/promises';
+import { open, readdir, rename, rm, rmdir, type FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
 import { throwIfAborted } from '../../core/abort.ts';
 import { MAX_MANIFEST_BYTES, type Descriptor } from '../../core/descriptor.ts';
@@ -23,6 +23,8 @@ export interface LayoutBlobsOptions {
 
 const BLOBS = 'blobs/sha256';
 const PARTIALS = '.layerstack-partial';
+/** What native code writes before it renames it to one of the layout's files. */
+export const TEMPORARY = /^\.tmp-(?:oci-layout|index\.json|[0-9a-f]{64})\d+$/;
 const CHUNK_BYTES = 512 * 1024;
 
 export class LayoutBlobs {
@@ -41,6 +43,17 @@ export class LayoutBlobs {
       (path) => ({ op: 'mkdir', path, mode: 0o755, exist: true }) as const,
     );
     await this.#batch(steps);
+    await this.#sweep();
+  }
+
+  /** Removes the temporary files of a pull that died. */
+  async #sweep(): Promise<void> {
+    for (const directory of ['.', BLOBS]) {
+      const left = (await readdir(join(this.#directory, directory))).filter((name) => TEMPORARY.test(name));
+      await this.#batch(
+        left.map((name) => ({ op: 'unlink', path: join(directory, name), missing: true }) as const),
+      );
+    }
   }
 
   /** All is there: names are synced, and where parts were is removed unless it holds some of others. */

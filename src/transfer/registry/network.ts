@@ -71,7 +71,7 @@ function inIPv6(range: string): string[] {
   const [address = '', prefix = ''] = range.split('/');
   const [a = 0, b = 0, c = 0, d = 0] = address.split('.').map(Number);
   const word = (high: number, low: number): string => (high * 256 + low).toString(16);
-  const forms = ['::ffff:', '::', '::ffff:0:', '64:ff9b::'].map(
+  const forms = ['::ffff:', '::', '::ffff:0:', '64:ff9b::', '64:ff9b:1::'].map(
     (form) => `${form}${address}/${96 + Number(prefix)}`,
   );
   return [...forms, `2002:${word(a, b)}:${word(c, d)}::/${16 + Number(prefix)}`];

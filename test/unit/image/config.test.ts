@@ -92,11 +92,15 @@ describe('an image config', () => {
 
   it('has field names in any case, the last of several counting, as Go takes them', () => {
     const config = parse(
-      `{"RootFS":{"Diff_IDs":["${A}"]},"OS":"windows","os":"Linux","Config":{"env":["A=1"]}}`,
+      `{"RootFS":{"Diff_IDs":["${A}"]},"OS":"windows","os":"linux","Config":{"env":["A=1"]}}`,
     );
     expect(config.diffIds).toEqual([A]);
-    expect(config.os).toBe('Linux');
+    expect(config.os).toBe('linux');
     expect(config.config.Env).toEqual(['A=1']);
+  });
+
+  it.each(['windows', 'LINUX', 'Linux', 'linux ', 'freebsd'])('of the operating system %j is refused', (os) => {
+    refuse({ rootfs: { type: 'layers', diff_ids: [A] }, os }, /is for the operating system/);
   });
 
   it('is refused without a rootfs', () => {

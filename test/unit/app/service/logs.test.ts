@@ -37,8 +37,20 @@ it('prints JSON that is one line, whatever the facts are', () => {
 it('prints text that neither breaks a line nor drives a terminal', () => {
   const { lines, log } = logger('text');
   log.warn('a\nb', { path: '/x', text: 'two\u001b words' });
-  expect(lines).toEqual(['1970-01-01T00:00:00.000Z WARN  a?b path=/x text="two\\u001b words"']);
+  expect(lines).toEqual(['1970-01-01T00:00:00.000Z WARN  a\\nb path=/x text="two\\u001b words"']);
 });
+
+it.each(['json', 'text'] as const)(
+  'prints %s in which names of strangers do nothing to a terminal',
+  (format) => {
+    const evil = '\u009b2J\u007f\u202egpj\u200b\u2028x\ud800\u0085';
+    const { lines, log } = logger(format);
+    log.warn(evil, { [evil]: evil, error: new Error(evil), list: [evil] });
+    expect(lines[0]).not.toMatch(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}]/u);
+    if (format === 'json')
+      expect(JSON.parse(lines[0] ?? '')).toMatchObject({ message: evil, [evil]: evil, error: evil });
+  },
+);
 
 it('leaves out what is below its level, which may change', () => {
   const { lines, log } = logger('text');

@@ -51,6 +51,14 @@ describe('the network of an address', () => {
       expect(networkOf(form), form).toBe(network);
   });
 
+  it.each([
+    ['127.0.0.1', 'loopback'],
+    ['169.254.169.254', 'link-local'],
+    ['8.8.8.8', 'private'],
+  ])('%s behind a NAT64 of the network is %s', (address, network) => {
+    expect(networkOf(`64:ff9b:1::${address}`)).toBe(network);
+  });
+
   it.each(['::ffff:8.8.8.8', '64:ff9b::8.8.8.8', '2002:808:808::1'])(
     '%s is that of the public address in it',
     (address) => {
