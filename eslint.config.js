@@ -34,7 +34,16 @@ export default tseslint.config(
     },
   },
   {
-    files: ['**/*.js'],
-    languageOptions: { globals: { process: 'readonly', console: 'readonly', AbortSignal: 'readonly' } },
+    files: ['**/*.cjs'],
+    languageOptions: {
+      globals: { require: 'readonly', module: 'writable', process: 'readonly', console: 'readonly' },
+    },
+    rules: { '@typescript-eslint/no-require-imports': 'off' },
+  },
+  {
+    files: ['**/*.js', 'test/fixtures/installed/*.mjs'],
+    languageOptions: {
+      globals: { process: 'readonly', console: 'readonly', AbortSignal: 'readonly', URL: 'readonly' },
+    },
   },
 );

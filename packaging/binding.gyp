@@ -36,7 +36,7 @@
       "defines": ["NAPI_VERSION=9", "NODE_ADDON_API_DISABLE_DEPRECATED"],
       # Nothing here runs for long: it hands values over.
       "configurations": {"Release": {"cflags": ["-O1"], "cflags!": ["-O3"]}},
-      "ldflags": ["-Wl,--version-script=<(module_root_dir)/native/exports.map", "-Wl,-z,relro,-z,now", "-Wl,-z,nodelete"],
+      "ldflags": ["-Wl,--version-script=../native/exports.map", "-Wl,-z,relro,-z,now", "-Wl,-z,nodelete"],
       "libraries": ["-ldl", "-lpthread"]
     }
   ]

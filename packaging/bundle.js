@@ -28,12 +28,14 @@ await join(
   { index: `${DIST}index.js` },
   // Jest gives CommonJS no `import()`.
   { dir: `${DIST}cjs`, format: 'cjs', dynamicImportInCjs: false },
+  // system/here.ts knows better than rolldown, which would say __filename.
+  { 'import.meta.url': 'undefined' },
 );
 writeFileSync(`${DIST}cjs/package.json`, '{ "type": "commonjs" }\n');
 copyTypes(`${DIST}index.d.ts`, new Set());
 
-async function join(input, options) {
-  const define = { LAYERSTACK_VERSION: JSON.stringify(VERSION) };
+async function join(input, options, constants = {}) {
+  const define = { LAYERSTACK_VERSION: JSON.stringify(VERSION), ...constants };
   const bundle = await rolldown({ input, external: EXTERNAL, platform: 'node', transform: { define } });
   const { output } = await bundle.write({
     chunkFileNames: '[name]-[hash].js',

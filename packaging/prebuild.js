@@ -51,7 +51,8 @@ function prebuild(arch, tools) {
     `--arch=${arch}`,
     '--jobs=max',
     '--loglevel=warn',
-    `--old_glibc=${libraries}`,
+    // As make finds it, which takes no space in a name.
+    '--old_glibc=../glibc',
   ];
   execFileSync(`${HOME}node_modules/.bin/node-gyp`, gyp, {
     cwd: directory,

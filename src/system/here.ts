@@ -5,10 +5,13 @@
 import { createRequire } from 'node:module';
 import { pathToFileURL } from 'node:url';
 
-/** Bundlers that make CommonJS of ES modules leave `import.meta` empty. */
-const url = import.meta.url as string | undefined;
-
-export const HERE: string = url ?? pathToFileURL(__filename).href;
+/** Its URL. */
+export const HERE: string = (import.meta.url as string | undefined) ?? pathToFileURL(script()).href;
 
 /** For what is no ES module, or is to be loaded late. */
 export const require: NodeJS.Require = createRequire(HERE);
+
+/** Bundlers empty `import.meta` where they make CommonJS of ES modules, and leave out `__filename` the other way round. */
+function script(): string {
+  return typeof __filename === 'string' ? __filename : (process.argv[1] ?? process.execPath);
+}

@@ -2,11 +2,11 @@
  * The tarball that is published, as those get it who have no compiler: by each package manager, on each Node, from each kind of
  * module, in threads, bundled. docs/installing.md has the table of what is tried here.
  */
-import { existsSync, mkdirSync } from 'node:fs';
-import { join } from 'node:path';
+import { copyFileSync, cpSync, existsSync, mkdirSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { makeProject, pathWithoutCompiler, USED, writeArchive } from '../support/installed.ts';
-import { packed } from '../support/packed.ts';
+import { HOME, packed } from '../support/packed.ts';
 import { havePeers } from '../support/peers.ts';
 import { must, run } from '../support/process.ts';
 import { dropScratch, makeScratch } from '../support/scratch.ts';
@@ -34,6 +34,14 @@ const MANAGERS: readonly Manager[] = [
     environment: { ...YARN4, YARN_NODE_LINKER: 'node-modules' },
   },
 ];
+
+interface Bundler {
+  readonly name: string;
+  readonly output: string;
+  readonly command: (entry: string, output: string) => string[];
+}
+
+const PREBUILT = `prebuilds/linux-${process.arch}/layerstack.glibc.node`;
 
 const peers = havePeers('g++', 'make', 'npm', 'unshare', 'mount');
 
@@ -112,5 +120,88 @@ describe.runIf(peers)('the published tarball', () => {
   it('has its command', async () => {
     const command = join(projectOf('npm 11'), 'node_modules/.bin/layerstack');
     expect(await must(command, ['--root', newStore(), 'load', '-i', archive])).toContain('app:1');
+  });
+
+  describe.each<Bundler>([
+    {
+      name: 'esbuild',
+      output: 'app.cjs',
+      command: (entry, output) => [
+        tool('esbuild/bin/esbuild'),
+        ...['--bundle', '--platform=node', '--format=cjs', '--log-level=error', `--outfile=${output}`, entry],
+      ],
+    },
+    {
+      name: 'rolldown',
+      output: 'app.mjs',
+      command: (entry, output) => [
+        join(HOME, 'node_modules/rolldown/bin/cli.mjs'),
+        ...[
+          '--platform',
+          'node',
+          '--format',
+          'esm',
+          '--dir',
+          dirname(output),
+          '--entryFileNames',
+          'app.mjs',
+          entry,
+        ],
+      ],
+    },
+  ])('in a program bundled by $name', ({ name, output, command }) => {
+    const bundled = async (entry: string, directory: string): Promise<string> => {
+      const project = projectOf('npm 11');
+      await must(process.execPath, command(join(project, entry), join(directory, output)), { cwd: project });
+      return join(directory, output);
+    };
+
+    /** A directory elsewhere, with the dependencies that are native themselves. */
+    const deployment = (called: string): string => {
+      const directory = join(scratch, `${called} by ${name}`);
+      for (const dependency of ['xxhash-addon', 'node-gyp-build'])
+        cpSync(
+          join(projectOf('npm 11'), 'node_modules', dependency),
+          join(directory, 'node_modules', dependency),
+          {
+            recursive: true,
+          },
+        );
+      return directory;
+    };
+
+    it.each(['module.mjs', 'script.cjs'])('beside its package: %s', async (entry) => {
+      const program = await bundled(entry, join(projectOf('npm 11'), 'dist'));
+      expect(await runs(node('node20'), program)).toBe(USED);
+    });
+
+    it.each(['module.mjs', 'script.cjs'])('with a copy of the addon, which is named: %s', async (entry) => {
+      const directory = deployment(entry);
+      const program = await bundled(entry, directory);
+      const addon = join(directory, 'copied.node');
+      copyFileSync(join(projectOf('npm 11'), 'node_modules/layerstack', PREBUILT), addon);
+      expect(await runs(node('node22'), program, addon)).toBe(USED);
+      const env = { LAYERSTACK_ADDON: 'copied.node' };
+      const said = await must(node('node22'), [program, newStore(), archive], { cwd: directory, env });
+      expect(said.trim()).toBe(USED);
+    });
+  });
+
+  it('says in a bundle far from its package how the addon is built, and that is so', async () => {
+    const directory = join(scratch, 'far away');
+    mkdirSync(directory);
+    const bundle = join(scratch, 'script.cjs by esbuild', 'app.cjs');
+    const program = join(scratch, 'script.cjs by esbuild', 'moved.cjs');
+    copyFileSync(bundle, program);
+    const start = [program, newStore(), archive];
+    const failed = await run(process.execPath, start, { cwd: directory });
+    const said = /Build it with `(.*?)` .*? say LAYERSTACK_ADDON=(.*?)\. LAYERSTACK/.exec(failed.stderr);
+    const [, command = '', addon = ''] = said ?? [];
+    expect(command, failed.stderr).toContain('layerstack@0.1.0');
+    // What is not published yet comes from the tarball.
+    const build = command.replace(/layerstack@[\d.]+/, `'${tarball}'`);
+    await must('sh', ['-c', build], { cwd: directory });
+    const used = await must('sh', ['-c', `LAYERSTACK_ADDON=${addon} "$@"`, 'sh', process.execPath, ...start]);
+    expect(used.trim()).toBe(USED);
   });
 });
