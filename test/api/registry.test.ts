@@ -1,4 +1,5 @@
 /** Pull, push, login and distribution over the socket, against a registry of the test. */
+import { randomBytes } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { dockerArchive } from '../support/archives.ts';
 import { noise } from '../support/applied.ts';
@@ -21,6 +22,22 @@ const message = (answer: Answer): string => answer.json<{ message: string }>().m
 const statuses = (answer: Answer): string[] =>
   answer.lines().map(({ id, status }) => [id, status].filter((part) => part !== undefined).join(': '));
 
+/** By layer, the bytes at which this ended; on the way they rise, and never go beyond the total, which stays. */
+function finished(answer: Answer, status: string): Map<string, number> {
+  const ends = new Map<string, number>();
+  const totals = new Map<string, number>();
+  for (const line of answer.lines().filter((each) => each['status'] === status)) {
+    const { current = 0, total } = line['progressDetail'] as { current?: number; total: number };
+    const id = line['id'] as string;
+    expect(totals.get(id) ?? total).toBe(total);
+    expect(current).toBeGreaterThanOrEqual(ends.get(id) ?? 0);
+    expect(current).toBeLessThanOrEqual(total);
+    totals.set(id, total);
+    ends.set(id, current);
+  }
+  return ends;
+}
+
 describe.runIf(havePeers('docker-registry'))('registries', () => {
   let service: TestService;
   let open: Registry;
@@ -39,6 +56,28 @@ describe.runIf(havePeers('docker-registry'))('registries', () => {
   afterAll(async () => {
     await service[Symbol.asyncDispose]();
     await Promise.all([open.stop(), closed.stop()]);
+  });
+
+  it('bytes and totals of a push and a pull are those of the layers', async () => {
+    const layers = ['a', 'b'].map((name) => layerOf({ [name]: randomBytes(2_000_000).toString('hex') }));
+    await service.post('/images/load', { body: tar(dockerArchive([imageOf(layers, { tags: ['big:1'] })])) });
+    const name = `${open.host}/team/big`;
+    await service.post(`/images/big:1/tag?repo=${name}&tag=1`);
+    const pushed = await service.post(`/images/${name}/push?tag=1`, { headers: authHeader({}) });
+    const tars = new Map(layers.map(({ diffId, tar: bytes }) => [diffId.slice(7, 19), bytes.length]));
+    expect(finished(pushed, 'Pushing')).toEqual(tars);
+
+    await service.send('DELETE', '/images/big:1?force=1');
+    await service.send('DELETE', `/images/${name}:1?force=1`);
+    const pulled = await service.post(`/images/create?fromImage=${name}&tag=1`, { headers: authHeader({}) });
+    const accept = { Accept: 'application/vnd.docker.distribution.manifest.v2+json' };
+    const answer = await fetch(`http://${open.host}/v2/team/big/manifests/1`, { headers: accept });
+    const manifest = (await answer.json()) as { layers: { digest: string; size: number }[] };
+    const blobs = new Map(manifest.layers.map(({ digest, size }) => [digest.slice(7, 19), size]));
+    expect(finished(pulled, 'Extracting')).toEqual(blobs);
+    for (const [id, total] of finished(pulled, 'Downloading'))
+      expect(total).toBeLessThanOrEqual(blobs.get(id) ?? 0);
+    await service.send('DELETE', `/images/${name}:1?force=1`);
   });
 
   it('a push and a pull say what docker says', async () => {

@@ -87,6 +87,12 @@ test('serves all that it did when an upgrade has taken its files away', async ()
   }
 });
 
+test('brings the manual pages that npm installs', () => {
+  const { man } = JSON.parse(readFileSync(join(installed, 'package.json'), 'utf8')) as { man: string[] };
+  expect(man).toContain('dist/man/layerstack.1');
+  for (const page of man) expect(readFileSync(join(installed, page), 'utf8')).toMatch(/^\.TH LAYERSTACK/);
+});
+
 test('has the types that its users compile against', async () => {
   const code = `
     import { Layerstack, type ImageSummary } from 'layerstack';

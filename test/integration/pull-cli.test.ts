@@ -12,6 +12,7 @@ import { imageOf, layerOf } from '../support/images.ts';
 import { LayerstackCli } from '../support/layerstack-cli.ts';
 import { dropScratch, makeScratch } from '../support/scratch.ts';
 import { dumpStore, storeChanges } from '../support/store-dump.ts';
+import { runOnTerminal } from '../support/terminal.ts';
 import { FakeRepository, RepositoryServer } from './pull-support.ts';
 
 const base = layerOf({ 'etc/base': 'base' });
@@ -79,6 +80,28 @@ describe('what it prints', () => {
     await cli.run('pull', '-q', name);
     expect(await cli.run('tree')).toMatch(new RegExp(` Tags: ${name}$`));
     expect(await cli.run('tree', '--dot')).not.toContain('@sha256:');
+  });
+
+  it('on a terminal has a bar for each layer, and how far all of it is, how fast, and how long it will take', async () => {
+    repository.push(image, ['1'], { compress: (bytes) => bytes });
+    const slow: ChooseFault = ({ url }) =>
+      url?.includes('/blobs/') === true ? { kind: 'slow', pieces: 12, pauseMs: 200 } : undefined;
+    await using proxy = await FaultProxy.start(server.url, slow);
+    const { status, text } = await runOnTerminal(process.execPath, cli.argv('pull', `${proxy.host}/t/x:1`), {
+      env: { TERM: 'xterm' },
+    });
+    expect(status).toBe(0);
+    const drawn = text.split(/\r?\u001b\[K/).map((line) => line.split('\n')[0] ?? '');
+    const totals = drawn.filter((line) => line.startsWith('Total: '));
+    expect(totals.length).toBeGreaterThan(3);
+    for (const line of totals)
+      expect(line).toMatch(
+        /^Total: {1,3}\d+% \[=*>? *\] {2}[\d.]+[kM]?B\/6MB( {2}[\d.]+[kM]?B\/s( {2}\d+s left)?)?$/,
+      );
+    expect(totals.some((line) => /MB\/s {2}\ds left$/.test(line))).toBe(true);
+    expect(drawn.some((line) => /^\w{12}: Downloading {1,2}\[=+> +\]/.test(line))).toBe(true);
+    // What is on the screen in the end.
+    expect(text.slice(text.lastIndexOf('\u001b[K')).includes('Total:')).toBe(false);
   });
 
   it('as JSON is an event a line', async () => {

@@ -190,7 +190,9 @@ export class PushStore implements AsyncDisposable {
   }
 
   types(): string[] {
-    return this.events.map(({ type }) => type).filter((type) => type !== 'layer-progress');
+    return this.events
+      .map(({ type }) => type)
+      .filter((type) => type !== 'layer-progress' && type !== 'progress');
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
