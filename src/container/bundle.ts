@@ -4,10 +4,11 @@
  * /etc/{hostname,hosts,resolv.conf}. The user of the config is looked up in that root file system, which must therefore be mounted.
  */
 import { randomBytes } from 'node:crypto';
-import { mkdir, rename, rm, writeFile } from 'node:fs/promises';
+import { rename, rm, writeFile } from 'node:fs/promises';
 import { release } from 'node:os';
 import { join, resolve } from 'node:path';
 import type { ContainerConfig } from '../image/container-config.ts';
+import { makeDirectories } from '../system/make-directories.ts';
 import type { Root } from '../system/root.ts';
 import type { Mount } from './mount.ts';
 import type { Container } from './record.ts';
@@ -96,7 +97,7 @@ export async function writeBundle(
     },
     log,
   );
-  await mkdir(path, { recursive: true, mode: 0o711 });
+  await makeDirectories(path, 0o711);
   await replaceFiles(root, path, [...files, { name: 'config.json', text: documentText(spec) }]);
   const unsupported = unsupportedSettings(host, machine);
   return { path, spec, leftOut: volumes.leftOut, mapped: log.entries, unsupported };

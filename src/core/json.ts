@@ -162,6 +162,22 @@ export function object<S extends Record<string, Decoder<unknown>>>(
   };
 }
 
+/** An object with these fields and no others, whose names have no other case. */
+export function closedObject<S extends Record<string, Decoder<unknown>>>(
+  shape: S,
+): Decoder<{ readonly [K in keyof S]: Decoded<S[K]> }> {
+  const decoder = object(shape);
+  return (value, path) => {
+    for (const [key] of entriesOf(value, path))
+      if (!Object.hasOwn(shape, key))
+        mismatch(
+          path,
+          `has an unknown key ${JSON.stringify(key)}; it may have ${Object.keys(shape).join(', ')}`,
+        );
+    return decoder(value, path);
+  };
+}
+
 function entriesOf(value: unknown, path: string): [string, unknown][] {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) {
     return mismatch(path, `${describe(value)}, not an object`);

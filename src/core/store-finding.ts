@@ -1,50 +1,55 @@
 /** What `fsck` finds in a store. Each folder checks what it owns (layer/check.ts, image/check.ts, container/check.ts). */
 
 /** Every kind of finding. */
-export type FindingCode =
+export const FINDING_CODES = [
   /** An entry of layerdb that does not count: dockerd hides its images, and cannot pull it again. */
-  | 'layer-incomplete'
+  'layer-incomplete',
   /** The layer's tar cannot be rebuilt as it was: it can be used, but not saved or pushed. */
-  | 'layer-damaged'
+  'layer-damaged',
   /** `size` is not what the content takes. */
-  | 'layer-size'
+  'layer-size',
   /** `link`, `lower`, `committed` or the short name of a directory in overlay2 is missing or wrong. */
-  | 'overlay-link'
-  | 'overlay-lower'
-  | 'overlay-committed'
+  'overlay-link',
+  'overlay-lower',
+  'overlay-committed',
   /** A short name that leads nowhere, or is none. */
-  | 'link-dangling'
+  'link-dangling',
   /** A directory that nothing in the store refers to. */
-  | 'overlay-orphan'
+  'overlay-orphan',
   /** A link, fifo, socket or device in the place of a file or directory of the store. */
-  | 'entry-planted'
+  'entry-planted',
   /** What a killed dockerd or layerstack has not finished. */
-  | 'unfinished'
+  'unfinished',
   /** A change of images that was decided, and not carried out to its end. */
-  | 'change-unfinished'
+  'change-unfinished',
   /** A layer that was made for an image which did not come to be, or that has lost its last reference. */
-  | 'layer-unused'
-  | 'image-damaged'
-  | 'image-incomplete'
-  | 'image-metadata'
-  | 'names-unreadable'
-  | 'name-dangling'
-  | 'name-spelling'
+  'layer-unused',
+  'image-damaged',
+  'image-incomplete',
+  'image-metadata',
+  'names-unreadable',
+  'name-dangling',
+  'name-spelling',
   /** docker's cache of which blob is which layer. */
-  | 'distribution-cache'
-  | 'container-incomplete'
+  'distribution-cache',
+  'container-incomplete',
   /** dockerd cannot decode a container's document, and so has no such container. */
-  | 'container-undecodable'
+  'container-undecodable',
   /** It keeps layers of an image from being removed, and is no container. */
-  | 'mount-orphan'
-  | 'mount-leftover'
+  'mount-orphan',
+  'mount-leftover',
   /** layerstack's index of container names. */
-  | 'name-index';
+  'name-index',
+] as const;
+
+export type FindingCode = (typeof FINDING_CODES)[number];
+
+/** `error`: something of the store cannot be used. `warning`: it can, but is not in order. `note`: good to know. */
+export const SEVERITIES = ['error', 'warning', 'note'] as const;
 
 export interface StoreFinding {
   readonly code: FindingCode;
-  /** `error`: something of the store cannot be used. `warning`: it can, but is not in order. `note`: good to know. */
-  readonly severity: 'error' | 'warning' | 'note';
+  readonly severity: (typeof SEVERITIES)[number];
   /** Of the file or directory at fault, relative to the root. */
   readonly path: string;
   /** What is wrong. */

@@ -3,7 +3,7 @@
  * (LOCK_SH on `volumes/metadata.db`, on which dockerd takes LOCK_EX), tries what kernel and file system can do, and
  * removes what dead writers left half done. Opening read-only does none of that and works beside a running dockerd.
  */
-import { access, constants, mkdir, realpath, rmdir, stat } from 'node:fs/promises';
+import { access, constants, realpath, rmdir, stat } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { basename, dirname, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -15,6 +15,7 @@ import { Changes } from './changes.ts';
 import { Layout } from './layout.ts';
 import { flockFile, Locks, type FlockHandle } from './lock.ts';
 import { defaultLogger, type Logger } from './log.ts';
+import { makeDirectories } from './make-directories.ts';
 import { call, native } from './native.ts';
 import { sweepPartials } from './partials.ts';
 import { reconcile, sweepProbes } from './reconcile.ts';
@@ -191,7 +192,7 @@ async function directory(path: string): Promise<string> {
 async function makeRoot(root: string): Promise<boolean> {
   const parent = dirname(root);
   if (parent === root) return false;
-  await mkdir(parent, { recursive: true, mode: 0o755 });
+  await makeDirectories(parent, 0o755);
   try {
     await call(native.batch(parent, [{ op: 'mkdir', path: basename(root), mode: 0o710 }]));
     return true;

@@ -4,7 +4,7 @@
  * is checked and not fetched again; `index.json`, which makes the image seen, is written last. Needs no store.
  * Mirrors opencontainers/image-spec: image-layout.md.
  */
-import { mkdir, readdir, readFile, realpath, stat } from 'node:fs/promises';
+import { readdir, readFile, realpath, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { throwIfAborted } from '../core/abort.ts';
 import { ANNOTATION_IMAGE_NAME, ANNOTATION_REF_NAME, type Descriptor } from '../core/descriptor.ts';
@@ -15,6 +15,7 @@ import type { OnProgress } from '../core/progress.ts';
 import { canonicalName, formatReference, withDefaultTag, type Reference } from '../core/reference.ts';
 import { Slots } from '../layer/slots.ts';
 import { holdFlock } from '../system/lock.ts';
+import { makeDirectories } from '../system/make-directories.ts';
 import { call, native } from '../system/native.ts';
 import { spaceError } from '../system/space.ts';
 import { LayoutBlobs, TEMPORARY } from './pull/layout-blobs.ts';
@@ -104,7 +105,7 @@ async function openDirectory(directory: string): Promise<string> {
       { path: directory, cause },
     );
   };
-  await mkdir(directory, { recursive: true }).catch((error: unknown) => {
+  await makeDirectories(directory).catch((error: unknown) => {
     if (!isSystemError(error, 'EEXIST', 'ENOTDIR')) throw error;
     fail('is not a directory', error);
   });

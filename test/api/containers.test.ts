@@ -624,7 +624,12 @@ describe('/layerstack/v1', () => {
 
   it.each([
     ['bundle', {}, 'the request body: Directory is missing, not a string'],
-    ['bundle', { Directory: 'rel' }, 'Directory must be an absolute path, not "rel"'],
+    ['bundle', { Directory: 'rel' }, 'the request body: Directory must be an absolute path, not "rel"'],
+    [
+      'mount',
+      { Readonly: true },
+      'the request body: the document has an unknown key "Readonly"; it may have ReadOnly',
+    ],
     ['mount', { ReadOnly: 1 }, 'the request body: ReadOnly is a number, not true or false'],
   ])('refuses %s %j', async (path, json, words) => {
     const answer = await post(path, json);

@@ -64,14 +64,16 @@ describe('Layerstack', () => {
       await using made = await opened.create('x');
       await using mount = await opened.mount(made);
       expectTypeOf(mount.path).toEqualTypeOf<string>();
-      // @ts-expect-error -- whoever finds a container does not own it
-      await using found = await opened.container('x');
-      void found;
+      // Whoever finds a container does not own it.
+      expectTypeOf(opened.container('x')).resolves.not.toExtend<AsyncDisposable>();
     };
     void work;
   });
 
   it('refuses options that do not exist', () => {
+    expectTypeOf(store.import('dir', { base: 'x', changes: ['USER a'] })).resolves.toEqualTypeOf<ImageID>();
+    // @ts-expect-error -- a base is named
+    void store.import('dir', { base: 7 });
     // @ts-expect-error -- no such option
     void store.create('x', { nmae: 'build' });
     // @ts-expect-error -- a number is no reference

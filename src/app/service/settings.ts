@@ -42,22 +42,12 @@ const between =
       : json.mismatch(path, `is not from ${least} to ${most}`);
   };
 
-const SHAPE = {
+const document: json.Decoder<ServiceSettings> = json.closedObject({
   logLevel: json.optional(level),
   maxConnections: json.optional(between(1, 1_000_000)),
   shutdownTimeoutSeconds: json.optional(between(0, 86_400)),
   durableCreate: json.optional(json.boolean),
-};
-
-const document: json.Decoder<ServiceSettings> = (value, path) => {
-  for (const key of json.map(json.unknown)(value, path).keys())
-    if (!Object.hasOwn(SHAPE, key))
-      json.mismatch(
-        path,
-        `has an unknown key ${JSON.stringify(key)}; it may have ${Object.keys(SHAPE).join(', ')}`,
-      );
-  return json.object(SHAPE)(value, path);
-};
+});
 
 /**
  * The settings of a file.

@@ -2,9 +2,10 @@
  * The mounts of a container: the default ones, and those that `Binds`, `Mounts` and `Tmpfs` of the host config ask for, each in the
  * place of a default one. Mirrors `moby/moby: daemon/oci_linux.go` (WithMounts), `pkg/mount`.
  */
-import { mkdir, readFile, realpath } from 'node:fs/promises';
+import { readFile, realpath } from 'node:fs/promises';
 import { posix } from 'node:path';
 import { LayerstackError, unlessMissing } from '../../core/errors.ts';
+import { makeDirectories } from '../../system/make-directories.ts';
 import { cleanPath, PROPAGATIONS } from '../validate-mounts.ts';
 import { DEFAULT_MOUNTS, DEFAULT_SHM_SIZE } from './defaults.ts';
 import type { MappingLog } from './mapping.ts';
@@ -113,8 +114,7 @@ async function ofBind(text: string, volumeOf: VolumeLookup): Promise<RuntimeMoun
   const words = mode.split(',');
   const readOnly = words.includes('ro') ? ['ro'] : [];
   if (!source.startsWith('/')) return volume(volumeOf(source), destination, readOnly);
-  if ((await unlessMissing(realpath(source))) === undefined)
-    await mkdir(source, { recursive: true, mode: 0o755 });
+  if ((await unlessMissing(realpath(source))) === undefined) await makeDirectories(source, 0o755);
   const propagation = words.find((word) => PROPAGATIONS.includes(word)) ?? PRIVATE;
   return bind(source, destination, ['rbind', ...readOnly, propagation]);
 }
@@ -131,7 +131,7 @@ async function ofMount(mount: MountRequest, volumeOf: VolumeLookup): Promise<Run
         `bind source path does not exist: ${Source}, which is to be mounted on ${Target}`,
         { path: Source },
       );
-    await mkdir(Source, { recursive: true, mode: 0o755 });
+    await makeDirectories(Source, 0o755);
   }
   const access = BindOptions?.ReadOnlyForceRecursive === true ? readOnly.map(() => 'rro') : readOnly;
   return bind(Source, Target, [

@@ -18,6 +18,7 @@ const ELSEWHERE: Readonly<Record<string, readonly string[]>> = {
   'system/addon.ts': ['existsSync', 'openSync', 'readFileSync'],
   'system/package-version.ts': ['readFileSync'],
   'system/root.ts': ['access', 'realpath', 'stat'],
+  'system/make-directories.ts': ['stat'],
   'system/safe-root.ts': ['realpath', 'stat'],
   'system/caps.ts': ['stat'],
   // Stamps in nanoseconds; the names in a directory that was looked at. Files beside `save -o FILE`; scratch directories to lock.

@@ -2,7 +2,7 @@
  * Changes of docker's config.json: read anew under a lock of its directory, one entry changed, all else kept, and replaced
  * whole (temp, fsync, rename, fsync of the directory), with docker's tabs and for its owner's eyes only.
  */
-import { mkdir, realpath, stat } from 'node:fs/promises';
+import { realpath, stat } from 'node:fs/promises';
 import { basename, dirname } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { abortError, throwIfAborted } from '../../../core/abort.ts';
@@ -10,6 +10,7 @@ import { LayerstackError, unlessMissing } from '../../../core/errors.ts';
 import { Aftermath } from '../../../system/aftermath.ts';
 import { holdFlock, type FlockHandle } from '../../../system/lock.ts';
 import type { Logger } from '../../../system/log.ts';
+import { makeDirectories } from '../../../system/make-directories.ts';
 import type { BatchStep } from '../../../system/native.ts';
 import { isSameRegistry, readAuthFile, type AuthFile } from './auth-file.ts';
 
@@ -63,7 +64,7 @@ async function edit(
   // People link the file to where they keep their dotfiles.
   const path = (await unlessMissing(realpath(given))) ?? given;
   const directory = dirname(path);
-  await mkdir(directory, { recursive: true, mode: 0o700 });
+  await makeDirectories(directory, 0o700);
   const held = await lock(directory, signal);
   try {
     const file = await readAuthFile(path);

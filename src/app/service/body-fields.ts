@@ -1,0 +1,84 @@
+/**
+ * Bodies of layerstack's own routes: each field is written down once, and gives what reads it and what describes it (JSON Schema, as
+ * OpenAPI 3.1 has it). Unlike docker's routes these refuse keys that they do not know.
+ */
+import * as json from '../../core/json.ts';
+
+export type Schema = Readonly<Record<string, unknown>>;
+
+export interface Field<T> {
+  readonly decode: json.Decoder<T>;
+  readonly schema: Schema;
+  readonly required: boolean;
+}
+
+export interface Body<T> {
+  readonly decode: json.Decoder<T>;
+  readonly schema: Schema;
+  /** A request without a body lacks nothing. */
+  readonly optional: boolean;
+}
+
+/** True or false; false where it is not said. */
+export function flag(description: string): Field<boolean> {
+  return {
+    decode: json.withDefault(json.boolean, false),
+    schema: { type: ['boolean', 'null'], default: false, description },
+    required: false,
+  };
+}
+
+/** True, false or not said. */
+export function choice(description: string): Field<boolean | undefined> {
+  return optionalField(json.boolean, { type: 'boolean' }, description);
+}
+
+export function text(description: string): Field<string | undefined> {
+  return optionalField(json.string, { type: 'string' }, description);
+}
+
+export function texts(description: string): Field<string[] | undefined> {
+  return optionalField(json.array(json.string), { type: 'array', items: { type: 'string' } }, description);
+}
+
+/** An absolute path of the host, which must be there. */
+export function hostPath(description: string): Field<string> {
+  const decode: json.Decoder<string> = (value, path) => {
+    const given = json.string(value, path);
+    return given.startsWith('/')
+      ? given
+      : json.mismatch(path, `must be an absolute path, not ${JSON.stringify(given)}`);
+  };
+  return { decode, schema: { type: 'string', pattern: '^/', description }, required: true };
+}
+
+function optionalField<T>(
+  decode: json.Decoder<T>,
+  schema: Schema & { readonly type: string },
+  description: string,
+): Field<T | undefined> {
+  return {
+    decode: json.optional(decode),
+    schema: { ...schema, type: [schema.type, 'null'], description },
+    required: false,
+  };
+}
+
+/** An object with these fields and no others. */
+export function body<const F extends Record<string, Field<unknown>>>(
+  fields: F,
+): Body<{ readonly [K in keyof F]: F[K] extends Field<infer T> ? T : never }> {
+  const entries = Object.entries(fields);
+  const required = entries.filter(([, field]) => field.required).map(([name]) => name);
+  const decoders = Object.fromEntries(entries.map(([name, { decode }]) => [name, decode]));
+  return {
+    decode: json.closedObject(decoders) as json.Decoder<never>,
+    schema: {
+      type: 'object',
+      additionalProperties: false,
+      properties: Object.fromEntries(entries.map(([name, { schema }]) => [name, schema])),
+      ...(required.length > 0 && { required }),
+    },
+    optional: required.length === 0,
+  };
+}

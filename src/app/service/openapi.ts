@@ -1,0 +1,89 @@
+/**
+ * The OpenAPI document of layerstack's own routes, made of what each route says of itself: `GET /layerstack/v1/openapi.json`. docker's
+ * routes are described by docker.
+ */
+import type { Body, Schema } from './body-fields.ts';
+import type { Route } from './context.ts';
+
+/** What a route does, for those who call it. */
+export interface Operation {
+  readonly id: string;
+  readonly summary: string;
+  readonly description?: string;
+  readonly body?: Body<unknown>;
+  readonly answer: {
+    readonly description: string;
+    /** Of the document or, where it is a stream, of each of its lines. */
+    readonly schema: Schema;
+  };
+  /** Statuses of errors that are this route's, and when they come; each has a message. */
+  readonly errors?: Readonly<Record<number, string>>;
+}
+
+export type DescribedRoute = Route & { readonly operation: Operation };
+
+/** What the names in patterns stand for. */
+const PARAMETERS: Readonly<Record<string, string>> = {
+  name: 'Id of a container, the beginning of one, or its name.',
+};
+
+const ERROR: Schema = {
+  type: 'object',
+  required: ['message'],
+  additionalProperties: false,
+  properties: { message: { type: 'string', description: 'What happened, to which object, and what to do.' } },
+};
+
+export interface OpenApiDocument {
+  readonly openapi: '3.1.0';
+  readonly info: Schema;
+  readonly paths: Readonly<Record<string, Readonly<Record<string, Schema>>>>;
+  readonly components: Schema;
+}
+
+/** The document of these routes. */
+export function openApiDocument(routes: readonly DescribedRoute[], version: string): OpenApiDocument {
+  const paths: Record<string, Record<string, Schema>> = {};
+  for (const route of routes) (paths[route.pattern] ??= {})[route.method.toLowerCase()] = operation(route);
+  return {
+    openapi: '3.1.0',
+    info: {
+      title: "layerstack's own API",
+      version,
+      summary: "What docker's API has no word for: mounts, OCI bundles, checks of the store.",
+      license: { name: 'MIT', identifier: 'MIT' },
+    },
+    paths,
+    components: { schemas: { Error: ERROR } },
+  };
+}
+
+function operation({ pattern, operation: told }: DescribedRoute): Schema {
+  const { id, summary, description, body, answer, errors = {} } = told;
+  const names = [...pattern.matchAll(/\{(\w+)\}/g)].map(([, name = '']) => name);
+  const parameters = names.map((name) => ({
+    ...{ name, in: 'path', required: true, schema: { type: 'string' } },
+    description: PARAMETERS[name],
+  }));
+  const failures = Object.entries({ ...errors, default: 'Another error.' });
+  return {
+    operationId: id,
+    summary,
+    ...(description !== undefined && { description }),
+    ...(parameters.length > 0 && { parameters }),
+    ...(body && { requestBody: { required: !body.optional, content: ofJson(body.schema) } }),
+    responses: {
+      200: { description: answer.description, content: ofJson(answer.schema) },
+      ...Object.fromEntries(
+        failures.map(([status, when]) => [
+          status,
+          { description: when, content: ofJson({ $ref: '#/components/schemas/Error' }) },
+        ]),
+      ),
+    },
+  };
+}
+
+function ofJson(schema: Schema): Schema {
+  return { 'application/json': { schema } };
+}
