@@ -15,10 +15,10 @@ import { call, native } from '../system/native.ts';
 import { isEntryName, listEntries, readEntry } from '../system/removal.ts';
 import type { Root } from '../system/root.ts';
 import { allMarkers } from '../system/session.ts';
-import { CONTAINER_FILES, hasConfig, readContainerFile } from './decodable.ts';
+import { CONTAINER_FILES, missingIn, readContainerFile } from './decodable.ts';
 import { CONTAINER_ID } from './name-index.ts';
 import { hasDirectory, readLink, readText, statEntry } from '../system/store-files.ts';
-import { readContainer, type Container } from './record.ts';
+import { MAX_DOCUMENT_BYTES, readContainer, type Container } from './record.ts';
 
 export interface ContainerCheckOptions {
   readonly signal?: AbortSignal | undefined;
@@ -59,7 +59,7 @@ export async function* checkContainers(
 function checkDocuments(layout: Layout, id: string): Suspect[] {
   return CONTAINER_FILES.flatMap((name) => {
     const path = layout.container(id, name);
-    const text = readText(layout.at(path));
+    const text = readText(layout.at(path), MAX_DOCUMENT_BYTES);
     if (text === undefined) return [];
     const finding = (message: string): Suspect => ({
       code: 'container-undecodable',
@@ -70,10 +70,12 @@ function checkDocuments(layout: Layout, id: string): Suspect[] {
     });
     try {
       const what = `container ${id.slice(0, 12)}: ${name}`;
-      const document = readContainerFile(name, Buffer.from(text), { what, code: 'ERR_STORE_CORRUPT' });
-      return name === 'hostconfig.json' || hasConfig(document)
+      const bytes = Buffer.from(text);
+      const document = readContainerFile(name, bytes, { what, code: 'ERR_STORE_CORRUPT' });
+      const missing = missingIn(name, bytes, document);
+      return missing === undefined
         ? []
-        : [finding(`${what}: it has no Config, on which dockerd crashes`)];
+        : [finding(`${what}: it has no ${missing}, on which dockerd crashes`)];
     } catch (error) {
       if (!LayerstackError.is(error)) throw error;
       return [finding(error.message)];

@@ -42,7 +42,16 @@ export function readContainerFile(
   return readGo(TYPES[name], firstValue(bytes), { ...source, maxBytes: MAX_BYTES });
 }
 
-/** Whether a `config.v2.json` that could be read has the member without which dockerd crashes. */
-export function hasConfig(document: unknown): boolean {
-  return ((document as { readonly Config?: unknown }).Config ?? null) !== null;
+/** What dockerd crashes on when it starts, though it can decode it: where the document, whose bytes these are, has nothing. */
+export function missingIn(name: ContainerFile, bytes: Uint8Array, document: unknown): string | undefined {
+  if (name === 'hostconfig.json') return /^\s*null\b/.test(Buffer.from(bytes).toString()) ? name : undefined;
+  const { Config, State, MountPoints } = document as Record<
+    string,
+    Record<string, unknown> | null | undefined
+  >;
+  if ((Config ?? null) === null) return 'Config';
+  // Of a State that is not mentioned dockerd makes one.
+  if (State === null) return 'State';
+  const point = Object.entries(MountPoints ?? {}).find(([, value]) => value === null);
+  return point && `MountPoints[${JSON.stringify(point[0])}]`;
 }

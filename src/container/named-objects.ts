@@ -58,7 +58,7 @@ export class NamedObjects {
    */
   list(): readonly NamedObject[] {
     const path = this.#root.layout.at(this.#path);
-    const text = readText(path);
+    const text = readText(path, MAX_BYTES);
     if (text === undefined) return [];
     const source = { what: path, code: 'ERR_STORE_CORRUPT', maxBytes: MAX_BYTES, facts: { path } } as const;
     return json.decodeJson(decode, Buffer.from(text), source);

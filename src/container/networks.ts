@@ -4,11 +4,10 @@
  */
 import { LayerstackError } from '../core/errors.ts';
 import { goJson } from '../core/go-json.ts';
-import { call, native } from '../system/native.ts';
 import { readText } from '../system/store-files.ts';
 import type { Root } from '../system/root.ts';
 import { endpoint, isKeptNetwork } from './documents.ts';
-import type { Container } from './record.ts';
+import { MAX_DOCUMENT_BYTES, type Container } from './record.ts';
 
 type Endpoints = Readonly<Record<string, unknown>>;
 
@@ -44,7 +43,7 @@ async function changeNetworks(
   { id, name }: Container,
   change: (networks: Endpoints) => Endpoints,
 ): Promise<void> {
-  root.session();
+  const session = root.session();
   const { layout } = root;
   await using lock = await root.locks.acquire('containers', id);
   void lock;
@@ -52,7 +51,7 @@ async function changeNetworks(
     layout.container(id, 'config.v2.json'),
     layout.container(id, 'hostconfig.json'),
   ];
-  const [config, host] = [configPath, hostPath].map((path) => readText(layout.at(path)));
+  const [config, host] = [configPath, hostPath].map((path) => readText(layout.at(path), MAX_DOCUMENT_BYTES));
   if (config === undefined || host === undefined)
     throw new LayerstackError('ERR_CONTAINER_NOT_FOUND', `container ${name} was removed`, { id });
   const document = JSON.parse(config) as { NetworkSettings?: { Networks?: Endpoints } };
@@ -62,10 +61,8 @@ async function changeNetworks(
   const hostDocument = { ...(JSON.parse(host) as Readonly<Record<string, unknown>>), NetworkMode: mode };
   const configDocument = { ...document, NetworkSettings: { ...settings, Networks: networks } };
   // What dies in between leaves a container whose mode names a network that it is, or was, in.
-  await call(
-    native.batch(layout.root, [
-      { op: 'replace', path: configPath, data: goJson(configDocument), mode: 0o600 },
-      { op: 'replace', path: hostPath, data: goJson(hostDocument), mode: 0o644 },
-    ]),
-  );
+  await session.replace([
+    { op: 'replace', path: configPath, data: goJson(configDocument), mode: 0o600 },
+    { op: 'replace', path: hostPath, data: goJson(hostDocument), mode: 0o644 },
+  ]);
 }

@@ -31,12 +31,26 @@ export const PROPAGATIONS: readonly string[] = [
   'rshared',
 ];
 
+/** docker's. */
+export const VOLUME_NAME = /^[a-zA-Z0-9][a-zA-Z0-9_.-]+$/;
+
 /** Of each kind a mode may have one. */
 const MODES = [['rw', 'ro'], ['z', 'Z'], PROPAGATIONS, ['nocopy'], ['consistent', 'cached', 'delegated']];
 
 /** What docker refuses, in its words. */
 export function refuse(message: string): never {
   throw new LayerstackError('ERR_INVALID_ARGUMENT', message);
+}
+
+/** @throws {@link LayerstackError} ERR_INVALID_ARGUMENT in docker's words for a name that it gives no volume. */
+export function requireVolumeName(name: string): void {
+  if (name.length === 1)
+    refuse(`create ${name}: volume name is too short, names should be at least two alphanumeric characters`);
+  if (!VOLUME_NAME.test(name))
+    refuse(
+      `create ${name}: ${JSON.stringify(name)} includes invalid characters for a local volume name, only ` +
+        '"[a-zA-Z0-9][a-zA-Z0-9_.-]" are allowed. If you intended to pass a host directory, use absolute path',
+    );
 }
 
 /** A path as docker keeps it: without `.`, `..` and doubled slashes, and without a slash at its end. */
@@ -80,6 +94,7 @@ async function validateMount(mount: MountSpec): Promise<void> {
   } else if (Type === 'volume') {
     if (BindOptions) extra('BindOptions');
     if (Source === '' && ReadOnly) wrong('must not set ReadOnly mode when using anonymous volumes');
+    if (Source !== '') requireVolumeName(Source);
   } else if (Type === 'tmpfs') {
     if (BindOptions) extra('BindOptions');
     if (Source !== '') extra('Source');
@@ -122,6 +137,7 @@ function validateBind(bind: string): string {
             ? 'field VolumeOptions must not be specified'
             : undefined));
   if (why !== undefined) refuse(`${wrong}: invalid mount config for type "${type}": ${why}`);
+  if (type === 'volume' && source !== '') requireVolumeName(source);
   return cleanPath(target);
 }
 

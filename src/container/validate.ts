@@ -3,6 +3,7 @@
  * depends on the machine (limits that the kernel has, log drivers, runtimes) is left to whoever starts the container.
  * Mirrors `moby/moby: daemon/{container,daemon_unix}.go, runconfig/hostconfig*.go` at v20.10.
  */
+import { availableParallelism } from 'node:os';
 import { isIP } from 'node:net';
 import { isSignal } from '../core/signals.ts';
 import type { ContainerConfig, HealthConfig } from '../image/container-config.ts';
@@ -143,6 +144,14 @@ function validateCapability(kind: string, name: string): void {
     refuse(`invalid ${kind}: unknown capability: ${JSON.stringify(fullCapability(name))}`);
 }
 
+/** Numbers and ranges, as the kernel's cpusets have them. */
+function isCpuList(text: string): boolean {
+  return text.split(',').every((part) => {
+    const [, first, last = first] = /^(\d+)(?:-(\d+))?$/.exec(part.trim()) ?? [];
+    return first !== undefined && Number(first) <= Number(last);
+  });
+}
+
 /** Limits of docker's `Resources`, and what goes with them. */
 function validateLimits(settings: Settings): void {
   const limit = (name: string): number => Number(settings[name] ?? 0);
@@ -170,6 +179,17 @@ function validateLimits(settings: Settings): void {
   if (memory > 0 && memory < reservation)
     refuse('Minimum memory limit can not be less than memory reservation limit, see usage');
   if (kernelMemory > 0 && kernelMemory < LEAST_MEMORY) refuse('Minimum kernel memory limit allowed is 6MB');
+  if (limit('NanoCpus') < 0) {
+    const cpus = availableParallelism();
+    refuse(`Range of CPUs is from 0.01 to ${cpus}.00, as there are only ${cpus} CPUs available`);
+  }
+  for (const [name, what] of [
+    ['CpusetCpus', 'cpuset cpus'],
+    ['CpusetMems', 'cpuset mems'],
+  ] as const) {
+    const cpus = String(settings[name] ?? '');
+    if (cpus !== '' && !isCpuList(cpus)) refuse(`Invalid value ${cpus} for ${what}: invalid format: ${cpus}`);
+  }
   if (limit('NanoCpus') > 0 && limit('CpuPeriod') > 0)
     refuse('Conflicting options: Nano CPUs and CPU Period cannot both be set');
   if (limit('NanoCpus') > 0 && limit('CpuQuota') > 0)

@@ -18,13 +18,14 @@ import { call, native, type RootPathStat } from '../system/native.ts';
 import type { Layout } from '../system/layout.ts';
 import type { Root } from '../system/root.ts';
 import { spaceError } from '../system/space.ts';
+import { listEntries } from '../system/removal.ts';
 import { hasDirectory } from '../system/store-files.ts';
 import { FileTree } from './file-tree.ts';
 import type { Mount } from './mount.ts';
 import type { Container } from './record.ts';
 import { anonymousVolumes, namedDestinations, type RuntimeMount } from './spec/mounts.ts';
 import { readHostSettings } from './spec/settings.ts';
-import { cleanPath } from './validate-mounts.ts';
+import { cleanPath, VOLUME_NAME } from './validate-mounts.ts';
 
 /** A volume without a name. */
 export interface WantedVolume {
@@ -43,6 +44,7 @@ export interface ImageVolumes {
 const MAX_VOLUMES = 1000;
 /** The kernel's own maximum of links on a path. */
 const MAX_LINKS = 40;
+const TEMPORARY = '.tmp-';
 /** What a runtime mounts itself, or takes nothing over. */
 const KERNELS = /^\/(?:$|dev$|(?:proc|sys)(?:\/|$))/;
 
@@ -175,10 +177,18 @@ async function volumeOf(
   const directory = layout.container(container.id, 'volumes');
   const volume = `${directory}/${name}`;
   if (hasDirectory(layout.at(volume))) return layout.at(volume);
-  const temporary = `${directory}/.tmp-${randomBytes(6).toString('hex')}`;
+  const temporary = `${directory}/${TEMPORARY}${randomBytes(6).toString('hex')}`;
   await using marked = await root.session().temporary(layout.at(temporary));
   void marked;
   try {
+    // Of those who marked nothing.
+    const left = (await listEntries(layout, directory)).filter((each) => each.startsWith(TEMPORARY));
+    await call(
+      native.removeTree(
+        layout.root,
+        left.map((each) => `${directory}/${each}`),
+      ),
+    );
     await call(
       native.batch(layout.root, [
         { op: 'mkdir', path: directory, mode: 0o710, exist: true },
@@ -206,9 +216,6 @@ async function copyOut(rootfs: string, path: string, directory: string, name: st
   const tar = new FileTree(rootfs).pack(path, { name, crossMounts: false, sparse: true });
   await new FileTree(directory).unpack('/', tar, { keepKinds: true, owner: 'archive', maxBytes: Infinity });
 }
-
-/** docker's. */
-const VOLUME_NAME = /^[a-zA-Z0-9][a-zA-Z0-9_.-]+$/;
 
 /** Finds the directories of volumes that dockerd has made on the same root; layerstack's own are names alone. */
 export function namedVolumes(layout: Layout): (name: string) => string | undefined {

@@ -4,7 +4,7 @@
  * of it can be written anew; content is never touched.
  */
 import type { Suspect } from '../core/store-finding.ts';
-import { call, native, type BatchStep } from '../system/native.ts';
+import type { BatchStep } from '../system/native.ts';
 import { findLink, readEntry } from '../system/removal.ts';
 import type { Root } from '../system/root.ts';
 import { readLink, statEntry } from '../system/store-files.ts';
@@ -108,8 +108,7 @@ export async function stackOf(
 
 /** Does the steps: durable on return. */
 export async function apply(root: Root, steps: readonly BatchStep[]): Promise<void> {
-  root.session();
-  await call(native.batch(root.layout.root, [...steps, { op: 'syncfs', path: root.layout.own }]));
+  await root.session().replace([...steps, { op: 'syncfs', path: root.layout.own }]);
 }
 
 /** Writes a file anew, with exactly this mode. */

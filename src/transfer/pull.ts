@@ -127,7 +127,11 @@ async function tagged(source: PullSource & TagSource, signal: AbortSignal | unde
   return [...found.values()];
 }
 
-function checkOptions(reference: Reference, { allTags, maxConcurrentDownloads = 1 }: PullOptions): void {
+function checkOptions(
+  reference: Reference,
+  { allTags, platform, maxConcurrentDownloads = 1 }: PullOptions,
+): void {
+  if (platform !== undefined) parseKnownPlatform(platform);
   if (allTags === true && (reference.tag ?? reference.digest) !== undefined)
     throw new LayerstackError(
       'ERR_INVALID_ARGUMENT',

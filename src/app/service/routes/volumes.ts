@@ -8,6 +8,7 @@ import { matchesLabels } from '../../../core/labels.ts';
 import { Pace } from '../../../core/pace.ts';
 import { timeOf } from '../../../core/time.ts';
 import type { NamedObject } from '../../../container/named-objects.ts';
+import { requireVolumeName } from '../../../container/validate-mounts.ts';
 import type { Layerstack } from '../../layerstack.ts';
 import type { Route, ServiceContext } from '../context.ts';
 import { matchPatterns } from '../patterns.ts';
@@ -99,12 +100,7 @@ const decodeCreate = json.object({
 async function createVolume(request: ApiRequest, { store }: ServiceContext): Promise<void> {
   const { Name, Driver, Labels, DriverOpts } = await request.json(decodeCreate);
   if (Driver !== '' && Driver !== 'local') throw new HttpError(404, `plugin "${Driver}" not found`);
-  if (Name !== '' && !/^[a-zA-Z0-9][a-zA-Z0-9_.-]+$/.test(Name))
-    throw new HttpError(
-      400,
-      `create ${Name}: "${Name}" includes invalid characters for a local volume name, only "[a-zA-Z0-9][a-zA-Z0-9_.-]" are ` +
-        'allowed. If you intended to pass a host directory, use absolute path',
-    );
+  if (Name !== '') requireVolumeName(Name);
   const name = Name || randomBytes(32).toString('hex');
   const kept = await store.volumes.add({
     Id: name,

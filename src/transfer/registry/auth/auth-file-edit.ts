@@ -81,7 +81,13 @@ async function replace(path: string, text: string, log: Logger): Promise<void> {
   const before = await unlessMissing(stat(path));
   const name = basename(path);
   const owner: BatchStep[] = before ? [{ op: 'chown', path: name, uid: before.uid, gid: before.gid }] : [];
-  await new Aftermath(dirname(path), log).batch([{ op: 'replace', path: name, data: text, mode: 0o600 }], {
+  // Of a fixed name: what a login that was killed has left of it, with its password, the next change takes away.
+  const temporary = `.tmp-${name}`;
+  const change: BatchStep[] = [
+    { op: 'unlink', path: temporary, missing: true },
+    { op: 'replace', path: name, temporary, data: text, mode: 0o600 },
+  ];
+  await new Aftermath(dirname(path), log).batch(change, {
     steps: [...owner, { op: 'fsync', path: '.' }],
     otherwise: `a power cut may take the change of ${path}, or its owner is another one`,
   });

@@ -1,0 +1,92 @@
+/** Documents of containers, networks and volumes that are far larger than a line, and what dockerd crashes on in them. */
+import { readFileSync, writeFileSync } from 'node:fs';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import type { NamedObject } from '../../src/container/named-objects.ts';
+import { EMPTY_CONTAINER_CONFIG } from '../../src/image/container-config.ts';
+import type { StoreFinding } from '../../src/core/store-finding.ts';
+import { House, IMAGE } from './container-support.ts';
+
+const LARGE = 'x'.repeat(200_000);
+
+let house: House;
+beforeEach(async () => {
+  house = await House.build();
+});
+afterEach(() => house[Symbol.asyncDispose]());
+
+async function findings(): Promise<StoreFinding[]> {
+  const found: StoreFinding[] = [];
+  for await (const finding of house.store.fsck()) found.push(finding);
+  return found;
+}
+
+describe('a container with large labels and annotations', () => {
+  it('is used like any other, and fsck has nothing to say', async () => {
+    const { id } = await house.store.create(IMAGE, {
+      name: 'large',
+      config: { ...EMPTY_CONTAINER_CONFIG, Labels: new Map([['label', LARGE]]), Cmd: ['/bin/true'] },
+      hostConfig: { Annotations: { note: LARGE } },
+    });
+    expect(await findings()).toEqual([]);
+    await house.store.connect(id, 'front');
+    await house.store.renameContainer(id, 'larger');
+    const { Config, NetworkSettings, HostConfig } = await house.store.inspectContainer('larger');
+    expect(Config.Labels).toEqual({ label: LARGE });
+    expect(HostConfig.Annotations).toEqual({ note: LARGE });
+    expect(Object.keys(NetworkSettings.Networks ?? {})).toEqual(['front']);
+    expect(await findings()).toEqual([]);
+  });
+});
+
+describe.each(['networks', 'volumes'] as const)('%s', (kind) => {
+  const object = (name: string, label = ''): NamedObject => ({
+    ...{ Id: name, Name: name, Created: '2024-01-02T03:04:05Z', Driver: 'local' },
+    ...{ Labels: { label }, Options: {}, More: {} },
+  });
+
+  it('may be many, and have large labels', async () => {
+    await house.store[kind].add(object('large', LARGE));
+    for (let number = 0; number < 400; number++)
+      await house.store[kind].add(object(`v${number}`, 'y'.repeat(200)));
+    await house.reopen();
+    expect(house.store[kind].list()).toHaveLength(401);
+    expect(house.store[kind].list()[0]?.Labels).toEqual({ label: LARGE });
+    expect(await house.store[kind].remove(({ Name }) => Name === 'large')).toHaveLength(1);
+    expect(await findings()).toEqual([]);
+  });
+});
+
+describe('what a dockerd crashes on when it starts', () => {
+  type Document = Record<string, unknown>;
+  const CONFIG = 'config.v2.json';
+
+  it.each([
+    ['no Config', CONFIG, (document: Document) => ({ ...document, Config: null }), 'Config'],
+    ['no State', CONFIG, (document: Document) => ({ ...document, State: null }), 'State'],
+    [
+      'a mount point of nothing',
+      CONFIG,
+      (document: Document) => ({ ...document, MountPoints: { '/v': null } }),
+      '/v',
+    ],
+    ['a host config of nothing', 'hostconfig.json', () => null, 'hostconfig.json'],
+  ])('is named: %s', async (_, file, change, what) => {
+    const { id } = await house.store.create(IMAGE);
+    const path = house.at(`containers/${id}/${file}`);
+    writeFileSync(path, JSON.stringify(change(JSON.parse(readFileSync(path, 'utf8')) as Document)));
+    const found = (await findings()).filter(({ code }) => code === 'container-undecodable');
+    expect(found).toMatchObject([{ severity: 'error', path: `containers/${id}/${file}` }]);
+    expect(found[0]?.message).toContain(
+      `it has no ${what.startsWith('/') ? `MountPoints["${what}"]` : what}, on which dockerd crashes`,
+    );
+  });
+
+  it('is not: what it makes itself', async () => {
+    const { id } = await house.store.create(IMAGE);
+    const path = house.at(`containers/${id}/${CONFIG}`);
+    const { State, MountPoints, ...rest } = JSON.parse(readFileSync(path, 'utf8')) as Document;
+    expect([State, MountPoints]).not.toContain(undefined);
+    writeFileSync(path, JSON.stringify({ ...rest, MountPoints: null, NetworkSettings: null }));
+    expect((await findings()).filter(({ code }) => code === 'container-undecodable')).toEqual([]);
+  });
+});
