@@ -61,7 +61,9 @@ await runSuite('podman', IMAGES, async ({ socket, scratch }) => {
     });
     const results = [...output.matchAll(/^(not ok|ok) \d+ \[10-images\] (.*)\n((?:#.*\n)*)/gm)].map(
       ([, word, name, detail]) => ({
-        name: name.replaceAll(/sha256:[0-9a-f]{64}|\b[0-9a-f]{64}\b|\b[0-9a-f]{12}\b/g, 'ID').slice(0, 300),
+        name: name
+          .replaceAll(/sha256:[0-9a-f]{64}|\b[0-9a-f]{64}(?=abcdef\/|\b)|\b[0-9a-f]{12}\b/g, 'ID')
+          .slice(0, 300),
         outcome: name.includes('# skip') ? 'skipped' : word === 'ok' ? 'passed' : 'failed',
         detail: detail.slice(0, 600),
       }),

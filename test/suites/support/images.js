@@ -9,21 +9,10 @@ import { join } from 'node:path';
 import { run, readProgram } from './run.js';
 
 /** Applets that the suites' commands use. */
-const APPLETS = [
-  'sh',
-  'bash',
-  'echo',
-  'true',
-  'false',
-  'top',
-  'sleep',
-  'cat',
-  'ls',
-  'touch',
-  'uname',
-  'env',
-  'id',
-];
+const APPLETS = (
+  'sh echo printf true false top sleep cat ls touch uname env id ps tail head wc dd mkdir rm uptime hostname ' +
+  'ip ping wget nc stty'
+).split(' ');
 
 /** Makes an OCI layout of one image below `directory`. @returns its path, as skopeo takes it. */
 async function layout(directory, { label, architecture = 'amd64' }) {
@@ -35,6 +24,7 @@ async function layout(directory, { label, architecture = 'amd64' }) {
   writeFileSync(join(tree, 'etc/passwd'), 'root:x:0:0:root:/root:/bin/sh\n');
   writeFileSync(join(tree, 'etc/image'), `${label}\n`);
   for (const applet of APPLETS) await run('ln', ['-sf', 'busybox', join(tree, 'bin', applet)]);
+  writeFileSync(join(tree, 'bin/bash'), '#!/bin/sh\nexec sh "$@"\n', { mode: 0o755 });
   const layer = join(directory, 'layer.tar');
   await run('tar', ['--numeric-owner', '--sort=name', '--mtime=@0', '-cf', layer, '-C', tree, '.']);
   await run('gzip', ['-knf', layer]);
