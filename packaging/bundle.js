@@ -79,6 +79,8 @@ function copyTypes(path, copied) {
   const target = `${DIST}cjs/${path.slice(DIST.length)}`;
   mkdirSync(dirname(target), { recursive: true });
   copyFileSync(path, target);
-  for (const [, imported] of readFileSync(path, 'utf8').matchAll(/(?:from|import\() ?'(\.[^']+)\.ts'/g))
+  for (const [, imported] of readFileSync(path, 'utf8').matchAll(
+    /(?:from |import |import\()'(\.[^']+)\.ts'/g,
+  ))
     copyTypes(fileURLToPath(new URL(`${imported}.d.ts`, `file://${path}`)), copied);
 }

@@ -3,6 +3,8 @@
  * (the CLI maps it to an exit code, the service to an HTTP status; nothing else does), the other fields are
  * facts about the object at fault, and `cause` is the error below, system errors as Node shapes them.
  */
+// Before any class that uses it: whatever gives something back has errors too.
+import './disposal.ts';
 
 /** What class of trouble an error is. */
 export type ErrorKind =

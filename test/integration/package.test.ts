@@ -46,6 +46,20 @@ test('is imported by its name', async () => {
   expect(said.trim()).toBe('ERR_IMAGE_NOT_FOUND 0 0');
 });
 
+test('is required by its name', async () => {
+  const code = `
+    const { Layerstack, LayerstackError } = require('layerstack');
+    Layerstack.open({ root: process.argv[2] }).then(async (store) => {
+      const code = await store.inspect('none').catch((error) => LayerstackError.is(error) && error.code);
+      console.log(code, (await store.images()).length);
+      await store.close();
+    });
+  `;
+  writeFileSync(join(project, 'main.cjs'), code);
+  const said = await must(process.execPath, [join(project, 'main.cjs'), join(project, 'store')]);
+  expect(said.trim()).toBe('ERR_IMAGE_NOT_FOUND 0');
+});
+
 test('has every verb of its command', async () => {
   const command = join(installed, 'dist/bundle/main.js');
   const overview = await must(process.execPath, [command, '--help']);
@@ -93,7 +107,7 @@ test('brings the manual pages that npm installs', () => {
   for (const page of man) expect(readFileSync(join(installed, page), 'utf8')).toMatch(/^\.TH LAYERSTACK/);
 });
 
-test('has the types that its users compile against', async () => {
+test('has the types that its users compile against, of both kinds of module', async () => {
   const code = `
     import { Layerstack, type ImageSummary } from 'layerstack';
     const store: Layerstack = await Layerstack.open({ root: '/srv/store' });
@@ -102,7 +116,18 @@ test('has the types that its users compile against', async () => {
     await Layerstack.open({ root: 1 });
   `;
   writeFileSync(join(project, 'main.mts'), code);
-  const options = ['--noEmit', '--strict', '--target', 'es2022', '--module', 'nodenext', '--types', 'node'];
+  const script = `
+    import library = require('layerstack');
+    export async function images(): Promise<library.ImageSummary[]> {
+      const store: library.Layerstack = await library.Layerstack.open({ root: '/srv/store' });
+      return store.images();
+    }
+    export const code = (error: unknown) => (library.LayerstackError.is(error) ? error.code : undefined);
+    // @ts-expect-error a root is a path
+    void library.Layerstack.open({ root: 1 });
+  `;
+  writeFileSync(join(project, 'main.cts'), script);
+  const options = ['--noEmit', '--strict', '--target', 'es2022', '--module', 'node16', '--types', 'node'];
   const tsc = join(HOME, 'node_modules/.bin/tsc');
-  await must(tsc, [...options, 'main.mts'], { cwd: project });
+  await must(tsc, [...options, 'main.mts', 'main.cts'], { cwd: project });
 });

@@ -11,7 +11,7 @@ const here = fileURLToPath(new URL('.', import.meta.url));
 const out = fileURLToPath(new URL('../../build/native-test', import.meta.url));
 
 /** The folder with Node's own zlib.h and openssl/: beside Node, named by nodedir, or in node-gyp's cache. */
-function nodeInclude(): string {
+export function nodeInclude(): string {
   const prefixes = [
     process.env['npm_config_nodedir'],
     process.env['npm_package_config_node_gyp_nodedir'],

@@ -19,7 +19,7 @@ function checkBuilt(): void {
     .filter((entry) => entry.isFile())
     .reduce((latest, entry) => Math.max(latest, statSync(join(entry.parentPath, entry.name)).mtimeMs), 0);
   if (newest > built)
-    throw new Error('dist/ is missing or older than src/ or packaging/: run `npm run build` first');
+    throw new Error('dist/ is missing or older than src/ or packaging/: run `npm run build:ts` first');
 }
 
 let checked = false;
