@@ -15,7 +15,7 @@ const PAGES = join(HOME, 'dist/man');
 const expected = ['layerstack.1', ...Object.keys(VERBS).map((verb) => `layerstack-${verb}.1`)].sort();
 /** The page as it is read, without bold and underlined letters. */
 const read = async (name: string): Promise<string> =>
-  (await must('mandoc', ['-T', 'utf8', '-O', 'width=500', join(PAGES, name)])).replace(/.\u0008/g, '');
+  (await must('mandoc', ['-T', 'utf8', '-O', 'width=500', join(PAGES, name)])).replace(/.[\b]/g, '');
 
 describe.runIf(havePeers('mandoc'))('the manual pages', () => {
   it('are one for the program and one for each verb, in the package too', () => {

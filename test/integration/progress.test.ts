@@ -10,7 +10,7 @@ import { LayerstackCli } from '../support/layerstack-cli.ts';
 import { run } from '../support/process.ts';
 import { dropScratch, makeScratch } from '../support/scratch.ts';
 import { tar } from '../support/tar.ts';
-import { runOnTerminal } from '../support/terminal.ts';
+import { redrawn, runOnTerminal } from '../support/terminal.ts';
 import { dockerArchive } from './container-support.ts';
 
 const MB = 1_000_000;
@@ -47,7 +47,7 @@ async function drawn(
     env: { TERM: 'xterm', ...env },
   });
   expect([status, text]).toEqual([0, expect.any(String)]);
-  return text.split(/\r?\u001b\[K/).filter((line) => line !== '');
+  return redrawn(text).filter((line) => line !== '');
 }
 
 const BAR =
@@ -81,7 +81,7 @@ describe('on a terminal', () => {
         env: { TERM: 'xterm' },
       },
     );
-    const lines = text.split(/\r?\u001b\[K/);
+    const lines = redrawn(text);
     expect(
       lines.filter((line) => /^loading: [\d.]+MB( {2}[\d.]+MB\/s)? {2}\d+s$/.test(line)).length,
     ).toBeGreaterThan(0);
@@ -108,7 +108,7 @@ describe('on a terminal', () => {
     const { text } = await runOnTerminal('sh', ['-c', `stty cols 30; '${process.execPath}' ${quoted}`], {
       env: { TERM: 'xterm' },
     });
-    const lines = text.split(/\r?\u001b\[K/).filter((line) => line.startsWith('loading:'));
+    const lines = redrawn(text).filter((line) => line.startsWith('loading:'));
     expect(lines.length).toBeGreaterThan(0);
     for (const line of lines) expect(line.length).toBeLessThan(30);
   });

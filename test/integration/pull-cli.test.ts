@@ -12,7 +12,7 @@ import { imageOf, layerOf } from '../support/images.ts';
 import { LayerstackCli } from '../support/layerstack-cli.ts';
 import { dropScratch, makeScratch } from '../support/scratch.ts';
 import { dumpStore, storeChanges } from '../support/store-dump.ts';
-import { runOnTerminal } from '../support/terminal.ts';
+import { redrawn, runOnTerminal } from '../support/terminal.ts';
 import { FakeRepository, RepositoryServer } from './pull-support.ts';
 
 const base = layerOf({ 'etc/base': 'base' });
@@ -91,7 +91,7 @@ describe('what it prints', () => {
       env: { TERM: 'xterm' },
     });
     expect(status).toBe(0);
-    const drawn = text.split(/\r?\u001b\[K/).map((line) => line.split('\n')[0] ?? '');
+    const drawn = redrawn(text).map((line) => line.split('\n')[0] ?? '');
     const totals = drawn.filter((line) => line.startsWith('Total: '));
     expect(totals.length).toBeGreaterThan(3);
     for (const line of totals)

@@ -18,6 +18,11 @@ export async function runOnTerminal(
   return { status: ran.status, text: ran.stdout.replaceAll('\r\n', '\n') };
 }
 
+/** What was drawn on a line that was drawn again and again, piece by piece. */
+export function redrawn(text: string): string[] {
+  return text.split('\u001b[K').map((piece) => piece.replace(/\r$/, ''));
+}
+
 /** What layerstack itself tells a terminal, to draw in place. */
 // eslint-disable-next-line no-control-regex -- control characters are the point
 const DRAWING = /\r?\u001b\[(?:K|J|\d+A)/g;
