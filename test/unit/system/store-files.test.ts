@@ -19,7 +19,7 @@ const ELSEWHERE: Readonly<Record<string, readonly string[]>> = {
   'system/package-version.ts': ['readFileSync'],
   'system/root.ts': ['access', 'realpath', 'stat'],
   'system/make-directories.ts': ['stat'],
-  'system/safe-root.ts': ['realpath', 'stat'],
+  'system/safe-root.ts': ['lstat', 'readlink', 'realpath', 'stat'],
   'system/caps.ts': ['stat'],
   // Stamps in nanoseconds; the names in a directory that was looked at. Files beside `save -o FILE`; scratch directories to lock.
   'system/changes.ts': ['readdirSync', 'statSync'],
