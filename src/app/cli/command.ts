@@ -79,6 +79,8 @@ export interface Context {
   print(...lines: string[]): void;
   /** Progress and remarks. */
   readonly stderr: Output;
+  /** All verbs. */
+  declarations(): Promise<Declaration[]>;
 }
 
 export interface Command<O extends OptionSpecs = OptionSpecs> {
@@ -97,6 +99,15 @@ export interface Command<O extends OptionSpecs = OptionSpecs> {
   /** What the exit status 1 says beside that it has failed. */
   readonly failure?: string;
   run(context: Context, values: Values<O>, operands: readonly string[]): Promise<void>;
+}
+
+/** A verb with all that is declared of it. */
+export interface Declaration {
+  readonly verb: string;
+  /** Other names of it. */
+  readonly aliases: readonly string[];
+  readonly summary: string;
+  readonly command: Command;
 }
 
 /** Gives a command's `run` the types of its own options. */

@@ -1,6 +1,6 @@
 /** The completion of bash, as a script. It needs bash 4.4 and nothing else, not the package bash-completion either. */
-import { PROGRAM_OPTIONS, type ValueKind } from './command.ts';
-import { operandKind, optionsOf, shellOptions, type Declaration, type ShellOption } from './declarations.ts';
+import { PROGRAM_OPTIONS, type Declaration, type ValueKind } from './command.ts';
+import { operandKind, optionsOf, shellOptions, type ShellOption } from './shell-view.ts';
 
 export function bashCompletion(declarations: readonly Declaration[]): string {
   const verbs = declarations.map(({ verb }) => verb);

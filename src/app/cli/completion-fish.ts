@@ -1,6 +1,6 @@
 /** The completion of fish, as a script. */
-import { PROGRAM_OPTIONS, type ValueKind } from './command.ts';
-import { operandKind, optionsOf, shellOptions, type Declaration, type ShellOption } from './declarations.ts';
+import { PROGRAM_OPTIONS, type Declaration, type ValueKind } from './command.ts';
+import { operandKind, optionsOf, shellOptions, type ShellOption } from './shell-view.ts';
 
 export function fishCompletion(declarations: readonly Declaration[]): string {
   const global = shellOptions(PROGRAM_OPTIONS);

@@ -1,6 +1,6 @@
 /** The completion of zsh, as a script for `compinit`. */
-import { PROGRAM_OPTIONS, type ValueKind } from './command.ts';
-import { operandKind, optionsOf, shellOptions, type Declaration, type ShellOption } from './declarations.ts';
+import { PROGRAM_OPTIONS, type Declaration, type ValueKind } from './command.ts';
+import { operandKind, optionsOf, shellOptions, type ShellOption } from './shell-view.ts';
 
 export function zshCompletion(declarations: readonly Declaration[]): string {
   const verbs = declarations.flatMap(({ verb, aliases, summary }) =>

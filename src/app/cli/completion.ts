@@ -1,8 +1,8 @@
 /** Scripts that complete commands in a shell, made from what the verbs declare. */
+import type { Declaration } from './command.ts';
 import { bashCompletion } from './completion-bash.ts';
 import { fishCompletion } from './completion-fish.ts';
 import { zshCompletion } from './completion-zsh.ts';
-import type { Declaration } from './declarations.ts';
 
 const SCRIPTS = { bash: bashCompletion, zsh: zshCompletion, fish: fishCompletion } as const;
 

@@ -15,6 +15,7 @@ import {
   UsageError,
   type Command,
   type Context,
+  type Declaration,
 } from './command.ts';
 import { ALIASES, HIDDEN_VERBS, VERBS } from './commands/index.ts';
 import { describeError, troubleLine } from './errors.ts';
@@ -151,6 +152,10 @@ function context(values: {
       return processOutputs.stderr;
     },
     print,
+    async declarations(): Promise<Declaration[]> {
+      const { allDeclarations } = await import('./declarations.ts');
+      return allDeclarations();
+    },
     async registries(): Promise<Registries> {
       const { Registries: of } = await import('../registries.ts');
       return new of(root, { allowUnsafeRoot });

@@ -1,6 +1,6 @@
 /** The manual pages, in man(7)'s language, made from what the verbs declare. */
-import { GLOBAL_OPTIONS, PROGRAM_OPTIONS, type OptionSpecs } from './command.ts';
-import { allDeclarations, type Declaration } from './declarations.ts';
+import { GLOBAL_OPTIONS, PROGRAM_OPTIONS, type Declaration, type OptionSpecs } from './command.ts';
+import { allDeclarations } from './declarations.ts';
 
 export interface ManPageOptions {
   readonly version: string;

@@ -30,11 +30,8 @@ export const command = defineCommand({
       throw new UsageError(
         `${JSON.stringify(shell)} is no shell that is completed: use ${SHELLS.join(', ')}`,
       );
-    const [{ allDeclarations }, { completionScript }] = await Promise.all([
-      import('../declarations.ts'),
-      import('../completion.ts'),
-    ]);
-    const script = completionScript(shell as (typeof SHELLS)[number], await allDeclarations());
+    const { completionScript } = await import('../completion.ts');
+    const script = completionScript(shell as (typeof SHELLS)[number], await context.declarations());
     context.print(...script.trimEnd().split('\n'));
   },
 });

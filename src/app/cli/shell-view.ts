@@ -1,0 +1,44 @@
+/** What is declared of the verbs, as the completion of a shell needs it. */
+import {
+  GLOBAL_OPTIONS,
+  kindOf,
+  type Command,
+  type Declaration,
+  type OptionSpecs,
+  type ValueKind,
+} from './command.ts';
+
+/** An option as a shell sees it. */
+export interface ShellOption {
+  /** `--input`, `-i`. */
+  readonly names: readonly string[];
+  readonly help: string;
+  /** What its value is called; undefined where it takes none. */
+  readonly value: string | undefined;
+  readonly kind: ValueKind;
+  readonly multiple: boolean;
+}
+
+export function shellOptions(specs: OptionSpecs): ShellOption[] {
+  return Object.entries(specs).map(([name, spec]) => ({
+    names: [`--${name}`, ...(spec.short === undefined ? [] : [`-${spec.short}`])],
+    help: spec.help,
+    value: spec.type === 'string' ? (spec.value ?? 'VALUE') : undefined,
+    kind: kindOf(spec),
+    multiple: spec.multiple === true,
+  }));
+}
+
+/** Options of a verb, the global ones last; one of its own goes before a global one of that name. */
+export function optionsOf({ command }: Declaration): ShellOption[] {
+  const global = Object.entries(GLOBAL_OPTIONS).filter(([name]) => !Object.hasOwn(command.options, name));
+  return shellOptions({ ...command.options, ...(Object.fromEntries(global) as OptionSpecs) });
+}
+
+/** What an operand names, by its position; undefined where there is none. */
+export function operandKind(
+  { operands: { max, kinds = [] } }: Command,
+  position: number,
+): ValueKind | undefined {
+  return position < max ? (kinds[position] ?? kinds.at(-1) ?? 'none') : undefined;
+}
