@@ -4,7 +4,7 @@
  * answers; `openapi.json` is made of that, and docs/api.md tells the same.
  */
 import { FINDING_CODES, isWrong, SEVERITIES, type StoreFinding } from '../../../core/store-finding.ts';
-import { packageVersion } from '../../package-version.ts';
+import { packageVersion } from '../../../system/package-version.ts';
 import { body, choice, flag, hostPath, text, texts, type Body, type Schema } from '../body-fields.ts';
 import type { ServiceContext } from '../context.ts';
 import type { ApiRequest } from '../request.ts';
