@@ -99,9 +99,12 @@ describe('an image config', () => {
     expect(config.config.Env).toEqual(['A=1']);
   });
 
-  it.each(['windows', 'LINUX', 'Linux', 'linux ', 'freebsd'])('of the operating system %j is refused', (os) => {
-    refuse({ rootfs: { type: 'layers', diff_ids: [A] }, os }, /is for the operating system/);
-  });
+  it.each(['windows', 'LINUX', 'Linux', 'linux ', 'freebsd'])(
+    'of the operating system %j is refused',
+    (os) => {
+      refuse({ rootfs: { type: 'layers', diff_ids: [A] }, os }, /is for the operating system/);
+    },
+  );
 
   it('is refused without a rootfs', () => {
     refuse({}, /rootfs is missing/);
