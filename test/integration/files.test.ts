@@ -132,7 +132,7 @@ describe('batch', () => {
     [{ op: 'write', path: 'gone/x', data: '', mode: 0o600 }, 'ENOENT', 'open'],
     [{ op: 'write', path: 'file/x', data: '', mode: 0o600 }, 'ENOTDIR', 'open'],
     [{ op: 'write', path: 'dangling', data: '', mode: 0o600 }, 'EEXIST', 'open'],
-    [{ op: 'mkdir', path: 'file', mode: 0o700, exist: true }, 'EEXIST', 'mkdir'],
+    [{ op: 'mkdir', path: 'file', mode: 0o700 }, 'EEXIST', 'mkdir'],
     [{ op: 'mkdir', path: '..', mode: 0o700, exist: true }, 'EINVAL', 'open'],
     [{ op: 'symlink', path: 'file', target: 'x' }, 'EEXIST', 'symlink'],
     [{ op: 'rename', from: 'gone', to: 'x' }, 'ENOENT', 'rename'],
@@ -234,6 +234,17 @@ describe('batch', () => {
     expect([join(root, 'link'), join(root, 'd/link')]).toContain((error as { path: string }).path);
     expect(readdirSync(elsewhere)).toEqual(['inside']);
     expect(readdirSync(root).sort()).toEqual(['d', 'link']);
+  });
+
+  test('names what is in the place of a directory', async () => {
+    const root = scratch();
+    writeFileSync(join(root, 'file'), 'kept');
+    await expect(batch(root, { op: 'mkdir', path: 'file', mode: 0o700, exist: true })).rejects.toMatchObject({
+      code: 'ERR_STORE_CORRUPT',
+      expected: 'a directory',
+      path: join(root, 'file'),
+    });
+    expect(readFileSync(join(root, 'file'), 'utf8')).toBe('kept');
   });
 
   test('names the root that is missing', async () => {
