@@ -164,7 +164,7 @@ test('a missing layer is named', async () => {
   const root = scratch();
   mkdirSync(join(root, 'ours'));
   await expect(call(native.populateInit(root, ['l/GONE'], 'ours'))).rejects.toMatchObject({
-    code: 'ENOENT',
+    code: 'ERR_STORE_CORRUPT',
     path: join(root, 'l/GONE'),
   });
 });
