@@ -139,7 +139,10 @@ describe('flatten', () => {
       syscall: 'mkdir',
       path: join(root, 'merged'),
     });
-    await expect(call(native.flatten(root, ['gone'], 'flat'))).rejects.toMatchObject({ code: 'ENOENT' });
+    await expect(call(native.flatten(root, ['gone'], 'flat'))).rejects.toMatchObject({
+      code: 'ERR_STORE_CORRUPT',
+      path: join(root, 'gone'),
+    });
     await expect(call(native.flatten(root, lowers, 'flat'))).rejects.toMatchObject({
       code: 'ERR_INVALID_ARGUMENT',
     });

@@ -260,7 +260,7 @@ TEST(an_index_shows_what_extraction_makes) {
   Random random(11);
   Scratch scratch;
   int accepted = 0;
-  constexpr int kRounds = 1500;
+  constexpr int kRounds = 600;
   for (int i = 0; i < kRounds; ++i) CompareLayer(scratch, RandomTar(random), &accepted);
   std::printf("     %d of %d accepted\n", accepted, kRounds);
   CHECK(accepted > kRounds / 20 && accepted < kRounds);
@@ -270,7 +270,7 @@ TEST(an_index_refuses_what_extraction_refuses) {
   Random random(12);
   Scratch scratch;
   int accepted = 0;
-  constexpr int kRounds = 1500;
+  constexpr int kRounds = 600;
   for (int i = 0; i < kRounds; ++i) {
     std::string tar = RandomTar(random);
     Mutate(random, tar);
@@ -284,7 +284,7 @@ TEST(an_index_treats_attributes_as_a_kernel_does) {
   Random random(14);
   Scratch scratch;
   int accepted = 0;
-  constexpr int kRounds = 2000;
+  constexpr int kRounds = 800;
   for (int i = 0; i < kRounds; ++i) {
     std::string tar;
     for (uint64_t left = 1 + Below(random, 4); left > 0; --left) tar += RandomAttributed(random);
@@ -297,8 +297,7 @@ TEST(an_index_treats_attributes_as_a_kernel_does) {
 TEST(an_index_of_a_stack_shows_what_an_overlay_of_its_layers_shows) {
   Random random(13);
   Scratch scratch;
-  int compared = 0;
-  for (int i = 0; i < 3000 && compared < 400; ++i) {
+  for (int left = 150; left > 0; --left) {
     const time_t start = ::time(nullptr) - 1;
     std::vector<std::string> tars;
     std::vector<std::string> lowers;
@@ -313,9 +312,7 @@ TEST(an_index_of_a_stack_shows_what_an_overlay_of_its_layers_shows) {
     CHECK_EQ(CodeOf(mounted.Make(tars, true)), "accepted"s);
     UniqueFd overlay = OpenOverlay(scratch.Path(""), lowers);
     CHECK_EQ(Difference(ViewOf(overlay.get(), true, start), ViewOf(mounted.mount.get(), true, start)), ""s);
-    ++compared;
   }
-  CHECK_EQ(compared, 400);
 }
 
 int main() {
