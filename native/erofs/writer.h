@@ -1,5 +1,5 @@
 // Writes a Tree as an EROFS image: superblock, contents in the order in which they come, inodes, directories. Contents are in the
-// image, or on devices that it names and that are mounted with it. The same tree and contents give the same bytes: there is no time of building but the given one, and the
+// image, or on devices that it names and that are mounted with it. The same tree and contents give the same bytes: the only time of building is the given one, and the
 // UUID is zero. Holes of sparse files are holes of the image.
 #pragma once
 
@@ -18,7 +18,7 @@ namespace layerstack::erofs {
 struct Device {
   int fd;
   uint64_t size;
-  std::string tag;  // what it is, for who looks into the image; at most 64 bytes
+  std::string tag;  // what it is, for readers of the image; at most 64 bytes
 };
 
 class Writer {

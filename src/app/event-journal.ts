@@ -204,7 +204,7 @@ class JournalReader {
     const position = this.#positions.get(segment) ?? { offset: 0, rest: Buffer.alloc(0) };
     this.#positions.set(segment, position);
     const entry = statEntry(path);
-    // What is no file is opened, which names it.
+    // Anything but a file is opened too: that fails with an error which names it.
     if (entry?.kind === 'file' && entry.size <= position.offset) return;
     const file = await openStoreFile(path, constants.O_RDONLY).catch((error: unknown) => {
       if (isSystemError(error, 'ENOENT')) return undefined;
@@ -242,7 +242,7 @@ function* linesOf(position: Position, bytes: Buffer): Generator<RecordedEvent, v
   position.rest = text.length - begin > 4 * MAX_LINE ? Buffer.alloc(0) : text.subarray(begin);
 }
 
-/** Undefined for a line that is no event: one that was cut off. */
+/** Undefined for a line that is not an event, such as one that was cut off. */
 function parseEvent(line: string): RecordedEvent | undefined {
   if (line === '') return undefined;
   let value: unknown;

@@ -942,7 +942,7 @@ export class Layerstack implements AsyncDisposable {
     return this.close();
   }
 
-  /** What is no data of the container is not listed with it: a copy, or its JSON, is the container alone. */
+  /** A copy of it, or its JSON, has the container's data alone: this method is not enumerable. */
   #withEnd(container: Container): NewContainer {
     const value = (): Promise<void> => this.remove(container, { force: true });
     return Object.defineProperty({ ...container }, Symbol.asyncDispose, { value }) as NewContainer;

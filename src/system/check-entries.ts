@@ -79,7 +79,7 @@ function planted(path: string, what: string): Suspect {
     severity: 'error',
     path,
     message: `${what} in the place of a file or directory of the store: nothing is read or written through it`,
-    advice: 'look who has made it, and remove it',
+    advice: 'find out who made it, and remove it',
   };
 }
 

@@ -8,7 +8,7 @@ import { pathToFileURL } from 'node:url';
 /** Its URL. */
 export const HERE: string = (import.meta.url as string | undefined) ?? pathToFileURL(script()).href;
 
-/** For what is no ES module, or is to be loaded late. */
+/** Loads CommonJS modules and addons, and whatever shall be loaded late. */
 export const require: NodeJS.Require = createRequire(HERE);
 
 /** Bundlers empty `import.meta` where they make CommonJS of ES modules, and leave out `__filename` the other way round. */

@@ -40,7 +40,7 @@ interface Opened {
   readonly writerLock?: FlockHandle | undefined;
 }
 
-/** dockerd and our own probes hold the lock for moments while they look who has it. */
+/** dockerd and our own probes hold the lock for moments while they find out who has it. */
 const LOCK_TRIES = 5;
 const LOCK_PAUSE_MS = 20;
 

@@ -177,7 +177,7 @@ describe.runIf(havePeers('bash', 'zsh', 'fish', 'script'))('completion', () => {
 });
 
 describe('the query for names', () => {
-  it('prints names of images and containers, and nothing where there is no store', async () => {
+  it('prints names of images and containers, and nothing without a store', async () => {
     const query = makeScratch('completion-query');
     try {
       const own = new LayerstackCli(join(query, 'store'));
@@ -193,7 +193,7 @@ describe('the query for names', () => {
     }
   });
 
-  it('is no verb that the help shows, or advises', async () => {
+  it('is a verb that the help neither shows nor advises', async () => {
     const own = new LayerstackCli('/nowhere');
     expect(await own.run('--help')).not.toContain('__complete');
     expect((await own.try(['__complet'])).stderr).not.toContain('__complete`');

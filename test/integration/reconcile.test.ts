@@ -364,7 +364,7 @@ describe('what a dead session names', () => {
     expect(await paths()).toEqual([]);
   });
 
-  it('may have files beside it that are no sessions', async () => {
+  it('may have files beside it that are not sessions', async () => {
     await (await Root.open(store)).close();
     writeFileSync(at('layerstack/sessions/note'), 'x');
     await using opened = await Layerstack.open({ root: store });

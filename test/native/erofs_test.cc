@@ -254,44 +254,35 @@ std::string RandomAttributed(Random& random) {
   return (records.empty() ? "" : Pax(records)) + Header(name, type, "anywhere", 0, static_cast<unsigned>(Below(random, 010000)));
 }
 
-}  // namespace
-
-TEST(an_index_shows_what_extraction_makes) {
-  Random random(11);
+// Compares random layers, of which some are accepted and some are not.
+template <typename Make>
+void CompareLayers(uint64_t seed, int rounds, int least, Make make) {
+  Random random(seed);
   Scratch scratch;
   int accepted = 0;
-  constexpr int kRounds = 600;
-  for (int i = 0; i < kRounds; ++i) CompareLayer(scratch, RandomTar(random), &accepted);
-  std::printf("     %d of %d accepted\n", accepted, kRounds);
-  CHECK(accepted > kRounds / 20 && accepted < kRounds);
+  for (int i = 0; i < rounds; ++i) CompareLayer(scratch, make(random), &accepted);
+  std::printf("     %d of %d accepted\n", accepted, rounds);
+  CHECK(accepted > least && accepted < rounds);
 }
 
+}  // namespace
+
+TEST(an_index_shows_what_extraction_makes) { CompareLayers(11, 600, 30, RandomTar); }
+
 TEST(an_index_refuses_what_extraction_refuses) {
-  Random random(12);
-  Scratch scratch;
-  int accepted = 0;
-  constexpr int kRounds = 600;
-  for (int i = 0; i < kRounds; ++i) {
+  CompareLayers(12, 600, 0, [](Random& random) {
     std::string tar = RandomTar(random);
     Mutate(random, tar);
-    CompareLayer(scratch, tar, &accepted);
-  }
-  std::printf("     %d of %d accepted\n", accepted, kRounds);
-  CHECK(accepted > 0 && accepted < kRounds);
+    return tar;
+  });
 }
 
 TEST(an_index_treats_attributes_as_a_kernel_does) {
-  Random random(14);
-  Scratch scratch;
-  int accepted = 0;
-  constexpr int kRounds = 800;
-  for (int i = 0; i < kRounds; ++i) {
+  CompareLayers(14, 800, 40, [](Random& random) {
     std::string tar;
     for (uint64_t left = 1 + Below(random, 4); left > 0; --left) tar += RandomAttributed(random);
-    CompareLayer(scratch, tar, &accepted);
-  }
-  std::printf("     %d of %d accepted\n", accepted, kRounds);
-  CHECK(accepted > kRounds / 20 && accepted < kRounds);
+    return tar;
+  });
 }
 
 TEST(an_index_of_a_stack_shows_what_an_overlay_of_its_layers_shows) {

@@ -77,7 +77,7 @@ function call(how: string, specs: readonly string[]): string[] {
   return [how, ...specs.map((spec) => `  ${spec}`)].map((line) => `${line} \\`).concat('  && ret=0');
 }
 
-/** One for each name; who has one of them needs no other. */
+/** One for each name: a command line that has one of them needs none of the others. */
 function optionSpecs({ names, help, value, kind, multiple }: ShellOption): string[] {
   return names.map((name) => {
     const instead = multiple ? '*' : names.length > 1 ? `(${names.join(' ')})` : '';

@@ -38,7 +38,7 @@ export function parseFilters(given: readonly string[], accepted: readonly Filter
   };
 }
 
-/** @throws UsageError for a text that is no time. */
+/** @throws UsageError for a text that is not a time. */
 export function checkTime(option: string, text: string): void {
   try {
     parseTimestamp(option, text);

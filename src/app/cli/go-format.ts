@@ -16,7 +16,7 @@ export interface Listing {
   readonly rows: readonly Readonly<Record<string, unknown>>[];
 }
 
-/** @throws UsageError for a text that is no template. */
+/** @throws UsageError for a text that is not a template. */
 export function checkListingFormat(format: string): void {
   asUsage(() => parseListing(format));
 }

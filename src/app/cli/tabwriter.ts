@@ -7,7 +7,7 @@ export function alignTabs(text: string): string {
   const lines = text.split('\n').map((line) => line.split('\t'));
   const widths = lines.map((): number[] => []);
   const deepest = lines.reduce((most, cells) => Math.max(most, cells.length - 1), 0);
-  // What is behind the last tab of a line is no cell of a column.
+  // The text behind the last tab of a line is not a cell of a column.
   const has = (line: number, column: number): boolean => (lines[line]?.length ?? 0) - 1 > column;
   for (let column = 0; column < deepest; column++)
     for (let line = 0; line < lines.length; line++) {

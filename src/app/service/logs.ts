@@ -1,7 +1,7 @@
 /**
  * The service's log: a line for each record, as a JSON object (`time`, `level`, `message`, then the facts) or as text for
  * eyes; either may be looked at on a terminal, whoever has named the things in it. Facts are printed as they are given, but for
- * what URLs in them may hold (passwords, signatures): who logs leaves other secrets out (request-log.ts logs paths without
+ * what URLs in them may hold (passwords, signatures): callers leave other secrets out (request-log.ts logs paths without
  * queries).
  */
 import { inspect } from 'node:util';

@@ -362,7 +362,7 @@ class Parser {
     return token;
   }
 
-  /** The next token that is no blank. */
+  /** The next token that is not a blank. */
   #skip(): Token {
     while (this.#peek().kind === 'space') this.#at++;
     return this.#peek();

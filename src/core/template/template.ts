@@ -19,7 +19,7 @@ const LEFT_OUT = new Set(['and', 'or']);
 export class Template {
   readonly #tree: Tree;
 
-  /** @throws TemplateError for a text that is no template. */
+  /** @throws TemplateError for a text that is not a template. */
   constructor(text: string) {
     this.#tree = parse(text, NAMES);
   }

@@ -64,7 +64,7 @@ export interface ImportStores {
  * @param source path of a tar or of a directory, or the tar's bytes
  * @throws {@link LayerstackError} ERR_INVALID_ARGUMENT for a path that does not exist, a directory that the store is in, a malformed
  *   change or platform; ERR_IMAGE_NOT_FOUND and ERR_ID_AMBIGUOUS for the base; ERR_COMPRESSION_UNSUPPORTED for bzip2 and xz;
- *   ERR_LAYER_INVALID and its like for what is no tar; ERR_UPPER_CHANGED where a file of a directory shrinks meanwhile,
+ *   ERR_LAYER_INVALID and its like for a source that is not a tar; ERR_UPPER_CHANGED where a file of a directory shrinks meanwhile,
  *   ERR_UPPER_UNSUPPORTED; ERR_LAYER_DEPTH; ERR_LIMIT_EXCEEDED, ERR_NO_SPACE, ERR_ABORTED, ERR_STORE_READ_ONLY.
  */
 export async function importImage(

@@ -35,7 +35,7 @@ export class WebFile {
 
   /**
    * @param url - without a scheme it is taken for http, as dockerd does
-   * @throws {@link LayerstackError} ERR_INVALID_ARGUMENT for what is no URL of http or https.
+   * @throws {@link LayerstackError} ERR_INVALID_ARGUMENT for a text that is not a URL of http or https.
    */
   constructor(url: string, access: WebAccess) {
     this.#url = webUrl(url.includes('://') ? url : `http://${url}`);
@@ -108,7 +108,7 @@ function webUrl(text: string): URL {
   if (url === undefined || !['http:', 'https:'].includes(url.protocol) || url.hostname === '')
     throw new LayerstackError(
       'ERR_INVALID_ARGUMENT',
-      `${JSON.stringify(redactUrl(text))} is no URL of a file: give http://HOST/PATH or https://HOST/PATH`,
+      `${JSON.stringify(redactUrl(text))} is not the URL of a file: give http://HOST/PATH or https://HOST/PATH`,
     );
   if (url.username !== '' || url.password !== '')
     throw new LayerstackError(

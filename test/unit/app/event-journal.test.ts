@@ -165,7 +165,7 @@ describe('a reader', () => {
     },
   );
 
-  it('passes over what is no event, and what was cut off', async () => {
+  it('passes over lines that are not events, and those that were cut off', async () => {
     await record(event('a'));
     const file = join(root, 'layerstack/events/1');
     appendFileSync(file, '{"timeNano":"1","type":"image"}\nnull\n[]\n\u0000\n{"cut": "of');

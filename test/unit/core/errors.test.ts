@@ -31,7 +31,7 @@ describe('a LayerstackError', () => {
     ['another realm', runInNewContext(FOREIGN), true],
     ['this copy', new LayerstackError('ERR_INTERNAL', 'x'), true],
     ['elsewhere, without the brand', new Error('x'), false],
-    ['elsewhere, and is no error', { [Symbol.for('layerstack.error')]: true }, false],
+    ['elsewhere, and is not an error', { [Symbol.for('layerstack.error')]: true }, false],
   ])('is recognised by its brand: one of %s', (_, error: unknown, expected) => {
     expect(LayerstackError.is(error)).toBe(expected);
     expect(error instanceof LayerstackError).toBe(expected);

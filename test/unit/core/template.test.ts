@@ -58,7 +58,7 @@ describe('Template', () => {
     '{{break}}',
     '{{$x}}',
     '{{nope}}',
-  ])('%s is no template', (text) => {
+  ])('%s is not a template', (text) => {
     expect(() => new Template(text)).toThrow(TemplateError);
   });
 

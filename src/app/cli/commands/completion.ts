@@ -28,7 +28,7 @@ export const command = defineCommand({
   async run(context, _values, [shell = '']) {
     if (!SHELLS.some((each) => each === shell))
       throw new UsageError(
-        `${JSON.stringify(shell)} is no shell that is completed: use ${SHELLS.join(', ')}`,
+        `${JSON.stringify(shell)} is not a shell that can be completed: use ${SHELLS.join(', ')}`,
       );
     const { completionScript } = await import('../completion.ts');
     const script = completionScript(shell as (typeof SHELLS)[number], await context.declarations());

@@ -15,8 +15,8 @@ import { containerOf } from './container-name.ts';
 
 const PREFIX = '/layerstack/v1';
 
-const NO_CONTAINER = 'There is no such container, or several.';
-const BAD_BODY = 'The body is no JSON, or not what is described here.';
+const NO_CONTAINER = 'No container has this name or id, or several have it.';
+const BAD_BODY = 'The body is not JSON, or not as described here.';
 
 const mountBody = body({ ReadOnly: flag('Nothing can be written through this mount.') });
 const unmountBody = body({
@@ -67,7 +67,7 @@ export const ownRoutes: readonly DescribedRoute[] = [
     operation: {
       id: 'unmountContainer',
       summary: "Gives back one use of a container's mount; the last one unmounts.",
-      description: 'Unmounting what is not mounted is no error.',
+      description: 'Unmounting a container that is not mounted succeeds.',
       body: unmountBody,
       answer: {
         description: 'The use is given back.',
@@ -103,7 +103,7 @@ export const ownRoutes: readonly DescribedRoute[] = [
         }),
       },
       errors: {
-        400: `${BAD_BODY} Or the user is not in the root file system, or there is no command.`,
+        400: `${BAD_BODY} Or the user is not in the root file system, or no command was given.`,
         404: `${NO_CONTAINER} Or a device or directory of the host is missing.`,
       },
     },
