@@ -9,7 +9,9 @@ import ts from 'typescript';
 const HOME = fileURLToPath(new URL('..', import.meta.url));
 const OUTPUT = `${HOME}src/app/signatures.ts`;
 /** Whose methods users of the library call, but for those that say `@internal`. */
-const CLASSES = ['Layerstack', 'Registries'];
+const CLASSES = ['Layerstack', 'Registries', 'Archives'];
+/** What they call without an object. */
+const FUNCTIONS = ['openArchive'];
 
 /** The text of src/app/signatures.ts, as the sources are now. */
 export function signaturesText() {
@@ -22,8 +24,10 @@ export function signaturesText() {
   for (const exported of checker.getExportsOfModule(
     checker.getSymbolAtLocation(program.getSourceFile(index)),
   )) {
-    if (!CLASSES.includes(exported.name)) continue;
     const symbol = checker.getAliasedSymbol(exported);
+    if (FUNCTIONS.includes(exported.name))
+      methods[exported.name] = shapes.signature(checker.getTypeOfSymbol(symbol).getCallSignatures()[0]);
+    if (!CLASSES.includes(exported.name)) continue;
     const owners = { '.': checker.getTypeOfSymbol(symbol), '#': checker.getDeclaredTypeOfSymbol(symbol) };
     for (const signature of owners['.'].getConstructSignatures())
       if (isPublic({ valueDeclaration: signature.declaration }) && signature.parameters.length > 0)

@@ -2,6 +2,8 @@
  * layerstack: Docker's own overlay2 layout, in process. The way of an image's bytes is the order of the folders:
  * transfer (in) -> layer -> image -> container -> transfer (out); `Layerstack` is the door to all of it.
  */
+export { openArchive } from './app/archives.ts';
+export type { Archives } from './app/archives.ts';
 export { DEFAULT_ROOT, Layerstack } from './app/layerstack.ts';
 export type { ContainerRef, DiskUsage, NewContainer, OpenOptions } from './app/layerstack.ts';
 export type { EventsOptions, RecordedEvent } from './app/event-journal.ts';
@@ -47,13 +49,18 @@ export type {
   PruneOptions,
   PruneResult,
 } from './image/store.ts';
+export type { ArchiveMount, OpenArchive, UnmountArchiveOptions } from './packed/archives.ts';
+export type { FileVersion } from './packed/file-version.ts';
+export type { LayerForm } from './packed/layers.ts';
+export type { StorelessOptions } from './packed/open-archive.ts';
+export type { ArchiveImage, ArchiveLayer, MountedArchive, OpenArchiveOptions } from './packed/open.ts';
 export type { Capabilities } from './system/caps.ts';
 export type { Referrer, RemoteManifest, RemovedRemote } from './transfer/remote.ts';
 export type { Logger } from './system/log.ts';
 export { Registries } from './app/registries.ts';
 export type { RegistryOptions } from './app/registries.ts';
 export { DockerConfig } from './transfer/registry/auth/docker-config.ts';
-export type { Probe } from './system/native.ts';
+export type { LayerWarning, Probe } from './system/native.ts';
 export type { LoadedImage, LoadOptions, LoadResult, LoadWarning } from './transfer/archive/load.ts';
 export type { DiskImageOptions } from './transfer/disk-image.ts';
 export type { PulledImage, PullOptions, PullResult } from './transfer/pull.ts';

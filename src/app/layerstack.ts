@@ -53,6 +53,7 @@ import type { Capabilities } from '../system/caps.ts';
 import type { Logger } from '../system/log.ts';
 import { timed, timedBytes } from '../system/phases.ts';
 import { Root } from '../system/root.ts';
+import { hasDirectory } from '../system/store-files.ts';
 import type { ExportOptions } from '../transfer/archive/export.ts';
 import type { ImportOptions } from '../transfer/archive/import.ts';
 import type { LoadOptions, LoadResult } from '../transfer/archive/load.ts';
@@ -70,6 +71,7 @@ import type {
   RemoteManifest,
   RemovedRemote,
 } from '../transfer/remote.ts';
+import { Archives } from './archives.ts';
 import { ByteStreams } from './byte-stream.ts';
 import type { Finding } from './doctor.ts';
 import { EventJournal, readEvents, type EventsOptions, type RecordedEvent } from './event-journal.ts';
@@ -185,6 +187,7 @@ export class Layerstack implements AsyncDisposable {
       await store.#containers.resume();
       await store.#images.resume();
       for (const objects of [store.networks, store.volumes]) await objects.resume();
+      await sweepArchives(store.#root);
     }
     return store;
   }
@@ -752,6 +755,11 @@ export class Layerstack implements AsyncDisposable {
     this.#events.container('rename', renamed, { oldName: `/${container.name}` });
   }
 
+  /** Image archives as root file systems, in place. */
+  get archives(): Archives {
+    return new Archives(this.#root);
+  }
+
   /** Networks that clients have made: their names, nothing else. */
   get networks(): NamedObjects {
     return new NamedObjects(this.#root, 'networks');
@@ -1021,4 +1029,12 @@ function tagOf(text: string | undefined): Reference | undefined {
       { reference: text },
     );
   return withDefaultTag(reference);
+}
+
+/** Removes what processes have left that died with an archive open in place. */
+async function sweepArchives({ layout, log }: Root): Promise<void> {
+  const directory = layout.at(layout.archives);
+  if (!hasDirectory(directory)) return;
+  const { sweepPlaces } = await import('../packed/place.ts');
+  await sweepPlaces(directory, log);
 }

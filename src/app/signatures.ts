@@ -3,6 +3,11 @@ import type { Signatures } from '../core/arguments.ts';
 
 export const SIGNATURES: Signatures = {
   methods: {
+    "openArchive": {"parameters":[{"name":"values","shape":{"object":"[path: string, options?: StorelessOptions | undefined]"}}],"async":true},
+    "Archives.constructor": {"parameters":[{"name":"root","shape":{"object":"Root"}}]},
+    "Archives#open": {"parameters":[{"name":"path","shape":"string"},{"name":"options","shape":{"object":"OpenArchiveOptions"},"optional":true}],"async":true},
+    "Archives#mount": {"parameters":[{"name":"path","shape":"string"},{"name":"options","shape":{"object":"OpenArchiveOptions"},"optional":true}],"async":true},
+    "Archives#unmount": {"parameters":[{"name":"path","shape":"string"},{"name":"options","shape":{"object":"UnmountArchiveOptions"},"optional":true}],"async":true},
     "Layerstack.open": {"parameters":[{"name":"options","shape":{"object":"OpenOptions"},"optional":true}],"async":true},
     "Layerstack.diagnose": {"parameters":[{"name":"root","shape":"string","optional":true}],"async":true},
     "Layerstack#onEvent": {"parameters":[{"name":"listener","shape":"function"}]},
@@ -58,10 +63,14 @@ export const SIGNATURES: Signatures = {
     "Registries#remove": {"parameters":[{"name":"reference","shape":"string"},{"name":"options","shape":{"object":"RequestOptions & RegistryOptions"},"optional":true}],"async":true},
   },
   objects: {
+    "[path: string, options?: StorelessOptions | undefined]": {"methods":["toString","toLocaleString","pop","push","concat","join","reverse","shift","slice","sort","splice","unshift","indexOf","lastIndexOf","every","some","forEach","map","filter","reduce","reduceRight","find","findIndex","fill","copyWithin","entries","keys","values","includes","flatMap","flat","at","findLast","findLastIndex","toReversed","toSorted","toSpliced","with","@@iterator"]},
+    "Root": {"methods":["session","close","@@asyncDispose"]},
+    "OpenArchiveOptions": {"keys":{"image":"string","platform":"string","verify":"boolean","readOnly":"boolean","maxBytes":"number","signal":{"object":"AbortSignal"}}},
+    "AbortSignal": {"methods":["throwIfAborted","addEventListener","dispatchEvent","removeEventListener"]},
+    "UnmountArchiveOptions": {"keys":{"force":"boolean","signal":{"object":"AbortSignal"}}},
     "OpenOptions": {"keys":{"root":"string","readOnly":"boolean","allowUnsafeRoot":"boolean","log":{"object":"Logger"},"addon":"string"}},
     "Logger": {"methods":["debug","info","warn","error"]},
     "EventsOptions": {"keys":{"since":"string","until":"string","filters":{"map":{"list":"string"}},"signal":{"object":"AbortSignal"}}},
-    "AbortSignal": {"methods":["throwIfAborted","addEventListener","dispatchEvent","removeEventListener"]},
     "AsyncIterable": {"methods":["@@asyncIterator"]},
     "LoadOptions": {"keys":{"platform":"string","maxBytes":"number","signal":{"object":"AbortSignal"},"onProgress":"function"}},
     "PullOptions & RegistryOptions": {"keys":{"platform":"string","allTags":"boolean","maxConcurrentDownloads":"number","maxBytes":"number","keepBlobs":"boolean","signal":{"object":"AbortSignal"},"onProgress":"function","credentials":{"object":"CredentialSource"}}},

@@ -96,6 +96,17 @@ function checked(name: string, method: Method, signature: Signature, objects: Ob
   return Object.defineProperties(check, { name: { value: name }, length: { value: method.length } });
 }
 
+/** The same for a function: one that checks what it is called with. */
+export function checkedFunction<Values extends unknown[], Result>(
+  name: string,
+  work: (...values: Values) => Promise<Result>,
+  signatures: Signatures,
+): (...values: Values) => Promise<Result> {
+  const signature = signatures.methods[name];
+  if (signature === undefined) throw new TypeError(`${name} has no signature`);
+  return checked(name, work as unknown as Method, signature, signatures.objects) as typeof work;
+}
+
 /**
  * Checks what a constructor is called with.
  * @throws {@link LayerstackError} ERR_INVALID_ARGUMENT.

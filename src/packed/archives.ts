@@ -126,7 +126,8 @@ export class ArchiveMounts {
    */
   async mount(path: string, options: OpenArchiveOptions = {}): Promise<ArchiveMount> {
     const archive = await resolveArchive(path);
-    await using _lock = await this.#locks.acquire('archives', archive, optional(options.signal));
+    await using lock = await this.#locks.acquire('archives', archive, optional(options.signal));
+    void lock;
     for (const place of await listPlaces(this.#base)) {
       const record = readRecord(place);
       if (record === undefined || !isSame(record, archive, options)) continue;
@@ -226,9 +227,7 @@ function optional(signal: AbortSignal | undefined): { readonly signal?: AbortSig
 }
 
 function isSame(record: ArchiveRecord, archive: string, { image, platform }: OpenArchiveOptions): boolean {
-  return (
-    record.archive === archive && record.image === (image ?? '') && record.platform === (platform ?? '')
-  );
+  return record.archive === archive && record.image === (image ?? '') && record.platform === (platform ?? '');
 }
 
 function describe(
@@ -270,9 +269,13 @@ async function notMounted(path: string): Promise<number> {
     return 0;
   } catch (error) {
     if (!isSystemError(error, 'ENOENT', 'ENOTDIR')) throw error;
-    throw new LayerstackError('ERR_PATH_NOT_FOUND', `${path}: there is no such archive, and none is mounted`, {
-      path,
-      cause: error,
-    });
+    throw new LayerstackError(
+      'ERR_PATH_NOT_FOUND',
+      `${path}: there is no such archive, and none is mounted`,
+      {
+        path,
+        cause: error,
+      },
+    );
   }
 }

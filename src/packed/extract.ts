@@ -61,7 +61,11 @@ async function extract(
       ]),
     );
     const target = { diff: join(place.path, diff), tarSplit: join(place.path, directory, 'tar-split') };
-    const applied = await applyLayer(range, target, { limits: { ...DEFAULT_LIMITS, maxBytes }, caps, signal });
+    const applied = await applyLayer(range, target, {
+      limits: { ...DEFAULT_LIMITS, maxBytes },
+      caps,
+      signal,
+    });
     if (verify) {
       requireDigest(label, name, "DiffID in the image's config", diffId, applied.diffId);
       if (blob) requireDigest(label, name, 'digest in the manifest', blob.digest, applied.blobDigest);

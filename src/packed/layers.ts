@@ -60,11 +60,7 @@ export class Layers {
    * @throws {@link LayerstackError} ERR_ARCHIVE_MEMBER for a layer that is missing, ERR_ARCHIVE_CHANGED, ERR_DIGEST_MISMATCH,
    *   ERR_COMPRESSION_UNSUPPORTED, ERR_LAYER_INVALID, and what inflating throws.
    */
-  static async open(
-    planned: readonly PlannedLayer[],
-    place: Place,
-    options: LayerOptions,
-  ): Promise<Layers> {
+  static async open(planned: readonly PlannedLayer[], place: Place, options: LayerOptions): Promise<Layers> {
     const layers = new Layers(place, options);
     try {
       for (const layer of planned) layers.list.push(await layers.#open(layer));

@@ -110,7 +110,12 @@ export async function mountImage(
       return {
         ...{ path: place.at('merged'), readOnly: mount.readOnly, verified: verify, files, warnings },
         image: describe(image),
-        layers: layers.list.map(({ name, diffId, form, range }) => ({ name, diffId, form, size: range.size })),
+        layers: layers.list.map(({ name, diffId, form, range }) => ({
+          name,
+          diffId,
+          form,
+          size: range.size,
+        })),
         notices: [...plan.notices, ...opened.notices, ...layerNotices(layers.list)],
       };
     } finally {

@@ -9,8 +9,8 @@ import type { Registries } from '../registries.ts';
 import type { Output } from './terminal.ts';
 
 /**
- * What a value names, for the shell's completion: a file, a directory, an image, a container (with a path in it), either of
- * both, a verb, one of these words, or nothing that a shell could know.
+ * What a value names, for the shell's completion: a file, a directory, an image, a container (with a path in it), a container or a
+ * file, either an image or a container, a verb, one of these words, or nothing that a shell could know.
  */
 export type ValueKind =
   | 'file'
@@ -18,6 +18,7 @@ export type ValueKind =
   | 'image'
   | 'container'
   | 'container-path'
+  | 'mountable'
   | 'object'
   | 'verb'
   | 'none'

@@ -107,7 +107,10 @@ async function openStream(
 }
 
 /** What is wrong with the compressed stream of an archive is no layer's fault. */
-export async function* archiveErrors(label: string, bytes: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+export async function* archiveErrors(
+  label: string,
+  bytes: AsyncIterable<Uint8Array>,
+): AsyncGenerator<Uint8Array> {
   try {
     yield* bytes;
   } catch (error) {

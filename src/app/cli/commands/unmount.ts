@@ -1,20 +1,27 @@
-/** `layerstack unmount`: gives back one use of each container's mount. */
+/** `layerstack unmount`: gives back one use of each mount. */
+import { isArchivePath } from '../archive-path.ts';
 import { defineCommand } from '../command.ts';
 import { forEachName } from '../each.ts';
 
 export const command = defineCommand({
-  usage: '[OPTIONS] CONTAINER...',
+  usage: '[OPTIONS] CONTAINER|ARCHIVE...',
   description:
-    'Unmounts the root file systems of containers, once for each time they were mounted, and prints the names.',
+    'Unmounts the root file systems of containers and archives, once for each time they were mounted, and prints the names. An\n' +
+    'archive is given by its path or by that of its root file system. When it is mounted no more, what was written in it is gone.',
   options: {
     force: { type: 'boolean', short: 'f', help: 'however often it was mounted, and even if it is in use' },
   },
-  operands: { min: 1, max: Infinity, kinds: ['container'] },
-  examples: [{ command: 'layerstack unmount build', does: 'takes the mount away' }],
-  async run(context, values, names) {
+  operands: { min: 1, max: Infinity, kinds: ['mountable'] },
+  examples: [
+    { command: 'layerstack unmount build', does: 'takes the mount of a container away' },
+    { command: 'layerstack unmount ./app.tar', does: 'takes the mount of an archive away' },
+  ],
+  async run(context, { force }, names) {
     await using store = await context.open();
     await forEachName(context, names, async (name) => {
-      await store.unmount(name, { force: values.force, signal: context.signal });
+      const options = { force, signal: context.signal };
+      if (isArchivePath(name)) await store.archives.unmount(name, options);
+      else await store.unmount(name, options);
       context.print(name);
     });
   },
