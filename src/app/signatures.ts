@@ -3,7 +3,7 @@ import type { Signatures } from '../core/arguments.ts';
 
 export const SIGNATURES: Signatures = {
   methods: {
-    "openArchive": {"parameters":[{"name":"values","shape":{"object":"[path: string, options?: StorelessOptions | undefined]"}}],"async":true},
+    "openArchive": {"parameters":[{"name":"path","shape":"string"},{"name":"options","shape":{"object":"StorelessOptions"},"optional":true}],"async":true},
     "Archives.constructor": {"parameters":[{"name":"root","shape":{"object":"Root"}}]},
     "Archives#open": {"parameters":[{"name":"path","shape":"string"},{"name":"options","shape":{"object":"OpenArchiveOptions"},"optional":true}],"async":true},
     "Archives#mount": {"parameters":[{"name":"path","shape":"string"},{"name":"options","shape":{"object":"OpenArchiveOptions"},"optional":true}],"async":true},
@@ -63,10 +63,10 @@ export const SIGNATURES: Signatures = {
     "Registries#remove": {"parameters":[{"name":"reference","shape":"string"},{"name":"options","shape":{"object":"RequestOptions & RegistryOptions"},"optional":true}],"async":true},
   },
   objects: {
-    "[path: string, options?: StorelessOptions | undefined]": {"methods":["toString","toLocaleString","pop","push","concat","join","reverse","shift","slice","sort","splice","unshift","indexOf","lastIndexOf","every","some","forEach","map","filter","reduce","reduceRight","find","findIndex","fill","copyWithin","entries","keys","values","includes","flatMap","flat","at","findLast","findLastIndex","toReversed","toSorted","toSpliced","with","@@iterator"]},
+    "StorelessOptions": {"keys":{"directory":"string","image":"string","platform":"string","verify":"boolean","readOnly":"boolean","maxBytes":"number","signal":{"object":"AbortSignal"}}},
+    "AbortSignal": {"methods":["throwIfAborted","addEventListener","dispatchEvent","removeEventListener"]},
     "Root": {"methods":["session","close","@@asyncDispose"]},
     "OpenArchiveOptions": {"keys":{"image":"string","platform":"string","verify":"boolean","readOnly":"boolean","maxBytes":"number","signal":{"object":"AbortSignal"}}},
-    "AbortSignal": {"methods":["throwIfAborted","addEventListener","dispatchEvent","removeEventListener"]},
     "UnmountArchiveOptions": {"keys":{"force":"boolean","signal":{"object":"AbortSignal"}}},
     "OpenOptions": {"keys":{"root":"string","readOnly":"boolean","allowUnsafeRoot":"boolean","log":{"object":"Logger"},"addon":"string"}},
     "Logger": {"methods":["debug","info","warn","error"]},

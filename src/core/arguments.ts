@@ -96,15 +96,15 @@ function checked(name: string, method: Method, signature: Signature, objects: Ob
   return Object.defineProperties(check, { name: { value: name }, length: { value: method.length } });
 }
 
-/** The same for a function: one that checks what it is called with. */
-export function checkedFunction<Values extends unknown[], Result>(
+/** The same for a function that resolves: one that checks what it is called with. */
+export function checkedFunction<Work extends (...values: never[]) => Promise<unknown>>(
   name: string,
-  work: (...values: Values) => Promise<Result>,
+  work: Work,
   signatures: Signatures,
-): (...values: Values) => Promise<Result> {
+): Work {
   const signature = signatures.methods[name];
   if (signature === undefined) throw new TypeError(`${name} has no signature`);
-  return checked(name, work as unknown as Method, signature, signatures.objects) as typeof work;
+  return checked(name, work as unknown as Method, signature, signatures.objects) as unknown as Work;
 }
 
 /**
