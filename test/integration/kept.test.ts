@@ -16,8 +16,8 @@ import { parseReference } from '../../src/core/reference.ts';
 import { rejection } from '../support/errors.ts';
 import { imageOf, layerOf, type TestImage } from '../support/images.ts';
 import { showStoreOnFailure } from '../support/store-dump.ts';
-import { FakeRepository, pieces, PullStore } from './pull-support.ts';
-import { FakeTarget } from './push-support.ts';
+import { FakeRepository, pieces, PullStore } from '../support/pull-store.ts';
+import { FakeTarget } from '../support/push-store.ts';
 
 const small = layerOf({ 'etc/base': 'base' });
 const big = layerOf({ big: randomBytes(3_000_000).toString('base64') });

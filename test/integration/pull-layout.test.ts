@@ -13,7 +13,7 @@ import { pullLayout, type PullLayoutOptions } from '../../src/transfer/pull-layo
 import { rejection } from '../support/errors.ts';
 import { imageOf, layerOf } from '../support/images.ts';
 import { dropScratch, makeScratch } from '../support/scratch.ts';
-import { FakeRepository, pieces, type DescriptorJson } from './pull-support.ts';
+import { FakeRepository, pieces, type DescriptorJson } from '../support/pull-store.ts';
 
 const NAME = 'localhost:5000/t/x';
 const shared = layerOf({ shared: randomBytes(1_500_000).toString('base64') });

@@ -14,7 +14,7 @@ import { rejection } from '../support/errors.ts';
 import { imageOf, layerOf } from '../support/images.ts';
 import { showStoreOnFailure } from '../support/store-dump.ts';
 import { zstdStored } from '../support/zstd.ts';
-import { broken, FakeRepository, pieces, PullStore } from './pull-support.ts';
+import { broken, FakeRepository, pieces, PullStore } from '../support/pull-store.ts';
 
 const base = layerOf({ 'etc/base': 'base' });
 const top = layerOf({ 'etc/top': 'top' });

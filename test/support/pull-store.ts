@@ -18,8 +18,8 @@ import {
   type RepositoryClient,
 } from '../../src/transfer/registry/client.ts';
 import { defaultSettings } from '../../src/transfer/registry/settings.ts';
-import type { TestImage } from '../support/images.ts';
-import { TestStore } from './load-support.ts';
+import type { TestImage } from './images.ts';
+import { LoadStore } from './load-store.ts';
 
 export interface DescriptorJson {
   readonly mediaType: string;
@@ -185,16 +185,16 @@ export function clientOf(host: string, path = 't/x', stallMs = 2000): Repository
 
 /** A store to pull into. */
 export class PullStore {
-  readonly store: TestStore;
+  readonly store: LoadStore;
   /** Of the last pull. */
   events: ProgressEvent[] = [];
 
-  private constructor(store: TestStore) {
+  private constructor(store: LoadStore) {
     this.store = store;
   }
 
   static async open(path?: string): Promise<PullStore> {
-    return new PullStore(await TestStore.open(path));
+    return new PullStore(await LoadStore.open(path));
   }
 
   pull(source: PullSource & TagSource, tagOrDigest: string, options: PullOptions = {}): Promise<PullResult> {

@@ -8,13 +8,13 @@ import { once } from 'node:events';
 import { join } from 'node:path';
 import { buffer } from 'node:stream/consumers';
 import { pipeline } from 'node:stream/promises';
-import { Layerstack } from '../../../src/app/layerstack.ts';
-import type { Route, ServiceContext } from '../../../src/app/service/context.ts';
-import { EventBus } from '../../../src/app/service/events.ts';
-import { ROUTES } from '../../../src/app/service/routes/index.ts';
-import { ApiServer, type ApiServerOptions, type RequestEnd } from '../../../src/app/service/server.ts';
-import { defaultLogger } from '../../../src/system/log.ts';
-import { dropScratch, makeScratch } from '../../support/scratch.ts';
+import { Layerstack } from '../../src/app/layerstack.ts';
+import type { Route, ServiceContext } from '../../src/app/service/context.ts';
+import { EventBus } from '../../src/app/service/events.ts';
+import { ROUTES } from '../../src/app/service/routes/index.ts';
+import { ApiServer, type ApiServerOptions, type RequestEnd } from '../../src/app/service/server.ts';
+import { defaultLogger } from '../../src/system/log.ts';
+import { dropScratch, makeScratch } from './scratch.ts';
 
 export interface Answer {
   readonly status: number;

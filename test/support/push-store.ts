@@ -10,10 +10,10 @@ import type { KeptImages } from '../../src/transfer/push/kept.ts';
 import { fixedCredentials, type Credentials } from '../../src/transfer/registry/auth/credentials.ts';
 import type { OpenedBlob } from '../../src/transfer/registry/client.ts';
 import type { UploadOptions } from '../../src/transfer/registry/upload.ts';
-import { dockerArchive } from '../support/archives.ts';
-import type { TestImage } from '../support/images.ts';
-import { tar } from '../support/tar.ts';
-import { chunksOf, TestStore } from './load-support.ts';
+import { dockerArchive } from './archives.ts';
+import type { TestImage } from './images.ts';
+import { tar } from './tar.ts';
+import { chunksOf, LoadStore } from './load-store.ts';
 
 export interface ManifestJson {
   readonly mediaType: string;
@@ -154,20 +154,20 @@ export class FakeTarget {
 
 /** A store to push from. */
 export class PushStore implements AsyncDisposable {
-  readonly store: TestStore;
+  readonly store: LoadStore;
   readonly distribution: Distribution;
   kept: KeptImages | undefined;
   /** Of the last push. */
   events: ProgressEvent[] = [];
 
-  private constructor(store: TestStore) {
+  private constructor(store: LoadStore) {
     this.store = store;
     this.distribution = new Distribution(store.root);
   }
 
   /** A store that holds these images. */
   static async open(...images: readonly TestImage[]): Promise<PushStore> {
-    const store = await TestStore.open();
+    const store = await LoadStore.open();
     await store.load(chunksOf(tar(dockerArchive(images)), 65_536));
     return new PushStore(store);
   }

@@ -12,13 +12,13 @@ import { LayerStore } from '../../src/layer/store.ts';
 import { Root } from '../../src/system/root.ts';
 import { load, type LoadOptions, type LoadResult } from '../../src/transfer/archive/load.ts';
 import type { ArchiveSource } from '../../src/transfer/archive/source.ts';
-import { writeFolder } from '../support/archives.ts';
-import type { TestImage } from '../support/images.ts';
-import { dropScratch, makeScratch } from '../support/scratch.ts';
-import { tar, type TarItem } from '../support/tar.ts';
+import { writeFolder } from './archives.ts';
+import type { TestImage } from './images.ts';
+import { dropScratch, makeScratch } from './scratch.ts';
+import { tar, type TarItem } from './tar.ts';
 
 /** A store in a scratch directory. */
-export class TestStore {
+export class LoadStore {
   readonly directory: string;
   readonly root: Root;
   readonly layers: LayerStore;
@@ -34,9 +34,9 @@ export class TestStore {
   }
 
   /** @param path where the root shall be; default: in a new scratch directory */
-  static async open(path?: string): Promise<TestStore> {
+  static async open(path?: string): Promise<LoadStore> {
     const directory = makeScratch('load');
-    return new TestStore(directory, await Root.open(path ?? join(directory, 'root')));
+    return new LoadStore(directory, await Root.open(path ?? join(directory, 'root')));
   }
 
   get path(): string {
@@ -115,15 +115,15 @@ export class TestStore {
   }
 }
 
-type Hand = (store: TestStore, items: readonly TarItem[]) => Promise<ArchiveSource>;
+type Hand = (store: LoadStore, items: readonly TarItem[]) => Promise<ArchiveSource>;
 
-const file = async (store: TestStore, items: readonly TarItem[]): Promise<string> => {
+const file = async (store: LoadStore, items: readonly TarItem[]): Promise<string> => {
   const path = join(store.scratch(), 'image.tar');
   await writeFile(path, tar(items));
   return path;
 };
 
-const gzipFile = async (store: TestStore, items: readonly TarItem[]): Promise<string> => {
+const gzipFile = async (store: LoadStore, items: readonly TarItem[]): Promise<string> => {
   const path = join(store.scratch(), 'image.tar.gz');
   await writeFile(path, gzipSync(tar(items)));
   return path;

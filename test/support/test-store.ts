@@ -6,11 +6,11 @@ import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Layerstack } from '../../src/app/layerstack.ts';
-import { findProgram } from '../support/peers.ts';
-import { dropScratch, makeScratch } from '../support/scratch.ts';
-import { tar, type TarMember } from '../support/tar.ts';
+import { findProgram } from './peers.ts';
+import { dropScratch, makeScratch } from './scratch.ts';
+import { tar, type TarMember } from './tar.ts';
 
-export const IMAGE = 'house:1';
+export const IMAGE = 'app:1';
 
 const sha256 = (bytes: string | Uint8Array): string => createHash('sha256').update(bytes).digest('hex');
 
@@ -50,7 +50,7 @@ export function busyboxLayer(): TarMember[] {
 }
 
 /** A docker-archive of one image. */
-export function dockerArchive(
+export function archiveOfMembers(
   layers: readonly (readonly TarMember[])[],
   config: Record<string, unknown> = {},
   reference: string | null = IMAGE,
@@ -83,7 +83,7 @@ export async function* chunks(bytes: Uint8Array): AsyncGenerator<Uint8Array> {
 }
 
 /** A scratch store with the small image in it. */
-export class House implements AsyncDisposable {
+export class TestStore implements AsyncDisposable {
   readonly scratch: string;
   readonly root: string;
   store: Layerstack;
@@ -94,12 +94,14 @@ export class House implements AsyncDisposable {
     this.store = store;
   }
 
-  static async build(archive: Uint8Array = dockerArchive(LAYERS, { Cmd: ['/bin/true'] })): Promise<House> {
-    const scratch = makeScratch('house');
+  static async build(
+    archive: Uint8Array = archiveOfMembers(LAYERS, { Cmd: ['/bin/true'] }),
+  ): Promise<TestStore> {
+    const scratch = makeScratch('store');
     try {
       const store = await Layerstack.open({ root: join(scratch, 'store') });
       await store.load(chunks(archive));
-      return new House(scratch, store);
+      return new TestStore(scratch, store);
     } catch (error) {
       await dropScratch(scratch);
       throw error;

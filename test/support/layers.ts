@@ -4,7 +4,7 @@ import { lstatSync, readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { digestOf, type DiffID } from '../../src/core/digest.ts';
 import type { LayerLimits } from '../../src/system/native.ts';
-import { tar } from '../support/tar.ts';
+import { tar } from './tar.ts';
 
 export const LIMITS: LayerLimits = {
   maxBytes: 2 ** 40,
