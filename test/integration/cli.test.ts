@@ -50,7 +50,7 @@ describe('the way of an image', () => {
     expect(table[0]).toBe(
       'CONTAINER ID   IMAGE     COMMAND                  CREATED                  STATUS    NAMES',
     );
-    expect(table[1]).toMatch(/^[0-9a-f]{12} {3}app:1 {3}"\/bin\/sh -c 'echo he…" {3}.* {3}Created {3}build$/);
+    expect(table[1]).toMatch(/^[0-9a-f]{12} {3}app:1 {5}"\/bin\/sh -c 'echo he…" {3}.* {3}Created {3}build$/);
     expect(await cli.run('containers', '-q', '--no-trunc')).toBe(id);
 
     const merged = await cli.run('mount', 'build');
