@@ -264,7 +264,7 @@ export class ContainerMounts {
       upper: `${container.mountId}/diff`,
       work: `${container.mountId}/work`,
       readOnly,
-      rung: caps.rung,
+      method: caps.mountMethod,
       options: caps.overlayOptions,
     };
   }
@@ -303,7 +303,7 @@ export class ContainerMounts {
   /** The stack below the RW layer, topmost (the init layer) first. */
   async #lowersOf(container: Container, signal: AbortSignal | undefined): Promise<string[]> {
     const { layout, caps } = this.#root;
-    if (caps.rung === 'flat' && container.parent !== undefined)
+    if (caps.mountMethod === 'flat' && container.parent !== undefined)
       return [await flatLower(this.#root, this.#layers, container.initId, container.parent, signal)];
     const path = layout.at(layout.overlay(container.mountId, 'lower'));
     const text = readText(path)?.trim() ?? '';

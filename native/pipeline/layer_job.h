@@ -16,11 +16,11 @@
 
 #include "codec/sha256.h"
 #include "codec/sniff.h"
-#include "codec/tar_reader.h"
+#include "format/tar_reader.h"
 #include "sys/failure.h"
-#include "tree/chunks.h"
+#include "pipeline/chunks.h"
 #include "tree/clones.h"
-#include "tree/layer_input.h"
+#include "pipeline/layer_input.h"
 #include "tree/warnings.h"
 
 namespace layerstack {

@@ -1,4 +1,4 @@
-#include "tree/rebuild.h"
+#include "pipeline/rebuild.h"
 
 #include <cerrno>
 #include <chrono>

@@ -6,7 +6,7 @@
 #include <string>
 
 #include "tree/clones.h"
-#include "tree/layer_input.h"
+#include "pipeline/layer_input.h"
 #include "tree/layer_tar.h"
 
 namespace layerstack {

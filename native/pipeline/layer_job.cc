@@ -1,4 +1,4 @@
-#include "tree/layer_job.h"
+#include "pipeline/layer_job.h"
 
 #include <new>
 #include <system_error>

@@ -1,4 +1,4 @@
-#include "codec/json_cursor.h"
+#include "format/json_cursor.h"
 
 #include <algorithm>
 #include <limits>

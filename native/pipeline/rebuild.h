@@ -7,9 +7,9 @@
 #include <string>
 #include <thread>
 
-#include "codec/assembler.h"
+#include "tree/assembler.h"
 #include "codec/sha256.h"
-#include "tree/chunks.h"
+#include "pipeline/chunks.h"
 
 namespace layerstack {
 

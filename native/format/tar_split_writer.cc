@@ -1,9 +1,9 @@
-#include "codec/tar_split_writer.h"
+#include "format/tar_split_writer.h"
 
 #include <algorithm>
 
-#include "codec/base64.h"
-#include "codec/go_json.h"
+#include "format/base64.h"
+#include "format/go_json.h"
 
 namespace layerstack {
 

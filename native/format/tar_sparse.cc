@@ -1,6 +1,6 @@
-#include "codec/tar_sparse.h"
+#include "format/tar_sparse.h"
 
-#include "codec/tar_header.h"
+#include "format/tar_header.h"
 
 namespace layerstack {
 

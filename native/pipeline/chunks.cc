@@ -1,4 +1,4 @@
-#include "tree/chunks.h"
+#include "pipeline/chunks.h"
 
 namespace layerstack {
 

@@ -1,4 +1,4 @@
-#include "codec/tar_reader.h"
+#include "format/tar_reader.h"
 
 #include <algorithm>
 #include <cstring>

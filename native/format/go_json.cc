@@ -1,4 +1,4 @@
-#include "codec/go_json.h"
+#include "format/go_json.h"
 
 #include <cstdint>
 

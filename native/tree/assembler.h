@@ -8,7 +8,7 @@
 #include <string>
 
 #include "codec/crc64.h"
-#include "codec/tar_split_reader.h"
+#include "format/tar_split_reader.h"
 #include "sys/fd.h"
 
 namespace layerstack {

@@ -11,7 +11,7 @@
 
 #include "sys/failure.h"
 #include "sys/fd.h"
-#include "tree/chunks.h"
+#include "pipeline/chunks.h"
 #include "tree/warnings.h"
 
 namespace layerstack {

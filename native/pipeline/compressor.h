@@ -15,7 +15,7 @@
 #include "codec/block_codec.h"
 #include "codec/sha256.h"
 #include "sys/failure.h"
-#include "tree/chunks.h"
+#include "pipeline/chunks.h"
 
 namespace layerstack {
 

@@ -1,4 +1,4 @@
-#include "tree/compressor.h"
+#include "pipeline/compressor.h"
 
 #include <system_error>
 #include <thread>

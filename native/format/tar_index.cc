@@ -1,11 +1,11 @@
-#include "tree/tar_index.h"
+#include "format/tar_index.h"
 
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
 
-#include "codec/tar_reader.h"
+#include "format/tar_reader.h"
 #include "sys/failure.h"
 
 namespace layerstack {

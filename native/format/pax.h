@@ -7,7 +7,7 @@
 #include <utility>
 #include <vector>
 
-#include "codec/tar_header.h"
+#include "format/tar_header.h"
 
 namespace layerstack {
 

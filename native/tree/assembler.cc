@@ -1,4 +1,4 @@
-#include "codec/assembler.h"
+#include "tree/assembler.h"
 
 #include <fcntl.h>
 #include <sys/stat.h>

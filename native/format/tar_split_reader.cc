@@ -1,11 +1,11 @@
-#include "codec/tar_split_reader.h"
+#include "format/tar_split_reader.h"
 
 #include <algorithm>
 #include <cstring>
 #include <string_view>
 
-#include "codec/base64.h"
-#include "codec/json_cursor.h"
+#include "format/base64.h"
+#include "format/json_cursor.h"
 #include "sys/failure.h"
 
 namespace layerstack {

@@ -11,9 +11,9 @@
 #include <utility>
 #include <vector>
 
-#include "codec/pax.h"
-#include "codec/tar_header.h"
-#include "codec/tar_sparse.h"
+#include "format/pax.h"
+#include "format/tar_header.h"
+#include "format/tar_sparse.h"
 
 namespace layerstack {
 

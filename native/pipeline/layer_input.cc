@@ -1,4 +1,4 @@
-#include "tree/layer_input.h"
+#include "pipeline/layer_input.h"
 
 #include <fcntl.h>
 #include <unistd.h>

@@ -1,4 +1,4 @@
-#include "codec/pax.h"
+#include "format/pax.h"
 
 #include <map>
 

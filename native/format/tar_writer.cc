@@ -1,4 +1,4 @@
-#include "codec/tar_writer.h"
+#include "format/tar_writer.h"
 
 #include <algorithm>
 #include <cstdio>

@@ -1,4 +1,4 @@
-#include "tree/tree_input.h"
+#include "pipeline/tree_input.h"
 
 #include <utility>
 

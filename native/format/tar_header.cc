@@ -1,4 +1,4 @@
-#include "codec/tar_header.h"
+#include "format/tar_header.h"
 
 #include <algorithm>
 #include <charconv>

@@ -12,12 +12,12 @@
 #include <optional>
 #include <string>
 
-#include "codec/tar_header.h"
-#include "codec/tar_sparse.h"
+#include "format/tar_header.h"
+#include "format/tar_sparse.h"
 
 namespace layerstack {
 
-// What a header says. (A member that was read is a TarMember, codec/tar_reader.h.)
+// What a header says. (A member that was read is a TarMember, format/tar_reader.h.)
 struct TarEntry {
   std::string name;  // directories end in "/"
   char type = '0';
