@@ -11,7 +11,7 @@ import { checkArguments } from '../core/arguments.ts';
 import { isSystemError, LayerstackError } from '../core/errors.ts';
 import { formatReference, parseReference, withDefaultTag, type Reference } from '../core/reference.ts';
 import type { StoreFinding } from '../core/store-finding.ts';
-import type { Change } from '../container/changes.ts';
+import type { Change } from '../rwlayer/changes.ts';
 import type { CommitOptions } from '../container/commit.ts';
 import type { ArchiveOptions, PathArchive, PutArchiveOptions } from '../container/archive.ts';
 import type { CopyOptions } from '../container/copy.ts';
@@ -620,7 +620,7 @@ export class Layerstack implements AsyncDisposable {
    */
   async diff(ref: ContainerRef): Promise<Change[]> {
     const container = await this.container(ref);
-    const { listChanges } = await import('../container/changes.ts');
+    const { listChanges } = await import('../rwlayer/changes.ts');
     return this.#unlessRemoved(container, listChanges(this.#root, container));
   }
 
@@ -812,7 +812,7 @@ export class Layerstack implements AsyncDisposable {
     const container = await this.container(ref);
     const there = await this.#containers.mounted(container);
     if (there) return writeBundle(this.#root, container, there, directory, options);
-    const mount = await this.#containers.mountForOperation(container);
+    const mount = await this.#containers.mountForProcess(container);
     try {
       const bundle = await writeBundle(this.#root, container, mount, directory, options);
       await mount.keep();

@@ -6,7 +6,6 @@ import { throwIfAborted } from '../core/abort.ts';
 import { isSystemError, LayerstackError } from '../core/errors.ts';
 import type { ImageID } from '../core/digest.ts';
 import type { OnProgress } from '../core/progress.ts';
-import { holdMount } from '../container/held-mount.ts';
 import type { Container } from '../container/record.ts';
 import type { ContainerStore } from '../container/store.ts';
 import type { Overlay } from '../layer/overlay.ts';
@@ -62,7 +61,10 @@ export async function writeImageOfContainer(
   container: Container,
   options: DiskImageOptions = {},
 ): Promise<void> {
-  await using mount = await holdMount(containers, container, { readOnly: true, signal: options.signal });
+  await using mount = await containers.mountForOperation(container, {
+    readOnly: true,
+    signal: options.signal,
+  });
   await write(fd, mount.path, [], options);
 }
 

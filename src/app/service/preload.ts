@@ -24,7 +24,7 @@ export async function preload(): Promise<void> {
     import('../../transfer/registry/settings.ts'),
     import('../../transfer/registry/web-file.ts'),
     import('../../container/bundle.ts'),
-    import('../../container/changes.ts'),
+    import('../../rwlayer/changes.ts'),
     import('../../container/commit.ts'),
     import('../../container/copy.ts'),
     import('../../container/inspect.ts'),

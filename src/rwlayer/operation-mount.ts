@@ -1,5 +1,5 @@
 /**
- * A container's root file system for the length of one operation that others may know nothing of. A descriptor keeps it: an
+ * An RW layer's root file system for the length of one operation that others may know nothing of. An open descriptor keeps it: an
  * `unmount` too many by somebody else fails as being in use, instead of taking the ground away while files are read or, worse,
  * written below the mount point; and after a forced one the operation ends on what it had. Hence the path is the descriptor's.
  */
@@ -7,10 +7,10 @@ import { constants } from 'node:fs';
 import { open, stat, type FileHandle } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { LayerstackError, unlessMissing } from '../core/errors.ts';
-import type { ContainerMounts, Mount, MountOptions } from './mount.ts';
-import type { Container } from './record.ts';
+import type { MountOptions, ProcessMount, RwLayerMounts } from './mounts.ts';
+import type { RwLayer } from './rwlayer.ts';
 
-export interface HeldMount extends AsyncDisposable {
+export interface OperationMount extends AsyncDisposable {
   /** Of the mounted root file system, in this process. */
   readonly path: string;
 }
@@ -18,33 +18,30 @@ export interface HeldMount extends AsyncDisposable {
 /** Between mounting and opening somebody may unmount: once is bad luck. */
 const TRIES = 5;
 
-/**
- * Mounts (or uses the mount that is there) until it is disposed.
- * @throws {@link LayerstackError} ERR_CONTAINER_MOUNTED where others unmount it again and again, and what `mount` throws.
- */
-export async function holdMount(
-  mounts: Pick<ContainerMounts, 'mountForOperation'>,
-  container: Container,
+/** @see RwLayerStore.mountForOperation */
+export async function mountForOperation(
+  mounts: RwLayerMounts,
+  layer: RwLayer,
   options: MountOptions,
-): Promise<HeldMount> {
+): Promise<OperationMount> {
   for (let tries = 0; tries < TRIES; tries++) {
-    const mount = await mounts.mountForOperation(container, options);
+    const mount = await mounts.mountForProcess(layer, options);
     let root: FileHandle | undefined;
     try {
       root = await openRoot(mount.path);
     } finally {
       if (!root) await mount.unmount();
     }
-    if (root) return held(root, mount);
+    if (root) return pinned(root, mount);
   }
   throw new LayerstackError(
     'ERR_CONTAINER_MOUNTED',
-    `container ${container.name} is unmounted by others while it is needed: try again`,
-    { id: container.id },
+    `${layer.owner} is unmounted by others while it is needed: try again`,
+    { id: layer.key },
   );
 }
 
-function held(root: FileHandle, mount: Mount): HeldMount {
+function pinned(root: FileHandle, mount: ProcessMount): OperationMount {
   const release = async (): Promise<void> => {
     await root.close();
     await mount.unmount();

@@ -1,9 +1,9 @@
 /**
- * How many users a container's mount has, across processes: `layerstack/mounts/<mount-id>.json` =
- * `{"bootId":"…","count":n,"readOnly":false,"held":[…]}`, read and written under the container's lock. Those of operations
- * (`cp`, `export`, a mount that is being made) are counted and named in `held`, so that each is given back once, whoever does it
- * and however often he tries. A token whose marker is gone means nothing. A count of another boot is none at all: its mount went with the kernel that held it. Not synced, for the
- * same reason.
+ * How many uses an RW layer's mount has, across processes: `layerstack/mounts/<mount-id>.json` =
+ * `{"bootId":"…","count":n,"readOnly":false,"held":[…]}`, read and written under the RW layer's lock. Uses that end with an
+ * operation or its process (`cp`, `export`, a mount that is being made) are counted, and named in `held` by a token, so that
+ * each is given back once, whoever does it and however often they try. A token whose marker is gone means nothing. A count of
+ * another boot is none at all: its mount went with the kernel that held it. Not synced, for the same reason.
  */
 import { readFileSync } from 'node:fs';
 import type { Layout } from '../system/layout.ts';
@@ -13,7 +13,7 @@ import { readText } from '../system/store-files.ts';
 export interface MountCount {
   readonly count: number;
   readonly readOnly: boolean;
-  /** Tokens of the uses that end with an operation. */
+  /** Tokens of the uses that end with their process. */
   readonly held: readonly string[];
 }
 
@@ -63,7 +63,7 @@ export function dropCountSteps(layout: Layout, mountId: string): BatchStep[] {
   return [{ op: 'unlink', path: layout.mountCount(mountId), missing: true }, dropNewStep(layout, mountId)];
 }
 
-/** Takes away the next count of whoever died writing it. */
+/** Removes the next count of a writer that died while writing it. */
 export function dropNewStep(layout: Layout, mountId: string): BatchStep {
   return { op: 'unlink', path: newOf(layout.mountCount(mountId)), missing: true };
 }

@@ -1,31 +1,32 @@
 /**
- * What a container changed, as `docker diff` lists it: its RW layer against the image with the init layer. Only the
- * RW layer is walked, nothing is mounted, and a mounted container is read where it is.
+ * What was changed in an RW layer, as `docker diff` lists it: against the image with the init layer. Only the RW layer is
+ * walked, nothing is mounted, and a mounted one is read where it is.
  */
 import { Buffer } from 'node:buffer';
 import { Overlay } from '../layer/overlay.ts';
 import { call, native } from '../system/native.ts';
 import type { Root } from '../system/root.ts';
-import type { Container } from './record.ts';
+import type { RwLayer } from './rwlayer.ts';
 
 export interface Change {
   /** Added, changed or deleted. */
   readonly kind: 'A' | 'C' | 'D';
-  /** Absolute, in the container. */
+  /** Absolute, in the root file system. */
   readonly path: string;
 }
 
 /**
  * The changes, sorted by path with a directory before its content.
  * @throws {@link LayerstackError} ERR_UPPER_UNSUPPORTED, naming the `member`, where overlayfs keeps content elsewhere
- *   (redirect_dir, metacopy); ERR_STORE_CORRUPT for a container without its directories.
+ *   (redirect_dir, metacopy); ERR_STORE_CORRUPT for an RW layer without its directories.
  */
-export async function listChanges(root: Pick<Root, 'layout'>, container: Container): Promise<Change[]> {
+export async function listChanges(
+  root: Pick<Root, 'layout'>,
+  { mountId }: Pick<RwLayer, 'mountId'>,
+): Promise<Change[]> {
   const { layout } = root;
-  const [, ...lowers] = await new Overlay(layout).lowersOf(container.mountId);
-  const list = await call(
-    native.listChanges(layout.at(layout.overlay2), `${container.mountId}/diff`, lowers),
-  );
+  const [, ...lowers] = await new Overlay(layout).lowersOf(mountId);
+  const list = await call(native.listChanges(layout.at(layout.overlay2), `${mountId}/diff`, lowers));
   return parseChanges(list);
 }
 
