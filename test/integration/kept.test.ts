@@ -11,7 +11,7 @@ import { MEDIA_TYPES } from '../../src/core/descriptor.ts';
 import { digestOf, hexOf, type Digest } from '../../src/core/digest.ts';
 import { Distribution } from '../../src/image/distribution.ts';
 import { save } from '../../src/transfer/archive/save.ts';
-import { push } from '../../src/transfer/push.ts';
+import { push } from '../../src/transfer/push/push.ts';
 import { parseReference } from '../../src/core/reference.ts';
 import { rejection } from '../support/errors.ts';
 import { imageOf, layerOf, type TestImage } from '../support/images.ts';

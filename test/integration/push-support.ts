@@ -5,7 +5,7 @@ import { LayerstackError } from '../../src/core/errors.ts';
 import type { ProgressEvent } from '../../src/core/progress.ts';
 import { parseReference } from '../../src/core/reference.ts';
 import { Distribution } from '../../src/image/distribution.ts';
-import { push, type PushOptions, type PushResult, type PushTarget } from '../../src/transfer/push.ts';
+import { push, type PushOptions, type PushResult, type PushTarget } from '../../src/transfer/push/push.ts';
 import type { KeptImages } from '../../src/transfer/push/kept.ts';
 import { fixedCredentials, type Credentials } from '../../src/transfer/registry/auth/credentials.ts';
 import type { OpenedBlob } from '../../src/transfer/registry/client.ts';

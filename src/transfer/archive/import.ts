@@ -30,8 +30,8 @@ import {
 } from '../../layer/store.ts';
 import { timed } from '../../system/phases.ts';
 import type { Root } from '../../system/root.ts';
-import { DEFAULT_LIMITS } from '../intake/layer-pool.ts';
-import { DEFAULT_MAX_BYTES } from '../intake/publish-images.ts';
+import { DEFAULT_LIMITS } from '../ingest/layer-pool.ts';
+import { DEFAULT_MAX_BYTES } from '../ingest/publish-images.ts';
 
 export interface ImportOptions {
   /** Name or id of the image whose layers come below, shared with it. Default: none. */

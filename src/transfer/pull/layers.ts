@@ -9,7 +9,7 @@ import type { LayerPhase, OnProgress } from '../../core/progress.ts';
 import { Slots } from '../../layer/slots.ts';
 import type { Layout } from '../../system/layout.ts';
 import { Partial } from '../../system/partials.ts';
-import type { LayerContent, LayerMember, OpenLayer } from '../intake/member.ts';
+import type { LayerContent, LayerMember, OpenLayer } from '../ingest/member.ts';
 import { Download } from './download.ts';
 import type { BlobKeeping } from './keep-blobs.ts';
 import type { PullSource } from './source.ts';

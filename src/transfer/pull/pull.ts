@@ -1,32 +1,32 @@
 /**
  * A registry's image -> store. In order: the manifest is found and checked; the config read; the layers that the store
- * lacks are fetched, each once among all processes, verified and staged in one pass (transfer/intake); then layers are
+ * lacks are fetched, each once among all processes, verified and staged in one pass (transfer/ingest); then layers are
  * published, the config written, and `name:tag` and `name@digest` set in one rewrite. Until the first of these three a failure
  * leaves the store as it was, but for what was downloaded, which the next pull goes on from (system/partials.ts).
  *
  * Locks, in this order: `pulls` of the image, `pulls` of the layers that are missing, pins, then as publishing takes them.
  */
-import { throwIfAborted, unlessAborted } from '../core/abort.ts';
-import { chainIds, type ChainID, type DiffID, type Digest, type ImageID } from '../core/digest.ts';
-import { LayerstackError, type ErrorCode } from '../core/errors.ts';
-import { hostPlatform, parseKnownPlatform, type Platform } from '../core/platform.ts';
-import type { OnProgress } from '../core/progress.ts';
-import { canonicalName, formatReference, isTag, withDefaultTag, type Reference } from '../core/reference.ts';
-import type { Distribution } from '../image/distribution.ts';
-import type { ImageStore } from '../image/store.ts';
-import type { LayerStore, StagedLayer } from '../layer/store.ts';
-import type { Lock, Locks } from '../system/lock.ts';
-import { sweepPartials } from '../system/partials.ts';
-import type { Root } from '../system/root.ts';
-import { LayerPool } from './intake/layer-pool.ts';
-import { planImage, selectPlatform, type PlannedImage } from './intake/planned.ts';
-import { DEFAULT_MAX_BYTES, publishImages, type LayerTrouble } from './intake/publish-images.ts';
-import { Writeback } from '../layer/writeback.ts';
-import { fetchConfig } from './pull/config.ts';
-import { BlobKeeping } from './pull/keep-blobs.ts';
-import { LayerDownloads } from './pull/layers.ts';
-import { resolveManifest } from './pull/manifest.ts';
-import type { PullSource, TagSource } from './pull/source.ts';
+import { throwIfAborted, unlessAborted } from '../../core/abort.ts';
+import { chainIds, type ChainID, type DiffID, type Digest, type ImageID } from '../../core/digest.ts';
+import { LayerstackError, type ErrorCode } from '../../core/errors.ts';
+import { hostPlatform, parseKnownPlatform, type Platform } from '../../core/platform.ts';
+import type { OnProgress } from '../../core/progress.ts';
+import { canonicalName, formatReference, isTag, withDefaultTag, type Reference } from '../../core/reference.ts';
+import type { Distribution } from '../../image/distribution.ts';
+import type { ImageStore } from '../../image/store.ts';
+import type { LayerStore, StagedLayer } from '../../layer/store.ts';
+import type { Lock, Locks } from '../../system/lock.ts';
+import { sweepPartials } from '../../system/partials.ts';
+import type { Root } from '../../system/root.ts';
+import { LayerPool } from '../ingest/layer-pool.ts';
+import { planImage, selectPlatform, type PlannedImage } from '../ingest/planned.ts';
+import { DEFAULT_MAX_BYTES, publishImages, type LayerTrouble } from '../ingest/publish-images.ts';
+import { Writeback } from '../../layer/writeback.ts';
+import { fetchConfig } from './config.ts';
+import { BlobKeeping } from './keep-blobs.ts';
+import { LayerDownloads } from './layers.ts';
+import { resolveManifest } from './manifest.ts';
+import type { PullSource, TagSource } from './source.ts';
 
 /** As docker's daemon. */
 const DEFAULT_DOWNLOADS = 3;

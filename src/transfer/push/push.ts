@@ -4,32 +4,32 @@
  * store but what is remembered: which blobs the layers are, and the manifest's digest as a name of the image.
  * Mirrors moby/moby: distribution/push_v2.go at v20.10.
  */
-import { throwIfAborted } from '../core/abort.ts';
-import type { Descriptor } from '../core/descriptor.ts';
-import { digestOf, topChainId, type DiffID, type Digest, type ImageID } from '../core/digest.ts';
-import { LayerstackError } from '../core/errors.ts';
-import type { OnProgress } from '../core/progress.ts';
-import { withSum } from '../core/tally.ts';
+import { throwIfAborted } from '../../core/abort.ts';
+import type { Descriptor } from '../../core/descriptor.ts';
+import { digestOf, topChainId, type DiffID, type Digest, type ImageID } from '../../core/digest.ts';
+import { LayerstackError } from '../../core/errors.ts';
+import type { OnProgress } from '../../core/progress.ts';
+import { withSum } from '../../core/tally.ts';
 import {
   canonicalName,
   formatReference,
   parseReference,
   withDefaultTag,
   type Reference,
-} from '../core/reference.ts';
-import type { ImageConfig } from '../image/config.ts';
-import type { Distribution, SourceCredentials } from '../image/distribution.ts';
-import type { ImageStore } from '../image/store.ts';
-import { checkCompression, type LayerCompression } from '../layer/compress.ts';
-import { Slots } from '../layer/slots.ts';
-import type { Layer, LayerStore } from '../layer/store.ts';
-import type { Root } from '../system/root.ts';
-import { locateRepository } from './registry/address.ts';
-import type { CredentialSource } from './registry/auth/credentials.ts';
-import type { RepositoryClient } from './registry/client.ts';
-import type { KeptImage, KeptImages } from './push/kept.ts';
-import { pushLayer, unlessDenied, type BlobMemory, type LayerTarget } from './push/layer.ts';
-import { imageManifest, type ManifestDocument, type ManifestFormat } from './push/manifest.ts';
+} from '../../core/reference.ts';
+import type { ImageConfig } from '../../image/config.ts';
+import type { Distribution, SourceCredentials } from '../../image/distribution.ts';
+import type { ImageStore } from '../../image/store.ts';
+import { checkCompression, type LayerCompression } from '../../layer/compress.ts';
+import { Slots } from '../../layer/slots.ts';
+import type { Layer, LayerStore } from '../../layer/store.ts';
+import type { Root } from '../../system/root.ts';
+import { locateRepository } from '../registry/address.ts';
+import type { CredentialSource } from '../registry/auth/credentials.ts';
+import type { RepositoryClient } from '../registry/client.ts';
+import type { KeptImage, KeptImages } from './kept.ts';
+import { pushLayer, unlessDenied, type BlobMemory, type LayerTarget } from './layer.ts';
+import { imageManifest, type ManifestDocument, type ManifestFormat } from './manifest.ts';
 
 export interface PushOptions {
   /** Default `gzip`, which every registry and runtime takes. */
