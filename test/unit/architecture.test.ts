@@ -7,7 +7,7 @@ import ts from 'typescript';
 import { describe, expect, it, onTestFinished } from 'vitest';
 
 /** A folder imports from itself and from those before it. Files directly in src import from any. */
-const FOLDERS = ['core', 'system', 'layer', 'image', 'container', 'transfer', 'app'];
+const FOLDERS = ['core', 'system', 'layer', 'image', 'dockerfile', 'container', 'transfer', 'app'];
 /** Folders below native that must build without Node. */
 const WITHOUT_NODE = ['sys', 'tree', 'codec', 'erofs'];
 const NODE_HEADER = /^\s*#\s*include\s*[<"](?:napi(?:-inl)?|node_api|node|uv|v8|napi\/[^">]*)(?:\.h)?[>"]/m;
