@@ -373,8 +373,8 @@ export class Layerstack implements AsyncDisposable {
     const { Distribution } = await import('../image/distribution.ts');
     const { openRepository } = await import('../transfer/registry/client.ts');
     const distribution = new Distribution(this.#root);
-    const { kept } = this.#images;
-    const stores = { root: this.#root, layers: this.#layers, images: this.#images, distribution, kept };
+    const { originals } = this.#images;
+    const stores = { root: this.#root, layers: this.#layers, images: this.#images, distribution, originals };
     const access = await this.#registries.access(options);
     const client = openRepository(parsed.repository, access);
     try {

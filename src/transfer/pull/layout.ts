@@ -19,7 +19,7 @@ import { makeDirectories } from '../../system/make-directories.ts';
 import { call, native } from '../../system/native.ts';
 import { spaceError } from '../../system/space.ts';
 import { LayoutBlobs, TEMPORARY } from './layout-blobs.ts';
-import { MAX_NESTING, readDocument } from './manifest.ts';
+import { MAX_NESTING, readDocument } from './resolve-manifest.ts';
 import type { PullSource } from './source.ts';
 
 export interface PullLayoutOptions {
