@@ -10,7 +10,16 @@ import { describe, expect, it, onTestFinished } from 'vitest';
  * The folders of src, by rank. A folder imports from itself and from lower ranks, not from others of its own rank. Files
  * directly in src import from any.
  */
-const RANKS = [['core'], ['system'], ['layer'], ['rwlayer', 'image'], ['container'], ['transfer'], ['app']];
+const RANKS = [
+  ['core'],
+  ['system'],
+  ['layer'],
+  ['rwlayer', 'image'],
+  ['dockerfile'],
+  ['container'],
+  ['transfer'],
+  ['app'],
+];
 /** A folder of native includes from itself and from those before it. Only the last one knows Node. */
 const NATIVE_FOLDERS = ['sys', 'codec', 'format', 'tree', 'pipeline', 'erofs', 'napi'];
 /** Folders of native that include nothing of the project: what the linker needs. */

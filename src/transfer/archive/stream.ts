@@ -19,7 +19,7 @@ import {
 import { cleanName, MAX_MEMBERS, Members } from './members.ts';
 import { PeekStream } from './peek-stream.ts';
 import { isJsonStart, isTarBlock } from './sniff.ts';
-import type { LayerPool } from '../intake/layer-pool.ts';
+import type { LayerPool } from '../ingest/layer-pool.ts';
 import { TarFeed } from './tar-feed.ts';
 import { FORMAT_MEMBERS, looksLikeRootFs, rootFsError } from './unknown.ts';
 

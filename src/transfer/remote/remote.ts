@@ -2,18 +2,18 @@
  * Looking at registries, and deleting there: what `manifest inspect`, `tags`, `referrers` and `rm-remote` do. Nothing of it
  * touches a store.
  */
-import { isIndexType, MEDIA_TYPES, parseManifest } from '../core/descriptor.ts';
-import { digestOf, type Digest } from '../core/digest.ts';
-import { LayerstackError } from '../core/errors.ts';
-import { formatReference, withDefaultTag, type Reference } from '../core/reference.ts';
+import { isIndexType, MEDIA_TYPES, parseManifest } from '../../core/descriptor.ts';
+import { digestOf, type Digest } from '../../core/digest.ts';
+import { LayerstackError } from '../../core/errors.ts';
+import { formatReference, withDefaultTag, type Reference } from '../../core/reference.ts';
 import {
   openRepository,
   type FetchedManifest,
   type RegistryAccess,
   type RepositoryClient,
   type RequestOptions,
-} from './registry/client.ts';
-import { configPlatform, indexPlatforms, type ShownPlatform } from './remote-platform.ts';
+} from '../registry/client.ts';
+import { configPlatform, indexPlatforms, type ShownPlatform } from './platform.ts';
 
 /** A manifest or index as its registry has it. */
 export interface RemoteManifest {

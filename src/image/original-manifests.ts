@@ -14,7 +14,7 @@ import { spaceError } from '../system/space.ts';
 import { listDirectory, readStoreFile, statEntry } from '../system/store-files.ts';
 
 /** A manifest, byte for byte. */
-export interface KeptManifest {
+export interface OriginalManifest {
   readonly digest: Digest;
   readonly mediaType: string;
   readonly bytes: Uint8Array;
@@ -25,7 +25,7 @@ export interface KeptManifest {
 const MAX_DOCUMENTS = 16;
 const HEX = /^[0-9a-f]{64}$/;
 
-export class KeptManifests {
+export class OriginalManifests {
   readonly #root: Root;
   readonly #layout: Layout;
 
@@ -36,13 +36,13 @@ export class KeptManifests {
 
   /** Keeps documents of an image; the oldest go where it has too many. Durable on return. */
   async add(id: ImageID, documents: readonly Uint8Array[]): Promise<void> {
-    const { root, own, keptManifests } = this.#layout;
-    const directory = this.#layout.keptManifest(hexOf(id));
+    const { root, own, originalManifests } = this.#layout;
+    const directory = this.#layout.originalManifest(hexOf(id));
     const added = new Map(documents.map((bytes) => [hexOf(digestOf(bytes)), bytes]));
-    const path = (name: string): string => this.#layout.keptManifest(hexOf(id), name);
+    const path = (name: string): string => this.#layout.originalManifest(hexOf(id), name);
     const others = (await this.#names(id)).filter((name) => !added.has(name));
     const steps = [
-      ...[own, keptManifests, directory].map(
+      ...[own, originalManifests, directory].map(
         (each) => ({ op: 'mkdir', path: each, mode: 0o700, exist: true }) as const,
       ),
       ...[...added].map(([name, data]) => ({ op: 'replace', path: path(name), data, mode: 0o600 }) as const),
@@ -50,7 +50,7 @@ export class KeptManifests {
         .slice(MAX_DOCUMENTS - added.size)
         .map((name) => ({ op: 'unlink', path: path(name), missing: true }) as const),
       { op: 'fsync', path: directory } as const,
-      { op: 'fsync', path: keptManifests } as const,
+      { op: 'fsync', path: originalManifests } as const,
     ];
     try {
       await this.#root.session().replace(steps);
@@ -60,8 +60,8 @@ export class KeptManifests {
   }
 
   /** The manifests that an image was pulled by, the last one first. What is damaged counts as absent. */
-  async manifests(id: ImageID): Promise<KeptManifest[]> {
-    const found: KeptManifest[] = [];
+  async manifests(id: ImageID): Promise<OriginalManifest[]> {
+    const found: OriginalManifest[] = [];
     for (const name of await this.#names(id)) {
       const bytes = await this.#read(id, name);
       if (!bytes) continue;
@@ -75,7 +75,7 @@ export class KeptManifests {
 
   /** The images that documents are kept of. */
   async images(): Promise<ImageID[]> {
-    const names = (await listDirectory(this.#layout.at(this.#layout.keptManifests))) ?? [];
+    const names = (await listDirectory(this.#layout.at(this.#layout.originalManifests))) ?? [];
     return names.filter((name) => HEX.test(name)).map((name) => `sha256:${name}` as ImageID);
   }
 
@@ -86,7 +86,7 @@ export class KeptManifests {
 
   /** Steps that remove what is kept of these images. */
   removeSteps(ids: Iterable<ImageID>): ChangeStep[] {
-    const paths = [...ids].map((id) => this.#layout.keptManifest(hexOf(id)));
+    const paths = [...ids].map((id) => this.#layout.originalManifest(hexOf(id)));
     return paths
       .filter((path) => statEntry(this.#layout.at(path)) !== undefined)
       .map((path) => ({ op: 'remove', path }));
@@ -99,7 +99,7 @@ export class KeptManifests {
 
   /** The names of an image's documents, the newest first. */
   async #names(id: ImageID): Promise<string[]> {
-    const directory = this.#layout.at(this.#layout.keptManifest(hexOf(id)));
+    const directory = this.#layout.at(this.#layout.originalManifest(hexOf(id)));
     const names = (await listDirectory(directory)) ?? [];
     const dated = names
       .filter((name) => HEX.test(name))
@@ -108,7 +108,7 @@ export class KeptManifests {
   }
 
   async #read(id: ImageID, name: string): Promise<Uint8Array | undefined> {
-    const path = this.#layout.at(this.#layout.keptManifest(hexOf(id), name));
+    const path = this.#layout.at(this.#layout.originalManifest(hexOf(id), name));
     const size = statEntry(path)?.size ?? Infinity;
     const bytes = size > MAX_MANIFEST_BYTES ? undefined : await readStoreFile(path, MAX_MANIFEST_BYTES);
     return bytes && hexOf(digestOf(bytes)) === name ? bytes : undefined;

@@ -1,6 +1,6 @@
 /**
  * Images as they were pulled: the manifest with all its compressed layers, byte for byte, so that `save --format oci` and
- * `push` give out what came in. See kept-manifests.ts and kept-blobs.ts for what is where.
+ * `push` give out what came in. See original-manifests.ts and blob-archive.ts for what is where.
  *
  * Who keeps blobs holds a shared lock, and has a marker in his session, from before the first of them until their manifest is
  * there; blobs that no manifest names are removed under the exclusive lock, which is never waited for: then the next removal of an
@@ -12,15 +12,15 @@ import { randomName } from '../core/random.ts';
 import { settleDead } from '../system/reconcile.ts';
 import type { Root } from '../system/root.ts';
 import type { Marker } from '../system/session.ts';
-import { KeptBlobs } from './kept-blobs.ts';
-import { KeptManifests, type KeptManifest } from './kept-manifests.ts';
+import { BlobArchive } from './blob-archive.ts';
+import { OriginalManifests, type OriginalManifest } from './original-manifests.ts';
 
 /** An image as it was pulled. */
-export interface KeptImage {
-  readonly manifest: KeptManifest;
+export interface OriginalImage {
+  readonly manifest: Pick<OriginalManifest, 'mediaType' | 'bytes'>;
   /** One descriptor for each layer, bottom to top. */
   readonly layers: readonly Descriptor[];
-  /** The blob's bytes from an offset on. @see KeptBlobs.read */
+  /** The blob's bytes from an offset on. @see BlobArchive.read */
   open(blob: Descriptor, from: number): AsyncIterable<Uint8Array>;
 }
 
@@ -28,24 +28,24 @@ export interface KeptImage {
 const LOCK_KEY = 'kept blobs';
 
 /** Blobs are being kept; what no manifest names goes when it is disposed. */
-export interface Keeping extends AsyncDisposable {
+export interface BlobLease extends AsyncDisposable {
   /** The manifest of all that was kept is there. */
   done(): void;
 }
 
-export class KeptImages {
-  readonly manifests: KeptManifests;
-  readonly blobs: KeptBlobs;
+export class OriginalImages {
+  readonly manifests: OriginalManifests;
+  readonly blobs: BlobArchive;
   readonly #root: Root;
 
   constructor(root: Root) {
     this.#root = root;
-    this.manifests = new KeptManifests(root);
-    this.blobs = new KeptBlobs(root.layout);
+    this.manifests = new OriginalManifests(root);
+    this.blobs = new BlobArchive(root.layout);
   }
 
   /** The last manifest that the image was pulled by and whose blobs are all there; undefined without one. */
-  async find(id: ImageID): Promise<KeptImage | undefined> {
+  async find(id: ImageID): Promise<OriginalImage | undefined> {
     for (const manifest of await this.manifests.manifests(id)) {
       const { layers } = manifest.manifest;
       const there = layers.map((blob) => this.blobs.has(blob));
@@ -56,7 +56,7 @@ export class KeptImages {
   }
 
   /** Until it is disposed, no blob is removed. @throws {@link LayerstackError} ERR_ABORTED, ERR_NO_SPACE. */
-  async keep(signal?: AbortSignal): Promise<Keeping> {
+  async keep(signal?: AbortSignal): Promise<BlobLease> {
     const { locks } = this.#root;
     const session = this.#root.session();
     const marker: Marker = `keeping.${randomName(8).toString('hex')}`;

@@ -9,8 +9,8 @@ import { compareBytes } from '../core/bytes.ts';
 import { LayerstackError } from '../core/errors.ts';
 import { firstValue } from '../core/json.ts';
 import { isSignal } from '../core/signals.ts';
-import type { ContainerConfig } from './container-config.ts';
-import { parseDockerfile, splitInstruction, WHITE_SPACE, type DockerfileInstruction } from './dockerfile.ts';
+import type { ContainerConfig } from '../image/container-config.ts';
+import { parseDockerfile, splitInstruction, WHITE_SPACE, type DockerfileInstruction } from './parse.ts';
 import {
   expandWord,
   expandWords,
@@ -19,7 +19,7 @@ import {
   WordError,
   type Environment,
   type Escape,
-} from './shell-words.ts';
+} from './words.ts';
 
 type Change = Partial<ContainerConfig>;
 

@@ -1,32 +1,38 @@
 /**
  * A registry's image -> store. In order: the manifest is found and checked; the config read; the layers that the store
- * lacks are fetched, each once among all processes, verified and staged in one pass (transfer/intake); then layers are
+ * lacks are fetched, each once among all processes, verified and staged in one pass (transfer/ingest); then layers are
  * published, the config written, and `name:tag` and `name@digest` set in one rewrite. Until the first of these three a failure
  * leaves the store as it was, but for what was downloaded, which the next pull goes on from (system/partials.ts).
  *
  * Locks, in this order: `pulls` of the image, `pulls` of the layers that are missing, pins, then as publishing takes them.
  */
-import { throwIfAborted, unlessAborted } from '../core/abort.ts';
-import { chainIds, type ChainID, type DiffID, type Digest, type ImageID } from '../core/digest.ts';
-import { LayerstackError, type ErrorCode } from '../core/errors.ts';
-import { hostPlatform, parseKnownPlatform, type Platform } from '../core/platform.ts';
-import type { OnProgress } from '../core/progress.ts';
-import { canonicalName, formatReference, isTag, withDefaultTag, type Reference } from '../core/reference.ts';
-import type { Distribution } from '../image/distribution.ts';
-import type { ImageStore } from '../image/store.ts';
-import type { LayerStore, StagedLayer } from '../layer/store.ts';
-import type { Lock, Locks } from '../system/lock.ts';
-import { sweepPartials } from '../system/partials.ts';
-import type { Root } from '../system/root.ts';
-import { LayerPool } from './intake/layer-pool.ts';
-import { planImage, selectPlatform, type PlannedImage } from './intake/planned.ts';
-import { DEFAULT_MAX_BYTES, publishImages, type LayerTrouble } from './intake/publish-images.ts';
-import { Writeback } from '../layer/writeback.ts';
-import { fetchConfig } from './pull/config.ts';
-import { BlobKeeping } from './pull/keep-blobs.ts';
-import { LayerDownloads } from './pull/layers.ts';
-import { resolveManifest } from './pull/manifest.ts';
-import type { PullSource, TagSource } from './pull/source.ts';
+import { throwIfAborted, unlessAborted } from '../../core/abort.ts';
+import { chainIds, type ChainID, type DiffID, type Digest, type ImageID } from '../../core/digest.ts';
+import { LayerstackError, type ErrorCode } from '../../core/errors.ts';
+import { hostPlatform, parseKnownPlatform, type Platform } from '../../core/platform.ts';
+import type { OnProgress } from '../../core/progress.ts';
+import {
+  canonicalName,
+  formatReference,
+  isTag,
+  withDefaultTag,
+  type Reference,
+} from '../../core/reference.ts';
+import type { Distribution } from '../../image/distribution.ts';
+import type { ImageStore } from '../../image/store.ts';
+import type { LayerStore, StagedLayer } from '../../layer/store.ts';
+import type { Lock, Locks } from '../../system/lock.ts';
+import { sweepPartials } from '../../system/partials.ts';
+import type { Root } from '../../system/root.ts';
+import { LayerPool } from '../ingest/layer-pool.ts';
+import { planImage, selectPlatform, type PlannedImage } from '../ingest/planned.ts';
+import { DEFAULT_MAX_BYTES, publishImages, type LayerTrouble } from '../ingest/publish-images.ts';
+import { Writeback } from '../../layer/writeback.ts';
+import { fetchConfig } from './config.ts';
+import { BlobRecorder } from './blob-recorder.ts';
+import { LayerDownloads } from './layers.ts';
+import { resolveManifest } from './resolve-manifest.ts';
+import type { PullSource, TagSource } from './source.ts';
 
 /** As docker's daemon. */
 const DEFAULT_DOWNLOADS = 3;
@@ -44,7 +50,7 @@ export interface PullOptions {
   /** Uncompressed bytes of all layers of an image together. Default 1 TiB. */
   readonly maxBytes?: number | undefined;
   /**
-   * Keep the layers as they come, compressed, too: `save --format oci` and `push` then give out the manifest and the blobs that
+   * PartialRecorder the layers as they come, compressed, too: `save --format oci` and `push` then give out the manifest and the blobs that
    * were pulled. Default false.
    */
   readonly keepBlobs?: boolean | undefined;
@@ -76,7 +82,7 @@ export interface PullStores {
     LayerStore,
     'findAll' | 'stage' | 'restage' | 'discard' | 'publish' | 'pin' | 'behind'
   >;
-  readonly images: Pick<ImageStore, 'add' | 'get' | 'references' | 'kept'>;
+  readonly images: Pick<ImageStore, 'add' | 'get' | 'references' | 'originals'>;
   readonly distribution: Pick<Distribution, 'add' | 'diffId'>;
 }
 
@@ -169,7 +175,7 @@ async function pullOne(
   });
   const keeping =
     options.keepBlobs === true
-      ? new BlobKeeping(source, stores.images.kept.blobs, {
+      ? new BlobRecorder(source, stores.images.originals.blobs, {
           ...{ signal: pool.signal, onProgress, maxBytes, caps: stores.root.caps },
           isKnown: ({ digest }, diffId) => isKnownAs(stores, digest, diffId),
         })
@@ -222,7 +228,7 @@ interface Tools {
   readonly pool: LayerPool;
   readonly downloads: LayerDownloads;
   readonly writeback: Writeback;
-  readonly keeping: BlobKeeping | undefined;
+  readonly keeping: BlobRecorder | undefined;
 }
 
 /** One reference on its way into the store. */
@@ -267,7 +273,7 @@ class Pull {
     );
     const id = manifest.config.digest as Digest as ImageID;
     await this.#checkDigestName(digest, id);
-    await using kept = this.#tools.keeping && (await this.#stores.images.kept.keep(signal));
+    await using kept = this.#tools.keeping && (await this.#stores.images.originals.keep(signal));
     await using imageLock = await this.#lock([`image ${id}`]);
     void imageLock;
 
@@ -287,7 +293,7 @@ class Pull {
       const verified = await this.#verified(image, fresh);
       if (!isThere) await this.#note(verified);
       if (this.#tools.keeping || verified.length === image.layers.length)
-        await this.#stores.images.kept.add(id, documents);
+        await this.#stores.images.originals.add(id, documents);
       kept?.done();
     });
     const pulled = { id, reference: this.#label, digest, updated };

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { applyChanges } from '../../../src/image/change.ts';
+import { applyChanges } from '../../../src/dockerfile/instructions.ts';
 import { EMPTY_CONTAINER_CONFIG, type ContainerConfig } from '../../../src/image/container-config.ts';
 
 /** What the instructions change, of the values that dockerd 20.10 gives (test/conformance/way-out.test.ts asks it). */

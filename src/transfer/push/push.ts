@@ -4,32 +4,32 @@
  * store but what is remembered: which blobs the layers are, and the manifest's digest as a name of the image.
  * Mirrors moby/moby: distribution/push_v2.go at v20.10.
  */
-import { throwIfAborted } from '../core/abort.ts';
-import type { Descriptor } from '../core/descriptor.ts';
-import { digestOf, topChainId, type DiffID, type Digest, type ImageID } from '../core/digest.ts';
-import { LayerstackError } from '../core/errors.ts';
-import type { OnProgress } from '../core/progress.ts';
-import { withSum } from '../core/tally.ts';
+import { throwIfAborted } from '../../core/abort.ts';
+import type { Descriptor } from '../../core/descriptor.ts';
+import { digestOf, topChainId, type DiffID, type Digest, type ImageID } from '../../core/digest.ts';
+import { LayerstackError } from '../../core/errors.ts';
+import type { OnProgress } from '../../core/progress.ts';
+import { withSum } from '../../core/tally.ts';
 import {
   canonicalName,
   formatReference,
   parseReference,
   withDefaultTag,
   type Reference,
-} from '../core/reference.ts';
-import type { ImageConfig } from '../image/config.ts';
-import type { Distribution, SourceCredentials } from '../image/distribution.ts';
-import type { ImageStore } from '../image/store.ts';
-import { checkCompression, type LayerCompression } from '../layer/compress.ts';
-import { Slots } from '../layer/slots.ts';
-import type { Layer, LayerStore } from '../layer/store.ts';
-import type { Root } from '../system/root.ts';
-import { locateRepository } from './registry/address.ts';
-import type { CredentialSource } from './registry/auth/credentials.ts';
-import type { RepositoryClient } from './registry/client.ts';
-import type { KeptImage, KeptImages } from './push/kept.ts';
-import { pushLayer, unlessDenied, type BlobMemory, type LayerTarget } from './push/layer.ts';
-import { imageManifest, type ManifestDocument, type ManifestFormat } from './push/manifest.ts';
+} from '../../core/reference.ts';
+import type { ImageConfig } from '../../image/config.ts';
+import type { Distribution, SourceCredentials } from '../../image/distribution.ts';
+import type { OriginalImage, OriginalImages } from '../../image/originals.ts';
+import type { ImageStore } from '../../image/store.ts';
+import { checkCompression, type LayerCompression } from '../../layer/compress.ts';
+import { Slots } from '../../layer/slots.ts';
+import type { Layer, LayerStore } from '../../layer/store.ts';
+import type { Root } from '../../system/root.ts';
+import { locateRepository } from '../registry/address.ts';
+import type { CredentialSource } from '../registry/auth/credentials.ts';
+import type { RepositoryClient } from '../registry/client.ts';
+import { pushLayer, unlessDenied, type BlobMemory, type LayerTarget } from './layer.ts';
+import { imageManifest, type ManifestDocument, type ManifestFormat } from './manifest.ts';
 
 export interface PushOptions {
   /** Default `gzip`, which every registry and runtime takes. */
@@ -69,7 +69,8 @@ export interface PushStores {
   readonly layers: Pick<LayerStore, 'chain' | 'pin' | 'tarSize' | 'compressed'>;
   readonly images: Pick<ImageStore, 'get' | 'resolve' | 'add' | 'references'>;
   readonly distribution: Pick<Distribution, 'sources' | 'add'>;
-  readonly kept?: KeptImages | undefined;
+  /** Where images are that go out as they were pulled. Without it every layer is compressed anew. */
+  readonly originals?: Pick<OriginalImages, 'find'> | undefined;
 }
 
 /** A repository, and who this is to its registry. */
@@ -158,7 +159,7 @@ async function pushImage(
   void pin;
   const chain = top === undefined ? [] : (await layers.chain(top)).reverse();
   const asksForOne = options.compression ?? options.format ?? options.compressionLevel;
-  const kept = asksForOne === undefined ? await stores.kept?.find(id, signal) : undefined;
+  const original = asksForOne === undefined ? await stores.originals?.find(id) : undefined;
 
   const tell = withSum(onProgress);
   onProgress({ type: 'pushing', reference: name, repository: canonicalName(reference.repository) });
@@ -170,9 +171,9 @@ async function pushImage(
     memory: memoryOf(stores),
     signal: signal ? AbortSignal.any([signal, stop.signal]) : stop.signal,
   };
-  const blobs = await pushLayers(chain, target, kept, options.maxConcurrentUploads ?? UPLOADS, stop);
+  const blobs = await pushLayers(chain, target, original, options.maxConcurrentUploads ?? UPLOADS, stop);
   await pushConfig(client, config, signal);
-  const manifest = kept?.manifest ?? imageManifest(format, config, blobs);
+  const manifest = original?.manifest ?? imageManifest(format, config, blobs);
   const digest = await pushManifest(client, reference.tag ?? 'latest', manifest, signal);
   await nameByDigest(stores, reference, digest, id);
   const pushed = { reference: name, id, digest, size: manifest.bytes.length };
@@ -207,7 +208,7 @@ function resolveForm(
 async function pushLayers(
   chain: readonly Layer[],
   target: LayerTarget,
-  kept: KeptImage | undefined,
+  original: OriginalImage | undefined,
   uploads: number,
   stop: AbortController,
 ): Promise<Descriptor[]> {
@@ -221,9 +222,9 @@ async function pushLayers(
   for (const [turn, { layer, at }] of distinct.entries()) {
     if (turn >= uploads)
       onProgress({ type: 'layer-waiting', diffId: layer.diffId, current: 0, total: layer.size });
-    const descriptor = kept?.layers[at];
-    const original = kept && descriptor && { image: kept, descriptor };
-    const pushed = slots.run(signal, () => pushLayer(layer, target, original));
+    const descriptor = original?.layers[at];
+    const source = original && descriptor && { image: original, descriptor };
+    const pushed = slots.run(signal, () => pushLayer(layer, target, source));
     pushed.catch((error: unknown) => stop.abort(error));
     pushes.set(layer.diffId, pushed);
   }

@@ -17,7 +17,7 @@ import {
 import type { Digest } from '../../core/digest.ts';
 import { LayerstackError } from '../../core/errors.ts';
 import { matchPlatform, type Platform } from '../../core/platform.ts';
-import { isAttestation, noPlatform } from '../intake/planned.ts';
+import { isAttestation, noPlatform } from '../ingest/planned.ts';
 import type { FetchedManifest } from '../registry/client.ts';
 import type { PullSource } from './source.ts';
 

@@ -1,5 +1,5 @@
 /**
- * The layers of one pull, compressed as they come, on their way to where they are kept (image/kept-blobs.ts). They are written
+ * The layers of one pull, compressed as they come, on their way to where they are kept (image/blob-archive.ts). They are written
  * while they are extracted, and kept when extracting has found their digests right; those that the store has already are
  * fetched for the purpose, and inflated once to see that they are the layers that the manifest says.
  */
@@ -9,13 +9,13 @@ import type { Descriptor } from '../../core/descriptor.ts';
 import type { DiffID, Digest } from '../../core/digest.ts';
 import { LayerstackError } from '../../core/errors.ts';
 import type { OnProgress } from '../../core/progress.ts';
-import type { BlobDraft, KeptBlobs } from '../../image/kept-blobs.ts';
+import type { BlobDraft, BlobArchive } from '../../image/blob-archive.ts';
 import { decompress, sniff } from '../../layer/codec.ts';
 import type { Capabilities } from '../../system/caps.ts';
 import { Download } from './download.ts';
 import type { PullSource } from './source.ts';
 
-export interface BlobKeepingOptions {
+export interface BlobRecorderOptions {
   readonly signal: AbortSignal;
   readonly onProgress: OnProgress | undefined;
   /** Uncompressed bytes of a layer. */
@@ -31,13 +31,13 @@ interface KeptLayer {
   readonly blob?: Descriptor | undefined;
 }
 
-export class BlobKeeping implements AsyncDisposable {
+export class BlobRecorder implements AsyncDisposable {
   readonly #source: PullSource;
-  readonly #kept: KeptBlobs;
-  readonly #options: BlobKeepingOptions;
+  readonly #kept: BlobArchive;
+  readonly #options: BlobRecorderOptions;
   readonly #drafts = new Map<Digest, BlobDraft>();
 
-  constructor(source: PullSource, kept: KeptBlobs, options: BlobKeepingOptions) {
+  constructor(source: PullSource, kept: BlobArchive, options: BlobRecorderOptions) {
     this.#source = source;
     this.#kept = kept;
     this.#options = options;

@@ -2,16 +2,16 @@
  * A root file system as one file that a virtual machine mounts: an EROFS image with 4 KiB blocks and the contents inside. Written
  * by native code in one pass over the files; nothing is unpacked. The same root file system gives the same bytes.
  */
-import { throwIfAborted } from '../core/abort.ts';
-import { isSystemError, LayerstackError } from '../core/errors.ts';
-import type { ImageID } from '../core/digest.ts';
-import type { OnProgress } from '../core/progress.ts';
-import type { Container } from '../container/record.ts';
-import type { ContainerStore } from '../container/store.ts';
-import type { Overlay } from '../layer/overlay.ts';
-import type { Layout } from '../system/layout.ts';
-import { call, native } from '../system/native.ts';
-import { pinImages, type SaveStores } from './archive/save.ts';
+import { throwIfAborted } from '../../core/abort.ts';
+import { isSystemError, LayerstackError } from '../../core/errors.ts';
+import type { ImageID } from '../../core/digest.ts';
+import type { OnProgress } from '../../core/progress.ts';
+import type { Container } from '../../container/record.ts';
+import type { ContainerStore } from '../../container/store.ts';
+import type { Overlay } from '../../layer/overlay.ts';
+import type { Layout } from '../../system/layout.ts';
+import { call, native } from '../../system/native.ts';
+import { pinImages, type SaveStores } from './save.ts';
 
 export interface DiskImageOptions {
   /** Seconds since 1970 that no time in the image exceeds; also the time of the image itself, which is 0 otherwise. */

@@ -2,7 +2,7 @@
  * A text as the instructions of a Dockerfile: comments, the escape directive, continued lines and flags.
  * Mirrors `moby/buildkit: frontend/dockerfile/parser/{parser,split_command}.go` as dockerd 20.10 has them.
  */
-import { trimSpace, trimSpaceLeft, WordError, type Escape } from './shell-words.ts';
+import { trimSpace, trimSpaceLeft, WordError, type Escape } from './words.ts';
 
 export interface DockerfileInstruction {
   /** In upper case. */

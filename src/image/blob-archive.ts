@@ -20,7 +20,7 @@ export type BlobId = Pick<Descriptor, 'digest' | 'size'>;
 
 const CHUNK_BYTES = 512 * 1024;
 
-export class KeptBlobs {
+export class BlobArchive {
   readonly #layout: Layout;
 
   constructor(layout: Layout) {
@@ -71,7 +71,9 @@ export class KeptBlobs {
   /** Begins to keep a blob; to be committed or discarded. @throws {@link LayerstackError} ERR_NO_SPACE. */
   async begin(blob: BlobId): Promise<BlobDraft> {
     await this.#make();
-    const temporary = this.#layout.keptBlob(`.tmp-${hexOf(blob.digest)}-${randomBytes(4).toString('hex')}`);
+    const temporary = this.#layout.archivedBlob(
+      `.tmp-${hexOf(blob.digest)}-${randomBytes(4).toString('hex')}`,
+    );
     const file = await ChunkFile.create(this.#layout.at(temporary));
     return new BlobDraft(this.#layout, blob, { file, temporary });
   }
@@ -93,9 +95,9 @@ export class KeptBlobs {
   /** Removes all but these; resolves with the bytes that they took. Nobody must be writing meanwhile. */
   async removeAllBut(named: ReadonlySet<string>): Promise<number> {
     let freed = 0;
-    for (const name of (await listDirectory(this.#layout.at(this.#layout.keptBlobs))) ?? []) {
+    for (const name of (await listDirectory(this.#layout.at(this.#layout.archivedBlobs))) ?? []) {
       if (named.has(name)) continue;
-      const path = this.#layout.at(this.#layout.keptBlob(name));
+      const path = this.#layout.at(this.#layout.archivedBlob(name));
       freed += statEntry(path)?.size ?? 0;
       await rm(path, { force: true });
     }
@@ -103,12 +105,12 @@ export class KeptBlobs {
   }
 
   #path(digest: Digest): string {
-    return this.#layout.at(this.#layout.keptBlob(hexOf(digest)));
+    return this.#layout.at(this.#layout.archivedBlob(hexOf(digest)));
   }
 
   async #make(): Promise<void> {
-    const { root, own, keptBlobs } = this.#layout;
-    const steps = [own, `${own}/blobs`, keptBlobs].map(
+    const { root, own, archivedBlobs } = this.#layout;
+    const steps = [own, `${own}/blobs`, archivedBlobs].map(
       (path) => ({ op: 'mkdir', path, mode: 0o700, exist: true }) as const,
     );
     await call(native.batch(root, steps));
@@ -141,14 +143,14 @@ export class BlobDraft {
   async commit(): Promise<void> {
     const file = this.#file;
     if (file?.size !== this.#blob.size) return this.discard();
-    const { root, keptBlobs } = this.#layout;
-    const to = this.#layout.keptBlob(hexOf(this.#blob.digest));
+    const { root, archivedBlobs } = this.#layout;
+    const to = this.#layout.archivedBlob(hexOf(this.#blob.digest));
     try {
       await file.sync();
       await call(
         native.batch(root, [
           { op: 'rename', from: this.#temporary, to },
-          { op: 'fsync', path: keptBlobs },
+          { op: 'fsync', path: archivedBlobs },
         ]),
       );
     } catch (error) {

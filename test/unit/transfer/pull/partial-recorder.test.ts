@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import type { Partial } from '../../../../src/system/partials.ts';
-import { Keep, KEEP_AFTER_MS } from '../../../../src/transfer/pull/keep.ts';
+import { PartialRecorder, RECORD_AFTER_MS } from '../../../../src/transfer/pull/partial-recorder.ts';
 
 /** A partial in memory. */
 class FakePartial {
@@ -33,7 +33,7 @@ const MIB = 1024 * 1024;
 
 /** What is kept of so many MiB, each of which is waited for `ms`. */
 async function kept(count: number, ms: number, partial = new FakePartial()): Promise<FakePartial> {
-  const keep = new Keep(partial as unknown as Partial);
+  const keep = new PartialRecorder(partial as unknown as Partial);
   for (let index = 0; index < count; index++)
     await keep.add(Buffer.alloc(MIB, index), index * MIB, (index + 1) * ms);
   await keep.settle();
@@ -63,7 +63,7 @@ describe('what is kept of a download', () => {
 
   it('is of a fast one what comes after some seconds', async () => {
     const { start, size, bytes } = await kept(150, 40);
-    const first = KEEP_AFTER_MS / 40;
+    const first = RECORD_AFTER_MS / 40;
     expect([start, size, bytes[0]]).toEqual([first * MIB, (150 - first) * MIB, first % 256]);
   });
 
@@ -74,7 +74,7 @@ describe('what is kept of a download', () => {
 
   it('is nothing once the bytes turned out wrong', async () => {
     const partial = new FakePartial(Buffer.alloc(100));
-    const keep = new Keep(partial as unknown as Partial);
+    const keep = new PartialRecorder(partial as unknown as Partial);
     await keep.drop();
     await keep.add(Buffer.alloc(10), 100, 0);
     await keep.settle();

@@ -1,9 +1,9 @@
 /** What images in a registry run on, as their index or config says it, for showing: nothing is normalised. */
-import { parseManifest } from '../core/descriptor.ts';
-import { digestOf } from '../core/digest.ts';
-import { LayerstackError } from '../core/errors.ts';
-import * as json from '../core/json.ts';
-import type { FetchedManifest, RepositoryClient, RequestOptions } from './registry/client.ts';
+import { parseManifest } from '../../core/descriptor.ts';
+import { digestOf } from '../../core/digest.ts';
+import { LayerstackError } from '../../core/errors.ts';
+import * as json from '../../core/json.ts';
+import type { FetchedManifest, RepositoryClient, RequestOptions } from '../registry/client.ts';
 
 /** A platform in the OCI spec's names. */
 export interface ShownPlatform {

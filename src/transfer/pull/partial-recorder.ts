@@ -1,8 +1,8 @@
 /**
- * Which bytes of a download are kept for a pull that goes on from them. Keeping costs a second write of all bytes (measured: a
+ * Which bytes of a download are kept for a pull that goes on from them. BlobLease costs a second write of all bytes (measured: a
  * tenth of the processor time of a pull from a registry near by, and its disk twice), and saves the time that fetching them
  * has taken. So what comes slowly is kept from the first byte on, and what comes fast not before it has been waited for
- * {@link KEEP_AFTER_MS}: a pull that is stopped loses no more than that. Only waiting counts: bytes that lie ready while the
+ * {@link RECORD_AFTER_MS}: a pull that is stopped loses no more than that. Only waiting counts: bytes that lie ready while the
  * machine is busy extracting others come fast.
  */
 import type { Partial } from '../../system/partials.ts';
@@ -11,9 +11,9 @@ import type { Partial } from '../../system/partials.ts';
 const JUDGED_BYTES = 4 * 1024 * 1024;
 /** Slower than this they come slowly: 20 MiB/s. */
 const JUDGED_MS = 200;
-export const KEEP_AFTER_MS = 5000;
+export const RECORD_AFTER_MS = 5000;
 
-export class Keep {
+export class PartialRecorder {
   readonly #partial: Partial;
   #state: 'judging' | 'fast' | 'keeping' | 'over';
   #held: Uint8Array[] = [];
@@ -40,7 +40,7 @@ export class Keep {
         this.#state = 'fast';
         this.#held = [];
       }
-    } else if (this.#state === 'fast' && waitedMs > KEEP_AFTER_MS) {
+    } else if (this.#state === 'fast' && waitedMs > RECORD_AFTER_MS) {
       this.#state = 'keeping';
       await this.#partial.begin(at);
       await this.#partial.append(chunk);

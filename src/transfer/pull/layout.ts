@@ -6,21 +6,21 @@
  */
 import { readdir, readFile, realpath, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { throwIfAborted } from '../core/abort.ts';
-import { ANNOTATION_IMAGE_NAME, ANNOTATION_REF_NAME, type Descriptor } from '../core/descriptor.ts';
-import { digestOf, type Digest } from '../core/digest.ts';
-import { isSystemError, LayerstackError, unlessMissing } from '../core/errors.ts';
-import { array, decodeJson, integer, map, object, optional, string, unknown } from '../core/json.ts';
-import type { OnProgress } from '../core/progress.ts';
-import { canonicalName, formatReference, withDefaultTag, type Reference } from '../core/reference.ts';
-import { Slots } from '../layer/slots.ts';
-import { holdFlock } from '../system/lock.ts';
-import { makeDirectories } from '../system/make-directories.ts';
-import { call, native } from '../system/native.ts';
-import { spaceError } from '../system/space.ts';
-import { LayoutBlobs, TEMPORARY } from './pull/layout-blobs.ts';
-import { MAX_NESTING, readDocument } from './pull/manifest.ts';
-import type { PullSource } from './pull/source.ts';
+import { throwIfAborted } from '../../core/abort.ts';
+import { ANNOTATION_IMAGE_NAME, ANNOTATION_REF_NAME, type Descriptor } from '../../core/descriptor.ts';
+import { digestOf, type Digest } from '../../core/digest.ts';
+import { isSystemError, LayerstackError, unlessMissing } from '../../core/errors.ts';
+import { array, decodeJson, integer, map, object, optional, string, unknown } from '../../core/json.ts';
+import type { OnProgress } from '../../core/progress.ts';
+import { canonicalName, formatReference, withDefaultTag, type Reference } from '../../core/reference.ts';
+import { Slots } from '../../layer/slots.ts';
+import { holdFlock } from '../../system/lock.ts';
+import { makeDirectories } from '../../system/make-directories.ts';
+import { call, native } from '../../system/native.ts';
+import { spaceError } from '../../system/space.ts';
+import { LayoutBlobs, TEMPORARY } from './layout-blobs.ts';
+import { MAX_NESTING, readDocument } from './resolve-manifest.ts';
+import type { PullSource } from './source.ts';
 
 export interface PullLayoutOptions {
   /** Blobs fetched at once. Default 3. */
