@@ -133,7 +133,9 @@ function invalidArgument(method: string, parameter: string, fault: Fault): Layer
       'ERR_INVALID_ARGUMENT',
       `${method}(): ${key} must be ${expected}, not ${found}`,
       {
-        ...{ key, expected, found },
+        key,
+        expected,
+        found,
       },
     );
   const near = nearest(unknown.key, unknown.known);
