@@ -143,7 +143,7 @@ export class Containers extends ContainerContents {
     const container = await this.get(ref);
     const existing = await containers.mounted(container);
     if (existing) return writeBundle(root, container, existing, directory, options);
-    const mount = await containers.mountForOperation(container);
+    const mount = await containers.mountForProcess(container);
     try {
       const bundle = await writeBundle(root, container, mount, directory, options);
       await mount.keep();

@@ -19,7 +19,7 @@ import { timed, timedBytes } from '../system/phases.ts';
 import type { ImportOptions } from '../transfer/archive/import.ts';
 import type { LoadOptions, LoadResult } from '../transfer/archive/load.ts';
 import type { SaveOptions } from '../transfer/archive/save.ts';
-import type { DiskImageOptions } from '../transfer/disk-image.ts';
+import type { DiskImageOptions } from '../transfer/archive/disk-image.ts';
 import { requireEmptyFile } from './empty-file.ts';
 import { newImageName, type NameOptions } from './new-image-name.ts';
 import { SIGNATURES } from './signatures/images.ts';

@@ -6,11 +6,11 @@ import { checkArguments, requireArguments } from '../core/arguments.ts';
 import { parseReference } from '../core/reference.ts';
 import { defaultLogger, type Logger } from '../system/log.ts';
 import type { RootOptions } from '../system/root.ts';
-import type { PulledLayout, PullLayoutOptions } from '../transfer/pull-layout.ts';
+import type { PulledLayout, PullLayoutOptions } from '../transfer/pull/layout.ts';
 import type { Credentials, CredentialSource } from '../transfer/registry/auth/credentials.ts';
 import type { RegistryAccess, RequestOptions } from '../transfer/registry/client.ts';
 import type { WebFile } from '../transfer/registry/web-file.ts';
-import type { InspectOptions, Referrer, RemoteManifest, RemovedRemote } from '../transfer/remote.ts';
+import type { InspectOptions, Referrer, RemoteManifest, RemovedRemote } from '../transfer/remote/remote.ts';
 import type { LoginOptions, LoginResult, LogoutOptions } from './login.ts';
 import { SIGNATURES } from './signatures/registry.ts';
 

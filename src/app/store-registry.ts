@@ -2,8 +2,8 @@
 import { checkArguments } from '../core/arguments.ts';
 import { parseReference, withDefaultTag } from '../core/reference.ts';
 import { timed } from '../system/phases.ts';
-import type { PullOptions, PullResult } from '../transfer/pull.ts';
-import type { PushOptions, PushResult } from '../transfer/push.ts';
+import type { PullOptions, PullResult } from '../transfer/pull/pull.ts';
+import type { PushOptions, PushResult } from '../transfer/push/push.ts';
 import { Registry, type RegistryOptions } from './registry.ts';
 import { SIGNATURES } from './signatures/registry.ts';
 import type { StoreParts } from './store-parts.ts';
@@ -63,7 +63,7 @@ export class StoreRegistry extends Registry {
     const parsed = parseReference(reference);
     const { push, openRepository, Distribution } = await late();
     const { root, layers, images, imageEvents } = this.#parts;
-    const stores = { root, layers, images, distribution: new Distribution(root), kept: images.kept };
+    const stores = { root, layers, images, distribution: new Distribution(root), originals: images.originals };
     const access = await this.access(options);
     await using client = openRepository(parsed.repository, access);
     const target = { client, credentials: access.credentials };

@@ -2,4 +2,4 @@
 export { importImage } from '../../transfer/archive/import.ts';
 export { load } from '../../transfer/archive/load.ts';
 export { save, saveTo } from '../../transfer/archive/save.ts';
-export { writeImageOfImage } from '../../transfer/disk-image.ts';
+export { writeImageOfImage } from '../../transfer/archive/disk-image.ts';
