@@ -2,9 +2,9 @@
 #include "napi/async.h"
 #include "napi/bindings.h"
 #include "napi/pushed.h"
-#include "tree/layer_job.h"
-#include "tree/tar_index.h"
-#include "tree/tree_input.h"
+#include "pipeline/layer_job.h"
+#include "format/tar_index.h"
+#include "pipeline/tree_input.h"
 
 namespace layerstack {
 
@@ -38,11 +38,7 @@ std::unique_ptr<LayerInput> ReadSource(const Napi::Object& source, LayerJobOptio
   int fd = static_cast<int>(IntArg(source.Get("fd"), "source.fd"));
   uint64_t offset = CountArg(source.Get("offset"), "source.offset");
   uint64_t size = CountArg(source.Get("size"), "source.size");
-  try {
-    return std::make_unique<FileInput>(fd, offset, size);
-  } catch (const Failure& failure) {
-    throw ToError(source.Env(), failure);
-  }
+  return Sync(source.Env(), [&] { return std::make_unique<FileInput>(fd, offset, size); });
 }
 
 Napi::Value AppliedToValue(Napi::Env env, AppliedLayer& layer) {
@@ -87,13 +83,7 @@ class LayerApply : public Napi::ObjectWrap<LayerApply> {
     info.This().As<Napi::Object>().DefineProperty(
         Napi::PropertyDescriptor::Value("result", result.Promise(), napi_enumerable));
     job_ = LayerJob::Start(std::move(job), std::move(input),
-                           [result](AppliedLayer* applied, const Failure* failure) mutable {
-                             if (failure) {
-                               result.Reject(*failure);
-                             } else {
-                               result.Resolve(std::move(*applied));
-                             }
-                           });
+                           [result](Outcome<AppliedLayer> layer) mutable { result.Settle(std::move(layer)); });
   }
 
   // Dropped by JavaScript before `end`: no more bytes can come, so the job must not wait for them. One that has all its
@@ -107,7 +97,6 @@ class LayerApply : public Napi::ObjectWrap<LayerApply> {
     if (!pushed_) throw Napi::TypeError::New(info.Env(), "this layer has a source of its own");
     return WritePushed(info, *pushed_);
   }
-
 
   void End(const Napi::CallbackInfo&) {
     ended_ = true;

@@ -59,7 +59,7 @@ CachedDir& TreeWriter::Parent(const std::string& parent, bool* through_link) {
 }
 
 void TreeWriter::Displace(CachedDir& dir, const std::string& base) {
-  contents_.Settle();  // whether a file is kept depends on its size
+  contents_.Drain();  // whether a file is kept depends on its size
   const char* name = base.c_str();
   struct stat status;
   if (Again<::fstatat>(dir.fd.get(), name, &status, AT_SYMLINK_NOFOLLOW) < 0) ThrowErrno(errno, "stat", base);
@@ -158,7 +158,7 @@ TreeWriter::File TreeWriter::CreateFile(const TarMember& member, const std::stri
     auto open = [&] { return Again<::openat>(dir.fd.get(), split.base.c_str(), kFlags, ModeOf(member)); };
     file.fd.reset(open());
     if (!file.fd && (errno == EMFILE || errno == ENFILE)) {
-      contents_.Settle();  // closes its own
+      contents_.Drain();  // closes its own
       file.fd.reset(open());
     }
     return file.fd.get();
@@ -224,7 +224,7 @@ void TreeWriter::HardLink(const TarMember& member, const std::string& path) {
   if (result < 0) ThrowErrno(errno, "link");
 
   // A link's header counts like any other, for the inode that it shares; the last one wins.
-  contents_.Settle();
+  contents_.Drain();
   CachedDir& dir = Parent(to.parent);
   NodeRef node{dir.fd.get(), to.base.c_str()};
   struct stat status;
@@ -254,7 +254,7 @@ void TreeWriter::Whiteout(const TarMember& member, const std::string& path) {
 }
 
 void TreeWriter::Finish() {
-  contents_.Settle();
+  contents_.Drain();
   warnings_.Append(contents_.TakeWarnings());
   dirs_.Clear();
   if (root_dated_ && ::futimens(root_.get(), root_times_) < 0) ThrowErrno(errno, "futimens");

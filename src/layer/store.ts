@@ -46,7 +46,7 @@ export const OWN_LAYER_LIMITS: LayerLimits = {
 
 export interface PublishOptions {
   /** Obeyed until the first layer is renamed into place. */
-  readonly signal?: AbortSignal;
+  readonly signal?: AbortSignal | undefined;
 }
 
 export interface PublishResult {

@@ -27,7 +27,7 @@ export const REFERENCES_KEY = 'repositories.json';
 
 export interface LockOptions {
   /** Ends the waiting. */
-  readonly signal?: AbortSignal;
+  readonly signal?: AbortSignal | undefined;
   /** Together with other shared holders, but with no exclusive one. Default false. */
   readonly shared?: boolean;
 }

@@ -365,9 +365,9 @@ describe('trouble', () => {
   });
 });
 
-describe.each(['fsconfig', 'mount', 'flat'])('on the rung %s', (rung) => {
+describe.each(['fsconfig', 'mount', 'flat'])('mounted by %s', (method) => {
   beforeEach(async () => {
-    process.env['LAYERSTACK_CAPS'] = `rung=${rung}`;
+    process.env['LAYERSTACK_CAPS'] = `mount=${method}`;
     await fixture.reopen();
   });
   afterEach(() => {

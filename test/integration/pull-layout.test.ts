@@ -9,7 +9,7 @@ import { LayerstackError } from '../../src/core/errors.ts';
 import type { ProgressEvent } from '../../src/core/progress.ts';
 import { parseReference } from '../../src/core/reference.ts';
 import { holdFlock } from '../../src/system/lock.ts';
-import { pullLayout, type PullLayoutOptions } from '../../src/transfer/pull-layout.ts';
+import { pullLayout, type PullLayoutOptions } from '../../src/transfer/pull/layout.ts';
 import { rejection } from '../support/errors.ts';
 import { imageOf, layerOf } from '../support/images.ts';
 import { dropScratch, makeScratch } from '../support/scratch.ts';

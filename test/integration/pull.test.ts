@@ -124,7 +124,7 @@ describe('pull', () => {
     const distribution = new Distribution(target.store.root);
     expect((await distribution.sources(base.diffId)).map(({ repository }) => repository)).toEqual([NAME]);
     expect(await distribution.diffId(other.digest)).toBeUndefined();
-    expect(await target.store.images.kept.manifests.manifests(image.id)).toEqual([]);
+    expect(await target.store.images.originals.manifests.manifests(image.id)).toEqual([]);
     expect(await distribution.sources(top.diffId)).toHaveLength(1);
   });
 

@@ -354,7 +354,7 @@ describe('the form of what is pushed', () => {
       annotations: { kept: 'yes' },
     };
     const manifest = { mediaType: MEDIA_TYPES.ociManifest, bytes: Buffer.from(JSON.stringify(document)) };
-    from.kept = {
+    from.originals = {
       find: () =>
         Promise.resolve({
           manifest,

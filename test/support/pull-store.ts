@@ -8,7 +8,7 @@ import { LayerstackError } from '../../src/core/errors.ts';
 import type { ProgressEvent } from '../../src/core/progress.ts';
 import { parseReference } from '../../src/core/reference.ts';
 import { Distribution } from '../../src/image/distribution.ts';
-import { pull, type PullOptions, type PullResult } from '../../src/transfer/pull.ts';
+import { pull, type PullOptions, type PullResult } from '../../src/transfer/pull/pull.ts';
 import type { PullSource, TagSource } from '../../src/transfer/pull/source.ts';
 import { defaultLogger } from '../../src/system/log.ts';
 import {

@@ -5,8 +5,8 @@ import { LayerstackError } from '../../src/core/errors.ts';
 import type { ProgressEvent } from '../../src/core/progress.ts';
 import { parseReference } from '../../src/core/reference.ts';
 import { Distribution } from '../../src/image/distribution.ts';
-import { push, type PushOptions, type PushResult, type PushTarget } from '../../src/transfer/push.ts';
-import type { KeptImages } from '../../src/transfer/push/kept.ts';
+import { push, type PushOptions, type PushResult, type PushTarget } from '../../src/transfer/push/push.ts';
+import type { OriginalImages } from '../../src/image/originals.ts';
 import { fixedCredentials, type Credentials } from '../../src/transfer/registry/auth/credentials.ts';
 import type { OpenedBlob } from '../../src/transfer/registry/client.ts';
 import type { UploadOptions } from '../../src/transfer/registry/upload.ts';
@@ -156,7 +156,7 @@ export class FakeTarget {
 export class PushStore implements AsyncDisposable {
   readonly store: LoadStore;
   readonly distribution: Distribution;
-  kept: KeptImages | undefined;
+  originals: Pick<OriginalImages, 'find'> | undefined;
   /** Of the last push. */
   events: ProgressEvent[] = [];
 
@@ -179,11 +179,11 @@ export class PushStore implements AsyncDisposable {
   ): Promise<PushResult> {
     this.events = [];
     const { root, layers, images } = this.store;
-    const { distribution, kept } = this;
+    const { distribution, originals } = this;
     const reference = parseReference(tag === '' ? target.repository : `${target.repository}:${tag}`);
     const who = credentials && fixedCredentials(target.repository.split('/')[0] ?? '', credentials);
     const at: PushTarget = { client: target, credentials: who };
-    return push({ root, layers, images, distribution, kept }, at, reference, {
+    return push({ root, layers, images, distribution, originals }, at, reference, {
       onProgress: (event) => this.events.push(event),
       ...options,
     });
