@@ -933,7 +933,7 @@ export class Layerstack implements AsyncDisposable {
    */
   async close(): Promise<void> {
     await this.#streams.close();
-    await Promise.all([this.#containers.settle(), this.#layers.settle()]);
+    await Promise.all([this.#containers.drain(), this.#layers.drain()]);
     await this.#journal.settle();
     await this.#root.close();
   }
@@ -967,7 +967,7 @@ export class Layerstack implements AsyncDisposable {
     try {
       return await work;
     } catch (error) {
-      if (!this.readOnly) this.#layers.behind(this.#images.resume());
+      if (!this.readOnly) this.#layers.runInBackground(this.#images.resume());
       throw error;
     }
   }

@@ -68,7 +68,7 @@ export class ContainerRemover {
   }
 
   /** Waits for every deletion that was begun. */
-  async settle(): Promise<void> {
+  async drain(): Promise<void> {
     await Promise.all(this.#running);
   }
 

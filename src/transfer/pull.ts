@@ -74,7 +74,7 @@ export interface PullStores {
   readonly root: Pick<Root, 'aftermath' | 'caps' | 'layout' | 'locks' | 'log' | 'session'>;
   readonly layers: Pick<
     LayerStore,
-    'findAll' | 'stage' | 'restage' | 'discard' | 'publish' | 'pin' | 'behind'
+    'findAll' | 'stage' | 'restage' | 'discard' | 'publish' | 'pin' | 'runInBackground'
   >;
   readonly images: Pick<ImageStore, 'add' | 'get' | 'references' | 'kept'>;
   readonly distribution: Pick<Distribution, 'add' | 'diffId'>;
@@ -202,7 +202,7 @@ async function pullOne(
     // next one.
     if (signal?.aborted === true) {
       await endDownloads();
-      stores.layers.behind(tidyUp());
+      stores.layers.runInBackground(tidyUp());
     } else {
       await tidyUp();
       await endDownloads();
