@@ -48,16 +48,16 @@ export type {
   PruneResult,
 } from './image/store.ts';
 export type { Capabilities } from './system/caps.ts';
-export type { Referrer, RemoteManifest, RemovedRemote } from './transfer/remote.ts';
+export type { Referrer, RemoteManifest, RemovedRemote } from './transfer/remote/remote.ts';
 export type { Logger } from './system/log.ts';
 export { Registries } from './app/registries.ts';
 export type { RegistryOptions } from './app/registries.ts';
 export { DockerConfig } from './transfer/registry/auth/docker-config.ts';
 export type { Probe } from './system/native.ts';
 export type { LoadedImage, LoadOptions, LoadResult, LoadWarning } from './transfer/archive/load.ts';
-export type { DiskImageOptions } from './transfer/disk-image.ts';
-export type { PulledImage, PullOptions, PullResult } from './transfer/pull.ts';
-export type { PulledLayout, PullLayoutOptions } from './transfer/pull-layout.ts';
-export type { PushedImage, PushOptions, PushResult } from './transfer/push.ts';
+export type { DiskImageOptions } from './transfer/archive/disk-image.ts';
+export type { PulledImage, PullOptions, PullResult } from './transfer/pull/pull.ts';
+export type { PulledLayout, PullLayoutOptions } from './transfer/pull/layout.ts';
+export type { PushedImage, PushOptions, PushResult } from './transfer/push/push.ts';
 export { fixedCredentials } from './transfer/registry/auth/credentials.ts';
 export type { Credentials, CredentialSource } from './transfer/registry/auth/credentials.ts';

@@ -3,14 +3,14 @@
 #include <memory>
 #include <optional>
 
-#include "codec/assembler.h"
+#include "tree/assembler.h"
 #include "codec/decoder.h"
 #include "codec/sniff.h"
 #include "napi/args.h"
 #include "napi/async.h"
 #include "napi/bindings.h"
 #include "sys/serial.h"
-#include "tree/rebuild.h"
+#include "pipeline/rebuild.h"
 
 namespace layerstack {
 

@@ -7,8 +7,8 @@
 #include "napi/args.h"
 #include "napi/async.h"
 #include "napi/bindings.h"
-#include "tree/compressor.h"
-#include "tree/rebuild.h"
+#include "pipeline/compressor.h"
+#include "pipeline/rebuild.h"
 
 namespace layerstack {
 

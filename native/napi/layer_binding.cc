@@ -2,9 +2,9 @@
 #include "napi/async.h"
 #include "napi/bindings.h"
 #include "napi/pushed.h"
-#include "tree/layer_job.h"
-#include "tree/tar_index.h"
-#include "tree/tree_input.h"
+#include "pipeline/layer_job.h"
+#include "format/tar_index.h"
+#include "pipeline/tree_input.h"
 
 namespace layerstack {
 

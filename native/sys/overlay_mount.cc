@@ -92,12 +92,12 @@ class Mounter {
     Prepare();
     if (mount_.upper.empty() && mount_.lowers.size() == 1) {
       mount_.read_only = true;
-      if (mount_.rung == MountRung::kFlat) return BindReadOnly();
+      if (mount_.method == MountMethod::kFlat) return BindReadOnly();
       // Without an upper overlayfs wants two lowers. The directory that is mounted on is one that nobody sees.
       second_lower_ = BelowRoot(mount_.target);
       CheckName(mount_, second_lower_);
     }
-    if (mount_.rung != MountRung::kFsconfig) return ByMount();
+    if (mount_.method != MountMethod::kFsconfig) return ByMount();
     UniqueFd fd = Create();
     if (!fd) return ByMount();
     if (!AttachMount(fd.get(), mount_.target)) ThrowErrno(errno, "move_mount", mount_.target);
@@ -115,7 +115,7 @@ class Mounter {
  private:
   void Prepare() {
     if (mount_.lowers.empty()) ThrowInput("ERR_INVALID_ARGUMENT", "an overlay needs a lower directory");
-    if (mount_.rung == MountRung::kFlat && mount_.lowers.size() != 1)
+    if (mount_.method == MountMethod::kFlat && mount_.lowers.size() != 1)
       TooMany(mount_, "this kernel mounts a single one", 1);
     CheckPlaces();
     Enter();

@@ -8,8 +8,8 @@
 #include <cstdint>
 #include <string>
 
-#include "codec/tar_reader.h"
-#include "codec/tar_split_writer.h"
+#include "format/tar_reader.h"
+#include "format/tar_split_writer.h"
 #include "tree/clones.h"
 #include "tree/name_set.h"
 #include "tree/size_bound.h"

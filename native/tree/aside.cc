@@ -7,8 +7,8 @@
 #include <algorithm>
 #include <memory>
 
-#include "codec/tar_split_reader.h"
-#include "codec/tar_split_writer.h"
+#include "format/tar_split_reader.h"
+#include "format/tar_split_writer.h"
 #include "sys/failure.h"
 #include "sys/resolve.h"
 #include "tree/member_path.h"

@@ -12,7 +12,7 @@
 #include <thread>
 #include <vector>
 
-#include "codec/tar_reader.h"
+#include "format/tar_reader.h"
 #include "tree/metadata.h"
 #include "tree/warnings.h"
 

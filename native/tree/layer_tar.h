@@ -17,8 +17,8 @@
 #include <utility>
 #include <vector>
 
-#include "codec/tar_sparse.h"
-#include "codec/tar_writer.h"
+#include "format/tar_sparse.h"
+#include "format/tar_writer.h"
 #include "sys/dirents.h"
 #include "sys/fd.h"
 #include "tree/clones.h"

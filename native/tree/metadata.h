@@ -4,7 +4,7 @@
 
 #include <sys/stat.h>
 
-#include "codec/tar_reader.h"
+#include "format/tar_reader.h"
 #include "sys/fd.h"
 #include "tree/warnings.h"
 

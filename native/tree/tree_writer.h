@@ -5,7 +5,7 @@
 
 #include <string>
 
-#include "codec/tar_reader.h"
+#include "format/tar_reader.h"
 #include "sys/fd.h"
 #include "tree/aside.h"
 #include "tree/content_writer.h"

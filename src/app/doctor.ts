@@ -9,7 +9,7 @@ import { delimiter, join, resolve } from 'node:path';
 import { isSystemError } from '../core/errors.ts';
 import { probeCapabilities, type Capabilities } from '../system/caps.ts';
 import { Layout } from '../system/layout.ts';
-import { native, type MountRung, type Probe } from '../system/native.ts';
+import { native, type MountMethod, type Probe } from '../system/native.ts';
 import { readEntry } from '../system/removal.ts';
 import { placeOf, unsafeDirectory, type RootPlace } from '../system/safe-root.ts';
 import { listDirectory, openStoreFile } from '../system/store-files.ts';
@@ -91,13 +91,13 @@ function unknown(name: string, why: string): Finding {
   };
 }
 
-const RUNGS: Readonly<Record<MountRung, string>> = {
+const METHODS: Readonly<Record<MountMethod, string>> = {
   fsconfig: 'new mount API, one lowerdir+ per layer',
   mount: 'mount(2), short names relative to the store',
   flat: 'mount(2) with one flattened lower',
 };
 
-function machineFindings({ probe, rung }: Capabilities): Finding[] {
+function machineFindings({ probe, mountMethod }: Capabilities): Finding[] {
   return [
     finding('kernel', true, `Linux ${probe.kernel}`, ''),
     finding(
@@ -107,12 +107,12 @@ function machineFindings({ probe, rung }: Capabilities): Finding[] {
       'run as root: overlay mounts and trusted xattrs need CAP_SYS_ADMIN',
     ),
     ...(probe.sysAdmin
-      ? mountFindings(probe, rung)
+      ? mountFindings(probe, mountMethod)
       : ['overlay', 'mount'].map((name) => unknown(name, `uid ${probe.uid} may not mount`))),
   ];
 }
 
-function mountFindings(probe: Probe, rung: MountRung): Finding[] {
+function mountFindings(probe: Probe, method: MountMethod): Finding[] {
   const forced = process.env['LAYERSTACK_CAPS'];
   const why = probe.lowerdirAppend
     ? 'the kernel has lowerdir+'
@@ -129,7 +129,7 @@ function mountFindings(probe: Probe, rung: MountRung): Finding[] {
     {
       name: 'mount',
       state: forced === undefined ? 'ok' : 'warn',
-      detail: `${rung} (${RUNGS[rung]}): ${forced === undefined ? why : `LAYERSTACK_CAPS=${forced}`}`,
+      detail: `${method} (${METHODS[method]}): ${forced === undefined ? why : `LAYERSTACK_CAPS=${forced}`}`,
       advice: forced === undefined ? '' : 'unset LAYERSTACK_CAPS, which is for tests',
     },
   ];

@@ -57,10 +57,10 @@ import type { ExportOptions } from '../transfer/archive/export.ts';
 import type { ImportOptions } from '../transfer/archive/import.ts';
 import type { LoadOptions, LoadResult } from '../transfer/archive/load.ts';
 import type { SaveOptions } from '../transfer/archive/save.ts';
-import type { DiskImageOptions } from '../transfer/disk-image.ts';
-import type { PullOptions, PullResult } from '../transfer/pull.ts';
-import type { PulledLayout, PullLayoutOptions } from '../transfer/pull-layout.ts';
-import type { PushOptions, PushResult } from '../transfer/push.ts';
+import type { DiskImageOptions } from '../transfer/archive/disk-image.ts';
+import type { PullOptions, PullResult } from '../transfer/pull/pull.ts';
+import type { PulledLayout, PullLayoutOptions } from '../transfer/pull/layout.ts';
+import type { PushOptions, PushResult } from '../transfer/push/push.ts';
 import type { Credentials } from '../transfer/registry/auth/credentials.ts';
 import type { RequestOptions } from '../transfer/registry/client.ts';
 import type { WebFile } from '../transfer/registry/web-file.ts';
@@ -69,7 +69,7 @@ import type {
   Referrer,
   RemoteManifest,
   RemovedRemote,
-} from '../transfer/remote.ts';
+} from '../transfer/remote/remote.ts';
 import { ByteStreams } from './byte-stream.ts';
 import type { Finding } from './doctor.ts';
 import { EventJournal, readEvents, type EventsOptions, type RecordedEvent } from './event-journal.ts';
@@ -268,7 +268,7 @@ export class Layerstack implements AsyncDisposable {
    */
   async pull(reference: string, options: PullOptions & RegistryOptions = {}): Promise<PullResult> {
     const parsed = parseReference(reference);
-    const { pull } = await import('../transfer/pull.ts');
+    const { pull } = await import('../transfer/pull/pull.ts');
     const { Distribution } = await import('../image/distribution.ts');
     const { openRepository } = await import('../transfer/registry/client.ts');
     const distribution = new Distribution(this.#root);
@@ -369,12 +369,12 @@ export class Layerstack implements AsyncDisposable {
    */
   async push(reference: string, options: PushOptions & RegistryOptions = {}): Promise<PushResult> {
     const parsed = parseReference(reference);
-    const { push } = await import('../transfer/push.ts');
+    const { push } = await import('../transfer/push/push.ts');
     const { Distribution } = await import('../image/distribution.ts');
     const { openRepository } = await import('../transfer/registry/client.ts');
     const distribution = new Distribution(this.#root);
-    const { kept } = this.#images;
-    const stores = { root: this.#root, layers: this.#layers, images: this.#images, distribution, kept };
+    const { originals } = this.#images;
+    const stores = { root: this.#root, layers: this.#layers, images: this.#images, distribution, originals };
     const access = await this.#registries.access(options);
     const client = openRepository(parsed.repository, access);
     try {
@@ -683,7 +683,7 @@ export class Layerstack implements AsyncDisposable {
     const facts = Number.isInteger(fd) && fd >= 0 ? await fstatFd(fd) : undefined;
     if (facts?.isFile() !== true || facts.size > 0)
       throw new LayerstackError('ERR_INVALID_ARGUMENT', 'a disk image needs an empty regular file to go to');
-    const { writeImageOfContainer, writeImageOfImage } = await import('../transfer/disk-image.ts');
+    const { writeImageOfContainer, writeImageOfImage } = await import('../transfer/archive/disk-image.ts');
     const container = await this.container(name).catch((error: unknown) => {
       if (LayerstackError.is(error) && error.code === 'ERR_CONTAINER_NOT_FOUND') return undefined;
       throw error;

@@ -7,9 +7,9 @@ import { parseReference } from '../core/reference.ts';
 import { defaultLogger, type Logger } from '../system/log.ts';
 import type { RootOptions } from '../system/root.ts';
 import type { CredentialSource } from '../transfer/registry/auth/credentials.ts';
-import type { PulledLayout, PullLayoutOptions } from '../transfer/pull-layout.ts';
+import type { PulledLayout, PullLayoutOptions } from '../transfer/pull/layout.ts';
 import type { RegistryAccess, RequestOptions } from '../transfer/registry/client.ts';
-import type { InspectOptions, Referrer, RemoteManifest, RemovedRemote } from '../transfer/remote.ts';
+import type { InspectOptions, Referrer, RemoteManifest, RemovedRemote } from '../transfer/remote/remote.ts';
 import type { WebFile } from '../transfer/registry/web-file.ts';
 import { SIGNATURES } from './signatures.ts';
 import { storeSettings } from './store-settings.ts';
@@ -64,7 +64,7 @@ export class Registries {
 
   /** @see Layerstack.manifest */
   async manifest(reference: string, options: InspectOptions & RegistryOptions = {}): Promise<RemoteManifest> {
-    const { inspectRemote } = await import('../transfer/remote.ts');
+    const { inspectRemote } = await import('../transfer/remote/remote.ts');
     return inspectRemote(await this.access(options), parseReference(reference), options);
   }
 
@@ -74,7 +74,7 @@ export class Registries {
     directory: string,
     options: PullLayoutOptions & RegistryOptions = {},
   ): Promise<PulledLayout> {
-    const { pullLayout } = await import('../transfer/pull-layout.ts');
+    const { pullLayout } = await import('../transfer/pull/layout.ts');
     const { openRepository } = await import('../transfer/registry/client.ts');
     const parsed = parseReference(reference);
     const source = openRepository(parsed.repository, await this.access(options));
@@ -90,19 +90,19 @@ export class Registries {
     repository: string,
     options: RequestOptions & RegistryOptions = {},
   ): AsyncGenerator<string, void, undefined> {
-    const { remoteTags } = await import('../transfer/remote.ts');
+    const { remoteTags } = await import('../transfer/remote/remote.ts');
     yield* remoteTags(await this.access(options), repository, options);
   }
 
   /** @see Layerstack.referrers */
   async referrers(reference: string, options: RequestOptions & RegistryOptions = {}): Promise<Referrer[]> {
-    const { remoteReferrers } = await import('../transfer/remote.ts');
+    const { remoteReferrers } = await import('../transfer/remote/remote.ts');
     return remoteReferrers(await this.access(options), parseReference(reference), options);
   }
 
   /** @see Layerstack.removeRemote */
   async remove(reference: string, options: RequestOptions & RegistryOptions = {}): Promise<RemovedRemote> {
-    const { removeRemote } = await import('../transfer/remote.ts');
+    const { removeRemote } = await import('../transfer/remote/remote.ts');
     return removeRemote(await this.access(options), parseReference(reference), options);
   }
 

@@ -11,7 +11,7 @@ import { hostPlatform } from '../core/platform.ts';
 import type { OnProgress } from '../core/progress.ts';
 import type { Reference } from '../core/reference.ts';
 import { timeOf } from '../core/time.ts';
-import { applyChanges } from '../image/change.ts';
+import { applyChanges } from '../dockerfile/instructions.ts';
 import type { ContainerConfig } from '../image/container-config.ts';
 import { childImage } from '../image/generate.ts';
 import { addOwnImage } from '../image/own-image.ts';
@@ -30,7 +30,7 @@ export interface CommitOptions {
   readonly message?: string | undefined;
   /** What the image runs with, in place of the container's config; what it leaves open is the container's. */
   readonly config?: ContainerConfig | undefined;
-  /** Dockerfile instructions, e.g. `CMD ["sh"]`, applied to the config; see image/change.ts. */
+  /** Dockerfile instructions, e.g. `CMD ["sh"]`, applied to the config; see dockerfile/instructions.ts. */
   readonly changes?: readonly string[] | undefined;
   /** Seconds since 1970: the image's date, and the latest one in its layer, for the same bytes every time. */
   readonly sourceDateEpoch?: number | undefined;

@@ -32,7 +32,7 @@ import {
   type PruneOptions,
   type PruneResult,
 } from './gc.ts';
-import { KeptImages } from './kept.ts';
+import { OriginalImages } from './originals.ts';
 import { ImageDb } from './imagedb.ts';
 import type { MutableReferences, References } from './references.ts';
 import { Repositories, type ChangeDraft } from './repositories.ts';
@@ -91,7 +91,7 @@ const SHOWN = 3;
 /** The images of one root. */
 export class ImageStore {
   /** Images as they were pulled. */
-  readonly kept: KeptImages;
+  readonly originals: OriginalImages;
   readonly #root: Root;
   readonly #layers: LayerStore;
   readonly #db: ImageDb;
@@ -108,8 +108,15 @@ export class ImageStore {
     this.#db = db;
     this.#repositories = repositories;
     this.#catalog = catalog;
-    this.kept = new KeptImages(root);
-    this.#collector = new ImageCollector({ root, layers, db, repositories, catalog, kept: this.kept });
+    this.originals = new OriginalImages(root);
+    this.#collector = new ImageCollector({
+      root,
+      layers,
+      db,
+      repositories,
+      catalog,
+      originals: this.originals,
+    });
   }
 
   /**
@@ -343,7 +350,7 @@ export class ImageStore {
 
   /** Completes deletions that other processes died in, or that had to leave layers in use. What fails is logged. */
   async resume(): Promise<void> {
-    await this.kept.resume();
+    await this.originals.resume();
     await this.#collector.resume();
   }
 

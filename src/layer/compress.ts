@@ -1,6 +1,6 @@
 /**
  * A layer as registries keep it: its tar, rebuilt and verified as by `assembleLayer`, and compressed on all processors
- * (native/tree/compressor): gzip members (with zlib one), or zstd frames. The same layer, level and library give the same bytes,
+ * (native/pipeline/compressor): gzip members (with zlib one), or zstd frames. The same layer, level and library give the same bytes,
  * however many processors there are, so a blob that was sent before is known again by its digest.
  */
 import { throwIfAborted } from '../core/abort.ts';

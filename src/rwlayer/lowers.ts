@@ -20,7 +20,7 @@ export async function lowersOf(
   signal: AbortSignal | undefined,
 ): Promise<string[]> {
   const { layout, caps } = root;
-  if (caps.rung === 'flat' && layer.parent !== undefined)
+  if (caps.mountMethod === 'flat' && layer.parent !== undefined)
     return [await flatLower(root, layers, layer.initId, layer.parent, signal)];
   const path = layout.at(layout.overlay(layer.mountId, 'lower'));
   const text = readText(path)?.trim() ?? '';

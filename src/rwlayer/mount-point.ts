@@ -54,7 +54,7 @@ export class MountPoint {
         upper: `${mountId}/diff`,
         work: `${mountId}/work`,
         readOnly,
-        rung: caps.rung,
+        method: caps.mountMethod,
         options: caps.overlayOptions,
       },
     };

@@ -1,15 +1,15 @@
 /**
  * What this process can do on the file system of a store, and the choices that follow from it. Everything is tried
  * once per process and file system (native/sys/probe), never guessed from a version. `LAYERSTACK_CAPS`
- * overrules a choice, so that each can be tested on any kernel: `rung=mount,zstd=js,openat2=no`.
+ * overrules a choice, so that each can be tested on any kernel: `mount=mount,zstd=js,openat2=no`.
  */
 import { stat } from 'node:fs/promises';
 import { LayerstackError } from '../core/errors.ts';
-import { call, native, type GzipEncoder, type MountRung, type Probe } from './native.ts';
+import { call, native, type GzipEncoder, type MountMethod, type Probe } from './native.ts';
 
 /** The choices for one file system. */
 export interface Capabilities {
-  readonly rung: MountRung;
+  readonly mountMethod: MountMethod;
   /** Who decompresses zstd: a native library, or JavaScript in a worker thread. */
   readonly zstd: 'native' | 'js';
   /** Who compresses gzip. */
@@ -21,7 +21,7 @@ export interface Capabilities {
 
 /** What `LAYERSTACK_CAPS` may say; `openat2` is obeyed by native code when the addon is loaded. */
 export interface CapsOverrides {
-  readonly rung?: MountRung;
+  readonly mount?: MountMethod;
   readonly zstd?: 'native' | 'js';
   readonly gzip?: GzipEncoder;
   readonly openat2?: boolean;
@@ -29,7 +29,7 @@ export interface CapsOverrides {
 
 /** The values of each key. `none` is another word for `js`: no native library. */
 const KNOWN = {
-  rung: { fsconfig: 'fsconfig', mount: 'mount', flat: 'flat' },
+  mount: { fsconfig: 'fsconfig', mount: 'mount', flat: 'flat' },
   zstd: { native: 'native', js: 'js', none: 'js' },
   gzip: { libdeflate: 'libdeflate', zlib: 'zlib' },
   openat2: { yes: true, no: false },
@@ -58,7 +58,7 @@ export function parseCapsOverrides(text: string): CapsOverrides {
   return overrides;
 }
 
-function chooseRung(probe: Probe): MountRung {
+function chooseMountMethod(probe: Probe): MountMethod {
   if (probe.lowerdirAppend) return 'fsconfig';
   return probe.multipleLowers ? 'mount' : 'flat';
 }
@@ -85,7 +85,7 @@ function chooseOptions(probe: Probe): string[] {
 /** The choices that follow from a probe, unless they are overruled. */
 export function chooseCapabilities(probe: Probe, overrides: CapsOverrides = {}): Capabilities {
   return {
-    rung: overrides.rung ?? chooseRung(probe),
+    mountMethod: overrides.mount ?? chooseMountMethod(probe),
     zstd: overrides.zstd ?? (probe.zstd === 'none' ? 'js' : 'native'),
     gzip: overrides.gzip ?? (probe.libdeflate === 'none' ? 'zlib' : 'libdeflate'),
     probe,

@@ -28,8 +28,8 @@ function places(layout: Layout): readonly (readonly [path: string, depth: number
     [layout.containers, 1],
     [layout.own, 1],
     [layout.sessions, 1],
-    [layout.keptManifests, 1],
-    [layout.keptBlobs, 0],
+    [layout.originalManifests, 1],
+    [layout.archivedBlobs, 0],
   ];
 }
 

@@ -67,7 +67,7 @@ function describe(layout: Layout, session: string, marker: string): { path: stri
         what: 'a use of the mount of a container',
       };
     case 'keeping':
-      return { path: layout.keptBlobs, what: 'compressed layers that were being kept' };
+      return { path: layout.archivedBlobs, what: 'compressed layers that were being kept' };
     case 'naming':
       return { path: layout.container(object), what: 'a change of the name of a container' };
     case 'temporary':

@@ -73,7 +73,7 @@ export type BatchStep =
     };
 
 /** How an overlay is mounted; see system/caps.ts for the choice. */
-export type MountRung = 'fsconfig' | 'mount' | 'flat';
+export type MountMethod = 'fsconfig' | 'mount' | 'flat';
 
 export interface OverlayMount {
   /** The store's `overlay2` directory; lowers, upper and work are relative to it. */
@@ -85,7 +85,7 @@ export interface OverlayMount {
   readonly upper?: string;
   readonly work?: string;
   readonly readOnly?: boolean;
-  readonly rung: MountRung;
+  readonly method: MountMethod;
   /** Extra options, e.g. `index=off`. */
   readonly options: readonly string[];
 }

@@ -25,7 +25,7 @@ import { openStoreFile, statEntry } from './store-files.ts';
  * `removing.<name>` the directory `layerdb/sha256/<name>` of a layer being deleted, and its content;
  * `held.<key>.<token>` one use of an RW layer's mount that is being taken or given back, or is held by an operation
  *   of this process (the next writer's rwlayer/mounts.ts gives it back);
- * `keeping.<token>` compressed layers in `layerstack/blobs` that no manifest names yet (the next writer's image/kept.ts removes what
+ * `keeping.<token>` compressed layers in `layerstack/blobs` that no manifest names yet (the next writer's image/originals.ts removes what
  *   none names);
  * `naming.<container>` entries of `layerstack/names` that lead to the container (the next writer's container/name-index.ts
  *   removes what is not its name);

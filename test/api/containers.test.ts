@@ -9,7 +9,7 @@ import { dockerArchive } from '../support/archives.ts';
 import { imageOf, layerOf } from '../support/images.ts';
 import { mountsBelow } from '../support/scratch.ts';
 import { tar, type TarItem } from '../support/tar.ts';
-import { TestService, type Answer } from './support/service.ts';
+import { TestService, type Answer } from '../support/test-service.ts';
 
 const base = imageOf([layerOf({ 'etc/base': 'base', 'etc/other': 'other' })], {
   tags: ['base:1'],

@@ -6,7 +6,7 @@ import type { ImageInspect } from '../../src/image/store.ts';
 import { dockerArchive } from '../support/archives.ts';
 import { imageOf, layerOf } from '../support/images.ts';
 import { tar } from '../support/tar.ts';
-import { TestService, type Answer } from './support/service.ts';
+import { TestService, type Answer } from '../support/test-service.ts';
 
 const base = imageOf([layerOf({ 'etc/base': 'base' })], { tags: ['base:1'] });
 const app = imageOf([...base.layers, layerOf({ 'app/run': 'run' })], {

@@ -9,7 +9,7 @@ import { imageOf, layerOf } from '../support/images.ts';
 import { noise } from '../support/applied.ts';
 import { dumpStore, storeChanges } from '../support/store-dump.ts';
 import { tar } from '../support/tar.ts';
-import { TestService } from './support/service.ts';
+import { TestService } from '../support/test-service.ts';
 
 /** An archive whose one layer has this many bytes that do not compress. */
 function archive(name: string, bytes = 1 << 20): Buffer {

@@ -12,7 +12,7 @@ import { ROUTES } from '../../src/app/service/routes/index.ts';
 import { dockerArchive } from '../support/archives.ts';
 import { imageOf, layerOf } from '../support/images.ts';
 import { tar } from '../support/tar.ts';
-import { TestService, type Answer } from './support/service.ts';
+import { TestService, type Answer } from '../support/test-service.ts';
 
 const PREFIX = '/layerstack/v1';
 const OWN = ROUTES.filter(({ pattern }) => pattern.startsWith('/layerstack/'));

@@ -10,7 +10,7 @@ import { API_VERSION, MIN_API_VERSION } from '../../src/app/service/version.ts';
 import { dockerArchive } from '../support/archives.ts';
 import { imageOf, layerOf } from '../support/images.ts';
 import { tar } from '../support/tar.ts';
-import { TestService, type Answer } from './support/service.ts';
+import { TestService, type Answer } from '../support/test-service.ts';
 
 const base = imageOf([layerOf({ 'etc/base': 'base' })], { tags: ['base:1'], config: { Labels: { k: 'v' } } });
 const app = imageOf([...base.layers, layerOf({ run: '12345' })], { tags: ['app:1'] });

@@ -6,7 +6,7 @@
 import { mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { TestService } from '../api/support/service.ts';
+import { TestService } from '../support/test-service.ts';
 import { dockerArchive } from '../support/archives.ts';
 import { Dockerd } from '../support/dockerd.ts';
 import { imageOf, layerOf } from '../support/images.ts';

@@ -12,7 +12,7 @@ import { havePeers } from '../support/peers.ts';
 import { run } from '../support/process.ts';
 import { Registry } from '../support/registry.ts';
 import { dropScratch, makeScratch } from '../support/scratch.ts';
-import { chunks, dockerArchive, House, IMAGE, LAYERS } from '../integration/container-support.ts';
+import { chunks, archiveOfMembers, TestStore, IMAGE, LAYERS } from '../support/test-store.ts';
 
 /** strace counts them in each thread: the first to make its n-th ends all. */
 const CALLS = 'renameat,renameat2,unlinkat,mkdirat';
@@ -20,7 +20,7 @@ const MAX_CALLS = 200;
 const EPOCH = { SOURCE_DATE_EPOCH: '1700000000' };
 
 const archive = (file: string, reference: string | null): Buffer =>
-  dockerArchive([...LAYERS, [{ name: file, content: file }]], {}, reference);
+  archiveOfMembers([...LAYERS, [{ name: file, content: file }]], {}, reference);
 
 describe.runIf(havePeers('strace'))('images, killed at any step', () => {
   let scratch: string;
@@ -35,16 +35,16 @@ describe.runIf(havePeers('strace'))('images, killed at any step', () => {
     empty = join(scratch, 'empty');
     files = join(scratch, 'files');
     await (await Layerstack.open({ root: empty })).close();
-    const house = await House.build();
-    await house.store.load(chunks(archive('other', 'other:1')));
-    await house.store.load(chunks(archive('third', 'third:1')));
-    await house.store.tag('other:1', 'again:1');
-    const mount = await house.store.mount(await house.store.create(IMAGE, { name: 'build' }));
+    const fixture = await TestStore.build();
+    await fixture.store.load(chunks(archive('other', 'other:1')));
+    await fixture.store.load(chunks(archive('third', 'third:1')));
+    await fixture.store.tag('other:1', 'again:1');
+    const mount = await fixture.store.mount(await fixture.store.create(IMAGE, { name: 'build' }));
     writeFileSync(join(mount.path, 'new'), 'content');
     cpSync(join(mount.path, 'house'), files, { recursive: true });
     await mount.unmount();
     const save = await run(process.execPath, [
-      ...new LayerstackCli(house.root).argv(
+      ...new LayerstackCli(fixture.root).argv(
         'save',
         '-o',
         join(scratch, 'all.tar'),
@@ -54,9 +54,9 @@ describe.runIf(havePeers('strace'))('images, killed at any step', () => {
       ),
     ]);
     expect(save.stderr).toBe('');
-    await house.store.close();
-    copy(house.root, full);
-    await house[Symbol.asyncDispose]();
+    await fixture.store.close();
+    copy(fixture.root, full);
+    await fixture[Symbol.asyncDispose]();
   });
 
   afterAll(() => dropScratch(scratch));

@@ -11,7 +11,7 @@ import { findProgram, havePeers } from '../support/peers.ts';
 import { must } from '../support/process.ts';
 import { dropScratch, makeScratch, mountsBelow } from '../support/scratch.ts';
 import { tar } from '../support/tar.ts';
-import { dockerArchive } from './support/archive.ts';
+import { archiveOfTars } from './support/archive.ts';
 
 const HOME = fileURLToPath(new URL('../../', import.meta.url));
 const README = readFileSync(join(HOME, 'README.md'), 'utf8');
@@ -47,7 +47,7 @@ describe.runIf(havePeers('busybox', 'runc', 'gzip', 'bash'))('README', () => {
       { name: 'etc/', type: 'directory' },
       { name: 'etc/passwd', content: 'root:x:0:0:root:/root:/bin/sh\n' },
     ]);
-    writeFileSync(join(scratch, 'app.tar'), dockerArchive({ layers: [layer], tags: ['app:1'] }));
+    writeFileSync(join(scratch, 'app.tar'), archiveOfTars({ layers: [layer], tags: ['app:1'] }));
   });
 
   afterAll(() => dropScratch(scratch));

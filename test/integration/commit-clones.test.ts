@@ -13,7 +13,7 @@ import { call, native } from '../../src/system/native.ts';
 import { CAPABILITY } from '../support/edits.ts';
 import { makeVolume, type Volume } from '../support/loop.ts';
 import { mustRun } from '../support/process.ts';
-import { chunks, dockerArchive, IMAGE, LAYERS } from './container-support.ts';
+import { chunks, archiveOfMembers, IMAGE, LAYERS } from '../support/test-store.ts';
 
 const MIB = 1 << 20;
 const WRITER = `
@@ -32,7 +32,7 @@ afterAll(() => volume.unmount());
 
 beforeEach(async () => {
   store = await Layerstack.open({ root: join(volume.path, 'store') });
-  await store.load(chunks(dockerArchive(LAYERS)));
+  await store.load(chunks(archiveOfMembers(LAYERS)));
 });
 
 afterEach(async () => {

@@ -14,7 +14,7 @@ import { imageOf, layerOf, type ImageOptions, type TestImage } from '../support/
 import { mustRun } from '../support/process.ts';
 import { dropScratch, makeScratch } from '../support/scratch.ts';
 import { tar } from '../support/tar.ts';
-import { chunks } from './layer-support.ts';
+import { chunks } from '../support/layers.ts';
 
 let scratch: string;
 let store: Layerstack;

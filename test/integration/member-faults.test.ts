@@ -12,7 +12,7 @@ import { rejection } from '../support/errors.ts';
 import { imageOf, layerOf } from '../support/images.ts';
 import { makeVolume, type Volume } from '../support/loop.ts';
 import { tar, type TarItem, type TarMember } from '../support/tar.ts';
-import { FakeRepository, PullStore } from './pull-support.ts';
+import { FakeRepository, PullStore } from '../support/pull-store.ts';
 
 const acl = (...entries: readonly (readonly [tag: number, mode: number])[]): Buffer =>
   Buffer.concat([

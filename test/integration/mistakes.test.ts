@@ -6,17 +6,17 @@ import { Registries } from '../../src/app/registries.ts';
 import { SIGNATURES } from '../../src/app/signatures.ts';
 import { Layerstack } from '../../src/app/layerstack.ts';
 import type { Parameter, Shape } from '../../src/core/arguments.ts';
-import { House, IMAGE } from './container-support.ts';
+import { TestStore, IMAGE } from '../support/test-store.ts';
 
 type Method = (...values: unknown[]) => unknown;
 
-let house: House;
+let fixture: TestStore;
 
 beforeAll(async () => {
-  house = await House.build();
-  await house.store.create(IMAGE, { name: 'room' });
+  fixture = await TestStore.build();
+  await fixture.store.create(IMAGE, { name: 'room' });
 });
-afterAll(() => house[Symbol.asyncDispose]());
+afterAll(() => fixture[Symbol.asyncDispose]());
 
 /** A value that a parameter takes. */
 function sample(shape: Shape): unknown {
@@ -33,7 +33,7 @@ async function call(name: string, values: readonly unknown[]): Promise<unknown> 
   const [, type, method] = /^(\w+)[.#](\w+)$/.exec(name) ?? [];
   if (method === 'constructor') return Reflect.construct(Registries, values);
   const owner =
-    type === 'Registries' ? new Registries(house.root) : name.includes('.') ? Layerstack : house.store;
+    type === 'Registries' ? new Registries(fixture.root) : name.includes('.') ? Layerstack : fixture.store;
   const result = (Reflect.get(owner, method ?? '') as Method).apply(owner, [...values]);
   return result;
 }
@@ -41,7 +41,7 @@ async function call(name: string, values: readonly unknown[]): Promise<unknown> 
 /** Names of everything below the root. */
 const census = (): string =>
   createHash('sha256')
-    .update(readdirSync(house.root, { recursive: true }).sort().join('\n'))
+    .update(readdirSync(fixture.root, { recursive: true }).sort().join('\n'))
     .digest('hex');
 
 const methods = Object.entries(SIGNATURES.methods);

@@ -11,7 +11,7 @@ import { run } from '../support/process.ts';
 import { dropScratch, makeScratch } from '../support/scratch.ts';
 import { tar } from '../support/tar.ts';
 import { redrawn, runOnTerminal } from '../support/terminal.ts';
-import { dockerArchive } from './container-support.ts';
+import { archiveOfMembers } from '../support/test-store.ts';
 
 const MB = 1_000_000;
 let scratch: string;
@@ -26,7 +26,7 @@ beforeAll(() => {
   scratch = makeScratch('progress');
   // Enough to take a while, whatever machine it is.
   const layers = [1, 2].map((number) => [{ name: `file-${String(number)}`, content: randomBytes(60 * MB) }]);
-  const archive = dockerArchive(layers, {});
+  const archive = archiveOfMembers(layers, {});
   [plain, gzipped, rootfs] = ['plain.tar', 'gzipped.tar', 'rootfs.tar'].map((name) =>
     join(scratch, name),
   ) as [string, string, string];

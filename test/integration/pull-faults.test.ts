@@ -9,7 +9,7 @@ import { rejection } from '../support/errors.ts';
 import { FaultProxy, lyingFaults, networkFaults, type ChooseFault } from '../support/fault-proxy.ts';
 import { imageOf, layerOf } from '../support/images.ts';
 import { storeChanges, dumpStore } from '../support/store-dump.ts';
-import { clientOf, FakeRepository, PullStore, RepositoryServer } from './pull-support.ts';
+import { clientOf, FakeRepository, PullStore, RepositoryServer } from '../support/pull-store.ts';
 
 const layers = [
   layerOf({ 'etc/base': randomBytes(40_000).toString('hex') }),

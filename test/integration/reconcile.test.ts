@@ -19,7 +19,7 @@ import { holdFlock } from '../../src/system/lock.ts';
 import { Root } from '../../src/system/root.ts';
 import { makeVolume, type Volume } from '../support/loop.ts';
 import { dropScratch, makeScratch } from '../support/scratch.ts';
-import { bigTar, chunks, diffIdOf, layerTar, LIMITS, snapshot } from './layer-support.ts';
+import { bigTar, chunks, diffIdOf, layerTar, LIMITS, snapshot } from '../support/layers.ts';
 
 let scratch: string;
 let store: string;

@@ -26,7 +26,7 @@ import { must } from '../support/process.ts';
 import { dropScratch, makeScratch } from '../support/scratch.ts';
 import { dumpStore, storeChanges } from '../support/store-dump.ts';
 import { tar, type TarItem } from '../support/tar.ts';
-import { FakeRepository, PullStore } from './pull-support.ts';
+import { FakeRepository, PullStore } from '../support/pull-store.ts';
 
 const MIB = 1024 ** 2;
 const TIB = 1024 ** 4;

@@ -14,7 +14,7 @@
 #include "codec/sha256.h"
 #include "codec_support.h"
 #include "sys/thread_pool.h"
-#include "tree/compressor.h"
+#include "pipeline/compressor.h"
 
 using namespace layerstack;
 using namespace layerstack::test;

@@ -121,14 +121,14 @@ async function containerCounts(store: Layerstack): Promise<Readonly<Record<strin
   };
 }
 
-function driverStatus({ capabilities: { probe, rung } }: Layerstack): (readonly [string, string])[] {
+function driverStatus({ capabilities: { probe, mountMethod } }: Layerstack): (readonly [string, string])[] {
   return [
     ['Backing Filesystem', FILE_SYSTEMS[probe.fsType] ?? probe.fsType],
     ['Supports d_type', String(probe.dType)],
     ['Using metacopy', String(probe.metacopy)],
     ['Native Overlay Diff', String(!probe.metacopy && !probe.redirectDir)],
     ['userxattr', 'false'],
-    ['Mount rung', rung],
+    ['Mount method', mountMethod],
   ];
 }
 

@@ -5,7 +5,7 @@
  */
 import { LayerstackError, type ErrorCode } from '../../core/errors.ts';
 import { isDigest, digestOf, type Digest } from '../../core/digest.ts';
-import type { LayerContent } from '../intake/member.ts';
+import type { LayerContent } from '../ingest/member.ts';
 import { cleanName, type Members } from './members.ts';
 
 /** Bytes of one JSON member; real configs stay below 100 KiB, the largest indexes below 1 MiB. */

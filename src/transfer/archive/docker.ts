@@ -12,7 +12,7 @@ import { LayerstackError } from '../../core/errors.ts';
 import * as json from '../../core/json.ts';
 import { parseReference, type Reference } from '../../core/reference.ts';
 import { findLayer, MAX_DOCUMENT, readDocument, type Archive } from './archive.ts';
-import { inMember, planImage, type Plan, type PlannedImage } from '../intake/planned.ts';
+import { inMember, planImage, type Plan, type PlannedImage } from '../ingest/planned.ts';
 import { checkMemberName } from './members.ts';
 
 export const DOCKER_MANIFEST = 'manifest.json';

@@ -10,10 +10,10 @@ import type { ImageStore } from '../../image/store.ts';
 import type { LayerStore } from '../../layer/store.ts';
 import { timed } from '../../system/phases.ts';
 import type { Root } from '../../system/root.ts';
-import { LayerPool } from '../intake/layer-pool.ts';
-import { nameImages, type LoadedImage } from '../intake/name-images.ts';
-import { linkParents, mergeImages, selectPlatform, type Plan } from '../intake/planned.ts';
-import { DEFAULT_MAX_BYTES, publishImages, type LayerTrouble } from '../intake/publish-images.ts';
+import { LayerPool } from '../ingest/layer-pool.ts';
+import { nameImages, type LoadedImage } from '../ingest/name-images.ts';
+import { linkParents, mergeImages, selectPlatform, type Plan } from '../ingest/planned.ts';
+import { DEFAULT_MAX_BYTES, publishImages, type LayerTrouble } from '../ingest/publish-images.ts';
 import { Writeback } from '../../layer/writeback.ts';
 import type { Archive } from './archive.ts';
 import { DOCKER_MANIFEST, readDocker } from './docker.ts';
@@ -22,7 +22,7 @@ import { openArchive, type ArchiveSource } from './source.ts';
 import { unknownFormat } from './unknown.ts';
 import { readV1, V1_REPOSITORIES } from './v1.ts';
 
-export type { LoadedImage } from '../intake/name-images.ts';
+export type { LoadedImage } from '../ingest/name-images.ts';
 
 export interface LoadOptions {
   /** `OS/ARCHITECTURE[/VARIANT]`. Default: the host's where an image has several, else what there is. */

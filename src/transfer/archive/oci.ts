@@ -29,7 +29,7 @@ import {
   platformOf,
   type Plan,
   type PlannedImage,
-} from '../intake/planned.ts';
+} from '../ingest/planned.ts';
 
 export const OCI_INDEX = 'index.json';
 

@@ -17,7 +17,7 @@ import { openFile } from './file.ts';
 import { openFolder } from './folder.ts';
 import { PeekStream } from './peek-stream.ts';
 import { isTarBlock } from './sniff.ts';
-import type { LayerPool } from '../intake/layer-pool.ts';
+import type { LayerPool } from '../ingest/layer-pool.ts';
 import { readStream } from './stream.ts';
 import { FORMAT_MEMBERS, notATar } from './unknown.ts';
 

@@ -19,7 +19,7 @@ import {
 import { cleanName, MAX_MEMBERS, Members } from './members.ts';
 import { PeekStream } from './peek-stream.ts';
 import { isJsonStart, isTarBlock } from './sniff.ts';
-import type { LayerPool } from '../intake/layer-pool.ts';
+import type { LayerPool } from '../ingest/layer-pool.ts';
 import { TarFeed } from './tar-feed.ts';
 import { FORMAT_MEMBERS, looksLikeRootFs, rootFsError } from './unknown.ts';
 
@@ -28,7 +28,7 @@ const MAX_DOCUMENTS = 32 * 1024 * 1024;
 
 const BLOCK = 512;
 
-/** As for an archive in a file (native/tree/tar_index): PATH_MAX. */
+/** As for an archive in a file (native/format/tar_index): PATH_MAX. */
 const MAX_NAME = 4096;
 
 /** After so many members a root file system is recognised, so that it is not read to its end in vain. */

@@ -14,8 +14,8 @@ import { configFromV1, parseV1Image, type V1Image } from '../../image/v1.ts';
 import { requireDepth } from '../../layer/plan.ts';
 import { findMember, MAX_DOCUMENT, readDocument, type Archive, type FoundMember } from './archive.ts';
 import { repoTag } from './docker.ts';
-import { inMember, type Plan, type PlannedImage, type PlannedLayer } from '../intake/planned.ts';
-import type { LayerPool } from '../intake/layer-pool.ts';
+import { inMember, type Plan, type PlannedImage, type PlannedLayer } from '../ingest/planned.ts';
+import type { LayerPool } from '../ingest/layer-pool.ts';
 
 export const V1_REPOSITORIES = 'repositories';
 

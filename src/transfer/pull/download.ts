@@ -8,7 +8,7 @@ import type { Descriptor } from '../../core/descriptor.ts';
 import { LayerstackError } from '../../core/errors.ts';
 import type { Partial } from '../../system/partials.ts';
 import { pause, pauseBefore } from '../registry/retry.ts';
-import { Keep } from './keep.ts';
+import { PartialRecorder } from './partial-recorder.ts';
 import type { PullSource } from './source.ts';
 
 export interface DownloadOptions {
@@ -29,7 +29,7 @@ export class Download {
   readonly #source: PullSource;
   readonly #blob: Descriptor;
   readonly #options: DownloadOptions;
-  readonly #keep: Keep | undefined;
+  readonly #keep: PartialRecorder | undefined;
   #have: number;
   #breaks = 0;
   #waitedMs = 0;
@@ -40,7 +40,7 @@ export class Download {
     this.#blob = blob;
     this.#options = options;
     this.#have = options.have ?? 0;
-    this.#keep = options.partial && new Keep(options.partial);
+    this.#keep = options.partial && new PartialRecorder(options.partial);
   }
 
   /**

@@ -9,9 +9,9 @@ import type { LayerPhase, OnProgress } from '../../core/progress.ts';
 import { Slots } from '../../layer/slots.ts';
 import type { Layout } from '../../system/layout.ts';
 import { Partial } from '../../system/partials.ts';
-import type { LayerContent, LayerMember, OpenLayer } from '../intake/member.ts';
+import type { LayerContent, LayerMember, OpenLayer } from '../ingest/member.ts';
 import { Download } from './download.ts';
-import type { BlobKeeping } from './keep-blobs.ts';
+import type { BlobRecorder } from './blob-recorder.ts';
 import type { PullSource } from './source.ts';
 
 export interface LayerDownloadsOptions {
@@ -20,7 +20,7 @@ export interface LayerDownloadsOptions {
   readonly maxConcurrent: number;
   readonly onProgress: OnProgress | undefined;
   /** Sees the bytes of each blob as they pass. */
-  readonly through?: BlobKeeping | undefined;
+  readonly through?: BlobRecorder | undefined;
 }
 
 /** Fetching less than this again takes no longer than keeping it. */

@@ -3,7 +3,7 @@ import { digestOf, type DiffID, type Digest } from '../../../src/core/digest.ts'
 import { LayerstackError, type ErrorCode } from '../../../src/core/errors.ts';
 import type { LayerSource, StagedLayer, StageOptions } from '../../../src/layer/store.ts';
 import type { FoundMember } from '../../../src/transfer/archive/archive.ts';
-import { LayerPool } from '../../../src/transfer/intake/layer-pool.ts';
+import { LayerPool } from '../../../src/transfer/ingest/layer-pool.ts';
 
 /** A store that stages by counting bytes; content that begins with an error code fails with it. */
 class FakeLayers {

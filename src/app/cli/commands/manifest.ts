@@ -1,6 +1,6 @@
 /** `layerstack manifest inspect`: the documents of `docker manifest inspect`. */
 import { isIndexType, MEDIA_TYPES } from '../../../core/descriptor.ts';
-import type { RemoteManifest } from '../../../transfer/remote.ts';
+import type { RemoteManifest } from '../../../transfer/remote/remote.ts';
 import { defineCommand, UsageError } from '../command.ts';
 import { parseFormat, printJson } from '../output.ts';
 

@@ -4,7 +4,7 @@
  */
 import { parseReference } from '../../../core/reference.ts';
 import { parseAuthConfig } from '../../../transfer/registry/auth/registry-auth.ts';
-import type { RemoteManifest } from '../../../transfer/remote.ts';
+import type { RemoteManifest } from '../../../transfer/remote/remote.ts';
 import type { Route, ServiceContext } from '../context.ts';
 import { requestCredentials } from '../registry-credentials.ts';
 import type { ApiRequest } from '../request.ts';
