@@ -36,8 +36,7 @@ export class NameIndex {
     await forEachDeadMarker(this.#layout, this.#root.log, 'naming', async (id) => {
       for (const name of await listEntries(this.#layout, this.#layout.names)) {
         if (this.#link(name) !== id) continue;
-        await using lock = await this.#root.locks.acquire('containers', `name:${name}`);
-        void lock;
+        await using _lock = await this.#root.locks.acquire('containers', `name:${name}`);
         if (this.#link(name) === id && this.owner(name) === undefined)
           await call(native.batch(this.#layout.root, [this.#unlink(name)]));
       }

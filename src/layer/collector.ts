@@ -66,8 +66,7 @@ export class LayerCollector {
   async collect(candidates: Iterable<ChainID> | 'all', imageTops: ImageTops): Promise<CollectedLayer[]> {
     this.#root.session();
     const { layout, locks } = this.#root;
-    await using turn = await locks.acquire('layers', COLLECT);
-    void turn;
+    await using _turn = await locks.acquire('layers', COLLECT);
     const noted = (await listEntries(layout, layout.unused)).map((hex) => `sha256:${hex}` as ChainID);
     let wanted = await this.#closure(candidates === 'all' ? candidates : [...candidates, ...noted]);
     if (wanted.length > SLICE) wanted = (await this.#select(wanted, imageTops)).map(({ chainId }) => chainId);

@@ -21,7 +21,7 @@ import { Slots } from './slots.ts';
 
 export interface StageOptions {
   readonly limits: LayerLimits;
-  readonly signal?: AbortSignal;
+  readonly signal?: AbortSignal | undefined;
   /** Bytes of the source that were taken so far; of a file range told once, at the end. */
   readonly onProgress?: (bytes: number) => void;
   readonly expectedDiffId?: DiffID;

@@ -46,7 +46,7 @@ export const OWN_LAYER_LIMITS: LayerLimits = {
 
 export interface PublishOptions {
   /** Obeyed until the first layer is renamed into place. */
-  readonly signal?: AbortSignal;
+  readonly signal?: AbortSignal | undefined;
 }
 
 export interface PublishResult {
@@ -308,6 +308,6 @@ export class LayerStore {
   /** The locks of all layers that may be made. */
   async #lock(layers: readonly PlannedLayer[], signal: AbortSignal | undefined): Promise<Lock> {
     const keys = layers.filter(({ layer }) => 'writeSet' in layer).map(({ chainId }) => chainId);
-    return this.#root.locks.acquireAll('layers', keys, signal && { signal });
+    return this.#root.locks.acquireAll('layers', keys, { signal });
   }
 }

@@ -265,7 +265,7 @@ export class RwLayerMounts {
   }
 
   #lock({ key }: RwLayer, signal: AbortSignal | undefined) {
-    return this.#root.locks.acquire('containers', key, signal ? { signal } : {});
+    return this.#root.locks.acquire('containers', key, { signal });
   }
 }
 

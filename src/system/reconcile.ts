@@ -205,8 +205,7 @@ async function reconcileSession(
       await completeRemovals(layout, log, used);
     }
     if (markers.includes('references.change')) {
-      await using lock = await locks.acquire('references', REFERENCES_KEY);
-      void lock;
+      await using _lock = await locks.acquire('references', REFERENCES_KEY);
       try {
         await changes.complete();
         await sweepImages(layout);
@@ -334,8 +333,7 @@ async function dropNames(layout: Layout, locks: Locks, id: string): Promise<void
   for (const name of await listEntries(layout, layout.names)) {
     const path = layout.name(name);
     if (readLink(layout.at(path)) !== id) continue;
-    await using lock = await locks.acquire('containers', `name:${name}`);
-    void lock;
+    await using _lock = await locks.acquire('containers', `name:${name}`);
     if (readLink(layout.at(path)) === id)
       await call(native.batch(layout.root, [{ op: 'unlink', path, missing: true }]));
   }
