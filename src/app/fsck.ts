@@ -6,10 +6,11 @@
 import { throwIfAborted } from '../core/abort.ts';
 import { isSystemError, LayerstackError } from '../core/errors.ts';
 import type { StoreFinding, Suspect } from '../core/store-finding.ts';
-import { checkContainers, containerOverlays } from '../container/check.ts';
+import { checkContainers } from '../container/check.ts';
 import { checkImages, knownLayers, readConfigs } from '../image/check.ts';
 import { checkLayers } from '../layer/check.ts';
 import type { LayerStore } from '../layer/store.ts';
+import { rwLayerOverlays } from '../rwlayer/check.ts';
 import { checkSessions } from '../system/check.ts';
 import { checkEntries, untilPlanted } from '../system/check-entries.ts';
 import type { Root } from '../system/root.ts';
@@ -39,7 +40,7 @@ export async function* fsck(
   throwIfAborted(signal);
   const layerChecks = async function* (): AsyncGenerator<Suspect> {
     const known = knownLayers(await readConfigs(root));
-    const containers = await containerOverlays(root);
+    const containers = await rwLayerOverlays(root);
     yield* checkLayers(root, { known, containers, deep, signal });
   };
   const checks = [

@@ -296,7 +296,6 @@ async function* checkContent(
 
 async function underLock(root: Root, chainId: ChainID, work: () => Promise<void>): Promise<void> {
   root.session();
-  await using lock = await root.locks.acquire('layers', chainId);
-  void lock;
+  await using _lock = await root.locks.acquire('layers', chainId);
   await work();
 }
