@@ -6,7 +6,7 @@
 import { throwIfAborted } from '../core/abort.ts';
 import { isDigest } from '../core/digest.ts';
 import { LayerstackError } from '../core/errors.ts';
-import type { Suspect } from '../core/store-finding.ts';
+import type { Problem } from '../core/store-finding.ts';
 import type { LayerStore } from '../layer/store.ts';
 import { checkRwLayer } from '../rwlayer/check.ts';
 import type { Layout } from '../system/layout.ts';
@@ -27,7 +27,7 @@ export async function* checkContainers(
   root: Root,
   layers: Pick<LayerStore, 'find'>,
   { signal }: ContainerCheckOptions,
-): AsyncGenerator<Suspect> {
+): AsyncGenerator<Problem> {
   const { layout } = root;
   const directories = await listEntries(layout, layout.containers);
   for (const id of directories.filter((name) => CONTAINER_ID.test(name))) {
@@ -43,12 +43,12 @@ export async function* checkContainers(
 }
 
 /** Of the documents those that dockerd cannot decode: it then has no such container, or does not start. */
-function checkDocuments(layout: Layout, id: string): Suspect[] {
+function checkDocuments(layout: Layout, id: string): Problem[] {
   return CONTAINER_FILES.flatMap((name) => {
     const path = layout.container(id, name);
     const text = readText(layout.at(path), MAX_DOCUMENT_BYTES);
     if (text === undefined) return [];
-    const finding = (message: string): Suspect => ({
+    const finding = (message: string): Problem => ({
       code: 'container-undecodable',
       severity: 'error',
       path,
@@ -70,7 +70,7 @@ function checkDocuments(layout: Layout, id: string): Suspect[] {
   });
 }
 
-async function* checkBroken(root: Root, id: string): AsyncGenerator<Suspect> {
+async function* checkBroken(root: Root, id: string): AsyncGenerator<Problem> {
   const { layout } = root;
   const hasConfig = statEntry(layout.at(layout.container(id, 'config.v2.json'))) !== undefined;
   const hasMount = statEntry(layout.at(layout.mount(id))) !== undefined;
@@ -103,7 +103,7 @@ async function* checkBroken(root: Root, id: string): AsyncGenerator<Suspect> {
   };
 }
 
-async function* checkMounts(root: Root): AsyncGenerator<Suspect> {
+async function* checkMounts(root: Root): AsyncGenerator<Problem> {
   const { layout } = root;
   for (const name of await listEntries(layout, layout.mounts)) {
     if (statEntry(layout.at(layout.container(name))) !== undefined) continue;
@@ -128,7 +128,7 @@ async function* checkMounts(root: Root): AsyncGenerator<Suspect> {
   }
 }
 
-async function* checkNameIndex(root: Root): AsyncGenerator<Suspect> {
+async function* checkNameIndex(root: Root): AsyncGenerator<Problem> {
   const { layout } = root;
   for (const name of await listEntries(layout, layout.names)) {
     const path = layout.name(name);

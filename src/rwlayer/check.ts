@@ -3,7 +3,7 @@
  * written is never touched, also where it cannot be used.
  */
 import type { ChainID } from '../core/digest.ts';
-import type { Suspect } from '../core/store-finding.ts';
+import type { Problem } from '../core/store-finding.ts';
 import { checkOverlay, stackOf } from '../layer/check-overlay.ts';
 import type { LayerStore } from '../layer/store.ts';
 import { mountState } from '../system/mounts.ts';
@@ -30,10 +30,10 @@ export async function* checkRwLayer(
   layers: Pick<LayerStore, 'find'>,
   layer: RwLayer,
   isThere: () => boolean,
-): AsyncGenerator<Suspect> {
+): AsyncGenerator<Problem> {
   const { layout } = root;
   const { key, owner, mountId, initId, parent } = layer;
-  const broken = (path: string, message: string): Suspect => ({
+  const broken = (path: string, message: string): Problem => ({
     code: 'container-incomplete',
     severity: 'error',
     path,
@@ -61,7 +61,7 @@ export async function* checkRwLayer(
   yield* checkMountPoint(root, layer);
 }
 
-async function* checkMountPoint(root: Root, { key, owner, mountId }: RwLayer): AsyncGenerator<Suspect> {
+async function* checkMountPoint(root: Root, { key, owner, mountId }: RwLayer): AsyncGenerator<Problem> {
   const { layout } = root;
   const merged = layout.overlay(mountId, 'merged');
   const isLeft = async (): Promise<boolean> => (await mountState(layout.at(merged))) === 'none';
