@@ -47,7 +47,7 @@ export class StoreParts {
     try {
       return await work;
     } catch (error) {
-      if (!this.root.readOnly) this.layers.behind(this.images.resume());
+      if (!this.root.readOnly) this.layers.runInBackground(this.images.resume());
       throw error;
     }
   }
@@ -55,7 +55,7 @@ export class StoreParts {
   /** Destroys the streams that are still being read, waits for deletions in the background, and releases the root. */
   async close(): Promise<void> {
     await this.streams.close();
-    await Promise.all([this.containers.settle(), this.layers.settle()]);
+    await Promise.all([this.containers.drain(), this.layers.drain()]);
     await this.#journal.settle();
     await this.root.close();
   }

@@ -63,7 +63,13 @@ export class StoreRegistry extends Registry {
     const parsed = parseReference(reference);
     const { push, openRepository, Distribution } = await late();
     const { root, layers, images, imageEvents } = this.#parts;
-    const stores = { root, layers, images, distribution: new Distribution(root), originals: images.originals };
+    const stores = {
+      root,
+      layers,
+      images,
+      distribution: new Distribution(root),
+      originals: images.originals,
+    };
     const access = await this.access(options);
     await using client = openRepository(parsed.repository, access);
     const target = { client, credentials: access.credentials };
