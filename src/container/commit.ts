@@ -69,7 +69,7 @@ export async function commit(
   if (!hasDirectory(directory)) throw removed(container);
   const staged = await timed('commit', 'stage', () =>
     layers.stageAlone(
-      { directory, isUpper: true, sourceDateEpoch },
+      { directory, kind: 'upper', sourceDateEpoch },
       { limits: OWN_LAYER_LIMITS, name: `of container ${container.name}`, ...(signal && { signal }) },
     ),
   ).catch((error: unknown) => {
