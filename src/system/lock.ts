@@ -27,9 +27,9 @@ export const REFERENCES_KEY = 'repositories.json';
 
 export interface LockOptions {
   /** Ends the waiting. */
-  readonly signal?: AbortSignal;
+  readonly signal?: AbortSignal | undefined;
   /** Together with other shared holders, but with no exclusive one. Default false. */
-  readonly shared?: boolean;
+  readonly shared?: boolean | undefined;
 }
 
 /** A held lock. */
@@ -230,7 +230,7 @@ function heldLock(end: () => void | Promise<void>): Lock {
 
 async function waitFor(ms: number, signal: AbortSignal | undefined): Promise<void> {
   try {
-    await sleep(ms, undefined, signal && { signal });
+    await sleep(ms, undefined, { signal });
   } catch (error) {
     throw signal?.aborted ? abortError(signal) : error;
   }

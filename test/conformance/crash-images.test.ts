@@ -12,7 +12,7 @@ import { havePeers } from '../support/peers.ts';
 import { run } from '../support/process.ts';
 import { Registry } from '../support/registry.ts';
 import { dropScratch, makeScratch } from '../support/scratch.ts';
-import { chunks, dockerArchive, House, IMAGE, LAYERS } from '../integration/container-support.ts';
+import { chunks, archiveOfMembers, TestStore, IMAGE, LAYERS } from '../support/test-store.ts';
 
 /** strace counts them in each thread: the first to make its n-th ends all. */
 const CALLS = 'renameat,renameat2,unlinkat,mkdirat';
@@ -20,7 +20,7 @@ const MAX_CALLS = 200;
 const EPOCH = { SOURCE_DATE_EPOCH: '1700000000' };
 
 const archive = (file: string, reference: string | null): Buffer =>
-  dockerArchive([...LAYERS, [{ name: file, content: file }]], {}, reference);
+  archiveOfMembers([...LAYERS, [{ name: file, content: file }]], {}, reference);
 
 describe.runIf(havePeers('strace'))('images, killed at any step', () => {
   let scratch: string;
@@ -35,16 +35,18 @@ describe.runIf(havePeers('strace'))('images, killed at any step', () => {
     empty = join(scratch, 'empty');
     files = join(scratch, 'files');
     await (await Layerstack.open({ root: empty })).close();
-    const house = await House.build();
-    await house.store.load(chunks(archive('other', 'other:1')));
-    await house.store.load(chunks(archive('third', 'third:1')));
-    await house.store.tag('other:1', 'again:1');
-    const mount = await house.store.mount(await house.store.create(IMAGE, { name: 'build' }));
+    const fixture = await TestStore.build();
+    await fixture.store.images.load(chunks(archive('other', 'other:1')));
+    await fixture.store.images.load(chunks(archive('third', 'third:1')));
+    await fixture.store.images.tag('other:1', 'again:1');
+    const mount = await fixture.store.containers.mount(
+      await fixture.store.containers.create(IMAGE, { name: 'build' }),
+    );
     writeFileSync(join(mount.path, 'new'), 'content');
     cpSync(join(mount.path, 'house'), files, { recursive: true });
     await mount.unmount();
     const save = await run(process.execPath, [
-      ...new LayerstackCli(house.root).argv(
+      ...new LayerstackCli(fixture.root).argv(
         'save',
         '-o',
         join(scratch, 'all.tar'),
@@ -54,9 +56,9 @@ describe.runIf(havePeers('strace'))('images, killed at any step', () => {
       ),
     ]);
     expect(save.stderr).toBe('');
-    await house.store.close();
-    copy(house.root, full);
-    await house[Symbol.asyncDispose]();
+    await fixture.store.close();
+    copy(fixture.root, full);
+    await fixture[Symbol.asyncDispose]();
   });
 
   afterAll(() => dropScratch(scratch));
@@ -70,13 +72,13 @@ describe.runIf(havePeers('strace'))('images, killed at any step', () => {
   async function shown(root: string, readOnly: boolean): Promise<unknown> {
     const store = await Layerstack.open({ root, readOnly });
     try {
-      const images = await store.images({ all: true });
+      const images = await store.images.list({ all: true });
       const told = images.map(async ({ Id, RepoTags, RepoDigests, Size }) => {
-        const { Metadata, ParentId } = { ParentId: '', ...(await store.inspect(Id)) };
+        const { Metadata, ParentId } = { ParentId: '', ...(await store.images.inspect(Id)) };
         const isDated = !JSON.stringify(Metadata).includes('"0001-');
-        return [Id, RepoTags, RepoDigests, Size, ParentId, isDated, await store.history(Id)];
+        return [Id, RepoTags, RepoDigests, Size, ParentId, isDated, await store.images.history(Id)];
       });
-      const containers = await store.containers();
+      const containers = await store.containers.list();
       return { images: await Promise.all(told), containers: containers.map(({ id, name }) => [id, name]) };
     } finally {
       await store.close();
@@ -197,7 +199,7 @@ describe.runIf(havePeers('strace'))('images, killed at any step', () => {
       };
       const ours = async (): Promise<string[]> => {
         const store = await Layerstack.open({ root });
-        const images = await store.images({ all: true });
+        const images = await store.images.list({ all: true });
         await store.close();
         return images.flatMap(({ Id, RepoTags }) => (RepoTags ?? []).map((tag) => `${Id} ${tag}`)).sort();
       };

@@ -7,7 +7,7 @@ import { call, native } from '../../src/system/native.ts';
 import type { DiffID } from '../../src/core/digest.ts';
 import { dropScratch, makeScratch } from '../support/scratch.ts';
 import { tar } from '../support/tar.ts';
-import { LIMITS } from './layer-support.ts';
+import { LIMITS } from '../support/layers.ts';
 
 let scratch: string;
 

@@ -17,7 +17,7 @@ import {
 import { join } from 'node:path';
 import * as fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { parseChanges } from '../../src/container/changes.ts';
+import { parseChanges } from '../../src/rwlayer/changes.ts';
 import { mountOverlay, unmount } from '../../src/system/mounts.ts';
 import { call, native } from '../../src/system/native.ts';
 import { edits, make, type Edit } from '../support/edits.ts';

@@ -11,13 +11,13 @@ import { MEDIA_TYPES } from '../../src/core/descriptor.ts';
 import { digestOf, hexOf, type Digest } from '../../src/core/digest.ts';
 import { Distribution } from '../../src/image/distribution.ts';
 import { save } from '../../src/transfer/archive/save.ts';
-import { push } from '../../src/transfer/push.ts';
+import { push } from '../../src/transfer/push/push.ts';
 import { parseReference } from '../../src/core/reference.ts';
 import { rejection } from '../support/errors.ts';
 import { imageOf, layerOf, type TestImage } from '../support/images.ts';
 import { showStoreOnFailure } from '../support/store-dump.ts';
-import { FakeRepository, pieces, PullStore } from './pull-support.ts';
-import { FakeTarget } from './push-support.ts';
+import { FakeRepository, pieces, PullStore } from '../support/pull-store.ts';
+import { FakeTarget } from '../support/push-store.ts';
 
 const small = layerOf({ 'etc/base': 'base' });
 const big = layerOf({ big: randomBytes(3_000_000).toString('base64') });
@@ -67,7 +67,7 @@ const indexOf = (members: ReadonlyMap<string, Buffer>) =>
 async function pushed(target: PullStore): Promise<FakeTarget> {
   const registry = new FakeTarget('localhost:5000/t/x');
   const { root, layers, images } = target.store;
-  const stores = { root, layers, images, distribution: new Distribution(root), kept: images.kept };
+  const stores = { root, layers, images, distribution: new Distribution(root), originals: images.originals };
   await push(stores, { client: registry, credentials: undefined }, parseReference(`${NAME}:1`));
   return registry;
 }
@@ -170,16 +170,16 @@ describe('kept blobs', () => {
     expect(keptBlobs(target)).toEqual([]);
   });
 
-  it('stay while somebody is keeping more', async () => {
+  it('stay while a pull archives more', async () => {
     await using target = await PullStore.open();
     const repository = repositoryOf(image);
     await target.pull(repository, '1', { keepBlobs: true });
     const { images } = target.store;
-    const keeping = await images.kept.keep();
+    const lease = await images.originals.lease();
     await images.remove(image.id, () => Promise.resolve([]), { force: true });
     expect(keptBlobs(target)).toHaveLength(2);
-    keeping.done();
-    await keeping[Symbol.asyncDispose]();
+    lease.commit();
+    await lease[Symbol.asyncDispose]();
     await images.prune(() => Promise.resolve([]));
     expect(keptBlobs(target)).toEqual([]);
   });
@@ -235,7 +235,7 @@ describe('kept blobs', () => {
       digest: other.digest,
       expected: small.diffId,
     });
-    expect(await target.store.images.kept.find(image.id)).toBeUndefined();
+    expect(await target.store.images.originals.find(image.id)).toBeUndefined();
   });
 
   it('of layers that are there come from the registry where a mirror has wrong ones', async () => {
@@ -255,7 +255,7 @@ describe('kept blobs', () => {
     await target.pull(repository, '1');
     rmSync(join(target.store.path, 'image/overlay2/distribution'), { recursive: true });
     await target.pull(repository, '1', { keepBlobs: true });
-    expect(await target.store.images.kept.find(image.id)).toBeDefined();
+    expect(await target.store.images.originals.find(image.id)).toBeDefined();
   });
 
   it('of another size count as missing', async () => {
