@@ -91,7 +91,7 @@ export async function commitLayer(
   const staged = await timed('commit', 'stage', () =>
     layers.stageAlone(
       { directory, isUpper: true, sourceDateEpoch },
-      { limits: OWN_LAYER_LIMITS, name: `of ${layer.owner}`, ...(signal && { signal }) },
+      { limits: OWN_LAYER_LIMITS, name: `of ${layer.owner}`, signal },
     ),
   ).catch((error: unknown) => {
     throw isSystemError(error, 'ENOENT') && !hasDirectory(directory) ? removed(layer, error) : error;

@@ -254,7 +254,7 @@ export class ContainerCreator {
   }
 
   #lockName(name: string, signal: AbortSignal | undefined): Promise<AsyncDisposable> {
-    return this.#root.locks.acquire('containers', `name:${name}`, signal ? { signal } : {});
+    return this.#root.locks.acquire('containers', `name:${name}`, { signal });
   }
 }
 
@@ -265,10 +265,12 @@ function write(path: string, data: string, mode: number): BatchStep {
 /** The claim of a name met another's. */
 class NameTaken extends Error {}
 
-/** Whether a caller leaves to the image what he could set himself. */
-function isAsImageSays({ name, imageName, durable, signal, ...own }: CreateOptions): boolean {
-  void [name, imageName, durable, signal];
-  return Object.values(own).every((each) => each === undefined);
+/** Options that say nothing about how the container runs. */
+const NEUTRAL: ReadonlySet<string> = new Set(['name', 'imageName', 'durable', 'signal']);
+
+/** Whether a caller leaves to the image all that an image can say. */
+function isAsImageSays(options: CreateOptions): boolean {
+  return Object.entries(options).every(([key, value]) => value === undefined || NEUTRAL.has(key));
 }
 
 function makeDraft(image: ImageConfig, options: CreateOptions, hostConfig: HostConfig): Draft {

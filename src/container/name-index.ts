@@ -12,7 +12,7 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 import { isSystemError, LayerstackError } from '../core/errors.ts';
 import type { Layout } from '../system/layout.ts';
 import { call, native, type BatchStep } from '../system/native.ts';
-import { settleDead } from '../system/reconcile.ts';
+import { forEachDeadMarker } from '../system/reconcile.ts';
 import type { Root } from '../system/root.ts';
 import { listEntries } from '../system/removal.ts';
 import { isContainerName } from './names.ts';
@@ -31,11 +31,10 @@ export class NameIndex {
 
   /** Removes the names that dead writers were giving to containers, or taking from them, where the container has another. */
   async resume(): Promise<void> {
-    await settleDead(this.#layout, this.#root.log, 'naming', async (id) => {
+    await forEachDeadMarker(this.#layout, this.#root.log, 'naming', async (id) => {
       for (const name of await listEntries(this.#layout, this.#layout.names)) {
         if (this.#link(name) !== id) continue;
-        await using lock = await this.#root.locks.acquire('containers', `name:${name}`);
-        void lock;
+        await using _lock = await this.#root.locks.acquire('containers', `name:${name}`);
         if (this.#link(name) === id && this.owner(name) === undefined)
           await call(native.batch(this.#layout.root, [this.#unlink(name)]));
       }

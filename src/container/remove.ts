@@ -36,8 +36,7 @@ export class ContainerRemover {
     const { layout } = this.#root;
     // The name's too: who claims the name as soon as the container is gone must not lose it to the last step.
     const keys = [id, `name:${name}`];
-    await using lock = await this.#root.locks.acquireAll('containers', keys, signal ? { signal } : {});
-    void lock;
+    await using _lock = await this.#root.locks.acquireAll('containers', keys, { signal });
     const container = readContainer(layout, id);
     if (!container) return false;
     const layer = rwLayerOf(container);
@@ -68,7 +67,7 @@ export class ContainerRemover {
   }
 
   /** Waits for every deletion that was begun. */
-  async settle(): Promise<void> {
+  async drain(): Promise<void> {
     await Promise.all(this.#running);
   }
 

@@ -131,7 +131,7 @@ export class ContainerStore {
 
   /**
    * Removes a container. Returns when it is gone for everybody, also after a crash; its files are deleted in the
-   * background, see {@link settle}. Removing a container that is gone is a no-op.
+   * background, see {@link drain}. Removing a container that is gone is a no-op.
    * @returns whether it was there
    * @throws {@link LayerstackError} ERR_CONTAINER_MOUNTED when it is mounted, unless forced.
    */
@@ -294,8 +294,8 @@ export class ContainerStore {
   }
 
   /** Waits for the deletions that {@link remove} left running. */
-  settle(): Promise<void> {
-    return this.#remover.settle();
+  drain(): Promise<void> {
+    return this.#remover.drain();
   }
 
   async #byName(name: string): Promise<Container | undefined> {

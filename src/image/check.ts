@@ -20,7 +20,7 @@ import {
 import { LayerstackError } from '../core/errors.ts';
 import * as json from '../core/json.ts';
 import { formatReference } from '../core/reference.ts';
-import type { Suspect } from '../core/store-finding.ts';
+import type { Problem } from '../core/store-finding.ts';
 import type { KnownLayer } from '../layer/check.ts';
 import type { LayerStore } from '../layer/store.ts';
 import { call, native } from '../system/native.ts';
@@ -67,7 +67,7 @@ export async function* checkImages(
   root: Root,
   layers: Pick<LayerStore, 'findAll' | 'collect' | 'collectable'>,
   options: ImageCheckOptions,
-): AsyncGenerator<Suspect> {
+): AsyncGenerator<Problem> {
   yield* checkChange(root);
   yield* checkConfigs(root, layers, options);
   yield* checkMetadata(root);
@@ -77,7 +77,7 @@ export async function* checkImages(
 }
 
 /** Of a writer that lives it is there for milliseconds. */
-async function* checkChange(root: Root): AsyncGenerator<Suspect> {
+async function* checkChange(root: Root): AsyncGenerator<Problem> {
   const { layout, changes } = root;
   const path = layout.pendingChange;
   const there = (): number | undefined => statEntry(layout.at(path))?.ino;
@@ -104,7 +104,7 @@ async function* checkChange(root: Root): AsyncGenerator<Suspect> {
 async function* checkUnused(
   root: Root,
   layers: Pick<LayerStore, 'collect' | 'collectable'>,
-): AsyncGenerator<Suspect> {
+): AsyncGenerator<Problem> {
   const { layout } = root;
   const noted = (await listEntries(layout, layout.unused))
     .filter(isHex64)
@@ -128,7 +128,7 @@ async function* checkConfigs(
   root: Root,
   layers: Pick<LayerStore, 'findAll'>,
   { signal }: ImageCheckOptions,
-): AsyncGenerator<Suspect> {
+): AsyncGenerator<Problem> {
   const db = new ImageDb(root);
   for (const id of await db.ids()) {
     throwIfAborted(signal);
@@ -154,7 +154,7 @@ async function* checkConfigs(
 }
 
 /** dockerd deletes metadata before content; only a crash in between leaves it, or a hand. */
-async function* checkMetadata(root: Root): AsyncGenerator<Suspect> {
+async function* checkMetadata(root: Root): AsyncGenerator<Problem> {
   const { layout } = root;
   const db = new ImageDb(root);
   for (const name of await listEntries(layout, layout.imageMetadatas)) {
@@ -178,7 +178,7 @@ async function* checkMetadata(root: Root): AsyncGenerator<Suspect> {
   }
 }
 
-async function* checkNames(root: Root): AsyncGenerator<Suspect> {
+async function* checkNames(root: Root): AsyncGenerator<Problem> {
   const { layout } = root;
   const path = layout.repositories;
   const db = new ImageDb(root);
@@ -245,7 +245,7 @@ async function moveAside(root: Root, path: string): Promise<void> {
 }
 
 /** Only a cache; but a broken file of it makes dockerd fail to push the layer. */
-async function* checkDistribution(root: Root, { signal }: ImageCheckOptions): AsyncGenerator<Suspect> {
+async function* checkDistribution(root: Root, { signal }: ImageCheckOptions): AsyncGenerator<Problem> {
   const { layout } = root;
   const kinds = [
     {

@@ -10,7 +10,7 @@
 import type { Descriptor } from '../core/descriptor.ts';
 import { hexOf, type ImageID } from '../core/digest.ts';
 import { randomName } from '../core/random.ts';
-import { settleDead } from '../system/reconcile.ts';
+import { forEachDeadMarker } from '../system/reconcile.ts';
 import type { Root } from '../system/root.ts';
 import type { Marker } from '../system/session.ts';
 import { BlobArchive } from './blob-archive.ts';
@@ -81,7 +81,7 @@ export class OriginalImages {
   /** Removes what dead writers were keeping and no manifest names. */
   async resume(): Promise<void> {
     const { layout, log } = this.#root;
-    await settleDead(layout, log, 'keeping', async () => {
+    await forEachDeadMarker(layout, log, 'keeping', async () => {
       if (!(await this.collect())) throw new Error('other blobs are being kept now');
     });
   }

@@ -313,7 +313,7 @@ export class ImageStore {
   /**
    * Deletes what the name means: a reference, and with the last one the image, its layers as far as nothing else
    * has them, and its untagged parents. Durable on return; the layers' bytes go in the background
-   * ({@link LayerStore.settle}).
+   * ({@link LayerStore.drain}).
    * @param users - the containers, which may stand in the way
    * @returns what was done, in docker's order and words
    * @throws {@link LayerstackError} as {@link resolve}; ERR_IMAGE_IN_USE; ERR_STORE_READ_ONLY.

@@ -15,7 +15,7 @@ import {
   type DiffID,
 } from '../core/digest.ts';
 import { LayerstackError } from '../core/errors.ts';
-import type { Suspect } from '../core/store-finding.ts';
+import type { Problem } from '../core/store-finding.ts';
 import type { LayerFile } from '../system/layout.ts';
 import { call, native } from '../system/native.ts';
 import { isEntryName, listEntries, readEntry, removeLayerEntries } from '../system/removal.ts';
@@ -44,7 +44,7 @@ export interface LayerCheckOptions {
 
 const RELOAD = 'load or pull an image with it again: the entry is replaced then';
 
-export async function* checkLayers(root: Root, options: LayerCheckOptions): AsyncGenerator<Suspect> {
+export async function* checkLayers(root: Root, options: LayerCheckOptions): AsyncGenerator<Problem> {
   const { layout } = root;
   const names = await listEntries(layout, layout.layers);
   for (const name of names.filter(isHex64)) {
@@ -64,11 +64,11 @@ async function* checkEntry(
   root: Root,
   chainId: ChainID,
   { known }: LayerCheckOptions,
-): AsyncGenerator<Suspect> {
+): AsyncGenerator<Problem> {
   const { layout } = root;
   const text = (file: LayerFile): Promise<string | undefined> =>
     readEntry(layout, layout.layer(chainId, file));
-  const suspect = (file: LayerFile, message: string, repair?: () => Promise<void>): Suspect => ({
+  const problem = (file: LayerFile, message: string, repair?: () => Promise<void>): Problem => ({
     code: 'layer-incomplete',
     severity: 'error',
     path: layout.layer(chainId, file),
@@ -83,13 +83,13 @@ async function* checkEntry(
   const fact = known.get(chainId);
   const isOwn = diff !== undefined && isDigest(diff) && (parent === undefined || isDigest(parent));
   if (!isOwn || chainIdOn(parent && chainIdOf(parent), diffIdOf(diff)) !== chainId) {
-    if (fact === undefined) yield suspect('diff', 'its DiffID and parent are missing, or another layer’s');
+    if (fact === undefined) yield problem('diff', 'its DiffID and parent are missing, or another layer’s');
     else {
       if (diff !== fact.diffId)
-        yield suspect('diff', 'its DiffID is missing or wrong', write('diff', fact.diffId));
+        yield problem('diff', 'its DiffID is missing or wrong', write('diff', fact.diffId));
       if (parent !== fact.parent) {
         const { parent: wanted } = fact;
-        yield suspect(
+        yield problem(
           'parent',
           'its parent is missing or wrong',
           wanted === undefined
@@ -100,23 +100,23 @@ async function* checkEntry(
     }
   }
   if (cacheId === undefined || !isEntryName(cacheId)) {
-    yield suspect('cache-id', 'the name of its directory is missing, so its content cannot be found');
+    yield problem('cache-id', 'the name of its directory is missing, so its content cannot be found');
     return;
   }
   const content = layout.at(layout.overlay(cacheId, 'diff'));
   if (!hasDirectory(content)) {
-    yield { ...suspect('cache-id', 'its content is missing'), path: layout.overlay(cacheId, 'diff') };
+    yield { ...problem('cache-id', 'its content is missing'), path: layout.overlay(cacheId, 'diff') };
     return;
   }
   // Not trimmed: dockerd does not, either.
   const size = readText(layout.at(layout.layer(chainId, 'size')));
   if (size === undefined || !/^\d{1,19}$/.test(size))
-    yield suspect('size', 'its size is missing or no number', async () =>
+    yield problem('size', 'its size is missing or no number', async () =>
       write('size', String(await call(native.contentSize(content))))(),
     );
   if (statEntry(layout.at(layout.layer(chainId, 'tar-split.json.gz'))) === undefined)
     yield {
-      ...suspect('tar-split.json.gz', 'it cannot be saved or pushed, since its tar-split is missing'),
+      ...problem('tar-split.json.gz', 'it cannot be saved or pushed, since its tar-split is missing'),
       code: 'layer-damaged',
       severity: 'warning',
     };
@@ -145,7 +145,7 @@ async function* checkStacks(
   root: Root,
   layers: readonly Layer[],
   { signal }: LayerCheckOptions,
-): AsyncGenerator<Suspect> {
+): AsyncGenerator<Problem> {
   const stacks = new Map<ChainID, readonly string[] | undefined>();
   const parents = new Set(layers.map(({ parent }) => parent));
   const present = new Set(layers.map(({ chainId }) => chainId));
@@ -167,7 +167,7 @@ async function* checkStacks(
 }
 
 /** What nobody is at any more: a killed dockerd leaves it, since only a graceful stop of it completes removals. */
-async function* checkUnfinished(root: Root): AsyncGenerator<Suspect> {
+async function* checkUnfinished(root: Root): AsyncGenerator<Problem> {
   const { layout } = root;
   const found = [
     ...(await listEntries(layout, layout.writeSets)).map((name) => ({
@@ -219,7 +219,7 @@ async function usedCacheIds(root: Root, except: string): Promise<(cacheId: strin
   return (cacheId) => used.has(cacheId);
 }
 
-async function* checkLinks(root: Root): AsyncGenerator<Suspect> {
+async function* checkLinks(root: Root): AsyncGenerator<Problem> {
   const { layout } = root;
   for (const name of await listEntries(layout, layout.links)) {
     const path = layout.link(name);
@@ -243,7 +243,7 @@ async function* checkLinks(root: Root): AsyncGenerator<Suspect> {
 }
 
 /** BuildKit's snapshots look the same, and its database may mention them in ways we cannot read; so nothing is removed. */
-async function* checkOrphans(root: Root, { containers }: LayerCheckOptions): AsyncGenerator<Suspect> {
+async function* checkOrphans(root: Root, { containers }: LayerCheckOptions): AsyncGenerator<Problem> {
   const { layout } = root;
   const isUsed = await usedCacheIds(root, '');
   const buildkit = await readStoreFile(layout.at(layout.buildkitSnapshots), MAX_SNAPSHOTS_BYTES);
@@ -266,7 +266,7 @@ async function* checkContent(
   root: Root,
   { chainId, diffId, cacheId, size }: Layer,
   signal: AbortSignal | undefined,
-): AsyncGenerator<Suspect> {
+): AsyncGenerator<Problem> {
   const { layout } = root;
   const diff = layout.at(layout.overlay(cacheId, 'diff'));
   const tarSplit = layout.at(layout.layer(chainId, 'tar-split.json.gz'));
@@ -304,7 +304,6 @@ async function* checkContent(
 
 async function underLock(root: Root, chainId: ChainID, work: () => Promise<void>): Promise<void> {
   root.session();
-  await using lock = await root.locks.acquire('layers', chainId);
-  void lock;
+  await using _lock = await root.locks.acquire('layers', chainId);
   await work();
 }

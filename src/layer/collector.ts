@@ -66,13 +66,12 @@ export class LayerCollector {
   async collect(candidates: Iterable<ChainID> | 'all', imageTops: ImageTops): Promise<CollectedLayer[]> {
     this.#root.session();
     const { layout, locks } = this.#root;
-    await using turn = await locks.acquire('layers', COLLECT);
-    void turn;
+    await using _turn = await locks.acquire('layers', COLLECT);
     const noted = (await listEntries(layout, layout.unused)).map((hex) => chainIdOf(digestOfHex(hex)));
     let wanted = await this.#closure(candidates === 'all' ? candidates : [...candidates, ...noted]);
     if (wanted.length > SLICE) wanted = (await this.#select(wanted, imageTops)).map(({ chainId }) => chainId);
     const removed: CollectedLayer[] = [];
-    const settled = new Set([...noted, ...wanted]);
+    const looked = new Set([...noted, ...wanted]);
     for (let start = 0; start < wanted.length; start += SLICE) {
       const slice = wanted.slice(start, start + SLICE);
       await using held = locks.tryEach(
@@ -80,12 +79,12 @@ export class LayerCollector {
         slice.flatMap((chainId) => [chainId, pinKey(chainId)]),
       );
       const isFree = (chainId: ChainID): boolean => held.keys.has(chainId) && held.keys.has(pinKey(chainId));
-      for (const chainId of slice) if (!isFree(chainId)) settled.delete(chainId);
+      for (const chainId of slice) if (!isFree(chainId)) looked.delete(chainId);
       // When this process dies between two renames, or leaves a layer in use, these tell where to go on.
       await call(native.batch(layout.root, noteSteps(layout, slice)));
       removed.push(...(await this.#remove(await this.#select(slice.filter(isFree), imageTops))));
     }
-    await call(native.batch(layout.root, forgetSteps(layout, settled)));
+    await call(native.batch(layout.root, forgetSteps(layout, looked)));
     return removed;
   }
 
@@ -124,7 +123,7 @@ export class LayerCollector {
   }
 
   /** Waits for the deletions that were begun. */
-  async settle(): Promise<void> {
+  async drain(): Promise<void> {
     await Promise.all(this.#running);
   }
 

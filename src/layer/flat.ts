@@ -32,7 +32,7 @@ export async function flatLower(
   const name = initId === undefined ? hexOf(chainId) : `${hexOf(chainId)}-init`;
   const built = (): boolean => hasDirectory(layout.at(layout.flat(name)));
   if (!built()) {
-    const lock = await root.locks.acquire('layers', `flat ${name}`, signal && { signal });
+    const lock = await root.locks.acquire('layers', `flat ${name}`, { signal });
     try {
       if (!built()) await build(root, initId ?? (await layers.get(chainId)).cacheId, name);
     } catch (error) {

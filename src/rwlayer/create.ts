@@ -39,7 +39,7 @@ export class Bases {
     if (parent === undefined) return { parent, lowers: [], [Symbol.asyncDispose]: () => Promise.resolve() };
     // Whoever deletes or replaces a layer takes its lock exclusively.
     const lock = await this.#root.locks.acquire('layers', parent, {
-      ...(signal && { signal }),
+      signal,
       shared: true,
     });
     try {

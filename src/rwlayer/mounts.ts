@@ -9,7 +9,7 @@
 import { LayerstackError } from '../core/errors.ts';
 import { randomName } from '../core/random.ts';
 import type { LayerStore } from '../layer/store.ts';
-import { settleDead } from '../system/reconcile.ts';
+import { forEachDeadMarker } from '../system/reconcile.ts';
 import type { Root } from '../system/root.ts';
 import type { Marker } from '../system/session.ts';
 import { lowersOf, missingLower } from './lowers.ts';
@@ -115,7 +115,7 @@ export class RwLayerMounts {
   /** @see RwLayerStore.resume */
   async resume(): Promise<void> {
     const { layout, log } = this.#root;
-    await settleDead(layout, log, 'held', async (use) => {
+    await forEachDeadMarker(layout, log, 'held', async (use) => {
       const [key = '', token = ''] = use.split('.', 2);
       const layer = this.#owners.find(key);
       if (layer === undefined) return;
@@ -265,7 +265,7 @@ export class RwLayerMounts {
   }
 
   #lock({ key }: RwLayer, signal: AbortSignal | undefined) {
-    return this.#root.locks.acquire('containers', key, signal ? { signal } : {});
+    return this.#root.locks.acquire('containers', key, { signal });
   }
 }
 

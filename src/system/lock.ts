@@ -28,7 +28,7 @@ export interface LockOptions {
   /** Ends the waiting. */
   readonly signal?: AbortSignal | undefined;
   /** Together with other shared holders, but with no exclusive one. Default false. */
-  readonly shared?: boolean;
+  readonly shared?: boolean | undefined;
 }
 
 /** A held lock. */

@@ -33,7 +33,7 @@ async function pulls(count: number, faults: (seed: number) => ChooseFault): Prom
       expect(await target.store.layerFile(image, 1, 'etc/top'), `seed ${String(seed)}`).toBe('top');
       expect(await target.store.images.get(image.id)).toMatchObject({ id: image.id });
       await target.store.images.remove(image.id, () => Promise.resolve([]), { force: true });
-      await target.store.layers.settle();
+      await target.store.layers.drain();
     } catch (error) {
       if (!LayerstackError.is(error)) throw error;
       end = error.code;

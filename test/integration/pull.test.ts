@@ -199,7 +199,7 @@ describe('what a pull that was stopped has left', () => {
     abort.abort('why');
     await expect(pulling).rejects.toMatchObject({ code: 'ERR_ABORTED', cause: 'why' });
     expect(performance.now() - before).toBeLessThan(5000);
-    await target.store.layers.settle();
+    await target.store.layers.drain();
     return big.diffId;
   }
 

@@ -55,7 +55,7 @@ export class LoadStore {
   }
 
   async close(): Promise<void> {
-    await this.layers.settle();
+    await this.layers.drain();
     await this.root.close();
     await dropScratch(this.directory);
   }

@@ -128,7 +128,7 @@ export class LayerFetch {
       [Symbol.asyncDispose]: async () => {
         if (this.#context.options.signal?.aborted === true) {
           await endDownloads();
-          layers.behind(endStaging());
+          layers.runInBackground(endStaging());
         } else {
           await endStaging();
           await endDownloads();

@@ -48,7 +48,7 @@ export interface PullStores {
   readonly root: Pick<Root, 'aftermath' | 'caps' | 'layout' | 'locks' | 'log' | 'session'>;
   readonly layers: Pick<
     LayerStore,
-    'findAll' | 'stage' | 'restage' | 'discard' | 'publish' | 'pin' | 'behind'
+    'findAll' | 'stage' | 'restage' | 'discard' | 'publish' | 'pin' | 'runInBackground'
   >;
   readonly images: Pick<ImageStore, 'add' | 'get' | 'references' | 'originals'>;
   readonly distribution: Pick<Distribution, 'add' | 'diffId'>;

@@ -1,7 +1,7 @@
-/** Reading one item ahead of whoever reads. */
+/** Reading one item ahead of the reader. */
 
 /** The same items; the next is under way while the reader has one in hand. */
-export async function* ahead<T>(source: AsyncIterable<T>): AsyncGenerator<T, void, undefined> {
+export async function* readAhead<T>(source: AsyncIterable<T>): AsyncGenerator<T, void, undefined> {
   const iterator = source[Symbol.asyncIterator]();
   const ask = (): Promise<IteratorResult<T>> => {
     const next = iterator.next();
