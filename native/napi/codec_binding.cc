@@ -59,11 +59,8 @@ class DecoderObject : public Napi::ObjectWrap<DecoderObject> {
     if (!zstd && name != "gzip") {
       throw Napi::TypeError::New(info.Env(), "compression must be 'gzip' or 'zstd'");
     }
-    try {
-      state_->decoder = StreamDecoder::Create(zstd ? Compression::kZstd : Compression::kGzip);
-    } catch (const Failure& failure) {
-      throw ToError(info.Env(), failure);
-    }
+    state_->decoder =
+        Sync(info.Env(), [&] { return StreamDecoder::Create(zstd ? Compression::kZstd : Compression::kGzip); });
   }
 
  private:

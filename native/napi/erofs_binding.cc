@@ -1,8 +1,6 @@
 // A root file system as an EROFS image.
 #include <atomic>
 #include <memory>
-#include <system_error>
-#include <thread>
 
 #include "erofs/image.h"
 #include "napi/args.h"
@@ -39,13 +37,7 @@ class ErofsImage : public Napi::ObjectWrap<ErofsImage> {
           });
         },
         WarningsValue,
-        [](std::function<void()> job) {
-          try {
-            std::thread(std::move(job)).detach();
-          } catch (const std::system_error& error) {
-            ThrowErrno(error.code().value(), "pthread_create");
-          }
-        });
+        RunOnOwnThread);
     info.This().As<Napi::Object>().DefineProperty(
         Napi::PropertyDescriptor::Value("result", result, napi_enumerable));
   }

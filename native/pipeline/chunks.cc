@@ -45,7 +45,7 @@ void ChunkQueue::Close() {
   changed_.notify_all();
 }
 
-SharedChunk ChunkQueue::Pop() {
+SharedChunk ChunkQueue::Next() {
   std::unique_lock<std::mutex> lock(mutex_);
   changed_.wait(lock, [this] { return aborted_ || closed_ || !chunks_.empty(); });
   if (aborted_ || chunks_.empty()) return nullptr;

@@ -1,5 +1,5 @@
-// Buffers that go from one thread of a job to others, and the bounded queues they go by. Everything that waits
-// is woken by Abort.
+// Buffers that go from one thread of a job to others, and the bounded queues that carry them. Abort wakes everything
+// that waits.
 #pragma once
 
 #include <condition_variable>
@@ -26,15 +26,15 @@ class Chunk {
 };
 using SharedChunk = std::shared_ptr<const Chunk>;
 
-// What an input reads at once, and how many of these it lends out.
+// How much an input reads at once, and how many such chunks it lends out.
 inline constexpr size_t kChunkBytes = 512 << 10;
 inline constexpr size_t kChunks = 8;
 
-// Lends out at most `count` chunks at a time. They are used again, since fresh memory costs a page fault every 4 KiB.
+// Lends out at most `count` chunks at a time. It reuses them, since fresh memory costs a page fault every 4 KiB.
 class ChunkPool : public std::enable_shared_from_this<ChunkPool> {
  public:
   ChunkPool(size_t room, size_t count) : room_(room), left_(count) {}
-  // Waits for one to come back; null after Abort.
+  // Waits for a chunk to come back. Null after Abort.
   std::shared_ptr<Chunk> Take();
   void Abort();
 
@@ -56,8 +56,8 @@ class ChunkQueue {
   bool Push(SharedChunk chunk);
   // Nothing more will be pushed.
   void Close();
-  // Waits for a chunk; null when closed and empty, and after Abort.
-  SharedChunk Pop();
+  // Waits for a chunk. Null when the queue is closed and empty, and after Abort.
+  SharedChunk Next();
   void Abort();
   bool Aborted();
 

@@ -1,7 +1,5 @@
 #include "pipeline/compressor.h"
 
-#include <system_error>
-#include <thread>
 #include <utility>
 
 #include "sys/priority.h"
@@ -23,54 +21,47 @@ std::shared_ptr<ParallelCompressor> ParallelCompressor::Create(std::unique_ptr<c
   return std::shared_ptr<ParallelCompressor>(new ParallelCompressor(std::move(codec), std::move(source)));
 }
 
-void ParallelCompressor::Next(Take take) {
-  std::optional<Failure> failure = Caught([&] {
+void ParallelCompressor::Next(OnPiece on_piece) {
+  std::optional<Failure> failure = Catch([&] {
     std::unique_lock<std::mutex> lock(mutex_);
     if (ended_) return;
     if (!std::exchange(started_, true)) Start();
-    take_ = std::exchange(take, nullptr);
-    // The caller's thread is not to sum: it may be JavaScript's.
+    on_piece_ = std::exchange(on_piece, nullptr);
+    // The caller's thread must not sum: it may be JavaScript's.
     if (blocks_.empty() || !blocks_.front()->done) return;
     RunOnPool([self = shared_from_this()] { self->Deliver(); });
   });
   if (failure) {
     {
       std::lock_guard<std::mutex> guard(mutex_);
-      if (take_) take = std::exchange(take_, nullptr);
+      if (on_piece_) on_piece = std::exchange(on_piece_, nullptr);
     }
     Abort();
-    if (take) take(nullptr, &*failure);  // else a block that was done meanwhile has been taken
-  } else if (take) {  // ended
-    Piece none;
-    take(&none, nullptr);
+    if (on_piece) on_piece(std::move(*failure));  // else a block that was done meanwhile has been delivered
+  } else if (on_piece) {                          // ended
+    on_piece(Piece());
   }
 }
 
 void ParallelCompressor::Abort() {
-  Take take;
+  OnPiece on_piece;
   {
     std::lock_guard<std::mutex> guard(mutex_);
     ended_ = true;
     blocks_.clear();
-    take = std::exchange(take_, nullptr);
+    on_piece = std::exchange(on_piece_, nullptr);
     room_.notify_all();
   }
-  if (!take) return;
-  Piece none;
-  take(&none, nullptr);
+  if (on_piece) on_piece(Piece());
 }
 
 void ParallelCompressor::Start() {
-  try {
-    std::thread([self = shared_from_this()] {
-      TakeUsualPriority();
-      std::optional<Failure> failure = Caught([&] { self->Read(); });
-      self->source_ = nullptr;
-      self->End(std::move(failure));
-    }).detach();
-  } catch (const std::system_error& error) {
-    ThrowErrno(error.code().value(), "pthread_create");
-  }
+  RunOnOwnThread([self = shared_from_this()] {
+    TakeUsualPriority();
+    std::optional<Failure> failure = Catch([&] { self->Read(); });
+    self->source_ = nullptr;
+    self->End(std::move(failure));
+  });
 }
 
 // The reading thread.
@@ -94,7 +85,7 @@ void ParallelCompressor::Read() {
   }
 }
 
-// Waits for room; false when nobody wants any more.
+// Waits for room. False when nobody wants more blocks.
 bool ParallelCompressor::Submit(std::shared_ptr<Block> block) {
   {
     std::unique_lock<std::mutex> lock(mutex_);
@@ -111,7 +102,7 @@ void ParallelCompressor::Encode(Block& block) {
     std::lock_guard<std::mutex> guard(mutex_);
     if (ended_) return;
   }
-  block.failure = Caught([&] {
+  block.failure = Catch([&] {
     std::vector<std::string_view> pieces;
     for (const SharedChunk& piece : block.pieces) pieces.push_back(piece->View());
     block.encoded = codec_->Encode(pieces, block.before ? block.before->View() : std::string_view());
@@ -129,7 +120,7 @@ void ParallelCompressor::Finish(Block& block) {
   Deliver();
 }
 
-// The source has ended: well, then behind all blocks, or not, then at once.
+// The source has ended. Its end is delivered after all blocks, its failure at once.
 void ParallelCompressor::End(std::optional<Failure> failure) {
   auto block = std::make_shared<Block>();
   block->failure = std::move(failure);
@@ -145,22 +136,20 @@ void ParallelCompressor::End(std::optional<Failure> failure) {
 
 void ParallelCompressor::Deliver() {
   std::shared_ptr<Block> block;
-  Take take;
+  OnPiece on_piece;
   {
     std::lock_guard<std::mutex> guard(mutex_);
-    if (!take_ || blocks_.empty() || !blocks_.front()->done) return;
+    if (!on_piece_ || blocks_.empty() || !blocks_.front()->done) return;
     block = std::move(blocks_.front());
     blocks_.pop_front();
-    take = std::exchange(take_, nullptr);
+    on_piece = std::exchange(on_piece_, nullptr);
     if (block->last || block->failure) ended_ = true;
     room_.notify_one();
   }
-  Piece piece;
-  std::optional<Failure> failure = std::move(block->failure);
-  if (!failure) failure = Caught([&] { piece = Emit(*block); });
-  if (!failure) return take(&piece, nullptr);
-  Abort();
-  take(nullptr, &*failure);
+  Outcome<Piece> piece =
+      block->failure ? Outcome<Piece>(std::move(*block->failure)) : OutcomeOf([&] { return Emit(*block); });
+  if (std::holds_alternative<Failure>(piece)) Abort();
+  on_piece(std::move(piece));
 }
 
 ParallelCompressor::Piece ParallelCompressor::Emit(Block& block) {

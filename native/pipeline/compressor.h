@@ -1,6 +1,6 @@
-// Compresses a stream on all processors: a thread of its own reads the source and hands out blocks, the threads that all
-// compressors share encode them, and they come out in order, summed by SHA-256 on the way. Bounded: a compressor holds
-// twice as many blocks as there are processors, and reads on only when they are taken.
+// Compresses a stream on all processors. A thread of its own reads the source and hands out blocks. The threads that
+// all compressors share encode them. They come out in order, summed by SHA-256 on the way. A compressor holds at most
+// about twice as many blocks as there are processors, and reads on only when they are taken.
 #pragma once
 
 #include <condition_variable>
@@ -21,8 +21,8 @@ namespace layerstack {
 
 class ParallelCompressor : public std::enable_shared_from_this<ParallelCompressor> {
  public:
-  // The next piece; null at the end. All but the last have one size, of which blocks are multiples: so blocks are always
-  // cut alike. Called on one thread, where it is destroyed too; may throw a Failure.
+  // The next piece; null at the end. All pieces but the last have one size, and the size of a block is a multiple of
+  // it, so blocks are always cut alike. Called on one thread, and destroyed there. May throw a Failure.
   using Source = std::function<SharedChunk()>;
 
   struct Piece {
@@ -30,15 +30,14 @@ class ParallelCompressor : public std::enable_shared_from_this<ParallelCompresso
     uint64_t source_bytes = 0;  // that it was made of
     std::string digest;         // of all bytes, hex: in the last piece only
   };
-  // Exactly one of the two is given.
-  using Take = std::function<void(Piece*, const Failure*)>;
+  using OnPiece = std::function<void(Outcome<Piece>)>;
 
   static std::shared_ptr<ParallelCompressor> Create(std::unique_ptr<const BlockCodec> codec, Source source);
 
-  // Asks for the next piece; `take` is called once, on any thread. Behind the last one, a failure and Abort: an empty
-  // piece without a digest. One at a time. The first call starts the reading.
-  void Next(Take take);
-  // Never waits. What is open is closed within a piece's time.
+  // Asks for the next piece. Calls `on_piece` once, on any thread. After the last piece, a failure or Abort, the piece
+  // is empty and has no digest. Only one piece may be asked for at a time. The first call starts the reading.
+  void Next(OnPiece on_piece);
+  // Never waits. Open files are closed as soon as the piece being made is done.
   void Abort();
 
  private:
@@ -67,11 +66,11 @@ class ParallelCompressor : public std::enable_shared_from_this<ParallelCompresso
   std::mutex mutex_;
   std::condition_variable room_;
   std::deque<std::shared_ptr<Block>> blocks_;  // in order; not yet taken
-  Take take_;
+  OnPiece on_piece_;
   bool started_ = false;
   bool ended_ = false;
 
-  // Of whoever delivers: one at a time, since one piece is asked for at a time.
+  // Used by the thread that delivers. There is one at a time, since one piece is asked for at a time.
   Sha256 sum_;
   BlockCodec::Totals totals_;
   bool headed_ = false;

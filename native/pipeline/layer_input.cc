@@ -38,22 +38,22 @@ SharedChunk FileInput::Next() {
   return chunk;
 }
 
-void PushedInput::Write(std::shared_ptr<Chunk> chunk, Settle settle) {
+void PushedInput::Write(std::shared_ptr<Chunk> chunk, OnRoom on_room) {
   std::unique_lock<std::mutex> lock(mutex_);
   if (closed_) {
     Failure failure = *closed_;
     lock.unlock();
-    return settle(&failure);
+    return on_room(&failure);
   }
   bytes_ += chunk->size;
   if (chunk->size > 0) chunks_.push_back(std::move(chunk));
   changed_.notify_all();
   if (bytes_ >= kPushedBytes) {
-    waiting_.push_back(std::move(settle));
+    waiting_.push_back(std::move(on_room));
     return;
   }
   lock.unlock();
-  settle(nullptr);
+  on_room(nullptr);
 }
 
 void PushedInput::End() {
@@ -69,10 +69,10 @@ SharedChunk PushedInput::Next() {
   SharedChunk chunk = std::move(chunks_.front());
   chunks_.pop_front();
   bytes_ -= chunk->size;
-  std::deque<Settle> settled;
-  if (bytes_ < kPushedBytes) settled.swap(waiting_);
+  std::deque<OnRoom> answered;
+  if (bytes_ < kPushedBytes) answered.swap(waiting_);
   lock.unlock();
-  for (Settle& settle : settled) settle(nullptr);
+  for (OnRoom& on_room : answered) on_room(nullptr);
   return chunk;
 }
 
@@ -82,19 +82,22 @@ void PushedInput::Abort() {
   changed_.notify_all();
 }
 
+bool PushedInput::Aborted() {
+  std::lock_guard<std::mutex> guard(mutex_);
+  return aborted_;
+}
+
 void PushedInput::Release(const Failure* why) {
-  std::deque<Settle> settled;
-  Failure failure;
-  failure.code = "ERR_INVALID_ARGUMENT";
-  failure.message = "the layer is complete: it takes no more bytes";
-  if (why != nullptr) failure = *why;
+  std::deque<OnRoom> answered;
+  const Failure failure =
+      why ? *why : Failure::Input("ERR_INVALID_ARGUMENT", "the layer is complete: it takes no more bytes");
   {
     std::lock_guard<std::mutex> guard(mutex_);
     closed_ = failure;
     chunks_.clear();
-    settled.swap(waiting_);
+    answered.swap(waiting_);
   }
-  for (Settle& settle : settled) settle(&failure);
+  for (OnRoom& on_room : answered) on_room(&failure);
 }
 
 }  // namespace layerstack

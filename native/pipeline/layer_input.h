@@ -1,4 +1,4 @@
-// Where a layer's bytes come from, as they came: a range of an open file, or chunks pushed by another thread.
+// Where the bytes of a layer come from: a range of an open file, or chunks that another thread pushes.
 #pragma once
 
 #include <condition_variable>
@@ -19,20 +19,21 @@ namespace layerstack {
 class LayerInput {
  public:
   virtual ~LayerInput() = default;
-  // Waits for the next bytes; null at the end and after Abort.
+  // Waits for the next bytes. Null at the end and after Abort.
   virtual SharedChunk Next() = 0;
   virtual void Abort() = 0;
   // Whether the bytes are a tar for certain, whatever they begin with.
   virtual bool IsTar() const { return false; }
-  // What of the source could not become part of the layer. Once nobody reads any more.
+  // What the layer could not take from the source. Call it when nobody reads any more.
   virtual Warnings TakeWarnings() { return {}; }
-  // Gives up what it holds, once nobody reads any more. `why` is null where all has gone well.
+  // Gives up what the input holds. Call it when nobody reads any more. `why` is null if all went well.
   virtual void Release(const Failure* why) = 0;
 };
 
 class FileInput : public LayerInput {
  public:
-  // Keeps a copy of `fd`: the caller may close his. A file that ends within the range is ERR_LAYER_TRUNCATED.
+  // Keeps a duplicate of `fd`, so the caller may close theirs. A file that ends within the range is
+  // ERR_LAYER_TRUNCATED.
   FileInput(int fd, uint64_t offset, uint64_t size);
   SharedChunk Next() override;
   void Abort() override { pool_->Abort(); }
@@ -48,21 +49,22 @@ class FileInput : public LayerInput {
 class PushedInput : public LayerInput {
  public:
   // Called once: with null when there is room for another chunk, else with why there will be none.
-  using Settle = std::function<void(const Failure*)>;
+  using OnRoom = std::function<void(const Failure* why)>;
 
-  // Never waits.
-  void Write(std::shared_ptr<Chunk> chunk, Settle settle);
+  // Never waits. `on_room` may be called before Write returns.
+  void Write(std::shared_ptr<Chunk> chunk, OnRoom on_room);
   void End();
   SharedChunk Next() override;
   void Abort() override;
-  // Settles what is still unsettled, and all later writes, with `why`.
+  bool Aborted();
+  // Answers all writes that wait, and all later ones, with `why`.
   void Release(const Failure* why) override;
 
  private:
   std::mutex mutex_;
   std::condition_variable changed_;
   std::deque<SharedChunk> chunks_;
-  std::deque<Settle> waiting_;
+  std::deque<OnRoom> waiting_;
   size_t bytes_ = 0;
   bool ended_ = false;
   bool aborted_ = false;

@@ -1,10 +1,9 @@
 #include "pipeline/layer_job.h"
 
-#include <new>
-#include <system_error>
 #include <thread>
 
 #include "codec/decoder.h"
+#include "pipeline/chunk_source.h"
 #include "sys/thread_pool.h"
 #include "tree/apply.h"
 
@@ -16,30 +15,7 @@ constexpr size_t kInflateBytes = 512 << 10;
 constexpr size_t kInflateChunks = 8;
 constexpr size_t kChunksAhead = 8;
 
-Failure Aborted() {
-  Failure failure;
-  failure.code = "ERR_ABORTED";
-  failure.message = "the layer's application was aborted";
-  return failure;
-}
-
-// The extractor's view of its queue.
-class QueueSource : public ByteSource {
- public:
-  explicit QueueSource(ChunkQueue& queue) : queue_(queue) {}
-  std::string_view Next() override {
-    chunk_ = queue_.Pop();
-    if (!chunk_ && queue_.Aborted()) throw Aborted();  // must not look like the end of the tar
-    return chunk_ ? chunk_->View() : std::string_view();
-  }
-  void Check() override {
-    if (queue_.Aborted()) throw Aborted();
-  }
-
- private:
-  ChunkQueue& queue_;
-  SharedChunk chunk_;
-};
+constexpr char kAborted[] = "the layer's application was aborted";
 
 }  // namespace
 
@@ -53,19 +29,15 @@ LayerJob::LayerJob(LayerJobOptions options, std::unique_ptr<LayerInput> input)
 
 std::shared_ptr<LayerJob> LayerJob::Start(LayerJobOptions options, std::unique_ptr<LayerInput> input, Done done) {
   std::shared_ptr<LayerJob> job(new LayerJob(std::move(options), std::move(input)));
-  try {
-    std::thread([job, done]() mutable {
+  std::optional<Failure> failure = Catch([&] {
+    RunOnOwnThread([job, done]() mutable {
       job->Run(done);
       done = nullptr;
-    }).detach();
-  } catch (const std::system_error& error) {
-    Failure failure;
-    failure.errnum = error.code().value();
-    failure.code = ErrnoName(failure.errnum);
-    failure.message = ErrnoText(failure.errnum);
-    failure.syscall = "pthread_create";
-    job->input_->Release(&failure);
-    done(nullptr, &failure);
+    });
+  });
+  if (failure) {
+    job->input_->Release(&*failure);
+    done(std::move(*failure));
   }
   return job;
 }
@@ -86,42 +58,26 @@ void LayerJob::Fail(const Failure& failure) {
   Stop();
 }
 
-void LayerJob::Abort() { Fail(Aborted()); }
+void LayerJob::Abort() { Fail(Failure::Input("ERR_ABORTED", kAborted)); }
 
 void LayerJob::Stage(const std::function<void()>& work) {
-  try {
-    work();
-  } catch (const Failure& failure) {
-    Fail(failure);
-  } catch (const std::bad_alloc&) {
-    Failure failure;
-    failure.errnum = ENOMEM;
-    failure.code = ErrnoName(ENOMEM);
-    failure.message = ErrnoText(ENOMEM);
-    failure.syscall = "malloc";
-    Fail(failure);
-  } catch (const std::exception& error) {
-    Failure failure;
-    failure.code = "ERR_INTERNAL";
-    failure.message = error.what();
-    Fail(failure);
-  }
+  if (std::optional<Failure> failure = Catch(work)) Fail(*failure);
 }
 
 void LayerJob::Run(const Done& done) {
   IsolateThread();
+  done(RunStages());
+}
+
+Outcome<AppliedLayer> LayerJob::RunStages() {
   auto start = [this](void (LayerJob::*stage)()) {
-    return std::thread([this, stage] { Stage([&] { (this->*stage)(); }); });
+    return StartThread([this, stage] { Stage([&] { (this->*stage)(); }); });
   };
   std::vector<std::thread> threads;
   Stage([&] {
-    try {
-      threads.push_back(start(&LayerJob::Read));
-      threads.push_back(start(&LayerJob::Inflate));
-      threads.push_back(start(&LayerJob::Hash));
-    } catch (const std::system_error& error) {
-      ThrowErrno(error.code().value(), "pthread_create");
-    }
+    threads.push_back(start(&LayerJob::Read));
+    threads.push_back(start(&LayerJob::Inflate));
+    threads.push_back(start(&LayerJob::Hash));
     Extract();
   });
   for (std::thread& thread : threads) thread.join();
@@ -132,12 +88,12 @@ void LayerJob::Run(const Done& done) {
     failure = failure_;
   }
   input_->Release(failure ? &*failure : nullptr);
-  if (failure) return done(nullptr, &*failure);
+  if (failure) return std::move(*failure);
   if (result_.compression == Compression::kNone) result_.blob_digest = result_.diff_id;
-  done(&result_, nullptr);
+  return std::move(result_);
 }
 
-// Hands a piece of the uncompressed tar to both of its readers; false when the job has stopped.
+// Hands a piece of the uncompressed tar to both of its readers. False when the job has stopped.
 bool LayerJob::Emit(SharedChunk chunk) {
   result_.tar_size += chunk->size;
   if (result_.tar_size > options_.max_bytes) {
@@ -153,11 +109,12 @@ void LayerJob::EndTar() {
 }
 
 void LayerJob::Read() {
-  // The first chunks are held back until there is enough to tell the compression by.
+  // Holds the first chunks back until there are enough bytes to tell the compression.
   std::vector<SharedChunk> head;
   std::string magic;
-  SharedChunk chunk;
-  while (magic.size() < kSniffBytes && (chunk = input_->Next())) {
+  while (magic.size() < kSniffBytes) {
+    SharedChunk chunk = input_->Next();
+    if (!chunk) break;
     magic += chunk->View().substr(0, kSniffBytes - magic.size());
     head.push_back(std::move(chunk));
   }
@@ -181,7 +138,7 @@ void LayerJob::Read() {
     if (!pass(std::move(piece))) return;
   }
   head.clear();
-  while ((chunk = input_->Next())) {
+  while (SharedChunk chunk = input_->Next()) {
     if (!pass(std::move(chunk))) return;
   }
   if (plain) return EndTar();
@@ -190,9 +147,9 @@ void LayerJob::Read() {
 }
 
 void LayerJob::Inflate() {
-  SharedChunk piece = compressed_.Pop();
+  SharedChunk piece = compressed_.Next();
   if (!piece) return;  // a plain layer
-  // Not before there is input: `compression` is the reader's until then.
+  // Not before there is input: the reader sets `compression` first.
   std::unique_ptr<StreamDecoder> decoder = StreamDecoder::Create(result_.compression);
   while (!decoder->Done()) {
     if (piece) {
@@ -214,7 +171,7 @@ void LayerJob::Inflate() {
       if (hungry) break;
     }
     if (decoder->Done()) break;
-    piece = compressed_.Pop();
+    piece = compressed_.Next();
     if (!piece && compressed_.Aborted()) return;
   }
   EndTar();
@@ -222,12 +179,12 @@ void LayerJob::Inflate() {
 
 void LayerJob::Hash() {
   Sha256 sum;
-  while (SharedChunk chunk = to_hash_.Pop()) sum.Update(chunk->View().data(), chunk->size);
+  while (SharedChunk chunk = to_hash_.Next()) sum.Update(chunk->View().data(), chunk->size);
   result_.diff_id = sum.HexDigest();
 }
 
 void LayerJob::Extract() {
-  QueueSource source(to_extract_);
+  ChunkSource source(to_extract_, kAborted);
   LayerExtractor extractor(options_.diff, options_.tar_split, options_.limits, options_.max_bytes, source,
                            options_.clones.get());
   ExtractedLayer extracted = extractor.Run();

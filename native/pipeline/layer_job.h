@@ -3,8 +3,8 @@
 //   reader -> [inflate] -+-> SHA-256 of the tar
 //                        +-> extraction and tar-split -> contents of files
 //
-// The reader also sums the bytes as they come, where they are compressed. The stages share ref-counted chunks
-// and hold a few MiB, whatever the layer's size. The first stage to fail stops the others.
+// If the bytes are compressed, the reader also sums them as they come. The stages share ref-counted chunks and hold a
+// few MiB, whatever the layer's size. The first stage that fails stops the others.
 #pragma once
 
 #include <atomic>
@@ -47,16 +47,15 @@ struct AppliedLayer {
 
 class LayerJob : public std::enable_shared_from_this<LayerJob> {
  public:
-  // Exactly one of the two is given.
-  using Done = std::function<void(AppliedLayer*, const Failure*)>;
+  using Done = std::function<void(Outcome<AppliedLayer>)>;
 
-  // Starts the threads. `done` is called once, when nothing of it runs or is open any more: on a thread of the job, or on
-  // the caller's where there is no thread to be had.
+  // Starts the threads. Calls `done` once, when no thread of the job runs and no file of it is open any more: on a
+  // thread of the job, or on the caller's if no thread can be started.
   static std::shared_ptr<LayerJob> Start(LayerJobOptions options, std::unique_ptr<LayerInput> input, Done done);
 
   // Any thread. `done` follows within milliseconds, with ERR_ABORTED.
   void Abort();
-  // Any thread: how much of the input has been read so far.
+  // Any thread: how many bytes of the input have been read so far.
   uint64_t BytesRead() const { return bytes_read_; }
   LayerInput& Input() { return *input_; }
 
@@ -64,6 +63,7 @@ class LayerJob : public std::enable_shared_from_this<LayerJob> {
   LayerJob(LayerJobOptions options, std::unique_ptr<LayerInput> input);
 
   void Run(const Done& done);
+  Outcome<AppliedLayer> RunStages();
   void Stage(const std::function<void()>& work);
   void Fail(const Failure& failure);
   void Stop();

@@ -3,11 +3,11 @@
 #include <cerrno>
 #include <chrono>
 #include <string_view>
-#include <system_error>
 #include <utility>
 
 #include "sys/failure.h"
 #include "sys/priority.h"
+#include "sys/thread_pool.h"
 #include "sys/whole_io.h"
 
 namespace layerstack {
@@ -22,14 +22,10 @@ constexpr size_t kPiecesAhead = 16;  // pieces that the sum may lag behind
 LayerRebuild::LayerRebuild(const std::string& diff, const std::string& tar_split, std::string diff_id)
     : assembler_(diff, tar_split), diff_id_(std::move(diff_id)), to_hash_(kPiecesAhead) {
   if (diff_id_.empty()) return;
-  try {
-    hasher_ = std::thread([this] {
-      TakeUsualPriority();
-      while (SharedChunk chunk = to_hash_.Pop()) sum_.Update(chunk->View().data(), chunk->size);
-    });
-  } catch (const std::system_error& error) {
-    ThrowErrno(error.code().value(), "pthread_create");
-  }
+  hasher_ = StartThread([this] {
+    TakeUsualPriority();
+    while (SharedChunk chunk = to_hash_.Next()) sum_.Update(chunk->View().data(), chunk->size);
+  });
 }
 
 LayerRebuild::~LayerRebuild() {

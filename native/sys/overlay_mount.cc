@@ -232,15 +232,13 @@ class Mounter {
 
   void Check(FsContext& context, bool ok, const std::string& name = {}) {
     if (ok) return;
-    Failure failure;
-    failure.errnum = errno;
-    failure.code = ErrnoName(failure.errnum);
-    failure.message = ErrnoText(failure.errnum);
+    Failure failure = Failure::System(errno, "fsconfig", name.empty() ? mount_.target : Full(name));
     if (std::string log = context.Log(); !log.empty()) failure.message += " (" + log + ")";
-    failure.syscall = "fsconfig";
-    failure.path = name.empty() || name.front() == '/' ? (name.empty() ? mount_.target : name)
-                                                       : mount_.root + "/" + name;
     throw failure;
+  }
+
+  std::string Full(const std::string& name) const {
+    return name.starts_with('/') ? name : mount_.root + "/" + name;
   }
 
   static std::string Join(const std::vector<std::string>& names) {

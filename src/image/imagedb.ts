@@ -9,7 +9,7 @@ import { LayerstackError } from '../core/errors.ts';
 import type { ChangeStep } from '../system/changes.ts';
 import type { ImageMetadataKey } from '../system/layout.ts';
 import type { Root } from '../system/root.ts';
-import { listDirectory, readStoreFile, readStoreFileSync, statEntry } from '../system/store-files.ts';
+import { readStoreFileSync, statEntry } from '../system/store-files.ts';
 import { MAX_CONFIG_BYTES } from './config.ts';
 
 const HEX = /^[0-9a-f]{64}$/;
@@ -104,17 +104,13 @@ export class ImageDb {
   }
 
   /** The bytes of a file, as the last change has it. */
-  async #file(path: string): Promise<Uint8Array | undefined> {
-    const { layout, changes } = this.#root;
-    const changed = changes.pending()?.read(path);
-    return changed === undefined ? readStoreFile(layout.at(path), MAX_CONFIG_BYTES) : (changed ?? undefined);
+  #file(path: string): Promise<Uint8Array | undefined> {
+    return this.#root.changes.read(path, MAX_CONFIG_BYTES);
   }
 
   async #names(directory: string): Promise<string[]> {
-    const { layout, changes } = this.#root;
-    const pending = changes.pending();
-    const found = (await listDirectory(layout.at(directory))) ?? [];
-    return (pending?.names(directory, found) ?? found)
+    const names = await this.#root.changes.list(directory);
+    return names
       .filter((name) => HEX.test(name))
       .sort()
       .map((name) => `sha256:${name}`);

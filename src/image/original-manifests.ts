@@ -7,11 +7,9 @@ import { MAX_MANIFEST_BYTES, MEDIA_TYPES, parseManifest, type Manifest } from '.
 import { digestOf, hexOf, type Digest, type ImageID } from '../core/digest.ts';
 import { LayerstackError } from '../core/errors.ts';
 import type { ChangeStep } from '../system/changes.ts';
-import type { Layout } from '../system/layout.ts';
 import { call, native } from '../system/native.ts';
 import type { Root } from '../system/root.ts';
-import { spaceError } from '../system/space.ts';
-import { listDirectory, readStoreFile, statEntry } from '../system/store-files.ts';
+import { statEntry } from '../system/store-files.ts';
 
 /** A manifest, byte for byte. */
 export interface OriginalManifest {
@@ -26,37 +24,30 @@ const MAX_DOCUMENTS = 16;
 const HEX = /^[0-9a-f]{64}$/;
 
 export class OriginalManifests {
-  readonly #root: Root;
-  readonly #layout: Layout;
+  readonly #changes: Root['changes'];
+  readonly #layout: Root['layout'];
 
-  constructor(root: Root) {
-    this.#root = root;
-    this.#layout = root.layout;
+  constructor({ changes, layout }: Pick<Root, 'changes' | 'layout'>) {
+    this.#changes = changes;
+    this.#layout = layout;
   }
 
-  /** Keeps documents of an image; the oldest go where it has too many. Durable on return. */
-  async add(id: ImageID, documents: readonly Uint8Array[]): Promise<void> {
-    const { root, own, originalManifests } = this.#layout;
-    const directory = this.#layout.originalManifest(hexOf(id));
+  /**
+   * Steps that keep the documents of an image and drop the oldest where it has too many. None where these are its newest.
+   * The caller holds the `references` lock and a {@link BlobLease}.
+   */
+  async addSteps(id: ImageID, documents: readonly Uint8Array[]): Promise<ChangeStep[]> {
     const added = new Map(documents.map((bytes) => [hexOf(digestOf(bytes)), bytes]));
     const path = (name: string): string => this.#layout.originalManifest(hexOf(id), name);
-    const others = (await this.#names(id)).filter((name) => !added.has(name));
-    const steps = [
-      ...[own, originalManifests, directory].map(
-        (each) => ({ op: 'mkdir', path: each, mode: 0o700, exist: true }) as const,
-      ),
-      ...[...added].map(([name, data]) => ({ op: 'replace', path: path(name), data, mode: 0o600 }) as const),
+    const names = await this.#names(id);
+    if (await this.#areIntact(id, [...added.keys()], names.slice(0, added.size))) return [];
+    const others = names.filter((name) => !added.has(name));
+    return [
+      ...[...added].map(([name, data]) => ({ op: 'write', path: path(name), data }) as const),
       ...others
         .slice(MAX_DOCUMENTS - added.size)
-        .map((name) => ({ op: 'unlink', path: path(name), missing: true }) as const),
-      { op: 'fsync', path: directory } as const,
-      { op: 'fsync', path: originalManifests } as const,
+        .map((name) => ({ op: 'remove', path: path(name) }) as const),
     ];
-    try {
-      await this.#root.session().replace(steps);
-    } catch (error) {
-      throw spaceError(error, root);
-    }
   }
 
   /** The manifests that an image was pulled by, the last one first. What is damaged counts as absent. */
@@ -75,7 +66,7 @@ export class OriginalManifests {
 
   /** The images that documents are kept of. */
   async images(): Promise<ImageID[]> {
-    const names = (await listDirectory(this.#layout.at(this.#layout.originalManifests))) ?? [];
+    const names = await this.#changes.list(this.#layout.originalManifests);
     return names.filter((name) => HEX.test(name)).map((name) => `sha256:${name}` as ImageID);
   }
 
@@ -99,18 +90,27 @@ export class OriginalManifests {
 
   /** The names of an image's documents, the newest first. */
   async #names(id: ImageID): Promise<string[]> {
-    const directory = this.#layout.at(this.#layout.originalManifest(hexOf(id)));
-    const names = (await listDirectory(directory)) ?? [];
+    const directory = this.#layout.originalManifest(hexOf(id));
+    const names = await this.#changes.list(directory);
     const dated = names
       .filter((name) => HEX.test(name))
-      .map((name) => ({ name, at: statEntry(`${directory}/${name}`)?.mtimeMs ?? 0 }));
+      // One that is not in its place yet is the newest: a change that is decided has it.
+      .map((name) => ({ name, at: statEntry(this.#layout.at(`${directory}/${name}`))?.mtimeMs ?? Infinity }));
     return dated.sort((a, b) => b.at - a.at).map(({ name }) => name);
   }
 
+  async #areIntact(id: ImageID, wanted: readonly string[], newest: readonly string[]): Promise<boolean> {
+    if (wanted.length !== newest.length) return false;
+    for (const name of wanted)
+      if (!newest.includes(name) || (await this.#read(id, name)) === undefined) return false;
+    return true;
+  }
+
+  /** A document's bytes, where they are there and intact. */
   async #read(id: ImageID, name: string): Promise<Uint8Array | undefined> {
-    const path = this.#layout.at(this.#layout.originalManifest(hexOf(id), name));
-    const size = statEntry(path)?.size ?? Infinity;
-    const bytes = size > MAX_MANIFEST_BYTES ? undefined : await readStoreFile(path, MAX_MANIFEST_BYTES);
+    const path = this.#layout.originalManifest(hexOf(id), name);
+    if ((statEntry(this.#layout.at(path))?.size ?? 0) > MAX_MANIFEST_BYTES) return undefined;
+    const bytes = await this.#changes.read(path, MAX_MANIFEST_BYTES);
     return bytes && hexOf(digestOf(bytes)) === name ? bytes : undefined;
   }
 }

@@ -2,9 +2,10 @@
  * Images as they were pulled: the manifest with all its compressed layers, byte for byte, so that `save --format oci` and
  * `push` give out what came in. See original-manifests.ts and blob-archive.ts for what is where.
  *
- * Who keeps blobs holds a shared lock, and has a marker in his session, from before the first of them until their manifest is
- * there; blobs that no manifest names are removed under the exclusive lock, which is never waited for: then the next removal of an
- * image does it, or the next writer that finds the marker.
+ * A manifest is kept in the same change as its image (ImageStore.add), so an image never lacks it. The blobs come before. A pull
+ * holds a shared lock and has a marker in its session from its first blob until that change is done. Blobs that no manifest names
+ * are removed under the exclusive lock. Nobody waits for it: where it is taken, the next removal of an image collects them, or the
+ * next writer that finds the marker of a pull that died.
  */
 import type { Descriptor } from '../core/descriptor.ts';
 import { hexOf, type ImageID } from '../core/digest.ts';
@@ -24,13 +25,13 @@ export interface OriginalImage {
   open(blob: Descriptor, from: number): AsyncIterable<Uint8Array>;
 }
 
-/** Taken before the other locks of a pull. */
+/** Whoever wants it exclusively never waits for it, so it may be taken while other locks are held. */
 const LOCK_KEY = 'kept blobs';
 
-/** Blobs are being kept; what no manifest names goes when it is disposed. */
+/** A pull's hold on the archive: until it is disposed, no blob and no manifest is collected. */
 export interface BlobLease extends AsyncDisposable {
-  /** The manifest of all that was kept is there. */
-  done(): void;
+  /** A manifest names all that was archived. Without this, disposing it collects what no manifest names. */
+  commit(): void;
 }
 
 export class OriginalImages {
@@ -55,12 +56,12 @@ export class OriginalImages {
     return undefined;
   }
 
-  /** Until it is disposed, no blob is removed. @throws {@link LayerstackError} ERR_ABORTED, ERR_NO_SPACE. */
-  async keep(signal?: AbortSignal): Promise<BlobLease> {
+  /** @throws {@link LayerstackError} ERR_ABORTED, ERR_NO_SPACE. */
+  async lease(signal?: AbortSignal): Promise<BlobLease> {
     const { locks } = this.#root;
     const session = this.#root.session();
     const marker: Marker = `keeping.${randomName(8).toString('hex')}`;
-    const lock = await locks.acquire('pulls', LOCK_KEY, { shared: true, ...(signal && { signal }) });
+    const lock = await locks.acquire('pulls', LOCK_KEY, { shared: true, signal });
     let isNamed = false;
     try {
       await session.mark([marker]);
@@ -69,19 +70,12 @@ export class OriginalImages {
       throw error;
     }
     return {
-      done: () => (isNamed = true),
+      commit: () => (isNamed = true),
       [Symbol.asyncDispose]: async () => {
         await lock.release();
         if (isNamed || (await this.collect())) await session.unmark([marker]);
       },
     };
-  }
-
-  /** Keeps the documents that an image was pulled by. @throws {@link LayerstackError} ERR_NO_SPACE. */
-  async add(id: ImageID, documents: readonly Uint8Array[]): Promise<void> {
-    await using keeping = await this.keep();
-    await this.manifests.add(id, documents);
-    keeping.done();
   }
 
   /** Removes what dead writers were keeping and no manifest names. */

@@ -56,6 +56,8 @@ export interface TagChange {
 export interface NewImage {
   readonly config: ImageConfig;
   readonly parent?: ImageID | undefined;
+  /** The documents that it was pulled by, to be kept with it. The caller holds a lease of {@link OriginalImages}. */
+  readonly documents?: readonly Uint8Array[] | undefined;
 }
 
 export interface CreateImageOptions {
@@ -147,8 +149,7 @@ export class ImageStore {
   ): Promise<{ readonly created: boolean[]; readonly tagged: { previous?: ImageID }[] }> {
     this.#root.session();
     const tops = images.flatMap(({ config }) => topChainId(config.diffIds) ?? []);
-    await using pin = await this.#layers.pin(tops, signal && { signal });
-    void pin;
+    await using _pin = await this.#layers.pin(tops, { signal });
     for (const top of tops) await this.#layers.get(top);
     const edit = async (references: MutableReferences, draft: ChangeDraft) => {
       const fresh = new Set(images.map(({ config }) => config.id));
@@ -166,8 +167,9 @@ export class ImageStore {
           steps.push(this.#db.metadataStep(id, 'lastUpdated', now));
       const created: boolean[] = [];
       const contents = new Map<ImageID, ChangeStep>();
-      for (const { config, parent } of images) {
+      for (const { config, parent, documents } of images) {
         const { id } = config;
+        if (documents) steps.push(...(await this.originals.manifests.addSteps(id, documents)));
         if (parent !== undefined && !contents.has(parent)) await this.get(parent);
         if (parent !== undefined && (await this.#db.parent(id)) !== parent)
           steps.push(this.#db.metadataStep(id, 'parent', parent));

@@ -148,12 +148,17 @@ export interface LayerApplyOptions {
     | { readonly fd: number; readonly offset: number; readonly size: number }
     | {
         readonly directory: string;
-        /** Overlayfs's marks in it are translated; else what a layer would take for one is left out. */
-        readonly isUpper: boolean;
+        readonly kind: DirectoryKind;
         readonly latestMtime?: number | undefined;
       };
   readonly limits: LayerLimits;
 }
+
+/**
+ * What a directory that becomes a layer is. `upper`: overlayfs's; its marks become those of the layer. `plain`: what a
+ * layer would take for a mark (names that begin with `.wh.`, character devices 0:0) is left out.
+ */
+export type DirectoryKind = 'upper' | 'plain';
 
 export interface LayerWarning {
   readonly code: string;

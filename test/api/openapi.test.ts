@@ -237,7 +237,7 @@ describe('bodies', () => {
       const none = await service.post(path.replace('{name}', 'own'));
       expect(none.status === 400).toBe(requestBody.required);
     }
-    await service.store.unmount('own', { force: true });
+    await service.store.containers.unmount('own', { force: true });
     expect(Math.min(count.taken, count.refused)).toBeGreaterThan(20);
   });
 });

@@ -36,8 +36,8 @@ describe.runIf(havePeers('dockerd', 'docker'))('a store that layerstack and dock
       }),
     );
     before = readdirSync(fixture.at('overlay2')).sort();
-    ({ id: ours } = await fixture.store.create(IMAGE, { name: 'ours' }));
-    await using mount = await fixture.store.mount(ours);
+    ({ id: ours } = await fixture.store.containers.create(IMAGE, { name: 'ours' }));
+    await using mount = await fixture.store.containers.mount(ours);
     writeFileSync(join(mount.path, 'house/frame'), 'frame\n');
   });
 
@@ -71,7 +71,7 @@ describe.runIf(havePeers('dockerd', 'docker'))('a store that layerstack and dock
   });
 
   it('we list, mount and bundle the container of dockerd, and respect its name', async () => {
-    const [theirs, first] = await fixture.store.containers();
+    const [theirs, first] = await fixture.store.containers.list();
     expect(theirs).toMatchObject({
       name: 'theirs',
       imageName: IMAGE,
@@ -80,27 +80,27 @@ describe.runIf(havePeers('dockerd', 'docker'))('a store that layerstack and dock
       exitCode: 7,
     });
     expect(first).toMatchObject({ id: ours, state: 'exited', exitCode: 0 });
-    expect((await rejection(fixture.store.create(IMAGE, { name: 'theirs' }))).code).toBe(
+    expect((await rejection(fixture.store.containers.create(IMAGE, { name: 'theirs' }))).code).toBe(
       'ERR_CONTAINER_NAME_IN_USE',
     );
-    const mount = await fixture.store.mount('theirs');
+    const mount = await fixture.store.containers.mount('theirs');
     expect(readFileSync(join(mount.path, 'house/marble'), 'utf8')).toBe('marble\n');
-    const { spec } = await fixture.store.bundle('theirs', join(fixture.scratch, 'bundle'));
+    const { spec } = await fixture.store.containers.bundle('theirs', join(fixture.scratch, 'bundle'));
     expect(spec.process.env).toContain('X=1');
     await mount.unmount();
   });
 
   it('each removes a container of the other, and nothing is left', async () => {
-    await fixture.store.remove('theirs');
+    await fixture.store.containers.remove('theirs');
     await withDockerd(async (daemon) => {
       expect(await daemon.docker('ps', '-aq', '--no-trunc')).toBe(ours);
       await daemon.docker('rm', 'ours');
     });
-    expect(await fixture.store.containers()).toEqual([]);
+    expect(await fixture.store.containers.list()).toEqual([]);
     expect(readdirSync(fixture.at('overlay2')).sort()).toEqual(before);
     expect(readdirSync(fixture.at('containers'))).toEqual([]);
     expect(readdirSync(fixture.at('image/overlay2/layerdb/mounts'))).toEqual([]);
-    await fixture.store.create(IMAGE, { name: 'ours' });
-    await fixture.store.remove('ours');
+    await fixture.store.containers.create(IMAGE, { name: 'ours' });
+    await fixture.store.containers.remove('ours');
   });
 });

@@ -36,10 +36,12 @@ describe.runIf(havePeers('strace'))('images, killed at any step', () => {
     files = join(scratch, 'files');
     await (await Layerstack.open({ root: empty })).close();
     const fixture = await TestStore.build();
-    await fixture.store.load(chunks(archive('other', 'other:1')));
-    await fixture.store.load(chunks(archive('third', 'third:1')));
-    await fixture.store.tag('other:1', 'again:1');
-    const mount = await fixture.store.mount(await fixture.store.create(IMAGE, { name: 'build' }));
+    await fixture.store.images.load(chunks(archive('other', 'other:1')));
+    await fixture.store.images.load(chunks(archive('third', 'third:1')));
+    await fixture.store.images.tag('other:1', 'again:1');
+    const mount = await fixture.store.containers.mount(
+      await fixture.store.containers.create(IMAGE, { name: 'build' }),
+    );
     writeFileSync(join(mount.path, 'new'), 'content');
     cpSync(join(mount.path, 'house'), files, { recursive: true });
     await mount.unmount();
@@ -70,13 +72,13 @@ describe.runIf(havePeers('strace'))('images, killed at any step', () => {
   async function shown(root: string, readOnly: boolean): Promise<unknown> {
     const store = await Layerstack.open({ root, readOnly });
     try {
-      const images = await store.images({ all: true });
+      const images = await store.images.list({ all: true });
       const told = images.map(async ({ Id, RepoTags, RepoDigests, Size }) => {
-        const { Metadata, ParentId } = { ParentId: '', ...(await store.inspect(Id)) };
+        const { Metadata, ParentId } = { ParentId: '', ...(await store.images.inspect(Id)) };
         const isDated = !JSON.stringify(Metadata).includes('"0001-');
-        return [Id, RepoTags, RepoDigests, Size, ParentId, isDated, await store.history(Id)];
+        return [Id, RepoTags, RepoDigests, Size, ParentId, isDated, await store.images.history(Id)];
       });
-      const containers = await store.containers();
+      const containers = await store.containers.list();
       return { images: await Promise.all(told), containers: containers.map(({ id, name }) => [id, name]) };
     } finally {
       await store.close();
@@ -197,7 +199,7 @@ describe.runIf(havePeers('strace'))('images, killed at any step', () => {
       };
       const ours = async (): Promise<string[]> => {
         const store = await Layerstack.open({ root });
-        const images = await store.images({ all: true });
+        const images = await store.images.list({ all: true });
         await store.close();
         return images.flatMap(({ Id, RepoTags }) => (RepoTags ?? []).map((tag) => `${Id} ${tag}`)).sort();
       };

@@ -21,7 +21,7 @@ describe.runIf(havePeers('strace'))('killed at any step', () => {
 
   beforeEach(async () => {
     fixture = await TestStore.build();
-    await fixture.store.remove(await fixture.store.create(IMAGE)); // marks its layer as a parent, for good
+    await fixture.store.containers.remove(await fixture.store.containers.create(IMAGE)); // marks its layer as a parent, for good
     await fixture.store.close();
     cli = new LayerstackCli(fixture.root);
   });
@@ -68,19 +68,21 @@ describe.runIf(havePeers('strace'))('killed at any step', () => {
         return ['rm', 'build'];
       },
       async () => {
-        const [container] = await fixture.store.containers();
+        const [container] = await fixture.store.containers.list();
         if (container === undefined) {
           expect(await storeChanges(fixture.root, before)).toEqual([]);
           // The name is free.
-          await fixture.store.remove(await fixture.store.create(IMAGE, { name: 'build' }));
+          await fixture.store.containers.remove(
+            await fixture.store.containers.create(IMAGE, { name: 'build' }),
+          );
           return;
         }
-        expect((await fixture.store.container('build')).id).toBe(container.id);
-        const mount = await fixture.store.mount('build');
+        expect((await fixture.store.containers.get('build')).id).toBe(container.id);
+        const mount = await fixture.store.containers.mount('build');
         expect(existsSync(join(mount.path, 'new'))).toBe(true);
         await mount.unmount();
-        await fixture.store.remove('build');
-        await expect(fixture.store.container('build')).rejects.toMatchObject({
+        await fixture.store.containers.remove('build');
+        await expect(fixture.store.containers.get('build')).rejects.toMatchObject({
           code: 'ERR_CONTAINER_NOT_FOUND',
         });
       },
@@ -115,12 +117,12 @@ describe.runIf(havePeers('strace'))('killed at any step', () => {
     await everyStep(
       () => Promise.resolve(['commit', 'build', 'made:1']),
       async () => {
-        const made = (await fixture.store.images({ all: true })).filter(({ Id }) => Id !== base);
+        const made = (await fixture.store.images.list({ all: true })).filter(({ Id }) => Id !== base);
         for (const { Id } of made) {
-          for await (const chunk of fixture.store.save(Id)) void chunk;
-          await fixture.store.removeImage(Id, { force: true });
+          for await (const chunk of fixture.store.images.save(Id)) void chunk;
+          await fixture.store.images.remove(Id, { force: true });
         }
-        await fixture.store.prune();
+        await fixture.store.images.prune();
         await fixture.store.close();
         // The names were written, and taken back.
         const changes = (await storeChanges(fixture.root, before)).filter(

@@ -223,6 +223,6 @@ describe.runIf(havePeers('dockerd', 'docker'))('creating a container', () => {
   });
 
   test('leaves nothing of what was refused', async () => {
-    expect((await service.store.containers()).length).toBe(TAKEN.length);
+    expect((await service.store.containers.list()).length).toBe(TAKEN.length);
   });
 });

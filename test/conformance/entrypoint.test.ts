@@ -20,9 +20,9 @@ describe.runIf(havePeers('dockerd', 'docker', 'runc'))('an entrypoint of one emp
     );
     const { store } = fixture;
     const given = decodeContainerConfig({ Entrypoint: [''], Cmd: COMMAND }, '');
-    const { id: base } = await store.create(IMAGE, { name: 'image' });
-    await store.create(IMAGE, { name: 'library', entrypoint: [''], command: COMMAND });
-    await store.create(IMAGE, { name: 'api', config: given });
+    const { id: base } = await store.containers.create(IMAGE, { name: 'image' });
+    await store.containers.create(IMAGE, { name: 'library', entrypoint: [''], command: COMMAND });
+    await store.containers.create(IMAGE, { name: 'api', config: given });
     await new LayerstackCli(fixture.root).run(
       'create',
       '--name',
@@ -33,17 +33,17 @@ describe.runIf(havePeers('dockerd', 'docker', 'runc'))('an entrypoint of one emp
       ...COMMAND,
     );
     const changes = ['ENTRYPOINT ["/none"]', `CMD ${JSON.stringify(COMMAND)}`, 'ENTRYPOINT [""]'];
-    const image = await store.commit(base, { changes });
-    await store.create(image, { name: 'commit' });
-    await store.create(await store.commit(base, { config: given }), { name: 'config' });
+    const image = await store.containers.commit(base, { changes });
+    await store.containers.create(image, { name: 'commit' });
+    await store.containers.create(await store.containers.commit(base, { config: given }), { name: 'config' });
 
     const names = ['image', 'library', 'api', 'cli', 'commit', 'config'];
     for (const name of names) {
-      const { path } = await store.bundle(name, join(fixture.scratch, name));
+      const { path } = await store.containers.bundle(name, join(fixture.scratch, name));
       const id = `layerstack-${String(process.pid)}-${name}`;
       const args = ['--root', join(fixture.scratch, 'runc'), 'run', '--bundle', path, id];
       expect(await must('runc', args), name).toBe('started\n');
-      await store.unmount(name);
+      await store.containers.unmount(name);
     }
     await store.close();
     const dockerd = await Dockerd.start(fixture.root);

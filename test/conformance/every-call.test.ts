@@ -41,11 +41,11 @@ describe.runIf(havePeers('cc'))('at any call', () => {
 
   beforeAll(async () => {
     fixture = await TestStore.build();
-    for (const name of ['build', 'other']) await fixture.store.create(IMAGE, { name });
-    await using mount = await fixture.store.mount('build');
+    for (const name of ['build', 'other']) await fixture.store.containers.create(IMAGE, { name });
+    await using mount = await fixture.store.containers.mount('build');
     writeFileSync(join(mount.path, 'new'), 'content');
     await mount.unmount();
-    for (const name of ['build', 'other']) await (await fixture.store.mount(name)).unmount(); // leaves overlayfs's own marks, once
+    for (const name of ['build', 'other']) await (await fixture.store.containers.mount(name)).unmount(); // leaves overlayfs's own marks, once
     await fixture.store.close();
     template = fixture.root;
     mkdirSync(join(fixture.scratch, 'files'));

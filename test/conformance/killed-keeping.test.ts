@@ -32,11 +32,11 @@ describe.runIf(havePeers('cc', 'docker-registry'))('killed at any call', () => {
     fixture = await TestStore.build(
       archiveOfMembers(LAYERS, { Cmd: ['/bin/true'], Volumes: { '/house': {} } }, image),
     );
-    await fixture.store.push(image);
-    await fixture.store.create(image, { name: 'build' });
-    await (await fixture.store.mount('build')).unmount();
-    await fixture.store.images();
-    await fixture.store.load(
+    await fixture.store.registry.push(image);
+    await fixture.store.containers.create(image, { name: 'build' });
+    await (await fixture.store.containers.mount('build')).unmount();
+    await fixture.store.images.list();
+    await fixture.store.images.load(
       chunks(archiveOfMembers([...LAYERS, [{ name: 'new', content: 'new' }]], {}, 'new:1')),
     );
     await fixture.store.close();

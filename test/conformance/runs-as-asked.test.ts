@@ -32,13 +32,16 @@ async function output(
   script: string,
   options: CreateOptions = {},
 ): Promise<string> {
-  const { id } = await fixture.store.create(IMAGE, { command: ['sh', '-c', script], ...options });
-  const { path, unsupported } = await fixture.store.bundle(id, join(fixture.scratch, `bundle-${id}`));
+  const { id } = await fixture.store.containers.create(IMAGE, { command: ['sh', '-c', script], ...options });
+  const { path, unsupported } = await fixture.store.containers.bundle(
+    id,
+    join(fixture.scratch, `bundle-${id}`),
+  );
   expect(unsupported).toEqual([]);
   const name = `layerstack-asked-${process.pid}-${id.slice(0, 12)}`;
   const args = ['--root', join(fixture.scratch, runtime), 'run', '--bundle', path, name];
   const ran = runtime === 'crun' && isHybrid ? await inOneKindOfCgroups(args) : await run(runtime, args);
-  await fixture.store.unmount(id);
+  await fixture.store.containers.unmount(id);
   if (ran.status !== 0) throw new Error(`${runtime}: ${ran.stderr}`);
   return ran.stdout;
 }

@@ -27,9 +27,11 @@ afterEach(async () => {
   await fixture[Symbol.asyncDispose]();
 });
 
-const bundleOf = async (options: Parameters<TestStore['store']['bundle']>[2] = {}): Promise<Bundle> => {
-  const { id } = await fixture.store.create(IMAGE, { hostname: 'site' });
-  return fixture.store.bundle(id, join(fixture.scratch, 'bundle'), options);
+const bundleOf = async (
+  options: Parameters<TestStore['store']['containers']['bundle']>[2] = {},
+): Promise<Bundle> => {
+  const { id } = await fixture.store.containers.create(IMAGE, { hostname: 'site' });
+  return fixture.store.containers.bundle(id, join(fixture.scratch, 'bundle'), options);
 };
 
 /** Runs a bundle with runc, in a state directory of the test's own. */
@@ -74,21 +76,23 @@ describe.runIf(havePeers('runc'))('runc', () => {
         Volumes: { '/house': {}, '/new': {} },
       }),
     );
-    const { id } = await fixture.store.create(IMAGE, {
+    const { id } = await fixture.store.containers.create(IMAGE, {
       command: [
         'sh',
         '-c',
         'cat /house/concrete; echo x >> /house/concrete; echo y > /new/file; echo z > /own; cat /new/file',
       ],
     });
-    const start = () => fixture.store.bundle(id, join(fixture.scratch, 'bundle')).then(runc);
+    const start = () => fixture.store.containers.bundle(id, join(fixture.scratch, 'bundle')).then(runc);
     expect(await start()).toBe('good concrete\ny\n');
     expect(await start()).toBe('good concrete\nx\ny\n');
-    expect(await fixture.store.diff(id)).toEqual([
+    expect(await fixture.store.containers.diff(id)).toEqual([
       { kind: 'A', path: '/new' },
       { kind: 'A', path: '/own' },
     ]);
-    const mount = await fixture.store.mount(await fixture.store.create(await fixture.store.commit(id)));
+    const mount = await fixture.store.containers.mount(
+      await fixture.store.containers.create(await fixture.store.containers.commit(id)),
+    );
     expect(readFileSync(join(mount.path, 'house/concrete'), 'utf8')).toBe('good concrete\n');
     expect(existsSync(join(mount.path, 'new/file'))).toBe(false);
   });

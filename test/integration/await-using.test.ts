@@ -37,50 +37,52 @@ describe('await using', () => {
     let id: string;
     let path: string;
     {
-      await using container = await fixture.store.create(IMAGE, { name: 'build' });
-      await using mount = await fixture.store.mount(container);
+      await using container = await fixture.store.containers.create(IMAGE, { name: 'build' });
+      await using mount = await fixture.store.containers.mount(container);
       ({ id } = container);
       ({ path } = mount);
       writeFileSync(join(path, 'written'), 'here');
-      expect(await fixture.store.isMounted(id)).toBe(true);
+      expect(await fixture.store.containers.isMounted(id)).toBe(true);
     }
     expect(existsSync(path)).toBe(false);
-    expect(await rejection(fixture.store.container(id))).toMatchObject({ code: 'ERR_CONTAINER_NOT_FOUND' });
-    expect(await fixture.store.containers()).toEqual([]);
+    expect(await rejection(fixture.store.containers.get(id))).toMatchObject({
+      code: 'ERR_CONTAINER_NOT_FOUND',
+    });
+    expect(await fixture.store.containers.list()).toEqual([]);
     expect(told).toEqual(['container create', 'container mount', 'container unmount', 'container destroy']);
     // Its name is free.
-    await using again = await fixture.store.create(IMAGE, { name: 'build' });
+    await using again = await fixture.store.containers.create(IMAGE, { name: 'build' });
     expect(again.name).toBe('build');
   });
 
   it('takes a container away that is still mounted, and in use', async () => {
     let file: number;
     {
-      await using container = await fixture.store.create(IMAGE);
-      const first = await fixture.store.mount(container);
-      await fixture.store.mount(container.name);
+      await using container = await fixture.store.containers.create(IMAGE);
+      const first = await fixture.store.containers.mount(container);
+      await fixture.store.containers.mount(container.name);
       file = openSync(join(first.path, 'house/marble'), 'r');
     }
     closeSync(file);
-    expect(await fixture.store.containers()).toEqual([]);
+    expect(await fixture.store.containers.list()).toEqual([]);
   });
 
   it('removes when the body throws, which is what is thrown', async () => {
     const trouble = new Error('of the body');
     const body = async (): Promise<void> => {
-      await using container = await fixture.store.create(IMAGE);
-      await using mount = await fixture.store.mount(container);
+      await using container = await fixture.store.containers.create(IMAGE);
+      await using mount = await fixture.store.containers.mount(container);
       void mount;
       throw trouble;
     };
     expect(await caught(body())).toBe(trouble);
-    expect(await fixture.store.containers()).toEqual([]);
+    expect(await fixture.store.containers.list()).toEqual([]);
   });
 
   it('throws what disposing throws, and of two errors that of the body is the suppressed one', async () => {
     const trouble = new Error('of the body');
     const body = async (fail: boolean): Promise<void> => {
-      await using container = await fixture.store.create(IMAGE);
+      await using container = await fixture.store.containers.create(IMAGE);
       void container;
       await fixture.store.close();
       if (fail) throw trouble;
@@ -94,33 +96,33 @@ describe('await using', () => {
     expect(both.suppressed).toBe(trouble);
     expect(firstError(both)).toBe(trouble);
     await fixture.reopen();
-    expect(await fixture.store.containers()).toHaveLength(2);
+    expect(await fixture.store.containers.list()).toHaveLength(2);
   });
 
   it('does nothing the second time, or where the container is gone', async () => {
-    const container = await fixture.store.create(IMAGE);
+    const container = await fixture.store.containers.create(IMAGE);
     await container[Symbol.asyncDispose]();
     await container[Symbol.asyncDispose]();
-    const removed = await fixture.store.create(IMAGE);
-    await fixture.store.remove(removed);
+    const removed = await fixture.store.containers.create(IMAGE);
+    await fixture.store.containers.remove(removed);
     await removed[Symbol.asyncDispose]();
     expect(told.filter((each) => each === 'container destroy')).toHaveLength(2);
-    expect(await fixture.store.containers()).toEqual([]);
+    expect(await fixture.store.containers.list()).toEqual([]);
   });
 
   it('of several at once removes each once', async () => {
-    const container = await fixture.store.create(IMAGE);
+    const container = await fixture.store.containers.create(IMAGE);
     await Promise.all([1, 2, 3].map(() => container[Symbol.asyncDispose]()));
     expect(told.filter((each) => each === 'container destroy')).toHaveLength(1);
   });
 
   it('leaves the data of a container as it was: whoever finds it does not own it', async () => {
-    await using container = await fixture.store.create(IMAGE);
-    const found = await fixture.store.container(container.id);
+    await using container = await fixture.store.containers.create(IMAGE);
+    const found = await fixture.store.containers.get(container.id);
     expect({ ...container }).toEqual(found);
     expect(JSON.stringify(container)).toBe(JSON.stringify(found));
     expect(Symbol.asyncDispose in found).toBe(false);
     // The new container is a name for itself, as a found one.
-    expect(await fixture.store.isMounted(container)).toBe(false);
+    expect(await fixture.store.containers.isMounted(container)).toBe(false);
   });
 });

@@ -30,9 +30,11 @@ afterEach(async () => {
   await fixture[Symbol.asyncDispose]();
 });
 
-const bundleOf = async (options: Parameters<TestStore['store']['bundle']>[2] = {}): Promise<Bundle> => {
-  const { id } = await fixture.store.create(IMAGE, { hostname: 'site' });
-  return fixture.store.bundle(id, join(fixture.scratch, 'bundle'), options);
+const bundleOf = async (
+  options: Parameters<TestStore['store']['containers']['bundle']>[2] = {},
+): Promise<Bundle> => {
+  const { id } = await fixture.store.containers.create(IMAGE, { hostname: 'site' });
+  return fixture.store.containers.bundle(id, join(fixture.scratch, 'bundle'), options);
 };
 
 describe('bundle', () => {
@@ -46,36 +48,36 @@ describe('bundle', () => {
   });
 
   it('mounts a container once, however often it is called', async () => {
-    const { id } = await fixture.store.create(IMAGE);
-    for (let i = 0; i < 3; i++) await fixture.store.bundle(id, join(fixture.scratch, 'bundle'));
-    expect(await fixture.store.unmount(id)).toBe(0);
-    expect(await fixture.store.isMounted(id)).toBe(false);
+    const { id } = await fixture.store.containers.create(IMAGE);
+    for (let i = 0; i < 3; i++) await fixture.store.containers.bundle(id, join(fixture.scratch, 'bundle'));
+    expect(await fixture.store.containers.unmount(id)).toBe(0);
+    expect(await fixture.store.containers.isMounted(id)).toBe(false);
   });
 
   it('leaves a container unmounted when it fails', async () => {
-    const { id } = await fixture.store.create(IMAGE, { user: 'nobody' });
-    const error = await rejection(fixture.store.bundle(id, join(fixture.scratch, 'bundle')));
+    const { id } = await fixture.store.containers.create(IMAGE, { user: 'nobody' });
+    const error = await rejection(fixture.store.containers.bundle(id, join(fixture.scratch, 'bundle')));
     expect(error.code).toBe('ERR_USER_NOT_FOUND');
-    expect(await fixture.store.isMounted(id)).toBe(false);
+    expect(await fixture.store.containers.isMounted(id)).toBe(false);
     expect(existsSync(join(fixture.scratch, 'bundle'))).toBe(false);
   });
 
   it("reads users in the container's files, also through links, and never outside", async () => {
-    const { id } = await fixture.store.create(IMAGE, { user: 'outsider' });
+    const { id } = await fixture.store.containers.create(IMAGE, { user: 'outsider' });
     const outside = join(fixture.scratch, 'passwd');
     writeFileSync(outside, 'outsider:x:7:7::/:\n');
-    const mount = await fixture.store.mount(id);
+    const mount = await fixture.store.containers.mount(id);
     const passwd = join(mount.path, 'etc/passwd');
     unlinkSync(passwd);
     for (const link of [outside, `../../../../../../../../../..${outside}`]) {
       symlinkSync(link, passwd);
-      const error = await rejection(fixture.store.bundle(id, join(fixture.scratch, 'bundle')));
+      const error = await rejection(fixture.store.containers.bundle(id, join(fixture.scratch, 'bundle')));
       expect(error.code).toBe('ERR_USER_NOT_FOUND');
       unlinkSync(passwd);
     }
     writeFileSync(join(mount.path, 'users'), 'outsider:x:4711:12::/:\n');
     symlinkSync('/users', passwd);
-    const { spec } = await fixture.store.bundle(id, join(fixture.scratch, 'bundle'));
+    const { spec } = await fixture.store.containers.bundle(id, join(fixture.scratch, 'bundle'));
     expect(spec.process.user).toMatchObject({ uid: 4711, gid: 12 });
     rmSync(outside);
     await mount.unmount();
@@ -88,15 +90,15 @@ describe('bundle', () => {
     [{ entrypoint: [''], command: ['/b'] }, ['/b']],
     [{}, ['/e', 'a']],
   ])('runs with %j what docker would run', async (options, args) => {
-    const { id } = await fixture.store.create(IMAGE, { entrypoint: ['/e'], command: ['a'] });
-    const { spec } = await fixture.store.bundle(id, join(fixture.scratch, 'bundle'), options);
+    const { id } = await fixture.store.containers.create(IMAGE, { entrypoint: ['/e'], command: ['a'] });
+    const { spec } = await fixture.store.containers.bundle(id, join(fixture.scratch, 'bundle'), options);
     expect(spec.process.args).toEqual(args);
-    await fixture.store.unmount(id);
+    await fixture.store.containers.unmount(id);
   });
 
   it('refuses a container that has nothing to run', async () => {
-    const { id } = await fixture.store.create(IMAGE, { entrypoint: [] });
-    expect((await rejection(fixture.store.bundle(id, join(fixture.scratch, 'bundle')))).code).toBe(
+    const { id } = await fixture.store.containers.create(IMAGE, { entrypoint: [] });
+    expect((await rejection(fixture.store.containers.bundle(id, join(fixture.scratch, 'bundle')))).code).toBe(
       'ERR_CONFIG_INVALID',
     );
   });
@@ -106,7 +108,7 @@ describe('the host config of a bundle', () => {
   const directory = (): string => join(fixture.scratch, 'bundle');
 
   it('is carried, and logged', async () => {
-    const { id } = await fixture.store.create(IMAGE, {
+    const { id } = await fixture.store.containers.create(IMAGE, {
       user: 'root',
       hostConfig: {
         Memory: 64 * 1024 * 1024,
@@ -115,7 +117,7 @@ describe('the host config of a bundle', () => {
         NetworkMode: 'none',
       },
     });
-    const { spec, mapped, unsupported } = await fixture.store.bundle(id, directory());
+    const { spec, mapped, unsupported } = await fixture.store.containers.bundle(id, directory());
     expect(unsupported).toEqual([]);
     expect(spec).toMatchObject({
       process: { capabilities: { bounding: [], effective: [], permitted: [] } },
@@ -136,17 +138,17 @@ describe('the host config of a bundle', () => {
 
   it('is refused where it cannot be carried, and leaves nothing', async () => {
     const hostConfig = { Init: true, NetworkMode: 'bridge' };
-    const error = await rejection(fixture.store.create(IMAGE, { name: 'asked', hostConfig }));
+    const error = await rejection(fixture.store.containers.create(IMAGE, { name: 'asked', hostConfig }));
     expect(error).toMatchObject({ code: 'ERR_UNSUPPORTED', kind: 'invalid', key: 'NetworkMode' });
     expect(error.message).toMatch(/NetworkMode: .*bridge.*Init: .*ignoreUnsupported/);
-    expect(await fixture.store.containers()).toEqual([]);
+    expect(await fixture.store.containers.list()).toEqual([]);
     const told: string[] = [];
-    const { id } = await fixture.store.create(IMAGE, {
+    const { id } = await fixture.store.containers.create(IMAGE, {
       ...{ name: 'asked', hostConfig, ignoreUnsupported: true },
       onUnsupported: ({ key }) => told.push(key),
     });
     expect(told).toEqual(['NetworkMode', 'Init']);
-    const { unsupported } = await fixture.store.bundle(id, directory());
+    const { unsupported } = await fixture.store.containers.bundle(id, directory());
     expect(unsupported.map(({ key }) => key)).toEqual(['Init']);
   });
 
@@ -156,39 +158,41 @@ describe('the host config of a bundle', () => {
     [{ BlkioDeviceReadBps: [{ Path: '/dev/null', Rate: 1 }] }, 'ERR_PATH_TYPE'],
     [{ GroupAdd: ['nobody-knows'] }, 'ERR_USER_NOT_FOUND'],
   ])('%j fails with %s, and the container is not mounted', async (hostConfig, code) => {
-    const { id } = await fixture.store.create(IMAGE, { hostConfig });
-    expect((await rejection(fixture.store.bundle(id, directory()))).code).toBe(code);
-    expect(await fixture.store.isMounted(id)).toBe(false);
+    const { id } = await fixture.store.containers.create(IMAGE, { hostConfig });
+    expect((await rejection(fixture.store.containers.bundle(id, directory()))).code).toBe(code);
+    expect(await fixture.store.containers.isMounted(id)).toBe(false);
     expect(existsSync(directory())).toBe(false);
   });
 
   it('makes the directories that Binds name, not those of Mounts', async () => {
     const [made, missing] = [join(fixture.scratch, 'made/here'), join(fixture.scratch, 'missing')];
-    const { id } = await fixture.store.create(IMAGE, { hostConfig: { Binds: [`${made}:/made`] } });
-    await fixture.store.bundle(id, directory());
+    const { id } = await fixture.store.containers.create(IMAGE, { hostConfig: { Binds: [`${made}:/made`] } });
+    await fixture.store.containers.bundle(id, directory());
     expect(existsSync(made)).toBe(true);
     mkdirSync(missing);
     const mounts = [{ Type: 'bind', Source: missing, Target: '/x' }];
-    const other = await fixture.store.create(IMAGE, { hostConfig: { Mounts: mounts } });
+    const other = await fixture.store.containers.create(IMAGE, { hostConfig: { Mounts: mounts } });
     rmSync(missing, { recursive: true });
-    const error = await rejection(fixture.store.bundle(other.id, directory()));
+    const error = await rejection(fixture.store.containers.bundle(other.id, directory()));
     expect(error).toMatchObject({ code: 'ERR_PATH_NOT_FOUND', path: missing });
   });
 
   it('finds the volumes that dockerd has made on the same root', async () => {
     const data = fixture.at('volumes/theirs/_data');
     const hostConfig = { Binds: ['theirs:/data:ro'] };
-    expect((await rejection(fixture.store.create(IMAGE, { hostConfig }))).code).toBe('ERR_UNSUPPORTED');
+    expect((await rejection(fixture.store.containers.create(IMAGE, { hostConfig }))).code).toBe(
+      'ERR_UNSUPPORTED',
+    );
     mkdirSync(data, { recursive: true });
-    const { id } = await fixture.store.create(IMAGE, { hostConfig });
-    const { spec } = await fixture.store.bundle(id, directory());
+    const { id } = await fixture.store.containers.create(IMAGE, { hostConfig });
+    const { spec } = await fixture.store.containers.bundle(id, directory());
     expect(spec.mounts).toContainEqual({
       ...{ destination: '/data', type: 'bind', source: data, options: ['rbind', 'ro'] },
     });
   });
 
   it('has volumes without a name, filled or empty', async () => {
-    const { id } = await fixture.store.create(IMAGE, {
+    const { id } = await fixture.store.containers.create(IMAGE, {
       hostConfig: {
         Mounts: [
           { Type: 'volume', Target: '/house' },
@@ -196,7 +200,7 @@ describe('the host config of a bundle', () => {
         ],
       },
     });
-    const { spec } = await fixture.store.bundle(id, directory(), { user: '0' });
+    const { spec } = await fixture.store.containers.bundle(id, directory(), { user: '0' });
     const sourceOf = (path: string): string =>
       spec.mounts.find(({ destination }) => destination === path)?.source ?? '';
     expect(readFileSync(join(sourceOf('/house'), 'concrete'), 'utf8')).toBe('good concrete\n');
@@ -204,9 +208,9 @@ describe('the host config of a bundle', () => {
   });
 
   it('that is broken in the store is an error that names it', async () => {
-    const { id } = await fixture.store.create(IMAGE);
+    const { id } = await fixture.store.containers.create(IMAGE);
     writeFileSync(fixture.at(`containers/${id}/hostconfig.json`), '{"Memory":"much"}');
-    const error = await rejection(fixture.store.bundle(id, directory()));
+    const error = await rejection(fixture.store.containers.bundle(id, directory()));
     expect(error).toMatchObject({ code: 'ERR_STORE_CORRUPT', id });
     expect(error.message).toContain('Memory');
   });

@@ -58,7 +58,7 @@ function traces(): string[] {
 
 describe('create', () => {
   it('leaves what dockerd leaves: names, modes and contents of every file', async () => {
-    const container = await fixture.store.create(IMAGE, { name: 'build' });
+    const container = await fixture.store.containers.create(IMAGE, { name: 'build' });
     const { id, mountId } = container;
     expect(id).toMatch(/^[0-9a-f]{64}$/);
     expect(mountId).toMatch(/^[0-9a-f]{64}$/);
@@ -112,7 +112,7 @@ describe('create', () => {
   it("does not depend on the process's umask", async () => {
     const before = process.umask(0o777);
     try {
-      const { id, mountId } = await fixture.store.create(IMAGE);
+      const { id, mountId } = await fixture.store.containers.create(IMAGE);
       expect(mode(`overlay2/${mountId}/diff`)).toBe('d755');
       expect(mode(`containers/${id}/hostconfig.json`)).toBe('-644');
     } finally {
@@ -122,14 +122,14 @@ describe('create', () => {
 
   it('gives a name of its own, in Docker’s form', async () => {
     const names = await Promise.all(
-      Array.from({ length: 20 }, async () => (await fixture.store.create(IMAGE)).name),
+      Array.from({ length: 20 }, async () => (await fixture.store.containers.create(IMAGE)).name),
     );
     for (const name of names) expect(name).toMatch(/^[a-z]+_[a-z]+[0-9]?$/);
     expect(new Set(names).size).toBe(20);
   });
 
   it('keeps the caller’s changes', async () => {
-    const { id } = await fixture.store.create(IMAGE, {
+    const { id } = await fixture.store.containers.create(IMAGE, {
       name: 'own',
       command: ['/bin/sh', '-c', 'echo <&>'],
       env: ['A=1'],
@@ -137,7 +137,7 @@ describe('create', () => {
       labels: { trade: 'mason' },
     });
     await fixture.reopen();
-    const container = await fixture.store.container(id);
+    const container = await fixture.store.containers.get(id);
     expect(container).toMatchObject({
       name: 'own',
       imageName: IMAGE,
@@ -149,44 +149,44 @@ describe('create', () => {
 
   it('works on an image without layers', async () => {
     const { store } = fixture;
-    await store.load(chunks(archiveOfMembers([], {}, 'empty:1')));
-    const container = await store.create('empty:1');
+    await store.images.load(chunks(archiveOfMembers([], {}, 'empty:1')));
+    const container = await store.containers.create('empty:1');
     expect(container.parent).toBeUndefined();
-    await using mount = await store.mount(container);
+    await using mount = await store.containers.mount(container);
     expect(readdirSync(mount.path).sort()).toEqual(['.dockerenv', 'dev', 'etc', 'proc', 'sys']);
   });
 
   it('refuses unknown images, bad names and a store open read-only', async () => {
-    expect((await rejection(fixture.store.create('nope:1'))).code).toBe('ERR_IMAGE_NOT_FOUND');
-    expect((await rejection(fixture.store.create(IMAGE, { name: '../x' }))).code).toBe(
+    expect((await rejection(fixture.store.containers.create('nope:1'))).code).toBe('ERR_IMAGE_NOT_FOUND');
+    expect((await rejection(fixture.store.containers.create(IMAGE, { name: '../x' }))).code).toBe(
       'ERR_INVALID_ARGUMENT',
     );
     await using reader = await Layerstack.open({ root: fixture.root, readOnly: true });
-    expect((await rejection(reader.create(IMAGE))).code).toBe('ERR_STORE_READ_ONLY');
+    expect((await rejection(reader.containers.create(IMAGE))).code).toBe('ERR_STORE_READ_ONLY');
     expect(traces()).toEqual([]);
   });
 
   it('takes back what it made when it fails half-way', async () => {
-    const { GraphDriver } = await fixture.store.inspect(IMAGE);
+    const { GraphDriver } = await fixture.store.images.inspect(IMAGE);
     const top = GraphDriver.Data?.['UpperDir'] ?? '';
     // A link where the store keeps a directory: looking the layer up fails after the init layer was made.
     rmSync(top, { recursive: true });
     symlinkSync('nowhere', top);
-    await expect(fixture.store.create(IMAGE, { name: 'build' })).rejects.toThrow();
+    await expect(fixture.store.containers.create(IMAGE, { name: 'build' })).rejects.toThrow();
     expect(traces()).toEqual([]);
   });
 
   it('is aborted by a signal that has fired', async () => {
     const signal = AbortSignal.abort(new Error('enough'));
-    expect((await rejection(fixture.store.create(IMAGE, { signal }))).code).toBe('ERR_ABORTED');
+    expect((await rejection(fixture.store.containers.create(IMAGE, { signal }))).code).toBe('ERR_ABORTED');
     expect(traces()).toEqual([]);
   });
 });
 
 describe('names', () => {
   it('are unique', async () => {
-    const { id } = await fixture.store.create(IMAGE, { name: 'build' });
-    const error = await rejection(fixture.store.create(IMAGE, { name: 'build' }));
+    const { id } = await fixture.store.containers.create(IMAGE, { name: 'build' });
+    const error = await rejection(fixture.store.containers.create(IMAGE, { name: 'build' }));
     expect(error).toMatchObject({ code: 'ERR_CONTAINER_NAME_IN_USE', kind: 'conflict', id });
     expect(readdirSync(fixture.at('containers'))).toEqual([id]);
     expect(readdirSync(fixture.at('image/overlay2/layerdb/mounts'))).toEqual([id]);
@@ -206,7 +206,7 @@ describe('names', () => {
     const results = await Promise.allSettled([
       cli(),
       cli(),
-      ...Array.from({ length: 8 }, () => fixture.store.create(IMAGE, { name: 'build' })),
+      ...Array.from({ length: 8 }, () => fixture.store.containers.create(IMAGE, { name: 'build' })),
     ]);
     expect(results.filter(({ status }) => status === 'fulfilled')).toHaveLength(1);
     expect(readdirSync(fixture.at('containers'))).toHaveLength(1);
@@ -214,40 +214,40 @@ describe('names', () => {
   });
 
   it('are free again after removal', async () => {
-    await fixture.store.remove(await fixture.store.create(IMAGE, { name: 'build' }));
-    await fixture.store.create(IMAGE, { name: 'build' });
+    await fixture.store.containers.remove(await fixture.store.containers.create(IMAGE, { name: 'build' }));
+    await fixture.store.containers.create(IMAGE, { name: 'build' });
   });
 
   it('are free where the index names a container that is not there', async () => {
-    await fixture.store.create(IMAGE);
+    await fixture.store.containers.create(IMAGE);
     symlinkSync('e'.repeat(64), fixture.at('layerstack/names/build'));
-    const { id } = await fixture.store.create(IMAGE, { name: 'build' });
+    const { id } = await fixture.store.containers.create(IMAGE, { name: 'build' });
     expect(readlinkSync(fixture.at('layerstack/names/build'))).toBe(id);
   });
 
   it('of containers that dockerd made or renamed are found and respected', async () => {
-    const { id } = await fixture.store.create(IMAGE, { name: 'first' });
+    const { id } = await fixture.store.containers.create(IMAGE, { name: 'first' });
     await fixture.store.close();
     const path = `containers/${id}/config.v2.json`;
     writeFileSync(fixture.at(path), fixture.text(path).replace('"Name":"/first"', '"Name":"/renamed"'));
     // What every start of dockerd does:
     writeFileSync(fixture.at('volumes/metadata.db'), 'bolt');
     await fixture.reopen();
-    expect((await fixture.store.container('renamed')).id).toBe(id);
-    expect((await rejection(fixture.store.container('first'))).code).toBe('ERR_CONTAINER_NOT_FOUND');
-    expect((await rejection(fixture.store.create(IMAGE, { name: 'renamed' }))).code).toBe(
+    expect((await fixture.store.containers.get('renamed')).id).toBe(id);
+    expect((await rejection(fixture.store.containers.get('first'))).code).toBe('ERR_CONTAINER_NOT_FOUND');
+    expect((await rejection(fixture.store.containers.create(IMAGE, { name: 'renamed' }))).code).toBe(
       'ERR_CONTAINER_NAME_IN_USE',
     );
-    await fixture.store.create(IMAGE, { name: 'first' });
+    await fixture.store.containers.create(IMAGE, { name: 'first' });
   });
 
   it('survive the loss of the index', async () => {
-    await fixture.store.create(IMAGE, { name: 'build' });
+    await fixture.store.containers.create(IMAGE, { name: 'build' });
     await fixture.store.close();
     rmSync(fixture.at('layerstack'), { recursive: true });
     await fixture.reopen();
-    expect((await fixture.store.container('build')).name).toBe('build');
-    expect((await rejection(fixture.store.create(IMAGE, { name: 'build' }))).code).toBe(
+    expect((await fixture.store.containers.get('build')).name).toBe('build');
+    expect((await rejection(fixture.store.containers.create(IMAGE, { name: 'build' }))).code).toBe(
       'ERR_CONTAINER_NAME_IN_USE',
     );
   });
@@ -255,75 +255,80 @@ describe('names', () => {
 
 describe('finding', () => {
   it('takes ids, beginnings of ids and names, with or without slash', async () => {
-    const { id } = await fixture.store.create(IMAGE, { name: 'build' });
+    const { id } = await fixture.store.containers.create(IMAGE, { name: 'build' });
     for (const ref of [id, id.slice(0, 12), id.slice(0, 1), 'build', '/build'])
-      expect((await fixture.store.container(ref)).id).toBe(id);
+      expect((await fixture.store.containers.get(ref)).id).toBe(id);
     for (const ref of ['other', 'f'.repeat(64), '', '../x'])
-      expect((await rejection(fixture.store.container(ref))).code).toBe('ERR_CONTAINER_NOT_FOUND');
+      expect((await rejection(fixture.store.containers.get(ref))).code).toBe('ERR_CONTAINER_NOT_FOUND');
   });
 
   it('prefers a name to the beginning of an id, and refuses an ambiguous beginning', async () => {
     const made: Container[] = [];
     // 17 ids: two begin with the same digit.
-    for (let i = 0; i < 17; i++) made.push(await fixture.store.create(IMAGE));
+    for (let i = 0; i < 17; i++) made.push(await fixture.store.containers.create(IMAGE));
     const digits = made.map(({ id }) => id.charAt(0));
     const digit = digits.find((each, index) => digits.indexOf(each) !== index) ?? '';
-    expect((await rejection(fixture.store.container(digit))).code).toBe('ERR_ID_AMBIGUOUS');
+    expect((await rejection(fixture.store.containers.get(digit))).code).toBe('ERR_ID_AMBIGUOUS');
     const prefix = made[0]?.id.slice(0, 4) ?? '';
-    const named = await fixture.store.create(IMAGE, { name: prefix });
-    expect((await fixture.store.container(prefix)).id).toBe(named.id);
+    const named = await fixture.store.containers.create(IMAGE, { name: prefix });
+    expect((await fixture.store.containers.get(prefix)).id).toBe(named.id);
   });
 
   it('lists the newest first, and skips what is half there', async () => {
-    const a = await fixture.store.create(IMAGE, { name: 'aa' });
+    const a = await fixture.store.containers.create(IMAGE, { name: 'aa' });
     await new Promise((resolve) => setTimeout(resolve, 5));
-    const b = await fixture.store.create(IMAGE, { name: 'bb' });
+    const b = await fixture.store.containers.create(IMAGE, { name: 'bb' });
     mkdirSync(fixture.at(`containers/${'d'.repeat(64)}`));
     mkdirSync(fixture.at(`containers/${'e'.repeat(64)}`));
     writeFileSync(
       fixture.at(`containers/${'e'.repeat(64)}/config.v2.json`),
       fixture.text(`containers/${a.id}/config.v2.json`),
     );
-    expect((await fixture.store.containers()).map(({ id }) => id)).toEqual([b.id, a.id]);
+    expect((await fixture.store.containers.list()).map(({ id }) => id)).toEqual([b.id, a.id]);
   });
 });
 
 describe('remove', () => {
   it('leaves nothing', async () => {
-    const container = await fixture.store.create(IMAGE, { name: 'build' });
+    const container = await fixture.store.containers.create(IMAGE, { name: 'build' });
     {
-      await using mount = await fixture.store.mount(container);
+      await using mount = await fixture.store.containers.mount(container);
       writeFileSync(join(mount.path, 'frame'), 'frame');
       mkdirSync(join(mount.path, 'deep/er'), { recursive: true });
     }
-    await fixture.store.remove('build');
-    expect(await fixture.store.containers()).toEqual([]);
+    await fixture.store.containers.remove('build');
+    expect(await fixture.store.containers.list()).toEqual([]);
     await fixture.store.close();
     expect(traces()).toEqual([]);
   });
 
   it('refuses a mounted container, unless forced', async () => {
-    const container = await fixture.store.create(IMAGE);
-    const mount = await fixture.store.mount(container);
-    await fixture.store.mount(container);
-    expect((await rejection(fixture.store.remove(container))).code).toBe('ERR_CONTAINER_MOUNTED');
+    const container = await fixture.store.containers.create(IMAGE);
+    const mount = await fixture.store.containers.mount(container);
+    await fixture.store.containers.mount(container);
+    expect((await rejection(fixture.store.containers.remove(container))).code).toBe('ERR_CONTAINER_MOUNTED');
     expect(existsSync(join(mount.path, 'house'))).toBe(true);
-    await fixture.store.remove(container, { force: true });
+    await fixture.store.containers.remove(container, { force: true });
     await fixture.store.close();
     expect(traces()).toEqual([]);
   });
 
   it('is a no-op for a container that is gone', async () => {
-    const container = await fixture.store.create(IMAGE);
-    await Promise.all([fixture.store.remove(container), fixture.store.remove(container)]);
-    await fixture.store.remove(container);
-    expect((await rejection(fixture.store.remove(container.id))).code).toBe('ERR_CONTAINER_NOT_FOUND');
+    const container = await fixture.store.containers.create(IMAGE);
+    await Promise.all([
+      fixture.store.containers.remove(container),
+      fixture.store.containers.remove(container),
+    ]);
+    await fixture.store.containers.remove(container);
+    expect((await rejection(fixture.store.containers.remove(container.id))).code).toBe(
+      'ERR_CONTAINER_NOT_FOUND',
+    );
   });
 
   it('removes what is left of a damaged container', async () => {
-    const container = await fixture.store.create(IMAGE);
+    const container = await fixture.store.containers.create(IMAGE);
     rmSync(fixture.at(`overlay2/${container.mountId}`), { recursive: true });
-    await fixture.store.remove(container);
+    await fixture.store.containers.remove(container);
     await fixture.store.close();
     rmSync(fixture.at(`overlay2/l`), { recursive: true });
     mkdirSync(fixture.at('overlay2/l'));
@@ -370,32 +375,32 @@ describe('a process that dies', () => {
         await batch(root, [...steps.slice(0, at), ...first.slice(0, filled)]);
         return die();
       };
-      await store.create('${IMAGE}', { name: 'build' });`);
-    await fixture.store.create(IMAGE, { name: 'build' });
-    await fixture.store.remove('build');
+      await store.containers.create('${IMAGE}', { name: 'build' });`);
+    await fixture.store.containers.create(IMAGE, { name: 'build' });
+    await fixture.store.containers.remove('build');
     await fixture.store.close();
     expect(traces()).toEqual([]);
   });
 
   it('after the atomic step of a removal leaves the removal to the next', async () => {
     await dieWhile(`
-      await store.create('${IMAGE}', { name: 'build' });
+      await store.containers.create('${IMAGE}', { name: 'build' });
       dieBefore('removeTree');
-      await store.remove('build');
+      await store.containers.remove('build');
       await store.close();`);
-    expect(await fixture.store.containers()).toEqual([]);
+    expect(await fixture.store.containers.list()).toEqual([]);
     await fixture.store.close();
     expect(traces()).toEqual([]);
   });
 
   it('in the middle of a removal does too', async () => {
     await dieWhile(`
-      const container = await store.create('${IMAGE}', { name: 'build' });
+      const container = await store.containers.create('${IMAGE}', { name: 'build' });
       dieBefore('rmdir');
-      await store.remove(container);`);
-    expect(await fixture.store.containers()).toEqual([]);
-    await fixture.store.create(IMAGE, { name: 'build' });
-    await fixture.store.remove('build');
+      await store.containers.remove(container);`);
+    expect(await fixture.store.containers.list()).toEqual([]);
+    await fixture.store.containers.create(IMAGE, { name: 'build' });
+    await fixture.store.containers.remove('build');
     await fixture.store.close();
     expect(traces()).toEqual([]);
   });
@@ -414,14 +419,14 @@ describe('what dockerd could not decode', () => {
     [{ user: 7 }, 'options.user must be a string'],
     [{ command: [['x']] }, 'options.command[0] must be a string'],
   ])('%j is refused by its path, and leaves nothing', async (options, place) => {
-    const error = await rejection(fixture.store.create(IMAGE, options as never));
+    const error = await rejection(fixture.store.containers.create(IMAGE, options as never));
     expect(error).toMatchObject({ code: 'ERR_INVALID_ARGUMENT' });
     expect(error.message).toContain(place);
     expect(traces()).toEqual([]);
   });
 
   it('whole numbers of any size are kept digit by digit', async () => {
-    const { id } = await fixture.store.create(IMAGE, {
+    const { id } = await fixture.store.containers.create(IMAGE, {
       hostConfig: {
         Ulimits: [{ Name: 'nofile', Hard: 9223372036854775807n, Soft: -1 }],
         PidsLimit: 9007199254740993n,
@@ -433,7 +438,7 @@ describe('what dockerd could not decode', () => {
   });
 
   it('is found by fsck where it is in the store already', async () => {
-    const { id } = await fixture.store.create(IMAGE);
+    const { id } = await fixture.store.containers.create(IMAGE);
     const path = `containers/${id}/hostconfig.json`;
     writeFileSync(fixture.at(path), fixture.text(path).replace('"ShmSize":67108864', '"ShmSize":67108864.0'));
     const found = [];

@@ -50,7 +50,8 @@ async function imageOf(name: string, file: string): Promise<string> {
   const path = join(fixture.scratch, file);
   const handle = await open(path, 'wx');
   try {
-    await fixture.store.writeImage(handle.fd, name);
+    const { images, containers } = fixture.store;
+    await (name === 'build' ? containers : images).writeDisk(handle.fd, name);
   } finally {
     await handle.close();
   }
@@ -94,13 +95,13 @@ async function equal(image: string, root: string): Promise<void> {
 }
 
 async function build(fill: (at: (path: string) => string) => void | Promise<void>): Promise<string> {
-  await fixture.store.create(IMAGE, { name: 'build' });
-  const mount = await fixture.store.mount('build');
+  await fixture.store.containers.create(IMAGE, { name: 'build' });
+  const mount = await fixture.store.containers.mount('build');
   await fill((path) => join(mount.path, path));
   return mount.path;
 }
 
-describe('writeImage', () => {
+describe('writeDisk', () => {
   test('shows the layers of an image as one tree, without what a container adds', async () => {
     const at = mounted(await imageOf(IMAGE, 'image.erofs'));
     expect(readFileSync(join(at, 'house/concrete'), 'utf8')).toBe('good concrete\n');
@@ -114,7 +115,7 @@ describe('writeImage', () => {
     expect(readFileSync(first).equals(readFileSync(second))).toBe(true);
     const handle = await open(first, 'r+');
     try {
-      await expect(fixture.store.writeImage(handle.fd, IMAGE)).rejects.toMatchObject({
+      await expect(fixture.store.images.writeDisk(handle.fd, IMAGE)).rejects.toMatchObject({
         code: 'ERR_INVALID_ARGUMENT',
       });
     } finally {
@@ -164,10 +165,10 @@ describe('writeImage', () => {
     const handle = await open(join(fixture.scratch, 'stopped'), 'wx');
     try {
       const options = { signal: AbortSignal.abort() };
-      await expect(fixture.store.writeImage(handle.fd, IMAGE, options)).rejects.toMatchObject({
+      await expect(fixture.store.images.writeDisk(handle.fd, IMAGE, options)).rejects.toMatchObject({
         code: 'ERR_ABORTED',
       });
-      await expect(fixture.store.writeImage(handle.fd, 'nobody:1')).rejects.toMatchObject({
+      await expect(fixture.store.images.writeDisk(handle.fd, 'nobody:1')).rejects.toMatchObject({
         code: 'ERR_IMAGE_NOT_FOUND',
       });
     } finally {

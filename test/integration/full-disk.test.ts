@@ -28,7 +28,7 @@ describe('a full disk', () => {
     volume = await makeVolume('ext4', { sizeMiB: 48 });
     root = join(volume.path, 'store');
     store = await Layerstack.open({ root });
-    await store.load(chunks(archiveOfMembers(LAYERS)));
+    await store.images.load(chunks(archiveOfMembers(LAYERS)));
   });
 
   afterEach(async () => {
@@ -50,16 +50,16 @@ describe('a full disk', () => {
     expect(readdirSync(join(root, 'layerstack/sessions'))).toEqual([]);
     store = await Layerstack.open({ root });
     expect(await storeChanges(root, before)).toEqual([]);
-    expect(await store.images()).toHaveLength(1);
+    expect(await store.images.list()).toHaveLength(1);
   }
 
   test('during a commit', async () => {
-    const mount = await store.mount(await store.create(IMAGE, { name: 'build' }));
+    const mount = await store.containers.mount(await store.containers.create(IMAGE, { name: 'build' }));
     writeFileSync(join(mount.path, 'large'), LARGE);
-    await failsWithoutTrace(() => store.commit('build', { reference: 'never:1' }));
+    await failsWithoutTrace(() => store.containers.commit('build', { reference: 'never:1' }));
     expect(readFileSync(join(mount.path, 'large')).equals(LARGE)).toBe(true);
-    await store.unmount('build');
-    expect(await store.diff('build')).toEqual([{ kind: 'A', path: '/large' }]);
+    await store.containers.unmount('build');
+    expect(await store.containers.diff('build')).toEqual([{ kind: 'A', path: '/large' }]);
   });
 
   test('during an import, of a tar and of a directory', async () => {
@@ -70,13 +70,13 @@ describe('a full disk', () => {
       { name: 'one', content: LARGE },
       { name: 'two', content: LARGE },
     ]);
-    await failsWithoutTrace(() => store.import(chunks(bytes), { reference: 'never:1' }));
-    await failsWithoutTrace(() => store.import(directory, { reference: 'never:1' }));
+    await failsWithoutTrace(() => store.images.import(chunks(bytes), { reference: 'never:1' }));
+    await failsWithoutTrace(() => store.images.import(directory, { reference: 'never:1' }));
   });
 
   test('fails no command by anything but the want of space', async () => {
-    await store.create(IMAGE, { name: 'build' });
-    await store.tag(IMAGE, 'second:1');
+    await store.containers.create(IMAGE, { name: 'build' });
+    await store.images.tag(IMAGE, 'second:1');
     await store.close();
     // Leaves no block, and no inode: new directories and names need one.
     const fill = join(volume.path, 'fill');
@@ -106,7 +106,7 @@ describe('a full disk', () => {
     }
     await run('rm', ['-r', fill]);
     store = await Layerstack.open({ root });
-    expect(await store.images()).toHaveLength(1);
+    expect(await store.images.list()).toHaveLength(1);
   });
 
   test('during a save or an export to a file', async () => {
@@ -114,8 +114,8 @@ describe('a full disk', () => {
       archiveOfMembers([...LAYERS, [{ name: 'large', content: Buffer.alloc(64 * MIB, 'more ') }]]),
     );
     try {
-      const { id } = await ample.store.create(IMAGE, { name: 'build' });
-      await (await ample.store.mount(id)).unmount(); // leaves overlayfs's own marks, once
+      const { id } = await ample.store.containers.create(IMAGE, { name: 'build' });
+      await (await ample.store.containers.mount(id)).unmount(); // leaves overlayfs's own marks, once
       const file = join(volume.path, 'archive.tar');
       const before = await dumpStore(ample.root);
       writeFileSync(file, 'what was there');
@@ -145,8 +145,8 @@ describe('a reader that goes away', () => {
   test.each(['save', 'export'])('in the middle of %s: a clean end, nothing left', async (verb) => {
     const content = Buffer.alloc(32 * MIB, 'more ');
     await using fixture = await TestStore.build(archiveOfMembers([...LAYERS, [{ name: 'large', content }]]));
-    await fixture.store.create(IMAGE, { name: 'build' });
-    await (await fixture.store.mount('build')).unmount(); // leaves overlayfs's own marks, once
+    await fixture.store.containers.create(IMAGE, { name: 'build' });
+    await (await fixture.store.containers.mount('build')).unmount(); // leaves overlayfs's own marks, once
     await fixture.store.close();
     const before = await dumpStore(fixture.root);
     const words = new LayerstackCli(fixture.root).argv(verb, verb === 'save' ? IMAGE : 'build');

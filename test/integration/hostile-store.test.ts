@@ -27,15 +27,15 @@ const layerdb = 'image/overlay2/layerdb/sha256';
 
 describe('names', () => {
   it('a container that cannot be made does not take the name of another away', async () => {
-    const { id } = await fixture.store.create(IMAGE, { name: 'web' });
+    const { id } = await fixture.store.containers.create(IMAGE, { name: 'web' });
     for (const session of readdirSync(fixture.at('layerstack/sessions')))
       rmSync(fixture.at(`layerstack/sessions/${session}`), { recursive: true });
-    await expect(fixture.store.create(IMAGE, { name: 'web' })).rejects.toThrow();
+    await expect(fixture.store.containers.create(IMAGE, { name: 'web' })).rejects.toThrow();
     expect(readlinkSync(fixture.at('layerstack/names/web'))).toBe(id);
   });
 
   it('a name in config.v2.json that is a path names no file of the index', async () => {
-    const { id } = await fixture.store.create(IMAGE, { name: 'web' });
+    const { id } = await fixture.store.containers.create(IMAGE, { name: 'web' });
     const path = fixture.at(`containers/${id}/config.v2.json`);
     writeFileSync(
       path,
@@ -44,33 +44,33 @@ describe('names', () => {
     await fixture.store.close();
     rmSync(fixture.at('layerstack/names'), { recursive: true });
     await fixture.reopen();
-    await fixture.store.create(IMAGE, { name: 'other' });
+    await fixture.store.containers.create(IMAGE, { name: 'other' });
     expect(existsSync(fixture.at('escaped'))).toBe(false);
     expect(readdirSync(fixture.root)).not.toContain('escaped');
-    await fixture.store.remove(id);
+    await fixture.store.containers.remove(id);
   });
 
   it('a name longer than a file name is no container, not a system error', async () => {
-    const error = await rejection(fixture.store.container('x'.repeat(300)));
+    const error = await rejection(fixture.store.containers.get('x'.repeat(300)));
     expect(error.code).toBe('ERR_CONTAINER_NOT_FOUND');
   });
 });
 
 describe('strange entries', () => {
   it('a directory in the place of config.v2.json hides only its own container', async () => {
-    const { id } = await fixture.store.create(IMAGE, { name: 'good' });
+    const { id } = await fixture.store.containers.create(IMAGE, { name: 'good' });
     mkdirSync(fixture.at(`containers/${'a'.repeat(64)}/config.v2.json`), { recursive: true });
-    expect((await fixture.store.containers()).map((container) => container.id)).toEqual([id]);
+    expect((await fixture.store.containers.list()).map((container) => container.id)).toEqual([id]);
   });
 
   it('a directory in the place of an image config hides nothing else', async () => {
     mkdirSync(fixture.at(`image/overlay2/imagedb/content/sha256/${'a'.repeat(64)}`));
-    expect((await fixture.store.images()).map(({ RepoTags }) => RepoTags)).toEqual([[IMAGE]]);
+    expect((await fixture.store.images.list()).map(({ RepoTags }) => RepoTags)).toEqual([[IMAGE]]);
   });
 
   it.each(['null', '{"version":1}', '7'])('an image catalog that holds %s counts as none', async (text) => {
     writeFileSync(fixture.at('layerstack/image-catalog.json'), text);
-    expect(await fixture.store.images()).toHaveLength(1);
+    expect(await fixture.store.images.list()).toHaveLength(1);
   });
 
   it('a directory in the place of cache-id is an incomplete layer, and is replaced', async () => {
@@ -78,8 +78,8 @@ describe('strange entries', () => {
       rmSync(fixture.at(`${layerdb}/${hex}/cache-id`));
       mkdirSync(fixture.at(`${layerdb}/${hex}/cache-id`));
     }
-    await fixture.store.load(chunks(archiveOfMembers(LAYERS, { Cmd: ['/bin/true'] })));
-    const mount = await fixture.store.mount(await fixture.store.create(IMAGE));
+    await fixture.store.images.load(chunks(archiveOfMembers(LAYERS, { Cmd: ['/bin/true'] })));
+    const mount = await fixture.store.containers.mount(await fixture.store.containers.create(IMAGE));
     expect(readFileSync(join(mount.path, 'house/concrete'), 'utf8')).toBe('good concrete\n');
     await mount.unmount();
   });
@@ -91,16 +91,16 @@ describe('removal', () => {
     try {
       const root = join(volume.path, 'store');
       const store = await Layerstack.open({ root });
-      await store.load(chunks(archiveOfMembers(LAYERS)));
-      const mount = await store.mount(await store.create(IMAGE, { name: 'sticky' }));
+      await store.images.load(chunks(archiveOfMembers(LAYERS)));
+      const mount = await store.containers.mount(await store.containers.create(IMAGE, { name: 'sticky' }));
       const diff = join(mount.path, '../diff/immutable');
       await mount.unmount();
       writeFileSync(diff, '');
       execFileSync('chattr', ['+i', diff]);
-      await store.remove('sticky');
+      await store.containers.remove('sticky');
       await store.close();
       const again = await Layerstack.open({ root });
-      expect(await again.containers()).toEqual([]);
+      expect(await again.containers.list()).toEqual([]);
       await again.close();
       const [left = ''] = readdirSync(join(root, 'overlay2')).filter((name) => name.endsWith('-removing'));
       execFileSync('chattr', ['-i', join(root, 'overlay2', left, 'diff/immutable')]);
@@ -112,9 +112,9 @@ describe('removal', () => {
   });
 
   it('mounting a container that was removed meanwhile says so', async () => {
-    const container = await fixture.store.create(IMAGE);
-    await fixture.store.remove(container);
-    expect((await rejection(fixture.store.mount(container))).code).toBe('ERR_CONTAINER_NOT_FOUND');
+    const container = await fixture.store.containers.create(IMAGE);
+    await fixture.store.containers.remove(container);
+    expect((await rejection(fixture.store.containers.mount(container))).code).toBe('ERR_CONTAINER_NOT_FOUND');
   });
 });
 
@@ -127,7 +127,7 @@ describe('opening', () => {
       execFileSync('mount', ['-o', 'remount,ro', volume.path]);
       expect((await rejection(Layerstack.open({ root }))).code).toBe('ERR_STORE_READ_ONLY');
       await using store = await Layerstack.open({ root, readOnly: true });
-      expect(await store.images()).toEqual([]);
+      expect(await store.images.list()).toEqual([]);
       expect((await Layerstack.diagnose(root)).find(({ name }) => name === 'file system')?.state).toBe(
         'fail',
       );
@@ -157,20 +157,20 @@ describe('opening', () => {
 });
 
 it('a bundle is not written through a link that waits in its directory', async () => {
-  const container = await fixture.store.create(IMAGE);
+  const container = await fixture.store.containers.create(IMAGE);
   const directory = join(fixture.scratch, 'bundle');
   mkdirSync(directory);
   writeFileSync(join(fixture.scratch, 'victim'), 'untouched');
   symlinkSync(join(fixture.scratch, 'victim'), join(directory, 'config.json.tmp'));
-  await fixture.store.bundle(container, directory);
+  await fixture.store.containers.bundle(container, directory);
   expect(readFileSync(join(fixture.scratch, 'victim'), 'utf8')).toBe('untouched');
-  await fixture.store.unmount(container);
+  await fixture.store.containers.unmount(container);
 });
 
 it('a layer that is published again reaches all that stands on it, not its children only', async () => {
   const three = [...LAYERS, [{ name: 'house/roof', content: 'slate\n' }]];
   const archive = archiveOfMembers(three, { Cmd: ['/bin/true'] }, 'three:1');
-  await fixture.store.load(chunks(archive));
+  await fixture.store.images.load(chunks(archive));
   for (const hex of readdirSync(fixture.at(layerdb))) {
     if (existsSync(fixture.at(`${layerdb}/${hex}/parent`))) continue;
     const id = fixture.text(`${layerdb}/${hex}/cache-id`);
@@ -178,8 +178,8 @@ it('a layer that is published again reaches all that stands on it, not its child
     rmSync(fixture.at(`overlay2/${id}`), { recursive: true });
     rmSync(fixture.at(`${layerdb}/${hex}`), { recursive: true });
   }
-  await fixture.store.load(chunks(archive));
-  const mount = await fixture.store.mount(await fixture.store.create('three:1'));
+  await fixture.store.images.load(chunks(archive));
+  const mount = await fixture.store.containers.mount(await fixture.store.containers.create('three:1'));
   expect(readdirSync(join(mount.path, 'house')).sort()).toEqual(['concrete', 'marble', 'rebar', 'roof']);
   await mount.unmount();
 });

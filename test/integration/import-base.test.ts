@@ -49,7 +49,7 @@ afterEach(async () => {
 
 /** The directory of an image's topmost layer. */
 async function topOf(image: string): Promise<string> {
-  return (await fixture.store.inspect(image)).GraphDriver.Data?.['UpperDir'] ?? '';
+  return (await fixture.store.images.inspect(image)).GraphDriver.Data?.['UpperDir'] ?? '';
 }
 
 /** But for the directory itself, which is not in the layer. */
@@ -63,7 +63,7 @@ describe('import on a base', () => {
     mkdirSync(join(directory, 'house'));
     writeFileSync(join(directory, 'house/concrete'), 'mine\n');
     const before = overlays();
-    const id = await fixture.store.import(directory, {
+    const id = await fixture.store.images.import(directory, {
       base: IMAGE,
       reference: 'derived:1',
       author: 'A <a@example.org>',
@@ -71,7 +71,10 @@ describe('import on a base', () => {
       changes: ['ENV B=mine C=$A', 'LABEL team=x'],
       sourceDateEpoch: 1_700_000_000,
     });
-    const [base, app] = [await fixture.store.inspect(IMAGE), await fixture.store.inspect('derived:1')];
+    const [base, app] = [
+      await fixture.store.images.inspect(IMAGE),
+      await fixture.store.images.inspect('derived:1'),
+    ];
     expect(app).toMatchObject({
       Id: id,
       Parent: base.Id,
@@ -90,18 +93,18 @@ describe('import on a base', () => {
     expect(overlays()).toHaveLength(before.length + 1);
     expect(before.every((name) => overlays().includes(name))).toBe(true);
 
-    await using container = await fixture.store.create('derived:1');
-    await using mount = await fixture.store.mount(container);
+    await using container = await fixture.store.containers.create('derived:1');
+    await using mount = await fixture.store.containers.mount(container);
     const text = (path: string): string => readFileSync(join(mount.path, path), 'utf8');
     expect([text('added'), text('house/concrete'), text('house/marble')]).toEqual([
       'added\n',
       'mine\n',
       'marble\n',
     ]);
-    const [step] = await fixture.store.history('derived:1');
+    const [step] = await fixture.store.images.history('derived:1');
     expect(step).toMatchObject({ Comment: 'by hand', CreatedBy: '' });
     // The base is its parent.
-    expect(await rejection(fixture.store.removeImage(base.Id))).toMatchObject({ code: 'ERR_IMAGE_IN_USE' });
+    expect(await rejection(fixture.store.images.remove(base.Id))).toMatchObject({ code: 'ERR_IMAGE_IN_USE' });
   });
 
   test('takes all that a layer can hold', async () => {
@@ -123,7 +126,7 @@ describe('import on a base', () => {
     writeSync(sparse, 'end', 32 * 1024 * 1024);
     closeSync(sparse);
     execFileSync('touch', ['-h', '-d', '@1000000000.123456789', at('absolute'), at('pipe'), at('deep')]);
-    await fixture.store.import(directory, { base: IMAGE, reference: 'derived:1' });
+    await fixture.store.images.import(directory, { base: IMAGE, reference: 'derived:1' });
     const top = await topOf('derived:1');
     expect(compareTrees(inside(await dumpTree(top)), inside(await dumpTree(directory)))).toEqual([]);
     expect(lstatSync(join(top, 'sparse')).blocks * 512).toBeLessThan(1024 * 1024);
@@ -139,7 +142,7 @@ describe('import on a base', () => {
     writeFileSync(join(directory, '.wh.etc/inside'), '');
     writeFileSync(join(directory, 'kept'), '');
     const events: ProgressEvent[] = [];
-    await fixture.store.import(directory, {
+    await fixture.store.images.import(directory, {
       base: IMAGE,
       reference: 'derived:1',
       onProgress: (event) => events.push(event),
@@ -153,8 +156,8 @@ describe('import on a base', () => {
       'whiteout-device house/rebar',
     ]);
     expect([...(await dumpTree(await topOf('derived:1'))).keys()]).toEqual(['.', 'house', 'kept']);
-    await using container = await fixture.store.create('derived:1');
-    await using mount = await fixture.store.mount(container);
+    await using container = await fixture.store.containers.create('derived:1');
+    await using mount = await fixture.store.containers.mount(container);
     expect(readdirSync(join(mount.path, 'house')).sort()).toEqual(['concrete', 'marble', 'rebar']);
     expect(existsSync(join(mount.path, 'etc/passwd'))).toBe(true);
   });
@@ -169,7 +172,7 @@ describe('import on a base', () => {
     const events: ProgressEvent[] = [];
     try {
       writeFileSync(join(directory, 'mounted/secret'), 'secret');
-      await fixture.store.import(directory, {
+      await fixture.store.images.import(directory, {
         base: IMAGE,
         reference: 'derived:1',
         onProgress: (event) => events.push(event),
@@ -189,15 +192,24 @@ describe('import on a base', () => {
     mkdirSync(other, { mode: 0o700 });
     for (const name of ['c', 'b', 'a']) cpSync(join(directory, name), join(other, name));
     const options = { base: IMAGE, sourceDateEpoch: 1_000_000 };
-    const id = await fixture.store.import(directory, options);
-    expect(await fixture.store.import(other, options)).toBe(id);
-    expect(await fixture.store.import(directory, { ...options, sourceDateEpoch: 2_000_000 })).not.toBe(id);
+    const id = await fixture.store.images.import(directory, options);
+    expect(await fixture.store.images.import(other, options)).toBe(id);
+    expect(await fixture.store.images.import(directory, { ...options, sourceDateEpoch: 2_000_000 })).not.toBe(
+      id,
+    );
   });
 
   test('of an empty directory adds no layer', async () => {
     const before = overlays();
-    await fixture.store.import(directory, { base: IMAGE, reference: 'same:1', changes: ['USER mason'] });
-    const [base, same] = [await fixture.store.inspect(IMAGE), await fixture.store.inspect('same:1')];
+    await fixture.store.images.import(directory, {
+      base: IMAGE,
+      reference: 'same:1',
+      changes: ['USER mason'],
+    });
+    const [base, same] = [
+      await fixture.store.images.inspect(IMAGE),
+      await fixture.store.images.inspect('same:1'),
+    ];
     expect(same.RootFS).toEqual(base.RootFS);
     expect(same.Config).toMatchObject({ User: 'mason', Cmd: ['/bin/true'] });
     expect(overlays()).toEqual(before);
@@ -212,9 +224,9 @@ describe('import on a base', () => {
         { name: 'new', content: 'new' },
       ]),
     );
-    await fixture.store.import(layer, { base: IMAGE, reference: 'derived:1' });
-    await using container = await fixture.store.create('derived:1');
-    await using mount = await fixture.store.mount(container);
+    await fixture.store.images.import(layer, { base: IMAGE, reference: 'derived:1' });
+    await using container = await fixture.store.containers.create('derived:1');
+    await using mount = await fixture.store.containers.mount(container);
     expect(readdirSync(join(mount.path, 'house')).sort()).toEqual(['concrete', 'marble']);
   });
 
@@ -224,7 +236,7 @@ describe('import on a base', () => {
     for (let i = 0; i < 200; i++) writeSync(file, block);
     closeSync(file);
     const events: ProgressEvent[] = [];
-    await fixture.store.import(directory, { base: IMAGE, onProgress: (event) => events.push(event) });
+    await fixture.store.images.import(directory, { base: IMAGE, onProgress: (event) => events.push(event) });
     const progress = events.flatMap((event) => (event.type === 'progress' ? [event.current] : []));
     expect(progress.length).toBeGreaterThan(1);
     expect(progress).toEqual([...progress].sort((a, b) => a - b));
@@ -236,9 +248,11 @@ describe('import on a base', () => {
     writeFileSync(join(directory, 'file'), 'x'.repeat(10_000));
     const before = await dumpStore(fixture.root);
     const refuses = async (code: string, options: object, source: string = directory): Promise<void> => {
-      expect(await rejection(fixture.store.import(source, { base: IMAGE, ...options }))).toMatchObject({
-        code,
-      });
+      expect(await rejection(fixture.store.images.import(source, { base: IMAGE, ...options }))).toMatchObject(
+        {
+          code,
+        },
+      );
     };
     await refuses('ERR_IMAGE_NOT_FOUND', { base: 'nothing:1' });
     await refuses('ERR_REFERENCE_INVALID', { base: 'NOT A NAME' });
@@ -263,7 +277,7 @@ describe('import on a base', () => {
     closeSync(file);
     const before = await dumpStore(fixture.root);
     const stop = new AbortController();
-    const importing = fixture.store.import(directory, {
+    const importing = fixture.store.images.import(directory, {
       base: IMAGE,
       signal: stop.signal,
       onProgress: ({ type }) => {
@@ -278,15 +292,15 @@ describe('import on a base', () => {
     const source = async function* (): AsyncGenerator<Uint8Array> {
       const bytes = tar([{ name: 'new', content: 'new' }]);
       yield bytes.subarray(0, 700);
-      await fixture.store.removeImage(IMAGE, { force: true });
+      await fixture.store.images.remove(IMAGE, { force: true });
       yield bytes.subarray(700);
     };
-    const { Id: id } = await fixture.store.inspect(IMAGE);
-    const importing = fixture.store.import(source(), { base: IMAGE, reference: 'derived:1' });
+    const { Id: id } = await fixture.store.images.inspect(IMAGE);
+    const importing = fixture.store.images.import(source(), { base: IMAGE, reference: 'derived:1' });
     expect(await rejection(importing)).toMatchObject({ code: 'ERR_IMAGE_NOT_FOUND' });
-    expect(await rejection(fixture.store.inspect(id))).toMatchObject({ code: 'ERR_IMAGE_NOT_FOUND' });
+    expect(await rejection(fixture.store.images.inspect(id))).toMatchObject({ code: 'ERR_IMAGE_NOT_FOUND' });
     await fixture.reopen();
-    await fixture.store.prune();
+    await fixture.store.images.prune();
     await fixture.reopen();
     expect(overlays()).toEqual([]);
   });
@@ -314,7 +328,7 @@ describe('import on a base', () => {
     let done = 0;
     for (let round = 0; round < 10; round++) {
       try {
-        await fixture.store.import(directory, { base: IMAGE, reference: 'derived:1' });
+        await fixture.store.images.import(directory, { base: IMAGE, reference: 'derived:1' });
       } catch (error) {
         expect(error).toMatchObject({ code: 'ERR_UPPER_CHANGED' });
         continue;
@@ -340,7 +354,7 @@ describe('import on a base', () => {
     ]);
     expect(ran.stderr).toMatch(/^layerstack: warning: .*removal of another in a layer: it is left out\n$/);
     expect(ran.stdout).toMatch(/^sha256:[0-9a-f]{64}\n$/);
-    expect(await fixture.store.inspect('derived:1')).toMatchObject({
+    expect(await fixture.store.images.inspect('derived:1')).toMatchObject({
       Id: ran.stdout.trim(),
       Author: 'me',
       Comment: 'why',

@@ -30,12 +30,12 @@ const MAX_STEPS = 300;
 async function shown(root: string): Promise<unknown> {
   const store = await Layerstack.open({ root, readOnly: true });
   try {
-    const images = await store.images({ all: true });
+    const images = await store.images.list({ all: true });
     return await Promise.all(
       images.map(async ({ Id, RepoTags, ParentId, Size }) => {
-        const { Metadata } = await store.inspect(Id);
+        const { Metadata } = await store.images.inspect(Id);
         const isDated = !JSON.stringify(Metadata).includes('"0001-');
-        return [Id, RepoTags, ParentId, Size, isDated, await store.history(Id)];
+        return [Id, RepoTags, ParentId, Size, isDated, await store.images.history(Id)];
       }),
     );
   } finally {
@@ -48,8 +48,8 @@ describe('interrupted at any step', () => {
 
   beforeEach(async () => {
     fixture = await TestStore.build();
-    const id = await fixture.store.create(IMAGE, { name: 'build' });
-    const mount = await fixture.store.mount(id);
+    const id = await fixture.store.containers.create(IMAGE, { name: 'build' });
+    const mount = await fixture.store.containers.mount(id);
     writeFileSync(join(mount.path, 'new'), 'content');
     await mount.unmount();
     await fixture.reopen();
@@ -135,8 +135,8 @@ describe('interrupted at any step', () => {
   }
 
   const died = { error: new Error('died'), dying: true };
-  const load = (store: Layerstack): Promise<unknown> => store.load(chunks(OTHER));
-  const unload = (store: Layerstack): Promise<unknown> => store.removeImage('other:1');
+  const load = (store: Layerstack): Promise<unknown> => store.images.load(chunks(OTHER));
+  const unload = (store: Layerstack): Promise<unknown> => store.images.remove('other:1');
 
   test('a load that dies leaves the image invisible or whole, and no layer', async () => {
     await everyStep(load, unload, { ...died, stride: 3 });
@@ -152,8 +152,8 @@ describe('interrupted at any step', () => {
   test('a commit that dies leaves the image invisible or whole, and no layer', async () => {
     const options = { reference: 'made:1', sourceDateEpoch: 1_700_000_000 };
     await everyStep(
-      (store) => store.commit('build', options),
-      (store) => store.removeImage('made:1'),
+      (store) => store.containers.commit('build', options),
+      (store) => store.images.remove('made:1'),
       { ...died, stride: 3 },
     );
   });
@@ -163,23 +163,23 @@ describe('interrupted at any step', () => {
     mkdirSync(directory);
     writeFileSync(join(directory, 'file'), 'content');
     await everyStep(
-      (store) => store.import(directory, { reference: 'made:1', sourceDateEpoch: 1_700_000_000 }),
-      (store) => store.removeImage('made:1'),
+      (store) => store.images.import(directory, { reference: 'made:1', sourceDateEpoch: 1_700_000_000 }),
+      (store) => store.images.remove('made:1'),
       { ...died, stride: 3 },
     );
   });
 
   test('a removal that dies leaves the image whole with all its names, or gone', async () => {
     await load(fixture.store);
-    await fixture.store.tag('other:1', 'more:1');
-    const [{ Id = '' } = {}] = (await fixture.store.images()).filter(({ RepoTags }) =>
+    await fixture.store.images.tag('other:1', 'more:1');
+    const [{ Id = '' } = {}] = (await fixture.store.images.list()).filter(({ RepoTags }) =>
       RepoTags?.includes('other:1'),
     );
     await everyStep(
-      (store) => store.removeImage(Id, { force: true }),
+      (store) => store.images.remove(Id, { force: true }),
       async (store) => {
         await load(store);
-        await store.tag('other:1', 'more:1');
+        await store.images.tag('other:1', 'more:1');
       },
       { ...died, stride: 3 },
     );
@@ -188,7 +188,7 @@ describe('interrupted at any step', () => {
   test('a name that moves while its process dies names the old image or the new one', async () => {
     await load(fixture.store);
     await everyStep(
-      (store) => store.tag(IMAGE, 'other:1'),
+      (store) => store.images.tag(IMAGE, 'other:1'),
       (store) => load(store),
       { ...died, stride: 2 },
     );
@@ -200,7 +200,7 @@ describe('a load that heals a damaged layer and dies at any step', () => {
 
   beforeEach(async () => {
     fixture = await TestStore.build();
-    await fixture.store.create(IMAGE, { name: 'build' });
+    await fixture.store.containers.create(IMAGE, { name: 'build' });
   });
 
   afterEach(async () => {
@@ -226,17 +226,17 @@ describe('a load that heals a damaged layer and dies at any step', () => {
       damage(layer);
       await fixture.reopen();
       const reached = interrupt({ at, error: new Error('died'), dying: true });
-      await fixture.store.load(chunks(archive)).catch(() => undefined);
+      await fixture.store.images.load(chunks(archive)).catch(() => undefined);
       await fixture.store.close();
       vi.restoreAllMocks();
       const where = `step ${String(at)}`;
       expect(layers(), where).toContain(layer);
       await fixture.reopen();
       expect(
-        (await fixture.store.images()).map(({ RepoTags }) => RepoTags),
+        (await fixture.store.images.list()).map(({ RepoTags }) => RepoTags),
         where,
       ).toEqual([[IMAGE]]);
-      await fixture.store.load(chunks(archive));
+      await fixture.store.images.load(chunks(archive));
       await fixture.reopen();
       const found: string[] = [];
       for await (const { code, path } of fixture.store.fsck()) found.push(`${code} ${path}`);
@@ -248,7 +248,7 @@ describe('a load that heals a damaged layer and dies at any step', () => {
       const kept = found.filter((finding) => finding.startsWith('overlay-orphan')).length;
       expect(readdirSync(fixture.at('overlay2')).length - kept, where).toBe(overlays);
       for (const finding of found) rmSync(fixture.at(finding.split(' ')[1] ?? ''), { recursive: true });
-      const mount = await fixture.store.mount('build');
+      const mount = await fixture.store.containers.mount('build');
       expect(readdirSync(join(mount.path, 'house')), where).toContain('marble');
       await mount.unmount();
       if (!reached()) return;
@@ -259,7 +259,7 @@ describe('a load that heals a damaged layer and dies at any step', () => {
   test('an old directory without content does not stay, though something was stacked on it', async () => {
     const overlays = readdirSync(fixture.at('overlay2')).length;
     for (const layer of layers()) rmSync(join(contentOf(layer), 'diff'), { recursive: true });
-    await fixture.store.load(chunks(archiveOfMembers(LAYERS, { Cmd: ['/bin/true'] })));
+    await fixture.store.images.load(chunks(archiveOfMembers(LAYERS, { Cmd: ['/bin/true'] })));
     await fixture.reopen();
     expect(readdirSync(fixture.at('overlay2'))).toHaveLength(overlays);
   });
@@ -288,7 +288,7 @@ describe('fsck of a store that no writer has opened since', () => {
   test('names the layers of a load that died before its image was there', async () => {
     vi.spyOn(ImageStore.prototype, 'add').mockRejectedValue(new Error('died'));
     vi.spyOn(ImageStore.prototype, 'resume').mockResolvedValue();
-    await fixture.store.load(chunks(OTHER)).catch(() => undefined);
+    await fixture.store.images.load(chunks(OTHER)).catch(() => undefined);
     await fixture.store.close();
     vi.restoreAllMocks();
     const [top = ''] = readdirSync(fixture.at('layerstack/unused'));
@@ -302,7 +302,7 @@ describe('fsck of a store that no writer has opened since', () => {
   test('repairs them, too', async () => {
     vi.spyOn(ImageStore.prototype, 'add').mockRejectedValue(new Error('died'));
     vi.spyOn(ImageStore.prototype, 'resume').mockResolvedValue();
-    await fixture.store.load(chunks(OTHER)).catch(() => undefined);
+    await fixture.store.images.load(chunks(OTHER)).catch(() => undefined);
     const repaired: string[] = [];
     for await (const finding of fixture.store.fsck({ repair: true }))
       if (finding.repaired) repaired.push(finding.code);
@@ -315,18 +315,18 @@ describe('fsck of a store that no writer has opened since', () => {
     for (let at = 0; !existsSync(fixture.at('layerstack/changes/pending')); at++) {
       expect(at).toBeLessThan(MAX_STEPS);
       interrupt({ at, error: new Error('died'), dying: true });
-      await fixture.store.tag(IMAGE, `tag:${String(at)}`).catch(() => undefined);
+      await fixture.store.images.tag(IMAGE, `tag:${String(at)}`).catch(() => undefined);
       await fixture.store.close();
       vi.restoreAllMocks();
       if (!existsSync(fixture.at('layerstack/changes/pending'))) await fixture.reopen();
     }
     expect(await codes()).toContain('change-unfinished layerstack/changes/pending');
     const reader = await Layerstack.open({ root: fixture.root, readOnly: true });
-    expect((await reader.images())[0]?.RepoTags).toContainEqual(expect.stringMatching(/^tag:/));
+    expect((await reader.images.list())[0]?.RepoTags).toContainEqual(expect.stringMatching(/^tag:/));
     await reader.close();
     await fixture.reopen();
     expect(await codes()).toEqual([]);
-    expect((await fixture.store.images())[0]?.RepoTags).toContainEqual(expect.stringMatching(/^tag:/));
+    expect((await fixture.store.images.list())[0]?.RepoTags).toContainEqual(expect.stringMatching(/^tag:/));
   });
 });
 
@@ -361,24 +361,24 @@ describe('a disk that becomes full when the layers are published', () => {
       const root = join(volume.path, 'store');
       try {
         let store = await Layerstack.open({ root });
-        await store.load(chunks(archiveOfMembers(LAYERS)));
-        const mount = await store.mount(await store.create(IMAGE, { name: 'build' }));
+        await store.images.load(chunks(archiveOfMembers(LAYERS)));
+        const mount = await store.containers.mount(await store.containers.create(IMAGE, { name: 'build' }));
         writeFileSync(join(mount.path, 'new'), 'content');
         await mount.unmount();
-        await store.commit('build'); // marks its layer as a parent, for good
-        await store.prune();
+        await store.containers.commit('build'); // marks its layer as a parent, for good
+        await store.images.prune();
         await store.close();
         const before = await dumpStore(root);
         store = await Layerstack.open({ root });
         fillAfterPublishing(filler);
         const work = {
-          load: () => store.load(chunks(OTHER)),
-          import: () => store.import(join(mount.path, '../diff'), { reference: 'made:1' }),
-          commit: () => store.commit('build', { reference: 'made:1' }),
+          load: () => store.images.load(chunks(OTHER)),
+          import: () => store.images.import(join(mount.path, '../diff'), { reference: 'made:1' }),
+          commit: () => store.containers.commit('build', { reference: 'made:1' }),
         };
         expect(await rejection(work[operation]())).toMatchObject({ code: 'ERR_NO_SPACE' });
         vi.restoreAllMocks();
-        expect(await store.images({ all: true })).toHaveLength(1);
+        expect(await store.images.list({ all: true })).toHaveLength(1);
         await store.close();
         rmSync(filler);
         store = await Layerstack.open({ root });

@@ -170,16 +170,16 @@ describe('kept blobs', () => {
     expect(keptBlobs(target)).toEqual([]);
   });
 
-  it('stay while somebody is keeping more', async () => {
+  it('stay while a pull archives more', async () => {
     await using target = await PullStore.open();
     const repository = repositoryOf(image);
     await target.pull(repository, '1', { keepBlobs: true });
     const { images } = target.store;
-    const keeping = await images.originals.keep();
+    const lease = await images.originals.lease();
     await images.remove(image.id, () => Promise.resolve([]), { force: true });
     expect(keptBlobs(target)).toHaveLength(2);
-    keeping.done();
-    await keeping[Symbol.asyncDispose]();
+    lease.commit();
+    await lease[Symbol.asyncDispose]();
     await images.prune(() => Promise.resolve([]));
     expect(keptBlobs(target)).toEqual([]);
   });

@@ -22,15 +22,15 @@ async function findings(): Promise<StoreFinding[]> {
 
 describe('a container with large labels and annotations', () => {
   it('is used like any other, and fsck has nothing to say', async () => {
-    const { id } = await fixture.store.create(IMAGE, {
+    const { id } = await fixture.store.containers.create(IMAGE, {
       name: 'large',
       config: { ...EMPTY_CONTAINER_CONFIG, Labels: new Map([['label', LARGE]]), Cmd: ['/bin/true'] },
       hostConfig: { Annotations: { note: LARGE } },
     });
     expect(await findings()).toEqual([]);
-    await fixture.store.connect(id, 'front');
-    await fixture.store.renameContainer(id, 'larger');
-    const { Config, NetworkSettings, HostConfig } = await fixture.store.inspectContainer('larger');
+    await fixture.store.containers.connect(id, 'front');
+    await fixture.store.containers.rename(id, 'larger');
+    const { Config, NetworkSettings, HostConfig } = await fixture.store.containers.inspect('larger');
     expect(Config.Labels).toEqual({ label: LARGE });
     expect(HostConfig.Annotations).toEqual({ note: LARGE });
     expect(Object.keys(NetworkSettings.Networks ?? {})).toEqual(['front']);
@@ -71,7 +71,7 @@ describe('what a dockerd crashes on when it starts', () => {
     ],
     ['a host config of nothing', 'hostconfig.json', () => null, 'hostconfig.json'],
   ])('is named: %s', async (_, file, change, what) => {
-    const { id } = await fixture.store.create(IMAGE);
+    const { id } = await fixture.store.containers.create(IMAGE);
     const path = fixture.at(`containers/${id}/${file}`);
     writeFileSync(path, JSON.stringify(change(JSON.parse(readFileSync(path, 'utf8')) as Document)));
     const found = (await findings()).filter(({ code }) => code === 'container-undecodable');
@@ -82,7 +82,7 @@ describe('what a dockerd crashes on when it starts', () => {
   });
 
   it('is not: what it makes itself', async () => {
-    const { id } = await fixture.store.create(IMAGE);
+    const { id } = await fixture.store.containers.create(IMAGE);
     const path = fixture.at(`containers/${id}/${CONFIG}`);
     const { State, MountPoints, ...rest } = JSON.parse(readFileSync(path, 'utf8')) as Document;
     expect([State, MountPoints]).not.toContain(undefined);

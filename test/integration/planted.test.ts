@@ -24,7 +24,7 @@ let id: string;
 
 beforeEach(async () => {
   fixture = await TestStore.build();
-  ({ id } = await fixture.store.create(IMAGE, { name: 'web' }));
+  ({ id } = await fixture.store.containers.create(IMAGE, { name: 'web' }));
 });
 afterEach(() => fixture[Symbol.asyncDispose]());
 
@@ -62,28 +62,32 @@ const overlayOf = () => fixture.text(`image/overlay2/layerdb/mounts/${id}/mount-
 const layerOf = () => readdirSync(fixture.at('image/overlay2/layerdb/sha256')).sort()[0] ?? '';
 const imageOf = () => readdirSync(fixture.at('image/overlay2/imagedb/content/sha256'))[0] ?? '';
 
-const reload = () => fixture.store.load(chunks(archiveOfMembers(LAYERS, { Cmd: ['/bin/true'] })));
+const reload = () => fixture.store.images.load(chunks(archiveOfMembers(LAYERS, { Cmd: ['/bin/true'] })));
 
 /** Files of the store, and what needs each. */
 const PLACES: readonly (readonly [name: string, path: () => string, use: () => Promise<unknown>])[] = [
-  ['repositories.json', () => 'image/overlay2/repositories.json', () => fixture.store.images()],
+  ['repositories.json', () => 'image/overlay2/repositories.json', () => fixture.store.images.list()],
   [
     'an image config',
     () => `image/overlay2/imagedb/content/sha256/${imageOf()}`,
-    () => fixture.store.inspect(IMAGE),
+    () => fixture.store.images.inspect(IMAGE),
   ],
   [
     'an image config, in a list',
     () => `image/overlay2/imagedb/content/sha256/${imageOf()}`,
-    () => fixture.store.images(),
+    () => fixture.store.images.list(),
   ],
-  ['config.v2.json', () => `containers/${id}/config.v2.json`, () => fixture.store.containers()],
-  ['hostconfig.json', () => `containers/${id}/hostconfig.json`, () => fixture.store.inspectContainer(id)],
-  ['mount-id', () => `image/overlay2/layerdb/mounts/${id}/mount-id`, () => fixture.store.mount(id)],
+  ['config.v2.json', () => `containers/${id}/config.v2.json`, () => fixture.store.containers.list()],
+  ['hostconfig.json', () => `containers/${id}/hostconfig.json`, () => fixture.store.containers.inspect(id)],
+  [
+    'mount-id',
+    () => `image/overlay2/layerdb/mounts/${id}/mount-id`,
+    () => fixture.store.containers.mount(id),
+  ],
   ['cache-id', () => `image/overlay2/layerdb/sha256/${layerOf()}/cache-id`, () => reload()],
   ['diff', () => `image/overlay2/layerdb/sha256/${layerOf()}/diff`, () => reload()],
-  ['lower', () => `overlay2/${overlayOf()}/lower`, () => fixture.store.mount(id)],
-  ['a lock', () => 'layerstack/locks/containers', () => fixture.store.mount(id)],
+  ['lower', () => `overlay2/${overlayOf()}/lower`, () => fixture.store.containers.mount(id)],
+  ['a lock', () => 'layerstack/locks/containers', () => fixture.store.containers.mount(id)],
 ];
 
 describe.each(Object.keys(PLANTS))('%s', (what) => {
@@ -100,9 +104,9 @@ describe.each(Object.keys(PLANTS))('%s', (what) => {
   });
 
   it('in the place of the count of mounts is named', async () => {
-    await fixture.store.mount(id);
+    await fixture.store.containers.mount(id);
     const planted = await plant(`layerstack/mounts/${overlayOf()}.json`, what);
-    expect(await rejection(fixture.store.mount(id))).toMatchObject({
+    expect(await rejection(fixture.store.containers.mount(id))).toMatchObject({
       code: 'ERR_STORE_CORRUPT',
       path: planted,
     });
@@ -162,16 +166,20 @@ describe('a link in the place of a directory', () => {
   });
 
   it.each([
-    ['the container’s', () => `containers/${id}`, () => fixture.store.containers()],
-    ['the upper', () => `overlay2/${overlayOf()}/diff`, () => fixture.store.mount(id)],
-    ['the upper, in a commit', () => `overlay2/${overlayOf()}/diff`, () => fixture.store.commit(id)],
-    ['the work directory', () => `overlay2/${overlayOf()}/work`, () => fixture.store.mount(id)],
-    ['merged', () => `overlay2/${overlayOf()}/merged`, () => fixture.store.mount(id)],
+    ['the container’s', () => `containers/${id}`, () => fixture.store.containers.list()],
+    ['the upper', () => `overlay2/${overlayOf()}/diff`, () => fixture.store.containers.mount(id)],
+    [
+      'the upper, in a commit',
+      () => `overlay2/${overlayOf()}/diff`,
+      () => fixture.store.containers.commit(id),
+    ],
+    ['the work directory', () => `overlay2/${overlayOf()}/work`, () => fixture.store.containers.mount(id)],
+    ['merged', () => `overlay2/${overlayOf()}/merged`, () => fixture.store.containers.mount(id)],
     ['the layer’s entry', () => `image/overlay2/layerdb/sha256/${layerOf()}`, () => reload()],
     [
       'the layer’s content',
       () => `overlay2/${fixture.text(`image/overlay2/layerdb/sha256/${layerOf()}/cache-id`)}/diff`,
-      () => fixture.store.mount(id),
+      () => fixture.store.containers.mount(id),
     ],
   ])('%s is named by what needs it', async (_, path, use) => {
     mkdirSync(fixture.at(path()), { recursive: true });
@@ -184,7 +192,7 @@ describe('a link in the place of a directory', () => {
     for (const target of ['/etc', '../../../../etc', `../${overlayOf()}/../../../etc`, '../l/diff/..']) {
       rmSync(fixture.at(`overlay2/${short}`));
       symlinkSync(target, fixture.at(`overlay2/${short}`));
-      expect(await rejection(fixture.store.mount(id))).toMatchObject({
+      expect(await rejection(fixture.store.containers.mount(id))).toMatchObject({
         code: 'ERR_STORE_CORRUPT',
         path: fixture.at(`overlay2/${short}`),
       });
@@ -216,13 +224,13 @@ describe.each(['a file', ...Object.keys(PLANTS).filter((what) => what !== 'a sym
 
 describe('a file that is too large', () => {
   it.each([
-    ['config.v2.json', () => `containers/${id}/config.v2.json`, () => fixture.store.containers()],
-    ['repositories.json', () => 'image/overlay2/repositories.json', () => fixture.store.images()],
-    ['lower', () => `overlay2/${overlayOf()}/lower`, () => fixture.store.mount(id)],
+    ['config.v2.json', () => `containers/${id}/config.v2.json`, () => fixture.store.containers.list()],
+    ['repositories.json', () => 'image/overlay2/repositories.json', () => fixture.store.images.list()],
+    ['lower', () => `overlay2/${overlayOf()}/lower`, () => fixture.store.containers.mount(id)],
     [
       'an image config',
       () => `image/overlay2/imagedb/content/sha256/${imageOf()}`,
-      () => fixture.store.inspect(IMAGE),
+      () => fixture.store.images.inspect(IMAGE),
     ],
   ])('%s is refused with its size and the limit, unread', async (_, path, use) => {
     truncateSync(fixture.at(path()), 2 ** 40);
@@ -238,8 +246,12 @@ describe('a file that is too large', () => {
 
 describe('errors', () => {
   it.each([
-    ['repositories.json', () => 'image/overlay2/repositories.json', () => fixture.store.images()],
-    ['registries.json', () => 'layerstack/registries.json', () => fixture.store.manifest('localhost:1/x')],
+    ['repositories.json', () => 'image/overlay2/repositories.json', () => fixture.store.images.list()],
+    [
+      'registries.json',
+      () => 'layerstack/registries.json',
+      () => fixture.store.registry.manifest('localhost:1/x'),
+    ],
   ])('about %s do not quote what is in it', async (_, path, use) => {
     for (const text of [`${SECRET}`, `{"a": "${SECRET}`, `{"a": ${SECRET}}`, `["x"]${SECRET}`]) {
       writeFileSync(fixture.at(path()), text);

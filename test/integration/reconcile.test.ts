@@ -368,7 +368,7 @@ describe('what a dead session names', () => {
     await (await Root.open(store)).close();
     writeFileSync(at('layerstack/sessions/note'), 'x');
     await using opened = await Layerstack.open({ root: store });
-    expect(await opened.images()).toEqual([]);
+    expect(await opened.images.list()).toEqual([]);
     expect(existsSync(at('layerstack/sessions/note'))).toBe(true);
   });
 

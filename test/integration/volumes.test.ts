@@ -37,13 +37,13 @@ const LAYER: readonly TarMember[] = [
 async function build(...volumes: string[]): Promise<string> {
   const Volumes = Object.fromEntries(volumes.map((path) => [path, {}]));
   fixture = await TestStore.build(archiveOfMembers([...LAYERS, LAYER], { Cmd: ['/bin/true'], Volumes }));
-  return (await fixture.store.create(IMAGE, { name: 'web' })).id;
+  return (await fixture.store.containers.create(IMAGE, { name: 'web' })).id;
 }
 
 async function bundle(
   id: string,
 ): Promise<{ mounts: RuntimeMount[]; leftOut: readonly string[]; rootfs: string }> {
-  const { path, leftOut } = await fixture.store.bundle(id, join(fixture.scratch, 'bundle'));
+  const { path, leftOut } = await fixture.store.containers.bundle(id, join(fixture.scratch, 'bundle'));
   const spec = JSON.parse(readFileSync(join(path, 'config.json'), 'utf8')) as {
     mounts: RuntimeMount[];
     root: { path: string };
@@ -74,7 +74,7 @@ describe('a volume', () => {
     expect(lstatSync(join(source, 'link')).isSymbolicLink()).toBe(true);
     // The image's content stays where it was.
     expect(readFileSync(join(rootfs, 'data/file'), 'utf8')).toBe('of the image\n');
-    expect(await fixture.store.diff(id)).toEqual([]);
+    expect(await fixture.store.containers.diff(id)).toEqual([]);
   });
 
   it('that the image lacks is an empty directory, in the root file system too', async () => {
@@ -94,9 +94,9 @@ describe('a volume', () => {
     const { mounts } = await bundle(id);
     expect(mounts).toEqual([volume]);
     expect(readFileSync(join(mounts[0]?.source ?? '', 'written'), 'utf8')).toBe('x');
-    expect(await fixture.store.diff(id)).toEqual([]);
-    const image = await fixture.store.commit(id);
-    const again = await fixture.store.mount(await fixture.store.create(image));
+    expect(await fixture.store.containers.diff(id)).toEqual([]);
+    const image = await fixture.store.containers.commit(id);
+    const again = await fixture.store.containers.mount(await fixture.store.containers.create(image));
     expect(readdirSync(join(again.path, 'data')).sort()).toEqual(['file', 'hard', 'link']);
     const found: unknown[] = [];
     for await (const finding of fixture.store.fsck()) found.push(finding);
@@ -106,7 +106,7 @@ describe('a volume', () => {
   it('goes with its container', async () => {
     const id = await build('/data', '/other');
     await bundle(id);
-    await fixture.store.remove(id, { force: true });
+    await fixture.store.containers.remove(id, { force: true });
     await fixture.store.close();
     expect(existsSync(fixture.at(`containers/${id}`))).toBe(false);
     await fixture.reopen();
@@ -114,9 +114,9 @@ describe('a volume', () => {
 
   it('is made once, whoever asks at the same time', async () => {
     const id = await build('/data');
-    await fixture.store.mount(id);
+    await fixture.store.containers.mount(id);
     const all = await Promise.all(
-      [1, 2, 3, 4].map((at) => fixture.store.bundle(id, join(fixture.scratch, `bundle${at}`))),
+      [1, 2, 3, 4].map((at) => fixture.store.containers.bundle(id, join(fixture.scratch, `bundle${at}`))),
     );
     expect(new Set(all.map(({ spec }) => JSON.stringify(volumesOf(spec)))).size).toBe(1);
     expect(readdirSync(fixture.at(`containers/${id}/volumes`))).toHaveLength(1);
@@ -133,7 +133,7 @@ describe('a volume', () => {
 
   it('above another comes first; what a runtime mounts by default gives way', async () => {
     const id = await build('/data/deep/er', '/dev/shm', '/data', '/z');
-    const { spec } = await fixture.store.bundle(id, join(fixture.scratch, 'bundle'));
+    const { spec } = await fixture.store.containers.bundle(id, join(fixture.scratch, 'bundle'));
     const mounts = spec['mounts'] as RuntimeMount[];
     const places = mounts.map(({ destination }) => destination);
     expect(places.filter((place) => place === '/dev/shm')).toHaveLength(1);
@@ -145,7 +145,7 @@ describe('a volume', () => {
     const id = await build('/data');
     const { mounts } = await bundle(id);
     const reader = await Layerstack.open({ root: fixture.root, readOnly: true });
-    const { spec } = await reader.bundle(id, join(fixture.scratch, 'other'));
+    const { spec } = await reader.containers.bundle(id, join(fixture.scratch, 'other'));
     expect(volumesOf(spec)).toEqual(mounts);
     await reader.close();
   });
@@ -199,13 +199,13 @@ describe('a hostile volume', () => {
       const id = await build(path);
       const error = await rejection(bundle(id));
       expect(error).toMatchObject({ code: 'ERR_PATH_TYPE', path });
-      expect(await fixture.store.isMounted(id)).toBe(false);
+      expect(await fixture.store.containers.isMounted(id)).toBe(false);
     },
   );
 
   it('content that links out of the root brings nothing in', async () => {
     const id = await build('/data');
-    const mount = await fixture.store.mount(id);
+    const mount = await fixture.store.containers.mount(id);
     symlinkSync('/etc/shadow', join(mount.path, 'data/shadow'));
     const { mounts } = await bundle(id);
     expect(lstatSync(join(mounts[0]?.source ?? '', 'shadow')).isSymbolicLink()).toBe(true);

@@ -41,7 +41,7 @@ afterEach(async () => {
 
 /** Every path in the writable layer, with owner and mode of the directories. */
 async function changes(workingDir: string | undefined): Promise<string[]> {
-  const { mountId } = await fixture.store.create(IMAGE, { workingDir });
+  const { mountId } = await fixture.store.containers.create(IMAGE, { workingDir });
   const upper = fixture.at(join('overlay2', mountId, 'diff'));
   const names = readdirSync(upper, { recursive: true, encoding: 'utf8' }).sort();
   return names.map((name) => {
@@ -76,8 +76,8 @@ describe('the working directory of a new container', () => {
   });
 
   it('is seen in the mounted root file system, with nothing of what the image has deleted there', async () => {
-    const { id } = await fixture.store.create(IMAGE, { workingDir: '/srv/gone' });
-    await using mount = await fixture.store.mount(id);
+    const { id } = await fixture.store.containers.create(IMAGE, { workingDir: '/srv/gone' });
+    await using mount = await fixture.store.containers.mount(id);
     expect(readdirSync(join(mount.path, 'srv/gone'))).toEqual([]);
     expect(readdirSync(join(mount.path, 'srv')).sort()).toEqual(['gone', 'there', 'up']);
     expect(readlinkSync(join(mount.path, 'to-srv'))).toBe('/srv');
@@ -86,11 +86,11 @@ describe('the working directory of a new container', () => {
   it.each(['/file', '/file/x', '/loop', '/loop/x', `/${'x'.repeat(300)}`, `/${'d/'.repeat(3000)}`])(
     '%s cannot be made, and no container is left',
     async (workingDir) => {
-      const error = await rejection(fixture.store.create(IMAGE, { workingDir }));
+      const error = await rejection(fixture.store.containers.create(IMAGE, { workingDir }));
       expect(error).toMatchObject({ code: 'ERR_INVALID_ARGUMENT' });
       expect(error.message).toMatch(/^Cannot mkdir: .* is not a directory$/);
       expect(readdirSync(fixture.at('containers'))).toEqual([]);
-      expect(await fixture.store.containers()).toEqual([]);
+      expect(await fixture.store.containers.list()).toEqual([]);
     },
   );
 
@@ -98,7 +98,7 @@ describe('the working directory of a new container', () => {
     const outside = join(fixture.scratch, 'outside');
     mkdirSync(outside);
     chownSync(outside, 0, 0);
-    await fixture.store.create(IMAGE, { workingDir: `/srv/up/../../../..${outside}/made` });
+    await fixture.store.containers.create(IMAGE, { workingDir: `/srv/up/../../../..${outside}/made` });
     expect(existsSync(join(outside, 'made'))).toBe(false);
   });
 });

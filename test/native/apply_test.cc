@@ -272,7 +272,7 @@ TEST(a_content_that_cannot_be_written_fails_with_its_own_member) {
   writer.Begin({std::move(read_only)}, member);
   writer.Write("content");
   writer.End();
-  Failure failure = CAUGHT(writer.Settle());
+  Failure failure = CAUGHT(writer.Drain());
   CHECK_EQ(failure.code, "EBADF"s);
   CHECK_EQ(failure.path, "first"s);
   JudgeMember(failure, "second", "ERR_LAYER_INVALID", -1);

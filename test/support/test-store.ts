@@ -100,7 +100,7 @@ export class TestStore implements AsyncDisposable {
     const scratch = makeScratch('store');
     try {
       const store = await Layerstack.open({ root: join(scratch, 'store') });
-      await store.load(chunks(archive));
+      await store.images.load(chunks(archive));
       return new TestStore(scratch, store);
     } catch (error) {
       await dropScratch(scratch);

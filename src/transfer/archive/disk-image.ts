@@ -39,8 +39,7 @@ export async function writeImageOfImage(
   options: DiskImageOptions = {},
 ): Promise<void> {
   const { images, pin } = await pinImages(stores, [id], options.signal);
-  await using held = pin;
-  void held;
+  await using _held = pin;
   const top = images[0]?.layers.at(-1);
   if (top === undefined)
     throw new LayerstackError(

@@ -81,8 +81,7 @@ export async function importImage(
   const platform = platformOf(parent, options.platform);
   const top = topChainId(parent?.diffIds ?? []);
   // Until the image refers to them nobody else need.
-  await using pin = await layers.pin(top === undefined ? [] : [top], signal && { signal });
-  void pin;
+  await using _pin = await layers.pin(top === undefined ? [] : [top], { signal });
   const below = await layers.stack(parent?.diffIds ?? []);
   const staged = await timed('import', 'stage', () => stage(stores, source, options));
   try {
@@ -148,7 +147,7 @@ async function stage(
           onProgress({ type: 'progress', current, ...(total !== undefined && { total }) }),
       }),
       name: typeof source === 'string' ? source : 'stdin',
-      ...(signal && { signal }),
+      signal,
     });
   const limits = { ...DEFAULT_LIMITS, maxBytes };
   if (typeof source !== 'string') return stageFrom(source, limits);
@@ -156,7 +155,7 @@ async function stage(
   const kind = await statSource(source);
   if (kind.isDirectory()) {
     await refuseOwn(root, source, kind);
-    const directory = { directory: resolve(source), isUpper: false, sourceDateEpoch };
+    const directory = { directory: resolve(source), kind: 'plain' as const, sourceDateEpoch };
     return stageFrom(directory, { ...OWN_LAYER_LIMITS, maxBytes });
   }
   const file = await open(source);

@@ -13,7 +13,7 @@ import type { Root } from '../../system/root.ts';
 import { LayerPool } from '../ingest/layer-pool.ts';
 import { nameImages, type LoadedImage } from '../ingest/name-images.ts';
 import { linkParents, mergeImages, selectPlatform, type Plan } from '../ingest/planned.ts';
-import { DEFAULT_MAX_BYTES, publishImages, type LayerTrouble } from '../ingest/publish-images.ts';
+import { DEFAULT_MAX_BYTES, publishImages, type LayerWarning } from '../ingest/publish-images.ts';
 import { Writeback } from '../../layer/writeback.ts';
 import type { Archive } from './archive.ts';
 import { DOCKER_MANIFEST, readDocker } from './docker.ts';
@@ -37,7 +37,7 @@ export interface LoadOptions {
 }
 
 /** Something of a layer that could not be stored as it was. */
-export type LoadWarning = LayerTrouble;
+export type LoadWarning = LayerWarning;
 
 export interface LoadResult {
   /** In the archive's order. */
@@ -73,17 +73,20 @@ export async function load(
   const platform = options.platform === undefined ? undefined : parseKnownPlatform(options.platform);
   throwIfAborted(signal);
   stores.root.session();
-  const label = typeof source === 'string' ? source : 'the archive';
+  const sourceName = typeof source === 'string' ? source : 'the archive';
   const pool = new LayerPool(stores.layers, {
-    ...{ label, maxBytes, signal, onProgress },
-    remedy: 'the archive is damaged, save the image again',
+    sourceName,
+    maxBytes,
+    signal,
+    onProgress,
+    hint: 'the archive is damaged, save the image again',
     log: stores.root.log,
   });
   const writeback = new Writeback(stores.root.layout.root, (error) => pool.fail(error));
   let archive: Archive | undefined;
   try {
     const read = async (): Promise<Plan> => {
-      archive = await openArchive(source, { label, pool, maxBytes, caps: stores.root.caps, onProgress });
+      archive = await openArchive(source, { sourceName, pool, maxBytes, caps: stores.root.caps, onProgress });
       return readImages(archive, pool, platform);
     };
     const plan = await timed('load', 'read', read);
@@ -111,7 +114,7 @@ export async function load(
 
 /** Recognises the format and reads it. */
 async function readImages(archive: Archive, pool: LayerPool, platform: Platform | undefined): Promise<Plan> {
-  const { label, members } = archive;
+  const { sourceName, members } = archive;
   const plan = members.find(DOCKER_MANIFEST)
     ? await readDocker(archive)
     : members.find(OCI_INDEX)
@@ -120,8 +123,8 @@ async function readImages(archive: Archive, pool: LayerPool, platform: Platform 
         ? await readV1(archive, pool)
         : undefined;
   if (!plan) throw unknownFormat(archive);
-  const images = platform ? selectPlatform(label, plan.images, platform) : plan.images;
-  return { ...plan, images: linkParents(label, mergeImages(images)) };
+  const images = platform ? selectPlatform(sourceName, plan.images, platform) : plan.images;
+  return { ...plan, images: linkParents(sourceName, mergeImages(images)) };
 }
 
 function report({ images, notices, warnings }: LoadResult, onProgress: OnProgress): void {

@@ -83,8 +83,7 @@ async function* archive<Part>(
   const { signal } = options;
   throwIfAborted(signal);
   const { images, pin } = await pinImages(stores, names, signal);
-  await using held = pin;
-  void held;
+  await using _held = pin;
   for await (const part of pack(await members(stores, images, options))) {
     throwIfAborted(signal);
     yield part;
@@ -103,7 +102,7 @@ export async function pinImages(
   for (;;) {
     const images = await selectImages(stores, names);
     const tops = images.flatMap(({ layers }) => layers.at(-1)?.chainId ?? []);
-    const pin = await stores.layers.pin(tops, signal && { signal });
+    const pin = await stores.layers.pin(tops, { signal });
     let kept = false;
     try {
       kept = topsOf(await selectImages(stores, names)).join() === topsOf(images).join();

@@ -1,7 +1,7 @@
 /**
- * The layers that one load or pull stages, from the first byte until they are published or discarded. It owns them: when
- * anything fails, what runs is stopped and what was extracted is removed. Layers of a stream are staged *ahead*,
- * before it is known whether the archive's manifest names them, and taken later.
+ * The layers that one load or pull stages, from the first byte until they are published or discarded. The pool owns them: when
+ * anything fails, it stops what runs and removes what was extracted. Layers of a stream are staged *speculatively*, before it is
+ * known whether the archive's manifest names them, and taken later.
  */
 import { setMaxListeners } from 'node:events';
 import { abortError } from '../../core/abort.ts';
@@ -11,6 +11,7 @@ import { LayerstackError, type ErrorCode } from '../../core/errors.ts';
 import type { OnProgress } from '../../core/progress.ts';
 import type { LayerSource, LayerStore, StagedLayer, StageOptions } from '../../layer/store.ts';
 import type { Logger } from '../../system/log.ts';
+import { inLayer, layersTooLarge, notALayer, type LayerOrigin } from './layer-errors.ts';
 import type { LayerContent, LayerMember } from './member.ts';
 
 /**
@@ -19,21 +20,15 @@ import type { LayerContent, LayerMember } from './member.ts';
  */
 export const DEFAULT_LIMITS = { maxEntries: 10_000_000, maxPathBytes: 4096, maxPaxBytes: 1024 * 1024 };
 
-/** What makes a member useless as a layer without being trouble in itself: it may be none at all. */
-const CONTENT_ERRORS: ReadonlySet<ErrorCode> = new Set([
+/** The member cannot be a layer. That is no failure before it is taken: it may be another file of the archive. */
+const NOT_A_LAYER: readonly ErrorCode[] = [
   'ERR_LAYER_INVALID',
   'ERR_LAYER_TRUNCATED',
   'ERR_LAYER_ESCAPE',
   'ERR_COMPRESSION_UNSUPPORTED',
-]);
+];
 
-export interface LayerPoolOptions {
-  /** The archive, or the image in its registry, for messages. */
-  readonly label: string;
-  /** What to do about bytes that are not what they should be, for messages. */
-  readonly remedy: string;
-  /** Uncompressed bytes of all layers together, holes of sparse files included. */
-  readonly maxBytes: number;
+export interface LayerPoolOptions extends LayerOrigin {
   readonly signal?: AbortSignal | undefined;
   readonly onProgress?: OnProgress | undefined;
   readonly log: Pick<Logger, 'warn'>;
@@ -47,7 +42,8 @@ export interface Expected {
   readonly blob?: Descriptor | undefined;
 }
 
-interface Ahead {
+/** The first staged copy of a member's content. */
+interface FirstCopy {
   readonly staged: Promise<StagedLayer>;
   taken: boolean;
 }
@@ -58,7 +54,7 @@ export class LayerPool {
   readonly #stop = new AbortController();
   readonly #running = new Set<Promise<unknown>>();
   readonly #owned = new Set<StagedLayer>();
-  readonly #ahead = new Map<LayerContent, Ahead>();
+  readonly #firstCopies = new Map<LayerContent, FirstCopy>();
   #tarBytes = 0;
   #failure: unknown;
 
@@ -74,41 +70,41 @@ export class LayerPool {
   readonly signal: AbortSignal;
 
   /**
-   * Stages a member that may or may not turn out to be a layer of an image. Settles when it is staged or known to
-   * be useless, which only {@link take} reports. `announced`: the digest in its name, if it has one.
+   * Stages a member that may or may not turn out to be a layer of an image. Resolves when it is staged, or known not to be a layer,
+   * which only {@link take} reports. `announced`: the digest in its name, if it has one.
    * @throws {@link LayerstackError} what would fail whatever the member is: ERR_LIMIT_EXCEEDED, ERR_DIGEST_MISMATCH
    * against the digest in its name, a full disk.
    */
-  async ahead(member: LayerMember, source: LayerSource, announced?: Digest): Promise<void> {
+  async stageSpeculatively(member: LayerMember, source: LayerSource, announced?: Digest): Promise<void> {
     const staged = this.#stage(member, {}, (options) => this.#layers.stage(source, options));
-    this.#ahead.set(member.content, { staged, taken: false });
+    this.#firstCopies.set(member.content, { staged, taken: false });
     try {
       const { applied } = await staged;
       this.#compare(member, 'digest in its name', announced, applied.blobDigest);
     } catch (error) {
-      if (LayerstackError.is(error) && CONTENT_ERRORS.has(error.code)) return;
+      if (LayerstackError.is(error, ...NOT_A_LAYER)) return;
       throw this.fail(error);
     }
   }
 
   /** Whether its bytes are read already, or are being read. */
-  isAhead({ content }: LayerMember): boolean {
-    return this.#ahead.has(content);
+  isBegun({ content }: LayerMember): boolean {
+    return this.#firstCopies.has(content);
   }
 
-  /** Stages a member now, for a {@link take} to come, and says what it is. For members that can be reopened. */
+  /** Stages a member for a later {@link take}. For members that can be reopened. */
   async peek(member: LayerMember): Promise<StagedLayer> {
-    let ahead = this.#ahead.get(member.content);
-    if (!ahead) {
-      ahead = { staged: this.#open(member, {}), taken: false };
-      this.#ahead.set(member.content, ahead);
+    let first = this.#firstCopies.get(member.content);
+    if (!first) {
+      first = { staged: this.#open(member, {}), taken: false };
+      this.#firstCopies.set(member.content, first);
     }
-    return ahead.staged;
+    return first.staged;
   }
 
   /**
    * A staged copy of a member, each time another one.
-   * @param onBytes - told how much has been read, where it is read now
+   * @param onBytes - called with how much has been read, where it is read now
    * @throws {@link LayerstackError} ERR_DIGEST_MISMATCH when it is not what was `expected`, and all that staging throws.
    */
   async take(
@@ -118,24 +114,24 @@ export class LayerPool {
   ): Promise<StagedLayer> {
     try {
       const { content } = member;
-      const ahead = this.#ahead.get(content);
-      if (ahead?.taken === false) {
-        ahead.taken = true;
-        const staged = await ahead.staged;
+      const first = this.#firstCopies.get(content);
+      if (first?.taken === false) {
+        first.taken = true;
+        const staged = await first.staged;
         this.#verify(member, expected, staged);
         return staged;
       }
-      if (content.open && !(content.dear === true && ahead)) {
+      if (content.open && !(content.openOnce === true && first)) {
         const staged = this.#open(member, expected, onBytes);
-        if (content.dear === true) this.#ahead.set(content, { staged, taken: true });
+        if (content.openOnce === true) this.#firstCopies.set(content, { staged, taken: true });
         return await staged;
       }
-      if (!ahead) throw this.#notALayer(member);
-      const first = await ahead.staged;
-      this.#verify(member, expected, first);
+      if (!first) throw notALayer(this.#options, member.name);
+      const original = await first.staged;
+      this.#verify(member, expected, original);
       // The copy's own bytes are the plain tar.
       return await this.#stage(member, { diffId: expected.diffId }, (options) =>
-        this.#layers.restage(first, options),
+        this.#layers.restage(original, options),
       );
     } catch (error) {
       throw this.fail(error);
@@ -182,7 +178,7 @@ export class LayerPool {
   ): Promise<StagedLayer> {
     for (;;) {
       const opened = await member.content.open?.();
-      if (!opened) throw this.#notALayer(member);
+      if (!opened) throw notALayer(this.#options, member.name);
       try {
         return await this.#stage(member, expected, (options) => {
           const onProgress = (current: number): void => {
@@ -205,7 +201,7 @@ export class LayerPool {
     expected: Expected,
     work: (options: StageOptions) => Promise<StagedLayer>,
   ): Promise<StagedLayer> {
-    const { label, onProgress, maxBytes } = this.#options;
+    const { onProgress, maxBytes } = this.#options;
     const { name, content } = member;
     const layer = {
       member: name,
@@ -222,19 +218,22 @@ export class LayerPool {
           limits,
           signal: this.signal,
           name,
-          onProgress: (current) => onProgress?.({ type: 'layer-progress', ...layer, current }),
+          onProgress: (current) => {
+            const phase = expected.blob && content.phase?.(current);
+            onProgress?.({ type: 'layer-progress', ...layer, current, ...(phase && { phase }) });
+          },
           ...(expected.diffId && { expectedDiffId: expected.diffId }),
         });
       } catch (error) {
         if (!LayerstackError.is(error)) throw error;
         if (error.code === 'ERR_LIMIT_EXCEEDED' && error.limit === limits.maxBytes)
-          throw tooLarge(label, maxBytes, name, error);
+          throw layersTooLarge(this.#options, name, error);
         throw inLayer(error, this.#options, name);
       }
       this.#owned.add(staged);
       this.#verify(member, expected, staged);
       this.#tarBytes += staged.applied.tarSize + staged.applied.holeBytes;
-      if (this.#tarBytes > maxBytes) throw tooLarge(label, maxBytes, name);
+      if (this.#tarBytes > maxBytes) throw layersTooLarge(this.#options, name);
       onProgress?.({ type: 'layer-done', ...layer, diffId: staged.diffId, current: content.size });
       return staged;
     };
@@ -258,63 +257,11 @@ export class LayerPool {
     found: string | number,
   ): void {
     if (expected === undefined || expected === found) return;
-    const { label, remedy } = this.#options;
+    const { sourceName, hint } = this.#options;
     throw new LayerstackError(
       'ERR_DIGEST_MISMATCH',
-      `${label}: layer '${name}' is ${String(found)}, but the ${what} is ${String(expected)}; ${remedy}`,
-      { path: label, layer: name, expected, found },
+      `${sourceName}: layer '${name}' is ${String(found)}, but the ${what} is ${String(expected)}; ${hint}`,
+      { path: sourceName, layer: name, expected, found },
     );
   }
-
-  #notALayer({ name }: LayerMember): LayerstackError {
-    const { label, remedy } = this.#options;
-    return new LayerstackError(
-      'ERR_LAYER_INVALID',
-      `${label}: layer '${name}' is not a tar, plain or compressed; ${remedy}`,
-      { path: label, layer: name },
-    );
-  }
-}
-
-function tooLarge(label: string, maxBytes: number, layer: string, cause?: unknown): LayerstackError {
-  return new LayerstackError(
-    'ERR_LIMIT_EXCEEDED',
-    `${label}: its layers have more than ${String(maxBytes)} bytes uncompressed, holes of sparse files included; ` +
-      `if you trust it, allow more with maxBytes (--max-bytes)`,
-    {
-      path: label,
-      limit: maxBytes,
-      layer,
-      member: LayerstackError.is(cause) ? cause.member : undefined,
-      cause,
-    },
-  );
-}
-
-/** Trouble of the whole load or pull, not of the layer that met it. */
-const SHARED_ERRORS: ReadonlySet<ErrorCode> = new Set([
-  'ERR_ABORTED',
-  'ERR_NO_SPACE',
-  'ERR_ARCHIVE_INVALID',
-  'ERR_ARCHIVE_TRUNCATED',
-]);
-
-/** Bytes that are not what they were. */
-const DAMAGE: ReadonlySet<ErrorCode> = new Set(['ERR_DIGEST_MISMATCH', 'ERR_LAYER_TRUNCATED']);
-
-/** The error of a layer, with where it comes from and what it is called there. What a registry did names both already. */
-function inLayer(
-  error: LayerstackError,
-  { label, remedy }: LayerPoolOptions,
-  layer: string,
-): LayerstackError {
-  if (SHARED_ERRORS.has(error.code) || error.code.startsWith('ERR_REGISTRY_')) return error;
-  const { path, digest, expected, found, limit, member, syscall } = error;
-  const message = error.layer === undefined ? `layer '${layer}': ${error.message}` : error.message;
-  // A repository's own errors say what to do.
-  const advice = DAMAGE.has(error.code) && error.repository === undefined ? `; ${remedy}` : '';
-  return new LayerstackError(error.code, `${label}: ${message}${advice}`, {
-    ...{ digest, expected, found, limit, member, syscall, path: path ?? label, layer },
-    cause: error,
-  });
 }

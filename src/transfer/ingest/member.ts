@@ -1,4 +1,5 @@
 /** What holds a layer's bytes, compressed or not: a member of an archive, or a blob of a registry. */
+import type { LayerPhase } from '../../core/progress.ts';
 import type { LayerSource } from '../../layer/store.ts';
 
 /** A layer's bytes, ready to be staged. */
@@ -12,10 +13,12 @@ export interface OpenLayer {
 export interface LayerContent {
   /** Bytes as they come. */
   readonly size: number;
-  /** Opens the content to be staged, any number of times; absent where its bytes are gone by (see LayerPool.ahead). */
+  /** Opens the content to be staged, any number of times. Absent for a member of a stream, whose bytes have passed by. */
   readonly open?: () => Promise<OpenLayer>;
-  /** Reading it costs more than copying what was staged of it: it is opened once. Default: false. */
-  readonly dear?: boolean;
+  /** Its bytes cost more than a copy of what was staged of them, as those of a download do. Default: false. */
+  readonly openOnce?: boolean;
+  /** What is being done with the content, of which so many bytes were taken. */
+  readonly phase?: (current: number) => LayerPhase;
 }
 
 export interface LayerMember {

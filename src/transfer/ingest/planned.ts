@@ -39,21 +39,21 @@ export interface Plan {
  * @throws {@link LayerstackError} ERR_CONFIG_INVALID, ERR_LAYER_COUNT, ERR_LAYER_DEPTH.
  */
 export function planImage(
-  label: string,
+  sourceName: string,
   configMember: string,
   raw: Uint8Array,
   layers: readonly Omit<PlannedLayer, 'diffId'>[],
 ): Pick<PlannedImage, 'config' | 'layers'> {
-  const config = inMember(label, configMember, () => configOf(raw));
+  const config = inMember(sourceName, configMember, () => configOf(raw));
   const { diffIds } = config;
   if (layers.length !== diffIds.length)
     throw new LayerstackError(
       'ERR_LAYER_COUNT',
-      `${label}: the manifest lists ${String(layers.length)} layers for '${configMember}', whose ` +
+      `${sourceName}: the manifest lists ${String(layers.length)} layers for '${configMember}', whose ` +
         `rootfs.diff_ids has ${String(diffIds.length)}; save the image again`,
-      { path: label, member: configMember, expected: diffIds.length, found: layers.length },
+      { path: sourceName, member: configMember, expected: diffIds.length, found: layers.length },
     );
-  inMember(label, configMember, () => requireDepth(diffIds.length));
+  inMember(sourceName, configMember, () => requireDepth(diffIds.length));
   return { config, layers: layers.map((layer, index) => ({ ...layer, diffId: diffIds[index] as DiffID })) };
 }
 
@@ -67,15 +67,14 @@ function configOf(raw: Uint8Array): ImageConfig {
 }
 
 /** Runs a parser; its errors get the archive and the member. */
-export function inMember<T>(label: string, member: string, parse: () => T): T {
+export function inMember<T>(sourceName: string, member: string, parse: () => T): T {
   try {
     return parse();
   } catch (error) {
     if (!LayerstackError.is(error)) throw error;
-    const { id, digest, reference, expected, found, limit } = error;
-    throw new LayerstackError(error.code, `${label}: '${member}': ${error.message}`, {
-      ...{ id, digest, reference, expected, found, limit, path: label, member },
-      cause: error,
+    throw LayerstackError.within(error, `${sourceName}: '${member}': ${error.message}`, {
+      path: sourceName,
+      member,
     });
   }
 }
@@ -102,14 +101,14 @@ export function mergeImages(images: readonly PlannedImage[]): PlannedImage[] {
  * @throws {@link LayerstackError} ERR_PLATFORM_NOT_FOUND when none does.
  */
 export function selectPlatform(
-  label: string,
+  sourceName: string,
   images: readonly PlannedImage[],
   wanted: Platform,
 ): PlannedImage[] {
   const selected = images.filter(({ config }) => matchPlatform([{ platform: platformOf(config) }], wanted));
   if (selected.length === 0)
     throw noPlatform(
-      label,
+      sourceName,
       wanted,
       images.map(({ config }) => platformOf(config)),
     );
@@ -120,12 +119,16 @@ export function platformOf({ os, architecture, variant }: ImageConfig): Platform
   return normalizePlatform({ os, architecture, ...(variant !== undefined && { variant }) });
 }
 
-export function noPlatform(label: string, wanted: Platform, there: readonly Platform[]): LayerstackError {
+export function noPlatform(
+  sourceName: string,
+  wanted: Platform,
+  there: readonly Platform[],
+): LayerstackError {
   const list = [...new Set(there.map(formatPlatform))].join(', ');
   return new LayerstackError(
     'ERR_PLATFORM_NOT_FOUND',
-    `${label}: has no image for ${formatPlatform(wanted)}; it has ${list}: choose one with platform (--platform)`,
-    { path: label, expected: formatPlatform(wanted), found: list },
+    `${sourceName}: has no image for ${formatPlatform(wanted)}; it has ${list}: choose one with platform (--platform)`,
+    { path: sourceName, expected: formatPlatform(wanted), found: list },
   );
 }
 
@@ -135,7 +138,7 @@ export function noPlatform(label: string, wanted: Platform, there: readonly Plat
  * @throws {@link LayerstackError} ERR_MANIFEST_INVALID for a parent whose history is not the child's but for the last
  * step (or both empty).
  */
-export function linkParents(label: string, images: readonly PlannedImage[]): PlannedImage[] {
+export function linkParents(sourceName: string, images: readonly PlannedImage[]): PlannedImage[] {
   const byId = new Map(images.map((image) => [image.config.id, image]));
   return images.map((image) => {
     const { id } = image.config;
@@ -143,9 +146,9 @@ export function linkParents(label: string, images: readonly PlannedImage[]): Pla
     if (parent && !isParent(parent.config, image.config))
       throw new LayerstackError(
         'ERR_MANIFEST_INVALID',
-        `${label}: image ${id} names ${parent.config.id} as its parent, but its history is not the parent's and one ` +
+        `${sourceName}: image ${id} names ${parent.config.id} as its parent, but its history is not the parent's and one ` +
           `step more; save the image again`,
-        { path: label, id },
+        { path: sourceName, id },
       );
     return { ...image, parent: parent?.config.id };
   });

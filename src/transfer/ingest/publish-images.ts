@@ -15,8 +15,8 @@ import type { Writeback } from '../../layer/writeback.ts';
 /** Far above any image, yet it ends a bomb before it fills a large disk. */
 export const DEFAULT_MAX_BYTES = 1024 ** 4;
 
-/** Something of a layer that could not be stored as it was. */
-export interface LayerTrouble {
+/** Something of a layer could not be stored as it was. */
+export interface LayerWarning {
   readonly code: string;
   readonly message: string;
   readonly diffId: DiffID;
@@ -37,35 +37,34 @@ export interface Publishing {
 export interface Published<T> {
   readonly result: T;
   readonly notices: readonly string[];
-  readonly warnings: readonly LayerTrouble[];
+  readonly warnings: readonly LayerWarning[];
   /** The layers that the store did not have. */
   readonly fresh: readonly StagedLayer[];
 }
 
 /**
- * The layers of the images are in the store, durably, and `name`, which stores what refers to them, has run.
+ * The layers of the images are in the store, durably, and `record`, which stores what refers to them, has run.
  * @throws {@link LayerstackError} what staging and publishing throw; after an error of staging the store is as it was.
  */
 export async function publishImages<T>(
   layers: Pick<LayerStore, 'findAll' | 'publish' | 'pin'>,
   images: readonly PlannedImage[],
   { operation, pool, writeback, signal, onProgress, staged }: Publishing,
-  name: () => Promise<T>,
+  record: (fresh: readonly StagedLayer[]) => Promise<T>,
 ): Promise<Published<T>> {
-  await using pin = await pinLayers(layers, images, signal);
-  void pin;
+  await using _pin = await pinLayers(layers, images, signal);
   const { stacks, fresh } = await timed(operation, 'stage', () =>
     stageLayers(layers, images, pool, onProgress),
   );
   await staged?.();
   await writeback.stop();
   pool.throwIfFailed();
-  const { notices } = await timed(operation, 'publish', () => layers.publish(stacks, signal && { signal }));
+  const { notices } = await timed(operation, 'publish', () => layers.publish(stacks, { signal }));
   pool.published(fresh);
-  const result = await timed(operation, 'name', name);
+  const result = await timed(operation, 'name', () => record(fresh));
   return { result, notices, warnings: fresh.flatMap(warningsOf), fresh };
 }
 
-function warningsOf({ diffId, applied }: StagedLayer): LayerTrouble[] {
+function warningsOf({ diffId, applied }: StagedLayer): LayerWarning[] {
   return applied.warnings.map((warning) => ({ ...warning, diffId }));
 }

@@ -29,7 +29,7 @@ export async function pinLayers(
     const ends = [chain.at(-1), known.findLast((layer) => layer !== undefined)?.chainId];
     for (const end of ends) if (end !== undefined) pins.add(end);
   }
-  return layers.pin(pins, signal && { signal });
+  return layers.pin(pins, { signal });
 }
 
 /**
@@ -52,7 +52,7 @@ export async function stageLayers(
   const fresh: StagedLayer[] = [];
   const tally = new Tally<ChainID>(onProgress);
   for (const [index, [chainId, { member }]] of [...needed].entries())
-    if (!known[index] && !pool.isAhead(member)) tally.expect(chainId, member.content.size);
+    if (!known[index] && !pool.isBegun(member)) tally.expect(chainId, member.content.size);
   await Promise.all(
     [...needed].map(async ([chainId, { member, diffId, blob }], index) => {
       const layer = known[index];
@@ -63,7 +63,7 @@ export async function stageLayers(
         ready.set(chainId, layer);
         return;
       }
-      if (member.content.dear === true) onProgress?.({ type: 'layer-waiting', ...event });
+      if (member.content.openOnce === true) onProgress?.({ type: 'layer-waiting', ...event });
       const staged = await pool.take(member, { diffId, blob }, (current) => tally.at(chainId, current));
       tally.done(chainId);
       ready.set(chainId, staged);

@@ -1,7 +1,7 @@
 /**
- * The layers of one pull, compressed as they come, on their way to where they are kept (image/blob-archive.ts). They are written
- * while they are extracted, and kept when extracting has found their digests right; those that the store has already are
- * fetched for the purpose, and inflated once to see that they are the layers that the manifest says.
+ * Puts the layers of one pull into the blob archive, compressed as they come (image/blob-archive.ts). Their blobs are written
+ * while they are extracted, and committed when extracting has found their digests right. Blobs of layers that the store has already
+ * are fetched for the archive, and inflated once to see that they are those layers.
  */
 import { createHash } from 'node:crypto';
 import { throwIfAborted } from '../../core/abort.ts';
@@ -26,30 +26,30 @@ export interface BlobRecorderOptions {
 }
 
 /** A layer, and what its manifest says that it comes as. */
-interface KeptLayer {
+interface RecordedLayer {
   readonly diffId: DiffID;
   readonly blob?: Descriptor | undefined;
 }
 
 export class BlobRecorder implements AsyncDisposable {
   readonly #source: PullSource;
-  readonly #kept: BlobArchive;
+  readonly #archive: BlobArchive;
   readonly #options: BlobRecorderOptions;
   readonly #drafts = new Map<Digest, BlobDraft>();
 
-  constructor(source: PullSource, kept: BlobArchive, options: BlobRecorderOptions) {
+  constructor(source: PullSource, archive: BlobArchive, options: BlobRecorderOptions) {
     this.#source = source;
-    this.#kept = kept;
+    this.#archive = archive;
     this.#options = options;
   }
 
-  /** The same chunks, written as they pass. */
-  async *written(
+  /** The same chunks, recorded as they pass. */
+  async *recorded(
     blob: Descriptor,
     chunks: AsyncIterable<Uint8Array>,
   ): AsyncGenerator<Uint8Array, void, undefined> {
     await this.#drafts.get(blob.digest)?.discard();
-    const draft = await this.#kept.begin(blob);
+    const draft = await this.#archive.begin(blob);
     this.#drafts.set(blob.digest, draft);
     for await (const chunk of chunks) {
       await draft.append(chunk);
@@ -58,11 +58,11 @@ export class BlobRecorder implements AsyncDisposable {
   }
 
   /**
-   * The blobs of these layers are kept, durably. To be called when all layers that were read are verified.
+   * The blobs of these layers are in the archive, durably. The caller has verified all layers whose bytes were recorded.
    * @throws {@link LayerstackError} ERR_NO_SPACE; ERR_DIGEST_MISMATCH where a blob is another layer than the store has in
    *   its place; and what fetching the others throws.
    */
-  async settle(layers: readonly KeptLayer[]): Promise<void> {
+  async complete(layers: readonly RecordedLayer[]): Promise<void> {
     const read = new Set(this.#drafts.keys());
     for (const draft of this.#drafts.values()) await draft.commit();
     this.#drafts.clear();
@@ -70,15 +70,15 @@ export class BlobRecorder implements AsyncDisposable {
     for (const { blob, diffId } of layers) {
       if (!blob || checked.has(`${blob.digest} ${diffId}`)) continue;
       checked.add(`${blob.digest} ${diffId}`);
-      if (!this.#kept.has(blob)) await this.#fetch(blob);
-      // One that was read is what it was read for, and nothing else.
+      if (!this.#archive.has(blob)) await this.#fetch(blob);
+      // A blob that was read is the layer that it was read for, and no other.
       const isOne = layers.every((layer) => layer.blob?.digest !== blob.digest || layer.diffId === diffId);
       if (read.has(blob.digest) && isOne) continue;
       if (!(await this.#options.isKnown(blob, diffId))) await this.#check(blob, diffId);
     }
   }
 
-  /** What was not kept goes. */
+  /** Removes what was not committed. */
   async close(): Promise<void> {
     const drafts = [...this.#drafts.values()];
     this.#drafts.clear();
@@ -89,10 +89,10 @@ export class BlobRecorder implements AsyncDisposable {
     return this.close();
   }
 
-  /** What is kept goes out in the layer's place, so it must be that layer, compressed. */
+  /** A push sends the blob in the layer's place, so it must be that layer, compressed. */
   async #check(blob: Descriptor, diffId: DiffID): Promise<void> {
     const { signal, maxBytes, caps } = this.#options;
-    const { compression, bytes } = await sniff(this.#kept.read(blob));
+    const { compression, bytes } = await sniff(this.#archive.read(blob));
     const hash = createHash('sha256');
     let size = 0;
     for await (const chunk of decompress(bytes, compression, caps)) {
@@ -111,15 +111,14 @@ export class BlobRecorder implements AsyncDisposable {
     );
   }
 
-  /** From the next source as long as what comes is wrong and there is one. */
+  /** Where the bytes are wrong, asks the next source as long as there is one. */
   async #fetch(blob: Descriptor): Promise<void> {
     for (;;) {
       const download = this.#download(blob);
       try {
         return await this.#write(blob, download);
       } catch (error) {
-        const isWrong = LayerstackError.is(error) && error.code === 'ERR_DIGEST_MISMATCH';
-        if (!isWrong || !download.distrust()) throw error;
+        if (!LayerstackError.is(error, 'ERR_DIGEST_MISMATCH') || !download.distrust()) throw error;
       }
     }
   }
@@ -138,14 +137,14 @@ export class BlobRecorder implements AsyncDisposable {
     const { onProgress } = this.#options;
     const layer = { member: blob.digest, blob: blob.digest, total: blob.size };
     let current = 0;
-    const told = async function* (): AsyncGenerator<Uint8Array, void, undefined> {
+    const withProgress = async function* (): AsyncGenerator<Uint8Array, void, undefined> {
       for await (const chunk of download.bytes()) {
         yield chunk;
         current += chunk.length;
         onProgress?.({ type: 'layer-progress', ...layer, current, phase: 'downloading' });
       }
     };
-    await this.#kept.write(blob, told());
+    await this.#archive.write(blob, withProgress());
     onProgress?.({ type: 'layer-done', ...layer, current });
   }
 }

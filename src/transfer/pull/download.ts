@@ -13,7 +13,7 @@ import type { PullSource } from './source.ts';
 
 export interface DownloadOptions {
   readonly signal: AbortSignal;
-  /** What an earlier pull has left, and where what comes is kept for another. */
+  /** What an earlier pull has left, and where bytes are kept for the next one. */
   readonly partial?: Partial | undefined;
   /** The caller has so many bytes already: `bytes` begins behind them. Default 0. */
   readonly have?: number | undefined;
@@ -29,7 +29,7 @@ export class Download {
   readonly #source: PullSource;
   readonly #blob: Descriptor;
   readonly #options: DownloadOptions;
-  readonly #keep: PartialRecorder | undefined;
+  readonly #recorder: PartialRecorder | undefined;
   #have: number;
   #breaks = 0;
   #waitedMs = 0;
@@ -40,7 +40,7 @@ export class Download {
     this.#blob = blob;
     this.#options = options;
     this.#have = options.have ?? 0;
-    this.#keep = options.partial && new PartialRecorder(options.partial);
+    this.#recorder = options.partial && new PartialRecorder(options.partial);
   }
 
   /**
@@ -68,14 +68,14 @@ export class Download {
     return this.#distrust();
   }
 
-  /** It ends here: of a blob that is not complete, what came is kept as far as it is to be. */
-  async settle(): Promise<void> {
-    if (this.#have < this.#blob.size) await this.#keep?.settle();
+  /** No more bytes are asked for: writes those that the next pull may resume from and that are still in memory. */
+  async flush(): Promise<void> {
+    if (this.#have < this.#blob.size) await this.#recorder?.flush();
   }
 
-  /** The bytes were wrong: nothing of them is kept. */
+  /** The bytes were wrong: the next pull must not resume from them. */
   async discard(): Promise<void> {
-    await this.#keep?.drop();
+    await this.#recorder?.discard();
   }
 
   /** The bytes up to `end`, from the registry. */
@@ -111,7 +111,7 @@ export class Download {
       if (at + chunk.length > size) throw this.#tooLong();
       const wanted = chunk.subarray(0, end - at);
       this.#have += wanted.length;
-      if (end === size) await this.#keep?.add(wanted, at, this.#waitedMs);
+      if (end === size) await this.#recorder?.add(wanted, at, this.#waitedMs);
       yield wanted;
       asked = performance.now();
       // The rest is on disk.

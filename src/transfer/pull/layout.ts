@@ -127,7 +127,7 @@ interface Target {
 class LayoutPull {
   readonly #source: PullSource;
   readonly #reference: Reference;
-  readonly #label: string;
+  readonly #sourceName: string;
   readonly #target: Target;
   readonly #options: PullLayoutOptions;
   /** By digest: documents are written when the blobs that they name are there. */
@@ -140,7 +140,7 @@ class LayoutPull {
   constructor(source: PullSource, reference: Reference, target: Target, options: PullLayoutOptions) {
     this.#source = source;
     this.#reference = reference;
-    this.#label = formatReference(reference);
+    this.#sourceName = formatReference(reference);
     this.#target = target;
     this.#options = options;
   }
@@ -152,11 +152,13 @@ class LayoutPull {
     const before = await readIndex(path);
     const canonical = canonicalName(this.#reference.repository);
     this.#options.onProgress?.({
-      ...{ type: 'pulling', reference: this.#label, repository: canonical.slice(canonical.indexOf('/') + 1) },
+      type: 'pulling',
+      reference: this.#sourceName,
+      repository: canonical.slice(canonical.indexOf('/') + 1),
       id: asked === undefined ? (tag ?? '') : `${canonical}@${asked}`,
     });
     const root = await this.#source.fetchManifest(asked ?? tag ?? '', { signal });
-    const document = readDocument(this.#label, root, undefined);
+    const document = readDocument(this.#sourceName, root, undefined);
     await this.#visit(root.digest, root.bytes, document, 0);
     const fetchedBytes = await this.#fetchBlobs();
     for (const bytes of this.#documents.values()) await blobs.put(bytes);
@@ -171,7 +173,7 @@ class LayoutPull {
         }),
     });
     return {
-      reference: this.#label,
+      reference: this.#sourceName,
       digest: root.digest,
       mediaType,
       manifests: this.#manifests,
@@ -189,8 +191,8 @@ class LayoutPull {
     nesting: number,
   ): Promise<void> {
     const fail = (why: string): never => {
-      throw new LayerstackError('ERR_LIMIT_EXCEEDED', `${this.#label}: ${why}`, {
-        reference: this.#label,
+      throw new LayerstackError('ERR_LIMIT_EXCEEDED', `${this.#sourceName}: ${why}`, {
+        reference: this.#sourceName,
         digest,
       });
     };
@@ -223,7 +225,7 @@ class LayoutPull {
     const fetched = kept
       ? { bytes: kept, mediaType: child.mediaType, digest: digestOf(kept) }
       : await this.#source.fetchManifest(child.digest, { signal });
-    return { bytes: fetched.bytes, document: readDocument(this.#label, fetched, child) };
+    return { bytes: fetched.bytes, document: readDocument(this.#sourceName, fetched, child) };
   }
 
   #want(blob: Descriptor): void {
@@ -239,8 +241,8 @@ class LayoutPull {
     if (total > maxBytes)
       throw new LayerstackError(
         'ERR_LIMIT_EXCEEDED',
-        `${this.#label}: its blobs have ${String(total)} bytes; ${String(maxBytes)} are allowed`,
-        { reference: this.#label, limit: maxBytes, found: total },
+        `${this.#sourceName}: its blobs have ${String(total)} bytes; ${String(maxBytes)} are allowed`,
+        { reference: this.#sourceName, limit: maxBytes, found: total },
       );
     const slots = new Slots(maxConcurrentDownloads);
     const fetches = [...this.#wanted.values()].map((blob) => {

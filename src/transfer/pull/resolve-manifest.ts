@@ -43,58 +43,63 @@ const LAYER_TYPES: readonly string[] = [
   MEDIA_TYPES.ociLayerZstd,
 ];
 
+/** What to resolve. */
+export interface ManifestRequest {
+  /** The reference, for messages. */
+  readonly sourceName: string;
+  readonly tagOrDigest: string;
+  readonly platform: Platform;
+}
+
 /**
  * The manifest of the image, whose config and layers are of kinds that can be stored.
- * @param label the reference, for messages
  * @throws {@link LayerstackError} ERR_MANIFEST_INVALID (docker schema 1, artifacts, contradictions among them),
  *   ERR_LAYER_FOREIGN, ERR_PLATFORM_NOT_FOUND, ERR_DIGEST_MISMATCH, and what the source throws.
  */
 export async function resolveManifest(
   source: PullSource,
-  label: string,
-  tagOrDigest: string,
-  wanted: Platform,
+  { sourceName, tagOrDigest, platform }: ManifestRequest,
   signal: AbortSignal,
 ): Promise<ResolvedManifest> {
   const first = await source.fetchManifest(tagOrDigest, { signal });
   const documents = [first.bytes];
-  let document = readDocument(label, first, undefined);
+  let document = readDocument(sourceName, first, undefined);
   for (let nesting = 0; document.kind === 'index'; nesting++) {
-    if (nesting === MAX_NESTING) throw invalid(label, first.digest, 'has indexes nested too deep');
-    const chosen = choose(label, document, wanted);
+    if (nesting === MAX_NESTING) throw invalid(sourceName, first.digest, 'has indexes nested too deep');
+    const chosen = choose(sourceName, document, platform);
     const fetched = await source.fetchManifest(chosen.digest, { signal });
-    document = readDocument(label, fetched, chosen);
+    document = readDocument(sourceName, fetched, chosen);
     documents.push(fetched.bytes);
   }
-  checkImage(label, first.digest, document);
+  checkImage(sourceName, first.digest, document);
   return { digest: first.digest, manifest: document, documents };
 }
 
 /** Parses a document, which must be what the answer's media type and the index that led to it say. */
 export function readDocument(
-  label: string,
+  sourceName: string,
   { bytes, mediaType, digest }: FetchedManifest,
   expected: Descriptor | undefined,
 ): ReturnType<typeof parseManifest> {
-  const document = parseManifest(bytes, `${label}: manifest ${digest}`);
+  const document = parseManifest(bytes, `${sourceName}: manifest ${digest}`);
   if (expected && expected.size !== bytes.length)
     throw new LayerstackError(
       'ERR_DIGEST_MISMATCH',
-      `${label}: manifest ${digest} has ${String(bytes.length)} bytes, but its index says ${String(expected.size)}; ` +
+      `${sourceName}: manifest ${digest} has ${String(bytes.length)} bytes, but its index says ${String(expected.size)}; ` +
         `push the image again`,
-      { digest, reference: label, expected: expected.size, found: bytes.length },
+      { digest, reference: sourceName, expected: expected.size, found: bytes.length },
     );
   const own = document.mediaType ?? '';
   for (const said of [mediaType, expected?.mediaType ?? '']) {
     if (!isIndexType(said) && !isManifestType(said)) continue;
     const kind = isIndexType(said) ? 'index' : 'manifest';
     if (kind !== document.kind || !['', said].includes(own))
-      throw invalid(label, digest, `is announced as ${said}, but says to be ${own || document.kind}`);
+      throw invalid(sourceName, digest, `is announced as ${said}, but says to be ${own || document.kind}`);
   }
   return document;
 }
 
-function choose(label: string, { manifests }: Index, wanted: Platform): Descriptor {
+function choose(sourceName: string, { manifests }: Index, wanted: Platform): Descriptor {
   const images = manifests.filter(
     (each) =>
       !isAttestation(each) &&
@@ -103,30 +108,30 @@ function choose(label: string, { manifests }: Index, wanted: Platform): Descript
   const chosen = matchPlatform(images, wanted);
   if (chosen) return chosen;
   const there = images.flatMap(({ platform }) => platform ?? []);
-  throw noPlatform(label, wanted, there);
+  throw noPlatform(sourceName, wanted, there);
 }
 
-function checkImage(label: string, digest: Digest, manifest: Manifest): void {
+function checkImage(sourceName: string, digest: Digest, manifest: Manifest): void {
   const { config, layers } = manifest;
   if (isConfigType(config.mediaType) === 'no')
-    throw invalid(label, digest, `is no image but an artifact of type ${artifactTypeOf(manifest)}`);
+    throw invalid(sourceName, digest, `is no image but an artifact of type ${artifactTypeOf(manifest)}`);
   for (const { digest: layer, mediaType, urls = [] } of layers) {
     if (/\.(?:foreign|nondistributable)\./.test(mediaType))
       throw new LayerstackError(
         'ERR_LAYER_FOREIGN',
-        `${label}: layer ${layer} is foreign (${mediaType}): registries do not hold its bytes, which its publisher gives out` +
+        `${sourceName}: layer ${layer} is foreign (${mediaType}): registries do not hold its bytes, which its publisher gives out` +
           `${urls[0] === undefined ? '' : ` at ${urls[0].slice(0, 200)}`}; layerstack stores images whose layers are all in ` +
           `the registry: push it with all its layers (docker: "allow-nondistributable-artifacts")`,
-        { digest: layer, layer, reference: label },
+        { digest: layer, layer, reference: sourceName },
       );
     if (!LAYER_TYPES.includes(mediaType))
-      throw invalid(label, digest, `has a layer ${layer} of type ${mediaType}, which is no file system`);
+      throw invalid(sourceName, digest, `has a layer ${layer} of type ${mediaType}, which is no file system`);
   }
 }
 
-function invalid(label: string, digest: Digest, what: string): LayerstackError {
-  return new LayerstackError('ERR_MANIFEST_INVALID', `${label}: manifest ${digest} ${what}`, {
-    reference: label,
+function invalid(sourceName: string, digest: Digest, what: string): LayerstackError {
+  return new LayerstackError('ERR_MANIFEST_INVALID', `${sourceName}: manifest ${digest} ${what}`, {
+    reference: sourceName,
     digest,
   });
 }

@@ -155,17 +155,20 @@ async function pushImage(
   const id = await images.resolve(name);
   const config = await images.get(id);
   const top = topChainId(config.diffIds);
-  await using pin = await layers.pin(top === undefined ? [] : [top], signal && { signal });
-  void pin;
+  await using _pin = await layers.pin(top === undefined ? [] : [top], { signal });
   const chain = top === undefined ? [] : (await layers.chain(top)).reverse();
   const asksForOne = options.compression ?? options.format ?? options.compressionLevel;
   const original = asksForOne === undefined ? await stores.originals?.find(id) : undefined;
 
-  const tell = withSum(onProgress);
   onProgress({ type: 'pushing', reference: name, repository: canonicalName(reference.repository) });
   const stop = new AbortController();
   const target: LayerTarget = {
-    ...{ client, layers, format, compression, credentials, onProgress: tell },
+    client,
+    layers,
+    format,
+    compression,
+    credentials,
+    onProgress: withSum(onProgress),
     level: options.compressionLevel,
     monolithic: options.monolithic === true,
     memory: memoryOf(stores),

@@ -207,7 +207,7 @@ export class Upload {
       readonly headers?: Record<string, string>;
       readonly body?: AsyncIterable<Uint8Array>;
       readonly headersMs?: number;
-      readonly signal?: AbortSignal;
+      readonly signal?: AbortSignal | undefined;
       readonly digest?: Digest;
     },
   ): Promise<HttpResponse> {

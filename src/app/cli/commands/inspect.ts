@@ -57,13 +57,13 @@ async function inspectOne(
   name: string,
   type: 'image' | 'container' | undefined,
 ): Promise<object> {
-  if (type === 'image') return store.inspect(name);
+  if (type === 'image') return store.images.inspect(name);
   try {
-    return await store.inspectContainer(name);
+    return await store.containers.inspect(name);
   } catch (error) {
     if (type === 'container' || !LayerstackError.is(error) || error.code !== 'ERR_CONTAINER_NOT_FOUND')
       throw error;
-    return await store.inspect(name).catch((cause: unknown) => {
+    return await store.images.inspect(name).catch((cause: unknown) => {
       if (!LayerstackError.is(cause) || cause.code !== 'ERR_IMAGE_NOT_FOUND') throw cause;
       throw new LayerstackError(
         'ERR_IMAGE_NOT_FOUND',

@@ -25,9 +25,9 @@ export const command = defineCommand({
     if (what !== 'inspect')
       throw new UsageError(`manifest ${JSON.stringify(what)} is unknown: use manifest inspect REFERENCE`);
     const compact = parseFormat(values.format) === 'json';
-    const registries = await context.registries();
+    const registry = await context.registry();
     const verbose = values.verbose === true;
-    const found = await registries.manifest(reference, { images: verbose, signal: context.signal });
+    const found = await registry.manifest(reference, { images: verbose, signal: context.signal });
     if (!verbose) {
       // docker indents indexes and manifests in different ways.
       const indent = compact ? undefined : isIndexType(found.mediaType) ? '   ' : '\t';

@@ -11,7 +11,10 @@ export const command = defineCommand({
   examples: [{ command: 'rootfs=$(layerstack mount build)', does: 'mounts it, and keeps the path' }],
   async run(context, values, [name = '']) {
     await using store = await context.open();
-    const mount = await store.mount(name, { readOnly: values['readonly-rootfs'], signal: context.signal });
+    const mount = await store.containers.mount(name, {
+      readOnly: values['readonly-rootfs'],
+      signal: context.signal,
+    });
     context.print(mount.path);
   },
 });

@@ -15,7 +15,7 @@ export async function containerOf(request: ApiRequest, store: Layerstack): Promi
 
 export async function findContainer(name: string, store: Layerstack): Promise<Container> {
   try {
-    return await store.container(name);
+    return await store.containers.get(name);
   } catch (error) {
     if (LayerstackError.is(error) && error.code === 'ERR_CONTAINER_NOT_FOUND')
       throw new HttpError(404, `No such container: ${name}`, { cause: error });

@@ -21,7 +21,7 @@ export const registryRoutes: readonly Route[] = [
 async function authenticate(request: ApiRequest, { store }: ServiceContext): Promise<void> {
   const body = await request.jsonBytes(MAX_AUTH);
   const { credentials = {}, serverAddress } = parseAuthConfig(body, 'the request body');
-  const { Status, IdentityToken } = await store.login(serverAddress, credentials, {
+  const { Status, IdentityToken } = await store.registry.login(serverAddress, credentials, {
     keep: false,
     signal: request.signal,
   });
@@ -30,7 +30,7 @@ async function authenticate(request: ApiRequest, { store }: ServiceContext): Pro
 
 async function inspectRemote(request: ApiRequest, { store, log }: ServiceContext): Promise<void> {
   const reference = request.param('name');
-  const manifest = await store.manifest(reference, {
+  const manifest = await store.registry.manifest(reference, {
     images: true,
     credentials: requestCredentials(request, parseReference(reference), log),
     signal: request.signal,

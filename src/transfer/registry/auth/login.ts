@@ -55,7 +55,9 @@ export async function checkLogin(
 ): Promise<LoginStatus> {
   const { settings, log, timeouts, env = process.env } = access;
   await using origin = openOrigin(registryAddress(registry), {
-    ...{ settings, timeouts, env },
+    settings,
+    timeouts,
+    env,
     credentials: fixedCredentials(registry, credentials),
     retry: { ...DEFAULT_RETRY, ...access.retry },
     log,

@@ -33,10 +33,10 @@ const MIB = 1024 * 1024;
 
 /** What is kept of so many MiB, each of which is waited for `ms`. */
 async function kept(count: number, ms: number, partial = new FakePartial()): Promise<FakePartial> {
-  const keep = new PartialRecorder(partial as unknown as Partial);
+  const recorder = new PartialRecorder(partial as unknown as Partial);
   for (let index = 0; index < count; index++)
-    await keep.add(Buffer.alloc(MIB, index), index * MIB, (index + 1) * ms);
-  await keep.settle();
+    await recorder.add(Buffer.alloc(MIB, index), index * MIB, (index + 1) * ms);
+  await recorder.flush();
   return partial;
 }
 
@@ -74,10 +74,10 @@ describe('what is kept of a download', () => {
 
   it('is nothing once the bytes turned out wrong', async () => {
     const partial = new FakePartial(Buffer.alloc(100));
-    const keep = new PartialRecorder(partial as unknown as Partial);
-    await keep.drop();
-    await keep.add(Buffer.alloc(10), 100, 0);
-    await keep.settle();
+    const recorder = new PartialRecorder(partial as unknown as Partial);
+    await recorder.discard();
+    await recorder.add(Buffer.alloc(10), 100, 0);
+    await recorder.flush();
     expect(partial.size).toBe(0);
   });
 });

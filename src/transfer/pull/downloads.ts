@@ -1,6 +1,6 @@
 /**
- * The layers of one pull as the pool takes them: each opened when it is its turn, at most so many at once, with what earlier
- * pulls have left of it. They own the partials until they are closed.
+ * The layers of one pull as the pool takes them: each is opened when it is its turn, at most so many at once, and resumes from
+ * what earlier pulls have left of it. They own the partials until they are closed.
  */
 import type { Descriptor } from '../../core/descriptor.ts';
 import type { Digest } from '../../core/digest.ts';
@@ -19,22 +19,22 @@ export interface LayerDownloadsOptions {
   readonly signal: AbortSignal;
   readonly maxConcurrent: number;
   readonly onProgress: OnProgress | undefined;
-  /** Sees the bytes of each blob as they pass. */
-  readonly through?: BlobRecorder | undefined;
+  /** Records the bytes of each blob as they pass. */
+  readonly recorder?: BlobRecorder | undefined;
 }
 
 /** Fetching less than this again takes no longer than keeping it. */
 const MIN_PARTIAL_BYTES = 1024 * 1024;
 
-/** Staging fails so for what the bytes are, not for how they came: nobody is to go on from them. */
-const CONTENT_ERRORS: ReadonlySet<ErrorCode> = new Set([
+/** Staging fails with these for what the bytes are, not for how they came: no pull may resume from them. */
+const BAD_BYTES: readonly ErrorCode[] = [
   'ERR_DIGEST_MISMATCH',
   'ERR_LAYER_INVALID',
   'ERR_LAYER_TRUNCATED',
   'ERR_LAYER_ESCAPE',
   'ERR_COMPRESSION_UNSUPPORTED',
   'ERR_LIMIT_EXCEEDED',
-]);
+];
 
 export class LayerDownloads implements AsyncDisposable {
   readonly #source: PullSource;
@@ -45,7 +45,7 @@ export class LayerDownloads implements AsyncDisposable {
   readonly #transfers = new Set<Download>();
   #closed = false;
   /** Which bytes of each layer were there when it was opened. */
-  readonly #kept = new Map<Digest, { readonly start: number; readonly end: number }>();
+  readonly #resumed = new Map<Digest, { readonly start: number; readonly end: number }>();
 
   constructor(source: PullSource, options: LayerDownloadsOptions) {
     this.#source = source;
@@ -57,28 +57,26 @@ export class LayerDownloads implements AsyncDisposable {
   member(blob: Descriptor): LayerMember {
     let content = this.#contents.get(blob.digest);
     if (!content) {
-      content = { size: blob.size, dear: true, open: () => this.#open(blob) };
+      content = {
+        size: blob.size,
+        openOnce: true,
+        open: () => this.#open(blob),
+        phase: (current) => this.#phase(blob, current),
+      };
       this.#contents.set(blob.digest, content);
     }
     return { name: blob.digest, content };
   }
 
-  /** What is being done with a layer of which so many bytes were taken. */
-  phase(blob: Digest, current: number, total: number): LayerPhase {
-    if (current >= total) return 'extracting';
-    const { start, end } = this.#kept.get(blob) ?? { start: 0, end: 0 };
-    return current > start && current <= end ? 'verifying' : 'downloading';
-  }
-
-  /** The layers are all there: nobody has to go on from what was kept of them. */
+  /** Removes what was kept of the layers: all of them are staged, so no pull has to resume them. */
   async removePartials(): Promise<void> {
     for (const partial of this.#partials.values()) await (await partial)?.remove();
   }
 
-  /** What is kept belongs to whoever pulls next. */
+  /** Keeps what has come of each layer for the next pull. */
   async close(): Promise<void> {
     this.#closed = true;
-    await Promise.all([...this.#transfers].map((transfer) => transfer.settle()));
+    await Promise.all([...this.#transfers].map((transfer) => transfer.flush()));
     const partials = [...this.#partials.values()];
     this.#partials.clear();
     // One that could not be opened has failed the pull already.
@@ -89,6 +87,12 @@ export class LayerDownloads implements AsyncDisposable {
     return this.close();
   }
 
+  #phase({ digest, size }: Descriptor, current: number): LayerPhase {
+    if (current >= size) return 'extracting';
+    const { start, end } = this.#resumed.get(digest) ?? { start: 0, end: 0 };
+    return current > start && current <= end ? 'verifying' : 'downloading';
+  }
+
   /** Resolves when the first bytes are there, so that a slot of the store is not taken for one that has none. */
   async #open(blob: Descriptor): Promise<OpenLayer> {
     const { signal, onProgress } = this.#options;
@@ -96,7 +100,7 @@ export class LayerDownloads implements AsyncDisposable {
     try {
       const partial = await this.#partial(blob);
       const { start = 0, size = 0 } = partial ?? {};
-      this.#kept.set(blob.digest, { start, end: start + size });
+      this.#resumed.set(blob.digest, { start, end: start + size });
       const transfer = new Download(this.#source, blob, {
         signal,
         partial,
@@ -106,12 +110,12 @@ export class LayerDownloads implements AsyncDisposable {
         },
       });
       this.#transfers.add(transfer);
-      const bytes = this.#options.through?.written(blob, transfer.bytes()) ?? transfer.bytes();
+      const bytes = this.#options.recorder?.recorded(blob, transfer.bytes()) ?? transfer.bytes();
       const first = await bytes.next();
       return {
         source: first.done === true ? bytes : startingWith(first.value, bytes),
         again: async (error) => {
-          if (!LayerstackError.is(error) || !CONTENT_ERRORS.has(error.code)) return false;
+          if (!LayerstackError.is(error, ...BAD_BYTES)) return false;
           await transfer.discard();
           return transfer.distrust() || size > 0;
         },
@@ -119,7 +123,7 @@ export class LayerDownloads implements AsyncDisposable {
           slot.release();
           // Not awaited: what it waits for may never come.
           bytes.return().catch(() => undefined);
-          await transfer.settle();
+          await transfer.flush();
           this.#transfers.delete(transfer);
         },
       };
