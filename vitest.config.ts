@@ -1,4 +1,5 @@
 import { defineConfig } from 'vitest/config';
+import { RerunReporter } from './test/support/rerun-reporter.ts';
 
 const project = (name: string, testTimeout: number, options: object = {}) => ({
   test: {
@@ -16,7 +17,8 @@ const report = process.env['LAYERSTACK_TEST_REPORT'];
 
 export default defineConfig({
   test: {
-    ...(report ? { reporters: ['default', 'json'], outputFile: { json: report } } : {}),
+    reporters: ['default', new RerunReporter(), ...(report ? ['json'] : [])],
+    ...(report ? { outputFile: { json: report } } : {}),
     projects: [
       project('unit', 20_000),
       project('native', 300_000),

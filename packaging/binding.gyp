@@ -15,8 +15,8 @@
       "target_name": "core",
       "type": "static_library",
       "conditions": [
-        ["units=='yes'", {"sources": ["<!@(node packaging/units.js sys codec tree erofs)"]},
-                         {"sources": ["<!@(find native/sys native/codec native/tree native/erofs -name '*.cc')"]}]
+        ["units=='yes'", {"sources": ["<!@(node packaging/units.js sys codec format tree pipeline erofs)"]},
+                         {"sources": ["<!@(find native/sys native/codec native/format native/tree native/pipeline native/erofs -name '*.cc')"]}]
       ],
       # Node's -O3 would take longer to compile, for a program that waits for the kernel.
       "configurations": {"Release": {"cflags": ["-O2"], "cflags!": ["-O3"]}}

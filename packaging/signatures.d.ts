@@ -1,2 +1,2 @@
-/** The text of src/app/signatures.ts, as the sources are now. */
-export function signaturesText(): string;
+/** Returns the texts of the files of src/app/signatures, by name, as the sources are now. */
+export function signatureFiles(): Readonly<Record<string, string>>;

@@ -1,53 +1,73 @@
 /**
- * Derives what the public methods take from their TypeScript types: `npm run signatures` writes src/app/signatures.ts, by which they
- * check their arguments (src/core/arguments.ts). A test fails where the two differ.
+ * Derives what the public methods take from their TypeScript types: `npm run signatures` writes src/app/signatures/, by
+ * which they check their arguments (src/core/arguments.ts). A test fails where the two differ.
  */
 import { writeFile } from 'node:fs/promises';
 import { fileURLToPath, URL } from 'node:url';
 import ts from 'typescript';
 
 const HOME = fileURLToPath(new URL('..', import.meta.url));
-const OUTPUT = `${HOME}src/app/signatures.ts`;
-/** Whose methods users of the library call, but for those that say `@internal`. */
-const CLASSES = ['Layerstack', 'Registries', 'Archives'];
-/** What they call without an object. */
-const FUNCTIONS = ['openArchive'];
+const OUTPUT = `${HOME}src/app/signatures/`;
+/**
+ * Whose methods users of the library call, but for those that say `@internal`; the file that describes them; and what
+ * users write before the dot.
+ */
+const CLASSES = [
+  { name: 'Layerstack', file: 'store.ts', instance: 'store' },
+  { name: 'Images', file: 'images.ts', instance: 'store.images' },
+  { name: 'Containers', file: 'containers.ts', instance: 'store.containers' },
+  { name: 'Registry', file: 'registry.ts', instance: 'store.registry' },
+  { name: 'StoreRegistry', file: 'registry.ts', instance: 'store.registry' },
+  { name: 'Archives', file: 'archives.ts', instance: 'store.archives' },
+];
+/** What users call without an object. */
+const FUNCTIONS = [{ name: 'openArchive', file: 'archives.ts' }];
 
-/** The text of src/app/signatures.ts, as the sources are now. */
-export function signaturesText() {
+/** Returns the texts of the files of src/app/signatures, by name, as the sources are now. */
+export function signatureFiles() {
   const { options } = ts.getParsedCommandLineOfConfigFile(`${HOME}tsconfig.json`, {}, ts.sys);
   const index = `${HOME}src/index.ts`;
   const program = ts.createProgram([index], { ...options, noEmit: true });
   const checker = program.getTypeChecker();
-  const shapes = new Shapes(checker);
-  const methods = {};
-  for (const exported of checker.getExportsOfModule(
-    checker.getSymbolAtLocation(program.getSourceFile(index)),
-  )) {
-    const symbol = checker.getAliasedSymbol(exported);
-    if (FUNCTIONS.includes(exported.name))
-      methods[exported.name] = shapes.signature(checker.getTypeOfSymbol(symbol).getCallSignatures()[0]);
-    if (!CLASSES.includes(exported.name)) continue;
-    const owners = { '.': checker.getTypeOfSymbol(symbol), '#': checker.getDeclaredTypeOfSymbol(symbol) };
-    for (const signature of owners['.'].getConstructSignatures())
-      if (isPublic({ valueDeclaration: signature.declaration }) && signature.parameters.length > 0)
-        methods[`${symbol.name}.constructor`] = shapes.signature(signature);
-    for (const [sign, type] of Object.entries(owners))
-      for (const property of checker.getPropertiesOfType(type)) {
+  const exported = checker.getExportsOfModule(checker.getSymbolAtLocation(program.getSourceFile(index)));
+  const files = {};
+  for (const { name, file, instance } of CLASSES) {
+    const { methods, shapes } = (files[file] ??= { methods: {}, shapes: new Shapes(checker) });
+    const symbol = checker.getAliasedSymbol(exported.find((one) => one.name === name));
+    const type = checker.getTypeOfSymbol(symbol);
+    for (const signature of type.getConstructSignatures())
+      if (isPublic(signature) && signature.parameters.length > 0)
+        methods[`new ${name}`] = shapes.signature(signature);
+    for (const [owner, members] of [
+      [name, type],
+      [instance, checker.getDeclaredTypeOfSymbol(symbol)],
+    ])
+      for (const property of checker.getPropertiesOfType(members)) {
         const [signature] = checker.getTypeOfSymbol(property).getCallSignatures();
         if (signature === undefined || signature.parameters.length === 0 || !isPublic(property)) continue;
-        methods[symbol.name + sign + property.name] = shapes.signature(signature);
+        methods[`${owner}.${property.name}`] = shapes.signature(signature);
       }
   }
+  for (const { name, file } of FUNCTIONS) {
+    const { methods, shapes } = (files[file] ??= { methods: {}, shapes: new Shapes(checker) });
+    const symbol = checker.getAliasedSymbol(exported.find((one) => one.name === name));
+    methods[name] = shapes.signature(checker.getTypeOfSymbol(symbol).getCallSignatures()[0]);
+  }
+  return Object.fromEntries(
+    Object.entries(files).map(([file, { methods, shapes }]) => [file, fileText(methods, shapes.objects)]),
+  );
+}
+
+function fileText(methods, objects) {
   return `/** What the public methods take. Written by \`npm run signatures\` from their types: change those. */
-import type { Signatures } from '../core/arguments.ts';
+import type { Signatures } from '../../core/arguments.ts';
 
 export const SIGNATURES: Signatures = {
   methods: {
 ${lines(methods)}
   },
   objects: {
-${lines(shapes.objects)}
+${lines(objects)}
   },
 };
 `;
@@ -59,9 +79,10 @@ function lines(members) {
     .join('\n');
 }
 
-function isPublic(symbol) {
-  if (symbol.getJsDocTags?.().some(({ name }) => name === 'internal')) return false;
-  const declaration = symbol.valueDeclaration;
+/** @param member a property, or the signature of a constructor */
+function isPublic(member) {
+  if (member.getJsDocTags?.().some(({ name }) => name === 'internal')) return false;
+  const declaration = member.valueDeclaration ?? member.declaration;
   return (
     declaration === undefined ||
     ((ts.getCombinedModifierFlags(declaration) & (ts.ModifierFlags.Private | ts.ModifierFlags.Protected)) ===
@@ -177,4 +198,5 @@ class Shapes {
   }
 }
 
-if (process.argv[1] === fileURLToPath(import.meta.url)) await writeFile(OUTPUT, signaturesText());
+if (process.argv[1] === fileURLToPath(import.meta.url))
+  for (const [file, text] of Object.entries(signatureFiles())) await writeFile(OUTPUT + file, text);

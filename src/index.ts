@@ -1,11 +1,18 @@
 /**
- * layerstack: Docker's own overlay2 layout, in process. The way of an image's bytes is the order of the folders:
- * transfer (in) -> layer -> image -> container -> transfer (out); `Layerstack` is the door to all of it.
+ * layerstack: Docker's own overlay2 layout, in process. An image's bytes take the way of the folders:
+ * transfer (in) -> layer -> image -> container -> transfer (out). `Layerstack` opens a store; its `images`,
+ * `containers` and `registry` do the work.
  */
 export { openArchive } from './app/archives.ts';
 export type { Archives } from './app/archives.ts';
 export { DEFAULT_ROOT, Layerstack } from './app/layerstack.ts';
-export type { ContainerRef, DiskUsage, NewContainer, OpenOptions } from './app/layerstack.ts';
+export type { DiskUsage, OpenOptions } from './app/layerstack.ts';
+export type { Images } from './app/images.ts';
+export type { Containers, NewContainer } from './app/containers.ts';
+export type { ContainerRef } from './app/container-contents.ts';
+export type { StoreRegistry } from './app/store-registry.ts';
+export { Registry } from './app/registry.ts';
+export type { RegistryOptions } from './app/registry.ts';
 export type { EventsOptions, RecordedEvent } from './app/event-journal.ts';
 export type { ContainerAction, ImageAction, StoreEvent, StoreListener } from './app/store-events.ts';
 export type { Finding } from './app/doctor.ts';
@@ -55,16 +62,14 @@ export type { LayerForm } from './packed/layers.ts';
 export type { StorelessOptions } from './packed/open-archive.ts';
 export type { ArchiveImage, ArchiveLayer, MountedArchive, OpenArchiveOptions } from './packed/open.ts';
 export type { Capabilities } from './system/caps.ts';
-export type { Referrer, RemoteManifest, RemovedRemote } from './transfer/remote.ts';
+export type { Referrer, RemoteManifest, RemovedRemote } from './transfer/remote/remote.ts';
 export type { Logger } from './system/log.ts';
-export { Registries } from './app/registries.ts';
-export type { RegistryOptions } from './app/registries.ts';
 export { DockerConfig } from './transfer/registry/auth/docker-config.ts';
 export type { LayerWarning, Probe } from './system/native.ts';
 export type { LoadedImage, LoadOptions, LoadResult, LoadWarning } from './transfer/archive/load.ts';
-export type { DiskImageOptions } from './transfer/disk-image.ts';
-export type { PulledImage, PullOptions, PullResult } from './transfer/pull.ts';
-export type { PulledLayout, PullLayoutOptions } from './transfer/pull-layout.ts';
-export type { PushedImage, PushOptions, PushResult } from './transfer/push.ts';
+export type { DiskImageOptions } from './transfer/archive/disk-image.ts';
+export type { PulledImage, PullOptions, PullResult } from './transfer/pull/pull.ts';
+export type { PulledLayout, PullLayoutOptions } from './transfer/pull/layout.ts';
+export type { PushedImage, PushOptions, PushResult } from './transfer/push/push.ts';
 export { fixedCredentials } from './transfer/registry/auth/credentials.ts';
 export type { Credentials, CredentialSource } from './transfer/registry/auth/credentials.ts';

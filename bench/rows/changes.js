@@ -44,8 +44,8 @@ const programs = ({ input, blobMiB, byLayerstack, byDockerd, byPodman, byFloor }
     onFreshVolume(async (volume) => {
       await layerstack(volume, 'load', '-i', input.archive);
       return withStore(volume, async (store) => {
-        const container = await store.create(input.id);
-        const { GraphDriver } = await store.inspectContainer(container);
+        const container = await store.containers.create(input.id);
+        const { GraphDriver } = await store.containers.inspect(container);
         const upper = GraphDriver.Data.UpperDir;
         await change(volume, upper, blobMiB);
         return work({ store, container, upper, volume });
@@ -91,7 +91,7 @@ export const diff = async (input, count) => ({
     programs({
       input,
       blobMiB: 0,
-      byLayerstack: (store, container) => store.diff(container),
+      byLayerstack: (store, container) => store.containers.diff(container),
       byDockerd: (api, id) => api('GET', `/containers/${id}/changes`),
       byPodman: (podman, id) => podman('diff', id),
       byFloor: async (upper, volume) => Number(await sh(await floorOn(volume), ['walk', upper])) / 1000,
@@ -110,7 +110,7 @@ export const commit = async (input, count) => ({
     programs({
       input,
       blobMiB: 200,
-      byLayerstack: (store, container) => store.commit(container),
+      byLayerstack: (store, container) => store.containers.commit(container),
       byDockerd: (api, id) => api('POST', `/commit?container=${id}`),
       byPodman: (podman, id) => podman('commit', '-q', id),
       byFloor: (upper, volume) => timed(() => sh('bash', ['-o', 'pipefail', '-c', TAR, 'sh', upper, volume])),

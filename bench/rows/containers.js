@@ -61,12 +61,12 @@ const byLayerstack = (volume, input) =>
     pairOf({
       samples: SAMPLES / ROUNDS,
       async create() {
-        const container = await store.create(input.id);
-        return { container, mount: await store.mount(container) };
+        const container = await store.containers.create(input.id);
+        return { container, mount: await store.containers.mount(container) };
       },
       async remove({ container, mount }) {
         await mount.unmount();
-        await store.remove(container);
+        await store.containers.remove(container);
       },
       settle: () => untilDeleted(volume),
     }),
@@ -118,7 +118,7 @@ async function byFloor(program, volume, { id, mountId }) {
 /** Library and floor a few containers each, in turn: what slows the machine down for a while slows both. */
 async function inTurn(volume, input) {
   const program = await floorOn(volume);
-  const template = await withStore(volume, (store) => store.create(input.id));
+  const template = await withStore(volume, (store) => store.containers.create(input.id));
   const measured = { library: [], floor: [] };
   for (let round = 0; round < ROUNDS; round++) {
     measured.library.push(await byLayerstack(volume, input));

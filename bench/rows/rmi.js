@@ -17,7 +17,7 @@ async function byLayerstack(input, count) {
       const start = performance.now();
       await withStore(volume, async (store) => {
         const opened = performance.now();
-        await store.removeImage(input.id, { force: true });
+        await store.images.remove(input.id, { force: true });
         returned.push(performance.now() - opened);
       });
       return performance.now() - start;

@@ -7,7 +7,7 @@
 #include <algorithm>
 #include <memory>
 
-#include "codec/tar_reader.h"
+#include "format/tar_reader.h"
 #include "erofs/tree.h"
 #include "erofs/writer.h"
 #include "sys/failure.h"

@@ -129,7 +129,7 @@ void ForEach(size_t count, const std::function<void(size_t)>& job) {
   std::vector<std::optional<Failure>> failures(count);
   auto work = [&] {
     for (size_t i; !failed && (i = next++) < count;) {
-      failures[i] = Caught([&] { job(i); });
+      failures[i] = Catch([&] { job(i); });
       if (failures[i]) failed = true;
     }
   };

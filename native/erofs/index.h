@@ -9,7 +9,7 @@
 #include <string>
 #include <vector>
 
-#include "codec/tar_reader.h"
+#include "format/tar_reader.h"
 #include "erofs/writer.h"
 #include "tree/warnings.h"
 

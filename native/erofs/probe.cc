@@ -6,8 +6,8 @@
 
 #include <string_view>
 
-#include "codec/tar_writer.h"
 #include "erofs/index.h"
+#include "format/tar_writer.h"
 #include "sys/failure.h"
 #include "sys/fd.h"
 #include "sys/whole_io.h"
@@ -40,8 +40,8 @@ std::string Tar() {
   return tar.append(TarPadding(kContent.size()) + 2 * kTarBlock, '\0');
 }
 
-// Whether a failure says that this kernel does not mount so, or does not let this process: anything else (EIO, EMFILE, ENOMEM, ...)
-// says nothing of what it can do.
+// Whether a failure says that this kernel does not mount so, or does not let this process: anything else
+// (EIO, EMFILE, ENOMEM, ...) says nothing of what it can do.
 bool IsRefusal(int errnum) {
   switch (errnum) {
     case ENOSYS:
@@ -67,8 +67,7 @@ bool Shows(int mount) {
 
 bool Works(int index, int tar, ErofsMethod method) {
   bool shows = false;
-  const std::optional<Failure> failure =
-      Caught([&] { shows = Shows(OpenErofs(index, {tar}, method).get()); });
+  const std::optional<Failure> failure = Catch([&] { shows = Shows(OpenErofs(index, {tar}, method).get()); });
   if (failure && !IsRefusal(failure->errnum)) throw *failure;
   return shows;
 }

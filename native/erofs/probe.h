@@ -8,8 +8,8 @@
 
 namespace layerstack::erofs {
 
-// Tries with files without names in `dir`, so that nothing stays. Nothing where neither method works. Throws what is no answer
-// (EIO, EMFILE, ENOSPC, ...).
+// Tries with files without names in `dir`, so that nothing stays. Nothing where neither method works. Throws
+// what is no answer (EIO, EMFILE, ENOSPC, ...).
 std::optional<ErofsMethod> ProbeMethod(const std::string& dir);
 
 }  // namespace layerstack::erofs

@@ -8,7 +8,7 @@
 #include <string_view>
 #include <vector>
 
-#include "codec/tar_reader.h"
+#include "format/tar_reader.h"
 #include "erofs/format.h"
 #include "erofs/tree.h"
 

@@ -9,7 +9,8 @@
 
 extern "C" {
 
-// Before 2.33 these were inline functions of the headers. On 64-bit processors the kernel's struct stat is glibc's.
+// Before 2.33 these were inline functions of the headers. On 64-bit processors the kernel's
+// struct stat is that of glibc.
 int fstatat64(int directory, const char* path, struct stat64* status, int flags) {
   return static_cast<int>(syscall(SYS_newfstatat, directory, path, status, flags));
 }

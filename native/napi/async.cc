@@ -90,7 +90,7 @@ Napi::Promise RunAsync(Napi::Env env, std::function<Delivery()> work, const Runn
   AnySettlement settlement(env);
   Napi::Promise promise = settlement.Promise();
   auto job = [settlement, work = std::move(work)]() mutable {
-    std::optional<Failure> failure = Caught([&] { settlement.Resolve(work()); });
+    std::optional<Failure> failure = Catch([&] { settlement.Resolve(work()); });
     if (failure) settlement.Reject(std::move(*failure));
   };
   try {

@@ -69,6 +69,10 @@ class Settlement : public AnySettlement {
   Settlement(Napi::Env env, Convert<T> convert) : AnySettlement(env), convert_(std::move(convert)) {}
 
   void Resolve(T value) { AnySettlement::Resolve(DeliveryOf(std::move(value), convert_)); }
+  void Settle(Outcome<T> outcome) {
+    if (auto* failure = std::get_if<Failure>(&outcome)) return Reject(std::move(*failure));
+    Resolve(std::get<T>(std::move(outcome)));
+  }
 
  private:
   Convert<T> convert_;

@@ -3,14 +3,14 @@
 #include <memory>
 #include <optional>
 
-#include "codec/assembler.h"
+#include "tree/assembler.h"
 #include "codec/decoder.h"
 #include "codec/sniff.h"
 #include "napi/args.h"
 #include "napi/async.h"
 #include "napi/bindings.h"
 #include "sys/serial.h"
-#include "tree/rebuild.h"
+#include "pipeline/rebuild.h"
 
 namespace layerstack {
 
@@ -59,11 +59,8 @@ class DecoderObject : public Napi::ObjectWrap<DecoderObject> {
     if (!zstd && name != "gzip") {
       throw Napi::TypeError::New(info.Env(), "compression must be 'gzip' or 'zstd'");
     }
-    try {
-      state_->decoder = StreamDecoder::Create(zstd ? Compression::kZstd : Compression::kGzip);
-    } catch (const Failure& failure) {
-      throw ToError(info.Env(), failure);
-    }
+    state_->decoder =
+        Sync(info.Env(), [&] { return StreamDecoder::Create(zstd ? Compression::kZstd : Compression::kGzip); });
   }
 
  private:

@@ -7,8 +7,8 @@
 #include "napi/args.h"
 #include "napi/async.h"
 #include "napi/bindings.h"
-#include "tree/compressor.h"
-#include "tree/rebuild.h"
+#include "pipeline/compressor.h"
+#include "pipeline/rebuild.h"
 
 namespace layerstack {
 
@@ -59,15 +59,15 @@ class CompressorObject : public Napi::ObjectWrap<CompressorObject> {
     if (encoder != "libdeflate" && encoder != "zlib")
       throw Napi::TypeError::New(info.Env(), "gzip must be 'libdeflate' or 'zlib'");
     if (!diff_id.starts_with("sha256:")) throw Napi::TypeError::New(info.Env(), "diffId must be a sha256 digest");
-    try {
+    ParallelCompressor::Source source =
+        SourceOf(BytesArg(options.Get("diff"), "diff"), BytesArg(options.Get("tarSplit"), "tarSplit"),
+                 diff_id.substr(sizeof "sha256:" - 1));
+    failure_ = Catch([&] {
       compressor_ = ParallelCompressor::Create(
           BlockCodec::Create(zstd ? Compression::kZstd : Compression::kGzip, level,
                              encoder == "zlib" ? GzipEncoder::kZlib : GzipEncoder::kLibdeflate),
-          SourceOf(BytesArg(options.Get("diff"), "diff"), BytesArg(options.Get("tarSplit"), "tarSplit"),
-                   diff_id.substr(sizeof "sha256:" - 1)));
-    } catch (const Failure& failure) {
-      failure_ = failure;
-    }
+          std::move(source));
+    });
   }
 
   ~CompressorObject() override {
@@ -81,13 +81,8 @@ class CompressorObject : public Napi::ObjectWrap<CompressorObject> {
       settlement.Reject(*failure_);
       return settlement.Promise();
     }
-    compressor_->Next([settlement](CompressedPiece* piece, const Failure* failure) mutable {
-      if (failure) {
-        settlement.Reject(*failure);
-      } else {
-        settlement.Resolve(std::move(*piece));
-      }
-    });
+    compressor_->Next(
+        [settlement](Outcome<CompressedPiece> piece) mutable { settlement.Settle(std::move(piece)); });
     return settlement.Promise();
   }
 
@@ -96,7 +91,7 @@ class CompressorObject : public Napi::ObjectWrap<CompressorObject> {
   }
 
   std::shared_ptr<ParallelCompressor> compressor_;
-  std::optional<Failure> failure_;  // why there is none: told by the first read
+  std::optional<Failure> failure_;  // why there is none; the first read reports it
 };
 
 }  // namespace

@@ -1,14 +1,14 @@
 // Copying in and out of a root file system: stat, and extraction of a tar that is pushed. (The tar of a subtree is
 // LayerTar's, diff_binding.cc.)
-#include <atomic>
 #include <memory>
-#include <system_error>
-#include <thread>
+#include <utility>
+#include <variant>
 
 #include "napi/args.h"
 #include "napi/async.h"
 #include "napi/bindings.h"
 #include "napi/pushed.h"
+#include "pipeline/chunk_source.h"
 #include "sys/thread_pool.h"
 #include "tree/path_stat.h"
 #include "tree/unpack.h"
@@ -50,48 +50,18 @@ UnpackOptions ReadUnpackOptions(const Napi::Object& object) {
   return options;
 }
 
-Failure Aborted() {
-  Failure failure;
-  failure.code = "ERR_ABORTED";
-  failure.message = "the extraction was aborted";
-  return failure;
-}
-
-// What JavaScript pushes, as the extractor reads it.
-class PushedSource : public ByteSource {
- public:
-  std::string_view Next() override {
-    chunk_ = input.Next();
-    if (!chunk_ && aborted) throw Aborted();  // must not look like the end of the tar
-    return chunk_ ? chunk_->View() : std::string_view();
-  }
-  void Abort() {
-    aborted = true;
-    input.Abort();
-  }
-
-  PushedInput input;
-  std::atomic<bool> aborted{false};
-
- private:
-  SharedChunk chunk_;
-};
-
-Warnings Unpack(const UnpackOptions& options, PushedSource& source) {
+Warnings Unpack(const UnpackOptions& options, PushedInput& input) {
   IsolateThread();
-  try {
+  Outcome<Warnings> left = OutcomeOf([&] {
+    ChunkSource source(input, "the extraction was aborted");
     Unpacker unpacker(options, source);
     unpacker.Run();
-    source.input.Release(nullptr);
     return std::move(unpacker.Left());
-  } catch (const Failure& failure) {
-    source.input.Release(&failure);
-    throw;
-  } catch (...) {  // out of memory: who still writes must not wait
-    Failure failure = Aborted();
-    source.input.Release(&failure);
-    throw;
-  }
+  });
+  auto* failure = std::get_if<Failure>(&left);
+  input.Release(failure);  // answers writes that still wait
+  if (failure) throw std::move(*failure);
+  return std::get<Warnings>(std::move(left));
 }
 
 // `TreeUnpack` of native.ts. It has a thread of its own: it waits for JavaScript, which may wait for the pool.
@@ -107,32 +77,26 @@ class TreeUnpack : public Napi::ObjectWrap<TreeUnpack> {
   explicit TreeUnpack(const Napi::CallbackInfo& info) : Napi::ObjectWrap<TreeUnpack>(info) {
     UnpackOptions options = ReadUnpackOptions(ObjectArg(info[0], "options"));
     Napi::Promise result = Async<Warnings>(
-        info.Env(), [options, source = source_] { return Unpack(options, *source); }, WarningsValue,
-        [](std::function<void()> job) {
-          try {
-            std::thread(std::move(job)).detach();
-          } catch (const std::system_error& error) {
-            ThrowErrno(error.code().value(), "pthread_create");
-          }
-        });
+        info.Env(), [options, input = input_] { return Unpack(options, *input); }, WarningsValue,
+        RunOnOwnThread);
     info.This().As<Napi::Object>().DefineProperty(
         Napi::PropertyDescriptor::Value("result", result, napi_enumerable));
   }
 
   // Dropped by JavaScript before `end`: no more bytes can come, so the thread must not wait for them.
   ~TreeUnpack() override {
-    if (!ended_) source_->Abort();
+    if (!ended_) input_->Abort();
   }
 
  private:
-  Napi::Value Write(const Napi::CallbackInfo& info) { return WritePushed(info, source_->input); }
+  Napi::Value Write(const Napi::CallbackInfo& info) { return WritePushed(info, *input_); }
   void End(const Napi::CallbackInfo&) {
     ended_ = true;
-    source_->input.End();
+    input_->End();
   }
-  void Abort(const Napi::CallbackInfo&) { source_->Abort(); }
+  void Abort(const Napi::CallbackInfo&) { input_->Abort(); }
 
-  std::shared_ptr<PushedSource> source_ = std::make_shared<PushedSource>();
+  std::shared_ptr<PushedInput> input_ = std::make_shared<PushedInput>();
   bool ended_ = false;
 };
 

@@ -1,8 +1,6 @@
 // A root file system as an EROFS image, and indexes over tars.
 #include <atomic>
 #include <memory>
-#include <system_error>
-#include <thread>
 
 #include "erofs/image.h"
 #include "erofs/index.h"
@@ -20,15 +18,6 @@ namespace layerstack {
 
 namespace {
 
-// Long work gets a thread of its own.
-void RunOnThread(std::function<void()> job) {
-  try {
-    std::thread(std::move(job)).detach();
-  } catch (const std::system_error& error) {
-    ThrowErrno(error.code().value(), "pthread_create");
-  }
-}
-
 using StopFlag = std::shared_ptr<std::atomic<bool>>;
 
 void ThrowIfSet(const StopFlag& stop) {
@@ -36,7 +25,8 @@ void ThrowIfSet(const StopFlag& stop) {
 }
 
 void SetResult(const Napi::CallbackInfo& info, Napi::Promise result) {
-  info.This().As<Napi::Object>().DefineProperty(Napi::PropertyDescriptor::Value("result", result, napi_enumerable));
+  info.This().As<Napi::Object>().DefineProperty(
+      Napi::PropertyDescriptor::Value("result", result, napi_enumerable));
 }
 
 // `ErofsImage` of native.ts. It takes as long as the tree is large.
@@ -60,7 +50,7 @@ class ErofsImage : public Napi::ObjectWrap<ErofsImage> {
           IsolateThread();
           return erofs::WriteImage(source, fd->Get(), [&] { ThrowIfSet(stop); });
         },
-        WarningsValue, RunOnThread);
+        WarningsValue, RunOnOwnThread);
     SetResult(info, result);
   }
 
@@ -83,14 +73,17 @@ erofs::IndexSource IndexSourceArg(const Napi::Object& options, IndexFiles& files
   for (uint32_t i = 0; i < devices.Length(); ++i) {
     Napi::Object device = ObjectArg(devices.Get(i), "devices");
     files.devices.push_back(FdArg(device.Get("fd"), "devices.fd"));
-    source.devices.push_back({-1, CountArg(device.Get("size"), "devices.size"), BytesArg(device.Get("tag"), "devices.tag")});
+    source.devices.push_back(
+        {-1, CountArg(device.Get("size"), "devices.size"), BytesArg(device.Get("tag"), "devices.tag")});
   }
   Napi::Array layers = options.Get("layers").As<Napi::Array>();
   for (uint32_t i = 0; i < layers.Length(); ++i) {
     Napi::Object layer = ObjectArg(layers.Get(i), "layers");
     const uint64_t device = CountArg(layer.Get("device"), "layers.device");
-    if (device >= source.devices.size()) throw Napi::RangeError::New(options.Env(), "layers.device is none of the devices");
-    source.layers.push_back({static_cast<uint16_t>(device + 1), CountArg(layer.Get("offset"), "layers.offset"),
+    if (device >= source.devices.size())
+      throw Napi::RangeError::New(options.Env(), "layers.device is none of the devices");
+    source.layers.push_back({static_cast<uint16_t>(device + 1),
+                             CountArg(layer.Get("offset"), "layers.offset"),
                              CountArg(layer.Get("size"), "layers.size")});
   }
   source.hashed = BoolArg(options.Get("hashed"), "hashed");
@@ -130,7 +123,7 @@ class ErofsIndex : public Napi::ObjectWrap<ErofsIndex> {
           for (size_t i = 0; i < files.devices.size(); ++i) source.devices[i].fd = files.devices[i]->Get();
           return erofs::WriteIndex(source, files.index->Get(), [&] { ThrowIfSet(stop); });
         },
-        IndexedValue, RunOnThread);
+        IndexedValue, RunOnOwnThread);
     SetResult(info, result);
   }
 
@@ -143,7 +136,7 @@ class ErofsIndex : public Napi::ObjectWrap<ErofsIndex> {
 constexpr char kFileMethod[] = "file";
 constexpr char kLoopMethod[] = "loop";
 
-ErofsMethod MethodArg(const Napi::Value& value) {
+ErofsMethod ErofsMethodArg(const Napi::Value& value) {
   const std::string name = BytesArg(value, "method");
   if (name == kFileMethod) return ErofsMethod::kFile;
   if (name == kLoopMethod) return ErofsMethod::kLoop;
@@ -157,7 +150,7 @@ Napi::Value MountErofsBinding(const Napi::CallbackInfo& info) {
   Napi::Array devices = mount.Get("devices").As<Napi::Array>();
   for (uint32_t i = 0; i < devices.Length(); ++i) files.devices.push_back(FdArg(devices.Get(i), "devices"));
   return AsyncVoid(info.Env(), [files, target = BytesArg(mount.Get("target"), "target"),
-                                method = MethodArg(mount.Get("method"))] {
+                                method = ErofsMethodArg(mount.Get("method"))] {
     std::vector<int> fds;
     for (const auto& device : files.devices) fds.push_back(device->Get());
     const UniqueFd made = OpenErofs(files.index->Get(), fds, method);

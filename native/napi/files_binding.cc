@@ -26,7 +26,7 @@ namespace layerstack {
 
 namespace {
 
-// The members of a step. A batch makes them once: a name that is made for every look costs more than the look.
+// The names of a step's members, made once for a batch: making a name costs more than looking it up.
 struct StepNames {
   explicit StepNames(Napi::Env env)
       : op(Name(env, "op")), path(Name(env, "path")), data(Name(env, "data")), mode(Name(env, "mode")),
@@ -36,31 +36,9 @@ struct StepNames {
   Napi::String op, path, data, mode, missing, target, from, to;
 };
 
-BatchStep::Op OpOf(Napi::Env env, const std::string& name) {
-  static constexpr std::pair<std::string_view, BatchStep::Op> kOps[] = {
-      {"mkdir", BatchStep::Op::kMkdir},     {"write", BatchStep::Op::kWrite},
-      {"replace", BatchStep::Op::kReplace}, {"symlink", BatchStep::Op::kSymlink},
-      {"rename", BatchStep::Op::kRename},   {"unlink", BatchStep::Op::kUnlink},
-      {"rmdir", BatchStep::Op::kRmdir},     {"chown", BatchStep::Op::kChown},
-      {"fsync", BatchStep::Op::kFsync},     {"syncfs", BatchStep::Op::kSyncfs},
-      {"exchange", BatchStep::Op::kExchange},
-      {"link", BatchStep::Op::kLink},
-  };
-  for (const auto& [known, op] : kOps) {
-    if (name == known) return op;
-  }
-  throw Napi::TypeError::New(env, "unknown batch step '" + name + "'");
-}
-
-template <typename Name>
-bool Flag(const Napi::Object& step, const Name& name) {
-  Napi::Value value = step.Get(name);
-  return !value.IsUndefined() && BoolArg(value, "a flag of a step");
-}
-
 std::vector<BatchStep> StepsArg(const std::string& root, const Napi::Value& value, const StepNames& names);
 
-// A step that is no plain file operation; empty where it is one.
+// A step that other parts of the core do; empty if `op` is a file operation.
 std::function<void()> CallArg(const std::string& root, const std::string& op, const Napi::Object& step,
                               const StepNames& names) {
   if (op == "removeTree") return [root, path = BytesArg(step.Get(names.path), "path")] { RemoveTree(root, path); };
@@ -72,55 +50,57 @@ std::function<void()> CallArg(const std::string& root, const std::string& op, co
   return MountsCall(op, step);
 }
 
+// Reads the members of one step.
+class StepReader {
+ public:
+  StepReader(const Napi::Object& step, const StepNames& names) : step_(step), names_(names) {}
+
+  BatchStep Read(const std::string& op) const {
+    if (op == "mkdir") return step::Mkdir{Path(), Mode(), Flag("exist")};
+    if (op == "write") return step::Write{Path(), Data(), Mode(), Flag("sync")};
+    if (op == "replace") return step::Replace{Path(), Data(), Mode(), Flag("sync", true), Optional("temporary")};
+    if (op == "symlink") return step::Symlink{Path(), Text(names_.target, "target")};
+    if (op == "link") return step::Link{Path(), Text(names_.target, "target")};
+    if (op == "rename") return step::Rename{From(), To(), Flag("noReplace")};
+    if (op == "exchange") return step::Exchange{From(), To(), BytesArg(step_.Get("via"), "via")};
+    if (op == "unlink") return step::Unlink{Path(), Flag(names_.missing)};
+    if (op == "rmdir") return step::Rmdir{Path(), Flag(names_.missing)};
+    if (op == "chown") return step::Chown{Path(), Id<uid_t>("uid"), Id<gid_t>("gid")};
+    if (op == "fsync") return step::Fsync{Path()};
+    if (op == "syncfs") return step::Syncfs{Path()};
+    throw Napi::TypeError::New(step_.Env(), "unknown batch step '" + op + "'");
+  }
+
+ private:
+  std::string Text(const Napi::String& key, const char* name) const { return BytesArg(step_.Get(key), name); }
+  std::string Path() const { return Text(names_.path, "path"); }
+  std::string From() const { return Text(names_.from, "from"); }
+  std::string To() const { return Text(names_.to, "to"); }
+  std::string Data() const { return Text(names_.data, "data"); }
+  mode_t Mode() const { return static_cast<mode_t>(IntArg(step_.Get(names_.mode), "mode")); }
+  template <typename Number>
+  Number Id(const char* name) const {
+    return static_cast<Number>(IntArg(step_.Get(name), name));
+  }
+  std::string Optional(const char* name) const {
+    Napi::Value value = step_.Get(name);
+    return value.IsUndefined() ? std::string() : BytesArg(value, name);
+  }
+  template <typename Name>
+  bool Flag(const Name& name, bool otherwise = false) const {
+    Napi::Value value = step_.Get(name);
+    return value.IsUndefined() ? otherwise : BoolArg(value, "a flag of a step");
+  }
+
+  const Napi::Object& step_;
+  const StepNames& names_;
+};
+
 BatchStep StepArg(const std::string& root, const Napi::Value& value, const StepNames& names) {
   Napi::Object object = ObjectArg(value, "step");
-  BatchStep step;
   const std::string op = BytesArg(object.Get(names.op), "op");
-  step.call = CallArg(root, op, object, names);
-  step.op = step.call ? BatchStep::Op::kCall : OpOf(value.Env(), op);
-  if (step.call) return step;
-  const bool moves = step.op == BatchStep::Op::kRename || step.op == BatchStep::Op::kExchange;
-  step.path = BytesArg(object.Get(moves ? names.from : names.path), "path");
-  switch (step.op) {
-    case BatchStep::Op::kMkdir:
-      step.exist = Flag(object, "exist");
-      break;
-    case BatchStep::Op::kWrite:
-      step.sync = Flag(object, "sync");
-      step.data = BytesArg(object.Get(names.data), "data");
-      break;
-    case BatchStep::Op::kReplace:
-      step.sync = object.Get("sync").IsUndefined() || Flag(object, "sync");
-      step.data = BytesArg(object.Get(names.data), "data");
-      if (!object.Get("temporary").IsUndefined()) step.dest = BytesArg(object.Get("temporary"), "temporary");
-      break;
-    case BatchStep::Op::kSymlink:
-    case BatchStep::Op::kLink:
-      step.dest = BytesArg(object.Get(names.target), "target");
-      return step;
-    case BatchStep::Op::kRename:
-      step.dest = BytesArg(object.Get(names.to), "to");
-      step.no_replace = Flag(object, "noReplace");
-      return step;
-    case BatchStep::Op::kExchange:
-      step.dest = BytesArg(object.Get(names.to), "to");
-      step.via = BytesArg(object.Get("via"), "via");
-      return step;
-    case BatchStep::Op::kUnlink:
-    case BatchStep::Op::kRmdir:
-      step.missing = Flag(object, names.missing);
-      return step;
-    case BatchStep::Op::kChown:
-      step.uid = static_cast<uid_t>(IntArg(object.Get("uid"), "uid"));
-      step.gid = static_cast<gid_t>(IntArg(object.Get("gid"), "gid"));
-      return step;
-    case BatchStep::Op::kFsync:
-    case BatchStep::Op::kSyncfs:
-    case BatchStep::Op::kCall:
-      return step;
-  }
-  step.mode = static_cast<mode_t>(IntArg(object.Get(names.mode), "mode"));
-  return step;
+  if (auto run = CallArg(root, op, object, names)) return step::Call{std::move(run)};
+  return StepReader(object, names).Read(op);
 }
 
 std::vector<BatchStep> StepsArg(const std::string& root, const Napi::Value& value, const StepNames& names) {
@@ -141,36 +121,25 @@ Napi::Value Batch(const Napi::CallbackInfo& info) {
 }
 
 // The locks do not wait, so they need no thread.
-template <typename Lock>
-Napi::Value Locked(const Napi::CallbackInfo& info, Lock lock) {
-  try {
-    return Napi::Boolean::New(info.Env(), lock());
-  } catch (const Failure& failure) {
-    throw ToError(info.Env(), failure);
-  }
-}
-
 Napi::Value TryFlockBinding(const Napi::CallbackInfo& info) {
-  return Locked(info, [&] {
-    return TryFlock(static_cast<int>(IntArg(info[0], "fd")), BoolArg(info[1], "exclusive"));
-  });
+  const int fd = static_cast<int>(IntArg(info[0], "fd"));
+  const bool exclusive = BoolArg(info[1], "exclusive");
+  return Napi::Boolean::New(info.Env(), Sync(info.Env(), [&] { return TryFlock(fd, exclusive); }));
 }
 
 Napi::Value TryRangeLockBinding(const Napi::CallbackInfo& info) {
-  return Locked(info, [&] {
-    return TryRangeLock(static_cast<int>(IntArg(info[0], "fd")), IntArg(info[1], "offset"),
-                        BoolArg(info[2], "exclusive"));
-  });
+  const int fd = static_cast<int>(IntArg(info[0], "fd"));
+  const int64_t offset = IntArg(info[1], "offset");
+  const bool exclusive = BoolArg(info[2], "exclusive");
+  return Napi::Boolean::New(info.Env(), Sync(info.Env(), [&] { return TryRangeLock(fd, offset, exclusive); }));
 }
 
 Napi::Value OpenRangeLockBinding(const Napi::CallbackInfo& info) {
-  try {
-    UniqueFd fd = OpenRangeLock(BytesArg(info[0], "path"), IntArg(info[1], "offset"), BoolArg(info[2], "exclusive"));
-    if (!fd) return info.Env().Null();
-    return Napi::Number::New(info.Env(), fd.release());
-  } catch (const Failure& failure) {
-    throw ToError(info.Env(), failure);
-  }
+  UniqueFd fd = Sync(info.Env(), [&] {
+    return OpenRangeLock(BytesArg(info[0], "path"), IntArg(info[1], "offset"), BoolArg(info[2], "exclusive"));
+  });
+  if (!fd) return info.Env().Null();
+  return Napi::Number::New(info.Env(), fd.release());
 }
 
 Napi::Value OptionalBytes(Napi::Env env, std::optional<std::string>& bytes) {
@@ -233,7 +202,7 @@ Napi::Value ContentSizeBinding(const Napi::CallbackInfo& info) {
       });
 }
 
-// Inode, change time in milliseconds and size of each file; NaN of those that are missing.
+// Inode, change time in milliseconds and size of each file. NaN for files that are missing.
 std::vector<double> StampFiles(const std::string& directory, const std::vector<std::string>& names) {
   std::vector<double> stamps(names.size() * 3, std::numeric_limits<double>::quiet_NaN());
   UniqueFd dir(Again<::open>(directory.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
@@ -269,7 +238,7 @@ std::optional<std::string> ReadInRoot(const std::string& root, const std::string
   UniqueFd root_fd(Again<::open>(root.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
   if (!root_fd) ThrowErrno(errno, "open", root);
   const std::string full = root + "/" + path;
-  // First without opening it: to open a device or a fifo would already do something.
+  // First without opening it: opening a device or a fifo would already do something.
   for (int flags : {O_PATH, O_RDONLY | O_NONBLOCK | O_NOCTTY}) {
     UniqueFd fd = OpenInRoot(root_fd.get(), path, flags);
     if (!fd && (errno == ENOENT || errno == ENOTDIR)) return std::nullopt;

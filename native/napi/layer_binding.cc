@@ -2,9 +2,9 @@
 #include "napi/async.h"
 #include "napi/bindings.h"
 #include "napi/pushed.h"
-#include "tree/layer_job.h"
-#include "tree/tar_index.h"
-#include "tree/tree_input.h"
+#include "pipeline/layer_job.h"
+#include "format/tar_index.h"
+#include "pipeline/tree_input.h"
 
 namespace layerstack {
 
@@ -24,13 +24,20 @@ LayerJobOptions ReadJobOptions(const Napi::Object& options) {
   return job;
 }
 
+TreeKind DirectoryKindArg(const Napi::Value& value) {
+  const std::string name = BytesArg(value, "source.kind");
+  if (name == "upper") return TreeKind::kUpper;
+  if (name == "plain") return TreeKind::kPlain;
+  throw Napi::TypeError::New(value.Env(), "source.kind must be 'upper' or 'plain'");
+}
+
 // A range of an open file, or a directory whose tar is made on the way.
 std::unique_ptr<LayerInput> ReadSource(const Napi::Object& source, LayerJobOptions& job) {
   if (source.Has("directory")) {
     job.clones = std::make_shared<Clones>(job.diff);
     LayerTarOptions options;
     options.clones = job.clones;
-    if (!BoolArg(source.Get("isUpper"), "source.isUpper")) options.kind = TreeKind::kDirectory;
+    options.kind = DirectoryKindArg(source.Get("kind"));
     Napi::Value latest = source.Get("latestMtime");
     if (!latest.IsUndefined()) options.latest_mtime = IntArg(latest, "source.latestMtime");
     return std::make_unique<TreeInput>(BytesArg(source.Get("directory"), "source.directory"), std::move(options));
@@ -38,11 +45,7 @@ std::unique_ptr<LayerInput> ReadSource(const Napi::Object& source, LayerJobOptio
   int fd = static_cast<int>(IntArg(source.Get("fd"), "source.fd"));
   uint64_t offset = CountArg(source.Get("offset"), "source.offset");
   uint64_t size = CountArg(source.Get("size"), "source.size");
-  try {
-    return std::make_unique<FileInput>(fd, offset, size);
-  } catch (const Failure& failure) {
-    throw ToError(source.Env(), failure);
-  }
+  return Sync(source.Env(), [&] { return std::make_unique<FileInput>(fd, offset, size); });
 }
 
 Napi::Value AppliedToValue(Napi::Env env, AppliedLayer& layer) {
@@ -87,13 +90,7 @@ class LayerApply : public Napi::ObjectWrap<LayerApply> {
     info.This().As<Napi::Object>().DefineProperty(
         Napi::PropertyDescriptor::Value("result", result.Promise(), napi_enumerable));
     job_ = LayerJob::Start(std::move(job), std::move(input),
-                           [result](AppliedLayer* applied, const Failure* failure) mutable {
-                             if (failure) {
-                               result.Reject(*failure);
-                             } else {
-                               result.Resolve(std::move(*applied));
-                             }
-                           });
+                           [result](Outcome<AppliedLayer> layer) mutable { result.Settle(std::move(layer)); });
   }
 
   // Dropped by JavaScript before `end`: no more bytes can come, so the job must not wait for them. One that has all its
@@ -107,7 +104,6 @@ class LayerApply : public Napi::ObjectWrap<LayerApply> {
     if (!pushed_) throw Napi::TypeError::New(info.Env(), "this layer has a source of its own");
     return WritePushed(info, *pushed_);
   }
-
 
   void End(const Napi::CallbackInfo&) {
     ended_ = true;

@@ -12,12 +12,12 @@ namespace layerstack {
 
 namespace {
 
-MountRung RungArg(const Napi::Value& value) {
-  const std::string name = BytesArg(value, "rung");
-  if (name == "fsconfig") return MountRung::kFsconfig;
-  if (name == "mount") return MountRung::kMount;
-  if (name == "flat") return MountRung::kFlat;
-  throw Napi::TypeError::New(value.Env(), "unknown mount rung '" + name + "'");
+MountMethod MethodArg(const Napi::Value& value) {
+  const std::string name = BytesArg(value, "method");
+  if (name == "fsconfig") return MountMethod::kFsconfig;
+  if (name == "mount") return MountMethod::kMount;
+  if (name == "flat") return MountMethod::kFlat;
+  throw Napi::TypeError::New(value.Env(), "unknown mount method '" + name + "'");
 }
 
 std::string OptionalBytesArg(const Napi::Object& object, const char* name) {
@@ -35,7 +35,7 @@ OverlayMount OverlayMountArg(const Napi::Value& value) {
   mount.work = OptionalBytesArg(object, "work");
   Napi::Value read_only = object.Get("readOnly");
   mount.read_only = !read_only.IsUndefined() && BoolArg(read_only, "readOnly");
-  mount.rung = RungArg(object.Get("rung"));
+  mount.method = MethodArg(object.Get("method"));
   mount.options = BytesListArg(object.Get("options"), "options");
   return mount;
 }

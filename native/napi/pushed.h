@@ -3,7 +3,7 @@
 
 #include <napi.h>
 
-#include "tree/layer_input.h"
+#include "pipeline/layer_input.h"
 #include "tree/warnings.h"
 
 namespace layerstack {

@@ -1,4 +1,5 @@
-// What the service alone needs: sockets, and its event loop's priority. Only listening does more than one or two quick system calls, so it alone has a thread.
+// What only the service needs: sockets, and its event loop's priority. Only listening has a thread: the others do one
+// or two quick system calls.
 #include "napi/args.h"
 #include "napi/async.h"
 #include "napi/bindings.h"
@@ -10,15 +11,6 @@ namespace layerstack {
 namespace {
 
 Napi::Value Null(const Napi::CallbackInfo& info) { return info.Env().Null(); }
-
-template <typename Work>
-Napi::Value AtOnce(const Napi::CallbackInfo& info, Work work) {
-  try {
-    return work();
-  } catch (const Failure& failure) {
-    throw ToError(info.Env(), failure);
-  }
-}
 
 Napi::Value ListenUnixBinding(const Napi::CallbackInfo& info) {
   return Async<UniqueFd>(
@@ -40,7 +32,7 @@ Napi::Value PeerBinding(const Napi::CallbackInfo& info) {
 }
 
 Napi::Value DescribeSocketBinding(const Napi::CallbackInfo& info) {
-  return AtOnce(info, [&]() -> Napi::Value {
+  return Sync(info.Env(), [&]() -> Napi::Value {
     const auto socket = DescribeSocket(static_cast<int>(IntArg(info[0], "fd")));
     if (!socket) return Null(info);
     Napi::Object object = Napi::Object::New(info.Env());
@@ -53,7 +45,7 @@ Napi::Value DescribeSocketBinding(const Napi::CallbackInfo& info) {
 }
 
 Napi::Value SendDatagramBinding(const Napi::CallbackInfo& info) {
-  return AtOnce(info, [&]() -> Napi::Value {
+  return Sync(info.Env(), [&]() -> Napi::Value {
     return Napi::Boolean::New(info.Env(), SendDatagram(BytesArg(info[0], "address"), BytesArg(info[1], "message")));
   });
 }

@@ -1,5 +1,5 @@
-// Entries of the store. What a listing asks for a thousand times is synchronous: it takes some microseconds, and a trip to another
-// thread takes more.
+// Entries of the store. What a listing asks for a thousand times is synchronous: it takes some microseconds, and a trip
+// to another thread takes more.
 #include <fcntl.h>
 
 #include <optional>
@@ -12,15 +12,6 @@
 namespace layerstack {
 
 namespace {
-
-template <typename Work>
-auto Now(Napi::Env env, Work work) -> decltype(work()) {
-  try {
-    return work();
-  } catch (const Failure& failure) {
-    throw ToError(env, failure);
-  }
-}
 
 Napi::Value OptionalBuffer(Napi::Env env, std::optional<std::string>& bytes) {
   if (!bytes) return env.Null();
@@ -46,12 +37,12 @@ Napi::Value ReadStoreFiles(const Napi::CallbackInfo& info) {
 }
 
 Napi::Value ReadStoreFileSync(const Napi::CallbackInfo& info) {
-  auto bytes = Now(info.Env(), [&] { return ReadEntry(BytesArg(info[0], "path"), LimitArg(info[1])); });
+  auto bytes = Sync(info.Env(), [&] { return ReadEntry(BytesArg(info[0], "path"), LimitArg(info[1])); });
   return OptionalBuffer(info.Env(), bytes);
 }
 
 Napi::Value ReadStoreLink(const Napi::CallbackInfo& info) {
-  auto text = Now(info.Env(), [&] { return ReadEntryLink(BytesArg(info[0], "path")); });
+  auto text = Sync(info.Env(), [&] { return ReadEntryLink(BytesArg(info[0], "path")); });
   if (!text) return info.Env().Null();
   return Napi::String::New(info.Env(), *text);
 }
@@ -62,7 +53,7 @@ double Milliseconds(const timespec& time) {
 
 Napi::Value StatStoreEntry(const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
-  auto st = Now(env, [&] { return StatEntry(BytesArg(info[0], "path")); });
+  auto st = Sync(env, [&] { return StatEntry(BytesArg(info[0], "path")); });
   if (!st) return env.Null();
   Napi::Object object = Napi::Object::New(env);
   const char* kind = S_ISREG(st->st_mode) ? "file" : S_ISDIR(st->st_mode) ? "directory" : S_ISLNK(st->st_mode) ? "link" : "other";
@@ -87,7 +78,7 @@ Napi::Value ListStoreDirectory(const Napi::CallbackInfo& info) {
 }
 
 Napi::Value OpenStoreFile(const Napi::CallbackInfo& info) {
-  return Now(info.Env(), [&] {
+  return Sync(info.Env(), [&] {
     const int flags = static_cast<int>(IntArg(info[1], "flags"));
     UniqueFd fd = OpenEntryFile(BytesArg(info[0], "path"), flags, static_cast<mode_t>(IntArg(info[2], "mode")));
     return Napi::Number::New(info.Env(), fd.release());

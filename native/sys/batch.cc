@@ -35,44 +35,104 @@ class Batch {
     if (!root_fd_) ThrowErrno(errno, "open", root);
   }
 
-  void Run(const BatchStep& step) {
-    switch (step.op) {
-      case BatchStep::Op::kMkdir:
-        return Mkdir(step);
-      case BatchStep::Op::kWrite:
-        return Write(step);
-      case BatchStep::Op::kReplace:
-        return Replace(step);
-      case BatchStep::Op::kSymlink: {
-        Place place = Locate(step.path);
-        if (Again<::symlinkat>(step.dest.c_str(), place.dir, place.name.c_str()) != 0)
-          ThrowErrno(errno, "symlink", step.dest, Full(step.path));
-        return;
+  // One overload for each kind of step: a visitor of BatchStep.
+  void operator()(const step::Mkdir& step) {
+    Place place = Locate(step.path);
+    const char* name = place.name.c_str();
+    struct stat st;
+    if (Again<::mkdirat>(place.dir, name, step.mode) != 0) {
+      int error = errno;
+      if (error == EEXIST && step.may_exist && Again<::fstatat>(place.dir, name, &st, AT_SYMLINK_NOFOLLOW) == 0) {
+        if (S_ISDIR(st.st_mode)) return;
+        if (S_ISLNK(st.st_mode)) ThrowLink(root_fd_.get(), root_, step.path);
+        ThrowNoDirectory(Full(step.path), st.st_mode);
       }
-      case BatchStep::Op::kLink:
-        return Link(step);
-      case BatchStep::Op::kRename:
-        return Rename(step);
-      case BatchStep::Op::kExchange:
-        return Exchange(step);
-      case BatchStep::Op::kUnlink:
-        return Remove(step, 0, "unlink");
-      case BatchStep::Op::kRmdir:
-        return Remove(step, AT_REMOVEDIR, "rmdir");
-      case BatchStep::Op::kChown: {
-        Place place = Locate(step.path);
-        if (Again<::fchownat>(place.dir, place.name.c_str(), step.uid, step.gid, AT_SYMLINK_NOFOLLOW) != 0)
-          ThrowErrno(errno, "chown", Full(step.path));
-        return;
-      }
-      case BatchStep::Op::kCall:
-        parent_fd_.reset();
-        return step.call();
-      case BatchStep::Op::kFsync:
-        return Sync(step.path, "fsync", ::fsync);
-      case BatchStep::Op::kSyncfs:
-        return Sync(step.path, "syncfs", ::syncfs);
+      ThrowErrno(error, "mkdir", Full(step.path));
     }
+    if (Again<::fstatat>(place.dir, name, &st, AT_SYMLINK_NOFOLLOW) != 0) ThrowErrno(errno, "stat", Full(step.path));
+    if ((st.st_mode & kModeBits) == step.mode) return;
+    UniqueFd fd(Again<::openat>(place.dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+    if (!fd) ThrowErrno(errno, "open", Full(step.path));
+    MakeModeExact(fd.get(), step.mode, step.path);
+  }
+
+  void operator()(const step::Write& step) {
+    Place place = Locate(step.path);
+    UniqueFd fd = Create(step, place, place.name);
+    Fill(step, fd.get());
+  }
+
+  void operator()(const step::Replace& step) {
+    Place place = Locate(step.path);
+    std::string temporary = step.temporary.empty() ? TemporaryName(place.name) : step.temporary;
+    UniqueFd fd = Create(step, place, temporary);
+    try {
+      Fill(step, fd.get());
+      if (Again<::renameat>(place.dir, temporary.c_str(), place.dir, place.name.c_str()) != 0)
+        ThrowErrno(errno, "rename", Full(step.path));
+    } catch (...) {
+      Again<::unlinkat>(place.dir, temporary.c_str(), 0);
+      throw;
+    }
+    Forget(step.path);
+  }
+
+  void operator()(const step::Symlink& step) {
+    Place place = Locate(step.path);
+    if (Again<::symlinkat>(step.target.c_str(), place.dir, place.name.c_str()) != 0)
+      ThrowErrno(errno, "symlink", step.target, Full(step.path));
+  }
+
+  void operator()(const step::Link& step) {
+    Pair pair = LocateBoth(step.target, step.path);
+    if (Again<::linkat>(pair.from_dir.get(), pair.from.c_str(), pair.to.dir, pair.to.name.c_str(), 0) != 0)
+      ThrowErrno(errno, "link", Full(step.target), Full(step.path));
+  }
+
+  void operator()(const step::Rename& step) {
+    Pair pair = LocateBoth(step.from, step.to);
+    if (RenameAt(pair.from_dir.get(), pair.from, pair.to, step.no_replace) != 0)
+      ThrowErrno(errno, "rename", Full(step.from), Full(step.to));
+    Forget(step.from);
+    Forget(step.to);
+  }
+
+  void operator()(const step::Exchange& step) {
+    Pair pair = LocateBoth(step.from, step.to);
+    const int from = pair.from_dir.get();
+    const UniqueFd to(Again<::fcntl>(pair.to.dir, F_DUPFD_CLOEXEC, 0));
+    if (!to) ThrowErrno(errno, "fcntl", Full(step.to));
+    const char* from_name = pair.from.c_str();
+    const char* to_name = pair.to.name.c_str();
+    long result =
+        Retry([&] { return ::syscall(SYS_renameat2, from, from_name, to.get(), to_name, kRenameExchange); });
+    if (result != 0 && (errno == EINVAL || errno == ENOSYS)) {
+      Place via = Locate(step.via);
+      const char* via_name = via.name.c_str();
+      result = Again<::renameat>(to.get(), to_name, via.dir, via_name);
+      if (result == 0) result = Again<::renameat>(from, from_name, to.get(), to_name);
+      if (result == 0) result = Again<::renameat>(via.dir, via_name, from, from_name);
+    }
+    if (result != 0) ThrowErrno(errno, "rename", Full(step.from), Full(step.to));
+    Forget(step.from);
+    Forget(step.to);
+  }
+
+  void operator()(const step::Unlink& step) { Remove(step, 0, "unlink"); }
+  void operator()(const step::Rmdir& step) { Remove(step, AT_REMOVEDIR, "rmdir"); }
+
+  void operator()(const step::Chown& step) {
+    Place place = Locate(step.path);
+    if (Again<::fchownat>(place.dir, place.name.c_str(), step.uid, step.gid, AT_SYMLINK_NOFOLLOW) != 0)
+      ThrowErrno(errno, "chown", Full(step.path));
+  }
+
+  void operator()(const step::Fsync& step) { Sync(step.path, "fsync", ::fsync); }
+  void operator()(const step::Syncfs& step) { Sync(step.path, "syncfs", ::syncfs); }
+
+  void operator()(const step::Call& step) {
+    parent_fd_.reset();
+    step.run();
   }
 
  private:
@@ -107,72 +167,33 @@ class Batch {
     return {parent_fd_.get(), name};
   }
 
-  // After a name has gone or changed its meaning, the cached directory may be another one than its path says: where it is the
-  // one of that name, or below it.
+  // After `path` is gone or means something else, the cached directory may no longer be what its path says, if it is
+  // `path` or below it.
   void Forget(const std::string& path) {
     if (parent_.starts_with(path) && (parent_.size() == path.size() || parent_[path.size()] == '/')) parent_fd_.reset();
   }
 
-  void ExactMode(int fd, const BatchStep& step) {
+  void MakeModeExact(int fd, mode_t mode, const std::string& path) {
     struct stat st;
-    if (Again<::fstat>(fd, &st) != 0) ThrowErrno(errno, "fstat", Full(step.path));
-    if ((st.st_mode & kModeBits) != step.mode && Again<::fchmod>(fd, step.mode) != 0)
-      ThrowErrno(errno, "fchmod", Full(step.path));
+    if (Again<::fstat>(fd, &st) != 0) ThrowErrno(errno, "fstat", Full(path));
+    if ((st.st_mode & kModeBits) != mode && Again<::fchmod>(fd, mode) != 0) ThrowErrno(errno, "fchmod", Full(path));
   }
 
-  void Mkdir(const BatchStep& step) {
-    Place place = Locate(step.path);
-    const char* name = place.name.c_str();
-    struct stat st;
-    if (Again<::mkdirat>(place.dir, name, step.mode) != 0) {
-      int error = errno;
-      if (error == EEXIST && step.exist && Again<::fstatat>(place.dir, name, &st, AT_SYMLINK_NOFOLLOW) == 0) {
-        if (S_ISDIR(st.st_mode)) return;
-        if (S_ISLNK(st.st_mode)) ThrowLink(root_fd_.get(), root_, step.path);
-        ThrowNoDirectory(Full(step.path), st.st_mode);
-      }
-      ThrowErrno(error, "mkdir", Full(step.path));
-    }
-    if (Again<::fstatat>(place.dir, name, &st, AT_SYMLINK_NOFOLLOW) != 0) ThrowErrno(errno, "stat", Full(step.path));
-    if ((st.st_mode & kModeBits) == step.mode) return;
-    UniqueFd fd(Again<::openat>(place.dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
-    if (!fd) ThrowErrno(errno, "open", Full(step.path));
-    ExactMode(fd.get(), step);
-  }
-
-  // Creates `name`, which must not exist, with the step's bytes in it.
-  UniqueFd Create(const BatchStep& step, const Place& place, const std::string& name) {
-    UniqueFd fd(Again<::openat>(place.dir, name.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC,
-                                step.mode));
+  // Creates `name`, which must not exist.
+  template <typename Step>
+  UniqueFd Create(const Step& step, const Place& place, const std::string& name) {
+    constexpr int kFlags = O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC;
+    UniqueFd fd(Again<::openat>(place.dir, name.c_str(), kFlags, step.mode));
     if (!fd) ThrowErrno(errno, "open", Full(step.path));
     return fd;
   }
 
-  void Fill(const BatchStep& step, int fd, bool sync) {
-    ExactMode(fd, step);
+  // Writes the step's bytes.
+  template <typename Step>
+  void Fill(const Step& step, int fd) {
+    MakeModeExact(fd, step.mode, step.path);
     if (!WriteAll(fd, step.data.data(), step.data.size())) ThrowErrno(errno, "write", Full(step.path));
-    if (sync && Again<::fsync>(fd) != 0) ThrowErrno(errno, "fsync", Full(step.path));
-  }
-
-  void Write(const BatchStep& step) {
-    Place place = Locate(step.path);
-    UniqueFd fd = Create(step, place, place.name);
-    Fill(step, fd.get(), step.sync);
-  }
-
-  void Replace(const BatchStep& step) {
-    Place place = Locate(step.path);
-    std::string temporary = step.dest.empty() ? TemporaryName(place.name) : step.dest;
-    UniqueFd fd = Create(step, place, temporary);
-    try {
-      Fill(step, fd.get(), step.sync);
-      if (Again<::renameat>(place.dir, temporary.c_str(), place.dir, place.name.c_str()) != 0)
-        ThrowErrno(errno, "rename", Full(step.path));
-    } catch (...) {
-      Again<::unlinkat>(place.dir, temporary.c_str(), 0);
-      throw;
-    }
-    Forget(step.path);
+    if (step.sync && Again<::fsync>(fd) != 0) ThrowErrno(errno, "fsync", Full(step.path));
   }
 
   // `.tmp-<base><digits>`, the pattern that dockerd's own temporary files have.
@@ -196,48 +217,13 @@ class Batch {
     return {std::move(from_dir), from.name, Locate(to_path)};
   }
 
-  void Link(const BatchStep& step) {
-    Pair pair = LocateBoth(step.dest, step.path);
-    if (Again<::linkat>(pair.from_dir.get(), pair.from.c_str(), pair.to.dir, pair.to.name.c_str(), 0) != 0)
-      ThrowErrno(errno, "link", Full(step.dest), Full(step.path));
-  }
-
-  void Exchange(const BatchStep& step) {
-    Pair pair = LocateBoth(step.path, step.dest);
-    const int from = pair.from_dir.get();
-    const UniqueFd to(Again<::fcntl>(pair.to.dir, F_DUPFD_CLOEXEC, 0));
-    if (!to) ThrowErrno(errno, "fcntl", Full(step.dest));
-    const char* from_name = pair.from.c_str();
-    const char* to_name = pair.to.name.c_str();
-    long result =
-        Retry([&] { return ::syscall(SYS_renameat2, from, from_name, to.get(), to_name, kRenameExchange); });
-    if (result != 0 && (errno == EINVAL || errno == ENOSYS)) {
-      Place via = Locate(step.via);
-      const char* via_name = via.name.c_str();
-      result = Again<::renameat>(to.get(), to_name, via.dir, via_name);
-      if (result == 0) result = Again<::renameat>(from, from_name, to.get(), to_name);
-      if (result == 0) result = Again<::renameat>(via.dir, via_name, from, from_name);
-    }
-    if (result != 0) ThrowErrno(errno, "rename", Full(step.path), Full(step.dest));
-    Forget(step.path);
-    Forget(step.dest);
-  }
-
-  void Rename(const BatchStep& step) {
-    Pair pair = LocateBoth(step.path, step.dest);
-    if (RenameAt(pair.from_dir.get(), pair.from, pair.to, step.no_replace) != 0)
-      ThrowErrno(errno, "rename", Full(step.path), Full(step.dest));
-    Forget(step.path);
-    Forget(step.dest);
-  }
-
   static int RenameAt(int from_dir, const std::string& from, const Place& to, bool no_replace) {
     const char* name = to.name.c_str();
     if (no_replace) {
       long result =
           Again<::syscall>(SYS_renameat2, from_dir, from.c_str(), to.dir, name, kRenameNoReplace);
       if (result == 0 || errno != EINVAL) return static_cast<int>(result);
-      // This file system cannot; our callers hold the object's lock, so looking first is as good.
+      // This file system cannot. Our callers hold the object's lock, so looking first is as good.
       struct stat st;
       if (Again<::fstatat>(to.dir, name, &st, AT_SYMLINK_NOFOLLOW) == 0) {
         errno = EEXIST;
@@ -247,13 +233,14 @@ class Batch {
     return Again<::renameat>(from_dir, from.c_str(), to.dir, name);
   }
 
-  void Remove(const BatchStep& step, int flags, const char* syscall) {
-    // With `missing`, so may be the directory it would be in.
+  template <typename Step>
+  void Remove(const Step& step, int flags, const char* syscall) {
+    // If the entry may be missing, so may its directory.
     try {
       Place place = Locate(step.path);
       if (Again<::unlinkat>(place.dir, place.name.c_str(), flags) != 0) ThrowErrno(errno, syscall, Full(step.path));
     } catch (const Failure& failure) {
-      if (!step.missing || failure.errnum != ENOENT) throw;
+      if (!step.may_be_missing || failure.errnum != ENOENT) throw;
     }
     Forget(step.path);
   }
@@ -276,7 +263,7 @@ void RunBatch(const std::string& root, const std::vector<BatchStep>& steps) {
   Batch batch(root);
   for (size_t i = 0; i < steps.size(); ++i) {
     try {
-      batch.Run(steps[i]);
+      std::visit(batch, steps[i]);
     } catch (Failure& failure) {
       failure.step = static_cast<int>(i);
       throw;
@@ -286,22 +273,22 @@ void RunBatch(const std::string& root, const std::vector<BatchStep>& steps) {
 
 namespace {
 
-// A batch that whoever comes first runs.
+// A batch that the first of two threads runs.
 class SharedBatch {
  public:
   SharedBatch(std::string root, std::vector<BatchStep> steps) : root_(std::move(root)), steps_(std::move(steps)) {}
 
-  // Nothing where another runs it, or has.
+  // Does nothing if the other thread runs it or has run it.
   void RunOnce() {
     if (taken_.exchange(true)) return;
-    std::optional<Failure> failure = Caught([&] { RunBatch(root_, steps_); });
+    std::optional<Failure> failure = Catch([&] { RunBatch(root_, steps_); });
     std::lock_guard<std::mutex> guard(mutex_);
     failure_ = std::move(failure);
     done_ = true;
     changed_.notify_all();
   }
 
-  // How it ended. It is being run, so nobody waits for a thread to become free.
+  // Returns how it ended. Some thread runs it already, so this does not wait for a thread to become free.
   std::optional<Failure> Wait() {
     std::unique_lock<std::mutex> lock(mutex_);
     changed_.wait(lock, [this] { return done_; });
@@ -323,7 +310,7 @@ class SharedBatch {
 void RunTogether(const std::string& root, const std::vector<BatchStep>& first, std::vector<BatchStep> second) {
   auto shared = std::make_shared<SharedBatch>(root, std::move(second));
   RunOnPool([shared] { shared->RunOnce(); });
-  std::optional<Failure> failure = Caught([&] { RunBatch(root, first); });
+  std::optional<Failure> failure = Catch([&] { RunBatch(root, first); });
   shared->RunOnce();
   std::optional<Failure> other = shared->Wait();
   if (!failure) failure = std::move(other);

@@ -16,7 +16,7 @@ std::string DescriptorPath(int fd) { return "/proc/self/fd/" + std::to_string(fd
 [[noreturn]] void ThrowMount(FsContext& context, const char* syscall) {
   const int error = errno;
   const std::string words = context.Log();
-  Failure failure = *Caught([&] { ThrowErrno(error, syscall); });
+  Failure failure = Failure::System(error, syscall);
   if (!words.empty()) failure.message += " (" + words + ")";
   throw failure;
 }

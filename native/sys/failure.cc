@@ -88,44 +88,43 @@ std::string ErrnoText(int errnum) {
   return entry ? entry->text : "unknown error " + std::to_string(errnum);
 }
 
-void ThrowErrno(int errnum, const char* syscall, std::string path, std::string dest) {
+Failure Failure::System(int errnum, const char* call, std::string path, std::string dest) {
   Failure failure;
   failure.errnum = errnum;
   failure.code = ErrnoName(errnum);
   failure.message = ErrnoText(errnum);
-  failure.syscall = syscall;
+  failure.syscall = call;
   failure.path = std::move(path);
   failure.dest = std::move(dest);
-  throw failure;
+  return failure;
 }
 
-void ThrowInput(std::string code, std::string message,
-                std::vector<std::pair<std::string, std::string>> facts) {
+Failure Failure::Input(std::string code, std::string message, Facts facts) {
   Failure failure;
   failure.code = std::move(code);
   failure.message = std::move(message);
   failure.facts = std::move(facts);
-  throw failure;
+  return failure;
 }
 
-std::optional<Failure> Caught(const std::function<void()>& work) {
+void ThrowErrno(int errnum, const char* call, std::string path, std::string dest) {
+  throw Failure::System(errnum, call, std::move(path), std::move(dest));
+}
+
+void ThrowInput(std::string code, std::string message, Failure::Facts facts) {
+  throw Failure::Input(std::move(code), std::move(message), std::move(facts));
+}
+
+std::optional<Failure> Catch(const std::function<void()>& work) {
   try {
     work();
     return std::nullopt;
   } catch (const Failure& failure) {
     return failure;
   } catch (const std::bad_alloc&) {
-    Failure failure;
-    failure.errnum = ENOMEM;
-    failure.code = ErrnoName(ENOMEM);
-    failure.message = ErrnoText(ENOMEM);
-    failure.syscall = "malloc";
-    return failure;
+    return Failure::System(ENOMEM, "malloc");
   } catch (const std::exception& error) {
-    Failure failure;
-    failure.code = "ERR_INTERNAL";
-    failure.message = error.what();
-    return failure;
+    return Failure::Input("ERR_INTERNAL", error.what());
   }
 }
 

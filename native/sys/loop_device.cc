@@ -12,8 +12,9 @@ namespace layerstack {
 
 namespace {
 
-// Newer than the headers that the addon is built with (Linux 5.8). LOOP_SET_FD, which is older, makes a device that outlives a
-// process which dies before LOOP_SET_STATUS64; no kernel that needs it has EROFS with blocks of 512 bytes.
+// Newer than the headers that the addon is built with (Linux 5.8). LOOP_SET_FD, which is older, makes a
+// device that outlives a process which dies before LOOP_SET_STATUS64; no kernel that needs it has EROFS with
+// blocks of 512 bytes.
 constexpr unsigned long kLoopConfigure = 0x4C0A;
 
 struct LoopConfig {

@@ -92,12 +92,12 @@ class Mounter {
     Prepare();
     if (mount_.upper.empty() && mount_.lowers.size() == 1) {
       mount_.read_only = true;
-      if (mount_.rung == MountRung::kFlat) return BindReadOnly();
+      if (mount_.method == MountMethod::kFlat) return BindReadOnly();
       // Without an upper overlayfs wants two lowers. The directory that is mounted on is one that nobody sees.
       second_lower_ = BelowRoot(mount_.target);
       CheckName(mount_, second_lower_);
     }
-    if (mount_.rung != MountRung::kFsconfig) return ByMount();
+    if (mount_.method != MountMethod::kFsconfig) return ByMount();
     UniqueFd fd = Create();
     if (!fd) return ByMount();
     if (!AttachMount(fd.get(), mount_.target)) ThrowErrno(errno, "move_mount", mount_.target);
@@ -115,7 +115,7 @@ class Mounter {
  private:
   void Prepare() {
     if (mount_.lowers.empty()) ThrowInput("ERR_INVALID_ARGUMENT", "an overlay needs a lower directory");
-    if (mount_.rung == MountRung::kFlat && mount_.lowers.size() != 1)
+    if (mount_.method == MountMethod::kFlat && mount_.lowers.size() != 1)
       TooMany(mount_, "this kernel mounts a single one", 1);
     CheckPlaces();
     Enter();
@@ -232,15 +232,13 @@ class Mounter {
 
   void Check(FsContext& context, bool ok, const std::string& name = {}) {
     if (ok) return;
-    Failure failure;
-    failure.errnum = errno;
-    failure.code = ErrnoName(failure.errnum);
-    failure.message = ErrnoText(failure.errnum);
+    Failure failure = Failure::System(errno, "fsconfig", name.empty() ? mount_.target : Full(name));
     if (std::string log = context.Log(); !log.empty()) failure.message += " (" + log + ")";
-    failure.syscall = "fsconfig";
-    failure.path = name.empty() || name.front() == '/' ? (name.empty() ? mount_.target : name)
-                                                       : mount_.root + "/" + name;
     throw failure;
+  }
+
+  std::string Full(const std::string& name) const {
+    return name.starts_with('/') ? name : mount_.root + "/" + name;
   }
 
   static std::string Join(const std::vector<std::string>& names) {

@@ -1,4 +1,4 @@
-// Mounting overlays, taking mounts away, and telling whether something is mounted. Three ways ("rungs"):
+// Mounting overlays, taking mounts away, and telling whether something is mounted. Three ways ("methods"):
 //
 //   fsconfig  fsopen + fsconfig + fsmount + move_mount (Linux 5.2), one `lowerdir+` per lower (6.7). Where the kernel has
 //             no `lowerdir+`, one `lowerdir` string if it fits fsconfig's 255 bytes, else as `mount`.
@@ -17,7 +17,7 @@
 
 namespace layerstack {
 
-enum class MountRung { kFsconfig, kMount, kFlat };
+enum class MountMethod { kFsconfig, kMount, kFlat };
 
 // What overlayfs can stack at most: OVL_MAX_STACK in the kernel since 4.0.
 inline constexpr size_t kMaxLowers = 500;
@@ -29,18 +29,18 @@ struct OverlayMount {
   std::string upper;                // empty: a read-only view of the lowers
   std::string work;
   bool read_only = false;
-  MountRung rung = MountRung::kFsconfig;
+  MountMethod method = MountMethod::kFsconfig;
   std::vector<std::string> options;  // "key=value" or "flag"
 };
 
 // Mounts at `target`, an existing directory (empty where there is neither upper nor a second lower: it then serves as
 // the second lower that overlayfs insists on). Throws ERR_LAYER_DEPTH when the lowers are more than
-// the rung can take, ERR_INVALID_ARGUMENT for names that mount options cannot carry, else the system error, with
+// the method can take, ERR_INVALID_ARGUMENT for names that mount options cannot carry, else the system error, with
 // the kernel's own words where the new API gives them.
 void MountOverlay(const OverlayMount& mount);
 
 // A read-only view of `lowers` (topmost first, relative to `root`) that is mounted nowhere and goes away with its fd. Needs the
-// rung fsconfig. Throws as MountOverlay.
+// method fsconfig. Throws as MountOverlay.
 UniqueFd OpenOverlay(const std::string& root, const std::vector<std::string>& lowers);
 
 // False where nothing is mounted at `target`. A link at `target` is not followed.

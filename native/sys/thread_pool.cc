@@ -8,7 +8,7 @@
 #include <deque>
 #include <mutex>
 #include <system_error>
-#include <thread>
+#include <utility>
 
 #include "sys/failure.h"
 #include "sys/priority.h"
@@ -29,6 +29,16 @@ void IsolateThread() {
 
 bool ThreadIsIsolated() { return isolated; }
 
+std::thread StartThread(std::function<void()> job) {
+  try {
+    return std::thread(std::move(job));
+  } catch (const std::system_error& error) {
+    ThrowErrno(error.code().value(), "pthread_create");
+  }
+}
+
+void RunOnOwnThread(std::function<void()> job) { StartThread(std::move(job)).detach(); }
+
 namespace {
 
 class Pool {
@@ -40,14 +50,14 @@ class Pool {
     jobs_.push_back(std::move(job));
     if (idle_ < static_cast<int>(jobs_.size()) && threads_ < most_) {
       try {
-        std::thread([this] { Loop(); }).detach();
+        RunOnOwnThread([this] { Loop(); });
         ++threads_;
-      } catch (const std::system_error& error) {
+      } catch (const Failure&) {
         if (threads_ == 0) {
           jobs_.pop_back();
-          ThrowErrno(error.code().value(), "pthread_create");
+          throw;
         }
-        // Those that there are do it.
+        // The existing threads will run it.
       }
     }
     ready_.notify_one();

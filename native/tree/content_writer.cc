@@ -6,9 +6,9 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
-#include <system_error>
 
 #include "sys/failure.h"
+#include "sys/thread_pool.h"
 #include "tree/holes.h"
 #include "tree/member_fault.h"
 
@@ -104,19 +104,13 @@ ContentWriter::Batch& ContentWriter::Filling() {
 }
 
 void ContentWriter::HandOver() {
-  if (!thread_.joinable()) {
-    try {
-      thread_ = std::thread([this] { Loop(); });
-    } catch (const std::system_error& error) {
-      ThrowErrno(error.code().value(), "pthread_create");
-    }
-  }
+  if (!thread_.joinable()) thread_ = StartThread([this] { Loop(); });
   std::lock_guard<std::mutex> guard(mutex_);
   full_.push_back(std::move(filling_));
   changed_.notify_all();
 }
 
-void ContentWriter::Settle() {
+void ContentWriter::Drain() {
   if (filling_) HandOver();
   std::unique_lock<std::mutex> lock(mutex_);
   changed_.wait(lock, [this] { return failure_ || (full_.empty() && !busy_); });

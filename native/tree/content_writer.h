@@ -12,7 +12,7 @@
 #include <thread>
 #include <vector>
 
-#include "codec/tar_reader.h"
+#include "format/tar_reader.h"
 #include "tree/metadata.h"
 #include "tree/warnings.h"
 
@@ -32,7 +32,7 @@ class ContentWriter {
   void Write(std::string_view bytes);
   void End();
   // Waits until all files that have ended are in their final state; throws where one could not be.
-  void Settle();
+  void Drain();
   // Of the files, once they have settled.
   Warnings TakeWarnings();
 

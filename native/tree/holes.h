@@ -5,7 +5,7 @@
 
 #include <string_view>
 
-#include "codec/tar_sparse.h"
+#include "format/tar_sparse.h"
 
 namespace layerstack {
 

@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <string>
 
-#include "codec/tar_reader.h"
+#include "format/tar_reader.h"
 #include "sys/failure.h"
 
 namespace layerstack {

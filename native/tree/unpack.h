@@ -14,7 +14,7 @@
 #include <string>
 #include <vector>
 
-#include "codec/tar_reader.h"
+#include "format/tar_reader.h"
 #include "sys/fd.h"
 #include "tree/metadata.h"
 #include "tree/size_bound.h"

@@ -4,16 +4,18 @@ import type { ArchiveMount, ArchiveMounts, OpenArchive, UnmountArchiveOptions } 
 import type { StorelessOptions } from '../packed/open-archive.ts';
 import type { OpenArchiveOptions } from '../packed/open.ts';
 import type { Root } from '../system/root.ts';
-import { SIGNATURES } from './signatures.ts';
+import { hasDirectory } from '../system/store-files.ts';
+import { SIGNATURES } from './signatures/archives.ts';
 
 /** Late, since few need it. */
-const late = () => import('../packed/archives.ts');
+const late = () => import('./late/archives.ts');
 
 /** Those of one store. */
 export class Archives {
   readonly #root: Root;
   readonly #base: string;
 
+  /** @internal */
   constructor(root: Root) {
     this.#root = root;
     this.#base = root.layout.at(root.layout.archives);
@@ -66,13 +68,23 @@ export class Archives {
     return (await this.#mounts()).list();
   }
 
+  /**
+   * Removes what processes have left that died with an archive open.
+   * @internal
+   */
+  async resume(): Promise<void> {
+    if (!hasDirectory(this.#base)) return;
+    const { sweepPlaces } = await late();
+    await sweepPlaces(this.#base, this.#root.log);
+  }
+
   async #mounts(): Promise<ArchiveMounts> {
     const { ArchiveMounts } = await late();
     return new ArchiveMounts(this.#base, this.#root.locks);
   }
 
   static {
-    checkArguments(this, SIGNATURES);
+    checkArguments(this.prototype, 'store.archives', SIGNATURES);
   }
 }
 
@@ -92,7 +104,7 @@ export class Archives {
 export const openArchive = checkedFunction(
   'openArchive',
   async (path: string, options: StorelessOptions = {}): Promise<OpenArchive> => {
-    const storeless = await import('../packed/open-archive.ts');
+    const storeless = await late();
     return storeless.openArchive(path, options);
   },
   SIGNATURES,

@@ -3,13 +3,14 @@
  * for a scratch directory that the probe makes and removes), and nothing needs to be in order for it: it also works
  * where the store cannot be opened.
  */
+import { isHex64 } from '../core/digest.ts';
 import { accessSync, constants } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { delimiter, join, resolve } from 'node:path';
 import { isSystemError } from '../core/errors.ts';
 import { probeCapabilities, probeErofs, type Capabilities } from '../system/caps.ts';
 import { Layout } from '../system/layout.ts';
-import { native, type ErofsMethod, type MountRung, type Probe } from '../system/native.ts';
+import { native, type ErofsMethod, type MountMethod, type Probe } from '../system/native.ts';
 import { readEntry } from '../system/removal.ts';
 import { placeOf, unsafeDirectory, type RootPlace } from '../system/safe-root.ts';
 import { listDirectory, openStoreFile } from '../system/store-files.ts';
@@ -92,13 +93,13 @@ function unknown(name: string, why: string): Finding {
   };
 }
 
-const RUNGS: Readonly<Record<MountRung, string>> = {
+const METHODS: Readonly<Record<MountMethod, string>> = {
   fsconfig: 'new mount API, one lowerdir+ per layer',
   mount: 'mount(2), short names relative to the store',
   flat: 'mount(2) with one flattened lower',
 };
 
-function machineFindings({ probe, rung }: Capabilities): Finding[] {
+function machineFindings({ probe, mountMethod }: Capabilities): Finding[] {
   return [
     finding('kernel', true, `Linux ${probe.kernel}`, ''),
     finding(
@@ -108,12 +109,12 @@ function machineFindings({ probe, rung }: Capabilities): Finding[] {
       'run as root: overlay mounts and trusted xattrs need CAP_SYS_ADMIN',
     ),
     ...(probe.sysAdmin
-      ? mountFindings(probe, rung)
+      ? mountFindings(probe, mountMethod)
       : ['overlay', 'mount'].map((name) => unknown(name, `uid ${probe.uid} may not mount`))),
   ];
 }
 
-function mountFindings(probe: Probe, rung: MountRung): Finding[] {
+function mountFindings(probe: Probe, method: MountMethod): Finding[] {
   const forced = process.env['LAYERSTACK_CAPS'];
   const why = probe.lowerdirAppend
     ? 'the kernel has lowerdir+'
@@ -130,7 +131,7 @@ function mountFindings(probe: Probe, rung: MountRung): Finding[] {
     {
       name: 'mount',
       state: forced === undefined ? 'ok' : 'warn',
-      detail: `${rung} (${RUNGS[rung]}): ${forced === undefined ? why : `LAYERSTACK_CAPS=${forced}`}`,
+      detail: `${method} (${METHODS[method]}): ${forced === undefined ? why : `LAYERSTACK_CAPS=${forced}`}`,
       advice: forced === undefined ? '' : 'unset LAYERSTACK_CAPS, which is for tests',
     },
   ];
@@ -247,7 +248,7 @@ async function depthFinding(layout: Layout): Promise<Finding> {
   const directory = layout.at(layout.layers);
   const names = await list(directory);
   if (names === undefined) return unknown('layers', `${directory} cannot be read`);
-  const layers = names.filter((name) => /^[0-9a-f]{64}$/.test(name));
+  const layers = names.filter(isHex64);
   for (let start = 0; start < layers.length; start += READ_CONCURRENCY)
     await Promise.all(
       layers.slice(start, start + READ_CONCURRENCY).map(async (name) => {

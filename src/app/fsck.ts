@@ -5,11 +5,12 @@
  */
 import { throwIfAborted } from '../core/abort.ts';
 import { isSystemError, LayerstackError } from '../core/errors.ts';
-import type { StoreFinding, Suspect } from '../core/store-finding.ts';
-import { checkContainers, containerOverlays } from '../container/check.ts';
+import type { StoreFinding, Problem } from '../core/store-finding.ts';
+import { checkContainers } from '../container/check.ts';
 import { checkImages, knownLayers, readConfigs } from '../image/check.ts';
 import { checkLayers } from '../layer/check.ts';
 import type { LayerStore } from '../layer/store.ts';
+import { rwLayerOverlays } from '../rwlayer/check.ts';
 import { checkSessions } from '../system/check.ts';
 import { checkEntries, untilPlanted } from '../system/check-entries.ts';
 import type { Root } from '../system/root.ts';
@@ -37,9 +38,9 @@ export async function* fsck(
 ): AsyncGenerator<StoreFinding, void, undefined> {
   if (repair) root.session();
   throwIfAborted(signal);
-  const layerChecks = async function* (): AsyncGenerator<Suspect> {
+  const layerChecks = async function* (): AsyncGenerator<Problem> {
     const known = knownLayers(await readConfigs(root));
-    const containers = await containerOverlays(root);
+    const containers = await rwLayerOverlays(root);
     yield* checkLayers(root, { known, containers, deep, signal });
   };
   const checks = [
@@ -50,17 +51,17 @@ export async function* fsck(
     untilPlanted(checkContainers(root, layers, { signal })),
   ];
   for (const check of checks)
-    for await (const suspect of check) {
+    for await (const problem of check) {
       throwIfAborted(signal);
-      yield repair ? await mend(suspect) : withoutRepair(suspect);
+      yield repair ? await repaired(problem) : withoutRepair(problem);
     }
 }
 
-async function mend(suspect: Suspect): Promise<StoreFinding> {
-  const finding = withoutRepair(suspect);
-  if (suspect.repair === undefined) return finding;
+async function repaired(problem: Problem): Promise<StoreFinding> {
+  const finding = withoutRepair(problem);
+  if (problem.repair === undefined) return finding;
   try {
-    await suspect.repair();
+    await problem.repair();
     return { ...finding, advice: '', repaired: true };
   } catch (error) {
     if (!isSystemError(error) && !LayerstackError.is(error)) throw error;
@@ -68,6 +69,6 @@ async function mend(suspect: Suspect): Promise<StoreFinding> {
   }
 }
 
-function withoutRepair({ code, severity, path, message, advice }: Suspect): StoreFinding {
+function withoutRepair({ code, severity, path, message, advice }: Problem): StoreFinding {
   return { code, severity, path, message, advice, repaired: false };
 }

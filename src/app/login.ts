@@ -1,8 +1,5 @@
-/**
- * Logging in to registries and out of them. Needs the operator's settings of the store's root (CAs, insecure hosts), but no
- * opened store: everybody has a login of his own.
- */
-import { defaultLogger, type Logger } from '../system/log.ts';
+/** Logging in to registries and out of them. The login is the user's own: the store only has the registries' settings. */
+import type { Logger } from '../system/log.ts';
 import { credentialsKey, type Credentials } from '../transfer/registry/auth/credentials.ts';
 import { DockerConfig } from '../transfer/registry/auth/docker-config.ts';
 import { checkLogin, keepLogin, parseRegistry } from '../transfer/registry/auth/login.ts';
@@ -18,32 +15,30 @@ export interface LogoutOptions {
 export interface LoginOptions extends LogoutOptions {
   /** False: only tries the credentials, as docker's daemon does for its client. Default true. */
   readonly keep?: boolean | undefined;
-  /** As of an opened store. */
-  readonly allowUnsafeRoot?: boolean | undefined;
-  readonly log?: Logger | undefined;
 }
 
 export interface LoginResult {
   /** `Login Succeeded`. */
   readonly Status: string;
-  /** What the registry gives to be kept in place of the password; empty where it gives nothing. */
+  /** What the registry sent to be kept in place of the password; empty where it sent nothing. */
   readonly IdentityToken: string;
   /** The file that now holds a password unencrypted. */
   readonly unencrypted?: string | undefined;
 }
 
-/** @see Layerstack.login */
+/** The store whose operator has set how registries are reached. It need not be opened, or exist. */
+export interface LoginStore {
+  readonly root: string;
+  readonly allowUnsafeRoot: boolean;
+  readonly log: Logger;
+}
+
+/** @see Registry.login */
 export async function login(
-  root: string,
+  { root, allowUnsafeRoot, log }: LoginStore,
   registry: string,
   credentials: Credentials,
-  {
-    config = new DockerConfig(),
-    keep = true,
-    allowUnsafeRoot = false,
-    log = defaultLogger,
-    signal,
-  }: LoginOptions = {},
+  { config = new DockerConfig(), keep = true, signal }: LoginOptions,
 ): Promise<LoginResult> {
   const host = parseRegistry(registry);
   const settings = await storeSettings(root, allowUnsafeRoot);
@@ -54,10 +49,10 @@ export async function login(
   return { ...status, ...(plain && { unencrypted: path }) };
 }
 
-/** @see Layerstack.logout */
+/** @see Registry.logout */
 export function logout(
   registry: string,
-  { config = new DockerConfig(), signal }: LogoutOptions = {},
+  { config = new DockerConfig(), signal }: LogoutOptions,
 ): Promise<boolean> {
   return config.erase(credentialsKey(parseRegistry(registry)), signal);
 }

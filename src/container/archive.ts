@@ -8,13 +8,12 @@ import { LayerstackError } from '../core/errors.ts';
 import { throwIfAborted } from '../core/abort.ts';
 import type { OnProgress } from '../core/progress.ts';
 import { decompress, sniff } from '../layer/codec.ts';
+import type { RwLayerStore } from '../rwlayer/store.ts';
 import type { Root } from '../system/root.ts';
 import { containerPath } from './copy-path.ts';
 import { FileTree } from './file-tree.ts';
-import { holdMount } from './held-mount.ts';
-import type { ContainerMounts } from './mount.ts';
 import type { PathStat } from './path-stat.ts';
-import type { Container } from './record.ts';
+import { rwLayerOf, type Container } from './record.ts';
 import { resolveUser } from './user.ts';
 import { readUserDatabase } from './user-database.ts';
 import { makeMountPoints } from './volumes.ts';
@@ -52,11 +51,11 @@ export interface OpenRootfs extends AsyncDisposable {
 
 export class ContainerArchive {
   readonly #root: Root;
-  readonly #mounts: ContainerMounts;
+  readonly #rwLayers: RwLayerStore;
 
-  constructor(root: Root, mounts: ContainerMounts) {
+  constructor(root: Root, rwLayers: RwLayerStore) {
     this.#root = root;
-    this.#mounts = mounts;
+    this.#rwLayers = rwLayers;
   }
 
   /**
@@ -128,13 +127,14 @@ export class ContainerArchive {
     { write, signal }: { readonly write: boolean; readonly signal?: AbortSignal | undefined },
   ): Promise<OpenRootfs> {
     throwIfAborted(signal);
-    const mounted = await this.#mounts.mounted(container);
+    const layer = rwLayerOf(container);
+    const mounted = await this.#rwLayers.mounted(layer);
     const tree = (path: string): FileTree => new FileTree(path, `${container.name}:`);
     if (mounted && !write && this.#root.readOnly)
       return { path: mounted.path, tree: tree(mounted.path), [Symbol.asyncDispose]: () => Promise.resolve() };
     // Where nothing is mounted a writable mount, also for reading: a read-only one would keep others from writing.
     const readOnly = !write && mounted !== undefined;
-    const mount = await holdMount(this.#mounts, container, { readOnly, signal });
+    const mount = await this.#rwLayers.mountForOperation(layer, { readOnly, signal });
     try {
       await makeMountPoints(this.#root, container, mount);
     } catch (error) {

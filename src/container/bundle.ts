@@ -147,8 +147,7 @@ async function replaceFiles(
 ): Promise<void> {
   const prefix = join(directory, `.tmp-${randomBytes(6).toString('hex')}-`);
   // A store that is open read-only has no session; its mount is somebody else's.
-  await using marked = root.readOnly ? undefined : await root.session().temporary(prefix);
-  void marked;
+  await using _marked = root.readOnly ? undefined : await root.session().temporary(prefix);
   try {
     for (const { name, text } of files) await writeFile(prefix + name, text, { flag: 'wx', mode: 0o644 });
     for (const { name } of files) await rename(prefix + name, join(directory, name));

@@ -1,54 +1,41 @@
 /**
- * Whether containers are in order (reference section 16): each has its config, its entry in layerdb's mounts, its layers and a
- * stack that can be mounted; nothing keeps layers for a container that is gone, and no mount point is left of a mount that
- * is. What was written in a container is never touched, also where the container cannot be used.
+ * Checks containers: each has its config, its entry in layerdb's mounts, its layers and a stack that can be mounted (rwlayer/check.ts); nothing keeps
+ * layers for a container that is gone, and no mount point is left of a mount that is gone. What was written in a container is never
+ * touched, even where the container cannot be used. See docs/docker-overlay2-store.md, "Failure modes a better store should detect
+ * and repair".
  */
 import { throwIfAborted } from '../core/abort.ts';
-import { isDigest, type ChainID } from '../core/digest.ts';
+import { isDigest, isHex64 } from '../core/digest.ts';
 import { LayerstackError } from '../core/errors.ts';
-import type { Suspect } from '../core/store-finding.ts';
-import { checkOverlay, stackOf } from '../layer/check-overlay.ts';
+import type { Problem } from '../core/store-finding.ts';
 import type { LayerStore } from '../layer/store.ts';
+import { checkRwLayer } from '../rwlayer/check.ts';
 import type { Layout } from '../system/layout.ts';
-import { mountState } from '../system/mounts.ts';
 import { call, native } from '../system/native.ts';
 import { isEntryName, listEntries, readEntry } from '../system/removal.ts';
 import type { Root } from '../system/root.ts';
 import { allMarkers } from '../system/session.ts';
 import { CONTAINER_FILES, missingIn, readContainerFile } from './decodable.ts';
-import { CONTAINER_ID } from './name-index.ts';
-import { hasDirectory, readLink, readText, statEntry } from '../system/store-files.ts';
-import { MAX_DOCUMENT_BYTES, readContainer, type Container } from './record.ts';
+import { readLink, readText, statEntry } from '../system/store-files.ts';
+import { MAX_DOCUMENT_BYTES, readContainer, rwLayerOf } from './record.ts';
 
 export interface ContainerCheckOptions {
   readonly signal?: AbortSignal | undefined;
-}
-
-/** The directories of overlay2 that containers have, usable or not. */
-export async function containerOverlays(root: Root): Promise<Set<string>> {
-  const { layout } = root;
-  const found = new Set<string>();
-  for (const name of await listEntries(layout, layout.mounts))
-    for (const file of ['mount-id', 'init-id'] as const) {
-      const id = await readEntry(layout, layout.mount(name, file));
-      if (id !== undefined) found.add(id);
-    }
-  return found;
 }
 
 export async function* checkContainers(
   root: Root,
   layers: Pick<LayerStore, 'find'>,
   { signal }: ContainerCheckOptions,
-): AsyncGenerator<Suspect> {
+): AsyncGenerator<Problem> {
   const { layout } = root;
   const directories = await listEntries(layout, layout.containers);
-  for (const id of directories.filter((name) => CONTAINER_ID.test(name))) {
+  for (const id of directories.filter(isHex64)) {
     throwIfAborted(signal);
     const undecodable = checkDocuments(layout, id);
     yield* undecodable;
     const container = readContainer(layout, id);
-    if (container) yield* checkContainer(root, layers, container);
+    if (container) yield* checkRwLayer(root, layers, rwLayerOf(container), () => !!readContainer(layout, id));
     else if (undecodable.length === 0) yield* checkBroken(root, id);
   }
   yield* checkMounts(root);
@@ -56,12 +43,12 @@ export async function* checkContainers(
 }
 
 /** Of the documents those that dockerd cannot decode: it then has no such container, or does not start. */
-function checkDocuments(layout: Layout, id: string): Suspect[] {
+function checkDocuments(layout: Layout, id: string): Problem[] {
   return CONTAINER_FILES.flatMap((name) => {
     const path = layout.container(id, name);
     const text = readText(layout.at(path), MAX_DOCUMENT_BYTES);
     if (text === undefined) return [];
-    const finding = (message: string): Suspect => ({
+    const finding = (message: string): Problem => ({
       code: 'container-undecodable',
       severity: 'error',
       path,
@@ -83,72 +70,7 @@ function checkDocuments(layout: Layout, id: string): Suspect[] {
   });
 }
 
-async function* checkContainer(
-  root: Root,
-  layers: Pick<LayerStore, 'find'>,
-  container: Container,
-): AsyncGenerator<Suspect> {
-  const { layout } = root;
-  const { id, mountId, initId, name, parent } = container;
-  const owner = `container ${name}`;
-  const broken = (path: string, message: string): Suspect => ({
-    code: 'container-incomplete',
-    severity: 'error',
-    path,
-    message: `${owner}: ${message}`,
-    advice: `save what is of use in ${layout.overlay(mountId, 'diff')}, then remove the container (rm)`,
-  });
-  const overlays = initId === undefined ? [mountId] : [mountId, initId];
-  const missing = overlays.find((overlay) => !hasDirectory(layout.at(layout.overlay(overlay, 'diff'))));
-  if (missing !== undefined) {
-    // Removed meanwhile, perhaps.
-    if (readContainer(layout, id))
-      yield broken(layout.overlay(missing, 'diff'), 'its writable layer is missing');
-    return;
-  }
-  const below = parent === undefined ? [] : await stackOfLayer(root, layers, parent);
-  if (below === undefined)
-    yield {
-      ...broken(layout.mount(id, 'parent'), `its image's layer ${String(parent)} is missing`),
-      advice: 'load or pull its image again',
-    };
-  let lowers = below;
-  if (initId !== undefined) {
-    yield* checkOverlay(root, { id: initId, owner: `the init layer of ${owner}`, lowers, hasChildren: true });
-    lowers = await stackOf(root, initId, lowers);
-  }
-  yield* checkOverlay(root, { id: mountId, owner, lowers, hasChildren: false });
-  const merged = layout.overlay(mountId, 'merged');
-  if (statEntry(layout.at(merged)) !== undefined && (await mountState(layout.at(merged))) === 'none')
-    yield {
-      code: 'mount-leftover',
-      severity: 'note',
-      path: merged,
-      message: `${owner} is not mounted, but has a mount point`,
-      advice: 'repair removes it; the next mount would use it',
-      repair: async () => {
-        root.session();
-        await using lock = await root.locks.acquire('containers', id);
-        void lock;
-        if ((await mountState(layout.at(merged))) === 'none')
-          await call(native.batch(layout.root, [{ op: 'rmdir', path: merged, missing: true }]));
-      },
-    };
-}
-
-/** The stack that a layer tops, by its own files: whether they are right is checked with the layers. */
-async function stackOfLayer(
-  root: Root,
-  layers: Pick<LayerStore, 'find'>,
-  chainId: ChainID,
-): Promise<readonly string[] | undefined> {
-  const layer = await layers.find(chainId);
-  if (layer === undefined) return undefined;
-  const lower = (await readEntry(root.layout, root.layout.overlay(layer.cacheId, 'lower'))) ?? '';
-  return stackOf(root, layer.cacheId, lower === '' ? [] : lower.split(':'));
-}
-
-async function* checkBroken(root: Root, id: string): AsyncGenerator<Suspect> {
+async function* checkBroken(root: Root, id: string): AsyncGenerator<Problem> {
   const { layout } = root;
   const hasConfig = statEntry(layout.at(layout.container(id, 'config.v2.json'))) !== undefined;
   const hasMount = statEntry(layout.at(layout.mount(id))) !== undefined;
@@ -181,7 +103,7 @@ async function* checkBroken(root: Root, id: string): AsyncGenerator<Suspect> {
   };
 }
 
-async function* checkMounts(root: Root): AsyncGenerator<Suspect> {
+async function* checkMounts(root: Root): AsyncGenerator<Problem> {
   const { layout } = root;
   for (const name of await listEntries(layout, layout.mounts)) {
     if (statEntry(layout.at(layout.container(name))) !== undefined) continue;
@@ -206,12 +128,12 @@ async function* checkMounts(root: Root): AsyncGenerator<Suspect> {
   }
 }
 
-async function* checkNameIndex(root: Root): AsyncGenerator<Suspect> {
+async function* checkNameIndex(root: Root): AsyncGenerator<Problem> {
   const { layout } = root;
   for (const name of await listEntries(layout, layout.names)) {
     const path = layout.name(name);
     const id = name === '.stamp' ? undefined : readLink(layout.at(path));
-    if (id === undefined || !CONTAINER_ID.test(id)) continue;
+    if (id === undefined || !isHex64(id)) continue;
     if (readContainer(layout, id)?.name === name || (await allMarkers(layout)).has(`container.${id}`))
       continue;
     yield {
@@ -222,8 +144,7 @@ async function* checkNameIndex(root: Root): AsyncGenerator<Suspect> {
       advice: 'repair removes the entry; whoever makes a container of this name would, too',
       repair: async () => {
         root.session();
-        await using lock = await root.locks.acquire('containers', `name:${name}`);
-        void lock;
+        await using _lock = await root.locks.acquire('containers', `name:${name}`);
         if (readContainer(layout, id)?.name !== name)
           await call(native.batch(layout.root, [{ op: 'unlink', path, missing: true }]));
       },

@@ -1,5 +1,5 @@
 /**
- * A container's changes as an image: the tar of its RW layer is applied to a new layer directory while it is made, which
+ * The changes in an RW layer as an image: the tar of its upper is applied to a new layer directory while it is made, which
  * gives DiffID, tar-split and content in one pass, and the config gets one step of history. The RW layer is read where it
  * is, mounted or not; who writes to it meanwhile may be cut in the middle (ERR_UPPER_CHANGED where a file shrinks).
  * Mirrors `moby/moby: daemon/commit.go` at v20.10.
@@ -11,17 +11,18 @@ import { hostPlatform } from '../core/platform.ts';
 import type { OnProgress } from '../core/progress.ts';
 import type { Reference } from '../core/reference.ts';
 import { timeOf } from '../core/time.ts';
-import { applyChanges } from '../image/change.ts';
+import { applyChanges } from '../dockerfile/instructions.ts';
 import type { ContainerConfig } from '../image/container-config.ts';
 import { childImage } from '../image/generate.ts';
 import { addOwnImage } from '../image/own-image.ts';
 import type { ImageStore } from '../image/store.ts';
 import { OWN_LAYER_LIMITS, type LayerStore } from '../layer/store.ts';
+import type { RwLayer } from '../rwlayer/rwlayer.ts';
 import { timed } from '../system/phases.ts';
 import type { Root } from '../system/root.ts';
 import { hasDirectory } from '../system/store-files.ts';
 import { mergeConfigs } from './config.ts';
-import type { Container } from './record.ts';
+import { rwLayerOf, type Container } from './record.ts';
 
 export interface CommitOptions {
   /** Who made the image, e.g. `A <a@example.org>`. */
@@ -29,12 +30,21 @@ export interface CommitOptions {
   readonly message?: string | undefined;
   /** What the image runs with, in place of the container's config; what it leaves open is the container's. */
   readonly config?: ContainerConfig | undefined;
-  /** Dockerfile instructions, e.g. `CMD ["sh"]`, applied to the config; see image/change.ts. */
+  /** Dockerfile instructions, e.g. `CMD ["sh"]`, applied to the config; see dockerfile/instructions.ts. */
   readonly changes?: readonly string[] | undefined;
   /** Seconds since 1970: the image's date, and the latest one in its layer, for the same bytes every time. */
   readonly sourceDateEpoch?: number | undefined;
   readonly signal?: AbortSignal | undefined;
   readonly onProgress?: OnProgress | undefined;
+}
+
+/** What an image is made of: an RW layer, and what is known of how it came to be. */
+export interface CommitSource {
+  readonly layer: RwLayer;
+  /** The image below; undefined where there is none. */
+  readonly imageId: ImageID | undefined;
+  /** What the RW layer was written with. */
+  readonly config: ContainerConfig;
 }
 
 export interface CommitStores {
@@ -43,56 +53,66 @@ export interface CommitStores {
   readonly images: ImageStore;
 }
 
+/** {@link commitLayer} for a container. */
+export function commit(
+  stores: CommitStores,
+  container: Container,
+  reference: Reference | undefined,
+  options?: CommitOptions,
+): Promise<ImageID> {
+  const { imageId, config } = container;
+  return commitLayer(stores, { layer: rwLayerOf(container), imageId, config }, reference, options);
+}
+
 /**
  * The new image is in the store, durably, contents included; with `reference`, this names it. Where nothing was changed
  * the image has no new layer. After an error the store is as it was.
  * @throws {@link LayerstackError} ERR_INVALID_ARGUMENT for a malformed change; ERR_IMAGE_NOT_FOUND;
- *   ERR_CONTAINER_NOT_FOUND where it is removed meanwhile; ERR_UPPER_CHANGED, ERR_UPPER_UNSUPPORTED; ERR_LIMIT_EXCEEDED for
+ *   ERR_CONTAINER_NOT_FOUND where the RW layer is removed meanwhile; ERR_UPPER_CHANGED, ERR_UPPER_UNSUPPORTED; ERR_LIMIT_EXCEEDED for
  *   a file of more holes than a tar can say; ERR_LAYER_DEPTH; ERR_NO_SPACE; ERR_ABORTED; ERR_STORE_READ_ONLY.
  */
-export async function commit(
+export async function commitLayer(
   { root, layers, images }: CommitStores,
-  container: Container,
+  { layer, imageId, config: own }: CommitSource,
   reference: Reference | undefined,
   options: CommitOptions = {},
 ): Promise<ImageID> {
   const { signal, onProgress, sourceDateEpoch } = options;
   throwIfAborted(signal);
   root.session();
-  const given = applyChanges(options.config ?? container.config, options.changes ?? []);
-  const config = mergeConfigs(given, container.config);
-  const parent = container.imageId === undefined ? undefined : await images.get(container.imageId);
+  const given = applyChanges(options.config ?? own, options.changes ?? []);
+  const config = mergeConfigs(given, own);
+  const parent = imageId === undefined ? undefined : await images.get(imageId);
   const below = await layers.stack(parent?.diffIds ?? []);
 
   const { layout } = root;
-  const directory = layout.at(layout.overlay(container.mountId, 'diff'));
-  if (!hasDirectory(directory)) throw removed(container);
+  const directory = layout.at(layout.overlay(layer.mountId, 'diff'));
+  if (!hasDirectory(directory)) throw removed(layer);
   const staged = await timed('commit', 'stage', () =>
     layers.stageAlone(
-      { directory, isUpper: true, sourceDateEpoch },
-      { limits: OWN_LAYER_LIMITS, name: `of container ${container.name}`, ...(signal && { signal }) },
+      { directory, kind: 'upper', sourceDateEpoch },
+      { limits: OWN_LAYER_LIMITS, name: `of ${layer.owner}`, signal },
     ),
   ).catch((error: unknown) => {
-    throw isSystemError(error, 'ENOENT') && !hasDirectory(directory) ? removed(container, error) : error;
+    throw isSystemError(error, 'ENOENT') && !hasDirectory(directory) ? removed(layer, error) : error;
   });
   try {
     // A removal takes the directory away before it deletes anything in it: what is there still was read whole.
-    if (!hasDirectory(directory)) throw removed(container);
+    if (!hasDirectory(directory)) throw removed(layer);
     for (const warning of staged.applied.warnings) onProgress?.({ type: 'warning', ...warning });
     const unchanged = staged.diffId === EMPTY_LAYER_DIFF_ID;
     const image = childImage(parent, hostPlatform(), {
       created: timeOf(sourceDateEpoch),
       author: options.author ?? '',
       comment: options.message ?? '',
-      containerId: container.id,
-      containerConfig: container.config,
+      containerId: layer.key,
+      containerConfig: own,
       config,
       diffId: unchanged ? undefined : staged.diffId,
     });
-    const own = { layers: unchanged ? below : [...below, staged], parent: parent?.id, reference };
     return await addOwnImage(
       { layers, images },
-      { config: image, ...own },
+      { config: image, layers: unchanged ? below : [...below, staged], parent: parent?.id, reference },
       { operation: 'commit', signal, onProgress },
     );
   } finally {
@@ -100,9 +120,9 @@ export async function commit(
   }
 }
 
-function removed({ id, name }: Container, cause?: unknown): LayerstackError {
-  return new LayerstackError('ERR_CONTAINER_NOT_FOUND', `container ${name} was removed while it was read`, {
-    id,
+function removed({ key, owner }: RwLayer, cause?: unknown): LayerstackError {
+  return new LayerstackError('ERR_CONTAINER_NOT_FOUND', `${owner} was removed while it was read`, {
+    id: key,
     cause,
   });
 }

@@ -7,15 +7,17 @@
 import { hostname } from 'node:os';
 import { topChainId, type ChainID, type ImageID } from '../core/digest.ts';
 import { isSystemError, LayerstackError } from '../core/errors.ts';
+import { remember } from '../core/remember.ts';
 import { ZERO_TIME } from '../core/time.ts';
 import type { ImageConfig } from '../image/config.ts';
 import type { ContainerConfig } from '../image/container-config.ts';
 import type { ImageStore } from '../image/store.ts';
-import { newLinkId, newOverlayId, type Overlay } from '../layer/overlay.ts';
-import type { LayerStore } from '../layer/store.ts';
+import { newOverlayId } from '../layer/overlay.ts';
+import { newRwLayer, type Base, type NewRwLayer } from '../rwlayer/rwlayer.ts';
+import type { RwLayerStore } from '../rwlayer/store.ts';
 import { call, native, type BatchStep } from '../system/native.ts';
 import type { Root } from '../system/root.ts';
-import { readText, statEntry } from '../system/store-files.ts';
+import { statEntry } from '../system/store-files.ts';
 import type { Marker, Session } from '../system/session.ts';
 import { spaceError } from '../system/space.ts';
 import { commandOf, containerConfig, givenConfig, mergedConfig, type ContainerOverrides } from './config.ts';
@@ -62,7 +64,7 @@ export interface CreateOptions extends ContainerOverrides {
   readonly signal?: AbortSignal | undefined;
 }
 
-/** Images whose config and stack are kept in memory: a few KB each. */
+/** Images whose config is kept in memory: a few KB each. */
 const REMEMBERED = 64;
 const TEMPORARY = '.tmp-config.v2.json';
 
@@ -89,32 +91,22 @@ interface Plan extends Identity {
   readonly config: ContainerConfig;
   /** The content of `config.v2.json` and of `hostconfig.json`. */
   readonly documents: Readonly<Record<ContainerFile, string>>;
-  readonly mountId: string;
-  readonly initId: string;
-  readonly link: string;
-  readonly initLink: string;
-  /** The image's layers, topmost first. */
-  readonly lowers: readonly string[];
-  readonly parent: ChainID | undefined;
+  readonly layer: NewRwLayer;
 }
 
 export class ContainerCreator {
   readonly #root: Root;
-  readonly #layers: LayerStore;
   readonly #images: ImageStore;
-  readonly #overlay: Overlay;
+  readonly #rwLayers: RwLayerStore;
   readonly #names: NameIndex;
   readonly #known = new Map<ImageID, KnownImage>();
   /** Of containers that are as their image says, by image and its name. */
   readonly #drafts = new Map<string, Draft>();
-  /** By cache-id, which is never used twice. */
-  readonly #stacks = new Map<string, readonly string[]>();
 
-  constructor(root: Root, layers: LayerStore, images: ImageStore, overlay: Overlay, names: NameIndex) {
+  constructor(root: Root, images: ImageStore, rwLayers: RwLayerStore, names: NameIndex) {
     this.#root = root;
-    this.#layers = layers;
     this.#images = images;
-    this.#overlay = overlay;
+    this.#rwLayers = rwLayers;
     this.#names = names;
   }
 
@@ -130,15 +122,11 @@ export class ContainerCreator {
     await this.#names.complete();
     const { image, parent } = await this.#image(imageId);
     const draft = this.#draft(image, options, hostConfig ?? {});
-    // Whoever deletes or replaces a layer takes its lock exclusively; from `mounts/<id>/parent` on the layer is pinned.
-    await using pin = parent && (await this.#lock('layers', parent, options.signal, true));
-    void pin;
-    const lowers = parent ? await this.#stack(parent) : [];
+    await using base = await this.#rwLayers.base(parent, options.signal);
     for (let attempt = 0; ; attempt++) {
       const name = wanted ?? generateName(attempt);
-      const plan = makePlan(draft, { name, lowers, parent });
-      await using claim = await this.#lock('containers', `name:${name}`, options.signal);
-      void claim;
+      const plan = makePlan(draft, name, base);
+      await using _name = await this.#lockName(name, options.signal);
       try {
         await this.#make(session, plan, options.durable === true);
         return toContainer(plan);
@@ -148,23 +136,10 @@ export class ContainerCreator {
       try {
         await this.#names.discardStale(name);
       } catch (error) {
-        const taken = LayerstackError.is(error) && error.code === 'ERR_CONTAINER_NAME_IN_USE';
+        const taken = LayerstackError.is(error, 'ERR_CONTAINER_NAME_IN_USE');
         if (!taken || wanted !== undefined) throw error;
       }
     }
-  }
-
-  /** The image's stack as `lower` names it, and the mark that its top is somebody's parent. */
-  async #stack(parent: ChainID): Promise<readonly string[]> {
-    // A layer goes as a whole, and what its directory stands on never changes: one small read tells that it is there.
-    const { layout } = this.#root;
-    const present = readText(layout.at(layout.layer(parent, 'cache-id')))?.trim() ?? '';
-    const known = this.#stacks.get(present);
-    if (known) return known;
-    const { cacheId } = await this.#layers.get(parent);
-    const [lowers] = await Promise.all([this.#overlay.lowersOf(cacheId), this.#overlay.commit(cacheId)]);
-    remember(this.#stacks, cacheId, lowers);
-    return lowers;
   }
 
   #draft(image: ImageConfig, options: CreateOptions, hostConfig: HostConfig): Draft {
@@ -173,7 +148,7 @@ export class ContainerCreator {
     const known = this.#drafts.get(key);
     if (known) return known;
     const draft = makeDraft(image, options, hostConfig);
-    remember(this.#drafts, key, draft);
+    remember(this.#drafts, key, draft, REMEMBERED);
     return draft;
   }
 
@@ -184,13 +159,13 @@ export class ContainerCreator {
       return known;
     const image = await this.#images.get(id);
     const found = { image, parent: topChainId(image.diffIds) };
-    remember(this.#known, id, found);
+    remember(this.#known, id, found, REMEMBERED);
     return found;
   }
 
   async #make(session: Session, plan: Plan, durable: boolean): Promise<void> {
     const { layout, disk } = this.#root;
-    const markers: Marker[] = [`overlay2.${plan.initId}`, `overlay2.${plan.mountId}`, `container.${plan.id}`];
+    const markers: Marker[] = [...this.#rwLayers.createMarkers(plan.layer), `container.${plan.id}`];
     const claim = this.#names.claimStep(plan.name, plan.id);
     const steps = [claim, this.#buildStep(plan), ...this.#workingDirectorySteps(plan)];
     try {
@@ -214,38 +189,21 @@ export class ContainerCreator {
   }
 
   /** Everything of a container but its name and its config's: on one thread what is below it, on the other what it is. */
-  #buildStep(plan: Plan): BatchStep {
-    return { op: 'together', first: this.#initSteps(plan), second: this.#ownSteps(plan) };
-  }
-
-  #initSteps({ initId, initLink, lowers }: Plan): BatchStep[] {
+  #buildStep({ id, layer, documents }: Plan): BatchStep {
     const { layout } = this.#root;
-    return [
-      ...this.#overlay.createSteps(initId),
-      { op: 'populateInit', root: layout.at(layout.overlay2), lowers, upper: `${initId}/diff` },
-      ...this.#overlay.stackSteps({ id: initId, link: initLink, lowers }),
-      write(layout.overlay(initId, 'committed'), '', 0o600),
-    ];
-  }
-
-  #ownSteps(plan: Plan): BatchStep[] {
-    const { layout } = this.#root;
-    const { id, mountId, initId, initLink, lowers, parent } = plan;
-    return [
-      ...this.#overlay.createSteps(mountId),
-      ...this.#overlay.stackSteps({ id: mountId, link: plan.link, lowers: [`l/${initLink}`, ...lowers] }),
-      { op: 'mkdir', path: layout.mount(id), mode: 0o755 },
-      write(layout.mount(id, 'mount-id'), mountId, 0o644),
-      write(layout.mount(id, 'init-id'), initId, 0o644),
-      ...(parent === undefined ? [] : [write(layout.mount(id, 'parent'), parent, 0o644)]),
+    const { init, own } = this.#rwLayers.createSteps(layer);
+    const second: BatchStep[] = [
+      ...own,
       { op: 'mkdir', path: layout.container(id), mode: 0o710 },
-      write(layout.container(id, 'hostconfig.json'), plan.documents['hostconfig.json'], 0o644),
-      write(layout.container(id, TEMPORARY), plan.documents['config.v2.json'], 0o600),
+      write(layout.container(id, 'hostconfig.json'), documents['hostconfig.json'], 0o644),
+      write(layout.container(id, TEMPORARY), documents['config.v2.json'], 0o600),
     ];
+    return { op: 'together', first: init, second };
   }
 
   /** Of the working directory: dockerd makes it, as root's, over the init layer; most images have it. */
-  #workingDirectorySteps({ config: { WorkingDir: path }, initId, mountId, lowers }: Plan): BatchStep[] {
+  #workingDirectorySteps({ config: { WorkingDir: path }, layer }: Plan): BatchStep[] {
+    const { initId, mountId, lowers } = layer;
     if (path === '' || path === '/') return [];
     const root = this.#root.layout.at(this.#root.layout.overlay2);
     return [
@@ -283,19 +241,10 @@ export class ContainerCreator {
       // Where it is there already, but could not be brought to disk: it goes in one step.
       const config = layout.container(plan.id, 'config.v2.json');
       await session.mark(markers, [{ op: 'unlink', path: config, missing: true }]);
-      const trees = [
-        layout.container(plan.id),
-        layout.mount(plan.id),
-        layout.overlay(plan.mountId),
-        layout.overlay(plan.initId),
-      ];
-      for (const tree of trees) await call(native.removeTree(layout.root, tree));
-      const links = [layout.link(plan.link), layout.link(plan.initLink)];
-      await session.unmark(markers, [
-        ...links.map((path): BatchStep => ({ op: 'unlink', path, missing: true })),
-        // The name may be another's: what failed may have failed before it was claimed.
-        ...this.#names.releaseSteps(plan.name, plan.id),
-      ]);
+      await call(native.removeTree(layout.root, layout.container(plan.id)));
+      // The name may be another's: what failed may have failed before it was claimed.
+      const release = this.#names.releaseSteps(plan.name, plan.id);
+      await this.#rwLayers.discard(plan.layer, markers, release);
     } catch (error) {
       log.warn('a container that could not be made is left to the next writer', {
         id: plan.id,
@@ -304,13 +253,8 @@ export class ContainerCreator {
     }
   }
 
-  #lock(
-    kind: 'layers' | 'containers',
-    key: string,
-    signal: AbortSignal | undefined,
-    shared = false,
-  ): Promise<AsyncDisposable> {
-    return this.#root.locks.acquire(kind, key, { ...(signal && { signal }), shared });
+  #lockName(name: string, signal: AbortSignal | undefined): Promise<AsyncDisposable> {
+    return this.#root.locks.acquire('containers', `name:${name}`, { signal });
   }
 }
 
@@ -318,20 +262,15 @@ function write(path: string, data: string, mode: number): BatchStep {
   return { op: 'write', path, data, mode };
 }
 
-/** Keeps the newest few. */
-function remember<K, V>(map: Map<K, V>, key: K, value: V): void {
-  map.set(key, value);
-  const oldest = map.keys().next();
-  if (map.size > REMEMBERED && !oldest.done) map.delete(oldest.value);
-}
-
 /** The claim of a name met another's. */
 class NameTaken extends Error {}
 
-/** Whether a caller leaves to the image what he could set himself. */
-function isAsImageSays({ name, imageName, durable, signal, ...own }: CreateOptions): boolean {
-  void [name, imageName, durable, signal];
-  return Object.values(own).every((each) => each === undefined);
+/** Options that say nothing about how the container runs. */
+const NEUTRAL: ReadonlySet<string> = new Set(['name', 'imageName', 'durable', 'signal']);
+
+/** Whether a caller leaves to the image all that an image can say. */
+function isAsImageSays(options: CreateOptions): boolean {
+  return Object.entries(options).every(([key, value]) => value === undefined || NEUTRAL.has(key));
 }
 
 function makeDraft(image: ImageConfig, options: CreateOptions, hostConfig: HostConfig): Draft {
@@ -352,20 +291,14 @@ function makeDraft(image: ImageConfig, options: CreateOptions, hostConfig: HostC
   return { image: image.id, config, document, hostDocument: hostConfigDocument(hostConfig) };
 }
 
-function makePlan(draft: Draft, facts: Pick<Plan, 'name' | 'lowers' | 'parent'>): Plan {
-  const mountId = newOverlayId();
-  const identity = { id: newOverlayId(), name: facts.name, created: new Date().toISOString() };
+function makePlan(draft: Draft, name: string, base: Base): Plan {
+  const identity = { id: newOverlayId(), name, created: new Date().toISOString() };
   return {
     ...identity,
     image: draft.image,
     config: { ...draft.config, Hostname: draft.config.Hostname || hostnameOf(identity) },
     documents: { 'config.v2.json': draft.document(identity), 'hostconfig.json': draft.hostDocument },
-    mountId,
-    initId: `${mountId}-init`,
-    link: newLinkId(),
-    initLink: newLinkId(),
-    lowers: facts.lowers,
-    parent: facts.parent,
+    layer: newRwLayer({ key: identity.id, owner: `container ${name}` }, base),
   };
 }
 
@@ -381,8 +314,8 @@ function toContainer(plan: Plan): Container {
     state: 'created',
     exitCode: 0,
     finished: undefined,
-    mountId: plan.mountId,
-    initId: plan.initId,
-    parent: plan.parent,
+    mountId: plan.layer.mountId,
+    initId: plan.layer.initId,
+    parent: plan.layer.parent,
   };
 }

@@ -6,20 +6,18 @@
  * the index, so it is completed from `containers/` when dockerd may have been here since: dockerd rewrites
  * `volumes/metadata.db` at every start, layerstack never does, and `.stamp` holds that file's mtime in milliseconds.
  */
+import { isHex64 } from '../core/digest.ts';
 import { symlink } from 'node:fs/promises';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { isSystemError, LayerstackError } from '../core/errors.ts';
 import type { Layout } from '../system/layout.ts';
 import { call, native, type BatchStep } from '../system/native.ts';
-import { settleDead } from '../system/reconcile.ts';
+import { forEachDeadMarker } from '../system/reconcile.ts';
 import type { Root } from '../system/root.ts';
 import { listEntries } from '../system/removal.ts';
 import { isContainerName } from './names.ts';
 import { readLink, readText, statEntry } from '../system/store-files.ts';
 import { readContainer } from './record.ts';
-
-/** 64 hex digits: the directories of `containers/` that are containers. */
-export const CONTAINER_ID = /^[0-9a-f]{64}$/;
 
 export class NameIndex {
   readonly #root: Root;
@@ -33,11 +31,10 @@ export class NameIndex {
 
   /** Removes the names that dead writers were giving to containers, or taking from them, where the container has another. */
   async resume(): Promise<void> {
-    await settleDead(this.#layout, this.#root.log, 'naming', async (id) => {
+    await forEachDeadMarker(this.#layout, this.#root.log, 'naming', async (id) => {
       for (const name of await listEntries(this.#layout, this.#layout.names)) {
         if (this.#link(name) !== id) continue;
-        await using lock = await this.#root.locks.acquire('containers', `name:${name}`);
-        void lock;
+        await using _lock = await this.#root.locks.acquire('containers', `name:${name}`);
         if (this.#link(name) === id && this.owner(name) === undefined)
           await call(native.batch(this.#layout.root, [this.#unlink(name)]));
       }
@@ -61,7 +58,7 @@ export class NameIndex {
   /** The id of the container that has `name`, or undefined. */
   owner(name: string): string | undefined {
     const id = this.#link(name);
-    if (id === undefined || !CONTAINER_ID.test(id)) return undefined;
+    if (id === undefined || !isHex64(id)) return undefined;
     return readContainer(this.#layout, id)?.name === name ? id : undefined;
   }
 
@@ -108,7 +105,7 @@ export class NameIndex {
     await call(native.batch(layout.root, [{ op: 'mkdir', path: layout.names, mode: 0o700, exist: true }]));
     for (const id of await listEntries(layout, layout.containers)) {
       await nextTurn();
-      const name = CONTAINER_ID.test(id) ? readContainer(layout, id)?.name : undefined;
+      const name = isHex64(id) ? readContainer(layout, id)?.name : undefined;
       // A link of that name that points elsewhere is stale when its container has another name; then it is replaced.
       if (!name || !isContainerName(name) || this.owner(name) !== undefined) continue;
       await call(native.batch(layout.root, [this.#unlink(name)]));

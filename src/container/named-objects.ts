@@ -93,8 +93,7 @@ export class NamedObjects {
   ): Promise<T> {
     this.#root.session();
     const { layout, locks } = this.#root;
-    await using lock = await locks.acquire('references', this.#path);
-    void lock;
+    await using _lock = await locks.acquire('references', this.#path);
     const before = this.list();
     const { result, objects } = change(before);
     if (objects.length === before.length) return result;
@@ -125,8 +124,7 @@ export class NamedObjects {
   async resume(): Promise<void> {
     const { layout, locks } = this.#root;
     if (statEntry(layout.at(this.#temporary)) === undefined) return;
-    await using lock = await locks.acquire('references', this.#path);
-    void lock;
+    await using _lock = await locks.acquire('references', this.#path);
     await call(native.batch(layout.root, [{ op: 'unlink', path: this.#temporary, missing: true }]));
   }
 }

@@ -45,8 +45,7 @@ async function changeNetworks(
 ): Promise<void> {
   const session = root.session();
   const { layout } = root;
-  await using lock = await root.locks.acquire('containers', id);
-  void lock;
+  await using _lock = await root.locks.acquire('containers', id);
   const [configPath, hostPath] = [
     layout.container(id, 'config.v2.json'),
     layout.container(id, 'hostconfig.json'),

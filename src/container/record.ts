@@ -1,10 +1,12 @@
 /**
- * A container as it is on disk: `containers/<id>/config.v2.json` (ours or dockerd's) and
- * `layerdb/mounts/<id>/{mount-id,init-id,parent}`. One that lacks either is being made or removed, or broken, and
+ * A container as it is on disk: `containers/<id>/config.v2.json` (ours or dockerd's) and the entry of its RW layer,
+ * `layerdb/mounts/<id>`. One that lacks either is being made or removed, or broken, and
  * dockerd does not list it either; so it does not exist here. Fields are read leniently: dockerd's vary by version.
  */
-import { isDigest, type ChainID, type ImageID } from '../core/digest.ts';
-import type { Layout, MountFile } from '../system/layout.ts';
+import { imageIdOf, isDigest, type ChainID, type ImageID } from '../core/digest.ts';
+import { readEntry } from '../rwlayer/entry.ts';
+import type { RwLayer } from '../rwlayer/rwlayer.ts';
+import type { Layout } from '../system/layout.ts';
 import { ZERO_TIME } from '../core/time.ts';
 import { decodeContainerConfig, type ContainerConfig } from '../image/container-config.ts';
 import { readText } from '../system/store-files.ts';
@@ -42,22 +44,18 @@ export interface Container {
 /** Of config.v2.json and hostconfig.json: an image's config, twice. */
 export const MAX_DOCUMENT_BYTES = 16 * 1024 * 1024;
 
-const MOUNT_ID = /^[0-9a-f]{64}(-init)?$/;
-
 /** The container `id`, or undefined where there is none that dockerd would list. */
 export function readContainer(layout: Layout, id: string): Container | undefined {
-  const mountFile = (file: MountFile) => readText(layout.at(layout.mount(id, file)))?.trim();
   const text = readText(layout.at(layout.container(id, 'config.v2.json')), MAX_DOCUMENT_BYTES);
   if (text === undefined) return undefined;
-  const [mountId, initId, parent] = [mountFile('mount-id'), mountFile('init-id'), mountFile('parent')];
   const described = decode(id, text);
-  if (!described || mountId === undefined || !MOUNT_ID.test(mountId)) return undefined;
-  return {
-    ...described,
-    mountId,
-    initId: initId !== undefined && MOUNT_ID.test(initId) ? initId : undefined,
-    parent: parent !== undefined && isDigest(parent) ? (parent as ChainID) : undefined,
-  };
+  const entry = described && readEntry(layout, id);
+  return entry && { ...described, ...entry };
+}
+
+/** The RW layer of a container. */
+export function rwLayerOf({ id, name, mountId, initId, parent }: Container): RwLayer {
+  return { key: id, owner: `container ${name}`, mountId, initId, parent };
 }
 
 type Fields = Readonly<Record<string, unknown>>;
@@ -83,7 +81,7 @@ function describe(id: string, document: Fields): Described {
   return {
     id,
     name: text(document['Name']).replace(/^\//, ''),
-    imageId: isDigest(image) ? (image as ImageID) : undefined,
+    imageId: isDigest(image) ? imageIdOf(image) : undefined,
     imageName: config.Image,
     created: text(document['Created']),
     command: path === '' ? [] : [path, ...texts(document['Args'])],

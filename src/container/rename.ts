@@ -26,11 +26,9 @@ export async function renameContainer(
   if (wanted === before)
     throw new LayerstackError('ERR_INVALID_ARGUMENT', `the container is called ${wanted} already`, { id });
   await names.complete();
-  const options = signal ? { signal } : {};
   // The old name's too: who claims it as soon as the container has the new one must not lose it to the last step.
   const keys = [id, `name:${wanted}`, `name:${before}`];
-  await using locks = await root.locks.acquireAll('containers', keys, options);
-  void locks;
+  await using _locks = await root.locks.acquireAll('containers', keys, { signal });
   const text = readText(layout.at(layout.container(id, 'config.v2.json')), MAX_DOCUMENT_BYTES);
   const current = readContainer(layout, id);
   if (text === undefined || current === undefined)

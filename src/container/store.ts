@@ -1,8 +1,7 @@
 /**
- * Containers as RW layers: make, list, find, remove. A container is
+ * Containers: make, list, find, remove. A container is
  *
- *   overlay2/<mount-id>-init, overlay2/<mount-id>      init layer (reference section 10) and RW layer
- *   layerdb/mounts/<id>/{mount-id,init-id,parent}      what pins the image's layers
+ *   its RW layer, whose key is its id                  see rwlayer/rwlayer.ts
  *   containers/<id>/{hostconfig.json,config.v2.json}   what dockerd lists; the latter appears last, by rename
  *   layerstack/names/<name>                            our index of names
  *
@@ -10,26 +9,28 @@
  */
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { throwIfAborted } from '../core/abort.ts';
-import type { ImageID } from '../core/digest.ts';
-import { LayerstackError, unlessMissing } from '../core/errors.ts';
+import { isHex64, type ImageID } from '../core/digest.ts';
+import { LayerstackError } from '../core/errors.ts';
 import type { ImageStore, ImageUser } from '../image/store.ts';
 import type { LayerStore } from '../layer/store.ts';
 import type { Overlay } from '../layer/overlay.ts';
-import { call, native } from '../system/native.ts';
+import type { RwLayer } from '../rwlayer/rwlayer.ts';
+import {
+  RwLayerStore,
+  type Mounted,
+  type MountOptions,
+  type OperationMount,
+  type ProcessMount,
+  type UnmountOptions,
+} from '../rwlayer/store.ts';
 import { listEntries } from '../system/removal.ts';
 import type { Root } from '../system/root.ts';
 import { ContainerArchive } from './archive.ts';
 import { ContainerCreator, type CreateOptions } from './create.ts';
-import {
-  ContainerMounts,
-  type Mount,
-  type OperationMount,
-  type MountOptions,
-  type UnmountOptions,
-} from './mount.ts';
-import { CONTAINER_ID, NameIndex } from './name-index.ts';
+import type { Mount } from './mount.ts';
+import { NameIndex } from './name-index.ts';
 import { pruneFilter, type ContainerPruneFilters, type ContainerPruneResult } from './prune.ts';
-import { readContainer, type Container } from './record.ts';
+import { readContainer, rwLayerOf, type Container } from './record.ts';
 import { ContainerRemover, type RemoveOptions } from './remove.ts';
 import type { Endpoints } from './documents.ts';
 import { connectNetwork, disconnectNetwork } from './networks.ts';
@@ -71,7 +72,7 @@ export class ContainerStore {
   readonly #names: NameIndex;
   readonly #creator: ContainerCreator;
   readonly #remover: ContainerRemover;
-  readonly #mounts: ContainerMounts;
+  readonly #rwLayers: RwLayerStore;
   readonly #archive: ContainerArchive;
 
   constructor(root: Root, layers: LayerStore, images: ImageStore, overlay: Overlay) {
@@ -79,10 +80,14 @@ export class ContainerStore {
     this.#images = images;
     this.#layers = layers;
     this.#names = new NameIndex(root);
-    this.#mounts = new ContainerMounts(root, layers);
-    this.#archive = new ContainerArchive(root, this.#mounts);
-    this.#creator = new ContainerCreator(root, layers, images, overlay, this.#names);
-    this.#remover = new ContainerRemover(root, this.#mounts, this.#names);
+    const find = (id: string): RwLayer | undefined => {
+      const container = readContainer(root.layout, id);
+      return container && rwLayerOf(container);
+    };
+    this.#rwLayers = new RwLayerStore(root, layers, overlay, { find });
+    this.#archive = new ContainerArchive(root, this.#rwLayers);
+    this.#creator = new ContainerCreator(root, images, this.#rwLayers, this.#names);
+    this.#remover = new ContainerRemover(root, this.#rwLayers, this.#names);
   }
 
   /**
@@ -112,7 +117,7 @@ export class ContainerStore {
   async resolve(idOrName: string): Promise<Container> {
     const name = idOrName.startsWith('/') ? idOrName.slice(1) : idOrName;
     const found =
-      (CONTAINER_ID.test(name) ? readContainer(this.#root.layout, name) : undefined) ??
+      (isHex64(name) ? readContainer(this.#root.layout, name) : undefined) ??
       (await this.#byName(name)) ??
       (await this.#byPrefix(name));
     if (!found)
@@ -126,7 +131,7 @@ export class ContainerStore {
 
   /**
    * Removes a container. Returns when it is gone for everybody, also after a crash; its files are deleted in the
-   * background, see {@link settle}. Removing a container that is gone is a no-op.
+   * background, see {@link drain}. Removing a container that is gone is a no-op.
    * @returns whether it was there
    * @throws {@link LayerstackError} ERR_CONTAINER_MOUNTED when it is mounted, unless forced.
    */
@@ -140,34 +145,40 @@ export class ContainerStore {
     return wasThere;
   }
 
-  /** @see ContainerMounts.mount */
-  mount(container: Container, options?: MountOptions): Promise<Mount> {
-    return this.#mounts.mount(container, options);
+  /** @see RwLayerStore.mount */
+  async mount(container: Container, options?: MountOptions): Promise<Mount> {
+    const mount = await this.#rwLayers.mount(rwLayerOf(container), options);
+    return { ...mount, containerId: container.id };
   }
 
-  /** @see ContainerMounts.mountForOperation */
+  /** @see RwLayerStore.mountForProcess */
+  mountForProcess(container: Container, options?: MountOptions): Promise<ProcessMount> {
+    return this.#rwLayers.mountForProcess(rwLayerOf(container), options);
+  }
+
+  /** @see RwLayerStore.mountForOperation */
   mountForOperation(container: Container, options?: MountOptions): Promise<OperationMount> {
-    return this.#mounts.mountForOperation(container, options);
+    return this.#rwLayers.mountForOperation(rwLayerOf(container), options);
   }
 
-  /** Ends what dead writers have left begun: {@link ContainerMounts.resume}, {@link NameIndex.resume}. */
+  /** Ends what dead writers have left begun: {@link RwLayerStore.resume}, {@link NameIndex.resume}. */
   async resume(): Promise<void> {
-    await this.#mounts.resume();
+    await this.#rwLayers.resume();
     await this.#names.resume();
   }
 
-  /** @see ContainerMounts.unmount */
+  /** @see RwLayerStore.unmount */
   unmount(container: Container, options?: UnmountOptions): Promise<number> {
-    return this.#mounts.unmount(container, options);
+    return this.#rwLayers.unmount(rwLayerOf(container), options);
   }
 
-  /** @see ContainerMounts.mounted */
-  mounted(container: Container): Promise<Pick<Mount, 'path' | 'readOnly'> | undefined> {
-    return this.#mounts.mounted(container);
+  /** @see RwLayerStore.mounted */
+  mounted(container: Container): Promise<Mounted | undefined> {
+    return this.#rwLayers.mounted(rwLayerOf(container));
   }
 
   isMounted(container: Container): Promise<boolean> {
-    return this.#mounts.isMounted(container);
+    return this.#rwLayers.isMounted(rwLayerOf(container));
   }
 
   /** Copying in and out of the root file systems. */
@@ -204,7 +215,10 @@ export class ContainerStore {
 
   /** What one container takes. Reads its whole upper. */
   async size(container: Container): Promise<ContainerSize> {
-    const [SizeRw, below] = await Promise.all([this.#written(container), this.#below(container)]);
+    const [SizeRw, below] = await Promise.all([
+      this.#rwLayers.contentSize(container),
+      this.#below(container),
+    ]);
     return { SizeRw, SizeRootFs: SizeRw + below };
   }
 
@@ -213,14 +227,9 @@ export class ContainerStore {
     try {
       return (await this.#layers.chain(parent)).reduce((sum, { size }) => sum + size, 0);
     } catch (error) {
-      if (LayerstackError.is(error) && error.code === 'ERR_LAYER_NOT_FOUND') return 0;
+      if (LayerstackError.is(error, 'ERR_LAYER_NOT_FOUND')) return 0;
       throw error;
     }
-  }
-
-  async #written({ mountId }: Container): Promise<number> {
-    const { layout } = this.#root;
-    return (await unlessMissing(call(native.contentSize(layout.at(layout.overlay(mountId, 'diff')))))) ?? 0;
   }
 
   async #isActive(container: Container): Promise<boolean> {
@@ -269,12 +278,12 @@ export class ContainerStore {
     for (const container of await this.list()) {
       throwIfAborted(signal);
       if (!fits(container) || (await this.#isActive(container))) continue;
-      const size = await this.#written(container);
+      const size = await this.#rwLayers.contentSize(container);
       try {
         if (!(await this.remove(container, { signal }))) continue;
       } catch (error) {
         // Somebody mounted it meanwhile.
-        if (LayerstackError.is(error) && error.code === 'ERR_CONTAINER_MOUNTED') continue;
+        if (LayerstackError.is(error, 'ERR_CONTAINER_MOUNTED')) continue;
         throw error;
       }
       deleted.push(container.id);
@@ -285,8 +294,8 @@ export class ContainerStore {
   }
 
   /** Waits for the deletions that {@link remove} left running. */
-  settle(): Promise<void> {
-    return this.#remover.settle();
+  drain(): Promise<void> {
+    return this.#remover.drain();
   }
 
   async #byName(name: string): Promise<Container | undefined> {
@@ -311,7 +320,7 @@ export class ContainerStore {
 
   async #ids(): Promise<string[]> {
     const { layout } = this.#root;
-    return (await listEntries(layout, layout.containers)).filter((id) => CONTAINER_ID.test(id));
+    return (await listEntries(layout, layout.containers)).filter(isHex64);
   }
 }
 

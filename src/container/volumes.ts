@@ -67,8 +67,7 @@ export async function imageVolumes(
     );
   if (named.length === 0) return { mounts: [], leftOut: [] };
   // Of a store that is open read-only what is there is used, and nothing is made.
-  await using lock = root.readOnly ? undefined : await root.locks.acquire('containers', container.id);
-  void lock;
+  await using _lock = root.readOnly ? undefined : await root.locks.acquire('containers', container.id);
   const leftOut: string[] = [];
   const sources = new Map<string, string>();
   for (const { path, isEmpty } of [...named].sort((a, b) => compareBytes(a.path, b.path))) {
@@ -103,7 +102,7 @@ export async function makeMountPoints(
       await destinationOf(root, mount.path, path);
     } catch (error) {
       // A file of the image is in its place, or the disk is full: what is copied elsewhere needs none of it.
-      const isFile = LayerstackError.is(error) && error.code === 'ERR_PATH_TYPE';
+      const isFile = LayerstackError.is(error, 'ERR_PATH_TYPE');
       if (!isFile && !isSystemError(error)) throw error;
     }
   }
@@ -178,8 +177,7 @@ async function volumeOf(
   const volume = `${directory}/${name}`;
   if (hasDirectory(layout.at(volume))) return layout.at(volume);
   const temporary = `${directory}/${TEMPORARY}${randomBytes(6).toString('hex')}`;
-  await using marked = await root.session().temporary(layout.at(temporary));
-  void marked;
+  await using _marked = await root.session().temporary(layout.at(temporary));
   try {
     // Of those who marked nothing.
     const left = (await listEntries(layout, directory)).filter((each) => each.startsWith(TEMPORARY));

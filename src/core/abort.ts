@@ -1,4 +1,5 @@
 /** The caller's AbortSignal as layerstack's own error. */
+import { setTimeout as sleep } from 'node:timers/promises';
 import { LayerstackError } from './errors.ts';
 
 /** The error that work stopped by `signal` ends with; its `cause` is the signal's reason. */
@@ -12,6 +13,18 @@ export function abortError(signal: AbortSignal): LayerstackError {
  */
 export function throwIfAborted(signal: AbortSignal | undefined): void {
   if (signal?.aborted) throw abortError(signal);
+}
+
+/**
+ * Resolves after so many milliseconds.
+ * @throws {@link LayerstackError} ERR_ABORTED as soon as the signal fires.
+ */
+export async function pause(ms: number, signal?: AbortSignal): Promise<void> {
+  try {
+    await sleep(ms, undefined, { signal });
+  } catch (error) {
+    throw signal?.aborted ? abortError(signal) : error;
+  }
 }
 
 /**

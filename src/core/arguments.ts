@@ -1,7 +1,7 @@
 /**
- * Checks what callers of the library pass, for those who write JavaScript, or TypeScript with a cast: an option that is misspelt, or
- * a value of another type, is refused before anything is done. What a method takes is derived from its TypeScript types
- * (packaging/signatures.js writes app/signatures.ts); this file only compares values with that.
+ * Checks what callers of the library pass, for those who write JavaScript, or TypeScript with a cast. A misspelt option,
+ * or a value of another type, is refused before anything is done. What a method takes is derived from its TypeScript
+ * types (packaging/signatures.js writes app/signatures/); this file only compares values with that.
  */
 import { LayerstackError } from './errors.ts';
 import { nearest } from './nearest.ts';
@@ -45,6 +45,7 @@ type Objects = Readonly<Record<string, ObjectShape>>;
 
 export interface Signatures {
   readonly objects: Objects;
+  /** By what callers write: `Layerstack.open`, `store.images.load`, `new Registry`. */
   readonly methods: Readonly<Record<string, Signature>>;
 }
 
@@ -64,25 +65,20 @@ const MAX_QUOTED = 64;
 type Method = (this: unknown, ...values: unknown[]) => unknown;
 
 /**
- * Has the methods of a class that `signatures` knows, static ones too, check what they are called with.
- * @throws (its methods, or their promises) {@link LayerstackError} ERR_INVALID_ARGUMENT, with the key, what was expected, and the
- *   nearest known key.
+ * Makes methods check what they are called with.
+ * @param owner a class, for its static methods, or its prototype
+ * @param path what callers write before the dot, e.g. `store.images`; `signatures` and errors name the methods so
+ * @throws (the methods, or their promises) {@link LayerstackError} ERR_INVALID_ARGUMENT, with the key, what was
+ *   expected, and the nearest known key.
  */
-export function checkArguments(
-  type: { readonly name: string; prototype: object },
-  signatures: Signatures,
-): void {
-  for (const [owner, prefix] of [
-    [type, `${type.name}.`],
-    [type.prototype, `${type.name}#`],
-  ] as const) {
-    for (const key of Object.getOwnPropertyNames(owner)) {
-      const signature = signatures.methods[prefix + key];
-      const property = Object.getOwnPropertyDescriptor(owner, key);
-      if (signature === undefined || typeof property?.value !== 'function') continue;
-      const value = checked(key, property.value as Method, signature, signatures.objects);
-      Object.defineProperty(owner, key, { ...property, value });
-    }
+export function checkArguments(owner: object, path: string, signatures: Signatures): void {
+  for (const key of Object.getOwnPropertyNames(owner)) {
+    const name = `${path}.${key}`;
+    const signature = signatures.methods[name];
+    const property = Object.getOwnPropertyDescriptor(owner, key);
+    if (signature === undefined || typeof property?.value !== 'function') continue;
+    const value = checked(name, property.value as Method, signature, signatures.objects);
+    Object.defineProperty(owner, key, { ...property, value });
   }
 }
 
@@ -93,7 +89,7 @@ function checked(name: string, method: Method, signature: Signature, objects: Ob
     if (signature.async) return Promise.reject(error);
     throw error;
   };
-  return Object.defineProperties(check, { name: { value: name }, length: { value: method.length } });
+  return Object.defineProperties(check, { name: { value: method.name }, length: { value: method.length } });
 }
 
 /** The same for a function that resolves: one that checks what it is called with. */
@@ -109,11 +105,12 @@ export function checkedFunction<Work extends (...values: never[]) => Promise<unk
 
 /**
  * Checks what a constructor is called with.
+ * @param name as `signatures` has it, e.g. `new Registry`
  * @throws {@link LayerstackError} ERR_INVALID_ARGUMENT.
  */
-export function requireArguments(type: string, values: readonly unknown[], signatures: Signatures): void {
-  const signature = signatures.methods[`${type}.constructor`];
-  const error = signature && argumentError(`new ${type}`, signature, values, signatures.objects);
+export function requireArguments(name: string, values: readonly unknown[], signatures: Signatures): void {
+  const signature = signatures.methods[name];
+  const error = signature && argumentError(name, signature, values, signatures.objects);
   if (error) throw error;
 }
 
@@ -144,7 +141,9 @@ function invalidArgument(method: string, parameter: string, fault: Fault): Layer
       'ERR_INVALID_ARGUMENT',
       `${method}(): ${key} must be ${expected}, not ${found}`,
       {
-        ...{ key, expected, found },
+        key,
+        expected,
+        found,
       },
     );
   const near = nearest(unknown.key, unknown.known);

@@ -20,6 +20,12 @@ export const EMPTY_LAYER_DIFF_ID =
   'sha256:5f70bf18a086007016e948b04aed3b82103a36bea41755b6cddfaf10ace3c6ef' as DiffID;
 
 const DIGEST = /^sha256:[0-9a-f]{64}$/;
+const HEX64 = /^[0-9a-f]{64}$/;
+
+/** Whether `text` is 64 lower-case hex digits: a digest without its algorithm, or the id of a container. */
+export function isHex64(text: string): boolean {
+  return HEX64.test(text);
+}
 
 /** Whether `text` is a digest. */
 export function isDigest(text: string): text is Digest {
@@ -40,6 +46,26 @@ export function parseDigest(text: string): Digest {
   );
 }
 
+/** The digest of these 64 hex digits; the opposite of {@link hexOf}. */
+export function digestOfHex(hex: string): Digest {
+  return `sha256:${hex}` as Digest;
+}
+
+/** A digest that is known to be of a layer's uncompressed tar. */
+export function diffIdOf(digest: Digest): DiffID {
+  return digest as DiffID;
+}
+
+/** A digest that is known to name a chain of layers. */
+export function chainIdOf(digest: Digest): ChainID {
+  return digest as ChainID;
+}
+
+/** A digest that is known to be of an image's config. */
+export function imageIdOf(digest: Digest): ImageID {
+  return digest as ImageID;
+}
+
 /** The 64 hex digits, which name files and directories in the store. */
 export function hexOf(digest: Digest): string {
   return digest.slice('sha256:'.length);
@@ -47,7 +73,7 @@ export function hexOf(digest: Digest): string {
 
 /** The digest of these bytes (of the UTF-8 form of a string). */
 export function digestOf(bytes: Uint8Array | string): Digest {
-  return `sha256:${hash('sha256', bytes)}` as Digest;
+  return digestOfHex(hash('sha256', bytes));
 }
 
 /**
@@ -58,7 +84,7 @@ export function chainIds(diffIds: readonly DiffID[]): ChainID[] {
   const chain: ChainID[] = [];
   for (const diffId of diffIds) {
     const below = chain.at(-1);
-    chain.push((below === undefined ? diffId : digestOf(`${below} ${diffId}`)) as Digest as ChainID);
+    chain.push(chainIdOf(below === undefined ? diffId : digestOf(`${below} ${diffId}`)));
   }
   return chain;
 }

@@ -185,15 +185,31 @@ export class LayerstackError extends Error implements ErrorFacts {
     Object.defineProperty(this.prototype, BRAND, { value: true });
   }
 
-  /** Whether `error` is a LayerstackError, also of another copy of this package or of another realm. */
-  static is(error: unknown): error is LayerstackError {
-    return isError(error) && BRAND in error;
+  /**
+   * Whether `error` is a LayerstackError, optionally one with any of `codes`. Knows those of another copy of this package and of
+   * another realm.
+   */
+  static is(error: unknown, ...codes: readonly ErrorCode[]): error is LayerstackError {
+    if (!isError(error) || !(BRAND in error)) return false;
+    return codes.length === 0 || ('code' in error && codes.includes(error.code as ErrorCode));
+  }
+
+  /**
+   * The error of a part, as the error of the whole: with the same code and facts, but for those that `facts` gives, and with
+   * `error` as its cause.
+   */
+  static within(error: LayerstackError, message: string, facts: ErrorFacts = {}): LayerstackError {
+    return new LayerstackError(error.code, message, { ...factsOf(error), ...facts, cause: error });
   }
 
   /** `error instanceof LayerstackError` asks the same. */
   static override [Symbol.hasInstance](error: unknown): boolean {
     return this === LayerstackError ? LayerstackError.is(error) : super[Symbol.hasInstance](error);
   }
+}
+
+function factsOf({ name, code, kind, ...facts }: LayerstackError): ErrorFacts {
+  return facts;
 }
 
 /**
@@ -233,6 +249,19 @@ export function firstError(error: unknown): unknown {
   while (isError(first) && first.name === 'SuppressedError' && 'suppressed' in first)
     first = first.suppressed;
   return first;
+}
+
+/** What `work` resolves with, or undefined where it fails with one of these codes. */
+export async function undefinedIf<T>(
+  work: Promise<T>,
+  ...codes: readonly [ErrorCode, ...ErrorCode[]]
+): Promise<T | undefined> {
+  try {
+    return await work;
+  } catch (error) {
+    if (LayerstackError.is(error, ...codes)) return undefined;
+    throw error;
+  }
 }
 
 /** What `work` resolves with, or undefined where it fails because a file is missing (ENOENT). */

@@ -60,8 +60,8 @@ export interface StoreFinding {
   readonly repaired: boolean;
 }
 
-/** A finding, and what mends it where that can be done safely. */
-export interface Suspect extends Omit<StoreFinding, 'repaired'> {
+/** A finding of a check, and its repair where that can be done safely. */
+export interface Problem extends Omit<StoreFinding, 'repaired'> {
   readonly repair?: (() => Promise<void>) | undefined;
 }
 

@@ -33,7 +33,7 @@ export interface CatalogEntry {
 }
 
 /** An entry and the state of the files that it was made from. */
-interface Kept extends CatalogEntry {
+interface CachedEntry extends CatalogEntry {
   readonly content: string;
   readonly metadata: string;
 }
@@ -41,7 +41,7 @@ interface Kept extends CatalogEntry {
 interface CatalogContent {
   /** State of the directory of layers in which every image had its top layer; empty where one had not. */
   readonly layers: string;
-  readonly images: readonly Kept[];
+  readonly images: readonly CachedEntry[];
 }
 
 /** The file; another version is as good as no file. */
@@ -106,17 +106,17 @@ export class Catalog {
     const isSame = file.layers !== '' && file.layers === layerState;
     const layers = new Set(isSame ? undefined : await listDirectory(layout.at(layout.layers)));
     const sizes = new Map<ChainID, number | undefined>();
-    const found: Kept[] = [];
-    const lasting: Kept[] = [];
+    const found: CachedEntry[] = [];
+    const lasting: CachedEntry[] = [];
     let looked = 0;
     for (const [id, state] of states) {
-      const kept = known.get(id);
-      const valid = kept?.content === state.content && kept.metadata === state.metadata;
+      const cached = known.get(id);
+      const valid = cached?.content === state.content && cached.metadata === state.metadata;
       if ((looked += valid ? 1 : READ_COST) >= SLICE) {
         looked = 0;
         await nextTurn();
       }
-      const entry = valid ? kept : await this.#read(id, state, sizes);
+      const entry = valid ? cached : await this.#read(id, state, sizes);
       if (entry === undefined) continue;
       if (entry.top === null || isSame || layers.has(hexOf(entry.top))) found.push(entry);
       else this.#skip(id, 'a layer of it is missing');
@@ -146,9 +146,9 @@ export class Catalog {
     let seen = 0;
     for (const [id, state] of states) {
       if (++seen % SLICE === 0) await nextTurn();
-      const kept = known.get(id);
-      const valid = kept !== undefined && kept.content === state.content;
-      const top = valid ? kept.top : topChainId(this.#config(id)?.diffIds ?? []);
+      const cached = known.get(id);
+      const valid = cached !== undefined && cached.content === state.content;
+      const top = valid ? cached.top : topChainId(this.#config(id)?.diffIds ?? []);
       if (top !== undefined && top !== null) tops.add(top);
     }
     return tops;
@@ -199,7 +199,11 @@ export class Catalog {
     return new Set([...pending.touched(layout.imageContents), ...pending.touched(layout.imageMetadatas)]);
   }
 
-  async #read(id: ImageID, state: State, sizes: Map<ChainID, number | undefined>): Promise<Kept | undefined> {
+  async #read(
+    id: ImageID,
+    state: State,
+    sizes: Map<ChainID, number | undefined>,
+  ): Promise<CachedEntry | undefined> {
     const config = this.#config(id);
     if (config === undefined) return undefined;
     const chain = chainIds(config.diffIds);

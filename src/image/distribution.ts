@@ -11,7 +11,7 @@
  */
 import { createHmac } from 'node:crypto';
 import { dirname } from 'node:path';
-import { digestOf, isDigest, type DiffID, type Digest } from '../core/digest.ts';
+import { diffIdOf, digestOf, isDigest, type DiffID, type Digest } from '../core/digest.ts';
 import { LayerstackError } from '../core/errors.ts';
 import { goJson } from '../core/go-json.ts';
 import * as json from '../core/json.ts';
@@ -72,7 +72,7 @@ export class Distribution {
   async diffId(blob: Digest): Promise<DiffID | undefined> {
     const { layout } = this.#root;
     const [text] = await readTexts([layout.at(layout.diffIdByDigest(blob))]);
-    return text !== undefined && isDigest(text) ? (text as DiffID) : undefined;
+    return text !== undefined && isDigest(text) ? diffIdOf(text) : undefined;
   }
 
   /** The blobs that a layer was, and where they are, the latest last. */
@@ -103,21 +103,27 @@ export class Distribution {
     signal?: AbortSignal,
   ): Promise<void> {
     const session = this.#root.session();
-    const lock = await this.#root.locks.acquire('references', LOCK_KEY, signal && { signal });
+    const lock = await this.#root.locks.acquire('references', LOCK_KEY, { signal });
     try {
       const { layout } = this.#root;
       const steps: BatchStep[] = [
         { op: 'mkdir', path: dirname(dirname(layout.diffIdsByDigest)), mode: 0o700, exist: true },
       ];
       const replace = (path: string, data: string): BatchStep => ({
-        ...{ op: 'replace', path, data, mode: 0o644, sync: false },
+        op: 'replace',
+        path,
+        data,
+        mode: 0o644,
+        sync: false,
       });
       for (const directory of [layout.diffIdsByDigest, layout.sourcesByDiffId])
         for (const path of [dirname(directory), directory])
           steps.push({ op: 'mkdir', path, mode: 0o755, exist: true });
       for (const { diffId, sources } of await this.#merged(entries)) {
         const document = sources.map(({ digest, repository, hmac }) => ({
-          ...{ Digest: digest, SourceRepository: repository, HMAC: hmac },
+          Digest: digest,
+          SourceRepository: repository,
+          HMAC: hmac,
         }));
         steps.push(replace(layout.sourcesOf(diffId), goJson(document)));
       }

@@ -22,7 +22,7 @@ import {
 } from './deletion.ts';
 import { ImageFilter, type ImageFilters } from './filters.ts';
 import type { ImageDb } from './imagedb.ts';
-import type { KeptImages } from './kept.ts';
+import type { OriginalImages } from './originals.ts';
 import type { MutableReferences } from './references.ts';
 import type { Repositories } from './repositories.ts';
 
@@ -57,7 +57,7 @@ export interface ImageParts {
   readonly db: ImageDb;
   readonly repositories: Repositories;
   readonly catalog: Catalog;
-  readonly kept: KeptImages;
+  readonly originals: OriginalImages;
 }
 
 /** The images that a deletion takes away, with their layers topmost first. */
@@ -84,7 +84,7 @@ export class ImageCollector {
       else if (!forget(deletion, references, name)) await resolve(name);
     };
     const { deletion, doomed } = await this.#delete(users, choose, onDeletion);
-    if (doomed.size > 0) await this.#parts.kept.collect();
+    if (doomed.size > 0) await this.#parts.originals.collect();
     return withLayers(deletion.records, doomed, await this.#collectAfter([...doomed.values()].flat()));
   }
 
@@ -115,7 +115,7 @@ export class ImageCollector {
     };
     if (dryRun) return this.#rehearse(users, choose);
     const { deletion, doomed } = await this.#delete(users, choose, onDeletion);
-    await this.#parts.kept.collect(new Set(await this.#parts.db.ids()));
+    await this.#parts.originals.collect(() => this.#parts.db.ids());
     return report(deletion, doomed, await this.#collectAfter('all'));
   }
 
@@ -161,7 +161,7 @@ export class ImageCollector {
     choose: (deletion: Deletion, references: MutableReferences) => Promise<void>,
     onDeletion: OnDeletion = () => undefined,
   ): Promise<{ readonly deletion: Deletion; readonly doomed: Doomed }> {
-    const { db, layers, repositories, kept } = this.#parts;
+    const { db, layers, repositories, originals } = this.#parts;
     const done = await repositories.change(async (references, { beforeNames, afterNames }) => {
       const { state, labels } = await this.#state(references, users);
       const deletion = new Deletion(state);
@@ -171,7 +171,7 @@ export class ImageCollector {
         await layers.noteUnused([...doomed.values()].flatMap((chain) => chain.slice(0, 1)));
         // A name without its image is not seen; an image without its names would be.
         beforeNames.push(...db.deleteSteps([...doomed.keys()]));
-        afterNames.push(...kept.manifests.removeSteps(doomed.keys()));
+        afterNames.push(...originals.manifests.removeSteps(doomed.keys()));
       }
       return { deletion, doomed, labels };
     });
@@ -243,7 +243,7 @@ function attempt(work: () => void): void {
   try {
     work();
   } catch (error) {
-    if (!LayerstackError.is(error) || error.code !== 'ERR_IMAGE_IN_USE') throw error;
+    if (!LayerstackError.is(error, 'ERR_IMAGE_IN_USE')) throw error;
   }
 }
 

@@ -36,11 +36,8 @@ export async function addOwnImage(
   { operation, signal, onProgress }: AddOwnOptions,
 ): Promise<ImageID> {
   const top = topChainId(config.diffIds);
-  await using pin = await stores.layers.pin(top === undefined ? [] : [top], signal && { signal });
-  void pin;
-  const { notices } = await timed(operation, 'publish', () =>
-    stores.layers.publish([layers], signal && { signal }),
-  );
+  await using _pin = await stores.layers.pin(top === undefined ? [] : [top], { signal });
+  const { notices } = await timed(operation, 'publish', () => stores.layers.publish([layers], { signal }));
   for (const message of notices) onProgress?.({ type: 'notice', message });
   const names = reference && { references: [reference] };
   return (await stores.images.create(config, { ...names, parent })).id;

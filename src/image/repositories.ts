@@ -8,7 +8,6 @@ import { REFERENCES_KEY } from '../system/lock.ts';
 import type { Root } from '../system/root.ts';
 import type { Marker } from '../system/session.ts';
 import { spaceError } from '../system/space.ts';
-import { readStoreFile } from '../system/store-files.ts';
 import { MAX_REFERENCES_BYTES, parseReferences, type MutableReferences } from './references.ts';
 
 const MARKERS: readonly Marker[] = ['references.change'];
@@ -56,7 +55,7 @@ export class Repositories {
   ): Promise<T> {
     const session = this.#root.session();
     const { changes, layout, locks, log } = this.#root;
-    const lock = await locks.acquire('references', REFERENCES_KEY, signal ? { signal } : {});
+    const lock = await locks.acquire('references', REFERENCES_KEY, { signal });
     try {
       await session.mark(MARKERS);
       await changes.complete();
@@ -82,8 +81,7 @@ export class Repositories {
 
   async #parse(): Promise<ReturnType<typeof parseReferences>> {
     const { layout, changes } = this.#root;
-    const changed = changes.pending()?.read(layout.repositories) ?? undefined;
-    const path = layout.at(layout.repositories);
-    return parseReferences(changed ?? (await readStoreFile(path, MAX_REFERENCES_BYTES)), path);
+    const bytes = await changes.read(layout.repositories, MAX_REFERENCES_BYTES);
+    return parseReferences(bytes, layout.at(layout.repositories));
   }
 }

@@ -4,7 +4,16 @@
  * listings, as dockerd skips them at start.
  * Mirrors `moby/moby: image/store.go` and `daemon/images/` at v20.10.
  */
-import { chainIds, hexOf, isDigest, topChainId, type ChainID, type ImageID } from '../core/digest.ts';
+import {
+  chainIds,
+  digestOfHex,
+  hexOf,
+  imageIdOf,
+  isDigest,
+  topChainId,
+  type ChainID,
+  type ImageID,
+} from '../core/digest.ts';
 import { LayerstackError } from '../core/errors.ts';
 import { Pace } from '../core/pace.ts';
 import { formatReference, parseReference, withDefaultTag, type Reference } from '../core/reference.ts';
@@ -32,7 +41,7 @@ import {
   type PruneOptions,
   type PruneResult,
 } from './gc.ts';
-import { KeptImages } from './kept.ts';
+import { OriginalImages } from './originals.ts';
 import { ImageDb } from './imagedb.ts';
 import type { MutableReferences, References } from './references.ts';
 import { Repositories, type ChangeDraft } from './repositories.ts';
@@ -56,6 +65,8 @@ export interface TagChange {
 export interface NewImage {
   readonly config: ImageConfig;
   readonly parent?: ImageID | undefined;
+  /** The documents that it was pulled by, to be kept with it. The caller holds a lease of {@link OriginalImages}. */
+  readonly documents?: readonly Uint8Array[] | undefined;
 }
 
 export interface CreateImageOptions {
@@ -91,7 +102,7 @@ const SHOWN = 3;
 /** The images of one root. */
 export class ImageStore {
   /** Images as they were pulled. */
-  readonly kept: KeptImages;
+  readonly originals: OriginalImages;
   readonly #root: Root;
   readonly #layers: LayerStore;
   readonly #db: ImageDb;
@@ -108,8 +119,15 @@ export class ImageStore {
     this.#db = db;
     this.#repositories = repositories;
     this.#catalog = catalog;
-    this.kept = new KeptImages(root);
-    this.#collector = new ImageCollector({ root, layers, db, repositories, catalog, kept: this.kept });
+    this.originals = new OriginalImages(root);
+    this.#collector = new ImageCollector({
+      root,
+      layers,
+      db,
+      repositories,
+      catalog,
+      originals: this.originals,
+    });
   }
 
   /**
@@ -140,8 +158,7 @@ export class ImageStore {
   ): Promise<{ readonly created: boolean[]; readonly tagged: { previous?: ImageID }[] }> {
     this.#root.session();
     const tops = images.flatMap(({ config }) => topChainId(config.diffIds) ?? []);
-    await using pin = await this.#layers.pin(tops, signal && { signal });
-    void pin;
+    await using _pin = await this.#layers.pin(tops, { signal });
     for (const top of tops) await this.#layers.get(top);
     const edit = async (references: MutableReferences, draft: ChangeDraft) => {
       const fresh = new Set(images.map(({ config }) => config.id));
@@ -159,8 +176,9 @@ export class ImageStore {
           steps.push(this.#db.metadataStep(id, 'lastUpdated', now));
       const created: boolean[] = [];
       const contents = new Map<ImageID, ChangeStep>();
-      for (const { config, parent } of images) {
+      for (const { config, parent, documents } of images) {
         const { id } = config;
+        if (documents) steps.push(...(await this.originals.manifests.addSteps(id, documents)));
         if (parent !== undefined && !contents.has(parent)) await this.get(parent);
         if (parent !== undefined && (await this.#db.parent(id)) !== parent)
           steps.push(this.#db.metadataStep(id, 'parent', parent));
@@ -182,7 +200,7 @@ export class ImageStore {
     try {
       return (await this.#db.read(id)) !== undefined;
     } catch (error) {
-      if (LayerstackError.is(error) && error.code === 'ERR_STORE_CORRUPT') return false;
+      if (LayerstackError.is(error, 'ERR_STORE_CORRUPT')) return false;
       throw error;
     }
   }
@@ -212,7 +230,7 @@ export class ImageStore {
     const digits = /^(?:sha256:)?([0-9a-f]{1,64})$/.exec(nameOrId)?.[1];
     const prefixed = nameOrId.startsWith('sha256:');
     if (digits?.length === 64) {
-      const id = `sha256:${digits}` as ImageID;
+      const id = imageIdOf(digestOfHex(digits));
       if (!this.#db.has(id)) throw notFound(id);
       return id;
     }
@@ -295,7 +313,7 @@ export class ImageStore {
   /**
    * Deletes what the name means: a reference, and with the last one the image, its layers as far as nothing else
    * has them, and its untagged parents. Durable on return; the layers' bytes go in the background
-   * ({@link LayerStore.settle}).
+   * ({@link LayerStore.drain}).
    * @param users - the containers, which may stand in the way
    * @returns what was done, in docker's order and words
    * @throws {@link LayerstackError} as {@link resolve}; ERR_IMAGE_IN_USE; ERR_STORE_READ_ONLY.
@@ -343,7 +361,7 @@ export class ImageStore {
 
   /** Completes deletions that other processes died in, or that had to leave layers in use. What fails is logged. */
   async resume(): Promise<void> {
-    await this.kept.resume();
+    await this.originals.resume();
     await this.#collector.resume();
   }
 

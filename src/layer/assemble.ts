@@ -5,7 +5,7 @@
 import type { DiffID } from '../core/digest.ts';
 import { LayerstackError } from '../core/errors.ts';
 import { call, native } from '../system/native.ts';
-import { ahead } from './ahead.ts';
+import { readAhead } from './read-ahead.ts';
 
 /** Where a layer lies; paths are absolute. */
 export interface AssembleSource {
@@ -24,7 +24,7 @@ export interface AssembleSource {
  */
 export async function* assembleLayer(source: AssembleSource): AsyncGenerator<Uint8Array, void, undefined> {
   try {
-    yield* ahead(readAll(source));
+    yield* readAhead(readAll(source));
   } catch (error) {
     throw nameLayer(error, source);
   }

@@ -3,7 +3,7 @@
  * `committed` where something stands on it (docs/store-layout.md). All of it follows from the ids and parents in layerdb, so all
  * of it can be written anew; content is never touched.
  */
-import type { Suspect } from '../core/store-finding.ts';
+import type { Problem } from '../core/store-finding.ts';
 import type { BatchStep } from '../system/native.ts';
 import { findLink, readEntry } from '../system/removal.ts';
 import type { Root } from '../system/root.ts';
@@ -24,7 +24,7 @@ export interface ExpectedOverlay {
 const LINK = /^[A-Z2-7]{26}$/;
 
 /** Yields what is wrong; by the time that the next is asked for, what was yielded may have been mended. */
-export async function* checkOverlay(root: Root, expected: ExpectedOverlay): AsyncGenerator<Suspect> {
+export async function* checkOverlay(root: Root, expected: ExpectedOverlay): AsyncGenerator<Problem> {
   yield* checkLink(root, expected);
   yield* checkLower(root, expected);
   const { layout } = root;
@@ -40,7 +40,7 @@ export async function* checkOverlay(root: Root, expected: ExpectedOverlay): Asyn
     };
 }
 
-async function* checkLink(root: Root, { id, owner }: ExpectedOverlay): AsyncGenerator<Suspect> {
+async function* checkLink(root: Root, { id, owner }: ExpectedOverlay): AsyncGenerator<Problem> {
   const { layout } = root;
   const path = layout.overlay(id, 'link');
   const link = await readEntry(layout, path);
@@ -76,7 +76,7 @@ async function* checkLink(root: Root, { id, owner }: ExpectedOverlay): AsyncGene
   };
 }
 
-async function* checkLower(root: Root, { id, owner, lowers }: ExpectedOverlay): AsyncGenerator<Suspect> {
+async function* checkLower(root: Root, { id, owner, lowers }: ExpectedOverlay): AsyncGenerator<Problem> {
   if (lowers === undefined) return;
   const { layout } = root;
   const path = layout.overlay(id, 'lower');

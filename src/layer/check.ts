@@ -1,12 +1,21 @@
 /**
- * Whether layerdb and overlay2 are in order (reference section 16): every entry complete and of its ChainID, its directory
- * mountable, nothing half done, no short name that leads nowhere. What a live writer has marked is left alone. With `deep` every
- * layer's tar is rebuilt from its files and compared with its DiffID.
+ * Checks layerdb and overlay2: every entry is complete and of its ChainID, its directory can be mounted, nothing is half done, and
+ * no short name leads nowhere. What a live writer has marked is left alone. With `deep` every layer's tar is rebuilt from its files
+ * and compared with its DiffID. See docs/docker-overlay2-store.md, "Failure modes a better store should detect and repair".
  */
 import { throwIfAborted } from '../core/abort.ts';
-import { hexOf, isDigest, type ChainID, type DiffID } from '../core/digest.ts';
+import {
+  chainIdOf,
+  diffIdOf,
+  digestOfHex,
+  hexOf,
+  isDigest,
+  isHex64,
+  type ChainID,
+  type DiffID,
+} from '../core/digest.ts';
 import { LayerstackError } from '../core/errors.ts';
-import type { Suspect } from '../core/store-finding.ts';
+import type { Problem } from '../core/store-finding.ts';
 import type { LayerFile } from '../system/layout.ts';
 import { call, native } from '../system/native.ts';
 import { isEntryName, listEntries, readEntry, removeLayerEntries } from '../system/removal.ts';
@@ -33,15 +42,14 @@ export interface LayerCheckOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
-const HEX = /^[0-9a-f]{64}$/;
 const RELOAD = 'load or pull an image with it again: the entry is replaced then';
 
-export async function* checkLayers(root: Root, options: LayerCheckOptions): AsyncGenerator<Suspect> {
+export async function* checkLayers(root: Root, options: LayerCheckOptions): AsyncGenerator<Problem> {
   const { layout } = root;
   const names = await listEntries(layout, layout.layers);
-  for (const name of names.filter((each) => HEX.test(each))) {
+  for (const name of names.filter(isHex64)) {
     throwIfAborted(options.signal);
-    yield* checkEntry(root, `sha256:${name}` as ChainID, options);
+    yield* checkEntry(root, chainIdOf(digestOfHex(name)), options);
   }
   const layers = await completeLayers(root);
   yield* checkStacks(root, layers, options);
@@ -56,11 +64,11 @@ async function* checkEntry(
   root: Root,
   chainId: ChainID,
   { known }: LayerCheckOptions,
-): AsyncGenerator<Suspect> {
+): AsyncGenerator<Problem> {
   const { layout } = root;
   const text = (file: LayerFile): Promise<string | undefined> =>
     readEntry(layout, layout.layer(chainId, file));
-  const suspect = (file: LayerFile, message: string, repair?: () => Promise<void>): Suspect => ({
+  const problem = (file: LayerFile, message: string, repair?: () => Promise<void>): Problem => ({
     code: 'layer-incomplete',
     severity: 'error',
     path: layout.layer(chainId, file),
@@ -74,14 +82,14 @@ async function* checkEntry(
   const [diff, parent, cacheId] = await Promise.all([text('diff'), text('parent'), text('cache-id')]);
   const fact = known.get(chainId);
   const isOwn = diff !== undefined && isDigest(diff) && (parent === undefined || isDigest(parent));
-  if (!isOwn || chainIdOn(parent as ChainID | undefined, diff as DiffID) !== chainId) {
-    if (fact === undefined) yield suspect('diff', 'its DiffID and parent are missing, or another layer’s');
+  if (!isOwn || chainIdOn(parent && chainIdOf(parent), diffIdOf(diff)) !== chainId) {
+    if (fact === undefined) yield problem('diff', 'its DiffID and parent are missing, or another layer’s');
     else {
       if (diff !== fact.diffId)
-        yield suspect('diff', 'its DiffID is missing or wrong', write('diff', fact.diffId));
+        yield problem('diff', 'its DiffID is missing or wrong', write('diff', fact.diffId));
       if (parent !== fact.parent) {
         const { parent: wanted } = fact;
-        yield suspect(
+        yield problem(
           'parent',
           'its parent is missing or wrong',
           wanted === undefined
@@ -92,23 +100,23 @@ async function* checkEntry(
     }
   }
   if (cacheId === undefined || !isEntryName(cacheId)) {
-    yield suspect('cache-id', 'the name of its directory is missing, so its content cannot be found');
+    yield problem('cache-id', 'the name of its directory is missing, so its content cannot be found');
     return;
   }
   const content = layout.at(layout.overlay(cacheId, 'diff'));
   if (!hasDirectory(content)) {
-    yield { ...suspect('cache-id', 'its content is missing'), path: layout.overlay(cacheId, 'diff') };
+    yield { ...problem('cache-id', 'its content is missing'), path: layout.overlay(cacheId, 'diff') };
     return;
   }
   // Not trimmed: dockerd does not, either.
   const size = readText(layout.at(layout.layer(chainId, 'size')));
   if (size === undefined || !/^\d{1,19}$/.test(size))
-    yield suspect('size', 'its size is missing or no number', async () =>
+    yield problem('size', 'its size is missing or no number', async () =>
       write('size', String(await call(native.contentSize(content))))(),
     );
   if (statEntry(layout.at(layout.layer(chainId, 'tar-split.json.gz'))) === undefined)
     yield {
-      ...suspect('tar-split.json.gz', 'it cannot be saved or pushed, since its tar-split is missing'),
+      ...problem('tar-split.json.gz', 'it cannot be saved or pushed, since its tar-split is missing'),
       code: 'layer-damaged',
       severity: 'warning',
     };
@@ -118,8 +126,8 @@ async function* checkEntry(
 async function completeLayers(root: Root): Promise<Layer[]> {
   const { layout } = root;
   const ids = (await listEntries(layout, layout.layers))
-    .filter((name) => HEX.test(name))
-    .map((name) => `sha256:${name}` as ChainID);
+    .filter(isHex64)
+    .map((name) => chainIdOf(digestOfHex(name)));
   const found = new Map(
     (await new LayerDb(layout).findAll(ids)).flatMap((layer) => (layer ? [[layer.chainId, layer]] : [])),
   );
@@ -137,7 +145,7 @@ async function* checkStacks(
   root: Root,
   layers: readonly Layer[],
   { signal }: LayerCheckOptions,
-): AsyncGenerator<Suspect> {
+): AsyncGenerator<Problem> {
   const stacks = new Map<ChainID, readonly string[] | undefined>();
   const parents = new Set(layers.map(({ parent }) => parent));
   const present = new Set(layers.map(({ chainId }) => chainId));
@@ -159,7 +167,7 @@ async function* checkStacks(
 }
 
 /** What nobody is at any more: a killed dockerd leaves it, since only a graceful stop of it completes removals. */
-async function* checkUnfinished(root: Root): AsyncGenerator<Suspect> {
+async function* checkUnfinished(root: Root): AsyncGenerator<Problem> {
   const { layout } = root;
   const found = [
     ...(await listEntries(layout, layout.writeSets)).map((name) => ({
@@ -211,7 +219,7 @@ async function usedCacheIds(root: Root, except: string): Promise<(cacheId: strin
   return (cacheId) => used.has(cacheId);
 }
 
-async function* checkLinks(root: Root): AsyncGenerator<Suspect> {
+async function* checkLinks(root: Root): AsyncGenerator<Problem> {
   const { layout } = root;
   for (const name of await listEntries(layout, layout.links)) {
     const path = layout.link(name);
@@ -235,7 +243,7 @@ async function* checkLinks(root: Root): AsyncGenerator<Suspect> {
 }
 
 /** BuildKit's snapshots look the same, and its database may mention them in ways we cannot read; so nothing is removed. */
-async function* checkOrphans(root: Root, { containers }: LayerCheckOptions): AsyncGenerator<Suspect> {
+async function* checkOrphans(root: Root, { containers }: LayerCheckOptions): AsyncGenerator<Problem> {
   const { layout } = root;
   const isUsed = await usedCacheIds(root, '');
   const buildkit = await readStoreFile(layout.at(layout.buildkitSnapshots), MAX_SNAPSHOTS_BYTES);
@@ -258,7 +266,7 @@ async function* checkContent(
   root: Root,
   { chainId, diffId, cacheId, size }: Layer,
   signal: AbortSignal | undefined,
-): AsyncGenerator<Suspect> {
+): AsyncGenerator<Problem> {
   const { layout } = root;
   const diff = layout.at(layout.overlay(cacheId, 'diff'));
   const tarSplit = layout.at(layout.layer(chainId, 'tar-split.json.gz'));
@@ -296,7 +304,6 @@ async function* checkContent(
 
 async function underLock(root: Root, chainId: ChainID, work: () => Promise<void>): Promise<void> {
   root.session();
-  await using lock = await root.locks.acquire('layers', chainId);
-  void lock;
+  await using _lock = await root.locks.acquire('layers', chainId);
   await work();
 }

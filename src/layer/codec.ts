@@ -6,7 +6,7 @@ import { Buffer } from 'node:buffer';
 import { LayerstackError } from '../core/errors.ts';
 import type { Capabilities } from '../system/caps.ts';
 import { call, native, type Compression, type Decoder } from '../system/native.ts';
-import { ahead } from './ahead.ts';
+import { readAhead } from './read-ahead.ts';
 
 type Bytes = AsyncIterable<Uint8Array>;
 
@@ -28,10 +28,10 @@ export async function* decompress(
       yield* source;
       return;
     case 'gzip':
-      yield* ahead(decode(source, new native.Decoder('gzip')));
+      yield* readAhead(decode(source, new native.Decoder('gzip')));
       return;
     case 'zstd':
-      yield* ahead(
+      yield* readAhead(
         caps.zstd === 'native' ? decode(source, new native.Decoder('zstd')) : zstdInWorker(source),
       );
       return;

@@ -1,15 +1,15 @@
 /**
- * Taking layers out of the store when nothing refers to them any more, children before parents, in dockerd's order
- * (reference section 4): rename of `sha256/H` to `H-<random>-removing`, then short name, content and entry. After the
- * renames the layers are gone for everybody; their bytes are deleted in the background, under markers of the
- * session, so that the next writer completes what a killed one began.
+ * Removes layers from the store when nothing refers to them any more, children before parents, in dockerd's order
+ * (docs/docker-overlay2-store.md, "layerdb"): rename of `sha256/H` to `H-<random>-removing`, then short name, content and entry.
+ * After the renames the layers are gone for everybody; their bytes are deleted in the background, under markers of the session, so
+ * that the next writer completes what a killed one began.
  *
  * A layer that somebody pins (a load that found it, a container being made) is left; it stays noted in
  * `layerstack/unused/<chain>`, as do those of a process that died in between, and whoever collects next looks at it again.
  * Counting and renaming are done by one process at a time: of two, each would see what the other is about to remove.
  */
 import { randomBytes } from 'node:crypto';
-import { hexOf, type ChainID } from '../core/digest.ts';
+import { chainIdOf, digestOfHex, hexOf, type ChainID } from '../core/digest.ts';
 import { call, native, type BatchStep } from '../system/native.ts';
 import { listEntries, readEntry, removeLayerEntries } from '../system/removal.ts';
 import type { LockOptions } from '../system/lock.ts';
@@ -66,13 +66,12 @@ export class LayerCollector {
   async collect(candidates: Iterable<ChainID> | 'all', imageTops: ImageTops): Promise<CollectedLayer[]> {
     this.#root.session();
     const { layout, locks } = this.#root;
-    await using turn = await locks.acquire('layers', COLLECT);
-    void turn;
-    const noted = (await listEntries(layout, layout.unused)).map((hex) => `sha256:${hex}` as ChainID);
+    await using _turn = await locks.acquire('layers', COLLECT);
+    const noted = (await listEntries(layout, layout.unused)).map((hex) => chainIdOf(digestOfHex(hex)));
     let wanted = await this.#closure(candidates === 'all' ? candidates : [...candidates, ...noted]);
     if (wanted.length > SLICE) wanted = (await this.#select(wanted, imageTops)).map(({ chainId }) => chainId);
     const removed: CollectedLayer[] = [];
-    const settled = new Set([...noted, ...wanted]);
+    const looked = new Set([...noted, ...wanted]);
     for (let start = 0; start < wanted.length; start += SLICE) {
       const slice = wanted.slice(start, start + SLICE);
       await using held = locks.tryEach(
@@ -80,12 +79,12 @@ export class LayerCollector {
         slice.flatMap((chainId) => [chainId, pinKey(chainId)]),
       );
       const isFree = (chainId: ChainID): boolean => held.keys.has(chainId) && held.keys.has(pinKey(chainId));
-      for (const chainId of slice) if (!isFree(chainId)) settled.delete(chainId);
+      for (const chainId of slice) if (!isFree(chainId)) looked.delete(chainId);
       // When this process dies between two renames, or leaves a layer in use, these tell where to go on.
       await call(native.batch(layout.root, noteSteps(layout, slice)));
       removed.push(...(await this.#remove(await this.#select(slice.filter(isFree), imageTops))));
     }
-    await call(native.batch(layout.root, forgetSteps(layout, settled)));
+    await call(native.batch(layout.root, forgetSteps(layout, looked)));
     return removed;
   }
 
@@ -124,7 +123,7 @@ export class LayerCollector {
   }
 
   /** Waits for the deletions that were begun. */
-  async settle(): Promise<void> {
+  async drain(): Promise<void> {
     await Promise.all(this.#running);
   }
 

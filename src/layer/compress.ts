@@ -1,6 +1,6 @@
 /**
  * A layer as registries keep it: its tar, rebuilt and verified as by `assembleLayer`, and compressed on all processors
- * (native/tree/compressor): gzip members (with zlib one), or zstd frames. The same layer, level and library give the same bytes,
+ * (native/pipeline/compressor): gzip members (with zlib one), or zstd frames. The same layer, level and library give the same bytes,
  * however many processors there are, so a blob that was sent before is known again by its digest.
  */
 import { throwIfAborted } from '../core/abort.ts';
@@ -8,7 +8,7 @@ import type { Digest } from '../core/digest.ts';
 import { LayerstackError } from '../core/errors.ts';
 import type { Capabilities } from '../system/caps.ts';
 import { call, native } from '../system/native.ts';
-import { ahead } from './ahead.ts';
+import { readAhead } from './read-ahead.ts';
 import { nameLayer, type AssembleSource } from './assemble.ts';
 
 export type LayerCompression = 'gzip' | 'zstd';
@@ -79,7 +79,7 @@ export class CompressedLayer {
   async *read(from = 0): AsyncGenerator<Uint8Array, void, undefined> {
     let skip = from;
     try {
-      for await (const chunk of ahead(this.#compress())) {
+      for await (const chunk of readAhead(this.#compress())) {
         if (chunk.length > skip) yield skip === 0 ? chunk : chunk.subarray(skip);
         skip = Math.max(0, skip - chunk.length);
       }

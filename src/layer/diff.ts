@@ -4,7 +4,7 @@
  */
 import type { OnProgress } from '../core/progress.ts';
 import { call, native } from '../system/native.ts';
-import { ahead } from './ahead.ts';
+import { readAhead } from './read-ahead.ts';
 
 export interface DiffOptions {
   /** Seconds since 1970 that no time in the tar exceeds: SOURCE_DATE_EPOCH of reproducible-builds.org. */
@@ -20,7 +20,7 @@ export interface DiffOptions {
  *   more holes than a tar can say; system errors.
  */
 export function layerTar(directory: string, options: DiffOptions = {}): AsyncGenerator<Uint8Array> {
-  return ahead(readAll(directory, options));
+  return readAhead(readAll(directory, options));
 }
 
 async function* readAll(

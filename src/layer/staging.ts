@@ -21,7 +21,7 @@ import { Slots } from './slots.ts';
 
 export interface StageOptions {
   readonly limits: LayerLimits;
-  readonly signal?: AbortSignal;
+  readonly signal?: AbortSignal | undefined;
   /** Bytes of the source that were taken so far; of a file range told once, at the end. */
   readonly onProgress?: (bytes: number) => void;
   readonly expectedDiffId?: DiffID;
@@ -107,14 +107,14 @@ export class Staging {
   }
 
   /** The layers are published: their markers go, but for a write-set that holds an entry which was replaced. */
-  async settle(published: readonly StagedLayer[]): Promise<void> {
+  async markPublished(published: readonly StagedLayer[]): Promise<void> {
     const { layout } = this.#root;
     for (const staged of published) this.#open.delete(staged);
-    const settled = published.flatMap(({ cacheId, writeSet }) => {
+    const done = published.flatMap(({ cacheId, writeSet }) => {
       const [content, entry] = markers(cacheId, writeSet);
       return statEntry(layout.at(layout.writeSet(writeSet))) !== undefined ? [content] : [content, entry];
     });
-    await this.#root.session().unmark(settled);
+    await this.#root.session().unmark(done);
   }
 
   async #fill(

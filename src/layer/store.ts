@@ -46,7 +46,7 @@ export const OWN_LAYER_LIMITS: LayerLimits = {
 
 export interface PublishOptions {
   /** Obeyed until the first layer is renamed into place. */
-  readonly signal?: AbortSignal;
+  readonly signal?: AbortSignal | undefined;
 }
 
 export interface PublishResult {
@@ -63,7 +63,7 @@ export class LayerStore {
   readonly #overlay: Overlay;
   readonly #staging: Staging;
   readonly #collector: LayerCollector;
-  readonly #behind = new Set<Promise<void>>();
+  readonly #background = new Set<Promise<void>>();
 
   constructor(root: Root) {
     this.#root = root;
@@ -240,7 +240,7 @@ export class LayerStore {
     } catch (error) {
       throw spaceError(error, this.#root.layout.root);
     } finally {
-      await this.#settle(layers, staged).finally(() => lock.release());
+      await this.#markPublished(layers, staged).finally(() => lock.release());
     }
     await Promise.all(staged.map((layer) => this.discard(layer)));
     return { tops, notices };
@@ -270,7 +270,7 @@ export class LayerStore {
   /**
    * Removes those of the candidates, of the layers below them and of the noted ones that no image, container, other
    * layer, pin or BuildKit snapshot keeps; `all`: of all layers. They are gone on return, also after a crash of this
-   * process; their bytes are deleted in the background, see {@link settle}. Not synced.
+   * process; their bytes are deleted in the background, see {@link drain}. Not synced.
    * @returns what was removed, children before parents
    * @throws {@link LayerstackError} ERR_STORE_READ_ONLY.
    */
@@ -283,31 +283,31 @@ export class LayerStore {
     return this.#collector.plan(candidates, imageTops);
   }
 
-  /** Work behind the back of a caller who does not wait for it, such as tidying up after an abort. A failure is logged. */
-  behind(work: Promise<unknown>): void {
+  /** For work that its caller does not wait for, such as tidying up after an abort. A failure is logged. */
+  runInBackground(work: Promise<unknown>): void {
     const running = work
       .catch((error: unknown) => this.#root.log.warn('tidying up failed; the next writer will', { error }))
-      .then(() => void this.#behind.delete(running));
-    this.#behind.add(running);
+      .then(() => void this.#background.delete(running));
+    this.#background.add(running);
   }
 
-  /** Waits for the deletions that {@link collect} left running, and what else is {@link behind}. */
-  async settle(): Promise<void> {
-    await Promise.all([this.#collector.settle(), ...this.#behind]);
+  /** Waits for the deletions that {@link collect} left running, and for {@link runInBackground}. */
+  async drain(): Promise<void> {
+    await Promise.all([this.#collector.drain(), ...this.#background]);
   }
 
   /** What layerdb names is published, also where a later step failed. */
-  async #settle(layers: readonly PlannedLayer[], staged: readonly StagedLayer[]): Promise<void> {
+  async #markPublished(layers: readonly PlannedLayer[], staged: readonly StagedLayer[]): Promise<void> {
     const { layout } = this.#root;
     const named = new Set(
       layers.map(({ chainId }) => readText(layout.at(layout.layer(chainId, 'cache-id')))),
     );
-    await this.#staging.settle(staged.filter(({ cacheId }) => named.has(cacheId)));
+    await this.#staging.markPublished(staged.filter(({ cacheId }) => named.has(cacheId)));
   }
 
   /** The locks of all layers that may be made. */
   async #lock(layers: readonly PlannedLayer[], signal: AbortSignal | undefined): Promise<Lock> {
     const keys = layers.filter(({ layer }) => 'writeSet' in layer).map(({ chainId }) => chainId);
-    return this.#root.locks.acquireAll('layers', keys, signal && { signal });
+    return this.#root.locks.acquireAll('layers', keys, { signal });
   }
 }

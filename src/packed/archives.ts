@@ -48,14 +48,14 @@ export async function openBelow(
 async function mountNew(
   base: string,
   archive: string,
-  label: string,
+  sourceName: string,
   options: OpenArchiveOptions,
 ): Promise<{ readonly place: Place; readonly mounted: MountedArchive }> {
   await makeDirectories(base, 0o700);
   const place = await Place.make(base);
   try {
     await requireSafe(place);
-    return { place, mounted: await mountImage(archive, label, place, options) };
+    return { place, mounted: await mountImage(archive, sourceName, place, options) };
   } catch (error) {
     // What cannot be removed now is removed by the next sweep: the reason must not be lost for it.
     await place.remove({ detach: true }).catch(() => place.release());
@@ -74,14 +74,14 @@ async function requireSafe({ path }: Place): Promise<void> {
   );
 }
 
-async function remove(place: Place, label: string, force: boolean): Promise<void> {
+async function remove(place: Place, sourceName: string, force: boolean): Promise<void> {
   try {
     await place.remove({ detach: force });
   } catch (error) {
     if (!isSystemError(error, 'EBUSY')) throw error;
     throw new LayerstackError(
       'ERR_CONTAINER_MOUNTED',
-      `the root file system of ${label} is in use: end what has files open in ${place.at('merged')}, or use force (--force)`,
+      `the root file system of ${sourceName} is in use: end what has files open in ${place.at('merged')}, or use force (--force)`,
       { path: place.at('merged'), cause: error },
     );
   }
@@ -126,8 +126,7 @@ export class ArchiveMounts {
    */
   async mount(path: string, options: OpenArchiveOptions = {}): Promise<ArchiveMount> {
     const archive = await resolveArchive(path);
-    await using lock = await this.#locks.acquire('archives', archive, optional(options.signal));
-    void lock;
+    await using _lock = await this.#locks.acquire('archives', archive, optional(options.signal));
     for (const place of await listPlaces(this.#base)) {
       const record = readRecord(place);
       if (record === undefined || !isSame(record, archive, options)) continue;
@@ -196,7 +195,7 @@ export class ArchiveMounts {
   /** Undefined where the mount is gone. */
   async #addUse(
     path: string,
-    label: string,
+    sourceName: string,
     { readOnly = false, verify = true, signal }: OpenArchiveOptions,
   ): Promise<ArchiveMount | undefined> {
     const place = await Place.take(path, signal);
@@ -210,9 +209,9 @@ export class ArchiveMounts {
         await place.remove({ detach: true });
         return undefined;
       }
-      await requireUnchanged(label, record.files);
-      if (record.readOnly && !readOnly) throw conflict(label, place, 'read-only');
-      if (!record.verified && verify) throw conflict(label, place, 'without being verified');
+      await requireUnchanged(sourceName, record.files);
+      if (record.readOnly && !readOnly) throw conflict(sourceName, place, 'read-only');
+      if (!record.verified && verify) throw conflict(sourceName, place, 'without being verified');
       const counted = { ...record, count: record.count + 1 };
       await writeRecord(path, counted);
       return describe(path, counted, []);
@@ -238,11 +237,11 @@ function describe(
   return { archive, imageId, path: join(place, 'merged'), readOnly, verified, count, notices };
 }
 
-function conflict(label: string, place: Place, how: string): LayerstackError {
+function conflict(sourceName: string, place: Place, how: string): LayerstackError {
   const path = place.at('merged');
   return new LayerstackError(
     'ERR_CONTAINER_MOUNTED',
-    `${label} is mounted ${how} at ${path}: unmount it before mounting it otherwise`,
+    `${sourceName} is mounted ${how} at ${path}: unmount it before mounting it otherwise`,
     { path },
   );
 }

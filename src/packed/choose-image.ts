@@ -1,19 +1,19 @@
 /** Which image of an archive is meant. */
 import { LayerstackError } from '../core/errors.ts';
 import { formatReference, parseReference, withDefaultTag } from '../core/reference.ts';
-import type { PlannedImage } from '../transfer/intake/planned.ts';
+import type { PlannedImage } from '../transfer/ingest/planned.ts';
 
 /** An id, or the beginning of one. */
 const ID = /^(?:sha256:)?([0-9a-f]{4,64})$/;
 
 /**
  * The image that a name or id means; without one, the only image that there is.
- * @param label what messages call the archive
+ * @param sourceName what messages call the archive
  * @throws {@link LayerstackError} ERR_IMAGE_NOT_FOUND, ERR_ID_AMBIGUOUS, ERR_REFERENCE_INVALID; ERR_INVALID_ARGUMENT where there are
  *   several images and none is named.
  */
 export function chooseImage(
-  label: string,
+  sourceName: string,
   planned: readonly PlannedImage[],
   wanted: string | undefined,
 ): PlannedImage {
@@ -22,22 +22,22 @@ export function chooseImage(
   const [image, ...others] = found;
   if (image !== undefined && others.length === 0) return image;
   const there = images.map(nameOf).join(', ');
-  const facts = { path: label, reference: wanted };
+  const facts = { path: sourceName, reference: wanted };
   if (image === undefined)
     throw new LayerstackError(
       'ERR_IMAGE_NOT_FOUND',
-      `${label}: has no image ${JSON.stringify(wanted ?? '')}; it has ${there}`,
+      `${sourceName}: has no image ${JSON.stringify(wanted ?? '')}; it has ${there}`,
       facts,
     );
   if (wanted !== undefined)
     throw new LayerstackError(
       'ERR_ID_AMBIGUOUS',
-      `${label}: ${wanted} begins the ids of ${String(found.length)} images: give more digits`,
+      `${sourceName}: ${wanted} begins the ids of ${String(found.length)} images: give more digits`,
       facts,
     );
   throw new LayerstackError(
     'ERR_INVALID_ARGUMENT',
-    `${label}: has ${String(images.length)} images: choose one with image (--image): ${there}`,
+    `${sourceName}: has ${String(images.length)} images: choose one with image (--image): ${there}`,
     facts,
   );
 }

@@ -7,10 +7,13 @@ import { hashed } from './inflate.ts';
 import { compressionOf, openRange } from './layers.ts';
 import type { SourceOptions } from './source.ts';
 
-export function identifier({ label, caps }: Pick<SourceOptions, 'label' | 'caps'>): LayerIdentifier {
+export function identifier({
+  sourceName,
+  caps,
+}: Pick<SourceOptions, 'sourceName' | 'caps'>): LayerIdentifier {
   return {
     async peek(member) {
-      const { range, close } = await openRange(label, member);
+      const { range, close } = await openRange(sourceName, member);
       try {
         const { bytes, digest } = hashed(decompress(readRange(range), await compressionOf(range), caps));
         for await (const chunk of bytes) void chunk;

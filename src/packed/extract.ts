@@ -4,13 +4,13 @@ import { applyLayer } from '../layer/apply.ts';
 import type { Capabilities } from '../system/caps.ts';
 import { call, native, type LayerWarning } from '../system/native.ts';
 import { spaceError } from '../system/space.ts';
-import { DEFAULT_LIMITS } from '../transfer/intake/layer-pool.ts';
-import { inLayer, requireDigest, type OpenedLayer } from './layers.ts';
+import { DEFAULT_LIMITS } from '../transfer/ingest/layer-pool.ts';
+import { layerError, requireBlob, requireDiffId, type OpenedLayer } from './layers.ts';
 import type { Place } from './place.ts';
 
 export interface ExtractOptions {
   /** What messages call the archive. */
-  readonly label: string;
+  readonly sourceName: string;
   readonly caps: Pick<Capabilities, 'zstd'>;
   readonly verify: boolean;
   /** Of all layers together, holes of sparse files included. */
@@ -47,10 +47,10 @@ export async function extractLayers(
 }
 
 async function extract(
-  { name, diffId, range, blob }: OpenedLayer,
+  layer: OpenedLayer,
   place: Place,
   directory: string,
-  { label, caps, verify, maxBytes, signal }: ExtractOptions,
+  { sourceName, caps, verify, maxBytes, signal }: ExtractOptions,
 ): Promise<Awaited<ReturnType<typeof applyLayer>>> {
   const diff = `${directory}/diff`;
   try {
@@ -61,17 +61,17 @@ async function extract(
       ]),
     );
     const target = { diff: join(place.path, diff), tarSplit: join(place.path, directory, 'tar-split') };
-    const applied = await applyLayer(range, target, {
+    const applied = await applyLayer(layer.range, target, {
       limits: { ...DEFAULT_LIMITS, maxBytes },
       caps,
       signal,
     });
     if (verify) {
-      requireDigest(label, name, "DiffID in the image's config", diffId, applied.diffId);
-      if (blob) requireDigest(label, name, 'digest in the manifest', blob.digest, applied.blobDigest);
+      requireDiffId(sourceName, layer, applied.diffId);
+      requireBlob(sourceName, layer, applied.blobDigest);
     }
     return applied;
   } catch (error) {
-    throw spaceError(inLayer(error, label, name), place.path, `in ${place.path}`);
+    throw spaceError(layerError(error, sourceName, layer.name), place.path, `in ${place.path}`);
   }
 }

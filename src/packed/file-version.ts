@@ -22,22 +22,22 @@ export async function versionOf(path: string, file: FileHandle): Promise<FileVer
 
 /**
  * Returns where each path leads to the file that it led to, unchanged.
- * @param label what messages call the archive
+ * @param sourceName what messages call the archive
  * @throws {@link LayerstackError} ERR_ARCHIVE_CHANGED
  */
-export async function requireUnchanged(label: string, versions: readonly FileVersion[]): Promise<void> {
+export async function requireUnchanged(sourceName: string, versions: readonly FileVersion[]): Promise<void> {
   for (const before of versions) {
     const facts = await unlessMissing(stat(before.path, { bigint: true }));
     const what = facts === undefined ? 'was removed' : differenceOf(before, versionFrom(before.path, facts));
-    if (what !== undefined) throw changed(label, before.path, what);
+    if (what !== undefined) throw changed(sourceName, before.path, what);
   }
 }
 
 /** The error of an archive that is not what it was when its index was made. */
-export function changed(label: string, path: string, what: string): LayerstackError {
+export function changed(sourceName: string, path: string, what: string): LayerstackError {
   return new LayerstackError(
     'ERR_ARCHIVE_CHANGED',
-    `${label}: ${path} ${what} while it was in use; an archive that is mounted must stay as it is: unmount it, and ` +
+    `${sourceName}: ${path} ${what} while it was in use; an archive that is mounted must stay as it is: unmount it, and ` +
       'mount what is there now',
     { path },
   );

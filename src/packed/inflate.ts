@@ -8,7 +8,7 @@ import type { Place } from './place.ts';
 
 export interface InflateOptions {
   /** What messages call the archive. */
-  readonly label: string;
+  readonly sourceName: string;
   readonly maxBytes: number;
   readonly signal?: AbortSignal | undefined;
 }
@@ -25,14 +25,14 @@ export interface Inflated {
 export async function inflate(
   bytes: AsyncIterable<Uint8Array>,
   place: Place,
-  { label, maxBytes, signal }: InflateOptions,
+  { sourceName, maxBytes, signal }: InflateOptions,
 ): Promise<Inflated> {
   const file = await place.newFile();
   try {
     let size = 0;
     for await (const chunk of bytes) {
       size += chunk.length;
-      if (size > maxBytes) throw tooLarge(label, maxBytes);
+      if (size > maxBytes) throw tooLarge(sourceName, maxBytes);
       await writeBytes(file.fd, chunk, signal);
     }
     return { file, size };
@@ -57,10 +57,10 @@ export function hashed(source: AsyncIterable<Uint8Array>): {
   return { bytes: bytes(), digest: () => `sha256:${sum.digest('hex')}` };
 }
 
-function tooLarge(label: string, maxBytes: number): LayerstackError {
+function tooLarge(sourceName: string, maxBytes: number): LayerstackError {
   return new LayerstackError(
     'ERR_LIMIT_EXCEEDED',
-    `${label}: has more than ${String(maxBytes)} bytes uncompressed; if you trust it, allow more with maxBytes (--max-bytes)`,
-    { path: label, limit: maxBytes },
+    `${sourceName}: has more than ${String(maxBytes)} bytes uncompressed; if you trust it, allow more with maxBytes (--max-bytes)`,
+    { path: sourceName, limit: maxBytes },
   );
 }

@@ -7,8 +7,9 @@ import { LayerstackError } from '../core/errors.ts';
 import { decompress, MAGIC_BYTES, unsupported } from '../layer/codec.ts';
 import { readRange, type FileRange } from '../layer/range.ts';
 import { native } from '../system/native.ts';
-import type { LayerMember } from '../transfer/intake/member.ts';
-import type { PlannedLayer } from '../transfer/intake/planned.ts';
+import { inLayer, notALayer, type LayerOrigin } from '../transfer/ingest/layer-errors.ts';
+import type { LayerMember } from '../transfer/ingest/member.ts';
+import type { PlannedLayer } from '../transfer/ingest/planned.ts';
 import { changed, versionFrom, type FileVersion } from './file-version.ts';
 import { hashed, inflate } from './inflate.ts';
 import type { Place } from './place.ts';
@@ -16,6 +17,8 @@ import { lockShared, type SourceOptions } from './source.ts';
 
 const statFd = promisify(fstat);
 const readLink = promisify(readlink);
+
+const HINT = 'the archive is damaged, save the image again';
 
 /** What is mounted of a layer: itself in the archive, a file that it was inflated into, or a directory that it was extracted into. */
 export type LayerForm = 'in-place' | 'inflated' | 'extracted';
@@ -76,9 +79,9 @@ export class Layers {
   }
 
   async #open({ member, diffId, blob }: PlannedLayer): Promise<OpenedLayer> {
-    const { label, extract, isFolder } = this.#options;
+    const { sourceName, extract, isFolder } = this.#options;
     const { name } = member;
-    const opened = await openRange(label, member);
+    const opened = await openRange(sourceName, member);
     this.#closes.push(opened.close);
     if (isFolder) await this.#guard(opened.range.fd);
     if (extract) return { name, diffId, form: 'extracted', range: opened.range, blob };
@@ -89,11 +92,11 @@ export class Layers {
   }
 
   async #guard(fd: number): Promise<void> {
-    const { label } = this.#options;
+    const { sourceName } = this.#options;
     const path = await readLink(`/proc/self/fd/${String(fd)}`);
-    lockShared(label, path, fd);
+    lockShared(sourceName, path, fd);
     this.versions.push(versionFrom(path, await statFd(fd, { bigint: true })));
-    if (path.endsWith(' (deleted)')) throw changed(label, path, 'was removed');
+    if (path.endsWith(' (deleted)')) throw changed(sourceName, path, 'was removed');
   }
 
   async #inflate(
@@ -102,7 +105,7 @@ export class Layers {
     compression: 'gzip' | 'zstd',
     blob: Descriptor | undefined,
   ): Promise<FileRange> {
-    const { label, caps, verify, maxBytes } = this.#options;
+    const { sourceName, caps, verify, maxBytes } = this.#options;
     const source = hashed(readRange(range));
     try {
       const { file, size } = await inflate(decompress(source.bytes, compression, caps), this.#place, {
@@ -111,29 +114,24 @@ export class Layers {
       });
       this.#inflatedBytes += size;
       this.#closes.push(() => file.close());
-      if (verify && blob !== undefined)
-        requireDigest(label, name, 'digest in the manifest', blob.digest, source.digest());
+      if (verify) requireBlob(sourceName, { name, blob }, source.digest());
       return { fd: file.fd, offset: 0, size };
     } catch (error) {
-      throw inLayer(error, label, name);
+      throw layerError(error, sourceName, name);
     }
   }
 }
 
 /** @throws {@link LayerstackError} ERR_LAYER_INVALID for what is no layer, ERR_ARCHIVE_MEMBER for what is missing. */
 export async function openRange(
-  label: string,
+  sourceName: string,
   { name, content }: LayerMember,
 ): Promise<{ readonly range: FileRange; readonly close: () => Promise<void> }> {
   const opened = await content.open?.();
   if (opened && 'fd' in opened.source && !(Symbol.asyncIterator in opened.source))
     return { range: opened.source, close: () => opened.close() };
   await opened?.close();
-  throw new LayerstackError(
-    'ERR_LAYER_INVALID',
-    `${label}: layer '${name}' is not a tar, plain or compressed; the archive is damaged, save the image again`,
-    { path: label, layer: name },
-  );
+  throw notALayer(originOf(sourceName), name);
 }
 
 /** @throws {@link LayerstackError} ERR_COMPRESSION_UNSUPPORTED */
@@ -145,31 +143,41 @@ export async function compressionOf(range: FileRange): Promise<'none' | 'gzip' |
   return compression;
 }
 
-/** @throws {@link LayerstackError} ERR_DIGEST_MISMATCH */
-export function requireDigest(
-  label: string,
-  layer: string,
-  what: string,
+function requireDigest(
+  { sourceName, layer, what }: { readonly sourceName: string; readonly layer: string; readonly what: string },
   expected: string,
   found: string,
 ): void {
   if (expected === found) return;
   throw new LayerstackError(
     'ERR_DIGEST_MISMATCH',
-    `${label}: layer '${layer}' is ${found}, but the ${what} is ${expected}; the archive is damaged, save the image again`,
-    { path: label, layer, expected, found },
+    `${sourceName}: layer '${layer}' is ${found}, but the ${what} is ${expected}; ${HINT}`,
+    { path: sourceName, layer, expected, found },
   );
 }
 
-/** Of the whole work, not of the layer that met it. */
-const SHARED_ERRORS: readonly string[] = ['ERR_ABORTED', 'ERR_NO_SPACE', 'ERR_DIGEST_MISMATCH'];
+/** @throws {@link LayerstackError} ERR_DIGEST_MISMATCH for a tar that is not the one in the image's config. */
+export function requireDiffId(sourceName: string, { name, diffId }: OpenedLayer, found: string): void {
+  requireDigest({ sourceName, layer: name, what: "DiffID in the image's config" }, diffId, found);
+}
+
+/** @throws {@link LayerstackError} ERR_DIGEST_MISMATCH for bytes that are not what a manifest says of them. */
+export function requireBlob(
+  sourceName: string,
+  { name, blob }: Pick<OpenedLayer, 'name' | 'blob'>,
+  found: string,
+): void {
+  if (blob !== undefined)
+    requireDigest({ sourceName, layer: name, what: 'digest in the manifest' }, blob.digest, found);
+}
 
 /** The error of a layer, with the archive and what the layer is called there. */
-export function inLayer(error: unknown, label: string, layer: string): unknown {
-  if (!LayerstackError.is(error) || SHARED_ERRORS.includes(error.code)) return error;
-  const { code, digest, expected, found, limit, member, syscall } = error;
-  return new LayerstackError(code, `${label}: layer '${layer}': ${error.message}`, {
-    ...{ digest, expected, found, limit, member, syscall, path: label, layer },
-    cause: error,
-  });
+export function layerError(error: unknown, sourceName: string, layer: string): unknown {
+  // A digest that does not match is told with all that already.
+  if (!LayerstackError.is(error) || error.code === 'ERR_DIGEST_MISMATCH') return error;
+  return inLayer(error, originOf(sourceName), layer);
+}
+
+function originOf(sourceName: string): LayerOrigin {
+  return { sourceName, hint: HINT, maxBytes: Number.POSITIVE_INFINITY };
 }

@@ -10,7 +10,7 @@ import type { Place } from './place.ts';
 import type { Index } from './write-index.ts';
 
 interface TreeOptions {
-  readonly caps: Pick<Capabilities, 'rung' | 'overlayOptions'>;
+  readonly caps: Pick<Capabilities, 'mountMethod' | 'overlayOptions'>;
   readonly readOnly: boolean;
 }
 
@@ -55,7 +55,7 @@ async function mountTree(
     lowers,
     // Without an upper the root has the owner, mode and time that the image gives it.
     ...(readOnly ? { readOnly } : { upper: 'upper', work: 'work' }),
-    rung: caps.rung,
+    method: caps.mountMethod,
     // The upper and the index are on two file systems: else an inode number would change when its file is written to.
     options: [...caps.overlayOptions, 'xino=on'],
   });

@@ -11,8 +11,8 @@ import { formatReference } from '../core/reference.ts';
 import { probeCapabilities, probeErofs, type Capabilities } from '../system/caps.ts';
 import type { ErofsMethod, LayerWarning } from '../system/native.ts';
 import { readImages } from '../transfer/archive/read-images.ts';
-import { DEFAULT_MAX_BYTES } from '../transfer/intake/publish-images.ts';
-import type { PlannedImage } from '../transfer/intake/planned.ts';
+import { DEFAULT_MAX_BYTES } from '../transfer/ingest/publish-images.ts';
+import type { PlannedImage } from '../transfer/ingest/planned.ts';
 import { chooseImage } from './choose-image.ts';
 import { identifier } from './diff-ids.ts';
 import { extractLayers } from './extract.ts';
@@ -75,11 +75,11 @@ export interface MountedArchive {
 /**
  * Mounts the image of an archive in a place, which is the caller's to remove, also after an error.
  * @param path of the archive: canonical
- * @param label what messages call the archive
+ * @param sourceName what messages call the archive
  */
 export async function mountImage(
   path: string,
-  label: string,
+  sourceName: string,
   place: Place,
   options: OpenArchiveOptions = {},
 ): Promise<MountedArchive> {
@@ -90,14 +90,14 @@ export async function mountImage(
   if (!caps.probe.sysAdmin)
     throw new LayerstackError(
       'ERR_NOT_ROOT',
-      `${label}: only root (CAP_SYS_ADMIN) can mount an archive. Use sudo`,
-      { path: label },
+      `${sourceName}: only root (CAP_SYS_ADMIN) can mount an archive. Use sudo`,
+      { path: sourceName },
     );
-  const source = { label, caps, maxBytes, signal };
+  const source = { sourceName, caps, maxBytes, signal };
   const opened = await openInPlace(path, place, source);
   try {
     const plan = await readImages(opened.archive, identifier(source), platform);
-    const image = chooseImage(label, plan.images, options.image);
+    const image = chooseImage(sourceName, plan.images, options.image);
     const isFolder = opened.versions.length === 0;
     const layers = await Layers.open(image.layers, place, {
       ...source,
@@ -127,7 +127,7 @@ export async function mountImage(
 }
 
 interface MountOptions {
-  readonly label: string;
+  readonly sourceName: string;
   readonly caps: Capabilities;
   readonly method: ErofsMethod | 'none';
   readonly verify: boolean;
@@ -142,19 +142,19 @@ async function mountLayers(
   place: Place,
   options: MountOptions,
 ): Promise<readonly LayerWarning[]> {
-  const { label, method } = options;
+  const { sourceName, method } = options;
   if (method === 'none') {
     const { lowers, warnings } = await extractLayers(layers, place, options);
-    await requireUnchanged(label, files);
+    await requireUnchanged(sourceName, files);
     await mountExtracted(place, lowers, options);
     return warnings;
   }
   const index = await writeIndex(layers, place, options);
   try {
-    await requireUnchanged(label, files);
+    await requireUnchanged(sourceName, files);
     await mountIndex(place, index, { ...options, method });
     // What came in between would be seen through the mount.
-    await requireUnchanged(label, files);
+    await requireUnchanged(sourceName, files);
     return index.warnings;
   } finally {
     await index.file.close();

@@ -67,7 +67,7 @@ export async function openInPlace(
     if (!facts.isDirectory())
       throw new LayerstackError(
         'ERR_INVALID_ARGUMENT',
-        `${options.label}: only a file or a folder can be mounted in place: load what is in a pipe into a store`,
+        `${options.sourceName}: only a file or a folder can be mounted in place: load what is in a pipe into a store`,
         { path },
       );
   } catch (error) {
@@ -85,22 +85,22 @@ async function openTar(
   place: Place,
   options: SourceOptions,
 ): Promise<ArchiveInPlace> {
-  const { label } = options;
-  lockShared(label, path, file.fd);
+  const { sourceName } = options;
+  lockShared(sourceName, path, file.fd);
   const version = await versionOf(path, file);
-  const compression = await compressionOf(label, file);
+  const compression = await compressionOf(sourceName, file);
   const notices: string[] = [];
   let own: FileHandle | undefined;
   if (compression === 'none') own = await clone(file, place);
   else {
     const range = { fd: file.fd, offset: 0, size: Number(version.size) };
-    const bytes = archiveErrors(label, decompress(readRange(range), compression, options.caps));
+    const bytes = archiveErrors(sourceName, decompress(readRange(range), compression, options.caps));
     const inflated = await inflate(bytes, place, options);
     own = inflated.file;
     notices.push(`The archive is compressed: it was inflated into ${String(inflated.size)} bytes of disk`);
   }
   try {
-    const archive = await openFile(label, own ?? file);
+    const archive = await openFile(sourceName, own ?? file);
     const close = async (): Promise<void> => {
       await own?.close();
       await file.close();
@@ -113,15 +113,15 @@ async function openTar(
 }
 
 /** A program that writes a file under a lock is not read meanwhile; one that asks for the lock while the file is read waits. */
-export function lockShared(label: string, path: string, fd: number): void {
-  if (!native.tryFlock(fd, false)) throw changed(label, path, 'is locked by a program that writes it');
+export function lockShared(sourceName: string, path: string, fd: number): void {
+  if (!native.tryFlock(fd, false)) throw changed(sourceName, path, 'is locked by a program that writes it');
 }
 
-async function compressionOf(label: string, file: FileHandle): Promise<'none' | 'gzip' | 'zstd'> {
+async function compressionOf(sourceName: string, file: FileHandle): Promise<'none' | 'gzip' | 'zstd'> {
   const { buffer, bytesRead } = await file.read(Buffer.alloc(BLOCK), 0, BLOCK, 0);
   const head = buffer.subarray(0, bytesRead);
   const compression = native.sniffCompression(head);
-  if (compression === 'none' && !isTarBlock(head)) throw notATar(label, head);
+  if (compression === 'none' && !isTarBlock(head)) throw notATar(sourceName, head);
   if (compression === 'bzip2' || compression === 'xz') throw unsupported(compression);
   return compression;
 }

@@ -7,15 +7,15 @@ import { LayerstackError } from '../core/errors.ts';
 import { abortable } from '../layer/feed.ts';
 import { call, native, type LayerWarning } from '../system/native.ts';
 import { spaceError } from '../system/space.ts';
-import { DEFAULT_LIMITS } from '../transfer/intake/layer-pool.ts';
-import { inLayer, requireDigest, type OpenedLayer } from './layers.ts';
+import { DEFAULT_LIMITS } from '../transfer/ingest/layer-pool.ts';
+import { layerError, requireBlob, requireDiffId, type OpenedLayer } from './layers.ts';
 import type { Place } from './place.ts';
 
 const statFd = promisify(fstat);
 
 export interface IndexOptions {
   /** What messages call the archive. */
-  readonly label: string;
+  readonly sourceName: string;
   /** Whether all bytes are read, and the layers must have their DiffIDs. */
   readonly verify: boolean;
   /** Of each layer, holes of sparse files included. */
@@ -40,7 +40,7 @@ export async function writeIndex(
   place: Place,
   options: IndexOptions,
 ): Promise<Index> {
-  const { label, verify, maxBytes, signal } = options;
+  const { sourceName, verify, maxBytes, signal } = options;
   const file = await place.newFile();
   try {
     const fds = [...new Set(layers.map(({ range }) => range.fd))];
@@ -52,17 +52,18 @@ export async function writeIndex(
       limits: { ...DEFAULT_LIMITS, maxBytes },
     });
     const { diffIds, warnings } = await abortable(index, signal, () => call(index.result));
-    if (verify) for (const [at, layer] of layers.entries()) requireLayer(label, layer, diffIds[at] ?? '');
+    if (verify)
+      for (const [at, layer] of layers.entries()) requireLayer(sourceName, layer, diffIds[at] ?? '');
     return { file, devices: fds, warnings };
   } catch (error) {
     await file.close();
-    throw spaceError(layerError(error, label, layers), place.path, `in ${place.path}`);
+    throw spaceError(namedError(error, sourceName, layers), place.path, `in ${place.path}`);
   }
 }
 
-function requireLayer(label: string, { name, diffId, blob }: OpenedLayer, found: string): void {
-  requireDigest(label, name, "DiffID in the image's config", diffId, found);
-  if (blob !== undefined) requireDigest(label, name, 'digest in the manifest', blob.digest, found);
+function requireLayer(sourceName: string, layer: OpenedLayer, found: string): void {
+  requireDiffId(sourceName, layer, found);
+  requireBlob(sourceName, layer, found);
 }
 
 async function deviceOf(
@@ -75,8 +76,10 @@ async function deviceOf(
 }
 
 /** Native code counts layers. */
-function layerError(error: unknown, label: string, layers: readonly OpenedLayer[]): unknown {
-  if (!LayerstackError.is(error) || error.path !== undefined) return error;
+function namedError(error: unknown, sourceName: string, layers: readonly OpenedLayer[]): unknown {
+  if (!LayerstackError.is(error)) return error;
   const layer = layers[Number(error.layer)];
-  return layer === undefined ? error : inLayer(error, label, layer.name);
+  if (layer === undefined) return error;
+  const unnamed = LayerstackError.within(error, error.message, { layer: undefined });
+  return layerError(unnamed, sourceName, layer.name);
 }

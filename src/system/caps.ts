@@ -1,15 +1,15 @@
 /**
  * What this process can do on the file system of a store, and the choices that follow from it. Everything is tried
  * once per process and file system (native/sys/probe), never guessed from a version. `LAYERSTACK_CAPS`
- * overrules a choice, so that each can be tested on any kernel: `rung=mount,zstd=js,openat2=no`.
+ * overrules a choice, so that each can be tested on any kernel: `mount=mount,zstd=js,openat2=no`.
  */
 import { stat } from 'node:fs/promises';
 import { LayerstackError } from '../core/errors.ts';
-import { call, native, type ErofsMethod, type GzipEncoder, type MountRung, type Probe } from './native.ts';
+import { call, native, type ErofsMethod, type GzipEncoder, type MountMethod, type Probe } from './native.ts';
 
 /** The choices for one file system. */
 export interface Capabilities {
-  readonly rung: MountRung;
+  readonly mountMethod: MountMethod;
   /** Who decompresses zstd: a native library, or JavaScript in a worker thread. */
   readonly zstd: 'native' | 'js';
   /** Who compresses gzip. */
@@ -21,7 +21,7 @@ export interface Capabilities {
 
 /** What `LAYERSTACK_CAPS` may say; `openat2` is obeyed by native code when the addon is loaded. */
 export interface CapsOverrides {
-  readonly rung?: MountRung;
+  readonly mount?: MountMethod;
   readonly zstd?: 'native' | 'js';
   readonly gzip?: GzipEncoder;
   readonly openat2?: boolean;
@@ -30,7 +30,7 @@ export interface CapsOverrides {
 
 /** The values of each key. `none` is another word for `js`: no native library. */
 const KNOWN = {
-  rung: { fsconfig: 'fsconfig', mount: 'mount', flat: 'flat' },
+  mount: { fsconfig: 'fsconfig', mount: 'mount', flat: 'flat' },
   zstd: { native: 'native', js: 'js', none: 'js' },
   gzip: { libdeflate: 'libdeflate', zlib: 'zlib' },
   openat2: { yes: true, no: false },
@@ -60,7 +60,7 @@ export function parseCapsOverrides(text: string): CapsOverrides {
   return overrides;
 }
 
-function chooseRung(probe: Probe): MountRung {
+function chooseMountMethod(probe: Probe): MountMethod {
   if (probe.lowerdirAppend) return 'fsconfig';
   return probe.multipleLowers ? 'mount' : 'flat';
 }
@@ -87,7 +87,7 @@ function chooseOptions(probe: Probe): string[] {
 /** The choices that follow from a probe, unless they are overruled. */
 export function chooseCapabilities(probe: Probe, overrides: CapsOverrides = {}): Capabilities {
   return {
-    rung: overrides.rung ?? chooseRung(probe),
+    mountMethod: overrides.mount ?? chooseMountMethod(probe),
     zstd: overrides.zstd ?? (probe.zstd === 'none' ? 'js' : 'native'),
     gzip: overrides.gzip ?? (probe.libdeflate === 'none' ? 'zlib' : 'libdeflate'),
     probe,
@@ -119,8 +119,8 @@ export async function probeCapabilities(dir: string): Promise<Capabilities> {
 const erofsMethods = new Map<number, Promise<ErofsMethod | null>>();
 
 /**
- * How an archive on the file system of `dir` is mounted in place; `none` where it is not. Tries it with files without names, the first
- * time that this process asks about the file system; one or two milliseconds.
+ * How an archive on the file system of `dir` is mounted in place; `none` where it is not. Tries it with files without
+ * names, the first time that this process asks about the file system; one or two milliseconds.
  * @throws {@link LayerstackError} ERR_INVALID_ARGUMENT when `LAYERSTACK_CAPS` cannot be read; system errors.
  */
 export async function probeErofs(dir: string): Promise<ErofsMethod | 'none'> {

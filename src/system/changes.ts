@@ -20,9 +20,9 @@ import type { Layout } from './layout.ts';
 import type { Logger } from './log.ts';
 import { call, native, type BatchStep } from './native.ts';
 import { listEntries } from './removal.ts';
-import { hasDirectory, readStoreFileSync, statEntry } from './store-files.ts';
+import { hasDirectory, listDirectory, readStoreFile, readStoreFileSync, statEntry } from './store-files.ts';
 
-/** A file (0600) of new content, or a file or tree that goes; missing directories above a file are made, one of them (0700). */
+/** A file (0600) of new content, or a file or tree that goes. Missing directories above a file are made (0700). */
 export type ChangeStep =
   | { readonly op: 'write'; readonly path: string; readonly data: string | Uint8Array }
   | { readonly op: 'remove'; readonly path: string };
@@ -31,7 +31,7 @@ export type ChangeStep =
 const MAX_FILE_BYTES = 256 * 1024 * 1024;
 /** Readers never wait: among changes that follow each other without a pause they take what there is. */
 const READ_TRIES = 5;
-/** Docker's own tree, where durability is promised. */
+/** Docker's own tree. What a single replaced file leaves behind there is swept by the next writer. */
 const IMAGE = 'image/';
 const PATH = /^(?!\.{1,2}(?:\/|$))[^/\0:\n]+(?:\/(?!\.{1,2}(?:\/|$))[^/\0:\n]+)*$/;
 
@@ -103,6 +103,19 @@ export class Changes {
       : new PendingChange(this.#layout, entries.flatMap(parseEntry));
   }
 
+  /** The bytes of a file as the last change has it, or undefined where it is missing. */
+  async read(path: string, maxBytes: number): Promise<Uint8Array | undefined> {
+    const changed = this.pending()?.read(path);
+    return changed === undefined ? readStoreFile(this.#layout.at(path), maxBytes) : (changed ?? undefined);
+  }
+
+  /** The entries of a directory as the last change has it; none where it is missing. */
+  async list(directory: string): Promise<string[]> {
+    const pending = this.pending();
+    const found = (await listDirectory(this.#layout.at(directory))) ?? [];
+    return pending?.names(directory, found) ?? found;
+  }
+
   /** What `read` finds when no change comes in between; after some tries, whatever it finds. */
   async steady<T>(read: () => Promise<T>): Promise<T> {
     for (let tries = 1; ; ++tries) {
@@ -129,14 +142,15 @@ export class Changes {
   async commit(steps: readonly ChangeStep[]): Promise<void> {
     const [first] = steps;
     if (first === undefined) return;
-    if (steps.length === 1 && first.op === 'write') return this.#replace(first);
+    if (steps.length === 1 && first.op === 'write' && first.path.startsWith(IMAGE))
+      return this.#replace(first);
     const { root, own, changes, pendingChange } = this.#layout;
     const draft = `${changes}/.tmp-${randomBytes(8).toString('hex')}`;
-    const parents = new Set(steps.flatMap((step) => (step.op === 'write' ? [dirname(step.path)] : [])));
-    const made = [...parents].filter((path) => statEntry(this.#layout.at(path)) === undefined);
+    const made = this.#missingDirectories(steps);
     const discard = async (): Promise<void> => {
       await call(native.removeTree(root, draft));
-      for (const path of made) await call(native.batch(root, [{ op: 'rmdir', path, missing: true }]));
+      for (const path of made.toReversed())
+        await call(native.batch(root, [{ op: 'rmdir', path, missing: true }]));
     };
     try {
       await call(
@@ -228,8 +242,7 @@ export class Changes {
   async #carryOut(): Promise<void> {
     const { root, pendingChange } = this.#layout;
     const entries = (this.#entries() ?? []).flatMap(parseEntry).sort((a, b) => a.index - b.index);
-    const parents = new Set(entries.flatMap(({ op, path }) => (op === 'write' ? [dirname(path)] : [])));
-    const missing = [...parents].filter((path) => statEntry(this.#layout.at(path)) === undefined);
+    const missing = this.#missingDirectories(entries);
     await call(
       native.batch(
         root,
@@ -256,7 +269,8 @@ export class Changes {
           ),
         );
     }
-    const synced = new Set(entries.map(({ path }) => dirname(path)).filter((path) => path.startsWith(IMAGE)));
+    const lasting = entries.filter(({ op, path }) => op === 'write' || path.startsWith(IMAGE));
+    const synced = new Set(lasting.map(({ path }) => dirname(path)));
     await call(
       native.batch(
         root,
@@ -264,6 +278,20 @@ export class Changes {
       ),
     );
     await call(native.removeTree(root, pendingChange));
+  }
+
+  /** The directories that these steps write below and that are missing, each after the one that it is in. */
+  #missingDirectories(steps: readonly Pick<ChangeStep, 'op' | 'path'>[]): string[] {
+    const missing = new Set<string>();
+    for (const { op, path } of steps) {
+      if (op !== 'write') continue;
+      for (let at = dirname(path); at !== '.' && !this.#exists(at); at = dirname(at)) missing.add(at);
+    }
+    return [...missing].sort((a, b) => a.length - b.length);
+  }
+
+  #exists(path: string): boolean {
+    return statEntry(this.#layout.at(path)) !== undefined;
   }
 
   /** The files of the change that is decided; undefined where none is. */

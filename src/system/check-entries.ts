@@ -3,7 +3,7 @@
  * Nothing of the store reads or writes through them, so whatever needs one of these places fails until somebody has looked.
  */
 import { setImmediate as nextTurn } from 'node:timers/promises';
-import type { Suspect } from '../core/store-finding.ts';
+import type { Problem } from '../core/store-finding.ts';
 import type { Layout } from './layout.ts';
 import { isPlanted, listDirectory, statEntry } from './store-files.ts';
 
@@ -28,13 +28,13 @@ function places(layout: Layout): readonly (readonly [path: string, depth: number
     [layout.containers, 1],
     [layout.own, 1],
     [layout.sessions, 1],
-    [layout.keptManifests, 1],
-    [layout.keptBlobs, 0],
+    [layout.originalManifests, 1],
+    [layout.archivedBlobs, 0],
   ];
 }
 
 /** Yields each of them once. */
-export async function* checkEntries(layout: Layout): AsyncGenerator<Suspect> {
+export async function* checkEntries(layout: Layout): AsyncGenerator<Problem> {
   const seen = new Set<string>();
   let looked = 0;
   for (const [top, depth] of places(layout)) {
@@ -73,7 +73,7 @@ async function namesIn(layout: Layout, directory: string): Promise<string[]> {
   }
 }
 
-function planted(path: string, what: string): Suspect {
+function planted(path: string, what: string): Problem {
   return {
     code: 'entry-planted',
     severity: 'error',
@@ -84,7 +84,7 @@ function planted(path: string, what: string): Suspect {
 }
 
 /** A check, which ends early where it meets what was planted: {@link checkEntries} has told that. */
-export async function* untilPlanted(check: AsyncGenerator<Suspect>): AsyncGenerator<Suspect> {
+export async function* untilPlanted(check: AsyncGenerator<Problem>): AsyncGenerator<Problem> {
   try {
     yield* check;
   } catch (error) {

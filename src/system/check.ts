@@ -2,7 +2,7 @@
  * What writers that died have left, by what their sessions name: the next writer completes or removes all of it when it opens the
  * store, so it is seen only by whoever looks before that.
  */
-import type { Suspect } from '../core/store-finding.ts';
+import type { Problem } from '../core/store-finding.ts';
 import type { Layout } from './layout.ts';
 import { deadProbes, deadSessions, reconcile, sweepProbes } from './reconcile.ts';
 import { readLink } from './store-files.ts';
@@ -11,11 +11,11 @@ import type { Root } from './root.ts';
 
 const ADVICE = 'the next writer that opens the store completes or removes it';
 
-export async function* checkSessions(root: Root): AsyncGenerator<Suspect> {
+export async function* checkSessions(root: Root): AsyncGenerator<Problem> {
   const { layout, log, locks } = root;
   const finding = { code: 'unfinished', severity: 'warning', advice: ADVICE } as const;
   // Listed first: a repair takes the locks that are held while they are.
-  const sessions: Suspect[] = [];
+  const sessions: Problem[] = [];
   for await (const name of deadSessions(layout)) {
     const repair = async (): Promise<void> => {
       root.session();
@@ -67,7 +67,7 @@ function describe(layout: Layout, session: string, marker: string): { path: stri
         what: 'a use of the mount of a container',
       };
     case 'keeping':
-      return { path: layout.keptBlobs, what: 'compressed layers that were being kept' };
+      return { path: layout.archivedBlobs, what: 'compressed layers that were being kept' };
     case 'naming':
       return { path: layout.container(object), what: 'a change of the name of a container' };
     case 'temporary':

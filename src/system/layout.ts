@@ -53,8 +53,8 @@ export class Layout {
   readonly partials = 'layerstack/partial';
   /** See packed/place.ts. */
   readonly archives = 'layerstack/archives';
-  readonly keptManifests = 'layerstack/manifests';
-  readonly keptBlobs = 'layerstack/blobs/sha256';
+  readonly originalManifests = 'layerstack/manifests';
+  readonly archivedBlobs = 'layerstack/blobs/sha256';
   readonly networks = 'layerstack/networks.json';
   readonly volumes = 'layerstack/volumes.json';
   /** Written by the operator; see transfer/registry/settings.ts. */
@@ -117,12 +117,12 @@ export class Layout {
     return join(this.unused, hexOf(chainId));
   }
   /** The documents that an image was pulled by, or one of them. */
-  keptManifest(image: string, name?: string): string {
-    return join(this.keptManifests, image, name);
+  originalManifest(image: string, name?: string): string {
+    return join(this.originalManifests, image, name);
   }
   /** A compressed layer as it came; `name`: hex of its digest. */
-  keptBlob(name: string): string {
-    return join(this.keptBlobs, name);
+  archivedBlob(name: string): string {
+    return join(this.archivedBlobs, name);
   }
   /** The first bytes of a blob that is being pulled; `name`: hex of its digest. */
   partial(name: string): string {

@@ -1,12 +1,12 @@
 /**
  * Mounting and unmounting, as the rest of layerstack calls it: typed, with the caller's stack. How it is done is in
- * native/sys/overlay_mount; which rung to take is decided in caps.ts.
+ * native/sys/overlay_mount; which method to take is decided in caps.ts.
  */
 import { call, native, type OverlayMount } from './native.ts';
 
 /**
  * Mounts an overlay at an existing directory. The kernel holds it: it outlives this process.
- * @throws {@link LayerstackError} ERR_LAYER_DEPTH when there are more lowers than the rung can mount (`limit` says
+ * @throws {@link LayerstackError} ERR_LAYER_DEPTH when there are more lowers than the method can mount (`limit` says
  * how many fit); a system error otherwise, with the kernel's own words where the new mount API gives them.
  */
 export async function mountOverlay(mount: OverlayMount): Promise<void> {

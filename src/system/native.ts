@@ -73,7 +73,7 @@ export type BatchStep =
     };
 
 /** How an overlay is mounted; see system/caps.ts for the choice. */
-export type MountRung = 'fsconfig' | 'mount' | 'flat';
+export type MountMethod = 'fsconfig' | 'mount' | 'flat';
 
 export interface OverlayMount {
   /** The store's `overlay2` directory; lowers, upper and work are relative to it. */
@@ -85,7 +85,7 @@ export interface OverlayMount {
   readonly upper?: string;
   readonly work?: string;
   readonly readOnly?: boolean;
-  readonly rung: MountRung;
+  readonly method: MountMethod;
   /** Extra options, e.g. `index=off`. */
   readonly options: readonly string[];
 }
@@ -148,12 +148,17 @@ export interface LayerApplyOptions {
     | { readonly fd: number; readonly offset: number; readonly size: number }
     | {
         readonly directory: string;
-        /** Overlayfs's marks in it are translated; else what a layer would take for one is left out. */
-        readonly isUpper: boolean;
+        readonly kind: DirectoryKind;
         readonly latestMtime?: number | undefined;
       };
   readonly limits: LayerLimits;
 }
+
+/**
+ * What a directory that becomes a layer is. `upper`: overlayfs's; its marks become those of the layer. `plain`: what a
+ * layer would take for a mark (names that begin with `.wh.`, character devices 0:0) is left out.
+ */
+export type DirectoryKind = 'upper' | 'plain';
 
 export interface LayerWarning {
   readonly code: string;
@@ -443,7 +448,7 @@ export interface Native {
   /** Tries everything in a scratch directory that it makes below `dir` and removes. */
   probe(dir: string): Promise<Probe>;
   /**
-   * Fills the upper of an init layer as dockerd does (reference section 10), looking the image's layers up
+   * Fills the upper of an init layer as dockerd does (docs/docker-overlay2-store.md, "Init layer"), looking the image's layers up
    * without mounting them. `lowers` topmost first and `upper`, relative to `root`.
    */
   populateInit(root: string, lowers: readonly string[], upper: string): Promise<void>;

@@ -52,11 +52,11 @@ export async function reconcile(layout: Layout, log: Logger, locks: Locks): Prom
 }
 
 /**
- * Does `work` for each object that dead sessions have left marked as `kind`, and takes the marker away behind it; where it
- * fails the marker stays. Dying in between has it done twice. For objects of which only their own stores know what to do
+ * Does `work` for each object that dead sessions have left marked as `kind`, and then removes the marker; where it fails the
+ * marker stays. Dying in between has it done twice. For objects that only their own stores can complete
  * ({@link reconcile} leaves those).
  */
-export async function settleDead(
+export async function forEachDeadMarker(
   layout: Layout,
   log: Logger,
   kind: 'held' | 'keeping' | 'naming',
@@ -195,18 +195,17 @@ async function reconcileSession(
     const stores = { layout, log, locks };
     // A container's mounts entry refers to overlay2 directories, so it is judged before them.
     for (const kind of ['temporary', 'write-set', 'flat', 'container']) {
-      for (const marker of markers) await settle(stores, name, marker, kind, nothing);
+      for (const marker of markers) await undoMarker(stores, name, marker, kind, nothing);
     }
     if (markers.some((marker) => NEEDS_REFERENCES.test(marker))) {
       const used = await references(layout);
       for (const kind of ['removing', 'overlay2']) {
-        for (const marker of markers) await settle(stores, name, marker, kind, used);
+        for (const marker of markers) await undoMarker(stores, name, marker, kind, used);
       }
       await completeRemovals(layout, log, used);
     }
     if (markers.includes('references.change')) {
-      await using lock = await locks.acquire('references', REFERENCES_KEY);
-      void lock;
+      await using _lock = await locks.acquire('references', REFERENCES_KEY);
       try {
         await changes.complete();
         await sweepImages(layout);
@@ -266,7 +265,7 @@ interface Stores {
  * Removes the object of `marker`, when it is of `kind` and not in use, and the marker. One that cannot be removed (something is mounted
  * in it, a file in it is immutable) stays, with its marker: the store must open all the same.
  */
-async function settle(
+async function undoMarker(
   stores: Stores,
   session: string,
   marker: string,
@@ -334,8 +333,7 @@ async function dropNames(layout: Layout, locks: Locks, id: string): Promise<void
   for (const name of await listEntries(layout, layout.names)) {
     const path = layout.name(name);
     if (readLink(layout.at(path)) !== id) continue;
-    await using lock = await locks.acquire('containers', `name:${name}`);
-    void lock;
+    await using _lock = await locks.acquire('containers', `name:${name}`);
     if (readLink(layout.at(path)) === id)
       await call(native.batch(layout.root, [{ op: 'unlink', path, missing: true }]));
   }

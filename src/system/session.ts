@@ -23,9 +23,9 @@ import { openStoreFile, statEntry } from './store-files.ts';
  * `container.<id>` the directories `containers/<id>` and `layerdb/mounts/<id>`;
  * `flat.<name>` the directory `layerstack/flat/<name>`;
  * `removing.<name>` the directory `layerdb/sha256/<name>` of a layer being deleted, and its content;
- * `held.<container>.<token>` one use of the container's mount that is being taken or given back, or is held by an operation
- *   of this process (the next writer's container/mount.ts gives it back);
- * `keeping.<token>` compressed layers in `layerstack/blobs` that no manifest names yet (the next writer's image/kept.ts removes what
+ * `held.<key>.<token>` one use of an RW layer's mount that is being taken or given back, or is held by an operation
+ *   of this process (the next writer's rwlayer/mounts.ts gives it back);
+ * `keeping.<token>` compressed layers in `layerstack/blobs` that no manifest names yet (the next writer's image/originals.ts removes what
  *   none names);
  * `naming.<container>` entries of `layerstack/names` that lead to the container (the next writer's container/name-index.ts
  *   removes what is not its name);
@@ -131,8 +131,8 @@ export class Session {
 
   /**
    * Does `steps`, then removes the markers: the objects are published, or gone. One native batch; when a step
-   * fails the markers stay. A marker that cannot be removed is no failure, since the steps are done: the next writer settles
-   * it. Unknown markers are ignored.
+   * fails the markers stay. A marker that cannot be removed is no failure, since the steps are done: the next writer
+   * removes it. Unknown markers are ignored.
    */
   async unmark(markers: readonly Marker[], steps: readonly BatchStep[] = []): Promise<void> {
     await this.#starting?.catch(() => undefined);

@@ -6,7 +6,7 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from
 import { dockerArchive } from '../support/archives.ts';
 import { imageOf, layerOf } from '../support/images.ts';
 import { tar } from '../support/tar.ts';
-import { TestService, type Answer } from './support/service.ts';
+import { TestService, type Answer } from '../support/test-service.ts';
 
 const image = imageOf([layerOf({ 'etc/base': 'base' })], { tags: ['base:1'], config: { Cmd: ['/run'] } });
 

@@ -9,7 +9,7 @@ import { dockerArchive } from '../support/archives.ts';
 import { imageOf, layerOf } from '../support/images.ts';
 import { mountsBelow } from '../support/scratch.ts';
 import { tar, type TarItem } from '../support/tar.ts';
-import { TestService, type Answer } from './support/service.ts';
+import { TestService, type Answer } from '../support/test-service.ts';
 
 const base = imageOf([layerOf({ 'etc/base': 'base', 'etc/other': 'other' })], {
   tags: ['base:1'],
@@ -345,7 +345,7 @@ describe('containers/json', () => {
   });
 
   it('lists a mounted container as one in use', async () => {
-    const mount = await service.store.mount('one');
+    const mount = await service.store.containers.mount('one');
     const [row] = (await service.get('/containers/json')).json<Row[]>();
     expect(row).toMatchObject({ Names: ['/one'], State: 'created', Status: 'Created (mounted)' });
     expect((await service.send('DELETE', '/containers/one')).status).toBe(409);
@@ -353,7 +353,11 @@ describe('containers/json', () => {
   });
 
   it('counts sizes where it is asked to', async () => {
-    await service.store.putArchive('one', '/', Readable.from([tar([{ name: 'new', content: '12345' }])]));
+    await service.store.containers.putArchive(
+      'one',
+      '/',
+      Readable.from([tar([{ name: 'new', content: '12345' }])]),
+    );
     const rows = (await service.get('/containers/json?all=1&size=1')).json<Row[]>();
     expect(rows.map(({ SizeRw, SizeRootFs }) => [SizeRw, SizeRootFs])).toEqual([
       [undefined, 9],
@@ -427,7 +431,7 @@ describe('containers/{id}', () => {
 
   it('is removed although it is mounted, by force', async () => {
     await create('held');
-    await service.store.mount('held');
+    await service.store.containers.mount('held');
     expect((await service.send('DELETE', '/containers/held?force=true')).status).toBe(204);
     expect(mountsBelow(service.store.root)).toEqual([]);
   });
@@ -438,8 +442,12 @@ describe('containers/prune', () => {
     await create('kept', { Labels: { keep: 'yes' } });
     await create('mounted');
     const { Id } = (await create('idle')).json<Row>();
-    await service.store.putArchive('idle', '/', Readable.from([tar([{ name: 'f', content: '123' }])]));
-    const mount = await service.store.mount('mounted');
+    await service.store.containers.putArchive(
+      'idle',
+      '/',
+      Readable.from([tar([{ name: 'f', content: '123' }])]),
+    );
+    const mount = await service.store.containers.mount('mounted');
     const none = await service.post(`/containers/prune?${filters({ until: ['1h'] })}`);
     expect(none.json()).toEqual({ ContainersDeleted: null, SpaceReclaimed: 0 });
     const answer = await service.post(`/containers/prune?${filters({ 'label!': ['keep'] })}`);
@@ -495,7 +503,7 @@ describe('containers/{id}/archive', () => {
   it('takes a compressed tar, and whom its files belong to as it is told', async () => {
     const body = gzipSync(tar([{ name: 'owned', content: 'x', uid: 5, gid: 6 }]));
     expect((await service.send('PUT', at('/', '&copyUIDGID=1'), { body })).status).toBe(200);
-    const { tar: own } = await service.store.getArchive('files', '/owned');
+    const { tar: own } = await service.store.containers.getArchive('files', '/owned');
     const head = ((await own.toArray()) as Buffer[])[0]?.subarray(108, 124).toString();
     expect(head).toBe('0000007\u00000000000\u0000');
   });

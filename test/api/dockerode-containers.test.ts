@@ -7,7 +7,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { dockerArchive } from '../support/archives.ts';
 import { imageOf, layerOf } from '../support/images.ts';
 import { tar } from '../support/tar.ts';
-import { TestService } from './support/service.ts';
+import { TestService } from '../support/test-service.ts';
 
 const base = imageOf([layerOf({ 'etc/base': 'base' })], { tags: ['base:1'], config: { Labels: { k: 'v' } } });
 

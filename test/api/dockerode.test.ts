@@ -9,7 +9,7 @@ import { havePeers } from '../support/peers.ts';
 import { must } from '../support/process.ts';
 import { Registry } from '../support/registry.ts';
 import { tar } from '../support/tar.ts';
-import { TestService } from './support/service.ts';
+import { TestService } from '../support/test-service.ts';
 
 const PROGRAM = fileURLToPath(new URL('./dockerode/program.mjs', import.meta.url));
 

@@ -5,7 +5,7 @@ import type { Route } from '../../src/app/service/context.ts';
 import { sendEmpty, sendJson } from '../../src/app/service/respond.ts';
 import { ROUTES } from '../../src/app/service/routes/index.ts';
 import * as json from '../../src/core/json.ts';
-import { TestService } from './support/service.ts';
+import { TestService } from '../support/test-service.ts';
 
 const MIB = 1 << 20;
 const get = (path: string): string => `GET ${path} HTTP/1.1\r\nHost: x\r\n\r\n`;

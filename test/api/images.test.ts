@@ -6,7 +6,7 @@ import type { ImageInspect } from '../../src/image/store.ts';
 import { dockerArchive } from '../support/archives.ts';
 import { imageOf, layerOf } from '../support/images.ts';
 import { tar } from '../support/tar.ts';
-import { TestService, type Answer } from './support/service.ts';
+import { TestService, type Answer } from '../support/test-service.ts';
 
 const base = imageOf([layerOf({ 'etc/base': 'base' })], { tags: ['base:1'] });
 const app = imageOf([...base.layers, layerOf({ 'app/run': 'run' })], {
@@ -129,14 +129,14 @@ describe('images/json', () => {
   });
 
   it('counts the containers of an image since 1.51, and shared sizes where they are asked for', async () => {
-    const container = await service.store.create('app:1');
+    const container = await service.store.containers.create('app:1');
     const rows = await list('?shared-size=1', '/v1.51');
     expect(rows.find(({ Id }) => Id === app.id)).toMatchObject({ Containers: 1, SharedSize: 4 });
     expect(rows.find(({ Id }) => Id === nameless.id)).toMatchObject({ Containers: 0, SharedSize: 0 });
     expect(await list('?shared-size=1', '/v1.50')).toContainEqual(
       expect.objectContaining({ Id: app.id, Containers: -1, SharedSize: 4 }),
     );
-    await service.store.remove(container);
+    await service.store.containers.remove(container);
   });
 
   it('takes filters as lists and as sets', async () => {
@@ -364,7 +364,7 @@ describe('images/create', () => {
 
 describe('commit', () => {
   it('makes an image of a container, with a config merged as docker does', async () => {
-    const container = await service.store.create('app:1', { name: 'c1' });
+    const container = await service.store.containers.create('app:1', { name: 'c1' });
     const query = 'container=c1&repo=committed&tag=1&comment=why&author=me&pause=0&changes=ENV%20B%3D2';
     const plain = await service.post(`/commit?${query}`, { json: null });
     expect(plain.status).toBe(201);
@@ -392,7 +392,7 @@ describe('commit', () => {
       Labels: { own: '1', team: 'x' },
       WorkingDir: '/w',
     });
-    await service.store.remove(container);
+    await service.store.containers.remove(container);
   });
 
   it.each([

@@ -5,7 +5,7 @@ import type { ImageInspect } from '../../src/image/store.ts';
 import { ForwardProxy } from '../support/forward-proxy.ts';
 import { HttpServer } from '../support/http-server.ts';
 import { tar } from '../support/tar.ts';
-import { TestService, type Answer } from './support/service.ts';
+import { TestService, type Answer } from '../support/test-service.ts';
 
 const rootfs = gzipSync(tar([{ name: 'etc/x', content: 'of the internet' }]));
 

@@ -12,7 +12,7 @@ import { dockerArchive } from '../support/archives.ts';
 import { imageOf, layerOf } from '../support/images.ts';
 import { tar } from '../support/tar.ts';
 import { noise } from '../support/applied.ts';
-import { TestService } from './support/service.ts';
+import { TestService } from '../support/test-service.ts';
 
 const MIB = 1 << 20;
 

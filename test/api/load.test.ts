@@ -9,7 +9,7 @@ import { imageOf, layerOf } from '../support/images.ts';
 import { noise } from '../support/applied.ts';
 import { dumpStore, storeChanges } from '../support/store-dump.ts';
 import { tar } from '../support/tar.ts';
-import { TestService } from './support/service.ts';
+import { TestService } from '../support/test-service.ts';
 
 /** An archive whose one layer has this many bytes that do not compress. */
 function archive(name: string, bytes = 1 << 20): Buffer {
@@ -93,7 +93,7 @@ describe('a client that vanishes', () => {
     await active(0);
     expect(service.ended).toEqual([expect.objectContaining({ pattern: '/images/load', aborted: true })]);
     expect(await storeChanges(service.store.root, before)).toEqual([]);
-    expect(await service.store.images({ all: true })).toEqual([]);
+    expect(await service.store.images.list({ all: true })).toEqual([]);
   });
 
   it('after its upload and before the answer is served all the same, or leaves nothing', async () => {
@@ -106,7 +106,7 @@ describe('a client that vanishes', () => {
     await new Promise((resolve) => socket.write(bytes, resolve));
     socket.destroy();
     await active(0);
-    const images = await service.store.images({ all: true });
+    const images = await service.store.images.list({ all: true });
     if (images.length === 0) expect(await storeChanges(service.store.root, before)).toEqual([]);
     else expect(images[0]?.RepoTags).toEqual(['gone:1']);
   });
@@ -124,6 +124,6 @@ describe('many loads', () => {
     expect(answers.map(({ text }) => text)).toEqual(
       Array.from({ length: 24 }, (_, i) => `{"stream":"Loaded image: many:${i}\\n"}\r\n`),
     );
-    expect(await service.store.images()).toHaveLength(24);
+    expect(await service.store.images.list()).toHaveLength(24);
   });
 });

@@ -12,7 +12,7 @@ import { ROUTES } from '../../src/app/service/routes/index.ts';
 import { dockerArchive } from '../support/archives.ts';
 import { imageOf, layerOf } from '../support/images.ts';
 import { tar } from '../support/tar.ts';
-import { TestService, type Answer } from './support/service.ts';
+import { TestService, type Answer } from '../support/test-service.ts';
 
 const PREFIX = '/layerstack/v1';
 const OWN = ROUTES.filter(({ pattern }) => pattern.startsWith('/layerstack/'));
@@ -237,7 +237,7 @@ describe('bodies', () => {
       const none = await service.post(path.replace('{name}', 'own'));
       expect(none.status === 400).toBe(requestBody.required);
     }
-    await service.store.unmount('own', { force: true });
+    await service.store.containers.unmount('own', { force: true });
     expect(Math.min(count.taken, count.refused)).toBeGreaterThan(20);
   });
 });

@@ -7,7 +7,7 @@ import { imageOf, layerOf } from '../support/images.ts';
 import { havePeers } from '../support/peers.ts';
 import { Registry } from '../support/registry.ts';
 import { tar } from '../support/tar.ts';
-import { TestService, type Answer } from './support/service.ts';
+import { TestService, type Answer } from '../support/test-service.ts';
 
 const USER = { username: 'mason', password: 'brick' };
 const image = imageOf([layerOf({ base: 'base' }), layerOf([{ name: 'big', content: noise(3 << 20) }])], {

@@ -401,14 +401,14 @@ describe('its log', () => {
     expect((await service.send('GET', '/_ping')).text).toBe('OK');
   });
 
-  it("starts with the README's serve.json, which names every setting with its default", async () => {
-    const readme = readFileSync(new URL('../../README.md', import.meta.url), 'utf8');
-    const example = /```json\n(\{\s+"logLevel"[^`]*)```/.exec(readme)?.[1] ?? '';
+  it('starts with the serve.json of docs/service.md, which names every setting with its default', async () => {
+    const page = readFileSync(new URL('../../docs/service.md', import.meta.url), 'utf8');
+    const example = /```json\n(\{\s+"logLevel"[^`]*)```/.exec(page)?.[1] ?? '';
     const settings = JSON.parse(example) as Record<string, unknown>;
     expect(Object.keys(settings)).toEqual(Object.keys(DEFAULT_SETTINGS));
     for (const [key, value] of Object.entries(DEFAULT_SETTINGS)) {
       expect(settings[key], key).not.toBe(value);
-      expect(readme).toMatch(new RegExp(`^\\| \`${key}\` +\\| \`${value}\` +\\| `, 'm'));
+      expect(page).toMatch(new RegExp(`^\\| \`${key}\` +\\| \`${value}\` +\\| `, 'm'));
     }
     const config = join(directory, 'serve.json');
     writeFileSync(config, example);

@@ -10,7 +10,7 @@ import { API_VERSION, MIN_API_VERSION } from '../../src/app/service/version.ts';
 import { dockerArchive } from '../support/archives.ts';
 import { imageOf, layerOf } from '../support/images.ts';
 import { tar } from '../support/tar.ts';
-import { TestService, type Answer } from './support/service.ts';
+import { TestService, type Answer } from '../support/test-service.ts';
 
 const base = imageOf([layerOf({ 'etc/base': 'base' })], { tags: ['base:1'], config: { Labels: { k: 'v' } } });
 const app = imageOf([...base.layers, layerOf({ run: '12345' })], { tags: ['app:1'] });
@@ -51,9 +51,9 @@ describe('version', () => {
 
 describe('info', () => {
   it('says what docker info shows', async () => {
-    await service.store.create('base:1', { name: 'idle' });
-    await service.store.create('base:1', { name: 'held' });
-    const mount = await service.store.mount('held');
+    await service.store.containers.create('base:1', { name: 'idle' });
+    await service.store.containers.create('base:1', { name: 'held' });
+    const mount = await service.store.containers.mount('held');
     const document = (await service.get('/info')).json<Json>();
     expect(document).toMatchObject({
       Containers: 2,
@@ -74,14 +74,18 @@ describe('info', () => {
     expect(document['Warnings']).toEqual([expect.stringMatching(/runs no containers/) as string]);
     expect((await service.get('/info')).json<Json>()['ID']).toBe(document['ID']);
     await mount.unmount();
-    for (const name of ['idle', 'held']) await service.store.remove(name);
+    for (const name of ['idle', 'held']) await service.store.containers.remove(name);
   });
 });
 
 describe('system/df', () => {
   it('counts images, containers, and nothing of what is never there', async () => {
-    const { id } = await service.store.create('app:1', { name: 'used' });
-    await service.store.putArchive('used', '/', Readable.from([tar([{ name: 'f', content: '123' }])]));
+    const { id } = await service.store.containers.create('app:1', { name: 'used' });
+    await service.store.containers.putArchive(
+      'used',
+      '/',
+      Readable.from([tar([{ name: 'f', content: '123' }])]),
+    );
     const document = (await service.get('/system/df')).json<Json & { Images: Json[]; Containers: Json[] }>();
     expect(document).toMatchObject({ LayersSize: 9, Volumes: [], BuildCache: [] });
     expect((await service.get('/v1.41/system/df')).json()).toMatchObject({ BuilderSize: 0 });
@@ -93,9 +97,9 @@ describe('system/df', () => {
       ]),
     );
     expect(document.Containers).toMatchObject([{ Id: id, Names: ['/used'], SizeRw: 3, SizeRootFs: 12 }]);
-    const usage = await service.store.diskUsage();
+    const usage = await service.store.usage();
     expect(document.LayersSize).toBe(usage.LayersSize);
-    await service.store.remove('used');
+    await service.store.containers.remove('used');
   });
 
   it('gives the kinds that are asked for', async () => {
@@ -194,22 +198,22 @@ describe('events', () => {
   it('come in the order and with the words of docker', async () => {
     const since = now();
     const { store } = service;
-    await store.tag('base:1', 'other:1');
-    await store.save('other:1').resume().toArray();
-    await store.removeImage('other:1');
-    const container = await store.create('base:1', { name: 'c1', labels: { l: 'x' } });
-    const mount = await store.mount(container);
+    await store.images.tag('base:1', 'other:1');
+    await store.images.save('other:1').resume().toArray();
+    await store.images.remove('other:1');
+    const container = await store.containers.create('base:1', { name: 'c1', labels: { l: 'x' } });
+    const mount = await store.containers.mount(container);
     await mount.unmount();
-    await store.putArchive(container, '/', Readable.from([tar([{ name: 'f', content: 'x' }])]));
-    (await store.getArchive(container, '/f')).tar.destroy();
-    await store.export(container).toArray();
-    const image = await store.commit(container, { reference: 'made:1', message: 'why' });
-    await store.renameContainer(container, 'c2');
-    await store.remove('c2');
-    const imported = await store.import(Readable.from([tar([{ name: 'i', content: 'i' }])]));
-    await store.removeImage('made:1');
-    await store.pruneContainers();
-    await store.prune();
+    await store.containers.putArchive(container, '/', Readable.from([tar([{ name: 'f', content: 'x' }])]));
+    (await store.containers.getArchive(container, '/f')).tar.destroy();
+    await store.containers.export(container).toArray();
+    const image = await store.containers.commit(container, { reference: 'made:1', message: 'why' });
+    await store.containers.rename(container, 'c2');
+    await store.containers.remove('c2');
+    const imported = await store.images.import(Readable.from([tar([{ name: 'i', content: 'i' }])]));
+    await store.images.remove('made:1');
+    await store.containers.prune();
+    await store.images.prune();
     const events = await past(`since=${since}`);
     expect(told(events)).toEqual([
       `image tag ${base.id}`,
@@ -263,8 +267,8 @@ describe('events', () => {
     expect(events.statusCode).toBe(200);
     expect(service.events.readers).toBe(1);
     const first = next(events);
-    await service.store.tag('base:1', 'again:1');
-    const { id } = await service.store.create('base:1', { name: 'live' });
+    await service.store.images.tag('base:1', 'again:1');
+    const { id } = await service.store.containers.create('base:1', { name: 'live' });
     expect(await first).toMatchObject({
       status: 'create',
       id,
@@ -274,7 +278,7 @@ describe('events', () => {
       scope: 'local',
     });
     events.destroy();
-    await service.store.remove('live');
+    await service.store.containers.remove('live');
     await service.api.settled();
     expect(service.events.readers).toBe(0);
   });
@@ -287,8 +291,8 @@ describe('events', () => {
   });
 
   it('have nanoseconds that a client can ask from', async () => {
-    await service.store.tag('base:1', 'a1:1');
-    await service.store.tag('base:1', 'a2:1');
+    await service.store.images.tag('base:1', 'a1:1');
+    await service.store.images.tag('base:1', 'a2:1');
     await sleep(5);
     const lines = (await service.get(`/events?since=0.5&until=${now()}`)).text.trim().split('\n').slice(-2);
     const [first, second] = lines.map((line) => /"timeNano":(\d{19})\b/.exec(line)?.[1] ?? '');

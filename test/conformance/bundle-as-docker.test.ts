@@ -6,7 +6,7 @@
 import { mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { TestService } from '../api/support/service.ts';
+import { TestService } from '../support/test-service.ts';
 import { dockerArchive } from '../support/archives.ts';
 import { Dockerd } from '../support/dockerd.ts';
 import { imageOf, layerOf } from '../support/images.ts';
@@ -427,7 +427,7 @@ describe.runIf(havePeers('dockerd', 'docker', 'runc'))('a bundle beside what doc
     by: 'docker' | 'layerstack' = 'docker',
   ): Promise<{ document: Document; files: string[] }> {
     const id = by === 'docker' ? await create(service.host, flags) : await createByCommand(flags);
-    const { path, unsupported } = await service.store.bundle(id, join(scratch, 'bundle', id));
+    const { path, unsupported } = await service.store.containers.bundle(id, join(scratch, 'bundle', id));
     expect(unsupported).toEqual([]);
     const text = readFileSync(join(path, 'config.json'), 'utf8');
     expect(schemas.errors('config-schema.json', text)).toBe('');
@@ -436,8 +436,8 @@ describe.runIf(havePeers('dockerd', 'docker', 'runc'))('a bundle beside what doc
       unknown
     >;
     const files = textsOf(document as unknown as Document);
-    await service.store.unmount(id);
-    await service.store.remove(id);
+    await service.store.containers.unmount(id);
+    await service.store.containers.remove(id);
     return { document: normal(id, document), files };
   }
 

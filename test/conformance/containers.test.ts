@@ -5,44 +5,44 @@
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { busyboxLayer, dockerArchive, House, IMAGE, LAYERS } from '../integration/container-support.ts';
+import { busyboxLayer, archiveOfMembers, TestStore, IMAGE, LAYERS } from '../support/test-store.ts';
 import { Dockerd } from '../support/dockerd.ts';
 import { rejection } from '../support/errors.ts';
 import { havePeers } from '../support/peers.ts';
 
 describe.runIf(havePeers('dockerd', 'docker'))('a store that layerstack and dockerd use in turn', () => {
-  let house: House;
+  let fixture: TestStore;
   let ours: string;
   let before: string[];
 
   /** What dockerd says while it has the store. */
   async function withDockerd<T>(use: (daemon: Dockerd) => Promise<T>): Promise<T> {
-    await house.store.close();
-    const daemon = await Dockerd.start(house.root);
+    await fixture.store.close();
+    const daemon = await Dockerd.start(fixture.root);
     try {
       return await use(daemon);
     } finally {
       await daemon.stop();
-      await house.reopen();
+      await fixture.reopen();
     }
   }
 
   beforeAll(async () => {
-    house = await House.build(
-      dockerArchive([...LAYERS, busyboxLayer()], {
+    fixture = await TestStore.build(
+      archiveOfMembers([...LAYERS, busyboxLayer()], {
         Cmd: ['cat', '/house/concrete', '/house/frame'],
         Env: ['PATH=/bin'],
         Labels: { trade: 'mason' },
       }),
     );
-    before = readdirSync(house.at('overlay2')).sort();
-    ({ id: ours } = await house.store.create(IMAGE, { name: 'ours' }));
-    await using mount = await house.store.mount(ours);
+    before = readdirSync(fixture.at('overlay2')).sort();
+    ({ id: ours } = await fixture.store.containers.create(IMAGE, { name: 'ours' }));
+    await using mount = await fixture.store.containers.mount(ours);
     writeFileSync(join(mount.path, 'house/frame'), 'frame\n');
   });
 
   afterAll(async () => {
-    await house[Symbol.asyncDispose]();
+    await fixture[Symbol.asyncDispose]();
   });
 
   it('dockerd lists our container and starts it, with what was written in it', async () => {
@@ -71,7 +71,7 @@ describe.runIf(havePeers('dockerd', 'docker'))('a store that layerstack and dock
   });
 
   it('we list, mount and bundle the container of dockerd, and respect its name', async () => {
-    const [theirs, first] = await house.store.containers();
+    const [theirs, first] = await fixture.store.containers.list();
     expect(theirs).toMatchObject({
       name: 'theirs',
       imageName: IMAGE,
@@ -80,27 +80,27 @@ describe.runIf(havePeers('dockerd', 'docker'))('a store that layerstack and dock
       exitCode: 7,
     });
     expect(first).toMatchObject({ id: ours, state: 'exited', exitCode: 0 });
-    expect((await rejection(house.store.create(IMAGE, { name: 'theirs' }))).code).toBe(
+    expect((await rejection(fixture.store.containers.create(IMAGE, { name: 'theirs' }))).code).toBe(
       'ERR_CONTAINER_NAME_IN_USE',
     );
-    const mount = await house.store.mount('theirs');
+    const mount = await fixture.store.containers.mount('theirs');
     expect(readFileSync(join(mount.path, 'house/marble'), 'utf8')).toBe('marble\n');
-    const { spec } = await house.store.bundle('theirs', join(house.scratch, 'bundle'));
+    const { spec } = await fixture.store.containers.bundle('theirs', join(fixture.scratch, 'bundle'));
     expect(spec.process.env).toContain('X=1');
     await mount.unmount();
   });
 
   it('each removes a container of the other, and nothing is left', async () => {
-    await house.store.remove('theirs');
+    await fixture.store.containers.remove('theirs');
     await withDockerd(async (daemon) => {
       expect(await daemon.docker('ps', '-aq', '--no-trunc')).toBe(ours);
       await daemon.docker('rm', 'ours');
     });
-    expect(await house.store.containers()).toEqual([]);
-    expect(readdirSync(house.at('overlay2')).sort()).toEqual(before);
-    expect(readdirSync(house.at('containers'))).toEqual([]);
-    expect(readdirSync(house.at('image/overlay2/layerdb/mounts'))).toEqual([]);
-    await house.store.create(IMAGE, { name: 'ours' });
-    await house.store.remove('ours');
+    expect(await fixture.store.containers.list()).toEqual([]);
+    expect(readdirSync(fixture.at('overlay2')).sort()).toEqual(before);
+    expect(readdirSync(fixture.at('containers'))).toEqual([]);
+    expect(readdirSync(fixture.at('image/overlay2/layerdb/mounts'))).toEqual([]);
+    await fixture.store.containers.create(IMAGE, { name: 'ours' });
+    await fixture.store.containers.remove('ours');
   });
 });

@@ -15,7 +15,7 @@ import { must } from '../support/process.ts';
 import { dropScratch, makeScratch } from '../support/scratch.ts';
 import { showStoreOnFailure } from '../support/store-dump.ts';
 import { compareTrees, dumpTree, mapTree, type Tree } from '../support/tree.ts';
-import { dockerArchive, sha256, writeOciLayout } from './support/archive.ts';
+import { archiveOfTars, sha256, writeOciLayout } from './support/archive.ts';
 import { CASES, REFUSED, type Case } from './support/corpus.ts';
 
 /** A layer's directory in a store. Every case is an image of one layer, whose ChainID is its DiffID. */
@@ -134,7 +134,7 @@ describe.runIf(havePeers('dockerd', 'docker', 'umoci', 'tar', 'bsdtar', 'busybox
       const layer = made.subarray(0, 2).equals(Buffer.from([0x1f, 0x8b])) ? gunzipSync(made) : made;
       const archive = join(scratch, 'archive.tar');
       const store = layer === made ? it.store : () => made;
-      writeFileSync(archive, dockerArchive({ layers: [layer], ...(store ? { store } : {}) }));
+      writeFileSync(archive, archiveOfTars({ layers: [layer], ...(store ? { store } : {}) }));
 
       const printed = await ours.run('load', '-i', archive);
       expect(printed).toMatch(/^Loaded image ID: sha256:[0-9a-f]{64}$/);
@@ -150,7 +150,7 @@ describe.runIf(havePeers('dockerd', 'docker', 'umoci', 'tar', 'bsdtar', 'busybox
       'refused: %s',
       async (_, { layer, code, dockerdTakes }) => {
         const archive = join(scratch, 'archive.tar');
-        writeFileSync(archive, dockerArchive({ layers: [layer] }));
+        writeFileSync(archive, archiveOfTars({ layers: [layer] }));
         const answer = await theirs.try('load', '-q', '-i', archive);
         expect(answer.status === 0).toBe(dockerdTakes !== undefined);
         const ran = await ours.try(['load', '-i', archive]);

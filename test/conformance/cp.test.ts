@@ -138,8 +138,8 @@ describe.runIf(havePeers('dockerd', 'docker', 'python3', 'tar'))('cp beside dock
     await daemon.docker('load', '-i', archive);
     await daemon.docker('create', '--name', 'cc', 'cp:1');
     store = await Layerstack.open({ root: join(scratch, 'root') });
-    await store.load(archive);
-    container = await store.create('cp:1', { name: 'cc' });
+    await store.images.load(archive);
+    container = await store.containers.create('cp:1', { name: 'cc' });
   });
 
   afterAll(async () => {
@@ -176,7 +176,10 @@ describe.runIf(havePeers('dockerd', 'docker', 'python3', 'tar'))('cp beside dock
       const destination = `/w/${String(index)}/${item.destination}`;
       const source = `${content}/${item.source}`;
       const theirs = await docker(item, source, `cc:${destination}`);
-      const mine = await ours((options) => store.copyIn(container, source, destination, options), item);
+      const mine = await ours(
+        (options) => store.containers.copyIn(container, source, destination, options),
+        item,
+      );
       lines.push(...disagreement(item.name, mine, theirs));
     }
     expect(lines).toEqual([]);
@@ -184,7 +187,7 @@ describe.runIf(havePeers('dockerd', 'docker', 'python3', 'tar'))('cp beside dock
     mkdirSync(exported);
     await daemon.docker('export', '-o', `${exported}.tar`, 'cc');
     await must('tar', ['-xpf', `${exported}.tar`, '-C', exported, 'w']);
-    await using mount = await store.mount(container);
+    await using mount = await store.containers.mount(container);
     const found = comparable(await dumpTree(join(mount.path, 'w')));
     expect(compareTrees(found, comparable(await dumpTree(join(exported, 'w'))))).toEqual([]);
   });
@@ -195,7 +198,9 @@ describe.runIf(havePeers('dockerd', 'docker', 'python3', 'tar'))('cp beside dock
       await must('cp', ['-a', content, directory]);
       await writeFile(join(directory, 'dir/a'), 'old');
       const destination = `${directory}/${item.destination}`;
-      await store.copyOut(container, `/source/${item.source}`, destination, { followLink: item.followLink });
+      await store.containers.copyOut(container, `/source/${item.source}`, destination, {
+        followLink: item.followLink,
+      });
       expect(await readFile(join(directory, 'dir/a'), 'utf8')).toBe('a');
     }
   });
@@ -210,7 +215,8 @@ describe.runIf(havePeers('dockerd', 'docker', 'python3', 'tar'))('cp beside dock
       const destination = (directory = ''): string => `${directory}/${item.destination}`;
       const theirs = await docker(item, `cc:/source/${item.source}`, destination(theirsAt));
       const mine = await ours(
-        (options) => store.copyOut(container, `/source/${item.source}`, destination(mineAt), options),
+        (options) =>
+          store.containers.copyOut(container, `/source/${item.source}`, destination(mineAt), options),
         item,
       );
       lines.push(...disagreement(item.name, mine, theirs));

@@ -6,13 +6,18 @@ import { cpSync, existsSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { Layerstack } from '../../src/app/layerstack.ts';
+import type { ImageID } from '../../src/core/digest.ts';
+import { OriginalManifests } from '../../src/image/original-manifests.ts';
+import { Changes } from '../../src/system/changes.ts';
+import { Layout } from '../../src/system/layout.ts';
+import { defaultLogger } from '../../src/system/log.ts';
 import { Dockerd } from '../support/dockerd.ts';
 import { LayerstackCli } from '../support/layerstack-cli.ts';
 import { havePeers } from '../support/peers.ts';
 import { run } from '../support/process.ts';
 import { Registry } from '../support/registry.ts';
 import { dropScratch, makeScratch } from '../support/scratch.ts';
-import { chunks, dockerArchive, House, IMAGE, LAYERS } from '../integration/container-support.ts';
+import { chunks, archiveOfMembers, TestStore, IMAGE, LAYERS } from '../support/test-store.ts';
 
 /** strace counts them in each thread: the first to make its n-th ends all. */
 const CALLS = 'renameat,renameat2,unlinkat,mkdirat';
@@ -20,7 +25,7 @@ const MAX_CALLS = 200;
 const EPOCH = { SOURCE_DATE_EPOCH: '1700000000' };
 
 const archive = (file: string, reference: string | null): Buffer =>
-  dockerArchive([...LAYERS, [{ name: file, content: file }]], {}, reference);
+  archiveOfMembers([...LAYERS, [{ name: file, content: file }]], {}, reference);
 
 describe.runIf(havePeers('strace'))('images, killed at any step', () => {
   let scratch: string;
@@ -35,16 +40,18 @@ describe.runIf(havePeers('strace'))('images, killed at any step', () => {
     empty = join(scratch, 'empty');
     files = join(scratch, 'files');
     await (await Layerstack.open({ root: empty })).close();
-    const house = await House.build();
-    await house.store.load(chunks(archive('other', 'other:1')));
-    await house.store.load(chunks(archive('third', 'third:1')));
-    await house.store.tag('other:1', 'again:1');
-    const mount = await house.store.mount(await house.store.create(IMAGE, { name: 'build' }));
+    const fixture = await TestStore.build();
+    await fixture.store.images.load(chunks(archive('other', 'other:1')));
+    await fixture.store.images.load(chunks(archive('third', 'third:1')));
+    await fixture.store.images.tag('other:1', 'again:1');
+    const mount = await fixture.store.containers.mount(
+      await fixture.store.containers.create(IMAGE, { name: 'build' }),
+    );
     writeFileSync(join(mount.path, 'new'), 'content');
     cpSync(join(mount.path, 'house'), files, { recursive: true });
     await mount.unmount();
     const save = await run(process.execPath, [
-      ...new LayerstackCli(house.root).argv(
+      ...new LayerstackCli(fixture.root).argv(
         'save',
         '-o',
         join(scratch, 'all.tar'),
@@ -54,9 +61,9 @@ describe.runIf(havePeers('strace'))('images, killed at any step', () => {
       ),
     ]);
     expect(save.stderr).toBe('');
-    await house.store.close();
-    copy(house.root, full);
-    await house[Symbol.asyncDispose]();
+    await fixture.store.close();
+    copy(fixture.root, full);
+    await fixture[Symbol.asyncDispose]();
   });
 
   afterAll(() => dropScratch(scratch));
@@ -66,18 +73,27 @@ describe.runIf(havePeers('strace'))('images, killed at any step', () => {
     cpSync(from, to, { recursive: true, preserveTimestamps: true, verbatimSymlinks: true });
   }
 
-  /** What `images -a`, `inspect`, `history` and `containers -a` tell of a store. */
+  /** What `images -a`, `inspect`, `history` and `containers -a` say of a store, and the manifests that images were pulled by. */
   async function shown(root: string, readOnly: boolean): Promise<unknown> {
     const store = await Layerstack.open({ root, readOnly });
     try {
-      const images = await store.images({ all: true });
+      const images = await store.images.list({ all: true });
       const told = images.map(async ({ Id, RepoTags, RepoDigests, Size }) => {
-        const { Metadata, ParentId } = { ParentId: '', ...(await store.inspect(Id)) };
+        const { Metadata, ParentId } = { ParentId: '', ...(await store.images.inspect(Id)) };
         const isDated = !JSON.stringify(Metadata).includes('"0001-');
-        return [Id, RepoTags, RepoDigests, Size, ParentId, isDated, await store.history(Id)];
+        return [Id, RepoTags, RepoDigests, Size, ParentId, isDated, await store.images.history(Id)];
       });
-      const containers = await store.containers();
-      return { images: await Promise.all(told), containers: containers.map(({ id, name }) => [id, name]) };
+      const containers = await store.containers.list();
+      const layout = new Layout(root);
+      const manifests = new OriginalManifests({ layout, changes: new Changes(layout, defaultLogger) });
+      const documents = await Promise.all(
+        images.map(async ({ Id }) => (await manifests.manifests(Id as ImageID)).map(({ digest }) => digest)),
+      );
+      return {
+        images: await Promise.all(told),
+        documents,
+        containers: containers.map(({ id, name }) => [id, name]),
+      };
     } finally {
       await store.close();
     }
@@ -170,16 +186,20 @@ describe.runIf(havePeers('strace'))('images, killed at any step', () => {
     await everyStep(full, ['prune', '--all', '--force'], 3);
   });
 
-  test.runIf(havePeers('docker-registry'))('pull: the image with its names, or none', async () => {
-    await using registry = await Registry.start();
-    const name = `${registry.host}/other:1`;
-    const source = join(scratch, 'source');
-    copy(full, source);
-    const cli = new LayerstackCli(source);
-    await cli.run('tag', 'other:1', name);
-    await cli.run('push', name);
-    await everyStep(empty, ['pull', name], 3);
-  });
+  test.runIf(havePeers('docker-registry'))(
+    'pull: the image with its names and its manifest, or none',
+    async () => {
+      await using registry = await Registry.start();
+      const name = `${registry.host}/other:1`;
+      const source = join(scratch, 'source');
+      copy(full, source);
+      const cli = new LayerstackCli(source);
+      await cli.run('tag', 'other:1', name);
+      await cli.run('push', name);
+      await everyStep(empty, ['pull', name], 3);
+      await everyStep(empty, ['pull', '--keep-blobs', name], 3);
+    },
+  );
 
   test.runIf(havePeers('dockerd', 'docker'))(
     'a dockerd that comes before the next writer sees the old state or the new one, which is kept',
@@ -197,7 +217,7 @@ describe.runIf(havePeers('strace'))('images, killed at any step', () => {
       };
       const ours = async (): Promise<string[]> => {
         const store = await Layerstack.open({ root });
-        const images = await store.images({ all: true });
+        const images = await store.images.list({ all: true });
         await store.close();
         return images.flatMap(({ Id, RepoTags }) => (RepoTags ?? []).map((tag) => `${Id} ${tag}`)).sort();
       };

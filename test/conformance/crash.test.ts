@@ -9,24 +9,24 @@ import { LayerstackCli } from '../support/layerstack-cli.ts';
 import { havePeers } from '../support/peers.ts';
 import { run } from '../support/process.ts';
 import { dumpStore, storeChanges } from '../support/store-dump.ts';
-import { House, IMAGE } from '../integration/container-support.ts';
+import { TestStore, IMAGE } from '../support/test-store.ts';
 
 /** Node's own start makes none of these calls. strace counts them in each thread: the first to make its n-th ends all. */
 const CALLS = 'renameat,renameat2,unlinkat';
 const MAX_CALLS = 200;
 
 describe.runIf(havePeers('strace'))('killed at any step', () => {
-  let house: House;
+  let fixture: TestStore;
   let cli: LayerstackCli;
 
   beforeEach(async () => {
-    house = await House.build();
-    await house.store.remove(await house.store.create(IMAGE)); // marks its layer as a parent, for good
-    await house.store.close();
-    cli = new LayerstackCli(house.root);
+    fixture = await TestStore.build();
+    await fixture.store.containers.remove(await fixture.store.containers.create(IMAGE)); // marks its layer as a parent, for good
+    await fixture.store.close();
+    cli = new LayerstackCli(fixture.root);
   });
 
-  afterEach(() => house[Symbol.asyncDispose]());
+  afterEach(() => fixture[Symbol.asyncDispose]());
 
   /** Runs a command that is killed at its `step`-th change; whether it got that far. */
   async function killed(step: number, ...words: string[]): Promise<boolean> {
@@ -46,13 +46,13 @@ describe.runIf(havePeers('strace'))('killed at any step', () => {
     for (let step = 1; step < MAX_CALLS; step++) {
       const words = await prepare();
       const again = await killed(step, ...words);
-      await house.reopen(); // the next writer, with a session of its own where it has layers to remove
-      await house.reopen();
+      await fixture.reopen(); // the next writer, with a session of its own where it has layers to remove
+      await fixture.reopen();
       try {
-        expect(readdirSync(house.at('layerstack/sessions'))).toEqual([]);
+        expect(readdirSync(fixture.at('layerstack/sessions'))).toEqual([]);
         await check();
       } finally {
-        await house.store.close();
+        await fixture.store.close();
       }
       if (!again) return;
     }
@@ -60,27 +60,29 @@ describe.runIf(havePeers('strace'))('killed at any step', () => {
   }
 
   test('rm: the container is whole and has its name, or is gone', async () => {
-    const before = await dumpStore(house.root);
+    const before = await dumpStore(fixture.root);
     await everyStep(
       async () => {
         const id = await cli.run('create', '--name', 'build', IMAGE);
-        writeFileSync(house.at(`overlay2/${mountId(id)}/diff/new`), 'content');
+        writeFileSync(fixture.at(`overlay2/${mountId(id)}/diff/new`), 'content');
         return ['rm', 'build'];
       },
       async () => {
-        const [container] = await house.store.containers();
+        const [container] = await fixture.store.containers.list();
         if (container === undefined) {
-          expect(await storeChanges(house.root, before)).toEqual([]);
+          expect(await storeChanges(fixture.root, before)).toEqual([]);
           // The name is free.
-          await house.store.remove(await house.store.create(IMAGE, { name: 'build' }));
+          await fixture.store.containers.remove(
+            await fixture.store.containers.create(IMAGE, { name: 'build' }),
+          );
           return;
         }
-        expect((await house.store.container('build')).id).toBe(container.id);
-        const mount = await house.store.mount('build');
+        expect((await fixture.store.containers.get('build')).id).toBe(container.id);
+        const mount = await fixture.store.containers.mount('build');
         expect(existsSync(join(mount.path, 'new'))).toBe(true);
         await mount.unmount();
-        await house.store.remove('build');
-        await expect(house.store.container('build')).rejects.toMatchObject({
+        await fixture.store.containers.remove('build');
+        await expect(fixture.store.containers.get('build')).rejects.toMatchObject({
           code: 'ERR_CONTAINER_NOT_FOUND',
         });
       },
@@ -89,11 +91,11 @@ describe.runIf(havePeers('strace'))('killed at any step', () => {
 
   test('commit: a disk that fails while the layer is made fails it, though publishing would not hear of it', async () => {
     const id = await cli.run('create', '--name', 'build', IMAGE);
-    const upper = house.at(`overlay2/${mountId(id)}/diff`);
+    const upper = fixture.at(`overlay2/${mountId(id)}/diff`);
     // Enough for a sync before the layer is complete, under strace.
     for (let file = 0; file < 5000; file++) writeFileSync(join(upper, `f${String(file)}`), 'content');
-    const before = await dumpStore(house.root);
-    const log = join(house.scratch, 'strace');
+    const before = await dumpStore(fixture.root);
+    const log = join(fixture.scratch, 'strace');
     const ran = await run('strace', [
       ...['-f', '-qq', '-o', log, '-e', 'trace=syncfs', '-e', 'inject=syncfs:error=EIO:when=1'],
       process.execPath,
@@ -102,37 +104,37 @@ describe.runIf(havePeers('strace'))('killed at any step', () => {
     expect(ran.stderr).toMatch(/^layerstack: ERR_SYSTEM: EIO: i\/o error, syncfs .*\n$/);
     expect(ran.status).toBe(1);
     expect(readFileSync(log, 'utf8').match(/syncfs\(/g)).toHaveLength(1);
-    await house.reopen();
-    await house.store.close();
-    expect(await storeChanges(house.root, before)).toEqual([]);
+    await fixture.reopen();
+    await fixture.store.close();
+    expect(await storeChanges(fixture.root, before)).toEqual([]);
   });
 
   test('commit: the image is whole, or is not there', async () => {
     const id = await cli.run('create', '--name', 'build', IMAGE);
-    writeFileSync(house.at(`overlay2/${mountId(id)}/diff/new`), 'content');
+    writeFileSync(fixture.at(`overlay2/${mountId(id)}/diff/new`), 'content');
     const base = (await cli.inspect(IMAGE))['Id'];
-    const before = await dumpStore(house.root);
+    const before = await dumpStore(fixture.root);
     await everyStep(
       () => Promise.resolve(['commit', 'build', 'made:1']),
       async () => {
-        const made = (await house.store.images({ all: true })).filter(({ Id }) => Id !== base);
+        const made = (await fixture.store.images.list({ all: true })).filter(({ Id }) => Id !== base);
         for (const { Id } of made) {
-          for await (const chunk of house.store.save(Id)) void chunk;
-          await house.store.removeImage(Id, { force: true });
+          for await (const chunk of fixture.store.images.save(Id)) void chunk;
+          await fixture.store.images.remove(Id, { force: true });
         }
-        await house.store.prune();
-        await house.store.close();
+        await fixture.store.images.prune();
+        await fixture.store.close();
         // The names were written, and taken back.
-        const changes = (await storeChanges(house.root, before)).filter(
+        const changes = (await storeChanges(fixture.root, before)).filter(
           (change) => !change.startsWith('image/overlay2/repositories.json: mtime'),
         );
         expect(changes).toEqual([]);
-        await house.reopen();
+        await fixture.reopen();
       },
     );
   });
 
   function mountId(id: string): string {
-    return house.text(`image/overlay2/layerdb/mounts/${id}/mount-id`);
+    return fixture.text(`image/overlay2/layerdb/mounts/${id}/mount-id`);
   }
 });

@@ -5,7 +5,7 @@
 import { request } from 'node:http';
 import { text } from 'node:stream/consumers';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { TestService } from '../api/support/service.ts';
+import { TestService } from '../support/test-service.ts';
 import { dockerArchive } from '../support/archives.ts';
 import { Dockerd } from '../support/dockerd.ts';
 import { imageOf, layerOf } from '../support/images.ts';
@@ -223,6 +223,6 @@ describe.runIf(havePeers('dockerd', 'docker'))('creating a container', () => {
   });
 
   test('leaves nothing of what was refused', async () => {
-    expect((await service.store.containers()).length).toBe(TAKEN.length);
+    expect((await service.store.containers.list()).length).toBe(TAKEN.length);
   });
 });

@@ -128,7 +128,7 @@ describe.runIf(havePeers('dockerd', 'docker'))('what dockerd decodes and what la
   beforeAll(async () => {
     scratch = makeScratch('decoder');
     store = await Layerstack.open({ root: join(scratch, 'ours') });
-    await store.load(Readable.from([tar(dockerArchive([base]))]));
+    await store.images.load(Readable.from([tar(dockerArchive([base]))]));
   });
 
   afterAll(async () => {
@@ -145,7 +145,7 @@ describe.runIf(havePeers('dockerd', 'docker'))('what dockerd decodes and what la
         const taken = (is: boolean): string => `${place} ${literal}: ${is ? 'taken' : 'refused'}`;
         verdicts.ours.push(
           taken(
-            await store.load(Readable.from([archive])).then(
+            await store.images.load(Readable.from([archive])).then(
               () => true,
               (error: unknown) => {
                 expect(error).toMatchObject({ code: 'ERR_CONFIG_INVALID' });
@@ -170,7 +170,7 @@ describe.runIf(havePeers('dockerd', 'docker'))('what dockerd decodes and what la
   test('are the same documents of containers, and fsck names those that dockerd loses', async () => {
     const made = new Map<string, string>();
     for (const [index, [file, place, literal]] of CONTAINER_CASES.entries()) {
-      const { id } = await store.create('base:1', { name: `case${String(index)}` });
+      const { id } = await store.containers.create('base:1', { name: `case${String(index)}` });
       const path = join(scratch, 'ours/containers', id, file);
       writeFileSync(path, written(JSON.parse(readFileSync(path, 'utf8')), place, literal));
       made.set(id, `${file} ${place} ${literal}`);

@@ -5,7 +5,7 @@
 import { join } from 'node:path';
 import { expect, describe, it } from 'vitest';
 import { decodeContainerConfig } from '../../src/image/container-config.ts';
-import { busyboxLayer, dockerArchive, House, IMAGE } from '../integration/container-support.ts';
+import { busyboxLayer, archiveOfMembers, TestStore, IMAGE } from '../support/test-store.ts';
 import { Dockerd } from '../support/dockerd.ts';
 import { LayerstackCli } from '../support/layerstack-cli.ts';
 import { havePeers } from '../support/peers.ts';
@@ -15,30 +15,38 @@ const COMMAND = ['sh', '-c', 'echo started'];
 
 describe.runIf(havePeers('dockerd', 'docker', 'runc'))('an entrypoint of one empty word', () => {
   it('is none for an image, a caller of the library, of the API, of the command, and after a commit', async () => {
-    await using house = await House.build(
-      dockerArchive([busyboxLayer()], { Entrypoint: [''], Cmd: COMMAND, Env: ['PATH=/bin'] }),
+    await using fixture = await TestStore.build(
+      archiveOfMembers([busyboxLayer()], { Entrypoint: [''], Cmd: COMMAND, Env: ['PATH=/bin'] }),
     );
-    const { store } = house;
+    const { store } = fixture;
     const given = decodeContainerConfig({ Entrypoint: [''], Cmd: COMMAND }, '');
-    const { id: base } = await store.create(IMAGE, { name: 'image' });
-    await store.create(IMAGE, { name: 'library', entrypoint: [''], command: COMMAND });
-    await store.create(IMAGE, { name: 'api', config: given });
-    await new LayerstackCli(house.root).run('create', '--name', 'cli', '--entrypoint', '', IMAGE, ...COMMAND);
+    const { id: base } = await store.containers.create(IMAGE, { name: 'image' });
+    await store.containers.create(IMAGE, { name: 'library', entrypoint: [''], command: COMMAND });
+    await store.containers.create(IMAGE, { name: 'api', config: given });
+    await new LayerstackCli(fixture.root).run(
+      'create',
+      '--name',
+      'cli',
+      '--entrypoint',
+      '',
+      IMAGE,
+      ...COMMAND,
+    );
     const changes = ['ENTRYPOINT ["/none"]', `CMD ${JSON.stringify(COMMAND)}`, 'ENTRYPOINT [""]'];
-    const image = await store.commit(base, { changes });
-    await store.create(image, { name: 'commit' });
-    await store.create(await store.commit(base, { config: given }), { name: 'config' });
+    const image = await store.containers.commit(base, { changes });
+    await store.containers.create(image, { name: 'commit' });
+    await store.containers.create(await store.containers.commit(base, { config: given }), { name: 'config' });
 
     const names = ['image', 'library', 'api', 'cli', 'commit', 'config'];
     for (const name of names) {
-      const { path } = await store.bundle(name, join(house.scratch, name));
+      const { path } = await store.containers.bundle(name, join(fixture.scratch, name));
       const id = `layerstack-${String(process.pid)}-${name}`;
-      const args = ['--root', join(house.scratch, 'runc'), 'run', '--bundle', path, id];
+      const args = ['--root', join(fixture.scratch, 'runc'), 'run', '--bundle', path, id];
       expect(await must('runc', args), name).toBe('started\n');
-      await store.unmount(name);
+      await store.containers.unmount(name);
     }
     await store.close();
-    const dockerd = await Dockerd.start(house.root);
+    const dockerd = await Dockerd.start(fixture.root);
     try {
       for (const name of names) expect(await dockerd.docker('start', '-a', name), name).toBe('started');
     } finally {

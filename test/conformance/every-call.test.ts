@@ -7,7 +7,7 @@ import { mkdirSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { Layerstack } from '../../src/app/layerstack.ts';
-import { House, IMAGE } from '../integration/container-support.ts';
+import { TestStore, IMAGE } from '../support/test-store.ts';
 import { Injector, type Errno, type Injected } from '../support/inject.ts';
 import { LayerstackCli } from '../support/layerstack-cli.ts';
 import { havePeers } from '../support/peers.ts';
@@ -34,26 +34,26 @@ const CASES: Readonly<Record<string, Case>> = {
 };
 
 describe.runIf(havePeers('cc'))('at any call', () => {
-  let house: House;
+  let fixture: TestStore;
   let injector: Injector;
   /** A store to copy. */
   let template: string;
 
   beforeAll(async () => {
-    house = await House.build();
-    for (const name of ['build', 'other']) await house.store.create(IMAGE, { name });
-    await using mount = await house.store.mount('build');
+    fixture = await TestStore.build();
+    for (const name of ['build', 'other']) await fixture.store.containers.create(IMAGE, { name });
+    await using mount = await fixture.store.containers.mount('build');
     writeFileSync(join(mount.path, 'new'), 'content');
     await mount.unmount();
-    for (const name of ['build', 'other']) await (await house.store.mount(name)).unmount(); // leaves overlayfs's own marks, once
-    await house.store.close();
-    template = house.root;
-    mkdirSync(join(house.scratch, 'files'));
-    writeFileSync(join(house.scratch, 'files/one'), 'one');
-    injector = await Injector.build(house.scratch);
+    for (const name of ['build', 'other']) await (await fixture.store.containers.mount(name)).unmount(); // leaves overlayfs's own marks, once
+    await fixture.store.close();
+    template = fixture.root;
+    mkdirSync(join(fixture.scratch, 'files'));
+    writeFileSync(join(fixture.scratch, 'files/one'), 'one');
+    injector = await Injector.build(fixture.scratch);
   });
 
-  afterAll(() => house[Symbol.asyncDispose]());
+  afterAll(() => fixture[Symbol.asyncDispose]());
 
   /** A copy of the store, and a directory beside it, for one run. */
   class Run {
@@ -76,7 +76,7 @@ describe.runIf(havePeers('cc'))('at any call', () => {
 
     start(at: number, errno?: Errno): Promise<Injected> {
       const words = this.#case.words.map((word) =>
-        word.replace('OUT', join(this.directory, 'out')).replace('FILES', join(house.scratch, 'files')),
+        word.replace('OUT', join(this.directory, 'out')).replace('FILES', join(fixture.scratch, 'files')),
       );
       const args = new LayerstackCli(this.root).argv(...words);
       return injector.run(args, this.directory, { at, ...(errno && { errno }) });

@@ -57,12 +57,12 @@ describe.runIf(havePeers('docker-registry', 'skopeo', 'umoci', 'tar'))('images a
 
   it.each(['1', 'docker'])('%s: saved and pushed with the same manifest and blobs', async (tag) => {
     const name = `${registry.host}/team/app:${tag}`;
-    const { images } = await store.pull(name, { keepBlobs: true });
+    const { images } = await store.registry.pull(name, { keepBlobs: true });
     const digest = await digestIn(remote(registry.host, tag), PLAIN);
     expect(images[0]?.digest).toBe(digest);
 
     const archive = join(scratch, `${tag}.tar`);
-    await pipeline(store.save(name, { format: 'oci' }), createWriteStream(archive));
+    await pipeline(store.images.save(name, { format: 'oci' }), createWriteStream(archive));
     const folder = join(scratch, `saved-${tag}`);
     mkdirSync(folder);
     await must('tar', ['-xf', archive, '-C', folder]);
@@ -71,8 +71,8 @@ describe.runIf(havePeers('docker-registry', 'skopeo', 'umoci', 'tar'))('images a
     for (const blob of readdirSync(join(folder, 'blobs/sha256')))
       expect(digestOf(readFileSync(join(folder, 'blobs/sha256', blob)))).toBe(`sha256:${blob}`);
 
-    await store.tag(name, `${other.host}/team/app:${tag}`);
-    const pushed = await store.push(`${other.host}/team/app:${tag}`);
+    await store.images.tag(name, `${other.host}/team/app:${tag}`);
+    const pushed = await store.registry.push(`${other.host}/team/app:${tag}`);
     expect(pushed.images[0]?.digest).toBe(digest);
     expect(await digestIn(remote(other.host, tag), PLAIN)).toBe(digest);
     const config = await skopeo('inspect', PLAIN, '--config', '--raw', remote(other.host, tag));
@@ -81,8 +81,8 @@ describe.runIf(havePeers('docker-registry', 'skopeo', 'umoci', 'tar'))('images a
 
   it('a layout is read by skopeo, and unpacked by umoci', async () => {
     const layout = join(scratch, 'layout');
-    await store.pullLayout(`${registry.host}/team/app:1`, layout);
-    await store.pullLayout(`${registry.host}/team/app:docker`, layout);
+    await store.registry.pullLayout(`${registry.host}/team/app:1`, layout);
+    await store.registry.pullLayout(`${registry.host}/team/app:docker`, layout);
     const digest = await digestIn(remote(registry.host), PLAIN);
     expect(await digestIn(`oci:${layout}:1`)).toBe(digest);
     await skopeo('copy', '--dest-tls-verify=false', `oci:${layout}:1`, remote(other.host, 'copy'));
@@ -90,7 +90,7 @@ describe.runIf(havePeers('docker-registry', 'skopeo', 'umoci', 'tar'))('images a
     expect((await must('umoci', ['ls', '--layout', layout])).split('\n').sort()).toEqual(['', '1', 'docker']);
     await must('umoci', ['unpack', '--image', `${layout}:1`, join(scratch, 'bundle')]);
     expect(readFileSync(join(scratch, 'bundle/rootfs/etc/motd'), 'utf8')).toBe('hello');
-    const loaded = await store.load(layout);
+    const loaded = await store.images.load(layout);
     expect(loaded.images.length).toBeGreaterThan(0);
   });
 });

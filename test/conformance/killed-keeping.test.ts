@@ -12,14 +12,14 @@ import { havePeers } from '../support/peers.ts';
 import { must } from '../support/process.ts';
 import { Registry } from '../support/registry.ts';
 import { dropScratch, makeScratch, mountsBelow } from '../support/scratch.ts';
-import { chunks, dockerArchive, House, LAYERS } from '../integration/container-support.ts';
+import { chunks, archiveOfMembers, TestStore, LAYERS } from '../support/test-store.ts';
 
 /** Of each command's calls every so-manieth is tried. */
 const STRIDE = process.env['LAYERSTACK_EVERY_CALL'] === '1' ? 1 : 5;
 const SEVERAL = 4;
 
 describe.runIf(havePeers('cc', 'docker-registry'))('killed at any call', () => {
-  let house: House;
+  let fixture: TestStore;
   let injector: Injector;
   let registry: Registry;
   let image: string;
@@ -28,25 +28,25 @@ describe.runIf(havePeers('cc', 'docker-registry'))('killed at any call', () => {
 
   beforeAll(async () => {
     registry = await Registry.start();
-    image = `${registry.host}/house:1`;
-    house = await House.build(
-      dockerArchive(LAYERS, { Cmd: ['/bin/true'], Volumes: { '/house': {} } }, image),
+    image = `${registry.host}/app:1`;
+    fixture = await TestStore.build(
+      archiveOfMembers(LAYERS, { Cmd: ['/bin/true'], Volumes: { '/house': {} } }, image),
     );
-    await house.store.push(image);
-    await house.store.create(image, { name: 'build' });
-    await (await house.store.mount('build')).unmount();
-    await house.store.images();
-    await house.store.load(
-      chunks(dockerArchive([...LAYERS, [{ name: 'new', content: 'new' }]], {}, 'new:1')),
+    await fixture.store.registry.push(image);
+    await fixture.store.containers.create(image, { name: 'build' });
+    await (await fixture.store.containers.mount('build')).unmount();
+    await fixture.store.images.list();
+    await fixture.store.images.load(
+      chunks(archiveOfMembers([...LAYERS, [{ name: 'new', content: 'new' }]], {}, 'new:1')),
     );
-    await house.store.close();
-    template = house.root;
-    injector = await Injector.build(house.scratch);
+    await fixture.store.close();
+    template = fixture.root;
+    injector = await Injector.build(fixture.scratch);
   });
 
   afterAll(async () => {
     await registry.stop();
-    await house[Symbol.asyncDispose]();
+    await fixture[Symbol.asyncDispose]();
   });
 
   interface Run {

@@ -50,7 +50,7 @@ describe.runIf(havePeers('dockerd', 'docker'))('docker load and layerstack load'
 
   /** Which of the two took it. */
   async function load(bytes: Buffer): Promise<{ ours: boolean; theirs: boolean }> {
-    const ours = await store.load(Readable.from([bytes])).then(
+    const ours = await store.images.load(Readable.from([bytes])).then(
       () => true,
       () => false,
     );
@@ -75,7 +75,7 @@ describe.runIf(havePeers('dockerd', 'docker'))('docker load and layerstack load'
     const image = imageOf([layer], { tags: ['root:1'] });
     expect(await load(archive(image, ['l.tar'], ['l.tar']))).toEqual({ ours: true, theirs: true });
     const theirs = upper((await dockerd.inspect('root:1')) as never);
-    expect(upper(await store.inspect('root:1'))).toEqual(theirs);
+    expect(upper(await store.images.inspect('root:1'))).toEqual(theirs);
     expect(theirs.dated).toBe(name.startsWith('/'));
   });
 

@@ -12,7 +12,7 @@ import { FaultProxy, networkFaults, type ChooseFault } from '../support/fault-pr
 import { imageOf, layerOf } from '../support/images.ts';
 import { havePeers } from '../support/peers.ts';
 import { Registry } from '../support/registry.ts';
-import { PushStore, type ManifestJson } from '../integration/push-support.ts';
+import { PushStore, type ManifestJson } from '../support/push-store.ts';
 
 const silent = { debug() {}, info() {}, warn() {}, error() {} };
 const base = layerOf({ 'usr/big': randomBytes(3_000_000).toString('latin1') });

@@ -1,6 +1,6 @@
 /**
- * The README's own words: its library snippet and every shell block marked `<!-- run -->`, run as a reader would, in
- * their order, on one archive and one store.
+ * Runs what the README and docs/tasks.md show: the library snippet of the README, and every shell block marked
+ * `<!-- run -->`. The blocks of a page run in their order, on one archive and one store.
  */
 import { chmodSync, copyFileSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
@@ -11,20 +11,25 @@ import { findProgram, havePeers } from '../support/peers.ts';
 import { must } from '../support/process.ts';
 import { dropScratch, makeScratch, mountsBelow } from '../support/scratch.ts';
 import { tar } from '../support/tar.ts';
-import { dockerArchive } from './support/archive.ts';
+import { archiveOfTars } from './support/archive.ts';
 
 const HOME = fileURLToPath(new URL('../../', import.meta.url));
-const README = readFileSync(join(HOME, 'README.md'), 'utf8');
+const page = (path: string): string => readFileSync(join(HOME, path), 'utf8');
 const PACKAGE = JSON.parse(readFileSync(join(HOME, 'package.json'), 'utf8')) as {
   scripts: Record<string, string>;
   dependencies: Record<string, string>;
   devDependencies: Record<string, string>;
 };
 
-const SHELL = [...README.matchAll(/<!-- run -->\s+```sh\n([\s\S]*?)```/g)].map((match) => match[1] ?? '');
-const LIBRARY = /```js\n([\s\S]*?)```/.exec(README)?.[1] ?? '';
+const shellBlocks = (path: string): string[] =>
+  [...page(path).matchAll(/<!-- run -->\s+```sh\n([\s\S]*?)```/g)].map((match) => match[1] ?? '');
+const LIBRARY = /```js\n([\s\S]*?)```/.exec(page('README.md'))?.[1] ?? '';
 
-describe.runIf(havePeers('busybox', 'runc', 'gzip', 'bash'))('README', () => {
+describe.runIf(havePeers('busybox', 'runc', 'gzip', 'bash')).each([
+  ['README.md', 4],
+  ['docs/tasks.md', 12],
+])('%s', (path, least) => {
+  const blocks = shellBlocks(path);
   let scratch: string;
   let env: Record<string, string>;
 
@@ -47,12 +52,12 @@ describe.runIf(havePeers('busybox', 'runc', 'gzip', 'bash'))('README', () => {
       { name: 'etc/', type: 'directory' },
       { name: 'etc/passwd', content: 'root:x:0:0:root:/root:/bin/sh\n' },
     ]);
-    writeFileSync(join(scratch, 'app.tar'), dockerArchive({ layers: [layer], tags: ['app:1'] }));
+    writeFileSync(join(scratch, 'app.tar'), archiveOfTars({ layers: [layer], tags: ['app:1'] }));
   });
 
   afterAll(() => dropScratch(scratch));
 
-  test.each(SHELL.map((block) => [block.trim().split('\n')[0] ?? '', block] as const))(
+  test.each(blocks.map((block) => [block.trim().split('\n')[0] ?? '', block] as const))(
     '%s',
     async (_, block) => {
       const printed = await must('bash', ['-euo', 'pipefail', '-c', block], { cwd: scratch, env });
@@ -61,6 +66,10 @@ describe.runIf(havePeers('busybox', 'runc', 'gzip', 'bash'))('README', () => {
       expect(mountsBelow(scratch)).toEqual([]);
     },
   );
+
+  test('has its blocks', () => expect(blocks.length).toBeGreaterThanOrEqual(least));
+
+  if (path !== 'README.md') return;
 
   test('the library snippet', async () => {
     // As in a project that depends on layerstack, with a store of its own.
@@ -77,15 +86,17 @@ describe.runIf(havePeers('busybox', 'runc', 'gzip', 'bash'))('README', () => {
     expect(printed).toContain('root:x:0:0');
     expect(mountsBelow(scratch)).toEqual([]);
   });
+});
 
-  test('there are blocks, and every npm script that it names exists', () => {
-    expect(SHELL.length).toBeGreaterThan(4);
-    for (const [, name] of README.matchAll(/npm run ([\w:]+)/g))
+test.each(['README.md', 'CONTRIBUTING.md', 'docs/tasks.md', 'docs/benchmarks.md', 'docs/installing.md'])(
+  'every npm script that %s names exists',
+  (path) => {
+    for (const [, name] of page(path).matchAll(/npm run ([\w:]+)/g))
       expect(PACKAGE.scripts).toHaveProperty(name ?? '');
-  });
+  },
+);
 
-  test('every dependency has its line', () => {
-    for (const name of Object.keys({ ...PACKAGE.dependencies, ...PACKAGE.devDependencies }))
-      expect(README).toContain(`\`${name}\``);
-  });
+test('every dependency has its line', () => {
+  for (const name of Object.keys({ ...PACKAGE.dependencies, ...PACKAGE.devDependencies }))
+    expect(page('docs/dependencies.md')).toContain(`\`${name}\``);
 });

@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { CreateOptions } from '../../src/index.ts';
-import { busyboxLayer, dockerArchive, House, IMAGE, LAYERS } from '../integration/container-support.ts';
+import { busyboxLayer, archiveOfMembers, TestStore, IMAGE, LAYERS } from '../support/test-store.ts';
 import { havePeers } from '../support/peers.ts';
 import { mustRun, run } from '../support/process.ts';
 import { mountsBelow, unmountBelow } from '../support/scratch.ts';
@@ -16,14 +16,14 @@ import { mountsBelow, unmountBelow } from '../support/scratch.ts';
 const isHybrid = existsSync('/sys/fs/cgroup/unified');
 const isUnified = statfsSync('/sys/fs/cgroup').type === 0x63677270;
 
-let house: House;
+let fixture: TestStore;
 
 beforeEach(async () => {
-  house = await House.build(dockerArchive([...LAYERS, busyboxLayer()], { Env: ['PATH=/bin'] }));
+  fixture = await TestStore.build(archiveOfMembers([...LAYERS, busyboxLayer()], { Env: ['PATH=/bin'] }));
 });
 
 afterEach(async () => {
-  await house[Symbol.asyncDispose]();
+  await fixture[Symbol.asyncDispose]();
 });
 
 /** What a script prints in a container that is run as asked. */
@@ -32,13 +32,16 @@ async function output(
   script: string,
   options: CreateOptions = {},
 ): Promise<string> {
-  const { id } = await house.store.create(IMAGE, { command: ['sh', '-c', script], ...options });
-  const { path, unsupported } = await house.store.bundle(id, join(house.scratch, `bundle-${id}`));
+  const { id } = await fixture.store.containers.create(IMAGE, { command: ['sh', '-c', script], ...options });
+  const { path, unsupported } = await fixture.store.containers.bundle(
+    id,
+    join(fixture.scratch, `bundle-${id}`),
+  );
   expect(unsupported).toEqual([]);
   const name = `layerstack-asked-${process.pid}-${id.slice(0, 12)}`;
-  const args = ['--root', join(house.scratch, runtime), 'run', '--bundle', path, name];
+  const args = ['--root', join(fixture.scratch, runtime), 'run', '--bundle', path, name];
   const ran = runtime === 'crun' && isHybrid ? await inOneKindOfCgroups(args) : await run(runtime, args);
-  await house.store.unmount(id);
+  await fixture.store.containers.unmount(id);
   if (ran.status !== 0) throw new Error(`${runtime}: ${ran.stderr}`);
   return ran.stdout;
 }
@@ -117,7 +120,7 @@ describe.each(['runc', 'crun'] as const)('%s', (runtime) => {
     });
 
     it('with a read-only root, a tmpfs, and directories of the host', async () => {
-      const directory = join(house.scratch, 'of-the-host');
+      const directory = join(fixture.scratch, 'of-the-host');
       mkdirSync(directory);
       writeFileSync(join(directory, 'file'), 'of the host\n');
       const script =
@@ -139,7 +142,7 @@ describe.each(['runc', 'crun'] as const)('%s', (runtime) => {
     });
 
     it('with what is mounted later on the host, where a bind is its slave', async () => {
-      const directory = join(house.scratch, 'later');
+      const directory = join(fixture.scratch, 'later');
       mkdirSync(join(directory, 'sub'), { recursive: true });
       await mustRun('mount', ['-t', 'tmpfs', 'later', directory]);
       await mustRun('mount', ['--make-shared', directory]);

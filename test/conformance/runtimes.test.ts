@@ -6,15 +6,15 @@ import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { Bundle } from '../../src/container/bundle.ts';
-import { busyboxLayer, dockerArchive, House, IMAGE, LAYERS } from '../integration/container-support.ts';
+import { busyboxLayer, archiveOfMembers, TestStore, IMAGE, LAYERS } from '../support/test-store.ts';
 import { havePeers } from '../support/peers.ts';
 import { run } from '../support/process.ts';
 
-let house: House;
+let fixture: TestStore;
 
 beforeEach(async () => {
-  house = await House.build(
-    dockerArchive([...LAYERS, busyboxLayer()], {
+  fixture = await TestStore.build(
+    archiveOfMembers([...LAYERS, busyboxLayer()], {
       Cmd: ['sh', '-c', 'id -u; id -g; id -G; pwd; hostname; cat concrete; env'],
       Env: ['PATH=/bin', 'TRADE=mason'],
       User: 'mason',
@@ -24,12 +24,14 @@ beforeEach(async () => {
 });
 
 afterEach(async () => {
-  await house[Symbol.asyncDispose]();
+  await fixture[Symbol.asyncDispose]();
 });
 
-const bundleOf = async (options: Parameters<House['store']['bundle']>[2] = {}): Promise<Bundle> => {
-  const { id } = await house.store.create(IMAGE, { hostname: 'site' });
-  return house.store.bundle(id, join(house.scratch, 'bundle'), options);
+const bundleOf = async (
+  options: Parameters<TestStore['store']['containers']['bundle']>[2] = {},
+): Promise<Bundle> => {
+  const { id } = await fixture.store.containers.create(IMAGE, { hostname: 'site' });
+  return fixture.store.containers.bundle(id, join(fixture.scratch, 'bundle'), options);
 };
 
 /** Runs a bundle with runc, in a state directory of the test's own. */
@@ -37,7 +39,7 @@ async function runc(bundle: Bundle): Promise<string> {
   const name = `layerstack-test-${process.pid}-${Date.now()}`;
   const ran = await run('runc', [
     '--root',
-    join(house.scratch, 'runc'),
+    join(fixture.scratch, 'runc'),
     'run',
     '--bundle',
     bundle.path,
@@ -67,28 +69,30 @@ describe.runIf(havePeers('runc'))('runc', () => {
   });
 
   it('has the image’s volumes as docker: filled, written to, in no diff and no commit', async () => {
-    await house[Symbol.asyncDispose]();
-    house = await House.build(
-      dockerArchive([...LAYERS, busyboxLayer()], {
+    await fixture[Symbol.asyncDispose]();
+    fixture = await TestStore.build(
+      archiveOfMembers([...LAYERS, busyboxLayer()], {
         Env: ['PATH=/bin'],
         Volumes: { '/house': {}, '/new': {} },
       }),
     );
-    const { id } = await house.store.create(IMAGE, {
+    const { id } = await fixture.store.containers.create(IMAGE, {
       command: [
         'sh',
         '-c',
         'cat /house/concrete; echo x >> /house/concrete; echo y > /new/file; echo z > /own; cat /new/file',
       ],
     });
-    const start = () => house.store.bundle(id, join(house.scratch, 'bundle')).then(runc);
+    const start = () => fixture.store.containers.bundle(id, join(fixture.scratch, 'bundle')).then(runc);
     expect(await start()).toBe('good concrete\ny\n');
     expect(await start()).toBe('good concrete\nx\ny\n');
-    expect(await house.store.diff(id)).toEqual([
+    expect(await fixture.store.containers.diff(id)).toEqual([
       { kind: 'A', path: '/new' },
       { kind: 'A', path: '/own' },
     ]);
-    const mount = await house.store.mount(await house.store.create(await house.store.commit(id)));
+    const mount = await fixture.store.containers.mount(
+      await fixture.store.containers.create(await fixture.store.containers.commit(id)),
+    );
     expect(readFileSync(join(mount.path, 'house/concrete'), 'utf8')).toBe('good concrete\n');
     expect(existsSync(join(mount.path, 'new/file'))).toBe(false);
   });
@@ -123,7 +127,7 @@ describe.runIf(havePeers('crun'))('crun', () => {
     const bundle = await bundleOf({ command: ['/bin/cat', '/house/concrete'] });
     const args = [
       '--root',
-      join(house.scratch, 'crun'),
+      join(fixture.scratch, 'crun'),
       'run',
       '--bundle',
       bundle.path,

@@ -37,7 +37,7 @@ describe.runIf(havePeers('docker-registry'))('what is written for others', () =>
       names.push(`${registry.host}/${part}:1`);
       return names.at(-1) ?? '';
     };
-    await store.import(Readable.from([rootfs]), { reference: name('bare') });
+    await store.images.import(Readable.from([rootfs]), { reference: name('bare') });
     const changes = [
       'ENV A=b',
       'EXPOSE 80',
@@ -48,27 +48,27 @@ describe.runIf(havePeers('docker-registry'))('what is written for others', () =>
       'WORKDIR /w',
       'STOPSIGNAL 9',
     ];
-    await store.import(Readable.from([rootfs]), { reference: name('changed'), changes, message: 'm' });
-    const old = await store.load(
+    await store.images.import(Readable.from([rootfs]), { reference: name('changed'), changes, message: 'm' });
+    const old = await store.images.load(
       Readable.from([tar(v1Archive(imageOf([layerOf({ a: 'a' })], { tags: ['old:1'] })))]),
     );
     const whole = imageOf([layerOf({ a: 'a' }), layerOf({ b: 'b' })], { tags: [name('loaded')] });
-    await store.load(Readable.from([tar(docker25Archive([whole]))]));
-    await store.tag(old.images[0]?.id ?? '', name('old'));
+    await store.images.load(Readable.from([tar(docker25Archive([whole]))]));
+    await store.images.tag(old.images[0]?.id ?? '', name('old'));
 
     for (const from of names.slice(0, 3)) {
-      const { id } = await store.create(from, { command: ['/x'] });
+      const { id } = await store.containers.create(from, { command: ['/x'] });
       // One without a change, which makes no layer, and one with.
-      await store.commit(id, { reference: name(`unchanged-${String(names.length)}`) });
-      await store.putArchive(id, '/', Readable.from([tar([{ name: 'new', content: 'y' }])]));
-      await store.commit(id, {
+      await store.containers.commit(id, { reference: name(`unchanged-${String(names.length)}`) });
+      await store.containers.putArchive(id, '/', Readable.from([tar([{ name: 'new', content: 'y' }])]));
+      await store.containers.commit(id, {
         reference: name(`committed-${String(names.length)}`),
         author: 'me',
         message: 'why',
         changes: ['ENTRYPOINT [""]', 'CMD ["/x"]'],
       });
-      await store.bundle(id, join(scratch, `bundle-${String(names.length)}`), { user: '0' });
-      await store.unmount(id);
+      await store.containers.bundle(id, join(scratch, `bundle-${String(names.length)}`), { user: '0' });
+      await store.containers.unmount(id);
     }
   });
 
@@ -96,14 +96,14 @@ describe.runIf(havePeers('docker-registry'))('what is written for others', () =>
     }
     expect(found).toEqual({});
     expect(readdirSync(folder).length).toBeGreaterThan(8);
-    expect((await store.inspect(names[0] ?? '')).Config).toMatchObject({ Env: null });
+    expect((await store.images.inspect(names[0] ?? '')).Config).toMatchObject({ Env: null });
   });
 
   it.each(['oci', 'docker'] as const)('what save --format %s writes', async (format) => {
     const folder = join(scratch, format);
     const archive = join(scratch, `${format}.tar`);
     await mustRun('sh', ['-c', 'mkdir "$1" && cat >"$2"', 'sh', folder, archive], {
-      input: await bytesOf(store.save(names, { format })),
+      input: await bytesOf(store.images.save(names, { format })),
     });
     await must('tar', ['-C', folder, '-xf', archive]);
     const read = (path: string): Buffer => readFileSync(join(folder, path));
@@ -121,7 +121,7 @@ describe.runIf(havePeers('docker-registry'))('what is written for others', () =>
 
   it('manifests and configs that are pushed', async () => {
     for (const [index, name] of names.entries()) {
-      await store.push(name, { format: 'oci', compression: index % 2 === 0 ? 'gzip' : 'zstd' });
+      await store.registry.push(name, { format: 'oci', compression: index % 2 === 0 ? 'gzip' : 'zstd' });
       const [, repository = ''] = /^[^/]+\/(.*):1$/.exec(name) ?? [];
       const get = async (path: string): Promise<Buffer> => {
         const accept = 'application/vnd.oci.image.manifest.v1+json';

@@ -7,7 +7,7 @@ import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { TestService } from '../api/support/service.ts';
+import { TestService } from '../support/test-service.ts';
 import { dockerArchive } from '../support/archives.ts';
 import { Dockerd } from '../support/dockerd.ts';
 import { imageOf, layerOf } from '../support/images.ts';

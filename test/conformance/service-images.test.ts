@@ -5,7 +5,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
-import { TestService } from '../api/support/service.ts';
+import { TestService } from '../support/test-service.ts';
 import { Dockerd } from '../support/dockerd.ts';
 import { havePeers } from '../support/peers.ts';
 import { Registry } from '../support/registry.ts';

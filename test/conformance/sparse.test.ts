@@ -27,15 +27,15 @@ describe.runIf(havePeers('dockerd', 'docker', 'podman', 'tar'))('a layer with a 
     await using store = await Layerstack.open({ root: join(scratch, 'root') });
     const archive = join(scratch, 'base.tar');
     writeFileSync(archive, tar(dockerArchive([imageOf([layerOf({ etc: '' })], { tags: ['base:1'] })])));
-    await store.load(archive);
-    const container = await store.create('base:1', { name: 'work' });
+    await store.images.load(archive);
+    const container = await store.containers.create('base:1', { name: 'work' });
     {
-      await using mount = await store.mount(container);
+      await using mount = await store.containers.mount(container);
       writeFileSync(join(mount.path, 'sparse'), 'begins');
       truncateSync(join(mount.path, 'sparse'), SIZE);
     }
-    await store.commit(container, { reference: 'sparse:1' });
-    writeFileSync(saved, Buffer.concat(await store.save(['sparse:1']).toArray()));
+    await store.containers.commit(container, { reference: 'sparse:1' });
+    writeFileSync(saved, Buffer.concat(await store.images.save(['sparse:1']).toArray()));
     expect(statSync(saved).size).toBeLessThan(1024 ** 2);
   });
 

@@ -1,4 +1,4 @@
-/** A layer that replaces many of its own files: what is recorded of them is rewritten at the end (tree/aside). */
+/** A layer that replaces many of its own files: what is recorded of them is rewritten at the end (tree/replaced_files). */
 import { existsSync, mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
@@ -7,7 +7,7 @@ import { call, native } from '../../src/system/native.ts';
 import type { DiffID } from '../../src/core/digest.ts';
 import { dropScratch, makeScratch } from '../support/scratch.ts';
 import { tar } from '../support/tar.ts';
-import { LIMITS } from './layer-support.ts';
+import { LIMITS } from '../support/layers.ts';
 
 let scratch: string;
 

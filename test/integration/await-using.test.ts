@@ -5,19 +5,19 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { StoreEvent } from '../../src/app/store-events.ts';
 import { firstError } from '../../src/core/errors.ts';
 import { rejection } from '../support/errors.ts';
-import { House, IMAGE } from './container-support.ts';
+import { TestStore, IMAGE } from '../support/test-store.ts';
 
-let house: House;
+let fixture: TestStore;
 let told: string[];
 
 beforeEach(async () => {
-  house = await House.build();
+  fixture = await TestStore.build();
   told = [];
-  house.store.onEvent(({ type, action }: StoreEvent) => void told.push(`${type} ${action}`));
+  fixture.store.onEvent(({ type, action }: StoreEvent) => void told.push(`${type} ${action}`));
 });
 
 afterEach(async () => {
-  await house[Symbol.asyncDispose]();
+  await fixture[Symbol.asyncDispose]();
 });
 
 /** What a SuppressedError has: Node 20 lacks the class, and compilers make an Error of that name. */
@@ -37,90 +37,92 @@ describe('await using', () => {
     let id: string;
     let path: string;
     {
-      await using container = await house.store.create(IMAGE, { name: 'build' });
-      await using mount = await house.store.mount(container);
+      await using container = await fixture.store.containers.create(IMAGE, { name: 'build' });
+      await using mount = await fixture.store.containers.mount(container);
       ({ id } = container);
       ({ path } = mount);
       writeFileSync(join(path, 'written'), 'here');
-      expect(await house.store.isMounted(id)).toBe(true);
+      expect(await fixture.store.containers.isMounted(id)).toBe(true);
     }
     expect(existsSync(path)).toBe(false);
-    expect(await rejection(house.store.container(id))).toMatchObject({ code: 'ERR_CONTAINER_NOT_FOUND' });
-    expect(await house.store.containers()).toEqual([]);
+    expect(await rejection(fixture.store.containers.get(id))).toMatchObject({
+      code: 'ERR_CONTAINER_NOT_FOUND',
+    });
+    expect(await fixture.store.containers.list()).toEqual([]);
     expect(told).toEqual(['container create', 'container mount', 'container unmount', 'container destroy']);
     // Its name is free.
-    await using again = await house.store.create(IMAGE, { name: 'build' });
+    await using again = await fixture.store.containers.create(IMAGE, { name: 'build' });
     expect(again.name).toBe('build');
   });
 
   it('takes a container away that is still mounted, and in use', async () => {
     let file: number;
     {
-      await using container = await house.store.create(IMAGE);
-      const first = await house.store.mount(container);
-      await house.store.mount(container.name);
+      await using container = await fixture.store.containers.create(IMAGE);
+      const first = await fixture.store.containers.mount(container);
+      await fixture.store.containers.mount(container.name);
       file = openSync(join(first.path, 'house/marble'), 'r');
     }
     closeSync(file);
-    expect(await house.store.containers()).toEqual([]);
+    expect(await fixture.store.containers.list()).toEqual([]);
   });
 
   it('removes when the body throws, which is what is thrown', async () => {
     const trouble = new Error('of the body');
     const body = async (): Promise<void> => {
-      await using container = await house.store.create(IMAGE);
-      await using mount = await house.store.mount(container);
+      await using container = await fixture.store.containers.create(IMAGE);
+      await using mount = await fixture.store.containers.mount(container);
       void mount;
       throw trouble;
     };
     expect(await caught(body())).toBe(trouble);
-    expect(await house.store.containers()).toEqual([]);
+    expect(await fixture.store.containers.list()).toEqual([]);
   });
 
   it('throws what disposing throws, and of two errors that of the body is the suppressed one', async () => {
     const trouble = new Error('of the body');
     const body = async (fail: boolean): Promise<void> => {
-      await using container = await house.store.create(IMAGE);
+      await using container = await fixture.store.containers.create(IMAGE);
       void container;
-      await house.store.close();
+      await fixture.store.close();
       if (fail) throw trouble;
     };
     const alone = await caught(body(false));
     expect(alone).toMatchObject({ code: 'ERR_STORE_CLOSED' });
-    await house.reopen();
+    await fixture.reopen();
     const both = (await caught(body(true))) as Suppressed;
     expect(both.name).toBe('SuppressedError');
     expect(both.error).toMatchObject({ code: 'ERR_STORE_CLOSED' });
     expect(both.suppressed).toBe(trouble);
     expect(firstError(both)).toBe(trouble);
-    await house.reopen();
-    expect(await house.store.containers()).toHaveLength(2);
+    await fixture.reopen();
+    expect(await fixture.store.containers.list()).toHaveLength(2);
   });
 
   it('does nothing the second time, or where the container is gone', async () => {
-    const container = await house.store.create(IMAGE);
+    const container = await fixture.store.containers.create(IMAGE);
     await container[Symbol.asyncDispose]();
     await container[Symbol.asyncDispose]();
-    const removed = await house.store.create(IMAGE);
-    await house.store.remove(removed);
+    const removed = await fixture.store.containers.create(IMAGE);
+    await fixture.store.containers.remove(removed);
     await removed[Symbol.asyncDispose]();
     expect(told.filter((each) => each === 'container destroy')).toHaveLength(2);
-    expect(await house.store.containers()).toEqual([]);
+    expect(await fixture.store.containers.list()).toEqual([]);
   });
 
   it('of several at once removes each once', async () => {
-    const container = await house.store.create(IMAGE);
+    const container = await fixture.store.containers.create(IMAGE);
     await Promise.all([1, 2, 3].map(() => container[Symbol.asyncDispose]()));
     expect(told.filter((each) => each === 'container destroy')).toHaveLength(1);
   });
 
   it('leaves the data of a container as it was: whoever finds it does not own it', async () => {
-    await using container = await house.store.create(IMAGE);
-    const found = await house.store.container(container.id);
+    await using container = await fixture.store.containers.create(IMAGE);
+    const found = await fixture.store.containers.get(container.id);
     expect({ ...container }).toEqual(found);
     expect(JSON.stringify(container)).toBe(JSON.stringify(found));
     expect(Symbol.asyncDispose in found).toBe(false);
     // The new container is a name for itself, as a found one.
-    expect(await house.store.isMounted(container)).toBe(false);
+    expect(await fixture.store.containers.isMounted(container)).toBe(false);
   });
 });

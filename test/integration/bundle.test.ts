@@ -12,27 +12,29 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { Bundle } from '../../src/container/bundle.ts';
 import { rejection } from '../support/errors.ts';
-import { dockerArchive, House, IMAGE, LAYERS } from './container-support.ts';
+import { archiveOfMembers, TestStore, IMAGE, LAYERS } from '../support/test-store.ts';
 
-let house: House;
+let fixture: TestStore;
 
 beforeEach(async () => {
-  const archive = dockerArchive(LAYERS, {
+  const archive = archiveOfMembers(LAYERS, {
     Cmd: ['sh', '-c', 'id -u; id -g; id -G; pwd; hostname; cat concrete; env'],
     Env: ['PATH=/bin', 'TRADE=mason'],
     User: 'mason',
     WorkingDir: '/house',
   });
-  house = await House.build(archive);
+  fixture = await TestStore.build(archive);
 });
 
 afterEach(async () => {
-  await house[Symbol.asyncDispose]();
+  await fixture[Symbol.asyncDispose]();
 });
 
-const bundleOf = async (options: Parameters<House['store']['bundle']>[2] = {}): Promise<Bundle> => {
-  const { id } = await house.store.create(IMAGE, { hostname: 'site' });
-  return house.store.bundle(id, join(house.scratch, 'bundle'), options);
+const bundleOf = async (
+  options: Parameters<TestStore['store']['containers']['bundle']>[2] = {},
+): Promise<Bundle> => {
+  const { id } = await fixture.store.containers.create(IMAGE, { hostname: 'site' });
+  return fixture.store.containers.bundle(id, join(fixture.scratch, 'bundle'), options);
 };
 
 describe('bundle', () => {
@@ -40,42 +42,42 @@ describe('bundle', () => {
     const bundle = await bundleOf();
     const document = JSON.parse(readFileSync(join(bundle.path, 'config.json'), 'utf8')) as typeof bundle.spec;
     expect(document).toEqual(JSON.parse(JSON.stringify(bundle.spec)));
-    expect(document.root.path.startsWith(house.at('overlay2'))).toBe(true);
+    expect(document.root.path.startsWith(fixture.at('overlay2'))).toBe(true);
     expect(readFileSync(join(document.root.path, 'house/concrete'), 'utf8')).toBe('good concrete\n');
     expect(document.process.user).toEqual({ uid: 1000, gid: 100, additionalGids: [100, 2000] });
   });
 
   it('mounts a container once, however often it is called', async () => {
-    const { id } = await house.store.create(IMAGE);
-    for (let i = 0; i < 3; i++) await house.store.bundle(id, join(house.scratch, 'bundle'));
-    expect(await house.store.unmount(id)).toBe(0);
-    expect(await house.store.isMounted(id)).toBe(false);
+    const { id } = await fixture.store.containers.create(IMAGE);
+    for (let i = 0; i < 3; i++) await fixture.store.containers.bundle(id, join(fixture.scratch, 'bundle'));
+    expect(await fixture.store.containers.unmount(id)).toBe(0);
+    expect(await fixture.store.containers.isMounted(id)).toBe(false);
   });
 
   it('leaves a container unmounted when it fails', async () => {
-    const { id } = await house.store.create(IMAGE, { user: 'nobody' });
-    const error = await rejection(house.store.bundle(id, join(house.scratch, 'bundle')));
+    const { id } = await fixture.store.containers.create(IMAGE, { user: 'nobody' });
+    const error = await rejection(fixture.store.containers.bundle(id, join(fixture.scratch, 'bundle')));
     expect(error.code).toBe('ERR_USER_NOT_FOUND');
-    expect(await house.store.isMounted(id)).toBe(false);
-    expect(existsSync(join(house.scratch, 'bundle'))).toBe(false);
+    expect(await fixture.store.containers.isMounted(id)).toBe(false);
+    expect(existsSync(join(fixture.scratch, 'bundle'))).toBe(false);
   });
 
   it("reads users in the container's files, also through links, and never outside", async () => {
-    const { id } = await house.store.create(IMAGE, { user: 'outsider' });
-    const outside = join(house.scratch, 'passwd');
+    const { id } = await fixture.store.containers.create(IMAGE, { user: 'outsider' });
+    const outside = join(fixture.scratch, 'passwd');
     writeFileSync(outside, 'outsider:x:7:7::/:\n');
-    const mount = await house.store.mount(id);
+    const mount = await fixture.store.containers.mount(id);
     const passwd = join(mount.path, 'etc/passwd');
     unlinkSync(passwd);
     for (const link of [outside, `../../../../../../../../../..${outside}`]) {
       symlinkSync(link, passwd);
-      const error = await rejection(house.store.bundle(id, join(house.scratch, 'bundle')));
+      const error = await rejection(fixture.store.containers.bundle(id, join(fixture.scratch, 'bundle')));
       expect(error.code).toBe('ERR_USER_NOT_FOUND');
       unlinkSync(passwd);
     }
     writeFileSync(join(mount.path, 'users'), 'outsider:x:4711:12::/:\n');
     symlinkSync('/users', passwd);
-    const { spec } = await house.store.bundle(id, join(house.scratch, 'bundle'));
+    const { spec } = await fixture.store.containers.bundle(id, join(fixture.scratch, 'bundle'));
     expect(spec.process.user).toMatchObject({ uid: 4711, gid: 12 });
     rmSync(outside);
     await mount.unmount();
@@ -88,25 +90,25 @@ describe('bundle', () => {
     [{ entrypoint: [''], command: ['/b'] }, ['/b']],
     [{}, ['/e', 'a']],
   ])('runs with %j what docker would run', async (options, args) => {
-    const { id } = await house.store.create(IMAGE, { entrypoint: ['/e'], command: ['a'] });
-    const { spec } = await house.store.bundle(id, join(house.scratch, 'bundle'), options);
+    const { id } = await fixture.store.containers.create(IMAGE, { entrypoint: ['/e'], command: ['a'] });
+    const { spec } = await fixture.store.containers.bundle(id, join(fixture.scratch, 'bundle'), options);
     expect(spec.process.args).toEqual(args);
-    await house.store.unmount(id);
+    await fixture.store.containers.unmount(id);
   });
 
   it('refuses a container that has nothing to run', async () => {
-    const { id } = await house.store.create(IMAGE, { entrypoint: [] });
-    expect((await rejection(house.store.bundle(id, join(house.scratch, 'bundle')))).code).toBe(
+    const { id } = await fixture.store.containers.create(IMAGE, { entrypoint: [] });
+    expect((await rejection(fixture.store.containers.bundle(id, join(fixture.scratch, 'bundle')))).code).toBe(
       'ERR_CONFIG_INVALID',
     );
   });
 });
 
 describe('the host config of a bundle', () => {
-  const directory = (): string => join(house.scratch, 'bundle');
+  const directory = (): string => join(fixture.scratch, 'bundle');
 
   it('is carried, and logged', async () => {
-    const { id } = await house.store.create(IMAGE, {
+    const { id } = await fixture.store.containers.create(IMAGE, {
       user: 'root',
       hostConfig: {
         Memory: 64 * 1024 * 1024,
@@ -115,7 +117,7 @@ describe('the host config of a bundle', () => {
         NetworkMode: 'none',
       },
     });
-    const { spec, mapped, unsupported } = await house.store.bundle(id, directory());
+    const { spec, mapped, unsupported } = await fixture.store.containers.bundle(id, directory());
     expect(unsupported).toEqual([]);
     expect(spec).toMatchObject({
       process: { capabilities: { bounding: [], effective: [], permitted: [] } },
@@ -136,17 +138,17 @@ describe('the host config of a bundle', () => {
 
   it('is refused where it cannot be carried, and leaves nothing', async () => {
     const hostConfig = { Init: true, NetworkMode: 'bridge' };
-    const error = await rejection(house.store.create(IMAGE, { name: 'asked', hostConfig }));
+    const error = await rejection(fixture.store.containers.create(IMAGE, { name: 'asked', hostConfig }));
     expect(error).toMatchObject({ code: 'ERR_UNSUPPORTED', kind: 'invalid', key: 'NetworkMode' });
     expect(error.message).toMatch(/NetworkMode: .*bridge.*Init: .*ignoreUnsupported/);
-    expect(await house.store.containers()).toEqual([]);
+    expect(await fixture.store.containers.list()).toEqual([]);
     const told: string[] = [];
-    const { id } = await house.store.create(IMAGE, {
+    const { id } = await fixture.store.containers.create(IMAGE, {
       ...{ name: 'asked', hostConfig, ignoreUnsupported: true },
       onUnsupported: ({ key }) => told.push(key),
     });
     expect(told).toEqual(['NetworkMode', 'Init']);
-    const { unsupported } = await house.store.bundle(id, directory());
+    const { unsupported } = await fixture.store.containers.bundle(id, directory());
     expect(unsupported.map(({ key }) => key)).toEqual(['Init']);
   });
 
@@ -156,39 +158,41 @@ describe('the host config of a bundle', () => {
     [{ BlkioDeviceReadBps: [{ Path: '/dev/null', Rate: 1 }] }, 'ERR_PATH_TYPE'],
     [{ GroupAdd: ['nobody-knows'] }, 'ERR_USER_NOT_FOUND'],
   ])('%j fails with %s, and the container is not mounted', async (hostConfig, code) => {
-    const { id } = await house.store.create(IMAGE, { hostConfig });
-    expect((await rejection(house.store.bundle(id, directory()))).code).toBe(code);
-    expect(await house.store.isMounted(id)).toBe(false);
+    const { id } = await fixture.store.containers.create(IMAGE, { hostConfig });
+    expect((await rejection(fixture.store.containers.bundle(id, directory()))).code).toBe(code);
+    expect(await fixture.store.containers.isMounted(id)).toBe(false);
     expect(existsSync(directory())).toBe(false);
   });
 
   it('makes the directories that Binds name, not those of Mounts', async () => {
-    const [made, missing] = [join(house.scratch, 'made/here'), join(house.scratch, 'missing')];
-    const { id } = await house.store.create(IMAGE, { hostConfig: { Binds: [`${made}:/made`] } });
-    await house.store.bundle(id, directory());
+    const [made, missing] = [join(fixture.scratch, 'made/here'), join(fixture.scratch, 'missing')];
+    const { id } = await fixture.store.containers.create(IMAGE, { hostConfig: { Binds: [`${made}:/made`] } });
+    await fixture.store.containers.bundle(id, directory());
     expect(existsSync(made)).toBe(true);
     mkdirSync(missing);
     const mounts = [{ Type: 'bind', Source: missing, Target: '/x' }];
-    const other = await house.store.create(IMAGE, { hostConfig: { Mounts: mounts } });
+    const other = await fixture.store.containers.create(IMAGE, { hostConfig: { Mounts: mounts } });
     rmSync(missing, { recursive: true });
-    const error = await rejection(house.store.bundle(other.id, directory()));
+    const error = await rejection(fixture.store.containers.bundle(other.id, directory()));
     expect(error).toMatchObject({ code: 'ERR_PATH_NOT_FOUND', path: missing });
   });
 
   it('finds the volumes that dockerd has made on the same root', async () => {
-    const data = house.at('volumes/theirs/_data');
+    const data = fixture.at('volumes/theirs/_data');
     const hostConfig = { Binds: ['theirs:/data:ro'] };
-    expect((await rejection(house.store.create(IMAGE, { hostConfig }))).code).toBe('ERR_UNSUPPORTED');
+    expect((await rejection(fixture.store.containers.create(IMAGE, { hostConfig }))).code).toBe(
+      'ERR_UNSUPPORTED',
+    );
     mkdirSync(data, { recursive: true });
-    const { id } = await house.store.create(IMAGE, { hostConfig });
-    const { spec } = await house.store.bundle(id, directory());
+    const { id } = await fixture.store.containers.create(IMAGE, { hostConfig });
+    const { spec } = await fixture.store.containers.bundle(id, directory());
     expect(spec.mounts).toContainEqual({
       ...{ destination: '/data', type: 'bind', source: data, options: ['rbind', 'ro'] },
     });
   });
 
   it('has volumes without a name, filled or empty', async () => {
-    const { id } = await house.store.create(IMAGE, {
+    const { id } = await fixture.store.containers.create(IMAGE, {
       hostConfig: {
         Mounts: [
           { Type: 'volume', Target: '/house' },
@@ -196,7 +200,7 @@ describe('the host config of a bundle', () => {
         ],
       },
     });
-    const { spec } = await house.store.bundle(id, directory(), { user: '0' });
+    const { spec } = await fixture.store.containers.bundle(id, directory(), { user: '0' });
     const sourceOf = (path: string): string =>
       spec.mounts.find(({ destination }) => destination === path)?.source ?? '';
     expect(readFileSync(join(sourceOf('/house'), 'concrete'), 'utf8')).toBe('good concrete\n');
@@ -204,9 +208,9 @@ describe('the host config of a bundle', () => {
   });
 
   it('that is broken in the store is an error that names it', async () => {
-    const { id } = await house.store.create(IMAGE);
-    writeFileSync(house.at(`containers/${id}/hostconfig.json`), '{"Memory":"much"}');
-    const error = await rejection(house.store.bundle(id, directory()));
+    const { id } = await fixture.store.containers.create(IMAGE);
+    writeFileSync(fixture.at(`containers/${id}/hostconfig.json`), '{"Memory":"much"}');
+    const error = await rejection(fixture.store.containers.bundle(id, directory()));
     expect(error).toMatchObject({ code: 'ERR_STORE_CORRUPT', id });
     expect(error.message).toContain('Memory');
   });

@@ -17,7 +17,7 @@ import {
 import { join } from 'node:path';
 import * as fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { parseChanges } from '../../src/container/changes.ts';
+import { parseChanges } from '../../src/rwlayer/changes.ts';
 import { mountOverlay, unmount } from '../../src/system/mounts.ts';
 import { call, native } from '../../src/system/native.ts';
 import { edits, make, type Edit } from '../support/edits.ts';
@@ -26,7 +26,7 @@ import { build, directories, scratch, type DirectoryNode } from '../support/over
 const NAMES = ['a', 'b', 'c'];
 /** `setfacl -d -m u:1:rwx` (linux/posix_acl_xattr.h): version, then tag, permissions and id of each entry. */
 const DEFAULT_ACL = `0x02000000${'01000700ffffffff'}${'0200070001000000'}${'04000500ffffffff'}${'10000700ffffffff'}${'20000500ffffffff'}`;
-const OPTIONS = { rung: 'fsconfig', options: ['index=off', 'redirect_dir=off', 'metacopy=off'] } as const;
+const OPTIONS = { method: 'fsconfig', options: ['index=off', 'redirect_dir=off', 'metacopy=off'] } as const;
 
 /** What docker finds by comparing everything (moby/go-archive: changes.go), sorted. */
 async function walkBoth(now: string, before: string): Promise<string[]> {
@@ -205,7 +205,7 @@ describe('changes', () => {
       lowers: ['base'],
       upper: 'upper',
       work: 'work',
-      rung: 'fsconfig',
+      method: 'fsconfig',
       options,
     });
     renameSync(join(target, 'd'), join(target, 'moved'));
@@ -227,7 +227,7 @@ describe('changes', () => {
       lowers: ['base'],
       upper: 'upper',
       work: 'work',
-      rung: 'fsconfig',
+      method: 'fsconfig',
       options,
     });
     chmodSync(join(target, 'x'), 0o600);

@@ -16,11 +16,11 @@ import { LayerstackCli } from '../support/layerstack-cli.ts';
 import { run } from '../support/process.ts';
 import { dropScratch, makeScratch } from '../support/scratch.ts';
 import { dumpStore, storeChanges } from '../support/store-dump.ts';
-import { dockerArchive, IMAGE, LAYERS } from './container-support.ts';
+import { archiveOfMembers, IMAGE, LAYERS } from '../support/test-store.ts';
 
 let scratch: string;
 let cli: LayerstackCli;
-const archive = dockerArchive(LAYERS, { Cmd: ['/bin/sh', '-c', 'echo hello'] });
+const archive = archiveOfMembers(LAYERS, { Cmd: ['/bin/sh', '-c', 'echo hello'] });
 
 beforeEach(() => {
   scratch = makeScratch('cli');
@@ -36,13 +36,13 @@ const load = () => cli.try(['load'], { input: archive });
 
 describe('the way of an image', () => {
   it('from an archive to a container and away again, in the words of docker', async () => {
-    const path = join(scratch, 'house.tar');
+    const path = join(scratch, 'app.tar');
     writeFileSync(path, archive);
     expect(await cli.run('load', '-i', path)).toBe(`Loaded image: ${IMAGE}`);
 
     const [header, row] = lines(await cli.run('images'));
     expect(header).toBe('REPOSITORY   TAG       IMAGE ID       CREATED       SIZE');
-    expect(row).toMatch(/^house {8}1 {9}[0-9a-f]{12} {3}\d+ \w+ ago {3}\d+B$/);
+    expect(row).toMatch(/^app {10}1 {9}[0-9a-f]{12} {3}\d+ \w+ ago {3}\d+B$/);
 
     const id = await cli.run('create', '--name', 'build', IMAGE);
     expect(id).toMatch(/^[0-9a-f]{64}$/);
@@ -50,9 +50,7 @@ describe('the way of an image', () => {
     expect(table[0]).toBe(
       'CONTAINER ID   IMAGE     COMMAND                  CREATED                  STATUS    NAMES',
     );
-    expect(table[1]).toMatch(
-      /^[0-9a-f]{12} {3}house:1 {3}"\/bin\/sh -c 'echo he…" {3}.* {3}Created {3}build$/,
-    );
+    expect(table[1]).toMatch(/^[0-9a-f]{12} {3}app:1 {5}"\/bin\/sh -c 'echo he…" {3}.* {3}Created {3}build$/);
     expect(await cli.run('containers', '-q', '--no-trunc')).toBe(id);
 
     const merged = await cli.run('mount', 'build');
@@ -68,7 +66,7 @@ describe('the way of an image', () => {
   });
 
   it('prints the id of an image without a name', async () => {
-    const ran = await cli.try(['load'], { input: dockerArchive(LAYERS, {}, null) });
+    const ran = await cli.try(['load'], { input: archiveOfMembers(LAYERS, {}, null) });
     expect(ran.stdout).toMatch(/^Loaded image ID: sha256:[0-9a-f]{64}\n$/);
     expect(lines(await cli.run('images'))[1]).toMatch(/^<none> +<none> +[0-9a-f]{12} /);
   });
@@ -172,7 +170,7 @@ describe('--format json', () => {
       );
     expect(await rows('images')).toEqual([
       expect.objectContaining({
-        Repository: 'house',
+        Repository: 'app',
         Tag: '1',
         Digest: '<none>',
         CreatedAt: '2024-01-02 03:04:05 +0000 UTC',
@@ -397,7 +395,11 @@ describe('signals and pipes', () => {
     async (signal) => {
       await load();
       const before = await dumpStore(cli.root);
-      const other = dockerArchive([[{ name: 'big', content: Buffer.alloc(4_000_000, 'x') }]], {}, 'other:1');
+      const other = archiveOfMembers(
+        [[{ name: 'big', content: Buffer.alloc(4_000_000, 'x') }]],
+        {},
+        'other:1',
+      );
       const child = spawn(process.execPath, cli.argv('load'), { stdio: ['pipe', 'pipe', 'pipe'] });
       child.stdin.on('error', () => undefined);
       let stderr = '';

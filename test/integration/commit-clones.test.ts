@@ -13,7 +13,7 @@ import { call, native } from '../../src/system/native.ts';
 import { CAPABILITY } from '../support/edits.ts';
 import { makeVolume, type Volume } from '../support/loop.ts';
 import { mustRun } from '../support/process.ts';
-import { chunks, dockerArchive, IMAGE, LAYERS } from './container-support.ts';
+import { chunks, archiveOfMembers, IMAGE, LAYERS } from '../support/test-store.ts';
 
 const MIB = 1 << 20;
 const WRITER = `
@@ -32,12 +32,13 @@ afterAll(() => volume.unmount());
 
 beforeEach(async () => {
   store = await Layerstack.open({ root: join(volume.path, 'store') });
-  await store.load(chunks(dockerArchive(LAYERS)));
+  await store.images.load(chunks(archiveOfMembers(LAYERS)));
 });
 
 afterEach(async () => {
-  for (const container of await store.containers()) await store.remove(container, { force: true });
-  await store.prune({ all: true });
+  for (const container of await store.containers.list())
+    await store.containers.remove(container, { force: true });
+  await store.images.prune({ all: true });
   await store.close();
 });
 
@@ -49,7 +50,7 @@ async function used(): Promise<number> {
 
 describe('a commit on a file system with clones', () => {
   test('takes no space for large files, which keep owner, mode, times and capabilities', async () => {
-    const mount = await store.mount(await store.create(IMAGE, { name: 'build' }));
+    const mount = await store.containers.mount(await store.containers.create(IMAGE, { name: 'build' }));
     const content = randomBytes(96 * MIB);
     const large = join(mount.path, 'house/large');
     writeFileSync(large, content);
@@ -59,7 +60,7 @@ describe('a commit on a file system with clones', () => {
     await mustRun('ln', [large, join(mount.path, 'house/same')]);
     await mustRun('touch', ['-d', '2001-02-03T04:05:06.789Z', large]);
     const before = await used();
-    await store.commit('build', { reference: 'large:1' });
+    await store.containers.commit('build', { reference: 'large:1' });
     expect((await used()) - before).toBeLessThan(8 * MIB);
 
     // The container goes on writing in place; the image stays what it was.
@@ -67,7 +68,7 @@ describe('a commit on a file system with clones', () => {
     writeSync(fd, Buffer.alloc(MIB), 0, MIB, 0);
     closeSync(fd);
     await mount.unmount();
-    const copy = await store.mount(await store.create('large:1', { name: 'copy' }));
+    const copy = await store.containers.mount(await store.containers.create('large:1', { name: 'copy' }));
     expect(readFileSync(join(copy.path, 'house/large')).equals(content)).toBe(true);
     const { stdout } = await mustRun('sh', [
       '-c',
@@ -79,12 +80,12 @@ describe('a commit on a file system with clones', () => {
     expect(stdout.split('\n').slice(0, 2)).toEqual([line, line]);
     expect(stdout).toContain('house/same cap_');
     await copy.unmount();
-    for await (const chunk of store.save('large:1')) void chunk; // compares every file with its CRC
+    for await (const chunk of store.images.save('large:1')) void chunk; // compares every file with its CRC
   });
 
   test('keeps holes, of a file of a terabyte too', async () => {
     const TIB = 1024 ** 4;
-    const mount = await store.mount(await store.create(IMAGE, { name: 'holes' }));
+    const mount = await store.containers.mount(await store.containers.create(IMAGE, { name: 'holes' }));
     for (const [name, size] of [
       ['small', 100 * MIB],
       ['huge', TIB],
@@ -96,11 +97,11 @@ describe('a commit on a file system with clones', () => {
       closeSync(fd);
     }
     const before = await used();
-    await store.commit('holes', { reference: 'holes:1' });
+    await store.containers.commit('holes', { reference: 'holes:1' });
     expect((await used()) - before).toBeLessThan(8 * MIB);
     await mount.unmount();
-    for await (const chunk of store.save('holes:1')) void chunk;
-    const copy = await store.mount(await store.create('holes:1', { name: 'again' }));
+    for await (const chunk of store.images.save('holes:1')) void chunk;
+    const copy = await store.containers.mount(await store.containers.create('holes:1', { name: 'again' }));
     for (const [name, size] of [
       ['small', 100 * MIB],
       ['huge', TIB],
@@ -116,7 +117,7 @@ describe('a commit on a file system with clones', () => {
   });
 
   test('is of one moment for each large file that is written to and cut meanwhile', async () => {
-    const mount = await store.mount(await store.create(IMAGE, { name: 'busy' }));
+    const mount = await store.containers.mount(await store.containers.create(IMAGE, { name: 'busy' }));
     const large = join(mount.path, 'house/log');
     writeFileSync(large, Buffer.alloc(48 * MIB, 'a'));
     // In a process of its own: it must not hold up the event loop.
@@ -124,8 +125,8 @@ describe('a commit on a file system with clones', () => {
     const closed = once(writer, 'close');
     try {
       for (const tag of ['busy:1', 'busy:2', 'busy:3']) {
-        await store.commit('busy', { reference: tag });
-        for await (const chunk of store.save(tag)) void chunk;
+        await store.containers.commit('busy', { reference: tag });
+        for await (const chunk of store.images.save(tag)) void chunk;
       }
     } finally {
       writer.kill('SIGKILL');

@@ -21,22 +21,22 @@ import { CAPABILITY } from '../support/edits.ts';
 import { LayerstackCli } from '../support/layerstack-cli.ts';
 import { dumpStore, storeChanges } from '../support/store-dump.ts';
 import { snapshot } from '../support/overlay.ts';
-import { dockerArchive, House, IMAGE, LAYERS } from './container-support.ts';
+import { archiveOfMembers, TestStore, IMAGE, LAYERS } from '../support/test-store.ts';
 
-let house: House;
+let fixture: TestStore;
 
 beforeEach(async () => {
-  house = await House.build(
-    dockerArchive(LAYERS, { Env: ['PATH=/bin', 'A=b'], Cmd: ['sh'], Labels: { made: 'by hand' } }),
+  fixture = await TestStore.build(
+    archiveOfMembers(LAYERS, { Env: ['PATH=/bin', 'A=b'], Cmd: ['sh'], Labels: { made: 'by hand' } }),
   );
-  await house.store.create(IMAGE, { name: 'build' });
+  await fixture.store.containers.create(IMAGE, { name: 'build' });
 });
 
-afterEach(() => house[Symbol.asyncDispose]());
+afterEach(() => fixture[Symbol.asyncDispose]());
 
 /** Works in the mounted container. */
 async function inside(work: (path: string) => Promise<void> | void, name = 'build'): Promise<void> {
-  await using mount = await house.store.mount(name);
+  await using mount = await fixture.store.containers.mount(name);
   await work(mount.path);
 }
 
@@ -58,13 +58,13 @@ async function everything(path: string): Promise<void> {
 }
 
 const config = (id: string): Record<string, unknown> =>
-  JSON.parse(house.text(`image/overlay2/imagedb/content/sha256/${id.slice(7)}`)) as Record<string, unknown>;
+  JSON.parse(fixture.text(`image/overlay2/imagedb/content/sha256/${id.slice(7)}`)) as Record<string, unknown>;
 
 describe('commit', () => {
   test('makes an image whose containers look like the container', async () => {
     await inside(everything);
-    const id = await house.store.commit('build', { reference: 'built:2' });
-    await house.store.create('built:2', { name: 'copy' });
+    const id = await fixture.store.containers.commit('build', { reference: 'built:2' });
+    await fixture.store.containers.create('built:2', { name: 'copy' });
     const trees: string[][] = [];
     for (const name of ['build', 'copy'])
       await inside(async (path) => void trees.push(await snapshot(path)), name);
@@ -75,32 +75,32 @@ describe('commit', () => {
     const own = (lines: string[] = []): string[] => stable(lines).filter((line) => !init.test(line));
     expect(own(trees[1])).toEqual(own(trees[0]));
     expect(own(trees[0]).some((line) => line.startsWith('var/one mode=104755'))).toBe(true);
-    expect(await house.store.diff('copy')).toEqual([]);
-    expect((await house.store.inspect(id)).RepoTags).toEqual(['built:2']);
+    expect(await fixture.store.containers.diff('copy')).toEqual([]);
+    expect((await fixture.store.images.inspect(id)).RepoTags).toEqual(['built:2']);
   });
 
   test('works on a mounted container, and mounts nothing itself', async () => {
     await inside(async (path) => {
       writeFileSync(join(path, 'new'), 'x');
-      const id = await house.store.commit('build');
-      expect((await house.store.inspect(id)).RootFS.Layers).toHaveLength(3);
-      expect(await house.store.isMounted('build')).toBe(true);
+      const id = await fixture.store.containers.commit('build');
+      expect((await fixture.store.images.inspect(id)).RootFS.Layers).toHaveLength(3);
+      expect(await fixture.store.containers.isMounted('build')).toBe(true);
     });
-    await house.store.commit('build');
-    expect(await house.store.isMounted('build')).toBe(false);
+    await fixture.store.containers.commit('build');
+    expect(await fixture.store.containers.isMounted('build')).toBe(false);
   });
 
   test('writes the config that dockerd would write', async () => {
     await inside((path) => writeFileSync(join(path, 'new'), 'x'));
-    const id = await house.store.commit('build', {
+    const id = await fixture.store.containers.commit('build', {
       author: 'A <a@example.org>',
       message: 'why & how',
       changes: ['ENV C=$A/x', 'CMD ["run"]', 'EXPOSE 80', 'LABEL x=y', 'WORKDIR srv'],
       sourceDateEpoch: 1_700_000_000,
     });
-    const container = await house.store.container('build');
-    const parent = await house.store.inspect(IMAGE);
-    const image = await house.store.inspect(id);
+    const container = await fixture.store.containers.get('build');
+    const parent = await fixture.store.images.inspect(IMAGE);
+    const image = await fixture.store.images.inspect(id);
     const layer = image.RootFS.Layers?.at(-1) ?? '';
     const ran =
       `{"Hostname":"${container.id.slice(0, 12)}","Domainname":"","User":"","AttachStdin":false,"AttachStdout":true,` +
@@ -112,7 +112,7 @@ describe('commit', () => {
       .replace('["sh"]', '["run"]')
       .replace('"WorkingDir":""', '"WorkingDir":"/srv"')
       .replace('"by hand"', '"by hand","x":"y"');
-    expect(house.text(`image/overlay2/imagedb/content/sha256/${id.slice(7)}`)).toBe(
+    expect(fixture.text(`image/overlay2/imagedb/content/sha256/${id.slice(7)}`)).toBe(
       `{"architecture":"amd64","author":"A \\u003ca@example.org\\u003e","config":${next},"container":"${container.id}",` +
         `"container_config":${ran},"created":"2023-11-14T22:13:20Z","history":[{"created":"2023-11-14T22:13:20Z",` +
         `"author":"A \\u003ca@example.org\\u003e","created_by":"sh","comment":"why \\u0026 how"}],"os":"linux",` +
@@ -123,28 +123,28 @@ describe('commit', () => {
   });
 
   test('of an unchanged container adds no layer', async () => {
-    const id = await house.store.commit('build', { changes: ['ENV X=1'] });
-    const image = await house.store.inspect(id);
-    expect(image.RootFS.Layers).toEqual((await house.store.inspect(IMAGE)).RootFS.Layers);
+    const id = await fixture.store.containers.commit('build', { changes: ['ENV X=1'] });
+    const image = await fixture.store.images.inspect(id);
+    expect(image.RootFS.Layers).toEqual((await fixture.store.images.inspect(IMAGE)).RootFS.Layers);
     expect(config(id)['history']).toMatchObject([{ empty_layer: true }]);
     expect(await storedLayers()).toBe(LAYERS.length);
   });
 
   test('gives the same image of the same container at the same SOURCE_DATE_EPOCH', async () => {
     await inside(everything);
-    const first = await house.store.commit('build', { sourceDateEpoch: 2000 });
-    expect(await house.store.commit('build', { sourceDateEpoch: 2000 })).toBe(first);
-    expect(await house.store.commit('build', { sourceDateEpoch: 2001 })).not.toBe(first);
+    const first = await fixture.store.containers.commit('build', { sourceDateEpoch: 2000 });
+    expect(await fixture.store.containers.commit('build', { sourceDateEpoch: 2000 })).toBe(first);
+    expect(await fixture.store.containers.commit('build', { sourceDateEpoch: 2001 })).not.toBe(first);
   });
 
   test('stands on its own commit again', async () => {
     for (const round of [1, 2, 3]) {
       const name = `round${round}`;
-      await house.store.create(round === 1 ? IMAGE : `r:${round - 1}`, { name });
+      await fixture.store.containers.create(round === 1 ? IMAGE : `r:${round - 1}`, { name });
       await inside((path) => writeFileSync(join(path, name), ''), name);
-      await house.store.commit(name, { reference: `r:${round}` });
+      await fixture.store.containers.commit(name, { reference: `r:${round}` });
     }
-    await house.store.create('r:3', { name: 'last' });
+    await fixture.store.containers.create('r:3', { name: 'last' });
     await inside((path) => {
       for (const name of ['round1', 'round2', 'round3'])
         expect(readFileSync(join(path, name), 'utf8')).toBe('');
@@ -156,7 +156,7 @@ describe('commit', () => {
     for (const name of ['\x01', '\x1f\x8b\x08', 'BZh91AY&SY']) {
       const path = Buffer.concat([Buffer.from('new/'), Buffer.from(name, 'latin1')]);
       const container = `named${name.length}`;
-      await house.store.create(IMAGE, { name: container });
+      await fixture.store.containers.create(IMAGE, { name: container });
       await inside((root) => {
         mkdirSync(join(root, 'new'));
         writeFileSync(Buffer.concat([Buffer.from(`${root}/`), path]), 'content');
@@ -166,9 +166,11 @@ describe('commit', () => {
         );
         rmSync(join(root, 'new'), { recursive: true });
       }, container);
-      const id = await house.store.commit(container);
-      for await (const chunk of house.store.save(id)) void chunk;
-      await house.store.import(house.at(`overlay2/${(await house.store.container(container)).mountId}/diff`));
+      const id = await fixture.store.containers.commit(container);
+      for await (const chunk of fixture.store.images.save(id)) void chunk;
+      await fixture.store.images.import(
+        fixture.at(`overlay2/${(await fixture.store.containers.get(container)).mountId}/diff`),
+      );
     }
   });
 
@@ -176,16 +178,16 @@ describe('commit', () => {
     const events: ProgressEvent[] = [];
     await inside(async (path) => {
       await native.makeNode(join(path, 'socket'), 0o140755, 0, 0);
-      await house.store.commit('build', { onProgress: (event) => events.push(event) });
+      await fixture.store.containers.commit('build', { onProgress: (event) => events.push(event) });
     });
     expect(events).toMatchObject([{ type: 'warning', code: 'socket', member: 'socket' }]);
   });
 
   test('fails without a trace for bad changes, names, containers, and a signal', async () => {
     await inside((path) => writeFileSync(join(path, 'new'), 'x'));
-    const before = await dumpStore(house.root);
-    const commit = (...args: Parameters<typeof house.store.commit>) =>
-      expect(house.store.commit(...args)).rejects;
+    const before = await dumpStore(fixture.root);
+    const commit = (...args: Parameters<typeof fixture.store.containers.commit>) =>
+      expect(fixture.store.containers.commit(...args)).rejects;
     await commit('build', { changes: ['RUN x'] }).toMatchObject({ code: 'ERR_INVALID_ARGUMENT' });
     await commit('build', { reference: 'UPPER' }).toMatchObject({ code: 'ERR_REFERENCE_INVALID' });
     await commit('build', { reference: `x@sha256:${'0'.repeat(64)}` }).toMatchObject({
@@ -193,45 +195,45 @@ describe('commit', () => {
     });
     await commit('nobody').toMatchObject({ code: 'ERR_CONTAINER_NOT_FOUND' });
     await commit('build', { signal: AbortSignal.abort() }).toMatchObject({ code: 'ERR_ABORTED' });
-    expect(await storeChanges(house.root, before)).toEqual([]);
+    expect(await storeChanges(fixture.root, before)).toEqual([]);
   });
 
   test('of a container that is removed meanwhile makes no image of what was left of it', async () => {
-    const { mountId } = await house.store.container('build');
-    const upper = house.at(`overlay2/${mountId}/diff`);
+    const { mountId } = await fixture.store.containers.get('build');
+    const upper = fixture.at(`overlay2/${mountId}/diff`);
     mkdirSync(join(upper, 'var'));
     for (let i = 0; i < 256; i++) writeFileSync(join(upper, 'var', `file-${i}`), Buffer.alloc(256 << 10, i));
-    const before = readdirSync(house.at('overlay2'));
-    const commit = house.store.commit('build').catch((error: unknown) => error);
+    const before = readdirSync(fixture.at('overlay2'));
+    const commit = fixture.store.containers.commit('build').catch((error: unknown) => error);
     const begun = (): boolean =>
-      readdirSync(house.at('overlay2')).some(
-        (id) => !before.includes(id) && existsSync(house.at(`overlay2/${id}/diff/var/file-0`)),
+      readdirSync(fixture.at('overlay2')).some(
+        (id) => !before.includes(id) && existsSync(fixture.at(`overlay2/${id}/diff/var/file-0`)),
       );
     while (!begun()) await nextTurn();
-    await house.store.remove('build');
+    await fixture.store.containers.remove('build');
     expect(await commit).toMatchObject({ code: 'ERR_CONTAINER_NOT_FOUND' });
-    expect(await house.store.images()).toHaveLength(1);
-    await house.store.close();
-    expect(readdirSync(house.at('overlay2')).filter((id) => !before.includes(id))).toEqual([]);
+    expect(await fixture.store.images.list()).toHaveLength(1);
+    await fixture.store.close();
+    expect(readdirSync(fixture.at('overlay2')).filter((id) => !before.includes(id))).toEqual([]);
   });
 
   test('refuses a redirected directory by name, and leaves nothing', async () => {
     await inside((path) => mkdirSync(join(path, 'moved')));
-    const { mountId } = await house.store.container('build');
-    const before = await dumpStore(house.root);
-    const upper = house.at(`overlay2/${mountId}/diff/moved`);
+    const { mountId } = await fixture.store.containers.get('build');
+    const before = await dumpStore(fixture.root);
+    const upper = fixture.at(`overlay2/${mountId}/diff/moved`);
     await native.setXattr(upper, 'trusted.overlay.redirect', Buffer.from('old'));
-    await expect(house.store.commit('build')).rejects.toMatchObject({
+    await expect(fixture.store.containers.commit('build')).rejects.toMatchObject({
       code: 'ERR_UPPER_UNSUPPORTED',
       member: 'moved/',
     });
     execFileSync('setfattr', ['-x', 'trusted.overlay.redirect', upper]);
-    expect(await storeChanges(house.root, before)).toEqual([]);
+    expect(await storeChanges(fixture.root, before)).toEqual([]);
   });
 
   test('prints the id, and takes the options of docker commit', async () => {
     await inside((path) => writeFileSync(join(path, 'new'), 'x'));
-    const cli = new LayerstackCli(house.root);
+    const cli = new LayerstackCli(fixture.root);
     const id = await cli.run(
       'commit',
       '-a',
@@ -246,7 +248,7 @@ describe('commit', () => {
       'cli:1',
     );
     expect(id).toMatch(/^sha256:[0-9a-f]{64}$/);
-    expect(await house.store.inspect('cli:1')).toMatchObject({
+    expect(await fixture.store.images.inspect('cli:1')).toMatchObject({
       Id: id,
       Author: 'me',
       Comment: 'text',
@@ -262,6 +264,6 @@ describe('commit', () => {
 
   async function storedLayers(): Promise<number> {
     const { readdir } = await import('node:fs/promises');
-    return (await readdir(house.at('image/overlay2/layerdb/sha256'))).length;
+    return (await readdir(fixture.at('image/overlay2/layerdb/sha256'))).length;
   }
 });

@@ -11,12 +11,12 @@ import type { Layer } from '../../src/layer/store.ts';
 import { dockerArchive } from '../support/archives.ts';
 import { imageOf, layerFrom, layerOf, type TestLayer } from '../support/images.ts';
 import { tar } from '../support/tar.ts';
-import { chunksOf, TestStore } from './load-support.ts';
+import { chunksOf, LoadStore } from '../support/load-store.ts';
 
-let store: TestStore;
+let store: LoadStore;
 
 beforeAll(async () => {
-  store = await TestStore.open();
+  store = await LoadStore.open();
 });
 afterAll(() => store.close());
 

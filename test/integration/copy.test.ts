@@ -43,8 +43,8 @@ beforeEach(async () => {
   const archive = join(scratch, 'image.tar');
   writeFileSync(archive, tar(dockerArchive([imageOf([layerOf(LAYER)], { tags: ['copy:1'] })])));
   store = await Layerstack.open({ root: join(scratch, 'root') });
-  await store.load(archive);
-  container = await store.create('copy:1', { name: 'work' });
+  await store.images.load(archive);
+  container = await store.containers.create('copy:1', { name: 'work' });
 });
 
 afterEach(async () => {
@@ -57,84 +57,84 @@ const bytes = (items: readonly TarItem[]): Readable => Readable.from([tar(items)
 
 /** A file of the container. */
 async function inside(path: string): Promise<string> {
-  await using mount = await store.mount(container);
+  await using mount = await store.containers.mount(container);
   return readFileSync(join(mount.path, path), 'utf8');
 }
 
 describe('mounts', () => {
   test('a container that is not mounted is mounted for the time', async () => {
     writeFileSync(host('new'), 'new');
-    await store.copyIn(container, host('new'), '/dir/');
-    await store.copyOut(container, '/dir/new', host('back'));
+    await store.containers.copyIn(container, host('new'), '/dir/');
+    await store.containers.copyOut(container, '/dir/new', host('back'));
     expect(readFileSync(host('back'), 'utf8')).toBe('new');
-    expect(await store.isMounted(container)).toBe(false);
+    expect(await store.containers.isMounted(container)).toBe(false);
     expect(mountsBelow(scratch)).toEqual([]);
   });
 
   test('one that is mounted stays so, as often as it was', async () => {
-    const mount = await store.mount(container);
-    await store.copyOut(container, '/dir/file', host('file'));
-    await expect(store.copyOut(container, '/nope', host('x'))).rejects.toMatchObject({
+    const mount = await store.containers.mount(container);
+    await store.containers.copyOut(container, '/dir/file', host('file'));
+    await expect(store.containers.copyOut(container, '/nope', host('x'))).rejects.toMatchObject({
       code: 'ERR_PATH_NOT_FOUND',
     });
-    expect(await store.isMounted(container)).toBe(true);
+    expect(await store.containers.isMounted(container)).toBe(true);
     await mount.unmount();
-    expect(await store.isMounted(container)).toBe(false);
+    expect(await store.containers.isMounted(container)).toBe(false);
   });
 
   test('a read-only mount gives files and takes none', async () => {
-    await using mount = await store.mount(container, { readOnly: true });
+    await using mount = await store.containers.mount(container, { readOnly: true });
     expect(mount.readOnly).toBe(true);
-    await store.copyOut(container, '/dir/file', host('file'));
-    await expect(store.copyIn(container, host('file'), '/')).rejects.toMatchObject({
+    await store.containers.copyOut(container, '/dir/file', host('file'));
+    await expect(store.containers.copyIn(container, host('file'), '/')).rejects.toMatchObject({
       code: 'ERR_CONTAINER_MOUNTED',
     });
   });
 
   test('a store open read-only copies out of what is mounted', async () => {
-    await using mount = await store.mount(container);
+    await using mount = await store.containers.mount(container);
     void mount;
     await using reader = await Layerstack.open({ root: store.root, readOnly: true });
-    await reader.copyOut('work', '/dir/file', host('file'));
+    await reader.containers.copyOut('work', '/dir/file', host('file'));
     expect(readFileSync(host('file'), 'utf8')).toBe('content');
   });
 
   test.each(['before the first read', 'in the middle'])('a tar given up %s frees the mount', async (when) => {
-    const { tar: stream } = await store.getArchive(container, '/dir');
+    const { tar: stream } = await store.containers.getArchive(container, '/dir');
     if (when === 'in the middle') await once(stream, 'readable');
-    expect(await store.isMounted(container)).toBe(true);
+    expect(await store.containers.isMounted(container)).toBe(true);
     stream.destroy();
     await once(stream, 'close');
-    expect(await store.isMounted(container)).toBe(false);
+    expect(await store.containers.isMounted(container)).toBe(false);
   });
 
   test('a tar read to its end has freed the mount', async () => {
-    const { stat, tar: stream } = await store.getArchive(container, '/dir/.');
+    const { stat, tar: stream } = await store.containers.getArchive(container, '/dir/.');
     expect(stat.name).toBe('.');
     await buffer(stream);
-    expect(await store.isMounted(container)).toBe(false);
+    expect(await store.containers.isMounted(container)).toBe(false);
   });
 });
 
 describe('owners', () => {
   test('what comes out belongs to the caller, and has no set-id bits', async () => {
-    await store.copyOut(container, '/dir', host('out'));
+    await store.containers.copyOut(container, '/dir', host('out'));
     const { uid, gid, mode } = statSync(host('out/suid'));
     expect({ uid, gid, mode: mode & 0o7777 }).toEqual({ uid: 0, gid: 0, mode: 0o755 });
   });
 
   test('-a out keeps owners and set-id bits', async () => {
-    await store.copyOut(container, '/dir', host('out'), { archive: true });
+    await store.containers.copyOut(container, '/dir', host('out'), { archive: true });
     const { uid, gid, mode } = statSync(host('out/suid'));
     expect({ uid, gid, mode: mode & 0o7777 }).toEqual({ uid: 1000, gid: 1000, mode: 0o6755 });
   });
 
   test("-a in gives everything to the container's user, by the container's own passwd", async () => {
-    const other = await store.create('copy:1', { name: 'app', user: 'app' });
+    const other = await store.containers.create('copy:1', { name: 'app', user: 'app' });
     writeFileSync(host('file'), 'x');
-    await store.copyIn(other, host('file'), '/kept');
-    await store.copyIn(other, host('file'), '/given', { archive: true });
-    await using mount = await store.mount(other);
+    await store.containers.copyIn(other, host('file'), '/kept');
+    await store.containers.copyIn(other, host('file'), '/given', { archive: true });
+    await using mount = await store.containers.mount(other);
     expect(statSync(join(mount.path, 'kept'))).toMatchObject({ uid: 0, gid: 0 });
     expect(statSync(join(mount.path, 'given'))).toMatchObject({ uid: 1234, gid: 2345 });
   });
@@ -152,8 +152,8 @@ describe('tars', () => {
       { name: 'twin', type: 'hardlink', linkname: 'file' },
       { name: '.wh.big', content: 'no whiteout' },
     ];
-    await store.copyIn(container, Readable.from([pack(tar(items))]), '/dir');
-    await using mount = await store.mount(container);
+    await store.containers.copyIn(container, Readable.from([pack(tar(items))]), '/dir');
+    await using mount = await store.containers.mount(container);
     const at = (name: string): string => join(mount.path, 'dir', name);
     expect(readFileSync(at('file'), 'utf8')).toBe('replaced');
     expect(readFileSync(at('deep/er/new'), 'utf8')).toBe('new');
@@ -165,13 +165,13 @@ describe('tars', () => {
   });
 
   test('a tar into what is no directory is refused', async () => {
-    await expect(store.copyIn(container, bytes([]), '/dir/file')).rejects.toMatchObject({
+    await expect(store.containers.copyIn(container, bytes([]), '/dir/file')).rejects.toMatchObject({
       code: 'ERR_PATH_TYPE',
     });
-    await expect(store.putArchive(container, '/dir/file', bytes([]))).rejects.toMatchObject({
+    await expect(store.containers.putArchive(container, '/dir/file', bytes([]))).rejects.toMatchObject({
       code: 'ERR_PATH_TYPE',
     });
-    await expect(store.putArchive(container, '/nope', bytes([]))).rejects.toMatchObject({
+    await expect(store.containers.putArchive(container, '/nope', bytes([]))).rejects.toMatchObject({
       code: 'ERR_PATH_NOT_FOUND',
     });
   });
@@ -183,40 +183,40 @@ describe('tars', () => {
         { name: 'link/', type: 'directory' },
       ]);
     await expect(
-      store.putArchive(container, '/', swap(), { noOverwriteDirNonDir: true }),
+      store.containers.putArchive(container, '/', swap(), { noOverwriteDirNonDir: true }),
     ).rejects.toMatchObject({
       code: 'ERR_PATH_TYPE',
       member: 'dir',
     });
-    await store.putArchive(container, '/', swap());
+    await store.containers.putArchive(container, '/', swap());
     expect(await inside('dir')).toBe('now a file');
   });
 
   test('a tar that ends early leaves the old file as it was', async () => {
     const whole = tar([{ name: 'file', content: 'y'.repeat(100_000) }]);
     const cut = Readable.from([whole.subarray(0, 50_000)]);
-    await expect(store.copyIn(container, cut, '/dir')).rejects.toMatchObject({
+    await expect(store.containers.copyIn(container, cut, '/dir')).rejects.toMatchObject({
       code: 'ERR_ARCHIVE_TRUNCATED',
     });
     expect(await inside('dir/file')).toBe('content');
-    await using mount = await store.mount(container);
+    await using mount = await store.containers.mount(container);
     expect(readdirSync(join(mount.path, 'dir')).sort()).toEqual(['big', 'file', 'suid']);
   });
 
   test('a signal stops a tar that does not come', async () => {
     const controller = new AbortController();
     const endless = new Readable({ read: () => undefined });
-    const copy = store.copyIn(container, endless, '/dir', { signal: controller.signal });
+    const copy = store.containers.copyIn(container, endless, '/dir', { signal: controller.signal });
     setTimeout(() => controller.abort(), 100);
     await expect(copy).rejects.toMatchObject({ code: 'ERR_ABORTED' });
-    expect(await store.isMounted(container)).toBe(false);
+    expect(await store.containers.isMounted(container)).toBe(false);
   });
 });
 
 test('statPath says what docker says', async () => {
-  await using mount = await store.mount(container);
+  await using mount = await store.containers.mount(container);
   await must('touch', ['-d', '1970-01-02T00:00:00.012345678Z', join(mount.path, 'dir/suid')]);
-  expect(await store.statPath(container, 'dir/suid')).toEqual({
+  expect(await store.containers.statPath(container, 'dir/suid')).toEqual({
     name: 'suid',
     size: 7,
     mode: 0o755 + 2 ** 23 + 2 ** 22,
@@ -224,13 +224,15 @@ test('statPath says what docker says', async () => {
     linkTarget: '',
   });
   symlinkSync('../../nowhere/../gone', join(mount.path, 'dir/dangling'));
-  expect(await store.statPath(container, '/dir/dangling')).toMatchObject({
+  expect(await store.containers.statPath(container, '/dir/dangling')).toMatchObject({
     name: 'dangling',
     mode: 0o777 + 2 ** 27,
     linkTarget: '/gone',
   });
-  expect(await store.statPath(container, '/')).toMatchObject({ name: '/' });
-  await expect(store.statPath(container, '/dir/file/')).rejects.toMatchObject({ code: 'ERR_PATH_TYPE' });
+  expect(await store.containers.statPath(container, '/')).toMatchObject({ name: '/' });
+  await expect(store.containers.statPath(container, '/dir/file/')).rejects.toMatchObject({
+    code: 'ERR_PATH_TYPE',
+  });
 });
 
 describe('links that lead nowhere', () => {
@@ -251,7 +253,7 @@ describe('links that lead nowhere', () => {
   }
 
   beforeEach(async () => {
-    await using mount = await store.mount(container);
+    await using mount = await store.containers.mount(container);
     makeLoops(join(mount.path, 'loops'));
     makeLoops(host('loops'));
   });
@@ -259,12 +261,12 @@ describe('links that lead nowhere', () => {
   test.each([...Object.entries(LOOPS), ['way/up', '../way/up']])(
     '%s is copied as the link it is',
     async (name, text) => {
-      await store.copyOut(container, `/loops/${name}`, host('out'));
+      await store.containers.copyOut(container, `/loops/${name}`, host('out'));
       expect(readlinkSync(host('out'))).toBe(text);
-      await store.copyIn(container, host('loops', name), '/in');
-      await using mount = await store.mount(container);
+      await store.containers.copyIn(container, host('loops', name), '/in');
+      await using mount = await store.containers.mount(container);
       expect(readlinkSync(join(mount.path, 'in'))).toBe(text);
-      expect((await store.statPath(container, `/loops/${name}`)).mode).toBe(0o777 + 2 ** 27);
+      expect((await store.containers.statPath(container, `/loops/${name}`)).mode).toBe(0o777 + 2 ** 27);
     },
   );
 
@@ -273,20 +275,26 @@ describe('links that lead nowhere', () => {
     async (name) => {
       const refused = { code: 'ERR_PATH_TYPE', kind: 'invalid' };
       const followed = { followLink: true };
-      await expect(store.copyOut(container, `/loops/${name}`, host('out'), followed)).rejects.toMatchObject(
+      await expect(
+        store.containers.copyOut(container, `/loops/${name}`, host('out'), followed),
+      ).rejects.toMatchObject(refused);
+      await expect(
+        store.containers.copyIn(container, host('loops', name), '/in', followed),
+      ).rejects.toMatchObject(refused);
+      await expect(store.containers.getArchive(container, `/loops/${name}`, followed)).rejects.toMatchObject(
         refused,
       );
-      await expect(store.copyIn(container, host('loops', name), '/in', followed)).rejects.toMatchObject(
+      await expect(store.containers.copyOut(container, `/loops/${name}/`, host('out'))).rejects.toMatchObject(
         refused,
       );
-      await expect(store.getArchive(container, `/loops/${name}`, followed)).rejects.toMatchObject(refused);
-      await expect(store.copyOut(container, `/loops/${name}/`, host('out'))).rejects.toMatchObject(refused);
-      await expect(store.copyIn(container, host('loops/dir'), `/loops/${name}`)).rejects.toMatchObject(
-        refused,
-      );
-      await expect(store.copyOut(container, '/dir/file', host('loops', name))).rejects.toMatchObject(refused);
+      await expect(
+        store.containers.copyIn(container, host('loops/dir'), `/loops/${name}`),
+      ).rejects.toMatchObject(refused);
+      await expect(
+        store.containers.copyOut(container, '/dir/file', host('loops', name)),
+      ).rejects.toMatchObject(refused);
       writeFileSync(host('new'), 'new');
-      await store.copyIn(container, host('new'), `/loops/${name}`);
+      await store.containers.copyIn(container, host('new'), `/loops/${name}`);
       expect(await inside(`loops/${name}`)).toBe('new');
     },
   );
@@ -300,7 +308,7 @@ describe('attacks', () => {
     ['a member that is the destination and a file', [{ name: './', content: 'x' }]],
     ['a hard link to nothing', [{ name: 'l', type: 'hardlink', linkname: 'gone' }]],
   ])('%s is refused', async (_, items) => {
-    await expect(store.putArchive(container, '/dir', bytes(items))).rejects.toMatchObject({
+    await expect(store.containers.putArchive(container, '/dir', bytes(items))).rejects.toMatchObject({
       code: 'ERR_ARCHIVE_INVALID',
     });
   });
@@ -313,7 +321,7 @@ describe('attacks', () => {
       { name: 'up', type: 'symlink', linkname: '../../../../../../../../etc' },
       { name: 'up/over', content: 'x' },
     ];
-    await store.putArchive(container, '/dir', bytes(items));
+    await store.containers.putArchive(container, '/dir', bytes(items));
     expect(await inside('etc/through')).toBe('x');
     expect(await inside('etc/over')).toBe('x');
     expect(existsSync('/etc/through') || existsSync('/etc/over')).toBe(false);
@@ -322,13 +330,13 @@ describe('attacks', () => {
   test('a link to a host path in the way of a copy leads nowhere', async () => {
     mkdirSync(host('outside'));
     writeFileSync(host('outside/secret'), 'secret');
-    await using mount = await store.mount(container);
+    await using mount = await store.containers.mount(container);
     symlinkSync(host('outside'), join(mount.path, 'out'));
     writeFileSync(host('file'), 'x');
-    await expect(store.copyOut(container, '/out/secret', host('got'))).rejects.toMatchObject({
+    await expect(store.containers.copyOut(container, '/out/secret', host('got'))).rejects.toMatchObject({
       code: 'ERR_PATH_NOT_FOUND',
     });
-    await expect(store.copyIn(container, host('file'), '/out/file')).rejects.toMatchObject({
+    await expect(store.containers.copyIn(container, host('file'), '/out/file')).rejects.toMatchObject({
       code: 'ERR_PATH_NOT_FOUND',
     });
     expect(readdirSync(host('outside'))).toEqual(['secret']);
@@ -337,7 +345,7 @@ describe('attacks', () => {
   test('CVE-2018-15664: a container that swaps a directory and a link meanwhile', async () => {
     mkdirSync(host('outside'));
     writeFileSync(host('outside/secret'), 'of the host');
-    await using mount = await store.mount(container);
+    await using mount = await store.containers.mount(container);
     // Where the link leads inside the container: that it is reached shows that the swap was met.
     const decoy = join(mount.path, host('outside'));
     mkdirSync(decoy, { recursive: true });
@@ -351,8 +359,10 @@ describe('attacks', () => {
     try {
       const seen = new Set<string>();
       for (let round = 0; round < 120; round++) {
-        await store.copyIn(container, host('file'), `/place/in-${String(round)}`).catch(() => undefined);
-        const got = await store.copyOut(container, '/place/secret', host('got')).then(
+        await store.containers
+          .copyIn(container, host('file'), `/place/in-${String(round)}`)
+          .catch(() => undefined);
+        const got = await store.containers.copyOut(container, '/place/secret', host('got')).then(
           () => readFileSync(host('got'), 'utf8'),
           () => '',
         );
@@ -376,23 +386,23 @@ describe('attacks', () => {
       `#include <fcntl.h>\n__attribute__((constructor)) static void load(void) { open("${host('loaded')}", O_CREAT, 0600); }\n`,
     );
     await must('cc', ['-shared', '-fPIC', '-o', host('libnss_files.so.2'), source]);
-    const other = await store.create('copy:1', { name: 'nss', user: 'app' });
+    const other = await store.containers.create('copy:1', { name: 'nss', user: 'app' });
     for (const directory of ['lib', 'lib64', 'usr/lib', 'lib/x86_64-linux-gnu', 'usr/lib/x86_64-linux-gnu']) {
       const items: TarItem[] = ['libnss_files.so.2', 'libnss_compat.so.2', 'libc.so.6'].map((name) => ({
         name: `${directory}/${name}`,
         content: readFileSync(host('libnss_files.so.2')),
         mode: 0o755,
       }));
-      await store.putArchive(other, '/', bytes(items));
+      await store.containers.putArchive(other, '/', bytes(items));
     }
-    await store.putArchive(
+    await store.containers.putArchive(
       other,
       '/etc',
       bytes([{ name: 'nsswitch.conf', content: 'passwd: files compat\n' }]),
     );
     writeFileSync(host('file'), 'x');
-    await store.copyIn(other, host('file'), '/file', { archive: true });
-    await store.copyOut(other, '/dir', host('out'), { archive: true });
+    await store.containers.copyIn(other, host('file'), '/file', { archive: true });
+    await store.containers.copyOut(other, '/dir', host('out'), { archive: true });
     expect(existsSync(host('loaded'))).toBe(false);
     expect(readFileSync('/proc/self/maps', 'utf8')).not.toContain(store.root);
     // The trap would have sprung: a program that loads the library leaves the mark.
@@ -414,8 +424,8 @@ describe('a volume without a name, before the container has run', () => {
     const config = { Volumes: Object.fromEntries(volumes.map((path) => [path, {}])) };
     const image = imageOf([layerOf(TREE)], { tags: ['volumes:1'], config });
     writeFileSync(host('volumes.tar'), tar(dockerArchive([image])));
-    await store.load(host('volumes.tar'));
-    return store.create('volumes:1', options);
+    await store.images.load(host('volumes.tar'));
+    return store.containers.create('volumes:1', options);
   }
 
   test.each([
@@ -428,38 +438,42 @@ describe('a volume without a name, before the container has run', () => {
   ] as [string, string[], CreateOptions][])('%s takes files', async (_, volumes, options) => {
     const target = await withVolumes(volumes, options);
     const path = volumes[0] ?? '/vol1';
-    const stat = await store.statPath(target, path);
+    const stat = await store.containers.statPath(target, path);
     expect([stat.name, stat.mode & 0o777]).toEqual(['vol1', 0o755]);
-    await store.putArchive(target, path, bytes([{ name: 'by-put', content: 'put' }]));
+    await store.containers.putArchive(target, path, bytes([{ name: 'by-put', content: 'put' }]));
     writeFileSync(host('file'), 'copied');
-    await store.copyIn(target, host('file'), `${path}/`);
-    await store.copyOut(target, path, host('out'));
+    await store.containers.copyIn(target, host('file'), `${path}/`);
+    await store.containers.copyOut(target, path, host('out'));
     expect(readdirSync(host('out')).sort()).toEqual(['by-put', 'file']);
   });
 
   test('has in its first bundle what was copied there', async () => {
     const target = await withVolumes(['/vol1'], { command: ['true'] });
-    await store.putArchive(target, '/vol1', bytes([{ name: 'kept', content: 'kept' }]));
-    const { spec } = await store.bundle(target, host('bundle'));
+    await store.containers.putArchive(target, '/vol1', bytes([{ name: 'kept', content: 'kept' }]));
+    const { spec } = await store.containers.bundle(target, host('bundle'));
     const volume = spec.mounts.find(({ destination }) => destination === '/vol1');
     expect(readFileSync(join(volume?.source ?? '', 'kept'), 'utf8')).toBe('kept');
-    await store.unmount(target);
+    await store.containers.unmount(target);
   });
 
   test('makes nothing where something of the host will be mounted, which would hide the files', async () => {
     const target = await withVolumes(['/vol1'], { hostConfig: { Binds: [`${scratch}:/vol1`] } });
-    await expect(store.statPath(target, '/vol1')).rejects.toMatchObject({ code: 'ERR_PATH_NOT_FOUND' });
-    await expect(store.putArchive(target, '/vol1', bytes([]))).rejects.toMatchObject({
+    await expect(store.containers.statPath(target, '/vol1')).rejects.toMatchObject({
+      code: 'ERR_PATH_NOT_FOUND',
+    });
+    await expect(store.containers.putArchive(target, '/vol1', bytes([]))).rejects.toMatchObject({
       code: 'ERR_PATH_NOT_FOUND',
     });
   });
 
   test('keeps nobody from the other files where it can have no directory', async () => {
     const target = await withVolumes(['/taken/vol1', '/', '/proc/x', '/vol1']);
-    await store.copyOut(target, '/dir/file', host('got'));
+    await store.containers.copyOut(target, '/dir/file', host('got'));
     expect(readFileSync(host('got'), 'utf8')).toBe('content');
-    expect((await store.statPath(target, '/vol1')).name).toBe('vol1');
-    await expect(store.statPath(target, '/proc/x')).rejects.toMatchObject({ code: 'ERR_PATH_NOT_FOUND' });
+    expect((await store.containers.statPath(target, '/vol1')).name).toBe('vol1');
+    await expect(store.containers.statPath(target, '/proc/x')).rejects.toMatchObject({
+      code: 'ERR_PATH_NOT_FOUND',
+    });
   });
 
   test('leads nowhere out of the container', async () => {
@@ -469,11 +483,11 @@ describe('a volume without a name, before the container has run', () => {
       config: { Volumes: { '/out/vol1': {} } },
     });
     writeFileSync(host('evil.tar'), tar(dockerArchive([image])));
-    await store.load(host('evil.tar'));
-    const target = await store.create('evil:1');
-    await store.putArchive(target, '/out/vol1', bytes([{ name: 'x', content: 'x' }]));
+    await store.images.load(host('evil.tar'));
+    const target = await store.containers.create('evil:1');
+    await store.containers.putArchive(target, '/out/vol1', bytes([{ name: 'x', content: 'x' }]));
     expect(existsSync(host('vol1'))).toBe(false);
-    expect((await store.statPath(target, `${scratch}/vol1/x`)).size).toBe(1);
+    expect((await store.containers.statPath(target, `${scratch}/vol1/x`)).size).toBe(1);
   });
 });
 

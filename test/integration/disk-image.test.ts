@@ -15,7 +15,7 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { native } from '../../src/system/native.ts';
 import { CAPABILITY } from '../support/edits.ts';
 import { snapshot, unmountBelow } from '../support/overlay.ts';
-import { House, IMAGE } from './container-support.ts';
+import { TestStore, IMAGE } from '../support/test-store.ts';
 
 /** user::rwx, user:1000:r, group::r-x, mask::r-x, other::r-x, as the kernel has it: tag, permissions, id. */
 const ACL = Buffer.from(
@@ -30,10 +30,10 @@ const ACL = Buffer.from(
   'hex',
 );
 
-let house: House;
+let fixture: TestStore;
 
 beforeEach(async () => {
-  house = await House.build();
+  fixture = await TestStore.build();
   try {
     execFileSync('modprobe', ['-q', 'erofs']);
   } catch {
@@ -42,15 +42,16 @@ beforeEach(async () => {
 });
 
 afterEach(async () => {
-  unmountBelow(house.scratch);
-  await house[Symbol.asyncDispose]();
+  unmountBelow(fixture.scratch);
+  await fixture[Symbol.asyncDispose]();
 });
 
 async function imageOf(name: string, file: string): Promise<string> {
-  const path = join(house.scratch, file);
+  const path = join(fixture.scratch, file);
   const handle = await open(path, 'wx');
   try {
-    await house.store.writeImage(handle.fd, name);
+    const { images, containers } = fixture.store;
+    await (name === 'build' ? containers : images).writeDisk(handle.fd, name);
   } finally {
     await handle.close();
   }
@@ -94,13 +95,13 @@ async function equal(image: string, root: string): Promise<void> {
 }
 
 async function build(fill: (at: (path: string) => string) => void | Promise<void>): Promise<string> {
-  await house.store.create(IMAGE, { name: 'build' });
-  const mount = await house.store.mount('build');
+  await fixture.store.containers.create(IMAGE, { name: 'build' });
+  const mount = await fixture.store.containers.mount('build');
   await fill((path) => join(mount.path, path));
   return mount.path;
 }
 
-describe('writeImage', () => {
+describe('writeDisk', () => {
   test('shows the layers of an image as one tree, without what a container adds', async () => {
     const at = mounted(await imageOf(IMAGE, 'image.erofs'));
     expect(readFileSync(join(at, 'house/concrete'), 'utf8')).toBe('good concrete\n');
@@ -114,7 +115,7 @@ describe('writeImage', () => {
     expect(readFileSync(first).equals(readFileSync(second))).toBe(true);
     const handle = await open(first, 'r+');
     try {
-      await expect(house.store.writeImage(handle.fd, IMAGE)).rejects.toMatchObject({
+      await expect(fixture.store.images.writeDisk(handle.fd, IMAGE)).rejects.toMatchObject({
         code: 'ERR_INVALID_ARGUMENT',
       });
     } finally {
@@ -161,13 +162,13 @@ describe('writeImage', () => {
   });
 
   test('stops at a signal, and names what is missing', async () => {
-    const handle = await open(join(house.scratch, 'stopped'), 'wx');
+    const handle = await open(join(fixture.scratch, 'stopped'), 'wx');
     try {
       const options = { signal: AbortSignal.abort() };
-      await expect(house.store.writeImage(handle.fd, IMAGE, options)).rejects.toMatchObject({
+      await expect(fixture.store.images.writeDisk(handle.fd, IMAGE, options)).rejects.toMatchObject({
         code: 'ERR_ABORTED',
       });
-      await expect(house.store.writeImage(handle.fd, 'nobody:1')).rejects.toMatchObject({
+      await expect(fixture.store.images.writeDisk(handle.fd, 'nobody:1')).rejects.toMatchObject({
         code: 'ERR_IMAGE_NOT_FOUND',
       });
     } finally {

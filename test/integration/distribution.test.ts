@@ -3,7 +3,7 @@ import { mkdir, readdir, writeFile } from 'node:fs/promises';
 import { describe, expect, it } from 'vitest';
 import { digestOf, type DiffID } from '../../src/core/digest.ts';
 import { Distribution, sourceHmac } from '../../src/image/distribution.ts';
-import { TestStore } from './load-support.ts';
+import { LoadStore } from '../support/load-store.ts';
 
 const diffId = digestOf('layer') as DiffID;
 const source = (text: string, repository = 'docker.io/library/x') => ({
@@ -12,7 +12,7 @@ const source = (text: string, repository = 'docker.io/library/x') => ({
 
 describe('distribution', () => {
   it('knows blobs and their layers, the latest last, fifty at most', async () => {
-    await using store = await TestStore.open();
+    await using store = await LoadStore.open();
     const distribution = new Distribution(store.root);
     expect(await distribution.diffId(digestOf('a'))).toBeUndefined();
     expect(await distribution.sources(diffId)).toEqual([]);
@@ -31,7 +31,7 @@ describe('distribution', () => {
   });
 
   it('of several writers at once nothing is lost', async () => {
-    await using store = await TestStore.open();
+    await using store = await LoadStore.open();
     const writers = Array.from({ length: 8 }, (_, number) =>
       new Distribution(store.root).add([{ diffId, source: source(String(number)) }]),
     );
@@ -40,7 +40,7 @@ describe('distribution', () => {
   });
 
   it('takes what is damaged for nothing', async () => {
-    await using store = await TestStore.open();
+    await using store = await LoadStore.open();
     const { layout } = store.root;
     for (const directory of [layout.sourcesByDiffId, layout.diffIdsByDigest])
       await mkdir(layout.at(directory), { recursive: true });

@@ -8,11 +8,11 @@ import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { LayerstackCli } from '../support/layerstack-cli.ts';
 import { mustRun, run } from '../support/process.ts';
 import { dropScratch, makeScratch } from '../support/scratch.ts';
-import { dockerArchive, IMAGE, LAYERS } from './container-support.ts';
+import { archiveOfMembers, IMAGE, LAYERS } from '../support/test-store.ts';
 
 let scratch: string;
 let cli: LayerstackCli;
-const archive = dockerArchive(LAYERS, { Labels: { team: 'x' } });
+const archive = archiveOfMembers(LAYERS, { Labels: { team: 'x' } });
 
 beforeEach(async () => {
   scratch = makeScratch('events');
@@ -77,7 +77,7 @@ describe('events', () => {
       new RegExp(`^${time} image load sha256:[0-9a-f]{64} \\(name=sha256:[0-9a-f]{64}, team=x\\)$`),
     );
     expect(create).toMatch(
-      new RegExp(`^${time} container create [0-9a-f]{64} \\(a=b, image=house:1, name=box, team=x\\)$`),
+      new RegExp(`^${time} container create [0-9a-f]{64} \\(a=b, image=app:1, name=box, team=x\\)$`),
     );
 
     const documents = await past('--format', 'json', '--filter', 'type=container');
@@ -103,9 +103,7 @@ describe('events', () => {
       'event=create',
     );
     const nano = /"timeNano":(\d{19})/.exec(documents[0] ?? '')?.[1] ?? '';
-    expect(template).toBe(
-      `${documents[0] ?? ''} ${nano} {"a":"b","image":"house:1","name":"box","team":"x"}`,
-    );
+    expect(template).toBe(`${documents[0] ?? ''} ${nano} {"a":"b","image":"app:1","name":"box","team":"x"}`);
   });
 
   it('come from the service as from commands', async () => {

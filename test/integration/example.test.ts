@@ -4,7 +4,7 @@ import { fileURLToPath } from 'node:url';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { run } from '../support/process.ts';
 import { dropScratch, makeScratch } from '../support/scratch.ts';
-import { dockerArchive, LAYERS } from './container-support.ts';
+import { archiveOfMembers, LAYERS } from '../support/test-store.ts';
 
 const EXAMPLE = fileURLToPath(new URL('../../examples/embed.js', import.meta.url));
 
@@ -20,9 +20,9 @@ afterEach(async () => {
 
 describe('examples/embed.js', () => {
   it('reads a file of the image and leaves only the image', async () => {
-    const archive = join(scratch, 'house.tar');
+    const archive = join(scratch, 'app.tar');
     const root = join(scratch, 'store');
-    writeFileSync(archive, dockerArchive(LAYERS));
+    writeFileSync(archive, archiveOfMembers(LAYERS));
     const ran = await run(process.execPath, [EXAMPLE, archive, root]);
     expect(ran.stdout).toContain('mason:x:1000:100');
     expect(ran.stderr).toMatch(/^unpacked sha256:/m);

@@ -32,7 +32,7 @@ describe('flatten', () => {
       fc.asyncProperty(fc.array(layer, { minLength: 1, maxLength: 5 }), async (layers) => {
         const { root, lowers } = await built(layers);
         const target = join(root, 'merged');
-        await mountOverlay({ root, target, lowers, rung: 'fsconfig', readOnly: true, options: [] });
+        await mountOverlay({ root, target, lowers, method: 'fsconfig', readOnly: true, options: [] });
         const expected = await snapshot(target);
         await unmount(target);
         await call(native.flatten(root, lowers, 'flat'));

@@ -38,8 +38,8 @@ beforeEach(async () => {
   scratch = makeScratch('fsck');
   root = join(scratch, 'root');
   store = await Layerstack.open({ root });
-  await store.load(Readable.from([tar(dockerArchive([base, app]))]));
-  await store.create('app:1', { name: 'box' });
+  await store.images.load(Readable.from([tar(dockerArchive([base, app]))]));
+  await store.containers.create('app:1', { name: 'box' });
 });
 afterEach(async () => {
   await store.close();
@@ -69,9 +69,12 @@ const write = (path: string, data: string): void => writeFileSync(join(root, pat
 /** Everything of the store can be used: images are listed, saved, and the container is mounted. */
 async function expectUsable(): Promise<void> {
   await using fresh = await Layerstack.open({ root });
-  expect((await fresh.images()).map(({ RepoTags }) => RepoTags.join()).sort()).toEqual(['app:1', 'base:1']);
-  await fresh.save(['app:1', 'base:1']).resume().toArray();
-  const mount = await fresh.mount('box');
+  expect((await fresh.images.list()).map(({ RepoTags }) => RepoTags.join()).sort()).toEqual([
+    'app:1',
+    'base:1',
+  ]);
+  await fresh.images.save(['app:1', 'base:1']).resume().toArray();
+  const mount = await fresh.containers.mount('box');
   expect(readFileSync(join(mount.path, 'etc/base'), 'utf8')).toBe('base');
   expect(readFileSync(join(mount.path, 'more'), 'utf8')).toBe('more');
   await mount.unmount();
@@ -79,9 +82,9 @@ async function expectUsable(): Promise<void> {
 
 describe('a store that is in order', () => {
   it('has no findings, whatever is mounted or under way, and is not changed', async () => {
-    const mount = await store.mount('box');
-    await store.putArchive('box', '/', Readable.from([tar([{ name: 'f', content: 'x' }])]));
-    await store.commit('box', { reference: 'made:1' });
+    const mount = await store.containers.mount('box');
+    await store.containers.putArchive('box', '/', Readable.from([tar([{ name: 'f', content: 'x' }])]));
+    await store.containers.commit('box', { reference: 'made:1' });
     const before = await dumpStore(root);
     expect(await check()).toEqual([]);
     expect(await check({ deep: true, repair: true })).toEqual([]);
@@ -98,7 +101,7 @@ describe('a store that is in order', () => {
     const bytes = tar(dockerArchive([image]));
     let release = (): void => undefined;
     const held = new Promise<void>((resolve) => (release = resolve));
-    const loading = store.load(
+    const loading = store.images.load(
       (async function* () {
         yield bytes.subarray(0, 60_000);
         await held;
@@ -258,7 +261,7 @@ describe('what can be mended', () => {
     ]);
     const repaired = await check({ repair: true });
     expect(repaired.filter((finding) => !finding.repaired)).toMatchObject([{ code: 'name-spelling' }]);
-    const [image] = (await store.images()).filter(({ Id }) => Id === base.id);
+    const [image] = (await store.images.list()).filter(({ Id }) => Id === base.id);
     expect(image?.RepoTags).toEqual(['base:1', 'odd:1', 'lost/x:2']);
     expect(readFileSync(path, 'utf8')).not.toContain(gone);
   });
@@ -270,13 +273,13 @@ describe('what can be mended', () => {
     expect(await check()).toEqual([]);
     const kept = readdirSync(join(root, 'image/overlay2')).filter((name) => name.endsWith('.broken'));
     expect(readFileSync(join(root, 'image/overlay2', kept[0] ?? ''), 'utf8')).toBe(text);
-    await store.tag(app.id, 'app:1');
-    await store.tag(base.id, 'base:1');
+    await store.images.tag(app.id, 'app:1');
+    await store.images.tag(base.id, 'base:1');
     await expectUsable();
   });
 
   it('a size that is not the content’s, and marks and mount points (deep)', async () => {
-    const { mountId } = await store.container('box');
+    const { mountId } = await store.containers.get('box');
     write(layerPath(middle, 'size'), '77');
     unlinkSync(join(root, overlayPath(bottom, 'committed')));
     mkdirSync(join(root, `overlay2/${mountId}/merged`));
@@ -372,16 +375,16 @@ describe('what cannot be mended is told, and left as it is', () => {
       path: join(overlayPath(bottom, 'diff'), 'etc/other'),
     });
     // The advice holds.
-    await store.remove('box');
-    for (const image of ['app:1', 'base:1']) await store.removeImage(image);
-    await store.load(Readable.from([tar(dockerArchive([base, app]))]));
+    await store.containers.remove('box');
+    for (const image of ['app:1', 'base:1']) await store.images.remove(image);
+    await store.images.load(Readable.from([tar(dockerArchive([base, app]))]));
     expect(await check({ deep: true })).toEqual([]);
   });
 
   it('loading again mends a layer without content, as it is advised', async () => {
     renameSync(join(root, overlayPath(middle)), join(scratch, 'away'));
     expect((await check()).length).toBeGreaterThan(0);
-    await store.load(Readable.from([tar(dockerArchive([base, app]))]));
+    await store.images.load(Readable.from([tar(dockerArchive([base, app]))]));
     await check({ repair: true });
     expect((await check({ deep: true })).filter(isWrong)).toEqual([]);
     await expectUsable();

@@ -14,7 +14,7 @@ import { run } from '../support/process.ts';
 import { mountsBelow } from '../support/scratch.ts';
 import { dumpStore, storeChanges } from '../support/store-dump.ts';
 import { tar } from '../support/tar.ts';
-import { chunks, dockerArchive, House, IMAGE, LAYERS } from './container-support.ts';
+import { chunks, archiveOfMembers, TestStore, IMAGE, LAYERS } from '../support/test-store.ts';
 
 const MIB = 1 << 20;
 const LARGE = Buffer.alloc(24 * MIB, 'large ');
@@ -28,7 +28,7 @@ describe('a full disk', () => {
     volume = await makeVolume('ext4', { sizeMiB: 48 });
     root = join(volume.path, 'store');
     store = await Layerstack.open({ root });
-    await store.load(chunks(dockerArchive(LAYERS)));
+    await store.images.load(chunks(archiveOfMembers(LAYERS)));
   });
 
   afterEach(async () => {
@@ -50,16 +50,16 @@ describe('a full disk', () => {
     expect(readdirSync(join(root, 'layerstack/sessions'))).toEqual([]);
     store = await Layerstack.open({ root });
     expect(await storeChanges(root, before)).toEqual([]);
-    expect(await store.images()).toHaveLength(1);
+    expect(await store.images.list()).toHaveLength(1);
   }
 
   test('during a commit', async () => {
-    const mount = await store.mount(await store.create(IMAGE, { name: 'build' }));
+    const mount = await store.containers.mount(await store.containers.create(IMAGE, { name: 'build' }));
     writeFileSync(join(mount.path, 'large'), LARGE);
-    await failsWithoutTrace(() => store.commit('build', { reference: 'never:1' }));
+    await failsWithoutTrace(() => store.containers.commit('build', { reference: 'never:1' }));
     expect(readFileSync(join(mount.path, 'large')).equals(LARGE)).toBe(true);
-    await store.unmount('build');
-    expect(await store.diff('build')).toEqual([{ kind: 'A', path: '/large' }]);
+    await store.containers.unmount('build');
+    expect(await store.containers.diff('build')).toEqual([{ kind: 'A', path: '/large' }]);
   });
 
   test('during an import, of a tar and of a directory', async () => {
@@ -70,13 +70,13 @@ describe('a full disk', () => {
       { name: 'one', content: LARGE },
       { name: 'two', content: LARGE },
     ]);
-    await failsWithoutTrace(() => store.import(chunks(bytes), { reference: 'never:1' }));
-    await failsWithoutTrace(() => store.import(directory, { reference: 'never:1' }));
+    await failsWithoutTrace(() => store.images.import(chunks(bytes), { reference: 'never:1' }));
+    await failsWithoutTrace(() => store.images.import(directory, { reference: 'never:1' }));
   });
 
   test('fails no command by anything but the want of space', async () => {
-    await store.create(IMAGE, { name: 'build' });
-    await store.tag(IMAGE, 'second:1');
+    await store.containers.create(IMAGE, { name: 'build' });
+    await store.images.tag(IMAGE, 'second:1');
     await store.close();
     // Leaves no block, and no inode: new directories and names need one.
     const fill = join(volume.path, 'fill');
@@ -106,16 +106,16 @@ describe('a full disk', () => {
     }
     await run('rm', ['-r', fill]);
     store = await Layerstack.open({ root });
-    expect(await store.images()).toHaveLength(1);
+    expect(await store.images.list()).toHaveLength(1);
   });
 
   test('during a save or an export to a file', async () => {
-    const ample = await House.build(
-      dockerArchive([...LAYERS, [{ name: 'large', content: Buffer.alloc(64 * MIB, 'more ') }]]),
+    const ample = await TestStore.build(
+      archiveOfMembers([...LAYERS, [{ name: 'large', content: Buffer.alloc(64 * MIB, 'more ') }]]),
     );
     try {
-      const { id } = await ample.store.create(IMAGE, { name: 'build' });
-      await (await ample.store.mount(id)).unmount(); // leaves overlayfs's own marks, once
+      const { id } = await ample.store.containers.create(IMAGE, { name: 'build' });
+      await (await ample.store.containers.mount(id)).unmount(); // leaves overlayfs's own marks, once
       const file = join(volume.path, 'archive.tar');
       const before = await dumpStore(ample.root);
       writeFileSync(file, 'what was there');
@@ -144,12 +144,12 @@ describe('a full disk', () => {
 describe('a reader that goes away', () => {
   test.each(['save', 'export'])('in the middle of %s: a clean end, nothing left', async (verb) => {
     const content = Buffer.alloc(32 * MIB, 'more ');
-    await using house = await House.build(dockerArchive([...LAYERS, [{ name: 'large', content }]]));
-    await house.store.create(IMAGE, { name: 'build' });
-    await (await house.store.mount('build')).unmount(); // leaves overlayfs's own marks, once
-    await house.store.close();
-    const before = await dumpStore(house.root);
-    const words = new LayerstackCli(house.root).argv(verb, verb === 'save' ? IMAGE : 'build');
+    await using fixture = await TestStore.build(archiveOfMembers([...LAYERS, [{ name: 'large', content }]]));
+    await fixture.store.containers.create(IMAGE, { name: 'build' });
+    await (await fixture.store.containers.mount('build')).unmount(); // leaves overlayfs's own marks, once
+    await fixture.store.close();
+    const before = await dumpStore(fixture.root);
+    const words = new LayerstackCli(fixture.root).argv(verb, verb === 'save' ? IMAGE : 'build');
     const child = spawn(process.execPath, words, { stdio: ['ignore', 'pipe', 'pipe'] });
     const closed = once(child, 'close');
     let said = '';
@@ -159,9 +159,9 @@ describe('a reader that goes away', () => {
     child.stdout.destroy();
     expect((await closed)[0]).not.toBe(0);
     expect(said).toMatch(/^layerstack: ERR_ABORTED: the reader of stdout went away.*\n$/);
-    expect(await storeChanges(house.root, before)).toEqual([]);
-    expect(mountsBelow(house.root)).toEqual([]);
-    expect(readdirSync(house.at('layerstack/sessions'))).toEqual([]);
-    expect(readdirSync(house.at('layerstack/mounts'))).toEqual([]);
+    expect(await storeChanges(fixture.root, before)).toEqual([]);
+    expect(mountsBelow(fixture.root)).toEqual([]);
+    expect(readdirSync(fixture.at('layerstack/sessions'))).toEqual([]);
+    expect(readdirSync(fixture.at('layerstack/mounts'))).toEqual([]);
   });
 });

@@ -15,68 +15,71 @@ import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { Layerstack } from '../../src/app/layerstack.ts';
 import { makeVolume } from '../support/loop.ts';
 import { rejection } from '../support/errors.ts';
-import { chunks, dockerArchive, House, IMAGE, LAYERS } from './container-support.ts';
+import { chunks, archiveOfMembers, TestStore, IMAGE, LAYERS } from '../support/test-store.ts';
 
-let house: House;
+let fixture: TestStore;
 beforeEach(async () => {
-  house = await House.build();
+  fixture = await TestStore.build();
 });
-afterEach(() => house[Symbol.asyncDispose]());
+afterEach(() => fixture[Symbol.asyncDispose]());
 
 const layerdb = 'image/overlay2/layerdb/sha256';
 
 describe('names', () => {
   it('a container that cannot be made does not take the name of another away', async () => {
-    const { id } = await house.store.create(IMAGE, { name: 'web' });
-    for (const session of readdirSync(house.at('layerstack/sessions')))
-      rmSync(house.at(`layerstack/sessions/${session}`), { recursive: true });
-    await expect(house.store.create(IMAGE, { name: 'web' })).rejects.toThrow();
-    expect(readlinkSync(house.at('layerstack/names/web'))).toBe(id);
+    const { id } = await fixture.store.containers.create(IMAGE, { name: 'web' });
+    for (const session of readdirSync(fixture.at('layerstack/sessions')))
+      rmSync(fixture.at(`layerstack/sessions/${session}`), { recursive: true });
+    await expect(fixture.store.containers.create(IMAGE, { name: 'web' })).rejects.toThrow();
+    expect(readlinkSync(fixture.at('layerstack/names/web'))).toBe(id);
   });
 
   it('a name in config.v2.json that is a path names no file of the index', async () => {
-    const { id } = await house.store.create(IMAGE, { name: 'web' });
-    const path = house.at(`containers/${id}/config.v2.json`);
-    writeFileSync(path, house.text(`containers/${id}/config.v2.json`).replace('"/web"', '"/../../escaped"'));
-    await house.store.close();
-    rmSync(house.at('layerstack/names'), { recursive: true });
-    await house.reopen();
-    await house.store.create(IMAGE, { name: 'other' });
-    expect(existsSync(house.at('escaped'))).toBe(false);
-    expect(readdirSync(house.root)).not.toContain('escaped');
-    await house.store.remove(id);
+    const { id } = await fixture.store.containers.create(IMAGE, { name: 'web' });
+    const path = fixture.at(`containers/${id}/config.v2.json`);
+    writeFileSync(
+      path,
+      fixture.text(`containers/${id}/config.v2.json`).replace('"/web"', '"/../../escaped"'),
+    );
+    await fixture.store.close();
+    rmSync(fixture.at('layerstack/names'), { recursive: true });
+    await fixture.reopen();
+    await fixture.store.containers.create(IMAGE, { name: 'other' });
+    expect(existsSync(fixture.at('escaped'))).toBe(false);
+    expect(readdirSync(fixture.root)).not.toContain('escaped');
+    await fixture.store.containers.remove(id);
   });
 
   it('a name longer than a file name is no container, not a system error', async () => {
-    const error = await rejection(house.store.container('x'.repeat(300)));
+    const error = await rejection(fixture.store.containers.get('x'.repeat(300)));
     expect(error.code).toBe('ERR_CONTAINER_NOT_FOUND');
   });
 });
 
 describe('strange entries', () => {
   it('a directory in the place of config.v2.json hides only its own container', async () => {
-    const { id } = await house.store.create(IMAGE, { name: 'good' });
-    mkdirSync(house.at(`containers/${'a'.repeat(64)}/config.v2.json`), { recursive: true });
-    expect((await house.store.containers()).map((container) => container.id)).toEqual([id]);
+    const { id } = await fixture.store.containers.create(IMAGE, { name: 'good' });
+    mkdirSync(fixture.at(`containers/${'a'.repeat(64)}/config.v2.json`), { recursive: true });
+    expect((await fixture.store.containers.list()).map((container) => container.id)).toEqual([id]);
   });
 
   it('a directory in the place of an image config hides nothing else', async () => {
-    mkdirSync(house.at(`image/overlay2/imagedb/content/sha256/${'a'.repeat(64)}`));
-    expect((await house.store.images()).map(({ RepoTags }) => RepoTags)).toEqual([[IMAGE]]);
+    mkdirSync(fixture.at(`image/overlay2/imagedb/content/sha256/${'a'.repeat(64)}`));
+    expect((await fixture.store.images.list()).map(({ RepoTags }) => RepoTags)).toEqual([[IMAGE]]);
   });
 
   it.each(['null', '{"version":1}', '7'])('an image catalog that holds %s counts as none', async (text) => {
-    writeFileSync(house.at('layerstack/image-catalog.json'), text);
-    expect(await house.store.images()).toHaveLength(1);
+    writeFileSync(fixture.at('layerstack/image-catalog.json'), text);
+    expect(await fixture.store.images.list()).toHaveLength(1);
   });
 
   it('a directory in the place of cache-id is an incomplete layer, and is replaced', async () => {
-    for (const hex of readdirSync(house.at(layerdb))) {
-      rmSync(house.at(`${layerdb}/${hex}/cache-id`));
-      mkdirSync(house.at(`${layerdb}/${hex}/cache-id`));
+    for (const hex of readdirSync(fixture.at(layerdb))) {
+      rmSync(fixture.at(`${layerdb}/${hex}/cache-id`));
+      mkdirSync(fixture.at(`${layerdb}/${hex}/cache-id`));
     }
-    await house.store.load(chunks(dockerArchive(LAYERS, { Cmd: ['/bin/true'] })));
-    const mount = await house.store.mount(await house.store.create(IMAGE));
+    await fixture.store.images.load(chunks(archiveOfMembers(LAYERS, { Cmd: ['/bin/true'] })));
+    const mount = await fixture.store.containers.mount(await fixture.store.containers.create(IMAGE));
     expect(readFileSync(join(mount.path, 'house/concrete'), 'utf8')).toBe('good concrete\n');
     await mount.unmount();
   });
@@ -88,16 +91,16 @@ describe('removal', () => {
     try {
       const root = join(volume.path, 'store');
       const store = await Layerstack.open({ root });
-      await store.load(chunks(dockerArchive(LAYERS)));
-      const mount = await store.mount(await store.create(IMAGE, { name: 'sticky' }));
+      await store.images.load(chunks(archiveOfMembers(LAYERS)));
+      const mount = await store.containers.mount(await store.containers.create(IMAGE, { name: 'sticky' }));
       const diff = join(mount.path, '../diff/immutable');
       await mount.unmount();
       writeFileSync(diff, '');
       execFileSync('chattr', ['+i', diff]);
-      await store.remove('sticky');
+      await store.containers.remove('sticky');
       await store.close();
       const again = await Layerstack.open({ root });
-      expect(await again.containers()).toEqual([]);
+      expect(await again.containers.list()).toEqual([]);
       await again.close();
       const [left = ''] = readdirSync(join(root, 'overlay2')).filter((name) => name.endsWith('-removing'));
       execFileSync('chattr', ['-i', join(root, 'overlay2', left, 'diff/immutable')]);
@@ -109,9 +112,9 @@ describe('removal', () => {
   });
 
   it('mounting a container that was removed meanwhile says so', async () => {
-    const container = await house.store.create(IMAGE);
-    await house.store.remove(container);
-    expect((await rejection(house.store.mount(container))).code).toBe('ERR_CONTAINER_NOT_FOUND');
+    const container = await fixture.store.containers.create(IMAGE);
+    await fixture.store.containers.remove(container);
+    expect((await rejection(fixture.store.containers.mount(container))).code).toBe('ERR_CONTAINER_NOT_FOUND');
   });
 });
 
@@ -124,7 +127,7 @@ describe('opening', () => {
       execFileSync('mount', ['-o', 'remount,ro', volume.path]);
       expect((await rejection(Layerstack.open({ root }))).code).toBe('ERR_STORE_READ_ONLY');
       await using store = await Layerstack.open({ root, readOnly: true });
-      expect(await store.images()).toEqual([]);
+      expect(await store.images.list()).toEqual([]);
       expect((await Layerstack.diagnose(root)).find(({ name }) => name === 'file system')?.state).toBe(
         'fail',
       );
@@ -136,7 +139,7 @@ describe('opening', () => {
   it('a temporary directory that is missing is not blamed on the store', async () => {
     vi.stubEnv('TMPDIR', '/nonexistent');
     try {
-      const error = await rejection(Layerstack.open({ root: house.root, readOnly: true }));
+      const error = await rejection(Layerstack.open({ root: fixture.root, readOnly: true }));
       expect(error.message).toContain('/nonexistent');
     } finally {
       vi.unstubAllEnvs();
@@ -144,39 +147,39 @@ describe('opening', () => {
   });
 
   it('a file in the place of a directory of the store is named', async () => {
-    await house.store.close();
-    rmSync(house.at('containers'), { recursive: true });
-    writeFileSync(house.at('containers'), '');
-    await expect(Layerstack.open({ root: house.root })).rejects.toThrow(/containers/);
-    rmSync(house.at('containers'));
-    await house.reopen();
+    await fixture.store.close();
+    rmSync(fixture.at('containers'), { recursive: true });
+    writeFileSync(fixture.at('containers'), '');
+    await expect(Layerstack.open({ root: fixture.root })).rejects.toThrow(/containers/);
+    rmSync(fixture.at('containers'));
+    await fixture.reopen();
   });
 });
 
 it('a bundle is not written through a link that waits in its directory', async () => {
-  const container = await house.store.create(IMAGE);
-  const directory = join(house.scratch, 'bundle');
+  const container = await fixture.store.containers.create(IMAGE);
+  const directory = join(fixture.scratch, 'bundle');
   mkdirSync(directory);
-  writeFileSync(join(house.scratch, 'victim'), 'untouched');
-  symlinkSync(join(house.scratch, 'victim'), join(directory, 'config.json.tmp'));
-  await house.store.bundle(container, directory);
-  expect(readFileSync(join(house.scratch, 'victim'), 'utf8')).toBe('untouched');
-  await house.store.unmount(container);
+  writeFileSync(join(fixture.scratch, 'victim'), 'untouched');
+  symlinkSync(join(fixture.scratch, 'victim'), join(directory, 'config.json.tmp'));
+  await fixture.store.containers.bundle(container, directory);
+  expect(readFileSync(join(fixture.scratch, 'victim'), 'utf8')).toBe('untouched');
+  await fixture.store.containers.unmount(container);
 });
 
 it('a layer that is published again reaches all that stands on it, not its children only', async () => {
   const three = [...LAYERS, [{ name: 'house/roof', content: 'slate\n' }]];
-  const archive = dockerArchive(three, { Cmd: ['/bin/true'] }, 'three:1');
-  await house.store.load(chunks(archive));
-  for (const hex of readdirSync(house.at(layerdb))) {
-    if (existsSync(house.at(`${layerdb}/${hex}/parent`))) continue;
-    const id = house.text(`${layerdb}/${hex}/cache-id`);
-    rmSync(house.at(`overlay2/l/${house.text(`overlay2/${id}/link`)}`));
-    rmSync(house.at(`overlay2/${id}`), { recursive: true });
-    rmSync(house.at(`${layerdb}/${hex}`), { recursive: true });
+  const archive = archiveOfMembers(three, { Cmd: ['/bin/true'] }, 'three:1');
+  await fixture.store.images.load(chunks(archive));
+  for (const hex of readdirSync(fixture.at(layerdb))) {
+    if (existsSync(fixture.at(`${layerdb}/${hex}/parent`))) continue;
+    const id = fixture.text(`${layerdb}/${hex}/cache-id`);
+    rmSync(fixture.at(`overlay2/l/${fixture.text(`overlay2/${id}/link`)}`));
+    rmSync(fixture.at(`overlay2/${id}`), { recursive: true });
+    rmSync(fixture.at(`${layerdb}/${hex}`), { recursive: true });
   }
-  await house.store.load(chunks(archive));
-  const mount = await house.store.mount(await house.store.create('three:1'));
+  await fixture.store.images.load(chunks(archive));
+  const mount = await fixture.store.containers.mount(await fixture.store.containers.create('three:1'));
   expect(readdirSync(join(mount.path, 'house')).sort()).toEqual(['concrete', 'marble', 'rebar', 'roof']);
   await mount.unmount();
 });

@@ -14,7 +14,7 @@ import { imageOf, layerOf, type ImageOptions, type TestImage } from '../support/
 import { mustRun } from '../support/process.ts';
 import { dropScratch, makeScratch } from '../support/scratch.ts';
 import { tar } from '../support/tar.ts';
-import { chunks } from './layer-support.ts';
+import { chunks } from '../support/layers.ts';
 
 let scratch: string;
 let store: Layerstack;
@@ -45,7 +45,7 @@ function image(layers: readonly string[], tags: readonly string[], more: ImageOp
 }
 
 const load = (...images: TestImage[]): Promise<unknown> =>
-  store.load(chunks(tar(dockerArchive(images)), 5000));
+  store.images.load(chunks(tar(dockerArchive(images)), 5000));
 const layerNames = (): string[] => readdirSync(at(LAYERS)).sort();
 const chainsOf = (...images: TestImage[]): string[] =>
   [...new Set(images.flatMap(({ chain }) => chain.map(hexOf)))].sort();
@@ -74,7 +74,7 @@ describe('removing an image', () => {
   it('removes the layers that no other has, from the top, and says so', async () => {
     const [a, b] = [image(['base', 'shared', 'a1', 'a2'], ['a:1']), image(['base', 'shared'], ['b:1'])];
     await load(a, b);
-    expect(await store.removeImage('a:1')).toEqual([
+    expect(await store.images.remove('a:1')).toEqual([
       { Untagged: 'a:1' },
       { Deleted: a.id },
       { Deleted: a.chain[3] },
@@ -89,7 +89,7 @@ describe('removing an image', () => {
     const middle = image(['base', 'middle'], [], { parent: base });
     const top = image(['base', 'middle', 'top'], ['top:1'], { parent: middle });
     await load(base, middle, top);
-    expect(await store.removeImage('top:1')).toEqual([
+    expect(await store.images.remove('top:1')).toEqual([
       { Untagged: 'top:1' },
       { Deleted: top.id },
       { Deleted: top.chain[2] },
@@ -110,7 +110,7 @@ describe('removing an image', () => {
     mkdirSync(point);
     await mustRun('mount', ['-t', 'tmpfs', 'tmpfs', point]);
     try {
-      await store.removeImage('a:1');
+      await store.images.remove('a:1');
       await store.close();
       expect(readdirSync(at('overlay2')).filter((name) => name !== 'l')).toEqual([cacheId]);
       expect(layerNames()).toHaveLength(1);
@@ -124,18 +124,18 @@ describe('removing an image', () => {
   it('is refused, or leaves the layers, while a container uses it', async () => {
     const a = image(['base', 'a'], ['a:1']);
     await load(a);
-    const container = await store.create('a:1');
-    await expect(store.removeImage('a:1')).rejects.toMatchObject({
+    const container = await store.containers.create('a:1');
+    await expect(store.images.remove('a:1')).rejects.toMatchObject({
       code: 'ERR_IMAGE_IN_USE',
       kind: 'conflict',
     });
-    const mount = await store.mount(container);
-    await expect(store.removeImage(a.id, { force: true })).rejects.toThrow('cannot be forced');
+    const mount = await store.containers.mount(container);
+    await expect(store.images.remove(a.id, { force: true })).rejects.toThrow('cannot be forced');
     await mount.unmount();
-    await store.removeImage('a:1', { force: true });
+    await store.images.remove('a:1', { force: true });
     expect(layerNames()).toEqual(chainsOf(a));
-    await (await store.mount(container)).unmount();
-    await store.remove(container);
+    await (await store.containers.mount(container)).unmount();
+    await store.containers.remove(container);
     await expectLeft();
   });
 
@@ -144,11 +144,11 @@ describe('removing an image', () => {
     await load(a, b);
     writeFileSync(at(`${CONTENT}/${hexOf(a.id)}`), 'damaged');
     rmSync(at(`${CONTENT}/${hexOf(b.id)}`));
-    expect(await store.removeImage('a:1')).toEqual([{ Untagged: 'a:1' }, { Deleted: a.id }]);
-    expect(await store.removeImage('b:1')).toEqual([{ Untagged: 'b:1' }]);
-    await expect(store.removeImage('b:1')).rejects.toMatchObject({ code: 'ERR_IMAGE_NOT_FOUND' });
+    expect(await store.images.remove('a:1')).toEqual([{ Untagged: 'a:1' }, { Deleted: a.id }]);
+    expect(await store.images.remove('b:1')).toEqual([{ Untagged: 'b:1' }]);
+    await expect(store.images.remove('b:1')).rejects.toMatchObject({ code: 'ERR_IMAGE_NOT_FOUND' });
     expect(layerNames()).toEqual(chainsOf(a, b));
-    await store.prune();
+    await store.images.prune();
     await expectLeft();
   });
 
@@ -158,9 +158,9 @@ describe('removing an image', () => {
     const cacheId = readFileSync(at(`${LAYERS}/${hexOf(b.chain[0] as ChainID)}/cache-id`), 'utf8');
     mkdirSync(at('buildkit'));
     writeFileSync(at('buildkit/snapshots.db'), `\0\0chainid${a.chain[0] ?? ''}\0committed${cacheId}\0`);
-    await store.removeImage('a:1');
-    await store.removeImage('b:1');
-    await store.prune({ all: true });
+    await store.images.remove('a:1');
+    await store.images.remove('b:1');
+    await store.images.prune({ all: true });
     await store.close();
     expect(layerNames()).toEqual([a.chain[0], b.chain[0]].map((chain) => hexOf(chain as ChainID)).sort());
   });
@@ -169,7 +169,7 @@ describe('removing an image', () => {
     const a = image(['base', 'a'], ['a:1']);
     await load(a);
     mkdirSync(at(`layerstack/flat/${hexOf(a.chain[1] as ChainID)}-init/dir`), { recursive: true });
-    await store.removeImage('a:1');
+    await store.images.remove('a:1');
     await expectLeft();
   });
 
@@ -177,9 +177,9 @@ describe('removing an image', () => {
     const a = image(['a'], ['a:1']);
     await load(a);
     const reader = await Layerstack.open({ root: at(''), readOnly: true });
-    await expect(reader.removeImage('a:1')).rejects.toMatchObject({ code: 'ERR_STORE_READ_ONLY' });
-    await expect(reader.prune({ all: true })).rejects.toMatchObject({ code: 'ERR_STORE_READ_ONLY' });
-    expect((await reader.prune({ all: true, dryRun: true })).ImagesDeleted).toHaveLength(3);
+    await expect(reader.images.remove('a:1')).rejects.toMatchObject({ code: 'ERR_STORE_READ_ONLY' });
+    await expect(reader.images.prune({ all: true })).rejects.toMatchObject({ code: 'ERR_STORE_READ_ONLY' });
+    expect((await reader.images.prune({ all: true, dryRun: true })).ImagesDeleted).toHaveLength(3);
     await reader.close();
     await expectLeft(a);
   });
@@ -191,7 +191,7 @@ describe('layers in use by others', () => {
     await load(a);
     const other = await Root.open(at(''));
     const pin = await new LayerStore(other).pin([a.chain[0] as ChainID]);
-    expect(await store.removeImage('a:1')).toEqual([
+    expect(await store.images.remove('a:1')).toEqual([
       { Untagged: 'a:1' },
       { Deleted: a.id },
       { Deleted: a.chain[1] },
@@ -215,18 +215,18 @@ describe('layers in use by others', () => {
     const deleting = async (): Promise<void> => {
       while (isLoading) {
         for (const name of ['a:1', 'base:1'])
-          await other.removeImage(name).catch((error: unknown) => {
+          await other.images.remove(name).catch((error: unknown) => {
             expect(error).toMatchObject({ code: 'ERR_IMAGE_NOT_FOUND' });
           });
-        await other.prune({ all: true });
+        await other.images.prune({ all: true });
       }
     };
     await Promise.all([loading().finally(() => (isLoading = false)), deleting()]);
     await load(base, a);
-    expect((await store.images()).map(({ Id }) => Id).sort()).toEqual([base.id, a.id].sort());
-    const container = await store.create('a:1');
-    await (await store.mount(container)).unmount();
-    await store.remove(container);
+    expect((await store.images.list()).map(({ Id }) => Id).sort()).toEqual([base.id, a.id].sort());
+    const container = await store.containers.create('a:1');
+    await (await store.containers.mount(container)).unmount();
+    await store.containers.remove(container);
     await other.close();
     await expectLeft(base, a);
   });
@@ -240,9 +240,9 @@ describe('layers in use by others', () => {
       this: LayerStore,
       ...args
     ) {
-      await other.removeImage('old:1');
+      await other.images.remove('old:1');
       const published = await publish.apply(this, args);
-      await other.prune();
+      await other.images.prune();
       return published;
     });
     await load(fresh);
@@ -256,16 +256,16 @@ describe('layers in use by others', () => {
     const a = image(['base', 'a'], ['a:1']);
     await load(a);
     const whole: Uint8Array[] = [];
-    for await (const chunk of store.save(['a:1'])) whole.push(Buffer.from(chunk));
+    for await (const chunk of store.images.save(['a:1'])) whole.push(Buffer.from(chunk));
     const saved: Uint8Array[] = [];
     const other = await open();
-    for await (const chunk of store.save(['a:1'])) {
-      if (saved.length === 0) await other.removeImage('a:1');
+    for await (const chunk of store.images.save(['a:1'])) {
+      if (saved.length === 0) await other.images.remove('a:1');
       await other.close();
       saved.push(Buffer.from(chunk));
     }
     expect(Buffer.concat(saved).equals(Buffer.concat(whole))).toBe(true);
-    await store.prune();
+    await store.images.prune();
     await expectLeft();
   });
 
@@ -276,11 +276,11 @@ describe('layers in use by others', () => {
     let second: Promise<unknown> | undefined;
     vi.spyOn(LayerUses, 'count').mockImplementationOnce(async (...args) => {
       const uses = await count.apply(LayerUses, args);
-      second = other.removeImage('b:1');
+      second = other.images.remove('b:1');
       await Promise.race([second, setTimeout(200)]);
       return uses;
     });
-    const removed = [...(await store.removeImage('a:1')), ...((await second) as object[])];
+    const removed = [...(await store.images.remove('a:1')), ...((await second) as object[])];
     expect(removed).toHaveLength(7);
     await other.close();
     await expectLeft();
@@ -292,7 +292,7 @@ describe('a process that dies', () => {
     const a = image(['base', 'a'], ['a:1']);
     await load(a);
     vi.spyOn(LayerStore.prototype, 'collect').mockRejectedValueOnce(new Error('died'));
-    await expect(store.removeImage('a:1')).rejects.toThrow('died');
+    await expect(store.images.remove('a:1')).rejects.toThrow('died');
     expect(readdirSync(at(CONTENT))).toEqual([]);
     await store.close();
     store = await open();
@@ -303,12 +303,12 @@ describe('a process that dies', () => {
     const a = image(['base', 'a'], ['a:1']);
     await load(a);
     vi.spyOn(native, 'removeTree').mockRejectedValue(new Error('died'));
-    const removed = store.removeImage('a:1');
+    const removed = store.images.remove('a:1');
     await expect(removed).rejects.toThrow('died');
     await store.close();
     vi.restoreAllMocks();
     store = await open();
-    await store.removeImage(a.id).catch(() => undefined);
+    await store.images.remove(a.id).catch(() => undefined);
     await expectLeft();
   });
 });
@@ -318,17 +318,17 @@ describe('prune', () => {
     const [a, b] = [image(['base', 'a'], ['a:1']), image(['base', 'b'], [])];
     const kept = image(['kept'], ['kept:1']);
     await load(a, b, kept);
-    await store.create('kept:1');
-    const before = await store.diskUsage();
-    const plan = await store.prune({ all: true, dryRun: true });
+    await store.containers.create('kept:1');
+    const before = await store.usage();
+    const plan = await store.images.prune({ all: true, dryRun: true });
     expect(layerNames()).toEqual(chainsOf(a, b, kept));
     expect(before.Reclaimable).toBe(plan.SpaceReclaimed);
     const sorted = (records: readonly object[]): string[] =>
       records.map((record) => JSON.stringify(record)).sort();
-    const done = await store.prune({ all: true });
+    const done = await store.images.prune({ all: true });
     expect(sorted(done.ImagesDeleted)).toEqual(sorted(plan.ImagesDeleted));
     expect(done.SpaceReclaimed).toBe(plan.SpaceReclaimed);
-    expect((await store.diskUsage()).LayersSize).toBe(before.LayersSize - plan.SpaceReclaimed);
+    expect((await store.usage()).LayersSize).toBe(before.LayersSize - plan.SpaceReclaimed);
     expect(layerNames().filter((name) => !name.endsWith('-removing'))).toEqual(chainsOf(kept));
   });
 
@@ -338,17 +338,17 @@ describe('prune', () => {
     const [tagged, lost] = [image(['t'], ['t:1']), image(['x', 'y'], [])];
     await load(loose, aged, tagged, lost);
     rmSync(at(`${CONTENT}/${hexOf(lost.id)}`));
-    const first = await store.prune({ filters: { until: '2021-01-01' } });
+    const first = await store.images.prune({ filters: { until: '2021-01-01' } });
     expect(first.ImagesDeleted).toEqual([
       { Deleted: aged.id },
       { Deleted: aged.chain[0] },
       { Deleted: lost.chain[1] },
       { Deleted: lost.chain[0] },
     ]);
-    await store.prune({ filters: { notLabel: ['for'] } });
-    await store.prune({ filters: { label: ['for=somebody'] } });
+    await store.images.prune({ filters: { notLabel: ['for'] } });
+    await store.images.prune({ filters: { label: ['for=somebody'] } });
     expect(readdirSync(at(CONTENT))).toHaveLength(2);
-    await store.prune({ filters: { label: ['for=nobody'] } });
+    await store.images.prune({ filters: { label: ['for=nobody'] } });
     await expectLeft(tagged);
   });
 });
@@ -362,7 +362,7 @@ describe('disk usage', () => {
       { name: 'link', type: 'symlink', linkname: 'dir/file' },
     ]);
     await load(image(['base'], ['a:1']), imageOf([layer], { tags: ['b:1'] }), image(['base', 'c'], ['c:1']));
-    const usage = await store.diskUsage();
+    const usage = await store.usage();
     const { stdout } = await mustRun('find', [
       at('overlay2'),
       '-path',
@@ -387,10 +387,10 @@ describe('disk usage', () => {
 
   it('counts what was written in containers', async () => {
     await load(image(['base'], ['a:1']));
-    const container = await store.create('a:1');
-    const mount = await store.mount(container);
+    const container = await store.containers.create('a:1');
+    const mount = await store.containers.mount(container);
     writeFileSync(join(mount.path, 'new'), '12345');
-    const { Containers, Images, Reclaimable } = await store.diskUsage();
+    const { Containers, Images, Reclaimable } = await store.usage();
     expect(Containers).toMatchObject([{ size: 5, active: true, container: { id: container.id } }]);
     expect(Images[0]?.Containers).toBe(1);
     expect(Reclaimable).toBe(0);
@@ -406,7 +406,7 @@ describe('the tree of layers', () => {
       image(['base', 'b'], ['b:1']),
     ];
     await load(base, a, b);
-    const [root, ...others] = await store.tree();
+    const [root, ...others] = await store.images.tree();
     expect(others).toEqual([]);
     expect(root).toMatchObject({
       chainId: base.chain[0],

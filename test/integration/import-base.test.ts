@@ -30,32 +30,32 @@ import { LayerstackCli } from '../support/layerstack-cli.ts';
 import { dumpStore, storeChanges } from '../support/store-dump.ts';
 import { tar } from '../support/tar.ts';
 import { compareTrees, dumpTree, mapTree, type Tree } from '../support/tree.ts';
-import { dockerArchive, House, IMAGE, LAYERS } from './container-support.ts';
+import { archiveOfMembers, TestStore, IMAGE, LAYERS } from '../support/test-store.ts';
 
-let house: House;
+let fixture: TestStore;
 let directory: string;
 
 beforeEach(async () => {
-  house = await House.build(
-    dockerArchive(LAYERS, { Cmd: ['/bin/true'], Env: ['A=base', 'B=base'], WorkingDir: '/house' }),
+  fixture = await TestStore.build(
+    archiveOfMembers(LAYERS, { Cmd: ['/bin/true'], Env: ['A=base', 'B=base'], WorkingDir: '/house' }),
   );
-  directory = join(house.scratch, 'directory');
+  directory = join(fixture.scratch, 'directory');
   mkdirSync(directory);
 });
 
 afterEach(async () => {
-  await house[Symbol.asyncDispose]();
+  await fixture[Symbol.asyncDispose]();
 });
 
 /** The directory of an image's topmost layer. */
 async function topOf(image: string): Promise<string> {
-  return (await house.store.inspect(image)).GraphDriver.Data?.['UpperDir'] ?? '';
+  return (await fixture.store.images.inspect(image)).GraphDriver.Data?.['UpperDir'] ?? '';
 }
 
 /** But for the directory itself, which is not in the layer. */
 const inside = (tree: Tree): Tree => mapTree(tree, (entry) => (entry.path === '.' ? undefined : entry));
 
-const overlays = (): string[] => readdirSync(house.at('overlay2')).filter((name) => name !== 'l');
+const overlays = (): string[] => readdirSync(fixture.at('overlay2')).filter((name) => name !== 'l');
 
 describe('import on a base', () => {
   test('shares the layers of the base, and inherits its config', async () => {
@@ -63,15 +63,18 @@ describe('import on a base', () => {
     mkdirSync(join(directory, 'house'));
     writeFileSync(join(directory, 'house/concrete'), 'mine\n');
     const before = overlays();
-    const id = await house.store.import(directory, {
+    const id = await fixture.store.images.import(directory, {
       base: IMAGE,
-      reference: 'app:1',
+      reference: 'derived:1',
       author: 'A <a@example.org>',
       message: 'by hand',
       changes: ['ENV B=mine C=$A', 'LABEL team=x'],
       sourceDateEpoch: 1_700_000_000,
     });
-    const [base, app] = [await house.store.inspect(IMAGE), await house.store.inspect('app:1')];
+    const [base, app] = [
+      await fixture.store.images.inspect(IMAGE),
+      await fixture.store.images.inspect('derived:1'),
+    ];
     expect(app).toMatchObject({
       Id: id,
       Parent: base.Id,
@@ -90,18 +93,18 @@ describe('import on a base', () => {
     expect(overlays()).toHaveLength(before.length + 1);
     expect(before.every((name) => overlays().includes(name))).toBe(true);
 
-    await using container = await house.store.create('app:1');
-    await using mount = await house.store.mount(container);
+    await using container = await fixture.store.containers.create('derived:1');
+    await using mount = await fixture.store.containers.mount(container);
     const text = (path: string): string => readFileSync(join(mount.path, path), 'utf8');
     expect([text('added'), text('house/concrete'), text('house/marble')]).toEqual([
       'added\n',
       'mine\n',
       'marble\n',
     ]);
-    const [step] = await house.store.history('app:1');
+    const [step] = await fixture.store.images.history('derived:1');
     expect(step).toMatchObject({ Comment: 'by hand', CreatedBy: '' });
     // The base is its parent.
-    expect(await rejection(house.store.removeImage(base.Id))).toMatchObject({ code: 'ERR_IMAGE_IN_USE' });
+    expect(await rejection(fixture.store.images.remove(base.Id))).toMatchObject({ code: 'ERR_IMAGE_IN_USE' });
   });
 
   test('takes all that a layer can hold', async () => {
@@ -123,8 +126,8 @@ describe('import on a base', () => {
     writeSync(sparse, 'end', 32 * 1024 * 1024);
     closeSync(sparse);
     execFileSync('touch', ['-h', '-d', '@1000000000.123456789', at('absolute'), at('pipe'), at('deep')]);
-    await house.store.import(directory, { base: IMAGE, reference: 'app:1' });
-    const top = await topOf('app:1');
+    await fixture.store.images.import(directory, { base: IMAGE, reference: 'derived:1' });
+    const top = await topOf('derived:1');
     expect(compareTrees(inside(await dumpTree(top)), inside(await dumpTree(directory)))).toEqual([]);
     expect(lstatSync(join(top, 'sparse')).blocks * 512).toBeLessThan(1024 * 1024);
   });
@@ -139,9 +142,9 @@ describe('import on a base', () => {
     writeFileSync(join(directory, '.wh.etc/inside'), '');
     writeFileSync(join(directory, 'kept'), '');
     const events: ProgressEvent[] = [];
-    await house.store.import(directory, {
+    await fixture.store.images.import(directory, {
       base: IMAGE,
-      reference: 'app:1',
+      reference: 'derived:1',
       onProgress: (event) => events.push(event),
     });
     expect(
@@ -152,9 +155,9 @@ describe('import on a base', () => {
       'whiteout-name house/.wh.marble',
       'whiteout-device house/rebar',
     ]);
-    expect([...(await dumpTree(await topOf('app:1'))).keys()]).toEqual(['.', 'house', 'kept']);
-    await using container = await house.store.create('app:1');
-    await using mount = await house.store.mount(container);
+    expect([...(await dumpTree(await topOf('derived:1'))).keys()]).toEqual(['.', 'house', 'kept']);
+    await using container = await fixture.store.containers.create('derived:1');
+    await using mount = await fixture.store.containers.mount(container);
     expect(readdirSync(join(mount.path, 'house')).sort()).toEqual(['concrete', 'marble', 'rebar']);
     expect(existsSync(join(mount.path, 'etc/passwd'))).toBe(true);
   });
@@ -169,15 +172,15 @@ describe('import on a base', () => {
     const events: ProgressEvent[] = [];
     try {
       writeFileSync(join(directory, 'mounted/secret'), 'secret');
-      await house.store.import(directory, {
+      await fixture.store.images.import(directory, {
         base: IMAGE,
-        reference: 'app:1',
+        reference: 'derived:1',
         onProgress: (event) => events.push(event),
       });
     } finally {
       execFileSync('umount', [join(directory, 'mounted')]);
     }
-    expect([...(await dumpTree(await topOf('app:1'))).keys()]).toEqual(['.', 'mounted']);
+    expect([...(await dumpTree(await topOf('derived:1'))).keys()]).toEqual(['.', 'mounted']);
     expect(events.filter(({ type }) => type === 'warning')).toMatchObject([
       { code: 'socket', member: 'kept-socket' },
     ]);
@@ -185,26 +188,35 @@ describe('import on a base', () => {
 
   test('gives the same image of the same files, in whatever order they were made', async () => {
     for (const name of ['b', 'a', 'c']) writeFileSync(join(directory, name), name);
-    const other = join(house.scratch, 'other');
+    const other = join(fixture.scratch, 'other');
     mkdirSync(other, { mode: 0o700 });
     for (const name of ['c', 'b', 'a']) cpSync(join(directory, name), join(other, name));
     const options = { base: IMAGE, sourceDateEpoch: 1_000_000 };
-    const id = await house.store.import(directory, options);
-    expect(await house.store.import(other, options)).toBe(id);
-    expect(await house.store.import(directory, { ...options, sourceDateEpoch: 2_000_000 })).not.toBe(id);
+    const id = await fixture.store.images.import(directory, options);
+    expect(await fixture.store.images.import(other, options)).toBe(id);
+    expect(await fixture.store.images.import(directory, { ...options, sourceDateEpoch: 2_000_000 })).not.toBe(
+      id,
+    );
   });
 
   test('of an empty directory adds no layer', async () => {
     const before = overlays();
-    await house.store.import(directory, { base: IMAGE, reference: 'same:1', changes: ['USER mason'] });
-    const [base, same] = [await house.store.inspect(IMAGE), await house.store.inspect('same:1')];
+    await fixture.store.images.import(directory, {
+      base: IMAGE,
+      reference: 'same:1',
+      changes: ['USER mason'],
+    });
+    const [base, same] = [
+      await fixture.store.images.inspect(IMAGE),
+      await fixture.store.images.inspect('same:1'),
+    ];
     expect(same.RootFS).toEqual(base.RootFS);
     expect(same.Config).toMatchObject({ User: 'mason', Cmd: ['/bin/true'] });
     expect(overlays()).toEqual(before);
   });
 
   test('takes a tar too, whose whiteouts are those of a layer', async () => {
-    const layer = join(house.scratch, 'layer.tar');
+    const layer = join(fixture.scratch, 'layer.tar');
     writeFileSync(
       layer,
       tar([
@@ -212,9 +224,9 @@ describe('import on a base', () => {
         { name: 'new', content: 'new' },
       ]),
     );
-    await house.store.import(layer, { base: IMAGE, reference: 'app:1' });
-    await using container = await house.store.create('app:1');
-    await using mount = await house.store.mount(container);
+    await fixture.store.images.import(layer, { base: IMAGE, reference: 'derived:1' });
+    await using container = await fixture.store.containers.create('derived:1');
+    await using mount = await fixture.store.containers.mount(container);
     expect(readdirSync(join(mount.path, 'house')).sort()).toEqual(['concrete', 'marble']);
   });
 
@@ -224,7 +236,7 @@ describe('import on a base', () => {
     for (let i = 0; i < 200; i++) writeSync(file, block);
     closeSync(file);
     const events: ProgressEvent[] = [];
-    await house.store.import(directory, { base: IMAGE, onProgress: (event) => events.push(event) });
+    await fixture.store.images.import(directory, { base: IMAGE, onProgress: (event) => events.push(event) });
     const progress = events.flatMap((event) => (event.type === 'progress' ? [event.current] : []));
     expect(progress.length).toBeGreaterThan(1);
     expect(progress).toEqual([...progress].sort((a, b) => a - b));
@@ -234,11 +246,13 @@ describe('import on a base', () => {
 
   test('fails without a trace', async () => {
     writeFileSync(join(directory, 'file'), 'x'.repeat(10_000));
-    const before = await dumpStore(house.root);
+    const before = await dumpStore(fixture.root);
     const refuses = async (code: string, options: object, source: string = directory): Promise<void> => {
-      expect(await rejection(house.store.import(source, { base: IMAGE, ...options }))).toMatchObject({
-        code,
-      });
+      expect(await rejection(fixture.store.images.import(source, { base: IMAGE, ...options }))).toMatchObject(
+        {
+          code,
+        },
+      );
     };
     await refuses('ERR_IMAGE_NOT_FOUND', { base: 'nothing:1' });
     await refuses('ERR_REFERENCE_INVALID', { base: 'NOT A NAME' });
@@ -249,11 +263,11 @@ describe('import on a base', () => {
     await refuses('ERR_LAYER_INVALID', {}, join(directory, 'file'));
     await refuses('ERR_LIMIT_EXCEEDED', { maxBytes: 5000 });
     await refuses('ERR_ABORTED', { signal: AbortSignal.abort() });
-    for (const source of [house.root, house.scratch, '/']) {
-      if (lstatSync(source).dev !== lstatSync(house.root).dev) continue;
+    for (const source of [fixture.root, fixture.scratch, '/']) {
+      if (lstatSync(source).dev !== lstatSync(fixture.root).dev) continue;
       await refuses('ERR_INVALID_ARGUMENT', {}, source);
     }
-    expect(await storeChanges(house.root, before)).toEqual([]);
+    expect(await storeChanges(fixture.root, before)).toEqual([]);
   });
 
   test('is stopped by its signal, and leaves nothing', async () => {
@@ -261,9 +275,9 @@ describe('import on a base', () => {
     ftruncateSync(file, 1024 ** 3);
     for (let i = 0; i < 64; i++) writeSync(file, Buffer.alloc(4 * 1024 * 1024, 'x'));
     closeSync(file);
-    const before = await dumpStore(house.root);
+    const before = await dumpStore(fixture.root);
     const stop = new AbortController();
-    const importing = house.store.import(directory, {
+    const importing = fixture.store.images.import(directory, {
       base: IMAGE,
       signal: stop.signal,
       onProgress: ({ type }) => {
@@ -271,28 +285,28 @@ describe('import on a base', () => {
       },
     });
     expect(await rejection(importing)).toMatchObject({ code: 'ERR_ABORTED' });
-    expect(await storeChanges(house.root, before)).toEqual([]);
+    expect(await storeChanges(fixture.root, before)).toEqual([]);
   });
 
   test('of a base that is removed meanwhile fails, and leaves nothing of either', async () => {
     const source = async function* (): AsyncGenerator<Uint8Array> {
       const bytes = tar([{ name: 'new', content: 'new' }]);
       yield bytes.subarray(0, 700);
-      await house.store.removeImage(IMAGE, { force: true });
+      await fixture.store.images.remove(IMAGE, { force: true });
       yield bytes.subarray(700);
     };
-    const { Id: id } = await house.store.inspect(IMAGE);
-    const importing = house.store.import(source(), { base: IMAGE, reference: 'app:1' });
+    const { Id: id } = await fixture.store.images.inspect(IMAGE);
+    const importing = fixture.store.images.import(source(), { base: IMAGE, reference: 'derived:1' });
     expect(await rejection(importing)).toMatchObject({ code: 'ERR_IMAGE_NOT_FOUND' });
-    expect(await rejection(house.store.inspect(id))).toMatchObject({ code: 'ERR_IMAGE_NOT_FOUND' });
-    await house.reopen();
-    await house.store.prune();
-    await house.reopen();
+    expect(await rejection(fixture.store.images.inspect(id))).toMatchObject({ code: 'ERR_IMAGE_NOT_FOUND' });
+    await fixture.reopen();
+    await fixture.store.images.prune();
+    await fixture.reopen();
     expect(overlays()).toEqual([]);
   });
 
   test('reads nothing outside the directory, whatever is swapped in it meanwhile', async () => {
-    const secret = join(house.scratch, 'secret');
+    const secret = join(fixture.scratch, 'secret');
     mkdirSync(secret);
     writeFileSync(join(secret, 'file'), 'SECRET');
     for (let i = 0; i < 200; i++) {
@@ -303,24 +317,24 @@ describe('import on a base', () => {
     const swapping = (async () => {
       for (let i = 0; going; i = (i + 1) % 200) {
         const path = join(directory, `d${i}`);
-        renameSync(path, join(house.scratch, 'aside'));
+        renameSync(path, join(fixture.scratch, 'aside'));
         symlinkSync(secret, path);
         await nextTurn();
         rmSync(path);
-        renameSync(join(house.scratch, 'aside'), path);
+        renameSync(join(fixture.scratch, 'aside'), path);
         writeFileSync(join(path, 'file'), i % 2 ? '' : 'harmless'.repeat(100));
       }
     })();
     let done = 0;
     for (let round = 0; round < 10; round++) {
       try {
-        await house.store.import(directory, { base: IMAGE, reference: 'app:1' });
+        await fixture.store.images.import(directory, { base: IMAGE, reference: 'derived:1' });
       } catch (error) {
         expect(error).toMatchObject({ code: 'ERR_UPPER_CHANGED' });
         continue;
       }
       done++;
-      const contents = [...(await dumpTree(await topOf('app:1'))).values()].flatMap(
+      const contents = [...(await dumpTree(await topOf('derived:1'))).values()].flatMap(
         ({ sha256 }) => sha256 ?? [],
       );
       expect(contents.length).toBeGreaterThan(100);
@@ -334,13 +348,13 @@ describe('import on a base', () => {
   test('is an option of the verb', async () => {
     writeFileSync(join(directory, 'file'), 'x');
     writeFileSync(join(directory, '.wh.x'), '');
-    const cli = new LayerstackCli(house.root);
+    const cli = new LayerstackCli(fixture.root);
     const ran = await cli.try([
-      ...['import', '--base', IMAGE, '-a', 'me', '-m', 'why', '-c', 'USER mason', directory, 'app:1'],
+      ...['import', '--base', IMAGE, '-a', 'me', '-m', 'why', '-c', 'USER mason', directory, 'derived:1'],
     ]);
     expect(ran.stderr).toMatch(/^layerstack: warning: .*removal of another in a layer: it is left out\n$/);
     expect(ran.stdout).toMatch(/^sha256:[0-9a-f]{64}\n$/);
-    expect(await house.store.inspect('app:1')).toMatchObject({
+    expect(await fixture.store.images.inspect('derived:1')).toMatchObject({
       Id: ran.stdout.trim(),
       Author: 'me',
       Comment: 'why',

@@ -64,21 +64,21 @@ const below = (lines: string[]): string[] => lines.filter((line) => !line.starts
 
 /** The tree of an image, without what an init layer adds. */
 async function treeOf(image: string): Promise<string[]> {
-  const [layer] = (await store.inspect(image)).GraphDriver.Data
-    ? [(await store.inspect(image)).GraphDriver.Data?.['UpperDir']]
+  const [layer] = (await store.images.inspect(image)).GraphDriver.Data
+    ? [(await store.images.inspect(image)).GraphDriver.Data?.['UpperDir']]
     : [];
   return below(await snapshot(layer ?? ''));
 }
 
 describe('import', () => {
   test('makes an image of a tar, whose bytes are the layer', async () => {
-    const id = await store.import(file('root.tar', plain), {
+    const id = await store.images.import(file('root.tar', plain), {
       reference: 'own:1',
       message: 'by <hand>',
       changes: ['CMD ["sh"]', 'ENV A=b'],
       sourceDateEpoch: 1_700_000_000,
     });
-    expect(await store.inspect('own:1')).toMatchObject({
+    expect(await store.images.inspect('own:1')).toMatchObject({
       Id: id,
       Comment: 'by <hand>',
       Created: '2023-11-14T22:13:20Z',
@@ -92,23 +92,23 @@ describe('import', () => {
 
   test('gives the same image of a file, a stream, gzip and zstd', async () => {
     const options = { sourceDateEpoch: 0 };
-    const id = await store.import(file('root.tar', plain), options);
+    const id = await store.images.import(file('root.tar', plain), options);
     for (const bytes of [plain, gzipSync(plain), zstdStored(plain)]) {
-      expect(await store.import(stream(bytes), options)).toBe(id);
-      expect(await store.import(file('compressed', bytes), options)).toBe(id);
+      expect(await store.images.import(stream(bytes), options)).toBe(id);
+      expect(await store.images.import(file('compressed', bytes), options)).toBe(id);
     }
   });
 
   test('packs a directory with all that is in it', async () => {
     const root = await rootfs();
-    await store.import(root, { reference: 'debian:own' });
+    await store.images.import(root, { reference: 'debian:own' });
     expect(await treeOf('debian:own')).toEqual(below(await snapshot(root)));
   });
 
   test('of a directory agrees with tar-fs on what that can carry', async () => {
     const root = await rootfs();
-    await store.import(root, { reference: 'ours:1' });
-    await store.import(tarFs.pack(root, { strict: false }), { reference: 'theirs:1' });
+    await store.images.import(root, { reference: 'ours:1' });
+    await store.images.import(tarFs.pack(root, { strict: false }), { reference: 'theirs:1' });
     const shared = (lines: string[]): string[] =>
       lines
         .filter((line) => !line.startsWith('dev/zero'))
@@ -117,9 +117,9 @@ describe('import', () => {
   });
 
   test('takes the platform that it is given', async () => {
-    await store.import(stream(plain), { reference: 'a:1', platform: 'linux/arm/v6' });
-    expect(await store.inspect('a:1')).toMatchObject({ Architecture: 'arm', Variant: 'v6' });
-    await expect(store.import(stream(plain), { platform: 'windows/amd64' })).rejects.toMatchObject({
+    await store.images.import(stream(plain), { reference: 'a:1', platform: 'linux/arm/v6' });
+    expect(await store.images.inspect('a:1')).toMatchObject({ Architecture: 'arm', Variant: 'v6' });
+    await expect(store.images.import(stream(plain), { platform: 'windows/amd64' })).rejects.toMatchObject({
       code: 'ERR_INVALID_ARGUMENT',
     });
   });
@@ -127,7 +127,7 @@ describe('import', () => {
   test('fails without a trace for what is no tar', async () => {
     const before = await dumpStore(store.root);
     const refuses = (source: string | AsyncIterable<Uint8Array>, options = {}) =>
-      expect(store.import(source, options)).rejects;
+      expect(store.images.import(source, options)).rejects;
     await refuses(join(scratch, 'nothing')).toMatchObject({ code: 'ERR_INVALID_ARGUMENT' });
     await refuses(stream(Buffer.from('no tar at all'.repeat(100)))).toMatchObject({
       code: 'ERR_LAYER_INVALID',
@@ -155,7 +155,7 @@ describe('import', () => {
     });
     expect(piped.stderr).toBe('');
     expect(piped.stdout).toMatch(id);
-    expect(await store.inspect('cli:1')).toMatchObject({ Comment: 'text', Config: { User: 'a' } });
+    expect(await store.images.inspect('cli:1')).toMatchObject({ Comment: 'text', Config: { User: 'a' } });
     expect(`${await cli.run('import', await rootfs(), 'cli:2')}\n`).toMatch(id);
     expect(`${await cli.run('import', file('x.tar', plain))}\n`).toMatch(id);
     expect((await cli.try(['import', 'https://example.org/x.tar'])).status).toBe(2);

@@ -74,7 +74,7 @@ async function compare(images: readonly DirectoryNode[]): Promise<void> {
     target: merged,
     lowers,
     work: 'work',
-    rung: 'fsconfig' as const,
+    method: 'fsconfig' as const,
     options: ['index=off'],
   };
   await mountOverlay({ ...mount, upper: 'theirs' });

@@ -21,21 +21,21 @@ import { rejection } from '../support/errors.ts';
 import { FAULTS, interrupt } from '../support/interrupt.ts';
 import { makeVolume } from '../support/loop.ts';
 import { dumpStore, storeChanges } from '../support/store-dump.ts';
-import { chunks, dockerArchive, House, IMAGE, LAYERS } from './container-support.ts';
+import { chunks, archiveOfMembers, TestStore, IMAGE, LAYERS } from '../support/test-store.ts';
 
-const OTHER = dockerArchive([...LAYERS, [{ name: 'other', content: 'other' }]], {}, 'other:1');
+const OTHER = archiveOfMembers([...LAYERS, [{ name: 'other', content: 'other' }]], {}, 'other:1');
 const MAX_STEPS = 300;
 
 /** What every command shows of the images. */
 async function shown(root: string): Promise<unknown> {
   const store = await Layerstack.open({ root, readOnly: true });
   try {
-    const images = await store.images({ all: true });
+    const images = await store.images.list({ all: true });
     return await Promise.all(
       images.map(async ({ Id, RepoTags, ParentId, Size }) => {
-        const { Metadata } = await store.inspect(Id);
+        const { Metadata } = await store.images.inspect(Id);
         const isDated = !JSON.stringify(Metadata).includes('"0001-');
-        return [Id, RepoTags, ParentId, Size, isDated, await store.history(Id)];
+        return [Id, RepoTags, ParentId, Size, isDated, await store.images.history(Id)];
       }),
     );
   } finally {
@@ -44,33 +44,35 @@ async function shown(root: string): Promise<unknown> {
 }
 
 describe('interrupted at any step', () => {
-  let house: House;
+  let fixture: TestStore;
 
   beforeEach(async () => {
-    house = await House.build();
-    const id = await house.store.create(IMAGE, { name: 'build' });
-    const mount = await house.store.mount(id);
+    fixture = await TestStore.build();
+    const id = await fixture.store.containers.create(IMAGE, { name: 'build' });
+    const mount = await fixture.store.containers.mount(id);
     writeFileSync(join(mount.path, 'new'), 'content');
     await mount.unmount();
-    await house.reopen();
+    await fixture.reopen();
   });
 
   afterEach(async () => {
     vi.restoreAllMocks();
-    await house[Symbol.asyncDispose]();
+    await fixture[Symbol.asyncDispose]();
   });
 
   /** Directories whose entries are of something under way, or of nothing. */
   function left(): string[] {
     const temporary = (path: string): string[] =>
-      readdirSync(house.at(path)).filter((name) => name.startsWith('.tmp-'));
+      readdirSync(fixture.at(path)).filter((name) => name.startsWith('.tmp-'));
     return [
       ...['sessions', 'unused', 'changes']
         .flatMap((name) => listOrNone(`layerstack/${name}`))
-        .concat(readdirSync(house.at('image/overlay2/layerdb/tmp'))),
+        .concat(readdirSync(fixture.at('image/overlay2/layerdb/tmp'))),
       ...['image/overlay2', 'image/overlay2/imagedb/content/sha256'].flatMap(temporary),
-      ...readdirSync(house.at('image/overlay2/layerdb/sha256')).filter((name) => name.endsWith('-removing')),
-      ...readdirSync(house.at('image/overlay2/imagedb/metadata/sha256')).flatMap((id) =>
+      ...readdirSync(fixture.at('image/overlay2/layerdb/sha256')).filter((name) =>
+        name.endsWith('-removing'),
+      ),
+      ...readdirSync(fixture.at('image/overlay2/imagedb/metadata/sha256')).flatMap((id) =>
         temporary(`image/overlay2/imagedb/metadata/sha256/${id}`),
       ),
     ];
@@ -78,7 +80,7 @@ describe('interrupted at any step', () => {
 
   function listOrNone(path: string): string[] {
     try {
-      return readdirSync(house.at(path));
+      return readdirSync(fixture.at(path));
     } catch {
       return [];
     }
@@ -90,36 +92,36 @@ describe('interrupted at any step', () => {
     undo: (store: Layerstack) => Promise<unknown>,
     { error, dying, stride = 1 }: { error: Error; dying: boolean; stride?: number },
   ): Promise<void> {
-    await work(house.store);
-    await house.reopen();
-    const done = await shown(house.root);
-    await undo(house.store);
-    await house.reopen();
-    let before = await dumpStore(house.root);
-    const old = await shown(house.root);
+    await work(fixture.store);
+    await fixture.reopen();
+    const done = await shown(fixture.root);
+    await undo(fixture.store);
+    await fixture.reopen();
+    let before = await dumpStore(fixture.root);
+    const old = await shown(fixture.root);
     for (let at = 0; at < MAX_STEPS; at += stride) {
       const reached = interrupt({ at, error, dying });
-      const failed = await work(house.store).then(
+      const failed = await work(fixture.store).then(
         () => false,
         () => true,
       );
-      if (dying) await house.store.close();
+      if (dying) await fixture.store.close();
       vi.restoreAllMocks();
       const where = `step ${String(at)}`;
-      const now = await shown(house.root);
+      const now = await shown(fixture.root);
       if (dying) expect([old, done], where).toContainEqual(now);
       else expect(now, where).toEqual(failed ? old : done);
-      if (!dying) await house.store.close();
-      house.store = await Layerstack.open({ root: house.root });
-      expect(await shown(house.root), where).toEqual(now);
-      await house.reopen(); // what was left is collected in the background of the one before
+      if (!dying) await fixture.store.close();
+      fixture.store = await Layerstack.open({ root: fixture.root });
+      expect(await shown(fixture.root), where).toEqual(now);
+      await fixture.reopen(); // what was left is collected in the background of the one before
       expect(left(), where).toEqual([]);
       if (JSON.stringify(now) === JSON.stringify(old)) {
         expect(await changesSince(before), where).toEqual([]);
       } else {
-        await undo(house.store);
-        await house.reopen();
-        before = await dumpStore(house.root);
+        await undo(fixture.store);
+        await fixture.reopen();
+        before = await dumpStore(fixture.root);
       }
       if (!reached()) return;
     }
@@ -128,13 +130,13 @@ describe('interrupted at any step', () => {
 
   /** But for that names were written, and taken back. */
   async function changesSince(before: Awaited<ReturnType<typeof dumpStore>>): Promise<string[]> {
-    const changes = await storeChanges(house.root, before);
+    const changes = await storeChanges(fixture.root, before);
     return changes.filter((change) => !change.startsWith('image/overlay2/repositories.json: mtime'));
   }
 
   const died = { error: new Error('died'), dying: true };
-  const load = (store: Layerstack): Promise<unknown> => store.load(chunks(OTHER));
-  const unload = (store: Layerstack): Promise<unknown> => store.removeImage('other:1');
+  const load = (store: Layerstack): Promise<unknown> => store.images.load(chunks(OTHER));
+  const unload = (store: Layerstack): Promise<unknown> => store.images.remove('other:1');
 
   test('a load that dies leaves the image invisible or whole, and no layer', async () => {
     await everyStep(load, unload, { ...died, stride: 3 });
@@ -150,43 +152,43 @@ describe('interrupted at any step', () => {
   test('a commit that dies leaves the image invisible or whole, and no layer', async () => {
     const options = { reference: 'made:1', sourceDateEpoch: 1_700_000_000 };
     await everyStep(
-      (store) => store.commit('build', options),
-      (store) => store.removeImage('made:1'),
+      (store) => store.containers.commit('build', options),
+      (store) => store.images.remove('made:1'),
       { ...died, stride: 3 },
     );
   });
 
   test('an import that dies leaves the image invisible or whole, and no layer', async () => {
-    const directory = join(house.scratch, 'directory');
+    const directory = join(fixture.scratch, 'directory');
     mkdirSync(directory);
     writeFileSync(join(directory, 'file'), 'content');
     await everyStep(
-      (store) => store.import(directory, { reference: 'made:1', sourceDateEpoch: 1_700_000_000 }),
-      (store) => store.removeImage('made:1'),
+      (store) => store.images.import(directory, { reference: 'made:1', sourceDateEpoch: 1_700_000_000 }),
+      (store) => store.images.remove('made:1'),
       { ...died, stride: 3 },
     );
   });
 
   test('a removal that dies leaves the image whole with all its names, or gone', async () => {
-    await load(house.store);
-    await house.store.tag('other:1', 'more:1');
-    const [{ Id = '' } = {}] = (await house.store.images()).filter(({ RepoTags }) =>
+    await load(fixture.store);
+    await fixture.store.images.tag('other:1', 'more:1');
+    const [{ Id = '' } = {}] = (await fixture.store.images.list()).filter(({ RepoTags }) =>
       RepoTags?.includes('other:1'),
     );
     await everyStep(
-      (store) => store.removeImage(Id, { force: true }),
+      (store) => store.images.remove(Id, { force: true }),
       async (store) => {
         await load(store);
-        await store.tag('other:1', 'more:1');
+        await store.images.tag('other:1', 'more:1');
       },
       { ...died, stride: 3 },
     );
   });
 
   test('a name that moves while its process dies names the old image or the new one', async () => {
-    await load(house.store);
+    await load(fixture.store);
     await everyStep(
-      (store) => store.tag(IMAGE, 'other:1'),
+      (store) => store.images.tag(IMAGE, 'other:1'),
       (store) => load(store),
       { ...died, stride: 2 },
     );
@@ -194,59 +196,59 @@ describe('interrupted at any step', () => {
 });
 
 describe('a load that heals a damaged layer and dies at any step', () => {
-  let house: House;
+  let fixture: TestStore;
 
   beforeEach(async () => {
-    house = await House.build();
-    await house.store.create(IMAGE, { name: 'build' });
+    fixture = await TestStore.build();
+    await fixture.store.containers.create(IMAGE, { name: 'build' });
   });
 
   afterEach(async () => {
     vi.restoreAllMocks();
-    await house[Symbol.asyncDispose]();
+    await fixture[Symbol.asyncDispose]();
   });
 
-  const layers = (): string[] => readdirSync(house.at('image/overlay2/layerdb/sha256'));
+  const layers = (): string[] => readdirSync(fixture.at('image/overlay2/layerdb/sha256'));
   const contentOf = (layer: string): string =>
-    house.at(`overlay2/${house.text(`image/overlay2/layerdb/sha256/${layer}/cache-id`)}`);
+    fixture.at(`overlay2/${fixture.text(`image/overlay2/layerdb/sha256/${layer}/cache-id`)}`);
 
   test.each([
     ['whose content is gone', (layer: string) => rmSync(join(contentOf(layer), 'diff'), { recursive: true })],
     [
       'whose DiffID is gone',
-      (layer: string) => rmSync(house.at(`image/overlay2/layerdb/sha256/${layer}/diff`)),
+      (layer: string) => rmSync(fixture.at(`image/overlay2/layerdb/sha256/${layer}/diff`)),
     ],
   ])('%s leaves the image listed, and heals it when it is repeated', async (_, damage) => {
-    const archive = dockerArchive(LAYERS, { Cmd: ['/bin/true'] });
-    const overlays = readdirSync(house.at('overlay2')).length;
+    const archive = archiveOfMembers(LAYERS, { Cmd: ['/bin/true'] });
+    const overlays = readdirSync(fixture.at('overlay2')).length;
     const [layer = ''] = layers();
     for (let at = 0; at < MAX_STEPS; at += 2) {
       damage(layer);
-      await house.reopen();
+      await fixture.reopen();
       const reached = interrupt({ at, error: new Error('died'), dying: true });
-      await house.store.load(chunks(archive)).catch(() => undefined);
-      await house.store.close();
+      await fixture.store.images.load(chunks(archive)).catch(() => undefined);
+      await fixture.store.close();
       vi.restoreAllMocks();
       const where = `step ${String(at)}`;
       expect(layers(), where).toContain(layer);
-      await house.reopen();
+      await fixture.reopen();
       expect(
-        (await house.store.images()).map(({ RepoTags }) => RepoTags),
+        (await fixture.store.images.list()).map(({ RepoTags }) => RepoTags),
         where,
       ).toEqual([[IMAGE]]);
-      await house.store.load(chunks(archive));
-      await house.reopen();
+      await fixture.store.images.load(chunks(archive));
+      await fixture.reopen();
       const found: string[] = [];
-      for await (const { code, path } of house.store.fsck()) found.push(`${code} ${path}`);
+      for await (const { code, path } of fixture.store.fsck()) found.push(`${code} ${path}`);
       // What something may be mounted from stays.
       expect(
         found.filter((finding) => !finding.startsWith('overlay-orphan')),
         where,
       ).toEqual([]);
       const kept = found.filter((finding) => finding.startsWith('overlay-orphan')).length;
-      expect(readdirSync(house.at('overlay2')).length - kept, where).toBe(overlays);
-      for (const finding of found) rmSync(house.at(finding.split(' ')[1] ?? ''), { recursive: true });
-      const mount = await house.store.mount('build');
+      expect(readdirSync(fixture.at('overlay2')).length - kept, where).toBe(overlays);
+      for (const finding of found) rmSync(fixture.at(finding.split(' ')[1] ?? ''), { recursive: true });
+      const mount = await fixture.store.containers.mount('build');
       expect(readdirSync(join(mount.path, 'house')), where).toContain('marble');
       await mount.unmount();
       if (!reached()) return;
@@ -255,28 +257,28 @@ describe('a load that heals a damaged layer and dies at any step', () => {
   });
 
   test('an old directory without content does not stay, though something was stacked on it', async () => {
-    const overlays = readdirSync(house.at('overlay2')).length;
+    const overlays = readdirSync(fixture.at('overlay2')).length;
     for (const layer of layers()) rmSync(join(contentOf(layer), 'diff'), { recursive: true });
-    await house.store.load(chunks(dockerArchive(LAYERS, { Cmd: ['/bin/true'] })));
-    await house.reopen();
-    expect(readdirSync(house.at('overlay2'))).toHaveLength(overlays);
+    await fixture.store.images.load(chunks(archiveOfMembers(LAYERS, { Cmd: ['/bin/true'] })));
+    await fixture.reopen();
+    expect(readdirSync(fixture.at('overlay2'))).toHaveLength(overlays);
   });
 });
 
 describe('fsck of a store that no writer has opened since', () => {
-  let house: House;
+  let fixture: TestStore;
 
   beforeEach(async () => {
-    house = await House.build();
+    fixture = await TestStore.build();
   });
 
   afterEach(async () => {
     vi.restoreAllMocks();
-    await house[Symbol.asyncDispose]();
+    await fixture[Symbol.asyncDispose]();
   });
 
   async function codes(): Promise<string[]> {
-    const store = await Layerstack.open({ root: house.root, readOnly: true });
+    const store = await Layerstack.open({ root: fixture.root, readOnly: true });
     const found: string[] = [];
     for await (const { code, path } of store.fsck()) found.push(`${code} ${path}`);
     await store.close();
@@ -286,45 +288,45 @@ describe('fsck of a store that no writer has opened since', () => {
   test('names the layers of a load that died before its image was there', async () => {
     vi.spyOn(ImageStore.prototype, 'add').mockRejectedValue(new Error('died'));
     vi.spyOn(ImageStore.prototype, 'resume').mockResolvedValue();
-    await house.store.load(chunks(OTHER)).catch(() => undefined);
-    await house.store.close();
+    await fixture.store.images.load(chunks(OTHER)).catch(() => undefined);
+    await fixture.store.close();
     vi.restoreAllMocks();
-    const [top = ''] = readdirSync(house.at('layerstack/unused'));
+    const [top = ''] = readdirSync(fixture.at('layerstack/unused'));
     expect(await codes()).toEqual([`layer-unused image/overlay2/layerdb/sha256/${top}`]);
-    await house.reopen();
-    await house.reopen();
+    await fixture.reopen();
+    await fixture.reopen();
     expect(await codes()).toEqual([]);
-    expect(readdirSync(house.at('image/overlay2/layerdb/sha256'))).toHaveLength(2);
+    expect(readdirSync(fixture.at('image/overlay2/layerdb/sha256'))).toHaveLength(2);
   });
 
   test('repairs them, too', async () => {
     vi.spyOn(ImageStore.prototype, 'add').mockRejectedValue(new Error('died'));
     vi.spyOn(ImageStore.prototype, 'resume').mockResolvedValue();
-    await house.store.load(chunks(OTHER)).catch(() => undefined);
+    await fixture.store.images.load(chunks(OTHER)).catch(() => undefined);
     const repaired: string[] = [];
-    for await (const finding of house.store.fsck({ repair: true }))
+    for await (const finding of fixture.store.fsck({ repair: true }))
       if (finding.repaired) repaired.push(finding.code);
     expect(repaired).toEqual(['layer-unused']);
-    await house.store.close(); // waits for their bytes
-    expect(readdirSync(house.at('image/overlay2/layerdb/sha256'))).toHaveLength(2);
+    await fixture.store.close(); // waits for their bytes
+    expect(readdirSync(fixture.at('image/overlay2/layerdb/sha256'))).toHaveLength(2);
   });
 
   test('names a change that was decided and not carried out, and sees it as done', async () => {
-    for (let at = 0; !existsSync(house.at('layerstack/changes/pending')); at++) {
+    for (let at = 0; !existsSync(fixture.at('layerstack/changes/pending')); at++) {
       expect(at).toBeLessThan(MAX_STEPS);
       interrupt({ at, error: new Error('died'), dying: true });
-      await house.store.tag(IMAGE, `tag:${String(at)}`).catch(() => undefined);
-      await house.store.close();
+      await fixture.store.images.tag(IMAGE, `tag:${String(at)}`).catch(() => undefined);
+      await fixture.store.close();
       vi.restoreAllMocks();
-      if (!existsSync(house.at('layerstack/changes/pending'))) await house.reopen();
+      if (!existsSync(fixture.at('layerstack/changes/pending'))) await fixture.reopen();
     }
     expect(await codes()).toContain('change-unfinished layerstack/changes/pending');
-    const reader = await Layerstack.open({ root: house.root, readOnly: true });
-    expect((await reader.images())[0]?.RepoTags).toContainEqual(expect.stringMatching(/^tag:/));
+    const reader = await Layerstack.open({ root: fixture.root, readOnly: true });
+    expect((await reader.images.list())[0]?.RepoTags).toContainEqual(expect.stringMatching(/^tag:/));
     await reader.close();
-    await house.reopen();
+    await fixture.reopen();
     expect(await codes()).toEqual([]);
-    expect((await house.store.images())[0]?.RepoTags).toContainEqual(expect.stringMatching(/^tag:/));
+    expect((await fixture.store.images.list())[0]?.RepoTags).toContainEqual(expect.stringMatching(/^tag:/));
   });
 });
 
@@ -359,24 +361,24 @@ describe('a disk that becomes full when the layers are published', () => {
       const root = join(volume.path, 'store');
       try {
         let store = await Layerstack.open({ root });
-        await store.load(chunks(dockerArchive(LAYERS)));
-        const mount = await store.mount(await store.create(IMAGE, { name: 'build' }));
+        await store.images.load(chunks(archiveOfMembers(LAYERS)));
+        const mount = await store.containers.mount(await store.containers.create(IMAGE, { name: 'build' }));
         writeFileSync(join(mount.path, 'new'), 'content');
         await mount.unmount();
-        await store.commit('build'); // marks its layer as a parent, for good
-        await store.prune();
+        await store.containers.commit('build'); // marks its layer as a parent, for good
+        await store.images.prune();
         await store.close();
         const before = await dumpStore(root);
         store = await Layerstack.open({ root });
         fillAfterPublishing(filler);
         const work = {
-          load: () => store.load(chunks(OTHER)),
-          import: () => store.import(join(mount.path, '../diff'), { reference: 'made:1' }),
-          commit: () => store.commit('build', { reference: 'made:1' }),
+          load: () => store.images.load(chunks(OTHER)),
+          import: () => store.images.import(join(mount.path, '../diff'), { reference: 'made:1' }),
+          commit: () => store.containers.commit('build', { reference: 'made:1' }),
         };
         expect(await rejection(work[operation]())).toMatchObject({ code: 'ERR_NO_SPACE' });
         vi.restoreAllMocks();
-        expect(await store.images({ all: true })).toHaveLength(1);
+        expect(await store.images.list({ all: true })).toHaveLength(1);
         await store.close();
         rmSync(filler);
         store = await Layerstack.open({ root });

@@ -1,6 +1,15 @@
 /** Images that are kept as they were pulled, and go out as they came. */
 import { randomBytes } from 'node:crypto';
-import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { Readable } from 'node:stream';
@@ -11,13 +20,13 @@ import { MEDIA_TYPES } from '../../src/core/descriptor.ts';
 import { digestOf, hexOf, type Digest } from '../../src/core/digest.ts';
 import { Distribution } from '../../src/image/distribution.ts';
 import { save } from '../../src/transfer/archive/save.ts';
-import { push } from '../../src/transfer/push.ts';
+import { push } from '../../src/transfer/push/push.ts';
 import { parseReference } from '../../src/core/reference.ts';
 import { rejection } from '../support/errors.ts';
 import { imageOf, layerOf, type TestImage } from '../support/images.ts';
 import { showStoreOnFailure } from '../support/store-dump.ts';
-import { FakeRepository, pieces, PullStore } from './pull-support.ts';
-import { FakeTarget } from './push-support.ts';
+import { FakeRepository, pieces, PullStore } from '../support/pull-store.ts';
+import { FakeTarget } from '../support/push-store.ts';
 
 const small = layerOf({ 'etc/base': 'base' });
 const big = layerOf({ big: randomBytes(3_000_000).toString('base64') });
@@ -67,7 +76,7 @@ const indexOf = (members: ReadonlyMap<string, Buffer>) =>
 async function pushed(target: PullStore): Promise<FakeTarget> {
   const registry = new FakeTarget('localhost:5000/t/x');
   const { root, layers, images } = target.store;
-  const stores = { root, layers, images, distribution: new Distribution(root), kept: images.kept };
+  const stores = { root, layers, images, distribution: new Distribution(root), originals: images.originals };
   await push(stores, { client: registry, credentials: undefined }, parseReference(`${NAME}:1`));
   return registry;
 }
@@ -170,16 +179,16 @@ describe('kept blobs', () => {
     expect(keptBlobs(target)).toEqual([]);
   });
 
-  it('stay while somebody is keeping more', async () => {
+  it('stay while a pull archives more', async () => {
     await using target = await PullStore.open();
     const repository = repositoryOf(image);
     await target.pull(repository, '1', { keepBlobs: true });
     const { images } = target.store;
-    const keeping = await images.kept.keep();
+    const lease = await images.originals.lease();
     await images.remove(image.id, () => Promise.resolve([]), { force: true });
     expect(keptBlobs(target)).toHaveLength(2);
-    keeping.done();
-    await keeping[Symbol.asyncDispose]();
+    lease.commit();
+    await lease[Symbol.asyncDispose]();
     await images.prune(() => Promise.resolve([]));
     expect(keptBlobs(target)).toEqual([]);
   });
@@ -221,6 +230,85 @@ describe('kept blobs', () => {
     expect(registry.blobs.has(digest)).toBe(false);
   });
 
+  it('come with the image in one change: before it there is neither, after it there are both', async () => {
+    await using target = await PullStore.open();
+    const repository = repositoryOf(image);
+    const { root, images } = target.store;
+    const { changes } = root;
+    const commit = changes.commit.bind(changes);
+    const state = async () => [
+      (await images.references()).has(image.id),
+      (await images.originals.find(image.id)) !== undefined,
+    ];
+    const seen: unknown[] = [];
+    changes.commit = async () => {
+      seen.push(await state());
+      throw new Error('killed');
+    };
+    await expect(target.pull(repository, '1', { keepBlobs: true })).rejects.toThrow('killed');
+    expect(await state()).toEqual([false, false]);
+    expect(keptBlobs(target)).toEqual([]);
+    changes.commit = async (steps) => {
+      seen.push(await state());
+      await commit(steps);
+      seen.push(await state());
+    };
+    await target.pull(repository, '1', { keepBlobs: true });
+    expect(seen).toEqual([
+      [false, false],
+      [false, false],
+      [true, true],
+    ]);
+  });
+
+  it('are seen as soon as that change is decided, wherever its writer was killed', async () => {
+    await using target = await PullStore.open();
+    const repository = repositoryOf(image);
+    await target.pull(repository, '1', { keepBlobs: true });
+    const { originals } = target.store.images;
+    const manifest = repository.manifests.get('1')?.bytes ?? Buffer.alloc(0);
+    const [id, document] = [hexOf(image.id), hexOf(digestOf(manifest))];
+    const path = kept(target, 'manifests', id, document);
+    // As a change leaves it that was killed before its first file was in its place.
+    const pending = kept(target, 'changes/pending');
+    const { size, mtimeNs } = statSync(join(target.store.path, 'volumes/metadata.db'), { bigint: true });
+    mkdirSync(pending, { recursive: true });
+    writeFileSync(join(pending, `dockerd:${String(size)}.${String(mtimeNs)}`), '');
+    renameSync(path, join(pending, `write:0:layerstack:manifests:${id}:${document}`));
+    rmSync(kept(target, 'manifests'), { recursive: true });
+
+    expect((await originals.find(image.id))?.manifest.bytes).toEqual(manifest);
+    expect(await originals.collect()).toBe(true);
+    expect(keptBlobs(target)).toEqual(layerBlobs(repository));
+    await target.store.root.changes.complete();
+    expect(readFileSync(path)).toEqual(manifest);
+    expect((await originals.find(image.id))?.manifest.bytes).toEqual(manifest);
+  });
+
+  it('replace what somebody has put in the place of the manifest', async () => {
+    await using target = await PullStore.open();
+    const repository = repositoryOf(image);
+    const manifest = repository.manifests.get('1')?.bytes ?? Buffer.alloc(0);
+    const path = kept(target, 'manifests', hexOf(image.id), hexOf(digestOf(manifest)));
+    mkdirSync(join(path, 'planted'), { recursive: true });
+    await target.pull(repository, '1', { keepBlobs: true });
+    expect(readFileSync(path)).toEqual(manifest);
+  });
+
+  it('are written once: pulling the same again leaves them as they are, and heals them', async () => {
+    await using target = await PullStore.open();
+    const repository = repositoryOf(image);
+    await target.pull(repository, '1', { keepBlobs: true });
+    const manifest = repository.manifests.get('1')?.bytes ?? Buffer.alloc(0);
+    const path = kept(target, 'manifests', hexOf(image.id), hexOf(digestOf(manifest)));
+    const before = statSync(path).ino;
+    await target.pull(repository, '1', { keepBlobs: true });
+    expect(statSync(path).ino).toBe(before);
+    writeFileSync(path, 'damaged');
+    await target.pull(repository, '1', { keepBlobs: true });
+    expect(readFileSync(path)).toEqual(manifest);
+  });
+
   it('of a manifest that names another blob for a layer that is there are refused', async () => {
     await using target = await PullStore.open();
     await target.pull(repositoryOf(image), '1');
@@ -235,7 +323,7 @@ describe('kept blobs', () => {
       digest: other.digest,
       expected: small.diffId,
     });
-    expect(await target.store.images.kept.find(image.id)).toBeUndefined();
+    expect(await target.store.images.originals.find(image.id)).toBeUndefined();
   });
 
   it('of layers that are there come from the registry where a mirror has wrong ones', async () => {
@@ -255,7 +343,7 @@ describe('kept blobs', () => {
     await target.pull(repository, '1');
     rmSync(join(target.store.path, 'image/overlay2/distribution'), { recursive: true });
     await target.pull(repository, '1', { keepBlobs: true });
-    expect(await target.store.images.kept.find(image.id)).toBeDefined();
+    expect(await target.store.images.originals.find(image.id)).toBeDefined();
   });
 
   it('of another size count as missing', async () => {

@@ -4,33 +4,33 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { NamedObject } from '../../src/container/named-objects.ts';
 import { EMPTY_CONTAINER_CONFIG } from '../../src/image/container-config.ts';
 import type { StoreFinding } from '../../src/core/store-finding.ts';
-import { House, IMAGE } from './container-support.ts';
+import { TestStore, IMAGE } from '../support/test-store.ts';
 
 const LARGE = 'x'.repeat(200_000);
 
-let house: House;
+let fixture: TestStore;
 beforeEach(async () => {
-  house = await House.build();
+  fixture = await TestStore.build();
 });
-afterEach(() => house[Symbol.asyncDispose]());
+afterEach(() => fixture[Symbol.asyncDispose]());
 
 async function findings(): Promise<StoreFinding[]> {
   const found: StoreFinding[] = [];
-  for await (const finding of house.store.fsck()) found.push(finding);
+  for await (const finding of fixture.store.fsck()) found.push(finding);
   return found;
 }
 
 describe('a container with large labels and annotations', () => {
   it('is used like any other, and fsck has nothing to say', async () => {
-    const { id } = await house.store.create(IMAGE, {
+    const { id } = await fixture.store.containers.create(IMAGE, {
       name: 'large',
       config: { ...EMPTY_CONTAINER_CONFIG, Labels: new Map([['label', LARGE]]), Cmd: ['/bin/true'] },
       hostConfig: { Annotations: { note: LARGE } },
     });
     expect(await findings()).toEqual([]);
-    await house.store.connect(id, 'front');
-    await house.store.renameContainer(id, 'larger');
-    const { Config, NetworkSettings, HostConfig } = await house.store.inspectContainer('larger');
+    await fixture.store.containers.connect(id, 'front');
+    await fixture.store.containers.rename(id, 'larger');
+    const { Config, NetworkSettings, HostConfig } = await fixture.store.containers.inspect('larger');
     expect(Config.Labels).toEqual({ label: LARGE });
     expect(HostConfig.Annotations).toEqual({ note: LARGE });
     expect(Object.keys(NetworkSettings.Networks ?? {})).toEqual(['front']);
@@ -45,13 +45,13 @@ describe.each(['networks', 'volumes'] as const)('%s', (kind) => {
   });
 
   it('may be many, and have large labels', async () => {
-    await house.store[kind].add(object('large', LARGE));
+    await fixture.store[kind].add(object('large', LARGE));
     for (let number = 0; number < 400; number++)
-      await house.store[kind].add(object(`v${number}`, 'y'.repeat(200)));
-    await house.reopen();
-    expect(house.store[kind].list()).toHaveLength(401);
-    expect(house.store[kind].list()[0]?.Labels).toEqual({ label: LARGE });
-    expect(await house.store[kind].remove(({ Name }) => Name === 'large')).toHaveLength(1);
+      await fixture.store[kind].add(object(`v${number}`, 'y'.repeat(200)));
+    await fixture.reopen();
+    expect(fixture.store[kind].list()).toHaveLength(401);
+    expect(fixture.store[kind].list()[0]?.Labels).toEqual({ label: LARGE });
+    expect(await fixture.store[kind].remove(({ Name }) => Name === 'large')).toHaveLength(1);
     expect(await findings()).toEqual([]);
   });
 });
@@ -71,8 +71,8 @@ describe('what a dockerd crashes on when it starts', () => {
     ],
     ['a host config of nothing', 'hostconfig.json', () => null, 'hostconfig.json'],
   ])('is named: %s', async (_, file, change, what) => {
-    const { id } = await house.store.create(IMAGE);
-    const path = house.at(`containers/${id}/${file}`);
+    const { id } = await fixture.store.containers.create(IMAGE);
+    const path = fixture.at(`containers/${id}/${file}`);
     writeFileSync(path, JSON.stringify(change(JSON.parse(readFileSync(path, 'utf8')) as Document)));
     const found = (await findings()).filter(({ code }) => code === 'container-undecodable');
     expect(found).toMatchObject([{ severity: 'error', path: `containers/${id}/${file}` }]);
@@ -82,8 +82,8 @@ describe('what a dockerd crashes on when it starts', () => {
   });
 
   it('is not: what it makes itself', async () => {
-    const { id } = await house.store.create(IMAGE);
-    const path = house.at(`containers/${id}/${CONFIG}`);
+    const { id } = await fixture.store.containers.create(IMAGE);
+    const path = fixture.at(`containers/${id}/${CONFIG}`);
     const { State, MountPoints, ...rest } = JSON.parse(readFileSync(path, 'utf8')) as Document;
     expect([State, MountPoints]).not.toContain(undefined);
     writeFileSync(path, JSON.stringify({ ...rest, MountPoints: null, NetworkSettings: null }));

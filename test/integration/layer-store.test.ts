@@ -12,7 +12,7 @@ import { Root } from '../../src/system/root.ts';
 import { dropScratch, makeScratch } from '../support/scratch.ts';
 import { tar } from '../support/tar.ts';
 import { zstdStored } from '../support/zstd.ts';
-import { chunks, diffIdOf, layerTar, LIMITS, snapshot } from './layer-support.ts';
+import { chunks, diffIdOf, layerTar, LIMITS, snapshot } from '../support/layers.ts';
 
 let scratch: string;
 let root: Root;

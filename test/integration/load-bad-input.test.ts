@@ -14,7 +14,7 @@ import { imageOf, layerFrom, layerOf } from '../support/images.ts';
 import { dumpStore, storeChanges } from '../support/store-dump.ts';
 import { tar, type TarItem, type TarMember } from '../support/tar.ts';
 import type { Tree } from '../support/tree.ts';
-import { ALL_WAYS, chunksOf, TestStore, WAYS, type Way } from './load-support.ts';
+import { ALL_WAYS, chunksOf, LoadStore, WAYS, type Way } from '../support/load-store.ts';
 
 const base = layerOf({ base: 'base'.repeat(1000) });
 const top = layerOf({ top: 'top' });
@@ -22,11 +22,11 @@ const image = imageOf([base, top], { tags: ['bad:1'] });
 /** One for each reader: a file's ranges, a stream, a folder. */
 const READERS = ['file', 'chunks', 'folder'] as const satisfies readonly Way[];
 
-let store: TestStore;
+let store: LoadStore;
 let before: Tree;
 
 beforeEach(async () => {
-  store = await TestStore.open();
+  store = await LoadStore.open();
   await store.load(
     await WAYS.file(store, dockerArchive([imageOf([layerOf({ kept: 'kept' })], { tags: ['kept:1'] })])),
   );
@@ -451,7 +451,7 @@ describe('bounds', () => {
       await refused(await WAYS[way](store, dockerArchive([image])), 'ERR_LIMIT_EXCEEDED', /more than/, {
         maxBytes: size - 1,
       });
-    await using other = await TestStore.open();
+    await using other = await LoadStore.open();
     await other.load(await WAYS.file(other, dockerArchive([image])), { maxBytes: size });
   });
 

@@ -9,12 +9,12 @@ import { dockerArchive } from '../support/archives.ts';
 import { rejection } from '../support/errors.ts';
 import { imageOf, layerOf } from '../support/images.ts';
 import { tar, type TarItem } from '../support/tar.ts';
-import { TestStore } from './load-support.ts';
+import { LoadStore } from '../support/load-store.ts';
 
 const MiB = 1 << 20;
-let store: TestStore;
+let store: LoadStore;
 beforeEach(async () => {
-  store = await TestStore.open();
+  store = await LoadStore.open();
 });
 afterEach(() => store.close());
 

@@ -10,7 +10,7 @@ import { imageOf, layerFrom, layerOf } from '../support/images.ts';
 import { showStoreOnFailure } from '../support/store-dump.ts';
 import { rejection } from '../support/errors.ts';
 import { tar, type TarItem } from '../support/tar.ts';
-import { ALL_WAYS, chunksOf, TestStore, WAYS } from './load-support.ts';
+import { ALL_WAYS, chunksOf, LoadStore, WAYS } from '../support/load-store.ts';
 
 const base = layerOf({ 'etc/base': 'base' });
 const top = layerOf({ 'etc/top': 'top' });
@@ -31,7 +31,7 @@ const FORMATS = {
 
 describe.each(Object.entries(FORMATS))('%s', (_, items) => {
   it.each(ALL_WAYS)('from a %s', async (way) => {
-    await using store = await TestStore.open();
+    await using store = await LoadStore.open();
     showStoreOnFailure(store.path);
     const result = await store.load(await WAYS[way](store, items()));
     expect(result.images).toEqual([
@@ -48,7 +48,7 @@ describe.each(Object.entries(FORMATS))('%s', (_, items) => {
 
 describe("docker's first format", () => {
   it.each(ALL_WAYS)('from a %s: every layer becomes an image', async (way) => {
-    await using store = await TestStore.open();
+    await using store = await LoadStore.open();
     const { images } = await store.load(
       await WAYS[way](store, v1Archive(imageOf([base, top, blob], { tags: ['old:1'] }))),
     );
@@ -90,7 +90,7 @@ describe('an archive that leaves out a layer', () => {
   ];
 
   it.each(CASES)('by %s is loaded where the store has the layer', async (_, items) => {
-    await using store = await TestStore.open();
+    await using store = await LoadStore.open();
     await store.load(await WAYS.file(store, dockerArchive([first])));
     for (const way of ALL_WAYS) {
       const { images } = await store.load(await WAYS[way](store, items));
@@ -101,7 +101,7 @@ describe('an archive that leaves out a layer', () => {
   });
 
   it.each(CASES)('by %s is refused where the store lacks it, and leaves nothing', async (_, items) => {
-    await using store = await TestStore.open();
+    await using store = await LoadStore.open();
     for (const way of ALL_WAYS) {
       const error = await rejection(store.load(await WAYS[way](store, items)));
       expect(error).toMatchObject({
@@ -116,7 +116,7 @@ describe('an archive that leaves out a layer', () => {
 
 describe('loading again', () => {
   it.each(['file', 'folder'] as const)('reads no layer of a %s', async (way) => {
-    await using store = await TestStore.open();
+    await using store = await LoadStore.open();
     const source = await WAYS[way](store, docker25Archive([first, second]));
     await store.load(source);
     expect(store.counts()).toEqual({ read: 3, existing: 0 });
@@ -127,22 +127,22 @@ describe('loading again', () => {
   });
 
   it('from a pipe leaves nothing of what was staged for nothing', async () => {
-    await using store = await TestStore.open();
+    await using store = await LoadStore.open();
     await store.load(await WAYS.pipe(store, dockerArchive([first])));
     await store.load(await WAYS.pipe(store, dockerArchive([first])));
     await store.expectImages({ ...first, tags: ['first:latest', 't/first:1'] });
   });
 
   it('reads only the layers that the store lacks', async () => {
-    await using store = await TestStore.open();
+    await using store = await LoadStore.open();
     await store.load(await WAYS.file(store, dockerArchive([first])));
     await store.load(await WAYS.file(store, dockerArchive([second])));
     expect(store.counts()).toEqual({ read: 1, existing: 1 });
   });
 
   it('twice at once in two stores of one root makes each layer once', async () => {
-    await using store = await TestStore.open();
-    await using other = await TestStore.open(store.path);
+    await using store = await LoadStore.open();
+    await using other = await LoadStore.open(store.path);
     const path = await WAYS.file(store, dockerArchive([first, second]));
     const results = await Promise.all([
       store.load(path),
@@ -159,7 +159,7 @@ describe('members in any order', () => {
     const items = dockerArchive([first, second]);
     await fc.assert(
       fc.asyncProperty(fc.shuffledSubarray(items, { minLength: items.length }), async (shuffled) => {
-        await using store = await TestStore.open();
+        await using store = await LoadStore.open();
         await store.load(await WAYS[way](store, shuffled));
         await store.expectImages({ ...first, tags: ['first:latest', 't/first:1'] }, second);
       }),
@@ -173,7 +173,7 @@ describe('one layer on several chains', () => {
   const swapped = imageOf([top, base], { tags: ['swapped:1'] });
 
   it.each(ALL_WAYS)('from a %s is stored once for each', async (way) => {
-    await using store = await TestStore.open();
+    await using store = await LoadStore.open();
     await store.load(await WAYS[way](store, dockerArchive([repeated, swapped])));
     await store.expectImages(repeated, swapped);
     expect(await store.layerFile(repeated, 2, 'etc/base')).toBe('base');
@@ -192,7 +192,7 @@ describe('odd but valid', () => {
       { tags: ['odd:1'] },
     );
     for (const way of ALL_WAYS) {
-      await using store = await TestStore.open();
+      await using store = await LoadStore.open();
       await store.load(await WAYS[way](store, dockerArchive([image])));
       await store.expectImages(image);
     }
@@ -200,7 +200,7 @@ describe('odd but valid', () => {
 
   it('an image without layers', async () => {
     const image = imageOf([], { tags: ['none:1'] });
-    await using store = await TestStore.open();
+    await using store = await LoadStore.open();
     await store.load(await WAYS.chunks(store, dockerArchive([image])));
     await store.expectImages(image);
   });
@@ -208,7 +208,7 @@ describe('odd but valid', () => {
   it('an untagged image, whose id is all that names it', async () => {
     const image = imageOf([base]);
     for (const items of [dockerArchive([image]), docker25Archive([image]), ociArchive([image])]) {
-      await using store = await TestStore.open();
+      await using store = await LoadStore.open();
       const { images } = await store.load(await WAYS.pipe(store, items));
       expect(images).toEqual([{ id: image.id, references: [], created: true }]);
       await store.expectImages(image);
@@ -227,7 +227,7 @@ describe('odd but valid', () => {
       manifest: (document) => ({ ...document, config: { ...(document['config'] as object), mediaType } }),
     });
     for (const way of ALL_WAYS) {
-      await using store = await TestStore.open();
+      await using store = await LoadStore.open();
       const { images, notices } = await store.load(await WAYS[way](store, items));
       expect(images).toEqual([{ id: first.id, references: ['t/first:1', 'first:latest'], created: true }]);
       expect(notices).toEqual([]);
@@ -251,7 +251,7 @@ describe('odd but valid', () => {
     for (const content of [bytes, artifact])
       items.push({ name: `blobs/sha256/${hexOf(digestOf(content))}`, content });
     for (const way of ALL_WAYS) {
-      await using store = await TestStore.open();
+      await using store = await LoadStore.open();
       const { images, notices } = await store.load(await WAYS[way](store, items));
       expect(images).toMatchObject([{ id: first.id }]);
       expect(notices).toEqual([`Skipped ${entry.digest}: ${mediaType} is not an image`]);
@@ -262,7 +262,7 @@ describe('odd but valid', () => {
     const items = ociArchive([first]).map((item) =>
       'name' in item ? { ...item, name: `./${String(item.name)}` } : item,
     );
-    await using store = await TestStore.open();
+    await using store = await LoadStore.open();
     await store.load(chunksOf(tar(items), 4096));
     await store.expectImages({ ...first, tags: ['first:latest', 't/first:1'] });
   });
@@ -283,7 +283,7 @@ describe('odd but valid', () => {
         };
       });
       for (const way of ['file', 'pipe'] as const) {
-        await using store = await TestStore.open();
+        await using store = await LoadStore.open();
         await store.load(await WAYS[way](store, items));
         await store.expectImages({ ...first, tags: ['first:latest', 't/first:1'] });
       }
@@ -295,7 +295,7 @@ describe('names and parents', () => {
   it('a name that moves leaves the old image without it', async () => {
     const old = imageOf([base], { tags: ['a:1'] });
     const young = imageOf([top], { tags: ['a:1'] });
-    await using store = await TestStore.open();
+    await using store = await LoadStore.open();
     await store.load(await WAYS.file(store, dockerArchive([old])));
     const { notices } = await store.load(await WAYS.file(store, dockerArchive([young])));
     expect(notices).toEqual([
@@ -309,7 +309,7 @@ describe('names and parents', () => {
     const parent = imageOf([base]);
     const child = imageOf([base, top], { parent, tags: ['child:1'] });
     const orphan = imageOf([blob], { parent: imageOf([]), tags: ['orphan:1'] });
-    await using store = await TestStore.open();
+    await using store = await LoadStore.open();
     const { images } = await store.load(await WAYS.file(store, dockerArchive([child, parent, orphan])));
     expect(images.map(({ id }) => id)).toEqual([child.id, parent.id, orphan.id]);
     expect(await store.images.parent(child.id)).toBe(parent.id);
@@ -325,26 +325,26 @@ describe('platforms', () => {
   const multi = () => ociArchive([amd64, arm64], { multiPlatform: 'multi:1' });
 
   it.each(ALL_WAYS)('of a %s: the one asked for is chosen', async (way) => {
-    await using store = await TestStore.open();
+    await using store = await LoadStore.open();
     await store.load(await WAYS[way](store, multi()), { platform: 'linux/arm64/v8' });
     await store.expectImages({ ...arm64, tags: ['multi:1'] });
   });
 
   it("the host's is chosen by default", async () => {
-    await using store = await TestStore.open();
+    await using store = await LoadStore.open();
     const { images } = await store.load(await WAYS.file(store, multi()));
     expect(images.map(({ id }) => id)).toEqual([process.arch === 'arm64' ? arm64.id : amd64.id]);
   });
 
   it('an image for another platform is loaded where it is the only one', async () => {
-    await using store = await TestStore.open();
+    await using store = await LoadStore.open();
     const other = imageOf([base], { platform: { os: 'linux', architecture: 's390x' } });
     await store.load(await WAYS.file(store, ociArchive([other])));
     await store.expectImages(other);
   });
 
   it('says what there is when none fits', async () => {
-    await using store = await TestStore.open();
+    await using store = await LoadStore.open();
     for (const items of [multi(), dockerArchive([amd64, arm64])])
       await expect(
         store.load(await WAYS.pipe(store, items), { platform: 'linux/riscv64' }),

@@ -12,7 +12,7 @@ import { rejection } from '../support/errors.ts';
 import { imageOf, layerOf } from '../support/images.ts';
 import { makeVolume, type Volume } from '../support/loop.ts';
 import { tar, type TarItem, type TarMember } from '../support/tar.ts';
-import { FakeRepository, PullStore } from './pull-support.ts';
+import { FakeRepository, PullStore } from '../support/pull-store.ts';
 
 const acl = (...entries: readonly (readonly [tag: number, mode: number])[]): Buffer =>
   Buffer.concat([
@@ -102,8 +102,8 @@ let store: Layerstack;
 
 /** Into a container of its own. */
 async function copyIn(items: readonly TarItem[], options: CopyOptions = {}): Promise<Container> {
-  const container = await store.create('base:1');
-  await store.copyIn(container, Readable.from([tar(items)]), '/', options);
+  const container = await store.containers.create('base:1');
+  await store.containers.copyIn(container, Readable.from([tar(items)]), '/', options);
   return container;
 }
 
@@ -112,7 +112,7 @@ beforeAll(async () => {
   store = await Layerstack.open({ root: join(volume.path, 'root') });
   const archive = join(volume.path, 'base.tar');
   writeFileSync(archive, tar(dockerArchive([imageOf([layerOf({ etc: '' })], { tags: ['base:1'] })])));
-  await store.load(archive);
+  await store.images.load(archive);
 });
 
 afterAll(async () => {
@@ -125,7 +125,7 @@ describe.each<Fault>(FAULTS)('%s', (_, items, member = 'bad') => {
     const image = imageOf([layerOf({ fine: '' }), layerOf(items)]);
     const archive = join(volume.path, 'archive.tar');
     writeFileSync(archive, tar(dockerArchive([image])));
-    const error = await rejection(store.load(archive));
+    const error = await rejection(store.images.load(archive));
     expect(error).toMatchObject({ code: 'ERR_LAYER_INVALID', kind: 'invalid', member, path: archive });
     expect(error).toHaveProperty('layer', expect.stringMatching(/layer\.tar|sha256/));
     expect(error.message).toContain(archive);
@@ -135,8 +135,8 @@ describe.each<Fault>(FAULTS)('%s', (_, items, member = 'bad') => {
     const file = join(volume.path, 'import.tar');
     writeFileSync(file, tar(items));
     const found = { code: 'ERR_LAYER_INVALID', member };
-    expect(await rejection(store.import(file))).toMatchObject({ ...found, layer: file });
-    expect(await rejection(store.import(Readable.from([tar(items)])))).toMatchObject({
+    expect(await rejection(store.images.import(file))).toMatchObject({ ...found, layer: file });
+    expect(await rejection(store.images.import(Readable.from([tar(items)])))).toMatchObject({
       ...found,
       layer: 'stdin',
     });
@@ -172,7 +172,7 @@ test('a file larger than the file system takes is the fault of who asks for it',
   const file = join(volume.path, 'large.tar');
   writeFileSync(file, tar(items));
   const maxBytes = 2 ** 50;
-  const imported = rejection(store.import(file, { maxBytes }));
+  const imported = rejection(store.images.import(file, { maxBytes }));
   expect(await imported).toMatchObject({ code: 'ERR_LAYER_INVALID', member: 'bad' });
   const copied = rejection(copyIn(items, { maxBytes }));
   expect(await copied).toMatchObject({ code: 'ERR_ARCHIVE_INVALID', member: 'bad' });
@@ -188,19 +188,19 @@ test('a removal in overlayfs’s form cannot be copied into a container', async 
 test('a hard link to itself leaves the file that has its name', async () => {
   const container = await copyIn([{ name: 'kept', content: 'kept' }]);
   const link: TarItem = { name: 'kept', type: 'hardlink', linkname: 'kept' };
-  const copy = store.copyIn(container, Readable.from([tar([link])]), '/');
+  const copy = store.containers.copyIn(container, Readable.from([tar([link])]), '/');
   expect(await rejection(copy)).toMatchObject({ code: 'ERR_ARCHIVE_INVALID', member: 'kept' });
-  expect(await store.statPath(container, '/kept')).toMatchObject({ size: 4 });
+  expect(await store.containers.statPath(container, '/kept')).toMatchObject({ size: 4 });
 });
 
 test('what is said in vain is taken, with a warning where something is left out', async () => {
   const warnings: unknown[] = [];
   const onProgress = (event: { readonly type: string }): void => void warnings.push(event);
-  await store.import(Readable.from([tar(VAIN)]), { reference: 'vain:1', onProgress });
+  await store.images.import(Readable.from([tar(VAIN)]), { reference: 'vain:1', onProgress });
   const left = (event: unknown): boolean => (event as { code?: string }).code === 'WARN_XATTR_DENIED';
   expect(warnings.filter(left)).toHaveLength(5);
   const container = await copyIn(VAIN);
-  expect(await store.statPath(container, '/mode')).toMatchObject({
+  expect(await store.containers.statPath(container, '/mode')).toMatchObject({
     mode: 0o755 + 2 ** 23 + 2 ** 22 + 2 ** 20,
   });
 });
@@ -211,7 +211,7 @@ test('a full disk stays a full disk', async () => {
     mkdirSync(join(small.path, 'root'));
     await using full = await Layerstack.open({ root: join(small.path, 'root') });
     const items = [{ name: 'big', content: 'x'.repeat(16 * 1024 ** 2), xattrs: { 'user.x': 'x' } }];
-    const error = await rejection(full.import(Readable.from([tar(items)])));
+    const error = await rejection(full.images.import(Readable.from([tar(items)])));
     expect(error).toMatchObject({ code: 'ERR_NO_SPACE' });
   } finally {
     await small.unmount();

@@ -2,21 +2,25 @@
 import { createHash } from 'node:crypto';
 import { existsSync, readdirSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { Registries } from '../../src/app/registries.ts';
-import { SIGNATURES } from '../../src/app/signatures.ts';
+import { Registry } from '../../src/app/registry.ts';
+import { SIGNATURES as CONTAINERS } from '../../src/app/signatures/containers.ts';
+import { SIGNATURES as IMAGES } from '../../src/app/signatures/images.ts';
+import { SIGNATURES as REGISTRY } from '../../src/app/signatures/registry.ts';
+import { SIGNATURES as STORE } from '../../src/app/signatures/store.ts';
 import { Layerstack } from '../../src/app/layerstack.ts';
 import type { Parameter, Shape } from '../../src/core/arguments.ts';
-import { House, IMAGE } from './container-support.ts';
+import { rejection } from '../support/errors.ts';
+import { TestStore, IMAGE } from '../support/test-store.ts';
 
 type Method = (...values: unknown[]) => unknown;
 
-let house: House;
+let fixture: TestStore;
 
 beforeAll(async () => {
-  house = await House.build();
-  await house.store.create(IMAGE, { name: 'room' });
+  fixture = await TestStore.build();
+  await fixture.store.containers.create(IMAGE, { name: 'room' });
 });
-afterAll(() => house[Symbol.asyncDispose]());
+afterAll(() => fixture[Symbol.asyncDispose]());
 
 /** A value that a parameter takes. */
 function sample(shape: Shape): unknown {
@@ -28,23 +32,23 @@ function sample(shape: Shape): unknown {
   return {};
 }
 
-/** Calls a method of the class or of the object that `name` says. */
+/** Calls what `name` says: `Layerstack.open`, `store.images.load`, `new Registry`. */
 async function call(name: string, values: readonly unknown[]): Promise<unknown> {
-  const [, type, method] = /^(\w+)[.#](\w+)$/.exec(name) ?? [];
-  if (method === 'constructor') return Reflect.construct(Registries, values);
-  const owner =
-    type === 'Registries' ? new Registries(house.root) : name.includes('.') ? Layerstack : house.store;
-  const result = (Reflect.get(owner, method ?? '') as Method).apply(owner, [...values]);
-  return result;
+  if (name === 'new Registry') return Reflect.construct(Registry, values);
+  const path = name.split('.');
+  const method = path.pop() ?? '';
+  const scope: object = { Layerstack, store: fixture.store };
+  const owner = path.reduce((outer, key) => Reflect.get(outer, key) as object, scope);
+  return (Reflect.get(owner, method) as Method).apply(owner, [...values]);
 }
 
 /** Names of everything below the root. */
 const census = (): string =>
   createHash('sha256')
-    .update(readdirSync(house.root, { recursive: true }).sort().join('\n'))
+    .update(readdirSync(fixture.root, { recursive: true }).sort().join('\n'))
     .digest('hex');
 
-const methods = Object.entries(SIGNATURES.methods);
+const methods = [STORE, IMAGES, CONTAINERS, REGISTRY].flatMap((file) => Object.entries(file.methods));
 const withOptions = methods.flatMap(([name, { parameters }]) =>
   parameters.flatMap(({ shape, optional }, at) =>
     optional && typeof shape === 'object' && 'object' in shape ? [[name, parameters, at] as const] : [],
@@ -55,7 +59,9 @@ describe('a misspelt option', () => {
   it.each(withOptions)('of %s is refused', async (name, parameters: readonly Parameter[], at) => {
     const before = census();
     const values = parameters.map(({ shape }, index) => (index === at ? { signl: 1 } : sample(shape)));
-    await expect(call(name, values)).rejects.toMatchObject({
+    const error = await rejection(call(name, values));
+    expect(error.message.startsWith(`${name}(): `)).toBe(true);
+    expect(error).toMatchObject({
       code: 'ERR_INVALID_ARGUMENT',
       message: expect.stringMatching(
         /\(\): \w+ has no key "signl": (?:did you mean signal\?|it takes \w)/,
@@ -81,11 +87,17 @@ describe('a missing argument', () => {
 
 describe('open', () => {
   it.each([
-    [{ rot: 'x' }, 'open(): options has no key "rot": did you mean root?'],
-    ['x', 'open(): options must be an object (OpenOptions), not the string "x"'],
-    [{ root: 5 }, 'open(): options.root must be a string, not the number 5'],
-    [{ root: 'x', readonly: true }, 'open(): options has no key "readonly": did you mean readOnly?'],
-    [{ root: 'x', log: { warn: () => undefined } }, 'open(): options.log must be a Logger, not an object'],
+    [{ rot: 'x' }, 'Layerstack.open(): options has no key "rot": did you mean root?'],
+    ['x', 'Layerstack.open(): options must be an object (OpenOptions), not the string "x"'],
+    [{ root: 5 }, 'Layerstack.open(): options.root must be a string, not the number 5'],
+    [
+      { root: 'x', readonly: true },
+      'Layerstack.open(): options has no key "readonly": did you mean readOnly?',
+    ],
+    [
+      { root: 'x', log: { warn: () => undefined } },
+      'Layerstack.open(): options.log must be a Logger, not an object',
+    ],
     [{ root: '' }, "the store's root is no path: use open({ root: '/var/lib/layerstack' })"],
   ])('%j makes no directory', async (options, message) => {
     const before = existsSync('/var/lib/layerstack');
@@ -99,39 +111,55 @@ describe('open', () => {
 describe('what looks like something else', () => {
   it.each([
     [
-      'commit',
+      'store.containers.commit',
       ['room', { name: 'app:1' }],
-      'commit(): options has no key "name": it takes author, message, ',
+      'store.containers.commit(): options has no key "name": it takes author, message, ',
     ],
-    ['diff', [{}], 'diff(): ref.id must be a string, not undefined'],
-    ['remove', [{ id: 'x' }], 'remove(): ref.name must be a string, not undefined'],
-    ['load', [Buffer.from('x')], 'load(): source must be a string or an AsyncIterable, not an object'],
-    ['load', [['a.tar']], 'load(): source must be a string or an AsyncIterable, not an array'],
-    ['images', ['app:1'], 'images(): options must be an object (ListOptions), not the string "app:1"'],
+    ['store.containers.diff', [{}], 'store.containers.diff(): ref.id must be a string, not undefined'],
     [
-      'create',
+      'store.containers.remove',
+      [{ id: 'x' }],
+      'store.containers.remove(): ref.name must be a string, not undefined',
+    ],
+    [
+      'store.images.load',
+      [Buffer.from('x')],
+      'store.images.load(): source must be a string or an AsyncIterable, not an object',
+    ],
+    [
+      'store.images.load',
+      [['a.tar']],
+      'store.images.load(): source must be a string or an AsyncIterable, not an array',
+    ],
+    [
+      'store.images.list',
+      ['app:1'],
+      'store.images.list(): options must be an object (ListOptions), not the string "app:1"',
+    ],
+    [
+      'store.containers.create',
       [IMAGE, { command: 'sh' }],
-      'create(): options.command must be an array, each member a string, not the string "sh"',
+      'store.containers.create(): options.command must be an array, each member a string, not the string "sh"',
     ],
     [
-      'create',
+      'store.containers.create',
       [IMAGE, { env: { A: 'b' } }],
-      'create(): options.env must be an array, each member a string, not an object',
+      'store.containers.create(): options.env must be an array, each member a string, not an object',
     ],
     [
-      'pull',
+      'store.registry.pull',
       ['localhost:1/x', { signal: new AbortController() }],
-      'pull(): options.signal must be an AbortSignal, not an object',
+      'store.registry.pull(): options.signal must be an AbortSignal, not an object',
     ],
-    ['save', [[1]], 'save(): images[0] must be a string, not the number 1'],
+    ['store.images.save', [[1]], 'store.images.save(): images[0] must be a string, not the number 1'],
     [
-      'push',
+      'store.registry.push',
       ['localhost:1/x', { compression: 'xz' }],
-      'push(): options.compression must be "gzip" or "zstd", not the string "xz"',
+      'store.registry.push(): options.compression must be "gzip" or "zstd", not the string "xz"',
     ],
   ])('%s(%j) is refused', async (name, values, message) => {
     const before = census();
-    await expect(call(`Layerstack#${name}`, values)).rejects.toMatchObject({
+    await expect(call(name, values)).rejects.toMatchObject({
       code: 'ERR_INVALID_ARGUMENT',
       message: expect.stringContaining(message) as string,
     });

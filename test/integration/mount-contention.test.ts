@@ -15,10 +15,10 @@ beforeEach(async () => {
   mkdirSync(join(directory, 'tree/etc'), { recursive: true });
   writeFileSync(join(directory, 'tree/etc/motd'), 'hello');
   store = await Layerstack.open({ root: join(directory, 'root') });
-  await store.import(join(directory, 'tree'), { reference: 't/a:1' });
-  ({ id } = await store.create('t/a:1', { name: 'box' }));
+  await store.images.import(join(directory, 'tree'), { reference: 't/a:1' });
+  ({ id } = await store.containers.create('t/a:1', { name: 'box' }));
   return async () => {
-    await store.unmount('box', { force: true });
+    await store.containers.unmount('box', { force: true });
     await store.close();
   };
 });
@@ -29,9 +29,9 @@ async function drain(bytes: AsyncIterable<unknown>): Promise<void> {
 
 test('an unmount is over when its lock is given back: those that come meanwhile meet no half of it', async () => {
   for (let round = 0; round < 20; round++) {
-    const mounts = await Promise.all(Array.from({ length: 8 }, () => store.mount('box')));
+    const mounts = await Promise.all(Array.from({ length: 8 }, () => store.containers.mount('box')));
     await Promise.all(mounts.map((mount) => mount.unmount()));
-    expect(await store.isMounted('box')).toBe(false);
+    expect(await store.containers.isMounted('box')).toBe(false);
   }
 });
 
@@ -43,11 +43,11 @@ test('operations succeed or are told to wait, whoever unmounts meanwhile, and no
     yield bytes.subarray(1000);
   };
   const acts = [
-    () => store.mount('box'),
-    () => store.unmount('box'),
-    () => store.putArchive('box', '/', source()),
-    async () => drain((await store.getArchive('box', '/etc')).tar),
-    () => drain(store.export('box')),
+    () => store.containers.mount('box'),
+    () => store.containers.unmount('box'),
+    () => store.containers.putArchive('box', '/', source()),
+    async () => drain((await store.containers.getArchive('box', '/etc')).tar),
+    () => drain(store.containers.export('box')),
   ];
   const codes = new Set<string>();
   let written = 0;
@@ -67,8 +67,8 @@ test('operations succeed or are told to wait, whoever unmounts meanwhile, and no
   // In use, or mounted read-only by an export.
   expect([...codes].filter((code) => code !== 'ERR_CONTAINER_MOUNTED')).toEqual([]);
   expect(written).toBeGreaterThan(0);
-  await store.unmount('box', { force: true });
-  expect((await store.diff(id)).map(({ path }) => path)).toContain('/tmp/written');
+  await store.containers.unmount('box', { force: true });
+  expect((await store.containers.diff(id)).map(({ path }) => path)).toContain('/tmp/written');
   const overlays = readdirSync(join(store.root, 'overlay2'), { withFileTypes: true }).filter((entry) =>
     entry.isDirectory(),
   );

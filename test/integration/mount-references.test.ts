@@ -10,22 +10,22 @@ import { rejection } from '../support/errors.ts';
 import { FAULTS } from '../support/interrupt.ts';
 import { LayerstackCli } from '../support/layerstack-cli.ts';
 import { mountsBelow } from '../support/scratch.ts';
-import { House, IMAGE } from './container-support.ts';
+import { TestStore, IMAGE } from '../support/test-store.ts';
 
-let house: House;
+let fixture: TestStore;
 let container: Container;
 
 beforeEach(async () => {
-  house = await House.build();
-  container = await house.store.create(IMAGE, { name: 'build' });
+  fixture = await TestStore.build();
+  container = await fixture.store.containers.create(IMAGE, { name: 'build' });
 });
 
 afterEach(async () => {
-  await house[Symbol.asyncDispose]();
+  await fixture[Symbol.asyncDispose]();
 });
 
-const merged = (): string => house.at(`overlay2/${container.mountId}/merged`);
-const countFile = (): string => house.at(`layerstack/mounts/${container.mountId}.json`);
+const merged = (): string => fixture.at(`overlay2/${container.mountId}/merged`);
+const countFile = (): string => fixture.at(`layerstack/mounts/${container.mountId}.json`);
 const isMounted = (): boolean => mountsBelow(merged()).length > 0;
 
 /** Nothing mounted, nothing remembered. */
@@ -37,37 +37,37 @@ function expectGone(): void {
 
 describe('a mounted container', () => {
   it('shows the upper layer first, and keeps what is written', async () => {
-    const mount = await house.store.mount(container);
+    const mount = await fixture.store.containers.mount(container);
     expect(mount).toMatchObject({ path: merged(), readOnly: false, containerId: container.id });
     expect(readFileSync(join(mount.path, 'house/concrete'), 'utf8')).toBe('good concrete\n');
     expect(readFileSync(join(mount.path, 'house/rebar'), 'utf8')).toBe('rebar\n');
     writeFileSync(join(mount.path, 'house/frame'), 'frame');
     unlinkSync(join(mount.path, 'house/marble'));
-    const whiteout = lstatSync(house.at(`overlay2/${container.mountId}/diff/house/marble`));
+    const whiteout = lstatSync(fixture.at(`overlay2/${container.mountId}/diff/house/marble`));
     expect([whiteout.isCharacterDevice(), whiteout.rdev]).toEqual([true, 0]);
     await mount.unmount();
     expectGone();
-    await using again = await house.store.mount('build');
+    await using again = await fixture.store.containers.mount('build');
     expect(readFileSync(join(again.path, 'house/frame'), 'utf8')).toBe('frame');
     expect(existsSync(join(again.path, 'house/marble'))).toBe(false);
   });
 
   it('keeps the modes of dockerd', async () => {
-    await using mount = await house.store.mount(container);
+    await using mount = await fixture.store.containers.mount(container);
     expect((lstatSync(mount.path).mode & 0o7777).toString(8)).toBe('755');
-    expect((lstatSync(house.at(`overlay2/${container.mountId}/work/work`)).mode & 0o7777).toString(8)).toBe(
+    expect((lstatSync(fixture.at(`overlay2/${container.mountId}/work/work`)).mode & 0o7777).toString(8)).toBe(
       '0',
     );
   });
 
   it('can be mounted read-only', async () => {
-    const mount = await house.store.mount(container, { readOnly: true });
+    const mount = await fixture.store.containers.mount(container, { readOnly: true });
     expect(mount.readOnly).toBe(true);
     expect(() => {
       writeFileSync(join(mount.path, 'x'), '');
     }).toThrow('EROFS');
-    expect((await rejection(house.store.mount(container))).code).toBe('ERR_CONTAINER_MOUNTED');
-    const second = await house.store.mount(container, { readOnly: true });
+    expect((await rejection(fixture.store.containers.mount(container))).code).toBe('ERR_CONTAINER_MOUNTED');
+    const second = await fixture.store.containers.mount(container, { readOnly: true });
     await mount.unmount();
     expect(isMounted()).toBe(true);
     await second.unmount();
@@ -75,14 +75,14 @@ describe('a mounted container', () => {
   });
 
   it('refuses to be mounted through a store that is open read-only', async () => {
-    await using reader = await Layerstack.open({ root: house.root, readOnly: true });
-    expect((await rejection(reader.mount('build'))).code).toBe('ERR_STORE_READ_ONLY');
+    await using reader = await Layerstack.open({ root: fixture.root, readOnly: true });
+    expect((await rejection(reader.containers.mount('build'))).code).toBe('ERR_STORE_READ_ONLY');
   });
 });
 
 describe('the uses of a mount', () => {
   it('are counted: the last one unmounts', async () => {
-    const mounts = await Promise.all([1, 2, 3].map(() => house.store.mount(container)));
+    const mounts = await Promise.all([1, 2, 3].map(() => fixture.store.containers.mount(container)));
     expect(mountsBelow(merged())).toEqual([merged()]);
     for (const mount of mounts) {
       expect(isMounted()).toBe(true);
@@ -93,12 +93,12 @@ describe('the uses of a mount', () => {
   });
 
   it('are counted across processes, and outlive them', async () => {
-    const cli = new LayerstackCli(house.root);
+    const cli = new LayerstackCli(fixture.root);
     expect(await cli.run('mount', 'build')).toBe(merged());
-    const mount = await house.store.mount(container);
+    const mount = await fixture.store.containers.mount(container);
     expect(await cli.run('mount', 'build')).toBe(merged());
     expect(JSON.parse(readFileSync(countFile(), 'utf8'))).toMatchObject({ count: 3 });
-    expect(await house.store.unmount(container)).toBe(2);
+    expect(await fixture.store.containers.unmount(container)).toBe(2);
     await cli.run('unmount', 'build');
     expect(isMounted()).toBe(true);
     await mount.unmount();
@@ -106,78 +106,78 @@ describe('the uses of a mount', () => {
   });
 
   it('all go by force', async () => {
-    await house.store.mount(container);
-    await house.store.mount(container);
-    expect(await house.store.unmount(container, { force: true })).toBe(0);
+    await fixture.store.containers.mount(container);
+    await fixture.store.containers.mount(container);
+    expect(await fixture.store.containers.unmount(container, { force: true })).toBe(0);
     expectGone();
   });
 
   it('are none where nothing is mounted', async () => {
-    expect(await house.store.unmount(container)).toBe(0);
+    expect(await fixture.store.containers.unmount(container)).toBe(0);
     expectGone();
   });
 
   it('survive closing the store', async () => {
-    await house.store.mount(container);
-    await house.reopen();
-    expect(await house.store.isMounted('build')).toBe(true);
-    expect(await house.store.unmount('build')).toBe(0);
+    await fixture.store.containers.mount(container);
+    await fixture.reopen();
+    expect(await fixture.store.containers.isMounted('build')).toBe(true);
+    expect(await fixture.store.containers.unmount('build')).toBe(0);
     expectGone();
   });
 });
 
 describe('after a crash or reboot', () => {
   it('a count of another boot is none', async () => {
-    await house.store.mount(container);
-    await house.store.mount(container);
+    await fixture.store.containers.mount(container);
+    await fixture.store.containers.mount(container);
     execFileSync('umount', [merged()]);
     writeFileSync(
       countFile(),
       readFileSync(countFile(), 'utf8').replace(/"bootId":"."/, '"bootId":"another"'),
     );
     expect(existsSync(merged())).toBe(true);
-    const mount = await house.store.mount(container);
+    const mount = await fixture.store.containers.mount(container);
     expect(JSON.parse(readFileSync(countFile(), 'utf8'))).toMatchObject({ count: 1 });
     await mount.unmount();
     expectGone();
   });
 
   it('a count beside a mount that is gone starts again', async () => {
-    await house.store.mount(container);
-    await house.store.mount(container);
+    await fixture.store.containers.mount(container);
+    await fixture.store.containers.mount(container);
     execFileSync('umount', [merged()]);
-    expect(await house.store.isMounted(container)).toBe(false);
-    const mount = await house.store.mount(container);
+    expect(await fixture.store.containers.isMounted(container)).toBe(false);
+    const mount = await fixture.store.containers.mount(container);
     await mount.unmount();
     expectGone();
   });
 
   it('unmounting what is gone tidies up', async () => {
-    await house.store.mount(container);
-    await house.store.mount(container);
+    await fixture.store.containers.mount(container);
+    await fixture.store.containers.mount(container);
     execFileSync('umount', [merged()]);
-    expect(await house.store.unmount(container)).toBe(0);
+    expect(await fixture.store.containers.unmount(container)).toBe(0);
     expectGone();
   });
 
   it.each(['', 'garbage', 'null', '{"count":"x"}'])(
     'a mount with the count %j counts as one',
     async (text) => {
-      await house.store.mount(container);
+      await fixture.store.containers.mount(container);
       writeFileSync(countFile(), text);
-      expect(await house.store.unmount(container)).toBe(0);
+      expect(await fixture.store.containers.unmount(container)).toBe(0);
       expectGone();
     },
   );
 
   it('a mount without a count (dockerd’s, say) counts as one', async () => {
-    await house.store.mount(container);
+    await fixture.store.containers.mount(container);
     rmSync(countFile());
-    const mount = await house.store.mount(container);
+    const mount = await fixture.store.containers.mount(container);
     expect(JSON.parse(readFileSync(countFile(), 'utf8'))).toMatchObject({ count: 2 });
     await mount.unmount();
     expect(isMounted()).toBe(true);
-    await house.store.unmount(container);
+    await fixture.store.containers.unmount(container);
     expectGone();
   });
 
@@ -186,9 +186,9 @@ describe('after a crash or reboot', () => {
 
     /** A dead session that was taking, holding or giving back a use. */
     const die = (): void => {
-      mkdirSync(house.at('layerstack/sessions/dead'));
+      mkdirSync(fixture.at('layerstack/sessions/dead'));
       for (const name of ['lock', `held.${container.id}.${token}`])
-        writeFileSync(house.at(`layerstack/sessions/dead/${name}`), '');
+        writeFileSync(fixture.at(`layerstack/sessions/dead/${name}`), '');
     };
     const count = (): unknown => JSON.parse(readFileSync(countFile(), 'utf8'));
     /** Has the count say so much. */
@@ -197,74 +197,74 @@ describe('after a crash or reboot', () => {
     };
 
     it('is given back, and others stay', async () => {
-      await house.store.mount(container);
+      await fixture.store.containers.mount(container);
       recount({ count: 2, held: [token] });
       die();
-      await house.reopen();
+      await fixture.reopen();
       expect(count()).toMatchObject({ count: 1 });
       expect(isMounted()).toBe(true);
-      expect(await house.store.unmount('build')).toBe(0);
+      expect(await fixture.store.containers.unmount('build')).toBe(0);
       expectGone();
     });
 
     it('unmounts where it was the last', async () => {
-      await house.store.mount(container);
+      await fixture.store.containers.mount(container);
       recount({ count: 1, held: [token] });
       die();
-      await house.reopen();
+      await fixture.reopen();
       expectGone();
     });
 
     it('takes no other’s place where it was not taken yet, or is given back already', async () => {
-      await house.store.mount(container);
+      await fixture.store.containers.mount(container);
       writeFileSync(`${countFile()}.new`, 'half written');
       die();
-      await house.reopen();
+      await fixture.reopen();
       expect(count()).toMatchObject({ count: 1 });
       expect(existsSync(`${countFile()}.new`)).toBe(false);
       expect(isMounted()).toBe(true);
-      await house.store.unmount('build');
+      await fixture.store.containers.unmount('build');
       expectGone();
     });
 
     it('leaves nothing where it was begun before the mount, or ended after it', async () => {
       mkdirSync(merged(), { mode: 0o700 });
       die();
-      await house.reopen();
+      await fixture.reopen();
       expectGone();
     });
 
     it('stays marked while somebody works in it', async () => {
-      await house.store.mount(container);
+      await fixture.store.containers.mount(container);
       recount({ count: 1, held: [token] });
       die();
       const child = spawn('sleep', ['60'], { cwd: merged() });
-      await house.reopen();
+      await fixture.reopen();
       expect(isMounted()).toBe(true);
       child.kill();
       await once(child, 'exit');
-      await house.reopen();
+      await fixture.reopen();
       expectGone();
-      expect(existsSync(house.at('layerstack/sessions/dead'))).toBe(false);
+      expect(existsSync(fixture.at('layerstack/sessions/dead'))).toBe(false);
     });
   });
 
   it('an operation gives back its own use only, whatever others force meanwhile', async () => {
-    const { tar } = await house.store.getArchive('build', '/house');
-    await house.store.unmount('build', { force: true });
-    await house.store.mount('build');
+    const { tar } = await fixture.store.containers.getArchive('build', '/house');
+    await fixture.store.containers.unmount('build', { force: true });
+    await fixture.store.containers.mount('build');
     tar.destroy();
     await once(tar, 'close');
-    await house.store.diff('build');
+    await fixture.store.containers.diff('build');
     expect(isMounted()).toBe(true);
-    expect(await house.store.unmount('build')).toBe(0);
+    expect(await fixture.store.containers.unmount('build')).toBe(0);
     expectGone();
   });
 
   it('left-over merged and work directories are used again', async () => {
     mkdirSync(merged(), { mode: 0o700 });
-    mkdirSync(house.at(`overlay2/${container.mountId}/work/work/left/over`), { recursive: true });
-    const mount = await house.store.mount(container);
+    mkdirSync(fixture.at(`overlay2/${container.mountId}/work/work/left/over`), { recursive: true });
+    const mount = await fixture.store.containers.mount(container);
     expect(readFileSync(join(mount.path, 'house/marble'), 'utf8')).toBe('marble\n');
     await mount.unmount();
     expectGone();
@@ -273,13 +273,13 @@ describe('after a crash or reboot', () => {
 
 describe('trouble', () => {
   it('a mount in use stays, unless forced', async () => {
-    const mount = await house.store.mount(container);
+    const mount = await fixture.store.containers.mount(container);
     const child = spawn('sleep', ['60'], { cwd: mount.path });
     try {
       const error = await rejection(mount.unmount());
       expect(error).toMatchObject({ code: 'ERR_CONTAINER_MOUNTED', path: merged() });
       expect(isMounted()).toBe(true);
-      expect(await house.store.unmount(container, { force: true })).toBe(0);
+      expect(await fixture.store.containers.unmount(container, { force: true })).toBe(0);
       expectGone();
     } finally {
       child.kill();
@@ -288,7 +288,7 @@ describe('trouble', () => {
   });
 
   it('an unmount that failed can be tried again', async () => {
-    const mount = await house.store.mount(container);
+    const mount = await fixture.store.containers.mount(container);
     const child = spawn('sleep', ['60'], { cwd: mount.path });
     await rejection(mount.unmount());
     child.kill();
@@ -298,10 +298,10 @@ describe('trouble', () => {
   });
 
   it('a missing layer is named', async () => {
-    const { GraphDriver } = await house.store.inspect(IMAGE);
+    const { GraphDriver } = await fixture.store.images.inspect(IMAGE);
     const top = GraphDriver.Data?.['UpperDir'] ?? '';
     rmSync(top, { recursive: true });
-    const error = await rejection(house.store.mount(container));
+    const error = await rejection(fixture.store.containers.mount(container));
     expect(error.code).toBe('ERR_STORE_CORRUPT');
     expect(error.message).toContain('is missing');
     expectGone();
@@ -324,67 +324,70 @@ describe('trouble', () => {
 
   it('a mount of an operation that cannot be unmounted is given back by the next writer', async () => {
     for (const operation of [
-      () => house.store.statPath(container, '/house'),
+      () => fixture.store.containers.statPath(container, '/house'),
       async () => {
-        const { tar } = await house.store.getArchive(container, '/house');
+        const { tar } = await fixture.store.containers.getArchive(container, '/house');
         for await (const chunk of tar) void chunk;
       },
       async () => {
-        for await (const chunk of house.store.export(container)) void chunk;
+        for await (const chunk of fixture.store.containers.export(container)) void chunk;
       },
     ]) {
       await withoutUnmounting(async () => {
         await operation();
         expect(isMounted()).toBe(true);
-        await house.store.close();
+        await fixture.store.close();
       });
-      await house.reopen();
+      await fixture.reopen();
       expectGone();
     }
   });
 
   it('a mount that its user cannot unmount stays his', async () => {
-    await house.store.mount(container);
+    await fixture.store.containers.mount(container);
     await withoutUnmounting(async () => {
-      await expect(house.store.unmount(container)).rejects.toMatchObject({ code: 'EIO' });
-      await house.store.close();
+      await expect(fixture.store.containers.unmount(container)).rejects.toMatchObject({ code: 'EIO' });
+      await fixture.store.close();
     });
-    await house.reopen();
+    await fixture.reopen();
     expect(isMounted()).toBe(true);
-    expect(await house.store.unmount(container)).toBe(0);
+    expect(await fixture.store.containers.unmount(container)).toBe(0);
     expectGone();
   });
 
   it('something else mounted there is not touched', async () => {
     mkdirSync(merged());
     execFileSync('mount', ['-t', 'tmpfs', 'tmpfs', merged()]);
-    for (const call of [house.store.mount(container), house.store.remove(container)])
+    for (const call of [
+      fixture.store.containers.mount(container),
+      fixture.store.containers.remove(container),
+    ])
       expect((await rejection(call)).code).toBe('ERR_STORE_CORRUPT');
     expect(isMounted()).toBe(true);
     execFileSync('umount', [merged()]);
   });
 });
 
-describe.each(['fsconfig', 'mount', 'flat'])('on the rung %s', (rung) => {
+describe.each(['fsconfig', 'mount', 'flat'])('mounted by %s', (method) => {
   beforeEach(async () => {
-    process.env['LAYERSTACK_CAPS'] = `rung=${rung}`;
-    await house.reopen();
+    process.env['LAYERSTACK_CAPS'] = `mount=${method}`;
+    await fixture.reopen();
   });
   afterEach(() => {
     delete process.env['LAYERSTACK_CAPS'];
   });
 
   it('mounts, writes, unmounts, mounts again', async () => {
-    const other = await house.store.create(IMAGE);
+    const other = await fixture.store.containers.create(IMAGE);
     for (const each of [container, other, container]) {
-      await using mount = await house.store.mount(each);
+      await using mount = await fixture.store.containers.mount(each);
       expect(readFileSync(join(mount.path, 'house/concrete'), 'utf8')).toBe('good concrete\n');
       expect(readFileSync(join(mount.path, 'etc/hosts'), 'utf8')).toBe('');
       expect(existsSync(join(mount.path, '.dockerenv'))).toBe(true);
       rmSync(join(mount.path, 'house/marble'), { force: true });
       expect(existsSync(join(mount.path, 'house/marble'))).toBe(false);
     }
-    await using fresh = await house.store.mount(await house.store.create(IMAGE));
+    await using fresh = await fixture.store.containers.mount(await fixture.store.containers.create(IMAGE));
     expect(existsSync(join(fresh.path, 'house/marble'))).toBe(true);
   });
 });

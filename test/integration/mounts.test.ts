@@ -3,7 +3,7 @@ import { mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSyn
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { mountOverlay, mountState, unmount } from '../../src/system/mounts.ts';
-import { call, native, type MountRung, type OverlayMount } from '../../src/system/native.ts';
+import { call, native, type MountMethod, type OverlayMount } from '../../src/system/native.ts';
 import { scratch } from '../support/overlay.ts';
 
 /** A store's overlay2 directory (in memory) with `count` layers; each has a file of its number and says in `top` who it is. */
@@ -30,14 +30,14 @@ const openFds = (): number => readdirSync('/proc/self/fd').length;
 /** How many lowers of 28 bytes fit one page with the options used here. */
 const PAGE_FIT = Math.floor((4095 - 'index=off,lowerdir=,upperdir=upper,workdir=work'.length + 1) / 29);
 
-describe.each<[MountRung, number]>([
+describe.each<[MountMethod, number]>([
   ['fsconfig', 500],
   ['mount', PAGE_FIT],
   ['flat', 1],
-])('the rung %s takes %i lowers', (rung, most) => {
+])('the method %s takes %i lowers', (method, most) => {
   test.each([1, 2, 127, 128, 129, 500].filter((count) => count <= most))('%i lowers', async (count) => {
     const store = layers(count);
-    await mountOverlay({ ...store, ...writable, rung });
+    await mountOverlay({ ...store, ...writable, method });
     expect(await mountState(store.target)).toBe('overlay');
     expect(readdirSync(store.target)).toHaveLength(count + 1);
     expect(readFileSync(join(store.target, 'top'), 'utf8')).toBe('0');
@@ -51,7 +51,7 @@ describe.each<[MountRung, number]>([
     [...new Set([most, 2, 127, 128, 129, 500, 501])].filter((count) => count > most || count === most),
   )('%i lowers: as many as fit, or an error that says how many do', async (count) => {
     const store = layers(count);
-    const mounted = mountOverlay({ ...store, ...writable, rung });
+    const mounted = mountOverlay({ ...store, ...writable, method });
     if (count === most) {
       await mounted;
       expect(readdirSync(store.target)).toHaveLength(count + 1);
@@ -67,7 +67,7 @@ describe.each<[MountRung, number]>([
 });
 
 describe('read-only', () => {
-  test.each<[MountRung, number]>([
+  test.each<[MountMethod, number]>([
     ['fsconfig', 1],
     ['fsconfig', 2],
     ['fsconfig', 129],
@@ -75,20 +75,20 @@ describe('read-only', () => {
     ['mount', 2],
     ['mount', 128],
     ['flat', 1],
-  ])('%s, %i lowers without an upper', async (rung, count) => {
+  ])('%s, %i lowers without an upper', async (method, count) => {
     const store = layers(count);
-    await mountOverlay({ ...store, options: [], readOnly: true, rung });
+    await mountOverlay({ ...store, options: [], readOnly: true, method });
     expect(readdirSync(store.target)).toHaveLength(count + 1);
     expect(() => writeFileSync(join(store.target, 'x'), '')).toThrow(/EROFS/);
     expect(await unmount(store.target)).toBe(true);
   });
 
-  test.each<MountRung>(['fsconfig', 'mount', 'flat'])(
+  test.each<MountMethod>(['fsconfig', 'mount', 'flat'])(
     '%s with an upper shows it and changes nothing',
-    async (rung) => {
+    async (method) => {
       const store = layers(1);
       writeFileSync(join(store.root, 'upper/mine'), '');
-      await mountOverlay({ ...store, ...writable, readOnly: true, rung });
+      await mountOverlay({ ...store, ...writable, readOnly: true, method });
       expect(readdirSync(store.target)).toContain('mine');
       expect(() => writeFileSync(join(store.target, 'x'), '')).toThrow(/EROFS/);
     },
@@ -97,7 +97,7 @@ describe('read-only', () => {
   test('a whiteout of a single layer is not shown', async () => {
     const store = layers(1);
     await native.makeNode(join(store.root, 'id0/diff/gone'), 0o020000, 0, 0);
-    await mountOverlay({ ...store, options: [], readOnly: true, rung: 'fsconfig' });
+    await mountOverlay({ ...store, options: [], readOnly: true, method: 'fsconfig' });
     expect(readdirSync(store.target).sort()).toEqual(['f0', 'top']);
   });
 });
@@ -105,7 +105,7 @@ describe('read-only', () => {
 describe('failures', () => {
   const failing = async (change: Partial<OverlayMount>): Promise<unknown> => {
     const store = layers(2);
-    const error: unknown = await mountOverlay({ ...store, ...writable, rung: 'fsconfig', ...change }).catch(
+    const error: unknown = await mountOverlay({ ...store, ...writable, method: 'fsconfig', ...change }).catch(
       (reason: unknown) => reason,
     );
     expect(await mountState(store.target)).toBe('none');
@@ -153,7 +153,7 @@ describe('unmount and state', () => {
 
   test('a busy mount goes only detached', async () => {
     const store = layers(2);
-    await mountOverlay({ ...store, ...writable, rung: 'fsconfig' });
+    await mountOverlay({ ...store, ...writable, method: 'fsconfig' });
     const child = execFileSync('sh', ['-c', 'sleep 30 >/dev/null 2>&1 & echo $!'], { cwd: store.target });
     try {
       await expect(unmount(store.target)).rejects.toMatchObject({
@@ -170,7 +170,7 @@ describe('unmount and state', () => {
 
   test('a link to a mount is not followed', async () => {
     const store = layers(2);
-    await mountOverlay({ ...store, ...writable, rung: 'mount' });
+    await mountOverlay({ ...store, ...writable, method: 'mount' });
     const link = join(store.root, 'link');
     symlinkSync(store.target, link);
     expect(await mountState(link)).toBe('none');
@@ -195,8 +195,8 @@ describe('the process', () => {
     const umask = process.umask(0o077);
     try {
       const mount = { root: outer, target: join(outer, 'merged'), lowers: ['a', 'b'], ...writable };
-      for (const rung of ['fsconfig', 'mount'] as const) {
-        await mountOverlay({ ...mount, rung });
+      for (const method of ['fsconfig', 'mount'] as const) {
+        await mountOverlay({ ...mount, method });
         await unmount(mount.target);
       }
       await call(native.batch(outer, [{ op: 'mkdir', path: 'made', mode: 0o755 }]));
@@ -216,10 +216,10 @@ describe('the process', () => {
     await native.probe(store.root);
     const before = openFds();
     for (let i = 0; i < 25; i++) {
-      await mountOverlay({ ...mount, rung: i % 2 ? 'mount' : 'fsconfig' });
+      await mountOverlay({ ...mount, method: i % 2 ? 'mount' : 'fsconfig' });
       await unmount(store.target);
-      await mountOverlay({ ...mount, lowers: ['l/GONE'], rung: 'fsconfig' }).catch(() => undefined);
-      await mountOverlay({ ...mount, target: '/nonexistent', rung: 'fsconfig' }).catch(() => undefined);
+      await mountOverlay({ ...mount, lowers: ['l/GONE'], method: 'fsconfig' }).catch(() => undefined);
+      await mountOverlay({ ...mount, target: '/nonexistent', method: 'fsconfig' }).catch(() => undefined);
       await native.probe(store.root);
       await native.flatten(store.root, store.lowers, 'flat');
       await native.flatten(store.root, store.lowers, 'flat').catch(() => undefined);
@@ -254,7 +254,7 @@ describe('probe', () => {
 
   test('an overlay is no place for an upper', async () => {
     const store = layers(2);
-    await mountOverlay({ ...store, ...writable, rung: 'fsconfig' });
+    await mountOverlay({ ...store, ...writable, method: 'fsconfig' });
     const probe = await native.probe(store.target);
     expect(probe).toMatchObject({ fsType: 'overlayfs', overlay: false, multipleLowers: false });
   });

@@ -35,10 +35,10 @@ test('is imported by its name', async () => {
   const code = `
     import { Layerstack, LayerstackError } from 'layerstack';
     const store = await Layerstack.open({ root: process.argv[2] });
-    const code = await store.inspect('none').catch((error) => LayerstackError.is(error) && error.code);
+    const code = await store.images.inspect('none').catch((error) => LayerstackError.is(error) && error.code);
     const findings = [];
     for await (const finding of store.fsck()) findings.push(finding);
-    console.log(code, (await store.images()).length, findings.length);
+    console.log(code, (await store.images.list()).length, findings.length);
     await store.close();
   `;
   writeFileSync(join(project, 'main.mjs'), code);
@@ -50,8 +50,8 @@ test('is required by its name', async () => {
   const code = `
     const { Layerstack, LayerstackError } = require('layerstack');
     Layerstack.open({ root: process.argv[2] }).then(async (store) => {
-      const code = await store.inspect('none').catch((error) => LayerstackError.is(error) && error.code);
-      console.log(code, (await store.images()).length);
+      const code = await store.images.inspect('none').catch((error) => LayerstackError.is(error) && error.code);
+      console.log(code, (await store.images.list()).length);
       await store.close();
     });
   `;
@@ -111,7 +111,7 @@ test('has the types that its users compile against, of both kinds of module', as
   const code = `
     import { Layerstack, type ImageSummary } from 'layerstack';
     const store: Layerstack = await Layerstack.open({ root: '/srv/store' });
-    export const images: ImageSummary[] = await store.images();
+    export const images: ImageSummary[] = await store.images.list();
     // @ts-expect-error a root is a path
     await Layerstack.open({ root: 1 });
   `;
@@ -120,7 +120,7 @@ test('has the types that its users compile against, of both kinds of module', as
     import library = require('layerstack');
     export async function images(): Promise<library.ImageSummary[]> {
       const store: library.Layerstack = await library.Layerstack.open({ root: '/srv/store' });
-      return store.images();
+      return store.images.list();
     }
     export const code = (error: unknown) => (library.LayerstackError.is(error) ? error.code : undefined);
     // @ts-expect-error a root is a path

@@ -102,14 +102,14 @@ export async function treeOf(root: string): Promise<Tree> {
 export async function classicTree(scratch: string, archive: string, image: string): Promise<Tree> {
   const store = await Layerstack.open({ root: join(scratch, 'classic') });
   try {
-    await store.load(archive);
-    await store.create(image, { name: 'classic' });
-    const mount = await store.mount('classic');
+    await store.images.load(archive);
+    await store.containers.create(image, { name: 'classic' });
+    const mount = await store.containers.mount('classic');
     try {
       return await treeOf(mount.path);
     } finally {
       await mount.unmount();
-      await store.remove('classic');
+      await store.containers.remove('classic');
     }
   } finally {
     await store.close();

@@ -17,16 +17,16 @@ import { Layerstack } from '../../src/app/layerstack.ts';
 import type { StoreFinding } from '../../src/core/store-finding.ts';
 import { call, native } from '../../src/system/native.ts';
 import { rejection } from '../support/errors.ts';
-import { chunks, dockerArchive, House, IMAGE, LAYERS } from './container-support.ts';
+import { chunks, archiveOfMembers, TestStore, IMAGE, LAYERS } from '../support/test-store.ts';
 
-let house: House;
+let fixture: TestStore;
 let id: string;
 
 beforeEach(async () => {
-  house = await House.build();
-  ({ id } = await house.store.create(IMAGE, { name: 'web' }));
+  fixture = await TestStore.build();
+  ({ id } = await fixture.store.containers.create(IMAGE, { name: 'web' }));
 });
-afterEach(() => house[Symbol.asyncDispose]());
+afterEach(() => fixture[Symbol.asyncDispose]());
 
 const SECRET = 'the secret of somebody else';
 
@@ -38,7 +38,7 @@ const PLANTS: Readonly<Record<string, (path: string, secret: string) => unknown>
   'a fifo': (path) => execFileSync('mkfifo', [path]),
   'a socket': async (path) => {
     // A path of a socket must be short.
-    const short = join(house.scratch, 's');
+    const short = join(fixture.scratch, 's');
     const server = await new Promise<Server>((resolve) => {
       const listening = createServer().listen(short, () => resolve(listening));
     });
@@ -49,72 +49,76 @@ const PLANTS: Readonly<Record<string, (path: string, secret: string) => unknown>
 };
 
 async function plant(path: string, what: string): Promise<string> {
-  const secret = join(house.scratch, 'secret');
+  const secret = join(fixture.scratch, 'secret');
   writeFileSync(secret, SECRET);
-  const full = house.at(path);
+  const full = fixture.at(path);
   rmSync(full, { recursive: true, force: true });
   mkdirSync(dirname(full), { recursive: true });
   await PLANTS[what]?.(full, secret);
   return full;
 }
 
-const overlayOf = () => house.text(`image/overlay2/layerdb/mounts/${id}/mount-id`);
-const layerOf = () => readdirSync(house.at('image/overlay2/layerdb/sha256')).sort()[0] ?? '';
-const imageOf = () => readdirSync(house.at('image/overlay2/imagedb/content/sha256'))[0] ?? '';
+const overlayOf = () => fixture.text(`image/overlay2/layerdb/mounts/${id}/mount-id`);
+const layerOf = () => readdirSync(fixture.at('image/overlay2/layerdb/sha256')).sort()[0] ?? '';
+const imageOf = () => readdirSync(fixture.at('image/overlay2/imagedb/content/sha256'))[0] ?? '';
 
-const reload = () => house.store.load(chunks(dockerArchive(LAYERS, { Cmd: ['/bin/true'] })));
+const reload = () => fixture.store.images.load(chunks(archiveOfMembers(LAYERS, { Cmd: ['/bin/true'] })));
 
 /** Files of the store, and what needs each. */
 const PLACES: readonly (readonly [name: string, path: () => string, use: () => Promise<unknown>])[] = [
-  ['repositories.json', () => 'image/overlay2/repositories.json', () => house.store.images()],
+  ['repositories.json', () => 'image/overlay2/repositories.json', () => fixture.store.images.list()],
   [
     'an image config',
     () => `image/overlay2/imagedb/content/sha256/${imageOf()}`,
-    () => house.store.inspect(IMAGE),
+    () => fixture.store.images.inspect(IMAGE),
   ],
   [
     'an image config, in a list',
     () => `image/overlay2/imagedb/content/sha256/${imageOf()}`,
-    () => house.store.images(),
+    () => fixture.store.images.list(),
   ],
-  ['config.v2.json', () => `containers/${id}/config.v2.json`, () => house.store.containers()],
-  ['hostconfig.json', () => `containers/${id}/hostconfig.json`, () => house.store.inspectContainer(id)],
-  ['mount-id', () => `image/overlay2/layerdb/mounts/${id}/mount-id`, () => house.store.mount(id)],
+  ['config.v2.json', () => `containers/${id}/config.v2.json`, () => fixture.store.containers.list()],
+  ['hostconfig.json', () => `containers/${id}/hostconfig.json`, () => fixture.store.containers.inspect(id)],
+  [
+    'mount-id',
+    () => `image/overlay2/layerdb/mounts/${id}/mount-id`,
+    () => fixture.store.containers.mount(id),
+  ],
   ['cache-id', () => `image/overlay2/layerdb/sha256/${layerOf()}/cache-id`, () => reload()],
   ['diff', () => `image/overlay2/layerdb/sha256/${layerOf()}/diff`, () => reload()],
-  ['lower', () => `overlay2/${overlayOf()}/lower`, () => house.store.mount(id)],
-  ['a lock', () => 'layerstack/locks/containers', () => house.store.mount(id)],
+  ['lower', () => `overlay2/${overlayOf()}/lower`, () => fixture.store.containers.mount(id)],
+  ['a lock', () => 'layerstack/locks/containers', () => fixture.store.containers.mount(id)],
 ];
 
 describe.each(Object.keys(PLANTS))('%s', (what) => {
   it.each(PLACES)('in the place of %s is named', async (_, path, use) => {
     const planted = await plant(path(), what);
-    await house.store.close();
+    await fixture.store.close();
     const started = Date.now();
-    const error = await rejection(house.reopen().then(use));
+    const error = await rejection(fixture.reopen().then(use));
     expect(Date.now() - started).toBeLessThan(5000);
     expect(error).toMatchObject({ code: 'ERR_STORE_CORRUPT', path: planted });
     expect(error.message).toContain(`${planted} is ${what}`);
     expect(error.message).not.toContain(SECRET.slice(0, 8));
-    expect(readFileSync(join(house.scratch, 'secret'), 'utf8')).toBe(SECRET);
+    expect(readFileSync(join(fixture.scratch, 'secret'), 'utf8')).toBe(SECRET);
   });
 
   it('in the place of the count of mounts is named', async () => {
-    await house.store.mount(id);
+    await fixture.store.containers.mount(id);
     const planted = await plant(`layerstack/mounts/${overlayOf()}.json`, what);
-    expect(await rejection(house.store.mount(id))).toMatchObject({
+    expect(await rejection(fixture.store.containers.mount(id))).toMatchObject({
       code: 'ERR_STORE_CORRUPT',
       path: planted,
     });
   });
 
   it('in the place of the writers’ lock is named by whoever opens the store', async () => {
-    await house.store.close();
+    await fixture.store.close();
     const planted = await plant('volumes/metadata.db', what);
-    const error = await rejection(Layerstack.open({ root: house.root }));
+    const error = await rejection(Layerstack.open({ root: fixture.root }));
     expect(error).toMatchObject({ code: 'ERR_STORE_CORRUPT', path: planted });
     rmSync(planted);
-    await house.reopen();
+    await fixture.reopen();
   });
 
   it('is found by fsck', async () => {
@@ -126,7 +130,7 @@ describe.each(Object.keys(PLANTS))('%s', (what) => {
     ];
     for (const path of places) await plant(path, what);
     const found: StoreFinding[] = [];
-    for await (const finding of house.store.fsck()) found.push(finding);
+    for await (const finding of fixture.store.fsck()) found.push(finding);
     const planted = found.filter(({ code }) => code === 'entry-planted');
     expect(planted.map(({ path }) => path).sort()).toEqual(places.sort());
     expect(planted.every(({ severity }) => severity === 'error')).toBe(true);
@@ -136,10 +140,10 @@ describe.each(Object.keys(PLANTS))('%s', (what) => {
 describe('a link in the place of a directory', () => {
   /** The directory goes elsewhere, whole, and a link stands for it. */
   function moveAway(path: string): string {
-    const away = join(house.scratch, 'away');
-    renameSync(house.at(path), away);
-    symlinkSync(away, house.at(path));
-    return house.at(path);
+    const away = join(fixture.scratch, 'away');
+    renameSync(fixture.at(path), away);
+    symlinkSync(away, fixture.at(path));
+    return fixture.at(path);
   }
 
   it.each([
@@ -151,42 +155,46 @@ describe('a link in the place of a directory', () => {
     ['layerstack', () => 'layerstack'],
     ['names', () => 'layerstack/names'],
   ])('%s is named when the store is opened', async (_, path) => {
-    await house.store.close();
+    await fixture.store.close();
     const link = moveAway(path());
-    const error = await rejection(Layerstack.open({ root: house.root }));
+    const error = await rejection(Layerstack.open({ root: fixture.root }));
     expect(error).toMatchObject({ code: 'ERR_STORE_CORRUPT', path: link });
     expect(error.message).toContain(`${link} is a symbolic link`);
     rmSync(link);
-    renameSync(join(house.scratch, 'away'), link);
-    await house.reopen();
+    renameSync(join(fixture.scratch, 'away'), link);
+    await fixture.reopen();
   });
 
   it.each([
-    ['the container’s', () => `containers/${id}`, () => house.store.containers()],
-    ['the upper', () => `overlay2/${overlayOf()}/diff`, () => house.store.mount(id)],
-    ['the upper, in a commit', () => `overlay2/${overlayOf()}/diff`, () => house.store.commit(id)],
-    ['the work directory', () => `overlay2/${overlayOf()}/work`, () => house.store.mount(id)],
-    ['merged', () => `overlay2/${overlayOf()}/merged`, () => house.store.mount(id)],
+    ['the container’s', () => `containers/${id}`, () => fixture.store.containers.list()],
+    ['the upper', () => `overlay2/${overlayOf()}/diff`, () => fixture.store.containers.mount(id)],
+    [
+      'the upper, in a commit',
+      () => `overlay2/${overlayOf()}/diff`,
+      () => fixture.store.containers.commit(id),
+    ],
+    ['the work directory', () => `overlay2/${overlayOf()}/work`, () => fixture.store.containers.mount(id)],
+    ['merged', () => `overlay2/${overlayOf()}/merged`, () => fixture.store.containers.mount(id)],
     ['the layer’s entry', () => `image/overlay2/layerdb/sha256/${layerOf()}`, () => reload()],
     [
       'the layer’s content',
-      () => `overlay2/${house.text(`image/overlay2/layerdb/sha256/${layerOf()}/cache-id`)}/diff`,
-      () => house.store.mount(id),
+      () => `overlay2/${fixture.text(`image/overlay2/layerdb/sha256/${layerOf()}/cache-id`)}/diff`,
+      () => fixture.store.containers.mount(id),
     ],
   ])('%s is named by what needs it', async (_, path, use) => {
-    mkdirSync(house.at(path()), { recursive: true });
+    mkdirSync(fixture.at(path()), { recursive: true });
     const link = moveAway(path());
     expect(await rejection(use())).toMatchObject({ code: 'ERR_STORE_CORRUPT', path: link });
   });
 
   it('a short name that leads out of the store is not mounted', async () => {
-    const [short = ''] = house.text(`overlay2/${overlayOf()}/lower`).split(':');
+    const [short = ''] = fixture.text(`overlay2/${overlayOf()}/lower`).split(':');
     for (const target of ['/etc', '../../../../etc', `../${overlayOf()}/../../../etc`, '../l/diff/..']) {
-      rmSync(house.at(`overlay2/${short}`));
-      symlinkSync(target, house.at(`overlay2/${short}`));
-      expect(await rejection(house.store.mount(id))).toMatchObject({
+      rmSync(fixture.at(`overlay2/${short}`));
+      symlinkSync(target, fixture.at(`overlay2/${short}`));
+      expect(await rejection(fixture.store.containers.mount(id))).toMatchObject({
         code: 'ERR_STORE_CORRUPT',
-        path: house.at(`overlay2/${short}`),
+        path: fixture.at(`overlay2/${short}`),
       });
     }
   });
@@ -199,14 +207,14 @@ describe.each(['a file', ...Object.keys(PLANTS).filter((what) => what !== 'a sym
       ...['containers', 'image', 'image/overlay2/layerdb', 'overlay2', 'overlay2/l', 'volumes'],
       ...['layerstack', 'layerstack/sessions', 'layerstack/names', 'layerstack/mounts'],
     ])('%s is named when the store is opened', async (path) => {
-      await house.store.close();
+      await fixture.store.close();
       if (what === 'a file') {
-        rmSync(house.at(path), { recursive: true });
-        writeFileSync(house.at(path), SECRET);
+        rmSync(fixture.at(path), { recursive: true });
+        writeFileSync(fixture.at(path), SECRET);
       } else await plant(path, what);
-      expect(await rejection(Layerstack.open({ root: house.root }))).toMatchObject({
+      expect(await rejection(Layerstack.open({ root: fixture.root }))).toMatchObject({
         code: 'ERR_STORE_CORRUPT',
-        path: house.at(path),
+        path: fixture.at(path),
         expected: 'a directory',
         found: what,
       });
@@ -216,20 +224,20 @@ describe.each(['a file', ...Object.keys(PLANTS).filter((what) => what !== 'a sym
 
 describe('a file that is too large', () => {
   it.each([
-    ['config.v2.json', () => `containers/${id}/config.v2.json`, () => house.store.containers()],
-    ['repositories.json', () => 'image/overlay2/repositories.json', () => house.store.images()],
-    ['lower', () => `overlay2/${overlayOf()}/lower`, () => house.store.mount(id)],
+    ['config.v2.json', () => `containers/${id}/config.v2.json`, () => fixture.store.containers.list()],
+    ['repositories.json', () => 'image/overlay2/repositories.json', () => fixture.store.images.list()],
+    ['lower', () => `overlay2/${overlayOf()}/lower`, () => fixture.store.containers.mount(id)],
     [
       'an image config',
       () => `image/overlay2/imagedb/content/sha256/${imageOf()}`,
-      () => house.store.inspect(IMAGE),
+      () => fixture.store.images.inspect(IMAGE),
     ],
   ])('%s is refused with its size and the limit, unread', async (_, path, use) => {
-    truncateSync(house.at(path()), 2 ** 40);
+    truncateSync(fixture.at(path()), 2 ** 40);
     const error = await rejection(use());
     expect(error).toMatchObject({
       code: 'ERR_STORE_CORRUPT',
-      path: house.at(path()),
+      path: fixture.at(path()),
       found: String(2 ** 40),
     });
     expect(error.limit).toBeLessThan(2 ** 30);
@@ -238,11 +246,15 @@ describe('a file that is too large', () => {
 
 describe('errors', () => {
   it.each([
-    ['repositories.json', () => 'image/overlay2/repositories.json', () => house.store.images()],
-    ['registries.json', () => 'layerstack/registries.json', () => house.store.manifest('localhost:1/x')],
+    ['repositories.json', () => 'image/overlay2/repositories.json', () => fixture.store.images.list()],
+    [
+      'registries.json',
+      () => 'layerstack/registries.json',
+      () => fixture.store.registry.manifest('localhost:1/x'),
+    ],
   ])('about %s do not quote what is in it', async (_, path, use) => {
     for (const text of [`${SECRET}`, `{"a": "${SECRET}`, `{"a": ${SECRET}}`, `["x"]${SECRET}`]) {
-      writeFileSync(house.at(path()), text);
+      writeFileSync(fixture.at(path()), text);
       const error = await rejection(use());
       expect(error.message).toMatch(/not JSON|not an object/);
       expect(`${error.message} ${String(error.cause)}`).not.toMatch(/secret|somebody/);

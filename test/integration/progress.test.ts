@@ -11,7 +11,7 @@ import { run } from '../support/process.ts';
 import { dropScratch, makeScratch } from '../support/scratch.ts';
 import { tar } from '../support/tar.ts';
 import { redrawn, runOnTerminal } from '../support/terminal.ts';
-import { dockerArchive } from './container-support.ts';
+import { archiveOfMembers } from '../support/test-store.ts';
 
 const MB = 1_000_000;
 let scratch: string;
@@ -26,7 +26,7 @@ beforeAll(() => {
   scratch = makeScratch('progress');
   // Enough to take a while, whatever machine it is.
   const layers = [1, 2].map((number) => [{ name: `file-${String(number)}`, content: randomBytes(60 * MB) }]);
-  const archive = dockerArchive(layers, {});
+  const archive = archiveOfMembers(layers, {});
   [plain, gzipped, rootfs] = ['plain.tar', 'gzipped.tar', 'rootfs.tar'].map((name) =>
     join(scratch, name),
   ) as [string, string, string];
@@ -155,8 +155,8 @@ describe('the library tells', () => {
 
   it('of a plain archive the bytes of the layers that the store lacks', async () => {
     const events = await sums(async (store, onProgress) => {
-      await store.load(plain, { onProgress });
-      await store.load(plain, { onProgress });
+      await store.images.load(plain, { onProgress });
+      await store.images.load(plain, { onProgress });
     });
     const layers = 2 * statSync(rootfs).size;
     expect(events.at(-1)).toEqual({ type: 'progress', current: layers, total: layers });
@@ -165,25 +165,28 @@ describe('the library tells', () => {
 
   it('of a compressed one the bytes of the file, of a stream no total', async () => {
     const { size } = statSync(gzipped);
-    const file = await sums((store, onProgress) => store.load(gzipped, { onProgress }));
+    const file = await sums((store, onProgress) => store.images.load(gzipped, { onProgress }));
     expect(file.at(-1)).toEqual({ type: 'progress', current: size, total: size });
-    const stream = await sums((store, onProgress) => store.load(createReadStream(gzipped), { onProgress }));
+    const stream = await sums((store, onProgress) =>
+      store.images.load(createReadStream(gzipped), { onProgress }),
+    );
     expect(stream.at(-1)).toEqual({ type: 'progress', current: size });
   });
 
   it('of an import what is read, of a save what is written', async () => {
     const { size } = statSync(rootfs);
-    const file = await sums((store, onProgress) => store.import(rootfs, { onProgress }));
+    const file = await sums((store, onProgress) => store.images.import(rootfs, { onProgress }));
     expect(file.at(-1)).toEqual({ type: 'progress', current: size, total: size });
     const saved = await sums(async (store, onProgress) => {
-      const id = await store.import(rootfs);
-      for await (const chunk of store.save(id, { onProgress })) void chunk;
+      const id = await store.images.import(rootfs);
+      for await (const chunk of store.images.save(id, { onProgress })) void chunk;
     });
     expect(saved.at(-1)).toEqual({ type: 'progress', current: size, total: size });
     const tarred = await sums(async (store, onProgress) => {
-      const container = await store.create(await store.import(rootfs));
+      const container = await store.containers.create(await store.images.import(rootfs));
       let bytes = 0;
-      for await (const chunk of store.export(container, { onProgress })) bytes += (chunk as Buffer).length;
+      for await (const chunk of store.containers.export(container, { onProgress }))
+        bytes += (chunk as Buffer).length;
       onProgress({ type: 'progress', current: bytes });
     });
     expect(tarred.at(-1)).toEqual(tarred.at(-2));
@@ -193,7 +196,7 @@ describe('the library tells', () => {
     const folder = join(scratch, 'folder');
     await run('sh', ['-c', `mkdir ${folder} && tar -xf ${rootfs} -C ${folder}`]);
     expect(readdirSync(folder)).toEqual(['file-1']);
-    const events = await sums((store, onProgress) => store.import(folder, { onProgress }));
+    const events = await sums((store, onProgress) => store.images.import(folder, { onProgress }));
     const last = events.at(-1);
     expect(last?.total).toBeUndefined();
     expect(last?.current).toBeGreaterThan(readFileSync(join(folder, 'file-1')).length);

@@ -13,7 +13,7 @@ import { LayerstackCli } from '../support/layerstack-cli.ts';
 import { dropScratch, makeScratch } from '../support/scratch.ts';
 import { dumpStore, storeChanges } from '../support/store-dump.ts';
 import { redrawn, runOnTerminal } from '../support/terminal.ts';
-import { FakeRepository, RepositoryServer } from './pull-support.ts';
+import { FakeRepository, RepositoryServer } from '../support/pull-store.ts';
 
 const base = layerOf({ 'etc/base': 'base' });
 const big = layerOf({ big: randomBytes(3_000_000).toString('hex') });

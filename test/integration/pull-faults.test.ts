@@ -9,7 +9,7 @@ import { rejection } from '../support/errors.ts';
 import { FaultProxy, lyingFaults, networkFaults, type ChooseFault } from '../support/fault-proxy.ts';
 import { imageOf, layerOf } from '../support/images.ts';
 import { storeChanges, dumpStore } from '../support/store-dump.ts';
-import { clientOf, FakeRepository, PullStore, RepositoryServer } from './pull-support.ts';
+import { clientOf, FakeRepository, PullStore, RepositoryServer } from '../support/pull-store.ts';
 
 const layers = [
   layerOf({ 'etc/base': randomBytes(40_000).toString('hex') }),
@@ -33,7 +33,7 @@ async function pulls(count: number, faults: (seed: number) => ChooseFault): Prom
       expect(await target.store.layerFile(image, 1, 'etc/top'), `seed ${String(seed)}`).toBe('top');
       expect(await target.store.images.get(image.id)).toMatchObject({ id: image.id });
       await target.store.images.remove(image.id, () => Promise.resolve([]), { force: true });
-      await target.store.layers.settle();
+      await target.store.layers.drain();
     } catch (error) {
       if (!LayerstackError.is(error)) throw error;
       end = error.code;

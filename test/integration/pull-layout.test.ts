@@ -9,11 +9,11 @@ import { LayerstackError } from '../../src/core/errors.ts';
 import type { ProgressEvent } from '../../src/core/progress.ts';
 import { parseReference } from '../../src/core/reference.ts';
 import { holdFlock } from '../../src/system/lock.ts';
-import { pullLayout, type PullLayoutOptions } from '../../src/transfer/pull-layout.ts';
+import { pullLayout, type PullLayoutOptions } from '../../src/transfer/pull/layout.ts';
 import { rejection } from '../support/errors.ts';
 import { imageOf, layerOf } from '../support/images.ts';
 import { dropScratch, makeScratch } from '../support/scratch.ts';
-import { FakeRepository, pieces, type DescriptorJson } from './pull-support.ts';
+import { FakeRepository, pieces, type DescriptorJson } from '../support/pull-store.ts';
 
 const NAME = 'localhost:5000/t/x';
 const shared = layerOf({ shared: randomBytes(1_500_000).toString('base64') });

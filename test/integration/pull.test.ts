@@ -14,7 +14,7 @@ import { rejection } from '../support/errors.ts';
 import { imageOf, layerOf } from '../support/images.ts';
 import { showStoreOnFailure } from '../support/store-dump.ts';
 import { zstdStored } from '../support/zstd.ts';
-import { broken, FakeRepository, pieces, PullStore } from './pull-support.ts';
+import { broken, FakeRepository, pieces, PullStore } from '../support/pull-store.ts';
 
 const base = layerOf({ 'etc/base': 'base' });
 const top = layerOf({ 'etc/top': 'top' });
@@ -124,7 +124,7 @@ describe('pull', () => {
     const distribution = new Distribution(target.store.root);
     expect((await distribution.sources(base.diffId)).map(({ repository }) => repository)).toEqual([NAME]);
     expect(await distribution.diffId(other.digest)).toBeUndefined();
-    expect(await target.store.images.kept.manifests.manifests(image.id)).toEqual([]);
+    expect(await target.store.images.originals.manifests.manifests(image.id)).toEqual([]);
     expect(await distribution.sources(top.diffId)).toHaveLength(1);
   });
 
@@ -199,7 +199,7 @@ describe('what a pull that was stopped has left', () => {
     abort.abort('why');
     await expect(pulling).rejects.toMatchObject({ code: 'ERR_ABORTED', cause: 'why' });
     expect(performance.now() - before).toBeLessThan(5000);
-    await target.store.layers.settle();
+    await target.store.layers.drain();
     return big.diffId;
   }
 

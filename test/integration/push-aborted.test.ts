@@ -5,7 +5,7 @@ import { rejection } from '../support/errors.ts';
 import { HttpServer, type Answer } from '../support/http-server.ts';
 import { imageOf, layerOf } from '../support/images.ts';
 import { testClient } from '../support/registry-client.ts';
-import { PushStore } from './push-support.ts';
+import { PushStore } from '../support/push-store.ts';
 
 const layers = [
   layerOf({ 'usr/big': randomBytes(3_000_000).toString('latin1') }),

@@ -11,8 +11,8 @@ import { LayerstackError } from '../../src/core/errors.ts';
 import { sourceHmac } from '../../src/image/distribution.ts';
 import { decompress } from '../../src/layer/codec.ts';
 import { imageOf, layerOf, type TestImage } from '../support/images.ts';
-import { chunksOf } from './load-support.ts';
-import { FakeTarget, PushStore } from './push-support.ts';
+import { chunksOf } from '../support/load-store.ts';
+import { FakeTarget, PushStore } from '../support/push-store.ts';
 
 const NAME = 'localhost:5000/t/x';
 const base = layerOf({ 'etc/base': 'base', 'usr/big': randomBytes(700_000).toString('hex') });
@@ -354,7 +354,7 @@ describe('the form of what is pushed', () => {
       annotations: { kept: 'yes' },
     };
     const manifest = { mediaType: MEDIA_TYPES.ociManifest, bytes: Buffer.from(JSON.stringify(document)) };
-    from.kept = {
+    from.originals = {
       find: () =>
         Promise.resolve({
           manifest,

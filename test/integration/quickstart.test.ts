@@ -5,7 +5,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { findProgram } from '../support/peers.ts';
 import { mustRun } from '../support/process.ts';
 import { dropScratch, makeScratch, mountsBelow } from '../support/scratch.ts';
-import { dockerArchive, LAYERS } from './container-support.ts';
+import { archiveOfMembers, LAYERS } from '../support/test-store.ts';
 
 const TOUR = fileURLToPath(new URL('../../examples/quickstart/index.js', import.meta.url));
 
@@ -61,7 +61,7 @@ describe('the quickstart', () => {
 
   it('takes an archive of your own', async () => {
     const path = join(scratch, 'own.tar');
-    writeFileSync(path, dockerArchive([...LAYERS, [{ name: 'etc/motd', content: 'hi' }]], {}, 'own:1'));
+    writeFileSync(path, archiveOfMembers([...LAYERS, [{ name: 'etc/motd', content: 'hi' }]], {}, 'own:1'));
     const text = await tour(process.execPath, TOUR, path);
     expect(text).toContain('Loaded image: own:1');
     expect(text).toMatch(/etc\/motd character device 0:0, a whiteout: deleted/);

@@ -19,7 +19,7 @@ import { holdFlock } from '../../src/system/lock.ts';
 import { Root } from '../../src/system/root.ts';
 import { makeVolume, type Volume } from '../support/loop.ts';
 import { dropScratch, makeScratch } from '../support/scratch.ts';
-import { bigTar, chunks, diffIdOf, layerTar, LIMITS, snapshot } from './layer-support.ts';
+import { bigTar, chunks, diffIdOf, layerTar, LIMITS, snapshot } from '../support/layers.ts';
 
 let scratch: string;
 let store: string;
@@ -368,7 +368,7 @@ describe('what a dead session names', () => {
     await (await Root.open(store)).close();
     writeFileSync(at('layerstack/sessions/note'), 'x');
     await using opened = await Layerstack.open({ root: store });
-    expect(await opened.images()).toEqual([]);
+    expect(await opened.images.list()).toEqual([]);
     expect(existsSync(at('layerstack/sessions/note'))).toBe(true);
   });
 

@@ -21,7 +21,7 @@ beforeAll(async () => {
   scratch = makeScratch('rename');
   root = join(scratch, 'root');
   store = await Layerstack.open({ root });
-  await store.load(Readable.from([tar(dockerArchive([image]))]));
+  await store.images.load(Readable.from([tar(dockerArchive([image]))]));
 });
 afterAll(async () => {
   await store.close();
@@ -39,21 +39,21 @@ const readLink = (path: string): string | undefined => {
 };
 
 it('gives the new name and takes the old one, in the config that dockerd reads and in the index', async () => {
-  const { id } = await store.create('base:1', { name: 'before', labels: { a: '<&>' } });
+  const { id } = await store.containers.create('base:1', { name: 'before', labels: { a: '<&>' } });
   const path = join(root, 'containers', id, 'config.v2.json');
   const config = readFileSync(path, 'utf8');
-  await store.renameContainer('before', '/after');
+  await store.containers.rename('before', '/after');
   expect(readFileSync(path, 'utf8')).toBe(config.replace('"Name":"/before"', '"Name":"/after"'));
   expect([owner('before'), owner('after')]).toEqual([undefined, id]);
-  await expect(store.container('before')).rejects.toMatchObject({ code: 'ERR_CONTAINER_NOT_FOUND' });
-  expect((await store.create('base:1', { name: 'before' })).name).toBe('before');
-  await store.remove('before');
-  await store.remove('after');
+  await expect(store.containers.get('before')).rejects.toMatchObject({ code: 'ERR_CONTAINER_NOT_FOUND' });
+  expect((await store.containers.create('base:1', { name: 'before' })).name).toBe('before');
+  await store.containers.remove('before');
+  await store.containers.remove('after');
   expect(owner('after')).toBeUndefined();
 });
 
 it('names that a dead writer was giving and taking lead to their container, or nowhere', async () => {
-  const { id } = await store.create('base:1', { name: 'kept' });
+  const { id } = await store.containers.create('base:1', { name: 'kept' });
   const session = join(root, 'layerstack/sessions/dead');
   mkdirSync(session);
   for (const name of ['lock', `naming.${id}`]) writeFileSync(join(session, name), '');
@@ -63,57 +63,59 @@ it('names that a dead writer was giving and taking lead to their container, or n
   expect(['kept', 'wanted', 'before'].map(owner)).toEqual([id, undefined, undefined]);
   expect(owner('unmarked')).toBe('f'.repeat(64)); // not this session's
   expect(existsSync(session)).toBe(false);
-  await store.remove('kept');
+  await store.containers.remove('kept');
 });
 
 it('refuses a name that is taken, the one it has, and none at all', async () => {
-  await store.create('base:1', { name: 'one' });
-  const two = await store.create('base:1', { name: 'two' });
-  await expect(store.renameContainer('one', 'two')).rejects.toMatchObject({
+  await store.containers.create('base:1', { name: 'one' });
+  const two = await store.containers.create('base:1', { name: 'two' });
+  await expect(store.containers.rename('one', 'two')).rejects.toMatchObject({
     code: 'ERR_CONTAINER_NAME_IN_USE',
     id: two.id,
   });
-  await expect(store.renameContainer('one', 'one')).rejects.toMatchObject({ code: 'ERR_INVALID_ARGUMENT' });
-  await expect(store.renameContainer('one', '../x')).rejects.toMatchObject({ code: 'ERR_INVALID_ARGUMENT' });
-  await store.remove('one');
-  await expect(store.renameContainer(two, 'two2')).resolves.toBeUndefined();
-  await store.remove('two2');
-  await expect(store.renameContainer(two, 'three')).rejects.toMatchObject({
+  await expect(store.containers.rename('one', 'one')).rejects.toMatchObject({ code: 'ERR_INVALID_ARGUMENT' });
+  await expect(store.containers.rename('one', '../x')).rejects.toMatchObject({
+    code: 'ERR_INVALID_ARGUMENT',
+  });
+  await store.containers.remove('one');
+  await expect(store.containers.rename(two, 'two2')).resolves.toBeUndefined();
+  await store.containers.remove('two2');
+  await expect(store.containers.rename(two, 'three')).rejects.toMatchObject({
     code: 'ERR_CONTAINER_NOT_FOUND',
   });
 });
 
 it('takes over a name whose container is gone', async () => {
   symlinkSync('0'.repeat(64), join(root, 'layerstack/names/stale'));
-  const { id } = await store.create('base:1', { name: 'fresh' });
-  await store.renameContainer('fresh', 'stale');
+  const { id } = await store.containers.create('base:1', { name: 'fresh' });
+  await store.containers.rename('fresh', 'stale');
   expect(owner('stale')).toBe(id);
-  await store.remove('stale');
+  await store.containers.remove('stale');
 });
 
 it('of many that want one name at once, also by another open store, one gets it', async () => {
   await using other = await Layerstack.open({ root });
   const names = Array.from({ length: 6 }, (_, index) => `racer${index}`);
-  for (const name of names) await store.create('base:1', { name });
+  for (const name of names) await store.containers.create('base:1', { name });
   const results = await Promise.allSettled(
-    names.map((name, index) => (index % 2 ? other : store).renameContainer(name, 'winner')),
+    names.map((name, index) => (index % 2 ? other : store).containers.rename(name, 'winner')),
   );
   expect(results.filter(({ status }) => status === 'fulfilled')).toHaveLength(1);
-  const all = (await store.containers()).map(({ name }) => name);
+  const all = (await store.containers.list()).map(({ name }) => name);
   expect(all.filter((name) => name === 'winner')).toHaveLength(1);
   expect(all).toHaveLength(6);
-  expect(owner('winner')).toBe((await store.container('winner')).id);
-  await store.pruneContainers();
-  expect(await store.containers()).toEqual([]);
+  expect(owner('winner')).toBe((await store.containers.get('winner')).id);
+  await store.containers.prune();
+  expect(await store.containers.list()).toEqual([]);
 });
 
 it('gives a name back only while nobody else claims it', async () => {
   const locks = new Locks(join(root, 'layerstack/locks'));
   for (const giveBack of [
-    (): Promise<unknown> => store.remove('mine'),
-    (): Promise<unknown> => store.renameContainer('mine', 'yours'),
+    (): Promise<unknown> => store.containers.remove('mine'),
+    (): Promise<unknown> => store.containers.rename('mine', 'yours'),
   ]) {
-    await store.create('base:1', { name: 'mine' });
+    await store.containers.create('base:1', { name: 'mine' });
     const claim = await locks.acquire('containers', 'name:mine');
     let given = false;
     const giving = giveBack().then(() => (given = true));
@@ -123,14 +125,14 @@ it('gives a name back only while nobody else claims it', async () => {
     await giving;
     expect(owner('mine')).toBeUndefined();
   }
-  await store.remove('yours');
+  await store.containers.remove('yours');
 });
 
 it('is a verb, that prints nothing', async () => {
-  const { id } = await store.create('base:1', { name: 'hut' });
+  const { id } = await store.containers.create('base:1', { name: 'hut' });
   const cli = new LayerstackCli(root);
   expect(await cli.try(['rename', 'hut', 'palace'])).toMatchObject({ status: 0, stdout: '', stderr: '' });
-  expect((await store.container('palace')).id).toBe(id);
+  expect((await store.containers.get('palace')).id).toBe(id);
   const again = await cli.try(['rename', 'hut', 'castle']);
   expect(again).toMatchObject({ status: 1, stdout: '' });
   expect(again.stderr).toMatch(/^layerstack: ERR_CONTAINER_NOT_FOUND: there is no container "hut"/);

@@ -6,7 +6,7 @@ import { native } from '../../src/system/native.ts';
 import { Root } from '../../src/system/root.ts';
 import { must, run } from '../support/process.ts';
 import { dropScratch, makeScratch } from '../support/scratch.ts';
-import { snapshot } from './layer-support.ts';
+import { snapshot } from '../support/layers.ts';
 
 let scratch: string;
 

@@ -73,7 +73,7 @@ const other = layerFrom(tar([{ name: 'odd', content: 'odd' }], { trailing: Buffe
 const first = imageOf([base, top], { tags: ['u/first:1', 'u/first:latest'] });
 const second = imageOf([base, other], { tags: ['localhost:5000/second:2'] });
 
-const load = (...images: TestImage[]) => store.load(Readable.from([tar(dockerArchive(images))]));
+const load = (...images: TestImage[]) => store.images.load(Readable.from([tar(dockerArchive(images))]));
 
 /** Members of an archive by name. */
 function unpack(archive: Buffer): Map<string, Buffer> {
@@ -92,7 +92,7 @@ const json = (bytes: Buffer | undefined): unknown => JSON.parse(String(bytes));
 describe('save', () => {
   test('writes the layout of docker >= 25: every blob once, sorted, named by its digest', async () => {
     await load(first, second);
-    const members = unpack(await buffer(store.save(['u/first:1', 'localhost:5000/second:2'])));
+    const members = unpack(await buffer(store.images.save(['u/first:1', 'localhost:5000/second:2'])));
     const names = [...members.keys()];
     expect(names).toEqual([
       ...['blobs/', 'blobs/sha256/'],
@@ -143,7 +143,7 @@ describe('save', () => {
 
   test('as OCI layout leaves the documents of docker out', async () => {
     await load(first);
-    const members = unpack(await buffer(store.save('u/first:1', { format: 'oci' })));
+    const members = unpack(await buffer(store.images.save('u/first:1', { format: 'oci' })));
     expect([...members.keys()].filter((name) => !name.startsWith('blobs/'))).toEqual([
       'index.json',
       'oci-layout',
@@ -153,8 +153,8 @@ describe('save', () => {
   test('gives the same bytes every time, with the times of the images', async () => {
     await load(first, second);
     const names = ['u/first', 'localhost:5000/second'];
-    const archive = await buffer(store.save(names));
-    expect((await buffer(store.save(names))).equals(archive)).toBe(true);
+    const archive = await buffer(store.images.save(names));
+    expect((await buffer(store.images.save(names))).equals(archive)).toBe(true);
     const listing = execFileSync('tar', ['--utc', '--full-time', '-tv'], { input: archive }).toString();
     expect(listing).toMatch(new RegExp(`2024-01-02 03:04:05 ${blob(base.diffId)}`));
     expect(listing).toMatch(/1970-01-01 00:00:00 manifest.json/);
@@ -164,13 +164,13 @@ describe('save', () => {
   test('takes all tags of a repository, and none of an id', async () => {
     await load(first);
     const tags = async (name: string): Promise<unknown> =>
-      (json(unpack(await buffer(store.save(name))).get('manifest.json')) as { RepoTags: unknown }[])[0]
+      (json(unpack(await buffer(store.images.save(name))).get('manifest.json')) as { RepoTags: unknown }[])[0]
         ?.RepoTags;
     expect(await tags('u/first')).toEqual(['u/first:1', 'u/first:latest']);
     expect(await tags('u/first:latest')).toEqual(['u/first:latest']);
     expect(await tags(first.id)).toBeNull();
     expect(await tags(hexOf(first.id).slice(0, 12))).toBeNull();
-    const both = unpack(await buffer(store.save([first.id, 'u/first:1', 'docker.io/u/first:1'])));
+    const both = unpack(await buffer(store.images.save([first.id, 'u/first:1', 'docker.io/u/first:1'])));
     expect(json(both.get('manifest.json'))).toMatchObject([{ RepoTags: ['u/first:1'] }]);
   });
 
@@ -188,17 +188,17 @@ describe('save', () => {
       },
     });
     await load(first, child);
-    const archive = await buffer(store.save(['u/first:1', 'child:1']));
+    const archive = await buffer(store.images.save(['u/first:1', 'child:1']));
     expect(json(unpack(archive).get('manifest.json'))).toMatchObject([{}, { Parent: first.id }]);
     const elsewhere = await Layerstack.open({ root: join(scratch, 'elsewhere') });
     try {
-      const { images } = await elsewhere.load(Readable.from([archive]));
+      const { images } = await elsewhere.images.load(Readable.from([archive]));
       expect(images).toMatchObject([
         { id: first.id, references: ['u/first:1'] },
         { id: child.id, references: ['child:1'] },
       ]);
-      expect((await elsewhere.inspect('child:1')).Parent).toBe(first.id);
-      const again = await buffer(elsewhere.save(['u/first:1', 'child:1']));
+      expect((await elsewhere.images.inspect('child:1')).Parent).toBe(first.id);
+      const again = await buffer(elsewhere.images.save(['u/first:1', 'child:1']));
       expect(again.equals(archive)).toBe(true);
     } finally {
       await elsewhere.close();
@@ -208,7 +208,7 @@ describe('save', () => {
   test('tells progress, layer by layer', async () => {
     await load(first);
     const events: ProgressEvent[] = [];
-    await buffer(store.save('u/first:1', { onProgress: (event) => events.push(event) }));
+    await buffer(store.images.save('u/first:1', { onProgress: (event) => events.push(event) }));
     const done = events.filter((event) => event.type === 'layer-done');
     expect(done).toHaveLength(2);
     expect(done).toContainEqual({
@@ -223,7 +223,7 @@ describe('save', () => {
     await load(first);
     const reader = await Layerstack.open({ root: store.root, readOnly: true });
     try {
-      expect(unpack(await buffer(reader.save('u/first:1'))).get(blob(base.diffId))).toEqual(base.tar);
+      expect(unpack(await buffer(reader.images.save('u/first:1'))).get(blob(base.diffId))).toEqual(base.tar);
     } finally {
       await reader.close();
     }
@@ -234,7 +234,7 @@ describe('save', () => {
     const diff = diffOf('bin/sh');
     renameSync(join(diff, 'bin'), join(diff, 'real'));
     symlinkSync('real', join(diff, 'bin'));
-    expect(unpack(await buffer(store.save('u/first:1'))).get(blob(base.diffId))).toEqual(base.tar);
+    expect(unpack(await buffer(store.images.save('u/first:1'))).get(blob(base.diffId))).toEqual(base.tar);
   });
 
   /** The layer directory that has this file. */
@@ -272,7 +272,7 @@ describe('save', () => {
     ])('%s', async (_name, change) => {
       await load(first);
       change(join(diffOf('bin/sh'), 'bin/sh'));
-      await expect(buffer(store.save('u/first:1'))).rejects.toMatchObject({
+      await expect(buffer(store.images.save('u/first:1'))).rejects.toMatchObject({
         code: 'ERR_STORE_CORRUPT',
         member: 'bin/sh',
         layer: base.diffId,
@@ -290,7 +290,7 @@ describe('save', () => {
     bytes[100] = (bytes[100] ?? 0) ^ 1;
     lines[at] = JSON.stringify({ ...entry, payload: bytes.toString('base64') });
     writeFileSync(path, gzipSync(lines.join('\n')));
-    await expect(buffer(store.save('u/first:1'))).rejects.toMatchObject({
+    await expect(buffer(store.images.save('u/first:1'))).rejects.toMatchObject({
       code: 'ERR_STORE_CORRUPT',
       layer: base.diffId,
       expected: base.diffId,
@@ -300,7 +300,7 @@ describe('save', () => {
   test('fails where there is no tar-split', async () => {
     await load(first);
     rmSync(tarSplitOf(first.chain[1]));
-    await expect(buffer(store.save('u/first:1'))).rejects.toMatchObject({
+    await expect(buffer(store.images.save('u/first:1'))).rejects.toMatchObject({
       code: 'ERR_STORE_CORRUPT',
       layer: top.diffId,
     });
@@ -310,7 +310,7 @@ describe('save', () => {
     await load(first, second);
     const fails = async (names: string[]): Promise<unknown> => {
       let bytes = 0;
-      const stream = store.save(names).on('data', (chunk: Buffer) => (bytes += chunk.length));
+      const stream = store.images.save(names).on('data', (chunk: Buffer) => (bytes += chunk.length));
       const error = await new Promise<{ code: string }>((resolve) => stream.on('error', resolve));
       expect(bytes).toBe(0);
       return error.code;
@@ -324,7 +324,7 @@ describe('save', () => {
   test('stops at a signal', async () => {
     await load(first);
     const abort = new AbortController();
-    const stream = store.save('u/first:1', { signal: abort.signal });
+    const stream = store.images.save('u/first:1', { signal: abort.signal });
     await once(stream, 'readable');
     abort.abort();
     await expect(buffer(stream)).rejects.toMatchObject({ code: 'ERR_ABORTED' });
@@ -333,10 +333,12 @@ describe('save', () => {
   test('saves an image without layers', async () => {
     const nothing = imageOf([], { tags: ['nothing:1'] });
     await load(nothing);
-    const archive = await buffer(store.save('nothing:1'));
+    const archive = await buffer(store.images.save('nothing:1'));
     const elsewhere = await Layerstack.open({ root: join(scratch, 'elsewhere') });
     try {
-      expect((await elsewhere.load(Readable.from([archive]))).images).toMatchObject([{ id: nothing.id }]);
+      expect((await elsewhere.images.load(Readable.from([archive]))).images).toMatchObject([
+        { id: nothing.id },
+      ]);
     } finally {
       await elsewhere.close();
     }
@@ -355,13 +357,13 @@ describe('saveTo', () => {
     const fd = openSync(file, 'w');
     const events: ProgressEvent[] = [];
     try {
-      await store.saveTo(fd, ['u/first', 'localhost:5000/second:2', 'large:1'], {
+      await store.images.saveTo(fd, ['u/first', 'localhost:5000/second:2', 'large:1'], {
         onProgress: (event) => events.push(event),
       });
     } finally {
       closeSync(fd);
     }
-    const expected = await buffer(store.save(['u/first', 'localhost:5000/second:2', 'large:1']));
+    const expected = await buffer(store.images.save(['u/first', 'localhost:5000/second:2', 'large:1']));
     expect(readFileSync(file).equals(expected)).toBe(true);
     const done = events.filter(({ type }) => type === 'layer-done');
     expect(done).toHaveLength(4);
@@ -385,9 +387,9 @@ describe('saveTo', () => {
 
   test.each([{ blocks: false }, { blocks: true }])('waits for the reader of a pipe: %o', async (options) => {
     await load(large);
-    const expected = await buffer(store.save('large:1'));
+    const expected = await buffer(store.images.save('large:1'));
     const { reader, writer } = pipe(options);
-    const saved = store.saveTo(writer, 'large:1');
+    const saved = store.images.saveTo(writer, 'large:1');
     await sleep(200); // several times the patience of a write
     const received: Buffer[] = [];
     for (let left = expected.length; left > 0;) {
@@ -408,12 +410,12 @@ describe('saveTo', () => {
       // More than there are threads in the native pool.
       const pipes = Array.from({ length: 12 }, () => pipe(options));
       const saved = Promise.allSettled(
-        pipes.map(({ writer }) => store.saveTo(writer, 'large:1', { signal: abort.signal })),
+        pipes.map(({ writer }) => store.images.saveTo(writer, 'large:1', { signal: abort.signal })),
       );
       await sleep(300);
-      expect(await store.images()).toHaveLength(1);
-      const container = await store.create('large:1');
-      expect(await store.diff(container)).toEqual([]);
+      expect(await store.images.list()).toHaveLength(1);
+      const container = await store.containers.create('large:1');
+      expect(await store.containers.diff(container)).toEqual([]);
       abort.abort();
       for (const result of await saved)
         expect(result).toMatchObject({ status: 'rejected', reason: { code: 'ERR_ABORTED' } });
@@ -427,7 +429,7 @@ describe('saveTo', () => {
       for (;;) writeSync(writer, Buffer.alloc(4096));
     }).toThrow('EAGAIN');
     const abort = new AbortController();
-    const saved = store.saveTo(writer, 'u/first:1', { signal: abort.signal });
+    const saved = store.images.saveTo(writer, 'u/first:1', { signal: abort.signal });
     setTimeout(() => abort.abort(), 100);
     await expect(saved).rejects.toMatchObject({ code: 'ERR_ABORTED' });
   });
@@ -452,19 +454,19 @@ describe('saveTo', () => {
   test('names the file that was changed, and rejects as write(2) does', async () => {
     await load(large);
     const { reader, writer } = pipe();
-    const saved = store.saveTo(writer, 'large:1');
+    const saved = store.images.saveTo(writer, 'large:1');
     setTimeout(() => closeSync(made.splice(made.indexOf(reader), 1)[0] ?? -1), 100);
     await expect(saved).rejects.toMatchObject({ code: 'EPIPE', syscall: 'write' });
-    await expect(store.saveTo(1 << 20, 'large:1')).rejects.toMatchObject({ code: 'EBADF' });
-    await expect(store.saveTo(-1, 'large:1')).rejects.toMatchObject({ code: 'ERR_INVALID_ARGUMENT' });
-    await expect(store.saveTo(1, 'nobody:1')).rejects.toMatchObject({ code: 'ERR_IMAGE_NOT_FOUND' });
+    await expect(store.images.saveTo(1 << 20, 'large:1')).rejects.toMatchObject({ code: 'EBADF' });
+    await expect(store.images.saveTo(-1, 'large:1')).rejects.toMatchObject({ code: 'ERR_INVALID_ARGUMENT' });
+    await expect(store.images.saveTo(1, 'nobody:1')).rejects.toMatchObject({ code: 'ERR_IMAGE_NOT_FOUND' });
 
     const [diff] = readdirSync(join(store.root, 'overlay2')).filter((name) =>
       existsSync(join(store.root, 'overlay2', name, 'diff/big')),
     );
     writeFileSync(join(store.root, 'overlay2', String(diff), 'diff/big'), Buffer.alloc(9_000_000));
     const fd = openSync(join(scratch, 'out.tar'), 'w');
-    await expect(store.saveTo(fd, 'large:1')).rejects.toMatchObject({
+    await expect(store.images.saveTo(fd, 'large:1')).rejects.toMatchObject({
       code: 'ERR_STORE_CORRUPT',
       member: 'big',
     });
@@ -476,7 +478,7 @@ describe('layerstack save', () => {
   test('writes to stdout and to a file, which appears when it is complete', async () => {
     await load(first);
     const cli = new LayerstackCli(store.root);
-    const expected = await buffer(store.save('u/first:1'));
+    const expected = await buffer(store.images.save('u/first:1'));
     const piped = await cli.try(['save', 'u/first:1']);
     expect({ status: piped.status, stderr: piped.stderr }).toEqual({ status: 0, stderr: '' });
     expect(piped.bytes.equals(expected)).toBe(true);
@@ -494,7 +496,7 @@ describe('layerstack save', () => {
   test('writes into a device, a pipe or an open file, which stays what it is', async () => {
     await load(first);
     const cli = new LayerstackCli(store.root);
-    const expected = await buffer(store.save('u/first:1'));
+    const expected = await buffer(store.images.save('u/first:1'));
     const at = (name: string): string => join(scratch, name);
     execFileSync('mknod', [at('null'), 'c', '1', '3']);
     await cli.run('save', '-o', at('null'), 'u/first:1');

@@ -26,7 +26,7 @@ import { must } from '../support/process.ts';
 import { dropScratch, makeScratch } from '../support/scratch.ts';
 import { dumpStore, storeChanges } from '../support/store-dump.ts';
 import { tar, type TarItem } from '../support/tar.ts';
-import { FakeRepository, PullStore } from './pull-support.ts';
+import { FakeRepository, PullStore } from '../support/pull-store.ts';
 
 const MIB = 1024 ** 2;
 const TIB = 1024 ** 4;
@@ -49,8 +49,8 @@ beforeEach(async () => {
   scratch = makeScratch('sparse');
   store = await Layerstack.open({ root: join(scratch, 'root') });
   const archive = tar(dockerArchive([imageOf([layerOf({ etc: '' })], { tags: ['base:1'] })]));
-  await store.load(Readable.from([archive]));
-  container = await store.create('base:1', { name: 'work' });
+  await store.images.load(Readable.from([archive]));
+  container = await store.containers.create('base:1', { name: 'work' });
 });
 
 afterEach(async () => {
@@ -91,13 +91,13 @@ function expectHuge(directory: string): void {
 }
 
 async function withHuge(of: Container): Promise<void> {
-  await using mount = await store.mount(of);
+  await using mount = await store.containers.mount(of);
   mkdirSync(join(mount.path, 'huge'));
   for (const [name, [size, at]] of Object.entries(HUGE)) makeSparse(join(mount.path, 'huge', name), size, at);
 }
 
 async function expectInside(of: string | Container): Promise<void> {
-  await using mount = await store.mount(of);
+  await using mount = await store.containers.mount(of);
   expectHuge(join(mount.path, 'huge'));
 }
 
@@ -108,25 +108,28 @@ describe('files of a terabyte that are nearly all holes', () => {
   beforeEach(() => withHuge(container));
 
   test('are committed, saved and loaded as such, and verified', { timeout: 60_000 }, async () => {
-    const id = await store.commit(container, { reference: 'huge:1' });
+    const id = await store.containers.commit(container, { reference: 'huge:1' });
     const saved = join(scratch, 'saved.tar');
-    await pipeline(store.save(['huge:1']), createWriteStream(saved));
+    await pipeline(store.images.save(['huge:1']), createWriteStream(saved));
     expect(statSync(saved).size).toBeLessThan(LITTLE);
     const findings = [];
     for await (const finding of store.fsck({ deep: true })) findings.push(finding);
     expect(findings).toEqual([]);
     await using other = await Layerstack.open({ root: join(scratch, 'other') });
-    expect(await rejection(other.load(saved))).toMatchObject({ code: 'ERR_LIMIT_EXCEEDED', limit: TIB });
-    const { images } = await other.load(saved, { maxBytes: 8 * TIB });
+    expect(await rejection(other.images.load(saved))).toMatchObject({
+      code: 'ERR_LIMIT_EXCEEDED',
+      limit: TIB,
+    });
+    const { images } = await other.images.load(saved, { maxBytes: 8 * TIB });
     expect(images[0]?.id).toBe(id);
-    await store.create('huge:1', { name: 'again' });
+    await store.containers.create('huge:1', { name: 'again' });
     await expectInside('again');
     expect(await diskUse(scratch)).toBeLessThan(8 * LITTLE);
   });
 
   test('are exported as members that GNU tar and Python read', { timeout: 60_000 }, async () => {
     const file = join(scratch, 'export.tar');
-    await pipeline(store.export(container), createWriteStream(file));
+    await pipeline(store.containers.export(container), createWriteStream(file));
     expect(statSync(file).size).toBeLessThan(LITTLE);
     const target = join(scratch, 'extracted');
     mkdirSync(target);
@@ -140,14 +143,14 @@ describe('files of a terabyte that are nearly all holes', () => {
   });
 
   test('are copied out, in, and from container to container', { timeout: 60_000 }, async () => {
-    await store.copyOut(container, '/huge', join(scratch, 'out'));
+    await store.containers.copyOut(container, '/huge', join(scratch, 'out'));
     expectHuge(join(scratch, 'out'));
-    const second = await store.create('base:1', { name: 'second' });
-    await store.copyIn(second, join(scratch, 'out'), '/huge');
+    const second = await store.containers.create('base:1', { name: 'second' });
+    await store.containers.copyIn(second, join(scratch, 'out'), '/huge');
     await expectInside(second);
-    const third = await store.create('base:1', { name: 'third' });
-    const { tar: archive } = await store.getArchive(container, '/huge');
-    await store.copyIn(third, archive, '/');
+    const third = await store.containers.create('base:1', { name: 'third' });
+    const { tar: archive } = await store.containers.getArchive(container, '/huge');
+    await store.containers.copyIn(third, archive, '/');
     await expectInside(third);
     expect(await diskUse(scratch)).toBeLessThan(8 * LITTLE);
   });
@@ -156,7 +159,7 @@ describe('files of a terabyte that are nearly all holes', () => {
 describe('the tar of files with holes', () => {
   /** The type and size fields of each member's own header. */
   async function headers(): Promise<Record<string, string>> {
-    const bytes = await buffer(store.export(container));
+    const bytes = await buffer(store.containers.export(container));
     const found: Record<string, string> = {};
     for (let at = 0; at < bytes.length; at += 512) {
       const field = (from: number, to: number): string =>
@@ -172,7 +175,7 @@ describe('the tar of files with holes', () => {
   }
 
   async function make(name: string, size: number, at: readonly number[], word?: Uint8Array): Promise<void> {
-    await using mount = await store.mount(container);
+    await using mount = await store.containers.mount(container);
     makeSparse(join(mount.path, name), size, at, word);
   }
 
@@ -202,8 +205,8 @@ describe('the tar of files with holes', () => {
       TIB,
       Array.from({ length: 5000 }, (_, index) => index * 200 * MIB),
     );
-    await store.commit(container, { reference: 'pieces:1' });
-    await using mount = await store.mount(await store.create('pieces:1'));
+    await store.containers.commit(container, { reference: 'pieces:1' });
+    await using mount = await store.containers.mount(await store.containers.create('pieces:1'));
     expect(statSync(join(mount.path, 'file')).size).toBe(TIB);
     for (const index of [0, 1, 2500, 4999])
       expect(wordAt(join(mount.path, 'file'), index * 200 * MIB)).toBe('data');
@@ -216,9 +219,11 @@ describe('the tar of files with holes', () => {
       Array.from({ length: 30_000 }, (_, index) => index * 40 * MIB),
     );
     const refused = { code: 'ERR_LIMIT_EXCEEDED', member: 'file' };
-    expect(await rejection(store.commit(container))).toMatchObject(refused);
-    expect(await rejection(buffer(store.export(container)))).toMatchObject(refused);
-    expect(await rejection(store.copyOut(container, '/file', join(scratch, 'file')))).toMatchObject(refused);
+    expect(await rejection(store.containers.commit(container))).toMatchObject(refused);
+    expect(await rejection(buffer(store.containers.export(container)))).toMatchObject(refused);
+    expect(
+      await rejection(store.containers.copyOut(container, '/file', join(scratch, 'file'))),
+    ).toMatchObject(refused);
   });
 });
 
@@ -242,18 +247,18 @@ describe('zeros of a plain tar', () => {
 
   test('are holes in a layer, whose tar still has them', async () => {
     const bytes = tar(items);
-    await store.import(Readable.from([bytes]), { reference: 'zeros:1' });
+    await store.images.import(Readable.from([bytes]), { reference: 'zeros:1' });
     const findings = [];
     for await (const finding of store.fsck({ deep: true })) findings.push(finding);
     expect(findings).toEqual([]);
-    await using mount = await store.mount(await store.create('zeros:1'));
+    await using mount = await store.containers.mount(await store.containers.create('zeros:1'));
     expectHoles(mount.path);
-    expect((await buffer(store.save(['zeros:1']))).includes(bytes)).toBe(true);
+    expect((await buffer(store.images.save(['zeros:1']))).includes(bytes)).toBe(true);
   });
 
   test('are holes in what is copied in', async () => {
-    await store.copyIn(container, Readable.from([tar(items)]), '/');
-    await using mount = await store.mount(container);
+    await store.containers.copyIn(container, Readable.from([tar(items)]), '/');
+    await using mount = await store.containers.mount(container);
     expectHoles(mount.path);
   });
 });
@@ -272,16 +277,16 @@ describe('holes count against the bounds', () => {
     const archive = join(scratch, 'bomb.tar');
     writeFileSync(archive, tar(dockerArchive([imageOf([layerOf(bomb)])])));
     const found = { ...TOO_MUCH, limit: TIB, member: 'f1', path: archive };
-    expect(await rejection(store.load(archive))).toMatchObject(found);
+    expect(await rejection(store.images.load(archive))).toMatchObject(found);
     const layers = [layerOf([sparse('a', 30_000)]), layerOf([sparse('b', 40_000)])];
     writeFileSync(archive, tar(dockerArchive([imageOf(layers)])));
-    expect(await rejection(store.load(archive, { maxBytes: 70_000 }))).toMatchObject(TOO_MUCH);
+    expect(await rejection(store.images.load(archive, { maxBytes: 70_000 }))).toMatchObject(TOO_MUCH);
     expect(await storeChanges(store.root, before)).toEqual([]);
-    await store.load(archive, { maxBytes: 80_000 });
+    await store.images.load(archive, { maxBytes: 80_000 });
   });
 
   test('of an import and a pull', async () => {
-    expect(await rejection(store.import(Readable.from([tar(bomb)])))).toMatchObject({
+    expect(await rejection(store.images.import(Readable.from([tar(bomb)])))).toMatchObject({
       ...TOO_MUCH,
       member: 'f1',
     });
@@ -292,7 +297,8 @@ describe('holes count against the bounds', () => {
   });
 
   test('of a tar that is copied in', async () => {
-    const copy = (options = {}) => store.copyIn(container, Readable.from([tar(bomb)]), '/', options);
+    const copy = (options = {}) =>
+      store.containers.copyIn(container, Readable.from([tar(bomb)]), '/', options);
     expect(await rejection(copy())).toMatchObject({ ...TOO_MUCH, limit: 16 * TIB, member: 'f31' });
     expect(await rejection(copy({ maxBytes: TIB }))).toMatchObject({ ...TOO_MUCH, limit: TIB, member: 'f1' });
     await copy({ maxBytes: 32 * TIB });

@@ -16,10 +16,10 @@ import { DEFAULT_MOUNTS } from '../../src/container/spec/defaults.ts';
 import type { RuntimeMount } from '../../src/container/spec/mounts.ts';
 import { rejection } from '../support/errors.ts';
 import type { TarMember } from '../support/tar.ts';
-import { dockerArchive, House, IMAGE, LAYERS } from './container-support.ts';
+import { archiveOfMembers, TestStore, IMAGE, LAYERS } from '../support/test-store.ts';
 
-let house: House;
-afterEach(() => house[Symbol.asyncDispose]());
+let fixture: TestStore;
+afterEach(() => fixture[Symbol.asyncDispose]());
 
 const LAYER: readonly TarMember[] = [
   { name: 'data', type: 'directory', mode: 0o2750, uid: 1000, gid: 100 },
@@ -36,14 +36,14 @@ const LAYER: readonly TarMember[] = [
 
 async function build(...volumes: string[]): Promise<string> {
   const Volumes = Object.fromEntries(volumes.map((path) => [path, {}]));
-  house = await House.build(dockerArchive([...LAYERS, LAYER], { Cmd: ['/bin/true'], Volumes }));
-  return (await house.store.create(IMAGE, { name: 'web' })).id;
+  fixture = await TestStore.build(archiveOfMembers([...LAYERS, LAYER], { Cmd: ['/bin/true'], Volumes }));
+  return (await fixture.store.containers.create(IMAGE, { name: 'web' })).id;
 }
 
 async function bundle(
   id: string,
 ): Promise<{ mounts: RuntimeMount[]; leftOut: readonly string[]; rootfs: string }> {
-  const { path, leftOut } = await house.store.bundle(id, join(house.scratch, 'bundle'));
+  const { path, leftOut } = await fixture.store.containers.bundle(id, join(fixture.scratch, 'bundle'));
   const spec = JSON.parse(readFileSync(join(path, 'config.json'), 'utf8')) as {
     mounts: RuntimeMount[];
     root: { path: string };
@@ -66,7 +66,7 @@ describe('a volume', () => {
     const { mounts, rootfs } = await bundle(id);
     const source = mounts[0]?.source ?? '';
     expect(mounts).toEqual([{ destination: '/data', type: 'bind', source, options: ['rbind', 'rprivate'] }]);
-    expect(source.startsWith(house.at(`containers/${id}/volumes/`))).toBe(true);
+    expect(source.startsWith(fixture.at(`containers/${id}/volumes/`))).toBe(true);
     expect(readdirSync(source).sort()).toEqual(['file', 'hard', 'link']);
     expect(readFileSync(join(source, 'file'), 'utf8')).toBe('of the image\n');
     expect(statSync(source)).toMatchObject({ mode: 0o042750, uid: 1000, gid: 100 });
@@ -74,7 +74,7 @@ describe('a volume', () => {
     expect(lstatSync(join(source, 'link')).isSymbolicLink()).toBe(true);
     // The image's content stays where it was.
     expect(readFileSync(join(rootfs, 'data/file'), 'utf8')).toBe('of the image\n');
-    expect(await house.store.diff(id)).toEqual([]);
+    expect(await fixture.store.containers.diff(id)).toEqual([]);
   });
 
   it('that the image lacks is an empty directory, in the root file system too', async () => {
@@ -94,37 +94,37 @@ describe('a volume', () => {
     const { mounts } = await bundle(id);
     expect(mounts).toEqual([volume]);
     expect(readFileSync(join(mounts[0]?.source ?? '', 'written'), 'utf8')).toBe('x');
-    expect(await house.store.diff(id)).toEqual([]);
-    const image = await house.store.commit(id);
-    const again = await house.store.mount(await house.store.create(image));
+    expect(await fixture.store.containers.diff(id)).toEqual([]);
+    const image = await fixture.store.containers.commit(id);
+    const again = await fixture.store.containers.mount(await fixture.store.containers.create(image));
     expect(readdirSync(join(again.path, 'data')).sort()).toEqual(['file', 'hard', 'link']);
     const found: unknown[] = [];
-    for await (const finding of house.store.fsck()) found.push(finding);
+    for await (const finding of fixture.store.fsck()) found.push(finding);
     expect(found).toEqual([]);
   });
 
   it('goes with its container', async () => {
     const id = await build('/data', '/other');
     await bundle(id);
-    await house.store.remove(id, { force: true });
-    await house.store.close();
-    expect(existsSync(house.at(`containers/${id}`))).toBe(false);
-    await house.reopen();
+    await fixture.store.containers.remove(id, { force: true });
+    await fixture.store.close();
+    expect(existsSync(fixture.at(`containers/${id}`))).toBe(false);
+    await fixture.reopen();
   });
 
   it('is made once, whoever asks at the same time', async () => {
     const id = await build('/data');
-    await house.store.mount(id);
+    await fixture.store.containers.mount(id);
     const all = await Promise.all(
-      [1, 2, 3, 4].map((at) => house.store.bundle(id, join(house.scratch, `bundle${at}`))),
+      [1, 2, 3, 4].map((at) => fixture.store.containers.bundle(id, join(fixture.scratch, `bundle${at}`))),
     );
     expect(new Set(all.map(({ spec }) => JSON.stringify(volumesOf(spec)))).size).toBe(1);
-    expect(readdirSync(house.at(`containers/${id}/volumes`))).toHaveLength(1);
+    expect(readdirSync(fixture.at(`containers/${id}/volumes`))).toHaveLength(1);
   });
 
   it('that was begun and not finished is made anew', async () => {
     const id = await build('/data');
-    const left = house.at(`containers/${id}/volumes/.tmp-0123`);
+    const left = fixture.at(`containers/${id}/volumes/.tmp-0123`);
     mkdirSync(join(left, 'half'), { recursive: true });
     const { mounts } = await bundle(id);
     expect(readdirSync(mounts[0]?.source ?? '')).toHaveLength(3);
@@ -133,7 +133,7 @@ describe('a volume', () => {
 
   it('above another comes first; what a runtime mounts by default gives way', async () => {
     const id = await build('/data/deep/er', '/dev/shm', '/data', '/z');
-    const { spec } = await house.store.bundle(id, join(house.scratch, 'bundle'));
+    const { spec } = await fixture.store.containers.bundle(id, join(fixture.scratch, 'bundle'));
     const mounts = spec['mounts'] as RuntimeMount[];
     const places = mounts.map(({ destination }) => destination);
     expect(places.filter((place) => place === '/dev/shm')).toHaveLength(1);
@@ -144,8 +144,8 @@ describe('a volume', () => {
   it('is used, and not made, by a store that is open read-only', async () => {
     const id = await build('/data');
     const { mounts } = await bundle(id);
-    const reader = await Layerstack.open({ root: house.root, readOnly: true });
-    const { spec } = await reader.bundle(id, join(house.scratch, 'other'));
+    const reader = await Layerstack.open({ root: fixture.root, readOnly: true });
+    const { spec } = await reader.containers.bundle(id, join(fixture.scratch, 'other'));
     expect(volumesOf(spec)).toEqual(mounts);
     await reader.close();
   });
@@ -199,13 +199,13 @@ describe('a hostile volume', () => {
       const id = await build(path);
       const error = await rejection(bundle(id));
       expect(error).toMatchObject({ code: 'ERR_PATH_TYPE', path });
-      expect(await house.store.isMounted(id)).toBe(false);
+      expect(await fixture.store.containers.isMounted(id)).toBe(false);
     },
   );
 
   it('content that links out of the root brings nothing in', async () => {
     const id = await build('/data');
-    const mount = await house.store.mount(id);
+    const mount = await fixture.store.containers.mount(id);
     symlinkSync('/etc/shadow', join(mount.path, 'data/shadow'));
     const { mounts } = await bundle(id);
     expect(lstatSync(join(mounts[0]?.source ?? '', 'shadow')).isSymbolicLink()).toBe(true);

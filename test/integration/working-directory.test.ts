@@ -6,13 +6,13 @@ import { chownSync, existsSync, lstatSync, mkdirSync, readdirSync, readlinkSync 
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { rejection } from '../support/errors.ts';
-import { dockerArchive, House, IMAGE } from './container-support.ts';
+import { archiveOfMembers, TestStore, IMAGE } from '../support/test-store.ts';
 
-let house: House;
+let fixture: TestStore;
 
 beforeEach(async () => {
-  house = await House.build(
-    dockerArchive(
+  fixture = await TestStore.build(
+    archiveOfMembers(
       [
         [
           { name: 'srv', type: 'directory', mode: 0o2751, uid: 7, gid: 8 },
@@ -36,13 +36,13 @@ beforeEach(async () => {
 });
 
 afterEach(async () => {
-  await house[Symbol.asyncDispose]();
+  await fixture[Symbol.asyncDispose]();
 });
 
 /** Every path in the writable layer, with owner and mode of the directories. */
 async function changes(workingDir: string | undefined): Promise<string[]> {
-  const { mountId } = await house.store.create(IMAGE, { workingDir });
-  const upper = house.at(join('overlay2', mountId, 'diff'));
+  const { mountId } = await fixture.store.containers.create(IMAGE, { workingDir });
+  const upper = fixture.at(join('overlay2', mountId, 'diff'));
   const names = readdirSync(upper, { recursive: true, encoding: 'utf8' }).sort();
   return names.map((name) => {
     const { uid, gid, mode } = lstatSync(join(upper, name));
@@ -76,8 +76,8 @@ describe('the working directory of a new container', () => {
   });
 
   it('is seen in the mounted root file system, with nothing of what the image has deleted there', async () => {
-    const { id } = await house.store.create(IMAGE, { workingDir: '/srv/gone' });
-    await using mount = await house.store.mount(id);
+    const { id } = await fixture.store.containers.create(IMAGE, { workingDir: '/srv/gone' });
+    await using mount = await fixture.store.containers.mount(id);
     expect(readdirSync(join(mount.path, 'srv/gone'))).toEqual([]);
     expect(readdirSync(join(mount.path, 'srv')).sort()).toEqual(['gone', 'there', 'up']);
     expect(readlinkSync(join(mount.path, 'to-srv'))).toBe('/srv');
@@ -86,19 +86,19 @@ describe('the working directory of a new container', () => {
   it.each(['/file', '/file/x', '/loop', '/loop/x', `/${'x'.repeat(300)}`, `/${'d/'.repeat(3000)}`])(
     '%s cannot be made, and no container is left',
     async (workingDir) => {
-      const error = await rejection(house.store.create(IMAGE, { workingDir }));
+      const error = await rejection(fixture.store.containers.create(IMAGE, { workingDir }));
       expect(error).toMatchObject({ code: 'ERR_INVALID_ARGUMENT' });
       expect(error.message).toMatch(/^Cannot mkdir: .* is not a directory$/);
-      expect(readdirSync(house.at('containers'))).toEqual([]);
-      expect(await house.store.containers()).toEqual([]);
+      expect(readdirSync(fixture.at('containers'))).toEqual([]);
+      expect(await fixture.store.containers.list()).toEqual([]);
     },
   );
 
   it('is not made outside of the container, whatever the links of the image say', async () => {
-    const outside = join(house.scratch, 'outside');
+    const outside = join(fixture.scratch, 'outside');
     mkdirSync(outside);
     chownSync(outside, 0, 0);
-    await house.store.create(IMAGE, { workingDir: `/srv/up/../../../..${outside}/made` });
+    await fixture.store.containers.create(IMAGE, { workingDir: `/srv/up/../../../..${outside}/made` });
     expect(existsSync(join(outside, 'made'))).toBe(false);
   });
 });

@@ -22,10 +22,10 @@
 
 #include "check.h"
 #include "tar_support.h"
-#include "codec/assembler.h"
-#include "codec/pax.h"
-#include "codec/tar_header.h"
-#include "codec/tar_writer.h"
+#include "tree/assembler.h"
+#include "format/pax.h"
+#include "format/tar_header.h"
+#include "format/tar_writer.h"
 #include "sys/overlay_mount.h"
 #include "sys/thread_pool.h"
 #include "tree/apply.h"
@@ -272,7 +272,7 @@ TEST(a_content_that_cannot_be_written_fails_with_its_own_member) {
   writer.Begin({std::move(read_only)}, member);
   writer.Write("content");
   writer.End();
-  Failure failure = CAUGHT(writer.Settle());
+  Failure failure = CAUGHT(writer.Drain());
   CHECK_EQ(failure.code, "EBADF"s);
   CHECK_EQ(failure.path, "first"s);
   JudgeMember(failure, "second", "ERR_LAYER_INVALID", -1);
@@ -479,7 +479,7 @@ TEST(a_store_path_never_becomes_mount_options) {
   WithoutUnshare([&] {
     std::string code;
     try {
-      MountOverlay({root, place.Layer() + "/merged", {"a", "b"}, "", "", true, MountRung::kMount, {}});
+      MountOverlay({root, place.Layer() + "/merged", {"a", "b"}, "", "", true, MountMethod::kMount, {}});
     } catch (const Failure& failure) {
       code = failure.code;
     }

@@ -34,7 +34,7 @@ export function nodeInclude(): string {
 }
 
 /**
- * Builds `test/native/<name>.cc` together with native/{sys,codec,tree} under ASan and UBSan, and runs it.
+ * Builds `test/native/<name>.cc` together with the native core under ASan and UBSan, and runs it.
  * @returns what it printed and whether it exited 0
  */
 export async function runNativeTest(

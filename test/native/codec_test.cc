@@ -1,14 +1,14 @@
-// Tests of native/codec: sums, encodings and decompression, with damaged and hostile input. Random input comes
+// Tests of native/codec and native/format: sums, encodings and decompression, with damaged and hostile input. Random input comes
 // from fixed seeds.
 #include <cstdint>
 #include <cstring>
 #include <random>
 
 #include "check.h"
-#include "codec/base64.h"
+#include "format/base64.h"
 #include "codec/crc64.h"
-#include "codec/go_json.h"
-#include "codec/json_cursor.h"
+#include "format/go_json.h"
+#include "format/json_cursor.h"
 #include "codec/library.h"
 #include "codec/sha256.h"
 #include "codec/sniff.h"

@@ -14,7 +14,7 @@
 #include "codec/sha256.h"
 #include "codec_support.h"
 #include "sys/thread_pool.h"
-#include "tree/compressor.h"
+#include "pipeline/compressor.h"
 
 using namespace layerstack;
 using namespace layerstack::test;
@@ -60,11 +60,11 @@ Taken Take(ParallelCompressor& compressor) {
   std::mutex mutex;
   std::condition_variable changed;
   std::optional<Taken> taken;
-  compressor.Next([&](ParallelCompressor::Piece* piece, const Failure* failure) {
+  compressor.Next([&](Outcome<ParallelCompressor::Piece> outcome) {
     std::lock_guard<std::mutex> guard(mutex);
     taken.emplace();
-    if (piece) taken->piece = std::move(*piece);
-    if (failure) taken->failure = *failure;
+    if (auto* piece = std::get_if<ParallelCompressor::Piece>(&outcome)) taken->piece = std::move(*piece);
+    if (auto* failure = std::get_if<Failure>(&outcome)) taken->failure = std::move(*failure);
     changed.notify_one();
   });
   std::unique_lock<std::mutex> lock(mutex);
@@ -288,7 +288,8 @@ TEST(AbortEndsAReadThatWaitsAndClosesTheSource) {
                                                  return nullptr;
                                                });
   std::atomic<int> ended = 0;
-  compressor->Next([&](ParallelCompressor::Piece* piece, const Failure*) {
+  compressor->Next([&](Outcome<ParallelCompressor::Piece> outcome) {
+    auto* piece = std::get_if<ParallelCompressor::Piece>(&outcome);
     if (piece && piece->bytes.empty() && piece->digest.empty()) ++ended;
   });
   compressor->Abort();

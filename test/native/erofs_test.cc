@@ -56,7 +56,7 @@ class Scratch {
     fs::remove_all(at);
     fs::create_directories(at / "diff");
     ::chmod((at / "diff").c_str(), 0755);
-    return Caught([&] {
+    return Catch([&] {
       Bytes bytes(tar);
       LayerExtractor(at / "diff", at / "split", kLimits, kMaxBytes, bytes).Run();
     });
@@ -101,7 +101,7 @@ struct Mounted {
       source.devices.push_back({fds.back(), tar.size() + 1024, "tag"});
       source.layers.push_back({static_cast<uint16_t>(fds.size()), 1024, tar.size()});
     }
-    std::optional<Failure> failure = Caught([&] { result = erofs::WriteIndex(source, index.get(), [] {}); });
+    std::optional<Failure> failure = Catch([&] { result = erofs::WriteIndex(source, index.get(), [] {}); });
     if (!failure) mount = OpenErofs(index.get(), fds);
     return failure;
   }

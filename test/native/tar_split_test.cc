@@ -8,15 +8,15 @@
 #include <utility>
 
 #include "check.h"
-#include "codec/assembler.h"
+#include "tree/assembler.h"
 #include "codec/crc64.h"
 #include "codec/sha256.h"
-#include "codec/tar_split_reader.h"
-#include "codec/tar_split_writer.h"
+#include "format/tar_split_reader.h"
+#include "format/tar_split_writer.h"
 #include "codec_support.h"
 #include "sys/resolve.h"
 #include "sys/whole_io.h"
-#include "tree/rebuild.h"
+#include "pipeline/rebuild.h"
 
 using namespace layerstack;
 using namespace layerstack::test;

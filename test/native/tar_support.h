@@ -9,7 +9,7 @@
 #include <random>
 #include <string>
 
-#include "codec/tar_header.h"
+#include "format/tar_header.h"
 
 using namespace layerstack;
 using namespace std::string_literals;

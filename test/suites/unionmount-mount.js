@@ -24,6 +24,6 @@ await mountOverlay({
   lowers: named('lowerdir').split(':').map(inside),
   upper: inside(named('upperdir')),
   work: inside(named('workdir')),
-  rung: process.env.METHOD ?? 'fsconfig',
+  method: process.env.METHOD ?? 'fsconfig',
   options: ['index=off', 'redirect_dir=off', 'metacopy=off'],
 });

@@ -18,7 +18,7 @@ import {
   type PushResult,
   type PullResult,
   type Referrer,
-  type Registries,
+  type Registry,
   type RemoteManifest,
   type RemovedRemote,
 } from '../../src/index.ts';
@@ -29,29 +29,29 @@ declare const container: Container;
 describe('Layerstack', () => {
   it('gives typed results', () => {
     expectTypeOf(Layerstack.open).returns.resolves.toEqualTypeOf<Layerstack>();
-    expectTypeOf(store.load('x')).resolves.toEqualTypeOf<LoadResult>();
-    expectTypeOf(store.pull('x', { allTags: true })).resolves.toEqualTypeOf<PullResult>();
-    expectTypeOf(store.push('x', { compression: 'zstd' })).resolves.toEqualTypeOf<PushResult>();
-    expectTypeOf(store.images()).resolves.toEqualTypeOf<ImageSummary[]>();
-    expectTypeOf(store.inspect('x')).resolves.toEqualTypeOf<ImageInspect>();
-    expectTypeOf(store.create('x')).resolves.toEqualTypeOf<NewContainer>();
+    expectTypeOf(store.images.load('x')).resolves.toEqualTypeOf<LoadResult>();
+    expectTypeOf(store.registry.pull('x', { allTags: true })).resolves.toEqualTypeOf<PullResult>();
+    expectTypeOf(store.registry.push('x', { compression: 'zstd' })).resolves.toEqualTypeOf<PushResult>();
+    expectTypeOf(store.images.list()).resolves.toEqualTypeOf<ImageSummary[]>();
+    expectTypeOf(store.images.inspect('x')).resolves.toEqualTypeOf<ImageInspect>();
+    expectTypeOf(store.containers.create('x')).resolves.toEqualTypeOf<NewContainer>();
     expectTypeOf<NewContainer>().toExtend<Container>();
-    expectTypeOf(store.mount(container)).resolves.toEqualTypeOf<Mount>();
-    expectTypeOf(store.unmount('x')).resolves.toEqualTypeOf<number>();
-    expectTypeOf(store.bundle('x', 'dir')).resolves.toEqualTypeOf<Bundle>();
-    expectTypeOf(store.manifest('x')).resolves.toEqualTypeOf<RemoteManifest>();
-    expectTypeOf(store.tags('x')).toEqualTypeOf<AsyncIterable<string>>();
-    expectTypeOf(store.referrers('x')).resolves.toEqualTypeOf<Referrer[]>();
-    expectTypeOf(store.removeRemote('x')).resolves.toEqualTypeOf<RemovedRemote>();
-    expectTypeOf<Registries['manifest']>().returns.resolves.toEqualTypeOf<RemoteManifest>();
+    expectTypeOf(store.containers.mount(container)).resolves.toEqualTypeOf<Mount>();
+    expectTypeOf(store.containers.unmount('x')).resolves.toEqualTypeOf<number>();
+    expectTypeOf(store.containers.bundle('x', 'dir')).resolves.toEqualTypeOf<Bundle>();
+    expectTypeOf(store.registry.manifest('x')).resolves.toEqualTypeOf<RemoteManifest>();
+    expectTypeOf(store.registry.tags('x')).toExtend<AsyncIterable<string>>();
+    expectTypeOf(store.registry.referrers('x')).resolves.toEqualTypeOf<Referrer[]>();
+    expectTypeOf(store.registry.remove('x')).resolves.toEqualTypeOf<RemovedRemote>();
+    expectTypeOf<Registry['manifest']>().returns.resolves.toEqualTypeOf<RemoteManifest>();
     expectTypeOf(store.doctor()).resolves.toEqualTypeOf<Finding[]>();
-    expectTypeOf(store.remove('x')).resolves.toBeVoid();
+    expectTypeOf(store.containers.remove('x')).resolves.toBeVoid();
   });
 
   it('takes paths and byte streams, names and containers', () => {
-    expectTypeOf(store.load).parameter(0).toEqualTypeOf<string | AsyncIterable<Uint8Array>>();
-    expectTypeOf(process.stdin).toExtend<Parameters<typeof store.load>[0]>();
-    expectTypeOf(store.mount).parameter(0).toEqualTypeOf<string | Container>();
+    expectTypeOf(store.images.load).parameter(0).toEqualTypeOf<string | AsyncIterable<Uint8Array>>();
+    expectTypeOf(process.stdin).toExtend<Parameters<typeof store.images.load>[0]>();
+    expectTypeOf(store.containers.mount).parameter(0).toEqualTypeOf<string | Container>();
   });
 
   it('is disposable, and so are a mount and a container that is made, but none that is found', () => {
@@ -61,23 +61,25 @@ describe('Layerstack', () => {
     expectTypeOf<Container>().not.toExtend<AsyncDisposable>();
     const work = async (): Promise<void> => {
       await using opened = await Layerstack.open();
-      await using made = await opened.create('x');
-      await using mount = await opened.mount(made);
+      await using made = await opened.containers.create('x');
+      await using mount = await opened.containers.mount(made);
       expectTypeOf(mount.path).toEqualTypeOf<string>();
       // Whoever finds a container does not own it.
-      expectTypeOf(opened.container('x')).resolves.not.toExtend<AsyncDisposable>();
+      expectTypeOf(opened.containers.get('x')).resolves.not.toExtend<AsyncDisposable>();
     };
     void work;
   });
 
   it('refuses options that do not exist', () => {
-    expectTypeOf(store.import('dir', { base: 'x', changes: ['USER a'] })).resolves.toEqualTypeOf<ImageID>();
+    expectTypeOf(
+      store.images.import('dir', { base: 'x', changes: ['USER a'] }),
+    ).resolves.toEqualTypeOf<ImageID>();
     // @ts-expect-error -- a base is named
-    void store.import('dir', { base: 7 });
+    void store.images.import('dir', { base: 7 });
     // @ts-expect-error -- no such option
-    void store.create('x', { nmae: 'build' });
+    void store.containers.create('x', { nmae: 'build' });
     // @ts-expect-error -- a number is no reference
-    void store.inspect(7);
+    void store.images.inspect(7);
     // @ts-expect-error -- results cannot be changed
     container.name = 'other';
   });

@@ -1,4 +1,4 @@
-/** Keeps the folders of src in their order, files free of import cycles, and the native core free of Node. */
+/** Keeps the folders of src and native in their order, files free of import cycles, and the native core free of Node. */
 import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join, relative, resolve } from 'node:path';
@@ -6,11 +6,27 @@ import { fileURLToPath } from 'node:url';
 import ts from 'typescript';
 import { describe, expect, it, onTestFinished } from 'vitest';
 
-/** A folder imports from itself and from those before it. Files directly in src import from any. */
-const FOLDERS = ['core', 'system', 'layer', 'image', 'container', 'transfer', 'packed', 'app'];
-/** Folders below native that must build without Node. */
-const WITHOUT_NODE = ['sys', 'tree', 'codec', 'erofs'];
-const NODE_HEADER = /^\s*#\s*include\s*[<"](?:napi(?:-inl)?|node_api|node|uv|v8|napi\/[^">]*)(?:\.h)?[>"]/m;
+/**
+ * The folders of src, by rank. A folder imports from itself and from lower ranks, not from others of its own rank. Files
+ * directly in src import from any.
+ */
+const RANKS = [
+  ['core'],
+  ['system'],
+  ['layer'],
+  ['rwlayer', 'image'],
+  ['dockerfile'],
+  ['container'],
+  ['transfer'],
+  ['packed'],
+  ['app'],
+];
+/** A folder of native includes from itself and from those before it. Only the last one knows Node. */
+const NATIVE_FOLDERS = ['sys', 'codec', 'format', 'tree', 'pipeline', 'erofs', 'napi'];
+/** Folders of native that include nothing of the project: what the linker needs. */
+const NATIVE_ALONE = ['glibc'];
+const NODE_HEADER = /^\s*#\s*include\s*[<"](?:napi(?:-inl)?|node_api|node|uv|v8)(?:\.h)?[>"]/m;
+const OWN_HEADER = /^\s*#\s*include\s*"([^"]*)"/gm;
 
 const home = fileURLToPath(new URL('../..', import.meta.url));
 
@@ -60,13 +76,18 @@ function arrowFaults(from: string, to: string): string[] {
   const folder = (name: string): string | undefined => (name.includes('/') ? name.split('/')[0] : undefined);
   const [own, other] = [folder(from), folder(to)];
   for (const each of [own, other]) {
-    if (each !== undefined && !FOLDERS.includes(each)) return [`${each} is no known folder of src`];
+    if (each !== undefined && rankOf(each) < 0) return [`${each} is no known folder of src`];
   }
   if (own === undefined) return [];
   if (other === undefined) return [`${from} imports ${to}, the public door`];
-  return FOLDERS.indexOf(other) > FOLDERS.indexOf(own)
-    ? [`${from} imports ${to}: ${own} must not know ${other}`]
-    : [];
+  return own === other || rankOf(other) < rankOf(own)
+    ? []
+    : [`${from} imports ${to}: ${own} must not know ${other}`];
+}
+
+/** -1 where it is no folder of src. */
+function rankOf(folder: string): number {
+  return RANKS.findIndex((rank) => rank.includes(folder));
 }
 
 /** Each cycle once, as the path around it. */
@@ -84,25 +105,37 @@ function cycles(graph: ReadonlyMap<string, readonly string[]>): string[] {
   return faults;
 }
 
-/** Every file of the native core that includes a header of Node. */
+/** Every include of the tree `native` that breaks a rule, as a sentence. */
 async function nativeFaults(native: string): Promise<string[]> {
   const faults: string[] = [];
   for (const path of await filesBelow(native, /\.(?:cc|h)$/)) {
     const name = relative(native, path);
-    if (!WITHOUT_NODE.includes(name.split('/')[0] ?? '')) continue;
-    const include = NODE_HEADER.exec(await readFile(path, 'utf8'))?.[0];
-    if (include !== undefined) faults.push(`${name}: ${include.trim()}`);
+    const text = await readFile(path, 'utf8');
+    const own = name.split('/')[0] ?? '';
+    if (NATIVE_ALONE.includes(own)) continue;
+    if (!NATIVE_FOLDERS.includes(own)) {
+      faults.push(`${name} is in no known folder of native`);
+      continue;
+    }
+    const node = own === NATIVE_FOLDERS.at(-1) ? undefined : NODE_HEADER.exec(text)?.[0];
+    if (node !== undefined) faults.push(`${name}: ${node.trim()}`);
+    for (const [, header = ''] of text.matchAll(OWN_HEADER)) {
+      const other = header.split('/')[0] ?? '';
+      if (other !== own && !NATIVE_FOLDERS.slice(0, NATIVE_FOLDERS.indexOf(own)).includes(other)) {
+        faults.push(`${name} includes ${header}: ${own} must not know ${other}`);
+      }
+    }
   }
   return faults;
 }
 
 describe('the source', () => {
-  it('imports only from folders to the left, without cycles', async () => {
+  it('imports only from folders of lower ranks, without cycles', async () => {
     expect(await filesBelow(join(home, 'src'), /\.ts$/)).not.toEqual([]);
     expect(await importFaults(join(home, 'src'))).toEqual([]);
   });
 
-  it('keeps Node out of the native core', async () => {
+  it('includes only from folders of native to the left, and Node in the last one only', async () => {
     expect(await filesBelow(join(home, 'native/sys'), /\.h$/)).not.toEqual([]);
     expect(await nativeFaults(join(home, 'native'))).toEqual([]);
   });
@@ -119,7 +152,7 @@ describe('the check itself', () => {
     return root;
   }
 
-  it('accepts arrows to the left and between siblings', async () => {
+  it('accepts arrows to lower ranks and within a folder', async () => {
     const root = await tree({
       'index.ts': `export * from './app/a.ts';`,
       'app/a.ts': `import { b } from '../core/b.ts'; import fs from 'node:fs'; import ts from 'typescript';`,
@@ -140,6 +173,19 @@ describe('the check itself', () => {
   ])('finds a wrong arrow: %s', async (_, text) => {
     const root = await tree({ 'core/x.ts': text, 'layer/a.ts': '' });
     expect(await importFaults(root)).toEqual(['core/x.ts imports layer/a.ts: core must not know layer']);
+  });
+
+  it('finds arrows between folders of one rank', async () => {
+    const root = await tree({
+      'image/a.ts': `import '../rwlayer/b.ts'; import '../layer/c.ts';`,
+      'rwlayer/b.ts': `import type { D } from '../image/d.ts';`,
+      'image/d.ts': '',
+      'layer/c.ts': '',
+    });
+    expect(await importFaults(root)).toEqual([
+      'image/a.ts imports rwlayer/b.ts: image must not know rwlayer',
+      'rwlayer/b.ts imports image/d.ts: rwlayer must not know image',
+    ]);
   });
 
   it('finds imports of the public door, of unknown folders and from outside', async () => {
@@ -172,17 +218,34 @@ describe('the check itself', () => {
 
   it('finds headers of Node in the native core only', async () => {
     const root = await tree({
-      'addon.cc': '#include <napi.h>',
       'napi/a.h': '#include <napi.h>',
       'sys/a.cc': '// #include <napi.h>\n#include "sys/fd.h"\n#include <unistd.h>',
       'sys/b.cc': '#include <vector>\n#include <napi.h>',
-      'tree/c.h': '#  include "node_api.h"',
-      'codec/d.cc': '#include "napi/async.h"',
+      'tree/c.h': '#  include <node_api.h>',
     });
     expect(await nativeFaults(root)).toEqual([
-      'codec/d.cc: #include "napi/async.h"',
       'sys/b.cc: #include <napi.h>',
-      'tree/c.h: #  include "node_api.h"',
+      'tree/c.h: #  include <node_api.h>',
+    ]);
+  });
+
+  it('finds includes that go to the right, and files in unknown folders of native', async () => {
+    const root = await tree({
+      'codec/a.cc': '#include "codec/a.h"\n#include "sys/a.h"\n#include <sys/stat.h>',
+      'codec/b.h': '#include <string>\n# include "format/tar.h"',
+      'glibc/floor.cc': '#include <fcntl.h>',
+      'pipeline/c.cc': '#include "erofs/d.h"\n#include "util/e.h"',
+      'tree/d.cc': '#include "napi/async.h"\n// #include "napi/args.h"',
+      'addon.cc': '',
+      'util/e.h': '',
+    });
+    expect(await nativeFaults(root)).toEqual([
+      'addon.cc is in no known folder of native',
+      'codec/b.h includes format/tar.h: codec must not know format',
+      'pipeline/c.cc includes erofs/d.h: pipeline must not know erofs',
+      'pipeline/c.cc includes util/e.h: pipeline must not know util',
+      'tree/d.cc includes napi/async.h: tree must not know napi',
+      'util/e.h is in no known folder of native',
     ]);
   });
 });

@@ -5,7 +5,7 @@
 import { parseArgs, type ParseArgsConfig } from 'node:util';
 import type { Logger } from '../../system/log.ts';
 import type { Layerstack, OpenOptions } from '../layerstack.ts';
-import type { Registries } from '../registries.ts';
+import type { Registry } from '../registry.ts';
 import type { Output } from './terminal.ts';
 
 /**
@@ -67,8 +67,8 @@ export interface Context {
   open(options?: Pick<OpenOptions, 'log' | 'readOnly'>): Promise<Layerstack>;
   /** The log of what a command does; what is not done behind a change is printed when the command ends. */
   log(): Promise<Logger>;
-  /** Registries as that store is to see them. */
-  registries(): Promise<Registries>;
+  /** Registries, with that store's settings; the store is not opened. */
+  registry(): Promise<Registry>;
   /** The root that the global options name. */
   readonly root: string;
   readonly allowUnsafeRoot: boolean;

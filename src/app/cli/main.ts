@@ -6,7 +6,7 @@
 import { isError } from '../../core/errors.ts';
 import type { Logger } from '../../system/log.ts';
 import type { Layerstack } from '../layerstack.ts';
-import type { Registries } from '../registries.ts';
+import type { Registry } from '../registry.ts';
 import { packageVersion } from '../../system/package-version.ts';
 import {
   GLOBAL_OPTIONS,
@@ -156,9 +156,9 @@ function context(values: {
       const { allDeclarations } = await import('./declarations.ts');
       return allDeclarations();
     },
-    async registries(): Promise<Registries> {
-      const { Registries: of } = await import('../registries.ts');
-      return new of(root, { allowUnsafeRoot });
+    async registry(): Promise<Registry> {
+      const module = await import('../registry.ts');
+      return new module.Registry(root, { allowUnsafeRoot });
     },
     async open({ log, readOnly = false } = {}): Promise<Layerstack> {
       const { Layerstack: opened } = await import('../layerstack.ts');

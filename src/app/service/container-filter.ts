@@ -104,7 +104,7 @@ export async function containerFilter(filters: Filters, store: Layerstack): Prom
 
 /** The ids of these images and all that were built from them; what is no image has none. */
 async function descendants(store: Layerstack, names: readonly string[]): Promise<Set<string>> {
-  const images = await store.images({ all: true });
+  const images = await store.images.list({ all: true });
   const found = new Set<string>();
   const add = (id: string): void => {
     if (found.has(id)) return;
@@ -112,7 +112,7 @@ async function descendants(store: Layerstack, names: readonly string[]): Promise
     for (const image of images) if (image.ParentId === id) add(image.Id);
   };
   for (const name of names) {
-    const image = await store.inspect(name).catch((error: unknown) => {
+    const image = await store.images.inspect(name).catch((error: unknown) => {
       if (LayerstackError.is(error)) return undefined;
       throw error;
     });

@@ -48,7 +48,7 @@ export class ContainerSummaries {
   }
 
   static async of(store: Layerstack): Promise<ContainerSummaries> {
-    const images = await store.images({ all: true });
+    const images = await store.images.list({ all: true });
     return new ContainerSummaries(
       store,
       new Map(images.flatMap(({ Id, RepoTags }) => RepoTags.map((tag) => [tag, Id]))),
@@ -56,7 +56,7 @@ export class ContainerSummaries {
   }
 
   async summary({ container, mounted, size }: ContainerFacts): Promise<ContainerSummary> {
-    const inspected = await this.#store.inspectContainer(container);
+    const inspected = await this.#store.containers.inspect(container);
     const { HostConfig, NetworkSettings, Mounts } = inspected;
     return {
       Id: container.id,

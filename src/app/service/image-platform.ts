@@ -39,5 +39,5 @@ export async function requireRequestPlatform(
 ): Promise<void> {
   const wanted = request.since(since) ? request.query.platforms('platform') : [];
   for (const name of wanted.length > 0 ? names : [])
-    requirePlatform(name, await store.inspect(name), wanted[0]);
+    requirePlatform(name, await store.images.inspect(name), wanted[0]);
 }

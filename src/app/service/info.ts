@@ -22,7 +22,7 @@ export async function infoDocument(
 ): Promise<Readonly<Record<string, unknown>>> {
   const noCommit = { ID: '', ...(!since('1.49') && { Expected: '' }) };
   const [images, containers, system, descriptors, cgroups] = await Promise.all([
-    store.images({ all: true }),
+    store.images.list({ all: true }),
     containerCounts(store),
     operatingSystem(),
     readdir('/proc/self/fd'),
@@ -106,11 +106,11 @@ export async function infoDocument(
 /** A mounted container counts as a running one, as in everything that keeps house. */
 async function containerCounts(store: Layerstack): Promise<Readonly<Record<string, number>>> {
   const counts = { running: 0, paused: 0, stopped: 0 };
-  const containers = await store.containers();
+  const containers = await store.containers.list();
   for (const container of containers) {
     if (container.state === 'paused') counts.paused++;
     else if (container.state === 'running' || container.state === 'restarting') counts.running++;
-    else if (await store.isMounted(container)) counts.running++;
+    else if (await store.containers.isMounted(container)) counts.running++;
     else counts.stopped++;
   }
   return {
@@ -121,14 +121,14 @@ async function containerCounts(store: Layerstack): Promise<Readonly<Record<strin
   };
 }
 
-function driverStatus({ capabilities: { probe, rung } }: Layerstack): (readonly [string, string])[] {
+function driverStatus({ capabilities: { probe, mountMethod } }: Layerstack): (readonly [string, string])[] {
   return [
     ['Backing Filesystem', FILE_SYSTEMS[probe.fsType] ?? probe.fsType],
     ['Supports d_type', String(probe.dType)],
     ['Using metacopy', String(probe.metacopy)],
     ['Native Overlay Diff', String(!probe.metacopy && !probe.redirectDir)],
     ['userxattr', 'false'],
-    ['Mount rung', rung],
+    ['Mount method', mountMethod],
   ];
 }
 

@@ -5,7 +5,7 @@
  */
 import { LayerstackError, type ErrorCode } from '../../core/errors.ts';
 import { isDigest, digestOf, type Digest } from '../../core/digest.ts';
-import type { LayerContent } from '../intake/member.ts';
+import type { LayerContent } from '../ingest/member.ts';
 import { cleanName, type Members } from './members.ts';
 
 /** Bytes of one JSON member; real configs stay below 100 KiB, the largest indexes below 1 MiB. */
@@ -19,7 +19,7 @@ export interface MemberContent extends LayerContent {
 
 export interface Archive {
   /** For messages: the path, or words where there is none. */
-  readonly label: string;
+  readonly sourceName: string;
   readonly members: Members<MemberContent>;
   /** Whether it ends as a whole archive does; of a folder always. */
   readonly ended: boolean;
@@ -59,11 +59,11 @@ export function findLayer(archive: Archive, namedBy: string, name: string): Foun
   return { name, content: { size: 0, open: fail, read: fail } };
 }
 
-function missing({ label }: Archive, what: string, member: string): LayerstackError {
+function missing({ sourceName }: Archive, what: string, member: string): LayerstackError {
   return new LayerstackError(
     'ERR_ARCHIVE_MEMBER',
-    `${label}: ${what}; the archive is incomplete, save the image again`,
-    { path: label, member },
+    `${sourceName}: ${what}; the archive is incomplete, save the image again`,
+    { path: sourceName, member },
   );
 }
 
@@ -83,29 +83,33 @@ export async function readDocument(
   code: ErrorCode,
 ): Promise<Uint8Array> {
   const { content } = findMember(archive, namedBy, name);
-  const facts = { path: archive.label, member: name };
+  const facts = { path: archive.sourceName, member: name };
   if (content.size > MAX_DOCUMENT)
     throw new LayerstackError(
       'ERR_LIMIT_EXCEEDED',
-      `${archive.label}: '${name}' has ${String(content.size)} bytes; a JSON member may have ${String(MAX_DOCUMENT)}`,
+      `${archive.sourceName}: '${name}' has ${String(content.size)} bytes; a JSON member may have ${String(MAX_DOCUMENT)}`,
       { ...facts, limit: MAX_DOCUMENT, found: content.size },
     );
   const known = documents.get(content);
   const bytes = known?.bytes ?? (await content.read());
   if (bytes === null)
-    throw new LayerstackError(code, `${archive.label}: '${name}' is not JSON; save the image again`, facts);
+    throw new LayerstackError(
+      code,
+      `${archive.sourceName}: '${name}' is not JSON; save the image again`,
+      facts,
+    );
   const digest = known?.digest ?? digestOf(bytes);
   documents.set(content, { bytes, digest });
-  checkAnnounced(archive.label, name, digest);
+  checkAnnounced(archive.sourceName, name, digest);
   return bytes;
 }
 
 /** The error of an archive that lacks something and does not end as a whole one does. */
-export function cutOff({ label }: Archive): LayerstackError {
+export function cutOff({ sourceName }: Archive): LayerstackError {
   return new LayerstackError(
     'ERR_ARCHIVE_TRUNCATED',
-    `${label}: ends between two members, without the zero blocks that end a tar: it was cut off; save or copy it again`,
-    { path: label },
+    `${sourceName}: ends between two members, without the zero blocks that end a tar: it was cut off; save or copy it again`,
+    { path: sourceName },
   );
 }
 
@@ -120,13 +124,13 @@ export function announcedDigest(name: string): Digest | undefined {
 }
 
 /** @throws {@link LayerstackError} ERR_DIGEST_MISMATCH when the member's name announces another digest. */
-export function checkAnnounced(label: string, name: string, found: string): void {
+export function checkAnnounced(sourceName: string, name: string, found: string): void {
   const expected = announcedDigest(name);
   if (expected === undefined || expected === found) return;
   throw new LayerstackError(
     'ERR_DIGEST_MISMATCH',
-    `${label}: '${name}' has the digest ${found}, not the one in its name; ` +
+    `${sourceName}: '${name}' has the digest ${found}, not the one in its name; ` +
       `the archive is damaged, save the image again`,
-    { path: label, member: name, expected, found },
+    { path: sourceName, member: name, expected, found },
   );
 }

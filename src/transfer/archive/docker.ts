@@ -7,12 +7,12 @@
  * the store has: their paths are empty, or lead nowhere.
  * Mirrors `moby/moby: image/tarexport/load.go`.
  */
-import { isDigest, type ImageID } from '../../core/digest.ts';
+import { imageIdOf, isDigest } from '../../core/digest.ts';
 import { LayerstackError } from '../../core/errors.ts';
 import * as json from '../../core/json.ts';
 import { parseReference, type Reference } from '../../core/reference.ts';
 import { findLayer, MAX_DOCUMENT, readDocument, type Archive } from './archive.ts';
-import { inMember, planImage, type Plan, type PlannedImage } from '../intake/planned.ts';
+import { inMember, planImage, type Plan, type PlannedImage } from '../ingest/planned.ts';
 import { checkMemberName } from './members.ts';
 
 export const DOCKER_MANIFEST = 'manifest.json';
@@ -34,33 +34,33 @@ const decodeManifest = json.optional(
 /** @throws {@link LayerstackError} ERR_MANIFEST_INVALID, ERR_ARCHIVE_MEMBER, ERR_CONFIG_INVALID, ERR_LAYER_COUNT,
  * ERR_REFERENCE_INVALID, ERR_DIGEST_MISMATCH. */
 export async function readDocker(archive: Archive): Promise<Plan> {
-  const { label } = archive;
+  const { sourceName } = archive;
   const bytes = await readDocument(archive, 'the format', DOCKER_MANIFEST, 'ERR_MANIFEST_INVALID');
   const items = json.decodeJson(decodeManifest, bytes, {
-    what: `${label}: ${DOCKER_MANIFEST}`,
+    what: `${sourceName}: ${DOCKER_MANIFEST}`,
     code: 'ERR_MANIFEST_INVALID',
     maxBytes: MAX_DOCUMENT,
-    facts: { path: label, member: DOCKER_MANIFEST },
+    facts: { path: sourceName, member: DOCKER_MANIFEST },
   });
   if (!items || items.length === 0)
     throw new LayerstackError(
       'ERR_MANIFEST_INVALID',
-      `${label}: ${DOCKER_MANIFEST} names no image; save one`,
+      `${sourceName}: ${DOCKER_MANIFEST} names no image; save one`,
       {
-        path: label,
+        path: sourceName,
         member: DOCKER_MANIFEST,
       },
     );
   const images: PlannedImage[] = [];
   for (const { Config, RepoTags, Layers, Parent } of items) {
     for (const name of [Config, ...Layers.filter((path) => path !== '')])
-      checkMemberName(label, DOCKER_MANIFEST, name);
+      checkMemberName(sourceName, DOCKER_MANIFEST, name);
     const raw = await readDocument(archive, DOCKER_MANIFEST, Config, 'ERR_CONFIG_INVALID');
     const layers = Layers.map((name) => ({ member: findLayer(archive, DOCKER_MANIFEST, name) }));
     images.push({
-      ...planImage(label, Config, raw, layers),
-      references: RepoTags.map((tag) => repoTag(label, DOCKER_MANIFEST, tag)),
-      parent: Parent !== undefined && isDigest(Parent) ? (Parent as ImageID) : undefined,
+      ...planImage(sourceName, Config, raw, layers),
+      references: RepoTags.map((tag) => repoTag(sourceName, DOCKER_MANIFEST, tag)),
+      parent: Parent !== undefined && isDigest(Parent) ? imageIdOf(Parent) : undefined,
     });
   }
   return { images, notices: [] };
@@ -71,12 +71,12 @@ export async function readDocker(archive: Archive): Promise<Plan> {
  *
  * @throws {@link LayerstackError} ERR_REFERENCE_INVALID
  */
-export function repoTag(label: string, member: string, text: string): Reference {
-  const { repository, tag, digest } = inMember(label, member, () => parseReference(text));
+export function repoTag(sourceName: string, member: string, text: string): Reference {
+  const { repository, tag, digest } = inMember(sourceName, member, () => parseReference(text));
   if (tag !== undefined && digest === undefined) return { repository, tag };
   throw new LayerstackError(
     'ERR_REFERENCE_INVALID',
-    `${label}: '${member}' names an image '${text}', which must be NAME:TAG; save the image again`,
-    { path: label, member, reference: text },
+    `${sourceName}: '${member}' names an image '${text}', which must be NAME:TAG; save the image again`,
+    { path: sourceName, member, reference: text },
   );
 }

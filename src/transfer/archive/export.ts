@@ -6,7 +6,6 @@
 import { throwIfAborted } from '../../core/abort.ts';
 import type { OnProgress } from '../../core/progress.ts';
 import { counted } from '../../core/tally.ts';
-import { holdMount } from '../../container/held-mount.ts';
 import type { Container } from '../../container/record.ts';
 import type { ContainerStore } from '../../container/store.ts';
 import { layerTar } from '../../layer/diff.ts';
@@ -31,7 +30,7 @@ export async function* exportContainer(
   onExported?: () => void,
 ): AsyncGenerator<Uint8Array, void, undefined> {
   throwIfAborted(signal);
-  await using mount = await holdMount(containers, container, { readOnly: true, signal });
+  await using mount = await containers.mountForOperation(container, { readOnly: true, signal });
   for await (const chunk of counted(layerTar(mount.path, { sourceDateEpoch, onProgress }), onProgress)) {
     throwIfAborted(signal);
     yield chunk;

@@ -15,32 +15,32 @@ const BLOCK = 512;
  *
  * @throws {@link LayerstackError} ERR_ARCHIVE_TRUNCATED, ERR_ARCHIVE_INVALID, ERR_LIMIT_EXCEEDED (members).
  */
-export async function openFile(label: string, file: FileHandle): Promise<Archive> {
+export async function openFile(sourceName: string, file: FileHandle): Promise<Archive> {
   const members = new Members<MemberContent>();
   let end = 0;
-  for (const { name, type, linkname, offset, size } of await indexMembers(label, file)) {
-    if (type === 'file') members.add(name, range(label, file, offset, size));
+  for (const { name, type, linkname, offset, size } of await indexMembers(sourceName, file)) {
+    if (type === 'file') members.add(name, range(sourceName, file, offset, size));
     else if (type === 'symlink' || type === 'hardlink') members.addLink(name, type, linkname);
     end = offset + Math.ceil(size / BLOCK) * BLOCK;
   }
   // The zero blocks that end an archive follow its last member.
   const ended = (await file.stat()).size >= end + BLOCK;
-  return { label, members, ended, close: () => file.close() };
+  return { sourceName, members, ended, close: () => file.close() };
 }
 
-async function indexMembers(label: string, file: FileHandle): Promise<ArchiveMember[]> {
+async function indexMembers(sourceName: string, file: FileHandle): Promise<ArchiveMember[]> {
   try {
     return await call(native.indexArchive(file.fd, MAX_MEMBERS));
   } catch (error) {
     if (!LayerstackError.is(error)) throw error;
     const { code, message, member, found, limit } = error;
-    const facts = { path: label, member, found, limit, cause: error };
-    throw new LayerstackError(code, `${label}: ${message}; save or copy the archive again`, facts);
+    const facts = { path: sourceName, member, found, limit, cause: error };
+    throw new LayerstackError(code, `${sourceName}: ${message}; save or copy the archive again`, facts);
   }
 }
 
 /** The bytes `offset`, `size` of an open file as a member. The handle stays the caller's. */
-export function range(label: string, file: FileHandle, offset: number, size: number): MemberContent {
+export function range(sourceName: string, file: FileHandle, offset: number, size: number): MemberContent {
   return {
     size,
     async read() {
@@ -48,9 +48,13 @@ export function range(label: string, file: FileHandle, offset: number, size: num
       for (let done = 0; done < size;) {
         const { bytesRead } = await file.read(bytes, done, size - done, offset + done);
         if (bytesRead === 0)
-          throw new LayerstackError('ERR_ARCHIVE_TRUNCATED', `${label}: became shorter while it was read`, {
-            path: label,
-          });
+          throw new LayerstackError(
+            'ERR_ARCHIVE_TRUNCATED',
+            `${sourceName}: became shorter while it was read`,
+            {
+              path: sourceName,
+            },
+          );
         done += bytesRead;
       }
       return bytes;

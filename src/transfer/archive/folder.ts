@@ -19,7 +19,7 @@ export async function openFolder(path: string, roots: readonly string[]): Promis
   const top = await readdir(path);
   if (top.some((name) => roots.includes(name))) await walk(path, '', 1, members);
   else for (const name of top) members.add(name, { size: 0, read: () => Promise.resolve(null) });
-  return { label: path, members, ended: true, close: () => Promise.resolve() };
+  return { sourceName: path, members, ended: true, close: () => Promise.resolve() };
 }
 
 async function walk(

@@ -15,7 +15,7 @@ import type { OnProgress } from '../../core/progress.ts';
 import type { Reference } from '../../core/reference.ts';
 import { timeOf } from '../../core/time.ts';
 import { mergeConfigs } from '../../container/config.ts';
-import { applyChanges } from '../../image/change.ts';
+import { applyChanges } from '../../dockerfile/instructions.ts';
 import type { ImageConfig } from '../../image/config.ts';
 import { EMPTY_CONTAINER_CONFIG, type ContainerConfig } from '../../image/container-config.ts';
 import { baseImage, childImage } from '../../image/generate.ts';
@@ -30,8 +30,8 @@ import {
 } from '../../layer/store.ts';
 import { timed } from '../../system/phases.ts';
 import type { Root } from '../../system/root.ts';
-import { DEFAULT_LIMITS } from '../intake/layer-pool.ts';
-import { DEFAULT_MAX_BYTES } from '../intake/publish-images.ts';
+import { DEFAULT_LIMITS } from '../ingest/layer-pool.ts';
+import { DEFAULT_MAX_BYTES } from '../ingest/publish-images.ts';
 
 export interface ImportOptions {
   /** Name or id of the image whose layers come below, shared with it. Default: none. */
@@ -39,7 +39,7 @@ export interface ImportOptions {
   /** Who made the image, e.g. `A <a@example.org>`. */
   readonly author?: string | undefined;
   readonly message?: string | undefined;
-  /** Dockerfile instructions, e.g. `CMD ["sh"]`, applied to the config of the base; see image/change.ts. */
+  /** Dockerfile instructions, e.g. `CMD ["sh"]`, applied to the config of the base; see dockerfile/instructions.ts. */
   readonly changes?: readonly string[] | undefined;
   /** `OS/ARCHITECTURE[/VARIANT]` that the image says it is for. Default: the host's. Not beside a base, which has its own. */
   readonly platform?: string | undefined;
@@ -81,8 +81,7 @@ export async function importImage(
   const platform = platformOf(parent, options.platform);
   const top = topChainId(parent?.diffIds ?? []);
   // Until the image refers to them nobody else need.
-  await using pin = await layers.pin(top === undefined ? [] : [top], signal && { signal });
-  void pin;
+  await using _pin = await layers.pin(top === undefined ? [] : [top], { signal });
   const below = await layers.stack(parent?.diffIds ?? []);
   const staged = await timed('import', 'stage', () => stage(stores, source, options));
   try {
@@ -148,7 +147,7 @@ async function stage(
           onProgress({ type: 'progress', current, ...(total !== undefined && { total }) }),
       }),
       name: typeof source === 'string' ? source : 'stdin',
-      ...(signal && { signal }),
+      signal,
     });
   const limits = { ...DEFAULT_LIMITS, maxBytes };
   if (typeof source !== 'string') return stageFrom(source, limits);
@@ -156,7 +155,7 @@ async function stage(
   const kind = await statSource(source);
   if (kind.isDirectory()) {
     await refuseOwn(root, source, kind);
-    const directory = { directory: resolve(source), isUpper: false, sourceDateEpoch };
+    const directory = { directory: resolve(source), kind: 'plain' as const, sourceDateEpoch };
     return stageFrom(directory, { ...OWN_LAYER_LIMITS, maxBytes });
   }
   const file = await open(source);

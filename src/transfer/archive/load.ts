@@ -10,16 +10,16 @@ import type { ImageStore } from '../../image/store.ts';
 import type { LayerStore } from '../../layer/store.ts';
 import { timed } from '../../system/phases.ts';
 import type { Root } from '../../system/root.ts';
-import { LayerPool } from '../intake/layer-pool.ts';
-import { nameImages, type LoadedImage } from '../intake/name-images.ts';
-import type { Plan } from '../intake/planned.ts';
-import { DEFAULT_MAX_BYTES, publishImages, type LayerTrouble } from '../intake/publish-images.ts';
+import { LayerPool } from '../ingest/layer-pool.ts';
+import { nameImages, type LoadedImage } from '../ingest/name-images.ts';
+import type { Plan } from '../ingest/planned.ts';
+import { DEFAULT_MAX_BYTES, publishImages, type LayerWarning } from '../ingest/publish-images.ts';
 import { Writeback } from '../../layer/writeback.ts';
 import type { Archive } from './archive.ts';
 import { readImages } from './read-images.ts';
 import { openArchive, type ArchiveSource } from './source.ts';
 
-export type { LoadedImage } from '../intake/name-images.ts';
+export type { LoadedImage } from '../ingest/name-images.ts';
 
 export interface LoadOptions {
   /** `OS/ARCHITECTURE[/VARIANT]`. Default: the host's where an image has several, else what there is. */
@@ -34,7 +34,7 @@ export interface LoadOptions {
 }
 
 /** Something of a layer that could not be stored as it was. */
-export type LoadWarning = LayerTrouble;
+export type LoadWarning = LayerWarning;
 
 export interface LoadResult {
   /** In the archive's order. */
@@ -70,17 +70,20 @@ export async function load(
   const platform = options.platform === undefined ? undefined : parseKnownPlatform(options.platform);
   throwIfAborted(signal);
   stores.root.session();
-  const label = typeof source === 'string' ? source : 'the archive';
+  const sourceName = typeof source === 'string' ? source : 'the archive';
   const pool = new LayerPool(stores.layers, {
-    ...{ label, maxBytes, signal, onProgress },
-    remedy: 'the archive is damaged, save the image again',
+    sourceName,
+    maxBytes,
+    signal,
+    onProgress,
+    hint: 'the archive is damaged, save the image again',
     log: stores.root.log,
   });
   const writeback = new Writeback(stores.root.layout.root, (error) => pool.fail(error));
   let archive: Archive | undefined;
   try {
     const read = async (): Promise<Plan> => {
-      archive = await openArchive(source, { label, pool, maxBytes, caps: stores.root.caps, onProgress });
+      archive = await openArchive(source, { sourceName, pool, maxBytes, caps: stores.root.caps, onProgress });
       return readImages(archive, pool, platform);
     };
     const plan = await timed('load', 'read', read);

@@ -29,7 +29,7 @@ import {
   platformOf,
   type Plan,
   type PlannedImage,
-} from '../intake/planned.ts';
+} from '../ingest/planned.ts';
 
 export const OCI_INDEX = 'index.json';
 
@@ -63,9 +63,9 @@ class OciReader {
   }
 
   async images(): Promise<PlannedImage[]> {
-    const { label } = this.#archive;
+    const { sourceName } = this.#archive;
     const bytes = await readDocument(this.#archive, 'the format', OCI_INDEX, 'ERR_MANIFEST_INVALID');
-    const index = inMember(label, OCI_INDEX, () => parseManifest(bytes, OCI_INDEX));
+    const index = inMember(sourceName, OCI_INDEX, () => parseManifest(bytes, OCI_INDEX));
     if (index.kind !== 'index') throw this.#invalid(OCI_INDEX, 'is a manifest, not an index');
     const images: PlannedImage[] = [];
     for (const group of groupByName(index.manifests)) {
@@ -125,7 +125,7 @@ class OciReader {
       ...untold.map(({ platform }) => platform),
     ];
     if (there.length === 0) return undefined;
-    throw noPlatform(this.#archive.label, this.#wanted, there);
+    throw noPlatform(this.#archive.sourceName, this.#wanted, there);
   }
 
   async #image(descriptor: Descriptor): Promise<Omit<PlannedImage, 'references'> | undefined> {
@@ -157,17 +157,17 @@ class OciReader {
     const configName = blobName(manifest.config);
     const raw = await readDocument(this.#archive, member, configName, 'ERR_CONFIG_INVALID');
     const layers = manifest.layers.map((blob) => ({ member: this.#find(blob, member), blob }));
-    return planImage(this.#archive.label, configName, raw, layers);
+    return planImage(this.#archive.sourceName, configName, raw, layers);
   }
 
   /** A manifest or index, which must be what its descriptor says. */
   async #document(descriptor: Descriptor): Promise<ReturnType<typeof parseManifest>> {
-    const { label } = this.#archive;
+    const { sourceName } = this.#archive;
     if (++this.#read > MAX_READ) throw this.#tooMany();
     this.#find(descriptor, OCI_INDEX);
     const name = blobName(descriptor);
     const bytes = await readDocument(this.#archive, OCI_INDEX, name, 'ERR_MANIFEST_INVALID');
-    const document = inMember(label, name, () => parseManifest(bytes, 'manifest'));
+    const document = inMember(sourceName, name, () => parseManifest(bytes, 'manifest'));
     const { mediaType = '' } = document;
     const kind = isIndexType(descriptor.mediaType) ? 'index' : 'manifest';
     // One digest must not mean two things to two readers (CVE-2021-41190).
@@ -189,9 +189,9 @@ class OciReader {
     if (size === descriptor.size) return member;
     throw new LayerstackError(
       'ERR_DIGEST_MISMATCH',
-      `${this.#archive.label}: '${member.name}' has ${String(size)} bytes, but '${namedBy}' says ` +
+      `${this.#archive.sourceName}: '${member.name}' has ${String(size)} bytes, but '${namedBy}' says ` +
         `${String(descriptor.size)}; the archive is damaged, save the image again`,
-      { path: this.#archive.label, member: member.name, expected: descriptor.size, found: size },
+      { path: this.#archive.sourceName, member: member.name, expected: descriptor.size, found: size },
     );
   }
 
@@ -204,7 +204,9 @@ class OciReader {
       );
       return [];
     }
-    const { repository, tag, digest } = inMember(this.#archive.label, OCI_INDEX, () => parseReference(text));
+    const { repository, tag, digest } = inMember(this.#archive.sourceName, OCI_INDEX, () =>
+      parseReference(text),
+    );
     if (tag === undefined && digest !== undefined) {
       this.notices.push(`The archive names an image only by digest, '${text}': tag it yourself`);
       return [];
@@ -221,9 +223,9 @@ class OciReader {
   }
 
   #invalid(member: string, what: string): LayerstackError {
-    const { label } = this.#archive;
-    return new LayerstackError('ERR_MANIFEST_INVALID', `${label}: '${member}' ${what}`, {
-      path: label,
+    const { sourceName } = this.#archive;
+    return new LayerstackError('ERR_MANIFEST_INVALID', `${sourceName}: '${member}' ${what}`, {
+      path: sourceName,
       member,
     });
   }

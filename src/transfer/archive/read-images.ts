@@ -1,6 +1,6 @@
 /** Recognises the format of an archive and reads its images. */
 import type { Platform } from '../../core/platform.ts';
-import { linkParents, mergeImages, selectPlatform, type Plan } from '../intake/planned.ts';
+import { linkParents, mergeImages, selectPlatform, type Plan } from '../ingest/planned.ts';
 import type { Archive } from './archive.ts';
 import { DOCKER_MANIFEST, readDocker } from './docker.ts';
 import { OCI_INDEX, readOci } from './oci.ts';
@@ -16,7 +16,7 @@ export async function readImages(
   layers: LayerIdentifier,
   platform: Platform | undefined,
 ): Promise<Plan> {
-  const { label, members } = archive;
+  const { sourceName, members } = archive;
   const plan = members.find(DOCKER_MANIFEST)
     ? await readDocker(archive)
     : members.find(OCI_INDEX)
@@ -25,6 +25,6 @@ export async function readImages(
         ? await readV1(archive, layers)
         : undefined;
   if (!plan) throw unknownFormat(archive);
-  const images = platform ? selectPlatform(label, plan.images, platform) : plan.images;
-  return { ...plan, images: linkParents(label, mergeImages(images)) };
+  const images = platform ? selectPlatform(sourceName, plan.images, platform) : plan.images;
+  return { ...plan, images: linkParents(sourceName, mergeImages(images)) };
 }

@@ -14,7 +14,7 @@ import { compareBytes } from '../../core/bytes.ts';
 import { digestOf, type DiffID, type Digest, type ImageID } from '../../core/digest.ts';
 import type { OnProgress } from '../../core/progress.ts';
 import { Tally } from '../../core/tally.ts';
-import type { KeptImage } from '../../image/kept.ts';
+import type { OriginalImage } from '../../image/originals.ts';
 import type { ImageStore } from '../../image/store.ts';
 import type { LayerStore } from '../../layer/store.ts';
 import {
@@ -40,7 +40,7 @@ export interface SaveOptions {
 
 export interface SaveStores {
   readonly layers: Pick<LayerStore, 'chain' | 'pin' | 'tar' | 'tarSize' | 'writeTar'>;
-  readonly images: Pick<ImageStore, 'get' | 'resolve' | 'references' | 'parent' | 'kept'>;
+  readonly images: Pick<ImageStore, 'get' | 'resolve' | 'references' | 'parent' | 'originals'>;
 }
 
 /**
@@ -83,8 +83,7 @@ async function* archive<Part>(
   const { signal } = options;
   throwIfAborted(signal);
   const { images, pin } = await pinImages(stores, names, signal);
-  await using held = pin;
-  void held;
+  await using _held = pin;
   for await (const part of pack(await members(stores, images, options))) {
     throwIfAborted(signal);
     yield part;
@@ -103,7 +102,7 @@ export async function pinImages(
   for (;;) {
     const images = await selectImages(stores, names);
     const tops = images.flatMap(({ layers }) => layers.at(-1)?.chainId ?? []);
-    const pin = await stores.layers.pin(tops, signal && { signal });
+    const pin = await stores.layers.pin(tops, { signal });
     let kept = false;
     try {
       kept = topsOf(await selectImages(stores, names)).join() === topsOf(images).join();
@@ -119,9 +118,9 @@ async function members(
   images: readonly SelectedImage[],
   { format = 'docker', onProgress }: SaveOptions,
 ): Promise<TarMember[]> {
-  const kept = new Map<SelectedImage, KeptImage>();
+  const kept = new Map<SelectedImage, OriginalImage>();
   for (const image of format === 'oci' ? images : []) {
-    const found = await stores.images.kept.find(image.config.id);
+    const found = await stores.images.originals.find(image.config.id);
     if (found) kept.set(image, found);
   }
   const rebuilt = images.filter((image) => !kept.has(image));

@@ -17,7 +17,7 @@ import { openFile } from './file.ts';
 import { openFolder } from './folder.ts';
 import { PeekStream } from './peek-stream.ts';
 import { isTarBlock } from './sniff.ts';
-import type { LayerPool } from '../intake/layer-pool.ts';
+import type { LayerPool } from '../ingest/layer-pool.ts';
 import { readStream } from './stream.ts';
 import { FORMAT_MEMBERS, notATar } from './unknown.ts';
 
@@ -29,7 +29,7 @@ const BLOCK = 512;
 export type ArchiveSource = string | AsyncIterable<Uint8Array>;
 
 export interface OpenOptions {
-  readonly label: string;
+  readonly sourceName: string;
   readonly pool: LayerPool;
   /** Bound of a stream, after decompression. */
   readonly maxBytes: number;
@@ -49,9 +49,9 @@ export async function openArchive(source: ArchiveSource, options: OpenOptions): 
   const kind = await statSource(source);
   if (kind.isDirectory()) return openFolder(source, FORMAT_MEMBERS);
   const file = await open(source);
-  if (kind.isFile() && (await isPlainTar(file, options.label))) {
+  if (kind.isFile() && (await isPlainTar(file, options.sourceName))) {
     try {
-      return await openFile(options.label, file);
+      return await openFile(options.sourceName, file);
     } catch (error) {
       await file.close();
       throw error;
@@ -75,13 +75,13 @@ async function statSource(path: string) {
 }
 
 /** False for a compressed file. */
-async function isPlainTar(file: FileHandle, label: string): Promise<boolean> {
+async function isPlainTar(file: FileHandle, sourceName: string): Promise<boolean> {
   const { buffer, bytesRead } = await file.read(Buffer.alloc(BLOCK), 0, BLOCK, 0);
   const head = buffer.subarray(0, bytesRead);
   if (native.sniffCompression(head) !== 'none') return false;
   if (isTarBlock(head)) return true;
   await file.close();
-  throw notATar(label, head);
+  throw notATar(sourceName, head);
 }
 
 async function openStream(
@@ -89,16 +89,16 @@ async function openStream(
   options: OpenOptions,
   total?: number,
 ): Promise<Archive> {
-  const { label, pool, maxBytes, caps, onProgress } = options;
+  const { sourceName, pool, maxBytes, caps, onProgress } = options;
   const outer = new PeekStream(counted(source, onProgress, total));
   let bytes = outer;
   try {
     const compression = native.sniffCompression(await unlessAborted(pool.signal, outer.peek(BLOCK)));
     if (compression !== 'none')
-      bytes = new PeekStream(archiveErrors(label, decompress(outer, compression, caps)));
+      bytes = new PeekStream(archiveErrors(sourceName, decompress(outer, compression, caps)));
     const head = await unlessAborted(pool.signal, bytes.peek(BLOCK));
-    if (!isTarBlock(head)) throw notATar(label, head);
-    return await readStream(label, bytes, pool, maxBytes);
+    if (!isTarBlock(head)) throw notATar(sourceName, head);
+    return await readStream(sourceName, bytes, pool, maxBytes);
   } finally {
     bytes.close();
     outer.close();
@@ -108,21 +108,21 @@ async function openStream(
 
 /** What is wrong with the compressed stream of an archive is no layer's fault. */
 export async function* archiveErrors(
-  label: string,
+  sourceName: string,
   bytes: AsyncIterable<Uint8Array>,
 ): AsyncGenerator<Uint8Array> {
   try {
     yield* bytes;
   } catch (error) {
     if (!LayerstackError.is(error)) throw error;
-    const facts = { path: label, cause: error };
+    const facts = { path: sourceName, cause: error };
     if (error.code === 'ERR_LAYER_TRUNCATED')
       throw new LayerstackError(
         'ERR_ARCHIVE_TRUNCATED',
-        `${label}: its compressed stream ends early; save or copy it again`,
+        `${sourceName}: its compressed stream ends early; save or copy it again`,
         facts,
       );
     const code = error.code === 'ERR_LAYER_INVALID' ? 'ERR_ARCHIVE_INVALID' : error.code;
-    throw new LayerstackError(code, `${label}: ${error.message}`, facts);
+    throw new LayerstackError(code, `${sourceName}: ${error.message}`, facts);
   }
 }

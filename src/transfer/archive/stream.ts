@@ -19,7 +19,7 @@ import {
 import { cleanName, MAX_MEMBERS, Members } from './members.ts';
 import { PeekStream } from './peek-stream.ts';
 import { isJsonStart, isTarBlock } from './sniff.ts';
-import type { LayerPool } from '../intake/layer-pool.ts';
+import type { LayerPool } from '../ingest/layer-pool.ts';
 import { TarFeed } from './tar-feed.ts';
 import { FORMAT_MEMBERS, looksLikeRootFs, rootFsError } from './unknown.ts';
 
@@ -28,7 +28,7 @@ const MAX_DOCUMENTS = 32 * 1024 * 1024;
 
 const BLOCK = 512;
 
-/** As for an archive in a file (native/tree/tar_index): PATH_MAX. */
+/** As for an archive in a file (native/format/tar_index): PATH_MAX. */
 const MAX_NAME = 4096;
 
 /** After so many members a root file system is recognised, so that it is not read to its end in vain. */
@@ -42,15 +42,15 @@ const ROOT_FS_CHECK = 64;
  * ERR_DIGEST_MISMATCH, and what pool throws; nothing of the source is being read any more.
  */
 export async function readStream(
-  label: string,
+  sourceName: string,
   source: AsyncIterable<Uint8Array>,
   pool: LayerPool,
   maxBytes: number,
 ): Promise<Archive> {
   // Also archives by old tars without magic; the option is not in its types.
   const parser = extract({ allowUnknownFormat: true } as object);
-  const feed = new TarFeed(label, source, parser, maxBytes);
-  const reader = new StreamReader(label, pool, (error) => feed.explain(error));
+  const feed = new TarFeed(sourceName, source, parser, maxBytes);
+  const reader = new StreamReader(sourceName, pool, (error) => feed.explain(error));
   const stop = () => parser.destroy(pool.signal.reason as Error);
   pool.signal.addEventListener('abort', stop, { once: true });
   if (pool.signal.aborted) stop();
@@ -60,7 +60,7 @@ export async function readStream(
     await reader.settled();
     // The zero blocks that end an archive follow its last member.
     const ended = feed.bytes >= reader.end + BLOCK;
-    return { label, members: reader.members, ended, close: () => Promise.resolve() };
+    return { sourceName, members: reader.members, ended, close: () => Promise.resolve() };
   } catch (error) {
     throw pool.fail(feed.explain(error));
   } finally {
@@ -74,7 +74,7 @@ type Entry = Extract extends AsyncIterable<infer T> ? T : never;
 /** Sorts the members of one stream into documents, layers and the rest. */
 class StreamReader {
   readonly members = new Members<MemberContent>();
-  readonly #label: string;
+  readonly #sourceName: string;
   readonly #pool: LayerPool;
   readonly #explain: (error: unknown) => unknown;
   readonly #layers: Promise<void>[] = [];
@@ -83,8 +83,8 @@ class StreamReader {
   #count = 0;
   #documentBytes = 0;
 
-  constructor(label: string, pool: LayerPool, explain: (error: unknown) => unknown) {
-    this.#label = label;
+  constructor(sourceName: string, pool: LayerPool, explain: (error: unknown) => unknown) {
+    this.#sourceName = sourceName;
     this.#pool = pool;
     this.#explain = explain;
   }
@@ -99,7 +99,7 @@ class StreamReader {
     const stream = new PeekStream(entry as AsyncIterable<Uint8Array>, this.#explain);
     if (type === 'file' || type === 'contiguous-file') {
       this.members.add(name, await this.#content(name, size, stream));
-      if (this.#count === ROOT_FS_CHECK && looksLikeRootFs(this.members)) throw rootFsError(this.#label);
+      if (this.#count === ROOT_FS_CHECK && looksLikeRootFs(this.members)) throw rootFsError(this.#sourceName);
     } else if (type === 'symlink' || type === 'link') {
       this.members.addLink(name, type === 'link' ? 'hardlink' : 'symlink', linkname ?? '');
     }
@@ -118,14 +118,14 @@ class StreamReader {
     if (size === 0 || (size <= MAX_DOCUMENT && isDocument)) return this.#document(name, size, stream);
     const hash = announcedDigest(name) === undefined ? undefined : createHash('sha256');
     await stream.drain((chunk) => hash?.update(chunk));
-    if (hash) checkAnnounced(this.#label, name, `sha256:${hash.digest('hex')}`);
+    if (hash) checkAnnounced(this.#sourceName, name, `sha256:${hash.digest('hex')}`);
     return { size, read: () => Promise.resolve(null) };
   }
 
   /** Goes on as soon as the layer's bytes are read, while it is still being finished. */
   async #layer(name: string, size: number, stream: PeekStream): Promise<MemberContent> {
     const content: MemberContent = { size, read: () => Promise.resolve(null) };
-    const staged = this.#pool.ahead({ name, content }, stream, announcedDigest(name));
+    const staged = this.#pool.stageSpeculatively({ name, content }, stream, announcedDigest(name));
     // Its failure stops the reading through the pool's signal; `settled` reports it.
     staged.catch(() => undefined);
     this.#layers.push(staged);
@@ -139,7 +139,7 @@ class StreamReader {
     const chunks: Uint8Array[] = [];
     await stream.drain((chunk) => chunks.push(chunk));
     const bytes = Buffer.concat(chunks);
-    checkAnnounced(this.#label, name, digestOf(bytes));
+    checkAnnounced(this.#sourceName, name, digestOf(bytes));
     return {
       size,
       read: () => Promise.resolve(bytes),
@@ -150,8 +150,8 @@ class StreamReader {
   #tooMuch(what: string, limit: number): LayerstackError {
     return new LayerstackError(
       'ERR_LIMIT_EXCEEDED',
-      `${this.#label}: has more than ${String(limit)} ${what}, which no image archive needs`,
-      { path: this.#label, limit },
+      `${this.#sourceName}: has more than ${String(limit)} ${what}, which no image archive needs`,
+      { path: this.#sourceName, limit },
     );
   }
 }

@@ -6,15 +6,15 @@ import type { Extract } from 'tar-stream';
 import { isError, LayerstackError } from '../../core/errors.ts';
 
 export class TarFeed {
-  readonly #label: string;
+  readonly #sourceName: string;
   readonly #source: AsyncIterable<Uint8Array>;
   readonly #parser: Extract;
   readonly #maxBytes: number;
   #bytes = 0;
   #stopped = false;
 
-  constructor(label: string, source: AsyncIterable<Uint8Array>, parser: Extract, maxBytes: number) {
-    this.#label = label;
+  constructor(sourceName: string, source: AsyncIterable<Uint8Array>, parser: Extract, maxBytes: number) {
+    this.#sourceName = sourceName;
     this.#source = source;
     this.#parser = parser;
     this.#maxBytes = maxBytes;
@@ -50,18 +50,18 @@ export class TarFeed {
   /** An error of the parser in terms of the archive; others as they are. */
   explain(error: unknown): unknown {
     if (LayerstackError.is(error) || !isError(error) || 'errno' in error) return error;
-    const label = this.#label;
+    const sourceName = this.#sourceName;
     if (error.message === 'Unexpected end of data')
       return new LayerstackError(
         'ERR_ARCHIVE_TRUNCATED',
-        `${label}: ends in the middle of a member, after ${String(this.#bytes)} bytes; save or copy it again`,
-        { path: label, cause: error },
+        `${sourceName}: ends in the middle of a member, after ${String(this.#bytes)} bytes; save or copy it again`,
+        { path: sourceName, cause: error },
       );
     if (/header|Header/.test(error.message))
       return new LayerstackError(
         'ERR_ARCHIVE_INVALID',
-        `${label}: has a damaged tar header before byte ${String(this.#bytes)}; save or copy it again`,
-        { path: label, cause: error },
+        `${sourceName}: has a damaged tar header before byte ${String(this.#bytes)}; save or copy it again`,
+        { path: sourceName, cause: error },
       );
     return error;
   }
@@ -71,9 +71,9 @@ export class TarFeed {
     if (this.#bytes > this.#maxBytes)
       throw new LayerstackError(
         'ERR_LIMIT_EXCEEDED',
-        `${this.#label}: has more than ${String(this.#maxBytes)} bytes uncompressed; ` +
+        `${this.#sourceName}: has more than ${String(this.#maxBytes)} bytes uncompressed; ` +
           `if you trust the archive, allow more with maxBytes (--max-bytes)`,
-        { path: this.#label, limit: this.#maxBytes },
+        { path: this.#sourceName, limit: this.#maxBytes },
       );
   }
 

@@ -28,37 +28,37 @@ export function looksLikeRootFs(members: Members<unknown>): boolean {
   return [...top].filter((name) => ROOT_FS_NAMES.has(name)).length >= 2;
 }
 
-export function rootFsError(label: string): LayerstackError {
+export function rootFsError(sourceName: string): LayerstackError {
   return new LayerstackError(
     'ERR_ARCHIVE_INVALID',
-    `${label}: looks like the tar of a root file system, not of an image; use import for it (${EXPECTED})`,
-    { path: label },
+    `${sourceName}: looks like the tar of a root file system, not of an image; use import for it (${EXPECTED})`,
+    { path: sourceName },
   );
 }
 
 /** For a tar (or folder) without a manifest of any format. */
 export function unknownFormat(archive: Archive): LayerstackError {
-  const { label, members } = archive;
-  if (looksLikeRootFs(members)) return rootFsError(label);
+  const { sourceName, members } = archive;
+  if (looksLikeRootFs(members)) return rootFsError(sourceName);
   if (!archive.ended) return cutOff(archive);
   const names = [...members.names()];
   const shown = names.slice(0, 3).map((name) => `'${name}'`);
   const has = shown.length === 0 ? 'no files' : `${shown.join(', ')}${names.length > 3 ? ', …' : ''}`;
   return new LayerstackError(
     'ERR_ARCHIVE_INVALID',
-    `${label}: is not an image archive: it has ${has}; ${EXPECTED}`,
+    `${sourceName}: is not an image archive: it has ${has}; ${EXPECTED}`,
     {
-      path: label,
+      path: sourceName,
     },
   );
 }
 
 /** For bytes that are no tar. */
-export function notATar(label: string, head: Uint8Array): LayerstackError {
+export function notATar(sourceName: string, head: Uint8Array): LayerstackError {
   return new LayerstackError(
     'ERR_ARCHIVE_INVALID',
-    `${label}: is not an image archive: it is ${describeStart(head)}; give what docker save wrote, an OCI archive ` +
+    `${sourceName}: is not an image archive: it is ${describeStart(head)}; give what docker save wrote, an OCI archive ` +
       `or an OCI layout folder, plain or compressed by gzip or zstd`,
-    { path: label },
+    { path: sourceName },
   );
 }

@@ -15,8 +15,8 @@ import { configFromV1, parseV1Image, type V1Image } from '../../image/v1.ts';
 import { requireDepth } from '../../layer/plan.ts';
 import { findMember, MAX_DOCUMENT, readDocument, type Archive, type FoundMember } from './archive.ts';
 import { repoTag } from './docker.ts';
-import { inMember, type Plan, type PlannedImage, type PlannedLayer } from '../intake/planned.ts';
-import type { LayerMember } from '../intake/member.ts';
+import { inMember, type Plan, type PlannedImage, type PlannedLayer } from '../ingest/planned.ts';
+import type { LayerMember } from '../ingest/member.ts';
 
 export const V1_REPOSITORIES = 'repositories';
 
@@ -56,32 +56,36 @@ export async function readV1(archive: Archive, pool: LayerIdentifier): Promise<P
 
 /** References by legacy id. */
 async function readNames(archive: Archive): Promise<ReadonlyMap<string, readonly Reference[]>> {
-  const { label } = archive;
+  const { sourceName } = archive;
   const bytes = await readDocument(archive, 'the format', V1_REPOSITORIES, 'ERR_MANIFEST_INVALID');
   const repositories = json.decodeJson(decodeRepositories, bytes, {
-    what: `${label}: ${V1_REPOSITORIES}`,
+    what: `${sourceName}: ${V1_REPOSITORIES}`,
     code: 'ERR_MANIFEST_INVALID',
     maxBytes: MAX_DOCUMENT,
-    facts: { path: label, member: V1_REPOSITORIES },
+    facts: { path: sourceName, member: V1_REPOSITORIES },
   });
   const names = new Map<string, Reference[]>();
   for (const [name, tags] of repositories)
     for (const [tag, id] of tags) {
       const list = names.get(id) ?? [];
-      list.push(repoTag(label, V1_REPOSITORIES, `${name}:${tag}`));
+      list.push(repoTag(sourceName, V1_REPOSITORIES, `${name}:${tag}`));
       names.set(id, list);
     }
   if (names.size > 0) return names;
-  throw new LayerstackError('ERR_MANIFEST_INVALID', `${label}: ${V1_REPOSITORIES} names no image; save one`, {
-    path: label,
-    member: V1_REPOSITORIES,
-  });
+  throw new LayerstackError(
+    'ERR_MANIFEST_INVALID',
+    `${sourceName}: ${V1_REPOSITORIES} names no image; save one`,
+    {
+      path: sourceName,
+      member: V1_REPOSITORIES,
+    },
+  );
 }
 
 async function readLayer(archive: Archive, pool: LayerIdentifier, id: string): Promise<V1Layer> {
   const config = `${id}/json`;
   const raw = await readDocument(archive, V1_REPOSITORIES, config, 'ERR_CONFIG_INVALID');
-  const image = parseV1Image(raw, `${archive.label}: '${config}'`);
+  const image = parseV1Image(raw, `${archive.sourceName}: '${config}'`);
   const member: FoundMember = findMember(archive, config, `${id}/layer.tar`);
   return { image, layer: { member, diffId: (await pool.peek(member)).diffId } };
 }
@@ -104,9 +108,9 @@ function build(
     if (stack.length > layers.size)
       throw new LayerstackError(
         'ERR_MANIFEST_INVALID',
-        `${archive.label}: '${id}/json' is its own ancestor`,
+        `${archive.sourceName}: '${id}/json' is its own ancestor`,
         {
-          path: archive.label,
+          path: archive.sourceName,
           member: `${id}/json`,
         },
       );
@@ -116,7 +120,7 @@ function build(
     const { image, layer } = layers.get(id) as V1Layer;
     const below = image.parent === undefined ? undefined : images.get(image.parent);
     // Each image's config has the history of all below it: a chain of thousands would take gigabytes.
-    inMember(archive.label, `${id}/json`, () => requireDepth((below?.layers.length ?? 0) + 1));
+    inMember(archive.sourceName, `${id}/json`, () => requireDepth((below?.layers.length ?? 0) + 1));
     images.set(id, {
       config: configFromV1(image, layer.diffId, below?.config),
       layers: [...(below?.layers ?? []), layer],

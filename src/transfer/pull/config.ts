@@ -8,13 +8,13 @@ import type { PullSource } from './source.ts';
 
 /**
  * The bytes that the descriptor names.
- * @param label the reference, for messages
+ * @param sourceName the reference, for messages
  * @throws {@link LayerstackError} ERR_LIMIT_EXCEEDED before anything is fetched; ERR_DIGEST_MISMATCH; ERR_MANIFEST_INVALID where its
  *   media type says nothing and it is no image's; what a {@link Download} throws.
  */
 export async function fetchConfig(
   source: PullSource,
-  label: string,
+  sourceName: string,
   blob: Descriptor,
   signal: AbortSignal,
 ): Promise<Uint8Array> {
@@ -22,8 +22,8 @@ export async function fetchConfig(
   if (size > MAX_CONFIG_BYTES)
     throw new LayerstackError(
       'ERR_LIMIT_EXCEEDED',
-      `${label}: its config ${digest} has ${String(size)} bytes; a config may have ${String(MAX_CONFIG_BYTES)}`,
-      { reference: label, digest, limit: MAX_CONFIG_BYTES, found: size },
+      `${sourceName}: its config ${digest} has ${String(size)} bytes; a config may have ${String(MAX_CONFIG_BYTES)}`,
+      { reference: sourceName, digest, limit: MAX_CONFIG_BYTES, found: size },
     );
   for (;;) {
     const transfer = new Download(source, blob, { signal });
@@ -35,16 +35,16 @@ export async function fetchConfig(
       if (isConfigType(blob.mediaType) === 'yes' || isImageConfig(bytes)) return bytes;
       throw new LayerstackError(
         'ERR_MANIFEST_INVALID',
-        `${label}: it is no image but an artifact: its config ${digest}, of type ${blob.mediaType}, has no rootfs`,
-        { reference: label, digest },
+        `${sourceName}: it is no image but an artifact: its config ${digest}, of type ${blob.mediaType}, has no rootfs`,
+        { reference: sourceName, digest },
       );
     }
     if (transfer.distrust()) continue;
     throw new LayerstackError(
       'ERR_DIGEST_MISMATCH',
-      `${label}: the config that the registry sends has the digest ${found}, not ${digest}; its copy is damaged: push the ` +
+      `${sourceName}: the config that the registry sends has the digest ${found}, not ${digest}; its copy is damaged: push the ` +
         `image again`,
-      { reference: label, digest, expected: digest, found },
+      { reference: sourceName, digest, expected: digest, found },
     );
   }
 }

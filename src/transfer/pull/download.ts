@@ -3,17 +3,17 @@
  * new connection from where the last one broke. Whoever reads them verifies them, all of them, by their digest; here only their
  * number is known to be right.
  */
-import { throwIfAborted } from '../../core/abort.ts';
+import { pause, throwIfAborted } from '../../core/abort.ts';
 import type { Descriptor } from '../../core/descriptor.ts';
 import { LayerstackError } from '../../core/errors.ts';
 import type { Partial } from '../../system/partials.ts';
-import { pause, pauseBefore } from '../registry/retry.ts';
-import { Keep } from './keep.ts';
+import { pauseBefore } from '../registry/retry.ts';
+import { PartialRecorder } from './partial-recorder.ts';
 import type { PullSource } from './source.ts';
 
 export interface DownloadOptions {
   readonly signal: AbortSignal;
-  /** What an earlier pull has left, and where what comes is kept for another. */
+  /** What an earlier pull has left, and where bytes are kept for the next one. */
   readonly partial?: Partial | undefined;
   /** The caller has so many bytes already: `bytes` begins behind them. Default 0. */
   readonly have?: number | undefined;
@@ -29,7 +29,7 @@ export class Download {
   readonly #source: PullSource;
   readonly #blob: Descriptor;
   readonly #options: DownloadOptions;
-  readonly #keep: Keep | undefined;
+  readonly #recorder: PartialRecorder | undefined;
   #have: number;
   #breaks = 0;
   #waitedMs = 0;
@@ -40,7 +40,7 @@ export class Download {
     this.#blob = blob;
     this.#options = options;
     this.#have = options.have ?? 0;
-    this.#keep = options.partial && new Keep(options.partial);
+    this.#recorder = options.partial && new PartialRecorder(options.partial);
   }
 
   /**
@@ -68,14 +68,14 @@ export class Download {
     return this.#distrust();
   }
 
-  /** It ends here: of a blob that is not complete, what came is kept as far as it is to be. */
-  async settle(): Promise<void> {
-    if (this.#have < this.#blob.size) await this.#keep?.settle();
+  /** No more bytes are asked for: writes those that the next pull may resume from and that are still in memory. */
+  async flush(): Promise<void> {
+    if (this.#have < this.#blob.size) await this.#recorder?.flush();
   }
 
-  /** The bytes were wrong: nothing of them is kept. */
+  /** The bytes were wrong: the next pull must not resume from them. */
   async discard(): Promise<void> {
-    await this.#keep?.drop();
+    await this.#recorder?.discard();
   }
 
   /** The bytes up to `end`, from the registry. */
@@ -111,7 +111,7 @@ export class Download {
       if (at + chunk.length > size) throw this.#tooLong();
       const wanted = chunk.subarray(0, end - at);
       this.#have += wanted.length;
-      if (end === size) await this.#keep?.add(wanted, at, this.#waitedMs);
+      if (end === size) await this.#recorder?.add(wanted, at, this.#waitedMs);
       yield wanted;
       asked = performance.now();
       // The rest is on disk.

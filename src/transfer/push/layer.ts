@@ -12,17 +12,17 @@
  */
 import type { Descriptor } from '../../core/descriptor.ts';
 import type { Digest, DiffID } from '../../core/digest.ts';
-import { LayerstackError } from '../../core/errors.ts';
+import { LayerstackError, undefinedIf } from '../../core/errors.ts';
 import type { OnProgress } from '../../core/progress.ts';
 import { canonicalName, parseReference } from '../../core/reference.ts';
 import { sourceHmac, type BlobSource, type SourceCredentials } from '../../image/distribution.ts';
+import type { OriginalImage } from '../../image/originals.ts';
 import type { CompressedLayer, LayerCompression } from '../../layer/compress.ts';
 import { MAGIC_BYTES } from '../../layer/codec.ts';
 import type { Layer, LayerStore } from '../../layer/store.ts';
 import { native } from '../../system/native.ts';
 import { locateRepository } from '../registry/address.ts';
 import type { RepositoryClient } from '../registry/client.ts';
-import type { KeptImage } from './kept.ts';
 import { layerMediaType, type ManifestFormat } from './manifest.ts';
 
 /** Where a layer goes, and how. */
@@ -45,9 +45,9 @@ export interface BlobMemory {
   add(entries: readonly { readonly diffId: DiffID; readonly source: BlobSource }[]): Promise<void>;
 }
 
-/** A layer as it was pulled, where that was kept. */
-export interface KeptLayer {
-  readonly image: KeptImage;
+/** A layer's blob as it was pulled. */
+export interface OriginalLayer {
+  readonly image: OriginalImage;
   readonly descriptor: Descriptor;
 }
 
@@ -61,31 +61,25 @@ const MOST_MOUNTS = 4;
  * The layer's blob is in the repository.
  * @throws {@link LayerstackError} ERR_STORE_CORRUPT, naming the layer, where it cannot be rebuilt; ERR_REGISTRY_*; ERR_ABORTED.
  */
-export async function pushLayer(layer: Layer, target: LayerTarget, kept?: KeptLayer): Promise<Descriptor> {
-  return new LayerPush(layer, target, kept).run();
-}
-
-/** Undefined where these credentials may send things but not look at them, as for what is not there. */
-export async function unlessDenied<T>(work: Promise<T>): Promise<T | undefined> {
-  try {
-    return await work;
-  } catch (error) {
-    if (LayerstackError.is(error) && error.code === 'ERR_REGISTRY_DENIED') return undefined;
-    throw error;
-  }
+export async function pushLayer(
+  layer: Layer,
+  target: LayerTarget,
+  original?: OriginalLayer,
+): Promise<Descriptor> {
+  return new LayerPush(layer, target, original).run();
 }
 
 class LayerPush {
   readonly #layer: Layer;
   readonly #target: LayerTarget;
-  readonly #kept: KeptLayer | undefined;
+  readonly #original: OriginalLayer | undefined;
   readonly #repository: string;
   readonly #checked = new Set<Digest>();
 
-  constructor(layer: Layer, target: LayerTarget, kept: KeptLayer | undefined) {
+  constructor(layer: Layer, target: LayerTarget, original: OriginalLayer | undefined) {
     this.#layer = layer;
     this.#target = target;
-    this.#kept = kept;
+    this.#original = original;
     this.#repository = canonicalName(target.client.repository);
   }
 
@@ -99,14 +93,14 @@ class LayerPush {
       (await this.#existing(there)) ??
       (await this.#upload());
     await this.#remember(blob.digest, known);
-    return this.#kept?.descriptor ?? this.#describe(blob);
+    return this.#original?.descriptor ?? this.#describe(blob);
   }
 
-  /** What the layer was before, the likeliest first. Of a kept layer only its own blob counts. */
+  /** What the layer was before, the likeliest first. Of an original only its own blob counts. */
   async #known(): Promise<BlobSource[]> {
     const sources = (await this.#target.memory.sources(this.#layer.diffId)).reverse();
-    if (this.#kept === undefined) return sources;
-    const { digest } = this.#kept.descriptor;
+    if (this.#original === undefined) return sources;
+    const { digest } = this.#original.descriptor;
     const own = sources.filter((source) => source.digest === digest);
     return [...own, { digest, repository: this.#repository, hmac: '' }];
   }
@@ -141,7 +135,8 @@ class LayerPush {
 
   #size(digest: Digest): Promise<number | undefined> {
     const { client, signal } = this.#target;
-    return unlessDenied(client.hasBlob(digest, { signal }));
+    // Credentials may allow a push and no look at what is there: then it counts as missing.
+    return undefinedIf(client.hasBlob(digest, { signal }), 'ERR_REGISTRY_DENIED');
   }
 
   /** In other repositories of the same registry; those that these credentials have pushed to first. */
@@ -173,7 +168,7 @@ class LayerPush {
 
   /** Whether a blob that is there is compressed as it is to be. */
   async #fits(blob: Blob, { hmac }: BlobSource): Promise<boolean> {
-    if (this.#kept !== undefined) return true;
+    if (this.#original !== undefined) return true;
     if (hmac !== '') return this.#target.compression === 'gzip';
     const { client, signal } = this.#target;
     const { body } = await client.openBlob(blob, { signal });
@@ -190,7 +185,7 @@ class LayerPush {
   async #upload(): Promise<Blob> {
     const { client, layers, compression, level, signal, onProgress } = this.#target;
     const { diffId } = this.#layer;
-    if (this.#kept !== undefined) return this.#uploadKept(this.#kept);
+    if (this.#original !== undefined) return this.#uploadOriginal(this.#original);
     const total = await layers.tarSize(this.#layer);
     onProgress({ type: 'layer-start', diffId, current: 0, total });
     const compressed = layers.compressed(this.#layer, {
@@ -209,7 +204,7 @@ class LayerPush {
     return compressed.blob;
   }
 
-  async #uploadKept({ image, descriptor }: KeptLayer): Promise<Blob> {
+  async #uploadOriginal({ image, descriptor }: OriginalLayer): Promise<Blob> {
     const { client, signal, onProgress } = this.#target;
     const { diffId } = this.#layer;
     const { digest, size: total } = descriptor;
@@ -231,12 +226,12 @@ class LayerPush {
   async #remember(digest: Digest, known: readonly BlobSource[]): Promise<void> {
     const { memory, compression, credentials } = this.#target;
     const repository = this.#repository;
-    const isGzip = this.#kept === undefined && compression === 'gzip';
+    const isGzip = this.#original === undefined && compression === 'gzip';
     const hmac = isGzip ? sourceHmac(digest, repository, credentials) : '';
     const isKnown = known.some(
       (each) => each.digest === digest && each.repository === repository && each.hmac === hmac,
     );
-    if (isKnown && this.#kept === undefined) return;
+    if (isKnown && this.#original === undefined) return;
     await memory.add([{ diffId: this.#layer.diffId, source: { digest, repository, hmac } }]);
   }
 

@@ -141,11 +141,11 @@ export class AddressOutOfReach extends Error {
   }
 }
 
-function refused(url: URL, subject: Subject, why: string, remedy: string): LayerstackError {
+function refused(url: URL, subject: Subject, why: string, hint: string): LayerstackError {
   return registryError(
     'ERR_REGISTRY_INVALID',
     subject,
-    `${subject.registry} sends us to ${redactUrl(url)}, which ${why}. ${remedy}`,
+    `${subject.registry} sends us to ${redactUrl(url)}, which ${why}. ${hint}`,
   );
 }
 

@@ -28,7 +28,10 @@ export function openMirror(url: URL, access: EndpointAccess): Endpoint {
   const bases = [new URL('v2/', url)] as const;
   const label = `mirror ${url.href}`;
   return new Endpoint({
-    ...{ ...access, label, host: url.host, bases },
+    ...access,
+    label,
+    host: url.host,
+    bases,
     transport: new Transport({ ...access, egress }),
   });
 }

@@ -64,7 +64,7 @@ export function packArchive({ config, layers, manifest }: ArchiveParts): Buffer 
 }
 
 /** A docker-archive of one image. */
-export function dockerArchive(source: ImageSource): Buffer {
+export function archiveOfTars(source: ImageSource): Buffer {
   return packArchive(archiveParts(source));
 }
 

@@ -23,7 +23,7 @@ const image = {
   ),
 };
 const make = (overrides: Parameters<typeof containerConfig>[3]) =>
-  containerConfig('', image, 'house:1', overrides);
+  containerConfig('', image, 'app:1', overrides);
 
 describe('containerConfig', () => {
   it('takes everything from the image but what names the container', () => {
@@ -37,7 +37,7 @@ describe('containerConfig', () => {
       StopSignal: 'SIGINT',
       ExposedPorts: ['80/tcp'],
       Hostname: '',
-      Image: 'house:1',
+      Image: 'app:1',
     });
     expect(commandOf(config)).toEqual(['/entry', 'a', 'b']);
   });
@@ -108,7 +108,7 @@ describe('configDocument', () => {
       Args: ['a', 'b'],
       Config: {
         Cmd: ['a', 'b'],
-        Image: 'house:1',
+        Image: 'app:1',
         Labels: { one: '1', two: '2' },
         ExposedPorts: { '80/tcp': {} },
       },

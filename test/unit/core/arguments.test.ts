@@ -9,13 +9,13 @@ import { nearest } from '../../../src/core/nearest.ts';
 
 const signatures: Signatures = {
   methods: {
-    'Door.constructor': { parameters: [{ name: 'name', shape: 'string' }] },
+    'new Door': { parameters: [{ name: 'name', shape: 'string' }] },
     'Door.find': { parameters: [{ name: 'name', shape: 'string' }], async: true },
-    'Door#open': {
+    'door.open': {
       parameters: [{ name: 'options', shape: { object: 'OpenOptions' }, optional: true }],
       async: true,
     },
-    'Door#knock': { parameters: [{ name: 'times', shape: 'number' }] },
+    'door.knock': { parameters: [{ name: 'times', shape: 'number' }] },
   },
   objects: {
     OpenOptions: {
@@ -39,7 +39,7 @@ class Door {
   readonly name: string;
 
   constructor(name: string) {
-    requireArguments('Door', [name], signatures);
+    requireArguments('new Door', [name], signatures);
     this.name = name;
   }
 
@@ -57,7 +57,8 @@ class Door {
   }
 
   static {
-    checkArguments(this, signatures);
+    checkArguments(this, 'Door', signatures);
+    checkArguments(this.prototype, 'door', signatures);
   }
 }
 
@@ -65,85 +66,100 @@ const refusals: readonly [what: string, options: unknown, message: string, facts
   [
     'an unknown key',
     { widht: 1 },
-    'open(): options has no key "widht": did you mean width?',
+    'door.open(): options has no key "widht": did you mean width?',
     { key: 'options.widht', nearest: 'width' },
   ],
   [
     'an unknown key that is like none',
     { handle: 1 },
-    'open(): options has no key "handle": it takes width, colour, signal, frame, words, labels, next',
+    'door.open(): options has no key "handle": it takes width, colour, signal, frame, words, labels, next',
     { key: 'options.handle' },
   ],
   [
     'an unknown key without a value',
     { widht: undefined },
-    'open(): options has no key "widht": did you mean width?',
+    'door.open(): options has no key "widht": did you mean width?',
     {},
   ],
   [
     'another type',
     { width: '1' },
-    'open(): options.width must be a number, not the string "1"',
+    'door.open(): options.width must be a number, not the string "1"',
     { key: 'options.width', expected: 'a number', found: 'the string "1"' },
   ],
-  ['NaN', { width: NaN }, 'open(): options.width must be a number, not NaN', {}],
-  ['null', { width: null }, 'open(): options.width must be a number, not null', {}],
+  ['NaN', { width: NaN }, 'door.open(): options.width must be a number, not NaN', {}],
+  ['null', { width: null }, 'door.open(): options.width must be a number, not null', {}],
   [
     'another word',
     { colour: 'blue' },
-    'open(): options.colour must be "red" or "green", not the string "blue"',
+    'door.open(): options.colour must be "red" or "green", not the string "blue"',
     {},
   ],
-  ['what is no signal', { signal: {} }, 'open(): options.signal must be an AbortSignal, not an object', {}],
+  [
+    'what is no signal',
+    { signal: {} },
+    'door.open(): options.signal must be an AbortSignal, not an object',
+    {},
+  ],
   [
     'a key inside',
     { frame: { wood: 'oak', nail: 1 } },
-    'open(): options.frame has no key "nail": did you mean nails?',
+    'door.open(): options.frame has no key "nail": did you mean nails?',
     { key: 'options.frame.nail' },
   ],
-  ['a missing key inside', { frame: {} }, 'open(): options.frame.wood must be a string, not undefined', {}],
+  [
+    'a missing key inside',
+    { frame: {} },
+    'door.open(): options.frame.wood must be a string, not undefined',
+    {},
+  ],
   [
     'a member of a list',
     { words: ['a', 1] },
-    'open(): options.words[1] must be a string, not the number 1',
+    'door.open(): options.words[1] must be a string, not the number 1',
     { key: 'options.words[1]' },
   ],
   [
     'none of several types',
     { words: 1 },
-    'open(): options.words must be a string or an array, each member a string, not the number 1',
+    'door.open(): options.words must be a string or an array, each member a string, not the number 1',
     {},
   ],
   [
     'a value of a map',
     { labels: { a: 1 } },
-    'open(): options.labels.a must be a string, not the number 1',
+    'door.open(): options.labels.a must be a string, not the number 1',
     {},
   ],
   [
     'an array for an object',
     { labels: [] },
-    'open(): options.labels must be an object, each value a string, not an array',
+    'door.open(): options.labels must be an object, each value a string, not an array',
     {},
   ],
   [
     'a mistake far inside',
     { next: { next: { width: true } } },
-    'open(): options.next.next.width must be a number, not the boolean true',
+    'door.open(): options.next.next.width must be a number, not the boolean true',
     {},
   ],
   [
     'text for options',
     '/path',
-    'open(): options must be an object (OpenOptions), not the string "/path"',
+    'door.open(): options must be an object (OpenOptions), not the string "/path"',
     {},
   ],
-  ['null for options', null, 'open(): options must be an object (OpenOptions), not null', {}],
-  ['a function for options', () => 1, 'open(): options must be an object (OpenOptions), not a function', {}],
+  ['null for options', null, 'door.open(): options must be an object (OpenOptions), not null', {}],
+  [
+    'a function for options',
+    () => 1,
+    'door.open(): options must be an object (OpenOptions), not a function',
+    {},
+  ],
   [
     'a long text',
     { width: 'x'.repeat(1000) },
-    `open(): options.width must be a number, not the string "${'x'.repeat(64)}"`,
+    `door.open(): options.width must be a number, not the string "${'x'.repeat(64)}"`,
     {},
   ],
 ];
@@ -171,10 +187,10 @@ describe('arguments', () => {
 
   it('are needed unless they are optional', async () => {
     await expect((Door.find as () => Promise<Door>)()).rejects.toThrow(
-      'find(): name must be a string, not undefined',
+      'Door.find(): name must be a string, not undefined',
     );
     expect(() => (new Door('a').knock as () => number)()).toThrow(
-      'knock(): times must be a number, not undefined',
+      'door.knock(): times must be a number, not undefined',
     );
     expect(() => new Door(1 as unknown as string)).toThrow(
       'new Door(): name must be a string, not the number 1',
@@ -195,23 +211,21 @@ describe('arguments', () => {
       { either: ['null', { list: 'bigint' }] },
     ];
     const described = shapes.map((shape) => {
-      const { prototype } = { prototype: { of: (value: unknown) => value } };
-      checkArguments(
-        { name: 'X', prototype },
-        { objects: {}, methods: { 'X#of': { parameters: [{ name: 'it', shape }] } } },
-      );
+      const shapeOf = { of: (value: unknown) => value };
+      const methods = { 'shape.of': { parameters: [{ name: 'it', shape }] } };
+      checkArguments(shapeOf, 'shape', { objects: {}, methods });
       try {
-        return prototype.of(Symbol('s'));
+        return shapeOf.of(Symbol('s'));
       } catch (error) {
         return (error as Error).message;
       }
     });
     expect(described).toEqual([
-      'of(): it must be a bigint, not the symbol Symbol(s)',
-      'of(): it must be true or false, not the symbol Symbol(s)',
-      'of(): it must be a function, not the symbol Symbol(s)',
-      'of(): it must be null, not the symbol Symbol(s)',
-      'of(): it must be null or an array, each member a bigint, not the symbol Symbol(s)',
+      'shape.of(): it must be a bigint, not the symbol Symbol(s)',
+      'shape.of(): it must be true or false, not the symbol Symbol(s)',
+      'shape.of(): it must be a function, not the symbol Symbol(s)',
+      'shape.of(): it must be null, not the symbol Symbol(s)',
+      'shape.of(): it must be null or an array, each member a bigint, not the symbol Symbol(s)',
     ]);
   });
 });

@@ -30,23 +30,23 @@ const probe: Probe = {
 describe('parseCapsOverrides', () => {
   test('reads what it knows', () => {
     expect(parseCapsOverrides('')).toEqual({});
-    expect(parseCapsOverrides('rung=flat,zstd=none,gzip=zlib,openat2=no')).toEqual({
-      rung: 'flat',
+    expect(parseCapsOverrides('mount=flat,zstd=none,gzip=zlib,openat2=no')).toEqual({
+      mount: 'flat',
       zstd: 'js',
       gzip: 'zlib',
       openat2: false,
     });
-    expect(parseCapsOverrides(',rung=mount,')).toEqual({ rung: 'mount' });
+    expect(parseCapsOverrides(',mount=mount,')).toEqual({ mount: 'mount' });
   });
 
   test.each([
-    'rung',
-    'rung=',
-    'rung=best',
+    'mount',
+    'mount=',
+    'mount=best',
     'colour=blue',
     '=mount',
     '__proto__=x',
-    'rung=toString',
+    'mount=toString',
     'zstd=node',
     'gzip=pigz',
   ])("refuses '%s' and says what is known", (text) => {
@@ -54,7 +54,7 @@ describe('parseCapsOverrides', () => {
       expect.objectContaining({
         code: 'ERR_INVALID_ARGUMENT',
         message: expect.stringMatching(
-          /rung=fsconfig\|mount\|flat, zstd=native\|js\|none, gzip=libdeflate\|zlib, openat2=yes\|no/,
+          /mount=fsconfig\|mount\|flat, zstd=native\|js\|none, gzip=libdeflate\|zlib, openat2=yes\|no/,
         ) as string,
       }) as Error,
     );
@@ -67,13 +67,13 @@ describe('chooseCapabilities', () => {
     [{ lowerdirAppend: false }, 'mount'],
     [{ lowerdirAppend: false, newMountApi: false }, 'mount'],
     [{ lowerdirAppend: false, newMountApi: false, multipleLowers: false }, 'flat'],
-  ] as const)('%o gives %s', (facts, rung) => {
-    expect(chooseCapabilities({ ...probe, ...facts }).rung).toBe(rung);
+  ] as const)('%o gives %s', (facts, method) => {
+    expect(chooseCapabilities({ ...probe, ...facts }).mountMethod).toBe(method);
   });
 
   test('an override wins', () => {
-    expect(chooseCapabilities(probe, { rung: 'flat', zstd: 'js' })).toMatchObject({
-      rung: 'flat',
+    expect(chooseCapabilities(probe, { mount: 'flat', zstd: 'js' })).toMatchObject({
+      mountMethod: 'flat',
       zstd: 'js',
     });
   });
@@ -128,9 +128,9 @@ describe('probeCapabilities', () => {
   });
 
   test('honours LAYERSTACK_CAPS', async () => {
-    vi.stubEnv('LAYERSTACK_CAPS', 'rung=flat');
-    expect((await probeCapabilities(dir)).rung).toBe('flat');
-    vi.stubEnv('LAYERSTACK_CAPS', 'rung=round');
+    vi.stubEnv('LAYERSTACK_CAPS', 'mount=flat');
+    expect((await probeCapabilities(dir)).mountMethod).toBe('flat');
+    vi.stubEnv('LAYERSTACK_CAPS', 'mount=round');
     await expect(probeCapabilities(dir)).rejects.toMatchObject({ code: 'ERR_INVALID_ARGUMENT' });
   });
 });

@@ -6,7 +6,7 @@ import { describe, expect, it } from 'vitest';
 
 const SRC = fileURLToPath(new URL('../../../src', import.meta.url));
 /** What keeps a store. `transfer` and `app` read files of the user's, too. */
-const FOLDERS = ['system', 'layer', 'image', 'container'];
+const FOLDERS = ['system', 'layer', 'rwlayer', 'image', 'container'];
 const READS =
   /^(?:l?stat|readFile|readdir|readlink|open|opendir|access|exists|realpath|createReadStream|writeFile|appendFile)(?:Sync)?$/;
 
@@ -37,8 +37,8 @@ const ELSEWHERE: Readonly<Record<string, readonly string[]>> = {
   'container/spec/unsupported.ts': ['existsSync'],
   'container/validate-mounts.ts': ['lstat'],
   'container/copy.ts': ['lstat', 'readlink', 'realpath', 'stat'],
-  'container/mount-count.ts': ['readFileSync'],
-  'container/held-mount.ts': ['open', 'stat'],
+  'rwlayer/mount-count.ts': ['readFileSync'],
+  'rwlayer/operation-mount.ts': ['open', 'stat'],
 };
 
 /** The reading functions of node:fs that a source imports. */

@@ -8,7 +8,7 @@ import {
   parentsFirst,
   selectPlatform,
   type PlannedImage,
-} from '../../../src/transfer/intake/planned.ts';
+} from '../../../src/transfer/ingest/planned.ts';
 import { imageOf, layerOf, type TestImage } from '../../support/images.ts';
 
 const a = layerOf({ a: 'a' });

@@ -3,7 +3,7 @@ import { digestOf, type DiffID, type Digest } from '../../../src/core/digest.ts'
 import { LayerstackError, type ErrorCode } from '../../../src/core/errors.ts';
 import type { LayerSource, StagedLayer, StageOptions } from '../../../src/layer/store.ts';
 import type { FoundMember } from '../../../src/transfer/archive/archive.ts';
-import { LayerPool } from '../../../src/transfer/intake/layer-pool.ts';
+import { LayerPool } from '../../../src/transfer/ingest/layer-pool.ts';
 
 /** A store that stages by counting bytes; content that begins with an error code fails with it. */
 class FakeLayers {
@@ -59,8 +59,8 @@ function reopenable(name: string, text: string): FoundMember {
 
 function poolOf(layers: FakeLayers, maxBytes = 1000, signal?: AbortSignal): LayerPool {
   return new LayerPool(layers, {
-    label: 'x.tar',
-    remedy: 'save it again',
+    sourceName: 'x.tar',
+    hint: 'save it again',
     maxBytes,
     signal,
     log: { warn: () => undefined },
@@ -72,7 +72,7 @@ describe('layers of one load', () => {
     const layers = new FakeLayers();
     const pool = poolOf(layers);
     const member = past('a', 'tar');
-    await pool.ahead(member, stream('tar'));
+    await pool.stageSpeculatively(member, stream('tar'));
     const expected = { diffId: digestOf('tar') as DiffID };
     const taken = await Promise.all([pool.take(member, expected), pool.take(member, expected)]);
     expect(new Set(taken).size).toBe(2);
@@ -96,8 +96,8 @@ describe('layers of one load', () => {
   it('nobody takes are discarded, and may be no layers at all', async () => {
     const layers = new FakeLayers();
     const pool = poolOf(layers);
-    await pool.ahead(past('a', ''), stream('unused'));
-    await pool.ahead(past('b', ''), stream('ERR_LAYER_INVALID'));
+    await pool.stageSpeculatively(past('a', ''), stream('unused'));
+    await pool.stageSpeculatively(past('b', ''), stream('ERR_LAYER_INVALID'));
     expect(pool.signal.aborted).toBe(false);
     await pool.close();
     expect(layers.kept.size).toBe(0);
@@ -107,7 +107,7 @@ describe('layers of one load', () => {
     const layers = new FakeLayers();
     const pool = poolOf(layers);
     const member = past('a', '');
-    await pool.ahead(member, stream('ERR_LAYER_TRUNCATED'));
+    await pool.stageSpeculatively(member, stream('ERR_LAYER_TRUNCATED'));
     await expect(pool.take(member, {})).rejects.toMatchObject({
       code: 'ERR_LAYER_TRUNCATED',
       layer: 'a',
@@ -119,11 +119,11 @@ describe('layers of one load', () => {
   it('that must fail whatever they are stop everything', async () => {
     for (const code of ['ERR_NO_SPACE', 'ERR_LIMIT_EXCEEDED']) {
       const pool = poolOf(new FakeLayers());
-      await expect(pool.ahead(past('a', ''), stream(code))).rejects.toMatchObject({ code });
+      await expect(pool.stageSpeculatively(past('a', ''), stream(code))).rejects.toMatchObject({ code });
       expect(pool.signal.aborted).toBe(true);
     }
     const pool = poolOf(new FakeLayers());
-    await expect(pool.ahead(past('a', ''), stream('x'), digestOf('y'))).rejects.toMatchObject({
+    await expect(pool.stageSpeculatively(past('a', ''), stream('x'), digestOf('y'))).rejects.toMatchObject({
       code: 'ERR_DIGEST_MISMATCH',
       found: digestOf('x'),
     });

@@ -31,7 +31,7 @@ export const command = defineCommand({
   ],
   async run(context, values, [name = '', directory = '', ...words]) {
     await using store = await context.open();
-    const bundle = await store.bundle(name, directory, {
+    const bundle = await store.containers.bundle(name, directory, {
       command: words.length > 0 ? words : undefined,
       entrypoint: values.entrypoint === undefined ? undefined : [values.entrypoint].filter(Boolean),
       env: values.env,

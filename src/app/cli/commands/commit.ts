@@ -29,7 +29,7 @@ export const command = defineCommand({
   async run(context, values, [container = '', reference]) {
     const progress = new ProgressDisplay(context.stderr, { quiet: true, doing: 'committing' });
     await using store = await context.open();
-    const id = await store.commit(container, {
+    const id = await store.containers.commit(container, {
       reference,
       author: values.author,
       message: values.message,

@@ -19,7 +19,7 @@ export const command = defineCommand({
 async function namesOf(context: Context, kind: string): Promise<string[]> {
   const wantsImages = kind === 'image' || kind === 'object';
   await using store = await context.open({ readOnly: true });
-  const images = wantsImages ? (await store.images()).flatMap(({ RepoTags }) => RepoTags) : [];
-  const containers = kind === 'image' ? [] : (await store.containers()).map(({ name }) => name);
+  const images = wantsImages ? (await store.images.list()).flatMap(({ RepoTags }) => RepoTags) : [];
+  const containers = kind === 'image' ? [] : (await store.containers.list()).map(({ name }) => name);
   return [...images, ...containers.map((name) => (kind === 'container-path' ? `${name}:` : name))];
 }

@@ -50,13 +50,16 @@ export const command = defineCommand({
     const format = await parseListingFormat(values.format, values.quiet === true ? RAW_QUIET : RAW);
     const truncate = values['no-trunc'] !== true;
     await using store = await context.open();
-    const containers = await store.containers();
+    const containers = await store.containers.list();
     if (values.quiet && typeof format !== 'object') {
       context.print(...containers.map(({ id }) => formatId(id, truncate)));
       return;
     }
     const rows = await Promise.all(
-      containers.map(async (container) => ({ container, mounted: await store.isMounted(container) })),
+      containers.map(async (container) => ({
+        container,
+        mounted: await store.containers.isMounted(container),
+      })),
     );
     if (typeof format === 'object')
       await printListing(context, format.template, {
@@ -66,7 +69,7 @@ export const command = defineCommand({
           rows.map(async (row) => ({
             ...(await document(store, row, truncate)),
             ...(format.template.includes('.Size') && {
-              Size: sizeText(await store.containerSize(row.container)),
+              Size: sizeText(await store.containers.size(row.container)),
             }),
             Label: (name: string) => row.container.config.Labels?.get(name) ?? '',
           })),
@@ -107,7 +110,7 @@ async function document(
   truncate: boolean,
 ): Promise<Record<string, string | boolean>> {
   const { LocalVolumes, Mounts, Networks, Ports } = containerFields(
-    await store.inspectContainer(container),
+    await store.containers.inspect(container),
     truncate,
   );
   return {

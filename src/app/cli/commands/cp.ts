@@ -56,8 +56,8 @@ export const command = defineCommand({
         throw new UsageError('stdout is a terminal: redirect it to a file or a pipe');
       await using store = await context.open();
       if (destination.path !== '-')
-        return await store.copyOut(source.container, source.path, destination.path, options);
-      const { tar } = await store.getArchive(source.container, source.path, reading);
+        return await store.containers.copyOut(source.container, source.path, destination.path, options);
+      const { tar } = await store.containers.getArchive(source.container, source.path, reading);
       const { writeArchive } = await archiveOutput();
       return await writeArchive(store, tar, undefined, context.signal);
     }
@@ -65,7 +65,7 @@ export const command = defineCommand({
       throw new UsageError('neither operand names a container: write one of them as CONTAINER:PATH');
     const input = source.path === '-' ? stdinOf(context) : source.path;
     await using store = await context.open();
-    await store.copyIn(destination.container, input, destination.path, options);
+    await store.containers.copyIn(destination.container, input, destination.path, options);
   },
 });
 

@@ -43,7 +43,7 @@ export const command = defineCommand({
   async run(context, values, [image = '', ...words]) {
     const hostConfig = await hostConfigOf(values);
     await using store = await context.open();
-    const container = await store.create(image, {
+    const container = await store.containers.create(image, {
       name: values.name,
       entrypoint: values.entrypoint === undefined ? undefined : [values.entrypoint].filter(Boolean),
       command: words.length > 0 ? words : undefined,

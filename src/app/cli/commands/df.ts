@@ -40,7 +40,7 @@ export const command = defineCommand({
       throw new UsageError('--format raw is of the summary: leave --verbose out');
     const format = await parseListingFormat(values.format, RAW);
     await using store = await context.open();
-    const usage = await store.diskUsage();
+    const usage = await store.usage();
     if (typeof format === 'object')
       await printListing(context, format.template, {
         type: '*formatter.diskUsageContext',

@@ -12,7 +12,7 @@ export const command = defineCommand({
   async run(context, values, [container = '']) {
     const format = parseFormat(values.format);
     await using store = await context.open();
-    const changes = await store.diff(container);
+    const changes = await store.containers.diff(container);
     context.print(
       ...changes.map((change) =>
         format === 'json' ? JSON.stringify(change) : `${change.kind} ${quoteName(change.path)}`,

@@ -28,7 +28,7 @@ export const command = defineCommand({
       doing: 'exporting',
     });
     await using store = await context.open();
-    const archive = store.export(container, {
+    const archive = store.containers.export(container, {
       sourceDateEpoch: sourceDateEpoch(),
       signal: context.signal,
       onProgress: progress.show,

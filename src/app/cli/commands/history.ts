@@ -32,7 +32,7 @@ export const command = defineCommand({
     const format = await parseListingFormat(values.format);
     const truncate = values['no-trunc'] !== true;
     await using store = await context.open();
-    const rows = await store.history(image);
+    const rows = await store.images.history(image);
     const human = values.raw !== true;
     if (typeof format === 'object')
       await printListing(context, format.template, {

@@ -1,4 +1,7 @@
 /** `layerstack image`: a root file system as a disk image. */
+import type { Container } from '../../../container/record.ts';
+import { LayerstackError } from '../../../core/errors.ts';
+import type { Layerstack } from '../../layerstack.ts';
 import { defineCommand, UsageError } from '../command.ts';
 import { sourceDateEpoch } from '../epoch.ts';
 import { ProgressDisplay } from '../progress.ts';
@@ -34,6 +37,18 @@ export const command = defineCommand({
       signal: context.signal,
       onProgress: progress.show,
     };
-    await writeOutput(store, (fd) => store.writeImage(fd, name, options), output);
+    const write = async (fd: number): Promise<void> => {
+      const container = await findContainer(store, name);
+      if (container) await store.containers.writeDisk(fd, container, options);
+      else await store.images.writeDisk(fd, name, options);
+    };
+    await writeOutput(store, write, output);
   },
 });
+
+async function findContainer(store: Layerstack, name: string): Promise<Container | undefined> {
+  return store.containers.get(name).catch((error: unknown) => {
+    if (LayerstackError.is(error) && error.code === 'ERR_CONTAINER_NOT_FOUND') return undefined;
+    throw error;
+  });
+}

@@ -56,7 +56,7 @@ export const command = defineCommand({
     const given = [...(values.filter ?? []), ...patterns.map((pattern) => `reference=${pattern}`)];
     const filters = parseFilters(given, ['dangling', 'label', 'before', 'since', 'until', 'reference']);
     await using store = await context.open();
-    const images = await store.images({ all: values.all, filters });
+    const images = await store.images.list({ all: values.all, filters });
     const truncate = values['no-trunc'] !== true;
     if (typeof format === 'object') {
       const digests = values.digests === true;

@@ -52,7 +52,7 @@ export const command = defineCommand({
       doing: 'importing',
     });
     await using store = await context.open();
-    const importing = store.import(source === '-' ? context.stdin : source, {
+    const importing = store.images.import(source === '-' ? context.stdin : source, {
       reference,
       base: values.base,
       author: values.author,

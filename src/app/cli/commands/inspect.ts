@@ -57,14 +57,13 @@ async function inspectOne(
   name: string,
   type: 'image' | 'container' | undefined,
 ): Promise<object> {
-  if (type === 'image') return store.inspect(name);
+  if (type === 'image') return store.images.inspect(name);
   try {
-    return await store.inspectContainer(name);
+    return await store.containers.inspect(name);
   } catch (error) {
-    if (type === 'container' || !LayerstackError.is(error) || error.code !== 'ERR_CONTAINER_NOT_FOUND')
-      throw error;
-    return await store.inspect(name).catch((cause: unknown) => {
-      if (!LayerstackError.is(cause) || cause.code !== 'ERR_IMAGE_NOT_FOUND') throw cause;
+    if (type === 'container' || !LayerstackError.is(error, 'ERR_CONTAINER_NOT_FOUND')) throw error;
+    return await store.images.inspect(name).catch((cause: unknown) => {
+      if (!LayerstackError.is(cause, 'ERR_IMAGE_NOT_FOUND')) throw cause;
       throw new LayerstackError(
         'ERR_IMAGE_NOT_FOUND',
         `there is no container and no image ${JSON.stringify(name)}: \`layerstack containers\` and \`layerstack images\` list them`,

@@ -45,7 +45,7 @@ export const command = defineCommand({
       throw new UsageError('stdin is a terminal: name the archive with -i FILE, or pipe it in');
     const progress = new ProgressDisplay(context.stderr, { quiet: values.quiet === true, doing: 'loading' });
     await using store = await context.open();
-    const loading = store.load(values.input ?? context.stdin, {
+    const loading = store.images.load(values.input ?? context.stdin, {
       ...(values.platform !== undefined && { platform: values.platform }),
       ...(maxBytes !== undefined && { maxBytes }),
       signal: context.signal,

@@ -28,29 +28,25 @@ export const command = defineCommand({
     },
   ],
   async run(context, values, [given]) {
-    const [{ login }, { parseRegistry }, { credentialsKey }, { DockerConfig }] = await Promise.all([
-      import('../../login.ts'),
+    const [{ parseRegistry }, { credentialsKey }, { DockerConfig }] = await Promise.all([
       import('../../../transfer/registry/auth/login.ts'),
       import('../../../transfer/registry/auth/credentials.ts'),
       import('../../../transfer/registry/auth/docker-config.ts'),
     ]);
-    const { root, allowUnsafeRoot, signal, stderr } = context;
-    const registry = parseRegistry(given);
+    const { signal, stderr } = context;
+    const host = parseRegistry(given);
+    const registry = await context.registry();
     const config = new DockerConfig(process.env, await context.log());
     const readPassword = passwordReader(context, values);
     if (values.username === undefined && readPassword === undefined) {
-      const known = await config.get(credentialsKey(registry), signal);
+      const known = await config.get(credentialsKey(host), signal);
       if (known && (await tryKnown(known))) return;
     }
     const credentials = {
-      username: values.username ?? (await askName(context, registry)),
+      username: values.username ?? (await askName(context, host)),
       password: await (readPassword ?? askPassword)(context),
     };
-    const { Status, unencrypted } = await login(root, registry, credentials, {
-      config,
-      allowUnsafeRoot,
-      signal,
-    });
+    const { Status, unencrypted } = await registry.login(host, credentials, { config, signal });
     if (unencrypted !== undefined)
       stderr.print(
         `WARNING! Your password will be stored unencrypted in ${unencrypted}.`,
@@ -64,7 +60,7 @@ export const command = defineCommand({
     async function tryKnown(known: Credentials): Promise<boolean> {
       stderr.print('Authenticating with existing credentials...');
       try {
-        context.print((await login(root, registry, known, { keep: false, allowUnsafeRoot, signal })).Status);
+        context.print((await registry.login(host, known, { keep: false, signal })).Status);
         return true;
       } catch (error) {
         if (!context.stdin.isTTY || signal.aborted) throw error;
@@ -117,9 +113,9 @@ async function readStdin({ stdin }: Context): Promise<string> {
   );
 }
 
-async function askName(context: Context, registry: string): Promise<string> {
+async function askName(context: Context, host: string): Promise<string> {
   requireTerminal(context);
-  if (registry === 'docker.io') context.stderr.print(HUB_ADVICE);
+  if (host === 'docker.io') context.stderr.print(HUB_ADVICE);
   return notEmpty('user name', (await ask(context, 'Username: ')).trim());
 }
 

@@ -9,15 +9,15 @@ export const command = defineCommand({
   operands: { min: 0, max: 1 },
   examples: [{ command: 'layerstack logout registry.example', does: 'forgets a login' }],
   async run(context, _values, [given]) {
-    const [{ logout }, { parseRegistry }, { credentialsKey }, { DockerConfig }] = await Promise.all([
-      import('../../login.ts'),
+    const [{ parseRegistry }, { credentialsKey }, { DockerConfig }] = await Promise.all([
       import('../../../transfer/registry/auth/login.ts'),
       import('../../../transfer/registry/auth/credentials.ts'),
       import('../../../transfer/registry/auth/docker-config.ts'),
     ]);
-    const registry = parseRegistry(given);
-    const key = credentialsKey(registry);
-    const removed = await logout(registry, {
+    const host = parseRegistry(given);
+    const key = credentialsKey(host);
+    const registry = await context.registry();
+    const removed = await registry.logout(host, {
       config: new DockerConfig(process.env, await context.log()),
       signal: context.signal,
     });

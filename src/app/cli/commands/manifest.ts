@@ -1,6 +1,6 @@
 /** `layerstack manifest inspect`: the documents of `docker manifest inspect`. */
 import { isIndexType, MEDIA_TYPES } from '../../../core/descriptor.ts';
-import type { RemoteManifest } from '../../../transfer/remote.ts';
+import type { RemoteManifest } from '../../../transfer/remote/remote.ts';
 import { defineCommand, UsageError } from '../command.ts';
 import { parseFormat, printJson } from '../output.ts';
 
@@ -25,9 +25,9 @@ export const command = defineCommand({
     if (what !== 'inspect')
       throw new UsageError(`manifest ${JSON.stringify(what)} is unknown: use manifest inspect REFERENCE`);
     const compact = parseFormat(values.format) === 'json';
-    const registries = await context.registries();
+    const registry = await context.registry();
     const verbose = values.verbose === true;
-    const found = await registries.manifest(reference, { images: verbose, signal: context.signal });
+    const found = await registry.manifest(reference, { images: verbose, signal: context.signal });
     if (!verbose) {
       // docker indents indexes and manifests in different ways.
       const indent = compact ? undefined : isIndexType(found.mediaType) ? '   ' : '\t';

@@ -38,7 +38,7 @@ export const command = defineCommand({
         '--image, --platform and --no-verify are for archives: give the path of one, with a slash (./app.tar)',
       );
     await using store = await context.open();
-    const mount = await store.mount(operand, { readOnly, signal: context.signal });
+    const mount = await store.containers.mount(operand, { readOnly, signal: context.signal });
     context.print(mount.path);
   },
 });

@@ -36,7 +36,7 @@ export const command = defineCommand({
     const dryRun = values['dry-run'] === true;
     if (!dryRun && values.force !== true && !(await confirm(context, question(values.all === true)))) return;
     await using store = await context.open();
-    const result = await store.prune({ all: values.all, filters: { label, notLabel, until }, dryRun });
+    const result = await store.images.prune({ all: values.all, filters: { label, notLabel, until }, dryRun });
     if (format === 'json') {
       context.print(JSON.stringify(result));
       return;

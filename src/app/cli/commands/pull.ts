@@ -63,8 +63,8 @@ export const command = defineCommand({
       const other = ['all-tags', 'platform', 'keep-blobs'].find((option) => option in values);
       if (other !== undefined) throw new UsageError(`--all-platforms does not go with --${other}`);
       try {
-        const registries = await context.registries();
-        const pulled = await registries.pullLayout(name, directory, {
+        const registry = await context.registry();
+        const pulled = await registry.pullLayout(name, directory, {
           ...{ maxBytes, maxConcurrentDownloads, signal: context.signal, onProgress: display.show },
         });
         display.end();
@@ -84,7 +84,7 @@ export const command = defineCommand({
     }
     await using store = await context.open();
     try {
-      const { images } = await store.pull(name, {
+      const { images } = await store.registry.pull(name, {
         ...{ allTags, maxBytes, platform: values.platform, signal: context.signal },
         keepBlobs: values['keep-blobs'] === true,
         maxConcurrentDownloads,

@@ -48,7 +48,7 @@ export const command = defineCommand({
     const display = new RegistryDisplay(context, PUSH_WORDS, { json, quiet });
     await using store = await context.open();
     try {
-      const { images } = await store.push(name, {
+      const { images } = await store.registry.push(name, {
         ...{ allTags, compression, format, signal: context.signal, onProgress: display.show },
         compressionLevel: parseCount('--compression-level', values['compression-level']),
         maxConcurrentUploads: parseCount('--max-concurrent-uploads', values['max-concurrent-uploads']),

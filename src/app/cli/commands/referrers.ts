@@ -18,8 +18,8 @@ export const command = defineCommand({
   ],
   async run(context, values, [reference = '']) {
     const format = parseFormat(values.format);
-    const registries = await context.registries();
-    const found = await registries.referrers(reference, { signal: context.signal });
+    const registry = await context.registry();
+    const found = await registry.referrers(reference, { signal: context.signal });
     if (format === 'json') context.print(...found.map((referrer) => JSON.stringify(referrer)));
     else
       context.print(

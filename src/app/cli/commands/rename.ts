@@ -10,6 +10,6 @@ export const command = defineCommand({
   examples: [{ command: 'layerstack rename build build-1', does: 'gives a container another name' }],
   async run(context, _values, [container = '', name = '']) {
     await using store = await context.open();
-    await store.renameContainer(container, name);
+    await store.containers.rename(container, name);
   },
 });

@@ -14,8 +14,8 @@ export const command = defineCommand({
     { command: 'layerstack rm-remote registry.example/team/app:old', does: 'deletes a tag in its registry' },
   ],
   async run(context, _values, [reference = '']) {
-    const registries = await context.registries();
-    const { untagged, deleted } = await registries.remove(reference, { signal: context.signal });
+    const registry = await context.registry();
+    const { untagged, deleted } = await registry.remove(reference, { signal: context.signal });
     if (untagged !== undefined) context.print(`Untagged: ${untagged}`);
     if (deleted !== undefined) context.print(`Deleted: ${deleted}`);
     if (untagged !== undefined && deleted !== undefined)

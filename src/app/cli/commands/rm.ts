@@ -11,7 +11,7 @@ export const command = defineCommand({
   async run(context, values, names) {
     await using store = await context.open();
     await forEachName(context, names, async (name) => {
-      await store.remove(name, { force: values.force, signal: context.signal });
+      await store.containers.remove(name, { force: values.force, signal: context.signal });
       context.print(name);
     });
   },

@@ -21,7 +21,7 @@ export const command = defineCommand({
     for (const name of names) {
       try {
         const options = { force: values.force, noPrune: values['no-prune'] };
-        context.print(...deletedLines(await store.removeImage(name, options)));
+        context.print(...deletedLines(await store.images.remove(name, options)));
       } catch (error) {
         if (!LayerstackError.is(error)) throw error;
         errors.push(error);

@@ -37,7 +37,7 @@ export const command = defineCommand({
     await using store = await context.open();
     const options = { format, signal: context.signal, onProgress: progress.show } as const;
     try {
-      await writeOutput(store, (fd) => store.saveTo(fd, images, options), values.output);
+      await writeOutput(store, (fd) => store.images.saveTo(fd, images, options), values.output);
     } finally {
       progress.clear();
     }

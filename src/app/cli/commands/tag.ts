@@ -9,6 +9,6 @@ export const command = defineCommand({
   examples: [{ command: 'layerstack tag app:1 app:stable', does: 'gives an image a second name' }],
   async run(context, _values, [image = '', reference = '']) {
     await using store = await context.open();
-    await store.tag(image, reference);
+    await store.images.tag(image, reference);
   },
 });

@@ -13,8 +13,8 @@ export const command = defineCommand({
   ],
   async run(context, values, [repository = '']) {
     const format = parseFormat(values.format);
-    const registries = await context.registries();
-    for await (const tag of registries.tags(repository, { signal: context.signal }))
+    const registry = await context.registry();
+    for await (const tag of registry.tags(repository, { signal: context.signal }))
       context.print(
         format === 'json' ? JSON.stringify({ Repository: repository, Tag: tag }) : quoteName(tag),
       );

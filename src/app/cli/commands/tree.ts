@@ -30,7 +30,7 @@ export const command = defineCommand({
     const format = values.format === undefined ? undefined : parseFormat(values.format);
     const style = { truncate: values['no-trunc'] !== true, incremental: values.incremental === true };
     await using store = await context.open();
-    const trees = await store.tree();
+    const trees = await store.images.tree();
     if (format === 'json') context.print(...trees.map((tree) => JSON.stringify(tree)));
     else context.print(...(values.dot === true ? dot(trees, style) : drawn(trees, style, '')));
   },

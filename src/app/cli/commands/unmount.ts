@@ -21,7 +21,7 @@ export const command = defineCommand({
     await forEachName(context, names, async (name) => {
       const options = { force, signal: context.signal };
       if (isArchivePath(name)) await store.archives.unmount(name, options);
-      else await store.unmount(name, options);
+      else await store.containers.unmount(name, options);
       context.print(name);
     });
   },

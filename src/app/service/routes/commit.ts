@@ -24,7 +24,7 @@ async function commit(request: ApiRequest, { store }: ServiceContext): Promise<v
   if (container === undefined) throw new HttpError(400, 'the query names no container: ?container=ID');
   const reference = newReference(query);
   const config = await request.optionalJson(decodeConfig, CONTAINER_CONFIG);
-  const id = await store.commit(await findContainer(container, store), {
+  const id = await store.containers.commit(await findContainer(container, store), {
     reference,
     author: query.text('author'),
     message: query.text('comment'),

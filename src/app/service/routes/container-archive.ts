@@ -23,7 +23,10 @@ export const containerArchiveRoutes: readonly Route[] = [
 async function statPath(request: ApiRequest, { store }: ServiceContext): Promise<void> {
   const path = pathOf(request);
   const container = await containerOf(request, store);
-  const stat = await explained(request, store.statPath(container, path, { signal: request.signal }));
+  const stat = await explained(
+    request,
+    store.containers.statPath(container, path, { signal: request.signal }),
+  );
   setStat(request, stat);
   sendEmpty(request, 200);
 }
@@ -33,7 +36,7 @@ async function getArchive(request: ApiRequest, { store }: ServiceContext): Promi
   const container = await containerOf(request, store);
   const { stat, tar } = await explained(
     request,
-    store.getArchive(container, path, { signal: request.signal }),
+    store.containers.getArchive(container, path, { signal: request.signal }),
   );
   setStat(request, stat);
   await sendTar(request, tar);
@@ -48,7 +51,7 @@ async function putArchive(request: ApiRequest, { store }: ServiceContext): Promi
     copyUIDGID: query.flag('copyUIDGID'),
     signal,
   };
-  await explained(request, store.putArchive(container, path, body, options));
+  await explained(request, store.containers.putArchive(container, path, body, options));
   sendEmpty(request, 200);
 }
 

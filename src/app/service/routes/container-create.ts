@@ -62,7 +62,7 @@ async function createContainer(
   await validateCreate(config, hostConfig);
   const name = query.text('name');
   if (name !== undefined && !isName(name)) throw new HttpError(400, badName(name));
-  const image = await store.inspect(config.Image);
+  const image = await store.images.inspect(config.Image);
   requirePlatform(config.Image, image, query.text('platform'));
   requireCommand(config, image);
   const warnings: string[] = [];
@@ -71,7 +71,7 @@ async function createContainer(
     ignoreUnsupported: true,
     onUnsupported: (unsupported: Unsupported) => warnings.push(unsupportedText(unsupported)),
   };
-  const container = await store.create(image.Id, options).catch((error: unknown) => {
+  const container = await store.containers.create(image.Id, options).catch((error: unknown) => {
     throw nameError(error, name ?? '');
   });
   sendJson(request, 201, { Id: container.id, Warnings: warnings });

@@ -60,9 +60,13 @@ async function start(request: ApiRequest, { store }: ServiceContext): Promise<vo
     sendEmpty(request, 304);
     return;
   }
-  const { HostConfig } = await store.inspectContainer(container);
-  if (HostConfig['AutoRemove'] === true && !isRunning(container) && !(await store.isMounted(container)))
-    await store.remove(container, { signal: request.signal });
+  const { HostConfig } = await store.containers.inspect(container);
+  if (
+    HostConfig['AutoRemove'] === true &&
+    !isRunning(container) &&
+    !(await store.containers.isMounted(container))
+  )
+    await store.containers.remove(container, { signal: request.signal });
   throw runsNone();
 }
 
@@ -215,10 +219,10 @@ async function untilRemoved(store: Layerstack, { id }: Container, signal: AbortS
 
 async function isThere(store: Layerstack, id: string): Promise<boolean> {
   try {
-    await store.container(id);
+    await store.containers.get(id);
     return true;
   } catch (error) {
-    if (LayerstackError.is(error) && error.code === 'ERR_CONTAINER_NOT_FOUND') return false;
+    if (LayerstackError.is(error, 'ERR_CONTAINER_NOT_FOUND')) return false;
     throw error;
   }
 }

@@ -38,7 +38,7 @@ async function listContainers(request: ApiRequest, { store }: ServiceContext): P
   const listed = [];
   for (const facts of chosen) {
     if (limit > 0 && listed.length === limit) break;
-    const size = query.flag('size') ? await store.containerSize(facts.container) : undefined;
+    const size = query.flag('size') ? await store.containers.size(facts.container) : undefined;
     const summary = await summaries.summary({ ...facts, size });
     if (filter.matchesSummary(summary)) listed.push(summary);
   }
@@ -47,15 +47,15 @@ async function listContainers(request: ApiRequest, { store }: ServiceContext): P
 
 async function factsOf(store: Layerstack): Promise<ContainerFacts[]> {
   const facts: ContainerFacts[] = [];
-  for (const container of await store.containers())
-    facts.push({ container, mounted: await store.isMounted(container) });
+  for (const container of await store.containers.list())
+    facts.push({ container, mounted: await store.containers.isMounted(container) });
   return facts;
 }
 
 async function inspectContainer(request: ApiRequest, { store }: ServiceContext): Promise<void> {
   const container = await containerOf(request, store);
-  const size = request.query.flag('size') ? await store.containerSize(container) : {};
-  const inspected = await store.inspectContainer(container);
+  const size = request.query.flag('size') ? await store.containers.size(container) : {};
+  const inspected = await store.containers.inspect(container);
   sendJson(request, 200, { ...inspected, HostConfig: hostConfigFields(inspected, request), ...size });
 }
 
@@ -69,14 +69,14 @@ function hostConfigFields({ HostConfig }: ContainerInspect, request: ApiRequest)
 }
 
 async function sendChanges(request: ApiRequest, { store }: ServiceContext): Promise<void> {
-  const changes = await store.diff(await containerOf(request, store));
+  const changes = await store.containers.diff(await containerOf(request, store));
   const rows = changes.map(({ kind, path }) => ({ Path: path, Kind: KINDS[kind] }));
   sendJson(request, 200, rows.length === 0 ? null : rows);
 }
 
 async function exportContainer(request: ApiRequest, { store }: ServiceContext): Promise<void> {
   const container = await containerOf(request, store);
-  await sendTar(request, store.export(container, { signal: request.signal }));
+  await sendTar(request, store.containers.export(container, { signal: request.signal }));
 }
 
 async function renameContainer(request: ApiRequest, { store }: ServiceContext): Promise<void> {
@@ -87,7 +87,7 @@ async function renameContainer(request: ApiRequest, { store }: ServiceContext): 
   if (name.replace(/^\//, '') === container.name)
     throw new HttpError(400, 'Renaming a container with the same name as its current name');
   try {
-    await store.renameContainer(container, name);
+    await store.containers.rename(container, name);
   } catch (error) {
     throw nameError(error, name, 'Error when allocating new name: ');
   }
@@ -99,7 +99,7 @@ async function removeContainer(request: ApiRequest, { store }: ServiceContext): 
   if (query.flag('link'))
     throw new HttpError(400, 'containers are not linked here, since layerstack does no networking');
   // `v` asks for the container's anonymous volumes, of which there are none.
-  await store.remove(await containerOf(request, store), { force: query.flag('force'), signal });
+  await store.containers.remove(await containerOf(request, store), { force: query.flag('force'), signal });
   sendEmpty(request, 204);
 }
 
@@ -107,7 +107,7 @@ async function pruneContainers(request: ApiRequest, { store }: ServiceContext): 
   const filters = request.query.filters(PRUNE_FILTERS);
   const until = filters.get('until') ?? [];
   if (until.length > 1) throw new HttpError(400, 'more than one until filter specified');
-  const result = await store.pruneContainers(
+  const result = await store.containers.prune(
     { until: until[0], label: filters.get('label'), notLabel: filters.get('label!') },
     { signal: request.signal },
   );

@@ -17,7 +17,7 @@ export const imageChangeRoutes: readonly Route[] = [
 async function tagImage(request: ApiRequest, { store }: ServiceContext): Promise<void> {
   const reference = newReference(request.query);
   if (reference === undefined) throw new HttpError(400, 'the query has no repo: ?repo=NAME[&tag=TAG]');
-  await store.tag(request.param('name'), reference);
+  await store.images.tag(request.param('name'), reference);
   sendEmpty(request, 201);
 }
 
@@ -25,7 +25,7 @@ async function removeImage(request: ApiRequest, { store }: ServiceContext): Prom
   const { query } = request;
   if (query.has('platforms'))
     throw new HttpError(501, 'layerstack keeps images of one platform: remove the image, without platforms');
-  const records = await store.removeImage(request.param('name'), {
+  const records = await store.images.remove(request.param('name'), {
     force: query.flag('force'),
     noPrune: query.flag('noprune'),
   });
@@ -34,7 +34,7 @@ async function removeImage(request: ApiRequest, { store }: ServiceContext): Prom
 
 async function pruneImages(request: ApiRequest, { store }: ServiceContext): Promise<void> {
   const filters = request.query.filters(['dangling', 'label', 'label!', 'until']);
-  const result = await store.prune({
+  const result = await store.images.prune({
     all: booleanFilter(filters, 'dangling') === false,
     filters: {
       label: filters.get('label'),

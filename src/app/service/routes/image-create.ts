@@ -27,7 +27,7 @@ async function createImage(request: ApiRequest, service: ServiceContext): Promis
   const source = query.text('fromSrc');
   if (source === undefined) throw new HttpError(400, 'the query has neither fromImage nor fromSrc');
   if (source === '-') return importImage(request, service, source, () => request.body);
-  const file = await service.store.webFile(source);
+  const file = await service.store.registry.webFile(source);
   await importImage(request, service, file.shown, (stream) => downloaded(file, stream, request.signal));
 }
 
@@ -36,7 +36,7 @@ async function pullImage(request: ApiRequest, { store, log }: ServiceContext, im
   const reference = pulledReference(image, query);
   const stream = new JsonStream(request);
   try {
-    await store.pull(formatReference(reference), {
+    await store.registry.pull(formatReference(reference), {
       allTags: reference.tag === undefined && reference.digest === undefined,
       platform: query.text('platform'),
       credentials: requestCredentials(request, reference, log),
@@ -46,7 +46,7 @@ async function pullImage(request: ApiRequest, { store, log }: ServiceContext, im
     await stream.end();
   } catch (error) {
     // Registries say so of what is not there too, and the API's reference has no other status for it.
-    const isHidden = !stream.begun && LayerstackError.is(error) && error.code === 'ERR_REGISTRY_DENIED';
+    const isHidden = !stream.begun && LayerstackError.is(error, 'ERR_REGISTRY_DENIED');
     await stream.fail(isHidden ? new HttpError(404, error.message, { cause: error }) : error);
   }
 }
@@ -69,7 +69,7 @@ async function importImage(
   const { query, signal } = request;
   const stream = new JsonStream(request);
   try {
-    const id = await store.import(open(stream), {
+    const id = await store.images.import(open(stream), {
       reference: newReference(query),
       message: query.text('message') ?? `Imported from ${source}`,
       changes: query.all('changes'),

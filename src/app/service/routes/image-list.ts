@@ -18,7 +18,7 @@ async function listImages(request: ApiRequest, { store }: ServiceContext): Promi
   const filters = imageFilters(query.filters(FILTERS));
   // Before filters were a document, there was one.
   const pattern = request.since('1.41') ? undefined : query.text('filter');
-  const images = await store.images({
+  const images = await store.images.list({
     all: query.flag('all'),
     filters: pattern === undefined ? filters : { ...filters, reference: [pattern] },
     sharedSize: query.flag('shared-size'),
@@ -36,7 +36,7 @@ async function listImages(request: ApiRequest, { store }: ServiceContext): Promi
 
 async function containersByImage(store: ServiceContext['store']): Promise<Map<string, number>> {
   const counts = new Map<string, number>();
-  for (const { imageId = '' } of await store.containers())
+  for (const { imageId = '' } of await store.containers.list())
     counts.set(imageId, (counts.get(imageId) ?? 0) + 1);
   return counts;
 }

@@ -16,7 +16,7 @@ async function loadImages(request: ApiRequest, { store }: ServiceContext): Promi
   const stream = new JsonStream(request);
   const quiet = query.flag('quiet', true);
   try {
-    const { images, notices } = await store.load(body, {
+    const { images, notices } = await store.images.load(body, {
       signal,
       platform: platformOf(request),
       onProgress: quiet ? undefined : (event) => showLayer(stream, event),

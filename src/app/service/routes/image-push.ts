@@ -22,7 +22,7 @@ async function pushImage(request: ApiRequest, { store, log }: ServiceContext): P
   await requireRequestPlatform(request, '1.46', store, [reference]);
   const stream = new JsonStream(request);
   try {
-    await store.push(reference, {
+    await store.registry.push(reference, {
       allTags: tag === undefined,
       credentials: requestCredentials(request, named, log),
       signal,

@@ -19,19 +19,19 @@ async function saveImages(request: ApiRequest, { store }: ServiceContext): Promi
   const { params, query, signal } = request;
   const names = params['name'] === undefined ? query.all('names') : [params['name']];
   await requireRequestPlatform(request, '1.48', store, names);
-  await sendTar(request, store.save(names, { signal }));
+  await sendTar(request, store.images.save(names, { signal }));
 }
 
 async function showHistory(request: ApiRequest, { store }: ServiceContext): Promise<void> {
   const name = request.param('name');
   await requireRequestPlatform(request, '1.48', store, [name]);
-  sendJson(request, 200, await store.history(name));
+  sendJson(request, 200, await store.images.history(name));
 }
 
 async function inspectImage(request: ApiRequest, { store }: ServiceContext): Promise<void> {
   const name = request.param('name');
   await requireRequestPlatform(request, '1.49', store, [name]);
-  sendJson(request, 200, inspectFields(await store.inspect(name), request));
+  sendJson(request, 200, inspectFields(await store.images.inspect(name), request));
 }
 
 /** Members of a config that are of containers; answers have none of them since 1.50. */

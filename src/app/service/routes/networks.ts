@@ -230,7 +230,8 @@ async function connect(request: ApiRequest, { store }: ServiceContext): Promise<
       'cannot connect container to host network - container must be created in host network mode',
     );
   // Those that are always there are of whoever runs the container.
-  if (!isBuiltIn(network)) await store.connect(container, network.Name, Object.fromEntries(EndpointConfig));
+  if (!isBuiltIn(network))
+    await store.containers.connect(container, network.Name, Object.fromEntries(EndpointConfig));
   sendEmpty(request, 200);
 }
 
@@ -241,9 +242,9 @@ async function disconnect(request: ApiRequest, { store }: ServiceContext): Promi
   // The network may be gone, and the container still to be in it.
   const network = all(store).find((each) => each.Name === name || each.Id === name)?.Name ?? name;
   try {
-    await store.disconnect(container, network);
+    await store.containers.disconnect(container, network);
   } catch (error) {
-    if (!LayerstackError.is(error) || error.code !== 'ERR_INVALID_ARGUMENT') throw error;
+    if (!LayerstackError.is(error, 'ERR_INVALID_ARGUMENT')) throw error;
     if (!Force) throw new HttpError(404, error.message, { cause: error });
   }
   sendEmpty(request, 200);

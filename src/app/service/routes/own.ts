@@ -177,19 +177,21 @@ async function given<T>(request: ApiRequest, { decode, optional }: Body<T>): Pro
 async function mount(request: ApiRequest, { store }: ServiceContext): Promise<void> {
   const { ReadOnly: readOnly } = await given(request, mountBody);
   const container = await containerOf(request, store);
-  const mounted = await store.mount(container, { readOnly, signal: request.signal });
+  const mounted = await store.containers.mount(container, { readOnly, signal: request.signal });
   sendJson(request, 200, { Path: mounted.path, ReadOnly: mounted.readOnly });
 }
 
 async function unmount(request: ApiRequest, { store }: ServiceContext): Promise<void> {
   const { Force: force } = await given(request, unmountBody);
   const container = await containerOf(request, store);
-  sendJson(request, 200, { Uses: await store.unmount(container, { force, signal: request.signal }) });
+  sendJson(request, 200, {
+    Uses: await store.containers.unmount(container, { force, signal: request.signal }),
+  });
 }
 
 async function bundle(request: ApiRequest, { store }: ServiceContext): Promise<void> {
   const { Directory, Cmd, Entrypoint, User, WorkingDir, Env, ReadOnly } = await given(request, bundleBody);
-  const { path, spec, mapped, unsupported } = await store.bundle(
+  const { path, spec, mapped, unsupported } = await store.containers.bundle(
     await containerOf(request, store),
     Directory,
     {

@@ -4,7 +4,7 @@
  */
 import { parseReference } from '../../../core/reference.ts';
 import { parseAuthConfig } from '../../../transfer/registry/auth/registry-auth.ts';
-import type { RemoteManifest } from '../../../transfer/remote.ts';
+import type { RemoteManifest } from '../../../transfer/remote/remote.ts';
 import type { Route, ServiceContext } from '../context.ts';
 import { requestCredentials } from '../registry-credentials.ts';
 import type { ApiRequest } from '../request.ts';
@@ -21,7 +21,7 @@ export const registryRoutes: readonly Route[] = [
 async function authenticate(request: ApiRequest, { store }: ServiceContext): Promise<void> {
   const body = await request.jsonBytes(MAX_AUTH);
   const { credentials = {}, serverAddress } = parseAuthConfig(body, 'the request body');
-  const { Status, IdentityToken } = await store.login(serverAddress, credentials, {
+  const { Status, IdentityToken } = await store.registry.login(serverAddress, credentials, {
     keep: false,
     signal: request.signal,
   });
@@ -30,7 +30,7 @@ async function authenticate(request: ApiRequest, { store }: ServiceContext): Pro
 
 async function inspectRemote(request: ApiRequest, { store, log }: ServiceContext): Promise<void> {
   const reference = request.param('name');
-  const manifest = await store.manifest(reference, {
+  const manifest = await store.registry.manifest(reference, {
     images: true,
     credentials: requestCredentials(request, parseReference(reference), log),
     signal: request.signal,

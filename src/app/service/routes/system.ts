@@ -39,7 +39,7 @@ async function sendUsage(request: ApiRequest, { store }: ServiceContext): Promis
   const unknown = types.find((type) => !USAGE_TYPES.includes(type));
   if (unknown !== undefined) throw new HttpError(400, `unknown object type: ${unknown}`);
   const wants = (type: string): boolean => types.length === 0 || types.includes(type);
-  const usage = await store.diskUsage();
+  const usage = await store.usage();
   const document = {
     ...(wants('image') && {
       LayersSize: usage.LayersSize,

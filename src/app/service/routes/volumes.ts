@@ -53,8 +53,8 @@ export async function volumeUsage(store: Layerstack): Promise<unknown[]> {
 /** The containers that shall have a volume mounted. */
 async function volumeUsers(store: Layerstack): Promise<(volume: NamedObject) => readonly string[]> {
   const users: (readonly [string, ReadonlySet<unknown>])[] = [];
-  for (const container of await store.containers()) {
-    const { Mounts } = await store.inspectContainer(container);
+  for (const container of await store.containers.list()) {
+    const { Mounts } = await store.containers.inspect(container);
     users.push([container.id, new Set(Mounts.map((mount) => mount['Name']))]);
   }
   return ({ Name }) => users.filter(([, names]) => names.has(Name)).map(([id]) => id);

@@ -15,7 +15,7 @@ import { basicAuth, type Credentials, type CredentialSource } from './credential
 import { CredentialHelper } from './helper.ts';
 
 /** Where a login went. */
-export interface Kept {
+export interface StoredCredentials {
   /** config.json. */
   readonly path: string;
   /** The helper that keeps it; undefined: the file does, unencrypted. */
@@ -56,7 +56,7 @@ export class DockerConfig implements CredentialSource {
    * Keeps credentials for a registry, durably: with the helper that config.json names for it, else in config.json.
    * @throws {@link LayerstackError} ERR_CREDENTIALS_INVALID, ERR_NO_SPACE, ERR_ABORTED.
    */
-  async store(key: string, credentials: Credentials, signal?: AbortSignal): Promise<Kept> {
+  async store(key: string, credentials: Credentials, signal?: AbortSignal): Promise<StoredCredentials> {
     const file = await readAuthFile(this.path);
     const name = file && helperFor(file, key);
     if (name === undefined) {
@@ -114,7 +114,7 @@ function entryOf(credentials: Credentials): Record<string, string> {
 async function eraseFrom(helper: CredentialHelper, key: string, signal?: AbortSignal): Promise<boolean> {
   const servers = await helper.list(signal).catch((error: unknown) => {
     // Those of clouds keep nothing and cannot list; erasing does nothing then.
-    if (LayerstackError.is(error) && error.code === 'ERR_CREDENTIALS_INVALID') return [];
+    if (LayerstackError.is(error, 'ERR_CREDENTIALS_INVALID')) return [];
     throw error;
   });
   const own = servers.filter((server) => isSameRegistry(server, key));

@@ -10,7 +10,7 @@ import { openOrigin } from '../open-endpoint.ts';
 import { DEFAULT_RETRY } from '../retry.ts';
 import { discard } from '../transport.ts';
 import { credentialsKey, fixedCredentials, type Credentials } from './credentials.ts';
-import type { DockerConfig, Kept } from './docker-config.ts';
+import type { DockerConfig, StoredCredentials } from './docker-config.ts';
 
 /** The answer of docker's POST /auth. */
 export interface LoginStatus {
@@ -55,7 +55,9 @@ export async function checkLogin(
 ): Promise<LoginStatus> {
   const { settings, log, timeouts, env = process.env } = access;
   await using origin = openOrigin(registryAddress(registry), {
-    ...{ settings, timeouts, env },
+    settings,
+    timeouts,
+    env,
     credentials: fixedCredentials(registry, credentials),
     retry: { ...DEFAULT_RETRY, ...access.retry },
     log,
@@ -77,7 +79,7 @@ export function keepLogin(
   { IdentityToken }: LoginStatus,
   config: DockerConfig,
   signal?: AbortSignal,
-): Promise<Kept> {
+): Promise<StoredCredentials> {
   const { username } = credentials;
   const kept =
     IdentityToken === ''

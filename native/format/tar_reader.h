@@ -1,0 +1,115 @@
+// Reads the members of a tar from a stream of chunks. Every byte that is not payload of a member goes, in order,
+// to a RawSink: that is what tar-split keeps. What counts as what follows Go's archive/tar in tar-split 0.11:
+// a member's x, L and K blocks belong to its header, a global PAX header is a member of its own (its records
+// apply to nothing, as in dockerd), links and directories have no payload whatever their size field says.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "format/pax.h"
+#include "format/tar_header.h"
+#include "format/tar_sparse.h"
+
+namespace layerstack {
+
+class ByteSource {
+ public:
+  virtual ~ByteSource() = default;
+  // The next bytes, valid until the next call; empty at the end.
+  virtual std::string_view Next() = 0;
+  // Leaves out up to `length` bytes that Next would return; says how many.
+  virtual uint64_t Skip(uint64_t) { return 0; }
+  // Throws where whoever gives the bytes wants no more of the work, also after the last of them.
+  virtual void Check() {}
+};
+
+class RawSink {
+ public:
+  virtual ~RawSink() = default;
+  virtual void Raw(std::string_view bytes) = 0;
+};
+
+struct TarMember {
+  char type = '0';  // '0' to '7', 'S', 'g' or what else the header says; NUL has become '0' or '5'
+  std::string name;
+  std::string linkname;
+  int64_t mode = 0;
+  int64_t uid = 0;
+  int64_t gid = 0;
+  TarTime mtime;
+  std::optional<TarTime> atime;
+  int64_t device_major = 0;
+  int64_t device_minor = 0;
+  uint64_t size = 0;     // of the file, holes included
+  uint64_t payload = 0;  // bytes in the stream, after a sparse map in front of the data
+  std::vector<std::pair<std::string, std::string>> xattrs;
+  std::optional<SparseMap> sparse;
+};
+
+struct TarLimits {
+  uint64_t max_members = UINT64_MAX;
+  uint64_t max_path_bytes = UINT64_MAX;
+  uint64_t max_pax_bytes = UINT64_MAX;  // of one member; sparse maps too
+};
+
+// The codes that errors carry: a layer and an outer archive have their own.
+struct TarErrorCodes {
+  const char* invalid;
+  const char* truncated;
+};
+inline constexpr TarErrorCodes kLayerCodes{"ERR_LAYER_INVALID", "ERR_LAYER_TRUNCATED"};
+inline constexpr TarErrorCodes kArchiveCodes{"ERR_ARCHIVE_INVALID", "ERR_ARCHIVE_TRUNCATED"};
+
+class TarReader {
+ public:
+  TarReader(ByteSource& source, RawSink& raw, const TarLimits& limits, const TarErrorCodes& codes);
+
+  // False at the end of the archive. What the caller has not taken of the last payload is skipped (and goes nowhere).
+  bool Next(TarMember& member);
+  // The next bytes (at most `room`) of the current member's payload, valid until the next call of anything; empty
+  // at its end.
+  std::string_view Payload(uint64_t room = UINT64_MAX);
+  // After Next has returned false: all bytes behind the end blocks go to the sink.
+  void Trailing();
+
+  // Bytes of the stream consumed so far: right after Next, where the payload starts.
+  uint64_t Position() const { return position_; }
+  uint64_t Members() const { return members_; }
+
+ private:
+  bool Fill();
+  size_t ReadUpTo(char* buffer, size_t length);
+  void SkipPayload();
+  bool ReadHeader(TarHeader& header);
+  std::string ReadSpecial(const TarHeader& header);
+  void Merge(const PaxRecords& pax, TarHeader& header, TarMember& member);
+  void SetPayload(const TarHeader& header);
+  void ReadSparse(const PaxRecords& pax, TarHeader& header, TarMember& member);
+  SparseMap ReadOldGnuMap(TarHeader& header);
+  SparseMap ReadPaxMap();
+  // `name`: of the member, or of what it links to.
+  void CheckName(const std::string& name, const std::string& member) const;
+  [[noreturn]] void Invalid(const std::string& what) const;
+  [[noreturn]] void Truncated(const std::string& where) const;
+
+  ByteSource& source_;
+  RawSink& raw_;
+  TarLimits limits_;
+  TarErrorCodes codes_;
+  std::string_view chunk_;
+  bool ended_ = false;
+  char block_[kTarBlock];
+  uint64_t payload_left_ = 0;
+  size_t padding_ = 0;
+  uint64_t position_ = 0;
+  uint64_t members_ = 0;
+  std::string current_;  // the last member's name, for messages
+  std::string subject_;  // the name in the header under way
+};
+
+}  // namespace layerstack

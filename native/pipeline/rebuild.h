@@ -1,0 +1,49 @@
+// The tar of a layer, rebuilt and verified: pieces are handed out while a thread of its own sums them, and the end is
+// announced only when the sum is the layer's DiffID. Summing beside the reading costs no time where there are two cores.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <thread>
+
+#include "tree/assembler.h"
+#include "codec/sha256.h"
+#include "pipeline/chunks.h"
+
+namespace layerstack {
+
+class LayerRebuild {
+ public:
+  // `diff_id`: 64 hex digits, or empty for a caller that checks the sum itself. Throws as LayerAssembler.
+  LayerRebuild(const std::string& diff, const std::string& tar_split, std::string diff_id);
+  ~LayerRebuild();
+
+  // The next piece, which is still being read by the thread; null at the end. Throws what LayerAssembler throws, and
+  // ERR_STORE_CORRUPT at the end of a tar with another digest. One call at a time.
+  SharedChunk Read();
+
+  struct Written {
+    uint64_t bytes = 0;
+    bool ended = false;
+  };
+  // The next bytes, straight to `fd` and through memory that is used again: up to `limit` (and the rest of a piece), fewer
+  // where the fd's reader takes more than kPatience. Throws as Read, and the errno of write(2). Not to be mixed with Read.
+  Written WriteTo(int fd, uint64_t limit);
+
+ private:
+  // False at the end.
+  bool Fill(const std::shared_ptr<Chunk>& chunk);
+  void Verify();
+
+  LayerAssembler assembler_;
+  std::string diff_id_;
+  Sha256 sum_;
+  ChunkQueue to_hash_;
+  std::thread hasher_;
+  std::shared_ptr<ChunkPool> pool_;  // of WriteTo
+  SharedChunk writing_;
+  size_t written_ = 0;  // bytes of it
+};
+
+}  // namespace layerstack

@@ -1,0 +1,141 @@
+#include "tree/assembler.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <string_view>
+#include <vector>
+
+#include "sys/failure.h"
+#include "sys/resolve.h"
+#include "sys/store_entry.h"
+
+namespace layerstack {
+
+namespace {
+
+// Splits a member's name, cleaned as Go's path.Join(root, name) does, into its directory ("" is the root) and
+// last component; false where it is the root, is above it or cannot be a path.
+bool SplitClean(std::string_view name, std::string& parent, std::string& base) {
+  if (name.find('\0') != std::string_view::npos) return false;
+  std::vector<std::string_view> parts;
+  while (!name.empty()) {
+    size_t length = std::min(name.find('/'), name.size());
+    std::string_view part = name.substr(0, length);
+    name.remove_prefix(std::min(length + 1, name.size()));
+    if (part.empty() || part == ".") continue;
+    if (part != "..") {
+      parts.push_back(part);
+    } else if (parts.empty()) {
+      return false;
+    } else {
+      parts.pop_back();
+    }
+  }
+  if (parts.empty()) return false;
+  base = parts.back();
+  parts.pop_back();
+  parent.clear();
+  for (std::string_view part : parts) {
+    if (!parent.empty()) parent += '/';
+    parent += part;
+  }
+  return true;
+}
+
+// These say that the tree is not as recorded; the others (EIO, EMFILE, ...) that it could not be read.
+bool SaysChanged(int errnum) {
+  return errnum == ENOENT || errnum == ENOTDIR || errnum == ELOOP || errnum == EXDEV || errnum == ENAMETOOLONG ||
+         errnum == ENXIO;
+}
+
+}  // namespace
+
+uint64_t LayerTarSize(const std::string& tar_split) {
+  TarSplitReader reader(OpenEntryFile(tar_split, O_RDONLY, 0), tar_split);
+  TarSplitEntry entry;
+  uint64_t size = 0;
+  while (reader.Next(entry)) {
+    size += entry.type == TarSplitEntry::Type::kFile ? entry.size : entry.payload.size();
+  }
+  return size;
+}
+
+LayerAssembler::LayerAssembler(const std::string& diff, const std::string& tar_split)
+    : diff_(OpenEntry(diff, O_PATH | O_DIRECTORY)),
+      reader_(OpenEntryFile(tar_split, O_RDONLY, 0), tar_split) {}
+
+size_t LayerAssembler::Read(char* buffer, size_t room) {
+  size_t filled = 0;
+  while (filled < room) {
+    if (member_) {
+      filled += ReadMember(buffer + filled, room - filled);
+    } else if (segment_position_ < entry_.payload.size()) {
+      size_t count = entry_.payload.copy(buffer + filled, room - filled, segment_position_);
+      segment_position_ += count;
+      filled += count;
+    } else if (!NextEntry()) {
+      break;
+    }
+  }
+  return filled;
+}
+
+bool LayerAssembler::NextEntry() {
+  if (!reader_.Next(entry_)) return false;
+  segment_position_ = 0;
+  if (entry_.type == TarSplitEntry::Type::kFile) {
+    entry_.payload.clear();  // the CRC, which is no content
+    if (entry_.size > 0) OpenMember();
+  }
+  return true;
+}
+
+void LayerAssembler::OpenMember() {
+  std::string parent, base;
+  if (!SplitClean(entry_.name, parent, base)) Corrupt("has a name outside the layer");
+  if (!parent_ || parent != parent_path_) {
+    // A member may have been written through a link of its own layer; its bytes are checked wherever they lie.
+    parent_ = OpenInRoot(diff_.get(), parent, O_PATH | O_DIRECTORY);
+    parent_path_ = std::move(parent);
+    if (!parent_ && SaysChanged(errno)) Corrupt("is missing");
+    if (!parent_) ThrowErrno(errno, "open", entry_.name);
+  }
+  // Looked at before it is opened, since to open a device may do something.
+  struct stat info;
+  int failed = Again<::fstatat>(parent_.get(), base.c_str(), &info, AT_SYMLINK_NOFOLLOW);
+  if (failed == 0 && !S_ISREG(info.st_mode)) Corrupt("is no regular file");
+  if (failed == 0) {
+    constexpr int kFlags = O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC;
+    member_.reset(Again<::openat>(parent_.get(), base.c_str(), kFlags));
+  }
+  if (!member_ && SaysChanged(errno)) Corrupt("is missing");
+  if (!member_ || Again<::fstat>(member_.get(), &info) != 0) ThrowErrno(errno, "open", entry_.name);
+  if (!S_ISREG(info.st_mode)) Corrupt("is no regular file");
+  if (static_cast<uint64_t>(info.st_size) != entry_.size) {
+    Corrupt("has " + std::to_string(info.st_size) + " bytes instead of " + std::to_string(entry_.size));
+  }
+  member_left_ = entry_.size;
+  crc_.Reset();
+}
+
+size_t LayerAssembler::ReadMember(char* buffer, size_t room) {
+  const size_t wanted = static_cast<size_t>(std::min<uint64_t>(room, member_left_));
+  ssize_t count = Again<::read>(member_.get(), buffer, wanted);
+  if (count < 0) ThrowErrno(errno, "read", entry_.name);
+  if (count == 0) Corrupt("has become shorter");
+  crc_.Update(buffer, static_cast<size_t>(count));
+  member_left_ -= static_cast<uint64_t>(count);
+  if (member_left_ == 0) {
+    member_.reset();
+    if (crc_.Bytes() != entry_.crc) Corrupt("has other content than recorded");
+  }
+  return static_cast<size_t>(count);
+}
+
+void LayerAssembler::Corrupt(const std::string& what) const {
+  ThrowInput("ERR_STORE_CORRUPT", "'" + entry_.name + "' of the layer " + what, {{"member", entry_.name}});
+}
+
+}  // namespace layerstack

@@ -1,0 +1,234 @@
+/** `store.images`: everything that a store does with its images, but for what needs a registry (registry.ts). */
+import type { Readable } from 'node:stream';
+import { checkArguments } from '../core/arguments.ts';
+import type { ImageID } from '../core/digest.ts';
+import { LayerstackError } from '../core/errors.ts';
+import { formatReference, parseReference, withDefaultTag } from '../core/reference.ts';
+import type {
+  DeletedRecord,
+  DeleteOptions,
+  HistoryRow,
+  ImageInspect,
+  ImageSummary,
+  LayerTree,
+  ListOptions,
+  PruneOptions,
+  PruneResult,
+} from '../image/store.ts';
+import { timed, timedBytes } from '../system/phases.ts';
+import type { ImportOptions } from '../transfer/archive/import.ts';
+import type { LoadOptions, LoadResult } from '../transfer/archive/load.ts';
+import type { SaveOptions } from '../transfer/archive/save.ts';
+import type { DiskImageOptions } from '../transfer/archive/disk-image.ts';
+import { requireEmptyFile } from './empty-file.ts';
+import { newImageName, type NameOptions } from './new-image-name.ts';
+import { SIGNATURES } from './signatures/images.ts';
+import type { StoreParts } from './store-parts.ts';
+
+const late = () => import('./late/images.ts');
+
+/**
+ * The images of a store. An image is named by a reference (`NAME[:TAG]`), by its id, or by the beginning of its id.
+ *
+ * @example
+ * ```ts
+ * await store.images.load('alpine.tar');
+ * await store.images.tag('alpine:3.20', 'base:1');
+ * for (const { Id, RepoTags } of await store.images.list()) console.log(Id, RepoTags);
+ * ```
+ */
+export class Images {
+  readonly #parts: StoreParts;
+
+  /** @internal */
+  constructor(parts: StoreParts) {
+    this.#parts = parts;
+  }
+
+  /**
+   * Loads the images of a docker-archive, OCI archive or OCI layout folder. The source is a path, or the archive's
+   * bytes. Resolves when the images are durable. After an error the store is as it was: all images come, or none.
+   * @throws {@link LayerstackError} ERR_ARCHIVE_TRUNCATED, ERR_ARCHIVE_INVALID, ERR_ARCHIVE_MEMBER,
+   *   ERR_MANIFEST_INVALID, ERR_CONFIG_INVALID, ERR_LAYER_COUNT, ERR_DIGEST_MISMATCH, ERR_REFERENCE_INVALID,
+   *   ERR_LIMIT_EXCEEDED, ERR_LAYER_INVALID and its like, ERR_PLATFORM_NOT_FOUND, ERR_NO_SPACE, ERR_ABORTED,
+   *   ERR_STORE_READ_ONLY.
+   * @example
+   * ```ts
+   * const { images } = await store.images.load(process.stdin, { onProgress: (event) => console.error(event) });
+   * ```
+   */
+  async load(source: string | AsyncIterable<Uint8Array>, options: LoadOptions = {}): Promise<LoadResult> {
+    const { load } = await late();
+    const { imageEvents } = this.#parts;
+    const result = await this.#parts.reclaiming(
+      timed('load', 'total', () => load(this.#parts, source, options)),
+    );
+    for (const { id } of result.images) await imageEvents.emit('load', id);
+    return result;
+  }
+
+  /**
+   * Returns the archive of images as a stream, in the layout of docker >= 25, which docker since 1.10, podman, skopeo
+   * and umoci read. Each name is a reference, an id, or a repository (then all its tags). The layers' bytes are
+   * verified on the way; errors come through the stream. Works in a store that is open read-only.
+   * @throws {@link LayerstackError} (in the stream) ERR_IMAGE_NOT_FOUND, ERR_ID_AMBIGUOUS, ERR_LAYER_NOT_FOUND,
+   *   ERR_STORE_CORRUPT with the `member` that was changed behind the store's back, ERR_ABORTED.
+   * @example
+   * ```ts
+   * await pipeline(store.images.save(['alpine:latest']), createWriteStream('alpine.tar'));
+   * ```
+   */
+  save(images: string | readonly string[], options: SaveOptions = {}): Readable {
+    return this.#parts.streams.from(async () => {
+      const { save } = await late();
+      return timedBytes('save', save(this.#parts, namesOf(images), options, this.#saved));
+    });
+  }
+
+  /**
+   * Writes the archive that {@link save} returns to an open file, pipe or socket: the fastest way out. Resolves when
+   * all of it is written; nothing of it is synced. The fd stays the caller's, also after an error, when part of the
+   * archive may be in it.
+   * @throws {@link LayerstackError} as {@link save}; system errors of write(2), such as EPIPE and ENOSPC.
+   * @example
+   * ```ts
+   * await using file = await open('alpine.tar', 'w');
+   * await store.images.saveTo(file.fd, 'alpine:latest');
+   * ```
+   */
+  async saveTo(fd: number, images: string | readonly string[], options: SaveOptions = {}): Promise<void> {
+    if (!Number.isInteger(fd) || fd < 0)
+      throw new LayerstackError('ERR_INVALID_ARGUMENT', `${fd} is no file descriptor: open the file first`);
+    const { saveTo } = await late();
+    await timed('save', 'total', () => saveTo(fd, this.#parts, namesOf(images), options, this.#saved));
+  }
+
+  /**
+   * Makes an image of a directory or a tar: a whole root file system or, with `base`, one layer on those of another
+   * image, without a container. The source is a path, or a tar's bytes. Resolves with the image's id when the image
+   * is durable, contents included. After an error the store is as it was.
+   * @throws {@link LayerstackError} ERR_REFERENCE_INVALID, ERR_INVALID_ARGUMENT for a malformed change or a missing
+   *   source, ERR_IMAGE_NOT_FOUND and ERR_ID_AMBIGUOUS for the base, ERR_COMPRESSION_UNSUPPORTED, ERR_LAYER_INVALID
+   *   and its like, ERR_UPPER_CHANGED where a file of a directory shrinks meanwhile, ERR_LIMIT_EXCEEDED,
+   *   ERR_NO_SPACE, ERR_ABORTED, ERR_STORE_READ_ONLY.
+   * @example
+   * ```ts
+   * await store.images.import('/srv/debian', { reference: 'debian:own', changes: ['CMD ["bash"]'] });
+   * await store.images.import('build/rootfs', { base: 'debian:own', reference: 'app:1' });
+   * ```
+   */
+  async import(
+    source: string | AsyncIterable<Uint8Array>,
+    options: ImportOptions & NameOptions = {},
+  ): Promise<ImageID> {
+    const name = newImageName(options);
+    const { importImage } = await late();
+    const { imageEvents } = this.#parts;
+    const id = await this.#parts.reclaiming(
+      timed('import', 'total', () => importImage(this.#parts, source, name, options)),
+    );
+    if (name !== undefined) await imageEvents.emit('tag', id, formatReference(name));
+    await imageEvents.emit('import', id);
+    return id;
+  }
+
+  /**
+   * Writes the root file system of an image to an empty regular file: EROFS with 4 KiB blocks. The same image gives
+   * the same bytes. Nothing is synced. The fd stays the caller's, also after an error, when part of the file system
+   * may be in the file.
+   * @throws {@link LayerstackError} ERR_INVALID_ARGUMENT where `fd` is not a regular file, or not empty, or the image
+   *   has no layers; ERR_IMAGE_NOT_FOUND, ERR_ID_AMBIGUOUS, ERR_STORE_CORRUPT, ERR_LIMIT_EXCEEDED, ERR_ABORTED; system
+   *   errors of write(2).
+   * @example
+   * ```ts
+   * await using file = await open('disk.erofs', 'w');
+   * await store.images.writeDisk(file.fd, 'alpine:latest');
+   * ```
+   */
+  async writeDisk(fd: number, image: string, options: DiskImageOptions = {}): Promise<void> {
+    await requireEmptyFile(fd);
+    const { writeImageOfImage } = await late();
+    const { root, layers, images, overlay } = this.#parts;
+    const stores = { layout: root.layout, layers, images, overlay };
+    await writeImageOfImage(fd, stores, await images.resolve(image), options);
+  }
+
+  /** Returns the images, newest first, as `docker images` lists them. */
+  list(options: ListOptions = {}): Promise<ImageSummary[]> {
+    return this.#parts.images.list(options);
+  }
+
+  /**
+   * Returns what `docker image inspect` shows of an image.
+   * @throws {@link LayerstackError} ERR_IMAGE_NOT_FOUND, ERR_ID_AMBIGUOUS.
+   */
+  async inspect(image: string): Promise<ImageInspect> {
+    const { images } = this.#parts;
+    return images.inspect(await images.resolve(image));
+  }
+
+  /**
+   * Returns the steps that made an image, newest first, as `docker history` shows them.
+   * @throws {@link LayerstackError} ERR_IMAGE_NOT_FOUND, ERR_ID_AMBIGUOUS.
+   */
+  async history(image: string): Promise<HistoryRow[]> {
+    const { images } = this.#parts;
+    return images.history(await images.resolve(image));
+  }
+
+  /** Returns the layers as a tree, with the images on them. */
+  tree(): Promise<LayerTree[]> {
+    return this.#parts.images.tree();
+  }
+
+  /**
+   * Names an image, durably. An image that had the name loses it.
+   * @throws {@link LayerstackError} ERR_IMAGE_NOT_FOUND, ERR_ID_AMBIGUOUS, ERR_REFERENCE_INVALID, ERR_STORE_READ_ONLY.
+   */
+  async tag(image: string, reference: string): Promise<void> {
+    const target = parseReference(reference);
+    if (target.digest !== undefined)
+      throw new LayerstackError(
+        'ERR_REFERENCE_INVALID',
+        `refusing to create a tag with a digest reference: ${reference}`,
+        { reference },
+      );
+    const { images, imageEvents } = this.#parts;
+    const id = await images.resolve(image);
+    await images.tag(target, id);
+    await imageEvents.emit('tag', id, formatReference(withDefaultTag(target)));
+  }
+
+  /**
+   * Takes a name from its image. With the last name, or where an id is given, deletes the image: its config, the
+   * layers that nothing else has, and its untagged parents. Returns what was done, as docker reports it. The layers'
+   * bytes are deleted in the background: `store.close` waits for it.
+   * @throws {@link LayerstackError} ERR_IMAGE_IN_USE by containers, child images or (given an id) several names;
+   *   ERR_IMAGE_NOT_FOUND, ERR_ID_AMBIGUOUS, ERR_STORE_READ_ONLY.
+   */
+  remove(image: string, options: DeleteOptions = {}): Promise<DeletedRecord[]> {
+    const { images, containers, imageEvents } = this.#parts;
+    return images.remove(image, () => containers.users(), options, imageEvents.deleted);
+  }
+
+  /**
+   * Deletes the images without a tag or, with `all`, without a container, and every layer that nothing refers to.
+   * @throws {@link LayerstackError} ERR_INVALID_ARGUMENT for a bad filter; ERR_STORE_READ_ONLY unless it is a dry run.
+   */
+  async prune(options: PruneOptions = {}): Promise<PruneResult> {
+    const { images, containers, events, imageEvents } = this.#parts;
+    const result = await images.prune(() => containers.users(), options, imageEvents.deleted);
+    if (options.dryRun !== true) events.prune('image', result.SpaceReclaimed);
+    return result;
+  }
+
+  readonly #saved = (id: ImageID): Promise<void> => this.#parts.imageEvents.emit('save', id);
+
+  static {
+    checkArguments(this.prototype, 'store.images', SIGNATURES);
+  }
+}
+
+function namesOf(images: string | readonly string[]): readonly string[] {
+  return typeof images === 'string' ? [images] : images;
+}

@@ -1,0 +1,8 @@
+/** What `store.containers` imports when it is first needed: making, mounting and removing a container start without it. */
+export { writeBundle } from '../../container/bundle.ts';
+export { listChanges } from '../../rwlayer/changes.ts';
+export { commit } from '../../container/commit.ts';
+export { copyIn, copyOut, packOut } from '../../container/copy.ts';
+export { inspectContainer } from '../../container/inspect.ts';
+export { exportContainer } from '../../transfer/archive/export.ts';
+export { writeImageOfContainer } from '../../transfer/archive/disk-image.ts';

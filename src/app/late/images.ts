@@ -1,0 +1,5 @@
+/** What `store.images` imports when it is first needed, so that commands that only list images start quickly. */
+export { importImage } from '../../transfer/archive/import.ts';
+export { load } from '../../transfer/archive/load.ts';
+export { save, saveTo } from '../../transfer/archive/save.ts';
+export { writeImageOfImage } from '../../transfer/archive/disk-image.ts';

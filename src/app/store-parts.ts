@@ -1,0 +1,62 @@
+/** What the nouns of one opened store (images, containers, registry) share, from its opening to its closing. */
+import { ContainerStore } from '../container/store.ts';
+import { ImageStore } from '../image/store.ts';
+import { LayerStore } from '../layer/store.ts';
+import { Overlay } from '../layer/overlay.ts';
+import type { Root } from '../system/root.ts';
+import { ByteStreams } from './byte-stream.ts';
+import { EventJournal } from './event-journal.ts';
+import { ImageEvents } from './image-events.ts';
+import { StoreEvents } from './store-events.ts';
+
+export class StoreParts {
+  readonly root: Root;
+  readonly layers: LayerStore;
+  readonly images: ImageStore;
+  readonly containers: ContainerStore;
+  readonly overlay: Overlay;
+  readonly events: StoreEvents;
+  readonly imageEvents: ImageEvents;
+  /** The streams that callers still read. */
+  readonly streams = new ByteStreams();
+  readonly #journal: EventJournal;
+
+  constructor(root: Root) {
+    this.root = root;
+    this.events = new StoreEvents(root.log);
+    this.#journal = new EventJournal(root);
+    if (!root.readOnly) this.events.listen(this.#journal.record);
+    this.overlay = new Overlay(root.layout);
+    this.layers = new LayerStore(root);
+    this.images = new ImageStore(root, this.layers);
+    this.imageEvents = new ImageEvents(this.events, this.images);
+    this.containers = new ContainerStore(root, this.layers, this.images, this.overlay);
+  }
+
+  /** Finishes what earlier writers of the store left half done. */
+  async resume(): Promise<void> {
+    await this.containers.resume();
+    await this.images.resume();
+  }
+
+  /**
+   * Waits for work that makes an image. When it fails, removes the layers that were published for the image in the
+   * background: the caller does not wait for it.
+   */
+  async reclaiming<T>(work: Promise<T>): Promise<T> {
+    try {
+      return await work;
+    } catch (error) {
+      if (!this.root.readOnly) this.layers.runInBackground(this.images.resume());
+      throw error;
+    }
+  }
+
+  /** Destroys the streams that are still being read, waits for deletions in the background, and releases the root. */
+  async close(): Promise<void> {
+    await this.streams.close();
+    await Promise.all([this.containers.drain(), this.layers.drain()]);
+    await this.#journal.settle();
+    await this.root.close();
+  }
+}

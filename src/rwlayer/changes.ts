@@ -1,0 +1,38 @@
+/**
+ * What was changed in an RW layer, as `docker diff` lists it: against the image with the init layer. Only the RW layer is
+ * walked, nothing is mounted, and a mounted one is read where it is.
+ */
+import { Buffer } from 'node:buffer';
+import { Overlay } from '../layer/overlay.ts';
+import { call, native } from '../system/native.ts';
+import type { Root } from '../system/root.ts';
+import type { RwLayer } from './rwlayer.ts';
+
+export interface Change {
+  /** Added, changed or deleted. */
+  readonly kind: 'A' | 'C' | 'D';
+  /** Absolute, in the root file system. */
+  readonly path: string;
+}
+
+/**
+ * The changes, sorted by path with a directory before its content.
+ * @throws {@link LayerstackError} ERR_UPPER_UNSUPPORTED, naming the `member`, where overlayfs keeps content elsewhere
+ *   (redirect_dir, metacopy); ERR_STORE_CORRUPT for an RW layer without its directories.
+ */
+export async function listChanges(
+  root: Pick<Root, 'layout'>,
+  { mountId }: Pick<RwLayer, 'mountId'>,
+): Promise<Change[]> {
+  const { layout } = root;
+  const [, ...lowers] = await new Overlay(layout).lowersOf(mountId);
+  const list = await call(native.listChanges(layout.at(layout.overlay2), `${mountId}/diff`, lowers));
+  return parseChanges(list);
+}
+
+/** The entries of a native list. */
+export function parseChanges(list: Uint8Array): Change[] {
+  const entries = Buffer.from(list.buffer, list.byteOffset, list.byteLength).toString().split('\0');
+  entries.pop();
+  return entries.map((entry) => ({ kind: entry.charAt(0) as Change['kind'], path: entry.slice(1) }));
+}

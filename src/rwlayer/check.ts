@@ -1,0 +1,94 @@
+/**
+ * Whether RW layers are in order: directories, a stack that can be mounted, and no mount point of a mount that is gone. What was
+ * written is never touched, also where it cannot be used.
+ */
+import type { ChainID } from '../core/digest.ts';
+import type { Problem } from '../core/store-finding.ts';
+import { checkOverlay, stackOf } from '../layer/check-overlay.ts';
+import type { LayerStore } from '../layer/store.ts';
+import { mountState } from '../system/mounts.ts';
+import { call, native } from '../system/native.ts';
+import { listEntries, readEntry } from '../system/removal.ts';
+import type { Root } from '../system/root.ts';
+import { hasDirectory, statEntry } from '../system/store-files.ts';
+import type { RwLayer } from './rwlayer.ts';
+
+/** The directories of overlay2 that RW layers and their init layers have, usable or not. */
+export async function rwLayerOverlays({ layout }: Root): Promise<Set<string>> {
+  const found = new Set<string>();
+  for (const key of await listEntries(layout, layout.mounts))
+    for (const file of ['mount-id', 'init-id'] as const) {
+      const id = await readEntry(layout, layout.mount(key, file));
+      if (id !== undefined) found.add(id);
+    }
+  return found;
+}
+
+/** @param isThere - whether the owner is still there: it may be removed while this looks */
+export async function* checkRwLayer(
+  root: Root,
+  layers: Pick<LayerStore, 'find'>,
+  layer: RwLayer,
+  isThere: () => boolean,
+): AsyncGenerator<Problem> {
+  const { layout } = root;
+  const { key, owner, mountId, initId, parent } = layer;
+  const broken = (path: string, message: string): Problem => ({
+    code: 'container-incomplete',
+    severity: 'error',
+    path,
+    message: `${owner}: ${message}`,
+    advice: `save what is of use in ${layout.overlay(mountId, 'diff')}, then remove the container (rm)`,
+  });
+  const overlays = initId === undefined ? [mountId] : [mountId, initId];
+  const missing = overlays.find((overlay) => !hasDirectory(layout.at(layout.overlay(overlay, 'diff'))));
+  if (missing !== undefined) {
+    if (isThere()) yield broken(layout.overlay(missing, 'diff'), 'its writable layer is missing');
+    return;
+  }
+  const below = parent === undefined ? [] : await stackOfLayer(root, layers, parent);
+  if (below === undefined)
+    yield {
+      ...broken(layout.mount(key, 'parent'), `its image's layer ${String(parent)} is missing`),
+      advice: 'load or pull its image again',
+    };
+  let lowers = below;
+  if (initId !== undefined) {
+    yield* checkOverlay(root, { id: initId, owner: `the init layer of ${owner}`, lowers, hasChildren: true });
+    lowers = await stackOf(root, initId, lowers);
+  }
+  yield* checkOverlay(root, { id: mountId, owner, lowers, hasChildren: false });
+  yield* checkMountPoint(root, layer);
+}
+
+async function* checkMountPoint(root: Root, { key, owner, mountId }: RwLayer): AsyncGenerator<Problem> {
+  const { layout } = root;
+  const merged = layout.overlay(mountId, 'merged');
+  const isLeft = async (): Promise<boolean> => (await mountState(layout.at(merged))) === 'none';
+  if (statEntry(layout.at(merged)) === undefined || !(await isLeft())) return;
+  yield {
+    code: 'mount-leftover',
+    severity: 'note',
+    path: merged,
+    message: `${owner} is not mounted, but has a mount point`,
+    advice: 'repair removes it; the next mount would use it',
+    repair: async () => {
+      root.session();
+      await using _lock = await root.locks.acquire('containers', key);
+      if (await isLeft())
+        await call(native.batch(layout.root, [{ op: 'rmdir', path: merged, missing: true }]));
+    },
+  };
+}
+
+/** The stack that a layer tops, by its own files: whether they are right is checked with the layers. */
+async function stackOfLayer(
+  root: Root,
+  layers: Pick<LayerStore, 'find'>,
+  chainId: ChainID,
+): Promise<readonly string[] | undefined> {
+  const layer = await layers.find(chainId);
+  if (layer === undefined) return undefined;
+  const lower = (await readEntry(root.layout, root.layout.overlay(layer.cacheId, 'lower'))) ?? '';
+  return stackOf(root, layer.cacheId, lower === '' ? [] : lower.split(':'));
+}

@@ -1,0 +1,109 @@
+/**
+ * The steps that make an RW layer and its init layer. Their owner puts them into a batch of its own, so that all of it is
+ * one transaction; nothing is mounted for it.
+ */
+import type { ChainID } from '../core/digest.ts';
+import type { Overlay } from '../layer/overlay.ts';
+import type { LayerStore } from '../layer/store.ts';
+import type { Layout } from '../system/layout.ts';
+import { remember } from '../core/remember.ts';
+import type { BatchStep } from '../system/native.ts';
+import type { Root } from '../system/root.ts';
+import type { Marker } from '../system/session.ts';
+import { readText } from '../system/store-files.ts';
+import { entrySteps } from './entry.ts';
+import type { Base, NewRwLayer } from './rwlayer.ts';
+
+/** A base whose layers stay until it is disposed. */
+export interface PinnedBase extends Base, AsyncDisposable {}
+
+/** Stacks that are kept in memory: a few KB each. */
+const REMEMBERED = 64;
+
+/** What the layers of a store look like to what is made above them. */
+export class Bases {
+  readonly #root: Root;
+  readonly #layers: LayerStore;
+  readonly #overlay: Overlay;
+  /** By cache-id, which is never used twice. */
+  readonly #stacks = new Map<string, readonly string[]>();
+
+  constructor(root: Root, layers: LayerStore, overlay: Overlay) {
+    this.#root = root;
+    this.#layers = layers;
+    this.#overlay = overlay;
+  }
+
+  /** @see RwLayerStore.base */
+  async pin(parent: ChainID | undefined, signal: AbortSignal | undefined): Promise<PinnedBase> {
+    if (parent === undefined) return { parent, lowers: [], [Symbol.asyncDispose]: () => Promise.resolve() };
+    // Whoever deletes or replaces a layer takes its lock exclusively.
+    const lock = await this.#root.locks.acquire('layers', parent, {
+      signal,
+      shared: true,
+    });
+    try {
+      const lowers = await this.#stack(parent);
+      return { parent, lowers, [Symbol.asyncDispose]: () => lock.release() };
+    } catch (error) {
+      await lock.release();
+      throw error;
+    }
+  }
+
+  /** The stack as `lower` names it. Its top is marked as the parent of something. */
+  async #stack(parent: ChainID): Promise<readonly string[]> {
+    // A layer goes as a whole, and what its directory stands on never changes: one small read tells that it is there.
+    const { layout } = this.#root;
+    const present = readText(layout.at(layout.layer(parent, 'cache-id')))?.trim() ?? '';
+    const known = this.#stacks.get(present);
+    if (known) return known;
+    const { cacheId } = await this.#layers.get(parent);
+    const [lowers] = await Promise.all([this.#overlay.lowersOf(cacheId), this.#overlay.commit(cacheId)]);
+    remember(this.#stacks, cacheId, lowers, REMEMBERED);
+    return lowers;
+  }
+}
+
+/** Steps that do not depend on each other: `init` and `own` can be done by two threads. */
+export interface CreateSteps {
+  readonly init: readonly BatchStep[];
+  readonly own: readonly BatchStep[];
+}
+
+/** @see RwLayerStore.createSteps */
+export function createSteps(layout: Layout, overlay: Overlay, layer: NewRwLayer): CreateSteps {
+  return { init: initSteps(layout, overlay, layer), own: ownSteps(layout, overlay, layer) };
+}
+
+function initSteps(layout: Layout, overlay: Overlay, { initId, initLink, lowers }: NewRwLayer): BatchStep[] {
+  return [
+    ...overlay.createSteps(initId),
+    { op: 'populateInit', root: layout.at(layout.overlay2), lowers, upper: `${initId}/diff` },
+    ...overlay.stackSteps({ id: initId, link: initLink, lowers }),
+    { op: 'write', path: layout.overlay(initId, 'committed'), data: '', mode: 0o600 },
+  ];
+}
+
+function ownSteps(layout: Layout, overlay: Overlay, layer: NewRwLayer): BatchStep[] {
+  const { mountId, link, initLink, lowers } = layer;
+  return [
+    ...overlay.createSteps(mountId),
+    ...overlay.stackSteps({ id: mountId, link, lowers: [`l/${initLink}`, ...lowers] }),
+    ...entrySteps(layout, layer),
+  ];
+}
+
+/** The init layer comes first: a crash removes what is marked, whatever stands on it. */
+export function createMarkers({ initId, mountId }: NewRwLayer): Marker[] {
+  return [`overlay2.${initId}`, `overlay2.${mountId}`];
+}
+
+/** What {@link createSteps} makes: the trees, and then the short names that lead into them. */
+export function createdParts(layout: Layout, layer: NewRwLayer): { trees: string[]; links: BatchStep[] } {
+  const links = [layer.link, layer.initLink];
+  return {
+    trees: [layout.mount(layer.key), layout.overlay(layer.mountId), layout.overlay(layer.initId)],
+    links: links.map((link) => ({ op: 'unlink', path: layout.link(link), missing: true })),
+  };
+}

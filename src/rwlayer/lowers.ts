@@ -1,0 +1,60 @@
+/** What an RW layer stands on when it is mounted: the one place that knows where its lowers come from. */
+import { dirname, join } from 'node:path';
+import { isSystemError, LayerstackError } from '../core/errors.ts';
+import { flatLower } from '../layer/flat.ts';
+import type { LayerStore } from '../layer/store.ts';
+import type { Layout } from '../system/layout.ts';
+import type { Root } from '../system/root.ts';
+import { hasDirectory, readLink, readText } from '../system/store-files.ts';
+import type { RwLayer } from './rwlayer.ts';
+
+/**
+ * The lowers, topmost (the init layer) first, relative to `overlay2`: as `lower` names them, or one flat tree where the
+ * kernel mounts only one.
+ * @throws {@link LayerstackError} ERR_STORE_CORRUPT when `lower` is missing; what {@link flatLower} throws.
+ */
+export async function lowersOf(
+  root: Root,
+  layers: LayerStore,
+  layer: RwLayer,
+  signal: AbortSignal | undefined,
+): Promise<string[]> {
+  const { layout, caps } = root;
+  if (caps.mountMethod === 'flat' && layer.parent !== undefined)
+    return [await flatLower(root, layers, layer.initId, layer.parent, signal)];
+  const path = layout.at(layout.overlay(layer.mountId, 'lower'));
+  const text = readText(path)?.trim() ?? '';
+  if (text === '')
+    throw new LayerstackError(
+      'ERR_STORE_CORRUPT',
+      `the RW layer of ${layer.owner} names no layers below it: ${path} is missing or empty`,
+      { id: layer.key, path },
+    );
+  return text.split(':');
+}
+
+/** What a failed mount means. The kernel says only ENOENT; this says which layer it missed. */
+export function missingLower(
+  layout: Layout,
+  { key, owner }: RwLayer,
+  lowers: readonly string[],
+  cause: unknown,
+): unknown {
+  if (!isSystemError(cause, 'ENOENT', 'ELOOP', 'ENOTDIR')) return cause;
+  const path = lowers
+    .map((lower) => layout.at(`${layout.overlay2}/${lower}`))
+    .find((each) => !hasDirectory(contentOf(each)));
+  return path === undefined
+    ? cause
+    : new LayerstackError(
+        'ERR_STORE_CORRUPT',
+        `${owner} cannot be mounted: its layer ${path} is missing; load its image again`,
+        { id: key, path, cause },
+      );
+}
+
+/** The directory that a lower is: a short name leads to it. */
+function contentOf(lower: string): string {
+  const target = readLink(lower);
+  return target === undefined ? lower : join(dirname(lower), target);
+}

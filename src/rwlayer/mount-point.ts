@@ -1,0 +1,123 @@
+/** The mount point of one RW layer, and what the kernel has mounted there. Its caller holds the RW layer's lock. */
+import { isSystemError, LayerstackError } from '../core/errors.ts';
+import { mountState } from '../system/mounts.ts';
+import { call, native, type BatchStep } from '../system/native.ts';
+import type { Root } from '../system/root.ts';
+import type { Marker } from '../system/session.ts';
+import { hasDirectory, statEntry } from '../system/store-files.ts';
+import { dropCountSteps } from './mount-count.ts';
+import type { RwLayer } from './rwlayer.ts';
+
+export class MountPoint {
+  readonly #root: Root;
+  readonly #layer: RwLayer;
+  /** Where the root file system appears. */
+  readonly path: string;
+
+  constructor(root: Root, layer: RwLayer) {
+    this.#root = root;
+    this.#layer = layer;
+    this.path = root.layout.at(root.layout.overlay(layer.mountId, 'merged'));
+  }
+
+  /**
+   * Whether the root file system is mounted. `merged` exists only while it is, so its absence is an answer that costs one
+   * system call.
+   * @throws {@link LayerstackError} ERR_STORE_CORRUPT where something else is mounted there.
+   */
+  async isMounted(): Promise<boolean> {
+    if (statEntry(this.path) === undefined) return false;
+    const state = await mountState(this.path);
+    if (state === 'other')
+      throw new LayerstackError(
+        'ERR_STORE_CORRUPT',
+        `something that is no overlay is mounted at ${this.path}: unmount it first`,
+        { id: this.#layer.key, path: this.path },
+      );
+    return state === 'overlay';
+  }
+
+  makeStep(): BatchStep {
+    const path = this.#root.layout.overlay(this.#layer.mountId, 'merged');
+    return { op: 'mkdir', path, mode: 0o700, exist: true };
+  }
+
+  mountStep(lowers: readonly string[], readOnly: boolean): BatchStep {
+    const { layout, caps } = this.#root;
+    const { mountId } = this.#layer;
+    return {
+      op: 'mount',
+      mount: {
+        root: layout.at(layout.overlay2),
+        target: this.path,
+        lowers,
+        upper: `${mountId}/diff`,
+        work: `${mountId}/work`,
+        readOnly,
+        method: caps.mountMethod,
+        options: caps.overlayOptions,
+      },
+    };
+  }
+
+  /**
+   * Unmounts, and takes away what the mount has left beside it. What cannot be taken away is logged: it is unmounted then.
+   * Where it cannot be unmounted the markers stay.
+   * @throws {@link LayerstackError} ERR_CONTAINER_MOUNTED when files in it are in use, unless forced.
+   */
+  async unmount(force: boolean, markers: readonly Marker[]): Promise<void> {
+    const steps: BatchStep[] = [{ op: 'unmount', target: this.path, detach: force }, ...this.#leftovers()];
+    try {
+      await this.#root.session().during(markers, steps);
+    } catch (error) {
+      if (hasDirectory(this.path) && (await mountState(this.path)) !== 'none') throw this.#inUse(error);
+      await this.#root.aftermath.run('the mount point stays until the next writer', () =>
+        this.forget(markers),
+      );
+    }
+  }
+
+  /** Takes away what a mount leaves beside it, and then the markers. */
+  async forget(markers: readonly Marker[]): Promise<void> {
+    const { layout, log } = this.#root;
+    const { mountId, owner } = this.#layer;
+    const session = this.#root.session();
+    const steps = this.#leftovers();
+    try {
+      await session.unmark(markers, steps);
+    } catch (error) {
+      if (isSystemError(error, 'EBUSY')) {
+        // Another mount namespace has it still. That harms nobody: the next mount takes it as it is.
+        log.warn('a mount point is busy elsewhere: it stays', { owner, path: this.path });
+        await session.unmark(markers, steps.slice(1));
+        return;
+      }
+      if (!isSystemError(error, 'ENOTEMPTY')) throw error;
+      // Somebody wrote where the root file system had been: hidden by the next mount, and in no layer.
+      log.warn('files were written below a mount point after its unmount: they are removed', { owner });
+      await call(native.removeTree(layout.root, layout.overlay(mountId, 'merged')));
+      await session.unmark(markers, steps);
+    }
+  }
+
+  #inUse(error: unknown): unknown {
+    if (!isSystemError(error, 'EBUSY')) return error;
+    const { key, owner } = this.#layer;
+    return new LayerstackError(
+      'ERR_CONTAINER_MOUNTED',
+      `the root file system of ${owner} is in use (a process works in ${this.path}, or something ` +
+        `is mounted below it): stop it, or force the unmount`,
+      { id: key, path: this.path, cause: error },
+    );
+  }
+
+  /** The first removes the mount point. */
+  #leftovers(): BatchStep[] {
+    const { layout } = this.#root;
+    const { mountId } = this.#layer;
+    return [
+      { op: 'rmdir', path: layout.overlay(mountId, 'merged'), missing: true },
+      ...dropCountSteps(layout, mountId),
+    ];
+  }
+}

@@ -1,0 +1,278 @@
+/**
+ * Mounting RW layers at `overlay2/<mount-id>/merged`, where dockerd mounts them too. A mount belongs to nobody: it survives the
+ * process, its uses are counted across processes (mount-count.ts), and it is taken away with the last of them. After a crash
+ * or reboot whatever is found is taken as it is: a mount without a count counts as one use, a count without a mount as
+ * none, and a left-over `merged` or `work/work` is used again. Uses that end with their process
+ * ({@link RwLayerMounts.mountForProcess}), and any use while it is taken or given back, are marked in the session under a token
+ * that the count names, too: if this process dies, the next writer gives them back.
+ */
+import { LayerstackError } from '../core/errors.ts';
+import { randomName } from '../core/random.ts';
+import type { LayerStore } from '../layer/store.ts';
+import { forEachDeadMarker } from '../system/reconcile.ts';
+import type { Root } from '../system/root.ts';
+import type { Marker } from '../system/session.ts';
+import { lowersOf, missingLower } from './lowers.ts';
+import {
+  dropNewStep,
+  firstCountSteps,
+  nextCountSteps,
+  readMountCount,
+  type MountCount,
+} from './mount-count.ts';
+import { MountPoint } from './mount-point.ts';
+import type { RwLayer, RwLayerOwners } from './rwlayer.ts';
+
+export interface MountOptions {
+  /** Nothing can be written through this mount. Default false. */
+  readonly readOnly?: boolean | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
+export interface UnmountOptions {
+  /** Whatever the count, and even if files are in use (then the kernel lets go when they are closed). */
+  readonly force?: boolean | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** A root file system that is mounted. */
+export interface Mounted {
+  /** Absolute path of the root file system. */
+  readonly path: string;
+  /** False also where a read-only mount was asked for and a writable one was there already. */
+  readonly readOnly: boolean;
+}
+
+/** One use of a mounted root file system. It outlives the process unless it is unmounted. */
+export interface RwLayerMount extends Mounted, AsyncDisposable {
+  /** Gives this use back; the last one unmounts. Second call: no-op. */
+  unmount(): Promise<void>;
+}
+
+/** A use that ends with this process, unless it is kept. */
+export interface ProcessMount extends RwLayerMount {
+  /** From now on it outlives the process. */
+  keep(): Promise<void>;
+}
+
+/** A use that was taken under a token. */
+interface Taken {
+  readonly token: string;
+  readonly marker: Marker;
+  readonly readOnly: boolean;
+}
+
+type TakeOptions = MountOptions & { readonly outlives: boolean };
+
+/** Mounts and unmounts the RW layers of one store. */
+export class RwLayerMounts {
+  readonly #root: Root;
+  readonly #layers: LayerStore;
+  readonly #owners: RwLayerOwners;
+
+  constructor(root: Root, layers: LayerStore, owners: RwLayerOwners) {
+    this.#root = root;
+    this.#layers = layers;
+    this.#owners = owners;
+  }
+
+  /** @see RwLayerStore.isMounted */
+  isMounted(layer: RwLayer): Promise<boolean> {
+    return new MountPoint(this.#root, layer).isMounted();
+  }
+
+  /** @see RwLayerStore.mounted */
+  async mounted(layer: RwLayer): Promise<Mounted | undefined> {
+    const point = new MountPoint(this.#root, layer);
+    if (!(await point.isMounted())) return undefined;
+    const count = readMountCount(this.#root.layout, layer.mountId);
+    return { path: point.path, readOnly: count?.readOnly ?? false };
+  }
+
+  /** @see RwLayerStore.mount */
+  async mount(layer: RwLayer, options: MountOptions): Promise<RwLayerMount> {
+    this.#root.session();
+    await using _lock = await this.#lock(layer, options.signal);
+    // From its last step on the use is the caller's, and outlives this process.
+    const { readOnly } = await this.#take(layer, { ...options, outlives: true });
+    return this.#handle(layer, readOnly, () => this.unmount(layer, {}));
+  }
+
+  /** @see RwLayerStore.mountForProcess */
+  async mountForProcess(layer: RwLayer, options: MountOptions): Promise<ProcessMount> {
+    this.#root.session();
+    await using _lock = await this.#lock(layer, options.signal);
+    const { token, marker, readOnly } = await this.#take(layer, { ...options, outlives: false });
+    const release = (): Promise<unknown> =>
+      this.#root.aftermath.run(`${layer.owner} stays mounted until the next writer`, async () => {
+        await using _again = await this.#lock(layer, undefined);
+        await this.#giveBack(layer, token, [marker]);
+      });
+    const keep = (): Promise<void> => this.#root.session().unmark([marker]);
+    return { ...this.#handle(layer, readOnly, release), keep };
+  }
+
+  /** @see RwLayerStore.resume */
+  async resume(): Promise<void> {
+    const { layout, log } = this.#root;
+    await forEachDeadMarker(layout, log, 'held', async (use) => {
+      const [key = '', token = ''] = use.split('.', 2);
+      const layer = this.#owners.find(key);
+      if (layer === undefined) return;
+      await using _lock = await this.#lock(layer, undefined);
+      await this.#giveBack(layer, token, []);
+    });
+  }
+
+  /** @see RwLayerStore.unmount */
+  async unmount(layer: RwLayer, { force = false, signal }: UnmountOptions): Promise<number> {
+    this.#root.session();
+    await using _lock = await this.#lock(layer, signal);
+    // Awaited here: the lock is given back when this function returns.
+    return await this.unmountLocked(layer, force);
+  }
+
+  /** {@link unmount} for a caller that holds the RW layer's lock. */
+  async unmountLocked(layer: RwLayer, force: boolean): Promise<number> {
+    const { layout } = this.#root;
+    const session = this.#root.session();
+    const point = new MountPoint(this.#root, layer);
+    const marker = useMarker(layer, newToken());
+    const count = readMountCount(layout, layer.mountId);
+    if (count && count.count > 1 && !force && (await point.isMounted())) {
+      const left = { ...count, count: count.count - 1 };
+      await session.during([marker], nextCountSteps(layout, layer.mountId, left));
+      return left.count;
+    }
+    try {
+      await point.unmount(force, [marker]);
+    } catch (error) {
+      // The use stays whose it was.
+      await session.unmark([marker]);
+      throw error;
+    }
+    return 0;
+  }
+
+  /**
+   * Takes a use. It is marked in the session under its token while it is taken, and beyond unless it `outlives` this process.
+   * The caller holds the RW layer's lock.
+   */
+  async #take(layer: RwLayer, options: TakeOptions): Promise<Taken> {
+    const { layout } = this.#root;
+    const { readOnly = false } = options;
+    const point = new MountPoint(this.#root, layer);
+    if (!(await point.isMounted())) return this.#takeFirst(layer, point, options);
+    const before = readMountCount(layout, layer.mountId) ?? { count: 1, readOnly: false, held: [] };
+    if (before.readOnly && !readOnly)
+      throw new LayerstackError(
+        'ERR_CONTAINER_MOUNTED',
+        `${layer.owner} is mounted read-only: unmount it before mounting it writable`,
+        { id: layer.key, path: point.path },
+      );
+    return this.#takeNext(layer, before, options.outlives);
+  }
+
+  /** Mounts, and counts one use. */
+  async #takeFirst(
+    layer: RwLayer,
+    point: MountPoint,
+    { readOnly = false, signal, outlives }: TakeOptions,
+  ): Promise<Taken> {
+    const { layout } = this.#root;
+    const { mountId } = layer;
+    const session = this.#root.session();
+    const token = newToken();
+    const marker = useMarker(layer, token);
+    const lowers = await lowersOf(this.#root, this.#layers, layer, signal).catch((error: unknown) => {
+      throw this.#unlessRemoved(layer, error);
+    });
+    // The count comes first: one without a mount is none, while a mount without a count could not be told from two. The token
+    // of a use that outlives the process means nothing any more when its marker is gone.
+    const steps = [
+      point.makeStep(),
+      ...firstCountSteps(layout, mountId, { count: 1, readOnly, held: [token] }),
+      point.mountStep(lowers, readOnly),
+    ];
+    try {
+      if (!outlives) await session.mark([marker], steps);
+      else if (!(await session.during([marker], steps)))
+        await session.mark([], nextCountSteps(layout, mountId, { count: 1, readOnly, held: [] }));
+    } catch (error) {
+      await this.#giveBack(layer, token, [marker]).catch(() => undefined); // else it stays marked
+      throw this.#unlessRemoved(layer, missingLower(layout, layer, lowers, error));
+    }
+    return { token, marker, readOnly };
+  }
+
+  /** Counts one more use of the mount that is there. */
+  async #takeNext(layer: RwLayer, before: MountCount, outlives: boolean): Promise<Taken> {
+    const session = this.#root.session();
+    const token = newToken();
+    const marker = useMarker(layer, token);
+    const held = outlives ? before.held : [...before.held, token];
+    const count = { ...before, count: before.count + 1, held };
+    const steps = nextCountSteps(this.#root.layout, layer.mountId, count);
+    try {
+      await (outlives ? session.during([marker], steps) : session.mark([marker], steps));
+    } catch (error) {
+      await this.#giveBack(layer, token, [marker]).catch(() => undefined);
+      throw error;
+    }
+    return { token, marker, readOnly: before.readOnly };
+  }
+
+  /**
+   * Gives a use back that was taken under a token; the last one unmounts. What is left of one that was begun only, or that is
+   * given back already, goes. The caller holds the RW layer's lock.
+   */
+  async #giveBack(layer: RwLayer, token: string, markers: readonly Marker[]): Promise<void> {
+    const { layout } = this.#root;
+    const { mountId } = layer;
+    const session = this.#root.session();
+    const point = new MountPoint(this.#root, layer);
+    const count = readMountCount(layout, mountId);
+    const isHeld = count?.held.includes(token) === true;
+    if (!(await point.isMounted())) return point.forget(markers);
+    if (isHeld && count.count > 1) {
+      const left = { ...count, count: count.count - 1, held: count.held.filter((each) => each !== token) };
+      return session.unmark(markers, nextCountSteps(layout, mountId, left));
+    }
+    // Else somebody has unmounted it by force, and mounted it again.
+    if (!isHeld) return session.unmark(markers, [dropNewStep(layout, mountId)]);
+    await point.unmount(false, markers);
+  }
+
+  /** What is missing of an RW layer whose owner is gone is no damage of the store. */
+  #unlessRemoved({ key, owner }: RwLayer, error: unknown): unknown {
+    if (this.#owners.find(key)) return error;
+    return new LayerstackError('ERR_CONTAINER_NOT_FOUND', `${owner} was removed`, { id: key, cause: error });
+  }
+
+  #handle(layer: RwLayer, readOnly: boolean, release: () => Promise<unknown>): RwLayerMount {
+    let unmounted: Promise<unknown> | undefined;
+    const unmount = async (): Promise<void> => {
+      unmounted ??= release();
+      try {
+        await unmounted;
+      } catch (error) {
+        unmounted = undefined; // it is still mounted, and this use still to be given back
+        throw error;
+      }
+    };
+    const { path } = new MountPoint(this.#root, layer);
+    return { path, readOnly, unmount, [Symbol.asyncDispose]: unmount };
+  }
+
+  #lock({ key }: RwLayer, signal: AbortSignal | undefined) {
+    return this.#root.locks.acquire('containers', key, { signal });
+  }
+}
+
+function newToken(): string {
+  return randomName(8).toString('hex');
+}
+
+function useMarker({ key }: RwLayer, token: string): Marker {
+  return `held.${key}.${token}`;
+}

@@ -1,0 +1,55 @@
+/**
+ * The steps that take an RW layer away, in dockerd's order: its directory, its init layer, its entry. Of the layers only
+ * the directory is renamed, to `…-removing`; so it is a few dozen system calls however much was written, and the trees are
+ * deleted afterwards.
+ */
+import type { Layout } from '../system/layout.ts';
+import type { BatchStep } from '../system/native.ts';
+import type { Marker } from '../system/session.ts';
+import { readText, statEntry } from '../system/store-files.ts';
+import { dropEntrySteps } from './entry.ts';
+import { dropCountSteps } from './mount-count.ts';
+import type { RwLayer } from './rwlayer.ts';
+
+/** How an RW layer goes. */
+export interface Removal {
+  /** They name every part, before and after it is renamed. */
+  readonly markers: readonly Marker[];
+  /** Behind the owner's step, which decides. */
+  readonly steps: readonly BatchStep[];
+  /** What is left to delete when the steps are done, relative to the root. */
+  readonly trees: readonly string[];
+}
+
+const LINK = /^[A-Z2-7]{26}$/;
+
+/** @see RwLayerStore.removal */
+export function removalOf(layout: Layout, { key, mountId, initId }: RwLayer): Removal {
+  const overlays = initId === undefined ? [mountId] : [mountId, initId];
+  return {
+    markers: [...overlays, ...overlays.map(removing)].map((overlay): Marker => `overlay2.${overlay}`),
+    steps: [
+      ...overlays.flatMap((overlay) => moveAwaySteps(layout, overlay)),
+      ...dropEntrySteps(layout, key),
+      ...dropCountSteps(layout, mountId),
+    ],
+    trees: overlays.map((overlay) => layout.overlay(removing(overlay))),
+  };
+}
+
+/** Steps that take an overlay2 directory out of use; none where it is gone already. */
+function moveAwaySteps(layout: Layout, overlay: string): BatchStep[] {
+  const directory = layout.overlay(overlay);
+  const link = readText(layout.at(layout.overlay(overlay, 'link')))?.trim();
+  if (link === undefined && statEntry(layout.at(directory)) === undefined) return [];
+  return [
+    { op: 'rename', from: directory, to: layout.overlay(removing(overlay)) },
+    ...(link !== undefined && LINK.test(link)
+      ? [{ op: 'unlink', path: layout.link(link), missing: true } as const]
+      : []),
+  ];
+}
+
+function removing(overlay: string): string {
+  return `${overlay}-removing`;
+}

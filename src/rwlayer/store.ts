@@ -1,0 +1,149 @@
+/** The RW layers of one store. What they are, and how an owner uses this, is told in rwlayer.ts. */
+import type { ChainID } from '../core/digest.ts';
+import { unlessMissing } from '../core/errors.ts';
+import type { Overlay } from '../layer/overlay.ts';
+import type { LayerStore } from '../layer/store.ts';
+import { call, native, type BatchStep } from '../system/native.ts';
+import type { Root } from '../system/root.ts';
+import type { Marker } from '../system/session.ts';
+import {
+  Bases,
+  createdParts,
+  createMarkers,
+  createSteps,
+  type CreateSteps,
+  type PinnedBase,
+} from './create.ts';
+import { MountPoint } from './mount-point.ts';
+import {
+  RwLayerMounts,
+  type Mounted,
+  type MountOptions,
+  type ProcessMount,
+  type RwLayerMount,
+  type UnmountOptions,
+} from './mounts.ts';
+import { mountForOperation, type OperationMount } from './operation-mount.ts';
+import { removalOf, type Removal } from './remove.ts';
+import type { NewRwLayer, RwLayer, RwLayerOwners } from './rwlayer.ts';
+
+export type { CreateSteps, PinnedBase } from './create.ts';
+export type { Mounted, MountOptions, ProcessMount, RwLayerMount, UnmountOptions } from './mounts.ts';
+export type { OperationMount } from './operation-mount.ts';
+export type { Removal } from './remove.ts';
+
+export class RwLayerStore {
+  readonly #root: Root;
+  readonly #overlay: Overlay;
+  readonly #bases: Bases;
+  readonly #mounts: RwLayerMounts;
+
+  constructor(root: Root, layers: LayerStore, overlay: Overlay, owners: RwLayerOwners) {
+    this.#root = root;
+    this.#overlay = overlay;
+    this.#bases = new Bases(root, layers, overlay);
+    this.#mounts = new RwLayerMounts(root, layers, owners);
+  }
+
+  /**
+   * What an RW layer above these layers stands on. They stay until the result is disposed; from the steps of
+   * {@link createSteps} on the RW layer's entry keeps them.
+   * @param parent - the topmost layer; undefined for an image without layers
+   * @throws {@link LayerstackError} ERR_LAYER_NOT_FOUND, ERR_STORE_CORRUPT, ERR_ABORTED.
+   */
+  base(parent: ChainID | undefined, signal?: AbortSignal): Promise<PinnedBase> {
+    return this.#bases.pin(parent, signal);
+  }
+
+  /** The steps that make an RW layer. All its names are new, so only an owner's own step can meet something. */
+  createSteps(layer: NewRwLayer): CreateSteps {
+    return createSteps(this.#root.layout, this.#overlay, layer);
+  }
+
+  /** What the session marks while {@link createSteps} are done, beside the owner's marker, which covers the entry. */
+  createMarkers(layer: NewRwLayer): Marker[] {
+    return createMarkers(layer);
+  }
+
+  /**
+   * Takes back what {@link createSteps} made, as far as they came.
+   * @param markers - of the RW layer and its owner: they go last
+   * @param steps - what the owner takes back in the same batch
+   */
+  async discard(layer: NewRwLayer, markers: readonly Marker[], steps: readonly BatchStep[]): Promise<void> {
+    const { layout } = this.#root;
+    const { trees, links } = createdParts(layout, layer);
+    for (const tree of trees) await call(native.removeTree(layout.root, tree));
+    await this.#root.session().unmark(markers, [...links, ...steps]);
+  }
+
+  /** How to remove an RW layer that is not mounted. The caller holds its lock. */
+  removal(layer: RwLayer): Removal {
+    return removalOf(this.#root.layout, layer);
+  }
+
+  /** Where the root file system appears when it is mounted. */
+  mountPath(layer: RwLayer): string {
+    return new MountPoint(this.#root, layer).path;
+  }
+
+  isMounted(layer: RwLayer): Promise<boolean> {
+    return this.#mounts.isMounted(layer);
+  }
+
+  /** The mount that is there, without adding a use; undefined where there is none. */
+  mounted(layer: RwLayer): Promise<Mounted | undefined> {
+    return this.#mounts.mounted(layer);
+  }
+
+  /**
+   * Mounts the root file system, or adds a use to the mount that is there.
+   * @throws {@link LayerstackError} ERR_CONTAINER_NOT_FOUND when its owner was removed meanwhile,
+   *   ERR_STORE_READ_ONLY when the store is open read-only, ERR_CONTAINER_MOUNTED
+   *   when it is mounted read-only and shall be writable, ERR_STORE_CORRUPT when a layer directory is missing.
+   */
+  mount(layer: RwLayer, options: MountOptions = {}): Promise<RwLayerMount> {
+    return this.#mounts.mount(layer, options);
+  }
+
+  /**
+   * {@link mount} for a use that ends with this process, unless it is kept: if the process dies, or where `unmount` fails, the
+   * next writer gives it back. A failed `unmount` is logged and not thrown: what the use was for is done by then.
+   */
+  mountForProcess(layer: RwLayer, options: MountOptions = {}): Promise<ProcessMount> {
+    return this.#mounts.mountForProcess(layer, options);
+  }
+
+  /**
+   * {@link mountForProcess} until the result is disposed, safe from everything that others do meanwhile.
+   * @throws {@link LayerstackError} ERR_CONTAINER_MOUNTED where others unmount it again and again, and as {@link mount}.
+   */
+  mountForOperation(layer: RwLayer, options: MountOptions = {}): Promise<OperationMount> {
+    return mountForOperation(this.#mounts, layer, options);
+  }
+
+  /**
+   * Gives back one use; the last one unmounts. Resolves with the uses that are left; unmounting what is not mounted
+   * is a no-op.
+   * @throws {@link LayerstackError} ERR_CONTAINER_MOUNTED when files in it are in use, unless forced.
+   */
+  unmount(layer: RwLayer, options: UnmountOptions = {}): Promise<number> {
+    return this.#mounts.unmount(layer, options);
+  }
+
+  /** {@link unmount} for a caller that holds the RW layer's lock. */
+  unmountLocked(layer: RwLayer, force: boolean): Promise<number> {
+    return this.#mounts.unmountLocked(layer, force);
+  }
+
+  /** Gives back what processes that died had mounted for themselves. What cannot be unmounted stays, and is logged. */
+  resume(): Promise<void> {
+    return this.#mounts.resume();
+  }
+
+  /** Bytes of the files and links that were written, hard links once. Reads the whole upper. */
+  async contentSize({ mountId }: Pick<RwLayer, 'mountId'>): Promise<number> {
+    const { layout } = this.#root;
+    return (await unlessMissing(call(native.contentSize(layout.at(layout.overlay(mountId, 'diff')))))) ?? 0;
+  }
+}

@@ -1,0 +1,94 @@
+/**
+ * A root file system as one file that a virtual machine mounts: an EROFS image with 4 KiB blocks and the contents inside. Written
+ * by native code in one pass over the files; nothing is unpacked. The same root file system gives the same bytes.
+ */
+import { throwIfAborted } from '../../core/abort.ts';
+import { isSystemError, LayerstackError } from '../../core/errors.ts';
+import type { ImageID } from '../../core/digest.ts';
+import type { OnProgress } from '../../core/progress.ts';
+import type { Container } from '../../container/record.ts';
+import type { ContainerStore } from '../../container/store.ts';
+import type { Overlay } from '../../layer/overlay.ts';
+import type { Layout } from '../../system/layout.ts';
+import { call, native } from '../../system/native.ts';
+import { pinImages, type SaveStores } from './save.ts';
+
+export interface DiskImageOptions {
+  /** Seconds since 1970 that no time in the image exceeds; also the time of the image itself, which is 0 otherwise. */
+  readonly sourceDateEpoch?: number | undefined;
+  readonly signal?: AbortSignal | undefined;
+  /** Told of attributes that EROFS has not, and of what `export` leaves out. */
+  readonly onProgress?: OnProgress | undefined;
+}
+
+/** What is needed of the store to read an image's layers. */
+export interface DiskImageStores extends SaveStores {
+  readonly layout: Layout;
+  readonly overlay: Pick<Overlay, 'lowersOf'>;
+}
+
+/**
+ * Writes the layers of an image, as an overlay shows them, to an empty regular file. The overlay is mounted nowhere.
+ * @throws {@link LayerstackError} ERR_IMAGE_NOT_FOUND, ERR_LAYER_NOT_FOUND, ERR_STORE_CORRUPT, ERR_LIMIT_EXCEEDED beyond 16 TiB,
+ *   ERR_INVALID_ARGUMENT for an image without layers, ERR_ABORTED; system errors of write(2).
+ */
+export async function writeImageOfImage(
+  fd: number,
+  stores: DiskImageStores,
+  id: ImageID,
+  options: DiskImageOptions = {},
+): Promise<void> {
+  const { images, pin } = await pinImages(stores, [id], options.signal);
+  await using _held = pin;
+  const top = images[0]?.layers.at(-1);
+  if (top === undefined)
+    throw new LayerstackError(
+      'ERR_INVALID_ARGUMENT',
+      `image ${id} has no layers, so it has no root file system`,
+    );
+  const lowers = await stores.overlay.lowersOf(top.cacheId);
+  await write(fd, stores.layout.at(stores.layout.overlay2), lowers, options);
+}
+
+/**
+ * Writes the root file system of a container, without what is mounted in it. One that is not mounted is mounted read-only for it.
+ * @throws {@link LayerstackError} as {@link writeImageOfImage}; ERR_UPPER_CHANGED where a file shrinks while it is read.
+ */
+export async function writeImageOfContainer(
+  fd: number,
+  containers: Pick<ContainerStore, 'mountForOperation'>,
+  container: Container,
+  options: DiskImageOptions = {},
+): Promise<void> {
+  await using mount = await containers.mountForOperation(container, {
+    readOnly: true,
+    signal: options.signal,
+  });
+  await write(fd, mount.path, [], options);
+}
+
+async function write(
+  fd: number,
+  root: string,
+  lowers: readonly string[],
+  { sourceDateEpoch, signal, onProgress }: DiskImageOptions,
+): Promise<void> {
+  throwIfAborted(signal);
+  const image = new native.ErofsImage({ root, lowers, fd, latestMtime: sourceDateEpoch });
+  const abort = (): void => image.abort();
+  signal?.addEventListener('abort', abort, { once: true });
+  try {
+    for (const warning of await call(image.result)) onProgress?.({ type: 'warning', ...warning });
+  } catch (error) {
+    throwIfAborted(signal);
+    if (isSystemError(error, 'ENOSYS'))
+      throw new LayerstackError(
+        'ERR_UNSUPPORTED',
+        'this kernel has no overlay that is mounted nowhere (fsopen, Linux 5.2): make a container of the image, and write that',
+        { cause: error },
+      );
+    throw error;
+  } finally {
+    signal?.removeEventListener('abort', abort);
+  }
+}

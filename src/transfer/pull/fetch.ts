@@ -1,0 +1,139 @@
+/**
+ * The layers of one image on their way from the registry into the store: downloaded, archived where that is asked for, staged and
+ * brought to disk side by side, then published.
+ */
+import type { Descriptor } from '../../core/descriptor.ts';
+import type { OnProgress } from '../../core/progress.ts';
+import type { StagedLayer } from '../../layer/store.ts';
+import { Writeback } from '../../layer/writeback.ts';
+import { LayerPool } from '../ingest/layer-pool.ts';
+import type { LayerMember } from '../ingest/member.ts';
+import type { PlannedImage } from '../ingest/planned.ts';
+import { DEFAULT_MAX_BYTES, publishImages, type Published } from '../ingest/publish-images.ts';
+import { BlobRecorder } from './blob-recorder.ts';
+import { LayerDownloads } from './downloads.ts';
+import type { PullContext } from './options.ts';
+import { isKnownAs } from './record.ts';
+
+/** As docker's daemon. */
+const DEFAULT_DOWNLOADS = 3;
+
+export class LayerFetch {
+  readonly #context: PullContext;
+  readonly #pool: LayerPool;
+  readonly #recorder: BlobRecorder | undefined;
+  readonly #downloads: LayerDownloads;
+  readonly #writeback: Writeback;
+  #onStaged: () => void = () => undefined;
+  /** Resolves when every layer is staged: from then on an abort is obeyed by what runs, and not at once. */
+  readonly staged = new Promise<void>((resolve) => (this.#onStaged = resolve));
+
+  /** @param sourceName the reference, for messages */
+  constructor(context: PullContext, sourceName: string) {
+    const { stores, source, options } = context;
+    const { root } = stores;
+    const { onProgress, maxBytes = DEFAULT_MAX_BYTES } = options;
+    this.#context = context;
+    this.#pool = new LayerPool(stores.layers, {
+      sourceName,
+      maxBytes,
+      signal: options.signal,
+      log: root.log,
+      onProgress,
+      hint: "the registry's copy is damaged, or it is changed on the way: pull it again, or push it again",
+    });
+    const { signal } = this.#pool;
+    this.#recorder =
+      options.keepBlobs === true
+        ? new BlobRecorder(source, stores.images.originals.blobs, {
+            signal,
+            onProgress,
+            maxBytes,
+            caps: root.caps,
+            isKnown: ({ digest }, diffId) => isKnownAs(stores.distribution, digest, diffId),
+          })
+        : undefined;
+    this.#downloads = new LayerDownloads(source, {
+      layout: root.layout,
+      signal,
+      onProgress,
+      maxConcurrent: options.maxConcurrentDownloads ?? DEFAULT_DOWNLOADS,
+      recorder: this.#recorder,
+    });
+    this.#writeback = new Writeback(root.layout.root, (error) => this.#pool.fail(error));
+  }
+
+  /** Fires when the pull cannot succeed any more, or the caller's signal does. */
+  get signal(): AbortSignal {
+    return this.#pool.signal;
+  }
+
+  /** Whether the layers are archived as they come. */
+  get archives(): boolean {
+    return this.#recorder !== undefined;
+  }
+
+  /** Stops everything for this reason, unless it stopped before. Returns the first reason. */
+  fail(error: unknown): unknown {
+    return this.#pool.fail(error);
+  }
+
+  /** The layer that this blob is. */
+  member(blob: Descriptor): LayerMember {
+    return this.#downloads.member(blob);
+  }
+
+  /** The layers' content is fetched and published, and `record`, which stores what refers to them, has run. */
+  publish<T>(
+    image: PlannedImage,
+    onProgress: OnProgress | undefined,
+    record: (fresh: readonly StagedLayer[]) => Promise<T>,
+  ): Promise<Published<T>> {
+    const staged = async (): Promise<void> => {
+      await this.#recorder?.complete(image.layers);
+      this.#onStaged();
+      await this.#downloads.removePartials();
+    };
+    return publishImages(
+      this.#context.stores.layers,
+      [image],
+      {
+        operation: 'pull',
+        pool: this.#pool,
+        writeback: this.#writeback,
+        signal: this.#context.options.signal,
+        onProgress,
+        staged,
+      },
+      record,
+    );
+  }
+
+  /**
+   * Ends everything when it is disposed, once `work` is over. After an abort only the downloads end at once, and what came of them
+   * stays for the next pull; the rest ends in the background.
+   */
+  cleanupAfter(work: Promise<unknown>): AsyncDisposable {
+    const { root, layers } = this.#context.stores;
+    const { aftermath } = root;
+    const endStaging = async (): Promise<void> => {
+      await work.catch(() => undefined);
+      await this.#writeback.stop();
+      await this.#pool.close();
+      await aftermath.run('what was to be kept stays half written', async () => this.#recorder?.close());
+    };
+    const endDownloads = (): Promise<unknown> =>
+      aftermath.run('what was downloaded is not there for the next pull', () => this.#downloads.close());
+    return {
+      [Symbol.asyncDispose]: async () => {
+        if (this.#context.options.signal?.aborted === true) {
+          await endDownloads();
+          layers.runInBackground(endStaging());
+        } else {
+          await endStaging();
+          await endDownloads();
+        }
+      },
+    };
+  }
+}

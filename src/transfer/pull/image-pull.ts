@@ -1,0 +1,123 @@
+/**
+ * One image from its registry into the store. In order:
+ *
+ *   1. its manifest is found and checked, its config read (resolve.ts)
+ *   2. the layers that the store lacks are fetched, each once among all processes, verified and staged in one pass (fetch.ts)
+ *   3. the layers are published
+ *   4. its config, the manifest and the names `name:tag` and `name@digest` are written in one change (record.ts)
+ *
+ * A failure before 3 leaves the store as it was, but for what was downloaded.
+ *
+ * Locks, in this order: `pulls` of the image, `pulls` of the layers that are missing, pins, then as publishing takes them.
+ */
+import { unlessAborted } from '../../core/abort.ts';
+import { canonicalName, formatReference, type Reference } from '../../core/reference.ts';
+import type { Lock } from '../../system/lock.ts';
+import { LayerFetch } from './fetch.ts';
+import type { PullContext, PulledImage, PullResult } from './options.ts';
+import { recordImage, recordSources, verifiedLayers } from './record.ts';
+import { missingChains, planPulledImage, resolveImage } from './resolve.ts';
+
+const NOT_RECORDED = 'where its layers come from could not be kept';
+
+export class ImagePull {
+  readonly #context: PullContext;
+  readonly #reference: Reference;
+  /** The reference as messages and events show it. */
+  readonly #name: string;
+
+  constructor(context: PullContext, reference: Reference) {
+    this.#context = context;
+    this.#reference = reference;
+    this.#name = formatReference(reference);
+  }
+
+  /** On abort, rejects at once and cleans up in the background. @throws {@link LayerstackError} as `pull`. */
+  async run(): Promise<PullResult> {
+    const { signal } = this.#context.options;
+    this.#announce();
+    const fetch = new LayerFetch(this.#context, this.#name);
+    const work = this.#run(fetch);
+    await using _cleanup = fetch.cleanupAfter(work);
+    try {
+      if (signal) await unlessAborted(signal, Promise.race([work, fetch.staged]));
+      return await work;
+    } catch (error) {
+      throw fetch.fail(error);
+    }
+  }
+
+  async #run(fetch: LayerFetch): Promise<PullResult> {
+    const { stores, options } = this.#context;
+    const { aftermath } = stores.root;
+    const { signal } = fetch;
+    const resolved = await resolveImage(this.#context, this.#reference, signal);
+    const { id, digest } = resolved;
+    await using lease = fetch.archives ? await stores.images.originals.lease(signal) : undefined;
+    await using _image = await this.#lock([`image ${id}`], signal);
+    const member = fetch.member.bind(fetch);
+    const { image, isKnown } = await planPulledImage(this.#context, this.#name, resolved, { member, signal });
+
+    const missing = await missingChains(stores.layers, image);
+    await using _layers = await this.#lock(
+      missing.map((chain) => `layer ${chain}`),
+      signal,
+    );
+    const isThere = isKnown && missing.length === 0;
+    const { result, notices, warnings } = await fetch.publish(
+      image,
+      isThere ? undefined : options.onProgress,
+      async (fresh) => {
+        const verified =
+          (await aftermath.run(NOT_RECORDED, () => verifiedLayers(stores.distribution, image, fresh))) ?? [];
+        const keepsDocuments = lease !== undefined || verified.length === image.layers.length;
+        const recorded = await recordImage(this.#context, this.#reference, {
+          config: image.config,
+          digest,
+          documents: keepsDocuments ? resolved.documents : undefined,
+          lease,
+        });
+        return { ...recorded, verified };
+      },
+    );
+    if (!isThere)
+      await aftermath.run(NOT_RECORDED, () =>
+        recordSources(stores.distribution, this.#reference, result.verified),
+      );
+    const pulled = { id, reference: this.#name, digest, updated: result.updated };
+    return this.#report({ images: [pulled], notices: [...result.notices, ...notices], warnings }, pulled);
+  }
+
+  /** The `pulls` locks of these objects; where another has one of them, its pull is waited for. */
+  async #lock(keys: readonly string[], signal: AbortSignal): Promise<Lock> {
+    const { locks } = this.#context.stores.root;
+    const tried = locks.tryEach('pulls', keys);
+    if (tried.keys.size === keys.length) return tried;
+    await tried.release();
+    this.#context.options.onProgress?.({
+      type: 'waiting',
+      reference: this.#name,
+      message: `another pull is fetching ${this.#name} or layers of it: waiting for it`,
+    });
+    return locks.acquireAll('pulls', keys, { signal });
+  }
+
+  #announce(): void {
+    const { tag = '', digest, repository } = this.#reference;
+    const canonical = canonicalName(repository);
+    this.#context.options.onProgress?.({
+      type: 'pulling',
+      reference: this.#name,
+      repository: canonical.slice(canonical.indexOf('/') + 1),
+      id: digest === undefined ? tag : `${canonical}@${digest}`,
+    });
+  }
+
+  #report(result: PullResult, pulled: PulledImage): PullResult {
+    const { onProgress } = this.#context.options;
+    for (const warning of result.warnings) onProgress?.({ type: 'warning', ...warning });
+    for (const message of result.notices) onProgress?.({ type: 'notice', message });
+    onProgress?.({ type: 'pulled', ...pulled });
+    return result;
+  }
+}

@@ -1,0 +1,300 @@
+/**
+ * A registry's image, of all platforms, with the index that holds them together and what else it lists (attestations) -> an OCI
+ * layout in a directory: `oci-layout`, `index.json` and blobs, all byte for byte as the registry has them. What is there already
+ * is checked and not fetched again; `index.json`, which makes the image seen, is written last. Needs no store.
+ * Mirrors opencontainers/image-spec: image-layout.md.
+ */
+import { readdir, readFile, realpath, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { throwIfAborted } from '../../core/abort.ts';
+import { ANNOTATION_IMAGE_NAME, ANNOTATION_REF_NAME, type Descriptor } from '../../core/descriptor.ts';
+import { digestOf, type Digest } from '../../core/digest.ts';
+import { isSystemError, LayerstackError, unlessMissing } from '../../core/errors.ts';
+import { array, decodeJson, integer, map, object, optional, string, unknown } from '../../core/json.ts';
+import type { OnProgress } from '../../core/progress.ts';
+import { canonicalName, formatReference, withDefaultTag, type Reference } from '../../core/reference.ts';
+import { Slots } from '../../layer/slots.ts';
+import { holdFlock } from '../../system/lock.ts';
+import { makeDirectories } from '../../system/make-directories.ts';
+import { call, native } from '../../system/native.ts';
+import { spaceError } from '../../system/space.ts';
+import { LayoutBlobs, TEMPORARY } from './layout-blobs.ts';
+import { MAX_NESTING, readDocument } from './resolve-manifest.ts';
+import type { PullSource } from './source.ts';
+
+export interface PullLayoutOptions {
+  /** Blobs fetched at once. Default 3. */
+  readonly maxConcurrentDownloads?: number | undefined;
+  /** Bytes of all blobs together. Default 1 TiB. */
+  readonly maxBytes?: number | undefined;
+  readonly signal?: AbortSignal | undefined;
+  readonly onProgress?: OnProgress | undefined;
+}
+
+export interface PulledLayout {
+  readonly reference: string;
+  /** Of the index, or of the manifest where there is but one image. */
+  readonly digest: Digest;
+  readonly mediaType: string;
+  /** Manifests, those of attestations included. */
+  readonly manifests: number;
+  /** Configs and layers. */
+  readonly blobs: number;
+  /** What came over the network of the blobs. */
+  readonly fetchedBytes: number;
+  /** Layers that the registry does not hold the bytes of, and that are not in the layout therefore. */
+  readonly foreign: readonly Digest[];
+}
+
+const DOWNLOADS = 3;
+const DEFAULT_MAX_BYTES = 1024 ** 4;
+/** Manifests of one image; real ones have some tens. */
+const MAX_MANIFESTS = 1000;
+/** Of all documents of one image together, which are in memory until its blobs are there. */
+const MAX_DOCUMENT_BYTES = 64 * 1024 * 1024;
+const MAX_INDEX_BYTES = 4 * 1024 * 1024;
+const OCI_LAYOUT = '{"imageLayoutVersion":"1.0.0"}';
+
+/** `index.json` of a layout, as far as it matters which of its entries stay. */
+const layoutIndex = object({
+  schemaVersion: optional(integer),
+  manifests: optional(array(unknown)),
+});
+const layoutEntry = object({
+  digest: optional(string),
+  annotations: optional(map(string)),
+});
+
+/**
+ * The image is in the layout, durably, under its tag; what else the layout has stays.
+ * @param directory made where it is missing; else an OCI layout, or empty
+ * @throws {@link LayerstackError} ERR_INVALID_ARGUMENT where `directory` is something else; ERR_STORE_LOCKED while another pull
+ *   writes there; ERR_MANIFEST_INVALID, ERR_DIGEST_MISMATCH, ERR_LIMIT_EXCEEDED, ERR_REGISTRY_*, ERR_NO_SPACE, ERR_ABORTED.
+ */
+export async function pullLayout(
+  source: PullSource,
+  reference: Reference,
+  directory: string,
+  options: PullLayoutOptions = {},
+): Promise<PulledLayout> {
+  throwIfAborted(options.signal);
+  const named = withDefaultTag(reference);
+  const path = await openDirectory(directory);
+  const held = await holdFlock(path, true);
+  if (!held)
+    throw new LayerstackError('ERR_STORE_LOCKED', `another pull writes to ${path}: wait for its end`, {
+      path,
+    });
+  const stop = new AbortController();
+  const signal = options.signal ? AbortSignal.any([options.signal, stop.signal]) : stop.signal;
+  try {
+    const blobs = new LayoutBlobs(path, { signal, onProgress: options.onProgress });
+    await blobs.begin();
+    return await new LayoutPull(source, named, { path, blobs, stop, signal }, options).run();
+  } finally {
+    await held.release();
+  }
+}
+
+/** The directory's canonical path. */
+async function openDirectory(directory: string): Promise<string> {
+  const fail = (why: string, cause?: unknown): never => {
+    throw new LayerstackError(
+      'ERR_INVALID_ARGUMENT',
+      `${directory} ${why}: name an OCI layout or a new directory`,
+      { path: directory, cause },
+    );
+  };
+  await makeDirectories(directory).catch((error: unknown) => {
+    if (!isSystemError(error, 'EEXIST', 'ENOTDIR')) throw error;
+    fail('is not a directory', error);
+  });
+  const path = await realpath(directory);
+  const names = await readdir(path);
+  const own = ['oci-layout', 'blobs', '.layerstack-partial'];
+  const isOwn = (name: string): boolean => own.includes(name) || TEMPORARY.test(name);
+  if (!names.every(isOwn) && !names.includes('oci-layout')) fail('is not empty and not an OCI layout');
+  return path;
+}
+
+interface Target {
+  readonly path: string;
+  readonly blobs: LayoutBlobs;
+  readonly stop: AbortController;
+  readonly signal: AbortSignal;
+}
+
+class LayoutPull {
+  readonly #source: PullSource;
+  readonly #reference: Reference;
+  readonly #sourceName: string;
+  readonly #target: Target;
+  readonly #options: PullLayoutOptions;
+  /** By digest: documents are written when the blobs that they name are there. */
+  readonly #documents = new Map<Digest, Uint8Array>();
+  readonly #wanted = new Map<Digest, Descriptor>();
+  readonly #foreign = new Set<Digest>();
+  #manifests = 0;
+  #documentBytes = 0;
+
+  constructor(source: PullSource, reference: Reference, target: Target, options: PullLayoutOptions) {
+    this.#source = source;
+    this.#reference = reference;
+    this.#sourceName = formatReference(reference);
+    this.#target = target;
+    this.#options = options;
+  }
+
+  async run(): Promise<PulledLayout> {
+    const { tag, digest: asked } = this.#reference;
+    const { path, blobs, signal } = this.#target;
+    // Read before anything is fetched: what is wrong with it is told at once.
+    const before = await readIndex(path);
+    const canonical = canonicalName(this.#reference.repository);
+    this.#options.onProgress?.({
+      type: 'pulling',
+      reference: this.#sourceName,
+      repository: canonical.slice(canonical.indexOf('/') + 1),
+      id: asked === undefined ? (tag ?? '') : `${canonical}@${asked}`,
+    });
+    const root = await this.#source.fetchManifest(asked ?? tag ?? '', { signal });
+    const document = readDocument(this.#sourceName, root, undefined);
+    await this.#visit(root.digest, root.bytes, document, 0);
+    const fetchedBytes = await this.#fetchBlobs();
+    for (const bytes of this.#documents.values()) await blobs.put(bytes);
+    await blobs.finish();
+    const mediaType = root.mediaType || (document.mediaType ?? '');
+    const descriptor = { mediaType, digest: root.digest, size: root.bytes.length };
+    await writeIndex(path, before, {
+      ...descriptor,
+      ...(tag !== undefined &&
+        asked === undefined && {
+          annotations: { [ANNOTATION_IMAGE_NAME]: `${canonical}:${tag}`, [ANNOTATION_REF_NAME]: tag },
+        }),
+    });
+    return {
+      reference: this.#sourceName,
+      digest: root.digest,
+      mediaType,
+      manifests: this.#manifests,
+      blobs: this.#wanted.size,
+      fetchedBytes,
+      foreign: [...this.#foreign],
+    };
+  }
+
+  /** Notes a document, and all that it leads to. */
+  async #visit(
+    digest: Digest,
+    bytes: Uint8Array,
+    document: ReturnType<typeof readDocument>,
+    nesting: number,
+  ): Promise<void> {
+    const fail = (why: string): never => {
+      throw new LayerstackError('ERR_LIMIT_EXCEEDED', `${this.#sourceName}: ${why}`, {
+        reference: this.#sourceName,
+        digest,
+      });
+    };
+    if (nesting > MAX_NESTING) fail('it has indexes nested too deep');
+    if (this.#documents.size >= MAX_MANIFESTS)
+      fail(`it has more than ${String(MAX_MANIFESTS)} manifests, which no real image has`);
+    if ((this.#documentBytes += bytes.length) > MAX_DOCUMENT_BYTES)
+      fail(
+        `its manifests have more than ${String(MAX_DOCUMENT_BYTES)} bytes together, which no real image has`,
+      );
+    if (document.kind === 'manifest') {
+      this.#manifests++;
+      for (const blob of [document.config, ...document.layers]) this.#want(blob);
+    } else {
+      for (const child of document.manifests) {
+        // An index may name one manifest thousands of times.
+        if (this.#documents.has(child.digest)) continue;
+        const { bytes: own, document: next } = await this.#child(child);
+        await this.#visit(child.digest, own, next, nesting + 1);
+      }
+    }
+    // After its children, so that it is written after them.
+    this.#documents.set(digest, bytes);
+  }
+
+  /** A document that an index names: from the layout, or from the registry. */
+  async #child(child: Descriptor): Promise<{ bytes: Uint8Array; document: ReturnType<typeof readDocument> }> {
+    const { blobs, signal } = this.#target;
+    const kept = await blobs.document(child);
+    const fetched = kept
+      ? { bytes: kept, mediaType: child.mediaType, digest: digestOf(kept) }
+      : await this.#source.fetchManifest(child.digest, { signal });
+    return { bytes: fetched.bytes, document: readDocument(this.#sourceName, fetched, child) };
+  }
+
+  #want(blob: Descriptor): void {
+    if (/\.(?:foreign|nondistributable)\./.test(blob.mediaType)) this.#foreign.add(blob.digest);
+    else this.#wanted.set(blob.digest, blob);
+  }
+
+  /** All blobs side by side; the first failure stops the others. Resolves with the bytes that came. */
+  async #fetchBlobs(): Promise<number> {
+    const { maxConcurrentDownloads = DOWNLOADS, maxBytes = DEFAULT_MAX_BYTES, signal: outer } = this.#options;
+    const { blobs, stop, signal } = this.#target;
+    const total = [...this.#wanted.values()].reduce((sum, { size }) => sum + size, 0);
+    if (total > maxBytes)
+      throw new LayerstackError(
+        'ERR_LIMIT_EXCEEDED',
+        `${this.#sourceName}: its blobs have ${String(total)} bytes; ${String(maxBytes)} are allowed`,
+        { reference: this.#sourceName, limit: maxBytes, found: total },
+      );
+    const slots = new Slots(maxConcurrentDownloads);
+    const fetches = [...this.#wanted.values()].map((blob) => {
+      const fetch = slots.run(signal, () => blobs.fetch(this.#source, blob));
+      fetch.catch((error: unknown) => stop.abort(error));
+      return fetch;
+    });
+    const results = await Promise.allSettled(fetches);
+    throwIfAborted(outer);
+    // The others end with ERR_ABORTED by the first, which is the reason.
+    if (stop.signal.aborted) throw stop.signal.reason;
+    return results.reduce((sum, result) => sum + (result.status === 'fulfilled' ? result.value : 0), 0);
+  }
+}
+
+async function readIndex(path: string): Promise<unknown[]> {
+  const file = join(path, 'index.json');
+  const stats = await unlessMissing(stat(file));
+  if (!stats) return [];
+  const source = {
+    what: file,
+    code: 'ERR_INVALID_ARGUMENT',
+    maxBytes: MAX_INDEX_BYTES,
+    facts: { path: file },
+  } as const;
+  if (stats.size > MAX_INDEX_BYTES)
+    throw new LayerstackError('ERR_INVALID_ARGUMENT', `${file}: it has ${String(stats.size)} bytes`, {
+      path: file,
+    });
+  const { manifests = [] } = decodeJson(layoutIndex, await readFile(file), source);
+  return manifests;
+}
+
+/** Writes `index.json` with the entry in place of any of the same tag (or, without one, the same digest). */
+async function writeIndex(
+  path: string,
+  before: readonly unknown[],
+  entry: { readonly digest: Digest; readonly annotations?: Readonly<Record<string, string>> },
+): Promise<void> {
+  const tag = entry.annotations?.[ANNOTATION_REF_NAME];
+  const stays = before.filter((each) => {
+    const { digest, annotations } = layoutEntry(each, '');
+    const own = annotations?.get(ANNOTATION_REF_NAME);
+    return own !== tag || (tag === undefined && digest !== entry.digest);
+  });
+  const index = { schemaVersion: 2, manifests: [...stays, entry] };
+  const steps = [
+    { op: 'replace', path: 'oci-layout', data: OCI_LAYOUT, mode: 0o644 },
+    { op: 'replace', path: 'index.json', data: JSON.stringify(index), mode: 0o644 },
+    { op: 'fsync', path: '.' },
+  ] as const;
+  await call(native.batch(path, steps)).catch((error: unknown) => {
+    throw spaceError(error, path);
+  });
+}

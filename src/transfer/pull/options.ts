@@ -1,0 +1,63 @@
+/** What a pull is asked for, what it works on, and what it results in. */
+import type { Digest, ImageID } from '../../core/digest.ts';
+import type { OnProgress } from '../../core/progress.ts';
+import type { Distribution } from '../../image/distribution.ts';
+import type { ImageStore } from '../../image/store.ts';
+import type { LayerStore } from '../../layer/store.ts';
+import type { Root } from '../../system/root.ts';
+import type { LayerWarning } from '../ingest/publish-images.ts';
+import type { PullSource } from './source.ts';
+
+export interface PullOptions {
+  /** `OS/ARCHITECTURE[/VARIANT]`. Default: the host's where the registry has several, else what there is. */
+  readonly platform?: string | undefined;
+  /** Every tag of the repository; the reference then has none. Default false. */
+  readonly allTags?: boolean | undefined;
+  /** Layers fetched at once. Default 3. */
+  readonly maxConcurrentDownloads?: number | undefined;
+  /** Uncompressed bytes of all layers of an image together. Default 1 TiB. */
+  readonly maxBytes?: number | undefined;
+  /**
+   * Keep the layers as they come, compressed, too: `save --format oci` and `push` then give out the manifest and the blobs that
+   * were pulled. Default false.
+   */
+  readonly keepBlobs?: boolean | undefined;
+  readonly signal?: AbortSignal | undefined;
+  readonly onProgress?: OnProgress | undefined;
+}
+
+export interface PulledImage {
+  readonly id: ImageID;
+  /** The familiar name that was pulled, with its tag or digest. */
+  readonly reference: string;
+  /** Of the manifest, or of the index that led to it: `name@digest` names the image too. */
+  readonly digest: Digest;
+  /** The reference named another image before, or none. */
+  readonly updated: boolean;
+}
+
+export interface PullResult {
+  /** One; with `allTags` one for each tag, in the registry's order. */
+  readonly images: readonly PulledImage[];
+  /** Lines for the user. */
+  readonly notices: readonly string[];
+  readonly warnings: readonly LayerWarning[];
+}
+
+export interface PullStores {
+  readonly root: Pick<Root, 'aftermath' | 'caps' | 'layout' | 'locks' | 'log' | 'session'>;
+  readonly layers: Pick<
+    LayerStore,
+    'findAll' | 'stage' | 'restage' | 'discard' | 'publish' | 'pin' | 'runInBackground'
+  >;
+  readonly images: Pick<ImageStore, 'add' | 'get' | 'references' | 'originals'>;
+  readonly distribution: Pick<Distribution, 'add' | 'diffId'>;
+}
+
+/** What the pulls of one call have in common. */
+export interface PullContext {
+  readonly stores: PullStores;
+  /** The repository of the references. */
+  readonly source: PullSource;
+  readonly options: PullOptions;
+}

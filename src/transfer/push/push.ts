@@ -1,0 +1,312 @@
+/**
+ * Store -> repository: config, layers and manifest of one image, named by a tag. Layers go side by side, each by the
+ * cheapest way (push/layer.ts); the manifest comes last, so a push that was broken off is not to be seen. Nothing changes in the
+ * store but what is remembered: which blobs the layers are, and the manifest's digest as a name of the image.
+ * Mirrors moby/moby: distribution/push_v2.go at v20.10.
+ */
+import { throwIfAborted } from '../../core/abort.ts';
+import type { Descriptor } from '../../core/descriptor.ts';
+import { digestOf, topChainId, type DiffID, type Digest, type ImageID } from '../../core/digest.ts';
+import { LayerstackError, undefinedIf } from '../../core/errors.ts';
+import type { OnProgress } from '../../core/progress.ts';
+import { withSum } from '../../core/tally.ts';
+import {
+  canonicalName,
+  formatReference,
+  parseReference,
+  withDefaultTag,
+  type Reference,
+} from '../../core/reference.ts';
+import type { ImageConfig } from '../../image/config.ts';
+import type { Distribution, SourceCredentials } from '../../image/distribution.ts';
+import type { OriginalImage, OriginalImages } from '../../image/originals.ts';
+import type { ImageStore } from '../../image/store.ts';
+import { checkCompression, type LayerCompression } from '../../layer/compress.ts';
+import { Slots } from '../../layer/slots.ts';
+import type { Layer, LayerStore } from '../../layer/store.ts';
+import type { Root } from '../../system/root.ts';
+import { locateRepository } from '../registry/address.ts';
+import type { CredentialSource } from '../registry/auth/credentials.ts';
+import type { RepositoryClient } from '../registry/client.ts';
+import { pushLayer, type BlobMemory, type LayerTarget } from './layer.ts';
+import { imageManifest, type ManifestDocument, type ManifestFormat } from './manifest.ts';
+
+export interface PushOptions {
+  /** Default `gzip`, which every registry and runtime takes. */
+  readonly compression?: LayerCompression | undefined;
+  /** gzip 1 to 9 (default 4), zstd 1 to 19 (default 3). */
+  readonly compressionLevel?: number | undefined;
+  /** Default `docker`, but `oci` for zstd, which docker's manifest has no name for. */
+  readonly format?: ManifestFormat | undefined;
+  /** Every tag of the repository that is here; the reference is then a name alone. Default false. */
+  readonly allTags?: boolean | undefined;
+  /** Layers at once; default 5, as docker's. */
+  readonly maxConcurrentUploads?: number | undefined;
+  /** Each blob in one request with its size, for registries that take no streams: layers are then compressed twice. */
+  readonly monolithic?: boolean | undefined;
+  readonly signal?: AbortSignal | undefined;
+  readonly onProgress?: OnProgress | undefined;
+}
+
+/** An image that is in a registry. */
+export interface PushedImage {
+  /** `NAME:TAG` in familiar form. */
+  readonly reference: string;
+  readonly id: ImageID;
+  /** Of the manifest, which is what registries know the image by. */
+  readonly digest: Digest;
+  /** Bytes of the manifest. */
+  readonly size: number;
+}
+
+export interface PushResult {
+  /** One, or with `allTags` one for each tag. */
+  readonly images: readonly PushedImage[];
+}
+
+export interface PushStores {
+  readonly root: Pick<Root, 'readOnly' | 'caps' | 'log'>;
+  readonly layers: Pick<LayerStore, 'chain' | 'pin' | 'tarSize' | 'compressed'>;
+  readonly images: Pick<ImageStore, 'get' | 'resolve' | 'add' | 'references'>;
+  readonly distribution: Pick<Distribution, 'sources' | 'add'>;
+  /** Where images are that go out as they were pulled. Without it every layer is compressed anew. */
+  readonly originals?: Pick<OriginalImages, 'find'> | undefined;
+}
+
+/** A repository, and who this is to its registry. */
+export interface PushTarget {
+  readonly client: Pick<
+    RepositoryClient,
+    'repository' | 'hasBlob' | 'openBlob' | 'mountBlob' | 'uploadBlob' | 'headManifest' | 'pushManifest'
+  >;
+  readonly credentials: CredentialSource | undefined;
+}
+
+const UPLOADS = 5;
+
+/**
+ * The image that `reference` names (by the tag `latest` where it has none) is in its repository, under that tag. With
+ * `allTags` the images go one after the other.
+ * @throws {@link LayerstackError} ERR_IMAGE_NOT_FOUND; ERR_REFERENCE_INVALID for a digest, and with `allTags` for a tag;
+ *   ERR_INVALID_ARGUMENT, ERR_COMPRESSION_UNSUPPORTED; ERR_LAYER_NOT_FOUND, ERR_STORE_CORRUPT, naming the layer;
+ *   ERR_REGISTRY_*; ERR_ABORTED.
+ */
+export async function push(
+  stores: PushStores,
+  target: PushTarget,
+  reference: Reference,
+  options: PushOptions = {},
+): Promise<PushResult> {
+  const form = resolveForm(options, stores.root);
+  throwIfAborted(options.signal);
+  const names = options.allTags === true ? await tagsOf(stores, reference) : [taggedName(reference)];
+  const credentials = await credentialsFor(target, options.signal);
+  const images: PushedImage[] = [];
+  for (const name of names)
+    images.push(await pushImage(stores, { ...target, ...form, credentials }, name, options));
+  return { images };
+}
+
+function taggedName(reference: Reference): Reference {
+  if (reference.digest === undefined) return withDefaultTag(reference);
+  throw new LayerstackError(
+    'ERR_REFERENCE_INVALID',
+    `an image is pushed by its tag, not by a digest: ${formatReference(reference)}`,
+    { reference: formatReference(reference) },
+  );
+}
+
+async function tagsOf({ images }: PushStores, reference: Reference): Promise<Reference[]> {
+  const { repository, tag, digest } = reference;
+  if (tag !== undefined || digest !== undefined)
+    throw new LayerstackError(
+      'ERR_REFERENCE_INVALID',
+      `all tags of a repository are pushed by its name alone, not ${formatReference(reference)}`,
+      { reference: formatReference(reference) },
+    );
+  const names = [...(await images.references()).values()].flat().map(parseReference);
+  const own = names.filter((name) => name.repository === repository && name.tag !== undefined);
+  if (own.length > 0) return own;
+  throw new LayerstackError('ERR_IMAGE_NOT_FOUND', `no image here has a tag of ${repository}`, {
+    repository,
+  });
+}
+
+/** How the blobs of a push are to be. */
+interface Form {
+  readonly format: ManifestFormat;
+  readonly compression: LayerCompression;
+}
+
+async function pushImage(
+  stores: PushStores,
+  {
+    client,
+    format,
+    compression,
+    credentials,
+  }: Form & { client: PushTarget['client']; credentials: SourceCredentials },
+  reference: Reference,
+  options: PushOptions,
+): Promise<PushedImage> {
+  const { images, layers } = stores;
+  const { signal, onProgress = () => undefined } = options;
+  const name = formatReference(reference);
+  const id = await images.resolve(name);
+  const config = await images.get(id);
+  const top = topChainId(config.diffIds);
+  await using _pin = await layers.pin(top === undefined ? [] : [top], { signal });
+  const chain = top === undefined ? [] : (await layers.chain(top)).reverse();
+  const asksForOne = options.compression ?? options.format ?? options.compressionLevel;
+  const original = asksForOne === undefined ? await stores.originals?.find(id) : undefined;
+
+  onProgress({ type: 'pushing', reference: name, repository: canonicalName(reference.repository) });
+  const stop = new AbortController();
+  const target: LayerTarget = {
+    client,
+    layers,
+    format,
+    compression,
+    credentials,
+    onProgress: withSum(onProgress),
+    level: options.compressionLevel,
+    monolithic: options.monolithic === true,
+    memory: memoryOf(stores),
+    signal: signal ? AbortSignal.any([signal, stop.signal]) : stop.signal,
+  };
+  const blobs = await pushLayers(chain, target, original, options.maxConcurrentUploads ?? UPLOADS, stop);
+  await pushConfig(client, config, signal);
+  const manifest = original?.manifest ?? imageManifest(format, config, blobs);
+  const digest = await pushManifest(client, reference.tag ?? 'latest', manifest, signal);
+  await nameByDigest(stores, reference, digest, id);
+  const pushed = { reference: name, id, digest, size: manifest.bytes.length };
+  onProgress({ type: 'pushed', ...pushed });
+  return pushed;
+}
+
+function resolveForm(
+  {
+    compression = 'gzip',
+    compressionLevel: level,
+    format,
+    maxConcurrentUploads: uploads = UPLOADS,
+  }: PushOptions,
+  { caps }: PushStores['root'],
+): Form {
+  checkCompression({ compression, level }, caps);
+  if (compression === 'zstd' && format === 'docker')
+    throw new LayerstackError(
+      'ERR_INVALID_ARGUMENT',
+      "docker's manifest format has no zstd layers: use the format oci, or gzip",
+    );
+  if (!Number.isInteger(uploads) || uploads < 1)
+    throw new LayerstackError(
+      'ERR_INVALID_ARGUMENT',
+      `maxConcurrentUploads must be at least 1, not ${String(uploads)}`,
+    );
+  return { compression, format: format ?? (compression === 'zstd' ? 'oci' : 'docker') };
+}
+
+/** The blobs of all layers, bottom to top. The first failure stops the others; all are at their end on return. */
+async function pushLayers(
+  chain: readonly Layer[],
+  target: LayerTarget,
+  original: OriginalImage | undefined,
+  uploads: number,
+  stop: AbortController,
+): Promise<Descriptor[]> {
+  const { onProgress, signal } = target;
+  const slots = new Slots(uploads);
+  const pushes = new Map<DiffID, Promise<Descriptor>>();
+  // What is twice in an image is sent once.
+  const distinct = [...new Map(chain.map((layer, at) => [layer.diffId, { layer, at }])).values()];
+  for (const { layer } of distinct)
+    onProgress({ type: 'layer-preparing', diffId: layer.diffId, current: 0, total: layer.size });
+  for (const [turn, { layer, at }] of distinct.entries()) {
+    if (turn >= uploads)
+      onProgress({ type: 'layer-waiting', diffId: layer.diffId, current: 0, total: layer.size });
+    const descriptor = original?.layers[at];
+    const source = original && descriptor && { image: original, descriptor };
+    const pushed = slots.run(signal, () => pushLayer(layer, target, source));
+    pushed.catch((error: unknown) => stop.abort(error));
+    pushes.set(layer.diffId, pushed);
+  }
+  const results = await Promise.allSettled(pushes.values());
+  const failed = results
+    .filter((result) => result.status === 'rejected')
+    .map(({ reason }) => reason as unknown);
+  // The others end with ERR_ABORTED by the first, which is the reason.
+  if (failed.length > 0) throw signal.reason === stop.signal.reason ? stop.signal.reason : failed[0];
+  return Promise.all(chain.map(({ diffId }) => pushes.get(diffId) as Promise<Descriptor>));
+}
+
+async function pushConfig(
+  client: PushTarget['client'],
+  { id, raw }: Pick<ImageConfig, 'id' | 'raw'>,
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  if ((await undefinedIf(client.hasBlob(id, { signal }), 'ERR_REGISTRY_DENIED')) !== undefined) return;
+  const bytes = async function* (from: number): AsyncGenerator<Uint8Array, void, undefined> {
+    yield await Promise.resolve(raw.subarray(from));
+  };
+  await client.uploadBlob(bytes, () => id, { size: raw.length, monolithic: true, signal });
+}
+
+/**
+ * Where the tag names this manifest already, nothing is sent. It may name anything else: an index, a manifest of the other format
+ * (which distribution would turn into schema 1 for who accepts only one), or what cannot be read at all. That is replaced.
+ */
+async function pushManifest(
+  client: PushTarget['client'],
+  tag: string,
+  { mediaType, bytes }: ManifestDocument,
+  signal: AbortSignal | undefined,
+): Promise<Digest> {
+  const digest = digestOf(bytes);
+  const there = await undefinedIf(
+    client.headManifest(tag, { signal, origin: true }),
+    'ERR_REGISTRY_DENIED',
+    'ERR_MANIFEST_INVALID',
+  );
+  if (there?.digest === digest && there.mediaType === mediaType) return digest;
+  return client.pushManifest(tag, mediaType, bytes, { signal });
+}
+
+/** `name@digest` names the image too, as after docker's push. What cannot be noted is no failure: the push is done. */
+async function nameByDigest(
+  { images, root }: PushStores,
+  { repository }: Reference,
+  digest: Digest,
+  id: ImageID,
+): Promise<void> {
+  if (root.readOnly) return;
+  try {
+    await images.add([], [{ reference: { repository, digest }, id }]);
+  } catch (error) {
+    if (!LayerstackError.is(error)) throw error;
+    root.log.warn(`${repository}@${digest} is pushed, but not noted in the store: ${error.message}`);
+  }
+}
+
+/** A cache: a store that is read-only remembers nothing. */
+function memoryOf({ root, distribution }: PushStores): BlobMemory {
+  return {
+    sources: (diffId) => distribution.sources(diffId),
+    async add(entries) {
+      if (!root.readOnly) await distribution.add(entries);
+    },
+  };
+}
+
+async function credentialsFor(
+  { client, credentials }: PushTarget,
+  signal: AbortSignal | undefined,
+): Promise<SourceCredentials> {
+  const known = await credentials?.get(locateRepository(client.repository).registry.credentialsKey, signal);
+  return {
+    username: known?.username,
+    password: known?.password,
+    identitytoken: known?.identityToken,
+    registrytoken: known?.registryToken,
+  };
+}
