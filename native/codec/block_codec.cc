@@ -20,7 +20,7 @@ void CheckLevel(int level, int most, const char* name) {
                                          ": use 1 (fastest) to " + std::to_string(most) + " (smallest)");
 }
 
-// Makes room behind what `out` holds, and gives its start.
+// Makes room behind the bytes of `out` and returns where it starts.
 char* Grow(std::string& out) {
   const size_t size = out.size();
   out.resize(size + kGrowth);
@@ -65,7 +65,7 @@ class ZlibBlocks final : public BlockCodec {
       stream.avail_in = length;
       Deflate(stream, Z_NO_FLUSH, encoded.bytes);
     }
-    // Ends at a byte, with an empty stored block: the next one may follow.
+    // Ends at a byte boundary, with an empty stored block, so that the next one can follow.
     Deflate(stream, Z_SYNC_FLUSH, encoded.bytes);
     return encoded;
   }
@@ -126,7 +126,7 @@ class LibdeflateBlocks final : public BlockCodec {
   }
 
  private:
-  // A compressor and the memory for its output are the thread's, since fresh memory costs a page fault every 4 KiB.
+  // Each thread keeps a compressor and the memory for its output, since fresh memory costs a page fault every 4 KiB.
   static void* Compressor(int level) {
     thread_local int made_for = 0;
     thread_local std::unique_ptr<void, void (*)(void*)> compressor(nullptr, Libdeflate()->free_compressor);
@@ -155,7 +155,7 @@ class ZstdBlocks final : public BlockCodec {
     }
   }
 
-  // A frame looks back no further than its start: larger ones would hold little less and much more memory.
+  // A frame looks back no further than its start. Larger frames would save few bytes and cost much more memory.
   size_t BlockBytes() const override { return size_t{1} << 20; }
 
   Encoded Encode(const std::vector<std::string_view>& block, std::string_view) const override {
@@ -197,7 +197,7 @@ GzipEncoder BestGzipEncoder() {
 }
 
 std::unique_ptr<const BlockCodec> BlockCodec::Create(Compression compression, int level, GzipEncoder encoder) {
-  // gzip: where either encoder makes less than podman's does, in the least time. zstd: that of the command.
+  // gzip: the fastest level at which either encoder makes fewer bytes than podman's. zstd: the default of its command.
   constexpr int kDefaultGzip = 4, kDefaultZstd = 3;
   if (level == 0) level = compression == Compression::kZstd ? kDefaultZstd : kDefaultGzip;
   switch (compression) {

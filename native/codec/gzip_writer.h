@@ -15,7 +15,7 @@ class GzipWriter {
   GzipWriter& operator=(const GzipWriter&) = delete;
   ~GzipWriter();
 
-  // Both throw the errno of write(2). Finish writes the rest and the trailer; it does not sync.
+  // Both throw the errno of write(2). Finish writes the rest and the trailer. It does not sync.
   void Write(const void* data, size_t length);
   void Finish();
 

@@ -80,7 +80,7 @@ void TarReader::Trailing() {
   }
 }
 
-// False at the end of the archive: two zero blocks, one zero block and nothing behind it, or just nothing.
+// False at the end of the archive: two zero blocks, one zero block and nothing after it, or the end of the bytes.
 bool TarReader::ReadHeader(TarHeader& header) {
   subject_.clear();
   for (int zero_blocks = 0;;) {
@@ -108,7 +108,7 @@ void TarReader::SetPayload(const TarHeader& header) {
   padding_ = PaddingOf(payload_left_);
 }
 
-// The content of an x, g, L or K header; it is raw, like the header.
+// The content of an x, g, L or K header. It goes to the sink, like the header.
 std::string TarReader::ReadSpecial(const TarHeader& header) {
   uint64_t limit = std::max<uint64_t>(limits_.max_pax_bytes, kTarBlock);
   if (payload_left_ > limit) {
@@ -244,7 +244,7 @@ bool TarReader::Next(TarMember& member) {
       std::optional<PaxRecords> records = PaxRecords::Parse(ReadSpecial(header));
       if (!records) Invalid("malformed PAX header");
       if (header.type == 'g') {
-        Merge(*records, header, member);  // no member gets them, but the header itself is named by its `path`
+        Merge(*records, header, member);  // no member gets them, but `path` names the header itself
         break;
       }
       pax = std::move(*records);

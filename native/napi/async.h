@@ -1,6 +1,6 @@
-// Promises for native work. `Async` runs a function on the native pool and settles a promise on the
-// JavaScript thread; `Settlement` does the same for work that owns its threads. Work functions touch no
-// JavaScript; a thrown Failure becomes the rejection (napi/error.h).
+// Promises for native work. `Async` runs a function on the native pool and settles a promise on the JavaScript thread.
+// `Settlement` does the same for work that owns its threads. The work must not touch JavaScript. A Failure that it throws
+// becomes the rejection (napi/error.h).
 #pragma once
 
 #include <napi.h>
@@ -16,8 +16,8 @@
 
 namespace layerstack {
 
-// Hands functions from any thread to one environment's JavaScript thread, and keeps that event loop
-// alive while work is under way. One per environment (main thread or worker), made by addon.cc.
+// Hands functions from any thread to the JavaScript thread of one environment, and keeps its event loop alive while work is
+// under way. addon.cc makes one for each environment (main thread or worker).
 class Mailbox {
  public:
   static void Install(Napi::Env env);
@@ -35,11 +35,11 @@ class Mailbox {
   int owed_ = 0;  // touched on the JavaScript thread only
 };
 
-// What the JavaScript thread makes the result of.
+// Makes the result, on the JavaScript thread.
 using Delivery = std::function<Napi::Value(Napi::Env)>;
 
-// A promise that any thread may settle, exactly once. Made on the JavaScript thread. Free of the result's type, as all is here that
-// can be: the compiler makes what has one again for each type.
+// A promise that any thread may settle, exactly once. Made on the JavaScript thread. It does not depend on the result's
+// type, since the compiler makes a template again for each type.
 class AnySettlement {
  public:
   explicit AnySettlement(Napi::Env env);
@@ -62,7 +62,7 @@ Delivery DeliveryOf(T value, const Convert<T>& convert) {
   return [convert, shared = std::make_shared<T>(std::move(value))](Napi::Env env) { return convert(env, *shared); };
 }
 
-// The same for results of one type.
+// A promise of one type.
 template <typename T>
 class Settlement : public AnySettlement {
  public:
@@ -82,7 +82,7 @@ using Runner = std::function<void(std::function<void()>)>;
 
 Napi::Promise RunAsync(Napi::Env env, std::function<Delivery()> work, const Runner& run);
 
-// Runs `work` on the native pool, or where `run` puts it. `convert` turns its result into a JavaScript value.
+// Runs `work` on the native pool, or where `run` runs it. `convert` turns its result into a JavaScript value.
 template <typename T>
 Napi::Promise Async(Napi::Env env, std::function<T()> work, std::function<Napi::Value(Napi::Env, T&)> convert,
                     const Runner& run = RunOnPool) {

@@ -1,4 +1,4 @@
-// One function per binding file; each adds its functions and classes to `exports`.
+// One function per binding file. Each adds its functions and classes to `exports`.
 #pragma once
 
 #include <napi.h>
@@ -19,7 +19,7 @@ void InitCopy(Napi::Env env, Napi::Object exports);    // copy_binding.cc: statI
 void InitErofs(Napi::Env env, Napi::Object exports);   // erofs_binding.cc: ErofsImage
 void InitSocket(Napi::Env env, Napi::Object exports);  // socket_binding.cc: listen, peers, datagrams
 
-// What a step of `batch` does with mounts and init layers; empty where the op is another.
+// What a step of `batch` does with mounts and init layers. Empty if `op` is another one.
 std::function<void()> MountsCall(const std::string& op, const Napi::Object& step);
 
 }  // namespace layerstack

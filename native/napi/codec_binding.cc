@@ -67,7 +67,7 @@ class DecoderObject : public Napi::ObjectWrap<DecoderObject> {
   struct State {
     std::unique_ptr<StreamDecoder> decoder;
     bool ended = false;
-    std::optional<Failure> failure;  // stays: a broken stream is not gone on with
+    std::optional<Failure> failure;  // stays, since a broken stream cannot be continued
   };
 
   static Decoded Work(State& state, std::optional<std::string> input, bool end) {
@@ -187,7 +187,7 @@ class AssemblerObject : public Napi::ObjectWrap<AssemblerObject> {
     return Async<LayerRebuild::Written>(
         info.Env(),
         [state = state_, fd = FdArg(info[0], "fd")] {
-          // To whoever writes, the end must not look like that of the tar.
+          // The writer must not take this for the end of the tar.
           if (state->ended) ThrowInput("ERR_ABORTED", "the layer has ended or was closed");
           auto written = Work(*state, [&](LayerRebuild& rebuild) { return rebuild.WriteTo(fd->Get(), kAtOnce); });
           if (written.ended) End(*state);

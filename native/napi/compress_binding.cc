@@ -91,7 +91,7 @@ class CompressorObject : public Napi::ObjectWrap<CompressorObject> {
   }
 
   std::shared_ptr<ParallelCompressor> compressor_;
-  std::optional<Failure> failure_;  // why there is none; the first read reports it
+  std::optional<Failure> failure_;  // set if there is none; the first read reports it
 };
 
 }  // namespace

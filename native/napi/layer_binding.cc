@@ -113,7 +113,7 @@ class LayerApply : public Napi::ObjectWrap<LayerApply> {
   Napi::Value BytesRead(const Napi::CallbackInfo& info) { return Count(info.Env(), job_->BytesRead()); }
 
   std::shared_ptr<LayerJob> job_;
-  PushedInput* pushed_ = nullptr;  // the job's input, where it is pushed
+  PushedInput* pushed_ = nullptr;  // the job's input, if it is pushed
   bool ended_ = false;
 };
 

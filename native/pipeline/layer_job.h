@@ -28,9 +28,9 @@ namespace layerstack {
 struct LayerJobOptions {
   std::string diff;
   std::string tar_split;
-  uint64_t max_bytes = UINT64_MAX;  // of the uncompressed tar, holes included
+  uint64_t max_bytes = UINT64_MAX;  // the most that the uncompressed tar may have, holes included
   TarLimits limits;
-  std::shared_ptr<Clones> clones;  // of the source's files, where it makes any
+  std::shared_ptr<Clones> clones;  // of the source's files, if it makes any
 };
 
 struct AppliedLayer {
@@ -41,7 +41,7 @@ struct AppliedLayer {
   Compression compression = Compression::kNone;
   uint64_t entries = 0;
   uint64_t content_size = 0;
-  uint64_t hole_bytes = 0;  // of sparse members; counted against max_bytes as the zeros they stand for
+  uint64_t hole_bytes = 0;  // of sparse members, counted against max_bytes as zeros
   Warnings warnings;
 };
 

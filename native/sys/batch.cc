@@ -142,7 +142,7 @@ class Batch {
     std::string name;
   };
 
-  // `errno` says why `path` could not be opened; `step` is what was to be done.
+  // `errno` says why `path` could not be opened. `step` is the full path of the step.
   [[noreturn]] void Fail(const char* syscall, const std::string& path, const std::string& step) const {
     int error = errno;
     if (error == ELOOP) ThrowLink(root_fd_.get(), root_, path);
@@ -158,7 +158,7 @@ class Batch {
     if (name.empty() || name == "." || name == ".." || name.find('\0') != std::string::npos)
       ThrowErrno(EINVAL, "open", Full(path));
     if (parent.empty()) return {root_fd_.get(), name};
-    // Steps come in runs below one directory.
+    // Most steps are in the directory of the step before.
     if (!parent_fd_ || parent != parent_) {
       parent_fd_ = OpenBeneathNoLinks(root_fd_.get(), parent, O_PATH | O_DIRECTORY);
       if (!parent_fd_) Fail("open", parent, Full(path));
@@ -203,7 +203,7 @@ class Batch {
     return ".tmp-" + base + std::to_string(random);
   }
 
-  // Both names. Locating the second may drop the cached directory of the first, so that is held.
+  // Two names. Locating the second may close the cached directory of the first, so the pair holds a duplicate.
   struct Pair {
     UniqueFd from_dir;
     std::string from;

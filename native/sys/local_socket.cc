@@ -24,7 +24,7 @@ struct Address {
 Address AddressOf(const std::string& text, const char* syscall) {
   Address address;
   address.un.sun_family = AF_UNIX;
-  // A path needs its terminator; an abstract name is counted.
+  // A path needs its terminator. An abstract name has a length instead.
   if (text.empty() || text.size() >= sizeof address.un.sun_path) ThrowErrno(ENAMETOOLONG, syscall, text);
   std::memcpy(address.un.sun_path, text.data(), text.size());
   address.length = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + text.size());
@@ -79,7 +79,7 @@ std::optional<PeerCredentials> PeerOf(int fd) {
   ucred peer = {};
   int domain = 0;
   if (!Option(fd, SO_DOMAIN, &domain) || domain != AF_UNIX || !Option(fd, SO_PEERCRED, &peer)) return std::nullopt;
-  // What the kernel says of a socket that nobody is connected to.
+  // What the kernel answers for a socket that is not connected.
   if (peer.uid == static_cast<uid_t>(-1)) return std::nullopt;
   return PeerCredentials{peer.pid, peer.uid, peer.gid};
 }

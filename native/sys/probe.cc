@@ -29,7 +29,7 @@ namespace layerstack {
 
 namespace {
 
-// Names as `docker info` gives them for the backing file system.
+// The names that `docker info` gives for the backing file system.
 struct FsName {
   unsigned long magic;
   const char* name;
@@ -65,8 +65,8 @@ std::string ModuleParameter(const char* name) {
   return std::string(1, value[0]);
 }
 
-// Whether a call says that this kernel or file system has no such thing, or does not give it to this process. Anything else
-// (EIO, EMFILE, ENOMEM, ...) says nothing of what they can do.
+// Whether the error is a refusal: this kernel or file system does not have the feature, or does not allow it to this
+// process. Other errors (EIO, EMFILE, ENOMEM, ...) do not say what they can do.
 bool IsRefusal(int errnum) {
   switch (errnum) {
     case ENOSYS:
@@ -81,13 +81,13 @@ bool IsRefusal(int errnum) {
   }
 }
 
-// The answer of a trial that ended with `done`; throws where it was none.
+// The answer of a trial that ended with `done`. Throws an error that is not a refusal.
 bool Answer(bool done, const char* syscall, const std::string& path) {
   if (!done && !IsRefusal(errno)) ThrowErrno(errno, syscall, path);
   return done;
 }
 
-// Locked for as long as it is in use: one that nobody has locked was left by a process that died.
+// The directory is locked while it is in use. One without a lock was left by a process that died.
 class Scratch {
  public:
   explicit Scratch(const std::string& dir) {
@@ -97,7 +97,7 @@ class Scratch {
       lock_.reset(Again<::open>(path_.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
       if (!lock_ && errno != ENOENT) ThrowErrno(errno, "open", path_);
       struct stat st;
-      // Else it was taken for a dead one's before it was locked.
+      // Else another process removed it before it was locked.
       if (lock_ && TryFlock(lock_.get(), true) && Again<::fstat>(lock_.get(), &st) == 0 && st.st_nlink > 0) return;
     }
   }
@@ -159,12 +159,12 @@ bool TryMount(const Scratch& scratch, bool two) {
   if (two) data.append(":").append(scratch / "b");
   data.append(",upperdir=" + scratch / "upper" + ",workdir=" + scratch / "work");
   const bool done = Again<::mount>("overlay", (scratch / "merged").c_str(), "overlay", MS_RDONLY, data.c_str()) == 0;
-  // A kernel that takes a single lower looks for one directory of both names.
+  // A kernel that takes a single lower looks for a directory whose name is both names.
   if (!done && two && errno == ENOENT) return false;
   return Answer(done, "mount", scratch.path());
 }
 
-// Before the new mount API a mount must be attached to be tried: in a namespace that ends with its thread.
+// Before the new mount API, a mount must be attached to be tried. The namespace of this thread ends with it.
 void ProbeOldMount(const Scratch& scratch, Probe* probe) {
   MakeDirectory(scratch / "merged");
   std::exception_ptr failed;

@@ -13,7 +13,7 @@ namespace {
 
 constexpr char kOverlayPrefix[] = "trusted.overlay.";
 
-// Calls `read(buffer, size)` with a buffer that is large enough; -1 with errno as the call left it.
+// Calls `read(buffer, size)` with a buffer that is large enough. -1 with the errno of the call.
 template <typename Read>
 ssize_t ReadSized(std::string* value, Read read) {
   value->resize(256);  // most values fit, which saves asking for the size

@@ -86,8 +86,8 @@ void LayerExtractor::Apply(const TarMember& member) {
     ThrowInput("ERR_LAYER_INVALID", "a member has a NUL byte in its name");
   std::optional<std::string> path = CleanMemberPath(member.name);
   if (!path && member.type != 'g') ThrowInput("ERR_LAYER_ESCAPE", "'" + member.name + "' climbs out of the layer");
-  // One name, one file entry: readers refuse a second one. The header's bytes are in a segment anyway. A global header
-  // is applied to nothing, so its name may climb; then it has no entry.
+  // Each name gets one file entry, since readers refuse a second one. The header's bytes are in a segment anyway. A global
+  // header applies to nothing, so its name may climb. Then it gets no entry.
   fresh_name_ = path && names_.Insert(*path);
   if (member.type == 'g') {
     if (fresh_name_) tar_split_.FileEntry(member.name, 0, std::nullopt);
@@ -98,7 +98,7 @@ void LayerExtractor::Apply(const TarMember& member) {
   if (!path->empty()) {
     ApplyAt(member, *path);
   } else if (!member.name.empty() && member.name.front() == '/') {
-    // dockerd passes over ".", but "/" says how the layer's root is to be.
+    // dockerd ignores ".", but "/" sets the metadata of the layer's root.
     if (member.type != '5')
       ThrowInput("ERR_LAYER_INVALID", "'" + member.name + "' is the root of the layer, but not a directory");
     tree_.RootDirectory(member);

@@ -27,13 +27,13 @@ struct ExtractedLayer {
 
 class LayerExtractor : private RawSink {
  public:
-  // `diff`: existing empty directory; `tar_split`: file to create. Both absolute. `clones`: files that need no writing,
-  // or null.
+  // `diff`: an existing empty directory. `tar_split`: the file to create. Both absolute. `clones`: files that need no
+  // writing, or null.
   LayerExtractor(const std::string& diff, const std::string& tar_split, const TarLimits& limits, uint64_t max_bytes,
                  ByteSource& source, Clones* clones = nullptr);
 
-  // Reads the source to its end. Call once, on a thread that has called IsolateThread. What it throws has the
-  // fact `member` where one is at fault; then the directory is left half full.
+  // Reads the source to its end. Call it once, on a thread that has called IsolateThread. A Failure has the fact `member` if
+  // a member is at fault. It leaves the directory half full.
   ExtractedLayer Run();
 
  private:
@@ -58,7 +58,7 @@ class LayerExtractor : private RawSink {
   ExtractedLayer result_;
   TreeWriter tree_;
   NameSet names_;
-  bool fresh_name_ = true;  // no earlier member has the current one's
+  bool fresh_name_ = true;  // no earlier member has the current member's name
 };
 
 }  // namespace layerstack

@@ -19,8 +19,8 @@ namespace layerstack {
 
 namespace {
 
-// One directory of the result, being filled. Directories are done depth first on an own stack, so that only
-// those on the way down are open.
+// One directory of the result, being filled. Directories are done depth first on a stack, so that only those on the way down
+// are open.
 struct Level {
   MergedDir from;
   UniqueFd to;
@@ -34,7 +34,7 @@ void CopyTimes(int dir, const char* name, const struct stat& st, int flags, cons
   if (Again<::utimensat>(dir, name, times, flags) != 0) ThrowErrno(errno, "utimensat", path);
 }
 
-// A new directory with everything of the topmost one but its times.
+// A new directory with everything of the topmost one except its times.
 Level Open(MergedDir from, int parent, const std::string& name, std::string path) {
   Level level{std::move(from), UniqueFd(), std::move(path), {}, {}};
   if (Again<::fstat>(level.from.fd(0), &level.st) != 0) ThrowErrno(errno, "fstat", level.from.path());

@@ -6,7 +6,7 @@ namespace layerstack {
 
 namespace {
 
-// More than any attribute takes, so a disk with this much space has not refused it for want of space.
+// More than any attribute takes, so a disk with this much space did not refuse it for lack of space.
 constexpr uint64_t kRoomForAttributes = 1 << 20;
 
 bool HasRoom(int place) {
@@ -30,7 +30,7 @@ bool MemberIsAtFault(const Failure& failure, int place) {
     case ERANGE:
     case EXDEV:
       return true;
-    case EACCES:  // a default ACL on what is no directory
+    case EACCES:  // a default ACL on something else than a directory
       return failure.syscall == "setxattr" && failure.path == "system.posix_acl_default";
     case ENOSPC:  // of the block that ext4 has for all attributes of a file
       return failure.syscall.ends_with("setxattr") && HasRoom(place);
@@ -50,7 +50,7 @@ void JudgeMember(Failure& failure, const std::string& member, const char* code, 
     failure.path.clear();
     failure.dest.clear();
   }
-  // Of tree/metadata, which serves layers and other tars.
+  // tree/metadata throws it for layers and for other tars.
   if (failure.code == "ERR_LAYER_INVALID") failure.code = code;
   for (const auto& [fact, value] : failure.facts) {
     if (fact == "member") return;

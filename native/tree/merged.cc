@@ -22,7 +22,7 @@ MergedDir::MergedDir(int root_fd, const std::string& root, const std::vector<std
       ThrowInput("ERR_STORE_CORRUPT", "the content of a layer, " + path + ", is missing: load its image again",
                  {{"path", path}});
     if (!fd) ThrowErrno(errno, "open", path);
-    // The roots of layers always merge: overlayfs looks at no opaque mark there.
+    // The roots of layers always merge: overlayfs ignores an opaque mark there.
     parts_.push_back({std::move(fd), std::move(path)});
   }
 }

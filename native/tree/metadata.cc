@@ -99,7 +99,7 @@ void ChangeTimes(NodeRef node, const TarMember& member) {
 void SetXattrs(NodeRef node, const TarMember& member, Warnings& warnings) {
   for (const auto& [name, value] : member.xattrs) {
     if (IsOverlayOwn(name)) {
-      // As much of the name as a file system would take: a warning must not hold on to a whole PAX header.
+      // At most as much of the name as a file system takes: a warning must not keep a whole PAX header.
       warnings.Add("WARN_XATTR_DROPPED", member.name,
                    "dropped '" + name.substr(0, XATTR_NAME_MAX) + "': it belongs to overlayfs, not to layers");
       continue;

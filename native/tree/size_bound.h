@@ -1,5 +1,5 @@
-// Counts what the members of a tar become against a bound: the bytes of the tar, and holes of sparse files as the zeros
-// that they stand for. Else a tar of some kilobytes could make files of many terabytes.
+// Counts against a bound what the members of a tar become: the bytes of the tar, and holes of sparse files as the zeros that
+// they stand for. Else a tar of some kilobytes could make files of many terabytes.
 #pragma once
 
 #include <cstdint>

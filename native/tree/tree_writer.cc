@@ -49,7 +49,7 @@ TreeWriter::TreeWriter(const std::string& diff, const TarSplitWriter& tar_split,
       replaced_(diff),
       warnings_(warnings),
       creates_as_root_(::geteuid() == 0 && ::getegid() == 0),
-      // A umask or a default ACL takes bits from the mode that a new file is given.
+      // A umask or a default ACL takes bits from the mode of a new file.
       exact_modes_(ThreadIsIsolated() && !GetXattr(root_.get(), kDefaultAcl, diff)) {}
 
 CachedDir& TreeWriter::Parent(const std::string& parent, bool* through_link) {
@@ -92,7 +92,7 @@ bool TreeWriter::NeedsOwner(const TarMember& member, const CachedDir& dir) const
   return OwnerOf(member) != 0 || GroupOf(member) != 0 || dir.gid != 0 || !creates_as_root_;
 }
 
-// `special`: the bits that owner or creation may have taken away.
+// `special`: bits that chown or creation may have taken away.
 bool TreeWriter::NeedsMode(const TarMember& member, mode_t special) const {
   return !exact_modes_ || (ModeOf(member) & special) || HasXattr(member, kAccessAcl);
 }
@@ -209,7 +209,7 @@ void TreeWriter::HardLink(const TarMember& member, const std::string& path) {
   if (target->empty()) missing(member.linkname.empty() ? "names nothing" : "is the root");
   SplitPath from = SplitMemberPath(*target);
   SplitPath to = SplitMemberPath(path);
-  // What the link replaces may be its target, or be above it: then there is nothing left to link to.
+  // The replaced entry may be the link's target or be above it: then there is nothing left to link to.
   auto link = [&] {
     UniqueFd target_dir = Duplicate(dirs_.Open(from.parent, false).dir->fd.get());
     CachedDir& dir = Parent(to.parent);
@@ -224,7 +224,7 @@ void TreeWriter::HardLink(const TarMember& member, const std::string& path) {
   if (result < 0 && errno == EPERM) missing("cannot be linked to");
   if (result < 0) ThrowErrno(errno, "link");
 
-  // A link's header counts like any other, for the inode that it shares; the last one wins.
+  // A link's header counts like any other, for the inode that it shares. The last one wins.
   contents_.Drain();
   CachedDir& dir = Parent(to.parent);
   NodeRef node{dir.fd.get(), to.base.c_str()};
