@@ -1,6 +1,6 @@
-// CRC-64 as tar-split stores it for every file: ISO polynomial (reflected 0xD800000000000000), initial value and final
-// XOR all ones, bytes big-endian. It runs over every byte of every layer, so there are two ways to the same sum:
-// carry-less multiplication if the processor has it, else tables.
+// CRC-64 as tar-split stores it for every file: ISO polynomial (reflected 0xD800000000000000), initial value
+// and final XOR all ones, bytes big-endian. It runs over every byte of every layer, so there are two ways to
+// the same sum: carry-less multiplication if the processor has it, else tables.
 #pragma once
 
 #include <array>

@@ -16,7 +16,8 @@ class GzipDecoder final : public StreamDecoder {
  public:
   GzipDecoder() : zlib_(Zlib()) {
     constexpr int kGzipOnly = 15 + 16;
-    if (zlib_.inflate_init2(&stream_, kGzipOnly, ZLIB_VERSION, sizeof stream_) != Z_OK) throw std::bad_alloc();
+    if (zlib_.inflate_init2(&stream_, kGzipOnly, ZLIB_VERSION, sizeof stream_) != Z_OK)
+      throw std::bad_alloc();
   }
   GzipDecoder(const GzipDecoder&) = delete;
   GzipDecoder& operator=(const GzipDecoder&) = delete;

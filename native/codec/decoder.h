@@ -1,5 +1,5 @@
-// Streaming decompression: push input, pull output. The memory it allocates does not depend on what the input claims,
-// except for zstd's window, which kMaxZstdWindowLog bounds. Not thread-safe.
+// Streaming decompression: push input, pull output. The memory it allocates does not depend on what the input
+// claims, except for zstd's window, which kMaxZstdWindowLog bounds. Not thread-safe.
 #pragma once
 
 #include <cstddef>
@@ -22,9 +22,9 @@ class StreamDecoder {
   void Input(std::string chunk);
   void EndInput() { ended_ = true; }
 
-  // Writes up to `room` (> 0) bytes and returns how many. 0 means that more input is needed or, when Done, that all
-  // output was taken. Throws ERR_LAYER_INVALID if the input is malformed, fails its checksum or has garbage after its last
-  // member or frame, and ERR_LAYER_TRUNCATED if it has ended early or is empty.
+  // Writes up to `room` (> 0) bytes and returns how many. 0 means that more input is needed or, when Done,
+  // that all output was taken. Throws ERR_LAYER_INVALID if the input is malformed, fails its checksum or has
+  // garbage after its last member or frame, and ERR_LAYER_TRUNCATED if it has ended early or is empty.
   size_t Output(char* buffer, size_t room);
   // The input has ended and all its output was taken.
   bool Done() const { return done_; }

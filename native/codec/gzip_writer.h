@@ -1,4 +1,5 @@
-// Streaming gzip into an fd, with the header that Go's compress/gzip writes (no name, mtime 0, XFL 0, OS 255).
+// Streaming gzip into an fd, with the header that Go's compress/gzip writes (no name, mtime 0, XFL 0, OS
+// 255).
 #pragma once
 
 #include <zlib.h>

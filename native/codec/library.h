@@ -1,5 +1,6 @@
-// The libraries that this addon uses without linking them: zlib, OpenSSL's SHA-256, zstd and libdeflate. dlsym finds them
-// in the Node binary, or else in the system's shared libraries. Each is resolved once, on first use, on any thread.
+// The libraries that this addon uses without linking them: zlib, OpenSSL's SHA-256, zstd and libdeflate.
+// dlsym finds them in the Node binary, or else in the system's shared libraries. Each is resolved once, on
+// first use, on any thread.
 #pragma once
 
 #include <openssl/evp.h>
@@ -60,18 +61,19 @@ struct LibdeflateApi {
   void* (*alloc_compressor)(int level);  // levels 1 to 12
   void (*free_compressor)(void* compressor);
   size_t (*gzip_compress_bound)(void* compressor, size_t size);
-  size_t (*gzip_compress)(void* compressor, const void* in, size_t size, void* out, size_t room);  // 0: no room
+  size_t (*gzip_compress)(void* compressor, const void* in, size_t size, void* out,
+                          size_t room);  // 0: no room
 };
 
-const ZlibApi& Zlib();      // throws ERR_ADDON if there is no zlib at all
-const CryptoApi* Crypto();  // null if there is none
-const ZstdApi* Zstd();      // null if there is none
+const ZlibApi& Zlib();              // throws ERR_ADDON if there is no zlib at all
+const CryptoApi* Crypto();          // null if there is none
+const ZstdApi* Zstd();              // null if there is none
 const LibdeflateApi* Libdeflate();  // null if there is none
 
 // Where each came from, for `probe`.
-const char* Sha256Source();   // "openssl" | "builtin"
-const char* InflateSource();  // "node" | "libz" | "none"
-const char* ZstdSource();     // "node" | "libzstd" | "none"
+const char* Sha256Source();      // "openssl" | "builtin"
+const char* InflateSource();     // "node" | "libz" | "none"
+const char* ZstdSource();        // "node" | "libzstd" | "none"
 const char* LibdeflateSource();  // "node" | "libdeflate" | "none"
 
 }  // namespace layerstack

@@ -1,5 +1,5 @@
-// JSON strings byte for byte as Go's encoding/json writes them (HTML escaping on), in the form before Go 1.22, which
-// dockerd uses for tar-split: \b and \f are \u0008 and \u000c.
+// JSON strings byte for byte as Go's encoding/json writes them (HTML escaping on), in the form before
+// Go 1.22, which dockerd uses for tar-split: \b and \f are \u0008 and \u000c.
 #pragma once
 
 #include <string>

@@ -1,6 +1,6 @@
-// A strict reader of one JSON text that others wrote (a line of a tar-split). The text cannot make it allocate more than
-// the text's own size, and nesting is bounded. Every function skips white space first. It returns false if the text is
-// not what was asked for; then the cursor must not be used any more.
+// A strict reader of one JSON text that others wrote (a line of a tar-split). The text cannot make it
+// allocate more than the text's own size, and nesting is bounded. Every function skips white space first. It
+// returns false if the text is not what was asked for; then the cursor must not be used any more.
 #pragma once
 
 #include <cstdint>
@@ -15,8 +15,8 @@ class JsonCursor {
 
   bool Consume(char c);  // a punctuation mark; the cursor stays usable if it is another one
   bool AtEnd();
-  // The decoded string, as UTF-8 (a lone surrogate becomes U+FFFD, as in Go). `value` points into the text or, if the
-  // string has escapes, into `scratch`.
+  // The decoded string, as UTF-8 (a lone surrogate becomes U+FFFD, as in Go). `value` points into the text
+  // or, if the string has escapes, into `scratch`.
   bool String(std::string& scratch, std::string_view& value);
   // A whole number from 0 to 2^63-1.
   bool Natural(uint64_t& value);

@@ -13,8 +13,8 @@ namespace layerstack {
 
 class PaxRecords {
  public:
-  // Nothing if any record is malformed. The last value of a repeated key counts. The pairs of sparse format 0.0
-  // (GNU.sparse.offset, GNU.sparse.numbytes) become one GNU.sparse.map, as in format 0.1.
+  // Nothing if any record is malformed. The last value of a repeated key counts. The pairs of sparse format
+  // 0.0 (GNU.sparse.offset, GNU.sparse.numbytes) become one GNU.sparse.map, as in format 0.1.
   static std::optional<PaxRecords> Parse(std::string_view data);
 
   // The value, or "" if there is none: an empty value means "as in the header" (POSIX).

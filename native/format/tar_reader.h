@@ -1,7 +1,8 @@
-// Reads the members of a tar from a stream of chunks. Every byte that is not payload of a member goes, in order, to a
-// RawSink: tar-split keeps these bytes. The rules are those of Go's archive/tar in tar-split 0.11: a member's x, L and K
-// blocks belong to its header; a global PAX header is a member of its own, whose records apply to nothing, as in dockerd;
-// links and directories have no payload, whatever their size field says.
+// Reads the members of a tar from a stream of chunks. Every byte that is not payload of a member goes, in
+// order, to a RawSink: tar-split keeps these bytes. The rules are those of Go's archive/tar in tar-split
+// 0.11: a member's x, L and K blocks belong to its header; a global PAX header is a member of its own, whose
+// records apply to nothing, as in dockerd; links and directories have no payload, whatever their size field
+// says.
 #pragma once
 
 #include <cstdint>
@@ -71,7 +72,8 @@ class TarReader {
 
   // False at the end of the archive. Skips the rest of the last payload, which goes nowhere.
   bool Next(TarMember& member);
-  // The next bytes (at most `room`) of the current member's payload, valid until the next call. Empty at its end.
+  // The next bytes (at most `room`) of the current member's payload, valid until the next call. Empty at its
+  // end.
   std::string_view Payload(uint64_t room = UINT64_MAX);
   // Call it when Next has returned false: all bytes after the end blocks go to the sink.
   void Trailing();

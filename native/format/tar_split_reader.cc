@@ -52,7 +52,8 @@ bool ReadObject(std::string_view line, Fields& fields, TarSplitEntry& entry) {
     do {
       std::string scratch;
       std::string_view key;
-      if (!json.String(scratch, key) || !json.Consume(':') || !ReadField(json, key, fields, entry)) return false;
+      if (!json.String(scratch, key) || !json.Consume(':') || !ReadField(json, key, fields, entry))
+        return false;
     } while (json.Consume(','));
     if (!json.Consume('}')) return false;
   }
@@ -83,11 +84,8 @@ bool TarSplitReader::Next(TarSplitEntry& entry) {
       if (entry.payload.size() != 8) Corrupt("without a CRC-64");
       std::memcpy(entry.crc.emplace().data(), entry.payload.data(), 8);
       return true;
-    case 2:
-      entry.type = TarSplitEntry::Type::kSegment;
-      return true;
-    default:
-      Corrupt("of an unknown type");
+    case 2: entry.type = TarSplitEntry::Type::kSegment; return true;
+    default: Corrupt("of an unknown type");
   }
 }
 

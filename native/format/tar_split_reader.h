@@ -1,6 +1,6 @@
-// Reads tar-split.json.gz (any gzip, also of several members) entry by entry. The file may be damaged or hostile: the
-// length of a line is bounded, and a malformed line is ERR_STORE_CORRUPT. Names are passed on as recorded: they may
-// repeat, climb or be absolute. Callers that open files by them must resolve them safely.
+// Reads tar-split.json.gz (any gzip, also of several members) entry by entry. The file may be damaged or
+// hostile: the length of a line is bounded, and a malformed line is ERR_STORE_CORRUPT. Names are passed on as
+// recorded: they may repeat, climb or be absolute. Callers that open files by them must resolve them safely.
 #pragma once
 
 #include <array>
@@ -15,7 +15,8 @@
 
 namespace layerstack {
 
-// Our own segments have at most 1 MiB. Old daemons put a member's headers, whatever their size, into one segment.
+// Our own segments have at most 1 MiB. Old daemons put a member's headers, whatever their size, into one
+// segment.
 inline constexpr size_t kMaxTarSplitLine = size_t{16} << 20;
 
 struct TarSplitEntry {

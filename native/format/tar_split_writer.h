@@ -1,5 +1,5 @@
-// Writes tar-split.json.gz: one JSON object a line, byte for byte as dockerd >= 25 writes it. Memory: one pending segment
-// (1 MiB) and the gzip state.
+// Writes tar-split.json.gz: one JSON object a line, byte for byte as dockerd >= 25 writes it. Memory: one
+// pending segment (1 MiB) and the gzip state.
 #pragma once
 
 #include <array>

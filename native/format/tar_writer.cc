@@ -8,8 +8,8 @@ namespace layerstack {
 
 namespace {
 
-constexpr uint64_t kMaxOctal7 = 07777777;             // uid, gid, device numbers: 7 digits and a NUL
-constexpr uint64_t kMaxOctal11 = 077777777777;        // size, mtime: 11 digits and a NUL
+constexpr uint64_t kMaxOctal7 = 07777777;       // uid, gid, device numbers: 7 digits and a NUL
+constexpr uint64_t kMaxOctal11 = 077777777777;  // size, mtime: 11 digits and a NUL
 constexpr size_t kNameField = 100;
 constexpr size_t kPrefixField = 155;
 
@@ -77,7 +77,10 @@ Block Header(const TarEntry& member) {
                   : 0);
   block.bytes[156] = member.type;
   block.Text(157, kNameField, Plain(member.linkname));
-  std::memcpy(block.bytes + 257, "ustar\0" "00", 8);
+  std::memcpy(block.bytes + 257,
+              "ustar\0"
+              "00",
+              8);
   block.Octal(329, 8, member.device_major);
   block.Octal(337, 8, member.device_minor);
   block.Checksum();
@@ -128,8 +131,8 @@ std::string PaxText(const TarEntry& member, std::map<std::string, std::string> r
   return text;
 }
 
-// The name of an extended header. Extractors that do not understand it make a file of that name: in `folder` beside the
-// member.
+// The name of an extended header. Extractors that do not understand it make a file of that name: in `folder`
+// beside the member.
 std::string NameBeside(const std::string& name, const char* folder) {
   std::string bare = name;
   while (bare.size() > 1 && bare.back() == '/') bare.pop_back();
@@ -138,7 +141,8 @@ std::string NameBeside(const std::string& name, const char* folder) {
   return directory + folder + "/" + (slash == std::string::npos ? bare : bare.substr(slash + 1));
 }
 
-std::string Encode(const TarEntry& member, std::map<std::string, std::string> records, const std::string& name) {
+std::string Encode(const TarEntry& member, std::map<std::string, std::string> records,
+                   const std::string& name) {
   std::string bytes;
   std::string text = PaxText(member, std::move(records));
   if (!text.empty()) {

@@ -1,7 +1,8 @@
-// Encodes tar members: POSIX ustar headers, with a PAX extended header before them if ustar cannot hold a field exactly
-// (names that do not fit or are not ASCII, big ids and sizes, fractions of a second, times before 1970, extended
-// attributes). The same member always gives the same bytes. The fields are laid out as Go's archive/tar writes them, which
-// every registry tool reads: NUL-terminated octal numbers, empty user and group names.
+// Encodes tar members: POSIX ustar headers, with a PAX extended header before them if ustar cannot hold a
+// field exactly (names that do not fit or are not ASCII, big ids and sizes, fractions of a second, times
+// before 1970, extended attributes). The same member always gives the same bytes. The fields are laid out as
+// Go's archive/tar writes them, which every registry tool reads: NUL-terminated octal numbers, empty user and
+// group names.
 #pragma once
 
 #include <sys/types.h>
@@ -33,8 +34,8 @@ struct TarEntry {
   std::map<std::string, std::string> xattrs;  // by full name, e.g. "security.capability"
 };
 
-// The header blocks of `member`, with the PAX header and its padding. For a sparse member also the map that begins its
-// content (PAX 1.0, which GNU tar, libarchive, Python and Go read).
+// The header blocks of `member`, with the PAX header and its padding. For a sparse member also the map that
+// begins its content (PAX 1.0, which GNU tar, libarchive, Python and Go read).
 std::string EncodeTarHeader(const TarEntry& member);
 
 // The number of zero bytes that follow `size` bytes of content.

@@ -1,5 +1,5 @@
-// Reads arguments. The only caller, src/system/native.ts, is typed, so a wrong type is a bug of ours: it throws a TypeError
-// that names the argument.
+// Reads arguments. The only caller, src/system/native.ts, is typed, so a wrong type is a bug of ours: it
+// throws a TypeError that names the argument.
 #pragma once
 
 #include <napi.h>
@@ -22,8 +22,8 @@ uint64_t CountArg(const Napi::Value& value, const char* name);
 bool BoolArg(const Napi::Value& value, const char* name);
 Napi::Object ObjectArg(const Napi::Value& value, const char* name);
 
-// A duplicate of the caller's fd. The caller may close theirs, and the kernel may reuse the number, while a thread still uses
-// this one.
+// A duplicate of the caller's fd. The caller may close theirs, and the kernel may reuse the number, while a
+// thread still uses this one.
 class HeldFd {
  public:
   explicit HeldFd(int64_t fd);

@@ -1,6 +1,6 @@
-// Promises for native work. `Async` runs a function on the native pool and settles a promise on the JavaScript thread.
-// `Settlement` does the same for work that owns its threads. The work must not touch JavaScript. A Failure that it throws
-// becomes the rejection (napi/error.h).
+// Promises for native work. `Async` runs a function on the native pool and settles a promise on the
+// JavaScript thread. `Settlement` does the same for work that owns its threads. The work must not touch
+// JavaScript. A Failure that it throws becomes the rejection (napi/error.h).
 #pragma once
 
 #include <napi.h>
@@ -16,14 +16,14 @@
 
 namespace layerstack {
 
-// Hands functions from any thread to the JavaScript thread of one environment, and keeps its event loop alive while work is
-// under way. addon.cc makes one for each environment (main thread or worker).
+// Hands functions from any thread to the JavaScript thread of one environment, and keeps its event loop alive
+// while work is under way. addon.cc makes one for each environment (main thread or worker).
 class Mailbox {
  public:
   static void Install(Napi::Env env);
   static std::shared_ptr<Mailbox> Of(Napi::Env env);
 
-  void Begin(Napi::Env env);                         // JavaScript thread: one more message is owed
+  void Begin(Napi::Env env);                          // JavaScript thread: one more message is owed
   void Post(std::function<void(Napi::Env)> deliver);  // any thread: deliver it
 
  private:
@@ -32,14 +32,14 @@ class Mailbox {
 
   std::mutex mutex_;
   napi_threadsafe_function function_ = nullptr;  // null once the environment has ended
-  int owed_ = 0;  // touched on the JavaScript thread only
+  int owed_ = 0;                                 // touched on the JavaScript thread only
 };
 
 // Makes the result, on the JavaScript thread.
 using Delivery = std::function<Napi::Value(Napi::Env)>;
 
-// A promise that any thread may settle, exactly once. Made on the JavaScript thread. It does not depend on the result's
-// type, since the compiler makes a template again for each type.
+// A promise that any thread may settle, exactly once. Made on the JavaScript thread. It does not depend on
+// the result's type, since the compiler makes a template again for each type.
 class AnySettlement {
  public:
   explicit AnySettlement(Napi::Env env);
@@ -59,7 +59,9 @@ using Convert = std::function<Napi::Value(Napi::Env, T&)>;
 
 template <typename T>
 Delivery DeliveryOf(T value, const Convert<T>& convert) {
-  return [convert, shared = std::make_shared<T>(std::move(value))](Napi::Env env) { return convert(env, *shared); };
+  return [convert, shared = std::make_shared<T>(std::move(value))](Napi::Env env) {
+    return convert(env, *shared);
+  };
 }
 
 // A promise of one type.
@@ -87,8 +89,8 @@ template <typename T>
 Napi::Promise Async(Napi::Env env, std::function<T()> work, std::function<Napi::Value(Napi::Env, T&)> convert,
                     const Runner& run = RunOnPool) {
   return RunAsync(
-      env,
-      [work = std::move(work), convert = std::move(convert)] { return DeliveryOf<T>(work(), convert); }, run);
+      env, [work = std::move(work), convert = std::move(convert)] { return DeliveryOf<T>(work(), convert); },
+      run);
 }
 
 // The same for work without a result.

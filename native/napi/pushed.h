@@ -8,7 +8,8 @@
 
 namespace layerstack {
 
-// `write(chunk)`: hands a copy of the chunk to `input`. The promise settles when there is room for another one.
+// `write(chunk)`: hands a copy of the chunk to `input`. The promise settles when there is room for another
+// one.
 Napi::Value WritePushed(const Napi::CallbackInfo& info, PushedInput& input);
 
 // An array of {code, member, message}.

@@ -3,8 +3,8 @@
 //   reader -> [inflate] -+-> SHA-256 of the tar
 //                        +-> extraction and tar-split -> contents of files
 //
-// If the bytes are compressed, the reader also sums them as they come. The stages share ref-counted chunks and hold a
-// few MiB, whatever the layer's size. The first stage that fails stops the others.
+// If the bytes are compressed, the reader also sums them as they come. The stages share ref-counted chunks
+// and hold a few MiB, whatever the layer's size. The first stage that fails stops the others.
 #pragma once
 
 #include <atomic>
@@ -17,10 +17,10 @@
 #include "codec/sha256.h"
 #include "codec/sniff.h"
 #include "format/tar_reader.h"
-#include "sys/failure.h"
 #include "pipeline/chunks.h"
-#include "tree/clones.h"
 #include "pipeline/layer_input.h"
+#include "sys/failure.h"
+#include "tree/clones.h"
 #include "tree/warnings.h"
 
 namespace layerstack {
@@ -49,9 +49,10 @@ class LayerJob : public std::enable_shared_from_this<LayerJob> {
  public:
   using Done = std::function<void(Outcome<AppliedLayer>)>;
 
-  // Starts the threads. Calls `done` once, when no thread of the job runs and no file of it is open any more: on a
-  // thread of the job, or on the caller's if no thread can be started.
-  static std::shared_ptr<LayerJob> Start(LayerJobOptions options, std::unique_ptr<LayerInput> input, Done done);
+  // Starts the threads. Calls `done` once, when no thread of the job runs and no file of it is open any more:
+  // on a thread of the job, or on the caller's if no thread can be started.
+  static std::shared_ptr<LayerJob> Start(LayerJobOptions options, std::unique_ptr<LayerInput> input,
+                                         Done done);
 
   // Any thread. `done` follows within milliseconds, with ERR_ABORTED.
   void Abort();

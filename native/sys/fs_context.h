@@ -1,4 +1,5 @@
-// A file system being configured by the new mount API (Linux 5.2). Makes raw system calls; see sys/syscalls.h.
+// A file system being configured by the new mount API (Linux 5.2). Makes raw system calls; see
+// sys/syscalls.h.
 #pragma once
 
 #include <string>
@@ -12,7 +13,8 @@ class FsContext {
   // The longest value that fsconfig(2) takes.
   static constexpr size_t kMaxString = 255;
 
-  // Throws the system error: ENOSYS before Linux 5.2, ENODEV without the file system, EPERM without privilege.
+  // Throws the system error: ENOSYS before Linux 5.2, ENODEV without the file system, EPERM without
+  // privilege.
   explicit FsContext(const char* type);
 
   // False with errno set if the kernel refuses.
@@ -21,8 +23,8 @@ class FsContext {
   // "key=value" or "flag".
   bool SetOption(const std::string& option);
 
-  // Makes the superblock and a mount of it that is attached nowhere and goes away with its fd. Empty with errno set on
-  // failure. After EINTR the context cannot be used any more: begin with another one.
+  // Makes the superblock and a mount of it that is attached nowhere and goes away with its fd. Empty with
+  // errno set on failure. After EINTR the context cannot be used any more: begin with another one.
   UniqueFd Create(bool read_only);
 
   // Takes the kernel's messages about the last failures, e.g. "overlay: No changes allowed in reconfigure".

@@ -36,16 +36,16 @@ size_t MountDataLimit() { return static_cast<size_t>(::sysconf(_SC_PAGESIZE)) - 
              {{"path", mount.target}, {"limit", std::to_string(limit)}});
 }
 
-// The store's own names (ids and links) have no characters that options would have to escape. The two mount APIs escape
-// them differently.
+// The store's own names (ids and links) have no characters that options would have to escape. The two mount
+// APIs escape them differently.
 void CheckName(const OverlayMount& mount, const std::string& name) {
   if (name.empty() || name.find_first_of(std::string_view(",:\\\0", 4)) != std::string::npos)
     ThrowInput("ERR_INVALID_ARGUMENT", "a directory of an overlay must not have ',', ':' or '\\' in its name",
                {{"path", name.starts_with('/') ? name : mount.root + "/" + name}});
 }
 
-// Changes the thread's working directory while this object lives, then to `/`, so that an idle thread keeps no file system
-// busy. Only for threads that have a working directory of their own.
+// Changes the thread's working directory while this object lives, then to `/`, so that an idle thread keeps
+// no file system busy. Only for threads that have a working directory of their own.
 class WorkingDirectory {
  public:
   explicit WorkingDirectory(const std::string& path) {
@@ -108,7 +108,8 @@ class Mounter {
     std::optional<EmptyDirectory> second;
     if (mount_.lowers.size() == 1) second_lower_ = second.emplace().path;
     UniqueFd fd = Create();
-    if (!fd) TooMany(mount_, "fsconfig takes names of " + std::to_string(FsContext::kMaxString) + " bytes", 1);
+    if (!fd)
+      TooMany(mount_, "fsconfig takes names of " + std::to_string(FsContext::kMaxString) + " bytes", 1);
     return fd;
   }
 
@@ -127,8 +128,9 @@ class Mounter {
     }
   }
 
-  // Overlayfs follows links, so no directory that it gets may be reached by one. The exception is a short name of the store,
-  // `l/<name> -> ../<id>/diff`, which may lead nowhere else. The mount itself reports missing directories.
+  // Overlayfs follows links, so no directory that it gets may be reached by one. The exception is a short
+  // name of the store, `l/<name> -> ../<id>/diff`, which may lead nowhere else. The mount itself reports
+  // missing directories.
   void CheckPlaces() {
     UniqueFd root(Again<::open>(mount_.root.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
     if (!root) ThrowErrno(errno, "open", mount_.root);
@@ -170,7 +172,8 @@ class Mounter {
     if (end == 0 || !text.starts_with(kUp) || !text.ends_with(kDiff) || id == "." || id == ".." ||
         id.find('/') != std::string::npos)
       ThrowInput("ERR_STORE_CORRUPT",
-                 mount_.root + "/" + name + " does not lead to a layer's ../ID/diff: `fsck --repair` mends short names",
+                 mount_.root + "/" + name +
+                     " does not lead to a layer's ../ID/diff: `fsck --repair` mends short names",
                  {{"path", mount_.root + "/" + name}});
     RefuseLinks(root, mount_.root, text.substr(kUp.size()));
   }
@@ -271,7 +274,8 @@ class Mounter {
     for (const std::string& lower : mount_.lowers) {
       used += lower.size() + (fit > 0 ? 1 : 0);
       if (fit == kMaxLowers) TooMany(mount_, kStackLimit, fit);
-      if (used > limit) TooMany(mount_, "mount options are limited to " + std::to_string(limit) + " bytes", fit);
+      if (used > limit)
+        TooMany(mount_, "mount options are limited to " + std::to_string(limit) + " bytes", fit);
       ++fit;
     }
   }

@@ -19,8 +19,8 @@
 #include <thread>
 
 #include "sys/dirents.h"
-#include "sys/fd.h"
 #include "sys/failure.h"
+#include "sys/fd.h"
 #include "sys/fs_context.h"
 #include "sys/lock.h"
 #include "sys/resolve.h"
@@ -35,9 +35,9 @@ struct FsName {
   const char* name;
 };
 constexpr FsName kFsNames[] = {
-    {0xef53, "extfs"},      {0x58465342, "xfs"},  {0x9123683e, "btrfs"},    {0x01021994, "tmpfs"},
-    {0x794c7630, "overlayfs"}, {0x2fc12fc1, "zfs"}, {0xf2f52010, "f2fs"},   {0x6969, "nfs"},
-    {0xff534d42, "cifs"},   {0x65735546, "fuse"}, {0x52654973, "reiserfs"}, {0xca451a4e, "bcachefs"},
+    {0xef53, "extfs"},         {0x58465342, "xfs"},  {0x9123683e, "btrfs"},    {0x01021994, "tmpfs"},
+    {0x794c7630, "overlayfs"}, {0x2fc12fc1, "zfs"},  {0xf2f52010, "f2fs"},     {0x6969, "nfs"},
+    {0xff534d42, "cifs"},      {0x65735546, "fuse"}, {0x52654973, "reiserfs"}, {0xca451a4e, "bcachefs"},
 };
 
 std::string FsType(const std::string& path) {
@@ -59,14 +59,15 @@ bool HaveSysAdmin() {
 }
 
 std::string ModuleParameter(const char* name) {
-  UniqueFd fd(Again<::open>((std::string("/sys/module/overlay/parameters/") + name).c_str(), O_RDONLY | O_CLOEXEC));
+  UniqueFd fd(
+      Again<::open>((std::string("/sys/module/overlay/parameters/") + name).c_str(), O_RDONLY | O_CLOEXEC));
   char value[8] = {};
   if (!fd || Again<::read>(fd.get(), value, sizeof value - 1) <= 0) return "";
   return std::string(1, value[0]);
 }
 
-// Whether the error is a refusal: this kernel or file system does not have the feature, or does not allow it to this
-// process. Other errors (EIO, EMFILE, ENOMEM, ...) do not say what they can do.
+// Whether the error is a refusal: this kernel or file system does not have the feature, or does not allow it
+// to this process. Other errors (EIO, EMFILE, ENOMEM, ...) do not say what they can do.
 bool IsRefusal(int errnum) {
   switch (errnum) {
     case ENOSYS:
@@ -74,10 +75,8 @@ bool IsRefusal(int errnum) {
     case EPERM:
     case EACCES:
     case ENODEV:
-    case EOPNOTSUPP:
-      return true;
-    default:
-      return false;
+    case EOPNOTSUPP: return true;
+    default: return false;
   }
 }
 
@@ -98,14 +97,16 @@ class Scratch {
       if (!lock_ && errno != ENOENT) ThrowErrno(errno, "open", path_);
       struct stat st;
       // Else another process removed it before it was locked.
-      if (lock_ && TryFlock(lock_.get(), true) && Again<::fstat>(lock_.get(), &st) == 0 && st.st_nlink > 0) return;
+      if (lock_ && TryFlock(lock_.get(), true) && Again<::fstat>(lock_.get(), &st) == 0 && st.st_nlink > 0)
+        return;
     }
   }
   Scratch(const Scratch&) = delete;
   Scratch& operator=(const Scratch&) = delete;
   ~Scratch() {
     // The kernel makes `work` and `index` in the work directory.
-    for (const char* name : {"file", "whiteout", "a", "b", "merged", "upper", "work/work", "work/index", "work"})
+    for (const char* name :
+         {"file", "whiteout", "a", "b", "merged", "upper", "work/work", "work/index", "work"})
       std::remove((*this / name).c_str());
     Again<::rmdir>(path_.c_str());
   }
@@ -158,7 +159,8 @@ bool TryMount(const Scratch& scratch, bool two) {
   std::string data = "lowerdir=" + scratch / "a";
   if (two) data.append(":").append(scratch / "b");
   data.append(",upperdir=" + scratch / "upper" + ",workdir=" + scratch / "work");
-  const bool done = Again<::mount>("overlay", (scratch / "merged").c_str(), "overlay", MS_RDONLY, data.c_str()) == 0;
+  const bool done =
+      Again<::mount>("overlay", (scratch / "merged").c_str(), "overlay", MS_RDONLY, data.c_str()) == 0;
   // A kernel that takes a single lower looks for a directory whose name is both names.
   if (!done && two && errno == ENOENT) return false;
   return Answer(done, "mount", scratch.path());

@@ -23,10 +23,11 @@ struct Probe {
   bool openat2 = false;
 };
 
-// Tries everything in a scratch directory below `dir`, which it removes even after a failure. Trial mounts are attached
-// nowhere (new mount API) or are in the mount namespace of a thread that ends, so that not even a crash leaves one. Throws
-// if the scratch directory cannot be made, or if a trial fails for another reason than a refusal (EIO, EMFILE, ENOMEM, ...):
-// such an error must not change how a store is used. Takes as long as five mkdirs and a mount.
+// Tries everything in a scratch directory below `dir`, which it removes even after a failure. Trial mounts
+// are attached nowhere (new mount API) or are in the mount namespace of a thread that ends, so that not even
+// a crash leaves one. Throws if the scratch directory cannot be made, or if a trial fails for another reason
+// than a refusal (EIO, EMFILE, ENOMEM, ...): such an error must not change how a store is used. Takes as long
+// as five mkdirs and a mount.
 Probe ProbeBelow(const std::string& dir);
 
 }  // namespace layerstack

@@ -68,8 +68,8 @@ bool ReadLink(int link, std::string* text) {
   return true;
 }
 
-// One resolution without openat2. It keeps the directories on the way open, so that `..` goes back to where the walk came
-// from, however the tree changes meanwhile, and never above the root.
+// One resolution without openat2. It keeps the directories on the way open, so that `..` goes back to where
+// the walk came from, however the tree changes meanwhile, and never above the root.
 class PathWalk {
  public:
   PathWalk(int root_fd, bool follow) : root_fd_(root_fd), follow_(follow) {}
@@ -138,7 +138,8 @@ class PathWalk {
     return pending_.Push(text);
   }
 
-  // Opens the last component as `flags` say. Sets `*again` if it was a link: the walk continues with its text.
+  // Opens the last component as `flags` say. Sets `*again` if it was a link: the walk continues with its
+  // text.
   UniqueFd Last(const std::string& name, int flags, mode_t mode, bool* again) {
     bool may_be_link = (flags & O_NOFOLLOW) != 0 || ((flags & O_CREAT) && (flags & O_EXCL));
     for (int attempt = 0; attempt < kRaceRetries; ++attempt) {
@@ -151,7 +152,8 @@ class PathWalk {
           return UniqueFd();
         }
       }
-      int fd = Again<::openat>(Here(), name.c_str(), flags | O_NOFOLLOW | O_CLOEXEC, (flags & O_CREAT) ? mode : 0);
+      int fd =
+          Again<::openat>(Here(), name.c_str(), flags | O_NOFOLLOW | O_CLOEXEC, (flags & O_CREAT) ? mode : 0);
       if (fd < 0) {
         // It has become a link meanwhile: look again.
         if (errno == ELOOP && !may_be_link) continue;
@@ -178,8 +180,7 @@ UniqueFd Resolve(int root_fd, const std::string& path, int flags, mode_t mode, b
   if (!follow && path.starts_with('/')) return Fail(EXDEV);
   const std::string name = path.empty() ? "." : path;
   if (UsesOpenat2()) {
-    uint64_t resolve =
-        follow ? kResolveInRoot | kResolveNoMagiclinks : kResolveBeneath | kResolveNoSymlinks;
+    uint64_t resolve = follow ? kResolveInRoot | kResolveNoMagiclinks : kResolveBeneath | kResolveNoSymlinks;
     for (int attempt = 0; attempt < kRaceRetries; ++attempt) {
       int fd = Openat2(root_fd, name.c_str(), flags, mode, resolve);
       if (fd >= 0 || errno != EAGAIN) return UniqueFd(fd);

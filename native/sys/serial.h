@@ -1,5 +1,5 @@
-// Runs the jobs of one object on the native pool, one after the other, in the order in which they were given. So the
-// object needs no lock of its own, and a caller that does not wait uses no more than one thread.
+// Runs the jobs of one object on the native pool, one after the other, in the order in which they were given.
+// So the object needs no lock of its own, and a caller that does not wait uses no more than one thread.
 #pragma once
 
 #include <deque>

@@ -81,10 +81,11 @@ void ThrowLink(int base_fd, const std::string& base, const std::string& path) {
     UniqueFd fd = OpenBeneathNoLinks(base_fd, part, O_PATH | O_NOFOLLOW);
     struct stat st;
     if (fd && Again<::fstat>(fd.get(), &st) == 0 && S_ISLNK(st.st_mode))
-      ThrowInput("ERR_STORE_CORRUPT",
-                 base + "/" + part +
-                     " is a symbolic link, and no link is followed there: find out who made it, and remove it",
-                 {{"path", base + "/" + part}, {"expected", "no link"}, {"found", "a symbolic link"}});
+      ThrowInput(
+          "ERR_STORE_CORRUPT",
+          base + "/" + part +
+              " is a symbolic link, and no link is followed there: find out who made it, and remove it",
+          {{"path", base + "/" + part}, {"expected", "no link"}, {"found", "a symbolic link"}});
     if (!fd || end == std::string::npos) ThrowErrno(ELOOP, "open", base + "/" + path);
   }
 }
@@ -113,9 +114,10 @@ std::optional<std::string> ReadEntry(const std::string& path, size_t limit) {
     if (text.size() > size && !ReadAll(fd.get(), limit, &text)) ThrowErrno(errno, "read", path);
   }
   if (size > limit || text.size() > limit)
-    ThrowInput("ERR_STORE_CORRUPT",
-               path + ": it has " + std::to_string(size) + " bytes; " + std::to_string(limit) + " are allowed",
-               {{"path", path}, {"found", std::to_string(size)}, {"limit", std::to_string(limit)}});
+    ThrowInput(
+        "ERR_STORE_CORRUPT",
+        path + ": it has " + std::to_string(size) + " bytes; " + std::to_string(limit) + " are allowed",
+        {{"path", path}, {"found", std::to_string(size)}, {"limit", std::to_string(limit)}});
   return text;
 }
 

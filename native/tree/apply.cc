@@ -20,7 +20,8 @@ namespace {
 UniqueFd CreateTarSplit(const std::string& path) {
   UniqueFd fd(Again<::open>(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644));
   if (!fd) ThrowErrno(errno, "open", path);
-  if (!ThreadIsIsolated() && Again<::fchmod>(fd.get(), 0644) < 0) ThrowErrno(errno, "fchmod", path);  // the umask's bits
+  if (!ThreadIsIsolated() && Again<::fchmod>(fd.get(), 0644) < 0)
+    ThrowErrno(errno, "fchmod", path);  // the umask's bits
   return fd;
 }
 
@@ -85,9 +86,10 @@ void LayerExtractor::Apply(const TarMember& member) {
   if (member.name.find('\0') != std::string::npos)
     ThrowInput("ERR_LAYER_INVALID", "a member has a NUL byte in its name");
   std::optional<std::string> path = CleanMemberPath(member.name);
-  if (!path && member.type != 'g') ThrowInput("ERR_LAYER_ESCAPE", "'" + member.name + "' climbs out of the layer");
-  // Each name gets one file entry, since readers refuse a second one. The header's bytes are in a segment anyway. A global
-  // header applies to nothing, so its name may climb. Then it gets no entry.
+  if (!path && member.type != 'g')
+    ThrowInput("ERR_LAYER_ESCAPE", "'" + member.name + "' climbs out of the layer");
+  // Each name gets one file entry, since readers refuse a second one. The header's bytes are in a segment
+  // anyway. A global header applies to nothing, so its name may climb. Then it gets no entry.
   fresh_name_ = path && names_.Insert(*path);
   if (member.type == 'g') {
     if (fresh_name_) tar_split_.FileEntry(member.name, 0, std::nullopt);
@@ -113,16 +115,12 @@ void LayerExtractor::Apply(const TarMember& member) {
 void LayerExtractor::ApplyAt(const TarMember& member, const std::string& path) {
   if (IsTarWhiteout(path)) return tree_.Whiteout(member, path);
   switch (member.type) {
-    case '1':
-      return tree_.HardLink(member, path);
-    case '2':
-      return tree_.Symlink(member, path);
+    case '1': return tree_.HardLink(member, path);
+    case '2': return tree_.Symlink(member, path);
     case '3':
     case '4':
-    case '6':
-      return tree_.Device(member, path);
-    case '5':
-      return tree_.Directory(member, path);
+    case '6': return tree_.Device(member, path);
+    case '5': return tree_.Directory(member, path);
     default:
       ThrowInput("ERR_LAYER_INVALID", "'" + member.name + "' is of type '" + std::string(1, member.type) +
                                           "', which dockerd does not know and so no layer may have");

@@ -15,8 +15,8 @@ namespace layerstack {
 
 namespace {
 
-// Splits a member's name, cleaned as Go's path.Join(root, name) does, into its directory ("" is the root) and last
-// component. False if it is the root, is above it or cannot be a path.
+// Splits a member's name, cleaned as Go's path.Join(root, name) does, into its directory ("" is the root) and
+// last component. False if it is the root, is above it or cannot be a path.
 bool SplitClean(std::string_view name, std::string& parent, std::string& base) {
   if (name.find('\0') != std::string_view::npos) return false;
   std::vector<std::string_view> parts;
@@ -44,10 +44,11 @@ bool SplitClean(std::string_view name, std::string& parent, std::string& base) {
   return true;
 }
 
-// These errors mean that the tree is not as recorded. Others (EIO, EMFILE, ...) mean that it could not be read.
+// These errors mean that the tree is not as recorded. Others (EIO, EMFILE, ...) mean that it could not be
+// read.
 bool SaysChanged(int errnum) {
-  return errnum == ENOENT || errnum == ENOTDIR || errnum == ELOOP || errnum == EXDEV || errnum == ENAMETOOLONG ||
-         errnum == ENXIO;
+  return errnum == ENOENT || errnum == ENOTDIR || errnum == ELOOP || errnum == EXDEV ||
+         errnum == ENAMETOOLONG || errnum == ENXIO;
 }
 
 }  // namespace
@@ -96,7 +97,8 @@ void LayerAssembler::OpenMember() {
   std::string parent, base;
   if (!SplitClean(entry_.name, parent, base)) Corrupt("has a name outside the layer");
   if (!parent_ || parent != parent_path_) {
-    // A member may have been written through a link of its own layer. Its bytes are checked wherever they are.
+    // A member may have been written through a link of its own layer. Its bytes are checked wherever they
+    // are.
     parent_ = OpenInRoot(diff_.get(), parent, O_PATH | O_DIRECTORY);
     parent_path_ = std::move(parent);
     if (!parent_ && SaysChanged(errno)) Corrupt("is missing");

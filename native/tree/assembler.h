@@ -1,6 +1,6 @@
-// Rebuilds a layer's tar, bit for bit, from its directory and its tar-split. Links are resolved inside the directory and
-// never lead out of it. Each file must have the recorded size and CRC-64. The caller checks the DiffID. Memory: one
-// tar-split line. Not thread-safe.
+// Rebuilds a layer's tar, bit for bit, from its directory and its tar-split. Links are resolved inside the
+// directory and never lead out of it. Each file must have the recorded size and CRC-64. The caller checks the
+// DiffID. Memory: one tar-split line. Not thread-safe.
 #pragma once
 
 #include <cstdint>
@@ -21,8 +21,8 @@ class LayerAssembler {
   // `diff` is the layer's own directory. Throws the errno if either cannot be opened.
   LayerAssembler(const std::string& diff, const std::string& tar_split);
 
-  // Fills `buffer` with the next bytes of the tar. 0 is its end. Throws ERR_STORE_CORRUPT with the fact `member` if a
-  // file is missing, is not a regular file or has other content than recorded.
+  // Fills `buffer` with the next bytes of the tar. 0 is its end. Throws ERR_STORE_CORRUPT with the fact
+  // `member` if a file is missing, is not a regular file or has other content than recorded.
   size_t Read(char* buffer, size_t room);
 
  private:

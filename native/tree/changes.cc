@@ -43,8 +43,8 @@ bool Differs(const struct stat& now, const struct stat& before) {
   return now.st_size != before.st_size || !SameTime(now.st_mtim, before.st_mtim);
 }
 
-// Makes the directory that is being walked the thread's working directory. Before Linux 6.13 no call reads attributes
-// relative to a directory, and going through /proc costs more than the rest of an entry.
+// Makes the directory that is being walked the thread's working directory. Before Linux 6.13 no call reads
+// attributes relative to a directory, and going through /proc costs more than the rest of an entry.
 class Here {
  public:
   Here() = default;
@@ -86,7 +86,8 @@ class ChangesWalk {
       if (lower.Lookup(name.name, name.layer).exists) below.push_back({std::move(name.name), DT_UNKNOWN});
     }
     std::sort(below.begin(), below.end(), by_name);
-    std::set_union(entries.begin(), entries.end(), below.begin(), below.end(), std::back_inserter(all), by_name);
+    std::set_union(entries.begin(), entries.end(), below.begin(), below.end(), std::back_inserter(all),
+                   by_name);
     entries = std::move(all);
   }
 
@@ -98,8 +99,8 @@ class ChangesWalk {
     struct stat info = {};
     info.st_mode = DTTOIF(entry.type);
     bool present = true;
-    // A file that the lowers do not have is new, whatever its attributes. This saves a system call for most entries. If the
-    // container changes the entry after the directory was read, only its deletion is noticed.
+    // A file that the lowers do not have is new, whatever its attributes. This saves a system call for most
+    // entries. If the container changes the entry after the directory was read, only its deletion is noticed.
     if (before.exists || entry.type != DT_REG) {
       present = Again<::fstatat>(upper, name.c_str(), &info, AT_SYMLINK_NOFOLLOW) == 0;
       if (!present && errno != ENOENT) ThrowErrno(errno, "fstatat", path);
@@ -123,12 +124,14 @@ class ChangesWalk {
     if (changes.size() > content && content == at) changes.insert(changes.begin() + at, {'C', path});
   }
 
-  void Descend(int upper, const MergedDir& below, const std::string& path, const std::string& name, bool hidden) {
+  void Descend(int upper, const MergedDir& below, const std::string& path, const std::string& name,
+               bool hidden) {
     UniqueFd fd(Retry([&] {
       return Again<::openat>(upper, name.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     }));
     if (!fd) {
-      if (errno == ENOENT || errno == ENOTDIR) return;  // deleted or replaced meanwhile by the running container
+      if (errno == ENOENT || errno == ENOTDIR)
+        return;  // deleted or replaced meanwhile by the running container
       ThrowErrno(errno, "openat", path);
     }
     if (++depth_ > kMaxDepth) ThrowErrno(ENAMETOOLONG, "openat", path);
@@ -137,8 +140,8 @@ class ChangesWalk {
     --depth_;
   }
 
-  // Each level holds an fd and a stack frame. The kernel's PATH_MAX allows about 2,000 levels through one path, so a deeper
-  // tree is an attack.
+  // Each level holds an fd and a stack frame. The kernel's PATH_MAX allows about 2,000 levels through one
+  // path, so a deeper tree is an attack.
   static constexpr int kMaxDepth = 2048;
   int depth_ = 0;
   Here here_;

@@ -1,8 +1,8 @@
-// Files of a tree that becomes a layer, cloned into the layer's file system by FICLONE (XFS, btrfs, bcachefs) instead of
-// copied. A clone shares the blocks, costs no writing, and does not change when the original is written to. A hard link
-// would change: a container writes to the inodes of its upper in place. The reader of the tree makes clones and reads
-// them, so that the tar, its sum and the layer agree however the original changes. The extractor of the tar takes them in
-// the same order. Thread-safe.
+// Files of a tree that becomes a layer, cloned into the layer's file system by FICLONE (XFS, btrfs, bcachefs)
+// instead of copied. A clone shares the blocks, costs no writing, and does not change when the original is
+// written to. A hard link would change: a container writes to the inodes of its upper in place. The reader of
+// the tree makes clones and reads them, so that the tar, its sum and the layer agree however the original
+// changes. The extractor of the tar takes them in the same order. Thread-safe.
 #pragma once
 
 #include <deque>
@@ -21,8 +21,9 @@ class Clones {
   // `directory`: where the layer is made, absolute.
   explicit Clones(std::string directory) : directory_(std::move(directory)) {}
 
-  // A clone of the open file, to be read from. It becomes the content of the member of this name. None if the file system
-  // has no clones, the file is on another one, or too many clones wait to be taken: then the file has to be copied.
+  // A clone of the open file, to be read from. It becomes the content of the member of this name. None if the
+  // file system has no clones, the file is on another one, or too many clones wait to be taken: then the file
+  // has to be copied.
   UniqueFd Make(const std::string& member, int file);
   // The clone of this member, a file that has no name yet. None if none was made.
   UniqueFd Take(const std::string& member);

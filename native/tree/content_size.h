@@ -5,8 +5,8 @@
 
 namespace layerstack {
 
-// The sum of st_size over the unique inodes below `dir` that are not directories. Entries that vanish meanwhile do not
-// count.
+// The sum of st_size over the unique inodes below `dir` that are not directories. Entries that vanish
+// meanwhile do not count.
 uint64_t ContentSize(int dir);
 
 }  // namespace layerstack

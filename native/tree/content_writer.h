@@ -1,5 +1,6 @@
-// Writes the contents of new files and then sets what must come after them (owner, attributes, mode, times), in order and
-// on a thread of its own. Meanwhile the caller makes the next files. Each half is about half the cost of a small file.
+// Writes the contents of new files and then sets what must come after them (owner, attributes, mode, times),
+// in order and on a thread of its own. Meanwhile the caller makes the next files. Each half is about half the
+// cost of a small file.
 #pragma once
 
 #include <atomic>
@@ -26,8 +27,8 @@ class ContentWriter {
   ContentWriter(const ContentWriter&) = delete;
   ContentWriter& operator=(const ContentWriter&) = delete;
 
-  // Call Begin, any number of Write, End: one file after another. They wait while too much is unwritten. A Failure may be
-  // about an earlier file: its fact `member` names it.
+  // Call Begin, any number of Write, End: one file after another. They wait while too much is unwritten. A
+  // Failure may be about an earlier file: its fact `member` names it.
   void Begin(NewFile file, const TarMember& member);
   void Write(std::string_view bytes);
   void End();

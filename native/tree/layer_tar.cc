@@ -18,8 +18,9 @@ namespace layerstack {
 
 namespace {
 
-// How many bytes of holes a tar may have as zeros, which every reader understands. Holes of a file that is a ninth data or
-// more do not count: a sparse member costs a layer more than its zeros, since tar-split carries its data.
+// How many bytes of holes a tar may have as zeros, which every reader understands. Holes of a file that is a
+// ninth data or more do not count: a sparse member costs a layer more than its zeros, since tar-split carries
+// its data.
 constexpr uint64_t kMostZeros = 256 << 20;
 constexpr uint64_t kMostlyHoles = 8;
 constexpr uint64_t kMostFilled = 64;  // zeros for each byte of data, if a file has too many holes for a map
@@ -36,7 +37,8 @@ std::string PortableCapability(const std::string& value) {
 
 }  // namespace
 
-LayerTar::LayerTar(const std::string& directory, LayerTarOptions options) : options_(options), zeros_left_(kMostZeros) {
+LayerTar::LayerTar(const std::string& directory, LayerTarOptions options)
+    : options_(options), zeros_left_(kMostZeros) {
   UniqueFd fd(Again<::open>(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   struct stat info;
   if (!fd || Again<::fstat>(fd.get(), &info) != 0) ThrowErrno(errno, "open", directory);
@@ -44,7 +46,8 @@ LayerTar::LayerTar(const std::string& directory, LayerTarOptions options) : opti
   Enter(std::move(fd), "");
 }
 
-LayerTar::LayerTar(const std::string& root, const std::string& path, const std::string& name, LayerTarOptions options)
+LayerTar::LayerTar(const std::string& root, const std::string& path, const std::string& name,
+                   LayerTarOptions options)
     : options_(options), zeros_left_(kMostZeros) {
   UniqueFd root_fd(Again<::open>(root.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
   if (!root_fd) ThrowErrno(errno, "open", root);
@@ -64,7 +67,8 @@ void LayerTar::Enter(UniqueFd fd, std::string path) {
 }
 
 template <typename Get>
-void LayerTar::TakeXattrs(const std::vector<std::string>& names, const std::string& path, TarEntry& member, Get get) {
+void LayerTar::TakeXattrs(const std::vector<std::string>& names, const std::string& path, TarEntry& member,
+                          Get get) {
   for (const std::string& name : names) {
     bool indirect = name == "trusted.overlay.redirect" || name == "trusted.overlay.metacopy";
     if (options_.kind != TreeKind::kView && indirect) RefuseIndirect(name, path);
@@ -81,11 +85,12 @@ void LayerTar::TakeXattrs(const std::vector<std::string>& names, const std::stri
 
 // The attributes of a file that is open for reading.
 void LayerTar::ReadXattrs(int fd, const std::string& path, TarEntry& member) {
-  TakeXattrs(ListXattrs(fd, path), path, member, [&](const std::string& name) { return GetXattr(fd, name, path); });
+  TakeXattrs(ListXattrs(fd, path), path, member,
+             [&](const std::string& name) { return GetXattr(fd, name, path); });
 }
 
-// The attributes of a file that cannot be opened without a side effect. Not by its name, which may be gone or another
-// file's by now.
+// The attributes of a file that cannot be opened without a side effect. Not by its name, which may be gone or
+// another file's by now.
 void LayerTar::ReadInodeXattrs(int path_fd, const std::string& path, TarEntry& member) {
   TakeXattrs(ListInodeXattrs(path_fd, path), path, member,
              [&](const std::string& name) { return GetInodeXattr(path_fd, name, path); });
@@ -99,7 +104,8 @@ bool LayerTar::LeavesOut(const struct stat& info, const std::string& path, const
   }
   const bool own = options_.kind == TreeKind::kPlain;
   if (own && IsWhiteout(info)) {
-    warnings_.Add("whiteout-device", path, "a device 0:0 means the removal of a file in a layer: it is left out");
+    warnings_.Add("whiteout-device", path,
+                  "a device 0:0 means the removal of a file in a layer: it is left out");
     return true;
   }
   if (options_.kind == TreeKind::kView || !name.starts_with(".wh.")) return false;
@@ -179,7 +185,8 @@ void LayerTar::Encode(int fd, const Level* level, const std::string& name) {
     ReadXattrs(file_.get(), path, member);
     // A file that looks like a whiteout is not extracted, so its clone would never be taken.
     bool extracted = !name.starts_with(".wh.");
-    if (options_.clones && extracted && static_cast<uint64_t>(info.st_size) >= Clones::kMinBytes) Clone(member, info);
+    if (options_.clones && extracted && static_cast<uint64_t>(info.st_size) >= Clones::kMinBytes)
+      Clone(member, info);
     EncodeContent(member, info);
   }
   pending_ += EncodeTarHeader(member);

@@ -1,11 +1,13 @@
-// The layer tar of an upper directory: the inverse of tree/apply. Depth first, names sorted bytewise, a directory before
-// its content, without the root. Overlay whiteouts become `.wh.NAME`, and `.wh..wh..opq` follows an opaque directory. Later
-// names of an inode become hard links to the first. File systems mounted inside are left out.
+// The layer tar of an upper directory: the inverse of tree/apply. Depth first, names sorted bytewise, a
+// directory before its content, without the root. Overlay whiteouts become `.wh.NAME`, and `.wh..wh..opq`
+// follows an opaque directory. Later names of an inode become hard links to the first. File systems mounted
+// inside are left out.
 //
-// A merged view has none of overlayfs's marks, so the same code gives the tar of a whole root file system, of any directory
-// (`import`) or of a subtree (`cp`). It reads everything relative to directory fds and never through a link, so a container
-// that swaps names meanwhile cannot make it leave its tree. Memory: the names of the directories on the way down, and one
-// name per multiply linked inode.
+// A merged view has none of overlayfs's marks, so the same code gives the tar of a whole root file system, of
+// any directory
+// (`import`) or of a subtree (`cp`). It reads everything relative to directory fds and never through a link,
+// so a container that swaps names meanwhile cannot make it leave its tree. Memory: the names of the
+// directories on the way down, and one name per multiply linked inode.
 #pragma once
 
 #include <sys/stat.h>
@@ -39,9 +41,10 @@ struct LayerTarOptions {
   std::optional<int64_t> latest_mtime;
   TreeKind kind = TreeKind::kUpper;
   bool cross_mounts = false;  // takes file systems mounted inside too
-  // Makes each file with a hole a sparse member, for a reader that is known to understand them. Else a file becomes a sparse
-  // member only if it would have too many zeros: every reader gets its content right, but not every one keeps the holes,
-  // and dockerd and podman cannot put a layer with such a member together again.
+  // Makes each file with a hole a sparse member, for a reader that is known to understand them. Else a file
+  // becomes a sparse member only if it would have too many zeros: every reader gets its content right, but
+  // not every one keeps the holes, and dockerd and podman cannot put a layer with such a member together
+  // again.
   bool sparse = false;
   std::shared_ptr<Clones> clones;  // set if the extractor of the tar can use clones of its larger files
 };
@@ -50,19 +53,20 @@ class LayerTar {
  public:
   // `directory`: the upper. Throws the errno of open(2).
   LayerTar(const std::string& directory, LayerTarOptions options);
-  // The tar of what is at `path` below `root`, as `cp` needs it. Links on the way are resolved inside the root, the last
-  // one only if the path ends in "/" or "/.". It becomes the top member `name`, everything below it `name`/... Throws the
-  // errno of open(2).
-  LayerTar(const std::string& root, const std::string& path, const std::string& name, LayerTarOptions options);
+  // The tar of what is at `path` below `root`, as `cp` needs it. Links on the way are resolved inside the
+  // root, the last one only if the path ends in "/" or "/.". It becomes the top member `name`, everything
+  // below it `name`/... Throws the errno of open(2).
+  LayerTar(const std::string& root, const std::string& path, const std::string& name,
+           LayerTarOptions options);
 
-  // Fills `buffer` with the next bytes of the tar. 0 is the end. Throws a system failure with the path in the layer,
-  // ERR_UPPER_CHANGED if a file shrank while it was read, ERR_UPPER_UNSUPPORTED for a redirect or metacopy attribute (the
-  // content is elsewhere then), and ERR_LIMIT_EXCEEDED for a file of so many holes that most of it would be written as
-  // zeros. Any thread, one at a time.
+  // Fills `buffer` with the next bytes of the tar. 0 is the end. Throws a system failure with the path in the
+  // layer, ERR_UPPER_CHANGED if a file shrank while it was read, ERR_UPPER_UNSUPPORTED for a redirect or
+  // metacopy attribute (the content is elsewhere then), and ERR_LIMIT_EXCEEDED for a file of so many holes
+  // that most of it would be written as zeros. Any thread, one at a time.
   size_t Read(char* buffer, size_t room);
 
-  // What the tar cannot hold (sockets, attributes with names that PAX cannot hold), or what means something else in a layer
-  // (whiteouts, by their names or numbers).
+  // What the tar cannot hold (sockets, attributes with names that PAX cannot hold), or what means something
+  // else in a layer (whiteouts, by their names or numbers).
   Warnings& warnings() { return warnings_; }
 
  private:

@@ -7,8 +7,8 @@
 
 namespace layerstack {
 
-// The name lexically cleaned, without a leading or trailing '/'. "" is the layer's root. Absolute names are relative to the
-// root. Nothing if the name climbs above the root.
+// The name lexically cleaned, without a leading or trailing '/'. "" is the layer's root. Absolute names are
+// relative to the root. Nothing if the name climbs above the root.
 std::optional<std::string> CleanMemberPath(std::string_view name);
 
 struct SplitPath {

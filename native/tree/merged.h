@@ -1,7 +1,7 @@
-// One directory of an image's merged view, found by looking into its layers instead of mounting them: what overlayfs would
-// show for it (kernel: Documentation/filesystems/overlayfs.rst). A whiteout is a character device 0:0. A directory with
-// trusted.overlay.opaque=y hides what is below it. A directory merges with the directories of its name below, down to the
-// first entry that is not a directory.
+// One directory of an image's merged view, found by looking into its layers instead of mounting them: what
+// overlayfs would show for it (kernel: Documentation/filesystems/overlayfs.rst). A whiteout is a character
+// device 0:0. A directory with trusted.overlay.opaque=y hides what is below it. A directory merges with the
+// directories of its name below, down to the first entry that is not a directory.
 #pragma once
 
 #include <sys/stat.h>

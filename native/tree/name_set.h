@@ -1,5 +1,5 @@
-// The names seen in a layer, as 64-bit keyed hashes: 8 bytes a name instead of its text. A false "seen" only costs space.
-// Its chance is n^2 / 2^65, and a layer cannot raise it, since the key is random.
+// The names seen in a layer, as 64-bit keyed hashes: 8 bytes a name instead of its text. A false "seen" only
+// costs space. Its chance is n^2 / 2^65, and a layer cannot raise it, since the key is random.
 #pragma once
 
 #include <cstdint>

@@ -32,8 +32,8 @@ std::string ReadLink(int root, const std::string& path) {
   return length > 0 ? std::string(text, static_cast<size_t>(length)) : std::string();
 }
 
-// By text, component after component. If the tree changes meanwhile, the answer is only out of date: its users resolve it
-// again.
+// By text, component after component. If the tree changes meanwhile, the answer is only out of date: its
+// users resolve it again.
 std::string Evaluate(int root, const std::string& path) {
   std::string at;
   std::vector<std::string> todo;

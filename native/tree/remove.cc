@@ -9,8 +9,8 @@
 #include <vector>
 
 #include "sys/dirents.h"
-#include "sys/fd.h"
 #include "sys/failure.h"
+#include "sys/fd.h"
 #include "sys/resolve.h"
 
 namespace layerstack {
@@ -18,8 +18,8 @@ namespace layerstack {
 namespace {
 
 constexpr size_t kMaxOpen = 28;
-// How often a directory is read again if it is not empty after its entries were removed. A file system may skip entries of
-// a directory that shrinks while it is read, and other processes may add some.
+// How often a directory is read again if it is not empty after its entries were removed. A file system may
+// skip entries of a directory that shrinks while it is read, and other processes may add some.
 constexpr int kMaxPasses = 8;
 
 class Remover {
@@ -52,9 +52,9 @@ class Remover {
     int passes;
   };
 
-  // Removes a directory entry. True if it is a directory that is not empty. Tries rmdir(2) first: it removes an empty
-  // directory in one call, and gives EBUSY for a mount point before anything in it is touched, even if the mount is of the
-  // same file system and so does not show in st_dev.
+  // Removes a directory entry. True if it is a directory that is not empty. Tries rmdir(2) first: it removes
+  // an empty directory in one call, and gives EBUSY for a mount point before anything in it is touched, even
+  // if the mount is of the same file system and so does not show in st_dev.
   bool RemoveOne(int dir, const std::string& name, unsigned char type) {
     bool rmdir = type == DT_DIR;
     for (int attempt = 0; attempt < 4; ++attempt) {
@@ -79,7 +79,8 @@ class Remover {
   // unlink(2) of a directory is EISDIR on Linux, EPERM by POSIX.
   static bool IsDirectory(int dir, const std::string& name) {
     struct stat st;
-    bool directory = Again<::fstatat>(dir, name.c_str(), &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(st.st_mode);
+    bool directory =
+        Again<::fstatat>(dir, name.c_str(), &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(st.st_mode);
     errno = EPERM;
     return directory;
   }
@@ -128,7 +129,8 @@ class Remover {
     frames_.pop_back();
   }
 
-  // The fd of a frame. If it was given up, opens `..` of the directory in it, which must lead to the same directory.
+  // The fd of a frame. If it was given up, opens `..` of the directory in it, which must lead to the same
+  // directory.
   int Reopen(size_t index, int child) {
     Frame& frame = frames_[index];
     if (!frame.fd) {

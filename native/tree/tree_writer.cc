@@ -169,7 +169,8 @@ TreeWriter::File TreeWriter::CreateFile(const TarMember& member, const std::stri
   return file;
 }
 
-void TreeWriter::FinishNamed(const TarMember& member, const CachedDir& dir, const std::string& base, bool has_mode) {
+void TreeWriter::FinishNamed(const TarMember& member, const CachedDir& dir, const std::string& base,
+                             bool has_mode) {
   NodeRef node{dir.fd.get(), base.c_str()};
   bool chown = NeedsOwner(member, dir);
   if (chown) ChangeOwner(node, OwnerOf(member), GroupOf(member));
@@ -182,7 +183,8 @@ void TreeWriter::Symlink(const TarMember& member, const std::string& path) {
   const char* target = LinkTargetOf(member);
   SplitPath split = SplitMemberPath(path);
   CachedDir& dir = Parent(split.parent);
-  Place(dir, split.base, "symlink", [&] { return Again<::symlinkat>(target, dir.fd.get(), split.base.c_str()); });
+  Place(dir, split.base, "symlink",
+        [&] { return Again<::symlinkat>(target, dir.fd.get(), split.base.c_str()); });
   content_size_ += member.linkname.size();
   FinishNamed(member, dir, split.base, false);
 }
@@ -200,11 +202,12 @@ void TreeWriter::Device(const TarMember& member, const std::string& path) {
 void TreeWriter::HardLink(const TarMember& member, const std::string& path) {
   std::optional<std::string> target = CleanMemberPath(member.linkname);
   if (!target) {
-    ThrowInput("ERR_LAYER_ESCAPE",
-               "'" + member.name + "' is a hard link to '" + member.linkname + "', which is outside the layer");
+    ThrowInput("ERR_LAYER_ESCAPE", "'" + member.name + "' is a hard link to '" + member.linkname +
+                                       "', which is outside the layer");
   }
   auto missing = [&](const char* why) {
-    ThrowInput("ERR_LAYER_INVALID", "'" + member.name + "' is a hard link to '" + member.linkname + "', which " + why);
+    ThrowInput("ERR_LAYER_INVALID",
+               "'" + member.name + "' is a hard link to '" + member.linkname + "', which " + why);
   };
   if (target->empty()) missing(member.linkname.empty() ? "names nothing" : "is the root");
   SplitPath from = SplitMemberPath(*target);
@@ -261,6 +264,8 @@ void TreeWriter::Finish() {
   if (root_dated_ && ::futimens(root_.get(), root_times_) < 0) ThrowErrno(errno, "futimens");
 }
 
-uint64_t TreeWriter::ContentSize() { return replaced_any_ ? layerstack::ContentSize(root_.get()) : content_size_; }
+uint64_t TreeWriter::ContentSize() {
+  return replaced_any_ ? layerstack::ContentSize(root_.get()) : content_size_;
+}
 
 }  // namespace layerstack

@@ -1,8 +1,10 @@
-// Extracts a tar into a directory of an existing tree, as dockerd does for `docker cp`: no member stands for a removal,
-// directories are merged, other entries replaced. A container may change its tree meanwhile. So every directory is opened
-// inside the root (sys/resolve), and everything else happens relative to its fd and without following a link.
+// Extracts a tar into a directory of an existing tree, as dockerd does for `docker cp`: no member stands for
+// a removal, directories are merged, other entries replaced. A container may change its tree meanwhile. So
+// every directory is opened inside the root (sys/resolve), and everything else happens relative to its fd and
+// without following a link.
 //
-// A file that replaces another is written beside it and renamed over it, so that a full disk does not cost the old content.
+// A file that replaces another is written beside it and renamed over it, so that a full disk does not cost
+// the old content.
 #pragma once
 
 #include <sys/types.h>
@@ -38,8 +40,8 @@ class Unpacker : private RawSink {
   // Throws ERR_PATH_TYPE if `directory` is not a directory, the errno of open(2) if it is missing.
   Unpacker(UnpackOptions options, ByteSource& source);
 
-  // Reads the source to its end. Call it once, on a thread that has called IsolateThread. A Failure has the fact `member`
-  // if a member is at fault. The members before it stay.
+  // Reads the source to its end. Call it once, on a thread that has called IsolateThread. A Failure has the
+  // fact `member` if a member is at fault. The members before it stay.
   void Run();
   uint64_t Members() const { return reader_.Members(); }
   Warnings& Left() { return warnings_; }
