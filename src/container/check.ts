@@ -1,7 +1,8 @@
 /**
- * Whether containers are in order (reference section 16): each has its config, its entry in layerdb's mounts, its layers and a
- * stack that can be mounted (rwlayer/check.ts); nothing keeps layers for a container that is gone, and no mount point is left of a mount that
- * is. What was written in a container is never touched, also where the container cannot be used.
+ * Checks containers (docs/docker-overlay2-store.md, section 16). Each has its config, its entry in layerdb's mounts,
+ * its layers and a stack that can be mounted (rwlayer/check.ts). Nothing keeps layers for a container that is gone,
+ * and no mount point is left of a mount that is gone. A repair never touches the content of a container, also where
+ * the container cannot be used.
  */
 import { throwIfAborted } from '../core/abort.ts';
 import { isDigest } from '../core/digest.ts';

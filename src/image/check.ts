@@ -1,7 +1,7 @@
 /**
- * Whether imagedb, repositories.json and docker's distribution cache are in order (reference section 16): every config has its
- * digest and its layers, every name an image, and nothing is kept for images that are gone. Configs cannot be mended; what
- * refers to something that is not there can be forgotten.
+ * Checks imagedb, repositories.json and docker's distribution cache (docs/docker-overlay2-store.md, section 16).
+ * Every config has its digest and its layers, every name an image, and nothing is kept for images that are gone.
+ * Configs cannot be repaired. References to missing objects can be dropped.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { throwIfAborted } from '../core/abort.ts';

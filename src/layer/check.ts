@@ -1,7 +1,7 @@
 /**
- * Whether layerdb and overlay2 are in order (reference section 16): every entry complete and of its ChainID, its directory
- * mountable, nothing half done, no short name that leads nowhere. What a live writer has marked is left alone. With `deep` every
- * layer's tar is rebuilt from its files and compared with its DiffID.
+ * Checks layerdb and overlay2 (docs/docker-overlay2-store.md, section 16). Every entry is complete and of its ChainID,
+ * its directory can be mounted, nothing is half done, and every short name leads somewhere. Objects that a live writer
+ * has marked are left alone. With `deep` every layer's tar is rebuilt from its files and compared with its DiffID.
  */
 import { throwIfAborted } from '../core/abort.ts';
 import { hexOf, isDigest, type ChainID, type DiffID } from '../core/digest.ts';
