@@ -70,8 +70,9 @@ consteval uint64_t PowerOfX(int n) {
 // Moves a 16-byte remainder `Bits` further down the message: its first half counts 64 bits more.
 template <int Bits>
 __attribute__((target("pclmul,sse4.1"))) inline __m128i Shift(__m128i remainder) {
-  const __m128i by = _mm_set_epi64x(static_cast<long long>(PowerOfX(Bits - 1)),
-                                    static_cast<long long>(PowerOfX(Bits + 64 - 1)));
+  constexpr auto kSecond = static_cast<long long>(PowerOfX(Bits - 1));
+  constexpr auto kFirst = static_cast<long long>(PowerOfX(Bits + 64 - 1));
+  const __m128i by = _mm_set_epi64x(kSecond, kFirst);
   return _mm_xor_si128(_mm_clmulepi64_si128(remainder, by, 0x00), _mm_clmulepi64_si128(remainder, by, 0x11));
 }
 

@@ -25,6 +25,8 @@ class TarSplitWriter {
   void FlushSegment();
   // Flushes the pending segment, then writes the entry of one member. `crc` is absent when `size` is 0.
   void FileEntry(std::string_view name, uint64_t size, std::optional<std::array<uint8_t, 8>> crc);
+  // How many file entries have been written.
+  uint64_t FileEntries() const { return file_entries_; }
   // Flushes and ends the gzip stream; does not sync.
   void Finish();
 
@@ -35,6 +37,7 @@ class TarSplitWriter {
   std::string segment_;
   std::string line_;
   uint64_t position_ = 0;
+  uint64_t file_entries_ = 0;
 };
 
 }  // namespace layerstack

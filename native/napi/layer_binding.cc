@@ -24,13 +24,20 @@ LayerJobOptions ReadJobOptions(const Napi::Object& options) {
   return job;
 }
 
+TreeKind DirectoryKindArg(const Napi::Value& value) {
+  const std::string name = BytesArg(value, "source.kind");
+  if (name == "upper") return TreeKind::kUpper;
+  if (name == "plain") return TreeKind::kPlain;
+  throw Napi::TypeError::New(value.Env(), "source.kind must be 'upper' or 'plain'");
+}
+
 // A range of an open file, or a directory whose tar is made on the way.
 std::unique_ptr<LayerInput> ReadSource(const Napi::Object& source, LayerJobOptions& job) {
   if (source.Has("directory")) {
     job.clones = std::make_shared<Clones>(job.diff);
     LayerTarOptions options;
     options.clones = job.clones;
-    if (!BoolArg(source.Get("isUpper"), "source.isUpper")) options.kind = TreeKind::kDirectory;
+    options.kind = DirectoryKindArg(source.Get("kind"));
     Napi::Value latest = source.Get("latestMtime");
     if (!latest.IsUndefined()) options.latest_mtime = IntArg(latest, "source.latestMtime");
     return std::make_unique<TreeInput>(BytesArg(source.Get("directory"), "source.directory"), std::move(options));

@@ -93,7 +93,7 @@ Outcome<AppliedLayer> LayerJob::RunStages() {
   return std::move(result_);
 }
 
-// Hands a piece of the uncompressed tar to both of its readers; false when the job has stopped.
+// Hands a piece of the uncompressed tar to both of its readers. False when the job has stopped.
 bool LayerJob::Emit(SharedChunk chunk) {
   result_.tar_size += chunk->size;
   if (result_.tar_size > options_.max_bytes) {
@@ -109,11 +109,12 @@ void LayerJob::EndTar() {
 }
 
 void LayerJob::Read() {
-  // The first chunks are held back until there is enough to tell the compression by.
+  // Holds the first chunks back until there are enough bytes to tell the compression.
   std::vector<SharedChunk> head;
   std::string magic;
-  SharedChunk chunk;
-  while (magic.size() < kSniffBytes && (chunk = input_->Next())) {
+  while (magic.size() < kSniffBytes) {
+    SharedChunk chunk = input_->Next();
+    if (!chunk) break;
     magic += chunk->View().substr(0, kSniffBytes - magic.size());
     head.push_back(std::move(chunk));
   }
@@ -137,7 +138,7 @@ void LayerJob::Read() {
     if (!pass(std::move(piece))) return;
   }
   head.clear();
-  while ((chunk = input_->Next())) {
+  while (SharedChunk chunk = input_->Next()) {
     if (!pass(std::move(chunk))) return;
   }
   if (plain) return EndTar();
@@ -148,7 +149,7 @@ void LayerJob::Read() {
 void LayerJob::Inflate() {
   SharedChunk piece = compressed_.Next();
   if (!piece) return;  // a plain layer
-  // Not before there is input: `compression` is the reader's until then.
+  // Not before there is input: the reader sets `compression` first.
   std::unique_ptr<StreamDecoder> decoder = StreamDecoder::Create(result_.compression);
   while (!decoder->Done()) {
     if (piece) {

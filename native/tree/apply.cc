@@ -17,7 +17,6 @@ namespace layerstack {
 
 namespace {
 
-
 UniqueFd CreateTarSplit(const std::string& path) {
   UniqueFd fd(Again<::open>(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644));
   if (!fd) ThrowErrno(errno, "open", path);
@@ -41,7 +40,7 @@ LayerExtractor::LayerExtractor(const std::string& diff, const std::string& tar_s
       source_(source),
       reader_(source, *this, limits, kLayerCodes),
       bound_(max_bytes),
-      tree_(diff, result_.warnings) {}
+      tree_(diff, tar_split_, result_.warnings) {}
 
 void LayerExtractor::Raw(std::string_view bytes) { tar_split_.Segment(bytes.data(), bytes.size()); }
 
@@ -60,20 +59,26 @@ ExtractedLayer LayerExtractor::Run() {
   reader_.Trailing();
   tar_split_.Finish();
   tree_.Finish();
-  if (!tree_.Replaced().Empty()) tree_.Replaced().Fold(tar_split_path_, [this] { source_.Check(); });
+  if (!tree_.Replaced().Empty()) tree_.Replaced().FoldInto(tar_split_path_, [this] { source_.Check(); });
   result_.entries = reader_.Members();
   result_.content_size = tree_.ContentSize();
   result_.hole_bytes = bound_.Holes();
   return std::move(result_);
 }
 
-void LayerExtractor::Record(const TarMember& member, uint64_t size, std::optional<std::array<uint8_t, 8>> crc) {
-  tar_split_.FileEntry(member.name, size, crc);
-  ++tree_.recorded;
-}
-
 void LayerExtractor::CarryPayload() {
   for (std::string_view piece = reader_.Payload(); !piece.empty(); piece = reader_.Payload()) Raw(piece);
+}
+
+template <typename Use>
+void LayerExtractor::RecordPayload(const TarMember& member, Use use) {
+  tar_split_.FlushSegment();
+  Crc64 crc;
+  for (std::string_view piece = reader_.Payload(); !piece.empty(); piece = reader_.Payload()) {
+    crc.Update(piece.data(), piece.size());
+    use(piece);
+  }
+  tar_split_.FileEntry(member.name, member.size, crc.Bytes());
 }
 
 void LayerExtractor::Apply(const TarMember& member) {
@@ -85,7 +90,7 @@ void LayerExtractor::Apply(const TarMember& member) {
   // is applied to nothing, so its name may climb; then it has no entry.
   fresh_name_ = path && names_.Insert(*path);
   if (member.type == 'g') {
-    if (fresh_name_) Record(member, 0, std::nullopt);
+    if (fresh_name_) tar_split_.FileEntry(member.name, 0, std::nullopt);
     return;
   }
   bool is_file = (member.type == '0' || member.type == 'S') && !path->empty() && !IsTarWhiteout(*path);
@@ -101,7 +106,7 @@ void LayerExtractor::Apply(const TarMember& member) {
   if (member.payload > 0) {
     CarryPayload();
   } else if (fresh_name_) {
-    Record(member, 0, std::nullopt);
+    tar_split_.FileEntry(member.name, 0, std::nullopt);
   }
 }
 
@@ -137,19 +142,15 @@ void LayerExtractor::RegularFile(const TarMember& member, const std::string& pat
       Raw(piece);
       Write(file.fd.get(), piece);
     }
+  } else if (member.payload > 0 && cloned) {
+    RecordPayload(member, [](std::string_view) {});
   } else if (member.payload > 0) {
-    tar_split_.FlushSegment();
-    Crc64 crc;
     ContentWriter& contents = tree_.Contents();
-    if (!cloned) contents.Begin(std::move(file), member);
-    for (std::string_view piece = reader_.Payload(); !piece.empty(); piece = reader_.Payload()) {
-      crc.Update(piece.data(), piece.size());
-      if (!cloned) contents.Write(piece);
-    }
-    Record(member, member.size, crc.Bytes());
-    if (!cloned) return contents.End();
+    contents.Begin(std::move(file), member);
+    RecordPayload(member, [&](std::string_view piece) { contents.Write(piece); });
+    return contents.End();
   } else if (fresh_name_) {
-    Record(member, 0, std::nullopt);
+    tar_split_.FileEntry(member.name, 0, std::nullopt);
   }
   FinishFile(file, member, result_.warnings);
 }

@@ -1,8 +1,8 @@
 // Applies one uncompressed layer tar to an empty directory and writes its tar-split, in one pass over the bytes.
 //
-// A file entry goes into the tar-split only where the bytes will be found again at the member's own name. What would
-// not be (sparse members, payload of members that are no files, names that lead through a link, names
-// that an earlier member has) is carried as raw bytes, so that the tar can always be put together again.
+// A member gets a file entry in the tar-split only if its bytes will be found again at its own name. The tar-split
+// carries all other payload as raw bytes, so that the tar can always be put together again: that of sparse members, of
+// members that are not files, of names that lead through a link, and of names that an earlier member has.
 #pragma once
 
 #include <cstdint>
@@ -42,8 +42,11 @@ class LayerExtractor : private RawSink {
   void ApplyAt(const TarMember& member, const std::string& path);
   void RegularFile(const TarMember& member, const std::string& path);
   void WriteSparse(const TarMember& member, int fd);
+  // Carries the payload as raw bytes in the tar-split.
   void CarryPayload();
-  void Record(const TarMember& member, uint64_t size, std::optional<std::array<uint8_t, 8>> crc);
+  // Records the payload as a file entry of the tar-split, and gives each piece of it to `use`.
+  template <typename Use>
+  void RecordPayload(const TarMember& member, Use use);
 
   std::string tar_split_path_;
   Clones* clones_;

@@ -1,6 +1,6 @@
-// The parts of a new container that do not come from its image: its working directory, and the content of its init
-// layer. The init layer has the mount points and files that a runtime mounts over, so that every image has them.
-// Source: moby daemon/initlayer; docs/docker-overlay2-store.md, section 10.
+// The parts of a new container that do not come from its image: its working directory, and the content of its
+// init layer. The init layer has the mount points and files that a runtime mounts over, so that every image
+// has them. Source: moby daemon/initlayer; docs/docker-overlay2-store.md, "Init layer".
 #pragma once
 
 #include <string>

@@ -96,7 +96,7 @@ bool LayerTar::LeavesOut(const struct stat& info, const std::string& path, const
     warnings_.Add("socket", path, "a socket cannot be part of a tar");
     return true;
   }
-  const bool own = options_.kind == TreeKind::kDirectory;
+  const bool own = options_.kind == TreeKind::kPlain;
   if (own && IsWhiteout(info)) {
     warnings_.Add("whiteout-device", path, "a device 0:0 means the removal of a file in a layer: it is left out");
     return true;

@@ -29,7 +29,7 @@ namespace layerstack {
 // What a tree is, and so what the marks of layers in it mean.
 enum class TreeKind {
   kUpper,      // overlayfs's: its marks are translated, or refused
-  kDirectory,  // somebody's own, which becomes a layer: what a layer would take for a mark is left out
+  kPlain,  // any directory that becomes a layer: what a layer would take for a mark is left out
   kView,       // it becomes no layer: taken as it looks
 };
 

@@ -115,9 +115,9 @@ void SetXattrs(NodeRef node, const TarMember& member, Warnings& warnings) {
 
 void FinishFile(const NewFile& file, const TarMember& member, Warnings& warnings) {
   NodeRef node{file.fd.get()};
-  if (file.own_ids) ChangeOwner(node, OwnerOf(member), GroupOf(member));
+  if (file.needs_chown) ChangeOwner(node, OwnerOf(member), GroupOf(member));
   SetXattrs(node, member, warnings);
-  if (file.own_mode) ChangeMode(node, ModeOf(member));
+  if (file.needs_chmod) ChangeMode(node, ModeOf(member));
   ChangeTimes(node, member);
 }
 

@@ -42,10 +42,11 @@ bool HasXattr(const TarMember& member, const char* wanted) {
 
 }  // namespace
 
-TreeWriter::TreeWriter(const std::string& diff, Warnings& warnings)
-    : root_(OpenRoot(diff)),
+TreeWriter::TreeWriter(const std::string& diff, const TarSplitWriter& tar_split, Warnings& warnings)
+    : tar_split_(tar_split),
+      root_(OpenRoot(diff)),
       dirs_(Duplicate(root_.get())),
-      aside_(diff),
+      replaced_(diff),
       warnings_(warnings),
       creates_as_root_(::geteuid() == 0 && ::getegid() == 0),
       // A umask or a default ACL takes bits from the mode that a new file is given.
@@ -58,12 +59,12 @@ CachedDir& TreeWriter::Parent(const std::string& parent, bool* through_link) {
   return *found.dir;
 }
 
-void TreeWriter::Displace(CachedDir& dir, const std::string& base) {
+void TreeWriter::MakeRoom(CachedDir& dir, const std::string& base) {
   contents_.Drain();  // whether a file is kept depends on its size
   const char* name = base.c_str();
   struct stat status;
   if (Again<::fstatat>(dir.fd.get(), name, &status, AT_SYMLINK_NOFOLLOW) < 0) ThrowErrno(errno, "stat", base);
-  displaced_ = true;
+  replaced_any_ = true;
   std::string path = dir.path.empty() ? base : dir.path + "/" + base;
   if (S_ISDIR(status.st_mode)) {
     dirs_.Forget(path);
@@ -73,14 +74,14 @@ void TreeWriter::Displace(CachedDir& dir, const std::string& base) {
     if (Again<::unlinkat>(dir.fd.get(), name, 0) < 0) ThrowErrno(errno, "unlink", path);
     return;
   }
-  aside_.Keep(dir.fd.get(), name, path, recorded);
+  replaced_.Add(dir.fd.get(), name, path, tar_split_.FileEntries());
 }
 
 template <typename Make>
 void TreeWriter::Place(CachedDir& dir, const std::string& base, const char* syscall, Make make) {
   if (make() >= 0) return;
   if (errno == EEXIST) {
-    Displace(dir, base);
+    MakeRoom(dir, base);
     if (make() >= 0) return;
   }
   ThrowErrno(errno, syscall);
@@ -150,7 +151,7 @@ TreeWriter::File TreeWriter::CreateFile(const TarMember& member, const std::stri
       return Again<::linkat>(AT_FDCWD, inode.c_str(), dir.fd.get(), split.base.c_str(), AT_SYMLINK_FOLLOW);
     });
     file.fd = std::move(clone);
-    file.own_ids = file.own_mode = true;
+    file.needs_chown = file.needs_chmod = true;
     return file;
   }
   Place(dir, split.base, "open", [&] {
@@ -163,8 +164,8 @@ TreeWriter::File TreeWriter::CreateFile(const TarMember& member, const std::stri
     }
     return file.fd.get();
   });
-  file.own_ids = NeedsOwner(member, dir);
-  file.own_mode = NeedsMode(member, 07000);
+  file.needs_chown = NeedsOwner(member, dir);
+  file.needs_chmod = NeedsMode(member, 07000);
   return file;
 }
 
@@ -216,7 +217,7 @@ void TreeWriter::HardLink(const TarMember& member, const std::string& path) {
   };
   int result = link();
   if (result < 0 && errno == EEXIST) {
-    Displace(Parent(to.parent), to.base);
+    MakeRoom(Parent(to.parent), to.base);
     result = link();
   }
   if (result < 0 && errno == ENOENT) missing("is not in this layer");
@@ -260,6 +261,6 @@ void TreeWriter::Finish() {
   if (root_dated_ && ::futimens(root_.get(), root_times_) < 0) ThrowErrno(errno, "futimens");
 }
 
-uint64_t TreeWriter::ContentSize() { return displaced_ ? layerstack::ContentSize(root_.get()) : content_size_; }
+uint64_t TreeWriter::ContentSize() { return replaced_any_ ? layerstack::ContentSize(root_.get()) : content_size_; }
 
 }  // namespace layerstack

@@ -8,8 +8,7 @@
  * written down, is not in it. It holds no more than `docker events` says.
  */
 import { constants } from 'node:fs';
-import { setTimeout as sleep } from 'node:timers/promises';
-import { throwIfAborted } from '../core/abort.ts';
+import { pause, throwIfAborted } from '../core/abort.ts';
 import { isSystemError, LayerstackError } from '../core/errors.ts';
 import { NanoClock, unixNanoseconds } from '../core/time.ts';
 import { parseTimestamp } from '../core/timestamp.ts';
@@ -162,16 +161,7 @@ export async function* readEvents(
     throwIfAborted(signal);
     if (isOver) return;
     isPast = false;
-    await pause(signal);
-  }
-}
-
-async function pause(signal: AbortSignal | undefined): Promise<void> {
-  try {
-    await sleep(POLL_MS, undefined, signal && { signal });
-  } catch (error) {
-    throwIfAborted(signal);
-    throw error;
+    await pause(POLL_MS, signal);
   }
 }
 

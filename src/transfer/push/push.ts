@@ -7,7 +7,7 @@
 import { throwIfAborted } from '../../core/abort.ts';
 import type { Descriptor } from '../../core/descriptor.ts';
 import { digestOf, topChainId, type DiffID, type Digest, type ImageID } from '../../core/digest.ts';
-import { LayerstackError } from '../../core/errors.ts';
+import { LayerstackError, undefinedIf } from '../../core/errors.ts';
 import type { OnProgress } from '../../core/progress.ts';
 import { withSum } from '../../core/tally.ts';
 import {
@@ -28,7 +28,7 @@ import type { Root } from '../../system/root.ts';
 import { locateRepository } from '../registry/address.ts';
 import type { CredentialSource } from '../registry/auth/credentials.ts';
 import type { RepositoryClient } from '../registry/client.ts';
-import { pushLayer, unlessDenied, type BlobMemory, type LayerTarget } from './layer.ts';
+import { pushLayer, type BlobMemory, type LayerTarget } from './layer.ts';
 import { imageManifest, type ManifestDocument, type ManifestFormat } from './manifest.ts';
 
 export interface PushOptions {
@@ -245,7 +245,7 @@ async function pushConfig(
   { id, raw }: Pick<ImageConfig, 'id' | 'raw'>,
   signal: AbortSignal | undefined,
 ): Promise<void> {
-  if ((await unlessDenied(client.hasBlob(id, { signal }))) !== undefined) return;
+  if ((await undefinedIf(client.hasBlob(id, { signal }), 'ERR_REGISTRY_DENIED')) !== undefined) return;
   const bytes = async function* (from: number): AsyncGenerator<Uint8Array, void, undefined> {
     yield await Promise.resolve(raw.subarray(from));
   };
@@ -263,15 +263,13 @@ async function pushManifest(
   signal: AbortSignal | undefined,
 ): Promise<Digest> {
   const digest = digestOf(bytes);
-  const there = await unlessDenied(client.headManifest(tag, { signal, origin: true })).catch(
-    unlessUnreadable,
+  const there = await undefinedIf(
+    client.headManifest(tag, { signal, origin: true }),
+    'ERR_REGISTRY_DENIED',
+    'ERR_MANIFEST_INVALID',
   );
   if (there?.digest === digest && there.mediaType === mediaType) return digest;
   return client.pushManifest(tag, mediaType, bytes, { signal });
-}
-
-function unlessUnreadable(error: unknown): undefined {
-  if (!LayerstackError.is(error) || error.code !== 'ERR_MANIFEST_INVALID') throw error;
 }
 
 /** `name@digest` names the image too, as after docker's push. What cannot be noted is no failure: the push is done. */

@@ -46,7 +46,7 @@ async function pullImage(request: ApiRequest, { store, log }: ServiceContext, im
     await stream.end();
   } catch (error) {
     // Registries say so of what is not there too, and the API's reference has no other status for it.
-    const isHidden = !stream.begun && LayerstackError.is(error) && error.code === 'ERR_REGISTRY_DENIED';
+    const isHidden = !stream.begun && LayerstackError.is(error, 'ERR_REGISTRY_DENIED');
     await stream.fail(isHidden ? new HttpError(404, error.message, { cause: error }) : error);
   }
 }
