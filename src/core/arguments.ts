@@ -1,7 +1,8 @@
 /**
  * Checks the arguments that callers of the library pass in JavaScript, or in TypeScript with a cast. A method
- * refuses a misspelt option, or a value of another type, before it does anything. Its signature is derived from
- * its TypeScript types (packaging/signatures.js writes app/signatures/); this file compares values with it.
+ * refuses a misspelt option, or a value of another type, before it does anything. Its signature is derived
+ * from its TypeScript types (packaging/signatures.js writes app/signatures/); this file compares values with
+ * it.
  */
 import { LayerstackError } from './errors.ts';
 import { nearest } from './nearest.ts';
@@ -67,9 +68,10 @@ type Method = (this: unknown, ...values: unknown[]) => unknown;
 /**
  * Makes methods check their arguments.
  * @param owner a class, for its static methods, or its prototype
- * @param path what callers write before the dot, e.g. `store.images`; `signatures` and errors name the methods so
- * @throws (the methods, or their promises) {@link LayerstackError} ERR_INVALID_ARGUMENT, with the key, what was
- *   expected, and the nearest known key.
+ * @param path what callers write before the dot, e.g. `store.images`; `signatures` and errors name the
+ *   methods so
+ * @throws (the methods, or their promises) {@link LayerstackError} ERR_INVALID_ARGUMENT, with the key, what
+ *   was expected, and the nearest known key.
  */
 export function checkArguments(owner: object, path: string, signatures: Signatures): void {
   for (const key of Object.getOwnPropertyNames(owner)) {
@@ -144,7 +146,10 @@ function invalidArgument(method: string, parameter: string, fault: Fault): Layer
   );
 }
 
-/** Returns the first fault of a value, or undefined. It makes texts for faults only, so a right value is cheap. */
+/**
+ * Returns the first fault of a value, or undefined. It makes texts for faults only, so a right value is
+ * cheap.
+ */
 function faultOf(value: unknown, shape: Shape, objects: Objects): Fault | undefined {
   if (shape === 'any') return undefined;
   const wrong = (): Fault => ({ path: [], expected: describe(shape, objects), found: kindOf(value) });

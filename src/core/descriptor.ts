@@ -1,7 +1,7 @@
 /**
- * Decodes manifests and indexes of images, both docker's schema 2 and OCI's. Mirrors `opencontainers/image-spec:
- * descriptor.md, manifest.md, image-index.md`. This file checks digests, sizes and counts. The reader of the
- * content checks that it matches its descriptor.
+ * Decodes manifests and indexes of images, both docker's schema 2 and OCI's. Mirrors
+ * `opencontainers/image-spec: descriptor.md, manifest.md, image-index.md`. This file checks digests, sizes
+ * and counts. The reader of the content checks that it matches its descriptor.
  */
 import { isDigest, type Digest } from './digest.ts';
 import { LayerstackError } from './errors.ts';
@@ -58,7 +58,9 @@ export interface Index {
   readonly annotations?: ReadonlyMap<string, string> | undefined;
 }
 
-/** Returns the type of an artifact. Since OCI 1.1 a member says it; before, the media type of the config did. */
+/**
+ * Returns the type of an artifact. Since OCI 1.1 a member says it; before, the media type of the config did.
+ */
 export function artifactTypeOf({ artifactType, config }: Manifest): string {
   return artifactType || config.mediaType;
 }
@@ -166,9 +168,9 @@ export function isManifestType(mediaType: string | undefined): boolean {
 }
 
 /**
- * Returns whether a config of this media type is an image's. `maybe`: the document decides. Docker 1.10 and 1.11
- * let the registry guess the type, and registries called configs binary, text or HTML. docker has accepted these
- * types for images ever since.
+ * Returns whether a config of this media type is an image's. `maybe`: the document decides. Docker 1.10 and
+ * 1.11 let the registry guess the type, and registries called configs binary, text or HTML. docker has
+ * accepted these types for images ever since.
  */
 export function isConfigType(mediaType: string): 'yes' | 'maybe' | 'no' {
   const type = mediaType.split(';')[0]?.trim().toLowerCase() ?? '';

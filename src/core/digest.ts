@@ -1,7 +1,7 @@
 /**
- * Digests, and the three meanings that a digest has in a store. A digest is `sha256:` and 64 lower-case hex digits
- * (71 bytes). dockerd ignores every other algorithm on disk, so this file knows no other.
- * Mirrors `opencontainers/image-spec: config.md` (DiffID, ChainID, ImageID).
+ * Digests, and the three meanings that a digest has in a store. A digest is `sha256:` and 64 lower-case hex
+ * digits (71 bytes). dockerd ignores every other algorithm on disk, so this file knows no other. Mirrors
+ * `opencontainers/image-spec: config.md` (DiffID, ChainID, ImageID).
  */
 import { hash } from 'node:crypto';
 import { LayerstackError } from './errors.ts';

@@ -1,7 +1,7 @@
 /**
- * Defines `Symbol.asyncDispose` in realms that lack it. Node 20 defines it in its main realm only, while some test
- * runners run each test file in a realm of its own. The symbol is Node's own, so that `await using` also disposes
- * objects that Node has opened.
+ * Defines `Symbol.asyncDispose` in realms that lack it. Node 20 defines it in its main realm only, while some
+ * test runners run each test file in a realm of its own. The symbol is Node's own, so that `await using` also
+ * disposes objects that Node has opened.
  */
 import { Readable } from 'node:stream';
 

@@ -1,9 +1,10 @@
 /**
- * The one error class of layerstack. `code` says what happened. `kind` is the class of the error: the CLI maps it
- * to an exit code and the service to an HTTP status, and nothing else does. The other fields are facts about the
- * object at fault. `cause` is the error below; system errors have Node's shape.
+ * The one error class of layerstack. `code` says what happened. `kind` is the class of the error: the CLI
+ * maps it to an exit code and the service to an HTTP status, and nothing else does. The other fields are
+ * facts about the object at fault. `cause` is the error below; system errors have Node's shape.
  */
-// This import comes before all classes with `Symbol.asyncDispose`: every module that has one imports the errors.
+// This import comes before all classes with `Symbol.asyncDispose`: every module that has one imports the
+// errors.
 import './disposal.ts';
 
 /** The class of an error. */
@@ -54,7 +55,9 @@ export const ERROR_KINDS = {
   ERR_IMAGE_NOT_FOUND: 'not-found',
   /** A short id fits several images or containers. */
   ERR_ID_AMBIGUOUS: 'invalid',
-  /** An image cannot be deleted: containers use it, images are built on it, or several names are given to it. */
+  /**
+   * An image cannot be deleted: containers use it, images are built on it, or several names are given to it.
+   */
   ERR_IMAGE_IN_USE: 'conflict',
   ERR_CONTAINER_NOT_FOUND: 'not-found',
   ERR_CONTAINER_NAME_IN_USE: 'conflict',
@@ -184,8 +187,8 @@ export class LayerstackError extends Error implements ErrorFacts {
   }
 
   /**
-   * Returns whether `error` is a LayerstackError, optionally with one of `codes`. It recognises the errors of other
-   * copies of this package and of other realms.
+   * Returns whether `error` is a LayerstackError, optionally with one of `codes`. It recognises the errors of
+   * other copies of this package and of other realms.
    */
   static is(error: unknown, ...codes: readonly ErrorCode[]): error is LayerstackError {
     if (!isError(error) || !(BRAND in error)) return false;
@@ -193,8 +196,8 @@ export class LayerstackError extends Error implements ErrorFacts {
   }
 
   /**
-   * Returns the error of a part as an error of the whole. It has the same code and facts, except for those that
-   * `facts` replaces, and `error` is its cause.
+   * Returns the error of a part as an error of the whole. It has the same code and facts, except for those
+   * that `facts` replaces, and `error` is its cause.
    */
   static within(error: LayerstackError, message: string, facts: ErrorFacts = {}): LayerstackError {
     return new LayerstackError(error.code, message, { ...factsOf(error), ...facts, cause: error });
@@ -212,8 +215,8 @@ function factsOf(error: LayerstackError): ErrorFacts {
 }
 
 /**
- * Returns whether `value` is an error of any realm. Jest gives each test file a realm of its own, while Node and the
- * addon throw errors of the main realm, which `instanceof Error` does not recognise.
+ * Returns whether `value` is an error of any realm. Jest gives each test file a realm of its own, while Node
+ * and the addon throw errors of the main realm, which `instanceof Error` does not recognise.
  */
 export function isError(value: unknown): value is Error {
   return ERROR_TAGS.has(Object.prototype.toString.call(value));
@@ -240,8 +243,8 @@ export function isSystemError(error: unknown, ...codes: string[]): error is Syst
 }
 
 /**
- * Returns the first error where a disposal failed as well (`await using` combines the two in a SuppressedError).
- * The first one says what happened.
+ * Returns the first error where a disposal failed as well (`await using` combines the two in a
+ * SuppressedError). The first one says what happened.
  */
 export function firstError(error: unknown): unknown {
   let first = error;

@@ -1,5 +1,6 @@
 /**
- * Parses Go's regular expressions (RE2) into a tree, which expression.ts matches. Mirrors `regexp/syntax` of Go.
+ * Parses Go's regular expressions (RE2) into a tree, which expression.ts matches. Mirrors `regexp/syntax` of
+ * Go.
  */
 
 export type Assertion = 'begin' | 'end' | 'begin-line' | 'end-line' | 'word-edge' | 'no-word-edge';

@@ -1,8 +1,8 @@
 /**
- * Matches regular expressions as Go's `regexp` does, for patterns that come from clients. A match takes time linear
- * in the text, while JavaScript's own matcher can take exponential time. The pattern is compiled to a program
- * (expression-parser.ts parses it) whose threads walk through the text side by side, as in Go. The texts are names
- * and ids, so Unicode classes (`\pL`) are not supported.
+ * Matches regular expressions as Go's `regexp` does, for patterns that come from clients. A match takes time
+ * linear in the text, while JavaScript's own matcher can take exponential time. The pattern is compiled to a
+ * program (expression-parser.ts parses it) whose threads walk through the text side by side, as in Go. The
+ * texts are names and ids, so Unicode classes (`\pL`) are not supported.
  */
 import { LayerstackError } from './errors.ts';
 import { ExpressionSyntaxError, parseExpression, type Assertion, type Node } from './expression-parser.ts';
@@ -22,7 +22,8 @@ interface Split {
 type Step = Extract<Node, { kind: 'one' | 'assert' }> | Split | { readonly kind: 'match' };
 
 /**
- * Compiles a pattern to a function that returns whether it is found in a text; undefined where it is malformed.
+ * Compiles a pattern to a function that returns whether it is found in a text; undefined where it is
+ * malformed.
  * @throws {@link LayerstackError} ERR_INVALID_ARGUMENT for a pattern that is too large.
  */
 export function compileExpression(pattern: string): ((text: string) => boolean) | undefined {

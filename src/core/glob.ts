@@ -1,6 +1,6 @@
 /**
- * Matches patterns as Go's `path.Match` does: `*` and `?` (which do not match a slash), `[a-z]`, `[^a]`, `\x`.
- * Patterns come from clients, so a match takes time at most quadratic in the text's length.
+ * Matches patterns as Go's `path.Match` does: `*` and `?` (which do not match a slash), `[a-z]`, `[^a]`,
+ * `\x`. Patterns come from clients, so a match takes time at most quadratic in the text's length.
  */
 import { LayerstackError } from './errors.ts';
 
@@ -32,7 +32,10 @@ export function compileGlob(pattern: string): (text: string) => boolean {
   return (text) => text.length >= least && fits(tokens, [...text]);
 }
 
-/** The earliest match of the part before a star is as good as any other, so only the last star is ever retried. */
+/**
+ * The earliest match of the part before a star is as good as any other, so only the last star is ever
+ * retried.
+ */
 function fits(tokens: readonly Token[], text: readonly string[]): boolean {
   let [at, token] = [0, 0];
   let star: { readonly token: number; at: number } | undefined;

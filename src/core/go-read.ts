@@ -1,14 +1,16 @@
 /**
- * Reads JSON as Go's encoding/json reads it into a typed value. It refuses a value that a Go program would refuse,
- * with its path. Names match in any case; unknown names are skipped. Of a repeated name every occurrence is read and
- * the last one counts; objects are merged. `null` clears a list, a map and a pointer, and leaves everything else as
- * it is. Whole numbers consist of digits only (not `10.0` or `1e2`), within the range of their type. Types are data:
- * see image/docker-types.ts.
+ * Reads JSON as Go's encoding/json reads it into a typed value. It refuses a value that a Go program would
+ * refuse, with its path. Names match in any case; unknown names are skipped. Of a repeated name every
+ * occurrence is read and the last one counts; objects are merged. `null` clears a list, a map and a pointer,
+ * and leaves everything else as it is. Whole numbers consist of digits only (not `10.0` or `1e2`), within the
+ * range of their type. Types are data: see image/docker-types.ts.
  */
 import { decode, mismatch, validText, type JsonSource } from './json.ts';
 import { parseTime, ZERO_TIME } from './time.ts';
 
-/** `words` is docker's `strslice.StrSlice`: a list of strings, or one string that stands for a list of one. */
+/**
+ * `words` is docker's `strslice.StrSlice`: a list of strings, or one string that stands for a list of one.
+ */
 export type GoType = keyof typeof RANGES | 'string' | 'bool' | 'time' | 'words' | Composite;
 
 type Composite =
@@ -57,8 +59,8 @@ export function struct(fields: Readonly<Record<string, GoType>>): GoType {
 }
 
 /**
- * Returns the document as plain values. Members of structs have the type's names; a member that the document lacks is
- * absent. A whole number that a JavaScript number cannot hold exactly is a bigint.
+ * Returns the document as plain values. Members of structs have the type's names; a member that the document
+ * lacks is absent. A whole number that a JavaScript number cannot hold exactly is a bigint.
  * @throws {@link LayerstackError} `source.code` naming the place in the document.
  */
 export function readGo(type: GoType, bytes: Uint8Array, source: JsonSource): unknown {

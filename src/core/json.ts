@@ -1,8 +1,8 @@
 /**
- * Reads JSON from untrusted sources as Go's encoding/json reads it into structs: field names match in any case (the
- * last one in the document wins), `null` equals absent, and unknown fields are skipped. Size and nesting are bounded,
- * and every error names its place in the document. Objects are read through own properties only, so `__proto__` is a
- * key like any other. go-json.ts writes JSON.
+ * Reads JSON from untrusted sources as Go's encoding/json reads it into structs: field names match in any
+ * case (the last one in the document wins), `null` equals absent, and unknown fields are skipped. Size and
+ * nesting are bounded, and every error names its place in the document. Objects are read through own
+ * properties only, so `__proto__` is a key like any other. go-json.ts writes JSON.
  */
 import { Buffer } from 'node:buffer';
 import { LayerstackError, type ErrorCode, type ErrorFacts } from './errors.ts';
@@ -28,7 +28,10 @@ export type Decoder<T> = (value: unknown, path: string) => T;
 /** The type of a decoder's result. */
 export type Decoded<D> = D extends Decoder<infer T> ? T : never;
 
-/** Says that a value is not of the type that the decoder wants; {@link decode} turns it into a LayerstackError. */
+/**
+ * Says that a value is not of the type that the decoder wants; {@link decode} turns it into a
+ * LayerstackError.
+ */
 class JsonMismatch extends Error {}
 
 /**
@@ -143,7 +146,9 @@ export function map<T>(item: Decoder<T>): Decoder<ReadonlyMap<string, T>> {
     );
 }
 
-/** Reads an object with these fields; other fields are skipped. Names match in any case, the last one wins. */
+/**
+ * Reads an object with these fields; other fields are skipped. Names match in any case, the last one wins.
+ */
 export function object<S extends Record<string, Decoder<unknown>>>(
   shape: S,
 ): Decoder<{ readonly [K in keyof S]: Decoded<S[K]> }> {
@@ -200,8 +205,8 @@ function depthExceeds(bytes: Uint8Array, limit: number): boolean {
 }
 
 /**
- * Visits every bracket outside strings, with the depth after it, while `visit` returns true. Returns false where
- * `visit` stopped it. It makes one pass, without recursion.
+ * Visits every bracket outside strings, with the depth after it, while `visit` returns true. Returns false
+ * where `visit` stopped it. It makes one pass, without recursion.
  */
 function scanBrackets(bytes: Uint8Array, visit: (depth: number, at: number) => boolean): boolean {
   let depth = 0;
@@ -218,7 +223,10 @@ function scanBrackets(bytes: Uint8Array, visit: (depth: number, at: number) => b
   return true;
 }
 
-/** Returns the closing quote of the string that begins at `start`: the first after an even number of backslashes. */
+/**
+ * Returns the closing quote of the string that begins at `start`: the first after an even number of
+ * backslashes.
+ */
 function endOfString(bytes: Uint8Array, start: number): number {
   for (let at = bytes.indexOf(QUOTE, start); at >= 0; at = bytes.indexOf(QUOTE, at + 1)) {
     let before = at - 1;

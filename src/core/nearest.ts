@@ -1,8 +1,8 @@
 /** Suggests the known word that a misspelt word may mean. */
 
 /**
- * Returns the word of `words` that is nearest to `typed`. At most a third of its letters may be added, missing,
- * different or swapped. Case does not count.
+ * Returns the word of `words` that is nearest to `typed`. At most a third of its letters may be added,
+ * missing, different or swapped. Case does not count.
  */
 export function nearest(typed: string, words: readonly string[]): string | undefined {
   let found: string | undefined;

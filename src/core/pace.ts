@@ -1,6 +1,6 @@
 /**
- * Splits long computations on the event loop into short pieces. Each turn of the loop runs one piece of one of them.
- * However many computations run at once, other work waits for one piece at most.
+ * Splits long computations on the event loop into short pieces. Each turn of the loop runs one piece of one
+ * of them. However many computations run at once, other work waits for one piece at most.
  */
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { throwIfAborted } from './abort.ts';

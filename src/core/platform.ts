@@ -1,7 +1,7 @@
 /**
- * Parses platforms (`os/architecture[/variant]`) and picks the entry of an index that suits one. Names are Go's
- * (`amd64`, `arm64`); other spellings are normalised. The ranking mirrors `containerd/platforms`: the wanted platform
- * comes first, then the others that its processor runs.
+ * Parses platforms (`os/architecture[/variant]`) and picks the entry of an index that suits one. Names are
+ * Go's (`amd64`, `arm64`); other spellings are normalised. The ranking mirrors `containerd/platforms`: the
+ * wanted platform comes first, then the others that its processor runs.
  */
 import { LayerstackError } from './errors.ts';
 
@@ -108,9 +108,10 @@ const KNOWN_ARCHITECTURES = new Set(
 );
 
 /**
- * Parses `os/architecture[/variant]`, e.g. `linux/arm64/v8`, or one part alone: `amd64` means linux/amd64, and
- * `windows` means windows on this machine's architecture.
- * @throws {@link LayerstackError} ERR_INVALID_ARGUMENT when the text is not of that form, or its only part is unknown.
+ * Parses `os/architecture[/variant]`, e.g. `linux/arm64/v8`, or one part alone: `amd64` means linux/amd64,
+ * and `windows` means windows on this machine's architecture.
+ * @throws {@link LayerstackError} ERR_INVALID_ARGUMENT when the text is not of that form, or its only part is
+ *   unknown.
  */
 export function parsePlatform(text: string): Platform {
   const parts = text.split('/');
@@ -194,8 +195,8 @@ function runnable(wanted: Platform): Platform[] {
 }
 
 /**
- * Returns the entry of `list` that suits `wanted` best, or undefined. Among equals the first one wins. An entry
- * without a platform may be for any platform, so it is chosen only where no other suits.
+ * Returns the entry of `list` that suits `wanted` best, or undefined. Among equals the first one wins. An
+ * entry without a platform may be for any platform, so it is chosen only where no other suits.
  */
 export function matchPlatform<T extends { readonly platform?: Platform | undefined }>(
   list: readonly T[],

@@ -1,7 +1,7 @@
 /**
- * Makes untrusted text (file names, image fields, messages of servers) safe to print. Control characters (C0, C1,
- * DEL) drive a terminal, line separators break one line into several, and format characters (directions of writing,
- * zero-width ones) make one text look like another.
+ * Makes untrusted text (file names, image fields, messages of servers) safe to print. Control characters (C0,
+ * C1, DEL) drive a terminal, line separators break one line into several, and format characters (directions
+ * of writing, zero-width ones) make one text look like another.
  */
 
 /** Cc: controls. Cf: formats. Zl, Zp: separators of lines and paragraphs. Cs: halves of surrogate pairs. */
@@ -16,8 +16,8 @@ const SHORT: Readonly<Record<string, string>> = {
 };
 
 /**
- * Replaces each unsafe character by JSON's escape for it: `\n`, `\u001b`, `\u202e`. A JSON document on one line
- * therefore keeps its meaning.
+ * Replaces each unsafe character by JSON's escape for it: `\n`, `\u001b`, `\u202e`. A JSON document on one
+ * line therefore keeps its meaning.
  */
 export function printable(text: string): string {
   return text.replace(UNPRINTABLE, (character) => SHORT[character] ?? escapes(character));

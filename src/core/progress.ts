@@ -1,6 +1,6 @@
 /**
- * The progress events of long work. Events are facts for a display or a log. A consumer may drop them. Events of one
- * layer come in order; events of different layers come in any order.
+ * The progress events of long work. Events are facts for a display or a log. A consumer may drop them. Events
+ * of one layer come in order; events of different layers come in any order.
  */
 import type { DiffID, Digest, ImageID } from './digest.ts';
 
@@ -18,15 +18,17 @@ interface LayerEvent {
 }
 
 /**
- * The phase of a layer in a pull, in this order: the bytes that an earlier pull has left are hashed again; bytes
- * arrive and are hashed, inflated and extracted; all bytes have arrived and the last of them are being extracted.
+ * The phase of a layer in a pull, in this order: the bytes that an earlier pull has left are hashed again;
+ * bytes arrive and are hashed, inflated and extracted; all bytes have arrived and the last of them are being
+ * extracted.
  */
 export type LayerPhase = 'verifying' | 'downloading' | 'extracting';
 
 export type ProgressEvent =
   /**
-   * The progress of the whole work, in bytes to read, fetch, send or save. `total` is missing where the amount is
-   * unknown (a stream; the tar of an export). In a push both numbers shrink by the layers that the registry has.
+   * The progress of the whole work, in bytes to read, fetch, send or save. `total` is missing where the
+   * amount is unknown (a stream; the tar of an export). In a push both numbers shrink by the layers that the
+   * registry has.
    */
   | { readonly type: 'progress'; readonly current: number; readonly total?: number }
   /** The layer of a pull will be fetched when its turn comes. */
@@ -39,14 +41,19 @@ export type ProgressEvent =
   | (LayerEvent & { readonly type: 'layer-done' })
   /** The store has this layer (on this chain) already, so its bytes are not read. */
   | (LayerEvent & { readonly type: 'layer-exists' })
-  /** The image is durable. `references` are the names that now point to it; `created`: it is new in the store. */
+  /**
+   * The image is durable. `references` are the names that now point to it; `created`: it is new in the store.
+   */
   | {
       readonly type: 'image';
       readonly id: ImageID;
       readonly references: readonly string[];
       readonly created: boolean;
     }
-  /** A pull begins, from the repository that its registry calls `repository`. `id`: the tag, or the name with its digest. */
+  /**
+   * A pull begins, from the repository that its registry calls `repository`. `id`: the tag, or the name with
+   * its digest.
+   */
   | {
       readonly type: 'pulling';
       readonly reference: string;
@@ -55,7 +62,10 @@ export type ProgressEvent =
     }
   /** Another pull, in any process, fetches (parts of) the same image. This one waits until it ends. */
   | { readonly type: 'waiting'; readonly reference: string; readonly message: string }
-  /** The pull of one reference is durable. `digest`: of the manifest or index; `updated`: the store has changed. */
+  /**
+   * The pull of one reference is durable. `digest`: of the manifest or index; `updated`: the store has
+   * changed.
+   */
   | {
       readonly type: 'pulled';
       readonly reference: string;

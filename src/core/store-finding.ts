@@ -1,4 +1,7 @@
-/** The findings of `fsck`. Each folder checks its own objects (layer/check.ts, image/check.ts, container/check.ts). */
+/**
+ * The findings of `fsck`. Each folder checks its own objects (layer/check.ts, image/check.ts,
+ * container/check.ts).
+ */
 
 /** Every kind of finding. */
 export const FINDING_CODES = [
@@ -44,7 +47,9 @@ export const FINDING_CODES = [
 
 export type FindingCode = (typeof FINDING_CODES)[number];
 
-/** `error`: an object cannot be used. `warning`: it can be used but is not in order. `note`: information only. */
+/**
+ * `error`: an object cannot be used. `warning`: it can be used but is not in order. `note`: information only.
+ */
 export const SEVERITIES = ['error', 'warning', 'note'] as const;
 
 export interface StoreFinding {

@@ -1,6 +1,6 @@
 /**
- * Times as Go reads and writes them (RFC 3339 with up to nine fraction digits, with the offset). JavaScript's Date has
- * neither nanoseconds nor an offset, so a time stays text, in Go's spelling.
+ * Times as Go reads and writes them (RFC 3339 with up to nine fraction digits, with the offset). JavaScript's
+ * Date has neither nanoseconds nor an offset, so a time stays text, in Go's spelling.
  */
 
 /** Go's zero time, which stands for "none" in docker's documents. */
@@ -74,7 +74,10 @@ function nanoseconds({ text }: Time): number {
   return Number(fraction.padEnd(9, '0'));
 }
 
-/** Returns the current time in nanoseconds since 1970. No two results are equal, although the clock has milliseconds and may be set back. */
+/**
+ * Returns the current time in nanoseconds since 1970. No two results are equal, although the clock has
+ * milliseconds and may be set back.
+ */
 export class NanoClock {
   #latest = 0n;
 

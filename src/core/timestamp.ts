@@ -1,7 +1,7 @@
 /**
- * Parses times as people give them to docker's filters: a duration before now (`10m`, `1h30m`), a date with or without
- * time and zone (default: the local zone), or seconds since 1970.
- * Mirrors `moby/moby: api/types/time/timestamp.go` at v20.10.
+ * Parses times as people give them to docker's filters: a duration before now (`10m`, `1h30m`), a date with
+ * or without time and zone (default: the local zone), or seconds since 1970. Mirrors `moby/moby:
+ * api/types/time/timestamp.go` at v20.10.
  */
 import { LayerstackError } from './errors.ts';
 import { parseTime, type Time } from './time.ts';

@@ -1,4 +1,7 @@
-/** The functions of Go's templates (golang/go: src/text/template/funcs.go) and of docker's (docker/cli: templates/templates.go). */
+/**
+ * The functions of Go's templates (golang/go: src/text/template/funcs.go) and of docker's (docker/cli:
+ * templates/templates.go).
+ */
 import { sprintf } from './printf.ts';
 import { Float, isTrue, Nil, show, toJson, typeName } from './values.ts';
 
@@ -150,7 +153,9 @@ function title(text: string): string {
   );
 }
 
-/** The functions that a template may call. The evaluator itself handles `and` and `or`, which skip arguments. */
+/**
+ * The functions that a template may call. The evaluator itself handles `and` and `or`, which skip arguments.
+ */
 export const FUNCTIONS: Readonly<Record<string, TemplateFunction>> = {
   and: define(['any'], (...args: unknown[]) => args.find((each) => !isTrue(each)) ?? args.at(-1), 'any'),
   or: define(['any'], (...args: unknown[]) => args.find(isTrue) ?? args.at(-1), 'any'),

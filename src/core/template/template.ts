@@ -1,7 +1,7 @@
 /**
- * Go's text/template with docker's functions, for `--format`. A template is parsed once and executed for each listed
- * object. Templates can loop only over their input, and the depth and the output of an execution are bounded.
- * Mirrors golang/go: src/text/template/exec.go.
+ * Go's text/template with docker's functions, for `--format`. A template is parsed once and executed for each
+ * listed object. Templates can loop only over their input, and the depth and the output of an execution are
+ * bounded. Mirrors golang/go: src/text/template/exec.go.
  */
 import { TemplateError } from './error.ts';
 import { FUNCTIONS, HEADER_FUNCTIONS, type Kind, type TemplateFunction } from './functions.ts';

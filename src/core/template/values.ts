@@ -1,6 +1,7 @@
 /**
- * The values of templates, and their Go types. A plain object stands for a struct, whose fields are fixed; a Map for a
- * map, which may lack any key; an integral number for an int; a bigint for an int64; undefined for no value.
+ * The values of templates, and their Go types. A plain object stands for a struct, whose fields are fixed; a
+ * Map for a map, which may lack any key; an integral number for an int; a bigint for an int64; undefined for
+ * no value.
  */
 import { goJson } from '../go-json.ts';
 
@@ -96,7 +97,9 @@ export function sorted(map: ReadonlyMap<string, unknown>): [string, unknown][] {
   return [...map].sort(([a], [b]) => (a < b ? -1 : a > b ? 1 : 0));
 }
 
-/** Formats a value as encoding/json does, without its escapes for HTML, and maps in the order of their keys. */
+/**
+ * Formats a value as encoding/json does, without its escapes for HTML, and maps in the order of their keys.
+ */
 export function toJson(value: unknown): string {
   return goJson(plain(value), false);
 }
