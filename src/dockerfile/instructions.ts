@@ -189,7 +189,7 @@ function pairs(
 ): [string, string][] {
   const variables = environment(config);
   return rawPairs(instruction, rest, escape).map(([name, value]) => {
-    // Variables in a name are not expanded.
+    // Only the written name is checked: its variables may expand to nothing.
     if (name === '') throw new ChangeError('a name is empty');
     return [expandWord(name, variables, escape), expandWord(value, variables, escape)];
   });
