@@ -206,7 +206,8 @@ export class LayerstackError extends Error implements ErrorFacts {
   }
 }
 
-function factsOf({ name, code, kind, ...facts }: LayerstackError): ErrorFacts {
+function factsOf(error: LayerstackError): ErrorFacts {
+  const { name: _name, code: _code, kind: _kind, ...facts } = error;
   return facts;
 }
 
