@@ -5,7 +5,8 @@
  *   containers/<id>/{hostconfig.json,config.v2.json}   what dockerd lists; the latter appears last, by rename
  *   layerstack/names/<name>                            our index of names
  *
- * Neither making nor removing one mounts anything, and only making a durable one syncs (docs/architecture.md 12).
+ * Neither making nor removing one mounts anything, and only making a durable one syncs (docs/architecture.md,
+ * "Durability").
  */
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { throwIfAborted } from '../core/abort.ts';

@@ -1,7 +1,8 @@
 /**
- * Checks imagedb, repositories.json and docker's distribution cache: every config has its digest and its layers, every name an
- * image, and nothing is kept for images that are gone. A config cannot be repaired. A reference to something that is missing can
- * be removed. See docs/docker-overlay2-store.md, "Failure modes a better store should detect and repair".
+ * Checks imagedb, repositories.json and docker's distribution cache (docs/docker-overlay2-store.md, "Failure
+ * modes a better store should detect and repair"). Every config has its digest and its layers, every name an
+ * image, and nothing is kept for images that are gone. Configs cannot be repaired. References to missing
+ * objects can be dropped.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { throwIfAborted } from '../core/abort.ts';
