@@ -8,9 +8,9 @@
 
 namespace layerstack {
 
-// Fills the empty directory `upper` with what dockerd's steps (unlink each component of each path, then create
-// what is missing) would leave in it if it were the upper of an overlay over `lowers` (topmost first). All
-// names are relative to `root`. Mounts nothing. Throws Failure. Runs on a pool thread.
+// Fills the empty directory `upper` with what dockerd's steps (unlink each component of each path, then
+// create what is missing) would leave in it if it were the upper of an overlay over `lowers` (topmost first).
+// All names are relative to `root`. Mounts nothing. Throws Failure. Runs on a pool thread.
 void PopulateInit(const std::string& root, const std::vector<std::string>& lowers, const std::string& upper);
 
 // Makes the directory `path`, and those above it, in `upper`, the upper of an overlay over `lowers` that is

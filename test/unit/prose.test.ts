@@ -20,7 +20,7 @@ const BANNED: readonly (readonly [RegExp, string])[] = [
 
 /** Folders whose comments nobody has gone through yet. The list only shrinks. */
 const UNREAD = [
-  ...['app', 'container', 'core', 'dockerfile', 'image', 'layer', 'rwlayer', 'system', 'transfer'].map(
+  ...['app', 'container', 'dockerfile', 'image', 'layer', 'rwlayer', 'system', 'transfer'].map(
     (room) => `src/${room}`,
   ),
   'native/erofs',
