@@ -3,6 +3,7 @@
  * changes nothing, except for a scratch directory that the probe makes and removes. It works in any state of
  * the store, even where the store cannot be opened.
  */
+import { isHex64 } from '../core/digest.ts';
 import { accessSync, constants } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { delimiter, join, resolve } from 'node:path';
@@ -231,7 +232,7 @@ async function depthFinding(layout: Layout): Promise<Finding> {
   const directory = layout.at(layout.layers);
   const names = await list(directory);
   if (names === undefined) return unknown('layers', `${directory} cannot be read`);
-  const layers = names.filter((name) => /^[0-9a-f]{64}$/.test(name));
+  const layers = names.filter(isHex64);
   for (let start = 0; start < layers.length; start += READ_CONCURRENCY)
     await Promise.all(
       layers.slice(start, start + READ_CONCURRENCY).map(async (name) => {

@@ -8,13 +8,13 @@
  * it was killed may be missing. The journal holds no more than `docker events` shows.
  */
 import { constants } from 'node:fs';
-import { setTimeout as sleep } from 'node:timers/promises';
-import { throwIfAborted } from '../core/abort.ts';
+import type { FileHandle } from 'node:fs/promises';
+import { pause, throwIfAborted } from '../core/abort.ts';
 import { isSystemError, LayerstackError } from '../core/errors.ts';
 import { NanoClock, unixNanoseconds } from '../core/time.ts';
 import { parseTimestamp } from '../core/timestamp.ts';
 import type { Layout } from '../system/layout.ts';
-import { call, native } from '../system/native.ts';
+import { call, native, type StoreEntry } from '../system/native.ts';
 import { listEntries } from '../system/removal.ts';
 import type { Root } from '../system/root.ts';
 import { openStoreFile, statEntry } from '../system/store-files.ts';
@@ -53,11 +53,13 @@ const NEWLINE = 10;
 export class EventJournal {
   readonly #root: Pick<Root, 'layout' | 'aftermath'>;
   readonly #clock = new NanoClock();
+  readonly #segment: LastSegment;
   #waiting: string[] = [];
   #writing: Promise<void> | undefined;
 
   constructor(root: Pick<Root, 'layout' | 'aftermath'>) {
     this.#root = root;
+    this.#segment = new LastSegment(root.layout);
   }
 
   /** Records an event with the current time, in the background. Bound, so that it can be a listener. */
@@ -66,9 +68,10 @@ export class EventJournal {
     this.#writing ??= this.#write();
   };
 
-  /** Resolves when all events are written. */
+  /** Resolves when all events are written and no file of the journal is open. */
   async drain(): Promise<void> {
     await this.#writing;
+    await this.#segment.close();
   }
 
   async #write(): Promise<void> {
@@ -76,7 +79,7 @@ export class EventJournal {
       // The newline ends a line that a full disk has cut off.
       const text = `\n${this.#waiting.splice(0).join('')}`;
       await this.#root.aftermath.run('it is not among the events of the store', () =>
-        append(this.#root.layout, text),
+        this.#segment.append(text),
       );
     }
     this.#writing = undefined;
@@ -91,17 +94,56 @@ function lineOf(event: StoreEvent, timeNano: bigint): string {
   return lineOf({ ...event, attributes: { name, ...(image !== undefined && { image }) } }, timeNano);
 }
 
-async function append(layout: Layout, text: string): Promise<void> {
-  const last = (await segments(layout)).at(-1) ?? 1;
-  const isFull = (statEntry(layout.at(layout.eventSegment(last)))?.size ?? 0) >= SEGMENT_BYTES;
-  const segment = isFull ? last + 1 : last;
-  const file = await openSegment(layout, segment);
-  try {
-    await file.appendFile(text);
-  } finally {
-    await file.close();
+/** The file that is appended to, which stays open: opening it for each event costs more than the event. */
+class LastSegment {
+  readonly #layout: Layout;
+  #number = 1;
+  #file: FileHandle | undefined;
+  #ino: number | undefined;
+
+  constructor(layout: Layout) {
+    this.#layout = layout;
   }
-  if (isFull) await forget(layout, segment - 2);
+
+  async append(text: string): Promise<void> {
+    const { file, isNext } =
+      this.#file && this.#isLast() ? { file: this.#file, isNext: false } : await this.#open();
+    await file.appendFile(text);
+    if (isNext) await forget(this.#layout, this.#number - 2);
+  }
+
+  async close(): Promise<void> {
+    const file = this.#file;
+    this.#file = undefined;
+    await file?.close();
+  }
+
+  /** Opens the last file that there is; one that is full is followed by the next. */
+  async #open(): Promise<{ readonly file: FileHandle; readonly isNext: boolean }> {
+    await this.close();
+    const last = (await segments(this.#layout)).at(-1) ?? 1;
+    const isNext = (this.#look(last)?.size ?? 0) >= SEGMENT_BYTES;
+    this.#number = isNext ? last + 1 : last;
+    const file = await openSegment(this.#layout, this.#number);
+    this.#file = file;
+    this.#ino = (await file.stat()).ino;
+    return { file, isNext };
+  }
+
+  /** Two system calls: `layerstack/` may be deleted, and another process may have begun the next. */
+  #isLast(): boolean {
+    const entry = this.#look(this.#number);
+    return (
+      entry !== undefined &&
+      entry.ino === this.#ino &&
+      entry.size < SEGMENT_BYTES &&
+      this.#look(this.#number + 1) === undefined
+    );
+  }
+
+  #look(segment: number): StoreEntry | undefined {
+    return statEntry(this.#layout.at(this.#layout.eventSegment(segment)));
+  }
 }
 
 async function openSegment(layout: Layout, segment: number) {
@@ -167,16 +209,7 @@ export async function* readEvents(
     throwIfAborted(signal);
     if (isOver) return;
     isPast = false;
-    await pause(signal);
-  }
-}
-
-async function pause(signal: AbortSignal | undefined): Promise<void> {
-  try {
-    await sleep(POLL_MS, undefined, signal && { signal });
-  } catch (error) {
-    throwIfAborted(signal);
-    throw error;
+    await pause(POLL_MS, signal);
   }
 }
 

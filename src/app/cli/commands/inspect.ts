@@ -65,10 +65,9 @@ async function inspectOne(
   try {
     return await store.containers.inspect(name);
   } catch (error) {
-    if (type === 'container' || !LayerstackError.is(error) || error.code !== 'ERR_CONTAINER_NOT_FOUND')
-      throw error;
+    if (type === 'container' || !LayerstackError.is(error, 'ERR_CONTAINER_NOT_FOUND')) throw error;
     return await store.images.inspect(name).catch((cause: unknown) => {
-      if (!LayerstackError.is(cause) || cause.code !== 'ERR_IMAGE_NOT_FOUND') throw cause;
+      if (!LayerstackError.is(cause, 'ERR_IMAGE_NOT_FOUND')) throw cause;
       throw new LayerstackError(
         'ERR_IMAGE_NOT_FOUND',
         `no container or image has the name ${JSON.stringify(name)}: \`layerstack containers\` and \`layerstack images\` list them`,
