@@ -17,7 +17,7 @@ const BANNED: readonly (readonly [RegExp, string])[] = [
 
 /** Folders whose comments nobody has gone through yet. The list only shrinks. */
 const UNREAD = [
-  ...['app', 'container', 'core', 'dockerfile', 'image', 'layer', 'rwlayer', 'system', 'transfer'].map(
+  ...['container', 'core', 'dockerfile', 'image', 'layer', 'rwlayer', 'system', 'transfer'].map(
     (room) => `src/${room}`,
   ),
   ...['codec', 'erofs', 'format', 'napi', 'pipeline', 'sys', 'tree'].map((room) => `native/${room}`),
