@@ -19,8 +19,12 @@ const BANNED: readonly (readonly [RegExp, string])[] = [
 ];
 
 /** Folders whose comments nobody has gone through yet. The list only shrinks. */
-const UNREAD = [
-  ...['app', 'container', 'layer', 'rwlayer', 'system', 'transfer'].map((room) => `src/${room}`),
+const UNREAD: readonly string[] = [
+  'src/container',
+  'src/layer',
+  'src/rwlayer',
+  'src/system',
+  'src/transfer',
   'native/erofs',
 ];
 
