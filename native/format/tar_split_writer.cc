@@ -49,6 +49,7 @@ void TarSplitWriter::FileEntry(std::string_view name, uint64_t size,
     line_ += R"(,"payload":null)";
   }
   EndLine();
+  ++file_entries_;
 }
 
 void TarSplitWriter::Finish() {

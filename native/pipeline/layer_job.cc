@@ -27,7 +27,8 @@ LayerJob::LayerJob(LayerJobOptions options, std::unique_ptr<LayerInput> input)
       to_hash_(kChunksAhead),
       to_extract_(kChunksAhead) {}
 
-std::shared_ptr<LayerJob> LayerJob::Start(LayerJobOptions options, std::unique_ptr<LayerInput> input, Done done) {
+std::shared_ptr<LayerJob> LayerJob::Start(LayerJobOptions options, std::unique_ptr<LayerInput> input,
+                                          Done done) {
   std::shared_ptr<LayerJob> job(new LayerJob(std::move(options), std::move(input)));
   std::optional<Failure> failure = Catch([&] {
     RunOnOwnThread([job, done]() mutable {
@@ -93,11 +94,12 @@ Outcome<AppliedLayer> LayerJob::RunStages() {
   return std::move(result_);
 }
 
-// Hands a piece of the uncompressed tar to both of its readers; false when the job has stopped.
+// Hands a piece of the uncompressed tar to both of its readers. False when the job has stopped.
 bool LayerJob::Emit(SharedChunk chunk) {
   result_.tar_size += chunk->size;
   if (result_.tar_size > options_.max_bytes) {
-    ThrowInput("ERR_LIMIT_EXCEEDED", "the layer is larger than " + std::to_string(options_.max_bytes) + " bytes",
+    ThrowInput("ERR_LIMIT_EXCEEDED",
+               "the layer is larger than " + std::to_string(options_.max_bytes) + " bytes",
                {{"limit", std::to_string(options_.max_bytes)}});
   }
   return to_hash_.Push(chunk) && to_extract_.Push(std::move(chunk));
@@ -109,11 +111,12 @@ void LayerJob::EndTar() {
 }
 
 void LayerJob::Read() {
-  // The first chunks are held back until there is enough to tell the compression by.
+  // Holds the first chunks back until there are enough bytes to tell the compression.
   std::vector<SharedChunk> head;
   std::string magic;
-  SharedChunk chunk;
-  while (magic.size() < kSniffBytes && (chunk = input_->Next())) {
+  while (magic.size() < kSniffBytes) {
+    SharedChunk chunk = input_->Next();
+    if (!chunk) break;
     magic += chunk->View().substr(0, kSniffBytes - magic.size());
     head.push_back(std::move(chunk));
   }
@@ -137,7 +140,7 @@ void LayerJob::Read() {
     if (!pass(std::move(piece))) return;
   }
   head.clear();
-  while ((chunk = input_->Next())) {
+  while (SharedChunk chunk = input_->Next()) {
     if (!pass(std::move(chunk))) return;
   }
   if (plain) return EndTar();
@@ -148,7 +151,7 @@ void LayerJob::Read() {
 void LayerJob::Inflate() {
   SharedChunk piece = compressed_.Next();
   if (!piece) return;  // a plain layer
-  // Not before there is input: `compression` is the reader's until then.
+  // Not before there is input: the reader sets `compression` first.
   std::unique_ptr<StreamDecoder> decoder = StreamDecoder::Create(result_.compression);
   while (!decoder->Done()) {
     if (piece) {

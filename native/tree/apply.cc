@@ -17,11 +17,11 @@ namespace layerstack {
 
 namespace {
 
-
 UniqueFd CreateTarSplit(const std::string& path) {
   UniqueFd fd(Again<::open>(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644));
   if (!fd) ThrowErrno(errno, "open", path);
-  if (!ThreadIsIsolated() && Again<::fchmod>(fd.get(), 0644) < 0) ThrowErrno(errno, "fchmod", path);  // the umask's bits
+  if (!ThreadIsIsolated() && Again<::fchmod>(fd.get(), 0644) < 0)
+    ThrowErrno(errno, "fchmod", path);  // the umask's bits
   return fd;
 }
 
@@ -41,7 +41,7 @@ LayerExtractor::LayerExtractor(const std::string& diff, const std::string& tar_s
       source_(source),
       reader_(source, *this, limits, kLayerCodes),
       bound_(max_bytes),
-      tree_(diff, result_.warnings) {}
+      tree_(diff, tar_split_, result_.warnings) {}
 
 void LayerExtractor::Raw(std::string_view bytes) { tar_split_.Segment(bytes.data(), bytes.size()); }
 
@@ -60,32 +60,39 @@ ExtractedLayer LayerExtractor::Run() {
   reader_.Trailing();
   tar_split_.Finish();
   tree_.Finish();
-  if (!tree_.Replaced().Empty()) tree_.Replaced().Fold(tar_split_path_, [this] { source_.Check(); });
+  if (!tree_.Replaced().Empty()) tree_.Replaced().FoldInto(tar_split_path_, [this] { source_.Check(); });
   result_.entries = reader_.Members();
   result_.content_size = tree_.ContentSize();
   result_.hole_bytes = bound_.Holes();
   return std::move(result_);
 }
 
-void LayerExtractor::Record(const TarMember& member, uint64_t size, std::optional<std::array<uint8_t, 8>> crc) {
-  tar_split_.FileEntry(member.name, size, crc);
-  ++tree_.recorded;
-}
-
 void LayerExtractor::CarryPayload() {
   for (std::string_view piece = reader_.Payload(); !piece.empty(); piece = reader_.Payload()) Raw(piece);
+}
+
+template <typename Use>
+void LayerExtractor::RecordPayload(const TarMember& member, Use use) {
+  tar_split_.FlushSegment();
+  Crc64 crc;
+  for (std::string_view piece = reader_.Payload(); !piece.empty(); piece = reader_.Payload()) {
+    crc.Update(piece.data(), piece.size());
+    use(piece);
+  }
+  tar_split_.FileEntry(member.name, member.size, crc.Bytes());
 }
 
 void LayerExtractor::Apply(const TarMember& member) {
   if (member.name.find('\0') != std::string::npos)
     ThrowInput("ERR_LAYER_INVALID", "a member has a NUL byte in its name");
   std::optional<std::string> path = CleanMemberPath(member.name);
-  if (!path && member.type != 'g') ThrowInput("ERR_LAYER_ESCAPE", "'" + member.name + "' climbs out of the layer");
-  // One name, one file entry: readers refuse a second one. The header's bytes are in a segment anyway. A global header
-  // is applied to nothing, so its name may climb; then it has no entry.
+  if (!path && member.type != 'g')
+    ThrowInput("ERR_LAYER_ESCAPE", "'" + member.name + "' climbs out of the layer");
+  // Each name gets one file entry, since readers refuse a second one. The header's bytes are in a segment
+  // anyway. A global header applies to nothing, so its name may climb. Then it gets no entry.
   fresh_name_ = path && names_.Insert(*path);
   if (member.type == 'g') {
-    if (fresh_name_) Record(member, 0, std::nullopt);
+    if (fresh_name_) tar_split_.FileEntry(member.name, 0, std::nullopt);
     return;
   }
   bool is_file = (member.type == '0' || member.type == 'S') && !path->empty() && !IsTarWhiteout(*path);
@@ -93,7 +100,7 @@ void LayerExtractor::Apply(const TarMember& member) {
   if (!path->empty()) {
     ApplyAt(member, *path);
   } else if (!member.name.empty() && member.name.front() == '/') {
-    // dockerd passes over ".", but "/" says how the layer's root is to be.
+    // dockerd ignores ".", but "/" sets the metadata of the layer's root.
     if (member.type != '5')
       ThrowInput("ERR_LAYER_INVALID", "'" + member.name + "' is the root of the layer, but not a directory");
     tree_.RootDirectory(member);
@@ -101,23 +108,19 @@ void LayerExtractor::Apply(const TarMember& member) {
   if (member.payload > 0) {
     CarryPayload();
   } else if (fresh_name_) {
-    Record(member, 0, std::nullopt);
+    tar_split_.FileEntry(member.name, 0, std::nullopt);
   }
 }
 
 void LayerExtractor::ApplyAt(const TarMember& member, const std::string& path) {
   if (IsTarWhiteout(path)) return tree_.Whiteout(member, path);
   switch (member.type) {
-    case '1':
-      return tree_.HardLink(member, path);
-    case '2':
-      return tree_.Symlink(member, path);
+    case '1': return tree_.HardLink(member, path);
+    case '2': return tree_.Symlink(member, path);
     case '3':
     case '4':
-    case '6':
-      return tree_.Device(member, path);
-    case '5':
-      return tree_.Directory(member, path);
+    case '6': return tree_.Device(member, path);
+    case '5': return tree_.Directory(member, path);
     default:
       ThrowInput("ERR_LAYER_INVALID", "'" + member.name + "' is of type '" + std::string(1, member.type) +
                                           "', which dockerd does not know and so no layer may have");
@@ -137,19 +140,15 @@ void LayerExtractor::RegularFile(const TarMember& member, const std::string& pat
       Raw(piece);
       Write(file.fd.get(), piece);
     }
+  } else if (member.payload > 0 && cloned) {
+    RecordPayload(member, [](std::string_view) {});
   } else if (member.payload > 0) {
-    tar_split_.FlushSegment();
-    Crc64 crc;
     ContentWriter& contents = tree_.Contents();
-    if (!cloned) contents.Begin(std::move(file), member);
-    for (std::string_view piece = reader_.Payload(); !piece.empty(); piece = reader_.Payload()) {
-      crc.Update(piece.data(), piece.size());
-      if (!cloned) contents.Write(piece);
-    }
-    Record(member, member.size, crc.Bytes());
-    if (!cloned) return contents.End();
+    contents.Begin(std::move(file), member);
+    RecordPayload(member, [&](std::string_view piece) { contents.Write(piece); });
+    return contents.End();
   } else if (fresh_name_) {
-    Record(member, 0, std::nullopt);
+    tar_split_.FileEntry(member.name, 0, std::nullopt);
   }
   FinishFile(file, member, result_.warnings);
 }

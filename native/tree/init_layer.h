@@ -1,5 +1,6 @@
-// What a new container has beside its image: the content of its init layer, mount points and files that a runtime mounts
-// over, so that they are there whatever the image is; and its working directory. Source: moby daemon/initlayer; reference section 10.
+// The parts of a new container that do not come from its image: its working directory, and the content of its
+// init layer. The init layer has the mount points and files that a runtime mounts over, so that every image
+// has them. Source: moby daemon/initlayer; docs/docker-overlay2-store.md, "Init layer".
 #pragma once
 
 #include <string>

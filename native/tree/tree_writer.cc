@@ -42,13 +42,14 @@ bool HasXattr(const TarMember& member, const char* wanted) {
 
 }  // namespace
 
-TreeWriter::TreeWriter(const std::string& diff, Warnings& warnings)
-    : root_(OpenRoot(diff)),
+TreeWriter::TreeWriter(const std::string& diff, const TarSplitWriter& tar_split, Warnings& warnings)
+    : tar_split_(tar_split),
+      root_(OpenRoot(diff)),
       dirs_(Duplicate(root_.get())),
-      aside_(diff),
+      replaced_(diff),
       warnings_(warnings),
       creates_as_root_(::geteuid() == 0 && ::getegid() == 0),
-      // A umask or a default ACL takes bits from the mode that a new file is given.
+      // A umask or a default ACL takes bits from the mode of a new file.
       exact_modes_(ThreadIsIsolated() && !GetXattr(root_.get(), kDefaultAcl, diff)) {}
 
 CachedDir& TreeWriter::Parent(const std::string& parent, bool* through_link) {
@@ -58,12 +59,12 @@ CachedDir& TreeWriter::Parent(const std::string& parent, bool* through_link) {
   return *found.dir;
 }
 
-void TreeWriter::Displace(CachedDir& dir, const std::string& base) {
+void TreeWriter::MakeRoom(CachedDir& dir, const std::string& base) {
   contents_.Drain();  // whether a file is kept depends on its size
   const char* name = base.c_str();
   struct stat status;
   if (Again<::fstatat>(dir.fd.get(), name, &status, AT_SYMLINK_NOFOLLOW) < 0) ThrowErrno(errno, "stat", base);
-  displaced_ = true;
+  replaced_any_ = true;
   std::string path = dir.path.empty() ? base : dir.path + "/" + base;
   if (S_ISDIR(status.st_mode)) {
     dirs_.Forget(path);
@@ -73,14 +74,14 @@ void TreeWriter::Displace(CachedDir& dir, const std::string& base) {
     if (Again<::unlinkat>(dir.fd.get(), name, 0) < 0) ThrowErrno(errno, "unlink", path);
     return;
   }
-  aside_.Keep(dir.fd.get(), name, path, recorded);
+  replaced_.Add(dir.fd.get(), name, path, tar_split_.FileEntries());
 }
 
 template <typename Make>
 void TreeWriter::Place(CachedDir& dir, const std::string& base, const char* syscall, Make make) {
   if (make() >= 0) return;
   if (errno == EEXIST) {
-    Displace(dir, base);
+    MakeRoom(dir, base);
     if (make() >= 0) return;
   }
   ThrowErrno(errno, syscall);
@@ -91,7 +92,7 @@ bool TreeWriter::NeedsOwner(const TarMember& member, const CachedDir& dir) const
   return OwnerOf(member) != 0 || GroupOf(member) != 0 || dir.gid != 0 || !creates_as_root_;
 }
 
-// `special`: the bits that owner or creation may have taken away.
+// `special`: bits that chown or creation may have taken away.
 bool TreeWriter::NeedsMode(const TarMember& member, mode_t special) const {
   return !exact_modes_ || (ModeOf(member) & special) || HasXattr(member, kAccessAcl);
 }
@@ -150,7 +151,7 @@ TreeWriter::File TreeWriter::CreateFile(const TarMember& member, const std::stri
       return Again<::linkat>(AT_FDCWD, inode.c_str(), dir.fd.get(), split.base.c_str(), AT_SYMLINK_FOLLOW);
     });
     file.fd = std::move(clone);
-    file.own_ids = file.own_mode = true;
+    file.needs_chown = file.needs_chmod = true;
     return file;
   }
   Place(dir, split.base, "open", [&] {
@@ -163,12 +164,13 @@ TreeWriter::File TreeWriter::CreateFile(const TarMember& member, const std::stri
     }
     return file.fd.get();
   });
-  file.own_ids = NeedsOwner(member, dir);
-  file.own_mode = NeedsMode(member, 07000);
+  file.needs_chown = NeedsOwner(member, dir);
+  file.needs_chmod = NeedsMode(member, 07000);
   return file;
 }
 
-void TreeWriter::FinishNamed(const TarMember& member, const CachedDir& dir, const std::string& base, bool has_mode) {
+void TreeWriter::FinishNamed(const TarMember& member, const CachedDir& dir, const std::string& base,
+                             bool has_mode) {
   NodeRef node{dir.fd.get(), base.c_str()};
   bool chown = NeedsOwner(member, dir);
   if (chown) ChangeOwner(node, OwnerOf(member), GroupOf(member));
@@ -181,7 +183,8 @@ void TreeWriter::Symlink(const TarMember& member, const std::string& path) {
   const char* target = LinkTargetOf(member);
   SplitPath split = SplitMemberPath(path);
   CachedDir& dir = Parent(split.parent);
-  Place(dir, split.base, "symlink", [&] { return Again<::symlinkat>(target, dir.fd.get(), split.base.c_str()); });
+  Place(dir, split.base, "symlink",
+        [&] { return Again<::symlinkat>(target, dir.fd.get(), split.base.c_str()); });
   content_size_ += member.linkname.size();
   FinishNamed(member, dir, split.base, false);
 }
@@ -199,16 +202,17 @@ void TreeWriter::Device(const TarMember& member, const std::string& path) {
 void TreeWriter::HardLink(const TarMember& member, const std::string& path) {
   std::optional<std::string> target = CleanMemberPath(member.linkname);
   if (!target) {
-    ThrowInput("ERR_LAYER_ESCAPE",
-               "'" + member.name + "' is a hard link to '" + member.linkname + "', which is outside the layer");
+    ThrowInput("ERR_LAYER_ESCAPE", "'" + member.name + "' is a hard link to '" + member.linkname +
+                                       "', which is outside the layer");
   }
   auto missing = [&](const char* why) {
-    ThrowInput("ERR_LAYER_INVALID", "'" + member.name + "' is a hard link to '" + member.linkname + "', which " + why);
+    ThrowInput("ERR_LAYER_INVALID",
+               "'" + member.name + "' is a hard link to '" + member.linkname + "', which " + why);
   };
   if (target->empty()) missing(member.linkname.empty() ? "names nothing" : "is the root");
   SplitPath from = SplitMemberPath(*target);
   SplitPath to = SplitMemberPath(path);
-  // What the link replaces may be its target, or be above it: then there is nothing left to link to.
+  // The replaced entry may be the link's target or be above it: then there is nothing left to link to.
   auto link = [&] {
     UniqueFd target_dir = Duplicate(dirs_.Open(from.parent, false).dir->fd.get());
     CachedDir& dir = Parent(to.parent);
@@ -216,14 +220,14 @@ void TreeWriter::HardLink(const TarMember& member, const std::string& path) {
   };
   int result = link();
   if (result < 0 && errno == EEXIST) {
-    Displace(Parent(to.parent), to.base);
+    MakeRoom(Parent(to.parent), to.base);
     result = link();
   }
   if (result < 0 && errno == ENOENT) missing("is not in this layer");
   if (result < 0 && errno == EPERM) missing("cannot be linked to");
   if (result < 0) ThrowErrno(errno, "link");
 
-  // A link's header counts like any other, for the inode that it shares; the last one wins.
+  // A link's header counts like any other, for the inode that it shares. The last one wins.
   contents_.Drain();
   CachedDir& dir = Parent(to.parent);
   NodeRef node{dir.fd.get(), to.base.c_str()};
@@ -260,6 +264,8 @@ void TreeWriter::Finish() {
   if (root_dated_ && ::futimens(root_.get(), root_times_) < 0) ThrowErrno(errno, "futimens");
 }
 
-uint64_t TreeWriter::ContentSize() { return displaced_ ? layerstack::ContentSize(root_.get()) : content_size_; }
+uint64_t TreeWriter::ContentSize() {
+  return replaced_any_ ? layerstack::ContentSize(root_.get()) : content_size_;
+}
 
 }  // namespace layerstack

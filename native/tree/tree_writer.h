@@ -1,23 +1,25 @@
-// Makes what the members of a layer name, in the layer's directory, as dockerd does: parents that are missing,
-// what stands in the way, whiteouts in overlayfs's form, then owner, attributes, mode and times. Input that
-// cannot be stored is ERR_LAYER_INVALID or ERR_LAYER_ESCAPE; system errors carry the path.
+// Writes the members of a layer into the layer's directory, as dockerd does. It makes missing parents,
+// replaces what is in the way, writes whiteouts in overlayfs's form, then sets owner, attributes, mode and
+// times. Input that cannot be stored is ERR_LAYER_INVALID or ERR_LAYER_ESCAPE. System errors carry the path.
 #pragma once
 
 #include <string>
 
 #include "format/tar_reader.h"
+#include "format/tar_split_writer.h"
 #include "sys/fd.h"
-#include "tree/aside.h"
 #include "tree/content_writer.h"
 #include "tree/dir_cache.h"
 #include "tree/metadata.h"
+#include "tree/replaced_files.h"
 #include "tree/warnings.h"
 
 namespace layerstack {
 
 class TreeWriter {
  public:
-  TreeWriter(const std::string& diff, Warnings& warnings);
+  // `tar_split` counts the file entries recorded so far. It and `warnings` must outlive this object.
+  TreeWriter(const std::string& diff, const TarSplitWriter& tar_split, Warnings& warnings);
 
   // `path` is the member's cleaned path and not the root.
   void Directory(const TarMember& member, const std::string& path);
@@ -29,43 +31,44 @@ class TreeWriter {
   // `.wh.NAME`: NAME as a 0:0 character device; `.wh..wh..opq`: the mark on the directory.
   void Whiteout(const TarMember& member, const std::string& path);
 
-  // A regular file, for which the caller then calls FinishFile or gives it to Contents().
+  // A regular file. The caller then calls FinishFile or gives it to Contents().
   struct File : NewFile {
     bool through_link;  // its directory is not where the member's name says
   };
-  // `clone`: a file without a name that has the content already; the member's directory is no link then.
+  // `clone`: a file without a name that has the content already.
   File CreateFile(const TarMember& member, const std::string& path, UniqueFd clone = {});
-  // Whatever depends on the state of earlier files waits for it.
+  // Writes the contents of files on a thread of its own. What depends on the state of earlier files drains it
+  // first.
   ContentWriter& Contents() { return contents_; }
 
-  // How many file entries the tar-split has: told to what is set aside.
-  uint64_t recorded = 0;
-  // Restores the times of directories; then all is in its final state.
+  // Restores the times of directories. Then everything is in its final state.
   void Finish();
   uint64_t ContentSize();
-  Aside& Replaced() { return aside_; }
+  ReplacedFiles& Replaced() { return replaced_; }
   int Root() const { return root_.get(); }
 
  private:
   // The directory that a path's entry goes to, made if missing.
   CachedDir& Parent(const std::string& parent, bool* through_link = nullptr);
-  // Repeats `make` (a system call that fails with EEXIST) once what stands in the way is set aside.
+  // Calls `make`, a system call. If it fails with EEXIST, makes room and calls it again.
   template <typename Make>
   void Place(CachedDir& dir, const std::string& base, const char* syscall, Make make);
-  void Displace(CachedDir& dir, const std::string& base);
+  // Removes what has the name `base`, or moves it to the replaced files if the tar-split may need its bytes.
+  void MakeRoom(CachedDir& dir, const std::string& base);
   bool NeedsOwner(const TarMember& member, const CachedDir& dir) const;
   bool NeedsMode(const TarMember& member, mode_t special) const;
   // For links, devices and fifos.
   void FinishNamed(const TarMember& member, const CachedDir& dir, const std::string& base, bool has_mode);
 
+  const TarSplitWriter& tar_split_;
   UniqueFd root_;
   DirCache dirs_;
-  Aside aside_;
+  ReplacedFiles replaced_;
   ContentWriter contents_;
   Warnings& warnings_;
   bool creates_as_root_;
   bool exact_modes_;
-  bool displaced_ = false;
+  bool replaced_any_ = false;
   uint64_t content_size_ = 0;
   bool root_dated_ = false;
   timespec root_times_[2];

@@ -90,7 +90,7 @@ export async function commitLayer(
   if (!hasDirectory(directory)) throw removed(layer);
   const staged = await timed('commit', 'stage', () =>
     layers.stageAlone(
-      { directory, isUpper: true, sourceDateEpoch },
+      { directory, kind: 'upper', sourceDateEpoch },
       { limits: OWN_LAYER_LIMITS, name: `of ${layer.owner}`, signal },
     ),
   ).catch((error: unknown) => {

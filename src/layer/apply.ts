@@ -9,6 +9,7 @@ import {
   call,
   native,
   type Compression,
+  type DirectoryKind,
   type LayerApplied,
   type LayerApply,
   type LayerLimits,
@@ -24,11 +25,7 @@ export type LayerSource = FileRange | DirectorySource | AsyncIterable<Uint8Array
 export interface DirectorySource {
   /** Absolute. */
   readonly directory: string;
-  /**
-   * It is overlayfs's: whiteouts and opaque directories in it become those of the layer. Else what a layer would take for one
-   * (names that begin with `.wh.`, character devices 0:0) is left out.
-   */
-  readonly isUpper: boolean;
+  readonly kind: DirectoryKind;
   /** Seconds since 1970 that no time in the layer exceeds. */
   readonly sourceDateEpoch?: number | undefined;
 }
@@ -84,11 +81,11 @@ async function applyRange(
 }
 
 async function applyDirectory(
-  { directory, isUpper, sourceDateEpoch }: DirectorySource,
+  { directory, kind, sourceDateEpoch }: DirectorySource,
   target: ApplyTarget,
   options: ApplyOptions,
 ): Promise<LayerApplied> {
-  const source = { directory, isUpper, latestMtime: sourceDateEpoch };
+  const source = { directory, kind, latestMtime: sourceDateEpoch };
   return applyAlone(new native.LayerApply({ ...target, source, limits: options.limits }), options);
 }
 

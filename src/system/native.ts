@@ -148,12 +148,17 @@ export interface LayerApplyOptions {
     | { readonly fd: number; readonly offset: number; readonly size: number }
     | {
         readonly directory: string;
-        /** Overlayfs's marks in it are translated; else what a layer would take for one is left out. */
-        readonly isUpper: boolean;
+        readonly kind: DirectoryKind;
         readonly latestMtime?: number | undefined;
       };
   readonly limits: LayerLimits;
 }
+
+/**
+ * What a directory that becomes a layer is. `upper`: overlayfs's; its marks become those of the layer. `plain`: what a
+ * layer would take for a mark (names that begin with `.wh.`, character devices 0:0) is left out.
+ */
+export type DirectoryKind = 'upper' | 'plain';
 
 export interface LayerWarning {
   readonly code: string;
@@ -404,8 +409,8 @@ export interface Native {
   /** Tries everything in a scratch directory that it makes below `dir` and removes. */
   probe(dir: string): Promise<Probe>;
   /**
-   * Fills the upper of an init layer as dockerd does (reference section 10), looking the image's layers up
-   * without mounting them. `lowers` topmost first and `upper`, relative to `root`.
+   * Fills the upper of an init layer as dockerd does (docs/docker-overlay2-store.md, "Init layer"), looking
+   * the image's layers up without mounting them. `lowers` topmost first and `upper`, relative to `root`.
    */
   populateInit(root: string, lowers: readonly string[], upper: string): Promise<void>;
   /** Merges `lowers` (topmost first) into the new directory `target` by hard links, whiteouts and opaques honoured. */

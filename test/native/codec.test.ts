@@ -1,10 +1,4 @@
-import { expect, it } from 'vitest';
-import { runNativeTest } from './build.ts';
+import { nativeTests } from './cases.ts';
 
-for (const program of ['codec_test', 'tar_split_test']) {
-  it(`${program} passes under the sanitizers`, async () => {
-    const { output, passed } = await runNativeTest(program);
-    expect(passed, output).toBe(true);
-    expect(output).toContain(', 0 failed');
-  });
-}
+nativeTests('codec_test');
+nativeTests('tar_split_test');

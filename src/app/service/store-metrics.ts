@@ -3,6 +3,7 @@
  * every ten seconds. The size of a layer never changes, so it is read once. The sizes of containers are not
  * here, because they need a walk over all files; `system/df` has them.
  */
+import { isHex64 } from '../../core/digest.ts';
 import { readFile, statfs } from 'node:fs/promises';
 import { isSystemError } from '../../core/errors.ts';
 import { Layout } from '../../system/layout.ts';
@@ -69,22 +70,22 @@ class StoreCounter {
 
   async count(): Promise<StoreCounts> {
     const layout = this.#layout;
-    const layers = await this.#names(layout.layers, /^[0-9a-f]{64}$/);
+    const layers = await this.#ids(layout.layers);
     const sizes = new Map<string, number>();
     for (const layer of layers)
       sizes.set(layer, this.#sizes.get(layer) ?? (await this.#layerSize(`${layout.layers}/${layer}/size`)));
     this.#sizes = sizes;
     return {
-      images: (await this.#names(layout.imageContents, /^[0-9a-f]{64}$/)).length,
+      images: (await this.#ids(layout.imageContents)).length,
       layers: layers.length,
       layerBytes: [...sizes.values()].reduce((sum, size) => sum + size, 0),
-      containers: (await this.#names(layout.containers, /^[0-9a-f]{64}$/)).length,
+      containers: (await this.#ids(layout.containers)).length,
       mounts: await this.#mounts(),
     };
   }
 
-  async #names(directory: string, pattern: RegExp): Promise<string[]> {
-    return (await listEntries(this.#layout, directory)).filter((name) => pattern.test(name));
+  async #ids(directory: string): Promise<string[]> {
+    return (await listEntries(this.#layout, directory)).filter(isHex64);
   }
 
   async #layerSize(path: string): Promise<number> {

@@ -155,7 +155,7 @@ async function stage(
   const kind = await statSource(source);
   if (kind.isDirectory()) {
     await refuseOwn(root, source, kind);
-    const directory = { directory: resolve(source), isUpper: false, sourceDateEpoch };
+    const directory = { directory: resolve(source), kind: 'plain' as const, sourceDateEpoch };
     return stageFrom(directory, { ...OWN_LAYER_LIMITS, maxBytes });
   }
   const file = await open(source);

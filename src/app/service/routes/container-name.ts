@@ -20,7 +20,7 @@ export async function findContainer(name: string, store: Layerstack): Promise<Co
   try {
     return await store.containers.get(name);
   } catch (error) {
-    if (LayerstackError.is(error) && error.code === 'ERR_CONTAINER_NOT_FOUND')
+    if (LayerstackError.is(error, 'ERR_CONTAINER_NOT_FOUND'))
       throw new HttpError(404, `No such container: ${name}`, { cause: error });
     throw error;
   }
@@ -42,7 +42,7 @@ export function badName(name: string): string {
 
 /** Converts the error of giving a container the name `name`; `prefix` goes in front of the message. */
 export function nameError(error: unknown, name: string, prefix = ''): unknown {
-  if (!LayerstackError.is(error) || error.code !== 'ERR_CONTAINER_NAME_IN_USE') return error;
+  if (!LayerstackError.is(error, 'ERR_CONTAINER_NAME_IN_USE')) return error;
   return new HttpError(
     409,
     `${prefix}Conflict. The container name "/${name.replace(/^\//, '')}" is already in use by container "${error.id ?? ''}". ` +

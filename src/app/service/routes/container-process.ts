@@ -231,7 +231,7 @@ async function isThere(store: Layerstack, id: string): Promise<boolean> {
     await store.containers.get(id);
     return true;
   } catch (error) {
-    if (LayerstackError.is(error) && error.code === 'ERR_CONTAINER_NOT_FOUND') return false;
+    if (LayerstackError.is(error, 'ERR_CONTAINER_NOT_FOUND')) return false;
     throw error;
   }
 }

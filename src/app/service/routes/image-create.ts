@@ -46,7 +46,7 @@ async function pullImage(request: ApiRequest, { store, log }: ServiceContext, im
     await stream.end();
   } catch (error) {
     // Registries also deny access to images that do not exist, and the API's reference has only 404 for both.
-    const isHidden = !stream.begun && LayerstackError.is(error) && error.code === 'ERR_REGISTRY_DENIED';
+    const isHidden = !stream.begun && LayerstackError.is(error, 'ERR_REGISTRY_DENIED');
     await stream.fail(isHidden ? new HttpError(404, error.message, { cause: error }) : error);
   }
 }

@@ -245,7 +245,7 @@ async function disconnect(request: ApiRequest, { store }: ServiceContext): Promi
   try {
     await store.containers.disconnect(container, network);
   } catch (error) {
-    if (!LayerstackError.is(error) || error.code !== 'ERR_INVALID_ARGUMENT') throw error;
+    if (!LayerstackError.is(error, 'ERR_INVALID_ARGUMENT')) throw error;
     if (!Force) throw new HttpError(404, error.message, { cause: error });
   }
   sendEmpty(request, 200);
