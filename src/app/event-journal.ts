@@ -67,7 +67,7 @@ export class EventJournal {
   };
 
   /** Resolves when everything is written down, and no file of the journal is open. */
-  async settle(): Promise<void> {
+  async close(): Promise<void> {
     await this.#writing;
     await this.#segment.close();
   }

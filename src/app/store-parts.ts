@@ -56,7 +56,7 @@ export class StoreParts {
   async close(): Promise<void> {
     await this.streams.close();
     await Promise.all([this.containers.drain(), this.layers.drain()]);
-    await this.#journal.settle();
+    await this.#journal.close();
     await this.root.close();
   }
 }
