@@ -1,11 +1,12 @@
 /**
- * What is done to a store, written down in the store: `layerstack/events/<n>`, a JSON document a line, which every process that
- * writes to the root appends to, so that `layerstack events` sees what all of them do. A file that has reached
- * {@link SEGMENT_BYTES} is followed by the next one, and only the last two stay. No lock is needed for it: to begin the next
- * file and to remove the one before the last may be done by several at once.
+ * What is done to a store, written down in the store: `layerstack/events/<n>`, a JSON document a line, which
+ * every process that writes to the root appends to, so that `layerstack events` sees what all of them do. A
+ * file that has reached {@link SEGMENT_BYTES} is followed by the next one, and only the last two stay. No
+ * lock is needed for it: to begin the next file and to remove the one before the last may be done by several
+ * at once.
  *
- * The journal is for people who watch, not for accounts: it is not synced, and what a killed process has done, but not yet
- * written down, is not in it. It holds no more than `docker events` says.
+ * The journal is for people who watch, not for accounts: it is not synced, and what a killed process has
+ * done, but not yet written down, is not in it. It holds no more than `docker events` says.
  */
 import { constants } from 'node:fs';
 import type { FileHandle } from 'node:fs/promises';
@@ -30,7 +31,10 @@ export type RecordedEvent = StoreEvent & {
 };
 
 export interface EventsOptions {
-  /** Begins with the events of that time that are still in the journal: a date, seconds since 1970, or how long ago (`10m`). */
+  /**
+   * Begins with the events of that time that are still in the journal: a date, seconds since 1970, or how
+   * long ago (`10m`).
+   */
   readonly since?: string | undefined;
   /** Ends then. Default: never. */
   readonly until?: string | undefined;
@@ -175,8 +179,10 @@ async function segments(layout: Layout): Promise<number[]> {
 }
 
 /**
- * What is in the journal of the time that was asked for, then what comes, until `until`. Without `since` and `until` only what comes.
- * @throws {@link LayerstackError} ERR_INVALID_ARGUMENT for times that are none, or not in their order; ERR_ABORTED.
+ * What is in the journal of the time that was asked for, then what comes, until `until`. Without `since` and
+ * `until` only what comes.
+ * @throws {@link LayerstackError} ERR_INVALID_ARGUMENT for times that are none, or not in their order;
+ *   ERR_ABORTED.
  */
 export async function* readEvents(
   layout: Layout,
