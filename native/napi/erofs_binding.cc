@@ -36,8 +36,7 @@ class ErofsImage : public Napi::ObjectWrap<ErofsImage> {
             if (*aborted) ThrowInput("ERR_ABORTED", "the image was aborted");
           });
         },
-        WarningsValue,
-        RunOnOwnThread);
+        WarningsValue, RunOnOwnThread);
     info.This().As<Napi::Object>().DefineProperty(
         Napi::PropertyDescriptor::Value("result", result, napi_enumerable));
   }

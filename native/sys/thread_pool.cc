@@ -21,8 +21,8 @@ thread_local bool isolated = false;
 
 void IsolateThread() {
   TakeUsualPriority();
-  // Fails only where a seccomp filter forbids it; then the umask stays the process's, and modes are
-  // still made exact by chmod where they matter (see sys/batch.cc).
+  // Fails only if a seccomp filter forbids it. Then the umask stays the process's, and chmod makes modes
+  // exact where they matter (see sys/batch.cc).
   isolated = ::unshare(CLONE_FS) == 0;
   if (isolated) ::umask(0);
 }

@@ -1,10 +1,11 @@
 /**
- * Whether containers are in order (reference section 16): each has its config, its entry in layerdb's mounts, its layers and a
- * stack that can be mounted (rwlayer/check.ts); nothing keeps layers for a container that is gone, and no mount point is left of a mount that
- * is. What was written in a container is never touched, also where the container cannot be used.
+ * Checks containers: each has its config, its entry in layerdb's mounts, its layers and a stack that can be mounted (rwlayer/check.ts); nothing keeps
+ * layers for a container that is gone, and no mount point is left of a mount that is gone. What was written in a container is never
+ * touched, even where the container cannot be used. See docs/docker-overlay2-store.md, "Failure modes a better store should detect
+ * and repair".
  */
 import { throwIfAborted } from '../core/abort.ts';
-import { isDigest } from '../core/digest.ts';
+import { isDigest, isHex64 } from '../core/digest.ts';
 import { LayerstackError } from '../core/errors.ts';
 import type { Problem } from '../core/store-finding.ts';
 import type { LayerStore } from '../layer/store.ts';
@@ -15,7 +16,6 @@ import { isEntryName, listEntries, readEntry } from '../system/removal.ts';
 import type { Root } from '../system/root.ts';
 import { allMarkers } from '../system/session.ts';
 import { CONTAINER_FILES, missingIn, readContainerFile } from './decodable.ts';
-import { CONTAINER_ID } from './name-index.ts';
 import { readLink, readText, statEntry } from '../system/store-files.ts';
 import { MAX_DOCUMENT_BYTES, readContainer, rwLayerOf } from './record.ts';
 
@@ -30,7 +30,7 @@ export async function* checkContainers(
 ): AsyncGenerator<Problem> {
   const { layout } = root;
   const directories = await listEntries(layout, layout.containers);
-  for (const id of directories.filter((name) => CONTAINER_ID.test(name))) {
+  for (const id of directories.filter(isHex64)) {
     throwIfAborted(signal);
     const undecodable = checkDocuments(layout, id);
     yield* undecodable;
@@ -133,7 +133,7 @@ async function* checkNameIndex(root: Root): AsyncGenerator<Problem> {
   for (const name of await listEntries(layout, layout.names)) {
     const path = layout.name(name);
     const id = name === '.stamp' ? undefined : readLink(layout.at(path));
-    if (id === undefined || !CONTAINER_ID.test(id)) continue;
+    if (id === undefined || !isHex64(id)) continue;
     if (readContainer(layout, id)?.name === name || (await allMarkers(layout)).has(`container.${id}`))
       continue;
     yield {

@@ -157,7 +157,7 @@ async function hostTarget(destination: string): Promise<CopyDestination> {
   let path = keepEnding(resolve(destination), destination);
   for (let links = 0; links <= MAX_LINKS; ++links) {
     const stat = await hostPath(path, lstat(path)).catch((error: unknown) => {
-      if (LayerstackError.is(error) && error.code === 'ERR_PATH_NOT_FOUND') return undefined;
+      if (LayerstackError.is(error, 'ERR_PATH_NOT_FOUND')) return undefined;
       throw error;
     });
     if (!stat) {

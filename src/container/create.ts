@@ -142,7 +142,7 @@ export class ContainerCreator {
       try {
         await this.#names.discardStale(name);
       } catch (error) {
-        const taken = LayerstackError.is(error) && error.code === 'ERR_CONTAINER_NAME_IN_USE';
+        const taken = LayerstackError.is(error, 'ERR_CONTAINER_NAME_IN_USE');
         if (!taken || wanted !== undefined) throw error;
       }
     }

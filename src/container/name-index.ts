@@ -7,6 +7,7 @@
  * rewrites `volumes/metadata.db` at every start, layerstack never does, and `.stamp` holds that file's mtime
  * in milliseconds.
  */
+import { isHex64 } from '../core/digest.ts';
 import { symlink } from 'node:fs/promises';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { isSystemError, LayerstackError } from '../core/errors.ts';
@@ -18,9 +19,6 @@ import { listEntries } from '../system/removal.ts';
 import { isContainerName } from './names.ts';
 import { readLink, readText, statEntry } from '../system/store-files.ts';
 import { readContainer } from './record.ts';
-
-/** 64 hex digits: the directories of `containers/` that are containers. */
-export const CONTAINER_ID = /^[0-9a-f]{64}$/;
 
 export class NameIndex {
   readonly #root: Root;
@@ -64,7 +62,7 @@ export class NameIndex {
   /** The id of the container that has `name`, or undefined. */
   owner(name: string): string | undefined {
     const id = this.#link(name);
-    if (id === undefined || !CONTAINER_ID.test(id)) return undefined;
+    if (id === undefined || !isHex64(id)) return undefined;
     return readContainer(this.#layout, id)?.name === name ? id : undefined;
   }
 
@@ -111,7 +109,7 @@ export class NameIndex {
     await call(native.batch(layout.root, [{ op: 'mkdir', path: layout.names, mode: 0o700, exist: true }]));
     for (const id of await listEntries(layout, layout.containers)) {
       await nextTurn();
-      const name = CONTAINER_ID.test(id) ? readContainer(layout, id)?.name : undefined;
+      const name = isHex64(id) ? readContainer(layout, id)?.name : undefined;
       // A link of that name that points elsewhere is stale when its container has another name; then it is
       // replaced.
       if (!name || !isContainerName(name) || this.owner(name) !== undefined) continue;

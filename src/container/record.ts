@@ -3,7 +3,7 @@
  * layer, `layerdb/mounts/<id>`. One that lacks either is being made or removed, or broken, and dockerd does
  * not list it either; so it does not exist here. Fields are read leniently: dockerd's vary by version.
  */
-import { isDigest, type ChainID, type ImageID } from '../core/digest.ts';
+import { imageIdOf, isDigest, type ChainID, type ImageID } from '../core/digest.ts';
 import { readEntry } from '../rwlayer/entry.ts';
 import type { RwLayer } from '../rwlayer/rwlayer.ts';
 import type { Layout } from '../system/layout.ts';
@@ -81,7 +81,7 @@ function describe(id: string, document: Fields): Described {
   return {
     id,
     name: text(document['Name']).replace(/^\//, ''),
-    imageId: isDigest(image) ? (image as ImageID) : undefined,
+    imageId: isDigest(image) ? imageIdOf(image) : undefined,
     imageName: config.Image,
     created: text(document['Created']),
     command: path === '' ? [] : [path, ...texts(document['Args'])],

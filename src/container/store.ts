@@ -10,7 +10,7 @@
  */
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { throwIfAborted } from '../core/abort.ts';
-import type { ImageID } from '../core/digest.ts';
+import { isHex64, type ImageID } from '../core/digest.ts';
 import { LayerstackError } from '../core/errors.ts';
 import type { ImageStore, ImageUser } from '../image/store.ts';
 import type { LayerStore } from '../layer/store.ts';
@@ -29,7 +29,7 @@ import type { Root } from '../system/root.ts';
 import { ContainerArchive } from './archive.ts';
 import { ContainerCreator, type CreateOptions } from './create.ts';
 import type { Mount } from './mount.ts';
-import { CONTAINER_ID, NameIndex } from './name-index.ts';
+import { NameIndex } from './name-index.ts';
 import { pruneFilter, type ContainerPruneFilters, type ContainerPruneResult } from './prune.ts';
 import { readContainer, rwLayerOf, type Container } from './record.ts';
 import { ContainerRemover, type RemoveOptions } from './remove.ts';
@@ -119,7 +119,7 @@ export class ContainerStore {
   async resolve(idOrName: string): Promise<Container> {
     const name = idOrName.startsWith('/') ? idOrName.slice(1) : idOrName;
     const found =
-      (CONTAINER_ID.test(name) ? readContainer(this.#root.layout, name) : undefined) ??
+      (isHex64(name) ? readContainer(this.#root.layout, name) : undefined) ??
       (await this.#byName(name)) ??
       (await this.#byPrefix(name));
     if (!found)
@@ -232,7 +232,7 @@ export class ContainerStore {
     try {
       return (await this.#layers.chain(parent)).reduce((sum, { size }) => sum + size, 0);
     } catch (error) {
-      if (LayerstackError.is(error) && error.code === 'ERR_LAYER_NOT_FOUND') return 0;
+      if (LayerstackError.is(error, 'ERR_LAYER_NOT_FOUND')) return 0;
       throw error;
     }
   }
@@ -291,7 +291,7 @@ export class ContainerStore {
         if (!(await this.remove(container, { signal }))) continue;
       } catch (error) {
         // Somebody mounted it meanwhile.
-        if (LayerstackError.is(error) && error.code === 'ERR_CONTAINER_MOUNTED') continue;
+        if (LayerstackError.is(error, 'ERR_CONTAINER_MOUNTED')) continue;
         throw error;
       }
       deleted.push(container.id);
@@ -328,7 +328,7 @@ export class ContainerStore {
 
   async #ids(): Promise<string[]> {
     const { layout } = this.#root;
-    return (await listEntries(layout, layout.containers)).filter((id) => CONTAINER_ID.test(id));
+    return (await listEntries(layout, layout.containers)).filter(isHex64);
   }
 }
 

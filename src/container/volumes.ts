@@ -102,7 +102,7 @@ export async function makeMountPoints(
       await destinationOf(root, mount.path, path);
     } catch (error) {
       // A file of the image is in its place, or the disk is full: what is copied elsewhere needs none of it.
-      const isFile = LayerstackError.is(error) && error.code === 'ERR_PATH_TYPE';
+      const isFile = LayerstackError.is(error, 'ERR_PATH_TYPE');
       if (!isFile && !isSystemError(error)) throw error;
     }
   }

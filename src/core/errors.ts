@@ -188,8 +188,8 @@ export class LayerstackError extends Error implements ErrorFacts {
    * another realm.
    */
   static is(error: unknown, ...codes: readonly ErrorCode[]): error is LayerstackError {
-    if (!isError(error) || !(BRAND in error) || !('code' in error)) return false;
-    return codes.length === 0 || codes.includes(error.code as ErrorCode);
+    if (!isError(error) || !(BRAND in error)) return false;
+    return codes.length === 0 || ('code' in error && codes.includes(error.code as ErrorCode));
   }
 
   /**
@@ -206,7 +206,8 @@ export class LayerstackError extends Error implements ErrorFacts {
   }
 }
 
-function factsOf({ name, code, kind, ...facts }: LayerstackError): ErrorFacts {
+function factsOf(error: LayerstackError): ErrorFacts {
+  const { name: _name, code: _code, kind: _kind, ...facts } = error;
   return facts;
 }
 

@@ -11,7 +11,7 @@
  * `docker.io/` and `library/`.
  * Mirrors `distribution/reference` as dockerd 20.10 has it.
  */
-import { parseDigest, type Digest } from './digest.ts';
+import { isHex64, parseDigest, type Digest } from './digest.ts';
 import { LayerstackError } from './errors.ts';
 
 /** A parsed reference. */
@@ -34,7 +34,6 @@ const IPV6 = '\\[[a-fA-F0-9:]+\\]';
 const HOST = new RegExp(`^(?:${LABEL}(?:\\.${LABEL})*|${IPV6})(?::[0-9]+)?$`);
 const COMPONENT = /^[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*$/;
 const TAG = /^[A-Za-z0-9_][A-Za-z0-9_.-]*$/;
-const IMAGE_ID = /^[0-9a-f]{64}$/;
 
 /**
  * The reference in familiar form. Adds no tag: see {@link withDefaultTag}.
@@ -49,7 +48,7 @@ export function parseReference(text: string): Reference {
   };
 
   if (text === '') fail('it is empty; give NAME[:TAG]');
-  if (IMAGE_ID.test(text)) fail('64 hex digits are an image id, not a name; give NAME[:TAG]');
+  if (isHex64(text)) fail('64 hex digits are an image id, not a name; give NAME[:TAG]');
 
   const at = text.indexOf('@');
   const digestText = at < 0 ? undefined : text.slice(at + 1);

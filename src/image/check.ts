@@ -1,11 +1,22 @@
 /**
- * Whether imagedb, repositories.json and docker's distribution cache are in order (reference section 16): every config has its
- * digest and its layers, every name an image, and nothing is kept for images that are gone. Configs cannot be mended; what
- * refers to something that is not there can be forgotten.
+ * Checks imagedb, repositories.json and docker's distribution cache: every config has its digest and its layers, every name an
+ * image, and nothing is kept for images that are gone. A config cannot be repaired. A reference to something that is missing can
+ * be removed. See docs/docker-overlay2-store.md, "Failure modes a better store should detect and repair".
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { throwIfAborted } from '../core/abort.ts';
-import { chainIds, hexOf, isDigest, topChainId, type ChainID, type ImageID } from '../core/digest.ts';
+import {
+  chainIdOf,
+  chainIds,
+  digestOfHex,
+  hexOf,
+  imageIdOf,
+  isDigest,
+  isHex64,
+  topChainId,
+  type ChainID,
+  type ImageID,
+} from '../core/digest.ts';
 import { LayerstackError } from '../core/errors.ts';
 import * as json from '../core/json.ts';
 import { formatReference } from '../core/reference.ts';
@@ -24,7 +35,6 @@ export interface ImageCheckOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
-const HEX = /^[0-9a-f]{64}$/;
 /** Far longer than carrying out a change takes. */
 const CHANGE_MS = 200;
 /** Of a file of the distribution cache: fifty entries. */
@@ -97,8 +107,8 @@ async function* checkUnused(
 ): AsyncGenerator<Problem> {
   const { layout } = root;
   const noted = (await listEntries(layout, layout.unused))
-    .filter((name) => HEX.test(name))
-    .map((name) => `sha256:${name}` as ChainID);
+    .filter(isHex64)
+    .map((name) => chainIdOf(digestOfHex(name)));
   const tops = async (): Promise<ChainID[]> =>
     (await readConfigs(root)).flatMap(({ diffIds }) => topChainId(diffIds) ?? []);
   for (const { chainId } of await layers.collectable(noted, tops))
@@ -148,8 +158,8 @@ async function* checkMetadata(root: Root): AsyncGenerator<Problem> {
   const { layout } = root;
   const db = new ImageDb(root);
   for (const name of await listEntries(layout, layout.imageMetadatas)) {
-    const id = `sha256:${name}` as ImageID;
-    if (!HEX.test(name) || db.has(id)) continue;
+    const id = imageIdOf(digestOfHex(name));
+    if (!isHex64(name) || db.has(id)) continue;
     const path = layout.imageMetadata(id);
     yield {
       code: 'image-metadata',
@@ -174,7 +184,7 @@ async function* checkNames(root: Root): AsyncGenerator<Problem> {
   const db = new ImageDb(root);
   const repositories = new Repositories(root);
   const names = await repositories.read().catch((error: unknown) => {
-    if (LayerstackError.is(error) && error.code === 'ERR_STORE_CORRUPT') return error;
+    if (LayerstackError.is(error, 'ERR_STORE_CORRUPT')) return error;
     throw error;
   });
   if (LayerstackError.is(names)) {
@@ -252,7 +262,7 @@ async function* checkDistribution(root: Root, { signal }: ImageCheckOptions): As
         if (LayerstackError.is(error) && !isPlanted(error)) return new Uint8Array();
         throw error;
       });
-      if (bytes === undefined || (HEX.test(name) && isFine(bytes))) continue;
+      if (bytes === undefined || (isHex64(name) && isFine(bytes))) continue;
       yield {
         code: 'distribution-cache',
         severity: 'warning',

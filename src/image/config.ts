@@ -4,7 +4,7 @@
  * that are digests. Fields are read as Go reads them (core/go-read.ts).
  * Mirrors `moby/moby: image/image.go` at v20.10 and `opencontainers/image-spec: config.md`.
  */
-import { digestOf, isDigest, type DiffID, type ImageID } from '../core/digest.ts';
+import { diffIdOf, digestOf, imageIdOf, isDigest, type DiffID, type ImageID } from '../core/digest.ts';
 import { LayerstackError } from '../core/errors.ts';
 import { readGo } from '../core/go-read.ts';
 import * as json from '../core/json.ts';
@@ -64,7 +64,7 @@ export const decodeTime: json.Decoder<Time | undefined> = json.optional((value, 
 const diffId: json.Decoder<DiffID> = (value, path) => {
   const digest = json.string(value, path);
   if (!isDigest(digest)) json.mismatch(path, 'is no digest ("sha256:" and 64 lower-case hex digits)');
-  return digest as DiffID;
+  return diffIdOf(digest);
 };
 
 const historyEntry: json.Decoder<HistoryEntry> = (value, path) => {
@@ -117,7 +117,7 @@ export function isImageConfig(raw: Uint8Array): boolean {
  *   operating system, has more history steps with a layer than layers, or breaks a bound.
  */
 export function parseImageConfig(raw: Uint8Array): ImageConfig {
-  const id = digestOf(raw) as ImageID;
+  const id = imageIdOf(digestOf(raw));
   const what = `image config ${id}`;
   const source = { what, code: 'ERR_CONFIG_INVALID', maxBytes: MAX_CONFIG_BYTES, facts: { id } } as const;
   const doc = json.decode(decodeConfig, readGo(IMAGE, raw, source), source);

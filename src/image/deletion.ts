@@ -1,7 +1,7 @@
 /**
- * What deleting an image comes to: which references go, which images, and what stands in the way. A plan over the
- * state of the store, which changes nothing on disk; image/gc.ts carries it out. Rules and words are
- * dockerd's (reference section 14).
+ * Plans the deletion of images: which references and images go, and what stands in the way. It changes nothing on disk;
+ * image/gc.ts carries it out. Rules and messages are dockerd's (docs/docker-overlay2-store.md, "Image delete and prune: order of
+ * operations").
  * Mirrors `moby/moby: daemon/images/image_delete.go` at v20.10.
  */
 import { hexOf, type ImageID } from '../core/digest.ts';

@@ -11,7 +11,7 @@
  */
 import { createHmac } from 'node:crypto';
 import { dirname } from 'node:path';
-import { digestOf, isDigest, type DiffID, type Digest } from '../core/digest.ts';
+import { diffIdOf, digestOf, isDigest, type DiffID, type Digest } from '../core/digest.ts';
 import { LayerstackError } from '../core/errors.ts';
 import { goJson } from '../core/go-json.ts';
 import * as json from '../core/json.ts';
@@ -72,7 +72,7 @@ export class Distribution {
   async diffId(blob: Digest): Promise<DiffID | undefined> {
     const { layout } = this.#root;
     const [text] = await readTexts([layout.at(layout.diffIdByDigest(blob))]);
-    return text !== undefined && isDigest(text) ? (text as DiffID) : undefined;
+    return text !== undefined && isDigest(text) ? diffIdOf(text) : undefined;
   }
 
   /** The blobs that a layer was, and where they are, the latest last. */

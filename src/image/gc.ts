@@ -115,7 +115,7 @@ export class ImageCollector {
     };
     if (dryRun) return this.#rehearse(users, choose);
     const { deletion, doomed } = await this.#delete(users, choose, onDeletion);
-    await this.#parts.originals.collect(new Set(await this.#parts.db.ids()));
+    await this.#parts.originals.collect(() => this.#parts.db.ids());
     return report(deletion, doomed, await this.#collectAfter('all'));
   }
 
@@ -243,7 +243,7 @@ function attempt(work: () => void): void {
   try {
     work();
   } catch (error) {
-    if (!LayerstackError.is(error) || error.code !== 'ERR_IMAGE_IN_USE') throw error;
+    if (!LayerstackError.is(error, 'ERR_IMAGE_IN_USE')) throw error;
   }
 }
 

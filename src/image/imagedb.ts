@@ -4,15 +4,13 @@
  * image id) and `lastUpdated` (a time), both without a newline.
  * Mirrors `moby/moby: image/fs.go`.
  */
-import { digestOf, hexOf, isDigest, type ImageID } from '../core/digest.ts';
+import { digestOf, digestOfHex, hexOf, imageIdOf, isDigest, isHex64, type ImageID } from '../core/digest.ts';
 import { LayerstackError } from '../core/errors.ts';
 import type { ChangeStep } from '../system/changes.ts';
 import type { ImageMetadataKey } from '../system/layout.ts';
 import type { Root } from '../system/root.ts';
 import { readStoreFileSync, statEntry } from '../system/store-files.ts';
 import { MAX_CONFIG_BYTES } from './config.ts';
-
-const HEX = /^[0-9a-f]{64}$/;
 
 /** The image database of one root. */
 export class ImageDb {
@@ -24,7 +22,7 @@ export class ImageDb {
 
   /** Ids of all images with content, valid or not, in the order of their digits. */
   async ids(): Promise<ImageID[]> {
-    return (await this.#names(this.#root.layout.imageContents)) as ImageID[];
+    return this.#idsIn(this.#root.layout.imageContents);
   }
 
   /**
@@ -60,7 +58,7 @@ export class ImageDb {
   /** The parents of all images that have one. */
   async parents(): Promise<Map<ImageID, ImageID>> {
     const parents = new Map<ImageID, ImageID>();
-    const ids = (await this.#names(this.#root.layout.imageMetadatas)) as ImageID[];
+    const ids = await this.#idsIn(this.#root.layout.imageMetadatas);
     for (const id of ids) {
       const parent = await this.parent(id);
       if (parent !== undefined) parents.set(id, parent);
@@ -71,7 +69,7 @@ export class ImageDb {
   /** The image's parent, or undefined. */
   async parent(id: ImageID): Promise<ImageID | undefined> {
     const text = await this.metadata(id, 'parent');
-    return text !== undefined && isDigest(text) ? (text as ImageID) : undefined;
+    return text !== undefined && isDigest(text) ? imageIdOf(text) : undefined;
   }
 
   /** A metadata value as it is on disk, or undefined. */
@@ -108,12 +106,12 @@ export class ImageDb {
     return this.#root.changes.read(path, MAX_CONFIG_BYTES);
   }
 
-  async #names(directory: string): Promise<string[]> {
+  async #idsIn(directory: string): Promise<ImageID[]> {
     const names = await this.#root.changes.list(directory);
     return names
-      .filter((name) => HEX.test(name))
+      .filter(isHex64)
       .sort()
-      .map((name) => `sha256:${name}`);
+      .map((name) => imageIdOf(digestOfHex(name)));
   }
 }
 

@@ -4,7 +4,15 @@
  * store has no place for them. They go with their image, and may be deleted at any time.
  */
 import { MAX_MANIFEST_BYTES, MEDIA_TYPES, parseManifest, type Manifest } from '../core/descriptor.ts';
-import { digestOf, hexOf, type Digest, type ImageID } from '../core/digest.ts';
+import {
+  digestOf,
+  digestOfHex,
+  hexOf,
+  imageIdOf,
+  isHex64,
+  type Digest,
+  type ImageID,
+} from '../core/digest.ts';
 import { LayerstackError } from '../core/errors.ts';
 import type { ChangeStep } from '../system/changes.ts';
 import { call, native } from '../system/native.ts';
@@ -21,7 +29,6 @@ export interface OriginalManifest {
 
 /** An image may have been pulled by several manifests, from registries that compress differently. */
 const MAX_DOCUMENTS = 16;
-const HEX = /^[0-9a-f]{64}$/;
 
 export class OriginalManifests {
   readonly #changes: Root['changes'];
@@ -42,7 +49,12 @@ export class OriginalManifests {
     const names = await this.#names(id);
     if (await this.#areIntact(id, [...added.keys()], names.slice(0, added.size))) return [];
     const others = names.filter((name) => !added.has(name));
+    const inTheWay = [...added.keys()].filter((name) => {
+      const entry = statEntry(this.#layout.at(path(name)));
+      return entry !== undefined && entry.kind !== 'file';
+    });
     return [
+      ...inTheWay.map((name) => ({ op: 'remove', path: path(name) }) as const),
       ...[...added].map(([name, data]) => ({ op: 'write', path: path(name), data }) as const),
       ...others
         .slice(MAX_DOCUMENTS - added.size)
@@ -67,7 +79,7 @@ export class OriginalManifests {
   /** The images that documents are kept of. */
   async images(): Promise<ImageID[]> {
     const names = await this.#changes.list(this.#layout.originalManifests);
-    return names.filter((name) => HEX.test(name)).map((name) => `sha256:${name}` as ImageID);
+    return names.filter(isHex64).map((name) => imageIdOf(digestOfHex(name)));
   }
 
   /** Whether there is a place for an image's documents, and none in it. */
@@ -93,7 +105,7 @@ export class OriginalManifests {
     const directory = this.#layout.originalManifest(hexOf(id));
     const names = await this.#changes.list(directory);
     const dated = names
-      .filter((name) => HEX.test(name))
+      .filter(isHex64)
       // One that is not in its place yet is the newest: a change that is decided has it.
       .map((name) => ({ name, at: statEntry(this.#layout.at(`${directory}/${name}`))?.mtimeMs ?? Infinity }));
     return dated.sort((a, b) => b.at - a.at).map(({ name }) => name);
@@ -109,7 +121,8 @@ export class OriginalManifests {
   /** A document's bytes, where they are there and intact. */
   async #read(id: ImageID, name: string): Promise<Uint8Array | undefined> {
     const path = this.#layout.originalManifest(hexOf(id), name);
-    if ((statEntry(this.#layout.at(path))?.size ?? 0) > MAX_MANIFEST_BYTES) return undefined;
+    const entry = statEntry(this.#layout.at(path));
+    if (entry && (entry.kind !== 'file' || entry.size > MAX_MANIFEST_BYTES)) return undefined;
     const bytes = await this.#changes.read(path, MAX_MANIFEST_BYTES);
     return bytes && hexOf(digestOf(bytes)) === name ? bytes : undefined;
   }

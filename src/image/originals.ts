@@ -87,14 +87,15 @@ export class OriginalImages {
   }
 
   /**
-   * Removes the blobs that no manifest names, the manifests of images other than `existing` where that is given, and the places of
-   * those that have none. What cannot be removed is logged.
+   * Removes the blobs that no manifest names, and directories of manifests that are empty. With `images`, which lists the images of
+   * the store, also the manifests of all others. What cannot be removed is logged.
    * @returns whether nothing is left of them
    */
-  async collect(existing?: ReadonlySet<ImageID>): Promise<boolean> {
+  async collect(images?: () => Promise<readonly ImageID[]>): Promise<boolean> {
     const lock = this.#root.locks.tryEach('pulls', [LOCK_KEY]);
     try {
       if (lock.keys.size === 0) return false;
+      const existing = images && new Set(await images());
       const unneeded: ImageID[] = [];
       for (const id of await this.manifests.images())
         if (existing?.has(id) === false || (await this.manifests.isEmpty(id))) unneeded.push(id);

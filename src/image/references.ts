@@ -10,7 +10,7 @@
  * Mirrors `moby/moby: reference/store.go` at v20.10.
  */
 import { compareBytes } from '../core/bytes.ts';
-import { isDigest, type ImageID } from '../core/digest.ts';
+import { imageIdOf, isDigest, type ImageID } from '../core/digest.ts';
 import { LayerstackError } from '../core/errors.ts';
 import { goJson, sortedKeys } from '../core/go-json.ts';
 import * as json from '../core/json.ts';
@@ -111,7 +111,7 @@ class ReferenceSet implements MutableReferences, Written {
   get(reference: Reference): ImageID | undefined {
     const key = keyOf(reference);
     const id = this.#repositories.get(key.repository)?.get(formatReference(key));
-    return id !== undefined && isDigest(id) ? (id as ImageID) : undefined;
+    return id !== undefined && isDigest(id) ? imageIdOf(id) : undefined;
   }
 
   set(reference: Reference, id: ImageID): ImageID | undefined {

@@ -4,7 +4,16 @@
  * listings, as dockerd skips them at start.
  * Mirrors `moby/moby: image/store.go` and `daemon/images/` at v20.10.
  */
-import { chainIds, hexOf, isDigest, topChainId, type ChainID, type ImageID } from '../core/digest.ts';
+import {
+  chainIds,
+  digestOfHex,
+  hexOf,
+  imageIdOf,
+  isDigest,
+  topChainId,
+  type ChainID,
+  type ImageID,
+} from '../core/digest.ts';
 import { LayerstackError } from '../core/errors.ts';
 import { Pace } from '../core/pace.ts';
 import { formatReference, parseReference, withDefaultTag, type Reference } from '../core/reference.ts';
@@ -191,7 +200,7 @@ export class ImageStore {
     try {
       return (await this.#db.read(id)) !== undefined;
     } catch (error) {
-      if (LayerstackError.is(error) && error.code === 'ERR_STORE_CORRUPT') return false;
+      if (LayerstackError.is(error, 'ERR_STORE_CORRUPT')) return false;
       throw error;
     }
   }
@@ -221,7 +230,7 @@ export class ImageStore {
     const digits = /^(?:sha256:)?([0-9a-f]{1,64})$/.exec(nameOrId)?.[1];
     const prefixed = nameOrId.startsWith('sha256:');
     if (digits?.length === 64) {
-      const id = `sha256:${digits}` as ImageID;
+      const id = imageIdOf(digestOfHex(digits));
       if (!this.#db.has(id)) throw notFound(id);
       return id;
     }

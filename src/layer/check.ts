@@ -1,10 +1,19 @@
 /**
- * Whether layerdb and overlay2 are in order (reference section 16): every entry complete and of its ChainID, its directory
- * mountable, nothing half done, no short name that leads nowhere. What a live writer has marked is left alone. With `deep` every
- * layer's tar is rebuilt from its files and compared with its DiffID.
+ * Checks layerdb and overlay2: every entry is complete and of its ChainID, its directory can be mounted, nothing is half done, and
+ * no short name leads nowhere. What a live writer has marked is left alone. With `deep` every layer's tar is rebuilt from its files
+ * and compared with its DiffID. See docs/docker-overlay2-store.md, "Failure modes a better store should detect and repair".
  */
 import { throwIfAborted } from '../core/abort.ts';
-import { hexOf, isDigest, type ChainID, type DiffID } from '../core/digest.ts';
+import {
+  chainIdOf,
+  diffIdOf,
+  digestOfHex,
+  hexOf,
+  isDigest,
+  isHex64,
+  type ChainID,
+  type DiffID,
+} from '../core/digest.ts';
 import { LayerstackError } from '../core/errors.ts';
 import type { Problem } from '../core/store-finding.ts';
 import type { LayerFile } from '../system/layout.ts';
@@ -33,15 +42,14 @@ export interface LayerCheckOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
-const HEX = /^[0-9a-f]{64}$/;
 const RELOAD = 'load or pull an image with it again: the entry is replaced then';
 
 export async function* checkLayers(root: Root, options: LayerCheckOptions): AsyncGenerator<Problem> {
   const { layout } = root;
   const names = await listEntries(layout, layout.layers);
-  for (const name of names.filter((each) => HEX.test(each))) {
+  for (const name of names.filter(isHex64)) {
     throwIfAborted(options.signal);
-    yield* checkEntry(root, `sha256:${name}` as ChainID, options);
+    yield* checkEntry(root, chainIdOf(digestOfHex(name)), options);
   }
   const layers = await completeLayers(root);
   yield* checkStacks(root, layers, options);
@@ -74,7 +82,7 @@ async function* checkEntry(
   const [diff, parent, cacheId] = await Promise.all([text('diff'), text('parent'), text('cache-id')]);
   const fact = known.get(chainId);
   const isOwn = diff !== undefined && isDigest(diff) && (parent === undefined || isDigest(parent));
-  if (!isOwn || chainIdOn(parent as ChainID | undefined, diff as DiffID) !== chainId) {
+  if (!isOwn || chainIdOn(parent && chainIdOf(parent), diffIdOf(diff)) !== chainId) {
     if (fact === undefined) yield problem('diff', 'its DiffID and parent are missing, or another layer’s');
     else {
       if (diff !== fact.diffId)
@@ -118,8 +126,8 @@ async function* checkEntry(
 async function completeLayers(root: Root): Promise<Layer[]> {
   const { layout } = root;
   const ids = (await listEntries(layout, layout.layers))
-    .filter((name) => HEX.test(name))
-    .map((name) => `sha256:${name}` as ChainID);
+    .filter(isHex64)
+    .map((name) => chainIdOf(digestOfHex(name)));
   const found = new Map(
     (await new LayerDb(layout).findAll(ids)).flatMap((layer) => (layer ? [[layer.chainId, layer]] : [])),
   );

@@ -1,15 +1,15 @@
 /**
- * Taking layers out of the store when nothing refers to them any more, children before parents, in dockerd's order
- * (reference section 4): rename of `sha256/H` to `H-<random>-removing`, then short name, content and entry. After the
- * renames the layers are gone for everybody; their bytes are deleted in the background, under markers of the
- * session, so that the next writer completes what a killed one began.
+ * Removes layers from the store when nothing refers to them any more, children before parents, in dockerd's order
+ * (docs/docker-overlay2-store.md, "layerdb"): rename of `sha256/H` to `H-<random>-removing`, then short name, content and entry.
+ * After the renames the layers are gone for everybody; their bytes are deleted in the background, under markers of the session, so
+ * that the next writer completes what a killed one began.
  *
  * A layer that somebody pins (a load that found it, a container being made) is left; it stays noted in
  * `layerstack/unused/<chain>`, as do those of a process that died in between, and whoever collects next looks at it again.
  * Counting and renaming are done by one process at a time: of two, each would see what the other is about to remove.
  */
 import { randomBytes } from 'node:crypto';
-import { hexOf, type ChainID } from '../core/digest.ts';
+import { chainIdOf, digestOfHex, hexOf, type ChainID } from '../core/digest.ts';
 import { call, native, type BatchStep } from '../system/native.ts';
 import { listEntries, readEntry, removeLayerEntries } from '../system/removal.ts';
 import type { LockOptions } from '../system/lock.ts';
@@ -67,7 +67,7 @@ export class LayerCollector {
     this.#root.session();
     const { layout, locks } = this.#root;
     await using _turn = await locks.acquire('layers', COLLECT);
-    const noted = (await listEntries(layout, layout.unused)).map((hex) => `sha256:${hex}` as ChainID);
+    const noted = (await listEntries(layout, layout.unused)).map((hex) => chainIdOf(digestOfHex(hex)));
     let wanted = await this.#closure(candidates === 'all' ? candidates : [...candidates, ...noted]);
     if (wanted.length > SLICE) wanted = (await this.#select(wanted, imageTops)).map(({ chainId }) => chainId);
     const removed: CollectedLayer[] = [];

@@ -4,7 +4,7 @@
  * directory there. Readers take no lock: an entry that vanishes meanwhile is absent.
  */
 import { setImmediate as nextTurn } from 'node:timers/promises';
-import { chainIds, isDigest, type ChainID, type Digest, type DiffID } from '../core/digest.ts';
+import { chainIds, diffIdOf, isDigest, type ChainID, type DiffID, type Digest } from '../core/digest.ts';
 import { isSystemError } from '../core/errors.ts';
 import type { Layout } from '../system/layout.ts';
 import { isEntryName } from '../system/removal.ts';
@@ -114,9 +114,7 @@ export class LayerDb {
 /** The ChainID of a layer on its parent. */
 export function chainIdOn(parent: ChainID | undefined, diffId: DiffID): ChainID {
   // A chain of two whose lower "DiffID" is the parent's ChainID: that is how ChainIDs are defined.
-  return (parent === undefined
-    ? diffId
-    : chainIds([parent as Digest as DiffID, diffId])[1]) as Digest as ChainID;
+  return chainIds(parent === undefined ? [diffId] : [diffIdOf(parent), diffId]).at(-1) as ChainID;
 }
 
 /** dockerd does not trim `size`: a trailing newline makes a layer unloadable. */

@@ -3,12 +3,11 @@
  * BuildKit. There are no reference counts on disk; they are counted anew, as dockerd does when it starts.
  */
 import { setImmediate as nextTurn } from 'node:timers/promises';
-import { isDigest, type ChainID } from '../core/digest.ts';
+import { chainIdOf, digestOfHex, isDigest, isHex64, type ChainID } from '../core/digest.ts';
 import type { Layout } from '../system/layout.ts';
 import { listEntries } from '../system/removal.ts';
 import { readStoreFile, readText } from '../system/store-files.ts';
 
-const ENTRY = /^[0-9a-f]{64}$/;
 /** Reading gives way to other work on the event loop after this many files (a millisecond). */
 const SLICE = 128;
 /** BuildKit's database has some megabytes. */
@@ -45,8 +44,8 @@ export class LayerUses {
     parents: Map<ChainID, ChainID | undefined>,
   ): Promise<LayerUses> {
     const layers = (await listEntries(layout, layout.layers))
-      .filter((name) => ENTRY.test(name))
-      .map((name) => `sha256:${name}` as ChainID);
+      .filter(isHex64)
+      .map((name) => chainIdOf(digestOfHex(name)));
     const children = new Map<ChainID, number>();
     let read = 0;
     for (const layer of layers) {
@@ -83,5 +82,5 @@ export class LayerUses {
 /** The id in a small file, if there is one. Blocking, since there may be ten thousand. */
 export function readChainId(path: string): ChainID | undefined {
   const text = readText(path)?.trim();
-  return text !== undefined && isDigest(text) ? (text as ChainID) : undefined;
+  return text !== undefined && isDigest(text) ? chainIdOf(text) : undefined;
 }

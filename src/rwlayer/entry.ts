@@ -2,7 +2,7 @@
  * The entry of an RW layer: `layerdb/mounts/<key>/{mount-id,init-id,parent}`. dockerd reads it at its start,
  * and takes `parent` for a reference that keeps the layer.
  */
-import { isDigest, type ChainID } from '../core/digest.ts';
+import { chainIdOf, isDigest } from '../core/digest.ts';
 import type { Layout, MountFile } from '../system/layout.ts';
 import type { BatchStep } from '../system/native.ts';
 import { readText } from '../system/store-files.ts';
@@ -21,7 +21,7 @@ export function readEntry(
   return {
     mountId,
     initId: initId !== undefined && MOUNT_ID.test(initId) ? initId : undefined,
-    parent: parent !== undefined && isDigest(parent) ? (parent as ChainID) : undefined,
+    parent: parent !== undefined && isDigest(parent) ? chainIdOf(parent) : undefined,
   };
 }
 

@@ -10,9 +10,8 @@
 import { closeSync, constants, fstatSync, mkdirSync } from 'node:fs';
 import { open, type FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import type xxhash from 'xxhash-addon';
-import { abortError, throwIfAborted } from '../core/abort.ts';
+import { pause, throwIfAborted } from '../core/abort.ts';
 import { isSystemError } from '../core/errors.ts';
 import { require } from './here.ts';
 import { callSync, native } from './native.ts';
@@ -189,10 +188,10 @@ export class Locks {
     );
     let held = false;
     try {
-      let pause = FIRST_PAUSE_MS;
+      let ms = FIRST_PAUSE_MS;
       while (!native.tryRangeLock(fd, byte, !shared)) {
-        await waitFor(pause, signal);
-        pause = Math.min(pause * 2, LAST_PAUSE_MS);
+        await pause(ms, signal);
+        ms = Math.min(ms * 2, LAST_PAUSE_MS);
       }
       held = isSameFile(fd, path);
     } finally {
@@ -226,14 +225,6 @@ function heldLock(end: () => void | Promise<void>): Lock {
   let released: Promise<void> | undefined;
   const release = (): Promise<void> => (released ??= (async () => end())());
   return { release, [Symbol.asyncDispose]: release };
-}
-
-async function waitFor(ms: number, signal: AbortSignal | undefined): Promise<void> {
-  try {
-    await sleep(ms, undefined, { signal });
-  } catch (error) {
-    throw signal?.aborted ? abortError(signal) : error;
-  }
 }
 
 function isSameFile(fd: number, path: string): boolean {

@@ -57,8 +57,7 @@ export function hasDirectory(path: string): boolean {
 
 /** Whether an error says that something was planted: a link on the way, or no file in a file's place. */
 export function isPlanted(error: unknown): error is LayerstackError & { readonly path: string } {
-  if (!LayerstackError.is(error) || error.code !== 'ERR_STORE_CORRUPT' || error.path === undefined)
-    return false;
+  if (!LayerstackError.is(error, 'ERR_STORE_CORRUPT') || error.path === undefined) return false;
   return ['no link', 'a file', 'a directory'].includes(String(error.expected));
 }
 

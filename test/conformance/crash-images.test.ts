@@ -6,6 +6,11 @@ import { cpSync, existsSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { Layerstack } from '../../src/app/layerstack.ts';
+import type { ImageID } from '../../src/core/digest.ts';
+import { OriginalManifests } from '../../src/image/original-manifests.ts';
+import { Changes } from '../../src/system/changes.ts';
+import { Layout } from '../../src/system/layout.ts';
+import { defaultLogger } from '../../src/system/log.ts';
 import { Dockerd } from '../support/dockerd.ts';
 import { LayerstackCli } from '../support/layerstack-cli.ts';
 import { havePeers } from '../support/peers.ts';
@@ -68,7 +73,7 @@ describe.runIf(havePeers('strace'))('images, killed at any step', () => {
     cpSync(from, to, { recursive: true, preserveTimestamps: true, verbatimSymlinks: true });
   }
 
-  /** What `images -a`, `inspect`, `history` and `containers -a` tell of a store. */
+  /** What `images -a`, `inspect`, `history` and `containers -a` say of a store, and the manifests that images were pulled by. */
   async function shown(root: string, readOnly: boolean): Promise<unknown> {
     const store = await Layerstack.open({ root, readOnly });
     try {
@@ -79,7 +84,16 @@ describe.runIf(havePeers('strace'))('images, killed at any step', () => {
         return [Id, RepoTags, RepoDigests, Size, ParentId, isDated, await store.images.history(Id)];
       });
       const containers = await store.containers.list();
-      return { images: await Promise.all(told), containers: containers.map(({ id, name }) => [id, name]) };
+      const layout = new Layout(root);
+      const manifests = new OriginalManifests({ layout, changes: new Changes(layout, defaultLogger) });
+      const documents = await Promise.all(
+        images.map(async ({ Id }) => (await manifests.manifests(Id as ImageID)).map(({ digest }) => digest)),
+      );
+      return {
+        images: await Promise.all(told),
+        documents,
+        containers: containers.map(({ id, name }) => [id, name]),
+      };
     } finally {
       await store.close();
     }
@@ -172,16 +186,20 @@ describe.runIf(havePeers('strace'))('images, killed at any step', () => {
     await everyStep(full, ['prune', '--all', '--force'], 3);
   });
 
-  test.runIf(havePeers('docker-registry'))('pull: the image with its names, or none', async () => {
-    await using registry = await Registry.start();
-    const name = `${registry.host}/other:1`;
-    const source = join(scratch, 'source');
-    copy(full, source);
-    const cli = new LayerstackCli(source);
-    await cli.run('tag', 'other:1', name);
-    await cli.run('push', name);
-    await everyStep(empty, ['pull', name], 3);
-  });
+  test.runIf(havePeers('docker-registry'))(
+    'pull: the image with its names and its manifest, or none',
+    async () => {
+      await using registry = await Registry.start();
+      const name = `${registry.host}/other:1`;
+      const source = join(scratch, 'source');
+      copy(full, source);
+      const cli = new LayerstackCli(source);
+      await cli.run('tag', 'other:1', name);
+      await cli.run('push', name);
+      await everyStep(empty, ['pull', name], 3);
+      await everyStep(empty, ['pull', '--keep-blobs', name], 3);
+    },
+  );
 
   test.runIf(havePeers('dockerd', 'docker'))(
     'a dockerd that comes before the next writer sees the old state or the new one, which is kept',

@@ -1,6 +1,15 @@
 /** Images that are kept as they were pulled, and go out as they came. */
 import { randomBytes } from 'node:crypto';
-import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { Readable } from 'node:stream';
@@ -219,6 +228,85 @@ describe('kept blobs', () => {
     const registry = await pushed(target);
     expect(registry.manifests.get('1')).toBeDefined();
     expect(registry.blobs.has(digest)).toBe(false);
+  });
+
+  it('come with the image in one change: before it there is neither, after it there are both', async () => {
+    await using target = await PullStore.open();
+    const repository = repositoryOf(image);
+    const { root, images } = target.store;
+    const { changes } = root;
+    const commit = changes.commit.bind(changes);
+    const state = async () => [
+      (await images.references()).has(image.id),
+      (await images.originals.find(image.id)) !== undefined,
+    ];
+    const seen: unknown[] = [];
+    changes.commit = async () => {
+      seen.push(await state());
+      throw new Error('killed');
+    };
+    await expect(target.pull(repository, '1', { keepBlobs: true })).rejects.toThrow('killed');
+    expect(await state()).toEqual([false, false]);
+    expect(keptBlobs(target)).toEqual([]);
+    changes.commit = async (steps) => {
+      seen.push(await state());
+      await commit(steps);
+      seen.push(await state());
+    };
+    await target.pull(repository, '1', { keepBlobs: true });
+    expect(seen).toEqual([
+      [false, false],
+      [false, false],
+      [true, true],
+    ]);
+  });
+
+  it('are seen as soon as that change is decided, wherever its writer was killed', async () => {
+    await using target = await PullStore.open();
+    const repository = repositoryOf(image);
+    await target.pull(repository, '1', { keepBlobs: true });
+    const { originals } = target.store.images;
+    const manifest = repository.manifests.get('1')?.bytes ?? Buffer.alloc(0);
+    const [id, document] = [hexOf(image.id), hexOf(digestOf(manifest))];
+    const path = kept(target, 'manifests', id, document);
+    // As a change leaves it that was killed before its first file was in its place.
+    const pending = kept(target, 'changes/pending');
+    const { size, mtimeNs } = statSync(join(target.store.path, 'volumes/metadata.db'), { bigint: true });
+    mkdirSync(pending, { recursive: true });
+    writeFileSync(join(pending, `dockerd:${String(size)}.${String(mtimeNs)}`), '');
+    renameSync(path, join(pending, `write:0:layerstack:manifests:${id}:${document}`));
+    rmSync(kept(target, 'manifests'), { recursive: true });
+
+    expect((await originals.find(image.id))?.manifest.bytes).toEqual(manifest);
+    expect(await originals.collect()).toBe(true);
+    expect(keptBlobs(target)).toEqual(layerBlobs(repository));
+    await target.store.root.changes.complete();
+    expect(readFileSync(path)).toEqual(manifest);
+    expect((await originals.find(image.id))?.manifest.bytes).toEqual(manifest);
+  });
+
+  it('replace what somebody has put in the place of the manifest', async () => {
+    await using target = await PullStore.open();
+    const repository = repositoryOf(image);
+    const manifest = repository.manifests.get('1')?.bytes ?? Buffer.alloc(0);
+    const path = kept(target, 'manifests', hexOf(image.id), hexOf(digestOf(manifest)));
+    mkdirSync(join(path, 'planted'), { recursive: true });
+    await target.pull(repository, '1', { keepBlobs: true });
+    expect(readFileSync(path)).toEqual(manifest);
+  });
+
+  it('are written once: pulling the same again leaves them as they are, and heals them', async () => {
+    await using target = await PullStore.open();
+    const repository = repositoryOf(image);
+    await target.pull(repository, '1', { keepBlobs: true });
+    const manifest = repository.manifests.get('1')?.bytes ?? Buffer.alloc(0);
+    const path = kept(target, 'manifests', hexOf(image.id), hexOf(digestOf(manifest)));
+    const before = statSync(path).ino;
+    await target.pull(repository, '1', { keepBlobs: true });
+    expect(statSync(path).ino).toBe(before);
+    writeFileSync(path, 'damaged');
+    await target.pull(repository, '1', { keepBlobs: true });
+    expect(readFileSync(path)).toEqual(manifest);
   });
 
   it('of a manifest that names another blob for a layer that is there are refused', async () => {

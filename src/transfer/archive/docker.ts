@@ -7,7 +7,7 @@
  * the store has: their paths are empty, or lead nowhere.
  * Mirrors `moby/moby: image/tarexport/load.go`.
  */
-import { isDigest, type ImageID } from '../../core/digest.ts';
+import { imageIdOf, isDigest } from '../../core/digest.ts';
 import { LayerstackError } from '../../core/errors.ts';
 import * as json from '../../core/json.ts';
 import { parseReference, type Reference } from '../../core/reference.ts';
@@ -60,7 +60,7 @@ export async function readDocker(archive: Archive): Promise<Plan> {
     images.push({
       ...planImage(sourceName, Config, raw, layers),
       references: RepoTags.map((tag) => repoTag(sourceName, DOCKER_MANIFEST, tag)),
-      parent: Parent !== undefined && isDigest(Parent) ? (Parent as ImageID) : undefined,
+      parent: Parent !== undefined && isDigest(Parent) ? imageIdOf(Parent) : undefined,
     });
   }
   return { images, notices: [] };

@@ -4,7 +4,7 @@
  * Mirrors `moby/moby: image/tarexport/save.go` (parseNames).
  */
 
-import { isDigest, topChainId, type ImageID } from '../../core/digest.ts';
+import { isDigest, isHex64, topChainId, type ImageID } from '../../core/digest.ts';
 import { LayerstackError } from '../../core/errors.ts';
 import { formatReference, parseReference, type Reference } from '../../core/reference.ts';
 import { type ImageConfig } from '../../image/config.ts';
@@ -94,7 +94,7 @@ function hasTag({ tag, digest }: Reference): boolean {
 
 /** Undefined for an id, and for a key of the store that is no reference. */
 function asReference(text: string): Reference | undefined {
-  if (isDigest(text) || /^[0-9a-f]{64}$/.test(text)) return undefined;
+  if (isDigest(text) || isHex64(text)) return undefined;
   try {
     return parseReference(text);
   } catch {

@@ -3,11 +3,11 @@
  * new connection from where the last one broke. Whoever reads them verifies them, all of them, by their digest; here only their
  * number is known to be right.
  */
-import { throwIfAborted } from '../../core/abort.ts';
+import { pause, throwIfAborted } from '../../core/abort.ts';
 import type { Descriptor } from '../../core/descriptor.ts';
 import { LayerstackError } from '../../core/errors.ts';
 import type { Partial } from '../../system/partials.ts';
-import { pause, pauseBefore } from '../registry/retry.ts';
+import { pauseBefore } from '../registry/retry.ts';
 import { PartialRecorder } from './partial-recorder.ts';
 import type { PullSource } from './source.ts';
 

@@ -12,7 +12,7 @@
  */
 import type { Descriptor } from '../../core/descriptor.ts';
 import type { Digest, DiffID } from '../../core/digest.ts';
-import { LayerstackError } from '../../core/errors.ts';
+import { LayerstackError, undefinedIf } from '../../core/errors.ts';
 import type { OnProgress } from '../../core/progress.ts';
 import { canonicalName, parseReference } from '../../core/reference.ts';
 import { sourceHmac, type BlobSource, type SourceCredentials } from '../../image/distribution.ts';
@@ -67,16 +67,6 @@ export async function pushLayer(
   original?: OriginalLayer,
 ): Promise<Descriptor> {
   return new LayerPush(layer, target, original).run();
-}
-
-/** Undefined where these credentials may send things but not look at them, as for what is not there. */
-export async function unlessDenied<T>(work: Promise<T>): Promise<T | undefined> {
-  try {
-    return await work;
-  } catch (error) {
-    if (LayerstackError.is(error) && error.code === 'ERR_REGISTRY_DENIED') return undefined;
-    throw error;
-  }
 }
 
 class LayerPush {
@@ -145,7 +135,8 @@ class LayerPush {
 
   #size(digest: Digest): Promise<number | undefined> {
     const { client, signal } = this.#target;
-    return unlessDenied(client.hasBlob(digest, { signal }));
+    // Credentials may allow a push and no look at what is there: then it counts as missing.
+    return undefinedIf(client.hasBlob(digest, { signal }), 'ERR_REGISTRY_DENIED');
   }
 
   /** In other repositories of the same registry; those that these credentials have pushed to first. */

@@ -5,7 +5,7 @@
  */
 import type { Descriptor, Index } from '../../core/descriptor.ts';
 import { digestOf, isDigest, type Digest } from '../../core/digest.ts';
-import { LayerstackError } from '../../core/errors.ts';
+import { LayerstackError, undefinedIf } from '../../core/errors.ts';
 import type { Logger } from '../../system/log.ts';
 import { locateRepository } from './address.ts';
 import type { CredentialSource } from './auth/credentials.ts';
@@ -101,13 +101,14 @@ export class RepositoryClient implements AsyncDisposable {
 
   /** What the registry says about a manifest, unverified; undefined where it has none. */
   async headManifest(tagOrDigest: string, options: ManifestOptions = {}): Promise<ManifestHead | undefined> {
-    const head = await unlessNotFound(
+    const head = await undefinedIf(
       this.#sources.read(options, async (endpoint) => {
         const said = await headManifest(endpoint, this.#repository, tagOrDigest, options);
         if (said) return said;
         const { bytes, ...rest } = await fetchManifest(endpoint, this.#repository, tagOrDigest, options);
         return { ...rest, size: bytes.length };
       }),
+      'ERR_REGISTRY_NOT_FOUND',
     );
     return head;
   }
@@ -129,7 +130,7 @@ export class RepositoryClient implements AsyncDisposable {
 
   /** Bytes of a blob; undefined where the registry itself does not have it, or does not say of what size. */
   hasBlob(digest: Digest, options: RequestOptions = {}): Promise<number | undefined> {
-    return unlessNotFound(statBlob(this.#origin, this.#repository, digest, options));
+    return undefinedIf(statBlob(this.#origin, this.#repository, digest, options), 'ERR_REGISTRY_NOT_FOUND');
   }
 
   /**
@@ -242,7 +243,7 @@ export class RepositoryClient implements AsyncDisposable {
       });
       discard(response.body);
     } catch (error) {
-      if (!LayerstackError.is(error) || error.code !== 'ERR_REGISTRY_UNSUPPORTED') throw error;
+      if (!LayerstackError.is(error, 'ERR_REGISTRY_UNSUPPORTED')) throw error;
       throw registryError(
         error.code,
         subject,
@@ -279,12 +280,3 @@ const MIRROR_RETRY = (retry: RetryPolicy): RetryPolicy => ({
   ...retry,
   attempts: Math.min(2, retry.attempts),
 });
-
-async function unlessNotFound<T>(work: Promise<T>): Promise<T | undefined> {
-  try {
-    return await work;
-  } catch (error) {
-    if (LayerstackError.is(error) && error.code === 'ERR_REGISTRY_NOT_FOUND') return undefined;
-    throw error;
-  }
-}

@@ -4,6 +4,7 @@
  * Mirrors moby/moby: registry/{auth,endpoint_v1,service_v2}.go, distribution/errors.go in what is tried again.
  */
 import { isUint8Array } from 'node:util/types';
+import { pause } from '../../core/abort.ts';
 import { LayerstackError } from '../../core/errors.ts';
 import type { Logger } from '../../system/log.ts';
 import { Authorizer, type RawRequest, type Scope } from './auth/authorizer.ts';
@@ -11,7 +12,7 @@ import type { CredentialSource } from './auth/credentials.ts';
 import { isRefusedConnection, speaksNoTls } from './connection-error.ts';
 import { refusalError, registryError, wordsOf, type Subject } from './error.ts';
 import { redactUrl } from './redact.ts';
-import { parseRetryAfter, pause, pauseBefore, type RetryPolicy } from './retry.ts';
+import { parseRetryAfter, pauseBefore, type RetryPolicy } from './retry.ts';
 import { discard, header, type HttpRequest, type HttpResponse, type Transport } from './transport.ts';
 
 export interface ApiRequest extends HttpRequest {

@@ -2,8 +2,6 @@
  * When a request is sent again: after broken connections, 408, 429 and 5xx, with pauses that double and differ from client to
  * client, or as long as the registry asks for (Retry-After, RFC 9110 section 10.2.3), within bounds.
  */
-import { setTimeout as sleep } from 'node:timers/promises';
-import { abortError } from '../../core/abort.ts';
 import { isError, LayerstackError } from '../../core/errors.ts';
 
 export interface RetryPolicy {
@@ -43,19 +41,6 @@ export function pauseBefore(
 
 function isTimeout({ cause }: LayerstackError): boolean {
   return isError(cause) && cause.name.endsWith('TimeoutError');
-}
-
-/**
- * Waits.
- * @throws {@link LayerstackError} ERR_ABORTED as soon as the signal fires.
- */
-export async function pause(ms: number, signal: AbortSignal | undefined): Promise<void> {
-  try {
-    await sleep(ms, undefined, signal && { signal });
-  } catch (error) {
-    if (signal?.aborted) throw abortError(signal);
-    throw error;
-  }
 }
 
 /** Milliseconds that a Retry-After header asks for: seconds or a date. Undefined where it says neither. */

@@ -6,7 +6,7 @@
  * a session only by the URL of its last answer. (One whose PATCH broke off it can neither go on with nor delete, until it purges it.)
  * Mirrors opencontainers/distribution-spec: Pushing blobs; distribution/distribution: docs/spec/api.md (Resumable Push).
  */
-import { unlessAborted } from '../../core/abort.ts';
+import { pause, unlessAborted } from '../../core/abort.ts';
 import type { Digest } from '../../core/digest.ts';
 import { LayerstackError } from '../../core/errors.ts';
 import type { Scope } from './auth/authorizer.ts';
@@ -14,7 +14,7 @@ import { statBlob } from './blob.ts';
 import type { ApiRequest, Endpoint } from './endpoint.ts';
 import { registryError, type Subject } from './error.ts';
 import type { RequestOptions } from './manifest.ts';
-import { pause, pauseBefore, type RetryPolicy } from './retry.ts';
+import { pauseBefore, type RetryPolicy } from './retry.ts';
 import type { Repository } from './repository.ts';
 import { discard, header, type HttpResponse } from './transport.ts';
 
@@ -148,7 +148,7 @@ export class Upload {
       await this.#send('PUT', url, { accept: [201, 204], headers, headersMs: COMMIT_MS, digest });
     } catch (error) {
       // The answer to the first of two may have been lost.
-      const unknown = LayerstackError.is(error) && error.code === 'ERR_REGISTRY_NOT_FOUND';
+      const unknown = LayerstackError.is(error, 'ERR_REGISTRY_NOT_FOUND');
       if (!unknown || !(await this.#exists(digest))) throw error;
     }
   }
@@ -178,7 +178,7 @@ export class Upload {
       await statBlob(this.#endpoint, this.#repository, digest, this.#options);
       return true;
     } catch (error) {
-      if (LayerstackError.is(error) && error.code === 'ERR_REGISTRY_NOT_FOUND') return false;
+      if (LayerstackError.is(error, 'ERR_REGISTRY_NOT_FOUND')) return false;
       throw error;
     }
   }

@@ -2,9 +2,11 @@ import { describe, expect, it } from 'vitest';
 import {
   chainIds,
   digestOf,
+  digestOfHex,
   EMPTY_LAYER_DIFF_ID,
   hexOf,
   isDigest,
+  isHex64,
   parseDigest,
   topChainId,
   type DiffID,
@@ -40,6 +42,14 @@ describe('digests', () => {
     expect(digestOf(new Uint8Array())).toBe(empty);
     expect(digestOf('ü')).toBe(digestOf(Buffer.from('ü')));
     expect(hexOf(digestOf(''))).toBe(empty.slice(7));
+  });
+
+  it('are made of their hex digits', () => {
+    const hex = hexOf(digestOf(''));
+    expect(digestOfHex(hex)).toBe(digestOf(''));
+    expect(isHex64(hex)).toBe(true);
+    for (const other of [digestOf(''), hex.toUpperCase(), hex.slice(1), `${hex}0`, `${hex}\n`])
+      expect(isHex64(other)).toBe(false);
   });
 
   it('knows the empty layer', () => {

@@ -5,7 +5,9 @@ import {
   isError,
   isSystemError,
   LayerstackError,
+  undefinedIf,
   unlessMissing,
+  type ErrorCode,
 } from '../../../src/core/errors.ts';
 
 const FOREIGN = `(() => {
@@ -79,4 +81,40 @@ it('only a missing file counts as missing', async () => {
   expect(await unlessMissing(Promise.resolve(1))).toBe(1);
   expect(await unlessMissing(failed('ENOENT'))).toBeUndefined();
   await expect(unlessMissing(failed('EACCES'))).rejects.toMatchObject({ code: 'EACCES' });
+});
+
+describe('LayerstackError.is with codes', () => {
+  const error = new LayerstackError('ERR_NO_SPACE', 'full');
+
+  it('asks for one of them', () => {
+    expect(LayerstackError.is(error, 'ERR_NO_SPACE')).toBe(true);
+    expect(LayerstackError.is(error, 'ERR_ABORTED', 'ERR_NO_SPACE')).toBe(true);
+    expect(LayerstackError.is(error, 'ERR_ABORTED')).toBe(false);
+    expect(
+      LayerstackError.is(Object.assign(new Error('full'), { code: 'ERR_NO_SPACE' }), 'ERR_NO_SPACE'),
+    ).toBe(false);
+  });
+});
+
+describe('LayerstackError.within', () => {
+  it('keeps the code and the facts, but for those that are given', () => {
+    const cause = new LayerstackError('ERR_LAYER_INVALID', 'bad', { path: 'inner', member: 'a', found: 1 });
+    const error = LayerstackError.within(cause, 'x.tar: bad', { path: 'x.tar', layer: 'l' });
+    expect(error).toMatchObject({
+      ...{ code: 'ERR_LAYER_INVALID', kind: 'invalid', message: 'x.tar: bad', name: 'LayerstackError' },
+      ...{ path: 'x.tar', member: 'a', found: 1, layer: 'l' },
+    });
+    expect(error.cause).toBe(cause);
+  });
+});
+
+it('undefinedIf takes an error of these codes for nothing, and no other', async () => {
+  const failed = (code: ErrorCode): Promise<never> => Promise.reject(new LayerstackError(code, code));
+  expect(await undefinedIf(Promise.resolve(1), 'ERR_REGISTRY_DENIED')).toBe(1);
+  expect(
+    await undefinedIf(failed('ERR_REGISTRY_DENIED'), 'ERR_ABORTED', 'ERR_REGISTRY_DENIED'),
+  ).toBeUndefined();
+  await expect(undefinedIf(failed('ERR_ABORTED'), 'ERR_REGISTRY_DENIED')).rejects.toMatchObject({
+    code: 'ERR_ABORTED',
+  });
 });

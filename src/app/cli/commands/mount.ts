@@ -1,11 +1,11 @@
-/** `layerstack mount`: prints the path of the mounted root file system. */
+/** `layerstack mount`: mounts a container's root file system and prints its path. */
 import { defineCommand } from '../command.ts';
 
 export const command = defineCommand({
   usage: '[OPTIONS] CONTAINER',
   description:
-    "Mounts a container's root file system and prints its path. The mount stays until it is unmounted as often as\n" +
-    'it was mounted.',
+    "Mount a container's root file system and print its path. The mount stays until it is unmounted as often as it was\n" +
+    'mounted.',
   options: { 'readonly-rootfs': { type: 'boolean', short: 'r', help: 'mount it read-only' } },
   operands: { min: 1, max: 1, kinds: ['container'] },
   examples: [{ command: 'rootfs=$(layerstack mount build)', does: 'mounts it, and keeps the path' }],

@@ -1,16 +1,21 @@
-/** `layerstack unmount`: gives back one use of each container's mount. */
+/** `layerstack unmount`: ends one use of each container's mount. */
 import { defineCommand } from '../command.ts';
 import { forEachName } from '../each.ts';
 
 export const command = defineCommand({
   usage: '[OPTIONS] CONTAINER...',
   description:
-    'Unmounts the root file systems of containers, once for each time they were mounted, and prints the names.',
+    'Unmount the root file systems of containers, and print the names. A container stays mounted until it is unmounted as\n' +
+    'often as it was mounted.',
   options: {
-    force: { type: 'boolean', short: 'f', help: 'however often it was mounted, and even if it is in use' },
+    force: {
+      type: 'boolean',
+      short: 'f',
+      help: 'unmount it however often it was mounted, and even if it is in use',
+    },
   },
   operands: { min: 1, max: Infinity, kinds: ['container'] },
-  examples: [{ command: 'layerstack unmount build', does: 'takes the mount away' }],
+  examples: [{ command: 'layerstack unmount build', does: 'unmounts the root file system' }],
   async run(context, values, names) {
     await using store = await context.open();
     await forEachName(context, names, async (name) => {

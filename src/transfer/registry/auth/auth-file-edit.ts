@@ -4,8 +4,7 @@
  */
 import { realpath, stat } from 'node:fs/promises';
 import { basename, dirname } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
-import { abortError, throwIfAborted } from '../../../core/abort.ts';
+import { pause, throwIfAborted } from '../../../core/abort.ts';
 import { LayerstackError, unlessMissing } from '../../../core/errors.ts';
 import { Aftermath } from '../../../system/aftermath.ts';
 import { holdFlock, type FlockHandle } from '../../../system/lock.ts';
@@ -108,9 +107,7 @@ async function lock(directory: string, signal: AbortSignal | undefined): Promise
     throwIfAborted(signal);
     const held = await holdFlock(directory, true);
     if (held) return held;
-    await sleep(LOCK_PAUSE_MS, undefined, signal && { signal }).catch((error: unknown) => {
-      throw signal?.aborted ? abortError(signal) : error;
-    });
+    await pause(LOCK_PAUSE_MS, signal);
   }
   throw new LayerstackError(
     'ERR_CREDENTIALS_INVALID',

@@ -114,7 +114,7 @@ function entryOf(credentials: Credentials): Record<string, string> {
 async function eraseFrom(helper: CredentialHelper, key: string, signal?: AbortSignal): Promise<boolean> {
   const servers = await helper.list(signal).catch((error: unknown) => {
     // Those of clouds keep nothing and cannot list; erasing does nothing then.
-    if (LayerstackError.is(error) && error.code === 'ERR_CREDENTIALS_INVALID') return [];
+    if (LayerstackError.is(error, 'ERR_CREDENTIALS_INVALID')) return [];
     throw error;
   });
   const own = servers.filter((server) => isSameRegistry(server, key));

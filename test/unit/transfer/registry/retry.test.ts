@@ -1,12 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { LayerstackError } from '../../../../src/core/errors.ts';
-import {
-  DEFAULT_RETRY,
-  parseRetryAfter,
-  pause,
-  pauseBefore,
-} from '../../../../src/transfer/registry/retry.ts';
-import { rejection } from '../../../support/errors.ts';
+import { DEFAULT_RETRY, parseRetryAfter, pauseBefore } from '../../../../src/transfer/registry/retry.ts';
 
 const failure = (facts: object = {}) =>
   new LayerstackError('ERR_REGISTRY_UNAVAILABLE', 'x', { retryable: true, ...facts });
@@ -66,10 +60,5 @@ describe('pauses', () => {
     const cause = Object.assign(new Error('x'), { name: 'HeadersTimeoutError' });
     expect(pauseBefore(failure({ cause }), 1, DEFAULT_RETRY)).toBeDefined();
     expect(pauseBefore(failure({ cause }), 2, DEFAULT_RETRY)).toBeUndefined();
-  });
-
-  it('end when the signal fires', async () => {
-    const error = await rejection(pause(60_000, AbortSignal.timeout(10)));
-    expect(error).toMatchObject({ code: 'ERR_ABORTED', cause: { name: 'TimeoutError' } });
   });
 });
