@@ -20,7 +20,7 @@ void CheckLevel(int level, int most, const char* name) {
                                          ": use 1 (fastest) to " + std::to_string(most) + " (smallest)");
 }
 
-// Makes room behind what `out` holds, and gives its start.
+// Makes room behind the bytes of `out` and returns where it starts.
 char* Grow(std::string& out) {
   const size_t size = out.size();
   out.resize(size + kGrowth);
@@ -65,13 +65,14 @@ class ZlibBlocks final : public BlockCodec {
       stream.avail_in = length;
       Deflate(stream, Z_NO_FLUSH, encoded.bytes);
     }
-    // Ends at a byte, with an empty stored block: the next one may follow.
+    // Ends at a byte boundary, with an empty stored block, so that the next one can follow.
     Deflate(stream, Z_SYNC_FLUSH, encoded.bytes);
     return encoded;
   }
 
   void Join(Totals& totals, const Totals& block) const override {
-    totals.crc = static_cast<uint32_t>(Zlib().crc32_combine(totals.crc, block.crc, static_cast<long>(block.length)));
+    totals.crc =
+        static_cast<uint32_t>(Zlib().crc32_combine(totals.crc, block.crc, static_cast<long>(block.length)));
     totals.length += block.length;
   }
 
@@ -102,7 +103,8 @@ class LibdeflateBlocks final : public BlockCodec {
   explicit LibdeflateBlocks(int level) : level_(level) {
     CheckLevel(level, 9, "gzip");
     if (Libdeflate() == nullptr)
-      ThrowInput("ERR_COMPRESSION_UNSUPPORTED", "gzip by libdeflate: the system has no libdeflate.so.0; install libdeflate0");
+      ThrowInput("ERR_COMPRESSION_UNSUPPORTED",
+                 "gzip by libdeflate: the system has no libdeflate.so.0; install libdeflate0");
   }
 
   size_t BlockBytes() const override { return kGzipBlock; }
@@ -120,13 +122,15 @@ class LibdeflateBlocks final : public BlockCodec {
     void* compressor = Compressor(level_);
     std::string& room = Room();
     room.resize(std::max(room.size(), deflate.gzip_compress_bound(compressor, whole.size())));
-    const size_t size = deflate.gzip_compress(compressor, whole.data(), whole.size(), room.data(), room.size());
+    const size_t size =
+        deflate.gzip_compress(compressor, whole.data(), whole.size(), room.data(), room.size());
     if (size == 0) ThrowInput("ERR_INTERNAL", "libdeflate: a block does not fit into its own bound");
     return {room.substr(0, size), {whole.size(), 0}};
   }
 
  private:
-  // A compressor and the memory for its output are the thread's, since fresh memory costs a page fault every 4 KiB.
+  // Each thread keeps a compressor and the memory for its output, since fresh memory costs a page fault every
+  // 4 KiB.
   static void* Compressor(int level) {
     thread_local int made_for = 0;
     thread_local std::unique_ptr<void, void (*)(void*)> compressor(nullptr, Libdeflate()->free_compressor);
@@ -150,12 +154,14 @@ class ZstdBlocks final : public BlockCodec {
   explicit ZstdBlocks(int level) : level_(level) {
     CheckLevel(level, 19, "zstd");
     if (Zstd() == nullptr) {
-      ThrowInput("ERR_COMPRESSION_UNSUPPORTED",
-                 "zstd: neither this Node nor the system has it; install libzstd1, use Node >= 22.15, or gzip");
+      ThrowInput(
+          "ERR_COMPRESSION_UNSUPPORTED",
+          "zstd: neither this Node nor the system has it; install libzstd1, use Node >= 22.15, or gzip");
     }
   }
 
-  // A frame looks back no further than its start: larger ones would hold little less and much more memory.
+  // A frame looks back no further than its start. Larger frames would save few bytes and cost much more
+  // memory.
   size_t BlockBytes() const override { return size_t{1} << 20; }
 
   Encoded Encode(const std::vector<std::string_view>& block, std::string_view) const override {
@@ -196,8 +202,10 @@ GzipEncoder BestGzipEncoder() {
   return Libdeflate() != nullptr ? GzipEncoder::kLibdeflate : GzipEncoder::kZlib;
 }
 
-std::unique_ptr<const BlockCodec> BlockCodec::Create(Compression compression, int level, GzipEncoder encoder) {
-  // gzip: where either encoder makes less than podman's does, in the least time. zstd: that of the command.
+std::unique_ptr<const BlockCodec> BlockCodec::Create(Compression compression, int level,
+                                                     GzipEncoder encoder) {
+  // gzip: the fastest level at which either encoder makes fewer bytes than podman's. zstd: the default of its
+  // command.
   constexpr int kDefaultGzip = 4, kDefaultZstd = 3;
   if (level == 0) level = compression == Compression::kZstd ? kDefaultZstd : kDefaultGzip;
   switch (compression) {
@@ -209,7 +217,8 @@ std::unique_ptr<const BlockCodec> BlockCodec::Create(Compression compression, in
     case Compression::kBzip2:
     case Compression::kXz: break;
   }
-  ThrowInput("ERR_COMPRESSION_UNSUPPORTED", std::string("cannot compress by ") + CompressionName(compression));
+  ThrowInput("ERR_COMPRESSION_UNSUPPORTED",
+             std::string("cannot compress by ") + CompressionName(compression));
 }
 
 }  // namespace layerstack

@@ -1,7 +1,7 @@
-// Compression in blocks that threads make side by side, and that one after another are an ordinary stream: gzip members or
-// zstd frames, or one gzip member (each block deflated with the end of the one before as its dictionary, as pigz does). The
-// bytes depend on the input, the level and the library alone, never on the number of threads. Objects are immutable: any
-// thread.
+// Compression in blocks that threads make side by side. One after another, the blocks are an ordinary stream:
+// gzip members, zstd frames, or one gzip member (each block deflated with the end of the one before as its
+// dictionary, as pigz does). The bytes depend on the input, the level and the library alone, never on the
+// number of threads. Objects are immutable, so any thread may use them.
 #pragma once
 
 #include <cstddef>
@@ -15,14 +15,14 @@
 
 namespace layerstack {
 
-// Whose gzip: libdeflate's members, or zlib's one member.
+// Who makes the gzip: libdeflate makes members, zlib makes one member.
 enum class GzipEncoder { kLibdeflate, kZlib };
-// libdeflate where the system has it.
+// libdeflate if the system has it.
 GzipEncoder BestGzipEncoder();
 
 class BlockCodec {
  public:
-  // Of what was compressed.
+  // Describe what was compressed.
   struct Totals {
     uint64_t length = 0;
     uint32_t crc = 0;  // zlib's gzip only
@@ -32,18 +32,19 @@ class BlockCodec {
     Totals totals;
   };
 
-  // gzip (levels 1 to 9) or zstd (1 to 19); level 0 is its default. Throws ERR_COMPRESSION_UNSUPPORTED for the others, and
-  // for an encoder that no library has; ERR_INVALID_ARGUMENT for a level that there is not.
+  // gzip (levels 1 to 9) or zstd (1 to 19). Level 0 is the default. Throws ERR_COMPRESSION_UNSUPPORTED for
+  // other formats and for an encoder that no library has, ERR_INVALID_ARGUMENT for an unknown level.
   static std::unique_ptr<const BlockCodec> Create(Compression compression, int level,
                                                   GzipEncoder encoder = BestGzipEncoder());
   virtual ~BlockCodec() = default;
 
-  // Bytes of every block but the last. A stream has at least one block, which may be empty.
+  // The size of every block but the last. A stream has at least one block, which may be empty.
   virtual size_t BlockBytes() const = 0;
   virtual std::string Head() const { return {}; }
-  // One block; `before` is (at least the last 32 KiB of) the one before, empty for the first.
+  // Encodes one block. `before` is at least the last 32 KiB of the block before, and empty for the first
+  // block.
   virtual Encoded Encode(const std::vector<std::string_view>& block, std::string_view before) const = 0;
-  // Adds a block's totals to those of all before it.
+  // Adds a block's totals to those of all blocks before it.
   virtual void Join(Totals& totals, const Totals& block) const { totals.length += block.length; }
   virtual std::string Tail(const Totals&) const { return {}; }
 };

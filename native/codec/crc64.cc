@@ -48,8 +48,8 @@ uint64_t Crc64Tables(uint64_t state, const uint8_t* data, size_t length) {
   for (; length >= 8; data += 8, length -= 8) {
     state ^= LoadLittle(data);
     state = kTables[7][state & 0xff] ^ kTables[6][state >> 8 & 0xff] ^ kTables[5][state >> 16 & 0xff] ^
-            kTables[4][state >> 24 & 0xff] ^ kTables[3][state >> 32 & 0xff] ^
-            kTables[2][state >> 40 & 0xff] ^ kTables[1][state >> 48 & 0xff] ^ kTables[0][state >> 56];
+            kTables[4][state >> 24 & 0xff] ^ kTables[3][state >> 32 & 0xff] ^ kTables[2][state >> 40 & 0xff] ^
+            kTables[1][state >> 48 & 0xff] ^ kTables[0][state >> 56];
   }
   for (; length > 0; ++data, --length) state = kTables[0][(state ^ *data) & 0xff] ^ (state >> 8);
   return state;
@@ -61,7 +61,7 @@ namespace {
 
 // x^n mod P. Carry-less multiplication of two reflected 64-bit values gives their product times x in
 // reflected 128-bit form, so shifting by d bits takes the constant for d - 1.
-consteval uint64_t PowerOfX(int n) {
+constexpr uint64_t PowerOfX(int n) {
   uint64_t v = uint64_t{1} << 63;
   for (int i = 0; i < n; ++i) v = TimesX(v);
   return v;
@@ -90,7 +90,7 @@ bool HasCrc64Multiply() {
 // Eight independent remainders of 16 bytes hide the latency of the multiplication; they are then moved onto
 // the last one, whose CRC is that of all that was folded into it.
 __attribute__((target("pclmul,sse4.1"))) uint64_t Crc64Multiply(uint64_t state, const uint8_t* data,
-                                                                 size_t length) {
+                                                                size_t length) {
   constexpr size_t kLanes = 8;
   constexpr size_t kStep = 16 * kLanes;
   if (length < 2 * kStep) return Crc64Tables(state, data, length);

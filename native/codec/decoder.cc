@@ -11,12 +11,13 @@ namespace layerstack {
 
 namespace {
 
-// Members one after another, as RFC 1952 has it; zlib checks header CRCs, sums and lengths.
+// Members one after another, as RFC 1952 says. zlib checks header CRCs, sums and lengths.
 class GzipDecoder final : public StreamDecoder {
  public:
   GzipDecoder() : zlib_(Zlib()) {
     constexpr int kGzipOnly = 15 + 16;
-    if (zlib_.inflate_init2(&stream_, kGzipOnly, ZLIB_VERSION, sizeof stream_) != Z_OK) throw std::bad_alloc();
+    if (zlib_.inflate_init2(&stream_, kGzipOnly, ZLIB_VERSION, sizeof stream_) != Z_OK)
+      throw std::bad_alloc();
   }
   GzipDecoder(const GzipDecoder&) = delete;
   GzipDecoder& operator=(const GzipDecoder&) = delete;
@@ -45,7 +46,7 @@ class GzipDecoder final : public StreamDecoder {
   z_stream stream_{};
 };
 
-// Frames one after another, skippable ones among them.
+// Frames one after another, including skippable ones.
 class ZstdDecoder final : public StreamDecoder {
  public:
   ZstdDecoder() : zstd_(Zstd()) {
@@ -111,7 +112,7 @@ size_t StreamDecoder::Output(char* buffer, size_t room) {
     filled += step.produced;
     const bool moved = step.consumed > 0 || step.produced > 0;
     if (moved || step.boundary) boundary_ = step.boundary;
-    // Only a full buffer can have left output behind, and never at a boundary.
+    // Only a full buffer can leave output behind, and never at a boundary.
     held_back_ = filled == room && !step.boundary;
     if (!moved && !step.boundary && left > 0) {
       ThrowInput("ERR_LAYER_INVALID", "the compressed stream makes no progress");

@@ -1,5 +1,5 @@
-// Streaming decompression: push input, pull output. What it allocates does not depend on what the input
-// claims, but for zstd's window, which is bounded by kMaxZstdWindowLog. Not thread-safe.
+// Streaming decompression: push input, pull output. The memory it allocates does not depend on what the input
+// claims, except for zstd's window, which kMaxZstdWindowLog bounds. Not thread-safe.
 #pragma once
 
 #include <cstddef>
@@ -14,17 +14,17 @@ inline constexpr int kMaxZstdWindowLog = 27;  // 128 MiB, the most that `zstd -d
 
 class StreamDecoder {
  public:
-  // gzip or zstd; throws ERR_COMPRESSION_UNSUPPORTED for the others, and for zstd where no library has it.
+  // gzip or zstd. Throws ERR_COMPRESSION_UNSUPPORTED for other formats, and for zstd if no library has it.
   static std::unique_ptr<StreamDecoder> Create(Compression compression);
   virtual ~StreamDecoder() = default;
 
-  // Best given when Output has returned 0: what is left of earlier input is kept, and copied.
+  // Best called when Output has returned 0: else the rest of the earlier input is copied.
   void Input(std::string chunk);
   void EndInput() { ended_ = true; }
 
-  // Writes up to `room` (> 0) bytes. 0: more input is needed or, when Done, all is out.
-  // Throws ERR_LAYER_INVALID where the input is malformed, fails its checksum or has garbage behind its last
-  // member or frame, and ERR_LAYER_TRUNCATED where it has ended early (no input at all included).
+  // Writes up to `room` (> 0) bytes and returns how many. 0 means that more input is needed or, when Done,
+  // that all output was taken. Throws ERR_LAYER_INVALID if the input is malformed, fails its checksum or has
+  // garbage after its last member or frame, and ERR_LAYER_TRUNCATED if it has ended early or is empty.
   size_t Output(char* buffer, size_t room);
   // The input has ended and all its output was taken.
   bool Done() const { return done_; }
@@ -35,7 +35,7 @@ class StreamDecoder {
     size_t produced;
     bool boundary;  // a member or frame is complete, and none of its output is held back
   };
-  // Goes on with `input` (may be empty: then only held back output may come) into `output`.
+  // Decodes `input` into `output`. If `input` is empty, only output that was held back can come.
   virtual Step Decode(const char* input, size_t length, char* output, size_t room) = 0;
 
  private:

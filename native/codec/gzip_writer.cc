@@ -12,8 +12,8 @@ namespace layerstack {
 
 namespace {
 constexpr size_t kBufferBytes = size_t{64} << 10;
-// The text is mostly base64 of zeros: the fastest level shrinks it twentyfold at several times the speed of the
-// default one.
+// The text is mostly base64 of zeros: the fastest level shrinks it twentyfold at several times the speed of
+// the default one.
 constexpr int kLevel = 1;
 constexpr int kRawDeflate = -15;  // the header is ours, since zlib writes another OS byte than Go
 constexpr int kMemLevel = 8;

@@ -1,4 +1,5 @@
-// Streaming gzip into an fd, with the header that Go's compress/gzip writes (no name, mtime 0, XFL 0, OS 255).
+// Streaming gzip into an fd, with the header that Go's compress/gzip writes (no name, mtime 0, XFL 0, OS
+// 255).
 #pragma once
 
 #include <zlib.h>
@@ -15,7 +16,7 @@ class GzipWriter {
   GzipWriter& operator=(const GzipWriter&) = delete;
   ~GzipWriter();
 
-  // Both throw the errno of write(2). Finish writes the rest and the trailer; it does not sync.
+  // Both throw the errno of write(2). Finish writes the rest and the trailer. It does not sync.
   void Write(const void* data, size_t length);
   void Finish();
 

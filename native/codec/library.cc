@@ -10,7 +10,7 @@ namespace layerstack {
 
 namespace {
 
-// Looks up names in one place; `complete` tells whether all of them were there.
+// Looks up names in one library. `complete` says whether it has all of them.
 class Symbols {
  public:
   explicit Symbols(void* handle) : handle_(handle) {}

@@ -1,6 +1,6 @@
-// The libraries whose code this addon uses without linking them: zlib, OpenSSL's SHA-256, zstd and libdeflate, as the
-// Node binary exports them (found by dlsym), or else as the system's shared libraries. Resolved once, on
-// first use, from any thread.
+// The libraries that this addon uses without linking them: zlib, OpenSSL's SHA-256, zstd and libdeflate.
+// dlsym finds them in the Node binary, or else in the system's shared libraries. Each is resolved once, on
+// first use, on any thread.
 #pragma once
 
 #include <openssl/evp.h>
@@ -20,7 +20,7 @@ struct ZlibApi {
   decltype(&::deflateSetDictionary) deflate_set_dictionary;
   decltype(&::deflateEnd) deflate_end;
   decltype(&::crc32) crc32;
-  uLong (*crc32_combine)(uLong, uLong, long);  // zlib.h renames it where off_t is made larger
+  uLong (*crc32_combine)(uLong, uLong, long);  // zlib.h renames it if off_t has 64 bits
 };
 
 struct CryptoApi {
@@ -56,23 +56,24 @@ struct ZstdApi {
   const char* (*error_name)(size_t code);
 };
 
-// libdeflate's compressor, which makes each block of deflate twice as fast as zlib, of whole buffers only.
+// libdeflate's compressor. It deflates twice as fast as zlib, but only whole buffers.
 struct LibdeflateApi {
   void* (*alloc_compressor)(int level);  // levels 1 to 12
   void (*free_compressor)(void* compressor);
   size_t (*gzip_compress_bound)(void* compressor, size_t size);
-  size_t (*gzip_compress)(void* compressor, const void* in, size_t size, void* out, size_t room);  // 0: no room
+  size_t (*gzip_compress)(void* compressor, const void* in, size_t size, void* out,
+                          size_t room);  // 0: no room
 };
 
-const ZlibApi& Zlib();      // throws ERR_ADDON where there is no zlib at all
-const CryptoApi* Crypto();  // null where there is none
-const ZstdApi* Zstd();      // null where there is none
-const LibdeflateApi* Libdeflate();  // null where there is none
+const ZlibApi& Zlib();              // throws ERR_ADDON if there is no zlib at all
+const CryptoApi* Crypto();          // null if there is none
+const ZstdApi* Zstd();              // null if there is none
+const LibdeflateApi* Libdeflate();  // null if there is none
 
 // Where each came from, for `probe`.
-const char* Sha256Source();   // "openssl" | "builtin"
-const char* InflateSource();  // "node" | "libz" | "none"
-const char* ZstdSource();     // "node" | "libzstd" | "none"
+const char* Sha256Source();      // "openssl" | "builtin"
+const char* InflateSource();     // "node" | "libz" | "none"
+const char* ZstdSource();        // "node" | "libzstd" | "none"
 const char* LibdeflateSource();  // "node" | "libdeflate" | "none"
 
 }  // namespace layerstack

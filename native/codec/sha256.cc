@@ -8,7 +8,7 @@
 
 namespace layerstack {
 
-// OpenSSL's context, or the builtin sum where `context_` is null.
+// OpenSSL's context, or the builtin sum if `context_` is null.
 class Sha256::State {
  public:
   explicit State(Implementation implementation) {
@@ -16,7 +16,7 @@ class Sha256::State {
     if (crypto_ == nullptr) return;
     context_ = crypto_->ctx_new();
     if (context_ == nullptr) throw std::bad_alloc();
-    // Fails where a provider is configured away; the builtin sum does as well.
+    // Fails if a provider is switched off by configuration. The builtin sum gives the same.
     if (crypto_->digest_init(context_, crypto_->sha256(), nullptr) != 1) Drop();
   }
   State(const State&) = delete;

@@ -1,4 +1,5 @@
-// EROFS on disk, as the kernel's fs/erofs/erofs_fs.h has it: what the writer uses of it. All numbers little endian.
+// EROFS on disk, as the kernel's fs/erofs/erofs_fs.h has it: what the writer uses of it. All numbers little
+// endian.
 #pragma once
 
 #include <cstdint>
@@ -20,13 +21,15 @@ inline constexpr uint64_t kSlot = 32;     // what a nid counts
 inline constexpr size_t kDirentSize = 12;
 inline constexpr size_t kXattrHeader = 12;
 inline constexpr uint32_t kHole = UINT32_MAX;
-inline constexpr unsigned kMaxChunkBits = 31;  // above the block's
+inline constexpr unsigned kMaxChunkBits = 31;    // above the block's
 inline constexpr uint32_t kChunkIndexes = 0x20;  // chunks are given with their devices
 inline constexpr size_t kChunkIndexSize = 8;     // and aligned to it
 
 // Where an inode's content is.
 enum class Layout : uint16_t { kPlain = 0, kInline = 2, kChunks = 4 };
-inline uint16_t FormatOf(Layout layout) { return static_cast<uint16_t>(1 | static_cast<uint16_t>(layout) << 1); }
+inline uint16_t FormatOf(Layout layout) {
+  return static_cast<uint16_t>(1 | static_cast<uint16_t>(layout) << 1);
+}
 
 // Appends `size` bytes of `value`.
 inline void Put(std::string& to, uint64_t value, size_t size) {

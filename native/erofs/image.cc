@@ -7,9 +7,9 @@
 #include <algorithm>
 #include <memory>
 
-#include "format/tar_reader.h"
 #include "erofs/tree.h"
 #include "erofs/writer.h"
+#include "format/tar_reader.h"
 #include "sys/failure.h"
 #include "sys/fd.h"
 #include "sys/overlay_mount.h"

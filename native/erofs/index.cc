@@ -45,7 +45,8 @@ class RangeSource : public ByteSource {
     const ssize_t length = Again<::pread>(fd_, buffer_.get(), wanted, static_cast<off_t>(offset_));
     if (length < 0) ThrowErrno(errno, "pread");
     if (length == 0)
-      ThrowInput("ERR_LAYER_TRUNCATED", "the file ends " + std::to_string(left_) + " bytes before the layer does");
+      ThrowInput("ERR_LAYER_TRUNCATED",
+                 "the file ends " + std::to_string(left_) + " bytes before the layer does");
     offset_ += static_cast<uint64_t>(length);
     left_ -= static_cast<uint64_t>(length);
     if (hashed_) sum_.Update(buffer_.get(), static_cast<size_t>(length));
@@ -78,7 +79,8 @@ class NoRaw : public RawSink {
   void Raw(std::string_view) override {}
 };
 
-// Whether a file ends within the block that a payload ends in, as that of a tar without padding: the kernel reads blocks.
+// Whether a file ends within the block that a payload ends in, as that of a tar without padding: the kernel
+// reads blocks.
 bool IsCutShort(const Device& device, uint64_t end) {
   return RoundUp(end, uint64_t{1} << kIndexBlockBits) > device.size;
 }
@@ -107,7 +109,8 @@ void Read(const IndexSource& source, const IndexLayer& layer, Writer& writer, Re
       if (member.sparse) {
         file->sparse = std::make_unique<SparseSource>(SparseSource{at, *member.sparse});
       } else if (IsCutShort(device, at + member.size)) {
-        file->sparse = std::make_unique<SparseSource>(SparseSource{at, {{0, static_cast<int64_t>(member.size)}}});
+        file->sparse =
+            std::make_unique<SparseSource>(SparseSource{at, {{0, static_cast<int64_t>(member.size)}}});
       } else {
         writer.Refer(*file, at);
       }
@@ -121,8 +124,8 @@ void Read(const IndexSource& source, const IndexLayer& layer, Writer& writer, Re
   result.diff_id = bytes.Digest();
 }
 
-// Does `job` for the numbers below `count`, on as many threads as there are cores; what the lowest of those that failed threw is
-// thrown. Those that are not begun are left out then.
+// Does `job` for the numbers below `count`, on as many threads as there are cores; what the lowest of those
+// that failed threw is thrown. Those that are not begun are left out then.
 void ForEach(size_t count, const std::function<void(size_t)>& job) {
   std::atomic<size_t> next = 0;
   std::atomic<bool> failed = false;

@@ -1,7 +1,7 @@
-// An index over layers that stay tars: an EROFS image with 512-byte blocks whose files point into them. Mounted with the tars as
-// its devices it is the root file system; nothing is unpacked. The tars are read by the one reader under the rules of layers
-// (erofs/layer_tree), each on a thread of its own as far as there are cores.
-// Memory: erofs/tree, and 256 KiB a thread.
+// An index over layers that stay tars: an EROFS image with 512-byte blocks whose files point into them.
+// Mounted with the tars as its devices it is the root file system; nothing is unpacked. The tars are read by
+// the one reader under the rules of layers (erofs/layer_tree), each on a thread of its own as far as there
+// are cores. Memory: erofs/tree, and 256 KiB a thread.
 #pragma once
 
 #include <cstdint>
@@ -9,8 +9,8 @@
 #include <string>
 #include <vector>
 
-#include "format/tar_reader.h"
 #include "erofs/writer.h"
+#include "format/tar_reader.h"
 #include "tree/warnings.h"
 
 namespace layerstack::erofs {
@@ -24,8 +24,8 @@ struct IndexLayer {
 
 struct IndexSource {
   std::vector<Device> devices;
-  // The lowest first. Of several the index shows what an overlay of them would; a single one keeps its whiteouts, in overlayfs's
-  // form, unless it is `whole`.
+  // The lowest first. Of several the index shows what an overlay of them would; a single one keeps its
+  // whiteouts, in overlayfs's form, unless it is `whole`.
   std::vector<IndexLayer> layers;
   bool whole = true;
   bool hashed = true;  // else contents are not read
@@ -38,9 +38,9 @@ struct Indexed {
   Warnings warnings;
 };
 
-// Writes to `fd`, an empty regular file; nothing is synced. Throws as extraction does, with the facts `member` and `layer` (counted
-// from 0) where one is at fault; system errors. `going` is asked now and then, by several threads, and throws where the index is no
-// longer wanted.
+// Writes to `fd`, an empty regular file; nothing is synced. Throws as extraction does, with the facts
+// `member` and `layer` (counted from 0) where one is at fault; system errors. `going` is asked now and then,
+// by several threads, and throws where the index is no longer wanted.
 Indexed WriteIndex(const IndexSource& source, int fd, const std::function<void()>& going);
 
 }  // namespace layerstack::erofs

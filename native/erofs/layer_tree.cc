@@ -45,16 +45,12 @@ bool ValidCapability(const std::string& value) {
 mode_t LayerKindOf(const TarMember& member) {
   switch (member.type) {
     case '0':
-    case 'S':
-      return S_IFREG;
-    case '2':
-      return S_IFLNK;
+    case 'S': return S_IFREG;
+    case '2': return S_IFLNK;
     case '3':
     case '4':
-    case '6':
-      return NodeTypeOf(member);
-    case '5':
-      return S_IFDIR;
+    case '6': return NodeTypeOf(member);
+    case '5': return S_IFDIR;
     default:
       Invalid("'" + member.name + "' is of type '" + std::string(1, member.type) +
               "', which dockerd does not know and so no layer may have");
@@ -73,7 +69,8 @@ void PushComponents(const std::string& path, std::vector<std::string>& stack) {
 }
 
 void CheckName(const std::string& name, const std::string& member) {
-  if (name.size() > NAME_MAX) Invalid("'" + member + "' cannot be stored: a name in it is longer than a file system takes");
+  if (name.size() > NAME_MAX)
+    Invalid("'" + member + "' cannot be stored: a name in it is longer than a file system takes");
 }
 
 }  // namespace
@@ -287,26 +284,32 @@ void LayerTree::SetXattrs(Node& node, const TarMember& member) {
   if (node.xattrs->empty()) node.xattrs.reset();
 }
 
-void LayerTree::SetXattr(Node& node, const TarMember& member, const std::string& name, const std::string& value) {
+void LayerTree::SetXattr(Node& node, const TarMember& member, const std::string& name,
+                         const std::string& value) {
   const std::string shown = name.substr(0, XATTR_NAME_MAX);
-  auto denied = [&](const char* why) { warnings_.Add("WARN_XATTR_DENIED", member.name, "left '" + name + "' out: " + why); };
+  auto denied = [&](const char* why) {
+    warnings_.Add("WARN_XATTR_DENIED", member.name, "left '" + name + "' out: " + why);
+  };
   auto refuse = [&] {
     Invalid("'" + member.name + "' cannot be stored: no file can have the attribute '" + shown + "' of " +
             std::to_string(value.size()) + " bytes");
   };
   if (IsOverlayOwn(name)) {
-    warnings_.Add("WARN_XATTR_DROPPED", member.name, "dropped '" + shown + "': it belongs to overlayfs, not to layers");
+    warnings_.Add("WARN_XATTR_DROPPED", member.name,
+                  "dropped '" + shown + "': it belongs to overlayfs, not to layers");
     return;
   }
   if (name.empty() || name.size() > XATTR_NAME_MAX || value.size() > XATTR_SIZE_MAX) refuse();
   if (name == "user." || name == "trusted." || name == "security.") refuse();
   if (!HasPrefix(name)) return denied("the file system has none such");
-  if (name.starts_with("user.") && !S_ISREG(node.mode) && !S_ISDIR(node.mode)) return denied("not permitted here");
+  if (name.starts_with("user.") && !S_ISREG(node.mode) && !S_ISDIR(node.mode))
+    return denied("not permitted here");
   if (!node.xattrs) node.xattrs = std::make_unique<Xattrs>();
   if (name == kAccessAcl || name == kDefaultAcl) {
     const AclVerdict verdict = JudgeAcl(value);
     if (verdict == AclVerdict::kMalformed) refuse();
-    if (verdict == AclVerdict::kUnsupported || S_ISLNK(node.mode)) return denied("the file system has none such");
+    if (verdict == AclVerdict::kUnsupported || S_ISLNK(node.mode))
+      return denied("the file system has none such");
     const bool misplaced = name == kDefaultAcl && !node.children && verdict != AclVerdict::kEmpty;
     if (misplaced || verdict == AclVerdict::kDisordered) refuse();
     if (verdict == AclVerdict::kEmpty) {

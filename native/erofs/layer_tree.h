@@ -1,6 +1,7 @@
-// The tree that the tar of a layer makes, by the rules of extraction (tree/apply, tree/tree_writer) and with the kernel's part in
-// it: names may lead through links of the layer, whiteouts become removals, the header of a hard link counts for the inode that
-// it shares, a default ACL is handed down. What extraction refuses is refused here in the same words.
+// The tree that the tar of a layer makes, by the rules of extraction (tree/apply, tree/tree_writer) and with
+// the kernel's part in it: names may lead through links of the layer, whiteouts become removals, the header
+// of a hard link counts for the inode that it shares, a default ACL is handed down. What extraction refuses
+// is refused here in the same words.
 #pragma once
 
 #include <string>
@@ -14,9 +15,11 @@ class LayerTree : public Tree {
  public:
   using Tree::Tree;
 
-  // The regular file whose content follows, or nothing. Throws ERR_LAYER_INVALID, ERR_LAYER_ESCAPE, ERR_LIMIT_EXCEEDED.
+  // The regular file whose content follows, or nothing. Throws ERR_LAYER_INVALID, ERR_LAYER_ESCAPE,
+  // ERR_LIMIT_EXCEEDED.
   Node* Add(const TarMember& member);
-  // Puts a layer over this one, as an overlay shows the two: the removals of both are carried out, and are gone.
+  // Puts a layer over this one, as an overlay shows the two: the removals of both are carried out, and are
+  // gone.
   void PutOver(LayerTree&& upper);
   // Carries out the removals of a layer that has none below it.
   void Resolve();

@@ -12,7 +12,15 @@ constexpr size_t kHeader = 4;
 constexpr size_t kEntry = 8;
 constexpr uint32_t kVersion = 2;
 constexpr uint32_t kNoId = UINT32_MAX;
-enum Tag : uint32_t { kUserObject = 1, kUser = 2, kGroupObject = 4, kGroup = 8, kMask = 16, kOther = 32, kEnd = 0 };
+enum Tag : uint32_t {
+  kUserObject = 1,
+  kUser = 2,
+  kGroupObject = 4,
+  kGroup = 8,
+  kMask = 16,
+  kOther = 32,
+  kEnd = 0
+};
 
 uint32_t Get(const std::string& value, size_t at, size_t size) {
   uint32_t number = 0;

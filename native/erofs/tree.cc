@@ -18,24 +18,23 @@ mode_t KindOf(const TarMember& member) {
   switch (member.type) {
     case '0':
     case '7':
-    case 'S':
-      return S_IFREG;
-    case '2':
-      return S_IFLNK;
-    case '5':
-      return S_IFDIR;
+    case 'S': return S_IFREG;
+    case '2': return S_IFLNK;
+    case '5': return S_IFDIR;
     case '3':
     case '4':
-    case '6':
-      return NodeTypeOf(member);
+    case '6': return NodeTypeOf(member);
     default:
-      ThrowInput(kInvalidMember, "'" + member.name + "' is of the unknown type '" + std::string(1, member.type) + "'");
+      ThrowInput(kInvalidMember,
+                 "'" + member.name + "' is of the unknown type '" + std::string(1, member.type) + "'");
   }
 }
 
 }  // namespace
 
-Tree::Tree(Warnings& warnings) : warnings_(warnings) { nodes_.emplace_back().children = std::make_unique<Node::Children>(); }
+Tree::Tree(Warnings& warnings) : warnings_(warnings) {
+  nodes_.emplace_back().children = std::make_unique<Node::Children>();
+}
 
 Node* Tree::Add(const TarMember& member) {
   if (member.type == 'g') return nullptr;  // applies to nothing, as in dockerd
@@ -44,7 +43,8 @@ Node* Tree::Add(const TarMember& member) {
   std::optional<std::string> path = CleanMemberPath(member.name);
   if (!path) ThrowInput("ERR_LAYER_ESCAPE", "'" + member.name + "' climbs out of the root");
   if (path->empty()) {
-    if (member.type != '5') ThrowInput(kInvalidMember, "'" + member.name + "' is the root itself, and yet no directory");
+    if (member.type != '5')
+      ThrowInput(kInvalidMember, "'" + member.name + "' is the root itself, and yet no directory");
     SetRoot(member);
     return nullptr;
   }
@@ -85,7 +85,8 @@ uint32_t Tree::Parent(const std::string& path) {
     auto found = At(at).children->find(name);
     at = found == At(at).children->end() ? Make(at, name, true) : found->second;
     if (!At(at).children)
-      ThrowInput(kInvalidMember, "'" + path.substr(0, end) + "' is no directory, and yet has something in it");
+      ThrowInput(kInvalidMember,
+                 "'" + path.substr(0, end) + "' is no directory, and yet has something in it");
     start = end + 1;
   }
   return at;
@@ -110,8 +111,10 @@ void Tree::Link(uint32_t parent, const std::string& name, const TarMember& membe
   for (size_t start = 0; start < target->size();) {
     size_t end = std::min(target->find('/', start), target->size());
     const Node& directory = At(at);
-    auto found = directory.children ? directory.children->find(target->substr(start, end - start)) : Node::Children::iterator();
-    if (!directory.children || found == directory.children->end()) ThrowInput(kInvalidMember, what + "is not there");
+    auto found = directory.children ? directory.children->find(target->substr(start, end - start))
+                                    : Node::Children::iterator();
+    if (!directory.children || found == directory.children->end())
+      ThrowInput(kInvalidMember, what + "is not there");
     at = found->second;
     start = end + 1;
   }
@@ -133,7 +136,8 @@ void Tree::Describe(Node& node, const TarMember& member, mode_t kind) {
     if (HasPrefix(name)) {
       xattrs[name] = value;
     } else {
-      warnings_.Add("WARN_XATTR_DENIED", member.name, "left '" + name.substr(0, 255) + "' out: EROFS has none such");
+      warnings_.Add("WARN_XATTR_DENIED", member.name,
+                    "left '" + name.substr(0, 255) + "' out: EROFS has none such");
     }
   }
   EncodeXattrs(xattrs, member.name);  // are they too large?

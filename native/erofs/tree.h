@@ -1,7 +1,7 @@
-// The tree that members of a tar make, in memory, under the rules of extraction (tree/unpack): missing parents are made with
-// mode 0755, directories are merged, a later member replaces an earlier one. Contents stay outside.
-// Memory: about 300 bytes an entry and its name, link target, attributes and, of a sparse file, up to 64 KiB of chunk map or the
-// map that the tar has.
+// The tree that members of a tar make, in memory, under the rules of extraction (tree/unpack): missing
+// parents are made with mode 0755, directories are merged, a later member replaces an earlier one. Contents
+// stay outside. Memory: about 300 bytes an entry and its name, link target, attributes and, of a sparse file,
+// up to 64 KiB of chunk map or the map that the tar has.
 #pragma once
 
 #include <sys/stat.h>
@@ -24,7 +24,8 @@ struct ChunkMap {
   std::vector<uint32_t> blocks;  // kHole where there is none
 };
 
-// Data that the image takes from the device of its node: of a sparse member, which has no place of its own for each block.
+// Data that the image takes from the device of its node: of a sparse member, which has no place of its own
+// for each block.
 struct SparseSource {
   uint64_t offset;
   SparseMap map;
@@ -44,11 +45,11 @@ struct Node {
   int64_t seconds = 0;
   uint64_t size = 0;
   uint64_t nid = 0;
-  uint32_t number = 0;   // of a device, as the kernel packs it
-  uint32_t block = 0;    // where the content begins
-  uint16_t device = 0;   // that the content is on; 0 is the image itself
-  bool opaque = false;   // hides what layers below have in it
-  std::string target;    // of a link
+  uint32_t number = 0;  // of a device, as the kernel packs it
+  uint32_t block = 0;   // where the content begins
+  uint16_t device = 0;  // that the content is on; 0 is the image itself
+  bool opaque = false;  // hides what layers below have in it
+  std::string target;   // of a link
   std::unique_ptr<Xattrs> xattrs;
   std::unique_ptr<ChunkMap> chunks;
   std::unique_ptr<SparseSource> sparse;

@@ -18,18 +18,12 @@ constexpr char kOpaque[] = "trusted.overlay.opaque";
 
 uint8_t FileTypeOf(mode_t mode) {
   switch (mode & S_IFMT) {
-    case S_IFREG:
-      return 1;
-    case S_IFDIR:
-      return 2;
-    case S_IFCHR:
-      return 3;
-    case S_IFBLK:
-      return 4;
-    case S_IFIFO:
-      return 5;
-    default:
-      return 7;
+    case S_IFREG: return 1;
+    case S_IFDIR: return 2;
+    case S_IFCHR: return 3;
+    case S_IFBLK: return 4;
+    case S_IFIFO: return 5;
+    default: return 7;
   }
 }
 
@@ -42,7 +36,8 @@ struct DirentName {
 std::vector<DirentName> DirentsOf(const Node& node, uint32_t index) {
   std::vector<DirentName> list{{".", index}, {"..", node.parent}};
   for (const auto& [name, child] : *node.children) list.push_back({name, child});
-  std::sort(list.begin(), list.end(), [](const DirentName& a, const DirentName& b) { return a.name < b.name; });
+  std::sort(list.begin(), list.end(),
+            [](const DirentName& a, const DirentName& b) { return a.name < b.name; });
   return list;
 }
 
@@ -113,7 +108,8 @@ uint32_t Writer::Take(uint64_t bytes) {
   uint64_t first = next_;
   uint64_t blocks = BlocksOf(bytes);
   if (blocks > kHole - 1 - first)
-    ThrowInput("ERR_LIMIT_EXCEEDED", "an EROFS image holds at most " + std::to_string(kHole * block_) + " bytes",
+    ThrowInput("ERR_LIMIT_EXCEEDED",
+               "an EROFS image holds at most " + std::to_string(kHole * block_) + " bytes",
                {{"limit", std::to_string(kHole * block_)}});
   next_ += blocks;
   return static_cast<uint32_t>(first);
@@ -142,7 +138,8 @@ void Writer::Content(Node& node, const TarMember& member, TarReader& reader) {
 // Content of a sparse file, chunk by chunk: one that nothing is written to stays a hole.
 class Writer::SparseChunks {
  public:
-  SparseChunks(Writer& writer, uint64_t size) : writer_(writer), size_(size), map_(std::make_unique<ChunkMap>()) {
+  SparseChunks(Writer& writer, uint64_t size)
+      : writer_(writer), size_(size), map_(std::make_unique<ChunkMap>()) {
     auto chunks = [&] { return (writer.BlocksOf(size) + (uint64_t{1} << map_->bits) - 1) >> map_->bits; };
     while (chunks() > kMostChunks && map_->bits < kMaxChunkBits) ++map_->bits;
     map_->blocks.assign(chunks(), kHole);
@@ -191,7 +188,8 @@ void Writer::Sparse(Node& node, const TarMember& member, TarReader& reader) {
 void Writer::Refer(Node& node, uint64_t offset) const {
   // A payload begins where a block of the tar does, and the tar where one of the device does.
   if (offset % block_ != 0 || offset / block_ + BlocksOf(node.size) >= kHole) {
-    ThrowInput("ERR_LIMIT_EXCEEDED", "an index of EROFS points at most " + std::to_string(kHole * block_) + " bytes far",
+    ThrowInput("ERR_LIMIT_EXCEEDED",
+               "an index of EROFS points at most " + std::to_string(kHole * block_) + " bytes far",
                {{"limit", std::to_string(kHole * block_)}});
   }
   node.block = static_cast<uint32_t>(offset / block_);
@@ -221,7 +219,8 @@ void Writer::CopySparse(Node& node) {
   node.sparse.reset();
 }
 
-// Gives the inode its place. What fits goes behind it in its block: the target of a link, the end of a directory.
+// Gives the inode its place. What fits goes behind it in its block: the target of a link, the end of a
+// directory.
 void Writer::Place(Tree& tree, uint32_t index) {
   Node& node = tree.At(index);
   Pending pending{index, Layout::kPlain, 0, 0};
@@ -277,7 +276,8 @@ void Writer::Number(Tree& tree) {
   }
 }
 
-std::string Writer::Inode(Tree& tree, const Pending& pending, uint32_t number, uint32_t directories, std::string_view tail) {
+std::string Writer::Inode(Tree& tree, const Pending& pending, uint32_t number, uint32_t directories,
+                          std::string_view tail) {
   const Node& node = tree.At(pending.index);
   uint32_t where = node.block;
   if (node.chunks) where = node.chunks->bits;
@@ -325,7 +325,8 @@ void Writer::Finish(Tree& tree, int64_t build_time) {
   for (size_t i = 0; i < pending_.size(); ++i) {
     const Pending& pending = pending_[i];
     const Node& node = tree.At(pending.index);
-    std::string data = node.children ? DirectoryData(tree, DirentsOf(node, pending.index), block_) : node.target;
+    std::string data =
+        node.children ? DirectoryData(tree, DirentsOf(node, pending.index), block_) : node.target;
     std::string_view view = data;
     WriteAt((uint64_t{directories} + pending.block) * block_, view.substr(0, pending.outside));
     inodes.resize(node.nid * kSlot - written);

@@ -1,6 +1,7 @@
-// Writes a Tree as an EROFS image: superblock, contents in the order in which they come, inodes, directories. Contents are in the
-// image, or on devices that it names and that are mounted with it. The same tree and contents give the same bytes: the only time of building is the given one, and the
-// UUID is zero. Holes of sparse files are holes of the image.
+// Writes a Tree as an EROFS image: superblock, contents in the order in which they come, inodes, directories.
+// Contents are in the image, or on devices that it names and that are mounted with it. The same tree and
+// contents give the same bytes: the only time of building is the given one, and the UUID is zero. Holes of
+// sparse files are holes of the image.
 #pragma once
 
 #include <cstdint>
@@ -8,9 +9,9 @@
 #include <string_view>
 #include <vector>
 
-#include "format/tar_reader.h"
 #include "erofs/format.h"
 #include "erofs/tree.h"
+#include "format/tar_reader.h"
 
 namespace layerstack::erofs {
 
@@ -49,7 +50,8 @@ class Writer {
   uint32_t Take(uint64_t bytes);
   void Number(Tree& tree);
   void Place(Tree& tree, uint32_t index);
-  std::string Inode(Tree& tree, const Pending& pending, uint32_t number, uint32_t directories, std::string_view tail);
+  std::string Inode(Tree& tree, const Pending& pending, uint32_t number, uint32_t directories,
+                    std::string_view tail);
   void WriteAt(uint64_t offset, std::string_view bytes);
   void Superblock(Tree& tree, int64_t build_time, uint32_t meta);
 

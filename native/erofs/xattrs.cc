@@ -24,7 +24,8 @@ constexpr XattrPrefix kXattrPrefixes[] = {{"user.", 1, false},
 
 const XattrPrefix* PrefixOf(const std::string& name) {
   for (const XattrPrefix& prefix : kXattrPrefixes) {
-    if (prefix.whole ? name == prefix.text : name.starts_with(prefix.text) && name.size() > prefix.text.size())
+    if (prefix.whole ? name == prefix.text
+                     : name.starts_with(prefix.text) && name.size() > prefix.text.size())
       return &prefix;
   }
   return nullptr;
@@ -40,7 +41,8 @@ std::string EncodeXattrs(const Xattrs& xattrs, const std::string& member) {
     const XattrPrefix& prefix = *PrefixOf(name);
     const std::string suffix = name.substr(prefix.text.size());
     if (suffix.size() > UINT8_MAX || value.size() > UINT16_MAX)
-      ThrowInput("ERR_LAYER_INVALID", "'" + member + "' has the attribute '" + name.substr(0, 255) + "', which is too large");
+      ThrowInput("ERR_LAYER_INVALID",
+                 "'" + member + "' has the attribute '" + name.substr(0, 255) + "', which is too large");
     Put(encoded, suffix.size(), 1);
     Put(encoded, prefix.index, 1);
     Put(encoded, value.size(), 2);

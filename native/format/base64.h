@@ -8,7 +8,8 @@
 namespace layerstack {
 
 void AppendBase64(std::string& out, const void* data, size_t length);
-// Appends the decoded bytes; false (and `out` unspecified) where `text` is not exactly what AppendBase64 writes.
+// Appends the decoded bytes. False, with `out` unspecified, if `text` is not exactly what AppendBase64
+// writes.
 bool DecodeBase64(std::string_view text, std::string& out);
 
 }  // namespace layerstack

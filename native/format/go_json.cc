@@ -6,7 +6,7 @@ namespace layerstack {
 
 namespace {
 
-// Length of the valid UTF-8 sequence at the start of `text`, 0 where there is none.
+// The length of the valid UTF-8 sequence at the start of `text`, or 0.
 size_t SequenceLength(std::string_view text) {
   auto byte = [&](size_t i) { return i < text.size() ? static_cast<uint8_t>(text[i]) : uint8_t{0}; };
   auto continues = [&](size_t i) { return (byte(i) & 0xc0) == 0x80; };

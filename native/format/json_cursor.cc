@@ -146,7 +146,8 @@ bool JsonCursor::SkipValue(int depth) {
   if (Consume('{')) return SkipMembers('}', true, depth);
   if (Consume('[')) return SkipMembers(']', false, depth);
   if (Literal("null") || Literal("true") || Literal("false")) return true;
-  size_t length = text_.find_first_not_of("+-.0123456789eE");  // a number; its exact form does not matter here
+  size_t length =
+      text_.find_first_not_of("+-.0123456789eE");  // a number; its exact form does not matter here
   if (length == std::string_view::npos) length = text_.size();
   text_.remove_prefix(length);
   return length > 0;

@@ -1,6 +1,6 @@
-// A strict reader of one JSON text that someone else wrote (a line of a tar-split): no allocation by what the
-// text claims, nesting bounded. Every function skips white space first and is false where the text is not what was
-// asked for; the cursor is then of no further use.
+// A strict reader of one JSON text that others wrote (a line of a tar-split). The text cannot make it
+// allocate more than the text's own size, and nesting is bounded. Every function skips white space first. It
+// returns false if the text is not what was asked for; then the cursor must not be used any more.
 #pragma once
 
 #include <cstdint>
@@ -13,14 +13,14 @@ class JsonCursor {
  public:
   explicit JsonCursor(std::string_view text) : text_(text) {}
 
-  bool Consume(char c);  // a punctuation mark; the cursor stays usable where it is another one
+  bool Consume(char c);  // a punctuation mark; the cursor stays usable if it is another one
   bool AtEnd();
-  // The decoded string, as UTF-8 (a lone surrogate becomes U+FFFD, as in Go). It points into the text or, where
-  // there are escapes, into `scratch`.
+  // The decoded string, as UTF-8 (a lone surrogate becomes U+FFFD, as in Go). `value` points into the text
+  // or, if the string has escapes, into `scratch`.
   bool String(std::string& scratch, std::string_view& value);
-  // A whole number of 0 to 2^63-1.
+  // A whole number from 0 to 2^63-1.
   bool Natural(uint64_t& value);
-  bool Null();  // the cursor stays usable where it is something else
+  bool Null();  // the cursor stays usable if it is something else
   bool Skip();  // any value
 
  private:

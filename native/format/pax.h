@@ -13,11 +13,11 @@ namespace layerstack {
 
 class PaxRecords {
  public:
-  // Nothing where any record is malformed. A repeated key counts with its last value; the pairs of sparse format
-  // 0.0 (GNU.sparse.offset, GNU.sparse.numbytes) become one GNU.sparse.map, as format 0.1 has it.
+  // Nothing if any record is malformed. The last value of a repeated key counts. The pairs of sparse format
+  // 0.0 (GNU.sparse.offset, GNU.sparse.numbytes) become one GNU.sparse.map, as in format 0.1.
   static std::optional<PaxRecords> Parse(std::string_view data);
 
-  // The value, or "" where there is none: an empty value means "as in the header" (POSIX).
+  // The value, or "" if there is none: an empty value means "as in the header" (POSIX).
   const std::string& Get(std::string_view key) const;
   const std::vector<std::pair<std::string, std::string>>& All() const { return records_; }
 

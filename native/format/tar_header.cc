@@ -114,7 +114,8 @@ std::optional<TarHeader> ParseTarHeader(const char* block) {
     header.atime = TarTime{number(476, 12), 0};
     number(488, 12);  // ctime: unused, but it must be well-formed
   } else if (header.format == TarFormat::kGnu) {
-    // Writers before Go 1.8 put a ustar prefix into the place of GNU's times: what is no time is a prefix.
+    // Writers before Go 1.8 put a ustar prefix where GNU has its times. A field that is not a time is a
+    // prefix.
     bool times = true;
     for (size_t offset : {345, 357}) {
       if (block[offset] == 0) continue;

@@ -1,6 +1,6 @@
 // One 512-byte tar header block, decoded: v7, ustar, star and GNU. Accepts and refuses exactly what Go's
-// archive/tar (the fork in tar-split 0.11, which dockerd reads layers with) does, so that a layer means
-// the same to both.
+// archive/tar does (the fork in tar-split 0.11, by which dockerd reads layers), so that a layer means the
+// same to both.
 #pragma once
 
 #include <cstddef>
@@ -30,7 +30,7 @@ struct TarHeader {
   int64_t mode = 0;
   int64_t uid = 0;
   int64_t gid = 0;
-  int64_t size = 0;  // may be negative: the caller refuses it where it counts
+  int64_t size = 0;  // may be negative: the caller refuses that if the size counts
   TarTime mtime;
   std::optional<TarTime> atime;
   int64_t device_major = 0;
@@ -38,10 +38,10 @@ struct TarHeader {
 };
 
 bool IsZeroBlock(const char* block);
-// Nothing where the checksum is wrong or a number is malformed.
+// Nothing if the checksum is wrong or a number is malformed.
 std::optional<TarHeader> ParseTarHeader(const char* block);
 
-// A numeric field: octal with blanks and NULs around it, or base-256. Nothing where it is malformed.
+// A numeric field: octal with blanks and NULs around it, or base-256. Nothing if it is malformed.
 std::optional<int64_t> ParseTarNumber(std::string_view field);
 
 // Decimal with an optional sign, nothing around it: PAX records and sparse maps.

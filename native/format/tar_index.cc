@@ -25,7 +25,7 @@ class FileSource : public ByteSource {
     offset_ += static_cast<uint64_t>(length);
     return {buffer_, static_cast<size_t>(length)};
   }
-  // Never beyond the end: there Next says that the file has ended.
+  // Never beyond the end of the file: Next reports that.
   uint64_t Skip(uint64_t length) override {
     uint64_t skipped = std::min(length, size_ - std::min(size_, offset_));
     offset_ += skipped;

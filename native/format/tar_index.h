@@ -15,8 +15,9 @@ struct TarIndexEntry {
   uint64_t size;
 };
 
-// Throws ERR_ARCHIVE_INVALID, ERR_ARCHIVE_TRUNCATED where a member goes beyond the file, and ERR_LIMIT_EXCEEDED for
-// more than `max_members`. The fd stays the caller's; its position is neither used nor changed.
+// Throws ERR_ARCHIVE_INVALID, ERR_ARCHIVE_TRUNCATED if a member ends behind the file's end, and
+// ERR_LIMIT_EXCEEDED for more than `max_members`. The fd stays the caller's. Its position is neither used nor
+// changed.
 std::vector<TarIndexEntry> IndexTar(int fd, uint64_t max_members);
 
 }  // namespace layerstack

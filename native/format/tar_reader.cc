@@ -24,11 +24,13 @@ TarReader::TarReader(ByteSource& source, RawSink& raw, const TarLimits& limits, 
 void TarReader::Invalid(const std::string& what) const {
   std::vector<std::pair<std::string, std::string>> facts{{"offset", std::to_string(position_)}};
   if (!subject_.empty()) facts.emplace_back("member", subject_);
-  ThrowInput(codes_.invalid, what + (current_.empty() ? "" : " (after '" + current_ + "')"), std::move(facts));
+  ThrowInput(codes_.invalid, what + (current_.empty() ? "" : " (after '" + current_ + "')"),
+             std::move(facts));
 }
 
 void TarReader::Truncated(const std::string& where) const {
-  ThrowInput(codes_.truncated, "the tar ends " + where, {{"member", current_}, {"offset", std::to_string(position_)}});
+  ThrowInput(codes_.truncated, "the tar ends " + where,
+             {{"member", current_}, {"offset", std::to_string(position_)}});
 }
 
 bool TarReader::Fill() {
@@ -80,7 +82,8 @@ void TarReader::Trailing() {
   }
 }
 
-// False at the end of the archive: two zero blocks, one zero block and nothing behind it, or just nothing.
+// False at the end of the archive: two zero blocks, one zero block and nothing after it, or the end of the
+// bytes.
 bool TarReader::ReadHeader(TarHeader& header) {
   subject_.clear();
   for (int zero_blocks = 0;;) {
@@ -108,13 +111,14 @@ void TarReader::SetPayload(const TarHeader& header) {
   padding_ = PaddingOf(payload_left_);
 }
 
-// The content of an x, g, L or K header; it is raw, like the header.
+// The content of an x, g, L or K header. It goes to the sink, like the header.
 std::string TarReader::ReadSpecial(const TarHeader& header) {
   uint64_t limit = std::max<uint64_t>(limits_.max_pax_bytes, kTarBlock);
   if (payload_left_ > limit) {
-    ThrowInput("ERR_LIMIT_EXCEEDED",
-               "extended header of " + std::to_string(payload_left_) + " bytes, more than " + std::to_string(limit),
-               {{"member", header.name}, {"limit", std::to_string(limit)}});
+    ThrowInput(
+        "ERR_LIMIT_EXCEEDED",
+        "extended header of " + std::to_string(payload_left_) + " bytes, more than " + std::to_string(limit),
+        {{"member", header.name}, {"limit", std::to_string(limit)}});
   }
   std::string content;
   while (payload_left_ > 0) {
@@ -128,7 +132,8 @@ std::string TarReader::ReadSpecial(const TarHeader& header) {
 void TarReader::CheckName(const std::string& name, const std::string& member) const {
   if (name.size() <= limits_.max_path_bytes) return;
   ThrowInput("ERR_LIMIT_EXCEEDED",
-             "path of " + std::to_string(name.size()) + " bytes, more than " + std::to_string(limits_.max_path_bytes),
+             "path of " + std::to_string(name.size()) + " bytes, more than " +
+                 std::to_string(limits_.max_path_bytes),
              {{"member", member.substr(0, 256)}, {"limit", std::to_string(limits_.max_path_bytes)}});
 }
 
@@ -163,7 +168,8 @@ void TarReader::Merge(const PaxRecords& pax, TarHeader& header, TarMember& membe
 }
 
 SparseMap TarReader::ReadOldGnuMap(TarHeader& header) {
-  if (header.format != TarFormat::kGnu) Invalid("sparse member '" + header.name + "' in a header that is not GNU's");
+  if (header.format != TarFormat::kGnu)
+    Invalid("sparse member '" + header.name + "' in a header that is not GNU's");
   std::optional<int64_t> size = ParseTarNumber({block_ + 483, 12});
   if (!size) Invalid("malformed sparse size of '" + header.name + "'");
   header.size = *size;
@@ -185,7 +191,8 @@ SparseMap TarReader::ReadOldGnuMap(TarHeader& header) {
 SparseMap TarReader::ReadPaxMap() {
   SparseMapReader reader;
   for (uint64_t bytes = kTarBlock;; bytes += kTarBlock) {
-    if (bytes > limits_.max_pax_bytes) ThrowInput("ERR_LIMIT_EXCEEDED", "sparse map too long", {{"member", current_}});
+    if (bytes > limits_.max_pax_bytes)
+      ThrowInput("ERR_LIMIT_EXCEEDED", "sparse map too long", {{"member", current_}});
     if (payload_left_ < kTarBlock) Invalid("malformed sparse map");
     if (ReadUpTo(block_, kTarBlock) < kTarBlock) Truncated("in a sparse map");
     payload_left_ -= kTarBlock;
@@ -244,7 +251,7 @@ bool TarReader::Next(TarMember& member) {
       std::optional<PaxRecords> records = PaxRecords::Parse(ReadSpecial(header));
       if (!records) Invalid("malformed PAX header");
       if (header.type == 'g') {
-        Merge(*records, header, member);  // no member gets them, but the header itself is named by its `path`
+        Merge(*records, header, member);  // no member gets them, but `path` names the header itself
         break;
       }
       pax = std::move(*records);

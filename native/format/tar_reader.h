@@ -1,7 +1,8 @@
-// Reads the members of a tar from a stream of chunks. Every byte that is not payload of a member goes, in order,
-// to a RawSink: that is what tar-split keeps. What counts as what follows Go's archive/tar in tar-split 0.11:
-// a member's x, L and K blocks belong to its header, a global PAX header is a member of its own (its records
-// apply to nothing, as in dockerd), links and directories have no payload whatever their size field says.
+// Reads the members of a tar from a stream of chunks. Every byte that is not payload of a member goes, in
+// order, to a RawSink: tar-split keeps these bytes. The rules are those of Go's archive/tar in tar-split
+// 0.11: a member's x, L and K blocks belong to its header; a global PAX header is a member of its own, whose
+// records apply to nothing, as in dockerd; links and directories have no payload, whatever their size field
+// says.
 #pragma once
 
 #include <cstdint>
@@ -22,9 +23,9 @@ class ByteSource {
   virtual ~ByteSource() = default;
   // The next bytes, valid until the next call; empty at the end.
   virtual std::string_view Next() = 0;
-  // Leaves out up to `length` bytes that Next would return; says how many.
+  // Skips up to `length` of the bytes that Next would return. Returns how many.
   virtual uint64_t Skip(uint64_t) { return 0; }
-  // Throws where whoever gives the bytes wants no more of the work, also after the last of them.
+  // Throws if the source was aborted, also after the last byte.
   virtual void Check() {}
 };
 
@@ -35,7 +36,7 @@ class RawSink {
 };
 
 struct TarMember {
-  char type = '0';  // '0' to '7', 'S', 'g' or what else the header says; NUL has become '0' or '5'
+  char type = '0';  // as in the header, but NUL has become '0' or '5'
   std::string name;
   std::string linkname;
   int64_t mode = 0;
@@ -45,7 +46,7 @@ struct TarMember {
   std::optional<TarTime> atime;
   int64_t device_major = 0;
   int64_t device_minor = 0;
-  uint64_t size = 0;     // of the file, holes included
+  uint64_t size = 0;     // the file's, holes included
   uint64_t payload = 0;  // bytes in the stream, after a sparse map in front of the data
   std::vector<std::pair<std::string, std::string>> xattrs;
   std::optional<SparseMap> sparse;
@@ -57,7 +58,7 @@ struct TarLimits {
   uint64_t max_pax_bytes = UINT64_MAX;  // of one member; sparse maps too
 };
 
-// The codes that errors carry: a layer and an outer archive have their own.
+// The codes of errors: a layer and an outer archive have their own.
 struct TarErrorCodes {
   const char* invalid;
   const char* truncated;
@@ -69,15 +70,15 @@ class TarReader {
  public:
   TarReader(ByteSource& source, RawSink& raw, const TarLimits& limits, const TarErrorCodes& codes);
 
-  // False at the end of the archive. What the caller has not taken of the last payload is skipped (and goes nowhere).
+  // False at the end of the archive. Skips the rest of the last payload, which goes nowhere.
   bool Next(TarMember& member);
-  // The next bytes (at most `room`) of the current member's payload, valid until the next call of anything; empty
-  // at its end.
+  // The next bytes (at most `room`) of the current member's payload, valid until the next call. Empty at its
+  // end.
   std::string_view Payload(uint64_t room = UINT64_MAX);
-  // After Next has returned false: all bytes behind the end blocks go to the sink.
+  // Call it when Next has returned false: all bytes after the end blocks go to the sink.
   void Trailing();
 
-  // Bytes of the stream consumed so far: right after Next, where the payload starts.
+  // Bytes of the stream consumed so far. Right after Next, the payload starts there.
   uint64_t Position() const { return position_; }
   uint64_t Members() const { return members_; }
 
@@ -92,7 +93,7 @@ class TarReader {
   void ReadSparse(const PaxRecords& pax, TarHeader& header, TarMember& member);
   SparseMap ReadOldGnuMap(TarHeader& header);
   SparseMap ReadPaxMap();
-  // `name`: of the member, or of what it links to.
+  // `name`: the member's, or that of what it links to.
   void CheckName(const std::string& name, const std::string& member) const;
   [[noreturn]] void Invalid(const std::string& what) const;
   [[noreturn]] void Truncated(const std::string& where) const;

@@ -1,5 +1,5 @@
-// Where the data of a sparse member goes: the maps of old GNU (in header blocks) and of PAX 0.0, 0.1 (in a
-// record) and 1.0 (in front of the data). The bytes between the fragments are zero.
+// Where the data of a sparse member goes: the maps of old GNU (in header blocks), of PAX 0.0 and 0.1 (in a
+// record) and of PAX 1.0 (before the data). The bytes between the fragments are zero.
 #pragma once
 
 #include <cstdint>
@@ -19,11 +19,11 @@ using SparseMap = std::vector<SparseFragment>;
 // Ascending, not overlapping, within `size`, and together exactly `packed` bytes.
 bool ValidSparseMap(const SparseMap& map, int64_t size, uint64_t packed);
 
-// The map of a file of `size` bytes as PAX 1.0 has it in front of the data, filled up to whole blocks. Like GNU tar's,
-// it ends where the file does.
+// The map of a file of `size` bytes as PAX 1.0 has it before the data, padded to whole blocks. Like GNU
+// tar's, it ends at the end of the file.
 std::string EncodeSparseMap(const SparseMap& map, uint64_t size);
 
-// Appends the up to `entries` pairs of an old GNU header or extension block.
+// Appends up to `entries` pairs of an old GNU header or extension block.
 bool ParseOldGnuSparse(const char* pairs, size_t entries, SparseMap& map);
 
 // PAX 0.1: "offset,length,offset,length,...", `blocks` pairs.

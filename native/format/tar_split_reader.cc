@@ -15,14 +15,14 @@ namespace {
 constexpr size_t kReadBytes = size_t{64} << 10;
 constexpr size_t kTarSplitBytes = size_t{256} << 10;
 
-// What one line says, as far as it was there.
+// The fields that a line has.
 struct Fields {
   uint64_t type = 0;
   std::string name_raw;
   bool has_payload = false;
 };
 
-// Puts the value of `key` into `fields` and `entry`; false where it is of the wrong form.
+// Puts the value of `key` into `fields` and `entry`. False if its form is wrong.
 bool ReadField(JsonCursor& json, std::string_view key, Fields& fields, TarSplitEntry& entry) {
   std::string scratch;
   std::string_view text;
@@ -52,7 +52,8 @@ bool ReadObject(std::string_view line, Fields& fields, TarSplitEntry& entry) {
     do {
       std::string scratch;
       std::string_view key;
-      if (!json.String(scratch, key) || !json.Consume(':') || !ReadField(json, key, fields, entry)) return false;
+      if (!json.String(scratch, key) || !json.Consume(':') || !ReadField(json, key, fields, entry))
+        return false;
     } while (json.Consume(','));
     if (!json.Consume('}')) return false;
   }
@@ -83,15 +84,12 @@ bool TarSplitReader::Next(TarSplitEntry& entry) {
       if (entry.payload.size() != 8) Corrupt("without a CRC-64");
       std::memcpy(entry.crc.emplace().data(), entry.payload.data(), 8);
       return true;
-    case 2:
-      entry.type = TarSplitEntry::Type::kSegment;
-      return true;
-    default:
-      Corrupt("of an unknown type");
+    case 2: entry.type = TarSplitEntry::Type::kSegment; return true;
+    default: Corrupt("of an unknown type");
   }
 }
 
-// The next line without its end; the last one may lack it.
+// The next line without its line feed, which the last line may lack.
 bool TarSplitReader::NextLine(std::string_view& line) {
   size_t searched = start_;
   for (;;) {
@@ -113,7 +111,7 @@ bool TarSplitReader::NextLine(std::string_view& line) {
   }
 }
 
-// Decodes some more text behind what is left of it; false at the end.
+// Appends more decoded text to the rest. False at the end.
 bool TarSplitReader::Fill() {
   text_.erase(0, start_);
   start_ = 0;

@@ -1,6 +1,6 @@
-// Reads tar-split.json.gz (any gzip, also of several members) entry by entry. The file may be damaged or hostile:
-// a line is bounded, and what is malformed is ERR_STORE_CORRUPT. Names are passed on as they are recorded:
-// they may repeat, climb or be absolute; whoever opens files by them resolves them safely.
+// Reads tar-split.json.gz (any gzip, also of several members) entry by entry. The file may be damaged or
+// hostile: the length of a line is bounded, and a malformed line is ERR_STORE_CORRUPT. Names are passed on as
+// recorded: they may repeat, climb or be absolute. Callers that open files by them must resolve them safely.
 #pragma once
 
 #include <array>
@@ -15,7 +15,8 @@
 
 namespace layerstack {
 
-// Segments of our own are at most 1 MiB; old daemons put a member's headers, whatever their size, into one.
+// Our own segments have at most 1 MiB. Old daemons put a member's headers, whatever their size, into one
+// segment.
 inline constexpr size_t kMaxTarSplitLine = size_t{16} << 20;
 
 struct TarSplitEntry {
@@ -43,7 +44,7 @@ class TarSplitReader {
   UniqueFd fd_;
   std::string path_;
   std::unique_ptr<StreamDecoder> decoder_;
-  std::string text_;  // decoded, from `start_` on not yet used
+  std::string text_;  // decoded; the part from `start_` on is not yet used
   size_t start_ = 0;
   uint64_t line_number_ = 0;
 };

@@ -1,5 +1,5 @@
-// Writes tar-split.json.gz: one JSON object a line, the text byte for byte as dockerd >= 25 writes it
-// (docker-overlay2-store section 7). Memory: one pending segment (1 MiB) and the gzip state.
+// Writes tar-split.json.gz: one JSON object a line, byte for byte as dockerd >= 25 writes it. Memory: one
+// pending segment (1 MiB) and the gzip state.
 #pragma once
 
 #include <array>
@@ -12,7 +12,7 @@
 
 namespace layerstack {
 
-// Longer segments are written in pieces; readers join them by themselves.
+// Longer segments are written in pieces, which readers join.
 inline constexpr size_t kMaxSegmentBytes = size_t{1} << 20;
 
 class TarSplitWriter {
@@ -21,13 +21,13 @@ class TarSplitWriter {
 
   // Adds bytes to the pending raw segment.
   void Segment(const char* data, size_t length);
-  // Ends the pending segment; writes nothing where it is empty.
+  // Ends the pending segment. Writes nothing if it is empty.
   void FlushSegment();
   // Flushes the pending segment, then writes the entry of one member. `crc` is absent when `size` is 0.
   void FileEntry(std::string_view name, uint64_t size, std::optional<std::array<uint8_t, 8>> crc);
   // How many file entries have been written.
   uint64_t FileEntries() const { return file_entries_; }
-  // Flushes and ends the gzip stream; does not sync.
+  // Flushes and ends the gzip stream. Does not sync.
   void Finish();
 
  private:

@@ -8,8 +8,8 @@ namespace layerstack {
 
 namespace {
 
-constexpr uint64_t kMaxOctal7 = 07777777;             // uid, gid, device numbers: 7 digits and a NUL
-constexpr uint64_t kMaxOctal11 = 077777777777;        // size, mtime: 11 digits and a NUL
+constexpr uint64_t kMaxOctal7 = 07777777;       // uid, gid, device numbers: 7 digits and a NUL
+constexpr uint64_t kMaxOctal11 = 077777777777;  // size, mtime: 11 digits and a NUL
 constexpr size_t kNameField = 100;
 constexpr size_t kPrefixField = 155;
 
@@ -17,7 +17,7 @@ bool IsAscii(const std::string& text) {
   return std::all_of(text.begin(), text.end(), [](unsigned char c) { return c < 0x80; });
 }
 
-// Where to split `name` into ustar's prefix and name; npos where it does not fit.
+// Where to split `name` into ustar's prefix and name. npos if it does not fit.
 size_t SplitPoint(const std::string& name) {
   size_t last = std::min(name.size(), kPrefixField + 1);
   if (name.size() > 1 && name[last - 1] == '/' && last == name.size()) --last;  // the rest must not be empty
@@ -43,11 +43,11 @@ struct Block {
     std::memset(bytes + 148, ' ', 8);
     unsigned sum = 0;
     for (unsigned char c : bytes) sum += c;
-    std::snprintf(bytes + 148, 8, "%06o", sum);  // six digits, NUL, and the space that is there
+    std::snprintf(bytes + 148, 8, "%06o", sum);  // six digits and a NUL; the space stays
   }
 };
 
-// A name as the plain fields hold it where PAX has the exact one: non-ASCII bytes left out, cut to fit.
+// A name for the plain fields if PAX has the exact one: without non-ASCII bytes, and cut to fit.
 std::string Plain(const std::string& name) {
   std::string plain;
   for (char c : name) {
@@ -77,7 +77,10 @@ Block Header(const TarEntry& member) {
                   : 0);
   block.bytes[156] = member.type;
   block.Text(157, kNameField, Plain(member.linkname));
-  std::memcpy(block.bytes + 257, "ustar\0" "00", 8);
+  std::memcpy(block.bytes + 257,
+              "ustar\0"
+              "00",
+              8);
   block.Octal(329, 8, member.device_major);
   block.Octal(337, 8, member.device_minor);
   block.Checksum();
@@ -92,7 +95,7 @@ std::string PaxRecord(const std::string& key, const std::string& value) {
   return std::to_string(length) + " " + key + "=" + value + "\n";
 }
 
-// Seconds and nanoseconds as a decimal number; negative times count their fraction downwards.
+// Seconds and nanoseconds as a decimal number. The fraction of a negative time counts downwards.
 std::string PaxTime(const timespec& time) {
   long long seconds = time.tv_sec;
   long nanoseconds = time.tv_nsec;
@@ -109,7 +112,7 @@ std::string PaxTime(const timespec& time) {
   return text.substr(0, text.find_last_not_of('0') + 1);
 }
 
-// Adds what has no place in the header to `records`.
+// Adds to `records` what the header cannot hold.
 std::string PaxText(const TarEntry& member, std::map<std::string, std::string> records) {
   bool fits = IsAscii(member.name) &&
               (member.name.size() <= kNameField || SplitPoint(member.name) != std::string::npos);
@@ -128,7 +131,8 @@ std::string PaxText(const TarEntry& member, std::map<std::string, std::string> r
   return text;
 }
 
-// A name for what extractors that do not understand it put into a file of its own: in `folder` beside the member.
+// The name of an extended header. Extractors that do not understand it make a file of that name: in `folder`
+// beside the member.
 std::string NameBeside(const std::string& name, const char* folder) {
   std::string bare = name;
   while (bare.size() > 1 && bare.back() == '/') bare.pop_back();
@@ -137,7 +141,8 @@ std::string NameBeside(const std::string& name, const char* folder) {
   return directory + folder + "/" + (slash == std::string::npos ? bare : bare.substr(slash + 1));
 }
 
-std::string Encode(const TarEntry& member, std::map<std::string, std::string> records, const std::string& name) {
+std::string Encode(const TarEntry& member, std::map<std::string, std::string> records,
+                   const std::string& name) {
   std::string bytes;
   std::string text = PaxText(member, std::move(records));
   if (!text.empty()) {

@@ -1,7 +1,8 @@
-// Encodes tar members: POSIX ustar headers with a PAX extended header in front where ustar cannot hold a field
-// exactly (names that do not fit or are not ASCII, big ids and sizes, fractions of a second, times
-// before 1970, extended attributes). The same member always gives the same bytes. Layout of the fields as Go's archive/tar
-// writes it, whose output every registry tool has met: NUL-terminated octal numbers, empty user and group names.
+// Encodes tar members: POSIX ustar headers, with a PAX extended header before them if ustar cannot hold a
+// field exactly (names that do not fit or are not ASCII, big ids and sizes, fractions of a second, times
+// before 1970, extended attributes). The same member always gives the same bytes. The fields are laid out as
+// Go's archive/tar writes them, which every registry tool reads: NUL-terminated octal numbers, empty user and
+// group names.
 #pragma once
 
 #include <sys/types.h>
@@ -17,15 +18,15 @@
 
 namespace layerstack {
 
-// What a header says. (A member that was read is a TarMember, format/tar_reader.h.)
+// What a header to be written says. (TarReader gives a TarMember: format/tar_reader.h.)
 struct TarEntry {
   std::string name;  // directories end in "/"
   char type = '0';
   mode_t mode = 0;  // permission bits only
   uint32_t uid = 0;
   uint32_t gid = 0;
-  uint64_t size = 0;  // holes included
-  std::optional<SparseMap> sparse;  // where the data of a file with holes is: then only this follows the header
+  uint64_t size = 0;                // holes included
+  std::optional<SparseMap> sparse;  // of a file with holes: where its data is, which alone follows the header
   timespec mtime = {0, 0};
   std::string linkname;
   uint32_t device_major = 0;
@@ -33,11 +34,11 @@ struct TarEntry {
   std::map<std::string, std::string> xattrs;  // by full name, e.g. "security.capability"
 };
 
-// The header blocks of `member`, the PAX header and its padding included; of a sparse one also the map (PAX 1.0, which
-// GNU tar, libarchive, Python and Go read) that begins its content.
+// The header blocks of `member`, with the PAX header and its padding. For a sparse member also the map that
+// begins its content (PAX 1.0, which GNU tar, libarchive, Python and Go read).
 std::string EncodeTarHeader(const TarEntry& member);
 
-// How many zero bytes follow `size` bytes of content.
+// The number of zero bytes that follow `size` bytes of content.
 inline size_t TarPadding(uint64_t size) { return (kTarBlock - size % kTarBlock) % kTarBlock; }
 
 }  // namespace layerstack

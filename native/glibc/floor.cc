@@ -9,27 +9,21 @@
 
 extern "C" {
 
-// Before 2.33 these were inline functions of the headers. On 64-bit processors the kernel's
-// struct stat is that of glibc.
+// Before 2.33 these were inline functions of the headers. On 64-bit processors the kernel's struct stat is
+// glibc's.
 int fstatat64(int directory, const char* path, struct stat64* status, int flags) {
   return static_cast<int>(syscall(SYS_newfstatat, directory, path, status, flags));
 }
 
-int stat64(const char* path, struct stat64* status) {
-  return fstatat64(AT_FDCWD, path, status, 0);
-}
+int stat64(const char* path, struct stat64* status) { return fstatat64(AT_FDCWD, path, status, 0); }
 
-int fstat64(int fd, struct stat64* status) {
-  return static_cast<int>(syscall(SYS_fstat, fd, status));
-}
+int fstat64(int fd, struct stat64* status) { return static_cast<int>(syscall(SYS_fstat, fd, status)); }
 
 int mknodat(int directory, const char* path, mode_t mode, dev_t device) {
   return static_cast<int>(syscall(SYS_mknodat, directory, path, mode, static_cast<unsigned>(device)));
 }
 
-int mknod(const char* path, mode_t mode, dev_t device) {
-  return mknodat(AT_FDCWD, path, mode, device);
-}
+int mknod(const char* path, mode_t mode, dev_t device) { return mknodat(AT_FDCWD, path, mode, device); }
 
 // libstdc++ counts references without atomic instructions where this says that there is one thread.
 char __libc_single_threaded = 0;

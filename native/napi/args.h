@@ -1,5 +1,5 @@
-// Reading arguments. The TypeScript door (src/system/native.ts) is the only caller and is typed, so a wrong
-// type here is a bug of ours: it throws a TypeError that names the argument.
+// Reads arguments. The only caller, src/system/native.ts, is typed, so a wrong type is a bug of ours: it
+// throws a TypeError that names the argument.
 #pragma once
 
 #include <napi.h>
@@ -17,17 +17,17 @@ namespace layerstack {
 std::string BytesArg(const Napi::Value& value, const char* name);
 std::vector<std::string> BytesListArg(const Napi::Value& value, const char* name);
 int64_t IntArg(const Napi::Value& value, const char* name);
-// Not negative; Infinity stands for "no bound", and is the largest.
+// A number that is not negative. Infinity stands for "no bound" and gives the largest.
 uint64_t CountArg(const Napi::Value& value, const char* name);
 bool BoolArg(const Napi::Value& value, const char* name);
 Napi::Object ObjectArg(const Napi::Value& value, const char* name);
 
-// A file that the caller has open, under an fd of our own: his may be closed, and its number go to another file, while a
-// thread still uses it.
+// A duplicate of the caller's fd. The caller may close theirs, and the kernel may reuse the number, while a
+// thread still uses this one.
 class HeldFd {
  public:
   explicit HeldFd(int64_t fd);
-  // Throws the errno where the caller's was not open, or no other could be had.
+  // Throws the errno if the caller's fd was not open or could not be duplicated.
   int Get() const;
 
  private:

@@ -6,16 +6,16 @@
 namespace layerstack {
 
 namespace {
-// The instance data and the queue's finalizer each hold a shared_ptr, as does work under way: the mailbox lives on
-// when its environment has ended, and drops what is posted to it then.
+// The instance data and the queue's finalizer each hold a shared_ptr, as does work under way: the mailbox
+// lives on after its environment has ended, and drops what is posted to it then.
 using Slot = std::shared_ptr<Mailbox>;
 }  // namespace
 
 void Mailbox::Install(Napi::Env env) {
   auto mailbox = std::shared_ptr<Mailbox>(new Mailbox);
   napi_value name = Napi::String::New(env, "layerstack");
-  // Node deletes the queue with its environment, whoever still uses it; only the finalizer knows when. It takes the
-  // mutex, so that no Post is inside the queue at that moment.
+  // Node deletes the queue with its environment, whoever still uses it; only the finalizer knows when. It
+  // takes the mutex, so that no Post is inside the queue at that moment.
   napi_status status = napi_create_threadsafe_function(
       env, nullptr, nullptr, name, 0, 1, new Slot(mailbox),
       [](napi_env, void* data, void*) {

@@ -1,6 +1,6 @@
 // Promises for native work. `Async` runs a function on the native pool and settles a promise on the
-// JavaScript thread; `Settlement` does the same for work that owns its threads. Work functions touch no
-// JavaScript; a thrown Failure becomes the rejection (napi/error.h).
+// JavaScript thread. `Settlement` does the same for work that owns its threads. The work must not touch
+// JavaScript. A Failure that it throws becomes the rejection (napi/error.h).
 #pragma once
 
 #include <napi.h>
@@ -16,14 +16,14 @@
 
 namespace layerstack {
 
-// Hands functions from any thread to one environment's JavaScript thread, and keeps that event loop
-// alive while work is under way. One per environment (main thread or worker), made by addon.cc.
+// Hands functions from any thread to the JavaScript thread of one environment, and keeps its event loop alive
+// while work is under way. addon.cc makes one for each environment (main thread or worker).
 class Mailbox {
  public:
   static void Install(Napi::Env env);
   static std::shared_ptr<Mailbox> Of(Napi::Env env);
 
-  void Begin(Napi::Env env);                         // JavaScript thread: one more message is owed
+  void Begin(Napi::Env env);                          // JavaScript thread: one more message is owed
   void Post(std::function<void(Napi::Env)> deliver);  // any thread: deliver it
 
  private:
@@ -32,14 +32,14 @@ class Mailbox {
 
   std::mutex mutex_;
   napi_threadsafe_function function_ = nullptr;  // null once the environment has ended
-  int owed_ = 0;  // touched on the JavaScript thread only
+  int owed_ = 0;                                 // touched on the JavaScript thread only
 };
 
-// What the JavaScript thread makes the result of.
+// Makes the result, on the JavaScript thread.
 using Delivery = std::function<Napi::Value(Napi::Env)>;
 
-// A promise that any thread may settle, exactly once. Made on the JavaScript thread. Free of the result's type, as all is here that
-// can be: the compiler makes what has one again for each type.
+// A promise that any thread may settle, exactly once. Made on the JavaScript thread. It does not depend on
+// the result's type, since the compiler makes a template again for each type.
 class AnySettlement {
  public:
   explicit AnySettlement(Napi::Env env);
@@ -59,10 +59,12 @@ using Convert = std::function<Napi::Value(Napi::Env, T&)>;
 
 template <typename T>
 Delivery DeliveryOf(T value, const Convert<T>& convert) {
-  return [convert, shared = std::make_shared<T>(std::move(value))](Napi::Env env) { return convert(env, *shared); };
+  return [convert, shared = std::make_shared<T>(std::move(value))](Napi::Env env) {
+    return convert(env, *shared);
+  };
 }
 
-// The same for results of one type.
+// A promise of one type.
 template <typename T>
 class Settlement : public AnySettlement {
  public:
@@ -82,13 +84,13 @@ using Runner = std::function<void(std::function<void()>)>;
 
 Napi::Promise RunAsync(Napi::Env env, std::function<Delivery()> work, const Runner& run);
 
-// Runs `work` on the native pool, or where `run` puts it. `convert` turns its result into a JavaScript value.
+// Runs `work` on the native pool, or where `run` runs it. `convert` turns its result into a JavaScript value.
 template <typename T>
 Napi::Promise Async(Napi::Env env, std::function<T()> work, std::function<Napi::Value(Napi::Env, T&)> convert,
                     const Runner& run = RunOnPool) {
   return RunAsync(
-      env,
-      [work = std::move(work), convert = std::move(convert)] { return DeliveryOf<T>(work(), convert); }, run);
+      env, [work = std::move(work), convert = std::move(convert)] { return DeliveryOf<T>(work(), convert); },
+      run);
 }
 
 // The same for work without a result.

@@ -1,23 +1,23 @@
-// Decompression and layer assembly for JavaScript. The work of one object runs on the native pool, in the order of
-// its calls, and holds the object's native half alive when JavaScript drops the other.
+// Decompression and layer assembly for JavaScript. The work of one object runs on the native pool, in the
+// order of its calls, and holds the object's native half alive when JavaScript drops the other.
 #include <memory>
 #include <optional>
 
-#include "tree/assembler.h"
 #include "codec/decoder.h"
 #include "codec/sniff.h"
 #include "napi/args.h"
 #include "napi/async.h"
 #include "napi/bindings.h"
-#include "sys/serial.h"
 #include "pipeline/rebuild.h"
+#include "sys/serial.h"
+#include "tree/assembler.h"
 
 namespace layerstack {
 
 namespace {
 
-// Larger chunks are no faster, and those that await garbage collection cost memory: with 1 MiB the load of a gzipped
-// 1 GB archive peaks 40 MB higher.
+// Larger chunks are not faster, and those that await garbage collection cost memory: with 1 MiB the load of a
+// gzipped 1 GB archive peaks 40 MB higher.
 constexpr size_t kChunkBytes = size_t{256} << 10;
 
 // Bytes made on a native thread, handed to JavaScript without another copy where they fill the memory.
@@ -59,15 +59,15 @@ class DecoderObject : public Napi::ObjectWrap<DecoderObject> {
     if (!zstd && name != "gzip") {
       throw Napi::TypeError::New(info.Env(), "compression must be 'gzip' or 'zstd'");
     }
-    state_->decoder =
-        Sync(info.Env(), [&] { return StreamDecoder::Create(zstd ? Compression::kZstd : Compression::kGzip); });
+    state_->decoder = Sync(
+        info.Env(), [&] { return StreamDecoder::Create(zstd ? Compression::kZstd : Compression::kGzip); });
   }
 
  private:
   struct State {
     std::unique_ptr<StreamDecoder> decoder;
     bool ended = false;
-    std::optional<Failure> failure;  // stays: a broken stream is not gone on with
+    std::optional<Failure> failure;  // stays, since a broken stream cannot be continued
   };
 
   static Decoded Work(State& state, std::optional<std::string> input, bool end) {
@@ -94,7 +94,9 @@ class DecoderObject : public Napi::ObjectWrap<DecoderObject> {
     if (!end && !info[0].IsUndefined()) input = InputArg(info[0]);
     return Async<Decoded>(
         info.Env(),
-        [state = state_, input = std::move(input), end]() mutable { return Work(*state, std::move(input), end); },
+        [state = state_, input = std::move(input), end]() mutable {
+          return Work(*state, std::move(input), end);
+        },
         [](Napi::Env env, Decoded& chunk) {
           auto result = Napi::Object::New(env);
           result.Set("chunk", ToBuffer(env, chunk));
@@ -115,18 +117,20 @@ Napi::Value ToBuffer(Napi::Env env, SharedChunk& chunk) {
   if (chunk->size < chunk->Room() / 2) return Napi::Buffer<char>::Copy(env, data, chunk->size);
   size_t size = chunk->size;
   return Napi::Buffer<char>::NewOrCopy(
-      env, data, size, [](Napi::Env, char*, SharedChunk* held) { delete held; }, new SharedChunk(std::move(chunk)));
+      env, data, size, [](Napi::Env, char*, SharedChunk* held) { delete held; },
+      new SharedChunk(std::move(chunk)));
 }
 
 std::string DiffIdArg(const Napi::Value& value) {
   if (value.IsUndefined()) return "";
   std::string digest = BytesArg(value, "diffId");
-  if (!digest.starts_with("sha256:")) throw Napi::TypeError::New(value.Env(), "diffId must be a sha256 digest");
+  if (!digest.starts_with("sha256:"))
+    throw Napi::TypeError::New(value.Env(), "diffId must be a sha256 digest");
   return digest.substr(sizeof "sha256:" - 1);
 }
 
-// `LayerAssembler` of native.ts. Its files are opened by the first read and closed by the last, by an error or by
-// close().
+// `LayerAssembler` of native.ts. Its files are opened by the first read and closed by the last, by an error
+// or by close().
 class AssemblerObject : public Napi::ObjectWrap<AssemblerObject> {
  public:
   static void Init(Napi::Env env, Napi::Object exports) {
@@ -187,9 +191,10 @@ class AssemblerObject : public Napi::ObjectWrap<AssemblerObject> {
     return Async<LayerRebuild::Written>(
         info.Env(),
         [state = state_, fd = FdArg(info[0], "fd")] {
-          // To whoever writes, the end must not look like that of the tar.
+          // The writer must not take this for the end of the tar.
           if (state->ended) ThrowInput("ERR_ABORTED", "the layer has ended or was closed");
-          auto written = Work(*state, [&](LayerRebuild& rebuild) { return rebuild.WriteTo(fd->Get(), kAtOnce); });
+          auto written =
+              Work(*state, [&](LayerRebuild& rebuild) { return rebuild.WriteTo(fd->Get(), kAtOnce); });
           if (written.ended) End(*state);
           return written;
         },

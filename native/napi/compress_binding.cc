@@ -55,10 +55,12 @@ class CompressorObject : public Napi::ObjectWrap<CompressorObject> {
     const std::string diff_id = BytesArg(options.Get("diffId"), "diffId");
     const std::string encoder = BytesArg(options.Get("gzip"), "gzip");
     const bool zstd = name == "zstd";
-    if (!zstd && name != "gzip") throw Napi::TypeError::New(info.Env(), "compression must be 'gzip' or 'zstd'");
+    if (!zstd && name != "gzip")
+      throw Napi::TypeError::New(info.Env(), "compression must be 'gzip' or 'zstd'");
     if (encoder != "libdeflate" && encoder != "zlib")
       throw Napi::TypeError::New(info.Env(), "gzip must be 'libdeflate' or 'zlib'");
-    if (!diff_id.starts_with("sha256:")) throw Napi::TypeError::New(info.Env(), "diffId must be a sha256 digest");
+    if (!diff_id.starts_with("sha256:"))
+      throw Napi::TypeError::New(info.Env(), "diffId must be a sha256 digest");
     ParallelCompressor::Source source =
         SourceOf(BytesArg(options.Get("diff"), "diff"), BytesArg(options.Get("tarSplit"), "tarSplit"),
                  diff_id.substr(sizeof "sha256:" - 1));
@@ -91,7 +93,7 @@ class CompressorObject : public Napi::ObjectWrap<CompressorObject> {
   }
 
   std::shared_ptr<ParallelCompressor> compressor_;
-  std::optional<Failure> failure_;  // why there is none; the first read reports it
+  std::optional<Failure> failure_;  // set if there is none; the first read reports it
 };
 
 }  // namespace

@@ -1,5 +1,5 @@
-// Copying in and out of a root file system: stat, and extraction of a tar that is pushed. (The tar of a subtree is
-// LayerTar's, diff_binding.cc.)
+// Copying in and out of a root file system: stat, and extraction of a tar that is pushed. (The tar of a
+// subtree is LayerTar's, diff_binding.cc.)
 #include <memory>
 #include <utility>
 #include <variant>
@@ -27,7 +27,8 @@ Napi::Value StatInRootBinding(const Napi::CallbackInfo& info) {
         value.Set("mode", Napi::Number::New(env, stat.status.st_mode));
         value.Set("size", Napi::Number::New(env, static_cast<double>(stat.status.st_size)));
         value.Set("mtimeSeconds", Napi::Number::New(env, static_cast<double>(stat.status.st_mtim.tv_sec)));
-        value.Set("mtimeNanoseconds", Napi::Number::New(env, static_cast<double>(stat.status.st_mtim.tv_nsec)));
+        value.Set("mtimeNanoseconds",
+                  Napi::Number::New(env, static_cast<double>(stat.status.st_mtim.tv_nsec)));
         if (stat.link_target) value.Set("linkTarget", *stat.link_target);
         return value;
       });
@@ -64,7 +65,8 @@ Warnings Unpack(const UnpackOptions& options, PushedInput& input) {
   return std::get<Warnings>(std::move(left));
 }
 
-// `TreeUnpack` of native.ts. It has a thread of its own: it waits for JavaScript, which may wait for the pool.
+// `TreeUnpack` of native.ts. It has a thread of its own: it waits for JavaScript, which may wait for the
+// pool.
 class TreeUnpack : public Napi::ObjectWrap<TreeUnpack> {
  public:
   static void Init(Napi::Env env, Napi::Object exports) {

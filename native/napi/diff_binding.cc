@@ -29,7 +29,9 @@ Napi::Value ListChangesJs(const Napi::CallbackInfo& info) {
         }
         return list;
       },
-      [](Napi::Env env, std::string& list) { return Napi::Buffer<char>::Copy(env, list.data(), list.size()); });
+      [](Napi::Env env, std::string& list) {
+        return Napi::Buffer<char>::Copy(env, list.data(), list.size());
+      });
 }
 
 struct Bytes {
@@ -42,8 +44,8 @@ struct TarPiece {
   std::vector<Warning> warnings;
 };
 
-// `LayerTar` of native.ts. Its directory is opened by the first read; all is closed by the last, by an error or by
-// close().
+// `LayerTar` of native.ts. Its directory is opened by the first read; all is closed by the last, by an error
+// or by close().
 class LayerTarObject : public Napi::ObjectWrap<LayerTarObject> {
  public:
   static void Init(Napi::Env env, Napi::Object exports) {
@@ -87,7 +89,8 @@ class LayerTarObject : public Napi::ObjectWrap<LayerTarObject> {
 
   static std::unique_ptr<LayerTar> Open(const State& state) {
     if (!state.subtree) return std::make_unique<LayerTar>(state.directory, state.options);
-    return std::make_unique<LayerTar>(state.directory, state.subtree->path, state.subtree->name, state.options);
+    return std::make_unique<LayerTar>(state.directory, state.subtree->path, state.subtree->name,
+                                      state.options);
   }
 
   static TarPiece Work(State& state) {
@@ -136,7 +139,8 @@ class LayerTarObject : public Napi::ObjectWrap<LayerTarObject> {
         [serial = serial_](std::function<void()> job) { serial->Run(std::move(job)); });
   }
 
-  // After the reads under way, so that nothing of the directory is open when it settles: it may be unmounted then.
+  // After the reads under way, so that nothing of the directory is open when it settles: it may be unmounted
+  // then.
   Napi::Value Close(const Napi::CallbackInfo& info) {
     return Async<int>(
         info.Env(),

@@ -9,7 +9,8 @@ namespace layerstack {
 
 Napi::Error ToError(Napi::Env env, const Failure& failure);
 
-// Runs `work`, which is quick, on the JavaScript thread. Its Failure becomes the exception that JavaScript sees.
+// Runs `work`, which is quick, on the JavaScript thread. Its Failure becomes the exception that JavaScript
+// sees.
 template <typename Work>
 auto Sync(Napi::Env env, Work work) -> decltype(work()) {
   try {

@@ -29,11 +29,19 @@ namespace {
 // The names of a step's members, made once for a batch: making a name costs more than looking it up.
 struct StepNames {
   explicit StepNames(Napi::Env env)
-      : op(Name(env, "op")), path(Name(env, "path")), data(Name(env, "data")), mode(Name(env, "mode")),
-        missing(Name(env, "missing")), target(Name(env, "target")), from(Name(env, "from")), to(Name(env, "to")) {}
+      : op(Name(env, "op")),
+        path(Name(env, "path")),
+        data(Name(env, "data")),
+        mode(Name(env, "mode")),
+        missing(Name(env, "missing")),
+        target(Name(env, "target")),
+        from(Name(env, "from")),
+        to(Name(env, "to")),
+        exist(Name(env, "exist")),
+        sync(Name(env, "sync")) {}
   static Napi::String Name(Napi::Env env, const char* name) { return Napi::String::New(env, name); }
 
-  Napi::String op, path, data, mode, missing, target, from, to;
+  Napi::String op, path, data, mode, missing, target, from, to, exist, sync;
 };
 
 std::vector<BatchStep> StepsArg(const std::string& root, const Napi::Value& value, const StepNames& names);
@@ -41,11 +49,11 @@ std::vector<BatchStep> StepsArg(const std::string& root, const Napi::Value& valu
 // A step that other parts of the core do; empty if `op` is a file operation.
 std::function<void()> CallArg(const std::string& root, const std::string& op, const Napi::Object& step,
                               const StepNames& names) {
-  if (op == "removeTree") return [root, path = BytesArg(step.Get(names.path), "path")] { RemoveTree(root, path); };
+  if (op == "removeTree")
+    return [root, path = BytesArg(step.Get(names.path), "path")] { RemoveTree(root, path); };
   if (op == "together") {
-    return [root, first = StepsArg(root, step.Get("first"), names), second = StepsArg(root, step.Get("second"), names)] {
-      RunTogether(root, first, second);
-    };
+    return [root, first = StepsArg(root, step.Get("first"), names),
+            second = StepsArg(root, step.Get("second"), names)] { RunTogether(root, first, second); };
   }
   return MountsCall(op, step);
 }
@@ -56,9 +64,10 @@ class StepReader {
   StepReader(const Napi::Object& step, const StepNames& names) : step_(step), names_(names) {}
 
   BatchStep Read(const std::string& op) const {
-    if (op == "mkdir") return step::Mkdir{Path(), Mode(), Flag("exist")};
-    if (op == "write") return step::Write{Path(), Data(), Mode(), Flag("sync")};
-    if (op == "replace") return step::Replace{Path(), Data(), Mode(), Flag("sync", true), Optional("temporary")};
+    if (op == "mkdir") return step::Mkdir{Path(), Mode(), Flag(names_.exist)};
+    if (op == "write") return step::Write{Path(), Data(), Mode(), Flag(names_.sync)};
+    if (op == "replace")
+      return step::Replace{Path(), Data(), Mode(), Flag(names_.sync, true), Optional("temporary")};
     if (op == "symlink") return step::Symlink{Path(), Text(names_.target, "target")};
     if (op == "link") return step::Link{Path(), Text(names_.target, "target")};
     if (op == "rename") return step::Rename{From(), To(), Flag("noReplace")};
@@ -117,7 +126,8 @@ std::vector<BatchStep> StepsArg(const std::string& root, const Napi::Value& valu
 
 Napi::Value Batch(const Napi::CallbackInfo& info) {
   const std::string root = BytesArg(info[0], "root");
-  return AsyncVoid(info.Env(), [root, steps = StepsArg(root, info[1], StepNames(info.Env()))] { RunBatch(root, steps); });
+  return AsyncVoid(info.Env(),
+                   [root, steps = StepsArg(root, info[1], StepNames(info.Env()))] { RunBatch(root, steps); });
 }
 
 // The locks do not wait, so they need no thread.
@@ -131,7 +141,8 @@ Napi::Value TryRangeLockBinding(const Napi::CallbackInfo& info) {
   const int fd = static_cast<int>(IntArg(info[0], "fd"));
   const int64_t offset = IntArg(info[1], "offset");
   const bool exclusive = BoolArg(info[2], "exclusive");
-  return Napi::Boolean::New(info.Env(), Sync(info.Env(), [&] { return TryRangeLock(fd, offset, exclusive); }));
+  return Napi::Boolean::New(info.Env(),
+                            Sync(info.Env(), [&] { return TryRangeLock(fd, offset, exclusive); }));
 }
 
 Napi::Value OpenRangeLockBinding(const Napi::CallbackInfo& info) {
@@ -149,7 +160,8 @@ Napi::Value OptionalBytes(Napi::Env env, std::optional<std::string>& bytes) {
 
 Napi::Value GetXattrBinding(const Napi::CallbackInfo& info) {
   return Async<std::optional<std::string>>(
-      info.Env(), [path = BytesArg(info[0], "path"), name = BytesArg(info[1], "name")] { return GetXattr(path, name); },
+      info.Env(),
+      [path = BytesArg(info[0], "path"), name = BytesArg(info[1], "name")] { return GetXattr(path, name); },
       OptionalBytes);
 }
 
@@ -169,19 +181,21 @@ Napi::Value ListXattrsBinding(const Napi::CallbackInfo& info) {
 }
 
 Napi::Value MakeNodeBinding(const Napi::CallbackInfo& info) {
-  return AsyncVoid(info.Env(), [path = BytesArg(info[0], "path"),
-                                mode = static_cast<mode_t>(IntArg(info[1], "mode")),
-                                major = static_cast<unsigned>(IntArg(info[2], "major")),
-                                minor = static_cast<unsigned>(IntArg(info[3], "minor"))] {
-    if (Again<::mknod>(path.c_str(), mode, makedev(major, minor)) != 0) ThrowErrno(errno, "mknod", path);
-  });
+  return AsyncVoid(info.Env(),
+                   [path = BytesArg(info[0], "path"), mode = static_cast<mode_t>(IntArg(info[1], "mode")),
+                    major = static_cast<unsigned>(IntArg(info[2], "major")),
+                    minor = static_cast<unsigned>(IntArg(info[3], "minor"))] {
+                     if (Again<::mknod>(path.c_str(), mode, makedev(major, minor)) != 0)
+                       ThrowErrno(errno, "mknod", path);
+                   });
 }
 
 Napi::Value RemoveTreeBinding(const Napi::CallbackInfo& info) {
   return Async<int64_t>(
       info.Env(),
-      [root = BytesArg(info[0], "root"),
-       paths = info[1].IsArray() ? BytesListArg(info[1], "path") : std::vector<std::string>{BytesArg(info[1], "path")}] {
+      [root = BytesArg(info[0], "root"), paths = info[1].IsArray()
+                                                     ? BytesListArg(info[1], "path")
+                                                     : std::vector<std::string>{BytesArg(info[1], "path")}] {
         int64_t removed = 0;
         for (const std::string& path : paths) removed += RemoveTree(root, path);
         return removed;
@@ -215,7 +229,8 @@ std::vector<double> StampFiles(const std::string& directory, const std::vector<s
       ThrowErrno(errno, "stat", directory + "/" + names[i]);
     }
     stamps[i * 3] = static_cast<double>(st.st_ino);
-    stamps[i * 3 + 1] = static_cast<double>(st.st_ctim.tv_sec) * 1e3 + static_cast<double>(st.st_ctim.tv_nsec) / 1e6;
+    stamps[i * 3 + 1] =
+        static_cast<double>(st.st_ctim.tv_sec) * 1e3 + static_cast<double>(st.st_ctim.tv_nsec) / 1e6;
     stamps[i * 3 + 2] = static_cast<double>(st.st_size);
   }
   return stamps;

@@ -1,16 +1,18 @@
+#include "format/tar_index.h"
 #include "napi/args.h"
 #include "napi/async.h"
 #include "napi/bindings.h"
 #include "napi/pushed.h"
 #include "pipeline/layer_job.h"
-#include "format/tar_index.h"
 #include "pipeline/tree_input.h"
 
 namespace layerstack {
 
 namespace {
 
-Napi::Number Count(Napi::Env env, uint64_t value) { return Napi::Number::New(env, static_cast<double>(value)); }
+Napi::Number Count(Napi::Env env, uint64_t value) {
+  return Napi::Number::New(env, static_cast<double>(value));
+}
 
 LayerJobOptions ReadJobOptions(const Napi::Object& options) {
   LayerJobOptions job;
@@ -40,7 +42,8 @@ std::unique_ptr<LayerInput> ReadSource(const Napi::Object& source, LayerJobOptio
     options.kind = DirectoryKindArg(source.Get("kind"));
     Napi::Value latest = source.Get("latestMtime");
     if (!latest.IsUndefined()) options.latest_mtime = IntArg(latest, "source.latestMtime");
-    return std::make_unique<TreeInput>(BytesArg(source.Get("directory"), "source.directory"), std::move(options));
+    return std::make_unique<TreeInput>(BytesArg(source.Get("directory"), "source.directory"),
+                                       std::move(options));
   }
   int fd = static_cast<int>(IntArg(source.Get("fd"), "source.fd"));
   uint64_t offset = CountArg(source.Get("offset"), "source.offset");
@@ -89,12 +92,13 @@ class LayerApply : public Napi::ObjectWrap<LayerApply> {
     Settlement<AppliedLayer> result(env, AppliedToValue);
     info.This().As<Napi::Object>().DefineProperty(
         Napi::PropertyDescriptor::Value("result", result.Promise(), napi_enumerable));
-    job_ = LayerJob::Start(std::move(job), std::move(input),
-                           [result](Outcome<AppliedLayer> layer) mutable { result.Settle(std::move(layer)); });
+    job_ = LayerJob::Start(std::move(job), std::move(input), [result](Outcome<AppliedLayer> layer) mutable {
+      result.Settle(std::move(layer));
+    });
   }
 
-  // Dropped by JavaScript before `end`: no more bytes can come, so the job must not wait for them. One that has all its
-  // input goes on without this object: its promise may still be awaited.
+  // Dropped by JavaScript before `end`: no more bytes can come, so the job must not wait for them. One that
+  // has all its input goes on without this object: its promise may still be awaited.
   ~LayerApply() override {
     if (job_ && pushed_ && !ended_) job_->Abort();
   }
@@ -113,7 +117,7 @@ class LayerApply : public Napi::ObjectWrap<LayerApply> {
   Napi::Value BytesRead(const Napi::CallbackInfo& info) { return Count(info.Env(), job_->BytesRead()); }
 
   std::shared_ptr<LayerJob> job_;
-  PushedInput* pushed_ = nullptr;  // the job's input, where it is pushed
+  PushedInput* pushed_ = nullptr;  // the job's input, if it is pushed
   bool ended_ = false;
 };
 
@@ -121,16 +125,11 @@ const char* TypeName(char type) {
   switch (type) {
     case '0':
     case '7':
-    case 'S':
-      return "file";
-    case '1':
-      return "hardlink";
-    case '2':
-      return "symlink";
-    case '5':
-      return "directory";
-    default:
-      return "other";
+    case 'S': return "file";
+    case '1': return "hardlink";
+    case '2': return "symlink";
+    case '5': return "directory";
+    default: return "other";
   }
 }
 

@@ -47,7 +47,9 @@ Napi::Value MountOverlayBinding(const Napi::CallbackInfo& info) {
 Napi::Value UnmountBinding(const Napi::CallbackInfo& info) {
   return Async<bool>(
       info.Env(),
-      [target = BytesArg(info[0], "target"), detach = BoolArg(info[1], "detach")] { return Unmount(target, detach); },
+      [target = BytesArg(info[0], "target"), detach = BoolArg(info[1], "detach")] {
+        return Unmount(target, detach);
+      },
       [](Napi::Env env, bool& unmounted) -> Napi::Value { return Napi::Boolean::New(env, unmounted); });
 }
 

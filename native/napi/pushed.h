@@ -1,4 +1,4 @@
-// What classes that take bytes from JavaScript and warn have in common.
+// Shared by classes that take bytes from JavaScript and give warnings.
 #pragma once
 
 #include <napi.h>
@@ -8,7 +8,8 @@
 
 namespace layerstack {
 
-// `write(chunk)`: hands a copy of the chunk to `input`; the promise settles when there is room for another.
+// `write(chunk)`: hands a copy of the chunk to `input`. The promise settles when there is room for another
+// one.
 Napi::Value WritePushed(const Napi::CallbackInfo& info, PushedInput& input);
 
 // An array of {code, member, message}.

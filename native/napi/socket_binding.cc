@@ -1,5 +1,5 @@
-// What only the service needs: sockets, and its event loop's priority. Only listening has a thread: the others do one
-// or two quick system calls.
+// What only the service needs: sockets, and its event loop's priority. Only listening has a thread: the
+// others do one or two quick system calls.
 #include "napi/args.h"
 #include "napi/async.h"
 #include "napi/bindings.h"
@@ -17,7 +17,9 @@ Napi::Value ListenUnixBinding(const Napi::CallbackInfo& info) {
       info.Env(),
       [path = BytesArg(info[0], "path"), mode = static_cast<mode_t>(IntArg(info[1], "mode")),
        gid = static_cast<gid_t>(IntArg(info[2], "gid")),
-       backlog = static_cast<int>(IntArg(info[3], "backlog"))] { return ListenUnix(path, mode, gid, backlog); },
+       backlog = static_cast<int>(IntArg(info[3], "backlog"))] {
+        return ListenUnix(path, mode, gid, backlog);
+      },
       [](Napi::Env env, UniqueFd& fd) -> Napi::Value { return Napi::Number::New(env, fd.release()); });
 }
 
@@ -46,7 +48,8 @@ Napi::Value DescribeSocketBinding(const Napi::CallbackInfo& info) {
 
 Napi::Value SendDatagramBinding(const Napi::CallbackInfo& info) {
   return Sync(info.Env(), [&]() -> Napi::Value {
-    return Napi::Boolean::New(info.Env(), SendDatagram(BytesArg(info[0], "address"), BytesArg(info[1], "message")));
+    return Napi::Boolean::New(info.Env(),
+                              SendDatagram(BytesArg(info[0], "address"), BytesArg(info[1], "message")));
   });
 }
 

@@ -1,5 +1,5 @@
-// Entries of the store. What a listing asks for a thousand times is synchronous: it takes some microseconds, and a trip
-// to another thread takes more.
+// Entries of the store. What a listing asks for a thousand times is synchronous: it takes some microseconds,
+// and a trip to another thread takes more.
 #include <fcntl.h>
 
 #include <optional>
@@ -56,7 +56,10 @@ Napi::Value StatStoreEntry(const Napi::CallbackInfo& info) {
   auto st = Sync(env, [&] { return StatEntry(BytesArg(info[0], "path")); });
   if (!st) return env.Null();
   Napi::Object object = Napi::Object::New(env);
-  const char* kind = S_ISREG(st->st_mode) ? "file" : S_ISDIR(st->st_mode) ? "directory" : S_ISLNK(st->st_mode) ? "link" : "other";
+  const char* kind = S_ISREG(st->st_mode)   ? "file"
+                     : S_ISDIR(st->st_mode) ? "directory"
+                     : S_ISLNK(st->st_mode) ? "link"
+                                            : "other";
   object.Set("kind", kind);
   object.Set("size", static_cast<double>(st->st_size));
   object.Set("ino", static_cast<double>(st->st_ino));
@@ -80,7 +83,8 @@ Napi::Value ListStoreDirectory(const Napi::CallbackInfo& info) {
 Napi::Value OpenStoreFile(const Napi::CallbackInfo& info) {
   return Sync(info.Env(), [&] {
     const int flags = static_cast<int>(IntArg(info[1], "flags"));
-    UniqueFd fd = OpenEntryFile(BytesArg(info[0], "path"), flags, static_cast<mode_t>(IntArg(info[2], "mode")));
+    UniqueFd fd =
+        OpenEntryFile(BytesArg(info[0], "path"), flags, static_cast<mode_t>(IntArg(info[2], "mode")));
     return Napi::Number::New(info.Env(), fd.release());
   });
 }

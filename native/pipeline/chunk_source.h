@@ -9,8 +9,8 @@
 
 namespace layerstack {
 
-// `Chunks` has `SharedChunk Next()`, which waits and is null at the end and after an abort, and `bool Aborted()`. Throws
-// ERR_ABORTED after an abort: the end of the bytes would look like the end of the tar.
+// `Chunks` has `SharedChunk Next()`, which waits and is null at the end and after an abort, and `bool
+// Aborted()`. Throws ERR_ABORTED after an abort: the end of the bytes would look like the end of the tar.
 template <typename Chunks>
 class ChunkSource : public ByteSource {
  public:

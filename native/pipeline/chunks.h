@@ -1,5 +1,5 @@
-// Buffers that go from one thread of a job to others, and the bounded queues that carry them. Abort wakes everything
-// that waits.
+// Buffers that go from one thread of a job to others, and the bounded queues that carry them. Abort wakes
+// everything that waits.
 #pragma once
 
 #include <condition_variable>
@@ -30,7 +30,8 @@ using SharedChunk = std::shared_ptr<const Chunk>;
 inline constexpr size_t kChunkBytes = 512 << 10;
 inline constexpr size_t kChunks = 8;
 
-// Lends out at most `count` chunks at a time. It reuses them, since fresh memory costs a page fault every 4 KiB.
+// Lends out at most `count` chunks at a time. It reuses them, since fresh memory costs a page fault every 4
+// KiB.
 class ChunkPool : public std::enable_shared_from_this<ChunkPool> {
  public:
   ChunkPool(size_t room, size_t count) : room_(room), left_(count) {}

@@ -1,6 +1,7 @@
-// Compresses a stream on all processors. A thread of its own reads the source and hands out blocks. The threads that
-// all compressors share encode them. They come out in order, summed by SHA-256 on the way. A compressor holds at most
-// about twice as many blocks as there are processors, and reads on only when they are taken.
+// Compresses a stream on all processors. A thread of its own reads the source and hands out blocks. The
+// threads that all compressors share encode them. They come out in order, summed by SHA-256 on the way. A
+// compressor holds at most about twice as many blocks as there are processors, and reads on only when they
+// are taken.
 #pragma once
 
 #include <condition_variable>
@@ -14,15 +15,16 @@
 
 #include "codec/block_codec.h"
 #include "codec/sha256.h"
-#include "sys/failure.h"
 #include "pipeline/chunks.h"
+#include "sys/failure.h"
 
 namespace layerstack {
 
 class ParallelCompressor : public std::enable_shared_from_this<ParallelCompressor> {
  public:
-  // The next piece; null at the end. All pieces but the last have one size, and the size of a block is a multiple of
-  // it, so blocks are always cut alike. Called on one thread, and destroyed there. May throw a Failure.
+  // The next piece; null at the end. All pieces but the last have one size, and the size of a block is a
+  // multiple of it, so blocks are always cut alike. Called on one thread, and destroyed there. May throw a
+  // Failure.
   using Source = std::function<SharedChunk()>;
 
   struct Piece {
@@ -34,8 +36,9 @@ class ParallelCompressor : public std::enable_shared_from_this<ParallelCompresso
 
   static std::shared_ptr<ParallelCompressor> Create(std::unique_ptr<const BlockCodec> codec, Source source);
 
-  // Asks for the next piece. Calls `on_piece` once, on any thread. After the last piece, a failure or Abort, the piece
-  // is empty and has no digest. Only one piece may be asked for at a time. The first call starts the reading.
+  // Asks for the next piece. Calls `on_piece` once, on any thread. After the last piece, a failure or Abort,
+  // the piece is empty and has no digest. Only one piece may be asked for at a time. The first call starts
+  // the reading.
   void Next(OnPiece on_piece);
   // Never waits. Open files are closed as soon as the piece being made is done.
   void Abort();

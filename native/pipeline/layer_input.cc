@@ -29,7 +29,8 @@ SharedChunk FileInput::Next() {
   ssize_t length = Again<::pread>(fd_.get(), chunk->Data(), wanted, static_cast<off_t>(offset_));
   if (length < 0) ThrowErrno(errno, "pread");
   if (length == 0) {
-    ThrowInput("ERR_LAYER_TRUNCATED", "the file ends " + std::to_string(left_) + " bytes before the layer does",
+    ThrowInput("ERR_LAYER_TRUNCATED",
+               "the file ends " + std::to_string(left_) + " bytes before the layer does",
                {{"offset", std::to_string(offset_)}});
   }
   chunk->size = static_cast<size_t>(length);

@@ -9,9 +9,9 @@
 #include <mutex>
 #include <optional>
 
+#include "pipeline/chunks.h"
 #include "sys/failure.h"
 #include "sys/fd.h"
-#include "pipeline/chunks.h"
 #include "tree/warnings.h"
 
 namespace layerstack {

@@ -27,7 +27,8 @@ LayerJob::LayerJob(LayerJobOptions options, std::unique_ptr<LayerInput> input)
       to_hash_(kChunksAhead),
       to_extract_(kChunksAhead) {}
 
-std::shared_ptr<LayerJob> LayerJob::Start(LayerJobOptions options, std::unique_ptr<LayerInput> input, Done done) {
+std::shared_ptr<LayerJob> LayerJob::Start(LayerJobOptions options, std::unique_ptr<LayerInput> input,
+                                          Done done) {
   std::shared_ptr<LayerJob> job(new LayerJob(std::move(options), std::move(input)));
   std::optional<Failure> failure = Catch([&] {
     RunOnOwnThread([job, done]() mutable {
@@ -97,7 +98,8 @@ Outcome<AppliedLayer> LayerJob::RunStages() {
 bool LayerJob::Emit(SharedChunk chunk) {
   result_.tar_size += chunk->size;
   if (result_.tar_size > options_.max_bytes) {
-    ThrowInput("ERR_LIMIT_EXCEEDED", "the layer is larger than " + std::to_string(options_.max_bytes) + " bytes",
+    ThrowInput("ERR_LIMIT_EXCEEDED",
+               "the layer is larger than " + std::to_string(options_.max_bytes) + " bytes",
                {{"limit", std::to_string(options_.max_bytes)}});
   }
   return to_hash_.Push(chunk) && to_extract_.Push(std::move(chunk));

@@ -3,8 +3,8 @@
 //   reader -> [inflate] -+-> SHA-256 of the tar
 //                        +-> extraction and tar-split -> contents of files
 //
-// If the bytes are compressed, the reader also sums them as they come. The stages share ref-counted chunks and hold a
-// few MiB, whatever the layer's size. The first stage that fails stops the others.
+// If the bytes are compressed, the reader also sums them as they come. The stages share ref-counted chunks
+// and hold a few MiB, whatever the layer's size. The first stage that fails stops the others.
 #pragma once
 
 #include <atomic>
@@ -17,10 +17,10 @@
 #include "codec/sha256.h"
 #include "codec/sniff.h"
 #include "format/tar_reader.h"
-#include "sys/failure.h"
 #include "pipeline/chunks.h"
-#include "tree/clones.h"
 #include "pipeline/layer_input.h"
+#include "sys/failure.h"
+#include "tree/clones.h"
 #include "tree/warnings.h"
 
 namespace layerstack {
@@ -28,9 +28,9 @@ namespace layerstack {
 struct LayerJobOptions {
   std::string diff;
   std::string tar_split;
-  uint64_t max_bytes = UINT64_MAX;  // of the uncompressed tar, holes included
+  uint64_t max_bytes = UINT64_MAX;  // the most that the uncompressed tar may have, holes included
   TarLimits limits;
-  std::shared_ptr<Clones> clones;  // of the source's files, where it makes any
+  std::shared_ptr<Clones> clones;  // of the source's files, if it makes any
 };
 
 struct AppliedLayer {
@@ -41,7 +41,7 @@ struct AppliedLayer {
   Compression compression = Compression::kNone;
   uint64_t entries = 0;
   uint64_t content_size = 0;
-  uint64_t hole_bytes = 0;  // of sparse members; counted against max_bytes as the zeros they stand for
+  uint64_t hole_bytes = 0;  // of sparse members, counted against max_bytes as zeros
   Warnings warnings;
 };
 
@@ -49,9 +49,10 @@ class LayerJob : public std::enable_shared_from_this<LayerJob> {
  public:
   using Done = std::function<void(Outcome<AppliedLayer>)>;
 
-  // Starts the threads. Calls `done` once, when no thread of the job runs and no file of it is open any more: on a
-  // thread of the job, or on the caller's if no thread can be started.
-  static std::shared_ptr<LayerJob> Start(LayerJobOptions options, std::unique_ptr<LayerInput> input, Done done);
+  // Starts the threads. Calls `done` once, when no thread of the job runs and no file of it is open any more:
+  // on a thread of the job, or on the caller's if no thread can be started.
+  static std::shared_ptr<LayerJob> Start(LayerJobOptions options, std::unique_ptr<LayerInput> input,
+                                         Done done);
 
   // Any thread. `done` follows within milliseconds, with ERR_ABORTED.
   void Abort();

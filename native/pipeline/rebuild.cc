@@ -49,7 +49,8 @@ SharedChunk LayerRebuild::Read() {
 }
 
 LayerRebuild::Written LayerRebuild::WriteTo(int fd, uint64_t limit) {
-  if (!pool_) pool_ = std::make_shared<ChunkPool>(kPiece, kPiecesAhead + 2);  // and one being summed, one being written
+  if (!pool_)
+    pool_ = std::make_shared<ChunkPool>(kPiece, kPiecesAhead + 2);  // and one being summed, one being written
   std::chrono::nanoseconds patience = kPatience;
   Written result;
   while (result.bytes < limit) {

@@ -1,5 +1,5 @@
-// The tar of a layer, rebuilt and verified: pieces are handed out while a thread of its own sums them, and the end is
-// announced only when the sum is the layer's DiffID. Summing beside the reading costs no time where there are two cores.
+// The tar of a layer, rebuilt and verified. Pieces are handed out while a thread of its own sums them, and
+// the end comes only when the sum is the layer's DiffID. With two cores, the summing costs no time.
 #pragma once
 
 #include <cstdint>
@@ -7,9 +7,9 @@
 #include <string>
 #include <thread>
 
-#include "tree/assembler.h"
 #include "codec/sha256.h"
 #include "pipeline/chunks.h"
+#include "tree/assembler.h"
 
 namespace layerstack {
 
@@ -19,16 +19,17 @@ class LayerRebuild {
   LayerRebuild(const std::string& diff, const std::string& tar_split, std::string diff_id);
   ~LayerRebuild();
 
-  // The next piece, which is still being read by the thread; null at the end. Throws what LayerAssembler throws, and
-  // ERR_STORE_CORRUPT at the end of a tar with another digest. One call at a time.
+  // The next piece, which the thread may still be reading. Null at the end. Throws what LayerAssembler
+  // throws, and ERR_STORE_CORRUPT at the end of a tar with another digest. One call at a time.
   SharedChunk Read();
 
   struct Written {
     uint64_t bytes = 0;
     bool ended = false;
   };
-  // The next bytes, straight to `fd` and through memory that is used again: up to `limit` (and the rest of a piece), fewer
-  // where the fd's reader takes more than kPatience. Throws as Read, and the errno of write(2). Not to be mixed with Read.
+  // Writes the next bytes straight to `fd`, through memory that is used again: up to `limit` and the rest of
+  // a piece, or fewer if the fd's reader takes more than kPatience. Throws as Read, and the errno of
+  // write(2). Do not mix it with Read.
   Written WriteTo(int fd, uint64_t limit);
 
  private:
@@ -41,9 +42,10 @@ class LayerRebuild {
   Sha256 sum_;
   ChunkQueue to_hash_;
   std::thread hasher_;
-  std::shared_ptr<ChunkPool> pool_;  // of WriteTo
+  // Used by WriteTo: its memory, the piece being written, and how many bytes of it are written.
+  std::shared_ptr<ChunkPool> pool_;
   SharedChunk writing_;
-  size_t written_ = 0;  // bytes of it
+  size_t written_ = 0;
 };
 
 }  // namespace layerstack

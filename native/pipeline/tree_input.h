@@ -1,12 +1,12 @@
-// A directory as a layer's source: its tar, made where it is needed (tree/layer_tar.h), so that a commit is one pipeline
-// of native threads. Large files are cloned where the file system can (tree/clones.h).
+// A directory as a layer's source. Makes its tar when it is needed (tree/layer_tar.h), so that a commit is
+// one pipeline of native threads. Clones large files if the file system can (tree/clones.h).
 #pragma once
 
 #include <memory>
 #include <string>
 
-#include "tree/clones.h"
 #include "pipeline/layer_input.h"
+#include "tree/clones.h"
 #include "tree/layer_tar.h"
 
 namespace layerstack {

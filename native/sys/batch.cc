@@ -13,12 +13,12 @@
 #include <mutex>
 #include <optional>
 
-#include "sys/fd.h"
 #include "sys/failure.h"
-#include "sys/thread_pool.h"
-#include "sys/whole_io.h"
+#include "sys/fd.h"
 #include "sys/resolve.h"
 #include "sys/store_entry.h"
+#include "sys/thread_pool.h"
+#include "sys/whole_io.h"
 
 namespace layerstack {
 
@@ -42,14 +42,16 @@ class Batch {
     struct stat st;
     if (Again<::mkdirat>(place.dir, name, step.mode) != 0) {
       int error = errno;
-      if (error == EEXIST && step.may_exist && Again<::fstatat>(place.dir, name, &st, AT_SYMLINK_NOFOLLOW) == 0) {
+      if (error == EEXIST && step.may_exist &&
+          Again<::fstatat>(place.dir, name, &st, AT_SYMLINK_NOFOLLOW) == 0) {
         if (S_ISDIR(st.st_mode)) return;
         if (S_ISLNK(st.st_mode)) ThrowLink(root_fd_.get(), root_, step.path);
         ThrowNoDirectory(Full(step.path), st.st_mode);
       }
       ThrowErrno(error, "mkdir", Full(step.path));
     }
-    if (Again<::fstatat>(place.dir, name, &st, AT_SYMLINK_NOFOLLOW) != 0) ThrowErrno(errno, "stat", Full(step.path));
+    if (Again<::fstatat>(place.dir, name, &st, AT_SYMLINK_NOFOLLOW) != 0)
+      ThrowErrno(errno, "stat", Full(step.path));
     if ((st.st_mode & kModeBits) == step.mode) return;
     UniqueFd fd(Again<::openat>(place.dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
     if (!fd) ThrowErrno(errno, "open", Full(step.path));
@@ -142,7 +144,7 @@ class Batch {
     std::string name;
   };
 
-  // `errno` says why `path` could not be opened; `step` is what was to be done.
+  // `errno` says why `path` could not be opened. `step` is the full path of the step.
   [[noreturn]] void Fail(const char* syscall, const std::string& path, const std::string& step) const {
     int error = errno;
     if (error == ELOOP) ThrowLink(root_fd_.get(), root_, path);
@@ -158,7 +160,7 @@ class Batch {
     if (name.empty() || name == "." || name == ".." || name.find('\0') != std::string::npos)
       ThrowErrno(EINVAL, "open", Full(path));
     if (parent.empty()) return {root_fd_.get(), name};
-    // Steps come in runs below one directory.
+    // Most steps are in the directory of the step before.
     if (!parent_fd_ || parent != parent_) {
       parent_fd_ = OpenBeneathNoLinks(root_fd_.get(), parent, O_PATH | O_DIRECTORY);
       if (!parent_fd_) Fail("open", parent, Full(path));
@@ -167,16 +169,18 @@ class Batch {
     return {parent_fd_.get(), name};
   }
 
-  // After `path` is gone or means something else, the cached directory may no longer be what its path says, if it is
-  // `path` or below it.
+  // After `path` is gone or means something else, the cached directory may no longer be what its path says,
+  // if it is `path` or below it.
   void Forget(const std::string& path) {
-    if (parent_.starts_with(path) && (parent_.size() == path.size() || parent_[path.size()] == '/')) parent_fd_.reset();
+    if (parent_.starts_with(path) && (parent_.size() == path.size() || parent_[path.size()] == '/'))
+      parent_fd_.reset();
   }
 
   void MakeModeExact(int fd, mode_t mode, const std::string& path) {
     struct stat st;
     if (Again<::fstat>(fd, &st) != 0) ThrowErrno(errno, "fstat", Full(path));
-    if ((st.st_mode & kModeBits) != mode && Again<::fchmod>(fd, mode) != 0) ThrowErrno(errno, "fchmod", Full(path));
+    if ((st.st_mode & kModeBits) != mode && Again<::fchmod>(fd, mode) != 0)
+      ThrowErrno(errno, "fchmod", Full(path));
   }
 
   // Creates `name`, which must not exist.
@@ -203,7 +207,8 @@ class Batch {
     return ".tmp-" + base + std::to_string(random);
   }
 
-  // Both names. Locating the second may drop the cached directory of the first, so that is held.
+  // Two names. Locating the second may close the cached directory of the first, so the pair holds a
+  // duplicate.
   struct Pair {
     UniqueFd from_dir;
     std::string from;
@@ -220,8 +225,7 @@ class Batch {
   static int RenameAt(int from_dir, const std::string& from, const Place& to, bool no_replace) {
     const char* name = to.name.c_str();
     if (no_replace) {
-      long result =
-          Again<::syscall>(SYS_renameat2, from_dir, from.c_str(), to.dir, name, kRenameNoReplace);
+      long result = Again<::syscall>(SYS_renameat2, from_dir, from.c_str(), to.dir, name, kRenameNoReplace);
       if (result == 0 || errno != EINVAL) return static_cast<int>(result);
       // This file system cannot. Our callers hold the object's lock, so looking first is as good.
       struct stat st;
@@ -238,7 +242,9 @@ class Batch {
     // If the entry may be missing, so may its directory.
     try {
       Place place = Locate(step.path);
-      if (Again<::unlinkat>(place.dir, place.name.c_str(), flags) != 0) ThrowErrno(errno, syscall, Full(step.path));
+      if (Again<::unlinkat>(place.dir, place.name.c_str(), flags) == 0) return Forget(step.path);
+      // Often expected, and an exception costs more than the system call.
+      if (!step.may_be_missing || errno != ENOENT) ThrowErrno(errno, syscall, Full(step.path));
     } catch (const Failure& failure) {
       if (!step.may_be_missing || failure.errnum != ENOENT) throw;
     }
@@ -276,7 +282,8 @@ namespace {
 // A batch that the first of two threads runs.
 class SharedBatch {
  public:
-  SharedBatch(std::string root, std::vector<BatchStep> steps) : root_(std::move(root)), steps_(std::move(steps)) {}
+  SharedBatch(std::string root, std::vector<BatchStep> steps)
+      : root_(std::move(root)), steps_(std::move(steps)) {}
 
   // Does nothing if the other thread runs it or has run it.
   void RunOnce() {
@@ -307,7 +314,8 @@ class SharedBatch {
 
 }  // namespace
 
-void RunTogether(const std::string& root, const std::vector<BatchStep>& first, std::vector<BatchStep> second) {
+void RunTogether(const std::string& root, const std::vector<BatchStep>& first,
+                 std::vector<BatchStep> second) {
   auto shared = std::make_shared<SharedBatch>(root, std::move(second));
   RunOnPool([shared] { shared->RunOnce(); });
   std::optional<Failure> failure = Catch([&] { RunBatch(root, first); });

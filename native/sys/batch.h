@@ -1,5 +1,5 @@
-// Executes the small file operations of a transaction in order, relative to one directory. The TypeScript side
-// (BatchStep in src/system/native.ts) says what each step does.
+// Executes the small file operations of a transaction in order, relative to one directory. The TypeScript
+// side (BatchStep in src/system/native.ts) says what each step does.
 #pragma once
 
 #include <sys/types.h>
@@ -76,16 +76,17 @@ struct Call {
 
 }  // namespace step
 
-using BatchStep =
-    std::variant<step::Mkdir, step::Write, step::Replace, step::Symlink, step::Link, step::Rename, step::Exchange,
-                 step::Unlink, step::Rmdir, step::Chown, step::Fsync, step::Syncfs, step::Call>;
+using BatchStep = std::variant<step::Mkdir, step::Write, step::Replace, step::Symlink, step::Link,
+                               step::Rename, step::Exchange, step::Unlink, step::Rmdir, step::Chown,
+                               step::Fsync, step::Syncfs, step::Call>;
 
-// Runs on a pool thread. Throws the first Failure, with the full path and the number of its step. It undoes nothing that
-// was done, but leaves no temporary file. Modes are exact whatever the umask, default ACLs or setgid parents.
+// Runs on a pool thread. Throws the first Failure, with the full path and the number of its step. It undoes
+// nothing that was done, but leaves no temporary file. Modes are exact whatever the umask, default ACLs or
+// setgid parents.
 void RunBatch(const std::string& root, const std::vector<BatchStep>& steps);
 
-// Runs two batches that do not depend on each other: the second on another thread if one is free, else after the first.
-// Ends when both have ended. Throws the first's Failure before the second's.
+// Runs two batches that do not depend on each other: the second on another thread if one is free, else after
+// the first. Ends when both have ended. Throws the first's Failure before the second's.
 void RunTogether(const std::string& root, const std::vector<BatchStep>& first, std::vector<BatchStep> second);
 
 }  // namespace layerstack

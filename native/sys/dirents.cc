@@ -16,11 +16,11 @@ Dirents::Dirents(int fd) : fd_(fd), buffer_(new char[kBuffer]) {}
 
 std::vector<Dirents::Entry>& Dirents::Next() {
   entries_.clear();
-  // A piece may hold nothing but the two dots.
+  // A piece may hold only the two dots.
   while (entries_.empty()) {
     errno = 0;
     long length = ::syscall(SYS_getdents64, fd_, buffer_.get(), kBuffer);
-    // A directory that has been removed meanwhile is at its end.
+    // A directory that was removed meanwhile has no more entries.
     if (length < 0 && errno == ENOENT) errno = 0;
     if (length <= 0) return entries_;
     for (long at = 0; at < length;) {

@@ -13,14 +13,14 @@ class Dirents {
   struct Entry {
     uint64_t inode;
     const char* name;    // valid until the next call of Next
-    unsigned char type;  // DT_..., DT_UNKNOWN where the file system does not say
+    unsigned char type;  // DT_..., DT_UNKNOWN if the file system does not say
   };
 
   // The fd stays the caller's and must be open for reading.
   explicit Dirents(int fd);
 
-  // The next piece of the directory without `.` and `..`, in the file system's order. Empty at the end, and on failure
-  // with errno set (0 at the end).
+  // The next entries of the directory without `.` and `..`, in the file system's order. Empty at the end,
+  // with errno 0, and on failure, with errno set.
   std::vector<Entry>& Next();
 
  private:
@@ -35,8 +35,8 @@ struct DirectoryEntry {
   unsigned char type;  // as above
 };
 
-// Every entry of the directory behind `fd`, sorted bytewise by name. The fd stays the caller's, with its position at the end.
-// Throws the errno of getdents64(2); `what` is named in it.
+// Every entry of the directory behind `fd`, sorted bytewise by name. The fd stays the caller's, with its
+// position at the end. Throws the errno of getdents64(2), with the path `what`.
 std::vector<DirectoryEntry> SortedEntries(int fd, const std::string& what);
 
 }  // namespace layerstack

@@ -14,7 +14,7 @@ struct Entry {
   const char* text;
 };
 
-// Texts as libuv words them where it has the error; the kernel's wording otherwise.
+// The texts are libuv's. For errors that libuv does not know, they are the kernel's.
 constexpr Entry kErrors[] = {
     {E2BIG, "E2BIG", "argument list too long"},
     {EACCES, "EACCES", "permission denied"},

@@ -1,6 +1,6 @@
-// The one exception type of the native core. It crosses threads by value. napi/ turns it into an Error shaped like
-// Node's own (errno, code, syscall, path, dest) or, when `errnum` is 0, into an Error whose `code` is one of
-// layerstack's (ERR_...) with the facts as own properties.
+// The one exception type of the native core. It crosses threads by value. napi/ turns it into an Error shaped
+// like Node's own (errno, code, syscall, path, dest) or, when `errnum` is 0, into an Error whose `code` is
+// one of layerstack's (ERR_...) with the facts as own properties.
 #pragma once
 
 #include <cerrno>
@@ -35,8 +35,8 @@ class Failure : public std::exception {
   const char* what() const noexcept override { return message.c_str(); }
 };
 
-// The symbolic name ("EUCLEAN") and the text of an errno. The table is our own: libuv's lacks several errors that the
-// file systems below a store return.
+// The symbolic name ("EUCLEAN") and the text of an errno. The table is our own: libuv's lacks several errors
+// that the file systems below a store return.
 const char* ErrnoName(int errnum);
 std::string ErrnoText(int errnum);
 
@@ -68,9 +68,9 @@ auto Retry(Call call) -> decltype(call()) {
   }
 }
 
-// A system call, repeated while it is interrupted: `Again<::mkdirat>(dir, name, mode)`. A signal ends no call here, and
-// a file system in user space or on a network may interrupt any. Two calls are made without it: close(2), which has
-// closed the fd even when it says EINTR, and connect(2).
+// A system call, repeated while it is interrupted: `Again<::mkdirat>(dir, name, mode)`. A signal ends no call
+// here, and a file system in user space or on a network may interrupt any. Two calls are made without it:
+// close(2), which has closed the fd even when it says EINTR, and connect(2).
 template <auto kCall, typename... Args>
 auto Again(Args... args) {
   return Retry([&] { return kCall(args...); });

@@ -1,5 +1,5 @@
-// An owned file descriptor. Every fd in native code lives in one of these from the moment it is
-// opened (always O_CLOEXEC), so that no error path can leak it.
+// An owned file descriptor. Native code puts every fd into one as soon as it is opened (always O_CLOEXEC), so
+// that no error path can leak it.
 #pragma once
 
 #include <unistd.h>

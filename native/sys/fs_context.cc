@@ -30,9 +30,8 @@ bool FsContext::SetOption(const std::string& option) {
 
 UniqueFd FsContext::Create(bool read_only) {
   if (::syscall(kSysFsconfig, fd_.get(), kFsconfigCmdCreate, nullptr, nullptr, 0) != 0) return UniqueFd();
-  return UniqueFd(static_cast<int>(Retry([&] {
-    return ::syscall(kSysFsmount, fd_.get(), kFsmountCloexec, read_only ? kMountAttrRdonly : 0);
-  })));
+  return UniqueFd(static_cast<int>(Retry(
+      [&] { return ::syscall(kSysFsmount, fd_.get(), kFsmountCloexec, read_only ? kMountAttrRdonly : 0); })));
 }
 
 std::string FsContext::Log() {

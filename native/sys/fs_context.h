@@ -1,4 +1,5 @@
-// A file system being configured by the new mount API (Linux 5.2). Raw system calls; see sys/syscalls.h.
+// A file system being configured by the new mount API (Linux 5.2). Makes raw system calls; see
+// sys/syscalls.h.
 #pragma once
 
 #include <string>
@@ -9,30 +10,31 @@ namespace layerstack {
 
 class FsContext {
  public:
-  // Longest value that fsconfig(2) takes.
+  // The longest value that fsconfig(2) takes.
   static constexpr size_t kMaxString = 255;
 
-  // Throws the system error: ENOSYS before Linux 5.2, ENODEV without the file system, EPERM without privilege.
+  // Throws the system error: ENOSYS before Linux 5.2, ENODEV without the file system, EPERM without
+  // privilege.
   explicit FsContext(const char* type);
 
-  // False with errno set where the kernel refuses.
+  // False with errno set if the kernel refuses.
   bool SetString(const char* key, const std::string& value);
   bool SetFlag(const char* key);
   // "key=value" or "flag".
   bool SetOption(const std::string& option);
 
-  // Makes the superblock and a mount of it that is attached nowhere and goes away with its fd; empty with errno set. After
-  // EINTR the context is of no use any more: begin with another.
+  // Makes the superblock and a mount of it that is attached nowhere and goes away with its fd. Empty with
+  // errno set on failure. After EINTR the context cannot be used any more: begin with another one.
   UniqueFd Create(bool read_only);
 
-  // What the kernel said about the last failures, e.g. "overlay: No changes allowed in reconfigure"; reading takes it.
+  // Takes the kernel's messages about the last failures, e.g. "overlay: No changes allowed in reconfigure".
   std::string Log();
 
  private:
   UniqueFd fd_;
 };
 
-// Attaches a mount that Create has made. False with errno set. A link at `target` is not followed.
+// Attaches a mount that Create has made. False with errno set on failure. A link at `target` is not followed.
 bool AttachMount(int mount_fd, const std::string& target);
 
 // Whether move_mount(2) exists and may be called.

@@ -24,7 +24,7 @@ struct Address {
 Address AddressOf(const std::string& text, const char* syscall) {
   Address address;
   address.un.sun_family = AF_UNIX;
-  // A path needs its terminator; an abstract name is counted.
+  // A path needs its terminator. An abstract name has a length instead.
   if (text.empty() || text.size() >= sizeof address.un.sun_path) ThrowErrno(ENAMETOOLONG, syscall, text);
   std::memcpy(address.un.sun_path, text.data(), text.size());
   address.length = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + text.size());
@@ -64,9 +64,12 @@ UniqueFd ListenUnix(const std::string& path, mode_t mode, gid_t gid, int backlog
   if (::bind(fd.get(), reinterpret_cast<const sockaddr*>(&address.un), address.length) != 0)
     ThrowErrno(errno, "bind", path);
   const char* failed = nullptr;
-  if (::lchown(path.c_str(), static_cast<uid_t>(-1), gid) != 0) failed = "lchown";
-  else if (::chmod(path.c_str(), mode) != 0) failed = "chmod";
-  else if (::listen(fd.get(), backlog) != 0) failed = "listen";
+  if (::lchown(path.c_str(), static_cast<uid_t>(-1), gid) != 0)
+    failed = "lchown";
+  else if (::chmod(path.c_str(), mode) != 0)
+    failed = "chmod";
+  else if (::listen(fd.get(), backlog) != 0)
+    failed = "listen";
   if (failed) {
     const int errnum = errno;
     Again<::unlink>(path.c_str());
@@ -78,8 +81,9 @@ UniqueFd ListenUnix(const std::string& path, mode_t mode, gid_t gid, int backlog
 std::optional<PeerCredentials> PeerOf(int fd) {
   ucred peer = {};
   int domain = 0;
-  if (!Option(fd, SO_DOMAIN, &domain) || domain != AF_UNIX || !Option(fd, SO_PEERCRED, &peer)) return std::nullopt;
-  // What the kernel says of a socket that nobody is connected to.
+  if (!Option(fd, SO_DOMAIN, &domain) || domain != AF_UNIX || !Option(fd, SO_PEERCRED, &peer))
+    return std::nullopt;
+  // What the kernel answers for a socket that is not connected.
   if (peer.uid == static_cast<uid_t>(-1)) return std::nullopt;
   return PeerCredentials{peer.pid, peer.uid, peer.gid};
 }
@@ -93,7 +97,10 @@ std::optional<SocketInfo> DescribeSocket(int fd) {
     ThrowErrno(errno, "getsockopt");
   }
   if (!Option(fd, SO_TYPE, &type) || !Option(fd, SO_ACCEPTCONN, &listening)) ThrowErrno(errno, "getsockopt");
-  const char* family = domain == AF_UNIX ? "unix" : domain == AF_INET ? "inet" : domain == AF_INET6 ? "inet6" : "other";
+  const char* family = domain == AF_UNIX    ? "unix"
+                       : domain == AF_INET  ? "inet"
+                       : domain == AF_INET6 ? "inet6"
+                                            : "other";
   return SocketInfo{family, type == SOCK_STREAM, listening != 0, IsLoopback(fd)};
 }
 

@@ -1,6 +1,6 @@
-// Sockets as a service needs them and node:net does not have them: a listening unix socket whose mode and group are
-// right before anyone can connect, who is at the other end of a connection, what an inherited fd is, and the
-// datagram of sd_notify(3).
+// What a service needs of sockets and node:net does not have: a listening unix socket whose mode and group
+// are right before anyone can connect, the peer's credentials, the kind of an inherited fd, and the datagram
+// of sd_notify(3).
 #pragma once
 
 #include <sys/types.h>
@@ -12,9 +12,10 @@
 
 namespace layerstack {
 
-// A unix stream socket that listens at `path` (at most 107 bytes, nothing there yet: else EADDRINUSE), non-blocking. Until
-// mode and group are set it does not listen, so that nobody can connect meanwhile. `gid` -1: the process's group.
-// After a failure nothing is left at `path`. Call it on a pool thread, whose umask is 0.
+// A non-blocking unix stream socket that listens at `path`, which has at most 107 bytes. EADDRINUSE if
+// something is there. It listens only when mode and group are set, so that nobody can connect before. `gid`
+// -1: the process's group. Leaves nothing at `path` after a failure. Call it on a pool thread, whose umask is
+// 0.
 UniqueFd ListenUnix(const std::string& path, mode_t mode, gid_t gid, int backlog);
 
 struct PeerCredentials {
@@ -23,7 +24,8 @@ struct PeerCredentials {
   gid_t gid;
 };
 
-// Of whoever connected (SO_PEERCRED: as it was at connect(2)). Nothing where `fd` is no connected unix socket.
+// The credentials of the peer at its connect(2) (SO_PEERCRED). Nothing if `fd` is not a connected unix
+// socket.
 std::optional<PeerCredentials> PeerOf(int fd);
 
 struct SocketInfo {
@@ -33,11 +35,11 @@ struct SocketInfo {
   bool loopback;  // an IP address that only this machine reaches
 };
 
-// Nothing where `fd` is open but no socket. Throws Failure (EBADF) where it is not open.
+// Nothing if `fd` is open but not a socket. Throws EBADF if it is not open.
 std::optional<SocketInfo> DescribeSocket(int fd);
 
-// Sends one datagram to a unix socket, a path or (`@name`) an abstract name. Never waits: false where the receiver's
-// queue is full. Throws Failure where there is no receiver.
+// Sends one datagram to a unix socket, named by a path or (`@name`) an abstract name. Never waits: returns
+// false if the receiver's queue is full. Throws Failure if there is no receiver.
 bool SendDatagram(const std::string& address, const std::string& message);
 
 }  // namespace layerstack

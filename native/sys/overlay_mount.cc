@@ -26,7 +26,7 @@ namespace {
 constexpr long kOverlayMagic = 0x794c7630;
 constexpr char kStackLimit[] = "overlayfs stacks no more";
 
-// Bytes of options that mount(2) takes: a page less the final NUL.
+// How many bytes of options mount(2) takes: a page less the final NUL.
 size_t MountDataLimit() { return static_cast<size_t>(::sysconf(_SC_PAGESIZE)) - 1; }
 
 [[noreturn]] void TooMany(const OverlayMount& mount, const std::string& why, size_t limit) {
@@ -36,16 +36,16 @@ size_t MountDataLimit() { return static_cast<size_t>(::sysconf(_SC_PAGESIZE)) - 
              {{"path", mount.target}, {"limit", std::to_string(limit)}});
 }
 
-// The store's own names (ids and links) have none of the characters that options would have to escape, in
-// ways that differ between the two mount APIs.
+// The store's own names (ids and links) have no characters that options would have to escape. The two mount
+// APIs escape them differently.
 void CheckName(const OverlayMount& mount, const std::string& name) {
   if (name.empty() || name.find_first_of(std::string_view(",:\\\0", 4)) != std::string::npos)
     ThrowInput("ERR_INVALID_ARGUMENT", "a directory of an overlay must not have ',', ':' or '\\' in its name",
                {{"path", name.starts_with('/') ? name : mount.root + "/" + name}});
 }
 
-// The thread's working directory for as long as this lives; then `/`, so that an idle thread keeps no file
-// system busy. Only for threads that have their own.
+// Changes the thread's working directory while this object lives, then to `/`, so that an idle thread keeps
+// no file system busy. Only for threads that have a working directory of their own.
 class WorkingDirectory {
  public:
   explicit WorkingDirectory(const std::string& path) {
@@ -56,7 +56,7 @@ class WorkingDirectory {
   ~WorkingDirectory() { (void)!::chdir("/"); }
 };
 
-// Whether overlayfs takes the parameter. Throws what is no answer to that.
+// Whether overlayfs takes the parameter. Throws any error that is not a refusal.
 bool TakesParameter(FsContext& context, const char* key, const std::string& value) {
   if (context.SetString(key, value)) return true;
   if (errno != EINVAL) ThrowErrno(errno, "fsconfig");
@@ -72,7 +72,7 @@ bool TakesLowerdirAppend() {
   return takes;
 }
 
-// Removed again at the end: an overlay that has it keeps it.
+// An empty directory, removed at the end. An overlay that uses it keeps it.
 struct EmptyDirectory {
   EmptyDirectory() {
     if (::mkdtemp(path) == nullptr) ThrowErrno(errno, "mkdtemp", path);
@@ -93,7 +93,7 @@ class Mounter {
     if (mount_.upper.empty() && mount_.lowers.size() == 1) {
       mount_.read_only = true;
       if (mount_.method == MountMethod::kFlat) return BindReadOnly();
-      // Without an upper overlayfs wants two lowers. The directory that is mounted on is one that nobody sees.
+      // Without an upper, overlayfs wants two lowers. The mount point can be the second: the mount hides it.
       second_lower_ = BelowRoot(mount_.target);
       CheckName(mount_, second_lower_);
     }
@@ -108,7 +108,8 @@ class Mounter {
     std::optional<EmptyDirectory> second;
     if (mount_.lowers.size() == 1) second_lower_ = second.emplace().path;
     UniqueFd fd = Create();
-    if (!fd) TooMany(mount_, "fsconfig takes names of " + std::to_string(FsContext::kMaxString) + " bytes", 1);
+    if (!fd)
+      TooMany(mount_, "fsconfig takes names of " + std::to_string(FsContext::kMaxString) + " bytes", 1);
     return fd;
   }
 
@@ -119,7 +120,7 @@ class Mounter {
       TooMany(mount_, "this kernel mounts a single one", 1);
     CheckPlaces();
     Enter();
-    // As the options will have them: absolute names have the store's own path in them.
+    // The names as the options will have them: absolute ones contain the store's own path.
     for (const std::string& lower : mount_.lowers) CheckName(mount_, lower);
     if (!mount_.upper.empty()) {
       CheckName(mount_, mount_.upper);
@@ -127,8 +128,9 @@ class Mounter {
     }
   }
 
-  // Overlayfs follows links. Of the directories that it is given none may be reached by one, but by a short name of the store,
-  // `l/<name> -> ../<id>/diff`, which may lead nowhere else. What is missing is told by the mount.
+  // Overlayfs follows links, so no directory that it gets may be reached by one. The exception is a short
+  // name of the store, `l/<name> -> ../<id>/diff`, which may lead nowhere else. The mount itself reports
+  // missing directories.
   void CheckPlaces() {
     UniqueFd root(Again<::open>(mount_.root.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
     if (!root) ThrowErrno(errno, "open", mount_.root);
@@ -170,12 +172,13 @@ class Mounter {
     if (end == 0 || !text.starts_with(kUp) || !text.ends_with(kDiff) || id == "." || id == ".." ||
         id.find('/') != std::string::npos)
       ThrowInput("ERR_STORE_CORRUPT",
-                 mount_.root + "/" + name + " does not lead to a layer's ../ID/diff: `fsck --repair` mends short names",
+                 mount_.root + "/" + name +
+                     " does not lead to a layer's ../ID/diff: `fsck --repair` mends short names",
                  {{"path", mount_.root + "/" + name}});
     RefuseLinks(root, mount_.root, text.substr(kUp.size()));
   }
 
-  // Makes relative names mean `root`, or else absolute.
+  // Makes names relative to `root` by changing the directory, or makes them absolute.
   void Enter() {
     if (ThreadIsIsolated()) {
       directory_.emplace(mount_.root);
@@ -189,7 +192,7 @@ class Mounter {
     }
   }
 
-  // A mount that is attached nowhere; none where this kernel's fsconfig cannot carry so many lowers.
+  // A mount that is attached nowhere. None if this kernel's fsconfig cannot take so many lowers.
   UniqueFd Create() {
     for (;;) {
       try {
@@ -216,7 +219,7 @@ class Mounter {
     return fd;
   }
 
-  // False where this kernel's fsconfig cannot carry so many.
+  // False if this kernel's fsconfig cannot take so many.
   bool AddLowers(FsContext& context) {
     std::vector<std::string> lowers = mount_.lowers;
     if (!second_lower_.empty()) lowers.push_back(second_lower_);
@@ -271,12 +274,13 @@ class Mounter {
     for (const std::string& lower : mount_.lowers) {
       used += lower.size() + (fit > 0 ? 1 : 0);
       if (fit == kMaxLowers) TooMany(mount_, kStackLimit, fit);
-      if (used > limit) TooMany(mount_, "mount options are limited to " + std::to_string(limit) + " bytes", fit);
+      if (used > limit)
+        TooMany(mount_, "mount options are limited to " + std::to_string(limit) + " bytes", fit);
       ++fit;
     }
   }
 
-  // A merged lower needs no overlay to be looked at.
+  // A single merged lower can be shown without an overlay.
   void BindReadOnly() {
     const char* target = mount_.target.c_str();
     if (Again<::mount>(mount_.lowers[0].c_str(), target, nullptr, MS_BIND, nullptr) != 0)
@@ -288,7 +292,7 @@ class Mounter {
     }
   }
 
-  // The short name of a path where there is one.
+  // The path relative to `root` if it can be used.
   std::string BelowRoot(const std::string& path) const {
     const std::string base = mount_.root + "/";
     return directory_ && path.starts_with(base) ? path.substr(base.size()) : path;
@@ -299,7 +303,7 @@ class Mounter {
   std::string second_lower_;
 };
 
-// The id of the mount that an O_PATH fd is on, from /proc (Linux 3.15); -1 where there is none.
+// The id of the mount that an O_PATH fd is on, from /proc (Linux 3.15). -1 if it is not known.
 long MountId(int fd) {
   UniqueFd info(Again<::open>(("/proc/self/fdinfo/" + std::to_string(fd)).c_str(), O_RDONLY | O_CLOEXEC));
   std::string text;

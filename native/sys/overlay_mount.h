@@ -1,13 +1,15 @@
-// Mounting overlays, taking mounts away, and telling whether something is mounted. Three ways ("methods"):
+// Mounts overlays, unmounts, and tells whether something is mounted. There are three mount methods:
 //
-//   fsconfig  fsopen + fsconfig + fsmount + move_mount (Linux 5.2), one `lowerdir+` per lower (6.7). Where the kernel has
-//             no `lowerdir+`, one `lowerdir` string if it fits fsconfig's 255 bytes, else as `mount`.
-//   mount     mount(2). All options must fit one page; with names of 28 bytes (`l/` + 26) and a separator that is
+//   fsconfig  fsopen + fsconfig + fsmount + move_mount (Linux 5.2), one `lowerdir+` per lower (6.7). If the
+//   kernel has no
+//             `lowerdir+`, one `lowerdir` string if it fits fsconfig's 255 bytes, else as `mount`.
+//   mount     mount(2). All options must fit one page; with names of 28 bytes (`l/` + 26) and a separator
+//   that is
 //             141 lowers less what upper and work take.
 //   flat      mount(2) with exactly one lower, for kernels before 4.0.
 //
-// Names of lowers, upper and work are relative to `root`: the calling pool thread has a working directory of its own
-// (sys/thread_pool.h) and changes to `root`. Where it has not, absolute names are used.
+// Names of lowers, upper and work are relative to `root`: the calling pool thread has a working directory of
+// its own (sys/thread_pool.h) and changes to `root`. If it has none, the names become absolute.
 #pragma once
 
 #include <string>
@@ -19,7 +21,7 @@ namespace layerstack {
 
 enum class MountMethod { kFsconfig, kMount, kFlat };
 
-// What overlayfs can stack at most: OVL_MAX_STACK in the kernel since 4.0.
+// The most lowers that overlayfs can stack: OVL_MAX_STACK in the kernel since 4.0.
 inline constexpr size_t kMaxLowers = 500;
 
 struct OverlayMount {
@@ -33,17 +35,17 @@ struct OverlayMount {
   std::vector<std::string> options;  // "key=value" or "flag"
 };
 
-// Mounts at `target`, an existing directory (empty where there is neither upper nor a second lower: it then serves as
-// the second lower that overlayfs insists on). Throws ERR_LAYER_DEPTH when the lowers are more than
-// the method can take, ERR_INVALID_ARGUMENT for names that mount options cannot carry, else the system error, with
-// the kernel's own words where the new API gives them.
+// Mounts at `target`, an existing directory. It must be empty if there is neither an upper nor a second
+// lower: then it is the second lower that overlayfs insists on. Throws ERR_LAYER_DEPTH if there are more
+// lowers than the method can take, ERR_INVALID_ARGUMENT for names that mount options cannot carry, else the
+// system error, with the kernel's own words if the new API gives them.
 void MountOverlay(const OverlayMount& mount);
 
-// A read-only view of `lowers` (topmost first, relative to `root`) that is mounted nowhere and goes away with its fd. Needs the
-// method fsconfig. Throws as MountOverlay.
+// A read-only view of `lowers` (topmost first, relative to `root`) that is mounted nowhere and goes away with
+// its fd. Needs the method fsconfig. Throws as MountOverlay.
 UniqueFd OpenOverlay(const std::string& root, const std::vector<std::string>& lowers);
 
-// False where nothing is mounted at `target`. A link at `target` is not followed.
+// False if nothing is mounted at `target`. A link at `target` is not followed.
 bool Unmount(const std::string& target, bool detach);
 
 enum class MountState { kNone, kOverlay, kOther };

@@ -1,14 +1,15 @@
-// Which thread goes first where CPUs are short. A service's event loop answers in a moment or keeps everybody waiting, while
-// the threads that hash and extract have minutes of work: they should not make it queue behind them.
+// Which threads go first when CPUs are short. If a service's event loop waits for a CPU, all its clients
+// wait. The threads that hash and extract have minutes of work, so they come second.
 #pragma once
 
 namespace layerstack {
 
-// Gives the calling thread this nice value. Threads that native code starts later keep the value that it had before
-// (they would inherit the new one). False where that is not allowed (CAP_SYS_NICE, RLIMIT_NICE). Linux: per thread.
+// Gives the calling thread this nice value, which Linux keeps for each thread. Threads that native code
+// starts later get the value from before instead of inheriting the new one. False if that is not allowed
+// (CAP_SYS_NICE, RLIMIT_NICE).
 bool PreferCallingThread(int nice);
 
-// On a thread that native code has started: undoes what it inherited.
+// Call it on a thread that native code has started: it undoes the inherited value.
 void TakeUsualPriority();
 
 }  // namespace layerstack

@@ -19,8 +19,8 @@
 #include <thread>
 
 #include "sys/dirents.h"
-#include "sys/fd.h"
 #include "sys/failure.h"
+#include "sys/fd.h"
 #include "sys/fs_context.h"
 #include "sys/lock.h"
 #include "sys/resolve.h"
@@ -29,15 +29,15 @@ namespace layerstack {
 
 namespace {
 
-// Names as `docker info` gives them for the backing file system.
+// The names that `docker info` gives for the backing file system.
 struct FsName {
   unsigned long magic;
   const char* name;
 };
 constexpr FsName kFsNames[] = {
-    {0xef53, "extfs"},      {0x58465342, "xfs"},  {0x9123683e, "btrfs"},    {0x01021994, "tmpfs"},
-    {0x794c7630, "overlayfs"}, {0x2fc12fc1, "zfs"}, {0xf2f52010, "f2fs"},   {0x6969, "nfs"},
-    {0xff534d42, "cifs"},   {0x65735546, "fuse"}, {0x52654973, "reiserfs"}, {0xca451a4e, "bcachefs"},
+    {0xef53, "extfs"},         {0x58465342, "xfs"},  {0x9123683e, "btrfs"},    {0x01021994, "tmpfs"},
+    {0x794c7630, "overlayfs"}, {0x2fc12fc1, "zfs"},  {0xf2f52010, "f2fs"},     {0x6969, "nfs"},
+    {0xff534d42, "cifs"},      {0x65735546, "fuse"}, {0x52654973, "reiserfs"}, {0xca451a4e, "bcachefs"},
 };
 
 std::string FsType(const std::string& path) {
@@ -59,14 +59,15 @@ bool HaveSysAdmin() {
 }
 
 std::string ModuleParameter(const char* name) {
-  UniqueFd fd(Again<::open>((std::string("/sys/module/overlay/parameters/") + name).c_str(), O_RDONLY | O_CLOEXEC));
+  UniqueFd fd(
+      Again<::open>((std::string("/sys/module/overlay/parameters/") + name).c_str(), O_RDONLY | O_CLOEXEC));
   char value[8] = {};
   if (!fd || Again<::read>(fd.get(), value, sizeof value - 1) <= 0) return "";
   return std::string(1, value[0]);
 }
 
-// Whether a call says that this kernel or file system has no such thing, or does not give it to this process. Anything else
-// (EIO, EMFILE, ENOMEM, ...) says nothing of what they can do.
+// Whether the error is a refusal: this kernel or file system does not have the feature, or does not allow it
+// to this process. Other errors (EIO, EMFILE, ENOMEM, ...) do not say what they can do.
 bool IsRefusal(int errnum) {
   switch (errnum) {
     case ENOSYS:
@@ -74,20 +75,18 @@ bool IsRefusal(int errnum) {
     case EPERM:
     case EACCES:
     case ENODEV:
-    case EOPNOTSUPP:
-      return true;
-    default:
-      return false;
+    case EOPNOTSUPP: return true;
+    default: return false;
   }
 }
 
-// The answer of a trial that ended with `done`; throws where it was none.
+// The answer of a trial that ended with `done`. Throws an error that is not a refusal.
 bool Answer(bool done, const char* syscall, const std::string& path) {
   if (!done && !IsRefusal(errno)) ThrowErrno(errno, syscall, path);
   return done;
 }
 
-// Locked for as long as it is in use: one that nobody has locked was left by a process that died.
+// The directory is locked while it is in use. One without a lock was left by a process that died.
 class Scratch {
  public:
   explicit Scratch(const std::string& dir) {
@@ -97,15 +96,17 @@ class Scratch {
       lock_.reset(Again<::open>(path_.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
       if (!lock_ && errno != ENOENT) ThrowErrno(errno, "open", path_);
       struct stat st;
-      // Else it was taken for a dead one's before it was locked.
-      if (lock_ && TryFlock(lock_.get(), true) && Again<::fstat>(lock_.get(), &st) == 0 && st.st_nlink > 0) return;
+      // Else another process removed it before it was locked.
+      if (lock_ && TryFlock(lock_.get(), true) && Again<::fstat>(lock_.get(), &st) == 0 && st.st_nlink > 0)
+        return;
     }
   }
   Scratch(const Scratch&) = delete;
   Scratch& operator=(const Scratch&) = delete;
   ~Scratch() {
     // The kernel makes `work` and `index` in the work directory.
-    for (const char* name : {"file", "whiteout", "a", "b", "merged", "upper", "work/work", "work/index", "work"})
+    for (const char* name :
+         {"file", "whiteout", "a", "b", "merged", "upper", "work/work", "work/index", "work"})
       std::remove((*this / name).c_str());
     Again<::rmdir>(path_.c_str());
   }
@@ -158,13 +159,14 @@ bool TryMount(const Scratch& scratch, bool two) {
   std::string data = "lowerdir=" + scratch / "a";
   if (two) data.append(":").append(scratch / "b");
   data.append(",upperdir=" + scratch / "upper" + ",workdir=" + scratch / "work");
-  const bool done = Again<::mount>("overlay", (scratch / "merged").c_str(), "overlay", MS_RDONLY, data.c_str()) == 0;
-  // A kernel that takes a single lower looks for one directory of both names.
+  const bool done =
+      Again<::mount>("overlay", (scratch / "merged").c_str(), "overlay", MS_RDONLY, data.c_str()) == 0;
+  // A kernel that takes a single lower looks for a directory whose name is both names.
   if (!done && two && errno == ENOENT) return false;
   return Answer(done, "mount", scratch.path());
 }
 
-// Before the new mount API a mount must be attached to be tried: in a namespace that ends with its thread.
+// Before the new mount API, a mount must be attached to be tried. The namespace of this thread ends with it.
 void ProbeOldMount(const Scratch& scratch, Probe* probe) {
   MakeDirectory(scratch / "merged");
   std::exception_ptr failed;

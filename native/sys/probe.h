@@ -1,4 +1,4 @@
-// What the kernel and the file system below a directory can do, found out by doing it.
+// Finds out what the kernel and the file system below a directory can do, by doing it.
 #pragma once
 
 #include <string>
@@ -23,10 +23,11 @@ struct Probe {
   bool openat2 = false;
 };
 
-// Tries in a scratch directory that it makes below `dir` and removes, whatever fails. Trial mounts are attached nowhere
-// (new mount API) or live in a mount namespace of a thread that ends, so that not even a crash leaves one. Throws
-// where the scratch directory cannot be made, and where a trial fails by something that is no answer (EIO, EMFILE, ENOMEM, ...): a
-// store must not be used another way for that. Takes the time of five mkdirs and a mount.
+// Tries everything in a scratch directory below `dir`, which it removes even after a failure. Trial mounts
+// are attached nowhere (new mount API) or are in the mount namespace of a thread that ends, so that not even
+// a crash leaves one. Throws if the scratch directory cannot be made, or if a trial fails for another reason
+// than a refusal (EIO, EMFILE, ENOMEM, ...): such an error must not change how a store is used. Takes as long
+// as five mkdirs and a mount.
 Probe ProbeBelow(const std::string& dir);
 
 }  // namespace layerstack

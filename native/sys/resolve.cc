@@ -24,10 +24,10 @@ int Openat2(int dir, const char* path, int flags, mode_t mode, uint64_t resolve)
   return Retry([&] { return static_cast<int>(::syscall(kSysOpenat2, dir, path, &how, sizeof how)); });
 }
 
-// The path still to go, as a stack of components: the next one last. A link's text is pushed onto it.
+// The rest of the path as a stack of components, the next one last. The text of a link is pushed onto it.
 class Pending {
  public:
-  // False (errno) where the text as a whole is no path.
+  // False with errno set if the text as a whole is not a valid path.
   bool Push(const std::string& path) {
     if (path.size() >= PATH_MAX || parts_.size() > PATH_MAX) return Fail(ENAMETOOLONG);
     // "x/" demands a directory, as "x/." does.
@@ -68,8 +68,8 @@ bool ReadLink(int link, std::string* text) {
   return true;
 }
 
-// One resolution without openat2. The directories on the way are kept open, so that `..` goes back to where the walk
-// came from, whatever the tree has become meanwhile, and never above the root.
+// One resolution without openat2. It keeps the directories on the way open, so that `..` goes back to where
+// the walk came from, however the tree changes meanwhile, and never above the root.
 class PathWalk {
  public:
   PathWalk(int root_fd, bool follow) : root_fd_(root_fd), follow_(follow) {}
@@ -91,7 +91,7 @@ class PathWalk {
         return UniqueFd();
       }
     }
-    // The path ended in "." or ".." or is the root: a directory that is already open.
+    // The path ends in "." or ".." or is the root: that directory is open already.
     if (flags & O_CREAT) return Fail((flags & O_EXCL) ? EEXIST : EISDIR);
     return UniqueFd(Again<::openat>(Here(), ".", flags | O_CLOEXEC));
   }
@@ -109,7 +109,7 @@ class PathWalk {
     return true;
   }
 
-  // Steps into `name`, or puts what it links to in front of the rest of the path.
+  // Steps into `name`, or puts the target of the link before the rest of the path.
   bool Enter(const std::string& name) {
     UniqueFd fd(Again<::openat>(Here(), name.c_str(), O_PATH | O_NOFOLLOW | O_CLOEXEC));
     struct stat st;
@@ -138,7 +138,8 @@ class PathWalk {
     return pending_.Push(text);
   }
 
-  // Opens the last component as `flags` say. `*again`: it was a link, and the walk goes on with its text.
+  // Opens the last component as `flags` say. Sets `*again` if it was a link: the walk continues with its
+  // text.
   UniqueFd Last(const std::string& name, int flags, mode_t mode, bool* again) {
     bool may_be_link = (flags & O_NOFOLLOW) != 0 || ((flags & O_CREAT) && (flags & O_EXCL));
     for (int attempt = 0; attempt < kRaceRetries; ++attempt) {
@@ -151,14 +152,15 @@ class PathWalk {
           return UniqueFd();
         }
       }
-      int fd = Again<::openat>(Here(), name.c_str(), flags | O_NOFOLLOW | O_CLOEXEC, (flags & O_CREAT) ? mode : 0);
+      int fd =
+          Again<::openat>(Here(), name.c_str(), flags | O_NOFOLLOW | O_CLOEXEC, (flags & O_CREAT) ? mode : 0);
       if (fd < 0) {
-        // It has become a link since it was looked at: look again.
+        // It has become a link meanwhile: look again.
         if (errno == ELOOP && !may_be_link) continue;
         return UniqueFd();
       }
       UniqueFd opened(fd);
-      // With O_PATH a link that has come meanwhile opens as itself.
+      // With O_PATH, a link that appeared meanwhile opens as itself.
       struct stat st;
       if ((flags & O_PATH) && !may_be_link && Again<::fstat>(fd, &st) == 0 && S_ISLNK(st.st_mode)) continue;
       return opened;
@@ -178,13 +180,12 @@ UniqueFd Resolve(int root_fd, const std::string& path, int flags, mode_t mode, b
   if (!follow && path.starts_with('/')) return Fail(EXDEV);
   const std::string name = path.empty() ? "." : path;
   if (UsesOpenat2()) {
-    uint64_t resolve =
-        follow ? kResolveInRoot | kResolveNoMagiclinks : kResolveBeneath | kResolveNoSymlinks;
+    uint64_t resolve = follow ? kResolveInRoot | kResolveNoMagiclinks : kResolveBeneath | kResolveNoSymlinks;
     for (int attempt = 0; attempt < kRaceRetries; ++attempt) {
       int fd = Openat2(root_fd, name.c_str(), flags, mode, resolve);
       if (fd >= 0 || errno != EAGAIN) return UniqueFd(fd);
     }
-    // On a host that renames all the time the walk gets through: it asks nothing of the rest of the tree.
+    // On a host that renames all the time, the walk still ends: it does not depend on the rest of the tree.
   }
   return PathWalk(root_fd, follow).Open(name, flags, mode);
 }

@@ -1,5 +1,5 @@
-// Runs the jobs of one object on the native pool, one after the other, in the order in which they were given; so the
-// object needs no lock of its own, and a caller that does not wait holds up no more than one thread.
+// Runs the jobs of one object on the native pool, one after the other, in the order in which they were given.
+// So the object needs no lock of its own, and a caller that does not wait uses no more than one thread.
 #pragma once
 
 #include <deque>
@@ -12,7 +12,7 @@
 
 namespace layerstack {
 
-// Always held by a shared_ptr: jobs keep it alive.
+// Always held by a shared_ptr, since jobs keep it alive.
 class Serial : public std::enable_shared_from_this<Serial> {
  public:
   void Run(std::function<void()> job) {

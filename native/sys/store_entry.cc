@@ -24,7 +24,7 @@ std::string BelowTop(const std::string& path) {
   return start == std::string::npos ? std::string() : path.substr(start);
 }
 
-// With errno set on failure; only a link throws.
+// Empty with errno set on failure. Throws only for a link.
 UniqueFd TryOpen(const std::string& path, int flags, mode_t mode = 0) {
   if (!path.starts_with('/')) ThrowErrno(EINVAL, "open", path);
   const std::string below = BelowTop(path);
@@ -57,13 +57,13 @@ struct stat FileStat(int fd, const std::string& path) {
   return st;
 }
 
-// A file that is open for what `flags` say. Empty with errno ENOENT; throws all else.
+// A file opened as `flags` say. Empty with errno ENOENT. Throws on any other error.
 UniqueFd TryOpenFile(const std::string& path, int flags, mode_t mode) {
   UniqueFd fd = TryOpen(path, flags | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY, mode);
   if (!fd && errno == ENOENT) return fd;
   if (!fd) {
     int error = errno;
-    // A socket, a fifo that nobody reads, a device without a driver.
+    // A socket, a fifo without a reader, or a device without a driver.
     if (error == ENXIO || error == ENODEV) {
       if (auto st = StatEntry(path)) ThrowKind(path, "a file", st->st_mode);
     }
@@ -81,10 +81,11 @@ void ThrowLink(int base_fd, const std::string& base, const std::string& path) {
     UniqueFd fd = OpenBeneathNoLinks(base_fd, part, O_PATH | O_NOFOLLOW);
     struct stat st;
     if (fd && Again<::fstat>(fd.get(), &st) == 0 && S_ISLNK(st.st_mode))
-      ThrowInput("ERR_STORE_CORRUPT",
-                 base + "/" + part +
-                     " is a symbolic link, and no link is followed there: find out who made it, and remove it",
-                 {{"path", base + "/" + part}, {"expected", "no link"}, {"found", "a symbolic link"}});
+      ThrowInput(
+          "ERR_STORE_CORRUPT",
+          base + "/" + part +
+              " is a symbolic link, and no link is followed there: find out who made it, and remove it",
+          {{"path", base + "/" + part}, {"expected", "no link"}, {"found", "a symbolic link"}});
     if (!fd || end == std::string::npos) ThrowErrno(ELOOP, "open", base + "/" + path);
   }
 }
@@ -105,7 +106,7 @@ std::optional<std::string> ReadEntry(const std::string& path, size_t limit) {
   const auto size = static_cast<size_t>(FileStat(fd.get(), path).st_size);
   std::string text;
   if (size <= limit) {
-    // One byte more than there is: a whole read tells the end, too.
+    // One byte more than the file has: then the first read also shows the end.
     text.resize(size + 1);
     ssize_t length = Again<::read>(fd.get(), text.data(), text.size());
     if (length < 0) ThrowErrno(errno, "read", path);
@@ -113,9 +114,10 @@ std::optional<std::string> ReadEntry(const std::string& path, size_t limit) {
     if (text.size() > size && !ReadAll(fd.get(), limit, &text)) ThrowErrno(errno, "read", path);
   }
   if (size > limit || text.size() > limit)
-    ThrowInput("ERR_STORE_CORRUPT",
-               path + ": it has " + std::to_string(size) + " bytes; " + std::to_string(limit) + " are allowed",
-               {{"path", path}, {"found", std::to_string(size)}, {"limit", std::to_string(limit)}});
+    ThrowInput(
+        "ERR_STORE_CORRUPT",
+        path + ": it has " + std::to_string(size) + " bytes; " + std::to_string(limit) + " are allowed",
+        {{"path", path}, {"found", std::to_string(size)}, {"limit", std::to_string(limit)}});
   return text;
 }
 

@@ -1,5 +1,5 @@
-// Numbers and constants of system calls newer than the C libraries and kernel headers that the addon is built
-// with (glibc 2.28, Linux 4.18). The calls from 424 on have one number on every architecture but alpha.
+// Numbers and constants of system calls that are newer than the C libraries and kernel headers of the build
+// (glibc 2.28, Linux 4.18). The calls from 424 on have one number on every architecture but alpha.
 #pragma once
 
 #include <cstdint>

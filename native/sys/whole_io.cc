@@ -28,7 +28,7 @@ void Write(int fd, std::string_view bytes) {
 
 namespace {
 
-// Whether write(2) could wait for somebody else for as long as he likes.
+// Whether write(2) could wait for a reader without a bound.
 bool MayBlock(int fd) {
   struct stat info;
   if (Again<::fstat>(fd, &info) != 0 || S_ISREG(info.st_mode) || S_ISBLK(info.st_mode)) return false;
@@ -36,7 +36,7 @@ bool MayBlock(int fd) {
   return flags >= 0 && !(flags & O_NONBLOCK);
 }
 
-// False where patience ended first.
+// False if patience ended first.
 bool WaitForRoom(int fd, std::chrono::nanoseconds* patience) {
   using Clock = std::chrono::steady_clock;
   struct pollfd room = {fd, POLLOUT, 0};
@@ -47,13 +47,13 @@ bool WaitForRoom(int fd, std::chrono::nanoseconds* patience) {
     ready = Again<::poll>(&room, 1, static_cast<int>(most));
     *patience -= Clock::now() - start;
   }
-  return ready != 0;  // an error is write(2)'s to tell
+  return ready != 0;  // write(2) reports the error
 }
 
 }  // namespace
 
 ssize_t WritePatiently(int fd, const char* data, size_t size, std::chrono::nanoseconds* patience) {
-  // A pipe that is ready takes this much at once; more would wait, in an fd that blocks, until all of it fits.
+  // A pipe that is ready takes this much at once. A blocking fd would wait until more of it fits.
   const bool may_block = MayBlock(fd);
   const size_t most = may_block ? PIPE_BUF : size;
   size_t done = 0;

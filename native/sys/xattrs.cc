@@ -13,7 +13,7 @@ namespace {
 
 constexpr char kOverlayPrefix[] = "trusted.overlay.";
 
-// Calls `read(buffer, size)` with a buffer that is large enough; -1 with errno as the call left it.
+// Calls `read(buffer, size)` with a buffer that is large enough. -1 with the errno of the call.
 template <typename Read>
 ssize_t ReadSized(std::string* value, Read read) {
   value->resize(256);  // most values fit, which saves asking for the size
@@ -55,8 +55,9 @@ std::string EntryPath(int directory, const std::string& name) {
 }
 
 std::optional<std::string> GetXattr(const std::string& path, const std::string& name) {
-  return Get("lgetxattr", path,
-             [&](char* data, size_t size) { return Again<::lgetxattr>(path.c_str(), name.c_str(), data, size); });
+  return Get("lgetxattr", path, [&](char* data, size_t size) {
+    return Again<::lgetxattr>(path.c_str(), name.c_str(), data, size);
+  });
 }
 
 void SetXattr(const std::string& path, const std::string& name, const std::string& value) {
@@ -80,18 +81,21 @@ void SetXattr(int fd, const std::string& name, const std::string& value, const s
 }
 
 std::vector<std::string> ListXattrs(int fd, const std::string& what) {
-  return List("flistxattr", what, [&](char* data, size_t size) { return Again<::flistxattr>(fd, data, size); });
+  return List("flistxattr", what,
+              [&](char* data, size_t size) { return Again<::flistxattr>(fd, data, size); });
 }
 
 std::optional<std::string> GetInodeXattr(int fd, const std::string& name, const std::string& what) {
   const std::string path = "/proc/self/fd/" + std::to_string(fd);
-  return Get("getxattr", what,
-             [&](char* data, size_t size) { return Again<::getxattr>(path.c_str(), name.c_str(), data, size); });
+  return Get("getxattr", what, [&](char* data, size_t size) {
+    return Again<::getxattr>(path.c_str(), name.c_str(), data, size);
+  });
 }
 
 std::vector<std::string> ListInodeXattrs(int fd, const std::string& what) {
   const std::string path = "/proc/self/fd/" + std::to_string(fd);
-  return List("listxattr", what, [&](char* data, size_t size) { return Again<::listxattr>(path.c_str(), data, size); });
+  return List("listxattr", what,
+              [&](char* data, size_t size) { return Again<::listxattr>(path.c_str(), data, size); });
 }
 
 void CopyXattrs(int from, int to, const std::string& what) {

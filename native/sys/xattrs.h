@@ -1,5 +1,5 @@
-// Extended attributes by fd or by path. Links are never followed. Sizes are those of the moment: a value that
-// grows while it is read is read again.
+// Extended attributes by fd or by path. Links are never followed. A value that grows while it is read is read
+// again.
 #pragma once
 
 #include <optional>
@@ -8,26 +8,27 @@
 
 namespace layerstack {
 
-// Empty where there is no such attribute, or the file system has no attributes. Throws Failure otherwise.
+// Empty if there is no such attribute or the file system has no attributes. Throws Failure on any other
+// error.
 std::optional<std::string> GetXattr(const std::string& path, const std::string& name);
 void SetXattr(const std::string& path, const std::string& name, const std::string& value);
 std::vector<std::string> ListXattrs(const std::string& path);
 
-// The path by which `name` in the directory behind `fd` can be given to the functions above.
+// A path of `name` in the directory behind `directory`, for the functions above.
 std::string EntryPath(int directory, const std::string& name);
 
-// The same on an fd that is open for reading (not O_PATH); `what` is named in failures.
+// The same for an fd that is open for reading (not O_PATH). Failures have the path `what`.
 std::optional<std::string> GetXattr(int fd, const std::string& name, const std::string& what);
 void SetXattr(int fd, const std::string& name, const std::string& value, const std::string& what);
 std::vector<std::string> ListXattrs(int fd, const std::string& what);
 
-// The same on an fd that may be O_PATH, of anything but a link: nothing is opened, and the attributes are the inode's,
-// whatever has become of its name.
+// The same for an fd that may be O_PATH, of anything but a link. Nothing is opened, and the attributes are
+// the inode's, whatever has become of its name.
 std::optional<std::string> GetInodeXattr(int fd, const std::string& name, const std::string& what);
 std::vector<std::string> ListInodeXattrs(int fd, const std::string& what);
 
-// Gives `to` all attributes of `from` but overlayfs's own (trusted.overlay.*), which are about the place of a
-// file in one layer. Those that the file system below `to` does not know are left out, as dockerd does.
+// Gives `to` all attributes of `from` except overlayfs's own (trusted.overlay.*), which are about the place
+// of a file in one layer. Leaves out those that the file system of `to` does not know, as dockerd does.
 void CopyXattrs(int from, int to, const std::string& what);
 
 }  // namespace layerstack

@@ -20,7 +20,8 @@ namespace {
 UniqueFd CreateTarSplit(const std::string& path) {
   UniqueFd fd(Again<::open>(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644));
   if (!fd) ThrowErrno(errno, "open", path);
-  if (!ThreadIsIsolated() && Again<::fchmod>(fd.get(), 0644) < 0) ThrowErrno(errno, "fchmod", path);  // the umask's bits
+  if (!ThreadIsIsolated() && Again<::fchmod>(fd.get(), 0644) < 0)
+    ThrowErrno(errno, "fchmod", path);  // the umask's bits
   return fd;
 }
 
@@ -85,9 +86,10 @@ void LayerExtractor::Apply(const TarMember& member) {
   if (member.name.find('\0') != std::string::npos)
     ThrowInput("ERR_LAYER_INVALID", "a member has a NUL byte in its name");
   std::optional<std::string> path = CleanMemberPath(member.name);
-  if (!path && member.type != 'g') ThrowInput("ERR_LAYER_ESCAPE", "'" + member.name + "' climbs out of the layer");
-  // One name, one file entry: readers refuse a second one. The header's bytes are in a segment anyway. A global header
-  // is applied to nothing, so its name may climb; then it has no entry.
+  if (!path && member.type != 'g')
+    ThrowInput("ERR_LAYER_ESCAPE", "'" + member.name + "' climbs out of the layer");
+  // Each name gets one file entry, since readers refuse a second one. The header's bytes are in a segment
+  // anyway. A global header applies to nothing, so its name may climb. Then it gets no entry.
   fresh_name_ = path && names_.Insert(*path);
   if (member.type == 'g') {
     if (fresh_name_) tar_split_.FileEntry(member.name, 0, std::nullopt);
@@ -98,7 +100,7 @@ void LayerExtractor::Apply(const TarMember& member) {
   if (!path->empty()) {
     ApplyAt(member, *path);
   } else if (!member.name.empty() && member.name.front() == '/') {
-    // dockerd passes over ".", but "/" says how the layer's root is to be.
+    // dockerd ignores ".", but "/" sets the metadata of the layer's root.
     if (member.type != '5')
       ThrowInput("ERR_LAYER_INVALID", "'" + member.name + "' is the root of the layer, but not a directory");
     tree_.RootDirectory(member);
@@ -113,16 +115,12 @@ void LayerExtractor::Apply(const TarMember& member) {
 void LayerExtractor::ApplyAt(const TarMember& member, const std::string& path) {
   if (IsTarWhiteout(path)) return tree_.Whiteout(member, path);
   switch (member.type) {
-    case '1':
-      return tree_.HardLink(member, path);
-    case '2':
-      return tree_.Symlink(member, path);
+    case '1': return tree_.HardLink(member, path);
+    case '2': return tree_.Symlink(member, path);
     case '3':
     case '4':
-    case '6':
-      return tree_.Device(member, path);
-    case '5':
-      return tree_.Directory(member, path);
+    case '6': return tree_.Device(member, path);
+    case '5': return tree_.Directory(member, path);
     default:
       ThrowInput("ERR_LAYER_INVALID", "'" + member.name + "' is of type '" + std::string(1, member.type) +
                                           "', which dockerd does not know and so no layer may have");

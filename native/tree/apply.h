@@ -1,8 +1,10 @@
-// Applies one uncompressed layer tar to an empty directory and writes its tar-split, in one pass over the bytes.
+// Applies one uncompressed layer tar to an empty directory and writes its tar-split, in one pass over the
+// bytes.
 //
-// A member gets a file entry in the tar-split only if its bytes will be found again at its own name. The tar-split
-// carries all other payload as raw bytes, so that the tar can always be put together again: that of sparse members, of
-// members that are not files, of names that lead through a link, and of names that an earlier member has.
+// A member gets a file entry in the tar-split only if its bytes will be found again at its own name. The
+// tar-split carries all other payload as raw bytes, so that the tar can always be put together again: that of
+// sparse members, of members that are not files, of names that lead through a link, and of names that an
+// earlier member has.
 #pragma once
 
 #include <cstdint>
@@ -27,13 +29,13 @@ struct ExtractedLayer {
 
 class LayerExtractor : private RawSink {
  public:
-  // `diff`: existing empty directory; `tar_split`: file to create. Both absolute. `clones`: files that need no writing,
-  // or null.
-  LayerExtractor(const std::string& diff, const std::string& tar_split, const TarLimits& limits, uint64_t max_bytes,
-                 ByteSource& source, Clones* clones = nullptr);
+  // `diff`: an existing empty directory. `tar_split`: the file to create. Both absolute. `clones`: files that
+  // need no writing, or null.
+  LayerExtractor(const std::string& diff, const std::string& tar_split, const TarLimits& limits,
+                 uint64_t max_bytes, ByteSource& source, Clones* clones = nullptr);
 
-  // Reads the source to its end. Call once, on a thread that has called IsolateThread. What it throws has the
-  // fact `member` where one is at fault; then the directory is left half full.
+  // Reads the source to its end. Call it once, on a thread that has called IsolateThread. A Failure has the
+  // fact `member` if a member is at fault. It leaves the directory half full.
   ExtractedLayer Run();
 
  private:
@@ -58,7 +60,7 @@ class LayerExtractor : private RawSink {
   ExtractedLayer result_;
   TreeWriter tree_;
   NameSet names_;
-  bool fresh_name_ = true;  // no earlier member has the current one's
+  bool fresh_name_ = true;  // no earlier member has the current member's name
 };
 
 }  // namespace layerstack

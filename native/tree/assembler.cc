@@ -16,7 +16,7 @@ namespace layerstack {
 namespace {
 
 // Splits a member's name, cleaned as Go's path.Join(root, name) does, into its directory ("" is the root) and
-// last component; false where it is the root, is above it or cannot be a path.
+// last component. False if it is the root, is above it or cannot be a path.
 bool SplitClean(std::string_view name, std::string& parent, std::string& base) {
   if (name.find('\0') != std::string_view::npos) return false;
   std::vector<std::string_view> parts;
@@ -44,10 +44,11 @@ bool SplitClean(std::string_view name, std::string& parent, std::string& base) {
   return true;
 }
 
-// These say that the tree is not as recorded; the others (EIO, EMFILE, ...) that it could not be read.
+// These errors mean that the tree is not as recorded. Others (EIO, EMFILE, ...) mean that it could not be
+// read.
 bool SaysChanged(int errnum) {
-  return errnum == ENOENT || errnum == ENOTDIR || errnum == ELOOP || errnum == EXDEV || errnum == ENAMETOOLONG ||
-         errnum == ENXIO;
+  return errnum == ENOENT || errnum == ENOTDIR || errnum == ELOOP || errnum == EXDEV ||
+         errnum == ENAMETOOLONG || errnum == ENXIO;
 }
 
 }  // namespace
@@ -86,7 +87,7 @@ bool LayerAssembler::NextEntry() {
   if (!reader_.Next(entry_)) return false;
   segment_position_ = 0;
   if (entry_.type == TarSplitEntry::Type::kFile) {
-    entry_.payload.clear();  // the CRC, which is no content
+    entry_.payload.clear();  // the CRC, which is not content
     if (entry_.size > 0) OpenMember();
   }
   return true;
@@ -96,13 +97,14 @@ void LayerAssembler::OpenMember() {
   std::string parent, base;
   if (!SplitClean(entry_.name, parent, base)) Corrupt("has a name outside the layer");
   if (!parent_ || parent != parent_path_) {
-    // A member may have been written through a link of its own layer; its bytes are checked wherever they lie.
+    // A member may have been written through a link of its own layer. Its bytes are checked wherever they
+    // are.
     parent_ = OpenInRoot(diff_.get(), parent, O_PATH | O_DIRECTORY);
     parent_path_ = std::move(parent);
     if (!parent_ && SaysChanged(errno)) Corrupt("is missing");
     if (!parent_) ThrowErrno(errno, "open", entry_.name);
   }
-  // Looked at before it is opened, since to open a device may do something.
+  // Checked before it is opened, since opening a device may do something.
   struct stat info;
   int failed = Again<::fstatat>(parent_.get(), base.c_str(), &info, AT_SYMLINK_NOFOLLOW);
   if (failed == 0 && !S_ISREG(info.st_mode)) Corrupt("is no regular file");

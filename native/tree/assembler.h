@@ -1,6 +1,6 @@
-// Rebuilds a layer's tar, bit for bit, from its directory and its tar-split. Files are opened with links resolved
-// inside the directory, never out of it, and must have the recorded size and CRC-64. The caller checks the DiffID.
-// Memory: one tar-split line. Not thread-safe.
+// Rebuilds a layer's tar, bit for bit, from its directory and its tar-split. Links are resolved inside the
+// directory and never lead out of it. Each file must have the recorded size and CRC-64. The caller checks the
+// DiffID. Memory: one tar-split line. Not thread-safe.
 #pragma once
 
 #include <cstdint>
@@ -13,16 +13,16 @@
 
 namespace layerstack {
 
-// How long the tar of a layer is, by its tar-split alone. Throws as LayerAssembler does.
+// The length of a layer's tar, by its tar-split alone. Throws as LayerAssembler does.
 uint64_t LayerTarSize(const std::string& tar_split);
 
 class LayerAssembler {
  public:
-  // `diff` is the layer's own directory. Throws the errno where either cannot be opened.
+  // `diff` is the layer's own directory. Throws the errno if either cannot be opened.
   LayerAssembler(const std::string& diff, const std::string& tar_split);
 
-  // Fills `buffer` as far as the tar goes; 0 at its end. Throws ERR_STORE_CORRUPT, with the fact `member`
-  // where a file is missing, is no regular file or has other content than recorded.
+  // Fills `buffer` with the next bytes of the tar. 0 is its end. Throws ERR_STORE_CORRUPT with the fact
+  // `member` if a file is missing, is not a regular file or has other content than recorded.
   size_t Read(char* buffer, size_t room);
 
  private:
@@ -35,7 +35,7 @@ class LayerAssembler {
   TarSplitReader reader_;
   TarSplitEntry entry_;
   size_t segment_position_ = 0;
-  UniqueFd parent_;  // the directory of the last member, kept since the next one is mostly in it too
+  UniqueFd parent_;  // the directory of the last member, and mostly of the next one
   std::string parent_path_;
   UniqueFd member_;
   uint64_t member_left_ = 0;

@@ -20,7 +20,7 @@ namespace layerstack {
 
 namespace {
 
-// Archives and some file systems cut the fraction of a second off; then only the seconds can be compared.
+// Archives and some file systems cut off the fraction of a second. Then only the seconds can be compared.
 bool SameTime(const timespec& a, const timespec& b) {
   return a.tv_sec == b.tv_sec && (a.tv_nsec == b.tv_nsec || a.tv_nsec == 0 || b.tv_nsec == 0);
 }
@@ -43,8 +43,8 @@ bool Differs(const struct stat& now, const struct stat& before) {
   return now.st_size != before.st_size || !SameTime(now.st_mtim, before.st_mtim);
 }
 
-// The directory that is being walked as the thread's working directory: attributes have no calls relative to a
-// directory before Linux 6.13, and going through /proc costs more than all the rest of an entry.
+// Makes the directory that is being walked the thread's working directory. Before Linux 6.13 no call reads
+// attributes relative to a directory, and going through /proc costs more than the rest of an entry.
 class Here {
  public:
   Here() = default;
@@ -54,7 +54,7 @@ class Here {
     if (ThreadIsIsolated()) (void)!::chdir("/");
   }
   void Enter(int directory) { inside_ = ThreadIsIsolated() && ::fchdir(directory) == 0; }
-  // Of an entry of the directory that was entered last.
+  // The path of an entry of the directory that was entered last.
   std::string PathOf(int directory, const std::string& name) const {
     return inside_ ? name : EntryPath(directory, name);
   }
@@ -77,7 +77,7 @@ class ChangesWalk {
   }
 
  private:
-  // Names that only the lowers have: below an opaque directory they are gone.
+  // Names that only the lowers have. Below an opaque directory they are deleted.
   static void AddHidden(std::vector<DirectoryEntry>& entries, const MergedDir& lower) {
     const auto by_name = [](const DirectoryEntry& a, const DirectoryEntry& b) { return a.name < b.name; };
     std::vector<DirectoryEntry> all;
@@ -86,7 +86,8 @@ class ChangesWalk {
       if (lower.Lookup(name.name, name.layer).exists) below.push_back({std::move(name.name), DT_UNKNOWN});
     }
     std::sort(below.begin(), below.end(), by_name);
-    std::set_union(entries.begin(), entries.end(), below.begin(), below.end(), std::back_inserter(all), by_name);
+    std::set_union(entries.begin(), entries.end(), below.begin(), below.end(), std::back_inserter(all),
+                   by_name);
     entries = std::move(all);
   }
 
@@ -98,8 +99,8 @@ class ChangesWalk {
     struct stat info = {};
     info.st_mode = DTTOIF(entry.type);
     bool present = true;
-    // A file that the lowers do not have is new, whatever its attributes: a system call less for most entries. What the
-    // container makes of it after the directory was read is not seen, but that it has gone.
+    // A file that the lowers do not have is new, whatever its attributes. This saves a system call for most
+    // entries. If the container changes the entry after the directory was read, only its deletion is noticed.
     if (before.exists || entry.type != DT_REG) {
       present = Again<::fstatat>(upper, name.c_str(), &info, AT_SYMLINK_NOFOLLOW) == 0;
       if (!present && errno != ENOENT) ThrowErrno(errno, "fstatat", path);
@@ -119,16 +120,18 @@ class ChangesWalk {
     size_t content = changes.size();
     static const MergedDir kNothing;
     Descend(upper, before.below ? *before.below : kNothing, path, name, hidden);
-    // A directory is listed wherever its content is, so that its metadata can be restored with it.
+    // A directory is listed if its content is, so that its metadata can be restored with it.
     if (changes.size() > content && content == at) changes.insert(changes.begin() + at, {'C', path});
   }
 
-  void Descend(int upper, const MergedDir& below, const std::string& path, const std::string& name, bool hidden) {
+  void Descend(int upper, const MergedDir& below, const std::string& path, const std::string& name,
+               bool hidden) {
     UniqueFd fd(Retry([&] {
       return Again<::openat>(upper, name.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     }));
     if (!fd) {
-      if (errno == ENOENT || errno == ENOTDIR) return;  // deleted or replaced meanwhile by the running container
+      if (errno == ENOENT || errno == ENOTDIR)
+        return;  // deleted or replaced meanwhile by the running container
       ThrowErrno(errno, "openat", path);
     }
     if (++depth_ > kMaxDepth) ThrowErrno(ENAMETOOLONG, "openat", path);
@@ -137,8 +140,8 @@ class ChangesWalk {
     --depth_;
   }
 
-  // Each level holds an fd and a stack frame per directory; the kernel's PATH_MAX allows about 2,000 levels
-  // through one path, so a deeper tree was made to hurt.
+  // Each level holds an fd and a stack frame. The kernel's PATH_MAX allows about 2,000 levels through one
+  // path, so a deeper tree is an attack.
   static constexpr int kMaxDepth = 2048;
   int depth_ = 0;
   Here here_;

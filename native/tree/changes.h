@@ -1,6 +1,7 @@
-// What a container changed, as `docker diff` lists it: the merged view of the RW layer against the merged view of its init layer
-// (moby/go-archive: changes.go). Only the upper directory is walked; the lowers are looked up by name, and listed
-// only below an opaque directory of the upper. Nothing is mounted, so it works beside a running container.
+// What a container changed, as `docker diff` lists it: the merged view of the RW layer against the merged
+// view of its init layer (moby/go-archive: changes.go). Walks only the upper directory. Looks the lowers up
+// by name, and lists them only below an opaque directory of the upper. Mounts nothing, so it works beside a
+// running container.
 #pragma once
 
 #include <string>
@@ -13,10 +14,10 @@ struct Change {
   std::string path;  // "/etc/hosts"
 };
 
-// Sorted: a directory before its content, names bytewise. `upper` and `lowers` (topmost, the init
-// layer, first) are relative to `root`.
-// Throws system failures with the path, and ERR_UPPER_UNSUPPORTED for redirect and metacopy entries.
-// Thread: any that may block. Cost: the entries of `upper` times the layers that share their directory.
+// Sorted: a directory before its content, names bytewise. `upper` and `lowers` (topmost, the init layer,
+// first) are relative to `root`. Throws system failures with the path, and ERR_UPPER_UNSUPPORTED for redirect
+// and metacopy entries. Call it on a thread that may block. Cost: the entries of `upper` times the layers
+// that share their directory.
 std::vector<Change> ListChanges(const std::string& root, const std::string& upper,
                                 const std::vector<std::string>& lowers);
 

@@ -17,10 +17,12 @@ UniqueFd Clones::Make(const std::string& member, int file) {
   }
   UniqueFd clone(Again<::open>(directory_.c_str(), O_RDWR | O_TMPFILE | O_CLOEXEC, 0600));
   UniqueFd reader;
-  if (clone && Again<::ioctl>(clone.get(), FICLONE, file) == 0) reader.reset(Again<::fcntl>(clone.get(), F_DUPFD_CLOEXEC, 0));
+  if (clone && Again<::ioctl>(clone.get(), FICLONE, file) == 0)
+    reader.reset(Again<::fcntl>(clone.get(), F_DUPFD_CLOEXEC, 0));
   std::lock_guard<std::mutex> guard(mutex_);
   if (!reader) {
-    // What only this file cannot do (it is immutable, a swap file, the disk is full) the next may.
+    // If only this file cannot be cloned (it is immutable, a swap file, the disk is full), the next one may
+    // be.
     possible_ = errno == EPERM || errno == ETXTBSY || errno == ENOSPC || errno == EMFILE;
     return {};
   }

@@ -1,8 +1,8 @@
-// Files of a tree that is made a layer, cloned into the layer's file system by FICLONE (XFS, btrfs, bcachefs) instead of
-// copied: the clone shares the blocks, costs no writing, and keeps what it was when the original is written to
-// afterwards. A hard link would not: a container goes on writing to the inodes of its upper in place, and so would into
-// the layer. The one who reads the tree makes clones, and reads those, so that the tar, its sum and the layer agree
-// however the original changes; the one who extracts the tar takes them in the same order. Thread-safe.
+// Files of a tree that becomes a layer, cloned into the layer's file system by FICLONE (XFS, btrfs, bcachefs)
+// instead of copied. A clone shares the blocks, costs no writing, and does not change when the original is
+// written to. A hard link would change: a container writes to the inodes of its upper in place. The reader of
+// the tree makes clones and reads them, so that the tar, its sum and the layer agree however the original
+// changes. The extractor of the tar takes them in the same order. Thread-safe.
 #pragma once
 
 #include <deque>
@@ -18,13 +18,14 @@ class Clones {
   // Smaller files are cheaper to copy.
   static constexpr uint64_t kMinBytes = 64 << 10;
 
-  // `directory`: where the layer is made; absolute.
+  // `directory`: where the layer is made, absolute.
   explicit Clones(std::string directory) : directory_(std::move(directory)) {}
 
-  // A clone of the open file, to be read from; it becomes the content of the member of this name. None where the file
-  // system has no clones, the file is on another, or many wait to be taken: then it has to be copied.
+  // A clone of the open file, to be read from. It becomes the content of the member of this name. None if the
+  // file system has no clones, the file is on another one, or too many clones wait to be taken: then the file
+  // has to be copied.
   UniqueFd Make(const std::string& member, int file);
-  // The clone of this member, a file without a name yet; none where none was made.
+  // The clone of this member, a file that has no name yet. None if none was made.
   UniqueFd Take(const std::string& member);
 
  private:

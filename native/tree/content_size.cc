@@ -16,8 +16,8 @@ namespace layerstack {
 uint64_t ContentSize(int root) {
   uint64_t size = 0;
   std::unordered_set<ino_t> linked;
-  // One level for each directory on the way down, with the names still to do: a path for each would be a name's
-  // length times the depth, which a layer can make gigabytes.
+  // One level for each directory on the way down, with the names still to do. A path for each would be a
+  // name's length times the depth, which a layer can make gigabytes.
   struct Level {
     std::string path;
     std::vector<std::string> names;

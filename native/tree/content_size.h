@@ -1,11 +1,12 @@
-// What layerdb's `size` file holds, by walking a layer's directory.
+// The number that layerdb's `size` file holds, by walking a layer's directory.
 #pragma once
 
 #include <cstdint>
 
 namespace layerstack {
 
-// st_size summed over the unique inodes below `dir` that are no directories. What vanishes meanwhile does not count.
+// The sum of st_size over the unique inodes below `dir` that are not directories. Entries that vanish
+// meanwhile do not count.
 uint64_t ContentSize(int dir);
 
 }  // namespace layerstack

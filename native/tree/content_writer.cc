@@ -21,14 +21,15 @@ constexpr size_t kBatches = 3;
 constexpr off_t kWriteWindow = 8 << 20;
 }  // namespace
 
-// Handed over whole: waking the other thread for each small file would cost as much as the file.
+// What the caller hands over at once: waking the other thread for each small file would cost as much as the
+// file.
 struct ContentWriter::Batch {
   struct Part {
     bool begins = false;
     bool ends = false;
     size_t length = 0;
-    NewFile file;      // where it begins
-    TarMember member;  // as well
+    NewFile file;      // set if it begins
+    TarMember member;  // set if it begins
   };
 
   Part& Last() { return parts[count - 1]; }
@@ -63,7 +64,8 @@ void ContentWriter::Begin(NewFile file, const TarMember& member) {
   part.begins = open_ = true;
   part.file = std::move(file);
   part.member = member;
-  for (const auto& [name, value] : member.xattrs) filling_->attributes += sizeof member.xattrs[0] + name.size() + value.size();
+  for (const auto& [name, value] : member.xattrs)
+    filling_->attributes += sizeof member.xattrs[0] + name.size() + value.size();
 }
 
 void ContentWriter::Write(std::string_view bytes) {
@@ -84,7 +86,7 @@ void ContentWriter::End() {
   if (filling_->attributes >= kBatchBytes) HandOver();
 }
 
-// The batch to add to: it has a part of the file that is open.
+// The batch to add to. It has a part of the open file.
 ContentWriter::Batch& ContentWriter::Filling() {
   if (filling_) return *filling_;
   {
@@ -159,7 +161,8 @@ void ContentWriter::Perform(Batch& batch) {
     if (!WriteAroundZeros(file_.fd.get(), {bytes, part.length}, &holes_)) ThrowErrno(errno, "write");
     bytes += part.length;
     written_ += static_cast<off_t>(part.length);
-    // Lets the disk begin with a large file while more of it comes: publishing would have to wait for all of it.
+    // Lets the disk write a large file while more of it comes. Else publishing would have to wait for all of
+    // it.
     if (written_ - started_ >= kWriteWindow) {
       (void)::sync_file_range(file_.fd.get(), started_, written_ - started_, SYNC_FILE_RANGE_WRITE);
       started_ = written_;

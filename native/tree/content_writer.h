@@ -1,5 +1,6 @@
-// Puts contents into new files, and then what must come after them (owner, attributes, mode, times), on a thread of
-// its own and in order, while the caller makes the next files: each is about half of what a small file costs.
+// Writes the contents of new files and then sets what must come after them (owner, attributes, mode, times),
+// in order and on a thread of its own. Meanwhile the caller makes the next files. Each half is about half the
+// cost of a small file.
 #pragma once
 
 #include <atomic>
@@ -21,19 +22,19 @@ namespace layerstack {
 class ContentWriter {
  public:
   ContentWriter();
-  // Leaves out what is not yet written.
+  // Drops what is not yet written.
   ~ContentWriter();
   ContentWriter(const ContentWriter&) = delete;
   ContentWriter& operator=(const ContentWriter&) = delete;
 
-  // Begin, any number of Write, End: one file after another. They wait while too much is unwritten. What they throw may
-  // be about an earlier file: then it has its fact `member`.
+  // Call Begin, any number of Write, End: one file after another. They wait while too much is unwritten. A
+  // Failure may be about an earlier file: its fact `member` names it.
   void Begin(NewFile file, const TarMember& member);
   void Write(std::string_view bytes);
   void End();
-  // Waits until all files that have ended are in their final state; throws where one could not be.
+  // Waits until all files that have ended are in their final state. Throws the Failure of one that cannot be.
   void Drain();
-  // Of the files, once they have settled.
+  // The warnings about the files. Call it after Drain.
   Warnings TakeWarnings();
 
  private:
@@ -57,7 +58,7 @@ class ContentWriter {
   std::exception_ptr failure_;
   std::thread thread_;
 
-  // The thread's.
+  // Used by the thread only.
   NewFile file_;
   TarMember member_;
   Warnings warnings_;

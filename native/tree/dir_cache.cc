@@ -31,12 +31,13 @@ std::string Join(const std::string& parent, const std::string& base) {
   return parent.empty() ? base : parent + "/" + base;
 }
 
-// A parent that no member describes is 0:0 and 0755: also where the directory above hands its group down (its setgid
-// bit stays, as in dockerd), or where the umask is not ours.
+// A parent that no member describes is 0:0 and 0755, even if the directory above hands its group down (the
+// setgid bit stays, as in dockerd) or the umask is the process's.
 void MakeRoots(int fd, const std::string& path) {
   struct stat status;
   if (Again<::fstat>(fd, &status) < 0) ThrowErrno(errno, "fstat", path);
-  if ((status.st_uid != 0 || status.st_gid != 0) && Again<::fchown>(fd, 0, 0) < 0) ThrowErrno(errno, "fchown", path);
+  if ((status.st_uid != 0 || status.st_gid != 0) && Again<::fchown>(fd, 0, 0) < 0)
+    ThrowErrno(errno, "fchown", path);
   mode_t mode = (status.st_mode & 07000) | 0755;
   if (!ThreadIsIsolated() && Again<::fchmod>(fd, mode) < 0) ThrowErrno(errno, "fchmod", path);
 }
@@ -116,7 +117,7 @@ CachedDir& DirCache::Reopen(const std::string& path) {
 }
 
 DirCache::Found DirCache::Open(const std::string& path, bool create) {
-  // What is cached is a directory, and so is all above it: start at the nearest.
+  // A cached path is a directory, and so is everything above it: start at the nearest.
   std::string at = path;
   CachedDir* dir = Lookup(at);
   while (dir == nullptr) {
@@ -125,7 +126,8 @@ DirCache::Found DirCache::Open(const std::string& path, bool create) {
   }
   std::vector<std::string> todo;
   PushComponents(path.substr(at.size()), todo);
-  size_t own = todo.size();  // so many at the bottom of `todo` are the path's own, the others come from links
+  size_t own =
+      todo.size();  // how many at the bottom of `todo` are the path's own; the others come from links
   int links = 0;
   while (!todo.empty()) {
     std::string name = std::move(todo.back());

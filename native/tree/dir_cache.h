@@ -1,9 +1,10 @@
-// The directories of a layer that is being extracted, as fds. A directory is opened one component at a time, each
-// relative to its parent's fd and never through a link; links are followed here, by their text, inside the
-// root. So nothing outside the root can be reached, whatever the tree holds and whoever changes it meanwhile.
+// The directories of a layer that is being extracted, as fds. A directory is opened one component at a time,
+// each relative to its parent's fd and never through a link. The cache itself follows links, by their text,
+// inside the root. So nothing outside the root can be reached, whatever the tree holds and whatever changes
+// it meanwhile.
 //
-// Putting entries into a directory changes its mtime: it is read when the directory enters the cache and
-// restored when it leaves, so that memory does not grow with the number of directories.
+// New entries change the mtime of their directory. The cache reads the mtime when the directory enters and
+// restores it when the directory leaves, so that memory does not grow with the number of directories.
 #pragma once
 
 #include <sys/stat.h>
@@ -19,9 +20,9 @@ namespace layerstack {
 
 struct CachedDir {
   UniqueFd fd;
-  std::string path;   // free of links; "" is the root
-  timespec times[2];  // as they are to be in the end
-  bool changed = false;  // entries were added or removed since `times` was read: restore
+  std::string path;      // free of links; "" is the root
+  timespec times[2];     // the final ones
+  bool changed = false;  // entries were added or removed since `times` was read: restore it
   gid_t gid = 0;         // new entries may inherit the group and the setgid bit
   bool set_gid = false;
 };
@@ -35,11 +36,11 @@ class DirCache {
     CachedDir* dir;     // valid until the next call of anything
     bool through_link;  // `path` is not where the directory really is
   };
-  // The directory at a cleaned path. `create`: missing ones are made, 0755. A path that does not lead to a
-  // directory is ERR_LAYER_INVALID; system errors carry `path`.
+  // The directory at a cleaned path. `create`: makes missing ones, with mode 0755. A path that does not lead
+  // to a directory is ERR_LAYER_INVALID. System errors carry `path`.
   Found Open(const std::string& path, bool create);
 
-  // Closes the directory at `path`, which is free of links, and all below it, restoring nothing.
+  // Closes the directory at `path`, which is free of links, and all below it. Restores nothing.
   void Forget(const std::string& path);
   // Closes all but the root and restores their times.
   void Clear();

@@ -7,8 +7,8 @@
 
 #include <algorithm>
 
-#include "sys/fd.h"
 #include "sys/failure.h"
+#include "sys/fd.h"
 #include "sys/resolve.h"
 #include "sys/whole_io.h"
 #include "sys/xattrs.h"
@@ -19,8 +19,8 @@ namespace layerstack {
 
 namespace {
 
-// One directory of the result, being filled. Directories are done depth first on an own stack, so that only
-// those on the way down are open.
+// One directory of the result, being filled. Directories are done depth first on a stack, so that only those
+// on the way down are open.
 struct Level {
   MergedDir from;
   UniqueFd to;
@@ -34,14 +34,15 @@ void CopyTimes(int dir, const char* name, const struct stat& st, int flags, cons
   if (Again<::utimensat>(dir, name, times, flags) != 0) ThrowErrno(errno, "utimensat", path);
 }
 
-// A new directory with everything of the topmost one but its times.
+// A new directory with everything of the topmost one except its times.
 Level Open(MergedDir from, int parent, const std::string& name, std::string path) {
   Level level{std::move(from), UniqueFd(), std::move(path), {}, {}};
   if (Again<::fstat>(level.from.fd(0), &level.st) != 0) ThrowErrno(errno, "fstat", level.from.path());
   if (Again<::mkdirat>(parent, name.c_str(), 0700) != 0) ThrowErrno(errno, "mkdir", level.path);
   level.to.reset(Again<::openat>(parent, name.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
   if (!level.to) ThrowErrno(errno, "open", level.path);
-  if (Again<::fchown>(level.to.get(), level.st.st_uid, level.st.st_gid) != 0) ThrowErrno(errno, "fchown", level.path);
+  if (Again<::fchown>(level.to.get(), level.st.st_uid, level.st.st_gid) != 0)
+    ThrowErrno(errno, "fchown", level.path);
   CopyXattrs(level.from.fd(0), level.to.get(), level.path);
   if (Again<::fchmod>(level.to.get(), level.st.st_mode & 07777) != 0) ThrowErrno(errno, "fchmod", level.path);
   level.names = level.from.List();
@@ -86,7 +87,8 @@ void Copy(int from_dir, int to_dir, const char* name, const struct stat& st, con
   } else if (Again<::mknodat>(to_dir, name, st.st_mode, st.st_rdev) != 0) {
     ThrowErrno(errno, "mknod", path);
   }
-  if (Again<::fchownat>(to_dir, name, st.st_uid, st.st_gid, AT_SYMLINK_NOFOLLOW) != 0) ThrowErrno(errno, "chown", path);
+  if (Again<::fchownat>(to_dir, name, st.st_uid, st.st_gid, AT_SYMLINK_NOFOLLOW) != 0)
+    ThrowErrno(errno, "chown", path);
   if (!S_ISLNK(st.st_mode) && Again<::fchmodat>(to_dir, name, st.st_mode & 07777, 0) != 0)
     ThrowErrno(errno, "chmod", path);
   CopyTimes(to_dir, name, st, AT_SYMLINK_NOFOLLOW, path);

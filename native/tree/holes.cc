@@ -19,7 +19,7 @@ constexpr int64_t kLeastHole = 64 << 10;
 constexpr size_t kZeroRun = kLeastHole;
 constexpr size_t kMostFragments = 24 << 10;  // tar readers take a map of 1 MiB
 
-// Fragments of a file in its order; never many, whatever a container has made of its files.
+// The fragments of a file in their order. Never many, however many holes the file has.
 class Fragments {
  public:
   void Append(int64_t start, int64_t end) {
@@ -45,7 +45,7 @@ class Fragments {
     map_.back().length = end - map_.back().offset;
   }
 
-  // Takes the smallest holes for data, until few enough are left.
+  // Makes the smallest holes data, until few enough are left.
   void FillSmallest() {
     const SparseMap all = std::move(map_);
     map_.clear();
@@ -73,7 +73,7 @@ class Fragments {
 
 FileData FindData(int fd, const struct stat& info) {
   const int64_t size = info.st_size;
-  // Every block is there: no need to ask for each file.
+  // The file has all its blocks: no need to ask for its holes.
   if (size < kLeastHole || static_cast<int64_t>(info.st_blocks) * 512 >= size) return {{{0, size}}, 0};
   Fragments fragments;
   uint64_t own = 0;

@@ -1,4 +1,4 @@
-// Holes of files: found where a file is read, and left where zeros would be written.
+// Holes of files: finds them when a file is read, and makes them where zeros would be written.
 #pragma once
 
 #include <sys/stat.h>
@@ -10,11 +10,11 @@
 namespace layerstack {
 
 struct FileData {
-  SparseMap parts;       // ascending; the bytes between them are zero
+  SparseMap parts;      // ascending; the bytes between them are zero
   uint64_t filled = 0;  // bytes of holes that the parts have in them
 };
-// Where the data of an open file is, as its file system tells it (SEEK_DATA). Holes of less than 64 KiB count as data,
-// and of tens of thousands the smaller ones. Moves the file's position.
+// Where the data of an open file is, by its file system (SEEK_DATA). Holes of less than 64 KiB count as data,
+// and of tens of thousands of holes the smaller ones. Moves the file's position.
 FileData FindData(int fd, const struct stat& info);
 
 inline uint64_t DataBytes(const SparseMap& data) {
@@ -23,8 +23,8 @@ inline uint64_t DataBytes(const SparseMap& data) {
   return bytes;
 }
 
-// Writes the next bytes of a new file, but moves on over each 64 KiB of zeros, which sets `*holes`: then the file has
-// to be given its size at the end. False with errno set on failure.
+// Writes the next bytes of a new file, but seeks over each 64 KiB of zeros and then sets `*holes`: the caller
+// must set the file's size at the end. False with errno set on failure.
 bool WriteAroundZeros(int fd, std::string_view bytes, bool* holes);
 
 }  // namespace layerstack

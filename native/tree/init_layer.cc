@@ -7,8 +7,8 @@
 
 #include <memory>
 
-#include "sys/fd.h"
 #include "sys/failure.h"
+#include "sys/fd.h"
 #include "sys/resolve.h"
 #include "sys/thread_pool.h"
 #include "sys/xattrs.h"
@@ -42,10 +42,13 @@ class InitDir {
  public:
   // The root: the upper is there.
   InitDir(MergedDir lower, UniqueFd upper, std::string path)
-      : lower_(std::move(lower)), has_lower_(lower_.layers() > 0), upper_(std::move(upper)), path_(std::move(path)) {}
+      : lower_(std::move(lower)),
+        has_lower_(lower_.layers() > 0),
+        upper_(std::move(upper)),
+        path_(std::move(path)) {}
 
   void Ensure(const Wanted& wanted) {
-    // What is no directory has been unlinked; a directory stays, whatever was wanted.
+    // dockerd has unlinked anything but a directory. A directory stays, whatever was wanted.
     if (MergedDir::Found found = Look(wanted.name); !found.below) Make(wanted, found.exists);
   }
 
@@ -63,7 +66,9 @@ class InitDir {
     return child;
   }
 
-  MergedDir::Found Look(const std::string& name) const { return has_lower_ ? lower_.Lookup(name) : MergedDir::Found(); }
+  MergedDir::Found Look(const std::string& name) const {
+    return has_lower_ ? lower_.Lookup(name) : MergedDir::Found();
+  }
 
   // The text of a link that Look has found.
   std::string ReadLink(const std::string& name, const MergedDir::Found& found) const {
@@ -80,8 +85,8 @@ class InitDir {
   InitDir(InitDir* parent, const std::string& name)
       : parent_(parent), name_(name), path_(parent->path_ + "/" + name) {}
 
-  // Makes an entry in the upper as root's, and returns the fd of a directory. `replaces`: something of the image,
-  // which has no directory by that name.
+  // Makes an entry in the upper, owned by root, and returns the fd of a directory. `replaces`: it replaces
+  // something of the image that is not a directory.
   UniqueFd Make(const Wanted& wanted, bool replaces) {
     CopyUp();
     const int dir = upper_.get();
@@ -93,7 +98,7 @@ class InitDir {
         if (Again<::mkdirat>(dir, name, kMode) != 0) ThrowErrno(errno, "mkdir", path);
         fd.reset(Again<::openat>(dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
         if (!fd) ThrowErrno(errno, "open", path);
-        // Else it would merge with a directory that what it replaces has hidden.
+        // Else it would merge with a directory that the replaced entry has hidden.
         if (replaces) SetXattr(fd.get(), "trusted.overlay.opaque", "y", path);
         break;
       case Wanted::kFile:
@@ -101,20 +106,24 @@ class InitDir {
         if (!fd) ThrowErrno(errno, "open", path);
         break;
       case Wanted::kLink:
-        // dockerd chowns no link, so below a setgid directory of the image it keeps that one's group.
-        if (Again<::symlinkat>(wanted.target, dir, name) != 0) ThrowErrno(errno, "symlink", wanted.target, path);
+        // dockerd does not chown links, so below a setgid directory of the image a link keeps that
+        // directory's group.
+        if (Again<::symlinkat>(wanted.target, dir, name) != 0)
+          ThrowErrno(errno, "symlink", wanted.target, path);
         return fd;
     }
-    // It is root's already, but below a setgid directory of the image.
+    // Root owns it already, except below a setgid directory of the image.
     struct stat st;
     if (Again<::fstat>(fd.get(), &st) != 0) ThrowErrno(errno, "fstat", path);
-    if ((st.st_uid != 0 || st.st_gid != 0) && Again<::fchown>(fd.get(), 0, 0) != 0) ThrowErrno(errno, "fchown", path);
-    if (!ThreadIsIsolated() && Again<::fchmod>(fd.get(), kMode) != 0) ThrowErrno(errno, "fchmod", path);  // the umask's bits
+    if ((st.st_uid != 0 || st.st_gid != 0) && Again<::fchown>(fd.get(), 0, 0) != 0)
+      ThrowErrno(errno, "fchown", path);
+    if (!ThreadIsIsolated() && Again<::fchmod>(fd.get(), kMode) != 0)
+      ThrowErrno(errno, "fchmod", path);  // the umask's bits
     return fd;
   }
 
-  // Gives the directory an upper with the owner, mode and attributes of the image's. Its times need no care: something
-  // is about to be made in it.
+  // Makes the directory in the upper, with the owner, mode and attributes of the image's. Its times do not
+  // matter, since something is about to be made in it.
   void CopyUp() {
     if (upper_) return;
     parent_->CopyUp();
@@ -145,7 +154,8 @@ UniqueFd OpenImageRoot(const std::string& root) {
 }
 
 // The root of the view of `upper` over `lowers`.
-InitDir Top(int root_fd, const std::string& root, const std::vector<std::string>& lowers, const std::string& upper) {
+InitDir Top(int root_fd, const std::string& root, const std::vector<std::string>& lowers,
+            const std::string& upper) {
   const std::string path = root + "/" + upper;
   UniqueFd upper_fd = OpenInRoot(root_fd, upper, O_RDONLY | O_DIRECTORY);
   if (!upper_fd) ThrowErrno(errno, "open", path);
@@ -169,7 +179,7 @@ void MakeDirectory(const std::string& root, const std::vector<std::string>& lowe
                    const std::string& path) {
   if (path.size() >= PATH_MAX) ThrowErrno(ENAMETOOLONG, "mkdir", root + "/" + upper);
   const UniqueFd root_fd = OpenImageRoot(root);
-  // From the root of the view down to where the walk is. Each points to the one above it.
+  // The directories from the root of the view down to where the walk is. Each points to the one above it.
   std::vector<std::unique_ptr<InitDir>> walk;
   walk.push_back(std::make_unique<InitDir>(Top(root_fd.get(), root, lowers, upper)));
   std::vector<std::string> ahead;

@@ -18,11 +18,12 @@ namespace layerstack {
 
 namespace {
 
-// Holes of a tar that are written as zeros, which every reader knows. Those of a file that is a ninth data or more do
-// not count: a sparse member costs a layer more than its zeros do, since tar-split carries its data.
+// How many bytes of holes a tar may have as zeros, which every reader understands. Holes of a file that is a
+// ninth data or more do not count: a sparse member costs a layer more than its zeros, since tar-split carries
+// its data.
 constexpr uint64_t kMostZeros = 256 << 20;
 constexpr uint64_t kMostlyHoles = 8;
-constexpr uint64_t kMostFilled = 64;  // zeros for each byte of data, where a file has too many holes for a map
+constexpr uint64_t kMostFilled = 64;  // zeros for each byte of data, if a file has too many holes for a map
 constexpr uint64_t kReadAhead = 1 << 20;  // smaller files are read by one call anyway
 
 // A file capability that an unprivileged container set carries the user namespace's root id (revision 3);
@@ -36,7 +37,8 @@ std::string PortableCapability(const std::string& value) {
 
 }  // namespace
 
-LayerTar::LayerTar(const std::string& directory, LayerTarOptions options) : options_(options), zeros_left_(kMostZeros) {
+LayerTar::LayerTar(const std::string& directory, LayerTarOptions options)
+    : options_(options), zeros_left_(kMostZeros) {
   UniqueFd fd(Again<::open>(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   struct stat info;
   if (!fd || Again<::fstat>(fd.get(), &info) != 0) ThrowErrno(errno, "open", directory);
@@ -44,7 +46,8 @@ LayerTar::LayerTar(const std::string& directory, LayerTarOptions options) : opti
   Enter(std::move(fd), "");
 }
 
-LayerTar::LayerTar(const std::string& root, const std::string& path, const std::string& name, LayerTarOptions options)
+LayerTar::LayerTar(const std::string& root, const std::string& path, const std::string& name,
+                   LayerTarOptions options)
     : options_(options), zeros_left_(kMostZeros) {
   UniqueFd root_fd(Again<::open>(root.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
   if (!root_fd) ThrowErrno(errno, "open", root);
@@ -64,7 +67,8 @@ void LayerTar::Enter(UniqueFd fd, std::string path) {
 }
 
 template <typename Get>
-void LayerTar::TakeXattrs(const std::vector<std::string>& names, const std::string& path, TarEntry& member, Get get) {
+void LayerTar::TakeXattrs(const std::vector<std::string>& names, const std::string& path, TarEntry& member,
+                          Get get) {
   for (const std::string& name : names) {
     bool indirect = name == "trusted.overlay.redirect" || name == "trusted.overlay.metacopy";
     if (options_.kind != TreeKind::kView && indirect) RefuseIndirect(name, path);
@@ -79,18 +83,20 @@ void LayerTar::TakeXattrs(const std::vector<std::string>& names, const std::stri
   }
 }
 
-// Of what is open for reading.
+// The attributes of a file that is open for reading.
 void LayerTar::ReadXattrs(int fd, const std::string& path, TarEntry& member) {
-  TakeXattrs(ListXattrs(fd, path), path, member, [&](const std::string& name) { return GetXattr(fd, name, path); });
+  TakeXattrs(ListXattrs(fd, path), path, member,
+             [&](const std::string& name) { return GetXattr(fd, name, path); });
 }
 
-// Of what cannot be opened without a side effect. Not by its name, which may be gone or another's by now.
+// The attributes of a file that cannot be opened without a side effect. Not by its name, which may be gone or
+// another file's by now.
 void LayerTar::ReadInodeXattrs(int path_fd, const std::string& path, TarEntry& member) {
   TakeXattrs(ListInodeXattrs(path_fd, path), path, member,
              [&](const std::string& name) { return GetInodeXattr(path_fd, name, path); });
 }
 
-// What cannot be part of the tar, or must not be.
+// Whether the entry cannot or must not be part of the tar.
 bool LayerTar::LeavesOut(const struct stat& info, const std::string& path, const std::string& name) {
   if (S_ISSOCK(info.st_mode)) {
     warnings_.Add("socket", path, "a socket cannot be part of a tar");
@@ -98,7 +104,8 @@ bool LayerTar::LeavesOut(const struct stat& info, const std::string& path, const
   }
   const bool own = options_.kind == TreeKind::kPlain;
   if (own && IsWhiteout(info)) {
-    warnings_.Add("whiteout-device", path, "a device 0:0 means the removal of a file in a layer: it is left out");
+    warnings_.Add("whiteout-device", path,
+                  "a device 0:0 means the removal of a file in a layer: it is left out");
     return true;
   }
   if (options_.kind == TreeKind::kView || !name.starts_with(".wh.")) return false;
@@ -149,7 +156,7 @@ void LayerTar::Encode(int fd, const Level* level, const std::string& name) {
     if (!added) {
       member.type = '1';
       member.linkname = first->second;
-      // Who applies a link gives its owner to the file anew, which takes capabilities away: so they come again.
+      // Applying a link sets the file's owner again, which takes capabilities away. So the link repeats them.
       if (!S_ISLNK(info.st_mode)) ReadInodeXattrs(fd, path, member);
       pending_ += EncodeTarHeader(member);
       return;
@@ -171,14 +178,15 @@ void LayerTar::Encode(int fd, const Level* level, const std::string& name) {
     member.type = '6';
     ReadInodeXattrs(fd, path, member);
   } else {
-    // The very inode that was looked at: a container may have put a device under the name since.
+    // The same inode as before: a container may have put a device at the name meanwhile.
     std::string inode = "/proc/self/fd/" + std::to_string(fd);
     file_.reset(Again<::open>(inode.c_str(), O_RDONLY | O_CLOEXEC));
     if (!file_) ThrowErrno(errno, "open", path);
     ReadXattrs(file_.get(), path, member);
-    // What looks like a whiteout is not extracted, so nobody would take its clone.
+    // A file that looks like a whiteout is not extracted, so its clone would never be taken.
     bool extracted = !name.starts_with(".wh.");
-    if (options_.clones && extracted && static_cast<uint64_t>(info.st_size) >= Clones::kMinBytes) Clone(member, info);
+    if (options_.clones && extracted && static_cast<uint64_t>(info.st_size) >= Clones::kMinBytes)
+      Clone(member, info);
     EncodeContent(member, info);
   }
   pending_ += EncodeTarHeader(member);
@@ -210,7 +218,7 @@ void LayerTar::EncodeContent(TarEntry& member, const struct stat& info) {
   if (file_bytes_ >= kReadAhead) ::posix_fadvise(file_.get(), 0, 0, POSIX_FADV_SEQUENTIAL);
 }
 
-// Goes on with a clone of the file, as large as it is by now.
+// Continues with a clone of the file, with the size that it has now.
 void LayerTar::Clone(const TarEntry& member, struct stat& info) {
   UniqueFd clone = options_.clones->Make(member.name, file_.get());
   if (!clone) return;

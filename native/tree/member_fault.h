@@ -1,4 +1,5 @@
-// Whether it is the member's fault or the machine's when a system call fails that does what a member of a tar says.
+// Tells whether the member or the machine is at fault when a system call fails that does what a member of a
+// tar says.
 #pragma once
 
 #include <string>
@@ -7,10 +8,11 @@
 
 namespace layerstack {
 
-// Names the member in `failure`, unless that names one. A system call that fails because of what the member asks for (a
-// target that is too long, attributes that the kernel refuses, more than the file system can hold in one file) becomes
-// an error of the input with `code`; what the machine is to blame for (a full disk, an I/O error, too many open files)
-// stays a system error. `place`: an fd of the file system that the member goes to.
+// Names the member in `failure`, unless it names one. A system call that fails because of what the member
+// asks for (a target that is too long, attributes that the kernel refuses, more than the file system can hold
+// in one file) becomes an error of the input with `code`. A failure of the machine (a full disk, an I/O
+// error, too many open files) stays a system error. `place`: an fd of the file system that the member goes
+// to.
 void JudgeMember(Failure& failure, const std::string& member, const char* code, int place);
 
 }  // namespace layerstack

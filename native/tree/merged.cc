@@ -19,10 +19,10 @@ MergedDir::MergedDir(int root_fd, const std::string& root, const std::vector<std
     std::string path = root + "/" + lower;
     UniqueFd fd = OpenInRoot(root_fd, lower, O_RDONLY | O_DIRECTORY);
     if (!fd && (errno == ENOENT || errno == ENOTDIR || errno == ELOOP))
-      ThrowInput("ERR_STORE_CORRUPT", "the content of a layer, " + path + ", is missing: load its image again",
-                 {{"path", path}});
+      ThrowInput("ERR_STORE_CORRUPT",
+                 "the content of a layer, " + path + ", is missing: load its image again", {{"path", path}});
     if (!fd) ThrowErrno(errno, "open", path);
-    // The roots of layers always merge: overlayfs looks at no opaque mark there.
+    // The roots of layers always merge: overlayfs ignores an opaque mark there.
     parts_.push_back({std::move(fd), std::move(path)});
   }
 }
@@ -56,7 +56,8 @@ MergedDir::Found MergedDir::Lookup(const std::string& name, size_t first) const 
       found.layer = layer;
       found.below.reset(new MergedDir);
     }
-    UniqueFd fd(Again<::openat>(part.fd.get(), name.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+    UniqueFd fd(
+        Again<::openat>(part.fd.get(), name.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
     if (!fd) ThrowErrno(errno, "open", path);
     if (!found.below->Add(std::move(fd), std::move(path))) return found;
   }

@@ -1,7 +1,7 @@
-// One directory of an image's merged view, found by looking into its layers and not by mounting them: what
-// overlayfs would show for it (kernel: Documentation/filesystems/overlayfs.rst). A whiteout is a character device
-// 0:0; a directory with trusted.overlay.opaque=y hides what is below it; a directory merges with the directories of
-// its name below, down to the first entry that is none.
+// One directory of an image's merged view, found by looking into its layers instead of mounting them: what
+// overlayfs would show for it (kernel: Documentation/filesystems/overlayfs.rst). A whiteout is a character
+// device 0:0. A directory with trusted.overlay.opaque=y hides what is below it. A directory merges with the
+// directories of its name below, down to the first entry that is not a directory.
 #pragma once
 
 #include <sys/stat.h>
@@ -19,13 +19,13 @@ class MergedDir {
   struct Found {
     bool exists = false;
     struct stat st = {};               // of the entry that shows
-    size_t layer = 0;                  // index into the directories of this one: where the entry is
-    std::unique_ptr<MergedDir> below;  // for a directory
+    size_t layer = 0;                  // the index of the directory that has the entry
+    std::unique_ptr<MergedDir> below;  // set for a directory
   };
 
   struct Name {
     std::string name;
-    size_t layer;  // the topmost directory of this one that has it
+    size_t layer;  // the topmost directory that has it
   };
 
   // A view of nothing.
@@ -43,7 +43,7 @@ class MergedDir {
   // The directories that merge into this one, topmost first, open for reading.
   size_t layers() const { return parts_.size(); }
   int fd(size_t layer) const { return parts_[layer].fd.get(); }
-  // Where the topmost directory is, for messages.
+  // The path of a directory, for messages.
   const std::string& path(size_t layer = 0) const { return parts_[layer].path; }
 
  private:
@@ -52,7 +52,7 @@ class MergedDir {
     std::string path;
   };
 
-  // Adds a directory below the others; false where nothing below it shows.
+  // Adds a directory below the others. False if nothing below it shows.
   bool Add(UniqueFd fd, std::string path);
 
   std::vector<Part> parts_;

@@ -15,8 +15,8 @@ namespace {
 
 uint32_t IdOf(const TarMember& member, int64_t id, const char* what) {
   if (id < 0 || id >= UINT32_MAX) {
-    ThrowInput("ERR_LAYER_INVALID",
-               "'" + member.name + "' has the " + what + " id " + std::to_string(id) + ", which no file can have");
+    ThrowInput("ERR_LAYER_INVALID", "'" + member.name + "' has the " + what + " id " + std::to_string(id) +
+                                        ", which no file can have");
   }
   return static_cast<uint32_t>(id);
 }
@@ -68,7 +68,8 @@ dev_t DeviceOf(const TarMember& member) {
 }
 
 const char* LinkTargetOf(const TarMember& member) {
-  if (member.linkname.empty()) ThrowInput("ERR_LAYER_INVALID", "'" + member.name + "' is a symbolic link to nothing");
+  if (member.linkname.empty())
+    ThrowInput("ERR_LAYER_INVALID", "'" + member.name + "' is a symbolic link to nothing");
   return member.linkname.c_str();
 }
 
@@ -79,7 +80,8 @@ void TimesOf(const TarMember& member, timespec times[2]) {
 }
 
 void ChangeOwner(NodeRef node, uid_t uid, gid_t gid) {
-  int result = node.name ? Again<::fchownat>(node.fd, node.name, uid, gid, AT_SYMLINK_NOFOLLOW) : Again<::fchown>(node.fd, uid, gid);
+  int result = node.name ? Again<::fchownat>(node.fd, node.name, uid, gid, AT_SYMLINK_NOFOLLOW)
+                         : Again<::fchown>(node.fd, uid, gid);
   if (result < 0) ThrowErrno(errno, "chown");
 }
 
@@ -91,21 +93,23 @@ void ChangeMode(NodeRef node, mode_t mode) {
 void ChangeTimes(NodeRef node, const TarMember& member) {
   timespec times[2];
   TimesOf(member, times);
-  int result =
-      node.name ? Again<::utimensat>(node.fd, node.name, times, AT_SYMLINK_NOFOLLOW) : Again<::futimens>(node.fd, times);
+  int result = node.name ? Again<::utimensat>(node.fd, node.name, times, AT_SYMLINK_NOFOLLOW)
+                         : Again<::futimens>(node.fd, times);
   if (result < 0) ThrowErrno(errno, "utimensat");
 }
 
 void SetXattrs(NodeRef node, const TarMember& member, Warnings& warnings) {
   for (const auto& [name, value] : member.xattrs) {
     if (IsOverlayOwn(name)) {
-      // As much of the name as a file system would take: a warning must not hold on to a whole PAX header.
-      warnings.Add("WARN_XATTR_DROPPED", member.name,
-                   "dropped '" + name.substr(0, XATTR_NAME_MAX) + "': it belongs to overlayfs, not to layers");
+      // At most as much of the name as a file system takes: a warning must not keep a whole PAX header.
+      warnings.Add(
+          "WARN_XATTR_DROPPED", member.name,
+          "dropped '" + name.substr(0, XATTR_NAME_MAX) + "': it belongs to overlayfs, not to layers");
       continue;
     }
-    int result = node.name ? Again<::setxattr>(InodePath(node).Get(), name.c_str(), value.data(), value.size(), 0)
-                           : Again<::fsetxattr>(node.fd, name.c_str(), value.data(), value.size(), 0);
+    int result = node.name
+                     ? Again<::setxattr>(InodePath(node).Get(), name.c_str(), value.data(), value.size(), 0)
+                     : Again<::fsetxattr>(node.fd, name.c_str(), value.data(), value.size(), 0);
     if (result == 0) continue;
     if (errno != EPERM && errno != ENOTSUP) ThrowErrno(errno, "setxattr", name.substr(0, XATTR_NAME_MAX));
     const char* why = errno == EPERM ? "not permitted here" : "the file system has none such";

@@ -1,5 +1,5 @@
-// Owner, extended attributes, mode and times of what a member has created, in dockerd's order: chown takes setuid bits
-// and capabilities away, so both come after it. System errors are thrown without a path.
+// Owner, extended attributes, mode and times of what a member has created, in dockerd's order: chown takes
+// setuid bits and capabilities away, so both come after it. System errors are thrown without a path.
 #pragma once
 
 #include <sys/stat.h>
@@ -10,8 +10,8 @@
 
 namespace layerstack {
 
-// An inode: by an fd of its own (open for reading or writing), or by its directory's fd and its name. A link is never
-// followed.
+// An inode: by an fd of its own (open for reading or writing), or by its directory's fd and its name. A link
+// is never followed.
 struct NodeRef {
   int fd;
   const char* name = nullptr;
@@ -21,8 +21,8 @@ struct NodeRef {
 uid_t OwnerOf(const TarMember& member);
 gid_t GroupOf(const TarMember& member);
 inline mode_t ModeOf(const TarMember& member) { return static_cast<mode_t>(member.mode & 07777); }
-// The type of a device or fifo: S_IFCHR, S_IFBLK or S_IFIFO; and its number (0 for a fifo). Throws ERR_LAYER_INVALID for
-// a number that no device can have.
+// The type of a device or fifo: S_IFCHR, S_IFBLK or S_IFIFO; and its number (0 for a fifo). Throws
+// ERR_LAYER_INVALID for a number that no device can have.
 mode_t NodeTypeOf(const TarMember& member);
 dev_t DeviceOf(const TarMember& member);
 // Throws ERR_LAYER_INVALID if the symbolic link leads to "".
@@ -33,7 +33,8 @@ void TimesOf(const TarMember& member, timespec times[2]);
 void ChangeOwner(NodeRef node, uid_t uid, gid_t gid);
 void ChangeMode(NodeRef node, mode_t mode);
 void ChangeTimes(NodeRef node, const TarMember& member);
-// Leaves out overlayfs's own attributes and those that may not or cannot be set here (EPERM, ENOTSUP), with a warning.
+// Leaves out overlayfs's own attributes and those that may not or cannot be set here (EPERM, ENOTSUP), with a
+// warning.
 void SetXattrs(NodeRef node, const TarMember& member, Warnings& warnings);
 
 // A regular file that has just been made.

@@ -1,5 +1,5 @@
-// The names seen in a layer, as 64-bit keyed hashes: 8 bytes a name instead of its text. A false "seen" (a chance of
-// n^2 / 2^65, and none that a layer could bring about, since the key is random) only costs space.
+// The names seen in a layer, as 64-bit keyed hashes: 8 bytes a name instead of its text. A false "seen" only
+// costs space. Its chance is n^2 / 2^65, and a layer cannot raise it, since the key is random.
 #pragma once
 
 #include <cstdint>
@@ -11,7 +11,7 @@ namespace layerstack {
 class NameSet {
  public:
   NameSet();
-  // Whether it was new.
+  // Returns whether the name was new.
   bool Insert(std::string_view name);
 
  private:

@@ -24,7 +24,7 @@ void Push(std::string_view path, std::vector<std::string>& stack) {
   }
 }
 
-// Empty where `path` is no link or not there.
+// Empty if `path` is not a link or does not exist.
 std::string ReadLink(int root, const std::string& path) {
   char text[PATH_MAX];
   UniqueFd fd = OpenInRoot(root, path, O_PATH | O_NOFOLLOW);
@@ -32,8 +32,8 @@ std::string ReadLink(int root, const std::string& path) {
   return length > 0 ? std::string(text, static_cast<size_t>(length)) : std::string();
 }
 
-// By text, component after component. A tree that changes meanwhile makes the answer old, no more: who uses it resolves
-// it again.
+// By text, component after component. If the tree changes meanwhile, the answer is only out of date: its
+// users resolve it again.
 std::string Evaluate(int root, const std::string& path) {
   std::string at;
   std::vector<std::string> todo;

@@ -1,5 +1,6 @@
-// Hashes of a path and of every directory above it in one pass over its bytes: polynomials modulo 2^61 - 1 at two random
-// points, 122 bits. Two of the paths that one layer may have collide with a chance below 2^-50, whoever chose them.
+// Hashes of a path and of every directory above it, in one pass over its bytes: polynomials modulo 2^61 - 1
+// at two random points, 122 bits. The chance that two paths of one layer collide is below 2^-50, whoever
+// chose them.
 #pragma once
 
 #include <cstddef>
@@ -7,7 +8,7 @@
 
 namespace layerstack {
 
-// The random points: one for all paths that are to be compared.
+// The random points. Hashes can be compared if they have the same key.
 class PrefixKey {
  public:
   PrefixKey();  // throws the errno of getrandom(2)
@@ -34,7 +35,7 @@ class PrefixHash {
                                static_cast<unsigned char>(c) + 1);
     }
   }
-  // Of the bytes added so far.
+  // The hash of the bytes added so far.
   const Value& Get() const { return value_; }
 
  private:

@@ -9,8 +9,8 @@
 #include <vector>
 
 #include "sys/dirents.h"
-#include "sys/fd.h"
 #include "sys/failure.h"
+#include "sys/fd.h"
 #include "sys/resolve.h"
 
 namespace layerstack {
@@ -18,8 +18,8 @@ namespace layerstack {
 namespace {
 
 constexpr size_t kMaxOpen = 28;
-// How often a directory that is not empty after having been emptied is read again: file systems may skip
-// entries of a directory that shrinks while it is read, and others may add some.
+// How often a directory is read again if it is not empty after its entries were removed. A file system may
+// skip entries of a directory that shrinks while it is read, and other processes may add some.
 constexpr int kMaxPasses = 8;
 
 class Remover {
@@ -52,9 +52,9 @@ class Remover {
     int passes;
   };
 
-  // Removes a directory entry; true where it is a directory with something in it. A directory is first tried with
-  // rmdir(2): an empty one is gone for one call, and a mount point says EBUSY before anything in it is
-  // touched, also where a mount of the same file system would not show in st_dev.
+  // Removes a directory entry. True if it is a directory that is not empty. Tries rmdir(2) first: it removes
+  // an empty directory in one call, and gives EBUSY for a mount point before anything in it is touched, even
+  // if the mount is of the same file system and so does not show in st_dev.
   bool RemoveOne(int dir, const std::string& name, unsigned char type) {
     bool rmdir = type == DT_DIR;
     for (int attempt = 0; attempt < 4; ++attempt) {
@@ -79,7 +79,8 @@ class Remover {
   // unlink(2) of a directory is EISDIR on Linux, EPERM by POSIX.
   static bool IsDirectory(int dir, const std::string& name) {
     struct stat st;
-    bool directory = Again<::fstatat>(dir, name.c_str(), &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(st.st_mode);
+    bool directory =
+        Again<::fstatat>(dir, name.c_str(), &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(st.st_mode);
     errno = EPERM;
     return directory;
   }
@@ -97,7 +98,7 @@ class Remover {
     Empty();
   }
 
-  // Removes everything in the last frame but directories with something in them, which become its to-do.
+  // Removes everything in the last frame except directories that are not empty, which become its to-do.
   void Empty() {
     Frame& frame = frames_.back();
     ++frame.passes;
@@ -106,7 +107,7 @@ class Remover {
     for (;;) {
       std::vector<Dirents::Entry>& piece = entries.Next();
       if (piece.empty()) break;
-      // In the order of inodes, neighbours in the inode table are freed together.
+      // In the order of inodes, so that neighbours in the inode table are freed together.
       std::sort(piece.begin(), piece.end(), [](const auto& a, const auto& b) { return a.inode < b.inode; });
       for (const Dirents::Entry& entry : piece) {
         if (RemoveOne(fd, entry.name, entry.type)) frame.todo.emplace_back(entry.name);
@@ -115,7 +116,7 @@ class Remover {
     if (errno != 0) ThrowErrno(errno, "getdents64", Path(""));
   }
 
-  // The last frame has no more to-do: removes its directory.
+  // Removes the directory of the last frame, which has no more to-do.
   void Leave() {
     size_t last = frames_.size() - 1;
     int dir = last == 0 ? top_ : Reopen(last - 1, frames_[last].fd.get());
@@ -128,7 +129,8 @@ class Remover {
     frames_.pop_back();
   }
 
-  // The fd of a frame; if it was given up, by `..` of the directory in it, which must lead to the same one.
+  // The fd of a frame. If it was given up, opens `..` of the directory in it, which must lead to the same
+  // directory.
   int Reopen(size_t index, int child) {
     Frame& frame = frames_[index];
     if (!frame.fd) {

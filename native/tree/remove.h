@@ -6,12 +6,12 @@
 
 namespace layerstack {
 
-// Removes `path` (a file, link or tree) below `root` and returns the number of removed entries; 0 where there is
-// none. Links are removed, never followed; a mount point below or at `path` stops it with EBUSY, with everything
-// beside it possibly gone. Entries that others remove meanwhile are no error. Any depth of nesting, with at most
-// 32 open fds. Throws Failure with the full path of the entry.
+// Removes `path` (a file, link or tree) below `root` and returns the number of removed entries, 0 if there is
+// nothing. Links are removed, never followed. A mount point below or at `path` stops it with EBUSY, with
+// everything beside it possibly gone. Entries that others remove meanwhile are not an error. Any depth of
+// nesting, with at most 32 open fds. Throws Failure with the full path of the entry.
 int64_t RemoveTree(const std::string& root, const std::string& path);
-// The same of one name in the directory behind `dir`; `full` is its path in failures.
+// The same for one name in the directory behind `dir`. `full` is its path in failures.
 int64_t RemoveTreeAt(int dir, const std::string& name, const std::string& full);
 
 }  // namespace layerstack

@@ -41,7 +41,8 @@ ReplacedFiles::ReplacedFiles(std::string diff) : root_(std::move(diff) + ".aside
 
 void ReplacedFiles::Add(int dir, const char* name, const std::string& path, uint64_t recorded) {
   if (count_ >= kMaxReplaced) {
-    ThrowInput("ERR_LIMIT_EXCEEDED", "more than " + std::to_string(kMaxReplaced) + " members replace others of this layer",
+    ThrowInput("ERR_LIMIT_EXCEEDED",
+               "more than " + std::to_string(kMaxReplaced) + " members replace others of this layer",
                {{"limit", std::to_string(kMaxReplaced)}});
   }
   if (!fd_) {
@@ -49,14 +50,15 @@ void ReplacedFiles::Add(int dir, const char* name, const std::string& path, uint
     fd_.reset(Again<::open>(root_.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
     if (!fd_) ThrowErrno(errno, "open", root_);
   }
-  if (Again<::renameat>(dir, name, fd_.get(), std::to_string(count_).c_str()) < 0) ThrowErrno(errno, "rename", path);
+  if (Again<::renameat>(dir, name, fd_.get(), std::to_string(count_).c_str()) < 0)
+    ThrowErrno(errno, "rename", path);
   PrefixHash hash(key_);
   for (char c : path) hash.Add(c);
   by_path_[hash.Get()].push_back({recorded, count_++});
 }
 
-// Returns where the content of file entry number `entry` was moved to, or "" if it is still in its place. It moved with
-// the first entry replaced after it was recorded that was the file itself or a directory above it.
+// Returns where the content of file entry number `entry` was moved to, or "" if it is still in its place. It
+// moved with the first entry replaced after it was recorded that was the file itself or a directory above it.
 std::string ReplacedFiles::Find(const std::string& name, uint64_t entry) const {
   std::string path = CleanMemberPath(name).value_or("");
   uint64_t first = UINT64_MAX;

@@ -1,6 +1,6 @@
-// Files and directories of a layer that later members of the same layer have replaced, kept until the end of the layer.
-// The tar-split may already say that the bytes of a replaced file are found at its name. FoldInto rewrites the tar-split
-// so that it carries these bytes itself.
+// Files and directories of a layer that later members of the same layer have replaced, kept until the end of
+// the layer. The tar-split may already say that the bytes of a replaced file are found at its name. FoldInto
+// rewrites the tar-split so that it carries these bytes itself.
 #pragma once
 
 #include <cstdint>
@@ -19,11 +19,12 @@ class ReplacedFiles {
   // `diff`: the layer's directory. Replaced files go to `<diff>.aside`, which is made when first needed.
   explicit ReplacedFiles(std::string diff);
 
-  // Moves the entry away. `path`: where it really is. `recorded`: how many file entries the tar-split has so far.
+  // Moves the entry away. `path`: where it really is. `recorded`: how many file entries the tar-split has so
+  // far.
   void Add(int dir, const char* name, const std::string& path, uint64_t recorded);
   bool Empty() const { return count_ == 0; }
-  // Rewrites the tar-split at `path` (by a new file renamed over it), then removes the replaced files. Calls `check` at
-  // every entry; it may throw.
+  // Rewrites the tar-split at `path` (by a new file renamed over it), then removes the replaced files. Calls
+  // `check` at every entry; it may throw.
   void FoldInto(const std::string& path, const std::function<void()>& check);
 
  private:

@@ -1,5 +1,5 @@
-// Counts what the members of a tar become against a bound: the bytes of the tar, and holes of sparse files as the zeros
-// that they stand for. Else a tar of some kilobytes could make files of many terabytes.
+// Counts against a bound what the members of a tar become: the bytes of the tar, and holes of sparse files as
+// the zeros that they stand for. Else a tar of some kilobytes could make files of many terabytes.
 #pragma once
 
 #include <cstdint>
@@ -14,7 +14,8 @@ class SizeBound {
  public:
   explicit SizeBound(uint64_t most) : most_(most) {}
 
-  // `position`: where the member's payload begins in the tar. Throws ERR_LIMIT_EXCEEDED with `limit` and `member`.
+  // `position`: where the member's payload begins in the tar. Throws ERR_LIMIT_EXCEEDED with `limit` and
+  // `member`.
   void Take(const TarMember& member, uint64_t position) {
     uint64_t holes = member.sparse ? member.size - member.payload : 0;
     uint64_t bytes = position + member.payload;
@@ -23,8 +24,9 @@ class SizeBound {
       return;
     }
     ThrowInput("ERR_LIMIT_EXCEEDED",
-               "with '" + member.name + "' of " + std::to_string(member.size) + " bytes it has more than the " +
-                   std::to_string(most_) + " bytes that are allowed, holes of sparse files included; if you trust it, " +
+               "with '" + member.name + "' of " + std::to_string(member.size) +
+                   " bytes it has more than the " + std::to_string(most_) +
+                   " bytes that are allowed, holes of sparse files included; if you trust it, " +
                    "allow more with maxBytes (--max-bytes)",
                {{"limit", std::to_string(most_)}, {"member", member.name}});
   }

@@ -49,7 +49,7 @@ TreeWriter::TreeWriter(const std::string& diff, const TarSplitWriter& tar_split,
       replaced_(diff),
       warnings_(warnings),
       creates_as_root_(::geteuid() == 0 && ::getegid() == 0),
-      // A umask or a default ACL takes bits from the mode that a new file is given.
+      // A umask or a default ACL takes bits from the mode of a new file.
       exact_modes_(ThreadIsIsolated() && !GetXattr(root_.get(), kDefaultAcl, diff)) {}
 
 CachedDir& TreeWriter::Parent(const std::string& parent, bool* through_link) {
@@ -92,7 +92,7 @@ bool TreeWriter::NeedsOwner(const TarMember& member, const CachedDir& dir) const
   return OwnerOf(member) != 0 || GroupOf(member) != 0 || dir.gid != 0 || !creates_as_root_;
 }
 
-// `special`: the bits that owner or creation may have taken away.
+// `special`: bits that chown or creation may have taken away.
 bool TreeWriter::NeedsMode(const TarMember& member, mode_t special) const {
   return !exact_modes_ || (ModeOf(member) & special) || HasXattr(member, kAccessAcl);
 }
@@ -169,7 +169,8 @@ TreeWriter::File TreeWriter::CreateFile(const TarMember& member, const std::stri
   return file;
 }
 
-void TreeWriter::FinishNamed(const TarMember& member, const CachedDir& dir, const std::string& base, bool has_mode) {
+void TreeWriter::FinishNamed(const TarMember& member, const CachedDir& dir, const std::string& base,
+                             bool has_mode) {
   NodeRef node{dir.fd.get(), base.c_str()};
   bool chown = NeedsOwner(member, dir);
   if (chown) ChangeOwner(node, OwnerOf(member), GroupOf(member));
@@ -182,7 +183,8 @@ void TreeWriter::Symlink(const TarMember& member, const std::string& path) {
   const char* target = LinkTargetOf(member);
   SplitPath split = SplitMemberPath(path);
   CachedDir& dir = Parent(split.parent);
-  Place(dir, split.base, "symlink", [&] { return Again<::symlinkat>(target, dir.fd.get(), split.base.c_str()); });
+  Place(dir, split.base, "symlink",
+        [&] { return Again<::symlinkat>(target, dir.fd.get(), split.base.c_str()); });
   content_size_ += member.linkname.size();
   FinishNamed(member, dir, split.base, false);
 }
@@ -200,16 +202,17 @@ void TreeWriter::Device(const TarMember& member, const std::string& path) {
 void TreeWriter::HardLink(const TarMember& member, const std::string& path) {
   std::optional<std::string> target = CleanMemberPath(member.linkname);
   if (!target) {
-    ThrowInput("ERR_LAYER_ESCAPE",
-               "'" + member.name + "' is a hard link to '" + member.linkname + "', which is outside the layer");
+    ThrowInput("ERR_LAYER_ESCAPE", "'" + member.name + "' is a hard link to '" + member.linkname +
+                                       "', which is outside the layer");
   }
   auto missing = [&](const char* why) {
-    ThrowInput("ERR_LAYER_INVALID", "'" + member.name + "' is a hard link to '" + member.linkname + "', which " + why);
+    ThrowInput("ERR_LAYER_INVALID",
+               "'" + member.name + "' is a hard link to '" + member.linkname + "', which " + why);
   };
   if (target->empty()) missing(member.linkname.empty() ? "names nothing" : "is the root");
   SplitPath from = SplitMemberPath(*target);
   SplitPath to = SplitMemberPath(path);
-  // What the link replaces may be its target, or be above it: then there is nothing left to link to.
+  // The replaced entry may be the link's target or be above it: then there is nothing left to link to.
   auto link = [&] {
     UniqueFd target_dir = Duplicate(dirs_.Open(from.parent, false).dir->fd.get());
     CachedDir& dir = Parent(to.parent);
@@ -224,7 +227,7 @@ void TreeWriter::HardLink(const TarMember& member, const std::string& path) {
   if (result < 0 && errno == EPERM) missing("cannot be linked to");
   if (result < 0) ThrowErrno(errno, "link");
 
-  // A link's header counts like any other, for the inode that it shares; the last one wins.
+  // A link's header counts like any other, for the inode that it shares. The last one wins.
   contents_.Drain();
   CachedDir& dir = Parent(to.parent);
   NodeRef node{dir.fd.get(), to.base.c_str()};
@@ -261,6 +264,8 @@ void TreeWriter::Finish() {
   if (root_dated_ && ::futimens(root_.get(), root_times_) < 0) ThrowErrno(errno, "futimens");
 }
 
-uint64_t TreeWriter::ContentSize() { return replaced_any_ ? layerstack::ContentSize(root_.get()) : content_size_; }
+uint64_t TreeWriter::ContentSize() {
+  return replaced_any_ ? layerstack::ContentSize(root_.get()) : content_size_;
+}
 
 }  // namespace layerstack

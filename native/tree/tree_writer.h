@@ -1,6 +1,6 @@
-// Writes the members of a layer into the layer's directory, as dockerd does. It makes missing parents, replaces what is
-// in the way, writes whiteouts in overlayfs's form, then sets owner, attributes, mode and times. Input that cannot be
-// stored is ERR_LAYER_INVALID or ERR_LAYER_ESCAPE. System errors carry the path.
+// Writes the members of a layer into the layer's directory, as dockerd does. It makes missing parents,
+// replaces what is in the way, writes whiteouts in overlayfs's form, then sets owner, attributes, mode and
+// times. Input that cannot be stored is ERR_LAYER_INVALID or ERR_LAYER_ESCAPE. System errors carry the path.
 #pragma once
 
 #include <string>
@@ -37,7 +37,8 @@ class TreeWriter {
   };
   // `clone`: a file without a name that has the content already.
   File CreateFile(const TarMember& member, const std::string& path, UniqueFd clone = {});
-  // Writes the contents of files on a thread of its own. What depends on the state of earlier files drains it first.
+  // Writes the contents of files on a thread of its own. What depends on the state of earlier files drains it
+  // first.
   ContentWriter& Contents() { return contents_; }
 
   // Restores the times of directories. Then everything is in its final state.

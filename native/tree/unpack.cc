@@ -34,7 +34,9 @@ std::string TemporaryName() {
 }  // namespace
 
 Unpacker::Unpacker(UnpackOptions options, ByteSource& source)
-    : options_(std::move(options)), reader_(source, *this, kLimits, kArchiveCodes), bound_(options_.max_bytes) {
+    : options_(std::move(options)),
+      reader_(source, *this, kLimits, kArchiveCodes),
+      bound_(options_.max_bytes) {
   root_.reset(Again<::open>(options_.root.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
   if (!root_) ThrowErrno(errno, "open", options_.root);
   if (OpenInRoot(root_.get(), options_.directory, kAnyDirectory)) return;
@@ -60,7 +62,8 @@ void Unpacker::Run() {
 
 void Unpacker::Apply(TarMember& member) {
   if (member.type == 'g') return;  // applies to nothing, as in dockerd
-  if ((member.name + member.linkname).find('\0') != std::string::npos) Invalid("a member has a NUL byte in its name");
+  if ((member.name + member.linkname).find('\0') != std::string::npos)
+    Invalid("a member has a NUL byte in its name");
   std::optional<std::string> path = CleanMemberPath(member.name);
   if (!path) Invalid("'" + member.name + "' climbs out of the destination");
   if (path->empty()) {
@@ -74,24 +77,19 @@ void Unpacker::Apply(TarMember& member) {
   switch (member.type) {
     case '0':
     case '7':
-    case 'S':
-      return RegularFile(parent, base, member);
-    case '1':
-      return HardLink(parent, base, member);
+    case 'S': return RegularFile(parent, base, member);
+    case '1': return HardLink(parent, base, member);
     case '2': {
       const char* target = LinkTargetOf(member);
-      Place(parent, base, member, "symlink", [&] { return Again<::symlinkat>(target, parent, base.c_str()); });
+      Place(parent, base, member, "symlink",
+            [&] { return Again<::symlinkat>(target, parent, base.c_str()); });
       return Finish({parent, base.c_str()}, member);
     }
     case '3':
     case '4':
-    case '6':
-      Node(parent, base, member);
-      return Finish({parent, base.c_str()}, member);
-    case '5':
-      return Directory(parent, base, *path, member);
-    default:
-      Invalid("'" + member.name + "' is of the unknown type '" + std::string(1, member.type) + "'");
+    case '6': Node(parent, base, member); return Finish({parent, base.c_str()}, member);
+    case '5': return Directory(parent, base, *path, member);
+    default: Invalid("'" + member.name + "' is of the unknown type '" + std::string(1, member.type) + "'");
   }
 }
 
@@ -123,9 +121,11 @@ UniqueFd Unpacker::MakeDirectories(const std::string& path) {
     std::string at = At(path.substr(0, end));
     UniqueFd next = OpenInRoot(root_.get(), at, kAnyDirectory);
     if (!next && errno == ENOENT) {
-      if (Again<::mkdirat>(dir.get(), base.c_str(), 0755) < 0 && errno != EEXIST) ThrowErrno(errno, "mkdir", at);
+      if (Again<::mkdirat>(dir.get(), base.c_str(), 0755) < 0 && errno != EEXIST)
+        ThrowErrno(errno, "mkdir", at);
       next = OpenInRoot(root_.get(), at, kAnyDirectory);
-      if (!next && errno == ENOENT) Invalid("'" + path + "' cannot be made: '" + at + "' is a link to nothing");
+      if (!next && errno == ENOENT)
+        Invalid("'" + path + "' cannot be made: '" + at + "' is a link to nothing");
     }
     if (!next) ThrowErrno(errno, "open", at);
     dir = std::move(next);
@@ -144,14 +144,16 @@ void Unpacker::MakeRoom(int parent, const std::string& base, const TarMember& me
   if (options_.keep_kinds && is_directory != (member.type == '5')) {
     const char* what = is_directory ? "is a directory, and is not replaced by something else"
                                     : "is no directory, and is not replaced by one";
-    ThrowInput("ERR_PATH_TYPE", "'" + member.name + "' in the destination " + what, {{"path", At(member.name)}});
+    ThrowInput("ERR_PATH_TYPE", "'" + member.name + "' in the destination " + what,
+               {{"path", At(member.name)}});
   }
   if (is_directory) parent_path_.reset();  // it may be in there
   RemoveTreeAt(parent, base, member.name);
 }
 
 template <typename Make>
-void Unpacker::Place(int parent, const std::string& base, const TarMember& member, const char* syscall, Make make) {
+void Unpacker::Place(int parent, const std::string& base, const TarMember& member, const char* syscall,
+                     Make make) {
   if (make() >= 0) return;
   if (errno == EEXIST) {
     MakeRoom(parent, base, member);
@@ -160,7 +162,8 @@ void Unpacker::Place(int parent, const std::string& base, const TarMember& membe
   ThrowErrno(errno, syscall);
 }
 
-void Unpacker::Directory(int parent, const std::string& base, const std::string& path, const TarMember& member) {
+void Unpacker::Directory(int parent, const std::string& base, const std::string& path,
+                         const TarMember& member) {
   auto open = [&] {
     return UniqueFd(Again<::openat>(parent, base.c_str(), kAnyDirectory | O_NOFOLLOW | O_CLOEXEC));
   };
@@ -183,7 +186,8 @@ void Unpacker::Node(int parent, const std::string& base, const TarMember& member
   Place(parent, base, member, "mknod", [&] {
     int made = Again<::mknodat>(parent, base.c_str(), type | 0600, device);
     if (made < 0 && errno == EPERM && type == S_IFCHR && device == 0)
-      Invalid("'" + member.name + "' is the character device 0:0, which means a removal in a container's file system");
+      Invalid("'" + member.name +
+              "' is the character device 0:0, which means a removal in a container's file system");
     return made;
   });
 }
@@ -197,7 +201,8 @@ void Unpacker::RegularFile(int parent, const std::string& base, const TarMember&
   UniqueFd fd = create(name);
   if (!fd && errno == EEXIST) {
     struct stat status;
-    bool replaces = Again<::fstatat>(parent, base.c_str(), &status, AT_SYMLINK_NOFOLLOW) == 0 && !S_ISDIR(status.st_mode);
+    bool replaces =
+        Again<::fstatat>(parent, base.c_str(), &status, AT_SYMLINK_NOFOLLOW) == 0 && !S_ISDIR(status.st_mode);
     if (replaces) {
       name = TemporaryName();
     } else {
@@ -209,7 +214,8 @@ void Unpacker::RegularFile(int parent, const std::string& base, const TarMember&
   try {
     WriteContent(fd.get(), member);
     Finish({fd.get()}, member);
-    if (name != base && Again<::renameat>(parent, name.c_str(), parent, base.c_str()) < 0) ThrowErrno(errno, "rename");
+    if (name != base && Again<::renameat>(parent, name.c_str(), parent, base.c_str()) < 0)
+      ThrowErrno(errno, "rename");
   } catch (...) {
     Again<::unlinkat>(parent, name.c_str(), 0);
     throw;
@@ -251,8 +257,8 @@ void Unpacker::HardLink(int parent, const std::string& base, const TarMember& me
   if (!found) ThrowErrno(errno, "open", At(*target));
   if (S_ISDIR(status.st_mode)) Invalid(what + "is a directory");
   struct stat old;
-  bool same = Again<::fstatat>(parent, base.c_str(), &old, AT_SYMLINK_NOFOLLOW) == 0 && old.st_dev == status.st_dev &&
-              old.st_ino == status.st_ino;
+  bool same = Again<::fstatat>(parent, base.c_str(), &old, AT_SYMLINK_NOFOLLOW) == 0 &&
+              old.st_dev == status.st_dev && old.st_ino == status.st_ino;
   // There is nothing to do; and what would be removed to make room could be the only name.
   if (same) return;
   Place(parent, base, member, "link", [&] {

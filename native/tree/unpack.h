@@ -1,9 +1,10 @@
-// Extracts a tar into a directory of a tree that is already there, as dockerd does for `docker cp`: nothing in it
-// stands for a removal, directories are merged, other entries replaced. A container may change its tree
-// meanwhile: every directory is opened inside the root (sys/resolve), everything else happens relative to its fd
-// and without following a link.
+// Extracts a tar into a directory of an existing tree, as dockerd does for `docker cp`: no member stands for
+// a removal, directories are merged, other entries replaced. A container may change its tree meanwhile. So
+// every directory is opened inside the root (sys/resolve), and everything else happens relative to its fd and
+// without following a link.
 //
-// A file that replaces another is written beside it and renamed over it, so a full disk costs no old content.
+// A file that replaces another is written beside it and renamed over it, so that a full disk does not cost
+// the old content.
 #pragma once
 
 #include <sys/types.h>
@@ -24,23 +25,23 @@ namespace layerstack {
 
 struct UnpackOptions {
   std::string root;       // absolute
-  std::string directory;  // in it: where members go; links are followed inside the root
+  std::string directory;  // where members go; links are followed inside the root
   // A directory and something else do not replace each other: ERR_PATH_TYPE.
   bool keep_kinds = false;
-  // Whom everything belongs to: as the tar says, the caller (then set-id bits are dropped), or these.
+  // The owner of everything: as the tar says, the caller (then set-id bits are dropped), or `uid` and `gid`.
   enum class Owner { kArchive, kCaller, kFixed } owner = Owner::kArchive;
   uid_t uid = 0;
   gid_t gid = 0;
-  uint64_t max_bytes = UINT64_MAX;  // of the tar, holes included
+  uint64_t max_bytes = UINT64_MAX;  // the most that the tar may have, holes included
 };
 
 class Unpacker : private RawSink {
  public:
-  // Throws ERR_PATH_TYPE where `directory` is none, the errno of open(2) where it is not there.
+  // Throws ERR_PATH_TYPE if `directory` is not a directory, the errno of open(2) if it is missing.
   Unpacker(UnpackOptions options, ByteSource& source);
 
-  // Reads the source to its end. Call once, on a thread that has called IsolateThread. What it throws has the fact
-  // `member` where one is at fault; the members before it stay.
+  // Reads the source to its end. Call it once, on a thread that has called IsolateThread. A Failure has the
+  // fact `member` if a member is at fault. The members before it stay.
   void Run();
   uint64_t Members() const { return reader_.Members(); }
   Warnings& Left() { return warnings_; }
@@ -73,9 +74,9 @@ class Unpacker : private RawSink {
   TarReader reader_;
   SizeBound bound_;
   Warnings warnings_;
-  std::optional<std::string> parent_path_;  // of parent_, as members name it
+  std::optional<std::string> parent_path_;  // parent_'s, as members name it
   UniqueFd parent_;
-  std::vector<DirectoryTimes> directories_;  // set last: what is put into them changes them
+  std::vector<DirectoryTimes> directories_;  // set last, since new entries change them
 };
 
 }  // namespace layerstack

@@ -303,7 +303,7 @@ describe('containers/json', () => {
     [filters({ exited: ['foo'] }), 400, "Invalid filter 'exited=foo'"],
     [filters({ before: ['nobody'] }), 404, 'No such container: nobody'],
     [filters({ publish: ['x'] }), 400, 'invalid port: "x"'],
-    ['limit=foo', 400, 'limit="foo" is no whole number'],
+    ['limit=foo', 400, 'limit="foo" is not a whole number'],
   ])('refuses %s', async (query, status, words) => {
     const answer = await service.get(`/containers/json?${query}`);
     expect([message(answer), answer.status]).toEqual([words, status]);

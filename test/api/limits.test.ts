@@ -145,7 +145,7 @@ describe('JSON bodies', () => {
     const answer = await service.post('/test/json', { headers, body: endless() });
     expect([answer.status, answer.json<{ message: string }>().message]).toEqual([
       413,
-      'the request body has more than the 1048576 bytes that are allowed here',
+      'the request body is larger than the 1048576 bytes that are allowed here',
     ]);
   });
 
@@ -158,7 +158,7 @@ describe('JSON bodies', () => {
     const answer = await service.post('/test/json', { headers, body: stalls() });
     expect([answer.status, answer.json<{ message: string }>().message]).toEqual([
       408,
-      'no byte of the request body came for 0.5 seconds',
+      'no bytes of the request body arrived for 0.5 seconds',
     ]);
   });
 });

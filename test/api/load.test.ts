@@ -73,7 +73,7 @@ describe('loads that stall', () => {
     });
     expect(answer.status).toBe(200);
     const [line] = answer.lines();
-    expect(line?.['error']).toContain('no byte of the request body came for 0.3 seconds');
+    expect(line?.['error']).toContain('no bytes of the request body arrived for 0.3 seconds');
     await service.api.settled();
     expect(await storeChanges(service.store.root, before)).toEqual([]);
   });

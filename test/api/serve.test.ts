@@ -181,10 +181,10 @@ describe('its socket', () => {
   });
 
   it.each([
-    ['tcp://0.0.0.0:2375', 'makes whoever reaches it root'],
-    ['tcp://:2375', 'makes whoever reaches it root'],
-    ['tcp://[::]:2375', 'makes whoever reaches it root'],
-    ['tcp://example.org:2375', 'makes whoever reaches it root'],
+    ['tcp://0.0.0.0:2375', 'gives each of its clients root'],
+    ['tcp://:2375', 'gives each of its clients root'],
+    ['tcp://[::]:2375', 'gives each of its clients root'],
+    ['tcp://example.org:2375', 'gives each of its clients root'],
     ['unix://relative', 'must be absolute'],
     [`unix:///${'x'.repeat(120)}`, 'choose a shorter'],
     ['http://127.0.0.1:1', 'write unix:///run/layerstack.sock'],
@@ -235,11 +235,11 @@ describe('its socket', () => {
       expect(service.stderr).toContain(why);
     };
     writeFileSync(path, 'mine');
-    await refused('it is no socket');
+    await refused('it is not a socket');
     expect(statSync(path).size).toBe(4);
     renameSync(path, join(directory, 'file'));
     symlinkSync(join(directory, 'file'), path);
-    await refused('it is no socket');
+    await refused('it is not a socket');
     renameSync(path, join(directory, 'link'));
     const fd = await call(native.listenUnix(path, 0o600, -1, 5));
     const server = createServer().listen({ fd });
@@ -259,10 +259,10 @@ describe('its socket', () => {
   it('needs a group that exists and a directory that exists', async () => {
     const service = await start({ unready: true, args: ['--group', 'no-such-group'] });
     await service.exited();
-    expect(service.stderr).toContain('ERR_USER_NOT_FOUND: there is no group "no-such-group"');
+    expect(service.stderr).toContain('ERR_USER_NOT_FOUND: the group "no-such-group" does not exist');
     const other = await start({ unready: true, args: ['--host', `unix://${directory}/none/sock`] });
     await other.exited();
-    expect(other.stderr).toContain(`there is no directory ${directory}/none`);
+    expect(other.stderr).toContain(`the directory ${directory}/none of the socket`);
   });
 });
 
@@ -297,7 +297,7 @@ describe('its end', () => {
     expect(await service.stop()).toEqual({ status: 0, signal: null });
     // Its status was sent before, so that its client sees progress: the error is the last line.
     expect((await answer).text).toMatch(/"errorDetail":\{.*"message":"[^"]*abort/);
-    await service.logged('aborting what is still under way', { requests: 1 });
+    await service.logged('aborting the requests that still run', { requests: 1 });
     expect(readdirSync(join(service.root, 'overlay2'))).toEqual(['l']);
     expect(readdirSync(join(service.root, 'layerstack/sessions'))).toEqual([]);
   });
@@ -508,7 +508,7 @@ describe('for systemd', () => {
       unready: true,
     });
     await service.exited();
-    expect(service.stderr).toContain('descriptor 3 (a) is no listening stream socket');
+    expect(service.stderr).toContain('descriptor 3 (a) is not a listening stream socket');
     const server = createServer().listen(0, '0.0.0.0');
     await once(server, 'listening');
     onTestFinished(() => void server.close());
@@ -574,7 +574,7 @@ describe('for systemd', () => {
     expect(manager.messages.join()).not.toContain('WATCHDOG');
     await service.stop();
     const deaf = await start({ env: { NOTIFY_SOCKET: join(directory, 'nobody') } });
-    await deaf.logged('the service manager cannot be told');
+    await deaf.logged('cannot notify the service manager');
     expect((await deaf.send('GET', '/_ping')).text).toBe('OK');
   });
 });

@@ -1,6 +1,6 @@
-// Fuzzes the tar reader and the extraction under the sanitizers, from fixed seeds: random members whose names and
-// links collide, and mutated archives. Whatever comes, the canary beside the layer stays untouched; what is
-// accepted must have the size that a walk finds, and be put together again byte for byte.
+// Fuzzes the tar reader and the extraction under the sanitizers, from fixed seeds: random members whose names
+// and links collide, and mutated archives. Whatever comes, the canary beside the layer stays untouched; what
+// is accepted must have the size that a walk finds, and be put together again byte for byte.
 #include <fcntl.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
@@ -21,14 +21,14 @@
 #include <thread>
 
 #include "check.h"
-#include "tar_support.h"
-#include "tree/assembler.h"
 #include "format/pax.h"
 #include "format/tar_header.h"
 #include "format/tar_writer.h"
 #include "sys/overlay_mount.h"
 #include "sys/thread_pool.h"
+#include "tar_support.h"
 #include "tree/apply.h"
+#include "tree/assembler.h"
 #include "tree/content_size.h"
 #include "tree/content_writer.h"
 #include "tree/holes.h"
@@ -50,7 +50,8 @@ class PiecesSource : public ByteSource {
   std::string_view Next() override {
     size_t length = std::min<size_t>(1 + Below(random_, 3000), bytes_.size() - at_);
     // A copy of exactly this size, so that reading behind it is seen.
-    piece_.assign(bytes_.begin() + static_cast<ptrdiff_t>(at_), bytes_.begin() + static_cast<ptrdiff_t>(at_ + length));
+    piece_.assign(bytes_.begin() + static_cast<ptrdiff_t>(at_),
+                  bytes_.begin() + static_cast<ptrdiff_t>(at_ + length));
     piece_.shrink_to_fit();
     at_ += length;
     return {piece_.data(), piece_.size()};
@@ -140,7 +141,8 @@ class Place {
       std::string name = entry.path().filename();
       CHECK(name == "canary" || name == "layer");
     }
-    for (const auto& entry : fs::directory_iterator(home_ / "canary")) state += entry.path().filename().string();
+    for (const auto& entry : fs::directory_iterator(home_ / "canary"))
+      state += entry.path().filename().string();
     return state;
   }
 
@@ -179,7 +181,8 @@ TEST(random_header_blocks_and_records_are_parsed_within_their_bounds) {
     for (size_t j = 0; j < kTarBlock; ++j) block[j] = static_cast<char>(random());
     if (i % 2 == 0) Seal(block.get());
     ParseTarHeader(block.get());
-    std::string records = Record("path", "x") + Record("GNU.sparse.offset", "1") + Record("GNU.sparse.numbytes", "2");
+    std::string records =
+        Record("path", "x") + Record("GNU.sparse.offset", "1") + Record("GNU.sparse.numbytes", "2");
     records[Below(random, records.size())] = static_cast<char>(random());
     records.resize(Below(random, records.size() + 1));
     std::vector<char> exact(records.begin(), records.end());
@@ -299,9 +302,11 @@ TEST(a_failed_call_is_blamed_on_the_member_only_where_its_content_is_the_cause) 
     CHECK_EQ(failure.errnum == 0, failure.code == "ERR_ARCHIVE_INVALID");
     return failure.code;
   };
-  for (int errnum : {EINVAL, ENAMETOOLONG, E2BIG, ERANGE, EFBIG, ELOOP, ENOTDIR, EMLINK, EXDEV, EILSEQ, EOVERFLOW})
+  for (int errnum :
+       {EINVAL, ENAMETOOLONG, E2BIG, ERANGE, EFBIG, ELOOP, ENOTDIR, EMLINK, EXDEV, EILSEQ, EOVERFLOW})
     CHECK_EQ(judged(errnum, "x"), "ERR_ARCHIVE_INVALID"s);
-  for (int errnum : {EIO, ENOSPC, EDQUOT, EMFILE, ENFILE, ENOMEM, EROFS, EPERM, EACCES, EBUSY, ESTALE, EUCLEAN})
+  for (int errnum :
+       {EIO, ENOSPC, EDQUOT, EMFILE, ENFILE, ENOMEM, EROFS, EPERM, EACCES, EBUSY, ESTALE, EUCLEAN})
     CHECK_EQ(judged(errnum, "write"), std::string(ErrnoName(errnum)));
   CHECK_EQ(judged(ENOSPC, "setxattr", "user.x"), "ERR_ARCHIVE_INVALID"s);
   CHECK_EQ(judged(EACCES, "setxattr", "user.x"), "EACCES"s);
@@ -358,7 +363,8 @@ TEST(data_is_found_between_holes_that_are_worth_it) {
   size_t at = 0;
   for (const SparseFragment& part : many) {
     while (found[at].offset + found[at].length <= part.offset) CHECK(++at < found.size());
-    CHECK(found[at].offset <= part.offset && part.offset + part.length <= found[at].offset + found[at].length);
+    CHECK(found[at].offset <= part.offset &&
+          part.offset + part.length <= found[at].offset + found[at].length);
   }
 }
 
@@ -490,8 +496,16 @@ TEST(a_store_path_never_becomes_mount_options) {
 // libstdc++'s std::hash of a 16-byte string (MurmurHash64A) can be inverted: keys that all have one hash.
 std::string Colliding(uint64_t first) {
   constexpr uint64_t kMul = 0xc6a4a7935bd1e995, kInverse = 0x5f7a0ea7e59b19bd, kSeed = 0xc70f6907;
-  auto mixed = [](uint64_t k) { k *= kMul; k ^= k >> 47; return k * kMul; };
-  auto unmixed = [](uint64_t k) { k *= kInverse; k ^= k >> 47; return k * kInverse; };
+  auto mixed = [](uint64_t k) {
+    k *= kMul;
+    k ^= k >> 47;
+    return k * kMul;
+  };
+  auto unmixed = [](uint64_t k) {
+    k *= kInverse;
+    k ^= k >> 47;
+    return k * kInverse;
+  };
   uint64_t hash = ((kSeed ^ (16 * kMul)) ^ mixed(first)) * kMul;
   uint64_t second = unmixed(hash ^ 0x1234567890abcdef);
   std::string key(16, '\0');

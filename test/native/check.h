@@ -1,6 +1,6 @@
-// A minimal test harness for the native core, so that it runs under the sanitizers without Node. A test file has
-// TEST(name) { ... } blocks and `int main() { return check::RunAll(); }`; a failed CHECK ends its test and the
-// program exits 1.
+// A minimal test harness for the native core, so that it runs under the sanitizers without Node. A test file
+// has TEST(name) { ... } blocks and `int main() { return check::RunAll(); }`; a failed CHECK ends its test
+// and the program exits 1.
 #pragma once
 
 #include <cstdio>
@@ -73,9 +73,9 @@ inline int RunAll() {
   static void name();                                         \
   static const check::Register register_##name(#name, &name); \
   static void name()
-#define CHECK(condition)                                              \
-  do {                                                                \
-    if (!(condition)) check::Fail(__FILE__, __LINE__, #condition);     \
+#define CHECK(condition)                                           \
+  do {                                                             \
+    if (!(condition)) check::Fail(__FILE__, __LINE__, #condition); \
   } while (false)
 #define CHECK_EQ(a, b) check::Equal(__FILE__, __LINE__, #a " == " #b, (a), (b))
 #define CAUGHT(expression) \

@@ -1,5 +1,5 @@
-// Tests of the parallel compressor: what comes out is one ordinary stream, the same however the threads were scheduled, in
-// bounded memory, and it can be stopped at any moment.
+// Tests of the parallel compressor: what comes out is one ordinary stream, the same however the threads were
+// scheduled, in bounded memory, and it can be stopped at any moment.
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
@@ -13,8 +13,8 @@
 #include "codec/library.h"
 #include "codec/sha256.h"
 #include "codec_support.h"
-#include "sys/thread_pool.h"
 #include "pipeline/compressor.h"
+#include "sys/thread_pool.h"
 
 using namespace layerstack;
 using namespace layerstack::test;
@@ -92,7 +92,8 @@ Whole TakeAll(ParallelCompressor& compressor) {
 
 Whole Compress(const std::string& bytes, Compression compression, int level = 0,
                GzipEncoder encoder = BestGzipEncoder()) {
-  return TakeAll(*ParallelCompressor::Create(BlockCodec::Create(compression, level, encoder), SourceOf(bytes)));
+  return TakeAll(
+      *ParallelCompressor::Create(BlockCodec::Create(compression, level, encoder), SourceOf(bytes)));
 }
 
 // Those that this machine has.
@@ -163,11 +164,14 @@ TEST(TheSystemsGzipTakesEitherEncoder) {
     std::string bytes = Sample(20 * kPiece + 7, 3);
     WriteFile(scratch / "x.gz", Compress(bytes, Compression::kGzip, 0, encoder).bytes);
     const std::string path = (scratch / "x.gz").string();
-    CHECK_EQ(std::system(("gzip -t '" + path + "' && gzip -dc '" + path + "' > '" + path + ".out'").c_str()), 0);
+    CHECK_EQ(std::system(("gzip -t '" + path + "' && gzip -dc '" + path + "' > '" + path + ".out'").c_str()),
+             0);
     CHECK(ReadFile(path + ".out") == bytes);
     if (encoder == GzipEncoder::kLibdeflate) continue;
     // `gzip -l` reads the size from the last eight bytes, so a second member would show.
-    CHECK_EQ(std::system(("gzip -l '" + path + "' | grep -q ' " + std::to_string(bytes.size()) + " '").c_str()), 0);
+    CHECK_EQ(
+        std::system(("gzip -l '" + path + "' | grep -q ' " + std::to_string(bytes.size()) + " '").c_str()),
+        0);
   }
 }
 
@@ -185,7 +189,8 @@ TEST(ZlibHasTheFixedHeaderAndLooksBackAcrossBlocks) {
 
 TEST(LibdeflateMakesAMemberOfEachBlockHoweverItIsCut) {
   if (Libdeflate() == nullptr) {
-    CHECK_FAILS("ERR_COMPRESSION_UNSUPPORTED", BlockCodec::Create(Compression::kGzip, 0, GzipEncoder::kLibdeflate));
+    CHECK_FAILS("ERR_COMPRESSION_UNSUPPORTED",
+                BlockCodec::Create(Compression::kGzip, 0, GzipEncoder::kLibdeflate));
     return;
   }
   auto codec = BlockCodec::Create(Compression::kGzip, 0, GzipEncoder::kLibdeflate);
@@ -193,7 +198,8 @@ TEST(LibdeflateMakesAMemberOfEachBlockHoweverItIsCut) {
   const std::string whole = codec->Encode({bytes}, {}).bytes;
   CHECK(Decode(Compression::kGzip, whole) == bytes);
   std::string_view view = bytes;
-  CHECK(codec->Encode({view.substr(0, 1), view.substr(1, 70000), view.substr(70001)}, "before").bytes == whole);
+  CHECK(codec->Encode({view.substr(0, 1), view.substr(1, 70000), view.substr(70001)}, "before").bytes ==
+        whole);
   CHECK(Compress(bytes + bytes, Compression::kGzip, 0, GzipEncoder::kLibdeflate).bytes == whole + whole);
   // One thread makes blocks of several levels in turn.
   for (int level : {1, 9, 4, 9, 1}) {
@@ -244,13 +250,14 @@ TEST(MethodsAndLevelsThatThereAreNot) {
 TEST(AFailingSourceFailsTheStreamAndThenItIsAtItsEnd) {
   for (int pieces : {0, 1, 7}) {
     int left = pieces;
-    auto compressor = ParallelCompressor::Create(BlockCodec::Create(Compression::kGzip, 1), [&left]() -> SharedChunk {
-      if (left-- == 0) ThrowInput("ERR_STORE_CORRUPT", "the file has changed");
-      auto chunk = std::make_shared<Chunk>(kPiece);
-      std::fill_n(chunk->Data(), kPiece, 'x');
-      chunk->size = kPiece;
-      return chunk;
-    });
+    auto compressor =
+        ParallelCompressor::Create(BlockCodec::Create(Compression::kGzip, 1), [&left]() -> SharedChunk {
+          if (left-- == 0) ThrowInput("ERR_STORE_CORRUPT", "the file has changed");
+          auto chunk = std::make_shared<Chunk>(kPiece);
+          std::fill_n(chunk->Data(), kPiece, 'x');
+          chunk->size = kPiece;
+          return chunk;
+        });
     CHECK_FAILS("ERR_STORE_CORRUPT", TakeAll(*compressor));
     Taken after = Take(*compressor);
     CHECK(!after.failure && after.piece.bytes.empty() && after.piece.digest.empty());
@@ -259,15 +266,17 @@ TEST(AFailingSourceFailsTheStreamAndThenItIsAtItsEnd) {
 
 TEST(ReadsNoFurtherAheadThanItsBound) {
   std::atomic<size_t> read = 0;
-  auto compressor = ParallelCompressor::Create(BlockCodec::Create(Compression::kGzip, 1), [&read]() -> SharedChunk {
-    auto chunk = std::make_shared<Chunk>(kPiece);
-    std::fill_n(chunk->Data(), kPiece, static_cast<char>(read++));
-    chunk->size = kPiece;
-    return chunk;
-  });
+  auto compressor =
+      ParallelCompressor::Create(BlockCodec::Create(Compression::kGzip, 1), [&read]() -> SharedChunk {
+        auto chunk = std::make_shared<Chunk>(kPiece);
+        std::fill_n(chunk->Data(), kPiece, static_cast<char>(read++));
+        chunk->size = kPiece;
+        return chunk;
+      });
   const size_t most = 2 * static_cast<size_t>(Cores()) + 2;
   CHECK(!Take(*compressor).failure);
-  CHECK(Eventually([&] { return read == most + 2; }));  // what is held, what was taken, and one that waits for room
+  CHECK(Eventually(
+      [&] { return read == most + 2; }));  // what is held, what was taken, and one that waits for room
   std::this_thread::sleep_for(std::chrono::milliseconds(100));
   CHECK_EQ(read.load(), most + 2);
   for (int i = 0; i < 10; ++i) CHECK(!Take(*compressor).failure);
@@ -318,9 +327,8 @@ TEST(AbortAtAnyMomentLeavesNothing) {
     other.join();
     CHECK(Take(*compressor).piece.bytes.empty());
   }
-  CHECK(Eventually([&] {
-    return std::all_of(all.begin(), all.end(), [](const auto& one) { return one.expired(); });
-  }));
+  CHECK(Eventually(
+      [&] { return std::all_of(all.begin(), all.end(), [](const auto& one) { return one.expired(); }); }));
 }
 
 int main() { return check::RunAll(); }

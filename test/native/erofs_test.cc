@@ -1,6 +1,6 @@
-// Random layers, extracted and indexed: an index that the kernel mounts over the tar must show the tree that extraction makes, and
-// refuse what extraction refuses. Stacks of them must show what an overlay of the extracted layers shows. Needs root, and a kernel
-// that mounts EROFS from files.
+// Random layers, extracted and indexed: an index that the kernel mounts over the tar must show the tree that
+// extraction makes, and refuse what extraction refuses. Stacks of them must show what an overlay of the
+// extracted layers shows. Needs root, and a kernel that mounts EROFS from files.
 #include <dirent.h>
 #include <fcntl.h>
 #include <sys/mount.h>
@@ -108,7 +108,7 @@ struct Mounted {
 };
 
 struct Seen {
-  std::string what;   // all but the time
+  std::string what;  // all but the time
   std::string time;
 };
 using View = std::map<std::string, Seen>;
@@ -144,9 +144,11 @@ void Walk(int parent, const std::string& name, const std::string& path, Look& lo
     CHECK(look.merged && errno == ENOENT);
     return;
   }
-  std::string what = std::to_string(st.st_mode) + " " + std::to_string(st.st_uid) + ":" + std::to_string(st.st_gid);
+  std::string what =
+      std::to_string(st.st_mode) + " " + std::to_string(st.st_uid) + ":" + std::to_string(st.st_gid);
   if (S_ISCHR(st.st_mode) || S_ISBLK(st.st_mode)) what += " " + std::to_string(st.st_rdev);
-  if (!S_ISDIR(st.st_mode)) what += " is " + look.first.try_emplace({st.st_dev, st.st_ino}, path).first->second;
+  if (!S_ISDIR(st.st_mode))
+    what += " is " + look.first.try_emplace({st.st_dev, st.st_ino}, path).first->second;
   const std::string inode = "/proc/self/fd/" + std::to_string(parent) + "/" + name;
   if (S_ISLNK(st.st_mode)) {
     what += " -> " + fs::read_symlink(inode).string();
@@ -168,7 +170,8 @@ void Walk(int parent, const std::string& name, const std::string& path, Look& lo
   }
   // What no member describes has the time of its making, which is 0 in an index.
   const bool dated = st.st_mtim.tv_sec != 0 && st.st_mtim.tv_sec < look.start;
-  view[path] = {what, dated ? std::to_string(st.st_mtim.tv_sec) + "." + std::to_string(st.st_mtim.tv_nsec) : "none"};
+  view[path] = {
+      what, dated ? std::to_string(st.st_mtim.tv_sec) + "." + std::to_string(st.st_mtim.tv_nsec) : "none"};
 }
 
 View ViewOf(int root, bool merged, time_t start) {
@@ -230,7 +233,8 @@ std::string RandomAcl(Random& random) {
 }
 
 std::string RandomCapability(Random& random) {
-  std::string value = Number(Below(random, 4) == 0 ? 0x01000000 : 0x02000001, 4) + std::string(16, static_cast<char>(Below(random, 3)));
+  std::string value = Number(Below(random, 4) == 0 ? 0x01000000 : 0x02000001, 4) +
+                      std::string(16, static_cast<char>(Below(random, 3)));
   if (Below(random, 3) == 0) value = Number(0x03000001, 4) + std::string(16, '\1') + Number(1000, 4);
   if (Below(random, 8) == 0) value.pop_back();
   return value;
@@ -250,8 +254,10 @@ std::string RandomAttributed(Random& random) {
   if (Below(random, 8) == 0) records += Record("mtime", "-5.5");
   const char type = Pick(random, types);
   const std::string name = Pick(random, names);
-  if (Below(random, 6) == 0) return Pax(records) + Header("h" + std::to_string(Below(random, 3)), '1', name, 0, 0640);
-  return (records.empty() ? "" : Pax(records)) + Header(name, type, "anywhere", 0, static_cast<unsigned>(Below(random, 010000)));
+  if (Below(random, 6) == 0)
+    return Pax(records) + Header("h" + std::to_string(Below(random, 3)), '1', name, 0, 0640);
+  return (records.empty() ? "" : Pax(records)) +
+         Header(name, type, "anywhere", 0, static_cast<unsigned>(Below(random, 010000)));
 }
 
 // Compares random layers, of which some are accepted and some are not.

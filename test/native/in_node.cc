@@ -1,4 +1,5 @@
-// Makes a test program an addon of Node, whose zlib and OpenSSL it then has: it runs when it is loaded, and ends the process.
+// Makes a test program an addon of Node, whose zlib and OpenSSL it then has: it runs when it is loaded, and
+// ends the process.
 #include <cstdlib>
 
 int TestMain();

@@ -1,5 +1,5 @@
-// Tests of the tar-split writer and reader, of the layer assembler and of what rebuilds a layer with it, with hostile
-// tar-splits and changed directories. Random input comes from fixed seeds.
+// Tests of the tar-split writer and reader, of the layer assembler and of what rebuilds a layer with it, with
+// hostile tar-splits and changed directories. Random input comes from fixed seeds.
 #include <sys/stat.h>
 
 #include <cstdint>
@@ -8,15 +8,15 @@
 #include <utility>
 
 #include "check.h"
-#include "tree/assembler.h"
 #include "codec/crc64.h"
 #include "codec/sha256.h"
+#include "codec_support.h"
 #include "format/tar_split_reader.h"
 #include "format/tar_split_writer.h"
-#include "codec_support.h"
+#include "pipeline/rebuild.h"
 #include "sys/resolve.h"
 #include "sys/whole_io.h"
-#include "pipeline/rebuild.h"
+#include "tree/assembler.h"
 
 using namespace layerstack;
 using namespace layerstack::test;
@@ -60,18 +60,20 @@ TEST(TarSplitWriterWritesDockerdsLines) {
     writer.FileEntry("html<&>\u2028", 1, crc.Bytes());
     writer.FlushSegment();
     writer.Segment("", 0);
-    writer.FileEntry("latin1-\xe4\xf6", 7, std::array<uint8_t, 8>{0x4f, 0x26, 1, 0x79, 0xdd, 0x8c, 0x3d, 0xbe});
+    writer.FileEntry("latin1-\xe4\xf6", 7,
+                     std::array<uint8_t, 8>{0x4f, 0x26, 1, 0x79, 0xdd, 0x8c, 0x3d, 0xbe});
     writer.FileEntry("", 0, std::nullopt);
     writer.Segment("\0", 1);
   });
-  CHECK_EQ(text,
-           "{\"type\":2,\"payload\":\"YWJjZGVm\",\"position\":0}\n"
-           "{\"type\":1,\"name\":\"./\",\"payload\":null,\"position\":1}\n"
-           "{\"type\":1,\"name\":\"html\\u003c\\u0026\\u003e\\u2028\",\"size\":1,"
-           "\"payload\":\"QyAAAAAAAAA=\",\"position\":2}\n"
-           "{\"type\":1,\"name_raw\":\"bGF0aW4xLeT2\",\"size\":7,\"payload\":\"TyYBed2MPb4=\",\"position\":3}\n"
-           "{\"type\":1,\"payload\":null,\"position\":4}\n"
-           "{\"type\":2,\"payload\":\"AA==\",\"position\":5}\n");
+  CHECK_EQ(
+      text,
+      "{\"type\":2,\"payload\":\"YWJjZGVm\",\"position\":0}\n"
+      "{\"type\":1,\"name\":\"./\",\"payload\":null,\"position\":1}\n"
+      "{\"type\":1,\"name\":\"html\\u003c\\u0026\\u003e\\u2028\",\"size\":1,"
+      "\"payload\":\"QyAAAAAAAAA=\",\"position\":2}\n"
+      "{\"type\":1,\"name_raw\":\"bGF0aW4xLeT2\",\"size\":7,\"payload\":\"TyYBed2MPb4=\",\"position\":3}\n"
+      "{\"type\":1,\"payload\":null,\"position\":4}\n"
+      "{\"type\":2,\"payload\":\"AA==\",\"position\":5}\n");
 }
 
 TEST(TarSplitWriterSplitsLongSegments) {
@@ -124,14 +126,26 @@ TEST(TarSplitReaderTakesOtherWritersForms) {
 TEST(TarSplitReaderRefusesHostileLines) {
   Scratch scratch;
   for (const char* line : {
-           "{}", "[]", "null", "{\"type\":3}", "{\"type\":\"1\"}", "{\"type\":-1}", "{\"type\":1", "{\"type\":1}x",
-           "{\"type\":2,\"payload\":\"A\"}", "{\"type\":2,\"payload\":\"A A=\"}", "{\"type\":2,\"payload\":1}",
+           "{}",
+           "[]",
+           "null",
+           "{\"type\":3}",
+           "{\"type\":\"1\"}",
+           "{\"type\":-1}",
+           "{\"type\":1",
+           "{\"type\":1}x",
+           "{\"type\":2,\"payload\":\"A\"}",
+           "{\"type\":2,\"payload\":\"A A=\"}",
+           "{\"type\":2,\"payload\":1}",
            "{\"type\":1,\"name\":\"a\",\"size\":1,\"payload\":null}",
            "{\"type\":1,\"name\":\"a\",\"size\":1,\"payload\":\"AAAA\"}",
            "{\"type\":1,\"name\":\"a\",\"size\":-5,\"payload\":\"QyAAAAAAAAA=\"}",
            "{\"type\":1,\"name\":\"a\",\"size\":9223372036854775808,\"payload\":\"QyAAAAAAAAA=\"}",
            "{\"type\":1,\"name\":\"a\",\"size\":1e9,\"payload\":\"QyAAAAAAAAA=\"}",
-           "{\"type\":1,\"name\":null}", "{\"type\":1,\"name_raw\":\"-\"}", "{\"type\":1,}", "{type:1}",
+           "{\"type\":1,\"name\":null}",
+           "{\"type\":1,\"name_raw\":\"-\"}",
+           "{\"type\":1,}",
+           "{type:1}",
        }) {
     CHECK_FAILS("ERR_STORE_CORRUPT", ReadAll(scratch, line));
   }

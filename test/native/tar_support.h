@@ -35,7 +35,8 @@ inline std::string Padded(std::string content) {
   return content;
 }
 
-inline std::string Header(const std::string& name, char type, const std::string& link, size_t size, unsigned mode = 0644) {
+inline std::string Header(const std::string& name, char type, const std::string& link, size_t size,
+                          unsigned mode = 0644) {
   std::string block(kTarBlock, '\0');
   name.copy(block.data(), 100);
   std::snprintf(&block[100], 8, "%07o", mode);
@@ -70,21 +71,18 @@ inline std::string RandomMember(Random& random) {
                                                     "l", "/", ".",   "../../canary", "b/../a"};
   std::string name = Pick(random, names);
   std::string link = Pick(random, links);
-  std::string content(Below(random, 4) == 0 ? 0 : Below(random, 1500), static_cast<char>('a' + Below(random, 26)));
+  std::string content(Below(random, 4) == 0 ? 0 : Below(random, 1500),
+                      static_cast<char>('a' + Below(random, 26)));
   switch (Below(random, 13)) {
-    case 12:
-      return Header(name, 'g', "", Record("comment", "x").size()) + Padded(Record("comment", "x"));
+    case 12: return Header(name, 'g', "", Record("comment", "x").size()) + Padded(Record("comment", "x"));
     case 0:
-    case 1:
-      return Header(name, '5', "", 0, 0755);
-    case 2:
-      return Header(name, '2', link, 0);
-    case 3:
-      return Header(name, '1', link, Below(random, 2) * 700);
-    case 4:
-      return Header(name, '6', "", 0);
+    case 1: return Header(name, '5', "", 0, 0755);
+    case 2: return Header(name, '2', link, 0);
+    case 3: return Header(name, '1', link, Below(random, 2) * 700);
+    case 4: return Header(name, '6', "", 0);
     case 5: {
-      std::string records = Record("path", name) + Record("mtime", "-1.5") + Record("SCHILY.xattr.trusted.t", "v\0w"s);
+      std::string records =
+          Record("path", name) + Record("mtime", "-1.5") + Record("SCHILY.xattr.trusted.t", "v\0w"s);
       return Pax(records) + Header("short", '0', "", content.size()) + Padded(content);
     }
     case 6: {
@@ -96,8 +94,7 @@ inline std::string RandomMember(Random& random) {
     case 7:
       return Header("././@LongLink", 'L', "", name.size() + 1) + Padded(name + '\0') +
              Header("x", '0', "", content.size()) + Padded(content);
-    default:
-      return Header(name, '0', "", content.size(), Below(random, 2) ? 0644 : 04755) + Padded(content);
+    default: return Header(name, '0', "", content.size(), Below(random, 2) ? 0644 : 04755) + Padded(content);
   }
 }
 
@@ -114,21 +111,16 @@ inline void Mutate(Random& random, std::string& tar) {
   for (uint64_t left = 1 + Below(random, 3); left > 0 && tar.size() >= kTarBlock; --left) {
     size_t block = Below(random, tar.size() / kTarBlock) * kTarBlock;
     switch (Below(random, 5)) {
-      case 0:
-        tar[Below(random, tar.size())] ^= static_cast<char>(1 << Below(random, 8));
-        break;
+      case 0: tar[Below(random, tar.size())] ^= static_cast<char>(1 << Below(random, 8)); break;
       case 1:  // a changed header that is still taken for one
         tar[block + Pick(random, fields)] = Pick(random, bytes);
         Seal(&tar[block]);
         break;
-      case 2:
-        tar.resize(Below(random, tar.size()));
-        break;
+      case 2: tar.resize(Below(random, tar.size())); break;
       case 3:
         tar.insert(block, tar.substr(Below(random, tar.size() / kTarBlock) * kTarBlock, kTarBlock));
         break;
-      default:
-        tar.erase(block, kTarBlock);
+      default: tar.erase(block, kTarBlock);
     }
   }
 }

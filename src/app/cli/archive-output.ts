@@ -1,6 +1,7 @@
 /**
- * Where archives go that a command writes: a file that appears only when it is complete, or stdout. Written by
- * write(2) on native threads: Node's own stdout would block the event loop while the reader of a pipe is busy.
+ * Writes a command's archive to a file that appears only when it is complete, or to stdout. The bytes go by
+ * write(2) on native threads: Node's own stdout would block the event loop while the reader of a pipe is
+ * busy.
  */
 import { randomBytes } from 'node:crypto';
 import { constants, type Stats } from 'node:fs';
@@ -22,7 +23,10 @@ export function requireTarget(context: Context, file: string | undefined): void 
     throw new UsageError('stdout is a terminal: name a file with -o FILE, or redirect');
 }
 
-/** Where the archive comes from. Its next writer removes what is half written when this process dies. */
+/**
+ * The store that the archive comes from. If this process dies, the next writer of the store removes the
+ * unfinished file.
+ */
 type Store = Pick<Layerstack, 'announceTemporary'>;
 
 /** Writes an archive to an open file. */
@@ -42,11 +46,13 @@ export async function writeArchive(
 }
 
 /**
- * Has `write` write an archive to `file`, or to stdout where there is none. After an error there is no new file, and one that was
- * there is as it was. A device such as /dev/null, a pipe and what this process has open (/dev/stdout, /dev/fd/N) are written to
- * and stay what they are; any other link is replaced, since whoever made it may want root to write elsewhere.
- * @throws {@link LayerstackError} ERR_INVALID_ARGUMENT where there is no such directory, or something that holds no archive;
- *   ERR_ABORTED when the reader of a pipe goes away; ERR_NO_SPACE; what `write` throws; system errors.
+ * Calls `write` to write an archive to `file`, or to stdout without a `file`. After an error no new file
+ * exists, and a file that existed is unchanged. A device such as /dev/null, a pipe, and an open file of this
+ * process (/dev/stdout, /dev/fd/N) are written to and stay in place. A symlink to anything else is replaced,
+ * not followed: its maker may want root to write elsewhere.
+ * @throws {@link LayerstackError} ERR_INVALID_ARGUMENT where the directory does not exist, or where the path
+ *   is something that cannot hold an archive; ERR_ABORTED when the reader of a pipe goes away; ERR_NO_SPACE;
+ *   what `write` throws; system errors.
  */
 export async function writeOutput(store: Store, write: WriteTo, file: string | undefined): Promise<void> {
   if (file === undefined) return writeOpen(STDOUT, write, 'stdout');
@@ -60,7 +66,7 @@ export async function writeOutput(store: Store, write: WriteTo, file: string | u
   await writeInto(write, file, there);
 }
 
-/** Of /dev/stdout, /dev/fd/N and /proc/self/fd/N. */
+/** Returns the fd that /dev/stdout, /dev/fd/N or /proc/self/fd/N names; undefined for any other path. */
 async function ownFd(file: string): Promise<number | undefined> {
   const path = await readlink(file).catch(() => undefined);
   if (path === undefined) return undefined;
@@ -76,7 +82,7 @@ async function writeNewFile(store: Store, write: WriteTo, file: string): Promise
   await using announced = await store.announceTemporary(temporary);
   void announced;
   const handle = await open(temporary, 'wx', 0o600).catch((error: unknown) => {
-    // The error names a file that nobody has asked for.
+    // The system error names the temporary file, which the user did not ask for.
     throw isSystemError(error, 'ENOENT', 'ENOTDIR') ? noFolder(file, error) : error;
   });
   try {
@@ -93,23 +99,22 @@ async function writeNewFile(store: Store, write: WriteTo, file: string): Promise
   }
 }
 
-/** To put a new file in the place of a device or a pipe would take it from everybody else. */
+/** Writes to a device or a pipe in place: a new file in its place would take it from everybody else. */
 async function writeInto(write: WriteTo, file: string, there: Stats): Promise<void> {
   if (!there.isCharacterDevice() && !there.isFIFO())
-    throw notAFile(file, there.isDirectory() ? 'is a directory' : 'is no file: name a new one');
-  // O_NONBLOCK: a pipe that nobody reads would hold the open, and no signal could end it. O_CREAT: so the kernel refuses a pipe
-  // that somebody else has put into a directory like /tmp (fs.protected_fifos).
+    throw notAFile(file, there.isDirectory() ? 'is a directory' : 'is not a regular file: name a new one');
+  // O_NONBLOCK: the open of a pipe without a reader would block, and no signal could end it. O_CREAT: the
+  // kernel then refuses a pipe that somebody else has put into a directory like /tmp (fs.protected_fifos).
   const { O_WRONLY, O_CREAT, O_NONBLOCK, O_NOCTTY } = constants;
   const handle = await open(file, O_WRONLY | O_CREAT | O_NONBLOCK | O_NOCTTY, 0o600).catch(
     (error: unknown) => {
       const unread = there.isFIFO() && isSystemError(error, 'ENXIO');
-      throw unread ? notAFile(file, 'has no reader: start it first', error) : error;
+      throw unread ? notAFile(file, 'has no reader: start the reader first', error) : error;
     },
   );
   try {
     const { dev, ino } = await handle.stat();
-    if (dev !== there.dev || ino !== there.ino)
-      throw notAFile(file, 'was replaced by something else just now');
+    if (dev !== there.dev || ino !== there.ino) throw notAFile(file, 'was replaced while it was opened');
     await writeOpen(handle.fd, write, file);
   } finally {
     await handle.close();
@@ -122,7 +127,7 @@ async function writeOpen(fd: number, write: WriteTo, name: string): Promise<void
   try {
     await write(fd);
   } catch (error) {
-    // What else goes wrong is about the store.
+    // Any other error is about the store.
     if (!isSystemError(error) || error.syscall !== 'write') throw error;
     if (error.code === 'EPIPE') throw readerGone(name, error);
     throw spaceError(error, name, fd === STDOUT ? 'where stdout goes' : `for ${name}`);
@@ -130,10 +135,14 @@ async function writeOpen(fd: number, write: WriteTo, name: string): Promise<void
 }
 
 function noFolder(file: string, cause: unknown): LayerstackError {
-  return new LayerstackError('ERR_INVALID_ARGUMENT', `${file}: there is no directory ${dirname(file)}`, {
-    path: file,
-    cause,
-  });
+  return new LayerstackError(
+    'ERR_INVALID_ARGUMENT',
+    `${file}: the directory ${dirname(file)} does not exist`,
+    {
+      path: file,
+      cause,
+    },
+  );
 }
 
 function notAFile(file: string, what: string, cause?: unknown): LayerstackError {

@@ -1,6 +1,6 @@
 /**
- * The shape of a command: what it is called with, and what it does. `main.ts` parses the arguments by it, writes its
- * help from it, and runs it; a command neither reads `process.argv` nor ends the process.
+ * The declaration of a command: its arguments, and what it does. `main.ts` parses the arguments by it, prints
+ * its help from it, and runs it. A command neither reads `process.argv` nor ends the process.
  */
 import { parseArgs, type ParseArgsConfig } from 'node:util';
 import type { Logger } from '../../system/log.ts';
@@ -9,8 +9,9 @@ import type { Registry } from '../registry.ts';
 import type { Output } from './terminal.ts';
 
 /**
- * What a value names, for the shell's completion: a file, a directory, an image, a container (with a path in it), a container or a
- * file, either an image or a container, a verb, one of these words, or nothing that a shell could know.
+ * What a value names, for the shell's completion. `container-path` is a container with a path in it, `mountable`
+ * a container or the path of an archive, `object` an image or a container, and `none` something that a shell cannot know. A list holds all words that the
+ * value may be.
  */
 export type ValueKind =
   | 'file'
@@ -24,14 +25,14 @@ export type ValueKind =
   | 'none'
   | readonly string[];
 
-/** One option, in `util.parseArgs`'s terms, with the words of its help line. */
+/** One option, in the terms of `util.parseArgs`, with the text of its help line. */
 export interface OptionSpec {
   readonly type: 'string' | 'boolean';
   readonly short?: string;
   readonly multiple?: boolean;
   /** What a value is called in the help, e.g. `FILE`. */
   readonly value?: string;
-  /** Default: what {@link kindOf} makes of `value`. */
+  /** Default: derived from `value` by {@link kindOf}. */
   readonly kind?: ValueKind;
   readonly help: string;
 }
@@ -40,13 +41,13 @@ const KINDS: Readonly<Record<string, ValueKind>> = {
   ...{ FILE: 'file', DIR: 'directory', IMAGE: 'image', CONTAINER: 'container' },
 };
 
-/** What the value of an option names: of `docker|oci` one of the words, of `FILE` a file. */
+/** Returns what the value of an option names: one of the two words for `docker|oci`, a file for `FILE`. */
 export function kindOf({ kind, value = '' }: OptionSpec): ValueKind {
   if (kind !== undefined) return kind;
   return /^[a-z\d-]+(?:\|[a-z\d-]+)*$/.test(value) ? value.split('|') : (KINDS[value] ?? 'none');
 }
 
-/** A use of a command, and what it does: `loads an archive`. */
+/** An example of a command, and what it does: `loads an archive`. */
 export interface Example {
   readonly command: string;
   readonly does: string;
@@ -61,13 +62,13 @@ export type Values<O extends OptionSpecs> = {
   readonly [K in keyof O]: (O[K] extends { multiple: true } ? Value<O[K]>[] : Value<O[K]>) | undefined;
 };
 
-/** What a command works with. */
+/** The environment that a command works in. */
 export interface Context {
   /** Opens the store that the global options name; the caller closes it. */
   open(options?: Pick<OpenOptions, 'log' | 'readOnly'>): Promise<Layerstack>;
-  /** The log of what a command does; what is not done behind a change is printed when the command ends. */
+  /** Returns the log of a command. Failures of the aftermath are printed when the command ends. */
   log(): Promise<Logger>;
-  /** Registries, with that store's settings; the store is not opened. */
+  /** Returns access to registries, with the settings of that store. The store is not opened. */
   registry(): Promise<Registry>;
   /** The root that the global options name. */
   readonly root: string;
@@ -76,11 +77,11 @@ export interface Context {
   readonly signal: AbortSignal;
   readonly stdin: NodeJS.ReadStream;
   readonly stdoutIsTerminal: boolean;
-  /** Data, a line each: see {@link Output.print}. */
+  /** Prints data, one line each: see {@link Output.print}. */
   print(...lines: string[]): void;
-  /** Progress and remarks. */
+  /** For progress and remarks. */
   readonly stderr: Output;
-  /** All verbs. */
+  /** Returns all verbs. */
   declarations(): Promise<Declaration[]>;
 }
 
@@ -92,20 +93,22 @@ export interface Command<O extends OptionSpecs = OptionSpecs> {
   readonly options: O;
   /** Options end at the first operand, as in `create IMAGE CMD -x`. */
   readonly operandsEndOptions?: boolean;
-  /** It runs until a signal comes: this ends it well, and whatever then still runs ends with it. */
+  /**
+   * The command runs until a signal comes, which is its normal end. Work that still runs then ends with it.
+   */
   readonly untilSignal?: boolean;
-  /** How many operands it takes, and what each of them names; the last kind stands for all that follow. */
+  /** How many operands it takes, and what each of them names. The last kind stands for all that follow. */
   readonly operands: { readonly min: number; readonly max: number; readonly kinds?: readonly ValueKind[] };
   readonly examples: readonly Example[];
-  /** What the exit status 1 says beside that it has failed. */
+  /** What the exit status 1 may mean besides a failure. */
   readonly failure?: string;
   run(context: Context, values: Values<O>, operands: readonly string[]): Promise<void>;
 }
 
-/** A verb with all that is declared of it. */
+/** A verb, with its names, its summary and its command. */
 export interface Declaration {
   readonly verb: string;
-  /** Other names of it. */
+  /** Other names of the verb. */
   readonly aliases: readonly string[];
   readonly summary: string;
   readonly command: Command;
@@ -119,7 +122,7 @@ export function defineCommand<const O extends OptionSpecs>(command: Command<O>):
 /** The command line is wrong: exit status 2. */
 export class UsageError extends Error {}
 
-/** Understood before the verb and after it. */
+/** Options that may stand before the verb and after it. */
 export const GLOBAL_OPTIONS = {
   root: {
     type: 'string',
@@ -127,11 +130,11 @@ export const GLOBAL_OPTIONS = {
     help: 'store directory (default $LAYERSTACK_ROOT or /var/lib/layerstack)',
   },
   'read-only': { type: 'boolean', help: 'write nothing; works beside a running dockerd' },
-  'allow-unsafe-root': { type: 'boolean', help: 'open a store that others than root can write to' },
+  'allow-unsafe-root': { type: 'boolean', help: 'open a store that users other than root can write to' },
   help: { type: 'boolean', short: 'h', help: 'show this help' },
 } as const satisfies OptionSpecs;
 
-/** Understood before the verb. */
+/** Options that may stand before the verb. */
 export const PROGRAM_OPTIONS = {
   ...GLOBAL_OPTIONS,
   version: { type: 'boolean', short: 'v', help: 'print the version' },
@@ -139,7 +142,8 @@ export const PROGRAM_OPTIONS = {
 
 /**
  * Parses arguments by `specs`.
- * @throws UsageError naming the option that is unknown, lacks its value, or has one too many.
+ * @throws UsageError naming the option that is unknown, lacks its value, or has a value that it does not
+ *   take.
  */
 export function parseOptions<O extends OptionSpecs>(
   given: readonly string[],
@@ -165,7 +169,7 @@ export function parseOptions<O extends OptionSpecs>(
   }
 }
 
-/** `--memory-swap -1` as docker's users write it: a negative number is a value, and no option. */
+/** Joins `--memory-swap -1`, which docker's users write: a negative number is a value here, not an option. */
 function withNumbers(args: readonly string[], specs: OptionSpecs): readonly string[] {
   const joined: string[] = [];
   for (const [index, arg] of args.entries()) {
@@ -178,7 +182,7 @@ function withNumbers(args: readonly string[], specs: OptionSpecs): readonly stri
   return joined;
 }
 
-/** Where the options end: at the first operand or `--`. */
+/** Returns where the options end: at the first operand or `--`. */
 function firstOperand(args: readonly string[], options: ParseArgsConfig['options']): number {
   const { tokens } = parseArgs({
     args: [...args],
@@ -190,7 +194,7 @@ function firstOperand(args: readonly string[], options: ParseArgsConfig['options
   return tokens.find(({ kind }) => kind !== 'option')?.index ?? args.length;
 }
 
-/** Node adds advice on `--` to its messages, which has more lines than use. */
+/** Cuts off the advice about `--` that Node adds to its messages: it is more confusing than helpful. */
 function firstSentence(text: string): string {
   return text.split(/(?<=['"])\.\s|\n/)[0] ?? text;
 }

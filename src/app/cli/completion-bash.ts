@@ -1,4 +1,7 @@
-/** The completion of bash, as a script. It needs bash 4.4 and nothing else, not the package bash-completion either. */
+/**
+ * Makes the completion of bash, a script. It needs bash 4.4 and nothing else, not even the package
+ * bash-completion.
+ */
 import { PROGRAM_OPTIONS, type Declaration, type ValueKind } from './command.ts';
 import { operandKind, optionsOf, shellOptions, type ShellOption } from './shell-view.ts';
 
@@ -13,19 +16,19 @@ export function bashCompletion(declarations: readonly Declaration[]): string {
     '',
     `__layerstack_verbs='${['help', ...verbs, ...aliases.map(([alias]) => alias)].join(' ')}'`,
     '',
-    '# What a verb is really called.',
+    '# The verb that an alias means.',
     ...table('__layerstack_alias', aliases),
-    '# The options of a verb; of none: those before it.',
+    '# The options of a verb. The empty verb has the options before a verb.',
     ...table('__layerstack_options', [
       ["''", optionWords(program)],
       ...declarations.map((each): Row => [each.verb, optionWords(optionsOf(each))]),
     ]),
-    '# What follows an option, VERB:OPTION.',
+    '# The kind of value that an option takes, by VERB:OPTION.',
     ...table('__layerstack_value', [
       ...valueRows('', program),
       ...declarations.flatMap((each) => valueRows(each.verb, optionsOf(each))),
     ]),
-    '# What an operand names, VERB:POSITION.',
+    '# The kind of thing that an operand names, by VERB:POSITION.',
     ...table('__layerstack_operand', [['help:0', 'verb'], ...declarations.flatMap(operandRows)]),
     '# Verbs whose options end at the first operand.',
     ...table('__layerstack_stops', [[stopping.map(({ verb }) => verb).join('|'), 'yes']]),
@@ -33,10 +36,10 @@ export function bashCompletion(declarations: readonly Declaration[]): string {
   ].join('\n');
 }
 
-/** A pattern of `case`, and what REPLY is then. */
+/** A pattern of `case`, and the value of REPLY for it. */
 type Row = readonly [pattern: string, reply: string];
 
-/** A function that sets REPLY by its argument, and fails where there is nothing. */
+/** Returns the lines of a shell function that sets REPLY by its argument, and fails where no row fits. */
 function table(name: string, rows: readonly Row[]): string[] {
   return [
     `${name}() {`,
@@ -53,7 +56,7 @@ function optionWords(options: readonly ShellOption[]): string {
   return options.flatMap(({ names }) => names).join(' ');
 }
 
-/** Of the options that take a value. */
+/** Returns a row for each option that takes a value. */
 function valueRows(verb: string, options: readonly ShellOption[]): Row[] {
   return options.flatMap(({ names, value, kind }): Row[] =>
     value === undefined ? [] : [[names.map((name) => `${verb}:${name}`).join('|'), kindWord(kind)]],
@@ -73,7 +76,7 @@ function kindWord(kind: ValueKind): string {
 }
 
 const BODY =
-  String.raw`# Offers those of its arguments that begin with what is typed, $cur. bash takes : and = for ends of words.
+  String.raw`# Offers those of its arguments that begin with the typed text, $cur. bash splits words at : and =.
 __layerstack_offer() {
   local candidate breaks='' done_with=''
   [[ $COMP_WORDBREAKS == *:* ]] && breaks+=:
@@ -85,7 +88,7 @@ __layerstack_offer() {
   done
 }
 
-# Names in the store: of images, of containers.
+# Offers names of images or containers in the store.
 __layerstack_names() {
   local names
   mapfile -t names < <(command layerstack "\${root[@]}" __complete "$1" 2>/dev/null)
@@ -110,7 +113,7 @@ __layerstack_kind() {
 _layerstack() {
   local words=() word verb='' pending='' ended='' lead='' operands=0 root=() i cur REPLY
   COMPREPLY=()
-  # Put together what bash has taken apart.
+  # Join the words that bash has split.
   for ((i = 1; i <= COMP_CWORD; i++)); do
     word=\${COMP_WORDS[i]}
     if ((i > 1)) && [[ $word == [:=]* || \${COMP_WORDS[i - 1]} == *[:=] ]]; then

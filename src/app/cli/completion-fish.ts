@@ -1,4 +1,4 @@
-/** The completion of fish, as a script. */
+/** Makes the completion of fish, a script. */
 import { PROGRAM_OPTIONS, type Declaration, type ValueKind } from './command.ts';
 import { operandKind, optionsOf, shellOptions, type ShellOption } from './shell-view.ts';
 
@@ -13,7 +13,7 @@ export function fishCompletion(declarations: readonly Declaration[]): string {
     '# Completion of layerstack for fish, made by `layerstack completion fish`: source it, or put it into',
     '# ~/.config/fish/completions/layerstack.fish.',
     '',
-    '# Options that take a value, VERB:OPTION.',
+    '# The options that take a value, as VERB:OPTION.',
     `set -g __layerstack_taking ${taking.join(' ')}`,
     '',
     FUNCTIONS.replace(
@@ -27,7 +27,7 @@ export function fishCompletion(declarations: readonly Declaration[]): string {
     ...declarations.flatMap(({ verb, aliases: names, summary }) =>
       [verb, ...names].map((name) => verbLine(name, summary)),
     ),
-    verbLine('help', 'show how a verb is called'),
+    verbLine('help', 'show how to call a verb'),
     ...declarations.map(
       ({ verb, summary }) => `${begin('__layerstack_at help 0 0')} -a ${verb} -d ${quoted(summary)}`,
     ),
@@ -35,7 +35,7 @@ export function fishCompletion(declarations: readonly Declaration[]): string {
   ].join('\n');
 }
 
-const FUNCTIONS = `# What is before the cursor: the verb, how many operands it has, and the store that is named.
+const FUNCTIONS = `# Parses the line before the cursor: the verb, the number of its operands, and the named store.
 function __layerstack_parse
     set -g __layerstack_verb ''
     set -g __layerstack_operands 0
@@ -68,20 +68,20 @@ function __layerstack_parse
     end
 end
 
-# Whether the next operand of a verb is one of these.
+# Succeeds where the next operand of this verb is at one of these positions.
 function __layerstack_at -a verb from to
     __layerstack_parse
     test "$__layerstack_verb" = "$verb"; and test $__layerstack_operands -ge $from; and test $__layerstack_operands -le $to
 end
 
-# Names in the store: of images, of containers.
+# Prints names of images or containers in the store.
 function __layerstack_names -a kind
     __layerstack_parse
     command layerstack $__layerstack_root __complete $kind 2>/dev/null
 end
 `;
 
-/** Beyond any number of operands. */
+/** More than any number of operands. */
 const REST = 100000;
 
 function takingOptions(verb: string, options: readonly ShellOption[]): string[] {

@@ -1,4 +1,4 @@
-/** The completion of zsh, as a script for `compinit`. */
+/** Makes the completion of zsh, a script for `compinit`. */
 import { PROGRAM_OPTIONS, type Declaration, type ValueKind } from './command.ts';
 import { operandKind, optionsOf, shellOptions, type ShellOption } from './shell-view.ts';
 
@@ -15,7 +15,7 @@ export function zshCompletion(declarations: readonly Declaration[]): string {
     '_layerstack_verbs() {',
     '  local -a verbs',
     '  verbs=(',
-    ...[...verbs, quoted('help:show how a verb is called')].map((each) => `    ${each}`),
+    ...[...verbs, quoted('help:show how to call a verb')].map((each) => `    ${each}`),
     '  )',
     "  _describe -t commands 'verb' verbs",
     '}',
@@ -52,7 +52,7 @@ export function zshCompletion(declarations: readonly Declaration[]): string {
   ].join('\n');
 }
 
-const NAMES = `# Names in the store: of images, of containers.
+const NAMES = `# Adds names of images or containers in the store.
 _layerstack_names() {
   local -a names
   names=(\${(f)"$(command layerstack $layerstack_root __complete $1 2>/dev/null)"})
@@ -72,12 +72,12 @@ function verbCase(declaration: Declaration): string[] {
   ];
 }
 
-/** A call over several lines. */
+/** Returns the lines of a call that is written over several lines. */
 function call(how: string, specs: readonly string[]): string[] {
   return [how, ...specs.map((spec) => `  ${spec}`)].map((line) => `${line} \\`).concat('  && ret=0');
 }
 
-/** One for each name: a command line that has one of them needs none of the others. */
+/** Returns a spec for each name of an option. Each name excludes the others: one of them is enough. */
 function optionSpecs({ names, help, value, kind, multiple }: ShellOption): string[] {
   return names.map((name) => {
     const instead = multiple ? '*' : names.length > 1 ? `(${names.join(' ')})` : '';

@@ -1,4 +1,4 @@
-/** Scripts that complete commands in a shell, made from what the verbs declare. */
+/** Makes scripts that complete commands in a shell, from the declarations of the verbs. */
 import type { Declaration } from './command.ts';
 import { bashCompletion } from './completion-bash.ts';
 import { fishCompletion } from './completion-fish.ts';

@@ -1,5 +1,5 @@
 /**
- * What docker's client shows of a container's ports, mounts and networks, each in one text (docker/cli:
+ * A container's ports, mounts and networks as docker's client shows them, each in one text (docker/cli:
  * cli/command/formatter/container.go).
  */
 import { isIPv6 } from 'node:net';
@@ -7,13 +7,13 @@ import type { ContainerInspect } from '../../container/inspect.ts';
 import { portsOf, type PortSummary } from '../../container/ports.ts';
 import { ellipsis } from './format.ts';
 
-/** As far as docker's columns are wide. */
+/** docker cuts the source of a mount to this width. */
 const MOUNT_WIDTH = 15;
 
 export interface ContainerFields {
   readonly Ports: string;
   readonly Mounts: string;
-  /** How many. */
+  /** How many of the mounts are local volumes. */
   readonly LocalVolumes: string;
   readonly Networks: string;
 }
@@ -29,13 +29,15 @@ export function containerFields(container: ContainerInspect, truncate: boolean):
   };
 }
 
-/** A run of ports, each bound to the same number of the same address, or to none. */
+/**
+ * A run of consecutive ports. Each is published under its own number at one address, or none is published.
+ */
 interface Run {
   readonly first: PortSummary;
   last: number;
 }
 
-/** `0.0.0.0:80-81->80-81/tcp, 9988/tcp, 127.0.0.1:8080->443/tcp`; the ports sorted. */
+/** Returns e.g. `0.0.0.0:80-81->80-81/tcp, 9988/tcp, 127.0.0.1:8080->443/tcp`; `ports` must be sorted. */
 export function portsText(ports: readonly PortSummary[]): string {
   const ended: string[] = [];
   const runs = new Map<string, Run>();

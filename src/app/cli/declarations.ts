@@ -1,8 +1,8 @@
-/** All that is declared of the verbs, for whatever is made of it: completion and manual pages. */
+/** Collects the declarations of the verbs, for completion and manual pages. */
 import type { Declaration } from './command.ts';
 import { ALIASES, VERBS } from './commands/index.ts';
 
-/** In the order of the help. */
+/** Returns the declarations in the order of the help. */
 export async function allDeclarations(): Promise<Declaration[]> {
   return Promise.all(
     Object.entries(VERBS).map(async ([verb, { summary, load }]) => ({

@@ -1,11 +1,14 @@
-/** Commands that take several names: each is tried, as in docker; whoever fails does not stop the others. */
+/**
+ * Runs commands that take several names. Each name is tried, as in docker: a failure does not stop the
+ * others.
+ */
 import { LayerstackError } from '../../core/errors.ts';
 import type { Context } from './command.ts';
 import { describeError } from './errors.ts';
 
 /**
  * Calls `work` for each name, one after the other.
- * @throws the last failure; those before it are on stderr.
+ * @throws the last failure; earlier failures are printed on stderr.
  */
 export async function forEachName(
   { stderr, signal }: Pick<Context, 'stderr' | 'signal'>,

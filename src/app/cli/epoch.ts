@@ -2,15 +2,15 @@
 import { UsageError } from './command.ts';
 
 /**
- * Undefined where it is not set.
- * @throws UsageError where it is no number of seconds.
+ * Returns undefined where the variable is not set.
+ * @throws UsageError where the variable is not a number of seconds.
  */
 export function sourceDateEpoch(environment = process.env): number | undefined {
   const text = environment['SOURCE_DATE_EPOCH'];
   if (text === undefined || text === '') return undefined;
   const seconds = Number(text);
-  // JavaScript's last day.
+  // The last second of JavaScript's dates.
   if (!/^\d+$/.test(text) || seconds > 8_640_000_000_000)
-    throw new UsageError(`SOURCE_DATE_EPOCH=${text} is no number of seconds`);
+    throw new UsageError(`SOURCE_DATE_EPOCH=${text} is not a number of seconds`);
   return seconds;
 }

@@ -1,6 +1,6 @@
 /**
- * How a command ends badly: one line on stderr, `layerstack: ERR_CODE: what, which object, what to do`, and the exit
- * status: 1 failed (also when a signal stopped it), 2 misused.
+ * How a failed command ends: with one line on stderr, `layerstack: ERR_CODE: what, which object, what to do`,
+ * and with an exit status. 1: it failed, or a signal stopped it. 2: the command line is wrong.
  */
 import { firstError, isError, isSystemError, LayerstackError, type ErrorCode } from '../../core/errors.ts';
 import { UsageError } from './command.ts';
@@ -10,7 +10,7 @@ export interface Ending {
   readonly status: number;
 }
 
-/** How to end after `error`; `signal` is the one that was received, if any. */
+/** Returns how to end after an error; `signal` is the received signal, if any. */
 export function describeError(thrown: unknown, signal?: string): Ending {
   const error = firstError(thrown);
   if (error instanceof UsageError) return { line: line('ERR_USAGE', error.message), status: 2 };
@@ -33,8 +33,8 @@ function messageOf(error: unknown): string {
   return `${message} (this is a bug in layerstack; LAYERSTACK_DEBUG=1 shows where)`;
 }
 
-/** A line about what is done, but not in every respect. */
-export function troubleLine(message: string): string {
+/** Returns a line about a failure after the change itself was made. */
+export function aftermathLine(message: string): string {
   return `layerstack: ${oneLine(message)}`;
 }
 
@@ -43,7 +43,7 @@ function line(code: string, message: string): string {
 }
 
 function oneLine(message: string): string {
-  // File names and image fields end up in messages; none may break the line or drive the terminal.
+  // File names and fields of images get into messages. They must not break the line or control the terminal.
   // eslint-disable-next-line no-control-regex -- control characters are the point
   return message.replace(/\s*\n\s*/g, ' ').replace(/[\u0000-\u001f\u007f-\u009f]/g, '?');
 }

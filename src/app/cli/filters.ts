@@ -7,8 +7,8 @@ import { UsageError } from './command.ts';
 type FilterName = 'dangling' | 'label' | 'label!' | 'before' | 'since' | 'until' | 'reference';
 
 /**
- * The filters given; `accepted` are those that the command knows.
- * @throws UsageError for another one, one without a value, or a second one where only one makes sense.
+ * Parses the given filters; `accepted` are the filters that the command knows.
+ * @throws UsageError for an unknown filter, one without a value, or a second one where only one makes sense.
  */
 export function parseFilters(given: readonly string[], accepted: readonly FilterName[]): ImageFilters {
   const values = new Map<FilterName, string[]>();

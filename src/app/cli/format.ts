@@ -1,13 +1,13 @@
 /**
- * Ages and ids as docker's client prints them (docker/go-units: duration.go; its sizes: core/units.ts), and sizes as people
- * type them.
+ * Formats ages and ids as docker's client does (docker/go-units: duration.go), and parses sizes as people
+ * type them. core/units.ts formats sizes.
  */
 import { formatBytes } from '../../core/units.ts';
 import { UsageError } from './command.ts';
 
 export { formatBytes };
 
-/** `About an hour`, `3 weeks`. */
+/** Returns e.g. `About an hour`, `3 weeks`. */
 export function formatDuration(milliseconds: number): string {
   const seconds = Math.floor(milliseconds / 1000);
   const minutes = Math.floor(milliseconds / 60_000);
@@ -26,27 +26,27 @@ export function formatDuration(milliseconds: number): string {
   return `${Math.floor(milliseconds / 3_600_000 / 24 / 365)} years`;
 }
 
-/** `3 weeks ago`; `N/A` where the time is not known. */
+/** Returns e.g. `3 weeks ago`; `N/A` where the time is not known. */
 export function formatAge(unixMs: number | undefined, now = Date.now()): string {
   return unixMs === undefined || Number.isNaN(unixMs) ? 'N/A' : `${formatDuration(now - unixMs)} ago`;
 }
 
-/** `2023-05-01 12:00:00 +0000 UTC`, as Go prints a time. */
+/** Returns a time as Go prints it: `2023-05-01 12:00:00 +0000 UTC`. */
 export function formatTime(unixMs: number): string {
   return `${new Date(unixMs).toISOString().slice(0, 19).replace('T', ' ')} +0000 UTC`;
 }
 
-/** `2023-05-01T12:00:00Z`. */
+/** Returns e.g. `2023-05-01T12:00:00Z`. */
 export function formatRfc3339(unixMs: number): string {
   return `${new Date(unixMs).toISOString().slice(0, 19)}Z`;
 }
 
-/** The first 12 hex digits of an id; all of it (with its algorithm) when not truncating. */
+/** Returns the first 12 hex digits of an id; without truncation the whole id with its algorithm. */
 export function formatId(id: string, truncate: boolean): string {
   return truncate ? id.replace(/^sha256:/, '').slice(0, 12) : id;
 }
 
-/** At most `length` characters, the last one `…` where something was cut off. */
+/** Returns at most `length` characters. The last one is `…` where text was cut off. */
 export function ellipsis(text: string, length: number): string {
   const characters = [...text];
   return characters.length <= length ? text : `${characters.slice(0, length - 1).join('')}…`;
@@ -55,18 +55,18 @@ export function ellipsis(text: string, length: number): string {
 const BINARY: Readonly<Record<string, number>> = { '': 0, k: 1, m: 2, g: 3, t: 4, p: 5 };
 
 /**
- * Bytes from `10G`, `512m`, `1.5GiB` or `4096`: powers of 1024, as docker reads sizes.
- * @throws UsageError when the text is no size.
+ * Returns the bytes that `10G`, `512m`, `1.5GiB` or `4096` means: in powers of 1024, as docker reads sizes.
+ * @throws UsageError when the text is not a size.
  */
 export function parseBytes(option: string, text: string): number {
   const match = /^(\d+(?:\.\d+)?)([kmgtp]?)(?:i?b)?$/i.exec(text.trim());
   const bytes = match && Number(match[1]) * 1024 ** (BINARY[(match[2] ?? '').toLowerCase()] ?? 0);
   if (!bytes || !Number.isSafeInteger(Math.floor(bytes)))
-    throw new UsageError(`${option} ${JSON.stringify(text)} is no size: write 4096, 512M or 10G`);
+    throw new UsageError(`${option} ${JSON.stringify(text)} is not a size: write 4096, 512M or 10G`);
   return Math.floor(bytes);
 }
 
-/** @throws UsageError when the text is no number that can be counted to. */
+/** @throws UsageError unless the text is a whole number from 1 to 9999. */
 export function parseCount(option: string, text: string | undefined): number | undefined {
   if (text === undefined) return undefined;
   if (/^[1-9]\d{0,3}$/.test(text)) return Number(text);

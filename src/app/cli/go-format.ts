@@ -1,4 +1,7 @@
-/** `--format` with a Go template, as docker's client takes it (docker/cli: cli/command/formatter/formatter.go). */
+/**
+ * Formats output by `--format` with a Go template, as docker's client does (docker/cli:
+ * cli/command/formatter/formatter.go).
+ */
 import { TemplateError } from '../../core/template/error.ts';
 import { Template } from '../../core/template/template.ts';
 import { TYPE, type Struct } from '../../core/template/values.ts';
@@ -7,9 +10,9 @@ import { alignTabs } from './tabwriter.ts';
 
 const TABLE = 'table';
 
-/** What a listing shows by a template. */
+/** The data that a template of a listing is applied to. */
 export interface Listing {
-  /** What Go calls the rows, for messages. */
+  /** The name of the rows' type in Go, for messages. */
   readonly type: string;
   /** Headers of a table, by field. */
   readonly headers: Readonly<Record<string, string>>;
@@ -21,7 +24,10 @@ export function checkListingFormat(format: string): void {
   asUsage(() => parseListing(format));
 }
 
-/** The text that `docker … --format FORMAT` prints. @throws UsageError for a template that is wrong, or asks for what there is not. */
+/**
+ * Returns the text that `docker … --format FORMAT` prints.
+ * @throws UsageError for a wrong template, or one that asks for an unknown field.
+ */
 export function formatListing(format: string, { type, headers, rows }: Listing): string {
   return asUsage(() => {
     const { template, isTable } = parseListing(format);
@@ -39,7 +45,10 @@ function parseListing(format: string): { template: Template; isTable: boolean } 
   return { template: new Template(text), isTable };
 }
 
-/** A template for single documents; its text as docker takes it. @throws UsageError */
+/**
+ * Returns the function that formats a document by a template. Its text is taken as it is, as in docker.
+ * @throws UsageError
+ */
 export function documentFormat(format: string): (document: Readonly<Record<string, unknown>>) => string {
   const template = asUsage(() => new Template(format));
   return (document) => asUsage(() => template.execute(document));

@@ -1,8 +1,8 @@
-/** The texts of `--help`, made from the commands themselves so that they cannot disagree. */
+/** Makes the texts of `--help` from the commands themselves, so that the two cannot disagree. */
 import { nearest } from '../../core/nearest.ts';
 import { GLOBAL_OPTIONS, PROGRAM_OPTIONS, type Command, type OptionSpecs } from './command.ts';
 
-/** The help of one command. */
+/** Returns the help of one command. */
 export function commandHelp(verb: string, { usage, description, options }: Command): string {
   return [
     `Usage: layerstack ${verb} ${usage}`.trimEnd(),
@@ -15,13 +15,13 @@ export function commandHelp(verb: string, { usage, description, options }: Comma
   ].join('\n');
 }
 
-/** The help of the program. */
+/** Returns the help of the program. */
 export function programHelp(verbs: Readonly<Record<string, { readonly summary: string }>>): string {
   const width = Math.max(...Object.keys(verbs).map((verb) => verb.length));
   return [
     'Usage: layerstack [OPTIONS] COMMAND',
     '',
-    "Container images in Docker's overlay2 layout, and mounted root file systems, without a daemon.",
+    "Keep container images in Docker's overlay2 layout and mount their root file systems, without a daemon.",
     '',
     'Commands:',
     ...Object.entries(verbs).map(([verb, { summary }]) => `  ${verb.padEnd(width)}  ${summary}`),
@@ -29,7 +29,7 @@ export function programHelp(verbs: Readonly<Record<string, { readonly summary: s
     'Options:',
     ...optionLines(PROGRAM_OPTIONS),
     '',
-    'Run `layerstack COMMAND --help` for a command. LAYERSTACK_DEBUG=1 logs what is done.',
+    '`layerstack COMMAND --help` explains a command. LAYERSTACK_DEBUG=1 logs each step.',
   ].join('\n');
 }
 
@@ -45,22 +45,24 @@ function optionLines(options: OptionSpecs): string[] {
   return Object.values(options).map(({ help }, index) => ` ${(left[index] ?? '').padEnd(width)}  ${help}`);
 }
 
-/** What hands try that layerstack has under another name, or not at all. */
+/** Verbs of docker that layerstack has under another name, or does not have. */
 const ELSEWHERE: Readonly<Record<string, string>> = {
-  image: 'images are listed by `layerstack images`; the other verbs stand alone, as in `layerstack rmi`',
-  container:
-    'containers are listed by `layerstack containers`; the other verbs stand alone, as in `layerstack rm`',
-  ls: '`layerstack images` and `layerstack containers` list',
-  info: '`layerstack doctor` says what this machine can do',
+  image: '`layerstack images` lists images; the other verbs stand alone, as in `layerstack rmi`',
+  container: '`layerstack containers` lists containers; the other verbs stand alone, as in `layerstack rm`',
+  ls: 'use `layerstack images` or `layerstack containers`',
+  info: '`layerstack doctor` shows what this machine can do',
   ...Object.fromEntries(
     ['run', 'start', 'exec'].map((verb) => [
       verb,
-      'layerstack runs no processes: `layerstack bundle CONTAINER DIR`, then `runc run --bundle DIR NAME`',
+      'layerstack runs no processes: use `layerstack bundle CONTAINER DIR`, then `runc run --bundle DIR NAME`',
     ]),
   ),
 };
 
-/** What to say to a verb that does not exist: where its work is done, or which one may be meant. */
+/**
+ * Returns the message for an unknown verb. It names the verb that does the work, or the one that may be
+ * meant.
+ */
 export function unknownVerb(name: string, verbs: readonly string[]): string {
   const near = nearest(name, verbs);
   const advice = Object.hasOwn(ELSEWHERE, name)
@@ -68,5 +70,5 @@ export function unknownVerb(name: string, verbs: readonly string[]): string {
     : near === undefined
       ? 'see layerstack --help'
       : `did you mean \`layerstack ${near}\`?`;
-  return `there is no command ${JSON.stringify(name)}: ${advice}`;
+  return `unknown command ${JSON.stringify(name)}: ${advice}`;
 }

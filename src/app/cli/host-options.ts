@@ -1,6 +1,6 @@
 /**
- * Docker's options of `create` that say how a container is run, and the host config that they make. Names, forms and defaults are
- * docker's (docker/cli: cli/command/container/opts.go, opts/).
+ * Docker's options of `create` that say how a container runs, and the host config that they make. Names,
+ * forms and defaults are docker's (docker/cli: cli/command/container/opts.go, opts/).
  */
 import { readFile } from 'node:fs/promises';
 import { resolve } from 'node:path';
@@ -21,14 +21,14 @@ const list = (
 const flag = (help: string): { type: 'boolean'; help: string } => ({ type: 'boolean', help });
 
 export const HOST_OPTIONS = {
-  'add-host': list('NAME:IP', 'a line of /etc/hosts'),
+  'add-host': list('NAME:IP', 'add a line to /etc/hosts'),
   annotation: list('NAME=VALUE', 'annotation for the runtime'),
   'blkio-weight': one('N', 'share of block IO, 10 to 1000'),
-  'blkio-weight-device': list('DEVICE:N', 'the same for one device'),
-  'cap-add': list('NAME', 'give a capability, or ALL'),
-  'cap-drop': list('NAME', 'take a capability, or ALL'),
-  'cgroup-parent': one('PATH', 'cgroup that the container is in'),
-  cgroupns: one('host|private', 'namespace of cgroups'),
+  'blkio-weight-device': list('DEVICE:N', 'share of block IO on one device'),
+  'cap-add': list('NAME', 'add a capability, or ALL'),
+  'cap-drop': list('NAME', 'drop a capability, or ALL'),
+  'cgroup-parent': one('PATH', 'parent of the cgroup of the container'),
+  cgroupns: one('host|private', 'cgroup namespace'),
   'cpu-period': one('MICROSECONDS', 'period of the CPU quota'),
   'cpu-quota': one('MICROSECONDS', 'CPU time in a period'),
   'cpu-rt-period': one('MICROSECONDS', 'period of real-time scheduling'),
@@ -37,34 +37,34 @@ export const HOST_OPTIONS = {
   cpus: one('N', 'number of CPUs, e.g. 1.5'),
   'cpuset-cpus': one('LIST', 'CPUs to run on: 0-3, 0,1'),
   'cpuset-mems': one('LIST', 'memory nodes to use'),
-  device: list('PATH[:PATH][:rwm]', 'give a device of the host'),
+  device: list('PATH[:PATH][:rwm]', 'add a device of the host'),
   'device-cgroup-rule': list('RULE', 'allow devices, e.g. "c 10:* rwm"'),
-  'device-read-bps': list('DEVICE:SIZE', 'bytes a second to read'),
-  'device-read-iops': list('DEVICE:N', 'reads a second'),
-  'device-write-bps': list('DEVICE:SIZE', 'bytes a second to write'),
-  'device-write-iops': list('DEVICE:N', 'writes a second'),
+  'device-read-bps': list('DEVICE:SIZE', 'limit of bytes read in a second'),
+  'device-read-iops': list('DEVICE:N', 'limit of reads in a second'),
+  'device-write-bps': list('DEVICE:SIZE', 'limit of bytes written in a second'),
+  'device-write-iops': list('DEVICE:N', 'limit of writes in a second'),
   dns: list('IP', 'name server in /etc/resolv.conf'),
   'dns-option': list('OPTION', 'option in /etc/resolv.conf'),
   'dns-search': list('DOMAIN', 'search domain in /etc/resolv.conf'),
-  'group-add': list('GROUP', 'more groups of the process'),
+  'group-add': list('GROUP', 'add the process to a group'),
   init: flag('run an init in the container'),
   ipc: one('MODE', 'IPC namespace: private, shareable, none or host'),
   'kernel-memory': one('SIZE', 'limit of kernel memory'),
-  'log-driver': one('NAME', 'who logs the output'),
+  'log-driver': one('NAME', 'driver that logs the output'),
   memory: { ...one('SIZE', 'limit of memory'), short: 'm' },
   'memory-reservation': one('SIZE', 'soft limit of memory'),
-  'memory-swap': one('SIZE', 'limit of memory and swap; -1 for none'),
+  'memory-swap': one('SIZE', 'limit of memory and swap together; -1 for no limit'),
   'memory-swappiness': one('N', 'swappiness, 0 to 100'),
   mount: list('KEY=VALUE,…', 'mount a directory or a tmpfs'),
   network: one('none|host', 'network namespace'),
-  'oom-kill-disable': flag('do not kill its processes when memory is out'),
-  'oom-score-adj': one('N', 'badness when memory is out, -1000 to 1000'),
+  'oom-kill-disable': flag('do not kill processes of the container when memory runs out'),
+  'oom-score-adj': one('N', 'how likely a process is killed when memory runs out, -1000 to 1000'),
   pid: one('host', 'PID namespace'),
-  'pids-limit': one('N', 'number of processes; -1 for no limit'),
-  privileged: flag('give all capabilities and devices, hide nothing'),
+  'pids-limit': one('N', 'limit of the number of processes; -1 for no limit'),
+  privileged: flag('give all capabilities and devices, and hide no paths'),
   publish: { ...list('PORTS', 'publish ports'), short: 'p' },
-  'read-only': flag('the root file system is read-only'),
-  restart: one('POLICY', 'start it again when it ends'),
+  'read-only': flag('make the root file system read-only'),
+  restart: one('POLICY', 'restart the container when it ends'),
   runtime: one('NAME', 'runtime to use'),
   'security-opt': list(
     'NAME=VALUE',
@@ -74,7 +74,7 @@ export const HOST_OPTIONS = {
   'storage-opt': list('NAME=VALUE', 'option of the storage driver'),
   sysctl: list('NAME=VALUE', 'set a sysctl'),
   tmpfs: list('PATH[:OPTIONS]', 'mount a tmpfs'),
-  ulimit: list('NAME=SOFT[:HARD]', 'limit of the process, e.g. nofile=1024:2048'),
+  ulimit: list('NAME=SOFT[:HARD]', 'resource limit of the process, e.g. nofile=1024:2048'),
   userns: one('host', 'user namespace'),
   uts: one('host', 'UTS namespace'),
   volume: { ...list('[DIR:]PATH[:MODE]', 'mount a directory of the host, or a volume'), short: 'v' },
@@ -83,7 +83,7 @@ export const HOST_OPTIONS = {
 
 type Given = Values<typeof HOST_OPTIONS>;
 
-/** The options that are texts as the host config has them. */
+/** Options whose text goes into the host config as it is. */
 const TEXTS = {
   'cgroup-parent': 'CgroupParent',
   cgroupns: 'CgroupnsMode',
@@ -142,7 +142,7 @@ const FLAGS = {
 } as const satisfies Partial<Record<keyof Given, string>>;
 
 /**
- * The host config that the options make; what is not given is not in it.
+ * Returns the host config that the options make. It has no keys of options that are not given.
  * @throws UsageError naming the option whose value makes no sense, or whose file cannot be read.
  */
 export async function hostConfigOf(given: Given): Promise<HostConfig> {
@@ -191,7 +191,7 @@ function keyed<T>(key: string, value: T | undefined, make: (value: T) => unknown
 
 function wholeOf(option: string, text: string): number {
   if (!/^-?\d{1,15}$/.test(text))
-    throw new UsageError(`${option} ${JSON.stringify(text)} is no whole number`);
+    throw new UsageError(`${option} ${JSON.stringify(text)} is not a whole number`);
   return Number(text);
 }
 
@@ -203,7 +203,7 @@ function pairOf(option: string, text: string, separator: string): [string, strin
 
 function nanoCpus(text: string): number {
   if (!/^\d+(?:\.\d{1,9})?$/.test(text))
-    throw new UsageError(`--cpus ${JSON.stringify(text)} is no number of CPUs: write 2 or 0.5`);
+    throw new UsageError(`--cpus ${JSON.stringify(text)} is not a number of CPUs: write 2 or 0.5`);
   return Math.round(Number(text) * 1e9);
 }
 
@@ -212,7 +212,7 @@ function restartPolicy(text: string): object {
   return { Name, MaximumRetryCount: wholeOf('--restart', retries) };
 }
 
-/** `HOST[:CONTAINER][:ACCESS]`; of two parts the second is the access where it can be one. */
+/** Parses `HOST[:CONTAINER][:ACCESS]`. Of two parts the second is the access where it can be one. */
 function device(text: string): object {
   const parts = text.split(':');
   const isAccess = (part = ''): boolean => /^[rwm]{1,3}$/.test(part);
@@ -234,7 +234,9 @@ function tmpfs(text: string): [string, string] {
   return at < 0 ? [text, ''] : [text.slice(0, at), text.slice(at + 1)];
 }
 
-/** Enough to say that they are not published: `[[IP:]HOST:]CONTAINER[/PROTOCOL]`. */
+/**
+ * Parses `[[IP:]HOST:]CONTAINER[/PROTOCOL]`, as far as the message needs that the ports are not published.
+ */
 function ports(text: string): object {
   const [container = '', HostPort = '', HostIp = ''] = text.split(':').reverse();
   return { [container.includes('/') ? container : `${container}/tcp`]: [{ HostIp, HostPort }] };
@@ -266,7 +268,10 @@ function throttles(given: Given): Record<string, unknown> {
   };
 }
 
-/** A path alone is a volume without a name; a source that begins with a dot is below the directory of the process. */
+/**
+ * A path alone is a volume without a name. A source that begins with a dot is relative to the working
+ * directory of this process.
+ */
 function volumes(given: Given): Record<string, unknown> {
   const texts = given.volume ?? [];
   const isNamed = (text: string): boolean => text.includes(':');
@@ -287,7 +292,7 @@ function volumes(given: Given): Record<string, unknown> {
 /** Fields of `--mount` that need no value. */
 const MOUNT_FLAGS = new Set(['readonly', 'ro', 'bind-nonrecursive', 'volume-nocopy']);
 
-/** docker's `--mount`: fields with commas between them. */
+/** Parses docker's `--mount`: fields with commas between them. */
 function mountRequest(text: string): object {
   const wrong = (why: string): never => {
     throw new UsageError(`--mount ${JSON.stringify(text)}: ${why}`);
@@ -311,15 +316,21 @@ function mountRequest(text: string): object {
     else if (key === 'bind-propagation') options('BindOptions', { Propagation: value });
     else if (key === 'bind-nonrecursive') options('BindOptions', { NonRecursive: isTrue });
     else if (key === 'bind-recursive')
-      options('BindOptions', recursion(value) ?? wrong(`bind-recursive=${value} is none`));
+      options(
+        'BindOptions',
+        recursion(value) ??
+          wrong(`bind-recursive=${value} is unknown: use enabled, disabled, writable or readonly`),
+      );
     else if (key === 'volume-nocopy') options('VolumeOptions', { NoCopy: isTrue });
     else if (key === 'volume-subpath') options('VolumeOptions', { Subpath: value });
     else if (key === 'volume-driver') options('VolumeOptions', { DriverConfig: { Name: value } });
     else if (key === 'tmpfs-size')
       options('TmpfsOptions', { SizeBytes: parseBytes('--mount tmpfs-size', value) });
     else if (key === 'tmpfs-mode')
-      options('TmpfsOptions', { Mode: Number.parseInt(value, 8) || wrong('tmpfs-mode is octal') });
-    else wrong(`there is no ${key}`);
+      options('TmpfsOptions', {
+        Mode: Number.parseInt(value, 8) || wrong('write tmpfs-mode as an octal number, e.g. 1777'),
+      });
+    else wrong(`${key} is unknown`);
   }
   return mount;
 }
@@ -330,7 +341,10 @@ function recursion(value: string): object | undefined {
   return value === 'readonly' ? { ReadOnlyForceRecursive: true } : undefined;
 }
 
-/** As docker's client: the text of a seccomp profile goes instead of its file, and `systempaths` is two other keys. */
+/**
+ * Does what docker's client does: replaces the file of a seccomp profile by its text, and
+ * `systempaths=unconfined` by two other keys.
+ */
 async function securityOptions(options: readonly string[]): Promise<Record<string, unknown>> {
   const texts: string[] = [];
   for (const option of options) {
@@ -348,6 +362,6 @@ async function securityOptions(options: readonly string[]): Promise<Record<strin
 
 async function profileText(file: string): Promise<string> {
   const text = await unlessMissing(readFile(file, 'utf8'));
-  if (text === undefined) throw new UsageError(`--security-opt seccomp=${file}: there is no such file`);
+  if (text === undefined) throw new UsageError(`--security-opt seccomp=${file}: the file does not exist`);
   return text;
 }

@@ -1,6 +1,6 @@
 /**
- * Documents of `inspect` as templates see docker's: which of their objects are maps, which lack keys, and what a null stands
- * for (docker/docker: api/types/types.go).
+ * Turns documents of `inspect` into the values that docker's templates see. Some objects are maps there,
+ * others are structs; a null is a nil map, pointer or slice (docker/docker: api/types/types.go).
  */
 import { Nil } from '../../core/template/values.ts';
 

@@ -1,6 +1,7 @@
 /**
- * A line for each layer on a terminal, with what is being done with it and a bar, redrawn in place. Where there are more
- * layers than lines those at work are drawn, and a line says how many others there are. The last line is about all together.
+ * Draws a line for each layer on a terminal, with its phase and a bar, and redraws it in place. Where the
+ * layers are more than the lines, it draws those at work, and one line counts the others. The last line is
+ * about all layers together.
  */
 import { formatBytes } from './format.ts';
 import { Meter } from './meter.ts';
@@ -8,11 +9,11 @@ import { progressLine } from './progress-line.ts';
 import type { Output } from './terminal.ts';
 
 export interface LayerLine {
-  /** What is being done, e.g. `Downloading`. */
+  /** The current phase, e.g. `Downloading`. */
   readonly phase: string;
   readonly current: number;
   readonly total: number;
-  /** 0: at work, 1: waiting, 2: finished. Those at work are shown first. */
+  /** 0: at work, 1: waiting, 2: finished. Layers at work are shown first. */
   readonly rank: 0 | 1 | 2;
 }
 
@@ -27,7 +28,7 @@ export class LayerBars {
   #drawn = -Infinity;
   #height = 0;
 
-  /** `now`: milliseconds, of a clock that is never set back. */
+  /** `now` returns milliseconds of a clock that is never set back. */
   constructor(output: Output, now: () => number = () => performance.now()) {
     this.#output = output;
     this.#now = now;
@@ -38,14 +39,14 @@ export class LayerBars {
     if (this.#isTime()) this.#draw();
   }
 
-  /** How far all of it is. */
+  /** Sets the progress of all layers together. */
   sum(current: number, total: number | undefined): void {
     this.#meter ??= new Meter(this.#now);
     this.#meter.add(current, total);
     if (this.#isTime()) this.#draw();
   }
 
-  /** Draws what is there for the last time; the next layers begin below. */
+  /** Draws the lines for the last time. The next layers begin below them. */
   finish(): void {
     this.#meter = undefined;
     if (this.#lines.size === 0) return;
@@ -54,7 +55,7 @@ export class LayerBars {
     this.#height = 0;
   }
 
-  /** Takes the lines away, for something to be printed in their place; they are drawn again below it. */
+  /** Removes the lines so that something can be printed in their place. They are drawn again below it. */
   clear(): void {
     if (this.#height > 0) this.#output.redrawBlock([], this.#height);
     this.#height = 0;
@@ -75,7 +76,7 @@ export class LayerBars {
   }
 }
 
-/** At most `limit` lines of text for these layers, in their order. */
+/** Returns at most `limit` lines of text for these layers, in their order. */
 export function barLines(layers: ReadonlyMap<string, LayerLine>, limit: number): string[] {
   const all = [...layers];
   if (all.length <= limit) return all.map(([id, line]) => barLine(id, line));

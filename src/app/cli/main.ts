@@ -1,7 +1,8 @@
 #!/usr/bin/env node
 /**
- * The command `layerstack`: finds the verb, parses, runs, and turns whatever happens into an exit status. SIGINT and
- * SIGTERM abort the work, which then takes back what it has half done; a second signal ends the process at once.
+ * The command `layerstack`: finds the verb, parses its arguments, runs it, and turns the outcome into an exit
+ * status. SIGINT and SIGTERM abort the work, which then undoes what is half done. A second signal ends the
+ * process at once.
  */
 import { isError } from '../../core/errors.ts';
 import type { Logger } from '../../system/log.ts';
@@ -18,7 +19,7 @@ import {
   type Declaration,
 } from './command.ts';
 import { ALIASES, HIDDEN_VERBS, VERBS } from './commands/index.ts';
-import { describeError, troubleLine } from './errors.ts';
+import { aftermathLine, describeError } from './errors.ts';
 import { processOutputs } from './terminal.ts';
 
 const DEFAULT_ROOT = '/var/lib/layerstack';
@@ -30,8 +31,8 @@ interface Invocation {
 }
 
 const abort = new AbortController();
-/** What could not be done after what was asked for was. */
-const troubles: string[] = [];
+/** Failures after the change itself was made. */
+const aftermath: string[] = [];
 let received: NodeJS.Signals | undefined;
 
 for (const signal of ['SIGINT', 'SIGTERM'] as const) {
@@ -41,7 +42,7 @@ for (const signal of ['SIGINT', 'SIGTERM'] as const) {
   });
 }
 
-// Whoever read our output has seen enough (`layerstack images | head -1`): that is no failure.
+// The reader has closed our output, as in `layerstack images | head -1`: this is not a failure.
 processOutputs.stdout.stream.on('error', (error: NodeJS.ErrnoException) => {
   if (error.code !== 'EPIPE') {
     processOutputs.stderr.print(describeError(error).line);
@@ -62,7 +63,7 @@ async function main(args: string[]): Promise<number> {
       return 0;
     }
     if (before.operands.length === 0) return await overview(before.values.help === true);
-    // `help` and `help VERB`, as docker has them.
+    // `help` and `help VERB` work as in docker.
     const helped = before.operands[0] === 'help';
     if (helped && before.operands.length === 1) return await overview(true);
     const { verb, command, args: rest } = await find(before.operands.slice(helped ? 1 : 0));
@@ -75,8 +76,8 @@ async function main(args: string[]): Promise<number> {
     checkOperands(verb, command, operands);
     await command.run(context({ ...before.values, ...globalOnly(values, command) }), values, operands);
     if (command.untilSignal === true) process.exit(0);
-    // A signal that came too late has stopped nothing.
-    tellTroubles('done, but ');
+    // A signal that came too late has stopped nothing: the status is 0.
+    printAftermath('done, but ');
     return 0;
   } catch (error) {
     return await report(error);
@@ -109,7 +110,10 @@ function parseVerb(verb: string, command: Command, args: readonly string[]): Ret
   }
 }
 
-/** An option of the verb's own (`create --read-only`) is no global one; that one stands before the verb. */
+/**
+ * Leaves out a verb's own options: `create --read-only` is not the global option, which stands before the
+ * verb.
+ */
 function globalOnly(
   values: ReturnType<typeof parseOptions>['values'],
   { options }: Command,
@@ -141,7 +145,7 @@ function context(values: {
     root,
     allowUnsafeRoot,
     signal: abort.signal,
-    // Made by Node when they are asked for, which takes milliseconds.
+    // Getters: Node makes these streams on first use, which takes milliseconds.
     get stdin() {
       return process.stdin;
     },
@@ -170,8 +174,8 @@ function context(values: {
       });
     },
     async log(): Promise<Logger> {
-      const { troubleLog } = await import('./trouble.ts');
-      return troubleLog((message) => troubles.push(message));
+      const { aftermathLog } = await import('./aftermath-log.ts');
+      return aftermathLog((message) => aftermath.push(message));
     },
   };
 }
@@ -180,12 +184,12 @@ function print(...lines: string[]): void {
   processOutputs.stdout.print(...lines);
 }
 
-function tellTroubles(prefix: string): void {
-  for (const trouble of troubles) processOutputs.stderr.print(troubleLine(prefix + trouble));
+function printAftermath(prefix: string): void {
+  for (const failure of aftermath) processOutputs.stderr.print(aftermathLine(prefix + failure));
 }
 
 async function report(error: unknown): Promise<number> {
-  tellTroubles('');
+  printAftermath('');
   const { line, status } = describeError(error, received);
   // Progress may have left the cursor in the middle of a line.
   if (processOutputs.stderr.canRedraw) processOutputs.stderr.redrawLine('');

@@ -1,4 +1,4 @@
-/** The manual pages, in man(7)'s language, made from what the verbs declare. */
+/** Makes the manual pages, in the language of man(7), from the declarations of the verbs. */
 import { GLOBAL_OPTIONS, PROGRAM_OPTIONS, type Declaration, type OptionSpecs } from './command.ts';
 import { allDeclarations } from './declarations.ts';
 
@@ -8,7 +8,9 @@ export interface ManPageOptions {
   readonly date: string;
 }
 
-/** The text of each page by its file name: `layerstack.1`, and one for each verb, `layerstack-load.1`. */
+/**
+ * Returns the text of each page by its file name: `layerstack.1`, and one for each verb, `layerstack-load.1`.
+ */
 export async function manPages(options: ManPageOptions): Promise<Map<string, string>> {
   const declarations = await allDeclarations();
   const pages = new Map([['layerstack.1', programPage(declarations, options)]]);
@@ -17,33 +19,38 @@ export async function manPages(options: ManPageOptions): Promise<Map<string, str
 }
 
 function programPage(declarations: readonly Declaration[], options: ManPageOptions): string {
-  return page('layerstack', "images in docker's overlay2 layout, and mounted root file systems", options, [
-    '.SH SYNOPSIS',
-    '.B layerstack',
-    roff('[OPTIONS] COMMAND [ARG...]'),
-    '.SH DESCRIPTION',
-    ...prose(
-      "Keeps container images in Docker's own overlay2 layout and turns them into mounted root file systems, without a daemon. " +
-        'Data goes to standard output, progress and errors to standard error. An error is one line: ' +
-        '`layerstack: ERR_CODE: what, which object, what to do`.',
-    ),
-    '.SH COMMANDS',
-    ...declarations.flatMap(({ verb, aliases, summary }) => [
-      '.TP',
-      `.BR ${roff(`layerstack-${verb}`)} (1)`,
-      roff(`${summary}${aliases.length > 0 ? ` (also: ${aliases.join(', ')})` : ''}`),
-    ]),
-    '.SH OPTIONS',
-    ...optionLines(PROGRAM_OPTIONS),
-    ...ENVIRONMENT,
-    '.SH FILES',
-    ...entry('/var/lib/layerstack', 'the store, where nobody names another'),
-    ...entry('ROOT/layerstack/registries.json', 'mirrors, certificates and time limits of registries'),
-    ...entry('/etc/layerstack/serve.json', 'settings of `layerstack serve`'),
-    ...exitStatus(undefined),
-    '.SH SEE ALSO',
-    ...seeAlso(declarations.map(({ verb }) => `layerstack-${verb}`)),
-  ]);
+  return page(
+    'layerstack',
+    "keep images in docker's overlay2 layout and mount their root file systems",
+    options,
+    [
+      '.SH SYNOPSIS',
+      '.B layerstack',
+      roff('[OPTIONS] COMMAND [ARG...]'),
+      '.SH DESCRIPTION',
+      ...prose(
+        "Keeps container images in Docker's own overlay2 layout and turns them into mounted root file systems, without a daemon. " +
+          'Data goes to standard output, progress and errors to standard error. An error is one line: ' +
+          '`layerstack: ERR_CODE: what, which object, what to do`.',
+      ),
+      '.SH COMMANDS',
+      ...declarations.flatMap(({ verb, aliases, summary }) => [
+        '.TP',
+        `.BR ${roff(`layerstack-${verb}`)} (1)`,
+        roff(`${summary}${aliases.length > 0 ? ` (also: ${aliases.join(', ')})` : ''}`),
+      ]),
+      '.SH OPTIONS',
+      ...optionLines(PROGRAM_OPTIONS),
+      ...ENVIRONMENT,
+      '.SH FILES',
+      ...entry('/var/lib/layerstack', 'the store, unless another one is named'),
+      ...entry('ROOT/layerstack/registries.json', 'mirrors, certificates and time limits of registries'),
+      ...entry('/etc/layerstack/serve.json', 'settings of `layerstack serve`'),
+      ...exitStatus(undefined),
+      '.SH SEE ALSO',
+      ...seeAlso(declarations.map(({ verb }) => `layerstack-${verb}`)),
+    ],
+  );
 }
 
 function verbPage({ verb, aliases, summary, command }: Declaration, options: ManPageOptions): string {
@@ -56,7 +63,10 @@ function verbPage({ verb, aliases, summary, command }: Declaration, options: Man
     '.SH DESCRIPTION',
     ...prose(command.description),
     ...(aliases.length > 0
-      ? ['.PP', ...prose(`Another name of it is ${aliases.map((each) => `\`${each}\``).join(', ')}.`)]
+      ? [
+          '.PP',
+          ...prose(`Another name of the command is ${aliases.map((each) => `\`${each}\``).join(', ')}.`),
+        ]
       : []),
     ...(hasOptions ? ['.SH OPTIONS', ...optionLines(command.options)] : []),
     '.SH GLOBAL OPTIONS',
@@ -79,13 +89,13 @@ function page(
   return `${[header, '.SH NAME', `${roff(name)} \\- ${roff(summary)}`, ...body].join('\n')}\n`;
 }
 
-/** `layerstack load [OPTIONS]`: what is typed as it is in bold, the rest is to be replaced. */
+/** Formats `layerstack load [OPTIONS]`: words to type as they are in bold, placeholders not. */
 function usageLines(verb: string, line: string): string[] {
   const typed = `layerstack ${verb}`;
   return [`.B ${roff(typed)}`, ...(line === `${typed} ` ? [] : [roff(line.slice(typed.length).trim())])];
 }
 
-/** An option of a verb goes before the global one of its name. */
+/** Returns the global options, without those that the verb replaces by an option of the same name. */
 function globalOptions(own: OptionSpecs): OptionSpecs {
   return Object.fromEntries(Object.entries(GLOBAL_OPTIONS).filter(([name]) => !Object.hasOwn(own, name)));
 }
@@ -103,25 +113,28 @@ function optionLines(options: OptionSpecs): string[] {
 
 const ENVIRONMENT = [
   '.SH ENVIRONMENT',
-  ...entry('LAYERSTACK_ROOT', 'the store, where no `--root` is given'),
-  ...entry('LAYERSTACK_DEBUG', '1: what is done is logged to standard error'),
+  ...entry('LAYERSTACK_ROOT', 'the store, unless `--root` is given'),
+  ...entry('LAYERSTACK_DEBUG', '1 logs each step to standard error'),
   ...entry(
     'LAYERSTACK_CAPS',
-    'what kernel and file system are taken to be able to do, as `layerstack doctor` shows it',
+    'for tests: overrides what was found out about the machine, as `layerstack doctor` shows it',
   ),
-  ...entry('LAYERSTACK_CERTS_DIR', 'certificates of registries, instead of /etc/docker/certs.d'),
+  ...entry(
+    'LAYERSTACK_CERTS_DIR',
+    'the directory of certificates of registries, instead of /etc/docker/certs.d',
+  ),
   ...entry('DOCKER_CONFIG', 'the directory of the config.json with logins, instead of ~/.docker'),
   ...entry('HTTPS_PROXY, HTTP_PROXY, NO_PROXY', 'proxies for registries'),
-  ...entry('SOURCE_DATE_EPOCH', 'the date of what is made, in seconds since 1970'),
+  ...entry('SOURCE_DATE_EPOCH', 'the date of new images and archives, in seconds since 1970'),
 ];
 
 function exitStatus(failure: string | undefined): string[] {
-  const failed = failure === undefined ? 'It failed' : `It failed, ${failure}`;
+  const failed = failure === undefined ? 'The command failed' : `The command failed, ${failure}`;
   return [
     '.SH EXIT STATUS',
-    ...entry('0', 'It is done.'),
-    ...entry('1', `${failed}; nothing half done is left behind.`),
-    ...entry('2', 'It was called in a wrong way.'),
+    ...entry('0', 'The command succeeded.'),
+    ...entry('1', `${failed}. It leaves nothing half done behind.`),
+    ...entry('2', 'The command line is wrong.'),
   ];
 }
 
@@ -133,12 +146,12 @@ function seeAlso(names: readonly string[]): string[] {
   return names.map((name, index) => `.BR ${roff(name)} (1)${index < names.length - 1 ? ',' : ''}`);
 }
 
-/** A command that is typed. */
+/** Returns a command to type, in bold. */
 function code(text: string): string[] {
   return [`\\fB${roff(text).replaceAll("'", '\\(aq')}\\fR`];
 }
 
-/** Text of several lines; what is in backticks is bold. */
+/** Formats a text of several lines; a part in backticks becomes bold. */
 function prose(text: string): string[] {
   return text.split('\n').map((line) => {
     const parts = line.split('`');
@@ -146,7 +159,7 @@ function prose(text: string): string[] {
   });
 }
 
-/** Text as it is: no character of it means anything to roff. */
+/** Escapes a text, so that no character of it means anything to roff. */
 function roff(text: string): string {
   const escaped = text
     .replaceAll('\\', '\\e')

@@ -1,20 +1,20 @@
-/** How fast some work goes, and how long it will still take. */
+/** Measures how fast some work goes. */
 
-/** What there is to say of it at one moment. */
+/** The state of the work at one moment. */
 export interface Reading {
   readonly current: number;
   readonly total?: number | undefined;
-  /** Bytes a second of late; undefined until that can be said. */
+  /** Bytes a second over the last {@link WINDOW_MS}; undefined until enough is measured. */
   readonly rate?: number | undefined;
-  /** Seconds since it began. */
+  /** Seconds since the work began. */
   readonly elapsed: number;
 }
 
-/** Of what time the rate is: short enough to follow a change, long enough not to jump. */
+/** The time over which the rate is measured: short enough to follow a change, long enough not to jump. */
 const WINDOW_MS = 5000;
-/** Before that a rate says nothing. */
-const SETTLED_MS = 500;
-/** A moment for each so much time is kept. */
+/** A rate over less time says nothing. */
+const MIN_MEASURED_MS = 500;
+/** At most one moment is kept for each interval of this length. */
 const STEP_MS = 100;
 
 interface Moment {
@@ -29,17 +29,17 @@ export class Meter {
   #current = 0;
   #total: number | undefined;
 
-  /** `now`: milliseconds, of a clock that is never set back. */
+  /** `now` returns milliseconds of a clock that is never set back. */
   constructor(now: () => number = () => performance.now()) {
     this.#now = now;
     this.#began = now();
     this.#moments = [{ at: this.#began, bytes: 0 }];
   }
 
-  /** So many bytes are done, of so many. */
+  /** Records that `current` bytes of `total` are done. */
   add(current: number, total?: number): void {
     const at = this.#now();
-    // What was to be done has become less, as in a push that finds layers there: what was measured counts no more.
+    // The work has become less, as in a push that finds layers at the registry: earlier moments do not count.
     if (current < this.#current) this.#moments = [];
     this.#current = current;
     this.#total = total;
@@ -56,7 +56,7 @@ export class Meter {
     return {
       current: this.#current,
       total: this.#total,
-      rate: took >= SETTLED_MS ? (bytes / took) * 1000 : undefined,
+      rate: took >= MIN_MEASURED_MS ? (bytes / took) * 1000 : undefined,
       elapsed: (now - this.#began) / 1000,
     };
   }

@@ -1,14 +1,14 @@
 /**
- * What commands print on stdout: tables in the form of docker's client (columns at least 10 wide, 3 spaces between,
- * the last one not padded), or one JSON document a line.
+ * Prints the results of commands on stdout: tables in the form of docker's client (columns at least 10 wide,
+ * 3 spaces between them, the last one not padded), or one JSON document a line.
  */
 import type { DeletedRecord } from '../../image/store.ts';
 import { UsageError, type Context } from './command.ts';
 import type { Listing } from './go-format.ts';
 
 /**
- * A name for a list with a name on each line: one that holds a line break is written as a JSON string, `"a\nb"`, so that nobody
- * reads two names, or a line of another kind, out of it.
+ * Returns a name for a list with one name on each line. A name that holds a line break becomes a JSON string,
+ * `"a\nb"`: otherwise a reader might see two names, or a line of another kind.
  */
 export function quoteName(name: string): string {
   return name.includes('\n') ? JSON.stringify(name) : name;
@@ -23,7 +23,10 @@ export function printJson(
   print(...JSON.stringify(document, undefined, indent).split('\n'));
 }
 
-/** Lines of a table, one for each row, as in {@link quoteName}; `rows` have as many cells as `header`. */
+/**
+ * Returns the lines of a table, one for each row, with cells as in {@link quoteName}. Each row has as many
+ * cells as `header`.
+ */
 export function formatTable(header: readonly string[], rows: readonly (readonly string[])[]): string[] {
   const lines = [header, ...rows.map((row) => row.map(quoteName))];
   const widths = header.map((_, column) =>
@@ -38,17 +41,18 @@ export function formatTable(header: readonly string[], rows: readonly (readonly 
   );
 }
 
-/** As code points; an array of them would take longer to make than the rest of a table. */
+/** Counts code points. An array of them would take longer to make than the rest of a table. */
 function countCharacters(text: string): number {
   return text.length - (text.match(/[\ud800-\udbff][\udc00-\udfff]/g)?.length ?? 0);
 }
 
-/** Output forms of the listing commands that templates say too. */
+/** Output forms of the listing commands that also take templates. */
 export type ListingFormat = OutputFormat | { readonly template: string };
 
 /**
- * A word, or a Go template as docker's users write it, which is parsed before a store is opened. `raw`: the template that this word
- * stands for, where the command has one. @throws UsageError
+ * Parses a word, or a Go template as docker's users write it, before a store is opened. `raw` is the template
+ * that this word stands for, where the command has one.
+ * @throws UsageError
  */
 export async function parseListingFormat(text: string | undefined, raw?: string): Promise<ListingFormat> {
   if (text === undefined || text === '' || text === 'table') return 'table';
@@ -70,20 +74,20 @@ export async function printListing(
   if (text !== '') print(...text.replace(/\n$/, '').split('\n'));
 }
 
-/** Late, for those who want a template. */
+/** Imported late: only a template needs it. */
 const goFormat = () => import('./go-format.ts');
 
 /** Output forms of the listing commands. */
 export type OutputFormat = 'table' | 'json';
 
-/** @throws UsageError for Go templates and the like. */
+/** @throws UsageError for any other text, such as a Go template. */
 export function parseFormat(text: string | undefined): OutputFormat {
   if (text === undefined || text === 'table') return 'table';
   if (text === 'json' || text === '{{json .}}') return 'json';
   throw new UsageError(`--format ${JSON.stringify(text)} is not supported: use table or json`);
 }
 
-/** The lines of `docker rmi`. */
+/** Returns the lines that `docker rmi` prints. */
 export function deletedLines(records: readonly DeletedRecord[]): string[] {
   return records.map((record) =>
     'Untagged' in record ? `Untagged: ${record.Untagged}` : `Deleted: ${record.Deleted}`,

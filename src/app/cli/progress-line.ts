@@ -1,15 +1,16 @@
-/** A line about how far some work is, as wide as there is room for. */
+/** Formats a line about the progress of some work, as wide as the terminal allows. */
 import { formatBytes } from './format.ts';
 import type { Reading } from './meter.ts';
 
 const MAX_BAR = 30;
 const MIN_BAR = 10;
-/** More than this says that nothing is going on. */
+/** In seconds. A longer estimate means that the work stands still; it is not shown. */
 const MAX_LEFT = 100 * 3600;
 
 /**
- * `loading:  45% [============>             ]  12.3MB/27MB  4.5MB/s  3s left`, or without a total
- * `loading: 12.3MB  4.5MB/s  2s`. At most `width` characters: the bar goes first, then the amount, then the rate.
+ * Returns `loading:  45% [============>             ]  12.3MB/27MB  4.5MB/s  3s left`, or without a total
+ * `loading: 12.3MB  4.5MB/s  2s`. At most `width` characters: the bar is left out first, then the amount,
+ * then the rate.
  */
 export function progressLine(doing: string, reading: Reading, width: number): string {
   const { current, total, rate, elapsed } = reading;

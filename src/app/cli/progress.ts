@@ -1,6 +1,7 @@
 /**
- * Progress of a load, import, save or export on stderr: on a terminal one line that is redrawn, on one that cannot (TERM=dumb) a
- * line now and then, elsewhere only what is worth keeping in a log (notices and warnings).
+ * Shows the progress of a load, import, save or export on stderr. A terminal gets one line that is redrawn. A
+ * terminal that cannot redraw (TERM=dumb) gets a line now and then. Anything else gets what is worth keeping
+ * in a log: notices and warnings.
  */
 import type { ProgressEvent } from '../../core/progress.ts';
 import { Meter } from './meter.ts';
@@ -8,17 +9,17 @@ import { progressLine } from './progress-line.ts';
 import type { Output } from './terminal.ts';
 
 const REDRAW_MS = 100;
-/** Of lines that stay: at each tenth, but no more often than this. */
+/** Lines that stay are printed at each tenth, but no more often than this. */
 const LINE_MS = 1000;
-/** Where the end is not known. */
+/** The interval of lines that stay, where the total is not known. */
 const LINE_MS_WITHOUT_TOTAL = 10_000;
 
 export interface ProgressOptions {
   /** No progress; notices and warnings still appear. */
   readonly quiet: boolean;
-  /** What the line begins with. */
+  /** The word that the line begins with. */
   readonly doing: string;
-  /** Milliseconds, of a clock that is never set back. */
+  /** Returns milliseconds of a clock that is never set back. */
   readonly now?: () => number;
 }
 
@@ -39,7 +40,7 @@ export class ProgressDisplay {
     this.#drawn = this.#now();
   }
 
-  /** Takes an event; bound, so that it can be passed as `onProgress`. */
+  /** Shows an event. Bound, so that it can be passed as `onProgress`. */
   readonly show = (event: ProgressEvent): void => {
     switch (event.type) {
       case 'progress':
@@ -74,7 +75,7 @@ export class ProgressDisplay {
     }
   };
 
-  /** Takes the line away; to be called before anything else is printed. */
+  /** Removes the line. To be called before anything else is printed. */
   clear(): void {
     if (this.#visible) this.#output.redrawLine('');
     this.#visible = false;

@@ -1,4 +1,4 @@
-/** Questions on the terminal. */
+/** Asks questions on the terminal. */
 import { createInterface } from 'node:readline/promises';
 import { Writable } from 'node:stream';
 import { abortError } from '../../core/abort.ts';
@@ -6,7 +6,8 @@ import { printable } from '../../core/printable.ts';
 import type { Context } from './command.ts';
 
 /**
- * What the user types, without the newline. The question is written to stderr; a secret is not shown while it is typed.
+ * Returns the text that the user types, without the newline. Writes the question to stderr. A secret is not
+ * shown while it is typed.
  * @throws {@link LayerstackError} ERR_ABORTED on a signal, on Ctrl-C and at the end of the input.
  */
 export async function ask(
@@ -17,7 +18,8 @@ export async function ask(
   const nowhere = new Writable({ write: (_chunk, _encoding, done) => done() });
   const shown = printable(question);
   const ended = new AbortController();
-  // readline redraws the line that it asks on; of a secret it draws nothing.
+  // readline writes the question when it draws the line. For a secret it draws nothing, so the question is
+  // written here.
   if (secret) stderr.prompt(question);
   const lines = createInterface({ input: stdin, output: secret ? nowhere : stderr.stream, terminal: true });
   lines.on('SIGINT', () => process.kill(process.pid, 'SIGINT'));
@@ -33,7 +35,9 @@ export async function ask(
   }
 }
 
-/** Asks a question of the program's own words. Anything but a yes, the end of the input included, is a no. */
+/**
+ * Asks a question in the program's own words. Any answer but yes means no, and so does the end of the input.
+ */
 export async function confirm(
   { stdin, stderr, signal }: Pick<Context, 'stdin' | 'stderr' | 'signal'>,
   question: string,

@@ -1,4 +1,4 @@
-/** What `docker pull` says. */
+/** The messages of `docker pull`. */
 import type { LayerLine } from './layer-bars.ts';
 import { retryLine, type LayerProgress, type Words } from './registry-display.ts';
 

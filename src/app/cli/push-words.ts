@@ -1,4 +1,4 @@
-/** What `docker push` says. */
+/** The messages of `docker push`. */
 import type { LayerLine } from './layer-bars.ts';
 import { retryLine, type LayerProgress, type Words } from './registry-display.ts';
 

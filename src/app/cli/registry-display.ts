@@ -1,6 +1,7 @@
 /**
- * What a pull or a push says, in docker's words (pull-words.ts, push-words.ts): head, digest and status on stdout; on stderr a
- * line whenever a layer enters another phase or, on a terminal, a bar for each and one for all. With JSON each event is a line on stdout.
+ * Shows a pull or a push in docker's words (pull-words.ts, push-words.ts). Head, digest and status go to
+ * stdout. Stderr gets a line whenever a layer enters another phase. A terminal gets a bar for each layer
+ * instead, and one for all. With JSON each event is a line on stdout.
  */
 import type { ProgressEvent } from '../../core/progress.ts';
 import type { Context } from './command.ts';
@@ -13,19 +14,19 @@ export interface RegistryDisplayOptions {
 
 export type LayerProgress = Extract<ProgressEvent, { type: `layer-${string}` }>;
 
-/** What is said of an event. */
+/** The messages for events. */
 export interface Words {
-  /** A line for stdout; undefined where there is nothing to be said. */
+  /** Returns a line for stdout; undefined for an event without one. */
   say(event: Exclude<ProgressEvent, LayerProgress>): string | undefined;
-  /** What a layer is called by: the digest that its progress tells. */
+  /** Returns the name of a layer: the digest in its progress events. */
   name(event: LayerProgress): string;
-  /** Undefined where this is no event of what is done. */
+  /** Returns the state of a layer; undefined for an event that this operation does not have. */
   line(event: LayerProgress): LayerLine | undefined;
-  /** Phases that are worth a bar, but no line in a log. */
+  /** Phases that get a bar, but no line in a log. */
   readonly fleeting: readonly string[];
 }
 
-/** Events of one layer's progress in JSON. */
+/** The least time between two JSON lines about the progress of one layer. */
 const JSON_PAUSE_MS = 100;
 
 export class RegistryDisplay {
@@ -33,7 +34,7 @@ export class RegistryDisplay {
   readonly #options: RegistryDisplayOptions;
   readonly #words: Words;
   readonly #bars: LayerBars | undefined;
-  /** What was said last of each layer. */
+  /** The phase that was printed last, for each layer. */
   readonly #said = new Map<string, string>();
   readonly #written = new Map<string, number>();
 
@@ -48,7 +49,7 @@ export class RegistryDisplay {
     if (context.stderr.canRedraw && !json && !quiet) this.#bars = new LayerBars(context.stderr);
   }
 
-  /** Takes an event; bound, so that it can be passed as `onProgress`. */
+  /** Shows an event. Bound, so that it can be passed as `onProgress`. */
   readonly show = (event: ProgressEvent): void => {
     if (this.#options.json) this.#json(event);
     else if (isLayer(event)) this.#layer(event);
@@ -56,7 +57,7 @@ export class RegistryDisplay {
     else this.#say(event);
   };
 
-  /** Nothing more will come. */
+  /** Ends the display: no more events come. */
   end(): void {
     this.#bars?.finish();
   }
@@ -106,7 +107,7 @@ function isLayer(event: ProgressEvent): event is LayerProgress {
   return event.type.startsWith('layer-');
 }
 
-/** A pause before a layer is gone on with. */
+/** Returns the line of a layer that waits for its next attempt. */
 export function retryLine(event: Extract<LayerProgress, { type: 'layer-retry' }>): LayerLine {
   const { current, total = 0, delayMs, message } = event;
   const phase = `Retrying in ${(delayMs / 1000).toFixed(1)} seconds: ${message}`;

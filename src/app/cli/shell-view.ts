@@ -1,4 +1,4 @@
-/** What is declared of the verbs, as the completion of a shell needs it. */
+/** The declarations of the verbs in the form that a shell's completion needs. */
 import {
   GLOBAL_OPTIONS,
   kindOf,
@@ -13,7 +13,7 @@ export interface ShellOption {
   /** `--input`, `-i`. */
   readonly names: readonly string[];
   readonly help: string;
-  /** What its value is called; undefined where it takes none. */
+  /** The name of its value; undefined where it takes none. */
   readonly value: string | undefined;
   readonly kind: ValueKind;
   readonly multiple: boolean;
@@ -29,13 +29,16 @@ export function shellOptions(specs: OptionSpecs): ShellOption[] {
   }));
 }
 
-/** Options of a verb, the global ones last; one of its own goes before a global one of that name. */
+/**
+ * Returns the options of a verb, the global ones last. An option of the verb replaces the global one of its
+ * name.
+ */
 export function optionsOf({ command }: Declaration): ShellOption[] {
   const global = Object.entries(GLOBAL_OPTIONS).filter(([name]) => !Object.hasOwn(command.options, name));
   return shellOptions({ ...command.options, ...(Object.fromEntries(global) as OptionSpecs) });
 }
 
-/** What an operand names, by its position; undefined where there is none. */
+/** Returns what the operand at a position names; undefined where the command takes none there. */
 export function operandKind(
   { operands: { max, kinds = [] } }: Command,
   position: number,

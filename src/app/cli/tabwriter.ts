@@ -1,13 +1,19 @@
-/** Columns as docker's client lines them up (golang/go: src/text/tabwriter): at least 10 wide, 3 spaces between. */
+/**
+ * Aligns columns as docker's client does (golang/go: src/text/tabwriter): at least 10 wide, 3 spaces between
+ * them.
+ */
 const MIN_WIDTH = 10;
 const PADDING = 3;
 
-/** The text with its tabs as columns. A column is as wide as its widest cell in the lines that follow each other and have it. */
+/**
+ * Returns the text with its tabs turned into columns. A column is as wide as its widest cell in consecutive
+ * lines that have the column.
+ */
 export function alignTabs(text: string): string {
   const lines = text.split('\n').map((line) => line.split('\t'));
   const widths = lines.map((): number[] => []);
   const deepest = lines.reduce((most, cells) => Math.max(most, cells.length - 1), 0);
-  // The text behind the last tab of a line is not a cell of a column.
+  // The text after the last tab of a line does not belong to a column.
   const has = (line: number, column: number): boolean => (lines[line]?.length ?? 0) - 1 > column;
   for (let column = 0; column < deepest; column++)
     for (let line = 0; line < lines.length; line++) {

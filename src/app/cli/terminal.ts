@@ -1,14 +1,14 @@
 /**
- * The way of every text to standard output and standard error: no other file of the command writes to them, or holds an escape
- * sequence (test/unit/app/terminal.test.ts looks). What goes to a terminal is made printable, whoever it comes from; files
- * and pipes get it byte for byte.
+ * Writes all text to standard output and standard error. No other file of the command writes to them, or
+ * holds an escape sequence (test/unit/app/terminal.test.ts checks it). Text for a terminal is made printable,
+ * wherever it comes from; files and pipes get it byte for byte.
  */
 import { printable } from '../../core/printable.ts';
 
 const CLEAR_LINE = '\r\u001b[K';
 const CLEAR_BELOW = '\u001b[J';
 
-/** A stream that is written to, a terminal or not. */
+/** A stream to write to, a terminal or not. */
 export class Output {
   /** For Node's readline, which echoes what the user types. */
   readonly stream: NodeJS.WriteStream;
@@ -21,7 +21,7 @@ export class Output {
     return this.stream.isTTY;
   }
 
-  /** Whether it is a terminal on which a line can be drawn anew. */
+  /** Whether it is a terminal that can redraw a line. */
   get canRedraw(): boolean {
     return this.isTerminal && process.env['TERM'] !== 'dumb';
   }
@@ -31,29 +31,32 @@ export class Output {
     return this.stream.columns || 80;
   }
 
-  /** Lines that fit on the terminal, one below the other. */
+  /** Lines that fit on the terminal. */
   get rows(): number {
     return this.stream.rows || 24;
   }
 
-  /** Writes each text on a line of its own; on a terminal it stays one line, whatever it holds. */
+  /** Writes each text on a line of its own. On a terminal a text stays on one line, whatever it holds. */
   print(...lines: readonly string[]): void {
     if (lines.length === 0) return;
     const shown = this.isTerminal ? lines.map(showLine) : lines;
     this.stream.write(`${shown.join('\n')}\n`);
   }
 
-  /** Writes a text and leaves the cursor behind it. */
+  /** Writes a text and leaves the cursor after it. */
   prompt(text: string): void {
     this.stream.write(this.isTerminal ? printable(text) : text);
   }
 
-  /** On a terminal: writes the line that the cursor is on anew, and leaves the cursor there. Empty: clears it. */
+  /**
+   * On a terminal: writes the line with the cursor anew, and leaves the cursor there. An empty text clears
+   * the line.
+   */
   redrawLine(text: string): void {
     this.stream.write(`${CLEAR_LINE}${this.#fit(text)}`);
   }
 
-  /** On a terminal: writes lines in the place of the `above` lines above the cursor, each cut to the width. */
+  /** On a terminal: replaces the `above` lines above the cursor by `lines`, each cut to the width. */
   redrawBlock(lines: readonly string[], above: number): void {
     const up = above > 0 ? `\r\u001b[${String(above)}A` : '';
     const shown = lines.map((line) => `${CLEAR_LINE}${this.#fit(line)}\n`);
@@ -65,7 +68,7 @@ export class Output {
   }
 }
 
-/** The tabs that indent a document do no harm. */
+/** Makes a line printable. Keeps the tabs that indent it: they do no harm. */
 function showLine(line: string): string {
   const text = line.replace(/^\t+/, '');
   return line.slice(0, line.length - text.length) + printable(text);
@@ -74,7 +77,7 @@ function showLine(line: string): string {
 let stdout: Output | undefined;
 let stderr: Output | undefined;
 
-/** Of this process; made when they are asked for, since that takes Node milliseconds. */
+/** The outputs of this process. Each is made on its first use, because that takes Node milliseconds. */
 export const processOutputs = {
   get stdout(): Output {
     return (stdout ??= new Output(process.stdout));

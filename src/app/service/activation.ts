@@ -1,6 +1,7 @@
 /**
- * Sockets that systemd opened for us (sd_listen_fds(3)): `LISTEN_FDS` many from descriptor 3 on, for the process
- * `LISTEN_PID`, named in `LISTEN_FDNAMES`. systemd made them, with the mode and group of the .socket unit, and removes them.
+ * Sockets that systemd opened for this process (sd_listen_fds(3)): `LISTEN_FDS` descriptors from 3 on, for
+ * the process `LISTEN_PID`, named in `LISTEN_FDNAMES`. systemd creates them with the mode and group of the
+ * .socket unit, and removes them.
  */
 import { LayerstackError } from '../../core/errors.ts';
 import { native } from '../../system/native.ts';
@@ -16,10 +17,10 @@ const FIRST_FD = 3;
 const MAX_SOCKETS = 64;
 
 /**
- * The sockets passed to this process, none where it was started otherwise. The variables are deleted, so that no child
- * process takes the sockets for its own; a second call finds none.
- * @throws {@link LayerstackError} ERR_INVALID_ARGUMENT where a descriptor is no listening stream socket, or one that
- *   other machines reach.
+ * Returns the sockets passed to this process, or none if it was started otherwise. Deletes the variables, so
+ * that a child process does not use these sockets too. A second call finds none.
+ * @throws {@link LayerstackError} ERR_INVALID_ARGUMENT if a descriptor is not a listening stream socket, or
+ *   if other machines reach it.
  */
 export function takeInheritedSockets(env: NodeJS.ProcessEnv, pid = process.pid): InheritedSocket[] {
   const { LISTEN_PID, LISTEN_FDS, LISTEN_FDNAMES } = env;
@@ -44,13 +45,13 @@ function describe(fd: number, name: string): InheritedSocket {
     throw refused(
       fd,
       name,
-      'is no listening stream socket: use ListenStream= and Accept=no in the .socket unit',
+      'is not a listening stream socket: use ListenStream= and Accept=no in the .socket unit',
     );
   if (socket.family !== 'unix' && !socket.loopback)
     throw refused(
       fd,
       name,
-      'is open to other machines, and the API makes whoever reaches it root on this one: use ListenStream=/run/layerstack.sock',
+      'is open to other machines, and the API gives each of its clients root on this one: use ListenStream=/run/layerstack.sock',
     );
   return { fd, name, family: socket.family };
 }

@@ -1,6 +1,6 @@
 /**
- * Bodies of layerstack's own routes: each field is written down once, and gives what reads it and what describes it (JSON Schema, as
- * OpenAPI 3.1 has it). Unlike docker's routes these refuse keys that they do not know.
+ * Bodies of layerstack's own routes. Each field is declared once: the declaration yields its decoder and its
+ * description (JSON Schema, as OpenAPI 3.1 uses it). Unlike docker's routes, these refuse unknown keys.
  */
 import * as json from '../../core/json.ts';
 
@@ -15,11 +15,11 @@ export interface Field<T> {
 export interface Body<T> {
   readonly decode: json.Decoder<T>;
   readonly schema: Schema;
-  /** A request without a body lacks nothing. */
+  /** A request may omit the body, because no field is required. */
   readonly optional: boolean;
 }
 
-/** True or false; false where it is not said. */
+/** True or false; false if the key is missing. */
 export function flag(description: string): Field<boolean> {
   return {
     decode: json.withDefault(json.boolean, false),
@@ -28,7 +28,7 @@ export function flag(description: string): Field<boolean> {
   };
 }
 
-/** True, false or not said. */
+/** True, false, or undefined if the key is missing. */
 export function choice(description: string): Field<boolean | undefined> {
   return optionalField(json.boolean, { type: 'boolean' }, description);
 }
@@ -41,7 +41,7 @@ export function texts(description: string): Field<string[] | undefined> {
   return optionalField(json.array(json.string), { type: 'array', items: { type: 'string' } }, description);
 }
 
-/** An absolute path of the host, which must be there. */
+/** An absolute path of the host. It is required. */
 export function hostPath(description: string): Field<string> {
   const decode: json.Decoder<string> = (value, path) => {
     const given = json.string(value, path);

@@ -1,19 +1,22 @@
 /**
- * A request's body: read once, with backpressure down to the socket, and given up when its sender stalls. Nothing of it is
- * read before somebody asks for it; a client that waits for `100 Continue` gets it then. Reading stops without closing the
- * connection, so that a body nobody wants to its end can still be answered.
+ * A request's body. It is read once, with backpressure down to the socket, and abandoned when the sender
+ * stalls. Nothing is read before a route asks for it; a client that waits for `100 Continue` gets it then. A
+ * reader may stop early without closing the connection, so that the request can still be answered.
  */
 import type { IncomingMessage } from 'node:http';
 import { HttpError } from './status.ts';
 
-/** A sender that is slow sends something in this time; one that sends nothing holds up others (layer slots). */
+/**
+ * A slow sender still sends something in this time. One that sends nothing blocks others, because it holds
+ * layer slots.
+ */
 export const DEFAULT_STALL_MS = 60_000;
 
-/** Room for a usual document; it grows with a longer one. */
+/** Enough for a usual document. The buffer grows for a longer one. */
 const FIRST_BYTES = 4096;
 
 export interface RequestBodyOptions {
-  /** Longest wait for the next bytes while somebody wants them. */
+  /** Longest wait for the next bytes while a route reads. */
   readonly stallMs: number;
   /** Called before the first bytes are read. */
   readonly proceed: () => void;
@@ -28,13 +31,15 @@ export class RequestBody implements AsyncIterable<Uint8Array> {
     this.#options = options;
   }
 
-  /** Whether the request says that it has a body. */
+  /** Whether the headers announce a body. */
   get announced(): boolean {
     const { headers } = this.#message;
     return headers['transfer-encoding'] !== undefined || Number(headers['content-length'] ?? 0) > 0;
   }
 
-  /** @throws {@link HttpError} 408 when the sender stalls; Node's error when it goes away */
+  /**
+   * @throws {@link HttpError} 408 when the sender stalls; Node's error when the sender disconnects
+   */
   async *[Symbol.asyncIterator](): AsyncGenerator<Uint8Array, void, undefined> {
     this.#options.proceed();
     const iterator = this.#message.iterator({ destroyOnReturn: false });
@@ -51,11 +56,12 @@ export class RequestBody implements AsyncIterable<Uint8Array> {
   }
 
   /**
-   * The whole body.
+   * Returns the whole body.
    * @throws {@link HttpError} 413 when it has more than `maxBytes`
    */
   async bytes(maxBytes: number): Promise<Uint8Array> {
-    // Not a list of chunks: each costs hundreds of bytes, also one that has a single one.
+    // One growing buffer, not a list of chunks: each chunk costs hundreds of bytes, even if it holds a single
+    // byte.
     let whole = Buffer.alloc(FIRST_BYTES);
     let length = 0;
     for await (const chunk of this) {
@@ -63,7 +69,7 @@ export class RequestBody implements AsyncIterable<Uint8Array> {
       if (end > maxBytes)
         throw new HttpError(
           413,
-          `the request body has more than the ${maxBytes} bytes that are allowed here`,
+          `the request body is larger than the ${maxBytes} bytes that are allowed here`,
         );
       if (end > whole.length)
         whole = Buffer.concat([whole.subarray(0, length)], Math.max(end, 2 * whole.length));
@@ -78,14 +84,14 @@ export class RequestBody implements AsyncIterable<Uint8Array> {
     let timer: NodeJS.Timeout | undefined;
     const stalled = new Promise<never>((_, reject) => {
       timer = setTimeout(() => {
-        reject(new HttpError(408, `no byte of the request body came for ${stallMs / 1000} seconds`));
+        reject(new HttpError(408, `no bytes of the request body arrived for ${stallMs / 1000} seconds`));
       }, stallMs);
     });
     try {
       return await Promise.race([next, stalled]);
     } finally {
       clearTimeout(timer);
-      // Of the two the loser is nobody's.
+      // If the timer wins the race, nobody else handles a rejection of `next`.
       next.catch(() => undefined);
     }
   }

@@ -1,8 +1,9 @@
 /**
- * What is known of each connection besides its bytes: who is at the other end, as the kernel says (SO_PEERCRED, taken when it
- * connects, since a client that is gone cannot be asked about), what was counted for it already, and whether something is
- * being answered on it. There is a limit; beyond it those give way on which nothing is asked, the longest idle first, so that
- * nobody locks others out by connections that he does not use.
+ * The facts about each connection besides its bytes: the process at the other end, the traffic that was
+ * counted already, and whether a request is being answered on it. The kernel names the process (SO_PEERCRED)
+ * when it connects, because nothing can be asked about a client that is gone. The number of connections has a
+ * limit. Beyond it the service closes idle connections, the longest idle first, so that a client cannot lock
+ * others out with connections that it does not use.
  */
 import type { Server, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
@@ -11,13 +12,13 @@ import { native, type PeerCredentials } from '../../system/native.ts';
 interface Connection {
   readonly local: boolean;
   readonly peer: PeerCredentials | undefined;
-  /** How many requests are being answered. */
+  /** How many requests of the connection are being answered. */
   answers: number;
   read: number;
   written: number;
 }
 
-/** Bytes of a request and of its answer, as they were on the wire. */
+/** Bytes of a request and of its answer on the wire. */
 export interface Traffic {
   readonly received: number;
   readonly sent: number;
@@ -26,9 +27,9 @@ export interface Traffic {
 /** The connections of one server. */
 interface Room {
   readonly open: Set<Socket>;
-  /** Those on which nothing is being answered, the longest idle first. */
+  /** Connections on which no request is being answered, the longest idle first. */
   readonly idle: Set<Socket>;
-  /** How many each process has. */
+  /** How many connections each process has. */
   readonly ofProcess: Map<number, number>;
 }
 
@@ -39,12 +40,15 @@ export class Connections {
   #limit: number;
   #refused = 0;
 
-  /** @param limit - how many may be open at once on each server; one process may have three quarters of them */
+  /**
+   * @param limit - how many connections may be open at once on each server; one process may have three
+   *   quarters of them
+   */
   constructor(limit: number) {
     this.#limit = limit;
   }
 
-  /** Remembers every connection that `server` accepts; `local`: over a unix socket. */
+  /** Remembers every connection that `server` accepts. `local`: over a unix socket. */
   track(server: Server, local: boolean): void {
     const room: Room = { open: new Set(), idle: new Set(), ofProcess: new Map() };
     this.#rooms.push(room);
@@ -54,7 +58,7 @@ export class Connections {
       answer.once('close', () => this.#end(room, socket));
     };
     for (const event of ['request', 'checkContinue'] as const) server.on(event, follow);
-    // It is used to its end.
+    // An upgraded connection counts as in use until it closes.
     server.on('upgrade', ({ socket }) => this.#begin(room, socket));
   }
 
@@ -89,7 +93,7 @@ export class Connections {
 
   #end(room: Room, socket: Socket): void {
     const connection = this.#known.get(socket);
-    // Behind all that are idle already.
+    // Added last: the set is ordered by idle time.
     if (connection && --connection.answers === 0 && room.open.has(socket)) room.idle.add(socket);
   }
 
@@ -97,7 +101,10 @@ export class Connections {
     while (room.open.size > this.#limit && this.#closeIdle(room));
   }
 
-  /** Closes the longest idle connection, of one process or of all; that is the newest where all others are in use. */
+  /**
+   * Closes the longest idle connection, of one process or of all. If all others are in use, that is the
+   * newest one.
+   */
   #closeIdle(room: Room, pid?: number): boolean {
     for (const socket of room.idle) {
       if (pid !== undefined && this.peer(socket)?.pid !== pid) continue;
@@ -114,12 +121,12 @@ export class Connections {
     for (const room of this.#rooms) this.#makeRoom(room);
   }
 
-  /** How many are open. */
+  /** How many connections are open. */
   get open(): number {
     return this.#rooms.reduce((sum, { open }) => sum + open.size, 0);
   }
 
-  /** How many were closed since there were too many. */
+  /** How many connections were closed because there were too many. */
   get refused(): number {
     return this.#refused;
   }
@@ -129,12 +136,12 @@ export class Connections {
     return this.#known.get(socket)?.local === true;
   }
 
-  /** Who is at the other end; undefined over TCP. */
+  /** The credentials of the process at the other end; undefined over TCP. */
   peer(socket: Socket): PeerCredentials | undefined {
     return this.#known.get(socket)?.peer;
   }
 
-  /** What went over the connection since the last call for it. */
+  /** Bytes that went over the connection since the last call for it. */
   traffic(socket: Socket): Traffic {
     const connection = this.#known.get(socket);
     if (!connection) return { received: 0, sent: 0 };
@@ -146,7 +153,7 @@ export class Connections {
   }
 }
 
-/** The descriptor is Node's own; there is no public way to it. */
+/** Reads the descriptor from Node's internals, because no public API returns it. */
 function peerOf(socket: Socket): PeerCredentials | undefined {
   const { _handle: handle } = socket as Socket & { readonly _handle?: { readonly fd?: number } | null };
   const fd = handle?.fd;

@@ -1,6 +1,7 @@
 /**
- * Which containers `GET /containers/json` lists: docker's filters, with docker's meaning.
- * Mirrors `moby/moby: daemon/list.go` at v20.10; filters of what layerstack never has (tasks, health) are answered by that.
+ * Selects the containers that `GET /containers/json` lists: docker's filters, with docker's meaning. Mirrors
+ * `moby/moby: daemon/list.go` at v20.10. Containers of layerstack never have a task or a health check, and
+ * filters for these answer accordingly.
  */
 import { LayerstackError } from '../../core/errors.ts';
 import { matchesLabels } from '../../core/labels.ts';
@@ -24,15 +25,17 @@ const STATES: readonly (ContainerState | 'removing')[] = [
 const HEALTHS = ['starting', 'healthy', 'unhealthy', 'none'];
 
 export interface ListFilter {
-  /** Those that fit, of all containers, newest first. */
+  /** Returns the containers that match, newest first. `facts` holds all containers. */
   select(facts: readonly ContainerFacts[], signal?: AbortSignal): Promise<ContainerFacts[]>;
-  /** What only a summary tells: networks, volumes. */
+  /** Checks the filters that need a summary: networks and volumes. */
   matchesSummary(summary: ContainerSummary): boolean;
-  /** Containers that do not run are meant, too. */
+  /** Whether the filters also ask for containers that do not run. */
   readonly all: boolean;
 }
 
-/** @throws {@link HttpError} 400 for a value that makes no sense, 404 for a container that is not there. */
+/**
+ * @throws {@link HttpError} 400 for an invalid value, 404 for a container that does not exist.
+ */
 export async function containerFilter(filters: Filters, store: Layerstack): Promise<ListFilter> {
   const of = (name: string): readonly string[] => filters.get(name) ?? [];
   for (const state of of('status')) if (!STATES.some((known) => known === state)) invalid('status', state);
@@ -70,7 +73,7 @@ export async function containerFilter(filters: Filters, store: Layerstack): Prom
       const ids = new Set(await matching('id', ({ id }) => id));
       const names = new Set([
         ...(await matching('name', ({ name }) => name)),
-        // `^/name$` is as good as `^name$`.
+        // docker matches `^/name$` as well as `^name$`.
         ...(await matching('name', ({ name }) => `/${name}`)).map((name) => name.slice(1)),
       ]);
       const place = (id: string | undefined): number =>
@@ -102,7 +105,10 @@ export async function containerFilter(filters: Filters, store: Layerstack): Prom
   };
 }
 
-/** The ids of these images and all that were built from them; what is no image has none. */
+/**
+ * Returns the ids of these images and of all images that were built from them. A name without an image adds
+ * none.
+ */
 async function descendants(store: Layerstack, names: readonly string[]): Promise<Set<string>> {
   const images = await store.images.list({ all: true });
   const found = new Set<string>();

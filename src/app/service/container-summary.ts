@@ -1,6 +1,6 @@
 /**
- * A container as `GET /containers/json` and `GET /system/df` list it. Fields, order and empty values are docker's (moby/moby:
- * api/types/types.go, container/view.go at v20.10).
+ * A container as `GET /containers/json` and `GET /system/df` list it. Fields, order and empty values are
+ * docker's (moby/moby: api/types/types.go, container/view.go at v20.10).
  */
 import type { ContainerInspect } from '../../container/inspect.ts';
 import { portsOf, type PortSummary } from '../../container/ports.ts';
@@ -12,14 +12,14 @@ import type { Layerstack } from '../layerstack.ts';
 export interface ContainerSummary {
   readonly Id: string;
   readonly Names: readonly string[];
-  /** As it was named; the id where that name means another image now. */
+  /** The name that the container was created from, or the id if that name means another image now. */
   readonly Image: string;
   readonly ImageID: string;
   readonly Command: string;
   /** Seconds since 1970. */
   readonly Created: number;
   readonly Ports: readonly PortSummary[];
-  /** Bytes; left out where they were not asked for, or are none. */
+  /** Bytes; missing if the request did not ask for them, or if they are 0. */
   readonly SizeRw?: number | undefined;
   readonly SizeRootFs?: number | undefined;
   readonly Labels: Readonly<Record<string, string>>;
@@ -30,14 +30,14 @@ export interface ContainerSummary {
   readonly Mounts: ContainerInspect['Mounts'];
 }
 
-/** What a summary is made of. */
+/** The input of a summary. */
 export interface ContainerFacts {
   readonly container: Container;
   readonly mounted: boolean;
   readonly size?: ContainerSize | undefined;
 }
 
-/** Makes summaries of the containers of one store, with the names of its images as they are now. */
+/** Builds summaries of the containers of one store, with the current names of its images. */
 export class ContainerSummaries {
   readonly #store: Layerstack;
   readonly #images: ReadonlyMap<string, string>;

@@ -1,6 +1,6 @@
 /**
- * What every route can reach, and what a route is. A route calls the facade and answers; what it did is told by the
- * facade itself (`Layerstack.onEvent`), so that no route has to.
+ * The objects that every route can reach, and the shape of a route. A route calls the facade and answers. The
+ * facade itself reports each change (`Layerstack.onEvent`), so a route does not.
  */
 import type { Logger } from '../../system/log.ts';
 import type { Layerstack } from '../layerstack.ts';
@@ -10,24 +10,30 @@ import type { ApiRequest } from './request.ts';
 export interface ServiceContext {
   readonly store: Layerstack;
   readonly log: Logger;
-  /** For those who read `docker events`. Routes give it nothing: it follows the store, which tells what is done to it. */
+  /**
+   * For clients of `docker events`. Routes emit nothing: the bus follows the store, which reports its own
+   * changes.
+   */
   readonly events: EventBus;
-  /** A container is on disk when its making is answered. */
+  /** The answer to a create waits until the container is on disk. */
   readonly durableCreate: boolean;
 }
 
-/** One thing that the service does. */
+/** One operation of the service. */
 export interface Route {
   readonly method: string;
   /**
-   * The path without a version. `{name}` is one part of it, `{name...}` one or more, so that names of images may have
-   * slashes. Routes are tried in their order.
+   * The path without a version. `{name}` matches one part of it, `{name...}` one or more, so that names of
+   * images may have slashes. The router tries the routes in their order.
    */
   readonly pattern: string;
-  /** Answered until its client goes, as `docker events`: ended at once when the service stops. */
+  /**
+   * The answer lasts until the client disconnects, as for `docker events`. It ends at once when the service
+   * stops.
+   */
   readonly endless?: boolean;
-  /** The connection may be made another protocol's, with `ApiRequest.takeOver`. */
+  /** The route may switch the connection to another protocol, with `ApiRequest.takeOver`. */
   readonly upgrades?: boolean;
-  /** Answers the request, or throws what the answer shall say. */
+  /** Answers the request, or throws an error for the answer. */
   readonly handle: (request: ApiRequest, service: ServiceContext) => Promise<void>;
 }

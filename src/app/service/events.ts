@@ -1,8 +1,12 @@
 /**
- * The events of `GET /events`: what the store tells (app/store-events.ts) in the form of docker's API, for as many readers as
- * there are, and the latest of them for those who ask what was before. Memory is bounded: so many events, and so much of them
- * (labels come from images and clients, up to a megabyte an event), are kept and wait for a reader; one that falls further behind is cut off, so that it asks again with `since` instead of missing some.
- * Mirrors `moby/moby: daemon/events/events.go`, but for the readers that fall behind, whose events dockerd drops.
+ * The events of `GET /events`: the store's events (app/store-events.ts) in the form of docker's API, for any
+ * number of readers, and the latest events for readers that ask for the past.
+ *
+ * Memory is bounded. The number of events, and their text, are limited both for the history and for the queue
+ * of each reader (labels come from images and clients, up to a megabyte an event). A reader that falls
+ * further behind is disconnected, so that it asks again with `since` instead of missing some events.
+ *
+ * Mirrors `moby/moby: daemon/events/events.go`, except that dockerd drops events of readers that fall behind.
  */
 import { throwIfAborted } from '../../core/abort.ts';
 import { LayerstackError } from '../../core/errors.ts';
@@ -12,35 +16,40 @@ import type { Layerstack } from '../layerstack.ts';
 import type { StoreEvent } from '../store-events.ts';
 
 export interface SubscribeOptions {
-  /** Which events; default all. */
+  /** Selects events; default all. */
   readonly filter?: { matches(event: ApiEvent): boolean } | undefined;
-  /** Nanoseconds since 1970: begins with the kept events of that time and later. Default: with what comes, unless `until` is given. */
+  /**
+   * Nanoseconds since 1970: begins with the stored events of that time and later. Default: begins with new
+   * events, unless `until` is given.
+   */
   readonly since?: bigint | undefined;
-  /** Nanoseconds since 1970: ends then. Where it is past, only kept events are given. Default: never. */
+  /**
+   * Nanoseconds since 1970: ends then. If it is in the past, yields stored events only. Default: never ends.
+   */
   readonly until?: bigint | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
 export interface EventBusOptions {
-  /** Events kept for `since`. Default 256, as dockerd. */
+  /** Events stored for `since`. Default 256, as in dockerd. */
   readonly history?: number;
   /** Events that may wait for one reader. Default 1024. */
   readonly backlog?: number;
-  /** Characters of events that are kept, and that may wait for one reader. Default 2^22. */
+  /** Characters of the events that are stored, and of those that may wait for one reader. Default 2^22. */
   readonly maxText?: number;
 }
 
-/** The longest wait of a timer, 2^31 - 1 ms; a later `until` is waited for in turns. */
+/** The longest wait of a timer, 2^31 - 1 ms. The wait for a later `until` takes several timers. */
 const MAX_WAIT_MS = 0x7fff_ffff;
 
-/** What waits for one reader. */
+/** The events that wait for one reader. */
 interface Reader {
   readonly queue: EventQueue;
   lost: boolean;
   wake: () => void;
 }
 
-/** Events in their order, with how much text they hold together. */
+/** A queue of events that knows how much text they hold together. */
 class EventQueue {
   readonly events: ApiEvent[] = [];
   #text = 0;
@@ -67,7 +76,7 @@ export class EventBus {
   readonly #maxText: number;
   readonly #kept = new EventQueue();
   readonly #readers = new Set<Reader>();
-  /** Events of one millisecond get different times. */
+  /** Gives events of the same millisecond different times. */
   readonly #clock = new NanoClock();
 
   constructor({ history = 256, backlog = 1024, maxText = 1 << 22 }: EventBusOptions = {}) {
@@ -76,24 +85,24 @@ export class EventBus {
     this.#maxText = maxText;
   }
 
-  /** Passes on what `store` tells, until the returned function is called. */
+  /** Emits the events of `store`, until the returned function is called. */
   follow(store: Pick<Layerstack, 'onEvent'>): () => void {
     return store.onEvent((event) => this.emit(event));
   }
 
-  /** How many read. */
+  /** How many readers there are. */
   get readers(): number {
     return this.#readers.size;
   }
 
-  /** Gives the event to everybody, dated now. */
+  /** Gives the event to all readers, dated now. */
   emit(event: StoreEvent): void {
     const dated = toApiEvent(event, this.#clock.now());
     this.#kept.push(dated);
     while (this.#kept.events.length > this.#history || this.#kept.text > this.#maxText) this.#kept.shift();
     for (const reader of this.#readers) {
       const { events, text } = reader.queue;
-      // One always fits, however large.
+      // A queue below its limits takes any event, however large.
       if (events.length < this.#backlog && text < this.#maxText) reader.queue.push(dated);
       else reader.lost = true;
       reader.wake();
@@ -101,9 +110,10 @@ export class EventBus {
   }
 
   /**
-   * The events that fit, in order: kept ones of `since`, then those that come from the first read on. Ends at `until`; when
-   * it is left, nothing of it is kept.
-   * @throws {@link LayerstackError} (while iterating) ERR_LIMIT_EXCEEDED when the reader was too slow, ERR_ABORTED.
+   * Yields the events that match, in order: stored ones from `since` on, then those that are emitted after
+   * the first read. Ends at `until`. Stores nothing for a reader that has ended.
+   * @throws {@link LayerstackError} (while iterating) ERR_LIMIT_EXCEEDED when the reader was too slow,
+   *   ERR_ABORTED.
    */
   async *subscribe(options: SubscribeOptions = {}): AsyncGenerator<ApiEvent, void, undefined> {
     const { filter, until, signal } = options;
@@ -120,7 +130,7 @@ export class EventBus {
         if (reader.lost)
           throw new LayerstackError(
             'ERR_LIMIT_EXCEEDED',
-            `too many events (${this.#backlog}, or ${this.#maxText} characters) waited for this reader: read faster, and ask again with since`,
+            `this reader fell too far behind (${this.#backlog} events, or ${this.#maxText} characters): read faster, and ask again with since`,
             { limit: this.#backlog },
           );
         if (!live || !(await waitForEvent(reader, until, signal))) return;
@@ -131,7 +141,7 @@ export class EventBus {
     }
   }
 
-  /** What is kept of the time that was asked for; nothing where none was. */
+  /** Returns the stored events of the requested time; none if the request names no time. */
   #past({ since, until }: SubscribeOptions): EventQueue {
     const past = new EventQueue();
     if (since === undefined && until === undefined) return past;
@@ -142,7 +152,7 @@ export class EventBus {
   }
 }
 
-/** Waits for the next event or an abort; false when `until` has come first. */
+/** Waits for the next event or an abort. Returns false when `until` comes first. */
 async function waitForEvent(
   reader: Reader,
   until: bigint | undefined,
@@ -160,7 +170,7 @@ async function waitForEvent(
   return true;
 }
 
-/** Characters that the event holds of its own. */
+/** Counts the characters of the texts that only this event holds. */
 function textOf({ Actor: { ID, Attributes } }: ApiEvent): number {
   return Object.entries(Attributes).reduce((sum, [key, value]) => sum + key.length + value.length, ID.length);
 }

@@ -1,4 +1,4 @@
-/** The group that a socket shall belong to: a number, or a name that /etc/group knows. */
+/** Finds the group that a socket shall belong to: a number, or a name in /etc/group. */
 import { readFile } from 'node:fs/promises';
 import { LayerstackError } from '../../core/errors.ts';
 
@@ -6,8 +6,8 @@ import { LayerstackError } from '../../core/errors.ts';
 const MAX_GID = 0xffff_fffe;
 
 /**
- * The id of a group.
- * @throws {@link LayerstackError} ERR_USER_NOT_FOUND where there is no such group.
+ * Returns the id of a group.
+ * @throws {@link LayerstackError} ERR_USER_NOT_FOUND if the group does not exist.
  */
 export async function groupId(group: string, database = '/etc/group'): Promise<number> {
   if (/^\d{1,10}$/.test(group) && Number(group) <= MAX_GID) return Number(group);
@@ -17,7 +17,7 @@ export async function groupId(group: string, database = '/etc/group'): Promise<n
   }
   throw new LayerstackError(
     'ERR_USER_NOT_FOUND',
-    `there is no group ${JSON.stringify(group)} in ${database}: make it (groupadd --system ${group}) or give its number`,
+    `the group ${JSON.stringify(group)} does not exist in ${database}: create it (groupadd --system ${group}) or give its number`,
     { path: database },
   );
 }

@@ -1,18 +1,18 @@
 /**
- * Whether the service can do its work: the store's root can be written (or, opened read-only, read) in reasonable time. That
- * the event loop turns is shown by the answer itself. One look at a time, however many ask.
+ * Checks whether the service can do its work: the store's root can be written (or read, if opened read-only)
+ * in reasonable time. The answer itself shows that the event loop turns. Concurrent requests share one check.
  */
 import { access, constants } from 'node:fs/promises';
 import { Layout } from '../../system/layout.ts';
 import { call, native } from '../../system/native.ts';
 
 const PATIENCE_MS = 5_000;
-/** Looked at anew after this time. */
+/** A result is reused for this time. */
 const FRESH_MS = 1_000;
 
 export interface Health {
   readonly healthy: boolean;
-  /** What was found, in words. */
+  /** The result of each check, in words. */
   readonly checks: Readonly<Record<string, string>>;
 }
 

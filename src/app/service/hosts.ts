@@ -1,6 +1,7 @@
 /**
- * Where the service listens, in dockerd's words: `unix:///run/layerstack.sock`, `tcp://127.0.0.1:2375`, `fd://` for the
- * sockets that systemd holds (`fd://NAME`: those of one FileDescriptorName).
+ * Addresses that the service listens on, in dockerd's words: `unix:///run/layerstack.sock`,
+ * `tcp://127.0.0.1:2375`, `fd://` for the sockets that systemd holds (`fd://NAME`: those of one
+ * FileDescriptorName).
  */
 import { isIPv4, isIPv6 } from 'node:net';
 import { LayerstackError } from '../../core/errors.ts';
@@ -10,7 +11,7 @@ export type Host =
   | { readonly kind: 'tcp'; readonly address: string; readonly port: number }
   | { readonly kind: 'fd'; readonly name?: string };
 
-/** Where clients find the service when nobody says otherwise. */
+/** The address of the service if no `--host` is given. */
 export const DEFAULT_HOST = 'unix:///run/layerstack.sock';
 
 /** The kernel's sun_path, without its terminator. */
@@ -18,8 +19,8 @@ const MAX_SOCKET_PATH = 107;
 
 /**
  * Parses one `--host`.
- * @throws {@link LayerstackError} ERR_INVALID_ARGUMENT with what to write instead; for an address that other machines
- *   reach with the reason.
+ * @throws {@link LayerstackError} ERR_INVALID_ARGUMENT with a valid alternative, or with the reason if other
+ *   machines reach the address.
  */
 export function parseHost(text: string): Host {
   const [, scheme = '', rest = ''] = /^([a-z]+):\/\/(.*)$/s.exec(text) ?? [];
@@ -35,7 +36,7 @@ export function parseHost(text: string): Host {
   }
 }
 
-/** As it was given. */
+/** Formats a host as `--host` takes it. */
 export function formatHost(host: Host): string {
   switch (host.kind) {
     case 'unix':
@@ -59,7 +60,7 @@ function unixHost(text: string, path: string): Host {
   if (bytes > MAX_SOCKET_PATH)
     throw invalid(
       text,
-      `the path has ${bytes} bytes, and the kernel takes ${MAX_SOCKET_PATH}: choose a shorter`,
+      `the path has ${bytes} bytes, but the kernel takes at most ${MAX_SOCKET_PATH}: choose a shorter one`,
     );
   return { kind: 'unix', path };
 }
@@ -74,7 +75,7 @@ function tcpHost(text: string, rest: string): Host {
   if (isLoopback(address)) return { kind: 'tcp', address, port };
   throw invalid(
     text,
-    'the API makes whoever reaches it root on this machine and asks nobody who he is, so it listens on loopback ' +
+    'the API gives each of its clients root on this machine and authenticates none, so it listens on loopback ' +
       'addresses only; from elsewhere use ssh: docker -H ssh://USER@MACHINE, or ssh -L 2375:/run/layerstack.sock MACHINE',
   );
 }

@@ -1,6 +1,6 @@
 /**
- * Requests that want an image for one platform. An image has one here, so they are answered by it or not at all; words
- * as dockerd's (moby/moby: daemon/images/image.go).
+ * Requests for an image of one platform. An image of layerstack has exactly one platform: either it matches,
+ * or the request fails. The texts are dockerd's (moby/moby: daemon/images/image.go).
  */
 import { formatPlatform, matchPlatform, parseKnownPlatform } from '../../core/platform.ts';
 import type { ImageInspect } from '../../image/store.ts';
@@ -9,9 +9,9 @@ import type { ApiRequest } from './request.ts';
 import { HttpError } from './status.ts';
 
 /**
- * @param name - as the request calls the image
+ * @param name - the name of the image in the request
  * @param wanted - `os/architecture[/variant]`; undefined: any
- * @throws {@link HttpError} 404 where the image is for another platform
+ * @throws {@link HttpError} 404 if the image is for another platform
  */
 export function requirePlatform(name: string, image: ImageInspect, wanted: string | undefined): void {
   if (wanted === undefined) return;
@@ -27,9 +27,9 @@ export function requirePlatform(name: string, image: ImageInspect, wanted: strin
 }
 
 /**
- * The `platform` parameter of routes that have it since a version of the API, as the JSON of an OCI platform. Looks at the images
- * only where it is given.
- * @throws {@link HttpError} 404 where one of them is for another platform
+ * Checks the `platform` parameter of routes that have it since a version of the API: the JSON of an OCI
+ * platform. Reads the images only if the parameter is given.
+ * @throws {@link HttpError} 404 if one of them is for another platform
  */
 export async function requireRequestPlatform(
   request: ApiRequest,

@@ -1,6 +1,6 @@
 /**
- * What `docker info` shows: the machine, the store and how much is in it. Everything about running containers says that there is
- * none of it. Mirrors `moby/moby: daemon/info.go` at v20.10.
+ * The document that `docker info` shows: the machine, the store and its content. All facts about running
+ * containers say that none runs. Mirrors `moby/moby: daemon/info.go` at v20.10.
  */
 import { createHash } from 'node:crypto';
 import { readdir, readFile, stat } from 'node:fs/promises';
@@ -12,7 +12,7 @@ import type { ServiceContext } from './context.ts';
 const WARNING =
   'WARNING: layerstack keeps images and the file systems of containers for other runtimes; it runs no containers itself';
 
-/** docker's names of file systems where they are not the kernel's. */
+/** docker's names of file systems, if they differ from the kernel's. */
 const FILE_SYSTEMS: Readonly<Record<string, string>> = { ext2: 'extfs', ext3: 'extfs', ext4: 'extfs' };
 
 /** @param since - whether the request is of this version of the API or a newer one */
@@ -26,7 +26,7 @@ export async function infoDocument(
     containerCounts(store),
     operatingSystem(),
     readdir('/proc/self/fd'),
-    // There in the second version only.
+    // This file exists in cgroup version 2 only.
     stat('/sys/fs/cgroup/cgroup.controllers').catch(() => undefined),
   ]);
   return {
@@ -103,7 +103,7 @@ export async function infoDocument(
   };
 }
 
-/** A mounted container counts as a running one, as in everything that keeps house. */
+/** A mounted container counts as running, because prune and rm also treat it as in use. */
 async function containerCounts(store: Layerstack): Promise<Readonly<Record<string, number>>> {
   const counts = { running: 0, paused: 0, stopped: 0 };
   const containers = await store.containers.list();
@@ -138,7 +138,10 @@ async function operatingSystem(): Promise<{ OperatingSystem: string; OSVersion: 
   return { OperatingSystem: value('PRETTY_NAME') || 'Linux', OSVersion: value('VERSION_ID') };
 }
 
-/** The same for the same store on the same machine, without telling the machine's own id, which is to be kept secret. */
+/**
+ * Returns an id that stays the same for the same store on the same machine. It hides the machine id, which
+ * must stay secret.
+ */
 async function identity(root: string): Promise<string> {
   const machineId = await readFile('/etc/machine-id', 'utf8').catch(() => hostname());
   const hex = createHash('sha256').update(`layerstack\0${machineId.trim()}\0${root}`).digest('hex');

@@ -1,11 +1,11 @@
-/** Answers that are a JSON document a line, each sent when it is there, and no faster than the client takes them. */
+/** Answers of JSON lines. Each document is sent as soon as it exists, and no faster than the client reads. */
 import { pipeline } from 'node:stream/promises';
 import { goJson } from '../../core/go-json.ts';
 import type { ApiRequest } from './request.ts';
 
 /**
- * Answers with the values. The answer begins at once, before the first of them is there.
- * @throws what `values` fails with; the answer has begun by then
+ * Answers with the values. The answer begins at once, before the first value exists.
+ * @throws the error of `values`; the answer has begun by then
  */
 export async function sendJsonLines(
   { response, signal }: Pick<ApiRequest, 'response' | 'signal'>,

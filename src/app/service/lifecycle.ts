@@ -1,7 +1,8 @@
 /**
- * A service from its sockets to its end. It starts when its store is open, and stops in this order: nothing new is accepted,
- * what is under way may finish for a while and is then aborted (which takes back what it has half done), connections are closed, the
- * store is closed, the sockets' files go. Mounts that users have stay: the kernel holds them, and the next service finds them.
+ * A service from its sockets to its end. It starts when its store is open. It stops in this order: it accepts
+ * nothing new; running requests may finish for a while and are then aborted (which undoes their unfinished
+ * changes); connections are closed; the store is closed; the socket files are removed. Mounts that users hold
+ * stay: the kernel keeps them, and the next service finds them.
  */
 import { once } from 'node:events';
 import type { Server, ServerResponse } from 'node:http';
@@ -23,16 +24,16 @@ import { operationRoutes } from './routes/operations.ts';
 import { ApiServer } from './server.ts';
 import { watchStore } from './store-metrics.ts';
 
-/** For aborted work to take back what it has half done, and for the store to delete what was removed. */
+/** Time for aborted requests to undo their unfinished changes, and for the store to delete removed files. */
 const UNWIND_MS = 10_000;
 const STOPPING = 'this layerstack service is stopping: try again when it is back';
 
 export interface ServiceOptions {
   readonly store: Layerstack;
-  /** Become the service's. */
+  /** The service owns these and closes them. */
   readonly sockets: readonly OpenedSocket[];
   readonly log: Logger;
-  /** Of each socket; beyond it the longest idle ones are closed. */
+  /** Limit of each socket. Beyond it the longest idle connections are closed. */
   readonly maxConnections: number;
   /** @see ServiceContext.durableCreate */
   readonly durableCreate: boolean;
@@ -46,7 +47,7 @@ export class Service {
   readonly #api: ApiServer;
   readonly #connections: Connections;
   readonly #context: { -readonly [K in keyof ServiceContext]: ServiceContext[K] };
-  /** Answers that are not sent to their end. */
+  /** Answers that are not completely sent yet. */
   readonly #answers = new Set<ServerResponse>();
   readonly #watches: readonly (() => void)[];
   #stopped: Promise<void> | undefined;
@@ -72,7 +73,7 @@ export class Service {
     const open = metrics.gauge('layerstack_http_connections', 'Open connections.');
     const refused = metrics.counter(
       'layerstack_http_connections_refused_total',
-      'Connections closed since there were too many.',
+      'Connections closed because there were too many.',
     );
     const active = metrics.gauge('layerstack_http_requests_in_flight', 'Requests that are being answered.');
     let seen = 0;
@@ -93,7 +94,7 @@ export class Service {
 
   /**
    * Listens on all sockets. Resolves when clients can connect.
-   * @throws a system error where a TCP port is taken; then nothing is left open but the store.
+   * @throws a system error if a TCP port is taken; then only the store stays open.
    */
   static async start(options: ServiceOptions): Promise<Service> {
     const service = new Service(options);
@@ -101,7 +102,7 @@ export class Service {
       await preload();
       for (const [index, server] of service.#servers.entries()) {
         const listening = once(server, 'listening');
-        // Not as an option: Node does not heed that one for descriptors.
+        // Set on the server, not as an option: Node ignores a backlog option for descriptors.
         server.listen({ ...options.sockets[index]?.options }, BACKLOG);
         await listening;
         server.on('error', (error) => options.log.error('a socket failed', { error }));
@@ -117,7 +118,7 @@ export class Service {
     }
   }
 
-  /** Where it really listens: ports that were chosen by the kernel included. */
+  /** The addresses that the service listens on, with the ports that the kernel chose. */
   get addresses(): string[] {
     return this.#servers.map((server, index) => {
       const address = server.address();
@@ -137,8 +138,8 @@ export class Service {
   }
 
   /**
-   * Ends the service and closes the store: within `timeoutMs` for what is under way and some seconds for it to be taken back.
-   * Never rejects; a second call waits for the first.
+   * Ends the service and closes the store. Running requests have `timeoutMs` to finish, and some seconds more
+   * to undo their changes. Never rejects; a second call waits for the first.
    */
   stop(timeoutMs: number): Promise<void> {
     return (this.#stopped ??= this.#stop(timeoutMs));
@@ -146,10 +147,10 @@ export class Service {
 
   async #stop(timeoutMs: number): Promise<void> {
     this.#api.refuse(STOPPING);
-    // Also closes the connections on which nothing is asked.
+    // Also closes idle connections.
     for (const server of this.#servers) server.close();
     if (!(await within(timeoutMs, this.#drained()))) {
-      this.#log.warn('aborting what is still under way', { requests: this.#api.active });
+      this.#log.warn('aborting the requests that still run', { requests: this.#api.active });
       if (!(await within(UNWIND_MS, this.#api.abort(new Error(STOPPING)))))
         this.#log.error('some requests do not end', { requests: this.#api.active });
     }
@@ -157,11 +158,11 @@ export class Service {
     for (const watch of this.#watches) watch();
     const closed = this.#store
       .close()
-      .catch((error: unknown) => this.#log.error('closing the store', { error }));
+      .catch((error: unknown) => this.#log.error('cannot close the store', { error }));
     if (!(await within(UNWIND_MS, closed)))
-      this.#log.warn('removed files are not all deleted yet: the next writer goes on with it');
+      this.#log.warn('some removed files are not deleted yet: the next writer deletes them');
     for (const { release, name } of this.#sockets)
-      await release().catch((error: unknown) => this.#log.warn('a socket stays', { name, error }));
+      await release().catch((error: unknown) => this.#log.warn('cannot remove a socket', { name, error }));
   }
 
   #track(answer: ServerResponse): void {
@@ -169,12 +170,12 @@ export class Service {
     answer.once('close', () => this.#answers.delete(answer));
   }
 
-  /** Resolves when every request has had all of its answer. */
+  /** Resolves when every answer is completely sent. */
   async #drained(): Promise<void> {
     await this.#api.settled();
     while (this.#answers.size > 0) {
       const [answer] = this.#answers;
-      // Not events.once, which fails when the answer does.
+      // Not events.once, which rejects when the answer emits an error.
       if (answer) await new Promise((resolve) => answer.once('close', resolve));
     }
   }

@@ -1,7 +1,7 @@
 /**
- * Opens the sockets that the service listens on. A unix socket has its mode and group before anyone can connect
- * (native/sys/local_socket). `PATH.lock` is locked by whoever serves at PATH, so that of two that start at once one is
- * refused, and what a killed one left is taken away by nobody but its successor.
+ * Opens the sockets that the service listens on. A unix socket has its mode and group before anyone can
+ * connect (native/sys/local_socket). A service at PATH holds a lock on `PATH.lock`. So if two services start
+ * at once, one is refused, and only the successor of a killed service removes its socket.
  */
 import { closeSync, fstatSync } from 'node:fs';
 import { lstat, rm, stat, unlink } from 'node:fs/promises';
@@ -13,36 +13,36 @@ import { call, native } from '../../system/native.ts';
 import type { InheritedSocket } from './activation.ts';
 import { formatHost, type Host } from './hosts.ts';
 
-/** root and the group: whoever connects can do what root can. */
+/** For root and the group: each client can do whatever root can. */
 const SOCKET_MODE = 0o660;
 const LOCK_MODE = 0o600;
-/** Connections that wait for the event loop; the kernel's own bound (net.core.somaxconn) is 4096. */
+/** Connections that wait for the event loop. The kernel's own bound (net.core.somaxconn) is 4096. */
 export const BACKLOG = 4096;
 const PROBE_MS = 2000;
 
-/** A socket that is ready to be listened on. */
+/** An opened socket that a server can listen on. */
 export interface OpenedSocket {
   /** For log lines. */
   readonly name: string;
-  /** Its clients have credentials that the kernel vouches for. */
+  /** The kernel vouches for the credentials of its clients. */
   readonly local: boolean;
-  /** For `net.Server.listen`; a descriptor among them belongs to the server from then on. */
+  /** For `net.Server.listen`. A descriptor among them then belongs to the server. */
   readonly options: ListenOptions & { readonly fd?: number };
-  /** Once its server is closed: takes away what was made in the file system. Idempotent. */
+  /** Removes what was created in the file system, after its server is closed. Idempotent. */
   release(): Promise<void>;
 }
 
 export interface ListenSettings {
-  /** Of unix sockets that are made here. Default: the process's. */
+  /** Group of the unix sockets that are created here. Default: the process's. */
   readonly gid?: number | undefined;
-  /** What systemd passed; `fd://` hosts mean these. */
+  /** Sockets that systemd passed; `fd://` hosts mean these. */
   readonly inherited: readonly InheritedSocket[];
 }
 
 /**
  * Opens all `hosts`, or none.
- * @throws {@link LayerstackError} ERR_ADDRESS_IN_USE where somebody serves there, or the path is no socket;
- *   ERR_INVALID_ARGUMENT for an `fd://` without sockets of systemd, or a directory that is missing.
+ * @throws {@link LayerstackError} ERR_ADDRESS_IN_USE if another program serves there, or if the path is not a
+ *   socket; ERR_INVALID_ARGUMENT for an `fd://` without sockets of systemd, or for a missing directory.
  */
 export async function openSockets(
   hosts: readonly Host[],
@@ -62,7 +62,7 @@ export async function openSockets(
   }
 }
 
-/** Gives back sockets that no server has taken. */
+/** Closes sockets that no server has taken over. */
 export async function closeSockets(sockets: readonly OpenedSocket[]): Promise<void> {
   for (const { options, release } of sockets) {
     if (options.fd !== undefined) closeSync(options.fd);
@@ -133,7 +133,10 @@ async function listenUnix(path: string, gid: number): Promise<number> {
   }
 }
 
-/** Takes `PATH.lock`; whoever had it may have removed it meanwhile, and then it locks nothing. */
+/**
+ * Takes `PATH.lock`. Its previous holder may have removed the file meanwhile; a lock on a removed file
+ * protects nothing.
+ */
 async function lockPath(path: string): Promise<FlockHandle> {
   const file = `${path}.lock`;
   for (;;) {
@@ -141,7 +144,7 @@ async function lockPath(path: string): Promise<FlockHandle> {
       if (!isSystemError(error, 'ENOENT', 'ENOTDIR')) throw error;
       throw new LayerstackError(
         'ERR_INVALID_ARGUMENT',
-        `there is no directory ${dirname(path)} for the socket ${path}: make it, or name another --host`,
+        `the directory ${dirname(path)} of the socket ${path} does not exist: create it, or name another --host`,
         { path, cause: error },
       );
     });
@@ -157,16 +160,16 @@ async function unlockPath(path: string, lock: FlockHandle): Promise<void> {
   await lock.release();
 }
 
-/** Takes away a socket that nobody listens on. Nothing else: it would be somebody's file. */
+/** Removes a socket that nobody listens on. Refuses anything else, which may be a user's file. */
 async function clearPath(path: string): Promise<void> {
   const found = await unlessMissing(lstat(path));
   if (!found) return;
-  if (!found.isSocket()) throw inUse(path, 'it is no socket: remove it, or name another --host');
+  if (!found.isSocket()) throw inUse(path, 'it is not a socket: remove it, or name another --host');
   if (await isServed(path)) throw inUse(path, 'another program serves there: stop it first');
   await unlessMissing(unlink(path));
 }
 
-/** Whether somebody listens; in doubt (no answer, no access) somebody does. */
+/** Whether a program listens there. In doubt (no answer, no access) the answer is yes. */
 function isServed(path: string): Promise<boolean> {
   return new Promise((resolve) => {
     const socket = connect(path);

@@ -1,7 +1,7 @@
 /**
- * Where log lines go: a descriptor, written on libuv's threads. `process.stdout` would do it on the event loop when it is a
- * pipe, so that a log reader who hangs would hang the service. What is not written yet is bounded; beyond that lines are
- * dropped and counted.
+ * The output of log lines: a descriptor, written on libuv's threads. `process.stdout` would write to a pipe
+ * on the event loop, so that a log reader that hangs would hang the service. The text that waits to be
+ * written is bounded. Beyond the bound, lines are dropped and counted.
  */
 import { closeSync, openSync, write } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -11,7 +11,7 @@ import { isSystemError } from '../../core/errors.ts';
 import { printable } from '../../core/printable.ts';
 
 const MAX_PENDING_BYTES = 4 * 1024 * 1024;
-/** A descriptor that is set not to block is asked again. */
+/** Delay before the next write to a descriptor that is in non-blocking mode and full. */
 const RETRY_MS = 20;
 const MODE = 0o640;
 
@@ -27,8 +27,8 @@ export class LogFile {
   #writing: Promise<void> | undefined;
 
   /**
-   * @param target a descriptor of the caller's, or the path of a file to append to
-   * @throws a system error where the file cannot be opened.
+   * @param target a descriptor that the caller owns, or the path of a file to append to
+   * @throws a system error if the file cannot be opened.
    */
   constructor(target: number | string) {
     this.#path = typeof target === 'string' ? target : undefined;
@@ -36,12 +36,12 @@ export class LogFile {
     this.#isTerminal = isatty(this.#fd);
   }
 
-  /** Lines that were dropped because nobody took them. */
+  /** Lines that were dropped because they could not be written. */
   get dropped(): number {
     return this.#dropped;
   }
 
-  /** Takes a line without its newline; returns at once. */
+  /** Queues a line without its newline. Returns at once. */
   write(line: string): void {
     const bytes = Buffer.byteLength(line) + 1;
     if (this.#pendingBytes + bytes > MAX_PENDING_BYTES) {
@@ -54,8 +54,9 @@ export class LogFile {
   }
 
   /**
-   * Opens the file anew, for after it was moved away (logrotate). Lines taken so far go to the old one or the new one.
-   * @throws a system error, and then goes on with the old one.
+   * Opens the file again after logrotate has moved it away. Earlier lines go to the old file or to the new
+   * one.
+   * @throws a system error; the old file then stays in use.
    */
   async reopen(): Promise<void> {
     if (this.#path === undefined) return;
@@ -67,13 +68,13 @@ export class LogFile {
     closeSync(old);
   }
 
-  /** Resolves when all that was taken is written, or given up. */
+  /** Resolves when all queued lines are written or dropped. */
   async flush(): Promise<void> {
     await this.#writing;
   }
 
   async #drain(): Promise<void> {
-    // Lines of one turn of the event loop make one write.
+    // Waits, so that all lines of one turn of the event loop make one write.
     await Promise.resolve();
     while (this.#pending.length > 0) {
       const chunk = Buffer.from(this.#pending.join(''));
@@ -90,7 +91,8 @@ export class LogFile {
         done += (await writeAsync(this.#fd, chunk, done, chunk.length - done, null)).bytesWritten;
       } catch (error) {
         if (!isSystemError(error, 'EAGAIN', 'EINTR')) {
-          // A full disk, or nobody reads any more: the service is worth more than its log.
+          // The disk is full, or the reader is gone. The service goes on without this text: it matters more
+          // than its log.
           this.#dropped++;
           return;
         }

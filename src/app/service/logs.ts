@@ -1,8 +1,8 @@
 /**
- * The service's log: a line for each record, as a JSON object (`time`, `level`, `message`, then the facts) or as text for
- * eyes; either may be looked at on a terminal, whoever has named the things in it. Facts are printed as they are given, but for
- * what URLs in them may hold (passwords, signatures): callers leave other secrets out (request-log.ts logs paths without
- * queries).
+ * The service's log: a line for each record, as a JSON object (`time`, `level`, `message`, then the facts) or
+ * as text for people. Both are safe to show on a terminal, even if a hostile client chose the names in them.
+ * Facts are printed as given, except that secrets in URLs (passwords, signatures) are removed. Callers leave
+ * other secrets out (request-log.ts logs paths without queries).
  */
 import { inspect } from 'node:util';
 import { isError } from '../../core/errors.ts';
@@ -14,18 +14,18 @@ export const LOG_LEVELS = ['debug', 'info', 'warn', 'error'] as const;
 export type LogLevel = (typeof LOG_LEVELS)[number];
 export type LogFormat = 'json' | 'text';
 
-/** A longer text of a request or an archive is cut. */
+/** A longer text, from a request or an archive, is cut. */
 const MAX_TEXT = 4096;
 
 export interface ServiceLogOptions {
   readonly level: LogLevel;
   readonly format: LogFormat;
-  /** Takes a line; must not block. */
+  /** Writes a line; must not block. */
   readonly write: (line: string) => void;
   readonly now?: () => Date;
 }
 
-/** A logger that writes lines at or above its level, which may change. */
+/** A logger that writes lines at or above its level. The level may change. */
 export class ServiceLog implements Logger {
   level: LogLevel;
   readonly #format: LogFormat;
@@ -63,7 +63,10 @@ export class ServiceLog implements Logger {
   }
 }
 
-/** Facts that JSON can hold: errors by their message, everything else as inspect shows it. */
+/**
+ * Converts facts to values that JSON can hold: errors to their message, other objects to the text of
+ * `inspect`.
+ */
 function plainFacts(facts: LogFacts): Record<string, unknown> {
   return Object.fromEntries(
     Object.entries(facts)
@@ -79,7 +82,7 @@ function plainValue(value: unknown): unknown {
   return plain(inspect(value, { breakLength: Infinity, depth: 4, maxArrayLength: 20, maxStringLength: 256 }));
 }
 
-/** Bounded, and with URLs as they may be shown. */
+/** Cuts a long text, and removes secrets from URLs. */
 function plain(text: string): string {
   const short = text.length <= MAX_TEXT ? text : `${text.slice(0, MAX_TEXT)}…`;
   return short.replace(/\bhttps?:\/\/[^\s"'<>]+/gi, (url) => {

@@ -1,12 +1,13 @@
 /**
- * Numbers about the service in Prometheus's text form 0.0.4. Families are declared once; each holds a bounded number of label
- * sets, so that no client can make it grow: further ones are counted together under `other`.
+ * Numbers about the service in Prometheus's text format 0.0.4. Each family is declared once. It holds a
+ * bounded number of label sets, so that a client cannot make it grow: further label sets are counted together
+ * under `other`.
  */
 
-/** Values of a family's labels, in the order of their names. */
+/** Values of a family's labels, in the order of the label names. */
 export type LabelValues = readonly string[];
 
-/** Label sets of one family. Routes x methods x statuses stay far below. */
+/** Label sets of one family. Routes x methods x statuses stay far below this. */
 const MAX_SERIES = 1000;
 const OTHER = 'other';
 
@@ -16,7 +17,7 @@ export const SECONDS_BUCKETS = [
 ] as const;
 
 interface FamilyOptions {
-  /** With its unit: `layerstack_http_request_duration_seconds`. */
+  /** Includes the unit: `layerstack_http_request_duration_seconds`. */
   readonly name: string;
   readonly help: string;
   readonly labels?: readonly string[];
@@ -69,7 +70,7 @@ interface Value {
   value: number;
 }
 
-/** Only ever grows. */
+/** A number that only grows. */
 export class Counter extends Family<Value> {
   constructor(options: FamilyOptions) {
     super('counter', options);
@@ -85,7 +86,7 @@ export class Counter extends Family<Value> {
   }
 }
 
-/** As it is now. */
+/** A number that may grow and shrink. */
 export class Gauge extends Family<Value> {
   constructor(options: FamilyOptions) {
     super('gauge', options);
@@ -110,11 +111,13 @@ interface Distribution {
   count: number;
 }
 
-/** How values spread over buckets. */
+/** The distribution of values over buckets. */
 export class Histogram extends Family<Distribution> {
   readonly #bounds: readonly number[];
 
-  /** @param options.bounds upper bounds, growing */
+  /**
+   * @param options.bounds upper bounds of the buckets, ascending
+   */
   constructor(options: FamilyOptions & { readonly bounds?: readonly number[] }) {
     super('histogram', options);
     this.#bounds = options.bounds ?? SECONDS_BUCKETS;
@@ -167,12 +170,12 @@ export class Metrics {
     return this.#add(new Histogram({ name, help, labels, bounds }));
   }
 
-  /** `source` brings gauges up to date before each {@link text}; it must be cheap, or remember what it found. */
+  /** Runs `source` before each {@link text}, to update gauges. It must be cheap, or cache its result. */
   before(source: () => void | Promise<void>): void {
     this.#sources.push(source);
   }
 
-  /** Everything, as Prometheus reads it. */
+  /** Returns all families in Prometheus's format. */
   async text(): Promise<string> {
     for (const source of this.#sources) await source();
     return this.#families.map((family) => family.text()).join('');

@@ -1,7 +1,8 @@
 /**
- * What dockerd does and this service does not: everything that needs a running container, a builder, plugins, a swarm or
- * Docker Hub's search. It is answered with one sentence that says what layerstack is for, so that a
- * client's user is not left with "page not found". The paths are those of the API reference.
+ * Requests of docker's API that this service does not implement: everything that needs a running container, a
+ * builder, plugins, a swarm or Docker Hub's search. The answer is one sentence that says what layerstack is
+ * for, so that the user of a client does not just see "page not found". The paths are those of the API
+ * reference.
  */
 import { HttpError } from './status.ts';
 
@@ -13,7 +14,7 @@ export const BUILD =
 const PURPOSE =
   'layerstack keeps images and the file systems of containers, and hands those to a runtime (runc, crun, Firecracker)';
 
-/** Methods, the path, what cannot be done, and what does it instead. */
+/** Methods, path, the missing operation, and an alternative. */
 const KNOWN: readonly (readonly [methods: string, path: RegExp, what: string, instead?: string])[] = [
   ['POST', /^\/containers\/[^/]+\/(?:update|copy)$/, 'change how containers run'],
   ['GET', /^\/containers\/[^/]+\/attach\/ws$/, 'run containers', RUN],
@@ -23,7 +24,7 @@ const KNOWN: readonly (readonly [methods: string, path: RegExp, what: string, in
   ['POST DELETE GET', /^\/(?:swarm|nodes|services|tasks|secrets|configs)(?:\/.*)?$/, 'take part in swarms'],
 ];
 
-/** What layerstack does not do, and what to use instead, in one sentence. */
+/** Says in one sentence what layerstack does not do, and what to use instead. */
 export function notDone(what: string, instead?: string): HttpError {
   return new HttpError(
     501,
@@ -31,7 +32,10 @@ export function notDone(what: string, instead?: string): HttpError {
   );
 }
 
-/** The error for a request that docker's API has and this service does not; undefined for any other one. */
+/**
+ * Returns the error for a request that docker's API has and this service does not implement; undefined for
+ * any other one.
+ */
 export function notImplemented(method: string, path: string): HttpError | undefined {
   const known = KNOWN.find(([methods, pattern]) => methods.split(' ').includes(method) && pattern.test(path));
   return known && notDone(known[2], known[3]);

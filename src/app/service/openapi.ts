@@ -1,11 +1,11 @@
 /**
- * The OpenAPI document of layerstack's own routes, made of what each route says of itself: `GET /layerstack/v1/openapi.json`. docker's
- * routes are described by docker.
+ * The OpenAPI document of layerstack's own routes (`GET /layerstack/v1/openapi.json`), generated from the
+ * descriptions of the routes. Docker itself describes docker's routes.
  */
 import type { Body, Schema } from './body-fields.ts';
 import type { Route } from './context.ts';
 
-/** What a route does, for those who call it. */
+/** The description of a route for its callers. */
 export interface Operation {
   readonly id: string;
   readonly summary: string;
@@ -13,18 +13,18 @@ export interface Operation {
   readonly body?: Body<unknown>;
   readonly answer: {
     readonly description: string;
-    /** Of the document or, where it is a stream, of each of its lines. */
+    /** The schema of the document or, for a stream, of each of its lines. */
     readonly schema: Schema;
   };
-  /** Statuses of errors that are this route's, and when they come; each has a message. */
+  /** Error statuses of this route, each with its meaning. */
   readonly errors?: Readonly<Record<number, string>>;
 }
 
 export type DescribedRoute = Route & { readonly operation: Operation };
 
-/** What the names in patterns stand for. */
+/** Descriptions of the names in patterns. */
 const PARAMETERS: Readonly<Record<string, string>> = {
-  name: 'Id of a container, the beginning of one, or its name.',
+  name: 'Id of a container, the beginning of its id, or its name.',
 };
 
 const ERROR: Schema = {
@@ -41,7 +41,7 @@ export interface OpenApiDocument {
   readonly components: Schema;
 }
 
-/** The document of these routes. */
+/** Builds the document of these routes. */
 export function openApiDocument(routes: readonly DescribedRoute[], version: string): OpenApiDocument {
   const paths: Record<string, Record<string, Schema>> = {};
   for (const route of routes) (paths[route.pattern] ??= {})[route.method.toLowerCase()] = operation(route);
@@ -50,7 +50,7 @@ export function openApiDocument(routes: readonly DescribedRoute[], version: stri
     info: {
       title: "layerstack's own API",
       version,
-      summary: "What docker's API has no word for: mounts, OCI bundles, checks of the store.",
+      summary: "Operations that docker's API lacks: mounts, OCI bundles, checks of the store.",
       license: { name: 'MIT', identifier: 'MIT' },
     },
     paths,

@@ -1,8 +1,14 @@
-/** Filters whose values are patterns, as docker has them for names and ids: a text itself, or an expression found in it. */
+/**
+ * Filters by patterns, as docker has them for names and ids. A pattern is an exact text, or an expression to
+ * search for.
+ */
 import { compileExpression } from '../../core/expression.ts';
 import type { Pace } from '../../core/pace.ts';
 
-/** The texts that one of the patterns is, or is found in as an expression; without patterns all of them. */
+/**
+ * Returns the texts that equal one of the patterns or match it as an expression. Without patterns, returns
+ * all texts.
+ */
 export async function matchPatterns(
   patterns: readonly string[],
   texts: readonly string[],
@@ -12,7 +18,7 @@ export async function matchPatterns(
   const found = new Set<string>(patterns);
   for (const pattern of patterns) {
     if (pace.due) await pace.rest();
-    // One that is malformed can still be a text itself.
+    // A malformed expression can still equal a text.
     const isIn = compileExpression(pattern);
     for (const text of isIn === undefined ? [] : texts) {
       if (pace.due) await pace.rest();

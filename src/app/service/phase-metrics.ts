@@ -1,20 +1,23 @@
-/** The phases of loads, pulls, pushes, saves and commits as histograms, from what `system/phases.ts` tells. */
+/**
+ * The phases of loads, pulls, pushes, saves and commits as histograms, from the reports of
+ * `system/phases.ts`.
+ */
 import { subscribe, unsubscribe } from 'node:diagnostics_channel';
 import type { PhaseRecord } from '../../system/phases.ts';
 import type { Metrics } from './metrics.ts';
 
 const CHANNEL = 'layerstack:phase';
 
-/** Counts phases from now on, until the returned function is called. */
+/** Counts phases until the returned function is called. */
 export function countPhases(metrics: Metrics): () => void {
   const seconds = metrics.histogram(
     'layerstack_operation_phase_duration_seconds',
-    'Parts of loads, pulls, pushes, saves, commits and imports; "total" is a whole one.',
+    'Phases of loads, pulls, pushes, saves, commits and imports; "total" is the whole operation.',
     ['operation', 'phase'],
   );
   const failures = metrics.counter(
     'layerstack_operation_failures_total',
-    'Operations that failed or were given up.',
+    'Operations that failed or were aborted.',
     ['operation'],
   );
   const listener = (message: unknown): void => {

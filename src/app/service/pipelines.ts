@@ -1,21 +1,25 @@
 /**
- * Requests that a client sends on one connection without waiting for their answers (pipelining). Node hands out all of them at
- * once, however many there are, and tells nobody when the client of one that waits for its place is gone. Here they are
- * worked on one after the other, as in dockerd, so that what a client can have done at once is bounded by its connections.
+ * Requests that a client sends on one connection without waiting for their answers (pipelining). Node emits
+ * all of them at once, however many there are. It does not say when the client disconnects while a request
+ * waits for its turn. This class handles them one after the other, as dockerd does, so that the number of a
+ * client's concurrent requests is bounded by its connections.
  */
 import type { Socket } from 'node:net';
 import type { ServerResponse } from 'node:http';
 
-/** Requests of one connection, the one that is being answered included; no client of docker sends a second one. */
+/**
+ * Requests of one connection, including the one that is being answered. docker's clients never send a second
+ * one.
+ */
 const MAX_REQUESTS = 16;
 
 export class Pipelines {
-  /** Answers of a connection that are not sent to their end, in their order. */
+  /** Answers of a connection that are not completely sent yet, in their order. */
   readonly #lines = new WeakMap<Socket, ServerResponse[]>();
 
   /**
-   * Waits for the answers before this one on its connection. False where the connection is gone: then nobody waits for this
-   * one, and it has been told that it is closed. A connection with too many is ended.
+   * Waits for the earlier answers of the connection. Returns false if the connection is gone: then nobody
+   * waits for this answer, and it has emitted 'close'. Closes a connection with too many requests.
    */
   async turn(socket: Socket, response: ServerResponse): Promise<boolean> {
     const line = this.#lines.get(socket) ?? [];
@@ -26,17 +30,17 @@ export class Pipelines {
     if (line.length > MAX_REQUESTS) socket.destroy();
     if (before) await new Promise((resolve) => before.once('close', resolve));
     if (!socket.destroyed) return true;
-    // Node says it only of the answer that has the connection.
+    // Node emits it only for the answer that has the connection.
     if (response.socket === null) response.emit('close');
     return false;
   }
 
-  /** Whether something is being answered on the connection, or waits for it. */
+  /** Whether a request of the connection is being answered, or waits for its turn. */
   isBusy(socket: Socket): boolean {
     return (this.#lines.get(socket)?.length ?? 0) > 0;
   }
 
-  /** Whether bytes put on the connection now would be part of an answer. */
+  /** Whether bytes that are written to the connection now would become part of an answer. */
   isAnswering(socket: Socket): boolean {
     return this.#lines.get(socket)?.[0]?.headersSent === true;
   }

@@ -1,4 +1,7 @@
-/** The process behind the service: how late its event loop is, memory, descriptors, CPU time; named as Prometheus does. */
+/**
+ * Metrics of the process: event loop delay, memory, descriptors, CPU time. Their names follow Prometheus's
+ * conventions.
+ */
 import { readdir, readFile } from 'node:fs/promises';
 import { monitorEventLoopDelay, type IntervalHistogram } from 'node:perf_hooks';
 import { packageVersion } from '../../system/package-version.ts';
@@ -10,7 +13,7 @@ const PERCENTILES = [50, 90, 99] as const;
 
 const BUILD_LABELS = ['version', 'node', 'arch'] as const;
 
-/** Watches the event loop from now on, until the returned function is called. */
+/** Watches the event loop until the returned function is called. */
 export function watchProcess(metrics: Metrics): () => void {
   const delay = monitorEventLoopDelay({ resolution: RESOLUTION_MS });
   delay.enable();
@@ -20,7 +23,7 @@ export function watchProcess(metrics: Metrics): () => void {
     ['percentile'],
   );
   const resident = metrics.gauge('process_resident_memory_bytes', 'Resident memory.');
-  const heap = metrics.gauge('nodejs_heap_used_bytes', 'JavaScript objects, of which some are garbage.');
+  const heap = metrics.gauge('nodejs_heap_used_bytes', 'JavaScript objects, including garbage.');
   const external = metrics.gauge(
     'nodejs_external_memory_bytes',
     'Buffers and other memory outside the heap.',
@@ -33,7 +36,11 @@ export function watchProcess(metrics: Metrics): () => void {
     'When the process started, in seconds since 1970.',
   );
   started.set(Math.round(Date.now() / 1000 - process.uptime()));
-  const build = metrics.gauge('layerstack_build_info', 'Always 1; the labels say what runs.', BUILD_LABELS);
+  const build = metrics.gauge(
+    'layerstack_build_info',
+    'Always 1; the labels name the version.',
+    BUILD_LABELS,
+  );
   build.set(1, packageVersion(), process.version, process.arch);
   let counted = 0;
 
@@ -57,7 +64,7 @@ export function watchProcess(metrics: Metrics): () => void {
   return () => delay.disable();
 }
 
-/** The histogram holds whole intervals; a timer that was in time counts as 0. */
+/** The histogram holds whole intervals. A timer that fired on time counts as 0. */
 function late(nanoseconds: IntervalHistogram['max']): number {
   return Number.isFinite(nanoseconds) ? Math.max(0, nanoseconds / NANOSECONDS - RESOLUTION_MS / 1000) : 0;
 }

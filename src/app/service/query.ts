@@ -1,6 +1,7 @@
 /**
- * Query parameters as dockerd reads them (moby/moby: api/server/httputils/form.go): a flag is set unless it is empty or
- * says no, and filters are a JSON object of lists, or, from old clients and the CLI, of objects whose keys are the values.
+ * Query parameters as dockerd reads them (moby/moby: api/server/httputils/form.go). A flag is set unless it
+ * is empty or says no. Filters are a JSON object of lists or, from old clients and the CLI, of objects whose
+ * keys are the values.
  */
 import { LayerstackError } from '../../core/errors.ts';
 import * as json from '../../core/json.ts';
@@ -8,7 +9,7 @@ import { formatPlatform, type Platform } from '../../core/platform.ts';
 import { HttpError } from './status.ts';
 
 const NO = new Set(['', '0', 'no', 'false', 'none']);
-/** Of a `filters` document; the URL is bounded too. */
+/** Limit of a `filters` document; the URL has its own limit. */
 const MAX_FILTERS = 64 * 1024;
 
 const MAX_PLATFORM = 1024;
@@ -20,7 +21,7 @@ const listOrSet: json.Decoder<readonly string[]> = (value, path) =>
   Array.isArray(value)
     ? json.array(json.string)(value, path)
     : [...json.map(json.boolean)(value, path)].filter(([, set]) => set).map(([key]) => key);
-/** What is null is not there, as everywhere in documents of Go. */
+/** A null counts as missing, as in all documents that Go decodes. */
 const decodeFilters: json.Decoder<Filters> = json.withDefault<Filters>(
   json.map(json.withDefault(listOrSet, [])),
   new Map(),
@@ -39,12 +40,12 @@ export class Query {
     this.#params = params;
   }
 
-  /** The first value; undefined where there is none or it is empty. */
+  /** The first value; undefined if it is missing or empty. */
   text(name: string): string | undefined {
     return this.#params.get(name) || undefined;
   }
 
-  /** All values, empty ones left out. */
+  /** All values except empty ones. */
   all(name: string): string[] {
     return this.#params.getAll(name).filter((value) => value !== '');
   }
@@ -53,24 +54,27 @@ export class Query {
     return this.#params.has(name);
   }
 
-  /** docker's flags: `1`, `true`, anything but empty, `0`, `no`, `false` and `none`. */
+  /** Reads a flag as docker does: any value is true, except an empty one, `0`, `no`, `false` and `none`. */
   flag(name: string, fallback = false): boolean {
     const value = this.#params.get(name);
     return value === null || value === '' ? fallback : !NO.has(value.trim().toLowerCase());
   }
 
-  /** @throws {@link HttpError} 400 when the value is no whole number */
+  /**
+   * @throws {@link HttpError} 400 when the value is not a whole number
+   */
   integer(name: string): number | undefined {
     const value = this.text(name);
     if (value === undefined) return undefined;
     if (!/^-?\d{1,15}$/.test(value))
-      throw new HttpError(400, `${name}=${JSON.stringify(value)} is no whole number`);
+      throw new HttpError(400, `${name}=${JSON.stringify(value)} is not a whole number`);
     return Number(value);
   }
 
   /**
-   * Platforms in the API's form, JSON of `{"os","architecture","variant"}`, as `os/architecture[/variant]`.
-   * @throws {@link LayerstackError} ERR_INVALID_ARGUMENT where one is not of that form
+   * Returns platforms, which the API takes as JSON of `{"os","architecture","variant"}`, as
+   * `os/architecture[/variant]`.
+   * @throws {@link LayerstackError} ERR_INVALID_ARGUMENT if one does not have that form
    */
   platforms(name: string): string[] {
     return this.all(name).map((text) =>
@@ -85,9 +89,9 @@ export class Query {
   }
 
   /**
-   * The `filters` parameter.
+   * Returns the `filters` parameter.
    * @param accepted - the filters that the route knows
-   * @throws {@link LayerstackError} ERR_INVALID_ARGUMENT for another one, or for malformed JSON
+   * @throws {@link LayerstackError} ERR_INVALID_ARGUMENT for another filter, or for malformed JSON
    */
   filters(accepted: readonly string[]): Filters {
     const text = this.text('filters');
@@ -105,8 +109,8 @@ export class Query {
 }
 
 /**
- * A filter that is true or false.
- * @throws {@link LayerstackError} ERR_INVALID_ARGUMENT when it is neither, or both
+ * Returns the value of a boolean filter.
+ * @throws {@link LayerstackError} ERR_INVALID_ARGUMENT when it is neither true nor false, or both
  */
 export function booleanFilter(filters: Filters, name: string): boolean | undefined {
   const values = filters.get(name);

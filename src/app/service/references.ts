@@ -1,13 +1,13 @@
-/** Names of images as requests give them: in two query parameters, of which the second may say a tag. */
+/** Names of images in requests. They come in two query parameters; the second may hold a tag. */
 import { formatReference, parseReference, withDefaultTag } from '../../core/reference.ts';
 import type { Query } from './query.ts';
 import { HttpError } from './status.ts';
 
 /**
- * The `repo` and `tag` of a new name; undefined without `repo`. A tag of its own wins over one in `repo`.
+ * Returns the new name from `repo` and `tag`; undefined without `repo`. A `tag` overrides a tag in `repo`.
  * Mirrors `moby/moby: api/server/httputils/form.go` (RepoTagReference).
  * @throws {@link LayerstackError} ERR_REFERENCE_INVALID
- * @throws {@link HttpError} 400 for a digest, which nothing can be named
+ * @throws {@link HttpError} 400 for a digest, which cannot be a new name
  */
 export function newReference(query: Query): string | undefined {
   const repo = query.text('repo');

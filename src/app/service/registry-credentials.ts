@@ -1,6 +1,6 @@
 /**
- * Whose name a request uses at a registry: its own `X-Registry-Auth`, or nobody's. What the service's user is logged in to
- * is not for its clients, so every call that reaches a registry is given a source from here.
+ * The credentials of a request at a registry: its own `X-Registry-Auth`, or none. The logins of the service's
+ * own user are not for its clients, so every call that reaches a registry gets its credentials from here.
  */
 import type { Reference } from '../../core/reference.ts';
 import { locateRepository } from '../../transfer/registry/address.ts';
@@ -11,7 +11,10 @@ import type { ApiRequest } from './request.ts';
 
 const NOBODY: CredentialSource = { get: () => Promise.resolve(undefined) };
 
-/** The request's credentials for the registry of a repository, and for no other host (a mirror, another registry). */
+/**
+ * Returns the request's credentials for the registry of a repository, and for no other host (a mirror,
+ * another registry).
+ */
 export function requestCredentials(
   request: ApiRequest,
   { repository }: Pick<Reference, 'repository'>,
@@ -22,8 +25,8 @@ export function requestCredentials(
     if (auth?.credentials === undefined) return NOBODY;
     return fixedCredentials(locateRepository(repository).registry.host, auth.credentials);
   } catch {
-    // As dockerd: old clients send what is none.
-    log.warn('the X-Registry-Auth of a request is malformed, and was not used', { id: request.id });
+    // Ignored, as in dockerd: old clients send malformed ones.
+    log.warn('ignoring the malformed X-Registry-Auth header of a request', { id: request.id });
     return NOBODY;
   }
 }

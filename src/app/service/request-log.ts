@@ -1,6 +1,7 @@
 /**
- * A log line and some numbers for each request. The path is logged without its query and headers are not logged at all: there
- * are the secrets (X-Registry-Auth). Labels are the routes' patterns, so there are as many as routes.
+ * A log line and some metrics for each request. The log has the path without its query, and no headers,
+ * because these may hold secrets (X-Registry-Auth). Metrics are labelled with the pattern of the route, so
+ * their number is bounded.
  */
 import type { Logger } from '../../system/log.ts';
 import type { Connections } from './connections.ts';
@@ -9,10 +10,10 @@ import type { RequestEnd } from './server.ts';
 import { messageOf } from './status.ts';
 
 const MAX_PATH = 512;
-/** What clients ask all the time, and probes. */
+/** Requests that clients and probes send all the time. */
 const QUIET = new Set(['/_ping', '/metrics', '/healthz']);
 
-/** What to do when a request has ended. */
+/** Returns the function to call when a request has ended. */
 export function requestLog(
   log: Logger,
   metrics: Metrics,
@@ -20,7 +21,7 @@ export function requestLog(
 ): (end: RequestEnd) => void {
   const requests = metrics.counter(
     'layerstack_http_requests_total',
-    'Requests that have ended, by route, method and status ("aborted": the client was gone).',
+    'Requests that have ended, by route, method and status ("aborted": the client disconnected).',
     ['route', 'method', 'status'],
   );
   const seconds = metrics.histogram(

@@ -1,6 +1,7 @@
 /**
- * A request as a route sees it: what was matched, the query, a body that is bounded or streamed, and a signal that fires
- * when the client is gone or the service stops. What a route does with it must end soon after that signal.
+ * A request as a route sees it: the matched parts of the path, the query, a body that is bounded or streamed,
+ * and a signal that fires when the client disconnects or the service stops. The work of a route must end soon
+ * after that signal.
  */
 import type { IncomingHttpHeaders, IncomingMessage, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
@@ -12,7 +13,7 @@ import { HttpError } from './status.ts';
 import { switchProtocols, type Upgraded } from './upgrade.ts';
 import { compareVersions } from './version.ts';
 
-/** Bound of a JSON body: a container's config has some kilobytes. */
+/** Limit of a JSON body. The config of a container has some kilobytes. */
 export const MAX_JSON = 1024 * 1024;
 
 export interface RequestParts {
@@ -21,11 +22,11 @@ export interface RequestParts {
   readonly response: ServerResponse;
   readonly body: RequestBody;
   readonly signal: AbortSignal;
-  /** Where the client asks for another protocol, and the route has one. */
+  /** Present if the client asks for another protocol and the route supports one. */
   readonly upgraded?: Upgraded | undefined;
 }
 
-/** What the router makes of a request's URL. */
+/** The parts of a request's URL, as the router parsed them. */
 export interface RequestTarget {
   /** Decoded, without the version. */
   readonly path: string;
@@ -36,7 +37,7 @@ export interface RequestTarget {
 }
 
 export class ApiRequest {
-  /** Names the request in logs, and to its client (X-Request-Id). */
+  /** Identifies the request in logs, and to its client (X-Request-Id). */
   readonly id: string;
   readonly method: string;
   readonly path: string;
@@ -45,7 +46,7 @@ export class ApiRequest {
   readonly query: Query;
   readonly headers: IncomingHttpHeaders;
   readonly body: RequestBody;
-  /** Fires when the client is gone before it has all of the answer, or when the service stops. */
+  /** Fires when the client disconnects before it has the complete answer, or when the service stops. */
   readonly signal: AbortSignal;
   readonly incoming: IncomingMessage;
   readonly response: ServerResponse;
@@ -67,7 +68,7 @@ export class ApiRequest {
     this.#upgraded = upgraded;
   }
 
-  /** Whether the client asks for another protocol that the route has. */
+  /** Whether the client asks for another protocol, and the route supports one. */
   get asksToUpgrade(): boolean {
     return this.#upgraded !== undefined;
   }
@@ -76,34 +77,34 @@ export class ApiRequest {
     return this.#tookOver;
   }
 
-  /** Makes the connection one of `protocol`, which ends when the route has returned. */
+  /** Switches the connection to `protocol`. The connection ends when the route has returned. */
   takeOver(protocol: string, headers?: Readonly<Record<string, string>>): Socket {
     if (this.#upgraded === undefined) throw new Error('the client has not asked for another protocol');
     this.#tookOver = true;
     return switchProtocols(this.response, this.#upgraded, protocol, headers);
   }
 
-  /** Whether the request is of this version of the API or a newer one. */
+  /** Whether the request uses this version of the API or a newer one. */
   since(version: string): boolean {
     return compareVersions(this.version, version) >= 0;
   }
 
-  /** A part of the path that the route's pattern has. */
+  /** Returns the part of the path that `{name}` of the route's pattern matched. */
   param(name: string): string {
     const value = this.params[name];
     if (value === undefined) throw new Error(`the route has no {${name}}`);
     return value;
   }
 
-  /** The value of a header that is sent once; undefined where it is missing or empty. */
+  /** The value of a header; undefined if it is missing or empty. */
   header(name: string): string | undefined {
     const value = this.headers[name];
     return (Array.isArray(value) ? value[0] : value) || undefined;
   }
 
   /**
-   * The bytes of a JSON body; empty where there is none.
-   * @throws {@link HttpError} 400 for another content type, 413 for a large one
+   * Returns the bytes of a JSON body; empty if the request has no body.
+   * @throws {@link HttpError} 400 for another content type, 413 for a body that is too large
    */
   async jsonBytes(maxBytes = MAX_JSON): Promise<Uint8Array> {
     if (!this.body.announced) return new Uint8Array();
@@ -114,9 +115,10 @@ export class ApiRequest {
   }
 
   /**
-   * The JSON body; undefined where there is none. `type` is what dockerd decodes it into, where it does.
+   * Returns the JSON body; undefined if the request has none. If dockerd decodes the body into a Go type,
+   * `type` is that type.
    * @throws {@link HttpError} as {@link jsonBytes}
-   * @throws {@link LayerstackError} ERR_INVALID_ARGUMENT when it is not what the decoder or the type wants
+   * @throws {@link LayerstackError} ERR_INVALID_ARGUMENT when the decoder or the type refuses it
    */
   async optionalJson<T>(decoder: Decoder<T>, type?: GoType): Promise<T | undefined> {
     const bytes = await this.jsonBytes();
@@ -126,7 +128,7 @@ export class ApiRequest {
     return decode(decoder, value, source);
   }
 
-  /** As {@link optionalJson}; a missing body is wrong. */
+  /** As {@link optionalJson}, but refuses a missing body. */
   async json<T>(decoder: Decoder<T>, type?: GoType): Promise<T> {
     const value = await this.optionalJson(decoder, type);
     if (value === undefined) throw new HttpError(400, 'invalid JSON: got EOF while reading request body');

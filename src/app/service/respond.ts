@@ -1,6 +1,7 @@
 /**
- * Answers: JSON as dockerd writes it (moby/moby: api/server/httputils/httputils.go: no HTML escapes, a newline at the
- * end), errors as `{"message": …}`, nothing, and tars. Streams of JSON lines are in stream.ts.
+ * Answers: JSON as dockerd writes it (moby/moby: api/server/httputils/httputils.go: without HTML escapes,
+ * with a newline at the end), errors as `{"message": …}`, empty answers, and tars. Streams of JSON lines are
+ * in stream.ts.
  */
 import type { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
@@ -13,14 +14,14 @@ export function sendJson({ response }: Pick<ApiRequest, 'response'>, status: num
   response.writeHead(status, { 'Content-Type': 'application/json' }).end(`${goJson(value, false)}\n`);
 }
 
-/** Answers with a status alone. */
+/** Answers with a status and no body. */
 export function sendEmpty({ response }: Pick<ApiRequest, 'response'>, status: number): void {
   response.writeHead(status).end();
 }
 
 /**
- * Answers with the error. Where an answer has begun it is broken off instead, so that the client does not take what it
- * got for all there is.
+ * Answers with the error. If an answer has begun, closes the connection instead, so that the client does not
+ * take a truncated answer for a complete one.
  */
 export function sendError(request: Pick<ApiRequest, 'response'>, error: unknown): void {
   const { response } = request;
@@ -31,9 +32,9 @@ export function sendError(request: Pick<ApiRequest, 'response'>, error: unknown)
 }
 
 /**
- * Answers with a tar, as fast as the client takes it. The first bytes are waited for: until then an error is still
- * answered with its status.
- * @throws what `tar` fails with, {@link sendError} knows what to do
+ * Answers with a tar, as fast as the client reads it. Waits for the first bytes: an error before them is
+ * still answered with its status.
+ * @throws the error of `tar`, for {@link sendError}
  */
 export async function sendTar({ response, signal }: ApiRequest, tar: Readable): Promise<void> {
   const chunks = tar[Symbol.asyncIterator]() as AsyncIterator<Uint8Array>;
@@ -48,7 +49,7 @@ export async function sendTar({ response, signal }: ApiRequest, tar: Readable): 
     response.writeHead(200, { 'Content-Type': 'application/x-tar' });
     await pipeline(bytes(first), response, { signal });
   } finally {
-    // A client that left before the first byte has started nothing that would end with it.
+    // If the client left before the first byte, no pipeline exists that would destroy the tar.
     tar.destroy();
   }
 }

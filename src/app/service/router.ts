@@ -1,7 +1,8 @@
 /**
- * From a request's method and URL to its route. As in dockerd (moby/moby: api/server/server.go, middleware/version.go) the
- * path may begin with a version, is decoded before it is matched, and a path that only another method has is not found. One
- * with doubled slashes or dots is answered by where it should be (gorilla/mux: mux.go), whatever the method.
+ * Finds the route for a request's method and URL. As in dockerd (moby/moby: api/server/server.go,
+ * middleware/version.go) the path may begin with a version and is decoded before it is matched; a path that
+ * exists only for another method is not found. A path with doubled slashes or dots is redirected to the clean
+ * path (gorilla/mux: mux.go), whatever the method.
  */
 import { posix } from 'node:path';
 import type { Route } from './context.ts';
@@ -28,22 +29,22 @@ export class Router {
   }
 
   /**
-   * @param url - as in the request line: the path with its query
+   * @param url - from the request line: the path with its query
    * @throws {@link Redirect} for a path that is not clean
-   * @throws {@link HttpError} 400 for a malformed URL or a version that is not spoken, 501 for what docker has and this
-   *   service does not do, 404 for anything else
+   * @throws {@link HttpError} 400 for a malformed URL or an unsupported version, 501 for a request of
+   *   docker's API that this service does not implement, 404 for anything else
    */
   match(method: string, url: string): Match {
     const target = parseTarget(url);
     const found = this.#find(method, target) ?? notImplemented(method, target.path);
-    // What no version of the API has is not there, whatever version is said.
+    // A path that no version of the API has does not exist, whatever version the request names.
     if (found === undefined) throw new HttpError(404, 'page not found');
     checkVersion(target.version);
     if (found instanceof HttpError) throw found;
     return found;
   }
 
-  /** As {@link match}; undefined for what has no route. */
+  /** As {@link match}; undefined if no route matches. */
   find(method: string, url: string): Match | undefined {
     try {
       return this.match(method, url);
@@ -62,18 +63,18 @@ export class Router {
   }
 }
 
-/** A pattern as an expression over the whole path, with a group for each of its names. */
+/** Compiles a pattern to an expression over the whole path, with a group for each of its names. */
 export function compilePattern(pattern: string): RegExp {
   const source = pattern.replace(/\{(\w+)(\.\.\.)?\}|[^{}]+/g, (literal, name?: string, rest?: string) => {
     if (name === undefined) return literal.replace(/[.*+?^$()|[\]\\]/g, '\\$&');
     return rest === undefined ? `(?<${name}>[^/]+)` : `(?<${name}>.+)`;
   });
-  // The empty group is there so that a match always has groups.
+  // The empty group ensures that a match always has groups.
   return new RegExp(`^${source}(?<_>)$`, 's');
 }
 
 function parseTarget(url: string): Omit<RequestTarget, 'params'> {
-  // Requests as to a proxy have the whole URL.
+  // Requests in the form for a proxy have the whole URL.
   const target = url.replace(/^https?:\/\/[^/?#]*/i, '');
   const [, raw = '', search = ''] = /^([^?]*)\??([^]*)$/.exec(target) ?? [];
   let decoded: string;

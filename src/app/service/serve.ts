@@ -1,7 +1,7 @@
 /**
- * A whole run of the service, as `layerstack serve` and systemd start it: sockets, store, log, settings, signals, and what
- * the service manager is told of them. Sockets come before the store, so that a second service is refused before it touches
- * anything, and clients that come early wait instead of failing.
+ * A whole run of the service, as `layerstack serve` and systemd start it: sockets, store, log, settings,
+ * signals, and notifications to the service manager. The sockets are opened before the store, so that a
+ * second service is refused before it touches anything, and early clients wait instead of failing.
  */
 import { once } from 'node:events';
 import type { Logger } from '../../system/log.ts';
@@ -24,10 +24,10 @@ import {
 } from './settings.ts';
 
 export interface ServeOptions {
-  /** Empty: what systemd passed, or else the default socket. */
+  /** Empty: the sockets that systemd passed, or else the default socket. */
   readonly hosts: readonly string[];
   readonly group?: string | undefined;
-  /** What the command line says; it counts more than the file. */
+  /** Settings from the command line. They override the file. */
   readonly settings: ServiceSettings;
   readonly logFormat?: LogFormat | undefined;
   readonly logFile?: string | undefined;
@@ -42,12 +42,13 @@ export interface ServeContext {
 }
 
 const STDOUT = 1;
-/** Log lines that nobody takes do not keep the process. */
+/** The process does not wait longer for log lines that cannot be written. */
 const FLUSH_MS = 1_000;
 
 /**
  * Serves until the signal fires, then stops.
- * @throws {@link LayerstackError} before it serves: what `parseHost`, `openSockets`, the settings and opening the store throw.
+ * @throws {@link LayerstackError} before it serves: errors of `parseHost`, `openSockets`, the settings and
+ *   opening the store.
  */
 export async function serve(context: ServeContext, options: ServeOptions): Promise<void> {
   const inherited = takeInheritedSockets(process.env);
@@ -62,10 +63,11 @@ export async function serve(context: ServeContext, options: ServeOptions): Promi
     write: (line) => file.write(line),
   });
   if (inherited.length > 0 && !hosts.some(({ kind }) => kind === 'fd'))
-    log.warn('systemd passed sockets that no --host fd:// names: nobody is answered on them');
+    log.warn('systemd passed sockets, but no --host fd:// names them: the service does not listen on them');
   keepResponsive(log);
   const notifier = new Notifier(process.env, log);
-  // Until it serves, and when it does no more, there is nothing to read again; it would end the process.
+  // Before it serves, and after, the service has nothing to read again; without a handler SIGHUP would end
+  // the process.
   const ignore = (): void => undefined;
   process.on('SIGHUP', ignore);
   try {
@@ -114,13 +116,13 @@ async function untilStopped(service: Service, running: Running): Promise<void> {
     if (!context.signal.aborted) void reload(service, running).finally(ready);
   };
   const ready = (): void => {
-    // What is stopping must not be said to be ready.
+    // A service that is stopping must not report that it is ready.
     if (!context.signal.aborted) notifier.ready(status);
   };
   process.on('SIGHUP', hangUp);
   log.info('serving', { version: packageVersion(), pid: process.pid, hosts: service.addresses.join(' ') });
   for (const name of service.addresses.filter((each) => each.startsWith('tcp:')))
-    log.warn('every user of this machine can connect to a TCP port, and do what root can', { host: name });
+    log.warn('every user of this machine can connect to a TCP port and act as root', { host: name });
   ready();
   try {
     if (!context.signal.aborted) await once(context.signal, 'abort');
@@ -129,7 +131,7 @@ async function untilStopped(service: Service, running: Running): Promise<void> {
       why: String((context.signal.reason as Error | undefined)?.message),
       timeoutSeconds: seconds,
     });
-    notifier.stopping('Finishing what is under way');
+    notifier.stopping('Finishing requests');
     await service.stop(seconds * 1000);
     log.info('stopped');
   } finally {
@@ -137,7 +139,7 @@ async function untilStopped(service: Service, running: Running): Promise<void> {
   }
 }
 
-/** Reads the settings again and opens the log file anew; what cannot be read leaves things as they are. */
+/** Reads the settings again and reopens the log file. If a read fails, the old settings stay. */
 async function reload(service: Service, { log, file, notifier, settings }: Running): Promise<void> {
   notifier.reloading();
   try {
@@ -148,7 +150,7 @@ async function reload(service: Service, { log, file, notifier, settings }: Runni
     service.durableCreate = settings.current.durableCreate;
     log.info('settings read again', { ...settings.current });
   } catch (error) {
-    log.error('the settings stay as they were', { error });
+    log.error('the settings are unchanged', { error });
   }
 }
 
@@ -157,7 +159,7 @@ function chooseHosts(texts: readonly string[], activated: boolean): Host[] {
   return activated ? [{ kind: 'fd' }] : [parseHost(DEFAULT_HOST)];
 }
 
-/** The command line's settings over the file's over the default ones. */
+/** The settings: the command line overrides the file, and the file overrides the defaults. */
 class Settings {
   readonly #options: ServeOptions;
   #file: ServiceSettings = {};

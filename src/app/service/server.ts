@@ -1,9 +1,10 @@
 /**
- * HTTP in front of the routes: limits, docker's headers, one answer for each request whatever happens, and a signal that
- * stops what a request began when its client goes away. It does not listen: whoever owns the socket does
- * (`createHttpServer().listen(…)`).
+ * HTTP in front of the routes: limits, docker's headers, exactly one answer for each request, and a signal
+ * that stops the work of a request when its client disconnects. This class does not listen; the owner of the
+ * socket does (`createHttpServer().listen(…)`).
  *
- * Memory of a connection is bounded by what Node buffers (16 KiB each way), one chunk of a body and one of an answer.
+ * The memory of a connection is bounded by Node's buffers (16 KiB each way), one chunk of a body and one of
+ * an answer.
  */
 import { randomBytes } from 'node:crypto';
 import { setMaxListeners } from 'node:events';
@@ -21,16 +22,22 @@ import { HttpError, messageOf, statusOf } from './status.ts';
 import { plainAnswer, upgradableMessages, type Upgraded } from './upgrade.ts';
 import { API_VERSION } from './version.ts';
 
-/** A request line: `docker save` of a thousand names. Longer ones are answered 414. */
+/** Limit of the URL, enough for a `docker save` of a thousand names. Longer ones are answered 414. */
 const MAX_URL = 64 * 1024;
-/** Request line and headers together; more is answered 431. Credentials in X-Registry-Auth have some kilobytes. */
+/**
+ * Request line and headers together; longer ones are answered 431. Credentials in X-Registry-Auth have some
+ * kilobytes.
+ */
 const MAX_HEADER = 128 * 1024;
 const MAX_HEADERS = 256;
-/** As dockerd: from the connection, or the request before, until the headers are there. */
+/** As in dockerd: from the connection, or the previous request, until the headers are complete. */
 const HEADERS_TIMEOUT_MS = 5 * 60_000;
-/** Longer than docker's client keeps a connection that it does not use (30 s), so that it never meets one we close. */
+/**
+ * docker's client keeps an idle connection for 30 s. This is longer, so that it never uses one that the
+ * service is closing.
+ */
 const KEEP_ALIVE_MS = 120_000;
-/** How long the rest of a body that nobody wants is read past, so that its sender sees the answer. */
+/** How long the rest of an unread body is discarded, so that its sender sees the answer. */
 const LINGER_MS = 5_000;
 
 const HEADERS: Readonly<Record<string, string>> = {
@@ -40,36 +47,36 @@ const HEADERS: Readonly<Record<string, string>> = {
   Server: `layerstack/${packageVersion()} (linux)`,
 };
 
-/** How a request ended. */
+/** The result of a request. */
 export interface RequestEnd {
   readonly method: string;
   readonly path: string;
-  /** The route's pattern; undefined where there was none. */
+  /** The route's pattern; undefined if no route matched. */
   readonly pattern: string | undefined;
   readonly id: string;
-  /** As it was sent, or would have been to a client that had waited. */
+  /** The status that was sent, or that a client that disconnected would have got. */
   readonly status: number;
   readonly durationMs: number;
-  /** The client was gone before it had all of the answer. */
+  /** The client disconnected before it had the complete answer. */
   readonly aborted: boolean;
   readonly error: unknown;
   readonly socket: Socket;
 }
 
-/** What a request asks for besides its answer. */
+/** How Node delivered a request, if not as a plain one. */
 export interface Asked {
   /** The client sends the body only after `100 Continue`. */
   readonly expects?: boolean;
-  /** Its connection, which may be made another protocol's. */
+  /** The client's connection, if it asks for another protocol. */
   readonly upgraded?: Upgraded;
 }
 
 export interface ApiServerOptions {
   /** Longest wait for the next bytes of a body. */
   readonly stallMs?: number | undefined;
-  /** Throws what a request shall be answered with that is not to reach any route. */
+  /** Throws an error to answer a request with it before any route sees the request. */
   readonly admit?: ((incoming: IncomingMessage) => void) | undefined;
-  /** Told of each request when it has ended; must not throw. */
+  /** Called for each request when it has ended; must not throw. */
   readonly onEnd?: ((end: RequestEnd) => void) | undefined;
 }
 
@@ -93,7 +100,7 @@ export class ApiServer {
     return this.#running.size;
   }
 
-  /** An HTTP server with this service's limits, which does not listen yet. */
+  /** Creates an HTTP server with this service's limits, which does not listen yet. */
   createHttpServer(): Server {
     const server = createServer({
       IncomingMessage: upgradableMessages(
@@ -102,9 +109,9 @@ export class ApiServer {
       maxHeaderSize: MAX_HEADER,
       headersTimeout: HEADERS_TIMEOUT_MS,
       keepAliveTimeout: KEEP_ALIVE_MS,
-      // A load may take hours: the body's reader minds its sender instead.
+      // Not limited, because a load may take hours. The reader of the body has its own time limit (stallMs).
       requestTimeout: 0,
-      // Checked by requireOneHost, whose answers say what is wrong.
+      // requireOneHost checks this, with more precise answers.
       requireHostHeader: false,
     });
     server.maxHeadersCount = MAX_HEADERS;
@@ -114,7 +121,7 @@ export class ApiServer {
       (incoming, response) => void this.handle(incoming, response, { expects: true }),
     );
     server.on('upgrade', (incoming, socket: Socket, head: Buffer) => {
-      // Nobody sends one behind a request that is not answered yet.
+      // docker's clients never send an upgrade behind an unanswered request.
       if (this.#pipelines.isBusy(socket)) socket.destroy();
       else void this.handle(incoming, plainAnswer(incoming), { upgraded: { socket, head } });
     });
@@ -129,15 +136,15 @@ export class ApiServer {
   }
 
   /**
-   * From now on every request is answered 503 with `reason`, and its connection closed. Requests without an end of their own
-   * (`docker events`) are ended; the others go on.
+   * Answers every further request with 503 and `reason`, and closes its connection. Ends requests without an
+   * end of their own (`docker events`). The other running requests continue.
    */
   refuse(reason: string): void {
     this.#refusal = reason;
     for (const controller of this.#endless) controller.abort(new Error(reason));
   }
 
-  /** Stops what is being done for requests, e.g. since the service ends; resolves when they have ended. */
+  /** Aborts the work of all requests, e.g. because the service stops. Resolves when they have ended. */
   async abort(reason: unknown): Promise<void> {
     for (const controller of this.#running.keys()) controller.abort(reason);
     await this.settled();
@@ -154,7 +161,7 @@ export class ApiServer {
   async handle(incoming: IncomingMessage, response: ServerResponse, asked: Asked = {}): Promise<void> {
     if (!(await this.#pipelines.turn(incoming.socket, response))) return;
     const controller = new AbortController();
-    // Every layer of an image listens.
+    // Every layer of an image adds a listener.
     setMaxListeners(0, controller.signal);
     const work = this.#answer(incoming, response, controller, asked);
     this.#running.set(controller, work);
@@ -179,7 +186,8 @@ export class ApiServer {
     response.on('close', () => {
       if (!response.writableFinished) controller.abort(new Error('the client closed the connection'));
     });
-    // What breaks is told through 'close' and through who reads or writes; without a listener it would end the process.
+    // 'close', readers and writers report a broken connection. Without a listener, 'error' would end the
+    // process.
     incoming.on('error', () => undefined);
     response.on('error', () => undefined);
 
@@ -214,7 +222,7 @@ export class ApiServer {
         throw new Error(`the route ${match.route.pattern} has not answered`);
     } catch (error) {
       failure = error;
-      // A body that was not asked for does not come: what comes next is another request, or is it?
+      // A client that got no `100 Continue` may send the body or not, so the bytes that follow are ambiguous.
       if (expects) response.shouldKeepAlive = false;
       if (request?.tookOver === true) incoming.socket.destroy();
       else sendError({ response }, error);
@@ -235,7 +243,7 @@ export class ApiServer {
     status: number,
   ): void {
     const path = match?.target.path ?? incoming.url ?? '';
-    // 501 and 503 are answers like any other.
+    // 501 and 503 are normal answers, so they are not logged as failures.
     if (error !== undefined && !aborted && statusOf(error) >= 500 && ![501, 503].includes(statusOf(error)))
       this.#service.log.error('a request failed', { id, path, error: messageOf(error) });
     this.#options.onEnd?.({
@@ -252,11 +260,12 @@ export class ApiServer {
   }
 }
 
-/** What Go lets through (golang.org/x/net: http/httpguts/httplex.go, ValidHostHeader). */
+/** Characters that Go's server accepts (golang.org/x/net: http/httpguts/httplex.go, ValidHostHeader). */
 const HOST = /^[\w!$%&'()*+,.:;=~[\]-]*$/;
 
 /**
- * With two Host headers, whoever forwards requests may have looked at the other one. As dockerd's HTTP server.
+ * Refuses a request without exactly one valid Host header, as dockerd's HTTP server does. With two, a proxy
+ * may have checked the other one.
  * @throws {@link HttpError} 400
  */
 function requireOneHost(
@@ -274,8 +283,8 @@ function requireOneHost(
 }
 
 /**
- * Lets the sender of a body that nobody wants any more see the answer: to be closed while it writes would hide it. Node reads
- * past the rest of the body once the answer is sent; that has a bound here.
+ * Lets the sender of an unread body see the answer: if the connection closed while it writes, it would not.
+ * Node discards the rest of the body once the answer is sent; this limits the time.
  */
 function linger(incoming: IncomingMessage, response: ServerResponse): void {
   if (incoming.complete || response.destroyed) return;
@@ -284,7 +293,7 @@ function linger(incoming: IncomingMessage, response: ServerResponse): void {
   incoming.once('close', () => clearTimeout(timer));
 }
 
-/** What is no HTTP request has no answer of a route. */
+/** Answers a connection whose bytes are not a valid HTTP request. */
 function refuseMalformed(error: Error & { code?: string }, socket: Socket): void {
   if (error.code === 'ECONNRESET' || !socket.writable) {
     socket.destroy();
@@ -294,8 +303,8 @@ function refuseMalformed(error: Error & { code?: string }, socket: Socket): void
     error.code === 'HPE_HEADER_OVERFLOW'
       ? [431, 'Request Header Fields Too Large', `the request has more than ${MAX_HEADER} bytes of headers`]
       : error.code === 'ERR_HTTP_REQUEST_TIMEOUT'
-        ? [408, 'Request Timeout', 'the headers of the request did not come in time']
-        : [400, 'Bad Request', 'this is no HTTP request'];
+        ? [408, 'Request Timeout', 'the headers of the request did not arrive in time']
+        : [400, 'Bad Request', 'this is not an HTTP request'];
   const body = `${JSON.stringify({ message })}\n`;
   socket.end(
     `HTTP/1.1 ${status} ${reason}\r\nContent-Type: application/json\r\nContent-Length: ${body.length}\r\n` +

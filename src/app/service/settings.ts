@@ -1,9 +1,9 @@
 /**
- * What may change while the service runs: a JSON file that is read at the start and again at SIGHUP,
+ * Settings that may change while the service runs: a JSON file that is read at the start and again at SIGHUP,
  *
  *   { "logLevel": "debug", "maxConnections": 1000, "shutdownTimeoutSeconds": 15, "durableCreate": false }
  *
- * What the command line says counts more. Read strictly: what is misspelt must not silently mean nothing.
+ * The command line overrides it. Unknown keys are refused: a misspelt key must not silently have no effect.
  */
 import { readFile } from 'node:fs/promises';
 import { unlessMissing } from '../../core/errors.ts';
@@ -16,11 +16,11 @@ export interface ServiceSettings {
   readonly logLevel?: LogLevel | undefined;
   readonly maxConnections?: number | undefined;
   readonly shutdownTimeoutSeconds?: number | undefined;
-  /** A container is on disk when its making is answered. */
+  /** The answer to a create waits until the container is on disk. */
   readonly durableCreate?: boolean | undefined;
 }
 
-/** Where nothing is said. The timeout is dockerd's. */
+/** The defaults. The timeout is dockerd's. */
 export const DEFAULT_SETTINGS = {
   logLevel: 'info',
   maxConnections: 4096,
@@ -31,7 +31,8 @@ export const DEFAULT_SETTINGS = {
 const MAX_BYTES = 64 * 1024;
 
 const level: json.Decoder<LogLevel> = (value, path) =>
-  LOG_LEVELS.find((known) => known === value) ?? json.mismatch(path, `is none of ${LOG_LEVELS.join(', ')}`);
+  LOG_LEVELS.find((known) => known === value) ??
+  json.mismatch(path, `is not one of ${LOG_LEVELS.join(', ')}`);
 
 const between =
   (least: number, most: number): json.Decoder<number> =>
@@ -39,7 +40,7 @@ const between =
     const number = json.integer(value, path);
     return number >= least && number <= most
       ? number
-      : json.mismatch(path, `is not from ${least} to ${most}`);
+      : json.mismatch(path, `is not between ${least} and ${most}`);
   };
 
 const document: json.Decoder<ServiceSettings> = json.closedObject({
@@ -50,9 +51,10 @@ const document: json.Decoder<ServiceSettings> = json.closedObject({
 });
 
 /**
- * The settings of a file.
- * @param missing - what holds where there is none; without it a missing file is an error
- * @throws {@link LayerstackError} ERR_INVALID_ARGUMENT naming the file and the key; a system error where it cannot be read.
+ * Reads the settings from a file.
+ * @param missing - the result if the file is missing; without it, a missing file is an error
+ * @throws {@link LayerstackError} ERR_INVALID_ARGUMENT with the file and the key; a system error if the file
+ *   cannot be read.
  */
 export async function readServiceSettings(path: string, missing?: ServiceSettings): Promise<ServiceSettings> {
   const bytes = await (missing ? unlessMissing(readFile(path)) : readFile(path));

@@ -1,6 +1,6 @@
 /**
- * The one place that knows which HTTP status an error is: by its kind, and by its code where dockerd's handlers say
- * something else. Mirrors `moby/moby: api/server/httpstatus/status.go`.
+ * The only place that maps errors to HTTP statuses: by kind, and by code where dockerd's handlers use another
+ * status. Mirrors `moby/moby: api/server/httpstatus/status.go`.
  */
 import {
   firstError,
@@ -18,19 +18,19 @@ const BY_KIND: Readonly<Record<ErrorKind, number>> = {
   denied: 403,
   unavailable: 503,
   'data-loss': 500,
-  // Nobody hears it, unless the service itself stopped the work because it ends.
+  // The client is usually gone. It sees this only if the service itself aborted the work because it stops.
   aborted: 503,
   internal: 500,
 };
 
 const BY_CODE: Partial<Record<ErrorCode, number>> = {
   ERR_LIMIT_EXCEEDED: 413,
-  // Of the machine, not of the moment: trying again does not help.
+  // The cause is the machine, not the moment: a retry does not help.
   ERR_STORE_UNSUPPORTED: 500,
   ERR_UPPER_UNSUPPORTED: 500,
   ERR_ADDON: 500,
   ERR_NO_SPACE: 507,
-  // What a registry answers, or an operator has set, is no fault of the request.
+  // The cause is an answer of a registry or a setting of the operator, not the request.
   ERR_REGISTRY_DENIED: 401,
   ERR_REGISTRY_LIMIT: 429,
   ERR_REGISTRY_INVALID: 502,
@@ -40,7 +40,7 @@ const BY_CODE: Partial<Record<ErrorCode, number>> = {
   ERR_CREDENTIALS_INVALID: 500,
 };
 
-/** A request is wrong as HTTP, or asks for what this service does not do. */
+/** A request that is invalid as HTTP, or that asks for something this service does not do. */
 export class HttpError extends Error {
   override readonly name = 'HttpError';
   readonly status: number;
@@ -51,7 +51,7 @@ export class HttpError extends Error {
   }
 }
 
-/** What is asked for is elsewhere here: an answer without a body, as Go's router gives it. */
+/** A redirect to another path of this service, without a body, as Go's router answers. */
 export class Redirect extends HttpError {
   /** Path and query. */
   readonly location: string;
@@ -62,7 +62,7 @@ export class Redirect extends HttpError {
   }
 }
 
-/** The status of an answer that says `error`. */
+/** Returns the HTTP status for an error. */
 export function statusOf(thrown: unknown): number {
   const error = firstError(thrown);
   if (error instanceof HttpError) return error.status;
@@ -71,7 +71,7 @@ export function statusOf(thrown: unknown): number {
   return 500;
 }
 
-/** What an answer says about `error`. */
+/** Returns the message of an answer for an error. */
 export function messageOf(thrown: unknown): string {
   const error = firstError(thrown);
   return isError(error) ? error.message : String(error);

@@ -1,7 +1,7 @@
 /**
- * The store in numbers: what there is, what is mounted, what the disk holds. Counted from directory listings at most every ten
- * seconds, whatever is asked; a layer's size never changes, so it is read once. The sizes of containers are not
- * here, since only a walk over their files tells them: `system/df` does.
+ * Metrics of the store: its objects, its mounts, its disk. They are counted from directory listings, at most
+ * every ten seconds. The size of a layer never changes, so it is read once. The sizes of containers are not
+ * here, because they need a walk over all files; `system/df` has them.
  */
 import { isHex64 } from '../../core/digest.ts';
 import { readFile, statfs } from 'node:fs/promises';
@@ -11,7 +11,7 @@ import { listEntries, readEntry } from '../../system/removal.ts';
 import type { Gauge, Metrics } from './metrics.ts';
 
 const FRESH_MS = 10_000;
-/** A disk that hangs must not take the metrics with it: they show what was last known. */
+/** A disk that hangs must not block the metrics: they then show the last known values. */
 const PATIENCE_MS = 5_000;
 
 interface StoreCounts {
@@ -22,7 +22,7 @@ interface StoreCounts {
   readonly mounts: number;
 }
 
-/** Declares the store's gauges, and brings them up to date before each scrape. */
+/** Declares the store's gauges, and updates them before each scrape. */
 export function watchStore(metrics: Metrics, root: string): void {
   const counter = new StoreCounter(new Layout(root));
   const gauges: Readonly<Record<keyof StoreCounts, Gauge>> = {
@@ -61,7 +61,7 @@ export function watchStore(metrics: Metrics, root: string): void {
 
 class StoreCounter {
   readonly #layout: Layout;
-  /** Bytes by layer, of those that there were at the last count. */
+  /** Bytes of each layer that the last count found. */
   #sizes = new Map<string, number>();
 
   constructor(layout: Layout) {
@@ -97,7 +97,9 @@ class StoreCounter {
     }
   }
 
-  /** Merged directories of this store in the mount table, where blanks and the like are escaped. */
+  /**
+   * Counts merged directories of this store in the mount table, which escapes blanks and similar characters.
+   */
   async #mounts(): Promise<number> {
     const below = `${this.#layout.at(this.#layout.overlay2)}/`.replace(
       /[ \t\n\\]/g,

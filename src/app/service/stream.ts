@@ -1,18 +1,19 @@
 /**
- * Streams of JSON lines, as docker's clients draw them: `{"status","progressDetail":{"current","total"},"progress","id"}`,
- * plain text as `{"stream"}`, and errors as `{"errorDetail":{"message"},"error"}`, since the status of the answer is gone
- * by then. Mirrors `moby/moby: pkg/{streamformatter,jsonmessage}` at v28.
+ * Streams of JSON lines, as docker's clients draw them:
+ * `{"status","progressDetail":{"current","total"},"progress","id"}`, plain text as `{"stream"}`, and errors
+ * as `{"errorDetail":{"message"},"error"}`, because the status of the answer is already sent. Mirrors
+ * `moby/moby: pkg/{streamformatter,jsonmessage}` at v28.
  *
- * The answer begins with the first line; an error before it is still answered with its status. Who works does not wait
- * for a client that reads slowly: of each line with a key the latest version waits, in its first place, so that what
- * waits is bounded by the number of layers, and progress of one layer is told ten times a second at most.
+ * The answer begins with the first line; an error before it still gets its status. The work does not wait for
+ * a slow client: if lines have the same key, only the latest one waits, in the place of the first. So the
+ * number of layers bounds the lines that wait. Progress of one layer is sent at most ten times a second.
  */
 import { goJson } from '../../core/go-json.ts';
 import { formatBytes } from '../../core/units.ts';
 import type { ApiRequest } from './request.ts';
 import { messageOf } from './status.ts';
 
-/** How often the progress of one thing is told. */
+/** Minimum time between two progress lines with the same key. */
 const PROGRESS_MS = 100;
 /** Cells of a progress bar, `[====>    ]`. */
 const BAR = 50;
@@ -25,7 +26,7 @@ export interface Progress {
 
 export class JsonStream {
   readonly #request: Pick<ApiRequest, 'response' | 'signal'>;
-  /** Lines that the client is too slow for. */
+  /** Lines that wait for a slow client. */
   readonly #waiting = new Map<string | symbol, string>();
   readonly #told = new Map<string, number>();
 
@@ -38,17 +39,17 @@ export class JsonStream {
     return this.#request.response.headersSent;
   }
 
-  /** Text as it is, e.g. `Loaded image: a:1\n`. */
+  /** Sends plain text, e.g. `Loaded image: a:1\n`. */
   text(text: string): void {
     this.#send({ stream: text });
   }
 
-  /** One line of what goes on, e.g. `Pulling from library/alpine`. */
+  /** Sends one status line, e.g. `Pulling from library/alpine`. */
   status(status: string, id?: string): void {
     this.#send({ status, id });
   }
 
-  /** What goes on with one of several things; without numbers: what is done with it now. */
+  /** Sends the progress of one of several objects. Without numbers, only the current step. */
   progress(id: string, status: string, { current, total }: Progress = { current: 0 }): void {
     const isOver = total !== undefined && current >= total;
     if (current > 0 && !isOver && !this.#isTime(`${id}\0${status}`)) return;
@@ -61,12 +62,12 @@ export class JsonStream {
     this.#send(line, `${id}\0${status}`);
   }
 
-  /** What a program wants to know, e.g. the digest that was pushed. */
+  /** Sends data for programs, e.g. the digest that was pushed. */
   aux(value: unknown, id?: string): void {
     this.#send({ progressDetail: {}, id, aux: value });
   }
 
-  /** Ends the answer; resolves when all of it is on its way, the client is gone, or the service stops. */
+  /** Ends the answer. Resolves when all lines are written, the client disconnects, or the service stops. */
   async end(): Promise<void> {
     const { response, signal } = this.#request;
     if (!this.begun) this.#begin();
@@ -76,7 +77,7 @@ export class JsonStream {
 
   /**
    * Ends the answer with an error.
-   * @throws the error, where the answer has not begun
+   * @throws the error, if the answer has not begun
    */
   async fail(error: unknown): Promise<void> {
     if (!this.begun) throw error;
@@ -85,7 +86,7 @@ export class JsonStream {
     await this.end();
   }
 
-  /** Begins the answer with a status of 200, whatever comes. */
+  /** Begins the answer with a status of 200, even if an error follows. */
   begin(): void {
     if (!this.begun) this.#begin();
   }
@@ -138,7 +139,7 @@ export class JsonStream {
   }
 }
 
-/** `[====>    ]  1.2MB/3.4MB`; without a total the bytes alone. */
+/** Formats `[====>    ]  1.2MB/3.4MB`; without a total, only the bytes. */
 export function progressBar({ current, total = 0 }: Progress): string {
   if (current <= 0 && total <= 0) return '';
   const done = formatBytes(current, 4).padStart(8);

@@ -1,6 +1,7 @@
 /**
- * What pull and push say, line for line as dockerd says it to its clients (moby/moby: distribution/{pull,push}_v2.go and
- * xfer/). The first line waits for the second one, so that an image that is not there is answered with a status.
+ * The output of pull and push, line for line as dockerd sends it (moby/moby: distribution/{pull,push}_v2.go
+ * and xfer/). The first line waits for the second one, so that a missing image is still answered with an
+ * error status.
  */
 import type { ProgressEvent } from '../../core/progress.ts';
 import { parseReference } from '../../core/reference.ts';
@@ -16,13 +17,13 @@ abstract class TransferProgress {
     this.stream = stream;
   }
 
-  /** Takes an event; bound, so that it can be passed as `onProgress`. */
+  /** Handles an event. It is bound, so that it can be passed as `onProgress`. */
   readonly show = (event: ProgressEvent): void => {
     if (event.type === 'pulling')
       this.#head = () => this.stream.status(`Pulling from ${event.repository}`, event.id);
     else if (event.type === 'pushing')
       this.#head = () => this.stream.status(`The push refers to repository [${event.repository}]`);
-    // Told of each layer.
+    // Progress is also reported for each layer, so the total is not shown.
     else if (event.type !== 'progress') {
       this.#head?.();
       this.#head = undefined;
@@ -40,7 +41,7 @@ abstract class TransferProgress {
 
 /** The lines of a pull. */
 export class PullProgress extends TransferProgress {
-  /** Layers all of whose bytes are there. */
+  /** Layers that are completely downloaded. */
   readonly #complete = new Set<string>();
 
   protected say(event: ProgressEvent): void {
@@ -145,12 +146,12 @@ export class PushProgress extends TransferProgress {
   }
 }
 
-/** What docker calls a layer that is pulled: the beginning of its blob's digest. */
+/** docker's name of a pulled layer: the beginning of its blob's digest. */
 function blobId({ blob, member = '' }: LayerProgress): string {
   return short(blob ?? member);
 }
 
-/** What docker calls a layer that is pushed: the beginning of its DiffID. */
+/** docker's name of a pushed layer: the beginning of its DiffID. */
 function diffId(event: LayerProgress): string {
   return short(event.diffId ?? '');
 }

@@ -1,14 +1,15 @@
 /**
- * Connections that become something else than HTTP/1.1: what a container reads and writes, or gRPC. Node gives the connection of
- * every request that asks for another protocol to whoever listens for 'upgrade', while requests to other routes (`curl --http2`)
- * are to be answered as if they had not asked. So whether a request has asked depends on its route here.
+ * Connections that switch from HTTP/1.1 to another protocol: the streams of a container, or gRPC. Node passes
+ * the connection of every request that asks for another protocol to the listeners of 'upgrade'. Other routes
+ * must answer such requests (`curl --http2`) as if they had not asked. So the route decides here whether a
+ * request counts as an upgrade.
  */
 import { IncomingMessage, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 
-/** A message that says that it asks for another protocol only where `isWanted`. */
+/** Returns a message class that reports an upgrade only if `isWanted` agrees. */
 export function upgradableMessages(isWanted: (message: IncomingMessage) => boolean): typeof IncomingMessage {
-  /** A field would come too late: Node's constructor assigns `upgrade` already. */
+  /** A field of the class would be initialised too late: Node's constructor already assigns `upgrade`. */
   const asking = new WeakSet<IncomingMessage>();
   return class extends IncomingMessage {
     get upgrade(): boolean {
@@ -21,14 +22,17 @@ export function upgradableMessages(isWanted: (message: IncomingMessage) => boole
   };
 }
 
-/** A connection that was taken over. */
+/** A connection that a route took over. */
 export interface Upgraded {
   readonly socket: Socket;
-  /** What the client had sent behind its request. */
+  /** The bytes that the client sent right after its request. */
   readonly head: Buffer;
 }
 
-/** An answer in HTTP/1.1 to a request that asks for another protocol; the connection ends with it. */
+/**
+ * Creates an HTTP/1.1 answer to a request that asks for another protocol. The connection ends with the
+ * answer.
+ */
 export function plainAnswer(incoming: IncomingMessage): ServerResponse {
   const { socket } = incoming;
   const response = new ServerResponse(incoming);
@@ -41,7 +45,7 @@ export function plainAnswer(incoming: IncomingMessage): ServerResponse {
   return response;
 }
 
-/** Says that the protocol is changed, with docker's word for it; from then on the connection is raw. */
+/** Announces the new protocol, in docker's words. From then on the connection is raw. */
 export function switchProtocols(
   response: ServerResponse,
   { socket, head }: Upgraded,
@@ -57,7 +61,7 @@ export function switchProtocols(
   return socket;
 }
 
-/** Reads what the client sends and nobody wants, and closes the connection when it has ended its side. */
+/** Discards the client's bytes, and closes the connection when the client has ended its side. */
 export function readPast(socket: Socket): void {
   socket.on('error', () => undefined);
   socket.once('end', () => socket.destroy());

@@ -1,10 +1,10 @@
-/** What `docker version` shows of the server. Mirrors `moby/moby: daemon/info.go` (SystemVersion) at v20.10. */
+/** The server's part of `docker version`. Mirrors `moby/moby: daemon/info.go` (SystemVersion) at v20.10. */
 import { arch, release } from 'node:os';
 import { hostPlatform } from '../../core/platform.ts';
 import { packageVersion } from '../../system/package-version.ts';
 import { API_VERSION, MIN_API_VERSION } from './version.ts';
 
-/** Clients of before 1.35 read the members below `Components`, later ones the components. */
+/** Clients before API 1.35 read the members below `Components`; later ones read the components. */
 export function versionDocument(): Readonly<Record<string, unknown>> {
   const engine = {
     ApiVersion: API_VERSION,

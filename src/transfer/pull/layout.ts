@@ -4,21 +4,16 @@
  * is checked and not fetched again; `index.json`, which makes the image seen, is written last. Needs no store.
  * Mirrors opencontainers/image-spec: image-layout.md.
  */
-import { readdir, readFile, realpath, stat } from 'node:fs/promises';
-import { join } from 'node:path';
 import { throwIfAborted } from '../../core/abort.ts';
 import { ANNOTATION_IMAGE_NAME, ANNOTATION_REF_NAME, type Descriptor } from '../../core/descriptor.ts';
 import { digestOf, type Digest } from '../../core/digest.ts';
-import { isSystemError, LayerstackError, unlessMissing } from '../../core/errors.ts';
-import { array, decodeJson, integer, map, object, optional, string, unknown } from '../../core/json.ts';
+import { LayerstackError } from '../../core/errors.ts';
 import type { OnProgress } from '../../core/progress.ts';
 import { canonicalName, formatReference, withDefaultTag, type Reference } from '../../core/reference.ts';
 import { Slots } from '../../layer/slots.ts';
 import { holdFlock } from '../../system/lock.ts';
-import { makeDirectories } from '../../system/make-directories.ts';
-import { call, native } from '../../system/native.ts';
-import { spaceError } from '../../system/space.ts';
-import { LayoutBlobs, TEMPORARY } from './layout-blobs.ts';
+import { LayoutBlobs } from './layout-blobs.ts';
+import { openLayout, readIndex, writeIndex } from './layout-index.ts';
 import { MAX_NESTING, readDocument } from './resolve-manifest.ts';
 import type { PullSource } from './source.ts';
 
@@ -52,18 +47,6 @@ const DEFAULT_MAX_BYTES = 1024 ** 4;
 const MAX_MANIFESTS = 1000;
 /** Of all documents of one image together, which are in memory until its blobs are there. */
 const MAX_DOCUMENT_BYTES = 64 * 1024 * 1024;
-const MAX_INDEX_BYTES = 4 * 1024 * 1024;
-const OCI_LAYOUT = '{"imageLayoutVersion":"1.0.0"}';
-
-/** `index.json` of a layout, as far as it matters which of its entries stay. */
-const layoutIndex = object({
-  schemaVersion: optional(integer),
-  manifests: optional(array(unknown)),
-});
-const layoutEntry = object({
-  digest: optional(string),
-  annotations: optional(map(string)),
-});
 
 /**
  * The image is in the layout, durably, under its tag; what else the layout has stays.
@@ -79,7 +62,7 @@ export async function pullLayout(
 ): Promise<PulledLayout> {
   throwIfAborted(options.signal);
   const named = withDefaultTag(reference);
-  const path = await openDirectory(directory);
+  const path = await openLayout(directory);
   const held = await holdFlock(path, true);
   if (!held)
     throw new LayerstackError('ERR_STORE_LOCKED', `another pull writes to ${path}: wait for its end`, {
@@ -94,27 +77,6 @@ export async function pullLayout(
   } finally {
     await held.release();
   }
-}
-
-/** The directory's canonical path. */
-async function openDirectory(directory: string): Promise<string> {
-  const fail = (why: string, cause?: unknown): never => {
-    throw new LayerstackError(
-      'ERR_INVALID_ARGUMENT',
-      `${directory} ${why}: name an OCI layout or a new directory`,
-      { path: directory, cause },
-    );
-  };
-  await makeDirectories(directory).catch((error: unknown) => {
-    if (!isSystemError(error, 'EEXIST', 'ENOTDIR')) throw error;
-    fail('is not a directory', error);
-  });
-  const path = await realpath(directory);
-  const names = await readdir(path);
-  const own = ['oci-layout', 'blobs', '.layerstack-partial'];
-  const isOwn = (name: string): boolean => own.includes(name) || TEMPORARY.test(name);
-  if (!names.every(isOwn) && !names.includes('oci-layout')) fail('is not empty and not an OCI layout');
-  return path;
 }
 
 interface Target {
@@ -256,45 +218,4 @@ class LayoutPull {
     if (stop.signal.aborted) throw stop.signal.reason;
     return results.reduce((sum, result) => sum + (result.status === 'fulfilled' ? result.value : 0), 0);
   }
-}
-
-async function readIndex(path: string): Promise<unknown[]> {
-  const file = join(path, 'index.json');
-  const stats = await unlessMissing(stat(file));
-  if (!stats) return [];
-  const source = {
-    what: file,
-    code: 'ERR_INVALID_ARGUMENT',
-    maxBytes: MAX_INDEX_BYTES,
-    facts: { path: file },
-  } as const;
-  if (stats.size > MAX_INDEX_BYTES)
-    throw new LayerstackError('ERR_INVALID_ARGUMENT', `${file}: it has ${String(stats.size)} bytes`, {
-      path: file,
-    });
-  const { manifests = [] } = decodeJson(layoutIndex, await readFile(file), source);
-  return manifests;
-}
-
-/** Writes `index.json` with the entry in place of any of the same tag (or, without one, the same digest). */
-async function writeIndex(
-  path: string,
-  before: readonly unknown[],
-  entry: { readonly digest: Digest; readonly annotations?: Readonly<Record<string, string>> },
-): Promise<void> {
-  const tag = entry.annotations?.[ANNOTATION_REF_NAME];
-  const stays = before.filter((each) => {
-    const { digest, annotations } = layoutEntry(each, '');
-    const own = annotations?.get(ANNOTATION_REF_NAME);
-    return own !== tag || (tag === undefined && digest !== entry.digest);
-  });
-  const index = { schemaVersion: 2, manifests: [...stays, entry] };
-  const steps = [
-    { op: 'replace', path: 'oci-layout', data: OCI_LAYOUT, mode: 0o644 },
-    { op: 'replace', path: 'index.json', data: JSON.stringify(index), mode: 0o644 },
-    { op: 'fsync', path: '.' },
-  ] as const;
-  await call(native.batch(path, steps)).catch((error: unknown) => {
-    throw spaceError(error, path);
-  });
 }

@@ -1,12 +1,11 @@
 /**
  * Store -> repository: config, layers and manifest of one image, named by a tag. Layers go side by side, each by the
- * cheapest way (push/layer.ts); the manifest comes last, so a push that was broken off is not to be seen. Nothing changes in the
+ * cheapest way (push/layer.ts). The manifest comes last, so an interrupted push is not seen. Nothing changes in the
  * store but what is remembered: which blobs the layers are, and the manifest's digest as a name of the image.
  * Mirrors moby/moby: distribution/push_v2.go at v20.10.
  */
 import { throwIfAborted } from '../../core/abort.ts';
-import type { Descriptor } from '../../core/descriptor.ts';
-import { digestOf, topChainId, type DiffID, type Digest, type ImageID } from '../../core/digest.ts';
+import { digestOf, topChainId, type Digest, type ImageID } from '../../core/digest.ts';
 import { LayerstackError, undefinedIf } from '../../core/errors.ts';
 import type { OnProgress } from '../../core/progress.ts';
 import { withSum } from '../../core/tally.ts';
@@ -19,16 +18,16 @@ import {
 } from '../../core/reference.ts';
 import type { ImageConfig } from '../../image/config.ts';
 import type { Distribution, SourceCredentials } from '../../image/distribution.ts';
-import type { OriginalImage, OriginalImages } from '../../image/originals.ts';
+import type { OriginalImages } from '../../image/originals.ts';
 import type { ImageStore } from '../../image/store.ts';
 import { checkCompression, type LayerCompression } from '../../layer/compress.ts';
-import { Slots } from '../../layer/slots.ts';
-import type { Layer, LayerStore } from '../../layer/store.ts';
+import type { LayerStore } from '../../layer/store.ts';
 import type { Root } from '../../system/root.ts';
 import { locateRepository } from '../registry/address.ts';
 import type { CredentialSource } from '../registry/auth/credentials.ts';
 import type { RepositoryClient } from '../registry/client.ts';
-import { pushLayer, type BlobMemory, type LayerTarget } from './layer.ts';
+import type { BlobMemory } from './layer.ts';
+import { pushLayers } from './layers.ts';
 import { imageManifest, type ManifestDocument, type ManifestFormat } from './manifest.ts';
 
 export interface PushOptions {
@@ -161,8 +160,7 @@ async function pushImage(
   const original = asksForOne === undefined ? await stores.originals?.find(id) : undefined;
 
   onProgress({ type: 'pushing', reference: name, repository: canonicalName(reference.repository) });
-  const stop = new AbortController();
-  const target: LayerTarget = {
+  const target = {
     client,
     layers,
     format,
@@ -172,9 +170,9 @@ async function pushImage(
     level: options.compressionLevel,
     monolithic: options.monolithic === true,
     memory: memoryOf(stores),
-    signal: signal ? AbortSignal.any([signal, stop.signal]) : stop.signal,
   };
-  const blobs = await pushLayers(chain, target, original, options.maxConcurrentUploads ?? UPLOADS, stop);
+  const uploads = options.maxConcurrentUploads ?? UPLOADS;
+  const blobs = await pushLayers(chain, target, { original, uploads, signal });
   await pushConfig(client, config, signal);
   const manifest = original?.manifest ?? imageManifest(format, config, blobs);
   const digest = await pushManifest(client, reference.tag ?? 'latest', manifest, signal);
@@ -205,39 +203,6 @@ function resolveForm(
       `maxConcurrentUploads must be at least 1, not ${String(uploads)}`,
     );
   return { compression, format: format ?? (compression === 'zstd' ? 'oci' : 'docker') };
-}
-
-/** The blobs of all layers, bottom to top. The first failure stops the others; all are at their end on return. */
-async function pushLayers(
-  chain: readonly Layer[],
-  target: LayerTarget,
-  original: OriginalImage | undefined,
-  uploads: number,
-  stop: AbortController,
-): Promise<Descriptor[]> {
-  const { onProgress, signal } = target;
-  const slots = new Slots(uploads);
-  const pushes = new Map<DiffID, Promise<Descriptor>>();
-  // What is twice in an image is sent once.
-  const distinct = [...new Map(chain.map((layer, at) => [layer.diffId, { layer, at }])).values()];
-  for (const { layer } of distinct)
-    onProgress({ type: 'layer-preparing', diffId: layer.diffId, current: 0, total: layer.size });
-  for (const [turn, { layer, at }] of distinct.entries()) {
-    if (turn >= uploads)
-      onProgress({ type: 'layer-waiting', diffId: layer.diffId, current: 0, total: layer.size });
-    const descriptor = original?.layers[at];
-    const source = original && descriptor && { image: original, descriptor };
-    const pushed = slots.run(signal, () => pushLayer(layer, target, source));
-    pushed.catch((error: unknown) => stop.abort(error));
-    pushes.set(layer.diffId, pushed);
-  }
-  const results = await Promise.allSettled(pushes.values());
-  const failed = results
-    .filter((result) => result.status === 'rejected')
-    .map(({ reason }) => reason as unknown);
-  // The others end with ERR_ABORTED by the first, which is the reason.
-  if (failed.length > 0) throw signal.reason === stop.signal.reason ? stop.signal.reason : failed[0];
-  return Promise.all(chain.map(({ diffId }) => pushes.get(diffId) as Promise<Descriptor>));
 }
 
 async function pushConfig(

@@ -1,24 +1,30 @@
-/** `layerstack bundle`: prints the path of the OCI bundle. */
+/** `layerstack bundle`: writes an OCI bundle and prints its path. */
 import { unsupportedText } from '../../../container/spec/unsupported.ts';
 import { defineCommand } from '../command.ts';
 
 export const command = defineCommand({
   usage: '[OPTIONS] CONTAINER DIR [COMMAND] [ARG...]',
   description:
-    'Writes an OCI bundle to DIR, for `runc run --bundle DIR NAME`, and prints its path. The container is mounted for\n' +
-    'it and stays so: unmount it when the runtime has ended.',
+    'Write an OCI bundle to DIR, for `runc run --bundle DIR NAME`, and print its path. The container is mounted\n' +
+    'for the bundle and stays mounted: unmount it when the runtime has ended.',
   options: {
-    env: { type: 'string', short: 'e', multiple: true, value: 'NAME=VALUE', help: 'add a variable' },
+    env: {
+      type: 'string',
+      short: 'e',
+      multiple: true,
+      value: 'NAME=VALUE',
+      help: 'add an environment variable',
+    },
     entrypoint: { type: 'string', value: 'PATH', help: "replace the container's entrypoint" },
-    user: { type: 'string', short: 'u', value: 'USER[:GROUP]', help: 'user the command runs as' },
+    user: { type: 'string', short: 'u', value: 'USER[:GROUP]', help: 'run the command as this user' },
     workdir: {
       type: 'string',
       short: 'w',
       value: 'DIR',
       kind: 'none',
-      help: 'directory the command starts in',
+      help: 'start the command in this directory',
     },
-    verbose: { type: 'boolean', help: 'say what of the host config became what of config.json' },
+    verbose: { type: 'boolean', help: 'show which keys of the host config became which keys of config.json' },
   },
   operandsEndOptions: true,
   operands: { min: 2, max: Infinity, kinds: ['container', 'directory', 'none'] },

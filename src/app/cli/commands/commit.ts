@@ -1,4 +1,4 @@
-/** `layerstack commit`: a container's changes as an image; prints its id, as `docker commit`. */
+/** `layerstack commit`: makes an image from a container's changes; prints its id, as `docker commit`. */
 import { defineCommand } from '../command.ts';
 import { sourceDateEpoch } from '../epoch.ts';
 import { ProgressDisplay } from '../progress.ts';
@@ -6,8 +6,8 @@ import { ProgressDisplay } from '../progress.ts';
 export const command = defineCommand({
   usage: '[OPTIONS] CONTAINER [REPOSITORY[:TAG]]',
   description:
-    "Makes an image of a container's changes and prints its id. SOURCE_DATE_EPOCH in the environment gives the date\n" +
-    'of the image, and the latest one of its files.',
+    "Make an image from a container's changes and print its id. SOURCE_DATE_EPOCH in the environment is the date of\n" +
+    'the image, and the latest date that one of its files gets.',
   options: {
     author: { type: 'string', short: 'a', value: 'NAME', help: 'author, e.g. "A <a@example.org>"' },
     message: { type: 'string', short: 'm', value: 'TEXT', help: 'commit message' },
@@ -23,7 +23,7 @@ export const command = defineCommand({
   examples: [
     {
       command: "layerstack commit -m 'say hello' -c 'ENV GREETING=hello' build app:2",
-      does: 'makes an image of a container',
+      does: 'makes an image from a container',
     },
   ],
   async run(context, values, [container = '', reference]) {

@@ -1,12 +1,15 @@
-/** `layerstack __complete`: names in the store for the shell's completion. Makes no store, and says nothing of what is wrong. */
+/**
+ * `layerstack __complete`: prints names in the store for the shell's completion. Makes no store, and prints
+ * no errors.
+ */
 import { defineCommand, type Context } from '../command.ts';
 
-/** More than anybody reads through. */
+/** More names than anybody reads. */
 const MOST = 1000;
 
 export const command = defineCommand({
   usage: 'image|container|container-path|object',
-  description: "Prints names of images or containers, for the shell's completion.",
+  description: "Print names of images or containers, for the shell's completion.",
   options: {},
   operands: { min: 1, max: 1 },
   examples: [],

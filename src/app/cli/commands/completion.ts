@@ -1,4 +1,4 @@
-/** `layerstack completion`: a script that completes commands in a shell. */
+/** `layerstack completion`: prints a script that completes commands in a shell. */
 import { defineCommand, UsageError } from '../command.ts';
 
 const SHELLS = ['bash', 'zsh', 'fish'] as const;
@@ -6,8 +6,8 @@ const SHELLS = ['bash', 'zsh', 'fish'] as const;
 export const command = defineCommand({
   usage: SHELLS.join('|'),
   description:
-    'Prints a script that has a shell complete verbs, options and their values, and names of images and containers in the\n' +
-    'store that the command line names. In bash and zsh: source <(layerstack completion bash). In fish:\n' +
+    'Print a script that makes a shell complete verbs, options and their values, and names of images and containers in\n' +
+    'the store that the command line names. In bash and zsh: source <(layerstack completion bash). In fish:\n' +
     'layerstack completion fish | source.',
   options: {},
   operands: { min: 1, max: 1, kinds: [SHELLS] },
@@ -27,9 +27,7 @@ export const command = defineCommand({
   ],
   async run(context, _values, [shell = '']) {
     if (!SHELLS.some((each) => each === shell))
-      throw new UsageError(
-        `${JSON.stringify(shell)} is not a shell that can be completed: use ${SHELLS.join(', ')}`,
-      );
+      throw new UsageError(`${JSON.stringify(shell)} is not a supported shell: use ${SHELLS.join(', ')}`);
     const { completionScript } = await import('../completion.ts');
     const script = completionScript(shell as (typeof SHELLS)[number], await context.declarations());
     context.print(...script.trimEnd().split('\n'));

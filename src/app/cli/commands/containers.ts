@@ -1,4 +1,7 @@
-/** `layerstack containers`: the table of `docker ps -a`; a mounted container says so. */
+/**
+ * `layerstack containers`: prints the table of `docker ps -a`, which here also shows whether a container is
+ * mounted.
+ */
 import type { Container } from '../../../container/record.ts';
 import type { ContainerSize } from '../../../container/store.ts';
 import { compareBytes } from '../../../core/bytes.ts';
@@ -32,16 +35,16 @@ const RAW_QUIET = 'container_id: {{.ID}}';
 
 export const command = defineCommand({
   usage: '[OPTIONS]',
-  description: 'Lists containers, newest first, those of dockerd too.',
+  description: 'List containers, newest first, including those of dockerd.',
   options: {
-    all: { type: 'boolean', short: 'a', help: 'no effect: all are always shown' },
-    quiet: { type: 'boolean', short: 'q', help: 'ids only' },
-    'no-trunc': { type: 'boolean', help: 'whole ids and commands' },
+    all: { type: 'boolean', short: 'a', help: 'no effect: all containers are always shown' },
+    quiet: { type: 'boolean', short: 'q', help: 'print ids only' },
+    'no-trunc': { type: 'boolean', help: 'print whole ids and commands' },
     format: {
       type: 'string',
       value: 'FORMAT',
       kind: ['table', 'json', 'raw'],
-      help: 'table, json (a document a line), raw, or a Go template: {{.ID}}',
+      help: 'table, json (one document a line), raw, or a Go template such as {{.ID}}',
     },
   },
   operands: { min: 0, max: 0 },
@@ -103,7 +106,7 @@ function quotedCommand(container: Container, truncate: boolean): string {
   return quote(truncate ? ellipsis(text, 20) : text);
 }
 
-/** The fields of `docker ps --format json` that a store knows. */
+/** Returns the fields of `docker ps --format json` that a store knows. */
 async function document(
   store: Layerstack,
   { container, mounted }: Row,
@@ -135,7 +138,7 @@ function imageOf({ imageName }: Container, truncate: boolean): string {
   return truncate && /^sha256:[0-9a-f]{64}$/.test(imageName) ? formatId(imageName, true) : imageName;
 }
 
-/** As docker lists them, sorted: `a=1,b=2`. */
+/** Returns the labels as docker lists them, sorted: `a=1,b=2`. */
 function labelsText({ config: { Labels } }: Container): string {
   const texts = [...(Labels ?? [])].map(([name, value]) => `${name}=${value}`);
   return texts.sort(compareBytes).join(',');

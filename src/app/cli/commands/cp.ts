@@ -1,32 +1,35 @@
-/** `layerstack cp`: files between a container and the host, as `docker cp`. */
+/** `layerstack cp`: copies files between a container and the host, as `docker cp`. */
 import { defineCommand, UsageError, type Context } from '../command.ts';
 import { parseBytes } from '../format.ts';
 import { ProgressDisplay } from '../progress.ts';
 
-/** Late, since it brings the addon; not in `run`, where tsc forgets to rename it beside `await using`. */
+/**
+ * Imported late, because it loads the addon. Outside `run`, because tsc does not rename the file of an import
+ * beside `await using`.
+ */
 const archiveOutput = () => import('../archive-output.ts');
 
 export const command = defineCommand({
   usage: '[OPTIONS] CONTAINER:PATH DEST|-\n       layerstack cp [OPTIONS] SRC|- CONTAINER:PATH',
   description:
-    'Copies a file or directory out of a container, or into it, whether it is mounted or not. `-` is a tar on stdout\n' +
-    'or stdin. A source that ends in /. means the content of the directory. A host path with a colon must begin\n' +
-    'with / or a dot.',
+    'Copy a file or directory out of a container, or into it. The container may be mounted. `-` is a tar on stdout or\n' +
+    'stdin. A source that ends in /. means the content of the directory. A host path with a colon must begin with / or\n' +
+    'a dot.',
   options: {
     archive: {
       type: 'boolean',
       short: 'a',
-      help: "out: keep owners; in: everything belongs to the container's user",
+      help: "out: keep the owners of files; in: give all files to the container's user",
     },
     'follow-link': {
       type: 'boolean',
       short: 'L',
-      help: 'copy what a link at the end of the source leads to',
+      help: 'follow a symlink at the end of the source path',
     },
     'max-bytes': {
       type: 'string',
       value: 'SIZE',
-      help: 'of a tar from stdin, refuse more uncompressed bytes than this, e.g. 10G',
+      help: 'refuse a tar from stdin with more uncompressed bytes than this, e.g. 10G',
     },
   },
   operands: { min: 2, max: 2, kinds: ['container-path'] },
@@ -74,12 +77,12 @@ interface Operand {
   readonly path: string;
 }
 
-/** docker's rule: what begins with `/` or `.` is a path of the host, whatever colons it has. */
+/** Parses an operand by docker's rule: a path of the host begins with `/` or `.`, whatever colons it has. */
 function parseOperand(text: string): Operand {
   if (text === '') throw new UsageError('an operand is empty');
   const colon = text.indexOf(':');
   if (colon < 0 || text.startsWith('/') || text.startsWith('.')) return { path: text };
-  if (colon === 0) throw new UsageError(`${JSON.stringify(text)} names no container before the colon`);
+  if (colon === 0) throw new UsageError(`${JSON.stringify(text)} has no container name before the colon`);
   return { container: text.slice(0, colon), path: text.slice(colon + 1) };
 }
 

@@ -1,4 +1,4 @@
-/** `layerstack create`: prints the container's id. */
+/** `layerstack create`: makes a container; prints its id. */
 import { unsupportedText } from '../../../container/spec/unsupported.ts';
 import { defineCommand } from '../command.ts';
 import { hostConfigOf, HOST_OPTIONS } from '../host-options.ts';
@@ -6,28 +6,34 @@ import { hostConfigOf, HOST_OPTIONS } from '../host-options.ts';
 export const command = defineCommand({
   usage: '[OPTIONS] IMAGE [COMMAND] [ARG...]',
   description:
-    'Makes a container, an empty writable layer on an image, and prints its id. COMMAND is what `bundle` runs,\n' +
-    'and the options that docker has for it are what `bundle` makes of it.',
+    'Make a container, an empty writable layer on an image, and print its id. A bundle of the container runs COMMAND, as\n' +
+    "docker's options for running a container ask.",
   options: {
-    name: { type: 'string', value: 'NAME', help: 'name of the container (default: one is made up)' },
+    name: { type: 'string', value: 'NAME', help: 'name of the container (default: a generated name)' },
     entrypoint: { type: 'string', value: 'PATH', help: "replace the image's entrypoint" },
-    env: { type: 'string', short: 'e', multiple: true, value: 'NAME=VALUE', help: 'set a variable' },
-    user: { type: 'string', short: 'u', value: 'USER[:GROUP]', help: 'user the command runs as' },
+    env: {
+      type: 'string',
+      short: 'e',
+      multiple: true,
+      value: 'NAME=VALUE',
+      help: 'set an environment variable',
+    },
+    user: { type: 'string', short: 'u', value: 'USER[:GROUP]', help: 'run the command as this user' },
     workdir: {
       type: 'string',
       short: 'w',
       value: 'DIR',
       kind: 'none',
-      help: 'directory the command starts in',
+      help: 'start the command in this directory',
     },
     hostname: { type: 'string', value: 'NAME', help: 'host name (default: the first 12 digits of the id)' },
-    durable: { type: 'boolean', help: 'print the id when the container is on disk' },
+    durable: { type: 'boolean', help: 'print the id only when the container is on disk' },
     label: { type: 'string', short: 'l', multiple: true, value: 'NAME=VALUE', help: 'set a label' },
     domainname: { type: 'string', value: 'NAME', help: 'NIS domain name' },
-    tty: { type: 'boolean', short: 't', help: 'the command has a terminal' },
+    tty: { type: 'boolean', short: 't', help: 'give the command a terminal' },
     'ignore-unsupported': {
       type: 'boolean',
-      help: 'keep what no bundle can carry, and warn, instead of refusing it',
+      help: 'keep options that no bundle can carry, and warn, instead of refusing them',
     },
     ...HOST_OPTIONS,
   },
@@ -65,7 +71,7 @@ export const command = defineCommand({
   },
 });
 
-/** `NAME` alone takes the value of this process, as in docker. */
+/** Returns the variable; `NAME` alone takes its value from the environment of this process, as in docker. */
 function withValue(entry: string): string {
   return entry.includes('=') ? entry : `${entry}=${process.env[entry] ?? ''}`;
 }

@@ -1,4 +1,4 @@
-/** `layerstack df`: the tables of `docker system df`, as far as a store has what they show. */
+/** `layerstack df`: prints the tables of `docker system df`, without the rows that a store cannot fill. */
 import type { DiskUsage } from '../../layerstack.ts';
 import { defineCommand, UsageError, type Context } from '../command.ts';
 import { ellipsis, formatAge, formatBytes, formatId } from '../format.ts';
@@ -21,23 +21,23 @@ const RAW = [
 export const command = defineCommand({
   usage: '[OPTIONS]',
   description:
-    'Shows what images and containers take on disk: the length of their files and links, a hard-linked file once, a layer\n' +
-    'once however many images have it. Directories, metadata and the rounding to disk blocks, which `du` counts, are not\n' +
-    'in it. RECLAIMABLE is what `prune --all` (of images) or `rm` (of containers) would free.',
+    'Show how much disk images and containers use: the length of their files and links. A hard-linked file counts once,\n' +
+    'and so does a layer that several images have. Directories, metadata and the rounding to disk blocks, which `du`\n' +
+    'counts, are not included. RECLAIMABLE is what `prune --all` (for images) or `rm` (for containers) would free.',
   options: {
-    verbose: { type: 'boolean', short: 'v', help: 'each image and container' },
+    verbose: { type: 'boolean', short: 'v', help: 'show each image and container' },
     format: {
       type: 'string',
       value: 'FORMAT',
       kind: ['table', 'json', 'raw'],
-      help: 'table, json (a document a line), raw, or a Go template: {{.ID}}',
+      help: 'table, json (one document a line), raw, or a Go template such as {{.Size}}',
     },
   },
   operands: { min: 0, max: 0 },
   examples: [{ command: 'layerstack df -v', does: 'shows each image and container' }],
   async run(context, values) {
     if (values.verbose && values.format === 'raw')
-      throw new UsageError('--format raw is of the summary: leave --verbose out');
+      throw new UsageError('--format raw shows the summary only: leave --verbose out');
     const format = await parseListingFormat(values.format, RAW);
     await using store = await context.open();
     const usage = await store.usage();

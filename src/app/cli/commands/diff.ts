@@ -1,11 +1,11 @@
-/** `layerstack diff`: what a container changed, as `docker diff` prints it. */
+/** `layerstack diff`: lists what a container changed, as `docker diff`. */
 import { defineCommand } from '../command.ts';
 import { parseFormat, quoteName } from '../output.ts';
 
 export const command = defineCommand({
   usage: '[OPTIONS] CONTAINER',
   description:
-    'Lists what was added (A), changed (C) and deleted (D) in a container, sorted. Works on a mounted one too.',
+    'List what was added (A), changed (C) and deleted (D) in a container, sorted. The container may be mounted.',
   options: { format: { type: 'string', value: 'json', help: 'one JSON document for each change' } },
   operands: { min: 1, max: 1, kinds: ['container'] },
   examples: [{ command: 'layerstack diff build', does: 'lists what was changed' }],

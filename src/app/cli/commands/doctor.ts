@@ -1,4 +1,4 @@
-/** `layerstack doctor`: findings as a table; fails where one fails. */
+/** `layerstack doctor`: prints findings as a table; fails where one of them fails. */
 import { LayerstackError } from '../../../core/errors.ts';
 import { defineCommand } from '../command.ts';
 import { formatTable, parseFormat } from '../output.ts';
@@ -6,11 +6,12 @@ import { formatTable, parseFormat } from '../output.ts';
 export const command = defineCommand({
   usage: '[OPTIONS]',
   description:
-    'Says what this machine and store can do and what is wrong with them. Status 1 where something must be mended.',
+    'Show what this machine and store can do and what is wrong with them. The exit status is 1 where something must be\n' +
+    'repaired.',
   options: { format: { type: 'string', value: 'json', help: 'one JSON document a line' } },
   operands: { min: 0, max: 0 },
-  failure: 'or something must be mended',
-  examples: [{ command: 'layerstack doctor', does: 'looks at machine and store' }],
+  failure: 'or something must be repaired',
+  examples: [{ command: 'layerstack doctor', does: 'checks the machine and the store' }],
   async run(context, values) {
     const format = parseFormat(values.format);
     const { diagnose } = await import('../../doctor.ts');

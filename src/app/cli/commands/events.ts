@@ -1,4 +1,4 @@
-/** `layerstack events`: what is done to the store, by whatever process, as `docker events`. */
+/** `layerstack events`: shows what any process does to the store, as `docker events`. */
 import { goJson } from '../../../core/go-json.ts';
 import { TYPE } from '../../../core/template/values.ts';
 import { toApiEvent, type ApiEvent } from '../../api-event.ts';
@@ -10,14 +10,14 @@ import { eventLine } from '../event-line.ts';
 export const command = defineCommand({
   usage: '[OPTIONS]',
   description:
-    'Shows what is done to the store as it happens, a line each, until it is stopped or the time of --until has come: what this\n' +
-    'command, the service and programs with the library do, whichever process they are. What dockerd does on the same root\n' +
-    'is not shown. Of the past at least the latest mebibyte of events is there.',
+    'Show what is done to the store as it happens, one line each, until the command is stopped or the time of --until has\n' +
+    'come. All processes are included: commands, the service, and programs with the library. What dockerd does on the same\n' +
+    'root is not shown. At least the latest mebibyte of past events is kept.',
   options: {
     since: {
       type: 'string',
       value: 'TIME',
-      help: 'events of the past too, from this time on: 10m, a date, or seconds',
+      help: 'show past events too, from this time on: 10m, a date, or seconds since 1970',
     },
     until: { type: 'string', value: 'TIME', help: 'end at this time' },
     filter: {
@@ -25,13 +25,13 @@ export const command = defineCommand({
       short: 'f',
       multiple: true,
       value: 'NAME=VALUE',
-      help: 'only those with this: type, event, image, container, label',
+      help: 'show only events that match: type, event, image, container, label',
     },
     format: {
       type: 'string',
       value: 'FORMAT',
       kind: ['json'],
-      help: 'json (a document a line), or a Go template: {{.Action}}',
+      help: 'json (one document a line), or a Go template such as {{.Action}}',
     },
   },
   operands: { min: 0, max: 0 },
@@ -52,13 +52,13 @@ export const command = defineCommand({
       for await (const event of store.events({ since, until, filters, signal: context.signal }))
         context.print(...show(toApiEvent(event, event.timeNano)).split('\n'));
     } catch (error) {
-      // To be stopped is how it ends.
+      // A signal is the normal end of this command.
       if (!context.signal.aborted) throw error;
     }
   },
 });
 
-/** @throws UsageError for a name that docker does not know, or one without a value. */
+/** @throws UsageError for a name that docker does not know, or for a filter without a value. */
 function parseEventFilters(given: readonly string[]): Record<string, string[]> {
   const filters: Record<string, string[]> = {};
   for (const text of given) {
@@ -107,7 +107,7 @@ class Message {
     [this.Scope, this.Time, this.TimeNano] = [scope, time, timeNano];
   }
 
-  /** The names of JSON are not those of Go. */
+  /** The keys in JSON differ from the names of the fields in Go. */
   toJSON(): ApiEvent {
     return this.#event;
   }

@@ -1,16 +1,19 @@
-/** `layerstack export`: a container's root file system as a tar, as `docker export`. */
+/** `layerstack export`: writes a container's root file system as a tar, as `docker export`. */
 import { defineCommand } from '../command.ts';
 import { sourceDateEpoch } from '../epoch.ts';
 import { ProgressDisplay } from '../progress.ts';
 
-/** Late, since it brings the addon; not in `run`, where tsc forgets to rename it beside `await using`. */
+/**
+ * Imported late, because it loads the addon. Outside `run`, because tsc does not rename the file of an import
+ * beside `await using`.
+ */
 const archiveOutput = () => import('../archive-output.ts');
 
 export const command = defineCommand({
   usage: '[OPTIONS] CONTAINER [> TAR]',
   description:
-    'Writes the root file system of a container as a tar, without what is mounted in it. SOURCE_DATE_EPOCH in the\n' +
-    'environment is the latest date that a file in it gets.',
+    'Write the root file system of a container as a tar, without the file systems that are mounted in it.\n' +
+    'SOURCE_DATE_EPOCH in the environment is the latest date that a file in the tar gets.',
   options: {
     output: { type: 'string', short: 'o', value: 'FILE', help: 'write to a file instead of stdout' },
     quiet: { type: 'boolean', short: 'q', help: 'no progress' },

@@ -1,4 +1,7 @@
-/** `layerstack fsck`: findings a line each, or as JSON; fails where something is wrong and was not repaired. */
+/**
+ * `layerstack fsck`: prints findings, one a line or as JSON; fails where something is wrong and was not
+ * repaired.
+ */
 import { LayerstackError } from '../../../core/errors.ts';
 import { isWrong } from '../../../core/store-finding.ts';
 import { defineCommand } from '../command.ts';
@@ -7,19 +10,20 @@ import { parseFormat, quoteName } from '../output.ts';
 export const command = defineCommand({
   usage: '[OPTIONS]',
   description:
-    'Checks layers, images and containers, and prints what is not in order. Status 1 where something is wrong and was not\n' +
-    'repaired; notes are not wrong. Without --repair it writes nothing, and works beside a running dockerd.',
+    'Check layers, images and containers, and print what is wrong. The exit status is 1 where something is wrong and was\n' +
+    'not repaired; notes do not count. Without --repair the command writes nothing, and works beside a running dockerd.',
   options: {
     deep: { type: 'boolean', help: 'read all content, and compare every layer with its digest' },
-    repair: { type: 'boolean', help: 'mend what can be mended without losing anything' },
+    repair: { type: 'boolean', help: 'repair what can be repaired without losing anything' },
     format: { type: 'string', value: 'json', help: 'one JSON document a line' },
   },
   operands: { min: 0, max: 0 },
   failure: 'or something is wrong and was not repaired',
-  examples: [{ command: 'layerstack fsck --deep', does: 'reads everything, and changes nothing' }],
+  examples: [{ command: 'layerstack fsck --deep', does: 'reads all content, and changes nothing' }],
   async run(context, values) {
     const format = parseFormat(values.format);
-    // Without repairs nothing is written, and what a writer that died has left is named before the next one removes it.
+    // Without --repair nothing is written. So what a dead writer has left is reported before the next writer
+    // removes it.
     await using store = await context.open({ readOnly: values.repair !== true });
     let wrong = 0;
     for await (const finding of store.fsck({

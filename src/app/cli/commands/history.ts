@@ -1,10 +1,10 @@
-/** `layerstack history`: the table of `docker history`. */
+/** `layerstack history`: prints the table of `docker history`. */
 import type { HistoryRow } from '../../../image/store.ts';
 import { defineCommand } from '../command.ts';
 import { ellipsis, formatAge, formatBytes, formatId, formatRfc3339 } from '../format.ts';
 import { formatTable, parseListingFormat, printListing } from '../output.ts';
 
-/** As much of a command as `docker history` shows. */
+/** `docker history` cuts commands to this width. */
 const COMMAND_WIDTH = 45;
 
 const HEADERS: Readonly<Record<string, string>> = {
@@ -14,16 +14,16 @@ const HEADERS: Readonly<Record<string, string>> = {
 
 export const command = defineCommand({
   usage: '[OPTIONS] IMAGE',
-  description: 'Shows how an image was made, newest step first.',
+  description: 'Show how an image was made, newest step first.',
   options: {
-    quiet: { type: 'boolean', short: 'q', help: 'ids only' },
-    'no-trunc': { type: 'boolean', help: 'whole ids and commands' },
-    raw: { type: 'boolean', help: 'sizes in bytes, times as dates (docker: --human=false)' },
+    quiet: { type: 'boolean', short: 'q', help: 'print ids only' },
+    'no-trunc': { type: 'boolean', help: 'print whole ids and commands' },
+    raw: { type: 'boolean', help: 'print sizes in bytes and times as dates (docker: --human=false)' },
     format: {
       type: 'string',
       value: 'FORMAT',
       kind: ['table', 'json'],
-      help: 'table, json (a document a line), or a Go template: {{.ID}}',
+      help: 'table, json (one document a line), or a Go template such as {{.ID}}',
     },
   },
   operands: { min: 1, max: 1, kinds: ['image'] },
@@ -58,7 +58,7 @@ export const command = defineCommand({
 
 function document(row: HistoryRow, truncate: boolean, human: boolean) {
   const createdBy = row.CreatedBy.replaceAll('\t', ' ');
-  // The year 1 stands for no time.
+  // The year 1 means that the time is not known.
   const unixMs = row.Created < 0 ? undefined : row.Created * 1000;
   return {
     Comment: row.Comment,

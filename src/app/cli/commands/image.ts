@@ -1,4 +1,4 @@
-/** `layerstack image`: a root file system as a disk image. */
+/** `layerstack image`: writes a root file system as a disk image. */
 import type { Container } from '../../../container/record.ts';
 import { LayerstackError } from '../../../core/errors.ts';
 import type { Layerstack } from '../../layerstack.ts';
@@ -6,17 +6,20 @@ import { defineCommand, UsageError } from '../command.ts';
 import { sourceDateEpoch } from '../epoch.ts';
 import { ProgressDisplay } from '../progress.ts';
 
-/** Late, since it brings the addon; not in `run`, where tsc forgets to rename it beside `await using`. */
+/**
+ * Imported late, because it loads the addon. Outside `run`, because tsc does not rename the file of an import
+ * beside `await using`.
+ */
 const archiveOutput = () => import('../archive-output.ts');
 
 export const command = defineCommand({
   usage: '[OPTIONS] -o FILE IMAGE|CONTAINER',
   description:
-    'Writes the root file system of a container, or else of an image, as one read-only file system that the kernel mounts:\n' +
+    'Write the root file system of a container, or else of an image, as one read-only file system that the kernel mounts:\n' +
     'EROFS with 4 KiB blocks, for `mount -o loop` and for virtual machines. The same image gives the same bytes.\n' +
     'SOURCE_DATE_EPOCH in the environment is the latest date that a file in it gets.',
   options: {
-    output: { type: 'string', short: 'o', value: 'FILE', help: 'the file to write' },
+    output: { type: 'string', short: 'o', value: 'FILE', help: 'write to this file' },
     format: { type: 'string', value: 'erofs', help: 'the file system (default erofs)' },
   },
   operands: { min: 1, max: 1, kinds: ['object'] },
@@ -27,7 +30,7 @@ export const command = defineCommand({
       throw new UsageError(`--format ${JSON.stringify(format)} is not supported: use erofs`);
     if (output === undefined)
       throw new UsageError(
-        'a disk image goes to a file: name it with -o FILE (images are listed by `layerstack images`)',
+        'a disk image is written to a file: name it with -o FILE (`layerstack images` lists images)',
       );
     const { writeOutput } = await archiveOutput();
     const progress = new ProgressDisplay(context.stderr, { quiet: true, doing: 'writing' });

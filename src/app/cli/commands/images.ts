@@ -1,4 +1,4 @@
-/** `layerstack images`: the table of `docker images`. */
+/** `layerstack images`: prints the table of `docker images`. */
 import type { ImageSummary } from '../../../image/store.ts';
 import { defineCommand } from '../command.ts';
 import { parseFilters } from '../filters.ts';
@@ -23,24 +23,24 @@ const NONE = '<none>';
 
 export const command = defineCommand({
   usage: '[OPTIONS] [REPOSITORY[:TAG]]',
-  description: 'Lists images, newest first, a line for each name.',
+  description: 'List images, newest first, one line for each name.',
   options: {
-    all: { type: 'boolean', short: 'a', help: 'intermediate images too' },
-    quiet: { type: 'boolean', short: 'q', help: 'ids only' },
-    'no-trunc': { type: 'boolean', help: 'whole ids' },
+    all: { type: 'boolean', short: 'a', help: 'list intermediate images too' },
+    quiet: { type: 'boolean', short: 'q', help: 'print ids only' },
+    'no-trunc': { type: 'boolean', help: 'print whole ids' },
     digests: { type: 'boolean', help: 'show manifest digests' },
     filter: {
       type: 'string',
       short: 'f',
       multiple: true,
       value: 'NAME=VALUE',
-      help: 'only those with this: dangling, label, before, since, until, reference',
+      help: 'list only images that match: dangling, label, before, since, until, reference',
     },
     format: {
       type: 'string',
       value: 'FORMAT',
       kind: ['table', 'json', 'raw'],
-      help: 'table, json (a document a line), raw, or a Go template: {{.ID}}',
+      help: 'table, json (one document a line), raw, or a Go template such as {{.ID}}',
     },
   },
   operands: { min: 0, max: 1, kinds: ['image'] },
@@ -60,7 +60,7 @@ export const command = defineCommand({
     const truncate = values['no-trunc'] !== true;
     if (typeof format === 'object') {
       const digests = values.digests === true;
-      // docker does so: `table` takes --digests, and a template that names the digest has them too.
+      // As in docker: `table` takes --digests, and a template that names the digest shows digests too.
       const template =
         digests && format.template.startsWith('table') && !format.template.includes('{{.Digest}}')
           ? `${format.template}\t{{.Digest}}`
@@ -134,7 +134,7 @@ function table(rows: readonly Row[], truncate: boolean, digests: boolean): strin
   );
 }
 
-/** The fields of `docker images --format json`, all of them text. */
+/** Returns the fields of `docker images --format json`, all of them text. */
 function document({ image, repository, tag, digest }: Row, truncate: boolean): Record<string, string> {
   const unixMs = created(image);
   return {
@@ -152,7 +152,7 @@ function document({ image, repository, tag, digest }: Row, truncate: boolean): R
   };
 }
 
-/** Milliseconds since 1970; undefined where the config has no time (year 1 in Go's terms). */
+/** Returns milliseconds since 1970; undefined where the config has no time (year 1 in Go). */
 function created(image: ImageSummary): number | undefined {
   return image.Created < 0 ? undefined : image.Created * 1000;
 }

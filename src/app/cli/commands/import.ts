@@ -1,4 +1,7 @@
-/** `layerstack import`: a root file system, or a layer on a base, as an image; prints its id, as `docker import`. */
+/**
+ * `layerstack import`: makes an image from a root file system, or from a layer on a base; prints its id, as
+ * `docker import`.
+ */
 import { defineCommand, UsageError } from '../command.ts';
 import { sourceDateEpoch } from '../epoch.ts';
 import { parseBytes } from '../format.ts';
@@ -7,9 +10,9 @@ import { ProgressDisplay } from '../progress.ts';
 export const command = defineCommand({
   usage: '[OPTIONS] FILE|DIRECTORY|- [REPOSITORY[:TAG]]',
   description:
-    'Makes an image of one layer from a tar (plain, gzip or zstd; - is stdin) or a directory, and prints its id. With --base\n' +
-    'the layer comes on those of another image. SOURCE_DATE_EPOCH in the environment gives the date of the image and, of\n' +
-    'a directory, the latest of its files.',
+    'Make an image of one layer from a tar (plain, gzip or zstd; - is stdin) or a directory, and print its id. With --base\n' +
+    'the layer goes on top of the layers of another image. SOURCE_DATE_EPOCH in the environment is the date of the image\n' +
+    'and, for a directory, the latest date that a file gets.',
   options: {
     base: { type: 'string', value: 'IMAGE', help: 'put the layer on this image, whose config it inherits' },
     author: { type: 'string', short: 'a', value: 'NAME', help: 'author, e.g. "A <a@example.org>"' },
@@ -24,7 +27,7 @@ export const command = defineCommand({
     platform: {
       type: 'string',
       value: 'OS/ARCH[/VARIANT]',
-      help: "what the image is for (default: this machine; with --base, the base's)",
+      help: "platform of the image (default: this machine; with --base, the base's)",
     },
     'max-bytes': {
       type: 'string',
@@ -35,15 +38,18 @@ export const command = defineCommand({
   },
   operands: { min: 1, max: 2, kinds: ['file', 'none'] },
   examples: [
-    { command: 'layerstack import -c \'CMD ["sh"]\' rootfs.tar debian:own', does: 'makes an image of a tar' },
-    { command: 'layerstack import /srv/rootfs debian:own', does: 'makes an image of a directory' },
+    {
+      command: 'layerstack import -c \'CMD ["sh"]\' rootfs.tar debian:own',
+      does: 'makes an image from a tar',
+    },
+    { command: 'layerstack import /srv/rootfs debian:own', does: 'makes an image from a directory' },
   ],
   async run(context, values, [source = '', reference]) {
     const maxBytes =
       values['max-bytes'] === undefined ? undefined : parseBytes('--max-bytes', values['max-bytes']);
     if (/^https?:\/\//.test(source))
       throw new UsageError(
-        `${source} is not fetched here: pipe it in, \`curl -fsSL URL | layerstack import -\``,
+        `${source} is a URL, which layerstack does not download: pipe it in, \`curl -fsSL URL | layerstack import -\``,
       );
     if (source === '-' && context.stdin.isTTY)
       throw new UsageError('stdin is a terminal: name a tar or a directory, or pipe a tar in');

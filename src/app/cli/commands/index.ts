@@ -1,5 +1,6 @@
 /**
- * The verbs. Modules are imported only when their verb is called, so that a quick command starts quickly.
+ * The verbs. The module of a verb is imported only when the verb is called, so that a quick command starts
+ * quickly.
  */
 import type { Command } from '../command.ts';
 
@@ -11,27 +12,27 @@ interface Verb {
 export const VERBS: Readonly<Record<string, Verb>> = {
   load: { summary: 'load images from an archive or OCI layout', load: () => import('./load.ts') },
   save: { summary: 'write images to an archive', load: () => import('./save.ts') },
-  import: { summary: 'make an image of a tar or a directory', load: () => import('./import.ts') },
-  pull: { summary: 'fetch an image from a registry', load: () => import('./pull.ts') },
-  push: { summary: 'bring an image into its registry', load: () => import('./push.ts') },
+  import: { summary: 'make an image from a tar or a directory', load: () => import('./import.ts') },
+  pull: { summary: 'download an image from its registry', load: () => import('./pull.ts') },
+  push: { summary: 'upload an image to its registry', load: () => import('./push.ts') },
   login: { summary: 'log in to a registry', load: () => import('./login.ts') },
   logout: { summary: 'forget the login at a registry', load: () => import('./logout.ts') },
   manifest: { summary: 'show a manifest or index of a registry', load: () => import('./manifest.ts') },
   tags: { summary: "list a repository's tags in its registry", load: () => import('./tags.ts') },
   referrers: {
-    summary: 'list what refers to an image in its registry',
+    summary: 'list manifests that refer to an image in its registry',
     load: () => import('./referrers.ts'),
   },
   'rm-remote': { summary: 'delete a tag or manifest in a registry', load: () => import('./rm-remote.ts') },
   images: { summary: 'list images', load: () => import('./images.ts') },
-  inspect: { summary: 'show all about images or containers, as JSON', load: () => import('./inspect.ts') },
+  inspect: { summary: 'show all data of images or containers, as JSON', load: () => import('./inspect.ts') },
   history: { summary: "show an image's history", load: () => import('./history.ts') },
   tree: { summary: 'draw the layers and the images on them', load: () => import('./tree.ts') },
   tag: { summary: 'name an image', load: () => import('./tag.ts') },
   rmi: { summary: 'remove images', load: () => import('./rmi.ts') },
-  prune: { summary: 'remove images that nobody needs', load: () => import('./prune.ts') },
-  df: { summary: 'show what images and containers take on disk', load: () => import('./df.ts') },
-  create: { summary: 'make a container of an image', load: () => import('./create.ts') },
+  prune: { summary: 'remove images that nothing needs', load: () => import('./prune.ts') },
+  df: { summary: 'show how much disk images and containers use', load: () => import('./df.ts') },
+  create: { summary: 'make a container from an image', load: () => import('./create.ts') },
   containers: { summary: 'list containers', load: () => import('./containers.ts') },
   rename: { summary: 'give a container another name', load: () => import('./rename.ts') },
   mount: {
@@ -40,7 +41,7 @@ export const VERBS: Readonly<Record<string, Verb>> = {
   },
   unmount: { summary: 'unmount a root file system', load: () => import('./unmount.ts') },
   diff: { summary: 'list what a container changed', load: () => import('./diff.ts') },
-  commit: { summary: "make an image of a container's changes", load: () => import('./commit.ts') },
+  commit: { summary: "make an image from a container's changes", load: () => import('./commit.ts') },
   export: { summary: "write a container's root file system as a tar", load: () => import('./export.ts') },
   image: { summary: 'write a root file system as a disk image', load: () => import('./image.ts') },
   cp: { summary: 'copy files out of a container, or into it', load: () => import('./cp.ts') },
@@ -48,16 +49,16 @@ export const VERBS: Readonly<Record<string, Verb>> = {
   rm: { summary: 'remove containers', load: () => import('./rm.ts') },
   serve: { summary: "answer docker's clients on a socket", load: () => import('./serve.ts') },
   events: { summary: 'show what is done to the store', load: () => import('./events.ts') },
-  fsck: { summary: 'check the store, and mend it', load: () => import('./fsck.ts') },
-  completion: { summary: 'print a script that completes in a shell', load: () => import('./completion.ts') },
+  fsck: { summary: 'check the store, and repair it', load: () => import('./fsck.ts') },
+  completion: { summary: 'print a script for completion in a shell', load: () => import('./completion.ts') },
   version: { summary: 'show versions', load: () => import('./version.ts') },
-  doctor: { summary: 'say what this machine and store can do', load: () => import('./doctor.ts') },
+  doctor: { summary: 'show what this machine and store can do', load: () => import('./doctor.ts') },
 };
 
-/** What scripts call, and nobody else. */
+/** Verbs that only the completion scripts call. */
 export const HIDDEN_VERBS: Readonly<Record<string, Pick<Verb, 'load'>>> = {
   __complete: { load: () => import('./complete.ts') },
 };
 
-/** Other names that hands know. */
+/** Familiar aliases. */
 export const ALIASES: Readonly<Record<string, string>> = { ps: 'containers', umount: 'unmount' };

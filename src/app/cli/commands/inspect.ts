@@ -1,4 +1,7 @@
-/** `layerstack inspect`: what docker says about containers and images, as a JSON array or a document a line. */
+/**
+ * `layerstack inspect`: prints docker's documents about containers and images, as a JSON array or one
+ * document a line.
+ */
 import { LayerstackError } from '../../../core/errors.ts';
 import type { Layerstack } from '../../layerstack.ts';
 import { defineCommand, UsageError } from '../command.ts';
@@ -7,20 +10,21 @@ import { printJson } from '../output.ts';
 
 export const command = defineCommand({
   usage: '[OPTIONS] NAME|ID...',
-  description: 'Shows all about containers and images (a container goes first where both have the name).',
+  description:
+    'Show all data of containers and images. Where a container and an image have the same name, show the container.',
   options: {
-    type: { type: 'string', value: 'image|container', help: 'look for this kind only' },
+    type: { type: 'string', value: 'image|container', help: 'look for this type only' },
     format: {
       type: 'string',
       short: 'f',
       value: 'FORMAT',
       kind: ['json'],
-      help: 'json (a document a line), or a Go template: {{.Id}}',
+      help: 'json (one document a line), or a Go template such as {{.Id}}',
     },
   },
   operands: { min: 1, max: Infinity, kinds: ['object'] },
   examples: [
-    { command: 'layerstack inspect app:1', does: 'shows all about an image' },
+    { command: 'layerstack inspect app:1', does: 'shows all data of an image' },
     { command: "layerstack inspect -f '{{json .Config.Env}}' app:1", does: 'shows one part of it' },
   ],
   async run(context, values, names) {
@@ -41,7 +45,7 @@ export const command = defineCommand({
   },
 });
 
-/** What is printed of each document. */
+/** Returns the function that makes the text of a document. */
 async function lineFormat(format: string): Promise<(document: object) => string> {
   if (format === 'json' || format === '{{json .}}') return (document) => JSON.stringify(document);
   const [{ documentFormat }, { templateValue }] = await Promise.all([
@@ -66,7 +70,7 @@ async function inspectOne(
       if (!LayerstackError.is(cause, 'ERR_IMAGE_NOT_FOUND')) throw cause;
       throw new LayerstackError(
         'ERR_IMAGE_NOT_FOUND',
-        `there is no container and no image ${JSON.stringify(name)}: \`layerstack containers\` and \`layerstack images\` list them`,
+        `no container or image has the name ${JSON.stringify(name)}: \`layerstack containers\` and \`layerstack images\` list them`,
         { id: name, cause },
       );
     });

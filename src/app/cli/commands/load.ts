@@ -1,4 +1,4 @@
-/** `layerstack load`: images in; stdout as `docker load`. */
+/** `layerstack load`: loads images; prints what `docker load` prints. */
 import { defineCommand, UsageError } from '../command.ts';
 import { parseBytes } from '../format.ts';
 import { parseFormat } from '../output.ts';
@@ -7,19 +7,19 @@ import { ProgressDisplay } from '../progress.ts';
 export const command = defineCommand({
   usage: '[OPTIONS] [-i FILE | < ARCHIVE]',
   description:
-    'Loads the images of a docker-archive, an OCI archive or an OCI layout folder, plain or compressed by gzip or\n' +
-    'zstd. When it ends with status 0 the images are on disk, durably; otherwise the store is as it was.',
+    'Load the images of a docker-archive, an OCI archive or an OCI layout folder, plain or compressed by gzip or zstd.\n' +
+    'After exit status 0 the images are on disk, durably; after any other status the store is as it was.',
   options: {
     input: {
       type: 'string',
       short: 'i',
       value: 'FILE',
-      help: 'archive or OCI layout folder, instead of stdin',
+      help: 'read this archive or OCI layout folder instead of stdin',
     },
     platform: {
       type: 'string',
       value: 'OS/ARCH[/VARIANT]',
-      help: 'which image of an index (default: this machine)',
+      help: 'platform of the image in an index (default: this machine)',
     },
     'max-bytes': {
       type: 'string',

@@ -1,9 +1,11 @@
-/** `layerstack login`: tries credentials at a registry and keeps them; messages as `docker login`. */
+/**
+ * `layerstack login`: tries credentials at a registry and keeps them; prints the messages of `docker login`.
+ */
 import type { Credentials } from '../../../transfer/registry/auth/credentials.ts';
 import { defineCommand, UsageError, type Context } from '../command.ts';
 import { ask } from '../prompt.ts';
 
-/** A password, or a token of a cloud. */
+/** Enough for a password, and for a token of a cloud. */
 const MAX_PASSWORD_BYTES = 64 * 1024;
 
 const HUB_ADVICE =
@@ -13,12 +15,17 @@ const HUB_ADVICE =
 export const command = defineCommand({
   usage: '[OPTIONS] [REGISTRY]',
   description:
-    "Logs in to a registry (Docker Hub if none is given), and keeps the login where docker's does: in config.json\n" +
-    '($DOCKER_CONFIG or ~/.docker), or with the credential helper that this names.',
+    'Log in to a registry (Docker Hub if none is given), and keep the login where docker keeps it: in config.json\n' +
+    '($DOCKER_CONFIG or ~/.docker), or with the credential helper that config.json names.',
   options: {
     username: { type: 'string', short: 'u', value: 'NAME', help: 'user name' },
-    password: { type: 'string', short: 'p', value: 'PASSWORD', help: 'password, which others may then see' },
-    'password-stdin': { type: 'boolean', help: 'take the password from stdin' },
+    password: {
+      type: 'string',
+      short: 'p',
+      value: 'PASSWORD',
+      help: 'password; other users of this machine may then see it',
+    },
+    'password-stdin': { type: 'boolean', help: 'read the password from stdin' },
   },
   operands: { min: 0, max: 1 },
   examples: [
@@ -56,7 +63,10 @@ export const command = defineCommand({
       );
     context.print(Status);
 
-    /** Whether the login that is kept is still good; a terminal's user may then try another. */
+    /**
+     * Returns whether the stored login still works. If it does not, a user at a terminal may enter another
+     * one.
+     */
     async function tryKnown(known: Credentials): Promise<boolean> {
       stderr.print('Authenticating with existing credentials...');
       try {
@@ -73,7 +83,7 @@ export const command = defineCommand({
 
 type ReadPassword = (context: Context) => Promise<string>;
 
-/** Where the password comes from; undefined: it is asked for. */
+/** Returns the source of the password; undefined where the user is asked for it. */
 function passwordReader(
   { stderr }: Context,
   values: {
@@ -95,14 +105,14 @@ function passwordReader(
   return readStdin;
 }
 
-/** All of stdin, without the newline at its end. */
+/** Returns all of stdin, without the newline at its end. */
 async function readStdin({ stdin }: Context): Promise<string> {
   const chunks: Buffer[] = [];
   let size = 0;
   for await (const chunk of stdin as AsyncIterable<Buffer>) {
     size += chunk.length;
     if (size > MAX_PASSWORD_BYTES)
-      throw new UsageError(`stdin has more than ${String(MAX_PASSWORD_BYTES)} bytes: that is no password`);
+      throw new UsageError(`stdin has more than ${String(MAX_PASSWORD_BYTES)} bytes: that is not a password`);
     chunks.push(chunk);
   }
   return notEmpty(

@@ -1,10 +1,10 @@
-/** `layerstack logout`: forgets a login; stdout as `docker logout`. */
+/** `layerstack logout`: forgets a login; prints what `docker logout` prints. */
 import { defineCommand } from '../command.ts';
 
 export const command = defineCommand({
   usage: '[REGISTRY]',
   description:
-    "Forgets the login at a registry (Docker Hub if none is given): in docker's config.json and with its credential helper.",
+    "Forget the login at a registry (Docker Hub if none is given): in docker's config.json and with its credential helper.",
   options: {},
   operands: { min: 0, max: 1 },
   examples: [{ command: 'layerstack logout registry.example', does: 'forgets a login' }],

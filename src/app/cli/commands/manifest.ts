@@ -1,4 +1,4 @@
-/** `layerstack manifest inspect`: the documents of `docker manifest inspect`. */
+/** `layerstack manifest inspect`: prints the documents of `docker manifest inspect`. */
 import { isIndexType, MEDIA_TYPES } from '../../../core/descriptor.ts';
 import type { RemoteManifest } from '../../../transfer/remote/remote.ts';
 import { defineCommand, UsageError } from '../command.ts';
@@ -7,13 +7,13 @@ import { parseFormat, printJson } from '../output.ts';
 export const command = defineCommand({
   usage: 'inspect [OPTIONS] REFERENCE',
   description:
-    'Shows the manifest or index that a registry has for a name, tag or digest, its digest verified. Nothing is downloaded into\n' +
-    'the registries.',
+    'Show the manifest or index that a registry has for a name, tag or digest. Its digest is verified. Nothing is\n' +
+    'downloaded into the store.',
   options: {
     verbose: {
       type: 'boolean',
       short: 'v',
-      help: 'with digest, size and platform; of an index, all its images',
+      help: 'add digest, size and platform; for an index, show all its images',
     },
     format: { type: 'string', value: 'json', help: 'one JSON document a line' },
   },
@@ -40,7 +40,7 @@ export const command = defineCommand({
   },
 });
 
-/** One image as docker's `--verbose` shows it. */
+/** Returns one image as docker's `--verbose` shows it. */
 function details(found: RemoteManifest) {
   const { reference, mediaType, digest, bytes, platform } = found;
   const oci = mediaType === MEDIA_TYPES.ociManifest || mediaType === MEDIA_TYPES.ociIndex;
@@ -52,7 +52,7 @@ function details(found: RemoteManifest) {
   };
 }
 
-/** The document, which was read as JSON before. */
+/** Parses a document that was checked to be JSON before. */
 function parse({ bytes }: RemoteManifest): unknown {
   return JSON.parse(Buffer.from(bytes).toString());
 }

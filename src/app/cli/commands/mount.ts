@@ -5,10 +5,10 @@ import { defineCommand, UsageError, type Context } from '../command.ts';
 export const command = defineCommand({
   usage: '[OPTIONS] CONTAINER|ARCHIVE',
   description:
-    "Mounts a container's root file system, or that of an image archive, and prints its path. The mount stays until it is\n" +
-    'unmounted as often as it was mounted. What has a slash in it is the path of an archive: a docker-archive, an OCI archive or\n' +
-    'an OCI layout folder. It is not unpacked: the kernel reads the files from it, so it must not change meanwhile. What is\n' +
-    'written goes beside it in the store, and is removed with the mount.',
+    "Mount a container's root file system, or that of an image archive, and print its path. The mount stays until it is\n" +
+    'unmounted as often as it was mounted. An argument with a slash in it is the path of an archive: a docker-archive, an\n' +
+    'OCI archive or an OCI layout folder. The archive is not unpacked. The kernel reads the files from it, so it must not\n' +
+    'change while it is mounted. Files that are written go into the store, and are removed with the mount.',
   options: {
     'readonly-rootfs': { type: 'boolean', short: 'r', help: 'mount it read-only' },
     image: {

@@ -1,4 +1,4 @@
-/** `layerstack prune`: the lines of `docker image prune`. */
+/** `layerstack prune`: prints the lines of `docker image prune`. */
 import { defineCommand } from '../command.ts';
 import { parseFilters } from '../filters.ts';
 import { formatBytes } from '../format.ts';
@@ -8,26 +8,26 @@ import { confirm } from '../prompt.ts';
 export const command = defineCommand({
   usage: '[OPTIONS]',
   description:
-    'Removes the images without a tag, and every layer that neither an image nor a container needs (those of a load that was\n' +
-    'killed, too). Asks before, unless forced.',
+    'Remove the images without a tag, and every layer that neither an image nor a container needs, such as the layers of a\n' +
+    'load that was killed. The command asks first, unless --force is given.',
   options: {
-    all: { type: 'boolean', short: 'a', help: 'all images that no container uses' },
+    all: { type: 'boolean', short: 'a', help: 'remove all images that no container uses' },
     filter: {
       type: 'string',
       multiple: true,
       value: 'NAME=VALUE',
-      help: 'only those with this: until, label, label!',
+      help: 'remove only images that match: until, label, label!',
     },
     force: { type: 'boolean', short: 'f', help: 'do not ask' },
-    'dry-run': { type: 'boolean', short: 'n', help: 'remove nothing, say what would go' },
+    'dry-run': { type: 'boolean', short: 'n', help: 'remove nothing, show what would be removed' },
     format: { type: 'string', value: 'json', help: 'one JSON document' },
   },
   operands: { min: 0, max: 0 },
   examples: [
-    { command: 'layerstack prune -n', does: 'says what would go' },
+    { command: 'layerstack prune -n', does: 'shows what would be removed' },
     {
       command: 'layerstack prune -af --filter until=240h',
-      does: 'removes what is older than ten days and unused',
+      does: 'removes unused images that are older than ten days',
     },
   ],
   async run(context, values) {
@@ -50,7 +50,7 @@ export const command = defineCommand({
   },
 });
 
-/** As docker asks. */
+/** Returns docker's question. */
 function question(all: boolean): string {
   const which = all ? 'all images without at least one container associated to them' : 'all dangling images';
   return `WARNING! This will remove ${which}.\nAre you sure you want to continue? [y/N] `;

@@ -1,4 +1,4 @@
-/** `layerstack pull`: an image from its registry; stdout as `docker pull`. */
+/** `layerstack pull`: downloads an image from its registry; prints what `docker pull` prints. */
 import { canonicalName, formatReference, parseReference, withDefaultTag } from '../../../core/reference.ts';
 import { defineCommand, UsageError } from '../command.ts';
 import { parseBytes, parseCount } from '../format.ts';
@@ -9,41 +9,44 @@ import { RegistryDisplay } from '../registry-display.ts';
 export const command = defineCommand({
   usage: '[OPTIONS] NAME[:TAG|@DIGEST]',
   description:
-    'Fetches an image from its registry, HOST[:PORT]/NAME, or NAME from Docker Hub. Only layers that the store lacks are\n' +
-    'fetched; a pull that is broken off is gone on with by the next. When it ends with status 0 the image is on disk,\n' +
-    'durably; otherwise the store is as it was.',
+    'Download an image from its registry, HOST[:PORT]/NAME, or NAME from Docker Hub. Only layers that the store lacks are\n' +
+    'downloaded. The next pull resumes an interrupted one. After exit status 0 the image is on disk, durably; after any\n' +
+    'other status the store is as it was.',
   options: {
-    'all-tags': { type: 'boolean', short: 'a', help: 'every tag of the repository' },
+    'all-tags': { type: 'boolean', short: 'a', help: 'pull every tag of the repository' },
     platform: {
       type: 'string',
       value: 'OS/ARCH[/VARIANT]',
-      help: 'which image of several (default: this machine)',
+      help: 'platform of the image (default: this machine)',
     },
     'all-platforms': {
       type: 'string',
       value: 'DIR',
-      help: 'the image of all platforms, into an OCI layout in DIR and not into the store',
+      help: 'pull the image of all platforms into an OCI layout in DIR, not into the store',
     },
     'keep-blobs': {
       type: 'boolean',
-      help: 'keep the compressed layers too: save --format oci and push give them out as they came',
+      help: 'keep the compressed layers too: save --format oci and push then reuse them byte for byte',
     },
-    'max-concurrent-downloads': { type: 'string', value: 'N', help: 'layers fetched at once (default 3)' },
+    'max-concurrent-downloads': { type: 'string', value: 'N', help: 'layers downloaded at once (default 3)' },
     'max-bytes': {
       type: 'string',
       value: 'SIZE',
       help: 'refuse more uncompressed bytes than this, e.g. 10G',
     },
-    quiet: { type: 'boolean', short: 'q', help: "the image's name only" },
+    quiet: { type: 'boolean', short: 'q', help: "print the image's name only" },
     format: { type: 'string', value: 'json', help: 'one JSON document for each event' },
-    'disable-content-trust': { type: 'boolean', help: "no effect, as docker's default" },
+    'disable-content-trust': {
+      type: 'boolean',
+      help: "no effect: content trust is never used, as by docker's default",
+    },
   },
   operands: { min: 1, max: 1, kinds: ['image'] },
   examples: [
-    { command: 'layerstack pull debian:bookworm-slim', does: 'fetches an image from Docker Hub' },
+    { command: 'layerstack pull debian:bookworm-slim', does: 'downloads an image from Docker Hub' },
     {
       command: 'layerstack pull --platform linux/arm64 registry.example/app:1',
-      does: 'fetches it for another processor',
+      does: 'downloads an image for another processor',
     },
   ],
   async run(context, values, [name = '']) {

@@ -1,4 +1,4 @@
-/** `layerstack push`: an image into its registry; stdout as `docker push`. */
+/** `layerstack push`: uploads an image to its registry; prints what `docker push` prints. */
 import { canonicalName, formatReference, parseReference, withDefaultTag } from '../../../core/reference.ts';
 import { defineCommand, UsageError } from '../command.ts';
 import { parseCount } from '../format.ts';
@@ -8,11 +8,15 @@ import { RegistryDisplay } from '../registry-display.ts';
 export const command = defineCommand({
   usage: '[OPTIONS] NAME[:TAG]',
   description:
-    'Brings an image into its registry: HOST[:PORT]/NAME, or NAME on Docker Hub. Layers that the registry has are not sent\n' +
-    'again, and not even read; the others are rebuilt, verified and compressed on all processors while they are sent.',
+    'Upload an image to its registry: HOST[:PORT]/NAME, or NAME on Docker Hub. Layers that the registry has are neither\n' +
+    'read nor sent. The others are rebuilt, verified and compressed on all processors while they are sent.',
   options: {
-    'all-tags': { type: 'boolean', short: 'a', help: 'every tag of the repository' },
-    compression: { type: 'string', value: 'gzip|zstd', help: 'of layers that are sent (default gzip)' },
+    'all-tags': { type: 'boolean', short: 'a', help: 'push every tag of the repository' },
+    compression: {
+      type: 'string',
+      value: 'gzip|zstd',
+      help: 'compression of the uploaded layers (default gzip)',
+    },
     'compression-level': {
       type: 'string',
       value: 'N',
@@ -22,20 +26,26 @@ export const command = defineCommand({
       type: 'string',
       multiple: true,
       value: 'docker|oci|json',
-      help: "docker's manifest (default) or OCI's (zstd's only one); json: one JSON document for each event",
+      help: "docker's manifest (default) or OCI's (always for zstd); json: one JSON document for each event",
     },
-    'max-concurrent-uploads': { type: 'string', value: 'N', help: 'layers sent at once (default 5)' },
+    'max-concurrent-uploads': { type: 'string', value: 'N', help: 'layers uploaded at once (default 5)' },
     monolithic: {
       type: 'boolean',
-      help: 'each blob in one request, for registries that take no streams; layers are compressed twice',
+      help: 'send each blob in one request, for registries that take no streams; layers are compressed twice',
     },
-    quiet: { type: 'boolean', short: 'q', help: "the image's name only" },
-    'disable-content-trust': { type: 'boolean', help: "no effect, as docker's default" },
+    quiet: { type: 'boolean', short: 'q', help: "print the image's name only" },
+    'disable-content-trust': {
+      type: 'boolean',
+      help: "no effect: content trust is never used, as by docker's default",
+    },
   },
   operands: { min: 1, max: 1, kinds: ['image'] },
   examples: [
-    { command: 'layerstack push registry.example/team/app:2', does: 'sends what the registry lacks' },
-    { command: 'layerstack push --compression zstd registry.example/team/app:2', does: 'compresses by zstd' },
+    { command: 'layerstack push registry.example/team/app:2', does: 'uploads what the registry lacks' },
+    {
+      command: 'layerstack push --compression zstd registry.example/team/app:2',
+      does: 'compresses the layers by zstd',
+    },
   ],
   async run(context, values, [name = '']) {
     const { json, format } = parseFormats(values.format ?? []);

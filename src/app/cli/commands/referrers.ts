@@ -1,4 +1,4 @@
-/** `layerstack referrers`: what refers to an image in its registry. */
+/** `layerstack referrers`: lists the manifests that refer to an image in its registry. */
 import { defineCommand } from '../command.ts';
 import { formatBytes } from '../format.ts';
 import { formatTable, parseFormat } from '../output.ts';
@@ -6,8 +6,8 @@ import { formatTable, parseFormat } from '../output.ts';
 export const command = defineCommand({
   usage: '[OPTIONS] REFERENCE',
   description:
-    'Lists the manifests that refer to an image or index in its registry: signatures, SBOMs, attestations. Registries without\n' +
-    'the referrers API are asked for the tag under which clients keep the list.',
+    'List the manifests that refer to an image or index in its registry: signatures, SBOMs, attestations. A registry\n' +
+    'without the referrers API is asked for the tag under which clients keep this list.',
   options: { format: { type: 'string', value: 'json', help: 'one JSON document a line' } },
   operands: { min: 1, max: 1, kinds: ['image'] },
   examples: [

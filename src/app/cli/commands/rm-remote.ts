@@ -1,13 +1,13 @@
-/** `layerstack rm-remote`: deletes in a registry, and says so in the words of `docker rmi`. */
+/** `layerstack rm-remote`: deletes in a registry; prints the lines of `docker rmi`. */
 import { defineCommand } from '../command.ts';
 
 export const command = defineCommand({
   usage: '[OPTIONS] REFERENCE',
   description:
-    'Deletes a manifest in its registry, given by NAME@DIGEST, or a tag, given by NAME:TAG. A registry that cannot delete a tag\n' +
-    "alone deletes its manifest, with all its tags. Distribution's registry deletes when it runs with\n" +
-    'REGISTRY_STORAGE_DELETE_ENABLED=true, and frees the bytes when its `registry garbage-collect` runs. Nothing in the store\n' +
-    'changes.',
+    'Delete a manifest in its registry, given by NAME@DIGEST, or a tag, given by NAME:TAG. A registry that cannot delete a\n' +
+    'tag alone deletes its manifest, with all its tags. The registry of the Distribution project deletes only with\n' +
+    'REGISTRY_STORAGE_DELETE_ENABLED=true, and frees the bytes when its `registry garbage-collect` runs. The store does not\n' +
+    'change.',
   options: {},
   operands: { min: 1, max: 1 },
   examples: [

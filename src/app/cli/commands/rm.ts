@@ -4,7 +4,7 @@ import { forEachName } from '../each.ts';
 
 export const command = defineCommand({
   usage: '[OPTIONS] CONTAINER...',
-  description: 'Removes containers and everything that was written in them.',
+  description: 'Remove containers and everything that was written in them.',
   options: { force: { type: 'boolean', short: 'f', help: 'unmount them first' } },
   operands: { min: 1, max: Infinity, kinds: ['container'] },
   examples: [{ command: 'layerstack rm build', does: 'removes a container' }],

@@ -1,4 +1,4 @@
-/** `layerstack rmi`: the lines of `docker rmi`. Every name is tried; the errors come last. */
+/** `layerstack rmi`: prints the lines of `docker rmi`. Every name is tried; the errors come last. */
 import { LayerstackError } from '../../../core/errors.ts';
 import { defineCommand } from '../command.ts';
 import { describeError } from '../errors.ts';
@@ -7,14 +7,19 @@ import { deletedLines } from '../output.ts';
 export const command = defineCommand({
   usage: '[OPTIONS] IMAGE...',
   description:
-    'Takes the names from their images; an image whose last name goes, or whose id is given, is deleted with the layers\n' +
-    'that no other has. The lines are printed as soon as it is gone; the command ends when its bytes are deleted.',
+    'Remove names from their images. An image whose last name is removed, or whose id is given, is deleted with the layers\n' +
+    'that no other image has. The lines are printed as soon as an image is gone; the command ends when its bytes are\n' +
+    'deleted.',
   options: {
-    force: { type: 'boolean', short: 'f', help: 'also if stopped containers use it or it has several names' },
-    'no-prune': { type: 'boolean', help: 'leave its untagged parents' },
+    force: {
+      type: 'boolean',
+      short: 'f',
+      help: 'also remove an image that has several names or that stopped containers use',
+    },
+    'no-prune': { type: 'boolean', help: 'keep its untagged parents' },
   },
   operands: { min: 1, max: Infinity, kinds: ['image'] },
-  examples: [{ command: 'layerstack rmi app:1', does: 'takes a name away, and the image with its last one' }],
+  examples: [{ command: 'layerstack rmi app:1', does: 'removes a name, and with the last name the image' }],
   async run(context, values, names) {
     await using store = await context.open();
     const errors: LayerstackError[] = [];
@@ -27,7 +32,7 @@ export const command = defineCommand({
         errors.push(error);
       }
     }
-    // With --force an image that is not there is as good as removed.
+    // With --force a missing image counts as removed.
     const isFatal = values.force !== true || errors.some(({ kind }) => kind !== 'not-found');
     const last = isFatal ? errors.pop() : undefined;
     for (const error of errors) context.stderr.print(describeError(error).line);

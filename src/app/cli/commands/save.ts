@@ -1,21 +1,24 @@
-/** `layerstack save`: images out, as `docker save`. */
+/** `layerstack save`: writes images to an archive, as `docker save`. */
 import { defineCommand, UsageError } from '../command.ts';
 import { ProgressDisplay } from '../progress.ts';
 
-/** Late, since it brings the addon; not in `run`, where tsc forgets to rename it beside `await using`. */
+/**
+ * Imported late, because it loads the addon. Outside `run`, because tsc does not rename the file of an import
+ * beside `await using`.
+ */
 const archiveOutput = () => import('../archive-output.ts');
 
 export const command = defineCommand({
   usage: '[OPTIONS] IMAGE... [> ARCHIVE]',
   description:
-    'Writes images to an archive that docker (1.10 and later), podman, skopeo and umoci read. An IMAGE without tag\n' +
-    'means all tags of the repository. Layers are verified while they are written.',
+    'Write images to an archive that docker (1.10 and later), podman, skopeo and umoci read. An IMAGE without a tag means\n' +
+    'all tags of the repository. Layers are verified while they are written.',
   options: {
     output: { type: 'string', short: 'o', value: 'FILE', help: 'write to a file instead of stdout' },
     format: {
       type: 'string',
       value: 'docker|oci',
-      help: "docker's archive (default; an OCI layout too), or the OCI layout alone",
+      help: "docker's archive (default; it is an OCI layout too), or an OCI layout alone",
     },
     quiet: { type: 'boolean', short: 'q', help: 'no progress' },
   },
@@ -24,7 +27,7 @@ export const command = defineCommand({
     { command: 'layerstack save -o app.tar app:1', does: 'writes an image with its name' },
     {
       command: 'layerstack save --format oci app:1 | ssh host layerstack load',
-      does: 'brings an image to another machine',
+      does: 'copies an image to another machine',
     },
   ],
   async run(context, values, images) {

@@ -1,4 +1,4 @@
-/** `layerstack serve`: the Docker Engine API on sockets, until a signal comes. Prints log lines. */
+/** `layerstack serve`: answers the Docker Engine API on sockets until a signal comes. Prints log lines. */
 import { LOG_LEVELS } from '../../service/logs.ts';
 import { DEFAULT_SETTINGS } from '../../service/settings.ts';
 import { defineCommand, UsageError } from '../command.ts';
@@ -6,38 +6,38 @@ import { defineCommand, UsageError } from '../command.ts';
 export const command = defineCommand({
   usage: '[OPTIONS]',
   description:
-    "Answers docker's clients (docker -H unix://PATH, dockerode, skopeo, …) for images and the file systems of containers,\n" +
-    'until SIGTERM or SIGINT: then it finishes what is under way and ends with status 0; a second one ends it at once.\n' +
-    'SIGHUP reads the settings again and opens the log file anew. Log lines go to stdout. Whoever can connect can do what\n' +
-    'root can.',
+    "Answer docker's clients (docker -H unix://PATH, dockerode, skopeo, …) for images and the file systems of containers,\n" +
+    'until SIGTERM or SIGINT. Then the service finishes the work under way and ends with status 0; a second signal ends it\n' +
+    'at once. SIGHUP reads the settings again and reopens the log file. Log lines go to stdout. A client that can connect\n' +
+    'can do what root can.',
   options: {
     host: {
       type: 'string',
       short: 'H',
       multiple: true,
       value: 'HOST',
-      help: 'unix://PATH (default /run/layerstack.sock), tcp://127.0.0.1:PORT or fd:// (of systemd); again for more',
+      help: 'unix://PATH (default /run/layerstack.sock), tcp://127.0.0.1:PORT or fd:// (from systemd); repeat it for more',
     },
-    group: { type: 'string', short: 'G', value: 'GROUP', help: 'who may connect besides root' },
+    group: { type: 'string', short: 'G', value: 'GROUP', help: 'group that may connect besides root' },
     'shutdown-timeout': {
       type: 'string',
       value: 'SECONDS',
-      help: `how long work under way may take when it stops (default ${DEFAULT_SETTINGS.shutdownTimeoutSeconds})`,
+      help: `how long work under way may still take after a signal (default ${DEFAULT_SETTINGS.shutdownTimeoutSeconds})`,
     },
     'max-connections': {
       type: 'string',
       value: 'N',
-      help: `of each socket; beyond it the longest idle are closed (default ${DEFAULT_SETTINGS.maxConnections})`,
+      help: `connections of each socket; beyond it the longest idle ones are closed (default ${DEFAULT_SETTINGS.maxConnections})`,
     },
     'no-durable-create': {
       type: 'boolean',
-      help: 'answer when a container is made, before it is on disk, as dockerd does',
+      help: 'answer as soon as a container is made, before it is on disk, as dockerd does',
     },
-    'log-format': { type: 'string', value: 'json|text', help: 'of log lines (default json)' },
+    'log-format': { type: 'string', value: 'json|text', help: 'format of log lines (default json)' },
     'log-level': {
       type: 'string',
       value: 'debug|info|warn|error',
-      help: 'the least that is logged (default $LAYERSTACK_LOG_LEVEL or info)',
+      help: 'lowest level that is logged (default $LAYERSTACK_LOG_LEVEL or info)',
     },
     'log-file': { type: 'string', value: 'FILE', help: 'append log lines to FILE instead of printing them' },
     config: {

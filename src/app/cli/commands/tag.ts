@@ -3,7 +3,7 @@ import { defineCommand } from '../command.ts';
 
 export const command = defineCommand({
   usage: 'IMAGE NAME[:TAG]',
-  description: 'Gives an image a name (tag `latest` if none is given). Another image of that name loses it.',
+  description: 'Give an image a name (tag `latest` if none is given). Another image with that name loses it.',
   options: {},
   operands: { min: 2, max: 2, kinds: ['image', 'none'] },
   examples: [{ command: 'layerstack tag app:1 app:stable', does: 'gives an image a second name' }],

@@ -1,11 +1,10 @@
-/** `layerstack tags`: a line for each tag of a repository in its registry, as `crane ls` prints them. */
+/** `layerstack tags`: prints a line for each tag of a repository in its registry, as `crane ls`. */
 import { defineCommand } from '../command.ts';
 import { parseFormat, quoteName } from '../output.ts';
 
 export const command = defineCommand({
   usage: '[OPTIONS] REPOSITORY',
-  description:
-    'Lists the tags that a repository has in its registry, in the order in which the registry says them.',
+  description: 'List the tags that a repository has in its registry, in the order of the registry.',
   options: { format: { type: 'string', value: 'json', help: 'one JSON document a line' } },
   operands: { min: 1, max: 1 },
   examples: [

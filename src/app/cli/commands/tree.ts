@@ -1,4 +1,6 @@
-/** `layerstack tree`: the layers as `dockviz images --tree` draws images, or as a graph for Graphviz. */
+/**
+ * `layerstack tree`: draws the layers as `dockviz images --tree` draws images, or as a graph for Graphviz.
+ */
 import type { LayerTree } from '../../../image/store.ts';
 import { defineCommand } from '../command.ts';
 import { formatId } from '../format.ts';
@@ -13,12 +15,12 @@ interface Style {
 export const command = defineCommand({
   usage: '[OPTIONS]',
   description:
-    'Draws the layers: each below the one it stands on, with the size of both together and the images whose topmost\n' +
-    'layer it is.',
+    'Draw the layers. Each layer is below its parent, with the size of its whole chain and the images whose topmost layer\n' +
+    'it is.',
   options: {
-    dot: { type: 'boolean', help: 'a graph in the language of Graphviz' },
-    incremental: { type: 'boolean', short: 'i', help: "each layer's own size" },
-    'no-trunc': { type: 'boolean', help: 'whole ids' },
+    dot: { type: 'boolean', help: 'print a graph in the language of Graphviz' },
+    incremental: { type: 'boolean', short: 'i', help: "show each layer's own size" },
+    'no-trunc': { type: 'boolean', help: 'print whole ids' },
     format: { type: 'string', value: 'json', help: 'one JSON document for each base layer' },
   },
   operands: { min: 0, max: 0 },
@@ -74,7 +76,10 @@ function imagesOf(tree: LayerTree, style: Style): string {
   ].join('');
 }
 
-/** Names by digest, which every pull and push leaves, would make the drawing unreadable; dockviz has none. */
+/**
+ * Leaves out names by digest, as dockviz does. Every pull and push leaves one, and they would make the
+ * drawing unreadable.
+ */
 function tagsOf({ references }: LayerTree['images'][number]): readonly string[] {
   return references.filter((name) => !name.includes('@')).map(quoteName);
 }

@@ -6,10 +6,15 @@ import { forEachName } from '../each.ts';
 export const command = defineCommand({
   usage: '[OPTIONS] CONTAINER|ARCHIVE...',
   description:
-    'Unmounts the root file systems of containers and archives, once for each time they were mounted, and prints the names. An\n' +
-    'archive is given by its path or by that of its root file system. When it is mounted no more, what was written in it is gone.',
+    'Unmount the root file systems of containers and archives, and print the names. A root file system stays mounted until\n' +
+    'it is unmounted as often as it was mounted. An archive is named by its path, or by the path of its root file system.\n' +
+    'The last unmount of an archive removes the files that were written.',
   options: {
-    force: { type: 'boolean', short: 'f', help: 'however often it was mounted, and even if it is in use' },
+    force: {
+      type: 'boolean',
+      short: 'f',
+      help: 'unmount it however often it was mounted, and even if it is in use',
+    },
   },
   operands: { min: 1, max: Infinity, kinds: ['mountable'] },
   examples: [

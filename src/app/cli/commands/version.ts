@@ -1,11 +1,13 @@
-/** `layerstack version`: what this program is and runs on, in the form of `docker version`. */
+/**
+ * `layerstack version`: prints the version of this program and its platform, in the form of `docker version`.
+ */
 import { release } from 'node:os';
 import { packageVersion } from '../../../system/package-version.ts';
 import { defineCommand } from '../command.ts';
 
 export const command = defineCommand({
   usage: '[OPTIONS]',
-  description: 'Shows the version of layerstack and of what it runs on.',
+  description: 'Show the version of layerstack and of what it runs on.',
   options: {
     format: {
       type: 'string',
@@ -35,7 +37,7 @@ export const command = defineCommand({
   },
 });
 
-/** As Go names processors. */
+/** The names of processors in Go. */
 const GO_ARCH: Readonly<Record<string, string>> = { x64: 'amd64', ia32: '386' };
 
 const LABELS = [

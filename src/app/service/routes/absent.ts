@@ -1,6 +1,6 @@
 /**
- * What a store never has, answered as by a dockerd that has none: plugins, a build cache. Pruning that is
- * done at once, so that `docker system prune` gets to the images.
+ * Objects that a store never has (plugins, a build cache): answers as from a dockerd that has none. A prune
+ * of them succeeds at once, so that `docker system prune` goes on to the images.
  */
 import type { Route } from '../context.ts';
 import { sendJson } from '../respond.ts';
@@ -15,7 +15,7 @@ const empty = (pattern: string, value: unknown, method = 'GET'): Route => ({
   },
 });
 
-/** `docker inspect NAME` looks for one of each, and goes on where there is none. */
+/** `docker inspect NAME` looks for an object of each type, and continues after a 404. */
 const missing = (pattern: string, say: (name: string) => string): Route => ({
   method: 'GET',
   pattern,

@@ -1,8 +1,8 @@
 /**
- * Where BuildKit is asked for. docker's client (23 and later) builds by BuildKit whatever `_ping` says: buildx asks `POST /grpc`
- * for a connection in gRPC, and where there is none it starts a container of moby/buildkit to build in. So the connection is
- * there, and every call on it fails at once, with status 12 (unimplemented) and what to use instead.
- * Mirrors `moby/moby: api/server/router/grpc/grpc_routes.go` at v28.
+ * Requests for BuildKit. docker's client (23 and later) builds with BuildKit whatever `_ping` says: buildx
+ * asks `POST /grpc` for a gRPC connection, and if that fails it starts a container of moby/buildkit to build
+ * in. So the connection succeeds, and every call on it fails at once with status 12 (unimplemented) and an
+ * alternative. Mirrors `moby/moby: api/server/router/grpc/grpc_routes.go` at v28.
  */
 import { once } from 'node:events';
 import { constants, createServer } from 'node:http2';
@@ -13,13 +13,13 @@ import { readPast } from '../upgrade.ts';
 
 const [OK, UNIMPLEMENTED] = ['0', '12'];
 
-/** What is asked of the build cache is answered by one that is empty: no message, or one without members. */
+/** Calls about the build cache get the answer of an empty cache: no message, or a message without members. */
 const ANSWERS: ReadonlyMap<string, Buffer> = new Map([
   ['/moby.buildkit.v1.Control/Prune', Buffer.alloc(0)],
   ['/moby.buildkit.v1.Control/DiskUsage', Buffer.alloc(5)],
 ]);
 
-/** A client opens a handful; more would be an attempt to fill memory. */
+/** A client opens a handful of streams; more would be an attempt to fill memory. */
 const MAX_STREAMS = 100;
 
 export const buildRoutes: readonly Route[] = [
@@ -28,8 +28,8 @@ export const buildRoutes: readonly Route[] = [
 ];
 
 /**
- * On this connection the service would be the one that calls, and it has nothing to ask. Clients without buildx open it before they
- * ask for the build, whose answer they show.
+ * Holds the connection idle. On it the service would send the calls, and it has none. Clients without buildx
+ * open it before they ask for the build, and they show the answer to the build.
  */
 async function holdSession(request: ApiRequest): Promise<void> {
   if (!request.asksToUpgrade) throw refusal();
@@ -38,7 +38,7 @@ async function holdSession(request: ApiRequest): Promise<void> {
   await aborted(signal);
 }
 
-/** Resolves when the client goes, or the service stops. */
+/** Resolves when the client disconnects or the service stops. */
 async function aborted(signal: AbortSignal): Promise<void> {
   if (!signal.aborted) await once(signal, 'abort');
 }

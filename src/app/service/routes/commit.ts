@@ -1,6 +1,7 @@
 /**
- * `POST /commit`: an image of a container. Mirrors `moby/moby: api/server/router/container/container_routes.go` (postCommit)
- * at v28. `pause` has no meaning: nothing runs here that could be paused.
+ * `POST /commit`: creates an image from a container. Mirrors `moby/moby:
+ * api/server/router/container/container_routes.go` (postCommit) at v28. `pause` has no effect, because
+ * nothing runs here that could be paused.
  */
 import type * as json from '../../../core/json.ts';
 import { decodeContainerConfig, type ContainerConfig } from '../../../image/container-config.ts';
@@ -14,7 +15,7 @@ import { findContainer } from './container-name.ts';
 
 export const commitRoutes: readonly Route[] = [{ method: 'POST', pattern: '/commit', handle: commit }];
 
-/** As in dockerd, a body without any field of a config is none. */
+/** As in dockerd, a body without any field of a config counts as no config. */
 const decodeConfig: json.Decoder<ContainerConfig | undefined> = (value, path) =>
   Object.keys(value as object).length === 0 ? undefined : decodeContainerConfig(value, path);
 

@@ -1,6 +1,6 @@
 /**
- * `containers/{id}/archive`: what `docker cp` is made of. Mirrors
- * `moby/moby: api/server/router/container/copy.go` and daemon/archive.go at v20.10, words included.
+ * `containers/{id}/archive`: the requests of `docker cp`. Mirrors `moby/moby:
+ * api/server/router/container/copy.go` and daemon/archive.go at v20.10, including the texts.
  */
 import { containerPath } from '../../../container/copy-path.ts';
 import type { PathStat } from '../../../container/path-stat.ts';
@@ -66,7 +66,7 @@ function setStat({ response }: ApiRequest, { name, size, mode, mtime, linkTarget
   response.setHeader(STAT_HEADER, Buffer.from(document).toString('base64'));
 }
 
-/** A path that is not there, or no directory, in docker's words. */
+/** Converts errors about a path that does not exist, or is not a directory, to docker's texts. */
 async function explained<T>(request: ApiRequest, work: Promise<T>): Promise<T> {
   try {
     return await work;

@@ -1,7 +1,7 @@
 /**
- * `POST /containers/create`: a container's config and host config in docker's terms. The latter is carried into the bundle of the
- * container; of each key that no bundle can carry a warning says so, as docker's clients expect it.
- * Mirrors `moby/moby: daemon/{create,container}.go` at v20.10, checks and words included.
+ * `POST /containers/create`: creates a container from docker's config and host config. The container's bundle
+ * carries the host config. For each key that a bundle cannot carry the answer has a warning, as docker's
+ * clients expect. Mirrors `moby/moby: daemon/{create,container}.go` at v20.10, including checks and texts.
  */
 import { commandOf, mergedConfig } from '../../../container/config.ts';
 import { CREATE_BODY } from '../../../container/docker-types.ts';
@@ -77,7 +77,10 @@ async function createContainer(
   sendJson(request, 201, { Id: container.id, Warnings: warnings });
 }
 
-/** layerstack itself needs none, but who starts the container does, and docker's clients expect to be told now. */
+/**
+ * layerstack needs no command, but the runtime that starts the container does, and docker's clients expect
+ * the error now.
+ */
 function requireCommand(given: ContainerConfig, { Config }: ImageInspect): void {
   const merged = mergedConfig('', { config: decodeContainerConfig(Config ?? {}, '') }, given);
   if (commandOf(merged).length === 0) throw new HttpError(400, 'No command specified');

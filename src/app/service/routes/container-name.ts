@@ -1,4 +1,7 @@
-/** Names of containers: finding the one that a request's path names, and what can be wrong with one, in docker's words. */
+/**
+ * Names of containers: finds the container that a request's path names, and reports invalid names, in
+ * docker's words.
+ */
 import type { Container } from '../../../container/record.ts';
 import { LayerstackError } from '../../../core/errors.ts';
 import type { Layerstack } from '../../layerstack.ts';
@@ -6,8 +9,8 @@ import type { ApiRequest } from '../request.ts';
 import { HttpError } from '../status.ts';
 
 /**
- * The container that `{name}` of the path means.
- * @throws {@link HttpError} 404 where there is none
+ * Returns the container that `{name}` of the path names.
+ * @throws {@link HttpError} 404 if it does not exist
  */
 export async function containerOf(request: ApiRequest, store: Layerstack): Promise<Container> {
   return findContainer(request.param('name'), store);
@@ -23,12 +26,12 @@ export async function findContainer(name: string, store: Layerstack): Promise<Co
   }
 }
 
-/** Whether a process of the container was there when it was last written, by a daemon. */
+/** Whether a process of the container ran when a daemon last wrote the record. */
 export function isRunning({ state }: Container): boolean {
   return state === 'running' || state === 'paused' || state === 'restarting';
 }
 
-/** Whether a container may be called so. */
+/** Whether this is a valid name for a container. */
 export function isName(name: string): boolean {
   return /^\/?[a-zA-Z0-9][a-zA-Z0-9_.-]+$/.test(name);
 }
@@ -37,7 +40,7 @@ export function badName(name: string): string {
   return `Invalid container name (${name}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed`;
 }
 
-/** What to say where a container could not be called `name`; `prefix` is put in front of it. */
+/** Converts the error of giving a container the name `name`; `prefix` goes in front of the message. */
 export function nameError(error: unknown, name: string, prefix = ''): unknown {
   if (!LayerstackError.is(error, 'ERR_CONTAINER_NAME_IN_USE')) return error;
   return new HttpError(

@@ -1,7 +1,8 @@
 /**
- * What docker does with the process of a container, answered for containers of which none runs: as dockerd answers where that says
- * all there is to say (`stop` has nothing to do, `kill` nobody to kill), and by what to use instead where a process is wanted.
- * Mirrors `moby/moby: api/server/router/container/{container_routes,exec}.go` at v28.
+ * Docker's requests about the process of a container. No container here has one. Where dockerd's answer for
+ * such a container is complete, the answer is the same (`stop` has nothing to do, `kill` has no target).
+ * Where a client wants a process, the answer names an alternative. Mirrors `moby/moby:
+ * api/server/router/container/{container_routes,exec}.go` at v28.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import * as json from '../../../core/json.ts';
@@ -17,7 +18,7 @@ import { HttpError } from '../status.ts';
 import { readPast } from '../upgrade.ts';
 import { containerOf, isRunning } from './container-name.ts';
 
-/** How often it is looked whether another process has removed a container. */
+/** Interval of the checks whether another process has removed a container. */
 const LOOK_MS = 1000;
 const RAW_STREAM = 'application/vnd.docker.raw-stream';
 const CONDITIONS = ['not-running', 'next-exit', 'removed'];
@@ -53,7 +54,7 @@ export const containerProcessRoutes: readonly Route[] = [
 
 const runsNone = (): HttpError => notDone('run containers', RUN);
 
-/** As dockerd, which takes a container away that was to be removed when it ends (`docker run --rm`) and cannot start. */
+/** As dockerd, removes a container that cannot start if it has AutoRemove (`docker run --rm`). */
 async function start(request: ApiRequest, { store }: ServiceContext): Promise<void> {
   const container = await containerOf(request, store);
   if (isRunning(container) && request.path.endsWith('/start')) {
@@ -88,7 +89,9 @@ async function kill(request: ApiRequest, { store }: ServiceContext): Promise<voi
   requireProcess(container, before);
 }
 
-/** @throws {@link HttpError} always: 409 where docker would say that the container does not run, else 501 */
+/**
+ * @throws {@link HttpError} always: 409 if docker would say that the container does not run, else 501
+ */
 function requireProcess(container: Container, before = '', after = ''): never {
   if (isRunning(container)) throw runsNone();
   throw new HttpError(409, `${before}Container ${container.id} is not running${after}`);
@@ -122,19 +125,22 @@ function missingExec(request: ApiRequest): Promise<void> {
   return Promise.reject(new HttpError(404, `No such exec instance: ${request.param('id')}`));
 }
 
-/** A container that never ran has said nothing. */
+/** The log of a container that never ran is empty. */
 async function showLogs(request: ApiRequest, { store }: ServiceContext): Promise<void> {
   const { query, response } = request;
   if (!query.flag('stdout') && !query.flag('stderr'))
     throw new HttpError(400, 'Bad parameters: you must choose at least one stream');
   const { state, config } = await containerOf(request, store);
-  if (state !== 'created') throw notDone('keep what containers say');
+  if (state !== 'created') throw notDone('store the output of containers');
   response
     .writeHead(200, { 'Content-Type': config.Tty ? RAW_STREAM : 'application/vnd.docker.multiplexed-stream' })
     .end();
 }
 
-/** Numbers of a container without a process, once, or until it is gone. */
+/**
+ * Sends the statistics of a container without a process: once, or as a stream that ends when the container is
+ * removed.
+ */
 async function showStats(request: ApiRequest, { store }: ServiceContext): Promise<void> {
   const container = await containerOf(request, store);
   if (isRunning(container)) throw runsNone();
@@ -179,13 +185,16 @@ async function wait(request: ApiRequest, { store }: ServiceContext): Promise<voi
     sendJson(request, 200, ended);
     return;
   }
-  // Clients start, or remove, the container when they see the head of the answer.
+  // Clients start or remove the container when they have the headers of the answer.
   request.response.writeHead(200, { 'Content-Type': 'application/json' }).flushHeaders();
   await untilRemoved(store, container, request.signal);
   request.response.end(`${JSON.stringify(ended)}\n`);
 }
 
-/** There is nothing to be read, and nobody who would read: the connection is held until the container or the client goes. */
+/**
+ * Holds the connection until the container is removed or the client disconnects. It has no output to send,
+ * and no process reads its input.
+ */
 async function attach(request: ApiRequest, { store }: ServiceContext): Promise<void> {
   const { query, response } = request;
   const container = await containerOf(request, store);
@@ -200,7 +209,7 @@ async function attach(request: ApiRequest, { store }: ServiceContext): Promise<v
   if (socket === undefined) response.end();
 }
 
-/** Resolves when the container is gone, or the signal fires. */
+/** Resolves when the container is removed, or the signal fires. */
 async function untilRemoved(store: Layerstack, { id }: Container, signal: AbortSignal): Promise<void> {
   const looking = new AbortController();
   const stop = (): void => looking.abort();

@@ -1,6 +1,7 @@
 /**
- * Containers as file systems: list, inspect, size, rename, remove, prune, changes, export. What is about their
- * processes is in container-process.ts. Mirrors `moby/moby: api/server/router/container/container_routes.go` at v20.10.
+ * Containers as file systems: list, inspect, size, rename, remove, prune, changes, export. Requests about
+ * their processes are in container-process.ts. Mirrors `moby/moby:
+ * api/server/router/container/container_routes.go` at v20.10.
  */
 import type { ContainerInspect } from '../../../container/inspect.ts';
 import type { Layerstack } from '../../layerstack.ts';
@@ -13,7 +14,7 @@ import { HttpError } from '../status.ts';
 import { badName, containerOf, isName, isRunning, nameError } from './container-name.ts';
 
 const PRUNE_FILTERS = ['until', 'label', 'label!'];
-/** As docker's API numbers them. */
+/** The numbers of docker's API. */
 const KINDS = { C: 0, A: 1, D: 2 } as const;
 
 export const containerRoutes: readonly Route[] = [
@@ -26,7 +27,10 @@ export const containerRoutes: readonly Route[] = [
   { method: 'DELETE', pattern: '/containers/{name}', handle: removeContainer },
 ];
 
-/** Without `all` those that run, and those that are mounted, since these are in use like running ones. */
+/**
+ * Without `all`, lists running containers and mounted ones, because a mounted container is in use like a
+ * running one.
+ */
 async function listContainers(request: ApiRequest, { store }: ServiceContext): Promise<void> {
   const { query } = request;
   const limit = query.integer('limit') ?? 0;
@@ -59,7 +63,7 @@ async function inspectContainer(request: ApiRequest, { store }: ServiceContext):
   sendJson(request, 200, { ...inspected, HostConfig: hostConfigFields(inspected, request), ...size });
 }
 
-/** As the version of the API that was asked for has it. */
+/** Converts the fields to the API version of the request. */
 function hostConfigFields({ HostConfig }: ContainerInspect, request: ApiRequest): Record<string, unknown> {
   return {
     ...(!request.since('1.42') && { KernelMemory: 0, KernelMemoryTCP: 0 }),
@@ -97,8 +101,8 @@ async function renameContainer(request: ApiRequest, { store }: ServiceContext): 
 async function removeContainer(request: ApiRequest, { store }: ServiceContext): Promise<void> {
   const { query, signal } = request;
   if (query.flag('link'))
-    throw new HttpError(400, 'containers are not linked here, since layerstack does no networking');
-  // `v` asks for the container's anonymous volumes, of which there are none.
+    throw new HttpError(400, 'layerstack does no networking, so containers have no links to remove');
+  // `v` asks to remove the anonymous volumes of the container; it has none.
   await store.containers.remove(await containerOf(request, store), { force: query.flag('force'), signal });
   sendEmpty(request, 204);
 }

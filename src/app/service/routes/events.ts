@@ -1,6 +1,7 @@
 /**
- * `GET /events`: a JSON document an event, as they happen. Mirrors `moby/moby: api/server/router/system/system_routes.go`
- * (getEvents) at v20.10; times may also be dates, which docker's client makes seconds of.
+ * `GET /events`: streams events as JSON documents. Mirrors `moby/moby:
+ * api/server/router/system/system_routes.go` (getEvents) at v20.10. Times may also be dates, which docker's
+ * client converts to seconds itself.
  */
 import { unixNanoseconds } from '../../../core/time.ts';
 import { parseTimestamp } from '../../../core/timestamp.ts';
@@ -27,7 +28,10 @@ async function sendEvents(request: ApiRequest, { events }: ServiceContext): Prom
   await sendJsonLines(request, events.subscribe({ since, until, filter, signal: request.signal }));
 }
 
-/** docker's client counts a time in seconds from which an event is asked for; 0 is none. */
+/**
+ * Returns a time; undefined if it is missing or `0`. docker's client sends seconds since 1970, and 0 for
+ * none.
+ */
 function timeOf(query: Query, name: 'since' | 'until'): bigint | undefined {
   const text = query.text(name);
   if (text === undefined || text === '0') return undefined;

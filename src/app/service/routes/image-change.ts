@@ -1,6 +1,4 @@
-/**
- * Names of images, and images, given and taken away. Mirrors `moby/moby: api/server/router/image/image_routes.go` at v28.
- */
+/** Tags and removes images. Mirrors `moby/moby: api/server/router/image/image_routes.go` at v28. */
 import type { Route, ServiceContext } from '../context.ts';
 import { booleanFilter } from '../query.ts';
 import { newReference } from '../references.ts';
@@ -24,7 +22,7 @@ async function tagImage(request: ApiRequest, { store }: ServiceContext): Promise
 async function removeImage(request: ApiRequest, { store }: ServiceContext): Promise<void> {
   const { query } = request;
   if (query.has('platforms'))
-    throw new HttpError(501, 'layerstack keeps images of one platform: remove the image, without platforms');
+    throw new HttpError(501, 'an image in layerstack has one platform: remove the image, without platforms');
   const records = await store.images.remove(request.param('name'), {
     force: query.flag('force'),
     noPrune: query.flag('noprune'),

@@ -1,7 +1,7 @@
 /**
- * `POST /images/create`: an image from a registry (`fromImage`), of a root file system in the body (`fromSrc=-`), or of one
- * on the internet (`fromSrc=URL`).
- * Mirrors `moby/moby: api/server/router/image/image_routes.go` and `daemon/images/image_{pull,import}.go`.
+ * `POST /images/create`: pulls an image from a registry (`fromImage`), or imports one from a root file system
+ * in the body (`fromSrc=-`) or on the internet (`fromSrc=URL`). Mirrors `moby/moby:
+ * api/server/router/image/image_routes.go` and `daemon/images/image_{pull,import}.go`.
  */
 import { LayerstackError } from '../../../core/errors.ts';
 import { isDigest } from '../../../core/digest.ts';
@@ -45,13 +45,13 @@ async function pullImage(request: ApiRequest, { store, log }: ServiceContext, im
     });
     await stream.end();
   } catch (error) {
-    // Registries say so of what is not there too, and the API's reference has no other status for it.
+    // Registries also deny access to images that do not exist, and the API's reference has only 404 for both.
     const isHidden = !stream.begun && LayerstackError.is(error, 'ERR_REGISTRY_DENIED');
     await stream.fail(isHidden ? new HttpError(404, error.message, { cause: error }) : error);
   }
 }
 
-/** `tag` may be a digest, and wins over what `fromImage` has. */
+/** `tag` may be a digest, and overrides the tag in `fromImage`. */
 function pulledReference(image: string, query: Query): Reference {
   const given = parseReference(image);
   const tag = query.text('tag');
@@ -83,7 +83,9 @@ async function importImage(
   }
 }
 
-/** A file's bytes, and what docker's clients are shown meanwhile. It is asked for when they are wanted. */
+/**
+ * Yields the bytes of a file, and sends progress to docker's client. The download starts with the first read.
+ */
 async function* downloaded(
   file: WebFile,
   stream: JsonStream,

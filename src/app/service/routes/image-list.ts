@@ -16,14 +16,14 @@ export const imageListRoutes: readonly Route[] = [
 async function listImages(request: ApiRequest, { store }: ServiceContext): Promise<void> {
   const { query } = request;
   const filters = imageFilters(query.filters(FILTERS));
-  // Before filters were a document, there was one.
+  // Older clients have one pattern here instead of a document of filters.
   const pattern = request.since('1.41') ? undefined : query.text('filter');
   const images = await store.images.list({
     all: query.flag('all'),
     filters: pattern === undefined ? filters : { ...filters, reference: [pattern] },
     sharedSize: query.flag('shared-size'),
   });
-  // Before 1.51 nobody counted them.
+  // Before 1.51 the API has no count, which is -1.
   const users = request.since('1.51') ? await containersByImage(store) : undefined;
   sendJson(
     request,
@@ -41,7 +41,7 @@ async function containersByImage(store: ServiceContext['store']): Promise<Map<st
   return counts;
 }
 
-/** docker's image filters. */
+/** Converts docker's image filters. */
 function imageFilters(filters: Filters): ImageFilters {
   return {
     dangling: booleanFilter(filters, 'dangling'),
@@ -53,7 +53,7 @@ function imageFilters(filters: Filters): ImageFilters {
   };
 }
 
-/** As the version of the API that was asked for has it. */
+/** Converts the fields to the API version of the request. */
 export function imageSummary(image: ImageSummary, request: ApiRequest): Record<string, unknown> {
   const { RepoTags: tags, RepoDigests: digests } = image;
   const nameless = tags.length === 0 && digests.length === 0;

@@ -1,6 +1,7 @@
 /**
- * `POST /images/load`: the archive comes in the body and is never stored. Mirrors `moby/moby: image/tarexport/load.go`: what
- * goes wrong is told in a stream of status 200, and names are told before the ids of nameless images.
+ * `POST /images/load`: loads the archive from the body without storing it. Mirrors `moby/moby:
+ * image/tarexport/load.go`: errors are reported in a stream of status 200, and names are reported before the
+ * ids of nameless images.
  */
 import type { ProgressEvent } from '../../../core/progress.ts';
 import type { Route, ServiceContext } from '../context.ts';
@@ -33,7 +34,10 @@ async function loadImages(request: ApiRequest, { store }: ServiceContext): Promi
   }
 }
 
-/** Since 1.48 a platform may be asked for, as the JSON of an OCI platform; before, and where there is none, the host's. */
+/**
+ * Returns the requested platform. Since 1.48 a request may have one, as the JSON of an OCI platform. The
+ * default is the host's.
+ */
 function platformOf(request: ApiRequest): string | undefined {
   return request.since('1.48') ? request.query.platforms('platform')[0] : undefined;
 }
@@ -43,7 +47,9 @@ function showLayer(stream: JsonStream, event: ProgressEvent): void {
     stream.progress(shortId(event), 'Loading layer', event);
 }
 
-/** The beginning of the layer's DiffID, or of the digest that its member is called by; else the member's name. */
+/**
+ * Returns the beginning of the layer's DiffID, or of the digest in its member's name, else the member's name.
+ */
 function shortId({ diffId, member = '' }: { diffId?: string; member?: string }): string {
   const [digits] = /[0-9a-f]{64}/.exec(diffId ?? member) ?? [];
   return digits?.slice(0, 12) ?? member;

@@ -1,4 +1,7 @@
-/** `POST /images/{name}/push`. Mirrors `moby/moby: api/server/router/image/image_routes.go` (postImagesPush) at v28. */
+/**
+ * `POST /images/{name}/push`. Mirrors `moby/moby: api/server/router/image/image_routes.go` (postImagesPush)
+ * at v28.
+ */
 import { formatReference, parseReference } from '../../../core/reference.ts';
 import type { Route, ServiceContext } from '../context.ts';
 import { requestCredentials } from '../registry-credentials.ts';

@@ -1,5 +1,6 @@
 /**
- * What an image is, how it came about, and its bytes. Mirrors `moby/moby: api/server/router/image/image_routes.go` at v28.
+ * Reads an image: its configuration, its history and its bytes. Mirrors `moby/moby:
+ * api/server/router/image/image_routes.go` at v28.
  */
 import type { ImageInspect } from '../../../image/store.ts';
 import { ZERO_TIME } from '../../../core/time.ts';
@@ -34,7 +35,7 @@ async function inspectImage(request: ApiRequest, { store }: ServiceContext): Pro
   sendJson(request, 200, inspectFields(await store.images.inspect(name), request));
 }
 
-/** Members of a config that are of containers; answers have none of them since 1.50. */
+/** Members of a config that only containers use. Answers omit them since 1.50. */
 const OF_CONTAINERS: ReadonlySet<string> = new Set([
   'Hostname',
   'Domainname',
@@ -50,7 +51,7 @@ const OF_CONTAINERS: ReadonlySet<string> = new Set([
   'StopTimeout',
 ]);
 
-/** As the version of the API that was asked for has it. */
+/** Converts the fields to the API version of the request. */
 function inspectFields(image: ImageInspect, request: ApiRequest): Record<string, unknown> {
   const { Config } = image;
   return {

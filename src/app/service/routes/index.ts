@@ -1,4 +1,4 @@
-/** Every route of the service; the first that fits a request answers it. */
+/** All routes of the service. The first one that matches a request answers it. */
 import type { Route } from '../context.ts';
 import { absentRoutes } from './absent.ts';
 import { buildRoutes } from './build.ts';

@@ -1,6 +1,7 @@
 /**
- * `networks`: names alone, so that clients that make networks before containers (compose) find what they have made. `bridge`,
- * `host` and `none` are always there. Mirrors `moby/moby: api/server/router/network/network_routes.go` and daemon/network.go at v28.
+ * `networks`: stores names only, so that clients that create networks before containers (compose) find them
+ * again. `bridge`, `host` and `none` always exist. Mirrors `moby/moby:
+ * api/server/router/network/network_routes.go` and daemon/network.go at v28.
  */
 import { createHash, randomBytes } from 'node:crypto';
 import { matchesLabels } from '../../../core/labels.ts';
@@ -22,10 +23,10 @@ import { findContainer } from './container-name.ts';
 
 const FILTERS = ['dangling', 'driver', 'id', 'label', 'name', 'scope', 'type'];
 const PRUNE_FILTERS = ['label', 'label!', 'until'];
-/** Those that dockerd has without a plugin or a swarm, of which there may be several. */
+/** The drivers that dockerd has without a plugin or a swarm, and that allow several networks. */
 const DRIVERS = ['bridge', 'ipvlan', 'macvlan'];
 const WARNING =
-  'layerstack does no networking: of the network the name is kept, for whoever runs the containers';
+  'layerstack does no networking: it stores only the name of the network, for the runtime of the containers';
 
 export const networkRoutes: readonly Route[] = [
   { method: 'GET', pattern: '/networks', handle: listNetworks },
@@ -37,7 +38,7 @@ export const networkRoutes: readonly Route[] = [
   { method: 'POST', pattern: '/networks/{name...}/disconnect', handle: disconnect },
 ];
 
-/** The same on the same store for ever. */
+/** Their ids depend only on the store's root, so they never change. */
 function builtIn(store: Layerstack): NamedObject[] {
   return (['bridge', 'host', 'none'] as const).map((name) => ({
     Id: createHash('sha256').update(`${store.root}\0${name}`).digest('hex'),
@@ -58,7 +59,7 @@ function all(store: Layerstack): NamedObject[] {
   return [...builtIn(store), ...store.networks.list()];
 }
 
-/** By name, id, or the beginning of an id, in docker's order. */
+/** Finds a network by name, id, or the beginning of an id, in docker's order. */
 function find(store: Layerstack, name: string): NamedObject {
   const networks = all(store);
   const exact = networks.find(({ Id }) => Id === name) ?? networks.find(({ Name }) => Name === name);
@@ -92,7 +93,7 @@ function shown(network: NamedObject, request: ApiRequest): unknown {
     Ingress: false,
     ConfigFrom: { Network: '' },
     ConfigOnly: false,
-    // Those that run.
+    // Docker lists running containers here.
     Containers: {},
     Options,
     Labels,
@@ -126,7 +127,7 @@ function networkFilter(filters: Filters): (network: NamedObject) => boolean {
     isOne('driver', network.Driver) &&
     isOne('scope', 'local') &&
     isOne('type', isBuiltIn(network) ? 'builtin' : 'custom') &&
-    // No container runs in any.
+    // Networks have no running containers, so all except the built-in ones are dangling.
     (dangling === undefined || dangling === !isBuiltIn(network)) &&
     matchesLabels(network.Labels, { label: of('label') });
 }
@@ -229,7 +230,7 @@ async function connect(request: ApiRequest, { store }: ServiceContext): Promise<
       400,
       'cannot connect container to host network - container must be created in host network mode',
     );
-  // Those that are always there are of whoever runs the container.
+  // The runtime of the container sets up the built-in networks.
   if (!isBuiltIn(network))
     await store.containers.connect(container, network.Name, Object.fromEntries(EndpointConfig));
   sendEmpty(request, 200);
@@ -239,7 +240,7 @@ async function disconnect(request: ApiRequest, { store }: ServiceContext): Promi
   const { Container, Force } = await request.json(decodeDisconnect);
   const container = await namedContainer(store, Container);
   const name = request.param('name');
-  // The network may be gone, and the container still to be in it.
+  // A container may still refer to a network that was removed.
   const network = all(store).find((each) => each.Name === name || each.Id === name)?.Name ?? name;
   try {
     await store.containers.disconnect(container, network);

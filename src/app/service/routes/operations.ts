@@ -1,4 +1,6 @@
-/** Routes for who runs the service: `/metrics` for Prometheus, `/healthz` for who restarts it. */
+/**
+ * Routes for operators: `/metrics` for Prometheus, `/healthz` for the supervisor that restarts the service.
+ */
 import type { Route } from '../context.ts';
 import type { HealthCheck } from '../health.ts';
 import type { Metrics } from '../metrics.ts';

@@ -1,7 +1,8 @@
 /**
- * What docker's API has no word for, under `/layerstack/v1/`: mounts, OCI bundles, checks of the store. A mount belongs to the store and not to
- * the connection: it stays until it is unmounted, also when the service ends. Paths are the host's. Each route says what it takes and
- * answers; `openapi.json` is made of that, and docs/api.md tells the same.
+ * Operations that docker's API lacks, under `/layerstack/v1/`: mounts, OCI bundles, checks of the store. A
+ * mount belongs to the store and not to the connection: it stays until it is unmounted, even after the
+ * service ends. Paths are the host's. Each route describes its input and its answer; `openapi.json` is
+ * generated from these descriptions, and docs/api.md says the same.
  */
 import { FINDING_CODES, isWrong, SEVERITIES, type StoreFinding } from '../../../core/store-finding.ts';
 import { packageVersion } from '../../../system/package-version.ts';
@@ -15,25 +16,25 @@ import { containerOf } from './container-name.ts';
 
 const PREFIX = '/layerstack/v1';
 
-const NO_CONTAINER = 'No container has this name or id, or several have it.';
-const BAD_BODY = 'The body is not JSON, or not as described here.';
+const NO_CONTAINER = 'No container has this name or id, or several ids begin with it.';
+const BAD_BODY = 'The body is not JSON, or does not match this description.';
 
-const mountBody = body({ ReadOnly: flag('Nothing can be written through this mount.') });
+const mountBody = body({ ReadOnly: flag('Mounts read-only.') });
 const unmountBody = body({
-  Force: flag('Whatever the number of uses, and even if files are in use.'),
+  Force: flag('Unmounts regardless of the number of uses, even if files are in use.'),
 });
 const bundleBody = body({
-  Directory: hostPath('Where the bundle goes; made where it is missing.'),
+  Directory: hostPath('Directory of the bundle; created if it is missing.'),
   Cmd: texts("Replaces the container's Cmd."),
-  Entrypoint: texts("Replaces the container's Entrypoint, and drops its Cmd. Empty: no entrypoint."),
+  Entrypoint: texts("Replaces the container's Entrypoint, and clears its Cmd. Empty: no entrypoint."),
   User: text("Replaces the container's user: `name|uid[:group|gid]`."),
   WorkingDir: text("Replaces the container's working directory."),
   Env: texts("`NAME=value`, added to the container's."),
-  ReadOnly: choice('The runtime makes the root file system read-only. Default: as the container has it.'),
+  ReadOnly: choice("The runtime makes the root file system read-only. Default: the container's setting."),
 });
 const fsckBody = body({
-  Deep: flag('Looks at all content too, not only at metadata.'),
-  Repair: flag('Mends what can be mended without losing anything that somebody may want.'),
+  Deep: flag('Checks all content too, not only metadata.'),
+  Repair: flag('Makes the repairs that lose no data that may still be wanted.'),
 });
 
 export const ownRoutes: readonly DescribedRoute[] = [
@@ -45,19 +46,24 @@ export const ownRoutes: readonly DescribedRoute[] = [
       id: 'mountContainer',
       summary: "Mounts a container's root file system.",
       description:
-        'The mount outlives the request and the service. Each of these needs an unmount; while there is a mount another adds a use of it.',
+        'The mount outlives the request and the service. Mounting a mounted container adds a use. Each use needs an unmount.',
       body: mountBody,
       answer: {
-        description: 'It is mounted.',
+        description: 'The container is mounted.',
         schema: closed({
-          Path: { type: 'string', description: 'Of the root file system, on the host.' },
+          Path: { type: 'string', description: 'Path of the root file system on the host.' },
           ReadOnly: {
             type: 'boolean',
-            description: 'Of the mount that is there: false also where a writable one was there already.',
+            description:
+              'Whether the mount is read-only. An existing writable mount stays writable, so this may be false after a read-only request.',
           },
         }),
       },
-      errors: { 400: BAD_BODY, 404: NO_CONTAINER, 409: 'It is mounted read-only, and shall be writable.' },
+      errors: {
+        400: BAD_BODY,
+        404: NO_CONTAINER,
+        409: 'The container is mounted read-only, and the request asks for a writable mount.',
+      },
     },
   },
   {
@@ -66,12 +72,12 @@ export const ownRoutes: readonly DescribedRoute[] = [
     handle: unmount,
     operation: {
       id: 'unmountContainer',
-      summary: "Gives back one use of a container's mount; the last one unmounts.",
+      summary: "Releases one use of a container's mount; the last release unmounts it.",
       description: 'Unmounting a container that is not mounted succeeds.',
       body: unmountBody,
       answer: {
-        description: 'The use is given back.',
-        schema: closed({ Uses: { type: 'integer', minimum: 0, description: 'That are left.' } }),
+        description: 'The use is released.',
+        schema: closed({ Uses: { type: 'integer', minimum: 0, description: 'Uses that are left.' } }),
       },
       errors: { 400: BAD_BODY, 404: NO_CONTAINER, 409: 'Files in it are in use.' },
     },
@@ -84,16 +90,19 @@ export const ownRoutes: readonly DescribedRoute[] = [
       id: 'writeBundle',
       summary: 'Writes an OCI bundle of a container, for `runc run --bundle`.',
       description:
-        'Mounts the container unless it is mounted. The runtime needs that mount until it has ended: unmount it then.',
+        'Mounts the container unless it is mounted. The runtime needs that mount until it has ended; unmount the container then.',
       body: bundleBody,
       answer: {
         description: 'The bundle is written.',
         schema: closed({
-          Path: { type: 'string', description: 'Of the bundle.' },
-          Spec: { type: 'object', description: 'What is in its `config.json`, by runtime-spec 1.0.2.' },
+          Path: { type: 'string', description: 'Path of the bundle.' },
+          Spec: {
+            type: 'object',
+            description: 'Content of its `config.json`, following runtime-spec 1.0.2.',
+          },
           Mapped: listOf({
             Key: { type: 'string', description: 'A key of the host config.' },
-            To: { type: 'string', description: 'Where it is in `config.json`, with its value.' },
+            To: { type: 'string', description: 'The place in `config.json` that has its value.' },
           }),
           Unsupported: listOf({
             Key: { type: 'string', description: 'A key of the host config that is not honoured.' },
@@ -103,7 +112,7 @@ export const ownRoutes: readonly DescribedRoute[] = [
         }),
       },
       errors: {
-        400: `${BAD_BODY} Or the user is not in the root file system, or no command was given.`,
+        400: `${BAD_BODY} Or the user does not exist in the root file system, or neither the request nor the container has a command.`,
         404: `${NO_CONTAINER} Or a device or directory of the host is missing.`,
       },
     },
@@ -116,10 +125,10 @@ export const ownRoutes: readonly DescribedRoute[] = [
       id: 'checkStore',
       summary: 'Checks layers, images and containers.',
       description:
-        'The answer is a stream of JSON documents, one a line, as they are found; the last says how many are wrong. Others may use the store meanwhile.',
+        'The answer is a stream of JSON documents, one a line: each finding as soon as it is found, then the number of problems. The store may be in use meanwhile.',
       body: fsckBody,
       answer: {
-        description: 'Each line is one of these.',
+        description: 'A line of the stream.',
         schema: {
           oneOf: [
             closed({
@@ -128,15 +137,19 @@ export const ownRoutes: readonly DescribedRoute[] = [
                 type: 'string',
                 enum: SEVERITIES,
                 description:
-                  'error: something of the store cannot be used. warning: it can, but is not in order. note: good to know.',
+                  'error: an object of the store cannot be used. warning: the object can be used, but has a problem. note: for information.',
               },
-              Path: { type: 'string', description: 'Of the file at fault, relative to the root.' },
-              Message: { type: 'string', description: 'What is wrong.' },
-              Advice: { type: 'string', description: 'What to do; empty where a repair has done it.' },
-              Repaired: { type: 'boolean', description: 'It was wrong, and is in order now.' },
+              Path: { type: 'string', description: 'Path of the affected file, relative to the root.' },
+              Message: { type: 'string', description: 'The problem.' },
+              Advice: { type: 'string', description: 'The next step; empty if a repair solved the problem.' },
+              Repaired: { type: 'boolean', description: 'Whether a repair solved the problem.' },
             }),
             closed({
-              Wrong: { type: 'integer', minimum: 0, description: 'Findings that are not in order.' },
+              Wrong: {
+                type: 'integer',
+                minimum: 0,
+                description: 'Number of errors and warnings that were not repaired.',
+              },
             }),
           ],
         },
@@ -159,7 +172,7 @@ export const ownRoutes: readonly DescribedRoute[] = [
   },
 ];
 
-/** An object of just these members. */
+/** Schema of an object with exactly these members. */
 function closed(properties: Readonly<Record<string, Schema>>): Schema {
   return { type: 'object', required: Object.keys(properties), additionalProperties: false, properties };
 }
@@ -168,7 +181,7 @@ function listOf(properties: Readonly<Record<string, Schema>>): Schema {
   return { type: 'array', items: closed(properties) };
 }
 
-/** The body of a request; where there is none, what an empty one says. */
+/** Decodes the body of a request. A missing body counts as an empty object. */
 async function given<T>(request: ApiRequest, { decode, optional }: Body<T>): Promise<T> {
   if (!optional) return request.json(decode);
   return (await request.optionalJson(decode)) ?? decode({}, '');

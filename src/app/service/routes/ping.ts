@@ -1,11 +1,11 @@
-/** `_ping`: by it clients learn which API they can speak, and which builder they may ask for. */
+/** `_ping`: from its headers a client learns the newest version of the API, and which builder it may use. */
 import type { Route } from '../context.ts';
 import type { ApiRequest } from '../request.ts';
 
 const HEADERS = {
   'Cache-Control': 'no-cache, no-store, must-revalidate',
   Pragma: 'no-cache',
-  // Not 2: for that one clients would open a session, and show its failure instead of what the service says.
+  // Not 2: clients would then open a session, and show its failure instead of the service's message.
   'Builder-Version': '1',
   Swarm: 'inactive',
   'Content-Type': 'text/plain; charset=utf-8',

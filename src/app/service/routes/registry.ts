@@ -1,6 +1,6 @@
 /**
- * Asking registries, with nothing kept: `POST /auth` tries credentials, `GET /distribution/{name}/json` says what a manifest is.
- * Mirrors `moby/moby: api/server/router/{system,distribution}` at v28.
+ * Queries to registries that store nothing: `POST /auth` checks credentials, `GET /distribution/{name}/json`
+ * describes a manifest. Mirrors `moby/moby: api/server/router/{system,distribution}` at v28.
  */
 import { parseReference } from '../../../core/reference.ts';
 import { parseAuthConfig } from '../../../transfer/registry/auth/registry-auth.ts';

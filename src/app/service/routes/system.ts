@@ -1,6 +1,6 @@
 /**
- * `version`, `info` and `system/df`: what docker's client shows of the other side.
- * Mirrors `moby/moby: api/server/router/system/system_routes.go`, daemon/{info,disk_usage}.go at v20.10.
+ * `version`, `info` and `system/df`: the server's part of docker's commands with these names. Mirrors
+ * `moby/moby: api/server/router/system/system_routes.go`, daemon/{info,disk_usage}.go at v20.10.
  */
 import { infoDocument } from '../info.ts';
 import type { DiskUsage } from '../../layerstack.ts';

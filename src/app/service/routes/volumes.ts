@@ -1,5 +1,5 @@
 /**
- * `volumes`: names alone, as networks are (networks.ts): nothing is mounted, and a volume has no directory.
+ * `volumes`: stores names only, as networks.ts does. Nothing is mounted, and a volume has no directory.
  * Mirrors `moby/moby: api/server/router/volume/volume_routes.go` and volume/service at v28.
  */
 import { randomBytes } from 'node:crypto';
@@ -19,7 +19,7 @@ import { HttpError } from '../status.ts';
 
 const FILTERS = ['dangling', 'driver', 'label', 'name'];
 const PRUNE_FILTERS = ['all', 'label', 'label!'];
-/** docker's mark of volumes that nobody has named. */
+/** docker's label of volumes that were created without a name. */
 const ANONYMOUS = 'com.docker.volume.anonymous';
 
 export const volumeRoutes: readonly Route[] = [
@@ -42,7 +42,7 @@ function shown({ Name, Created, Driver, Labels, Options }: NamedObject): Record<
   };
 }
 
-/** As `GET /system/df` lists them. */
+/** Lists volumes as `GET /system/df` does. */
 export async function volumeUsage(store: Layerstack): Promise<unknown[]> {
   const users = await volumeUsers(store);
   return store.volumes
@@ -50,7 +50,7 @@ export async function volumeUsage(store: Layerstack): Promise<unknown[]> {
     .map((volume) => ({ ...shown(volume), UsageData: { RefCount: users(volume).length, Size: 0 } }));
 }
 
-/** The containers that shall have a volume mounted. */
+/** Returns a function that lists the ids of the containers that mount a volume. */
 async function volumeUsers(store: Layerstack): Promise<(volume: NamedObject) => readonly string[]> {
   const users: (readonly [string, ReadonlySet<unknown>])[] = [];
   for (const container of await store.containers.list()) {
@@ -130,7 +130,7 @@ async function removeVolume(request: ApiRequest, { store }: ServiceContext): Pro
   sendEmpty(request, 204);
 }
 
-/** Since 1.42 those that somebody has named only where `all` is asked for. */
+/** Removes unused volumes. Since 1.42, named volumes are removed only if the request asks for `all`. */
 async function pruneVolumes(request: ApiRequest, { store }: ServiceContext): Promise<void> {
   const filters = request.query.filters(PRUNE_FILTERS);
   const wantsNamed = !request.since('1.42') || booleanFilter(filters, 'all') === true;
