@@ -9,7 +9,8 @@ import { readV1, V1_REPOSITORIES, type LayerIdentifier } from './v1.ts';
 
 /**
  * @param layers for Docker's first format, which does not say what its layers are
- * @throws {@link LayerstackError} ERR_ARCHIVE_INVALID where it is none of the formats; what their readers throw.
+ * @throws {@link LayerstackError} ERR_ARCHIVE_INVALID where it is none of the formats; what their readers
+ *   throw.
  */
 export async function readImages(
   archive: Archive,
