@@ -1,13 +1,15 @@
 /*
- * The least that a job can cost, for the jobs that no plain tool does:
+ * The least cost of a job, for jobs that no plain tool does:
  *
- *   floor containers ROOT ID MOUNT_ID COUNT   makes, mounts, unmounts and removes containers like the one in the store ROOT
- *                                             whose id is ID and whose RW layer is MOUNT_ID (not mounted): every directory,
- *                                             file and link of Docker's layout with the same bytes, and one mount(2). Prints
- *                                             one line per container: microseconds of making and mounting, and of unmounting
- *                                             and removing.
- *   floor walk DIRECTORY                      looks at every entry below. Prints microseconds.
- *   floor cat DIRECTORY                       writes the bytes of every file below to stdout, those of hard links once.
+ *   floor containers ROOT ID MOUNT_ID COUNT
+ *     Creates, mounts, unmounts and removes containers like the one in the store ROOT that has the id ID and
+ *     the RW layer MOUNT_ID (not mounted): every directory, file and link of Docker's layout with the same
+ *     bytes, and one mount(2). Prints one line per container: microseconds to create and mount, and to unmount
+ *     and remove.
+ *   floor walk DIRECTORY
+ *     Reads the metadata of every entry below. Prints microseconds.
+ *   floor cat DIRECTORY
+ *     Writes the bytes of every file below to stdout, those of hard links once.
  */
 #define _GNU_SOURCE
 #include <dirent.h>
@@ -33,7 +35,7 @@ static void check(int result, const char *what) {
   exit(1);
 }
 
-/* One thing that a container consists of. */
+/* One directory, file or link of a container. */
 struct entry {
   mode_t mode;
   char path[256];
@@ -59,7 +61,7 @@ static char *slurp(const char *path, size_t size) {
   return content;
 }
 
-/* Notes what is at `from`, to be made at `to`: a directory before what is in it. */
+/* Records the tree at `from`, to be created at `to`. A directory comes before its content. */
 static void take(const char *from, const char *to) {
   struct stat info;
   check(lstat(from, &info), from);
@@ -99,7 +101,10 @@ static void make(const struct entry *entry) {
   close(fd);
 }
 
-/* What mount(2) takes, with names relative to the store: the init layer, and what its `lower` names. */
+/*
+ * Writes the options of mount(2), with names relative to the store: the init layer, and the layers of its
+ * `lower`.
+ */
 static void mount_data(const char *mount_id, char *data, size_t size) {
   char path[512];
   struct stat info;
@@ -130,7 +135,7 @@ static void containers(const char *root, const char *id, const char *mount_id, i
     check(mount("overlay", "overlay2/floor/merged", "overlay", 0, data), "mount");
     double mounted = now_us();
     check(umount2("overlay2/floor/merged", MNT_DETACH), "umount2");
-    rmdir("overlay2/floor/work/work"); /* the kernel makes it */
+    rmdir("overlay2/floor/work/work"); /* the kernel creates it */
     for (int i = entry_count - 1; i >= 0; i--)
       check(S_ISDIR(entries[i].mode) ? rmdir(entries[i].path) : unlink(entries[i].path), entries[i].path);
     printf("%.1f %.1f\n", mounted - start, now_us() - mounted);
@@ -151,7 +156,7 @@ static void write_file(int directory, const char *name) {
   close(fd);
 }
 
-/* Hard links that were written: an image has a handful. */
+/* Inodes of hard links that are written already. An image has a handful. */
 static ino_t written[65536];
 static int written_count;
 
@@ -163,7 +168,7 @@ static int is_first_name(const struct stat *info) {
   return 1;
 }
 
-/* Takes fd. */
+/* Closes fd. */
 static void walk(int fd, int with_bytes) {
   DIR *directory = fdopendir(fd);
   if (directory == NULL) check(-1, "fdopendir");

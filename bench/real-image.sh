@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # Builds the benchmark's main image and saves it as a docker-archive: bench/real-image.sh OUT.tar
 #
-# Five layers, about 36,000 entries, 1 GB: a Debian minbase, compilers and interpreters from apt, deletions with an opaque
-# directory, 20,000 small files, and a random blob with a hard link. Package versions move its size a little.
-# Needs root, debootstrap, network, and a docker client whose daemon answers (DOCKER_HOST); about 3 GB of disk.
+# The image has five layers, about 36,000 entries and 1 GB: a Debian minbase, compilers and interpreters from
+# apt, deletions with an opaque directory, 20,000 small files, and a random blob with a hard link. Its size
+# changes a little with the package versions.
+# Needs root, debootstrap, network, a docker client with a running daemon (DOCKER_HOST), and about 3 GB of disk.
 set -euo pipefail
 
 out=$(realpath -m "${1:?usage: bench/real-image.sh OUT.tar}")

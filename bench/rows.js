@@ -1,6 +1,6 @@
 /**
- * The rows of the table: each job measured against the daemons and against the least it can cost on this machine. A row is
- * a function of the input and the number of runs, so a new job is a new function here.
+ * The rows of the table. Each job is measured with the daemons and with its least cost on this machine. A row
+ * is a function of the input and the number of runs, so a new job is a new function here.
  */
 import { exportTree, save } from './rows/archives.js';
 import { commit, diff } from './rows/changes.js';
@@ -11,7 +11,7 @@ import { pull } from './rows/pull.js';
 import { push } from './rows/push.js';
 import { rmi } from './rows/rmi.js';
 
-/** Every job, in the order of the table, by the name that `--rows` knows. */
+/** Every job in the order of the table, by its name for `--rows`. */
 export const ROWS = {
   load,
   loadGzip,

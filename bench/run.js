@@ -1,13 +1,13 @@
 /**
- * npm run bench [-- ARCHIVE]: measures layerstack beside dockerd, podman and the plain tools on one docker-archive, and
- * prints a markdown table: medians, least and most, ratios. Without ARCHIVE (or LAYERSTACK_BENCH_IMAGE) on a small image that
- * it makes itself; `bench/real-image.sh` builds the one that the budgets are about.
+ * npm run bench [-- ARCHIVE]: measures layerstack, dockerd, podman and plain tools with one docker-archive.
+ * Prints a markdown table with medians, least and most values, and ratios. Without ARCHIVE (or
+ * LAYERSTACK_BENCH_IMAGE) it generates a small image; `bench/real-image.sh` builds the image of the budgets.
  *
  *   --runs N         measured runs of each job (default 5), each on a new volume
- *   --rows NAME,...  only these of rows.js, e.g. save,rmi
+ *   --rows NAME,...  only these rows of rows.js, e.g. save,rmi
  *
- * Needs root, dockerd, podman, a C compiler, openssl, python3 and room for the image about five times over. What it mounts is
- * in a mount namespace of its own (package.json), and is taken away when it is killed.
+ * Needs root, dockerd, podman, a C compiler, openssl, python3 and room for about five times the image. Its
+ * mounts are in its own mount namespace (package.json), and are removed if it is killed.
  */
 import { mkdtempSync, readFileSync, statSync } from 'node:fs';
 import { cpus, release, tmpdir, totalmem } from 'node:os';
@@ -25,7 +25,7 @@ const { values: options, positionals } = parseArgs({
 const names = options.rows?.split(',') ?? Object.keys(ROWS);
 const unknown = names.filter((name) => !(name in ROWS));
 if (unknown.length > 0) {
-  console.error(`no such row: ${unknown.join(', ')}; there are ${Object.keys(ROWS).join(', ')}`);
+  console.error(`unknown row: ${unknown.join(', ')}; the rows are ${Object.keys(ROWS).join(', ')}`);
   process.exit(2);
 }
 
@@ -66,7 +66,7 @@ async function machine(input) {
     `${versions.map(firstLine).join('; ')}`,
     `Image: ${input.name}, ${input.layerCount} layers, ${size} MB. Load average before: ${readFileSync('/proc/loadavg', 'utf8').split(' ')[0]}.`,
     `Medians of ${options.runs} runs, each on a new loop ext4, and of 100 containers (dockerd 30, podman 15); (least–most).`,
-    'layerstack is durable when it returns, as the floor is; dockerd and podman are not. dockerd is asked over its API, podman by its commands.',
+    'layerstack is durable when it returns, as the floor is; dockerd and podman are not. dockerd is called over its API, podman through its commands.',
   ];
 }
 

@@ -1,10 +1,10 @@
 /**
- * npm run bench:service [-- ARCHIVE]: how quickly the service answers `_ping` while it loads, and what memory it takes: idle, with a
- * thousand idle connections, with one load, with 24 loads at once, and while a client does not read the archive that it asked for.
- * Beside each ping another one goes to a Node server that does nothing, in a process of its own: what the machine is to blame
- * for shows there.
+ * npm run bench:service [-- ARCHIVE]: measures how quickly the service answers `_ping` during loads, and its
+ * memory: idle, with a thousand idle connections, with one load, with 24 concurrent loads, and while a client
+ * does not read the archive that it requested. With each ping another one goes to an empty Node server in its
+ * own process, which shows the delays of the machine itself.
  *
- *   --loads N     how many at once, in the last load (default 24)
+ *   --loads N     number of concurrent loads in the last row (default 24)
  */
 import { fork } from 'node:child_process';
 import { once } from 'node:events';
@@ -56,7 +56,7 @@ async function main() {
     );
     console.log('| while | took | `_ping` p50 | p99 | most | a bare Node server p99 | memory now | most |');
     console.log('| --- | --- | --- | --- | --- | --- | --- | --- |');
-    // Every load at once has a copy of the layers until the first one has won.
+    // Each concurrent load has its own copy of the layers until the first one has published them.
     const room = Math.ceil((statSync(archive).size * (Number(options.loads) + 4)) / 2 ** 30) + 1;
     await onFreshVolume((volume) => measure(volume, bareSocket, archive, Number(options.loads)), room);
   } finally {
@@ -97,7 +97,7 @@ function connected(socket) {
   });
 }
 
-/** Asks for an archive of everything and reads nothing of it. */
+/** Requests an archive of all images and reads nothing of it. */
 async function unread(socketPath) {
   const [image] = JSON.parse(await ask(socketPath, 'GET', '/images/json'));
   const connection = await connected(socketPath);
@@ -126,7 +126,7 @@ function ping(socket, agent) {
   return timed(() => ask(socket, 'GET', '/_ping', agent));
 }
 
-/** One row: pings while `work` goes on, and memory. */
+/** Measures one row: pings while `work` runs, and memory. */
 async function watch(name, pid, socket, bareSocket, work) {
   const agents = [new Agent({ keepAlive: true }), new Agent({ keepAlive: true })];
   const pings = [];

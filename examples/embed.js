@@ -1,5 +1,6 @@
 /**
- * The shortest program that embeds layerstack: load an archive, mount a container of its image, read a file, clean up.
+ * The shortest program that embeds layerstack. It loads an archive, mounts a container of its image, reads a
+ * file, and cleans up.
  *
  *   node examples/embed.js ARCHIVE [ROOT]
  */

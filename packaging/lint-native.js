@@ -19,11 +19,19 @@ function nodeHeaders() {
   return join(folder, 'include/node');
 }
 
-/** Whether the tool is content, or not there. It prints what it finds. */
+/**
+ * Whether the tool is content, or not there. What it writes to standard error is shown only if it is not content:
+ * clang-tidy counts there what it has not reported.
+ */
 function run(tool, args) {
   return new Promise((resolve, reject) => {
-    const child = spawn(tool, args, { stdio: ['ignore', 'inherit', 'inherit'] });
-    child.once('exit', (status) => resolve(status === 0));
+    const child = spawn(tool, args, { stdio: ['ignore', 'inherit', 'pipe'] });
+    let complaint = '';
+    child.stderr.on('data', (text) => (complaint += text));
+    child.once('close', (status) => {
+      if (status !== 0 && complaint) console.error(complaint);
+      resolve(status === 0);
+    });
     child.once('error', (error) => {
       if (error.code !== 'ENOENT') return reject(error);
       console.error(`${tool} is not installed: left out`);

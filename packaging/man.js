@@ -1,6 +1,6 @@
 /**
- * Writes the manual pages, `dist/man`, from what the commands declare (src/app/cli/man.ts). They are dated by SOURCE_DATE_EPOCH, or
- * today.
+ * Writes the manual pages, `dist/man`, from the declarations of the commands (src/app/cli/man.ts). Their date
+ * is SOURCE_DATE_EPOCH, or today.
  */
 import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { fileURLToPath, URL } from 'node:url';

@@ -1,7 +1,7 @@
 /**
- * layerstack: Docker's own overlay2 layout, in process. An image's bytes take the way of the folders:
- * transfer (in) -> layer -> image -> container -> transfer (out). `Layerstack` opens a store; its `images`,
- * `containers` and `registry` do the work.
+ * layerstack: Docker's own overlay2 layout, in process. The bytes of an image pass through the folders in
+ * this order: transfer (in) -> layer -> image -> container -> transfer (out). `Layerstack` opens a store; its
+ * `images`, `containers` and `registry` do the work.
  */
 export { DEFAULT_ROOT, Layerstack } from './app/layerstack.ts';
 export type { DiskUsage, OpenOptions } from './app/layerstack.ts';

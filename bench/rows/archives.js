@@ -1,11 +1,11 @@
-/** The way out: `save` and `export` into a pipe, by the commands. */
+/** `save` and `export` into a pipe, by the commands. */
 import { join } from 'node:path';
 import { withDockerd } from '../support/dockerd.js';
 import { runs, sh, timed } from '../support/measure.js';
 import { CLI, floorOn, layerstack, podmanOn, storeOn, sync } from '../support/programs.js';
 import { onFreshVolume } from '../support/volume.js';
 
-/** Milliseconds that a command takes whose output somebody reads through a pipe. */
+/** Milliseconds of a command whose output is read through a pipe. */
 const piped = (words, env) =>
   timed(() => sh('bash', ['-o', 'pipefail', '-c', '"$@" | cat >/dev/null', 'sh', ...words], { env }));
 

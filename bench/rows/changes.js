@@ -1,6 +1,6 @@
 /**
- * What becomes of a container's changes: `diff` and `commit`. Every program gets a container of the image with the same
- * changes, written straight into its upper directory and synced.
+ * `diff` and `commit` of a container's changes. Every program gets a container of the image with the same
+ * changes, written directly into its upper directory and synced.
  */
 import { randomFillSync } from 'node:crypto';
 import { Buffer } from 'node:buffer';
@@ -12,10 +12,10 @@ import { floorOn, layerstack, podmanOn, sync, withStore } from '../support/progr
 import { onFreshVolume } from '../support/volume.js';
 
 const DIRECTORIES = 200;
-const FILES = 100; // in each
+const FILES = 100; // in each directory
 const MIB = 1 << 20;
 
-/** 20,000 small files, and one of `blobMiB` that nothing compresses. */
+/** Writes 20,000 small files, and an incompressible one of `blobMiB`. */
 function write(upper, blobMiB) {
   for (let directory = 0; directory < DIRECTORIES; directory++) {
     const path = join(upper, `new/d${directory}`);
@@ -36,8 +36,9 @@ async function change(volume, upper, blobMiB) {
 }
 
 /**
- * Each takes what is to be timed; the library and dockerd's API do without a program's start. `floor` gets the upper directory
- * of a container of layerstack's too: a volume that holds the image is slower to write to than an empty one.
+ * Each function receives the work to time. The library and dockerd's API need no start of a program. `floor`
+ * also gets the upper directory of a container of layerstack, because writes to a volume with the image are
+ * slower than to an empty one.
  */
 const programs = ({ input, blobMiB, byLayerstack, byDockerd, byPodman, byFloor }) => {
   const onUpper = (work) =>

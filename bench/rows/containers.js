@@ -1,10 +1,11 @@
 /**
- * Making and mounting a container, unmounting and removing it, with the store open.
+ * Creating and mounting a container, unmounting and removing it, with the store open.
  *
- * The floor is one process that nobody is beside: it has Docker's files and the mount, and none of what several processes and
- * kills need, which layerstack has: locks, the name's link, marks of what is begun, the count of the mount's users.
- * layerstack's `remove` resolves when the container is gone for everybody, and deletes its files behind that; nothing is measured
- * while it does, since the floor has nothing to do beside what it measures either.
+ * The floor is a single process without concurrent users. It writes Docker's files and mounts. It lacks what
+ * layerstack needs for several processes and for kills: locks, the link of the name, markers, the mount
+ * count. layerstack's `remove` resolves when no process sees the container any more, and deletes its files in
+ * the background. No measurement runs during that deletion, because the floor does no other work during its
+ * measurements either.
  */
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
@@ -19,8 +20,8 @@ const SAMPLES = 100;
 const ROUNDS = 5;
 
 /**
- * Two tasks of tinybench that hand containers to each other: one makes them, the other takes them away. `settle` waits for what
- * goes on behind a removal.
+ * Two tasks of tinybench that pass containers to each other: one creates them, the other removes them.
+ * `settle` waits for the background work of a removal.
  */
 async function pairOf({ create, remove, samples, settle = async () => undefined }) {
   const bench = new Bench({
@@ -50,7 +51,7 @@ async function pairOf({ create, remove, samples, settle = async () => undefined 
   return [creating, removing].map(({ result }) => ({ values: [...result.latency.samples] }));
 }
 
-/** Until no directory of a removed container is left. */
+/** Waits until no directory of a removed container is left. */
 async function untilDeleted(volume) {
   const directory = join(storeOn(volume), 'overlay2');
   while (readdirSync(directory).some((name) => name.endsWith('-removing'))) await sleep(1);
@@ -72,7 +73,7 @@ const byLayerstack = (volume, input) =>
     }),
   );
 
-/** By its API; asking for the archive's head is what makes dockerd mount, and unmount again. */
+/** Uses dockerd's API. A HEAD request for the archive makes dockerd mount and unmount. */
 const byDockerd = (volume, input) =>
   withDockerd(join(volume, 'docker'), async ({ docker, api }) => {
     await docker('load', '-q', '-i', input.archive);
@@ -90,7 +91,7 @@ const byDockerd = (volume, input) =>
     });
   });
 
-/** By its commands: it has no daemon to ask. */
+/** Uses podman's commands, because it has no daemon. */
 async function byPodman(volume, input) {
   const podman = podmanOn(volume);
   await podman.load(input.archive);
@@ -108,14 +109,17 @@ async function byPodman(volume, input) {
   }).finally(() => podman.unmount());
 }
 
-/** The C program, which makes containers like one of the store's that was never mounted. */
+/** Runs the C program, which creates containers like one of the store that was never mounted. */
 async function byFloor(program, volume, { id, mountId }) {
   const args = ['containers', storeOn(volume), id, mountId, String(SAMPLES / ROUNDS)];
   const lines = (await sh(program, args)).split('\n');
   return [0, 1].map((column) => ({ values: lines.map((line) => Number(line.split(' ')[column]) / 1000) }));
 }
 
-/** Library and floor a few containers each, in turn: what slows the machine down for a while slows both. */
+/**
+ * Alternates between library and floor after a few containers, so that a slow phase of the machine affects
+ * both.
+ */
 async function inTurn(volume, input) {
   const program = await floorOn(volume);
   const template = await withStore(volume, (store) => store.containers.create(input.id));

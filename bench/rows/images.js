@@ -1,4 +1,7 @@
-/** Listing a store of 1,000 images and 10,000 layers, by the commands; dockerd, which has them in memory, runs on the same root. */
+/**
+ * Lists a store of 1,000 images and 10,000 layers, by the commands. dockerd, which has them in memory, runs
+ * on the same root.
+ */
 import { withDockerd } from '../support/dockerd.js';
 import { crowd } from '../support/crowd.js';
 import { runs, runsInTurn, sh, timed } from '../support/measure.js';
@@ -7,13 +10,13 @@ import { onFreshVolume } from '../support/volume.js';
 
 const IMAGES = 1000;
 
-/** Gives a volume to `work` whose store has them all, and has been listed once. */
+/** Passes a volume to `work` whose store has all images and was listed once. */
 const onCrowd = (work) =>
   onFreshVolume(async (volume) => {
     await withStore(volume, async () => undefined);
     crowd(storeOn(volume), IMAGES);
     await sync(volume);
-    // A directory that has just changed is not trusted to be the same later; see image/catalog.ts.
+    // The catalog does not trust a directory that has just changed; see image/catalog.ts.
     await sh('sleep', ['1.1']);
     const lines = (await layerstack(volume, 'images', '-q')).trim().split('\n').length;
     if (lines !== IMAGES) throw new Error(`${lines} images are listed instead of ${IMAGES}`);
@@ -32,7 +35,7 @@ export const images = async (_input, count) => {
   );
   return {
     job: '`images` of 1,000 images, 10,000 layers',
-    budget: 3.75, // 150 ms where Node's own start takes 40
+    budget: 3.75, // 150 ms if Node's own start takes 40
     floorName: "Node's own start",
     ...ours,
     dockerd,

@@ -1,4 +1,4 @@
-/** Loading an archive, durably: plain and compressed. */
+/** Loads an archive durably: plain and compressed. */
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { withDockerd } from '../support/dockerd.js';
@@ -6,7 +6,7 @@ import { runs, sh, timed, watched } from '../support/measure.js';
 import { CLI, podmanOn, storeOn, sync } from '../support/programs.js';
 import { onFreshVolume } from '../support/volume.js';
 
-/** Loads an archive by the command, each time into a new store on a new volume. */
+/** Loads an archive with the command, each time into a new store on a new volume. */
 async function byLayerstack(archive, count) {
   const watches = [];
   const { values } = await runs(count, () =>
@@ -36,12 +36,12 @@ const byPodman = (archive, count) =>
   runs(count, () =>
     onFreshVolume(async (volume) => {
       const podman = podmanOn(volume);
-      await podman('info'); // makes its storage
+      await podman('info'); // creates its storage
       return timed(() => podman.load(archive)).finally(() => podman.unmount());
     }),
   );
 
-/** GNU tar -x of every layer, and the sync that makes it last. */
+/** GNU tar -x of every layer, and the sync that makes it durable. */
 const extraction = (layers, count) =>
   runs(count, () =>
     onFreshVolume((volume) =>
@@ -64,7 +64,7 @@ with open(sys.argv[1], "rb") as file:
         inflater.decompress(chunk)
 `;
 
-/** zlib, one thread, all bytes. */
+/** zlib, on one thread, over all bytes. */
 const inflation = (gzip, count) => runs(count, () => timed(() => sh('python3', ['-c', INFLATE, gzip])));
 
 export async function load(input, count) {

@@ -1,4 +1,7 @@
-/** The row of `pull`: the image with gzip layers from a registry on loopback, each time into a new store on a new volume. */
+/**
+ * The row of `pull`: pulls the image with gzip layers from a registry on loopback, each time into a new store
+ * on a new volume.
+ */
 import { join } from 'node:path';
 import { withDockerd } from '../support/dockerd.js';
 import { runs, timed, watched } from '../support/measure.js';
@@ -32,7 +35,7 @@ const byPodman = (reference, count) =>
   runs(count, () =>
     onFreshVolume(async (volume) => {
       const podman = podmanOn(volume);
-      await podman('info'); // makes its storage
+      await podman('info'); // creates its storage
       const result = await timed(() => podman('pull', '-q', '--tls-verify=false', reference));
       await podman.unmount();
       return result;

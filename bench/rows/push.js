@@ -1,6 +1,7 @@
 /**
- * The row of `push`: the image to an empty registry on loopback. How large the blobs are, and how long it takes once more, when
- * all of it is there, goes below the table. Each run has a registry of its own, and a repository that was never pushed to.
+ * The row of `push`: pushes the image to an empty registry on loopback. The notes below the table have the
+ * size of the blobs, and the time of a second push, which has nothing to send. Each run has its own registry
+ * and a repository without earlier pushes.
  */
 import { rmSync } from 'node:fs';
 import { join } from 'node:path';
@@ -13,13 +14,13 @@ import { CLI, layerstack, podmanOn, storeOn } from '../support/programs.js';
 import { withRegistry } from '../support/registry.js';
 import { onFreshVolume } from '../support/volume.js';
 
-/** Bytes of all layers of an image in a registry. */
+/** Returns the bytes of all layers of an image in a registry. */
 async function blobBytes(reference) {
   const manifest = await sh('skopeo', ['inspect', '--raw', '--tls-verify=false', `docker://${reference}`]);
   return JSON.parse(manifest).layers.reduce((sum, { size }) => sum + size, 0);
 }
 
-/** Names the image after a new registry and pushes it twice. */
+/** Tags the image for a new registry and pushes it twice. */
 function twice({ tag, push, forget }, measured) {
   return withRegistry(async (host) => {
     const reference = `${host}/bench:1`;
@@ -41,7 +42,7 @@ async function layerstackOn(volume, input, watch) {
       const { memory } = await watched(process.execPath, args, { volume });
       watch.memory = Math.max(watch.memory, memory);
     },
-    // Else the blobs of the last run's registry would be asked for.
+    // Otherwise the program would look for the blobs of the last run's registry.
     forget: () => rmSync(join(root, 'image/overlay2/distribution'), { recursive: true, force: true }),
   };
 }
@@ -62,7 +63,10 @@ async function podmanOf(podman, input) {
   };
 }
 
-/** All bytes compressed on all processors, and sent nowhere: by pigz, or by layerstack itself where there is none. */
+/**
+ * Compresses all bytes on all processors without sending them: with pigz, or with layerstack itself if pigz
+ * is missing.
+ */
 async function leastOf(root, input) {
   const pigz = await sh('pigz', ['--version']).then(
     () => true,
@@ -94,7 +98,10 @@ async function compressAll(path, id) {
   }
 }
 
-/** Each program on a volume of its own, and then in turn: what slows the machine down for a while slows all of them. */
+/**
+ * Gives each program its own volume, and runs them in turn, so that a slow phase of the machine affects all
+ * of them.
+ */
 export const push = (input, count) =>
   onFreshVolume((ours) =>
     onFreshVolume((theirs) =>

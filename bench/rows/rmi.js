@@ -1,4 +1,4 @@
-/** Deleting an image: how long the caller waits, and how long its bytes take to go. */
+/** Deletes an image: the time until the caller has the answer, and until the bytes are deleted. */
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { performance } from 'node:perf_hooks';
@@ -7,7 +7,7 @@ import { runs, sh, timed } from '../support/measure.js';
 import { layerstack, podmanOn, storeOn, sync, withStore } from '../support/programs.js';
 import { onFreshVolume } from '../support/volume.js';
 
-/** With the store open; `close` waits for the bytes. */
+/** Measures with the store open. `close` waits until the bytes are deleted. */
 async function byLayerstack(input, count) {
   const returned = [];
   const deleted = await runs(count, () =>

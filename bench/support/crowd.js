@@ -1,6 +1,6 @@
 /**
- * A store with many small images, written straight to disk as dockerd would have it: every image has ten layers of its
- * own, with one file each.
+ * A store with many small images, written directly to disk in dockerd's format. Every image has ten layers of
+ * its own, with one file each.
  */
 import { createHash, randomBytes } from 'node:crypto';
 import { mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
@@ -10,7 +10,10 @@ import { gzipSync } from 'node:zlib';
 const LAYERS = 10;
 const sha256 = (text) => createHash('sha256').update(text).digest('hex');
 
-/** Writes `images` images into a store that was opened once; the time depends on the machine: 10,000 layers take a minute. */
+/**
+ * Writes `images` images into a store that was opened once. 10,000 layers take about a minute, depending on
+ * the machine.
+ */
 export function crowd(root, images) {
   const names = {};
   for (let image = 0; image < images; image++) {

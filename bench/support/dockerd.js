@@ -1,6 +1,4 @@
-/**
- * A dockerd for the length of one measured run, and its API, called without a client's start-up time.
- */
+/** A dockerd for one measured run, and its API, called without the start-up time of a client. */
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { Buffer } from 'node:buffer';
@@ -12,10 +10,10 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { sh } from './measure.js';
 import { dropDirectory, onSignal } from './undo.js';
 
-/** Seconds that a daemon has to stop when the benchmark is killed. */
+/** Seconds in which a daemon must stop when the benchmark is killed. */
 const STOP_SECONDS = 20;
 
-/** Starts a daemon on `root`, gives it to `work`, and stops it. */
+/** Starts a daemon on `root`, passes it to `work`, and stops it. */
 export async function withDockerd(root, work) {
   const scratch = mkdtempSync(join(tmpdir(), 'layerstack-bench-dockerd-'));
   const socket = join(scratch, 'sock');
@@ -32,7 +30,7 @@ export async function withDockerd(root, work) {
     `unix://${socket}`,
   );
   args.push('--storage-driver', 'overlay2', '--iptables=false', '--bridge=none');
-  // Should this process be killed without a chance to say so, the daemon stops by itself.
+  // If this process is killed by SIGKILL, the daemon stops by itself.
   const child = spawn('setpriv', ['--pdeathsig', 'TERM', 'dockerd', ...args], { stdio: ['ignore', fd, fd] });
   closeSync(fd);
   const ended = once(child, 'exit');

@@ -1,6 +1,6 @@
 /**
- * What is loaded: the docker-archive that was given, or a small image made here; and, for the rows that need them, its
- * gzip form and its layers as files.
+ * The image to load: the given docker-archive, or a small generated image. Some rows also need its gzip form,
+ * and its layers as files.
  */
 import { Buffer } from 'node:buffer';
 import { createHash } from 'node:crypto';
@@ -8,7 +8,7 @@ import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { sh } from './measure.js';
 
-/** Three layers, about 2,000 entries, 30 MB: made where no image was given. */
+/** Generates an image of three layers, about 2,000 entries, 30 MB, for runs without an archive. */
 async function makeSmall(scratch) {
   const layers = [];
   for (let number = 0; number < 3; number++) {
@@ -43,13 +43,13 @@ async function makeSmall(scratch) {
   return archive;
 }
 
-/** Makes a value when it is first asked for. */
+/** Computes a value on first use. */
 function lazy(make) {
   let made;
   return () => (made ??= make());
 }
 
-/** Prepares the input in `scratch`; `given` is the path of a docker-archive or undefined. */
+/** Prepares the input in `scratch`. `given` is the path of a docker-archive or undefined. */
 export async function prepareInput(scratch, given) {
   const archive = given ?? (await makeSmall(scratch));
   const member = (name) => sh('tar', ['-xOf', archive, name]);
@@ -59,7 +59,7 @@ export async function prepareInput(scratch, given) {
   return {
     archive,
     layerCount: Layers.length,
-    /** Each program knows the image by its id. */
+    /** Every program knows the image by this id. */
     id: await sh('sh', ['-c', 'tar -xOf "$1" "$2" | sha256sum | cut -c 1-64', 'sh', archive, Config]),
     name: RepoTags?.[0] ?? 'untagged',
     /** The layers as files. */

@@ -1,11 +1,9 @@
-/**
- * Measures: wall time of commands, their peak memory, and the most that a volume ever held.
- */
+/** Measures wall time of commands, their peak memory, and the most bytes on a volume. */
 import { spawn } from 'node:child_process';
 import { readFileSync, statfsSync } from 'node:fs';
 import { clearInterval, setInterval } from 'node:timers';
 
-/** Runs a command; rejects with what it said when it fails. */
+/** Runs a command. Rejects with its output if it fails. */
 export function sh(command, args, { env, onSpawn, input } = {}) {
   return new Promise((resolve, reject) => {
     const child = spawn(command, args, {
@@ -28,14 +26,14 @@ export function sh(command, args, { env, onSpawn, input } = {}) {
   });
 }
 
-/** Milliseconds that `work` takes. */
+/** Returns the milliseconds that `work` takes. */
 export async function timed(work) {
   const start = process.hrtime.bigint();
   await work();
   return Number(process.hrtime.bigint() - start) / 1e6;
 }
 
-/** Measures `count` times, one after the other: milliseconds. */
+/** Measures `count` times, one after the other. Returns milliseconds. */
 export async function runs(count, measure) {
   const values = [];
   for (let run = 0; run < count; run++) values.push(await measure());
@@ -43,8 +41,8 @@ export async function runs(count, measure) {
 }
 
 /**
- * Measures each of some programs `count` times, in turn, so that what slows the machine down for a while slows all of them:
- * milliseconds, by the programs' names.
+ * Measures each program `count` times, in turn, so that a slow phase of the machine affects all of them.
+ * Returns milliseconds by the programs' names.
  */
 export async function runsInTurn(count, programs) {
   const measured = Object.fromEntries(Object.keys(programs).map((name) => [name, { values: [] }]));
@@ -53,15 +51,15 @@ export async function runsInTurn(count, programs) {
   return measured;
 }
 
-/** Bytes in use on the file system that holds `path`. */
+/** Returns the bytes in use on the file system of `path`. */
 export function bytesUsed(path) {
   const { blocks, bfree, bsize } = statfsSync(path);
   return (blocks - bfree) * bsize;
 }
 
 /**
- * Runs a command and watches it: milliseconds, its peak resident memory, and the most bytes that `volume` held meanwhile
- * beyond what it held before.
+ * Runs a command and watches it. Returns milliseconds, its peak resident memory, and the most bytes by which
+ * `volume` grew.
  */
 export async function watched(command, args, { volume, ...options }) {
   const before = bytesUsed(volume);
@@ -73,7 +71,7 @@ export async function watched(command, args, { volume, ...options }) {
       const [, kib] = /^VmHWM:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8')) ?? [];
       peak.memory = Math.max(peak.memory, Number(kib ?? 0) * 1024);
     } catch {
-      // It has ended: the last look counts.
+      // The process has ended; the last sample counts.
     }
   };
   const timer = setInterval(look, 20);
@@ -83,7 +81,7 @@ export async function watched(command, args, { volume, ...options }) {
   return { ms, memory: peak.memory, disk: peak.disk, final: bytesUsed(volume) - before };
 }
 
-/** Median, least and most of some numbers. */
+/** Returns median, least and most of some numbers. */
 export function summary(values) {
   const sorted = [...values].sort((a, b) => a - b);
   return { median: sorted[Math.floor(sorted.length / 2)], min: sorted[0], max: sorted.at(-1) };

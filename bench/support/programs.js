@@ -1,22 +1,23 @@
 /**
- * The programs that are measured, on a volume each: layerstack's command and library, and podman. dockerd is in dockerd.js.
+ * The measured programs, each on its own volume: layerstack's command and library, and podman. dockerd is in
+ * dockerd.js.
  */
 import { join } from 'node:path';
 import { fileURLToPath, URL } from 'node:url';
 import { Layerstack } from '../../dist/bundle/index.js';
 import { sh } from './measure.js';
 
-/** The command, to be run by Node. */
+/** The command's script for Node. */
 export const CLI = fileURLToPath(new URL('../../dist/bundle/main.js', import.meta.url));
 
-/** Where the store of a volume is. */
+/** Returns the path of the store on a volume. */
 export const storeOn = (volume) => join(volume, 'store');
 
 /** Runs layerstack's command on the volume's store. */
 export const layerstack = (volume, ...args) =>
   sh(process.execPath, [CLI, '--root', storeOn(volume), ...args]);
 
-/** Gives the volume's store, opened, to `work`. */
+/** Opens the volume's store and passes it to `work`. */
 export async function withStore(volume, work) {
   const store = await Layerstack.open({ root: storeOn(volume) });
   try {
@@ -26,17 +27,17 @@ export async function withStore(volume, work) {
   }
 }
 
-/** Compiles bench/floor.c on the volume; its path. */
+/** Compiles bench/floor.c on the volume, and returns the program's path. */
 export async function floorOn(volume) {
   const program = join(volume, 'floor');
   await sh('cc', ['-O2', '-o', program, fileURLToPath(new URL('../floor.c', import.meta.url))]);
   return program;
 }
 
-/** Everything written so far is on disk, so that no run writes what another has left. */
+/** Writes pending data to disk, so that a run does not write the data of another one. */
 export const sync = (volume) => sh('sync', ['-f', volume]);
 
-/** podman on a storage of its own; `unmount` at the end. */
+/** podman on its own storage. Call `unmount` at the end. */
 export function podmanOn(volume) {
   const options = [
     '--root',
@@ -49,7 +50,7 @@ export function podmanOn(volume) {
   const podman = (...args) => sh('podman', [...options, ...args]);
   podman.options = options;
   podman.create = (image) => podman('create', '--network', 'none', image, 'true');
-  // It reads no archive that is compressed as a whole.
+  // podman cannot load an archive that is compressed as a whole.
   podman.load = (archive) =>
     archive.endsWith('.gz')
       ? sh('sh', [

@@ -1,6 +1,4 @@
-/**
- * A registry on loopback for the length of some measured runs: Debian's docker-registry with a storage folder of its own.
- */
+/** A registry on loopback for some measured runs: Debian's docker-registry with its own storage folder. */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
@@ -18,7 +16,7 @@ async function freePort() {
   return port;
 }
 
-/** Starts a registry, gives its host (`localhost:PORT`) to `work`, and stops it. */
+/** Starts a registry, passes its host (`localhost:PORT`) to `work`, and stops it. */
 export async function withRegistry(work) {
   const scratch = mkdtempSync(join(tmpdir(), 'layerstack-bench-registry-'));
   const host = `localhost:${await freePort()}`;
@@ -51,7 +49,7 @@ export async function withRegistry(work) {
   }
 }
 
-/** Puts a docker-archive into a registry, its layers compressed by gzip. */
+/** Pushes a docker-archive to a registry, with its layers compressed by gzip. */
 export async function seed(archive, reference) {
   await sh('skopeo', [
     ...['--insecure-policy', 'copy', '-q', '--dest-tls-verify=false'],

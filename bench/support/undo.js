@@ -1,6 +1,6 @@
 /**
- * What has to be undone when the benchmark is killed by a signal: mounts, scratch directories, daemons. A `finally` would
- * wait for what is being measured; these run at once, and without the event loop.
+ * Cleanup for a benchmark that is killed by a signal: mounts, scratch directories, daemons. A `finally` would
+ * wait for the measured work; these functions run at once, without the event loop.
  */
 import { spawnSync } from 'node:child_process';
 import { rmSync } from 'node:fs';
@@ -8,13 +8,13 @@ import { constants } from 'node:os';
 
 const undoes = new Set();
 
-/** Remembers `undo` (synchronous), the latest to run first; returns what forgets it. */
+/** Registers `undo` (synchronous); the latest one runs first. Returns a function that unregisters it. */
 export function onSignal(undo) {
   undoes.add(undo);
   return () => void undoes.delete(undo);
 }
 
-/** A directory of ours: everything mounted at `mounts` is unmounted, and it is removed. */
+/** Unmounts everything at `mounts`, and removes the directory. */
 export function dropDirectory(directory, ...mounts) {
   for (const mount of mounts) spawnSync('umount', ['-l', mount], { stdio: 'ignore' });
   rmSync(directory, { recursive: true, force: true });

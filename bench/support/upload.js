@@ -1,4 +1,7 @@
-/** node upload.js SOCKET ARCHIVE COUNT: posts the archive to /images/load that many times at once; ends when all are answered. */
+/**
+ * node upload.js SOCKET ARCHIVE COUNT: posts the archive to /images/load COUNT times at once; ends when all
+ * are answered.
+ */
 import { createReadStream, statSync } from 'node:fs';
 import { request } from 'node:http';
 import { pipeline } from 'node:stream/promises';

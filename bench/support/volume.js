@@ -1,6 +1,6 @@
 /**
- * A freshly made loop ext4 for every measured run. On a used one ext4 passes over recently deleted inodes for minutes, so
- * that a run would measure the deletes of the one before.
+ * A new loop ext4 for every measured run. On a used one ext4 avoids recently deleted inodes for minutes, so
+ * that a run would also measure the deletions of the previous run.
  */
 import { closeSync, mkdirSync, mkdtempSync, openSync, ftruncateSync, unlinkSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -10,7 +10,7 @@ import { dropDirectory, onSignal } from './undo.js';
 
 const GIB = 1024 ** 3;
 
-/** Makes a volume, gives its path to `work`, and takes it away again. */
+/** Creates a volume, passes its path to `work`, and removes the volume. */
 export async function onFreshVolume(work, sizeGiB = 8) {
   const scratch = mkdtempSync(join(tmpdir(), 'layerstack-bench-'));
   const image = join(scratch, 'image');
@@ -22,10 +22,10 @@ export async function onFreshVolume(work, sizeGiB = 8) {
     const fd = openSync(image, 'w');
     ftruncateSync(fd, sizeGiB * GIB);
     closeSync(fd);
-    // Without lazy initialisation, which would go on writing during the run.
+    // Lazy initialisation would write during the run.
     await sh('mkfs.ext4', ['-q', '-F', '-E', 'lazy_itable_init=0,lazy_journal_init=0', image]);
     await sh('mount', ['-o', 'loop', image, path]);
-    unlinkSync(image); // its space goes with the mount, however that ends
+    unlinkSync(image); // the space is freed with the mount, even after a kill
     return await work(path);
   } finally {
     drop();

@@ -1,5 +1,6 @@
 /**
- * A docker-archive as `docker save` writes it: a tar with `manifest.json`, the image config, and a tar for each layer.
+ * Makes a docker-archive as `docker save` writes it: a tar with `manifest.json`, the image config, and a tar
+ * for each layer.
  */
 import { createHash } from 'node:crypto';
 import { mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
@@ -36,7 +37,7 @@ export async function dockerArchive({ reference, command, layers }) {
 }
 
 /**
- * Writes the members to a directory, which tar-fs packs, as one would by hand.
+ * Writes the members to a directory and packs it with tar-fs.
  * @param {Member[]} members
  */
 async function tarOf(members) {

@@ -1,6 +1,6 @@
 /**
- * The bottom layer of the house: busybox where this machine has it, otherwise its own shell with a few programs and the
- * libraries they need. Either way it is what the machine has; nothing is downloaded.
+ * Makes the bottom layer of the house: busybox where this machine has it, otherwise the shell of the machine
+ * with a few programs and the libraries that they need. Nothing is downloaded.
  */
 import { execFileSync } from 'node:child_process';
 import { accessSync, constants, readFileSync, realpathSync } from 'node:fs';
@@ -30,12 +30,12 @@ export function baseLayer() {
   const programs = PROGRAMS.map((name) => ({ name, path: find(name) })).filter(({ path }) => path);
   const members = programs.flatMap(({ name, path }) => withLibraries(path, `bin/${name}`));
   return {
-    from: `no busybox here, so ${programs.map(({ name }) => name).join(', ')} of this machine with their libraries`,
+    from: `busybox is not installed, so ${programs.map(({ name }) => name).join(', ')} of this machine with their libraries`,
     members: [...new Map([...FILES, ...members].map((member) => [member.name, member])).values()],
   };
 }
 
-/** A program under a new name, and the libraries it loads under the names it looks for. */
+/** Returns a program under a new name, and the libraries that it loads, under the names that it looks for. */
 function withLibraries(path, name) {
   const libraries = linkedLibraries(path).map((library) => ({
     name: library.slice(1),
@@ -45,7 +45,7 @@ function withLibraries(path, name) {
   return [{ name, content: readFileSync(path), mode: 0o755 }, ...libraries];
 }
 
-/** The absolute paths in what `ldd` prints; a static program has none. */
+/** Returns the absolute paths in the output of `ldd`; a static program has none. */
 function linkedLibraries(path) {
   try {
     const text = execFileSync('ldd', [path], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] });
@@ -55,7 +55,7 @@ function linkedLibraries(path) {
   }
 }
 
-/** The file behind a program's name, or undefined. */
+/** Returns the file of a program, or undefined. */
 export function find(program) {
   for (const directory of [...(process.env.PATH ?? '').split(delimiter), '/usr/sbin', '/sbin', '/bin']) {
     const path = join(directory || '.', basename(program));

@@ -1,9 +1,10 @@
 /**
- * The tour: `npm run quickstart`, or `npm run quickstart -- IMAGE.tar` with an archive of your own. Everything happens in
- * a scratch directory through the `layerstack` command, so each line can be typed again; at the end nothing is left.
+ * The tour: `npm run quickstart`, or `npm run quickstart -- IMAGE.tar` with an archive of your own.
+ * Everything happens in a scratch directory and through the `layerstack` command, so you can type each line
+ * again. At the end nothing is left.
  *
- * The house is the OverlayFS story: `material` brings bad concrete and rebar, `material2` lays good concrete over it
- * and adds marble, and the container `build` adds a frame and takes the marble away.
+ * The house shows how OverlayFS works: `material` brings bad concrete and rebar, `material2` lays good
+ * concrete over it and adds marble, and the container `build` adds a frame and takes the marble away.
  */
 import { execFileSync, spawnSync } from 'node:child_process';
 import { existsSync, mkdtempSync, readdirSync, rmSync, statSync, unlinkSync, writeFileSync } from 'node:fs';
@@ -51,7 +52,7 @@ async function tour(archive) {
 
   step(
     'What is on disk',
-    "Each layer is a directory of Docker's overlay2 store; this is what each one holds itself:",
+    "Each layer is a directory of Docker's overlay2 store, and holds its own files only:",
   );
   const { GraphDriver } = inspect(image);
   const layers = [GraphDriver.Data.UpperDir, ...(GraphDriver.Data.LowerDir?.split(':') ?? [])];
@@ -70,7 +71,9 @@ async function tour(archive) {
   if (archive) output(readdirSync(merged).join('  '));
   else console.log(listing(join(merged, 'house')));
   if (!archive)
-    console.log(dim('concrete is the good one of material2; rebar shines through from material.'));
+    console.log(
+      dim('concrete comes from material2, which hides the bad one; rebar comes from material, below.'),
+    );
 
   step('Building', `Now write in it: add ${green('house/frame')}${doomed ? `, remove ${red(doomed)}` : ''}.`);
   addFrame(merged);
@@ -78,7 +81,9 @@ async function tour(archive) {
   const upper = inspect('build').GraphDriver.Data.UpperDir;
   console.log(`What the container's own layer holds ${dim(upper)}`);
   console.log(listing(upper));
-  console.log(dim('The layers below are untouched: other containers of this image still have all of it.'));
+  console.log(
+    dim('The layers below are unchanged: other containers of this image still see all their files.'),
+  );
 
   runInside(merged, archive ? 'ls /' : 'ls; echo "concrete: $(cat concrete)"');
 
@@ -121,13 +126,13 @@ function loadOwn(archive) {
   return image;
 }
 
-/** A shell command in the root file system: with runc, which reads the bundle, else by chroot. */
+/** Runs a shell command in the root file system: with runc, which reads the bundle, or else by chroot. */
 function runInside(merged, words) {
   const script = `echo "hello from $(id -un 2>/dev/null || echo uid $(id -u)) in $PWD"; ${words}`;
   const shell = ['bin/sh', 'usr/bin/sh'].find((path) => existsSync(join(merged, path)));
   step('Running in it');
   if (!shell) {
-    console.log('This image has no shell, so there is nothing to run a command with.');
+    console.log('This image has no shell, so no command can run in it.');
     return;
   }
   const runc = find('runc');
@@ -142,7 +147,7 @@ function runInside(merged, words) {
     );
     if (ran.status === 0) return output(ran.stdout);
     console.log(`runc cannot run containers here (${ran.stderr.trim().split('\n').at(-1)}); chroot can:`);
-  } else console.log('There is no runc here; chroot shows the same files, without isolation.');
+  } else console.log('runc is not installed; chroot shows the same files, without isolation.');
   command(`chroot ${merged} /${shell} -c 'cd /house; …'`);
   output(execFileSync('chroot', [merged, `/${shell}`, '-c', `cd /house; ${script}`], { encoding: 'utf8' }));
 }
@@ -153,7 +158,7 @@ function addFrame(merged) {
   writeFileSync(join(house, 'frame'), 'frame\n');
 }
 
-/** Some regular file of the image that can be spared. */
+/** Returns a regular file of the image that the tour can remove. */
 function someFile(merged) {
   for (const directory of ['etc', 'usr/share', '.']) {
     const path = join(merged, directory);

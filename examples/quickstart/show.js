@@ -1,4 +1,4 @@
-/** How the tour looks: steps, commands, and directories as they are on disk. Colours on a terminal only. */
+/** Prints the tour: steps, commands, and directories as they are on disk. Uses colours on a terminal only. */
 import { lstatSync, readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { join } from 'node:path';
 
@@ -14,7 +14,7 @@ export const cyan = paint('36');
 
 let steps = 0;
 
-/** The heading of a step, and what it is about. */
+/** Prints the heading of a step, and what the step is about. */
 export function step(title, ...words) {
   console.log(`\n${bold(cyan(`${++steps}. ${title}`))}`);
   if (words.length > 0) console.log(words.join('\n'));
@@ -28,7 +28,7 @@ export function output(text) {
   if (text.trimEnd() !== '') console.log(text.trimEnd().replace(/^/gm, '  '));
 }
 
-/** The files below `directory`, at most `limit` lines: content where it is short, a whiteout as what it is. */
+/** Returns the files below `directory`, at most `limit` lines. Shows short content, and marks whiteouts. */
 export function listing(directory, limit = 16) {
   const lines = [...walk(directory, '')];
   const more = lines.length > limit ? [dim(`… and ${lines.length - limit} more`)] : [];

@@ -61,7 +61,7 @@ namespace {
 
 // x^n mod P. Carry-less multiplication of two reflected 64-bit values gives their product times x in
 // reflected 128-bit form, so shifting by d bits takes the constant for d - 1.
-consteval uint64_t PowerOfX(int n) {
+constexpr uint64_t PowerOfX(int n) {
   uint64_t v = uint64_t{1} << 63;
   for (int i = 0; i < n; ++i) v = TimesX(v);
   return v;

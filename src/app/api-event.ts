@@ -1,9 +1,9 @@
 /** Store events in the form of docker's API (moby/moby: api/types/events at v20.10). */
 import type { StoreEvent } from './store-events.ts';
 
-/** One event as docker's API says it; fields in its order. */
+/** One event in the form of docker's API, with its fields in docker's order. */
 export interface ApiEvent {
-  /** As {@link Action}; for clients of before 1.22. */
+  /** As {@link Action}, for clients of API versions before 1.22. */
   readonly status: string;
   readonly id?: string | undefined;
   /** The image of a container, as it was named. */

@@ -1,4 +1,7 @@
-/** The part of `store.containers` that reads and writes what is in a container: its paths, its changes, all of it. */
+/**
+ * The part of `store.containers` that reads and writes the content of a container: its paths, its changes,
+ * its whole root file system.
+ */
 import type { Readable } from 'node:stream';
 import { checkArguments } from '../core/arguments.ts';
 import type { ImageID } from '../core/digest.ts';
@@ -20,7 +23,7 @@ import type { StoreParts } from './store-parts.ts';
 
 const late = () => import('./late/containers.ts');
 
-/** A container, or anything that names one: its id, the beginning of it, or its name. */
+/** A container, or a text that names one: its id, the beginning of its id, or its name. */
 export type ContainerRef = Container | string;
 
 export class ContainerContents {
@@ -40,7 +43,8 @@ export class ContainerContents {
   }
 
   /**
-   * Returns what is at a path of a container, in the form of Docker's archive API. A link at its end is not followed.
+   * Returns the facts about a path of a container, in the form of Docker's archive API. A link at its end is
+   * not followed.
    * @throws {@link LayerstackError} ERR_PATH_NOT_FOUND, ERR_PATH_TYPE, and what {@link mount} throws.
    */
   async statPath(ref: ContainerRef, path: string, options: ArchiveOptions = {}): Promise<PathStat> {
@@ -49,8 +53,8 @@ export class ContainerContents {
   }
 
   /**
-   * Returns a path of a container as a tar, whose top entry has the path's last component as its name. The container
-   * is mounted until the tar has been read to its end or destroyed.
+   * Returns a path of a container as a tar, whose top entry has the path's last component as its name. The
+   * container is mounted until the tar has been read to its end or destroyed.
    * @throws {@link LayerstackError} ERR_PATH_NOT_FOUND, ERR_PATH_TYPE, and what {@link mount} throws.
    * @example
    * ```ts
@@ -77,8 +81,8 @@ export class ContainerContents {
 
   /**
    * Extracts a tar, plain or compressed by gzip or zstd, into an existing directory of a container.
-   * @throws {@link LayerstackError} ERR_PATH_NOT_FOUND, ERR_PATH_TYPE, ERR_ARCHIVE_INVALID, ERR_ARCHIVE_TRUNCATED,
-   *   ERR_COMPRESSION_UNSUPPORTED, ERR_ABORTED, and what {@link mount} throws.
+   * @throws {@link LayerstackError} ERR_PATH_NOT_FOUND, ERR_PATH_TYPE, ERR_ARCHIVE_INVALID,
+   *   ERR_ARCHIVE_TRUNCATED, ERR_COMPRESSION_UNSUPPORTED, ERR_ABORTED, and what {@link mount} throws.
    */
   async putArchive(
     ref: ContainerRef,
@@ -94,8 +98,8 @@ export class ContainerContents {
 
   /**
    * Copies a file or directory of a container to the host, as `docker cp CONTAINER:SOURCE DESTINATION`.
-   * @throws {@link LayerstackError} ERR_PATH_NOT_FOUND; ERR_PATH_TYPE where a directory and something else would take
-   *   each other's place; ERR_ABORTED, and what {@link mount} throws.
+   * @throws {@link LayerstackError} ERR_PATH_NOT_FOUND; ERR_PATH_TYPE where a directory would replace
+   *   something else, or be replaced by it; ERR_ABORTED, and what {@link mount} throws.
    */
   async copyOut(
     ref: ContainerRef,
@@ -127,7 +131,8 @@ export class ContainerContents {
   }
 
   /**
-   * Returns what a container changed, as `docker diff` lists it, sorted. Walks its writable layer only, mounted or not.
+   * Returns what a container changed, as `docker diff` lists it, sorted. Walks its writable layer only,
+   * mounted or not.
    * @throws {@link LayerstackError} ERR_CONTAINER_NOT_FOUND, ERR_UPPER_UNSUPPORTED.
    */
   async diff(ref: ContainerRef): Promise<Change[]> {
@@ -137,11 +142,11 @@ export class ContainerContents {
   }
 
   /**
-   * Makes an image of a container's changes; without changes it shares all layers with the container's image. Resolves
-   * with the image's id when the image is durable. After an error the store is as it was.
-   * @throws {@link LayerstackError} ERR_CONTAINER_NOT_FOUND, ERR_REFERENCE_INVALID, ERR_INVALID_ARGUMENT for a
-   *   malformed change, ERR_UPPER_CHANGED where a file shrinks meanwhile, ERR_UPPER_UNSUPPORTED, ERR_NO_SPACE,
-   *   ERR_ABORTED, ERR_STORE_READ_ONLY.
+   * Makes an image of a container's changes; without changes it shares all layers with the container's image.
+   * Resolves with the image's id when the image is durable. After an error the store is as it was.
+   * @throws {@link LayerstackError} ERR_CONTAINER_NOT_FOUND, ERR_REFERENCE_INVALID, ERR_INVALID_ARGUMENT for
+   *   a malformed change, ERR_UPPER_CHANGED where a file shrinks meanwhile, ERR_UPPER_UNSUPPORTED,
+   *   ERR_NO_SPACE, ERR_ABORTED, ERR_STORE_READ_ONLY.
    * @example
    * ```ts
    * await store.containers.commit('build', { reference: 'app:1', changes: ['CMD ["/app"]'] });
@@ -164,10 +169,10 @@ export class ContainerContents {
   }
 
   /**
-   * Returns the root file system of a container as a tar stream, as `docker export` writes it. Mounts the container
-   * read-only where it is not mounted. Errors come through the stream.
-   * @throws {@link LayerstackError} (in the stream) ERR_CONTAINER_NOT_FOUND, ERR_UPPER_CHANGED, ERR_STORE_READ_ONLY,
-   *   ERR_ABORTED.
+   * Returns the root file system of a container as a tar stream, as `docker export` writes it. Mounts the
+   * container read-only where it is not mounted. Errors come through the stream.
+   * @throws {@link LayerstackError} (in the stream) ERR_CONTAINER_NOT_FOUND, ERR_UPPER_CHANGED,
+   *   ERR_STORE_READ_ONLY, ERR_ABORTED.
    */
   export(ref: ContainerRef, options: ExportOptions = {}): Readable {
     const { streams, containers, events } = this.#parts;
@@ -180,11 +185,11 @@ export class ContainerContents {
   }
 
   /**
-   * Writes the root file system of a container to an empty regular file: EROFS with 4 KiB blocks. Nothing is synced.
-   * The fd stays the caller's, also after an error, when part of the file system may be in the file.
+   * Writes the root file system of a container to an empty regular file: EROFS with 4 KiB blocks. Nothing is
+   * synced. The fd stays the caller's, also after an error, when part of the file system may be in the file.
    * @throws {@link LayerstackError} ERR_INVALID_ARGUMENT where `fd` is not a regular file, or not empty;
-   *   ERR_CONTAINER_NOT_FOUND, ERR_ID_AMBIGUOUS, ERR_STORE_CORRUPT, ERR_LIMIT_EXCEEDED, ERR_UPPER_CHANGED, ERR_ABORTED;
-   *   system errors of write(2).
+   *   ERR_CONTAINER_NOT_FOUND, ERR_ID_AMBIGUOUS, ERR_STORE_CORRUPT, ERR_LIMIT_EXCEEDED, ERR_UPPER_CHANGED,
+   *   ERR_ABORTED; system errors of write(2).
    */
   async writeDisk(fd: number, ref: ContainerRef, options: DiskImageOptions = {}): Promise<void> {
     await requireEmptyFile(fd);
@@ -192,7 +197,7 @@ export class ContainerContents {
     await writeImageOfContainer(fd, this.#parts.containers, await this.get(ref), options);
   }
 
-  /** A file that is missing because the container is removed meanwhile is reported as ERR_CONTAINER_NOT_FOUND. */
+  /** Reports ERR_CONTAINER_NOT_FOUND for a missing file where the container was removed meanwhile. */
   async #unlessRemoved<T>(container: Container, work: Promise<T>): Promise<T> {
     try {
       return await work;

@@ -1,13 +1,13 @@
-/** What `docker ps` says of a container's command and state; a mounted container says so. */
+/** Formats the command and the state of a container as `docker ps` does. The state also shows a mount. */
 import type { Container } from '../container/record.ts';
 import { formatAge } from './cli/format.ts';
 
-/** Path and arguments, those with a space in quotes. */
+/** Returns path and arguments; an argument with a space is in quotes. */
 export function commandText({ command: [path = '', ...args] }: Container): string {
   return [path, ...args.map((arg) => (arg.includes(' ') ? `'${arg}'` : arg))].join(' ');
 }
 
-/** e.g. `Exited (0) 3 weeks ago`, `Created (mounted)` */
+/** Returns e.g. `Exited (0) 3 weeks ago`, `Created (mounted)`. */
 export function statusText({ state, exitCode, finished }: Container, mounted: boolean): string {
   const label = `${state.charAt(0).toUpperCase()}${state.slice(1)}`;
   const text =

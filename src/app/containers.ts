@@ -1,4 +1,7 @@
-/** `store.containers`: makes, lists, mounts and removes containers. What is in them is in container-contents.ts. */
+/**
+ * `store.containers`: makes, lists, mounts and removes containers. container-contents.ts reads and writes
+ * their content.
+ */
 import { throwIfAborted } from '../core/abort.ts';
 import { checkArguments } from '../core/arguments.ts';
 import { LayerstackError } from '../core/errors.ts';
@@ -22,13 +25,13 @@ import type { StoreParts } from './store-parts.ts';
 const late = () => import('./late/containers.ts');
 
 /**
- * A container that was just made. Disposing it unmounts it, whoever mounted it and whatever is open in it, and removes
- * it. Disposing one that was removed already does nothing.
+ * A container that was just made. Disposing it removes it, and unmounts it first, even if others have mounted
+ * it or have files open in it. Disposing a container that was removed already does nothing.
  */
 export interface NewContainer extends Container, AsyncDisposable {}
 
 /**
- * The containers of a store, those that dockerd made included.
+ * The containers of a store, including those that dockerd made.
  *
  * @example
  * ```ts
@@ -49,8 +52,8 @@ export class Containers extends ContainerContents {
   }
 
   /**
-   * Makes a container: an empty writable layer on the image. Atomic. With `durable` it is on disk when this resolves;
-   * without, a power cut may take it, empty as it was.
+   * Makes a container: an empty writable layer on the image. Atomic. With `durable` the container is on disk
+   * when this resolves. Without, a power cut right afterwards may lose the empty container.
    * @throws {@link LayerstackError} ERR_IMAGE_NOT_FOUND, ERR_CONTAINER_NAME_IN_USE, ERR_INVALID_ARGUMENT,
    *   ERR_UNSUPPORTED for a key of the host config that no bundle can carry, ERR_STORE_READ_ONLY.
    * @example
@@ -69,7 +72,8 @@ export class Containers extends ContainerContents {
       events.container('create', container);
       return this.#disposable(container);
     } catch (error) {
-      // Layers that are deleted together with their image meanwhile are not damage of the store.
+      // A missing layer is not damage of the store if its image was deleted meanwhile: `resolve` then reports
+      // that.
       if (LayerstackError.is(error) && error.kind === 'data-loss') await images.resolve(id);
       throw error;
     }
@@ -114,7 +118,8 @@ export class Containers extends ContainerContents {
   }
 
   /**
-   * Gives back one use of a container's mount; the last one unmounts. Resolves with the uses left.
+   * Ends one use of a container's mount; the last one unmounts. Resolves with the number of uses that are
+   * left.
    * @throws {@link LayerstackError} ERR_CONTAINER_MOUNTED while files in it are in use, unless forced.
    */
   async unmount(ref: ContainerRef, options: UnmountOptions = {}): Promise<number> {
@@ -124,18 +129,18 @@ export class Containers extends ContainerContents {
     return left;
   }
 
-  /** Whether a container's root file system is mounted. */
+  /** Returns whether a container's root file system is mounted. */
   async isMounted(ref: ContainerRef): Promise<boolean> {
     return this.#parts.containers.isMounted(await this.get(ref));
   }
 
   /**
-   * Writes an OCI bundle of a container to `directory`, for `runc run --bundle`. The bundle runs as the container's
-   * config and host config ask. Mounts the container unless it is mounted. The runtime needs that mount until it has
-   * ended: {@link unmount} it then.
-   * @throws {@link LayerstackError} ERR_USER_NOT_FOUND, ERR_CONFIG_INVALID without a command, ERR_PATH_NOT_FOUND and
-   *   ERR_PATH_TYPE for a device or directory of the host, ERR_INVALID_ARGUMENT for a propagation that the host's mount
-   *   does not allow, and what {@link mount} throws.
+   * Writes an OCI bundle of a container to `directory`, for `runc run --bundle`. The bundle runs as the
+   * container's config and host config ask. Mounts the container unless it is mounted. The runtime needs that
+   * mount until it has ended: {@link unmount} it then.
+   * @throws {@link LayerstackError} ERR_USER_NOT_FOUND, ERR_CONFIG_INVALID without a command,
+   *   ERR_PATH_NOT_FOUND and ERR_PATH_TYPE for a device or directory of the host, ERR_INVALID_ARGUMENT for a
+   *   propagation that the host's mount does not allow, and what {@link mount} throws.
    */
   async bundle(ref: ContainerRef, directory: string, options: BundleOptions = {}): Promise<Bundle> {
     const { writeBundle } = await late();
@@ -156,9 +161,10 @@ export class Containers extends ContainerContents {
   }
 
   /**
-   * Gives a container another name. Whatever happens meanwhile, the container has the old name or the new one.
-   * @throws {@link LayerstackError} ERR_CONTAINER_NAME_IN_USE, ERR_INVALID_ARGUMENT for a bad name or the one it has,
-   *   ERR_CONTAINER_NOT_FOUND, ERR_STORE_READ_ONLY.
+   * Gives a container another name. Whatever happens meanwhile, the container has the old name or the new
+   * one.
+   * @throws {@link LayerstackError} ERR_CONTAINER_NAME_IN_USE, ERR_INVALID_ARGUMENT for a bad name or the one
+   *   it has, ERR_CONTAINER_NOT_FOUND, ERR_STORE_READ_ONLY.
    */
   async rename(ref: ContainerRef, name: string): Promise<void> {
     const container = await this.get(ref);
@@ -167,7 +173,7 @@ export class Containers extends ContainerContents {
   }
 
   /**
-   * Returns what a container takes on disk. Reads its whole writable layer.
+   * Returns how much disk a container uses. Reads its whole writable layer.
    * @throws {@link LayerstackError} ERR_CONTAINER_NOT_FOUND, ERR_ID_AMBIGUOUS.
    */
   async size(ref: ContainerRef): Promise<ContainerSize> {
@@ -175,7 +181,7 @@ export class Containers extends ContainerContents {
   }
 
   /**
-   * Notes that a container joins a network when it is run, with docker's `EndpointSettings`. Durable.
+   * Records that a container joins a network when it runs, with docker's `EndpointSettings`. Durable.
    * @throws {@link LayerstackError} ERR_CONTAINER_NOT_FOUND, ERR_STORE_READ_ONLY.
    */
   async connect(ref: ContainerRef, network: string, settings: Endpoints[string] = {}): Promise<void> {
@@ -183,7 +189,7 @@ export class Containers extends ContainerContents {
   }
 
   /**
-   * Notes that a container does not join a network.
+   * Records that a container does not join a network.
    * @throws {@link LayerstackError} ERR_INVALID_ARGUMENT where it did not join it, ERR_CONTAINER_NOT_FOUND,
    *   ERR_STORE_READ_ONLY.
    */
@@ -192,8 +198,8 @@ export class Containers extends ContainerContents {
   }
 
   /**
-   * Removes a container and all that was written in it. Its files are deleted in the background: `store.close` waits
-   * for it.
+   * Removes a container and all that was written in it. Its files are deleted in the background:
+   * `store.close` waits for it.
    * @throws {@link LayerstackError} ERR_CONTAINER_MOUNTED unless forced, ERR_CONTAINER_NOT_FOUND for a name.
    */
   async remove(ref: ContainerRef, options: RemoveOptions = {}): Promise<void> {
@@ -217,7 +223,10 @@ export class Containers extends ContainerContents {
     return result;
   }
 
-  /** The method is not enumerable: a copy of the container, or its JSON, has its data alone. */
+  /**
+   * Adds the method that disposes the container. It is not enumerable: a copy of the container, or its JSON,
+   * holds data alone.
+   */
   #disposable(container: Container): NewContainer {
     const value = (): Promise<void> => this.remove(container, { force: true });
     return Object.defineProperty({ ...container }, Symbol.asyncDispose, { value }) as NewContainer;

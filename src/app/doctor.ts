@@ -1,7 +1,7 @@
 /**
- * What this machine and a store can do, and what is wrong with them. Everything is tried, nothing is changed (but
- * for a scratch directory that the probe makes and removes), and nothing needs to be in order for it: it also works
- * where the store cannot be opened.
+ * Finds out what this machine and a store can do, and what is wrong with them. It tries everything and
+ * changes nothing, except for a scratch directory that the probe makes and removes. It works in any state of
+ * the store, even where the store cannot be opened.
  */
 import { isHex64 } from '../core/digest.ts';
 import { accessSync, constants } from 'node:fs';
@@ -15,25 +15,25 @@ import { readEntry } from '../system/removal.ts';
 import { placeOf, unsafeDirectory, type RootPlace } from '../system/safe-root.ts';
 import { listDirectory, openStoreFile } from '../system/store-files.ts';
 
-/** One thing looked at. */
+/** The result of one check. */
 export interface Finding {
   readonly name: string;
   /**
-   * `warn`: works, but not as well as it could, or needs a look. `fail`: layerstack cannot work like this. `unknown`: this user
-   * cannot tell, and `detail` says why.
+   * `warn`: layerstack works, but not as well as it could, or a user should look. `fail`: layerstack cannot
+   * work like this. `unknown`: this user may not find out, and `detail` says why.
    */
   readonly state: 'ok' | 'warn' | 'fail' | 'unknown';
-  /** What was found. */
+  /** The facts that the check found. */
   readonly detail: string;
-  /** What to do; empty where nothing is to be done. */
+  /** What to do; empty where nothing needs to be done. */
   readonly advice: string;
 }
 
-/** dockerd takes images of at most this many layers (its `maxLayerDepth`). */
+/** dockerd takes images with at most this many layers (its `maxLayerDepth`). */
 const DOCKER_MAX_DEPTH = 125;
 const READ_CONCURRENCY = 32;
 
-/** Looks at everything; never throws for what it finds. */
+/** Makes all checks. A bad result is a finding, never an error. */
 export async function diagnose(root: string): Promise<Finding[]> {
   const place = await placeOf(root);
   const directory = place.path;
@@ -52,7 +52,7 @@ export async function diagnose(root: string): Promise<Finding[]> {
   ];
 }
 
-/** What a probe resolves with; undefined where this process may not write. */
+/** Returns the result of a probe; undefined where this process may not write. */
 async function unlessDenied<T>(probe: Promise<T>): Promise<T | undefined> {
   return probe.catch((error: unknown) => {
     if (isSystemError(error, 'EACCES', 'EPERM', 'EROFS')) return undefined;
@@ -70,7 +70,10 @@ function finding(
   return { name, state: good ? 'ok' : bad, detail, advice: good ? '' : advice };
 }
 
-/** A file system that cannot be tried: others may not write there, and root may not where it is mounted read-only. */
+/**
+ * Returns the finding about a file system that cannot be probed: only root may write there, or it is mounted
+ * read-only.
+ */
 function unwritable({ probe }: Capabilities, directory: string): Finding {
   return probe.sysAdmin
     ? finding(
@@ -82,13 +85,13 @@ function unwritable({ probe }: Capabilities, directory: string): Finding {
     : unknown('file system', `uid ${probe.uid} cannot write to ${directory}`);
 }
 
-/** What only root can find out. */
+/** Returns the finding about a check that only root can make. */
 function unknown(name: string, why: string): Finding {
   return {
     name,
     state: 'unknown',
     detail: `cannot tell: ${why}`,
-    advice: 'ask as root: sudo layerstack doctor',
+    advice: 'run it as root: sudo layerstack doctor',
   };
 }
 
@@ -118,13 +121,13 @@ function mountFindings(probe: Probe, method: MountMethod): Finding[] {
   const why = probe.lowerdirAppend
     ? 'the kernel has lowerdir+'
     : probe.multipleLowers
-      ? 'the kernel has no lowerdir+ (Linux 6.7)'
-      : 'the kernel takes a single lower only (before Linux 4.0)';
+      ? 'the kernel lacks lowerdir+ (Linux 6.7)'
+      : 'the kernel takes only one lower (before Linux 4.0)';
   return [
     finding(
       'overlay',
       probe.overlay,
-      probe.overlay ? 'mounts' : 'does not mount',
+      probe.overlay ? 'can be mounted' : 'cannot be mounted',
       'load the module: modprobe overlay',
     ),
     {
@@ -161,8 +164,8 @@ async function rootFinding(place: RootPlace): Promise<Finding> {
   return finding(
     'root',
     found === undefined,
-    found === undefined ? `nobody but root can write to ${place.path}` : `${found.path}: ${found.why}`,
-    `whoever does can make root read and write anything: ${found?.remedy ?? ''}`,
+    found === undefined ? `only root can write to ${place.path}` : `${found.path}: ${found.why}`,
+    `others can make root read and write anything: ${found?.remedy ?? ''}`,
   );
 }
 
@@ -172,7 +175,7 @@ function libraryFindings({ probe, zstd, gzip }: Capabilities): Finding[] {
       'sha256',
       probe.sha256 === 'openssl',
       probe.sha256,
-      'use a Node that exports its OpenSSL: digests are slower without',
+      'use a Node that exports its OpenSSL: digests are slower without it',
       'warn',
     ),
     finding('inflate', true, probe.inflate, ''),
@@ -180,14 +183,14 @@ function libraryFindings({ probe, zstd, gzip }: Capabilities): Finding[] {
       'gzip',
       gzip === 'libdeflate',
       gzip === 'libdeflate' ? gzip : `zlib (${probe.inflate})`,
-      'install libdeflate0: pushes compress slower without',
+      'install libdeflate0: pushes compress slower without it',
       'warn',
     ),
     finding(
       'zstd',
       zstd === 'native',
       zstd === 'native' ? probe.zstd : 'JavaScript',
-      'install libzstd1 or use Node >= 22.15: zstd layers load slower without',
+      'install libzstd1 or use Node >= 22.15: zstd layers load slower without it',
       'warn',
     ),
   ];
@@ -258,11 +261,11 @@ async function depthFinding(layout: Layout): Promise<Finding> {
 function runtimeFindings(): Finding[] {
   return ['runc', 'crun'].map((name) => {
     const path = findProgram(name);
-    return finding(name, true, path ?? 'not installed (only `bundle` is of use to it)', '');
+    return finding(name, true, path ?? 'not installed (only bundles need it)', '');
   });
 }
 
-/** The path of a program, or undefined; the system's own directories are searched too. */
+/** Returns the path of a program, or undefined. Also searches the directories of the system. */
 export function findProgram(name: string): string | undefined {
   const directories = [...(process.env['PATH'] ?? '').split(delimiter), '/usr/sbin', '/sbin'];
   return directories
@@ -278,7 +281,10 @@ export function findProgram(name: string): string | undefined {
     });
 }
 
-/** Whether another process holds the lock of a file; false where there is no such file, undefined where this user cannot tell. */
+/**
+ * Returns whether another process holds the lock of a file: false where the file does not exist, undefined
+ * where this user cannot tell.
+ */
 async function isLocked(path: string, exclusive: boolean): Promise<boolean | undefined> {
   return unlessDenied(
     (async () => {
@@ -297,7 +303,9 @@ async function isLocked(path: string, exclusive: boolean): Promise<boolean | und
   );
 }
 
-/** The entries of a directory, none where there is no such; undefined where this user cannot tell. */
+/**
+ * Returns the entries of a directory: none where it does not exist, undefined where this user cannot tell.
+ */
 async function list(path: string): Promise<string[] | undefined> {
   return unlessDenied(
     listDirectory(path)

@@ -1,4 +1,4 @@
-/** Where a disk image is written to. */
+/** Checks the file that a disk image is written to. */
 import { fstat } from 'node:fs';
 import { promisify } from 'node:util';
 import { LayerstackError } from '../core/errors.ts';
@@ -9,5 +9,8 @@ const fstatFd = promisify(fstat);
 export async function requireEmptyFile(fd: number): Promise<void> {
   const facts = Number.isInteger(fd) && fd >= 0 ? await fstatFd(fd) : undefined;
   if (facts?.isFile() !== true || facts.size > 0)
-    throw new LayerstackError('ERR_INVALID_ARGUMENT', 'a disk image needs an empty regular file to go to');
+    throw new LayerstackError(
+      'ERR_INVALID_ARGUMENT',
+      'a disk image can only be written to an empty regular file',
+    );
 }

@@ -1,12 +1,12 @@
 /**
- * Which events a reader gets: docker's filters, with docker's meaning, `image=` and `container=` included, which
- * also fit events about something else. Names that nobody knows filter nothing, as in dockerd.
+ * Decides which events a reader gets, by docker's filters and with docker's meaning: `image` and `container`
+ * also match events about other objects. A filter with an unknown name matches everything, as in dockerd.
  * Mirrors `moby/moby: daemon/events/filter.go` at v20.10.
  */
 import { parseReference } from '../core/reference.ts';
 import type { ApiEvent } from './api-event.ts';
 
-/** Those of docker's client; some are of objects that are never here. */
+/** The filters of docker's client. Some are about objects that a store does not have. */
 export const EVENT_FILTERS = [
   ...['type', 'event', 'image', 'container', 'label', 'scope', 'daemon', 'network', 'node', 'plugin'],
   ...['service', 'secret', 'config', 'volume'],
@@ -15,10 +15,10 @@ export const EVENT_FILTERS = [
 /** The values of each filter. */
 export type FilterValues = ReadonlyMap<string, readonly string[]>;
 
-/** Kinds of object whose filter takes a name or the beginning of an id; only containers ever are here. */
+/** Kinds of object whose filter takes a name or the beginning of an id. A store only has containers. */
 const OBJECTS = ['container', 'daemon', 'plugin', 'volume', 'network', 'node', 'service', 'secret', 'config'];
 
-/** Actions with arguments behind a colon, of which the beginning is enough. */
+/** Actions with arguments after a colon. For them a filter matches the beginning. */
 const WITH_ARGUMENTS = ['health_status', 'exec_create', 'exec_start'];
 
 export class EventFilter {
@@ -46,13 +46,15 @@ export class EventFilter {
     return this.#is('event', action);
   }
 
-  /** The image itself, or a container of it; with its tag or without. */
+  /**
+   * Returns whether the event is about a wanted image, with its tag or without, or about a container of it.
+   */
   #matchesImage({ Type, Actor: { ID, Attributes } }: ApiEvent): boolean {
     const name = Attributes[Type === 'image' ? 'name' : 'image'] ?? '';
     return [ID, name, withoutTag(ID), withoutTag(name)].some((text) => this.#is('image', text));
   }
 
-  /** All of them, and not any: `label=a` and `label=b=c`. */
+  /** Returns whether all labels match, not just one: `label=a` and `label=b=c`. */
   #matchesLabels(attributes: Readonly<Record<string, string>>): boolean {
     return this.#of('label').every((label) => {
       const [name = '', ...value] = label.split('=');

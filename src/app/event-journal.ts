@@ -1,11 +1,11 @@
 /**
- * What is done to a store, written down in the store: `layerstack/events/<n>`, a JSON document a line, which every process that
- * writes to the root appends to, so that `layerstack events` sees what all of them do. A file that has reached
- * {@link SEGMENT_BYTES} is followed by the next one, and only the last two stay. No lock is needed for it: to begin the next
- * file and to remove the one before the last may be done by several at once.
+ * The journal of a store, `layerstack/events/<n>`: what is done to the store, one JSON document a line. Every
+ * process that writes to the root appends to it, so `layerstack events` sees what all of them do. When a file
+ * has {@link SEGMENT_BYTES}, the next one begins, and only the last two stay. This needs no lock: several
+ * processes may begin the next file, or remove the one before the last, at once.
  *
- * The journal is for people who watch, not for accounts: it is not synced, and what a killed process has done, but not yet
- * written down, is not in it. It holds no more than `docker events` says.
+ * The journal is for people who watch, not for accounting. It is not synced. What a process did right before
+ * it was killed may be missing. The journal holds no more than `docker events` shows.
  */
 import { constants } from 'node:fs';
 import type { FileHandle } from 'node:fs/promises';
@@ -24,29 +24,32 @@ import type { StoreEvent } from './store-events.ts';
 
 /** An event of the journal. */
 export type RecordedEvent = StoreEvent & {
-  /** When it was done, in nanoseconds since 1970. */
+  /** When it happened, in nanoseconds since 1970. */
   readonly timeNano: bigint;
 };
 
 export interface EventsOptions {
-  /** Begins with the events of that time that are still in the journal: a date, seconds since 1970, or how long ago (`10m`). */
+  /**
+   * Begins with the events since this time that are still in the journal: a date, seconds since 1970, or how
+   * long ago (`10m`).
+   */
   readonly since?: string | undefined;
-  /** Ends then. Default: never. */
+  /** Ends at this time. Default: never. */
   readonly until?: string | undefined;
   /** docker's filters: `type`, `event`, `image`, `container`, `label`. */
   readonly filters?: Readonly<Record<string, readonly string[]>> | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
-/** The history that there always is; there may be twice as much. */
+/** The journal holds at least this much history, and at most about twice as much. */
 const SEGMENT_BYTES = 1 << 20;
-/** Labels come from images and clients; an event with more of them goes without. */
+/** Labels come from images and clients. An event with a longer line is recorded without them. */
 const MAX_LINE = 64 * 1024;
 const READ_BYTES = 64 * 1024;
 const POLL_MS = 100;
 const NEWLINE = 10;
 
-/** The writing side. */
+/** Writes the journal. */
 export class EventJournal {
   readonly #root: Pick<Root, 'layout' | 'aftermath'>;
   readonly #clock = new NanoClock();
@@ -59,21 +62,21 @@ export class EventJournal {
     this.#segment = new LastSegment(root.layout);
   }
 
-  /** Writes an event down, dated now, behind the caller's back; bound, so that it can listen. */
+  /** Records an event with the current time, in the background. Bound, so that it can be a listener. */
   readonly record = (event: StoreEvent): void => {
     this.#waiting.push(lineOf(event, this.#clock.now()));
     this.#writing ??= this.#write();
   };
 
-  /** Resolves when everything is written down, and no file of the journal is open. */
-  async settle(): Promise<void> {
+  /** Resolves when all events are written and no file of the journal is open. */
+  async drain(): Promise<void> {
     await this.#writing;
     await this.#segment.close();
   }
 
   async #write(): Promise<void> {
     while (this.#waiting.length > 0) {
-      // An empty line first: it ends what a full disk has cut off.
+      // The newline ends a line that a full disk has cut off.
       const text = `\n${this.#waiting.splice(0).join('')}`;
       await this.#root.aftermath.run('it is not among the events of the store', () =>
         this.#segment.append(text),
@@ -150,7 +153,7 @@ async function openSegment(layout: Layout, segment: number) {
   try {
     return await open();
   } catch (error) {
-    // `layerstack/` may be deleted.
+    // Somebody may have deleted `layerstack/`.
     if (!isSystemError(error, 'ENOENT')) throw error;
     await call(native.batch(layout.root, layout.skeleton()));
     return await open();
@@ -167,15 +170,17 @@ async function forget(layout: Layout, upTo: number): Promise<void> {
   );
 }
 
-/** The numbers of the files that there are, oldest first. */
+/** Returns the numbers of the existing files, oldest first. */
 async function segments(layout: Layout): Promise<number[]> {
   const names = (await listEntries(layout, layout.events)).filter((name) => /^[1-9]\d{0,14}$/.test(name));
   return names.map(Number).sort((a, b) => a - b);
 }
 
 /**
- * What is in the journal of the time that was asked for, then what comes, until `until`. Without `since` and `until` only what comes.
- * @throws {@link LayerstackError} ERR_INVALID_ARGUMENT for times that are none, or not in their order; ERR_ABORTED.
+ * Yields the events of the requested time from the journal, then new ones as they come, until `until`.
+ * Without `since` and `until` yields new events only.
+ * @throws {@link LayerstackError} ERR_INVALID_ARGUMENT for a malformed time, or a `since` after `until`;
+ *   ERR_ABORTED.
  */
 export async function* readEvents(
   layout: Layout,
@@ -192,7 +197,7 @@ export async function* readEvents(
   const reader = new JournalReader(layout);
   let isPast = true;
   for (;;) {
-    // Looked at before the journal is: what is done until then is in it.
+    // Checked before the journal is read, so that the journal holds everything up to that moment.
     const isOver = to !== undefined && BigInt(Date.now()) * 1_000_000n > to;
     for await (const event of reader.read()) {
       throwIfAborted(signal);
@@ -211,11 +216,11 @@ export async function* readEvents(
 /** How far a file has been read. */
 interface Position {
   offset: number;
-  /** A line whose end has not come. */
+  /** The beginning of a line whose end has not come. */
   rest: Buffer;
 }
 
-/** The reading side: each event once, however often it is asked. */
+/** Reads the journal. Yields each event once, however often it is asked. */
 class JournalReader {
   readonly #layout: Layout;
   readonly #positions = new Map<number, Position>();
@@ -224,7 +229,10 @@ class JournalReader {
     this.#layout = layout;
   }
 
-  /** What has come since the last time. A late writer may still append to the file before the last. */
+  /**
+   * Yields the events that were appended since the last call. A late writer may still append to the file
+   * before the last.
+   */
   async *read(): AsyncGenerator<RecordedEvent, void, undefined> {
     const there = await segments(this.#layout);
     for (const segment of this.#positions.keys())
@@ -237,7 +245,7 @@ class JournalReader {
     const position = this.#positions.get(segment) ?? { offset: 0, rest: Buffer.alloc(0) };
     this.#positions.set(segment, position);
     const entry = statEntry(path);
-    // Anything but a file is opened too: that fails with an error which names it.
+    // Anything but a file is opened too: the open then fails with an error that names it.
     if (entry?.kind === 'file' && entry.size <= position.offset) return;
     const file = await openStoreFile(path, constants.O_RDONLY).catch((error: unknown) => {
       if (isSystemError(error, 'ENOENT')) return undefined;
@@ -262,7 +270,7 @@ class JournalReader {
   }
 }
 
-/** The events of the lines that end in `bytes`. */
+/** Yields the events of the lines that end in `bytes`. */
 function* linesOf(position: Position, bytes: Buffer): Generator<RecordedEvent, void, undefined> {
   const text = Buffer.concat([position.rest, bytes]);
   let begin = 0;
@@ -271,11 +279,11 @@ function* linesOf(position: Position, bytes: Buffer): Generator<RecordedEvent, v
     if (event) yield event;
     begin = end + 1;
   }
-  // Nobody writes lines of this length (a character has at most three bytes), so it is none.
+  // No writer makes a line of this length (a character has at most three bytes), so this is not an event.
   position.rest = text.length - begin > 4 * MAX_LINE ? Buffer.alloc(0) : text.subarray(begin);
 }
 
-/** Undefined for a line that is not an event, such as one that was cut off. */
+/** Returns undefined for a line that is not an event, such as one that was cut off. */
 function parseEvent(line: string): RecordedEvent | undefined {
   if (line === '') return undefined;
   let value: unknown;

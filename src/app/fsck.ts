@@ -1,7 +1,8 @@
 /**
- * Whether a store is in order: the checks of sessions, layers, images and containers, one after the other, and with `repair` what can be
- * mended without losing anything that somebody may want. Readers and writers go on meanwhile; what they are at is
- * left alone. Without repairs nothing is written, so a running dockerd's store can be checked, too.
+ * Checks a store: its sessions, layers, images and containers, one after the other. With `repair` it repairs
+ * what can be repaired without losing anything that somebody may want. Readers and writers may work
+ * meanwhile; what they work on is left alone. Without `repair` it writes nothing, so it can also check the
+ * store of a running dockerd.
  */
 import { throwIfAborted } from '../core/abort.ts';
 import { isSystemError, LayerstackError } from '../core/errors.ts';
@@ -18,7 +19,7 @@ import type { Root } from '../system/root.ts';
 export interface FsckOptions {
   /** Reads all content: every layer's tar is rebuilt and compared with its digest. Default false. */
   readonly deep?: boolean | undefined;
-  /** Mends what can be mended safely. Default false. */
+  /** Repairs what can be repaired safely. Default false. */
   readonly repair?: boolean | undefined;
   readonly signal?: AbortSignal | undefined;
 }
@@ -29,8 +30,9 @@ export interface FsckStores {
 }
 
 /**
- * What is not in order, as it is found.
- * @throws {@link LayerstackError} ERR_STORE_READ_ONLY for repairs of a store that is open read-only, ERR_ABORTED.
+ * Yields what is wrong, as it is found.
+ * @throws {@link LayerstackError} ERR_STORE_READ_ONLY for repairs of a store that is open read-only,
+ *   ERR_ABORTED.
  */
 export async function* fsck(
   { root, layers }: FsckStores,
@@ -65,7 +67,7 @@ async function repaired(problem: Problem): Promise<StoreFinding> {
     return { ...finding, advice: '', repaired: true };
   } catch (error) {
     if (!isSystemError(error) && !LayerstackError.is(error)) throw error;
-    return { ...finding, advice: `it could not be repaired: ${error.message}` };
+    return { ...finding, advice: `the repair failed: ${error.message}` };
   }
 }
 

@@ -1,4 +1,7 @@
-/** Events about images. Each carries the labels of its image, which are read only where somebody listens. */
+/**
+ * Reports events about images. Each event carries the labels of its image, which are read only if somebody
+ * listens.
+ */
 import type { ImageID } from '../core/digest.ts';
 import { formatReference, type Reference } from '../core/reference.ts';
 import type { ImageStore, OnDeletion } from '../image/store.ts';
@@ -13,7 +16,7 @@ export class ImageEvents {
     this.#images = images;
   }
 
-  /** @param name what the event calls the image */
+  /** @param name the name of the image in the event */
   async emit(action: ImageAction, id: ImageID, name: string = id): Promise<void> {
     if (!this.#events.heard) return;
     const labels = await this.#images.get(id).then(
@@ -23,7 +26,10 @@ export class ImageEvents {
     this.#events.image(action, id, name, labels);
   }
 
-  /** Docker's events of a pull and a push are about the reference: one event, also where it means several tags. */
+  /**
+   * Reports a pull or a push. Docker's event is about the reference: it is one event, even if the reference
+   * means several tags.
+   */
   async transferred(action: 'pull' | 'push', reference: Reference): Promise<void> {
     if (!this.#events.heard) return;
     const text = formatReference(reference);

@@ -1,4 +1,6 @@
-/** `store.images`: everything that a store does with its images, but for what needs a registry (registry.ts). */
+/**
+ * `store.images`: everything that a store does with its images, except what needs a registry (registry.ts).
+ */
 import type { Readable } from 'node:stream';
 import { checkArguments } from '../core/arguments.ts';
 import type { ImageID } from '../core/digest.ts';
@@ -28,7 +30,8 @@ import type { StoreParts } from './store-parts.ts';
 const late = () => import('./late/images.ts');
 
 /**
- * The images of a store. An image is named by a reference (`NAME[:TAG]`), by its id, or by the beginning of its id.
+ * The images of a store. An image is named by a reference (`NAME[:TAG]`), by its id, or by the beginning of
+ * its id.
  *
  * @example
  * ```ts
@@ -46,15 +49,17 @@ export class Images {
   }
 
   /**
-   * Loads the images of a docker-archive, OCI archive or OCI layout folder. The source is a path, or the archive's
-   * bytes. Resolves when the images are durable. After an error the store is as it was: all images come, or none.
+   * Loads the images of a docker-archive, OCI archive or OCI layout folder. The source is a path, or the
+   * archive's bytes. Resolves when the images are durable. After an error the store is as it was: all images
+   * come, or none.
    * @throws {@link LayerstackError} ERR_ARCHIVE_TRUNCATED, ERR_ARCHIVE_INVALID, ERR_ARCHIVE_MEMBER,
    *   ERR_MANIFEST_INVALID, ERR_CONFIG_INVALID, ERR_LAYER_COUNT, ERR_DIGEST_MISMATCH, ERR_REFERENCE_INVALID,
    *   ERR_LIMIT_EXCEEDED, ERR_LAYER_INVALID and its like, ERR_PLATFORM_NOT_FOUND, ERR_NO_SPACE, ERR_ABORTED,
    *   ERR_STORE_READ_ONLY.
    * @example
    * ```ts
-   * const { images } = await store.images.load(process.stdin, { onProgress: (event) => console.error(event) });
+   * const onProgress = (event) => console.error(event);
+   * const { images } = await store.images.load(process.stdin, { onProgress });
    * ```
    */
   async load(source: string | AsyncIterable<Uint8Array>, options: LoadOptions = {}): Promise<LoadResult> {
@@ -68,11 +73,13 @@ export class Images {
   }
 
   /**
-   * Returns the archive of images as a stream, in the layout of docker >= 25, which docker since 1.10, podman, skopeo
-   * and umoci read. Each name is a reference, an id, or a repository (then all its tags). The layers' bytes are
-   * verified on the way; errors come through the stream. Works in a store that is open read-only.
-   * @throws {@link LayerstackError} (in the stream) ERR_IMAGE_NOT_FOUND, ERR_ID_AMBIGUOUS, ERR_LAYER_NOT_FOUND,
-   *   ERR_STORE_CORRUPT with the `member` that was changed behind the store's back, ERR_ABORTED.
+   * Returns the archive of images as a stream, in the layout of docker >= 25, which docker since 1.10,
+   * podman, skopeo and umoci read. Each name is a reference, an id, or a repository (then all its tags). The
+   * layers' bytes are verified on the way; errors come through the stream. Works in a store that is open
+   * read-only.
+   * @throws {@link LayerstackError} (in the stream) ERR_IMAGE_NOT_FOUND, ERR_ID_AMBIGUOUS,
+   *   ERR_LAYER_NOT_FOUND, ERR_STORE_CORRUPT with the `member` whose content has changed on disk,
+   *   ERR_ABORTED.
    * @example
    * ```ts
    * await pipeline(store.images.save(['alpine:latest']), createWriteStream('alpine.tar'));
@@ -86,9 +93,9 @@ export class Images {
   }
 
   /**
-   * Writes the archive that {@link save} returns to an open file, pipe or socket: the fastest way out. Resolves when
-   * all of it is written; nothing of it is synced. The fd stays the caller's, also after an error, when part of the
-   * archive may be in it.
+   * Writes the archive that {@link save} returns to an open file, pipe or socket. This is the fastest way to
+   * save. Resolves when all of it is written; nothing of it is synced. The fd stays the caller's, also after
+   * an error, when part of the archive may be in it.
    * @throws {@link LayerstackError} as {@link save}; system errors of write(2), such as EPIPE and ENOSPC.
    * @example
    * ```ts
@@ -98,19 +105,22 @@ export class Images {
    */
   async saveTo(fd: number, images: string | readonly string[], options: SaveOptions = {}): Promise<void> {
     if (!Number.isInteger(fd) || fd < 0)
-      throw new LayerstackError('ERR_INVALID_ARGUMENT', `${fd} is no file descriptor: open the file first`);
+      throw new LayerstackError(
+        'ERR_INVALID_ARGUMENT',
+        `${fd} is not a file descriptor: open the file first`,
+      );
     const { saveTo } = await late();
     await timed('save', 'total', () => saveTo(fd, this.#parts, namesOf(images), options, this.#saved));
   }
 
   /**
-   * Makes an image of a directory or a tar: a whole root file system or, with `base`, one layer on those of another
-   * image, without a container. The source is a path, or a tar's bytes. Resolves with the image's id when the image
-   * is durable, contents included. After an error the store is as it was.
-   * @throws {@link LayerstackError} ERR_REFERENCE_INVALID, ERR_INVALID_ARGUMENT for a malformed change or a missing
-   *   source, ERR_IMAGE_NOT_FOUND and ERR_ID_AMBIGUOUS for the base, ERR_COMPRESSION_UNSUPPORTED, ERR_LAYER_INVALID
-   *   and its like, ERR_UPPER_CHANGED where a file of a directory shrinks meanwhile, ERR_LIMIT_EXCEEDED,
-   *   ERR_NO_SPACE, ERR_ABORTED, ERR_STORE_READ_ONLY.
+   * Makes an image of a directory or a tar: a whole root file system or, with `base`, one layer on the layers
+   * of another image, without a container. The source is a path, or a tar's bytes. Resolves with the image's
+   * id when the image is durable, contents included. After an error the store is as it was.
+   * @throws {@link LayerstackError} ERR_REFERENCE_INVALID, ERR_INVALID_ARGUMENT for a malformed change or a
+   *   missing source, ERR_IMAGE_NOT_FOUND and ERR_ID_AMBIGUOUS for the base, ERR_COMPRESSION_UNSUPPORTED,
+   *   ERR_LAYER_INVALID and its like, ERR_UPPER_CHANGED where a file of a directory shrinks meanwhile,
+   *   ERR_LIMIT_EXCEEDED, ERR_NO_SPACE, ERR_ABORTED, ERR_STORE_READ_ONLY.
    * @example
    * ```ts
    * await store.images.import('/srv/debian', { reference: 'debian:own', changes: ['CMD ["bash"]'] });
@@ -133,12 +143,12 @@ export class Images {
   }
 
   /**
-   * Writes the root file system of an image to an empty regular file: EROFS with 4 KiB blocks. The same image gives
-   * the same bytes. Nothing is synced. The fd stays the caller's, also after an error, when part of the file system
-   * may be in the file.
-   * @throws {@link LayerstackError} ERR_INVALID_ARGUMENT where `fd` is not a regular file, or not empty, or the image
-   *   has no layers; ERR_IMAGE_NOT_FOUND, ERR_ID_AMBIGUOUS, ERR_STORE_CORRUPT, ERR_LIMIT_EXCEEDED, ERR_ABORTED; system
-   *   errors of write(2).
+   * Writes the root file system of an image to an empty regular file: EROFS with 4 KiB blocks. The same image
+   * gives the same bytes. Nothing is synced. The fd stays the caller's, also after an error, when part of the
+   * file system may be in the file.
+   * @throws {@link LayerstackError} ERR_INVALID_ARGUMENT where `fd` is not a regular file, or not empty, or
+   *   the image has no layers; ERR_IMAGE_NOT_FOUND, ERR_ID_AMBIGUOUS, ERR_STORE_CORRUPT, ERR_LIMIT_EXCEEDED,
+   *   ERR_ABORTED; system errors of write(2).
    * @example
    * ```ts
    * await using file = await open('disk.erofs', 'w');
@@ -183,7 +193,8 @@ export class Images {
 
   /**
    * Names an image, durably. An image that had the name loses it.
-   * @throws {@link LayerstackError} ERR_IMAGE_NOT_FOUND, ERR_ID_AMBIGUOUS, ERR_REFERENCE_INVALID, ERR_STORE_READ_ONLY.
+   * @throws {@link LayerstackError} ERR_IMAGE_NOT_FOUND, ERR_ID_AMBIGUOUS, ERR_REFERENCE_INVALID,
+   *   ERR_STORE_READ_ONLY.
    */
   async tag(image: string, reference: string): Promise<void> {
     const target = parseReference(reference);
@@ -200,11 +211,11 @@ export class Images {
   }
 
   /**
-   * Takes a name from its image. With the last name, or where an id is given, deletes the image: its config, the
-   * layers that nothing else has, and its untagged parents. Returns what was done, as docker reports it. The layers'
-   * bytes are deleted in the background: `store.close` waits for it.
-   * @throws {@link LayerstackError} ERR_IMAGE_IN_USE by containers, child images or (given an id) several names;
-   *   ERR_IMAGE_NOT_FOUND, ERR_ID_AMBIGUOUS, ERR_STORE_READ_ONLY.
+   * Removes a name from its image. With the last name, or where an id is given, deletes the image: its
+   * config, the layers that nothing else uses, and its untagged parents. Returns what was done, as docker
+   * reports it. The layers' bytes are deleted in the background: `store.close` waits for it.
+   * @throws {@link LayerstackError} ERR_IMAGE_IN_USE by containers, child images or (given an id) several
+   *   names; ERR_IMAGE_NOT_FOUND, ERR_ID_AMBIGUOUS, ERR_STORE_READ_ONLY.
    */
   remove(image: string, options: DeleteOptions = {}): Promise<DeletedRecord[]> {
     const { images, containers, imageEvents } = this.#parts;
@@ -212,8 +223,10 @@ export class Images {
   }
 
   /**
-   * Deletes the images without a tag or, with `all`, without a container, and every layer that nothing refers to.
-   * @throws {@link LayerstackError} ERR_INVALID_ARGUMENT for a bad filter; ERR_STORE_READ_ONLY unless it is a dry run.
+   * Deletes the images without a tag (with `all`: those without a container), and every layer that nothing
+   * refers to.
+   * @throws {@link LayerstackError} ERR_INVALID_ARGUMENT for a bad filter; ERR_STORE_READ_ONLY unless it is a
+   *   dry run.
    */
   async prune(options: PruneOptions = {}): Promise<PruneResult> {
     const { images, containers, events, imageEvents } = this.#parts;

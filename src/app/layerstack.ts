@@ -1,8 +1,8 @@
 /**
- * The facade: one opened store and what can be done with it, by noun. `images`, `containers` and `registry` name things
- * as callers do (references, names, short ids), tell the store's listeners what was done, and leave the work to the
- * rooms below. What only some calls need is imported when it is called (late/), so that `layerstack images` starts
- * quickly.
+ * The facade: one opened store, and its operations by noun. `images`, `containers` and `registry` take names
+ * as callers write them (references, names, short ids), report events to the listeners of the store, and
+ * leave the work to the rooms below. A module that only some calls need is imported by these calls (late/),
+ * so that `layerstack images` starts quickly.
  */
 import { checkArguments } from '../core/arguments.ts';
 import { LayerstackError } from '../core/errors.ts';
@@ -24,32 +24,32 @@ import type { StoreListener } from './store-events.ts';
 import { StoreParts } from './store-parts.ts';
 import { StoreRegistry } from './store-registry.ts';
 
-/** Where the store is when nobody says otherwise. */
+/** The directory of the store where no other is named. */
 export const DEFAULT_ROOT = '/var/lib/layerstack';
 
 export interface OpenOptions {
-  /** The store's directory, made when missing; Docker's own (`/var/lib/docker`) works too. */
+  /** The store's directory. It is made if it is missing. Docker's own (`/var/lib/docker`) works too. */
   readonly root?: string | undefined;
-  /** Writes nothing, and so works beside a running dockerd. Default false. */
+  /** Writes nothing, so it works beside a running dockerd. Default false. */
   readonly readOnly?: boolean | undefined;
   /**
-   * Opens a root that others than root can write to, or rename: they can make root read and write anything. Default
-   * false: such a root is refused (ERR_STORE_UNSAFE).
+   * Opens a root that users other than root can write to, or rename. They can make root read and write
+   * anything. Default false: such a root is refused (ERR_STORE_UNSAFE).
    */
   readonly allowUnsafeRoot?: boolean | undefined;
   /**
-   * Default: `NODE_DEBUG=layerstack`. A change that has happened resolves, also where something after it fails: a
-   * warning that begins with `done, but` says what.
+   * Default: `NODE_DEBUG=layerstack`. A call whose change was made resolves, even if a later step fails. A
+   * warning that begins with `done, but` then names that step.
    */
   readonly log?: Logger | undefined;
   /**
-   * File of the native addon, where it is neither in the package nor named by `LAYERSTACK_ADDON`, as in a bundled
-   * program. A process loads one: the first `open` that names it decides.
+   * The file of the native addon. For a bundled program, where the addon is neither in the package nor named
+   * by `LAYERSTACK_ADDON`. A process loads one addon: the first `open` that names a file decides.
    */
   readonly addon?: string | undefined;
 }
 
-/** What a store takes on disk, in the terms of docker's API; sizes in bytes. */
+/** How much disk a store uses, in the terms of docker's API; sizes in bytes. */
 export interface DiskUsage extends ImageUsage {
   readonly Containers: readonly ContainerUsage[];
 }
@@ -77,9 +77,9 @@ export class Layerstack implements AsyncDisposable {
   readonly images: Images;
   readonly containers: Containers;
   readonly registry: StoreRegistry;
-  /** Networks that clients have made: their names, nothing else. */
+  /** The names of networks that clients have made. The store knows nothing else about them. */
   readonly networks: NamedObjects;
-  /** Volumes that clients have made: their names, nothing else. */
+  /** The names of volumes that clients have made. The store knows nothing else about them. */
   readonly volumes: NamedObjects;
 
   private constructor(root: Root) {
@@ -92,11 +92,12 @@ export class Layerstack implements AsyncDisposable {
   }
 
   /**
-   * Opens a store. Several processes may have it open; dockerd must not, except beside a read-only one.
+   * Opens a store. Several processes may have it open. dockerd must not run on it, unless all of them have it
+   * open read-only.
    * @throws {@link LayerstackError} ERR_STORE_LOCKED while dockerd runs on the root, ERR_NOT_ROOT without
    *   CAP_SYS_ADMIN, ERR_STORE_UNSUPPORTED where the file system lacks something that overlay2 needs,
-   *   ERR_INVALID_ARGUMENT for a bad root, ERR_STORE_UNSAFE for one that others can write to, ERR_ADDON where the native
-   *   addon cannot be loaded.
+   *   ERR_INVALID_ARGUMENT for a bad root, ERR_STORE_UNSAFE for a root that others can write to, ERR_ADDON
+   *   where the native addon cannot be loaded.
    */
   static async open(options: OpenOptions = {}): Promise<Layerstack> {
     const { root = DEFAULT_ROOT, readOnly = false, allowUnsafeRoot = false, log, addon } = options;
@@ -104,7 +105,7 @@ export class Layerstack implements AsyncDisposable {
     if (root === '')
       throw new LayerstackError(
         'ERR_INVALID_ARGUMENT',
-        "the store's root is no path: use open({ root: '/var/lib/layerstack' })",
+        "the store's root is empty: use open({ root: '/var/lib/layerstack' })",
       );
     if (addon !== undefined) useAddon(addon);
     const store = new Layerstack(await Root.open(root, { readOnly, allowUnsafeRoot, ...(log && { log }) }));
@@ -115,7 +116,10 @@ export class Layerstack implements AsyncDisposable {
     return store;
   }
 
-  /** Reports what this machine and the store at `root` can do, also where it cannot be opened. Changes nothing. */
+  /**
+   * Reports what this machine and the store at `root` can do, even if the store cannot be opened. Changes
+   * nothing.
+   */
   static async diagnose(root: string = DEFAULT_ROOT): Promise<Finding[]> {
     const { diagnose } = await import('./doctor.ts');
     return diagnose(root);
@@ -130,14 +134,14 @@ export class Layerstack implements AsyncDisposable {
     return this.#parts.root.readOnly;
   }
 
-  /** What kernel and file system can do, as it was tried when the store was opened. */
+  /** What the kernel and the file system can do, as probed when the store was opened. */
   get capabilities(): Capabilities {
     return this.#parts.root.caps;
   }
 
   /**
-   * Calls `listener` with each thing that is done through this store, as `docker events` shows it, until the returned
-   * function is called. What other processes do on the same root is among {@link events} only.
+   * Calls `listener` for each event of this opened store, as `docker events` shows it, until the returned
+   * function is called. Only {@link events} also has the events of other processes on the same root.
    * @example
    * ```ts
    * const stop = store.onEvent(({ type, action, id }) => console.log(type, action, id));
@@ -148,9 +152,9 @@ export class Layerstack implements AsyncDisposable {
   }
 
   /**
-   * Yields what is done to the store, by every process that has it open for writing. With `since`, begins with the
-   * events from then on, as far back as the store's journal reaches (the latest mebibyte). Ends at `until`. What
-   * dockerd does on the root is not among them.
+   * Yields the events of every process that has the store open for writing. With `since` it begins with the
+   * events from then on, as far back as the journal of the store reaches (the latest mebibyte). Ends at
+   * `until`. What dockerd does on the root is not included.
    * @throws {@link LayerstackError} (while iterating) ERR_INVALID_ARGUMENT for a bad time, ERR_ABORTED.
    * @example
    * ```ts
@@ -161,7 +165,10 @@ export class Layerstack implements AsyncDisposable {
     yield* readEvents(this.#parts.root.layout, options);
   }
 
-  /** Returns what images and containers take on disk. Layers' sizes come from their metadata, containers' are counted. */
+  /**
+   * Returns how much disk images and containers use. Sizes of layers come from their metadata; sizes of
+   * containers are measured.
+   */
   async usage(): Promise<DiskUsage> {
     const { images, containers } = this.#parts;
     const Containers = await containers.usage();
@@ -175,13 +182,14 @@ export class Layerstack implements AsyncDisposable {
   }
 
   /**
-   * Checks layers, images and containers, and yields what is wrong as it is found. With `repair` it repairs what can be
-   * repaired without losing anything that somebody may want. Others may use the store meanwhile.
-   * @throws {@link LayerstackError} (while iterating) ERR_STORE_READ_ONLY for repairs of a store that is open read-only,
-   *   ERR_ABORTED.
+   * Checks layers, images and containers, and yields what is wrong as it is found. With `repair` it repairs
+   * what can be repaired without losing anything that somebody may want. Others may use the store meanwhile.
+   * @throws {@link LayerstackError} (while iterating) ERR_STORE_READ_ONLY for repairs of a store that is open
+   *   read-only, ERR_ABORTED.
    * @example
    * ```ts
-   * for await (const { severity, path, message } of store.fsck({ deep: true })) console.log(severity, path, message);
+   * for await (const { severity, path, message } of store.fsck({ deep: true }))
+   *   console.log(severity, path, message);
    * ```
    */
   async *fsck(options: FsckOptions = {}): AsyncGenerator<StoreFinding, void, undefined> {
@@ -195,23 +203,24 @@ export class Layerstack implements AsyncDisposable {
   }
 
   /**
-   * Makes the next writer of this store remove the file at `path`, absolute, if this process dies before the result is
-   * disposed. It is for a file that is renamed to its place when it is complete, whatever it holds. Its name must begin
-   * with `.tmp-`. A store that cannot be written (it is open read-only, its disk is full) notes nothing.
+   * Announces a temporary file at an absolute path. If this process dies before the result is disposed, the
+   * next writer of this store removes the file. This is for any file that is renamed to its place when it is
+   * complete. Its name must begin with `.tmp-`. In a store that cannot be written (open read-only, or on a
+   * full disk) this does nothing.
    */
   async announceTemporary(path: string): Promise<AsyncDisposable> {
     const { root } = this.#parts;
     try {
       return await root.session().temporary(path);
     } catch (error) {
-      root.log.debug('a temporary file is not noted', { path, error });
+      root.log.debug('a temporary file is not announced', { path, error });
       return { [Symbol.asyncDispose]: () => Promise.resolve() };
     }
   }
 
   /**
-   * Destroys the streams that are still being read, waits for deletions in the background, and releases the root.
-   * Mounts stay. A second call does nothing.
+   * Destroys the streams that are still being read, waits for deletions in the background, and releases the
+   * root. Mounts stay. A second call does nothing.
    */
   close(): Promise<void> {
     return this.#parts.close();

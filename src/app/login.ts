@@ -1,4 +1,7 @@
-/** Logging in to registries and out of them. The login is the user's own: the store only has the registries' settings. */
+/**
+ * Logs in to registries and out of them. A login belongs to the user: the store only has the settings of
+ * registries.
+ */
 import type { Logger } from '../system/log.ts';
 import { credentialsKey, type Credentials } from '../transfer/registry/auth/credentials.ts';
 import { DockerConfig } from '../transfer/registry/auth/docker-config.ts';
@@ -7,7 +10,7 @@ import { storeSettings } from './store-settings.ts';
 
 /** Where logins are kept. */
 export interface LogoutOptions {
-  /** Default: docker's config.json of this user and what it names. */
+  /** Default: docker's config.json of this user, and the helper that it names. */
   readonly config?: DockerConfig | undefined;
   readonly signal?: AbortSignal | undefined;
 }
@@ -20,13 +23,13 @@ export interface LoginOptions extends LogoutOptions {
 export interface LoginResult {
   /** `Login Succeeded`. */
   readonly Status: string;
-  /** What the registry sent to be kept in place of the password; empty where it sent nothing. */
+  /** The token that the registry sent in place of the password; empty where it sent none. */
   readonly IdentityToken: string;
-  /** The file that now holds a password unencrypted. */
+  /** The file that now holds the password unencrypted; undefined if none does. */
   readonly unencrypted?: string | undefined;
 }
 
-/** The store whose operator has set how registries are reached. It need not be opened, or exist. */
+/** The store that has the settings of registries. It need not be open, or exist. */
 export interface LoginStore {
   readonly root: string;
   readonly allowUnsafeRoot: boolean;

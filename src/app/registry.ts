@@ -1,6 +1,7 @@
 /**
- * What a store's users do at registries without its images. It needs the operator's settings in the store's directory,
- * but no opened store, and so no privileges. `store.registry` (store-registry.ts) also pulls and pushes images.
+ * The operations at registries that need no images of a store. They use the settings of the operator in the
+ * directory of the store. They need no opened store, and so no privileges. `store.registry`
+ * (store-registry.ts) also pulls and pushes images.
  */
 import { checkArguments, requireArguments } from '../core/arguments.ts';
 import { parseReference } from '../core/reference.ts';
@@ -37,7 +38,7 @@ export class Registry {
 
   /**
    * @param root the store's directory, which need not exist
-   * @param options as of an opened root
+   * @param options as for an opened root
    */
   constructor(root: string, options: RootOptions = {}) {
     requireArguments('new Registry', [root, options], SIGNATURES);
@@ -48,8 +49,9 @@ export class Registry {
   }
 
   /**
-   * Pulls an image of all platforms into an OCI layout in `directory`, byte for byte as the registry has it. The store
-   * does not change. Blobs that are there already are not fetched again, so the next pull continues an interrupted one.
+   * Pulls an image of all platforms into an OCI layout in `directory`, byte for byte as the registry has it.
+   * The store does not change. Blobs that are there already are not fetched again, so the next pull continues
+   * an interrupted one.
    * @throws {@link LayerstackError} ERR_INVALID_ARGUMENT where `directory` is neither new nor an OCI layout,
    *   ERR_STORE_LOCKED while another pull writes there, ERR_REFERENCE_INVALID, ERR_MANIFEST_INVALID,
    *   ERR_DIGEST_MISMATCH, ERR_REGISTRY_*, ERR_LIMIT_EXCEEDED, ERR_NO_SPACE, ERR_ABORTED.
@@ -66,9 +68,10 @@ export class Registry {
   }
 
   /**
-   * Returns the manifest or index that a registry has for a reference (tag `latest` by default), its digest verified.
-   * @throws {@link LayerstackError} ERR_REFERENCE_INVALID, ERR_MANIFEST_INVALID, ERR_DIGEST_MISMATCH, ERR_REGISTRY_*,
-   *   ERR_CREDENTIALS_INVALID, ERR_ABORTED.
+   * Returns the manifest or index that a registry has for a reference (tag `latest` by default), its digest
+   * verified.
+   * @throws {@link LayerstackError} ERR_REFERENCE_INVALID, ERR_MANIFEST_INVALID, ERR_DIGEST_MISMATCH,
+   *   ERR_REGISTRY_*, ERR_CREDENTIALS_INVALID, ERR_ABORTED.
    */
   async manifest(reference: string, options: InspectOptions & RegistryOptions = {}): Promise<RemoteManifest> {
     const { inspectRemote } = await late();
@@ -97,10 +100,10 @@ export class Registry {
   }
 
   /**
-   * Deletes a manifest in its registry. The manifest is named by its digest, or by a tag; where the registry cannot
-   * delete a tag alone, all tags of the manifest go. The store does not change.
-   * @throws {@link LayerstackError} ERR_REGISTRY_UNSUPPORTED where the registry does not delete, ERR_REGISTRY_NOT_FOUND,
-   *   ERR_REFERENCE_INVALID, ERR_REGISTRY_*, ERR_ABORTED.
+   * Deletes a manifest in its registry. The manifest is named by its digest, or by a tag; where the registry
+   * cannot delete a tag alone, all tags of the manifest go. The store does not change.
+   * @throws {@link LayerstackError} ERR_REGISTRY_UNSUPPORTED where the registry does not delete,
+   *   ERR_REGISTRY_NOT_FOUND, ERR_REFERENCE_INVALID, ERR_REGISTRY_*, ERR_ABORTED.
    */
   async remove(reference: string, options: RequestOptions & RegistryOptions = {}): Promise<RemovedRemote> {
     const { removeRemote } = await late();
@@ -108,13 +111,15 @@ export class Registry {
   }
 
   /**
-   * Tries credentials at a registry (`HOST[:PORT]`, Docker Hub where empty) and keeps them where `docker login` does:
-   * in config.json, or with the helper that it names. Durable on return.
-   * @throws {@link LayerstackError} ERR_REGISTRY_DENIED when they are refused, ERR_REGISTRY_UNAVAILABLE and its like,
-   *   ERR_CREDENTIALS_INVALID where they cannot be kept, ERR_INVALID_ARGUMENT for a malformed registry, ERR_ABORTED.
+   * Tries credentials at a registry (`HOST[:PORT]`, Docker Hub where empty) and keeps them where
+   * `docker login` does: in config.json, or with the helper that it names. Durable on return.
+   * @throws {@link LayerstackError} ERR_REGISTRY_DENIED when they are refused, ERR_REGISTRY_UNAVAILABLE and
+   *   its like, ERR_CREDENTIALS_INVALID where they cannot be kept, ERR_INVALID_ARGUMENT for a malformed
+   *   registry, ERR_ABORTED.
    * @example
    * ```ts
-   * await store.registry.login('registry.example', { username: 'ci', password: process.env.REGISTRY_PASSWORD });
+   * const credentials = { username: 'ci', password: process.env.REGISTRY_PASSWORD };
+   * await store.registry.login('registry.example', credentials);
    * ```
    */
   async login(registry: string, credentials: Credentials, options: LoginOptions = {}): Promise<LoginResult> {
@@ -124,7 +129,7 @@ export class Registry {
   }
 
   /**
-   * Forgets the login at a registry; false where there was none. Durable on return.
+   * Forgets the login at a registry. Resolves with false where there was none. Durable on return.
    * @throws {@link LayerstackError} ERR_CREDENTIALS_INVALID, ERR_INVALID_ARGUMENT, ERR_ABORTED.
    */
   async logout(registry: string, options: LogoutOptions = {}): Promise<boolean> {
@@ -133,10 +138,11 @@ export class Registry {
   }
 
   /**
-   * Returns a file of the internet, by its URL. Opening it sends the first request. For the service, whose clients name
-   * what they import by its URL.
+   * Returns a file on the web, by its URL. Opening it sends the first request. The service needs it: its
+   * clients may import from a URL.
    * @internal
-   * @throws {@link LayerstackError} ERR_INVALID_ARGUMENT for a malformed URL, ERR_REGISTRY_SETTINGS, ERR_STORE_UNSAFE.
+   * @throws {@link LayerstackError} ERR_INVALID_ARGUMENT for a malformed URL, ERR_REGISTRY_SETTINGS,
+   *   ERR_STORE_UNSAFE.
    */
   async webFile(url: string): Promise<WebFile> {
     const { WebFile, storeSettings } = await late();
@@ -144,9 +150,9 @@ export class Registry {
   }
 
   /**
-   * Returns what a client of any repository needs.
-   * @throws {@link LayerstackError} ERR_REGISTRY_SETTINGS naming the file and the key; ERR_STORE_UNSAFE where others
-   *   can write to the root.
+   * Returns the settings, the credentials and the log for a client of any repository.
+   * @throws {@link LayerstackError} ERR_REGISTRY_SETTINGS naming the file and the key; ERR_STORE_UNSAFE where
+   *   others can write to the root.
    */
   protected async access({ credentials }: RegistryOptions = {}): Promise<RegistryAccess> {
     const { DockerConfig, storeSettings } = await late();

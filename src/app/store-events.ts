@@ -1,7 +1,7 @@
 /**
- * What happens to a store, told to whoever listens: one event for each thing done, when it is done, with docker's words
- * and attributes (moby/moby: daemon/events.go at v20.10). Only what is done through this opened store is told; what all
- * processes do to the root is in its journal (event-journal.ts), which is one of the listeners.
+ * Reports to listeners what is done to a store: one event for each thing, once it is done, with docker's
+ * words and attributes (moby/moby: daemon/events.go at v20.10). Only what this opened store does is reported.
+ * The journal (event-journal.ts) is one of the listeners; it holds what all processes do to the root.
  */
 import type { Container } from '../container/record.ts';
 import type { Logger } from '../system/log.ts';
@@ -21,7 +21,7 @@ export type ContainerAction =
   | 'prune';
 
 interface About {
-  /** Id of the image or container; of a pull and a push the reference; empty for a prune. */
+  /** The id of the image or container; the reference for a pull or push; empty for a prune. */
   readonly id: string;
   /** Labels, `name`, and what docker adds to this action (`image`, `comment`, `reclaimed`, …). */
   readonly attributes: Readonly<Record<string, string>>;
@@ -34,7 +34,7 @@ export type StoreEvent =
 
 export type StoreListener = (event: StoreEvent) => void;
 
-/** As configs (a map) and listings (an object) have them. */
+/** Labels as configs (a map) and listings (an object) have them. */
 type Labels = Readonly<Record<string, string>> | ReadonlyMap<string, string> | null | undefined;
 
 /** The listeners of one opened store. */
@@ -52,12 +52,12 @@ export class StoreEvents {
     return () => void this.#listeners.delete(listener);
   }
 
-  /** Whether anybody listens: what an event needs to know need not be read otherwise. */
+  /** Whether anybody listens. If nobody does, the facts of an event need not be read. */
   get heard(): boolean {
     return this.#listeners.size > 0;
   }
 
-  /** `name`: what docker calls the image in this event, most often its id. */
+  /** `name` is the name of the image in docker's event, most often its id. */
   image(action: ImageAction, id: string, name: string, labels?: Labels): void {
     this.#emit({ type: 'image', action, id, attributes: { ...plain(labels), name } });
   }
@@ -76,12 +76,12 @@ export class StoreEvents {
     });
   }
 
-  /** `reclaimed`: bytes. */
+  /** `reclaimed` is in bytes. */
   prune(type: StoreEvent['type'], reclaimed: number): void {
     this.#emit({ type, action: 'prune', id: '', attributes: { reclaimed: String(reclaimed) } });
   }
 
-  /** The thing is done already, so a listener that fails must not make it fail. */
+  /** Calls the listeners. The work is done already, so a listener that fails must not make it fail. */
   #emit(event: StoreEvent): void {
     for (const listener of this.#listeners) {
       try {

@@ -1,4 +1,6 @@
-/** What the nouns of one opened store (images, containers, registry) share, from its opening to its closing. */
+/**
+ * The parts of one opened store that its nouns (images, containers, registry) share, from opening to closing.
+ */
 import { ContainerStore } from '../container/store.ts';
 import { ImageStore } from '../image/store.ts';
 import { LayerStore } from '../layer/store.ts';
@@ -40,8 +42,8 @@ export class StoreParts {
   }
 
   /**
-   * Waits for work that makes an image. When it fails, removes the layers that were published for the image in the
-   * background: the caller does not wait for it.
+   * Waits for work that makes an image. If it fails, the layers that were published for the image are removed
+   * in the background; the caller does not wait for that.
    */
   async reclaiming<T>(work: Promise<T>): Promise<T> {
     try {
@@ -52,11 +54,14 @@ export class StoreParts {
     }
   }
 
-  /** Destroys the streams that are still being read, waits for deletions in the background, and releases the root. */
+  /**
+   * Destroys the streams that are still being read, waits for deletions in the background, and releases the
+   * root.
+   */
   async close(): Promise<void> {
     await this.streams.close();
     await Promise.all([this.containers.drain(), this.layers.drain()]);
-    await this.#journal.settle();
+    await this.#journal.drain();
     await this.root.close();
   }
 }

@@ -1,4 +1,4 @@
-/** `store.registry`: images of the store from their registries and to them, and all that {@link Registry} does. */
+/** `store.registry`: pulls images into the store, pushes images, and does all that {@link Registry} does. */
 import { checkArguments } from '../core/arguments.ts';
 import { parseReference, withDefaultTag } from '../core/reference.ts';
 import { timed } from '../system/phases.ts';
@@ -15,19 +15,20 @@ export class StoreRegistry extends Registry {
 
   /** @internal */
   constructor(parts: StoreParts) {
-    // The root was found safe, or allowed, when the store was opened.
+    // When the store was opened, its root was found safe, or an unsafe root was allowed.
     super(parts.root.layout.root, { allowUnsafeRoot: true, log: parts.root.log });
     this.#parts = parts;
   }
 
   /**
-   * Pulls an image from its registry: `[HOST[:PORT]/]NAME[:TAG][@DIGEST]`, from Docker Hub where there is no host.
-   * Fetches only the layers that the store lacks, each once, however many processes pull it. Resolves when the image is
-   * durable. After an error the store is as it was; the next pull continues with the bytes that were downloaded.
+   * Pulls an image from its registry: `[HOST[:PORT]/]NAME[:TAG][@DIGEST]`, from Docker Hub without a host.
+   * Fetches only the layers that the store lacks, each once, however many processes pull it. Resolves when
+   * the image is durable. After an error the store is as it was; the next pull continues with the bytes that
+   * were downloaded.
    * @throws {@link LayerstackError} ERR_REFERENCE_INVALID, ERR_REGISTRY_UNAVAILABLE, ERR_REGISTRY_DENIED,
    *   ERR_REGISTRY_NOT_FOUND and its like, ERR_MANIFEST_INVALID, ERR_CONFIG_INVALID, ERR_LAYER_FOREIGN,
-   *   ERR_PLATFORM_NOT_FOUND, ERR_DIGEST_MISMATCH, ERR_REFERENCE_CONFLICT, ERR_LIMIT_EXCEEDED, ERR_LAYER_INVALID and
-   *   its like, ERR_NO_SPACE, ERR_ABORTED, ERR_STORE_READ_ONLY.
+   *   ERR_PLATFORM_NOT_FOUND, ERR_DIGEST_MISMATCH, ERR_REFERENCE_CONFLICT, ERR_LIMIT_EXCEEDED,
+   *   ERR_LAYER_INVALID and its like, ERR_NO_SPACE, ERR_ABORTED, ERR_STORE_READ_ONLY.
    * @example
    * ```ts
    * const signal = AbortSignal.timeout(60_000);
@@ -48,9 +49,10 @@ export class StoreRegistry extends Registry {
   }
 
   /**
-   * Uploads the image that `reference` names (tag `latest` by default) to its registry. Resolves with the digest of its
-   * manifest. Layers that the registry has are not read; the others are rebuilt, verified and compressed on all
-   * processors. After an error the registry shows nothing of the image, and the store is as it was.
+   * Uploads the image that `reference` names (tag `latest` by default) to its registry. Resolves with the
+   * digest of its manifest. Layers that the registry has are not read; the others are rebuilt, verified and
+   * compressed on all processors. After an error the registry shows nothing of the image, and the store is as
+   * it was.
    * @throws {@link LayerstackError} ERR_REFERENCE_INVALID, ERR_IMAGE_NOT_FOUND, ERR_INVALID_ARGUMENT,
    *   ERR_COMPRESSION_UNSUPPORTED, ERR_STORE_CORRUPT naming the layer that cannot be rebuilt, ERR_REGISTRY_*,
    *   ERR_ABORTED.

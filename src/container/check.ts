@@ -1,8 +1,9 @@
 /**
- * Checks containers: each has its config, its entry in layerdb's mounts, its layers and a stack that can be mounted (rwlayer/check.ts); nothing keeps
- * layers for a container that is gone, and no mount point is left of a mount that is gone. What was written in a container is never
- * touched, even where the container cannot be used. See docs/docker-overlay2-store.md, "Failure modes a better store should detect
- * and repair".
+ * Checks containers (docs/docker-overlay2-store.md, "Failure modes a better store should detect and repair").
+ * Each has its config, its entry in layerdb's mounts, its layers and a stack that can be mounted
+ * (rwlayer/check.ts). Nothing keeps layers for a container that is gone, and no mount point is left of a
+ * mount that is gone. A repair never touches the content of a container, also where the container cannot be
+ * used.
  */
 import { throwIfAborted } from '../core/abort.ts';
 import { isDigest, isHex64 } from '../core/digest.ts';

@@ -1,9 +1,9 @@
 /**
- * `containers/<id>/config.v2.json` and `hostconfig.json`: what dockerd needs to list a container that we made and
- * to start it (moby/moby: container/container.go; docs/docker-overlay2-store.md, "Directory tree"). dockerd crashes on a container without
- * `Config`, so both files are always complete. `NetworkMode` is `none` unless it is `host` or the name of a network that
- * somebody has made: a daemon without the bridge of another could not start the container otherwise, and one without that
- * network says so.
+ * `containers/<id>/config.v2.json` and `hostconfig.json`: what dockerd needs to list a container that we made
+ * and to start it (moby/moby: container/container.go; docs/docker-overlay2-store.md, "Directory tree").
+ * dockerd crashes on a container without `Config`, so both files are always complete. `NetworkMode` is `none`
+ * unless it is `host` or the name of a network that somebody has made: a daemon without the bridge of another
+ * could not start the container otherwise, and one without that network says so.
  */
 import type { ImageID } from '../core/digest.ts';
 import { goJson } from '../core/go-json.ts';

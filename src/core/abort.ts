@@ -1,8 +1,8 @@
-/** The caller's AbortSignal as layerstack's own error. */
+/** Turns the caller's AbortSignal into layerstack's own error. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { LayerstackError } from './errors.ts';
 
-/** The error that work stopped by `signal` ends with; its `cause` is the signal's reason. */
+/** Returns the error with which work ends that `signal` stops. Its `cause` is the signal's reason. */
 export function abortError(signal: AbortSignal): LayerstackError {
   return new LayerstackError('ERR_ABORTED', 'aborted by the caller', { cause: signal.reason });
 }
@@ -16,7 +16,7 @@ export function throwIfAborted(signal: AbortSignal | undefined): void {
 }
 
 /**
- * Resolves after so many milliseconds.
+ * Resolves after this many milliseconds.
  * @throws {@link LayerstackError} ERR_ABORTED as soon as the signal fires.
  */
 export async function pause(ms: number, signal?: AbortSignal): Promise<void> {
@@ -28,7 +28,7 @@ export async function pause(ms: number, signal?: AbortSignal): Promise<void> {
 }
 
 /**
- * The result of `work`, which goes on all the same, or a rejection as soon as the signal fires.
+ * Resolves as `work` does, or rejects as soon as the signal fires. The work itself continues.
  * @throws {@link LayerstackError} ERR_ABORTED; what `work` rejects with.
  */
 export async function unlessAborted<T>(signal: AbortSignal, work: Promise<T>): Promise<T> {

@@ -1,14 +1,15 @@
 /**
- * Checks what callers of the library pass, for those who write JavaScript, or TypeScript with a cast. A misspelt option,
- * or a value of another type, is refused before anything is done. What a method takes is derived from its TypeScript
- * types (packaging/signatures.js writes app/signatures/); this file only compares values with that.
+ * Checks the arguments that callers of the library pass in JavaScript, or in TypeScript with a cast. A method
+ * refuses a misspelt option, or a value of another type, before it does anything. Its signature is derived
+ * from its TypeScript types (packaging/signatures.js writes app/signatures/); this file compares values with
+ * it.
  */
 import { LayerstackError } from './errors.ts';
 import { nearest } from './nearest.ts';
 
 type Primitive = 'string' | 'number' | 'bigint' | 'boolean' | 'function' | 'null';
 
-/** What a value may be; `undefined` is always allowed where the type has it, which {@link Parameter.optional} says. */
+/** The values that are allowed. {@link Parameter.optional} says whether `undefined` is one of them. */
 export type Shape =
   | 'any'
   | Primitive
@@ -37,7 +38,7 @@ export interface Parameter {
 
 export interface Signature {
   readonly parameters: readonly Parameter[];
-  /** It resolves, and so rejects; otherwise it throws. */
+  /** The method returns a promise, so a fault rejects; otherwise a fault throws. */
   readonly async?: boolean;
 }
 
@@ -45,17 +46,17 @@ type Objects = Readonly<Record<string, ObjectShape>>;
 
 export interface Signatures {
   readonly objects: Objects;
-  /** By what callers write: `Layerstack.open`, `store.images.load`, `new Registry`. */
+  /** The keys are what callers write: `Layerstack.open`, `store.images.load`, `new Registry`. */
   readonly methods: Readonly<Record<string, Signature>>;
 }
 
-/** What is wrong with a value. */
+/** A fault of a value. */
 interface Fault {
   /** Keys and indices that lead to it. */
   readonly path: readonly (string | number)[];
   readonly expected: string;
   readonly found: string;
-  /** The key that no object of this kind has, and those that it has. */
+  /** The unknown key, and the keys that an object of this kind may have. */
   readonly unknown?: { readonly key: string; readonly known: readonly string[] };
 }
 
@@ -65,11 +66,12 @@ const MAX_QUOTED = 64;
 type Method = (this: unknown, ...values: unknown[]) => unknown;
 
 /**
- * Makes methods check what they are called with.
+ * Makes methods check their arguments.
  * @param owner a class, for its static methods, or its prototype
- * @param path what callers write before the dot, e.g. `store.images`; `signatures` and errors name the methods so
- * @throws (the methods, or their promises) {@link LayerstackError} ERR_INVALID_ARGUMENT, with the key, what was
- *   expected, and the nearest known key.
+ * @param path what callers write before the dot, e.g. `store.images`; `signatures` and errors name the
+ *   methods so
+ * @throws (the methods, or their promises) {@link LayerstackError} ERR_INVALID_ARGUMENT, with the key, what
+ *   was expected, and the nearest known key.
  */
 export function checkArguments(owner: object, path: string, signatures: Signatures): void {
   for (const key of Object.getOwnPropertyNames(owner)) {
@@ -93,7 +95,7 @@ function checked(name: string, method: Method, signature: Signature, objects: Ob
 }
 
 /**
- * Checks what a constructor is called with.
+ * Checks the arguments of a constructor.
  * @param name as `signatures` has it, e.g. `new Registry`
  * @throws {@link LayerstackError} ERR_INVALID_ARGUMENT.
  */
@@ -144,7 +146,10 @@ function invalidArgument(method: string, parameter: string, fault: Fault): Layer
   );
 }
 
-/** What is wrong with a value, the first fault found; undefined where nothing is. What is right costs no text. */
+/**
+ * Returns the first fault of a value, or undefined. It makes texts for faults only, so a right value is
+ * cheap.
+ */
 function faultOf(value: unknown, shape: Shape, objects: Objects): Fault | undefined {
   if (shape === 'any') return undefined;
   const wrong = (): Fault => ({ path: [], expected: describe(shape, objects), found: kindOf(value) });
@@ -182,7 +187,7 @@ function faultOfEither(
     if (fault === undefined) return undefined;
     faults.push(fault);
   }
-  // The alternative that the value was meant to be can say more than that it is none of them.
+  // The fault of the alternative that was most likely meant says more than "none of these".
   return faults.find((fault) => fault.path.length > 0 || fault.unknown !== undefined) ?? wrong();
 }
 
@@ -205,7 +210,7 @@ function faultOfObject(
   return undefined;
 }
 
-/** The fault of a member, with the way to it. */
+/** Returns the fault of a member, with the path to it. */
 function below(key: string | number, fault: Fault): Fault {
   return { ...fault, path: [key, ...fault.path] };
 }

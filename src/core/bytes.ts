@@ -1,6 +1,8 @@
-/** Order of strings by their UTF-8 bytes, which is Go's order and that of file names in a store. */
+/** Orders strings by their UTF-8 bytes, as Go does and as file names in a store are ordered. */
 
-/** Negative, 0 or positive as `a` comes before, equals or comes after `b` in UTF-8. */
+/**
+ * Returns a negative number, 0 or a positive one where `a` comes before, equals or comes after `b` in UTF-8.
+ */
 export function compareBytes(a: string, b: string): number {
   // UTF-16 order differs from UTF-8 order only where surrogates meet U+E000..U+FFFF.
   const length = Math.min(a.length, b.length);

@@ -1,7 +1,7 @@
 /**
- * Manifests and indexes of images, docker schema 2 and OCI alike. Mirrors `opencontainers/image-spec:
- * descriptor.md, manifest.md, image-index.md`. Digests, sizes and counts are checked here; whether content
- * matches its descriptor is checked where the content is read.
+ * Decodes manifests and indexes of images, both docker's schema 2 and OCI's. Mirrors
+ * `opencontainers/image-spec: descriptor.md, manifest.md, image-index.md`. This file checks digests, sizes
+ * and counts. The reader of the content checks that it matches its descriptor.
  */
 import { isDigest, type Digest } from './digest.ts';
 import { LayerstackError } from './errors.ts';
@@ -35,7 +35,7 @@ export interface Descriptor {
   readonly size: number;
   /** Where a foreign layer's bytes are, outside the registry. */
   readonly urls?: readonly string[] | undefined;
-  /** Of a manifest that is no image: what its content is, e.g. a signature. */
+  /** The type of an artifact's content, e.g. a signature; images have none. */
   readonly artifactType?: string | undefined;
   readonly platform?: Platform | undefined;
   readonly annotations?: ReadonlyMap<string, string> | undefined;
@@ -44,7 +44,7 @@ export interface Descriptor {
 /** One image: its config and its layers, bottom to top. */
 export interface Manifest {
   readonly mediaType?: string | undefined;
-  /** Of a manifest that is no image; see {@link artifactTypeOf}. */
+  /** Only artifacts have it, not images; see {@link artifactTypeOf}. */
   readonly artifactType?: string | undefined;
   readonly config: Descriptor;
   readonly layers: readonly Descriptor[];
@@ -58,18 +58,20 @@ export interface Index {
   readonly annotations?: ReadonlyMap<string, string> | undefined;
 }
 
-/** What a manifest that is no image is: since OCI 1.1 a member says it, before the type of its config did. */
+/**
+ * Returns the type of an artifact. Since OCI 1.1 a member says it; before, the media type of the config did.
+ */
 export function artifactTypeOf({ artifactType, config }: Manifest): string {
   return artifactType || config.mediaType;
 }
 
-/** More than any registry accepts. */
+/** No registry accepts a document of this size. */
 export const MAX_MANIFEST_BYTES = 4 * 1024 * 1024;
 const MAX_LAYERS = 10_000;
 const MAX_MANIFESTS = 10_000;
 const MAX_URLS = 100;
 
-/** What a server calls a document that it knows nothing about. */
+/** The media type with which a server says that it knows nothing about a document. */
 const GUESSED_TYPES: readonly string[] = [
   'application/octet-stream',
   'application/json',
@@ -123,7 +125,7 @@ const index = json.object({
   annotations,
 });
 
-/** What a document is, before it is trusted to be one. */
+/** The members that tell a manifest from an index. Nothing else of the document is trusted yet. */
 const shape = json.object({
   mediaType: json.optional(json.string),
   schemaVersion: json.optional(json.integer),
@@ -166,8 +168,9 @@ export function isManifestType(mediaType: string | undefined): boolean {
 }
 
 /**
- * Whether a config of this media type is an image's. `maybe`: the document decides. Docker 1.10 and 1.11 let the registry guess
- * the type, which called configs binary, text or HTML; docker has taken these types for images' ever since.
+ * Returns whether a config of this media type is an image's. `maybe`: the document decides. Docker 1.10 and
+ * 1.11 let the registry guess the type, and registries called configs binary, text or HTML. docker has
+ * accepted these types for images ever since.
  */
 export function isConfigType(mediaType: string): 'yes' | 'maybe' | 'no' {
   const type = mediaType.split(';')[0]?.trim().toLowerCase() ?? '';

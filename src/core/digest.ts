@@ -1,7 +1,7 @@
 /**
- * Digests and the three meanings a digest has in a store. A digest is `sha256:` + 64 lower-case hex digits
- * (71 bytes); dockerd ignores every other algorithm on disk, so there is none here.
- * Mirrors `opencontainers/image-spec: config.md` (DiffID, ChainID, ImageID).
+ * Digests, and the three meanings that a digest has in a store. A digest is `sha256:` and 64 lower-case hex
+ * digits (71 bytes). dockerd ignores every other algorithm on disk, so this file knows no other. Mirrors
+ * `opencontainers/image-spec: config.md` (DiffID, ChainID, ImageID).
  */
 import { hash } from 'node:crypto';
 import { LayerstackError } from './errors.ts';
@@ -12,7 +12,7 @@ export type Digest = string & { readonly __brand: 'Digest' };
 export type DiffID = Digest & { readonly __diffId: true };
 /** Names a layer together with all layers below it. */
 export type ChainID = Digest & { readonly __chainId: true };
-/** Digest of an image's config, which is what names the image. */
+/** Digest of an image's config; it names the image. */
 export type ImageID = Digest & { readonly __imageId: true };
 
 /** The layer of 1024 NUL bytes: an empty tar, as `FROM scratch` builds once made. */
@@ -33,7 +33,7 @@ export function isDigest(text: string): text is Digest {
 }
 
 /**
- * The text as a digest.
+ * Returns the text as a digest.
  * @throws {@link LayerstackError} ERR_DIGEST_INVALID when it is not `sha256:` and 64 lower-case hex digits.
  */
 export function parseDigest(text: string): Digest {

@@ -1,6 +1,7 @@
 /**
- * `Symbol.asyncDispose` where the realm has none: Node 20 gives it to its main one only, while some test runners have each test
- * file in another. It is Node's own, so that what Node opens is given back too.
+ * Defines `Symbol.asyncDispose` in realms that lack it. Node 20 defines it in its main realm only, while some
+ * test runners run each test file in a realm of its own. The symbol is Node's own, so that `await using` also
+ * disposes objects that Node has opened.
  */
 import { Readable } from 'node:stream';
 

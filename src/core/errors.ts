@@ -1,12 +1,13 @@
 /**
- * The one error class of layerstack. `code` says what happened, `kind` says what class of trouble it is
- * (the CLI maps it to an exit code, the service to an HTTP status; nothing else does), the other fields are
- * facts about the object at fault, and `cause` is the error below, system errors as Node shapes them.
+ * The one error class of layerstack. `code` says what happened. `kind` is the class of the error: the CLI
+ * maps it to an exit code and the service to an HTTP status, and nothing else does. The other fields are
+ * facts about the object at fault. `cause` is the error below; system errors have Node's shape.
  */
-// Before any class that uses it: whatever gives something back has errors too.
+// This import comes before all classes with `Symbol.asyncDispose`: every module that has one imports the
+// errors.
 import './disposal.ts';
 
-/** What class of trouble an error is. */
+/** The class of an error. */
 export type ErrorKind =
   'not-found' | 'conflict' | 'invalid' | 'denied' | 'unavailable' | 'data-loss' | 'aborted' | 'internal';
 
@@ -14,7 +15,7 @@ export type ErrorKind =
 export const ERROR_KINDS = {
   /** An argument or option of the caller is wrong. */
   ERR_INVALID_ARGUMENT: 'invalid',
-  /** What is asked for cannot be done here, and would have been dropped: `key` names it. */
+  /** The request asks for something that is not supported here and would be ignored: `key` names it. */
   ERR_UNSUPPORTED: 'invalid',
   /** A name is not a valid image reference. */
   ERR_REFERENCE_INVALID: 'invalid',
@@ -26,15 +27,15 @@ export const ERROR_KINDS = {
   ERR_ARCHIVE_INVALID: 'invalid',
   /** A manifest names a member that the archive does not have, or must not name. */
   ERR_ARCHIVE_MEMBER: 'invalid',
-  /** Content does not have the digest or size it was announced with. */
+  /** Content does not have the digest or size that was announced. */
   ERR_DIGEST_MISMATCH: 'data-loss',
   /** A manifest or index is malformed. */
   ERR_MANIFEST_INVALID: 'invalid',
   /** An image config is malformed, or for another operating system. */
   ERR_CONFIG_INVALID: 'invalid',
-  /** A manifest lists another number of layers than the config's diff_ids. */
+  /** The number of layers in a manifest differs from the number of diff_ids in its config. */
   ERR_LAYER_COUNT: 'invalid',
-  /** No image of an index is for the wanted platform. */
+  /** An index has no image for the wanted platform. */
   ERR_PLATFORM_NOT_FOUND: 'not-found',
   /** A layer tar is malformed, or has a member that cannot be stored. */
   ERR_LAYER_INVALID: 'invalid',
@@ -42,7 +43,7 @@ export const ERROR_KINDS = {
   ERR_LAYER_TRUNCATED: 'invalid',
   /** A layer has a member that climbs out of the layer. */
   ERR_LAYER_ESCAPE: 'invalid',
-  /** Compressed by a method that is not supported. */
+  /** Content is compressed by a method that is not supported. */
   ERR_COMPRESSION_UNSUPPORTED: 'invalid',
   /** A bound (bytes, entries, path length, ...) is exceeded. */
   ERR_LIMIT_EXCEEDED: 'invalid',
@@ -54,7 +55,9 @@ export const ERROR_KINDS = {
   ERR_IMAGE_NOT_FOUND: 'not-found',
   /** A short id fits several images or containers. */
   ERR_ID_AMBIGUOUS: 'invalid',
-  /** An image cannot be deleted: containers use it, images are built on it, or several names are given to it. */
+  /**
+   * An image cannot be deleted: containers use it, images are built on it, or several names are given to it.
+   */
   ERR_IMAGE_IN_USE: 'conflict',
   ERR_CONTAINER_NOT_FOUND: 'not-found',
   ERR_CONTAINER_NAME_IN_USE: 'conflict',
@@ -74,36 +77,36 @@ export const ERROR_KINDS = {
   /** Another program (dockerd) holds the root for writing, or the store is open read-only. */
   ERR_STORE_LOCKED: 'conflict',
   ERR_STORE_READ_ONLY: 'denied',
-  /** The root's file system lacks something overlay2 needs (d_type, trusted xattrs, ...). */
+  /** The root's file system lacks something that overlay2 needs (d_type, trusted xattrs, ...). */
   ERR_STORE_UNSUPPORTED: 'unavailable',
   /** The store's own files contradict each other or their digests. */
   ERR_STORE_CORRUPT: 'data-loss',
   ERR_STORE_CLOSED: 'invalid',
-  /** Others than root can write to the root, or to a directory that it is in. */
+  /** A user other than root can write to the store's root, or to a directory above it. */
   ERR_STORE_UNSAFE: 'denied',
   ERR_NOT_ROOT: 'denied',
   ERR_NO_SPACE: 'unavailable',
   /** Another program serves at the address already, or something else is in the socket's place. */
   ERR_ADDRESS_IN_USE: 'conflict',
-  /** The service is about to end, or has as much work as it takes. */
+  /** The service is ending, or has reached its limit of work. */
   ERR_SERVICE_BUSY: 'unavailable',
   /** A registry cannot be reached, answers with 5xx, breaks off or stalls, after all attempts. */
   ERR_REGISTRY_UNAVAILABLE: 'unavailable',
-  /** A registry has had too many requests (429), after all attempts. */
+  /** A registry refuses further requests for now (429), after all attempts. */
   ERR_REGISTRY_LIMIT: 'unavailable',
-  /** A registry wants other credentials, or refuses what they ask for. */
+  /** A registry wants other credentials, or the credentials do not permit the request. */
   ERR_REGISTRY_DENIED: 'denied',
   /** A registry does not have a repository, manifest or blob. */
   ERR_REGISTRY_NOT_FOUND: 'not-found',
   /** A registry refuses a request as wrong, e.g. a name or a manifest. */
   ERR_REGISTRY_REFUSED: 'invalid',
-  /** A registry does not do what is asked for, e.g. delete. */
+  /** A registry does not support the request, e.g. a deletion. */
   ERR_REGISTRY_UNSUPPORTED: 'unavailable',
-  /** A server breaks the protocol: it is no registry, or a broken one. */
+  /** A server breaks the protocol: it is a broken registry, or not a registry. */
   ERR_REGISTRY_INVALID: 'invalid',
-  /** What the operator says about registries (registries.json, certs.d, proxy variables) makes no sense. */
+  /** The operator's settings for registries (registries.json, certs.d, proxy variables) are invalid. */
   ERR_REGISTRY_SETTINGS: 'invalid',
-  /** A file or helper that keeps credentials for registries cannot be read, or makes no sense. */
+  /** A file or helper with credentials for registries cannot be read, or is invalid. */
   ERR_CREDENTIALS_INVALID: 'invalid',
   /** The native addon cannot be loaded. */
   ERR_ADDON: 'unavailable',
@@ -137,11 +140,11 @@ export interface ErrorFacts {
   readonly repository?: string | undefined;
   /** HTTP status of a registry's answer. */
   readonly status?: number | undefined;
-  /** The known key that is most like an unknown one. */
+  /** The known key that is nearest to the unknown one. */
   readonly nearest?: string | undefined;
-  /** The same may succeed when it is tried again. */
+  /** The same call may succeed later. */
   readonly retryable?: boolean | undefined;
-  /** After how many milliseconds, where the registry says. */
+  /** Milliseconds until then, where the registry gives them. */
   readonly retryAfterMs?: number | undefined;
 }
 
@@ -184,8 +187,8 @@ export class LayerstackError extends Error implements ErrorFacts {
   }
 
   /**
-   * Whether `error` is a LayerstackError, optionally one with any of `codes`. Knows those of another copy of this package and of
-   * another realm.
+   * Returns whether `error` is a LayerstackError, optionally with one of `codes`. It recognises the errors of
+   * other copies of this package and of other realms.
    */
   static is(error: unknown, ...codes: readonly ErrorCode[]): error is LayerstackError {
     if (!isError(error) || !(BRAND in error)) return false;
@@ -193,14 +196,14 @@ export class LayerstackError extends Error implements ErrorFacts {
   }
 
   /**
-   * The error of a part, as the error of the whole: with the same code and facts, but for those that `facts` gives, and with
-   * `error` as its cause.
+   * Returns the error of a part as an error of the whole. It has the same code and facts, except for those
+   * that `facts` replaces, and `error` is its cause.
    */
   static within(error: LayerstackError, message: string, facts: ErrorFacts = {}): LayerstackError {
     return new LayerstackError(error.code, message, { ...factsOf(error), ...facts, cause: error });
   }
 
-  /** `error instanceof LayerstackError` asks the same. */
+  /** Makes `error instanceof LayerstackError` ask the same. */
   static override [Symbol.hasInstance](error: unknown): boolean {
     return this === LayerstackError ? LayerstackError.is(error) : super[Symbol.hasInstance](error);
   }
@@ -212,14 +215,14 @@ function factsOf(error: LayerstackError): ErrorFacts {
 }
 
 /**
- * Whether `value` is an error of whatever realm: Jest gives each test file a realm of its own, while what Node and the addon throw
- * is of the main one, so that `instanceof Error` does not know it.
+ * Returns whether `value` is an error of any realm. Jest gives each test file a realm of its own, while Node
+ * and the addon throw errors of the main realm, which `instanceof Error` does not recognise.
  */
 export function isError(value: unknown): value is Error {
   return ERROR_TAGS.has(Object.prototype.toString.call(value));
 }
 
-/** What signals abort with is a DOMException. */
+/** An AbortSignal aborts with a DOMException. */
 const ERROR_TAGS: ReadonlySet<string> = new Set(['[object Error]', '[object DOMException]']);
 
 /** A system error as Node shapes it. */
@@ -229,7 +232,7 @@ export interface SystemError extends Error {
   readonly syscall: string;
   readonly path?: string;
   readonly dest?: string;
-  /** Of a batch: which of its steps failed, from 0. */
+  /** The step of a batch that failed, counted from 0. */
   readonly step?: number;
 }
 
@@ -240,8 +243,8 @@ export function isSystemError(error: unknown, ...codes: string[]): error is Syst
 }
 
 /**
- * The error that came first, where giving something back failed as well (`await using` makes a SuppressedError of the two): what it
- * says is what happened.
+ * Returns the first error where a disposal failed as well (`await using` combines the two in a
+ * SuppressedError). The first one says what happened.
  */
 export function firstError(error: unknown): unknown {
   let first = error;
@@ -250,7 +253,7 @@ export function firstError(error: unknown): unknown {
   return first;
 }
 
-/** What `work` resolves with, or undefined where it fails with one of these codes. */
+/** Resolves as `work` does, or with undefined where it fails with one of these codes. */
 export async function undefinedIf<T>(
   work: Promise<T>,
   ...codes: readonly [ErrorCode, ...ErrorCode[]]
@@ -263,7 +266,7 @@ export async function undefinedIf<T>(
   }
 }
 
-/** What `work` resolves with, or undefined where it fails because a file is missing (ENOENT). */
+/** Resolves as `work` does, or with undefined where it fails because a file is missing (ENOENT). */
 export async function unlessMissing<T>(work: Promise<T>): Promise<T | undefined> {
   try {
     return await work;

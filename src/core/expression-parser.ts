@@ -1,4 +1,7 @@
-/** The syntax of Go's regular expressions (RE2), as a tree; expression.ts matches it. Mirrors `regexp/syntax` of Go. */
+/**
+ * Parses Go's regular expressions (RE2) into a tree, which expression.ts matches. Mirrors `regexp/syntax` of
+ * Go.
+ */
 
 export type Assertion = 'begin' | 'end' | 'begin-line' | 'end-line' | 'word-edge' | 'no-word-edge';
 
@@ -8,16 +11,16 @@ export type Node =
   | { readonly kind: 'sequence' | 'choice'; readonly nodes: readonly Node[] }
   | { readonly kind: 'repeat'; readonly node: Node; readonly min: number; readonly max: number };
 
-/** The pattern is none. */
+/** The pattern is malformed. */
 export class ExpressionSyntaxError extends Error {}
 
-/** As in Go. */
+/** The same bound as in Go. */
 const MAX_REPEAT = 1000;
 const MAX_DEPTH = 1000;
 
 type Fits = (code: number) => boolean;
 
-/** Letters of `(?flags)`; `U`, which prefers short matches, changes nothing of whether there is one. */
+/** Letters of `(?flags)`. `U` prefers short matches, so it does not change whether a text matches. */
 interface Flags {
   readonly i: boolean;
   readonly m: boolean;
@@ -106,7 +109,7 @@ class Parser {
     return this.#at === this.#text.length;
   }
 
-  /** Up to the end, or a parenthesis that closes. */
+  /** Reads up to the end, or up to a closing parenthesis. */
   choice(flags: Flags, depth: number): Node {
     if (depth > MAX_DEPTH) fail('nested too deep');
     const nodes: Node[] = [];
@@ -118,7 +121,7 @@ class Parser {
         sequence = [];
         continue;
       }
-      // Flags hold up to the end of the group that they are in.
+      // Flags hold up to the end of their group.
       const changed = this.#take(/\(\?([imsU]*(?:-[imsU]+)?)\)/y);
       if (changed !== undefined) {
         flags = changeFlags(flags, changed[1] ?? '');
@@ -137,7 +140,7 @@ class Parser {
     return found;
   }
 
-  /** `\Q…\E`, of which the last character may be repeated. */
+  /** Reads `\Q…\E`. A repetition after it repeats its last character. */
   #quoted(flags: Flags): Node[] {
     if (this.#take(/\\Q/y) === undefined) return [];
     const end = this.#text.indexOf('\\E', this.#at);
@@ -215,7 +218,7 @@ class Parser {
     return PERL.get(this.#take(/[dDwWsS]/y)?.[0] ?? '');
   }
 
-  /** The character that an escape, whose backslash was taken, stands for. */
+  /** Reads an escape after its backslash and returns the character that it stands for. */
   #escaped(): number {
     const [, plain, two, braced, octal, control] =
       this.#take(
@@ -227,7 +230,7 @@ class Parser {
     return code <= 0x10ffff ? code : fail('no such character');
   }
 
-  /** A class, whose bracket was taken. */
+  /** Reads a class after its opening bracket. */
   #class(flags: Flags): Node {
     const negated = this.#take(/\^/y) !== undefined;
     const members: Fits[] = [];
@@ -263,7 +266,7 @@ function literal(character: string, flags: Flags): Node {
   return { kind: 'one', fits: folded(range(character), flags) };
 }
 
-/** With `i` a letter fits in both cases. */
+/** Under the flag `i` a letter matches in both cases. */
 function folded(fits: Fits, { i }: Flags): Fits {
   if (!i) return fits;
   return (code) => {

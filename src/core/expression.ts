@@ -1,17 +1,18 @@
 /**
- * Regular expressions as Go's `regexp` takes them, for patterns that come from clients: every match takes time linear in the
- * text (JavaScript's own can take for ever). The pattern becomes a program (expression-parser.ts reads it) whose threads walk
- * through the text side by side, as in Go. Texts are names and ids, so classes of Unicode (`\pL`) are not known.
+ * Matches regular expressions as Go's `regexp` does, for patterns that come from clients. A match takes time
+ * linear in the text, while JavaScript's own matcher can take exponential time. The pattern is compiled to a
+ * program (expression-parser.ts parses it) whose threads walk through the text side by side, as in Go. The
+ * texts are names and ids, so Unicode classes (`\pL`) are not supported.
  */
 import { LayerstackError } from './errors.ts';
 import { ExpressionSyntaxError, parseExpression, type Assertion, type Node } from './expression-parser.ts';
 
-/** Characters of a pattern; reading this many takes some milliseconds. */
+/** Characters of a pattern. Parsing this many takes some milliseconds. */
 const MAX_PATTERN = 1024;
-/** Of its program; one of this size takes about a millisecond for a name. */
+/** Steps of a program. A program of this size takes about a millisecond for a name. */
 const MAX_STEPS = 4096;
 
-/** Goes on at both. */
+/** Continues at both steps. */
 interface Split {
   readonly kind: 'split';
   first: number;
@@ -21,8 +22,9 @@ interface Split {
 type Step = Extract<Node, { kind: 'one' | 'assert' }> | Split | { readonly kind: 'match' };
 
 /**
- * Whether the pattern is found in a text, as a function of the text; undefined where it is malformed.
- * @throws {@link LayerstackError} ERR_INVALID_ARGUMENT for one that is too large.
+ * Compiles a pattern to a function that returns whether it is found in a text; undefined where it is
+ * malformed.
+ * @throws {@link LayerstackError} ERR_INVALID_ARGUMENT for a pattern that is too large.
  */
 export function compileExpression(pattern: string): ((text: string) => boolean) | undefined {
   if (pattern.length > MAX_PATTERN) throw tooLarge(pattern);
@@ -47,7 +49,7 @@ function tooLarge(pattern: string): LayerstackError {
 class Compiler {
   readonly #pattern: string;
   readonly #program: Step[] = [];
-  /** Of the tree, each as often as it is repeated; one that is empty makes no steps. */
+  /** Counts the nodes of the tree, each as often as it is repeated. An empty node makes no steps. */
   #visited = 0;
 
   constructor(pattern: string) {
@@ -65,7 +67,7 @@ class Compiler {
     return step;
   }
 
-  /** A step that goes on at the next one, and at another that is set later. */
+  /** Adds a step that continues at the next one, and at another one that is set later. */
   #split(): Split {
     return this.#add({ kind: 'split', first: this.#program.length + 1, second: -1 });
   }
@@ -74,7 +76,7 @@ class Compiler {
     return this.#add({ kind: 'split', first: place, second: place });
   }
 
-  /** Every step goes on at the next one, but for splits. */
+  /** Each step continues at the next one, except for splits. */
   #emit(node: Node): void {
     if (++this.#visited > MAX_STEPS || this.#program.length > MAX_STEPS) throw tooLarge(this.#pattern);
     switch (node.kind) {
@@ -127,7 +129,7 @@ function isFound(program: readonly Step[], text: string): boolean {
   let threads: number[] = [];
   for (let at = 0; at <= codes.length; at++) {
     const reached = new Uint8Array(program.length);
-    // It may begin anywhere.
+    // A match may begin anywhere.
     const waiting = [...threads, 0];
     const ready: ((code: number) => boolean)[] = [];
     const places: number[] = [];

@@ -1,24 +1,24 @@
 /**
- * Patterns as Go's `path.Match` takes them: `*` and `?` do not match a slash, `[a-z]`, `[^a]`, `\x`. Patterns come from
- * clients, so a match never takes longer than the square of the text's length.
+ * Matches patterns as Go's `path.Match` does: `*` and `?` (which do not match a slash), `[a-z]`, `[^a]`,
+ * `\x`. Patterns come from clients, so a match takes time at most quadratic in the text's length.
  */
 import { LayerstackError } from './errors.ts';
 
-/** No name is as long. */
+/** All names are shorter. */
 const MAX_PATTERN = 1024;
 
-/** One character that fits, or any number of characters that are no slash. */
+/** One character that matches, or any number of characters other than a slash. */
 type Token = ((character: string) => boolean) | '*';
 
 /**
- * Whether a whole text fits the pattern, as a function of the text.
- * @throws {@link LayerstackError} ERR_INVALID_ARGUMENT when it is malformed.
+ * Compiles a pattern to a function that returns whether a whole text matches it.
+ * @throws {@link LayerstackError} ERR_INVALID_ARGUMENT when the pattern is malformed.
  */
 export function compileGlob(pattern: string): (text: string) => boolean {
   const tokens: Token[] = [];
   if (pattern.length > MAX_PATTERN)
     throw new LayerstackError('ERR_INVALID_ARGUMENT', `a pattern has more than ${MAX_PATTERN} characters`);
-  // One by one: after the first that is malformed nothing is looked at, so that "[[[[…" is read once.
+  // Parts are read one by one, and reading stops at the first malformed one, so that "[[[[…" is read once.
   for (const [part] of pattern.matchAll(/\\[^]|\[\^?(?:\\[^]|[^\\\]])+\]|\*+|[^]/gu)) {
     const token = part.startsWith('*') ? '*' : singleOf(part);
     if (token === undefined)
@@ -32,7 +32,10 @@ export function compileGlob(pattern: string): (text: string) => boolean {
   return (text) => text.length >= least && fits(tokens, [...text]);
 }
 
-/** The earliest fit of what comes before a star is as good as any, so only the last star is ever tried again. */
+/**
+ * The earliest match of the part before a star is as good as any other, so only the last star is ever
+ * retried.
+ */
 function fits(tokens: readonly Token[], text: readonly string[]): boolean {
   let [at, token] = [0, 0];
   let star: { readonly token: number; at: number } | undefined;
@@ -48,7 +51,7 @@ function fits(tokens: readonly Token[], text: readonly string[]): boolean {
   return true;
 }
 
-/** Undefined where the part is malformed. */
+/** Returns undefined where the part is malformed. */
 function singleOf(part: string): Exclude<Token, '*'> | undefined {
   if (part === '?') return (character) => character !== '/';
   if (part === '[' || part === '\\') return undefined;
@@ -70,7 +73,7 @@ function classOf(part: string): Exclude<Token, '*'> | undefined {
   };
 }
 
-/** The code of the first character, or of the last one: of `\x` that of `x`. */
+/** Returns the code of the first or last character; for `\x` the code of `x`. */
 function codeOf(text: string, index: 0 | -1): number {
   return [...text].at(index)?.codePointAt(0) ?? 0;
 }

@@ -1,16 +1,16 @@
 /**
- * JSON as Go's encoding/json writes it, for files that must equal dockerd's byte for byte: no spaces, `<`, `>`
- * and `&` and U+2028/9 escaped, control characters as \u00xx except \n, \r, \t (also \b and \f, which Go writes
- * short only since 1.22), and lone surrogates as U+FFFD.
+ * Writes JSON as Go's encoding/json does, for files that must equal dockerd's byte for byte: without spaces;
+ * `<`, `>`, `&` and U+2028/9 are escaped; control characters are \u00xx except \n, \r and \t (also \b and \f,
+ * for which Go has short forms only since 1.22); lone surrogates are U+FFFD.
  */
 import { compareBytes } from './bytes.ts';
 
-// Everything that JSON.stringify writes differently from Go is rewritten character by character.
+// Where JSON.stringify differs from Go, the string is rewritten character by character.
 // eslint-disable-next-line no-control-regex -- control characters are the point
 const SPECIAL = /[\u0000-\u001f"\\<>&\u2028\u2029]/g;
 // eslint-disable-next-line no-control-regex -- as above
 const SPECIAL_BUT_HTML = /[\u0000-\u001f"\\\u2028\u2029]/g;
-/** What both write alike; most strings are nothing else. */
+/** Strings of these characters, which are most strings, are the same in both. */
 const PLAIN = /^[ !#-%'-;=?-[\]-~]*$/;
 const SHORT: Readonly<Record<string, string>> = {
   '"': '\\"',
@@ -22,7 +22,7 @@ const SHORT: Readonly<Record<string, string>> = {
 
 const LONE_SURROGATE = /[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]/g;
 
-/** A string as Go quotes it; `html`: with `<`, `>` and `&` escaped, as Go does unless it is told not to. */
+/** Quotes a string as Go does; `html`: with `<`, `>` and `&` escaped, which is Go's default. */
 export function goString(text: string, html = true): string {
   if (PLAIN.test(text)) return `"${text}"`;
   const escaped = text
@@ -34,7 +34,7 @@ export function goString(text: string, html = true): string {
   return `"${escaped}"`;
 }
 
-/** A value as Go writes it; object keys stay in their order, `undefined` members are left out. */
+/** Writes a value as Go does. Object keys stay in their order; `undefined` members are left out. */
 export function goJson(value: unknown, html = true): string {
   if (typeof value === 'string') return goString(value, html);
   if (value === null || typeof value === 'boolean' || typeof value === 'number') return JSON.stringify(value);
@@ -48,7 +48,7 @@ export function goJson(value: unknown, html = true): string {
   return `{${written.join(',')}}`;
 }
 
-/** The same entries with keys in the order of their bytes, as Go writes a map. */
+/** Returns the same entries with the keys in byte order, as Go writes a map. */
 export function sortedKeys<T>(entries: Iterable<readonly [string, T]>): Map<string, T> {
   return new Map([...entries].sort(([a], [b]) => compareBytes(a, b)));
 }

@@ -1,13 +1,16 @@
 /**
- * JSON read as Go's encoding/json reads it into a typed value: what a Go program would refuse is refused, with its path.
- * Names match in any case, unknown ones are skipped; every occurrence of a repeated name is read, the last one counts, and
- * objects are merged; `null` clears a list, a map and a pointer and leaves everything else as it is. Whole numbers are
- * digits alone (`10.0` and `1e2` are none) within their type's range. Types are data: see image/docker-types.ts.
+ * Reads JSON as Go's encoding/json reads it into a typed value. It refuses a value that a Go program would
+ * refuse, with its path. Names match in any case; unknown names are skipped. Of a repeated name every
+ * occurrence is read and the last one counts; objects are merged. `null` clears a list, a map and a pointer,
+ * and leaves everything else as it is. Whole numbers consist of digits only (not `10.0` or `1e2`), within the
+ * range of their type. Types are data: see image/docker-types.ts.
  */
 import { decode, mismatch, validText, type JsonSource } from './json.ts';
 import { parseTime, ZERO_TIME } from './time.ts';
 
-/** `words` is docker's `strslice.StrSlice`: a list of strings, or one string that stands for a list of one. */
+/**
+ * `words` is docker's `strslice.StrSlice`: a list of strings, or one string that stands for a list of one.
+ */
 export type GoType = keyof typeof RANGES | 'string' | 'bool' | 'time' | 'words' | Composite;
 
 type Composite =
@@ -32,7 +35,7 @@ const RANGES = {
 
 const WHOLE = /^-?\d+$/;
 const NUMBER = /[-+.eE\d]+/y;
-/** But for strings. */
+/** All kinds except strings. */
 const TOKEN = /[{}[\],:]|[\w.+-]+/y;
 
 export function list(item: GoType): GoType {
@@ -56,8 +59,8 @@ export function struct(fields: Readonly<Record<string, GoType>>): GoType {
 }
 
 /**
- * The document as plain values: members of structs have the names of the type, those that the document lacks are absent.
- * Whole numbers that a JavaScript number does not hold exactly are bigints.
+ * Returns the document as plain values. Members of structs have the type's names; a member that the document
+ * lacks is absent. A whole number that a JavaScript number cannot hold exactly is a bigint.
  * @throws {@link LayerstackError} `source.code` naming the place in the document.
  */
 export function readGo(type: GoType, bytes: Uint8Array, source: JsonSource): unknown {
@@ -65,7 +68,7 @@ export function readGo(type: GoType, bytes: Uint8Array, source: JsonSource): unk
   return decode(() => new GoReader(text).value(type, '', zero(type)), undefined, source);
 }
 
-/** Go folds, besides letters of ASCII, the two characters whose other case is one of them. */
+/** Go folds the letters of ASCII, and the two other characters that fold to one of them. */
 function folded(name: string): string {
   return name
     .replace(/\u017f/g, 's')
@@ -86,7 +89,7 @@ function isCleared(type: GoType): boolean {
   return typeof type === 'object' ? !('fields' in type) : type === 'words';
 }
 
-/** Goes once through a text that is known to be JSON. */
+/** Reads a text that is known to be JSON, in one pass. */
 class GoReader {
   readonly #text: string;
   #at = 0;
@@ -95,7 +98,7 @@ class GoReader {
     this.#text = text;
   }
 
-  /** The next value; `before` is what stands where it goes. */
+  /** Reads the next value; `before` is the value that it replaces or extends. */
   value(type: GoType, path: string, before: unknown): unknown {
     if (this.#peek() === 'n') {
       this.#at += 'null'.length;
@@ -156,7 +159,7 @@ class GoReader {
     return first === 't';
   }
 
-  /** Go reads a time from the literal, in which an escape is not RFC 3339. */
+  /** Go parses a time from the literal, so an escape in it makes the time invalid. */
   #time(path: string): string {
     if (this.#peek() !== '"') this.#refuse(path, 'a string');
     const literal = this.#literal();
@@ -174,7 +177,7 @@ class GoReader {
     if (!/[-\d]/.test(this.#peek())) this.#refuse(path, 'a number');
     const literal = this.#match(NUMBER);
     const [least, most] = RANGES[type];
-    // ParseUint takes no sign, not even that of -0.
+    // ParseUint accepts no sign, not even in -0.
     if (!WHOLE.test(literal) || (least === 0n && literal.startsWith('-')))
       mismatch(path, `is ${literal}, not a whole number in digits alone${least === 0n ? ', unsigned' : ''}`);
     const exact = BigInt(literal);
@@ -188,7 +191,7 @@ class GoReader {
     this.#at++;
   }
 
-  /** Steps to the next item; false, and beyond the closing bracket, where there is none. */
+  /** Steps to the next item. Returns false, after the closing bracket, where the list ends. */
   #hasNext(close: ']' | '}'): boolean {
     const next = this.#peek();
     if (next === ',' || next === close) this.#at++;
@@ -196,7 +199,7 @@ class GoReader {
     return next !== close;
   }
 
-  /** The name of a member, and on to its value. */
+  /** Reads the name of a member and steps to its value. */
   #key(): string {
     const key = this.#string();
     this.#peek();
@@ -217,7 +220,7 @@ class GoReader {
     } while (depth > 0);
   }
 
-  /** The character at which the next token begins. */
+  /** Returns the first character of the next token. */
   #peek(): string {
     // Between tokens nothing but white space is at or below U+0020.
     while (this.#text.charCodeAt(this.#at) <= 0x20) this.#at++;
@@ -236,7 +239,7 @@ class GoReader {
     return literal.includes('\\') ? (JSON.parse(literal) as string) : literal.slice(1, -1);
   }
 
-  /** A string with its quotes. */
+  /** Reads a string with its quotes. */
   #literal(): string {
     const start = this.#at;
     let end = start;

@@ -1,15 +1,15 @@
 /**
- * JSON from untrusted sources, read as Go's encoding/json reads it into structs: field names match whatever
- * their case (the last one in the document wins), `null` is the same as absent, unknown fields are skipped.
- * Size and nesting are bounded, and every error says where in the document it is. Objects are read through own
- * properties only, so `__proto__` is a key like any other. go-json.ts is the writing side.
+ * Reads JSON from untrusted sources as Go's encoding/json reads it into structs: field names match in any
+ * case (the last one in the document wins), `null` equals absent, and unknown fields are skipped. Size and
+ * nesting are bounded, and every error names its place in the document. Objects are read through own
+ * properties only, so `__proto__` is a key like any other. go-json.ts writes JSON.
  */
 import { Buffer } from 'node:buffer';
 import { LayerstackError, type ErrorCode, type ErrorFacts } from './errors.ts';
 
-/** What is being read, for bounds and messages. */
+/** The document that is being read, for bounds and messages. */
 export interface JsonSource {
-  /** e.g. `image config sha256:…`: begins the message of every error. */
+  /** Begins the message of every error, e.g. `image config sha256:…`. */
   readonly what: string;
   /** The code of every error. */
   readonly code: ErrorCode;
@@ -25,14 +25,17 @@ const BACKSLASH = 0x5c;
 /** Reads one value; `path` says where it is in the document. Throws {@link JsonMismatch}. */
 export type Decoder<T> = (value: unknown, path: string) => T;
 
-/** What a decoder yields. */
+/** The type of a decoder's result. */
 export type Decoded<D> = D extends Decoder<infer T> ? T : never;
 
-/** A value is not what the decoder wants; {@link decode} turns it into a LayerstackError. */
+/**
+ * Says that a value is not of the type that the decoder wants; {@link decode} turns it into a
+ * LayerstackError.
+ */
 class JsonMismatch extends Error {}
 
 /**
- * The document as plain values.
+ * Returns the document as plain values.
  * @throws {@link LayerstackError} `source.code` when it is too large, too deep or not JSON.
  */
 export function parseJson(bytes: Uint8Array, source: JsonSource): unknown {
@@ -40,7 +43,7 @@ export function parseJson(bytes: Uint8Array, source: JsonSource): unknown {
 }
 
 /**
- * The document's text, which is JSON.
+ * Returns the document's text after it has checked that the text is JSON.
  * @throws {@link LayerstackError} as {@link parseJson}.
  */
 export function validText(bytes: Uint8Array, source: JsonSource): string {
@@ -61,7 +64,7 @@ function parse(bytes: Uint8Array, source: JsonSource): { readonly value: unknown
     const text = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString('utf8');
     return { value: JSON.parse(text), text };
   } catch (error) {
-    // Node's message quotes the document, which may hold secrets, or be another file than it should: it is not passed on.
+    // Node's message is dropped: it quotes the document, which may hold secrets, or be a wrong file.
     const at = /at position (\d+)/.exec((error as Error).message)?.[1];
     return fail(at === undefined ? 'not JSON' : `not JSON (at character ${at})`);
   }
@@ -85,7 +88,7 @@ export function decodeJson<T>(decoder: Decoder<T>, bytes: Uint8Array, source: Js
   return decode(decoder, parseJson(bytes, source), source);
 }
 
-/** Stops a decoder: the value at `path` is wrong. */
+/** Throws: the value at `path` is wrong. */
 export function mismatch(path: string, why: string): never {
   throw new JsonMismatch(`${path === '' ? 'the document' : path} ${why}`);
 }
@@ -104,17 +107,17 @@ export const string: Decoder<string> = (value, path) =>
 export const boolean: Decoder<boolean> = (value, path) =>
   typeof value === 'boolean' ? value : mismatch(path, `${describe(value)}, not true or false`);
 
-/** A whole number that a JavaScript number holds exactly. */
+/** Reads a whole number that a JavaScript number can hold exactly. */
 export const integer: Decoder<number> = (value, path) => {
   if (typeof value !== 'number') mismatch(path, `${describe(value)}, not a number`);
   return Number.isSafeInteger(value) ? value : mismatch(path, `is not a whole number below 2^53`);
 };
 
-/** A whole number of any size. */
+/** Reads a whole number of any size. */
 export const whole: Decoder<number | bigint> = (value, path) =>
   typeof value === 'bigint' ? value : integer(value, path);
 
-/** Any value. */
+/** Reads any value. */
 export const unknown: Decoder<unknown> = (value) => value;
 
 /** Absent and `null` become undefined. */
@@ -135,7 +138,7 @@ export function array<T>(item: Decoder<T>, maxItems = Number.POSITIVE_INFINITY):
   };
 }
 
-/** An object with free keys, in the document's order. */
+/** Reads an object with free keys, in the document's order. */
 export function map<T>(item: Decoder<T>): Decoder<ReadonlyMap<string, T>> {
   return (value, path) =>
     new Map(
@@ -143,7 +146,9 @@ export function map<T>(item: Decoder<T>): Decoder<ReadonlyMap<string, T>> {
     );
 }
 
-/** An object with these fields; others are skipped. Names match in any case, the last one wins. */
+/**
+ * Reads an object with these fields; other fields are skipped. Names match in any case, the last one wins.
+ */
 export function object<S extends Record<string, Decoder<unknown>>>(
   shape: S,
 ): Decoder<{ readonly [K in keyof S]: Decoded<S[K]> }> {
@@ -162,7 +167,7 @@ export function object<S extends Record<string, Decoder<unknown>>>(
   };
 }
 
-/** An object with these fields and no others, whose names have no other case. */
+/** Reads an object with exactly these fields. The case of their names counts. */
 export function closedObject<S extends Record<string, Decoder<unknown>>>(
   shape: S,
 ): Decoder<{ readonly [K in keyof S]: Decoded<S[K]> }> {
@@ -185,7 +190,7 @@ function entriesOf(value: unknown, path: string): [string, unknown][] {
   return Object.entries(value);
 }
 
-/** The bytes of the first value of `bytes`, when that is an object or array that ends; else all bytes. */
+/** Returns the bytes of the first value if it is a complete object or array, else all bytes. */
 export function firstValue(bytes: Uint8Array): Uint8Array {
   let end: number | undefined;
   scanBrackets(bytes, (depth, at) => {
@@ -200,8 +205,8 @@ function depthExceeds(bytes: Uint8Array, limit: number): boolean {
 }
 
 /**
- * Visits every bracket outside strings with the depth after it, while `visit` returns true; false where it
- * was stopped. One pass, no recursion.
+ * Visits every bracket outside strings, with the depth after it, while `visit` returns true. Returns false
+ * where `visit` stopped it. It makes one pass, without recursion.
  */
 function scanBrackets(bytes: Uint8Array, visit: (depth: number, at: number) => boolean): boolean {
   let depth = 0;
@@ -218,7 +223,10 @@ function scanBrackets(bytes: Uint8Array, visit: (depth: number, at: number) => b
   return true;
 }
 
-/** Where the string that begins at `start` has its closing quote: the first one after an even number of backslashes. */
+/**
+ * Returns the closing quote of the string that begins at `start`: the first after an even number of
+ * backslashes.
+ */
 function endOfString(bytes: Uint8Array, start: number): number {
   for (let at = bytes.indexOf(QUOTE, start); at >= 0; at = bytes.indexOf(QUOTE, at + 1)) {
     let before = at - 1;

@@ -1,17 +1,17 @@
 /**
- * docker's label filters, `name` or `name=value`, for images and containers alike.
+ * Matches docker's label filters, `name` or `name=value`, for images and containers alike.
  * Mirrors `moby/moby: api/types/filters/parse.go` (MatchKVList) at v20.10.
  */
 
-/** What labels an object must have, all of them, and must not have, all of them at once. */
+/** The labels that an object must have, all of them, and the labels that it must not have all at once. */
 export interface LabelFilters {
   /** `name` or `name=value`. */
   readonly label?: readonly string[] | undefined;
-  /** `name` or `name=value` that the object must not have, all of them at once. */
+  /** `name` or `name=value`. The object must not have all of them at once. */
   readonly notLabel?: readonly string[] | undefined;
 }
 
-/** Whether labels fit. */
+/** Returns whether the labels match the filter. */
 export function matchesLabels(
   labels: Readonly<Record<string, string>> | null,
   { label = [], notLabel = [] }: LabelFilters,

@@ -1,8 +1,8 @@
-/** Words that somebody may have meant by a misspelt one. */
+/** Suggests the known word that a misspelt word may mean. */
 
 /**
- * The word of `words` that `typed` is most likely a slip of: at most a third of its letters are too many, too few, other, or have
- * changed places. Case does not count.
+ * Returns the word of `words` that is nearest to `typed`. At most a third of its letters may be added,
+ * missing, different or swapped. Case does not count.
  */
 export function nearest(typed: string, words: readonly string[]): string | undefined {
   let found: string | undefined;
@@ -16,7 +16,7 @@ export function nearest(typed: string, words: readonly string[]): string | undef
   return found;
 }
 
-/** The edits between two words (optimal string alignment); `bound` where there are as many or more. */
+/** Counts the edits between two words (optimal string alignment), up to `bound`. */
 function distance(a: string, b: string, bound: number): number {
   if (Math.abs(a.length - b.length) >= bound) return bound;
   let [before, last] = [[] as number[], Array.from({ length: b.length + 1 }, (_, j) => j)];

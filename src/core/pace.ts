@@ -1,13 +1,13 @@
 /**
- * Long computations on the event loop, in short pieces: one piece of all of them in each of its turns, so that however many
- * there are at once, what else waits is kept for no longer than one piece.
+ * Splits long computations on the event loop into short pieces. Each turn of the loop runs one piece of one
+ * of them. However many computations run at once, other work waits for one piece at most.
  */
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { throwIfAborted } from './abort.ts';
 
 const PIECE_MS = 2;
 
-/** When the piece that was asked for last may begin. */
+/** Resolves when the piece that was requested last may begin. */
 let last: Promise<unknown> = Promise.resolve();
 
 /** The pace of one computation. */
@@ -19,13 +19,13 @@ export class Pace {
     this.#signal = signal;
   }
 
-  /** Whether it is time to give others their turn, with {@link rest}. */
+  /** Whether the computation should let other work run, with {@link rest}. */
   get due(): boolean {
     return performance.now() - this.#began > PIECE_MS;
   }
 
   /**
-   * Resolves when it may go on.
+   * Resolves when the computation may continue.
    * @throws {@link LayerstackError} ERR_ABORTED when the signal has fired.
    */
   async rest(): Promise<void> {

@@ -1,7 +1,7 @@
 /**
- * Platforms (`os/architecture[/variant]`), and which entry of an index suits one.
- * Names are Go's (`amd64`, `arm64`); other spellings of the same are normalised. The ranking mirrors
- * `containerd/platforms`: the wanted platform first, then what its processor also runs.
+ * Parses platforms (`os/architecture[/variant]`) and picks the entry of an index that suits one. Names are
+ * Go's (`amd64`, `arm64`); other spellings are normalised. The ranking mirrors `containerd/platforms`: the
+ * wanted platform comes first, then the others that its processor runs.
  */
 import { LayerstackError } from './errors.ts';
 
@@ -35,7 +35,7 @@ const NODE_ARCHITECTURES: ReadonlyMap<string, string> = new Map([
   ['ia32', '386'],
 ]);
 
-/** The platform in Go's names, and without the variant that its architecture has anyway. */
+/** Returns the platform in Go's names, without the variant that its architecture implies. */
 export function normalizePlatform(platform: Platform): Platform {
   const os = OPERATING_SYSTEMS.get(platform.os.toLowerCase()) ?? platform.os.toLowerCase();
   const named = platform.architecture.toLowerCase();
@@ -58,7 +58,7 @@ function normalizeVariant(architecture: string, variant: string | undefined): st
   return variant;
 }
 
-/** Those that Go and OCI know; what else is asked for is misspelt. */
+/** The names that Go and OCI know. Any other name counts as misspelt. */
 const KNOWN_OS = new Set(
   [
     'aix',
@@ -108,9 +108,10 @@ const KNOWN_ARCHITECTURES = new Set(
 );
 
 /**
- * Reads `os/architecture[/variant]`, e.g. `linux/arm64/v8`, or one of them alone: `amd64` is of linux, `windows` for this machine's
- * architecture.
- * @throws {@link LayerstackError} ERR_INVALID_ARGUMENT when it is not of that form, or nobody knows what stands alone.
+ * Parses `os/architecture[/variant]`, e.g. `linux/arm64/v8`, or one part alone: `amd64` means linux/amd64,
+ * and `windows` means windows on this machine's architecture.
+ * @throws {@link LayerstackError} ERR_INVALID_ARGUMENT when the text is not of that form, or its only part is
+ *   unknown.
  */
 export function parsePlatform(text: string): Platform {
   const parts = text.split('/');
@@ -138,8 +139,8 @@ function parseLonePart(text: string): Platform {
 }
 
 /**
- * {@link parsePlatform} for a platform that is looked for.
- * @throws {@link LayerstackError} ERR_INVALID_ARGUMENT also where nothing is made for it, since there is no such platform.
+ * {@link parsePlatform} for a platform that an image is wanted for.
+ * @throws {@link LayerstackError} ERR_INVALID_ARGUMENT also where the platform does not exist.
  */
 export function parseKnownPlatform(text: string): Platform {
   const platform = parsePlatform(text);
@@ -150,7 +151,7 @@ export function parseKnownPlatform(text: string): Platform {
   return platform;
 }
 
-/** In containerd's words, which clients look for. */
+/** The message is containerd's, because clients match on it. */
 function refuse(text: string, why: string): never {
   throw new LayerstackError(
     'ERR_INVALID_ARGUMENT',
@@ -159,7 +160,7 @@ function refuse(text: string, why: string): never {
   );
 }
 
-/** `os/architecture[/variant]`. */
+/** Formats a platform as `os/architecture[/variant]`. */
 export function formatPlatform(platform: Platform): string {
   const { os, architecture, variant } = platform;
   return variant ? `${os}/${architecture}/${variant}` : `${os}/${architecture}`;
@@ -173,7 +174,7 @@ export function hostPlatform(): Platform {
   return normalizePlatform({ os: 'linux', architecture, ...(version ? { variant: `v${version}` } : {}) });
 }
 
-/** What runs on `wanted`, best first. */
+/** Returns the platforms that run on `wanted`, the best one first. */
 function runnable(wanted: Platform): Platform[] {
   const { os, architecture, variant } = normalizePlatform(wanted);
   const exact: Platform = variant === undefined ? { os, architecture } : { os, architecture, variant };
@@ -194,8 +195,8 @@ function runnable(wanted: Platform): Platform[] {
 }
 
 /**
- * The entry of `list` that suits `wanted` best, or undefined. Among equals the first wins; an entry without
- * a platform may be for any, so it is taken only where no other suits.
+ * Returns the entry of `list` that suits `wanted` best, or undefined. Among equals the first one wins. An
+ * entry without a platform may be for any platform, so it is chosen only where no other suits.
  */
 export function matchPlatform<T extends { readonly platform?: Platform | undefined }>(
   list: readonly T[],

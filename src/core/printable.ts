@@ -1,7 +1,7 @@
 /**
- * Text of strangers for the eyes of people: file names, image fields, messages of servers. Control characters (C0, C1, DEL)
- * drive a terminal, separators of lines break what is one line, and format characters (directions of writing, zero-width
- * ones) make a text look like another one.
+ * Makes untrusted text (file names, image fields, messages of servers) safe to print. Control characters (C0,
+ * C1, DEL) drive a terminal, line separators break one line into several, and format characters (directions
+ * of writing, zero-width ones) make one text look like another.
  */
 
 /** Cc: controls. Cf: formats. Zl, Zp: separators of lines and paragraphs. Cs: halves of surrogate pairs. */
@@ -16,14 +16,14 @@ const SHORT: Readonly<Record<string, string>> = {
 };
 
 /**
- * The text with JSON's escape in the place of each character that is not to be seen: `\n`, `\u001b`, `\u202e`. So a JSON
- * document on one line stays the same document.
+ * Replaces each unsafe character by JSON's escape for it: `\n`, `\u001b`, `\u202e`. A JSON document on one
+ * line therefore keeps its meaning.
  */
 export function printable(text: string): string {
   return text.replace(UNPRINTABLE, (character) => SHORT[character] ?? escapes(character));
 }
 
-/** A character beyond U+FFFF is two. */
+/** Above U+FFFF the escape consists of two code units. */
 function escapes(character: string): string {
   let text = '';
   for (let at = 0; at < character.length; at++)

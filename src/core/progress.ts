@@ -1,61 +1,71 @@
 /**
- * What long work tells about itself. Events are facts for a display or a log: they may be dropped without
- * loss, come in any order between layers, and in order within one layer.
+ * The progress events of long work. Events are facts for a display or a log. A consumer may drop them. Events
+ * of one layer come in order; events of different layers come in any order.
  */
 import type { DiffID, Digest, ImageID } from './digest.ts';
 
 /** Which layer an event is about. At least one of the three is known. */
 interface LayerEvent {
   readonly diffId?: DiffID;
-  /** The archive member or file that the layer is read from; of a pull, the blob's digest. */
+  /** The archive member or file that the layer is read from; in a pull, the blob's digest. */
   readonly member?: string;
-  /** Digest of the layer as it is stored in the source, where a manifest tells. */
+  /** Digest of the layer as it is stored in the source, where a manifest gives it. */
   readonly blob?: Digest;
-  /** Bytes read so far, as they are stored in the source (compressed where it is). */
+  /** Bytes read so far, as the source stores them (compressed or not). */
   readonly current: number;
-  /** Bytes to read, where the source tells. */
+  /** Bytes to read, where the source gives their number. */
   readonly total?: number;
 }
 
 /**
- * What is being done with a layer that is pulled: what an earlier pull has left of it is hashed again; its bytes come, are
- * hashed, inflated and extracted; all its bytes are there, and the last of them are being extracted.
+ * The phase of a layer in a pull, in this order: the bytes that an earlier pull has left are hashed again;
+ * bytes arrive and are hashed, inflated and extracted; all bytes have arrived and the last of them are being
+ * extracted.
  */
 export type LayerPhase = 'verifying' | 'downloading' | 'extracting';
 
 export type ProgressEvent =
   /**
-   * How far the work as a whole is, in bytes: of what is to be read of an archive, to be fetched, sent or saved. Without `total`
-   * where nobody knows how much it is (a stream; the tar of an export). In a push both become less by layers that are there already.
+   * The progress of the whole work, in bytes to read, fetch, send or save. `total` is missing where the
+   * amount is unknown (a stream; the tar of an export). In a push both numbers shrink by the layers that the
+   * registry has.
    */
   | { readonly type: 'progress'; readonly current: number; readonly total?: number }
   /** The layer of a pull will be fetched when its turn comes. */
   | (LayerEvent & { readonly type: 'layer-waiting' })
   | (LayerEvent & { readonly type: 'layer-start' })
   | (LayerEvent & { readonly type: 'layer-progress'; readonly phase?: LayerPhase })
-  /** The connection broke; the layer goes on from `current` after a pause. */
+  /** The connection broke. The layer continues from `current` after a pause. */
   | (LayerEvent & { readonly type: 'layer-retry'; readonly delayMs: number; readonly message: string })
-  /** Extracted and verified; not yet published. */
+  /** The layer is extracted and verified, but not yet published. */
   | (LayerEvent & { readonly type: 'layer-done' })
-  /** The store has this layer (on this chain) already: its bytes are not read. */
+  /** The store has this layer (on this chain) already, so its bytes are not read. */
   | (LayerEvent & { readonly type: 'layer-exists' })
-  /** The image is durable. `references` are the names that now point to it; `created`: it was not there before. */
+  /**
+   * The image is durable. `references` are the names that now point to it; `created`: it is new in the store.
+   */
   | {
       readonly type: 'image';
       readonly id: ImageID;
       readonly references: readonly string[];
       readonly created: boolean;
     }
-  /** A pull begins, from the repository that its registry calls `repository`. `id`: the tag, or the name with its digest. */
+  /**
+   * A pull begins, from the repository that its registry calls `repository`. `id`: the tag, or the name with
+   * its digest.
+   */
   | {
       readonly type: 'pulling';
       readonly reference: string;
       readonly repository: string;
       readonly id: string;
     }
-  /** Another process, or another call of this one, is pulling (parts of) the same image: its end is waited for. */
+  /** Another pull, in any process, fetches (parts of) the same image. This one waits until it ends. */
   | { readonly type: 'waiting'; readonly reference: string; readonly message: string }
-  /** The pull of one reference is durable. `digest`: of the manifest or index; `updated`: the store has changed. */
+  /**
+   * The pull of one reference is durable. `digest`: of the manifest or index; `updated`: the store has
+   * changed.
+   */
   | {
       readonly type: 'pulled';
       readonly reference: string;
@@ -65,9 +75,9 @@ export type ProgressEvent =
     }
   /** A push of the image with this name to the repository, whose registry calls it `repository`, begins. */
   | { readonly type: 'pushing'; readonly reference: string; readonly repository: string }
-  /** The layer is one of a push; next it is asked for at the registry, or waits for its turn. */
+  /** The layer belongs to a push. Next the registry is asked for it, or it waits for its turn. */
   | (LayerEvent & { readonly type: 'layer-preparing' })
-  /** The registry has taken the layer over from another repository: its bytes are not sent. */
+  /** The registry has mounted the layer from another repository, so its bytes are not sent. */
   | (LayerEvent & { readonly type: 'layer-mounted'; readonly from: string })
   /** The image is in the registry. `digest` and `size` are the manifest's. */
   | {
@@ -79,9 +89,9 @@ export type ProgressEvent =
     }
   /** A reference moved from one image to another. */
   | { readonly type: 'moved'; readonly reference: string; readonly previous: ImageID; readonly id: ImageID }
-  /** Worth a line to the user, needs no action. */
+  /** Information for the user that needs no action. */
   | { readonly type: 'notice'; readonly message: string }
-  /** Something of the input was dropped or changed, e.g. a smuggled xattr. */
+  /** A part of the input was dropped or changed, e.g. a smuggled xattr. */
   | {
       readonly type: 'warning';
       readonly code: string;
@@ -90,5 +100,5 @@ export type ProgressEvent =
       readonly diffId?: DiffID;
     };
 
-/** Called on the event loop; must not throw, and should be quick. */
+/** Runs on the event loop. It must not throw, and should be quick. */
 export type OnProgress = (event: ProgressEvent) => void;

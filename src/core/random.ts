@@ -1,6 +1,6 @@
 /**
- * Random bytes for names, from memory that is filled for many at once: OpenSSL takes as long for four thousand bytes as for ten.
- * Not for secrets, which should not lie in memory before and after.
+ * Random bytes for names, from a buffer that is filled for many names at once: OpenSSL takes as long for four
+ * thousand bytes as for ten. Not for secrets, because the buffer keeps the bytes before and after use.
  */
 import { randomFillSync } from 'node:crypto';
 
@@ -8,7 +8,9 @@ const POOL_BYTES = 4096;
 
 let pool = Buffer.alloc(0);
 
-/** `count` (at most 4096) random bytes that nobody else gets; not to be written to. */
+/**
+ * Returns `count` (at most 4096) random bytes that no other caller gets. The caller must not write to them.
+ */
 export function randomName(count: number): Buffer {
   if (pool.length < count) pool = randomFillSync(Buffer.allocUnsafeSlow(POOL_BYTES));
   const bytes = pool.subarray(0, count);

@@ -1,15 +1,13 @@
 /**
  * Image references, `name[:tag][@digest]`, by docker's grammar and normalisation:
  *
- *   name    = [host[:port] "/"] component *("/" component)      at most 255 bytes with its registry
- *   component = [a-z0-9]+ joined by one of  .  _  __  -+
- *   tag     = [A-Za-z0-9_] and up to 127 of [A-Za-z0-9_.-]
+ *   name    = [host[:port] "/"] component *("/" component)      at most 255 bytes with its registry component
+ *   = [a-z0-9]+ joined by one of  .  _  __  -+ tag     = [A-Za-z0-9_] and up to 127 of [A-Za-z0-9_.-]
  *
- * The first part is a host only if it has a "." or ":" or is "localhost"; else the name belongs to
- * docker.io, and one component alone to docker.io/library. A host without a port may also be spelt like a component,
- * with underscores (`foo_bar.com/x`). In the store and towards the user the *familiar* form counts, without
- * `docker.io/` and `library/`.
- * Mirrors `distribution/reference` as dockerd 20.10 has it.
+ * The first part is a host only if it has a "." or ":" or is "localhost"; else the name belongs to docker.io,
+ * and a single component to docker.io/library. A host without a port may also be spelt like a component, with
+ * underscores (`foo_bar.com/x`). The store and the user see the *familiar* form, without `docker.io/` and
+ * `library/`. Mirrors `distribution/reference` as dockerd 20.10 has it.
  */
 import { isHex64, parseDigest, type Digest } from './digest.ts';
 import { LayerstackError } from './errors.ts';
@@ -36,7 +34,7 @@ const COMPONENT = /^[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*$/;
 const TAG = /^[A-Za-z0-9_][A-Za-z0-9_.-]*$/;
 
 /**
- * The reference in familiar form. Adds no tag: see {@link withDefaultTag}.
+ * Returns the reference in familiar form. It adds no tag: see {@link withDefaultTag}.
  * @throws {@link LayerstackError} ERR_REFERENCE_INVALID, saying which part is wrong and what is allowed.
  */
 export function parseReference(text: string): Reference {
@@ -75,7 +73,7 @@ export function parseReference(text: string): Reference {
   };
 }
 
-/** Checks a name and brings it to familiar form. */
+/** Checks a name and returns its familiar form. */
 function familiarName(name: string, fail: (why: string) => never): string {
   if (name === '') fail('the name is missing before the tag or digest');
   const { host, path } = splitHost(name);
@@ -93,7 +91,7 @@ function familiarName(name: string, fail: (why: string) => never): string {
   if (canonicalName(familiar) !== canonical) {
     fail(`on ${DEFAULT_HOST} the first part of a name must not look like a registry host`);
   }
-  // In dockerd's words.
+  // The message is dockerd's.
   if (familiar === 'sha256')
     fail('refusing to create an ambiguous tag using digest algorithm as name: sha256:… is an image id');
   return familiar;
@@ -120,7 +118,7 @@ function checkTag(tag: string, fail: (why: string) => never): void {
   }
 }
 
-/** Whether the text is a tag. */
+/** Returns whether the text is a tag. */
 export function isTag(text: string): boolean {
   return text.length <= MAX_TAG && TAG.test(text);
 }
@@ -142,7 +140,7 @@ function toFamiliar(host: string, path: string): string {
   return short.includes('/') ? path : short;
 }
 
-/** The reference with tag `latest` where it has neither tag nor digest. */
+/** Returns the reference, with the tag `latest` where it has neither tag nor digest. */
 export function withDefaultTag(reference: Reference): Reference {
   if (reference.tag !== undefined || reference.digest !== undefined) return reference;
   return { ...reference, tag: 'latest' };
@@ -155,7 +153,7 @@ export function formatReference(reference: Reference): string {
   return reference.repository + tag + digest;
 }
 
-/** The name with its registry: `docker.io/library/alpine` for `alpine`. */
+/** Returns the name with its registry: `docker.io/library/alpine` for `alpine`. */
 export function canonicalName(repository: string): string {
   const { host, path } = splitHost(repository);
   return `${host}/${path}`;

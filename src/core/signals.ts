@@ -1,4 +1,4 @@
-/** The signals of Linux by the names that docker takes (`moby/moby: pkg/signal/signal_linux.go`). */
+/** The signals of Linux, by the names that docker accepts (`moby/moby: pkg/signal/signal_linux.go`). */
 
 const NAMES = new Set(
   (
@@ -8,7 +8,10 @@ const NAMES = new Set(
 );
 const REALTIME = /^RTM(?:IN\+(?:[1-9]|1[0-5])|AX-(?:[1-9]|1[0-4]))$/;
 
-/** Whether docker takes the text for a signal: a name in any case, with or without `SIG`, or a number that is not 0. */
+/**
+ * Returns whether docker accepts the text: a name in any case, with or without `SIG`, or a number other than
+ * 0.
+ */
 export function isSignal(text: string): boolean {
   if (/^[+-]?\d+$/.test(text)) return Number(text) !== 0;
   const name = text.toUpperCase().replace(/^SIG/, '');

@@ -1,5 +1,6 @@
 /**
- * The same work asked for several times at once is done once: whoever comes while it is under way gets its result.
+ * Does work once that several callers request at the same time. A caller that comes while it runs gets its
+ * result.
  */
 import { abortError, throwIfAborted } from './abort.ts';
 
@@ -13,7 +14,8 @@ export class SingleFlight<T> {
   readonly #flights = new Map<string, Flight<T>>();
 
   /**
-   * What `work` of this key resolves with. Its signal fires when all who wait for it have gone.
+   * Resolves as the `work` of this key does. The signal of the work fires when all waiting callers have
+   * aborted.
    * @throws {@link LayerstackError} ERR_ABORTED as soon as `signal` fires; what `work` rejects with.
    */
   async run(key: string, work: (signal: AbortSignal) => Promise<T>, signal?: AbortSignal): Promise<T> {

@@ -1,28 +1,31 @@
-/** What `fsck` finds in a store. Each folder checks what it owns (layer/check.ts, image/check.ts, container/check.ts). */
+/**
+ * The findings of `fsck`. Each folder checks its own objects (layer/check.ts, image/check.ts,
+ * container/check.ts).
+ */
 
 /** Every kind of finding. */
 export const FINDING_CODES = [
-  /** An entry of layerdb that does not count: dockerd hides its images, and cannot pull it again. */
+  /** An invalid entry of layerdb: dockerd hides its images, and cannot pull the layer again. */
   'layer-incomplete',
-  /** The layer's tar cannot be rebuilt as it was: it can be used, but not saved or pushed. */
+  /** The layer's original tar cannot be rebuilt. The layer can be used, but not saved or pushed. */
   'layer-damaged',
-  /** `size` is not what the content takes. */
+  /** `size` differs from the size of the content. */
   'layer-size',
   /** `link`, `lower`, `committed` or the short name of a directory in overlay2 is missing or wrong. */
   'overlay-link',
   'overlay-lower',
   'overlay-committed',
-  /** A short name that leads nowhere, or is none. */
+  /** A short name that leads nowhere, or is malformed. */
   'link-dangling',
-  /** A directory that nothing in the store refers to. */
+  /** A directory to which nothing in the store refers. */
   'overlay-orphan',
   /** A link, fifo, socket or device in the place of a file or directory of the store. */
   'entry-planted',
-  /** What a killed dockerd or layerstack has not finished. */
+  /** Work that a killed dockerd or layerstack has left unfinished. */
   'unfinished',
-  /** A change of images that was decided, and not carried out to its end. */
+  /** A change of images that was decided but not completed. */
   'change-unfinished',
-  /** A layer that was made for an image which did not come to be, or that has lost its last reference. */
+  /** A layer of an image that was never completed, or a layer that has lost its last reference. */
   'layer-unused',
   'image-damaged',
   'image-incomplete',
@@ -30,12 +33,12 @@ export const FINDING_CODES = [
   'names-unreadable',
   'name-dangling',
   'name-spelling',
-  /** docker's cache of which blob is which layer. */
+  /** docker's cache that maps blobs to layers. */
   'distribution-cache',
   'container-incomplete',
-  /** dockerd cannot decode a container's document, and so has no such container. */
+  /** dockerd cannot decode a document of a container, so it does not list the container. */
   'container-undecodable',
-  /** It keeps layers of an image from being removed, and is no container. */
+  /** An entry that keeps layers of an image from being removed, without a container. */
   'mount-orphan',
   'mount-leftover',
   /** layerstack's index of container names. */
@@ -44,28 +47,30 @@ export const FINDING_CODES = [
 
 export type FindingCode = (typeof FINDING_CODES)[number];
 
-/** `error`: something of the store cannot be used. `warning`: it can, but is not in order. `note`: good to know. */
+/**
+ * `error`: an object cannot be used. `warning`: it can be used but is not in order. `note`: information only.
+ */
 export const SEVERITIES = ['error', 'warning', 'note'] as const;
 
 export interface StoreFinding {
   readonly code: FindingCode;
   readonly severity: (typeof SEVERITIES)[number];
-  /** Of the file or directory at fault, relative to the root. */
+  /** The path of the file or directory at fault, relative to the root. */
   readonly path: string;
-  /** What is wrong. */
+  /** The problem. */
   readonly message: string;
-  /** What to do; empty where a repair has done it. */
+  /** The advice; empty where the problem is repaired. */
   readonly advice: string;
-  /** It was wrong, and is in order now. */
+  /** The problem was found and is repaired now. */
   readonly repaired: boolean;
 }
 
-/** A finding of a check, and its repair where that can be done safely. */
+/** A finding of a check, with its repair where a safe one exists. */
 export interface Problem extends Omit<StoreFinding, 'repaired'> {
   readonly repair?: (() => Promise<void>) | undefined;
 }
 
-/** Whether a finding means that the store is not in order. */
+/** Returns whether a finding means that the store is not in order. */
 export function isWrong({ severity, repaired }: StoreFinding): boolean {
   return severity !== 'note' && !repaired;
 }

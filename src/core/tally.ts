@@ -1,4 +1,4 @@
-/** How far the work as a whole is, from how far its parts are: what `progress` events tell. */
+/** Sums the progress of the parts of some work, for `progress` events. */
 import type { OnProgress, ProgressEvent } from './progress.ts';
 
 /** The parts of some work, in bytes. */
@@ -12,14 +12,14 @@ export class Tally<Part> {
     this.#onProgress = onProgress;
   }
 
-  /** So many bytes of a part are to be done; said again, where it turns out to be another number. */
+  /** Sets the bytes of a part that are to be done. A second call corrects the number. */
   expect(part: Part, total: number): void {
     this.drop(part);
     this.#parts.set(part, { current: 0, total });
     this.#total += total;
   }
 
-  /** Nothing of it is to be done. */
+  /** Removes a part: nothing of it is to be done. */
   drop(part: Part): void {
     const known = this.#parts.get(part);
     if (known === undefined) return;
@@ -28,7 +28,7 @@ export class Tally<Part> {
     this.#parts.delete(part);
   }
 
-  /** So many bytes of it are done. Parts that were not expected do not count. */
+  /** Sets the bytes of a part that are done. Parts that were not expected do not count. */
   at(part: Part, bytes: number): void {
     const known = this.#parts.get(part);
     if (known === undefined) return;
@@ -43,7 +43,7 @@ export class Tally<Part> {
   }
 }
 
-/** The events of a push, and the sum of what is sent after them. */
+/** Passes on the events of a push, and adds the sum of the sent bytes after them. */
 export function withSum(onProgress: OnProgress): OnProgress {
   const tally = new Tally<string>(onProgress);
   return (event) => {
@@ -61,7 +61,7 @@ function count(tally: Tally<string>, event: ProgressEvent): void {
   else if (event.type === 'layer-done') tally.done(event.diffId);
 }
 
-/** The same bytes; how many have been read is told, of `total` where it is known. Nothing stands between it and its source. */
+/** Passes the bytes on unbuffered, and reports how many have been read, of `total` where it is known. */
 export function counted(
   bytes: AsyncIterable<Uint8Array>,
   onProgress: OnProgress | undefined,

@@ -1,6 +1,6 @@
 /**
- * Times as Go reads and writes them (RFC 3339 with up to nine fraction digits, offset kept). JavaScript's
- * Date has no nanoseconds and no offset, so a time stays text, brought to Go's one spelling of it.
+ * Times as Go reads and writes them (RFC 3339 with up to nine fraction digits, with the offset). JavaScript's
+ * Date has neither nanoseconds nor an offset, so a time stays text, in Go's spelling.
  */
 
 /** Go's zero time, which stands for "none" in docker's documents. */
@@ -16,7 +16,7 @@ export interface Time {
   readonly unix: number;
 }
 
-/** Reads an RFC 3339 time; undefined where the text is none. */
+/** Parses an RFC 3339 time. Returns undefined where the text is malformed. */
 export function parseTime(text: string): Time | undefined {
   const match = RFC3339.exec(text);
   if (!match) return undefined;
@@ -26,7 +26,7 @@ export function parseTime(text: string): Time | undefined {
   const date = new Date(0);
   date.setUTCFullYear(year, month - 1, day);
   date.setUTCHours(hour, minute, second);
-  // A field out of range would have carried into the next one.
+  // Date carries a field that is out of range into the next field.
   const carried =
     date.getUTCMonth() !== month - 1 || date.getUTCDate() !== day || hour > 23 || minute > 59 || second > 59;
   const [offsetHours, offsetMinutes] = [Number(match[9] ?? 0), Number(match[10] ?? 0)];
@@ -41,7 +41,7 @@ export function parseTime(text: string): Time | undefined {
   };
 }
 
-/** The time with the local offset, as dockerd writes its own times; milliseconds are all that Date has. */
+/** Returns the time with the local offset, as dockerd writes its own times, to the millisecond. */
 export function localTime(date: Date): string {
   const pad = (value: number, width = 2): string => String(value).padStart(width, '0');
   const day = `${pad(date.getFullYear(), 4)}-${pad(date.getMonth() + 1)}-${pad(date.getDate())}`;
@@ -52,14 +52,14 @@ export function localTime(date: Date): string {
   return `${day}T${clock}${fraction === '' ? '' : `.${fraction}`}${offset === 0 ? 'Z' : zone}`;
 }
 
-/** The time `seconds` after 1970, or now. */
+/** Returns the time `seconds` after 1970, by default the current time. */
 export function timeOf(seconds?: number): Time {
   const time = parseTime((seconds === undefined ? new Date() : new Date(seconds * 1000)).toISOString());
   if (!time) throw new RangeError(`no time: ${String(seconds)}`);
   return time;
 }
 
-/** Negative where `a` is before `b`, 0 where they are the same instant. */
+/** Returns a negative number where `a` is before `b`, and 0 where they are the same instant. */
 export function compareTimes(a: Time, b: Time): number {
   return a.unix - b.unix || nanoseconds(a) - nanoseconds(b);
 }
@@ -74,7 +74,10 @@ function nanoseconds({ text }: Time): number {
   return Number(fraction.padEnd(9, '0'));
 }
 
-/** The time of now in nanoseconds since 1970, no time twice: the clock has milliseconds, and may be set back. */
+/**
+ * Returns the current time in nanoseconds since 1970. No two results are equal, although the clock has
+ * milliseconds and may be set back.
+ */
 export class NanoClock {
   #latest = 0n;
 

@@ -1,7 +1,7 @@
 /**
- * Points in time as people give them to docker's filters: a duration before now (`10m`, `1h30m`), a date with or without
- * time and zone (without: the local one), or seconds since 1970.
- * Mirrors `moby/moby: api/types/time/timestamp.go` at v20.10.
+ * Parses times as people give them to docker's filters: a duration before now (`10m`, `1h30m`), a date with
+ * or without time and zone (default: the local zone), or seconds since 1970. Mirrors `moby/moby:
+ * api/types/time/timestamp.go` at v20.10.
  */
 import { LayerstackError } from './errors.ts';
 import { parseTime, type Time } from './time.ts';
@@ -19,8 +19,8 @@ const UNIT_MS: Readonly<Record<string, number>> = {
 const DATE = /^(\d{4}-\d\d-\d\d)(?:T(\d\d(?::\d\d){0,2}(?:\.\d+)?))?(Z|[+-]\d\d:\d\d)?$/;
 
 /**
- * @param option - what the text was given for, for the message
- * @throws {@link LayerstackError} ERR_INVALID_ARGUMENT when it is none of these.
+ * @param option - the option that has the text as its value, for the message
+ * @throws {@link LayerstackError} ERR_INVALID_ARGUMENT when the text has none of these forms.
  */
 export function parseTimestamp(option: string, text: string, now = new Date()): Time {
   const found = ago(text, now) ?? date(text) ?? seconds(text);
@@ -49,7 +49,7 @@ function date(text: string): Time | undefined {
   if (day === undefined) return undefined;
   const [hour, minute = '00', second = '00'] = clock.split(':');
   const local = `${day}T${hour ?? '00'}:${minute}:${second}`;
-  // Date takes the 31st of February for one of March.
+  // Date reads the 31st of February as a day in March.
   const utc = parseTime(`${local}Z`);
   if (utc === undefined) return undefined;
   return zone === undefined ? fromDate(new Date(local)) : parseTime(local + zone);

@@ -1,7 +1,8 @@
 /**
- * Checks layerdb and overlay2: every entry is complete and of its ChainID, its directory can be mounted, nothing is half done, and
- * no short name leads nowhere. What a live writer has marked is left alone. With `deep` every layer's tar is rebuilt from its files
- * and compared with its DiffID. See docs/docker-overlay2-store.md, "Failure modes a better store should detect and repair".
+ * Checks layerdb and overlay2 (docs/docker-overlay2-store.md, "Failure modes a better store should detect and
+ * repair"). Every entry is complete and of its ChainID, its directory can be mounted, nothing is half done,
+ * and every short name leads somewhere. Objects that a live writer has marked are left alone. With `deep`
+ * every layer's tar is rebuilt from its files and compared with its DiffID.
  */
 import { throwIfAborted } from '../core/abort.ts';
 import {

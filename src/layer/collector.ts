@@ -1,8 +1,9 @@
 /**
- * Removes layers from the store when nothing refers to them any more, children before parents, in dockerd's order
- * (docs/docker-overlay2-store.md, "layerdb"): rename of `sha256/H` to `H-<random>-removing`, then short name, content and entry.
- * After the renames the layers are gone for everybody; their bytes are deleted in the background, under markers of the session, so
- * that the next writer completes what a killed one began.
+ * Removes layers from the store when nothing refers to them any more, children before parents, in dockerd's
+ * order (docs/docker-overlay2-store.md, "layerdb"): it renames `sha256/H` to `H-<random>-removing`, then
+ * removes short name, content and entry. After the renames the layers are gone for all processes. Their bytes
+ * are deleted in the background, under markers of the session, so that the next writer completes the work of
+ * a killed one.
  *
  * A layer that somebody pins (a load that found it, a container being made) is left; it stays noted in
  * `layerstack/unused/<chain>`, as do those of a process that died in between, and whoever collects next looks at it again.

@@ -1,8 +1,9 @@
 /**
- * Flat lowers, for kernels that mount a single lower (3.18, 3.19): all layers of a chain merged by hard links in
- * `<root>/layerstack/flat/<chain hex>`, or `<chain hex>-init` with the content of an init layer on top. That content depends
- * on the chain alone (docs/docker-overlay2-store.md, "Init layer"), so all containers of an image share one. Built under a
- * temporary name, then renamed; may be deleted while nothing of it is mounted.
+ * Flat lowers, for kernels that mount a single lower (3.18, 3.19): all layers of a chain merged by hard links
+ * in `<root>/layerstack/flat/<chain hex>`, or `<chain hex>-init` with the content of an init layer on top.
+ * That content depends on the chain alone (docs/docker-overlay2-store.md, "Init layer"), so all containers of
+ * an image share one. A flat lower is built under a temporary name, then renamed. It may be deleted while
+ * nothing of it is mounted.
  */
 import { randomBytes } from 'node:crypto';
 import { hexOf, type ChainID } from '../core/digest.ts';

@@ -409,8 +409,8 @@ export interface Native {
   /** Tries everything in a scratch directory that it makes below `dir` and removes. */
   probe(dir: string): Promise<Probe>;
   /**
-   * Fills the upper of an init layer as dockerd does (docs/docker-overlay2-store.md, "Init layer"), looking the image's layers up
-   * without mounting them. `lowers` topmost first and `upper`, relative to `root`.
+   * Fills the upper of an init layer as dockerd does (docs/docker-overlay2-store.md, "Init layer"), looking
+   * the image's layers up without mounting them. `lowers` topmost first and `upper`, relative to `root`.
    */
   populateInit(root: string, lowers: readonly string[], upper: string): Promise<void>;
   /** Merges `lowers` (topmost first) into the new directory `target` by hard links, whiteouts and opaques honoured. */

@@ -226,7 +226,7 @@ describe('misuse', () => {
   });
 
   it('a verb is not looked up among the members of every object', async () => {
-    expect((await cli.try(['constructor'])).stderr).toContain('there is no command "constructor"');
+    expect((await cli.try(['constructor'])).stderr).toContain('unknown command "constructor"');
   });
 });
 
@@ -263,7 +263,7 @@ describe('errors', () => {
     const inspected = await cli.try(['inspect', '-f', 'json', 'nope', 'one', 'two']);
     expect(inspected.stdout.match(/"Id":"[0-9a-f]{64}"/g)).toEqual(ids.map((id) => `"Id":"${id}"`));
     expect(inspected.stderr).toMatch(
-      /^layerstack: ERR_IMAGE_NOT_FOUND: there is no container and no image "nope": .+\n$/,
+      /^layerstack: ERR_IMAGE_NOT_FOUND: no container or image has the name "nope": .+\n$/,
     );
     expect(inspected.status).toBe(1);
     for (const verb of ['unmount', 'rm']) {
@@ -350,7 +350,7 @@ describe('doctor', () => {
       sessions: `${cli.root}/layerstack/sessions cannot be read`,
       layers: `${cli.root}/image/overlay2/layerdb/sha256 cannot be read`,
     }))
-      expect(ran.stdout).toMatch(new RegExp(`^${name} +unknown +cannot tell: ${why}: ask as root`, 'm'));
+      expect(ran.stdout).toMatch(new RegExp(`^${name} +unknown +cannot tell: ${why}: run it as root`, 'm'));
     expect(ran.stderr).toMatch(/^layerstack: ERR_STORE_UNSUPPORTED: not in order: privileges;/);
     expect(ran.status).toBe(1);
   });

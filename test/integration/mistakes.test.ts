@@ -98,7 +98,7 @@ describe('open', () => {
       { root: 'x', log: { warn: () => undefined } },
       'Layerstack.open(): options.log must be a Logger, not an object',
     ],
-    [{ root: '' }, "the store's root is no path: use open({ root: '/var/lib/layerstack' })"],
+    [{ root: '' }, "the store's root is empty: use open({ root: '/var/lib/layerstack' })"],
   ])('%j makes no directory', async (options, message) => {
     const before = existsSync('/var/lib/layerstack');
     await expect(call('Layerstack.open', [options])).rejects.toMatchObject({

@@ -54,8 +54,8 @@ describe('the quickstart', () => {
     const cover = hidden.map((path) => `mount --bind /dev/null '${path}'`).join(' && ');
     const script = `${cover || 'true'} && exec "$0" "$@"`;
     const text = await tour('unshare', '--mount', 'sh', '-c', script, process.execPath, TOUR);
-    expect(text).toContain('no busybox here, so sh, ');
-    expect(text).toContain('There is no runc here');
+    expect(text).toContain('busybox is not installed, so sh, ');
+    expect(text).toContain('runc is not installed');
     expectHouse(text);
   });
 

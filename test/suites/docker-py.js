@@ -1,4 +1,7 @@
-/** docker-py's integration tests of images, archives and what else needs no started container: `SUITE=DIR node test/suites/docker-py.js [EXPRESSION]`. */
+/**
+ * docker-py's integration tests that need no started container: `SUITE=DIR node test/suites/docker-py.js
+ * [EXPRESSION]`.
+ */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { run } from './support/run.js';

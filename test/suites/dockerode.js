@@ -1,4 +1,4 @@
-/** dockerode's tests: `SUITE=DIR node test/suites/dockerode.js`, in a checkout where `npm install` was run. */
+/** dockerode's tests: `SUITE=DIR node test/suites/dockerode.js`, in a checkout after `npm install`. */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath, URL } from 'node:url';
@@ -7,12 +7,15 @@ import { run } from './support/run.js';
 import { checkout, runSuite } from './support/suite.js';
 
 const TIMEOUTS = fileURLToPath(new URL('support/mocha-timeouts.js', import.meta.url));
-/** Where the container does not start it leaves a request behind, whose end mocha takes for an error of whichever test comes next. */
+/**
+ * If the container does not start, this test leaves an open request. mocha blames the end of that request on
+ * a later test.
+ */
 const RACING = 'should accept next-exit condition before start is called';
 
 const directory = checkout('node_modules/mocha', 'github.com/apocas/dockerode, with its packages installed');
 await runSuite('dockerode', ['ubuntu:latest'], async ({ socket, scratch, host }) => {
-  // Several of its tests take the image for granted.
+  // Several of its tests assume that the image exists.
   await docker(socket, 'pull', '-q', 'ubuntu:latest');
   const json = join(scratch, 'report.json');
   const { output } = await run(

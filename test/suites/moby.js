@@ -1,6 +1,6 @@
 /**
- * moby's integration tests of images: `SUITE=DIR node test/suites/moby.js [EXPRESSION]`. `GO` names the Go that builds them (the
- * checkout's go.mod says which is new enough; default `go`).
+ * moby's integration tests of images: `SUITE=DIR node test/suites/moby.js [EXPRESSION]`. `GO` names the Go
+ * that builds them (default `go`); go.mod in the checkout has the oldest version that works.
  */
 import { join } from 'node:path';
 import { docker } from './support/engine.js';
@@ -15,7 +15,7 @@ const IMAGES = [
 const go = process.env.GO ?? 'go';
 const directory = checkout('integration/image/main_test.go', 'github.com/moby/moby');
 await runSuite('moby', IMAGES, async ({ socket, scratch }) => {
-  // Its set-up would take them from a Dockerfile of its build.
+  // Its own setup would take the images from a Dockerfile of moby's build.
   for (const image of IMAGES)
     await docker(
       socket,
@@ -34,7 +34,7 @@ await runSuite('moby', IMAGES, async ({ socket, scratch }) => {
   const env = {
     ...process.env,
     DOCKER_HOST: `unix://${socket}`,
-    // Tests that start a dockerd of their own leave it alone where the daemon is remote.
+    // With a remote daemon, tests that start their own dockerd skip themselves.
     DOCKER_REMOTE_DAEMON: '1',
     TEST_INTEGRATION_USE_GRAPHDRIVER: '1',
     DEST: scratch,

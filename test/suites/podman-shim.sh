@@ -1,9 +1,9 @@
 #!/bin/sh
-# Stands in for the podman that podman's API tests prepare images with: the same verbs by docker's client. What docker's client
-# lacks (manifests, pods) does nothing, and its test then fails by itself.
+# Replaces the podman that podman's API tests use to prepare images: it runs the same verbs with docker's
+# client. Verbs that docker's client lacks (manifests, pods) do nothing, and their tests fail by themselves.
 [ "$1" = --root ] && shift 2
 
-# quay.io/libpod/NAME is libpod/NAME on docker.io here.
+# Here, quay.io/libpod/NAME is libpod/NAME on docker.io.
 local_name() { printf '%s' "$1" | sed 's,^quay\.io/,,'; }
 
 verb=$1

@@ -1,6 +1,6 @@
 /**
- * The part of podman's API tests that asks docker's API about images: `SUITE=DIR node test/suites/podman.js`. They call `podman` to
- * prepare images; podman-shim.sh does that with docker's client instead.
+ * The part of podman's API tests that uses docker's API for images: `SUITE=DIR node test/suites/podman.js`.
+ * They call `podman` to prepare images; podman-shim.sh does that with docker's client instead.
  */
 import { cpSync, readFileSync, writeFileSync } from 'node:fs';
 import { once } from 'node:events';
@@ -18,8 +18,8 @@ const IMAGES = [
   'busybox:latest',
 ];
 /**
- * The test file without what docker's API answers otherwise by design: `events` ends there by `until` alone, and the id that the
- * rest looks for comes from libpod's list.
+ * Returns the test file without parts for which docker's API differs by design: there, only `until` ends
+ * `events`, and the later tests take their id from libpod's list.
  */
 function dockerOnly(text) {
   return text
@@ -34,7 +34,7 @@ const SHIM = fileURLToPath(new URL('podman-shim.sh', import.meta.url));
 
 const directory = checkout('test/apiv2/10-images.at', 'github.com/containers/podman');
 await runSuite('podman', IMAGES, async ({ socket, scratch }) => {
-  // The tests know TCP alone.
+  // The tests can use only TCP.
   const door = createServer((client) => {
     const engine = connect(socket);
     client.pipe(engine).pipe(client);

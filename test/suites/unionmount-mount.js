@@ -1,4 +1,7 @@
-/** `mount` as the unionmount-testsuite calls it: an overlay is mounted as containers are, anything else by mount(8). */
+/**
+ * `mount` as the unionmount-testsuite calls it: mounts an overlay as containers are mounted, and anything
+ * else with mount(8).
+ */
 import { spawnSync } from 'node:child_process';
 import { relative } from 'node:path';
 import { mountOverlay } from '../../dist/system/mounts.js';

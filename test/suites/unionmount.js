@@ -1,6 +1,6 @@
 /**
- * The unionmount-testsuite over our mounts: `SUITE=DIR node test/suites/unionmount.js [TEST…]`. Its `mount` of an overlay is ours
- * (unionmount-mount.js), by the mount method that `METHOD` names: fsconfig (default) or mount.
+ * The unionmount-testsuite on our mounts: `SUITE=DIR node test/suites/unionmount.js [TEST…]`. Its `mount` of
+ * an overlay is ours (unionmount-mount.js). `METHOD` selects the mount method: fsconfig (default) or mount.
  */
 import { chmodSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -21,7 +21,7 @@ const results = [];
 await withScratch(async (scratch) => {
   const programs = join(scratch, 'bin');
   const base = join(scratch, 'base');
-  // Some of its tests give up root.
+  // Some of its tests drop root privileges.
   chmodSync(scratch, 0o755);
   mkdirSync(programs);
   mkdirSync(base);

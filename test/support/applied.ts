@@ -1,6 +1,6 @@
 /**
- * Applies layer tars in scratch directories, as the layer store does, and looks at what came of them. Every layer
- * that is accepted is put together again and compared with its DiffID: what is stored can always be saved.
+ * Applies layer tars in scratch directories, as the layer store does, and checks the result. Every accepted
+ * layer is reassembled and compared with its DiffID, because every stored layer must be savable.
  */
 import { createHash, randomBytes } from 'node:crypto';
 import {
@@ -47,14 +47,14 @@ afterEach(() => {
   for (const dir of scratch.splice(0)) rmSync(dir, { recursive: true, force: true });
 });
 
-/** A directory that is removed after the test. */
+/** Creates a directory that is removed after the test. */
 export function scratchDirectory(): string {
   const dir = mkdtempSync(join(tmpdir(), 'layerstack-apply-'));
   scratch.push(dir);
   return dir;
 }
 
-/** `<scratch>/layer/diff` beside a canary that no layer may touch. */
+/** Creates `<scratch>/layer/diff` beside a canary file that no layer may touch. */
 function place(): { home: string; diff: string; tarSplit: string } {
   const home = scratchDirectory();
   mkdirSync(join(home, 'layer', 'diff'), { recursive: true });
@@ -78,7 +78,7 @@ export async function apply(bytes: Uint8Array, limits: Partial<LayerLimits> = {}
     });
     const applied = await call(job.result);
     expect(readdirSync(join(home, 'layer')), 'nothing is left beside the layer').toEqual(['diff']);
-    expect(await reassembled(diff, tarSplit), 'the layer can be put together again').toBe(applied.diffId);
+    expect(await reassembled(diff, tarSplit), 'the layer can be reassembled').toBe(applied.diffId);
     return { ...applied, diff, split: readSplit(tarSplit) };
   } finally {
     closeSync(fd);
@@ -89,7 +89,7 @@ export async function apply(bytes: Uint8Array, limits: Partial<LayerLimits> = {}
   }
 }
 
-/** Applies `bytes` pushed in pieces of `piece` bytes. */
+/** Applies `bytes`, pushed in pieces of `piece` bytes. */
 export async function applyPushed(bytes: Uint8Array, piece: number): Promise<Applied> {
   const { diff, tarSplit } = place();
   const job = new native.LayerApply({ diff, tarSplit, limits: LIMITS });
@@ -101,7 +101,7 @@ export async function applyPushed(bytes: Uint8Array, piece: number): Promise<App
   return { ...applied, diff, split: readSplit(tarSplit) };
 }
 
-/** Applies `bytes`, which must be refused, and gives the error. */
+/** Applies `bytes`, which must be refused, and returns the error. */
 export async function refused(
   bytes: Uint8Array,
   limits: Partial<LayerLimits> = {},
@@ -123,7 +123,7 @@ export function readSplit(tarSplit: string): SplitEntry[] {
     .map((line) => JSON.parse(line) as SplitEntry);
 }
 
-/** The digest of what the assembler makes of a layer. */
+/** Returns the digest of a reassembled layer. */
 export async function reassembled(diff: string, tarSplit: string): Promise<string> {
   const assembler = new native.LayerAssembler(diff, tarSplit);
   const hash = createHash('sha256');
@@ -140,7 +140,7 @@ export function sha256(bytes: Uint8Array): string {
   return `sha256:${createHash('sha256').update(bytes).digest('hex')}`;
 }
 
-/** Bytes that do not compress. */
+/** Returns incompressible bytes. */
 export function noise(length: number): Buffer {
   return randomBytes(length);
 }

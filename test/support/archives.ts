@@ -1,6 +1,6 @@
 /**
- * Image archives of every era, as lists of tar members: tests reorder, drop or falsify members before they pack them
- * (`tar(items)`) or lay them out as a folder (`writeFolder`).
+ * Image archives of every era, as lists of tar members. Tests reorder, drop or falsify members before they
+ * pack them (`tar(items)`) or write them as a folder (`writeFolder`).
  */
 import { mkdir, link, symlink, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
@@ -17,14 +17,17 @@ type Json = Readonly<Record<string, unknown>>;
 const json = (value: unknown): Buffer => Buffer.from(JSON.stringify(value));
 
 export interface DockerOptions {
-  /** How a layer that an earlier image has is written. `docker save` before 25: a symbolic link. */
+  /** How a layer that an earlier image has too is written. `docker save` before 25 writes a symbolic link. */
   readonly shared?: 'symlink' | 'hardlink' | 'copy';
-  /** Leaves the `repositories` file out (skopeo, podman, crane). */
+  /** Omits the `repositories` file, as skopeo, podman and crane do. */
   readonly withoutRepositories?: boolean;
   readonly compress?: (tar: Buffer) => Buffer;
 }
 
-/** What `docker save` 1.10 to 24 writes: `<id>/{VERSION,json,layer.tar}`, `<id>.json`, `manifest.json`, `repositories`. */
+/**
+ * The format of `docker save` 1.10 to 24: `<id>/{VERSION,json,layer.tar}`, `<id>.json`, `manifest.json`,
+ * `repositories`.
+ */
 export function dockerArchive(images: readonly TestImage[], options: DockerOptions = {}): TarItem[] {
   const { shared = 'symlink', compress = (bytes) => bytes } = options;
   const items: TarMember[] = [];
@@ -58,7 +61,9 @@ export function dockerArchive(images: readonly TestImage[], options: DockerOptio
   return items;
 }
 
-/** What `docker save` 25 and later writes: an OCI layout with uncompressed layers, and `manifest.json` over it. */
+/**
+ * The format of `docker save` 25 and later: an OCI layout with uncompressed layers, and a `manifest.json`.
+ */
 export function docker25Archive(images: readonly TestImage[]): TarItem[] {
   const blobs = new Blobs();
   const manifest: Json[] = [];
@@ -92,7 +97,7 @@ export function docker25Archive(images: readonly TestImage[]): TarItem[] {
   ];
 }
 
-/** Docker's first format: a directory for each layer, top one first named by `repositories`. */
+/** Docker's first format: a directory for each layer. `repositories` names the top layer. */
 export function v1Archive(image: TestImage): TarItem[] {
   const items: TarMember[] = [];
   let parent: string | undefined;
@@ -127,15 +132,18 @@ export interface OciOptions {
   readonly compress?: (tar: Buffer) => Buffer;
   /** The annotation that holds the name. skopeo, podman: `ref`; BuildKit: `containerd`. */
   readonly names?: 'ref' | 'containerd';
-  /** One name for all images, as the platforms of one: in a nested index, with an attestation. */
+  /**
+   * One name for all images, as platforms of one multi-platform image: in a nested index, with an
+   * attestation.
+   */
   readonly multiPlatform?: string;
-  /** Last change of each manifest. */
+  /** Edits each manifest before it is written. */
   readonly manifest?: (document: Json) => unknown;
-  /** Last change of the index. */
+  /** Edits the index before it is written. */
   readonly index?: (document: Json) => unknown;
 }
 
-/** An OCI image layout, as skopeo, podman, buildah, umoci and BuildKit write it. */
+/** An OCI image layout in the forms of skopeo, podman, buildah, umoci and BuildKit. */
 export function ociArchive(images: readonly TestImage[], options: OciOptions = {}): TarItem[] {
   const { mediaTypes = 'oci', compress = gzipSync, names = 'ref', multiPlatform } = options;
   const types =
@@ -201,7 +209,7 @@ export function ociArchive(images: readonly TestImage[], options: OciOptions = {
   return [...blobs.items(), { name: 'index.json', content: json(options.index?.(top) ?? top) }, OCI_LAYOUT];
 }
 
-/** Lays the members out below an existing directory. */
+/** Writes the members below an existing directory. */
 export async function writeFolder(directory: string, items: readonly TarItem[]): Promise<void> {
   for (const item of items) {
     if (!('type' in item || 'content' in item)) continue;
@@ -216,7 +224,7 @@ export async function writeFolder(directory: string, items: readonly TarItem[]):
 
 const OCI_LAYOUT: TarMember = { name: 'oci-layout', content: '{"imageLayoutVersion": "1.0.0"}' };
 
-/** The blobs of a layout, each once. */
+/** The blobs of a layout, without duplicates. */
 class Blobs {
   readonly #blobs = new Map<string, Buffer>();
 

@@ -1,9 +1,9 @@
 /**
- * A private dockerd on a data-root of the test's choice, and the docker client that talks to it.
+ * A private dockerd on a data-root that the test chooses, and the docker client that talks to it.
  *
- * dockerd starts containerd as its child, bind-mounts a root that is not on a shared mount onto itself, and
- * leaves that mount behind when it fails to start; all of it is cleaned up here. Its socket, pid file and exec
- * root live in a scratch directory of their own, so that the data-root holds nothing but the store.
+ * dockerd starts containerd as its child. It bind-mounts a root that is not on a shared mount onto itself,
+ * and leaves that mount behind when it fails to start. This class cleans up all of it. Socket, pid file and
+ * exec root are in a scratch directory of their own, so that the data-root holds only the store.
  */
 import { spawn, type ChildProcess } from 'node:child_process';
 import { closeSync, mkdirSync, openSync, readFileSync, writeFileSync } from 'node:fs';
@@ -40,7 +40,10 @@ export class Dockerd {
     this.#ended = new Promise((resolve) => child.once('exit', () => resolve()));
   }
 
-  /** Starts a daemon, with settings of daemon.json, and waits until it answers. @throws Error with the daemon's log when it does not. */
+  /**
+   * Starts a daemon with these settings (daemon.json) and waits until it answers.
+   * @throws Error with the daemon's log if it does not answer
+   */
   static async start(root: string, settings: object = {}): Promise<Dockerd> {
     const work = makeScratch('dockerd');
     mkdirSync(root, { recursive: true });
@@ -53,7 +56,7 @@ export class Dockerd {
       ['--storage-driver', 'overlay2'],
       ['--iptables=false', '--bridge=none'],
     ].flat();
-    // Not /etc/docker/daemon.json: what the machine's own daemon is told is not for this one.
+    // Replaces /etc/docker/daemon.json: the settings of the machine's own daemon must not apply here.
     const config = join(work, 'daemon.json');
     writeFileSync(config, JSON.stringify(settings));
     const child = spawn('dockerd', ['--config-file', config, ...args], {
@@ -75,7 +78,7 @@ export class Dockerd {
     return daemon;
   }
 
-  /** What the daemon has logged so far. */
+  /** Returns the daemon's log so far. */
   log(): string {
     return readFileSync(join(this.#work, 'log'), 'utf8');
   }
@@ -85,7 +88,7 @@ export class Dockerd {
     return run('docker', args, { env: this.#env() });
   }
 
-  /** Runs the docker client and gives its standard output without the final newline. */
+  /** Runs the docker client and returns its standard output without the final newline. */
   async docker(...args: string[]): Promise<string> {
     return (await this.dockerRun(args)).stdout.trimEnd();
   }
@@ -96,7 +99,7 @@ export class Dockerd {
     throw new Error(`${describeFailure(ran)}\ndockerd says:\n${this.log().slice(-3000)}`);
   }
 
-  /** `docker image inspect` or `docker inspect` of one object. */
+  /** Runs `docker image inspect` or `docker inspect` for one object. */
   async inspect(name: string): Promise<Record<string, unknown>> {
     const documents = JSON.parse(await this.docker('inspect', name)) as Record<string, unknown>[];
     const first = documents[0];
@@ -104,7 +107,7 @@ export class Dockerd {
     return first;
   }
 
-  /** Stops the daemon gracefully and its containerd with it; a second call does nothing. */
+  /** Stops the daemon and its containerd gracefully. A second call does nothing. */
   async stop(): Promise<void> {
     if (this.#child.exitCode === null && this.#child.signalCode === null && this.#child.pid) {
       this.#child.kill('SIGTERM');
@@ -114,12 +117,12 @@ export class Dockerd {
     }
     await this.#stopContainerd();
     await unmountBelow(this.#work);
-    // The daemon's bind mount of the root on itself, and what a killed daemon left mounted below it.
+    // The daemon's bind mount of its root, and the mounts that a killed daemon left below it.
     if (mountsBelow(this.root).length > 0) await unmountBelow(this.root);
     await dropScratch(this.#work);
   }
 
-  /** dockerd takes its containerd along when it stops; one whose parent failed to start stays. */
+  /** Stops a containerd that survived: dockerd stops its containerd, but not if dockerd failed to start. */
   async #stopContainerd(): Promise<void> {
     let pid: number;
     try {

@@ -1,6 +1,6 @@
 /**
- * Random work in a root file system, as a container's processes do it: a list of edits that is made by plain system
- * calls, where each may fail as it likes (a missing directory, a rename across layers).
+ * Random changes of a root file system, as a container's processes would make them: a list of edits that is
+ * applied with plain system calls. Any of them may fail (a missing directory, a rename across layers).
  */
 import {
   appendFileSync,
@@ -27,7 +27,7 @@ export type Edit =
   | { readonly op: 'chown'; readonly path: string; readonly id: number }
   | { readonly op: 'rename' | 'link' | 'symlink'; readonly path: string; readonly to: string };
 
-/** Edits of paths that are made of `names`, at most `depth` long. */
+/** Generates edits of paths from `names`, with at most `depth` parts. */
 export function edits(names: readonly string[], depth: number): fc.Arbitrary<Edit> {
   const path = fc
     .array(fc.constantFrom(...names), { minLength: 1, maxLength: depth })
@@ -63,7 +63,7 @@ export function edits(names: readonly string[], depth: number): fc.Arbitrary<Edi
 /** A file capability of revision 2: cap_net_raw, effective. */
 export const CAPABILITY = Buffer.from('0100000200200000000000000000000000000000', 'hex');
 
-/** Makes the edits below `root`. */
+/** Applies the edits below `root`. */
 export async function make(root: string, list: readonly Edit[]): Promise<void> {
   for (const edit of list) {
     try {
@@ -116,7 +116,10 @@ async function makeOne(root: string, edit: Edit): Promise<void> {
   }
 }
 
-/** A regular file, or nothing: to open a fifo would wait, and a link may lead out of the root. */
+/**
+ * Whether the path is a regular file or missing. Opening a fifo would block, and a link may lead out of the
+ * root.
+ */
 function isFile(path: string): boolean {
   const stat = lstatSync(path, { throwIfNoEntry: false });
   return stat === undefined || stat.isFile();

@@ -1,7 +1,7 @@
-/** The code of what a call throws or rejects with. */
+/** Returns the error of a call that must fail. */
 import { LayerstackError } from '../../src/core/errors.ts';
 
-/** The code of the LayerstackError that `call` throws. @throws Error when it throws none. */
+/** Returns the code of the LayerstackError that `call` throws. @throws Error if it throws none. */
 export function codeOf(call: () => unknown): string {
   try {
     call();
@@ -12,7 +12,7 @@ export function codeOf(call: () => unknown): string {
   throw new Error('nothing was thrown');
 }
 
-/** The LayerstackError that `promise` rejects with. @throws Error when it does not. */
+/** Returns the LayerstackError that `promise` rejects with. @throws Error if it does not reject. */
 export async function rejection(promise: Promise<unknown>): Promise<LayerstackError> {
   try {
     await promise;

@@ -1,6 +1,7 @@
 /**
- * A proxy in front of a registry that does what networks, middleboxes and broken registries do: it breaks off, slows, stalls,
- * corrupts, lies in headers, and answers with errors. What happens to which request is the test's choice, or a seed's.
+ * A proxy in front of a registry that behaves like bad networks, middleboxes and broken registries: it resets
+ * connections, slows, stalls, corrupts, sends false headers, and answers with errors. The test, or a seed,
+ * chooses the fault of each request.
  */
 import {
   createServer,
@@ -14,42 +15,42 @@ import type { AddressInfo } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Random } from './random.ts';
 
-/** What is done to one request. `at` is a share of the body, from 0 to 1. */
+/** The fault of one request. `at` is a share of the body, from 0 to 1. */
 export type Fault =
-  /** The connection is reset before anything is answered. */
+  /** The connection is reset before any byte of the answer. */
   | { readonly kind: 'reset' }
-  /** The connection is reset within the answer's body. */
+  /** The connection is reset within the body of the answer. */
   | { readonly kind: 'cut'; readonly at: number }
-  /** The connection is reset within the request's body, which the registry gets in part. */
+  /** The connection is reset within the body of the request; the registry gets a part of it. */
   | { readonly kind: 'cut-request'; readonly afterBytes: number }
-  /** The registry has done what was asked, and the answer is lost. */
+  /** The registry performs the request, but the answer is lost. */
   | { readonly kind: 'lose-answer' }
-  /** Nothing more comes from there on, and the connection stays. */
+  /** The answer stalls at this place, and the connection stays open. */
   | { readonly kind: 'stall'; readonly at: number }
-  /** The body comes in a few pieces, with a pause before each. */
+  /** The body arrives in a few pieces, with a pause before each. */
   | { readonly kind: 'slow'; readonly pieces: number; readonly pauseMs: number }
-  /** One byte of the body has another value. */
+  /** One byte of the body is changed. */
   | { readonly kind: 'corrupt'; readonly at: number }
-  /** The body is shorter (negative) or longer than it should be, and Content-Length says so. */
+  /** The body is shorter (negative) or longer than it should be, with a matching Content-Length. */
   | { readonly kind: 'resize'; readonly bytes: number }
-  /** Content-Length promises so many bytes more than come. */
+  /** Content-Length announces this many bytes more than arrive. */
   | { readonly kind: 'overpromise'; readonly bytes: number }
   /** Headers of the answer are replaced; undefined removes one. */
   | { readonly kind: 'headers'; readonly headers: Readonly<Record<string, string | undefined>> }
-  /** The registry does not hear of it. */
+  /** The proxy answers; the registry does not get the request. */
   | {
       readonly kind: 'answer';
       readonly status: number;
       readonly headers?: Readonly<Record<string, string>>;
       readonly body?: string;
     }
-  /** The whole blob comes, whatever Range was asked for. */
+  /** The answer is the whole blob, regardless of the Range header. */
   | { readonly kind: 'ignore-range' };
 
 /** The faults that need the registry's answer. */
 type AnswerFault = Exclude<Fault, { readonly kind: 'reset' | 'cut-request' | 'lose-answer' | 'answer' }>;
 
-/** Chooses the fault of a request; undefined: it passes unharmed. */
+/** Chooses the fault of a request; undefined: none. */
 export type ChooseFault = (request: IncomingMessage, random: Random) => Fault | undefined;
 
 export interface Passed {
@@ -59,7 +60,7 @@ export interface Passed {
   readonly fault: Fault | undefined;
 }
 
-/** A body that is held in memory to be harmed. */
+/** Largest body that is read into memory to apply a fault to it. */
 const MAX_HELD = 64 * 1024 * 1024;
 
 export class FaultProxy implements AsyncDisposable {
@@ -67,9 +68,9 @@ export class FaultProxy implements AsyncDisposable {
   /** `localhost:PORT`. */
   readonly host: string;
   readonly url: string;
-  /** The requests so far. */
+  /** All requests so far. */
   readonly passed: Passed[] = [];
-  /** May be changed at any time. */
+  /** A test may replace it at any time. */
   choose: ChooseFault;
   readonly #server: Server;
   readonly #target: URL;
@@ -85,7 +86,7 @@ export class FaultProxy implements AsyncDisposable {
     this.url = `http://${this.host}`;
   }
 
-  /** Starts a proxy in front of a server that speaks plain HTTP. */
+  /** Starts a proxy in front of a plain HTTP server. */
   static async start(target: string, choose: ChooseFault = () => undefined, seed = 1): Promise<FaultProxy> {
     const server = createServer();
     await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
@@ -150,7 +151,7 @@ export class FaultProxy implements AsyncDisposable {
   }
 }
 
-/** Passes on the first bytes of a request's body, waits until they are written, and breaks off both sides. */
+/** Forwards the first bytes of a request's body, waits until they are written, and resets both sides. */
 function cutRequest(request: IncomingMessage, upstream: ReturnType<typeof send>, afterBytes: number): void {
   let left = afterBytes;
   let cut = false;
@@ -164,7 +165,7 @@ function cutRequest(request: IncomingMessage, upstream: ReturnType<typeof send>,
     }
     cut = true;
     upstream.write(part, () => {
-      // The registry writes what it has to its storage when the client is gone, so it must have come.
+      // The registry stores the part that it has when the client disconnects, so the part must have arrived.
       setTimeout(() => {
         upstream.destroy();
         request.socket.resetAndDestroy();
@@ -245,13 +246,13 @@ async function whole(answer: IncomingMessage): Promise<Buffer> {
   const chunks: Buffer[] = [];
   let size = 0;
   for await (const chunk of answer as AsyncIterable<Buffer>) {
-    if ((size += chunk.length) > MAX_HELD) throw new Error('the body is too large to be harmed');
+    if ((size += chunk.length) > MAX_HELD) throw new Error('the body is too large for a fault');
     chunks.push(chunk);
   }
   return Buffer.concat(chunks);
 }
 
-/** Resolves when the bytes have been handed to the kernel, or the client is gone. */
+/** Resolves when the kernel has the bytes, or the client has disconnected. */
 function written(response: ServerResponse, bytes: Buffer): Promise<void> {
   return new Promise((resolve) => {
     response.once('close', resolve);
@@ -259,7 +260,7 @@ function written(response: ServerResponse, bytes: Buffer): Promise<void> {
   });
 }
 
-/** Faults of a network: what a client has to survive, one request in `1 / share`. */
+/** Network faults that a client has to survive, for one request in `1 / share`. */
 export function networkFaults(share: number): ChooseFault {
   return (request, random) => {
     if (random.next() >= share) return undefined;
@@ -280,7 +281,7 @@ export function networkFaults(share: number): ChooseFault {
   };
 }
 
-/** Faults of a registry that lies or is damaged: what a client has to notice, one request in `1 / share`. */
+/** Faults of a lying or damaged registry that a client has to detect, for one request in `1 / share`. */
 export function lyingFaults(share: number): ChooseFault {
   return (_request, random) => {
     if (random.next() >= share) return undefined;

@@ -1,6 +1,6 @@
 /**
- * A forward proxy as companies have one: CONNECT for https, absolute URLs for http. It alone knows where the hosts of the
- * test are, so that what reaches them has gone through it.
+ * A forward proxy like those of companies: CONNECT for https, absolute URLs for http. Only the proxy can
+ * resolve the hosts of the test, so each request that reaches them went through the proxy.
  */
 import {
   createServer,
@@ -12,14 +12,14 @@ import {
 import { connect, type AddressInfo, type Socket } from 'node:net';
 
 export interface ForwardProxyOptions {
-  /** Ports on loopback by `HOST:PORT`. */
+  /** Loopback ports by `HOST:PORT`. */
   readonly hosts: Readonly<Record<string, number>>;
-  /** `user:password`, if it asks for one. */
+  /** `user:password`, if the proxy requires it. */
   readonly login?: string;
 }
 
 export class ForwardProxy implements AsyncDisposable {
-  /** `CONNECT host:port` and `GET http://host/path`. */
+  /** Lines like `CONNECT host:port` and `GET http://host/path`. */
   readonly log: string[] = [];
   readonly port: number;
   readonly #server: Server;
@@ -41,7 +41,7 @@ export class ForwardProxy implements AsyncDisposable {
     return proxy;
   }
 
-  /** Of the proxy; `login` as part of it. */
+  /** The URL of the proxy, including `login`. */
   url(login?: string): string {
     return `http://${login === undefined ? '' : `${login}@`}127.0.0.1:${String(this.port)}`;
   }

@@ -1,4 +1,4 @@
-/** A web server of the test's own on loopback, which keeps what it was asked. */
+/** A web server on loopback that records its requests. */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 
@@ -9,7 +9,7 @@ export interface Asked {
   readonly headers: IncomingMessage['headers'];
 }
 
-/** `count`: how often this method and path were asked for, from 1. */
+/** `count`: the number of requests with this method and path, from 1. */
 export type Answer = (
   asked: Asked & { readonly count: number; readonly request: IncomingMessage },
   response: ServerResponse,
@@ -30,12 +30,12 @@ export class HttpServer implements AsyncDisposable {
     this.url = `http://${this.host}`;
   }
 
-  /** Starts a server. An answer that throws ends the connection. */
+  /** Starts a server. An answer that throws closes the connection. */
   static async start(answer: Answer = (_, response) => response.end()): Promise<HttpServer> {
     const server = createServer();
     await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
     const started = new HttpServer(server, answer);
-    // A TLS handshake, which clients try first on loopback.
+    // Clients try a TLS handshake first on loopback.
     server.on('clientError', (_error, socket) => socket.destroy());
     server.on('request', (request, response) => {
       const { method = '', url: path = '', headers } = request;
@@ -48,7 +48,7 @@ export class HttpServer implements AsyncDisposable {
     return started;
   }
 
-  /** `METHOD path` of the requests, without those that look whether there is a registry. */
+  /** `METHOD path` of the requests, without those that only test for a registry. */
   get log(): string[] {
     return this.asked.filter(({ path }) => path !== '/v2/').map(({ method, path }) => `${method} ${path}`);
   }

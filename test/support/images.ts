@@ -1,4 +1,4 @@
-/** Images in memory: layers as tars, a config, names. What archives.ts packs in every format. */
+/** Images in memory: layers as tars, a config, names. archives.ts packs them in every format. */
 import {
   chainIds,
   digestOf,
@@ -26,7 +26,7 @@ export interface TestImage {
   readonly platform: { readonly os: string; readonly architecture: string };
 }
 
-/** A layer of these members, or of files by name and content. */
+/** Returns a layer of these members, or of files by name and content. */
 export function layerOf(content: readonly TarItem[] | Readonly<Record<string, string>>): TestLayer {
   const items = Array.isArray(content)
     ? (content as readonly TarItem[])
@@ -34,7 +34,7 @@ export function layerOf(content: readonly TarItem[] | Readonly<Record<string, st
   return layerFrom(tar(items));
 }
 
-/** A layer of these bytes, whatever they are. */
+/** Returns a layer with these bytes, which need not be a tar. */
 export function layerFrom(bytes: Buffer): TestLayer {
   return { tar: bytes, diffId: digestOf(bytes) as Digest as DiffID };
 }
@@ -43,13 +43,13 @@ export interface ImageOptions {
   readonly tags?: readonly string[];
   readonly parent?: TestImage;
   readonly platform?: { readonly os: string; readonly architecture: string; readonly variant?: string };
-  /** Of the config's `config`. */
+  /** The `config` member of the config. */
   readonly config?: Readonly<Record<string, unknown>>;
-  /** Further or other members of the document; undefined leaves one out. */
+  /** Additional or replaced members of the document; undefined removes one. */
   readonly document?: Readonly<Record<string, unknown>>;
 }
 
-/** An image whose history has one step for each layer. */
+/** Returns an image whose history has one step for each layer. */
 export function imageOf(layers: readonly TestLayer[], options: ImageOptions = {}): TestImage {
   const platform = options.platform ?? { os: 'linux', architecture: 'amd64' };
   const diffIds = layers.map(({ diffId }) => diffId);

@@ -1,12 +1,14 @@
-// Loaded by LD_PRELOAD into a program under test: counts its calls that change something below INJECT_ROOT (or mount
-// anything), in the order in which its threads make them, and lets the INJECT_AT-th fail or kill the process.
+// A library for LD_PRELOAD. It counts the calls of a program that change something below INJECT_ROOT (or
+// mount anything), in the order in which the threads make them. The call number INJECT_AT fails, or kills the
+// process.
 //
 //   INJECT_ROOT   directories, separated by colons
 //   INJECT_AT     number of the call, from 1; 0: none
-//   INJECT_ERRNO  what that call fails with; without it the process is killed before the call
+//   INJECT_ERRNO  the error of that call; without it the process is killed before the call
 //   INJECT_LOG    file that gets a line for each counted call: its number, name and path
 //
-// Calls through libc only, which are all that Node and the addon make; what libc itself calls (mkdtemp) is not seen.
+// It sees only calls through libc; Node and the addon make no others. It does not see calls that libc itself
+// makes (mkdtemp).
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
@@ -56,7 +58,7 @@ static const char *of_fd(int fd, char *buffer) {
   return buffer;
 }
 
-// Whether the call is to fail; `errno` then says how.
+// Whether the call shall fail; then `errno` is set.
 static int hit(const char *call, const char *path) {
   int saved = errno;
   int number = atomic_fetch_add(&counted, 1) + 1;

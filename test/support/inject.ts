@@ -1,6 +1,6 @@
 /**
- * Runs a program in which one call that changes a directory fails or kills it (inject.c): the n-th of all its threads together,
- * wherever it is made. Without a number it counts.
+ * Runs a program in which one call that changes a directory fails or kills the process (inject.c): the n-th
+ * call of all threads together. Without a number it only counts.
  */
 import { readFileSync, rmSync } from 'node:fs';
 import { constants } from 'node:os';
@@ -15,16 +15,16 @@ export type Errno = 'EIO' | 'ENOSPC' | 'EINTR' | 'EMFILE' | 'ENOMEM';
 export interface Injection {
   /** Number of the call, from 1; 0: none. */
   readonly at: number;
-  /** What it fails with. Without: the process is killed before it. */
+  /** The error of that call. Without it, the process is killed before the call. */
   readonly errno?: Errno;
 }
 
 export interface Injected extends Ran {
-  /** The calls that were counted, `NAME PATH`, in order. */
+  /** The counted calls as `NAME PATH`, in order. */
   readonly calls: readonly string[];
 }
 
-/** An injector whose library is in a scratch directory. */
+/** Compiles the library in a scratch directory, and runs programs with it. */
 export class Injector {
   readonly #library: string;
   readonly #log: string;
@@ -40,7 +40,7 @@ export class Injector {
     return new Injector(library, join(scratch, 'inject.log'));
   }
 
-  /** Runs Node with these arguments; the calls below `directory` count. */
+  /** Runs Node with these arguments, and counts the calls below `directory`. */
   async run(args: readonly string[], directory: string, { at, errno }: Injection): Promise<Injected> {
     rmSync(this.#log, { force: true });
     const ran = await run(process.execPath, args, {

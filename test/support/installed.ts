@@ -1,4 +1,4 @@
-/** Projects that have the packed package installed, and the programs in them (test/fixtures/installed). */
+/** Projects that install the packed package, with the programs of test/fixtures/installed. */
 import { cpSync, mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { dockerArchive } from './archives.ts';
@@ -9,7 +9,7 @@ import { tar } from './tar.ts';
 
 const IMAGE = imageOf([layerOf({ 'etc/motd': 'hello' })], { tags: ['app:1'] });
 
-/** What a program prints that could use the library. */
+/** The output of a program that could use the library. */
 export const USED = JSON.stringify({ id: IMAGE.id, motd: 'hello', refused: 'ERR_IMAGE_NOT_FOUND' });
 
 /** Writes the archive that the programs load. */
@@ -18,7 +18,7 @@ export function writeArchive(path: string): string {
   return path;
 }
 
-/** A project with the programs, which depends on `dependencies`. */
+/** Creates a project with the programs and these dependencies. */
 export function makeProject(directory: string, dependencies: Readonly<Record<string, string>>): string {
   mkdirSync(directory, { recursive: true });
   cpSync(join(HOME, 'test/fixtures/installed'), directory, { recursive: true });
@@ -26,10 +26,10 @@ export function makeProject(directory: string, dependencies: Readonly<Record<str
   return directory;
 }
 
-/** What package managers and their scripts run; no compiler, no make, no python. */
+/** Programs that package managers and their scripts run; no compiler, no make, no python. */
 const PROGRAMS = ['sh', 'env', 'uname', 'dirname', 'basename', 'sed', 'readlink', 'cat', 'ldd', 'getconf'];
 
-/** A PATH on which nothing can compile. */
+/** Returns a PATH without a compiler. */
 export function pathWithoutCompiler(directory: string, nodeProgram: string): string {
   mkdirSync(directory, { recursive: true });
   symlinkSync(nodeProgram, join(directory, 'node'));

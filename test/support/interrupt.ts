@@ -1,8 +1,8 @@
-/** Native calls of this process that fail, or end with it, at a chosen step. */
+/** Makes native calls of this process fail at a chosen step, or from that step on. */
 import { vi } from 'vitest';
 import { native, type BatchStep } from '../../src/system/native.ts';
 
-/** A system error as the kernel gives it. */
+/** Returns a system error in the form of the kernel's. */
 export function systemError(code: string, errno: number): Error {
   return Object.assign(new Error(`${code}: injected`), { code, errno: -errno, syscall: 'injected' });
 }
@@ -14,16 +14,16 @@ export const FAULTS = {
 } as const;
 
 export interface Interruption {
-  /** The first step that is not done; from 0. */
+  /** The first step that is not done, from 0. */
   readonly at: number;
   readonly error: Error;
-  /** Nothing is done after it, as if the process had died there; else only this one step fails. */
+  /** All later steps fail too, as if the process had died there. Otherwise only this step fails. */
   readonly dying?: boolean;
 }
 
 /**
- * Every step of `native.batch` and every tree of `native.removeTree` counts, until `vi.restoreAllMocks()`.
- * @returns whether the step was reached
+ * Counts every step of `native.batch` and every tree of `native.removeTree`, until `vi.restoreAllMocks()`.
+ * @returns a function that says whether the step was reached
  */
 export function interrupt({ at, error, dying = false }: Interruption): () => boolean {
   const { batch, removeTree } = native;

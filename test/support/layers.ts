@@ -13,7 +13,7 @@ export const LIMITS: LayerLimits = {
   maxPaxBytes: 1 << 20,
 };
 
-/** A layer of one file, different for each name and content. */
+/** Returns a layer of one file, different for each name and content. */
 export function layerTar(name: string, content: string | Uint8Array = name): Buffer {
   return tar([
     { name: 'dir/', type: 'directory', mode: 0o750 },
@@ -21,7 +21,7 @@ export function layerTar(name: string, content: string | Uint8Array = name): Buf
   ]);
 }
 
-/** A layer of `bytes` incompressible bytes. */
+/** Returns a layer of `bytes` incompressible bytes. */
 export function bigTar(bytes: number): Buffer {
   return tar([{ name: 'big', content: randomBytes(bytes) }]);
 }
@@ -30,12 +30,12 @@ export function diffIdOf(bytes: Uint8Array): DiffID {
   return digestOf(bytes) as string as DiffID;
 }
 
-/** The bytes in chunks of `size`. */
+/** Yields the bytes in chunks of `size`. */
 export async function* chunks(bytes: Uint8Array, size = 1000): AsyncGenerator<Uint8Array> {
   for (let at = 0; at < bytes.length; at += size) yield bytes.subarray(at, at + size);
 }
 
-/** Every path below `root` with what tells it apart: type, mode, owner, and its link or short content. */
+/** Returns every path below `root` with its type, mode, owner, and link target or short content. */
 export function snapshot(root: string, skip: readonly string[] = []): Record<string, string> {
   const found: Record<string, string> = {};
   for (const path of (readdirSync(root, { recursive: true }) as string[]).sort()) {

@@ -1,6 +1,4 @@
-/**
- * The layerstack command as a user runs it: the built CLI in a process of its own.
- */
+/** The layerstack command, run like a user does: the built command in its own process. */
 import { readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -11,7 +9,9 @@ const HOME = fileURLToPath(new URL('../../', import.meta.url));
 /** The CLI's entry point. */
 export const CLI = join(HOME, 'dist/bundle/main.js');
 
-/** @throws Error when `dist` is older than the sources: the test would judge another program. */
+/**
+ * @throws Error if `dist` is older than the sources: the test would run an old program.
+ */
 function checkBuilt(): void {
   const built = statSync(CLI, { throwIfNoEntry: false })?.mtimeMs ?? 0;
   const newest = ['src', 'packaging']
@@ -24,7 +24,7 @@ function checkBuilt(): void {
 
 let checked = false;
 
-/** The CLI on one root. */
+/** The command on one root. */
 export class LayerstackCli {
   readonly root: string;
   readonly #options: readonly string[];
@@ -36,7 +36,7 @@ export class LayerstackCli {
     this.#options = options;
   }
 
-  /** Arguments of `node` for a command, for running it under another program. */
+  /** Arguments of `node` for a command, to run it under another program. */
   argv(...args: string[]): string[] {
     return [CLI, '--root', this.root, ...this.#options, ...args];
   }
@@ -46,12 +46,12 @@ export class LayerstackCli {
     return run(process.execPath, this.argv(...args), options);
   }
 
-  /** Runs a command that has to succeed, and gives its standard output without the final newline. */
+  /** Runs a command that must succeed, and returns its standard output without the final newline. */
   async run(...args: string[]): Promise<string> {
     return (await mustRun(process.execPath, this.argv(...args))).stdout.trimEnd();
   }
 
-  /** `inspect` of one object. */
+  /** Runs `inspect` for one object. */
   async inspect(name: string): Promise<Record<string, unknown>> {
     const documents = JSON.parse(await this.run('inspect', name)) as Record<string, unknown>[];
     const first = documents[0];

@@ -1,4 +1,7 @@
-/** What the tests of load share: a store of their own, every way to hand in an archive, and what a store must hold. */
+/**
+ * Shared by the tests of load: a store of their own, every form in which load accepts an archive, and checks
+ * of the store.
+ */
 import { readdir, readFile, writeFile } from 'node:fs/promises';
 import { createReadStream, mkdtempSync } from 'node:fs';
 import { join } from 'node:path';
@@ -23,7 +26,7 @@ export class LoadStore {
   readonly root: Root;
   readonly layers: LayerStore;
   readonly images: ImageStore;
-  /** Of the last load. */
+  /** Events of the last load. */
   events: ProgressEvent[] = [];
 
   private constructor(directory: string, root: Root) {
@@ -33,7 +36,9 @@ export class LoadStore {
     this.images = new ImageStore(root, this.layers);
   }
 
-  /** @param path where the root shall be; default: in a new scratch directory */
+  /**
+   * @param path - path of the root; default: in a new scratch directory
+   */
   static async open(path?: string): Promise<LoadStore> {
     const directory = makeScratch('load');
     return new LoadStore(directory, await Root.open(path ?? join(directory, 'root')));
@@ -48,7 +53,7 @@ export class LoadStore {
     return load(this, source, { onProgress: (event) => this.events.push(event), ...options });
   }
 
-  /** How many layers the last load read, and how many it found. */
+  /** Counts the layers that the last load read, and those that existed already. */
   counts(): { read: number; existing: number } {
     const of = (type: string) => this.events.filter((event) => event.type === type).length;
     return { read: of('layer-start'), existing: of('layer-exists') };
@@ -64,17 +69,17 @@ export class LoadStore {
     await this.close();
   }
 
-  /** A new empty directory of this test. */
+  /** Creates an empty directory of this test. */
   scratch(): string {
     return mkdtempSync(join(this.directory, 'scratch-'));
   }
 
-  /** Every name in `directory` of the store; empty where it is missing. */
+  /** Returns every name in `directory` of the store; none if it is missing. */
   async names(directory: string): Promise<string[]> {
     return (await readdir(join(this.path, directory)).catch(() => [])).sort();
   }
 
-  /** Nothing is staged, marked or half made: all overlay2 directories and links belong to layers. */
+  /** Expects no staged, marked or incomplete object: all overlay2 directories and links belong to layers. */
   async expectClean(): Promise<void> {
     expect(await this.names('image/overlay2/layerdb/tmp')).toEqual([]);
     const chains = await this.names('image/overlay2/layerdb/sha256');
@@ -91,7 +96,7 @@ export class LoadStore {
       );
   }
 
-  /** The store holds exactly these images and their layers. */
+  /** Expects exactly these images and their layers in the store. */
   async expectImages(...images: readonly TestImage[]): Promise<void> {
     await this.expectClean();
     expect(await this.names('image/overlay2/imagedb/content/sha256')).toEqual(
@@ -106,7 +111,7 @@ export class LoadStore {
     );
   }
 
-  /** The content of a file of a layer. */
+  /** Returns the content of a file of a layer. */
   async layerFile(image: TestImage, depth: number, name: string): Promise<string> {
     const chain = image.chain[depth];
     if (chain === undefined) throw new Error(`no layer ${String(depth)}`);
@@ -129,7 +134,7 @@ const gzipFile = async (store: LoadStore, items: readonly TarItem[]): Promise<st
   return path;
 };
 
-/** Every way to hand in an archive. */
+/** Every form in which load accepts an archive. */
 export const WAYS = {
   file,
   'gzip file': gzipFile,
@@ -146,7 +151,7 @@ export const WAYS = {
 export type Way = keyof typeof WAYS;
 export const ALL_WAYS = Object.keys(WAYS) as Way[];
 
-/** The bytes in pieces that fit no block. */
+/** Yields the bytes in pieces that do not match any block size. */
 export function chunksOf(bytes: Buffer, length: number): Readable {
   const count = Math.ceil(bytes.length / length);
   return Readable.from(

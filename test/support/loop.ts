@@ -1,13 +1,11 @@
-/**
- * Fresh file systems for tests: loop ext4 and xfs, and tmpfs, each mounted in a scratch directory.
- */
+/** New file systems for tests: loop ext4 and xfs, and tmpfs, each mounted in a scratch directory. */
 import { mkdirSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { must } from './process.ts';
 import { dropScratch, makeScratch } from './scratch.ts';
 
 export interface Volume {
-  /** Where it is mounted. */
+  /** The mount point. */
   readonly path: string;
   unmount(): Promise<void>;
 }
@@ -20,7 +18,7 @@ export interface VolumeOptions {
   readonly mount?: string;
 }
 
-/** A new file system that was never written to. The caller unmounts it. */
+/** Creates and mounts a file system. The caller unmounts it. */
 export async function makeVolume(type: 'ext4' | 'xfs' | 'tmpfs', options: VolumeOptions): Promise<Volume> {
   const scratch = makeScratch(type);
   const path = join(scratch, 'mnt');

@@ -1,4 +1,7 @@
-/** The service manager's side of sd_notify(3): a datagram socket (python's, since Node has none) that keeps what it is told. */
+/**
+ * The service manager's side of sd_notify(3): a datagram socket (in Python, because Node has none) that
+ * records its messages.
+ */
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -31,12 +34,12 @@ export class NotifySocket implements AsyncDisposable {
     return socket;
   }
 
-  /** The datagrams so far. */
+  /** All datagrams so far. */
   get messages(): string[] {
     return this.#lines().slice(1);
   }
 
-  /** The first datagram that has this in it, when it comes. */
+  /** Waits for the first datagram that contains this text. */
   async received(text: string): Promise<string> {
     const found = (lines: readonly string[]): string | undefined => lines.find((line) => line.includes(text));
     await this.#until((lines) => found(lines) !== undefined);

@@ -1,6 +1,7 @@
 /**
- * Directories for tests that mount: made below the temporary directory, and removed with every mount in them, also
- * after a failure. And two ways to write a tree down: as a spec to build it from, and as lines to compare.
+ * Directories for tests that mount: they are created below the temporary directory, and removed with all
+ * their mounts, even after a failure. Also two forms of a tree: a spec to build it from, and lines to
+ * compare.
  */
 import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
@@ -33,7 +34,7 @@ export function unmountBelow(dir: string): void {
   for (const point of points.reverse()) execFileSync('umount', ['-l', point]);
 }
 
-/** A fresh directory for this test. */
+/** Creates a directory for this test. */
 export function scratch(): string {
   const dir = realpathSync(mkdtempSync(join(tmpdir(), 'layerstack-')));
   onTestFinished(() => {
@@ -43,7 +44,7 @@ export function scratch(): string {
   return dir;
 }
 
-/** A tree to build. */
+/** The spec of a tree. */
 export type Node =
   | { readonly kind: 'file'; readonly content: string; readonly mode: number; readonly uid: number }
   | { readonly kind: 'link'; readonly target: string }
@@ -60,7 +61,7 @@ export interface DirectoryNode {
   readonly children: Readonly<Record<string, Node>>;
 }
 
-/** Builds `node` at `path`, with times that are neither now nor equal. */
+/** Builds `node` at `path`, with different times that are not now. */
 export async function build(path: string, node: Node): Promise<void> {
   switch (node.kind) {
     case 'file':
@@ -89,7 +90,7 @@ export async function build(path: string, node: Node): Promise<void> {
   }
 }
 
-/** Random directory trees with these names, at most `depth` directories deep. */
+/** Generates directory trees with these names, at most `depth` directories deep. */
 export function directories(names: readonly string[], depth: number): fc.Arbitrary<DirectoryNode> {
   const leaf: fc.Arbitrary<Node> = fc.oneof(
     fc.record({
@@ -120,13 +121,13 @@ export function directories(names: readonly string[], depth: number): fc.Arbitra
 }
 
 export interface SnapshotOptions {
-  /** Compare times; not of links, which tests cannot set. Default true. */
+  /** Compares times, except those of links, which tests cannot set. Default true. */
   readonly times?: boolean;
-  /** Attributes of overlayfs to compare; others of its own depend on where a file is. Default none. */
+  /** Attributes of overlayfs to compare; its other ones depend on the place of a file. Default none. */
   readonly overlayXattrs?: readonly string[];
 }
 
-/** One line for every entry below `dir`, and for `dir` itself, with all that can be seen of it. */
+/** Returns one line with all visible facts for `dir` itself and for every entry below it. */
 export async function snapshot(dir: string, options: SnapshotOptions = {}): Promise<string[]> {
   const lines: string[] = [];
   await describe(dir, '.', options, lines);
@@ -149,7 +150,7 @@ async function describe(dir: string, name: string, options: SnapshotOptions, lin
   }
   lines.push(facts.join(' '));
   if (stat.isDirectory()) {
-    // In a directory that does not merge, overlayfs lists whiteouts that it then does not find.
+    // In a directory that does not merge, overlayfs lists whiteouts that stat then does not find.
     const children = readdirSync(path).filter((child) =>
       lstatSync(join(path, child), { throwIfNoEntry: false }),
     );

@@ -1,4 +1,4 @@
-/** The package as it is published, made once for a test file. */
+/** The package in its published form, packed once for a test file. */
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -6,13 +6,13 @@ import { must } from './process.ts';
 
 export const HOME = fileURLToPath(new URL('../../', import.meta.url));
 
-/** Makes what `npm pack` makes, in `directory`; dist stays as it is, since other tests start it meanwhile. */
+/** Runs `npm pack` into `directory`. dist stays as it is, because other tests run it at the same time. */
 export async function packed(directory: string): Promise<string> {
   await must('npm', ['run', 'prebuild'], { cwd: HOME });
   return packedAsIs(directory);
 }
 
-/** The same with what is prebuilt already, if anything is. */
+/** As {@link packed}, but includes prebuilt addons if there are any. */
 export async function packedAsIs(directory: string): Promise<string> {
   mkdirSync(directory, { recursive: true });
   const pack = ['pack', '--ignore-scripts', '--json', '--pack-destination', directory];

@@ -1,11 +1,11 @@
 /**
- * The programs that the conformance suite compares with. In CI a missing one fails the suite: a comparison that did
- * not happen must not look like one that held. Elsewhere what needs it is skipped, and says so.
+ * The programs that the conformance suite compares with. In CI a missing one fails the suite: a skipped
+ * comparison must not look like a successful one. Elsewhere the comparison is skipped, and a warning says so.
  */
 import { accessSync, constants } from 'node:fs';
 import { delimiter, join } from 'node:path';
 
-/** The path of a program, or undefined. */
+/** Returns the path of a program, or undefined. */
 export function findProgram(name: string): string | undefined {
   for (const directory of [...(process.env['PATH'] ?? '').split(delimiter), '/usr/sbin', '/sbin']) {
     const path = join(directory, name);
@@ -20,8 +20,8 @@ export function findProgram(name: string): string | undefined {
 }
 
 /**
- * Whether all of `names` are there; says which are not.
- * @throws Error naming the missing ones in CI.
+ * Whether all of `names` are installed. Warns about missing ones.
+ * @throws Error with the missing names in CI.
  */
 export function havePeers(...names: string[]): boolean {
   const missing = names.filter((name) => !findProgram(name));

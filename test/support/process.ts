@@ -1,6 +1,4 @@
-/**
- * Runs the programs that the tests compare with: bytes in, bytes out, nothing through a shell.
- */
+/** Runs the programs that the tests compare with: bytes in, bytes out, without a shell. */
 import { spawn } from 'node:child_process';
 
 export interface RunOptions {
@@ -49,7 +47,7 @@ export function run(program: string, args: readonly string[], options: RunOption
   });
 }
 
-/** Runs a program that has to succeed, and gives what it printed. */
+/** Runs a program that must succeed, and returns its output as text. */
 export async function must(
   program: string,
   args: readonly string[],
@@ -58,7 +56,7 @@ export async function must(
   return (await mustRun(program, args, options)).stdout;
 }
 
-/** As {@link must}, with the bytes. */
+/** As {@link must}, but returns bytes. */
 export async function mustRun(
   program: string,
   args: readonly string[],
@@ -69,7 +67,7 @@ export async function mustRun(
   throw new Error(describeFailure(ran));
 }
 
-/** What ran, how it ended and the end of what it said. */
+/** Describes a failed run: the command, its exit status, and the end of its output. */
 export function describeFailure(ran: Ran): string {
   const end = String(ran.status ?? ran.signal);
   return `${ran.command}: exit ${end}\n${ran.stdout.slice(-2000)}\n${ran.stderr.slice(-4000)}`;

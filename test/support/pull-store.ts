@@ -29,7 +29,7 @@ export interface DescriptorJson {
   readonly platform?: object;
 }
 
-/** What a registry sends for a blob: the test's own bytes, from an offset on. */
+/** Returns a registry's answer for a blob. The test chooses the bytes and the offset. */
 export type Serve = (offset: number, bytes: Buffer, asked: number) => Partial<OpenedBlob> | undefined;
 
 export function gone(what: string): LayerstackError {
@@ -46,7 +46,7 @@ export class FakeRepository implements PullSource, TagSource {
   readonly retry = { attempts: 6, pauseMs: 1, maxRetryAfterMs: 1000 };
   readonly blobs = new Map<Digest, Buffer>();
   readonly manifests = new Map<string, { bytes: Buffer; mediaType: string }>();
-  /** How often each blob was asked for, and from which offsets. */
+  /** Requests for each blob, with their offsets. */
   readonly asked = new Map<Digest, number[]>();
   serve: Serve = () => undefined;
 
@@ -111,7 +111,7 @@ export class FakeRepository implements PullSource, TagSource {
   }
 }
 
-/** Bytes in chunks of a network's size; then `failure`, if there is one. */
+/** Yields bytes in chunks of a network's size, then throws `failure` if it is given. */
 export async function* pieces(
   bytes: Buffer,
   failure?: Error,
@@ -126,7 +126,7 @@ export async function* pieces(
 export class RepositoryServer implements AsyncDisposable {
   readonly url: string;
   readonly host: string;
-  /** Blobs in the order in which they were asked for. */
+  /** Requested blobs, in order. */
   readonly blobs: Digest[] = [];
   readonly #server: Server;
 
@@ -171,7 +171,7 @@ export class RepositoryServer implements AsyncDisposable {
   }
 }
 
-/** The client of a repository at this host, with pauses for tests. */
+/** Returns a client of a repository at this host, with short pauses. */
 export function clientOf(host: string, path = 't/x', stallMs = 2000): RepositoryClient {
   return openRepository(`${host}/${path}`, {
     settings: defaultSettings('registries.json', {}),
@@ -186,7 +186,7 @@ export function clientOf(host: string, path = 't/x', stallMs = 2000): Repository
 /** A store to pull into. */
 export class PullStore {
   readonly store: LoadStore;
-  /** Of the last pull. */
+  /** Events of the last pull. */
   events: ProgressEvent[] = [];
 
   private constructor(store: LoadStore) {

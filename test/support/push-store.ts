@@ -1,4 +1,4 @@
-/** A registry in memory that is pushed to, and a store to push from. */
+/** A registry in memory to push to, and a store to push from. */
 import { abortError } from '../../src/core/abort.ts';
 import { digestOf, type Digest } from '../../src/core/digest.ts';
 import { LayerstackError } from '../../src/core/errors.ts';
@@ -21,19 +21,19 @@ export interface ManifestJson {
   readonly layers: readonly { readonly digest: Digest; readonly size: number; readonly mediaType: string }[];
 }
 
-/** Called before a request is answered; may throw, or wait. */
+/** Called before a request is answered. It may throw or wait. */
 export type Meddle = (request: string, signal: AbortSignal | undefined) => Promise<void> | void;
 
-/** One repository of a registry. Those of one registry know each other's blobs for mounts. */
+/** One repository of a registry. Repositories of one registry share their blobs for mounts. */
 export class FakeTarget {
   readonly repository: string;
   readonly blobs = new Map<Digest, Buffer>();
   readonly manifests = new Map<string, { bytes: Buffer; mediaType: string }>();
-  /** `METHOD what`, in order. */
+  /** Requests as `METHOD what`, in order. */
   readonly requests: string[] = [];
-  /** Uploads that were given up. */
+  /** Number of cancelled uploads. */
   cancelled = 0;
-  /** How many bytes of a blob are taken before the connection breaks, once. */
+  /** The next upload of a blob breaks after this many bytes. */
   breakAfter: number | undefined;
   meddle: Meddle = () => undefined;
   readonly #registry: Map<string, FakeTarget>;
@@ -43,7 +43,7 @@ export class FakeTarget {
     this.#registry = registry.set(repository, this);
   }
 
-  /** Another repository of the same registry. */
+  /** Returns another repository of the same registry. */
   beside(repository: string): FakeTarget {
     return new FakeTarget(repository, this.#registry);
   }
@@ -52,7 +52,7 @@ export class FakeTarget {
     return JSON.parse(String(this.manifests.get(tag)?.bytes)) as ManifestJson;
   }
 
-  /** How many requests of a kind there were. */
+  /** Counts the requests of a kind. */
   count(method: string): number {
     return this.requests.filter((request) => request.startsWith(`${method} `)).length;
   }
@@ -99,7 +99,10 @@ export class FakeTarget {
     this.blobs.set(digest(), bytes);
   }
 
-  /** As distribution: who does not accept what the tag names is shown schema 1, which the client refuses. */
+  /**
+   * As distribution does: a client that does not accept the type of the tag's manifest gets schema 1, which
+   * the client refuses.
+   */
   async headManifest(
     tag: string,
     { accept }: { accept?: readonly string[] | undefined } = {},
@@ -157,7 +160,7 @@ export class PushStore implements AsyncDisposable {
   readonly store: LoadStore;
   readonly distribution: Distribution;
   originals: Pick<OriginalImages, 'find'> | undefined;
-  /** Of the last push. */
+  /** Events of the last push. */
   events: ProgressEvent[] = [];
 
   private constructor(store: LoadStore) {
@@ -165,7 +168,7 @@ export class PushStore implements AsyncDisposable {
     this.distribution = new Distribution(store.root);
   }
 
-  /** A store that holds these images. */
+  /** Opens a store that holds these images. */
   static async open(...images: readonly TestImage[]): Promise<PushStore> {
     const store = await LoadStore.open();
     await store.load(chunksOf(tar(dockerArchive(images)), 65_536));

@@ -1,4 +1,4 @@
-/** A client as tests want it: impatient, and without what the machine's files say. */
+/** Registry clients for tests: with short pauses, and without the machine's configuration. */
 import { defaultLogger } from '../../src/system/log.ts';
 import {
   openRepository,
@@ -22,7 +22,7 @@ export interface TestAccess extends Partial<RegistryAccess> {
   readonly certsDirectory?: string;
 }
 
-/** An access without credentials, mirrors, proxies and certificates, whose pauses are short. */
+/** Returns an access without credentials, mirrors, proxies and certificates, and with short pauses. */
 export function testAccess({ hosts = {}, certsDirectory, ...rest }: TestAccess = {}): RegistryAccess {
   const settings = defaultSettings('/etc/test/registries.json', {});
   return {
@@ -44,7 +44,7 @@ export function testClient(repository: string, access?: TestAccess): RepositoryC
   return openRepository(repository, testAccess(access));
 }
 
-/** All bytes of a body. */
+/** Reads all bytes of a body. */
 export async function drain(body: AsyncIterable<Uint8Array>): Promise<Buffer> {
   const chunks: Uint8Array[] = [];
   for await (const chunk of body) chunks.push(chunk);

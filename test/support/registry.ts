@@ -17,31 +17,34 @@ const STOP_TIMEOUT_MS = 10_000;
 export interface RegistryOptions {
   /** Users by name, with their passwords: `htpasswd` basic authentication. */
   readonly users?: Readonly<Record<string, string>>;
-  /** A token server's realm, and the certificates that its tokens are signed by. */
+  /** Realm of a token server, and the certificates that sign its tokens. */
   readonly token?: {
     readonly realm: string;
     readonly service: string;
     readonly issuer: string;
     readonly rootCertBundle: string;
   };
-  /** Files of the server's certificate and key; `clientCas`: clients have to show a certificate of one of these. */
+  /**
+   * Files of the server's certificate and key. With `clientCas`, clients must present a certificate of one of
+   * these authorities.
+   */
   readonly tls?: {
     readonly certificate: string;
     readonly key: string;
     readonly clientCas?: readonly string[];
   };
-  /** `REGISTRY_STORAGE_DELETE_ENABLED`. Default false, as the registry's own. */
+  /** `REGISTRY_STORAGE_DELETE_ENABLED`. Default false, like the registry's own default. */
   readonly delete?: boolean;
-  /** Serves what this registry has, and nothing is pushed: `proxy.remoteurl`. */
+  /** Serves the content of this registry and refuses pushes: `proxy.remoteurl`. */
   readonly mirrorOf?: string;
 }
 
 export class Registry implements AsyncDisposable {
-  /** `localhost:PORT`, as references have it. */
+  /** `localhost:PORT`, for use in references. */
   readonly host: string;
   readonly port: number;
   readonly url: string;
-  /** Where blobs and manifests are: `docker/registry/v2/{blobs,repositories}`. */
+  /** The folder with blobs and manifests: `docker/registry/v2/{blobs,repositories}`. */
   readonly storage: string;
   readonly #work: string;
   readonly #child: ChildProcess;
@@ -55,7 +58,7 @@ export class Registry implements AsyncDisposable {
     this.#child = child;
   }
 
-  /** Starts a registry and waits until it answers. @throws Error with its log when it does not. */
+  /** Starts a registry and waits until it answers. @throws Error with its log if it does not answer. */
   static async start(options: RegistryOptions = {}): Promise<Registry> {
     const work = makeScratch('registry');
     const port = await freePort();
@@ -80,12 +83,12 @@ export class Registry implements AsyncDisposable {
     return registry;
   }
 
-  /** What the registry has logged so far: a line for each request. */
+  /** Returns the registry's log so far: a line for each request. */
   log(): string {
     return readFileSync(join(this.#work, 'log'), 'utf8');
   }
 
-  /** Ends the process and removes its storage; a second call does nothing. */
+  /** Ends the process and removes its storage. A second call does nothing. */
   async stop(): Promise<void> {
     if (!this.#ended() && this.#child.pid) {
       const ended = new Promise((resolve) => this.#child.once('exit', resolve));
@@ -105,7 +108,7 @@ export class Registry implements AsyncDisposable {
     return this.#child.exitCode !== null || this.#child.signalCode !== null;
   }
 
-  /** Whether something listens there: with client certificates a handshake that is refused is an answer too. */
+  /** Whether the registry listens. With client certificates, a refused handshake counts as an answer too. */
   #answers(): Promise<boolean> {
     return new Promise((resolve) => {
       const options = { rejectUnauthorized: false, agent: false } as const;
@@ -120,7 +123,7 @@ export class Registry implements AsyncDisposable {
   }
 }
 
-/** A loopback port that was free a moment ago. */
+/** Returns a loopback port that was free a moment ago. */
 export async function freePort(): Promise<number> {
   const server = createServer();
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
@@ -129,7 +132,7 @@ export async function freePort(): Promise<number> {
   return port;
 }
 
-/** The registry's configuration, JSON being YAML. */
+/** Returns the registry's configuration. JSON is valid YAML. */
 async function configOf(options: RegistryOptions, work: string, port: number): Promise<string> {
   const { users, token, tls, mirrorOf } = options;
   const auth: Record<string, object> = {};

@@ -1,4 +1,4 @@
-/** Small images in a registry, put there by the client under test or by another one. */
+/** Puts small images into a registry, with the client under test or with another one. */
 import { MEDIA_TYPES } from '../../src/core/descriptor.ts';
 import { digestOf, type Digest } from '../../src/core/digest.ts';
 import type { RepositoryClient } from '../../src/transfer/registry/client.ts';
@@ -28,7 +28,7 @@ export interface PutImage {
   readonly layer: PutBlob;
 }
 
-/** Uploads an image of one layer (which is no tar: nobody extracts it). */
+/** Uploads an image of one layer. The layer is not a tar, because nobody extracts it. */
 export async function putImage(
   client: RepositoryClient,
   tag: string,

@@ -1,4 +1,6 @@
-/** What in-root resolution promises, whichever way the process resolves: by openat2 or by its own walk. */
+/**
+ * The guarantees of path resolution in a root. They hold both with openat2 and with the process's own walk.
+ */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
@@ -10,7 +12,7 @@ import { scratch } from './overlay.ts';
 
 const swapper = fileURLToPath(new URL('../fixtures/swap.mjs', import.meta.url));
 
-/** `<dir>/outside/secret` beside `<dir>/root`, in which paths are resolved. */
+/** Creates `<dir>/outside/secret` beside `<dir>/root`, in which paths are resolved. */
 function tree(): { dir: string; root: string } {
   const dir = scratch();
   const root = join(dir, 'root');
@@ -87,7 +89,8 @@ export function resolveSuite(): void {
 
     test('of the kernel lead nowhere outside', async () => {
       const { dir } = tree();
-      // Below /proc, `self/cwd` and `self/root` are links that jump; as text they are paths below the root.
+      // Below /proc, `self/cwd` and `self/root` are magic links of the kernel. Read as text, they are paths
+      // below the root.
       for (const link of ['self/cwd', 'self/root', 'self/fd/0', 'self/exe']) {
         const found = await read('/proc', `${link}${dir}/outside/secret`).catch((error: unknown) => error);
         expect(found === null || (found as { code?: string }).code === 'ELOOP').toBe(true);

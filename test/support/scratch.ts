@@ -1,17 +1,18 @@
 /**
- * A scratch directory of a test: everything mounted below it is unmounted, and it is removed, also after failures.
+ * Scratch directories of tests. All mounts below them are unmounted, and they are removed, even after
+ * failures.
  */
 import { mkdtempSync, readFileSync, realpathSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { run } from './process.ts';
 
-/** A new directory with a canonical path. */
+/** Creates a directory and returns its canonical path. */
 export function makeScratch(name: string): string {
   return realpathSync(mkdtempSync(join(tmpdir(), `layerstack-${name}-`)));
 }
 
-/** Mount points at or below `directory`, the latest mount first. */
+/** Returns the mount points at or below `directory`, the latest mount first. */
 export function mountsBelow(directory: string): string[] {
   return readFileSync('/proc/self/mountinfo', 'utf8')
     .split('\n')

@@ -1,6 +1,6 @@
 /**
- * `layerstack serve` as systemd or a shell starts it: the built command in a process of its own, on a root and a socket of its
- * own, and plain requests to it.
+ * `layerstack serve` as systemd or a shell starts it: the built command in its own process, with its own root
+ * and socket, and plain requests to it.
  */
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
@@ -21,18 +21,18 @@ export interface Reply {
 }
 
 export interface ServeOptions {
-  /** Of `serve`; without a `--host` the default is a socket in `directory`. */
+  /** Arguments of `serve`. Without a `--host` the socket is in `directory`. */
   readonly args?: readonly string[];
   readonly env?: Readonly<Record<string, string>>;
-  /** Runs it under another program, whose arguments come before. */
+  /** Runs it under another program; these words come before the command. */
   readonly under?: readonly string[];
   /** Descriptors from 3 on. */
   readonly descriptors?: readonly number[];
-  /** Gives no `--host` at all. */
+  /** Passes no `--host` at all. */
   readonly hostless?: boolean;
-  /** Default: the command as it is built here. */
+  /** Default: the command that is built here. */
   readonly command?: string;
-  /** Default `debug`; null: none is given. */
+  /** Default `debug`; null passes none. */
   readonly logLevel?: string | null;
   /** Does not wait until it answers. */
   readonly unready?: boolean;
@@ -82,7 +82,7 @@ export class ServiceProcess implements AsyncDisposable {
     }));
   }
 
-  /** Starts it; resolves when it answers. */
+  /** Starts it. Resolves when it answers. */
   static async start(directory: string, options: ServeOptions = {}): Promise<ServiceProcess> {
     const service = new ServiceProcess(directory, options);
     if (options.unready === true) return service;
@@ -99,12 +99,12 @@ export class ServiceProcess implements AsyncDisposable {
     return this.child.pid ?? 0;
   }
 
-  /** What it said on stderr. */
+  /** Its output on stderr. */
   get stderr(): string {
     return this.#err;
   }
 
-  /** All that it said on stdout. */
+  /** Its output on stdout. */
   get output(): string {
     return this.#out;
   }
@@ -117,7 +117,7 @@ export class ServiceProcess implements AsyncDisposable {
       .map((line) => JSON.parse(line) as Record<string, unknown>);
   }
 
-  /** The first record with this message (and these facts), when it comes. */
+  /** Waits for the first record with this message (and these facts). */
   async logged(
     message: string,
     facts: Readonly<Record<string, unknown>> = {},
@@ -131,15 +131,15 @@ export class ServiceProcess implements AsyncDisposable {
       if (found) return found;
       if (this.child.exitCode !== null || this.child.signalCode !== null) break;
     }
-    throw new Error(`the service does not say ${JSON.stringify(message)}:\n${this.#out}\n${this.#err}`);
+    throw new Error(`the service does not log ${JSON.stringify(message)}:\n${this.#out}\n${this.#err}`);
   }
 
-  /** How it ended, once it has. */
+  /** Waits for its end, and returns its status. */
   exited(): Promise<{ readonly status: number | null; readonly signal: NodeJS.Signals | null }> {
     return this.#exited;
   }
 
-  /** SIGTERM, and how it ended. */
+  /** Sends SIGTERM, and returns the exit status. */
   stop(): Promise<{ readonly status: number | null; readonly signal: NodeJS.Signals | null }> {
     this.child.kill('SIGTERM');
     return this.#exited;
@@ -151,7 +151,8 @@ export class ServiceProcess implements AsyncDisposable {
     body?: Uint8Array | AsyncIterable<Uint8Array>,
     headers: Readonly<Record<string, string>> = {},
   ): Promise<Reply> {
-    // As docker's client: where the service is to close the connection, an answer that comes before all of the body may be lost.
+    // As docker's client does: if the service is to close the connection, an answer that arrives before the
+    // whole body is sent may be lost.
     const answer = await this.open(method, path, body, { Connection: 'keep-alive', ...headers });
     const { socket } = answer;
     const bytes = await buffer(answer);
@@ -159,7 +160,7 @@ export class ServiceProcess implements AsyncDisposable {
     return { status: answer.statusCode ?? 0, headers: answer.headers, bytes, text: bytes.toString() };
   }
 
-  /** One request on a connection of its own, with an answer that is still to be read. */
+  /** Sends one request on its own connection, and returns the answer unread. */
   async open(
     method: string,
     path: string,
@@ -169,14 +170,14 @@ export class ServiceProcess implements AsyncDisposable {
     const sent = request({ socketPath: this.socket, method, path, headers: { ...headers }, agent: false });
     const answered = once(sent, 'response') as Promise<[IncomingMessage]>;
     answered.catch(() => undefined);
-    // The answer may come before the body is sent.
+    // The answer may arrive before the body is sent.
     sent.on('error', () => undefined);
     if (body === undefined || body instanceof Uint8Array) sent.end(body);
     else pipeline(body, sent).catch(() => undefined);
     return (await answered)[0];
   }
 
-  /** A connection on which nothing was sent. */
+  /** Opens a connection and sends nothing. */
   async connect(): Promise<Socket> {
     const socket = connect(this.socket);
     await once(socket, 'connect');
@@ -184,12 +185,12 @@ export class ServiceProcess implements AsyncDisposable {
     return socket;
   }
 
-  /** Its open descriptors, by what they are. */
+  /** Counts its open descriptors. */
   descriptors(): number {
     return readdirSync(`/proc/${this.pid}/fd`).length;
   }
 
-  /** VmRSS or VmHWM, in bytes. */
+  /** Returns VmRSS or VmHWM, in bytes. */
   memory(field: 'VmRSS' | 'VmHWM'): number {
     const [, kib] =
       new RegExp(`^${field}:\\s+(\\d+) kB$`, 'm').exec(readFileSync(`/proc/${this.pid}/status`, 'utf8')) ??

@@ -1,13 +1,11 @@
-/**
- * What a store holds, for comparing before and after, and for reading when a test has failed.
- */
+/** The content of a store, to compare before and after, and to print when a test fails. */
 import { existsSync } from 'node:fs';
 import { onTestFailed } from 'vitest';
 import { compareTrees, dumpTree, mapTree, type Tree } from './tree.ts';
 
 /**
- * The store's files without `layerstack/` (locks and caches, which may be deleted at any time), and without directory
- * times: making and removing a scratch entry moves those.
+ * Returns the store's files without `layerstack/` (locks and caches, which may be deleted at any time) and
+ * without directory times, which change when a scratch entry is created and removed.
  */
 export async function dumpStore(root: string): Promise<Tree> {
   if (!existsSync(root)) return new Map();
@@ -17,7 +15,7 @@ export async function dumpStore(root: string): Promise<Tree> {
   });
 }
 
-/** What changed in a store since `before`. */
+/** Lists the changes in a store since `before`. */
 export async function storeChanges(root: string, before: Tree): Promise<string[]> {
   return compareTrees(await dumpStore(root), before);
 }

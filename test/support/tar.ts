@@ -1,12 +1,12 @@
 /**
- * Builds tar archives in memory with control over every header field, so that tests can write what real tars
- * hold and what no tar should. Layout of a block: POSIX.1-2017 pax, "ustar Interchange Format"; GNU tar
- * "Basic Tar Format"; base-256 numbers as GNU tar writes them. Everything defaults to a plain, valid member.
+ * Builds tar archives in memory with control over every header field, so that tests can write both real tars
+ * and invalid ones. Layout of a block: POSIX.1-2017 pax, "ustar Interchange Format"; GNU tar "Basic Tar
+ * Format"; base-256 numbers as GNU tar writes them. The defaults make a plain, valid member.
  */
 
 export const BLOCK = 512;
 
-/** Type flags by name; any other single character may be given as it is. */
+/** Type flags by name. Any other single character is used as the flag itself. */
 const FLAGS = {
   file: '0',
   hardlink: '1',
@@ -20,7 +20,7 @@ const FLAGS = {
 
 export type TarType = keyof typeof FLAGS;
 
-/** Header fields that hold numbers, with their place. */
+/** Header fields that hold numbers, with their offsets. */
 const NUMBERS = {
   mode: [100, 8],
   uid: [108, 8],
@@ -33,12 +33,14 @@ const NUMBERS = {
 
 type NumberField = keyof typeof NUMBERS;
 
-/** In the order written; a list of pairs may repeat a key. */
+/** Records in the order in which they are written. A list of pairs may repeat a key. */
 export type PaxRecords =
   Readonly<Record<string, string | Uint8Array>> | readonly (readonly [string, string | Uint8Array])[];
 
 export interface TarMember {
-  /** Bytes where it is not UTF-8. Names that do not fit get a PAX or GNU header, by `format`. */
+  /**
+   * Bytes if it is not UTF-8. `format` decides whether a name that does not fit gets a PAX or a GNU header.
+   */
   readonly name: string | Uint8Array;
   /** A name of {@link TarType}, or the type flag itself (`'\0'`, `'S'`, ...). Default: `file`. */
   readonly type?: TarType | (string & {});
@@ -54,27 +56,29 @@ export interface TarMember {
   readonly mtime?: number;
   readonly devmajor?: number;
   readonly devminor?: number;
-  /** The size field, where it should lie about `content`. */
+  /** The size field, if it differs from the size of `content`. */
   readonly size?: number;
   /** Records of an `x` header before this member. */
   readonly pax?: PaxRecords;
-  /** Become `SCHILY.xattr.` records. */
+  /** Written as `SCHILY.xattr.` records. */
   readonly xattrs?: Readonly<Record<string, string | Uint8Array>>;
-  /** Which magic, and which form long names take. Default `ustar`. */
+  /** The magic, and the form of long names. Default `ustar`. */
   readonly format?: 'ustar' | 'gnu' | 'v7';
   /** Number fields to write in base 256 although octal would do. */
   readonly base256?: readonly NumberField[];
-  /** Bytes between the header and its content, which `size` does not count (old GNU sparse extension blocks). */
+  /**
+   * Bytes between the header and its content that `size` does not count (old GNU sparse extension blocks).
+   */
   readonly extension?: Uint8Array;
-  /** Last touch on the header block, before its checksum is made. */
+  /** Edits the header block before its checksum is computed. */
   readonly tweak?: (header: Buffer) => void;
-  /** A wrong checksum. */
+  /** Overrides the correct checksum. */
   readonly checksum?: number;
-  /** Leaves the padding after the content away (a tar that ends early). */
+  /** Omits the padding after the content (a tar that ends early). */
   readonly unpadded?: boolean;
 }
 
-/** Bytes put into the archive as they are. */
+/** Bytes that are put into the archive unchanged. */
 export interface TarRaw {
   readonly raw: Uint8Array;
 }
@@ -90,17 +94,17 @@ export type TarItem = TarMember | TarRaw | TarGlobal;
 export interface TarOptions {
   /** Zero blocks at the end. Default 2. */
   readonly endBlocks?: number;
-  /** Bytes after them. */
+  /** Bytes after the end blocks. */
   readonly trailing?: Uint8Array;
 }
 
-/** The archive of `items`, in their order. */
+/** Returns the archive of `items`, in their order. */
 export function tar(items: readonly TarItem[], options: TarOptions = {}): Buffer {
   const { endBlocks = 2, trailing = Buffer.alloc(0) } = options;
   return Buffer.concat([...items.map(itemBytes), Buffer.alloc(endBlocks * BLOCK), trailing]);
 }
 
-/** The payload of a PAX header: `LENGTH KEY=VALUE\n` each, LENGTH counting itself. */
+/** Returns the payload of a PAX header: records `LENGTH KEY=VALUE\n`. LENGTH counts itself too. */
 export function paxRecords(records: PaxRecords): Buffer {
   const pairs = Array.isArray(records)
     ? (records as readonly (readonly [string, string | Uint8Array])[])
@@ -115,7 +119,7 @@ export function paxRecords(records: PaxRecords): Buffer {
   );
 }
 
-/** Zero bytes that fill `length` up to whole blocks. */
+/** Returns the zero bytes that pad `length` to whole blocks. */
 export function padding(length: number): Buffer {
   return Buffer.alloc((BLOCK - (length % BLOCK)) % BLOCK);
 }
@@ -184,7 +188,7 @@ function memberBytes(member: TarMember): Buffer {
   return Buffer.concat([...before, header, member.extension ?? Buffer.alloc(0), content, tail]);
 }
 
-/** A header that only helps the next member: PAX `x` and `g`, GNU `L` and `K`. */
+/** Returns a header that describes the next member: PAX `x` and `g`, GNU `L` and `K`. */
 function helperMember(
   flag: string,
   name: string | Uint8Array,
@@ -198,7 +202,7 @@ function longHeader(flag: 'K' | 'L', text: Buffer): Buffer {
   return helperMember(flag, '././@LongLink', Buffer.concat([text, Buffer.alloc(1)]), 'gnu');
 }
 
-/** Splits a name into the ustar fields, or says that it is too `long` for them. */
+/** Splits a name into the ustar fields, or reports that it is too `long` for them. */
 function fitName(
   name: Buffer,
   format: 'ustar' | 'gnu' | 'v7',

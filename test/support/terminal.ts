@@ -1,13 +1,13 @@
-/** A command on a pseudo-terminal of its own, by util-linux's script(1). */
+/** Runs a command on its own pseudo-terminal, with util-linux's script(1). */
 import { run } from './process.ts';
 
 export interface TerminalRun {
   readonly status: number | null;
-  /** All that reached the terminal, with plain newlines. */
+  /** All text that reached the terminal, with plain newlines. */
   readonly text: string;
 }
 
-/** Runs `program`; what `input` holds is typed. */
+/** Runs `program`, and types `input`. */
 export async function runOnTerminal(
   program: string,
   args: readonly string[],
@@ -18,16 +18,16 @@ export async function runOnTerminal(
   return { status: ran.status, text: ran.stdout.replaceAll('\r\n', '\n') };
 }
 
-/** What was drawn on a line that was drawn again and again, piece by piece. */
+/** Returns the successive texts of a line that was redrawn. */
 export function redrawn(text: string): string[] {
   return text.split('\u001b[K').map((piece) => piece.replace(/\r$/, ''));
 }
 
-/** What layerstack itself tells a terminal, to draw in place. */
+/** The control sequences that layerstack itself sends to redraw in place. */
 // eslint-disable-next-line no-control-regex -- control characters are the point
 const DRAWING = /\r?\u001b\[(?:K|J|\d+A)/g;
 
-/** What drives a terminal, or cannot be seen on it; empty where the text is harmless. */
+/** Returns characters that control a terminal or are invisible on it; empty if the text is harmless. */
 export function harmful(text: string): string[] {
   return text.replace(DRAWING, '').match(/[^\P{Cc}\n\t]|[\p{Cf}\p{Zl}\p{Zp}]/gu) ?? [];
 }

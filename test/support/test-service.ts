@@ -1,6 +1,6 @@
 /**
- * The service in this process, on a store and a unix socket of its own, and HTTP to it: requests through node:http, and raw
- * bytes where a test sends what no client would.
+ * The service in this process, with its own store and unix socket, and HTTP to it: requests through
+ * node:http, and raw bytes for input that no client would send.
  */
 import { request, type IncomingHttpHeaders, type IncomingMessage, type Server } from 'node:http';
 import { connect, type Socket } from 'node:net';
@@ -30,7 +30,7 @@ export interface Answer {
 export interface RequestInit {
   readonly headers?: Record<string, string>;
   readonly body?: Uint8Array | string | AsyncIterable<Uint8Array>;
-  /** Sent as JSON. */
+  /** A body that is sent as JSON. */
   readonly json?: unknown;
 }
 
@@ -45,7 +45,7 @@ export class TestService implements AsyncDisposable {
   readonly api: ApiServer;
   readonly http: Server;
   readonly events: EventBus;
-  /** Requests that have ended. */
+  /** The requests that have ended. */
   readonly ended: RequestEnd[];
 
   private constructor(scratch: string, store: Layerstack, options: TestServiceOptions) {
@@ -72,12 +72,12 @@ export class TestService implements AsyncDisposable {
     return service;
   }
 
-  /** What `docker -H` takes. */
+  /** The argument of `docker -H`. */
   get host(): string {
     return `unix://${this.socket}`;
   }
 
-  /** One request, with the whole answer. */
+  /** Sends one request, and returns the whole answer. */
   async send(method: string, path: string, init: RequestInit = {}): Promise<Answer> {
     const answer = await this.open(method, path, init);
     const bytes = await buffer(answer);
@@ -104,7 +104,7 @@ export class TestService implements AsyncDisposable {
     return this.send('POST', path, init);
   }
 
-  /** One request, with an answer that is still to be read. */
+  /** Sends one request, and returns the answer unread. */
   async open(method: string, path: string, init: RequestInit = {}): Promise<IncomingMessage> {
     const content = init.json === undefined ? init.body : JSON.stringify(init.json);
     const headers = {
@@ -114,23 +114,23 @@ export class TestService implements AsyncDisposable {
     const sent = request({ socketPath: this.socket, method, path, headers, agent: false });
     const answered = once(sent, 'response') as Promise<[IncomingMessage]>;
     answered.catch(() => undefined);
-    // After the answer the service may close before the rest of the body is sent.
+    // After the answer the service may close the connection before the rest of the body is sent.
     sent.on('error', () => undefined);
     if (content === undefined || typeof content === 'string' || content instanceof Uint8Array)
       sent.end(content);
-    // The answer may come before the body is sent; then the rest of it need not arrive.
+    // The answer may arrive before the body is sent; then the rest of it need not arrive.
     else pipeline(content, sent).catch(() => undefined);
     return (await answered)[0];
   }
 
-  /** A connection on which nothing was sent. */
+  /** Opens a connection and sends nothing. */
   async connect(): Promise<Socket> {
     const socket = connect(this.socket);
     await once(socket, 'connect');
     return socket;
   }
 
-  /** Sends these bytes and gives what comes back until the service closes, or has sent `until`. */
+  /** Sends these bytes, and returns the answer up to `until`, or until the service closes the connection. */
   async raw(bytes: string | Uint8Array, until?: string): Promise<string> {
     const socket = await this.connect();
     socket.on('error', () => undefined);

@@ -1,6 +1,6 @@
 /**
- * What the container tests start from: a scratch store with one image that busybox runs in, loaded from a
- * docker-archive made here.
+ * The starting point of the container tests: a scratch store with one image that can run busybox, loaded from
+ * a docker-archive that is built here.
  */
 import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
@@ -14,7 +14,7 @@ export const IMAGE = 'app:1';
 
 const sha256 = (bytes: string | Uint8Array): string => createHash('sha256').update(bytes).digest('hex');
 
-/** Layers of the small image: nothing in it can run. */
+/** Layers of the small image; it has no program to run. */
 export const LAYERS: readonly (readonly TarMember[])[] = [
   [
     { name: 'etc', type: 'directory' },
@@ -34,7 +34,7 @@ export const LAYERS: readonly (readonly TarMember[])[] = [
   ],
 ];
 
-/** A layer with busybox, which must be a static one. */
+/** Returns a layer with busybox, which must be a static one. */
 export function busyboxLayer(): TarMember[] {
   const path = findProgram('busybox');
   if (path === undefined) throw new Error('these tests run busybox in containers: install busybox-static');
@@ -49,7 +49,7 @@ export function busyboxLayer(): TarMember[] {
   ];
 }
 
-/** A docker-archive of one image. */
+/** Packs a docker-archive of one image. */
 export function archiveOfMembers(
   layers: readonly (readonly TarMember[])[],
   config: Record<string, unknown> = {},
@@ -108,7 +108,7 @@ export class TestStore implements AsyncDisposable {
     }
   }
 
-  /** A path of the store. */
+  /** Returns a path in the store. */
   at(path: string): string {
     return join(this.root, path);
   }
@@ -117,7 +117,7 @@ export class TestStore implements AsyncDisposable {
     return readFileSync(this.at(path), 'utf8');
   }
 
-  /** Closes the store and opens it again, as another process would. */
+  /** Closes the store and opens it again, like another process would. */
   async reopen(): Promise<void> {
     await this.store.close();
     this.store = await Layerstack.open({ root: this.root });

@@ -1,6 +1,4 @@
-/**
- * A private certificate authority, by openssl: certificates of servers and of clients, in files.
- */
+/** A private certificate authority, with openssl: certificates of servers and of clients, in files. */
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { must } from './process.ts';
@@ -26,7 +24,7 @@ export class CertificateAuthority implements Certificate {
     this.key = join(directory, `${name}.key`);
   }
 
-  /** Makes an authority whose files are in `directory`. */
+  /** Creates an authority with its files in `directory`. */
   static async create(directory: string, name = 'ca'): Promise<CertificateAuthority> {
     const ca = new CertificateAuthority(directory, name);
     const subject = ['-subj', `/CN=layerstack test ${name}`];
@@ -35,7 +33,7 @@ export class CertificateAuthority implements Certificate {
     return ca;
   }
 
-  /** A certificate for these host names and addresses, good for servers and for clients. */
+  /** Issues a certificate for these host names and addresses, valid for servers and for clients. */
   async issue(names: readonly string[]): Promise<Certificate> {
     const base = join(this.#directory, `issued-${String(++this.#issued)}`);
     const [request, key, certificate, extensions] = ['csr', 'key', 'crt', 'ext'].map(

@@ -1,7 +1,7 @@
 /**
- * A token server as distribution's `token` authentication wants one: GET with Basic (distribution/docs: spec/auth/token.md), POST
- * for OAuth2 (spec/auth/oauth.md). Its tokens are JWTs signed by ES256 or RS256, and name their key by certificate
- * (`x5c`) or by libtrust's key id (`kid`).
+ * A token server for distribution's `token` authentication: GET with Basic (distribution/docs:
+ * spec/auth/token.md), POST for OAuth2 (spec/auth/oauth.md). Its tokens are JWTs, signed with ES256 or RS256.
+ * They identify their key by certificate (`x5c`) or by libtrust's key id (`kid`).
  */
 import { createHash, createPublicKey, randomBytes, sign } from 'node:crypto';
 import { readFileSync } from 'node:fs';
@@ -11,7 +11,7 @@ import { join } from 'node:path';
 import { must } from './process.ts';
 import { dropScratch, makeScratch } from './scratch.ts';
 
-/** distribution 2.8 accepts tokens for so long after they have expired. */
+/** distribution 2.8 accepts a token for this long after it has expired. */
 const REGISTRY_LEEWAY_S = 60;
 const MAX_FORM = 64 * 1024;
 const BASE32 = 'ABCDEFGHIJKLMNOPQRSTUVWXYZ234567';
@@ -19,17 +19,20 @@ const BASE32 = 'ABCDEFGHIJKLMNOPQRSTUVWXYZ234567';
 export interface TokenServerOptions {
   /** Users by name, with their passwords. */
   readonly users?: Readonly<Record<string, string>>;
-  /** What somebody may do with a resource; default: users everything, others only pull. */
+  /**
+   * The actions that a user may perform on a resource. Default: users may do everything, others may only
+   * pull.
+   */
   readonly grants?: (user: string | undefined, type: string, name: string) => readonly string[];
-  /** For how many seconds the registry takes a token, or up to one more. Default 300. */
+  /** The registry accepts a token for this many seconds, or up to one more. Default 300. */
   readonly acceptedSeconds?: number;
-  /** What `expires_in` says; null: nothing. Default: the truth. */
+  /** The value of `expires_in`; null omits it. Default: the true value. */
   readonly announcedSeconds?: number | null;
   readonly algorithm?: 'ES256' | 'RS256';
   readonly keyHint?: 'x5c' | 'kid';
-  /** Answers POST only. */
+  /** Answers only POST. */
   readonly postOnly?: boolean;
-  /** A refresh token is good once: its answer has the next one. */
+  /** A refresh token is valid once: its answer has the next one. */
   readonly rotate?: boolean;
 }
 
@@ -58,7 +61,7 @@ export class TokenServer implements AsyncDisposable {
   readonly service = 'layerstack test registry';
   readonly issuer = 'layerstack test issuer';
   readonly realm: string;
-  /** The certificate that tokens are signed by: the registry's `rootcertbundle`. */
+  /** The certificate that verifies the tokens: the registry's `rootcertbundle`. */
   readonly rootCertBundle: string;
   readonly #options: TokenServerOptions;
   readonly #server: Server;
@@ -89,13 +92,13 @@ export class TokenServer implements AsyncDisposable {
     return new TokenServer(options, server, directory);
   }
 
-  /** What test/support/registry.ts wants to be told. */
+  /** Options for test/support/registry.ts. */
   get registryOptions() {
     const { realm, service, issuer, rootCertBundle } = this;
     return { realm, service, issuer, rootCertBundle };
   }
 
-  /** Takes all refresh tokens back. */
+  /** Revokes all refresh tokens. */
   revoke(): void {
     this.#refreshTokens.clear();
   }
@@ -168,7 +171,7 @@ export class TokenServer implements AsyncDisposable {
       aud: fields.get('service') ?? '',
       iat: now,
       nbf: now - REGISTRY_LEEWAY_S,
-      // Rounded up: a token must not be born expired.
+      // Rounded up: a new token must not be expired already.
       exp: Math.ceil(Date.now() / 1000) + acceptedSeconds - REGISTRY_LEEWAY_S,
       jti: randomBytes(8).toString('hex'),
       access: scopes.filter((scope) => scope !== '').map((scope) => this.#granted(user, scope)),
@@ -215,7 +218,7 @@ function encode(value: object): string {
   return Buffer.from(JSON.stringify(value)).toString('base64url');
 }
 
-/** libtrust's id of a public key: 30 bytes of its SHA-256 in base32, four letters a group. */
+/** Returns libtrust's id of a public key: 30 bytes of its SHA-256 in base32, in groups of four letters. */
 function keyId(certificate: string): string {
   const key = createPublicKey(certificate).export({ type: 'spki', format: 'der' });
   const bits = [...createHash('sha256').update(key).digest().subarray(0, 30)]

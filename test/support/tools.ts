@@ -1,14 +1,17 @@
-/** What the package is tried with (test/conformance/tools): installed when it is first needed, in the versions of its package.json. */
+/**
+ * Programs that try the package (test/conformance/tools), installed on first use, in the versions of its
+ * package.json.
+ */
 import { existsSync, statSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { must } from './process.ts';
 
 const TOOLS = fileURLToPath(new URL('../conformance/tools/', import.meta.url));
 
-/** The versions of Node that layerstack is for. */
+/** The versions of Node that layerstack supports. */
 export const NODES = ['node20', 'node22', 'node24'] as const;
 
-/** Where a file of one of the tools is. */
+/** Returns the path of a file of one of the tools. */
 export const tool = (path: string): string => `${TOOLS}node_modules/${path}`;
 
 /** One of the {@link NODES}. */
@@ -21,13 +24,13 @@ export async function installTools(): Promise<void> {
   await install(TOOLS);
 }
 
-/** By force, since npm looks for whom a program is. */
+/** Uses --force, because npm checks the architecture of a package. */
 export async function installArm64(): Promise<void> {
   await install(`${TOOLS}arm64/`, '--force');
 }
 
 async function install(directory: string, ...options: string[]): Promise<void> {
-  // npm writes it last.
+  // npm writes this file last.
   const installed = `${directory}node_modules/.package-lock.json`;
   if (existsSync(installed) && modified(installed) >= modified(`${directory}package.json`)) return;
   const quietly = ['--no-package-lock', '--ignore-scripts', '--no-audit', '--no-fund'];

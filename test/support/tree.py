@@ -1,6 +1,6 @@
-"""Dumps a directory tree as one JSON object a line: everything that a layer can say about a file.
+"""Dumps a directory tree as one JSON object a line: every fact about a file that a layer can record.
 
-Names are bytes: those that are not UTF-8 are written with \\xNN. Symbolic links are never followed.
+Names are bytes: bytes that are not UTF-8 are written as \\xNN. Symbolic links are never followed.
 """
 
 import hashlib

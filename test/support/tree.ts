@@ -6,7 +6,7 @@ import { fileURLToPath } from 'node:url';
 import { must } from './process.ts';
 
 export interface TreeEntry {
-  /** Relative to the root, which is `.`; bytes that are not UTF-8 as `\xNN`. */
+  /** Relative to the root, which is `.`. Bytes that are not UTF-8 are written as `\xNN`. */
   readonly path: string;
   readonly type: 'file' | 'directory' | 'symlink' | 'char' | 'block' | 'fifo' | 'socket';
   readonly mode: string;
@@ -18,7 +18,7 @@ export interface TreeEntry {
   readonly target?: string;
   readonly size?: number;
   readonly sha256?: string;
-  /** Of a file with several names: the first of them in this tree. */
+  /** For a file with several names: the first of them in this tree. */
   readonly inode?: string;
   /** Values in hex. */
   readonly xattrs?: Readonly<Record<string, string>>;
@@ -28,7 +28,7 @@ export type Tree = Map<string, TreeEntry>;
 
 const SCRIPT = fileURLToPath(new URL('tree.py', import.meta.url));
 
-/** Everything below `directory`, sorted by path. */
+/** Returns every entry below `directory`, sorted by path. */
 export async function dumpTree(directory: string): Promise<Tree> {
   const lines = (await must('python3', [SCRIPT, directory])).trimEnd().split('\n');
   return new Map(
@@ -39,7 +39,7 @@ export async function dumpTree(directory: string): Promise<Tree> {
   );
 }
 
-/** A copy with every entry mapped; those mapped to undefined are left out. */
+/** Returns a copy with every entry mapped. Entries that map to undefined are removed. */
 export function mapTree(tree: Tree, map: (entry: TreeEntry) => TreeEntry | undefined): Tree {
   const result: Tree = new Map();
   for (const entry of tree.values()) {
@@ -49,7 +49,7 @@ export function mapTree(tree: Tree, map: (entry: TreeEntry) => TreeEntry | undef
   return result;
 }
 
-/** What differs, one readable line each; empty when the trees are equal. */
+/** Returns the differences, one readable line each; empty if the trees are equal. */
 export function compareTrees(found: Tree, expected: Tree): string[] {
   const lines: string[] = [];
   for (const path of new Set([...found.keys(), ...expected.keys()])) {

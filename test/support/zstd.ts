@@ -1,4 +1,4 @@
-/** zstd without a compressor: a frame of stored blocks (RFC 8878), which every decoder must take. */
+/** zstd without a compressor: a frame of stored blocks (RFC 8878), which every decoder must accept. */
 export function zstdStored(data: Uint8Array): Buffer {
   const parts = [Buffer.from('28b52ffd0050', 'hex')]; // no content size, no checksum, a window of 1 MiB
   for (let at = 0; ; at += 100_000) {

@@ -70,5 +70,5 @@ export function unknownVerb(name: string, verbs: readonly string[]): string {
     : near === undefined
       ? 'see layerstack --help'
       : `did you mean \`layerstack ${near}\`?`;
-  return `there is no command ${JSON.stringify(name)}: ${advice}`;
+  return `unknown command ${JSON.stringify(name)}: ${advice}`;
 }

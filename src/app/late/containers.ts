@@ -1,4 +1,7 @@
-/** What `store.containers` imports when it is first needed: making, mounting and removing a container start without it. */
+/**
+ * The modules that `store.containers` imports when they are first needed. Making, mounting and removing a
+ * container start without them.
+ */
 export { writeBundle } from '../../container/bundle.ts';
 export { listChanges } from '../../rwlayer/changes.ts';
 export { commit } from '../../container/commit.ts';

@@ -1,4 +1,7 @@
-/** What `store.images` imports when it is first needed, so that commands that only list images start quickly. */
+/**
+ * The modules that `store.images` imports when they are first needed, so that commands that only list images
+ * start quickly.
+ */
 export { importImage } from '../../transfer/archive/import.ts';
 export { load } from '../../transfer/archive/load.ts';
 export { save, saveTo } from '../../transfer/archive/save.ts';

@@ -1,4 +1,6 @@
-/** What `store.registry` imports when it is first needed: everything that talks to a registry. */
+/**
+ * The modules that `store.registry` imports when they are first needed: everything that talks to a registry.
+ */
 export { Distribution } from '../../image/distribution.ts';
 export { pullLayout } from '../../transfer/pull/layout.ts';
 export { pull } from '../../transfer/pull/pull.ts';

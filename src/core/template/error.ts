@@ -1,2 +1,2 @@
-/** A template that cannot be read or carried out; the message is worded as Go's text/template words it. */
+/** A template that cannot be parsed or executed. The message is worded as in Go's text/template. */
 export class TemplateError extends Error {}

@@ -1,4 +1,7 @@
-/** The functions of Go's templates (golang/go: src/text/template/funcs.go) and of docker's (docker/cli: templates/templates.go). */
+/**
+ * The functions of Go's templates (golang/go: src/text/template/funcs.go) and of docker's (docker/cli:
+ * templates/templates.go).
+ */
 import { sprintf } from './printf.ts';
 import { Float, isTrue, Nil, show, toJson, typeName } from './values.ts';
 
@@ -6,7 +9,7 @@ export type Kind = 'any' | 'string' | 'int' | 'strings';
 
 export interface TemplateFunction {
   readonly parameters: readonly Kind[];
-  /** What any number of further arguments are. */
+  /** The type of any further arguments. */
   readonly rest?: Kind;
   call(...args: never[]): unknown;
 }
@@ -19,7 +22,7 @@ function define<A extends unknown[]>(
   return { parameters, call, ...(rest && { rest }) };
 }
 
-/** Go lets a padding of any length; one of ours ends here. */
+/** Go allows a padding of any length; ours is bounded. */
 const MAX_PAD = 10_000;
 
 const same = (text: string): string => text;
@@ -150,7 +153,9 @@ function title(text: string): string {
   );
 }
 
-/** Everything that a template may call. `and` and `or` are seen to by the evaluator, which leaves out what does not matter. */
+/**
+ * The functions that a template may call. The evaluator itself handles `and` and `or`, which skip arguments.
+ */
 export const FUNCTIONS: Readonly<Record<string, TemplateFunction>> = {
   and: define(['any'], (...args: unknown[]) => args.find((each) => !isTrue(each)) ?? args.at(-1), 'any'),
   or: define(['any'], (...args: unknown[]) => args.find(isTrue) ?? args.at(-1), 'any'),
@@ -198,7 +203,7 @@ export const FUNCTIONS: Readonly<Record<string, TemplateFunction>> = {
   }),
 };
 
-/** In the header of a table docker's functions leave the text as it is. */
+/** In the header of a table, docker's functions return the text unchanged. */
 export const HEADER_FUNCTIONS: Readonly<Record<string, TemplateFunction>> = {
   ...FUNCTIONS,
   json: define(['string'], same),

@@ -1,4 +1,4 @@
-/** From the text of a template to tokens, as golang/go: src/text/template/parse/lex.go. */
+/** Splits the text of a template into tokens. Mirrors golang/go: src/text/template/parse/lex.go. */
 import { TemplateError } from './error.ts';
 
 export type TokenKind =
@@ -28,12 +28,12 @@ export interface Token {
   readonly at: number;
 }
 
-/** `template: :LINE`, how each message begins. */
+/** Returns `template: :LINE`, with which each message begins. */
 export function place(source: string, at: number): string {
   return `template: :${source.slice(0, at).split('\n').length}`;
 }
 
-/** The tokens of a template. @throws TemplateError */
+/** Returns the tokens of a template. @throws TemplateError */
 export function lex(source: string): Token[] {
   const tokens: Token[] = [];
   let at = 0;
@@ -51,7 +51,7 @@ export function lex(source: string): Token[] {
   return tokens;
 }
 
-/** How many blanks a text begins with. */
+/** Counts the leading blanks of a text. */
 function blanks(text: string): number {
   return /^[ \t\r\n]*/.exec(text)?.[0].length ?? 0;
 }
@@ -80,7 +80,7 @@ const LEXEMES: readonly (readonly [TokenKind, RegExp])[] = [
   ['=', /=/y],
 ];
 
-/** Reads one action from behind its `{{`; gives where it ends. */
+/** Reads one action after its `{{`. Returns the position of its end. */
 function lexAction(source: string, open: number, start: number, tokens: Token[]): number {
   const fail = (what: string): never => {
     throw new TemplateError(`${place(source, open)}: ${what}`);

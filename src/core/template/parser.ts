@@ -1,9 +1,9 @@
-/** From tokens to a tree, as golang/go: src/text/template/parse/parse.go. */
+/** Parses tokens into a tree. Mirrors golang/go: src/text/template/parse/parse.go. */
 import { TemplateError } from './error.ts';
 import { lex, place, type Token, type TokenKind } from './lexer.ts';
 import { Float } from './values.ts';
 
-/** Something that stands in an action and has a value. */
+/** A part of an action that has a value. */
 export type Operand =
   | { readonly kind: 'dot' | 'nil'; readonly at: number; readonly text: string }
   | { readonly kind: 'literal'; readonly value: unknown; readonly at: number; readonly text: string }
@@ -32,7 +32,7 @@ export interface Command {
 
 export interface Pipe {
   readonly variables: readonly string[];
-  /** The variables are there already. */
+  /** The variables exist already: the action assigns, it does not declare. */
   readonly assigns: boolean;
   readonly commands: readonly Command[];
 }
@@ -60,7 +60,7 @@ export interface Tree {
   readonly defined: ReadonlyMap<string, readonly Node[]>;
 }
 
-/** How deep blocks and parentheses may be in each other. */
+/** How deep blocks and parentheses may be nested. */
 const MAX_DEPTH = 200;
 
 /** @throws TemplateError */
@@ -91,7 +91,7 @@ class Parser {
     return nodes;
   }
 
-  /** Nodes up to the end, `{{end}}` or `{{else`; behind the latter its action goes on. */
+  /** Parses nodes up to the end of the text, `{{end}}` or `{{else`. After `{{else` the action continues. */
   #list(): { nodes: Node[]; end: 'eof' | 'end' | 'else' } {
     const nodes: Node[] = [];
     for (;;) {
@@ -169,7 +169,7 @@ class Parser {
     if (end === 'else') {
       const chained = this.#skip();
       if (kind !== 'range' && chained.kind === 'identifier' && chained.text === kind) {
-        // {{else if}}: its {{end}} is that of both.
+        // {{else if}}: one {{end}} ends both.
         this.#next();
         otherwise = [this.#block(kind)];
       } else {
@@ -362,7 +362,7 @@ class Parser {
     return token;
   }
 
-  /** The next token that is not a blank. */
+  /** Reads the next token that is not a blank. */
   #skip(): Token {
     while (this.#peek().kind === 'space') this.#at++;
     return this.#peek();

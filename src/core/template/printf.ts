@@ -1,9 +1,9 @@
-/** Go's `fmt.Sprintf` (golang/go: src/fmt/print.go), for the values that templates have. */
+/** Formats as Go's `fmt.Sprintf` does (golang/go: src/fmt/print.go), for the values that templates have. */
 import { Float, show, typeName } from './values.ts';
 
-/** Widths and precisions beyond are not taken, as in Go. */
+/** Larger widths and precisions are refused, as in Go. */
 const MAX_WIDTH = 1_000_000;
-/** Of one verb of ours. A template could ask for a million columns a thousand times otherwise. */
+/** Our bound for one verb. Without it a template could ask for a million columns a thousand times. */
 const BOUND = 10_000;
 
 interface Flags {
@@ -153,7 +153,7 @@ function pad(text: string, { flags, width = 0 }: Flags): string {
   return (flags.includes('0') ? '0' : ' ').repeat(missing) + text;
 }
 
-/** As strconv.Quote, of printable text and of control characters. */
+/** Quotes printable text and control characters as strconv.Quote does. */
 export function quote(text: string): string {
   return JSON.stringify(text)
     .replaceAll('\\u0007', '\\a')

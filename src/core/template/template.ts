@@ -1,7 +1,7 @@
 /**
- * Go's text/template with docker's functions, for `--format`: a template is parsed once and carried out for each thing that is
- * listed. Templates cannot loop but over what they are given; how deep they go and how much they write is bounded.
- * Mirrors golang/go: src/text/template/exec.go.
+ * Go's text/template with docker's functions, for `--format`. A template is parsed once and executed for each
+ * listed object. Templates can loop only over their input, and the depth and the output of an execution are
+ * bounded. Mirrors golang/go: src/text/template/exec.go.
  */
 import { TemplateError } from './error.ts';
 import { FUNCTIONS, HEADER_FUNCTIONS, type Kind, type TemplateFunction } from './functions.ts';
@@ -10,7 +10,7 @@ import { isStruct, isTrue, Nil, show, sorted, typeName } from './values.ts';
 
 /** How deep `{{template}}` may call itself. */
 const MAX_CALLS = 500;
-/** Characters that one execution may write. */
+/** Maximum of characters that one execution may write. */
 const MAX_OUTPUT = 1 << 26;
 
 const NAMES: ReadonlySet<string> = new Set(Object.keys(FUNCTIONS));
@@ -19,17 +19,17 @@ const LEFT_OUT = new Set(['and', 'or']);
 export class Template {
   readonly #tree: Tree;
 
-  /** @throws TemplateError for a text that is not a template. */
+  /** @throws TemplateError for a malformed template. */
   constructor(text: string) {
     this.#tree = parse(text, NAMES);
   }
 
-  /** @throws TemplateError where a field is not there, or a function is given what it does not take. */
+  /** @throws TemplateError where a field is missing, or a function gets an argument of a wrong type. */
   execute(data: unknown): string {
     return new Execution(this.#tree, FUNCTIONS).run(data);
   }
 
-  /** The header of a table: `names` by field. What fails ends it, as in docker. */
+  /** Returns the header of a table: `names` by field. A failure ends the header, as in docker. */
   header(names: Readonly<Record<string, string>>): string {
     const execution = new Execution(this.#tree, HEADER_FUNCTIONS);
     try {
@@ -183,7 +183,7 @@ class Execution {
     )[0]?.value;
   }
 
-  /** `last`: the value that the command before has piped into this one, if there is one. */
+  /** `last`: the value that the previous command has piped into this one, if any. */
   #command(
     dot: unknown,
     first: Operand,
@@ -291,7 +291,7 @@ class Execution {
     for (const arg of args) {
       const value = this.#value(dot, arg);
       values.push(value);
-      // The rest does not matter, and may not even be possible: {{if and .Config .Config.Labels}}.
+      // The rest is skipped, because it might fail: {{if and .Config .Config.Labels}}.
       if (LEFT_OUT.has(name) && isTrue(value) === (name === 'or')) return value;
     }
     values.push(...last.map(({ value }) => value));
@@ -304,7 +304,7 @@ class Execution {
     try {
       return called.call(...(plain as never[]));
     } catch (error) {
-      // It is the command that fails, not the name of the function.
+      // The command fails, not the name of the function.
       const text = [operand, ...args].map((each) => each.text).join(' ');
       return this.#fail({ at: operand.at, text }, `error calling ${name}: ${(error as Error).message}`);
     }

@@ -1,11 +1,11 @@
 /**
- * The values of templates, and what Go's types mean to them. A plain object stands for a struct, which has the fields that it
- * has; a Map for a map, which may lack any; an integral number for an int, a bigint for an int64; undefined for
+ * The values of templates, and their Go types. A plain object stands for a struct, whose fields are fixed; a
+ * Map for a map, which may lack any key; an integral number for an int; a bigint for an int64; undefined for
  * no value.
  */
 import { goJson } from '../go-json.ts';
 
-/** A float64, which JavaScript does not tell from an int. */
+/** A float64, which JavaScript does not distinguish from an int. */
 export class Float {
   readonly value: number;
   constructor(value: number) {
@@ -27,7 +27,7 @@ export class Nil {
   }
 }
 
-/** What Go calls the type of an object, for messages. */
+/** Returns Go's name of an object's type, for messages. */
 export const TYPE = Symbol('type');
 
 export type Struct = Readonly<Record<string, unknown>> & { readonly [TYPE]?: string };
@@ -64,7 +64,7 @@ export function isTrue(value: unknown): boolean {
   return isStruct(value) || Boolean(value);
 }
 
-/** As `%v` prints it. */
+/** Formats a value as `%v` does. */
 export function show(value: unknown): string {
   if (value === undefined || value === null) return '<nil>';
   if (typeof value === 'string') return value;
@@ -84,7 +84,7 @@ export function show(value: unknown): string {
   return String(value as boolean);
 }
 
-/** Go's `%g`: an exponent of two digits below 1e-4 and from 1e21 on. */
+/** Formats a number as Go's `%g` does: with an exponent of two digits below 1e-4 and from 1e21 on. */
 function showFloat(value: number): string {
   if (value === Infinity) return '+Inf';
   const size = Math.abs(value);
@@ -92,17 +92,19 @@ function showFloat(value: number): string {
   return text.replace(/e([+-])(\d)$/, 'e$10$2');
 }
 
-/** Entries of a map in the order in which Go's templates have them. */
+/** Returns the entries of a map in the order that Go's templates use. */
 export function sorted(map: ReadonlyMap<string, unknown>): [string, unknown][] {
   return [...map].sort(([a], [b]) => (a < b ? -1 : a > b ? 1 : 0));
 }
 
-/** As encoding/json, without its escapes for HTML; maps in the order of their keys. */
+/**
+ * Formats a value as encoding/json does, without its escapes for HTML, and maps in the order of their keys.
+ */
 export function toJson(value: unknown): string {
   return goJson(plain(value), false);
 }
 
-/** What goJson takes. */
+/** Converts a value to one that goJson accepts. */
 function plain(value: unknown): unknown {
   if (value === undefined || value === null) return null;
   if (Array.isArray(value)) return value.map(plain);

@@ -1,4 +1,7 @@
-/** Runs once before the service's tests: dockerode is installed, by its own lock file and without compiling anything. */
+/**
+ * Runs once before the service's tests: installs dockerode from its own lock file, without compiling
+ * anything.
+ */
 import { existsSync, statSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { must } from '../../support/process.ts';
@@ -6,7 +9,7 @@ import { must } from '../../support/process.ts';
 const HOME = fileURLToPath(new URL('../dockerode/', import.meta.url));
 
 export default async function setup(): Promise<void> {
-  // npm writes it last.
+  // npm writes this file last.
   const installed = `${HOME}node_modules/.package-lock.json`;
   if (existsSync(installed) && modified(installed) >= modified(`${HOME}package-lock.json`)) return;
   await must('npm', ['ci', '--ignore-scripts', '--no-audit', '--no-fund'], { cwd: HOME });

@@ -1,6 +1,6 @@
 /**
- * Wraps layer tars as images: one docker-archive, as dockerd and layerstack load it, or one OCI layout folder, as umoci and
- * skopeo read it.
+ * Packs layer tars as images: as one docker-archive for dockerd and layerstack, or as one OCI layout folder
+ * for umoci and skopeo.
  */
 import { createHash } from 'node:crypto';
 import { mkdirSync, writeFileSync } from 'node:fs';
@@ -12,12 +12,12 @@ export const sha256 = (bytes: Uint8Array | string) => createHash('sha256').updat
 export interface ImageSource {
   /** Uncompressed layer tars, bottom to top. */
   readonly layers: readonly Uint8Array[];
-  /** How a layer is stored in the archive; default: as it is. */
+  /** Converts a layer for the archive, e.g. compresses it; default: unchanged. */
   readonly store?: (layer: Uint8Array) => Uint8Array;
   readonly tags?: readonly string[];
 }
 
-/** The config of an image with nothing but layers. */
+/** Returns the config of an image that has only layers. */
 export function configOf(layers: readonly Uint8Array[]): Record<string, unknown> {
   return {
     architecture: 'amd64',
@@ -32,9 +32,9 @@ export function configOf(layers: readonly Uint8Array[]): Record<string, unknown>
   };
 }
 
-/** A docker-archive of one image in parts, so that a test can spoil one before it packs them. */
+/** A docker-archive of one image in parts, so that a test can damage a part before it packs them. */
 export interface ArchiveParts {
-  /** Members, in their order, before the manifest. */
+  /** Members of the archive before the manifest, in order. */
   config: { name: string; content: string | Uint8Array };
   layers: { name: string; content: Uint8Array }[];
   manifest: { Config: string; RepoTags: string[] | null; Layers: string[] };
@@ -58,12 +58,12 @@ export function archiveParts(source: ImageSource): ArchiveParts {
   };
 }
 
-/** A docker-archive. */
+/** Packs a docker-archive. */
 export function packArchive({ config, layers, manifest }: ArchiveParts): Buffer {
   return tar([config, ...layers, { name: 'manifest.json', content: JSON.stringify([manifest]) }]);
 }
 
-/** A docker-archive of one image. */
+/** Packs a docker-archive of one image. */
 export function archiveOfTars(source: ImageSource): Buffer {
   return packArchive(archiveParts(source));
 }

@@ -1,4 +1,4 @@
-/** `--change` instructions, good and bad, that dockerd and layerstack must take alike. */
+/** `--change` instructions, valid and invalid, that dockerd and layerstack must treat alike. */
 export const CHANGE_CASES: readonly (readonly string[])[] = [
   ['CMD []'],
   ['CMD ["a","b c"]'],
@@ -69,7 +69,7 @@ export const CHANGE_CASES: readonly (readonly string[])[] = [
   ["LABEL 'a b'=c\\ d e"],
   ['ENV A=b #x=y'],
   ['ENV A=a\\tb B="a\\tb"'],
-  // Where a line goes on, and where it does not.
+  // Line continuations, and lines that only look continued.
   ['LABEL a=b\\\\', 'ENV D=2'],
   ['LABEL a=b\\\\ \t', 'ENV D=2'],
   ['LABEL a=b\\\\\\', 'ENV D=2'],
@@ -113,7 +113,8 @@ export const CHANGE_CASES: readonly (readonly string[])[] = [
   ['ENV B=', 'ENV A=x${B?unset}'],
   ['ENV B=', 'ENV A=x${B:?empty}'],
   ['ENV\tA=b\tC=d'],
-  // White space beyond ASCII: between words of names and values it separates, elsewhere it does not; at the ends it goes.
+  // White space beyond ASCII: it separates the words of names and values, and nothing else. It is trimmed at
+  // the ends.
   ['ENV A\u00a0b'],
   ['ENV A=b\u00a0C=d\u3000E=f\u0085G=h'],
   ['ENV A\u3000- b'],
@@ -128,7 +129,7 @@ export const CHANGE_CASES: readonly (readonly string[])[] = [
   ['\u00a0ENV A=b'],
   ['ENV A=b \\', '\u00a0', 'C=d'],
   ['ENV A=b\r\r'],
-  // A trigger is read when it is given.
+  // A trigger is parsed when it is set, not when it runs.
   ['ONBUILD ENV A'],
   ['ONBUILD ENV A=b C'],
   ['ONBUILD ENV A=b'],
@@ -140,7 +141,7 @@ export const CHANGE_CASES: readonly (readonly string[])[] = [
   ['ONBUILD EXPOSE [1]'],
   ['ONBUILD env a b'],
   ['ONBUILD \u00a0RUN x'],
-  // What variables leave of a name.
+  // Variables in a name.
   ['ENV ${X}=b'],
   ['ENV $X b'],
   ['LABEL "$X" b'],

@@ -1,6 +1,7 @@
 /**
- * The tar corpus: layers as real programs write them and as none should. What a case does not say otherwise holds:
- * dockerd, umoci and layerstack make the same tree of it, and layerstack records the tar-split that dockerd records.
+ * The tar corpus: layers that real programs write, and layers that no program should write. Unless a case
+ * says otherwise, dockerd, umoci and layerstack extract the same tree, and layerstack records the same
+ * tar-split as dockerd.
  */
 import { execFileSync } from 'node:child_process';
 import { createWriteStream, lstatSync, readFileSync, readdirSync, readlinkSync } from 'node:fs';
@@ -14,17 +15,17 @@ import type { TreeEntry } from '../../support/tree.ts';
 
 export interface Case {
   readonly name: string;
-  /** Makes the layer from the source directories (support/sources.py), with room for files of its own. */
+  /** Packs the layer from the source directories (support/sources.py). `scratch` has room for other files. */
   make(sources: string, scratch: string): Promise<Buffer> | Buffer;
   readonly store?: (layer: Uint8Array) => Uint8Array;
-  /** Why dockerd refuses it; GNU tar then says what the tree has to be, or umoci. */
+  /** The reason why dockerd refuses it. Then GNU tar or umoci defines the expected tree. */
   readonly dockerdRefuses?: string;
   readonly oracle?: 'gnutar' | 'umoci';
-  /** Why umoci is not asked. */
+  /** The reason why umoci is left out. */
   readonly notUmoci?: string;
-  /** Why the tar-split differs from dockerd's. */
+  /** The reason why the tar-split differs from dockerd's. */
   readonly ownSplit?: string;
-  /** What layerstack makes otherwise on purpose: applied to what dockerd made. */
+  /** A deliberate difference of layerstack, applied to the tree of dockerd. */
   readonly adjust?: (entry: TreeEntry) => TreeEntry;
 }
 
@@ -72,7 +73,7 @@ const python = (format: string, source: string, rest: Partial<Case> = {}): Case 
     rest,
   );
 
-/** Everything that node tar-stream can say of a directory. */
+/** Packs a directory with everything that node tar-stream can record. */
 async function tarStream(directory: string, out: string): Promise<Buffer> {
   const pack = streamPack();
   const writing = pipeline(pack, createWriteStream(out));
@@ -90,7 +91,8 @@ async function tarStream(directory: string, out: string): Promise<Buffer> {
   return readFileSync(out);
 }
 
-const SPARSE = 'its pieces stand in the tar, not the file: kept as raw bytes, so that it can be saved again';
+const SPARSE =
+  'the tar has the pieces of the file, not the file: they are stored as raw bytes, so that it can be saved again';
 const NO_SPARSE: Partial<Case> = {
   dockerdRefuses: 'old GNU sparse',
   oracle: 'gnutar',
@@ -137,7 +139,7 @@ const STRANGE: readonly Case[] = [
       { name: '.wh.top' },
       { name: 'not/there/.wh.before' },
     ],
-    { notUmoci: 'it makes no parents of what it does not find' },
+    { notUmoci: 'it creates no missing parents' },
   ),
   made('an opaque marker before its siblings', [
     { name: 'd/', type: 'directory', mtime: T },
@@ -153,12 +155,12 @@ const STRANGE: readonly Case[] = [
       { name: 'd/sub/y', content: 'y', mtime: T },
       { name: 'd/.wh..wh..opq' },
     ],
-    { notUmoci: 'it takes the siblings before the marker away' },
+    { notUmoci: 'it removes the siblings before the marker' },
   ),
   made('an opaque root', [{ name: '.wh..wh..opq' }, { name: 'x', mtime: T }]),
   made('a whiteout and then the file', [{ name: '.wh.x' }, { name: 'x', content: 'back', mtime: T }]),
   made('AUFS metadata', [{ name: '.wh..wh.aufs' }, { name: '.wh..wh.plnk/', type: 'directory', mtime: T }], {
-    notUmoci: 'it knows nothing of AUFS',
+    notUmoci: 'it does not know AUFS',
   }),
   made('a 0:0 device, which is a whiteout', [{ name: 'dev/zero', type: 'char', mtime: T }], {
     notUmoci: 'to umoci it is a device',
@@ -207,7 +209,7 @@ const STRANGE: readonly Case[] = [
       { name: 'link/file', content: 'through', mtime: T },
     ],
     {
-      ownSplit: 'the bytes lie at another name than the member says',
+      ownSplit: 'the bytes are stored under a name that differs from the member',
       notUmoci: 'it replaces the link by a directory',
     },
   ),
@@ -217,7 +219,7 @@ const STRANGE: readonly Case[] = [
       { name: 'a', content: 'shared', mode: 0o644, mtime: T },
       { name: 'b', type: 'hardlink', linkname: 'a', mode: 0o4711, uid: 7, gid: 8, mtime: T + 5 },
     ],
-    { notUmoci: 'to dockerd the last header wins, to umoci the first' },
+    { notUmoci: 'dockerd takes the last header, umoci the first' },
   ),
   made('a hard link through dots', [
     { name: 'd/a', content: 'shared', mtime: T },
@@ -230,7 +232,7 @@ const STRANGE: readonly Case[] = [
       { name: 'soft', type: 'symlink', linkname: 'nowhere', mtime: T },
       { name: 'hard', type: 'hardlink', linkname: 'soft', mtime: T },
     ],
-    { notUmoci: 'its answer is not of interest here' },
+    { notUmoci: 'its result does not matter here' },
   ),
   made('absolute names', [
     { name: '/abs/file', content: 'x', mtime: T },
@@ -325,7 +327,7 @@ const STRANGE: readonly Case[] = [
     ],
     {
       notUmoci: 'it keeps them, as dockerd does',
-      // The one deliberate deviation: an archive has no say in how overlayfs reads a layer.
+      // The only deliberate difference: an archive must not control how overlayfs reads a layer.
       adjust: ({ xattrs, ...entry }) => {
         const kept = Object.entries(xattrs ?? {}).filter(([name]) => !name.startsWith('trusted.overlay.'));
         return kept.length > 0 ? { ...entry, xattrs: Object.fromEntries(kept) } : entry;
@@ -357,14 +359,14 @@ export const CASES: readonly Case[] = [...PROGRAMS, ...STRANGE, ...ENDS];
 
 export interface Refusal {
   readonly name: string;
-  /** What layerstack says. */
+  /** layerstack's error code. */
   readonly code: string;
   readonly layer: Buffer;
-  /** What dockerd makes of it, where it does not refuse. */
+  /** How dockerd treats it, if it does not refuse it. */
   readonly dockerdTakes?: string;
 }
 
-/** Layers that both refuse, or that only layerstack refuses. */
+/** Layers that both programs refuse, or only layerstack. */
 export const REFUSED: readonly Refusal[] = [
   {
     name: 'a name above the root',

@@ -1,10 +1,8 @@
-/**
- * What the setup has made, for the tests.
- */
+/** Gives the tests the fixtures that the setup has made. */
 import { inject } from 'vitest';
 import type { Fixtures } from './setup.ts';
 
-/** The fixtures; only for tests that run with peers. */
+/** Returns the fixtures; only for tests that run with peers. */
 export function fixtures(): Fixtures {
   const made = inject('fixtures');
   if (!made) throw new Error('the fixtures were not made: see test/support/peers.ts');

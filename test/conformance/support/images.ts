@@ -1,6 +1,6 @@
 /**
- * Images built by a dockerd, offline: `fx/base:1` (busybox), `fx/whole:1` (everything a layer can hold, over several layers)
- * and `fx/deep:125` (as many layers as dockerd allows).
+ * Images that a dockerd builds offline: `fx/base:1` (busybox), `fx/whole:1` (everything that a layer can
+ * hold, in several layers) and `fx/deep:125` (as many layers as dockerd allows).
  */
 import { copyFileSync, mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -12,7 +12,7 @@ import { findProgram } from '../../support/peers.ts';
 
 const LONG = 'long-name-'.repeat(20); // 200 bytes: no ustar name or prefix holds a path of several
 
-/** What the layers of `fx/whole:1` do, one after the other. */
+/** The shell commands of the layers of `fx/whole:1`, in order. */
 const STEPS = [
   [
     'mkdir -p /data/opaque/inner /data/gone/deep /data/links /data/modes /data/nodes /data/names /data/kinds/dir',
@@ -45,7 +45,7 @@ const STEPS = [
   ],
 ];
 
-/** Makes the images on a running daemon; takes about 20 seconds with `deep`. */
+/** Builds the images on a running daemon. It takes about 20 seconds with `deep`. */
 export async function buildImages(daemon: Dockerd, options: { deep: boolean }): Promise<void> {
   const scratch = makeScratch('images');
   try {
@@ -76,7 +76,7 @@ async function buildWhole(daemon: Dockerd, scratch: string): Promise<void> {
   STEPS.forEach((lines, index) =>
     writeFileSync(join(context, `step${String(index)}.sh`), `set -e\n${lines.join('\n')}\n`),
   );
-  // ADD of a tar keeps its security.capability, which no tool of the base could set.
+  // ADD of a tar preserves its security.capability, which no tool of the base image could set.
   await must('python3', [fileURLToPath(new URL('caps.py', import.meta.url)), join(context, 'caps.tar')]);
   writeFileSync(
     join(context, 'Dockerfile'),
@@ -119,7 +119,7 @@ async function buildDeep(daemon: Dockerd, scratch: string): Promise<void> {
   const layers = Array.from({ length: 124 }, (_, index) => `ADD f /d/${String(index)}`);
   writeFileSync(
     join(context, 'Dockerfile'),
-    // The command comes first: setting it makes a container, for which a 126th layer would be needed.
+    // CMD comes first: it creates a container, which would need a 126th layer at the end.
     ['FROM fx/base:1', 'CMD ["/bin/ls","/d"]', ...layers, ''].join('\n'),
   );
   await daemon.docker('build', '-q', '--network', 'none', '-t', 'fx/deep:125', context);

@@ -1,4 +1,7 @@
-/** The JSON schemas of image-spec and runtime-spec, of Debian's golang-github-opencontainers-{image-spec,specs}-dev. */
+/**
+ * The JSON schemas of image-spec and runtime-spec, from Debian's
+ * golang-github-opencontainers-{image-spec,specs}-dev.
+ */
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import Ajv from 'ajv';
@@ -6,7 +9,10 @@ import Ajv from 'ajv';
 const SPECS = '/usr/share/gocode/src/github.com/opencontainers';
 const DRAFT_04 = join(import.meta.dirname, '../../../node_modules/ajv/lib/refs/json-schema-draft-04.json');
 
-/** A schema without the ids in it: they are addresses, under which the other files are not found. */
+/**
+ * Reads a schema without its ids: they are addresses, and references to the other files would be resolved
+ * against them.
+ */
 const readSchema = (path: string): object =>
   JSON.parse(readFileSync(path, 'utf8'), (key, value: unknown) =>
     key === 'id' && typeof value === 'string' ? undefined : value,
@@ -26,7 +32,7 @@ export class Schemas {
       );
   }
 
-  /** What is wrong with a document; empty where nothing is. */
+  /** Returns the errors of a document; empty if it is valid. */
   errors(schema: string, document: Uint8Array | string): string {
     const valid = this.#ajv.validate(schema, JSON.parse(Buffer.from(document).toString()));
     return valid === true ? '' : this.#ajv.errorsText();

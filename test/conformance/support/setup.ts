@@ -1,6 +1,6 @@
 /**
- * Runs once before the conformance suite: a dockerd builds the fixture images and saves them. Its root stays, stopped,
- * for the tests that open a root of dockerd's making.
+ * Runs once before the conformance suite: a dockerd builds the fixture images and saves them. The stopped
+ * daemon's root stays, for tests that open a root that dockerd wrote.
  */
 import { join } from 'node:path';
 import type { TestProject } from 'vitest/node';
@@ -10,17 +10,17 @@ import { dropScratch, makeScratch } from '../../support/scratch.ts';
 import { buildImages } from './images.ts';
 
 export interface Fixtures {
-  /** docker-archives, as `docker save` wrote them. */
+  /** docker-archives that `docker save` wrote. */
   readonly whole: string;
   readonly deep: string;
   readonly base: string;
-  /** The data-root in which they were built. */
+  /** The data-root in which the images were built. */
   readonly dockerRoot: string;
 }
 
 declare module 'vitest' {
   interface ProvidedContext {
-    /** Undefined where the tests run without peers; see test/support/peers.ts. */
+    /** Undefined if the tests run without peers; see test/support/peers.ts. */
     readonly fixtures: Fixtures | undefined;
   }
 }

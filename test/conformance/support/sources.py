@@ -1,7 +1,7 @@
-"""Makes the directories that the corpus packs: sources.py DIR makes DIR/basic and DIR/wide.
+"""Creates the directories that the corpus packs: sources.py DIR creates DIR/basic and DIR/wide.
 
-`basic` holds what every tar format can say; `wide` adds what only some can: long and non-UTF-8 names, big ids,
-nanoseconds, xattrs, capabilities, holes.
+`basic` has features that every tar format supports. `wide` adds features that only some support: long and
+non-UTF-8 names, large ids, nanoseconds, xattrs, capabilities, holes.
 """
 
 import os
@@ -78,7 +78,7 @@ def holes(root):
 
 
 def settle(root, nanoseconds):
-    """Gives every entry a time of its own, content before its directory."""
+    """Gives every entry a different time, content before its directory."""
     entries = []
     for parent, directories, files in os.walk(os.fsencode(root)):
         entries += [os.path.join(parent, name) for name in directories + files]

@@ -1,6 +1,6 @@
 /**
- * A runtime that starts nothing: it keeps the `config.json` that it is handed, and fails. A dockerd that has it as its default runtime
- * thereby says what it hands to runc, whatever this machine could do of it.
+ * A runtime that starts nothing: it stores the `config.json` that it gets, and fails. With it as default
+ * runtime, a dockerd reveals its input to runc, even if this machine could not run the container.
  */
 import { chmodSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -13,7 +13,7 @@ export class SpyRuntime {
     this.path = join(directory, 'spy-runtime');
     this.#kept = join(directory, 'kept');
     mkdirSync(this.#kept, { recursive: true });
-    // containerd's shim calls `RUNTIME … create --bundle DIR … ID`, and whatever else of runc.
+    // containerd's shim calls `RUNTIME … create --bundle DIR … ID`, and other commands of runc.
     const script = `#!/bin/sh
 bundle=
 creates=
@@ -31,10 +31,10 @@ exit 1
     chmodSync(this.path, 0o755);
   }
 
-  /** What a container was to be run with; undefined where dockerd did not come to it. */
+  /** Returns the config of a container; undefined if dockerd did not get that far. */
   config(id: string): Record<string, unknown> | undefined {
     const path = join(this.#kept, `${id}.json`);
-    // Numbers beyond those of JavaScript become texts: a limit of none has 64 ones.
+    // Numbers too large for JavaScript become texts: an unlimited value has 64 one bits.
     return existsSync(path)
       ? (JSON.parse(readFileSync(path, 'utf8').replace(/(?<=[:[,\s])\d{16,}(?=[\s,\]}])/g, '"$&"')) as Record<
           string,

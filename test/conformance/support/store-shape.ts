@@ -1,22 +1,25 @@
-/** Stores as trees that can be compared: what is random in their names is told by what it stands for. */
+/** Stores as comparable trees: each random name is replaced by the identity of its object. */
 import { readFileSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { compareTrees, dumpTree, mapTree, type Tree, type TreeEntry } from '../../support/tree.ts';
 
 const read = (...path: string[]) => readFileSync(join(...path), 'utf8');
 
-/** cache-id -> ChainID of every layer of a store. */
+/** Maps cache-id to ChainID for every layer of a store. */
 export function layersOf(root: string): Map<string, string> {
   const layerdb = join(root, 'image/overlay2/layerdb/sha256');
   return new Map(readdirSync(layerdb).map((chain) => [read(layerdb, chain, 'cache-id'), chain]));
 }
 
-/** link id -> ChainID. */
+/** Maps link id to ChainID. */
 function linksOf(root: string, layers: Map<string, string>): Map<string, string> {
   return new Map([...layers].map(([cacheId, chain]) => [read(root, 'overlay2', cacheId, 'link'), chain]));
 }
 
-/** The metadata of a store with random names replaced by what they stand for; times and file sums left out. */
+/**
+ * Returns the metadata of a store. Random names are replaced by the identity of their object; times and file
+ * checksums are omitted.
+ */
 export async function shapeOf(root: string): Promise<Tree> {
   const layers = layersOf(root);
   const links = linksOf(root, layers);
@@ -41,7 +44,7 @@ export async function shapeOf(root: string): Promise<Tree> {
   return result;
 }
 
-/** What differs between the layers of one store and the same layers of another, a line each. */
+/** Lists the differences between the layers of one store and the same layers of another, a line each. */
 export async function layerDifferences(root: string, expected: string): Promise<string[]> {
   const reference = new Map([...layersOf(expected)].map(([cacheId, chain]) => [chain, cacheId]));
   const recent = (tree: Tree) =>
@@ -57,6 +60,6 @@ export async function layerDifferences(root: string, expected: string): Promise<
   return wrong;
 }
 
-/** Whiteouts and parents that no member described have the time of their making. */
+/** Removes the times of whiteouts and parents that no member describes: they have the time of extraction. */
 const withoutNow = (tree: Tree) =>
   mapTree(tree, (entry) => (entry.rdev === '0:0' ? { ...entry, mtime: '' } : entry));

@@ -1,6 +1,7 @@
 /**
- * The engine that a suite runs against: a layerstack service of its own, a dockerd of its own (`ENGINE=dockerd`), or whatever answers
- * on `SOCKET`. Names on docker.io lead to a registry on loopback that holds the suites' images (images.js).
+ * The engine that a suite runs against: its own layerstack service, its own dockerd (`ENGINE=dockerd`), or
+ * the engine on `SOCKET`. Names on docker.io lead to a registry on loopback that holds the suites' images
+ * (images.js).
  */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -15,9 +16,9 @@ const CLI = fileURLToPath(new URL('../../../dist/bundle/main.js', import.meta.ur
 const START_MS = 60_000;
 
 /**
- * Starts the engine that the environment asks for, gives it to `work`, and stops it.
+ * Starts the engine that the environment selects, passes it to `work`, and stops it.
  * @param directory - an empty directory for its root, socket and log.
- * @param mirror - `http://HOST:PORT` of the registry that stands in for docker.io.
+ * @param mirror - `http://HOST:PORT` of the registry that replaces docker.io.
  */
 export async function withEngine(directory, mirror, work) {
   const given = process.env.SOCKET;
@@ -71,7 +72,7 @@ function answers(socketPath) {
   });
 }
 
-/** Runs docker's client against an engine, without the caller's login and context. */
+/** Runs docker's client with an engine, without the caller's login and context. */
 export function docker(socket, ...words) {
   return run('docker', ['-H', `unix://${socket}`, ...words], {
     env: { ...process.env, DOCKER_CONFIG: dirname(socket), DOCKER_API_VERSION: '1.41' },

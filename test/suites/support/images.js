@@ -1,6 +1,7 @@
 /**
- * The images that the suites pull by their names on docker.io, made here of a static busybox and put into a registry on loopback:
- * the suites look at what an engine does with images, not at what is in these.
+ * The images that the suites pull by their names on docker.io. They are built here from a static busybox and
+ * pushed to a registry on loopback. The suites test how an engine handles images; the content does not
+ * matter.
  */
 import { Buffer } from 'node:buffer';
 import { createHash } from 'node:crypto';
@@ -14,7 +15,7 @@ const APPLETS = (
   'ip ping wget nc stty'
 ).split(' ');
 
-/** Makes an OCI layout of one image below `directory`. @returns its path, as skopeo takes it. */
+/** Writes an OCI layout of one image below `directory`. @returns its path in skopeo's form. */
 async function layout(directory, { label, architecture = 'amd64' }) {
   const tree = join(directory, 'tree');
   mkdirSync(join(tree, 'bin'), { recursive: true });
@@ -71,8 +72,8 @@ async function layout(directory, { label, architecture = 'amd64' }) {
 }
 
 /**
- * Puts an image of each name into the registry at `host`.
- * @param names - `NAME:TAG` as on docker.io, without `library/`; `@ARCH` behind one makes it for that architecture.
+ * Pushes an image for each name to the registry at `host`.
+ * @param names - `NAME:TAG` as on docker.io, without `library/`; a suffix `@ARCH` selects the architecture.
  */
 export async function publish(directory, host, names) {
   for (const [index, name] of names.entries()) {

@@ -1,6 +1,6 @@
 /**
- * For mocha's `--require`: no test has more than TIMEOUT_MS. Tests of dockerode whose promise is rejected never say that they are done,
- * and would wait for as long as they have given themselves, up to two minutes each.
+ * For mocha's `--require`: limits each test to TIMEOUT_MS. A test of dockerode whose promise is rejected
+ * never ends, and would wait for its own timeout, up to two minutes.
  */
 import { createRequire } from 'node:module';
 import { join } from 'node:path';

@@ -1,4 +1,4 @@
-/** Programs that a suite runs, and the files that it finds on PATH. */
+/** Runs programs for a suite, and reads files and programs on PATH. */
 import { Buffer } from 'node:buffer';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -7,8 +7,8 @@ import { join } from 'node:path';
 
 /**
  * Runs a program to its end.
- * @returns its exit status and all that it printed.
- * @throws Error with its output where it fails, unless `failing` allows that.
+ * @returns its exit status and its whole output.
+ * @throws Error with its output if it fails, unless `failing` allows that.
  */
 export async function run(program, args, { failing = false, ...options } = {}) {
   const child = spawn(program, args, { stdio: ['ignore', 'pipe', 'pipe'], ...options });
@@ -24,7 +24,7 @@ export async function run(program, args, { failing = false, ...options } = {}) {
   throw new Error(`${program} ${args.join(' ')}: ${signal ?? status}\n${output.slice(-4000)}`);
 }
 
-/** The bytes of a file, or of a program on PATH. */
+/** Returns the bytes of a file, or of a program on PATH. */
 export function readProgram(name) {
   if (name.includes('/')) return readFileSync(name);
   const found = process.env.PATH.split(':')

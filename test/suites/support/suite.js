@@ -1,6 +1,7 @@
 /**
- * One run of another project's tests: checks the checkout, starts a registry and an engine, runs the tests, and prints how many
- * passed, failed and were out of scope. The last line is `N passed, N failed, N out of scope`.
+ * Runs another project's tests once: checks the checkout, starts a registry and an engine, runs the tests,
+ * and prints how many passed, failed and were out of scope. The last line is `N passed, N failed, N out of
+ * scope`.
  */
 import { existsSync, mkdtempSync, readFileSync, realpathSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -12,9 +13,9 @@ import { withEngine } from './engine.js';
 import { publish } from './images.js';
 
 /**
- * What a test of the list in `known/SUITE.txt` needs that is out of scope: a line `PATTERN  # WHY`, where `*` stands for anything. A
- * line that begins with `# ` is a comment.
- * @returns for a test's name the reason, or undefined.
+ * Reads `known/SUITE.txt`, the list of tests that are out of scope, with the feature that each one needs:
+ * lines `PATTERN  # WHY`, where `*` matches any text. A line that begins with `# ` is a comment.
+ * @returns a function from a test's name to the reason, or undefined.
  */
 function outOfScope(suite) {
   const lines = readFileSync(fileURLToPath(new URL(`../known/${suite}.txt`, import.meta.url)), 'utf8').split(
@@ -34,9 +35,9 @@ function outOfScope(suite) {
 }
 
 /**
- * Prints the results and sets the exit status: 1 where a test failed that is in scope, and where one passed that is listed as out of
- * scope, so that the list says what is true. Of several tests of one name some may pass, but not all. Another engine's results are
- * for comparison: nothing of it is out of scope.
+ * Prints the results and sets the exit status. It is 1 if a test in scope failed, or if a test passed that is
+ * listed as out of scope, so that the list stays true. If several tests have one name, some of them may pass,
+ * but not all. Results of another engine are for comparison: all its tests are in scope.
  */
 export function report(suite, results, engine = 'layerstack') {
   const reason = engine === 'layerstack' ? outOfScope(suite) : () => undefined;
@@ -65,7 +66,10 @@ export function report(suite, results, engine = 'layerstack') {
   if (failed.length > 0 || outdated > 0 || passed === 0) process.exitCode = 1;
 }
 
-/** The checkout that `SUITE` names. @throws Error where it is missing or has not the file that the suite needs. */
+/**
+ * Returns the checkout that `SUITE` names. @throws Error if it is missing or lacks the file that the suite
+ * needs.
+ */
 export function checkout(needs, where) {
   const directory = process.env.SUITE;
   if (!directory || !existsSync(join(directory, needs)))
@@ -73,7 +77,7 @@ export function checkout(needs, where) {
   return realpathSync(directory);
 }
 
-/** A scratch directory for `work`; it is removed with all that is mounted below it. */
+/** Passes a scratch directory to `work`, and then removes it with all mounts below it. */
 export async function withScratch(work) {
   const scratch = realpathSync(mkdtempSync(join(tmpdir(), 'layerstack-suite-')));
   try {
@@ -85,7 +89,7 @@ export async function withScratch(work) {
 
 /**
  * Runs a suite against an engine's socket.
- * @param images - what the suite finds on docker.io; see images.js.
+ * @param images - the images that the suite finds on docker.io; see images.js.
  * @param work - gets `{ socket, scratch, host }` and returns the results.
  */
 export async function runSuite(suite, images, work) {

@@ -39,7 +39,7 @@ async function past(options: EventsOptions = {}): Promise<string[]> {
 async function record(...events: StoreEvent[]): Promise<void> {
   const writer = journal();
   for (const each of events) writer.record(each);
-  await writer.settle();
+  await writer.drain();
 }
 
 describe('the journal', () => {
@@ -48,7 +48,7 @@ describe('the journal', () => {
     for (let number = 0; number < 20; number++) {
       const writer = number % 2 === 0 ? first : second;
       writer.record(event(String(number)));
-      await writer.settle();
+      await writer.drain();
     }
     expect(await past()).toEqual(Array.from({ length: 20 }, (_, number) => String(number)));
     expect(statSync(join(root, 'layerstack/events/1')).mode & 0o777).toBe(0o600);
@@ -90,10 +90,10 @@ describe('the journal', () => {
   it('is made again where somebody has deleted it', async () => {
     const writer = journal();
     writer.record(event('a'));
-    await writer.settle();
+    await writer.drain();
     rmSync(join(root, 'layerstack'), { recursive: true });
     writer.record(event('b'));
-    await writer.settle();
+    await writer.drain();
     expect(await past()).toEqual(['b']);
     expect(warn).not.toHaveBeenCalled();
   });

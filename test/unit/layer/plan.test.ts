@@ -23,7 +23,7 @@ describe('planImages', () => {
     expect(notices).toEqual([]);
   });
 
-  it('reproduces the example of the reference, section 2', () => {
+  it('reproduces the example of docs/docker-overlay2-store.md, "Identifiers"', () => {
     const ids = [
       'sha256:ab8486bd3b094099b0e8da07035b4f4d889e39eba83c674d320ba5372b39ca0b',
       'sha256:8a62a82ebf36990a1f56ea8b5844038343c7d69bdc03384534762ee32c9beaba',

@@ -70,7 +70,7 @@ async function inspectOne(
       if (!LayerstackError.is(cause, 'ERR_IMAGE_NOT_FOUND')) throw cause;
       throw new LayerstackError(
         'ERR_IMAGE_NOT_FOUND',
-        `there is no container and no image ${JSON.stringify(name)}: \`layerstack containers\` and \`layerstack images\` list them`,
+        `no container or image has the name ${JSON.stringify(name)}: \`layerstack containers\` and \`layerstack images\` list them`,
         { id: name, cause },
       );
     });
