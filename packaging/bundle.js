@@ -1,8 +1,9 @@
 /**
- * Joins what tsc has compiled into a few files: `dist/bundle`, the ES modules that package.json gives to importers and to the
- * shell, and `dist/cjs`, what `require` gets, with its types. Node takes about a millisecond for each module that it resolves, reads
- * and links, and a command would load a hundred of them: more time than most commands work. What is imported only when it is
- * needed (registries, the service) stays apart.
+ * Joins the output of tsc into a few files: `dist/bundle`, the ES modules that package.json gives to
+ * importers and to the shell, and `dist/cjs`, the files for `require`, with their types. Node takes about a
+ * millisecond to resolve, read and link each module. A command would load a hundred of them: that takes
+ * longer than the work of most commands. Modules that are imported only when they are needed (registries, the
+ * service) stay apart.
  */
 import { copyFileSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
@@ -13,10 +14,11 @@ const { version: VERSION } = JSON.parse(readFileSync(new URL('../package.json', 
 const DIST = fileURLToPath(new URL('../dist/', import.meta.url));
 /** Node's own modules, and the dependencies. */
 const EXTERNAL = /^[^./]/;
-/** What most commands go through; `--version`, help and mistakes need the first only. */
+/** The parts that most commands load; `--version`, help and mistakes need the first one only. */
 const PARTS = [
   ['core', ['app/cli/main.js', 'app/cli/format.js', 'app/cli/output.js', 'app/cli/filters.js']],
-  // With the service's preload: Node knows what is imported by who imports it, so it must be imported from the same file.
+  // Together with the service's preload: Node identifies an imported module by its importer, so both must
+  // import it from the same file.
   ['store', ['app/layerstack.js', 'app/service/preload.js']],
 ];
 
@@ -26,9 +28,9 @@ await join(
 );
 await join(
   { index: `${DIST}index.js` },
-  // Jest gives CommonJS no `import()`.
+  // Jest does not give CommonJS an `import()`.
   { dir: `${DIST}cjs`, format: 'cjs', dynamicImportInCjs: false },
-  // system/here.ts knows better than rolldown, which would say __filename.
+  // system/here.ts finds the file itself; rolldown would put __filename there.
   { 'import.meta.url': 'undefined' },
 );
 writeFileSync(`${DIST}cjs/package.json`, '{ "type": "commonjs" }\n');
@@ -39,13 +41,13 @@ async function join(input, options, constants = {}) {
   const bundle = await rolldown({ input, external: EXTERNAL, platform: 'node', transform: { define } });
   const { output } = await bundle.write({
     chunkFileNames: '[name]-[hash].js',
-    // With its names and lines: Node prints the line that an error came from.
+    // Keep names and lines: Node prints the line that an error came from.
     minify: false,
     comments: false,
     ...options,
   });
   await bundle.close();
-  // rolldown passes over an import that leads nowhere where it stands in a `try`.
+  // rolldown ignores an import of a missing file inside a `try`.
   const files = new Set(output.map(({ fileName }) => fileName));
   for (const { fileName, imports, dynamicImports } of output)
     for (const imported of [...imports, ...dynamicImports])
@@ -53,7 +55,7 @@ async function join(input, options, constants = {}) {
         throw new Error(`${fileName} imports ${imported}, which is nowhere`);
 }
 
-/** Tells the part that a module belongs to: the first that loads it. */
+/** Returns the part that a module belongs to: the first one that loads it. */
 function partsOf(parts) {
   const found = new Map();
   return (id, modules) => {
@@ -64,7 +66,10 @@ function partsOf(parts) {
   };
 }
 
-/** The modules that Node loads with `paths`, whatever is called; but the entry points, which run when they are loaded. */
+/**
+ * Returns the modules that Node loads with `paths`, whatever is called. Leaves out the entry points, which
+ * run when they are loaded.
+ */
 function loadedWith(paths, modules) {
   const found = new Set(paths.map((path) => DIST + path));
   for (const id of found)
@@ -72,7 +77,10 @@ function loadedWith(paths, modules) {
   return [...found].filter((id) => modules.getModuleInfo(id)?.isEntry === false);
 }
 
-/** Copies a declaration file and all that it imports to dist/cjs, where TypeScript takes them for those of CommonJS. */
+/**
+ * Copies a declaration file and all its imports to dist/cjs, where TypeScript takes them for declarations of
+ * CommonJS.
+ */
 function copyTypes(path, copied) {
   if (copied.has(path)) return;
   copied.add(path);

@@ -29,7 +29,7 @@ function run(tool, args) {
     let complaint = '';
     child.stderr.on('data', (text) => (complaint += text));
     child.once('close', (status) => {
-      if (status !== 0) console.error(complaint);
+      if (status !== 0 && complaint) console.error(complaint);
       resolve(status === 0);
     });
     child.once('error', (error) => {

@@ -1,7 +1,8 @@
 /**
- * `npm run prebuild` makes the addon for the machines that people have, `prebuilds/linux-{x64,arm64}/layerstack.glibc.node`: with
- * the C++ library in it, and of the C library only what glibc 2.28 has (RHEL 8, Debian 10). The one of the other processor is made
- * where there is a cross compiler for it. Each is built in a directory of its own, `build/prebuild/linux-*`.
+ * `npm run prebuild` builds the addon for common machines,
+ * `prebuilds/linux-{x64,arm64}/layerstack.glibc.node`. It includes the C++ library, and needs a C library
+ * with no more than glibc 2.28 has (RHEL 8, Debian 10). The addon of the other processor is built if a cross
+ * compiler for it is installed. Each is built in a directory of its own, `build/prebuild/linux-*`.
  */
 import { execFileSync } from 'node:child_process';
 import { copyFileSync, mkdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
@@ -9,11 +10,11 @@ import { fileURLToPath, URL } from 'node:url';
 
 const HOME = fileURLToPath(new URL('../', import.meta.url));
 const GLIBC = [2, 28];
-/** What Debian calls the compilers for Node's names of processors. */
+/** Debian's names of the compilers, by Node's names of processors. */
 const TRIPLES = { x64: 'x86_64-linux-gnu', arm64: 'aarch64-linux-gnu' };
-/** readelf's names of kinds of symbols, and the assembler's. */
+/** readelf's names of kinds of symbols, and the names of the assembler for them. */
 const TYPES = { FUNC: 'function', IFUNC: 'function', OBJECT: 'object', TLS: 'tls_object' };
-/** What node-gyp builds from. */
+/** The files that node-gyp builds from. */
 const SOURCES = ['binding.gyp', 'native', 'node_modules', 'package.json', 'packaging'];
 
 for (const [arch, triple] of Object.entries(TRIPLES)) {
@@ -51,7 +52,7 @@ function prebuild(arch, tools) {
     `--arch=${arch}`,
     '--jobs=max',
     '--loglevel=warn',
-    // As make finds it, which takes no space in a name.
+    // The path as make finds it: make does not take a space in a name.
     '--old_glibc=../glibc',
   ];
   execFileSync(`${HOME}node_modules/.bin/node-gyp`, gyp, {
@@ -65,8 +66,9 @@ function prebuild(arch, tools) {
 }
 
 /**
- * Makes a `libc.so` to link with, which has the names of the compiler's own C library in their newest versions up to {@link GLIBC}, and
- * no code: so what is linked asks for no newer ones, also what is linked from libstdc++.
+ * Makes a `libc.so` to link with. It has the names of the compiler's own C library in their newest versions
+ * up to {@link GLIBC}, and no code. So the linked addon asks for no newer versions, and neither does its part
+ * of libstdc++.
  */
 function makeLibc(compiler, directory) {
   const library = execFileSync(compiler, ['-print-file-name=libc.so.6'], { encoding: 'utf8' }).trim();
@@ -87,7 +89,7 @@ function makeLibc(compiler, directory) {
   execFileSync(compiler, [...options, '-o', `${directory}libc.so`, `${directory}libc.s`]);
 }
 
-/** The names of a C library, each with its newest version that is old enough. */
+/** Returns the names of a C library, each with its newest version that is old enough. */
 function oldSymbols(library) {
   const table = execFileSync('readelf', ['--dyn-syms', '--wide', library], {
     encoding: 'utf8',
@@ -105,7 +107,7 @@ function oldSymbols(library) {
   return symbols;
 }
 
-/** Of versions as lists of numbers: 2.2.5 is older than 2.28. */
+/** Compares versions as lists of numbers: 2.2.5 is older than 2.28. */
 function compare(one, other) {
   const index = one.findIndex((number, at) => number !== other[at]);
   return index < 0 ? one.length - other.length : one[index] - (other[index] ?? -1);

@@ -1,6 +1,7 @@
 /**
- * Derives what the public methods take from their TypeScript types: `npm run signatures` writes src/app/signatures/, by
- * which they check their arguments (src/core/arguments.ts). A test fails where the two differ.
+ * Derives the parameters of the public methods from their TypeScript types. `npm run signatures` writes them
+ * to src/app/signatures/, by which the methods check their arguments (src/core/arguments.ts). A test fails
+ * where the two differ.
  */
 import { writeFile } from 'node:fs/promises';
 import { fileURLToPath, URL } from 'node:url';
@@ -9,8 +10,8 @@ import ts from 'typescript';
 const HOME = fileURLToPath(new URL('..', import.meta.url));
 const OUTPUT = `${HOME}src/app/signatures/`;
 /**
- * Whose methods users of the library call, but for those that say `@internal`; the file that describes them; and what
- * users write before the dot.
+ * The classes whose methods users of the library call, except the methods marked `@internal`; the file that
+ * describes each class; and the name that users write before the dot.
  */
 const CLASSES = [
   { name: 'Layerstack', file: 'store.ts', instance: 'store' },
@@ -83,7 +84,7 @@ function isPublic(member) {
   );
 }
 
-/** The shapes of types; those of objects by name. */
+/** Derives the shapes of types; shapes of objects are kept by name. */
 class Shapes {
   objects = {};
   #checker;
@@ -95,7 +96,7 @@ class Shapes {
 
   signature(signature) {
     const parameters = signature.parameters.map((parameter, index) => ({
-      // One that is taken apart where it is declared has no name of its own.
+      // A parameter that is destructured in its declaration has no name of its own.
       name: parameter.name.startsWith('__') ? 'options' : parameter.name,
       shape: this.#shape(this.#checker.getTypeOfSymbol(parameter)),
       ...(this.#isOptional(signature, parameter, index) && { optional: true }),
@@ -142,7 +143,7 @@ class Shapes {
     return { object: this.#object(type) };
   }
 
-  /** Values of the same kind are one alternative. */
+  /** Joins values of the same kind into one alternative. */
   #either(types) {
     const shapes = [];
     const literals = [];
@@ -162,7 +163,7 @@ class Shapes {
     if (known !== undefined) return known;
     const name = this.#nameOf(type);
     this.#names.set(type, name);
-    // Entered at once, for types that lead to themselves.
+    // Entered before its keys, for types that lead back to themselves.
     const shape = (this.objects[name] = {});
     const members = this.#checker
       .getPropertiesOfType(type)
@@ -173,7 +174,7 @@ class Shapes {
         optional: (property.flags & ts.SymbolFlags.Optional) !== 0,
       }));
     const methods = members.filter(({ type, optional }) => !optional && type.getCallSignatures().length > 0);
-    // Of what has methods these are all that is used.
+    // Of an object with methods, only the methods are checked.
     if (methods.length > 0) shape.methods = methods.map((member) => member.name);
     else shape.keys = Object.fromEntries(members.map((member) => [member.name, this.#shape(member.type)]));
     const required = members.filter(({ type, optional }) => !optional && !this.#takesUndefined(type));

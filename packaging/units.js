@@ -1,7 +1,8 @@
 /**
- * `node packaging/units.js FOLDER…` writes for each of these folders of native/ one source that includes all of the folder's,
- * `build/units/FOLDER.cc`, and prints their names for binding.gyp: headers that the sources share are read once, which halves
- * the work of the compiler. So names in the unnamed namespaces of a folder must differ.
+ * `node packaging/units.js FOLDER…` writes one source for each of these folders of native/,
+ * `build/units/FOLDER.cc`, which includes all sources of the folder. It prints the names of these files for
+ * binding.gyp. Headers that the sources share are read once, which halves the work of the compiler. So names
+ * in the unnamed namespaces of a folder must differ.
  */
 import console from 'node:console';
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
@@ -18,7 +19,7 @@ for (const folder of process.argv.slice(2)) {
   console.log(`${UNITS}${folder}.cc`);
 }
 
-/** What stays as it is is not compiled again. */
+/** An unchanged file is not written, and so not compiled again. */
 function writeChanged(path, text) {
   try {
     if (readFileSync(path, 'utf8') === text) return;

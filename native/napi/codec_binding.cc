@@ -16,7 +16,7 @@ namespace layerstack {
 
 namespace {
 
-// Larger chunks are no faster, and those that await garbage collection cost memory: with 1 MiB the load of a
+// Larger chunks are not faster, and those that await garbage collection cost memory: with 1 MiB the load of a
 // gzipped 1 GB archive peaks 40 MB higher.
 constexpr size_t kChunkBytes = size_t{256} << 10;
 

@@ -36,10 +36,12 @@ struct StepNames {
         missing(Name(env, "missing")),
         target(Name(env, "target")),
         from(Name(env, "from")),
-        to(Name(env, "to")) {}
+        to(Name(env, "to")),
+        exist(Name(env, "exist")),
+        sync(Name(env, "sync")) {}
   static Napi::String Name(Napi::Env env, const char* name) { return Napi::String::New(env, name); }
 
-  Napi::String op, path, data, mode, missing, target, from, to;
+  Napi::String op, path, data, mode, missing, target, from, to, exist, sync;
 };
 
 std::vector<BatchStep> StepsArg(const std::string& root, const Napi::Value& value, const StepNames& names);
@@ -62,10 +64,10 @@ class StepReader {
   StepReader(const Napi::Object& step, const StepNames& names) : step_(step), names_(names) {}
 
   BatchStep Read(const std::string& op) const {
-    if (op == "mkdir") return step::Mkdir{Path(), Mode(), Flag("exist")};
-    if (op == "write") return step::Write{Path(), Data(), Mode(), Flag("sync")};
+    if (op == "mkdir") return step::Mkdir{Path(), Mode(), Flag(names_.exist)};
+    if (op == "write") return step::Write{Path(), Data(), Mode(), Flag(names_.sync)};
     if (op == "replace")
-      return step::Replace{Path(), Data(), Mode(), Flag("sync", true), Optional("temporary")};
+      return step::Replace{Path(), Data(), Mode(), Flag(names_.sync, true), Optional("temporary")};
     if (op == "symlink") return step::Symlink{Path(), Text(names_.target, "target")};
     if (op == "link") return step::Link{Path(), Text(names_.target, "target")};
     if (op == "rename") return step::Rename{From(), To(), Flag("noReplace")};

@@ -242,8 +242,9 @@ class Batch {
     // If the entry may be missing, so may its directory.
     try {
       Place place = Locate(step.path);
-      if (Again<::unlinkat>(place.dir, place.name.c_str(), flags) != 0)
-        ThrowErrno(errno, syscall, Full(step.path));
+      if (Again<::unlinkat>(place.dir, place.name.c_str(), flags) == 0) return Forget(step.path);
+      // Often expected, and an exception costs more than the system call.
+      if (!step.may_be_missing || errno != ENOENT) ThrowErrno(errno, syscall, Full(step.path));
     } catch (const Failure& failure) {
       if (!step.may_be_missing || failure.errnum != ENOENT) throw;
     }

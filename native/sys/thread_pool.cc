@@ -46,6 +46,13 @@ class Pool {
   explicit Pool(int most) : most_(most) {}
 
   void Run(std::function<void()> job) {
+    Add(std::move(job));
+    // Not under the mutex: the thread that wakes up would have to wait for it at once.
+    ready_.notify_one();
+  }
+
+ private:
+  void Add(std::function<void()> job) {
     std::lock_guard<std::mutex> guard(mutex_);
     jobs_.push_back(std::move(job));
     if (idle_ < static_cast<int>(jobs_.size()) && threads_ < most_) {
@@ -60,10 +67,8 @@ class Pool {
         // The existing threads will run it.
       }
     }
-    ready_.notify_one();
   }
 
- private:
   [[noreturn]] void Loop() {
     IsolateThread();
     std::unique_lock<std::mutex> lock(mutex_);

@@ -1,4 +1,4 @@
-// What was left out of a layer without failing it: the first kMaxWarnings warnings, and how many there were.
+// Things left out of a layer without failing it: the first kMaxWarnings warnings, and how many there were.
 #pragma once
 
 #include <cstdint>

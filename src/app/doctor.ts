@@ -23,7 +23,7 @@ export interface Finding {
    * work like this. `unknown`: this user may not find out, and `detail` says why.
    */
   readonly state: 'ok' | 'warn' | 'fail' | 'unknown';
-  /** What was found. */
+  /** The facts that the check found. */
   readonly detail: string;
   /** What to do; empty where nothing needs to be done. */
   readonly advice: string;

@@ -92,7 +92,8 @@ export class Layerstack implements AsyncDisposable {
   }
 
   /**
-   * Opens a store. Several processes may have it open; dockerd must not, except beside a read-only one.
+   * Opens a store. Several processes may have it open. dockerd must not run on it, unless all of them have it
+   * open read-only.
    * @throws {@link LayerstackError} ERR_STORE_LOCKED while dockerd runs on the root, ERR_NOT_ROOT without
    *   CAP_SYS_ADMIN, ERR_STORE_UNSUPPORTED where the file system lacks something that overlay2 needs,
    *   ERR_INVALID_ARGUMENT for a bad root, ERR_STORE_UNSAFE for a root that others can write to, ERR_ADDON

@@ -1,8 +1,8 @@
 /**
- * The changes in an RW layer as an image: the tar of its upper is applied to a new layer directory while it is made, which
- * gives DiffID, tar-split and content in one pass, and the config gets one step of history. The RW layer is read where it
- * is, mounted or not; who writes to it meanwhile may be cut in the middle (ERR_UPPER_CHANGED where a file shrinks).
- * Mirrors `moby/moby: daemon/commit.go` at v20.10.
+ * The changes in an RW layer as an image: the tar of its upper is applied to a new layer directory while it
+ * is made, which gives DiffID, tar-split and content in one pass, and the config gets one step of history.
+ * The RW layer is read where it is, mounted or not. What is written meanwhile may be in the image in part; a
+ * file that shrinks is ERR_UPPER_CHANGED. Mirrors `moby/moby: daemon/commit.go` at v20.10.
  */
 import { throwIfAborted } from '../core/abort.ts';
 import { EMPTY_LAYER_DIFF_ID, type ImageID } from '../core/digest.ts';
@@ -65,11 +65,12 @@ export function commit(
 }
 
 /**
- * The new image is in the store, durably, contents included; with `reference`, this names it. Where nothing was changed
- * the image has no new layer. After an error the store is as it was.
+ * The new image is in the store, durably, contents included; with `reference`, this names it. Where nothing
+ * was changed the image has no new layer. After an error the store is as it was.
  * @throws {@link LayerstackError} ERR_INVALID_ARGUMENT for a malformed change; ERR_IMAGE_NOT_FOUND;
- *   ERR_CONTAINER_NOT_FOUND where the RW layer is removed meanwhile; ERR_UPPER_CHANGED, ERR_UPPER_UNSUPPORTED; ERR_LIMIT_EXCEEDED for
- *   a file of more holes than a tar can say; ERR_LAYER_DEPTH; ERR_NO_SPACE; ERR_ABORTED; ERR_STORE_READ_ONLY.
+ *   ERR_CONTAINER_NOT_FOUND where the RW layer is removed meanwhile; ERR_UPPER_CHANGED,
+ *   ERR_UPPER_UNSUPPORTED; ERR_LIMIT_EXCEEDED for a file of more holes than a tar can say; ERR_LAYER_DEPTH;
+ *   ERR_NO_SPACE; ERR_ABORTED; ERR_STORE_READ_ONLY.
  */
 export async function commitLayer(
   { root, layers, images }: CommitStores,
@@ -97,7 +98,8 @@ export async function commitLayer(
     throw isSystemError(error, 'ENOENT') && !hasDirectory(directory) ? removed(layer, error) : error;
   });
   try {
-    // A removal takes the directory away before it deletes anything in it: what is there still was read whole.
+    // A removal takes the directory away before it deletes anything in it: what is there still was read
+    // whole.
     if (!hasDirectory(directory)) throw removed(layer);
     for (const warning of staged.applied.warnings) onProgress?.({ type: 'warning', ...warning });
     const unchanged = staged.diffId === EMPTY_LAYER_DIFF_ID;

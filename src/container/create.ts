@@ -1,8 +1,9 @@
 /**
- * Making a container: one native batch that claims the name, makes everything, and ends with the rename that makes it a
- * container. Until then the session's markers name everything, so that what a crash leaves is removed by the next writer; what a
- * failure leaves is removed here. The name is claimed by the first step, under a lock, so of two that want it one gets it.
- * Who asks for a durable one waits for the disk twice: for what the container consists of before the rename, and for the rename.
+ * Making a container: one native batch that claims the name, makes everything, and ends with the rename that
+ * makes it a container. Until then the session's markers name everything, so that what a crash leaves is
+ * removed by the next writer; what a failure leaves is removed here. The name is claimed by the first step,
+ * under a lock, so of two that want it one gets it. Who asks for a durable one waits for the disk twice: for
+ * what the container consists of before the rename, and for the rename.
  */
 import { hostname } from 'node:os';
 import { topChainId, type ChainID, type ImageID } from '../core/digest.ts';
@@ -43,18 +44,23 @@ export interface CreateOptions extends ContainerOverrides {
   readonly name?: string | undefined;
   /** What the image is called in listings; default its id. */
   readonly imageName?: string | undefined;
-  /** All of it in docker's terms, merged with the image's config by docker's rules, instead of the single overrides. */
+  /**
+   * All of it in docker's terms, merged with the image's config by docker's rules, instead of the single
+   * overrides.
+   */
   readonly config?: ContainerConfig | undefined;
   /**
-   * How the container shall be run, in docker's terms: `bundle` carries it into the runtime's configuration. It is kept in
-   * `hostconfig.json`, for dockerd too. Of networks `host` and those that somebody has made are kept: layerstack makes none.
+   * How the container shall be run, in docker's terms: `bundle` carries it into the runtime's configuration.
+   * It is kept in `hostconfig.json`, for dockerd too. Of networks `host` and those that somebody has made are
+   * kept: layerstack makes none.
    */
   readonly hostConfig?: HostConfig | undefined;
   /** How the container shall be in the networks that it is to be in. */
   readonly endpoints?: Endpoints | undefined;
   /**
-   * It resolves when the container is on disk, and a power cut leaves a container or nothing; without it, a container that a power
-   * cut takes was empty. Containers that are made at once share the syncs. Default false.
+   * It resolves when the container is on disk, and a power cut leaves a container or nothing; without it, a
+   * container that a power cut takes was empty. Containers that are made at once share the syncs. Default
+   * false.
    */
   readonly durable?: boolean | undefined;
   /** Keys of the host config that no bundle can carry are kept, and not refused. Default false. */
@@ -152,7 +158,9 @@ export class ContainerCreator {
     return draft;
   }
 
-  /** The image's config. What an id means never changes, so a known one is only looked for, not read again. */
+  /**
+   * The image's config. What an id means never changes, so a known one is only looked for, not read again.
+   */
   async #image(id: ImageID): Promise<KnownImage> {
     const known = this.#known.get(id);
     if (known && statEntry(this.#root.layout.at(this.#root.layout.imageContent(id))) !== undefined)
@@ -188,7 +196,10 @@ export class ContainerCreator {
     }
   }
 
-  /** Everything of a container but its name and its config's: on one thread what is below it, on the other what it is. */
+  /**
+   * Everything of a container but its name and its config's: on one thread what is below it, on the other
+   * what it is.
+   */
   #buildStep({ id, layer, documents }: Plan): BatchStep {
     const { layout } = this.#root;
     const { init, own } = this.#rwLayers.createSteps(layer);

@@ -1,10 +1,11 @@
 /**
- * Which container has a name: `layerstack/names/<name>` is a symlink whose text is the container's id, so that a
- * name is found, and claimed in one step across processes, without reading every container.
+ * Which container has a name: `layerstack/names/<name>` is a symlink whose text is the container's id, so
+ * that a name is found, and claimed in one step across processes, without reading every container.
  *
- * The truth is `Name` in `config.v2.json`: a link counts only while its container says the same. dockerd does not know
- * the index, so it is completed from `containers/` when dockerd may have been here since: dockerd rewrites
- * `volumes/metadata.db` at every start, layerstack never does, and `.stamp` holds that file's mtime in milliseconds.
+ * The truth is `Name` in `config.v2.json`: a link counts only while its container says the same. dockerd does
+ * not know the index, so it is completed from `containers/` when dockerd may have been here since: dockerd
+ * rewrites `volumes/metadata.db` at every start, layerstack never does, and `.stamp` holds that file's mtime
+ * in milliseconds.
  */
 import { isHex64 } from '../core/digest.ts';
 import { symlink } from 'node:fs/promises';
@@ -29,7 +30,10 @@ export class NameIndex {
     this.#layout = root.layout;
   }
 
-  /** Removes the names that dead writers were giving to containers, or taking from them, where the container has another. */
+  /**
+   * Removes the names that dead writers were giving to containers, or taking from them, where the container
+   * has another.
+   */
   async resume(): Promise<void> {
     await forEachDeadMarker(this.#layout, this.#root.log, 'naming', async (id) => {
       for (const name of await listEntries(this.#layout, this.#layout.names)) {
@@ -42,8 +46,8 @@ export class NameIndex {
   }
 
   /**
-   * Adds the containers that dockerd made since the index was last complete. For writers only; while a writer has
-   * the store open dockerd cannot run, so once per opened store is enough.
+   * Adds the containers that dockerd made since the index was last complete. For writers only; while a writer
+   * has the store open dockerd cannot run, so once per opened store is enough.
    */
   async complete(): Promise<void> {
     this.#complete ??= this.#rebuild();
@@ -68,8 +72,8 @@ export class NameIndex {
   }
 
   /**
-   * After a claim failed: removes the link if its container is gone or has another name. The caller holds the lock
-   * of the name, so nobody else is about to make that container.
+   * After a claim failed: removes the link if its container is gone or has another name. The caller holds the
+   * lock of the name, so nobody else is about to make that container.
    * @throws LayerstackError ERR_CONTAINER_NAME_IN_USE when the link is good.
    */
   async discardStale(name: string): Promise<void> {
@@ -106,7 +110,8 @@ export class NameIndex {
     for (const id of await listEntries(layout, layout.containers)) {
       await nextTurn();
       const name = isHex64(id) ? readContainer(layout, id)?.name : undefined;
-      // A link of that name that points elsewhere is stale when its container has another name; then it is replaced.
+      // A link of that name that points elsewhere is stale when its container has another name; then it is
+      // replaced.
       if (!name || !isContainerName(name) || this.owner(name) !== undefined) continue;
       await call(native.batch(layout.root, [this.#unlink(name)]));
       await symlink(id, layout.at(layout.name(name))).catch((error: unknown) => {

@@ -1,7 +1,7 @@
 /**
- * A container as it is on disk: `containers/<id>/config.v2.json` (ours or dockerd's) and the entry of its RW layer,
- * `layerdb/mounts/<id>`. One that lacks either is being made or removed, or broken, and
- * dockerd does not list it either; so it does not exist here. Fields are read leniently: dockerd's vary by version.
+ * A container as it is on disk: `containers/<id>/config.v2.json` (ours or dockerd's) and the entry of its RW
+ * layer, `layerdb/mounts/<id>`. One that lacks either is being made or removed, or broken, and dockerd does
+ * not list it either; so it does not exist here. Fields are read leniently: dockerd's vary by version.
  */
 import { imageIdOf, isDigest, type ChainID, type ImageID } from '../core/digest.ts';
 import { readEntry } from '../rwlayer/entry.ts';

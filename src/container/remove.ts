@@ -1,8 +1,9 @@
 /**
- * Removing a container: first its `config.v2.json` goes, without which there is no container, then its RW layer
- * (rwlayer/remove.ts), in one batch; its trees are deleted afterwards. Markers name every part before the batch begins:
- * whatever a crash or an error behind the first step leaves, the next writer removes. The name is given back last: one
- * without its container counts as free, but a container without its name could not be found by it.
+ * Removing a container: first its `config.v2.json` goes, without which there is no container, then its RW
+ * layer (rwlayer/remove.ts), in one batch; its trees are deleted afterwards. Markers name every part before
+ * the batch begins: whatever a crash or an error behind the first step leaves, the next writer removes. The
+ * name is given back last: one without its container counts as free, but a container without its name could
+ * not be found by it.
  */
 import { LayerstackError } from '../core/errors.ts';
 import type { RwLayerStore } from '../rwlayer/store.ts';
@@ -34,7 +35,8 @@ export class ContainerRemover {
   async remove({ id, name }: Container, { force = false, signal }: RemoveOptions): Promise<boolean> {
     const session = this.#root.session();
     const { layout } = this.#root;
-    // The name's too: who claims the name as soon as the container is gone must not lose it to the last step.
+    // The name's too: the last step must not take the name from a container that claims it as soon as this
+    // one is gone.
     const keys = [id, `name:${name}`];
     await using _lock = await this.#root.locks.acquireAll('containers', keys, { signal });
     const container = readContainer(layout, id);
@@ -53,7 +55,8 @@ export class ContainerRemover {
     const markers: Marker[] = [`container.${id}`, ...removal.markers];
     const rest: BatchStep[] = [
       ...removal.steps,
-      // Where it was renamed meanwhile, the new name's lock is not held, and its link is left: it counts as free.
+      // Where it was renamed meanwhile, the new name's lock is not held, and its link is left: it counts as
+      // free.
       ...(container.name === name ? this.#names.releaseSteps(name, id) : []),
     ];
     const isAway = await session.mark(

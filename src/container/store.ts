@@ -92,9 +92,10 @@ export class ContainerStore {
   }
 
   /**
-   * Makes a container of an image: complete, or not there. Atomic; on disk when it resolves only if it shall be `durable`.
-   * @throws {@link LayerstackError} ERR_IMAGE_NOT_FOUND, ERR_CONTAINER_NAME_IN_USE, ERR_INVALID_ARGUMENT for a bad
-   *   name, ERR_STORE_READ_ONLY.
+   * Makes a container of an image: complete, or not there. Atomic; on disk when it resolves only if it shall
+   * be `durable`.
+   * @throws {@link LayerstackError} ERR_IMAGE_NOT_FOUND, ERR_CONTAINER_NAME_IN_USE, ERR_INVALID_ARGUMENT for
+   *   a bad name, ERR_STORE_READ_ONLY.
    */
   create(image: ImageID, options: CreateOptions = {}): Promise<Container> {
     return this.#creator.create(image, options);
@@ -131,8 +132,8 @@ export class ContainerStore {
   }
 
   /**
-   * Removes a container. Returns when it is gone for everybody, also after a crash; its files are deleted in the
-   * background, see {@link drain}. Removing a container that is gone is a no-op.
+   * Removes a container. Returns when it is gone for everybody, also after a crash; its files are deleted in
+   * the background, see {@link drain}. Removing a container that is gone is a no-op.
    * @returns whether it was there
    * @throws {@link LayerstackError} ERR_CONTAINER_MOUNTED when it is mounted, unless forced.
    */
@@ -198,7 +199,10 @@ export class ContainerStore {
     );
   }
 
-  /** Every container with the bytes that were written in it: files and links, hard links once. Reads its whole upper. */
+  /**
+   * Every container with the bytes that were written in it: files and links, hard links once. Reads its whole
+   * upper.
+   */
   async usage(): Promise<ContainerUsage[]> {
     const usages: ContainerUsage[] = [];
     for (const container of await this.list()) {
@@ -240,15 +244,16 @@ export class ContainerStore {
   /**
    * Gives a container another name: it has the old one or the new one, whatever happens meanwhile.
    * @returns the container as it is now
-   * @throws {@link LayerstackError} ERR_CONTAINER_NAME_IN_USE, ERR_INVALID_ARGUMENT for a bad name or the one it has,
-   *   ERR_CONTAINER_NOT_FOUND, ERR_STORE_READ_ONLY.
+   * @throws {@link LayerstackError} ERR_CONTAINER_NAME_IN_USE, ERR_INVALID_ARGUMENT for a bad name or the one
+   *   it has, ERR_CONTAINER_NOT_FOUND, ERR_STORE_READ_ONLY.
    */
   rename(container: Container, name: string, signal?: AbortSignal): Promise<Container> {
     return renameContainer(this.#root, this.#names, container, name, signal);
   }
 
   /**
-   * Notes that a container shall be in a network when somebody runs it, with docker's `EndpointSettings`. Durable.
+   * Notes that a container shall be in a network when somebody runs it, with docker's `EndpointSettings`.
+   * Durable.
    * @throws {@link LayerstackError} ERR_CONTAINER_NOT_FOUND, ERR_STORE_READ_ONLY.
    */
   connect(container: Container, network: string, settings: Endpoints[string]): Promise<void> {
@@ -257,14 +262,16 @@ export class ContainerStore {
 
   /**
    * Notes that a container shall not be in a network.
-   * @throws {@link LayerstackError} ERR_INVALID_ARGUMENT where it was not to be, ERR_CONTAINER_NOT_FOUND, ERR_STORE_READ_ONLY.
+   * @throws {@link LayerstackError} ERR_INVALID_ARGUMENT where it was not to be, ERR_CONTAINER_NOT_FOUND,
+   *   ERR_STORE_READ_ONLY.
    */
   disconnect(container: Container, network: string): Promise<void> {
     return disconnectNetwork(this.#root, container, network);
   }
 
   /**
-   * Removes every container that neither runs nor is mounted and that fits the filters. `onRemoved` is called for each.
+   * Removes every container that neither runs nor is mounted and that fits the filters. `onRemoved` is called
+   * for each.
    * @throws {@link LayerstackError} ERR_INVALID_ARGUMENT for a bad filter, ERR_STORE_READ_ONLY.
    */
   async prune(

@@ -1,7 +1,7 @@
 /**
- * `--change` of commit and import: Dockerfile instructions applied to a container config, with Dockerfile's grammar, in
- * the order given. Mirrors `moby/moby: builder/dockerfile/{builder,dispatchers}.go` (BuildFromConfig) at v20.10, which
- * takes no STOPSIGNAL; HEALTHCHECK is not supported here.
+ * Applies Dockerfile instructions to a container config, in order and with Dockerfile's grammar, for
+ * `--change` of commit and import. Mirrors `moby/moby: builder/dockerfile/{builder,dispatchers}.go`
+ * (BuildFromConfig) at v20.10, which refuses STOPSIGNAL. HEALTHCHECK is not supported.
  */
 import { posix } from 'node:path';
 import { sortedKeys } from '../core/go-json.ts';
@@ -23,10 +23,10 @@ import {
 
 type Change = Partial<ContainerConfig>;
 
-/** What the instructions have in common. */
+/** The state that the instructions share. */
 interface State {
   readonly escape: Escape;
-  /** An earlier one was a CMD. */
+  /** An earlier instruction was CMD. */
   cmdSet: boolean;
 }
 
@@ -34,7 +34,7 @@ type Instruction = (rest: string, config: ContainerConfig, state: State, line: s
 
 const DEFAULT_SHELL = ['/bin/sh', '-c'];
 const TRIGGERS_REFUSED = ['ONBUILD', 'FROM', 'MAINTAINER'];
-/** Instructions of names and values, and those that may be a JSON list. */
+/** Instructions with names and values, and instructions that accept a JSON list. */
 const NAMING = ['ENV', 'LABEL'];
 const LISTING = ['ADD', 'CMD', 'COPY', 'ENTRYPOINT', 'RUN', 'SHELL', 'VOLUME'];
 
@@ -42,7 +42,7 @@ const LISTING = ['ADD', 'CMD', 'COPY', 'ENTRYPOINT', 'RUN', 'SHELL', 'VOLUME'];
 class ChangeError extends Error {}
 
 /**
- * `config` after the instructions.
+ * Returns `config` after the instructions.
  * @throws {@link LayerstackError} ERR_INVALID_ARGUMENT naming the instruction that is unknown or malformed.
  */
 export function applyChanges(config: ContainerConfig, changes: readonly string[]): ContainerConfig {
@@ -99,7 +99,7 @@ function cmd(rest: string, config: ContainerConfig, state: State): Change {
   return { Cmd: words };
 }
 
-/** A new entrypoint has its own command line, unless a CMD was given with it. */
+/** A new entrypoint clears the command line, unless a CMD comes with it. */
 function entrypoint(rest: string, config: ContainerConfig, state: State): Change {
   const words = commandLine(rest, config);
   return { Entrypoint: words.length > 0 ? words : null, ...(state.cmdSet ? {} : { Cmd: null }) };
@@ -142,12 +142,12 @@ function workDir(rest: string, config: ContainerConfig, { escape }: State): Chan
   return { WorkingDir: posix.resolve('/', config.WorkingDir, path) };
 }
 
-/** The trigger is kept as it is written, when it can be read. */
+/** Keeps the trigger as it is written, after parsing it. */
 function onBuild(rest: string, config: ContainerConfig, { escape }: State, line: string): Change {
   const trigger = splitInstruction(rest);
   if (TRIGGERS_REFUSED.includes(trigger.name))
     throw new ChangeError(`${trigger.name} is not allowed as a trigger`);
-  // Flags are for those who run it.
+  // Flags of the trigger take effect when it runs.
   const words = trimSpace(trigger.rest.replace(/^(?:\s*--\S*)+/, ''));
   if (NAMING.includes(trigger.name) && words !== '') rawPairs(trigger.name, words, escape);
   if (LISTING.includes(trigger.name)) jsonList(words);
@@ -160,12 +160,12 @@ function stopSignal(rest: string, config: ContainerConfig, { escape }: State): C
   return { StopSignal: signal };
 }
 
-/** A JSON list as it is; other text as an argument of the shell. */
+/** Returns a JSON list as it is, and other text as an argument of the shell. */
 function commandLine(rest: string, config: ContainerConfig): readonly string[] {
   return jsonList(rest) ?? [...(config.Shell?.length ? config.Shell : DEFAULT_SHELL), rest];
 }
 
-/** Undefined where the text does not begin with a JSON array; what follows it does not count. */
+/** Returns the JSON array at the beginning of the text, or undefined. The rest of the text is ignored. */
 function jsonList(text: string): string[] | undefined {
   if (!text.startsWith('[')) return undefined;
   let list: unknown;
@@ -180,7 +180,7 @@ function jsonList(text: string): string[] | undefined {
   return list;
 }
 
-/** `NAME=value …`, or `NAME value to the end`, with variables filled in. */
+/** Parses `NAME=value …`, or `NAME value to the end`, and expands variables. */
 function pairs(
   instruction: string,
   rest: string,
@@ -189,13 +189,13 @@ function pairs(
 ): [string, string][] {
   const variables = environment(config);
   return rawPairs(instruction, rest, escape).map(([name, value]) => {
-    // What its variables make of a name does not count.
+    // Only the written name is checked: its variables may expand to nothing.
     if (name === '') throw new ChangeError('a name is empty');
     return [expandWord(name, variables, escape), expandWord(value, variables, escape)];
   });
 }
 
-/** As they are written. */
+/** Returns the words as they are written. */
 function rawPairs(instruction: string, rest: string, escape: Escape): [string, string][] {
   const words = splitWords(rest, escape);
   const raw: [string, string][] = [];
@@ -213,7 +213,7 @@ function rawPairs(instruction: string, rest: string, escape: Escape): [string, s
   return raw;
 }
 
-/** `80`, `80/udp`, `7000-7010/tcp`. */
+/** Parses `80`, `80/udp` or `7000-7010/tcp`. */
 function ports(spec: string): string[] {
   const [, first = '', last = first, protocol = 'tcp'] =
     /^(\d{1,5})(?:-(\d{1,5}))?(?:\/(tcp|udp|sctp))?$/i.exec(spec) ?? [];

@@ -1,15 +1,16 @@
 /**
- * A text as the instructions of a Dockerfile: comments, the escape directive, continued lines and flags.
- * Mirrors `moby/buildkit: frontend/dockerfile/parser/{parser,split_command}.go` as dockerd 20.10 has them.
+ * Parses a text into the instructions of a Dockerfile: comments, the escape directive, continued lines and
+ * flags. Mirrors `moby/buildkit: frontend/dockerfile/parser/{parser,split_command}.go` as dockerd 20.10 has
+ * them.
  */
 import { trimSpace, trimSpaceLeft, WordError, type Escape } from './words.ts';
 
 export interface DockerfileInstruction {
   /** In upper case. */
   readonly name: string;
-  /** What follows the name and the flags. */
+  /** The text after the name and the flags. */
   readonly rest: string;
-  /** The whole, continued lines joined. */
+  /** The whole instruction, with continued lines joined. */
   readonly line: string;
 }
 
@@ -20,16 +21,21 @@ export interface Dockerfile {
 
 const DIRECTIVE = /^#\s*([a-zA-Z][a-zA-Z0-9]*)\s*=\s*(.+?)\s*$/;
 const DIRECTIVES = ['escape', 'syntax'];
-/** What separates an instruction from its arguments, and these where quotes mean nothing. */
+/**
+ * Separates an instruction from its arguments, and arguments from each other where quotes have no meaning.
+ */
 export const WHITE_SPACE = /[\t\v\f\r ]+/;
 
-/** The character goes on in the next line where it is the last one, unless it escapes itself: two of them do not continue. */
+/**
+ * Continues the line where it is the last character. Two of them do not continue it: the first escapes the
+ * second.
+ */
 const CONTINUES: Readonly<Record<Escape, RegExp>> = {
   '\\': /(^|[^\\])\\[ \t]*$/,
   '`': /(^|[^`])`[ \t]*$/,
 };
 
-/** @throws {@link WordError} for a directive that is wrong, a flag, or a text without instructions. */
+/** @throws {@link WordError} for a wrong directive, a flag, or a text without instructions. */
 export function parseDockerfile(text: string): Dockerfile {
   const lines = text
     .replace(/^\ufeff/, '')
@@ -41,7 +47,7 @@ export function parseDockerfile(text: string): Dockerfile {
   return { escape, instructions };
 }
 
-/** Directives are the comments that come first. */
+/** Directives are the first comments of the text. */
 function escapeOf(lines: readonly string[]): Escape {
   const found = new Map<string, string>();
   for (const line of lines) {
@@ -57,7 +63,7 @@ function escapeOf(lines: readonly string[]): Escape {
   return escape;
 }
 
-/** Lines with those that they continue in. Comments and empty lines between them do not end them. */
+/** Joins continued lines. Comments and empty lines in between do not end them. */
 function joined(lines: readonly string[], continues: RegExp): string[] {
   const result: string[] = [];
   let open: string | undefined;
@@ -77,14 +83,14 @@ function parseInstruction(line: string): DockerfileInstruction {
   return { name, rest: trimSpace(withoutFlags(rest)), line };
 }
 
-/** A line without its end as an instruction's name, in upper case, and what follows it. */
+/** Splits a line into an instruction's name, in upper case, and the rest. */
 export function splitInstruction(line: string): { readonly name: string; readonly rest: string } {
   const trimmed = trimSpace(line);
   const at = WHITE_SPACE.exec(trimmed);
   return { name: trimmed.slice(0, at?.index).toUpperCase(), rest: at ? trimmed.slice(at.index) : '' };
 }
 
-/** No instruction that changes a config has flags; `--` ends them. */
+/** Instructions that change a config have no flags; `--` ends flags. */
 function withoutFlags(text: string): string {
   const [whole = '', flag] = /^\s*--(\S*)/.exec(text) ?? [];
   if (flag === undefined) return text;

@@ -1,16 +1,16 @@
 /**
- * The words of a Dockerfile instruction: split at white space, with quotes, backslashes and `$NAME`,
- * `${NAME}`, `${NAME:-word}`, `${NAME:+word}` and `${NAME:?word}` as a shell has them.
- * Mirrors `moby/buildkit: frontend/dockerfile/{shell/lex.go,parser/line_parsers.go}`.
+ * Splits a Dockerfile instruction into words at white space. Quotes, backslashes, `$NAME`, `${NAME}`,
+ * `${NAME:-word}`, `${NAME:+word}` and `${NAME:?word}` have their meaning in a shell. Mirrors `moby/buildkit:
+ * frontend/dockerfile/{shell/lex.go,parser/line_parsers.go}`.
  */
 
-/** Go's `unicode.IsSpace`; JavaScript's white space is another. */
+/** Go's `unicode.IsSpace`, which differs from JavaScript's white space. */
 const SPACE = '\\t-\\r \\u0085\\u00a0\\u1680\\u2000-\\u200a\\u2028\\u2029\\u202f\\u205f\\u3000';
 const SPACES = new RegExp(`[${SPACE}]+`);
 const LEADING = new RegExp(`^[${SPACE}]+`);
 const TRAILING = new RegExp(`[${SPACE}]+$`);
 
-/** Without Go's white space at its beginning. */
+/** Removes Go's white space at the beginning. */
 export function trimSpaceLeft(text: string): string {
   return text.replace(LEADING, '');
 }
@@ -23,10 +23,10 @@ export function trimSpace(text: string): string {
 /** Values of variables; a missing one is empty. */
 export type Environment = ReadonlyMap<string, string>;
 
-/** What takes the meaning of the next character away, and continues a line. */
+/** The escape character. It takes the meaning of the next character away, and continues a line. */
 export type Escape = '\\' | '`';
 
-/** A text cannot be read; the message says why. */
+/** The text is malformed; the message says why. */
 export class WordError extends Error {}
 
 const WORDS: Readonly<Record<Escape, RegExp>> = {
@@ -34,17 +34,20 @@ const WORDS: Readonly<Record<Escape, RegExp>> = {
   '`': new RegExp(`(?:\`[^]|'[^']*'?|"(?:\`[^]|[^"\`])*"?|[^${SPACE}'"\`]|\`$)+`, 'g'),
 };
 
-/** The words of `text` with quotes and escapes still in them. */
+/** Returns the words of `text`, with their quotes and escapes. */
 export function splitWords(text: string, escape: Escape): string[] {
   return text.match(WORDS[escape]) ?? [];
 }
 
-/** One word: variables filled in, quotes and escapes taken away. @throws WordError */
+/** Expands one word: fills in variables, and removes quotes and escapes. @throws WordError */
 export function expandWord(word: string, environment: Environment, escape: Escape): string {
   return new Lexer(word, environment, escape).run().join(' ');
 }
 
-/** As {@link expandWord}, but white space of unquoted variables separates words. @throws WordError */
+/**
+ * Expands as {@link expandWord} does, but white space of unquoted variables separates words. @throws
+ * WordError
+ */
 export function expandWords(word: string, environment: Environment, escape: Escape): string[] {
   const words = new Lexer(word, environment, escape).split();
   return words.filter((each) => each !== '');
@@ -61,18 +64,18 @@ class Lexer {
   #at = 0;
 
   constructor(text: string, environment: Environment, escape: Escape) {
-    // Go's scanner passes over a mark of byte order at the beginning.
+    // Go's scanner skips a byte order mark at the beginning.
     this.#text = text.replace(/^\ufeff/, '');
     this.#environment = environment;
     this.#escape = escape;
   }
 
-  /** The whole as one word. */
+  /** Reads the whole text as one word. */
   run(): string[] {
     return [this.#until('')];
   }
 
-  /** Unquoted white space, of variables too, ends a word. */
+  /** Reads words. Unquoted white space, also that of variables, ends a word. */
   split(): string[] {
     const words: string[] = [];
     let word = '';
@@ -96,7 +99,7 @@ class Lexer {
     return this.#text.charAt(this.#at);
   }
 
-  /** Everything up to `stop` ('' for the end), which is taken too. */
+  /** Reads everything up to `stop` ('' for the end), and `stop` itself. */
   #until(stop: string): string {
     let result = '';
     while (this.#at < this.#text.length) {
@@ -140,7 +143,7 @@ class Lexer {
     }
   }
 
-  /** Behind the dollar. */
+  /** Reads a variable after its dollar. */
   #variable(): string {
     if (this.#peek() !== '{') {
       const name = this.#name();

@@ -1,7 +1,8 @@
 /**
- * Layers as a registry sent them, compressed, where somebody asked to keep them (`pull --keep-blobs`):
- * `<root>/layerstack/blobs/sha256/<hex of the digest>`. Docker's store has no place for them. They may be deleted at any time:
- * layers are then compressed anew. Verified when they are written, and again whenever they are read.
+ * The compressed layers that `pull --keep-blobs` keeps as the registry sent them:
+ * `<root>/layerstack/blobs/sha256/<hex of the digest>`. Docker's store has no place for them. They may be
+ * deleted at any time; then layers are compressed anew. They are verified when they are written and whenever
+ * they are read.
  */
 import { createHash, randomBytes } from 'node:crypto';
 import { constants } from 'node:fs';
@@ -15,7 +16,7 @@ import { call, native } from '../system/native.ts';
 import { spaceError } from '../system/space.ts';
 import { listDirectory, openStoreFile, statEntry } from '../system/store-files.ts';
 
-/** What a blob is known by. */
+/** Identifies a blob. */
 export type BlobId = Pick<Descriptor, 'digest' | 'size'>;
 
 const CHUNK_BYTES = 512 * 1024;
@@ -27,16 +28,17 @@ export class BlobArchive {
     this.#layout = layout;
   }
 
-  /** Whether it is kept, by its size; its bytes are looked at when they are read. */
+  /** Returns whether the blob is kept, judged by its size. Its bytes are verified when they are read. */
   has({ digest, size }: BlobId): boolean {
     const entry = statEntry(this.#path(digest));
     return entry?.kind === 'file' && entry.size === size;
   }
 
   /**
-   * The blob's bytes from an offset on. The last of them come only when all are verified; a file that turns out damaged is
-   * removed, so that nobody meets it again.
-   * @throws {@link LayerstackError} (while iterating) ERR_STORE_CORRUPT, naming the file, where it is damaged or gone.
+   * Yields the blob's bytes from an offset. It yields the last piece only when all bytes are verified, and
+   * removes a damaged file.
+   * @throws {@link LayerstackError} (while iterating) ERR_STORE_CORRUPT, naming the file, where it is damaged
+   *   or missing.
    */
   async *read({ digest, size }: BlobId, from = 0): AsyncGenerator<Uint8Array, void, undefined> {
     const path = this.#path(digest);
@@ -58,7 +60,7 @@ export class BlobArchive {
         at += bytesRead;
       }
       if (at !== size || hash.digest('hex') !== hexOf(digest)) {
-        // Of a store that is open read-only it stays.
+        // A store that is open read-only keeps the file.
         await rm(path, { force: true }).catch(() => undefined);
         throw damaged(digest, path, 'was changed or damaged on disk');
       }
@@ -68,7 +70,7 @@ export class BlobArchive {
     }
   }
 
-  /** Begins to keep a blob; to be committed or discarded. @throws {@link LayerstackError} ERR_NO_SPACE. */
+  /** Begins a blob, which the caller commits or discards. @throws {@link LayerstackError} ERR_NO_SPACE. */
   async begin(blob: BlobId): Promise<BlobDraft> {
     await this.#make();
     const temporary = this.#layout.archivedBlob(
@@ -79,7 +81,7 @@ export class BlobArchive {
   }
 
   /**
-   * Keeps these bytes. Durable on return; after an error nothing of them is left.
+   * Keeps these bytes. They are durable on return. An error leaves nothing behind.
    * @throws {@link LayerstackError} ERR_DIGEST_MISMATCH, ERR_NO_SPACE; what `bytes` throws.
    */
   async write(blob: BlobId, bytes: AsyncIterable<Uint8Array>): Promise<void> {
@@ -92,7 +94,7 @@ export class BlobArchive {
     }
   }
 
-  /** Removes all but these; resolves with the bytes that they took. Nobody must be writing meanwhile. */
+  /** Removes all blobs but these. Resolves with the freed bytes. No blob may be written meanwhile. */
   async removeAllBut(named: ReadonlySet<string>): Promise<number> {
     let freed = 0;
     for (const name of (await listDirectory(this.#layout.at(this.#layout.archivedBlobs))) ?? []) {
@@ -137,8 +139,8 @@ export class BlobDraft {
   }
 
   /**
-   * The blob is kept, durably; what was appended must have been verified. One that is not complete is discarded.
-   * @throws {@link LayerstackError} ERR_NO_SPACE; then nothing is kept.
+   * Keeps the blob, durably. The caller has verified the appended bytes. An incomplete blob is discarded.
+   * @throws {@link LayerstackError} ERR_NO_SPACE; then the blob is not kept.
    */
   async commit(): Promise<void> {
     const file = this.#file;
@@ -160,7 +162,7 @@ export class BlobDraft {
     await file.close();
   }
 
-  /** Nothing is kept. After a commit: no-op. */
+  /** Discards the blob. After a commit it does nothing. */
   async discard(): Promise<void> {
     const file = this.#file;
     this.#file = undefined;
@@ -176,7 +178,7 @@ export class BlobDraft {
 }
 
 /**
- * The same chunks; the end comes only when they are all of the blob and no more.
+ * Passes the chunks on, and ends only when they are the whole blob and no more.
  * @throws {@link LayerstackError} (while iterating) ERR_DIGEST_MISMATCH.
  */
 export async function* verifying(

@@ -1,10 +1,11 @@
 /**
- * What a listing needs to know of every image. The truth is in imagedb and layerdb; since reading a thousand
- * configs and the sizes of ten thousand layers takes longer than a listing may, the facts are kept in
- * `layerstack/image-catalog.json`, as git keeps stat data in its index: an image's entry holds as long as inode,
- * change time and size of its config, and inode and change time of its metadata directory, are the same. Layers never
- * change under their ChainID, and go from the top down, so of them only the top one is looked for. The file is
- * written without fsync, may be deleted at any time, and is left alone by read-only stores.
+ * Caches the facts of each image that a listing needs. The truth is in imagedb and layerdb, but reading a
+ * thousand configs and the sizes of ten thousand layers takes longer than a listing may. So the facts are in
+ * `layerstack/image-catalog.json`, as git keeps stat data in its index. An image's entry is valid while
+ * inode, change time and size of its config, and inode and change time of its metadata directory, are
+ * unchanged. Layers never change under their ChainID and are removed from the top down, so only the top layer
+ * is looked up. The file is written without fsync and may be deleted at any time. Read-only stores do not
+ * write it.
  */
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { chainIds, hexOf, topChainId, type ChainID, type ImageID } from '../core/digest.ts';
@@ -20,7 +21,7 @@ import type { ImageDb } from './imagedb.ts';
 /** The facts of one image. */
 export interface CatalogEntry {
   readonly id: ImageID;
-  /** Seconds since 1970; of the year 1 where the config names no time. */
+  /** Seconds since 1970; the year 1 where the config has no time. */
   readonly created: number;
   /** The same as RFC 3339. */
   readonly time: string;
@@ -32,27 +33,27 @@ export interface CatalogEntry {
   readonly size: number;
 }
 
-/** An entry and the state of the files that it was made from. */
+/** An entry, with the state of the files that it was read from. */
 interface CachedEntry extends CatalogEntry {
   readonly content: string;
   readonly metadata: string;
 }
 
 interface CatalogContent {
-  /** State of the directory of layers in which every image had its top layer; empty where one had not. */
+  /** State of the layers' directory when every image had its top layer; empty where one image lacked it. */
   readonly layers: string;
   readonly images: readonly CachedEntry[];
 }
 
-/** The file; another version is as good as no file. */
+/** The file. A file of another version is ignored. */
 interface CatalogFile extends CatalogContent {
   readonly version: typeof VERSION;
 }
 
-/** What an image's files looked like. */
+/** The state of an image's files. */
 interface State {
   readonly content: string;
-  /** Empty for an image without metadata. */
+  /** Empty for an image that has no metadata. */
   readonly metadata: string;
   /** Whether a later change of the files would show. */
   readonly settled: boolean;
@@ -63,22 +64,22 @@ interface Ids {
   has(id: ImageID): boolean;
 }
 
-/** Of no file: what is read now is not kept. */
+/** The state of no file: the entry is not kept. */
 const CHANGING: State = { content: 'changing', metadata: 'changing', settled: false };
 
 const VERSION = 2;
-/** Of ten thousand images with many labels. */
+/** Enough for ten thousand images with many labels. */
 const MAX_CATALOG_BYTES = 256 * 1024 * 1024;
 const NOTHING: CatalogContent = { layers: '', images: [] };
 
 /**
- * A file changed twice within one tick of the kernel's clock (up to 10 ms) shows one change time. So what changed
- * less than this before it was looked at is not kept.
+ * A file that changes twice within one tick of the kernel's clock (up to 10 ms) shows one change time. So an
+ * entry is not kept if its files changed less than this before they were read.
  */
 const SETTLED_MS = 1000;
-/** Looking at images gives way to other work on the event loop after this many (a millisecond or two)... */
+/** Reading images yields to other work on the event loop after this many (a millisecond or two)... */
 const SLICE = 256;
-/** ...of which reading one with its layers counts for so many. */
+/** ...and reading one image with its layers counts as this many. */
 const READ_COST = 32;
 const ZERO_UNIX = parseTime(ZERO_TIME)?.unix ?? 0;
 
@@ -96,13 +97,13 @@ export class Catalog {
     this.#path = `${root.layout.own}/image-catalog.json`;
   }
 
-  /** Every image whose config is intact and whose layers are there; others are logged. */
+  /** Returns every image with an intact config and all its layers. The others are logged. */
   async entries(): Promise<CatalogEntry[]> {
     const { layout } = this.#root;
     const layerState = this.#layerState();
     const [states, file] = await Promise.all([this.#states(), this.#load()]);
     const known = new Map(file.images.map((entry) => [entry.id, entry]));
-    // Of a directory that nothing was moved into or out of since, all is still there.
+    // The directory is unchanged, so every layer still exists.
     const isSame = file.layers !== '' && file.layers === layerState;
     const layers = new Set(isSame ? undefined : await listDirectory(layout.at(layout.layers)));
     const sizes = new Map<ChainID, number | undefined>();
@@ -131,14 +132,16 @@ export class Catalog {
     return found;
   }
 
-  /** The state of the directory of layers; empty where it changed just now, or is missing. */
+  /** Returns the state of the layers' directory; empty where it has just changed, or is missing. */
   #layerState(): string {
     const { layout } = this.#root;
     const stats = statEntry(layout.at(layout.layers));
     return stats && isSettled(stats.ctimeMs) ? mark(stats) : '';
   }
 
-  /** The top layer of every image (but some) whose config is intact, whether its layers are there or not. */
+  /**
+   * Returns the top layer of every image (but some) with an intact config, whether or not its layers exist.
+   */
   async tops(but: Ids = new Set()): Promise<Set<ChainID>> {
     const [states, file] = await Promise.all([this.#states(but), this.#load()]);
     const known = new Map(file.images.map((entry) => [entry.id, entry]));
@@ -154,7 +157,7 @@ export class Catalog {
     return tops;
   }
 
-  /** The states of all images (but some) and their files. */
+  /** Returns all images (but some) with the states of their files. */
   async #states(but: Ids = new Set()): Promise<Map<ImageID, State>> {
     const { layout } = this.#root;
     const [all, described] = await Promise.all([
@@ -162,7 +165,7 @@ export class Catalog {
       listDirectory(layout.at(layout.imageMetadatas)),
     ]);
     const states = new Map<ImageID, State>();
-    // Their files are not, or not all, in their places yet.
+    // Some or all of their files are not yet in place.
     const changing = this.#changing();
     for (const id of all) if (changing.has(hexOf(id)) && !but.has(id)) states.set(id, CHANGING);
     const ids = all.filter((id) => !but.has(id) && !states.has(id));
@@ -179,7 +182,7 @@ export class Catalog {
       ]);
       for (const id of slice) {
         const content = contents.get(hexOf(id));
-        if (content === undefined) continue; // deleted just now
+        if (content === undefined) continue; // it has just been deleted
         const metadata = metadatas.get(hexOf(id));
         states.set(id, {
           content: `${mark(content)}.${content.size}`,
@@ -191,7 +194,7 @@ export class Catalog {
     return states;
   }
 
-  /** The images that a change which is decided, but not carried out, has to do with. */
+  /** Returns the images of a change that is decided but not completed. */
   #changing(): ReadonlySet<string> {
     const { changes, layout } = this.#root;
     const pending = changes.pending();
@@ -250,13 +253,13 @@ export class Catalog {
       const file = JSON.parse(bytes.toString()) as CatalogFile;
       return file.version === VERSION && Array.isArray(file.images) ? file : NOTHING;
     } catch (error) {
-      // A power cut may leave it empty or torn; whatever is wrong with it, the truth is elsewhere.
+      // A power cut may leave the file empty or torn. It is only a cache, so any fault makes it empty.
       this.#root.log.debug('the image catalog is read anew', { reason: String(error) });
       return NOTHING;
     }
   }
 
-  /** What cannot be kept is only slower next time. */
+  /** Failures are ignored: the next listing is only slower. */
   async #save(content: CatalogContent): Promise<void> {
     const data = JSON.stringify({ version: VERSION, ...content } satisfies CatalogFile);
     try {
@@ -273,10 +276,10 @@ function isSettled(changedMs: number): boolean {
   return changedMs < Date.now() - SETTLED_MS;
 }
 
-/** What of a file's stat tells whether it has changed. */
+/** The parts of a file's stat that show whether it has changed. */
 type Stamp = Pick<StoreEntry, 'ino' | 'ctimeMs' | 'size'>;
 
-/** The stamps of those files of a directory that are there. */
+/** Returns the stamps of the existing files among those of a directory. */
 async function stamps(directory: string, names: readonly string[]): Promise<Map<string, Stamp>> {
   const numbers = await call(native.stampFiles(directory, names));
   const found = new Map<string, Stamp>();

@@ -36,14 +36,14 @@ export interface ImageCheckOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
-/** Far longer than carrying out a change takes. */
+/** Far longer than a change takes. */
 const CHANGE_MS = 200;
-/** Of a file of the distribution cache: fifty entries. */
+/** Enough for a file of the distribution cache, which has at most fifty entries. */
 const MAX_CACHE_FILE = 1024 * 1024;
 
 const decodeSources = json.array(json.object({ Digest: json.string, SourceRepository: json.string }));
 
-/** The configs of all images that can be read. */
+/** Returns the configs of all readable images. */
 export async function readConfigs(root: Root): Promise<ImageConfig[]> {
   const db = new ImageDb(root);
   const configs: ImageConfig[] = [];
@@ -77,7 +77,7 @@ export async function* checkImages(
   yield* checkUnused(root, layers);
 }
 
-/** Of a writer that lives it is there for milliseconds. */
+/** A living writer leaves it for milliseconds only. */
 async function* checkChange(root: Root): AsyncGenerator<Problem> {
   const { layout, changes } = root;
   const path = layout.pendingChange;
@@ -101,7 +101,7 @@ async function* checkChange(root: Root): AsyncGenerator<Problem> {
   };
 }
 
-/** What a load, pull, import or commit that failed or died, or a removal, has left. */
+/** Checks for leftovers of removals, and of loads, pulls, imports and commits that failed or died. */
 async function* checkUnused(
   root: Root,
   layers: Pick<LayerStore, 'collect' | 'collectable'>,
@@ -154,7 +154,9 @@ async function* checkConfigs(
   }
 }
 
-/** dockerd deletes metadata before content; only a crash in between leaves it, or a hand. */
+/**
+ * dockerd deletes metadata before content. Only a crash in between leaves metadata alone, or manual changes.
+ */
 async function* checkMetadata(root: Root): AsyncGenerator<Problem> {
   const { layout } = root;
   const db = new ImageDb(root);
@@ -170,7 +172,7 @@ async function* checkMetadata(root: Root): AsyncGenerator<Problem> {
       advice: 'repair removes it',
       repair: async () => {
         root.session();
-        // Metadata is written before the content: an image may be on its way.
+        // Metadata is written before the content, so a writer may be about to add the image.
         await new Repositories(root).change(async () => {
           if (!db.has(id)) await call(native.removeTree(layout.root, path));
         });
@@ -245,7 +247,7 @@ async function moveAside(root: Root, path: string): Promise<void> {
   );
 }
 
-/** Only a cache; but a broken file of it makes dockerd fail to push the layer. */
+/** It is only a cache, but a broken file makes dockerd fail to push the layer. */
 async function* checkDistribution(root: Root, { signal }: ImageCheckOptions): AsyncGenerator<Problem> {
   const { layout } = root;
   const kinds = [
@@ -288,7 +290,7 @@ function isSources(bytes: Uint8Array): boolean {
   }
 }
 
-/** Of each layer that an image has its DiffID and what it stands on: what layerdb ought to say. */
+/** Returns the DiffID and the parent that each layer must have in layerdb, from the images' configs. */
 export function knownLayers(configs: readonly ImageConfig[]): Map<ChainID, KnownLayer> {
   const known = new Map<ChainID, KnownLayer>();
   for (const { diffIds } of configs) {

@@ -1,8 +1,8 @@
 /**
- * Image configs: the JSON whose digest is the image id. The bytes are kept verbatim; what is read out of
- * them here is checked as dockerd checks it (docs/store-layout.md), and a little more: bounds, and DiffIDs
- * that are digests. Fields are read as Go reads them (core/go-read.ts).
- * Mirrors `moby/moby: image/image.go` at v20.10 and `opencontainers/image-spec: config.md`.
+ * Reads image configs: the JSON documents whose digests are the image ids. The bytes are kept verbatim. The
+ * fields are read as Go reads them (core/go-read.ts) and checked as dockerd checks them
+ * (docs/store-layout.md). In addition this file checks bounds, and that DiffIDs are digests. Mirrors
+ * `moby/moby: image/image.go` at v20.10 and `opencontainers/image-spec: config.md`.
  */
 import { diffIdOf, digestOf, imageIdOf, isDigest, type DiffID, type ImageID } from '../core/digest.ts';
 import { LayerstackError } from '../core/errors.ts';
@@ -23,7 +23,7 @@ export interface HistoryEntry {
 }
 
 export interface ImageConfig {
-  /** The bytes as they came, which is what the id is the digest of. */
+  /** The original bytes. Their digest is the id. */
   readonly raw: Uint8Array;
   readonly id: ImageID;
   /** `linux` where the document names none. */
@@ -55,7 +55,7 @@ const MAX_LAYERS = 10_000;
 
 const text = json.withDefault(json.string, '');
 
-/** An RFC 3339 time, or undefined where there is none. */
+/** Returns an RFC 3339 time, or undefined where the document has none. */
 export const decodeTime: json.Decoder<Time | undefined> = json.optional((value, path) => {
   const parsed = parseTime(json.string(value, path));
   return parsed ?? json.mismatch(path, 'is no RFC 3339 time');
@@ -97,7 +97,10 @@ const decodeConfig = json.object({
   container_config: json.withDefault(decodeContainerConfig, EMPTY_CONTAINER_CONFIG),
 });
 
-/** Whether the bytes are an image's config rather than another document: JSON with a `rootfs`, whatever else may be wrong with it. */
+/**
+ * Returns whether the bytes are an image's config, valid or not, rather than another document: JSON with a
+ * `rootfs`.
+ */
 export function isImageConfig(raw: Uint8Array): boolean {
   const source = { what: 'config', code: 'ERR_CONFIG_INVALID', maxBytes: MAX_CONFIG_BYTES } as const;
   try {
@@ -112,9 +115,9 @@ export function isImageConfig(raw: Uint8Array): boolean {
 
 /**
  * Reads and checks a config.
- * @throws {@link LayerstackError} ERR_CONFIG_INVALID when it is not JSON, has a field that dockerd cannot decode or no
- *   `rootfs`, is for another
- *   operating system, has more history steps with a layer than layers, or breaks a bound.
+ * @throws {@link LayerstackError} ERR_CONFIG_INVALID when it is not JSON, has a field that dockerd cannot
+ *   decode, lacks `rootfs`, is for another operating system, has more history steps with a layer than layers,
+ *   or breaks a bound.
  */
 export function parseImageConfig(raw: Uint8Array): ImageConfig {
   const id = imageIdOf(digestOf(raw));
@@ -125,7 +128,7 @@ export function parseImageConfig(raw: Uint8Array): ImageConfig {
   const invalid = (why: string): LayerstackError =>
     new LayerstackError('ERR_CONFIG_INVALID', `${what}: ${why}`, { id });
 
-  // In just this spelling: one "Linux", and dockerd does not start any more.
+  // The case counts: a dockerd whose store has one "Linux" does not start.
   if (doc.os !== '' && doc.os !== 'linux') {
     throw invalid(
       `the image is for the operating system ${JSON.stringify(doc.os)}; only linux images can be stored`,
@@ -158,7 +161,7 @@ export function parseImageConfig(raw: Uint8Array): ImageConfig {
   };
 }
 
-/** A step as docker's API and generated configs show it. */
+/** Returns a step as docker's API and generated configs show it. */
 export function historyDocument(entry: HistoryEntry): Record<string, unknown> {
   return {
     created: entry.created?.text ?? ZERO_TIME,

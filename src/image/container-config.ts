@@ -1,13 +1,12 @@
 /**
- * How a container of an image runs by default: the `config` and `container_config` of an image config.
- * Names, order and null-ness are those of docker's Go struct, so that the documents built from it equal
- * dockerd's: an absent list is `null`, an empty one `[]`.
- * Mirrors `moby/moby: api/types/container/config.go` at v20.10.
+ * The defaults with which an image's containers run: the `config` and `container_config` of an image config.
+ * Names, order and nulls are those of docker's Go struct, so that the documents made from it equal dockerd's:
+ * an absent list is `null`, an empty one `[]`. Mirrors `moby/moby: api/types/container/config.go` at v20.10.
  */
 import * as json from '../core/json.ts';
 import { sortedKeys } from '../core/go-json.ts';
 
-/** A whole number; a bigint where a number does not hold it exactly. */
+/** A whole number; a bigint where a number cannot hold it exactly. */
 export type Whole = number | bigint;
 
 export interface HealthConfig {
@@ -63,7 +62,7 @@ const strings = json.withDefault<readonly string[] | null>(json.array(text), nul
 const words: json.Decoder<readonly string[] | null> = (value, path) =>
   typeof value === 'string' ? [value] : strings(value, path);
 
-/** Go's `map[string]struct{}`: the keys count. */
+/** Go's `map[string]struct{}`. Only the keys count. */
 const set: json.Decoder<readonly string[] | null> = (value, path) => {
   const members = json.optional(json.map(json.optional(json.object({}))))(value, path);
   return members === undefined ? null : [...sortedKeys(members).keys()];
@@ -83,7 +82,7 @@ const health: json.Decoder<HealthConfig> = json.object({
   Retries: wholeOrZero,
 });
 
-/** Reads a config of untrusted JSON, of which `readGo` has checked the kinds. */
+/** Reads a config from untrusted JSON, after `readGo` has checked the kinds of its values. */
 export const decodeContainerConfig: json.Decoder<ContainerConfig> = json.object({
   Hostname: text,
   Domainname: text,
@@ -112,13 +111,13 @@ export const decodeContainerConfig: json.Decoder<ContainerConfig> = json.object(
   Shell: words,
 });
 
-/** A config that says nothing. */
+/** Returns a config with docker's empty values. */
 export const EMPTY_CONTAINER_CONFIG: ContainerConfig = decodeContainerConfig({}, '');
 
 /**
- * The config as docker's API and generated image configs show it. The members that docker leaves out when
- * they are empty are `undefined` here, which JSON writers skip. `number` makes of whole numbers what the reader of the
- * document takes: `Number` where that is JavaScript.
+ * Returns the config as docker's API and generated image configs show it. Members that docker omits when they
+ * are empty are `undefined`, which JSON writers skip. `number` converts whole numbers for the reader of the
+ * document: `Number` where the reader is JavaScript.
  */
 export function dockerContainerConfig(
   config: ContainerConfig,

@@ -9,35 +9,37 @@ import { LayerstackError } from '../core/errors.ts';
 import { formatReference, parseReference, withDefaultTag, type Reference } from '../core/reference.ts';
 import type { MutableReferences } from './references.ts';
 
-/** A container, as far as its image is concerned. */
+/** The facts of a container that matter to its image. */
 export interface ImageUser {
   readonly containerId: string;
   readonly imageId: ImageID | undefined;
-  /** Runs, or is mounted: its image cannot be deleted at all. */
+  /** The container runs, or is mounted, so its image cannot be deleted even by force. */
   readonly running: boolean;
 }
 
-/** One thing that happened, as docker's API says it. */
+/** One record of a deletion, in the form of docker's API. */
 export type DeletedRecord = { readonly Untagged: string } | { readonly Deleted: string };
 
-/** One thing that happened, as an event of docker's says it: a name less, or the image gone. */
+/** One record of a deletion, in the form of docker's events: a name was removed, or the image. */
 export interface DeletionStep {
   readonly action: 'untag' | 'delete';
   readonly id: ImageID;
 }
 
-/** What of the store matters for deleting. */
+/** The state of the store on which deletions depend. */
 export interface DeletionState {
   readonly references: MutableReferences;
-  /** Of every image that has one and is in the store. */
+  /** The parent of every image that has one in the store. */
   readonly parents: ReadonlyMap<ImageID, ImageID>;
   readonly users: readonly ImageUser[];
 }
 
 export interface DeleteOptions {
-  /** Also where stopped containers use the image, or several repositories name it. Default false. */
+  /**
+   * Deletes the image even where stopped containers use it, or several repositories name it. Default false.
+   */
   readonly force?: boolean | undefined;
-  /** Leaves untagged parents, which otherwise go with their last child. Default false. */
+  /** Keeps untagged parents, which are otherwise deleted with their last child. Default false. */
   readonly noPrune?: boolean | undefined;
 }
 
@@ -47,13 +49,13 @@ interface Conflict {
   readonly message: string;
 }
 
-/** Deletions, one after the other, each over the state that those before it left. */
+/** Plans deletions one after the other. Each starts from the state that the previous ones leave. */
 export class Deletion {
-  /** In order; the images' layers are not among them. */
+  /** The records in order, without those of layers. */
   readonly records: DeletedRecord[] = [];
-  /** The same, by image. */
+  /** The same records, by image. */
   readonly steps: DeletionStep[] = [];
-  /** The images that go, in order. */
+  /** The deleted images, in order. */
   readonly images: ImageID[] = [];
   readonly #state: DeletionState;
   readonly #names: Map<ImageID, readonly Reference[]>;
@@ -69,7 +71,7 @@ export class Deletion {
   }
 
   /**
-   * Deletes what `name` means for `id`: a reference only, or the image.
+   * Plans to delete what `name` means for `id`: one reference, or the image.
    * @throws {@link LayerstackError} ERR_IMAGE_IN_USE, with nothing planned for this name.
    */
   remove(id: ImageID, name: string, { force = false, noPrune = false }: DeleteOptions = {}): void {
@@ -85,7 +87,7 @@ export class Deletion {
     }
   }
 
-  /** Whether other references remain, so that this was all. */
+  /** Returns whether other references remain, so that nothing more is deleted. */
   #removeReference(id: ImageID, name: string, force: boolean): boolean {
     const user = this.#state.users.find(({ imageId }) => imageId === id);
     if (!force && user !== undefined && isSingle(this.#references(id))) {
@@ -99,7 +101,7 @@ export class Deletion {
     const reference = withDefaultTag(parseReference(name));
     this.#untag(id, reference);
     const ofRepository = this.#references(id).filter(({ repository }) => repository === reference.repository);
-    // Without a tag in this repository its digests are of no use.
+    // Digests of a repository are useless without a tag in it.
     if (reference.digest === undefined && ofRepository.every(({ tag }) => tag === undefined))
       this.#untag(id, ...ofRepository);
     return this.#references(id).length > 0;
@@ -114,7 +116,7 @@ export class Deletion {
     }: { readonly force: boolean; readonly noPrune: boolean; readonly quiet: boolean },
   ): void {
     const conflict = this.#conflict(id, { force, references: true });
-    // What was asked for is done with the reference, as long as the image is still of use.
+    // Removing the reference fulfils the request while the image is still used.
     if (conflict && quiet && (conflict.used || !this.#isDangling(id))) return;
     this.#require(conflict, id);
     this.#untag(id, ...this.#references(id));
@@ -127,7 +129,7 @@ export class Deletion {
     this.#delete(parent, { force: false, noPrune, quiet: true });
   }
 
-  /** What speaks against deleting; `references`: references that are left do, too. */
+  /** Returns the obstacles to a deletion; `references`: remaining references are obstacles, too. */
   #conflict(
     id: ImageID,
     check: { readonly force: boolean; readonly references: boolean },
@@ -185,12 +187,12 @@ export class Deletion {
   }
 }
 
-/** Whether `name` is the image's id or the beginning of it, and so means the image and not a reference to it. */
+/** Returns whether `name` is the image's id or a prefix of it, and so means the image and not a reference. */
 function isPrefix(id: ImageID, name: string): boolean {
   return id.startsWith(name) || hexOf(id).startsWith(name);
 }
 
-/** At most one tag, and all references in one repository. */
+/** Returns whether the references have at most one tag, and are all in one repository. */
 function isSingle(references: readonly Reference[]): boolean {
   if (references.length <= 1) return true;
   const tags = references.filter(({ digest }) => digest === undefined);

@@ -1,13 +1,13 @@
 /**
- * What is known about where layers come from: which blob a layer was pulled or pushed as, and which repositories have it.
- * Two files a blob below `image/overlay2/distribution`, as dockerd keeps them:
+ * Records the origin of layers: the blobs as which a layer was pulled or pushed, and the repositories that
+ * have them. Each blob has two files below `image/overlay2/distribution`, as in dockerd:
  *
- *   diffid-by-digest/sha256/<hex of the blob's digest>     the DiffID
- *   v2metadata-by-diffid/sha256/<hex of the DiffID>        [{"Digest":"sha256:…","SourceRepository":"docker.io/library/x","HMAC":""}]
+ *   diffid-by-digest/sha256/<hex of the blob's digest>     the DiffID v2metadata-by-diffid/sha256/<hex of the
+ *   DiffID>        [{"Digest":"sha256:…","SourceRepository":"docker.io/library/x","HMAC":""}]
  *
- * The second lists the latest last, at most 50. A cache: nothing of it is believed without being verified, it may be
- * missing, and nothing is synced; each file is replaced as a whole.
- * Mirrors moby/moby: distribution/metadata/v2_metadata_service.go at v20.10.
+ * The second file lists at most 50 entries, the latest last. The record is a cache: it may be missing, it is
+ * not synced, and nothing in it counts before it is verified. Each file is replaced as a whole. Mirrors
+ * moby/moby: distribution/metadata/v2_metadata_service.go at v20.10.
  */
 import { createHmac } from 'node:crypto';
 import { dirname } from 'node:path';
@@ -24,7 +24,7 @@ export interface BlobSource {
   readonly digest: Digest;
   /** With its registry: `docker.io/library/alpine`. */
   readonly repository: string;
-  /** {@link sourceHmac} of who has pushed it there; empty after a pull. */
+  /** {@link sourceHmac} of the login that pushed the blob; empty after a pull. */
   readonly hmac: string;
 }
 
@@ -39,7 +39,7 @@ export interface SourceCredentials {
 
 const MAX_SOURCES = 50;
 const MAX_BYTES = 1024 * 1024;
-/** One lock for all: entries are few and small. */
+/** One lock covers all entries, because they are few and small. */
 const LOCK_KEY = 'distribution';
 
 const digest: json.Decoder<Digest> = (value, path) => {
@@ -60,7 +60,7 @@ const decodeSources = json.withDefault<
   [],
 );
 
-/** Where the layers of one root come from. */
+/** The origins of the layers of one root. */
 export class Distribution {
   readonly #root: Pick<Root, 'layout' | 'locks' | 'session'>;
 
@@ -68,14 +68,14 @@ export class Distribution {
     this.#root = root;
   }
 
-  /** The layer that a blob was, where it is known. */
+  /** Returns the layer of a blob, where it is known. */
   async diffId(blob: Digest): Promise<DiffID | undefined> {
     const { layout } = this.#root;
     const [text] = await readTexts([layout.at(layout.diffIdByDigest(blob))]);
     return text !== undefined && isDigest(text) ? diffIdOf(text) : undefined;
   }
 
-  /** The blobs that a layer was, and where they are, the latest last. */
+  /** Returns the blobs of a layer and their repositories, the latest last. */
   async sources(diffId: DiffID): Promise<BlobSource[]> {
     const { layout } = this.#root;
     const path = layout.at(layout.sourcesOf(diffId));
@@ -95,7 +95,7 @@ export class Distribution {
   }
 
   /**
-   * Notes that these blobs are these layers; what was known moves behind. Not synced.
+   * Records that these blobs are these layers, as the latest entries. Nothing is synced.
    * @throws {@link LayerstackError} ERR_STORE_READ_ONLY, ERR_ABORTED; system errors.
    */
   async add(
@@ -149,8 +149,8 @@ export class Distribution {
 }
 
 /**
- * What docker writes beside a blob that it has pushed: it can tell the same credentials again, and does not give them away.
- * The key is the digest, as text, of the login as JSON without what is empty.
+ * Returns the HMAC that docker writes beside a pushed blob. It recognises the same credentials without
+ * revealing them. The key is the digest, as text, of the login as JSON without empty members.
  */
 export function sourceHmac(blob: Digest, repository: string, credentials: SourceCredentials = {}): string {
   const { username, password, auth, identitytoken, registrytoken } = credentials;

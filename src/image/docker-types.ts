@@ -1,6 +1,7 @@
 /**
- * What dockerd decodes an image's config into, field by field: Docker's Go types of 20.10 and of 28 together, whose fields
- * have the same types in both. Mirrors `moby/moby: image/image.go, api/types/container/config.go`.
+ * The Go types into which dockerd decodes an image's config, field by field: the union of docker 20.10's and
+ * 28's, where common fields have the same types. Mirrors `moby/moby: image/image.go,
+ * api/types/container/config.go`.
  */
 import { list, mapOf, pointer, struct, type GoType } from '../core/go-read.ts';
 
@@ -63,7 +64,7 @@ const V1_IMAGE_FIELDS: Readonly<Record<string, GoType>> = {
   Size: 'int64',
 };
 
-/** `<id>/json` of docker < 1.10. */
+/** The type of `<id>/json` of docker < 1.10. */
 export const V1_IMAGE = struct(V1_IMAGE_FIELDS);
 
 const HISTORY = struct({
@@ -74,7 +75,7 @@ const HISTORY = struct({
   empty_layer: 'bool',
 });
 
-/** An image's config. */
+/** The type of an image's config. */
 export const IMAGE = struct({
   ...V1_IMAGE_FIELDS,
   rootfs: pointer(struct({ type: 'string', diff_ids: list('string') })),

@@ -1,7 +1,7 @@
 /**
- * What docker says about an image: the documents of `docker image inspect`, `docker history` and `docker
- * images`, with the field names, the order and the empty values of dockerd 20.10's API.
- * Mirrors `moby/moby: daemon/images/{image_inspect,image_history,images}.go` at v20.10.
+ * Makes docker's documents about an image, those of `docker image inspect`, `docker history` and `docker
+ * images`, with the field names, the order and the empty values of dockerd 20.10's API. Mirrors `moby/moby:
+ * daemon/images/{image_inspect,image_history,images}.go` at v20.10.
  */
 import type { ImageID } from '../core/digest.ts';
 import { formatReference, type Reference } from '../core/reference.ts';
@@ -12,7 +12,7 @@ import type { CatalogEntry } from './catalog.ts';
 import type { ImageConfig } from './config.ts';
 import { dockerContainerConfig } from './container-config.ts';
 
-/** What is known of one image. */
+/** The facts of one image. */
 export interface ImageFacts {
   readonly config: ImageConfig;
   /** Topmost first, as `LayerStore.chain` gives them. */
@@ -47,7 +47,7 @@ export interface ImageInspect {
   readonly VirtualSize: number;
   readonly GraphDriver: { readonly Data: Readonly<Record<string, string>> | null; readonly Name: 'overlay2' };
   readonly RootFS: { readonly Type: string; readonly Layers?: readonly string[] };
-  /** RFC 3339 of the last `tag`; year 1 where there was none. */
+  /** RFC 3339 of the last `tag`; year 1 before the first one. */
   readonly Metadata: { readonly LastTagTime: string };
 }
 
@@ -128,8 +128,8 @@ function graphDriverData([top, ...lower]: readonly Layer[], layout: Layout): Rec
 }
 
 /**
- * The history of `config`. `ancestors` are the images that it was built from and that the store still has, nearest
- * first, beginning with the image itself.
+ * Returns the history of `config`. `ancestors` are the images from which it was built and which the store
+ * still has, beginning with the image itself, the nearest first.
  */
 export function historyRows(
   config: ImageConfig,

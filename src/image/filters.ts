@@ -1,5 +1,5 @@
 /**
- * Which images a listing or a prune is about: docker's filters, with docker's meaning.
+ * Selects the images of a listing or a prune by docker's filters, with docker's meaning.
  * Mirrors `moby/moby: daemon/images/{images,image_prune}.go` at v20.10.
  */
 import { LayerstackError } from '../core/errors.ts';
@@ -13,12 +13,12 @@ import type { CatalogEntry } from './catalog.ts';
 
 export type OneOrMore = string | readonly string[];
 
-/** All that was given for a filter. */
+/** Returns all values of a filter. */
 export function valuesOf(given: OneOrMore | undefined): readonly string[] {
   return typeof given === 'string' ? [given] : (given ?? []);
 }
 
-/** Everything that is given must hold; of `reference` one pattern. */
+/** All given filters must match; of `reference` one pattern must match. */
 export interface ImageFilters extends LabelFilters {
   /** Untagged and without children (true), or not so (false). */
   readonly dangling?: boolean | undefined;
@@ -26,28 +26,31 @@ export interface ImageFilters extends LabelFilters {
   readonly before?: OneOrMore | undefined;
   readonly since?: OneOrMore | undefined;
   /**
-   * Made before this time, of several the earliest: a duration before now (`24h`), a date, or seconds since 1970. For a prune one,
-   * at which an image may be made, too.
+   * Images that were made before this time, of several times the earliest: a duration before now (`24h`), a
+   * date, or seconds since 1970. A prune accepts one time only, and includes images that were made at it.
    */
   readonly until?: OneOrMore | undefined;
-  /** Patterns (`*`, `?`, `[a-z]`) for a name with or without its tag; only names that fit are shown. */
+  /** Patterns (`*`, `?`, `[a-z]`) for a name with or without its tag; only matching names are shown. */
   readonly reference?: readonly string[] | undefined;
 }
 
-/** What `before` and `since` refer to. */
+/** The images to which `before` and `since` refer. */
 export interface FilterTimes {
   readonly before?: Time | undefined;
   readonly since?: Time | undefined;
 }
 
-/** Filters made ready for many images. */
+/** Filters that are parsed once and applied to many images. */
 export class ImageFilter {
   readonly #filters: ImageFilters;
   readonly #times: FilterTimes;
   readonly #until: Time | undefined;
   readonly #patterns: readonly ((text: string) => boolean)[] | undefined;
 
-  /** @throws {@link LayerstackError} ERR_INVALID_ARGUMENT for a malformed pattern or time, or more than one time. */
+  /**
+   * @throws {@link LayerstackError} ERR_INVALID_ARGUMENT for a malformed pattern or time, or more than one
+   *   time.
+   */
   constructor(filters: ImageFilters, times: FilterTimes = {}) {
     this.#filters = filters;
     this.#times = times;
@@ -58,7 +61,7 @@ export class ImageFilter {
     this.#patterns = filters.reference?.map(compileGlob);
   }
 
-  /** Whether time and labels fit. */
+  /** Returns whether time and labels match. */
   matches(entry: CatalogEntry): boolean {
     return this.#matchesTime(entry) && matchesLabels(entry.labels, this.#filters);
   }
@@ -76,7 +79,7 @@ export class ImageFilter {
     );
   }
 
-  /** The references of an image that shall be shown; undefined where the image shall not. */
+  /** Returns the references of an image to show, or undefined where the image is not shown. */
   async shown(
     references: readonly Reference[],
     hasChildren: boolean,

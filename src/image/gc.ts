@@ -1,7 +1,10 @@
 /**
- * Deleting images: all that one deletion takes away of names and images goes in one step (system/changes.ts), then the layers
- * from the top down, as far as nothing else refers to them. The first happens under the `references` lock, so that a load, a
- * tag or another deletion comes before or after it.
+ * Deletes images, in this order:
+ *
+ * 1. One step (system/changes.ts) removes all names and images of the deletion. It holds the `references`
+ *   lock, so a
+ *    load, a tag or another deletion happens before or after it.
+ * 2. The layers are removed from the top down, as far as nothing else refers to them.
  */
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { chainIds, type ChainID, type ImageID } from '../core/digest.ts';
@@ -29,28 +32,28 @@ import type { Repositories } from './repositories.ts';
 /** Planning gives way to other work on the event loop after this many images (a few milliseconds). */
 const SLICE = 64;
 
-/** The containers of the store, as they are when it is called. */
+/** Returns the current containers of the store. */
 export type ImageUsers = () => Promise<readonly ImageUser[]>;
 
 export interface PruneOptions {
-  /** Named images too, if no container uses them. Default false: only images without a tag. */
+  /** Removes named images too, if no container uses them. Default false: only images without a tag. */
   readonly all?: boolean | undefined;
   readonly filters?: Pick<ImageFilters, 'label' | 'notLabel' | 'until'> | undefined;
-  /** Only says what would go. Default false. */
+  /** Only reports what would be removed. Default false. */
   readonly dryRun?: boolean | undefined;
 }
 
-/** Told of each step, in order, when all are done; the labels are those that the image had. */
+/** Receives each record, in order, when the deletion is done. The labels are those of the deleted image. */
 export type OnDeletion = (step: DeletionStep, labels: Readonly<Record<string, string>> | null) => void;
 
-/** What `docker image prune` reports. */
+/** The report of `docker image prune`. */
 export interface PruneResult {
   readonly ImagesDeleted: readonly DeletedRecord[];
-  /** Bytes of the layers that went, by their metadata. */
+  /** Bytes of the removed layers, by their metadata. */
   readonly SpaceReclaimed: number;
 }
 
-/** What the image store is made of. */
+/** The parts of the image store. */
 export interface ImageParts {
   readonly root: Root;
   readonly layers: LayerStore;
@@ -60,7 +63,7 @@ export interface ImageParts {
   readonly originals: OriginalImages;
 }
 
-/** The images that a deletion takes away, with their layers topmost first. */
+/** The images that a deletion removes, with their layers topmost first. */
 type Doomed = ReadonlyMap<ImageID, readonly ChainID[]>;
 
 export class ImageCollector {
@@ -107,7 +110,7 @@ export class ImageCollector {
         if (!all && named.some(({ tag }) => tag !== undefined)) continue;
         if (named.length === 0) attempt(() => deletion.remove(entry.id, entry.id));
         for (const reference of named) {
-          // The last tag of a repository takes the digests along.
+          // Deleting the last tag of a repository deletes its digests.
           if (references.get(reference) !== entry.id) continue;
           attempt(() => deletion.remove(entry.id, formatReference(reference)));
         }
@@ -120,7 +123,8 @@ export class ImageCollector {
   }
 
   /**
-   * An image's top layer lost another reference, a container: if the image is gone, the layer may have to go too.
+   * Handles the removal of a container, which referred to an image's top layer. If the image is gone, the
+   * layer may be unused now, and is removed then.
    */
   async release(id: ImageID | undefined, top: ChainID): Promise<void> {
     const { db, layers } = this.#parts;
@@ -139,7 +143,9 @@ export class ImageCollector {
     }
   }
 
-  /** The images are gone already, and their layers are noted: what fails is left to the next writer. */
+  /**
+   * The images are removed already, and their layers are noted: the next writer completes what fails here.
+   */
   async #collectAfter(candidates: readonly ChainID[] | 'all'): Promise<CollectedLayer[]> {
     try {
       return await this.#collect(candidates);
@@ -155,7 +161,7 @@ export class ImageCollector {
     return layers.collect(candidates, () => catalog.tops());
   }
 
-  /** Lets `choose` plan, and does it, but for the layers. */
+  /** Carries out the plan of `choose`, except for the layers. */
   async #delete(
     users: ImageUsers,
     choose: (deletion: Deletion, references: MutableReferences) => Promise<void>,
@@ -169,7 +175,7 @@ export class ImageCollector {
       const doomed = await this.#chains(deletion.images);
       if (doomed.size > 0) {
         await layers.noteUnused([...doomed.values()].flatMap((chain) => chain.slice(0, 1)));
-        // A name without its image is not seen; an image without its names would be.
+        // Readers skip a name without its image, but they would see an image without its names.
         beforeNames.push(...db.deleteSteps([...doomed.keys()]));
         afterNames.push(...originals.manifests.removeSteps(doomed.keys()));
       }
@@ -206,7 +212,7 @@ export class ImageCollector {
     };
   }
 
-  /** A damaged config does not say which its layers are: they are left to `prune`. */
+  /** A damaged config does not name its layers, so `prune` has to remove them. */
   async #chains(ids: readonly ImageID[]): Promise<Doomed> {
     const chains = new Map<ImageID, readonly ChainID[]>();
     for (const id of ids) {
@@ -220,7 +226,7 @@ export class ImageCollector {
   }
 }
 
-/** The image that cannot be read, by the error that says so; undefined where there is none. */
+/** Returns the unreadable image that the error names, or undefined. */
 function damagedImage(error: unknown): ImageID | undefined {
   if (!LayerstackError.is(error)) throw error;
   if (error.code === 'ERR_STORE_CORRUPT' || error.code === 'ERR_CONFIG_INVALID')
@@ -229,7 +235,9 @@ function damagedImage(error: unknown): ImageID | undefined {
   throw error;
 }
 
-/** Forgets a reference whose image is missing, which dockerd cannot. False where there is no such reference. */
+/**
+ * Removes a reference whose image is missing, which dockerd cannot do. Returns false where it does not exist.
+ */
 function forget(deletion: Deletion, references: MutableReferences, name: string): boolean {
   const reference = withDefaultTag(parseReference(name));
   if (references.get(reference) === undefined) return false;
@@ -238,7 +246,7 @@ function forget(deletion: Deletion, references: MutableReferences, name: string)
   return true;
 }
 
-/** What cannot be deleted is left. */
+/** Skips an image that cannot be deleted. */
 function attempt(work: () => void): void {
   try {
     work();
@@ -247,7 +255,7 @@ function attempt(work: () => void): void {
   }
 }
 
-/** The records with those of the layers, each after the last image that had it; layers of no image come last. */
+/** Adds the records of layers, each after the last image that had it. Layers of no image come last. */
 function withLayers(
   records: readonly DeletedRecord[],
   doomed: Doomed,

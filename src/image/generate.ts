@@ -1,7 +1,8 @@
 /**
- * Image configs that layerstack makes itself, for commit and import: one line, top-level members sorted, nested ones in
- * docker's order, so that dockerd would have written the same bytes (but for `docker_version`, which docker >= 29 leaves
- * out too, and a null for variables). Mirrors `moby/moby: image/image.go` (NewChildImage) and `daemon/images/image_import.go` at v20.10.
+ * Makes image configs for commit and import: one line, top-level members sorted, nested ones in docker's
+ * order. dockerd would write the same bytes, except for `docker_version`, which docker >= 29 omits too, and a
+ * null for variables. Mirrors `moby/moby: image/image.go` (NewChildImage) and `daemon/images/image_import.go`
+ * at v20.10.
  */
 import type { DiffID } from '../core/digest.ts';
 import { goJson, sortedKeys } from '../core/go-json.ts';
@@ -10,22 +11,22 @@ import type { Time } from '../core/time.ts';
 import { historyDocument, parseImageConfig, type HistoryEntry, type ImageConfig } from './config.ts';
 import { dockerContainerConfig, EMPTY_CONTAINER_CONFIG, type ContainerConfig } from './container-config.ts';
 
-/** What a commit, or an import, adds to an image. */
+/** The additions of a commit, or of an import, to an image. */
 export interface ChildFacts {
   readonly created: Time;
   readonly author: string;
   readonly comment: string;
-  /** Undefined where it is made of no container. */
+  /** Undefined where no container is committed. */
   readonly containerId: string | undefined;
-  /** As the container ran. */
+  /** The config with which the container ran. */
   readonly containerConfig: ContainerConfig;
-  /** As containers of the new image will run. */
+  /** The config with which containers of the new image will run. */
   readonly config: ContainerConfig;
-  /** Undefined where nothing was changed: then the image has no layer more than its parent. */
+  /** Undefined where nothing was changed: then the image has only its parent's layers. */
   readonly diffId: DiffID | undefined;
 }
 
-/** The image that is made on `parent` (undefined for a container without an image). */
+/** Returns the config of an image on top of `parent` (undefined for a container without an image). */
 export function childImage(
   parent: ImageConfig | undefined,
   platform: Platform,
@@ -56,7 +57,7 @@ export function childImage(
   });
 }
 
-/** What an import makes an image of. */
+/** The parts of an imported image. */
 export interface BaseFacts {
   readonly created: Time;
   readonly author: string;
@@ -66,7 +67,7 @@ export interface BaseFacts {
   readonly diffId: DiffID;
 }
 
-/** An image of one layer. */
+/** Returns the config of an image of one layer. */
 export function baseImage({ created, author, comment, config, platform, diffId }: BaseFacts): ImageConfig {
   const step: HistoryEntry = { created, author, createdBy: '', comment, emptyLayer: false };
   return document({
@@ -83,7 +84,7 @@ export function baseImage({ created, author, comment, config, platform, diffId }
   });
 }
 
-/** As dockerd writes it, but without the `"Env":null` of a config without variables, which is no image of the image-spec. */
+/** Writes the config as dockerd does, except for `"Env":null`, which the image-spec forbids. */
 function imageContainerConfig(config: ContainerConfig): Record<string, unknown> {
   return { ...dockerContainerConfig(config), Env: config.Env ?? undefined };
 }

@@ -1,8 +1,7 @@
 /**
- * The image database: `imagedb/content/sha256/<id>` holds an image's config verbatim (its digest is the id, and
- * is checked on every read), `imagedb/metadata/sha256/<id>/<key>` holds what is said about it: `parent` (an
- * image id) and `lastUpdated` (a time), both without a newline.
- * Mirrors `moby/moby: image/fs.go`.
+ * The image database. `imagedb/content/sha256/<id>` holds an image's config verbatim; its digest is the id,
+ * and every read checks it. `imagedb/metadata/sha256/<id>/<key>` holds metadata: `parent` (an image id) and
+ * `lastUpdated` (a time), both without a newline. Mirrors `moby/moby: image/fs.go`.
  */
 import { digestOf, digestOfHex, hexOf, imageIdOf, isDigest, isHex64, type ImageID } from '../core/digest.ts';
 import { LayerstackError } from '../core/errors.ts';
@@ -20,13 +19,13 @@ export class ImageDb {
     this.#root = root;
   }
 
-  /** Ids of all images with content, valid or not, in the order of their digits. */
+  /** Returns the ids of all images with content, valid or not, in the order of their digits. */
   async ids(): Promise<ImageID[]> {
     return this.#idsIn(this.#root.layout.imageContents);
   }
 
   /**
-   * The config's bytes, or undefined where there is none.
+   * Returns the config's bytes, or undefined where the image has none.
    * @throws {@link LayerstackError} ERR_STORE_CORRUPT when they do not have the digest `id`.
    */
   async read(id: ImageID): Promise<Uint8Array | undefined> {
@@ -35,7 +34,7 @@ export class ImageDb {
     return bytes && verify(bytes, id, this.#root.layout.at(path));
   }
 
-  /** Whether there is content, intact or not. */
+  /** Returns whether the image has content, intact or not. */
   has(id: ImageID): boolean {
     const path = this.#root.layout.imageContent(id);
     const changed = this.#root.changes.pending()?.read(path);
@@ -44,8 +43,8 @@ export class ImageDb {
   }
 
   /**
-   * As {@link read}, but blocking: for listings, where a thousand configs come from the page cache in
-   * 10 ms this way and in 75 ms through libuv's threads.
+   * Reads as {@link read} does, but blocks. Listings use it, because a thousand configs come from the page
+   * cache in 10 ms this way, and in 75 ms through libuv's threads.
    */
   readSync(id: ImageID): Uint8Array | undefined {
     const changed = this.#root.changes.pending()?.read(this.#root.layout.imageContent(id));
@@ -55,7 +54,7 @@ export class ImageDb {
     return bytes && verify(bytes, id, path);
   }
 
-  /** The parents of all images that have one. */
+  /** Returns the parents of all images that have one. */
   async parents(): Promise<Map<ImageID, ImageID>> {
     const parents = new Map<ImageID, ImageID>();
     const ids = await this.#idsIn(this.#root.layout.imageMetadatas);
@@ -66,19 +65,22 @@ export class ImageDb {
     return parents;
   }
 
-  /** The image's parent, or undefined. */
+  /** Returns the image's parent, or undefined. */
   async parent(id: ImageID): Promise<ImageID | undefined> {
     const text = await this.metadata(id, 'parent');
     return text !== undefined && isDigest(text) ? imageIdOf(text) : undefined;
   }
 
-  /** A metadata value as it is on disk, or undefined. */
+  /** Returns a metadata value as it is on disk, or undefined. */
   async metadata(id: ImageID, key: ImageMetadataKey): Promise<string | undefined> {
     const bytes = await this.#file(this.#root.layout.imageMetadata(id, key));
     return bytes && Buffer.from(bytes).toString();
   }
 
-  /** Stores the config `raw`, whose digest `id` is. With it the image appears, so what is said about it comes before. */
+  /**
+   * Stores the config `raw`, whose digest is `id`. It makes the image visible, so metadata is written before
+   * it.
+   */
   contentStep(id: ImageID, raw: Uint8Array): ChangeStep {
     return { op: 'write', path: this.#root.layout.imageContent(id), data: raw };
   }
@@ -88,7 +90,10 @@ export class ImageDb {
     return { op: 'write', path: this.#root.layout.imageMetadata(id, key), data: value };
   }
 
-  /** Steps that remove images; without its content there is no image. Missing ones are no error. */
+  /**
+   * Returns steps that remove images. Removing the content makes an image invisible. Missing files are
+   * ignored.
+   */
   deleteSteps(ids: readonly ImageID[]): ChangeStep[] {
     const { layout } = this.#root;
     const remove = (path: string): ChangeStep => ({ op: 'remove', path });
@@ -101,7 +106,7 @@ export class ImageDb {
     ];
   }
 
-  /** The bytes of a file, as the last change has it. */
+  /** Returns the bytes of a file, as the last change has them. */
   #file(path: string): Promise<Uint8Array | undefined> {
     return this.#root.changes.read(path, MAX_CONFIG_BYTES);
   }

@@ -1,7 +1,7 @@
 /**
- * The documents that images were pulled by, as the registry sent them:
- * `<root>/layerstack/manifests/<hex of the image id>/<hex of the document's digest>`, the index and the manifest alike. Docker's
- * store has no place for them. They go with their image, and may be deleted at any time.
+ * The manifests and indexes by which images were pulled, as the registry sent them:
+ * `<root>/layerstack/manifests/<hex of the image id>/<hex of the document's digest>`. Docker's store has no
+ * place for them. They are removed with their image, and may be deleted at any time.
  */
 import { MAX_MANIFEST_BYTES, MEDIA_TYPES, parseManifest, type Manifest } from '../core/descriptor.ts';
 import {
@@ -40,8 +40,9 @@ export class OriginalManifests {
   }
 
   /**
-   * Steps that keep the documents of an image and drop the oldest where it has too many. None where these are its newest.
-   * The caller holds the `references` lock and a {@link BlobLease}.
+   * Returns steps that keep the documents of an image and drop the oldest where it has too many. Returns none
+   * where the documents are its newest already. The caller holds the `references` lock and a {@link
+   * BlobLease}.
    */
   async addSteps(id: ImageID, documents: readonly Uint8Array[]): Promise<ChangeStep[]> {
     const added = new Map(documents.map((bytes) => [hexOf(digestOf(bytes)), bytes]));
@@ -62,7 +63,7 @@ export class OriginalManifests {
     ];
   }
 
-  /** The manifests that an image was pulled by, the last one first. What is damaged counts as absent. */
+  /** Returns the manifests by which an image was pulled, the last one first. Damaged ones count as absent. */
   async manifests(id: ImageID): Promise<OriginalManifest[]> {
     const found: OriginalManifest[] = [];
     for (const name of await this.#names(id)) {
@@ -76,18 +77,18 @@ export class OriginalManifests {
     return found;
   }
 
-  /** The images that documents are kept of. */
+  /** Returns the images that have documents here. */
   async images(): Promise<ImageID[]> {
     const names = await this.#changes.list(this.#layout.originalManifests);
     return names.filter(isHex64).map((name) => imageIdOf(digestOfHex(name)));
   }
 
-  /** Whether there is a place for an image's documents, and none in it. */
+  /** Returns whether the directory of an image's documents exists and is empty. */
   async isEmpty(id: ImageID): Promise<boolean> {
     return (await this.#names(id)).length === 0;
   }
 
-  /** Steps that remove what is kept of these images. */
+  /** Returns steps that remove the documents of these images. */
   removeSteps(ids: Iterable<ImageID>): ChangeStep[] {
     const paths = [...ids].map((id) => this.#layout.originalManifest(hexOf(id)));
     return paths
@@ -100,13 +101,13 @@ export class OriginalManifests {
     await call(native.removeTree(this.#layout.root, paths));
   }
 
-  /** The names of an image's documents, the newest first. */
+  /** Returns the names of an image's documents, the newest first. */
   async #names(id: ImageID): Promise<string[]> {
     const directory = this.#layout.originalManifest(hexOf(id));
     const names = await this.#changes.list(directory);
     const dated = names
       .filter(isHex64)
-      // One that is not in its place yet is the newest: a change that is decided has it.
+      // A document that is not in place yet is the newest: it belongs to a decided change.
       .map((name) => ({ name, at: statEntry(this.#layout.at(`${directory}/${name}`))?.mtimeMs ?? Infinity }));
     return dated.sort((a, b) => b.at - a.at).map(({ name }) => name);
   }
@@ -118,7 +119,7 @@ export class OriginalManifests {
     return true;
   }
 
-  /** A document's bytes, where they are there and intact. */
+  /** Returns a document's bytes, where they exist and are intact. */
   async #read(id: ImageID, name: string): Promise<Uint8Array | undefined> {
     const path = this.#layout.originalManifest(hexOf(id), name);
     const entry = statEntry(this.#layout.at(path));

@@ -1,11 +1,12 @@
 /**
- * Images as they were pulled: the manifest with all its compressed layers, byte for byte, so that `save --format oci` and
- * `push` give out what came in. See original-manifests.ts and blob-archive.ts for what is where.
+ * Images as they were pulled: the manifest with all its compressed layers, byte for byte, so that `save
+ * --format oci` and `push` reproduce them. original-manifests.ts and blob-archive.ts say where the parts are.
  *
- * A manifest is kept in the same change as its image (ImageStore.add), so an image never lacks it. The blobs come before. A pull
- * holds a shared lock and has a marker in its session from its first blob until that change is done. Blobs that no manifest names
- * are removed under the exclusive lock. Nobody waits for it: where it is taken, the next removal of an image collects them, or the
- * next writer that finds the marker of a pull that died.
+ * A manifest is kept in the same change as its image (ImageStore.add), so an image never lacks it. The blobs
+ * come before. A pull holds a shared lock and has a marker in its session from its first blob until that
+ * change is done. Blobs that no manifest names are removed under the exclusive lock. No operation waits for
+ * this lock: where it is taken, the next removal of an image collects the blobs, or the next writer that
+ * finds the marker of a dead pull.
  */
 import type { Descriptor } from '../core/descriptor.ts';
 import { hexOf, type ImageID } from '../core/digest.ts';
@@ -21,16 +22,16 @@ export interface OriginalImage {
   readonly manifest: Pick<OriginalManifest, 'mediaType' | 'bytes'>;
   /** One descriptor for each layer, bottom to top. */
   readonly layers: readonly Descriptor[];
-  /** The blob's bytes from an offset on. @see BlobArchive.read */
+  /** Yields the blob's bytes from an offset. @see BlobArchive.read */
   open(blob: Descriptor, from: number): AsyncIterable<Uint8Array>;
 }
 
-/** Whoever wants it exclusively never waits for it, so it may be taken while other locks are held. */
+/** No one waits for the exclusive lock, so the shared one may be taken while other locks are held. */
 const LOCK_KEY = 'kept blobs';
 
-/** A pull's hold on the archive: until it is disposed, no blob and no manifest is collected. */
+/** A pull's lease on the archive: until it is disposed, no blob and no manifest is collected. */
 export interface BlobLease extends AsyncDisposable {
-  /** A manifest names all that was archived. Without this, disposing it collects what no manifest names. */
+  /** Says that a manifest names all archived blobs. Without it, the disposal collects unnamed blobs. */
   commit(): void;
 }
 
@@ -45,7 +46,7 @@ export class OriginalImages {
     this.blobs = new BlobArchive(root.layout);
   }
 
-  /** The last manifest that the image was pulled by and whose blobs are all there; undefined without one. */
+  /** Returns the last manifest by which the image was pulled and whose blobs all exist, or undefined. */
   async find(id: ImageID): Promise<OriginalImage | undefined> {
     for (const manifest of await this.manifests.manifests(id)) {
       const { layers } = manifest.manifest;
@@ -78,7 +79,7 @@ export class OriginalImages {
     };
   }
 
-  /** Removes what dead writers were keeping and no manifest names. */
+  /** Removes the blobs of dead writers that no manifest names. */
   async resume(): Promise<void> {
     const { layout, log } = this.#root;
     await forEachDeadMarker(layout, log, 'keeping', async () => {
@@ -87,9 +88,9 @@ export class OriginalImages {
   }
 
   /**
-   * Removes the blobs that no manifest names, and directories of manifests that are empty. With `images`, which lists the images of
-   * the store, also the manifests of all others. What cannot be removed is logged.
-   * @returns whether nothing is left of them
+   * Removes the blobs that no manifest names, and empty directories of manifests. With `images`, the images
+   * of the store, it also removes the manifests of all other images. Failures are logged.
+   * @returns whether all of them are removed
    */
   async collect(images?: () => Promise<readonly ImageID[]>): Promise<boolean> {
     const lock = this.#root.locks.tryEach('pulls', [LOCK_KEY]);

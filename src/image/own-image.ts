@@ -1,6 +1,6 @@
 /**
- * An image whose top layer was made here, by commit or import: the layer is published on those that the store has, and only then the
- * image is written and named.
+ * Adds an image whose top layer commit or import has made: the layer is published on top of layers of the
+ * store, and only then the image is written and named.
  */
 import { topChainId, type ImageID } from '../core/digest.ts';
 import type { OnProgress } from '../core/progress.ts';
@@ -14,7 +14,7 @@ export interface OwnImage {
   readonly config: ImageConfig;
   /** Bottom first. */
   readonly layers: readonly (Layer | StagedLayer)[];
-  /** The image that it was made on. */
+  /** The image on which it was made. */
   readonly parent: ImageID | undefined;
   readonly reference: Reference | undefined;
 }
@@ -26,7 +26,7 @@ export interface AddOwnOptions {
 }
 
 /**
- * The image is in the store, durably, contents included, and the reference names it. After an error its staged layer is still
+ * Adds the image to the store, durably, contents included, and names it. After an error its layer is still
  * staged.
  * @throws {@link LayerstackError} what publishing and `ImageStore.create` throw.
  */

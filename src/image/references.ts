@@ -1,13 +1,13 @@
 /**
- * The content of repositories.json as a value: which reference names which image.
+ * The content of repositories.json as a value: the references, and the images that they name.
  *
  *   {"Repositories":{"t/a":{"t/a:1":"sha256:787c…","t/a@sha256:c456…":"sha256:787c…"}}}
  *
  * Outer keys are familiar names; inner keys are whole references with a tag or a manifest digest; values are
- * image ids. Reading is as lenient as dockerd's, and what it tolerates (keys in another form, values that
- * are no digests, `null` for a repository) is kept when the file is written again. Writing is
- * byte-identical to dockerd's: keys sorted bytewise, Go's escaping, no newline.
- * Mirrors `moby/moby: reference/store.go` at v20.10.
+ * image ids. Reading is as lenient as dockerd's. Tolerated oddities (keys in another form, values that are
+ * not digests, `null` for a repository) are kept when the file is written again. Writing is byte-identical to
+ * dockerd's: keys sorted bytewise, Go's escaping, no newline. Mirrors `moby/moby: reference/store.go` at
+ * v20.10.
  */
 import { compareBytes } from '../core/bytes.ts';
 import { imageIdOf, isDigest, type ImageID } from '../core/digest.ts';
@@ -26,9 +26,11 @@ type Repositories = Map<string, Map<string, string> | null>;
 
 /** A set of references. */
 export interface References {
-  /** The image that `reference` names (with a digest: by the digest alone; without a tag: `latest`). */
+  /**
+   * Returns the image that `reference` names (with a digest: by the digest alone; without a tag: `latest`).
+   */
   get(reference: Reference): ImageID | undefined;
-  /** Every reference by image, each list in docker's order. */
+  /** Returns the references of every image, each list in docker's order. */
   byImage(): ReadonlyMap<ImageID, readonly Reference[]>;
 }
 
@@ -39,15 +41,17 @@ export interface MutableReferences extends References {
    * @throws {@link LayerstackError} ERR_REFERENCE_CONFLICT when it has a digest and names another image.
    */
   set(reference: Reference, id: ImageID): ImageID | undefined;
-  /** Forgets `reference`; of a missing one it is a no-op. */
+  /** Removes `reference`, if it exists. */
   delete(reference: Reference): void;
-  /** The keys that are not in docker's form, and so name nothing, with that form where they have one. */
+  /**
+   * Returns the keys that are not in docker's form, and so name nothing, with that form where they have one.
+   */
   strays(): readonly { readonly key: string; readonly familiar: string | undefined }[];
-  /** Brings such a key to docker's form; where that names an image already, the key is forgotten. */
+  /** Brings such a key to docker's form. Where that form names an image already, the key is removed. */
   respell(key: string): void;
 }
 
-/** The file is the host's own, so this only guards against reading a disk image by mistake. */
+/** The file belongs to the host, so this bound only guards against reading a disk image by mistake. */
 export const MAX_REFERENCES_BYTES = 256 * 1024 * 1024;
 
 const decodeFile = json.object({
@@ -58,8 +62,9 @@ const decodeFile = json.object({
 });
 
 /**
- * Reads the file's bytes; undefined where there is no file.
- * @throws {@link LayerstackError} ERR_STORE_CORRUPT where dockerd would not start: it is empty or not JSON.
+ * Decodes the file's bytes; undefined where the file is missing.
+ * @throws {@link LayerstackError} ERR_STORE_CORRUPT where dockerd would not start: the file is empty or not
+ *   JSON.
  */
 export function parseReferences(bytes: Uint8Array | undefined, path: string): MutableReferences & Written {
   if (bytes === undefined) return new ReferenceSet(new Map());
@@ -80,7 +85,7 @@ export function parseReferences(bytes: Uint8Array | undefined, path: string): Mu
   }
 }
 
-/** dockerd stops reading after the first value and ignores what follows; hardly ever does anything follow. */
+/** dockerd stops after the first value and ignores the rest, which is hardly ever there. */
 function decodeLeniently(bytes: Uint8Array, path: string): json.Decoded<typeof decodeFile> {
   const source = {
     what: path,
@@ -95,9 +100,9 @@ function decodeLeniently(bytes: Uint8Array, path: string): json.Decoded<typeof d
   }
 }
 
-/** What the file would hold now. */
+/** The references, with the file's new content. */
 export interface Written {
-  /** The bytes as dockerd would write them. */
+  /** Returns the bytes that dockerd would write. */
   serialize(): string;
 }
 
@@ -188,7 +193,7 @@ class ReferenceSet implements MutableReferences, Written {
   }
 }
 
-/** As dockerd sorts them: by the whole name with its registry. */
+/** Sorts as dockerd does: by the whole name with its registry. */
 function inOrder(references: readonly Reference[]): Reference[] {
   return references
     .map((reference) => ({
@@ -199,7 +204,7 @@ function inOrder(references: readonly Reference[]): Reference[] {
     .map(({ reference }) => reference);
 }
 
-/** The reference as it is stored: never with a tag and a digest. */
+/** Returns the reference in its stored form, which never has both a tag and a digest. */
 function keyOf(reference: Reference): Reference {
   const { repository, digest } = withDefaultTag(reference);
   return digest === undefined ? withDefaultTag(reference) : { repository, digest };

@@ -1,7 +1,8 @@
 /**
- * repositories.json on disk, and what changes with it. Every change reads the file anew under the `references` lock and
- * replaces it whole, so that processes never undo each other's changes; the images that belong to it come or go in the same
- * step (system/changes.ts), so a crash leaves the old state of both or the new one.
+ * repositories.json on disk, and the files that change with it. Every change reads the file anew under the
+ * `references` lock and replaces it whole, so that processes never undo each other's changes. The images of a
+ * change come or go in the same step (system/changes.ts), so a crash leaves the old state of both or the new
+ * one.
  */
 import type { ChangeStep } from '../system/changes.ts';
 import { REFERENCES_KEY } from '../system/lock.ts';
@@ -13,8 +14,8 @@ import { MAX_REFERENCES_BYTES, parseReferences, type MutableReferences } from '.
 const MARKERS: readonly Marker[] = ['references.change'];
 
 /**
- * What changes in one step with the names. Programs that know nothing of our changes (dockerd, after a crash) see the files
- * one after the other, so the order is the one in which each image is seen whole.
+ * The files that change in one step with the names. dockerd, after a crash, does not know of our changes and
+ * sees the files one after the other. So they come in an order in which each image is always whole.
  */
 export interface ChangeDraft {
   readonly beforeNames: ChangeStep[];
@@ -22,9 +23,9 @@ export interface ChangeDraft {
 }
 
 export interface ChangeOptions {
-  /** Ends the waiting for the lock. */
+  /** Aborts the wait for the lock. */
   readonly signal?: AbortSignal | undefined;
-  /** Runs when the change is done. It is too late to fail then: an error is logged. */
+  /** Runs when the change is done. It can no longer fail, so an error is logged. */
   readonly afterwards?: () => Promise<void>;
 }
 
@@ -37,7 +38,7 @@ export class Repositories {
   }
 
   /**
-   * All references, as they are on disk now: a copy of the caller's own.
+   * Returns a copy of all references that are on disk now.
    * @throws {@link LayerstackError} ERR_STORE_CORRUPT when the file is empty or not JSON.
    */
   async read(): Promise<MutableReferences> {
@@ -45,8 +46,9 @@ export class Repositories {
   }
 
   /**
-   * Lets `edit` change the references and say what else changes, and does all of it as one. Durable on return; nothing
-   * is changed when it throws. Nobody else changes references or images meanwhile, nor during `afterwards`.
+   * Lets `edit` change the references and name the other changes, and makes all of them as one. They are
+   * durable on return, and nothing changes when it throws. No other process changes references or images
+   * meanwhile, nor during `afterwards`.
    * @throws {@link LayerstackError} ERR_STORE_CORRUPT as {@link read}; ERR_STORE_READ_ONLY; ERR_NO_SPACE.
    */
   async change<T>(
@@ -71,7 +73,7 @@ export class Repositories {
     } catch (error) {
       throw spaceError(error, layout.root);
     } finally {
-      // Whatever is the matter with the marker, the change is done or has failed; the next writer removes it.
+      // A fault of the marker does not affect the change, and the next writer removes the marker.
       await session
         .unmark(MARKERS)
         .catch((error: unknown) => log.warn('a marker is left to the next writer', { error }));

@@ -1,8 +1,7 @@
 /**
- * The images of a root: configs (imagedb), their names (repositories.json) and the layers they stand on.
- * An image is there when its config is intact and its chain of layers is complete; others are skipped in
- * listings, as dockerd skips them at start.
- * Mirrors `moby/moby: image/store.go` and `daemon/images/` at v20.10.
+ * The images of a root: configs (imagedb), their names (repositories.json) and their layers. An image exists
+ * when its config is intact and its chain of layers is complete. Listings skip other images, as dockerd does
+ * at start. Mirrors `moby/moby: image/store.go` and `daemon/images/` at v20.10.
  */
 import {
   chainIds,
@@ -55,7 +54,7 @@ export type { ImageUsers, OnDeletion, PruneOptions, PruneResult } from './gc.ts'
 export type { LayerTree } from './tree.ts';
 export type { ImageUsage } from './usage.ts';
 
-/** A reference and the image that it shall name. */
+/** A reference and the image to name. */
 export interface TagChange {
   readonly reference: Reference;
   readonly id: ImageID;
@@ -65,38 +64,41 @@ export interface TagChange {
 export interface NewImage {
   readonly config: ImageConfig;
   readonly parent?: ImageID | undefined;
-  /** The documents that it was pulled by, to be kept with it. The caller holds a lease of {@link OriginalImages}. */
+  /**
+   * The documents by which it was pulled, to keep with it. The caller holds a lease of {@link
+   * OriginalImages}.
+   */
   readonly documents?: readonly Uint8Array[] | undefined;
 }
 
 export interface CreateImageOptions {
   readonly parent?: ImageID | undefined;
-  /** Names that the image gets in the same step; its time of last tagging is now. */
+  /** Names that the image gets in the same step. They set its time of last tagging to now. */
   readonly references?: readonly Reference[] | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
 export interface AddOptions {
   readonly signal?: AbortSignal | undefined;
-  /** The named images' time of last tagging is now. Default false, as docker's `load` and `pull` do. */
+  /** Sets the named images' time of last tagging to now. Default false, as in docker's `load` and `pull`. */
   readonly dated?: boolean | undefined;
 }
 
 export interface CreatedImage {
   readonly id: ImageID;
-  /** False where the store had the image already. */
+  /** False where the store has the image already. */
   readonly created: boolean;
 }
 
 export interface ListOptions {
-  /** Also images that have no reference but children, as `docker images -a`. Default false. */
+  /** Includes images that have children but no reference, as `docker images -a`. Default false. */
   readonly all?: boolean | undefined;
   readonly filters?: ImageFilters | undefined;
   /** Fills in `SharedSize`; reads the metadata of all layers. Default false. */
   readonly sharedSize?: boolean | undefined;
 }
 
-/** How many candidates an ambiguity names. */
+/** Candidates that the error of an ambiguous id names. */
 const SHOWN = 3;
 
 /** The images of one root. */
@@ -131,8 +133,8 @@ export class ImageStore {
   }
 
   /**
-   * The image is in the store, durably, with `parent` as its parent where given. An image that is there
-   * already stays as it is (its parent is set); damaged content is healed.
+   * Adds the image to the store, durably, with `parent` as its parent where given. An image that exists stays
+   * as it is, except for its parent. Damaged content is healed.
    * @throws {@link LayerstackError} as {@link add}.
    */
   async create(config: ImageConfig, options: CreateImageOptions = {}): Promise<CreatedImage> {
@@ -144,12 +146,11 @@ export class ImageStore {
   }
 
   /**
-   * The images are in the store, each as {@link create} says and after its parent, and the names point to theirs: in
-   * one step as far as deletions are concerned, and in one rewrite of the names. The results are in the order of
-   * `images` and of `names`.
-   * @throws {@link LayerstackError} ERR_LAYER_NOT_FOUND when the store lacks a layer of an image; ERR_IMAGE_NOT_FOUND
-   *   when it lacks a parent, or an image that is named; ERR_REFERENCE_CONFLICT for a reference by digest that names
-   *   another image; ERR_NO_SPACE; ERR_STORE_READ_ONLY.
+   * Adds images, each as {@link create} does and after its parent, and sets the names. This is one step to
+   * deletions, and one rewrite of the names. The results are in the order of `images` and of `names`.
+   * @throws {@link LayerstackError} ERR_LAYER_NOT_FOUND when the store lacks a layer of an image;
+   *   ERR_IMAGE_NOT_FOUND when it lacks a parent, or an image that is named; ERR_REFERENCE_CONFLICT for a
+   *   reference by digest that names another image; ERR_NO_SPACE; ERR_STORE_READ_ONLY.
    */
   async add(
     images: readonly NewImage[],
@@ -167,7 +168,7 @@ export class ImageStore {
         const previous = references.set(reference, id);
         return previous === undefined || previous === id ? {} : { previous };
       });
-      // A name without its image is not seen at all, but one that moves must always have an image.
+      // Readers skip a new name without its image, but a name that moves must always have one.
       const moves = tagged.some(({ previous }) => previous !== undefined);
       const steps = moves ? draft.beforeNames : draft.afterNames;
       const now = localTime(new Date());
@@ -206,10 +207,10 @@ export class ImageStore {
   }
 
   /**
-   * `reference` (with tag `latest` where it has none) names `id`, durably, and the image's time of last tagging
-   * is now. `previous` is the other image that it named before.
-   * @throws {@link LayerstackError} ERR_IMAGE_NOT_FOUND; ERR_REFERENCE_CONFLICT for a reference by
-   *   digest that names another image; ERR_STORE_READ_ONLY.
+   * Makes `reference` (with the tag `latest` where it has none) name `id`, durably, and sets the image's time
+   * of last tagging to now. `previous` is the other image that it named before.
+   * @throws {@link LayerstackError} ERR_IMAGE_NOT_FOUND; ERR_REFERENCE_CONFLICT for a reference by digest
+   *   that names another image; ERR_STORE_READ_ONLY.
    */
   async tag(reference: Reference, id: ImageID): Promise<{ previous?: ImageID }> {
     const { tagged } = await this.add([], [{ reference, id }], { dated: true });
@@ -217,10 +218,10 @@ export class ImageStore {
   }
 
   /**
-   * The image that a reference, an id (`sha256:…` or bare) or the beginning of an id names. A reference goes
-   * before an id that begins alike.
-   * @throws {@link LayerstackError} ERR_IMAGE_NOT_FOUND; ERR_ID_AMBIGUOUS when several ids begin so;
-   *   ERR_REFERENCE_INVALID when it can be neither.
+   * Returns the image that a reference, an id (`sha256:…` or bare) or the prefix of an id names. A reference
+   * wins over an id with the same prefix.
+   * @throws {@link LayerstackError} ERR_IMAGE_NOT_FOUND; ERR_ID_AMBIGUOUS when several ids have the prefix;
+   *   ERR_REFERENCE_INVALID when the text can be neither.
    */
   resolve(nameOrId: string): Promise<ImageID> {
     return this.#root.changes.steady(() => this.#resolve(nameOrId));
@@ -248,9 +249,9 @@ export class ImageStore {
   }
 
   /**
-   * The image's config.
+   * Returns the image's config.
    * @throws {@link LayerstackError} ERR_IMAGE_NOT_FOUND; ERR_STORE_CORRUPT when its content was changed;
-   *   ERR_CONFIG_INVALID when it is no config that dockerd would use.
+   *   ERR_CONFIG_INVALID when dockerd could not use the config.
    */
   async get(id: ImageID): Promise<ImageConfig> {
     const raw = isDigest(id) ? await this.#db.read(id) : undefined;
@@ -258,18 +259,18 @@ export class ImageStore {
     return parseImageConfig(raw);
   }
 
-  /** The names of every image that has any, in docker's order; images that are missing included. */
+  /** Returns the names of every named image, in docker's order, also where the image is missing. */
   async references(): Promise<Map<ImageID, string[]>> {
     const byImage = (await this.#repositories.read()).byImage();
     return new Map([...byImage].map(([id, list]) => [id, list.map(formatReference)]));
   }
 
-  /** The image that `id` was built from, where the store knows it. */
+  /** Returns the image from which `id` was built, where the store knows it. */
   async parent(id: ImageID): Promise<ImageID | undefined> {
     return await this.#db.parent(id);
   }
 
-  /** The images that were built from `id`. */
+  /** Returns the images that were built from `id`. */
   async children(id: ImageID): Promise<ImageID[]> {
     const content = new Set(await this.#db.ids());
     const parents = [...(await this.#db.parents())];
@@ -277,8 +278,8 @@ export class ImageStore {
   }
 
   /**
-   * All images, newest first. Images that are damaged or lack a layer are skipped, and logged. What it reads it
-   * keeps (image/catalog.ts), so that the next listing costs two stats for each image.
+   * Lists all images, newest first. Images that are damaged or lack a layer are skipped and logged. The facts
+   * are cached (image/catalog.ts), so that the next listing costs two stats for each image.
    */
   list(options: ListOptions = {}): Promise<ImageSummary[]> {
     return this.#root.changes.steady(() => this.#list(options));
@@ -311,11 +312,11 @@ export class ImageStore {
   }
 
   /**
-   * Deletes what the name means: a reference, and with the last one the image, its layers as far as nothing else
-   * has them, and its untagged parents. Durable on return; the layers' bytes go in the background
-   * ({@link LayerStore.drain}).
-   * @param users - the containers, which may stand in the way
-   * @returns what was done, in docker's order and words
+   * Deletes a reference, and with the last one the image, its layers as far as no other image has them, and
+   * its untagged parents. The deletion is durable on return. The bytes of the layers are deleted in the
+   * background ({@link LayerStore.drain}).
+   * @param users - the containers, which may prevent it
+   * @returns the records, in docker's order and words
    * @throws {@link LayerstackError} as {@link resolve}; ERR_IMAGE_IN_USE; ERR_STORE_READ_ONLY.
    */
   remove(
@@ -328,17 +329,18 @@ export class ImageStore {
   }
 
   /**
-   * Deletes the images that nobody needs, and the layers that nothing refers to (those of loads that died, too).
-   * @throws {@link LayerstackError} ERR_INVALID_ARGUMENT for a bad filter; ERR_STORE_READ_ONLY unless it is a dry run.
+   * Deletes unused images, and the layers to which nothing refers (also those of dead loads).
+   * @throws {@link LayerstackError} ERR_INVALID_ARGUMENT for a bad filter; ERR_STORE_READ_ONLY unless it is a
+   *   dry run.
    */
   prune(users: ImageUsers, options: PruneOptions = {}, onDeletion?: OnDeletion): Promise<PruneResult> {
     return this.#collector.prune(users, options, onDeletion);
   }
 
   /**
-   * What the images take on disk.
+   * Returns the disk usage of the images.
    * @param users - the containers
-   * @param kept - the layers that they stand on
+   * @param kept - the layers of their images
    */
   async usage(users: readonly ImageUser[], kept: readonly ChainID[]): Promise<ImageUsage> {
     const [graph, entries, images] = await Promise.all([
@@ -349,7 +351,7 @@ export class ImageStore {
     return imageUsage(graph, entries, images, users, kept);
   }
 
-  /** The layers as a tree, with the images on them. */
+  /** Returns the layers as a tree, with the images on them. */
   async tree(): Promise<LayerTree[]> {
     const [graph, entries, references] = await Promise.all([
       this.#layers.graph(),
@@ -359,19 +361,24 @@ export class ImageStore {
     return layerTree(graph, entries, references.byImage());
   }
 
-  /** Completes deletions that other processes died in, or that had to leave layers in use. What fails is logged. */
+  /**
+   * Completes the deletions of dead processes, and those that had to leave layers in use. Failures are
+   * logged.
+   */
   async resume(): Promise<void> {
     await this.originals.resume();
     await this.#collector.resume();
   }
 
-  /** A container of image `id` on the layer `top` is gone: the layer goes too when the image is gone already. */
+  /**
+   * Handles the removal of a container of image `id`: the layer `top` is removed too if the image is gone.
+   */
   release(id: ImageID | undefined, top: ChainID): Promise<void> {
     return this.#collector.release(id, top);
   }
 
   /**
-   * What `docker image inspect` shows, fields in its order.
+   * Returns the document of `docker image inspect`, with the fields in its order.
    * @throws {@link LayerstackError} as {@link get}; ERR_LAYER_NOT_FOUND when a layer of it is missing.
    */
   inspect(id: ImageID): Promise<ImageInspect> {
@@ -390,7 +397,7 @@ export class ImageStore {
   }
 
   /**
-   * What `docker history` shows, newest step first.
+   * Returns the rows of `docker history`, the newest step first.
    * @throws {@link LayerstackError} as {@link inspect}.
    */
   history(id: ImageID): Promise<HistoryRow[]> {
@@ -422,7 +429,7 @@ export class ImageStore {
   }
 }
 
-/** In docker's words, by which its clients know that they may pull it: with the tag that was meant. */
+/** The message is docker's, with the implied tag: docker's clients match on it and then pull the image. */
 function notFound(name: string, dangling?: ImageID): LayerstackError {
   const why = dangling === undefined ? '' : `: the name points to ${dangling}, which is not in the store`;
   const shown = /^sha256:/.test(name) ? name : formatReference(withDefaultTag(parseReference(name)));

@@ -1,12 +1,12 @@
-/** The layers of a store as a tree, and where in it the images are: who shares what with whom. */
+/** The layers of a store as a tree with the images on it. It shows which images share layers. */
 import type { ChainID, ImageID } from '../core/digest.ts';
 import { formatReference, type Reference } from '../core/reference.ts';
 import type { LayerNode } from '../layer/graph.ts';
 import type { CatalogEntry } from './catalog.ts';
 
-/** A layer with what stands on it. */
+/** A layer with the layers above it. */
 export interface LayerTree {
-  /** Undefined for the one that stands for no layer at all, under which images without layers are. */
+  /** Undefined for the empty chain, which images without layers have. */
   readonly chainId: ChainID | undefined;
   /** Bytes of its own content. */
   readonly size: number;
@@ -17,7 +17,7 @@ export interface LayerTree {
   readonly children: readonly LayerTree[];
 }
 
-/** The base layers, each with what stands on it. */
+/** Returns the base layers, each with the layers above it. */
 export function layerTree(
   graph: ReadonlyMap<ChainID, LayerNode>,
   entries: readonly CatalogEntry[],

@@ -1,8 +1,9 @@
 /**
- * What images take on disk. The sizes are those of layerdb: of every layer the length of its files and links, hard links
- * once, directories and metadata not counted; so they agree with `find overlay2/<cache-id>/diff ! -type d` by unique inode,
- * and differ from `du` by directories and by the rounding to blocks. A layer is counted once, however many images have it.
- * Mirrors `moby/moby: daemon/images/{images,service}.go` at v20.10 (LayerDiskUsage, SharedSize).
+ * Computes the disk usage of images. The sizes are those of layerdb: the lengths of a layer's files and
+ * links, hard links once, without directories and metadata. They equal the sum of `find
+ * overlay2/<cache-id>/diff ! -type d` by unique inode, and differ from `du` by directories and by the
+ * rounding to blocks. A layer counts once, however many images have it. Mirrors `moby/moby:
+ * daemon/images/{images,service}.go` at v20.10 (LayerDiskUsage, SharedSize).
  */
 import type { ChainID, ImageID } from '../core/digest.ts';
 import { chainIn, type LayerNode } from '../layer/graph.ts';
@@ -12,19 +13,19 @@ import type { ImageSummary } from './documents.ts';
 
 /** The image part of a store's disk usage; all sizes in bytes. */
 export interface ImageUsage {
-  /** Of the layers that images have. */
+  /** Bytes of the layers of all images. */
   readonly LayersSize: number;
-  /** Of these, the layers of no image that a container uses: what `prune` of all would free. */
+  /** Bytes of them that `prune --all` would free: the layers of images that no container uses. */
   readonly Reclaimable: number;
-  /** As listed, with `SharedSize` (layers that another image has, too) and `Containers` filled in. */
+  /** The listed images, with `SharedSize` (layers that another image has, too) and `Containers`. */
   readonly Images: readonly ImageSummary[];
-  /** Layers that neither an image nor a container has. */
+  /** Bytes of the layers that belong to no image and no container. */
   readonly UnusedLayers: { readonly Count: number; readonly Size: number };
 }
 
 /**
- * @param images - as `docker images` lists them
- * @param kept - layers that containers stand on, whose image may be gone
+ * @param images - the images of `docker images`
+ * @param kept - the layers of containers, whose image may be deleted
  */
 export function imageUsage(
   graph: ReadonlyMap<ChainID, LayerNode>,
@@ -54,7 +55,7 @@ export function imageUsage(
   };
 }
 
-/** The images with `SharedSize`: the bytes of layers that another one of them has, too. */
+/** Returns the images with `SharedSize`: the bytes of layers that another one of them has, too. */
 export function withSharedSizes(
   graph: ReadonlyMap<ChainID, LayerNode>,
   entries: readonly CatalogEntry[],
@@ -70,7 +71,7 @@ export function withSharedSizes(
   }));
 }
 
-/** The layers of an image, as far as they are there. */
+/** Returns the existing layers of an image. */
 function chainsOf(
   graph: ReadonlyMap<ChainID, LayerNode>,
   entries: readonly CatalogEntry[],

@@ -1,10 +1,9 @@
 /**
- * Legacy images (docker < 1.10): each layer is an image with a random id, a parent id and a config of its own in
- * `<id>/json`. They become image configs of today, and the same bytes as dockerd makes, so that the image id
- * is the same. The config is carried over member by member as it is written (numbers, order and unknown
- * members included), except for images of docker < 1.8.3, which are brought to the order and the empty values
- * of docker's struct first.
- * Mirrors `moby/moby: image/v1/imagev1.go` and `image/tarexport/load.go` at v20.10.
+ * Converts legacy images (docker < 1.10). Each of their layers is an image with a random id, a parent id and
+ * a config of its own in `<id>/json`. The result is the image config that dockerd makes, byte for byte, so
+ * the image id is the same. Members are carried over as they are written (numbers, order and unknown members
+ * included). Configs of docker < 1.8.3 first get the order and the empty values of docker's struct. Mirrors
+ * `moby/moby: image/v1/imagev1.go` and `image/tarexport/load.go` at v20.10.
  */
 import type { DiffID } from '../core/digest.ts';
 import { goJson, goString, sortedKeys } from '../core/go-json.ts';
@@ -29,7 +28,7 @@ import { V1_IMAGE } from './docker-types.ts';
 
 /** First docker version whose configs are carried over as they are. */
 const VERBATIM_SINCE = [1, 8, 3];
-/** Members that an image of today does not have. */
+/** Members that a current image does not have. */
 const DROPPED = ['id', 'parent', 'Size', 'parent_id', 'layer_id', 'throwaway'];
 
 const text = json.withDefault(json.string, '');
@@ -69,7 +68,7 @@ export function parseV1Image(raw: Uint8Array, what: string): V1Image {
 }
 
 /**
- * The image that `image` makes with its layer on top of `parent`.
+ * Returns the image that consists of `parent` and the layer of `image`.
  * @throws {@link LayerstackError} ERR_CONFIG_INVALID as {@link parseImageConfig}.
  */
 export function configFromV1(image: V1Image, diffId: DiffID, parent: ImageConfig | undefined): ImageConfig {
@@ -92,7 +91,7 @@ export function configFromV1(image: V1Image, diffId: DiffID, parent: ImageConfig
   return parseImageConfig(Buffer.from(`{${written.join(',')}}`, 'latin1'));
 }
 
-/** Compared number by number; what is no number counts as 0, as does a missing part. */
+/** Compares number by number. A missing part, and a part that is not a number, counts as 0. */
 function isVerbatim(version: string): boolean {
   const parts = version.split('.').map((part) => (/^[+-]?\d+$/.test(part) ? Number(part) : 0));
   for (let i = 0; i < Math.max(parts.length, VERBATIM_SINCE.length); i++) {
@@ -102,7 +101,7 @@ function isVerbatim(version: string): boolean {
   return true;
 }
 
-/** The document as docker's struct would write it. */
+/** Returns the document as docker's struct would write it. */
 function normalized({ document }: V1Image): string {
   return goJson({
     id: document.id || undefined,
@@ -125,8 +124,9 @@ function normalized({ document }: V1Image): string {
 const TOKEN = /"[^"\\]*(?:\\.[^"\\]*)*"|[{}[\],:]|[^\s{}[\],:"]+/g;
 
 /**
- * The members of a valid JSON object, values as written but without white space, escaped as Go does when it
- * passes JSON on. Text is taken as latin1, one character a byte, so that every byte comes out as it went in.
+ * Returns the members of a valid JSON object. Values stay as they are written, but without white space, and
+ * escaped as Go does when it passes JSON on. Text is read as latin1, one character for each byte, so that
+ * every byte is preserved.
  */
 function membersOf(bytes: Uint8Array): Map<string, string> {
   const members = new Map<string, string>();

@@ -1,6 +1,6 @@
 /**
- * What was changed in an RW layer, as `docker diff` lists it: against the image with the init layer. Only the RW layer is
- * walked, nothing is mounted, and a mounted one is read where it is.
+ * What was changed in an RW layer, as `docker diff` lists it: against the image with the init layer. Only the
+ * RW layer is walked, nothing is mounted, and a mounted one is read where it is.
  */
 import { Buffer } from 'node:buffer';
 import { Overlay } from '../layer/overlay.ts';
@@ -17,8 +17,8 @@ export interface Change {
 
 /**
  * The changes, sorted by path with a directory before its content.
- * @throws {@link LayerstackError} ERR_UPPER_UNSUPPORTED, naming the `member`, where overlayfs keeps content elsewhere
- *   (redirect_dir, metacopy); ERR_STORE_CORRUPT for an RW layer without its directories.
+ * @throws {@link LayerstackError} ERR_UPPER_UNSUPPORTED, naming the `member`, where overlayfs keeps content
+ *   elsewhere (redirect_dir, metacopy); ERR_STORE_CORRUPT for an RW layer without its directories.
  */
 export async function listChanges(
   root: Pick<Root, 'layout'>,

@@ -1,6 +1,6 @@
 /**
- * Whether RW layers are in order: directories, a stack that can be mounted, and no mount point of a mount that is gone. What was
- * written is never touched, also where it cannot be used.
+ * Whether RW layers are in order: directories, a stack that can be mounted, and no mount point of a mount
+ * that is gone. What was written is never touched, also where it cannot be used.
  */
 import type { ChainID } from '../core/digest.ts';
 import type { Problem } from '../core/store-finding.ts';

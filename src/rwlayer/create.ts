@@ -1,6 +1,6 @@
 /**
- * The steps that make an RW layer and its init layer. Their owner puts them into a batch of its own, so that all of it is
- * one transaction; nothing is mounted for it.
+ * The steps that make an RW layer and its init layer. Their owner puts them into a batch of its own, so that
+ * all of it is one transaction; nothing is mounted for it.
  */
 import type { ChainID } from '../core/digest.ts';
 import type { Overlay } from '../layer/overlay.ts';
@@ -53,7 +53,8 @@ export class Bases {
 
   /** The stack as `lower` names it. Its top is marked as the parent of something. */
   async #stack(parent: ChainID): Promise<readonly string[]> {
-    // A layer goes as a whole, and what its directory stands on never changes: one small read tells that it is there.
+    // A layer goes as a whole, and what its directory stands on never changes: one small read tells that it
+    // is there.
     const { layout } = this.#root;
     const present = readText(layout.at(layout.layer(parent, 'cache-id')))?.trim() ?? '';
     const known = this.#stacks.get(present);

@@ -9,8 +9,8 @@ import { hasDirectory, readLink, readText } from '../system/store-files.ts';
 import type { RwLayer } from './rwlayer.ts';
 
 /**
- * The lowers, topmost (the init layer) first, relative to `overlay2`: as `lower` names them, or one flat tree where the
- * kernel mounts only one.
+ * The lowers, topmost (the init layer) first, relative to `overlay2`: as `lower` names them, or one flat tree
+ * where the kernel mounts only one.
  * @throws {@link LayerstackError} ERR_STORE_CORRUPT when `lower` is missing; what {@link flatLower} throws.
  */
 export async function lowersOf(

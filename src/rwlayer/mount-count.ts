@@ -1,9 +1,10 @@
 /**
  * How many uses an RW layer's mount has, across processes: `layerstack/mounts/<mount-id>.json` =
- * `{"bootId":"…","count":n,"readOnly":false,"held":[…]}`, read and written under the RW layer's lock. Uses that end with an
- * operation or its process (`cp`, `export`, a mount that is being made) are counted, and named in `held` by a token, so that
- * each is given back once, whoever does it and however often they try. A token whose marker is gone means nothing. A count of
- * another boot is none at all: its mount went with the kernel that held it. Not synced, for the same reason.
+ * `{"bootId":"…","count":n,"readOnly":false,"held":[…]}`, read and written under the RW layer's lock. Uses
+ * that end with an operation or its process (`cp`, `export`, a mount that is being made) are counted, and
+ * named in `held` by a token, so that each is given back once, however many processes try. A token whose
+ * marker is gone means nothing. A count of another boot is none at all: its mount went with the kernel that
+ * held it. Not synced, for the same reason.
  */
 import { readFileSync } from 'node:fs';
 import type { Layout } from '../system/layout.ts';

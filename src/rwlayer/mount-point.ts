@@ -1,4 +1,7 @@
-/** The mount point of one RW layer, and what the kernel has mounted there. Its caller holds the RW layer's lock. */
+/**
+ * The mount point of one RW layer, and what the kernel has mounted there. Its caller holds the RW layer's
+ * lock.
+ */
 import { isSystemError, LayerstackError } from '../core/errors.ts';
 import { mountState } from '../system/mounts.ts';
 import { call, native, type BatchStep } from '../system/native.ts';
@@ -21,8 +24,8 @@ export class MountPoint {
   }
 
   /**
-   * Whether the root file system is mounted. `merged` exists only while it is, so its absence is an answer that costs one
-   * system call.
+   * Whether the root file system is mounted. `merged` exists only while it is, so its absence is an answer
+   * that costs one system call.
    * @throws {@link LayerstackError} ERR_STORE_CORRUPT where something else is mounted there.
    */
   async isMounted(): Promise<boolean> {
@@ -61,8 +64,8 @@ export class MountPoint {
   }
 
   /**
-   * Unmounts, and takes away what the mount has left beside it. What cannot be taken away is logged: it is unmounted then.
-   * Where it cannot be unmounted the markers stay.
+   * Unmounts, and takes away what the mount has left beside it. What cannot be taken away is logged: it is
+   * unmounted then. Where it cannot be unmounted the markers stay.
    * @throws {@link LayerstackError} ERR_CONTAINER_MOUNTED when files in it are in use, unless forced.
    */
   async unmount(force: boolean, markers: readonly Marker[]): Promise<void> {

@@ -1,10 +1,11 @@
 /**
- * Mounting RW layers at `overlay2/<mount-id>/merged`, where dockerd mounts them too. A mount belongs to nobody: it survives the
- * process, its uses are counted across processes (mount-count.ts), and it is taken away with the last of them. After a crash
- * or reboot whatever is found is taken as it is: a mount without a count counts as one use, a count without a mount as
- * none, and a left-over `merged` or `work/work` is used again. Uses that end with their process
- * ({@link RwLayerMounts.mountForProcess}), and any use while it is taken or given back, are marked in the session under a token
- * that the count names, too: if this process dies, the next writer gives them back.
+ * Mounting RW layers at `overlay2/<mount-id>/merged`, where dockerd mounts them too. A mount belongs to
+ * nobody: it survives the process, its uses are counted across processes (mount-count.ts), and it is taken
+ * away with the last of them. After a crash or reboot whatever is found is taken as it is: a mount without a
+ * count counts as one use, a count without a mount as none, and a left-over `merged` or `work/work` is used
+ * again. Uses that end with their process ({@link RwLayerMounts.mountForProcess}), and any use while it is
+ * taken or given back, are marked in the session under a token that the count names, too: if this process
+ * dies, the next writer gives them back.
  */
 import { LayerstackError } from '../core/errors.ts';
 import { randomName } from '../core/random.ts';
@@ -155,8 +156,8 @@ export class RwLayerMounts {
   }
 
   /**
-   * Takes a use. It is marked in the session under its token while it is taken, and beyond unless it `outlives` this process.
-   * The caller holds the RW layer's lock.
+   * Takes a use. It is marked in the session under its token while it is taken, and beyond unless it
+   * `outlives` this process. The caller holds the RW layer's lock.
    */
   async #take(layer: RwLayer, options: TakeOptions): Promise<Taken> {
     const { layout } = this.#root;
@@ -187,8 +188,8 @@ export class RwLayerMounts {
     const lowers = await lowersOf(this.#root, this.#layers, layer, signal).catch((error: unknown) => {
       throw this.#unlessRemoved(layer, error);
     });
-    // The count comes first: one without a mount is none, while a mount without a count could not be told from two. The token
-    // of a use that outlives the process means nothing any more when its marker is gone.
+    // The count comes first: one without a mount is none, while a mount without a count could not be told
+    // from two. The token of a use that outlives the process means nothing any more when its marker is gone.
     const steps = [
       point.makeStep(),
       ...firstCountSteps(layout, mountId, { count: 1, readOnly, held: [token] }),
@@ -223,8 +224,8 @@ export class RwLayerMounts {
   }
 
   /**
-   * Gives a use back that was taken under a token; the last one unmounts. What is left of one that was begun only, or that is
-   * given back already, goes. The caller holds the RW layer's lock.
+   * Gives a use back that was taken under a token; the last one unmounts. What is left of one that was begun
+   * only, or that is given back already, goes. The caller holds the RW layer's lock.
    */
   async #giveBack(layer: RwLayer, token: string, markers: readonly Marker[]): Promise<void> {
     const { layout } = this.#root;
@@ -243,7 +244,7 @@ export class RwLayerMounts {
     await point.unmount(false, markers);
   }
 
-  /** What is missing of an RW layer whose owner is gone is no damage of the store. */
+  /** Where the owner is gone, missing files are not damage of the store. */
   #unlessRemoved({ key, owner }: RwLayer, error: unknown): unknown {
     if (this.#owners.find(key)) return error;
     return new LayerstackError('ERR_CONTAINER_NOT_FOUND', `${owner} was removed`, { id: key, cause: error });

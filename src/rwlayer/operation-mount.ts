@@ -1,7 +1,8 @@
 /**
- * An RW layer's root file system for the length of one operation that others may know nothing of. An open descriptor keeps it: an
- * `unmount` too many by somebody else fails as being in use, instead of taking the ground away while files are read or, worse,
- * written below the mount point; and after a forced one the operation ends on what it had. Hence the path is the descriptor's.
+ * An RW layer's root file system for the length of one operation that others may know nothing of. An open
+ * descriptor keeps it: an `unmount` too many by somebody else fails as being in use, instead of taking the
+ * ground away while files are read or, worse, written below the mount point; and after a forced one the
+ * operation ends on what it had. Hence the path is the descriptor's.
  */
 import { constants } from 'node:fs';
 import { open, stat, type FileHandle } from 'node:fs/promises';
@@ -48,7 +49,7 @@ function pinned(root: FileHandle, mount: ProcessMount): OperationMount {
   };
   let released: Promise<void> | undefined;
   return {
-    // With the dot it is no link, whoever opens it.
+    // With the dot it is a directory and not a link.
     path: `/proc/self/fd/${root.fd}/.`,
     [Symbol.asyncDispose]: () => (released ??= release()),
   };

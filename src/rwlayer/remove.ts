@@ -1,7 +1,7 @@
 /**
- * The steps that take an RW layer away, in dockerd's order: its directory, its init layer, its entry. Of the layers only
- * the directory is renamed, to `…-removing`; so it is a few dozen system calls however much was written, and the trees are
- * deleted afterwards.
+ * The steps that take an RW layer away, in dockerd's order: its directory, its init layer, its entry. Of the
+ * layers only the directory is renamed, to `…-removing`; so it is a few dozen system calls however much was
+ * written, and the trees are deleted afterwards.
  */
 import type { Layout } from '../system/layout.ts';
 import type { BatchStep } from '../system/native.ts';

@@ -3,31 +3,36 @@
  *
  * ## Vocabulary
  *
- * - An *RW layer* is a directory of overlay2 that takes what is written. Its `diff` is the *upper* of an overlay.
- * - Its *lowers* are what it stands on, topmost first: directories relative to `overlay2`, usually the short names
- *   `l/<link>` of layers. Nothing is ever written to a lower.
- * - Its *init layer* is a second directory, `<mount-id>-init`, directly below it. It holds the few files that a runtime
- *   binds over (`/etc/hosts`, `/dev/console`, ...), so that they never count as changes. dockerd makes it too.
- * - Its *owner* is what the RW layer exists for: a container, a build step, a snapshot. The *key* is the owner's id.
- * - Its *entry* is `layerdb/mounts/<key>`. The `parent` in it pins the image's layers: as long as it is there, no
- *   collector takes them.
- * - Its *mount* is the overlay at `overlay2/<mount-id>/merged`. It belongs to nobody and survives every process.
+ * - An *RW layer* is a directory of overlay2 that takes what is written. Its `diff` is the *upper* of an
+ *   overlay.
+ * - Its *lowers* are what it stands on, topmost first: directories relative to `overlay2`, usually the short
+ *   names `l/<link>` of layers. Nothing is ever written to a lower.
+ * - Its *init layer* is a second directory, `<mount-id>-init`, directly below it. It holds the few files that
+ *   a runtime binds over (`/etc/hosts`, `/dev/console`), so that they never count as changes. dockerd makes
+ *   one too.
+ * - Its *owner* is what the RW layer exists for: a container, a build step, a snapshot. The *key* is the
+ *   owner's id.
+ * - Its *entry* is `layerdb/mounts/<key>`. The `parent` in it pins the image's layers: no collector takes
+ *   them while it is there.
+ * - Its *mount* is the overlay at `overlay2/<mount-id>/merged`. It belongs to no process and survives them
+ *   all.
  * - A *use* is one reason for the mount to exist. Uses are counted across processes; the last one unmounts.
  *
  * ## Lifecycle
  *
- * 1. {@link RwLayerStore.base} pins the layers below, and says what the lowers are.
+ * 1. {@link RwLayerStore.base} pins the layers below, and returns the lowers.
  * 2. {@link newRwLayer} draws the names. Nothing is on disk yet.
- * 3. The owner makes it: one batch with {@link RwLayerStore.createSteps} and the owner's own steps, while the session
- *    holds {@link RwLayerStore.createMarkers}. The RW layer is there when its owner says so, not before. After a failure
+ * 3. The owner makes it: one batch with {@link RwLayerStore.createSteps} and the owner's own steps, while the
+ *    session holds {@link RwLayerStore.createMarkers}. The owner's last step makes it exist. After a failure
  *    {@link RwLayerStore.discard} takes back what was made.
- * 4. It is mounted and unmounted, any number of times and from any process. Its changes can be listed, measured and
- *    made a layer at any time, mounted or not.
- * 5. The owner ends it: {@link RwLayerStore.removal} says how. The first step is the owner's: without an owner there is
- *    no RW layer. The directories are renamed away in the same batch, and deleted later.
+ * 4. It is mounted and unmounted, any number of times and from any process. Its changes can be listed,
+ *    measured and made a layer at any time, mounted or not.
+ * 5. The owner ends it, as {@link RwLayerStore.removal} says. The first step is the owner's: without an owner
+ *    there is no RW layer. The directories are renamed in the same batch, and deleted later.
  *
- * Every step holds the lock `containers/<key>`, so there is one of them at a time in all processes. Between any two
- * system calls the process may die. Markers of its session name what it had begun, and the next writer ends that.
+ * Mounting, unmounting and removing hold the lock `containers/<key>`, so one process at a time does one of
+ * them. A process may die between any two system calls. The markers of its session name what it had begun,
+ * and the next writer completes that or takes it back.
  *
  * ## A container
  *
@@ -44,12 +49,12 @@
  *
  * ## A build step
  *
- * A step of a Dockerfile owns an RW layer for as long as its command runs. Its image is made from the upper alone, so
- * no container is needed:
+ * A step of a Dockerfile owns an RW layer while its command runs. Its image is made from the upper alone, so
+ * it needs no container:
  *
  * ```ts
  * const layer = newRwLayer({ key: step.id, owner: `step ${step.number}` }, base);
- * ... // made as above; `step.publish` is what makes it be there
+ * ... // made as above; `step.publish` makes it exist
  * await using mount = await rwLayers.mountForOperation(layer);
  * await run(step.command, mount.path);
  * const image = await commitLayer(stores, { layer, imageId, config }, undefined);
@@ -58,8 +63,8 @@
  *
  * ## A snapshot
  *
- * A snapshot is an RW layer that nobody writes to any more. What is forked from it stands on its upper: its short name
- * goes on top of its lowers, and the pin is the same.
+ * A snapshot is an RW layer that is no longer written to. A fork of it stands on its upper: its short name
+ * goes on top of the lowers, and the same layers are pinned.
  *
  * ```ts
  * await using base = await rwLayers.base(sealed.parent, signal);
@@ -72,7 +77,7 @@
 import type { ChainID } from '../core/digest.ts';
 import { newLinkId, newOverlayId } from '../layer/overlay.ts';
 
-/** Whose an RW layer is. */
+/** The owner of an RW layer. */
 export interface Owner {
   /** 64 hex digits: the owner's id, and the name of the entry. */
   readonly key: string;

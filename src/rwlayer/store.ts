@@ -1,4 +1,4 @@
-/** The RW layers of one store. What they are, and how an owner uses this, is told in rwlayer.ts. */
+/** The RW layers of one store. rwlayer.ts says what they are, and how an owner uses them. */
 import type { ChainID } from '../core/digest.ts';
 import { unlessMissing } from '../core/errors.ts';
 import type { Overlay } from '../layer/overlay.ts';
@@ -55,12 +55,17 @@ export class RwLayerStore {
     return this.#bases.pin(parent, signal);
   }
 
-  /** The steps that make an RW layer. All its names are new, so only an owner's own step can meet something. */
+  /**
+   * The steps that make an RW layer. All its names are new, so only an owner's own step can meet something.
+   */
   createSteps(layer: NewRwLayer): CreateSteps {
     return createSteps(this.#root.layout, this.#overlay, layer);
   }
 
-  /** What the session marks while {@link createSteps} are done, beside the owner's marker, which covers the entry. */
+  /**
+   * What the session marks while {@link createSteps} are done, beside the owner's marker, which covers the
+   * entry.
+   */
   createMarkers(layer: NewRwLayer): Marker[] {
     return createMarkers(layer);
   }
@@ -99,16 +104,17 @@ export class RwLayerStore {
   /**
    * Mounts the root file system, or adds a use to the mount that is there.
    * @throws {@link LayerstackError} ERR_CONTAINER_NOT_FOUND when its owner was removed meanwhile,
-   *   ERR_STORE_READ_ONLY when the store is open read-only, ERR_CONTAINER_MOUNTED
-   *   when it is mounted read-only and shall be writable, ERR_STORE_CORRUPT when a layer directory is missing.
+   *   ERR_STORE_READ_ONLY when the store is open read-only, ERR_CONTAINER_MOUNTED when it is mounted
+   *   read-only and shall be writable, ERR_STORE_CORRUPT when a layer directory is missing.
    */
   mount(layer: RwLayer, options: MountOptions = {}): Promise<RwLayerMount> {
     return this.#mounts.mount(layer, options);
   }
 
   /**
-   * {@link mount} for a use that ends with this process, unless it is kept: if the process dies, or where `unmount` fails, the
-   * next writer gives it back. A failed `unmount` is logged and not thrown: what the use was for is done by then.
+   * {@link mount} for a use that ends with this process, unless it is kept: if the process dies, or where
+   * `unmount` fails, the next writer gives it back. A failed `unmount` is logged and not thrown: what the use
+   * was for is done by then.
    */
   mountForProcess(layer: RwLayer, options: MountOptions = {}): Promise<ProcessMount> {
     return this.#mounts.mountForProcess(layer, options);
@@ -116,15 +122,16 @@ export class RwLayerStore {
 
   /**
    * {@link mountForProcess} until the result is disposed, safe from everything that others do meanwhile.
-   * @throws {@link LayerstackError} ERR_CONTAINER_MOUNTED where others unmount it again and again, and as {@link mount}.
+   * @throws {@link LayerstackError} ERR_CONTAINER_MOUNTED where others unmount it again and again, and as
+   *   {@link mount}.
    */
   mountForOperation(layer: RwLayer, options: MountOptions = {}): Promise<OperationMount> {
     return mountForOperation(this.#mounts, layer, options);
   }
 
   /**
-   * Gives back one use; the last one unmounts. Resolves with the uses that are left; unmounting what is not mounted
-   * is a no-op.
+   * Gives back one use; the last one unmounts. Resolves with the uses that are left; unmounting what is not
+   * mounted is a no-op.
    * @throws {@link LayerstackError} ERR_CONTAINER_MOUNTED when files in it are in use, unless forced.
    */
   unmount(layer: RwLayer, options: UnmountOptions = {}): Promise<number> {
@@ -136,7 +143,10 @@ export class RwLayerStore {
     return this.#mounts.unmountLocked(layer, force);
   }
 
-  /** Gives back what processes that died had mounted for themselves. What cannot be unmounted stays, and is logged. */
+  /**
+   * Gives back what processes that died had mounted for themselves. What cannot be unmounted stays, and is
+   * logged.
+   */
   resume(): Promise<void> {
     return this.#mounts.resume();
   }

@@ -350,7 +350,7 @@ describe('doctor', () => {
       sessions: `${cli.root}/layerstack/sessions cannot be read`,
       layers: `${cli.root}/image/overlay2/layerdb/sha256 cannot be read`,
     }))
-      expect(ran.stdout).toMatch(new RegExp(`^${name} +unknown +cannot tell: ${why}: ask as root`, 'm'));
+      expect(ran.stdout).toMatch(new RegExp(`^${name} +unknown +cannot tell: ${why}: run it as root`, 'm'));
     expect(ran.stderr).toMatch(/^layerstack: ERR_STORE_UNSUPPORTED: not in order: privileges;/);
     expect(ran.status).toBe(1);
   });

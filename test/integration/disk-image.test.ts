@@ -14,6 +14,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { native } from '../../src/system/native.ts';
 import { CAPABILITY } from '../support/edits.ts';
+import { LayerstackCli } from '../support/layerstack-cli.ts';
 import { snapshot, unmountBelow } from '../support/overlay.ts';
 import { TestStore, IMAGE } from '../support/test-store.ts';
 
@@ -175,4 +176,18 @@ describe('writeDisk', () => {
       await handle.close();
     }
   });
+});
+
+test('the command takes a container first, and else an image', async () => {
+  await build((at) => writeFileSync(at('mine'), 'written in the container'));
+  await fixture.store.images.tag(IMAGE, 'build');
+  const cli = new LayerstackCli(fixture.root);
+  const container = join(fixture.scratch, 'container.erofs');
+  const image = join(fixture.scratch, 'image.erofs');
+  await cli.run('image', '-o', container, 'build');
+  await cli.run('image', '-o', image, 'build:latest');
+  expect(readFileSync(join(mounted(container), 'mine'), 'utf8')).toBe('written in the container');
+  expect(() => statSync(join(mounted(image), 'mine'))).toThrow('ENOENT');
+  const missing = await cli.try(['image', '-o', join(fixture.scratch, 'none'), 'nobody:1']);
+  expect(missing.stderr).toContain('ERR_IMAGE_NOT_FOUND');
 });

@@ -24,7 +24,7 @@ export type ValueKind =
   | 'none'
   | readonly string[];
 
-/** One option, in `util.parseArgs`'s terms, with the words of its help line. */
+/** One option, in the terms of `util.parseArgs`, with the text of its help line. */
 export interface OptionSpec {
   readonly type: 'string' | 'boolean';
   readonly short?: string;
