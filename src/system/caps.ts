@@ -5,7 +5,7 @@
  */
 import { stat } from 'node:fs/promises';
 import { LayerstackError } from '../core/errors.ts';
-import { call, native, type GzipEncoder, type MountMethod, type Probe } from './native.ts';
+import { call, native, type ErofsMethod, type GzipEncoder, type MountMethod, type Probe } from './native.ts';
 
 /** The choices for one file system. */
 export interface Capabilities {
@@ -25,6 +25,7 @@ export interface CapsOverrides {
   readonly zstd?: 'native' | 'js';
   readonly gzip?: GzipEncoder;
   readonly openat2?: boolean;
+  readonly erofs?: ErofsMethod | 'none';
 }
 
 /** The values of each key. `none` is another word for `js`: no native library. */
@@ -33,6 +34,7 @@ const KNOWN = {
   zstd: { native: 'native', js: 'js', none: 'js' },
   gzip: { libdeflate: 'libdeflate', zlib: 'zlib' },
   openat2: { yes: true, no: false },
+  erofs: { file: 'file', loop: 'loop', none: 'none' },
 } as const;
 
 /**
@@ -112,4 +114,24 @@ export async function probeCapabilities(dir: string): Promise<Capabilities> {
     probe.catch(() => probes.delete(dev));
   }
   return chooseCapabilities(await probe, overrides);
+}
+
+const erofsMethods = new Map<number, Promise<ErofsMethod | null>>();
+
+/**
+ * How an archive on the file system of `dir` is mounted in place; `none` where it is not. Tries it with files without
+ * names, the first time that this process asks about the file system; one or two milliseconds.
+ * @throws {@link LayerstackError} ERR_INVALID_ARGUMENT when `LAYERSTACK_CAPS` cannot be read; system errors.
+ */
+export async function probeErofs(dir: string): Promise<ErofsMethod | 'none'> {
+  const { erofs } = parseCapsOverrides(process.env['LAYERSTACK_CAPS'] ?? '');
+  if (erofs !== undefined) return erofs;
+  const { dev } = await stat(dir);
+  let method = erofsMethods.get(dev);
+  if (!method) {
+    method = call(native.probeErofs(dir));
+    erofsMethods.set(dev, method);
+    method.catch(() => erofsMethods.delete(dev));
+  }
+  return (await method) ?? 'none';
 }

@@ -51,6 +51,8 @@ export class Layout {
   /** See app/event-journal.ts. */
   readonly events = 'layerstack/events';
   readonly partials = 'layerstack/partial';
+  /** See packed/place.ts. */
+  readonly archives = 'layerstack/archives';
   readonly originalManifests = 'layerstack/manifests';
   readonly archivedBlobs = 'layerstack/blobs/sha256';
   readonly networks = 'layerstack/networks.json';

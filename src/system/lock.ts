@@ -19,7 +19,7 @@ import { Turns } from './turns.ts';
 import { openStoreFd, statEntry } from './store-files.ts';
 
 /** What is locked; also the name of the lock file. */
-export type LockKind = 'pulls' | 'layers' | 'containers' | 'references';
+export type LockKind = 'pulls' | 'layers' | 'containers' | 'references' | 'archives';
 
 /** The key of the one `references` lock: all names are in one file, and images change under the same lock. */
 export const REFERENCES_KEY = 'repositories.json';

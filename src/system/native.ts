@@ -311,6 +311,45 @@ export interface ErofsImage {
   abort(): void;
 }
 
+export interface ErofsIndexOptions {
+  /** Of an empty regular file, open for reading too; it may be closed meanwhile. */
+  readonly fd: number;
+  /** Files with plain tars; `tag` says what each is, in at most 64 bytes. */
+  readonly devices: readonly { readonly fd: number; readonly size: number; readonly tag: string }[];
+  /** The lowest first; `device` counts from 0. The index shows what an overlay of them would. */
+  readonly layers: readonly { readonly device: number; readonly offset: number; readonly size: number }[];
+  /** Whether all bytes are read and hashed, or headers only. */
+  readonly hashed: boolean;
+  readonly limits: LayerLimits;
+}
+
+/** An EROFS index over tars being written, on threads of its own. Nothing is synced. */
+export interface ErofsIndex {
+  /**
+   * Settles at the end with the layers' DiffIDs (null where they are not hashed) and the first 100 warnings. Refuses what extraction
+   * refuses, with the facts `member` and `layer`, which counts from 0.
+   */
+  readonly result: Promise<{
+    readonly diffIds: readonly (string | null)[];
+    readonly warnings: readonly LayerWarning[];
+  }>;
+  /** Stops within milliseconds; `result` rejects with ERR_ABORTED. No-op once settled. */
+  abort(): void;
+}
+
+/** How the kernel gets at the files of an index: themselves, or as loop devices that go away with the mount. */
+export type ErofsMethod = 'file' | 'loop';
+
+export interface ErofsMount {
+  /** Of the index. */
+  readonly fd: number;
+  /** As the index was written over. */
+  readonly devices: readonly number[];
+  readonly method: ErofsMethod;
+  /** An existing directory: absolute. */
+  readonly target: string;
+}
+
 export interface RootPathStat {
   /** With the file type. */
   readonly mode: number;
@@ -459,6 +498,11 @@ export interface Native {
 
   // erofs_binding.cc
   ErofsImage: new (options: ErofsImageOptions) => ErofsImage;
+  ErofsIndex: new (options: ErofsIndexOptions) => ErofsIndex;
+  /** Mounts an index, read-only. The fds may be closed then. ENOTBLK where `file` does not work with these files. */
+  mountErofs(mount: ErofsMount): Promise<void>;
+  /** How indexes are mounted, tried with files without names in `dir`; null where they are not. */
+  probeErofs(dir: string): Promise<ErofsMethod | null>;
 
   // socket_binding.cc
   /**

@@ -107,7 +107,7 @@ async function openStream(
 }
 
 /** What is wrong with the compressed stream of an archive is no layer's fault. */
-async function* archiveErrors(
+export async function* archiveErrors(
   sourceName: string,
   bytes: AsyncIterable<Uint8Array>,
 ): AsyncGenerator<Uint8Array> {
