@@ -4,8 +4,8 @@
  *   floor containers ROOT ID MOUNT_ID COUNT
  *     Creates, mounts, unmounts and removes containers like the one in the store ROOT that has the id ID and
  *     the RW layer MOUNT_ID (not mounted): every directory, file and link of Docker's layout with the same
- *     bytes, and one mount(2). Prints one line per container: microseconds to create and mount, and to unmount
- *     and remove.
+ *     bytes, and one mount(2). Prints one line per container: microseconds to create and mount, and to
+ *     unmount and remove.
  *   floor walk DIRECTORY
  *     Reads the metadata of every entry below. Prints microseconds.
  *   floor cat DIRECTORY

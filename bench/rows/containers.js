@@ -21,9 +21,9 @@ const ROUNDS = 5;
 
 /**
  * Two tasks of tinybench that pass containers to each other: one creates them, the other removes them.
- * `settle` waits for the background work of a removal.
+ * `drain` waits for the background work of a removal.
  */
-async function pairOf({ create, remove, samples, settle = async () => undefined }) {
+async function pairOf({ create, remove, samples, drain = async () => undefined }) {
   const bench = new Bench({
     iterations: samples,
     time: 0,
@@ -38,13 +38,13 @@ async function pairOf({ create, remove, samples, settle = async () => undefined 
     async () => {
       made = await create();
     },
-    { afterEach: () => remove(made).then(settle) },
+    { afterEach: () => remove(made).then(drain) },
   );
   bench.add('remove', () => remove(made), {
     beforeEach: async () => {
       made = await create();
     },
-    afterEach: settle,
+    afterEach: drain,
   });
   const [creating, removing] = await bench.run();
   for (const { result } of [creating, removing]) if (result?.error) throw result.error;
@@ -69,7 +69,7 @@ const byLayerstack = (volume, input) =>
         await mount.unmount();
         await store.containers.remove(container);
       },
-      settle: () => untilDeleted(volume),
+      drain: () => untilDeleted(volume),
     }),
   );
 

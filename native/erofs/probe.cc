@@ -52,10 +52,8 @@ bool IsRefusal(int errnum) {
     case EACCES:
     case ENOENT:  // no loop devices
     case ENXIO:
-    case EOPNOTSUPP:
-      return true;
-    default:
-      return false;
+    case EOPNOTSUPP: return true;
+    default: return false;
   }
 }
 

@@ -1,6 +1,6 @@
 /**
- * What this process can do on the file system of a store, and the choices that follow from it. Everything is tried
- * once per process and file system (native/sys/probe), never guessed from a version. `LAYERSTACK_CAPS`
+ * What this process can do on the file system of a store, and the choices that follow from it. Everything is
+ * tried once per process and file system (native/sys/probe), never guessed from a version. `LAYERSTACK_CAPS`
  * overrules a choice, so that each can be tested on any kernel: `mount=mount,zstd=js,openat2=no`.
  */
 import { stat } from 'node:fs/promises';
@@ -66,15 +66,15 @@ function chooseMountMethod(probe: Probe): MountMethod {
 }
 
 /**
- * `index=off` as dockerd mounts, wherever the kernel knows the option: an index ties an upper to its lowers by file
- * handles, and would refuse a store that was copied.
+ * `index=off` as dockerd mounts, wherever the kernel knows the option: an index ties an upper to its lowers
+ * by file handles, and would refuse a store that was copied.
  *
- * `redirect_dir=off` and `metacopy=off` only where the module's default is on. There a rename of an image's directory,
- * or a chmod of its file, would leave an upper that has no changed bytes but a pointer into the lowers, which no
- * layer tar can carry; dockerd then gives up reading uppers and compares whole trees. With `off` the kernel
- * does what it does by default elsewhere: EXDEV for the rename (programs then copy) and a full copy of the file.
- * Uppers that dockerd made on such a host stay usable: redirects in them are still followed, and a file whose
- * data was never copied up is refused with an error rather than read as empty.
+ * `redirect_dir=off` and `metacopy=off` only where the module's default is on. There a rename of an image's
+ * directory, or a chmod of its file, would leave an upper that has no changed bytes but a pointer into the
+ * lowers, which no layer tar can carry; dockerd then gives up reading uppers and compares whole trees. With
+ * `off` the kernel does what it does by default elsewhere: EXDEV for the rename (programs then copy) and a
+ * full copy of the file. Uppers that dockerd made on such a host stay usable: redirects in them are still
+ * followed, and a file whose data was never copied up is refused with an error rather than read as empty.
  */
 function chooseOptions(probe: Probe): string[] {
   const options: string[] = [];
@@ -98,10 +98,10 @@ export function chooseCapabilities(probe: Probe, overrides: CapsOverrides = {}):
 const probes = new Map<number, Promise<Probe>>();
 
 /**
- * The capabilities for `dir`, a directory of the store. Tries them in a scratch directory below it (which is removed) the
- * first time that this process asks about its file system; about two milliseconds.
- * @throws {@link LayerstackError} ERR_INVALID_ARGUMENT when `LAYERSTACK_CAPS` cannot be read; a system error when the
- * scratch directory cannot be made.
+ * The capabilities for `dir`, a directory of the store. Tries them in a scratch directory below it (which is
+ * removed) the first time that this process asks about its file system; about two milliseconds.
+ * @throws {@link LayerstackError} ERR_INVALID_ARGUMENT when `LAYERSTACK_CAPS` cannot be read; a system error
+ *   when the scratch directory cannot be made.
  */
 export async function probeCapabilities(dir: string): Promise<Capabilities> {
   const overrides = parseCapsOverrides(process.env['LAYERSTACK_CAPS'] ?? '');

@@ -1,9 +1,9 @@
 /**
- * The only door to the native addon: loads it (addon.ts) and types it. Every promise-returning function
- * runs on native threads, never on the event loop or on libuv's pool, and rejects with a system error as
- * Node shapes it, or with an Error whose `code` is one of `ERROR_KINDS`; `call` gives both the caller's
- * stack. Paths named `root` are absolute; the others are relative to it, and are resolved below it without
- * following a link out of it (native/sys/resolve).
+ * The only door to the native addon: loads it (addon.ts) and types it. Every promise-returning function runs
+ * on native threads, never on the event loop or on libuv's pool, and rejects with a system error as Node
+ * shapes it, or with an Error whose `code` is one of `ERROR_KINDS`; `call` gives both the caller's stack.
+ * Paths named `root` are absolute; the others are relative to it, and are resolved below it without following
+ * a link out of it (native/sys/resolve).
  */
 import { ERROR_KINDS, isError, LayerstackError, type ErrorCode, type ErrorFacts } from '../core/errors.ts';
 import { loadAddon } from './addon.ts';
@@ -63,8 +63,8 @@ export type BatchStep =
       readonly upper: string;
     }
   /**
-   * Makes the directory `path` (and those above it) as root's, mode 0755, in the upper of an overlay that
-   * is not mounted, unless the view has it. Links are followed inside the view. `lowers` topmost first and
+   * Makes the directory `path` (and those above it) as root's, mode 0755, in the upper of an overlay that is
+   * not mounted, unless the view has it. Links are followed inside the view. `lowers` topmost first and
    * `upper`, relative to `root`, which is absolute.
    */
   | {
@@ -144,8 +144,8 @@ export interface LayerApplyOptions {
   /** File to create with the gzipped tar-split: absolute. */
   readonly tarSplit: string;
   /**
-   * A range of an open file, which stays the caller's, or a directory, as {@link LayerTar} packs it;
-   * without a source the bytes are pushed with `write` and `end`.
+   * A range of an open file, which stays the caller's, or a directory, as {@link LayerTar} packs it; without
+   * a source the bytes are pushed with `write` and `end`.
    */
   readonly source?:
     | { readonly fd: number; readonly offset: number; readonly size: number }
@@ -219,8 +219,8 @@ export interface ArchiveMember {
 /** A streaming decompressor. */
 export interface Decoder {
   /**
-   * Gives input (or `null` for its end, or `undefined` for "go on with what you have") and takes at most
-   * 256 KiB of output. `more`: call again with `undefined` before giving more input.
+   * Gives input (or `null` for its end, or `undefined` for "go on with what you have") and takes at most 256
+   * KiB of output. `more`: call again with `undefined` before giving more input.
    */
   decode(input: Uint8Array | null | undefined): Promise<{ chunk: Uint8Array; more: boolean }>;
 }
@@ -245,8 +245,8 @@ export interface LayerAssembler {
 /** A layer's tar, rebuilt, verified and compressed on all processors. */
 export interface LayerCompressor {
   /**
-   * The next bytes, and how many of the tar they stand for. The last has the digest of all bytes. Behind
-   * it, and after close: no bytes and no digest. One call at a time. Rejects as {@link LayerAssembler}.
+   * The next bytes, and how many of the tar they stand for. The last has the digest of all bytes. Behind it,
+   * and after close: no bytes and no digest. One call at a time. Rejects as {@link LayerAssembler}.
    */
   read(): Promise<{ readonly chunk: Uint8Array; readonly tarBytes: number; readonly digest?: string }>;
   /** Stops within milliseconds, a read under way included. */
@@ -280,8 +280,8 @@ export interface TarSubtree {
   /** Takes what is mounted inside too. */
   readonly crossMounts: boolean;
   /**
-   * Files with holes become sparse members, for a reader that keeps holes; else only where their zeros
-   * would be too many.
+   * Files with holes become sparse members, for a reader that keeps holes; else only where their zeros would
+   * be too many.
    */
   readonly sparse: boolean;
 }
@@ -344,8 +344,8 @@ export interface ErofsIndexOptions {
 /** An EROFS index over tars being written, on threads of its own. Nothing is synced. */
 export interface ErofsIndex {
   /**
-   * Settles at the end with the layers' DiffIDs (null where they are not hashed) and the first 100
-   * warnings. Refuses what extraction refuses, with the facts `member` and `layer`, which counts from 0.
+   * Settles at the end with the layers' DiffIDs (null where they are not hashed) and the first 100 warnings. Refuses what extraction
+   * refuses, with the facts `member` and `layer`, which counts from 0.
    */
   readonly result: Promise<{
     readonly diffIds: readonly (string | null)[];
@@ -355,9 +355,7 @@ export interface ErofsIndex {
   abort(): void;
 }
 
-/**
- * How the kernel gets at the files of an index: themselves, or as loop devices that go away with the mount.
- */
+/** How the kernel gets at the files of an index: themselves, or as loop devices that go away with the mount. */
 export type ErofsMethod = 'file' | 'loop';
 
 export interface ErofsMount {
@@ -377,8 +375,8 @@ export interface RootPathStat {
   readonly mtimeSeconds: number;
   readonly mtimeNanoseconds: number;
   /**
-   * Of a link: where it leads in the end, absolute in the root, also where nothing is there; to itself
-   * where it is a loop.
+   * Of a link: where it leads in the end, absolute in the root, also where nothing is there; to itself where
+   * it is a loop.
    */
   readonly linkTarget?: string;
 }
@@ -452,25 +450,25 @@ export interface Native {
    */
   removeTree(root: string, path: string | readonly string[]): Promise<number>;
   /**
-   * st_size summed over the unique inodes below the directory `path` that are no directories: what
-   * layerdb's `size` holds for a layer. What vanishes meanwhile does not count.
+   * st_size summed over the unique inodes below the directory `path` that are no directories: what layerdb's
+   * `size` holds for a layer. What vanishes meanwhile does not count.
    */
   contentSize(path: string): Promise<number>;
   /**
-   * Three numbers for each name in `directory`: inode, change time (milliseconds since 1970) and st_size,
-   * of a link its own; NaN for one that is missing, and for all where the directory is.
+   * Three numbers for each name in `directory`: inode, change time (milliseconds since 1970) and st_size, of
+   * a link its own; NaN for one that is missing, and for all where the directory is.
    */
   stampFiles(directory: string, names: readonly string[]): Promise<Float64Array>;
   /** Reads a file inside a root file system, links resolved inside it; null where there is none. */
   readFileInRoot(root: string, path: string, maxBytes: number): Promise<Uint8Array | null>;
   /**
-   * write(2) of all of `bytes`, but waits at most 25 ms for the reader of a pipe or socket, blocking or
-   * not. Resolves with the bytes written: fewer where the reader is slower.
+   * write(2) of all of `bytes`, but waits at most 25 ms for the reader of a pipe or socket, blocking or not.
+   * Resolves with the bytes written: fewer where the reader is slower.
    */
   writeFd(fd: number, bytes: Uint8Array): Promise<number>;
   /**
-   * F_SETPIPE_SZ to at least 1 MiB, where `fd` is a pipe and the system allows it: both ends wake each
-   * other less often.
+   * F_SETPIPE_SZ to at least 1 MiB, where `fd` is a pipe and the system allows it: both ends wake each other
+   * less often.
    */
   widenPipe(fd: number): void;
 
@@ -525,8 +523,8 @@ export interface Native {
   // diff_binding.cc
   /**
    * What a container changed, as `docker diff` lists it, sorted: `A`, `C` or `D` and the path, each with a
-   * NUL at its end. `upper` and `lowers` (topmost, the init layer, first) relative to `root`. Walks the
-   * upper only. ERR_UPPER_UNSUPPORTED for redirect and metacopy entries.
+   * NUL at its end. `upper` and `lowers` (topmost, the init layer, first) relative to `root`. Walks the upper
+   * only. ERR_UPPER_UNSUPPORTED for redirect and metacopy entries.
    */
   listChanges(root: string, upper: string, lowers: readonly string[]): Promise<Uint8Array>;
   /** `latestMtime`: seconds since 1970 that no time in the tar exceeds (SOURCE_DATE_EPOCH). */
@@ -540,10 +538,7 @@ export interface Native {
   // erofs_binding.cc
   ErofsImage: new (options: ErofsImageOptions) => ErofsImage;
   ErofsIndex: new (options: ErofsIndexOptions) => ErofsIndex;
-  /**
-   * Mounts an index, read-only. The fds may be closed then. ENOTBLK where `file` does not work with these
-   * files.
-   */
+  /** Mounts an index, read-only. The fds may be closed then. ENOTBLK where `file` does not work with these files. */
   mountErofs(mount: ErofsMount): Promise<void>;
   /** How indexes are mounted, tried with files without names in `dir`; null where they are not. */
   probeErofs(dir: string): Promise<ErofsMethod | null>;
@@ -551,8 +546,8 @@ export interface Native {
   // socket_binding.cc
   /**
    * A unix socket that listens at `path`, where nothing may be (EADDRINUSE); nobody can connect before its
-   * mode and group are set. `gid` -1: the process's. The fd becomes the caller's. After a failure nothing
-   * is left.
+   * mode and group are set. `gid` -1: the process's. The fd becomes the caller's. After a failure nothing is
+   * left.
    */
   listenUnix(path: string, mode: number, gid: number, backlog: number): Promise<number>;
   /** SO_PEERCRED of a connected unix socket; null for any other. */
@@ -569,8 +564,8 @@ export interface Native {
 }
 
 /**
- * The addon. It is loaded when it is first used, once: until then a caller can say where it is, and what
- * does not use it works without. From then on it is the prototype, and costs no look-up of ours.
+ * The addon. It is loaded when it is first used, once: until then a caller can say where it is, and what does
+ * not use it works without. From then on it is the prototype, and costs no look-up of ours.
  */
 export const native: Native = Object.create(
   new Proxy(

@@ -575,7 +575,7 @@ describe('containers/{id}/archive', () => {
     const answer = await service.open('GET', at('/'));
     await new Promise((resolve) => answer.once('data', resolve));
     answer.destroy();
-    await service.api.settled();
+    await service.api.drained();
     for (let tries = 0; tries < 100 && mountsBelow(service.store.root).length > 0; tries++) await sleep(20);
     expect(mountsBelow(service.store.root)).toEqual([]);
   });

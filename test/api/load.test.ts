@@ -74,7 +74,7 @@ describe('loads that stall', () => {
     expect(answer.status).toBe(200);
     const [line] = answer.lines();
     expect(line?.['error']).toContain('no bytes of the request body arrived for 0.3 seconds');
-    await service.api.settled();
+    await service.api.drained();
     expect(await storeChanges(service.store.root, before)).toEqual([]);
   });
 });

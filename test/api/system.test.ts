@@ -279,7 +279,7 @@ describe('events', () => {
     });
     events.destroy();
     await service.store.containers.remove('live');
-    await service.api.settled();
+    await service.api.drained();
     expect(service.events.readers).toBe(0);
   });
 

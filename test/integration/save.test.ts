@@ -441,7 +441,9 @@ describe('saveTo', () => {
       workerData: { root: store.root, image: 'large:1', path: join(scratch, 'pipe-0') },
     });
     const [fd] = (await once(worker, 'message')) as [number];
-    await sleep(100); // the pipe is full
+    // It is full soon after its first byte, which a busy machine may be slow to send.
+    await readSome(reader, Buffer.alloc(1));
+    await sleep(100);
     await worker.terminate();
     const others = Array.from({ length: 40 }, (_, index) => openSync(join(scratch, `other-${index}`), 'w'));
     made.push(...others);

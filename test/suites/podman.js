@@ -35,13 +35,13 @@ const SHIM = fileURLToPath(new URL('podman-shim.sh', import.meta.url));
 const directory = checkout('test/apiv2/10-images.at', 'github.com/containers/podman');
 await runSuite('podman', IMAGES, async ({ socket, scratch }) => {
   // The tests can use only TCP.
-  const door = createServer((client) => {
+  const tcp = createServer((client) => {
     const engine = connect(socket);
     client.pipe(engine).pipe(client);
     for (const end of [client, engine])
       end.on('error', () => [client, engine].forEach((each) => each.destroy()));
   }).listen(0, '127.0.0.1');
-  await once(door, 'listening');
+  await once(tcp, 'listening');
   const tests = join(scratch, 'apiv2');
   cpSync(join(directory, 'test/apiv2'), tests, { recursive: true });
   writeFileSync(join(tests, '10-images.at'), dockerOnly(readFileSync(join(tests, '10-images.at'), 'utf8')));
@@ -52,7 +52,7 @@ await runSuite('podman', IMAGES, async ({ socket, scratch }) => {
       env: {
         ...process.env,
         PODMAN: SHIM,
-        PODMAN_SERVICE_PORT: String(door.address().port),
+        PODMAN_SERVICE_PORT: String(tcp.address().port),
         DOCKER_HOST: `unix://${socket}`,
         DOCKER_CONFIG: scratch,
         DOCKER_API_VERSION: '1.41',
@@ -73,6 +73,6 @@ await runSuite('podman', IMAGES, async ({ socket, scratch }) => {
       results.push({ name: 'runs to its end', outcome: 'failed', detail: output.slice(-1500) });
     return results;
   } finally {
-    door.close();
+    tcp.close();
   }
 });

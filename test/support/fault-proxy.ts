@@ -184,9 +184,9 @@ async function harm(
   request: IncomingMessage,
 ): Promise<void> {
   const status = answer.statusCode ?? 502;
-  const told = { ...answer.headers, ...(fault?.kind === 'headers' && lowerCase(fault.headers)) };
+  const sent = { ...answer.headers, ...(fault?.kind === 'headers' && lowerCase(fault.headers)) };
   const headers: OutgoingHttpHeaders = Object.fromEntries(
-    Object.entries(told).filter(([, value]) => value !== undefined),
+    Object.entries(sent).filter(([, value]) => value !== undefined),
   );
   const passes = fault === undefined || fault.kind === 'headers' || fault.kind === 'ignore-range';
   if (passes || request.method === 'HEAD') {

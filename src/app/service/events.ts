@@ -74,7 +74,7 @@ export class EventBus {
   readonly #history: number;
   readonly #backlog: number;
   readonly #maxText: number;
-  readonly #kept = new EventQueue();
+  readonly #stored = new EventQueue();
   readonly #readers = new Set<Reader>();
   /** Gives events of the same millisecond different times. */
   readonly #clock = new NanoClock();
@@ -98,8 +98,9 @@ export class EventBus {
   /** Gives the event to all readers, dated now. */
   emit(event: StoreEvent): void {
     const dated = toApiEvent(event, this.#clock.now());
-    this.#kept.push(dated);
-    while (this.#kept.events.length > this.#history || this.#kept.text > this.#maxText) this.#kept.shift();
+    this.#stored.push(dated);
+    while (this.#stored.events.length > this.#history || this.#stored.text > this.#maxText)
+      this.#stored.shift();
     for (const reader of this.#readers) {
       const { events, text } = reader.queue;
       // A queue below its limits takes any event, however large.
@@ -145,7 +146,7 @@ export class EventBus {
   #past({ since, until }: SubscribeOptions): EventQueue {
     const past = new EventQueue();
     if (since === undefined && until === undefined) return past;
-    for (const event of this.#kept.events)
+    for (const event of this.#stored.events)
       if (event.timeNano >= (since ?? 0n) && (until === undefined || event.timeNano <= until))
         past.push(event);
     return past;

@@ -172,7 +172,7 @@ export class Service {
 
   /** Resolves when every answer is completely sent. */
   async #drained(): Promise<void> {
-    await this.#api.settled();
+    await this.#api.drained();
     while (this.#answers.size > 0) {
       const [answer] = this.#answers;
       // Not events.once, which rejects when the answer emits an error.

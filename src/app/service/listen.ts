@@ -173,13 +173,13 @@ async function clearPath(path: string): Promise<void> {
 function isServed(path: string): Promise<boolean> {
   return new Promise((resolve) => {
     const socket = connect(path);
-    const settle = (served: boolean): void => {
+    const finish = (served: boolean): void => {
       socket.destroy();
       resolve(served);
     };
-    socket.setTimeout(PROBE_MS, () => settle(true));
-    socket.once('connect', () => settle(true));
-    socket.once('error', (error) => settle(!isSystemError(error, 'ECONNREFUSED', 'ENOENT')));
+    socket.setTimeout(PROBE_MS, () => finish(true));
+    socket.once('connect', () => finish(true));
+    socket.once('error', (error) => finish(!isSystemError(error, 'ECONNREFUSED', 'ENOENT')));
   });
 }
 

@@ -58,8 +58,8 @@ export function openApiDocument(routes: readonly DescribedRoute[], version: stri
   };
 }
 
-function operation({ pattern, operation: told }: DescribedRoute): Schema {
-  const { id, summary, description, body, answer, errors = {} } = told;
+function operation({ pattern, operation: described }: DescribedRoute): Schema {
+  const { id, summary, description, body, answer, errors = {} } = described;
   const names = [...pattern.matchAll(/\{(\w+)\}/g)].map(([, name = '']) => name);
   const parameters = names.map((name) => ({
     ...{ name, in: 'path', required: true, schema: { type: 'string' } },

@@ -147,11 +147,11 @@ export class ApiServer {
   /** Aborts the work of all requests, e.g. because the service stops. Resolves when they have ended. */
   async abort(reason: unknown): Promise<void> {
     for (const controller of this.#running.keys()) controller.abort(reason);
-    await this.settled();
+    await this.drained();
   }
 
   /** Resolves when no request is being answered. */
-  async settled(): Promise<void> {
+  async drained(): Promise<void> {
     while (this.#running.size > 0) await Promise.all(this.#running.values());
   }
 

@@ -28,7 +28,7 @@ export class JsonStream {
   readonly #request: Pick<ApiRequest, 'response' | 'signal'>;
   /** Lines that wait for a slow client. */
   readonly #waiting = new Map<string | symbol, string>();
-  readonly #told = new Map<string, number>();
+  readonly #lastSent = new Map<string, number>();
 
   constructor(request: Pick<ApiRequest, 'response' | 'signal'>) {
     this.#request = request;
@@ -97,9 +97,9 @@ export class JsonStream {
 
   #isTime(key: string): boolean {
     const now = performance.now();
-    const before = this.#told.get(key);
+    const before = this.#lastSent.get(key);
     if (before !== undefined && now - before < PROGRESS_MS) return false;
-    this.#told.set(key, now);
+    this.#lastSent.set(key, now);
     return true;
   }
 

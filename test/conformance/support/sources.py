@@ -77,7 +77,7 @@ def holes(root):
     write(root + "/whole")
 
 
-def settle(root, nanoseconds):
+def set_times(root, nanoseconds):
     """Gives every entry a different time, content before its directory."""
     entries = []
     for parent, directories, files in os.walk(os.fsencode(root)):
@@ -91,4 +91,4 @@ def settle(root, nanoseconds):
 for make in (basic, wide, holes):
     path = "%s/%s" % (sys.argv[1], make.__name__)
     make(path)
-    settle(path, make is wide)
+    set_times(path, make is wide)

@@ -7,12 +7,12 @@ import { join } from 'node:path';
 
 export class SpyRuntime {
   readonly path: string;
-  readonly #kept: string;
+  readonly #configs: string;
 
   constructor(directory: string) {
     this.path = join(directory, 'spy-runtime');
-    this.#kept = join(directory, 'kept');
-    mkdirSync(this.#kept, { recursive: true });
+    this.#configs = join(directory, 'configs');
+    mkdirSync(this.#configs, { recursive: true });
     // containerd's shim calls `RUNTIME … create --bundle DIR … ID`, and other commands of runc.
     const script = `#!/bin/sh
 bundle=
@@ -24,7 +24,7 @@ for word in "$@"; do
   last=$word
 done
 [ -n "$creates" ] || exec runc "$@"
-cp "$bundle/config.json" "${this.#kept}/$(basename "$bundle").json"
+cp "$bundle/config.json" "${this.#configs}/$(basename "$bundle").json"
 exit 1
 `;
     writeFileSync(this.path, script);
@@ -33,7 +33,7 @@ exit 1
 
   /** Returns the config of a container; undefined if dockerd did not get that far. */
   config(id: string): Record<string, unknown> | undefined {
-    const path = join(this.#kept, `${id}.json`);
+    const path = join(this.#configs, `${id}.json`);
     // Numbers too large for JavaScript become texts: an unlimited value has 64 one bits.
     return existsSync(path)
       ? (JSON.parse(readFileSync(path, 'utf8').replace(/(?<=[:[,\s])\d{16,}(?=[\s,\]}])/g, '"$&"')) as Record<

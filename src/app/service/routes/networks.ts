@@ -182,8 +182,8 @@ async function createNetwork(request: ApiRequest, { store }: ServiceContext): Pr
       },
     },
   };
-  const kept = await store.networks.add(network);
-  if (kept.Id !== network.Id) throw new HttpError(409, `network with name ${Name} already exists`);
+  const stored = await store.networks.add(network);
+  if (stored.Id !== network.Id) throw new HttpError(409, `network with name ${Name} already exists`);
   sendJson(request, 201, { Id: network.Id, Warning: WARNING });
 }
 

@@ -102,7 +102,7 @@ async function createVolume(request: ApiRequest, { store }: ServiceContext): Pro
   if (Driver !== '' && Driver !== 'local') throw new HttpError(404, `plugin "${Driver}" not found`);
   if (Name !== '') requireVolumeName(Name);
   const name = Name || randomBytes(32).toString('hex');
-  const kept = await store.volumes.add({
+  const stored = await store.volumes.add({
     Id: name,
     Name: name,
     Created: timeOf().text,
@@ -111,7 +111,7 @@ async function createVolume(request: ApiRequest, { store }: ServiceContext): Pro
     Options: Object.fromEntries(DriverOpts),
     More: {},
   });
-  sendJson(request, 201, shown(kept));
+  sendJson(request, 201, shown(stored));
 }
 
 function inspectVolume(request: ApiRequest, { store }: ServiceContext): Promise<void> {
