@@ -2,8 +2,8 @@
  * Imports a root file system, or an addition to an image, as one layer. The source is a tar (plain, gzip or
  * zstd; a file or a stream), whose bytes become the layer unchanged, or a directory. A directory is packed on
  * the way with everything that a layer can hold: devices, hard links, capabilities and other xattrs,
- * nanoseconds. (tar-fs, which packs directories elsewhere, supports none of these four.) Mirrors `moby/moby:
- * daemon/images/image_import.go` at v20.10.
+ * nanoseconds. (tar-fs, which packs directories elsewhere, supports none of these four.)
+ * Mirrors `moby/moby: daemon/images/image_import.go` at v20.10.
  */
 import type { Stats } from 'node:fs';
 import { open, realpath, stat } from 'node:fs/promises';

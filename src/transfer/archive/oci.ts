@@ -1,9 +1,10 @@
 /**
  * Reads an OCI image layout, in an archive or a folder: `index.json` -> (nested indexes ->) manifests ->
- * config and layers, each blob as `blobs/sha256/H`. Mirrors `opencontainers/image-spec: image-layout.md`. An
- * image's name is the annotation io.containerd.image.name (docker, BuildKit, containerd: the whole name),
- * else org.opencontainers.image.ref.name, which podman, buildah and skopeo fill with the whole name, umoci
- * with a tag.
+ * config and layers, each blob as `blobs/sha256/H`. An image's name is the annotation
+ * io.containerd.image.name (docker, BuildKit, containerd: the whole name), else
+ * org.opencontainers.image.ref.name, which podman, buildah and skopeo fill with the whole name, umoci with a
+ * tag.
+ * Mirrors `opencontainers/image-spec: image-layout.md`.
  */
 import {
   ANNOTATION_IMAGE_NAME,

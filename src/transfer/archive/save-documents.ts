@@ -1,9 +1,9 @@
 /**
  * The documents of an image archive in the layout of docker >= 25: an OCI layout (`index.json`, manifests)
  * that all OCI tools read, and for the same blobs `manifest.json` and `repositories`, which every docker
- * since 1.10 reads. Fields and their order follow Go's structs. Mirrors `moby/moby: image/tarexport/save.go`
- * at v26, with two differences: it leaves out the v1 configs, which no document names, and it lists every
- * untagged image in the index.
+ * since 1.10 reads. Fields and their order follow Go's structs.
+ * Mirrors `moby/moby: image/tarexport/save.go` at v26, with two differences: it leaves out the v1 configs,
+ * which no document names, and it lists every untagged image in the index.
  */
 import { ANNOTATION_IMAGE_NAME, ANNOTATION_REF_NAME, MEDIA_TYPES } from '../../core/descriptor.ts';
 import { digestOf, hexOf, type Digest } from '../../core/digest.ts';

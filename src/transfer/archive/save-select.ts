@@ -1,7 +1,8 @@
 /**
  * Selects the images that `save` writes. Each argument is an id (the image without names), a reference (the
  * image with this name) or a repository (all its images with all their names). Images and names appear once,
- * in the order of the arguments. Mirrors `moby/moby: image/tarexport/save.go` (parseNames).
+ * in the order of the arguments.
+ * Mirrors `moby/moby: image/tarexport/save.go` (parseNames).
  */
 
 import { isDigest, isHex64, topChainId, type ImageID } from '../../core/digest.ts';

@@ -5,8 +5,8 @@
  *   {"NAME":{"TAG":"ID"}}
  *
  * As in dockerd, each layer becomes an image, and the lower images are parents of the upper ones. The format
- * has no DiffIDs to check the layers against, so all layers are staged first. Mirrors `moby/moby:
- * image/tarexport/load.go`, legacyLoad.
+ * has no DiffIDs to check the layers against, so all layers are staged first.
+ * Mirrors `moby/moby: image/tarexport/load.go`, legacyLoad.
  */
 import { LayerstackError } from '../../core/errors.ts';
 import * as json from '../../core/json.ts';
