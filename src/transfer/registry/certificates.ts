@@ -55,7 +55,8 @@ export async function certificatesFor(host: string, directory: string): Promise<
 }
 
 /**
- * Reads one file of CAs, client certificates or keys. @throws {@link LayerstackError} ERR_REGISTRY_SETTINGS
+ * Reads one file of CAs, client certificates or keys.
+ * @throws {@link LayerstackError} ERR_REGISTRY_SETTINGS
  */
 export async function pem(path: string): Promise<string> {
   let text: string;

@@ -114,7 +114,8 @@ export class Endpoint implements AsyncDisposable {
   }
 
   /**
-   * Returns the URL of a Location header. @throws {@link LayerstackError} ERR_REGISTRY_INVALID where it is
+   * Returns the URL of a Location header.
+   * @throws {@link LayerstackError} ERR_REGISTRY_INVALID where it is
    * not one.
    */
   location(response: HttpResponse, subject: Subject): URL {

@@ -24,8 +24,8 @@ const MAX_TAGS = 1_000_000;
 const tagList = json.object({ tags: json.withDefault(json.array(json.string), []) });
 
 /**
- * Yields the tags of a repository, in the registry's order. @throws {@link LayerstackError}
- * ERR_REGISTRY_NOT_FOUND and others.
+ * Yields the tags of a repository, in the registry's order.
+ * @throws {@link LayerstackError} ERR_REGISTRY_NOT_FOUND and others.
  */
 export async function* listTags(
   endpoint: Endpoint,

@@ -128,7 +128,8 @@ export class Transport implements AsyncDisposable {
   }
 
   /**
-   * Reads the whole body; undefined where it has more than `maxBytes`. @throws {@link LayerstackError} as
+   * Reads the whole body; undefined where it has more than `maxBytes`.
+   * @throws {@link LayerstackError} as
    * {@link exchange}.
    */
   async readAll(
