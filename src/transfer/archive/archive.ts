@@ -1,34 +1,37 @@
 /**
- * What every packing of an image archive gives the readers of its formats: a table of members, some of which are
- * read as documents (JSON), others staged as layers. `file.ts` (a plain tar in a file), `folder.ts` (an unpacked
- * one) and `stream.ts` (whatever can be read only once) make it.
+ * The common view of an image archive that the readers of all formats use: a table of members. Readers parse
+ * some members as documents (JSON) and stage others as layers. `file.ts` (a plain tar in a file), `folder.ts`
+ * (an unpacked archive) and `stream.ts` (an archive that can be read only once) build it.
  */
 import { LayerstackError, type ErrorCode } from '../../core/errors.ts';
 import { isDigest, digestOf, type Digest } from '../../core/digest.ts';
 import type { LayerContent } from '../ingest/member.ts';
 import { cleanName, type Members } from './members.ts';
 
-/** Bytes of one JSON member; real configs stay below 100 KiB, the largest indexes below 1 MiB. */
+/** Maximum bytes of one JSON member. Real configs stay below 100 KiB, the largest indexes below 1 MiB. */
 export const MAX_DOCUMENT = 8 * 1024 * 1024;
 
 /** One regular file of an archive. */
 export interface MemberContent extends LayerContent {
-  /** The whole content, at most {@link MAX_DOCUMENT}; null where the archive has seen that it is no JSON. */
+  /**
+   * Returns the whole content, at most {@link MAX_DOCUMENT}; null where the archive knows that it is not
+   * JSON.
+   */
   read(): Promise<Uint8Array | null>;
 }
 
 export interface Archive {
-  /** For messages: the path, or words where there is none. */
+  /** Names the archive in messages: its path, or a description where it has no path. */
   readonly sourceName: string;
   readonly members: Members<MemberContent>;
-  /** Whether it ends as a whole archive does; of a folder always. */
+  /** Whether the archive ends as a complete archive does. Always true for a folder. */
   readonly ended: boolean;
   close(): Promise<void>;
 }
 
-/** A member that a manifest names, found. */
+/** A member that a manifest names and that the archive has. */
 export interface FoundMember {
-  /** As the manifest writes it. */
+  /** The name as the manifest writes it. */
   readonly name: string;
   readonly content: MemberContent;
 }
@@ -36,7 +39,7 @@ export interface FoundMember {
 /**
  * Finds a member, through links.
  *
- * @throws {@link LayerstackError} ERR_ARCHIVE_MEMBER where there is none.
+ * @throws {@link LayerstackError} ERR_ARCHIVE_MEMBER where the member does not exist.
  */
 export function findMember(archive: Archive, namedBy: string, name: string): FoundMember {
   const found = archive.members.find(name);
@@ -46,8 +49,8 @@ export function findMember(archive: Archive, namedBy: string, name: string): Fou
 }
 
 /**
- * The member of a layer, which an archive may leave out where the store has the layer: so that it is missing is told only to
- * who opens it (ERR_ARCHIVE_MEMBER).
+ * Returns the member of a layer. An archive may leave out a layer that the store has, so a missing member is
+ * an error only when it is opened (ERR_ARCHIVE_MEMBER).
  *
  * @throws {@link LayerstackError} ERR_ARCHIVE_TRUNCATED where the archive was cut off.
  */
@@ -67,14 +70,18 @@ function missing({ sourceName }: Archive, what: string, member: string): Layerst
   );
 }
 
-/** What was read stays as long as its archive does: a hostile one names the same megabytes again and again. */
+/**
+ * Documents stay cached as long as their archive, because a hostile archive names the same megabytes again
+ * and again.
+ */
 const documents = new WeakMap<MemberContent, { readonly bytes: Uint8Array; readonly digest: Digest }>();
 
 /**
- * Reads a JSON member, through links, and checks it against the digest in its name, if it has one.
+ * Reads a JSON member, through links. Checks it against the digest in its name, if the name has one.
  *
- * @param code what the error is called where the content cannot be JSON
- * @throws {@link LayerstackError} ERR_ARCHIVE_MEMBER (missing), ERR_LIMIT_EXCEEDED, ERR_DIGEST_MISMATCH, `code`.
+ * @param code the error code for content that cannot be JSON
+ * @throws {@link LayerstackError} ERR_ARCHIVE_MEMBER (missing), ERR_LIMIT_EXCEEDED, ERR_DIGEST_MISMATCH,
+ *   `code`.
  */
 export async function readDocument(
   archive: Archive,
@@ -104,7 +111,7 @@ export async function readDocument(
   return bytes;
 }
 
-/** The error of an archive that lacks something and does not end as a whole one does. */
+/** Returns the error for an archive that lacks something and does not end as a complete archive does. */
 export function cutOff({ sourceName }: Archive): LayerstackError {
   return new LayerstackError(
     'ERR_ARCHIVE_TRUNCATED',
@@ -114,7 +121,7 @@ export function cutOff({ sourceName }: Archive): LayerstackError {
 }
 
 /**
- * The digest of its content that a member's name announces: `blobs/sha256/H` (OCI layouts), `H.json` and
+ * Returns the content digest that a member's name announces: `blobs/sha256/H` (OCI layouts), `H.json` and
  * `sha256:H` (configs as docker, podman, skopeo and crane name them).
  */
 export function announcedDigest(name: string): Digest | undefined {

@@ -1,6 +1,7 @@
 /**
- * A root file system as one file that a virtual machine mounts: an EROFS image with 4 KiB blocks and the contents inside. Written
- * by native code in one pass over the files; nothing is unpacked. The same root file system gives the same bytes.
+ * Writes a root file system as one file that a virtual machine mounts: an EROFS image with 4 KiB blocks that
+ * holds all contents. Native code writes it in one pass over the files and unpacks nothing. The same root
+ * file system gives the same bytes.
  */
 import { throwIfAborted } from '../../core/abort.ts';
 import { isSystemError, LayerstackError } from '../../core/errors.ts';
@@ -14,23 +15,27 @@ import { call, native } from '../../system/native.ts';
 import { pinImages, type SaveStores } from './save.ts';
 
 export interface DiskImageOptions {
-  /** Seconds since 1970 that no time in the image exceeds; also the time of the image itself, which is 0 otherwise. */
+  /**
+   * Upper bound of all times in the image, in seconds since 1970. It is also the time of the image itself,
+   * which is otherwise 0.
+   */
   readonly sourceDateEpoch?: number | undefined;
   readonly signal?: AbortSignal | undefined;
-  /** Told of attributes that EROFS has not, and of what `export` leaves out. */
+  /** Called for attributes that EROFS does not have, and for files that `export` leaves out. */
   readonly onProgress?: OnProgress | undefined;
 }
 
-/** What is needed of the store to read an image's layers. */
+/** The parts of the store that read an image's layers. */
 export interface DiskImageStores extends SaveStores {
   readonly layout: Layout;
   readonly overlay: Pick<Overlay, 'lowersOf'>;
 }
 
 /**
- * Writes the layers of an image, as an overlay shows them, to an empty regular file. The overlay is mounted nowhere.
- * @throws {@link LayerstackError} ERR_IMAGE_NOT_FOUND, ERR_LAYER_NOT_FOUND, ERR_STORE_CORRUPT, ERR_LIMIT_EXCEEDED beyond 16 TiB,
- *   ERR_INVALID_ARGUMENT for an image without layers, ERR_ABORTED; system errors of write(2).
+ * Writes the layers of an image, as an overlay shows them, to an empty regular file. It mounts no overlay.
+ * @throws {@link LayerstackError} ERR_IMAGE_NOT_FOUND, ERR_LAYER_NOT_FOUND, ERR_STORE_CORRUPT,
+ *   ERR_LIMIT_EXCEEDED beyond 16 TiB, ERR_INVALID_ARGUMENT for an image without layers, ERR_ABORTED; system
+ *   errors of write(2).
  */
 export async function writeImageOfImage(
   fd: number,
@@ -51,8 +56,10 @@ export async function writeImageOfImage(
 }
 
 /**
- * Writes the root file system of a container, without what is mounted in it. One that is not mounted is mounted read-only for it.
- * @throws {@link LayerstackError} as {@link writeImageOfImage}; ERR_UPPER_CHANGED where a file shrinks while it is read.
+ * Writes the root file system of a container, without the file systems that are mounted inside. If the
+ * container is not mounted, it is mounted read-only meanwhile.
+ * @throws {@link LayerstackError} as {@link writeImageOfImage}; ERR_UPPER_CHANGED where a file shrinks while
+ *   it is read.
  */
 export async function writeImageOfContainer(
   fd: number,

@@ -1,10 +1,11 @@
 /**
- * `manifest.json` of a docker-archive, which docker 1.10 and later, podman, skopeo, crane and builders write:
+ * Reads `manifest.json` of a docker-archive, which docker 1.10 and later, podman, skopeo, crane and builders
+ * write:
  *
  *   [{"Config":"H.json","RepoTags":["t/a:1"] or null,"Layers":["ID/layer.tar",…],"Parent":"sha256:…"?}]
  *
- * Since docker 25 the archive is an OCI layout too, but this file stays the authority. Buildpack tools leave out layers that
- * the store has: their paths are empty, or lead nowhere.
+ * Since docker 25 the archive is an OCI layout too, but this file stays the authority. Buildpack tools leave
+ * out layers that the store has: the paths of these layers are empty, or lead to no member.
  * Mirrors `moby/moby: image/tarexport/load.go`.
  */
 import { imageIdOf, isDigest } from '../../core/digest.ts';
@@ -17,7 +18,7 @@ import { checkMemberName } from './members.ts';
 
 export const DOCKER_MANIFEST = 'manifest.json';
 
-// Go reads a null among strings as the empty string.
+// Go reads a null in an array of strings as the empty string.
 const strings = json.withDefault<readonly string[]>(json.array(json.withDefault(json.string, '')), []);
 
 const decodeManifest = json.optional(
@@ -31,8 +32,10 @@ const decodeManifest = json.optional(
   ),
 );
 
-/** @throws {@link LayerstackError} ERR_MANIFEST_INVALID, ERR_ARCHIVE_MEMBER, ERR_CONFIG_INVALID, ERR_LAYER_COUNT,
- * ERR_REFERENCE_INVALID, ERR_DIGEST_MISMATCH. */
+/**
+ * @throws {@link LayerstackError} ERR_MANIFEST_INVALID, ERR_ARCHIVE_MEMBER, ERR_CONFIG_INVALID,
+ *   ERR_LAYER_COUNT, ERR_REFERENCE_INVALID, ERR_DIGEST_MISMATCH.
+ */
 export async function readDocker(archive: Archive): Promise<Plan> {
   const { sourceName } = archive;
   const bytes = await readDocument(archive, 'the format', DOCKER_MANIFEST, 'ERR_MANIFEST_INVALID');
@@ -67,7 +70,7 @@ export async function readDocker(archive: Archive): Promise<Plan> {
 }
 
 /**
- * A name as docker writes it into an archive: with a tag.
+ * Parses a name as docker writes it into an archive: with a tag.
  *
  * @throws {@link LayerstackError} ERR_REFERENCE_INVALID
  */

@@ -1,7 +1,7 @@
 /**
- * A container's merged root file system as a plain tar, as `docker export` gives it: names without `./`, hard links, devices,
- * xattrs as PAX records; the root entry and what is mounted inside are left out. A container that is not mounted
- * is mounted read-only for it.
+ * Exports a container's merged root file system as a plain tar, as `docker export` does: names without `./`,
+ * hard links, devices, xattrs as PAX records. It leaves out the root entry and everything that is mounted
+ * inside. If the container is not mounted, it is mounted read-only meanwhile.
  */
 import { throwIfAborted } from '../../core/abort.ts';
 import type { OnProgress } from '../../core/progress.ts';
@@ -11,17 +11,17 @@ import type { ContainerStore } from '../../container/store.ts';
 import { layerTar } from '../../layer/diff.ts';
 
 export interface ExportOptions {
-  /** Seconds since 1970 that no time in the tar exceeds. */
+  /** Upper bound of all times in the tar, in seconds since 1970. */
   readonly sourceDateEpoch?: number | undefined;
   readonly signal?: AbortSignal | undefined;
   readonly onProgress?: OnProgress | undefined;
 }
 
 /**
- * The tar of a container. When it ends, or nobody reads on, its mount is given back. `onExported` is called when all has been
- * read.
- * @throws {@link LayerstackError} (while iterating) ERR_STORE_CORRUPT, ERR_UPPER_CHANGED where a file shrinks while it is
- *   read, ERR_STORE_READ_ONLY, ERR_ABORTED.
+ * Yields the tar of a container. It releases the mount when the tar ends or the reader stops. It calls
+ * `onExported` when the whole tar has been read.
+ * @throws {@link LayerstackError} (while iterating) ERR_STORE_CORRUPT, ERR_UPPER_CHANGED where a file shrinks
+ *   while it is read, ERR_STORE_READ_ONLY, ERR_ABORTED.
  */
 export async function* exportContainer(
   containers: Pick<ContainerStore, 'mountForOperation'>,

@@ -1,6 +1,7 @@
 /**
- * An uncompressed image archive in a regular file: its headers are read once for an index, after which every
- * member is a range of the file that documents and layers are read from directly, in any order and in parallel.
+ * Reads an uncompressed image archive in a regular file. It reads the headers once to build an index.
+ * Afterwards every member is a range of the file, so documents and layers are read directly from it, in any
+ * order and in parallel.
  */
 import type { FileHandle } from 'node:fs/promises';
 import { LayerstackError } from '../../core/errors.ts';
@@ -11,7 +12,7 @@ import { MAX_MEMBERS, Members } from './members.ts';
 const BLOCK = 512;
 
 /**
- * Indexes the tar in `file`, and owns the handle from then on.
+ * Indexes the tar in `file`. Takes ownership of the handle.
  *
  * @throws {@link LayerstackError} ERR_ARCHIVE_TRUNCATED, ERR_ARCHIVE_INVALID, ERR_LIMIT_EXCEEDED (members).
  */
@@ -39,7 +40,7 @@ async function indexMembers(sourceName: string, file: FileHandle): Promise<Archi
   }
 }
 
-/** The bytes `offset`, `size` of an open file as a member. The handle stays the caller's. */
+/** Returns `size` bytes of an open file from `offset` as a member. The caller still owns the handle. */
 export function range(sourceName: string, file: FileHandle, offset: number, size: number): MemberContent {
   return {
     size,

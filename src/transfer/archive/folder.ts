@@ -1,6 +1,7 @@
 /**
- * An unpacked image archive: an OCI image layout, what `docker save` writes since version 25 unpacked (which is one
- * too), or the older docker-archive. Links are followed inside the folder only, as in an archive.
+ * Reads an unpacked image archive: an OCI image layout, the unpacked output of `docker save` since version 25
+ * (also an OCI layout), or the older docker-archive. Links are followed only inside the folder, as in an
+ * archive.
  */
 import { constants } from 'node:fs';
 import { lstat, open, readdir, readlink } from 'node:fs/promises';
@@ -10,10 +11,13 @@ import type { Archive, MemberContent } from './archive.ts';
 import { range } from './file.ts';
 import { MAX_MEMBERS, Members } from './members.ts';
 
-/** `blobs/sha256/H` is the deepest name of any format. */
+/** Maximum depth of names. `blobs/sha256/H` is the deepest name of any format. */
 const MAX_DEPTH = 3;
 
-/** Lists the folder's files; of one without any of `roots` at its top, which is no archive, only the top names. */
+/**
+ * Lists the folder's files. A folder that has none of `roots` at its top is not an archive, so only its top
+ * names are listed.
+ */
 export async function openFolder(path: string, roots: readonly string[]): Promise<Archive> {
   const members = new Members<MemberContent>();
   const top = await readdir(path);

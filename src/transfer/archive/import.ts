@@ -1,7 +1,8 @@
 /**
- * A root file system, or what is to come on top of an image, as one layer: a tar (plain, gzip or zstd; a file or a stream), whose
- * bytes become the layer as they are, or a directory, which is packed on the way with all that a layer can hold: devices, hard links,
- * capabilities and other xattrs, nanoseconds. (tar-fs, which packs directories elsewhere, knows none of these four.)
+ * Imports a root file system, or an addition to an image, as one layer. The source is a tar (plain, gzip or
+ * zstd; a file or a stream), whose bytes become the layer unchanged, or a directory. A directory is packed on
+ * the way with everything that a layer can hold: devices, hard links, capabilities and other xattrs,
+ * nanoseconds. (tar-fs, which packs directories elsewhere, supports none of these four.)
  * Mirrors `moby/moby: daemon/images/image_import.go` at v20.10.
  */
 import type { Stats } from 'node:fs';
@@ -34,18 +35,26 @@ import { DEFAULT_LIMITS } from '../ingest/layer-pool.ts';
 import { DEFAULT_MAX_BYTES } from '../ingest/publish-images.ts';
 
 export interface ImportOptions {
-  /** Name or id of the image whose layers come below, shared with it. Default: none. */
+  /** Name or id of the base image. The new image shares its layers. Default: none. */
   readonly base?: string | undefined;
-  /** Who made the image, e.g. `A <a@example.org>`. */
+  /** Author of the image, e.g. `A <a@example.org>`. */
   readonly author?: string | undefined;
   readonly message?: string | undefined;
-  /** Dockerfile instructions, e.g. `CMD ["sh"]`, applied to the config of the base; see dockerfile/instructions.ts. */
+  /**
+   * Dockerfile instructions, e.g. `CMD ["sh"]`, applied to the config of the base; see
+   * dockerfile/instructions.ts.
+   */
   readonly changes?: readonly string[] | undefined;
-  /** `OS/ARCHITECTURE[/VARIANT]` that the image says it is for. Default: the host's. Not beside a base, which has its own. */
+  /**
+   * The image's `OS/ARCHITECTURE[/VARIANT]`. Default: the host's. Not allowed with a base, which has its own.
+   */
   readonly platform?: string | undefined;
-  /** Uncompressed bytes of the tar. Default 1 TiB. */
+  /** Maximum uncompressed bytes of the tar. Default 1 TiB. */
   readonly maxBytes?: number | undefined;
-  /** Seconds since 1970: the image's date and, of a directory, the latest one in the layer, for the same bytes every time. */
+  /**
+   * Seconds since 1970. It is the image's date and, for a directory, the upper bound of times in the layer,
+   * so that the bytes are reproducible.
+   */
   readonly sourceDateEpoch?: number | undefined;
   readonly signal?: AbortSignal | undefined;
   readonly onProgress?: OnProgress | undefined;
@@ -58,14 +67,15 @@ export interface ImportStores {
 }
 
 /**
- * The new image is in the store, durably, contents included; with `reference`, this names it. After an error the store is
- * as it was. Of a directory its own owner, mode and times are left out, and so is what is mounted in it; it may change while it
- * is read.
+ * Imports an image. On return the image is in the store, durably, contents included; `reference`, if given,
+ * names it. After an error the store is unchanged. The directory's own owner, mode and times are left out,
+ * and so are file systems that are mounted in it. The directory may change while it is read.
  * @param source path of a tar or of a directory, or the tar's bytes
- * @throws {@link LayerstackError} ERR_INVALID_ARGUMENT for a path that does not exist, a directory that the store is in, a malformed
- *   change or platform; ERR_IMAGE_NOT_FOUND and ERR_ID_AMBIGUOUS for the base; ERR_COMPRESSION_UNSUPPORTED for bzip2 and xz;
- *   ERR_LAYER_INVALID and its like for a source that is not a tar; ERR_UPPER_CHANGED where a file of a directory shrinks meanwhile,
- *   ERR_UPPER_UNSUPPORTED; ERR_LAYER_DEPTH; ERR_LIMIT_EXCEEDED, ERR_NO_SPACE, ERR_ABORTED, ERR_STORE_READ_ONLY.
+ * @throws {@link LayerstackError} ERR_INVALID_ARGUMENT for a path that does not exist, a directory that
+ *   contains the store, a malformed change or platform; ERR_IMAGE_NOT_FOUND and ERR_ID_AMBIGUOUS for the
+ *   base; ERR_COMPRESSION_UNSUPPORTED for bzip2 and xz; ERR_LAYER_INVALID and similar codes for a source that
+ *   is not a tar; ERR_UPPER_CHANGED where a file of a directory shrinks meanwhile, ERR_UPPER_UNSUPPORTED;
+ *   ERR_LAYER_DEPTH; ERR_LIMIT_EXCEEDED, ERR_NO_SPACE, ERR_ABORTED, ERR_STORE_READ_ONLY.
  */
 export async function importImage(
   stores: ImportStores,
@@ -80,7 +90,7 @@ export async function importImage(
   const config = configOf(parent, options.changes ?? []);
   const platform = platformOf(parent, options.platform);
   const top = topChainId(parent?.diffIds ?? []);
-  // Until the image refers to them nobody else need.
+  // Until the image refers to them, nothing else keeps these layers.
   await using _pin = await layers.pin(top === undefined ? [] : [top], { signal });
   const below = await layers.stack(parent?.diffIds ?? []);
   const staged = await timed('import', 'stage', () => stage(stores, source, options));
@@ -170,7 +180,10 @@ async function stage(
 /** Bytes of one read from a pipe or device. */
 const READ_BYTES = 512 * 1024;
 
-/** A directory with the store in it would grow while it is read. What is mounted in it is left out. */
+/**
+ * Refuses a directory that contains the store, because it would grow while it is read. A store on a file
+ * system that is mounted in the directory does no harm, because it is left out.
+ */
 async function refuseOwn({ layout }: Root, path: string, { dev }: Stats): Promise<void> {
   const directory = await realpath(path);
   const isInside = `${layout.root}/`.startsWith(directory === '/' ? '/' : `${directory}/`);

@@ -1,7 +1,8 @@
 /**
- * Image archive -> store. In order: the archive is opened and its images are known; every layer that the store lacks is
- * staged and verified; then layers are published, and all configs and names come in one step. Until that a failure leaves the
- * store as it was, but for published layers, which are noted as unused and collected.
+ * Image archive -> store. First the archive is opened and its images are planned. Then every layer that the
+ * store lacks is staged and verified. Then the layers are published, and all configs and names are written in
+ * one step. A failure before that step leaves the store unchanged, except for published layers, which are
+ * recorded as unused and collected later.
  */
 import { throwIfAborted } from '../../core/abort.ts';
 import { parseKnownPlatform } from '../../core/platform.ts';
@@ -22,22 +23,23 @@ import { openArchive, type ArchiveSource } from './source.ts';
 export type { LoadedImage } from '../ingest/name-images.ts';
 
 export interface LoadOptions {
-  /** `OS/ARCHITECTURE[/VARIANT]`. Default: the host's where an image has several, else what there is. */
+  /** `OS/ARCHITECTURE[/VARIANT]`. Default: the host's where an image has several, else the only one. */
   readonly platform?: string | undefined;
   /**
-   * Uncompressed bytes of all layers together, and of a streamed archive as a whole. Layers are staged in parallel, so
-   * that disk use may pass it for a moment by what is under way. Default 1 TiB.
+   * Maximum uncompressed bytes of all layers together, and of a streamed archive as a whole. Layers are
+   * staged in parallel, so disk use may exceed the limit for a moment by the layers in progress. Default 1
+   * TiB.
    */
   readonly maxBytes?: number | undefined;
   readonly signal?: AbortSignal | undefined;
   readonly onProgress?: OnProgress | undefined;
 }
 
-/** Something of a layer that could not be stored as it was. */
+/** A part of a layer that could not be stored unchanged. */
 export type LoadWarning = LayerWarning;
 
 export interface LoadResult {
-  /** In the archive's order. */
+  /** The images, in the archive's order. */
   readonly images: readonly LoadedImage[];
   /** Lines for the user, in docker's words where docker has them. */
   readonly notices: readonly string[];
@@ -51,15 +53,16 @@ export interface LoadStores {
 }
 
 /**
- * All images of the archive are in the store, durably, contents included; their names point to them, and images that
- * had these names before stay without. Loading again is a no-op that reads no layer, if the source can be read by ranges.
+ * Loads an archive. On return all its images are in the store, durably, contents included, and their names
+ * point to them. Images that had these names before stay, without the names. Loading again changes nothing,
+ * and reads no layer if the source can be read by ranges.
  *
- * @param source a path (docker-archive, OCI archive, or a folder with either unpacked; plain, gzip or zstd), or the
- * bytes of such an archive, which are read once and never stored
- * @throws {@link LayerstackError} ERR_ARCHIVE_INVALID, ERR_ARCHIVE_TRUNCATED, ERR_ARCHIVE_MEMBER, ERR_MANIFEST_INVALID,
- * ERR_CONFIG_INVALID, ERR_LAYER_COUNT, ERR_DIGEST_MISMATCH, ERR_REFERENCE_INVALID, ERR_PLATFORM_NOT_FOUND,
- * ERR_LIMIT_EXCEEDED, ERR_COMPRESSION_UNSUPPORTED, ERR_ABORTED; ERR_INVALID_ARGUMENT for a path without an archive; and what
- * LayerStore.stage throws of layers.
+ * @param source a path (docker-archive, OCI archive, or a folder with either unpacked; plain, gzip or zstd),
+ *   or the bytes of such an archive, which are read once and never stored
+ * @throws {@link LayerstackError} ERR_ARCHIVE_INVALID, ERR_ARCHIVE_TRUNCATED, ERR_ARCHIVE_MEMBER,
+ *   ERR_MANIFEST_INVALID, ERR_CONFIG_INVALID, ERR_LAYER_COUNT, ERR_DIGEST_MISMATCH, ERR_REFERENCE_INVALID,
+ *   ERR_PLATFORM_NOT_FOUND, ERR_LIMIT_EXCEEDED, ERR_COMPRESSION_UNSUPPORTED, ERR_ABORTED;
+ *   ERR_INVALID_ARGUMENT for a path without an archive; and the errors of LayerStore.stage for layers.
  */
 export async function load(
   stores: LoadStores,

@@ -1,17 +1,19 @@
 /**
- * Names of the members of an image archive, and the links between them. A link is followed inside the archive
- * only, as if it were unpacked in a chroot: `/` and `..` stop at the archive's root. `docker save` up to version
- * 24 writes a layer that two images share as a symbolic link to the other's `layer.tar`.
+ * Names of the members of an image archive, and the links between them. Links are followed only inside the
+ * archive, as if it were unpacked in a chroot: `/` and `..` stop at the archive's root. `docker save` up to
+ * version 24 writes a layer that two images share as a symbolic link to the other image's `layer.tar`.
  */
 import { LayerstackError } from '../../core/errors.ts';
 
-/** How many links are followed before they count as a loop; what Linux allows (path_resolution(7)). */
+/** Maximum number of links to follow before they count as a loop; the limit of Linux (path_resolution(7)). */
 const MAX_LINKS = 40;
 
-/** Members an image archive may have: a layer takes three at most, so that this is generous. */
+/** Maximum members of an image archive. It is generous, because a layer takes at most three. */
 export const MAX_MEMBERS = 100_000;
 
-/** `./a//b/../c/` -> `a/c`; the root itself is the empty text. Never climbs. */
+/**
+ * Cleans a name: `./a//b/../c/` -> `a/c`. The root is the empty text. The result never climbs above the root.
+ */
 export function cleanName(name: string): string {
   const parts: string[] = [];
   for (const part of name.split('/')) {
@@ -21,11 +23,13 @@ export function cleanName(name: string): string {
   return parts.join('/');
 }
 
-/** The members of one archive: `T` says where one's bytes are. The last of several with one name counts. */
+/**
+ * The members of one archive. `T` locates a member's bytes. The last of several members with one name counts.
+ */
 export class Members<T> {
   readonly #entries = new Map<string, { readonly content: T } | { readonly link: string }>();
 
-  /** How many distinct names there are. */
+  /** Number of distinct names. */
   get size(): number {
     return this.#entries.size;
   }
@@ -39,7 +43,9 @@ export class Members<T> {
     this.#entries.set(cleanName(name), { content });
   }
 
-  /** A symbolic link's target is relative to its directory, a hard link's to the archive's root. */
+  /**
+   * Adds a link. A symbolic link's target is relative to its directory, a hard link's to the archive's root.
+   */
   addLink(name: string, type: 'symlink' | 'hardlink', target: string): void {
     const clean = cleanName(name);
     const directory = clean.slice(0, clean.lastIndexOf('/') + 1);
@@ -48,7 +54,7 @@ export class Members<T> {
     if (link !== clean) this.#entries.set(clean, { link });
   }
 
-  /** The member that `name` leads to and its content, or undefined where there is none. */
+  /** Returns the member that `name` leads to, with its content; undefined where it does not exist. */
   find(name: string): { readonly name: string; readonly content: T } | undefined {
     let path = cleanName(name);
     for (let followed = 0; followed <= MAX_LINKS; followed++) {
@@ -62,7 +68,10 @@ export class Members<T> {
     return undefined;
   }
 
-  /** `path` with the first link in it (the member itself or a directory above it) replaced by its target. */
+  /**
+   * Returns `path` with its first link (the member itself or a directory above it) replaced by the link's
+   * target.
+   */
   #follow(path: string): string | undefined {
     for (let end = path.indexOf('/'); ; end = path.indexOf('/', end + 1)) {
       const head = end === -1 ? path : path.slice(0, end);
@@ -74,7 +83,7 @@ export class Members<T> {
 }
 
 /**
- * Checks a name that a manifest gives for a member.
+ * Checks a member name that a manifest gives.
  *
  * @throws {@link LayerstackError} ERR_ARCHIVE_MEMBER for an absolute name, or one with a `..` component.
  */

@@ -1,8 +1,10 @@
 /**
- * An OCI image layout, in an archive or a folder: `index.json` -> (nested indexes ->) manifests -> config and
- * layers, each blob as `blobs/sha256/H`. Mirrors `opencontainers/image-spec: image-layout.md`. What names an image:
- * the annotation io.containerd.image.name (docker, BuildKit, containerd: the whole name), else
- * org.opencontainers.image.ref.name, which podman, buildah and skopeo fill with the whole name, umoci with a tag.
+ * Reads an OCI image layout, in an archive or a folder: `index.json` -> (nested indexes ->) manifests ->
+ * config and layers, each blob as `blobs/sha256/H`. An image's name is the annotation
+ * io.containerd.image.name (docker, BuildKit, containerd: the whole name), else
+ * org.opencontainers.image.ref.name, which podman, buildah and skopeo fill with the whole name, umoci with a
+ * tag.
+ * Mirrors `opencontainers/image-spec: image-layout.md`.
  */
 import {
   ANNOTATION_IMAGE_NAME,
@@ -33,16 +35,20 @@ import {
 
 export const OCI_INDEX = 'index.json';
 
-/** Indexes in indexes; real ones have one level. */
+/** Maximum nesting of indexes; real layouts have one level. */
 const MAX_NESTING = 4;
 
-/** Documents read of one archive, and manifests they lead to; beyond it is no archive of images but an attack on memory. */
+/**
+ * Maximum documents read from one archive, and maximum manifests that they lead to. More would be an attack
+ * on memory.
+ */
 const MAX_READ = 1000;
 
 /**
+ * Plans the images of a layout.
  * @param wanted the platform to choose where one name has several; default: the host's
- * @throws {@link LayerstackError} ERR_MANIFEST_INVALID, ERR_ARCHIVE_MEMBER, ERR_CONFIG_INVALID, ERR_LAYER_COUNT,
- * ERR_REFERENCE_INVALID, ERR_DIGEST_MISMATCH, ERR_PLATFORM_NOT_FOUND.
+ * @throws {@link LayerstackError} ERR_MANIFEST_INVALID, ERR_ARCHIVE_MEMBER, ERR_CONFIG_INVALID,
+ *   ERR_LAYER_COUNT, ERR_REFERENCE_INVALID, ERR_DIGEST_MISMATCH, ERR_PLATFORM_NOT_FOUND.
  */
 export async function readOci(archive: Archive, wanted: Platform = hostPlatform()): Promise<Plan> {
   const reader = new OciReader(archive, wanted);
@@ -78,7 +84,10 @@ class OciReader {
     return images;
   }
 
-  /** The manifests that a descriptor leads to, without what is no image by its descriptor. */
+  /**
+   * Returns the manifests that a descriptor leads to, except those whose descriptors show that they are not
+   * images.
+   */
   async #leaves(descriptor: Descriptor, nesting: number): Promise<Descriptor[]> {
     const { mediaType } = descriptor;
     if (isAttestation(descriptor)) return [];
@@ -100,9 +109,12 @@ class OciReader {
     return descriptor;
   }
 
-  /** The image among manifests of one name that suits the platform; undefined where none is an image. */
+  /**
+   * Returns the image, among manifests of one name, that suits the platform; undefined where none is an
+   * image.
+   */
   async #choose(leaves: readonly Descriptor[]): Promise<Omit<PlannedImage, 'references'> | undefined> {
-    // An archive of one platform may come with the index of all.
+    // An archive of one platform may contain the index of all platforms.
     const present = leaves.filter((leaf) => this.#archive.members.find(blobName(leaf)));
     const [only, ...others] = present.length > 0 ? present : leaves;
     if (only === undefined) return undefined;
@@ -112,7 +124,7 @@ class OciReader {
       this.#wanted,
     );
     if (suited) return this.#image(suited);
-    // Those whose descriptors do not tell, by their configs.
+    // Manifests whose descriptors have no platform are matched by their configs.
     const untold = [];
     for (const leaf of present.filter(({ platform }) => platform === undefined)) {
       const image = await this.#image(leaf);
@@ -144,7 +156,7 @@ class OciReader {
     try {
       return isImageConfig(await readDocument(this.#archive, member, blobName(config), 'ERR_CONFIG_INVALID'));
     } catch (error) {
-      // An artifact's config may be anything, of any size.
+      // An artifact's config may be any bytes, of any size.
       const isOther =
         LayerstackError.is(error) && ['ERR_CONFIG_INVALID', 'ERR_LIMIT_EXCEEDED'].includes(error.code);
       if (isOther) return false;
@@ -160,7 +172,7 @@ class OciReader {
     return planImage(this.#archive.sourceName, configName, raw, layers);
   }
 
-  /** A manifest or index, which must be what its descriptor says. */
+  /** Reads a manifest or index, which must match its descriptor. */
   async #document(descriptor: Descriptor): Promise<ReturnType<typeof parseManifest>> {
     const { sourceName } = this.#archive;
     if (++this.#read > MAX_READ) throw this.#tooMany();
@@ -182,7 +194,7 @@ class OciReader {
     return document;
   }
 
-  /** The blob of a descriptor, of the size that it says. */
+  /** Finds the blob of a descriptor and checks its size against the descriptor. */
   #find(descriptor: Descriptor, namedBy: string): FoundMember {
     const member = findMember(this.#archive, namedBy, blobName(descriptor));
     const { size } = member.content;
@@ -236,8 +248,8 @@ function blobName({ digest }: Descriptor): string {
 }
 
 /**
- * Descriptors of one image: those with the same name. Of those without a name each is an image, unless they differ by
- * their platforms.
+ * Groups the descriptors of one image: those with the same name. Each descriptor without a name is an image
+ * of its own, unless all of these differ in platform; then they are one image.
  */
 function groupByName(descriptors: readonly Descriptor[]): Descriptor[][] {
   const groups = new Map<string, Descriptor[]>();

@@ -1,6 +1,6 @@
 /**
- * Bytes that can be looked at before they are read, and whose reader may give up without closing their source: what
- * is left can still be read past, as a member of a streamed archive must be.
+ * A byte stream whose first bytes can be examined before they are read. Its reader may stop without closing
+ * the source. The rest can still be skipped, which a member of a streamed archive requires.
  */
 export class PeekStream implements AsyncIterable<Uint8Array> {
   readonly #source: AsyncIterator<Uint8Array>;
@@ -8,19 +8,19 @@ export class PeekStream implements AsyncIterable<Uint8Array> {
   #looked: Uint8Array[] = [];
   #end!: () => void;
 
-  /** Resolves when the last byte was read. */
+  /** Resolves when the last byte has been read. */
   readonly ended = new Promise<void>((resolve) => {
     this.#end = resolve;
   });
 
-  /** @param explain what to throw for an error of the source */
+  /** @param explain converts an error of the source to the error that is thrown */
   constructor(source: AsyncIterable<Uint8Array>, explain: (error: unknown) => unknown = (error) => error) {
-    // Not for-await: it would close the source when its reader gives up.
+    // A for-await loop would close the source when its reader stops.
     this.#source = source[Symbol.asyncIterator]();
     this.#explain = explain;
   }
 
-  /** The first `length` bytes, fewer if there are no more. They will be read again. */
+  /** Returns the first `length` bytes, or fewer if the stream is shorter. They stay to be read. */
   async peek(length: number): Promise<Uint8Array> {
     const chunks: Uint8Array[] = [];
     for (let have = 0; have < length;) {
@@ -38,12 +38,12 @@ export class PeekStream implements AsyncIterable<Uint8Array> {
     this.#end();
   }
 
-  /** Reads what is left, each chunk to `visit`. */
+  /** Reads the rest, and passes each chunk to `visit`. */
   async drain(visit?: (chunk: Uint8Array) => void): Promise<void> {
     for await (const chunk of this) visit?.(chunk);
   }
 
-  /** Tells the source that no more is wanted, without waiting: it may be waiting itself, for bytes that never come. */
+  /** Closes the source without waiting. The source may itself be waiting, for bytes that never come. */
   close(): void {
     void this.#source.return?.().catch(() => undefined);
   }

@@ -1,8 +1,9 @@
 /**
- * The documents of an image archive in the layout of docker >= 25: an OCI layout (`index.json`, manifests) that all
- * OCI tools read, and over the same blobs `manifest.json` and `repositories`, which every docker since 1.10 reads.
- * Fields and their order as Go's structs have them. Mirrors `moby/moby: image/tarexport/save.go` at v26, without its
- * v1 configs, which nothing names, and with untagged images in the index wherever they stand.
+ * The documents of an image archive in the layout of docker >= 25: an OCI layout (`index.json`, manifests)
+ * that all OCI tools read, and for the same blobs `manifest.json` and `repositories`, which every docker
+ * since 1.10 reads. Fields and their order follow Go's structs.
+ * Mirrors `moby/moby: image/tarexport/save.go` at v26, with two differences: it leaves out the v1 configs,
+ * which no document names, and it lists every untagged image in the index.
  */
 import { ANNOTATION_IMAGE_NAME, ANNOTATION_REF_NAME, MEDIA_TYPES } from '../../core/descriptor.ts';
 import { digestOf, hexOf, type Digest } from '../../core/digest.ts';
@@ -25,7 +26,7 @@ export interface SavedManifest {
   readonly bytes: Uint8Array;
 }
 
-/** The OCI manifest of an image. */
+/** Returns the OCI manifest of an image. */
 export function ociManifest(image: SelectedImage, sizes: LayerSizes): SavedManifest {
   const { config, layers } = image;
   const text = goJson({
@@ -37,7 +38,7 @@ export function ociManifest(image: SelectedImage, sizes: LayerSizes): SavedManif
   return { mediaType: MEDIA_TYPES.ociManifest, bytes: Buffer.from(text) };
 }
 
-/** `index.json`; `manifests` in the order of `images`. */
+/** Returns `index.json`; `manifests` are in the order of `images`. */
 export function ociIndex(images: readonly SelectedImage[], manifests: readonly SavedManifest[]): string {
   const descriptors = images.flatMap(({ references }, at) => {
     const manifest = manifests[at];
@@ -58,7 +59,7 @@ function annotations(reference: Reference): Record<string, string> {
   };
 }
 
-/** `manifest.json`, ended by a newline. */
+/** Returns `manifest.json`, with a final newline. */
 export function dockerManifest(images: readonly SelectedImage[], sizes: LayerSizes): string {
   const items = images.map(({ config, references, layers, parent }) => ({
     Config: blobPath(config.id),
@@ -73,7 +74,7 @@ export function dockerManifest(images: readonly SelectedImage[], sizes: LayerSiz
   return `${goJson(items)}\n`;
 }
 
-/** `repositories`, ended by a newline; undefined where no image has a name. */
+/** Returns `repositories`, with a final newline; undefined where no image has a name. */
 export function repositoriesDocument(images: readonly SelectedImage[]): string | undefined {
   const repositories = new Map<string, Map<string, string>>();
   for (const { references, layers } of images) {
@@ -92,7 +93,7 @@ function layerDescriptor(digest: Digest, sizes: LayerSizes) {
   return { mediaType: MEDIA_TYPES.ociLayer, digest, size: sizes.get(digest) ?? 0 };
 }
 
-/** The same in the order of docker's own struct. */
+/** Returns a layer's descriptor with its fields in the order of docker's own struct. */
 function layerSource(digest: Digest, sizes: LayerSizes) {
   return { mediaType: MEDIA_TYPES.ociLayer, size: sizes.get(digest) ?? 0, digest };
 }

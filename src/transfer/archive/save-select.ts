@@ -1,6 +1,7 @@
 /**
- * What `save` writes: each argument is an id (the image without names), a reference (the image with this name) or a
- * repository (all its images with all their names). Images and names come once, in the order of the arguments.
+ * Selects the images that `save` writes. Each argument is an id (the image without names), a reference (the
+ * image with this name) or a repository (all its images with all their names). Images and names appear once,
+ * in the order of the arguments.
  * Mirrors `moby/moby: image/tarexport/save.go` (parseNames).
  */
 
@@ -16,18 +17,19 @@ export interface SelectStores {
   readonly images: Pick<ImageStore, 'get' | 'resolve' | 'references' | 'parent'>;
 }
 
-/** An image on its way out. */
+/** An image that is to be saved. */
 export interface SelectedImage {
   readonly config: ImageConfig;
-  /** With a tag, in familiar form. */
+  /** Names with a tag, in familiar form. */
   readonly references: readonly Reference[];
-  /** Bottom to top. */
+  /** Layers, bottom to top. */
   readonly layers: readonly Layer[];
-  /** The image it was built from, where that is selected too. */
+  /** The image that it was built from, where that is selected too. */
   readonly parent: ImageID | undefined;
 }
 
 /**
+ * Resolves names to images.
  * @throws {@link LayerstackError} ERR_INVALID_ARGUMENT without names; ERR_IMAGE_NOT_FOUND, ERR_ID_AMBIGUOUS,
  *   ERR_REFERENCE_INVALID, ERR_LAYER_NOT_FOUND, ERR_STORE_CORRUPT.
  */
@@ -92,7 +94,7 @@ function hasTag({ tag, digest }: Reference): boolean {
   return tag !== undefined && digest === undefined;
 }
 
-/** Undefined for an id, and for a key of the store that is no reference. */
+/** Returns undefined for an id, and for a key of the store that is not a reference. */
 function asReference(text: string): Reference | undefined {
   if (isDigest(text) || isHex64(text)) return undefined;
   try {

@@ -1,10 +1,11 @@
 /**
- * Store -> image archive, as a stream: no temporary copy, nothing read before the reader asks. Layers are rebuilt
- * from their tar-split byte for byte and verified on the way, so image ids survive; each is written once,
- * however many images have it. The same images and names always give the same bytes. What the archive holds:
+ * Store -> image archive, as a stream. It makes no temporary copy and reads nothing before the reader asks.
+ * Layers are rebuilt from their tar-split byte for byte and verified on the way, so image ids survive. Each
+ * layer is written once, however many images share it. The same images and names always give the same bytes.
+ * The archive holds:
  *
  *   blobs/sha256/H   configs, layers (uncompressed, named by DiffID), OCI manifests; sorted
- *                    of format `oci`, where they were kept: the layers and the manifest as they were pulled
+ *                    format `oci`: the pulled layers and manifest instead, where the store kept them
  *   index.json, oci-layout                      OCI layout
  *   manifest.json, repositories                 docker's; not with format `oci`
  */
@@ -28,7 +29,7 @@ import {
 import { selectImages, type SelectedImage } from './save-select.ts';
 import { packTar, packTarTo, type TarMember, type Written } from './tar-writer.ts';
 
-/** `docker`: docker >= 25's, which is an OCI layout too. `oci`: the OCI layout alone. */
+/** `docker`: the format of docker >= 25, which is an OCI layout too. `oci`: the OCI layout alone. */
 export type SaveFormat = 'docker' | 'oci';
 
 export interface SaveOptions {
@@ -44,10 +45,11 @@ export interface SaveStores {
 }
 
 /**
- * The archive of the images that `names` name: references, ids, or repositories, of which all tags are taken. `onSaved` is
- * called for each image when all has been read.
- * @throws {@link LayerstackError} (while iterating) ERR_IMAGE_NOT_FOUND, ERR_ID_AMBIGUOUS, ERR_REFERENCE_INVALID, ERR_LAYER_NOT_FOUND;
- *   ERR_STORE_CORRUPT, naming layer and file, when a file has changed behind the store's back; ERR_ABORTED.
+ * Yields the archive of the images that `names` select: references, ids, or repositories, which select all
+ * their tags. It calls `onSaved` for each image when the whole archive has been read.
+ * @throws {@link LayerstackError} (while iterating) ERR_IMAGE_NOT_FOUND, ERR_ID_AMBIGUOUS,
+ *   ERR_REFERENCE_INVALID, ERR_LAYER_NOT_FOUND; ERR_STORE_CORRUPT, which names layer and file, when another
+ *   program has changed a file; ERR_ABORTED.
  */
 export function save(
   stores: SaveStores,
@@ -59,7 +61,7 @@ export function save(
 }
 
 /**
- * Writes the same archive to an open file, layers without a detour through JavaScript's memory.
+ * Writes the same archive to an open file. The bytes of layers do not pass through JavaScript's memory.
  * @throws as {@link save}; system errors of write(2).
  */
 export async function saveTo(
@@ -91,7 +93,10 @@ async function* archive<Part>(
   for (const { config } of images) await onSaved?.(config.id);
 }
 
-/** The images, and what keeps their layers. They may be deleted until they are kept, so they are looked up again then. */
+/**
+ * Resolves the images and pins their layers. Images may be deleted until the pin holds, so they are resolved
+ * again after it.
+ */
 export async function pinImages(
   stores: SaveStores,
   names: readonly string[],
@@ -168,7 +173,7 @@ async function members(
   ];
 }
 
-/** The bytes of the tar of each layer of these images. */
+/** Returns the bytes of each layer's tar. */
 async function sizesOf(stores: SaveStores, images: readonly SelectedImage[]): Promise<Map<Digest, number>> {
   const distinct = new Map(
     images.flatMap(({ layers }) => layers.map((layer) => [layer.diffId, layer] as const)),
@@ -180,7 +185,7 @@ async function sizesOf(stores: SaveStores, images: readonly SelectedImage[]): Pr
   );
 }
 
-/** An image without a date is of 1970, as docker's documents are. */
+/** An image without a date gets 1970, as in docker's documents. */
 function createdAt({ created }: SelectedImage['config']): number {
   return Math.max(0, created?.unix ?? 0);
 }
@@ -200,7 +205,7 @@ interface Told {
   readonly total: number;
 }
 
-/** Gives the pieces of a layer back, with progress. */
+/** Passes the pieces of a layer on, and reports progress. */
 function telling(
   { name, diffId, total }: Told,
   tally: Tally<string>,

@@ -1,10 +1,10 @@
-/** What bytes are, by how they begin. */
+/** Recognises formats by their first bytes. */
 
 const BLOCK = 512;
 
 /**
- * Whether a tar can begin with this block: its header checksum fits (ustar, GNU and the magic-less v7 alike), or it
- * is all zeros, which is the end of an empty tar.
+ * Returns whether a tar can begin with this block: its header checksum matches (ustar, GNU and v7 without
+ * magic alike), or it is all zeros, which is the end of an empty tar.
  */
 export function isTarBlock(head: Uint8Array): boolean {
   if (head.length < BLOCK) return false;
@@ -16,7 +16,7 @@ export function isTarBlock(head: Uint8Array): boolean {
     : Number.parseInt(field.replaceAll(/[\0 ]/g, ''), 8) === sum;
 }
 
-/** Whether a JSON object or array can begin so. */
+/** Returns whether a JSON object or array can begin with these bytes. */
 export function isJsonStart(head: Uint8Array): boolean {
   return /^[\t\n\r ]*[[{]/.test(Buffer.from(head).toString('latin1'));
 }
@@ -31,7 +31,7 @@ const MAGICS: readonly (readonly [string, string])[] = [
   ['070701', 'a cpio archive'],
 ];
 
-/** In words, for a file that is no tar. */
+/** Describes a file that is not a tar. */
 export function describeStart(head: Uint8Array): string {
   const text = Buffer.from(head.subarray(0, 16)).toString('latin1');
   const known = MAGICS.find(([magic]) => text.startsWith(magic));

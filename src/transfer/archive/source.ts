@@ -1,6 +1,6 @@
 /**
- * Opens whatever a caller hands in as an image archive: a folder, a file (a plain tar is read by ranges; a
- * compressed one, or what is no regular file, as a stream), or a stream.
+ * Opens an image archive: a folder, a file, or a stream. A plain tar is read by ranges. A compressed tar, or
+ * a file that is not regular, is read as a stream.
  */
 import { createReadStream } from 'node:fs';
 import { open, stat, type FileHandle } from 'node:fs/promises';
@@ -31,18 +31,18 @@ export type ArchiveSource = string | AsyncIterable<Uint8Array>;
 export interface OpenOptions {
   readonly sourceName: string;
   readonly pool: LayerPool;
-  /** Bound of a stream, after decompression. */
+  /** Maximum bytes of a stream, after decompression. */
   readonly maxBytes: number;
   readonly caps: Pick<Capabilities, 'zstd'>;
-  /** Told how much of a stream has been read. */
+  /** Called with the number of bytes that have been read from a stream. */
   readonly onProgress?: OnProgress | undefined;
 }
 
 /**
- * The archive, ready to be asked for members. A stream has been read to its end by then.
+ * Opens the archive. A stream has been read to its end on return.
  *
- * @throws {@link LayerstackError} ERR_INVALID_ARGUMENT for a path that does not exist; ERR_ARCHIVE_INVALID for what is no
- * tar; else as the readers do.
+ * @throws {@link LayerstackError} ERR_INVALID_ARGUMENT for a path that does not exist; ERR_ARCHIVE_INVALID
+ *   for content that is not a tar; else the errors of the readers.
  */
 export async function openArchive(source: ArchiveSource, options: OpenOptions): Promise<Archive> {
   if (typeof source !== 'string') return openStream(source, options);
@@ -74,7 +74,7 @@ async function statSource(path: string) {
   }
 }
 
-/** False for a compressed file. */
+/** Returns false for a compressed file. */
 async function isPlainTar(file: FileHandle, sourceName: string): Promise<boolean> {
   const { buffer, bytesRead } = await file.read(Buffer.alloc(BLOCK), 0, BLOCK, 0);
   const head = buffer.subarray(0, bytesRead);
@@ -106,7 +106,7 @@ async function openStream(
   }
 }
 
-/** What is wrong with the compressed stream of an archive is no layer's fault. */
+/** Rewrites errors of the archive's own compression, which are not errors of a layer. */
 export async function* archiveErrors(
   sourceName: string,
   bytes: AsyncIterable<Uint8Array>,

@@ -1,8 +1,8 @@
 /**
- * An image archive that can be read only once: a pipe, a download, or one that is compressed as a whole. Its
- * members come in any order, often the layers before the manifest that names them. So everything that looks like
- * a layer is staged as it comes, what may be a JSON document is kept in memory, and the rest is read past.
- * No copy of the archive is written anywhere.
+ * Reads an image archive that can be read only once: a pipe, a download, or an archive that is compressed as
+ * a whole. Its members come in any order, often the layers before the manifest that names them. So every
+ * member that looks like a layer is staged as it comes, possible JSON documents are kept in memory, and the
+ * rest is skipped. No copy of the archive is written to disk.
  */
 import { createHash } from 'node:crypto';
 import { extract, type Extract } from 'tar-stream';
@@ -23,23 +23,25 @@ import type { LayerPool } from '../ingest/layer-pool.ts';
 import { TarFeed } from './tar-feed.ts';
 import { FORMAT_MEMBERS, looksLikeRootFs, rootFsError } from './unknown.ts';
 
-/** All documents of an archive together. */
+/** Maximum bytes of all documents of an archive together. */
 const MAX_DOCUMENTS = 32 * 1024 * 1024;
 
 const BLOCK = 512;
 
-/** As for an archive in a file (native/format/tar_index): PATH_MAX. */
+/** Maximum length of a path: PATH_MAX, as for an archive in a file (native/format/tar_index). */
 const MAX_NAME = 4096;
 
-/** After so many members a root file system is recognised, so that it is not read to its end in vain. */
+/**
+ * Number of members after which a root file system is recognised, so that it is not read to its end in vain.
+ */
 const ROOT_FS_CHECK = 64;
 
 /**
- * Reads the uncompressed tar `source` to its end; what it has of layers is staged by then.
+ * Reads the uncompressed tar `source` to its end. On return the layers in it are staged.
  *
- * @param maxBytes bound of the tar itself
+ * @param maxBytes maximum bytes of the tar itself
  * @throws {@link LayerstackError} ERR_ARCHIVE_TRUNCATED, ERR_ARCHIVE_INVALID, ERR_LIMIT_EXCEEDED,
- * ERR_DIGEST_MISMATCH, and what pool throws; nothing of the source is being read any more.
+ *   ERR_DIGEST_MISMATCH, and the errors of the pool. After an error nothing reads the source any more.
  */
 export async function readStream(
   sourceName: string,
@@ -47,7 +49,7 @@ export async function readStream(
   pool: LayerPool,
   maxBytes: number,
 ): Promise<Archive> {
-  // Also archives by old tars without magic; the option is not in its types.
+  // Accepts archives of old tars without magic too. The option is missing in the package's types.
   const parser = extract({ allowUnknownFormat: true } as object);
   const feed = new TarFeed(sourceName, source, parser, maxBytes);
   const reader = new StreamReader(sourceName, pool, (error) => feed.explain(error));
@@ -78,7 +80,7 @@ class StreamReader {
   readonly #pool: LayerPool;
   readonly #explain: (error: unknown) => unknown;
   readonly #layers: Promise<void>[] = [];
-  /** Where the last member ends. */
+  /** Offset where the last member ends. */
   end = 0;
   #count = 0;
   #documentBytes = 0;
@@ -122,11 +124,11 @@ class StreamReader {
     return { size, read: () => Promise.resolve(null) };
   }
 
-  /** Goes on as soon as the layer's bytes are read, while it is still being finished. */
+  /** Stages a layer. Resolves as soon as its bytes are read, while the layer is still being finished. */
   async #layer(name: string, size: number, stream: PeekStream): Promise<MemberContent> {
     const content: MemberContent = { size, read: () => Promise.resolve(null) };
     const staged = this.#pool.stageSpeculatively({ name, content }, stream, announcedDigest(name));
-    // Its failure stops the reading through the pool's signal; `settled` reports it.
+    // A failure stops the reading through the pool's signal; `settled` reports it.
     staged.catch(() => undefined);
     this.#layers.push(staged);
     await Promise.race([stream.ended, staged]);

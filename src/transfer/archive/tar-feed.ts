@@ -1,6 +1,6 @@
 /**
- * Pushes a stream of bytes into tar-stream's parser: with backpressure, within a bound, and with errors that say
- * what is wrong with the archive. The parser's own are plain texts about headers and data.
+ * Pushes a stream of bytes into tar-stream's parser, with backpressure and within a limit. Its errors
+ * describe the fault of the archive; the parser's own errors are plain texts about headers and data.
  */
 import type { Extract } from 'tar-stream';
 import { isError, LayerstackError } from '../../core/errors.ts';
@@ -18,16 +18,18 @@ export class TarFeed {
     this.#source = source;
     this.#parser = parser;
     this.#maxBytes = maxBytes;
-    // Whoever reads the entries gets the error; without this one it would end the process.
+    // The reader of the entries gets the error. Without this listener it would end the process.
     parser.on('error', () => undefined);
   }
 
-  /** How many came so far. */
+  /** Number of bytes that have come so far. */
   get bytes(): number {
     return this.#bytes;
   }
 
-  /** Feeds the parser until the source ends, or either fails; an error reaches the reader through the parser. */
+  /**
+   * Feeds the parser until the source ends or either fails. An error reaches the reader through the parser.
+   */
   async run(): Promise<void> {
     try {
       for await (const chunk of this.#source) {
@@ -41,13 +43,13 @@ export class TarFeed {
     }
   }
 
-  /** Takes no more from the source. */
+  /** Stops reading the source. */
   stop(): void {
     this.#stopped = true;
     this.#parser.destroy();
   }
 
-  /** An error of the parser in terms of the archive; others as they are. */
+  /** Converts an error of the parser to an error about the archive. Returns other errors unchanged. */
   explain(error: unknown): unknown {
     if (LayerstackError.is(error) || !isError(error) || 'errno' in error) return error;
     const sourceName = this.#sourceName;

@@ -1,6 +1,6 @@
 /**
- * The tar around an image archive: plain ustar members of root, every byte determined by what goes in. Sizes of
- * 8 GiB and more are in base 256, which GNU tar, bsdtar, Go and Python read.
+ * Writes the outer tar of an image archive: plain ustar members of root. The input determines every byte.
+ * Sizes of 8 GiB and more are in base 256, which GNU tar, bsdtar, Go and Python read.
  */
 import { Buffer } from 'node:buffer';
 import { isUint8Array } from 'node:util/types';
@@ -22,25 +22,26 @@ export interface TarMember {
 export interface TarContent {
   readonly size: number;
   open(): AsyncIterable<Uint8Array>;
-  /** The same straight to an open file, where there is such a way: what has been written, piece by piece. */
+  /** Writes the same content directly to an open file, where that is possible. Yields the written pieces. */
   writeTo?(fd: number): AsyncIterable<Written>;
 }
 
-/** Bytes that are where they should go. */
+/** Bytes that are already at their destination. */
 export interface Written {
   readonly length: number;
 }
 
 /**
- * The archive of `members`, in their order, straight from their contents.
- * @throws {@link LayerstackError} (while iterating) ERR_INTERNAL when a content is not as long as it said.
+ * Yields the archive of `members`, in their order, directly from their contents.
+ * @throws {@link LayerstackError} (while iterating) ERR_INTERNAL when a content does not have its declared
+ *   length.
  */
 export function packTar(members: Iterable<TarMember>): AsyncGenerator<Uint8Array, void, undefined> {
   return pack(members, (content) => content.open());
 }
 
 /**
- * Writes the same to an open file, and tells what has been written. Nothing is synced.
+ * Writes the same archive to an open file, and yields the pieces that have been written. It syncs nothing.
  * @throws as {@link packTar}; {@link LayerstackError} ERR_ABORTED; system errors of write(2).
  */
 export async function* packTarTo(

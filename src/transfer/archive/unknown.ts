@@ -1,4 +1,4 @@
-/** What to tell about an archive that is none of the known formats. */
+/** Errors for an archive of an unknown format. */
 import { LayerstackError } from '../../core/errors.ts';
 import type { Archive } from './archive.ts';
 import { cutOff } from './archive.ts';
@@ -20,7 +20,7 @@ const ROOT_FS_NAMES = new Set(
   'bin boot dev etc home lib lib64 media mnt opt proc root run sbin srv sys tmp usr var'.split(' '),
 );
 
-/** Whether the top names are those of a root file system, and none is an image archive's. */
+/** Returns whether the top names belong to a root file system and none to an image archive. */
 export function looksLikeRootFs(members: Members<unknown>): boolean {
   const top = new Set<string>();
   for (const name of members.names()) top.add(name.split('/', 1)[0] ?? '');
@@ -36,7 +36,7 @@ export function rootFsError(sourceName: string): LayerstackError {
   );
 }
 
-/** For a tar (or folder) without a manifest of any format. */
+/** Returns the error for a tar (or folder) without a manifest of any format. */
 export function unknownFormat(archive: Archive): LayerstackError {
   const { sourceName, members } = archive;
   if (looksLikeRootFs(members)) return rootFsError(sourceName);
@@ -53,7 +53,7 @@ export function unknownFormat(archive: Archive): LayerstackError {
   );
 }
 
-/** For bytes that are no tar. */
+/** Returns the error for bytes that are not a tar. */
 export function notATar(sourceName: string, head: Uint8Array): LayerstackError {
   return new LayerstackError(
     'ERR_ARCHIVE_INVALID',

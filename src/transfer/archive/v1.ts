@@ -1,11 +1,12 @@
 /**
- * Docker's first archive format (before 1.10): a directory for each layer with `json` (the config of an image of
- * its own, which names its parent) and `layer.tar`; `repositories` names the top ones:
+ * Reads docker's first archive format (before 1.10). Each layer has a directory with `layer.tar` and `json`,
+ * the config of an image of its own, which names its parent. `repositories` names the top images:
  *
  *   {"NAME":{"TAG":"ID"}}
  *
- * As dockerd does, each layer becomes an image, the lower ones parents of the upper ones. There are no DiffIDs to
- * check the layers against, so all of them are staged first. Mirrors `moby/moby: image/tarexport/load.go`, legacyLoad.
+ * As in dockerd, each layer becomes an image, and the lower images are parents of the upper ones. The format
+ * has no DiffIDs to check the layers against, so all layers are staged first.
+ * Mirrors `moby/moby: image/tarexport/load.go`, legacyLoad.
  */
 import type { DiffID } from '../../core/digest.ts';
 import { LayerstackError } from '../../core/errors.ts';
@@ -32,8 +33,10 @@ interface V1Layer {
 
 const decodeRepositories = json.map(json.map(json.string));
 
-/** @throws {@link LayerstackError} ERR_MANIFEST_INVALID, ERR_ARCHIVE_MEMBER, ERR_CONFIG_INVALID, ERR_REFERENCE_INVALID,
- * and what staging throws. */
+/**
+ * @throws {@link LayerstackError} ERR_MANIFEST_INVALID, ERR_ARCHIVE_MEMBER, ERR_CONFIG_INVALID,
+ *   ERR_REFERENCE_INVALID, and what staging throws.
+ */
 export async function readV1(archive: Archive, pool: LayerIdentifier): Promise<Plan> {
   const names = await readNames(archive);
   const ids = [...archive.members.names()].flatMap((name) => /^([^/]+)\/json$/.exec(name)?.[1] ?? []);
@@ -90,7 +93,7 @@ async function readLayer(archive: Archive, pool: LayerIdentifier, id: string): P
   return { image, layer: { member, diffId: (await pool.peek(member)).diffId } };
 }
 
-/** Builds the image of a layer after those of the layers below it. */
+/** Builds the image of a layer after the images of the layers below it. */
 function build(
   archive: Archive,
   layers: ReadonlyMap<string, V1Layer>,
@@ -119,7 +122,8 @@ function build(
   for (const id of stack.reverse()) {
     const { image, layer } = layers.get(id) as V1Layer;
     const below = image.parent === undefined ? undefined : images.get(image.parent);
-    // Each image's config has the history of all below it: a chain of thousands would take gigabytes.
+    // Each image's config contains the history of all images below it. A chain of thousands would take
+    // gigabytes.
     inMember(archive.sourceName, `${id}/json`, () => requireDepth((below?.layers.length ?? 0) + 1));
     images.set(id, {
       config: configFromV1(image, layer.diffId, below?.config),

@@ -1,16 +1,16 @@
-/** What goes wrong with a layer, with where the layer comes from and what it is called there. */
+/** Adds the source and the layer's name to errors of a layer. */
 import { LayerstackError, type ErrorCode } from '../../core/errors.ts';
 
 export interface LayerOrigin {
-  /** The archive, or the image in its registry. */
+  /** The archive, or the reference of the image in its registry. */
   readonly sourceName: string;
-  /** What to do about bytes that are not what they should be. */
+  /** The advice for damaged bytes. */
   readonly hint: string;
   /** Uncompressed bytes of all layers together, holes of sparse files included. */
   readonly maxBytes: number;
 }
 
-/** These are about the whole load or pull, and not about the layer that met them. */
+/** Errors about the whole load or pull, not about the layer that met them. */
 const SHARED: readonly ErrorCode[] = [
   'ERR_ABORTED',
   'ERR_NO_SPACE',
@@ -18,15 +18,15 @@ const SHARED: readonly ErrorCode[] = [
   'ERR_ARCHIVE_TRUNCATED',
 ];
 
-/** The bytes are not those that were written. */
+/** Errors for bytes that have changed since they were written. */
 const DAMAGE: readonly ErrorCode[] = ['ERR_DIGEST_MISMATCH', 'ERR_LAYER_TRUNCATED'];
 
-/** The error of a layer. A registry's own errors name everything already. */
+/** Returns the error of a layer. A registry's own errors already name everything. */
 export function inLayer(error: LayerstackError, origin: LayerOrigin, layer: string): LayerstackError {
   if (SHARED.includes(error.code) || error.code.startsWith('ERR_REGISTRY_')) return error;
   const { sourceName, hint } = origin;
   const message = error.layer === undefined ? `layer '${layer}': ${error.message}` : error.message;
-  // An error that names a repository says what to do.
+  // An error that names a repository already gives the advice.
   const ending = DAMAGE.includes(error.code) && error.repository === undefined ? `; ${hint}` : '';
   return LayerstackError.within(error, `${sourceName}: ${message}${ending}`, {
     path: error.path ?? sourceName,

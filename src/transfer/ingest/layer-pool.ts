@@ -1,7 +1,7 @@
 /**
- * The layers that one load or pull stages, from the first byte until they are published or discarded. The pool owns them: when
- * anything fails, it stops what runs and removes what was extracted. Layers of a stream are staged *speculatively*, before it is
- * known whether the archive's manifest names them, and taken later.
+ * The layers that one load or pull stages, from the first byte until they are published or discarded. The
+ * pool owns them: on any failure it stops what runs and removes what was extracted. Layers of a stream are
+ * staged *speculatively*, before it is known whether the archive's manifest names them, and taken later.
  */
 import { setMaxListeners } from 'node:events';
 import { abortError } from '../../core/abort.ts';
@@ -15,12 +15,15 @@ import { inLayer, layersTooLarge, notALayer, type LayerOrigin } from './layer-er
 import type { LayerContent, LayerMember } from './member.ts';
 
 /**
- * Bounds of one layer beside its bytes. 10 million entries are fifty times the largest distribution image; a path
- * must fit PATH_MAX; PAX records of 1 MiB are what dockerd reads too (Go's archive/tar).
+ * Limits of one layer besides its bytes. 10 million entries are fifty times the largest distribution image. A
+ * path must fit PATH_MAX. dockerd also reads PAX records of up to 1 MiB (Go's archive/tar).
  */
 export const DEFAULT_LIMITS = { maxEntries: 10_000_000, maxPathBytes: 4096, maxPaxBytes: 1024 * 1024 };
 
-/** The member cannot be a layer. That is no failure before it is taken: it may be another file of the archive. */
+/**
+ * The member cannot be a layer. This is an error only when the member is taken, because it may be another
+ * file of the archive.
+ */
 const NOT_A_LAYER: readonly ErrorCode[] = [
   'ERR_LAYER_INVALID',
   'ERR_LAYER_TRUNCATED',
@@ -34,11 +37,11 @@ export interface LayerPoolOptions extends LayerOrigin {
   readonly log: Pick<Logger, 'warn'>;
 }
 
-/** What a layer must turn out to be. */
+/** The digests that a layer must have. */
 export interface Expected {
   /** Unknown for archives that list no DiffIDs (before docker 1.10). */
   readonly diffId?: DiffID | undefined;
-  /** Of the bytes as they come. */
+  /** Describes the bytes as they come. */
   readonly blob?: Descriptor | undefined;
 }
 
@@ -62,18 +65,18 @@ export class LayerPool {
     this.#layers = layers;
     this.#options = options;
     this.signal = options.signal ? AbortSignal.any([options.signal, this.#stop.signal]) : this.#stop.signal;
-    // Every layer listens.
+    // Every layer adds a listener.
     setMaxListeners(0, this.signal);
   }
 
-  /** Fires when the load cannot succeed any more, or the caller's signal does. */
+  /** Fires when the load can no longer succeed, or the caller's signal fires. */
   readonly signal: AbortSignal;
 
   /**
-   * Stages a member that may or may not turn out to be a layer of an image. Resolves when it is staged, or known not to be a layer,
-   * which only {@link take} reports. `announced`: the digest in its name, if it has one.
-   * @throws {@link LayerstackError} what would fail whatever the member is: ERR_LIMIT_EXCEEDED, ERR_DIGEST_MISMATCH
-   * against the digest in its name, a full disk.
+   * Stages a member that may or may not be a layer of an image. Resolves when it is staged, or known not to
+   * be a layer; only {@link take} reports the latter. `announced` is the digest in its name, if it has one.
+   * @throws {@link LayerstackError} the errors that do not depend on what the member is: ERR_LIMIT_EXCEEDED,
+   *   ERR_DIGEST_MISMATCH against the digest in its name, a full disk.
    */
   async stageSpeculatively(member: LayerMember, source: LayerSource, announced?: Digest): Promise<void> {
     const staged = this.#stage(member, {}, (options) => this.#layers.stage(source, options));
@@ -87,12 +90,12 @@ export class LayerPool {
     }
   }
 
-  /** Whether its bytes are read already, or are being read. */
+  /** Returns whether the member's bytes are being read or have been read. */
   isBegun({ content }: LayerMember): boolean {
     return this.#firstCopies.has(content);
   }
 
-  /** Stages a member for a later {@link take}. For members that can be reopened. */
+  /** Stages a member for a later {@link take}. The member must be reopenable. */
   async peek(member: LayerMember): Promise<StagedLayer> {
     let first = this.#firstCopies.get(member.content);
     if (!first) {
@@ -103,9 +106,10 @@ export class LayerPool {
   }
 
   /**
-   * A staged copy of a member, each time another one.
-   * @param onBytes - called with how much has been read, where it is read now
-   * @throws {@link LayerstackError} ERR_DIGEST_MISMATCH when it is not what was `expected`, and all that staging throws.
+   * Returns a staged copy of a member, a different one at each call.
+   * @param onBytes - called with the number of bytes read, if this call reads them
+   * @throws {@link LayerstackError} ERR_DIGEST_MISMATCH when the layer is not the `expected` one, and all
+   *   errors of staging.
    */
   async take(
     member: LayerMember,
@@ -138,7 +142,7 @@ export class LayerPool {
     }
   }
 
-  /** Stops everything for this reason, unless it stopped before. Returns the first reason. */
+  /** Stops everything for this reason, unless it has stopped before. Returns the first reason. */
   fail(error: unknown): unknown {
     if (!this.#stop.signal.aborted) {
       this.#failure = this.#options.signal?.aborted ? abortError(this.#options.signal) : error;
@@ -152,12 +156,14 @@ export class LayerPool {
     if (this.#stop.signal.aborted) throw this.#failure;
   }
 
-  /** From now on the layers belong to the store. */
+  /** Hands these layers over to the store, which owns them from now on. */
   published(staged: Iterable<StagedLayer>): void {
     for (const layer of staged) this.#owned.delete(layer);
   }
 
-  /** Stops what runs and discards what was not published. Resolves when nothing of it is left. */
+  /**
+   * Stops all work and discards the layers that were not published. Resolves when their files are removed.
+   */
   async close(): Promise<void> {
     this.#stop.abort(this.#failure ?? new LayerstackError('ERR_ABORTED', 'the load is over'));
     await Promise.allSettled(this.#running);
@@ -165,7 +171,8 @@ export class LayerPool {
       try {
         await this.#layers.discard(staged);
       } catch (error) {
-        // The next writer's start removes it; the reason why the load failed must not be lost for it.
+        // The next writer removes it at its start. This error must not replace the reason why the load
+        // failed.
         this.#options.log.warn('a staged layer could not be removed', { cacheId: staged.cacheId, error });
       }
     }
@@ -195,7 +202,7 @@ export class LayerPool {
     }
   }
 
-  /** Runs one staging with its limits, progress and context in errors. */
+  /** Runs one staging with its limits and progress, and adds the context to its errors. */
   #stage(
     member: LayerMember,
     expected: Expected,
@@ -239,7 +246,7 @@ export class LayerPool {
     };
     const running = run();
     this.#running.add(running);
-    // Whoever waits for it hears of a failure; it must not end the process while nobody does yet.
+    // The caller that waits for it gets the failure. Until one waits, the failure must not end the process.
     running.catch(() => undefined).finally(() => this.#running.delete(running));
     return running;
   }

@@ -1,28 +1,33 @@
-/** What holds a layer's bytes, compressed or not: a member of an archive, or a blob of a registry. */
+/** The source of a layer's bytes, compressed or not: a member of an archive, or a blob of a registry. */
 import type { LayerPhase } from '../../core/progress.ts';
 import type { LayerSource } from '../../layer/store.ts';
 
 /** A layer's bytes, ready to be staged. */
 export interface OpenLayer {
   readonly source: LayerSource;
-  /** Whether opening it once more may give better bytes, after staging has failed with `error`. Default: no. */
+  /**
+   * Returns whether a new opening may give better bytes, after staging has failed with `error`. Default: no.
+   */
   readonly again?: (error: unknown) => Promise<boolean>;
   close(): Promise<void>;
 }
 
 export interface LayerContent {
-  /** Bytes as they come. */
+  /** Bytes as they come, compressed or not. */
   readonly size: number;
-  /** Opens the content to be staged, any number of times. Absent for a member of a stream, whose bytes have passed by. */
+  /**
+   * Opens the content for staging, any number of times. Absent for a member of a stream, which cannot be read
+   * again.
+   */
   readonly open?: () => Promise<OpenLayer>;
-  /** Its bytes cost more than a copy of what was staged of them, as those of a download do. Default: false. */
+  /** Reading the bytes again costs more than copying the staged layer, as for a download. Default: false. */
   readonly openOnce?: boolean;
-  /** What is being done with the content, of which so many bytes were taken. */
+  /** Returns the phase of the work when `current` bytes have been taken. */
   readonly phase?: (current: number) => LayerPhase;
 }
 
 export interface LayerMember {
-  /** As messages call it: what the manifest calls it. */
+  /** The name in messages, as the manifest writes it. */
   readonly name: string;
   readonly content: LayerContent;
 }

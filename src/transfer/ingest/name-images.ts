@@ -6,9 +6,9 @@ import { parentsFirst, type PlannedImage } from './planned.ts';
 
 export interface LoadedImage {
   readonly id: ImageID;
-  /** Familiar names that point to it now, in the archive's order. */
+  /** Familiar names that point to the image now, in the archive's order. */
   readonly references: readonly string[];
-  /** False where the store had it. */
+  /** False where the store already had the image. */
   readonly created: boolean;
 }
 
@@ -18,8 +18,8 @@ export interface NamedImages {
 }
 
 /**
- * Writes the configs, parents before children, then points all names to them in one rewrite. Where the archive gives one
- * name to two images the later has it.
+ * Writes the configs, parents before children, then points all names to them in one rewrite. If the archive
+ * gives one name to two images, the later image gets it.
  */
 export async function nameImages(
   store: Pick<ImageStore, 'add'>,

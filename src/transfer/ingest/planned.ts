@@ -1,4 +1,4 @@
-/** The images that an archive or a registry holds, whatever the format: what there is to do before anything is published. */
+/** The plan: the images that an archive or a registry holds, in any format, before anything is published. */
 import { isDeepStrictEqual } from 'node:util';
 import type { Descriptor } from '../../core/descriptor.ts';
 import type { DiffID, ImageID } from '../../core/digest.ts';
@@ -12,7 +12,7 @@ import type { LayerMember } from './member.ts';
 export interface PlannedLayer {
   readonly member: LayerMember;
   readonly diffId: DiffID;
-  /** Where a manifest says what the member's bytes are. */
+  /** The descriptor of the member's bytes, where a manifest has one. */
   readonly blob?: Descriptor;
 }
 
@@ -20,11 +20,11 @@ export interface PlannedImage {
   readonly config: ImageConfig;
   /** Bottom to top, as many as the config has DiffIDs. */
   readonly layers: readonly PlannedLayer[];
-  /** Each with a tag. */
+  /** Names, each with a tag. */
   readonly references: readonly Reference[];
-  /** An image that comes with it. */
+  /** The parent, if it comes with the image. */
   readonly parent?: ImageID | undefined;
-  /** Only a parent of others, not an image that was asked for. */
+  /** True for an image that is only a parent of others and was not asked for. */
   readonly intermediate?: boolean;
 }
 
@@ -57,7 +57,10 @@ export function planImage(
   return { config, layers: layers.map((layer, index) => ({ ...layer, diffId: diffIds[index] as DiffID })) };
 }
 
-/** By its bytes, which an archive's reader gives again as the same: thousands of manifest items may name one config of megabytes. */
+/**
+ * Parsed configs by their bytes. An archive's reader returns the same array for the same member, and
+ * thousands of manifest items may name one config of megabytes.
+ */
 const configs = new WeakMap<Uint8Array, ImageConfig>();
 
 function configOf(raw: Uint8Array): ImageConfig {
@@ -66,7 +69,7 @@ function configOf(raw: Uint8Array): ImageConfig {
   return config;
 }
 
-/** Runs a parser; its errors get the archive and the member. */
+/** Runs a parser, and adds the archive and the member to its errors. */
 export function inMember<T>(sourceName: string, member: string, parse: () => T): T {
   try {
     return parse();
@@ -79,7 +82,7 @@ export function inMember<T>(sourceName: string, member: string, parse: () => T):
   }
 }
 
-/** Images that come several times (one for each name, say) as one with all the names. */
+/** Merges images that appear several times (for example once for each name) to one with all the names. */
 export function mergeImages(images: readonly PlannedImage[]): PlannedImage[] {
   const byId = new Map<ImageID, { image: PlannedImage; references: Map<string, Reference> }>();
   for (const image of images) {
@@ -96,7 +99,7 @@ export function mergeImages(images: readonly PlannedImage[]): PlannedImage[] {
 }
 
 /**
- * The images that run on the platform.
+ * Returns the images that run on the platform.
  *
  * @throws {@link LayerstackError} ERR_PLATFORM_NOT_FOUND when none does.
  */
@@ -133,10 +136,10 @@ export function noPlatform(
 }
 
 /**
- * Keeps of each `parent` what dockerd keeps: one in the same archive.
+ * Keeps the parents that dockerd keeps: those in the same archive.
  *
- * @throws {@link LayerstackError} ERR_MANIFEST_INVALID for a parent whose history is not the child's but for the last
- * step (or both empty).
+ * @throws {@link LayerstackError} ERR_MANIFEST_INVALID for a parent whose history is not the child's history
+ *   without its last step (unless both are empty).
  */
 export function linkParents(sourceName: string, images: readonly PlannedImage[]): PlannedImage[] {
   const byId = new Map(images.map((image) => [image.config.id, image]));
@@ -159,7 +162,10 @@ function isParent(parent: ImageConfig, child: ImageConfig): boolean {
   return isDeepStrictEqual(parent.history, child.history.slice(0, -1));
 }
 
-/** The same images, each after its parent. A loop (which takes images without history) is cut where it closes. */
+/**
+ * Orders the images, each after its parent. A loop, which only images without history can form, is cut where
+ * it closes.
+ */
 export function parentsFirst(images: readonly PlannedImage[]): PlannedImage[] {
   const waiting = new Map(images.map((image) => [image.config.id, image]));
   const ordered: PlannedImage[] = [];
@@ -178,7 +184,10 @@ export function parentsFirst(images: readonly PlannedImage[]): PlannedImage[] {
   });
 }
 
-/** What BuildKit puts beside images: provenance and bills of materials. */
+/**
+ * Returns whether the descriptor is for a document that BuildKit adds to images: provenance or a bill of
+ * materials.
+ */
 export function isAttestation({ platform, annotations }: Descriptor): boolean {
   return (
     platform?.os === 'unknown' || annotations?.get('vnd.docker.reference.type') === 'attestation-manifest'

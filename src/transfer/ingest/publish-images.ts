@@ -1,7 +1,7 @@
 /**
- * What load and pull have in common once their images are known: the layers that the store lacks are staged, all are
- * published, and only then come the configs and names. Locks are taken in the order pins, layers, references; a pull holds
- * those of `pulls` before.
+ * The common last part of load and pull, once the images are known. It stages the layers that the store
+ * lacks, publishes all layers, and only then writes the configs and names. Locks are taken in the order pins,
+ * layers, references; a pull holds its `pulls` locks before these.
  */
 import type { DiffID } from '../../core/digest.ts';
 import type { OnProgress } from '../../core/progress.ts';
@@ -12,15 +12,15 @@ import type { PlannedImage } from './planned.ts';
 import { pinLayers, stageLayers } from './stage-layers.ts';
 import type { Writeback } from '../../layer/writeback.ts';
 
-/** Far above any image, yet it ends a bomb before it fills a large disk. */
+/** Far above the size of any image, yet it stops a bomb before it fills a large disk. */
 export const DEFAULT_MAX_BYTES = 1024 ** 4;
 
-/** Something of a layer could not be stored as it was. */
+/** A part of a layer that could not be stored unchanged. */
 export interface LayerWarning {
   readonly code: string;
   readonly message: string;
   readonly diffId: DiffID;
-  /** Of the layer. */
+  /** Name of the layer. */
   readonly member: string;
 }
 
@@ -43,8 +43,9 @@ export interface Published<T> {
 }
 
 /**
- * The layers of the images are in the store, durably, and `record`, which stores what refers to them, has run.
- * @throws {@link LayerstackError} what staging and publishing throw; after an error of staging the store is as it was.
+ * Publishes the layers of the images, and then runs `record`, which stores the images that refer to them.
+ * @throws {@link LayerstackError} the errors of staging and publishing. After an error of staging the store
+ *   is unchanged.
  */
 export async function publishImages<T>(
   layers: Pick<LayerStore, 'findAll' | 'publish' | 'pin'>,

@@ -1,4 +1,4 @@
-/** From planned images to stacks of layers that can be published. */
+/** Turns planned images into stacks of layers that can be published. */
 import { chainIds, type ChainID } from '../../core/digest.ts';
 import type { OnProgress } from '../../core/progress.ts';
 import { Tally } from '../../core/tally.ts';
@@ -9,13 +9,13 @@ import type { LayerPool } from './layer-pool.ts';
 export interface StagedImages {
   /** The layers of each image, bottom to top. */
   readonly stacks: readonly (readonly (StagedLayer | Layer)[])[];
-  /** Those that the store did not have, each once. */
+  /** The layers that the store did not have, each once. */
   readonly fresh: readonly StagedLayer[];
 }
 
 /**
- * Keeps what the store has of these images, and what it will have, from being collected until it is released. Pinning
- * the topmost layer that is there is enough: it keeps those below it.
+ * Keeps the present and future layers of these images from being collected until the pin is released. It pins
+ * only the topmost layer that is present, which keeps those below it.
  */
 export async function pinLayers(
   layers: Pick<LayerStore, 'findAll' | 'pin'>,
@@ -33,8 +33,8 @@ export async function pinLayers(
 }
 
 /**
- * Stages what the store lacks, all in parallel; what it has is not read. The same layer on two chains is two layers of
- * the store, an equal chain of two images one.
+ * Stages the layers that the store lacks, all in parallel, and reads no other layers. The same layer on two
+ * chains is two layers of the store. An equal chain of two images is one.
  */
 export async function stageLayers(
   layers: Pick<LayerStore, 'findAll'>,

@@ -1,7 +1,7 @@
 /**
- * Puts the layers of one pull into the blob archive, compressed as they come (image/blob-archive.ts). Their blobs are written
- * while they are extracted, and committed when extracting has found their digests right. Blobs of layers that the store has already
- * are fetched for the archive, and inflated once to see that they are those layers.
+ * Puts the compressed layers of one pull into the blob archive (image/blob-archive.ts). A blob is written
+ * while its layer is extracted, and committed when extraction has verified its digests. If the store already
+ * has a layer, its blob is fetched for the archive, and inflated once to check that it is that layer.
  */
 import { createHash } from 'node:crypto';
 import { throwIfAborted } from '../../core/abort.ts';
@@ -18,14 +18,14 @@ import type { PullSource } from './source.ts';
 export interface BlobRecorderOptions {
   readonly signal: AbortSignal;
   readonly onProgress: OnProgress | undefined;
-  /** Uncompressed bytes of a layer. */
+  /** Maximum uncompressed bytes of a layer. */
   readonly maxBytes: number;
   readonly caps: Pick<Capabilities, 'zstd'>;
-  /** Whether the blob is known to be this layer. */
+  /** Returns whether the blob is known to be this layer. */
   readonly isKnown: (blob: Descriptor, diffId: DiffID) => Promise<boolean>;
 }
 
-/** A layer, and what its manifest says that it comes as. */
+/** A layer, with its blob as the manifest describes it. */
 interface RecordedLayer {
   readonly diffId: DiffID;
   readonly blob?: Descriptor | undefined;
@@ -43,7 +43,7 @@ export class BlobRecorder implements AsyncDisposable {
     this.#options = options;
   }
 
-  /** The same chunks, recorded as they pass. */
+  /** Passes the chunks on, and records them. */
   async *recorded(
     blob: Descriptor,
     chunks: AsyncIterable<Uint8Array>,
@@ -58,9 +58,10 @@ export class BlobRecorder implements AsyncDisposable {
   }
 
   /**
-   * The blobs of these layers are in the archive, durably. The caller has verified all layers whose bytes were recorded.
-   * @throws {@link LayerstackError} ERR_NO_SPACE; ERR_DIGEST_MISMATCH where a blob is another layer than the store has in
-   *   its place; and what fetching the others throws.
+   * Commits the blobs of these layers to the archive, durably. The caller has verified all layers whose bytes
+   * were recorded.
+   * @throws {@link LayerstackError} ERR_NO_SPACE; ERR_DIGEST_MISMATCH where a blob is not the layer that the
+   *   store has in its place; and the errors of fetching the other blobs.
    */
   async complete(layers: readonly RecordedLayer[]): Promise<void> {
     const read = new Set(this.#drafts.keys());
@@ -71,14 +72,14 @@ export class BlobRecorder implements AsyncDisposable {
       if (!blob || checked.has(`${blob.digest} ${diffId}`)) continue;
       checked.add(`${blob.digest} ${diffId}`);
       if (!this.#archive.has(blob)) await this.#fetch(blob);
-      // A blob that was read is the layer that it was read for, and no other.
+      // A recorded blob is verified only as the layer that it was read for.
       const isOne = layers.every((layer) => layer.blob?.digest !== blob.digest || layer.diffId === diffId);
       if (read.has(blob.digest) && isOne) continue;
       if (!(await this.#options.isKnown(blob, diffId))) await this.#check(blob, diffId);
     }
   }
 
-  /** Removes what was not committed. */
+  /** Removes the drafts that were not committed. */
   async close(): Promise<void> {
     const drafts = [...this.#drafts.values()];
     this.#drafts.clear();
@@ -89,7 +90,7 @@ export class BlobRecorder implements AsyncDisposable {
     return this.close();
   }
 
-  /** A push sends the blob in the layer's place, so it must be that layer, compressed. */
+  /** Checks that the blob is that layer, compressed, because a push sends the blob in place of the layer. */
   async #check(blob: Descriptor, diffId: DiffID): Promise<void> {
     const { signal, maxBytes, caps } = this.#options;
     const { compression, bytes } = await sniff(this.#archive.read(blob));
@@ -111,7 +112,7 @@ export class BlobRecorder implements AsyncDisposable {
     );
   }
 
-  /** Where the bytes are wrong, asks the next source as long as there is one. */
+  /** Fetches the blob. If the bytes are wrong, it asks the next source, until none is left. */
   async #fetch(blob: Descriptor): Promise<void> {
     for (;;) {
       const download = this.#download(blob);

@@ -1,4 +1,7 @@
-/** An image's config out of its registry: small, held in memory, verified. */
+/**
+ * Fetches an image's config from its registry. A config is small, so it is held in memory. Its digest is
+ * verified.
+ */
 import { isConfigType, type Descriptor } from '../../core/descriptor.ts';
 import { digestOf } from '../../core/digest.ts';
 import { LayerstackError } from '../../core/errors.ts';
@@ -7,10 +10,11 @@ import { Download } from './download.ts';
 import type { PullSource } from './source.ts';
 
 /**
- * The bytes that the descriptor names.
+ * Returns the bytes that the descriptor names.
  * @param sourceName the reference, for messages
- * @throws {@link LayerstackError} ERR_LIMIT_EXCEEDED before anything is fetched; ERR_DIGEST_MISMATCH; ERR_MANIFEST_INVALID where its
- *   media type says nothing and it is no image's; what a {@link Download} throws.
+ * @throws {@link LayerstackError} ERR_LIMIT_EXCEEDED before anything is fetched; ERR_DIGEST_MISMATCH;
+ *   ERR_MANIFEST_INVALID where the media type says nothing and the config is not an image's; the errors of a
+ *   {@link Download}.
  */
 export async function fetchConfig(
   source: PullSource,

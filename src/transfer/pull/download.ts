@@ -1,7 +1,7 @@
 /**
- * The bytes of one blob, in order and complete: what an earlier pull has left of it from disk, the rest from the registry, on a
- * new connection from where the last one broke. Whoever reads them verifies them, all of them, by their digest; here only their
- * number is known to be right.
+ * Yields the bytes of one blob, in order and complete. The bytes that an earlier pull has left come from
+ * disk, the rest from the registry. When a connection breaks, a new one continues from there. The reader must
+ * verify all bytes by their digest; this file checks only their number.
  */
 import { pause, throwIfAborted } from '../../core/abort.ts';
 import type { Descriptor } from '../../core/descriptor.ts';
@@ -13,15 +13,17 @@ import type { PullSource } from './source.ts';
 
 export interface DownloadOptions {
   readonly signal: AbortSignal;
-  /** What an earlier pull has left, and where bytes are kept for the next one. */
+  /** The bytes that an earlier pull has left; new bytes are recorded there for the next pull. */
   readonly partial?: Partial | undefined;
-  /** The caller has so many bytes already: `bytes` begins behind them. Default 0. */
+  /** Number of bytes that the caller already has: `bytes` begins behind them. Default 0. */
   readonly have?: number | undefined;
-  /** Before each new connection, how long it is waited for and why. `current`: bytes so far. */
+  /** Called before each new connection, with the wait and its reason. `current`: bytes so far. */
   readonly onRetry?: ((current: number, delayMs: number, error: LayerstackError) => void) | undefined;
 }
 
-/** Broken connections of one blob, each after some bytes; real ones break a few times in gigabytes. */
+/**
+ * Maximum broken connections of one blob, each after some bytes; real ones break a few times in gigabytes.
+ */
 const MAX_BREAKS = 200;
 
 /** A blob being downloaded. */
@@ -44,9 +46,10 @@ export class Download {
   }
 
   /**
-   * Its bytes; to be asked for once.
-   * @throws {@link LayerstackError} (while iterating) ERR_DIGEST_MISMATCH for a blob that is longer than its descriptor says;
-   *   ERR_REGISTRY_UNAVAILABLE after the last attempt; ERR_ABORTED; what `openBlob` throws.
+   * Yields the blob's bytes. May be called once.
+   * @throws {@link LayerstackError} (while iterating) ERR_DIGEST_MISMATCH for a blob that is longer than its
+   *   descriptor says; ERR_REGISTRY_UNAVAILABLE after the last attempt; ERR_ABORTED; the errors of
+   *   `openBlob`.
    */
   async *bytes(): AsyncGenerator<Uint8Array, void, undefined> {
     const { partial, signal } = this.#options;
@@ -63,22 +66,25 @@ export class Download {
     yield* this.#fetch(size);
   }
 
-  /** The bytes were wrong. True: the server that sent the last of them is not asked again, and there is another. */
+  /**
+   * Reports wrong bytes. Returns true if the server that sent the last of them is not asked again and another
+   * one exists.
+   */
   distrust(): boolean {
     return this.#distrust();
   }
 
-  /** No more bytes are asked for: writes those that the next pull may resume from and that are still in memory. */
+  /** Ends the download: writes the bytes that are still in memory and from which the next pull may resume. */
   async flush(): Promise<void> {
     if (this.#have < this.#blob.size) await this.#recorder?.flush();
   }
 
-  /** The bytes were wrong: the next pull must not resume from them. */
+  /** Discards the recorded bytes because they were wrong: the next pull must not resume from them. */
   async discard(): Promise<void> {
     await this.#recorder?.discard();
   }
 
-  /** The bytes up to `end`, from the registry. */
+  /** Yields the bytes up to `end`, from the registry. */
   async *#fetch(end: number): AsyncGenerator<Uint8Array, void, undefined> {
     const { signal, onRetry } = this.#options;
     for (let fruitless = 0; this.#have < end;) {
@@ -89,7 +95,7 @@ export class Download {
         yield* this.#pass(skipping(opened.body, before - opened.start), end);
       } catch (error) {
         throwIfAborted(signal);
-        // All is there: how the connection ended is of no interest.
+        // The blob is complete, so the error at the end of the connection does not matter.
         if (this.#have === end && isRetryable(error)) return;
         fruitless = this.#have > before ? 1 : fruitless + 1;
         const delayMs =
@@ -101,7 +107,7 @@ export class Download {
     }
   }
 
-  /** Passes on a body's bytes up to `end`, and keeps them where they are the last that are missing. */
+  /** Passes on a body's bytes up to `end`. Records them if they are the last missing part of the blob. */
   async *#pass(body: AsyncIterable<Uint8Array>, end: number): AsyncGenerator<Uint8Array, void, undefined> {
     const { size } = this.#blob;
     let asked = performance.now();
@@ -143,7 +149,7 @@ export class Download {
   }
 }
 
-/** The chunks without their first `skip` bytes: a server may ignore where it was asked to begin. */
+/** Skips the first `skip` bytes: a server may ignore the requested offset. */
 async function* skipping(body: AsyncIterable<Uint8Array>, skip: number): AsyncGenerator<Uint8Array> {
   let left = skip;
   for await (const chunk of body) {

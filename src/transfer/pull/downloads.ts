@@ -1,6 +1,6 @@
 /**
- * The layers of one pull as the pool takes them: each is opened when it is its turn, at most so many at once, and resumes from
- * what earlier pulls have left of it. They own the partials until they are closed.
+ * The layers of one pull as the pool takes them. A limited number of them is open at once; each resumes from
+ * the bytes that earlier pulls have left. This class owns the partials until it is closed.
  */
 import type { Descriptor } from '../../core/descriptor.ts';
 import type { Digest } from '../../core/digest.ts';
@@ -23,10 +23,13 @@ export interface LayerDownloadsOptions {
   readonly recorder?: BlobRecorder | undefined;
 }
 
-/** Fetching less than this again takes no longer than keeping it. */
+/** Fetching fewer bytes than this again takes no longer than keeping them. */
 const MIN_PARTIAL_BYTES = 1024 * 1024;
 
-/** Staging fails with these for what the bytes are, not for how they came: no pull may resume from them. */
+/**
+ * Staging fails with these codes because of the bytes, not because of the transfer. No pull may resume from
+ * such bytes.
+ */
 const BAD_BYTES: readonly ErrorCode[] = [
   'ERR_DIGEST_MISMATCH',
   'ERR_LAYER_INVALID',
@@ -44,7 +47,7 @@ export class LayerDownloads implements AsyncDisposable {
   readonly #partials = new Map<Digest, Promise<Partial | undefined>>();
   readonly #transfers = new Set<Download>();
   #closed = false;
-  /** Which bytes of each layer were there when it was opened. */
+  /** The range of each layer's bytes that was on disk when the layer was opened. */
   readonly #resumed = new Map<Digest, { readonly start: number; readonly end: number }>();
 
   constructor(source: PullSource, options: LayerDownloadsOptions) {
@@ -53,7 +56,7 @@ export class LayerDownloads implements AsyncDisposable {
     this.#slots = new Slots(options.maxConcurrent);
   }
 
-  /** The layer that this blob is; a blob that several layers are is fetched once. */
+  /** Returns the layer of this blob. A blob that is several layers is fetched once. */
   member(blob: Descriptor): LayerMember {
     let content = this.#contents.get(blob.digest);
     if (!content) {
@@ -68,18 +71,18 @@ export class LayerDownloads implements AsyncDisposable {
     return { name: blob.digest, content };
   }
 
-  /** Removes what was kept of the layers: all of them are staged, so no pull has to resume them. */
+  /** Removes the partials of the layers. All layers are staged, so no pull has to resume them. */
   async removePartials(): Promise<void> {
     for (const partial of this.#partials.values()) await (await partial)?.remove();
   }
 
-  /** Keeps what has come of each layer for the next pull. */
+  /** Keeps the downloaded bytes of each layer for the next pull. */
   async close(): Promise<void> {
     this.#closed = true;
     await Promise.all([...this.#transfers].map((transfer) => transfer.flush()));
     const partials = [...this.#partials.values()];
     this.#partials.clear();
-    // One that could not be opened has failed the pull already.
+    // A partial that could not be opened has already failed the pull.
     await Promise.all(partials.map(async (partial) => (await partial.catch(() => undefined))?.close()));
   }
 
@@ -93,7 +96,10 @@ export class LayerDownloads implements AsyncDisposable {
     return current > start && current <= end ? 'verifying' : 'downloading';
   }
 
-  /** Resolves when the first bytes are there, so that a slot of the store is not taken for one that has none. */
+  /**
+   * Opens a layer. Resolves when its first bytes are there, so that a layer without bytes does not occupy a
+   * slot of the store.
+   */
   async #open(blob: Descriptor): Promise<OpenLayer> {
     const { signal, onProgress } = this.#options;
     const slot = await this.#slots.take(signal);
@@ -121,7 +127,7 @@ export class LayerDownloads implements AsyncDisposable {
         },
         close: async () => {
           slot.release();
-          // Not awaited: what it waits for may never come.
+          // Not awaited: the generator may wait for bytes that never come.
           bytes.return().catch(() => undefined);
           await transfer.flush();
           this.#transfers.delete(transfer);

@@ -1,6 +1,6 @@
 /**
- * The layers of one image on their way from the registry into the store: downloaded, archived where that is asked for, staged and
- * brought to disk side by side, then published.
+ * Brings the layers of one image from the registry into the store. Layers are downloaded, archived if that is
+ * asked for, staged and written back to disk in parallel, then published.
  */
 import type { Descriptor } from '../../core/descriptor.ts';
 import type { OnProgress } from '../../core/progress.ts';
@@ -15,7 +15,7 @@ import { LayerDownloads } from './downloads.ts';
 import type { PullContext } from './options.ts';
 import { isKnownAs } from './record.ts';
 
-/** As docker's daemon. */
+/** The default of docker's daemon. */
 const DEFAULT_DOWNLOADS = 3;
 
 export class LayerFetch {
@@ -25,7 +25,10 @@ export class LayerFetch {
   readonly #downloads: LayerDownloads;
   readonly #writeback: Writeback;
   #onStaged: () => void = () => undefined;
-  /** Resolves when every layer is staged: from then on an abort is obeyed by what runs, and not at once. */
+  /**
+   * Resolves when every layer is staged. Afterwards an abort does not reject at once; the running work obeys
+   * it.
+   */
   readonly staged = new Promise<void>((resolve) => (this.#onStaged = resolve));
 
   /** @param sourceName the reference, for messages */
@@ -63,27 +66,30 @@ export class LayerFetch {
     this.#writeback = new Writeback(root.layout.root, (error) => this.#pool.fail(error));
   }
 
-  /** Fires when the pull cannot succeed any more, or the caller's signal does. */
+  /** Fires when the pull can no longer succeed, or the caller's signal fires. */
   get signal(): AbortSignal {
     return this.#pool.signal;
   }
 
-  /** Whether the layers are archived as they come. */
+  /** Whether the layers' blobs are archived as they come. */
   get archives(): boolean {
     return this.#recorder !== undefined;
   }
 
-  /** Stops everything for this reason, unless it stopped before. Returns the first reason. */
+  /** Stops everything for this reason, unless it has stopped before. Returns the first reason. */
   fail(error: unknown): unknown {
     return this.#pool.fail(error);
   }
 
-  /** The layer that this blob is. */
+  /** Returns the layer of this blob. */
   member(blob: Descriptor): LayerMember {
     return this.#downloads.member(blob);
   }
 
-  /** The layers' content is fetched and published, and `record`, which stores what refers to them, has run. */
+  /**
+   * Fetches and publishes the layers' content, then runs `record`, which stores the image that refers to
+   * them.
+   */
   publish<T>(
     image: PlannedImage,
     onProgress: OnProgress | undefined,
@@ -110,8 +116,8 @@ export class LayerFetch {
   }
 
   /**
-   * Ends everything when it is disposed, once `work` is over. After an abort only the downloads end at once, and what came of them
-   * stays for the next pull; the rest ends in the background.
+   * Returns a disposable that ends everything once `work` is over. After an abort it waits only for the end
+   * of the downloads, whose bytes stay for the next pull; the rest ends in the background.
    */
   cleanupAfter(work: Promise<unknown>): AsyncDisposable {
     const { root, layers } = this.#context.stores;

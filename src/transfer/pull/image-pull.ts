@@ -1,14 +1,14 @@
 /**
- * One image from its registry into the store. In order:
+ * Pulls one image from its registry into the store, in this order:
  *
- *   1. its manifest is found and checked, its config read (resolve.ts)
- *   2. the layers that the store lacks are fetched, each once among all processes, verified and staged in one pass (fetch.ts)
- *   3. the layers are published
- *   4. its config, the manifest and the names `name:tag` and `name@digest` are written in one change (record.ts)
+ *   1. find and check its manifest, read its config (resolve.ts)
+ *   2. fetch the missing layers, each once among all processes; verify and stage each in one pass (fetch.ts)
+ *   3. publish the layers
+ *   4. write its config, the manifest and the names `name:tag` and `name@digest` in one change (record.ts)
  *
- * A failure before 3 leaves the store as it was, but for what was downloaded.
+ * A failure before step 3 leaves the store unchanged, except for downloaded bytes.
  *
- * Locks, in this order: `pulls` of the image, `pulls` of the layers that are missing, pins, then as publishing takes them.
+ * Locks, in this order: `pulls` of the image, `pulls` of the missing layers, pins, the locks of publishing.
  */
 import { unlessAborted } from '../../core/abort.ts';
 import { canonicalName, formatReference, type Reference } from '../../core/reference.ts';
@@ -88,7 +88,7 @@ export class ImagePull {
     return this.#report({ images: [pulled], notices: [...result.notices, ...notices], warnings }, pulled);
   }
 
-  /** The `pulls` locks of these objects; where another has one of them, its pull is waited for. */
+  /** Takes the `pulls` locks of these objects. Waits for other pulls that hold one of them. */
   async #lock(keys: readonly string[], signal: AbortSignal): Promise<Lock> {
     const { locks } = this.#context.stores.root;
     const tried = locks.tryEach('pulls', keys);

@@ -1,6 +1,7 @@
 /**
- * Blobs on their way into an OCI layout: `blobs/sha256/<hex>` has only files that are complete, synced and verified; what has
- * come of others is in `.layerstack-partial/<hex>`, from where the next pull goes on.
+ * Writes blobs to an OCI layout. `blobs/sha256/<hex>` holds only files that are complete, synced and
+ * verified. The bytes of unfinished blobs are in `.layerstack-partial/<hex>`, from which the next pull
+ * resumes.
  */
 import { createHash, type Hash } from 'node:crypto';
 import { constants } from 'node:fs';
@@ -23,7 +24,7 @@ export interface LayoutBlobsOptions {
 
 const BLOBS = 'blobs/sha256';
 const PARTIALS = '.layerstack-partial';
-/** What native code writes before it renames it to one of the layout's files. */
+/** Temporary files that native code renames to files of the layout. */
 export const TEMPORARY = /^\.tmp-(?:oci-layout|index\.json|[0-9a-f]{64})\d+$/;
 const CHUNK_BYTES = 512 * 1024;
 
@@ -31,7 +32,7 @@ export class LayoutBlobs {
   readonly #directory: string;
   readonly #options: LayoutBlobsOptions;
 
-  /** @param directory the layout's, absolute */
+  /** @param directory the layout's directory, absolute */
   constructor(directory: string, options: LayoutBlobsOptions) {
     this.#directory = directory;
     this.#options = options;
@@ -56,13 +57,15 @@ export class LayoutBlobs {
     }
   }
 
-  /** All is there: names are synced, and where parts were is removed unless it holds some of others. */
+  /**
+   * Syncs the names of the blobs. Removes the directory of partials, unless it holds partials of other blobs.
+   */
   async finish(): Promise<void> {
     await this.#batch([{ op: 'fsync', path: BLOBS }]);
     await rmdir(join(this.#directory, PARTIALS)).catch(() => undefined);
   }
 
-  /** A document's bytes, where they are there and intact. */
+  /** Returns a document's bytes if the layout has them intact. */
   async document({ digest, size }: Pick<Descriptor, 'digest' | 'size'>): Promise<Uint8Array | undefined> {
     const file = await unlessMissing(open(this.#path(digest), constants.O_RDONLY | constants.O_NOFOLLOW));
     if (!file) return undefined;
@@ -76,15 +79,16 @@ export class LayoutBlobs {
     }
   }
 
-  /** Puts a small blob there, durably once {@link finish} has run. */
+  /** Writes a small blob. It is durable once {@link finish} has run. */
   async put(bytes: Uint8Array): Promise<void> {
     const path = `${BLOBS}/${hexOf(digestOf(bytes))}`;
     await this.#batch([{ op: 'replace', path, data: bytes, mode: 0o644 }]);
   }
 
   /**
-   * The blob is there, verified. Resolves with the bytes that were fetched for it.
-   * @throws {@link LayerstackError} ERR_DIGEST_MISMATCH, ERR_NO_SPACE, ERR_ABORTED, and what the registry makes go wrong.
+   * Fetches a blob and verifies it. Resolves with the number of bytes fetched.
+   * @throws {@link LayerstackError} ERR_DIGEST_MISMATCH, ERR_NO_SPACE, ERR_ABORTED, and the errors of the
+   *   registry.
    */
   async fetch(source: PullSource, blob: Descriptor): Promise<number> {
     const layer = { member: blob.digest, blob: blob.digest, total: blob.size };
@@ -96,7 +100,7 @@ export class LayoutBlobs {
     const file = await open(path, constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW, 0o644);
     try {
       let fetched = 0;
-      // What an earlier pull has left may be what is wrong, and then what each of the mirrors sends.
+      // The bytes of an earlier pull may be wrong, and then those of each mirror.
       for (let intact = false; !intact;) {
         const tried = await this.#complete(source, blob, file, path).catch((error: unknown) => {
           throw spaceError(error, this.#directory);
@@ -115,7 +119,10 @@ export class LayoutBlobs {
     }
   }
 
-  /** Fetches the rest of a partial. Where it is not `intact`, it is empty now, and there is another way to get its bytes. */
+  /**
+   * Fetches the rest of a partial. If the result is not `intact`, the partial is empty now, and another
+   * source exists.
+   */
   async #complete(
     source: PullSource,
     blob: Descriptor,
@@ -159,7 +166,7 @@ export class LayoutBlobs {
     );
   }
 
-  /** Whether the blob is complete and intact; what is not goes. */
+  /** Returns whether the blob is complete and intact. Removes it otherwise. */
   async #has(blob: Descriptor): Promise<boolean> {
     const path = this.#path(blob.digest);
     const file = await unlessMissing(open(path, constants.O_RDONLY | constants.O_NOFOLLOW));
@@ -175,7 +182,7 @@ export class LayoutBlobs {
     return false;
   }
 
-  /** Hashes what is in the file: its size; undefined where it has more than `limit` bytes. */
+  /** Hashes the file. Returns its size; undefined where it has more than `limit` bytes. */
   async #hashed(file: FileHandle, hash: Hash, limit: number): Promise<number | undefined> {
     for (let at = 0; ;) {
       throwIfAborted(this.#options.signal);

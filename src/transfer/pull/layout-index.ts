@@ -1,4 +1,7 @@
-/** An OCI layout's directory, and `index.json`, which names its images. Mirrors opencontainers/image-spec: image-layout.md. */
+/**
+ * Opens an OCI layout's directory, and reads and writes `index.json`, which names its images.
+ * Mirrors opencontainers/image-spec: image-layout.md.
+ */
 import { readdir, readFile, realpath, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { ANNOTATION_REF_NAME } from '../../core/descriptor.ts';
@@ -13,7 +16,7 @@ import { TEMPORARY } from './layout-blobs.ts';
 const MAX_INDEX_BYTES = 4 * 1024 * 1024;
 const OCI_LAYOUT = '{"imageLayoutVersion":"1.0.0"}';
 
-/** `index.json` of a layout, as far as it matters which of its entries stay. */
+/** The parts of a layout's `index.json` that decide which of its entries stay. */
 const layoutIndex = object({
   schemaVersion: optional(integer),
   manifests: optional(array(unknown)),
@@ -24,7 +27,7 @@ const layoutEntry = object({
 });
 
 /**
- * The canonical path of a directory that is made where it is missing.
+ * Returns the canonical path of a layout's directory. Makes the directory if it is missing.
  * @throws {@link LayerstackError} ERR_INVALID_ARGUMENT where it is neither empty nor an OCI layout.
  */
 export async function openLayout(directory: string): Promise<string> {
@@ -47,7 +50,7 @@ export async function openLayout(directory: string): Promise<string> {
   return path;
 }
 
-/** The entries of `index.json`; none where there is no such file. */
+/** Returns the entries of `index.json`; none where the file does not exist. */
 export async function readIndex(path: string): Promise<unknown[]> {
   const file = join(path, 'index.json');
   const stats = await unlessMissing(stat(file));
@@ -66,7 +69,10 @@ export async function readIndex(path: string): Promise<unknown[]> {
   return manifests;
 }
 
-/** Writes `index.json` with the entry in place of any of the same tag (or, without one, the same digest). */
+/**
+ * Writes `index.json` with the entry, which replaces any entry of the same tag (or, without a tag, the same
+ * digest).
+ */
 export async function writeIndex(
   path: string,
   before: readonly unknown[],

@@ -1,7 +1,8 @@
 /**
- * A registry's image, of all platforms, with the index that holds them together and what else it lists (attestations) -> an OCI
- * layout in a directory: `oci-layout`, `index.json` and blobs, all byte for byte as the registry has them. What is there already
- * is checked and not fetched again; `index.json`, which makes the image seen, is written last. Needs no store.
+ * Pulls a registry's image, of all platforms, into an OCI layout in a directory: `oci-layout`, `index.json`
+ * and blobs. This includes the index that lists the platforms, and its other entries (attestations). All
+ * documents and blobs are byte for byte as the registry has them. Present blobs are checked and not fetched
+ * again. `index.json`, which makes the image visible, is written last. No store is needed.
  * Mirrors opencontainers/image-spec: image-layout.md.
  */
 import { throwIfAborted } from '../../core/abort.ts';
@@ -18,9 +19,9 @@ import { MAX_NESTING, readDocument } from './resolve-manifest.ts';
 import type { PullSource } from './source.ts';
 
 export interface PullLayoutOptions {
-  /** Blobs fetched at once. Default 3. */
+  /** Maximum blobs fetched at once. Default 3. */
   readonly maxConcurrentDownloads?: number | undefined;
-  /** Bytes of all blobs together. Default 1 TiB. */
+  /** Maximum bytes of all blobs together. Default 1 TiB. */
   readonly maxBytes?: number | undefined;
   readonly signal?: AbortSignal | undefined;
   readonly onProgress?: OnProgress | undefined;
@@ -28,31 +29,32 @@ export interface PullLayoutOptions {
 
 export interface PulledLayout {
   readonly reference: string;
-  /** Of the index, or of the manifest where there is but one image. */
+  /** Digest of the index, or of the manifest where the reference names a single image. */
   readonly digest: Digest;
   readonly mediaType: string;
-  /** Manifests, those of attestations included. */
+  /** Number of manifests, including those of attestations. */
   readonly manifests: number;
-  /** Configs and layers. */
+  /** Number of configs and layers. */
   readonly blobs: number;
-  /** What came over the network of the blobs. */
+  /** Bytes of blobs that came over the network. */
   readonly fetchedBytes: number;
-  /** Layers that the registry does not hold the bytes of, and that are not in the layout therefore. */
+  /** Layers whose bytes the registry does not hold; the layout lacks them. */
   readonly foreign: readonly Digest[];
 }
 
 const DOWNLOADS = 3;
 const DEFAULT_MAX_BYTES = 1024 ** 4;
-/** Manifests of one image; real ones have some tens. */
+/** Maximum manifests of one image; real ones have some tens. */
 const MAX_MANIFESTS = 1000;
-/** Of all documents of one image together, which are in memory until its blobs are there. */
+/** Maximum bytes of all documents of one image, which stay in memory until its blobs are written. */
 const MAX_DOCUMENT_BYTES = 64 * 1024 * 1024;
 
 /**
- * The image is in the layout, durably, under its tag; what else the layout has stays.
- * @param directory made where it is missing; else an OCI layout, or empty
- * @throws {@link LayerstackError} ERR_INVALID_ARGUMENT where `directory` is something else; ERR_STORE_LOCKED while another pull
- *   writes there; ERR_MANIFEST_INVALID, ERR_DIGEST_MISMATCH, ERR_LIMIT_EXCEEDED, ERR_REGISTRY_*, ERR_NO_SPACE, ERR_ABORTED.
+ * Pulls the image into the layout, durably, under its tag. The layout's other images stay.
+ * @param directory an OCI layout, or an empty directory; it is made if it is missing
+ * @throws {@link LayerstackError} ERR_INVALID_ARGUMENT where `directory` is something else; ERR_STORE_LOCKED
+ *   while another pull writes there; ERR_MANIFEST_INVALID, ERR_DIGEST_MISMATCH, ERR_LIMIT_EXCEEDED,
+ *   ERR_REGISTRY_*, ERR_NO_SPACE, ERR_ABORTED.
  */
 export async function pullLayout(
   source: PullSource,
@@ -92,7 +94,7 @@ class LayoutPull {
   readonly #sourceName: string;
   readonly #target: Target;
   readonly #options: PullLayoutOptions;
-  /** By digest: documents are written when the blobs that they name are there. */
+  /** Documents by digest. They are written after the blobs that they name. */
   readonly #documents = new Map<Digest, Uint8Array>();
   readonly #wanted = new Map<Digest, Descriptor>();
   readonly #foreign = new Set<Digest>();
@@ -110,7 +112,7 @@ class LayoutPull {
   async run(): Promise<PulledLayout> {
     const { tag, digest: asked } = this.#reference;
     const { path, blobs, signal } = this.#target;
-    // Read before anything is fetched: what is wrong with it is told at once.
+    // Read before anything is fetched, so that a fault in it is reported at once.
     const before = await readIndex(path);
     const canonical = canonicalName(this.#reference.repository);
     this.#options.onProgress?.({
@@ -145,7 +147,7 @@ class LayoutPull {
     };
   }
 
-  /** Notes a document, and all that it leads to. */
+  /** Collects a document, and all documents and blobs that it leads to. */
   async #visit(
     digest: Digest,
     bytes: Uint8Array,
@@ -176,11 +178,11 @@ class LayoutPull {
         await this.#visit(child.digest, own, next, nesting + 1);
       }
     }
-    // After its children, so that it is written after them.
+    // Set after its children, so that it is written after them.
     this.#documents.set(digest, bytes);
   }
 
-  /** A document that an index names: from the layout, or from the registry. */
+  /** Returns a document that an index names, from the layout or from the registry. */
   async #child(child: Descriptor): Promise<{ bytes: Uint8Array; document: ReturnType<typeof readDocument> }> {
     const { blobs, signal } = this.#target;
     const kept = await blobs.document(child);
@@ -195,7 +197,10 @@ class LayoutPull {
     else this.#wanted.set(blob.digest, blob);
   }
 
-  /** All blobs side by side; the first failure stops the others. Resolves with the bytes that came. */
+  /**
+   * Fetches all blobs in parallel; the first failure stops the others. Resolves with the number of bytes
+   * fetched.
+   */
   async #fetchBlobs(): Promise<number> {
     const { maxConcurrentDownloads = DOWNLOADS, maxBytes = DEFAULT_MAX_BYTES, signal: outer } = this.#options;
     const { blobs, stop, signal } = this.#target;
@@ -214,7 +219,7 @@ class LayoutPull {
     });
     const results = await Promise.allSettled(fetches);
     throwIfAborted(outer);
-    // The others end with ERR_ABORTED by the first, which is the reason.
+    // The first failure aborts the others, which end with ERR_ABORTED; it is the reason to throw.
     if (stop.signal.aborted) throw stop.signal.reason;
     return results.reduce((sum, result) => sum + (result.status === 'fulfilled' ? result.value : 0), 0);
   }

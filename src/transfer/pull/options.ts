@@ -1,4 +1,4 @@
-/** What a pull is asked for, what it works on, and what it results in. */
+/** Options, context and result of a pull. */
 import type { Digest, ImageID } from '../../core/digest.ts';
 import type { OnProgress } from '../../core/progress.ts';
 import type { Distribution } from '../../image/distribution.ts';
@@ -9,17 +9,17 @@ import type { LayerWarning } from '../ingest/publish-images.ts';
 import type { PullSource } from './source.ts';
 
 export interface PullOptions {
-  /** `OS/ARCHITECTURE[/VARIANT]`. Default: the host's where the registry has several, else what there is. */
+  /** `OS/ARCHITECTURE[/VARIANT]`. Default: the host's where the registry has several, else the only one. */
   readonly platform?: string | undefined;
-  /** Every tag of the repository; the reference then has none. Default false. */
+  /** Pull every tag of the repository; the reference then has no tag. Default false. */
   readonly allTags?: boolean | undefined;
-  /** Layers fetched at once. Default 3. */
+  /** Maximum layers fetched at once. Default 3. */
   readonly maxConcurrentDownloads?: number | undefined;
-  /** Uncompressed bytes of all layers of an image together. Default 1 TiB. */
+  /** Maximum uncompressed bytes of all layers of an image together. Default 1 TiB. */
   readonly maxBytes?: number | undefined;
   /**
-   * Keep the layers as they come, compressed, too: `save --format oci` and `push` then give out the manifest and the blobs that
-   * were pulled. Default false.
+   * Also keep the layers as they come, compressed. `save --format oci` and `push` then return the manifest
+   * and the blobs that were pulled. Default false.
    */
   readonly keepBlobs?: boolean | undefined;
   readonly signal?: AbortSignal | undefined;
@@ -30,14 +30,14 @@ export interface PulledImage {
   readonly id: ImageID;
   /** The familiar name that was pulled, with its tag or digest. */
   readonly reference: string;
-  /** Of the manifest, or of the index that led to it: `name@digest` names the image too. */
+  /** Digest of the manifest, or of the index that led to it: `name@digest` names the image too. */
   readonly digest: Digest;
-  /** The reference named another image before, or none. */
+  /** True if the reference named another image before, or none. */
   readonly updated: boolean;
 }
 
 export interface PullResult {
-  /** One; with `allTags` one for each tag, in the registry's order. */
+  /** One image; with `allTags` one for each tag, in the registry's order. */
   readonly images: readonly PulledImage[];
   /** Lines for the user. */
   readonly notices: readonly string[];
@@ -54,7 +54,7 @@ export interface PullStores {
   readonly distribution: Pick<Distribution, 'add' | 'diffId'>;
 }
 
-/** What the pulls of one call have in common. */
+/** The common parts of the pulls of one call. */
 export interface PullContext {
   readonly stores: PullStores;
   /** The repository of the references. */

@@ -1,15 +1,16 @@
 /**
- * Which bytes of a download are kept for the next pull to resume from. Keeping costs a second write of all bytes (measured: a
- * tenth of the processor time of a pull from a registry near by, and its disk twice), and saves the time that fetching them
- * has taken. So what comes slowly is kept from the first byte on, and what comes fast not before it has been waited for
- * {@link RECORD_AFTER_MS}: a pull that is stopped loses no more than that. Only waiting counts: bytes that lie ready while the
- * machine is busy extracting others come fast.
+ * Decides which bytes of a download are kept, so that the next pull can resume. Keeping costs a second write
+ * of all bytes (measured: a tenth of the processor time of a pull from a nearby registry, and twice its disk
+ * writes), and saves the time of fetching them again. So slow bytes are kept from the first one on. Fast
+ * bytes are kept once they have been waited for {@link RECORD_AFTER_MS}: a pull that is stopped loses no more
+ * than that. Only waiting counts: bytes that are ready while the machine is busy with extraction count as
+ * fast.
  */
 import type { Partial } from '../../system/partials.ts';
 
-/** So many first bytes are held in memory, to see how fast they come. */
+/** Number of first bytes that are held in memory to measure their speed. */
 const JUDGED_BYTES = 4 * 1024 * 1024;
-/** Slower than this they come slowly: 20 MiB/s. */
+/** If the first bytes take longer than this, they count as slow: 20 MiB/s. */
 const JUDGED_MS = 200;
 export const RECORD_AFTER_MS = 5000;
 
@@ -25,8 +26,8 @@ export class PartialRecorder {
   }
 
   /**
-   * Takes the bytes that follow those it had before.
-   * @param at the first one's place in the blob
+   * Takes the next bytes.
+   * @param at offset of the first byte in the blob
    * @param waitedMs how long all bytes so far were waited for
    */
   async add(chunk: Uint8Array, at: number, waitedMs: number): Promise<void> {
@@ -47,7 +48,7 @@ export class PartialRecorder {
     }
   }
 
-  /** No more will come, or they come slowly: writes what is held. */
+  /** Writes the bytes in memory, because no more bytes come, or they come slowly. */
   async flush(): Promise<void> {
     if (this.#state !== 'judging') return;
     this.#state = 'recording';
@@ -56,7 +57,7 @@ export class PartialRecorder {
     for (const chunk of this.#held.splice(0)) await this.#partial.append(chunk);
   }
 
-  /** Nothing of it is kept, also not of what is to come. */
+  /** Removes all recorded bytes, and records no more. */
   async discard(): Promise<void> {
     this.#state = 'over';
     this.#held = [];

@@ -1,6 +1,6 @@
 /**
- * A registry's images -> store: one, or all tags of a repository one after the other. What was downloaded of an image before its
- * pull failed is there for the next pull (system/partials.ts).
+ * Pulls a registry's images into the store: one image, or all tags of a repository in turn. If the pull of an
+ * image fails, its downloaded bytes stay for the next pull (system/partials.ts).
  */
 import { throwIfAborted } from '../../core/abort.ts';
 import { LayerstackError, type ErrorCode } from '../../core/errors.ts';
@@ -13,16 +13,18 @@ import type { PullSource, TagSource } from './source.ts';
 
 export type { PulledImage, PullOptions, PullResult } from './options.ts';
 
-/** More than the largest repositories have. */
+/** More tags than the largest repositories have. */
 const MAX_TAGS = 100_000;
 
 /**
- * The image is in the store, durably, contents included, and named. Pulling again fetches the manifest and nothing else.
+ * Pulls an image. On return it is in the store, durably, contents included, and named. Pulling again fetches
+ * only the manifest.
  *
  * @param source the repository of `reference`
- * @throws {@link LayerstackError} ERR_REGISTRY_* for what the registry does; ERR_MANIFEST_INVALID, ERR_LAYER_FOREIGN,
- *   ERR_CONFIG_INVALID, ERR_LAYER_COUNT, ERR_PLATFORM_NOT_FOUND, ERR_DIGEST_MISMATCH, ERR_REFERENCE_CONFLICT for what
- *   it has; ERR_INVALID_ARGUMENT, ERR_LIMIT_EXCEEDED, ERR_NO_SPACE, ERR_ABORTED; and what LayerStore.stage throws of layers.
+ * @throws {@link LayerstackError} ERR_REGISTRY_* for failures of the registry; ERR_MANIFEST_INVALID,
+ *   ERR_LAYER_FOREIGN, ERR_CONFIG_INVALID, ERR_LAYER_COUNT, ERR_PLATFORM_NOT_FOUND, ERR_DIGEST_MISMATCH,
+ *   ERR_REFERENCE_CONFLICT for its content; ERR_INVALID_ARGUMENT, ERR_LIMIT_EXCEEDED, ERR_NO_SPACE,
+ *   ERR_ABORTED; and the errors of LayerStore.stage for layers.
  */
 export async function pull(
   stores: PullStores,
@@ -45,7 +47,10 @@ export async function pull(
   };
 }
 
-/** Every tag of the repository, once. An invalid tag would become a name that nobody can use or remove. */
+/**
+ * Returns every tag of the repository, once. An invalid tag is refused: its name could not be used or
+ * removed.
+ */
 async function tagged(source: PullSource & TagSource, signal: AbortSignal | undefined): Promise<Reference[]> {
   const { repository } = source;
   const found = new Map<string, Reference>();

@@ -1,4 +1,7 @@
-/** What a pull writes of an image whose layers are published: its config, its documents and names, and where its layers come from. */
+/**
+ * Records a pulled image whose layers are published: its config, documents and names, and the sources of its
+ * layers.
+ */
 import type { DiffID, Digest } from '../../core/digest.ts';
 import { canonicalName, formatReference, type Reference } from '../../core/reference.ts';
 import type { ImageConfig } from '../../image/config.ts';
@@ -8,23 +11,23 @@ import type { PlannedImage } from '../ingest/planned.ts';
 import type { PullContext, PullStores } from './options.ts';
 import { ownerOf } from './resolve.ts';
 
-/** An image, and what the registry has named it by. */
+/** An image, with the digests and documents by which the registry names it. */
 export interface ImageRecord {
   readonly config: ImageConfig;
   readonly digest: Digest;
   /** The documents that are kept with it. */
   readonly documents: readonly Uint8Array[] | undefined;
-  /** The pull's own, where it archives blobs. */
+  /** The pull's own lease, where it archives blobs. */
   readonly lease: BlobLease | undefined;
 }
 
 export interface RecordedImage {
-  /** The pulled name named another image before, or none. */
+  /** True if the pulled name named another image before, or none. */
   readonly updated: boolean;
   readonly notices: readonly string[];
 }
 
-/** The config is stored, the documents are kept and the names point to the image: all in one change. */
+/** Stores the config and the documents, and points the names to the image, all in one change. */
 export async function recordImage(
   { stores, options: { signal } }: PullContext,
   reference: Reference,
@@ -36,7 +39,7 @@ export async function recordImage(
   const byDigest = { repository, digest };
   const name = asked === undefined && tag !== undefined ? { repository, tag } : byDigest;
   const before = await ownerOf(stores, formatReference(name));
-  // As docker: the tag moves, and a digest's name stays with the image of the platform that had it first.
+  // As in docker, the tag moves, but a name by digest stays with the image of the platform that had it first.
   const owner = await ownerOf(stores, formatReference(byDigest));
   const isFree = owner === undefined || owner === id;
   const { originals } = stores.images;
@@ -61,8 +64,9 @@ export interface VerifiedLayer {
 }
 
 /**
- * The layers that are known to be the blobs that the manifest names. Of a layer that the store had, the blob was not
- * fetched: the manifest may name any, and a push that believed it would give out other bytes under the image's name.
+ * Returns the layers that are known to be the blobs that the manifest names. If the store already had a
+ * layer, its blob was not fetched. The manifest may name any blob there, and a push that trusted it would
+ * publish other bytes under the image's name.
  */
 export async function verifiedLayers(
   distribution: PullStores['distribution'],
@@ -80,7 +84,7 @@ export async function verifiedLayers(
   return verified;
 }
 
-/** Whether an earlier pull or push has found the blob to be this layer. */
+/** Returns whether an earlier pull or push has verified that the blob is this layer. */
 export async function isKnownAs(
   distribution: PullStores['distribution'],
   blob: Digest,

@@ -1,7 +1,7 @@
 /**
- * From a tag or a digest to the one manifest that is pulled: through an index, or indexes in indexes, by platform. Every
- * document is what it was announced as, by its digest, its size and its media type: one digest must not mean two things to two
- * readers (CVE-2021-41190).
+ * Resolves a tag or a digest to the one manifest that is pulled, by platform, through an index or nested
+ * indexes. Every document must have its announced digest, size and media type: one digest must not mean two
+ * things to two readers (CVE-2021-41190).
  */
 import {
   artifactTypeOf,
@@ -22,17 +22,17 @@ import type { FetchedManifest } from '../registry/client.ts';
 import type { PullSource } from './source.ts';
 
 export interface ResolvedManifest {
-  /** Of what the tag names: the index, or the manifest itself. */
+  /** Digest of the document that the tag names: the index, or the manifest itself. */
   readonly digest: Digest;
   readonly manifest: Manifest;
-  /** From what the tag names to the manifest, as they came. */
+  /** The documents from the tagged one to the manifest, as they came. */
   readonly documents: readonly Uint8Array[];
 }
 
-/** Indexes in indexes; real ones have one level. */
+/** Maximum nesting of indexes; real ones have one level. */
 export const MAX_NESTING = 4;
 
-/** Without a type a layer is what its bytes are. */
+/** Without a media type, a layer's bytes decide its format. */
 const LAYER_TYPES: readonly string[] = [
   '',
   MEDIA_TYPES.dockerLayer,
@@ -43,7 +43,7 @@ const LAYER_TYPES: readonly string[] = [
   MEDIA_TYPES.ociLayerZstd,
 ];
 
-/** What to resolve. */
+/** The reference to resolve. */
 export interface ManifestRequest {
   /** The reference, for messages. */
   readonly sourceName: string;
@@ -52,9 +52,10 @@ export interface ManifestRequest {
 }
 
 /**
- * The manifest of the image, whose config and layers are of kinds that can be stored.
- * @throws {@link LayerstackError} ERR_MANIFEST_INVALID (docker schema 1, artifacts, contradictions among them),
- *   ERR_LAYER_FOREIGN, ERR_PLATFORM_NOT_FOUND, ERR_DIGEST_MISMATCH, and what the source throws.
+ * Returns the manifest of the image. Its config and layers have types that can be stored.
+ * @throws {@link LayerstackError} ERR_MANIFEST_INVALID (for example docker schema 1, artifacts,
+ *   contradictions), ERR_LAYER_FOREIGN, ERR_PLATFORM_NOT_FOUND, ERR_DIGEST_MISMATCH, and the errors of the
+ *   source.
  */
 export async function resolveManifest(
   source: PullSource,
@@ -75,7 +76,7 @@ export async function resolveManifest(
   return { digest: first.digest, manifest: document, documents };
 }
 
-/** Parses a document, which must be what the answer's media type and the index that led to it say. */
+/** Parses a document. It must match the answer's media type and the index that led to it. */
 export function readDocument(
   sourceName: string,
   { bytes, mediaType, digest }: FetchedManifest,

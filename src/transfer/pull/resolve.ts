@@ -1,4 +1,6 @@
-/** From a reference to the image that it names in its registry, and to what the store lacks of that image. */
+/**
+ * Resolves a reference to the image that it names in its registry, and finds the chains that the store lacks.
+ */
 import { chainIds, imageIdOf, type ChainID, type Digest, type ImageID } from '../../core/digest.ts';
 import { LayerstackError } from '../../core/errors.ts';
 import { hostPlatform, parseKnownPlatform, type Platform } from '../../core/platform.ts';
@@ -16,9 +18,10 @@ export interface ResolvedImage extends ResolvedManifest {
 }
 
 /**
- * The image that a reference names.
- * @throws {@link LayerstackError} what `resolveManifest` throws; ERR_REFERENCE_CONFLICT, before anything else is fetched, where
- *   the reference is by digest and names another image in the store: such a name never moves.
+ * Returns the image that a reference names.
+ * @throws {@link LayerstackError} the errors of `resolveManifest`; ERR_REFERENCE_CONFLICT, before anything
+ *   else is fetched, where the reference is by digest and names another image in the store: such a name never
+ *   moves.
  */
 export async function resolveImage(
   { stores, source, options }: PullContext,
@@ -40,13 +43,16 @@ export async function resolveImage(
   return { ...resolved, id };
 }
 
-/** The image that a name has in the store, if any. */
+/** Returns the image that a name has in the store, if any. */
 export async function ownerOf({ images }: PullStores, name: string): Promise<ImageID | undefined> {
   const references = await images.references();
   return [...references].find(([, names]) => names.includes(name))?.[0];
 }
 
-/** An index by digest has one name for the images of all its platforms. */
+/**
+ * Checks that the name is free or names this image. An index by digest has one name for the images of all its
+ * platforms.
+ */
 async function requireDigestName(
   stores: PullStores,
   reference: Reference & { readonly digest: Digest },
@@ -69,8 +75,8 @@ export interface PlanOptions {
 }
 
 /**
- * The image with its config, from the store where that has it.
- * @throws {@link LayerstackError} what `fetchConfig` and `planImage` throw; ERR_PLATFORM_NOT_FOUND.
+ * Returns the planned image with its config. The config comes from the store where the store has it.
+ * @throws {@link LayerstackError} the errors of `fetchConfig` and `planImage`; ERR_PLATFORM_NOT_FOUND.
  */
 export async function planPulledImage(
   { stores, source, options }: PullContext,
@@ -87,7 +93,7 @@ export async function planPulledImage(
   return { image, isKnown: known !== undefined };
 }
 
-/** The config's bytes where the store has the image, intact. */
+/** Returns the config's bytes where the store has the image intact. */
 async function knownConfig({ images }: PullStores, id: ImageID): Promise<Uint8Array | undefined> {
   try {
     return (await images.get(id)).raw;
@@ -97,7 +103,7 @@ async function knownConfig({ images }: PullStores, id: ImageID): Promise<Uint8Ar
   }
 }
 
-/** The chains that the store lacks. */
+/** Returns the chains that the store lacks. */
 export async function missingChains(
   layers: Pick<LayerStore, 'findAll'>,
   { config }: PlannedImage,

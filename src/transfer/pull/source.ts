@@ -1,4 +1,6 @@
-/** What a pull needs of a repository; RepositoryClient (transfer/registry/client.ts) has it. */
+/**
+ * The parts of a repository that a pull needs, as RepositoryClient (transfer/registry/client.ts) has them.
+ */
 import type { RepositoryClient } from '../registry/client.ts';
 
 export type PullSource = Pick<RepositoryClient, 'repository' | 'retry' | 'fetchManifest' | 'openBlob'>;

@@ -1,13 +1,13 @@
 /**
- * One layer on its way to a repository, by the cheapest way there is:
+ * Brings one layer to a repository, by the cheapest way:
  *
- *   1. the repository has a blob that this layer was pulled or pushed as: nothing is sent
- *   2. another repository of the registry has one, and the registry takes it over (a mount): nothing is sent
- *   3. the layer is rebuilt, compressed and uploaded in one pass; its blob's digest is known at the end
+ *   1. The repository has a blob that this layer was pulled or pushed as. Nothing is sent.
+ *   2. Another repository of the registry has such a blob, and the registry mounts it here. Nothing is sent.
+ *   3. The layer is rebuilt, compressed and uploaded in one pass. Its blob's digest is known at the end.
  *
- * Which blobs a layer was is remembered as dockerd does (image/distribution.ts). A push by docker is always of gzip, a pull
- * may be of anything, and there is no place for the difference: so what is remembered without an HMAC is looked at
- * before it is used, and a push of zstd remembers none.
+ * The blobs of a layer are remembered as dockerd remembers them (image/distribution.ts). A push by docker is
+ * always gzip, a pull may have any compression, and dockerd's record does not hold the difference. So an
+ * entry without an HMAC is examined before it is used, and a push of zstd writes no entry.
  * Mirrors moby/moby: distribution/push_v2.go at v20.10.
  */
 import type { Descriptor } from '../../core/descriptor.ts';
@@ -25,7 +25,7 @@ import { locateRepository } from '../registry/address.ts';
 import type { RepositoryClient } from '../registry/client.ts';
 import { layerMediaType, type ManifestFormat } from './manifest.ts';
 
-/** Where a layer goes, and how. */
+/** The destination of a layer, and how it is sent. */
 export interface LayerTarget {
   readonly client: Pick<RepositoryClient, 'repository' | 'hasBlob' | 'openBlob' | 'mountBlob' | 'uploadBlob'>;
   readonly layers: Pick<LayerStore, 'tarSize' | 'compressed'>;
@@ -39,7 +39,7 @@ export interface LayerTarget {
   readonly onProgress: OnProgress;
 }
 
-/** What is known of blobs: {@link Distribution}, or nothing of it where the store is read-only. */
+/** The known blobs of layers: {@link Distribution}, which is not written where the store is read-only. */
 export interface BlobMemory {
   sources(diffId: DiffID): Promise<BlobSource[]>;
   add(entries: readonly { readonly diffId: DiffID; readonly source: BlobSource }[]): Promise<void>;
@@ -53,13 +53,17 @@ export interface OriginalLayer {
 
 type Blob = Pick<Descriptor, 'digest' | 'size'>;
 
-/** How many blobs are asked for before one is uploaded: each costs a round trip, which an upload of little costs too. */
+/**
+ * Maximum blobs to check before the layer is uploaded. Each check costs a round trip, and so does the upload
+ * of a small layer.
+ */
 const MOST_CHECKS = 3;
 const MOST_MOUNTS = 4;
 
 /**
- * The layer's blob is in the repository.
- * @throws {@link LayerstackError} ERR_STORE_CORRUPT, naming the layer, where it cannot be rebuilt; ERR_REGISTRY_*; ERR_ABORTED.
+ * Pushes a layer: on return its blob is in the repository.
+ * @throws {@link LayerstackError} ERR_STORE_CORRUPT, which names the layer, where it cannot be rebuilt;
+ *   ERR_REGISTRY_*; ERR_ABORTED.
  */
 export async function pushLayer(
   layer: Layer,
@@ -96,7 +100,10 @@ class LayerPush {
     return this.#original?.descriptor ?? this.#describe(blob);
   }
 
-  /** What the layer was before, the likeliest first. Of an original only its own blob counts. */
+  /**
+   * Returns the layer's known blobs, the likeliest first. For an original image only the layer's own blob
+   * counts.
+   */
   async #known(): Promise<BlobSource[]> {
     const sources = (await this.#target.memory.sources(this.#layer.diffId)).reverse();
     if (this.#original === undefined) return sources;
@@ -135,11 +142,14 @@ class LayerPush {
 
   #size(digest: Digest): Promise<number | undefined> {
     const { client, signal } = this.#target;
-    // Credentials may allow a push and no look at what is there: then it counts as missing.
+    // Credentials may allow a push but not a read. The blob then counts as missing.
     return undefinedIf(client.hasBlob(digest, { signal }), 'ERR_REGISTRY_DENIED');
   }
 
-  /** In other repositories of the same registry; those that these credentials have pushed to first. */
+  /**
+   * Returns blobs in other repositories of the same registry, first those that these credentials have pushed
+   * to.
+   */
   #mountable(sources: readonly BlobSource[]): BlobSource[] {
     const { host } = locateRepository(this.#target.client.repository).registry;
     const near = sources.flatMap((source) => {
@@ -155,7 +165,7 @@ class LayerPush {
     return hmac !== '' && hmac === sourceHmac(digest, canonicalName(repository), this.#target.credentials);
   }
 
-  /** A mount saves an upload, and nothing else: where it fails, for whatever reason, the layer is uploaded. */
+  /** Mounts a blob. A mount only saves an upload: if it fails for any reason, the layer is uploaded. */
   async #mount({ digest, repository }: BlobSource): Promise<boolean> {
     const { client, signal } = this.#target;
     try {
@@ -166,7 +176,7 @@ class LayerPush {
     }
   }
 
-  /** Whether a blob that is there is compressed as it is to be. */
+  /** Returns whether an existing blob has the requested compression. */
   async #fits(blob: Blob, { hmac }: BlobSource): Promise<boolean> {
     if (this.#original !== undefined) return true;
     if (hmac !== '') return this.#target.compression === 'gzip';
@@ -245,13 +255,16 @@ class LayerPush {
   }
 }
 
-/** Reads all of it: only then its size and digest are known. */
+/** Reads the whole layer, because its size and digest are known only at the end. */
 async function sizeOf(compressed: CompressedLayer): Promise<number> {
   for await (const chunk of compressed.read()) void chunk;
   return compressed.blob.size;
 }
 
-/** A repository that dockerd has noted: with its registry, and without having been checked. */
+/**
+ * Parses a repository that dockerd has recorded, unchecked and with its registry. Returns undefined if it is
+ * invalid.
+ */
 function familiarOrUndefined(repository: string): string | undefined {
   try {
     return parseReference(repository).repository;

@@ -1,4 +1,4 @@
-/** The layers of an image on their way to a repository, side by side. */
+/** Pushes the layers of an image to a repository, in parallel. */
 import type { Descriptor } from '../../core/descriptor.ts';
 import type { DiffID } from '../../core/digest.ts';
 import type { OriginalImage } from '../../image/originals.ts';
@@ -7,16 +7,17 @@ import type { Layer } from '../../layer/store.ts';
 import { pushLayer, type LayerTarget } from './layer.ts';
 
 export interface PushLayersOptions {
-  /** Where the layers go out as they were pulled. */
+  /** Where the layers are sent as they were pulled. */
   readonly original: OriginalImage | undefined;
-  /** Layers at once. */
+  /** Maximum layers sent at once. */
   readonly uploads: number;
   readonly signal: AbortSignal | undefined;
 }
 
 /**
- * The blobs of all layers, bottom to top. The first failure stops the others; all are at their end on return.
- * @throws {@link LayerstackError} what `pushLayer` throws.
+ * Returns the blobs of all layers, bottom to top. The first failure stops the others. All have ended on
+ * return.
+ * @throws {@link LayerstackError} the errors of `pushLayer`.
  */
 export async function pushLayers(
   chain: readonly Layer[],
@@ -29,7 +30,7 @@ export async function pushLayers(
   const { onProgress } = target;
   const slots = new Slots(uploads);
   const pushes = new Map<DiffID, Promise<Descriptor>>();
-  // A layer that is twice in an image is sent once.
+  // A layer that occurs twice in an image is sent once.
   const distinct = [...new Map(chain.map((layer, at) => [layer.diffId, { layer, at }])).values()];
   for (const { layer } of distinct)
     onProgress({ type: 'layer-preparing', diffId: layer.diffId, current: 0, total: layer.size });
@@ -46,7 +47,7 @@ export async function pushLayers(
   const failed = results
     .filter((result) => result.status === 'rejected')
     .map(({ reason }) => reason as unknown);
-  // The others end with ERR_ABORTED by the first, which is the reason.
+  // The first failure aborts the others, which end with ERR_ABORTED; it is the reason to throw.
   if (failed.length > 0) throw signal.reason === stop.signal.reason ? stop.signal.reason : failed[0];
   return Promise.all(chain.map(({ diffId }) => pushes.get(diffId) as Promise<Descriptor>));
 }

@@ -1,6 +1,6 @@
 /**
- * The document that a push ends with. Docker's has the bytes that dockerd itself would send of the same blobs (three
- * spaces, members in the order of Go's struct), and so the same digest.
+ * Builds the document that completes a push. Docker's format has the bytes that dockerd itself would send for
+ * the same blobs (three spaces, members in the order of Go's struct), and so the same digest.
  * Mirrors distribution/distribution: manifest/schema2/manifest.go, opencontainers/image-spec: manifest.md.
  */
 import { MEDIA_TYPES, type Descriptor } from '../../core/descriptor.ts';
@@ -8,7 +8,7 @@ import { goJson } from '../../core/go-json.ts';
 import type { ImageConfig } from '../../image/config.ts';
 import type { LayerCompression } from '../../layer/compress.ts';
 
-/** `docker`: schema 2. `oci`: the OCI manifest, which alone knows zstd. */
+/** `docker`: schema 2. `oci`: the OCI manifest, the only one with a media type for zstd. */
 export type ManifestFormat = 'docker' | 'oci';
 
 /** A document as it goes to a registry. */
@@ -17,13 +17,13 @@ export interface ManifestDocument {
   readonly bytes: Uint8Array;
 }
 
-/** What a layer's blob is called in a manifest of this format. */
+/** Returns the media type of a layer's blob in a manifest of this format. */
 export function layerMediaType(format: ManifestFormat, compression: LayerCompression): string {
   if (compression === 'zstd') return MEDIA_TYPES.ociLayerZstd;
   return format === 'oci' ? MEDIA_TYPES.ociLayerGzip : MEDIA_TYPES.dockerLayerGzip;
 }
 
-/** The manifest of an image; `layers` bottom to top. */
+/** Returns the manifest of an image; `layers` are bottom to top. */
 export function imageManifest(
   format: ManifestFormat,
   config: Pick<ImageConfig, 'id' | 'raw'>,

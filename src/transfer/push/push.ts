@@ -1,7 +1,8 @@
 /**
- * Store -> repository: config, layers and manifest of one image, named by a tag. Layers go side by side, each by the
- * cheapest way (push/layer.ts). The manifest comes last, so an interrupted push is not seen. Nothing changes in the
- * store but what is remembered: which blobs the layers are, and the manifest's digest as a name of the image.
+ * Store -> repository: config, layers and manifest of one image, named by a tag. Layers are sent in parallel,
+ * each by the cheapest way (push/layer.ts). The manifest comes last, so an interrupted push stays invisible.
+ * A push changes two things in the store: it remembers which blobs the layers are, and adds the manifest's
+ * digest as a name of the image.
  * Mirrors moby/moby: distribution/push_v2.go at v20.10.
  */
 import { throwIfAborted } from '../../core/abort.ts';
@@ -31,17 +32,20 @@ import { pushLayers } from './layers.ts';
 import { imageManifest, type ManifestDocument, type ManifestFormat } from './manifest.ts';
 
 export interface PushOptions {
-  /** Default `gzip`, which every registry and runtime takes. */
+  /** Default `gzip`, which every registry and runtime supports. */
   readonly compression?: LayerCompression | undefined;
   /** gzip 1 to 9 (default 4), zstd 1 to 19 (default 3). */
   readonly compressionLevel?: number | undefined;
-  /** Default `docker`, but `oci` for zstd, which docker's manifest has no name for. */
+  /** Default `docker`; `oci` for zstd, for which docker's manifest has no media type. */
   readonly format?: ManifestFormat | undefined;
-  /** Every tag of the repository that is here; the reference is then a name alone. Default false. */
+  /** Push every tag of the repository in the store; the reference is then a name alone. Default false. */
   readonly allTags?: boolean | undefined;
-  /** Layers at once; default 5, as docker's. */
+  /** Maximum layers sent at once; default 5, as in docker. */
   readonly maxConcurrentUploads?: number | undefined;
-  /** Each blob in one request with its size, for registries that take no streams: layers are then compressed twice. */
+  /**
+   * Send each blob in one request with its size, for registries that accept no streams. Layers are then
+   * compressed twice.
+   */
   readonly monolithic?: boolean | undefined;
   readonly signal?: AbortSignal | undefined;
   readonly onProgress?: OnProgress | undefined;
@@ -52,14 +56,14 @@ export interface PushedImage {
   /** `NAME:TAG` in familiar form. */
   readonly reference: string;
   readonly id: ImageID;
-  /** Of the manifest, which is what registries know the image by. */
+  /** Digest of the manifest, by which registries identify the image. */
   readonly digest: Digest;
   /** Bytes of the manifest. */
   readonly size: number;
 }
 
 export interface PushResult {
-  /** One, or with `allTags` one for each tag. */
+  /** One image; with `allTags` one for each tag. */
   readonly images: readonly PushedImage[];
 }
 
@@ -68,11 +72,11 @@ export interface PushStores {
   readonly layers: Pick<LayerStore, 'chain' | 'pin' | 'tarSize' | 'compressed'>;
   readonly images: Pick<ImageStore, 'get' | 'resolve' | 'add' | 'references'>;
   readonly distribution: Pick<Distribution, 'sources' | 'add'>;
-  /** Where images are that go out as they were pulled. Without it every layer is compressed anew. */
+  /** The images that are sent as they were pulled. Without it every layer is compressed anew. */
   readonly originals?: Pick<OriginalImages, 'find'> | undefined;
 }
 
-/** A repository, and who this is to its registry. */
+/** A repository, and the credentials for its registry. */
 export interface PushTarget {
   readonly client: Pick<
     RepositoryClient,
@@ -84,11 +88,11 @@ export interface PushTarget {
 const UPLOADS = 5;
 
 /**
- * The image that `reference` names (by the tag `latest` where it has none) is in its repository, under that tag. With
- * `allTags` the images go one after the other.
- * @throws {@link LayerstackError} ERR_IMAGE_NOT_FOUND; ERR_REFERENCE_INVALID for a digest, and with `allTags` for a tag;
- *   ERR_INVALID_ARGUMENT, ERR_COMPRESSION_UNSUPPORTED; ERR_LAYER_NOT_FOUND, ERR_STORE_CORRUPT, naming the layer;
- *   ERR_REGISTRY_*; ERR_ABORTED.
+ * Pushes the image that `reference` names (by the tag `latest` where it has none) to its repository, under
+ * that tag. With `allTags` the images are pushed in turn.
+ * @throws {@link LayerstackError} ERR_IMAGE_NOT_FOUND; ERR_REFERENCE_INVALID for a digest, and with `allTags`
+ *   for a tag; ERR_INVALID_ARGUMENT, ERR_COMPRESSION_UNSUPPORTED; ERR_LAYER_NOT_FOUND, ERR_STORE_CORRUPT,
+ *   naming the layer; ERR_REGISTRY_*; ERR_ABORTED.
  */
 export async function push(
   stores: PushStores,
@@ -131,7 +135,7 @@ async function tagsOf({ images }: PushStores, reference: Reference): Promise<Ref
   });
 }
 
-/** How the blobs of a push are to be. */
+/** The format of the manifest and the compression of the blobs. */
 interface Form {
   readonly format: ManifestFormat;
   readonly compression: LayerCompression;
@@ -218,8 +222,9 @@ async function pushConfig(
 }
 
 /**
- * Where the tag names this manifest already, nothing is sent. It may name anything else: an index, a manifest of the other format
- * (which distribution would turn into schema 1 for who accepts only one), or what cannot be read at all. That is replaced.
+ * Pushes the manifest, unless the tag already names it. The tag may name anything else, which is replaced: an
+ * index, a manifest of the other format (which distribution would convert to schema 1 for a client that
+ * accepts only one), or an unreadable document.
  */
 async function pushManifest(
   client: PushTarget['client'],
@@ -237,7 +242,10 @@ async function pushManifest(
   return client.pushManifest(tag, mediaType, bytes, { signal });
 }
 
-/** `name@digest` names the image too, as after docker's push. What cannot be noted is no failure: the push is done. */
+/**
+ * Adds the name `name@digest` to the image, as docker's push does. A failure is only logged, because the push
+ * is done.
+ */
 async function nameByDigest(
   { images, root }: PushStores,
   { repository }: Reference,
@@ -253,7 +261,7 @@ async function nameByDigest(
   }
 }
 
-/** A cache: a store that is read-only remembers nothing. */
+/** Returns the memory of blobs. It is a cache: a read-only store does not write it. */
 function memoryOf({ root, distribution }: PushStores): BlobMemory {
   return {
     sources: (diffId) => distribution.sources(diffId),

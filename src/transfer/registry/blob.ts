@@ -1,4 +1,4 @@
-/** Blobs as a registry sends them: whether they are there, and their bytes from an offset on. */
+/** Reads blobs from a registry: whether they exist, and their bytes from an offset. */
 import type { Descriptor } from '../../core/descriptor.ts';
 import type { Digest } from '../../core/digest.ts';
 import type { LayerstackError } from '../../core/errors.ts';
@@ -10,22 +10,25 @@ import { discard, header, type HttpResponse } from './transport.ts';
 
 /** The bytes of a blob as they come: NOT verified. */
 export interface OpenedBlob {
-  /** Where in the blob the body begins: 0 where the server ignored the offset. */
+  /** Offset in the blob where the body begins: 0 where the server ignored the requested offset. */
   readonly start: number;
-  /** Bytes of the whole blob, where the server says; then they are those of the descriptor. */
+  /** Bytes of the whole blob, where the server gives them; they then equal the descriptor's size. */
   readonly total: number | undefined;
   /** Rejects with an error of kind `unavailable` and `retryable: true` when the connection breaks. */
   readonly body: AsyncIterable<Uint8Array>;
-  /** The bytes are wrong: where they came from a mirror, it is not asked again. True: others may have better ones. */
+  /**
+   * Reports wrong bytes: a mirror that sent them is not asked again. Returns true if another source may have
+   * better bytes.
+   */
   distrust(): boolean;
 }
 
 export type BlobOptions = RequestOptions & {
-  /** The first byte that is wanted. Default 0. */
+  /** Offset of the first wanted byte. Default 0. */
   readonly offset?: number | undefined;
 };
 
-/** A blob's bytes from one server. */
+/** Opens a blob's bytes from one server. */
 export async function openBlob(
   endpoint: Endpoint,
   repository: Repository,
@@ -60,7 +63,7 @@ export async function openBlob(
 }
 
 /**
- * Bytes of a blob; undefined where the server has it but does not say.
+ * Returns the bytes of a blob; undefined where the server has the blob but does not give its size.
  * @throws {@link LayerstackError} ERR_REGISTRY_NOT_FOUND where the server does not have it.
  */
 export async function statBlob(
@@ -81,13 +84,13 @@ export async function statBlob(
   return sizeOf(response);
 }
 
-/** Which part of the blob an answer is. */
+/** Returns the part of the blob that a response holds. */
 function rangeOf(response: HttpResponse): { readonly start: number; readonly total: number | undefined } {
   const length = sizeOf(response);
   if (response.status !== 206) return { start: 0, total: length };
   const [, first, total] =
     /^bytes (\d{1,15})-\d{1,15}\/(\d{1,15}|\*)$/.exec(header(response, 'content-range') ?? '') ?? [];
-  // Without the header nobody knows what part this is.
+  // Without the header the position of this part is unknown.
   if (first === undefined) return { start: Number.POSITIVE_INFINITY, total: undefined };
   const start = Number(first);
   if (total !== undefined && total !== '*') return { start, total: Number(total) };
@@ -111,7 +114,7 @@ function otherSize(
   );
 }
 
-/** A login page, or a proxy's. */
+/** Returns whether the response is a web page: a login page, or a proxy's. */
 function isPage(response: HttpResponse): boolean {
   return contentType(response) === 'text/html';
 }

@@ -1,7 +1,8 @@
 /**
- * Whom to trust at a registry, and as whom to show up there: `/etc/docker/certs.d/HOST[:PORT]/` with docker's rules.
- * Every `*.crt` is a CA, added to the machine's own; every `NAME.cert` is a client's certificate, its key is `NAME.key`.
- * `LAYERSTACK_CERTS_DIR` names another directory than `/etc/docker/certs.d`.
+ * Reads the CAs to trust at a registry, and the client certificates to present:
+ * `/etc/docker/certs.d/HOST[:PORT]/` with docker's rules. Every `*.crt` is a CA, added to the machine's own.
+ * Every `NAME.cert` is a client's certificate; its key is `NAME.key`. `LAYERSTACK_CERTS_DIR` names another
+ * directory than `/etc/docker/certs.d`.
  * Mirrors moby/moby: registry/registry.go (ReadCertsDirectory).
  */
 import { readdir, readFile } from 'node:fs/promises';
@@ -11,7 +12,7 @@ import { LayerstackError, unlessMissing } from '../../core/errors.ts';
 
 /** PEM texts, as node:tls takes them. */
 export interface TlsFiles {
-  /** CAs beside the machine's own. */
+  /** CAs besides the machine's own. */
   readonly ca: readonly string[];
   readonly cert: readonly string[];
   readonly key: readonly string[];
@@ -19,7 +20,7 @@ export interface TlsFiles {
 
 export const DEFAULT_CERTS_DIRECTORY = '/etc/docker/certs.d';
 
-/** Where distributions keep their CAs in one file: Debian, Fedora, SUSE, Alpine. As Go looks them up. */
+/** Files in which distributions keep all their CAs: Debian, Fedora, SUSE, Alpine. Go uses the same list. */
 const SYSTEM_CAS = [
   '/etc/ssl/certs/ca-certificates.crt',
   '/etc/pki/tls/certs/ca-bundle.crt',
@@ -28,8 +29,8 @@ const SYSTEM_CAS = [
 ];
 
 /**
- * What the directory has for a host (`HOST[:PORT]`); nothing where it has none.
- * @throws {@link LayerstackError} ERR_REGISTRY_SETTINGS naming the file that cannot be used.
+ * Returns the directory's files for a host (`HOST[:PORT]`); none where it has none.
+ * @throws {@link LayerstackError} ERR_REGISTRY_SETTINGS, which names the unusable file.
  */
 export async function certificatesFor(host: string, directory: string): Promise<TlsFiles> {
   const folder = join(directory, host.toLowerCase());
@@ -53,7 +54,10 @@ export async function certificatesFor(host: string, directory: string): Promise<
   return found;
 }
 
-/** One file of CAs, client certificates or keys. @throws {@link LayerstackError} ERR_REGISTRY_SETTINGS */
+/**
+ * Reads one file of CAs, client certificates or keys.
+ * @throws {@link LayerstackError} ERR_REGISTRY_SETTINGS
+ */
 export async function pem(path: string): Promise<string> {
   let text: string;
   try {
@@ -68,7 +72,10 @@ export async function pem(path: string): Promise<string> {
 
 let machine: Promise<readonly string[]> | undefined;
 
-/** The CAs that this machine trusts: those of `SSL_CERT_FILE` or of the distribution, else Node's own; with NODE_EXTRA_CA_CERTS. */
+/**
+ * Returns the CAs that this machine trusts: those of `SSL_CERT_FILE` or of the distribution, else Node's own.
+ * Adds those of NODE_EXTRA_CA_CERTS.
+ */
 export function machineCas(env: NodeJS.ProcessEnv = process.env): Promise<readonly string[]> {
   machine ??= readMachineCas(env);
   return machine;

@@ -1,7 +1,8 @@
 /**
- * One repository of a registry: what pull, push and the commands that look at registries do with it. Manifests, blobs and the tags
- * of a pull are read from the mirrors in the settings' order, then from the registry itself; everything else goes to the registry
- * alone. A mirror never gets the registry's credentials (it has its own, by its own host), and one that fails is not asked again.
+ * A client of one repository of a registry, for pull, push and the commands that inspect registries. It reads
+ * manifests, blobs and the tags of a pull from the mirrors in the settings' order, then from the registry
+ * itself. All other requests go only to the registry. A mirror never gets the registry's credentials (it has
+ * its own, by its own host). A mirror that fails is not asked again.
  */
 import type { Descriptor, Index } from '../../core/descriptor.ts';
 import { digestOf, isDigest, type Digest } from '../../core/digest.ts';
@@ -35,19 +36,19 @@ export type { BlobOptions, OpenedBlob } from './blob.ts';
 export type { FetchedManifest, ManifestHead, ManifestOptions, RequestOptions } from './manifest.ts';
 export type { UploadOptions, UploadSource } from './upload.ts';
 
-/** What a client of any repository needs. */
+/** Settings and services that a client of any repository needs. */
 export interface RegistryAccess {
   readonly settings: RegistrySettings;
   readonly credentials: CredentialSource | undefined;
   readonly log: Logger;
   readonly timeouts?: Partial<Timeouts> | undefined;
   readonly retry?: Partial<RetryPolicy> | undefined;
-  /** Where the proxies' variables are. Default: the process's. */
+  /** The environment with the proxies' variables. Default: the process's. */
   readonly env?: Environment | undefined;
 }
 
 /**
- * A client of the repository (a name without tag and digest). It connects when it is first used.
+ * Returns a client of the repository (a name without tag and digest). It connects at its first request.
  * @throws {@link LayerstackError} ERR_REFERENCE_INVALID.
  */
 export function openRepository(repository: string, access: RegistryAccess): RepositoryClient {
@@ -55,9 +56,10 @@ export function openRepository(repository: string, access: RegistryAccess): Repo
 }
 
 /**
- * Every method may throw what a request can fail with: ERR_REGISTRY_UNAVAILABLE and ERR_REGISTRY_LIMIT after all attempts,
- * ERR_REGISTRY_DENIED, ERR_REGISTRY_NOT_FOUND, ERR_REGISTRY_REFUSED, ERR_REGISTRY_UNSUPPORTED, ERR_REGISTRY_INVALID,
- * ERR_REGISTRY_SETTINGS, ERR_CREDENTIALS_INVALID, ERR_ABORTED; the error names the registry, the repository and the object.
+ * Every method may throw the errors of a request: ERR_REGISTRY_UNAVAILABLE and ERR_REGISTRY_LIMIT after all
+ * attempts, ERR_REGISTRY_DENIED, ERR_REGISTRY_NOT_FOUND, ERR_REGISTRY_REFUSED, ERR_REGISTRY_UNSUPPORTED,
+ * ERR_REGISTRY_INVALID, ERR_REGISTRY_SETTINGS, ERR_CREDENTIALS_INVALID, ERR_ABORTED. The error names the
+ * registry, the repository and the object.
  */
 export class RepositoryClient implements AsyncDisposable {
   readonly #repository: Repository;
@@ -79,19 +81,22 @@ export class RepositoryClient implements AsyncDisposable {
     this.#sources = new Sources(this.#mirrors, this.#origin, log);
   }
 
-  /** In familiar form, as `Reference.repository`. */
+  /** The name in familiar form, as `Reference.repository`. */
   get repository(): string {
     return this.#repository.name;
   }
 
-  /** How often and when a request is sent again; whoever goes on with a body that broke does it likewise. */
+  /**
+   * How often and when a request is sent again. A reader that resumes a broken body follows the same policy.
+   */
   get retry(): RetryPolicy {
     return this.#retry;
   }
 
   /**
-   * A manifest or index, verified.
-   * @throws {@link LayerstackError} ERR_DIGEST_MISMATCH, ERR_MANIFEST_INVALID, ERR_LIMIT_EXCEEDED, ERR_REFERENCE_INVALID.
+   * Fetches a manifest or index, and verifies it.
+   * @throws {@link LayerstackError} ERR_DIGEST_MISMATCH, ERR_MANIFEST_INVALID, ERR_LIMIT_EXCEEDED,
+   *   ERR_REFERENCE_INVALID.
    */
   fetchManifest(tagOrDigest: string, options: ManifestOptions = {}): Promise<FetchedManifest> {
     return this.#sources.read(options, (endpoint) =>
@@ -99,7 +104,10 @@ export class RepositoryClient implements AsyncDisposable {
     );
   }
 
-  /** What the registry says about a manifest, unverified; undefined where it has none. */
+  /**
+   * Returns the registry's description of a manifest, unverified; undefined where the manifest does not
+   * exist.
+   */
   async headManifest(tagOrDigest: string, options: ManifestOptions = {}): Promise<ManifestHead | undefined> {
     const head = await undefinedIf(
       this.#sources.read(options, async (endpoint) => {
@@ -114,8 +122,9 @@ export class RepositoryClient implements AsyncDisposable {
   }
 
   /**
-   * The blob's bytes from `offset` on, NOT verified.
-   * @throws {@link LayerstackError} ERR_DIGEST_MISMATCH where the server announces another size than the descriptor's.
+   * Opens the blob's bytes from `offset`, NOT verified.
+   * @throws {@link LayerstackError} ERR_DIGEST_MISMATCH where the server announces another size than the
+   *   descriptor's.
    */
   openBlob(blob: Pick<Descriptor, 'digest' | 'size'>, options: BlobOptions = {}): Promise<OpenedBlob> {
     return this.#sources.read(options, async (endpoint) => {
@@ -128,14 +137,18 @@ export class RepositoryClient implements AsyncDisposable {
     });
   }
 
-  /** Bytes of a blob; undefined where the registry itself does not have it, or does not say of what size. */
+  /**
+   * Returns the bytes of a blob; undefined where the registry itself does not have it, or does not give its
+   * size.
+   */
   hasBlob(digest: Digest, options: RequestOptions = {}): Promise<number | undefined> {
     return undefinedIf(statBlob(this.#origin, this.#repository, digest, options), 'ERR_REGISTRY_NOT_FOUND');
   }
 
   /**
-   * Makes a blob of another repository (in familiar form) of the same registry one of this repository, without its bytes. False:
-   * the registry does not, whatever it answers, and the blob is to be uploaded.
+   * Mounts a blob of another repository (in familiar form) of the same registry into this repository, without
+   * its bytes. Returns false where the registry does not do it, whatever it answers; the blob must then be
+   * uploaded.
    */
   async mountBlob(digest: Digest, from: string, { signal }: RequestOptions = {}): Promise<boolean> {
     const { registry, path } = locateRepository(from);
@@ -158,7 +171,10 @@ export class RepositoryClient implements AsyncDisposable {
     return false;
   }
 
-  /** Uploads a blob whose digest is known when its source has ended. Resolves when the registry has checked and kept it. */
+  /**
+   * Uploads a blob whose digest is known when its source has ended. Resolves when the registry has checked
+   * and stored it.
+   */
   async uploadBlob(source: UploadSource, digest: () => Digest, options: UploadOptions = {}): Promise<void> {
     const upload = new Upload(this.#origin, this.#repository, this.#retry, source, digest, options);
     try {
@@ -170,9 +186,9 @@ export class RepositoryClient implements AsyncDisposable {
   }
 
   /**
-   * Uploads a manifest or index, whose blobs have to be there. Resolves with its digest.
-   * @throws {@link LayerstackError} ERR_DIGEST_MISMATCH where the bytes are not of the digest that is given, or the registry
-   *   has got others.
+   * Uploads a manifest or index, whose blobs must exist there. Resolves with its digest.
+   * @throws {@link LayerstackError} ERR_DIGEST_MISMATCH where the bytes do not have the given digest, or the
+   *   registry has received other bytes.
    */
   async pushManifest(
     tagOrDigest: string,
@@ -204,8 +220,8 @@ export class RepositoryClient implements AsyncDisposable {
   }
 
   /**
-   * The repository's tags: of the registry itself (`origin`) as the pages come, else of the first source that lists them to the end.
-   * A mirror that lists none does not have the repository.
+   * Yields the repository's tags. With `origin` they come from the registry itself, page by page, else from
+   * the first source that lists them completely. A mirror that lists none does not have the repository.
    */
   async *tags(options: ReadOptions = {}): AsyncIterable<string> {
     if (options.origin === true) {
@@ -221,14 +237,14 @@ export class RepositoryClient implements AsyncDisposable {
     });
   }
 
-  /** The manifests that name this one as their subject: signatures, SBOMs and the like. */
+  /** Returns the manifests that name this one as their subject: signatures, SBOMs and the like. */
   referrers(digest: Digest, options: RequestOptions = {}): Promise<Index> {
     return listReferrers(this.#origin, this.#repository, digest, options);
   }
 
   /**
-   * Deletes a manifest by its digest, and so all its tags; or, where the registry does that, a tag alone. The bytes stay until the
-   * registry collects its garbage.
+   * Deletes a manifest by its digest, with all its tags, or only a tag where the registry supports that. The
+   * bytes stay until the registry collects its garbage.
    * @throws {@link LayerstackError} ERR_REGISTRY_UNSUPPORTED where the registry does not delete.
    */
   async deleteManifest(tagOrDigest: string, { signal }: RequestOptions = {}): Promise<void> {
@@ -254,7 +270,7 @@ export class RepositoryClient implements AsyncDisposable {
     }
   }
 
-  /** Breaks off what is under way; unfinished uploads are deleted first, which is not waited for long. */
+  /** Stops all requests. It first deletes unfinished uploads, and waits only a short time for that. */
   async close(): Promise<void> {
     await Promise.all(this.#cancelled);
     await Promise.all([this.#origin, ...this.#mirrors].map((endpoint) => endpoint.close()));
@@ -264,7 +280,7 @@ export class RepositoryClient implements AsyncDisposable {
     return this.close();
   }
 
-  /** Cleaning up at the registry must not hold up the caller, nor fail its work. */
+  /** Runs a cleanup at the registry, which must not delay the caller or fail its work. */
   #afterwards(work: Promise<void>): void {
     const settled = work
       .catch(() => undefined)
@@ -275,7 +291,7 @@ export class RepositoryClient implements AsyncDisposable {
   }
 }
 
-/** A mirror that does not answer has others behind it. */
+/** A mirror gets fewer attempts, because other sources follow it. */
 const MIRROR_RETRY = (retry: RetryPolicy): RetryPolicy => ({
   ...retry,
   attempts: Math.min(2, retry.attempts),

@@ -1,11 +1,12 @@
 /**
- * Why no answer came, or why it broke off, in words that say what to do: node's and undici's errors by their codes.
+ * Explains why no response came, or why it broke off, and what to do. It recognises node's and undici's
+ * errors by their codes.
  */
 import { isError, LayerstackError } from '../../core/errors.ts';
 import { registryError, type Subject } from './error.ts';
 import { redactUrl } from './redact.ts';
 
-/** What of the settings helps. */
+/** The facts that the advice in messages needs. */
 export interface Advice {
   readonly certsDirectory: string;
   readonly settingsPath: string;
@@ -21,24 +22,24 @@ interface Reason {
   readonly broken?: boolean;
 }
 
-/** The error for a request to `url` that got no answer, or whose answer broke off. */
+/** Returns the error for a request to `url` that got no response, or whose response broke off. */
 export function connectionError(error: unknown, subject: Subject, url: URL, advice: Advice): LayerstackError {
   if (LayerstackError.is(error)) return error;
   const cause = firstOf(error);
   const { why, retryable, broken } = reason(cause, url, advice);
   return registryError(broken ? 'ERR_REGISTRY_INVALID' : 'ERR_REGISTRY_UNAVAILABLE', subject, why, {
     retryable,
-    // undici's own has the bytes that it stumbled over.
+    // undici's own error contains the bytes that it could not parse.
     cause: isNoHttp(cause) ? new Error(cause.message) : cause,
   });
 }
 
-/** Whether the server was found not to speak TLS. */
+/** Returns whether the error shows that the server does not speak TLS. */
 export function speaksNoTls(error: unknown): boolean {
   return NO_TLS.has(causeCode(error));
 }
 
-/** Whether nobody listened. */
+/** Returns whether the connection was refused. */
 export function isRefusedConnection(error: unknown): boolean {
   return causeCode(error) === 'ECONNREFUSED';
 }
@@ -57,7 +58,7 @@ function codeOf(error: unknown): string {
   return isError(error) && 'code' in error ? String(error.code) : '';
 }
 
-/** Of the failures to connect to each address of a host, the first. */
+/** Returns the first of the failures to connect to each address of a host. */
 function firstOf(error: unknown): unknown {
   return isError(error) && 'errors' in error && Array.isArray(error.errors) && error.errors.length > 0
     ? (error.errors[0] as unknown)

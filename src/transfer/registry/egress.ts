@@ -1,7 +1,8 @@
 /**
- * Where requests that a registry (or a mirror) gives rise to may go. The registry itself is its user's choice. Every other place is
- * the registry's: it names the storage that uploads go to and blobs come from, and its token server. It must not reach by us
- * what it could not reach itself, nor have us delete anything but its own (docs/architecture.md, "Where a registry may send us").
+ * Decides where requests may go that a registry (or a mirror) causes. The user chooses the registry itself.
+ * The registry chooses every other place: the storage for uploads and blobs, and its token server. Through us
+ * it must not reach a place that it could not reach itself, nor delete anything but its own data
+ * (docs/architecture.md, "Where a registry may send us").
  */
 import { lookup as systemLookup } from 'node:dns';
 import type { LookupFunction } from 'node:net';
@@ -12,21 +13,21 @@ import { namedNetwork, networkOf, type Network } from './network.ts';
 import { redactUrl } from './redact.ts';
 import { settingsOf, type RegistrySettings } from './settings.ts';
 
-/** Where the requests of a {@link Transport} may go. */
+/** Decides where the requests of a {@link Transport} may go. */
 export interface EgressPolicy {
-  /** Whether certificates of this `HOST[:PORT]` are not checked. */
+  /** Returns whether certificates of this `HOST[:PORT]` are not checked. */
   isInsecure(host: string): boolean;
-  /** Judges all that can be judged without looking up an address. Before anything is sent. */
+  /** Checks a request before it is sent, without looking up an address. */
   check(url: URL, request: { readonly method: string; readonly subject: Subject }): void;
-  /** The error for a request that would go to such an address. */
+  /** Returns the error for a request to an address in a forbidden network. */
   outOfReach(url: URL, network: Network, subject: Subject): LayerstackError;
-  /** Looks a host up, for connecting: gives only addresses that a request to `url` may go to. */
+  /** Returns a lookup for connections that yields only addresses that a request to `url` may go to. */
   lookup(url: URL): LookupFunction;
-  /** A connection to the URL is there, at this address. */
+  /** Reports a connection to the URL, at this address. */
   connected(url: URL, address: string | undefined): void;
 }
 
-/** Where an address is, in words. */
+/** Describes where an address is. */
 export const PLACES: Readonly<Record<Network, string>> = {
   loopback: 'on this machine',
   'link-local': 'on the link of this machine',
@@ -38,13 +39,13 @@ export const PLACES: Readonly<Record<Network, string>> = {
 export class Egress implements EgressPolicy {
   readonly #settings: RegistrySettings;
   readonly #host: string;
-  /** The registry's connections are not protected, so nothing is lost where others are not. */
+  /** The registry's own connections are unprotected, so unprotected connections elsewhere lose nothing. */
   readonly #plain: boolean;
   #network: Network | undefined;
 
   /**
    * @param host `HOST[:PORT]` of the registry
-   * @param http it is spoken to by plain HTTP, whatever the settings say
+   * @param http whether the registry speaks plain HTTP, whatever the settings say
    */
   constructor(settings: RegistrySettings, host: string, http = false) {
     this.#settings = settings;
@@ -54,15 +55,15 @@ export class Egress implements EgressPolicy {
   }
 
   /**
-   * Whether certificates of this `HOST[:PORT]` are not checked, and plain HTTP may be spoken, with passwords too. By default
-   * on this machine, but not where a registry that is elsewhere sends us there.
+   * Returns whether certificates of this `HOST[:PORT]` are not checked, and plain HTTP may be used, for
+   * passwords too. True by default on this machine, unless a registry elsewhere sends us here.
    */
   isInsecure(host: string): boolean {
     return settingsOf(this.#settings, host)?.insecure ?? (isLoopback(host) && isLoopback(this.#host));
   }
 
   /**
-   * Judges all that can be judged without looking up an address. Before anything is sent.
+   * Checks a request before it is sent, without looking up an address.
    * @throws {@link LayerstackError} ERR_REGISTRY_INVALID.
    */
   check(url: URL, { method, subject }: { readonly method: string; readonly subject: Subject }): void {
@@ -80,14 +81,14 @@ export class Egress implements EgressPolicy {
     if (network !== undefined && !this.reaches(url, network)) throw this.outOfReach(url, network, subject);
   }
 
-  /** Whether a request to the URL may go to an address in this network. */
+  /** Returns whether a request to the URL may go to an address in this network. */
   reaches(url: URL, network: Network): boolean {
     if (this.#isOwn(url) || network === 'public' || network === this.#network) return true;
     const allowed = settingsOf(this.#settings, this.#host)?.allow ?? [];
     return allowed.includes(url.host) || allowed.includes(`${url.hostname}:${portOf(url)}`);
   }
 
-  /** The error for a request that would go to such an address. */
+  /** Returns the error for a request to an address in a forbidden network. */
   outOfReach(url: URL, network: Network, subject: Subject): LayerstackError {
     return refused(
       url,
@@ -102,8 +103,9 @@ export class Egress implements EgressPolicy {
   }
 
   /**
-   * A connection to the URL is there, at this address. Of the registry itself it says where the registry is, once; but that it is on
-   * this machine only its name can say, not who answers for its name.
+   * Reports a connection to the URL, at this address. The first connection to the registry itself shows in
+   * which network the registry is. Only its name can place it on this machine, not the address that answers
+   * for the name.
    */
   connected(url: URL, address: string | undefined): void {
     if (address !== undefined && this.#isOwn(url))
@@ -116,8 +118,9 @@ export class Egress implements EgressPolicy {
 }
 
 /**
- * Looks a host up for connecting: gives only addresses in networks that are open, and those are connected to, whatever the name
- * means a moment later. Fails with an {@link AddressOutOfReach} where none is left.
+ * Returns a lookup for connections that yields only addresses in open networks. The connection uses these
+ * addresses, even if the name resolves to others a moment later. Fails with an {@link AddressOutOfReach}
+ * where no address is left.
  */
 export function lookupWithin(isOpen: (network: Network) => boolean): LookupFunction {
   return (hostname, options, callback) => {
@@ -131,7 +134,7 @@ export function lookupWithin(isOpen: (network: Network) => boolean): LookupFunct
   };
 }
 
-/** A name whose addresses are all where a request may not go. */
+/** A name whose addresses are all in forbidden networks. */
 export class AddressOutOfReach extends Error {
   readonly network: Network;
 

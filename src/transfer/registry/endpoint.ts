@@ -1,7 +1,9 @@
 /**
- * One server that speaks the registry API below `/v2/` (the OCI distribution spec), the registry itself or a mirror. Every
- * request goes through {@link Endpoint.send}: which of https and http it is, authorization, redirects, and sending again.
- * Mirrors moby/moby: registry/{auth,endpoint_v1,service_v2}.go, distribution/errors.go in what is tried again.
+ * One server that speaks the registry API below `/v2/` (the OCI distribution spec): the registry itself or a
+ * mirror. Every request goes through {@link Endpoint.send}, which chooses https or http, authorizes, follows
+ * redirects, and retries.
+ * Mirrors moby/moby: registry/{auth,endpoint_v1,service_v2}.go, distribution/errors.go for the errors that
+ * are retried.
  */
 import { isUint8Array } from 'node:util/types';
 import { pause } from '../../core/abort.ts';
@@ -16,24 +18,24 @@ import { parseRetryAfter, pauseBefore, type RetryPolicy } from './retry.ts';
 import { discard, header, type HttpRequest, type HttpResponse, type Transport } from './transport.ts';
 
 export interface ApiRequest extends HttpRequest {
-  /** What the request needs to be allowed. */
+  /** The scopes that the request needs. */
   readonly scopes: readonly Scope[];
-  /** Statuses that are an answer; every other one is thrown as an error. Undefined: all are. */
+  /** Statuses that count as a response; every other status is thrown as an error. Undefined: all count. */
   readonly accept: readonly number[] | undefined;
 }
 
 export interface EndpointOptions {
-  /** As its users write it: `docker.io`; a mirror by its URL. */
+  /** The name that users write: `docker.io`; for a mirror its URL. */
   readonly label: string;
-  /** What credentials are looked up by. */
+  /** The key for looking up credentials. */
   readonly host: string;
-  /** URLs of the server, ending in `/v2/`: the first one that answers is used. */
+  /** URLs of the server, ending in `/v2/`. The first one that answers is used. */
   readonly bases: readonly [URL, ...URL[]];
   readonly transport: Transport;
   readonly credentials: CredentialSource | undefined;
   readonly retry: RetryPolicy;
   readonly log: Logger;
-  /** Have token servers give refresh tokens, as a login does. Default false. */
+  /** Ask token servers for refresh tokens, as a login does. Default false. */
   readonly offline?: boolean | undefined;
 }
 
@@ -70,18 +72,18 @@ export class Endpoint implements AsyncDisposable {
 
   /**
    * Sends a request until it is answered or has failed for good.
-   * @param target relative to `/v2/`, or what a Location header of this server said
+   * @param target relative to `/v2/`, or a URL from a Location header of this server
    * @throws {@link LayerstackError} ERR_REGISTRY_UNAVAILABLE, ERR_REGISTRY_LIMIT, ERR_REGISTRY_DENIED,
-   *   ERR_REGISTRY_NOT_FOUND, ERR_REGISTRY_REFUSED, ERR_REGISTRY_UNSUPPORTED, ERR_REGISTRY_INVALID, ERR_REGISTRY_SETTINGS,
-   *   ERR_CREDENTIALS_INVALID, ERR_ABORTED.
+   *   ERR_REGISTRY_NOT_FOUND, ERR_REGISTRY_REFUSED, ERR_REGISTRY_UNSUPPORTED, ERR_REGISTRY_INVALID,
+   *   ERR_REGISTRY_SETTINGS, ERR_CREDENTIALS_INVALID, ERR_ABORTED.
    */
   send(target: string | URL, request: ApiRequest): Promise<HttpResponse> {
     return this.#trying(request, () => this.#once(target, request));
   }
 
   /**
-   * As {@link send}, with the whole body, which is asked for again where it breaks off; `bytes` is undefined where it has more than
-   * `maxBytes`.
+   * Sends a request as {@link send} does, and reads the whole body. It repeats the request if the body breaks
+   * off. `bytes` is undefined where the body has more than `maxBytes`.
    */
   ask(
     target: string | URL,
@@ -94,7 +96,7 @@ export class Endpoint implements AsyncDisposable {
     });
   }
 
-  /** The bytes of a body. @see Transport.read */
+  /** Yields the bytes of a body. @see Transport.read */
   read(
     response: HttpResponse,
     request: Pick<HttpRequest, 'signal' | 'subject'>,
@@ -102,7 +104,7 @@ export class Endpoint implements AsyncDisposable {
     return this.#transport.read(response, request);
   }
 
-  /** Breaks off what is under way. */
+  /** Stops all requests. */
   close(): Promise<void> {
     return this.#transport.close();
   }
@@ -111,7 +113,11 @@ export class Endpoint implements AsyncDisposable {
     return this.close();
   }
 
-  /** Where a Location header points to. @throws {@link LayerstackError} ERR_REGISTRY_INVALID where it is none. */
+  /**
+   * Returns the URL of a Location header.
+   * @throws {@link LayerstackError} ERR_REGISTRY_INVALID where it is
+   * not one.
+   */
   location(response: HttpResponse, subject: Subject): URL {
     const text = header(response, 'location');
     const url =
@@ -122,22 +128,22 @@ export class Endpoint implements AsyncDisposable {
         subject,
         `${this.label} answers ${String(response.status)} without saying where to go on (Location)`,
       );
-    // Behind a proxy that ends TLS a registry may believe that it speaks plain HTTP.
+    // Behind a proxy that ends TLS, a registry may believe that it speaks plain HTTP.
     if (url.protocol === 'http:' && response.url.protocol === 'https:' && url.host === response.url.host)
       url.protocol = 'https:';
     return url;
   }
 
-  /** Works until it is done, has failed for good, or has been tried often enough. */
+  /** Repeats the work until it succeeds, fails for good, or has used all attempts. */
   async #trying<T>({ body, signal }: ApiRequest, work: () => Promise<T>): Promise<T> {
     const { retry, log } = this.#options;
-    // A stream can be read once only: whoever has it knows how to go on (see upload.ts).
+    // A stream can be read only once. Its owner knows how to resume (see upload.ts).
     const policy = isStream(body) ? { ...retry, attempts: 1 } : retry;
     for (let attempt = 1; ; attempt++) {
       try {
         return await work();
       } catch (error) {
-        // One that has answered before may be restarting.
+        // A server that has answered before may be restarting.
         const restarting = this.#answered && isRefusedConnection(error);
         const wait = pauseBefore(error, attempt, policy, restarting || undefined);
         if (wait === undefined) throw error;
@@ -172,7 +178,7 @@ export class Endpoint implements AsyncDisposable {
     throw await this.#refusal(response, request);
   }
 
-  /** Sends a request, and again to where the answer redirects it. Who is somewhere else does not see our authorization. */
+  /** Sends a request and follows redirects. Never sends the authorization to another origin. */
   async #follow(start: URL, request: ApiRequest, authorization: string | undefined): Promise<HttpResponse> {
     const { subject, method } = request;
     let url = start;
@@ -192,7 +198,8 @@ export class Endpoint implements AsyncDisposable {
       if (!keeps) return response;
       discard(response.body);
       const next = this.location(response, subject);
-      // Never again once it has left: whoever was asked meanwhile chose the rest of the way.
+      // Once a redirect has left the origin, the authorization stays off: another server chose the rest of
+      // the way.
       trusted &&= this.#isOwn(next);
       url = next;
     }
@@ -212,12 +219,12 @@ export class Endpoint implements AsyncDisposable {
     const hide = (text: string): string => this.#authorizer.hide(text);
     if (status !== 401 && status !== 403) return refusalError(refusal, subject, hide);
     if (this.#isOwn(url)) return named(subject, this.#authorizer.denied(scopes, wordsOf(body, hide)));
-    // A signed URL that has run out: the registry gives a new one.
+    // The signed URL has expired; the registry gives a new one.
     const why = `its storage ${redactUrl(url)} answers ${String(status)}; try again`;
     return registryError('ERR_REGISTRY_UNAVAILABLE', subject, why, { status, retryable: true });
   }
 
-  /** The token ran out while a body was under way: the next one is there already. */
+  /** Returns the error for a token that expired while a body was sent. The next token is already fetched. */
   #expired({ subject }: ApiRequest): LayerstackError {
     return registryError('ERR_REGISTRY_UNAVAILABLE', subject, `${this.label} wanted a new token meanwhile`, {
       status: 401,
@@ -230,7 +237,10 @@ export class Endpoint implements AsyncDisposable {
     return url.origin === (this.#base ?? this.#options.bases[0]).origin;
   }
 
-  /** One of the bases: where it may be both, https unless only http is spoken, as docker finds out. */
+  /**
+   * Returns the base to use. Where both schemes are possible, it is https unless the server speaks only http,
+   * which is found out as docker does.
+   */
   async #resolved(request: ApiRequest): Promise<URL> {
     if (this.#base) return this.#base;
     const failures: unknown[] = [];
@@ -239,7 +249,7 @@ export class Endpoint implements AsyncDisposable {
         const { signal, subject } = request;
         const response = await this.#transport.exchange(base, { method: 'GET', signal, subject });
         discard(response.body);
-        // What Go's TLS servers answer to plain HTTP.
+        // Go's TLS servers answer 400 to plain HTTP.
         if (base.protocol === 'http:' && response.status === 400) continue;
         return (this.#base = base);
       } catch (error) {
@@ -278,7 +288,7 @@ function isStream(body: ApiRequest['body']): boolean {
   return body !== undefined && !isUint8Array(body);
 }
 
-/** Waits for the authorizer; its errors know the registry, and get to name what was asked for. */
+/** Waits for the authorizer. Its errors name the registry; this adds the object of the request. */
 async function naming<T>(subject: Subject, work: Promise<T>): Promise<T> {
   try {
     return await work;

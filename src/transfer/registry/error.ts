@@ -1,23 +1,24 @@
 /**
- * What went wrong at a registry, as errors that name the registry and the object and say what to do. A registry's own words
- * (`{"errors":[{code,message,detail}]}`, see opencontainers/distribution-spec: Error Codes) are quoted, bounded; of
- * any other body the first line at most. What they repeat of the request's secrets is hidden before anything is cut.
+ * Turns failures at a registry into errors that name the registry and the object and say what to do. A
+ * registry's own words (`{"errors":[{code,message,detail}]}`, see opencontainers/distribution-spec: Error
+ * Codes) are quoted, with a length limit. Of any other body, at most the first line is quoted. Secrets of the
+ * request that a body repeats are hidden before the text is cut.
  */
 import { LayerstackError, type ErrorCode, type ErrorFacts } from '../../core/errors.ts';
 import { hideSecrets } from './auth/secrets.ts';
 
-/** What a request is about; begins every message. */
+/** The object of a request; every message begins with it. */
 export interface Subject {
-  /** e.g. `manifest localhost:5000/x:1`, `blob sha256:… of alpine`. */
+  /** For example `manifest localhost:5000/x:1`, `blob sha256:… of alpine`. */
   readonly what: string;
-  /** The registry that is asked, as its users write it; a mirror by its URL. */
+  /** The registry that is asked, as its users write it; for a mirror its URL. */
   readonly registry: string;
   readonly repository?: string;
   readonly reference?: string;
   readonly digest?: string;
 }
 
-/** An answer that is an error, with as much of its body as was read. */
+/** An error response, with the part of its body that was read. */
 export interface Refusal {
   readonly status: number;
   readonly body: Uint8Array;
@@ -29,15 +30,15 @@ interface RegistryMessage {
   readonly message: string;
 }
 
-/** Takes the secrets out of a text. */
+/** Removes the secrets from a text. */
 export type Hide = (text: string) => string;
 
-/** What of a body is looked at. */
+/** Maximum bytes of a body that are read for an error. */
 const MAX_BYTES = 64 * 1024;
 const MAX_QUOTED = 300;
 const MAX_MESSAGES = 3;
 
-/** An error about `subject`, whose message names it and the registry. */
+/** Returns an error about `subject`, whose message names it and the registry. */
 export function registryError(
   code: ErrorCode,
   subject: Subject,
@@ -54,7 +55,7 @@ export function registryError(
   });
 }
 
-/** The error for an answer that says no. */
+/** Returns the error for an error response. */
 export function refusalError(refusal: Refusal, subject: Subject, hide: Hide = hideSecrets): LayerstackError {
   const { status, retryAfterMs } = refusal;
   const said = wordsOf(refusal.body, hide);
@@ -68,7 +69,9 @@ export function refusalError(refusal: Refusal, subject: Subject, hide: Hide = hi
   );
 }
 
-/** What registries' own codes mean for the user, where their statuses, which differ between registries, say less. */
+/**
+ * The meaning of registries' own codes for the user. Their statuses differ between registries and say less.
+ */
 const SAID: ReadonlyMap<string, string> = new Map([
   ['NAME_INVALID', 'it does not take this name; use another'],
   ['MANIFEST_INVALID', 'it does not take this manifest'],
@@ -101,7 +104,7 @@ function classify(
   return { code: 'ERR_REGISTRY_INVALID', hint: 'that is not how a registry answers; is it one?' };
 }
 
-/** A registry's own errors in a body; none where it is something else. */
+/** Returns a registry's own errors from a body; none where the body is something else. */
 function messagesOf(body: Uint8Array): RegistryMessage[] {
   let document: unknown;
   try {
@@ -120,7 +123,9 @@ function messagesOf(body: Uint8Array): RegistryMessage[] {
   });
 }
 
-/** What a body says, in one bounded line: the registry's own errors, or as much of anything else as tells what it is. */
+/**
+ * Quotes a body in one line of limited length: the registry's own errors, or the beginning of any other text.
+ */
 export function wordsOf(body: Uint8Array, hide: Hide = hideSecrets): string {
   const said = messagesOf(body)
     .map(({ code, message }) => [code, message].filter((part) => part !== '').join(': '))

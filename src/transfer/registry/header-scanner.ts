@@ -1,4 +1,4 @@
-/** A place in the text of an HTTP header field, and what may come there: tokens, quoted strings, URLs. Every step takes linear time. */
+/** A scanner of HTTP header fields: tokens, quoted strings, URLs. Every step takes linear time. */
 
 export class HeaderScanner {
   readonly #text: string;
@@ -12,7 +12,7 @@ export class HeaderScanner {
     return this.at >= this.#text.length;
   }
 
-  /** The next character; empty at the end. */
+  /** Returns the next character; empty at the end. */
   peek(): string {
     return this.#text.charAt(this.at);
   }
@@ -21,18 +21,21 @@ export class HeaderScanner {
     while (!this.atEnd && characters.includes(this.peek())) this.at++;
   }
 
-  /** RFC 7230's token; empty where there is none. */
+  /** Reads RFC 7230's token; empty where there is none. */
   token(): string {
     return this.#while(isTokenCharacter);
   }
 
-  /** A value without quotes, up to one of `ends`. More than the RFCs allow: URLs, which some registries do not quote. */
+  /**
+   * Reads a value without quotes, up to one of `ends`. It accepts more than the RFCs: URLs, which some
+   * registries do not quote.
+   */
   bare(ends = ' \t,'): string | undefined {
     const value = this.#while((character) => character !== '"' && !ends.includes(character));
     return value === '' || this.peek() === '"' ? undefined : value;
   }
 
-  /** A quoted string; undefined where its end is missing, and then all of the text is read. */
+  /** Reads a quoted string. Returns undefined where its end is missing; the whole text is then consumed. */
   quoted(): string | undefined {
     const parts: string[] = [];
     for (this.at++; !this.atEnd; this.at++) {
@@ -46,7 +49,7 @@ export class HeaderScanner {
     return undefined;
   }
 
-  /** Passes over the blob of a scheme such as Negotiate, whose last characters may be `=`, if there is one. */
+  /** Skips the blob of a scheme such as Negotiate, which may end in `=`. Returns whether there was one. */
   token68(): boolean {
     const start = this.at;
     this.#while((character) => isTokenCharacter(character) || character === '/');
@@ -58,14 +61,17 @@ export class HeaderScanner {
     return false;
   }
 
-  /** What stands between angle brackets, at the first of which this is; undefined where the second is missing. */
+  /**
+   * Reads the text between angle brackets; the scanner is at the opening one. Undefined where the closing one
+   * is missing.
+   */
   bracketed(): string | undefined {
     this.at++;
     const text = this.#while((character) => character !== '>');
     return this.at++ < this.#text.length ? text : undefined;
   }
 
-  /** To the next comma outside of quotes. */
+  /** Skips to the next comma outside of quotes. */
   toComma(): void {
     while (!this.atEnd && this.peek() !== ',') {
       if (this.peek() === '"') this.quoted();

@@ -1,22 +1,23 @@
 /**
- * `Link` as RFC 8288 section 3 has it: several links in one field or in several, the target in angle brackets (commas and semicolons
- * in it are its own), parameters in any order, as tokens or quoted strings. What is malformed is passed over up to the next comma.
+ * Parses `Link` as RFC 8288 section 3 defines it: several links in one field or in several, the target in
+ * angle brackets (where commas and semicolons belong to it), parameters in any order, as tokens or quoted
+ * strings. Malformed text is skipped up to the next comma.
  */
 import { HeaderScanner } from './header-scanner.ts';
 
 export interface Link {
-  /** As it stands there: mostly relative to the URL that answered. */
+  /** The target as written: usually relative to the URL that answered. */
   readonly target: string;
   /** Relation types, in lower case. */
   readonly rel: readonly string[];
-  /** What the link is of, where that is not the document that came with it. */
+  /** The subject of the link, where it is not the document that came with it. */
   readonly anchor: string | undefined;
 }
 
 /** A next page's link has some hundred characters. */
 const MAX_CHARS = 64 * 1024;
 
-/** The links of a response, in its order. What lies beyond the bound counts as absent. */
+/** Returns the links of a response, in its order. Links beyond the limit count as absent. */
 export function parseLinks(header: string | readonly string[] | undefined): Link[] {
   const found: Link[] = [];
   let left = MAX_CHARS;
@@ -45,7 +46,7 @@ function linkAt(scanner: HeaderScanner): Link | undefined {
   return { target: target.trim(), rel: rel.filter((type) => type !== ''), anchor: params.get('anchor') };
 }
 
-/** By lower-case name; of a parameter given twice, the first. */
+/** Returns the parameters by lower-case name. If one is given twice, the first counts. */
 function parameters(scanner: HeaderScanner): Map<string, string> {
   const params = new Map<string, string>();
   for (scanner.skip(' \t'); scanner.peek() === ';'; scanner.skip(' \t')) {

@@ -1,7 +1,7 @@
 /**
- * What a registry lists: a repository's tags, page by page (`Link: <…>; rel="next"`, RFC 8288), and the manifests that refer
- * to another one (signatures, SBOMs): by the referrers API of OCI 1.1, or from the index that clients keep under the tag
- * `sha256-HEX` where a registry has no such API.
+ * Lists the contents of a registry. A repository's tags come page by page (`Link: <…>; rel="next"`, RFC
+ * 8288). The manifests that refer to another one (signatures, SBOMs) come from the referrers API of OCI 1.1.
+ * Where a registry lacks that API, they come from the index that clients keep under the tag `sha256-HEX`.
  */
 import { MEDIA_TYPES, parseManifest, type Descriptor, type Index } from '../../core/descriptor.ts';
 import type { Digest } from '../../core/digest.ts';
@@ -18,12 +18,15 @@ const PAGE_SIZE = 1000;
 const MAX_PAGE_BYTES = 4 * 1024 * 1024;
 const MAX_PAGES = 10_000;
 const MAX_REFERRERS = 10_000;
-/** More than the largest repositories have. */
+/** More tags than the largest repositories have. */
 const MAX_TAGS = 1_000_000;
 
 const tagList = json.object({ tags: json.withDefault(json.array(json.string), []) });
 
-/** The tags of a repository, in the registry's order. @throws {@link LayerstackError} ERR_REGISTRY_NOT_FOUND and the like. */
+/**
+ * Yields the tags of a repository, in the registry's order.
+ * @throws {@link LayerstackError} ERR_REGISTRY_NOT_FOUND and others.
+ */
 export async function* listTags(
   endpoint: Endpoint,
   repository: Repository,
@@ -39,14 +42,18 @@ export async function* listTags(
   }
 }
 
-/** The manifests that name this one as their subject; an index without any where nothing refers to it. */
+/**
+ * Returns an index of the manifests that name this one as their subject. It is empty where nothing refers to
+ * it.
+ */
 export async function listReferrers(
   endpoint: Endpoint,
   repository: Repository,
   digest: Digest,
   options: RequestOptions,
 ): Promise<Index> {
-  // Without the digest as a fact: unlike a blob or a manifest of this digest, the answer cannot be verified by it.
+  // The digest is not a fact of the subject: unlike a blob or a manifest, the response cannot be verified by
+  // it.
   const subject = repository.subject(`referrers of ${repository.name}@${digest}`, endpoint.label);
   const manifests: Descriptor[] = [];
   try {
@@ -72,7 +79,10 @@ export async function listReferrers(
   return { mediaType: MEDIA_TYPES.ociIndex, manifests };
 }
 
-/** The index under the tag that stands for the digest, as clients keep it where the registry does not. */
+/**
+ * Returns the index under the tag that stands for the digest. Clients keep it where the registry has no
+ * referrers API.
+ */
 async function taggedReferrers(
   endpoint: Endpoint,
   repository: Repository,
@@ -130,7 +140,7 @@ async function* pages(
   }
 }
 
-/** The page after this one, which has to be of the same server. */
+/** Returns the URL of the next page, which must be on the same server. */
 function nextPage({ headers, url: page }: HttpResponse, subject: Subject): URL | undefined {
   const resolved = (text: string): URL | undefined =>
     URL.canParse(text, page.href) ? new URL(text, page) : undefined;
@@ -172,7 +182,10 @@ function source(subject: Subject): json.JsonSource {
   };
 }
 
-/** Distribution before 3.0 answers 404 for a path that it does not know, others say 405 or that it is not supported. */
+/**
+ * Returns whether the registry lacks the API. Distribution before 3.0 answers 404 for an unknown path, others
+ * answer 405 or say that it is not supported.
+ */
 function isMissing(error: unknown): boolean {
   return (
     LayerstackError.is(error) &&

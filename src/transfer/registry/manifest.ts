@@ -1,6 +1,7 @@
 /**
- * Manifests and indexes as a registry sends them: bounded, of the digest that was asked for, and of the one kind that
- * both the Content-Type header and the document say. What two readers could take for two things is refused (CVE-2021-41190).
+ * Fetches manifests and indexes from a registry. Each is limited in size, has the requested digest, and is of
+ * the one kind that both the Content-Type header and the document give. A document that two readers could
+ * take for two things is refused (CVE-2021-41190).
  */
 import {
   isIndexType,
@@ -26,7 +27,7 @@ export interface ReadOptions extends RequestOptions {
 }
 
 export interface ManifestOptions extends ReadOptions {
-  /** Media types that are wanted; default: manifests and indexes of docker and OCI. */
+  /** Wanted media types; default: manifests and indexes of docker and OCI. */
   readonly accept?: readonly string[] | undefined;
 }
 
@@ -37,11 +38,11 @@ export interface FetchedManifest {
   readonly digest: Digest;
 }
 
-/** What a registry says about a manifest, unverified. */
+/** A registry's description of a manifest, unverified. */
 export interface ManifestHead {
   readonly mediaType: string;
   readonly digest: Digest;
-  /** Bytes. */
+  /** Bytes of the manifest. */
   readonly size: number;
 }
 
@@ -52,7 +53,7 @@ const ACCEPTED = [
   MEDIA_TYPES.dockerManifest,
 ];
 
-/** Types that say nothing about what the document is: some file servers have no other. */
+/** Types that do not describe the document; some file servers send no others. */
 const NEUTRAL = ['', 'application/json', 'application/octet-stream', 'text/plain'];
 
 export async function fetchManifest(
@@ -82,7 +83,7 @@ export async function fetchManifest(
   };
 }
 
-/** Undefined where the registry does not say enough: then the manifest has to be fetched. */
+/** Returns undefined where the registry does not give enough facts; the manifest must then be fetched. */
 export async function headManifest(
   endpoint: Endpoint,
   repository: Repository,
@@ -108,13 +109,13 @@ export async function headManifest(
   return { digest, size, mediaType };
 }
 
-/** Bytes that the answer announces. */
+/** Returns the number of bytes that the response announces. */
 export function sizeOf(response: HttpResponse): number | undefined {
   const length = header(response, 'content-length');
   return length !== undefined && /^\d{1,15}$/.test(length) ? Number(length) : undefined;
 }
 
-/** The media type without its parameters. */
+/** Returns the media type without its parameters. */
 export function contentType(response: HttpResponse): string {
   return (header(response, 'content-type') ?? '').split(';')[0]?.trim().toLowerCase() ?? '';
 }
@@ -155,7 +156,7 @@ function otherDigest(subject: Subject, expected: string, found: string): Layerst
   );
 }
 
-/** The document's media type. */
+/** Returns the document's media type. */
 function checkDocument(bytes: Uint8Array, type: string, subject: Subject): string {
   if (bytes[0] === 0x3c) throw notARegistry(subject, `a web page (${wordsOf(bytes)})`);
   let document;
@@ -173,7 +174,7 @@ function checkDocument(bytes: Uint8Array, type: string, subject: Subject): strin
   const found = mediaType === '' ? fallback : mediaType;
   const fits = kind === 'index' ? isIndexType : isManifestType;
   const told = NEUTRAL.includes(type) ? found : type;
-  // Docker's types have to be in the document, OCI's may be left out: then the header alone tells.
+  // Docker's types must be in the document. OCI's may be left out; then only the header gives the type.
   if (fits(told) && fits(found) && (mediaType === '' || mediaType === told)) return told;
   throw registryError(
     'ERR_MANIFEST_INVALID',

@@ -1,15 +1,16 @@
 /**
- * In which network an address is, as far as it matters where a registry may send us: on this machine, on this link, in a private
- * network, or for the whole world. IPv6 has IPv4 addresses inside it in several forms; each is judged as the IPv4 address.
- * Mirrors IANA's registries of special-purpose addresses (RFC 6890), with RFC 4291 (mapped, compatible), 2765 (translated),
- * 6052 (NAT64) and 3056 (6to4) for those forms.
+ * Classifies IP addresses by network, as far as it matters where a registry may send us: on this machine, on
+ * this link, in a private network, or public. IPv6 contains IPv4 addresses in several forms; each is
+ * classified as the IPv4 address.
+ * Mirrors IANA's registries of special-purpose addresses (RFC 6890), with RFC 4291 (mapped, compatible), 2765
+ * (translated), 6052 (NAT64) and 3056 (6to4) for those forms.
  */
 import { BlockList, isIP } from 'node:net';
 
-/** `reserved`: of documentation, benchmarks and multicast, or given to nobody. */
+/** `reserved`: for documentation, benchmarks and multicast, or unassigned. */
 export type Network = 'loopback' | 'link-local' | 'private' | 'reserved' | 'public';
 
-/** What a connection to "no address" reaches is this machine. */
+/** A connection to the unspecified address reaches this machine. */
 const IPV4: Readonly<Record<Exclude<Network, 'public'>, readonly string[]>> = {
   loopback: ['127.0.0.0/8', '0.0.0.0/8'],
   'link-local': ['169.254.0.0/16'],
@@ -31,13 +32,16 @@ const IPV4: Readonly<Record<Exclude<Network, 'public'>, readonly string[]>> = {
 const IPV6: Readonly<Record<Exclude<Network, 'public'>, readonly string[]>> = {
   loopback: ['::1/128', '::/128'],
   'link-local': ['fe80::/10'],
-  // 64:ff9b:1::/48 is NAT64 as a network has it for itself.
+  // 64:ff9b:1::/48 is NAT64 for local use in a network.
   private: ['fc00::/7', 'fec0::/10', '64:ff9b:1::/48'],
-  // Teredo (2001::/32) among them: whom it leads to is not to be seen.
+  // These include Teredo (2001::/32), whose destination cannot be seen.
   reserved: ['2001::/23', '2001:db8::/32', '3fff::/20'],
 };
 
-/** What may be public: global unicast, and the forms of IPv4 in whose place a host may see an IPv4 address. */
+/**
+ * Ranges that may be public: global unicast, and the forms of IPv4 that a host may see in place of an IPv4
+ * address.
+ */
 const GLOBAL = ['2000::/3', '::ffff:0:0/96', '64:ff9b::/96'];
 
 const lists = Object.fromEntries(
@@ -48,7 +52,7 @@ const lists = Object.fromEntries(
 ) as Record<Exclude<Network, 'public'>, BlockList>;
 const global = listOf(GLOBAL);
 
-/** The network of an IP address; `reserved` for what is none. */
+/** Returns the network of an IP address; `reserved` for a text that is not an address. */
 export function networkOf(address: string): Network {
   const bare = address.replace(/%.*$/s, '');
   const family = isIP(bare);
@@ -59,14 +63,17 @@ export function networkOf(address: string): Network {
   return family === 4 || global.check(bare, type) ? 'public' : 'reserved';
 }
 
-/** The network of a URL's host where its name alone says it: an address, or a name of this machine (RFC 6761). */
+/**
+ * Returns the network of a URL's host where the name alone gives it: an address, or a name of this machine
+ * (RFC 6761).
+ */
 export function namedNetwork(hostname: string): Network | undefined {
   const name = hostname.toLowerCase().replace(/^\[|\]$|\.$/g, '');
   if (isIP(name) > 0) return networkOf(name);
   return name === 'localhost' || name.endsWith('.localhost') ? 'loopback' : undefined;
 }
 
-/** A range of IPv4 in the forms that it has in IPv6: mapped, compatible, translated, NAT64 and 6to4. */
+/** Returns a range of IPv4 in its IPv6 forms: mapped, compatible, translated, NAT64 and 6to4. */
 function inIPv6(range: string): string[] {
   const [address = '', prefix = ''] = range.split('/');
   const [a = 0, b = 0, c = 0, d = 0] = address.split('.').map(Number);

@@ -1,4 +1,7 @@
-/** The endpoints of a registry itself and of its mirrors; each has its own connections, and its own rule where they may lead. */
+/**
+ * Opens the endpoints of a registry and of its mirrors. Each has its own connections and its own egress
+ * policy.
+ */
 import type { RegistryAddress } from './address.ts';
 import { Egress } from './egress.ts';
 import { Endpoint, type EndpointOptions } from './endpoint.ts';
@@ -7,7 +10,7 @@ import { Transport, type TransportOptions } from './transport.ts';
 export type EndpointAccess = Omit<TransportOptions, 'egress'> &
   Omit<EndpointOptions, 'label' | 'host' | 'bases' | 'transport'>;
 
-/** Over https, and where the registry is insecure over http too, whichever it speaks. */
+/** Opens a registry over https. An insecure registry is opened over https or http, whichever it speaks. */
 export function openOrigin({ host, apiHost }: RegistryAddress, access: EndpointAccess): Endpoint {
   const egress = new Egress(access.settings, apiHost);
   const base = (scheme: string): URL => new URL(`${scheme}://${apiHost}/v2/`);
@@ -22,7 +25,7 @@ export function openOrigin({ host, apiHost }: RegistryAddress, access: EndpointA
   });
 }
 
-/** @param url its base URL, as the settings have it */
+/** @param url the mirror's base URL, as in the settings */
 export function openMirror(url: URL, access: EndpointAccess): Endpoint {
   const egress = new Egress(access.settings, url.host, url.protocol === 'http:');
   const bases = [new URL('v2/', url)] as const;

@@ -1,6 +1,6 @@
 /**
- * The proxy for a URL, by the environment: HTTPS_PROXY, HTTP_PROXY and NO_PROXY, upper or lower case, as Go programs (docker,
- * podman, skopeo) read them. This machine's own addresses never go through a proxy.
+ * Chooses the proxy for a URL by the environment: HTTPS_PROXY, HTTP_PROXY and NO_PROXY, upper or lower case,
+ * as Go programs (docker, podman, skopeo) read them. This machine's own addresses never go through a proxy.
  */
 import { BlockList, isIP } from 'node:net';
 import { LayerstackError } from '../../core/errors.ts';
@@ -9,12 +9,13 @@ import { isLoopback } from './address.ts';
 export type Environment = Readonly<Record<string, string | undefined>>;
 
 /**
- * The proxy's URL, with its user and password; undefined: connect directly.
- * @throws {@link LayerstackError} ERR_REGISTRY_SETTINGS where the variable's value is no URL of an HTTP proxy.
+ * Returns the proxy's URL, with its user and password; undefined: connect directly.
+ * @throws {@link LayerstackError} ERR_REGISTRY_SETTINGS where the variable's value is not a URL of an HTTP
+ *   proxy.
  */
 export function proxyFor(url: URL, env: Environment): URL | undefined {
   const secure = url.protocol === 'https:';
-  // A CGI server makes HTTP_PROXY of a request's `Proxy` header (CVE-2016-5385).
+  // A CGI server turns a request's `Proxy` header into HTTP_PROXY (CVE-2016-5385).
   const cgi = env['REQUEST_METHOD'] !== undefined;
   const names = secure ? ['HTTPS_PROXY', 'https_proxy'] : [...(cgi ? [] : ['HTTP_PROXY']), 'http_proxy'];
   const name = names.find((each) => (env[each] ?? '') !== '');
@@ -28,14 +29,14 @@ function proxyUrl(name: string, value: string): URL {
   const url = URL.canParse(text) ? new URL(text) : undefined;
   if (url && ['http:', 'https:'].includes(url.protocol) && url.hostname !== '' && isDecodable(url))
     return url;
-  // The value may have a password in it.
+  // The value may contain a password.
   throw new LayerstackError(
     'ERR_REGISTRY_SETTINGS',
     `the environment variable ${name} is no URL of an HTTP proxy: write http://HOST:PORT`,
   );
 }
 
-/** Whether user and password are percent-encoded as they should be; a "%" alone is let through by URL. */
+/** Returns whether user and password are percent-encoded correctly; URL accepts a lone "%". */
 function isDecodable({ username, password }: URL): boolean {
   try {
     decodeURIComponent(username + password);
@@ -45,7 +46,10 @@ function isDecodable({ username, password }: URL): boolean {
   }
 }
 
-/** Whether NO_PROXY names the URL's host: `*`, an address, a CIDR range, a domain (with all below it, or with "." first only those). */
+/**
+ * Returns whether NO_PROXY names the URL's host: `*`, an address, a CIDR range, or a domain with all
+ * subdomains (with a leading "." only the subdomains).
+ */
 function isExcepted(url: URL, list: string): boolean {
   const host = url.hostname.replace(/^\[|\]$/g, '').toLowerCase();
   const port = url.port || (url.protocol === 'https:' ? '443' : '80');

@@ -1,11 +1,12 @@
 /**
- * URLs as they may be shown. Storage services sign URLs, registries put upload state into them, and people write passwords
- * into proxies' URLs: only the query parameters of the registry protocol keep their values, and userinfo goes.
+ * Makes URLs safe to show. Storage services sign URLs, registries put upload state into them, and people
+ * write passwords into proxies' URLs. So only the query parameters of the registry protocol keep their
+ * values, and the userinfo is removed.
  */
 
 const SHOWN = new Set(['digest', 'mount', 'from', 'n', 'last', 'artifactType', 'service', 'scope']);
 
-/** The URL without what may be a secret, for messages and logs. */
+/** Returns the URL without possible secrets, for messages and logs. */
 export function redactUrl(url: URL | string): string {
   let copy: URL;
   try {

@@ -1,4 +1,7 @@
-/** A repository as requests need it: its path in the API, what they ask to be allowed, and how errors name its things. */
+/**
+ * A repository for requests: its path in the API, the scopes to ask for, and the names of its objects in
+ * errors.
+ */
 import { isDigest, type Digest } from '../../core/digest.ts';
 import { LayerstackError } from '../../core/errors.ts';
 import { isTag, parseReference } from '../../core/reference.ts';
@@ -7,10 +10,10 @@ import type { Scope } from './auth/authorizer.ts';
 import type { Subject } from './error.ts';
 
 export class Repository {
-  /** In familiar form: `alpine`, `localhost:5000/x`. */
+  /** The name in familiar form: `alpine`, `localhost:5000/x`. */
   readonly name: string;
   readonly registry: RegistryAddress;
-  /** In the API: `library/alpine`. */
+  /** The path in the API: `library/alpine`. */
   readonly path: string;
 
   /** @throws {@link LayerstackError} ERR_REFERENCE_INVALID unless it is a name without tag and digest. */
@@ -28,14 +31,15 @@ export class Repository {
     this.path = path;
   }
 
-  /** What a request has to be allowed, as token servers spell it: `pull`, `pull,push`, `delete`. */
+  /** Returns the scope for actions as token servers spell them: `pull`, `pull,push`, `delete`. */
   scope(actions: string): Scope {
     return `repository:${this.path}:${actions}`;
   }
 
   /**
-   * Path of a manifest in the API.
-   * @throws {@link LayerstackError} ERR_REFERENCE_INVALID: anything else than a tag or a digest would be another path.
+   * Returns the path of a manifest in the API.
+   * @throws {@link LayerstackError} ERR_REFERENCE_INVALID for a text that is neither tag nor digest, which
+   *   would be another path.
    */
   manifestPath(tagOrDigest: string): string {
     if (!isTag(tagOrDigest) && !isDigest(tagOrDigest))
@@ -47,7 +51,7 @@ export class Repository {
     return `${this.path}/manifests/${tagOrDigest}`;
   }
 
-  /** A manifest or index, asked of the server `label`. */
+  /** Describes a manifest or index that the server `label` is asked for. */
   manifest(tagOrDigest: string, label: string): Subject {
     const digest = isDigest(tagOrDigest);
     const reference = `${this.name}${digest ? '@' : ':'}${tagOrDigest}`;

@@ -1,12 +1,14 @@
 /**
- * What the operator says about registries, in `<root>/layerstack/registries.json`:
+ * Reads the operator's settings for registries, `<root>/layerstack/registries.json`:
  *
  *   { "certsDirectory": "/etc/docker/certs.d",
  *     "registries": { "HOST[:PORT]": {
  *       "mirrors": ["https://mirror.example", "http://10.0.0.2:5000/hub"], "allow": ["storage.example:9000"],
- *       "insecure": false, "ca": "/path.pem", "certificate": "/path.pem", "key": "/path.pem", "timeoutSeconds": 60 } } }
+ *       "insecure": false, "ca": "/path.pem", "certificate": "/path.pem", "key": "/path.pem",
+ *       "timeoutSeconds": 60 } } }
  *
- * Read strictly: what is misspelt must not silently mean nothing. Missing: everything by default.
+ * The file is read strictly, because a misspelt key must not be ignored silently. Anything left out has its
+ * default.
  */
 import { isSystemError, LayerstackError } from '../../core/errors.ts';
 import * as json from '../../core/json.ts';
@@ -14,28 +16,34 @@ import { registryAddress } from './address.ts';
 import { DEFAULT_CERTS_DIRECTORY } from './certificates.ts';
 import { readStoreFile } from '../../system/store-files.ts';
 
-/** About one registry or mirror. */
+/** Settings of one registry or mirror. */
 export interface HostSettings {
-  /** Base URLs (`/v2/` follows) that are asked, in order, before the registry for what is read. */
+  /** Base URLs (`/v2/` follows) of the mirrors, which are read from, in order, before the registry. */
   readonly mirrors: readonly URL[];
-  /** `HOST[:PORT]` that it may send us to though they are in a private network or on this machine (see egress.ts). */
+  /**
+   * `HOST[:PORT]` to which the registry may send us although they are in a private network or on this machine
+   * (see egress.ts).
+   */
   readonly allow: readonly string[];
-  /** TLS without checking certificates, and plain HTTP where there is no TLS. Undefined: only on loopback. */
+  /**
+   * TLS without checking certificates, and plain HTTP where the server has no TLS. Undefined: only on
+   * loopback.
+   */
   readonly insecure: boolean | undefined;
-  /** PEM file of CAs to trust beside the machine's. */
+  /** PEM file of CAs to trust besides the machine's. */
   readonly ca: string | undefined;
   /** PEM files of the client's certificate and its key: both or neither. */
   readonly certificate: string | undefined;
   readonly key: string | undefined;
-  /** Silence that is borne, for an answer and within a body. */
+  /** Maximum silence, before a response and within a body. */
   readonly timeoutMs: number | undefined;
 }
 
 export interface RegistrySettings {
-  /** By `HOST[:PORT]`, `docker.io` among them. */
+  /** Settings by `HOST[:PORT]`, including `docker.io`. */
   readonly hosts: ReadonlyMap<string, HostSettings>;
   readonly certsDirectory: string;
-  /** Where these settings come from, for advice in errors. */
+  /** The file of these settings, for advice in errors. */
   readonly path: string;
 }
 
@@ -44,7 +52,7 @@ const MAX_MIRRORS = 16;
 const MAX_ALLOWED = 100;
 const HOST = /^(?:[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?|\[[a-f0-9:]+\])(?::\d{1,5})?$/;
 
-/** The settings where nothing is said: `LAYERSTACK_CERTS_DIR` or docker's directory, no mirrors. */
+/** Returns the settings without a file: `LAYERSTACK_CERTS_DIR` or docker's directory, no mirrors. */
 export function defaultSettings(path: string, env: NodeJS.ProcessEnv = process.env): RegistrySettings {
   return {
     hosts: new Map(),
@@ -54,8 +62,8 @@ export function defaultSettings(path: string, env: NodeJS.ProcessEnv = process.e
 }
 
 /**
- * The settings of the file; the default ones where there is none.
- * @throws {@link LayerstackError} ERR_REGISTRY_SETTINGS naming the file and the key.
+ * Reads the settings from the file; the default settings where it does not exist.
+ * @throws {@link LayerstackError} ERR_REGISTRY_SETTINGS, which names the file and the key.
  */
 export async function readSettings(
   path: string,
@@ -66,7 +74,8 @@ export async function readSettings(
   try {
     bytes = await readStoreFile(path, MAX_BYTES);
   } catch (error) {
-    // A store's directory is its owner's alone; whoever looks at a registry without privileges has settings of his own.
+    // A store's directory is private to its owner. A user who inspects a registry without privileges gets the
+    // defaults.
     if (isSystemError(error, 'EACCES')) return defaults;
     if (LayerstackError.is(error))
       throw new LayerstackError('ERR_REGISTRY_SETTINGS', error.message, { path, cause: error });
@@ -82,13 +91,13 @@ export async function readSettings(
   };
 }
 
-/** What is said about a `HOST[:PORT]`; of the host that speaks Docker Hub's API, what is said about `docker.io`. */
+/** Returns the settings of a `HOST[:PORT]`. The API host of Docker Hub has those of `docker.io`. */
 export function settingsOf({ hosts }: RegistrySettings, host: string): HostSettings | undefined {
   const hub = registryAddress('docker.io');
   return hosts.get(host) ?? (host === hub.apiHost ? hosts.get(hub.host) : undefined);
 }
 
-/** An object with these keys and no others, in just this spelling. */
+/** Decodes an object with exactly these keys, in exactly this spelling. */
 function exact<S extends Record<string, json.Decoder<unknown>>>(shape: S) {
   const decoder = json.object(shape);
   const known = Object.keys(shape);

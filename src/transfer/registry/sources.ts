@@ -1,12 +1,12 @@
 /**
- * Where reads go: the mirrors in their order, then the registry. Whatever a mirror fails with, the next one is asked; one that is
- * out of order, and not just without the thing, is left out from then on.
+ * Sends reads to the mirrors in their order, then to the registry. After any failure of a mirror the next
+ * source is asked. A mirror that is out of order, and does not merely lack the object, is not asked again.
  */
 import { LayerstackError, type ErrorCode } from '../../core/errors.ts';
 import type { Logger } from '../../system/log.ts';
 import type { Endpoint } from './endpoint.ts';
 
-/** What a mirror in order may answer: it has not got it, gives it to others only, or not now. */
+/** Errors of a working mirror: it does not have the object, denies access, or has no capacity now. */
 const IN_ORDER: readonly ErrorCode[] = [
   'ERR_REGISTRY_NOT_FOUND',
   'ERR_REGISTRY_DENIED',
@@ -24,7 +24,9 @@ export class Sources {
     this.#log = log;
   }
 
-  /** What the first source that has it gives; the registry's own error where none does. */
+  /**
+   * Returns the result of the first source that succeeds. Throws the registry's own error where none does.
+   */
   async read<T>(
     { signal, origin }: { readonly signal?: AbortSignal | undefined; readonly origin?: boolean | undefined },
     work: (endpoint: Endpoint) => Promise<T>,
@@ -41,7 +43,7 @@ export class Sources {
     return work(this.#origin);
   }
 
-  /** A body that takes its mirror out of use when it breaks. */
+  /** Passes a body on. If it breaks, its mirror is not used again. */
   async *watched(
     endpoint: Endpoint,
     body: AsyncIterable<Uint8Array>,
@@ -54,7 +56,10 @@ export class Sources {
     }
   }
 
-  /** Does not ask this source again, if it is a mirror; then there are others, which may have better bytes. */
+  /**
+   * Stops asking this source, if it is a mirror. Returns true if it was, because another source may have
+   * better bytes.
+   */
   distrust(endpoint: Endpoint): boolean {
     const isMirror = this.#mirrors.delete(endpoint);
     if (isMirror) this.#log.warn('a mirror sent bad bytes', { mirror: endpoint.label });

@@ -1,7 +1,8 @@
 /**
- * One HTTP exchange with a registry or what it refers to: a pool of connections per origin, time limits on connecting,
- * on the answer's head and on silence within bodies, TLS by the host's certificates, proxies by the environment.
- * Follows nothing and retries nothing. undici is loaded with the first exchange.
+ * Makes one HTTP exchange with a registry or a server that it refers to. It pools connections per origin,
+ * limits the time of connecting, of the wait for a response's head and of silence within bodies, uses TLS
+ * with the host's certificates, and takes proxies from the environment. It follows no redirect and retries
+ * nothing. undici is loaded at the first exchange.
  */
 import type { Readable } from 'node:stream';
 import { createSecureContext } from 'node:tls';
@@ -17,7 +18,7 @@ import { settingsOf, type RegistrySettings } from './settings.ts';
 /** Time limits, in milliseconds. */
 export interface Timeouts {
   readonly connectMs: number;
-  /** From the end of the request to the answer's head. */
+  /** From the end of the request to the response's head. */
   readonly headersMs: number;
   /** Without a byte of a body. */
   readonly stallMs: number;
@@ -28,12 +29,12 @@ export const DEFAULT_TIMEOUTS: Timeouts = { connectMs: 15_000, headersMs: 60_000
 export interface HttpRequest {
   readonly method: 'GET' | 'HEAD' | 'POST' | 'PUT' | 'PATCH' | 'DELETE';
   readonly headers?: Readonly<Record<string, string>>;
-  /** Bytes that are there, or a source that is read once. */
+  /** Bytes in memory, or a source that is read once. */
   readonly body?: Uint8Array | AsyncIterable<Uint8Array> | undefined;
   readonly signal?: AbortSignal | undefined;
-  /** Instead of {@link Timeouts.headersMs}, where the server has long work to do. */
+  /** Replaces {@link Timeouts.headersMs}, where the server has long work to do. */
   readonly headersMs?: number;
-  /** What it is about, for errors. */
+  /** The object of the request, for errors. */
   readonly subject: Subject;
 }
 
@@ -41,20 +42,20 @@ export interface HttpResponse {
   readonly url: URL;
   readonly status: number;
   readonly headers: Readonly<Record<string, string | string[] | undefined>>;
-  /** Has to be read or discarded; else its connection stays in use. Errors are the transport's own. */
+  /** Must be read or discarded; otherwise its connection stays in use. Its errors are the transport's own. */
   readonly body: Readable;
 }
 
 export interface TransportOptions {
   readonly settings: RegistrySettings;
-  /** Where requests may go; it is asked before each, and by each connection. */
+  /** Decides where requests may go. It is asked before each request and by each connection. */
   readonly egress: EgressPolicy;
   readonly timeouts?: Partial<Timeouts> | undefined;
-  /** Where the proxies' variables are. */
+  /** The environment with the proxies' variables. */
   readonly env: Environment;
 }
 
-/** Connections to one origin at once; a pull reads fewer blobs than this at once. */
+/** Maximum connections to one origin; a pull reads fewer blobs at once. */
 const CONNECTIONS = 16;
 
 export class Transport implements AsyncDisposable {
@@ -70,9 +71,10 @@ export class Transport implements AsyncDisposable {
   }
 
   /**
-   * Sends a request; resolves with the answer's head, whatever its status.
-   * @throws {@link LayerstackError} ERR_REGISTRY_UNAVAILABLE where no answer came, `retryable` where another one may;
-   *   ERR_REGISTRY_INVALID for what is no HTTP, and where the request may not go; ERR_REGISTRY_SETTINGS, ERR_ABORTED.
+   * Sends a request. Resolves with the response's head, whatever its status.
+   * @throws {@link LayerstackError} ERR_REGISTRY_UNAVAILABLE where no response came, `retryable` where a new
+   *   attempt may get one; ERR_REGISTRY_INVALID for a response that is not HTTP, and where the request may
+   *   not go; ERR_REGISTRY_SETTINGS, ERR_ABORTED.
    */
   async exchange(url: URL, request: HttpRequest): Promise<HttpResponse> {
     const { method, headers = {}, body, signal } = request;
@@ -98,7 +100,7 @@ export class Transport implements AsyncDisposable {
     }
   }
 
-  /** The error of an exchange that failed, in its head or its body, with `error`. */
+  /** Returns the error of an exchange that failed, in its head or its body, with `error`. */
   failure(error: unknown, url: URL, { signal, subject }: Pick<HttpRequest, 'signal' | 'subject'>): Error {
     if (signal?.aborted) return abortError(signal);
     const { settings, env } = this.#options;
@@ -111,7 +113,7 @@ export class Transport implements AsyncDisposable {
     });
   }
 
-  /** A body's bytes as they come. @throws {@link LayerstackError} as {@link exchange}. */
+  /** Yields a body's bytes as they come. @throws {@link LayerstackError} as {@link exchange}. */
   async *read(
     { url, body }: HttpResponse,
     request: Pick<HttpRequest, 'signal' | 'subject'>,
@@ -125,7 +127,11 @@ export class Transport implements AsyncDisposable {
     }
   }
 
-  /** The whole body; undefined where it has more than `maxBytes`. @throws {@link LayerstackError} as {@link exchange}. */
+  /**
+   * Reads the whole body; undefined where it has more than `maxBytes`.
+   * @throws {@link LayerstackError} as
+   * {@link exchange}.
+   */
   async readAll(
     response: HttpResponse,
     request: Pick<HttpRequest, 'signal' | 'subject'>,
@@ -141,7 +147,7 @@ export class Transport implements AsyncDisposable {
     return Buffer.concat(chunks);
   }
 
-  /** Breaks off what is under way. A second call does nothing. */
+  /** Stops all exchanges. A second call does nothing. */
   async close(): Promise<void> {
     const pools = [...this.#pools.values()];
     this.#pools.clear();
@@ -189,7 +195,7 @@ export class Transport implements AsyncDisposable {
         });
       return new Pool(url.origin, { connections: CONNECTIONS, connect: watched });
     }
-    // What a proxy connects to is its operator's affair: here only names can be judged.
+    // The proxy's operator decides where the proxy connects; here only names can be checked.
     const auth = `${decodeURIComponent(proxy.username)}:${decodeURIComponent(proxy.password)}`;
     return new ProxyAgent({
       uri: proxy.origin,
@@ -201,7 +207,7 @@ export class Transport implements AsyncDisposable {
     });
   }
 
-  /** Whom to trust at a host, and as whom to show up. */
+  /** Returns the TLS options for a host: the CAs to trust and the client certificate to present. */
   async #tls(host: string) {
     const { settings } = this.#options;
     const own = settingsOf(settings, host);
@@ -210,7 +216,7 @@ export class Transport implements AsyncDisposable {
     const cert = own?.certificate === undefined ? files.cert : [await pem(own.certificate)];
     const key = own?.key === undefined ? files.key : [await pem(own.key)];
     const insecure = this.egress.isInsecure(host);
-    // Made once: reading the machine's CAs takes longer than a handshake.
+    // Made once, because reading the machine's CAs takes longer than a handshake.
     const secureContext = createSecureContext({
       ...(cert.length > 0 && { cert: [...cert], key: [...key] }),
       ...(!insecure && { ca: [...(await machineCas()), ...cas] }),
@@ -219,13 +225,13 @@ export class Transport implements AsyncDisposable {
   }
 }
 
-/** The first value of a header, by its lower-case name. */
+/** Returns the first value of a header, by its lower-case name. */
 export function header(response: Pick<HttpResponse, 'headers'>, name: string): string | undefined {
   const value = response.headers[name];
   return Array.isArray(value) ? value[0] : value;
 }
 
-/** Gives up a body; its connection is closed unless the body was at its end. */
+/** Discards a body. Its connection is closed unless the body has ended. */
 export function discard(body: Readable): void {
   body.on('error', () => undefined);
   body.destroy();

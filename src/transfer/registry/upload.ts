@@ -1,10 +1,13 @@
 /**
- * A blob on its way into a registry: POST opens a session, PATCH carries the bytes, PUT with the digest ends it. The session's
- * state is in its URL, which changes with every answer. When a PATCH breaks off, the session says how much has arrived
- * (`Range: 0-LAST`), and the rest follows; where it cannot say, a new session starts from the first byte. A session that is given
- * up is deleted, so that the registry keeps no half of a blob: a PATCH is then brought to its end first, since distribution knows
- * a session only by the URL of its last answer. (One whose PATCH broke off it can neither go on with nor delete, until it purges it.)
- * Mirrors opencontainers/distribution-spec: Pushing blobs; distribution/distribution: docs/spec/api.md (Resumable Push).
+ * Uploads a blob to a registry. POST opens a session, PATCH carries the bytes, and PUT with the digest ends
+ * it. The session's state is in its URL, which changes with every response. When a PATCH breaks off, the
+ * session says how much has arrived (`Range: 0-LAST`), and the rest follows. If it cannot say, a new session
+ * starts from the first byte. An abandoned session is deleted, so that the registry does not keep a partial
+ * blob. A running PATCH is then ended early first, because distribution identifies a session only by the URL
+ * of its last response. (Distribution can neither resume nor delete a session whose PATCH broke off; it keeps
+ * the session until it purges it.)
+ * Mirrors opencontainers/distribution-spec: Pushing blobs; distribution/distribution: docs/spec/api.md
+ * (Resumable Push).
  */
 import { pause, unlessAborted } from '../../core/abort.ts';
 import type { Digest } from '../../core/digest.ts';
@@ -18,25 +21,27 @@ import { pauseBefore, type RetryPolicy } from './retry.ts';
 import type { Repository } from './repository.ts';
 import { discard, header, type HttpResponse } from './transport.ts';
 
-/** The bytes from an offset on; may be asked again after a broken connection. */
+/** Returns the bytes from an offset. May be called again after a broken connection. */
 export type UploadSource = (from: number) => AsyncIterable<Uint8Array>;
 
 export interface UploadOptions extends RequestOptions {
   /** Bytes of the blob, where they are known. */
   readonly size?: number | undefined;
-  /** In one PUT instead of PATCH and PUT; `digest` is then asked before the source is read. */
+  /** Upload in one PUT instead of PATCH and PUT; `digest` is then called before the source is read. */
   readonly monolithic?: boolean | undefined;
-  /** Bytes of the blob sent so far; less than before where some have to be sent again. */
+  /** Reports the bytes of the blob sent so far. The number falls when some must be sent again. */
   onProgress?(bytes: number): void;
 }
 
 /** Registries check the whole blob before they answer the last request. */
 const COMMIT_MS = 600_000;
-/** Broken connections of one upload, each after some bytes; real ones break a few times in gigabytes. */
+/**
+ * Maximum broken connections of one upload, each after some bytes; real ones break a few times in gigabytes.
+ */
 const MAX_BREAKS = 200;
-/** How long an upload that is given up may take to be deleted: whoever stops a push waits for it. */
+/** Time limit for deleting an abandoned upload; a caller that stops a push waits for it. */
 const CANCEL_MS = 600;
-/** How much of it a PATCH may take to be answered once its body has been ended early. */
+/** The part of that time in which a PATCH may be answered after its body has ended early. */
 const END_MS = 300;
 
 export class Upload {
@@ -48,9 +53,9 @@ export class Upload {
   readonly #options: UploadOptions;
   readonly #scopes: readonly Scope[];
   #session: URL | undefined;
-  /** What the last PATCH had of the blob. */
+  /** The body of the last PATCH. */
   #body: CountedSource | undefined;
-  /** The PATCH under way, which does not fail; and what breaks it off. */
+  /** The running PATCH, as a promise that never rejects, and the controller that aborts it. */
   #patching: Promise<unknown> = Promise.resolve();
   readonly #breakOff = new AbortController();
 
@@ -71,7 +76,9 @@ export class Upload {
     this.#scopes = [repository.scope('pull,push')];
   }
 
-  /** Resolves when the registry has the blob. After an error {@link cancel} is due. */
+  /**
+   * Uploads the blob. Resolves when the registry has it. After an error the caller must call {@link cancel}.
+   */
   async run(): Promise<void> {
     let offset = 0;
     let breaks = 0;
@@ -85,7 +92,7 @@ export class Upload {
         if (wait === undefined) throw error;
         await pause(wait, this.#options.signal);
         const arrived = this.#options.monolithic === true ? 0 : await this.#arrived();
-        // Whoever gets on is not counted as failing; a registry that takes a byte at a time does not get on.
+        // Progress resets the attempts. The limit of breaks stops a registry that takes a byte at a time.
         if (arrived > offset && ++breaks < MAX_BREAKS) attempt = 0;
         offset = arrived;
       }
@@ -94,7 +101,7 @@ export class Upload {
     this.#session = undefined;
   }
 
-  /** Tells the registry to forget what it has of an unfinished upload; does not wait long, and does not fail. */
+  /** Deletes an unfinished upload at the registry. It waits only a short time, and never rejects. */
   async cancel(): Promise<void> {
     const signal = AbortSignal.timeout(CANCEL_MS);
     const late = setTimeout(() => this.#breakOff.abort(), END_MS);
@@ -106,7 +113,7 @@ export class Upload {
     await deleteSession(this.#endpoint, session, { scopes: this.#scopes, subject: this.#subject() }, signal);
   }
 
-  /** The session's URL; a new session where there is none. */
+  /** Returns the session's URL. Opens a session where none exists. */
   async #open(): Promise<URL> {
     if (this.#session) return this.#session;
     await this.#send('POST', `${this.#repository.path}/blobs/uploads/`, { accept: [202] });
@@ -138,7 +145,7 @@ export class Upload {
     if (body.failure !== undefined) throw body.failure;
   }
 
-  /** The session's end: the registry checks the digest. */
+  /** Ends the session: the registry checks the digest. */
   async #commit(): Promise<void> {
     const digest = this.#digest();
     const url = this.#sessionUrl();
@@ -147,7 +154,7 @@ export class Upload {
     try {
       await this.#send('PUT', url, { accept: [201, 204], headers, headersMs: COMMIT_MS, digest });
     } catch (error) {
-      // The answer to the first of two may have been lost.
+      // The response to a first PUT may have been lost before this second one.
       const unknown = LayerstackError.is(error, 'ERR_REGISTRY_NOT_FOUND');
       if (!unknown || !(await this.#exists(digest))) throw error;
     }
@@ -183,13 +190,14 @@ export class Upload {
     }
   }
 
-  /** How many bytes the session has; a session that is gone or cannot tell is given up. */
+  /** Returns how many bytes the session has. Abandons a session that is gone or gives no number. */
   async #arrived(): Promise<number> {
     if (!this.#session) return 0;
     try {
       const response = await this.#send('GET', this.#session, { accept: [204, 200, 202] });
       const last = /^(?:bytes=)?0-(\d{1,15})$/.exec(header(response, 'range') ?? '')?.[1];
-      // More than was sent is somebody else's. `0-0` may mean one byte, and is what distribution says for none.
+      // A number beyond the sent bytes is not ours. `0-0` may mean one byte, but distribution answers it for
+      // none.
       const arrived = last === undefined ? 0 : Number(last) + 1;
       if (arrived > 1 && arrived <= (this.#body?.given ?? 0)) return arrived;
     } catch (error) {
@@ -240,7 +248,7 @@ export class Upload {
   }
 }
 
-/** Has the registry forget an upload; does not wait long, and does not fail. */
+/** Deletes an upload at the registry. It waits only a short time, and never rejects. */
 export async function deleteSession(
   endpoint: Endpoint,
   session: URL,
@@ -253,8 +261,9 @@ export async function deleteSession(
 }
 
 /**
- * A source that counts what is taken from it, and keeps its own error apart from the connection's. `gracefully` it ends as if
- * it were whole when it fails or the signal fires: then the request is answered, and the connection kept.
+ * A source that counts the bytes taken from it, and keeps its own error apart from the connection's. With
+ * `gracefully` it ends like a complete source when it fails or the signal fires: the request is then
+ * answered, and the connection stays open.
  */
 class CountedSource implements AsyncIterable<Uint8Array> {
   readonly #source: UploadSource;
@@ -262,9 +271,9 @@ class CountedSource implements AsyncIterable<Uint8Array> {
   readonly #onProgress: ((bytes: number) => void) | undefined;
   readonly #gracefully: boolean;
   readonly #signal: AbortSignal | undefined;
-  /** How far the blob has been given out: no more of it can have arrived. */
+  /** Offset up to which bytes have been handed out; no later byte can have arrived. */
   given: number;
-  /** What the source itself failed with. */
+  /** The error of the source itself. */
   failure: Error | undefined;
 
   constructor(

@@ -1,7 +1,9 @@
 /**
- * A file of the internet that a client of the service names by its URL (`docker import URL`). The service must not be a way to what
- * only its machine reaches: addresses on it, on its link and in private networks are out of reach, whatever names or redirects
- * lead there. Nobody's credentials are sent. Mirrors moby/moby: builder/remotecontext/remote.go (GetWithStatusError).
+ * Fetches a file of the internet that a client of the service names by its URL (`docker import URL`). The
+ * service must not give access to servers that only its machine can reach. So addresses on this machine, on
+ * its link and in private networks are out of reach, whatever names or redirects lead there. No credentials
+ * are sent.
+ * Mirrors moby/moby: builder/remotecontext/remote.go (GetWithStatusError).
  */
 import { isSystemError, LayerstackError } from '../../core/errors.ts';
 import { PLACES, lookupWithin, type EgressPolicy } from './egress.ts';
@@ -14,27 +16,27 @@ import type { RegistrySettings } from './settings.ts';
 import { discard, header, Transport, type HttpResponse } from './transport.ts';
 
 export interface OpenedWebFile extends AsyncDisposable {
-  /** Bytes, where the server says so. */
+  /** Bytes, where the server gives them. */
   readonly size: number | undefined;
   readonly bytes: AsyncIterable<Uint8Array>;
 }
 
 export interface WebAccess {
   readonly settings: RegistrySettings;
-  /** Where the proxies' variables are. Default: the process's. */
+  /** The environment with the proxies' variables. Default: the process's. */
   readonly env?: Environment | undefined;
 }
 
 const MAX_ERROR_BYTES = 64 * 1024;
 
 export class WebFile {
-  /** Without what may be a secret. */
+  /** The URL without possible secrets. */
   readonly shown: string;
   readonly #url: URL;
   readonly #access: WebAccess;
 
   /**
-   * @param url - without a scheme it is taken for http, as dockerd does
+   * @param url - without a scheme it counts as http, as in dockerd
    * @throws {@link LayerstackError} ERR_INVALID_ARGUMENT for a text that is not a URL of http or https.
    */
   constructor(url: string, access: WebAccess) {
@@ -44,9 +46,10 @@ export class WebFile {
   }
 
   /**
-   * Asks for the file, which is open until it is disposed.
-   * @throws {@link LayerstackError} ERR_REGISTRY_NOT_FOUND for what is missing or out of reach, ERR_INVALID_ARGUMENT for what the
-   *   server takes for no request; ERR_REGISTRY_DENIED, ERR_REGISTRY_UNAVAILABLE, ERR_REGISTRY_INVALID, ERR_ABORTED.
+   * Requests the file, which stays open until it is disposed.
+   * @throws {@link LayerstackError} ERR_REGISTRY_NOT_FOUND for a file that is missing or out of reach,
+   *   ERR_INVALID_ARGUMENT for a request that the server finds malformed; ERR_REGISTRY_DENIED,
+   *   ERR_REGISTRY_UNAVAILABLE, ERR_REGISTRY_INVALID, ERR_ABORTED.
    */
   async open(signal?: AbortSignal): Promise<OpenedWebFile> {
     const { settings, env = process.env } = this.#access;
@@ -145,7 +148,7 @@ async function refusal(
   );
 }
 
-/** Only the internet. */
+/** Allows only the internet. */
 class PublicEgress implements EgressPolicy {
   isInsecure(): boolean {
     return false;
@@ -169,7 +172,7 @@ class PublicEgress implements EgressPolicy {
   }
 
   connected(): void {
-    // Whoever was connected to was looked up here.
+    // `check` and `lookup` have already judged the address.
   }
 }
 

@@ -1,4 +1,6 @@
-/** What images in a registry run on, as their index or config says it, for showing: nothing is normalised. */
+/**
+ * Platforms of images in a registry, as their index or config gives them, for display: nothing is normalised.
+ */
 import { parseManifest } from '../../core/descriptor.ts';
 import { digestOf } from '../../core/digest.ts';
 import { LayerstackError } from '../../core/errors.ts';
@@ -29,14 +31,14 @@ const index = json.object({
   manifests: json.withDefault(json.array(json.object({ platform: json.optional(platform) })), []),
 });
 
-/** The platforms of an index's manifests, in its order. */
+/** Returns the platforms of an index's manifests, in its order. */
 export function indexPlatforms(bytes: Uint8Array, what: string): (ShownPlatform | undefined)[] {
   const source = { what, code: 'ERR_MANIFEST_INVALID', maxBytes: MAX_BYTES } as const;
   return json.decodeJson(index, bytes, source).manifests.map((each) => each.platform);
 }
 
 /**
- * The platform of an image; undefined where its config says none, as those of artifacts do.
+ * Returns the platform of an image; undefined where its config has none, as for artifacts.
  * @throws {@link LayerstackError} ERR_DIGEST_MISMATCH, ERR_CONFIG_INVALID.
  */
 export async function configPlatform(

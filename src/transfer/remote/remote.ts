@@ -1,6 +1,6 @@
 /**
- * Looking at registries, and deleting there: what `manifest inspect`, `tags`, `referrers` and `rm-remote` do. Nothing of it
- * touches a store.
+ * Inspects registries, and deletes in them: implements `manifest inspect`, `tags`, `referrers` and
+ * `rm-remote`. None of them touches a store.
  */
 import { isIndexType, MEDIA_TYPES, parseManifest } from '../../core/descriptor.ts';
 import { digestOf, type Digest } from '../../core/digest.ts';
@@ -17,24 +17,26 @@ import { configPlatform, indexPlatforms, type ShownPlatform } from './platform.t
 
 /** A manifest or index as its registry has it. */
 export interface RemoteManifest {
-  /** What it was asked for by; of an index's manifests with their digest. */
+  /**
+   * The reference that was asked for. For a manifest of an index: the reference with the manifest's digest.
+   */
   readonly reference: string;
   readonly mediaType: string;
   readonly digest: Digest;
   /** The document, byte for byte. */
   readonly bytes: Uint8Array;
-  /** What an image runs on: as the index says, else as the config does. Only with `images`. */
+  /** The image's platform, from the index, or else from the config. Only with `images`. */
   readonly platform?: ShownPlatform | undefined;
-  /** Of an index, the manifests of its images. Only with `images`. */
+  /** For an index, the manifests of its images. Only with `images`. */
   readonly images?: readonly RemoteManifest[] | undefined;
 }
 
 export interface InspectOptions extends RequestOptions {
-  /** Fetches the images of an index and the platform of an image too. Default false. */
+  /** Also fetches the images of an index and the platform of an image. Default false. */
   readonly images?: boolean | undefined;
 }
 
-/** Something that refers to a manifest: a signature, an SBOM, an attestation. */
+/** A document that refers to a manifest: a signature, an SBOM, an attestation. */
 export interface Referrer {
   readonly mediaType: string;
   readonly digest: Digest;
@@ -44,20 +46,20 @@ export interface Referrer {
   readonly annotations?: Readonly<Record<string, string>> | undefined;
 }
 
-/** What was deleted in a registry. */
+/** The result of a deletion in a registry. */
 export interface RemovedRemote {
-  /** The tag that is gone, with its repository. */
+  /** The removed tag, with its repository. */
   readonly untagged?: string | undefined;
-  /** The manifest that is gone, and all its tags with it. */
+  /** The removed manifest; all its tags are removed with it. */
   readonly deleted?: Digest | undefined;
 }
 
 /** More images than any index of one release has. */
 const MAX_IMAGES = 200;
-/** Of all their manifests together, which are in memory. */
+/** Maximum bytes of all their manifests together, which are in memory. */
 const MAX_IMAGE_BYTES = 32 * 1024 * 1024;
 
-/** The manifest or index of a reference (tag `latest` by default), its digest verified. */
+/** Fetches the manifest or index of a reference (tag `latest` by default), and verifies its digest. */
 export async function inspectRemote(
   access: RegistryAccess,
   reference: Reference,
@@ -103,7 +105,7 @@ async function imagesOf(
   return images;
 }
 
-/** The tags of a repository, in the registry's order, as its pages come. */
+/** Yields the tags of a repository, in the registry's order, page by page. */
 export async function* remoteTags(
   access: RegistryAccess,
   repository: string,
@@ -113,7 +115,7 @@ export async function* remoteTags(
   yield* client.tags({ ...options, origin: true });
 }
 
-/** The manifests that name the reference's manifest as their subject. */
+/** Returns the manifests that name the reference's manifest as their subject. */
 export async function remoteReferrers(
   access: RegistryAccess,
   reference: Reference,
@@ -131,10 +133,11 @@ export async function remoteReferrers(
 }
 
 /**
- * Deletes a manifest, given by its digest; of a tag the tag alone where the registry does that, else its manifest, with all its
- * tags, as skopeo does. What nobody refers to any more goes when the registry collects its garbage.
- * @throws {@link LayerstackError} ERR_REFERENCE_INVALID where neither is given; ERR_REGISTRY_UNSUPPORTED where the registry does
- *   not delete, saying how it would.
+ * Deletes a manifest by its digest. For a tag, deletes only the tag where the registry supports that.
+ * Otherwise it deletes the tag's manifest with all its tags, as skopeo does. Unreferenced blobs stay until
+ * the registry collects its garbage.
+ * @throws {@link LayerstackError} ERR_REFERENCE_INVALID where the reference has neither;
+ *   ERR_REGISTRY_UNSUPPORTED where the registry does not delete; its message says how to enable deletion.
  */
 export async function removeRemote(
   access: RegistryAccess,
@@ -142,7 +145,7 @@ export async function removeRemote(
   options: RequestOptions = {},
 ): Promise<RemovedRemote> {
   const { tag, digest } = reference;
-  // Elsewhere `latest` is meant; what is deleted is to be said.
+  // Other commands default to `latest`; a deletion must name its object.
   if (tag === undefined && digest === undefined)
     throw new LayerstackError(
       'ERR_REFERENCE_INVALID',
@@ -151,7 +154,7 @@ export async function removeRemote(
     );
   await using client = openRepository(reference.repository, access);
   if (digest === undefined && tag !== undefined) {
-    // Asked first: a tag that is not there is another thing than one that cannot be deleted.
+    // Look the tag up first, to distinguish a missing tag from one that cannot be deleted.
     const { digest: found } = await described(client, tag, options);
     if (await deletesTag(client, tag, options)) return { untagged: `${reference.repository}:${tag}` };
     await client.deleteManifest(found, options);
@@ -162,7 +165,10 @@ export async function removeRemote(
   return { deleted: known };
 }
 
-/** Whether the registry has deleted just the tag: many do not know how, and say so in different ways. */
+/**
+ * Returns whether the registry has deleted only the tag. Many registries do not support it, and answer in
+ * different ways.
+ */
 async function deletesTag(client: RepositoryClient, tag: string, options: RequestOptions): Promise<boolean> {
   try {
     await client.deleteManifest(tag, options);
@@ -185,12 +191,12 @@ async function digestOfReference(
 async function described(client: RepositoryClient, target: string, options: RequestOptions) {
   const head = await client.headManifest(target, { ...options, origin: true });
   if (head) return head;
-  // The registry's own words say why not.
+  // The registry's answer to GET has a body that says why.
   const { bytes, ...fetched } = await client.fetchManifest(target, { ...options, origin: true });
   return { ...fetched, digest: digestOf(bytes) };
 }
 
-/** What a reference is asked for by, and how it is called. A digest says more than the tag beside it. */
+/** Returns the tag or digest to ask for, and the name to show. A digest takes precedence over the tag. */
 function naming(reference: Reference): { readonly target: string; readonly name: string } {
   const { tag = 'latest', digest } = reference;
   return { target: digest ?? tag, name: formatReference(withDefaultTag(reference)) };

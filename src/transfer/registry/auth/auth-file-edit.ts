@@ -1,6 +1,7 @@
 /**
- * Changes of docker's config.json: read anew under a lock of its directory, one entry changed, all else kept, and replaced
- * whole (temp, fsync, rename, fsync of the directory), with docker's tabs and for its owner's eyes only.
+ * Changes docker's config.json. It reads the file anew under a lock of its directory, changes one entry,
+ * keeps all others, and replaces the whole file (temp, fsync, rename, fsync of the directory). The file has
+ * docker's tabs, and only its owner can read it.
  */
 import { realpath, stat } from 'node:fs/promises';
 import { basename, dirname } from 'node:path';
@@ -14,10 +15,10 @@ import type { BatchStep } from '../../../system/native.ts';
 import { isSameRegistry, readAuthFile, type AuthFile } from './auth-file.ts';
 
 const LOCK_PAUSE_MS = 20;
-/** Others hold the lock for milliseconds. */
+/** Other processes hold the lock for milliseconds. */
 const LOCK_TRIES = 500;
 
-/** Writes an entry of `auths`, in place of all others that mean the same registry. Durable on return. */
+/** Writes an entry of `auths`, in place of all others for the same registry. Durable on return. */
 export async function writeAuth(
   path: string,
   key: string,
@@ -29,7 +30,7 @@ export async function writeAuth(
 }
 
 /**
- * Removes every entry of `auths` that means the registry. False, and nothing is written, where there was none.
+ * Removes every entry of `auths` for the registry. Returns false, and writes nothing, where there was none.
  * Durable on return.
  */
 export async function removeAuth(
@@ -53,14 +54,14 @@ function without(auths: ReadonlyMap<string, unknown>, key: string): Map<string, 
   return new Map([...auths].filter(([each]) => each !== key && !isSameRegistry(each, key)));
 }
 
-/** Whether `change` changed anything. */
+/** Returns whether `change` changed the entries. */
 async function edit(
   given: string,
   change: (auths: ReadonlyMap<string, unknown>) => ReadonlyMap<string, unknown> | undefined,
   log: Logger,
   signal: AbortSignal | undefined,
 ): Promise<boolean> {
-  // People link the file to where they keep their dotfiles.
+  // The file may be a link into a user's repository of dotfiles.
   const path = (await unlessMissing(realpath(given))) ?? given;
   const directory = dirname(path);
   await makeDirectories(directory, 0o700);
@@ -80,7 +81,8 @@ async function replace(path: string, text: string, log: Logger): Promise<void> {
   const before = await unlessMissing(stat(path));
   const name = basename(path);
   const owner: BatchStep[] = before ? [{ op: 'chown', path: name, uid: before.uid, gid: before.gid }] : [];
-  // Of a fixed name: what a login that was killed has left of it, with its password, the next change takes away.
+  // The name is fixed, so that the next change removes the leftover of a killed login, which contains its
+  // password.
   const temporary = `.tmp-${name}`;
   const change: BatchStep[] = [
     { op: 'unlink', path: temporary, missing: true },
@@ -92,16 +94,16 @@ async function replace(path: string, text: string, log: Logger): Promise<void> {
   });
 }
 
-/** As docker writes it. */
+/** Serializes the file as docker does. */
 function serialize(file: AuthFile | undefined, auths: ReadonlyMap<string, unknown>): string {
   const document = { ...file?.document };
-  // Go takes a field of any case, the last one.
+  // Go accepts the field name in any case; the last one counts.
   const field = Object.keys(document).findLast((name) => name.toLowerCase() === 'auths') ?? 'auths';
   document[field] = Object.fromEntries(auths);
   return JSON.stringify(document, undefined, '\t');
 }
 
-/** The lock of a directory leaves nothing behind. */
+/** Locks the directory itself, so no lock file is left behind. */
 async function lock(directory: string, signal: AbortSignal | undefined): Promise<FlockHandle> {
   for (let tries = 0; tries < LOCK_TRIES; tries++) {
     throwIfAborted(signal);

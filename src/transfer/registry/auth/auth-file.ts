@@ -1,13 +1,13 @@
 /**
- * The file in which docker, podman and skopeo keep credentials, as it is read:
+ * Reads the file in which docker, podman and skopeo keep credentials:
  *
  *   {"auths": {KEY: {"auth": base64(USER:PASSWORD), "identitytoken": …, "registrytoken": …}},
  *    "credHelpers": {KEY: HELPER}, "credsStore": HELPER}
  *
- * KEY is a registry in one of many spellings: with or without a scheme, with the path of an API version. What it
- * holds is decoded when it is asked for, so that one damaged entry does not spoil the others.
- * Mirrors docker/cli: cli/config/configfile/file.go and credentials/file_store.go. Keys of podman for a part of a registry
- * (`localhost:5000/team`) are passed over.
+ * KEY is a registry in one of many spellings: with or without a scheme, with the path of an API version. An
+ * entry is decoded only when it is asked for, so that one damaged entry does not affect the others. Podman's
+ * keys for a part of a registry (`localhost:5000/team`) are skipped.
+ * Mirrors docker/cli: cli/config/configfile/file.go and credentials/file_store.go.
  */
 import { constants, open } from 'node:fs/promises';
 import { isSystemError, LayerstackError, unlessMissing } from '../../../core/errors.ts';
@@ -23,7 +23,7 @@ export interface AuthFile {
   readonly credsStore: string | undefined;
 }
 
-/** Docker's own has some kilobytes at most. */
+/** Docker's own file has some kilobytes at most. */
 const MAX_BYTES = 1024 * 1024;
 
 const authFile = object({
@@ -41,8 +41,9 @@ const authEntry = object({
 });
 
 /**
- * The file at `path`; undefined where there is none. An empty one, as `/dev/null` is, counts as `{}`.
- * @throws {@link LayerstackError} ERR_CREDENTIALS_INVALID naming the file.
+ * Reads the file at `path`; undefined where it does not exist. An empty file, such as `/dev/null`, counts as
+ * `{}`.
+ * @throws {@link LayerstackError} ERR_CREDENTIALS_INVALID, which names the file.
  */
 export async function readAuthFile(path: string): Promise<AuthFile | undefined> {
   const bytes = await unlessMissing(readBounded(path));
@@ -64,10 +65,10 @@ export async function readAuthFile(path: string): Promise<AuthFile | undefined> 
   };
 }
 
-/** At most one byte more than allowed, which the decoder then refuses. */
+/** Reads at most one byte more than allowed. The decoder then refuses the content. */
 async function readBounded(path: string): Promise<Uint8Array> {
   try {
-    // Not to wait for the writer of a fifo.
+    // Without O_NONBLOCK, opening a fifo would wait for its writer.
     await using file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK);
     const buffer = Buffer.alloc(MAX_BYTES + 1);
     let size = 0;
@@ -85,7 +86,10 @@ async function readBounded(path: string): Promise<Uint8Array> {
   }
 }
 
-/** What the file itself has for a registry; undefined without an entry, or with the empty one that a helper leaves. */
+/**
+ * Returns the credentials in the file for a registry. Undefined without an entry, or with the empty entry
+ * that stands for a helper.
+ */
 export function credentialsIn(file: AuthFile, key: string): Credentials | undefined {
   const found = lookUp(file.auths, key);
   if (!found) return undefined;
@@ -111,12 +115,12 @@ export function credentialsIn(file: AuthFile, key: string): Credentials | undefi
   return Object.keys(credentials).length === 0 ? undefined : credentials;
 }
 
-/** The helper that the file names for a registry. */
+/** Returns the name of the helper that the file names for a registry. */
 export function helperFor(file: AuthFile, key: string): string | undefined {
   return lookUp(file.credHelpers, key)?.value ?? file.credsStore;
 }
 
-/** `user:password` from base64; docker once padded the password with zero bytes. */
+/** Decodes `user:password` from base64. Docker once padded the password with zero bytes. */
 function decodeAuth(
   auth: string,
   what: string,
@@ -124,7 +128,7 @@ function decodeAuth(
 ): { readonly username: string; readonly password: string } {
   const text = Buffer.from(auth, 'base64').toString('utf8');
   const colon = text.indexOf(':');
-  // Buffer passes over what is no base64; Go, as every other reader of the file, does not.
+  // Buffer ignores characters that are not base64. Go, like every other reader of the file, refuses them.
   if (!/^[A-Za-z0-9+/\r\n]*={0,2}[\r\n]*$/.test(auth) || colon < 0)
     throw new LayerstackError(
       'ERR_CREDENTIALS_INVALID',
@@ -134,7 +138,7 @@ function decodeAuth(
   return { username: text.slice(0, colon), password: text.slice(colon + 1).replace(/\0+$/, '') };
 }
 
-/** The entry of just this key, else the first one that means the same registry. */
+/** Returns the entry with exactly this key, else the first one for the same registry. */
 function lookUp<T>(entries: ReadonlyMap<string, T>, key: string): { key: string; value: T } | undefined {
   const exact = entries.get(key);
   if (exact !== undefined) return { key, value: exact };
@@ -142,13 +146,15 @@ function lookUp<T>(entries: ReadonlyMap<string, T>, key: string): { key: string;
   return undefined;
 }
 
-/** Whether two keys mean the same registry. */
+/** Returns whether two keys name the same registry. */
 export function isSameRegistry(a: string, b: string): boolean {
   const host = registryOf(a);
   return host !== undefined && host === registryOf(b);
 }
 
-/** The registry that a key means, as `credentialsKey` has it; undefined for a part of one. */
+/**
+ * Returns the registry of a key, as `credentialsKey` writes it; undefined for a key of a part of a registry.
+ */
 function registryOf(key: string): string | undefined {
   const {
     scheme,

@@ -1,10 +1,12 @@
 /**
- * The `Authorization` header for the requests to one registry endpoint. Nothing is sent before the registry asks for
- * it; then its challenge decides: Basic, or Bearer with tokens of its token server, which are kept for each set of scopes
- * until shortly before they expire, and fetched once however many requests wait for them.
+ * Makes the `Authorization` header for the requests to one registry endpoint. It sends no credentials before
+ * the registry asks. The registry's challenge then decides: Basic, or Bearer with tokens of its token server.
+ * Tokens are kept for each set of scopes until shortly before they expire. A token is fetched once, however
+ * many requests wait for it.
  *
- * How a request goes: send with {@link Authorizer.header}; on 401 let {@link Authorizer.challenged} learn, send again
- * once; a second 401, or a 403, is final: {@link Authorizer.denied} says as whom it was tried.
+ * A request is sent with {@link Authorizer.header}. After a 401, pass the challenge to {@link
+ * Authorizer.challenged} and send the request again, once. A second 401, or a 403, is final: {@link
+ * Authorizer.denied} names the user that was tried.
  */
 import { LayerstackError } from '../../../core/errors.ts';
 import { SingleFlight } from '../../../core/single-flight.ts';
@@ -16,35 +18,37 @@ import { parseRealm, requestToken, type TokenRealm } from './token.ts';
 
 export type { RawRequest, RawResponse } from './raw-request.ts';
 
-/** What a request wants to do, as token servers spell it: `repository:library/alpine:pull,push`. */
+/** A permission for a request, as token servers spell it: `repository:library/alpine:pull,push`. */
 export type Scope = `repository:${string}:${string}` | 'registry:catalog:*';
 
 export interface AuthorizerOptions {
-  /** `HOST[:PORT]`; credentials are looked up by it, and messages name it. */
+  /** `HOST[:PORT]`; the key for looking up credentials, and the name in messages. */
   readonly registry: string;
   /** Undefined: stay anonymous. */
   readonly credentials: CredentialSource | undefined;
   readonly request: RawRequest;
-  /** Whether credentials may go to this `HOST[:PORT]` unencrypted. Default: never. */
+  /** Returns whether credentials may go to this `HOST[:PORT]` unencrypted. Default: never. */
   readonly insecure?: ((host: string) => boolean) | undefined;
   /** Ask token servers for a refresh token as well ({@link Authorizer.refreshToken}). Default false. */
   readonly offline?: boolean | undefined;
-  /** Milliseconds of a clock that nobody sets. Default: `performance.now`. */
+  /** Returns the milliseconds of a monotonic clock. Default: `performance.now`. */
   readonly now?: (() => number) | undefined;
 }
 
 interface Token {
   readonly value: string;
   readonly scopes: readonly string[];
-  /** When it is no longer used, by {@link AuthorizerOptions.now}. */
+  /** When the token is no longer used, by {@link AuthorizerOptions.now}. */
   readonly until: number;
 }
 
-/** A token is not used for the last tenth of its life, at most this long: requests take time to arrive. */
+/**
+ * A token is not used in the last tenth of its life, at most this long, because requests take time to arrive.
+ */
 const MARGIN_MS = 10_000;
-/** Sets of scopes at a time; a pull has one, a push with mounts some. */
+/** Maximum sets of scopes with a token; a pull has one, a push with mounts has some. */
 const MAX_TOKENS = 128;
-/** Scopes taken from a challenge. */
+/** Maximum scopes taken from a challenge. */
 const MAX_SCOPES = 16;
 
 export class Authorizer {
@@ -69,8 +73,8 @@ export class Authorizer {
   }
 
   /**
-   * Value of the Authorization header for these scopes; undefined: send without. Fetches a token where the one there was
-   * has expired.
+   * Returns the value of the Authorization header for these scopes; undefined: send no header. Fetches a new
+   * token where the old one has expired.
    * @throws {@link LayerstackError} as {@link challenged}.
    */
   async header(scopes: readonly Scope[], signal?: AbortSignal): Promise<string | undefined> {
@@ -81,11 +85,11 @@ export class Authorizer {
   }
 
   /**
-   * Learns from a 401. True: send again, once. `refused` is the header that was sent, so that of many requests refused
-   * with one token only the first has a new one fetched.
-   * @throws {@link LayerstackError} ERR_REGISTRY_DENIED without credentials or with refused ones; ERR_REGISTRY_INVALID
-   *   for a challenge or a token server's answer that makes no sense; ERR_REGISTRY_UNAVAILABLE,
-   *   ERR_CREDENTIALS_INVALID, ERR_ABORTED.
+   * Handles the challenge of a 401. Returns true if the request should be sent again, once. `refused` is the
+   * header that was sent; if many requests are refused with one token, only the first fetches a new one.
+   * @throws {@link LayerstackError} ERR_REGISTRY_DENIED without credentials or with refused ones;
+   *   ERR_REGISTRY_INVALID for an invalid challenge or an invalid response of a token server;
+   *   ERR_REGISTRY_UNAVAILABLE, ERR_CREDENTIALS_INVALID, ERR_ABORTED.
    */
   async challenged(
     wwwAuthenticate: string | readonly string[] | undefined,
@@ -105,14 +109,14 @@ export class Authorizer {
     );
   }
 
-  /** The text without the credentials and tokens that were sent, which debugging pages repeat. */
+  /** Removes the credentials and tokens that were sent from a text; debugging pages repeat them. */
   hide(text: string): string {
     let clean = text;
     for (const { value } of this.#tokens.values()) clean = clean.replaceAll(value, 'REDACTED');
     return hideSecrets(clean, this.#credentials?.found);
   }
 
-  /** The error of a request that stays refused; `said` is the registry's own message. */
+  /** Returns the error of a request that stays refused; `said` is the registry's own message. */
   denied(scopes: readonly Scope[], said = ''): LayerstackError {
     const { registry } = this.#options;
     const credentials = this.#credentials?.found;
@@ -178,7 +182,7 @@ export class Authorizer {
     return true;
   }
 
-  /** A token that is good for these scopes: got for just them, or for more. */
+  /** Returns a valid token for these scopes, fetched for exactly them or for more. */
   #valid(scopes: readonly string[]): string | undefined {
     const now = this.#now();
     const exact = this.#tokens.get(keyOf(scopes));
@@ -188,7 +192,7 @@ export class Authorizer {
     return undefined;
   }
 
-  /** Gets a token for `asked` and keeps it for `scopes`. */
+  /** Fetches a token for `asked` and keeps it for `scopes`. */
   #fetch(
     realm: TokenRealm,
     scopes: readonly string[],
@@ -221,7 +225,7 @@ export class Authorizer {
     );
   }
 
-  /** With the identity token that the server gave in place of an earlier one. */
+  /** Replaces the identity token by the newer one, if the server gave one. */
   #rotated(credentials: Credentials | undefined): Credentials | undefined {
     if (credentials?.identityToken === undefined || this.#refreshToken === undefined) return credentials;
     return { ...credentials, identityToken: this.#refreshToken };
@@ -264,7 +268,7 @@ function union(a: readonly string[], b: readonly string[]): string[] {
   return [...a, ...b.filter((scope) => !a.some((own) => covers([own], scope)))];
 }
 
-/** Whether one of the scopes is for the same resource and has all the actions. */
+/** Returns whether one of the scopes is for the same resource and includes all the actions. */
 function covers(scopes: readonly string[], wanted: string): boolean {
   const { resource, actions } = parts(wanted);
   return scopes.some((scope) => {

@@ -1,14 +1,14 @@
 /**
- * `WWW-Authenticate` as RFC 7235 section 4.1 has it: several challenges in one field or in several, parameters as tokens
- * or quoted strings. One pass over the text without regular expressions over all of it, so time is linear; what is
- * malformed is passed over up to the next comma, and everything is bounded.
+ * Parses `WWW-Authenticate` as RFC 7235 section 4.1 defines it: several challenges in one field or in
+ * several, parameters as tokens or quoted strings. It makes one pass without regular expressions over the
+ * whole text, so time is linear. Malformed text is skipped up to the next comma, and every size is limited.
  */
 import { HeaderScanner } from '../header-scanner.ts';
 
 export interface Challenge {
-  /** Lower case: `basic`, `bearer`. */
+  /** In lower case: `basic`, `bearer`. */
   readonly scheme: string;
-  /** By lower-case name; of a parameter given twice, the first. */
+  /** Parameters by lower-case name. If one is given twice, the first counts. */
   readonly params: ReadonlyMap<string, string>;
 }
 
@@ -17,7 +17,7 @@ const MAX_CHARS = 16 * 1024;
 const MAX_CHALLENGES = 16;
 const MAX_PARAMS = 32;
 
-/** The challenges of a response, in its order. What lies beyond the bounds counts as absent. */
+/** Returns the challenges of a response, in its order. Challenges beyond the limits count as absent. */
 export function parseChallenges(header: string | readonly string[] | undefined): Challenge[] {
   const fields = header === undefined ? [] : typeof header === 'string' ? [header] : header;
   const found: Challenge[] = [];
@@ -32,20 +32,20 @@ export function parseChallenges(header: string | readonly string[] | undefined):
   return found;
 }
 
-/** The next challenge; undefined at the end. */
+/** Returns the next challenge; undefined at the end. */
 function challenge(scanner: HeaderScanner): Challenge | undefined {
   for (;;) {
     scanner.skip(' \t,');
     if (scanner.atEnd) return undefined;
     const scheme = scanner.token();
-    // A scheme stands alone or before a space; anything else is rubbish or a stray parameter.
+    // A scheme stands alone or before a space. Anything else is malformed or a stray parameter.
     if (scheme !== '' && (scanner.atEnd || ' \t,'.includes(scanner.peek())))
       return { scheme: scheme.toLowerCase(), params: parameters(scanner) };
     scanner.toComma();
   }
 }
 
-/** The parameters of a challenge, up to where the next one begins. */
+/** Returns the parameters of a challenge, up to the beginning of the next one. */
 function parameters(scanner: HeaderScanner): Map<string, string> {
   const params = new Map<string, string>();
   for (let first = true; ; first = false) {

@@ -1,9 +1,10 @@
 /**
- * The credentials of this user: docker's config.json (`$DOCKER_CONFIG/config.json` or `~/.docker/config.json`) with the
- * helpers that it names and, where that has nothing for a registry, podman's files: `$REGISTRY_AUTH_FILE`, or without it
- * `$XDG_RUNTIME_DIR/containers/auth.json` (`/run/containers/UID/auth.json`) and
- * `$XDG_CONFIG_HOME/containers/auth.json` (`~/.config/…`). `login` and `logout` change docker's only.
- * Files are read at every question: another program may log in meanwhile.
+ * The credentials of this user. They come from docker's config.json (`$DOCKER_CONFIG/config.json` or
+ * `~/.docker/config.json`) with the helpers that it names. Where that has none for a registry, they come from
+ * podman's files: `$REGISTRY_AUTH_FILE`, or without it `$XDG_RUNTIME_DIR/containers/auth.json`
+ * (`/run/containers/UID/auth.json`) and `$XDG_CONFIG_HOME/containers/auth.json` (`~/.config/…`). `login` and
+ * `logout` change only docker's file. Each lookup reads the files again, because another program may log in
+ * meanwhile.
  */
 import { homedir } from 'node:os';
 import { join } from 'node:path';
@@ -14,18 +15,18 @@ import { removeAuth, writeAuth } from './auth-file-edit.ts';
 import { basicAuth, type Credentials, type CredentialSource } from './credentials.ts';
 import { CredentialHelper } from './helper.ts';
 
-/** Where a login went. */
+/** Where a login is stored. */
 export interface StoredCredentials {
-  /** config.json. */
+  /** Path of config.json. */
   readonly path: string;
-  /** The helper that keeps it; undefined: the file does, unencrypted. */
+  /** The helper that stores it; undefined: the file stores it, unencrypted. */
   readonly helper: string | undefined;
 }
 
 type Environment = Readonly<Record<string, string | undefined>>;
 
 export class DockerConfig implements CredentialSource {
-  /** Docker's config.json. */
+  /** Path of docker's config.json. */
   readonly path: string;
   readonly #others: readonly string[];
   readonly #search: string;
@@ -33,7 +34,7 @@ export class DockerConfig implements CredentialSource {
 
   /**
    * @param env - Default: the process's.
-   * @param log - Told of what is behind a change that has happened, and failed.
+   * @param log - Gets the failures of work after a change that has already happened.
    */
   constructor(env: Environment = process.env, log: Logger = defaultLogger) {
     this.#log = log;
@@ -53,7 +54,8 @@ export class DockerConfig implements CredentialSource {
   }
 
   /**
-   * Keeps credentials for a registry, durably: with the helper that config.json names for it, else in config.json.
+   * Stores credentials for a registry, durably: with the helper that config.json names for it, else in
+   * config.json.
    * @throws {@link LayerstackError} ERR_CREDENTIALS_INVALID, ERR_NO_SPACE, ERR_ABORTED.
    */
   async store(key: string, credentials: Credentials, signal?: AbortSignal): Promise<StoredCredentials> {
@@ -63,15 +65,15 @@ export class DockerConfig implements CredentialSource {
       await writeAuth(this.path, key, entryOf(credentials), this.#log, signal);
     } else {
       await this.#helper(name, this.path).store(key, credentials, signal);
-      // As docker does: the empty entry says that there is a login.
+      // As in docker, an empty entry shows that a login exists.
       await writeAuth(this.path, key, {}, this.#log, signal);
     }
     return { path: this.path, helper: name };
   }
 
   /**
-   * Forgets what is kept for a registry, in all its spellings, in config.json and with its helper. False where there was
-   * nothing.
+   * Removes the credentials for a registry, in all its spellings, from config.json and from its helper.
+   * Returns false where there were none.
    * @throws {@link LayerstackError} as {@link store}.
    */
   async erase(key: string, signal?: AbortSignal): Promise<boolean> {
@@ -103,17 +105,20 @@ function podmanFiles(env: Environment, home: string): string[] {
   return [join(runtime, 'auth.json'), join(config, 'auth.json')];
 }
 
-/** An entry of `auths`. A refresh token takes the password's place: keeping both would keep nothing safer. */
+/**
+ * Returns an entry of `auths`. A refresh token replaces the password, because storing both would protect
+ * neither.
+ */
 function entryOf(credentials: Credentials): Record<string, string> {
   const { username = '', identityToken } = credentials;
   if (identityToken === undefined) return { auth: basicAuth(credentials) };
   return { auth: basicAuth({ username }), identitytoken: identityToken };
 }
 
-/** Whether the helper had something. */
+/** Returns whether the helper had credentials. */
 async function eraseFrom(helper: CredentialHelper, key: string, signal?: AbortSignal): Promise<boolean> {
   const servers = await helper.list(signal).catch((error: unknown) => {
-    // Those of clouds keep nothing and cannot list; erasing does nothing then.
+    // Helpers of clouds store nothing and cannot list; erasing then does nothing.
     if (LayerstackError.is(error, 'ERR_CREDENTIALS_INVALID')) return [];
     throw error;
   });

@@ -1,7 +1,8 @@
 /**
- * Programs that keep credentials elsewhere (a keyring, a cloud's identity), by the protocol of docker's credential helpers:
- * `docker-credential-NAME get|store|erase|list`, one value in on stdin, one out on stdout, and on failure a non-zero
- * status with the reason on stdout. Mirrors docker/docker-credential-helpers: client/client.go.
+ * Runs programs that store credentials elsewhere (a keyring, a cloud's identity), by the protocol of docker's
+ * credential helpers: `docker-credential-NAME get|store|erase|list`. One value goes in on stdin, one comes
+ * out on stdout. On failure the status is not zero, and the reason is on stdout.
+ * Mirrors docker/docker-credential-helpers: client/client.go.
  */
 import { spawn } from 'node:child_process';
 import { access, constants } from 'node:fs/promises';
@@ -12,7 +13,7 @@ import { decodeJson, map, object, string } from '../../../core/json.ts';
 import type { Credentials } from './credentials.ts';
 import { hideSecrets } from './secrets.ts';
 
-/** The user name that says: the secret is an identity token. */
+/** The user name that marks the secret as an identity token. */
 const TOKEN_USER = '<token>';
 /** Tokens of clouds have some kilobytes; `list` names every registry. */
 const MAX_OUTPUT = 1024 * 1024;
@@ -22,7 +23,7 @@ const MAX_QUOTED = 300;
 /** Kept of stderr: more than is quoted, so that no secret is cut before it is hidden. */
 const MAX_ERRORS = 64 * 1024;
 
-/** How helpers say that they have nothing, whatever their status. */
+/** The messages of helpers without credentials, whatever their status. */
 const NOT_FOUND =
   /^(?:credentials not found in native keychain|no credentials server URL|no credentials username)$/;
 
@@ -40,9 +41,9 @@ export class CredentialHelper {
   readonly #path: string;
 
   /**
-   * @param name - as the configuration has it, without `docker-credential-`
-   * @param file - which names it, for messages
-   * @param path - directories to look in, as $PATH has them
+   * @param name - as in the configuration, without `docker-credential-`
+   * @param file - the file that names it, for messages
+   * @param path - directories to search, in the format of $PATH
    */
   constructor(name: string, file: string, path: string) {
     this.#name = name;
@@ -50,7 +51,10 @@ export class CredentialHelper {
     this.#path = path;
   }
 
-  /** What it keeps for a server; undefined where nothing. @throws {@link LayerstackError} ERR_CREDENTIALS_INVALID. */
+  /**
+   * Returns the credentials for a server; undefined where there are none.
+   * @throws {@link LayerstackError} ERR_CREDENTIALS_INVALID.
+   */
   async get(server: string, signal?: AbortSignal): Promise<Credentials | undefined> {
     const output = await this.#run('get', server, signal);
     if (!output) return undefined;
@@ -58,7 +62,7 @@ export class CredentialHelper {
     return Username === TOKEN_USER ? { identityToken: Secret } : { username: Username, password: Secret };
   }
 
-  /** Keeps credentials. @throws {@link LayerstackError} ERR_CREDENTIALS_INVALID. */
+  /** Stores credentials. @throws {@link LayerstackError} ERR_CREDENTIALS_INVALID. */
   async store(server: string, credentials: Credentials, signal?: AbortSignal): Promise<void> {
     const { identityToken, username = '', password = '' } = credentials;
     const [Username, Secret] =
@@ -67,12 +71,18 @@ export class CredentialHelper {
     await this.#run('store', input, signal, credentials);
   }
 
-  /** Forgets what it keeps for a server, if anything. @throws {@link LayerstackError} ERR_CREDENTIALS_INVALID. */
+  /**
+   * Removes the credentials for a server, if any.
+   * @throws {@link LayerstackError} ERR_CREDENTIALS_INVALID.
+   */
   async erase(server: string, signal?: AbortSignal): Promise<void> {
     await this.#run('erase', server, signal);
   }
 
-  /** The servers that it keeps something for. @throws {@link LayerstackError} ERR_CREDENTIALS_INVALID. */
+  /**
+   * Returns the servers that it has credentials for.
+   * @throws {@link LayerstackError} ERR_CREDENTIALS_INVALID.
+   */
   async list(signal?: AbortSignal): Promise<string[]> {
     const output = await this.#run('list', '', signal);
     return output ? [...decodeJson(map(string), output, this.#answer('list')).keys()] : [];
@@ -91,7 +101,7 @@ export class CredentialHelper {
     return `docker-credential-${this.#name}`;
   }
 
-  /** What it prints; undefined where it says that it has nothing. */
+  /** Returns the helper's output; undefined where it reports that it has no credentials. */
   async #run(
     verb: string,
     input: string,
@@ -107,7 +117,10 @@ export class CredentialHelper {
     throw this.#failure(`${verb} fails with status ${String(status)}${said === '' ? '' : `: ${said}`}`);
   }
 
-  /** Found by hand: execvp(3) would also look in the working directory where $PATH has an empty or relative entry. */
+  /**
+   * Finds the program. execvp(3) would also search the working directory where $PATH has an empty or relative
+   * entry.
+   */
   async #find(): Promise<string> {
     if (this.#name === '' || /[/\0]/.test(this.#name)) {
       throw new LayerstackError(
@@ -137,7 +150,7 @@ export class CredentialHelper {
       const stop = (error: Error): void => {
         failure ??= error;
         child.kill('SIGKILL');
-        // Its own children may hold these open.
+        // The helper's own children may hold these open.
         child.stdout.destroy();
         child.stderr.destroy();
       };

@@ -1,7 +1,7 @@
 /**
- * Logging in: credentials are tried at the registry's `/v2/`, as docker's daemon does it for POST /auth, and then kept in
- * docker's config.json or with its helper, as docker's client does. Where the registry has a token server that gives refresh
- * tokens, such an identity token is kept in the password's place.
+ * Logs in: credentials are tried at the registry's `/v2/`, as docker's daemon does for POST /auth. They are
+ * then stored in docker's config.json or with its helper, as docker's client does. Where the registry's token
+ * server gives refresh tokens, such an identity token is stored in place of the password.
  */
 import { LayerstackError } from '../../../core/errors.ts';
 import { registryAddress } from '../address.ts';
@@ -24,8 +24,8 @@ const HOST = /^(?:\[[0-9a-f:]+\]|[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?)(?::\d{1,5})?$
 const DOCKER_HUB = 'docker.io';
 
 /**
- * The registry that somebody means, as references have it, in docker's spellings: `localhost:5000`, with a scheme or the
- * path of an API version; Docker Hub where nothing is said.
+ * Parses the name of a registry, in docker's spellings, to its form in references: `localhost:5000`, with a
+ * scheme or the path of an API version; Docker Hub for an empty text.
  * @throws {@link LayerstackError} ERR_INVALID_ARGUMENT.
  */
 export function parseRegistry(text = ''): string {
@@ -43,9 +43,10 @@ export function parseRegistry(text = ''): string {
 }
 
 /**
- * Tries credentials at a registry, and keeps nothing.
- * @param registry - as {@link parseRegistry} gives it
- * @throws {@link LayerstackError} ERR_REGISTRY_DENIED when they are refused; ERR_REGISTRY_UNAVAILABLE and its like.
+ * Tries credentials at a registry, and stores nothing.
+ * @param registry - as {@link parseRegistry} returns it
+ * @throws {@link LayerstackError} ERR_REGISTRY_DENIED when they are refused; ERR_REGISTRY_UNAVAILABLE and
+ *   similar errors.
  */
 export async function checkLogin(
   registry: string,
@@ -70,7 +71,7 @@ export async function checkLogin(
 }
 
 /**
- * Keeps credentials that {@link checkLogin} found good, durably. An identity token replaces the password.
+ * Stores credentials that {@link checkLogin} has accepted, durably. An identity token replaces the password.
  * @throws {@link LayerstackError} ERR_CREDENTIALS_INVALID.
  */
 export function keepLogin(

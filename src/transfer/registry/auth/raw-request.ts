@@ -1,4 +1,4 @@
-/** How this folder speaks HTTP: one exchange at a time, by the registry's transport. */
+/** The HTTP interface of this folder: one exchange at a time, through the registry's transport. */
 
 export interface RawResponse {
   readonly status: number;
@@ -7,8 +7,9 @@ export interface RawResponse {
 }
 
 /**
- * One plain HTTP exchange (TLS, proxy, timeouts are the transport's). Follows no redirect.
- * @throws {@link LayerstackError} ERR_LIMIT_EXCEEDED for a body above `maxBytes`, ERR_REGISTRY_UNAVAILABLE, ERR_ABORTED.
+ * Makes one plain HTTP exchange (TLS, proxy and timeouts are the transport's). Follows no redirect.
+ * @throws {@link LayerstackError} ERR_LIMIT_EXCEEDED for a body above `maxBytes`, ERR_REGISTRY_UNAVAILABLE,
+ *   ERR_ABORTED.
  */
 export type RawRequest = (
   url: URL,
@@ -21,7 +22,7 @@ export type RawRequest = (
   },
 ) => Promise<RawResponse>;
 
-/** The first value of a header, by its lower-case name. */
+/** Returns the first value of a header, by its lower-case name. */
 export function headerOf(response: Pick<RawResponse, 'headers'>, name: string): string | undefined {
   const value = response.headers[name];
   return typeof value === 'string' ? value : value?.[0];

@@ -1,15 +1,16 @@
 /**
- * The credentials that a client of the service sends with a request: `X-Registry-Auth` is the JSON of docker's AuthConfig in
- * base64url. Mirrors moby/moby: api/types/registry/authconfig.go.
+ * Parses the credentials that a client of the service sends with a request: `X-Registry-Auth` is the JSON of
+ * docker's AuthConfig in base64url.
+ * Mirrors moby/moby: api/types/registry/authconfig.go.
  */
 import { LayerstackError } from '../../../core/errors.ts';
 import { decodeJson, object, optional, string } from '../../../core/json.ts';
 import type { Credentials } from './credentials.ts';
 
-/** What docker sends, and what POST /auth has as its body. */
+/** The credentials that docker sends, also as the body of POST /auth. */
 export interface AuthConfig {
   readonly credentials: Credentials | undefined;
-  /** The registry, in one of docker's spellings; Docker Hub where empty. */
+  /** The registry, in one of docker's spellings; empty for Docker Hub. */
   readonly serverAddress: string;
 }
 
@@ -24,7 +25,7 @@ const authConfig = object({
   registrytoken: optional(string),
 });
 
-/** @throws {@link LayerstackError} ERR_INVALID_ARGUMENT, which quotes nothing of it. */
+/** @throws {@link LayerstackError} ERR_INVALID_ARGUMENT, which quotes nothing from the input. */
 export function parseAuthConfig(bytes: Uint8Array, what: string): AuthConfig {
   const fields = decodeJson(authConfig, bytes, { what, code: 'ERR_INVALID_ARGUMENT', maxBytes: MAX_BYTES });
   const pair = fields.username || fields.password ? fields : split(fields.auth ?? '', what);
@@ -41,9 +42,9 @@ export function parseAuthConfig(bytes: Uint8Array, what: string): AuthConfig {
 }
 
 /**
- * The header's value; undefined where there is none. Clients send `{}` or nothing to be anonymous, and some use the
- * other alphabet of base64.
- * @throws {@link LayerstackError} ERR_INVALID_ARGUMENT, which quotes nothing of it.
+ * Parses the header's value; undefined where it is absent. Clients send `{}` or nothing to be anonymous, and
+ * some use the other alphabet of base64.
+ * @throws {@link LayerstackError} ERR_INVALID_ARGUMENT, which quotes nothing from the input.
  */
 export function parseRegistryAuth(header: string | undefined): AuthConfig | undefined {
   if (header === undefined || header === '') return undefined;

@@ -1,19 +1,22 @@
 /**
- * Secrets out of the words of servers and helpers, which may repeat what they were sent, before they become part of a
- * message. URLs have `redactUrl` (../redact.ts).
+ * Removes secrets from the words of servers and helpers before they become part of a message. Servers and
+ * helpers may repeat what they were sent. For URLs use `redactUrl` (../redact.ts).
  */
 import { basicAuth, type Credentials } from './credentials.ts';
 
 const HIDDEN = 'REDACTED';
 
-/** Values of Authorization, and JSON and form fields that hold secrets. Linear: no repetition within a repetition. */
+/**
+ * Values of Authorization, and JSON and form fields that hold secrets. Linear: no repetition within a
+ * repetition.
+ */
 const SHAPES: readonly RegExp[] = [
   /\b((?:bearer|basic)\s)[A-Za-z0-9._~+/=-]{12,}/gi,
   /("(?:[a-z_]{0,32}token|password|secret|auth)"\s{0,8}:\s{0,8}")[^"\\]{0,65536}/gi,
   /\b((?:access_token|refresh_token|identitytoken|token|password|secret)=)[^&\s"]{1,65536}/gi,
 ];
 
-/** What of the credentials must not be shown, in the forms it is sent in. */
+/** Returns the secrets of the credentials, in the forms in which they are sent. */
 export function secretsOf(credentials: Credentials | undefined): string[] {
   if (!credentials) return [];
   const { password, identityToken, registryToken } = credentials;
@@ -22,7 +25,7 @@ export function secretsOf(credentials: Credentials | undefined): string[] {
   return [...plain, ...plain.map(encodeURIComponent), ...basic].filter((secret) => secret !== '');
 }
 
-/** The text without these credentials' secrets, and without what looks like one. */
+/** Removes these credentials' secrets, and anything that looks like a secret, from the text. */
 export function hideSecrets(text: string, credentials?: Credentials): string {
   let clean = text;
   // Longest first: one secret may be part of another.

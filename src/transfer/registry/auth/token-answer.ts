@@ -1,6 +1,6 @@
 /**
- * What a token server says, decoded: a token and how long it is good for, or why there is none. Every field is bounded,
- * and nothing of it gets into a message before it is cleared of secrets.
+ * Decodes the answer of a token server: a token and its lifetime, or the reason for a refusal. Every field is
+ * limited in size. Secrets are removed before any part of the answer gets into a message.
  */
 import { LayerstackError } from '../../../core/errors.ts';
 import { decodeJson, mismatch, object, optional, string, type Decoder } from '../../../core/json.ts';
@@ -11,12 +11,12 @@ import { headerOf, type RawResponse } from './raw-request.ts';
 
 export interface TokenAnswer {
   readonly token: string;
-  /** How long it is good for from when it was asked for. */
+  /** The lifetime, counted from the request. */
   readonly lifetimeMs: number;
   readonly refreshToken?: string | undefined;
 }
 
-/** Whom and for what was asked. */
+/** The question that the answer belongs to. */
 export interface Asked {
   /** `the token server URL of registry NAME`. */
   readonly server: string;
@@ -25,12 +25,12 @@ export interface Asked {
   readonly credentials: Credentials | undefined;
 }
 
-/** Bytes of an answer. */
+/** Maximum bytes of an answer. */
 export const MAX_ANSWER = 256 * 1024;
-/** Tokens with many scopes have some kilobytes; more than this fits no header. */
+/** Tokens with many scopes have some kilobytes; a longer one fits into no header. */
 const MAX_TOKEN = 64 * 1024;
 const MAX_QUOTED = 300;
-/** For how long a token is good when nothing is said: the token specification's least. */
+/** The lifetime of a token without a stated one: the minimum of the token specification. */
 const DEFAULT_LIFETIME_S = 60;
 
 /** Seconds; some servers write the number as a string. */
@@ -41,11 +41,11 @@ const seconds: Decoder<number> = (value, path) => {
 
 const token: Decoder<string> = (value, path) => {
   const text = string(value, path);
-  // It becomes part of a header.
+  // The token becomes part of a header.
   return /^[\x21-\x7e]+$/.test(text) && text.length <= MAX_TOKEN ? text : mismatch(path, 'is no token');
 };
 
-/** Go writes an absent one as an empty string. */
+/** Go writes an absent token as an empty string. */
 const optionalToken = optional<string | undefined>((value, path) =>
   value === '' ? undefined : token(value, path),
 );
@@ -60,7 +60,7 @@ const answer = object({
 
 const text: Decoder<string | undefined> = (value) => (typeof value === 'string' ? value : undefined);
 
-/** The forms of the registry specification, of OAuth2, and of the token server of Docker Hub. */
+/** The formats of the registry specification, of OAuth2, and of the token server of Docker Hub. */
 const refusal = object({
   errors: (value) => firstError(value),
   error: text,
@@ -69,9 +69,9 @@ const refusal = object({
 });
 
 /**
- * The token in a token server's answer.
- * @throws {@link LayerstackError} ERR_REGISTRY_DENIED where it refuses; ERR_REGISTRY_LIMIT, ERR_REGISTRY_UNAVAILABLE
- *   (both retryable); ERR_REGISTRY_INVALID where the answer makes no sense.
+ * Returns the token in a token server's answer.
+ * @throws {@link LayerstackError} ERR_REGISTRY_DENIED for a refusal; ERR_REGISTRY_LIMIT,
+ *   ERR_REGISTRY_UNAVAILABLE (both retryable); ERR_REGISTRY_INVALID for an invalid answer.
  */
 export function readAnswer(asked: Asked, response: RawResponse): TokenAnswer {
   const { server, registry } = asked;
@@ -92,8 +92,8 @@ export function readAnswer(asked: Asked, response: RawResponse): TokenAnswer {
 }
 
 /**
- * How old a token was when it came: by the server's own clock, since this machine's may be wrong by hours. A server
- * that gives the same token again tells its age so.
+ * Returns the age of a token on arrival, by the server's own clock, because this machine's may be wrong by
+ * hours. It is above zero where a server gives the same token again.
  */
 function ageSeconds(issuedAt: string | undefined, date: string | undefined): number {
   const issued = issuedAt === undefined ? undefined : parseTime(issuedAt)?.unix;
@@ -138,7 +138,7 @@ function advice(registry: string, credentials: Credentials | undefined): string 
   return `it refuses user ${JSON.stringify(credentials.username ?? '')} or the password: log in again`;
 }
 
-/** What a refusal says, short and without what we sent. */
+/** Quotes a refusal, shortened and without the secrets that we sent. */
 function serverMessage(response: RawResponse, credentials: Credentials | undefined): string {
   try {
     const { errors, error, error_description, details } = decodeJson(refusal, response.body, {
@@ -147,14 +147,14 @@ function serverMessage(response: RawResponse, credentials: Credentials | undefin
       maxBytes: MAX_ANSWER,
     });
     const text = errors ?? error_description ?? details ?? error ?? '';
-    // Hidden before it is cut: the rest of a secret that is cut would not be known again.
+    // Hidden before the text is cut: the remainder of a cut secret would not be recognised.
     return hideSecrets(text, credentials).slice(0, MAX_QUOTED);
   } catch {
     return '';
   }
 }
 
-/** `CODE: message` of the first of the registry specification's errors. */
+/** Returns `CODE: message` of the first of the registry specification's errors. */
 function firstError(value: unknown): string | undefined {
   const first: unknown = Array.isArray(value) ? value[0] : undefined;
   if (typeof first !== 'object' || first === null) return undefined;

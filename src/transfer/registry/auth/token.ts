@@ -1,10 +1,11 @@
 /**
- * A token server's answer to one question: may this user have these scopes? Asked as docker asks it, by GET with the
- * password in Basic (distribution's token specification), or by POST (its OAuth2 form) with a refresh token, or with the
- * password where the server knows no GET.
+ * Asks a token server for one token: may this user have these scopes? The request is docker's: GET with the
+ * password in Basic (distribution's token specification), or POST (its OAuth2 form) with a refresh token, or
+ * with the password where the server does not support GET.
  *
- * Credentials go only to the origin that the registry's challenge names, and only where nobody can listen: over https, or to a
- * host that the user called insecure, as this machine is to registries on it. A redirect elsewhere is followed without them.
+ * Credentials go only to the origin that the registry's challenge names, and only over https, or to a host
+ * that the user marked as insecure. This machine counts as such a host for registries on it. Redirects
+ * elsewhere are followed without the credentials.
  */
 import { LayerstackError } from '../../../core/errors.ts';
 import { redactUrl } from '../redact.ts';
@@ -12,7 +13,7 @@ import { basicAuth, type Credentials } from './credentials.ts';
 import { headerOf, type RawRequest, type RawResponse } from './raw-request.ts';
 import { MAX_ANSWER, readAnswer, type TokenAnswer } from './token-answer.ts';
 
-/** Where tokens are to be had, as the registry's challenge says. */
+/** The token server, as the registry's challenge names it. */
 export interface TokenRealm {
   readonly url: URL;
   readonly service: string | undefined;
@@ -26,7 +27,7 @@ export interface TokenQuestion {
   readonly credentials: Credentials | undefined;
   /** Also ask for a refresh token, as `login` does. */
   readonly offline: boolean;
-  /** Whether the user allows to speak to this `HOST[:PORT]` without encryption. */
+  /** Returns whether the user allows unencrypted connections to this `HOST[:PORT]`. */
   readonly insecure: (host: string) => boolean;
   readonly request: RawRequest;
   readonly signal?: AbortSignal | undefined;
@@ -37,8 +38,8 @@ const MAX_REALM = 4096;
 const MAX_REDIRECTS = 5;
 
 /**
- * The realm of a Bearer challenge.
- * @throws {@link LayerstackError} ERR_REGISTRY_INVALID when it is no http(s) URL, or has user info.
+ * Parses the realm of a Bearer challenge.
+ * @throws {@link LayerstackError} ERR_REGISTRY_INVALID when it is not a http(s) URL, or has user info.
  */
 export function parseRealm(registry: string, realm: string, service: string | undefined): TokenRealm {
   const fail = (why: string): never => {
@@ -58,10 +59,10 @@ export function parseRealm(registry: string, realm: string, service: string | un
 }
 
 /**
- * Asks for a token. Without credentials: for an anonymous one.
- * @throws {@link LayerstackError} ERR_REGISTRY_DENIED when the server refuses, or the credentials would go over the wire
- *   in clear; ERR_REGISTRY_LIMIT, ERR_REGISTRY_UNAVAILABLE, ERR_REGISTRY_INVALID (see {@link readAnswer}); what
- *   `request` throws.
+ * Asks for a token; without credentials, for an anonymous one.
+ * @throws {@link LayerstackError} ERR_REGISTRY_DENIED when the server refuses, or the credentials would be
+ *   sent unencrypted; ERR_REGISTRY_LIMIT, ERR_REGISTRY_UNAVAILABLE, ERR_REGISTRY_INVALID (see {@link
+ *   readAnswer}); the errors of `request`.
  */
 export async function requestToken(question: TokenQuestion): Promise<TokenAnswer> {
   const { registry, credentials, realm, scopes } = question;
@@ -81,7 +82,7 @@ export async function requestToken(question: TokenQuestion): Promise<TokenAnswer
   };
   if (credentials?.identityToken !== undefined) return readAnswer(asked, await post(question));
   const response = await get(question);
-  // The OAuth2 form is all that some servers have.
+  // Some servers support only the OAuth2 form.
   const postOnly =
     credentials?.password !== undefined && (response.status === 404 || response.status === 405);
   return readAnswer(asked, postOnly ? await post(question) : response);
@@ -101,7 +102,8 @@ async function get(question: TokenQuestion): Promise<RawResponse> {
   if (credentials?.username !== undefined) query.set('account', credentials.username);
   for (let hops = 0; ; hops++) {
     const headers: Record<string, string> = { accept: 'application/json' };
-    // Never again once it has left: whoever was asked meanwhile chose the rest of the way.
+    // Once a redirect has left the origin, the authorization stays off: another server chose the rest of the
+    // way.
     trusted &&= url.origin === realm.url.origin;
     if (credentials?.password !== undefined && trusted)
       headers['authorization'] = `Basic ${basicAuth(credentials)}`;
@@ -138,7 +140,8 @@ async function post(question: TokenQuestion): Promise<RawResponse> {
     });
     if (!isRedirect(response.status)) return response;
     const next = redirected(question, url, response, hops);
-    // The credentials are the question itself here: there is nothing to ask elsewhere without them.
+    // The credentials are the body of this request, so a redirect to another origin cannot be followed
+    // without them.
     if (next.origin !== realm.url.origin || (response.status !== 307 && response.status !== 308))
       throw new LayerstackError(
         'ERR_REGISTRY_DENIED',
@@ -154,7 +157,7 @@ function isRedirect(status: number): boolean {
   return status === 301 || status === 302 || status === 303 || status === 307 || status === 308;
 }
 
-/** Where a response sends us. */
+/** Returns the URL of a redirect. */
 function redirected(question: TokenQuestion, from: URL, response: RawResponse, hops: number): URL {
   const fail = (why: string): LayerstackError =>
     new LayerstackError(
