@@ -31,8 +31,8 @@ export interface ContainerOverrides {
 }
 
 /**
- * Returns the config that docker's API received for a container, merged with the image's as in {@link
- * containerConfig}.
+ * Returns the config that docker's API received for a container, merged with the image's as in
+ * {@link containerConfig}.
  * @param hostname - the default for the host name; empty means the one made from the container's id
  */
 export function mergedConfig(

@@ -20,7 +20,7 @@ export interface PackOptions {
   /** Includes the content of mounts inside. */
   readonly crossMounts: boolean;
   /**
-   * Packs each hole of a file as a hole, for a reader that keeps them. Default: packs a hole only if its
+   * Packs each hole of a file as a hole, for a reader that keeps them. Otherwise, packs a hole only if its
    * zeros would be too many.
    */
   readonly sparse: boolean;

@@ -74,8 +74,8 @@ export class LayerStore {
   }
 
   /**
-   * Returns the layer; undefined when it is absent or incomplete. Its parents are not checked: see {@link
-   * chain}.
+   * Returns the layer; undefined when it is absent or incomplete. Its parents are not checked: see
+   * {@link chain}.
    */
   find(chainId: ChainID): Promise<Layer | undefined> {
     return this.#db.find(chainId);

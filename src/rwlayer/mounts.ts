@@ -205,7 +205,7 @@ export class RwLayerMounts {
       else if (!(await session.during([marker], steps)))
         await session.mark([], nextCountSteps(layout, mountId, { count: 1, readOnly, held: [] }));
     } catch (error) {
-      await this.#giveBack(layer, token, [marker]).catch(() => undefined); // else it stays marked
+      await this.#giveBack(layer, token, [marker]).catch(() => undefined); // on failure it stays marked
       throw this.#unlessRemoved(layer, missingLower(layout, layer, lowers, error));
     }
     return { token, marker, readOnly };
@@ -262,7 +262,7 @@ export class RwLayerMounts {
       try {
         await unmounted;
       } catch (error) {
-        unmounted = undefined; // it is still mounted, and this use still to be given back
+        unmounted = undefined; // the use is not given back, so a later call tries again
         throw error;
       }
     };

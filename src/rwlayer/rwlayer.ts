@@ -25,8 +25,7 @@
  *    session holds {@link RwLayerStore.createMarkers}. The owner's last step makes it exist. After a failure,
  *    {@link RwLayerStore.discard} removes the parts that were made.
  * 4. It is mounted and unmounted, any number of times and from any process. Its changes can be listed,
- *   measured
- *    and turned into a layer at any time, mounted or not.
+ *    measured and turned into a layer at any time, mounted or not.
  * 5. The owner ends it, as {@link RwLayerStore.removal} says. The first step is the owner's: without an owner
  *    there is no RW layer. The directories are renamed in the same batch, and deleted later.
  *
