@@ -19,7 +19,10 @@ const CLASSES = [
   { name: 'Containers', file: 'containers.ts', instance: 'store.containers' },
   { name: 'Registry', file: 'registry.ts', instance: 'store.registry' },
   { name: 'StoreRegistry', file: 'registry.ts', instance: 'store.registry' },
+  { name: 'Archives', file: 'archives.ts', instance: 'store.archives' },
 ];
+/** What users call without an object. */
+const FUNCTIONS = [{ name: 'openArchive', file: 'archives.ts' }];
 
 /** Returns the texts of the files of src/app/signatures, by name, as the sources are now. */
 export function signatureFiles() {
@@ -45,6 +48,11 @@ export function signatureFiles() {
         if (signature === undefined || signature.parameters.length === 0 || !isPublic(property)) continue;
         methods[`${owner}.${property.name}`] = shapes.signature(signature);
       }
+  }
+  for (const { name, file } of FUNCTIONS) {
+    const { methods, shapes } = (files[file] ??= { methods: {}, shapes: new Shapes(checker) });
+    const symbol = checker.getAliasedSymbol(exported.find((one) => one.name === name));
+    methods[name] = shapes.signature(checker.getTypeOfSymbol(symbol).getCallSignatures()[0]);
   }
   return Object.fromEntries(
     Object.entries(files).map(([file, { methods, shapes }]) => [file, fileText(methods, shapes.objects)]),

@@ -3,6 +3,8 @@
  * this order: transfer (in) -> layer -> image -> container -> transfer (out). `Layerstack` opens a store; its
  * `images`, `containers` and `registry` do the work.
  */
+export { openArchive } from './app/archives.ts';
+export type { Archives } from './app/archives.ts';
 export { DEFAULT_ROOT, Layerstack } from './app/layerstack.ts';
 export type { DiskUsage, OpenOptions } from './app/layerstack.ts';
 export type { Images } from './app/images.ts';
@@ -54,11 +56,16 @@ export type {
   PruneOptions,
   PruneResult,
 } from './image/store.ts';
+export type { ArchiveMount, OpenArchive, UnmountArchiveOptions } from './packed/archives.ts';
+export type { FileVersion } from './packed/file-version.ts';
+export type { LayerForm } from './packed/layers.ts';
+export type { StorelessOptions } from './packed/open-archive.ts';
+export type { ArchiveImage, ArchiveLayer, MountedArchive, OpenArchiveOptions } from './packed/open.ts';
 export type { Capabilities } from './system/caps.ts';
 export type { Referrer, RemoteManifest, RemovedRemote } from './transfer/remote/remote.ts';
 export type { Logger } from './system/log.ts';
 export { DockerConfig } from './transfer/registry/auth/docker-config.ts';
-export type { Probe } from './system/native.ts';
+export type { LayerWarning, Probe } from './system/native.ts';
 export type { LoadedImage, LoadOptions, LoadResult, LoadWarning } from './transfer/archive/load.ts';
 export type { DiskImageOptions } from './transfer/archive/disk-image.ts';
 export type { PulledImage, PullOptions, PullResult } from './transfer/pull/pull.ts';

@@ -1,19 +1,35 @@
-// A root file system as an EROFS image.
+// A root file system as an EROFS image, and indexes over tars.
 #include <atomic>
 #include <memory>
 
 #include "erofs/image.h"
+#include "erofs/index.h"
+#include "erofs/probe.h"
 #include "napi/args.h"
 #include "napi/async.h"
 #include "napi/bindings.h"
 #include "napi/pushed.h"
+#include "sys/erofs_mount.h"
+#include "sys/failure.h"
+#include "sys/fs_context.h"
 #include "sys/thread_pool.h"
 
 namespace layerstack {
 
 namespace {
 
-// `ErofsImage` of native.ts. It has a thread of its own: it takes as long as the tree is large.
+using StopFlag = std::shared_ptr<std::atomic<bool>>;
+
+void ThrowIfSet(const StopFlag& stop) {
+  if (*stop) ThrowInput("ERR_ABORTED", "the image was aborted");
+}
+
+void SetResult(const Napi::CallbackInfo& info, Napi::Promise result) {
+  info.This().As<Napi::Object>().DefineProperty(
+      Napi::PropertyDescriptor::Value("result", result, napi_enumerable));
+}
+
+// `ErofsImage` of native.ts. It takes as long as the tree is large.
 class ErofsImage : public Napi::ObjectWrap<ErofsImage> {
  public:
   static void Init(Napi::Env env, Napi::Object exports) {
@@ -30,25 +46,135 @@ class ErofsImage : public Napi::ObjectWrap<ErofsImage> {
     std::shared_ptr<const HeldFd> fd = FdArg(options.Get("fd"), "fd");
     Napi::Promise result = Async<Warnings>(
         info.Env(),
-        [source, fd, aborted = aborted_] {
+        [source, fd, stop = stop_] {
           IsolateThread();
-          return erofs::WriteImage(source, fd->Get(), [&] {
-            if (*aborted) ThrowInput("ERR_ABORTED", "the image was aborted");
-          });
+          return erofs::WriteImage(source, fd->Get(), [&] { ThrowIfSet(stop); });
         },
         WarningsValue, RunOnOwnThread);
-    info.This().As<Napi::Object>().DefineProperty(
-        Napi::PropertyDescriptor::Value("result", result, napi_enumerable));
+    SetResult(info, result);
   }
 
  private:
-  void Abort(const Napi::CallbackInfo&) { *aborted_ = true; }
+  void Abort(const Napi::CallbackInfo&) { *stop_ = true; }
 
-  std::shared_ptr<std::atomic<bool>> aborted_ = std::make_shared<std::atomic<bool>>(false);
+  StopFlag stop_ = std::make_shared<std::atomic<bool>>(false);
 };
+
+// The files of an index, open for as long as it is written.
+struct IndexFiles {
+  std::shared_ptr<const HeldFd> index;
+  std::vector<std::shared_ptr<const HeldFd>> devices;
+};
+
+erofs::IndexSource IndexSourceArg(const Napi::Object& options, IndexFiles& files) {
+  erofs::IndexSource source;
+  files.index = FdArg(options.Get("fd"), "fd");
+  Napi::Array devices = options.Get("devices").As<Napi::Array>();
+  for (uint32_t i = 0; i < devices.Length(); ++i) {
+    Napi::Object device = ObjectArg(devices.Get(i), "devices");
+    files.devices.push_back(FdArg(device.Get("fd"), "devices.fd"));
+    source.devices.push_back(
+        {-1, CountArg(device.Get("size"), "devices.size"), BytesArg(device.Get("tag"), "devices.tag")});
+  }
+  Napi::Array layers = options.Get("layers").As<Napi::Array>();
+  for (uint32_t i = 0; i < layers.Length(); ++i) {
+    Napi::Object layer = ObjectArg(layers.Get(i), "layers");
+    const uint64_t device = CountArg(layer.Get("device"), "layers.device");
+    if (device >= source.devices.size())
+      throw Napi::RangeError::New(options.Env(), "layers.device is none of the devices");
+    source.layers.push_back({static_cast<uint16_t>(device + 1),
+                             CountArg(layer.Get("offset"), "layers.offset"),
+                             CountArg(layer.Get("size"), "layers.size")});
+  }
+  source.hashed = BoolArg(options.Get("hashed"), "hashed");
+  Napi::Object limits = ObjectArg(options.Get("limits"), "limits");
+  source.max_bytes = CountArg(limits.Get("maxBytes"), "limits.maxBytes");
+  source.limits.max_members = CountArg(limits.Get("maxEntries"), "limits.maxEntries");
+  source.limits.max_path_bytes = CountArg(limits.Get("maxPathBytes"), "limits.maxPathBytes");
+  source.limits.max_pax_bytes = CountArg(limits.Get("maxPaxBytes"), "limits.maxPaxBytes");
+  return source;
+}
+
+Napi::Value IndexedValue(Napi::Env env, erofs::Indexed& indexed) {
+  Napi::Object value = Napi::Object::New(env);
+  Napi::Array diff_ids = Napi::Array::New(env, indexed.diff_ids.size());
+  for (uint32_t i = 0; i < indexed.diff_ids.size(); ++i) {
+    const std::string& hex = indexed.diff_ids[i];
+    diff_ids.Set(i, hex.empty() ? env.Null() : Napi::Value(Napi::String::New(env, "sha256:" + hex)));
+  }
+  value.Set("diffIds", diff_ids);
+  value.Set("warnings", WarningsValue(env, indexed.warnings));
+  return value;
+}
+
+// `ErofsIndex` of native.ts. It takes as long as the tars are, where they are hashed.
+class ErofsIndex : public Napi::ObjectWrap<ErofsIndex> {
+ public:
+  static void Init(Napi::Env env, Napi::Object exports) {
+    exports.Set("ErofsIndex", DefineClass(env, "ErofsIndex", {InstanceMethod<&ErofsIndex::Abort>("abort")}));
+  }
+
+  explicit ErofsIndex(const Napi::CallbackInfo& info) : Napi::ObjectWrap<ErofsIndex>(info) {
+    IndexFiles files;
+    erofs::IndexSource source = IndexSourceArg(ObjectArg(info[0], "options"), files);
+    Napi::Promise result = Async<erofs::Indexed>(
+        info.Env(),
+        [source, files, stop = stop_]() mutable {
+          for (size_t i = 0; i < files.devices.size(); ++i) source.devices[i].fd = files.devices[i]->Get();
+          return erofs::WriteIndex(source, files.index->Get(), [&] { ThrowIfSet(stop); });
+        },
+        IndexedValue, RunOnOwnThread);
+    SetResult(info, result);
+  }
+
+ private:
+  void Abort(const Napi::CallbackInfo&) { *stop_ = true; }
+
+  StopFlag stop_ = std::make_shared<std::atomic<bool>>(false);
+};
+
+constexpr char kFileMethod[] = "file";
+constexpr char kLoopMethod[] = "loop";
+
+ErofsMethod ErofsMethodArg(const Napi::Value& value) {
+  const std::string name = BytesArg(value, "method");
+  if (name == kFileMethod) return ErofsMethod::kFile;
+  if (name == kLoopMethod) return ErofsMethod::kLoop;
+  throw Napi::TypeError::New(value.Env(), "unknown way to mount EROFS '" + name + "'");
+}
+
+Napi::Value MountErofsBinding(const Napi::CallbackInfo& info) {
+  Napi::Object mount = ObjectArg(info[0], "mount");
+  IndexFiles files;
+  files.index = FdArg(mount.Get("fd"), "fd");
+  Napi::Array devices = mount.Get("devices").As<Napi::Array>();
+  for (uint32_t i = 0; i < devices.Length(); ++i) files.devices.push_back(FdArg(devices.Get(i), "devices"));
+  return AsyncVoid(info.Env(), [files, target = BytesArg(mount.Get("target"), "target"),
+                                method = ErofsMethodArg(mount.Get("method"))] {
+    std::vector<int> fds;
+    for (const auto& device : files.devices) fds.push_back(device->Get());
+    const UniqueFd made = OpenErofs(files.index->Get(), fds, method);
+    if (!AttachMount(made.get(), target)) ThrowErrno(errno, "move_mount", target);
+  });
+}
+
+Napi::Value ProbeErofsBinding(const Napi::CallbackInfo& info) {
+  using Method = std::optional<ErofsMethod>;
+  return Async<Method>(
+      info.Env(), [dir = BytesArg(info[0], "dir")] { return erofs::ProbeMethod(dir); },
+      [](Napi::Env env, Method& method) -> Napi::Value {
+        if (!method) return env.Null();
+        return Napi::String::New(env, *method == ErofsMethod::kFile ? kFileMethod : kLoopMethod);
+      });
+}
 
 }  // namespace
 
-void InitErofs(Napi::Env env, Napi::Object exports) { ErofsImage::Init(env, exports); }
+void InitErofs(Napi::Env env, Napi::Object exports) {
+  ErofsImage::Init(env, exports);
+  ErofsIndex::Init(env, exports);
+  exports.Set("mountErofs", Napi::Function::New<MountErofsBinding>(env, "mountErofs"));
+  exports.Set("probeErofs", Napi::Function::New<ProbeErofsBinding>(env, "probeErofs"));
+}
 
 }  // namespace layerstack

@@ -4,6 +4,7 @@
 
 #include "sys/failure.h"
 #include "sys/fs_context.h"
+#include "sys/loop_device.h"
 
 namespace layerstack {
 
@@ -20,14 +21,41 @@ std::string DescriptorPath(int fd) { return "/proc/self/fd/" + std::to_string(fd
   throw failure;
 }
 
+// What the kernel is to mount. Loop devices stay open until it has.
+class Places {
+ public:
+  Places(int image, const std::vector<int>& devices, ErofsMethod method) {
+    Add(image, method);
+    for (const int device : devices) Add(device, method);
+  }
+
+  const std::string& Image() const { return paths_.front(); }
+  std::vector<std::string> Devices() const { return {paths_.begin() + 1, paths_.end()}; }
+
+ private:
+  void Add(int file, ErofsMethod method) {
+    if (method == ErofsMethod::kFile) {
+      paths_.push_back(DescriptorPath(file));
+      return;
+    }
+    loops_.push_back(OpenLoop(file));
+    paths_.push_back(loops_.back().path);
+  }
+
+  std::vector<std::string> paths_;
+  std::vector<LoopDevice> loops_;
+};
+
 }  // namespace
 
-UniqueFd OpenErofs(int image, const std::vector<int>& devices) {
+UniqueFd OpenErofs(int image, const std::vector<int>& devices, ErofsMethod method) {
+  const Places places(image, devices, method);
   for (;;) {
     FsContext context("erofs");
-    if (!context.SetString("source", DescriptorPath(image))) ThrowMount(context, "fsconfig");
-    for (const int device : devices)
-      if (!context.SetString("device", DescriptorPath(device))) ThrowMount(context, "fsconfig");
+    if (!context.SetString("source", places.Image())) ThrowMount(context, "fsconfig");
+    for (const std::string& device : places.Devices())
+      if (!context.SetString("device", device)) ThrowMount(context, "fsconfig");
+    if (!context.SetFlag("ro")) ThrowMount(context, "fsconfig");  // a loop device can be nothing else
     UniqueFd mount = context.Create(true);
     if (mount) return mount;
     if (errno != EINTR) ThrowMount(context, "fsmount");

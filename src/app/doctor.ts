@@ -8,9 +8,9 @@ import { accessSync, constants } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { delimiter, join, resolve } from 'node:path';
 import { isSystemError } from '../core/errors.ts';
-import { probeCapabilities, type Capabilities } from '../system/caps.ts';
+import { probeCapabilities, probeErofs, type Capabilities } from '../system/caps.ts';
 import { Layout } from '../system/layout.ts';
-import { native, type MountMethod, type Probe } from '../system/native.ts';
+import { native, type ErofsMethod, type MountMethod, type Probe } from '../system/native.ts';
 import { readEntry } from '../system/removal.ts';
 import { placeOf, unsafeDirectory, type RootPlace } from '../system/safe-root.ts';
 import { listDirectory, openStoreFile } from '../system/store-files.ts';
@@ -42,6 +42,7 @@ export async function diagnose(root: string): Promise<Finding[]> {
   const machine = caps ?? (await probeCapabilities(tmpdir()));
   return [
     ...machineFindings(machine),
+    await packedFinding(machine, caps ? directory : tmpdir()),
     ...(caps ? fileSystemFindings(caps, directory) : [unwritable(machine, directory)]),
     await rootFinding(place),
     ...libraryFindings(machine),
@@ -137,6 +138,24 @@ function mountFindings(probe: Probe, method: MountMethod): Finding[] {
       advice: forced === undefined ? '' : 'unset LAYERSTACK_CAPS, which is for tests',
     },
   ];
+}
+
+const EROFS_METHODS: Readonly<Record<ErofsMethod | 'none', string>> = {
+  file: 'archives are mounted in place, by EROFS over the files',
+  loop: 'archives are mounted in place, by EROFS over loop devices',
+  none: 'archives cannot be mounted in place (no EROFS with blocks of 512 bytes): they are extracted',
+};
+
+async function packedFinding({ probe }: Capabilities, directory: string): Promise<Finding> {
+  if (!probe.sysAdmin) return unknown('erofs', `uid ${probe.uid} may not mount`);
+  const method = await probeErofs(directory);
+  return finding(
+    'erofs',
+    method !== 'none',
+    `${method}: ${EROFS_METHODS[method]}`,
+    'load the module: modprobe erofs (Linux 6.4 and later)',
+    'warn',
+  );
 }
 
 function fileSystemFindings({ probe }: Capabilities, directory: string): Finding[] {

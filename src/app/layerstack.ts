@@ -14,6 +14,7 @@ import { useAddon } from '../system/addon.ts';
 import type { Capabilities } from '../system/caps.ts';
 import type { Logger } from '../system/log.ts';
 import { Root } from '../system/root.ts';
+import { Archives } from './archives.ts';
 import { Containers } from './containers.ts';
 import type { Finding } from './doctor.ts';
 import { readEvents, type EventsOptions, type RecordedEvent } from './event-journal.ts';
@@ -77,6 +78,8 @@ export class Layerstack implements AsyncDisposable {
   readonly images: Images;
   readonly containers: Containers;
   readonly registry: StoreRegistry;
+  /** Image archives as root file systems, in place. */
+  readonly archives: Archives;
   /** The names of networks that clients have made. The store knows nothing else about them. */
   readonly networks: NamedObjects;
   /** The names of volumes that clients have made. The store knows nothing else about them. */
@@ -87,6 +90,7 @@ export class Layerstack implements AsyncDisposable {
     this.images = new Images(this.#parts);
     this.containers = new Containers(this.#parts);
     this.registry = new StoreRegistry(this.#parts);
+    this.archives = new Archives(root);
     this.networks = new NamedObjects(root, 'networks');
     this.volumes = new NamedObjects(root, 'volumes');
   }
@@ -112,6 +116,7 @@ export class Layerstack implements AsyncDisposable {
     if (!readOnly) {
       await store.#parts.resume();
       for (const objects of [store.networks, store.volumes]) await objects.resume();
+      await store.archives.resume();
     }
     return store;
   }

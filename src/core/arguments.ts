@@ -94,6 +94,17 @@ function checked(name: string, method: Method, signature: Signature, objects: Ob
   return Object.defineProperties(check, { name: { value: method.name }, length: { value: method.length } });
 }
 
+/** The same for a function that resolves: one that checks what it is called with. */
+export function checkedFunction<Work extends (...values: never[]) => Promise<unknown>>(
+  name: string,
+  work: Work,
+  signatures: Signatures,
+): Work {
+  const signature = signatures.methods[name];
+  if (signature === undefined) throw new TypeError(`${name} has no signature`);
+  return checked(name, work as unknown as Method, signature, signatures.objects) as unknown as Work;
+}
+
 /**
  * Checks the arguments of a constructor.
  * @param name as `signatures` has it, e.g. `new Registry`

@@ -25,6 +25,8 @@ export const ERROR_KINDS = {
   ERR_ARCHIVE_TRUNCATED: 'invalid',
   /** An archive is not a docker-archive, an OCI archive or an OCI layout, or breaks their rules. */
   ERR_ARCHIVE_INVALID: 'invalid',
+  /** An archive that is used in place was written to, cut off or replaced meanwhile. */
+  ERR_ARCHIVE_CHANGED: 'conflict',
   /** A manifest names a member that the archive does not have, or must not name. */
   ERR_ARCHIVE_MEMBER: 'invalid',
   /** Content does not have the digest or size that was announced. */

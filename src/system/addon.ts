@@ -1,6 +1,7 @@
 /**
- * Finds the native addon: where the caller or `LAYERSTACK_ADDON` says, else in the package, as it was built there or as it came
- * prebuilt for this processor and libc. Where there is none, or it does not load, the error says how it is built.
+ * Finds the native addon: where the caller or `LAYERSTACK_ADDON` says, else in the package, as it was built
+ * there or as it came prebuilt for this processor and libc. Where there is none, or it does not load, the
+ * error says how it is built.
  */
 import { closeSync, existsSync, openSync, readFileSync, readSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
@@ -19,7 +20,10 @@ export interface Machine {
   readonly libc: Libc;
 }
 
-/** The package's directory, with its slash; undefined where it is not found, as from a bundle without node_modules. */
+/**
+ * The package's directory, with its slash; undefined where it is not found, as from a bundle without
+ * node_modules.
+ */
 export type PackageHome = string | undefined;
 
 let named: string | undefined;
@@ -97,7 +101,8 @@ interface Build {
 }
 
 /**
- * The package keeps its binding.gyp elsewhere, since some package managers compile where they see one, whatever is prebuilt.
+ * The package keeps its binding.gyp elsewhere, since some package managers compile where they see one,
+ * whatever is prebuilt.
  */
 function buildAt(home: string): Build {
   const gyp = 'ln -sf packaging/binding.gyp binding.gyp';
@@ -130,7 +135,9 @@ function fromEnvironment(): string | undefined {
   return path === undefined || path === '' ? undefined : resolve(path);
 }
 
-/** Here, or, when a bundler has taken this file out of its package, where Node finds the package from here. */
+/**
+ * Here, or, when a bundler has taken this file out of its package, where Node finds the package from here.
+ */
 function packageHome(): PackageHome {
   const own = fileURLToPath(new URL('../../', HERE));
   if (isPackage(own)) return own;

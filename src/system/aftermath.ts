@@ -1,16 +1,17 @@
 /**
- * What is left to do when a change has happened: bringing its name to disk, taking marks away, giving locks and mounts back.
- * Everybody sees the change by then, so what goes wrong here must not be told as its failure: who is told of an error takes the
- * store to be as it was. It is a warning in the log instead, which begins with {@link DONE_BUT}; commands print it.
+ * The aftermath of a change: syncing its name to disk, removing markers, releasing locks and mounts. All
+ * readers see the change by then. So a failure here must not be reported as a failure of the change: a caller
+ * that gets an error assumes that the store is unchanged. It is a warning in the log instead, which begins
+ * with {@link DONE_BUT}; commands print it.
  */
 import { isSystemError } from '../core/errors.ts';
 import type { Logger } from './log.ts';
 import { call, native, type BatchStep } from './native.ts';
 
-/** How the log's warnings about the aftermath of a change begin. */
+/** The first words of the log's warnings about the aftermath of a change. */
 export const DONE_BUT = 'done, but ';
 
-/** Steps behind the one that makes a change, and what follows where one of them fails. */
+/** Steps after the step that makes a change, and the consequence of a failure among them. */
 export interface Rest {
   readonly steps: readonly BatchStep[];
   readonly otherwise: string;
@@ -27,8 +28,8 @@ export class Aftermath {
   }
 
   /**
-   * Does `work`; what it throws is told, with what follows from it.
-   * @returns what it resolves with; undefined where it failed
+   * Does `work`. An error is logged, with its consequence.
+   * @returns the result of `work`; undefined where it failed
    */
   async run<T>(otherwise: string, work: () => Promise<T>): Promise<T | undefined> {
     try {
@@ -40,7 +41,7 @@ export class Aftermath {
   }
 
   /**
-   * Does `steps`, whose last is the change, and the rest: one native batch.
+   * Does `steps`, whose last one is the change, and then the rest, in one native batch.
    * @returns whether the rest is done, too
    * @throws as `native.batch`, where one of `steps` fails.
    */
@@ -55,7 +56,7 @@ export class Aftermath {
     }
   }
 
-  /** Tells what follows from an error. */
+  /** Logs an error with its consequence. */
   tell(otherwise: string, error: unknown): void {
     this.#log.warn(`${DONE_BUT}${otherwise}`, { error });
   }

@@ -1,11 +1,11 @@
 /**
- * What this process can do on the file system of a store, and the choices that follow from it. Everything is tried
- * once per process and file system (native/sys/probe), never guessed from a version. `LAYERSTACK_CAPS`
+ * What this process can do on the file system of a store, and the choices that follow from it. Everything is
+ * tried once per process and file system (native/sys/probe), never guessed from a version. `LAYERSTACK_CAPS`
  * overrules a choice, so that each can be tested on any kernel: `mount=mount,zstd=js,openat2=no`.
  */
 import { stat } from 'node:fs/promises';
 import { LayerstackError } from '../core/errors.ts';
-import { call, native, type GzipEncoder, type MountMethod, type Probe } from './native.ts';
+import { call, native, type ErofsMethod, type GzipEncoder, type MountMethod, type Probe } from './native.ts';
 
 /** The choices for one file system. */
 export interface Capabilities {
@@ -25,6 +25,7 @@ export interface CapsOverrides {
   readonly zstd?: 'native' | 'js';
   readonly gzip?: GzipEncoder;
   readonly openat2?: boolean;
+  readonly erofs?: ErofsMethod | 'none';
 }
 
 /** The values of each key. `none` is another word for `js`: no native library. */
@@ -33,6 +34,7 @@ const KNOWN = {
   zstd: { native: 'native', js: 'js', none: 'js' },
   gzip: { libdeflate: 'libdeflate', zlib: 'zlib' },
   openat2: { yes: true, no: false },
+  erofs: { file: 'file', loop: 'loop', none: 'none' },
 } as const;
 
 /**
@@ -64,15 +66,15 @@ function chooseMountMethod(probe: Probe): MountMethod {
 }
 
 /**
- * `index=off` as dockerd mounts, wherever the kernel knows the option: an index ties an upper to its lowers by file
- * handles, and would refuse a store that was copied.
+ * `index=off` as dockerd mounts, wherever the kernel knows the option: an index ties an upper to its lowers
+ * by file handles, and would refuse a store that was copied.
  *
- * `redirect_dir=off` and `metacopy=off` only where the module's default is on. There a rename of an image's directory,
- * or a chmod of its file, would leave an upper that has no changed bytes but a pointer into the lowers, which no
- * layer tar can carry; dockerd then gives up reading uppers and compares whole trees. With `off` the kernel
- * does what it does by default elsewhere: EXDEV for the rename (programs then copy) and a full copy of the file.
- * Uppers that dockerd made on such a host stay usable: redirects in them are still followed, and a file whose
- * data was never copied up is refused with an error rather than read as empty.
+ * `redirect_dir=off` and `metacopy=off` only where the module's default is on. There a rename of an image's
+ * directory, or a chmod of its file, would leave an upper that has no changed bytes but a pointer into the
+ * lowers, which no layer tar can carry; dockerd then gives up reading uppers and compares whole trees. With
+ * `off` the kernel does what it does by default elsewhere: EXDEV for the rename (programs then copy) and a
+ * full copy of the file. Uppers that dockerd made on such a host stay usable: redirects in them are still
+ * followed, and a file whose data was never copied up is refused with an error rather than read as empty.
  */
 function chooseOptions(probe: Probe): string[] {
   const options: string[] = [];
@@ -96,10 +98,10 @@ export function chooseCapabilities(probe: Probe, overrides: CapsOverrides = {}):
 const probes = new Map<number, Promise<Probe>>();
 
 /**
- * The capabilities for `dir`, a directory of the store. Tries them in a scratch directory below it (which is removed) the
- * first time that this process asks about its file system; about two milliseconds.
- * @throws {@link LayerstackError} ERR_INVALID_ARGUMENT when `LAYERSTACK_CAPS` cannot be read; a system error when the
- * scratch directory cannot be made.
+ * The capabilities for `dir`, a directory of the store. Tries them in a scratch directory below it (which is
+ * removed) the first time that this process asks about its file system; about two milliseconds.
+ * @throws {@link LayerstackError} ERR_INVALID_ARGUMENT when `LAYERSTACK_CAPS` cannot be read; a system error
+ *   when the scratch directory cannot be made.
  */
 export async function probeCapabilities(dir: string): Promise<Capabilities> {
   const overrides = parseCapsOverrides(process.env['LAYERSTACK_CAPS'] ?? '');
@@ -112,4 +114,24 @@ export async function probeCapabilities(dir: string): Promise<Capabilities> {
     probe.catch(() => probes.delete(dev));
   }
   return chooseCapabilities(await probe, overrides);
+}
+
+const erofsMethods = new Map<number, Promise<ErofsMethod | null>>();
+
+/**
+ * How an archive on the file system of `dir` is mounted in place; `none` where it is not. Tries it with files without
+ * names, the first time that this process asks about the file system; one or two milliseconds.
+ * @throws {@link LayerstackError} ERR_INVALID_ARGUMENT when `LAYERSTACK_CAPS` cannot be read; system errors.
+ */
+export async function probeErofs(dir: string): Promise<ErofsMethod | 'none'> {
+  const { erofs } = parseCapsOverrides(process.env['LAYERSTACK_CAPS'] ?? '');
+  if (erofs !== undefined) return erofs;
+  const { dev } = await stat(dir);
+  let method = erofsMethods.get(dev);
+  if (!method) {
+    method = call(native.probeErofs(dir));
+    erofsMethods.set(dev, method);
+    method.catch(() => erofsMethods.delete(dev));
+  }
+  return (await method) ?? 'none';
 }

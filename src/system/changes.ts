@@ -1,16 +1,17 @@
 /**
  * Changes of several small files that become visible by ONE rename. The new files are written and fsynced in
- * `layerstack/changes/.tmp-<random>/`, beside empty ones for what goes; the rename of that directory to `layerstack/changes/pending`
- * decides, and from then on every reader sees the change as done ({@link Changes.pending}). Carrying it out is renaming the
- * files from there to their places, which takes no space and may be repeated: who dies in it leaves the rest to whoever has
- * the `references` lock next ({@link Changes.complete}). What died before left nothing that anybody sees.
+ * `layerstack/changes/.tmp-<random>/`, beside empty files for removals. The rename of that directory to
+ * `layerstack/changes/pending` decides the change: from then on every reader sees it as done ({@link
+ * Changes.pending}). Completing it means renaming the files to their places, which takes no space and can be
+ * repeated. If the process dies meanwhile, the next holder of the `references` lock completes it ({@link
+ * Changes.complete}). If it dies before the decision, no reader sees anything of it.
  *
- *   write:<n>:<path, ":" for "/">   the n-th step: this file takes its place at the path
- *   remove:<n>:<path>               the n-th step: the path goes
- *   dockerd:<stamp>                 what volumes/metadata.db looked like
+ *   write:<n>:<path, ":" for "/">   the n-th step: this file is renamed to the path remove:<n>:<path>
+ *   the n-th step: the path is removed dockerd:<stamp>                 the state of volumes/metadata.db
  *
- * dockerd knows nothing of this, and what it finds is what it goes on from. It writes its volumes/metadata.db whenever
- * it starts: a change that is older than that is dropped where it stands.
+ * dockerd does not know of pending changes, and works with the files that it finds. It writes its
+ * volumes/metadata.db whenever it starts. A change that was decided before such a start is dropped without
+ * completing it.
  */
 import { randomBytes } from 'node:crypto';
 import { readdirSync, statSync } from 'node:fs';
@@ -22,20 +23,20 @@ import { call, native, type BatchStep } from './native.ts';
 import { listEntries } from './removal.ts';
 import { hasDirectory, listDirectory, readStoreFile, readStoreFileSync, statEntry } from './store-files.ts';
 
-/** A file (0600) of new content, or a file or tree that goes. Missing directories above a file are made (0700). */
+/** A new file (0600), or the removal of a file or tree. Missing directories above a file are made (0700). */
 export type ChangeStep =
   | { readonly op: 'write'; readonly path: string; readonly data: string | Uint8Array }
   | { readonly op: 'remove'; readonly path: string };
 
-/** Of a file of a change: repositories.json is the largest. */
+/** Bound of a file of a change; repositories.json is the largest. */
 const MAX_FILE_BYTES = 256 * 1024 * 1024;
-/** Readers never wait: among changes that follow each other without a pause they take what there is. */
+/** Readers never wait: if changes follow each other without a pause, they give up after this many tries. */
 const READ_TRIES = 5;
-/** Docker's own tree. What a single replaced file leaves behind there is swept by the next writer. */
+/** Docker's own tree. The next writer removes the leftovers of a single replaced file there. */
 const IMAGE = 'image/';
 const PATH = /^(?!\.{1,2}(?:\/|$))[^/\0:\n]+(?:\/(?!\.{1,2}(?:\/|$))[^/\0:\n]+)*$/;
 
-/** A step as it is on disk. */
+/** A step in its form on disk. */
 interface Entry {
   /** Its file below `layerstack/changes/pending`. */
   readonly file: string;
@@ -44,7 +45,7 @@ interface Entry {
   readonly path: string;
 }
 
-/** A change that is decided, but not carried out to its end. What is done of it already reads as it is on disk. */
+/** A change that is decided but not completed. Its completed steps read as they are on disk. */
 export class PendingChange {
   readonly #layout: Layout;
   readonly #written = new Map<string, string>();
@@ -58,7 +59,9 @@ export class PendingChange {
     }
   }
 
-  /** What `path` holds by this change: null where it is gone, undefined where what is on disk counts. */
+  /**
+   * Returns the content of `path` by this change: null where it is removed, undefined where the disk counts.
+   */
   read(path: string): Uint8Array | null | undefined {
     const file = this.#written.get(path);
     if (file !== undefined)
@@ -66,7 +69,7 @@ export class PendingChange {
     return this.#isRemoved(path) ? null : undefined;
   }
 
-  /** The entries of `directory` by this change, given those on disk. */
+  /** Returns the entries of `directory` by this change, given those on disk. */
   names(directory: string, found: readonly string[]): string[] {
     const names = new Set(this.#isRemoved(directory) ? [] : found);
     for (const path of this.#removed) if (dirname(path) === directory) names.delete(basename(path));
@@ -79,7 +82,7 @@ export class PendingChange {
     return false;
   }
 
-  /** The entries of `directory` that this change has to do with. */
+  /** Returns the entries of `directory` that this change affects. */
   touched(directory: string): Set<string> {
     return new Set([...below(directory, this.#written.keys()), ...below(directory, this.#removed)]);
   }
@@ -95,7 +98,9 @@ export class Changes {
     this.#log = log;
   }
 
-  /** What readers have to see through, if anything. Blocks for 2 µs where there is nothing. */
+  /**
+   * Returns the pending change, which readers have to apply, or undefined. Without one it blocks for 2 µs.
+   */
   pending(): PendingChange | undefined {
     const entries = this.#entries();
     return entries === undefined || this.#isStale(entries)
@@ -103,20 +108,20 @@ export class Changes {
       : new PendingChange(this.#layout, entries.flatMap(parseEntry));
   }
 
-  /** The bytes of a file as the last change has it, or undefined where it is missing. */
+  /** Returns the bytes of a file by the last change, or undefined where it is missing. */
   async read(path: string, maxBytes: number): Promise<Uint8Array | undefined> {
     const changed = this.pending()?.read(path);
     return changed === undefined ? readStoreFile(this.#layout.at(path), maxBytes) : (changed ?? undefined);
   }
 
-  /** The entries of a directory as the last change has it; none where it is missing. */
+  /** Returns the entries of a directory by the last change; none where it is missing. */
   async list(directory: string): Promise<string[]> {
     const pending = this.pending();
     const found = (await listDirectory(this.#layout.at(directory))) ?? [];
     return pending?.names(directory, found) ?? found;
   }
 
-  /** What `read` finds when no change comes in between; after some tries, whatever it finds. */
+  /** Reads until no change comes in between; after some tries it returns the last result. */
   async steady<T>(read: () => Promise<T>): Promise<T> {
     for (let tries = 1; ; ++tries) {
       const before = this.#stamp();
@@ -129,15 +134,15 @@ export class Changes {
     }
   }
 
-  /** Differs after a change has begun, was decided, or was carried out. */
+  /** Returns a value that differs after a change has begun, was decided, or was completed. */
   #stamp(): bigint | undefined {
     return statSync(this.#layout.at(this.#layout.changes), { bigint: true, throwIfNoEntry: false })?.mtimeNs;
   }
 
   /**
-   * Does the steps, in order, as one. Durable on return. The caller holds the `references` lock, and has called
-   * {@link complete}. When it throws nothing was changed; once the change is decided, what cannot be carried out is
-   * logged, seen as done by all readers, and left to the next writer.
+   * Does the steps, in order, as one change. It is durable on return. The caller holds the `references` lock,
+   * and has called {@link complete}. When it throws, nothing was changed. After the decision, a step that
+   * fails is logged; all readers see it as done, and the next writer completes it.
    */
   async commit(steps: readonly ChangeStep[]): Promise<void> {
     const [first] = steps;
@@ -170,7 +175,7 @@ export class Changes {
     try {
       await call(native.batch(root, [{ op: 'fsync', path: changes }]));
     } catch (error) {
-      // Back to where nothing is decided; where that fails, it is.
+      // Undoes the decision. If that fails, the change stays decided.
       const undone = native.batch(root, [{ op: 'rename', from: pendingChange, to: draft }]).then(discard);
       if (
         await undone.then(
@@ -190,8 +195,8 @@ export class Changes {
   }
 
   /**
-   * Carries out what somebody who died, or failed, has decided. The caller holds the `references` lock.
-   * @throws system errors; then it is still to be done, and nothing else may be decided.
+   * Completes the change that a dead or failed process has decided. The caller holds the `references` lock.
+   * @throws system errors; then the change is still pending, and no other change may be decided.
    */
   async complete(): Promise<void> {
     const entries = this.#entries();
@@ -205,7 +210,7 @@ export class Changes {
     await this.#carryOut();
   }
 
-  /** Removes what was begun and never decided. The caller holds the `references` lock. */
+  /** Removes changes that were begun and never decided. The caller holds the `references` lock. */
   async sweep(): Promise<void> {
     const { root, changes } = this.#layout;
     const drafts = (await listEntries(this.#layout, changes)).filter((name) => name.startsWith('.tmp-'));
@@ -217,7 +222,7 @@ export class Changes {
     );
   }
 
-  /** One file needs no more than its own rename. */
+  /** A change of one file needs only its own rename. */
   async #replace({ path, data }: ChangeStep & { readonly op: 'write' }): Promise<void> {
     const { root } = this.#layout;
     await call(native.batch(root, [directory(dirname(path)), { op: 'replace', path, data, mode: 0o600 }]));
@@ -226,7 +231,7 @@ export class Changes {
     );
   }
 
-  /** The files of a draft, each that holds anything synced. */
+  /** Writes the files of a draft, and syncs those with content. */
   #files(draft: string, steps: readonly ChangeStep[]): BatchStep[] {
     const stamp = { name: `dockerd:${this.#dockerd()}`, data: '' };
     const files = steps.map((step, index) => ({
@@ -249,7 +254,7 @@ export class Changes {
         missing.map((path) => directory(path)),
       ),
     );
-    // Whoever does not know of this sees the files come and go one by one, so that goes without a pause.
+    // dockerd would see the files change one by one, so the renames follow each other without a pause.
     for (let start = 0, end = 0; start < entries.length; start = end) {
       const op = entries[start]?.op;
       while (end < entries.length && entries[end]?.op === op) ++end;
@@ -280,7 +285,7 @@ export class Changes {
     await call(native.removeTree(root, pendingChange));
   }
 
-  /** The directories that these steps write below and that are missing, each after the one that it is in. */
+  /** Returns the missing directories below which these steps write, parents first. */
   #missingDirectories(steps: readonly Pick<ChangeStep, 'op' | 'path'>[]): string[] {
     const missing = new Set<string>();
     for (const { op, path } of steps) {
@@ -294,18 +299,18 @@ export class Changes {
     return statEntry(this.#layout.at(path)) !== undefined;
   }
 
-  /** The files of the change that is decided; undefined where none is. */
+  /** Returns the files of the decided change, or undefined. */
   #entries(): string[] | undefined {
     const path = this.#layout.at(this.#layout.pendingChange);
     return hasDirectory(path) ? unlessGone(() => readdirSync(path)) : undefined;
   }
 
   #isStale(entries: readonly string[]): boolean {
-    // The directory goes entry by entry, when all is done.
+    // The directory is removed entry by entry, when all is done.
     return entries.length > 0 && !entries.includes(`dockerd:${this.#dockerd()}`);
   }
 
-  /** Differs from the last time when dockerd has started since. */
+  /** Returns a value that changes whenever dockerd starts. */
   #dockerd(): string {
     const path = this.#layout.at(this.#layout.writerLock);
     const stats = statSync(path, { bigint: true, throwIfNoEntry: false });
@@ -327,7 +332,7 @@ function parseEntry(file: string): Entry[] {
   return PATH.test(path) ? [{ file, op: op as ChangeStep['op'], index: Number(index), path }] : [];
 }
 
-/** The names in `directory` through which these paths go. */
+/** Returns the names in `directory` through which these paths lead. */
 function below(directory: string, paths: Iterable<string>): string[] {
   return [...paths].flatMap((path) =>
     path.startsWith(`${directory}/`) ? [path.slice(directory.length + 1).split('/', 1)[0] ?? ''] : [],

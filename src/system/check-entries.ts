@@ -1,18 +1,19 @@
 /**
- * What is in the store that the store does not make: links, fifos, sockets and devices in the places of its files and directories.
- * Nothing of the store reads or writes through them, so whatever needs one of these places fails until somebody has looked.
+ * Checks for entries that the store never makes: links, fifos, sockets and devices in the places of its files
+ * and directories. The store does not read or write through them, so operations on these places fail until
+ * they are removed.
  */
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { Problem } from '../core/store-finding.ts';
 import type { Layout } from './layout.ts';
 import { isPlanted, listDirectory, statEntry } from './store-files.ts';
 
-/** Looking gives way to other work on the event loop after this many entries. */
+/** The check yields to other work on the event loop after this many entries. */
 const SLICE = 256;
-/** What dockerd puts beside the layers where the file system has quotas. */
+/** The device that dockerd puts beside the layers where the file system has quotas. */
 const QUOTA_DEVICE = 'backingFsBlockDev';
 
-/** Directories of files, and how many directories deep below them are files of the store, too. */
+/** Directories of files, with the depth to which their subdirectories hold files of the store. */
 function places(layout: Layout): readonly (readonly [path: string, depth: number])[] {
   return [
     ['image', 0],
@@ -33,7 +34,7 @@ function places(layout: Layout): readonly (readonly [path: string, depth: number
   ];
 }
 
-/** Yields each of them once. */
+/** Yields each such entry once. */
 export async function* checkEntries(layout: Layout): AsyncGenerator<Problem> {
   const seen = new Set<string>();
   let looked = 0;
@@ -52,18 +53,20 @@ export async function* checkEntries(layout: Layout): AsyncGenerator<Problem> {
           seen.add(path);
           yield planted(path, kind === 'link' ? 'a symbolic link' : 'a fifo, socket or device');
         }
-      // Beside the layers there are the short names, and the content, which is anything.
+      // Beside the layers are the short names, and the content, which may be anything.
       level = next.filter((path) => path !== layout.links && path !== layout.names && path !== layout.flats);
     }
   }
 }
 
-/** Whether it is a link or device that the store, or dockerd, has there. */
+/** Returns whether the entry is a link or device that the store, or dockerd, makes. */
 function isOwn(layout: Layout, directory: string, name: string): boolean {
   return directory === layout.links || directory === layout.names || name === QUOTA_DEVICE;
 }
 
-/** None where the directory is missing, or cannot be reached without a link: that is told of the link itself. */
+/**
+ * Returns no entries where the directory is missing, or a link is in its path: the link itself is reported.
+ */
 async function namesIn(layout: Layout, directory: string): Promise<string[]> {
   try {
     return (await listDirectory(layout.at(directory))) ?? [];
@@ -83,7 +86,7 @@ function planted(path: string, what: string): Problem {
   };
 }
 
-/** A check, which ends early where it meets what was planted: {@link checkEntries} has told that. */
+/** Runs a check, and ends it early at a planted entry, which {@link checkEntries} has reported. */
 export async function* untilPlanted(check: AsyncGenerator<Problem>): AsyncGenerator<Problem> {
   try {
     yield* check;

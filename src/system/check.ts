@@ -1,6 +1,6 @@
 /**
- * What writers that died have left, by what their sessions name: the next writer completes or removes all of it when it opens the
- * store, so it is seen only by whoever looks before that.
+ * Checks for leftovers of dead writers, by the markers of their sessions. The next writer completes or
+ * removes all of them when it opens the store, so they are visible only before that.
  */
 import type { Problem } from '../core/store-finding.ts';
 import type { Layout } from './layout.ts';
@@ -46,7 +46,7 @@ export async function* checkSessions(root: Root): AsyncGenerator<Problem> {
     };
 }
 
-/** What a marker stands for. */
+/** Describes the object of a marker. */
 function describe(layout: Layout, session: string, marker: string): { path: string; what: string } {
   const dot = marker.indexOf('.');
   const object = marker.slice(dot + 1);

@@ -1,4 +1,4 @@
-/** A new file that is written front to back in pieces of a useful size, however small they come. */
+/** Writes a new file from front to back in large pieces, however small the given ones are. */
 import { constants } from 'node:fs';
 import { open, type FileHandle } from 'node:fs/promises';
 
@@ -14,17 +14,17 @@ export class ChunkFile {
     this.#file = file;
   }
 
-  /** Fails with EEXIST where there is something of this name. */
+  /** Fails with EEXIST where the name exists. */
   static async create(path: string, mode = 0o600): Promise<ChunkFile> {
     return new ChunkFile(await open(path, constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL, mode));
   }
 
-  /** Bytes so far, those that are not written yet included. */
+  /** Bytes so far, including those that are not yet written. */
   get size(): number {
     return this.#size;
   }
 
-  /** Adds bytes, which must not change any more. */
+  /** Appends bytes, which must not change any more. */
   async append(chunk: Uint8Array): Promise<void> {
     this.#pending.push(chunk);
     this.#pendingBytes += chunk.length;
@@ -32,13 +32,13 @@ export class ChunkFile {
     if (this.#pendingBytes >= WRITE_BYTES) await this.#flush();
   }
 
-  /** Writes what is left, and syncs the file. */
+  /** Writes the remaining bytes, and syncs the file. */
   async sync(): Promise<void> {
     await this.#flush();
     await this.#file.sync();
   }
 
-  /** What was not synced may be missing. */
+  /** Closes the file without a sync, so its last bytes may be missing. */
   async close(): Promise<void> {
     await this.#file.close();
   }

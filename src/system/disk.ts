@@ -1,12 +1,13 @@
 /**
- * Bringing a store to disk, for many callers at once: a syncfs takes everything with it that was written before it began, so
- * those who come while one is under way share the next. Fifty containers that are made at once cost a handful.
+ * Syncs a store to disk for many callers at once. A syncfs covers everything that was written before it
+ * began, so callers that come while one runs share the next one. Fifty containers that are made at once cost
+ * a handful of syncs.
  */
 import type { Layout } from './layout.ts';
 import { call, native, type BatchStep } from './native.ts';
 import { statEntry } from './store-files.ts';
 
-/** A syncfs of each file system that has any of the paths, below the root. */
+/** Runs syncfs on each file system that has one of the paths, below the root. */
 export function syncSteps(layout: Layout, paths: readonly string[]): BatchStep[] {
   const devices = paths.map((path) => statEntry(layout.at(path))?.dev);
   return paths
@@ -25,8 +26,9 @@ export class Disk {
   }
 
   /**
-   * Everything that was written before the call is on disk when it resolves: layers, containers and what layerstack notes.
-   * @throws a system error of syncfs, to all who wait for that one.
+   * Resolves when everything that was written before the call is on disk: layers, containers and layerstack's
+   * own files.
+   * @throws a system error of syncfs, to all callers that share it.
    */
   sync(): Promise<void> {
     if (this.#running === undefined) return this.#start();

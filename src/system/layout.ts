@@ -1,9 +1,9 @@
 /**
  * Every path of the store. Docker's tree mirrors moby/moby: daemon/internal/{layer/filestore,image/fs}.go and
- * daemon/graphdriver/overlay2/overlay.go; `layerstack/` is ours and may be deleted while nobody writes.
- * What is in each file, and who writes it when: docs/store-layout.md.
+ * daemon/graphdriver/overlay2/overlay.go. `layerstack/` is ours and may be deleted while no process writes.
+ * docs/store-layout.md describes each file.
  *
- * All methods give paths RELATIVE to the root, as `native.batch` and the other native functions take them;
+ * All methods return paths RELATIVE to the root, as `native.batch` and the other native functions take them;
  * {@link Layout.at} makes one absolute.
  */
 import { hexOf, type ChainID, type DiffID, type Digest, type ImageID } from '../core/digest.ts';
@@ -18,7 +18,7 @@ export type OverlayEntry = 'diff' | 'link' | 'lower' | 'work' | 'merged' | 'comm
 /** Keys of `imagedb/metadata/sha256/<id>`. */
 export type ImageMetadataKey = 'parent' | 'lastUpdated' | 'builtLocally';
 
-/** Called thirty times for each container, so without lists in between. */
+/** It is called thirty times for each container, so it makes no lists. */
 const join = (first: string, second: string, third?: string): string =>
   third === undefined ? `${first}/${second}` : `${first}/${second}/${third}`;
 
@@ -36,7 +36,7 @@ export class Layout {
   readonly overlay2 = 'overlay2';
   readonly links = 'overlay2/l';
   readonly containers = 'containers';
-  /** dockerd holds LOCK_EX on it for its whole life, every writer of ours LOCK_SH. */
+  /** dockerd holds LOCK_EX on it while it runs, every writer of ours LOCK_SH. */
   readonly writerLock = 'volumes/metadata.db';
   readonly own = 'layerstack';
   readonly sessions = 'layerstack/sessions';
@@ -51,6 +51,8 @@ export class Layout {
   /** See app/event-journal.ts. */
   readonly events = 'layerstack/events';
   readonly partials = 'layerstack/partial';
+  /** See packed/place.ts. */
+  readonly archives = 'layerstack/archives';
   readonly originalManifests = 'layerstack/manifests';
   readonly archivedBlobs = 'layerstack/blobs/sha256';
   readonly networks = 'layerstack/networks.json';
@@ -66,7 +68,7 @@ export class Layout {
     this.root = root;
   }
 
-  /** The absolute path of a relative one. */
+  /** Returns the absolute path of a relative one. */
   at(relative: string): string {
     return this.root === '/' ? `/${relative}` : `${this.root}/${relative}`;
   }
@@ -110,15 +112,15 @@ export class Layout {
   name(name: string): string {
     return join(this.names, name);
   }
-  /** An empty directory: the layer may have lost its last reference, and is to be looked at. */
+  /** An empty directory. It says that the layer may have lost its last reference, so it has to be checked. */
   unusedLayer(chainId: ChainID): string {
     return join(this.unused, hexOf(chainId));
   }
-  /** The documents that an image was pulled by, or one of them. */
+  /** The documents by which an image was pulled, or one of them. */
   originalManifest(image: string, name?: string): string {
     return join(this.originalManifests, image, name);
   }
-  /** A compressed layer as it came; `name`: hex of its digest. */
+  /** A compressed layer as the registry sent it; `name`: hex of its digest. */
   archivedBlob(name: string): string {
     return join(this.archivedBlobs, name);
   }
@@ -126,7 +128,7 @@ export class Layout {
   partial(name: string): string {
     return join(this.partials, name);
   }
-  /** The DiffID of a layer, by the digest of the blob that it was pulled or pushed as. */
+  /** The DiffID of a layer, by the digest of the blob as which it was pulled or pushed. */
   diffIdByDigest(blob: Digest): string {
     return join(this.diffIdsByDigest, hexOf(blob));
   }
@@ -142,7 +144,7 @@ export class Layout {
     return join(this.flats, name);
   }
 
-  /** Makes what is missing of the tree, with dockerd's modes. Nothing that exists is touched. */
+  /** Returns steps that make the missing directories, with dockerd's modes. Existing ones stay untouched. */
   skeleton(): (BatchStep & { readonly op: 'mkdir' })[] {
     return SKELETON.map(([path, mode]) => ({ op: 'mkdir', path, mode, exist: true }));
   }

@@ -1,11 +1,11 @@
 /**
- * Locks between the processes that share a store. One file per kind of object, `<root>/layerstack/locks/<kind>`;
- * an object's lock is an OFD lock on one byte of it, at the offset given by 52 bits of the XXH3 of its key. So locks
- * leave nothing behind, cost one open(2), and end with their process. Two objects on one byte (one chance in 2^52
- * per pair) only wait for each other.
+ * Locks between the processes that share a store. One file per kind of object,
+ * `<root>/layerstack/locks/<kind>`; an object's lock is an OFD lock on one byte of it, at the offset given by
+ * 52 bits of the XXH3 of its key. So locks leave nothing behind, cost one open(2), and end with their
+ * process. Two objects on one byte (one chance in 2^52 per pair) only wait for each other.
  *
- * To be free of deadlocks take `pulls` (an image's, then its layers' with {@link Locks.acquireAll}) before `layers`
- * (several at once likewise) before `containers` before `references`.
+ * To be free of deadlocks take `pulls` (an image's, then its layers' with {@link Locks.acquireAll}) before
+ * `layers` (several at once likewise) before `containers` before `references`.
  */
 import { closeSync, constants, fstatSync, mkdirSync } from 'node:fs';
 import { open, type FileHandle } from 'node:fs/promises';
@@ -19,7 +19,7 @@ import { Turns } from './turns.ts';
 import { openStoreFd, statEntry } from './store-files.ts';
 
 /** What is locked; also the name of the lock file. */
-export type LockKind = 'pulls' | 'layers' | 'containers' | 'references';
+export type LockKind = 'pulls' | 'layers' | 'containers' | 'references' | 'archives';
 
 /** The key of the one `references` lock: all names are in one file, and images change under the same lock. */
 export const REFERENCES_KEY = 'repositories.json';
@@ -73,8 +73,8 @@ export class Locks {
   }
 
   /**
-   * The locks of several keys as one: taken in the order of their bytes, so that callers with overlapping keys
-   * cannot wait for each other in a circle. Holds all or, after an error, none.
+   * The locks of several keys as one: taken in the order of their bytes, so that callers with overlapping
+   * keys cannot wait for each other in a circle. Holds all or, after an error, none.
    * @throws {@link LayerstackError} ERR_ABORTED when the signal fires first.
    */
   async acquireAll(kind: LockKind, keys: Iterable<string>, options: LockOptions = {}): Promise<Lock> {
@@ -166,7 +166,10 @@ export class Locks {
     }
   }
 
-  /** An fd that holds the byte. Opening and locking block for microseconds, less than a trip to another thread. */
+  /**
+   * An fd that holds the byte. Opening and locking block for microseconds, less than a trip to another
+   * thread.
+   */
   async #lockByte(path: string, byte: number, shared: boolean, signal?: AbortSignal): Promise<number> {
     for (;;) {
       const fd = this.#inDirectory(() => callSync(() => native.openRangeLock(path, byte, !shared)));

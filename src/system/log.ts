@@ -1,7 +1,7 @@
 /**
- * What layerstack has to say while it works. A library does not write to its host's terminal: by default every record
- * goes to the diagnostics channel `layerstack:<level>` (as `{message, facts}`), where any subscriber of the process
- * finds it, and to stderr only when debugging is asked for (`NODE_DEBUG=layerstack` or `LAYERSTACK_DEBUG=1`).
+ * The log. A library does not write to its host's terminal. By default every record goes to the diagnostics
+ * channel `layerstack:<level>` (as `{message, facts}`), to which the process may subscribe. It goes to stderr
+ * only with `NODE_DEBUG=layerstack` or `LAYERSTACK_DEBUG=1`.
  */
 import { channel } from 'node:diagnostics_channel';
 import { debuglog, inspect } from 'node:util';
@@ -10,7 +10,7 @@ import { printable } from '../core/printable.ts';
 /** Facts of a record; printed as `key=value`. */
 export type LogFacts = Readonly<Record<string, unknown>>;
 
-/** Where records go. Every method returns at once and throws nothing. */
+/** Receives the records. Every method returns at once and never throws. */
 export interface Logger {
   debug(message: string, facts?: LogFacts): void;
   info(message: string, facts?: LogFacts): void;
@@ -37,7 +37,7 @@ function record(level: keyof Logger): (message: string, facts?: LogFacts) => voi
   };
 }
 
-/** The logger of an opened store that was given none. */
+/** The default logger of an opened store. */
 export const defaultLogger: Logger = {
   debug: record('debug'),
   info: record('info'),

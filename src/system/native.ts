@@ -1,9 +1,9 @@
 /**
- * The only door to the native addon: loads it (addon.ts) and types it.
- * Every promise-returning function runs on native threads, never on the event loop or on libuv's pool, and
- * rejects with a system error as Node shapes it, or with an Error whose `code` is one of `ERROR_KINDS`; `call`
- * gives both the caller's stack. Paths named `root` are absolute; the others are relative to it, and are
- * resolved below it without following a link out of it (native/sys/resolve).
+ * The only door to the native addon: loads it (addon.ts) and types it. Every promise-returning function runs
+ * on native threads, never on the event loop or on libuv's pool, and rejects with a system error as Node
+ * shapes it, or with an Error whose `code` is one of `ERROR_KINDS`; `call` gives both the caller's stack.
+ * Paths named `root` are absolute; the others are relative to it, and are resolved below it without following
+ * a link out of it (native/sys/resolve).
  */
 import { ERROR_KINDS, isError, LayerstackError, type ErrorCode, type ErrorFacts } from '../core/errors.ts';
 import { loadAddon } from './addon.ts';
@@ -20,7 +20,10 @@ export type BatchStep =
       readonly mode: number;
       readonly sync?: boolean;
     }
-  /** Writes `.tmp-<base><random>` (or `temporary`) beside `path`, fsyncs it (unless `sync` is false) and renames it over `path`. */
+  /**
+   * Writes `.tmp-<base><random>` (or `temporary`) beside `path`, fsyncs it (unless `sync` is false) and
+   * renames it over `path`.
+   */
   | {
       readonly op: 'replace';
       readonly path: string;
@@ -60,9 +63,9 @@ export type BatchStep =
       readonly upper: string;
     }
   /**
-   * Makes the directory `path` (and those above it) as root's, mode 0755, in the upper of an overlay that is not mounted,
-   * unless the view has it. Links are followed inside the view. `lowers` topmost first and `upper`, relative to `root`,
-   * which is absolute.
+   * Makes the directory `path` (and those above it) as root's, mode 0755, in the upper of an overlay that is
+   * not mounted, unless the view has it. Links are followed inside the view. `lowers` topmost first and
+   * `upper`, relative to `root`, which is absolute.
    */
   | {
       readonly op: 'makeDirectory';
@@ -141,8 +144,8 @@ export interface LayerApplyOptions {
   /** File to create with the gzipped tar-split: absolute. */
   readonly tarSplit: string;
   /**
-   * A range of an open file, which stays the caller's, or a directory, as {@link LayerTar} packs it; without a source
-   * the bytes are pushed with `write` and `end`.
+   * A range of an open file, which stays the caller's, or a directory, as {@link LayerTar} packs it; without
+   * a source the bytes are pushed with `write` and `end`.
    */
   readonly source?:
     | { readonly fd: number; readonly offset: number; readonly size: number }
@@ -155,8 +158,9 @@ export interface LayerApplyOptions {
 }
 
 /**
- * What a directory that becomes a layer is. `upper`: overlayfs's; its marks become those of the layer. `plain`: what a
- * layer would take for a mark (names that begin with `.wh.`, character devices 0:0) is left out.
+ * What a directory that becomes a layer is. `upper`: overlayfs's; its marks become those of the layer.
+ * `plain`: what a layer would take for a mark (names that begin with `.wh.`, character devices 0:0) is left
+ * out.
  */
 export type DirectoryKind = 'upper' | 'plain';
 
@@ -186,7 +190,10 @@ export interface LayerApplied {
   readonly warningCount: number;
 }
 
-/** A layer being applied on threads of its own. Nothing it wrote is synced: the caller does one syncfs for all. */
+/**
+ * A layer being applied on threads of its own. Nothing it wrote is synced: the caller does one syncfs for
+ * all.
+ */
 export interface LayerApply {
   /** Settles when every byte is hashed and extracted; after a rejection nothing runs and no fd is open. */
   readonly result: Promise<LayerApplied>;
@@ -212,8 +219,8 @@ export interface ArchiveMember {
 /** A streaming decompressor. */
 export interface Decoder {
   /**
-   * Gives input (or `null` for its end, or `undefined` for "go on with what you have") and takes at most 256 KiB
-   * of output. `more`: call again with `undefined` before giving more input.
+   * Gives input (or `null` for its end, or `undefined` for "go on with what you have") and takes at most 256
+   * KiB of output. `more`: call again with `undefined` before giving more input.
    */
   decode(input: Uint8Array | null | undefined): Promise<{ chunk: Uint8Array; more: boolean }>;
 }
@@ -221,14 +228,15 @@ export interface Decoder {
 /** Rebuilds a layer tar from its directory and tar-split. */
 export interface LayerAssembler {
   /**
-   * The next bytes (up to 256 KiB), or null at the end. ERR_STORE_CORRUPT with `member` where a file has changed, and
-   * in place of the end where the digest is not the DiffID. Bytes are still being summed when they are given:
-   * they must not be written to.
+   * The next bytes (up to 256 KiB), or null at the end. ERR_STORE_CORRUPT with `member` where a file has
+   * changed, and in place of the end where the digest is not the DiffID. Bytes are still being summed when
+   * they are given: they must not be written to.
    */
   read(): Promise<Uint8Array | null>;
   /**
-   * The next bytes (about 8 MiB) straight to an open file, without JavaScript's memory; fewer where the reader of a pipe keeps
-   * them waiting for 25 ms. Rejects as `read`, as write(2), and with ERR_ABORTED behind the end. Not to be mixed with `read`.
+   * The next bytes (about 8 MiB) straight to an open file, without JavaScript's memory; fewer where the
+   * reader of a pipe keeps them waiting for 25 ms. Rejects as `read`, as write(2), and with ERR_ABORTED
+   * behind the end. Not to be mixed with `read`.
    */
   writeTo(fd: number): Promise<{ readonly bytes: number; readonly ended: boolean }>;
   close(): void;
@@ -237,8 +245,8 @@ export interface LayerAssembler {
 /** A layer's tar, rebuilt, verified and compressed on all processors. */
 export interface LayerCompressor {
   /**
-   * The next bytes, and how many of the tar they stand for. The last has the digest of all bytes. Behind it, and after
-   * close: no bytes and no digest. One call at a time. Rejects as {@link LayerAssembler}.
+   * The next bytes, and how many of the tar they stand for. The last has the digest of all bytes. Behind it,
+   * and after close: no bytes and no digest. One call at a time. Rejects as {@link LayerAssembler}.
    */
   read(): Promise<{ readonly chunk: Uint8Array; readonly tarBytes: number; readonly digest?: string }>;
   /** Stops within milliseconds, a read under way included. */
@@ -248,23 +256,33 @@ export interface LayerCompressor {
 /** The layer tar of an upper directory, or the tar of a merged view. */
 export interface LayerTar {
   /**
-   * The next bytes (up to 256 KiB), null at the end, and what since the last read could not be put into the tar.
-   * ERR_UPPER_CHANGED with `member` where a file shrank meanwhile, ERR_UPPER_UNSUPPORTED as `listChanges`.
+   * The next bytes (up to 256 KiB), null at the end, and what since the last read could not be put into the
+   * tar. ERR_UPPER_CHANGED with `member` where a file shrank meanwhile, ERR_UPPER_UNSUPPORTED as
+   * `listChanges`.
    */
   read(): Promise<{ readonly chunk: Uint8Array | null; readonly warnings: readonly LayerWarning[] }>;
-  /** Resolves when nothing of the directory is open any more, reads under way included. Reads then give the end. */
+  /**
+   * Resolves when nothing of the directory is open any more, reads under way included. Reads then give the
+   * end.
+   */
   close(): Promise<void>;
 }
 
 /** Which part of a directory a {@link LayerTar} takes, as `docker cp` does: without overlayfs's marks. */
 export interface TarSubtree {
-  /** Links on the way are resolved inside the directory; the last is followed where the path ends in `/` or `/.`. */
+  /**
+   * Links on the way are resolved inside the directory; the last is followed where the path ends in `/` or
+   * `/.`.
+   */
   readonly path: string;
   /** What the top member is called; empty: every name begins with `/`. */
   readonly name: string;
   /** Takes what is mounted inside too. */
   readonly crossMounts: boolean;
-  /** Files with holes become sparse members, for a reader that keeps holes; else only where their zeros would be too many. */
+  /**
+   * Files with holes become sparse members, for a reader that keeps holes; else only where their zeros would
+   * be too many.
+   */
   readonly sparse: boolean;
 }
 
@@ -311,13 +329,55 @@ export interface ErofsImage {
   abort(): void;
 }
 
+export interface ErofsIndexOptions {
+  /** Of an empty regular file, open for reading too; it may be closed meanwhile. */
+  readonly fd: number;
+  /** Files with plain tars; `tag` says what each is, in at most 64 bytes. */
+  readonly devices: readonly { readonly fd: number; readonly size: number; readonly tag: string }[];
+  /** The lowest first; `device` counts from 0. The index shows what an overlay of them would. */
+  readonly layers: readonly { readonly device: number; readonly offset: number; readonly size: number }[];
+  /** Whether all bytes are read and hashed, or headers only. */
+  readonly hashed: boolean;
+  readonly limits: LayerLimits;
+}
+
+/** An EROFS index over tars being written, on threads of its own. Nothing is synced. */
+export interface ErofsIndex {
+  /**
+   * Settles at the end with the layers' DiffIDs (null where they are not hashed) and the first 100 warnings. Refuses what extraction
+   * refuses, with the facts `member` and `layer`, which counts from 0.
+   */
+  readonly result: Promise<{
+    readonly diffIds: readonly (string | null)[];
+    readonly warnings: readonly LayerWarning[];
+  }>;
+  /** Stops within milliseconds; `result` rejects with ERR_ABORTED. No-op once settled. */
+  abort(): void;
+}
+
+/** How the kernel gets at the files of an index: themselves, or as loop devices that go away with the mount. */
+export type ErofsMethod = 'file' | 'loop';
+
+export interface ErofsMount {
+  /** Of the index. */
+  readonly fd: number;
+  /** As the index was written over. */
+  readonly devices: readonly number[];
+  readonly method: ErofsMethod;
+  /** An existing directory: absolute. */
+  readonly target: string;
+}
+
 export interface RootPathStat {
   /** With the file type. */
   readonly mode: number;
   readonly size: number;
   readonly mtimeSeconds: number;
   readonly mtimeNanoseconds: number;
-  /** Of a link: where it leads in the end, absolute in the root, also where nothing is there; to itself where it is a loop. */
+  /**
+   * Of a link: where it leads in the end, absolute in the root, also where nothing is there; to itself where
+   * it is a loop.
+   */
   readonly linkTarget?: string;
 }
 
@@ -347,8 +407,12 @@ export interface StoreEntry {
 }
 
 export interface Native {
-  // store_binding.cc: by absolute paths of which no part is a link; see system/store-files.ts, the only caller
-  /** Null where it is missing. ERR_STORE_CORRUPT for a link, a fifo, socket or device, and too many bytes; EISDIR. */
+  // store_binding.cc: by absolute paths of which no part is a link; see system/store-files.ts, the only
+  // caller
+  /**
+   * Null where it is missing. ERR_STORE_CORRUPT for a link, a fifo, socket or device, and too many bytes;
+   * EISDIR.
+   */
   readStoreFiles(paths: readonly string[], maxBytes: number): Promise<(Buffer | null)[]>;
   readStoreFileSync(path: string, maxBytes: number): Buffer | null;
   /** Null where it is missing, EINVAL where it is no link. */
@@ -360,15 +424,19 @@ export interface Native {
 
   // files_binding.cc
   /**
-   * Does the steps in order on one native thread; stops at the first that fails (nothing is undone): the error's `step` says
-   * which. No link is followed: one on the way is ERR_STORE_CORRUPT with its path, and `..` out of the root EXDEV.
+   * Does the steps in order on one native thread; stops at the first that fails (nothing is undone): the
+   * error's `step` says which. No link is followed: one on the way is ERR_STORE_CORRUPT with its path, and
+   * `..` out of the root EXDEV.
    */
   batch(root: string, steps: readonly BatchStep[]): Promise<void>;
   /** flock(2) without waiting; false where another holds it. Dies with the fd. */
   tryFlock(fd: number, exclusive: boolean): boolean;
   /** An OFD lock on one byte of the file, without waiting. Dies with the fd. `offset` < 2^53. */
   tryRangeLock(fd: number, offset: number, exclusive: boolean): boolean;
-  /** Opens a lock file, making it where it is missing, and takes such a lock: an fd, or null where another holds it. */
+  /**
+   * Opens a lock file, making it where it is missing, and takes such a lock: an fd, or null where another
+   * holds it.
+   */
   openRangeLock(path: string, offset: number, exclusive: boolean): number | null;
   getXattr(path: string, name: string): Promise<Uint8Array | null>;
   setXattr(path: string, name: string, value: Uint8Array): Promise<void>;
@@ -377,27 +445,31 @@ export interface Native {
   makeNode(path: string, mode: number, major: number, minor: number): Promise<void>;
   /**
    * Removes `path` below `root` and all below it, fd-relative, without following links or entering mounts
-   * (EBUSY). A missing path is no error. Resolves with the number of removed entries. Several go one after the other.
+   * (EBUSY). A missing path is no error. Resolves with the number of removed entries. Several go one after
+   * the other.
    */
   removeTree(root: string, path: string | readonly string[]): Promise<number>;
   /**
-   * st_size summed over the unique inodes below the directory `path` that are no directories: what layerdb's `size`
-   * holds for a layer. What vanishes meanwhile does not count.
+   * st_size summed over the unique inodes below the directory `path` that are no directories: what layerdb's
+   * `size` holds for a layer. What vanishes meanwhile does not count.
    */
   contentSize(path: string): Promise<number>;
   /**
-   * Three numbers for each name in `directory`: inode, change time (milliseconds since 1970) and st_size, of a link its own;
-   * NaN for one that is missing, and for all where the directory is.
+   * Three numbers for each name in `directory`: inode, change time (milliseconds since 1970) and st_size, of
+   * a link its own; NaN for one that is missing, and for all where the directory is.
    */
   stampFiles(directory: string, names: readonly string[]): Promise<Float64Array>;
   /** Reads a file inside a root file system, links resolved inside it; null where there is none. */
   readFileInRoot(root: string, path: string, maxBytes: number): Promise<Uint8Array | null>;
   /**
-   * write(2) of all of `bytes`, but waits at most 25 ms for the reader of a pipe or socket, blocking or not. Resolves with
-   * the bytes written: fewer where the reader is slower.
+   * write(2) of all of `bytes`, but waits at most 25 ms for the reader of a pipe or socket, blocking or not.
+   * Resolves with the bytes written: fewer where the reader is slower.
    */
   writeFd(fd: number, bytes: Uint8Array): Promise<number>;
-  /** F_SETPIPE_SZ to at least 1 MiB, where `fd` is a pipe and the system allows it: both ends wake each other less often. */
+  /**
+   * F_SETPIPE_SZ to at least 1 MiB, where `fd` is a pipe and the system allows it: both ends wake each other
+   * less often.
+   */
   widenPipe(fd: number): void;
 
   // mounts_binding.cc
@@ -413,7 +485,10 @@ export interface Native {
    * the image's layers up without mounting them. `lowers` topmost first and `upper`, relative to `root`.
    */
   populateInit(root: string, lowers: readonly string[], upper: string): Promise<void>;
-  /** Merges `lowers` (topmost first) into the new directory `target` by hard links, whiteouts and opaques honoured. */
+  /**
+   * Merges `lowers` (topmost first) into the new directory `target` by hard links, whiteouts and opaques
+   * honoured.
+   */
   flatten(root: string, lowers: readonly string[], target: string): Promise<void>;
 
   // codec_binding.cc
@@ -426,7 +501,10 @@ export interface Native {
   layerTarSize(tarSplit: string): Promise<number>;
 
   // compress_binding.cc
-  /** Its first read rejects with ERR_COMPRESSION_UNSUPPORTED, ERR_INVALID_ARGUMENT for a bad level (0: the default). */
+  /**
+   * Its first read rejects with ERR_COMPRESSION_UNSUPPORTED, ERR_INVALID_ARGUMENT for a bad level (0: the
+   * default).
+   */
   LayerCompressor: new (options: {
     /** As {@link LayerAssembler}. */
     readonly diff: string;
@@ -444,9 +522,9 @@ export interface Native {
 
   // diff_binding.cc
   /**
-   * What a container changed, as `docker diff` lists it, sorted: `A`, `C` or `D` and the path, each with a NUL at its
-   * end. `upper` and `lowers` (topmost, the init layer, first) relative to `root`. Walks the upper only.
-   * ERR_UPPER_UNSUPPORTED for redirect and metacopy entries.
+   * What a container changed, as `docker diff` lists it, sorted: `A`, `C` or `D` and the path, each with a
+   * NUL at its end. `upper` and `lowers` (topmost, the init layer, first) relative to `root`. Walks the upper
+   * only. ERR_UPPER_UNSUPPORTED for redirect and metacopy entries.
    */
   listChanges(root: string, upper: string, lowers: readonly string[]): Promise<Uint8Array>;
   /** `latestMtime`: seconds since 1970 that no time in the tar exceeds (SOURCE_DATE_EPOCH). */
@@ -459,11 +537,17 @@ export interface Native {
 
   // erofs_binding.cc
   ErofsImage: new (options: ErofsImageOptions) => ErofsImage;
+  ErofsIndex: new (options: ErofsIndexOptions) => ErofsIndex;
+  /** Mounts an index, read-only. The fds may be closed then. ENOTBLK where `file` does not work with these files. */
+  mountErofs(mount: ErofsMount): Promise<void>;
+  /** How indexes are mounted, tried with files without names in `dir`; null where they are not. */
+  probeErofs(dir: string): Promise<ErofsMethod | null>;
 
   // socket_binding.cc
   /**
-   * A unix socket that listens at `path`, where nothing may be (EADDRINUSE); nobody can connect before its mode and group
-   * are set. `gid` -1: the process's. The fd becomes the caller's. After a failure nothing is left.
+   * A unix socket that listens at `path`, where nothing may be (EADDRINUSE); nobody can connect before its
+   * mode and group are set. `gid` -1: the process's. The fd becomes the caller's. After a failure nothing is
+   * left.
    */
   listenUnix(path: string, mode: number, gid: number, backlog: number): Promise<number>;
   /** SO_PEERCRED of a connected unix socket; null for any other. */
@@ -473,15 +557,15 @@ export interface Native {
   /** One datagram to a unix socket (`@name`: abstract), without waiting; false where its queue is full. */
   sendDatagram(address: string, message: string): boolean;
   /**
-   * Gives the calling thread, the one of JavaScript, this nice value; threads of native code keep what they have. False where
-   * that is not allowed.
+   * Gives the calling thread, the one of JavaScript, this nice value; threads of native code keep what they
+   * have. False where that is not allowed.
    */
   preferThisThread(nice: number): boolean;
 }
 
 /**
- * The addon. It is loaded when it is first used, once: until then a caller can say where it is, and what does not use it works
- * without. From then on it is the prototype, and costs no look-up of ours.
+ * The addon. It is loaded when it is first used, once: until then a caller can say where it is, and what does
+ * not use it works without. From then on it is the prototype, and costs no look-up of ours.
  */
 export const native: Native = Object.create(
   new Proxy(

@@ -1,12 +1,12 @@
 /**
- * What was downloaded of blobs that did not arrive whole: `<root>/layerstack/partial/<hex of the blob's digest>`: 16 decimal
- * digits, which say from which byte of the blob on, and then those bytes. The next pull does not fetch them again. Nothing is
- * synced, and nothing in a partial is believed: its bytes go through the same hash as the others, and one that turns out
- * wrong is emptied.
+ * Keeps the bytes of unfinished downloads for the next pull. `<root>/layerstack/partial/<hex of the blob's
+ * digest>` holds 16 decimal digits, the offset in the blob, and then the bytes from there. Nothing is synced,
+ * and the bytes are not trusted: they go through the same hash as all others, and a wrong partial is emptied.
  *
- * Its owner is who holds the flock of the file, so ownership ends with the process. Without an owner it expires
- * {@link PARTIAL_TTL_MS} after its last byte, or as soon as all of them together take more than
- * {@link MAX_PARTIAL_BYTES}, oldest first. Whoever opens the store for writing, or pulls, removes what has expired.
+ * The process that holds the flock of the file owns the partial, so ownership ends with the process. Without
+ * an owner a partial expires {@link PARTIAL_TTL_MS} after its last byte, or when all partials together take
+ * more than {@link MAX_PARTIAL_BYTES}, the oldest first. Opening the store for writing, and every pull,
+ * removes expired ones.
  */
 import { constants } from 'node:fs';
 import { rm, type FileHandle } from 'node:fs/promises';
@@ -19,10 +19,10 @@ import { listDirectory, openStoreFile, statEntry } from './store-files.ts';
 
 /** One day. */
 export const PARTIAL_TTL_MS = 24 * 60 * 60 * 1000;
-/** A few of the largest layers there are. */
+/** Enough for a few of the largest layers. */
 export const MAX_PARTIAL_BYTES = 16 * 1024 ** 3;
 
-/** Bytes of one read, and of what is collected for one write. */
+/** Bytes of one read, and of one write. */
 const CHUNK_BYTES = 512 * 1024;
 
 const HEADER_BYTES = 16;
@@ -44,7 +44,7 @@ export class Partial {
     this.#size = size;
   }
 
-  /** Opens the partial of a blob, or begins one; undefined where another process or call has it. */
+  /** Opens the partial of a blob, or begins one; undefined where another process or call owns it. */
   static async open(layout: Layout, blob: Digest): Promise<Partial | undefined> {
     const path = layout.at(layout.partial(hexOf(blob)));
     const directory = { op: 'mkdir', path: layout.partials, mode: 0o700, exist: true } as const;
@@ -57,7 +57,7 @@ export class Partial {
           return undefined;
         }
         const [held, named] = [await file.stat(), statEntry(path)];
-        // Else it was removed between the two.
+        // Otherwise it was removed between the open and the lock.
         if (named?.ino === held.ino && named.dev === held.dev) {
           const start = await readStart(file);
           const size = start === undefined ? 0 : held.size - HEADER_BYTES;
@@ -71,17 +71,17 @@ export class Partial {
     }
   }
 
-  /** The byte of the blob that is the first one here. */
+  /** The offset in the blob of the first byte here. */
   get start(): number {
     return this.#start;
   }
 
-  /** Bytes that are there, those being written included. */
+  /** The number of bytes, including those being written. */
   get size(): number {
     return this.#size;
   }
 
-  /** What is there. */
+  /** Reads the bytes. */
   async *read(): AsyncGenerator<Uint8Array, void, undefined> {
     const end = this.#size;
     for (let at = 0; at < end;) {
@@ -93,7 +93,7 @@ export class Partial {
     }
   }
 
-  /** Empties it, to begin with this byte of the blob. */
+  /** Empties it, to begin at this offset in the blob. */
   async begin(start: number): Promise<void> {
     this.#pending = [];
     this.#pendingBytes = 0;
@@ -104,7 +104,7 @@ export class Partial {
     await this.#write([Buffer.from(String(start).padStart(HEADER_BYTES, '0'))], 0);
   }
 
-  /** Adds the blob's next bytes, which must not change any more. Written as soon as enough are together. */
+  /** Appends the blob's next bytes, which must not change any more. It writes them when it has enough. */
   async append(chunk: Uint8Array): Promise<void> {
     if (this.#gone) return;
     this.#pending.push(chunk);
@@ -113,7 +113,7 @@ export class Partial {
     if (this.#pendingBytes >= CHUNK_BYTES) await this.#flush();
   }
 
-  /** Removes it: the blob is in the store. What is appended later is dropped. */
+  /** Removes it, because the blob is in the store. Later bytes are dropped. */
   async remove(): Promise<void> {
     if (this.#gone) return;
     this.#gone = true;
@@ -121,7 +121,7 @@ export class Partial {
     await rm(this.#path, { force: true });
   }
 
-  /** Gives it to whoever pulls the blob next; an empty one goes. */
+  /** Leaves it for the next pull of the blob, or removes it if it is empty. */
   async close(): Promise<void> {
     try {
       if (!this.#gone && this.#size === 0) await this.remove();
@@ -138,7 +138,7 @@ export class Partial {
     await this.#write(this.#pending.splice(0), at);
   }
 
-  /** A full disk must not end a pull that may succeed without the partial: then there is none. */
+  /** A full disk must not end a pull that can succeed without the partial, so the partial is dropped. */
   async #write(chunks: Uint8Array[], at: number): Promise<void> {
     const length = chunks.reduce((sum, chunk) => sum + chunk.length, 0);
     try {
@@ -152,14 +152,14 @@ export class Partial {
   }
 }
 
-/** Undefined where a crash has left no header. */
+/** Returns undefined where a crash has left no header. */
 async function readStart(file: FileHandle): Promise<number | undefined> {
   const { buffer, bytesRead } = await file.read(Buffer.alloc(HEADER_BYTES), 0, HEADER_BYTES, 0);
   const text = buffer.toString('latin1', 0, bytesRead);
   return /^\d{16}$/.test(text) && Number.isSafeInteger(Number(text)) ? Number(text) : undefined;
 }
 
-/** Removes the partials that have expired and that nobody owns. What cannot be removed is logged. */
+/** Removes expired partials without an owner. Failures are logged. */
 export async function sweepPartials(
   layout: Layout,
   log: Pick<Logger, 'warn' | 'info'>,

@@ -1,6 +1,6 @@
 /**
- * How long the parts of long work take, told to whoever subscribes to the diagnostics channel `layerstack:phase` as
- * {@link PhaseRecord}s. Without a subscriber it costs two looks at the clock.
+ * How long the parts of long work take, told to whoever subscribes to the diagnostics channel
+ * `layerstack:phase` as {@link PhaseRecord}s. Without a subscriber it costs two looks at the clock.
  */
 import { channel } from 'node:diagnostics_channel';
 

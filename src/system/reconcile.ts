@@ -1,7 +1,8 @@
 /**
- * Removes what dead writers left half done. Only what the markers of a dead session name is looked at (and, once
- * the layerdb is being read anyway, its `-removing` entries), never what merely looks orphaned: BuildKit's
- * snapshots do. Every step may be repeated, so dying here leaves the rest to the next writer.
+ * Removes the leftovers of dead writers. It looks only at objects that the markers of a dead session name
+ * (and, when it reads the layerdb anyway, at its `-removing` entries), never at objects that merely look
+ * orphaned, as BuildKit's snapshots do. Every step can be repeated, so if this process dies, the next writer
+ * does the rest.
  */
 import { constants } from 'node:fs';
 import type { FileHandle } from 'node:fs/promises';
@@ -24,7 +25,7 @@ import {
 import { allMarkers, dropSteps, lockSession, sessionFiles, type Marker } from './session.ts';
 import { hasDirectory, listDirectory, openStoreFile, readLink, statEntry } from './store-files.ts';
 
-/** What the store's writers put next to a file before they rename it into place (native `replace`). */
+/** The temporary names next to a file before it is renamed into place (native `replace`). */
 const TEMPORARY = /^\.tmp-/;
 
 const SCRATCH = constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW;
@@ -34,8 +35,8 @@ const NEW_LOCK = constants.O_WRONLY | constants.O_CREAT | constants.O_APPEND;
 const READS = 32;
 
 /**
- * Completes a change of images that was decided, and reconciles every session under `layerstack/sessions` whose process
- * is gone. Without dead sessions it costs two readdirs and a lock attempt for each live one.
+ * Completes a decided change of images, and reconciles every session under `layerstack/sessions` whose
+ * process is dead. Without dead sessions it costs two readdirs and a lock attempt for each live one.
  */
 export async function reconcile(layout: Layout, log: Logger, locks: Locks): Promise<void> {
   const changes = new Changes(layout, log);
@@ -52,9 +53,9 @@ export async function reconcile(layout: Layout, log: Logger, locks: Locks): Prom
 }
 
 /**
- * Does `work` for each object that dead sessions have left marked as `kind`, and then removes the marker; where it fails the
- * marker stays. Dying in between has it done twice. For objects that only their own stores can complete
- * ({@link reconcile} leaves those).
+ * Does `work` for each object of `kind` that dead sessions have marked, and then removes the marker. Where
+ * `work` fails, the marker stays. If this process dies in between, the work is done twice. It is for objects
+ * that only their own stores can complete; {@link reconcile} leaves those.
  */
 export async function forEachDeadMarker(
   layout: Layout,
@@ -85,10 +86,10 @@ export async function forEachDeadMarker(
   }
 }
 
-/** Of the scratch directories of native/sys/probe, in the root. */
+/** The prefix of the scratch directories of native/sys/probe, in the root. */
 const PROBE = /^\.probe-/;
 
-/** The scratch directories that nobody uses any more: whoever does has them locked. */
+/** Returns the unused scratch directories. A process locks the one that it uses. */
 export async function* deadProbes(layout: Layout): AsyncGenerator<string, void, undefined> {
   for (const name of (await listDirectory(layout.root)) ?? []) {
     if (!PROBE.test(name) || !hasDirectory(layout.at(name))) continue;
@@ -102,7 +103,7 @@ export async function* deadProbes(layout: Layout): AsyncGenerator<string, void, 
   }
 }
 
-/** Removes the scratch directories of processes that died while they tried what the system can do. */
+/** Removes the scratch directories of processes that died while they probed the system. */
 export async function sweepProbes(layout: Layout, log: Logger): Promise<void> {
   for await (const name of deadProbes(layout)) {
     try {
@@ -113,7 +114,7 @@ export async function sweepProbes(layout: Layout, log: Logger): Promise<void> {
   }
 }
 
-/** The names of the sessions whose processes are gone. Each is locked until the next is asked for. */
+/** Yields the names of dead sessions. Each is locked until the next one is requested. */
 export async function* deadSessions(layout: Layout): AsyncGenerator<string, void, undefined> {
   for (const name of await listEntries(layout, layout.sessions)) {
     try {
@@ -132,7 +133,7 @@ export async function* deadSessions(layout: Layout): AsyncGenerator<string, void
   }
 }
 
-/** Whoever has the lock completes what there is before anything else, so it need not be waited for. */
+/** The holder of the lock completes pending changes before anything else, so this does not wait for it. */
 async function completeChange(layout: Layout, changes: Changes, log: Logger, locks: Locks): Promise<void> {
   if ((await listEntries(layout, layout.changes)).length === 0) return;
   const lock = locks.tryEach('references', [REFERENCES_KEY]);
@@ -147,7 +148,7 @@ async function completeChange(layout: Layout, changes: Changes, log: Logger, loc
   }
 }
 
-/** Everybody sees the change as done, so the store is opened all the same. */
+/** All readers see the change as done, so a failure does not prevent opening the store. */
 function logIncompletable(log: Logger, error: unknown): void {
   if (!isSystemError(error)) throw error;
   log.warn(`a change of images that was broken off cannot be completed yet: ${error.message}`);
@@ -162,7 +163,8 @@ async function lockDead(layout: Layout, name: string): Promise<FileHandle | unde
       if (isSystemError(error, 'ENOTDIR')) return undefined;
       if (!isSystemError(error, 'ENOENT')) throw error;
     }
-    // Without a lock it is just begun, or its writer died there. One that lives begins with another.
+    // Without a lock the session has just begun, or its writer died there. A living writer takes another
+    // name.
     if (await dropEmpty(directory)) return undefined;
     const files = await listEntries(layout, layout.session(name));
     // A writer marks nothing before it has its lock: a power cut took it.
@@ -193,7 +195,7 @@ async function reconcileSession(
   if (markers.length > 0) {
     log.info('completing the work of a writer that died', { session: name, objects: markers.length });
     const stores = { layout, log, locks };
-    // A container's mounts entry refers to overlay2 directories, so it is judged before them.
+    // A container's mounts entry refers to overlay2 directories, so it is checked before them.
     for (const kind of ['temporary', 'write-set', 'flat', 'container']) {
       for (const marker of markers) await undoMarker(stores, name, marker, kind, nothing);
     }
@@ -218,15 +220,15 @@ async function reconcileSession(
   await dropSession(layout, name);
 }
 
-/** Unless something of it is left. */
+/** Removes the session, unless a marker is left. */
 async function dropSession(layout: Layout, name: string): Promise<void> {
   const left = (await listEntries(layout, layout.session(name))).filter((file) => file !== 'lock');
   if (left.length === 0) await call(native.batch(layout.root, dropSteps(layout, name)));
 }
 
 /**
- * Removes what changing images and names leaves when it is interrupted. Whoever changes them holds the `references`
- * lock, and so does the caller: nothing here is anybody's who lives.
+ * Removes the leftovers of interrupted changes of images and names. Writers hold the `references` lock during
+ * a change, and the caller holds it now, so nothing here belongs to a living writer.
  */
 async function sweepImages(layout: Layout): Promise<void> {
   const { imageContents, imageMetadatas } = layout;
@@ -252,7 +254,7 @@ async function sweepImages(layout: Layout): Promise<void> {
 
 const nothing: ReadonlySet<string> = new Set();
 
-/** Not the markers of what nothing in layerdb can refer to. */
+/** Leaves out the markers of objects to which layerdb cannot refer. */
 const NEEDS_REFERENCES = /^(?!held\.|keeping\.|naming\.|temporary\.)/;
 
 interface Stores {
@@ -262,8 +264,9 @@ interface Stores {
 }
 
 /**
- * Removes the object of `marker`, when it is of `kind` and not in use, and the marker. One that cannot be removed (something is mounted
- * in it, a file in it is immutable) stays, with its marker: the store must open all the same.
+ * Removes the object of `marker` if it is of `kind` and unused, and then the marker. An object that cannot be
+ * removed (something is mounted in it, a file in it is immutable) stays, with its marker: the store must open
+ * all the same.
  */
 async function undoMarker(
   stores: Stores,
@@ -328,7 +331,7 @@ async function remove(
   }
 }
 
-/** Gives back the names of a container that is gone. Who claims one meanwhile has its lock. */
+/** Releases the names of a removed container. A process that claims one meanwhile holds its lock. */
 async function dropNames(layout: Layout, locks: Locks, id: string): Promise<void> {
   for (const name of await listEntries(layout, layout.names)) {
     const path = layout.name(name);
@@ -339,7 +342,10 @@ async function dropNames(layout: Layout, locks: Locks, id: string): Promise<void
   }
 }
 
-/** Whether the container has all that `mount` needs: its mounts entry and the overlay2 directories named there. */
+/**
+ * Returns whether the container can be mounted: it has its mounts entry and the overlay2 directories named
+ * there.
+ */
 async function isCompleteContainer(layout: Layout, id: string): Promise<boolean> {
   const mountId = await readEntry(layout, layout.mount(id, 'mount-id'));
   const initId = await readEntry(layout, layout.mount(id, 'init-id'));
@@ -356,7 +362,7 @@ function exists(layout: Layout, path: string): boolean {
   return statEntry(layout.at(path)) !== undefined;
 }
 
-/** The overlay2 directories that a layer, an RW layer or an init layer has. */
+/** Returns the overlay2 directories of all layers, RW layers and init layers. */
 async function references(layout: Layout): Promise<Set<string>> {
   const layers = (await listEntries(layout, layout.layers)).filter((name) => !name.endsWith('-removing'));
   const mounts = await listEntries(layout, layout.mounts);
@@ -375,7 +381,10 @@ async function references(layout: Layout): Promise<Set<string>> {
   return used;
 }
 
-/** Completes the `-removing` entries that no live writer is at. A removal is marked before its entry is renamed. */
+/**
+ * Completes the `-removing` entries that no living writer has marked. A removal is marked before its entry is
+ * renamed.
+ */
 async function completeRemovals(layout: Layout, log: Logger, used: ReadonlySet<string>): Promise<void> {
   const entries = (await listEntries(layout, layout.layers)).filter((name) => name.endsWith('-removing'));
   if (entries.length === 0) return;

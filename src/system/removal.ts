@@ -1,13 +1,14 @@
 /**
- * Taking objects of the store away, so that each step may be repeated after a crash: short name first, then the
- * content, then the entry that names the content. Order of moby/moby: daemon/internal/layer/layer_store.go.
+ * Removes objects of the store in an order that can be repeated after a crash: the short name first, then the
+ * content, then the entry that names the content. The order is that of moby/moby:
+ * daemon/internal/layer/layer_store.go.
  */
 import { isSystemError } from '../core/errors.ts';
 import type { Layout } from './layout.ts';
 import { call, native } from './native.ts';
 import { listDirectory, readLink, readText, readTexts } from './store-files.ts';
 
-/** The trimmed text of a small file of the store; undefined where there is none. */
+/** Reads the trimmed text of a small file of the store; undefined where it is missing. */
 export async function readEntry(layout: Layout, path: string): Promise<string | undefined> {
   try {
     return (await readTexts([layout.at(path)]))[0]?.trim();
@@ -17,17 +18,20 @@ export async function readEntry(layout: Layout, path: string): Promise<string | 
   }
 }
 
-/** The names in a directory of the store; none where it is missing. */
+/** Returns the names in a directory of the store; none where it is missing. */
 export async function listEntries(layout: Layout, path: string): Promise<string[]> {
   return (await listDirectory(layout.at(path))) ?? [];
 }
 
-/** Whether `name` is one safe path component: what a cache-id read from disk must be before it is used in a path. */
+/**
+ * Returns whether `name` is one safe path component. A cache-id from disk must be one before it is used in a
+ * path.
+ */
 export function isEntryName(name: string): boolean {
   return name !== '' && name !== '.' && name !== '..' && !/[/\0]/.test(name);
 }
 
-/** The name in `overlay2/l` that points to `overlay2/<id>/diff`, by looking at all of them. */
+/** Searches `overlay2/l` for the name that points to `overlay2/<id>/diff`. */
 export async function findLink(layout: Layout, id: string): Promise<string | undefined> {
   for (const link of await listEntries(layout, layout.links)) {
     if (pointsTo(layout, link, id)) return link;
@@ -36,14 +40,17 @@ export async function findLink(layout: Layout, id: string): Promise<string | und
 }
 
 /**
- * Removes `overlay2/<id>` and its short name. A missing one is no error.
+ * Removes `overlay2/<id>` and its short name. Missing ones are ignored.
  * @throws system error EBUSY when something is mounted below it.
  */
 export async function removeOverlay(layout: Layout, id: string): Promise<void> {
   await removeOverlays(layout, [id]);
 }
 
-/** Gives `overlay2/<id>` the short name that its `link` says, where a writer died before it did, or after it took it away. */
+/**
+ * Restores the short name of `overlay2/<id>` from its `link`, where a writer died before making or after
+ * removing it.
+ */
 export async function restoreLink(layout: Layout, id: string): Promise<void> {
   const link = readText(layout.at(layout.overlay(id, 'link')))?.trim();
   if (link === undefined || link === '' || !isEntryName(link) || pointsTo(layout, link, id)) return;
@@ -60,7 +67,7 @@ async function removeOverlays(layout: Layout, ids: readonly string[]): Promise<v
   for (const id of ids) {
     const text = readText(layout.at(layout.overlay(id, 'link')))?.trim();
     if (text === undefined) continue;
-    // After a power cut `link` may be there without its content.
+    // After a power cut `link` may exist without its content.
     const link = text !== '' && isEntryName(text) ? text : await findLink(layout, id);
     // A layer that replaced this one may have taken its short name over.
     if (link !== undefined && pointsTo(layout, link, id)) links.push(link);
@@ -76,9 +83,9 @@ async function removeOverlays(layout: Layout, ids: readonly string[]): Promise<v
 }
 
 /**
- * Completes the removal of `layerdb/sha256/<name>`, `-removing` entries: their contents, unless `keep` says that
- * another entry has them, then the entries. Each step is one native call for all; the reads before it block for some
- * 30 µs an entry.
+ * Completes the removal of `layerdb/sha256/<name>`, `-removing` entries: their contents, unless `keep` says
+ * that another entry has them, then the entries. Each step is one native call for all; the reads before it
+ * block for some 30 µs an entry.
  */
 export async function removeLayerEntries(
   layout: Layout,
@@ -95,7 +102,7 @@ export async function removeLayerEntries(
   await call(native.removeTree(layout.root, entries));
 }
 
-/** A directory on its way out is called `<id>-removing`, while its short name still has the id. */
+/** A directory that is being removed is called `<id>-removing`, while its short name still has the id. */
 function pointsTo(layout: Layout, link: string, id: string): boolean {
   return readLink(layout.at(layout.link(link))) === `../${id.replace(/-removing$/, '')}/diff`;
 }

@@ -1,7 +1,8 @@
 /**
- * An opened store root. Opening for writing makes the tree, excludes dockerd for as long as the root is open
- * (LOCK_SH on `volumes/metadata.db`, on which dockerd takes LOCK_EX), tries what kernel and file system can do, and
- * removes what dead writers left half done. Opening read-only does none of that and works beside a running dockerd.
+ * An opened store root. Opening for writing makes the tree, excludes dockerd while the root is open (LOCK_SH
+ * on `volumes/metadata.db`, on which dockerd takes LOCK_EX), probes the kernel and the file system, and
+ * removes the leftovers of dead writers. Opening read-only does none of this, and works beside a running
+ * dockerd.
  */
 import { access, constants, realpath, rmdir, stat } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -25,35 +26,41 @@ import { spaceError } from './space.ts';
 import { openStoreFile } from './store-files.ts';
 
 export interface RootOptions {
-  /** Writes nothing, takes no lock; a missing tree counts as empty. Default false. */
+  /** Writes nothing and takes no lock; a missing tree counts as empty. Default false. */
   readonly readOnly?: boolean;
-  /** Opens a root that others can write to, or a directory that it is in; see system/safe-root.ts. Default false. */
+  /**
+   * Opens the root even if other users can write to it or to a directory above it; see system/safe-root.ts.
+   * Default false.
+   */
   readonly allowUnsafeRoot?: boolean;
   /** Default: the `layerstack` debug log (system/log.ts). */
   readonly log?: Logger;
 }
 
-/** What opening yields; without a lock it is open read-only. */
+/** The result of opening. Without a lock the root is open read-only. */
 interface Opened {
   readonly layout: Layout;
   readonly caps: Capabilities;
   readonly writerLock?: FlockHandle | undefined;
 }
 
-/** dockerd and our own probes hold the lock for moments while they find out who has it. */
+/** dockerd and our own probes hold the lock for moments while they check whether it is free. */
 const LOCK_TRIES = 5;
 const LOCK_PAUSE_MS = 20;
 
-/** One opened root. Close it; it holds a lock. */
+/** One opened root. It holds a lock, so the caller closes it. */
 export class Root {
   readonly layout: Layout;
   readonly readOnly: boolean;
-  /** Of a read-only root: as tried in the temporary directory, since nothing may be written in the root. */
+  /**
+   * For a read-only root they are probed in the temporary directory, because nothing may be written in the
+   * root.
+   */
   readonly caps: Capabilities;
   readonly log: Logger;
   readonly locks: Locks;
   readonly aftermath: Aftermath;
-  /** Of images and names. */
+  /** The changes of images and names. */
   readonly changes: Changes;
   readonly disk: Disk;
   readonly #writerLock: FlockHandle | undefined;
@@ -74,11 +81,12 @@ export class Root {
   }
 
   /**
-   * Opens the root at `path`; for writing, a missing one is made.
-   * @throws {@link LayerstackError} ERR_NOT_ROOT without CAP_SYS_ADMIN (read-only: without access to the root);
-   * ERR_STORE_LOCKED while dockerd runs on it; ERR_STORE_UNSUPPORTED when its file system lacks d_type, trusted
-   * xattrs or whiteouts; ERR_NO_SPACE; ERR_INVALID_ARGUMENT when it is not a directory or, read-only, missing;
-   * ERR_STORE_UNSAFE when others can write to it; ERR_STORE_CORRUPT when a link was planted in it.
+   * Opens the root at `path`. Opening for writing makes a missing one.
+   * @throws {@link LayerstackError} ERR_NOT_ROOT without CAP_SYS_ADMIN (read-only: without access to the
+   *   root); ERR_STORE_LOCKED while dockerd runs on it; ERR_STORE_UNSUPPORTED when its file system lacks
+   *   d_type, trusted xattrs or whiteouts; ERR_NO_SPACE; ERR_INVALID_ARGUMENT when it is not a directory or,
+   *   read-only, missing; ERR_STORE_UNSAFE when others can write to it; ERR_STORE_CORRUPT when a link was
+   *   planted in it.
    */
   static async open(path: string, options: RootOptions = {}): Promise<Root> {
     const log = options.log ?? defaultLogger;
@@ -95,7 +103,7 @@ export class Root {
   }
 
   /**
-   * This writer's session.
+   * Returns this writer's session.
    * @throws {@link LayerstackError} ERR_STORE_READ_ONLY, or ERR_STORE_CLOSED after {@link close}.
    */
   session(): Session {
@@ -116,7 +124,7 @@ export class Root {
     return this.#session;
   }
 
-  /** Ends the session and gives the root's lock back. Idempotent. Await what uses the root first. */
+  /** Ends the session and releases the root's lock. Idempotent. All work on the root must have ended. */
   close(): Promise<void> {
     this.#closed ??= this.#close();
     return this.#closed;
@@ -137,7 +145,7 @@ export class Root {
 async function openForReading(path: string, options: RootOptions): Promise<Opened> {
   if (options.allowUnsafeRoot !== true) await requireSafe(path);
   const layout = new Layout(await directory(path));
-  // Without access everything would read as absent, and the store as empty.
+  // Without access every entry would seem absent, and the store empty.
   await access(layout.root, constants.R_OK | constants.X_OK);
   return { layout, caps: await probeTemporary() };
 }
@@ -164,7 +172,7 @@ async function openForWriting(path: string, log: Logger, options: RootOptions): 
   let writerLock: FlockHandle | undefined;
   try {
     const layout = new Layout(await directory(absolute));
-    // An existing lock file first: nothing at all is written into a running dockerd's root.
+    // An existing lock file comes first, so that nothing is written into a running dockerd's root.
     writerLock = await lockForWriting(layout, false);
     const caps = await probeCapabilities(layout.root);
     requireCapabilities(caps, layout.root);
@@ -181,7 +189,10 @@ async function openForWriting(path: string, log: Logger, options: RootOptions): 
   }
 }
 
-/** The canonical path: a root that is bind-mounted on itself or reached by links is the same root. */
+/**
+ * Returns the canonical path: a root that is bind-mounted on itself, or reached through links, is the same
+ * root.
+ */
 async function directory(path: string): Promise<string> {
   const real = await realpath(path);
   if ((await stat(real)).isDirectory()) return real;

@@ -1,7 +1,8 @@
 /**
- * Whether others can reach into a store root by the modes of its directories. Whoever can write to the root, or rename one of the
- * directories that it is in, can put links and files in the place of the store's, and so have root read and write for
- * him; likewise whoever can make a link on the way to it lead somewhere else. As sshd looks at a home directory.
+ * Checks whether other users can change a store root. A user who can write to the root, or rename one of the
+ * directories above it, can replace the store's files and directories, and thereby make root read and write
+ * files for them. The same holds for a user who can change a link in the path to the root. sshd checks home
+ * directories in the same way.
  */
 import { lstat, readlink, realpath, stat } from 'node:fs/promises';
 import { dirname, isAbsolute, join, resolve } from 'node:path';
@@ -11,28 +12,30 @@ import { native } from './native.ts';
 const STICKY = 0o1000;
 const GROUP_WRITE = 0o020;
 const OTHERS_WRITE = 0o002;
-/** So many the kernel follows. */
+/** The kernel follows this many links. */
 const MAX_LINKS = 40;
 
-/** A directory that others can write. */
+/** A directory that other users can write to. */
 export interface UnsafeDirectory {
   readonly path: string;
-  /** Who can, e.g. `it belongs to uid 1000`. */
+  /** The reason, e.g. `it belongs to uid 1000`. */
   readonly why: string;
-  /** A command that takes it away from them. */
+  /** A command that removes their access. */
   readonly remedy: string;
 }
 
-/** Where a root is, canonical, or would be made. */
+/** The canonical place of a root, which may not exist yet. */
 export interface RootPlace {
   /** The root itself, or the nearest directory above it. */
   readonly path: string;
   readonly exists: boolean;
-  /** The links that lead there, each in the directory where it really is. */
+  /** The links that lead there, each by its canonical directory. */
   readonly links: readonly string[];
 }
 
-/** Looks for the root, or where it would be made. One that this user cannot reach counts as missing. */
+/**
+ * Finds the root, or the place where it would be made. A root that this user cannot reach counts as missing.
+ */
 export async function placeOf(root: string): Promise<RootPlace> {
   const absolute = resolve(root);
   for (let path = absolute; ; path = dirname(path)) {
@@ -45,7 +48,7 @@ export async function placeOf(root: string): Promise<RootPlace> {
   }
 }
 
-/** The links that the kernel follows along a path, as far as there is something. */
+/** Returns the links that the kernel follows along the existing part of a path. */
 async function linksTo(path: string): Promise<string[]> {
   const links: string[] = [];
   const names = path.split('/');
@@ -64,7 +67,7 @@ async function linksTo(path: string): Promise<string[]> {
   return links;
 }
 
-/** Where a link leads; undefined of what is none, or cannot be reached. */
+/** Returns the target of a link; undefined where it is not a link, or cannot be reached. */
 async function targetOf(path: string): Promise<string | undefined> {
   try {
     return await readlink(path);
@@ -75,9 +78,9 @@ async function targetOf(path: string): Promise<string | undefined> {
 }
 
 /**
- * The root, or the nearest directory above it or above a link that leads to it, that somebody else than this user or root can
- * write, or such a link of somebody else; undefined where there is none. In a parent with the sticky bit, such as /tmp, others
- * can neither rename nor replace what is not theirs.
+ * Returns the nearest unsafe directory or link, or undefined: the root, a directory above it or above a link
+ * that leads to it, that users other than this one and root can write to, or such a link that another user
+ * owns. In a parent with the sticky bit, such as /tmp, users cannot rename or replace the entries of others.
  */
 export async function unsafeDirectory({
   path,
@@ -116,7 +119,7 @@ async function unsafe(path: string, isRoot: boolean): Promise<UnsafeDirectory | 
   if ((mode & OTHERS_WRITE) !== 0) return found(`everybody can write to it (${shown})`, `chmod o-w ${path}`);
   if ((mode & GROUP_WRITE) === 0) return undefined;
   if (gid !== 0) return found(`the group ${gid} can write to it (${shown})`, `chmod g-w ${path}`);
-  // With an access control list these bits say what anybody named in it may do at most.
+  // With an access control list, the group bits are the most that any user or group named in it may do.
   return (await hasAcl(path))
     ? found('an access control list lets others write to it', `setfacl -b ${path}; chmod g-w ${path}`)
     : undefined;
@@ -127,7 +130,7 @@ async function hasAcl(path: string): Promise<boolean> {
 }
 
 /**
- * Refuses a root that others can write to; only where this process is root, since another has nothing to give away.
+ * Refuses a root that other users can write to. It does so only where this process runs as root.
  * @throws {@link LayerstackError} ERR_STORE_UNSAFE naming the directory.
  */
 export async function requireSafe(root: string): Promise<void> {

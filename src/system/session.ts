@@ -1,8 +1,9 @@
 /**
- * A writer's session: `<root>/layerstack/sessions/<random>/`, whose `lock` the process holds by flock as long as it
- * lives. Every object that is visible on disk before it is published is announced there by a *marker*, another name of
- * `lock`; the next writer that opens the root removes what the markers of dead sessions name (system/reconcile.ts).
- * A marker is a directory entry made before its object, so a journalling file system brings it to disk first.
+ * A writer's session: `<root>/layerstack/sessions/<random>/`, whose `lock` the process holds by flock as long
+ * as it lives. Every object that is visible on disk before it is published is announced there by a *marker*,
+ * another name of `lock`; the next writer that opens the root removes what the markers of dead sessions name
+ * (system/reconcile.ts). A marker is a directory entry made before its object, so a journalling file system
+ * brings it to disk first.
  */
 import { constants } from 'node:fs';
 import { mkdir, type FileHandle } from 'node:fs/promises';
@@ -17,20 +18,21 @@ import { listEntries } from './removal.ts';
 import { openStoreFile, statEntry } from './store-files.ts';
 
 /**
- * An object under construction:
- * `overlay2.<id>` the directory `overlay2/<id>` and its short name;
- * `write-set.<digits>` the directory `layerdb/tmp/write-set-<digits>`;
- * `container.<id>` the directories `containers/<id>` and `layerdb/mounts/<id>`;
- * `flat.<name>` the directory `layerstack/flat/<name>`;
+ * An object under construction: `overlay2.<id>` the directory `overlay2/<id>` and its short name;
+ * `write-set.<digits>` the directory `layerdb/tmp/write-set-<digits>`; `container.<id>` the directories
+ * `containers/<id>` and `layerdb/mounts/<id>`; `flat.<name>` the directory `layerstack/flat/<name>`;
  * `removing.<name>` the directory `layerdb/sha256/<name>` of a layer being deleted, and its content;
- * `held.<key>.<token>` one use of an RW layer's mount that is being taken or given back, or is held by an operation
+ * `held.<key>.<token>` one use of an RW layer's mount that is being taken or given back, or is held by an
+ * operation
  *   of this process (the next writer's rwlayer/mounts.ts gives it back);
- * `keeping.<token>` compressed layers in `layerstack/blobs` that no manifest names yet (the next writer's image/originals.ts removes what
+ * `keeping.<token>` compressed layers in `layerstack/blobs` that no manifest names yet (the next writer's
+ * image/originals.ts removes what
  *   none names);
- * `naming.<container>` entries of `layerstack/names` that lead to the container (the next writer's container/name-index.ts
+ * `naming.<container>` entries of `layerstack/names` that lead to the container (the next writer's
+ * container/name-index.ts
  *   removes what is not its name);
- * `temporary.<token>` a symlink: files and directories whose paths begin with its text;
- * `references.change` temporary files of images and names, and metadata of images that are not there.
+ * `temporary.<token>` a symlink: files and directories whose paths begin with its text; `references.change`
+ * temporary files of images and names, and metadata of images that are not there.
  */
 export type Marker =
   | `overlay2.${string}`
@@ -44,11 +46,11 @@ export type Marker =
   | `temporary.${string}`
   | 'references.change';
 
-/** One writer's session. Costs nothing on disk until the first {@link Session.mark}. */
+/** One writer's session. It takes nothing on disk until the first {@link Session.mark}. */
 export class Session {
   readonly #layout: Layout;
   readonly #aftermath: Aftermath;
-  /** With the text of those that are symlinks. */
+  /** The markers, with the text of those that are symlinks. */
   readonly #markers = new Map<Marker, string | undefined>();
   #name: string | undefined;
   #lock: FileHandle | undefined;
@@ -63,7 +65,7 @@ export class Session {
   /**
    * Makes the markers, then does `steps` (which make the objects): one native batch. Fails as `native.batch`
    * does; the markers stay until {@link unmark}, so what the steps did before the failure is not forgotten.
-   * @param rest - behind the step that is the change: what fails of it is told, and not thrown
+   * @param rest - steps after the step that makes the change: their failures are logged, not thrown
    * @returns whether the rest is done, too
    * @throws {@link LayerstackError} ERR_STORE_CLOSED after {@link close}.
    */
@@ -76,9 +78,9 @@ export class Session {
   }
 
   /**
-   * {@link mark} and {@link unmark} in one native batch: makes the markers, does `steps`, whose last is the change, and removes
-   * the markers. Where it fails they stay until {@link unmark}.
-   * @returns whether the markers are removed, too: one that cannot be is no failure, since the steps are done
+   * Makes the markers, does `steps`, whose last one is the change, and removes the markers, all in one native
+   * batch. After a failure the markers stay until {@link unmark}.
+   * @returns whether the markers are removed, too. A marker that cannot be removed does not fail the change
    */
   async during(markers: readonly Marker[], steps: readonly BatchStep[]): Promise<boolean> {
     const texts = new Map(markers.map((marker) => [marker, undefined]));
@@ -87,19 +89,22 @@ export class Session {
     return done;
   }
 
-  /** Does `steps`. Of the temporary files of its `replace` steps nothing stays, also where this process dies. */
+  /** Does `steps`. The temporary files of its `replace` steps are removed even if this process dies. */
   async replace(steps: readonly BatchStep[], rest: Rest = NO_REST): Promise<boolean> {
     const temporaries = new Temporaries();
     const named = steps.map((step) => temporaries.name(step));
     try {
       return await this.#mark(temporaries.markers, named, () => rest);
     } finally {
-      // After a failure too: native code has removed what it had made.
+      // The markers go after a failure too, because native code has removed its files.
       await this.unmark([...temporaries.markers.keys()]);
     }
   }
 
-  /** Has the next writer remove what is at `path`, absolute, or begins so, if this process dies before the result is disposed. */
+  /**
+   * Lets the next writer remove all entries whose absolute path begins with `path`, if this process dies
+   * before the result is disposed.
+   */
   async temporary(path: string): Promise<AsyncDisposable> {
     const marker: Marker = `temporary.${token()}`;
     await this.#mark(new Map([[marker, path]]), [], () => NO_REST);
@@ -130,8 +135,8 @@ export class Session {
   }
 
   /**
-   * Does `steps`, then removes the markers: the objects are published, or gone. One native batch; when a step
-   * fails the markers stay. A marker that cannot be removed is no failure, since the steps are done: the next writer
+   * Does `steps`, then removes the markers, in one native batch: the objects are published, or gone. When a
+   * step fails, the markers stay. A marker that cannot be removed does not fail the change: the next writer
    * removes it. Unknown markers are ignored.
    */
   async unmark(markers: readonly Marker[], steps: readonly BatchStep[] = []): Promise<void> {
@@ -142,7 +147,8 @@ export class Session {
   }
 
   /**
-   * Ends the session. What is still marked is left, with its markers, to the next writer. Second call: no-op.
+   * Ends the session. Marked objects stay, with their markers, for the next writer. A second call does
+   * nothing.
    */
   async close(): Promise<void> {
     if (this.#closed) return;
@@ -159,7 +165,7 @@ export class Session {
   }
 
   #unmarking(markers: readonly Marker[]): Rest {
-    // With `missing`, since `layerstack/` may be deleted.
+    // `missing`, because `layerstack/` may be deleted.
     const steps = markers.map((marker): BatchStep => ({
       op: 'unlink',
       path: this.#path(marker),
@@ -175,7 +181,7 @@ export class Session {
 
   #write(marker: Marker, text: string | undefined): BatchStep & { readonly path: string } {
     const path = this.#path(marker);
-    // Another name of the lock: an entry without an inode of its own costs a quarter.
+    // A marker is a hard link to the lock: an entry without an inode of its own costs a quarter.
     return text === undefined
       ? { op: 'link', path, target: this.#path('lock') }
       : { op: 'symlink', path, target: text };
@@ -188,12 +194,14 @@ export class Session {
     }));
   }
 
-  /** Whether a batch failed at the first of these files since the session's directory is gone: `layerstack/` may be deleted. */
+  /**
+   * Returns whether a batch failed because the session's directory is missing: `layerstack/` may be deleted.
+   */
   #isLost(error: unknown, files: readonly unknown[]): boolean {
     return files.length > 0 && isSystemError(error, 'ENOENT') && error.step === 0;
   }
 
-  /** Goes on under another name, with all markers. */
+  /** Makes the session anew under another name, with all markers. */
   #restart(): void {
     const lock = this.#lock;
     this.#lock = undefined;
@@ -205,10 +213,10 @@ export class Session {
       await this.#start();
       const files = [...this.#markers].map(([marker, text]) => this.#write(marker, text));
       await call(native.batch(this.#layout.root, files));
-    }).catch(() => undefined); // told to whoever waits for it
+    }).catch(() => undefined); // the caller that waits for it gets the error
   }
 
-  /** Makes the directory and takes its lock; again under another name when a reconciler was faster. */
+  /** Makes the directory and takes its lock. Tries another name when a reconciler was faster. */
   async #start(): Promise<void> {
     while (this.#lock === undefined) {
       const name = randomName(8).toString('hex');
@@ -245,7 +253,7 @@ class Temporaries {
   }
 }
 
-/** Takes a session away that has no markers. Nobody makes anything in a session that is not his own. */
+/** Removes a session without markers. Only its own process makes entries in a session. */
 export function dropSteps(layout: Layout, name: string): BatchStep[] {
   return [
     { op: 'unlink', path: layout.session(name, 'lock'), missing: true },
@@ -259,7 +267,9 @@ function closed(): LayerstackError {
 
 const NEW_LOCK = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL;
 
-/** Undefined when a reconciler took the new directory for a dead session before its lock was held. */
+/**
+ * Returns undefined where a reconciler removed the new directory as a dead session before its lock was held.
+ */
 async function claim(directory: string): Promise<FileHandle | undefined> {
   await mkdir(directory, { mode: 0o700 });
   try {
@@ -271,13 +281,13 @@ async function claim(directory: string): Promise<FileHandle | undefined> {
   }
 }
 
-/** What the writers of now have marked; for what is marked twice, once. */
+/** Returns the markers of all current writers, each once. */
 export async function allMarkers(layout: Layout): Promise<ReadonlySet<string>> {
   const sessions = await listEntries(layout, layout.sessions);
   return new Set((await Promise.all(sessions.map((name) => sessionFiles(layout, name)))).flat());
 }
 
-/** What is in a session; nothing in what is none. */
+/** Returns the entries of a session; none where it is not a directory. */
 export async function sessionFiles(layout: Layout, name: string): Promise<string[]> {
   try {
     return await listEntries(layout, layout.session(name));
@@ -288,9 +298,9 @@ export async function sessionFiles(layout: Layout, name: string): Promise<string
 }
 
 /**
- * Takes the lock of the session in `directory`. Undefined when another holds it, or removed the session meanwhile. Closing
- * gives it back.
- * @throws system error ENOENT where there is no `lock`: only the session's own writer makes it.
+ * Takes the lock of the session in `directory`. Returns undefined where another process holds it, or removed
+ * the session meanwhile. Closing the file releases it.
+ * @throws system error ENOENT where `lock` is missing: only the session's own writer makes it.
  */
 export async function lockSession(directory: string): Promise<FileHandle | undefined> {
   const path = `${directory}/lock`;

@@ -1,10 +1,10 @@
-/** A full disk, told as one: system errors of writers that mean "no space" become ERR_NO_SPACE. */
+/** Turns the system errors of a full disk into ERR_NO_SPACE. */
 import { isSystemError, LayerstackError } from '../core/errors.ts';
 
 /**
- * `error`, or, for ENOSPC and EDQUOT, an ERR_NO_SPACE that has it as its cause.
- * @param path of the store, or of whatever was written
- * @param where the same for the message
+ * Returns `error`, or, for ENOSPC and EDQUOT, an ERR_NO_SPACE that has it as its cause.
+ * @param path the path of the store, or of the written file
+ * @param where the same in words, for the message
  */
 export function spaceError(error: unknown, path: string, where = `in the store ${path}`): unknown {
   if (!isSystemError(error, 'ENOSPC', 'EDQUOT')) return error;

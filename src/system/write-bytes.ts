@@ -1,9 +1,12 @@
-/** Bytes to an open file, by native threads: a pipe that is full keeps neither the event loop nor a thread for long. */
+/**
+ * Writes bytes to an open file on native threads: a full pipe blocks neither the event loop nor a thread for
+ * long.
+ */
 import { throwIfAborted } from '../core/abort.ts';
 import { call, native } from './native.ts';
 
 /**
- * All of `bytes` to `fd`, however slow the reader of a pipe is. Not synced.
+ * Writes all of `bytes` to `fd`, however slow the reader of a pipe is. Nothing is synced.
  * @throws {@link LayerstackError} ERR_ABORTED; system errors of write(2).
  */
 export async function writeBytes(

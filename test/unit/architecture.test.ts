@@ -18,6 +18,7 @@ const RANKS = [
   ['dockerfile'],
   ['container'],
   ['transfer'],
+  ['packed'],
   ['app'],
 ];
 /** A folder of native includes from itself and from those before it. Only the last one knows Node. */

@@ -10,7 +10,7 @@ import type { Output } from './terminal.ts';
 
 /**
  * What a value names, for the shell's completion. `container-path` is a container with a path in it, `object`
- * an image or a container, and `none` something that a shell cannot know. A list holds all words that the
+ * an image or a container, `mountable` a container or a file, and `none` something that a shell cannot know. A list holds all words that the
  * value may be.
  */
 export type ValueKind =
@@ -19,6 +19,7 @@ export type ValueKind =
   | 'image'
   | 'container'
   | 'container-path'
+  | 'mountable'
   | 'object'
   | 'verb'
   | 'none'

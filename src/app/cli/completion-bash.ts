@@ -104,6 +104,7 @@ __layerstack_kind() {
       [[ $cur == [./~]* ]] || __layerstack_names "$1"
       if ((\${#COMPREPLY[@]} > 0)); then compopt -o nospace; else compopt -o default; fi
       ;;
+    mountable) if [[ $cur == */* ]]; then compopt -o default; else __layerstack_names container; fi ;;
     verb) __layerstack_offer $__layerstack_verbs ;;
     'words '*) __layerstack_offer \${1#words } ;;
   esac

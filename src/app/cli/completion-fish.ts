@@ -136,6 +136,8 @@ function argumentsOf(kind: ValueKind): string {
       return `-a '(__layerstack_names ${kind})'`;
     case 'container-path':
       return `-F -a '(__layerstack_names container-path)'`;
+    case 'mountable':
+      return `-F -a '(__layerstack_names container)'`;
     case 'verb':
     case 'none':
       return '';

@@ -110,6 +110,8 @@ function action(kind: ValueKind): string {
       return `{_layerstack_names ${kind}}`;
     case 'container-path':
       return "{_layerstack_names container-path -S '' || _files}";
+    case 'mountable':
+      return '{_layerstack_names container || _files}';
     case 'verb':
       return '_layerstack_verbs';
     case 'none':

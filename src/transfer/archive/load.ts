@@ -5,7 +5,7 @@
  * recorded as unused and collected later.
  */
 import { throwIfAborted } from '../../core/abort.ts';
-import { parseKnownPlatform, type Platform } from '../../core/platform.ts';
+import { parseKnownPlatform } from '../../core/platform.ts';
 import type { OnProgress } from '../../core/progress.ts';
 import type { ImageStore } from '../../image/store.ts';
 import type { LayerStore } from '../../layer/store.ts';
@@ -13,15 +13,12 @@ import { timed } from '../../system/phases.ts';
 import type { Root } from '../../system/root.ts';
 import { LayerPool } from '../ingest/layer-pool.ts';
 import { nameImages, type LoadedImage } from '../ingest/name-images.ts';
-import { linkParents, mergeImages, selectPlatform, type Plan } from '../ingest/planned.ts';
+import type { Plan } from '../ingest/planned.ts';
 import { DEFAULT_MAX_BYTES, publishImages, type LayerWarning } from '../ingest/publish-images.ts';
 import { Writeback } from '../../layer/writeback.ts';
 import type { Archive } from './archive.ts';
-import { DOCKER_MANIFEST, readDocker } from './docker.ts';
-import { OCI_INDEX, readOci } from './oci.ts';
+import { readImages } from './read-images.ts';
 import { openArchive, type ArchiveSource } from './source.ts';
-import { unknownFormat } from './unknown.ts';
-import { readV1, V1_REPOSITORIES } from './v1.ts';
 
 export type { LoadedImage } from '../ingest/name-images.ts';
 
@@ -113,21 +110,6 @@ export async function load(
     await pool.close();
     await stores.root.aftermath.run('the archive was not closed', async () => archive?.close());
   }
-}
-
-/** Recognises the format and plans the images. */
-async function readImages(archive: Archive, pool: LayerPool, platform: Platform | undefined): Promise<Plan> {
-  const { sourceName, members } = archive;
-  const plan = members.find(DOCKER_MANIFEST)
-    ? await readDocker(archive)
-    : members.find(OCI_INDEX)
-      ? await readOci(archive, platform)
-      : members.find(V1_REPOSITORIES)
-        ? await readV1(archive, pool)
-        : undefined;
-  if (!plan) throw unknownFormat(archive);
-  const images = platform ? selectPlatform(sourceName, plan.images, platform) : plan.images;
-  return { ...plan, images: linkParents(sourceName, mergeImages(images)) };
 }
 
 function report({ images, notices, warnings }: LoadResult, onProgress: OnProgress): void {

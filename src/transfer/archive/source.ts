@@ -107,7 +107,7 @@ async function openStream(
 }
 
 /** Rewrites errors of the archive's own compression, which are not errors of a layer. */
-async function* archiveErrors(
+export async function* archiveErrors(
   sourceName: string,
   bytes: AsyncIterable<Uint8Array>,
 ): AsyncGenerator<Uint8Array> {

@@ -8,6 +8,7 @@
  * has no DiffIDs to check the layers against, so all layers are staged first.
  * Mirrors `moby/moby: image/tarexport/load.go`, legacyLoad.
  */
+import type { DiffID } from '../../core/digest.ts';
 import { LayerstackError } from '../../core/errors.ts';
 import * as json from '../../core/json.ts';
 import type { Reference } from '../../core/reference.ts';
@@ -16,9 +17,14 @@ import { requireDepth } from '../../layer/plan.ts';
 import { findMember, MAX_DOCUMENT, readDocument, type Archive, type FoundMember } from './archive.ts';
 import { repoTag } from './docker.ts';
 import { inMember, type Plan, type PlannedImage, type PlannedLayer } from '../ingest/planned.ts';
-import type { LayerPool } from '../ingest/layer-pool.ts';
+import type { LayerMember } from '../ingest/member.ts';
 
 export const V1_REPOSITORIES = 'repositories';
+
+/** Finds the DiffID of a member that is a layer. A LayerPool stages the member for that. */
+export interface LayerIdentifier {
+  peek(member: LayerMember): Promise<{ readonly diffId: DiffID }>;
+}
 
 interface V1Layer {
   readonly image: V1Image;
@@ -28,10 +34,11 @@ interface V1Layer {
 const decodeRepositories = json.map(json.map(json.string));
 
 /**
+ * Plans the images of an archive in this format.
  * @throws {@link LayerstackError} ERR_MANIFEST_INVALID, ERR_ARCHIVE_MEMBER, ERR_CONFIG_INVALID,
- *   ERR_REFERENCE_INVALID, and what staging throws.
+ *   ERR_REFERENCE_INVALID, and the errors of staging.
  */
-export async function readV1(archive: Archive, pool: LayerPool): Promise<Plan> {
+export async function readV1(archive: Archive, pool: LayerIdentifier): Promise<Plan> {
   const names = await readNames(archive);
   const ids = [...archive.members.names()].flatMap((name) => /^([^/]+)\/json$/.exec(name)?.[1] ?? []);
   const layers = new Map(
@@ -79,7 +86,7 @@ async function readNames(archive: Archive): Promise<ReadonlyMap<string, readonly
   );
 }
 
-async function readLayer(archive: Archive, pool: LayerPool, id: string): Promise<V1Layer> {
+async function readLayer(archive: Archive, pool: LayerIdentifier, id: string): Promise<V1Layer> {
   const config = `${id}/json`;
   const raw = await readDocument(archive, V1_REPOSITORIES, config, 'ERR_CONFIG_INVALID');
   const image = parseV1Image(raw, `${archive.sourceName}: '${config}'`);

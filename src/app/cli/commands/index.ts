@@ -35,8 +35,11 @@ export const VERBS: Readonly<Record<string, Verb>> = {
   create: { summary: 'make a container from an image', load: () => import('./create.ts') },
   containers: { summary: 'list containers', load: () => import('./containers.ts') },
   rename: { summary: 'give a container another name', load: () => import('./rename.ts') },
-  mount: { summary: "mount a container's root file system", load: () => import('./mount.ts') },
-  unmount: { summary: "unmount a container's root file system", load: () => import('./unmount.ts') },
+  mount: {
+    summary: 'mount the root file system of a container or archive',
+    load: () => import('./mount.ts'),
+  },
+  unmount: { summary: 'unmount a root file system', load: () => import('./unmount.ts') },
   diff: { summary: 'list what a container changed', load: () => import('./diff.ts') },
   commit: { summary: "make an image from a container's changes", load: () => import('./commit.ts') },
   export: { summary: "write a container's root file system as a tar", load: () => import('./export.ts') },

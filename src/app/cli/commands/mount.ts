@@ -1,20 +1,61 @@
-/** `layerstack mount`: mounts a container's root file system and prints its path. */
-import { defineCommand } from '../command.ts';
+/** `layerstack mount`: mounts a root file system and prints its path. */
+import { isArchivePath } from '../archive-path.ts';
+import { defineCommand, UsageError, type Context } from '../command.ts';
 
 export const command = defineCommand({
-  usage: '[OPTIONS] CONTAINER',
+  usage: '[OPTIONS] CONTAINER|ARCHIVE',
   description:
-    "Mount a container's root file system and print its path. The mount stays until it is unmounted as often as it was\n" +
-    'mounted.',
-  options: { 'readonly-rootfs': { type: 'boolean', short: 'r', help: 'mount it read-only' } },
-  operands: { min: 1, max: 1, kinds: ['container'] },
-  examples: [{ command: 'rootfs=$(layerstack mount build)', does: 'mounts it, and keeps the path' }],
-  async run(context, values, [name = '']) {
+    "Mount a container's root file system, or that of an image archive, and print its path. The mount stays until it is\n" +
+    'unmounted as often as it was mounted. An operand with a slash is the path of an archive: a docker-archive, an OCI archive\n' +
+    'or an OCI layout folder. The archive is not unpacked: the kernel reads the files from it, so it must not change meanwhile.\n' +
+    'Changes go to the store, and are removed with the mount.',
+  options: {
+    'readonly-rootfs': { type: 'boolean', short: 'r', help: 'mount it read-only' },
+    image: {
+      type: 'string',
+      value: 'NAME',
+      kind: 'none',
+      help: 'which image of an archive that has several',
+    },
+    platform: {
+      type: 'string',
+      value: 'OS/ARCH[/VARIANT]',
+      help: 'which image of an archive of several platforms (default: this machine)',
+    },
+    'no-verify': { type: 'boolean', help: "do not read the archive's layers to check their digests" },
+  },
+  operands: { min: 1, max: 1, kinds: ['mountable'] },
+  examples: [
+    { command: 'rootfs=$(layerstack mount build)', does: 'mounts a container, and keeps the path' },
+    { command: 'rootfs=$(layerstack mount ./app.tar)', does: 'mounts an archive, without loading it' },
+  ],
+  async run(context, values, [operand = '']) {
+    const { image, platform, 'no-verify': unverified = false, 'readonly-rootfs': readOnly } = values;
+    if (isArchivePath(operand))
+      return mountArchive(context, operand, { image, platform, verify: !unverified, readOnly });
+    if (image !== undefined || platform !== undefined || unverified)
+      throw new UsageError(
+        '--image, --platform and --no-verify are for archives: give the path of one, with a slash (./app.tar)',
+      );
     await using store = await context.open();
-    const mount = await store.containers.mount(name, {
-      readOnly: values['readonly-rootfs'],
-      signal: context.signal,
-    });
+    const mount = await store.containers.mount(operand, { readOnly, signal: context.signal });
     context.print(mount.path);
   },
 });
+
+async function mountArchive(
+  context: Context,
+  path: string,
+  options: {
+    readonly image: string | undefined;
+    readonly platform: string | undefined;
+    readonly verify: boolean;
+    readonly readOnly: boolean | undefined;
+  },
+): Promise<void> {
+  await using store = await context.open();
+  const mount = await store.archives.mount(path, { ...options, signal: context.signal });
+  context.stderr.print(...mount.notices);
+  if (!mount.verified) context.stderr.print('Nothing of the archive was verified');
+  context.print(mount.path);
+}

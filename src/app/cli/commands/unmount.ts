@@ -1,12 +1,13 @@
-/** `layerstack unmount`: ends one use of each container's mount. */
+/** `layerstack unmount`: ends one use of each mount. */
+import { isArchivePath } from '../archive-path.ts';
 import { defineCommand } from '../command.ts';
 import { forEachName } from '../each.ts';
 
 export const command = defineCommand({
-  usage: '[OPTIONS] CONTAINER...',
+  usage: '[OPTIONS] CONTAINER|ARCHIVE...',
   description:
-    'Unmount the root file systems of containers, and print the names. A container stays mounted until it is unmounted as\n' +
-    'often as it was mounted.',
+    'Unmount the root file systems of containers and archives, once for each time they were mounted, and print the names. An\n' +
+    'archive is named by its path, or by that of its root file system. The last unmount removes the changes made in it.',
   options: {
     force: {
       type: 'boolean',
@@ -14,12 +15,17 @@ export const command = defineCommand({
       help: 'unmount it however often it was mounted, and even if it is in use',
     },
   },
-  operands: { min: 1, max: Infinity, kinds: ['container'] },
-  examples: [{ command: 'layerstack unmount build', does: 'unmounts the root file system' }],
-  async run(context, values, names) {
+  operands: { min: 1, max: Infinity, kinds: ['mountable'] },
+  examples: [
+    { command: 'layerstack unmount build', does: 'takes the mount of a container away' },
+    { command: 'layerstack unmount ./app.tar', does: 'takes the mount of an archive away' },
+  ],
+  async run(context, { force }, names) {
     await using store = await context.open();
     await forEachName(context, names, async (name) => {
-      await store.containers.unmount(name, { force: values.force, signal: context.signal });
+      const options = { force, signal: context.signal };
+      if (isArchivePath(name)) await store.archives.unmount(name, options);
+      else await store.containers.unmount(name, options);
       context.print(name);
     });
   },

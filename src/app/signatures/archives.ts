@@ -1,0 +1,17 @@
+/** What the public methods take. Written by `npm run signatures` from their types: change those. */
+import type { Signatures } from '../../core/arguments.ts';
+
+export const SIGNATURES: Signatures = {
+  methods: {
+    "store.archives.open": {"parameters":[{"name":"path","shape":"string"},{"name":"options","shape":{"object":"OpenArchiveOptions"},"optional":true}],"async":true},
+    "store.archives.mount": {"parameters":[{"name":"path","shape":"string"},{"name":"options","shape":{"object":"OpenArchiveOptions"},"optional":true}],"async":true},
+    "store.archives.unmount": {"parameters":[{"name":"path","shape":"string"},{"name":"options","shape":{"object":"UnmountArchiveOptions"},"optional":true}],"async":true},
+    "openArchive": {"parameters":[{"name":"path","shape":"string"},{"name":"options","shape":{"object":"StorelessOptions"},"optional":true}],"async":true},
+  },
+  objects: {
+    "OpenArchiveOptions": {"keys":{"image":"string","platform":"string","verify":"boolean","readOnly":"boolean","maxBytes":"number","signal":{"object":"AbortSignal"}}},
+    "AbortSignal": {"methods":["throwIfAborted","addEventListener","dispatchEvent","removeEventListener"]},
+    "UnmountArchiveOptions": {"keys":{"force":"boolean","signal":{"object":"AbortSignal"}}},
+    "StorelessOptions": {"keys":{"directory":"string","image":"string","platform":"string","verify":"boolean","readOnly":"boolean","maxBytes":"number","signal":{"object":"AbortSignal"}}},
+  },
+};

@@ -1,0 +1,280 @@
+/**
+ * Archives that are open in place below one directory: those that a process opens for itself (`openArchive`), and mounts that
+ * outlive their process and are counted across processes ({@link ArchiveMounts}), as mounts of containers are.
+ */
+import { realpath } from 'node:fs/promises';
+import { basename, dirname, join, resolve } from 'node:path';
+import { isSystemError, LayerstackError } from '../core/errors.ts';
+import type { Locks } from '../system/lock.ts';
+import { makeDirectories } from '../system/make-directories.ts';
+import { placeOf, unsafeDirectory } from '../system/safe-root.ts';
+import { requireUnchanged } from './file-version.ts';
+import { mountImage, type MountedArchive, type OpenArchiveOptions } from './open.ts';
+import { listPlaces, Place } from './place.ts';
+import { isLive, readRecord, writeRecord, type ArchiveRecord } from './record.ts';
+import { resolveArchive } from './source.ts';
+
+/** An archive that this process has open. */
+export interface OpenArchive extends MountedArchive, AsyncDisposable {
+  /**
+   * Unmounts it, and removes what was written in it. Second call: no-op.
+   * @throws {@link LayerstackError} ERR_CONTAINER_MOUNTED while files in it are in use, unless forced.
+   */
+  close(options?: { readonly force?: boolean | undefined }): Promise<void>;
+}
+
+/**
+ * Opens an archive in a private directory below `base`, which is made where it is missing. If this process dies, the next one that
+ * opens an archive there removes it.
+ * @throws {@link LayerstackError} ERR_STORE_UNSAFE where others could take the directory away; as `mountImage`.
+ */
+export async function openBelow(
+  base: string,
+  path: string,
+  options: OpenArchiveOptions = {},
+): Promise<OpenArchive> {
+  const archive = await resolveArchive(path);
+  const { place, mounted } = await mountNew(base, archive, path, options);
+  let closed: Promise<void> | undefined;
+  const close = ({ force = false }: { readonly force?: boolean | undefined } = {}): Promise<void> => {
+    const closing = (closed ??= remove(place, path, force));
+    // One that was in use may be closed later.
+    closing.catch(() => (closed = undefined));
+    return closing;
+  };
+  return { ...mounted, close, [Symbol.asyncDispose]: () => close({ force: true }) };
+}
+
+async function mountNew(
+  base: string,
+  archive: string,
+  sourceName: string,
+  options: OpenArchiveOptions,
+): Promise<{ readonly place: Place; readonly mounted: MountedArchive }> {
+  await makeDirectories(base, 0o700);
+  const place = await Place.make(base);
+  try {
+    await requireSafe(place);
+    return { place, mounted: await mountImage(archive, sourceName, place, options) };
+  } catch (error) {
+    // What cannot be removed now is removed by the next sweep: the reason must not be lost for it.
+    await place.remove({ detach: true }).catch(() => place.release());
+    throw error;
+  }
+}
+
+/** As of a store's root: whoever could rename the place could have root read and write anything. */
+async function requireSafe({ path }: Place): Promise<void> {
+  const found = await unsafeDirectory(await placeOf(path));
+  if (found === undefined) return;
+  throw new LayerstackError(
+    'ERR_STORE_UNSAFE',
+    `no archive can be mounted below ${dirname(path)}: ${found.path}: ${found.why}; choose another directory, or: ${found.remedy}`,
+    { path: found.path },
+  );
+}
+
+async function remove(place: Place, sourceName: string, force: boolean): Promise<void> {
+  try {
+    await place.remove({ detach: force });
+  } catch (error) {
+    if (!isSystemError(error, 'EBUSY')) throw error;
+    throw new LayerstackError(
+      'ERR_CONTAINER_MOUNTED',
+      `the root file system of ${sourceName} is in use: end what has files open in ${place.at('merged')}, or use force (--force)`,
+      { path: place.at('merged'), cause: error },
+    );
+  }
+}
+
+/** A mounted archive that belongs to no process. */
+export interface ArchiveMount {
+  /** The archive's canonical path. */
+  readonly archive: string;
+  readonly imageId: string;
+  /** Absolute path of the root file system. */
+  readonly path: string;
+  readonly readOnly: boolean;
+  /** False where nothing was verified. */
+  readonly verified: boolean;
+  /** How often it must be unmounted. */
+  readonly count: number;
+  /** Lines for the user, about what was done now. */
+  readonly notices: readonly string[];
+}
+
+export interface UnmountArchiveOptions {
+  /** Whatever the count, and even if files are in use. */
+  readonly force?: boolean | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** The mounts below one directory. */
+export class ArchiveMounts {
+  readonly #base: string;
+  readonly #locks: Pick<Locks, 'acquire'>;
+
+  constructor(base: string, locks: Pick<Locks, 'acquire'>) {
+    this.#base = base;
+    this.#locks = locks;
+  }
+
+  /**
+   * Mounts an archive, or adds a use to the mount of the same archive and image that is there.
+   * @throws {@link LayerstackError} ERR_ARCHIVE_CHANGED where the archive is not what is mounted; ERR_CONTAINER_MOUNTED where it is
+   *   mounted read-only, or unverified, and shall not be; as `mountImage`.
+   */
+  async mount(path: string, options: OpenArchiveOptions = {}): Promise<ArchiveMount> {
+    const archive = await resolveArchive(path);
+    await using _lock = await this.#locks.acquire('archives', archive, optional(options.signal));
+    for (const place of await listPlaces(this.#base)) {
+      const record = readRecord(place);
+      if (record === undefined || !isSame(record, archive, options)) continue;
+      const counted = await this.#addUse(place, path, options);
+      if (counted) return counted;
+    }
+    const { place, mounted } = await mountNew(this.#base, archive, path, options);
+    const { image, readOnly, verified, files, notices } = mounted;
+    const record = {
+      ...{ archive, image: options.image ?? '', platform: options.platform ?? '', imageId: image.id },
+      ...{ readOnly, verified, files, count: 1 },
+    };
+    try {
+      await writeRecord(place.path, record);
+    } catch (error) {
+      await place.remove({ detach: true });
+      throw error;
+    }
+    await place.release();
+    return describe(place.path, record, notices);
+  }
+
+  /**
+   * Gives back one use of a mounted archive, given by its path or by that of its root file system; the last one unmounts it and
+   * removes what was written in it. Resolves with the uses that are left; of what is not mounted, 0.
+   * @throws {@link LayerstackError} ERR_CONTAINER_MOUNTED while files in it are in use, unless forced; ERR_INVALID_ARGUMENT where
+   *   several images of the archive are mounted; ERR_PATH_NOT_FOUND where there is nothing.
+   */
+  async unmount(path: string, { force = false, signal }: UnmountArchiveOptions = {}): Promise<number> {
+    const wanted = await canonical(path);
+    const mounts = (await this.list()).filter((mount) => mount.archive === wanted || mount.path === wanted);
+    const [mount, ...others] = mounts;
+    if (others.length > 0)
+      throw new LayerstackError(
+        'ERR_INVALID_ARGUMENT',
+        `${path}: several of its images are mounted: say which root file system: ${mounts.map((each) => each.path).join(', ')}`,
+        { path },
+      );
+    const place = mount && (await Place.take(dirname(mount.path), signal));
+    if (place === undefined) return notMounted(path);
+    try {
+      const record = readRecord(place.path);
+      if (record !== undefined && record.count > 1 && !force && (await place.isMounted())) {
+        await writeRecord(place.path, { ...record, count: record.count - 1 });
+        await place.release();
+        return record.count - 1;
+      }
+      await remove(place, path, force);
+      return 0;
+    } catch (error) {
+      await place.release();
+      throw error;
+    }
+  }
+
+  /** All that are mounted. */
+  async list(): Promise<ArchiveMount[]> {
+    const mounts: ArchiveMount[] = [];
+    for (const place of await listPlaces(this.#base)) {
+      const record = readRecord(place);
+      if (record !== undefined) mounts.push(describe(place, record, []));
+    }
+    return mounts;
+  }
+
+  /** Undefined where the mount is gone. */
+  async #addUse(
+    path: string,
+    sourceName: string,
+    { readOnly = false, verify = true, signal }: OpenArchiveOptions,
+  ): Promise<ArchiveMount | undefined> {
+    const place = await Place.take(path, signal);
+    const record = place && readRecord(path);
+    if (place === undefined || record === undefined) {
+      await place?.release();
+      return undefined;
+    }
+    try {
+      if (!isLive(record, await place.isMounted())) {
+        await place.remove({ detach: true });
+        return undefined;
+      }
+      await requireUnchanged(sourceName, record.files);
+      if (record.readOnly && !readOnly) throw conflict(sourceName, place, 'read-only');
+      if (!record.verified && verify) throw conflict(sourceName, place, 'without being verified');
+      const counted = { ...record, count: record.count + 1 };
+      await writeRecord(path, counted);
+      return describe(path, counted, []);
+    } finally {
+      await place.release();
+    }
+  }
+}
+
+function optional(signal: AbortSignal | undefined): { readonly signal?: AbortSignal } {
+  return signal ? { signal } : {};
+}
+
+function isSame(record: ArchiveRecord, archive: string, { image, platform }: OpenArchiveOptions): boolean {
+  return record.archive === archive && record.image === (image ?? '') && record.platform === (platform ?? '');
+}
+
+function describe(
+  place: string,
+  { archive, imageId, readOnly, verified, count }: Omit<ArchiveRecord, 'bootId' | 'namespace'>,
+  notices: readonly string[],
+): ArchiveMount {
+  return { archive, imageId, path: join(place, 'merged'), readOnly, verified, count, notices };
+}
+
+function conflict(sourceName: string, place: Place, how: string): LayerstackError {
+  const path = place.at('merged');
+  return new LayerstackError(
+    'ERR_CONTAINER_MOUNTED',
+    `${sourceName} is mounted ${how} at ${path}: unmount it before mounting it otherwise`,
+    { path },
+  );
+}
+
+/** The canonical path also of what was removed meanwhile, as far as it goes. */
+async function canonical(path: string): Promise<string> {
+  try {
+    return await realpath(path);
+  } catch (error) {
+    if (!isSystemError(error, 'ENOENT', 'ENOTDIR')) throw error;
+  }
+  const absolute = resolve(path);
+  try {
+    return join(await realpath(dirname(absolute)), basename(absolute));
+  } catch (error) {
+    if (!isSystemError(error, 'ENOENT', 'ENOTDIR')) throw error;
+    return absolute;
+  }
+}
+
+async function notMounted(path: string): Promise<number> {
+  try {
+    await realpath(path);
+    return 0;
+  } catch (error) {
+    if (!isSystemError(error, 'ENOENT', 'ENOTDIR')) throw error;
+    throw new LayerstackError(
+      'ERR_PATH_NOT_FOUND',
+      `${path}: there is no such archive, and none is mounted`,
+      {
+        path,
+        cause: error,
+      },
+    );
+  }
+}

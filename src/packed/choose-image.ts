@@ -1,0 +1,68 @@
+/** Which image of an archive is meant. */
+import { LayerstackError } from '../core/errors.ts';
+import { formatReference, parseReference, withDefaultTag } from '../core/reference.ts';
+import type { PlannedImage } from '../transfer/ingest/planned.ts';
+
+/** An id, or the beginning of one. */
+const ID = /^(?:sha256:)?([0-9a-f]{4,64})$/;
+
+/**
+ * The image that a name or id means; without one, the only image that there is.
+ * @param sourceName what messages call the archive
+ * @throws {@link LayerstackError} ERR_IMAGE_NOT_FOUND, ERR_ID_AMBIGUOUS, ERR_REFERENCE_INVALID; ERR_INVALID_ARGUMENT where there are
+ *   several images and none is named.
+ */
+export function chooseImage(
+  sourceName: string,
+  planned: readonly PlannedImage[],
+  wanted: string | undefined,
+): PlannedImage {
+  const images = planned.filter(({ intermediate }) => intermediate !== true);
+  const found = wanted === undefined ? images : named(images, wanted);
+  const [image, ...others] = found;
+  if (image !== undefined && others.length === 0) return image;
+  const there = images.map(nameOf).join(', ');
+  const facts = { path: sourceName, reference: wanted };
+  if (image === undefined)
+    throw new LayerstackError(
+      'ERR_IMAGE_NOT_FOUND',
+      `${sourceName}: has no image ${JSON.stringify(wanted ?? '')}; it has ${there}`,
+      facts,
+    );
+  if (wanted !== undefined)
+    throw new LayerstackError(
+      'ERR_ID_AMBIGUOUS',
+      `${sourceName}: ${wanted} begins the ids of ${String(found.length)} images: give more digits`,
+      facts,
+    );
+  throw new LayerstackError(
+    'ERR_INVALID_ARGUMENT',
+    `${sourceName}: has ${String(images.length)} images: choose one with image (--image): ${there}`,
+    facts,
+  );
+}
+
+function named(images: readonly PlannedImage[], wanted: string): PlannedImage[] {
+  const prefix = ID.exec(wanted)?.[1];
+  const reference = reading(wanted, prefix !== undefined);
+  const byName = images.filter(({ references }) =>
+    references.some((each) => formatReference(each) === reference),
+  );
+  if (byName.length > 0 || prefix === undefined) return byName;
+  return images.filter(({ config }) => config.id.startsWith(`sha256:${prefix}`));
+}
+
+/** The name in the form that archives have; what is an id as well need not be a name. */
+function reading(wanted: string, isId: boolean): string | undefined {
+  try {
+    return formatReference(withDefaultTag(parseReference(wanted)));
+  } catch (error) {
+    if (isId && LayerstackError.is(error)) return undefined;
+    throw error;
+  }
+}
+
+function nameOf({ config, references }: PlannedImage): string {
+  const [first] = references;
+  return first === undefined ? config.id : formatReference(first);
+}

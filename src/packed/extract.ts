@@ -1,0 +1,77 @@
+/** Where the kernel mounts no index: the layers are extracted into the place, as into a store. */
+import { join } from 'node:path';
+import { applyLayer } from '../layer/apply.ts';
+import type { Capabilities } from '../system/caps.ts';
+import { call, native, type LayerWarning } from '../system/native.ts';
+import { spaceError } from '../system/space.ts';
+import { DEFAULT_LIMITS } from '../transfer/ingest/layer-pool.ts';
+import { layerError, requireBlob, requireDiffId, type OpenedLayer } from './layers.ts';
+import type { Place } from './place.ts';
+
+export interface ExtractOptions {
+  /** What messages call the archive. */
+  readonly sourceName: string;
+  readonly caps: Pick<Capabilities, 'zstd'>;
+  readonly verify: boolean;
+  /** Of all layers together, holes of sparse files included. */
+  readonly maxBytes: number;
+  readonly signal?: AbortSignal | undefined;
+}
+
+export interface ExtractedLayers {
+  /** Relative to the place, topmost first. */
+  readonly lowers: readonly string[];
+  readonly warnings: readonly LayerWarning[];
+}
+
+/**
+ * @throws {@link LayerstackError} ERR_DIGEST_MISMATCH for a layer that is not what its image says; ERR_LAYER_INVALID and its like,
+ *   ERR_LIMIT_EXCEEDED, ERR_NO_SPACE, ERR_ABORTED.
+ */
+export async function extractLayers(
+  layers: readonly OpenedLayer[],
+  place: Place,
+  options: ExtractOptions,
+): Promise<ExtractedLayers> {
+  const lowers: string[] = [];
+  const warnings: LayerWarning[] = [];
+  let left = options.maxBytes;
+  for (const [at, layer] of layers.entries()) {
+    const directory = `layer-${String(at)}`;
+    const applied = await extract(layer, place, directory, { ...options, maxBytes: left });
+    left = Math.max(0, left - applied.tarSize - applied.holeBytes);
+    lowers.unshift(`${directory}/diff`);
+    warnings.push(...applied.warnings);
+  }
+  return { lowers, warnings };
+}
+
+async function extract(
+  layer: OpenedLayer,
+  place: Place,
+  directory: string,
+  { sourceName, caps, verify, maxBytes, signal }: ExtractOptions,
+): Promise<Awaited<ReturnType<typeof applyLayer>>> {
+  const diff = `${directory}/diff`;
+  try {
+    await call(
+      native.batch(place.path, [
+        { op: 'mkdir', path: directory, mode: 0o700 },
+        { op: 'mkdir', path: diff, mode: 0o755 },
+      ]),
+    );
+    const target = { diff: join(place.path, diff), tarSplit: join(place.path, directory, 'tar-split') };
+    const applied = await applyLayer(layer.range, target, {
+      limits: { ...DEFAULT_LIMITS, maxBytes },
+      caps,
+      signal,
+    });
+    if (verify) {
+      requireDiffId(sourceName, layer, applied.diffId);
+      requireBlob(sourceName, layer, applied.blobDigest);
+    }
+    return applied;
+  } catch (error) {
+    throw spaceError(layerError(error, sourceName, layer.name), place.path, `in ${place.path}`);
+  }
+}

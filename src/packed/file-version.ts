@@ -1,0 +1,64 @@
+/**
+ * Which file an archive is, and which version of it. An index points into the archive's bytes, so a file that is written to, cut off
+ * or replaced must not be mounted by an index that was made of what it was before.
+ */
+import { stat, type FileHandle } from 'node:fs/promises';
+import { LayerstackError, unlessMissing } from '../core/errors.ts';
+
+/** Numbers as text, since they have more digits than a double. */
+export interface FileVersion {
+  /** Absolute and canonical. */
+  readonly path: string;
+  readonly dev: string;
+  readonly ino: string;
+  readonly size: string;
+  readonly mtime: string;
+  readonly ctime: string;
+}
+
+export async function versionOf(path: string, file: FileHandle): Promise<FileVersion> {
+  return versionFrom(path, await file.stat({ bigint: true }));
+}
+
+/**
+ * Returns where each path leads to the file that it led to, unchanged.
+ * @param sourceName what messages call the archive
+ * @throws {@link LayerstackError} ERR_ARCHIVE_CHANGED
+ */
+export async function requireUnchanged(sourceName: string, versions: readonly FileVersion[]): Promise<void> {
+  for (const before of versions) {
+    const facts = await unlessMissing(stat(before.path, { bigint: true }));
+    const what = facts === undefined ? 'was removed' : differenceOf(before, versionFrom(before.path, facts));
+    if (what !== undefined) throw changed(sourceName, before.path, what);
+  }
+}
+
+/** The error of an archive that is not what it was when its index was made. */
+export function changed(sourceName: string, path: string, what: string): LayerstackError {
+  return new LayerstackError(
+    'ERR_ARCHIVE_CHANGED',
+    `${sourceName}: ${path} ${what} while it was in use; an archive that is mounted must stay as it is: unmount it, and ` +
+      'mount what is there now',
+    { path },
+  );
+}
+
+function differenceOf(before: FileVersion, now: FileVersion): string | undefined {
+  if (before.dev !== now.dev || before.ino !== now.ino) return 'was replaced by another file';
+  if (before.size !== now.size) return `was cut off or extended (${before.size} bytes became ${now.size})`;
+  return before.mtime === now.mtime && before.ctime === now.ctime ? undefined : 'was changed';
+}
+
+export function versionFrom(
+  path: string,
+  facts: { dev: bigint; ino: bigint; size: bigint; mtimeNs: bigint; ctimeNs: bigint },
+): FileVersion {
+  return {
+    path,
+    dev: String(facts.dev),
+    ino: String(facts.ino),
+    size: String(facts.size),
+    mtime: String(facts.mtimeNs),
+    ctime: String(facts.ctimeNs),
+  };
+}

@@ -1,0 +1,66 @@
+/** What is compressed is inflated once, into a file without a name beside the index. */
+import { createHash } from 'node:crypto';
+import type { FileHandle } from 'node:fs/promises';
+import { LayerstackError } from '../core/errors.ts';
+import { spaceError } from '../system/space.ts';
+import { writeBytes } from '../system/write-bytes.ts';
+import type { Place } from './place.ts';
+
+export interface InflateOptions {
+  /** What messages call the archive. */
+  readonly sourceName: string;
+  readonly maxBytes: number;
+  readonly signal?: AbortSignal | undefined;
+}
+
+export interface Inflated {
+  readonly file: FileHandle;
+  readonly size: number;
+}
+
+/**
+ * Writes uncompressed bytes to a new file in the place.
+ * @throws {@link LayerstackError} ERR_LIMIT_EXCEEDED beyond `maxBytes`, ERR_NO_SPACE, ERR_ABORTED; what `bytes` throws.
+ */
+export async function inflate(
+  bytes: AsyncIterable<Uint8Array>,
+  place: Place,
+  { sourceName, maxBytes, signal }: InflateOptions,
+): Promise<Inflated> {
+  const file = await place.newFile();
+  try {
+    let size = 0;
+    for await (const chunk of bytes) {
+      size += chunk.length;
+      if (size > maxBytes) throw tooLarge(sourceName, maxBytes);
+      await writeBytes(file.fd, chunk, signal);
+    }
+    return { file, size };
+  } catch (error) {
+    await file.close();
+    throw spaceError(error, place.path, `in ${place.path}`);
+  }
+}
+
+/** The same bytes; `digest` is of those that have been read. */
+export function hashed(source: AsyncIterable<Uint8Array>): {
+  readonly bytes: AsyncIterable<Uint8Array>;
+  digest(): string;
+} {
+  const sum = createHash('sha256');
+  async function* bytes(): AsyncGenerator<Uint8Array, void, undefined> {
+    for await (const chunk of source) {
+      sum.update(chunk);
+      yield chunk;
+    }
+  }
+  return { bytes: bytes(), digest: () => `sha256:${sum.digest('hex')}` };
+}
+
+function tooLarge(sourceName: string, maxBytes: number): LayerstackError {
+  return new LayerstackError(
+    'ERR_LIMIT_EXCEEDED',
+    `${sourceName}: has more than ${String(maxBytes)} bytes uncompressed; if you trust it, allow more with maxBytes (--max-bytes)`,
+    { path: sourceName, limit: maxBytes },
+  );
+}

@@ -1,0 +1,184 @@
+/**
+ * An image archive as a root file system, in place: nothing is unpacked. In order: the archive is opened and its image chosen; its
+ * layers are found or inflated; the index is written, which verifies them; the archive must be what it was; the index is mounted.
+ * After an error nothing of it is left.
+ */
+import { throwIfAborted } from '../core/abort.ts';
+import type { DiffID, ImageID } from '../core/digest.ts';
+import { LayerstackError } from '../core/errors.ts';
+import { parseKnownPlatform } from '../core/platform.ts';
+import { formatReference } from '../core/reference.ts';
+import { probeCapabilities, probeErofs, type Capabilities } from '../system/caps.ts';
+import type { ErofsMethod, LayerWarning } from '../system/native.ts';
+import { readImages } from '../transfer/archive/read-images.ts';
+import { DEFAULT_MAX_BYTES } from '../transfer/ingest/publish-images.ts';
+import type { PlannedImage } from '../transfer/ingest/planned.ts';
+import { chooseImage } from './choose-image.ts';
+import { identifier } from './diff-ids.ts';
+import { extractLayers } from './extract.ts';
+import { requireUnchanged, type FileVersion } from './file-version.ts';
+import { Layers, type LayerForm, type OpenedLayer } from './layers.ts';
+import { mountExtracted, mountIndex } from './mount.ts';
+import type { Place } from './place.ts';
+import { openInPlace } from './source.ts';
+import { writeIndex } from './write-index.ts';
+
+export interface OpenArchiveOptions {
+  /** A name or an id of an image. Needed where the archive has several. */
+  readonly image?: string | undefined;
+  /** `OS/ARCHITECTURE[/VARIANT]`. Default: the host's where an image has several, else what there is. */
+  readonly platform?: string | undefined;
+  /** Whether all bytes of the layers are read and must have the digests that the image gives them. Default true. */
+  readonly verify?: boolean | undefined;
+  /** Nothing can be written. Default false. */
+  readonly readOnly?: boolean | undefined;
+  /** Uncompressed bytes that a layer may have, and that all compressed layers may have together. Default 1 TiB. */
+  readonly maxBytes?: number | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** What an archive has of an image. */
+export interface ArchiveImage {
+  readonly id: ImageID;
+  /** `NAME:TAG`. */
+  readonly references: readonly string[];
+  /** The config document. */
+  readonly config: Readonly<Record<string, unknown>>;
+}
+
+export interface ArchiveLayer {
+  /** What the archive calls it. */
+  readonly name: string;
+  readonly diffId: DiffID;
+  readonly form: LayerForm;
+  /** Bytes of its tar. */
+  readonly size: number;
+}
+
+/** The root file system of an archive, mounted. */
+export interface MountedArchive {
+  readonly image: ArchiveImage;
+  /** Absolute path of the root file system. */
+  readonly path: string;
+  readonly readOnly: boolean;
+  /** False where nothing was verified. */
+  readonly verified: boolean;
+  /** The lowest first. */
+  readonly layers: readonly ArchiveLayer[];
+  /** Lines for the user. */
+  readonly notices: readonly string[];
+  readonly warnings: readonly LayerWarning[];
+  /** What must not change as long as it is mounted. */
+  readonly files: readonly FileVersion[];
+}
+
+/**
+ * Mounts the image of an archive in a place, which is the caller's to remove, also after an error.
+ * @param path of the archive: canonical
+ * @param sourceName what messages call the archive
+ */
+export async function mountImage(
+  path: string,
+  sourceName: string,
+  place: Place,
+  options: OpenArchiveOptions = {},
+): Promise<MountedArchive> {
+  const { maxBytes = DEFAULT_MAX_BYTES, verify = true, signal } = options;
+  throwIfAborted(signal);
+  const platform = options.platform === undefined ? undefined : parseKnownPlatform(options.platform);
+  const [caps, method] = await Promise.all([probeCapabilities(place.path), probeErofs(place.path)]);
+  if (!caps.probe.sysAdmin)
+    throw new LayerstackError(
+      'ERR_NOT_ROOT',
+      `${sourceName}: only root (CAP_SYS_ADMIN) can mount an archive. Use sudo`,
+      { path: sourceName },
+    );
+  const source = { sourceName, caps, maxBytes, signal };
+  const opened = await openInPlace(path, place, source);
+  try {
+    const plan = await readImages(opened.archive, identifier(source), platform);
+    const image = chooseImage(sourceName, plan.images, options.image);
+    const isFolder = opened.versions.length === 0;
+    const layers = await Layers.open(image.layers, place, {
+      ...source,
+      ...{ verify, isFolder, extract: method === 'none' },
+    });
+    try {
+      const files = [...opened.versions, ...layers.versions];
+      const mount = { ...source, verify, method, readOnly: options.readOnly === true };
+      const warnings = await mountLayers(layers.list, files, place, mount);
+      return {
+        ...{ path: place.at('merged'), readOnly: mount.readOnly, verified: verify, files, warnings },
+        image: describe(image),
+        layers: layers.list.map(({ name, diffId, form, range }) => ({
+          name,
+          diffId,
+          form,
+          size: range.size,
+        })),
+        notices: [...plan.notices, ...opened.notices, ...layerNotices(layers.list)],
+      };
+    } finally {
+      await layers.close();
+    }
+  } finally {
+    await opened.close();
+  }
+}
+
+interface MountOptions {
+  readonly sourceName: string;
+  readonly caps: Capabilities;
+  readonly method: ErofsMethod | 'none';
+  readonly verify: boolean;
+  readonly readOnly: boolean;
+  readonly maxBytes: number;
+  readonly signal: AbortSignal | undefined;
+}
+
+async function mountLayers(
+  layers: readonly OpenedLayer[],
+  files: readonly FileVersion[],
+  place: Place,
+  options: MountOptions,
+): Promise<readonly LayerWarning[]> {
+  const { sourceName, method } = options;
+  if (method === 'none') {
+    const { lowers, warnings } = await extractLayers(layers, place, options);
+    await requireUnchanged(sourceName, files);
+    await mountExtracted(place, lowers, options);
+    return warnings;
+  }
+  const index = await writeIndex(layers, place, options);
+  try {
+    await requireUnchanged(sourceName, files);
+    await mountIndex(place, index, { ...options, method });
+    // What came in between would be seen through the mount.
+    await requireUnchanged(sourceName, files);
+    return index.warnings;
+  } finally {
+    await index.file.close();
+  }
+}
+
+function describe({ config, references }: PlannedImage): ArchiveImage {
+  const document = JSON.parse(Buffer.from(config.raw).toString()) as Readonly<Record<string, unknown>>;
+  return { id: config.id, references: references.map(formatReference), config: document };
+}
+
+function layerNotices(layers: readonly OpenedLayer[]): string[] {
+  const notices: string[] = [];
+  const inflated = layers.filter(({ form }) => form === 'inflated');
+  const bytes = inflated.reduce((sum, { range }) => sum + range.size, 0);
+  if (inflated.length > 0)
+    notices.push(
+      `${count(inflated.length, 'compressed layer was', 'compressed layers were')} inflated into ${String(bytes)} bytes of disk`,
+    );
+  if (layers.some(({ form }) => form === 'extracted'))
+    notices.push('This kernel mounts no archives in place (EROFS): the layers were extracted');
+  return notices;
+}
+
+function count(number: number, one: string, many: string): string {
+  return `${String(number)} ${number === 1 ? one : many}`;
+}

@@ -1,0 +1,176 @@
+/**
+ * The private directory of one archive that is open in place: `<base>/layerstack-archive-<random>/`, mode 0700. Whoever works in it
+ * holds its flock. What it contains:
+ *
+ *   lower/         where the index is mounted for the moment in which the overlay takes it
+ *   upper/, work/  of the overlay
+ *   merged/        the root file system
+ *   record.json    of a mount that outlives its process, see record.ts
+ *
+ * The index and inflated layers have no names: only the mount holds them. So an unlocked place without a mount and a record is what a
+ * process has left that died, and {@link sweepPlaces} removes it.
+ */
+import { constants } from 'node:fs';
+import { open, realpath, type FileHandle } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { throwIfAborted } from '../core/abort.ts';
+import { isSystemError } from '../core/errors.ts';
+import { randomName } from '../core/random.ts';
+import type { Logger } from '../system/log.ts';
+import { mountState, unmount } from '../system/mounts.ts';
+import { call, native } from '../system/native.ts';
+import { spaceError } from '../system/space.ts';
+import { hasDirectory, listDirectory, openStoreFile, statEntry } from '../system/store-files.ts';
+import { isLive, readRecord } from './record.ts';
+
+const PREFIX = 'layerstack-archive-';
+const DIRECTORY = constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW;
+const NEW_FILE = constants.O_RDWR | constants.O_CREAT | constants.O_EXCL;
+const LOCK_PAUSE_MS = 5;
+
+export class Place {
+  /** Absolute and canonical. */
+  readonly path: string;
+  readonly #lock: FileHandle;
+
+  private constructor(path: string, lock: FileHandle) {
+    this.path = path;
+    this.#lock = lock;
+  }
+
+  /**
+   * Makes a new one below `base`, an existing directory.
+   * @throws system errors; ERR_NO_SPACE.
+   */
+  static async make(base: string): Promise<Place> {
+    const parent = await realpath(base);
+    for (;;) {
+      const name = PREFIX + randomName(8).toString('hex');
+      try {
+        await call(native.batch(parent, [{ op: 'mkdir', path: name, mode: 0o700 }]));
+      } catch (error) {
+        throw spaceError(error, parent, `in ${parent}`);
+      }
+      const path = join(parent, name);
+      const lock = await tryLock(path);
+      // Else a sweep was faster.
+      if (lock !== undefined) return new Place(path, lock);
+    }
+  }
+
+  /** Takes one that is there; undefined where it is gone. Waits for whoever works in it. */
+  static async take(path: string, signal?: AbortSignal): Promise<Place | undefined> {
+    for (;;) {
+      throwIfAborted(signal);
+      const lock = await tryLock(path);
+      if (lock !== undefined) return new Place(path, lock);
+      if (!hasDirectory(path)) return undefined;
+      await sleep(LOCK_PAUSE_MS);
+    }
+  }
+
+  /** {@link take} without waiting; undefined also where somebody works in it. */
+  static async tryTake(path: string): Promise<Place | undefined> {
+    const lock = await tryLock(path);
+    return lock && new Place(path, lock);
+  }
+
+  at(name: 'lower' | 'upper' | 'work' | 'merged' | 'layers'): string {
+    return join(this.path, name);
+  }
+
+  /** A path for a new file. */
+  newName(): string {
+    return join(this.path, `data-${randomName(8).toString('hex')}`);
+  }
+
+  /** An empty file without a name, which lives as long as somebody has it open. */
+  newFile(): Promise<FileHandle> {
+    return this.openUnnamed(this.newName(), NEW_FILE);
+  }
+
+  /** Opens a file in here and takes its name away. */
+  async openUnnamed(path: string, flags: number): Promise<FileHandle> {
+    const file = await openStoreFile(path, flags);
+    try {
+      await call(native.batch(this.path, [{ op: 'unlink', path: basename(path) }]));
+      return file;
+    } catch (error) {
+      await file.close();
+      throw error;
+    }
+  }
+
+  /** Lets others work in it. */
+  release(): Promise<void> {
+    return this.#lock.close();
+  }
+
+  /**
+   * Takes away what is mounted here, then the directory. `detach`: also while files are open in it.
+   * @throws system error EBUSY where files are open.
+   */
+  async remove({ detach }: { readonly detach: boolean }): Promise<void> {
+    // A place whose overlay is busy stays as it is.
+    await unmount(this.at('merged'), { detach });
+    await unmount(this.at('lower'), { detach: true });
+    await call(native.removeTree(dirname(this.path), basename(this.path)));
+    await this.release();
+  }
+
+  /** Whether the root file system is mounted. */
+  async isMounted(): Promise<boolean> {
+    return (await mountState(this.at('merged'))) !== 'none';
+  }
+}
+
+/** The places below `base`, which need not be there. */
+export async function listPlaces(base: string): Promise<string[]> {
+  let parent: string;
+  try {
+    parent = await realpath(base);
+  } catch (error) {
+    if (isSystemError(error, 'ENOENT', 'ENOTDIR')) return [];
+    throw error;
+  }
+  const names = (await listDirectory(parent)) ?? [];
+  return names.filter((name) => name.startsWith(PREFIX)).map((name) => join(parent, name));
+}
+
+/** Removes what processes have left below `base` that died, and mounts of earlier boots. What cannot be removed is said. */
+export async function sweepPlaces(base: string, log: Pick<Logger, 'warn'>): Promise<void> {
+  for (const path of await listPlaces(base)) {
+    const place = await Place.tryTake(path);
+    if (place === undefined) continue;
+    try {
+      const record = readRecord(place.path);
+      if (record !== undefined && isLive(record, await place.isMounted())) await place.release();
+      else await place.remove({ detach: true });
+    } catch (error) {
+      log.warn('what an archive in place has left stays', { path, error: String(error) });
+      await place.release();
+    }
+  }
+}
+
+/** Undefined where there is none, somebody works in it, or another user has made it (where everybody may write). */
+async function tryLock(path: string): Promise<FileHandle | undefined> {
+  let lock: FileHandle;
+  try {
+    lock = await open(path, DIRECTORY);
+  } catch (error) {
+    if (isSystemError(error, 'ENOENT', 'ENOTDIR', 'ELOOP')) return undefined;
+    throw error;
+  }
+  let held = false;
+  try {
+    const { uid, ino, dev } = await lock.stat();
+    if (uid !== process.geteuid?.() || !native.tryFlock(lock.fd, true)) return undefined;
+    const named = statEntry(path);
+    held = named?.ino === ino && named.dev === dev;
+    return held ? lock : undefined;
+  } finally {
+    if (!held) await lock.close();
+  }
+}

@@ -1,0 +1,91 @@
+/**
+ * What is known of a mounted archive that outlives its process: `record.json` in its place (place.ts). It counts the uses across
+ * processes, as mounts of containers are counted. Written under the place's lock and not synced, since a mount ends with its kernel.
+ */
+import { readFileSync, readlinkSync } from 'node:fs';
+import { join } from 'node:path';
+import * as json from '../core/json.ts';
+import { LayerstackError } from '../core/errors.ts';
+import { call, native } from '../system/native.ts';
+import { readText } from '../system/store-files.ts';
+import type { FileVersion } from './file-version.ts';
+
+export interface ArchiveRecord {
+  /** The archive as its path was resolved. */
+  readonly archive: string;
+  /** What was asked for: `image` and `platform`, empty where nothing was. */
+  readonly image: string;
+  readonly platform: string;
+  readonly imageId: string;
+  readonly verified: boolean;
+  readonly readOnly: boolean;
+  readonly count: number;
+  readonly files: readonly FileVersion[];
+  readonly bootId: string;
+  /** The mount namespace: only in it can be seen whether the mount is there. */
+  readonly namespace: string;
+}
+
+const NAME = 'record.json';
+/** The files of an OCI layout are a line each. */
+const MAX_BYTES = 16 * 1024 * 1024;
+
+const decode = json.object({
+  archive: json.string,
+  image: json.string,
+  platform: json.string,
+  imageId: json.string,
+  verified: json.boolean,
+  readOnly: json.boolean,
+  count: json.integer,
+  files: json.array(
+    json.object({
+      path: json.string,
+      dev: json.string,
+      ino: json.string,
+      size: json.string,
+      mtime: json.string,
+      ctime: json.string,
+    }),
+  ),
+  bootId: json.string,
+  namespace: json.string,
+});
+
+/** The record of a place; undefined where there is none, or none that can be read. */
+export function readRecord(place: string): ArchiveRecord | undefined {
+  const text = readText(join(place, NAME), MAX_BYTES);
+  if (text === undefined) return undefined;
+  try {
+    return json.decodeJson(decode, Buffer.from(text), {
+      what: NAME,
+      code: 'ERR_STORE_CORRUPT',
+      maxBytes: MAX_BYTES,
+    });
+  } catch (error) {
+    if (LayerstackError.is(error)) return undefined;
+    throw error;
+  }
+}
+
+/** Replaces the record in one step. */
+export async function writeRecord(
+  place: string,
+  record: Omit<ArchiveRecord, 'bootId' | 'namespace'>,
+): Promise<void> {
+  const data = JSON.stringify({ ...record, bootId: bootId(), namespace: mountNamespace() });
+  await call(native.batch(place, [{ op: 'replace', path: NAME, data, mode: 0o600, sync: false }]));
+}
+
+/** Whether the mount of a record may be there: it is, or this process cannot see it. */
+export function isLive(record: ArchiveRecord, isMounted: boolean): boolean {
+  return record.bootId === bootId() && (isMounted || record.namespace !== mountNamespace());
+}
+
+function bootId(): string {
+  return readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim();
+}
+
+function mountNamespace(): string {
+  return readlinkSync('/proc/self/ns/mnt');
+}

@@ -1,0 +1,288 @@
+/** `layerstack mount ./app.tar`: mounts that outlive their processes, archives that change under them, and what dead processes leave. */
+import { execFileSync, spawn } from 'node:child_process';
+import {
+  appendFileSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  truncateSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { dockerArchive } from '../support/archives.ts';
+import { imageOf, layerOf } from '../support/images.ts';
+import { LayerstackCli } from '../support/layerstack-cli.ts';
+import { mustRun } from '../support/process.ts';
+import { dropScratch, makeScratch, mountsBelow } from '../support/scratch.ts';
+import { writeArchive } from './packed-support.ts';
+
+const OPENER = fileURLToPath(new URL('../fixtures/open-archive.mjs', import.meta.url));
+
+const IMAGE = imageOf([layerOf({ 'etc/motd': 'hello\n', big: 'x'.repeat(200_000) })], { tags: ['app:1'] });
+
+let scratch: string;
+let cli: LayerstackCli;
+let archive: string;
+
+beforeEach(() => {
+  scratch = makeScratch('packed-mount');
+  cli = new LayerstackCli(join(scratch, 'store'));
+  archive = writeArchive(join(scratch, 'app.tar'), dockerArchive([IMAGE]));
+});
+
+afterEach(() => dropScratch(scratch));
+
+const places = (): string => join(cli.root, 'layerstack/archives');
+
+/** No mount, no loop device, no directory. */
+function expectNothing(directory = places()): void {
+  if (existsSync(directory))
+    expect(readdirSync(directory).filter((name) => name.startsWith('layerstack-archive'))).toEqual([]);
+  expect(mountsBelow(scratch)).toEqual([]);
+  expect(
+    execFileSync('losetup', ['--list', '--noheadings', '--output', 'BACK-FILE'], { encoding: 'utf8' }),
+  ).not.toContain(scratch);
+}
+
+/** What a command says where it fails. */
+async function failure(...args: string[]): Promise<string> {
+  const { status, stderr, stdout } = await cli.try(args);
+  expect([status, stdout]).toEqual([1, '']);
+  return stderr;
+}
+
+describe('mount and unmount', () => {
+  it('a writable root file system that stays, and leaves nothing', async () => {
+    const path = await cli.run('mount', archive);
+    expect(readFileSync(join(path, 'etc/motd'), 'utf8')).toBe('hello\n');
+    writeFileSync(join(path, 'etc/motd'), 'changed\n');
+    expect(readFileSync(join(path, 'etc/motd'), 'utf8')).toBe('changed\n');
+    await cli.run('images');
+    expect(existsSync(path)).toBe(true);
+    expect(await cli.run('unmount', archive)).toBe(archive);
+    expectNothing();
+    expect(readFileSync(join(await cli.run('mount', archive), 'etc/motd'), 'utf8')).toBe('hello\n');
+    await cli.run('unmount', archive);
+    expectNothing();
+  });
+
+  it('are counted, whoever mounts', async () => {
+    const paths = await Promise.all([1, 2, 3, 4].map(() => cli.run('mount', archive)));
+    expect(new Set(paths).size).toBe(1);
+    const [path = ''] = paths;
+    for (const name of [archive, path, `${path}/`]) {
+      await cli.run('unmount', name);
+      expect(mountsBelow(scratch)).toEqual([path]);
+    }
+    await cli.run('unmount', archive);
+    expectNothing();
+    await cli.run('unmount', archive); // of what is not mounted: nothing to do
+    await cli.run('mount', archive);
+    await cli.run('mount', archive);
+    await cli.run('unmount', '--force', archive);
+    expectNothing();
+  });
+
+  it('by a relative path, through links, and by the path of what is gone', async () => {
+    mkdirSync(join(scratch, 'sub'));
+    execFileSync('ln', ['-s', '../app.tar', join(scratch, 'sub/link.tar')]);
+    const at = { cwd: join(scratch, 'sub') };
+    const first = await mustRun(process.execPath, cli.argv('mount', './link.tar'), at);
+    expect(first.stdout.trim()).toBe(await cli.run('mount', archive));
+    await cli.run('unmount', join(scratch, 'sub/link.tar'));
+    rmSync(archive);
+    await cli.run('unmount', archive);
+    expectNothing();
+    expect(await failure('unmount', archive)).toContain('ERR_PATH_NOT_FOUND');
+  });
+
+  it('read-only and writable, verified and not, do not share a mount', async () => {
+    const path = await cli.run('mount', '--readonly-rootfs', archive);
+    expect(() => writeFileSync(join(path, 'x'), '')).toThrow('EROFS');
+    expect(await failure('mount', archive)).toContain('ERR_CONTAINER_MOUNTED');
+    await cli.run('unmount', archive);
+    const { status, stderr } = await cli.try(['mount', '--no-verify', archive]);
+    expect([status, stderr]).toEqual([0, 'Nothing of the archive was verified\n']);
+    expect(await failure('mount', archive)).toContain('without being verified');
+    await cli.run('unmount', archive);
+    expectNothing();
+  });
+
+  it('several images of one archive, each by itself', async () => {
+    const other = imageOf([layerOf({ which: 'other' })], { tags: ['other:1'] });
+    writeArchive(archive, dockerArchive([IMAGE, other]));
+    expect(await failure('mount', archive)).toContain('choose one with image (--image): app:1, other:1');
+    const first = await cli.run('mount', '--image', 'app:1', archive);
+    const second = await cli.run('mount', '--image', 'other:1', archive);
+    expect([existsSync(join(first, 'etc/motd')), existsSync(join(second, 'which'))]).toEqual([true, true]);
+    expect(await failure('unmount', archive)).toContain(first);
+    await cli.run('unmount', first, second);
+    expectNothing();
+  });
+
+  it('a root file system in use stays, unless forced', async () => {
+    const path = await cli.run('mount', archive);
+    const user = spawn('sleep', ['100'], { cwd: path });
+    try {
+      expect(await failure('unmount', archive)).toContain('is in use');
+      expect(mountsBelow(scratch)).toEqual([path]);
+      await cli.run('unmount', '--force', archive);
+      expectNothing();
+    } finally {
+      user.kill();
+    }
+  });
+
+  it('options of archives are refused for containers, whose names are no paths', async () => {
+    await cli.run('load', '-i', archive);
+    await cli.run('create', '--name', 'build', 'app:1');
+    expect((await cli.try(['mount', '--no-verify', 'build'])).status).toBe(2);
+    const path = await cli.run('mount', '/build');
+    expect(readFileSync(join(path, 'etc/motd'), 'utf8')).toBe('hello\n');
+    await cli.run('unmount', 'build');
+  });
+});
+
+describe('an archive that is not what it was', () => {
+  const cases: Readonly<Record<string, () => void>> = {
+    changed: () => {
+      const bytes = readFileSync(archive);
+      bytes.write('HELLO', bytes.indexOf('hello\n'));
+      writeFileSync(archive, bytes);
+    },
+    'changed in its times': () => utimesSync(archive, 1, 1),
+    'cut off': () => truncateSync(archive, 4096),
+    extended: () => appendFileSync(archive, Buffer.alloc(512)),
+    replaced: () => {
+      writeArchive(`${archive}.new`, dockerArchive([IMAGE]));
+      renameSync(`${archive}.new`, archive);
+    },
+  };
+
+  it.each(Object.keys(cases))('is not mounted once more: %s', async (name) => {
+    const path = await cli.run('mount', archive);
+    cases[name]?.();
+    const said = await failure('mount', archive);
+    expect(said).toContain('ERR_ARCHIVE_CHANGED');
+    expect(said).toContain('unmount it');
+    await cli.run('unmount', path);
+    expectNothing();
+  });
+
+  it('gives errors where it was cut off, and the old bytes where it was replaced', async () => {
+    const path = await cli.run('mount', archive);
+    cases['replaced']?.();
+    expect(readFileSync(join(path, 'etc/motd'), 'utf8')).toBe('hello\n');
+    await cli.run('unmount', path);
+    const again = await cli.run('mount', archive);
+    truncateSync(archive, 0);
+    execFileSync('sh', ['-c', 'echo 3 > /proc/sys/vm/drop_caches']);
+    expect(() => readFileSync(join(again, 'big'))).toThrow('EIO');
+    await cli.run('unmount', again);
+    expectNothing();
+  });
+
+  it('is not read while another program has it locked', async () => {
+    const writer = spawn('flock', [archive, 'sleep', '100'], { stdio: 'ignore', detached: true });
+    try {
+      await expect.poll(() => failureOrNot('mount', archive)).toContain('ERR_ARCHIVE_CHANGED');
+    } finally {
+      process.kill(-Number(writer.pid));
+    }
+    expectNothing();
+  });
+
+  async function failureOrNot(...args: string[]): Promise<string> {
+    const { stderr, stdout } = await cli.try(args);
+    if (stdout !== '') await cli.run('unmount', archive);
+    return stderr;
+  }
+});
+
+describe('what dead processes leave', () => {
+  it('a store that was killed with an archive open: the next writer removes it', async () => {
+    await killed(cli.root);
+    expect(mountsBelow(scratch)).toHaveLength(1);
+    await cli.run('mount', archive); // a living mount is no rubbish
+    expect(mountsBelow(scratch)).toHaveLength(1);
+    await cli.run('unmount', archive);
+    expectNothing();
+  });
+
+  it('without a store: the next that opens one there removes it', async () => {
+    const own = join(scratch, 'own');
+    mkdirSync(own);
+    await killed('-', own);
+    expect(mountsBelow(own)).toHaveLength(1);
+    await killed('-', own);
+    expect(mountsBelow(own)).toHaveLength(1);
+    const { openArchive } = await import('../../src/app/archives.ts');
+    await (await openArchive(archive, { directory: own })).close();
+    expectNothing(own);
+  });
+
+  it('a kill at any moment of a mount', async () => {
+    // As long as a whole mount takes, from its first directory.
+    const start = Date.now();
+    await cli.run('mount', archive);
+    const length = Date.now() - start;
+    await cli.run('unmount', archive);
+    for (let at = 0; at <= 12; at++) {
+      const child = spawn(process.execPath, cli.argv('mount', archive), { stdio: 'ignore' });
+      const ended = new Promise((resolve) => child.once('exit', resolve));
+      await new Promise((resolve) => setTimeout(resolve, (length * (6 + at)) / 18));
+      child.kill('SIGKILL');
+      await ended;
+      await cli.run('unmount', archive);
+      expectNothing();
+    }
+  });
+
+  it('a reboot: the record of a mount that ended with its kernel', async () => {
+    const path = await cli.run('mount', archive);
+    execFileSync('umount', [path]);
+    expect(existsSync(join(dirname(path), 'record.json'))).toBe(true);
+    await cli.run('tag', 'nothing', 'x').catch(() => undefined);
+    expectNothing();
+  });
+
+  it('a mount that another mount namespace has is not taken for one', async () => {
+    const path = await cli.run('mount', archive);
+    // Private, and without the mount.
+    await mustRun('unshare', [
+      ...['--mount', 'sh', '-c', 'umount "$1" && shift && exec "$@"', 'sh', path],
+      ...[process.execPath, ...cli.argv('load', '-i', archive)],
+    ]);
+    expect(readFileSync(join(path, 'etc/motd'), 'utf8')).toBe('hello\n');
+    writeFileSync(join(path, 'etc/motd'), 'still writable');
+    await cli.run('unmount', archive);
+    expectNothing();
+  });
+
+  /** Opens the archive in a process and kills it. */
+  async function killed(...args: string[]): Promise<void> {
+    const [root = '-', directory = ''] = args;
+    const child = spawn(process.execPath, [OPENER, root, archive, directory], {
+      stdio: ['ignore', 'pipe', 'inherit'],
+    });
+    const ended = new Promise((resolve) => child.once('exit', resolve));
+    await new Promise((resolve) => child.stdout.once('data', resolve));
+    child.kill('SIGKILL');
+    await ended;
+  }
+});
+
+it('doctor says how archives are mounted', async () => {
+  const { stdout } = await cli.try(['doctor', '--format', 'json']);
+  const findings = stdout
+    .trim()
+    .split('\n')
+    .map((line) => JSON.parse(line) as { name: string; state: string; detail: string });
+  expect(findings.find(({ name }) => name === 'erofs')).toMatchObject({ state: 'ok' });
+});
