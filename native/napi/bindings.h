@@ -17,8 +17,8 @@ void InitCompress(Napi::Env env, Napi::Object exports);  // compress_binding.cc:
 void InitLayer(Napi::Env env, Napi::Object exports);     // layer_binding.cc: LayerApply, indexArchive
 void InitDiff(Napi::Env env, Napi::Object exports);      // diff_binding.cc: listChanges, LayerTar
 void InitCopy(Napi::Env env, Napi::Object exports);      // copy_binding.cc: statInRoot, TreeUnpack
-void InitErofs(Napi::Env env, Napi::Object exports);   // erofs_binding.cc: ErofsImage, ErofsIndex, mountErofs
-void InitSocket(Napi::Env env, Napi::Object exports);  // socket_binding.cc: listen, peers, datagrams
+void InitErofs(Napi::Env env, Napi::Object exports);     // erofs_binding.cc: ErofsImage, ErofsIndex
+void InitSocket(Napi::Env env, Napi::Object exports);    // socket_binding.cc: listen, peers, datagrams
 
 // What a step of `batch` does with mounts and init layers. Empty if `op` is another one.
 std::function<void()> MountsCall(const std::string& op, const Napi::Object& step);

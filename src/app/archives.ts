@@ -1,4 +1,7 @@
-/** Image archives as root file systems, in place, with a store or without one. Nothing of them comes into a store. */
+/**
+ * Image archives as root file systems, in place, with a store or without one. Nothing of them comes into a
+ * store.
+ */
 import { checkArguments, checkedFunction } from '../core/arguments.ts';
 import type { ArchiveMount, ArchiveMounts, OpenArchive, UnmountArchiveOptions } from '../packed/archives.ts';
 import type { StorelessOptions } from '../packed/open-archive.ts';
@@ -22,13 +25,15 @@ export class Archives {
   }
 
   /**
-   * Mounts the image of an archive as a writable root file system, without unpacking it: the kernel reads the files from the archive,
-   * which must not change meanwhile. Closing it, or the end of an `await using` block, leaves nothing; if this process dies, the next
-   * writer of the store removes it.
-   * @param path a docker-archive, an OCI archive or an OCI layout folder; what is compressed in it is inflated once
-   * @throws {@link LayerstackError} ERR_ARCHIVE_CHANGED where the archive changes meanwhile; ERR_IMAGE_NOT_FOUND,
-   *   ERR_PLATFORM_NOT_FOUND, ERR_INVALID_ARGUMENT; ERR_ARCHIVE_INVALID, ERR_MANIFEST_INVALID, ERR_CONFIG_INVALID, ERR_LAYER_INVALID
-   *   and their like; ERR_DIGEST_MISMATCH, ERR_LIMIT_EXCEEDED, ERR_NO_SPACE, ERR_UNSUPPORTED, ERR_ABORTED, ERR_STORE_READ_ONLY.
+   * Mounts the image of an archive as a writable root file system, without unpacking it: the kernel reads
+   * the files from the archive, which must not change meanwhile. Closing it, or the end of an `await using`
+   * block, leaves nothing; if this process dies, the next writer of the store removes it.
+   * @param path a docker-archive, an OCI archive or an OCI layout folder; what is compressed in it is
+   *   inflated once
+   * @throws {@link LayerstackError} ERR_ARCHIVE_CHANGED where the archive changes meanwhile;
+   *   ERR_IMAGE_NOT_FOUND, ERR_PLATFORM_NOT_FOUND, ERR_INVALID_ARGUMENT; ERR_ARCHIVE_INVALID,
+   *   ERR_MANIFEST_INVALID, ERR_CONFIG_INVALID, ERR_LAYER_INVALID and their like; ERR_DIGEST_MISMATCH,
+   *   ERR_LIMIT_EXCEEDED, ERR_NO_SPACE, ERR_UNSUPPORTED, ERR_ABORTED, ERR_STORE_READ_ONLY.
    * @example
    * ```ts
    * await using root = await store.archives.open('app.tar');
@@ -42,10 +47,10 @@ export class Archives {
   }
 
   /**
-   * {@link open} for longer than this process: each `mount` needs its `unmount`. The same archive and image, mounted again, are the
-   * same root file system.
-   * @throws {@link LayerstackError} as {@link open}; ERR_CONTAINER_MOUNTED where it is mounted read-only, or unverified, and shall not
-   *   be.
+   * {@link open} for longer than this process: each `mount` needs its `unmount`. The same archive and
+   * image, mounted again, are the same root file system.
+   * @throws {@link LayerstackError} as {@link open}; ERR_CONTAINER_MOUNTED where it is mounted read-only,
+   *   or unverified, and shall not be.
    */
   async mount(path: string, options: OpenArchiveOptions = {}): Promise<ArchiveMount> {
     this.#root.session();
@@ -53,10 +58,11 @@ export class Archives {
   }
 
   /**
-   * Gives back one use of a mounted archive, given by its path or by that of its root file system; the last one unmounts it and
-   * removes what was written in it. Resolves with the uses left.
-   * @throws {@link LayerstackError} ERR_CONTAINER_MOUNTED while files in it are in use, unless forced; ERR_INVALID_ARGUMENT where
-   *   several images of the archive are mounted; ERR_PATH_NOT_FOUND, ERR_STORE_READ_ONLY.
+   * Gives back one use of a mounted archive, given by its path or by that of its root file system; the last
+   * one unmounts it and removes what was written in it. Resolves with the uses left.
+   * @throws {@link LayerstackError} ERR_CONTAINER_MOUNTED while files in it are in use, unless forced;
+   *   ERR_INVALID_ARGUMENT where several images of the archive are mounted; ERR_PATH_NOT_FOUND,
+   *   ERR_STORE_READ_ONLY.
    */
   async unmount(path: string, options: UnmountArchiveOptions = {}): Promise<number> {
     this.#root.session();
@@ -89,12 +95,15 @@ export class Archives {
 }
 
 /**
- * Mounts the image of an archive as a writable root file system, without a store and without unpacking it: the kernel reads the files
- * from the archive, which must not change meanwhile. Closing it, or the end of an `await using` block, leaves nothing. Needs root.
- * @param path a docker-archive, an OCI archive or an OCI layout folder; what is compressed in it is inflated once
- * @throws {@link LayerstackError} ERR_ARCHIVE_CHANGED where the archive changes meanwhile; ERR_IMAGE_NOT_FOUND, ERR_PLATFORM_NOT_FOUND,
- *   ERR_INVALID_ARGUMENT; ERR_ARCHIVE_INVALID, ERR_MANIFEST_INVALID, ERR_CONFIG_INVALID, ERR_LAYER_INVALID and their like;
- *   ERR_DIGEST_MISMATCH, ERR_LIMIT_EXCEEDED, ERR_NO_SPACE, ERR_UNSUPPORTED, ERR_NOT_ROOT, ERR_STORE_UNSAFE, ERR_ABORTED.
+ * Mounts the image of an archive as a writable root file system, without a store and without unpacking it:
+ * the kernel reads the files from the archive, which must not change meanwhile. Closing it, or the end of
+ * an `await using` block, leaves nothing. Needs root.
+ * @param path a docker-archive, an OCI archive or an OCI layout folder; what is compressed in it is
+ *   inflated once
+ * @throws {@link LayerstackError} ERR_ARCHIVE_CHANGED where the archive changes meanwhile;
+ *   ERR_IMAGE_NOT_FOUND, ERR_PLATFORM_NOT_FOUND, ERR_INVALID_ARGUMENT; ERR_ARCHIVE_INVALID,
+ *   ERR_MANIFEST_INVALID, ERR_CONFIG_INVALID, ERR_LAYER_INVALID and their like; ERR_DIGEST_MISMATCH,
+ *   ERR_LIMIT_EXCEEDED, ERR_NO_SPACE, ERR_UNSUPPORTED, ERR_NOT_ROOT, ERR_STORE_UNSAFE, ERR_ABORTED.
  * @example
  * ```ts
  * await using root = await openArchive('app.tar');

@@ -1,7 +1,9 @@
 /**
- * A container's root file system as Docker's archive API shows it (HEAD, GET and PUT of `containers/{id}/archive`; moby/moby:
- * daemon/archive.go): stat of a path, a path as a tar, a tar into a directory. `cp` is made of these (copy.ts). The container
- * is mounted meanwhile, unless it is already; of its volumes the mount points are there, as in docker.
+ * Implements Docker's archive API on a container's root file system (HEAD, GET and PUT of
+ * `containers/{id}/archive`; moby/moby: daemon/archive.go): it returns the stat of a path, packs a path as a
+ * tar, and extracts a tar into a directory. `cp` builds on these (copy.ts). The container is mounted during
+ * the operation, unless it is mounted already. As in docker, the mount points of its volumes exist, but the
+ * volumes are not mounted.
  */
 import type { Readable } from 'node:stream';
 import { LayerstackError } from '../core/errors.ts';
@@ -18,32 +20,35 @@ import { resolveUser } from './user.ts';
 import { readUserDatabase } from './user-database.ts';
 import { makeMountPoints } from './volumes.ts';
 
-/** The largest file that ext4 takes. A tar whose holes make more of it is meant to do harm. */
+/** The largest file that ext4 can hold. A tar that expands to more, by holes, is an attack. */
 const MAX_TAR_BYTES = 16 * 1024 ** 4;
 
 export interface ArchiveOptions {
   readonly signal?: AbortSignal | undefined;
-  /** Told of what could not be copied: sockets, extended attributes that may not be set. */
+  /** Receives a warning for each thing that could not be copied: sockets, forbidden extended attributes. */
   readonly onProgress?: OnProgress | undefined;
 }
 
 export interface PutArchiveOptions extends ArchiveOptions {
-  /** A directory and something else do not replace each other. Default false. */
+  /** Refuses to replace a directory by another kind of file, or the reverse. Default false. */
   readonly noOverwriteDirNonDir?: boolean | undefined;
-  /** Everything belongs to the container's user, where its config names one, instead of whom the tar says. */
+  /** Gives all files to the container's user, if its config names one, and not to the owners in the tar. */
   readonly copyUIDGID?: boolean | undefined;
-  /** Uncompressed bytes of the tar, holes of sparse files included. Default 16 TiB. */
+  /** The limit of the tar's uncompressed bytes, holes of sparse files included. Default 16 TiB. */
   readonly maxBytes?: number | undefined;
 }
 
-/** A path of a container, and the tar of it. */
+/** A path of a container, with its tar. */
 export interface PathArchive {
   readonly stat: PathStat;
-  /** Its top entry is called as the path's last component. Read it or destroy it: the container is mounted meanwhile. */
+  /**
+   * The top entry has the name of the path's last component. The caller reads or destroys the stream: until
+   * then, the container is mounted.
+   */
   readonly tar: Readable;
 }
 
-/** A root file system that is mounted for as long as this is not disposed. */
+/** A root file system that is mounted until this is disposed. */
 export interface OpenRootfs extends AsyncDisposable {
   readonly path: string;
   readonly tree: FileTree;
@@ -59,9 +64,10 @@ export class ContainerArchive {
   }
 
   /**
-   * What is at a path, without following a link at its end (unless it ends in `/`).
-   * @throws {@link LayerstackError} ERR_PATH_NOT_FOUND; ERR_PATH_TYPE for a file with a `/` behind it; ERR_STORE_READ_ONLY
-   *   where the container is not mounted and the store is open read-only.
+   * Returns the stat of a path. It does not follow a link at the end of the path, unless the path ends in
+   * `/`.
+   * @throws {@link LayerstackError} ERR_PATH_NOT_FOUND; ERR_PATH_TYPE for the path of a file that ends in
+   *   `/`; ERR_STORE_READ_ONLY when the container is not mounted and the store is open read-only.
    */
   async statPath(container: Container, path: string, { signal }: ArchiveOptions = {}): Promise<PathStat> {
     await using rootfs = await this.open(container, { write: false, signal });
@@ -69,9 +75,10 @@ export class ContainerArchive {
   }
 
   /**
-   * The tar of a path, resolved as {@link statPath} does; of a directory with all that is in it, but not what is
-   * mounted there.
-   * @throws {@link LayerstackError} as {@link statPath}; ERR_UPPER_CHANGED (by the stream) where a file shrank meanwhile.
+   * Returns the tar of a path, resolved as in {@link statPath}. The tar of a directory has all its content,
+   * but not the content of mounts in it.
+   * @throws {@link LayerstackError} the errors of {@link statPath}; ERR_UPPER_CHANGED (by the stream) when a
+   *   file shrank while it was read.
    */
   async getArchive(
     container: Container,
@@ -95,12 +102,13 @@ export class ContainerArchive {
   }
 
   /**
-   * Extracts a tar, plain or compressed by gzip or zstd, into a directory of the container; links on the way are followed
-   * inside it. Not synced, as nothing that a container writes is. After an error what was extracted stays.
-   * @throws {@link LayerstackError} ERR_PATH_NOT_FOUND; ERR_PATH_TYPE where the path is no directory, or with
-   *   `noOverwriteDirNonDir`; ERR_ARCHIVE_INVALID or ERR_ARCHIVE_TRUNCATED (`member`), ERR_LIMIT_EXCEEDED,
-   *   ERR_COMPRESSION_UNSUPPORTED, ERR_USER_NOT_FOUND,
-   *   ERR_CONTAINER_MOUNTED where it is mounted read-only, ERR_STORE_READ_ONLY, ERR_ABORTED; system errors.
+   * Extracts a tar, plain or compressed by gzip or zstd, into a directory of the container. Links in the path
+   * are followed inside the container. Not synced: writes into containers never are. After an error, the
+   * extracted files stay.
+   * @throws {@link LayerstackError} ERR_PATH_NOT_FOUND; ERR_PATH_TYPE when the path is not a directory, or
+   *   for `noOverwriteDirNonDir`; ERR_ARCHIVE_INVALID or ERR_ARCHIVE_TRUNCATED (`member`),
+   *   ERR_LIMIT_EXCEEDED, ERR_COMPRESSION_UNSUPPORTED, ERR_USER_NOT_FOUND, ERR_CONTAINER_MOUNTED when the
+   *   container is mounted read-only, ERR_STORE_READ_ONLY, ERR_ABORTED; system errors.
    */
   async putArchive(
     container: Container,
@@ -121,7 +129,9 @@ export class ContainerArchive {
     });
   }
 
-  /** Mounts the container for a while. A store that is open read-only can use only a mount that is there. */
+  /**
+   * Mounts the container for one operation. A store that is open read-only can only use an existing mount.
+   */
   async open(
     container: Container,
     { write, signal }: { readonly write: boolean; readonly signal?: AbortSignal | undefined },
@@ -132,7 +142,7 @@ export class ContainerArchive {
     const tree = (path: string): FileTree => new FileTree(path, `${container.name}:`);
     if (mounted && !write && this.#root.readOnly)
       return { path: mounted.path, tree: tree(mounted.path), [Symbol.asyncDispose]: () => Promise.resolve() };
-    // Where nothing is mounted a writable mount, also for reading: a read-only one would keep others from writing.
+    // A new mount is writable, also for reading: a read-only one would keep other operations from writing.
     const readOnly = !write && mounted !== undefined;
     const mount = await this.#rwLayers.mountForOperation(layer, { readOnly, signal });
     try {
@@ -148,7 +158,7 @@ export class ContainerArchive {
     };
   }
 
-  /** The container's user, by its own passwd and not, as in dockerd, the host's. */
+  /** Looks up the container's user in the container's passwd. dockerd uses the host's. */
   async ownerFor(
     container: Container,
     rootfs: OpenRootfs,

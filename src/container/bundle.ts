@@ -1,7 +1,8 @@
 /**
- * An OCI bundle for runc, crun and the like: `<dir>/config.json`, whose `root.path` is the container's mounted root
- * file system (the specification lets it be absolute, so nothing is copied), and beside it the files that are bound over
- * /etc/{hostname,hosts,resolv.conf}. The user of the config is looked up in that root file system, which must therefore be mounted.
+ * Writes an OCI bundle for runc, crun and other runtimes: `<dir>/config.json`, and beside it the files that
+ * are bound over /etc/{hostname,hosts,resolv.conf}. `root.path` is the container's mounted root file system.
+ * It may be absolute by the specification, so nothing is copied. The config's user is looked up in the root
+ * file system, so it must be mounted.
  */
 import { randomBytes } from 'node:crypto';
 import { rename, rm, writeFile } from 'node:fs/promises';
@@ -31,14 +32,20 @@ import { imageVolumes, namedVolumes } from './volumes.ts';
 export interface BundleOptions {
   /** Replaces the container's Cmd, as `docker run IMAGE COMMAND` does. */
   readonly command?: readonly string[] | undefined;
-  /** Replaces the container's Entrypoint, and drops its Cmd. Empty, or one empty word: no entrypoint. */
+  /**
+   * Replaces the container's Entrypoint, and drops its Cmd. An empty list, or one empty word, means no
+   * entrypoint.
+   */
   readonly entrypoint?: readonly string[] | undefined;
   /** Replaces the container's `User`. */
   readonly user?: string | undefined;
   readonly workingDir?: string | undefined;
   /** `NAME=value`, added to the container's. */
   readonly env?: readonly string[] | undefined;
-  /** `root.readonly`: the runtime makes the root file system read-only. Default: as it is mounted, or as the container's host config has it. */
+  /**
+   * `root.readonly`: the runtime makes the root file system read-only. Default: true if it is mounted
+   * read-only, or if the container's host config says so.
+   */
   readonly readOnly?: boolean | undefined;
 }
 
@@ -46,19 +53,24 @@ export interface Bundle {
   /** Absolute path of the bundle: `runc run --bundle <path> <id>`. */
   readonly path: string;
   readonly spec: RuntimeSpec;
-  /** Volumes of the image that nothing is mounted for: the root, /proc, /sys, /dev; or missing in a read-only root. */
+  /**
+   * The image's volumes that are not mounted: the root, /proc, /sys, /dev, and paths missing in a read-only
+   * root.
+   */
   readonly leftOut: readonly string[];
-  /** What of the container's host config became what of `config.json`. */
+  /** Which key of the container's host config set which key of `config.json`. */
   readonly mapped: readonly Mapping[];
   /** Keys of the container's host config that are not honoured. */
   readonly unsupported: readonly Unsupported[];
 }
 
 /**
- * Writes the bundle of a mounted container to `directory`, made when missing; an older `config.json` is replaced.
+ * Writes the bundle of a mounted container to `directory`. Makes the directory if it is missing, and replaces
+ * an older `config.json`.
  * @throws {@link LayerstackError} ERR_USER_NOT_FOUND when the user or a group is not in the root file system,
- *   ERR_CONFIG_INVALID when there is no command to run, ERR_PATH_NOT_FOUND and ERR_PATH_TYPE for devices and directories of the
- *   host that the host config names, ERR_STORE_CORRUPT for a broken host config; what {@link imageVolumes} throws.
+ *   ERR_CONFIG_INVALID when the config has no command, ERR_PATH_NOT_FOUND and ERR_PATH_TYPE for the host's
+ *   devices and directories that the host config names, ERR_STORE_CORRUPT for a broken host config; the
+ *   errors of {@link imageVolumes}.
  */
 export async function writeBundle(
   root: Root,
@@ -128,7 +140,9 @@ async function runtimeMachine(
   };
 }
 
-/** JSON for people; numbers that JavaScript's cannot hold are whole (a limit of none has 64 ones). */
+/**
+ * Returns indented JSON. Integers beyond JavaScript's are exact: the value for "no limit" has 64 one bits.
+ */
 function documentText(spec: RuntimeSpec): string {
   const mark = randomBytes(16).toString('hex');
   const text = JSON.stringify(
@@ -139,14 +153,17 @@ function documentText(spec: RuntimeSpec): string {
   return `${text.replaceAll(new RegExp(`"${mark}(-?\\d+)"`, 'g'), '$1')}\n`;
 }
 
-/** Under new names first: the directory may be another user's, who must not choose where root writes. */
+/**
+ * Writes the files under new names, then renames them. The directory may belong to another user, who must not
+ * redirect the writes of root by links.
+ */
 async function replaceFiles(
   root: Root,
   directory: string,
   files: readonly { readonly name: string; readonly text: string }[],
 ): Promise<void> {
   const prefix = join(directory, `.tmp-${randomBytes(6).toString('hex')}-`);
-  // A store that is open read-only has no session; its mount is somebody else's.
+  // A store that is open read-only has no session; another process has made its mount.
   await using _marked = root.readOnly ? undefined : await root.session().temporary(prefix);
   try {
     for (const { name, text } of files) await writeFile(prefix + name, text, { flag: 'wx', mode: 0o644 });

@@ -1,9 +1,8 @@
 /**
  * Checks containers (docs/docker-overlay2-store.md, "Failure modes a better store should detect and repair").
  * Each has its config, its entry in layerdb's mounts, its layers and a stack that can be mounted
- * (rwlayer/check.ts). Nothing keeps layers for a container that is gone, and no mount point is left of a
- * mount that is gone. A repair never touches the content of a container, also where the container cannot be
- * used.
+ * (rwlayer/check.ts). No entry keeps layers for a removed container, and no mount point remains of an ended
+ * mount. A repair never touches the content of a container, even if the container is unusable.
  */
 import { throwIfAborted } from '../core/abort.ts';
 import { isDigest, isHex64 } from '../core/digest.ts';
@@ -43,7 +42,10 @@ export async function* checkContainers(
   yield* checkNameIndex(root);
 }
 
-/** Of the documents those that dockerd cannot decode: it then has no such container, or does not start. */
+/**
+ * Finds the documents that dockerd cannot decode. Because of them, it does not list the container, or does
+ * not start.
+ */
 function checkDocuments(layout: Layout, id: string): Problem[] {
   return CONTAINER_FILES.flatMap((name) => {
     const path = layout.container(id, name);

@@ -1,8 +1,8 @@
 /**
- * The changes in an RW layer as an image: the tar of its upper is applied to a new layer directory while it
- * is made, which gives DiffID, tar-split and content in one pass, and the config gets one step of history.
- * The RW layer is read where it is, mounted or not. What is written meanwhile may be in the image in part; a
- * file that shrinks is ERR_UPPER_CHANGED. Mirrors `moby/moby: daemon/commit.go` at v20.10.
+ * Makes an image from the changes in an RW layer. The tar of its upper is extracted into a new layer
+ * directory while it is packed, which gives DiffID, tar-split and content in one pass. The config gets one
+ * step of history. The RW layer is read in place, mounted or not. A concurrent write may be in the image in
+ * part; a file that shrinks is ERR_UPPER_CHANGED. Mirrors `moby/moby: daemon/commit.go` at v20.10.
  */
 import { throwIfAborted } from '../core/abort.ts';
 import { EMPTY_LAYER_DIFF_ID, type ImageID } from '../core/digest.ts';
@@ -25,25 +25,30 @@ import { mergeConfigs } from './config.ts';
 import { rwLayerOf, type Container } from './record.ts';
 
 export interface CommitOptions {
-  /** Who made the image, e.g. `A <a@example.org>`. */
+  /** The author of the image, e.g. `A <a@example.org>`. */
   readonly author?: string | undefined;
   readonly message?: string | undefined;
-  /** What the image runs with, in place of the container's config; what it leaves open is the container's. */
+  /**
+   * The image's config. Members that it leaves unset come from the container's config, which is also the
+   * default.
+   */
   readonly config?: ContainerConfig | undefined;
   /** Dockerfile instructions, e.g. `CMD ["sh"]`, applied to the config; see dockerfile/instructions.ts. */
   readonly changes?: readonly string[] | undefined;
-  /** Seconds since 1970: the image's date, and the latest one in its layer, for the same bytes every time. */
+  /**
+   * Seconds since 1970: the image's date, and the latest time in its layer. It makes the bytes reproducible.
+   */
   readonly sourceDateEpoch?: number | undefined;
   readonly signal?: AbortSignal | undefined;
   readonly onProgress?: OnProgress | undefined;
 }
 
-/** What an image is made of: an RW layer, and what is known of how it came to be. */
+/** The source of an image: an RW layer, its parent image and its config. */
 export interface CommitSource {
   readonly layer: RwLayer;
-  /** The image below; undefined where there is none. */
+  /** The image below; undefined without one. */
   readonly imageId: ImageID | undefined;
-  /** What the RW layer was written with. */
+  /** The config of the container or build step that wrote the RW layer. */
   readonly config: ContainerConfig;
 }
 
@@ -53,7 +58,7 @@ export interface CommitStores {
   readonly images: ImageStore;
 }
 
-/** {@link commitLayer} for a container. */
+/** Does {@link commitLayer} for a container. */
 export function commit(
   stores: CommitStores,
   container: Container,
@@ -65,12 +70,13 @@ export function commit(
 }
 
 /**
- * The new image is in the store, durably, contents included; with `reference`, this names it. Where nothing
- * was changed the image has no new layer. After an error the store is as it was.
+ * Adds the image of an RW layer to the store, and gives it the name `reference`, if any. The image and its
+ * contents are durable on return. An RW layer without changes adds no layer to the image. An error leaves the
+ * store unchanged.
  * @throws {@link LayerstackError} ERR_INVALID_ARGUMENT for a malformed change; ERR_IMAGE_NOT_FOUND;
- *   ERR_CONTAINER_NOT_FOUND where the RW layer is removed meanwhile; ERR_UPPER_CHANGED,
- *   ERR_UPPER_UNSUPPORTED; ERR_LIMIT_EXCEEDED for a file of more holes than a tar can say; ERR_LAYER_DEPTH;
- *   ERR_NO_SPACE; ERR_ABORTED; ERR_STORE_READ_ONLY.
+ *   ERR_CONTAINER_NOT_FOUND when the RW layer is removed meanwhile; ERR_UPPER_CHANGED, ERR_UPPER_UNSUPPORTED;
+ *   ERR_LIMIT_EXCEEDED for a file with more holes than a tar can describe; ERR_LAYER_DEPTH; ERR_NO_SPACE;
+ *   ERR_ABORTED; ERR_STORE_READ_ONLY.
  */
 export async function commitLayer(
   { root, layers, images }: CommitStores,
@@ -98,8 +104,8 @@ export async function commitLayer(
     throw isSystemError(error, 'ENOENT') && !hasDirectory(directory) ? removed(layer, error) : error;
   });
   try {
-    // A removal takes the directory away before it deletes anything in it: what is there still was read
-    // whole.
+    // A removal renames the directory before it deletes anything in it. So a directory that still exists was
+    // read completely.
     if (!hasDirectory(directory)) throw removed(layer);
     for (const warning of staged.applied.warnings) onProgress?.({ type: 'warning', ...warning });
     const unchanged = staged.diffId === EMPTY_LAYER_DIFF_ID;

@@ -1,35 +1,39 @@
 /**
- * What a container runs with: the image's config with the caller's changes, merged by `docker create`'s rules
- * (moby/moby: runconfig merge in daemon/commit.go): a new entrypoint drops the image's command, environment and labels
- * are merged by key, everything else is replaced.
+ * Merges the image's config and the caller's changes into a container's config, by the rules of `docker
+ * create` (moby/moby: runconfig merge in daemon/commit.go). A new entrypoint drops the image's command,
+ * environment and labels are merged by key, and everything else is replaced.
  */
 import { compareBytes } from '../core/bytes.ts';
 import { sortedKeys } from '../core/go-json.ts';
 import type { ImageConfig } from '../image/config.ts';
 import type { ContainerConfig, HealthConfig } from '../image/container-config.ts';
 
-/** What a caller can set; what is left out comes from the image. */
+/** The settings of a caller. Those that are left out come from the image. */
 export interface ContainerOverrides {
   /** Replaces the image's Cmd. */
   readonly command?: readonly string[] | undefined;
-  /** Replaces the image's Entrypoint, and drops its Cmd. Empty, or one empty word: no entrypoint. */
+  /**
+   * Replaces the image's Entrypoint, and drops its Cmd. An empty list, or one empty word, means no
+   * entrypoint.
+   */
   readonly entrypoint?: readonly string[] | undefined;
-  /** `NAME=value`; wins over the image's. */
+  /** `NAME=value`; overrides the image's. */
   readonly env?: readonly string[] | undefined;
   /** `name|uid[:group|gid]` */
   readonly user?: string | undefined;
   readonly workingDir?: string | undefined;
-  /** Default: the first 12 digits of the container's id; in the host's network the host's name. */
+  /** Default: the first 12 digits of the container's id; in the host's network, the host's name. */
   readonly hostname?: string | undefined;
   readonly domainname?: string | undefined;
-  /** Its process has a terminal. Default false. */
+  /** Whether the container's process has a terminal. Default false. */
   readonly tty?: boolean | undefined;
   readonly labels?: Readonly<Record<string, string>> | undefined;
 }
 
 /**
- * The config that docker's API was given for a container of an image: merged with the image's, as {@link containerConfig}.
- * @param hostname unless the caller gives one; empty: that of the container's id
+ * Returns the config that docker's API received for a container, merged with the image's as in {@link
+ * containerConfig}.
+ * @param hostname - the default for the host name; empty means the one made from the container's id
  */
 export function mergedConfig(
   hostname: string,
@@ -46,7 +50,7 @@ export function mergedConfig(
   };
 }
 
-/** A config with what it leaves open taken from another one, as dockerd merges them for `create` and `commit`. */
+/** Fills the unset members of a config from another one, as dockerd does for `create` and `commit`. */
 export function mergeConfigs(given: ContainerConfig, base: ContainerConfig): ContainerConfig {
   const has = (list: readonly string[] | null): list is readonly string[] => (list?.length ?? 0) > 0;
   const union = (
@@ -84,8 +88,8 @@ function mergeHealthcheck(given: HealthConfig | null, image: HealthConfig | null
 }
 
 /**
- * The config of a container made from an image that is called `imageName`.
- * @param hostname unless the caller gives one; empty: that of the container's id
+ * Returns the config of a container of the image with the name `imageName`.
+ * @param hostname - the default for the host name; empty means the one made from the container's id
  */
 export function containerConfig(
   hostname: string,
@@ -111,22 +115,25 @@ export function containerConfig(
   };
 }
 
-/** Of a caller's own settings those that can be wrong. */
+/** Returns those of the caller's settings that need validation. */
 export function givenConfig({ env, workingDir = '' }: ContainerOverrides): Partial<ContainerConfig> {
   return { Env: env ?? null, WorkingDir: workingDir };
 }
 
-/** Path and arguments of the container's process; empty where nobody named any. */
+/** Returns path and arguments of the container's process; empty when neither image nor caller names any. */
 export function commandOf(config: Pick<ContainerConfig, 'Entrypoint' | 'Cmd'>): string[] {
   return [...(entrypointOf(config) ?? []), ...(config.Cmd ?? [])];
 }
 
-/** One empty word, of `--entrypoint ""` or `ENTRYPOINT [""]`, is no entrypoint at all. */
+/**
+ * Returns the entrypoint. One empty word, from `--entrypoint ""` or `ENTRYPOINT [""]`, means that it is
+ * unset.
+ */
 function entrypointOf({ Entrypoint: words }: Pick<ContainerConfig, 'Entrypoint'>): readonly string[] | null {
   return words?.length === 1 && words[0] === '' ? null : orNull(words);
 }
 
-/** The caller's variables first, then those of the image that they do not replace: Docker's order. */
+/** Returns the caller's variables, then the image's that they do not replace. This is Docker's order. */
 function mergeEnvironment(own: readonly string[], image: readonly string[]): string[] {
   const key = (entry: string) => entry.split('=', 1)[0];
   const set = new Set(own.map(key));

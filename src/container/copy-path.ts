@@ -1,24 +1,24 @@
 /**
- * Docker's rules for the paths of `cp` (moby/moby: pkg/archive/copy.go). A path that ends in `/` asserts a directory,
- * one that ends in `/.` means the content of a directory; both are kept when a path is cleaned, and both make the
- * kernel follow a link in front of them.
+ * Docker's rules for the paths of `cp` (moby/moby: pkg/archive/copy.go). A path that ends in `/` asserts a
+ * directory, and a path that ends in `/.` means the content of a directory. Cleaning a path keeps both
+ * endings. Both make the kernel follow a link before them.
  */
 import { posix } from 'node:path';
 import { LayerstackError } from '../core/errors.ts';
 
-/** The path without `.`, `..` and double slashes, as Go's filepath.Clean. */
+/** Returns the path without `.`, `..` and double slashes, as Go's filepath.Clean does. */
 function clean(path: string): string {
   const normal = posix.normalize(path);
   return normal.length > 1 && normal.endsWith('/') ? normal.slice(0, -1) : normal;
 }
 
-/** As Go's filepath.Base: `/` for the root, `.` for nothing. */
+/** Returns what Go's filepath.Base does: `/` for the root, `.` for an empty path. */
 export function baseName(path: string): string {
   if (path === '') return '.';
   return posix.basename(path) || '/';
 }
 
-/** Whether the path means the content of a directory: it ends in `/.`, or is `.`. */
+/** Returns whether the path means the content of a directory: it ends in `/.`, or is `.`. */
 export function meansContent(path: string): boolean {
   return baseName(path) === '.';
 }
@@ -27,48 +27,48 @@ function assertsDirectory(path: string): boolean {
   return path.endsWith('/') || meansContent(path);
 }
 
-/** `cleaned` with the `/` or `/.` that `original` ends in. */
+/** Returns `cleaned` with the ending `/` or `/.` of `original`. */
 export function keepEnding(cleaned: string, original: string): string {
   if (meansContent(original) && !meansContent(cleaned))
     return cleaned.endsWith('/') ? `${cleaned}.` : `${cleaned}/.`;
   return original.endsWith('/') && !cleaned.endsWith('/') ? `${cleaned}/` : cleaned;
 }
 
-/** A path of a container as an absolute one, cleaned by text before any link is followed. */
+/** Returns a path of a container as an absolute one. It is cleaned as text, before any link is followed. */
 export function containerPath(path: string): string {
   return keepEnding(clean(`/${path}`), path);
 }
 
-/** The directory that holds the path's last component, and that component. */
+/** Splits a path into the directory of its last component, and that component. */
 export function splitPath(path: string): { readonly directory: string; readonly base: string } {
   const kept = meansContent(path) ? `${clean(path)}/.` : clean(path);
   return { directory: posix.dirname(kept), base: baseName(kept) };
 }
 
-/** What is copied. */
+/** The source of a copy. */
 export interface CopySource {
-  /** What its top entry is called; `.` where only the content is meant. */
+  /** The name of its top entry; `.` when only the content is meant. */
   readonly name: string;
   readonly isDirectory: boolean;
 }
 
-/** Where it goes. */
+/** The destination of a copy. */
 export interface CopyDestination {
-  /** Absolute; links resolved where they were the last component. */
+  /** Absolute. A link as the last component has been resolved. */
   readonly path: string;
   readonly kind: 'missing' | 'directory' | 'other';
 }
 
-/** Where a tar is to be extracted, and what its top entry is to be called. */
+/** The directory to extract a tar into, and the name for its top entry. */
 export interface CopyPlan {
   readonly directory: string;
   readonly name: string;
 }
 
 /**
- * How to get `source` to `destination`: into it where it is a directory, else in its place.
- * @throws {@link LayerstackError} ERR_PATH_TYPE for a directory onto something else, or for a file where the
- *   destination's `/` asks for a directory that is not there.
+ * Plans a copy of `source` to `destination`: into it if it is a directory, else in its place.
+ * @throws {@link LayerstackError} ERR_PATH_TYPE for a directory onto another kind of file, and for a file
+ *   whose destination ends in `/` but does not exist.
  */
 export function planCopy(source: CopySource, destination: CopyDestination): CopyPlan {
   const { path, kind } = destination;

@@ -1,7 +1,7 @@
 /**
- * `docker cp`: files and directories between a container and the host, by Docker's rules (copy-path.ts). What comes
- * out of a container belongs to the caller and has no set-id bits, unless owners are kept: a program of the
- * container's must not become one of the host's root.
+ * Implements `docker cp`: copies files and directories between a container and the host, by Docker's rules
+ * (copy-path.ts). Files from a container belong to the caller and have no set-id bits, unless owners are
+ * kept: a program of the container must not run as root on the host.
  */
 import { lstat, readlink, realpath, stat as statFollowing } from 'node:fs/promises';
 import { posix, resolve } from 'node:path';
@@ -21,23 +21,27 @@ import { hasMode, type PathStat } from './path-stat.ts';
 import type { Container } from './record.ts';
 
 export interface CopyOptions extends ArchiveOptions {
-  /** Copies what a link at the end of the source leads to, under the link's name. Default false. */
+  /** Copies the target of a link at the end of the source, under the link's name. Default false. */
   readonly followLink?: boolean | undefined;
   /**
-   * Into a container: everything belongs to its user, where its config names one. Out of it: owners and set-id bits are
-   * kept. Default false.
+   * Into a container: gives all files to its user, if its config names one. Out of a container: keeps owners
+   * and set-id bits. Default false.
    */
   readonly archive?: boolean | undefined;
-  /** Of a tar that goes in: uncompressed bytes, holes of sparse files included. Default 16 TiB. */
+  /**
+   * For a tar into a container: the limit of its uncompressed bytes, holes of sparse files included. Default
+   * 16 TiB.
+   */
   readonly maxBytes?: number | undefined;
 }
 
-/** As docker's client. */
+/** The limit of docker's client. */
 const MAX_LINKS = 10;
 
 /**
- * The tar of a path of a container. With `followLink` its top entry is called as what the link leads to, as in docker.
- * @throws {@link LayerstackError} as {@link ContainerArchive.getArchive}.
+ * Returns the tar of a path of a container. With `followLink`, its top entry has the name of the link's
+ * target, as in docker.
+ * @throws {@link LayerstackError} the errors of {@link ContainerArchive.getArchive}.
  */
 export async function packOut(
   archive: ContainerArchive,
@@ -53,8 +57,9 @@ export async function packOut(
 
 /**
  * Copies a path of a container to the host.
- * @throws {@link LayerstackError} ERR_PATH_NOT_FOUND for the source or the directory above the destination, ERR_PATH_TYPE as
- *   {@link planCopy}, and where a directory and something else would replace each other.
+ * @throws {@link LayerstackError} ERR_PATH_NOT_FOUND for the source or the directory above the destination,
+ *   ERR_PATH_TYPE as in {@link planCopy}, and when a directory would replace another kind of file, or the
+ *   reverse.
  */
 export async function copyOut(
   archive: ContainerArchive,
@@ -86,7 +91,7 @@ export async function copyOut(
 
 /**
  * Copies a path of the host, or a tar, into a container. A tar needs an existing directory.
- * @throws {@link LayerstackError} as {@link copyOut} and {@link ContainerArchive.putArchive}.
+ * @throws {@link LayerstackError} the errors of {@link copyOut} and {@link ContainerArchive.putArchive}.
  */
 export async function copyIn(
   archive: ContainerArchive,
@@ -116,13 +121,13 @@ export async function copyIn(
   await archive.putArchive(container, plan.directory, tar, { ...put, maxBytes: Infinity });
 }
 
-/** Waits until the stream has given free what it reads from: its mount can go then. */
+/** Waits until the stream has closed its files, so that the mount can be released. */
 async function close(tar: Readable): Promise<void> {
   tar.on('error', () => undefined).destroy();
   if (!tar.closed) await new Promise((done) => tar.once('close', done));
 }
 
-/** The path to copy from, with the link at its end followed where that is asked for. */
+/** Returns the path to copy from. Follows a link at its end if `followLink` is set. */
 async function locate(
   rootfs: OpenRootfs,
   source: string,
@@ -137,10 +142,10 @@ async function locate(
   return { at, stat: target };
 }
 
-/** The destination in a container; a link at its end is followed, also to where nothing is. */
+/** Returns the destination in a container. Follows a link at its end, even to a missing target. */
 async function containerTarget(rootfs: OpenRootfs, destination: string): Promise<CopyDestination> {
   let path = containerPath(destination);
-  // What cannot be reached is missing; extracting says why.
+  // A path that cannot be reached counts as missing. The extraction reports the reason.
   const find = () => rootfs.tree.stat(path).catch(() => undefined);
   let stat = await find();
   if (stat && hasMode(stat.mode, 'symlink')) {
@@ -152,7 +157,7 @@ async function containerTarget(rootfs: OpenRootfs, destination: string): Promise
   return { path, kind: hasMode(stat.mode, 'directory') ? 'directory' : 'other' };
 }
 
-/** The destination on the host; a link at its end is followed, also to where nothing is. */
+/** Returns the destination on the host. Follows a link at its end, even to a missing target. */
 async function hostTarget(destination: string): Promise<CopyDestination> {
   let path = keepEnding(resolve(destination), destination);
   for (let links = 0; links <= MAX_LINKS; ++links) {
@@ -184,7 +189,7 @@ function isDevice(path: string): LayerstackError {
   return new LayerstackError('ERR_PATH_TYPE', `${path} is a device: name a directory or a file`, { path });
 }
 
-/** What `work` says about a path of the host, which must exist. */
+/** Returns the result of `work` on a path of the host, with clear errors when the path does not exist. */
 async function hostPath<T>(path: string, work: Promise<T>): Promise<T> {
   try {
     return await work;

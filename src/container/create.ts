@@ -1,9 +1,9 @@
 /**
- * Making a container: one native batch that claims the name, makes everything, and ends with the rename that
- * makes it a container. Until then the session's markers name everything, so that what a crash leaves is
- * removed by the next writer; what a failure leaves is removed here. The name is claimed by the first step,
- * under a lock, so of two that want it one gets it. Who asks for a durable one waits for the disk twice: for
- * what the container consists of before the rename, and for the rename.
+ * Makes a container by one native batch. The batch claims the name, makes all files, and ends with the rename
+ * that makes the container exist. Until then, the session's markers name all parts: after a crash the next
+ * writer removes them, and after a failure they are removed here. The first step claims the name, under a
+ * lock, so only one of two callers gets it. A durable creation waits for the disk twice: for the container's
+ * files before the rename, and for the rename.
  */
 import { hostname } from 'node:os';
 import { topChainId, type ChainID, type ImageID } from '../core/digest.ts';
@@ -40,50 +40,50 @@ import { cleanPath } from './validate-mounts.ts';
 import { namedVolumes } from './volumes.ts';
 
 export interface CreateOptions extends ContainerOverrides {
-  /** Default: one in Docker's form, e.g. `vaulted_granite`. */
+  /** Default: a generated name in Docker's form, e.g. `vaulted_granite`. */
   readonly name?: string | undefined;
-  /** What the image is called in listings; default its id. */
+  /** The image's name in listings. Default: its id. */
   readonly imageName?: string | undefined;
   /**
-   * All of it in docker's terms, merged with the image's config by docker's rules, instead of the single
-   * overrides.
+   * A whole config in docker's form, merged with the image's config by docker's rules. It takes the place of
+   * the single overrides.
    */
   readonly config?: ContainerConfig | undefined;
   /**
-   * How the container shall be run, in docker's terms: `bundle` carries it into the runtime's configuration.
-   * It is kept in `hostconfig.json`, for dockerd too. Of networks `host` and those that somebody has made are
-   * kept: layerstack makes none.
+   * The settings for a runtime, in docker's form. `bundle` carries them into the runtime's configuration.
+   * They are kept in `hostconfig.json`, where dockerd reads them too. Of its networks, only `host` and those
+   * that clients have made are kept: layerstack makes none.
    */
   readonly hostConfig?: HostConfig | undefined;
-  /** How the container shall be in the networks that it is to be in. */
+  /** The container's settings in each network that it will join. */
   readonly endpoints?: Endpoints | undefined;
   /**
-   * It resolves when the container is on disk, and a power cut leaves a container or nothing; without it, a
-   * container that a power cut takes was empty. Containers that are made at once share the syncs. Default
-   * false.
+   * Resolves only when the container is on disk: a power cut leaves a whole container or nothing. Without it,
+   * a power cut may lose the container, but only an empty one. Containers that are made at the same time
+   * share the syncs. Default false.
    */
   readonly durable?: boolean | undefined;
-  /** Keys of the host config that no bundle can carry are kept, and not refused. Default false. */
+  /** Accepts and keeps keys of the host config that a bundle cannot carry. Default false. */
   readonly ignoreUnsupported?: boolean | undefined;
-  /** Is called for each key that is ignored. */
+  /** Called for each ignored key. */
   readonly onUnsupported?: ((unsupported: Unsupported) => void) | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
-/** Images whose config is kept in memory: a few KB each. */
+/** The number of image configs kept in memory, a few KB each. */
 const REMEMBERED = 64;
 const TEMPORARY = '.tmp-config.v2.json';
 
 interface KnownImage {
   readonly image: ImageConfig;
-  /** Its topmost layer; undefined where it has none. */
+  /** Its topmost layer; undefined without layers. */
   readonly parent: ChainID | undefined;
 }
 
-/** What containers made alike have in common. */
+/** The parts that containers with the same settings share. */
 interface Draft {
   readonly image: ImageID;
-  /** {@link hostnameOf} is missing, unless a host name was given. */
+  /** The host name is empty if none was given; the plan sets it to {@link hostnameOf}. */
   readonly config: ContainerConfig;
   /** The content of `config.v2.json`. */
   readonly document: (identity: Identity) => string;
@@ -91,7 +91,7 @@ interface Draft {
   readonly hostDocument: string;
 }
 
-/** A container about to be made. */
+/** A container that is about to be made. */
 interface Plan extends Identity {
   readonly image: ImageID;
   readonly config: ContainerConfig;
@@ -106,7 +106,7 @@ export class ContainerCreator {
   readonly #rwLayers: RwLayerStore;
   readonly #names: NameIndex;
   readonly #known = new Map<ImageID, KnownImage>();
-  /** Of containers that are as their image says, by image and its name. */
+  /** The drafts of containers without settings of their own. Keys are the image and its name. */
   readonly #drafts = new Map<string, Draft>();
 
   constructor(root: Root, images: ImageStore, rwLayers: RwLayerStore, names: NameIndex) {
@@ -159,7 +159,8 @@ export class ContainerCreator {
   }
 
   /**
-   * The image's config. What an id means never changes, so a known one is only looked for, not read again.
+   * Returns the image's config. An id's content never changes, so a known image is only checked for
+   * existence.
    */
   async #image(id: ImageID): Promise<KnownImage> {
     const known = this.#known.get(id);
@@ -186,7 +187,7 @@ export class ContainerCreator {
         await session.during(markers, [...steps, this.#publishStep(plan)]);
       }
     } catch (error) {
-      // All names but the claimed one are random, so nothing is made yet.
+      // All other names are random, so the claim, the first step, has failed, and nothing is made yet.
       if (isSystemError(error, 'EEXIST') && error.dest === layout.at(claim.path)) {
         await session.unmark(markers);
         throw new NameTaken(plan.name);
@@ -197,8 +198,8 @@ export class ContainerCreator {
   }
 
   /**
-   * Everything of a container but its name and its config's: on one thread what is below it, on the other
-   * what it is.
+   * Returns the step that makes all of a container but its name and the final name of its config. One thread
+   * makes the init layer, and the other one the container.
    */
   #buildStep({ id, layer, documents }: Plan): BatchStep {
     const { layout } = this.#root;
@@ -212,7 +213,10 @@ export class ContainerCreator {
     return { op: 'together', first: init, second };
   }
 
-  /** Of the working directory: dockerd makes it, as root's, over the init layer; most images have it. */
+  /**
+   * Makes the working directory over the init layer, owned by root, as dockerd does. Most images already have
+   * it.
+   */
   #workingDirectorySteps({ config: { WorkingDir: path }, layer }: Plan): BatchStep[] {
     const { initId, mountId, lowers } = layer;
     if (path === '' || path === '/') return [];
@@ -222,7 +226,7 @@ export class ContainerCreator {
     ];
   }
 
-  /** A working directory that cannot be made is the caller's mistake. */
+  /** Turns the failure to make a working directory into an error about the caller's argument. */
   #buildError(error: unknown, { config: { WorkingDir: path } }: Plan): unknown {
     const { layout } = this.#root;
     if (
@@ -235,7 +239,7 @@ export class ContainerCreator {
     return spaceError(error, layout.root);
   }
 
-  /** The container is there from this step on. */
+  /** Returns the step that makes the container exist. */
   #publishStep({ id }: Plan): BatchStep {
     const { layout } = this.#root;
     return {
@@ -245,15 +249,15 @@ export class ContainerCreator {
     };
   }
 
-  /** Takes back what was made. What cannot be taken back stays marked for the next writer. */
+  /** Removes the parts that were made. If this fails, they stay marked for the next writer. */
   async #undo(session: Session, plan: Plan, markers: readonly Marker[]): Promise<void> {
     const { layout, log } = this.#root;
     try {
-      // Where it is there already, but could not be brought to disk: it goes in one step.
+      // The container may exist already, if only the sync failed. One step removes it.
       const config = layout.container(plan.id, 'config.v2.json');
       await session.mark(markers, [{ op: 'unlink', path: config, missing: true }]);
       await call(native.removeTree(layout.root, layout.container(plan.id)));
-      // The name may be another's: what failed may have failed before it was claimed.
+      // The name may belong to another container, if the failure came before the claim.
       const release = this.#names.releaseSteps(plan.name, plan.id);
       await this.#rwLayers.discard(plan.layer, markers, release);
     } catch (error) {
@@ -273,13 +277,13 @@ function write(path: string, data: string, mode: number): BatchStep {
   return { op: 'write', path, data, mode };
 }
 
-/** The claim of a name met another's. */
+/** The name is claimed already. */
 class NameTaken extends Error {}
 
-/** Options that say nothing about how the container runs. */
+/** Options that do not affect how the container runs. */
 const NEUTRAL: ReadonlySet<string> = new Set(['name', 'imageName', 'durable', 'signal']);
 
-/** Whether a caller leaves to the image all that an image can say. */
+/** Returns whether all settings come from the image. */
 function isAsImageSays(options: CreateOptions): boolean {
   return Object.entries(options).every(([key, value]) => value === undefined || NEUTRAL.has(key));
 }
@@ -293,7 +297,7 @@ function makeDraft(image: ImageConfig, options: CreateOptions, hostConfig: HostC
       : mergedConfig(host, image, { ...given, Image: imageName });
   const config = { ...merged, WorkingDir: cleanPath(merged.WorkingDir) };
   const document = configDocument({ image: image.id, config, hostConfig, endpoints });
-  // Whatever the identity is, dockerd can decode it.
+  // Checks the document with a sample identity: dockerd can decode every identity.
   const sample = document({ id: newOverlayId(), name: 'any', created: ZERO_TIME });
   readContainerFile('config.v2.json', Buffer.from(sample), {
     what: 'the config of the container',

@@ -1,6 +1,7 @@
 /**
- * Whether dockerd can decode what is in `containers/<id>`: one field of a wrong kind, and it does not know the container any
- * more. Both documents are read as Go reads them, before they are written and by fsck.
+ * Checks whether dockerd can decode the documents in `containers/<id>`. If one field has a wrong type,
+ * dockerd does not list the container. Both documents are read as Go reads them, before they are written and
+ * by fsck.
  */
 import { goJson } from '../core/go-json.ts';
 import { readGo, type GoType } from '../core/go-read.ts';
@@ -11,7 +12,7 @@ import type { HostConfig } from './documents.ts';
 /** Far above any real document. */
 const MAX_BYTES = 8 * 1024 * 1024;
 
-/** The documents by the names of their files. */
+/** The type of each document, by the name of its file. */
 const TYPES = { 'config.v2.json': CONTAINER, 'hostconfig.json': HOST_CONFIG } as const satisfies Record<
   string,
   GoType
@@ -22,7 +23,8 @@ export type ContainerFile = keyof typeof TYPES;
 export const CONTAINER_FILES = Object.keys(TYPES) as readonly ContainerFile[];
 
 /**
- * A host config as dockerd would decode it: fields by docker's names, without those that it does not know.
+ * Returns a host config as dockerd would decode it: fields have docker's names, and unknown fields are
+ * dropped.
  * @throws {@link LayerstackError} ERR_INVALID_ARGUMENT naming the field that dockerd cannot decode.
  */
 export function readHostConfig(given: HostConfig): HostConfig {
@@ -31,7 +33,8 @@ export function readHostConfig(given: HostConfig): HostConfig {
 }
 
 /**
- * Reads a document that is, or shall be, in `containers/<id>`. Like dockerd, only its first value.
+ * Reads a document that is in `containers/<id>`, or will be. Like dockerd, it reads only the first JSON
+ * value.
  * @throws {@link LayerstackError} `source.code` naming the field that dockerd cannot decode.
  */
 export function readContainerFile(
@@ -42,7 +45,10 @@ export function readContainerFile(
   return readGo(TYPES[name], firstValue(bytes), { ...source, maxBytes: MAX_BYTES });
 }
 
-/** What dockerd crashes on when it starts, though it can decode it: where the document, whose bytes these are, has nothing. */
+/**
+ * Returns the name of the field, or of the document, that is missing, and without which dockerd crashes at
+ * its start, though it can decode the document.
+ */
 export function missingIn(name: ContainerFile, bytes: Uint8Array, document: unknown): string | undefined {
   if (name === 'hostconfig.json') return /^\s*null\b/.test(Buffer.from(bytes).toString()) ? name : undefined;
   const { Config, State, MountPoints } = document as Record<
@@ -50,7 +56,7 @@ export function missingIn(name: ContainerFile, bytes: Uint8Array, document: unkn
     Record<string, unknown> | null | undefined
   >;
   if ((Config ?? null) === null) return 'Config';
-  // Of a State that is not mentioned dockerd makes one.
+  // dockerd makes a State if the field is absent, but not if it is null.
   if (State === null) return 'State';
   const point = Object.entries(MountPoints ?? {}).find(([, value]) => value === null);
   return point && `MountPoints[${JSON.stringify(point[0])}]`;

@@ -1,7 +1,7 @@
 /**
- * What dockerd decodes of a container, field by field: its host config, its networks and the whole of `config.v2.json`.
- * Docker's Go types of 20.10 and of 28 together, whose fields have the same types in both.
- * Mirrors `moby/moby: api/types/{container,mount,network}, container/{container,state}.go, volume/mounts/mounts.go`.
+ * Docker's Go types of a container: its host config, its networks and the whole of `config.v2.json`. They
+ * have the fields of both 20.10 and 28; common fields have the same type in both. Mirrors `moby/moby:
+ * api/types/{container,mount,network}, container/{container,state}.go, volume/mounts/mounts.go`.
  */
 import { list, mapOf, pointer, struct } from '../core/go-read.ts';
 import { CONTAINER_CONFIG, CONTAINER_CONFIG_FIELDS } from '../image/docker-types.ts';

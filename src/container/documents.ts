@@ -1,9 +1,9 @@
 /**
- * `containers/<id>/config.v2.json` and `hostconfig.json`: what dockerd needs to list a container that we made
- * and to start it (moby/moby: container/container.go; docs/docker-overlay2-store.md, "Directory tree").
- * dockerd crashes on a container without `Config`, so both files are always complete. `NetworkMode` is `none`
- * unless it is `host` or the name of a network that somebody has made: a daemon without the bridge of another
- * could not start the container otherwise, and one without that network says so.
+ * Writes `containers/<id>/config.v2.json` and `hostconfig.json`, from which dockerd lists and starts a
+ * container of layerstack (moby/moby: container/container.go; docs/docker-overlay2-store.md, "Directory
+ * tree"). dockerd crashes on a container without `Config`, so both files are always complete. `NetworkMode`
+ * is `none`, unless it is `host` or the name of a network that a client made. With another mode, a daemon
+ * without a bridge could not start the container. A daemon without the named network reports that.
  */
 import type { ImageID } from '../core/digest.ts';
 import { goJson } from '../core/go-json.ts';
@@ -13,7 +13,7 @@ import { dockerContainerConfig, type ContainerConfig } from '../image/container-
 import { commandOf } from './config.ts';
 import { DEFAULT_PATHS } from './spec/defaults.ts';
 
-/** In what containers differ that are made alike. */
+/** The facts in which containers with the same settings differ. */
 export interface Identity {
   readonly id: string;
   readonly name: string;
@@ -21,10 +21,10 @@ export interface Identity {
   readonly created: string;
 }
 
-/** What else `config.v2.json` is made of. */
+/** The other facts that `config.v2.json` is made from. */
 export interface ContainerFacts {
   readonly image: ImageID;
-  /** Without a host name: the container gets {@link hostnameOf}. */
+  /** If its host name is empty, the container gets {@link hostnameOf}. */
   readonly config: ContainerConfig;
   /** @see CreateOptions.hostConfig */
   readonly hostConfig: HostConfig;
@@ -35,10 +35,16 @@ export interface ContainerFacts {
 /** docker's `EndpointSettings` by the names of networks. */
 export type Endpoints = Readonly<Record<string, Readonly<Record<string, unknown>>>>;
 
-/** docker's `HostConfig`: how a runtime shall run the container. It is kept for whoever does. */
+/**
+ * docker's `HostConfig`: the settings for a runtime. The store keeps them for the runtime that starts the
+ * container.
+ */
 export type HostConfig = Readonly<Record<string, unknown>>;
 
-/** dockerd 20.10 crashes when it starts a container whose endpoint has no member of `EndpointSettings` at all. */
+/**
+ * The empty members of an endpoint. dockerd 20.10 crashes when it starts a container with an empty
+ * `EndpointSettings`.
+ */
 const NO_ENDPOINT = {
   IPAMConfig: null,
   Links: null,
@@ -55,21 +61,24 @@ const NO_ENDPOINT = {
   DriverOpts: null,
 } as const;
 
-/** What of a network's settings says how the container shall be in it; the rest is what a daemon has made of that. */
+/**
+ * The members of `EndpointSettings` that a client sets. A daemon sets the others when it connects the
+ * container.
+ */
 const ENDPOINT_CONFIG = ['IPAMConfig', 'Links', 'Aliases', 'MacAddress', 'DriverOpts'];
 
-/** A container's part of a network that it is to be in. */
+/** Returns the endpoint of a container in a network that it will join. */
 export function endpoint(settings: Readonly<Record<string, unknown>>): Readonly<Record<string, unknown>> {
   const given = Object.entries(settings).filter(([key]) => ENDPOINT_CONFIG.includes(key));
   return { ...NO_ENDPOINT, ...Object.fromEntries(given) };
 }
 
-/** Whether the network is one that clients make, of which the name is kept. */
+/** Returns whether the store keeps the network's name: only networks that clients make are kept. */
 export function isKeptNetwork(name: string): boolean {
   return !['', 'default', 'bridge', 'host', 'none'].includes(name) && !name.startsWith('container:');
 }
 
-/** Those that are kept, or the one that stands for none of them. */
+/** Returns the kept networks. Without any, returns the network of the mode: `host` or `none`. */
 function networksOf({
   hostConfig,
   endpoints = {},
@@ -81,17 +90,18 @@ function networksOf({
   );
 }
 
-/** A container's host name where nobody gives it one. */
+/** Returns the default host name of a container. */
 export function hostnameOf({ id }: Pick<Identity, 'id'>): string {
   return id.slice(0, 12);
 }
 
 /**
- * The text of `config.v2.json` of a container that never ran, for any number of containers made alike: the text is written once,
- * with a mark where something of the identity goes, of which JSON escapes nothing.
+ * Returns a function that makes the text of `config.v2.json` for any number of containers with the same
+ * settings, none of which has run. The text is made once, with a mark in each place of the identity. JSON
+ * escapes nothing in an identity.
  */
 export function configDocument(facts: ContainerFacts): (identity: Identity) => string {
-  const mark = randomName(16).toString('hex'); // so that it is nowhere else
+  const mark = randomName(16).toString('hex'); // random, so that it occurs nowhere else
   const pieces = configText(facts, mark).split(mark);
   const gaps: ((identity: Identity) => string)[] = [({ id }) => id, ({ created }) => created];
   if (facts.config.Hostname === '') gaps.push(hostnameOf);
@@ -127,8 +137,8 @@ function configText(facts: ContainerFacts, mark: string): string {
 }
 
 /**
- * The text of `hostconfig.json`: what was given, and dockerd's defaults for what was not. Nothing is hidden from a privileged
- * container.
+ * Returns the text of `hostconfig.json`: the given values, and dockerd's defaults for the others. A
+ * privileged container has no masked or read-only paths.
  */
 export function hostConfigDocument(given: HostConfig): string {
   const set = Object.entries(given).filter(([key, value]) => !(key in DEFAULT_HOST_CONFIG && isUnset(value)));
@@ -144,13 +154,15 @@ export function hostConfigDocument(given: HostConfig): string {
 
 const PRIVILEGED: HostConfig = { MaskedPaths: null, ReadonlyPaths: null };
 
-/** A container with a limit of memory and none of swap may swap as much again. */
+/** A memory limit without a swap limit allows as much swap as memory. */
 function twiceTheMemory({ Memory = 0, MemorySwap }: HostConfig): HostConfig {
   const memory = BigInt(Memory as number | bigint);
   return memory > 0n && !MemorySwap ? { MemorySwap: memory * 2n } : {};
 }
 
-/** SELinux does not confine what shares its processes or memory with the host, unless labels are given. */
+/**
+ * Turns SELinux off for a container that shares processes or memory with the host, unless labels are given.
+ */
 function unlabelled({ Privileged, IpcMode, PidMode, SecurityOpt }: HostConfig): HostConfig {
   const options = (SecurityOpt ?? []) as readonly string[];
   const shares = Privileged === true || IpcMode === 'host' || PidMode === 'host';
@@ -175,7 +187,10 @@ const DEFAULT_HOST_CONFIG: HostConfig = {
   ReadonlyPaths: DEFAULT_PATHS.readonly,
 };
 
-/** Clients send every member, empty ones too; so does a policy or a log driver without a name. */
+/**
+ * Returns whether a client left the member unset. Clients send all members: empty values, and objects without
+ * a name.
+ */
 function isUnset(value: unknown): boolean {
   if (value === null || value === undefined || value === '' || value === 0) return true;
   if (typeof value !== 'object' || Array.isArray(value)) return false;

@@ -1,7 +1,8 @@
 /**
- * A directory that is the whole world of the paths in it: a container's mounted root file system, or the host's.
- * Subtrees come out as tars and tars go in; links are resolved inside by the kernel (openat2), so what a container
- * does to its own links meanwhile leads nowhere else. Nothing of the container is run or loaded.
+ * A directory from which no path leads out: a container's mounted root file system, or the host's. Subtrees
+ * are packed as tars, and tars are extracted. The kernel resolves links inside the directory (openat2), so
+ * links that a container changes meanwhile cannot lead out of it. No program or library of the container is
+ * run or loaded.
  */
 import { Readable } from 'node:stream';
 import { isSystemError, LayerstackError } from '../core/errors.ts';
@@ -14,20 +15,23 @@ import { pathStat, type PathStat } from './path-stat.ts';
 const READ_BYTES = 1024 * 1024;
 
 export interface PackOptions {
-  /** What the top entry is called; `/`: every name begins with `/`. */
+  /** The name of the top entry. With `/`, every name begins with `/`. */
   readonly name: string;
-  /** Takes what is mounted inside too. */
+  /** Includes the content of mounts inside. */
   readonly crossMounts: boolean;
-  /** Every hole of a file becomes one of the tar, whose reader keeps it; else only where its zeros would be too many. */
+  /**
+   * Packs each hole of a file as a hole, for a reader that keeps them. Default: packs a hole only if its
+   * zeros would be too many.
+   */
   readonly sparse: boolean;
-  /** Told of what cannot be part of a tar (sockets). */
+  /** Receives a warning for each file that a tar cannot hold (sockets). */
   readonly onProgress?: OnProgress | undefined;
-  /** Called once, when nothing of the tree is open any more and before the stream ends. */
+  /** Called once, when all files of the tree are closed, and before the stream ends. */
   readonly release?: (() => Promise<void>) | undefined;
 }
 
 export interface UnpackOptions extends Pick<TreeUnpackOptions, 'keepKinds' | 'owner' | 'maxBytes'> {
-  /** Told of extended attributes that cannot be set. */
+  /** Receives a warning for each extended attribute that cannot be set. */
   readonly onProgress?: OnProgress | undefined;
   readonly signal?: AbortSignal | undefined;
 }
@@ -36,16 +40,20 @@ export class FileTree {
   readonly #root: string;
   readonly #label: string;
 
-  /** `root`: absolute. `label` is put in front of paths in messages, e.g. `build:`. */
+  /**
+   * @param root - an absolute path
+   * @param label - a prefix of paths in messages, e.g. `build:`
+   */
   constructor(root: string, label = '') {
     this.#root = root;
     this.#label = label;
   }
 
   /**
-   * What is at an absolute path; its last component is followed only where it ends in `/` or `/.`.
-   * @throws {@link LayerstackError} ERR_PATH_NOT_FOUND, ERR_PATH_TYPE where something on the way is no directory, or a link that
-   *   leads to itself.
+   * Returns the stat of an absolute path. Follows a link as its last component only if the path ends in `/`
+   * or `/.`.
+   * @throws {@link LayerstackError} ERR_PATH_NOT_FOUND, ERR_PATH_TYPE when a component is not a directory, or
+   *   is a link to itself.
    */
   async stat(path: string): Promise<PathStat> {
     try {
@@ -56,10 +64,10 @@ export class FileTree {
   }
 
   /**
-   * The tar of what is at a path, resolved as {@link stat} does. The tree is not locked: what changes meanwhile is as
-   * it is when its turn comes.
-   * @throws {@link LayerstackError} (by the stream) ERR_PATH_NOT_FOUND, ERR_PATH_TYPE, ERR_UPPER_CHANGED where a
-   *   file shrank while it was read, ERR_LIMIT_EXCEEDED for one of more holes than a tar can say.
+   * Returns the tar of a path, resolved as in {@link stat}. The tree is not locked: a file that changes
+   * meanwhile is packed in its state at that moment.
+   * @throws {@link LayerstackError} (by the stream) ERR_PATH_NOT_FOUND, ERR_PATH_TYPE, ERR_UPPER_CHANGED when
+   *   a file shrank while it was read, ERR_LIMIT_EXCEEDED for a file with more holes than a tar can describe.
    */
   pack(path: string, { name, crossMounts, sparse, onProgress, release }: PackOptions): Readable {
     const subtree = { path, name: name === '/' ? '' : name, crossMounts, sparse };
@@ -92,10 +100,11 @@ export class FileTree {
   }
 
   /**
-   * Extracts a tar, uncompressed, into the directory at a path; links are followed inside the tree. Directories are
-   * merged, other entries replaced. Not synced; after an error what was extracted stays.
-   * @throws {@link LayerstackError} ERR_PATH_NOT_FOUND, ERR_PATH_TYPE; ERR_ARCHIVE_INVALID, ERR_ARCHIVE_TRUNCATED or
-   *   ERR_LIMIT_EXCEEDED with `member`; ERR_ABORTED; system errors; whatever the source throws.
+   * Extracts an uncompressed tar into the directory at a path. Links are followed inside the tree.
+   * Directories are merged, and other entries replaced. Not synced. After an error, the extracted files stay.
+   * @throws {@link LayerstackError} ERR_PATH_NOT_FOUND, ERR_PATH_TYPE; ERR_ARCHIVE_INVALID,
+   *   ERR_ARCHIVE_TRUNCATED or ERR_LIMIT_EXCEEDED with `member`; ERR_ABORTED; system errors; any error of the
+   *   source.
    */
   async unpack(
     path: string,
@@ -111,12 +120,12 @@ export class FileTree {
     }
   }
 
-  /** What a failure to reach `path` itself means to the user; other errors stay as they are. */
+  /** Explains a failure to reach `path` itself to the user. Returns other errors unchanged. */
   #explain(error: unknown, path: string): Error {
     const failed = error as Error;
     if (!isSystemError(error) || error.path !== path) return failed;
     const where = `${this.#label}${path}`;
-    // A name that is too long for the file system is nowhere in it.
+    // A file with a name that is too long for the file system cannot exist.
     if (error.code === 'ENOENT' || error.code === 'ENAMETOOLONG')
       return new LayerstackError('ERR_PATH_NOT_FOUND', `${where} does not exist`, { path, cause: error });
     if (error.code === 'ENOTDIR')

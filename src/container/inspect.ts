@@ -1,7 +1,7 @@
 /**
- * What `docker container inspect` says about a container, as far as a store without a runtime knows it; field names,
- * order and empty values are Docker's (moby/moby: daemon/inspect.go at v20.10). What only a daemon decides (cgroups,
- * addresses) is shown as it was last written.
+ * Returns the document of `docker container inspect`, as far as a store without a runtime knows it. Field
+ * names, order and empty values are Docker's (moby/moby: daemon/inspect.go at v20.10). Values that only a
+ * daemon sets (cgroups, addresses) are shown as last written.
  */
 import { ZERO_TIME } from '../core/time.ts';
 import { dockerContainerConfig } from '../image/container-config.ts';
@@ -19,7 +19,7 @@ export interface ContainerInspect {
   readonly Path: string;
   readonly Args: readonly string[];
   readonly State: Document;
-  /** Image id; empty where dockerd made the container without one. */
+  /** Image id; empty if dockerd made the container without an image. */
   readonly Image: string;
   readonly ResolvConfPath: string;
   readonly HostnamePath: string;
@@ -42,7 +42,7 @@ export interface ContainerInspect {
   readonly NetworkSettings: Document;
 }
 
-/** The document of one container. */
+/** Returns the document of one container. */
 export function inspectContainer(layout: Layout, container: Container): ContainerInspect {
   const [path = '', ...args] = container.command;
   const config = readDocument(layout.at(layout.container(container.id, 'config.v2.json')));
@@ -75,7 +75,10 @@ export function inspectContainer(layout: Layout, container: Container): Containe
   };
 }
 
-/** What dockerd writes of a host config that nobody has said anything in; here only what was said is kept. */
+/**
+ * dockerd's host config when all settings are unset. layerstack's `hostconfig.json` does not hold unset
+ * values.
+ */
 const NO_HOST_CONFIG: Document = {
   Binds: null,
   ContainerIDFile: '',
@@ -159,7 +162,7 @@ function stateDocument({ state, exitCode }: Container, stored: Document): Docume
   };
 }
 
-/** What a daemon has worked out, or will. */
+/** Returns the mounts that a daemon has stored. Without any, derives them from the host config. */
 function mountsOf(stored: Document, host: Document): readonly Document[] {
   const mounts = Object.values(stored);
   return mounts.length > 0 ? mounts.map((mount) => mountDocument(fields(mount))) : mountPoints(host);
@@ -179,7 +182,7 @@ function mountDocument(mount: Document): Document {
   };
 }
 
-/** What dockerd keeps for itself is left out; the addresses of old on the default network are empty. */
+/** Leaves out dockerd's internal members. The deprecated addresses on the default network are empty. */
 function networkDocument(stored: Document): Document {
   const networks = Object.entries(fields(stored['Networks'])).map(([name, network]) => {
     const shown = Object.entries(fields(network)).filter(([member]) => member !== 'IPAMOperational');
@@ -207,7 +210,7 @@ function networkDocument(stored: Document): Document {
   };
 }
 
-/** Empty where it is missing or broken. */
+/** Reads a document; empty when it is missing or broken. */
 function readDocument(path: string): Document {
   try {
     return fields(JSON.parse(readText(path, MAX_DOCUMENT_BYTES) ?? '{}'));
@@ -225,7 +228,7 @@ function stringOr(value: unknown, otherwise: string): string {
   return typeof value === 'string' ? value : otherwise;
 }
 
-/** Lowers by their directories, not their short names, as dockerd reports them. */
+/** Returns the data of the storage driver. As in dockerd, lowers are directories, not short names. */
 function graphDriverData(layout: Layout, mountId: string): Record<string, string> {
   const lower = readText(layout.at(layout.overlay(mountId, 'lower')))?.trim() ?? '';
   const names = lower.split(':').filter(Boolean);
@@ -237,7 +240,7 @@ function graphDriverData(layout: Layout, mountId: string): Record<string, string
   };
 }
 
-/** `l/ABC…` -> `<root>/overlay2/<id>/diff`; the short name itself where it is dangling. */
+/** Turns `l/ABC…` into `<root>/overlay2/<id>/diff`. A dangling short name stays as it is. */
 function target(layout: Layout, name: string): string {
   const link = readLink(layout.at(`${layout.overlay2}/${name}`)) ?? name;
   return layout.at(`${layout.overlay2}/${link.replace(/^\.\.\//, '')}`);

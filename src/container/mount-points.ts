@@ -1,15 +1,16 @@
 /**
- * What shall be mounted into a container by whoever starts it, in the terms of docker's `inspect`, from its host config: dockerd
- * works that out when it makes a container (moby/moby: daemon/volumes_unix.go, volume/mounts/parser.go).
+ * Derives from a host config the mounts that a runtime will make in the container, in the form of docker's
+ * `inspect`. dockerd does so when it makes a container (moby/moby: daemon/volumes_unix.go,
+ * volume/mounts/parser.go).
  */
 type Document = Readonly<Record<string, unknown>>;
 
-/** The mounts that `Binds` and `Mounts` of a host config ask for. */
+/** Returns the mounts that `Binds` and `Mounts` of a host config request. */
 export function mountPoints({ Binds, Mounts }: Document): Document[] {
   return [...list(Binds).flatMap(ofBind), ...list(Mounts).flatMap(ofMount)];
 }
 
-/** `SOURCE:DESTINATION[:MODE]`; a source that is no path is a volume. */
+/** Parses `SOURCE:DESTINATION[:MODE]`. A source that is not a path names a volume. */
 function ofBind(bind: unknown): Document[] {
   const [source = '', destination, mode = ''] = typeof bind === 'string' ? bind.split(':') : [];
   if (destination === undefined) return [];
@@ -29,7 +30,7 @@ function ofMount(mount: unknown): Document[] {
 function mountPoint(type: string, source: string, destination: string, mode: string, rw: boolean): Document {
   return {
     Type: type,
-    // A volume has no directory before somebody starts the container.
+    // A volume has no directory before the first start of the container.
     ...(type === 'volume' ? { Name: source, Source: '' } : { Source: source }),
     Destination: destination,
     ...(type === 'volume' && { Driver: 'local' }),

@@ -1,11 +1,11 @@
 /**
- * Which container has a name: `layerstack/names/<name>` is a symlink whose text is the container's id, so
- * that a name is found, and claimed in one step across processes, without reading every container.
+ * The index of container names: `layerstack/names/<name>` is a symlink whose text is the container's id. With
+ * it, a name is found without reading every container, and is claimed in one step across processes.
  *
- * The truth is `Name` in `config.v2.json`: a link counts only while its container says the same. dockerd does
- * not know the index, so it is completed from `containers/` when dockerd may have been here since: dockerd
- * rewrites `volumes/metadata.db` at every start, layerstack never does, and `.stamp` holds that file's mtime
- * in milliseconds.
+ * The truth is `Name` in `config.v2.json`: a link counts only while its container has that name. dockerd does
+ * not know the index. So the index is completed from `containers/` when dockerd may have run since the last
+ * time: dockerd rewrites `volumes/metadata.db` at every start, layerstack never does, and `.stamp` holds that
+ * file's mtime in milliseconds.
  */
 import { isHex64 } from '../core/digest.ts';
 import { symlink } from 'node:fs/promises';
@@ -31,8 +31,8 @@ export class NameIndex {
   }
 
   /**
-   * Removes the names that dead writers were giving to containers, or taking from them, where the container
-   * has another.
+   * Removes the names that dead writers were giving to containers, or taking from them, if the container has
+   * another name.
    */
   async resume(): Promise<void> {
     await forEachDeadMarker(this.#layout, this.#root.log, 'naming', async (id) => {
@@ -46,8 +46,8 @@ export class NameIndex {
   }
 
   /**
-   * Adds the containers that dockerd made since the index was last complete. For writers only; while a writer
-   * has the store open dockerd cannot run, so once per opened store is enough.
+   * Adds the containers that dockerd has made since the index was last complete. For writers only. dockerd
+   * cannot run while a writer has the store open, so one completion for each opened store is enough.
    */
   async complete(): Promise<void> {
     this.#complete ??= this.#rebuild();
@@ -59,22 +59,24 @@ export class NameIndex {
     }
   }
 
-  /** The id of the container that has `name`, or undefined. */
+  /** Returns the id of the container that has `name`, or undefined. */
   owner(name: string): string | undefined {
     const id = this.#link(name);
     if (id === undefined || !isHex64(id)) return undefined;
     return readContainer(this.#layout, id)?.name === name ? id : undefined;
   }
 
-  /** Claims `name`; fails with EEXIST where it is linked already, see {@link discardStale}. */
+  /**
+   * Returns the step that claims `name`. It fails with EEXIST if the link exists: see {@link discardStale}.
+   */
   claimStep(name: string, id: string): BatchStep & { readonly path: string } {
     return { op: 'symlink', path: this.#layout.name(name), target: id };
   }
 
   /**
-   * After a claim failed: removes the link if its container is gone or has another name. The caller holds the
-   * lock of the name, so nobody else is about to make that container.
-   * @throws LayerstackError ERR_CONTAINER_NAME_IN_USE when the link is good.
+   * Removes the link after a failed claim, if its container is removed or has another name. The caller holds
+   * the lock of the name, so no other process is making that container.
+   * @throws LayerstackError ERR_CONTAINER_NAME_IN_USE when the link is valid.
    */
   async discardStale(name: string): Promise<void> {
     const id = this.owner(name);
@@ -87,12 +89,18 @@ export class NameIndex {
     await call(native.batch(this.#layout.root, [this.#unlink(name)]));
   }
 
-  /** Gives `name` back if it is `id`'s. To be done when the container is gone. */
+  /**
+   * Returns the steps that release `name` if it belongs to `id`. The caller applies them after the
+   * container's removal.
+   */
   releaseSteps(name: string, id: string): BatchStep[] {
     return this.#link(name) === id ? [this.#unlink(name)] : [];
   }
 
-  /** The text of a name's link. A `Name` from disk may be anything, and is no path then. */
+  /**
+   * Returns the text of a name's link. A `Name` from disk may be anything, so it is checked before it becomes
+   * a path.
+   */
   #link(name: string): string | undefined {
     return isContainerName(name) ? readLink(this.#layout.at(this.#layout.name(name))) : undefined;
   }
@@ -110,7 +118,7 @@ export class NameIndex {
     for (const id of await listEntries(layout, layout.containers)) {
       await nextTurn();
       const name = isHex64(id) ? readContainer(layout, id)?.name : undefined;
-      // A link of that name that points elsewhere is stale when its container has another name; then it is
+      // A link with this name but another id is stale if that container has another name. Then it is
       // replaced.
       if (!name || !isContainerName(name) || this.owner(name) !== undefined) continue;
       await call(native.batch(layout.root, [this.#unlink(name)]));

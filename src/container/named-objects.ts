@@ -1,7 +1,8 @@
 /**
- * Networks and volumes as docker's clients make them, of which only the name and what was said of it is kept: layerstack does no
- * networking and mounts no volumes, but clients (compose) want to find what they have made. One document for all of a kind,
- * `layerstack/networks.json` and `layerstack/volumes.json`, replaced as a whole under a lock.
+ * Keeps the names and settings of the networks and volumes that docker's clients make. layerstack does no
+ * networking and mounts no volumes, but clients (compose) expect to find what they have made. Each kind has
+ * one document, `layerstack/networks.json` and `layerstack/volumes.json`, which is replaced as a whole under
+ * a lock.
  */
 import { LayerstackError } from '../core/errors.ts';
 import { goJson } from '../core/go-json.ts';
@@ -11,11 +12,11 @@ import { call, native } from '../system/native.ts';
 import { readText, statEntry } from '../system/store-files.ts';
 import type { Root } from '../system/root.ts';
 
-/** Of one document. */
+/** The largest size of one document. */
 const MAX_BYTES = 16 * 1024 * 1024;
 
 export interface NamedObject {
-  /** 64 hex digits; of a volume its name. */
+  /** 64 hex digits; for a volume, its name. */
   readonly Id: string;
   readonly Name: string;
   /** RFC3339. */
@@ -23,7 +24,7 @@ export interface NamedObject {
   readonly Driver: string;
   readonly Labels: Readonly<Record<string, string>>;
   readonly Options: Readonly<Record<string, string>>;
-  /** What else docker shows of it, as it was given. */
+  /** The other members that docker shows, as the client gave them. */
   readonly More: Readonly<Record<string, unknown>>;
 }
 
@@ -53,8 +54,8 @@ export class NamedObjects {
   }
 
   /**
-   * In the order in which they were made.
-   * @throws {@link LayerstackError} ERR_STORE_CORRUPT where the document is broken.
+   * Returns the objects in the order in which they were made.
+   * @throws {@link LayerstackError} ERR_STORE_CORRUPT when the document is broken.
    */
   list(): readonly NamedObject[] {
     const path = this.#root.layout.at(this.#path);
@@ -65,9 +66,10 @@ export class NamedObjects {
   }
 
   /**
-   * Keeps an object, unless there is one of its name. Durable on return.
-   * @returns the one that has the name now
-   * @throws {@link LayerstackError} ERR_STORE_READ_ONLY; ERR_LIMIT_EXCEEDED where there are too many.
+   * Adds an object, unless one with its name exists. Durable on return.
+   * @returns the object that has the name now
+   * @throws {@link LayerstackError} ERR_STORE_READ_ONLY; ERR_LIMIT_EXCEEDED when the document would be too
+   *   large.
    */
   add(object: NamedObject): Promise<NamedObject> {
     return this.#change((objects) => {
@@ -77,8 +79,8 @@ export class NamedObjects {
   }
 
   /**
-   * Forgets those that are `chosen`. Durable on return.
-   * @returns them
+   * Removes the objects that `chosen` selects. Durable on return.
+   * @returns the removed objects
    * @throws {@link LayerstackError} ERR_STORE_READ_ONLY.
    */
   remove(chosen: (object: NamedObject) => boolean): Promise<readonly NamedObject[]> {
@@ -115,12 +117,12 @@ export class NamedObjects {
     return result;
   }
 
-  /** Of a fixed name, so that one at most is left by whoever dies. */
+  /** The name is fixed, so that killed processes leave at most one such file. */
   get #temporary(): string {
     return `${this.#path}.new`;
   }
 
-  /** Takes away what a change that a killed process has begun has left. */
+  /** Removes the temporary file of a killed process. */
   async resume(): Promise<void> {
     const { layout, locks } = this.#root;
     if (statEntry(layout.at(this.#temporary)) === undefined) return;

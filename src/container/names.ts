@@ -1,13 +1,14 @@
 /**
- * Names of containers: Docker's grammar, and names made up in Docker's form `adjective_noun` when the caller
- * gives none. The words are of the building trade; 64 x 64 of them, and a number is added when a name is taken.
+ * Names of containers: Docker's grammar, and generated names in Docker's form `adjective_noun` for callers
+ * that give none. The words come from the building trade. They make 64 x 64 names, and a digit is added when
+ * a name is taken.
  */
 import { LayerstackError } from '../core/errors.ts';
 import { randomName } from '../core/random.ts';
 
 const GRAMMAR = /^[a-zA-Z0-9][a-zA-Z0-9_.-]+$/;
 
-/** A name is also a file name in the index, so the file system's limit is ours. */
+/** A name is also a file name in the index, so the file system's limit applies. */
 const MAX_LENGTH = 255;
 
 const ADJECTIVES =
@@ -25,7 +26,10 @@ const NOUNS =
 /** The words generated names are made of. */
 export const WORDS = { adjectives: ADJECTIVES.split(' '), nouns: NOUNS.split(' ') } as const;
 
-/** A whole number from 0 on; 32 bits are so many more than `bound` that each is as likely. */
+/**
+ * Returns a random integer from 0 to below `bound`. `bound` is far below 2^32, so all are about equally
+ * likely.
+ */
 function randomBelow(bound: number): number {
   return randomName(4).readUInt32LE() % bound;
 }
@@ -35,21 +39,21 @@ function pick(words: readonly string[]): string {
 }
 
 /**
- * A name in Docker's form, such as `vaulted_granite`; from the second `attempt` on with a digit after it.
- * Uniqueness is the caller's affair.
+ * Returns a name in Docker's form, such as `vaulted_granite`, with a digit appended from the second `attempt`
+ * on. The caller checks that it is unique.
  */
 export function generateName(attempt = 0): string {
   const name = `${pick(WORDS.adjectives)}_${pick(WORDS.nouns)}`;
   return attempt === 0 ? name : `${name}${randomBelow(10)}`;
 }
 
-/** Whether the text can be a container's name, and so the name of a file in the index. */
+/** Returns whether the text can be a container's name, and so the name of a file in the index. */
 export function isContainerName(text: string): boolean {
   return GRAMMAR.test(text) && text.length <= MAX_LENGTH;
 }
 
 /**
- * Checks a name that a caller gave, and takes away the `/` that Docker's API puts before names.
+ * Checks a name from a caller, and removes the `/` that Docker's API puts before names.
  * @throws LayerstackError ERR_INVALID_ARGUMENT when it breaks Docker's grammar or is longer than 255 bytes.
  */
 export function parseContainerName(text: string): string {

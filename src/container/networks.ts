@@ -1,6 +1,7 @@
 /**
- * Which networks a container is to be in, for whoever starts it: `NetworkSettings.Networks` of `config.v2.json`, and
- * `NetworkMode` of `hostconfig.json`, the first of them. Mirrors `moby/moby: daemon/container_operations.go` (containers that do not run) at v20.10.
+ * Changes the networks that a container will join when it is started: `NetworkSettings.Networks` of
+ * `config.v2.json`, and `NetworkMode` of `hostconfig.json`, which is the first of them. Mirrors `moby/moby:
+ * daemon/container_operations.go` (containers that do not run) at v20.10.
  */
 import { LayerstackError } from '../core/errors.ts';
 import { goJson } from '../core/go-json.ts';
@@ -59,7 +60,7 @@ async function changeNetworks(
   const mode = Object.keys(networks)[0] ?? 'none';
   const hostDocument = { ...(JSON.parse(host) as Readonly<Record<string, unknown>>), NetworkMode: mode };
   const configDocument = { ...document, NetworkSettings: { ...settings, Networks: networks } };
-  // What dies in between leaves a container whose mode names a network that it is, or was, in.
+  // A crash between the two leaves a mode that names a network which the container has, or had.
   await session.replace([
     { op: 'replace', path: configPath, data: goJson(configDocument), mode: 0o600 },
     { op: 'replace', path: hostPath, data: goJson(hostDocument), mode: 0o644 },

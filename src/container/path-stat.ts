@@ -1,23 +1,23 @@
 /**
- * What is at a path, as Docker's archive API tells it (`X-Docker-Container-Path-Stat`): the mode in the bits of Go's
- * `os.FileMode`, the time in RFC 3339.
+ * The stat of a path in the form of Docker's archive API (`X-Docker-Container-Path-Stat`): the mode has the
+ * bits of Go's `os.FileMode`, and the time is in RFC 3339.
  */
 import { constants } from 'node:fs';
 import { parseTime } from '../core/time.ts';
 import type { RootPathStat } from '../system/native.ts';
 
 export interface PathStat {
-  /** The last component of the path that was asked for; `/` for the root, `.` for a path that ends in it. */
+  /** The last component of the requested path; `/` for the root, `.` for a path that ends in `.`. */
   readonly name: string;
   /** Bytes. */
   readonly size: number;
-  /** Permissions in the lowest nine bits, the rest as {@link GO_MODE}. */
+  /** Permissions in the lowest nine bits, and the bits of {@link GO_MODE}. */
   readonly mode: number;
   /** RFC 3339, UTC, up to nanoseconds. */
   readonly mtime: string;
   /**
-   * Of a link: where it leads in the end, as an absolute path of the container; its own path where it leads to itself. Else
-   * empty.
+   * For a link, its final target, as an absolute path of the container; the link's own path if it leads to
+   * itself. Else empty.
    */
   readonly linkTarget: string;
 }
@@ -44,7 +44,7 @@ const TYPES: ReadonlyMap<number, number> = new Map([
   [constants.S_IFSOCK, GO_MODE.socket],
 ]);
 
-/** The document for what the kernel says of the path called `name`. */
+/** Returns the document for a stat of the path with the name `name`. */
 export function pathStat(name: string, stat: RootPathStat): PathStat {
   const fraction = String(stat.mtimeNanoseconds).padStart(9, '0');
   const time = new Date(stat.mtimeSeconds * 1000).toISOString().replace(/\.\d+Z$/, `.${fraction}Z`);
@@ -57,7 +57,7 @@ export function pathStat(name: string, stat: RootPathStat): PathStat {
   };
 }
 
-/** A mode of stat(2) in Go's bits. */
+/** Converts a mode of stat(2) to Go's bits. */
 export function goMode(mode: number): number {
   return (
     (mode & 0o777) +
@@ -68,7 +68,7 @@ export function goMode(mode: number): number {
   );
 }
 
-/** Whether a {@link PathStat.mode} has a bit of {@link GO_MODE}. */
+/** Returns whether a {@link PathStat.mode} has a bit of {@link GO_MODE}. */
 export function hasMode(mode: number, bit: keyof typeof GO_MODE): boolean {
   // Bit 31 is the sign of JavaScript's 32-bit operations.
   return Math.floor(mode / GO_MODE[bit]) % 2 === 1;

@@ -1,9 +1,12 @@
-/** The ports of a container as docker lists them (moby/moby: container/view.go), from what a daemon has noted of its network. */
+/**
+ * Lists the ports of a container as docker does (moby/moby: container/view.go), from the network settings of
+ * a daemon.
+ */
 import { compareBytes } from '../core/bytes.ts';
 import type { ContainerInspect } from './inspect.ts';
 
 export interface PortSummary {
-  /** Of the host. */
+  /** The host's address. */
   readonly IP?: string;
   readonly PrivatePort: number;
   readonly PublicPort?: number;
@@ -11,7 +14,7 @@ export interface PortSummary {
   readonly Type: string;
 }
 
-/** Sorted, as docker's client shows them. Only of a container that a daemon has running there are any. */
+/** Returns the ports, sorted as docker's client shows them. Only a container that a daemon runs has any. */
 export function portsOf({ NetworkSettings }: Pick<ContainerInspect, 'NetworkSettings'>): PortSummary[] {
   const found = Object.entries(membersOf(NetworkSettings['Ports'])).flatMap(([name, bindings]) => {
     const [text, type = 'tcp'] = name.split('/');

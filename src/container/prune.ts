@@ -1,5 +1,5 @@
 /**
- * Which containers `prune` takes away: all that neither run nor are mounted, as far as the filters say.
+ * Selects the containers that `prune` removes: those that neither run nor are mounted, and match the filters.
  * Mirrors `moby/moby: daemon/prune.go` (ContainersPrune) at v20.10.
  */
 import { matchesLabels, type LabelFilters } from '../core/labels.ts';
@@ -8,19 +8,22 @@ import { parseTimestamp } from '../core/timestamp.ts';
 import type { Container } from './record.ts';
 
 export interface ContainerPruneFilters extends LabelFilters {
-  /** Made at this time or earlier: a duration before now (`24h`), a date, or seconds since 1970. */
+  /**
+   * Matches containers made at this time or earlier: a duration before now (`24h`), a date, or seconds since
+   * 1970.
+   */
   readonly until?: string | undefined;
 }
 
-/** What `docker container prune` reports. */
+/** The report of `docker container prune`. */
 export interface ContainerPruneResult {
   readonly ContainersDeleted: readonly string[];
-  /** Bytes that were written in them. */
+  /** Bytes of their RW layers. */
   readonly SpaceReclaimed: number;
 }
 
 /**
- * The filters, made ready for many containers.
+ * Compiles the filters into a predicate for many containers.
  * @throws {@link LayerstackError} ERR_INVALID_ARGUMENT for a malformed time.
  */
 export function pruneFilter(filters: ContainerPruneFilters): (container: Container) => boolean {

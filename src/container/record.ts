@@ -1,7 +1,8 @@
 /**
- * A container as it is on disk: `containers/<id>/config.v2.json` (ours or dockerd's) and the entry of its RW
- * layer, `layerdb/mounts/<id>`. One that lacks either is being made or removed, or broken, and dockerd does
- * not list it either; so it does not exist here. Fields are read leniently: dockerd's vary by version.
+ * Reads a container from disk: `containers/<id>/config.v2.json` (ours or dockerd's), and the entry of its RW
+ * layer, `layerdb/mounts/<id>`. A container without one of them is broken, or is being made or removed.
+ * dockerd does not list it, so it does not exist here either. Fields are read leniently, since dockerd's vary
+ * by version.
  */
 import { imageIdOf, isDigest, type ChainID, type ImageID } from '../core/digest.ts';
 import { readEntry } from '../rwlayer/entry.ts';
@@ -11,7 +12,10 @@ import { ZERO_TIME } from '../core/time.ts';
 import { decodeContainerConfig, type ContainerConfig } from '../image/container-config.ts';
 import { readText } from '../system/store-files.ts';
 
-/** What the container's process last did; layerstack runs none itself, so its own are `created`. */
+/**
+ * The last known state of the container's process. layerstack runs no process, so its own containers are
+ * `created`.
+ */
 export type ContainerState = 'created' | 'running' | 'paused' | 'restarting' | 'exited' | 'dead';
 
 export interface Container {
@@ -19,32 +23,32 @@ export interface Container {
   readonly id: string;
   /** Without the `/` of Docker's API. */
   readonly name: string;
-  /** Undefined where dockerd made the container without an image. */
+  /** Undefined if dockerd made the container without an image. */
   readonly imageId: ImageID | undefined;
-  /** The image as it was named when the container was created. */
+  /** The name by which the image was given at the container's creation. */
   readonly imageName: string;
   /** RFC3339. */
   readonly created: string;
-  /** Path and arguments of its process; empty when neither image nor caller named any. */
+  /** Path and arguments of its process; empty when neither image nor caller names any. */
   readonly command: readonly string[];
   readonly config: ContainerConfig;
   readonly state: ContainerState;
   /** Exit status of the last run by dockerd. */
   readonly exitCode: number;
-  /** RFC3339; undefined when it never ran to an end. */
+  /** RFC3339; undefined if its process has never ended. */
   readonly finished: string | undefined;
   /** The directory of its RW layer in `overlay2`. */
   readonly mountId: string;
-  /** The directory of its init layer; undefined where it has none. */
+  /** The directory of its init layer; undefined without one. */
   readonly initId: string | undefined;
   /** Top layer of its image; undefined for an image without layers. */
   readonly parent: ChainID | undefined;
 }
 
-/** Of config.v2.json and hostconfig.json: an image's config, twice. */
+/** The limit for config.v2.json and hostconfig.json: twice that of an image's config. */
 export const MAX_DOCUMENT_BYTES = 16 * 1024 * 1024;
 
-/** The container `id`, or undefined where there is none that dockerd would list. */
+/** Returns the container `id`; undefined if dockerd would not list it. */
 export function readContainer(layout: Layout, id: string): Container | undefined {
   const text = readText(layout.at(layout.container(id, 'config.v2.json')), MAX_DOCUMENT_BYTES);
   if (text === undefined) return undefined;
@@ -53,7 +57,7 @@ export function readContainer(layout: Layout, id: string): Container | undefined
   return entry && { ...described, ...entry };
 }
 
-/** The RW layer of a container. */
+/** Returns the RW layer of a container. */
 export function rwLayerOf({ id, name, mountId, initId, parent }: Container): RwLayer {
   return { key: id, owner: `container ${name}`, mountId, initId, parent };
 }
@@ -62,7 +66,9 @@ type Fields = Readonly<Record<string, unknown>>;
 
 type Described = Omit<Container, 'mountId' | 'initId' | 'parent'>;
 
-/** Undefined where the document is broken, or another container's: dockerd skips those too. */
+/**
+ * Decodes a document; undefined when it is broken or belongs to another container. dockerd skips those too.
+ */
 function decode(id: string, json: string): Described | undefined {
   try {
     const document = fields(JSON.parse(json));
@@ -92,7 +98,7 @@ function describe(id: string, document: Fields): Described {
   };
 }
 
-/** As `docker ps` derives its status (moby/moby: container/state.go). */
+/** Derives the state as `docker ps` does (moby/moby: container/state.go). */
 function stateOf(state: Fields): ContainerState {
   if (state['Running'] === true) {
     if (state['Paused'] === true) return 'paused';

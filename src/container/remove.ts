@@ -1,9 +1,9 @@
 /**
- * Removing a container: first its `config.v2.json` goes, without which there is no container, then its RW
- * layer (rwlayer/remove.ts), in one batch; its trees are deleted afterwards. Markers name every part before
- * the batch begins: whatever a crash or an error behind the first step leaves, the next writer removes. The
- * name is given back last: one without its container counts as free, but a container without its name could
- * not be found by it.
+ * Removes a container. One batch removes its `config.v2.json`, without which the container does not exist,
+ * then its RW layer (rwlayer/remove.ts). Its trees are deleted afterwards. Markers name every part before the
+ * batch begins: if a crash or an error follows the first step, the next writer removes the rest. The name is
+ * released last: a name without its container counts as free, but a container without its name could not be
+ * found by it.
  */
 import { LayerstackError } from '../core/errors.ts';
 import type { RwLayerStore } from '../rwlayer/store.ts';
@@ -35,8 +35,8 @@ export class ContainerRemover {
   async remove({ id, name }: Container, { force = false, signal }: RemoveOptions): Promise<boolean> {
     const session = this.#root.session();
     const { layout } = this.#root;
-    // The name's too: the last step must not take the name from a container that claims it as soon as this
-    // one is gone.
+    // The name is locked too: otherwise a container could claim the name as soon as this one is removed, and
+    // the last step would take the name from it.
     const keys = [id, `name:${name}`];
     await using _lock = await this.#root.locks.acquireAll('containers', keys, { signal });
     const container = readContainer(layout, id);
@@ -55,8 +55,8 @@ export class ContainerRemover {
     const markers: Marker[] = [`container.${id}`, ...removal.markers];
     const rest: BatchStep[] = [
       ...removal.steps,
-      // Where it was renamed meanwhile, the new name's lock is not held, and its link is left: it counts as
-      // free.
+      // If the container was renamed meanwhile, the lock of the new name is not held. Then the link of that
+      // name stays, and counts as free.
       ...(container.name === name ? this.#names.releaseSteps(name, id) : []),
     ];
     const isAway = await session.mark(
@@ -69,7 +69,7 @@ export class ContainerRemover {
     return true;
   }
 
-  /** Waits for every deletion that was begun. */
+  /** Waits for the deletions in the background. */
   async drain(): Promise<void> {
     await Promise.all(this.#running);
   }

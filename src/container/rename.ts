@@ -1,7 +1,7 @@
 /**
- * Giving a container another name: the new one is claimed, then `config.v2.json` is replaced, then the old one is given back.
- * A name counts only while its container agrees (name-index.ts), so dying in between leaves the old name or the new one.
- * Mirrors `moby/moby: daemon/rename.go` at v20.10.
+ * Renames a container: it claims the new name, then replaces `config.v2.json`, then releases the old name. A
+ * name counts only while its container has it (name-index.ts), so a crash in between leaves either the old
+ * name or the new one. Mirrors `moby/moby: daemon/rename.go` at v20.10.
  */
 import { isSystemError, LayerstackError } from '../core/errors.ts';
 import { goJson } from '../core/go-json.ts';
@@ -26,7 +26,8 @@ export async function renameContainer(
   if (wanted === before)
     throw new LayerstackError('ERR_INVALID_ARGUMENT', `the container is called ${wanted} already`, { id });
   await names.complete();
-  // The old name's too: who claims it as soon as the container has the new one must not lose it to the last step.
+  // The old name is locked too: otherwise another container could claim it as soon as this one has the new
+  // name, and the last step would take it away again.
   const keys = [id, `name:${wanted}`, `name:${before}`];
   await using _locks = await root.locks.acquireAll('containers', keys, { signal });
   const text = readText(layout.at(layout.container(id, 'config.v2.json')), MAX_DOCUMENT_BYTES);
@@ -45,7 +46,7 @@ export async function renameContainer(
     const config = layout.container(id, 'config.v2.json');
     await session.replace([{ op: 'replace', path: config, data: goJson(document), mode: 0o600 }]);
   } catch (error) {
-    // What cannot be taken back stays marked.
+    // If this fails too, the markers stay.
     await session.unmark(markers, names.releaseSteps(wanted, id)).catch(() => undefined);
     throw error;
   }

@@ -1,6 +1,6 @@
 /**
- * The OCI runtime configuration (`config.json` of runtime-spec 1.0.2) of a container, put together: each theme of it has a file in
- * spec/. Field order is the specification's. Mirrors `moby/moby: daemon/oci_linux.go`.
+ * Puts together the OCI runtime configuration of a container (`config.json` of runtime-spec 1.0.2). Each
+ * topic has a file in spec/. Field order is the specification's. Mirrors `moby/moby: daemon/oci_linux.go`.
  */
 import { LayerstackError } from '../core/errors.ts';
 import type { ContainerConfig } from '../image/container-config.ts';
@@ -17,7 +17,9 @@ import type { SecurityOptions } from './spec/security.ts';
 import type { HostSettings } from './spec/settings.ts';
 import type { RootfsUser } from './user.ts';
 
-/** The part of the OCI runtime configuration that callers look at or change before they write it. */
+/**
+ * The OCI runtime configuration. It declares the members that callers read, or change before they write it.
+ */
 export interface RuntimeSpec {
   readonly ociVersion: string;
   readonly process: {
@@ -29,26 +31,26 @@ export interface RuntimeSpec {
     readonly [key: string]: unknown;
   };
   readonly root: { readonly path: string; readonly readonly: boolean };
-  /** Absent where the container has the host's. */
+  /** Absent if the container has the host's. */
   readonly hostname?: string;
   readonly mounts: readonly RuntimeMount[];
   readonly [key: string]: unknown;
 }
 
-/** Of the machine that the container runs on. */
+/** The facts about the machine that the container runs on. */
 export interface RuntimeMachine {
-  /** What the capability `ALL` means. */
+  /** The capabilities that `ALL` stands for. */
   readonly capabilities: readonly string[];
-  /** Node's name. */
+  /** Node's name of the architecture. */
   readonly arch: string;
   /** `uname -r` */
   readonly kernel: string;
-  /** Cgroups are of version 2 alone. */
+  /** The machine has only cgroups of version 2. */
   readonly hasUnifiedCgroups: boolean;
   readonly hasAppArmor: boolean;
 }
 
-/** What {@link runtimeSpec} puts together. */
+/** The facts that {@link runtimeSpec} puts together. */
 export interface RuntimeSpecFacts {
   readonly id: string;
   readonly config: ContainerConfig;
@@ -62,13 +64,13 @@ export interface RuntimeSpecFacts {
   /** `linux.rootfsPropagation` */
   readonly propagation: string | undefined;
   readonly devices: ContainerDevices;
-  /** `linux.resources` but for devices. */
+  /** `linux.resources` without devices. */
   readonly resources: Readonly<Record<string, unknown>>;
   readonly machine: RuntimeMachine;
 }
 
 /**
- * The runtime configuration of a container.
+ * Returns the runtime configuration of a container.
  * @throws LayerstackError ERR_CONFIG_INVALID when neither the image nor the caller names a command.
  */
 export function runtimeSpec(facts: RuntimeSpecFacts, log: MappingLog): RuntimeSpec {
@@ -146,7 +148,7 @@ function linuxOf(
   };
 }
 
-/** Nothing is hidden from a privileged container, unless it says what. */
+/** Returns the masked and read-only paths. A privileged container has none by default. */
 function hiddenPaths(
   { MaskedPaths, ReadonlyPaths, Privileged }: HostSettings,
   log: MappingLog,
@@ -170,7 +172,10 @@ function hiddenPaths(
   };
 }
 
-/** As docker's, a privileged container has none, not even one that it asks for. */
+/**
+ * Returns the seccomp filter. As in docker, a privileged container has none, even if its host config names a
+ * profile.
+ */
 function seccompFilter(
   { host, security: { seccomp }, machine }: RuntimeSpecFacts,
   capabilities: readonly string[],
@@ -187,7 +192,10 @@ function seccompFilter(
   return filter;
 }
 
-/** Of systemd's slices the runtime makes a scope; it has to be told so (`--systemd-cgroup`). */
+/**
+ * Returns the cgroup path. In a slice of systemd, the runtime makes a scope; it needs `--systemd-cgroup` for
+ * that.
+ */
 function cgroupsPathOf(
   id: string,
   { CgroupParent: parent = '' }: HostSettings,
@@ -201,7 +209,10 @@ function cgroupsPathOf(
   return path;
 }
 
-/** Docker's order: PATH, HOSTNAME, TERM, then the container's own, which win; HOME where nothing else sets it. */
+/**
+ * Returns the environment in Docker's order: PATH, HOSTNAME, TERM, the container's own (which win), a default
+ * HOME.
+ */
 function environment(config: ContainerConfig, user: RootfsUser): string[] {
   const variables = new Map<string, string>([
     ['PATH', DEFAULT_PATH],

@@ -1,12 +1,12 @@
 /**
- * Containers: make, list, find, remove. A container is
+ * Makes, lists, finds and removes containers. A container consists of
  *
- *   its RW layer, whose key is its id                  see rwlayer/rwlayer.ts
- *   containers/<id>/{hostconfig.json,config.v2.json}   what dockerd lists; the latter appears last, by rename
- *   layerstack/names/<name>                            our index of names
+ *   its RW layer, with its id as the key               see rwlayer/rwlayer.ts
+ *   containers/<id>/{hostconfig.json,config.v2.json}   dockerd's documents; the latter appears last, by
+ *   rename layerstack/names/<name>                            our index of names
  *
- * Neither making nor removing one mounts anything, and only making a durable one syncs (docs/architecture.md,
- * "Durability").
+ * Neither making nor removing a container mounts anything. Only making a durable one syncs
+ * (docs/architecture.md, "Durability").
  */
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { throwIfAborted } from '../core/abort.ts';
@@ -42,27 +42,27 @@ export type { HostConfig } from './documents.ts';
 export type { ContainerPruneFilters, ContainerPruneResult } from './prune.ts';
 export type { RemoveOptions } from './remove.ts';
 
-/** What a container's root file system takes; bytes of files and links, hard links once. */
+/** The size of a container's root file system: bytes of files and links, hard links once. */
 export interface ContainerSize {
-  /** Written in the container. */
+  /** The bytes written in the container. */
   readonly SizeRw: number;
-  /** The same and all layers of its image, as far as they are there. */
+  /** The same, plus the existing layers of its image. */
   readonly SizeRootFs: number;
 }
 
-/** What one container takes on disk. */
+/** The disk usage of one container. */
 export interface ContainerUsage {
   readonly container: Container;
   /** Bytes of its RW layer. */
   readonly size: number;
-  /** The same and all layers of its image, as far as they are there. */
+  /** The same, plus the existing layers of its image. */
   readonly rootSize: number;
-  /** It runs, or is mounted. */
+  /** The container runs, or is mounted. */
   readonly active: boolean;
   readonly mounted: boolean;
 }
 
-/** A listing gives way to other work on the event loop after this many containers (about 3 ms). */
+/** A listing yields to other work on the event loop after this many containers (about 3 ms). */
 const SLICE = 32;
 
 /** The containers of one store. */
@@ -92,8 +92,8 @@ export class ContainerStore {
   }
 
   /**
-   * Makes a container of an image: complete, or not there. Atomic; on disk when it resolves only if it shall
-   * be `durable`.
+   * Makes a container of an image, atomically: a failure leaves nothing. It is durable on return only with
+   * the option `durable`.
    * @throws {@link LayerstackError} ERR_IMAGE_NOT_FOUND, ERR_CONTAINER_NAME_IN_USE, ERR_INVALID_ARGUMENT for
    *   a bad name, ERR_STORE_READ_ONLY.
    */
@@ -101,7 +101,7 @@ export class ContainerStore {
     return this.#creator.create(image, options);
   }
 
-  /** All containers, the newest first; those that dockerd made too. */
+  /** Returns all containers, the newest first, including those of dockerd. */
   async list(): Promise<Container[]> {
     const containers: Container[] = [];
     for (const [index, id] of (await this.#ids()).entries()) {
@@ -113,7 +113,7 @@ export class ContainerStore {
   }
 
   /**
-   * The container with this id, name, or beginning of an id; in this order, as Docker looks them up.
+   * Returns the container with this id, name, or prefix of an id. Tries them in this order, as Docker does.
    * @throws {@link LayerstackError} ERR_CONTAINER_NOT_FOUND, ERR_ID_AMBIGUOUS.
    */
   async resolve(idOrName: string): Promise<Container> {
@@ -132,9 +132,9 @@ export class ContainerStore {
   }
 
   /**
-   * Removes a container. Returns when it is gone for everybody, also after a crash; its files are deleted in
-   * the background, see {@link drain}. Removing a container that is gone is a no-op.
-   * @returns whether it was there
+   * Removes a container. On return, it no longer exists for any process, even after a crash. Its files are
+   * deleted in the background, see {@link drain}. Does nothing for a removed container.
+   * @returns whether the container existed
    * @throws {@link LayerstackError} ERR_CONTAINER_MOUNTED when it is mounted, unless forced.
    */
   async remove(container: Container, options: RemoveOptions = {}): Promise<boolean> {
@@ -163,7 +163,7 @@ export class ContainerStore {
     return this.#rwLayers.mountForOperation(rwLayerOf(container), options);
   }
 
-  /** Ends what dead writers have left begun: {@link RwLayerStore.resume}, {@link NameIndex.resume}. */
+  /** Completes the work of dead writers: {@link RwLayerStore.resume}, {@link NameIndex.resume}. */
   async resume(): Promise<void> {
     await this.#rwLayers.resume();
     await this.#names.resume();
@@ -183,12 +183,12 @@ export class ContainerStore {
     return this.#rwLayers.isMounted(rwLayerOf(container));
   }
 
-  /** Copying in and out of the root file systems. */
+  /** Copies in and out of the root file systems. */
   get archive(): ContainerArchive {
     return this.#archive;
   }
 
-  /** Every container, as far as its image is concerned; a mounted one counts as running. */
+  /** Returns every container as a user of its image. A mounted one counts as running. */
   async users(): Promise<ImageUser[]> {
     return Promise.all(
       (await this.list()).map(async (container) => ({
@@ -200,8 +200,8 @@ export class ContainerStore {
   }
 
   /**
-   * Every container with the bytes that were written in it: files and links, hard links once. Reads its whole
-   * upper.
+   * Returns the disk usage of every container: bytes of files and links, hard links once. Reads their whole
+   * uppers.
    */
   async usage(): Promise<ContainerUsage[]> {
     const usages: ContainerUsage[] = [];
@@ -218,7 +218,7 @@ export class ContainerStore {
     return usages;
   }
 
-  /** What one container takes. Reads its whole upper. */
+  /** Returns the size of one container. Reads its whole upper. */
   async size(container: Container): Promise<ContainerSize> {
     const [SizeRw, below] = await Promise.all([
       this.#rwLayers.contentSize(container),
@@ -242,17 +242,17 @@ export class ContainerStore {
   }
 
   /**
-   * Gives a container another name: it has the old one or the new one, whatever happens meanwhile.
-   * @returns the container as it is now
-   * @throws {@link LayerstackError} ERR_CONTAINER_NAME_IN_USE, ERR_INVALID_ARGUMENT for a bad name or the one
-   *   it has, ERR_CONTAINER_NOT_FOUND, ERR_STORE_READ_ONLY.
+   * Renames a container. After a crash, it has either the old name or the new one.
+   * @returns the container with its new name
+   * @throws {@link LayerstackError} ERR_CONTAINER_NAME_IN_USE, ERR_INVALID_ARGUMENT for a bad name or the
+   *   current one, ERR_CONTAINER_NOT_FOUND, ERR_STORE_READ_ONLY.
    */
   rename(container: Container, name: string, signal?: AbortSignal): Promise<Container> {
     return renameContainer(this.#root, this.#names, container, name, signal);
   }
 
   /**
-   * Notes that a container shall be in a network when somebody runs it, with docker's `EndpointSettings`.
+   * Notes, with docker's `EndpointSettings`, that a container will join a network when it is started.
    * Durable.
    * @throws {@link LayerstackError} ERR_CONTAINER_NOT_FOUND, ERR_STORE_READ_ONLY.
    */
@@ -261,17 +261,17 @@ export class ContainerStore {
   }
 
   /**
-   * Notes that a container shall not be in a network.
-   * @throws {@link LayerstackError} ERR_INVALID_ARGUMENT where it was not to be, ERR_CONTAINER_NOT_FOUND,
-   *   ERR_STORE_READ_ONLY.
+   * Notes that a container will not join a network.
+   * @throws {@link LayerstackError} ERR_INVALID_ARGUMENT when the container is not connected to the network,
+   *   ERR_CONTAINER_NOT_FOUND, ERR_STORE_READ_ONLY.
    */
   disconnect(container: Container, network: string): Promise<void> {
     return disconnectNetwork(this.#root, container, network);
   }
 
   /**
-   * Removes every container that neither runs nor is mounted and that fits the filters. `onRemoved` is called
-   * for each.
+   * Removes the containers that neither run nor are mounted, and match the filters. Calls `onRemoved` for
+   * each.
    * @throws {@link LayerstackError} ERR_INVALID_ARGUMENT for a bad filter, ERR_STORE_READ_ONLY.
    */
   async prune(
@@ -290,7 +290,7 @@ export class ContainerStore {
       try {
         if (!(await this.remove(container, { signal }))) continue;
       } catch (error) {
-        // Somebody mounted it meanwhile.
+        // Another process has mounted it meanwhile.
         if (LayerstackError.is(error, 'ERR_CONTAINER_MOUNTED')) continue;
         throw error;
       }
@@ -301,7 +301,7 @@ export class ContainerStore {
     return { ContainersDeleted: deleted, SpaceReclaimed: reclaimed };
   }
 
-  /** Waits for the deletions that {@link remove} left running. */
+  /** Waits for the deletions of {@link remove}. */
   drain(): Promise<void> {
     return this.#remover.drain();
   }
@@ -332,7 +332,10 @@ export class ContainerStore {
   }
 }
 
-/** Its process was running when dockerd last wrote about it, and may be still (dockerd's live-restore). */
+/**
+ * Returns whether dockerd's last record says that the process runs. It may still run (dockerd's
+ * live-restore).
+ */
 function isActive({ state }: Container): boolean {
   return state === 'running' || state === 'paused' || state === 'restarting';
 }

@@ -1,11 +1,11 @@
-/** The user database of a mounted root file system, read without leaving it. */
+/** Reads the user database of a mounted root file system. No link leads out of the root file system. */
 import { call, native } from '../system/native.ts';
 import type { UserDatabase } from './user.ts';
 
-/** passwd and group are read whole; larger ones are no user databases. */
+/** The limit for passwd and group, which are read whole. A real user database is smaller. */
 const MAX_BYTES = 4 * 1024 * 1024;
 
-/** Its /etc/passwd and /etc/group; empty where they are missing. */
+/** Returns /etc/passwd and /etc/group; empty when they are missing. */
 export async function readUserDatabase(rootfs: string): Promise<UserDatabase> {
   const readText = async (path: string): Promise<string> =>
     new TextDecoder().decode((await call(native.readFileInRoot(rootfs, path, MAX_BYTES))) ?? undefined);

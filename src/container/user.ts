@@ -1,22 +1,22 @@
 /**
- * Who a container's process runs as: the `User` of an image config (`name`, `uid`, either with `:group` or
- * `:gid`), looked up in the root file system's own /etc/passwd and /etc/group with runc's rules
- * (opencontainers/runc: libcontainer/user): a number is always an id and need not be listed, a name must be
- * listed, and supplementary groups are looked up only when no group is given.
+ * Resolves the user of a container's process: the `User` of an image config (`name` or `uid`, either with
+ * `:group` or `:gid`). It is looked up in the root file system's own /etc/passwd and /etc/group, by runc's
+ * rules (opencontainers/runc: libcontainer/user). A number is always an id and need not be listed. A name
+ * must be listed. Supplementary groups are looked up only when no group is given.
  */
 import { LayerstackError } from '../core/errors.ts';
 
-/** What the OCI runtime spec's `process.user` and HOME need. */
+/** The facts for `process.user` of the OCI runtime spec, and for HOME. */
 export interface RootfsUser {
   readonly uid: number;
   readonly gid: number;
   /** The primary group first, as dockerd sets it since CVE-2022-36109. */
   readonly additionalGids: readonly number[];
-  /** From passwd; undefined where the user is not listed. */
+  /** From passwd; undefined if the user is not listed. */
   readonly home: string | undefined;
 }
 
-/** The two files of the root file system, as text; empty where they are missing. */
+/** The two files of the root file system, as text; empty when they are missing. */
 export interface UserDatabase {
   readonly passwd: string;
   readonly group: string;
@@ -35,7 +35,7 @@ interface GroupEntry {
   readonly members: readonly string[];
 }
 
-/** runc's bound: ids are kept within a signed 32-bit integer. */
+/** runc's limit: an id fits into a signed 32-bit integer. */
 const MAX_ID = 0x7fffffff;
 
 function numberOf(text: string | undefined): number | undefined {
@@ -50,7 +50,9 @@ function fieldsOf(text: string): string[][] {
     .map((line) => line.split(':'));
 }
 
-/** Lines that are malformed are passed over, as runc does: the file is the image's, and may hold anything. */
+/**
+ * Parses passwd. Skips malformed lines, as runc does: the file comes from the image, and may hold anything.
+ */
 function parsePasswd(text: string): PasswdEntry[] {
   return fieldsOf(text).flatMap(([name = '', , uid, gid, , home = '']) => {
     const entry = { name, uid: numberOf(uid), gid: numberOf(gid), home };
@@ -83,8 +85,10 @@ function checkedId(id: number, text: string): number {
 }
 
 /**
- * Resolves `spec` (empty means root) and more groups of the process against the root file system's own files.
- * @throws LayerstackError ERR_USER_NOT_FOUND when a name is not listed, ERR_INVALID_ARGUMENT when an id is too large.
+ * Resolves `spec` (empty means root) and additional groups of the process in the root file system's own
+ * files.
+ * @throws LayerstackError ERR_USER_NOT_FOUND when a name is not listed, ERR_INVALID_ARGUMENT when an id is
+ *   too large.
  */
 export function resolveUser(
   spec: string,
@@ -98,7 +102,7 @@ export function resolveUser(
   return { ...user, additionalGids: [...new Set([...user.additionalGids, ...added])] };
 }
 
-/** A number is an id whether it is listed or not. */
+/** Resolves a group. A number is an id, whether it is listed or not. */
 function groupNamed(text: string, groups: readonly GroupEntry[]): number {
   const id = numberOf(text);
   const group = groups.find((entry) => (id === undefined ? entry.name === text : entry.gid === id));

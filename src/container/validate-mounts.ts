@@ -1,6 +1,6 @@
 /**
- * The mounts of a host config as docker checks them: `Mounts`, `Binds` (`[SOURCE:]TARGET[:MODE]`), `Tmpfs`, `VolumesFrom`.
- * Mirrors `moby/moby: volume/mounts/linux_parser.go, daemon/volumes.go` at v20.10.
+ * Checks the mounts of a host config as docker does: `Mounts`, `Binds` (`[SOURCE:]TARGET[:MODE]`), `Tmpfs`,
+ * `VolumesFrom`. Mirrors `moby/moby: volume/mounts/linux_parser.go, daemon/volumes.go` at v20.10.
  */
 import { lstat } from 'node:fs/promises';
 import { posix } from 'node:path';
@@ -31,18 +31,20 @@ export const PROPAGATIONS: readonly string[] = [
   'rshared',
 ];
 
-/** docker's. */
+/** docker's grammar of volume names. */
 export const VOLUME_NAME = /^[a-zA-Z0-9][a-zA-Z0-9_.-]+$/;
 
-/** Of each kind a mode may have one. */
+/** A mode may have one word of each kind. */
 const MODES = [['rw', 'ro'], ['z', 'Z'], PROPAGATIONS, ['nocopy'], ['consistent', 'cached', 'delegated']];
 
-/** What docker refuses, in its words. */
+/** Refuses a value with docker's message. */
 export function refuse(message: string): never {
   throw new LayerstackError('ERR_INVALID_ARGUMENT', message);
 }
 
-/** @throws {@link LayerstackError} ERR_INVALID_ARGUMENT in docker's words for a name that it gives no volume. */
+/**
+ * @throws {@link LayerstackError} ERR_INVALID_ARGUMENT, with docker's message, for an invalid volume name.
+ */
 export function requireVolumeName(name: string): void {
   if (name.length === 1)
     refuse(`create ${name}: volume name is too short, names should be at least two alphanumeric characters`);
@@ -53,7 +55,9 @@ export function requireVolumeName(name: string): void {
     );
 }
 
-/** A path as docker keeps it: without `.`, `..` and doubled slashes, and without a slash at its end. */
+/**
+ * Returns a path as docker stores it: without `.`, `..` and double slashes, and without a slash at its end.
+ */
 export function cleanPath(path: string): string {
   return path === '' ? '' : posix.normalize(path).replace(/(?<=.)\/$/, '');
 }
@@ -117,12 +121,12 @@ function wrongPath(path: string): string | undefined {
   return path.startsWith('/') ? undefined : `invalid mount path: '${path}' mount path must be absolute`;
 }
 
-/** The target that it names. */
+/** Checks a bind, and returns its target. */
 function validateBind(bind: string): string {
   const wrong = `invalid volume specification: '${bind}'`;
   const parts = bind.split(':');
   const [first = '', second, mode = ''] = parts;
-  // TARGET:MODE is none: a volume without a name has no mode.
+  // TARGET:MODE is invalid: an anonymous volume has no mode.
   if (parts.length > 3 || first === '' || (parts.length === 2 && isMode(second ?? ''))) refuse(wrong);
   if (!isMode(mode)) refuse(`invalid mode: ${mode}`);
   const [source, target] = second === undefined ? ['', first] : [first, second];
@@ -150,7 +154,10 @@ function isMode(text: string): boolean {
   );
 }
 
-/** `CONTAINER[:MODE]`, without what is a property of the mount there. */
+/**
+ * Checks `CONTAINER[:MODE]`. Propagation and `nocopy` are not allowed, since they are properties of the other
+ * mount.
+ */
 function validateVolumesFrom(text: string): void {
   if (text === '') refuse('volumes-from specification cannot be an empty string');
   const colon = text.indexOf(':');

@@ -1,7 +1,8 @@
 /**
- * What docker refuses when a container is created, in its words: wrong values, where decodable.ts looks for wrong kinds. What
- * depends on the machine (limits that the kernel has, log drivers, runtimes) is left to whoever starts the container.
- * Mirrors `moby/moby: daemon/{container,daemon_unix}.go, runconfig/hostconfig*.go` at v20.10.
+ * Refuses the values that docker refuses at a container's creation, with docker's messages. decodable.ts
+ * refuses wrong types. Checks that depend on the machine (limits of the kernel, log drivers, runtimes) are
+ * left to the runtime. Mirrors `moby/moby: daemon/{container,daemon_unix}.go, runconfig/hostconfig*.go` at
+ * v20.10.
  */
 import { availableParallelism } from 'node:os';
 import { isIP } from 'node:net';
@@ -16,7 +17,7 @@ import { parseSecurityOptions } from './spec/security.ts';
 import type { Ulimit } from './spec/settings.ts';
 import { refuse, validateMounts, type MountSettings } from './validate-mounts.ts';
 
-/** What is looked at of a host config, whose kinds are known to be right. */
+/** The members of a host config that are checked here. Their types have been checked before. */
 interface Settings extends MountSettings {
   readonly AutoRemove?: boolean;
   readonly RestartPolicy?: { readonly Name?: string; readonly MaximumRetryCount?: number };
@@ -35,13 +36,13 @@ interface Settings extends MountSettings {
 
 const MIB = 1024 * 1024;
 const LEAST_MEMORY = 6 * MIB;
-/** Of the times of a health check, in nanoseconds. */
+/** The smallest time of a health check, in nanoseconds. */
 const LEAST_TIME = 1_000_000;
 
 type Given = Pick<ContainerConfig, 'WorkingDir' | 'Env' | 'StopSignal' | 'Healthcheck'>;
 
 /**
- * Checks what a caller gave for a container; what comes from its image is not looked at.
+ * Checks a caller's settings for a container. Settings from the image are not checked.
  * @throws {@link LayerstackError} ERR_INVALID_ARGUMENT
  */
 export async function validateCreate(config: Partial<Given>, hostConfig: HostConfig): Promise<void> {
@@ -92,7 +93,7 @@ function validateHost(settings: Settings): void {
   validateRuntime(settings);
 }
 
-/** What docker refuses when it starts the container, and can be told now. */
+/** Refuses values that docker refuses only at the container's start. */
 function validateRuntime({ SecurityOpt, DeviceCgroupRules, Ulimits, Tmpfs }: Settings): void {
   parseSecurityOptions(SecurityOpt ?? []);
   for (const rule of DeviceCgroupRules ?? []) parseDeviceRule(rule);
@@ -118,7 +119,7 @@ function validatePorts(bindings: NonNullable<Settings['PortBindings']>): void {
     for (const { HostPort = '' } of hosts ?? []) {
       const range = HostPort.split('/', 1)[0] ?? '';
       const [first = '', last = first] = range.split('-');
-      // A range has both of its ends.
+      // A range needs both ends.
       const ended = !range.includes('-') || (first !== '' && last !== '');
       if (!ended || !isPort(first) || !isPort(last) || Number(first) > Number(last))
         refuse(`invalid port specification: ${JSON.stringify(HostPort)}`);
@@ -126,7 +127,7 @@ function validatePorts(bindings: NonNullable<Settings['PortBindings']>): void {
   }
 }
 
-/** Nothing stands for any port. */
+/** Returns whether the text is a port. An empty text means any port. */
 function isPort(text: string): boolean {
   return text === '' || (/^\d+$/.test(text) && Number(text) <= 65535);
 }
@@ -144,7 +145,7 @@ function validateCapability(kind: string, name: string): void {
     refuse(`invalid ${kind}: unknown capability: ${JSON.stringify(fullCapability(name))}`);
 }
 
-/** Numbers and ranges, as the kernel's cpusets have them. */
+/** Returns whether the text is a list of numbers and ranges, as in the kernel's cpusets. */
 function isCpuList(text: string): boolean {
   return text.split(',').every((part) => {
     const [, first, last = first] = /^(\d+)(?:-(\d+))?$/.exec(part.trim()) ?? [];
@@ -152,7 +153,7 @@ function isCpuList(text: string): boolean {
   });
 }
 
-/** Limits of docker's `Resources`, and what goes with them. */
+/** Checks the limits of docker's `Resources`, and related values. */
 function validateLimits(settings: Settings): void {
   const limit = (name: string): number => Number(settings[name] ?? 0);
   const between = (name: string, least: number, most: number): boolean =>
@@ -172,7 +173,7 @@ function validateLimits(settings: Settings): void {
     refuse('Minimum memoryswap limit should be larger than memory limit, see usage');
   if (memory === 0 && swap > 0)
     refuse('You should always set the Memory limit when using Memoryswap limit, see usage');
-  // -1 is docker's word for the kernel's default.
+  // -1 stands for the kernel's default in docker.
   if (!between('MemorySwappiness', -1, 100))
     refuse(`Invalid value: ${limit('MemorySwappiness')}, valid memory swappiness range is 0-100`);
   if (reservation > 0 && reservation < LEAST_MEMORY) refuse('Minimum memory reservation allowed is 6MB');

@@ -1,12 +1,13 @@
 /**
- * The volumes that an image names, and those without a name that a container asks for, for a runtime: each is a directory beside the container, bound over its path, so that what is
- * written there is in no layer. As docker's anonymous volumes it is filled once with what the image has at the path, owner and
- * mode of the directory included, is kept between runs, and goes with the container:
+ * Makes the anonymous volumes that an image or a container requests, for a runtime. Each is a directory
+ * beside the container, bound over its path, so that writes go to no layer. Like docker's anonymous volumes,
+ * it is filled once with the image's content at the path, with the owner and mode of the directory. It is
+ * kept between runs, and removed with the container:
  *
  *   containers/<id>/volumes/<32 digits: the digest of the path>
  *
- * The paths are an image's, and so anything: they are resolved inside the root file system. Mirrors moby/moby:
- * daemon/create_unix.go and container/container_unix.go (CopyImagePathContent).
+ * The paths come from an image, and may be anything, so they are resolved inside the root file system.
+ * Mirrors moby/moby: daemon/create_unix.go and container/container_unix.go (CopyImagePathContent).
  */
 import { randomBytes } from 'node:crypto';
 import { constants } from 'node:fs';
@@ -30,28 +31,31 @@ import { cleanPath, VOLUME_NAME } from './validate-mounts.ts';
 /** A volume without a name. */
 export interface WantedVolume {
   readonly path: string;
-  /** It is not filled with what the image has at the path. */
+  /** The volume is not filled with the image's content at the path. */
   readonly isEmpty: boolean;
 }
 
 export interface ImageVolumes {
-  /** Binds, those above others first. Their destinations were without links when they were resolved. */
+  /** The binds, parents before children. Links in their destinations have been resolved. */
   readonly mounts: readonly RuntimeMount[];
-  /** Paths that nothing can be mounted over: the root, /proc, /sys and /dev, and what is missing in a read-only root. */
+  /**
+   * The paths that cannot be mounted over: the root, /proc, /sys, /dev, and paths missing in a read-only
+   * root.
+   */
   readonly leftOut: readonly string[];
 }
 
 const MAX_VOLUMES = 1000;
-/** The kernel's own maximum of links on a path. */
+/** The kernel's own limit of links in a path. */
 const MAX_LINKS = 40;
 const TEMPORARY = '.tmp-';
-/** What a runtime mounts itself, or takes nothing over. */
+/** The paths that a runtime mounts itself, or does not allow a mount over. */
 const KERNELS = /^\/(?:$|dev$|(?:proc|sys)(?:\/|$))/;
 
 /**
- * Makes what is missing of the directories and volumes of a container that is mounted.
- * @throws {@link LayerstackError} ERR_PATH_TYPE where the image has a file in a volume's place; ERR_CONFIG_INVALID for too many;
- *   ERR_STORE_READ_ONLY, ERR_NO_SPACE, ERR_UPPER_CHANGED.
+ * Makes the missing mount points and volumes of a mounted container.
+ * @throws {@link LayerstackError} ERR_PATH_TYPE when the image has a file in a volume's place;
+ *   ERR_CONFIG_INVALID for too many volumes; ERR_STORE_READ_ONLY, ERR_NO_SPACE, ERR_UPPER_CHANGED.
  */
 export async function imageVolumes(
   root: Root,
@@ -66,7 +70,7 @@ export async function imageVolumes(
       { id: container.id, limit: MAX_VOLUMES },
     );
   if (named.length === 0) return { mounts: [], leftOut: [] };
-  // Of a store that is open read-only what is there is used, and nothing is made.
+  // A store that is open read-only uses the existing volumes, and makes none.
   await using _lock = root.readOnly ? undefined : await root.locks.acquire('containers', container.id);
   const leftOut: string[] = [];
   const sources = new Map<string, string>();
@@ -83,9 +87,10 @@ export async function imageVolumes(
 }
 
 /**
- * Makes the directories that the volumes without a name of a container will be mounted over: as in docker they are there before it
- * has run, so that files can be copied into them; its first bundle takes those into the volume. Where something else will be
- * mounted nothing is made, since that would hide what is copied there. What cannot be made stays missing.
+ * Makes the mount points of a container's anonymous volumes. As in docker, they exist before the container
+ * has run, so that files can be copied into them; the first bundle copies these files into the volume. A path
+ * over which something else will be mounted is skipped, since the mount would hide copied files. A directory
+ * that cannot be made stays missing.
  */
 export async function makeMountPoints(
   root: Root,
@@ -101,7 +106,8 @@ export async function makeMountPoints(
     try {
       await destinationOf(root, mount.path, path);
     } catch (error) {
-      // A file of the image is in its place, or the disk is full: what is copied elsewhere needs none of it.
+      // The image has a file in its place, or the disk is full. A copy to another path does not need the
+      // mount point.
       const isFile = LayerstackError.is(error, 'ERR_PATH_TYPE');
       if (!isFile && !isSystemError(error)) throw error;
     }
@@ -112,7 +118,9 @@ function depthOf({ destination }: RuntimeMount): number {
   return destination.split('/').length;
 }
 
-/** Where a volume is, made where it is missing; undefined where none can be. */
+/**
+ * Returns the mount point of a volume, and makes it if it is missing; undefined if it cannot be mounted over.
+ */
 async function destinationOf(root: Root, rootfs: string, path: string): Promise<string | undefined> {
   const wanted = posix.normalize(`/${path}`);
   if (KERNELS.test(wanted)) return undefined;
@@ -125,7 +133,10 @@ async function destinationOf(root: Root, rootfs: string, path: string): Promise<
   }
 }
 
-/** The directory at an absolute path of a root file system, made with its parents; its path without links. */
+/**
+ * Makes the directory at an absolute path of a root file system, with its parents. Returns its path without
+ * links.
+ */
 async function makeDirectory(root: Root, rootfs: string, path: string, links = 0): Promise<string> {
   let at = '';
   for (const name of path.split('/').filter(Boolean)) {
@@ -149,7 +160,7 @@ async function makeDirectory(root: Root, rootfs: string, path: string, links = 0
   return at === '' ? '/' : at;
 }
 
-/** Undefined where it is missing. A link that leads to itself is one that leads nowhere. */
+/** Returns the stat of a path; undefined when it is missing. A link to itself has no target. */
 async function statIn(
   rootfs: string,
   path: string,
@@ -163,7 +174,9 @@ async function statIn(
   }
 }
 
-/** The volume's directory, filled when it is made. The caller holds the container's lock. */
+/**
+ * Returns the volume's directory. Makes and fills it if it is missing. The caller holds the container's lock.
+ */
 async function volumeOf(
   root: Root,
   container: Container,
@@ -179,7 +192,7 @@ async function volumeOf(
   const temporary = `${directory}/${TEMPORARY}${randomBytes(6).toString('hex')}`;
   await using _marked = await root.session().temporary(layout.at(temporary));
   try {
-    // Of those who marked nothing.
+    // Removes temporary directories of processes that did not mark them.
     const left = (await listEntries(layout, directory)).filter((each) => each.startsWith(TEMPORARY));
     await call(
       native.removeTree(
@@ -209,13 +222,16 @@ async function volumeOf(
   return layout.at(volume);
 }
 
-/** What an image has at a path, with its owner and mode, to `name` in a directory. */
+/** Copies the image's content at a path, with its owner and mode, to `name` in a directory. */
 async function copyOut(rootfs: string, path: string, directory: string, name: string): Promise<void> {
   const tar = new FileTree(rootfs).pack(path, { name, crossMounts: false, sparse: true });
   await new FileTree(directory).unpack('/', tar, { keepKinds: true, owner: 'archive', maxBytes: Infinity });
 }
 
-/** Finds the directories of volumes that dockerd has made on the same root; layerstack's own are names alone. */
+/**
+ * Finds the directories of volumes that dockerd has made in the same root. layerstack's own volumes have only
+ * names.
+ */
 export function namedVolumes(layout: Layout): (name: string) => string | undefined {
   return (name) => {
     const path = layout.at(`volumes/${name}/_data`);

@@ -1,6 +1,7 @@
 /**
- * One layer tar into one layer directory: the native LayerApply with an AbortSignal, fed from a file range, from a
- * directory or from chunks. Where there is no native zstd, a zstd layer is decompressed and its blob side hashed here.
+ * Extracts one layer tar into one layer directory. Runs the native LayerApply with an AbortSignal, on a file
+ * range, a directory or chunks. Without a native zstd, a zstd layer is decompressed here, and its compressed
+ * bytes are hashed here.
  */
 import { createHash } from 'node:crypto';
 import { throwIfAborted } from '../core/abort.ts';
@@ -18,15 +19,17 @@ import { decompress, MAGIC_BYTES, sniff, unsupported } from './codec.ts';
 import { abortable, feed } from './feed.ts';
 import { readRange, type FileRange } from './range.ts';
 
-/** Where the bytes of a layer tar come from, compressed or not; or a directory that is packed on the way. */
+/**
+ * The source of a layer tar: its bytes, compressed or not, or a directory that is packed while it is read.
+ */
 export type LayerSource = FileRange | DirectorySource | AsyncIterable<Uint8Array>;
 
-/** A directory that is packed on native threads all the way to the layer, as layer/diff.ts packs one; without its root entry. */
+/** A directory, packed as in layer/diff.ts, without its root entry. All the work is on native threads. */
 export interface DirectorySource {
   /** Absolute. */
   readonly directory: string;
   readonly kind: DirectoryKind;
-  /** Seconds since 1970 that no time in the layer exceeds. */
+  /** The latest time in the layer, in seconds since 1970. Later times are set to it. */
   readonly sourceDateEpoch?: number | undefined;
 }
 
@@ -34,21 +37,22 @@ export interface ApplyOptions {
   readonly limits: LayerLimits;
   readonly caps: Pick<Capabilities, 'zstd'>;
   readonly signal?: AbortSignal | undefined;
-  /** Bytes of the source that were taken so far; of a directory, of its tar. */
+  /** Receives the bytes read from the source so far; for a directory, the bytes of its tar. */
   readonly onProgress?: ((bytes: number) => void) | undefined;
 }
 
-/** Where a layer goes: absolute paths of an existing empty directory and of a file to be made. */
+/** The target of a layer: the absolute paths of an existing empty directory, and of a file to create. */
 export interface ApplyTarget {
   readonly diff: string;
   readonly tarSplit: string;
 }
 
 /**
- * Extracts, hashes and records the layer. Nothing is synced. After a rejection nothing runs any more, but what
- * was written is there: the caller removes it.
- * @throws {@link LayerstackError} ERR_ABORTED; ERR_COMPRESSION_UNSUPPORTED; ERR_LAYER_INVALID, ERR_LAYER_TRUNCATED,
- * ERR_LAYER_ESCAPE or ERR_LIMIT_EXCEEDED with `member`; system errors of the target; whatever the source throws.
+ * Extracts and hashes the layer, and records its tar-split. Nothing is synced. After a rejection all work has
+ * stopped, but the written files remain: the caller removes them.
+ * @throws {@link LayerstackError} ERR_ABORTED; ERR_COMPRESSION_UNSUPPORTED; ERR_LAYER_INVALID,
+ *   ERR_LAYER_TRUNCATED, ERR_LAYER_ESCAPE or ERR_LIMIT_EXCEEDED with `member`; system errors of the target;
+ *   any error of the source.
  */
 export async function applyLayer(
   source: LayerSource,
@@ -89,10 +93,10 @@ async function applyDirectory(
   return applyAlone(new native.LayerApply({ ...target, source, limits: options.limits }), options);
 }
 
-/** How often is looked how far native threads are that need nothing from here. */
+/** The interval at which the progress of native threads is read, when they read the source themselves. */
 const LOOK_MS = 100;
 
-/** What reads its source itself. */
+/** Waits for native work that reads its source itself. */
 async function applyAlone(
   apply: LayerApply,
   { signal, onProgress }: Pick<ApplyOptions, 'signal' | 'onProgress'>,

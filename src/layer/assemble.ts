@@ -1,13 +1,14 @@
 /**
- * A layer's directory and tar-split back to its tar, bit for bit: each file is compared with its CRC-64, and the whole
- * with the DiffID, while it streams. Mirrors `vbatts/tar-split: tar/asm/assemble.go`.
+ * Rebuilds a layer's tar, bit for bit, from its directory and its tar-split. While the tar streams, each file
+ * is compared with its CRC-64, and the whole with the DiffID. Mirrors `vbatts/tar-split:
+ * tar/asm/assemble.go`.
  */
 import type { DiffID } from '../core/digest.ts';
 import { LayerstackError } from '../core/errors.ts';
 import { call, native } from '../system/native.ts';
 import { readAhead } from './read-ahead.ts';
 
-/** Where a layer lies; paths are absolute. */
+/** The place of a layer. Paths are absolute. */
 export interface AssembleSource {
   /** Its own `overlay2/<cache-id>/diff`. */
   readonly diff: string;
@@ -17,10 +18,10 @@ export interface AssembleSource {
 }
 
 /**
- * The layer's tar in pieces of up to 256 KiB, the next one being read while the caller has one in hand. The end comes only
- * when the digest is right.
- * @throws {@link LayerstackError} (while iterating) ERR_STORE_CORRUPT, naming the layer and, where a file is at
- *   fault, the `member`.
+ * Yields the layer's tar in pieces of up to 256 KiB, and reads the next piece while the caller works on one.
+ * It ends only when the digest is right.
+ * @throws {@link LayerstackError} (while iterating) ERR_STORE_CORRUPT, naming the layer and, where a file is
+ *   at fault, the `member`.
  */
 export async function* assembleLayer(source: AssembleSource): AsyncGenerator<Uint8Array, void, undefined> {
   try {
@@ -31,9 +32,10 @@ export async function* assembleLayer(source: AssembleSource): AsyncGenerator<Uin
 }
 
 /**
- * Writes the layer's tar to an open file, and tells what has been written: up to 8 MiB at a time. Faster than to write what
- * {@link assembleLayer} gives, since the bytes stay on one native thread and in the same memory.
- * @throws as {@link assembleLayer}; system errors of write(2).
+ * Writes the layer's tar to an open file, and yields the length of each write, up to 8 MiB. Faster than
+ * writing the pieces of {@link assembleLayer}, since the bytes stay on one native thread and in the same
+ * memory.
+ * @throws the errors of {@link assembleLayer}; system errors of write(2).
  */
 export async function* writeLayer(
   source: AssembleSource,
@@ -55,8 +57,8 @@ export async function* writeLayer(
 }
 
 /**
- * Bytes of the layer's tar. Reads the tar-split only.
- * @throws {@link LayerstackError} ERR_STORE_CORRUPT when it is damaged.
+ * Returns the bytes of the layer's tar. Reads the tar-split only.
+ * @throws {@link LayerstackError} ERR_STORE_CORRUPT when the tar-split is damaged.
  */
 export async function layerTarSize({ tarSplit, diffId }: Omit<AssembleSource, 'diff'>): Promise<number> {
   try {
@@ -83,7 +85,8 @@ async function* readAll({
   }
 }
 
-/** The error with the layer it is about, and what to do.
+/**
+ * Adds the name of the layer, and a hint, to the error.
  * @internal
  */
 export function nameLayer(error: unknown, { tarSplit, diffId }: Omit<AssembleSource, 'diff'>): unknown {

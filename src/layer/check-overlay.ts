@@ -1,7 +1,8 @@
 /**
- * Whether a directory of overlay2 that the store refers to can be mounted: its short name both ways, the stack in `lower`, and
- * `committed` where something stands on it (docs/store-layout.md). All of it follows from the ids and parents in layerdb, so all
- * of it can be written anew; content is never touched.
+ * Checks whether a directory of overlay2 can be mounted. Its `link` and its symlink in `l/` agree, `lower`
+ * names the stack of its parents, and `committed` exists if the directory has children
+ * (docs/store-layout.md). All of this follows from the ids and parents in layerdb, so a repair can write it
+ * anew. A repair never touches content.
  */
 import type { Problem } from '../core/store-finding.ts';
 import type { BatchStep } from '../system/native.ts';
@@ -10,20 +11,20 @@ import type { Root } from '../system/root.ts';
 import { readLink, statEntry } from '../system/store-files.ts';
 import { newLinkId } from './overlay.ts';
 
-/** What a directory ought to be. */
+/** The expected state of a directory. */
 export interface ExpectedOverlay {
   readonly id: string;
-  /** Whose it is, for messages: `layer sha256:…`. */
+  /** The owner of the directory, for messages: `layer sha256:…`. */
   readonly owner: string;
-  /** The stack below it, topmost first, as `l/…`; undefined where that is not known. */
+  /** The stack below it, topmost first, as `l/…`; undefined when it is unknown. */
   readonly lowers: readonly string[] | undefined;
-  /** Something stands on it. */
+  /** A layer or container has this directory as its parent. */
   readonly hasChildren: boolean;
 }
 
 const LINK = /^[A-Z2-7]{26}$/;
 
-/** Yields what is wrong; by the time that the next is asked for, what was yielded may have been mended. */
+/** Yields the problems of a directory. The caller may repair each one before it asks for the next. */
 export async function* checkOverlay(root: Root, expected: ExpectedOverlay): AsyncGenerator<Problem> {
   yield* checkLink(root, expected);
   yield* checkLower(root, expected);
@@ -96,7 +97,10 @@ async function* checkLower(root: Root, { id, owner, lowers }: ExpectedOverlay): 
   };
 }
 
-/** The stack that `id` tops, as a child names it; undefined where its short name is broken. */
+/**
+ * Returns the stack with `id` on top, as a child's `lower` has it; undefined when the short name of `id` is
+ * broken.
+ */
 export async function stackOf(
   root: Root,
   id: string,
@@ -106,7 +110,7 @@ export async function stackOf(
   return below === undefined || link === undefined || !LINK.test(link) ? undefined : [`l/${link}`, ...below];
 }
 
-/** Does the steps: durable on return. */
+/** Applies the steps. They are durable on return. */
 export async function apply(root: Root, steps: readonly BatchStep[]): Promise<void> {
   await root.session().replace([...steps, { op: 'syncfs', path: root.layout.own }]);
 }

@@ -1,8 +1,8 @@
 /**
  * Checks layerdb and overlay2 (docs/docker-overlay2-store.md, "Failure modes a better store should detect and
- * repair"). Every entry is complete and of its ChainID, its directory can be mounted, nothing is half done,
- * and every short name leads somewhere. Objects that a live writer has marked are left alone. With `deep`
- * every layer's tar is rebuilt from its files and compared with its DiffID.
+ * repair"). Every entry is complete and matches its ChainID, its directory can be mounted, no change is half
+ * done, and every short name leads to a directory. Objects that a live writer has marked are skipped. With
+ * `deep`, every layer's tar is rebuilt from its files and compared with its DiffID.
  */
 import { throwIfAborted } from '../core/abort.ts';
 import {
@@ -28,16 +28,16 @@ import { apply, checkOverlay, replace, stackOf } from './check-overlay.ts';
 import { chainIdOn, LayerDb, type Layer } from './layerdb.ts';
 import { MAX_SNAPSHOTS_BYTES } from './uses.ts';
 
-/** What an image's config says of a layer. */
+/** The facts that an image's config has about a layer. */
 export interface KnownLayer {
   readonly diffId: DiffID;
   readonly parent: ChainID | undefined;
 }
 
 export interface LayerCheckOptions {
-  /** What the images say, by which a damaged entry can be written anew. */
+  /** The facts from the images' configs, from which a damaged entry can be written anew. */
   readonly known: ReadonlyMap<ChainID, KnownLayer>;
-  /** Directories of overlay2 that containers have. */
+  /** The directories of overlay2 that belong to containers. */
   readonly containers: ReadonlySet<string>;
   readonly deep: boolean;
   readonly signal?: AbortSignal | undefined;
@@ -60,7 +60,7 @@ export async function* checkLayers(root: Root, options: LayerCheckOptions): Asyn
   if (options.deep) for (const layer of layers) yield* checkContent(root, layer, options.signal);
 }
 
-/** The files of one entry; what the images know of it mends them. */
+/** Checks the files of one entry. The facts of the images repair them. */
 async function* checkEntry(
   root: Root,
   chainId: ChainID,
@@ -109,7 +109,7 @@ async function* checkEntry(
     yield { ...problem('cache-id', 'its content is missing'), path: layout.overlay(cacheId, 'diff') };
     return;
   }
-  // Not trimmed: dockerd does not, either.
+  // Not trimmed, as in dockerd.
   const size = readText(layout.at(layout.layer(chainId, 'size')));
   if (size === undefined || !/^\d{1,19}$/.test(size))
     yield problem('size', 'its size is missing or no number', async () =>
@@ -123,7 +123,7 @@ async function* checkEntry(
     };
 }
 
-/** Parents before children. */
+/** Returns the complete layers, parents before children. */
 async function completeLayers(root: Root): Promise<Layer[]> {
   const { layout } = root;
   const ids = (await listEntries(layout, layout.layers))
@@ -167,7 +167,10 @@ async function* checkStacks(
   }
 }
 
-/** What nobody is at any more: a killed dockerd leaves it, since only a graceful stop of it completes removals. */
+/**
+ * Finds objects that a dead process left half made or half removed. A killed dockerd leaves such objects,
+ * since it completes removals only when it stops gracefully.
+ */
 async function* checkUnfinished(root: Root): AsyncGenerator<Problem> {
   const { layout } = root;
   const found = [
@@ -243,7 +246,10 @@ async function* checkLinks(root: Root): AsyncGenerator<Problem> {
   }
 }
 
-/** BuildKit's snapshots look the same, and its database may mention them in ways we cannot read; so nothing is removed. */
+/**
+ * Finds directories without an owner. They are only reported: BuildKit's snapshots look the same, and its
+ * database may name them in a form that layerstack cannot read.
+ */
 async function* checkOrphans(root: Root, { containers }: LayerCheckOptions): AsyncGenerator<Problem> {
   const { layout } = root;
   const isUsed = await usedCacheIds(root, '');

@@ -1,6 +1,6 @@
 /**
- * Decompression of byte streams outside a layer: a whole archive that is compressed, or a zstd layer where no
- * native zstd is to be had. Layers themselves are inflated by the native LayerApply.
+ * Decompresses byte streams for which the native LayerApply is not used: a whole compressed archive, and a
+ * zstd layer when a native zstd is not available. All other layers are decompressed by LayerApply.
  */
 import { Buffer } from 'node:buffer';
 import { LayerstackError } from '../core/errors.ts';
@@ -10,13 +10,13 @@ import { readAhead } from './read-ahead.ts';
 
 type Bytes = AsyncIterable<Uint8Array>;
 
-/** Enough of a stream to tell every compression. */
+/** The bytes that tell every compression from the others. */
 export const MAGIC_BYTES = 6;
 
 /**
- * The uncompressed bytes of `source`, decoded one chunk ahead of the reader.
- * @throws {@link LayerstackError} (while iterating) ERR_COMPRESSION_UNSUPPORTED for bzip2 and xz; ERR_LAYER_INVALID
- * for a malformed stream; ERR_LAYER_TRUNCATED for one that ends early.
+ * Yields the uncompressed bytes of `source`, decoded one chunk ahead of the reader.
+ * @throws {@link LayerstackError} (while iterating) ERR_COMPRESSION_UNSUPPORTED for bzip2 and xz;
+ *   ERR_LAYER_INVALID for a malformed stream; ERR_LAYER_TRUNCATED for a stream that ends early.
  */
 export async function* decompress(
   source: Bytes,
@@ -41,7 +41,7 @@ export async function* decompress(
   }
 }
 
-/** What tells the user how to go on. */
+/** Returns the error for an unsupported compression. It names the tool that decompresses the file. */
 export function unsupported(compression: 'bzip2' | 'xz'): LayerstackError {
   const tool = compression === 'xz' ? 'xz' : 'bzip2';
   return new LayerstackError(
@@ -51,7 +51,7 @@ export function unsupported(compression: 'bzip2' | 'xz'): LayerstackError {
   );
 }
 
-/** The compression of `source`, by its first bytes, and a stream of all of them. */
+/** Returns the compression of `source`, judged by its first bytes, and a stream of all its bytes. */
 export async function sniff(source: Bytes): Promise<{ compression: Compression; bytes: Bytes }> {
   const iterator = source[Symbol.asyncIterator]();
   const chunks: Uint8Array[] = [];

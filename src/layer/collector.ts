@@ -1,13 +1,14 @@
 /**
- * Removes layers from the store when nothing refers to them any more, children before parents, in dockerd's
- * order (docs/docker-overlay2-store.md, "layerdb"): it renames `sha256/H` to `H-<random>-removing`, then
- * removes short name, content and entry. After the renames the layers are gone for all processes. Their bytes
- * are deleted in the background, under markers of the session, so that the next writer completes the work of
- * a killed one.
+ * Removes the layers that nothing refers to, children before parents, in dockerd's order
+ * (docs/docker-overlay2-store.md, "layerdb"). It renames `sha256/H` to `H-<random>-removing`, then removes
+ * the short name, the content and the entry. After the renames, the layers no longer exist for any process.
+ * Their bytes are deleted in the background, under markers of the session, so that the next writer completes
+ * the work of a killed one.
  *
- * A layer that somebody pins (a load that found it, a container being made) is left; it stays noted in
- * `layerstack/unused/<chain>`, as do those of a process that died in between, and whoever collects next looks at it again.
- * Counting and renaming are done by one process at a time: of two, each would see what the other is about to remove.
+ * A pinned layer stays (a load has found it, or a container is being made on it). It also stays noted in
+ * `layerstack/unused/<chain>`, and the next collection examines it again. The same holds for the layers of a
+ * process that died during a collection. Only one process at a time counts and renames: otherwise each of two
+ * would count references of layers that the other is about to remove.
  */
 import { randomBytes } from 'node:crypto';
 import { chainIdOf, digestOfHex, hexOf, type ChainID } from '../core/digest.ts';
@@ -21,28 +22,34 @@ import type { LayerDb } from './layerdb.ts';
 import { forgetSteps, noteSteps } from './unused.ts';
 import { LayerUses, readChainId } from './uses.ts';
 
-/** The top layers of all images, as they are on disk when it is called. */
+/** Returns the top layers of all images, as they are on disk at the time of the call. */
 export type ImageTops = () => Promise<Iterable<ChainID>>;
 
 export interface CollectedLayer {
   readonly chainId: ChainID;
-  /** Bytes of its own content; 0 where its entry was damaged. */
+  /** Bytes of its own content; 0 when its entry was damaged. */
   readonly size: number;
 }
 
-/** A layer on its way out. */
+/** A layer that is being removed. */
 interface Departing extends CollectedLayer {
   /** `<chain>-<random>-removing`, below `layerdb/sha256`. */
   readonly name: string;
 }
 
-/** All collectors take turns by this key. */
+/** The key of the lock by which collectors take turns. */
 const COLLECT = 'collect';
-/** Layers locked at a time: the kernel finds a lock by going through all of a file's. */
+/**
+ * Layers locked at a time. The number is small because the kernel searches all locks of a file for each new
+ * one.
+ */
 const SLICE = 200;
-/** Threads that delete: file systems free the inodes of different directories beside each other. */
+/** Threads that delete. File systems free the inodes of different directories in parallel. */
 const DELETERS = 2;
-/** Layers deleted by one native call, so that ten thousand small ones are not mostly calls. */
+/**
+ * Layers deleted by one native call, so that for ten thousand small layers the calls do not cost most of the
+ * time.
+ */
 const DELETED_AT_ONCE = 64;
 const pinKey = (chainId: ChainID): string => `pin ${chainId}`;
 
@@ -81,7 +88,8 @@ export class LayerCollector {
       );
       const isFree = (chainId: ChainID): boolean => held.keys.has(chainId) && held.keys.has(pinKey(chainId));
       for (const chainId of slice) if (!isFree(chainId)) looked.delete(chainId);
-      // When this process dies between two renames, or leaves a layer in use, these tell where to go on.
+      // If this process dies between two renames, or leaves a layer in use, the next collection starts from
+      // these notes.
       await call(native.batch(layout.root, noteSteps(layout, slice)));
       removed.push(...(await this.#remove(await this.#select(slice.filter(isFree), imageTops))));
     }
@@ -89,7 +97,7 @@ export class LayerCollector {
     return removed;
   }
 
-  /** Renames the layers and begins to delete them. The caller has them locked. */
+  /** Renames the layers and begins to delete them. The caller holds their locks. */
   async #remove(layers: readonly CollectedLayer[]): Promise<readonly CollectedLayer[]> {
     const { layout } = this.#root;
     if (layers.length === 0) return [];
@@ -123,12 +131,12 @@ export class LayerCollector {
     return this.#select(await this.#closure(candidates), imageTops);
   }
 
-  /** Waits for the deletions that were begun. */
+  /** Waits for the deletions in the background. */
   async drain(): Promise<void> {
     await Promise.all(this.#running);
   }
 
-  /** The candidates and all layers below them that have an entry in layerdb. */
+  /** Returns the candidates and all layers below them, if they have an entry in layerdb. */
   async #closure(candidates: Iterable<ChainID> | 'all'): Promise<readonly ChainID[]> {
     const { layout } = this.#root;
     if (candidates === 'all') return (await LayerUses.count(layout, [], this.#parents)).layers;
@@ -142,7 +150,7 @@ export class LayerCollector {
     return [...found].filter((chainId) => statEntry(layout.at(layout.layer(chainId))) !== undefined);
   }
 
-  /** Of the candidates those that nothing keeps, children before parents. */
+  /** Returns the candidates that nothing refers to, children before parents. */
   async #select(candidates: readonly ChainID[], imageTops: ImageTops): Promise<CollectedLayer[]> {
     const { layout } = this.#root;
     if (candidates.length === 0) return [];
@@ -166,7 +174,9 @@ export class LayerCollector {
     return selected;
   }
 
-  /** The flat lowers made of the layer's chain: their hard links would keep its bytes. */
+  /**
+   * Returns the flat lowers of the layer's chain. They go too, since their hard links would keep its bytes.
+   */
   #flats(chainId: ChainID): { readonly name: string; readonly temporary: string }[] {
     const { layout } = this.#root;
     return [hexOf(chainId), `${hexOf(chainId)}-init`]
@@ -194,7 +204,8 @@ export class LayerCollector {
     const left = layers.map(({ name }) => name);
     const slice = Math.max(1, Math.min(DELETED_AT_ONCE, Math.floor(left.length / DELETERS)));
     const failed: unknown[] = [];
-    // One that cannot be deleted (something is mounted in it) keeps no other.
+    // A layer that cannot be deleted (a mount is in it) must not keep the others, so they are tried one by
+    // one.
     const remove = async (names: readonly string[]): Promise<void> => {
       try {
         await removeLayerEntries(layout, names, () => false);

@@ -1,7 +1,8 @@
 /**
- * A layer as registries keep it: its tar, rebuilt and verified as by `assembleLayer`, and compressed on all processors
- * (native/pipeline/compressor): gzip members (with zlib one), or zstd frames. The same layer, level and library give the same bytes,
- * however many processors there are, so a blob that was sent before is known again by its digest.
+ * Compresses a layer for a registry. The tar is rebuilt and verified as in `assembleLayer`, and compressed on
+ * all processors (native/pipeline/compressor): to gzip members (with zlib to one), or to zstd frames. The
+ * same layer, level and library give the same bytes on any number of processors, so the digest shows that a
+ * blob was sent before.
  */
 import { throwIfAborted } from '../core/abort.ts';
 import type { Digest } from '../core/digest.ts';
@@ -17,25 +18,26 @@ export interface CompressOptions {
   readonly compression: LayerCompression;
   /** gzip 1 to 9 (default 4), zstd 1 to 19 (default 3). */
   readonly level?: number | undefined;
-  /** Is told how many bytes of the tar are compressed so far, by the reading under way. */
+  /** Receives the bytes of the tar that the current read has compressed so far. */
   readonly onProgress?: ((tarBytes: number) => void) | undefined;
-  /** Ends a reading under way. */
+  /** Ends the current read. */
   readonly signal?: AbortSignal | undefined;
 }
 
-/** What a layer has become, once its bytes were read to their end. */
+/** The compressed blob of a layer, known when its bytes have been read to the end. */
 export interface CompressedBlob {
   readonly digest: Digest;
   /** Bytes. */
   readonly size: number;
 }
 
-/** Levels by method. */
+/** The highest level of each method. */
 const MOST_LEVEL = { gzip: 9, zstd: 19 } as const;
 
 /**
- * Whether layers can be compressed so, found out before any is.
- * @throws {@link LayerstackError} ERR_COMPRESSION_UNSUPPORTED, ERR_INVALID_ARGUMENT for a level that there is not.
+ * Checks, before any layer is compressed, whether the method and the level are supported.
+ * @throws {@link LayerstackError} ERR_COMPRESSION_UNSUPPORTED, ERR_INVALID_ARGUMENT for a level that does not
+ *   exist.
  */
 export function checkCompression(
   { compression, level }: CompressOptions,
@@ -56,7 +58,7 @@ export function checkCompression(
     );
 }
 
-/** A layer's compressed bytes, as often as they are asked for. */
+/** A layer's compressed bytes, which can be read more than once. */
 export class CompressedLayer {
   readonly #source: AssembleSource;
   readonly #options: CompressOptions;
@@ -70,11 +72,11 @@ export class CompressedLayer {
   }
 
   /**
-   * The bytes from `from` on; may be read again, which compresses from the start. The end comes only when the tar's digest is
-   * right.
-   * @throws {@link LayerstackError} (while iterating) ERR_STORE_CORRUPT, naming the layer and, where a file is at fault,
-   *   the `member`; ERR_COMPRESSION_UNSUPPORTED where no library has zstd; ERR_INVALID_ARGUMENT for a bad level;
-   *   ERR_ABORTED.
+   * Yields the bytes from the offset `from`. Each call compresses from the start. It ends only when the tar's
+   * digest is right.
+   * @throws {@link LayerstackError} (while iterating) ERR_STORE_CORRUPT, naming the layer and, where a file
+   *   is at fault, the `member`; ERR_COMPRESSION_UNSUPPORTED without a library for zstd; ERR_INVALID_ARGUMENT
+   *   for a bad level; ERR_ABORTED.
    */
   async *read(from = 0): AsyncGenerator<Uint8Array, void, undefined> {
     let skip = from;
@@ -88,7 +90,7 @@ export class CompressedLayer {
     }
   }
 
-  /** @throws {@link LayerstackError} ERR_INTERNAL unless {@link read} has come to its end. */
+  /** @throws {@link LayerstackError} ERR_INTERNAL before {@link read} has ended. */
   get blob(): CompressedBlob {
     if (this.#blob !== undefined) return this.#blob;
     throw new LayerstackError('ERR_INTERNAL', 'the digest of a layer is known when all its bytes were read');

@@ -1,23 +1,28 @@
 /**
- * A directory as a layer tar: the upper of a container (whiteouts and opaque directories in their tar form), or a whole
- * root file system. The same tree always gives the same bytes. Nothing is mounted.
+ * Packs a directory as a layer tar: the upper of a container (whiteouts and opaque directories become their
+ * tar form), or a whole root file system. The same tree always gives the same bytes. Nothing is mounted.
  */
 import type { OnProgress } from '../core/progress.ts';
 import { call, native } from '../system/native.ts';
 import { readAhead } from './read-ahead.ts';
 
 export interface DiffOptions {
-  /** Seconds since 1970 that no time in the tar exceeds: SOURCE_DATE_EPOCH of reproducible-builds.org. */
+  /**
+   * The latest time in the tar, in seconds since 1970: SOURCE_DATE_EPOCH of reproducible-builds.org. Later
+   * times are set to it.
+   */
   readonly sourceDateEpoch?: number | undefined;
-  /** Told of what cannot be part of a tar (sockets) or means something else there. */
+  /**
+   * Receives a warning for each file that a tar cannot hold (sockets), or that has another meaning in a tar.
+   */
   readonly onProgress?: OnProgress | undefined;
 }
 
 /**
- * The tar of an absolute `directory`, root entry left out, in pieces of up to 256 KiB.
- * @throws {@link LayerstackError} (while iterating) ERR_UPPER_CHANGED where a file shrank while it was read,
- *   ERR_UPPER_UNSUPPORTED where overlayfs keeps content elsewhere (redirect_dir, metacopy), ERR_LIMIT_EXCEEDED for a file of
- *   more holes than a tar can say; system errors.
+ * Yields the tar of an absolute `directory`, without its root entry, in pieces of up to 256 KiB.
+ * @throws {@link LayerstackError} (while iterating) ERR_UPPER_CHANGED when a file shrank while it was read,
+ *   ERR_UPPER_UNSUPPORTED when overlayfs keeps content elsewhere (redirect_dir, metacopy), ERR_LIMIT_EXCEEDED
+ *   for a file with more holes than a tar can describe; system errors.
  */
 export function layerTar(directory: string, options: DiffOptions = {}): AsyncGenerator<Uint8Array> {
   return readAhead(readAll(directory, options));

@@ -1,6 +1,6 @@
 /**
- * Giving bytes to native work that has threads of its own, and stopping it: by a signal, by an error of the source, or
- * because the work itself has failed.
+ * Feeds bytes to native work that runs on its own threads, and stops it: on a signal, on an error of the
+ * source, or when the work itself has failed.
  */
 import { abortError } from '../core/abort.ts';
 import { call } from '../system/native.ts';
@@ -19,13 +19,13 @@ export interface ByteSink<T> extends Stoppable<T> {
 
 export interface FeedOptions {
   readonly signal?: AbortSignal | undefined;
-  /** Told the length of every chunk that was taken. */
+  /** Receives the length of each chunk that the work has taken. */
   readonly onChunk?: ((length: number) => void) | undefined;
 }
 
 /**
- * Gives all of `source` to `sink`, and resolves with its result.
- * @throws {@link LayerstackError} ERR_ABORTED; what the source throws, or the work.
+ * Writes all of `source` to `sink`, and resolves with the result of `sink`.
+ * @throws {@link LayerstackError} ERR_ABORTED; the errors of the source and of the work.
  */
 export function feed<T>(
   source: AsyncIterable<Uint8Array>,
@@ -39,8 +39,8 @@ export function feed<T>(
 }
 
 /**
- * Runs `work` on `sink`, aborting it when the signal fires or `work` fails, and returns only when it has come to
- * rest.
+ * Runs `work` on `sink`. Aborts `sink` when the signal fires or `work` fails, and returns only when `sink`
+ * has stopped.
  */
 export async function abortable<T>(
   sink: Stoppable<T>,
@@ -62,8 +62,8 @@ export async function abortable<T>(
 }
 
 /**
- * Gives every chunk to `sink`, and the end. Fails at once when `sink` does, even while the source keeps its
- * reader waiting (a pipe that nobody writes to).
+ * Writes every chunk to `sink`, then ends it. Rejects as soon as `sink` fails, even while a read from the
+ * source is pending (a pipe without a writer).
  */
 async function pump<T>(
   source: AsyncIterable<Uint8Array>,
@@ -85,7 +85,7 @@ async function pump<T>(
     }
     sink.end();
   } catch (error) {
-    // Not awaited: a generator that waits for its own source would keep us waiting too.
+    // Not awaited: a generator that waits for its own source would block this function too.
     iterator.return?.().catch(() => undefined);
     throw error;
   }

@@ -1,9 +1,9 @@
 /**
- * Flat lowers, for kernels that mount a single lower (3.18, 3.19): all layers of a chain merged by hard links
- * in `<root>/layerstack/flat/<chain hex>`, or `<chain hex>-init` with the content of an init layer on top.
- * That content depends on the chain alone (docs/docker-overlay2-store.md, "Init layer"), so all containers of
- * an image share one. A flat lower is built under a temporary name, then renamed. It may be deleted while
- * nothing of it is mounted.
+ * Builds flat lowers, for kernels that mount only a single lower (3.18, 3.19). A flat lower merges all layers
+ * of a chain by hard links, in `<root>/layerstack/flat/<chain hex>`, or in `<chain hex>-init` with the
+ * content of an init layer on top. The init layer's content depends on the chain alone
+ * (docs/docker-overlay2-store.md, "Init layer"), so all containers of an image share one flat lower. It is
+ * built under a temporary name, then renamed. It may be deleted when it is not mounted.
  */
 import { randomBytes } from 'node:crypto';
 import { hexOf, type ChainID } from '../core/digest.ts';
@@ -16,11 +16,11 @@ import { Overlay } from './overlay.ts';
 import type { LayerStore } from './store.ts';
 
 /**
- * The flat lower of the chain, built if there is none yet.
- * @param initId name of an init layer in `overlay2` on the chain, when its content belongs on top
+ * Returns the flat lower of the chain. Builds it if it does not exist.
+ * @param initId - the name in `overlay2` of an init layer on the chain, when its content belongs on top
  * @returns its path relative to `overlay2`
- * @throws {@link LayerstackError} ERR_LAYER_NOT_FOUND, ERR_NO_SPACE, ERR_ABORTED; ERR_STORE_READ_ONLY when it would have
- * to be built in a root opened read-only.
+ * @throws {@link LayerstackError} ERR_LAYER_NOT_FOUND, ERR_NO_SPACE, ERR_ABORTED; ERR_STORE_READ_ONLY when it
+ *   does not exist and the root is open read-only.
  */
 export async function flatLower(
   root: Root,

@@ -1,11 +1,11 @@
-/** All layers of a store at once, by their metadata: what disk usage and the tree of layers are made of. */
+/** Reads the metadata of all layers of a store at once, for the disk usage and the tree of layers. */
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { ChainID } from '../core/digest.ts';
 import type { Layout } from '../system/layout.ts';
 import type { LayerDb } from './layerdb.ts';
 import { LayerUses } from './uses.ts';
 
-/** A layer among the others. */
+/** A layer with its parent and its size. */
 export interface LayerNode {
   readonly chainId: ChainID;
   readonly parent: ChainID | undefined;
@@ -13,10 +13,10 @@ export interface LayerNode {
   readonly size: number;
 }
 
-/** Reading gives way to other work on the event loop after this many files (a millisecond). */
+/** Reading yields to other work on the event loop after this many files (a millisecond). */
 const SLICE = 128;
 
-/** Every layer with a readable size. Costs two small reads a layer. */
+/** Returns every layer with a readable size. Costs two small reads for each layer. */
 export async function readGraph(layout: Layout, db: LayerDb): Promise<Map<ChainID, LayerNode>> {
   const parents = new Map<ChainID, ChainID | undefined>();
   const { layers } = await LayerUses.count(layout, [], parents);
@@ -29,7 +29,7 @@ export async function readGraph(layout: Layout, db: LayerDb): Promise<Map<ChainI
   return graph;
 }
 
-/** The layer and those below it, topmost first, as far as they are there. */
+/** Returns the layer and those below it, topmost first, down to the first missing one. */
 export function chainIn(graph: ReadonlyMap<ChainID, LayerNode>, top: ChainID): LayerNode[] {
   const chain: LayerNode[] = [];
   for (let next = graph.get(top); next !== undefined; next = next.parent && graph.get(next.parent))

@@ -1,7 +1,8 @@
 /**
- * Reading layerdb: `sha256/<chain>/{cache-id,diff,size,parent}`, as moby/moby: daemon/internal/layer/filestore.go does
- * (all but `size` are trimmed). An entry counts only when it is complete: all of these readable, and the content
- * directory there. Readers take no lock: an entry that vanishes meanwhile is absent.
+ * Reads layerdb, `sha256/<chain>/{cache-id,diff,size,parent}`, as moby/moby:
+ * daemon/internal/layer/filestore.go does (it trims all but `size`). Only complete entries count: all these
+ * files are readable, and the content directory exists. Readers take no lock: an entry that vanishes while it
+ * is read counts as absent.
  */
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { chainIds, diffIdOf, isDigest, type ChainID, type DiffID, type Digest } from '../core/digest.ts';
@@ -21,12 +22,15 @@ export interface Layer {
   readonly size: number;
 }
 
-/** Parallel reads: enough to keep the threads busy, and far from any limit of open files. */
+/** Parallel reads. They keep all threads busy, and stay far below any limit of open files. */
 const READS = 64;
-/** Reading gives way to other work on the event loop after this many layers (half a millisecond). */
+/** Reading yields to other work on the event loop after this many layers (half a millisecond). */
 const SLICE = 128;
 
-/** The layerdb of one store. What was read stays in memory, and is checked with two stats when asked for again. */
+/**
+ * The layerdb of one store. Layers stay in memory after the first read; later reads check them with two
+ * stats.
+ */
 export class LayerDb {
   readonly #layout: Layout;
   readonly #known = new Map<ChainID, { readonly layer: Layer; readonly stamp: string }>();
@@ -35,7 +39,7 @@ export class LayerDb {
     this.#layout = layout;
   }
 
-  /** The layer; undefined when it is absent or incomplete. */
+  /** Returns the layer; undefined when it is absent or incomplete. */
   async find(chainId: ChainID): Promise<Layer | undefined> {
     const stamp = this.#stamp(chainId);
     if (stamp === undefined) return undefined;
@@ -49,7 +53,7 @@ export class LayerDb {
     return layer;
   }
 
-  /** {@link find} for each, in order. */
+  /** Does {@link find} for each, in order. */
   async findAll(chainIds: readonly ChainID[]): Promise<(Layer | undefined)[]> {
     const found = new Array<Layer | undefined>(chainIds.length).fill(undefined);
     let next = 0;
@@ -63,7 +67,10 @@ export class LayerDb {
     return found;
   }
 
-  /** The chain and those below it, top first, as far as they were found before: what a ChainID stands on is fixed. */
+  /**
+   * Returns the layer and those below it, top first, as far as earlier calls found them. This is safe, since
+   * a ChainID fixes the layers below it.
+   */
   lineage(chainId: ChainID): ChainID[] {
     const ids: ChainID[] = [];
     for (
@@ -75,7 +82,10 @@ export class LayerDb {
     return ids;
   }
 
-  /** The `size` of the layer; undefined where there is none. Synchronous: a listing asks for ten thousand. */
+  /**
+   * Returns the `size` of the layer; undefined when it has none. Synchronous, since a listing asks ten
+   * thousand times.
+   */
   size(chainId: ChainID): number | undefined {
     return parseSize(readText(this.#layout.at(this.#layout.layer(chainId, 'size'))));
   }
@@ -93,7 +103,10 @@ export class LayerDb {
     return { chainId, diffId, ...(parent === undefined ? {} : { parent }), cacheId, size };
   }
 
-  /** What files an entry has; one that is half a directory is incomplete. */
+  /**
+   * Returns the content of the entry's files. An entry with a file in place of a directory, or the reverse,
+   * has none.
+   */
   async #texts(chainId: ChainID): Promise<(string | undefined)[]> {
     const files = ['diff', 'size', 'cache-id', 'parent'] as const;
     try {
@@ -104,16 +117,20 @@ export class LayerDb {
     }
   }
 
-  /** Changes when the entry is replaced by another: entries are written once, then renamed into place. */
+  /**
+   * Returns a stamp that changes when another entry replaces this one: entries are written once, then
+   * renamed.
+   */
   #stamp(chainId: ChainID): string | undefined {
     const entry = statEntry(this.#layout.at(this.#layout.layer(chainId)));
     return entry && `${entry.ino} ${entry.ctimeMs}`;
   }
 }
 
-/** The ChainID of a layer on its parent. */
+/** Returns the ChainID of a layer on its parent. */
 export function chainIdOn(parent: ChainID | undefined, diffId: DiffID): ChainID {
-  // A chain of two whose lower "DiffID" is the parent's ChainID: that is how ChainIDs are defined.
+  // By definition, this is the ChainID of two layers, the lower of which has the parent's ChainID as its
+  // DiffID.
   return chainIds(parent === undefined ? [diffId] : [diffIdOf(parent), diffId]).at(-1) as ChainID;
 }
 

@@ -1,8 +1,8 @@
 /**
- * The directories of overlay2, `overlay2/<id>/{diff,link,lower,work,committed}` and the short names
- * `overlay2/l/<link> -> ../<id>/diff`, as moby/moby: daemon/graphdriver/overlay2/overlay.go makes them.
- * The short names exist because the mount data of a stack must fit one page: 128 lowers of `l/` + 26 characters
- * and a colon are 3711 bytes, with `l/` relative to overlay2.
+ * Makes the directories of overlay2, `overlay2/<id>/{diff,link,lower,work,committed}`, and the short names
+ * `overlay2/l/<link> -> ../<id>/diff`, as moby/moby: daemon/graphdriver/overlay2/overlay.go does. The short
+ * names exist because the mount data of a stack must fit into one page: 128 lowers of `l/`, 26 characters and
+ * a colon are 3711 bytes, with `l/` relative to overlay2.
  */
 import { closeSync, constants } from 'node:fs';
 import { LayerstackError } from '../core/errors.ts';
@@ -14,8 +14,8 @@ import { openStoreFd, readTexts } from '../system/store-files.ts';
 const { O_CREAT, O_WRONLY } = constants;
 
 /**
- * A new cache-id or mount-id: 64 hex digits. The first 12 are never all decimal, since Docker shortens ids to
- * 12 and hostnames must not be numbers.
+ * Returns a new cache-id or mount-id of 64 hex digits. The first 12 are never all decimal, since Docker
+ * shortens ids to 12 digits, and a hostname must not be a number.
  */
 export function newOverlayId(): string {
   for (;;) {
@@ -26,22 +26,22 @@ export function newOverlayId(): string {
 
 const BASE32 = 'ABCDEFGHIJKLMNOPQRSTUVWXYZ234567';
 
-/** A new short name: 26 characters of base32, 130 random bits. */
+/** Returns a new short name: 26 characters of base32, 130 random bits. */
 export function newLinkId(): string {
   let link = '';
   for (const byte of randomName(26)) link += BASE32.charAt(byte & 31);
   return link;
 }
 
-/** What a layer's directory is made from. */
+/** The facts that a layer's directory is made from. */
 export interface OverlaySpec {
   readonly id: string;
   readonly link: string;
-  /** The layers below, topmost first, as {@link Overlay.lowersOf} gives them; empty for a base layer. */
+  /** The layers below, topmost first, as {@link Overlay.lowersOf} returns them; empty for a base layer. */
   readonly lowers: readonly string[];
   /**
-   * The short name is that of a directory which this one replaces, so that the layers stacked on the old one find the
-   * new: {@link Overlay.takeOverSteps} will turn it round. Default false.
+   * The short name belongs to a directory that this one replaces. {@link Overlay.takeOverSteps} will point it
+   * to this one, so that layers on top of the old directory use the new one. Default false.
    */
   readonly takesOver?: boolean;
 }
@@ -55,7 +55,7 @@ export class Overlay {
     this.#layout = layout;
   }
 
-  /** Makes `overlay2/<id>` and its `diff`. Nothing may exist yet. */
+  /** Returns the steps that make `overlay2/<id>` and its `diff`. Neither may exist. */
   createSteps(id: string): BatchStep[] {
     return [
       { op: 'mkdir', path: this.#layout.overlay(id), mode: 0o710 },
@@ -64,9 +64,9 @@ export class Overlay {
   }
 
   /**
-   * Gives a directory made by {@link createSteps} its short name and its place in the stack. `link` is written
-   * before the symlink, so that whoever finds the directory half made can find the symlink too. The parent's
-   * `committed` must be there before ({@link commit}).
+   * Returns the steps that give a directory of {@link createSteps} its short name and its place in the stack.
+   * They write `link` before the symlink, so that the removal of a half-made directory finds the symlink too.
+   * The parent's `committed` must exist before ({@link commit}).
    */
   stackSteps(spec: OverlaySpec): BatchStep[] {
     const layout = this.#layout;
@@ -83,7 +83,7 @@ export class Overlay {
     return steps;
   }
 
-  /** Points the short name of a replaced directory to the one in its place. */
+  /** Returns the steps that point the short name of a replaced directory to its replacement. */
   takeOverSteps(spec: OverlaySpec): BatchStep[] {
     return [{ op: 'unlink', path: this.#layout.link(spec.link), missing: true }, this.#symlink(spec)];
   }
@@ -92,7 +92,9 @@ export class Overlay {
     return { op: 'symlink', path: this.#layout.link(link), target: `../${id}/diff` };
   }
 
-  /** Marks `id` as the parent of some layer (an empty file `committed`). Second call: no-op. Not synced. */
+  /**
+   * Marks `id` as the parent of a layer by an empty file `committed`. Not synced. A second call does nothing.
+   */
   async commit(id: string): Promise<void> {
     if (this.#committed.has(id)) return;
     closeSync(openStoreFd(this.#layout.at(this.#layout.overlay(id, 'committed')), O_WRONLY | O_CREAT));
@@ -100,8 +102,8 @@ export class Overlay {
   }
 
   /**
-   * The stack that `id` tops: its own short name, then its lowers, topmost first, e.g. `l/ABC…`, relative to
-   * `overlay2`. Joined by colons it is the `lower` of a child.
+   * Returns the stack with `id` on top: its own short name, then its lowers, topmost first, e.g. `l/ABC…`,
+   * relative to `overlay2`. Joined by colons, it is the `lower` of a child.
    * @throws {@link LayerstackError} ERR_STORE_CORRUPT when `link` is missing or malformed.
    */
   async lowersOf(id: string): Promise<string[]> {

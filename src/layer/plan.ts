@@ -1,15 +1,15 @@
 /**
- * From images, each a list of layers bottom to top, to the layers that must be in the store: every chain once,
- * parents before children.
+ * Turns images, each a list of layers from bottom to top, into the list of layers that the store must have:
+ * every chain once, parents before children.
  */
 import type { ChainID } from '../core/digest.ts';
 import { LayerstackError } from '../core/errors.ts';
 import { chainIdOn, type Layer } from './layerdb.ts';
 import type { StagedLayer } from './staging.ts';
 
-/** What one mount of a chain can hold with short names on any kernel we mount with. */
+/** The layers that one mount can have with short names, on every supported kernel. */
 export const MAX_LAYERS = 500;
-/** dockerd's limit: "max depth exceeded" beyond. */
+/** dockerd's limit. Above it, dockerd reports "max depth exceeded". */
 export const MAX_DOCKER_LAYERS = 125;
 
 export interface PlannedLayer {
@@ -20,15 +20,16 @@ export interface PlannedLayer {
 
 export interface Plan {
   readonly layers: readonly PlannedLayer[];
-  /** The top of each image, in order; undefined for one without layers. */
+  /** The top layer of each image, in order; undefined for an image without layers. */
   readonly tops: readonly (ChainID | undefined)[];
-  /** For the user. */
+  /** Messages for the user. */
   readonly notices: readonly string[];
 }
 
 /**
- * @throws {@link LayerstackError} ERR_LAYER_DEPTH beyond {@link MAX_LAYERS}; ERR_INTERNAL when one staged copy is given
- * for two chains, or an existing layer for a chain that is not its own.
+ * Plans the layers of images.
+ * @throws {@link LayerstackError} ERR_LAYER_DEPTH above {@link MAX_LAYERS}; ERR_INTERNAL when one staged copy
+ *   is used for two chains, or an existing layer for the chain of another.
  */
 export function planImages(images: readonly (readonly (StagedLayer | Layer)[])[]): Plan {
   const planned = new Map<ChainID, PlannedLayer>();
@@ -58,7 +59,7 @@ export function planImages(images: readonly (readonly (StagedLayer | Layer)[])[]
   return { layers: [...planned.values()], tops, notices };
 }
 
-/** @throws {@link LayerstackError} ERR_LAYER_DEPTH for an image of more than {@link MAX_LAYERS} layers. */
+/** @throws {@link LayerstackError} ERR_LAYER_DEPTH for more than {@link MAX_LAYERS} layers. */
 export function requireDepth(count: number): void {
   if (count <= MAX_LAYERS) return;
   throw new LayerstackError(

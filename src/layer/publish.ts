@@ -1,11 +1,13 @@
 /**
- * Publishing: staged layers become entries of layerdb, bottom to top. All metadata is written first (`link`, `l/`,
- * `lower`, the parent's `committed`, `parent`), then ONE syncfs brings it and all staged content to disk, then the
- * write-sets are renamed to `sha256/<chain>` and that directory is fsynced. The caller holds the layers' locks.
+ * Publishes staged layers: they become entries of layerdb, bottom to top. All metadata is written first
+ * (`link`, `l/`, `lower`, the parent's `committed`, `parent`). Then ONE syncfs brings it and all staged
+ * content to disk. Then the write-sets are renamed to `sha256/<chain>`, and that directory is fsynced. The
+ * caller holds the layers' locks.
  *
- * An entry that exists and is complete is adopted, whoever made it. One that is incomplete changes places with the new one, so
- * that there is no moment without an entry, and becomes `<chain>-<random>-removing`; the layer in its place takes over its
- * short name, which the `lower` of its children has. Until an image names them, published layers are noted as unused.
+ * A complete entry that exists already is adopted, also if another program made it. An incomplete entry is
+ * exchanged with the new one, so that an entry exists at every moment, and becomes
+ * `<chain>-<random>-removing`. The new layer takes over the short name of the old one, since the `lower` of
+ * its children names it. Published layers are noted as unused until an image refers to them.
  */
 import { randomBytes } from 'node:crypto';
 import { throwIfAborted } from '../core/abort.ts';
@@ -23,19 +25,19 @@ import type { PlannedLayer } from './plan.ts';
 import type { StagedLayer } from './staging.ts';
 import { noteSteps } from './unused.ts';
 
-/** Programs that know none of our locks may publish the same layer; each attempt adopts what they did. */
+/** A program that does not take our locks may publish the same layer. Each attempt adopts its layers. */
 const ATTEMPTS = 3;
 
-/** An incomplete entry that stands where a layer belongs. */
+/** An incomplete entry in the place of a layer. */
 interface Replaced {
   /** `<chain>-<random>-removing`, below `layerdb/sha256`. */
   readonly name: string;
   readonly link: string | undefined;
-  /** Its directory in `overlay2`, where that is known. */
+  /** Its directory in `overlay2`, if it is known. */
   readonly content: string | undefined;
-  /** Something is stacked on its content. */
+  /** A layer or container has its content as parent. */
   readonly committed: boolean;
-  /** That may be mounted: the content stays. */
+  /** The content stays, since it may be mounted. */
   readonly keep: boolean;
 }
 
@@ -48,19 +50,19 @@ interface Fresh {
   readonly replaced: Replaced | undefined;
 }
 
-/** What a child needs to know of its parent. */
+/** The facts about a parent that its child needs. */
 interface Below {
   readonly cacheId: string;
   readonly lowers: readonly string[];
 }
 
-/** One act of publishing. */
+/** Publishes the layers of one plan. */
 export class Publication {
   readonly #root: Root;
   readonly #db: LayerDb;
   readonly #overlay: Overlay;
   readonly #layers: readonly PlannedLayer[];
-  /** How the staged layers' directories are written already, by an earlier attempt. */
+  /** The directories of staged layers as an earlier attempt wrote them. */
   readonly #written = new Map<StagedLayer, OverlaySpec>();
   readonly #replaced: Replaced[] = [];
 
@@ -90,7 +92,7 @@ export class Publication {
     const below = new Map<ChainID, Below>();
     const fresh: Fresh[] = [];
     const steps: BatchStep[] = [];
-    /** Those whose own stack is not what the `lower` of their children says. */
+    /** The layers whose stack differs from the `lower` of their children. */
     const moved = new Set<ChainID>();
     for (const [index, planned] of this.#layers.entries()) {
       const parent =
@@ -101,7 +103,7 @@ export class Publication {
         await this.#overlay.commit(parent.cacheId);
         const [own = '', ...lowers] = await this.#overlay.lowersOf(existing.cacheId);
         if (lowers.join(':') === parent.lowers.join(':')) continue;
-        // Its parent was lost and is published again: its `lower` must name the new one.
+        // The parent was lost and is published again, so `lower` must name the new one.
         steps.push(...this.#lowerSteps(existing.cacheId, parent.lowers));
         moved.add(planned.chainId);
         below.set(planned.chainId, { cacheId: existing.cacheId, lowers: [own, ...parent.lowers] });
@@ -146,13 +148,15 @@ export class Publication {
     );
   }
 
-  /** One syncfs, or two where the contents are on a disk of their own. */
+  /** Does one syncfs, or two when the contents are on a separate disk. */
   async #sync(): Promise<void> {
     const { layout } = this.#root;
     await call(native.batch(layout.root, syncSteps(layout, [layout.layers, layout.overlay2])));
   }
 
-  /** The parent's place in the stack: one of this publication, or an existing layer. */
+  /**
+   * Returns the parent's place in the stack. The parent is a layer of this publication, or an existing one.
+   */
   async #below(
     chainId: ChainID,
     below: Map<ChainID, Below>,
@@ -214,7 +218,7 @@ export class Publication {
     return [{ op: 'replace', path, data: lowers.join(':'), mode: 0o644 }];
   }
 
-  /** The entry in the way of `chainId`, which is known not to be complete. */
+  /** Returns the entry in the place of `chainId`. The caller knows that it is incomplete. */
   async #incomplete(chainId: ChainID): Promise<Replaced | undefined> {
     const { layout } = this.#root;
     if (statEntry(layout.at(layout.layer(chainId))) === undefined) return undefined;
@@ -241,7 +245,8 @@ export class Publication {
     const entry = layout.layer(chainId);
     const writeSet = layout.writeSet(staged.writeSet);
     const takeOver = spec.takesOver === true ? this.#overlay.takeOverSteps(spec) : [];
-    // rename(2) of a directory replaces only an empty one: an entry in the way is EEXIST or ENOTEMPTY.
+    // rename(2) replaces only an empty directory. It fails with EEXIST or ENOTEMPTY when an entry is in its
+    // place.
     if (replaced === undefined) return [...takeOver, { op: 'rename', from: writeSet, to: entry }];
     const removing = `${layout.layers}/${replaced.name}`;
     return [
@@ -252,7 +257,10 @@ export class Publication {
     ];
   }
 
-  /** Best effort: what fails stays marked, and the next writer completes it. */
+  /**
+   * Removes the replaced entries, best effort. A failed removal stays marked, and the next writer completes
+   * it.
+   */
   async #removeReplaced(): Promise<void> {
     for (const replaced of this.#replaced) {
       try {

@@ -1,10 +1,10 @@
-/** A range of an open file as chunks. */
+/** Reads a range of an open file in chunks. */
 import { Buffer } from 'node:buffer';
 import { read } from 'node:fs';
 import { promisify } from 'node:util';
 import { LayerstackError } from '../core/errors.ts';
 
-/** A range of an open file; the fd stays the caller's. */
+/** A range of an open file. The caller keeps the fd, and closes it. */
 export interface FileRange {
   readonly fd: number;
   readonly offset: number;
@@ -15,8 +15,8 @@ const CHUNK_BYTES = 1 << 20;
 const readAt = promisify(read);
 
 /**
- * The bytes of the range. The fd stays the caller's, and its position is not used.
- * @throws {@link LayerstackError} ERR_ARCHIVE_TRUNCATED when the file ends first.
+ * Yields the bytes of the range. It neither closes the fd nor uses its position.
+ * @throws {@link LayerstackError} ERR_ARCHIVE_TRUNCATED when the file ends before the range does.
  */
 export async function* readRange(range: FileRange): AsyncGenerator<Uint8Array, void, undefined> {
   for (let at = 0; at < range.size;) {

@@ -1,11 +1,11 @@
-/** Reading one item ahead of the reader. */
+/** Reads a stream one item ahead. */
 
-/** The same items; the next is under way while the reader has one in hand. */
+/** Yields the same items, and reads the next one while the consumer works on one. */
 export async function* readAhead<T>(source: AsyncIterable<T>): AsyncGenerator<T, void, undefined> {
   const iterator = source[Symbol.asyncIterator]();
   const ask = (): Promise<IteratorResult<T>> => {
     const next = iterator.next();
-    // The reader may stop before it looks at this one; its error is then nobody's.
+    // The consumer may stop before it awaits this item. Its error must not be an unhandled rejection then.
     next.catch(() => undefined);
     return next;
   };

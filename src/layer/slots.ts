@@ -1,36 +1,36 @@
 /**
- * A semaphore whose holders can lend their slot out: at most so many at once that have work to do, first come first
- * served. Who waits for bytes that do not come (a stalled or slow upload) lends its slot to whoever waits for one, and
- * takes it back, before newcomers, when the bytes are there. What is begun costs memory even while it waits, so only so many may
- * be lent at a time; beyond that the holder keeps its slot.
+ * A semaphore whose holders can lend their slots. It bounds the tasks that run at once, first come first
+ * served. A task that waits for bytes of a stalled or slow upload lends its slot to a waiting task. When the
+ * bytes arrive, it takes the slot back, before new tasks. A started task costs memory even while it waits, so
+ * the lent slots are bounded too: at the bound, a holder keeps its slot.
  */
 import { abortError, throwIfAborted } from '../core/abort.ts';
 
-/** A wait for a source of this length is usual; a longer one is a stall. */
+/** A wait for a source up to this length is usual; a longer wait is a stall. */
 const PATIENCE_MS = 50;
-/** A source that brings this much is given its waiting time back: one that is slower lends its slot whenever it waits. */
+/** Bytes at this rate cancel a source's past waits. A slower source lends its slot whenever it waits. */
 const FAIR_BYTES_PER_MS = 4096;
 
 interface Waiter {
   readonly go: () => void;
 }
 
-/** A slot that was taken. */
+/** A slot that is held. */
 export interface Slot {
-  /** The same chunks; while the next one is waited for in vain, the slot is lent out. */
+  /** Yields the same chunks, and lends the slot while the source stalls. */
   lendWhileWaiting(source: AsyncIterable<Uint8Array>): AsyncIterable<Uint8Array>;
-  /** Second call: no-op. */
+  /** A second call does nothing. */
   release(): void;
 }
 
 export class Slots {
   #free: number;
   #lendable: number;
-  /** Who takes a lent slot back, before {@link #waiting}. */
+  /** The tasks that take a lent slot back. They come before {@link #waiting}. */
   readonly #returning: Waiter[] = [];
   readonly #waiting: Waiter[] = [];
 
-  /** @param lendable - how many may be lent out at a time */
+  /** @param lendable - how many slots may be lent at a time */
   constructor(count: number, lendable = 0) {
     this.#free = count;
     this.#lendable = lendable;
@@ -38,7 +38,7 @@ export class Slots {
 
   /**
    * Runs `work` when a slot is free.
-   * @throws {@link LayerstackError} ERR_ABORTED when `signal` fires while waiting; else whatever `work` throws.
+   * @throws {@link LayerstackError} ERR_ABORTED when `signal` fires during the wait; the errors of `work`.
    */
   async run<T>(signal: AbortSignal | undefined, work: (slot: Slot) => Promise<T>): Promise<T> {
     const slot = await this.take(signal);
@@ -50,8 +50,8 @@ export class Slots {
   }
 
   /**
-   * A slot, when one is free; release it.
-   * @throws {@link LayerstackError} ERR_ABORTED when `signal` fires while waiting.
+   * Resolves with a slot when one is free. The caller releases it.
+   * @throws {@link LayerstackError} ERR_ABORTED when `signal` fires during the wait.
    */
   async take(signal: AbortSignal | undefined): Promise<Slot> {
     await this.#take(this.#waiting, signal);
@@ -74,7 +74,7 @@ export class Slots {
     return {
       lendWhileWaiting: (source) => lendWhileWaiting(source, lend, takeBack),
       release: () => {
-        // Somebody who takes it back just now gives up.
+        // Ends a pending attempt to take the slot back.
         over.abort();
         if (state === 'held') this.#give();
         if (state === 'lent') this.#lendable++;
@@ -83,7 +83,7 @@ export class Slots {
     };
   }
 
-  /** @param taken - called in the same moment, before anybody else can run */
+  /** @param taken - is called synchronously with the taking, before other code can run */
   async #take(queue: Waiter[], signal: AbortSignal | undefined, taken?: () => void): Promise<void> {
     throwIfAborted(signal);
     if (this.#free > 0) {
@@ -121,7 +121,7 @@ async function* lendWhileWaiting(
   takeBack: () => Promise<void>,
 ): AsyncGenerator<Uint8Array, void, undefined> {
   const iterator = source[Symbol.asyncIterator]();
-  // Waiting time that no bytes have made good yet.
+  // Waiting time that later bytes have not cancelled yet.
   let debt = 0;
   try {
     for (;;) {
@@ -140,7 +140,7 @@ async function* lendWhileWaiting(
       yield next.value;
     }
   } finally {
-    // Not awaited: a source that waits for its own would keep us waiting too.
+    // Not awaited: a source that waits for its own source would block this function too.
     iterator.return?.()?.catch(() => undefined);
   }
 }

@@ -1,7 +1,8 @@
 /**
- * Staging: a layer tar into `overlay2/<cache-id>/diff` and `layerdb/tmp/write-set-<digits>/{tar-split.json.gz,diff,size,
- * cache-id}`, under markers of the writer's session. It needs no parent and nothing of it is synced: publishing
- * does both for all layers of a load (layer/publish.ts).
+ * Stages layers: extracts a layer tar into `overlay2/<cache-id>/diff` and
+ * `layerdb/tmp/write-set-<digits>/{tar-split.json.gz,diff,size,cache-id}`, under markers of the writer's
+ * session. It does not need the parent and does not sync: publishing sets the parents and syncs for all
+ * layers of a load (layer/publish.ts).
  */
 import { randomBytes } from 'node:crypto';
 import { availableParallelism } from 'node:os';
@@ -22,14 +23,14 @@ import { Slots } from './slots.ts';
 export interface StageOptions {
   readonly limits: LayerLimits;
   readonly signal?: AbortSignal | undefined;
-  /** Bytes of the source that were taken so far; of a file range told once, at the end. */
+  /** Receives the bytes of the source that were taken so far. */
   readonly onProgress?: (bytes: number) => void;
   readonly expectedDiffId?: DiffID;
-  /** What messages call the layer, e.g. its archive member. Default: the expected DiffID. */
+  /** The layer's name in messages, e.g. its archive member. Default: the expected DiffID. */
   readonly name?: string;
 }
 
-/** A layer extracted and verified, but not yet in layerdb. Publish or discard it. */
+/** A layer that is extracted and verified, but not in layerdb. The caller publishes or discards it. */
 export interface StagedLayer {
   readonly cacheId: string;
   /** Its directory below `layerdb/tmp`: `write-set-<digits>`. */
@@ -39,12 +40,15 @@ export interface StagedLayer {
 }
 
 /**
- * Layers whose bytes do not come and that wait without a slot. Each holds four idle threads, up to 16 files and 5 MiB (the
- * buffers of an inflater and of the files; an uncompressed layer 1 MiB).
+ * How many layers with a stalled source may wait without a slot. Each holds four idle threads, up to 16 open
+ * files and 5 MiB (the buffers of an inflater and of the files; an uncompressed layer 1 MiB).
  */
 const LENDABLE = 24;
 
-/** Of this process: extraction is bound by cores; below two, one layer's disk waits would idle the only core. */
+/**
+ * The slots of this process. Cores bound the extraction. There are at least two slots, since with one the
+ * only core would be idle while a layer waits for the disk.
+ */
 const slots = new Slots(Math.max(2, availableParallelism()), LENDABLE);
 
 const WRITE_SET = 'write-set-';
@@ -53,7 +57,7 @@ const WRITE_SET = 'write-set-';
 export class Staging {
   readonly #root: Root;
   readonly #overlay: Overlay;
-  /** Neither published nor discarded. */
+  /** The staged layers that are neither published nor discarded. */
   readonly #open = new Set<StagedLayer>();
 
   constructor(root: Root, overlay: Overlay) {
@@ -81,7 +85,7 @@ export class Staging {
     });
   }
 
-  /** A second copy of the same layer, through its own reassembled tar. */
+  /** Stages a second copy of a layer, from its reassembled tar. */
   async restage(layer: StagedLayer | Layer, options: StageOptions): Promise<StagedLayer> {
     const { layout } = this.#root;
     const tarSplit =
@@ -101,12 +105,14 @@ export class Staging {
     await this.#remove(staged.cacheId, staged.writeSet);
   }
 
-  /** Whether the layer is still neither published nor discarded. */
+  /** Returns whether the layer is neither published nor discarded. */
   isOpen(staged: StagedLayer): boolean {
     return this.#open.has(staged);
   }
 
-  /** The layers are published: their markers go, but for a write-set that holds an entry which was replaced. */
+  /**
+   * Removes the markers of published layers. A write-set that now holds a replaced entry keeps its marker.
+   */
   async markPublished(published: readonly StagedLayer[]): Promise<void> {
     const { layout } = this.#root;
     for (const staged of published) this.#open.delete(staged);
@@ -170,12 +176,12 @@ function markers(cacheId: string, writeSet: string): [content: Marker, entry: Ma
   return [`overlay2.${cacheId}`, `write-set.${writeSet.slice(WRITE_SET.length)}`];
 }
 
-/** Says which layer an error is about; an abort and a full disk are about none. */
+/** Adds the layer's name to an error. An abort and a full disk do not concern a particular layer. */
 function nameLayer(error: unknown, options: StageOptions): unknown {
   const layer = options.name ?? options.expectedDiffId;
   if (layer === undefined || !LayerstackError.is(error) || error.layer !== undefined) return error;
   if (error.code === 'ERR_ABORTED' || error.code === 'ERR_NO_SPACE') return error;
-  // What a registry did says so itself, and of which blob.
+  // An error of a registry names the registry and the blob already.
   if (error.code.startsWith('ERR_REGISTRY_')) return error;
   const { code, message, path, digest, member, expected, found, limit } = error;
   return new LayerstackError(code, `layer ${layer}: ${message}`, {

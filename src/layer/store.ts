@@ -1,7 +1,7 @@
 /**
- * The layers of one store. A layer is *staged* (extracted, verified; any order, in parallel, no parent needed), then
- * *published* with all layers of the load (durable, visible, named by its ChainID), or *discarded*. A layer that the store
- * has is *found*, and never read again.
+ * The layers of one store. A layer is *staged* (extracted and verified, in any order, in parallel, without
+ * its parent), then *published* with all layers of the load (durable, visible, named by its ChainID), or
+ * *discarded*. A layer that the store already has is *found*, and its source is not read.
  *
  * ```ts
  * const known = await layers.find(chainId);
@@ -35,9 +35,9 @@ export type { LayerNode } from './graph.ts';
 export type { Layer } from './layerdb.ts';
 export type { StagedLayer, StageOptions } from './staging.ts';
 
-/** For layers that come from this machine's own file system: bounded by what a path and an inode can be. */
+/** Limits for layers from this machine's own file system, which bounds paths and inodes. */
 export const OWN_LAYER_LIMITS: LayerLimits = {
-  // What JavaScript counts exactly; dockerd's sizes are no larger than 2^63.
+  // The largest integer that JavaScript counts exactly; dockerd's sizes stay below 2^63.
   maxBytes: Number.MAX_SAFE_INTEGER,
   maxEntries: Infinity,
   maxPathBytes: 4096,
@@ -45,14 +45,14 @@ export const OWN_LAYER_LIMITS: LayerLimits = {
 };
 
 export interface PublishOptions {
-  /** Obeyed until the first layer is renamed into place. */
+  /** Has effect until the first layer is renamed into place. */
   readonly signal?: AbortSignal | undefined;
 }
 
 export interface PublishResult {
   /** The top ChainID of each image, in order; undefined for an image without layers. */
   readonly tops: readonly (ChainID | undefined)[];
-  /** For the user, e.g. that dockerd cannot use an image this deep. */
+  /** Messages for the user, e.g. that dockerd cannot use an image with so many layers. */
   readonly notices: readonly string[];
 }
 
@@ -73,12 +73,15 @@ export class LayerStore {
     this.#collector = new LayerCollector(root, this.#db);
   }
 
-  /** The layer; undefined when it is absent or incomplete. Says nothing of its parents: see {@link chain}. */
+  /**
+   * Returns the layer; undefined when it is absent or incomplete. Its parents are not checked: see {@link
+   * chain}.
+   */
   find(chainId: ChainID): Promise<Layer | undefined> {
     return this.#db.find(chainId);
   }
 
-  /** {@link find} for each, in order, with bounded concurrency. */
+  /** Does {@link find} for each, in order, with bounded concurrency. */
   findAll(chainIds: readonly ChainID[]): Promise<(Layer | undefined)[]> {
     return this.#db.findAll(chainIds);
   }
@@ -94,13 +97,13 @@ export class LayerStore {
   }
 
   /**
-   * The layer and all below it, top first.
+   * Returns the layer and all below it, top first.
    * @throws {@link LayerstackError} ERR_LAYER_NOT_FOUND when any is absent or incomplete.
    */
   async chain(chainId: ChainID): Promise<Layer[]> {
     const ids = this.#db.lineage(chainId);
     const layers = (await this.#db.findAll(ids)).filter((layer) => layer !== undefined);
-    // The first missing one is missed again below, by name.
+    // The loop below starts again, and reports the first missing layer by name.
     if (layers.length < ids.length) layers.length = 0;
     for (let next = layers.length === 0 ? chainId : layers.at(-1)?.parent; next !== undefined;) {
       const layer: Layer = await this.get(next);
@@ -111,7 +114,7 @@ export class LayerStore {
   }
 
   /**
-   * The layers of an image, bottom first.
+   * Returns the layers of an image, bottom first.
    * @throws {@link LayerstackError} ERR_LAYER_NOT_FOUND when any is absent or incomplete.
    */
   async stack(diffIds: readonly DiffID[]): Promise<Layer[]> {
@@ -119,35 +122,38 @@ export class LayerStore {
     return top === undefined ? [] : (await this.chain(top)).reverse();
   }
 
-  /** The size of one layer's own content in bytes, cheap enough for thousands; undefined where there is none. */
+  /**
+   * Returns the bytes of one layer's own content, cheap enough for thousands; undefined when the size is
+   * unknown.
+   */
   size(chainId: ChainID): number | undefined {
     return this.#db.size(chainId);
   }
 
-  /** Every layer, with its parent and its size. */
+  /** Returns every layer with its parent and its size. */
   graph(): Promise<Map<ChainID, LayerNode>> {
     return readGraph(this.#root.layout, this.#db);
   }
 
   /**
-   * The tar that the layer was made from, bit for bit, verified while it streams.
-   * @throws {@link LayerstackError} (while iterating) ERR_STORE_CORRUPT, naming the file that has changed.
+   * Yields the tar that the layer was made from, bit for bit, verified while it streams.
+   * @throws {@link LayerstackError} (while iterating) ERR_STORE_CORRUPT, naming the changed file.
    */
   tar(layer: Layer): AsyncGenerator<Uint8Array, void, undefined> {
     return assembleLayer(this.#sourceOf(layer));
   }
 
   /**
-   * Writes {@link tar} to an open file, and tells what has been written. Nothing is synced.
-   * @throws as {@link tar}; system errors of write(2).
+   * Writes {@link tar} to an open file, and yields the length of each write. Nothing is synced.
+   * @throws the errors of {@link tar}; system errors of write(2).
    */
   writeTar(layer: Layer, fd: number): AsyncGenerator<{ readonly length: number }, void, undefined> {
     return writeLayer(this.#sourceOf(layer), fd);
   }
 
   /**
-   * Bytes of {@link tar}. Costs a read of the tar-split.
-   * @throws {@link LayerstackError} ERR_STORE_CORRUPT when the layer has none, or a damaged one.
+   * Returns the bytes of {@link tar}. Costs a read of the tar-split.
+   * @throws {@link LayerstackError} ERR_STORE_CORRUPT when the layer's tar-split is missing or damaged.
    */
   async tarSize(layer: Layer): Promise<number> {
     try {
@@ -162,7 +168,7 @@ export class LayerStore {
     }
   }
 
-  /** {@link tar}, compressed. */
+  /** Returns {@link tar}, compressed. */
   compressed(layer: Layer, options: CompressOptions): CompressedLayer {
     return new CompressedLayer(this.#sourceOf(layer), options, this.#root.caps);
   }
@@ -177,21 +183,22 @@ export class LayerStore {
   }
 
   /**
-   * Extracts and verifies a layer. Waits for one of max(2, cores) slots of this process, and has it only while there are
-   * bytes: a source that stalls holds up nobody else (layer/slots.ts).
-   * After any error nothing of it is left.
-   * @throws {@link LayerstackError} ERR_DIGEST_MISMATCH (`expected`, `found`, `layer`); ERR_NO_SPACE; ERR_ABORTED;
-   * ERR_LAYER_INVALID, ERR_LAYER_TRUNCATED, ERR_LAYER_ESCAPE, ERR_LIMIT_EXCEEDED, ERR_COMPRESSION_UNSUPPORTED
-   * (`layer`, `member`); ERR_STORE_READ_ONLY; whatever the source throws.
+   * Extracts and verifies a layer. Waits for one of max(2, cores) slots of this process, and lends it while
+   * the source stalls, so that other layers do not wait for it (layer/slots.ts). An error leaves nothing
+   * behind.
+   * @throws {@link LayerstackError} ERR_DIGEST_MISMATCH (`expected`, `found`, `layer`); ERR_NO_SPACE;
+   *   ERR_ABORTED; ERR_LAYER_INVALID, ERR_LAYER_TRUNCATED, ERR_LAYER_ESCAPE, ERR_LIMIT_EXCEEDED,
+   *   ERR_COMPRESSION_UNSUPPORTED (`layer`, `member`); ERR_STORE_READ_ONLY; any error of the source.
    */
   stage(source: LayerSource, options: StageOptions): Promise<StagedLayer> {
     return this.#staging.stage(source, options);
   }
 
   /**
-   * {@link stage} for a layer that is published alone: what it writes goes to disk meanwhile, so that publishing has
-   * little to wait for.
-   * @throws as {@link stage}; {@link LayerstackError} ERR_NO_SPACE and system errors of what went to disk.
+   * Does {@link stage} for a layer that is published alone. Its files are written to disk while it is staged,
+   * so that publishing waits only for the rest.
+   * @throws the errors of {@link stage}; {@link LayerstackError} ERR_NO_SPACE and system errors of the writes
+   *   to disk.
    */
   async stageAlone(source: LayerSource, options: StageOptions): Promise<StagedLayer> {
     const { root } = this.#root.layout;
@@ -204,14 +211,17 @@ export class LayerStore {
   }
 
   /**
-   * A second copy, for a layer that is needed on two chains: reassembled from the first.
-   * @throws as {@link stage}, and {@link LayerstackError} ERR_STORE_CORRUPT when the first copy has changed.
+   * Stages a second copy, from the reassembled tar of the first, for a layer that two chains need.
+   * @throws the errors of {@link stage}; {@link LayerstackError} ERR_STORE_CORRUPT when the first copy has
+   *   changed.
    */
   restage(layer: StagedLayer | Layer, options: StageOptions): Promise<StagedLayer> {
     return this.#staging.restage(layer, options);
   }
 
-  /** Removes a staged layer, or leaves it to the next writer. Second call, or after publishing: no-op. */
+  /**
+   * Removes a staged layer, or leaves it to the next writer. Does nothing for a discarded or published layer.
+   */
   async discard(staged: StagedLayer): Promise<void> {
     await this.#root.aftermath.run('a layer that is not needed stays until the next writer', () =>
       this.#staging.discard(staged),
@@ -219,11 +229,11 @@ export class LayerStore {
   }
 
   /**
-   * Makes all layers of the images, each listed bottom to top, layers of the store. Returns when they are durable,
-   * contents included. Staged copies of layers that the store has by now are discarded. After an error, what is
-   * not published is still staged: discard it.
-   * @throws {@link LayerstackError} ERR_LAYER_DEPTH; ERR_LAYER_NOT_FOUND when an existing layer vanished meanwhile;
-   * ERR_NO_SPACE; ERR_ABORTED; ERR_STORE_READ_ONLY.
+   * Adds all layers of the images to the store. Each image lists its layers from bottom to top. Returns when
+   * the layers and their contents are durable. Staged copies of layers that the store has got meanwhile are
+   * discarded. After an error, unpublished layers are still staged, and the caller discards them.
+   * @throws {@link LayerstackError} ERR_LAYER_DEPTH; ERR_LAYER_NOT_FOUND when an existing layer has vanished
+   *   meanwhile; ERR_NO_SPACE; ERR_ABORTED; ERR_STORE_READ_ONLY.
    */
   async publish(
     images: readonly (readonly (StagedLayer | Layer)[])[],
@@ -247,43 +257,49 @@ export class LayerStore {
   }
 
   /**
-   * Keeps these layers (there yet or not) and all below them from being collected, until it is released. To be
-   * taken before looking whether they are there, and held until an image or a container refers to them. A store that
-   * is open read-only pins nothing.
+   * Protects these layers and all below them from collection until the pin is released. The layers need not
+   * exist yet. The caller takes the pin before it looks the layers up, and holds it until an image or a
+   * container refers to them. A store that is open read-only pins nothing.
    */
   pin(chainIds: Iterable<ChainID>, options: PublishOptions = {}): Promise<AsyncDisposable> {
     return this.#collector.pin(chainIds, options);
   }
 
-  /** Notes layers that are about to lose a reference, so that they are collected if this process dies. */
+  /**
+   * Notes layers that are about to lose a reference, so that a later process collects them if this one dies.
+   */
   async noteUnused(chainIds: Iterable<ChainID>): Promise<void> {
     const { layout } = this.#root;
     await call(native.batch(layout.root, noteSteps(layout, chainIds)));
   }
 
-  /** These layers have a reference now: nobody need look at them. */
+  /** Removes the notes of layers that have a reference now. */
   async forgetUnused(chainIds: Iterable<ChainID>): Promise<void> {
     const { layout } = this.#root;
     await call(native.batch(layout.root, forgetSteps(layout, chainIds)));
   }
 
   /**
-   * Removes those of the candidates, of the layers below them and of the noted ones that no image, container, other
-   * layer, pin or BuildKit snapshot keeps; `all`: of all layers. They are gone on return, also after a crash of this
-   * process; their bytes are deleted in the background, see {@link drain}. Not synced.
-   * @returns what was removed, children before parents
+   * Removes unused layers among the candidates, the layers below them and the noted ones; with `all`, among
+   * all layers. A layer is unused if no image, container, other layer, pin or BuildKit snapshot refers to it.
+   * The layers no longer exist on return, even if this process crashes then; their bytes are deleted in the
+   * background, see {@link drain}. Not synced.
+   * @returns the removed layers, children before parents
    * @throws {@link LayerstackError} ERR_STORE_READ_ONLY.
    */
   collect(candidates: Iterable<ChainID> | 'all', imageTops: ImageTops): Promise<CollectedLayer[]> {
     return this.#collector.collect(candidates, imageTops);
   }
 
-  /** What {@link collect} would remove, pins aside. */
+  /** Returns the layers that {@link collect} would remove if none were pinned. */
   collectable(candidates: Iterable<ChainID> | 'all', imageTops: ImageTops): Promise<CollectedLayer[]> {
     return this.#collector.plan(candidates, imageTops);
   }
 
-  /** For work that its caller does not wait for, such as tidying up after an abort. A failure is logged. */
+  /**
+   * Takes over work that its caller does not wait for, such as the clean-up after an abort. A failure is
+   * logged.
+   */
   runInBackground(work: Promise<unknown>): void {
     const running = work
       .catch((error: unknown) => this.#root.log.warn('tidying up failed; the next writer will', { error }))
@@ -291,12 +307,12 @@ export class LayerStore {
     this.#background.add(running);
   }
 
-  /** Waits for the deletions that {@link collect} left running, and for {@link runInBackground}. */
+  /** Waits for the deletions of {@link collect}, and for the work of {@link runInBackground}. */
   async drain(): Promise<void> {
     await Promise.all([this.#collector.drain(), ...this.#background]);
   }
 
-  /** What layerdb names is published, also where a later step failed. */
+  /** Marks the staged layers that layerdb names as published, even if a later step failed. */
   async #markPublished(layers: readonly PlannedLayer[], staged: readonly StagedLayer[]): Promise<void> {
     const { layout } = this.#root;
     const named = new Set(
@@ -305,7 +321,7 @@ export class LayerStore {
     await this.#staging.markPublished(staged.filter(({ cacheId }) => named.has(cacheId)));
   }
 
-  /** The locks of all layers that may be made. */
+  /** Takes the locks of all layers that may be made. */
   async #lock(layers: readonly PlannedLayer[], signal: AbortSignal | undefined): Promise<Lock> {
     const keys = layers.filter(({ layer }) => 'writeSet' in layer).map(({ chainId }) => chainId);
     return this.#root.locks.acquireAll('layers', keys, { signal });

@@ -1,19 +1,20 @@
 /**
- * Notes of layers that may have no reference (`layerstack/unused/<chain>`, an empty directory each): one that is about to lose
- * one, or that is published before there is an image for it. They stay until somebody has looked, so that what a killed
- * process or a failed load leaves is collected by the next writer that opens the root or collects.
+ * Notes the layers that may have no reference, each by an empty directory `layerstack/unused/<chain>`. Such a
+ * layer is about to lose a reference, or is published before its image exists. A note stays until a
+ * collection has examined the layer. So the next writer that opens the root or collects also removes the
+ * layers of a killed process or failed load.
  */
 import type { ChainID } from '../core/digest.ts';
 import type { Layout } from '../system/layout.ts';
 import type { BatchStep } from '../system/native.ts';
 
-/** Steps that note the layers. */
+/** Returns the steps that note the layers. */
 export function noteSteps(layout: Layout, chainIds: Iterable<ChainID>): BatchStep[] {
   const notes = [...chainIds].map((chainId) => layout.unusedLayer(chainId));
   return [layout.unused, ...notes].map((path) => ({ op: 'mkdir', path, mode: 0o700, exist: true }));
 }
 
-/** Steps that take the notes away. */
+/** Returns the steps that remove the notes. */
 export function forgetSteps(layout: Layout, chainIds: Iterable<ChainID>): BatchStep[] {
   return [...chainIds].map((chainId) => ({ op: 'rmdir', path: layout.unusedLayer(chainId), missing: true }));
 }

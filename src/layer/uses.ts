@@ -1,6 +1,7 @@
 /**
- * What keeps a layer: images (their top layer), layerdb's mounts (their parent), other layers (their parent), and
- * BuildKit. There are no reference counts on disk; they are counted anew, as dockerd does when it starts.
+ * Counts the references to layers: from images (their top layer), layerdb's mounts (their parent), other
+ * layers (their parent), and BuildKit. The disk holds no reference counts, so they are counted anew, as
+ * dockerd does when it starts.
  */
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { chainIdOf, digestOfHex, isDigest, isHex64, type ChainID } from '../core/digest.ts';
@@ -8,14 +9,14 @@ import type { Layout } from '../system/layout.ts';
 import { listEntries } from '../system/removal.ts';
 import { readStoreFile, readText } from '../system/store-files.ts';
 
-/** Reading gives way to other work on the event loop after this many files (a millisecond). */
+/** Reading yields to other work on the event loop after this many files (a millisecond). */
 const SLICE = 128;
-/** BuildKit's database has some megabytes. */
+/** Far above the size of BuildKit's database, which is some megabytes. */
 export const MAX_SNAPSHOTS_BYTES = 1024 * 1024 * 1024;
 
 /** The references to layers, as they are on disk now. */
 export class LayerUses {
-  /** How many layers stand on each layer. */
+  /** The number of children of each layer. */
   readonly children: Map<ChainID, number>;
   /** Every layer of layerdb, complete or not. */
   readonly layers: readonly ChainID[];
@@ -35,8 +36,9 @@ export class LayerUses {
   }
 
   /**
-   * Counts. `parents` keeps the parents that were read, for the next time: what a ChainID stands on is fixed.
+   * Counts the references.
    * @param imageTops - the top layer of every image
+   * @param parents - caches the parents for the next count; a ChainID fixes its parent
    */
   static async count(
     layout: Layout,
@@ -67,10 +69,11 @@ export class LayerUses {
   }
 
   /**
-   * Whether anything but another layer keeps it. `cacheId` is asked for only where BuildKit has been.
+   * Returns whether anything but another layer refers to the layer. `cacheId` is called only if BuildKit has
+   * a database.
    *
-   * BuildKit has it when its database mentions it anywhere, which is more than enough: pages that are free are
-   * searched too. A layer that is kept in vain costs space; one that BuildKit misses breaks its cache.
+   * A layer counts as BuildKit's if its database mentions the layer anywhere, even in a free page. A layer
+   * that is kept for nothing costs space; a missing one breaks BuildKit's cache.
    */
   async isRoot(chainId: ChainID, cacheId: () => Promise<string | undefined>): Promise<boolean> {
     if (this.#roots.has(chainId)) return true;
@@ -79,7 +82,10 @@ export class LayerUses {
   }
 }
 
-/** The id in a small file, if there is one. Blocking, since there may be ten thousand. */
+/**
+ * Returns the id in a small file; undefined without one. Synchronous, since there may be ten thousand of
+ * them.
+ */
 export function readChainId(path: string): ChainID | undefined {
   const text = readText(path)?.trim();
   return text !== undefined && isDigest(text) ? chainIdOf(text) : undefined;

@@ -1,13 +1,16 @@
 /**
- * Brings what is staged to disk while more is being staged. Publishing must wait for all of it; without this the kernel
- * would begin only then, and the disk would have idled until then (measured: a fifth of the whole time of a load).
+ * Writes staged files to disk while more are being staged. Publishing must wait until all are written.
+ * Without this, the disk would be idle until then (measured: a fifth of the whole time of a load).
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { call, native } from '../system/native.ts';
 
-/** Small layers are published before the first. */
+/** The delay before the first write. Small layers are published before it. */
 const FIRST_MS = 600;
-/** Gives the file system time to make large writes; and each time whoever makes files waits for the journal (measured: a tenth of a commit). */
+/**
+ * The pause between two writes. It lets the file system make large writes. It also limits the waits for the
+ * journal: during each sync, processes that create files wait for it (measured: a tenth of a commit).
+ */
 const PAUSE_MS = 1000;
 
 export class Writeback {
@@ -15,14 +18,15 @@ export class Writeback {
   readonly #done: Promise<void>;
 
   /**
-   * @param directory any of the store's file system
-   * @param onError is told of a failed write. It fails the whole: the kernel reports it once, here, and not to publishing.
+   * @param directory - any directory in the store's file system
+   * @param onError - receives a failed write. The caller must fail then: the kernel reports the failure only
+   *   once, here, and not again to the sync of publishing.
    */
   constructor(directory: string, onError: (error: unknown) => void) {
     this.#done = this.#run(directory).catch(onError);
   }
 
-  /** Resolves when nothing is under way any more. */
+  /** Stops. Resolves when the last write has ended. */
   async stop(): Promise<void> {
     this.#stop.abort();
     await this.#done;

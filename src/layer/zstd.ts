@@ -1,7 +1,7 @@
 /**
- * zstd in JavaScript (fzstd), for a Node without native zstd on a system without libzstd: in a worker thread, so
- * that the event loop stays free. The worker is given as text, since that works alike from `dist` and from `src`
- * under a TypeScript loader.
+ * Decompresses zstd in JavaScript (fzstd), for a Node without native zstd on a system without libzstd. It
+ * runs in a worker thread, so that the event loop stays free. The worker's code is a string, since a string
+ * works both from `dist` and from `src` under a TypeScript loader.
  */
 import { once } from 'node:events';
 import { Worker } from 'node:worker_threads';
@@ -9,19 +9,21 @@ import { LayerstackError } from '../core/errors.ts';
 import { require } from '../system/here.ts';
 import type { Decoder } from '../system/native.ts';
 
-/** A run-length block of 4 bytes is 128 KiB of output: so many bytes at a time give at most 64 MiB. */
+/** A run-length block of 4 bytes gives 128 KiB of output. So a slice of this size gives at most 64 MiB. */
 const SLICE_BYTES = 2048;
-/** The worker answers when it has so much output. */
+/** The worker answers when it has this much output. */
 const ANSWER_BYTES = 1 << 20;
-/** 128 MiB, as the native decoder and `zstd -d`; and what fzstd allocates beside it. */
+/**
+ * 128 MiB, the limit of the native decoder and of `zstd -d`, and the bytes that fzstd allocates in addition.
+ */
 const MAX_WINDOW_BYTES = 2 ** 27 + 12;
 
 type Answer =
   | { readonly chunk: Uint8Array; readonly more: boolean }
   | { readonly error: string; readonly early: boolean };
 
-// `s` is fzstd's state of the current frame and `s.w` its window: set as soon as the header is parsed, before
-// the window's pages are touched.
+// `s` is fzstd's state of the current frame, and `s.w` its window. fzstd sets `s` when it has parsed the
+// header, before it touches the window's pages.
 const WORKER = `
 const { parentPort, workerData: { fzstd, slice, answer, maxWindow } } = require('node:worker_threads');
 const { Decompress, ZstdErrorCode } = require(fzstd);
@@ -52,7 +54,10 @@ parentPort.on('message', (given) => {
 });
 `;
 
-/** As the native Decoder. Checksums of frames are not verified: whoever has a digest verifies that. Close it. */
+/**
+ * Has the interface of the native Decoder. It does not verify the checksums of frames: a caller with a digest
+ * verifies the digest. The caller closes it.
+ */
 export class ZstdWorker implements Decoder {
   readonly #worker = new Worker(WORKER, {
     eval: true,
@@ -64,7 +69,10 @@ export class ZstdWorker implements Decoder {
     },
   });
 
-  /** @throws {@link LayerstackError} ERR_LAYER_INVALID for a malformed stream, ERR_LAYER_TRUNCATED for a cut one. */
+  /**
+   * @throws {@link LayerstackError} ERR_LAYER_INVALID for a malformed stream, ERR_LAYER_TRUNCATED for a
+   *   truncated one.
+   */
   async decode(input: Uint8Array | null | undefined): Promise<{ chunk: Uint8Array; more: boolean }> {
     const message = once(this.#worker, 'message') as Promise<[Answer]>;
     this.#worker.postMessage(input);

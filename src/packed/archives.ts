@@ -1,6 +1,7 @@
 /**
- * Archives that are open in place below one directory: those that a process opens for itself (`openArchive`), and mounts that
- * outlive their process and are counted across processes ({@link ArchiveMounts}), as mounts of containers are.
+ * Archives that are open in place below one directory: those that a process opens for itself
+ * (`openArchive`), and mounts that outlive their process and are counted across processes ({@link
+ * ArchiveMounts}), as mounts of containers are.
  */
 import { realpath } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
@@ -24,9 +25,10 @@ export interface OpenArchive extends MountedArchive, AsyncDisposable {
 }
 
 /**
- * Opens an archive in a private directory below `base`, which is made where it is missing. If this process dies, the next one that
- * opens an archive there removes it.
- * @throws {@link LayerstackError} ERR_STORE_UNSAFE where others could take the directory away; as `mountImage`.
+ * Opens an archive in a private directory below `base`, which is made where it is missing. If this process
+ * dies, the next one that opens an archive there removes it.
+ * @throws {@link LayerstackError} ERR_STORE_UNSAFE where others could take the directory away; as
+ *   `mountImage`.
  */
 export async function openBelow(
   base: string,
@@ -121,8 +123,9 @@ export class ArchiveMounts {
 
   /**
    * Mounts an archive, or adds a use to the mount of the same archive and image that is there.
-   * @throws {@link LayerstackError} ERR_ARCHIVE_CHANGED where the archive is not what is mounted; ERR_CONTAINER_MOUNTED where it is
-   *   mounted read-only, or unverified, and shall not be; as `mountImage`.
+   * @throws {@link LayerstackError} ERR_ARCHIVE_CHANGED where the archive is not what is mounted;
+   *   ERR_CONTAINER_MOUNTED where it is mounted read-only, or unverified, and shall not be; as
+   *   `mountImage`.
    */
   async mount(path: string, options: OpenArchiveOptions = {}): Promise<ArchiveMount> {
     const archive = await resolveArchive(path);
@@ -150,10 +153,12 @@ export class ArchiveMounts {
   }
 
   /**
-   * Gives back one use of a mounted archive, given by its path or by that of its root file system; the last one unmounts it and
-   * removes what was written in it. Resolves with the uses that are left; of what is not mounted, 0.
-   * @throws {@link LayerstackError} ERR_CONTAINER_MOUNTED while files in it are in use, unless forced; ERR_INVALID_ARGUMENT where
-   *   several images of the archive are mounted; ERR_PATH_NOT_FOUND where there is nothing.
+   * Gives back one use of a mounted archive, given by its path or by that of its root file system; the last
+   * one unmounts it and removes what was written in it. Resolves with the uses that are left; of what is
+   * not mounted, 0.
+   * @throws {@link LayerstackError} ERR_CONTAINER_MOUNTED while files in it are in use, unless forced;
+   *   ERR_INVALID_ARGUMENT where several images of the archive are mounted; ERR_PATH_NOT_FOUND where there
+   *   is nothing.
    */
   async unmount(path: string, { force = false, signal }: UnmountArchiveOptions = {}): Promise<number> {
     const wanted = await canonical(path);

@@ -9,8 +9,8 @@ const ID = /^(?:sha256:)?([0-9a-f]{4,64})$/;
 /**
  * The image that a name or id means; without one, the only image that there is.
  * @param sourceName what messages call the archive
- * @throws {@link LayerstackError} ERR_IMAGE_NOT_FOUND, ERR_ID_AMBIGUOUS, ERR_REFERENCE_INVALID; ERR_INVALID_ARGUMENT where there are
- *   several images and none is named.
+ * @throws {@link LayerstackError} ERR_IMAGE_NOT_FOUND, ERR_ID_AMBIGUOUS, ERR_REFERENCE_INVALID;
+ *   ERR_INVALID_ARGUMENT where there are several images and none is named.
  */
 export function chooseImage(
   sourceName: string,

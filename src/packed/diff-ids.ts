@@ -1,4 +1,7 @@
-/** DiffIDs of the layers of an archive that does not tell them (before docker 1.10): all their bytes are hashed. */
+/**
+ * DiffIDs of the layers of an archive that does not tell them (before docker 1.10): all their bytes are
+ * hashed.
+ */
 import type { DiffID } from '../core/digest.ts';
 import { decompress } from '../layer/codec.ts';
 import { readRange } from '../layer/range.ts';

@@ -25,8 +25,8 @@ export interface ExtractedLayers {
 }
 
 /**
- * @throws {@link LayerstackError} ERR_DIGEST_MISMATCH for a layer that is not what its image says; ERR_LAYER_INVALID and its like,
- *   ERR_LIMIT_EXCEEDED, ERR_NO_SPACE, ERR_ABORTED.
+ * @throws {@link LayerstackError} ERR_DIGEST_MISMATCH for a layer that is not what its image says;
+ *   ERR_LAYER_INVALID and its like, ERR_LIMIT_EXCEEDED, ERR_NO_SPACE, ERR_ABORTED.
  */
 export async function extractLayers(
   layers: readonly OpenedLayer[],

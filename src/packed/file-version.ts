@@ -1,6 +1,7 @@
 /**
- * Which file an archive is, and which version of it. An index points into the archive's bytes, so a file that is written to, cut off
- * or replaced must not be mounted by an index that was made of what it was before.
+ * Which file an archive is, and which version of it. An index points into the archive's bytes, so a file
+ * that is written to, cut off or replaced must not be mounted by an index that was made of what it was
+ * before.
  */
 import { stat, type FileHandle } from 'node:fs/promises';
 import { LayerstackError, unlessMissing } from '../core/errors.ts';

@@ -1,4 +1,4 @@
-/** What is compressed is inflated once, into a file without a name beside the index. */
+/** Inflates compressed bytes once, into a file without a name beside the index. */
 import { createHash } from 'node:crypto';
 import type { FileHandle } from 'node:fs/promises';
 import { LayerstackError } from '../core/errors.ts';
@@ -20,7 +20,8 @@ export interface Inflated {
 
 /**
  * Writes uncompressed bytes to a new file in the place.
- * @throws {@link LayerstackError} ERR_LIMIT_EXCEEDED beyond `maxBytes`, ERR_NO_SPACE, ERR_ABORTED; what `bytes` throws.
+ * @throws {@link LayerstackError} ERR_LIMIT_EXCEEDED beyond `maxBytes`, ERR_NO_SPACE, ERR_ABORTED; what
+ *   `bytes` throws.
  */
 export async function inflate(
   bytes: AsyncIterable<Uint8Array>,

@@ -20,7 +20,10 @@ const readLink = promisify(readlink);
 
 const HINT = 'the archive is damaged, save the image again';
 
-/** What is mounted of a layer: itself in the archive, a file that it was inflated into, or a directory that it was extracted into. */
+/**
+ * The form in which a layer is mounted: itself in the archive, a file that it was inflated into, or a
+ * directory that it was extracted into.
+ */
 export type LayerForm = 'in-place' | 'inflated' | 'extracted';
 
 export interface OpenedLayer {
@@ -60,8 +63,8 @@ export class Layers {
 
   /**
    * Opens the layers of a planned image.
-   * @throws {@link LayerstackError} ERR_ARCHIVE_MEMBER for a layer that is missing, ERR_ARCHIVE_CHANGED, ERR_DIGEST_MISMATCH,
-   *   ERR_COMPRESSION_UNSUPPORTED, ERR_LAYER_INVALID, and what inflating throws.
+   * @throws {@link LayerstackError} ERR_ARCHIVE_MEMBER for a layer that is missing, ERR_ARCHIVE_CHANGED,
+   *   ERR_DIGEST_MISMATCH, ERR_COMPRESSION_UNSUPPORTED, ERR_LAYER_INVALID, and what inflating throws.
    */
   static async open(planned: readonly PlannedLayer[], place: Place, options: LayerOptions): Promise<Layers> {
     const layers = new Layers(place, options);
@@ -122,7 +125,10 @@ export class Layers {
   }
 }
 
-/** @throws {@link LayerstackError} ERR_LAYER_INVALID for what is no layer, ERR_ARCHIVE_MEMBER for what is missing. */
+/**
+ * @throws {@link LayerstackError} ERR_LAYER_INVALID where it cannot be a layer, ERR_ARCHIVE_MEMBER for what
+ *   is missing.
+ */
 export async function openRange(
   sourceName: string,
   { name, content }: LayerMember,
@@ -156,12 +162,16 @@ function requireDigest(
   );
 }
 
-/** @throws {@link LayerstackError} ERR_DIGEST_MISMATCH for a tar that is not the one in the image's config. */
+/**
+ * @throws {@link LayerstackError} ERR_DIGEST_MISMATCH for a tar that is not the one in the image's config.
+ */
 export function requireDiffId(sourceName: string, { name, diffId }: OpenedLayer, found: string): void {
   requireDigest({ sourceName, layer: name, what: "DiffID in the image's config" }, diffId, found);
 }
 
-/** @throws {@link LayerstackError} ERR_DIGEST_MISMATCH for bytes that are not what a manifest says of them. */
+/**
+ * @throws {@link LayerstackError} ERR_DIGEST_MISMATCH for bytes that are not what a manifest says of them.
+ */
 export function requireBlob(
   sourceName: string,
   { name, blob }: Pick<OpenedLayer, 'name' | 'blob'>,

@@ -1,6 +1,7 @@
 /**
- * The root file system of an archive in its place: an overlay of the index, with an upper of its own. The index is mounted at `lower`
- * only until the overlay has it; then the overlay's own mount of it is the only one, which ends with it, and with it the loop devices.
+ * The root file system of an archive in its place: an overlay of the index, with an upper of its own. The
+ * index is mounted at `lower` only until the overlay has it; then the overlay's own mount of it is the only
+ * one, which ends with it, and with it the loop devices.
  */
 import { isSystemError, LayerstackError } from '../core/errors.ts';
 import type { Capabilities } from '../system/caps.ts';
@@ -16,8 +17,8 @@ interface TreeOptions {
 
 /**
  * Mounts what an index shows at the place's `merged`.
- * @throws {@link LayerstackError} ERR_UNSUPPORTED where the kernel does not mount the archive; system errors. The place is the
- *   caller's to remove then.
+ * @throws {@link LayerstackError} ERR_UNSUPPORTED where the kernel does not mount the archive; system
+ *   errors. The place is the caller's to remove then.
  */
 export async function mountIndex(
   place: Place,
@@ -56,7 +57,8 @@ async function mountTree(
     // Without an upper the root has the owner, mode and time that the image gives it.
     ...(readOnly ? { readOnly } : { upper: 'upper', work: 'work' }),
     method: caps.mountMethod,
-    // The upper and the index are on two file systems: else an inode number would change when its file is written to.
+    // The upper and the index are on two file systems: else an inode number would change when its file is
+    // written to.
     options: [...caps.overlayOptions, 'xino=on'],
   });
 }

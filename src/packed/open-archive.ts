@@ -9,8 +9,8 @@ const DEFAULT_DIRECTORY = '/var/tmp';
 
 export interface StorelessOptions extends OpenArchiveOptions {
   /**
-   * Where its private directory is made, with what is written in the root file system. Only root, or everybody but nobody else's files
-   * (as in `/var/tmp`), may write there. Default `/var/tmp`.
+   * Where its private directory is made, with what is written in the root file system. Only root, or
+   * everybody but nobody else's files (as in `/var/tmp`), may write there. Default `/var/tmp`.
    */
   readonly directory?: string | undefined;
 }

@@ -1,7 +1,7 @@
 /**
- * An image archive as a root file system, in place: nothing is unpacked. In order: the archive is opened and its image chosen; its
- * layers are found or inflated; the index is written, which verifies them; the archive must be what it was; the index is mounted.
- * After an error nothing of it is left.
+ * An image archive as a root file system, in place: nothing is unpacked. In order: the archive is opened
+ * and its image chosen; its layers are found or inflated; the index is written, which verifies them; the
+ * archive must be what it was; the index is mounted. After an error nothing of it is left.
  */
 import { throwIfAborted } from '../core/abort.ts';
 import type { DiffID, ImageID } from '../core/digest.ts';
@@ -28,11 +28,17 @@ export interface OpenArchiveOptions {
   readonly image?: string | undefined;
   /** `OS/ARCHITECTURE[/VARIANT]`. Default: the host's where an image has several, else what there is. */
   readonly platform?: string | undefined;
-  /** Whether all bytes of the layers are read and must have the digests that the image gives them. Default true. */
+  /**
+   * Whether all bytes of the layers are read and must have the digests that the image gives them. Default
+   * true.
+   */
   readonly verify?: boolean | undefined;
   /** Nothing can be written. Default false. */
   readonly readOnly?: boolean | undefined;
-  /** Uncompressed bytes that a layer may have, and that all compressed layers may have together. Default 1 TiB. */
+  /**
+   * Uncompressed bytes that a layer may have, and that all compressed layers may have together. Default 1
+   * TiB.
+   */
   readonly maxBytes?: number | undefined;
   readonly signal?: AbortSignal | undefined;
 }
@@ -153,7 +159,7 @@ async function mountLayers(
   try {
     await requireUnchanged(sourceName, files);
     await mountIndex(place, index, { ...options, method });
-    // What came in between would be seen through the mount.
+    // A change in between would be seen through the mount.
     await requireUnchanged(sourceName, files);
     return index.warnings;
   } finally {

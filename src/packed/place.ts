@@ -1,14 +1,13 @@
 /**
- * The private directory of one archive that is open in place: `<base>/layerstack-archive-<random>/`, mode 0700. Whoever works in it
- * holds its flock. What it contains:
+ * The private directory of one archive that is open in place: `<base>/layerstack-archive-<random>/`, mode
+ * 0700. Whoever works in it holds its flock. What it contains:
  *
- *   lower/         where the index is mounted for the moment in which the overlay takes it
- *   upper/, work/  of the overlay
- *   merged/        the root file system
- *   record.json    of a mount that outlives its process, see record.ts
+ * lower/         where the index is mounted for the moment in which the overlay takes it upper/, work/  of
+ * the overlay merged/        the root file system record.json    of a mount that outlives its process, see
+ * record.ts
  *
- * The index and inflated layers have no names: only the mount holds them. So an unlocked place without a mount and a record is what a
- * process has left that died, and {@link sweepPlaces} removes it.
+ * The index and inflated layers have no names: only the mount holds them. So an unlocked place without a
+ * mount and a record is what a process has left that died, and {@link sweepPlaces} removes it.
  */
 import { constants } from 'node:fs';
 import { open, realpath, type FileHandle } from 'node:fs/promises';
@@ -138,7 +137,10 @@ export async function listPlaces(base: string): Promise<string[]> {
   return names.filter((name) => name.startsWith(PREFIX)).map((name) => join(parent, name));
 }
 
-/** Removes what processes have left below `base` that died, and mounts of earlier boots. What cannot be removed is said. */
+/**
+ * Removes what processes have left below `base` that died, and mounts of earlier boots. What cannot be
+ * removed is said.
+ */
 export async function sweepPlaces(base: string, log: Pick<Logger, 'warn'>): Promise<void> {
   for (const path of await listPlaces(base)) {
     const place = await Place.tryTake(path);
@@ -154,7 +156,10 @@ export async function sweepPlaces(base: string, log: Pick<Logger, 'warn'>): Prom
   }
 }
 
-/** Undefined where there is none, somebody works in it, or another user has made it (where everybody may write). */
+/**
+ * Undefined where there is none, somebody works in it, or another user has made it (where everybody may
+ * write).
+ */
 async function tryLock(path: string): Promise<FileHandle | undefined> {
   let lock: FileHandle;
   try {

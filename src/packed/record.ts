@@ -1,6 +1,7 @@
 /**
- * What is known of a mounted archive that outlives its process: `record.json` in its place (place.ts). It counts the uses across
- * processes, as mounts of containers are counted. Written under the place's lock and not synced, since a mount ends with its kernel.
+ * The record of a mounted archive that outlives its process: `record.json` in its place (place.ts). It
+ * counts the uses across processes, as mounts of containers are counted. Written under the place's lock and
+ * not synced, since a mount ends with its kernel.
  */
 import { readFileSync, readlinkSync } from 'node:fs';
 import { join } from 'node:path';
@@ -13,7 +14,7 @@ import type { FileVersion } from './file-version.ts';
 export interface ArchiveRecord {
   /** The archive as its path was resolved. */
   readonly archive: string;
-  /** What was asked for: `image` and `platform`, empty where nothing was. */
+  /** The choice that the caller made: `image` and `platform`, empty where nothing was. */
   readonly image: string;
   readonly platform: string;
   readonly imageId: string;

@@ -1,6 +1,7 @@
 /**
- * An archive whose layers are read where they are: a file, or an OCI layout folder. A file that is compressed as a whole is inflated
- * once. Where the file system shares blocks between files, a clone of the file is read, which nobody can change.
+ * An archive whose layers are read where they are: a file, or an OCI layout folder. A file that is
+ * compressed as a whole is inflated once. Where the file system shares blocks between files, a clone of the
+ * file is read, which nobody can change.
  */
 import { constants } from 'node:fs';
 import { copyFile, open, realpath, type FileHandle } from 'node:fs/promises';
@@ -52,8 +53,9 @@ export async function resolveArchive(path: string): Promise<string> {
 
 /**
  * Opens the archive at a canonical path.
- * @throws {@link LayerstackError} ERR_INVALID_ARGUMENT for what is neither a file nor a folder; ERR_ARCHIVE_CHANGED while somebody
- *   has it locked; ERR_ARCHIVE_INVALID, ERR_ARCHIVE_TRUNCATED, ERR_COMPRESSION_UNSUPPORTED; what inflating throws.
+ * @throws {@link LayerstackError} ERR_INVALID_ARGUMENT for what is neither a file nor a folder;
+ *   ERR_ARCHIVE_CHANGED while somebody has it locked; ERR_ARCHIVE_INVALID, ERR_ARCHIVE_TRUNCATED,
+ *   ERR_COMPRESSION_UNSUPPORTED; what inflating throws.
  */
 export async function openInPlace(
   path: string,
@@ -112,7 +114,10 @@ async function openTar(
   }
 }
 
-/** A program that writes a file under a lock is not read meanwhile; one that asks for the lock while the file is read waits. */
+/**
+ * A program that writes a file under a lock is not read meanwhile; one that asks for the lock while the
+ * file is read waits.
+ */
 export function lockShared(sourceName: string, path: string, fd: number): void {
   if (!native.tryFlock(fd, false)) throw changed(sourceName, path, 'is locked by a program that writes it');
 }
@@ -126,7 +131,10 @@ async function compressionOf(sourceName: string, file: FileHandle): Promise<'non
   return compression;
 }
 
-/** A file that shares the blocks of this one, so that no later write shows in it; undefined where the file system cannot. */
+/**
+ * A file that shares the blocks of this one, so that no later write shows in it; undefined where the file
+ * system cannot.
+ */
 async function clone(file: FileHandle, place: Place): Promise<FileHandle | undefined> {
   const path = place.newName();
   try {

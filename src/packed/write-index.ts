@@ -1,4 +1,7 @@
-/** The index of an image: one EROFS image that shows what an overlay of the layers would, with its contents in their tars. */
+/**
+ * The index of an image: one EROFS image that shows what an overlay of the layers would, with its contents
+ * in their tars.
+ */
 import { fstat } from 'node:fs';
 import type { FileHandle } from 'node:fs/promises';
 import { promisify } from 'node:util';
@@ -32,8 +35,9 @@ export interface Index {
 
 /**
  * Writes the index to a file without a name.
- * @throws {@link LayerstackError} ERR_DIGEST_MISMATCH for a layer that is not what its image says; ERR_LAYER_INVALID,
- *   ERR_LAYER_TRUNCATED, ERR_LAYER_ESCAPE, ERR_LIMIT_EXCEEDED as extraction; ERR_NO_SPACE, ERR_ABORTED.
+ * @throws {@link LayerstackError} ERR_DIGEST_MISMATCH for a layer that is not what its image says;
+ *   ERR_LAYER_INVALID, ERR_LAYER_TRUNCATED, ERR_LAYER_ESCAPE, ERR_LIMIT_EXCEEDED as extraction;
+ *   ERR_NO_SPACE, ERR_ABORTED.
  */
 export async function writeIndex(
   layers: readonly OpenedLayer[],

@@ -1,6 +1,6 @@
 /**
- * What was changed in an RW layer, as `docker diff` lists it: against the image with the init layer. Only the
- * RW layer is walked, nothing is mounted, and a mounted one is read where it is.
+ * Lists the changes in an RW layer against the image and the init layer, as `docker diff` does. Only the RW
+ * layer is walked. It is not mounted for this; a mounted one is read in place.
  */
 import { Buffer } from 'node:buffer';
 import { Overlay } from '../layer/overlay.ts';
@@ -16,8 +16,8 @@ export interface Change {
 }
 
 /**
- * The changes, sorted by path with a directory before its content.
- * @throws {@link LayerstackError} ERR_UPPER_UNSUPPORTED, naming the `member`, where overlayfs keeps content
+ * Returns the changes, sorted by path with a directory before its content.
+ * @throws {@link LayerstackError} ERR_UPPER_UNSUPPORTED, naming the `member`, when overlayfs keeps content
  *   elsewhere (redirect_dir, metacopy); ERR_STORE_CORRUPT for an RW layer without its directories.
  */
 export async function listChanges(
@@ -30,7 +30,7 @@ export async function listChanges(
   return parseChanges(list);
 }
 
-/** The entries of a native list. */
+/** Parses the entries of a native list. */
 export function parseChanges(list: Uint8Array): Change[] {
   const entries = Buffer.from(list.buffer, list.byteOffset, list.byteLength).toString().split('\0');
   entries.pop();

@@ -1,6 +1,6 @@
 /**
- * Whether RW layers are in order: directories, a stack that can be mounted, and no mount point of a mount
- * that is gone. What was written is never touched, also where it cannot be used.
+ * Checks RW layers: each has its directories and a stack that can be mounted, and no mount point remains of
+ * an ended mount. A repair never touches the upper, even if it is unusable.
  */
 import type { ChainID } from '../core/digest.ts';
 import type { Problem } from '../core/store-finding.ts';
@@ -13,7 +13,7 @@ import type { Root } from '../system/root.ts';
 import { hasDirectory, statEntry } from '../system/store-files.ts';
 import type { RwLayer } from './rwlayer.ts';
 
-/** The directories of overlay2 that RW layers and their init layers have, usable or not. */
+/** Returns the directories in overlay2 of RW layers and their init layers, usable or not. */
 export async function rwLayerOverlays({ layout }: Root): Promise<Set<string>> {
   const found = new Set<string>();
   for (const key of await listEntries(layout, layout.mounts))
@@ -24,7 +24,7 @@ export async function rwLayerOverlays({ layout }: Root): Promise<Set<string>> {
   return found;
 }
 
-/** @param isThere - whether the owner is still there: it may be removed while this looks */
+/** @param isThere - returns whether the owner still exists: it may be removed during the check */
 export async function* checkRwLayer(
   root: Root,
   layers: Pick<LayerStore, 'find'>,
@@ -81,7 +81,9 @@ async function* checkMountPoint(root: Root, { key, owner, mountId }: RwLayer): A
   };
 }
 
-/** The stack that a layer tops, by its own files: whether they are right is checked with the layers. */
+/**
+ * Returns the stack with a layer on top, by the layer's own files. The check of layers verifies these files.
+ */
 async function stackOfLayer(
   root: Root,
   layers: Pick<LayerStore, 'find'>,

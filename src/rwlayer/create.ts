@@ -1,6 +1,6 @@
 /**
- * The steps that make an RW layer and its init layer. Their owner puts them into a batch of its own, so that
- * all of it is one transaction; nothing is mounted for it.
+ * The steps that make an RW layer and its init layer. The owner adds them to its own batch, so that all of it
+ * is one transaction. Nothing is mounted.
  */
 import type { ChainID } from '../core/digest.ts';
 import type { Overlay } from '../layer/overlay.ts';
@@ -17,15 +17,15 @@ import type { Base, NewRwLayer } from './rwlayer.ts';
 /** A base whose layers stay until it is disposed. */
 export interface PinnedBase extends Base, AsyncDisposable {}
 
-/** Stacks that are kept in memory: a few KB each. */
+/** The number of stacks kept in memory, a few KB each. */
 const REMEMBERED = 64;
 
-/** What the layers of a store look like to what is made above them. */
+/** The stacks of a store's layers, for RW layers above them. */
 export class Bases {
   readonly #root: Root;
   readonly #layers: LayerStore;
   readonly #overlay: Overlay;
-  /** By cache-id, which is never used twice. */
+  /** Keys are cache-ids, which are never used twice. */
   readonly #stacks = new Map<string, readonly string[]>();
 
   constructor(root: Root, layers: LayerStore, overlay: Overlay) {
@@ -37,7 +37,7 @@ export class Bases {
   /** @see RwLayerStore.base */
   async pin(parent: ChainID | undefined, signal: AbortSignal | undefined): Promise<PinnedBase> {
     if (parent === undefined) return { parent, lowers: [], [Symbol.asyncDispose]: () => Promise.resolve() };
-    // Whoever deletes or replaces a layer takes its lock exclusively.
+    // A deletion or replacement of a layer takes its lock exclusively.
     const lock = await this.#root.locks.acquire('layers', parent, {
       signal,
       shared: true,
@@ -51,10 +51,10 @@ export class Bases {
     }
   }
 
-  /** The stack as `lower` names it. Its top is marked as the parent of something. */
+  /** Returns the stack as `lower` names it. Its top is marked as a parent (`committed`). */
   async #stack(parent: ChainID): Promise<readonly string[]> {
-    // A layer goes as a whole, and what its directory stands on never changes: one small read tells that it
-    // is there.
+    // A layer is removed as a whole, and the stack below its directory never changes. So one small read shows
+    // that it exists.
     const { layout } = this.#root;
     const present = readText(layout.at(layout.layer(parent, 'cache-id')))?.trim() ?? '';
     const known = this.#stacks.get(present);
@@ -66,7 +66,7 @@ export class Bases {
   }
 }
 
-/** Steps that do not depend on each other: `init` and `own` can be done by two threads. */
+/** Independent steps: two threads can run `init` and `own`. */
 export interface CreateSteps {
   readonly init: readonly BatchStep[];
   readonly own: readonly BatchStep[];
@@ -95,12 +95,15 @@ function ownSteps(layout: Layout, overlay: Overlay, layer: NewRwLayer): BatchSte
   ];
 }
 
-/** The init layer comes first: a crash removes what is marked, whatever stands on it. */
+/**
+ * Returns the markers, the init layer's first. After a crash, each marked directory is removed, even if
+ * another one depends on it.
+ */
 export function createMarkers({ initId, mountId }: NewRwLayer): Marker[] {
   return [`overlay2.${initId}`, `overlay2.${mountId}`];
 }
 
-/** What {@link createSteps} makes: the trees, and then the short names that lead into them. */
+/** Returns the parts that {@link createSteps} makes: the trees, and the short names that lead to them. */
 export function createdParts(layout: Layout, layer: NewRwLayer): { trees: string[]; links: BatchStep[] } {
   const links = [layer.link, layer.initLink];
   return {

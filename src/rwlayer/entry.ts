@@ -10,7 +10,7 @@ import type { NewRwLayer, RwLayer } from './rwlayer.ts';
 
 const MOUNT_ID = /^[0-9a-f]{64}(-init)?$/;
 
-/** What the entry says; undefined where there is none, or one without a usable `mount-id`. */
+/** Reads the entry; undefined when it is missing, or has no usable `mount-id`. */
 export function readEntry(
   layout: Layout,
   key: string,
@@ -25,7 +25,7 @@ export function readEntry(
   };
 }
 
-/** Makes the entry. From its `parent` on the layers below are pinned. */
+/** Returns the steps that make the entry. As soon as it has its `parent`, the layers below are kept. */
 export function entrySteps(layout: Layout, { key, mountId, initId, parent }: NewRwLayer): BatchStep[] {
   const write = (file: MountFile, data: string): BatchStep => ({
     op: 'write',
@@ -41,7 +41,7 @@ export function entrySteps(layout: Layout, { key, mountId, initId, parent }: New
   ];
 }
 
-/** Removes the entry, as far as it is there. */
+/** Returns the steps that remove the entry, or the parts of it that exist. */
 export function dropEntrySteps(layout: Layout, key: string): BatchStep[] {
   return [
     ...(['mount-id', 'init-id', 'parent'] as const).map((file): BatchStep => ({

@@ -1,4 +1,4 @@
-/** What an RW layer stands on when it is mounted: the one place that knows where its lowers come from. */
+/** Finds the lowers of an RW layer for a mount. Only this file knows where lowers come from. */
 import { dirname, join } from 'node:path';
 import { isSystemError, LayerstackError } from '../core/errors.ts';
 import { flatLower } from '../layer/flat.ts';
@@ -9,9 +9,9 @@ import { hasDirectory, readLink, readText } from '../system/store-files.ts';
 import type { RwLayer } from './rwlayer.ts';
 
 /**
- * The lowers, topmost (the init layer) first, relative to `overlay2`: as `lower` names them, or one flat tree
- * where the kernel mounts only one.
- * @throws {@link LayerstackError} ERR_STORE_CORRUPT when `lower` is missing; what {@link flatLower} throws.
+ * Returns the lowers, topmost (the init layer) first, relative to `overlay2`: those of `lower`, or one flat
+ * tree if the kernel mounts only one lower.
+ * @throws {@link LayerstackError} ERR_STORE_CORRUPT when `lower` is missing; the errors of {@link flatLower}.
  */
 export async function lowersOf(
   root: Root,
@@ -33,7 +33,7 @@ export async function lowersOf(
   return text.split(':');
 }
 
-/** What a failed mount means. The kernel says only ENOENT; this says which layer it missed. */
+/** Explains a failed mount: the kernel reports only ENOENT, this names the missing layer. */
 export function missingLower(
   layout: Layout,
   { key, owner }: RwLayer,
@@ -53,7 +53,7 @@ export function missingLower(
       );
 }
 
-/** The directory that a lower is: a short name leads to it. */
+/** Returns the directory of a lower, to which its short name leads. */
 function contentOf(lower: string): string {
   const target = readLink(lower);
   return target === undefined ? lower : join(dirname(lower), target);

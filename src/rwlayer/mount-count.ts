@@ -1,10 +1,10 @@
 /**
- * How many uses an RW layer's mount has, across processes: `layerstack/mounts/<mount-id>.json` =
- * `{"bootId":"…","count":n,"readOnly":false,"held":[…]}`, read and written under the RW layer's lock. Uses
- * that end with an operation or its process (`cp`, `export`, a mount that is being made) are counted, and
- * named in `held` by a token, so that each is given back once, however many processes try. A token whose
- * marker is gone means nothing. A count of another boot is none at all: its mount went with the kernel that
- * held it. Not synced, for the same reason.
+ * The mount count: the uses of an RW layer's mount, across processes. The file is
+ * `layerstack/mounts/<mount-id>.json` = `{"bootId":"…","count":n,"readOnly":false,"held":[…]}`, read and
+ * written under the RW layer's lock. A use that ends with an operation or its process (`cp`, `export`, a
+ * mount that is being made) is counted, and also has a token in `held`, so that it is given back only once,
+ * even if several processes try. A token without a marker has no meaning. A count of an earlier boot is
+ * ignored, since its mount ended with that boot. For the same reason, the file is not synced.
  */
 import { readFileSync } from 'node:fs';
 import type { Layout } from '../system/layout.ts';
@@ -20,12 +20,12 @@ export interface MountCount {
 
 let currentBoot: string | undefined;
 
-/** The kernel's name for this boot. */
+/** Returns the kernel's id of this boot. */
 function bootId(): string {
   return (currentBoot ??= readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim());
 }
 
-/** The count of this boot; undefined where there is none, or none that can be read. */
+/** Reads the count of this boot; undefined when it is missing or unreadable. */
 export function readMountCount(layout: Layout, mountId: string): MountCount | undefined {
   const text = readText(layout.at(layout.mountCount(mountId)));
   if (text === undefined) return undefined;
@@ -39,13 +39,16 @@ export function readMountCount(layout: Layout, mountId: string): MountCount | un
   }
 }
 
-/** The first count of a mount; what is there is of another boot, or of a mount that is gone. */
+/**
+ * Returns the steps that write the first count of a mount. An existing file is of another boot or an ended
+ * mount.
+ */
 export function firstCountSteps(layout: Layout, mountId: string, count: MountCount): BatchStep[] {
   const path = layout.mountCount(mountId);
   return [...dropCountSteps(layout, mountId), { op: 'write', path, data: textOf(count), mode: 0o600 }];
 }
 
-/** Replaces the count in one step, so that no crash loses it. */
+/** Returns the steps that replace the count by one rename, so that no crash loses it. */
 export function nextCountSteps(layout: Layout, mountId: string, count: MountCount): BatchStep[] {
   const path = layout.mountCount(mountId);
   return [
@@ -59,12 +62,12 @@ function textOf({ count, readOnly, held }: MountCount): string {
   return JSON.stringify({ bootId: bootId(), count, readOnly, ...(held.length > 0 && { held }) });
 }
 
-/** Forgets the count. */
+/** Returns the steps that remove the count. */
 export function dropCountSteps(layout: Layout, mountId: string): BatchStep[] {
   return [{ op: 'unlink', path: layout.mountCount(mountId), missing: true }, dropNewStep(layout, mountId)];
 }
 
-/** Removes the next count of a writer that died while writing it. */
+/** Returns the step that removes the next count of a writer that died while it wrote it. */
 export function dropNewStep(layout: Layout, mountId: string): BatchStep {
   return { op: 'unlink', path: newOf(layout.mountCount(mountId)), missing: true };
 }

@@ -1,6 +1,5 @@
 /**
- * The mount point of one RW layer, and what the kernel has mounted there. Its caller holds the RW layer's
- * lock.
+ * The mount point of one RW layer, and the kernel's mount there. The caller holds the RW layer's lock.
  */
 import { isSystemError, LayerstackError } from '../core/errors.ts';
 import { mountState } from '../system/mounts.ts';
@@ -14,7 +13,7 @@ import type { RwLayer } from './rwlayer.ts';
 export class MountPoint {
   readonly #root: Root;
   readonly #layer: RwLayer;
-  /** Where the root file system appears. */
+  /** The path of the root file system while it is mounted. */
   readonly path: string;
 
   constructor(root: Root, layer: RwLayer) {
@@ -24,9 +23,9 @@ export class MountPoint {
   }
 
   /**
-   * Whether the root file system is mounted. `merged` exists only while it is, so its absence is an answer
-   * that costs one system call.
-   * @throws {@link LayerstackError} ERR_STORE_CORRUPT where something else is mounted there.
+   * Returns whether the root file system is mounted. `merged` exists only while it is mounted, so one system
+   * call is enough when it is missing.
+   * @throws {@link LayerstackError} ERR_STORE_CORRUPT when another file system is mounted there.
    */
   async isMounted(): Promise<boolean> {
     if (statEntry(this.path) === undefined) return false;
@@ -64,8 +63,8 @@ export class MountPoint {
   }
 
   /**
-   * Unmounts, and takes away what the mount has left beside it. What cannot be taken away is logged: it is
-   * unmounted then. Where it cannot be unmounted the markers stay.
+   * Unmounts, and removes the files that the mount leaves beside it. If they cannot be removed, this is
+   * logged, and the unmount still counts. If the unmount fails, the markers stay.
    * @throws {@link LayerstackError} ERR_CONTAINER_MOUNTED when files in it are in use, unless forced.
    */
   async unmount(force: boolean, markers: readonly Marker[]): Promise<void> {
@@ -80,7 +79,7 @@ export class MountPoint {
     }
   }
 
-  /** Takes away what a mount leaves beside it, and then the markers. */
+  /** Removes the files that a mount leaves beside it, then the markers. */
   async forget(markers: readonly Marker[]): Promise<void> {
     const { layout, log } = this.#root;
     const { mountId, owner } = this.#layer;
@@ -90,13 +89,15 @@ export class MountPoint {
       await session.unmark(markers, steps);
     } catch (error) {
       if (isSystemError(error, 'EBUSY')) {
-        // Another mount namespace has it still. That harms nobody: the next mount takes it as it is.
+        // Another mount namespace still has the mount. This is harmless: the next mount uses the directory
+        // again.
         log.warn('a mount point is busy elsewhere: it stays', { owner, path: this.path });
         await session.unmark(markers, steps.slice(1));
         return;
       }
       if (!isSystemError(error, 'ENOTEMPTY')) throw error;
-      // Somebody wrote where the root file system had been: hidden by the next mount, and in no layer.
+      // A program wrote below the mount point after the unmount. These files are in no layer, and the next
+      // mount would hide them.
       log.warn('files were written below a mount point after its unmount: they are removed', { owner });
       await call(native.removeTree(layout.root, layout.overlay(mountId, 'merged')));
       await session.unmark(markers, steps);
@@ -114,7 +115,7 @@ export class MountPoint {
     );
   }
 
-  /** The first removes the mount point. */
+  /** Returns the steps that remove the leftovers. The first one removes the mount point. */
   #leftovers(): BatchStep[] {
     const { layout } = this.#root;
     const { mountId } = this.#layer;

@@ -1,11 +1,13 @@
 /**
- * Mounting RW layers at `overlay2/<mount-id>/merged`, where dockerd mounts them too. A mount belongs to
- * nobody: it survives the process, its uses are counted across processes (mount-count.ts), and it is taken
- * away with the last of them. After a crash or reboot whatever is found is taken as it is: a mount without a
- * count counts as one use, a count without a mount as none, and a left-over `merged` or `work/work` is used
- * again. Uses that end with their process ({@link RwLayerMounts.mountForProcess}), and any use while it is
- * taken or given back, are marked in the session under a token that the count names, too: if this process
- * dies, the next writer gives them back.
+ * Mounts RW layers at `overlay2/<mount-id>/merged`, where dockerd mounts them too. A mount belongs to no
+ * process: it survives its process, its uses are counted across processes (mount-count.ts), and the last
+ * `unmount` removes it. After a crash or reboot, the next mount accepts the state that it finds: a mount
+ * without a count is one use, a count without a mount is none, and a leftover `merged` or `work/work` is used
+ * again.
+ *
+ * Some uses are marked in the session, under a token that is also in the count: those that end with their
+ * process ({@link RwLayerMounts.mountForProcess}), and every use while it is taken or given back. If this
+ * process dies, the next writer gives them back.
  */
 import { LayerstackError } from '../core/errors.ts';
 import { randomName } from '../core/random.ts';
@@ -25,13 +27,16 @@ import { MountPoint } from './mount-point.ts';
 import type { RwLayer, RwLayerOwners } from './rwlayer.ts';
 
 export interface MountOptions {
-  /** Nothing can be written through this mount. Default false. */
+  /** Makes the mount read-only. Default false. */
   readonly readOnly?: boolean | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
 export interface UnmountOptions {
-  /** Whatever the count, and even if files are in use (then the kernel lets go when they are closed). */
+  /**
+   * Unmounts at any count, and even if files are in use (the kernel then ends the mount when they are
+   * closed).
+   */
   readonly force?: boolean | undefined;
   readonly signal?: AbortSignal | undefined;
 }
@@ -40,19 +45,19 @@ export interface UnmountOptions {
 export interface Mounted {
   /** Absolute path of the root file system. */
   readonly path: string;
-  /** False also where a read-only mount was asked for and a writable one was there already. */
+  /** False also if a read-only mount was requested, but a writable one existed. */
   readonly readOnly: boolean;
 }
 
-/** One use of a mounted root file system. It outlives the process unless it is unmounted. */
+/** One use of a mounted root file system. It outlives the process, unless it is unmounted. */
 export interface RwLayerMount extends Mounted, AsyncDisposable {
-  /** Gives this use back; the last one unmounts. Second call: no-op. */
+  /** Gives this use back; the last one unmounts. A second call does nothing. */
   unmount(): Promise<void>;
 }
 
 /** A use that ends with this process, unless it is kept. */
 export interface ProcessMount extends RwLayerMount {
-  /** From now on it outlives the process. */
+  /** Lets the use outlive the process. */
   keep(): Promise<void>;
 }
 
@@ -94,7 +99,7 @@ export class RwLayerMounts {
   async mount(layer: RwLayer, options: MountOptions): Promise<RwLayerMount> {
     this.#root.session();
     await using _lock = await this.#lock(layer, options.signal);
-    // From its last step on the use is the caller's, and outlives this process.
+    // After the last step, the use belongs to the caller, and outlives this process.
     const { readOnly } = await this.#take(layer, { ...options, outlives: true });
     return this.#handle(layer, readOnly, () => this.unmount(layer, {}));
   }
@@ -129,11 +134,11 @@ export class RwLayerMounts {
   async unmount(layer: RwLayer, { force = false, signal }: UnmountOptions): Promise<number> {
     this.#root.session();
     await using _lock = await this.#lock(layer, signal);
-    // Awaited here: the lock is given back when this function returns.
+    // Awaited here, since the lock is released when this function returns.
     return await this.unmountLocked(layer, force);
   }
 
-  /** {@link unmount} for a caller that holds the RW layer's lock. */
+  /** Does {@link unmount} for a caller that holds the RW layer's lock. */
   async unmountLocked(layer: RwLayer, force: boolean): Promise<number> {
     const { layout } = this.#root;
     const session = this.#root.session();
@@ -148,7 +153,7 @@ export class RwLayerMounts {
     try {
       await point.unmount(force, [marker]);
     } catch (error) {
-      // The use stays whose it was.
+      // The unmount has failed, so the use stays.
       await session.unmark([marker]);
       throw error;
     }
@@ -156,8 +161,8 @@ export class RwLayerMounts {
   }
 
   /**
-   * Takes a use. It is marked in the session under its token while it is taken, and beyond unless it
-   * `outlives` this process. The caller holds the RW layer's lock.
+   * Takes a use. It is marked in the session under its token while it is taken. The marker stays afterwards,
+   * unless the use `outlives` this process. The caller holds the RW layer's lock.
    */
   async #take(layer: RwLayer, options: TakeOptions): Promise<Taken> {
     const { layout } = this.#root;
@@ -188,8 +193,8 @@ export class RwLayerMounts {
     const lowers = await lowersOf(this.#root, this.#layers, layer, signal).catch((error: unknown) => {
       throw this.#unlessRemoved(layer, error);
     });
-    // The count comes first: one without a mount is none, while a mount without a count could not be told
-    // from two. The token of a use that outlives the process means nothing any more when its marker is gone.
+    // The count comes first. A count without a mount counts as no use, but a mount without a count could have
+    // one use or two. The token of a use that outlives the process has no meaning once its marker is removed.
     const steps = [
       point.makeStep(),
       ...firstCountSteps(layout, mountId, { count: 1, readOnly, held: [token] }),
@@ -206,7 +211,7 @@ export class RwLayerMounts {
     return { token, marker, readOnly };
   }
 
-  /** Counts one more use of the mount that is there. */
+  /** Counts one more use of an existing mount. */
   async #takeNext(layer: RwLayer, before: MountCount, outlives: boolean): Promise<Taken> {
     const session = this.#root.session();
     const token = newToken();
@@ -224,8 +229,8 @@ export class RwLayerMounts {
   }
 
   /**
-   * Gives a use back that was taken under a token; the last one unmounts. What is left of one that was begun
-   * only, or that is given back already, goes. The caller holds the RW layer's lock.
+   * Gives back a use that was taken under a token; the last one unmounts. If the use was only begun, or is
+   * given back already, removes its remains. The caller holds the RW layer's lock.
    */
   async #giveBack(layer: RwLayer, token: string, markers: readonly Marker[]): Promise<void> {
     const { layout } = this.#root;
@@ -239,12 +244,12 @@ export class RwLayerMounts {
       const left = { ...count, count: count.count - 1, held: count.held.filter((each) => each !== token) };
       return session.unmark(markers, nextCountSteps(layout, mountId, left));
     }
-    // Else somebody has unmounted it by force, and mounted it again.
+    // Without the token, another process has unmounted by force, and mounted again.
     if (!isHeld) return session.unmark(markers, [dropNewStep(layout, mountId)]);
     await point.unmount(false, markers);
   }
 
-  /** Where the owner is gone, missing files are not damage of the store. */
+  /** Returns the error. For a removed owner, replaces it: then missing files are not damage of the store. */
   #unlessRemoved({ key, owner }: RwLayer, error: unknown): unknown {
     if (this.#owners.find(key)) return error;
     return new LayerstackError('ERR_CONTAINER_NOT_FOUND', `${owner} was removed`, { id: key, cause: error });

@@ -1,8 +1,8 @@
 /**
- * An RW layer's root file system for the length of one operation that others may know nothing of. An open
- * descriptor keeps it: an `unmount` too many by somebody else fails as being in use, instead of taking the
- * ground away while files are read or, worse, written below the mount point; and after a forced one the
- * operation ends on what it had. Hence the path is the descriptor's.
+ * Mounts an RW layer's root file system for one operation. An open descriptor protects it from other
+ * processes: a surplus `unmount` by one of them fails, since the mount is in use. Otherwise the operation
+ * would read or, worse, write the empty directory below the mount point. After a forced unmount, the
+ * operation still ends on the same mount. Therefore the path is the descriptor's.
  */
 import { constants } from 'node:fs';
 import { open, stat, type FileHandle } from 'node:fs/promises';
@@ -12,11 +12,13 @@ import type { MountOptions, ProcessMount, RwLayerMounts } from './mounts.ts';
 import type { RwLayer } from './rwlayer.ts';
 
 export interface OperationMount extends AsyncDisposable {
-  /** Of the mounted root file system, in this process. */
+  /** The path of the mounted root file system, valid in this process. */
   readonly path: string;
 }
 
-/** Between mounting and opening somebody may unmount: once is bad luck. */
+/**
+ * Another process may unmount between the mount and the open. Several times in a row are not a coincidence.
+ */
 const TRIES = 5;
 
 /** @see RwLayerStore.mountForOperation */
@@ -49,13 +51,13 @@ function pinned(root: FileHandle, mount: ProcessMount): OperationMount {
   };
   let released: Promise<void> | undefined;
   return {
-    // With the dot it is a directory and not a link.
+    // The dot makes the path a directory and not a link.
     path: `/proc/self/fd/${root.fd}/.`,
     [Symbol.asyncDispose]: () => (released ??= release()),
   };
 }
 
-/** Undefined where nothing is mounted any more. */
+/** Opens the root file system; undefined when it is no longer mounted. */
 async function openRoot(path: string): Promise<FileHandle | undefined> {
   const root = await unlessMissing(
     open(path, constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW),

@@ -1,6 +1,6 @@
 /**
- * The steps that take an RW layer away, in dockerd's order: its directory, its init layer, its entry. Of the
- * layers only the directory is renamed, to `…-removing`; so it is a few dozen system calls however much was
+ * The steps that remove an RW layer, in dockerd's order: its directory, its init layer, its entry. The
+ * directories are only renamed, to `…-removing`. So the steps are a few dozen system calls, whatever was
  * written, and the trees are deleted afterwards.
  */
 import type { Layout } from '../system/layout.ts';
@@ -11,13 +11,13 @@ import { dropEntrySteps } from './entry.ts';
 import { dropCountSteps } from './mount-count.ts';
 import type { RwLayer } from './rwlayer.ts';
 
-/** How an RW layer goes. */
+/** The removal of an RW layer. */
 export interface Removal {
-  /** They name every part, before and after it is renamed. */
+  /** The markers name every part, before and after its rename. */
   readonly markers: readonly Marker[];
-  /** Behind the owner's step, which decides. */
+  /** The steps follow the owner's step, which decides the removal. */
   readonly steps: readonly BatchStep[];
-  /** What is left to delete when the steps are done, relative to the root. */
+  /** The trees to delete after the steps, relative to the root. */
   readonly trees: readonly string[];
 }
 
@@ -37,7 +37,7 @@ export function removalOf(layout: Layout, { key, mountId, initId }: RwLayer): Re
   };
 }
 
-/** Steps that take an overlay2 directory out of use; none where it is gone already. */
+/** Returns the steps that take an overlay2 directory out of use; none when it does not exist. */
 function moveAwaySteps(layout: Layout, overlay: string): BatchStep[] {
   const directory = layout.overlay(overlay);
   const link = readText(layout.at(layout.overlay(overlay, 'link')))?.trim();

@@ -1,21 +1,20 @@
 /**
- * RW layers: what can be written above the layers of an image.
+ * RW layers: the writable layers above the layers of an image.
  *
  * ## Vocabulary
  *
- * - An *RW layer* is a directory of overlay2 that takes what is written. Its `diff` is the *upper* of an
+ * - An *RW layer* is a directory of overlay2 that receives all writes. Its `diff` is the *upper* of an
  *   overlay.
- * - Its *lowers* are what it stands on, topmost first: directories relative to `overlay2`, usually the short
- *   names `l/<link>` of layers. Nothing is ever written to a lower.
+ * - Its *lowers* are the directories below it, topmost first, relative to `overlay2`. Usually they are the
+ *   short names `l/<link>` of layers. Lowers are never written to.
  * - Its *init layer* is a second directory, `<mount-id>-init`, directly below it. It holds the few files that
  *   a runtime binds over (`/etc/hosts`, `/dev/console`), so that they never count as changes. dockerd makes
  *   one too.
- * - Its *owner* is what the RW layer exists for: a container, a build step, a snapshot. The *key* is the
- *   owner's id.
- * - Its *entry* is `layerdb/mounts/<key>`. The `parent` in it pins the image's layers: no collector takes
- *   them while it is there.
- * - Its *mount* is the overlay at `overlay2/<mount-id>/merged`. It belongs to no process and survives them
- *   all.
+ * - Its *owner* is the object that needs the RW layer: a container, a build step, a snapshot. The *key* is
+ *   the owner's id.
+ * - Its *entry* is `layerdb/mounts/<key>`. The entry's `parent` keeps the image's layers from collection.
+ * - Its *mount* is the overlay at `overlay2/<mount-id>/merged`. It belongs to no process, and survives
+ *   processes.
  * - A *use* is one reason for the mount to exist. Uses are counted across processes; the last one unmounts.
  *
  * ## Lifecycle
@@ -23,16 +22,17 @@
  * 1. {@link RwLayerStore.base} pins the layers below, and returns the lowers.
  * 2. {@link newRwLayer} draws the names. Nothing is on disk yet.
  * 3. The owner makes it: one batch with {@link RwLayerStore.createSteps} and the owner's own steps, while the
- *    session holds {@link RwLayerStore.createMarkers}. The owner's last step makes it exist. After a failure
- *    {@link RwLayerStore.discard} takes back what was made.
+ *    session holds {@link RwLayerStore.createMarkers}. The owner's last step makes it exist. After a failure,
+ *    {@link RwLayerStore.discard} removes the parts that were made.
  * 4. It is mounted and unmounted, any number of times and from any process. Its changes can be listed,
- *    measured and made a layer at any time, mounted or not.
+ *   measured
+ *    and turned into a layer at any time, mounted or not.
  * 5. The owner ends it, as {@link RwLayerStore.removal} says. The first step is the owner's: without an owner
  *    there is no RW layer. The directories are renamed in the same batch, and deleted later.
  *
  * Mounting, unmounting and removing hold the lock `containers/<key>`, so one process at a time does one of
- * them. A process may die between any two system calls. The markers of its session name what it had begun,
- * and the next writer completes that or takes it back.
+ * them. A process may die between any two system calls. The markers of its session name the change that it
+ * had begun, and the next writer completes or undoes it.
  *
  * ## A container
  *
@@ -63,8 +63,8 @@
  *
  * ## A snapshot
  *
- * A snapshot is an RW layer that is no longer written to. A fork of it stands on its upper: its short name
- * goes on top of the lowers, and the same layers are pinned.
+ * A snapshot is an RW layer that is no longer written to. A fork of it has the snapshot's upper as a lower:
+ * the snapshot's short name is on top of the fork's lowers, and the fork keeps the same layers.
  *
  * ```ts
  * await using base = await rwLayers.base(sealed.parent, signal);
@@ -81,7 +81,7 @@ import { newLinkId, newOverlayId } from '../layer/overlay.ts';
 export interface Owner {
   /** 64 hex digits: the owner's id, and the name of the entry. */
   readonly key: string;
-  /** The owner as messages call it, e.g. `container web`. */
+  /** The owner's name in messages, e.g. `container web`. */
   readonly owner: string;
 }
 
@@ -89,13 +89,13 @@ export interface Owner {
 export interface RwLayer extends Owner {
   /** Its directory in `overlay2`. */
   readonly mountId: string;
-  /** The directory of its init layer; undefined where it has none. */
+  /** The directory of its init layer; undefined without one. */
   readonly initId: string | undefined;
   /** The topmost layer of the image below; undefined for an image without layers. */
   readonly parent: ChainID | undefined;
 }
 
-/** What an RW layer stands on. */
+/** The layers below an RW layer. */
 export interface Base extends Pick<RwLayer, 'parent'> {
   /** Topmost first, relative to `overlay2`; empty for an image without layers. */
   readonly lowers: readonly string[];
@@ -109,13 +109,13 @@ export interface NewRwLayer extends RwLayer, Base {
   readonly initLink: string;
 }
 
-/** The owners of a store's RW layers, as far as this folder must ask them. */
+/** Looks up the owners of a store's RW layers. */
 export interface RwLayerOwners {
-  /** The RW layer of the owner with this key; undefined where the owner is gone, or not there yet. */
+  /** Returns the RW layer of the owner with this key; undefined when the owner does not exist. */
   find(key: string): RwLayer | undefined;
 }
 
-/** Draws the names of an RW layer. Nothing is made. */
+/** Draws the names of an RW layer. Makes nothing on disk. */
 export function newRwLayer({ key, owner }: Owner, { parent, lowers }: Base): NewRwLayer {
   const mountId = newOverlayId();
   const initId = `${mountId}-init`;

@@ -1,4 +1,4 @@
-/** The RW layers of one store. rwlayer.ts says what they are, and how an owner uses them. */
+/** The RW layers of one store. rwlayer.ts explains them, and how an owner uses them. */
 import type { ChainID } from '../core/digest.ts';
 import { unlessMissing } from '../core/errors.ts';
 import type { Overlay } from '../layer/overlay.ts';
@@ -46,8 +46,8 @@ export class RwLayerStore {
   }
 
   /**
-   * What an RW layer above these layers stands on. They stay until the result is disposed; from the steps of
-   * {@link createSteps} on the RW layer's entry keeps them.
+   * Returns the base of an RW layer above these layers. The layers are pinned until the result is disposed.
+   * After the steps of {@link createSteps}, the RW layer's entry keeps them.
    * @param parent - the topmost layer; undefined for an image without layers
    * @throws {@link LayerstackError} ERR_LAYER_NOT_FOUND, ERR_STORE_CORRUPT, ERR_ABORTED.
    */
@@ -56,24 +56,25 @@ export class RwLayerStore {
   }
 
   /**
-   * The steps that make an RW layer. All its names are new, so only an owner's own step can meet something.
+   * Returns the steps that make an RW layer. All its names are new, so only an owner's own step can fail with
+   * EEXIST.
    */
   createSteps(layer: NewRwLayer): CreateSteps {
     return createSteps(this.#root.layout, this.#overlay, layer);
   }
 
   /**
-   * What the session marks while {@link createSteps} are done, beside the owner's marker, which covers the
-   * entry.
+   * Returns the markers that the session holds during {@link createSteps}, in addition to the owner's marker,
+   * which covers the entry.
    */
   createMarkers(layer: NewRwLayer): Marker[] {
     return createMarkers(layer);
   }
 
   /**
-   * Takes back what {@link createSteps} made, as far as they came.
-   * @param markers - of the RW layer and its owner: they go last
-   * @param steps - what the owner takes back in the same batch
+   * Removes the parts that {@link createSteps} made before a failure.
+   * @param markers - those of the RW layer and its owner, which are removed last
+   * @param steps - the owner's own steps in the same batch
    */
   async discard(layer: NewRwLayer, markers: readonly Marker[], steps: readonly BatchStep[]): Promise<void> {
     const { layout } = this.#root;
@@ -82,12 +83,12 @@ export class RwLayerStore {
     await this.#root.session().unmark(markers, [...links, ...steps]);
   }
 
-  /** How to remove an RW layer that is not mounted. The caller holds its lock. */
+  /** Returns the removal of an RW layer that is not mounted. The caller holds its lock. */
   removal(layer: RwLayer): Removal {
     return removalOf(this.#root.layout, layer);
   }
 
-  /** Where the root file system appears when it is mounted. */
+  /** Returns the path of the root file system while it is mounted. */
   mountPath(layer: RwLayer): string {
     return new MountPoint(this.#root, layer).path;
   }
@@ -96,62 +97,62 @@ export class RwLayerStore {
     return this.#mounts.isMounted(layer);
   }
 
-  /** The mount that is there, without adding a use; undefined where there is none. */
+  /** Returns the mount without adding a use; undefined when it is not mounted. */
   mounted(layer: RwLayer): Promise<Mounted | undefined> {
     return this.#mounts.mounted(layer);
   }
 
   /**
-   * Mounts the root file system, or adds a use to the mount that is there.
+   * Mounts the root file system, or adds a use to its mount.
    * @throws {@link LayerstackError} ERR_CONTAINER_NOT_FOUND when its owner was removed meanwhile,
    *   ERR_STORE_READ_ONLY when the store is open read-only, ERR_CONTAINER_MOUNTED when it is mounted
-   *   read-only and shall be writable, ERR_STORE_CORRUPT when a layer directory is missing.
+   *   read-only and a writable mount is requested, ERR_STORE_CORRUPT when a layer directory is missing.
    */
   mount(layer: RwLayer, options: MountOptions = {}): Promise<RwLayerMount> {
     return this.#mounts.mount(layer, options);
   }
 
   /**
-   * {@link mount} for a use that ends with this process, unless it is kept: if the process dies, or where
-   * `unmount` fails, the next writer gives it back. A failed `unmount` is logged and not thrown: what the use
-   * was for is done by then.
+   * Does {@link mount} for a use that ends with this process, unless it is kept. If the process dies, or
+   * `unmount` fails, the next writer gives the use back. A failed `unmount` is logged and not thrown, since
+   * the work of the use is done by then.
    */
   mountForProcess(layer: RwLayer, options: MountOptions = {}): Promise<ProcessMount> {
     return this.#mounts.mountForProcess(layer, options);
   }
 
   /**
-   * {@link mountForProcess} until the result is disposed, safe from everything that others do meanwhile.
-   * @throws {@link LayerstackError} ERR_CONTAINER_MOUNTED where others unmount it again and again, and as
-   *   {@link mount}.
+   * Does {@link mountForProcess} until the result is disposed. Other processes cannot take the mount away
+   * meanwhile.
+   * @throws {@link LayerstackError} ERR_CONTAINER_MOUNTED when others unmount it again and again; the errors
+   *   of {@link mount}.
    */
   mountForOperation(layer: RwLayer, options: MountOptions = {}): Promise<OperationMount> {
     return mountForOperation(this.#mounts, layer, options);
   }
 
   /**
-   * Gives back one use; the last one unmounts. Resolves with the uses that are left; unmounting what is not
-   * mounted is a no-op.
+   * Gives back one use; the last one unmounts. Resolves with the number of remaining uses. Does nothing when
+   * the root file system is not mounted.
    * @throws {@link LayerstackError} ERR_CONTAINER_MOUNTED when files in it are in use, unless forced.
    */
   unmount(layer: RwLayer, options: UnmountOptions = {}): Promise<number> {
     return this.#mounts.unmount(layer, options);
   }
 
-  /** {@link unmount} for a caller that holds the RW layer's lock. */
+  /** Does {@link unmount} for a caller that holds the RW layer's lock. */
   unmountLocked(layer: RwLayer, force: boolean): Promise<number> {
     return this.#mounts.unmountLocked(layer, force);
   }
 
   /**
-   * Gives back what processes that died had mounted for themselves. What cannot be unmounted stays, and is
-   * logged.
+   * Gives back the uses of dead processes. A failed unmount is logged, and the mount stays.
    */
   resume(): Promise<void> {
     return this.#mounts.resume();
   }
 
-  /** Bytes of the files and links that were written, hard links once. Reads the whole upper. */
+  /** Returns the bytes of the upper's files and links, hard links once. Reads the whole upper. */
   async contentSize({ mountId }: Pick<RwLayer, 'mountId'>): Promise<number> {
     const { layout } = this.#root;
     return (await unlessMissing(call(native.contentSize(layout.at(layout.overlay(mountId, 'diff')))))) ?? 0;

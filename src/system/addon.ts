@@ -1,7 +1,7 @@
 /**
- * Finds the native addon: where the caller or `LAYERSTACK_ADDON` says, else in the package, as it was built
- * there or as it came prebuilt for this processor and libc. Where there is none, or it does not load, the
- * error says how it is built.
+ * Finds the native addon: where the caller or `LAYERSTACK_ADDON` says, otherwise in the package, where it was
+ * built or is prebuilt for this processor and libc. Where it is missing, or does not load, the error says how
+ * to build it.
  */
 import { closeSync, existsSync, openSync, readFileSync, readSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
@@ -10,10 +10,10 @@ import { isError, LayerstackError } from '../core/errors.ts';
 import { HERE, require } from './here.ts';
 import { packageVersion } from './package-version.ts';
 
-/** Whose C library a program is linked with. */
+/** The C library with which a program is linked. */
 export type Libc = 'glibc' | 'musl';
 
-/** What decides which addon fits. */
+/** The facts that decide which addon fits. */
 export interface Machine {
   readonly platform: string;
   readonly arch: string;
@@ -21,7 +21,7 @@ export interface Machine {
 }
 
 /**
- * The package's directory, with its slash; undefined where it is not found, as from a bundle without
+ * The package's directory, with its slash; undefined where it is not found, e.g. in a bundle without
  * node_modules.
  */
 export type PackageHome = string | undefined;
@@ -30,8 +30,8 @@ let named: string | undefined;
 let loaded: string | undefined;
 
 /**
- * Names the file of the addon, for what is not loaded yet.
- * @throws {@link LayerstackError} ERR_INVALID_ARGUMENT where the addon is loaded, from elsewhere.
+ * Sets the file of the addon, before it is loaded.
+ * @throws {@link LayerstackError} ERR_INVALID_ARGUMENT where the addon is already loaded from another file.
  */
 export function useAddon(path: string): void {
   const found = resolve(path);
@@ -70,7 +70,7 @@ export function loadAddon(): object {
 }
 
 /**
- * Where the addon is in the package.
+ * Returns the file of the addon in the package.
  * @throws {@link LayerstackError} ERR_ADDON
  */
 export function addonPath(home: PackageHome, machine: Machine): string {
@@ -84,7 +84,7 @@ export function addonPath(home: PackageHome, machine: Machine): string {
   });
 }
 
-/** What to do where no addon fits: a command that builds one, whatever the directory it is run in. */
+/** The advice where no addon fits: a command that builds one, from any directory. */
 export function advice(home: PackageHome, { platform, arch, libc }: Machine): string {
   const { command, path } = home === undefined ? buildElsewhere() : buildAt(home);
   return (
@@ -96,7 +96,7 @@ export function advice(home: PackageHome, { platform, arch, libc }: Machine): st
 
 interface Build {
   readonly command: string;
-  /** Of the addon, where it is not found by itself. */
+  /** The file of the addon, where it must be named. */
   readonly path?: string;
 }
 
@@ -109,7 +109,7 @@ function buildAt(home: string): Build {
   return { command: `cd ${quoted(home)} && ${gyp} && npx --yes node-gyp rebuild` };
 }
 
-/** In a directory of its own: this program does not have what the addon is built from. */
+/** The command that builds in another directory, because this program does not have the addon's sources. */
 function buildElsewhere(): Build {
   const directory = resolve('layerstack-addon');
   const home = `${directory}/node_modules/layerstack/`;
@@ -125,7 +125,7 @@ function prebuilt(home: string, { arch, libc }: Machine): string {
   return `${home}prebuilds/linux-${arch}/layerstack.${libc}.node`;
 }
 
-/** For a shell, and only where it needs to be. */
+/** Quotes a word for a shell where needed. */
 function quoted(text: string): string {
   return /^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`;
 }
@@ -136,7 +136,8 @@ function fromEnvironment(): string | undefined {
 }
 
 /**
- * Here, or, when a bundler has taken this file out of its package, where Node finds the package from here.
+ * The directory above this file, or, when a bundler has moved this file, the package that Node finds from
+ * here.
  */
 function packageHome(): PackageHome {
   const own = fileURLToPath(new URL('../../', HERE));
@@ -159,10 +160,10 @@ function isPackage(directory: string): boolean {
   }
 }
 
-/** A program's head has the name of the loader that it asks for; musl's is `ld-musl-ARCH.so.1`. */
+/** A program begins with the name of its loader; musl's is `ld-musl-ARCH.so.1`. */
 const HEAD_BYTES = 2048;
 
-/** The C library of the program `path`. */
+/** Returns the C library of the program `path`. */
 export function libcOf(path: string): Libc {
   const head = Buffer.alloc(HEAD_BYTES);
   const fd = openSync(path, 'r');

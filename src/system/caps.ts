@@ -1,7 +1,8 @@
 /**
- * What this process can do on the file system of a store, and the choices that follow from it. Everything is
- * tried once per process and file system (native/sys/probe), never guessed from a version. `LAYERSTACK_CAPS`
- * overrules a choice, so that each can be tested on any kernel: `mount=mount,zstd=js,openat2=no`.
+ * Probes what this process can do on the file system of a store, and makes the choices that follow from it.
+ * Each probe runs once per process and file system (native/sys/probe); nothing is guessed from a version.
+ * `LAYERSTACK_CAPS` overrules a choice, so that each can be tested on any kernel:
+ * `mount=mount,zstd=js,openat2=no`.
  */
 import { stat } from 'node:fs/promises';
 import { LayerstackError } from '../core/errors.ts';
@@ -10,16 +11,16 @@ import { call, native, type ErofsMethod, type GzipEncoder, type MountMethod, typ
 /** The choices for one file system. */
 export interface Capabilities {
   readonly mountMethod: MountMethod;
-  /** Who decompresses zstd: a native library, or JavaScript in a worker thread. */
+  /** The decompressor of zstd: a native library, or JavaScript in a worker thread. */
   readonly zstd: 'native' | 'js';
-  /** Who compresses gzip. */
+  /** The compressor of gzip. */
   readonly gzip: GzipEncoder;
   readonly probe: Probe;
-  /** Options that every overlay of this store is mounted with. */
+  /** The options of every overlay mount of this store. */
   readonly overlayOptions: readonly string[];
 }
 
-/** What `LAYERSTACK_CAPS` may say; `openat2` is obeyed by native code when the addon is loaded. */
+/** The keys of `LAYERSTACK_CAPS`. Native code obeys `openat2` when the addon is loaded. */
 export interface CapsOverrides {
   readonly mount?: MountMethod;
   readonly zstd?: 'native' | 'js';
@@ -28,7 +29,7 @@ export interface CapsOverrides {
   readonly erofs?: ErofsMethod | 'none';
 }
 
-/** The values of each key. `none` is another word for `js`: no native library. */
+/** The values of each key. `none` means the same as `js`: no native library. */
 const KNOWN = {
   mount: { fsconfig: 'fsconfig', mount: 'mount', flat: 'flat' },
   zstd: { native: 'native', js: 'js', none: 'js' },
@@ -66,13 +67,13 @@ function chooseMountMethod(probe: Probe): MountMethod {
 }
 
 /**
- * `index=off` as dockerd mounts, wherever the kernel knows the option: an index ties an upper to its lowers
- * by file handles, and would refuse a store that was copied.
+ * `index=off`, as in dockerd, wherever the kernel knows the option: an index ties an upper to its lowers by
+ * file handles, so a copied store could not be mounted.
  *
  * `redirect_dir=off` and `metacopy=off` only where the module's default is on. There a rename of an image's
  * directory, or a chmod of its file, would leave an upper that has no changed bytes but a pointer into the
- * lowers, which no layer tar can carry; dockerd then gives up reading uppers and compares whole trees. With
- * `off` the kernel does what it does by default elsewhere: EXDEV for the rename (programs then copy) and a
+ * lowers, which no layer tar can carry. dockerd then stops reading uppers and compares whole trees. With
+ * `off` the kernel behaves as it does by default elsewhere: EXDEV for the rename (programs then copy) and a
  * full copy of the file. Uppers that dockerd made on such a host stay usable: redirects in them are still
  * followed, and a file whose data was never copied up is refused with an error rather than read as empty.
  */
@@ -84,7 +85,7 @@ function chooseOptions(probe: Probe): string[] {
   return options;
 }
 
-/** The choices that follow from a probe, unless they are overruled. */
+/** Returns the choices that follow from a probe, unless they are overruled. */
 export function chooseCapabilities(probe: Probe, overrides: CapsOverrides = {}): Capabilities {
   return {
     mountMethod: overrides.mount ?? chooseMountMethod(probe),
@@ -110,7 +111,7 @@ export async function probeCapabilities(dir: string): Promise<Capabilities> {
   if (!probe) {
     probe = call(native.probe(dir));
     probes.set(dev, probe);
-    // A failure is about this directory and this moment: ask again.
+    // A failure concerns this directory and this moment, so the next call probes again.
     probe.catch(() => probes.delete(dev));
   }
   return chooseCapabilities(await probe, overrides);
@@ -119,8 +120,8 @@ export async function probeCapabilities(dir: string): Promise<Capabilities> {
 const erofsMethods = new Map<number, Promise<ErofsMethod | null>>();
 
 /**
- * How an archive on the file system of `dir` is mounted in place; `none` where it is not. Tries it with files without
- * names, the first time that this process asks about the file system; one or two milliseconds.
+ * How an archive on the file system of `dir` is mounted in place; `none` where it is not. Tries it with files
+ * without names, the first time that this process asks about the file system; one or two milliseconds.
  * @throws {@link LayerstackError} ERR_INVALID_ARGUMENT when `LAYERSTACK_CAPS` cannot be read; system errors.
  */
 export async function probeErofs(dir: string): Promise<ErofsMethod | 'none'> {

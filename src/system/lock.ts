@@ -18,22 +18,22 @@ import { callSync, native } from './native.ts';
 import { Turns } from './turns.ts';
 import { openStoreFd, statEntry } from './store-files.ts';
 
-/** What is locked; also the name of the lock file. */
+/** The kinds of objects; each is also the name of its lock file. */
 export type LockKind = 'pulls' | 'layers' | 'containers' | 'references' | 'archives';
 
 /** The key of the one `references` lock: all names are in one file, and images change under the same lock. */
 export const REFERENCES_KEY = 'repositories.json';
 
 export interface LockOptions {
-  /** Ends the waiting. */
+  /** Aborts the wait. */
   readonly signal?: AbortSignal | undefined;
-  /** Together with other shared holders, but with no exclusive one. Default false. */
+  /** Shares the lock with other shared holders, but not with an exclusive one. Default false. */
   readonly shared?: boolean | undefined;
 }
 
 /** A held lock. */
 export interface Lock {
-  /** Gives the lock back. Idempotent. */
+  /** Releases the lock. Idempotent. */
   release(): Promise<void>;
   [Symbol.asyncDispose](): Promise<void>;
 }
@@ -42,7 +42,7 @@ export interface Lock {
 const FIRST_PAUSE_MS = 1;
 const LAST_PAUSE_MS = 50;
 
-/** Loaded for the first lock: that takes 7 ms, and who only reads takes none. */
+/** The first lock loads the hash, which takes 7 ms. Readers take no locks. */
 let addon: typeof xxhash | undefined;
 
 /** The byte of a key: the 52 high bits of its hash, a whole number that is exact in a double. */
@@ -55,7 +55,10 @@ function byteOf(key: string): number {
 /** The locks of one store. */
 export class Locks {
   readonly #directory: string;
-  /** Who holds or waits for which byte in this process; only the one whose turn it is asks the kernel. */
+  /**
+   * The holders of and waiters for each byte in this process. Only the caller whose turn it is asks the
+   * kernel.
+   */
   readonly #turns = new Map<string, Turns>();
 
   /** @param directory - `<root>/layerstack/locks`; made when it is missing. */
@@ -64,8 +67,8 @@ export class Locks {
   }
 
   /**
-   * Waits until this caller alone (or with other shared holders) has the lock of `key`. Callers of one
-   * process get it in the order in which they asked; between processes there is no order.
+   * Waits until this caller has the lock of `key`, alone or with other shared holders. Callers of one process
+   * get it in the order of their calls; between processes no order holds.
    * @throws {@link LayerstackError} ERR_ABORTED when the signal fires first.
    */
   async acquire(kind: LockKind, key: string, options: LockOptions = {}): Promise<Lock> {
@@ -73,8 +76,8 @@ export class Locks {
   }
 
   /**
-   * The locks of several keys as one: taken in the order of their bytes, so that callers with overlapping
-   * keys cannot wait for each other in a circle. Holds all or, after an error, none.
+   * Takes the locks of several keys as one, in the order of their bytes, so that callers with overlapping
+   * keys cannot wait for each other in a circle. It holds all of them or, after an error, none.
    * @throws {@link LayerstackError} ERR_ABORTED when the signal fires first.
    */
   async acquireAll(kind: LockKind, keys: Iterable<string>, options: LockOptions = {}): Promise<Lock> {
@@ -95,8 +98,8 @@ export class Locks {
   }
 
   /**
-   * Locks those of the keys that nobody holds or waits for, without waiting for any: `keys` says which. All
-   * of them are on one file descriptor, so there may be thousands.
+   * Locks the free keys, without waiting: `keys` lists them. All are on one file descriptor, so they may be
+   * thousands.
    */
   tryEach(kind: LockKind, keys: Iterable<string>): Lock & { readonly keys: ReadonlySet<string> } {
     const path = join(this.#directory, kind);
@@ -126,7 +129,10 @@ export class Locks {
     }
   }
 
-  /** What gives the turn back; undefined where another holds the byte. The lock itself goes with the fd. */
+  /**
+   * Returns the function that ends the turn; undefined where another holds the byte. Closing the fd releases
+   * the lock.
+   */
   #tryByte(kind: LockKind, fd: number, byte: number): (() => void) | undefined {
     const { turns, leave } = this.#turnsOf(kind, byte);
     if (!turns.tryEnter()) return undefined;
@@ -167,8 +173,8 @@ export class Locks {
   }
 
   /**
-   * An fd that holds the byte. Opening and locking block for microseconds, less than a trip to another
-   * thread.
+   * Returns an fd that holds the byte. Opening and locking block for microseconds, less than a trip to
+   * another thread.
    */
   async #lockByte(path: string, byte: number, shared: boolean, signal?: AbortSignal): Promise<number> {
     for (;;) {
@@ -179,7 +185,9 @@ export class Locks {
     }
   }
 
-  /** An fd that holds the byte; undefined where the file is no longer where others would lock. */
+  /**
+   * Returns an fd that holds the byte; undefined where the file is no longer the one that others would lock.
+   */
   async #waitForByte(
     path: string,
     byte: number,
@@ -215,7 +223,7 @@ export class Locks {
   }
 }
 
-/** close(2) gives a lock back whatever it says, and what was done under it is done. */
+/** close(2) releases a lock even where it fails, and the work under the lock is done by then. */
 function giveBack(fd: number): void {
   try {
     closeSync(fd);

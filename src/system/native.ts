@@ -1,16 +1,16 @@
 /**
- * The only door to the native addon: loads it (addon.ts) and types it. Every promise-returning function runs
- * on native threads, never on the event loop or on libuv's pool, and rejects with a system error as Node
- * shapes it, or with an Error whose `code` is one of `ERROR_KINDS`; `call` gives both the caller's stack.
- * Paths named `root` are absolute; the others are relative to it, and are resolved below it without following
- * a link out of it (native/sys/resolve).
+ * Loads the native addon (addon.ts) and gives it types. All access to the addon goes through this file. Every
+ * promise-returning function runs on native threads, never on the event loop or on libuv's pool. It rejects
+ * with a system error in Node's shape, or with an Error whose `code` is one of `ERROR_KINDS`; `call` gives
+ * both the caller's stack. Paths named `root` are absolute. Other paths are relative to it, and are resolved
+ * below it without following a link out of it (native/sys/resolve).
  */
 import { ERROR_KINDS, isError, LayerstackError, type ErrorCode, type ErrorFacts } from '../core/errors.ts';
 import { loadAddon } from './addon.ts';
 
 /** One step of {@link Native.batch}. Modes are exact, whatever the process's umask. */
 export type BatchStep =
-  /** `exist`: an existing directory is no error and stays as it is. */
+  /** `exist`: an existing directory is accepted and stays as it is. */
   | { readonly op: 'mkdir'; readonly path: string; readonly mode: number; readonly exist?: boolean }
   /** Creates a file that must not exist. `sync`: fsync before the next step. */
   | {
@@ -33,13 +33,13 @@ export type BatchStep =
       readonly sync?: boolean;
     }
   | { readonly op: 'symlink'; readonly path: string; readonly target: string }
-  /** Another name of the file `target`; a link there is not followed. */
+  /** Makes a hard link to the file `target`; a symlink there is not followed. */
   | { readonly op: 'link'; readonly path: string; readonly target: string }
-  /** An existing target is replaced as rename(2) does, or EEXIST with `noReplace`. */
+  /** Replaces an existing target as rename(2) does, or fails with EEXIST with `noReplace`. */
   | { readonly op: 'rename'; readonly from: string; readonly to: string; readonly noReplace?: boolean }
-  /** Both change places at once; on a file system that cannot, `to` goes by way of the name `via`. */
+  /** Exchanges both at once. On a file system that cannot, `to` is renamed to `via` in between. */
   | { readonly op: 'exchange'; readonly from: string; readonly to: string; readonly via: string }
-  /** `missing`: ENOENT is no error. */
+  /** `missing`: ENOENT is accepted. */
   | { readonly op: 'unlink'; readonly path: string; readonly missing?: boolean }
   | { readonly op: 'rmdir'; readonly path: string; readonly missing?: boolean }
   | { readonly op: 'chown'; readonly path: string; readonly uid: number; readonly gid: number }
@@ -47,13 +47,13 @@ export type BatchStep =
   | { readonly op: 'fsync'; readonly path: string }
   /** syncfs of the file system that holds `path`: data and metadata of everything written so far. */
   | { readonly op: 'syncfs'; readonly path: string }
-  /** Two batches that have nothing to do with each other, on two threads where there are. */
+  /** Two independent batches, on two threads if possible. */
   | { readonly op: 'together'; readonly first: readonly BatchStep[]; readonly second: readonly BatchStep[] }
   /** As {@link Native.removeTree}. */
   | { readonly op: 'removeTree'; readonly path: string }
   /** As {@link Native.mountOverlay}. */
   | { readonly op: 'mount'; readonly mount: OverlayMount }
-  /** As {@link Native.unmount}; nothing mounted is no error. */
+  /** As {@link Native.unmount}; a path without a mount is accepted. */
   | { readonly op: 'unmount'; readonly target: string; readonly detach: boolean }
   /** As {@link Native.populateInit}; `root` is absolute. */
   | {
@@ -63,9 +63,9 @@ export type BatchStep =
       readonly upper: string;
     }
   /**
-   * Makes the directory `path` (and those above it) as root's, mode 0755, in the upper of an overlay that is
-   * not mounted, unless the view has it. Links are followed inside the view. `lowers` topmost first and
-   * `upper`, relative to `root`, which is absolute.
+   * Makes the directory `path` (and its parents) in the upper of an overlay that is not mounted, unless the
+   * merged view has it: owned by root, mode 0755. Links are followed inside the view. `lowers` (topmost
+   * first) and `upper` are relative to `root`, which is absolute.
    */
   | {
       readonly op: 'makeDirectory';
@@ -75,7 +75,7 @@ export type BatchStep =
       readonly path: string;
     };
 
-/** How an overlay is mounted; see system/caps.ts for the choice. */
+/** The way to mount an overlay; system/caps.ts chooses it. */
 export type MountMethod = 'fsconfig' | 'mount' | 'flat';
 
 export interface OverlayMount {
@@ -93,7 +93,10 @@ export interface OverlayMount {
   readonly options: readonly string[];
 }
 
-/** What the kernel, the file system and the libraries of this process can do, as tried and not as guessed. */
+/**
+ * The capabilities of the kernel, the file system and the libraries of this process. All are probed, none is
+ * guessed.
+ */
 export interface Probe {
   readonly kernel: string;
   readonly uid: number;
@@ -119,18 +122,18 @@ export interface Probe {
   readonly openat2: boolean;
   readonly sha256: 'openssl' | 'builtin';
   readonly inflate: string;
-  /** Where zstd comes from: Node's own symbols, the system's libzstd, or nowhere (then fzstd is used). */
+  /** The source of zstd: Node's own symbols, the system's libzstd, or none (then fzstd is used). */
   readonly zstd: 'node' | 'libzstd' | 'none';
-  /** Where libdeflate comes from, which compresses gzip faster than zlib. */
+  /** The source of libdeflate, which compresses gzip faster than zlib. */
   readonly libdeflate: 'node' | 'libdeflate' | 'none';
 }
 
-/** Whose gzip encoder: libdeflate's makes many members, zlib's one. */
+/** The gzip encoder: libdeflate writes many members, zlib one. */
 export type GzipEncoder = 'libdeflate' | 'zlib';
 
-/** Bounds of one layer; every one is checked while streaming. */
+/** Bounds of one layer. All are checked while streaming. */
 export interface LayerLimits {
-  /** Uncompressed bytes of the layer tar, with holes of sparse members as the zeros that they stand for. */
+  /** Uncompressed bytes of the layer tar. Holes of sparse members count as zeros. */
   readonly maxBytes: number;
   readonly maxEntries: number;
   readonly maxPathBytes: number;
@@ -190,12 +193,11 @@ export interface LayerApplied {
   readonly warningCount: number;
 }
 
-/**
- * A layer being applied on threads of its own. Nothing it wrote is synced: the caller does one syncfs for
- * all.
- */
+/** Applies a layer on threads of its own. It syncs nothing: the caller does one syncfs for all layers. */
 export interface LayerApply {
-  /** Settles when every byte is hashed and extracted; after a rejection nothing runs and no fd is open. */
+  /**
+   * Resolves when every byte is hashed and extracted. After a rejection nothing runs and all fds are closed.
+   */
   readonly result: Promise<LayerApplied>;
   /** Takes a copy of `chunk`; resolves when there is room for another. Rejects as `result` does. */
   write(chunk: Uint8Array): Promise<void>;
@@ -219,8 +221,8 @@ export interface ArchiveMember {
 /** A streaming decompressor. */
 export interface Decoder {
   /**
-   * Gives input (or `null` for its end, or `undefined` for "go on with what you have") and takes at most 256
-   * KiB of output. `more`: call again with `undefined` before giving more input.
+   * Passes input (`null` for its end, `undefined` to continue with the present input) and returns at most 256
+   * KiB of output. `more`: call again with `undefined` before passing more input.
    */
   decode(input: Uint8Array | null | undefined): Promise<{ chunk: Uint8Array; more: boolean }>;
 }
@@ -228,15 +230,15 @@ export interface Decoder {
 /** Rebuilds a layer tar from its directory and tar-split. */
 export interface LayerAssembler {
   /**
-   * The next bytes (up to 256 KiB), or null at the end. ERR_STORE_CORRUPT with `member` where a file has
-   * changed, and in place of the end where the digest is not the DiffID. Bytes are still being summed when
-   * they are given: they must not be written to.
+   * Returns the next bytes (up to 256 KiB), or null at the end. Rejects with ERR_STORE_CORRUPT and `member`
+   * where a file has changed, and in place of the end where the digest differs from the DiffID. A thread may
+   * still hash the returned bytes, so the caller must not write to them.
    */
   read(): Promise<Uint8Array | null>;
   /**
-   * The next bytes (about 8 MiB) straight to an open file, without JavaScript's memory; fewer where the
-   * reader of a pipe keeps them waiting for 25 ms. Rejects as `read`, as write(2), and with ERR_ABORTED
-   * behind the end. Not to be mixed with `read`.
+   * Writes the next bytes (about 8 MiB) to an open file, without JavaScript's memory; fewer where the reader
+   * of a pipe delays them by 25 ms. Rejects as `read`, as write(2), and with ERR_ABORTED after the end. It
+   * cannot be mixed with `read`.
    */
   writeTo(fd: number): Promise<{ readonly bytes: number; readonly ended: boolean }>;
   close(): void;
@@ -245,24 +247,25 @@ export interface LayerAssembler {
 /** A layer's tar, rebuilt, verified and compressed on all processors. */
 export interface LayerCompressor {
   /**
-   * The next bytes, and how many of the tar they stand for. The last has the digest of all bytes. Behind it,
-   * and after close: no bytes and no digest. One call at a time. Rejects as {@link LayerAssembler}.
+   * Returns the next bytes, and the number of bytes of the tar that they encode. The last result has the
+   * digest of all bytes. After it, and after close, a result has neither bytes nor a digest. One call at a
+   * time. Rejects as {@link LayerAssembler}.
    */
   read(): Promise<{ readonly chunk: Uint8Array; readonly tarBytes: number; readonly digest?: string }>;
-  /** Stops within milliseconds, a read under way included. */
+  /** Stops within milliseconds, also a running read. */
   close(): void;
 }
 
 /** The layer tar of an upper directory, or the tar of a merged view. */
 export interface LayerTar {
   /**
-   * The next bytes (up to 256 KiB), null at the end, and what since the last read could not be put into the
-   * tar. ERR_UPPER_CHANGED with `member` where a file shrank meanwhile, ERR_UPPER_UNSUPPORTED as
+   * Returns the next bytes (up to 256 KiB), null at the end, with the warnings since the last read. Rejects
+   * with ERR_UPPER_CHANGED and `member` where a file shrank meanwhile, and with ERR_UPPER_UNSUPPORTED as
    * `listChanges`.
    */
   read(): Promise<{ readonly chunk: Uint8Array | null; readonly warnings: readonly LayerWarning[] }>;
   /**
-   * Resolves when nothing of the directory is open any more, reads under way included. Reads then give the
+   * Resolves when all files of the directory are closed and running reads have ended. Reads then return the
    * end.
    */
   close(): Promise<void>;
@@ -275,33 +278,35 @@ export interface TarSubtree {
    * `/.`.
    */
   readonly path: string;
-  /** What the top member is called; empty: every name begins with `/`. */
+  /** The name of the top member; empty: every name begins with `/`. */
   readonly name: string;
-  /** Takes what is mounted inside too. */
+  /** Includes mounts inside the directory. */
   readonly crossMounts: boolean;
   /**
-   * Files with holes become sparse members, for a reader that keeps holes; else only where their zeros would
-   * be too many.
+   * Writes all files with holes as sparse members, for readers that keep holes; default: only where the zeros
+   * are too many.
    */
   readonly sparse: boolean;
 }
 
 export interface TreeUnpackOptions {
-  /** Absolute: nothing outside is reached, whatever links say. */
+  /** Absolute. Links cannot lead out of it. */
   readonly root: string;
-  /** Below it: an existing directory. */
+  /** An existing directory below it. */
   readonly directory: string;
   /** A directory and something else do not replace each other: ERR_PATH_TYPE. */
   readonly keepKinds: boolean;
-  /** Of the tar, holes of sparse members included: ERR_LIMIT_EXCEEDED. */
+  /** Bound of the tar's bytes, including holes of sparse members: ERR_LIMIT_EXCEEDED. */
   readonly maxBytes: number;
-  /** Whom everything belongs to: as the tar says, this process (without set-id bits then), or one user. */
+  /** The owner of all entries: as the tar says, this process (then without set-id bits), or one user. */
   readonly owner: 'archive' | 'caller' | { readonly uid: number; readonly gid: number };
 }
 
-/** An uncompressed tar being extracted into an existing tree, on a thread of its own. */
+/** Extracts an uncompressed tar into an existing tree, on a thread of its own. */
 export interface TreeUnpack {
-  /** Settles at the end with the first 100 warnings. A rejection leaves what was extracted before. */
+  /**
+   * Resolves at the end with the first 100 warnings. A rejection leaves the files that were extracted before.
+   */
   readonly result: Promise<readonly LayerWarning[]>;
   /** Takes a copy of `chunk`; resolves when there is room for another. Rejects as `result` does. */
   write(chunk: Uint8Array): Promise<void>;
@@ -315,15 +320,17 @@ export interface ErofsImageOptions {
   /** A directory, absolute; or, with `lowers` (topmost first), what those are relative to. */
   readonly root: string;
   readonly lowers: readonly string[];
-  /** Of an empty regular file; it may be closed meanwhile. */
+  /** The fd of an empty regular file. The caller may close it meanwhile. */
   readonly fd: number;
-  /** Seconds since 1970 that no time in the image exceeds: the image's own time, else 0. */
+  /**
+   * The upper bound of all times in the image, in seconds since 1970, and the image's own time; default 0.
+   */
   readonly latestMtime?: number | undefined;
 }
 
-/** A root file system being written as an EROFS image, on a thread of its own. Nothing is synced. */
+/** Writes a root file system as an EROFS image, on a thread of its own. Nothing is synced. */
 export interface ErofsImage {
-  /** Settles at the end with the first 100 warnings, when nothing of the root is open any more. */
+  /** Resolves at the end with the first 100 warnings, when all files of the root are closed. */
   readonly result: Promise<readonly LayerWarning[]>;
   /** Stops within milliseconds; `result` rejects with ERR_ABORTED. No-op once settled. */
   abort(): void;
@@ -344,8 +351,8 @@ export interface ErofsIndexOptions {
 /** An EROFS index over tars being written, on threads of its own. Nothing is synced. */
 export interface ErofsIndex {
   /**
-   * Settles at the end with the layers' DiffIDs (null where they are not hashed) and the first 100 warnings. Refuses what extraction
-   * refuses, with the facts `member` and `layer`, which counts from 0.
+   * Settles at the end with the layers' DiffIDs (null where they are not hashed) and the first 100 warnings.
+   * Refuses what extraction refuses, with the facts `member` and `layer`, which counts from 0.
    */
   readonly result: Promise<{
     readonly diffIds: readonly (string | null)[];
@@ -355,7 +362,9 @@ export interface ErofsIndex {
   abort(): void;
 }
 
-/** How the kernel gets at the files of an index: themselves, or as loop devices that go away with the mount. */
+/**
+ * How the kernel gets at the files of an index: themselves, or as loop devices that go away with the mount.
+ */
 export type ErofsMethod = 'file' | 'loop';
 
 export interface ErofsMount {
@@ -375,13 +384,13 @@ export interface RootPathStat {
   readonly mtimeSeconds: number;
   readonly mtimeNanoseconds: number;
   /**
-   * Of a link: where it leads in the end, absolute in the root, also where nothing is there; to itself where
-   * it is a loop.
+   * The final target of a link, absolute in the root, whether or not it exists. A link that leads to itself
+   * has itself as target.
    */
   readonly linkTarget?: string;
 }
 
-/** Who is at the other end of a unix connection, as the kernel knows it. */
+/** The peer of a unix connection, as the kernel knows it. */
 export interface PeerCredentials {
   readonly pid: number;
   readonly uid: number;
@@ -392,11 +401,11 @@ export interface SocketInfo {
   readonly family: 'unix' | 'inet' | 'inet6' | 'other';
   readonly stream: boolean;
   readonly listening: boolean;
-  /** Bound to an IP address that only this machine reaches. */
+  /** The socket is bound to an IP address that only this machine can reach. */
   readonly loopback: boolean;
 }
 
-/** An entry of the store, itself and not what a link leads to. */
+/** The stat of an entry of the store, without following a link. */
 export interface StoreEntry {
   readonly kind: 'file' | 'directory' | 'link' | 'other';
   readonly size: number;
@@ -415,7 +424,7 @@ export interface Native {
    */
   readStoreFiles(paths: readonly string[], maxBytes: number): Promise<(Buffer | null)[]>;
   readStoreFileSync(path: string, maxBytes: number): Buffer | null;
-  /** Null where it is missing, EINVAL where it is no link. */
+  /** Null where it is missing, EINVAL where it is not a link. */
   readStoreLink(path: string): string | null;
   statStoreEntry(path: string): StoreEntry | null;
   listStoreDirectory(path: string): Promise<string[] | null>;
@@ -424,18 +433,19 @@ export interface Native {
 
   // files_binding.cc
   /**
-   * Does the steps in order on one native thread; stops at the first that fails (nothing is undone): the
-   * error's `step` says which. No link is followed: one on the way is ERR_STORE_CORRUPT with its path, and
-   * `..` out of the root EXDEV.
+   * Does the steps in order on one native thread. It stops at the first failing step and undoes nothing; the
+   * error's `step` names it. Links are not followed: a link in a path is ERR_STORE_CORRUPT with its path, and
+   * `..` out of the root is EXDEV.
    */
   batch(root: string, steps: readonly BatchStep[]): Promise<void>;
-  /** flock(2) without waiting; false where another holds it. Dies with the fd. */
+  /** Takes flock(2) without waiting; false where another process holds it. Closing the fd releases it. */
   tryFlock(fd: number, exclusive: boolean): boolean;
-  /** An OFD lock on one byte of the file, without waiting. Dies with the fd. `offset` < 2^53. */
+  /**
+   * Takes an OFD lock on one byte of the file, without waiting. Closing the fd releases it. `offset` < 2^53.
+   */
   tryRangeLock(fd: number, offset: number, exclusive: boolean): boolean;
   /**
-   * Opens a lock file, making it where it is missing, and takes such a lock: an fd, or null where another
-   * holds it.
+   * Opens or makes a lock file, and takes such a lock. Returns an fd, or null where another process holds it.
    */
   openRangeLock(path: string, offset: number, exclusive: boolean): number | null;
   getXattr(path: string, name: string): Promise<Uint8Array | null>;
@@ -445,40 +455,40 @@ export interface Native {
   makeNode(path: string, mode: number, major: number, minor: number): Promise<void>;
   /**
    * Removes `path` below `root` and all below it, fd-relative, without following links or entering mounts
-   * (EBUSY). A missing path is no error. Resolves with the number of removed entries. Several go one after
-   * the other.
+   * (EBUSY). A missing path is accepted. Resolves with the number of removed entries. Several paths are
+   * removed one after the other.
    */
   removeTree(root: string, path: string | readonly string[]): Promise<number>;
   /**
-   * st_size summed over the unique inodes below the directory `path` that are no directories: what layerdb's
-   * `size` holds for a layer. What vanishes meanwhile does not count.
+   * Sums st_size over the unique inodes below the directory `path`, without directories: the value of
+   * layerdb's `size` for a layer. Entries that vanish meanwhile do not count.
    */
   contentSize(path: string): Promise<number>;
   /**
-   * Three numbers for each name in `directory`: inode, change time (milliseconds since 1970) and st_size, of
-   * a link its own; NaN for one that is missing, and for all where the directory is.
+   * Returns three numbers for each name in `directory`: inode, change time (milliseconds since 1970) and
+   * st_size, without following links. They are NaN for a missing name, and for all names of a missing
+   * directory.
    */
   stampFiles(directory: string, names: readonly string[]): Promise<Float64Array>;
-  /** Reads a file inside a root file system, links resolved inside it; null where there is none. */
+  /** Reads a file inside a root file system, with links resolved inside it; null where it is missing. */
   readFileInRoot(root: string, path: string, maxBytes: number): Promise<Uint8Array | null>;
   /**
-   * write(2) of all of `bytes`, but waits at most 25 ms for the reader of a pipe or socket, blocking or not.
-   * Resolves with the bytes written: fewer where the reader is slower.
+   * Writes `bytes`, but waits at most 25 ms for the reader of a pipe or socket, blocking or not. Resolves
+   * with the number of written bytes: fewer where the reader is slower.
    */
   writeFd(fd: number, bytes: Uint8Array): Promise<number>;
   /**
-   * F_SETPIPE_SZ to at least 1 MiB, where `fd` is a pipe and the system allows it: both ends wake each other
-   * less often.
+   * Enlarges a pipe to at least 1 MiB, if the system allows it, so that both ends wake each other less often.
    */
   widenPipe(fd: number): void;
 
   // mounts_binding.cc
   mountOverlay(mount: OverlayMount): Promise<void>;
-  /** False where nothing was mounted. `detach`: MNT_DETACH. Never follows a link at `target`. */
+  /** Returns false where nothing is mounted. `detach`: MNT_DETACH. It never follows a link at `target`. */
   unmount(target: string, detach: boolean): Promise<boolean>;
-  /** Whether something is mounted at exactly `path`, and whether it is an overlay. */
+  /** Returns whether `path` is a mount point, and whether its mount is an overlay. */
   mountState(path: string): Promise<'none' | 'overlay' | 'other'>;
-  /** Tries everything in a scratch directory that it makes below `dir` and removes. */
+  /** Probes everything in a scratch directory that it makes below `dir` and removes. */
   probe(dir: string): Promise<Probe>;
   /**
    * Fills the upper of an init layer as dockerd does (docs/docker-overlay2-store.md, "Init layer"), looking
@@ -492,12 +502,12 @@ export interface Native {
   flatten(root: string, lowers: readonly string[], target: string): Promise<void>;
 
   // codec_binding.cc
-  /** By its first bytes (6 are enough). */
+  /** Recognises a compression by the first bytes (6 are enough). */
   sniffCompression(head: Uint8Array): Compression;
   Decoder: new (compression: 'gzip' | 'zstd') => Decoder;
   /** `diff`: the layer's own directory (absolute). Without `diffId` the digest is not checked. */
   LayerAssembler: new (diff: string, tarSplit: string, diffId?: string) => LayerAssembler;
-  /** Bytes of the layer tar, by its tar-split alone. */
+  /** Returns the size of the layer tar in bytes, from its tar-split alone. */
   layerTarSize(tarSplit: string): Promise<number>;
 
   // compress_binding.cc
@@ -522,50 +532,55 @@ export interface Native {
 
   // diff_binding.cc
   /**
-   * What a container changed, as `docker diff` lists it, sorted: `A`, `C` or `D` and the path, each with a
-   * NUL at its end. `upper` and `lowers` (topmost, the init layer, first) relative to `root`. Walks the upper
-   * only. ERR_UPPER_UNSUPPORTED for redirect and metacopy entries.
+   * Lists the changes of a container, sorted, as `docker diff` does: `A`, `C` or `D` and the path, each ended
+   * by a NUL. `upper` and `lowers` (the init layer first) are relative to `root`. It walks the upper only,
+   * and rejects with ERR_UPPER_UNSUPPORTED for redirect and metacopy entries.
    */
   listChanges(root: string, upper: string, lowers: readonly string[]): Promise<Uint8Array>;
-  /** `latestMtime`: seconds since 1970 that no time in the tar exceeds (SOURCE_DATE_EPOCH). */
+  /** `latestMtime`: the upper bound of all times in the tar, in seconds since 1970 (SOURCE_DATE_EPOCH). */
   LayerTar: new (directory: string, latestMtime?: number, subtree?: TarSubtree) => LayerTar;
 
   // copy_binding.cc
-  /** Of `path` inside `root`; its last component is followed only where it ends in `/` or `/.`. */
+  /** Stats `path` inside `root`. A link at its end is followed only where the path ends in `/` or `/.`. */
   statInRoot(root: string, path: string): Promise<RootPathStat>;
   TreeUnpack: new (options: TreeUnpackOptions) => TreeUnpack;
 
   // erofs_binding.cc
   ErofsImage: new (options: ErofsImageOptions) => ErofsImage;
   ErofsIndex: new (options: ErofsIndexOptions) => ErofsIndex;
-  /** Mounts an index, read-only. The fds may be closed then. ENOTBLK where `file` does not work with these files. */
+  /**
+   * Mounts an index, read-only. The fds may be closed then. ENOTBLK where `file` does not work with these
+   * files.
+   */
   mountErofs(mount: ErofsMount): Promise<void>;
   /** How indexes are mounted, tried with files without names in `dir`; null where they are not. */
   probeErofs(dir: string): Promise<ErofsMethod | null>;
 
   // socket_binding.cc
   /**
-   * A unix socket that listens at `path`, where nothing may be (EADDRINUSE); nobody can connect before its
-   * mode and group are set. `gid` -1: the process's. The fd becomes the caller's. After a failure nothing is
-   * left.
+   * Makes a unix socket that listens at `path`, which must not exist (EADDRINUSE). Clients can connect only
+   * after its mode and group are set. `gid` -1: the process's. The caller owns the fd. A failure leaves
+   * nothing behind.
    */
   listenUnix(path: string, mode: number, gid: number, backlog: number): Promise<number>;
   /** SO_PEERCRED of a connected unix socket; null for any other. */
   peerCredentials(fd: number): PeerCredentials | null;
-  /** Null where `fd` is no socket. Throws EBADF where it is not open. */
+  /** Null where `fd` is not a socket. Throws EBADF where it is not open. */
   describeSocket(fd: number): SocketInfo | null;
-  /** One datagram to a unix socket (`@name`: abstract), without waiting; false where its queue is full. */
+  /**
+   * Sends one datagram to a unix socket (`@name`: abstract) without waiting; false where its queue is full.
+   */
   sendDatagram(address: string, message: string): boolean;
   /**
-   * Gives the calling thread, the one of JavaScript, this nice value; threads of native code keep what they
-   * have. False where that is not allowed.
+   * Sets the nice value of the calling thread, which runs JavaScript. Native threads keep theirs. Returns
+   * false where the process may not do it.
    */
   preferThisThread(nice: number): boolean;
 }
 
 /**
- * The addon. It is loaded when it is first used, once: until then a caller can say where it is, and what does
- * not use it works without. From then on it is the prototype, and costs no look-up of ours.
+ * The addon. Its first use loads it. Until then a caller can say where it is, and functions that do not use
+ * it work without it. Afterwards it is the prototype of this object, so that calls need no look-up of ours.
  */
 export const native: Native = Object.create(
   new Proxy(
@@ -584,8 +599,8 @@ function take(): object {
 }
 
 /**
- * Awaits a native promise so that its rejection has the caller's stack, and so that an input error becomes a
- * {@link LayerstackError} with its facts. System errors pass as they are.
+ * Awaits a native promise. A rejection gets the caller's stack, and an input error becomes a {@link
+ * LayerstackError} with its facts. System errors pass unchanged.
  */
 export async function call<T>(promise: Promise<T>): Promise<T> {
   try {
@@ -595,7 +610,7 @@ export async function call<T>(promise: Promise<T>): Promise<T> {
   }
 }
 
-/** {@link call} for a native function that does not wait. */
+/** {@link call} for a synchronous native function. */
 export function callSync<T>(work: () => T): T {
   try {
     return work();

@@ -1,13 +1,13 @@
 /**
- * How long the parts of long work take, told to whoever subscribes to the diagnostics channel
- * `layerstack:phase` as {@link PhaseRecord}s. Without a subscriber it costs two looks at the clock.
+ * Measures the parts of long work, and publishes {@link PhaseRecord}s on the diagnostics channel
+ * `layerstack:phase`. Without a subscriber it costs two reads of the clock.
  */
 import { channel } from 'node:diagnostics_channel';
 
-/** A part of long work that has ended. */
+/** A finished part of long work. */
 export interface PhaseRecord {
   readonly operation: 'load' | 'pull' | 'push' | 'save' | 'commit' | 'import' | 'export';
-  /** Of an operation, e.g. `stage`; `total` is all of it. */
+  /** The part of the operation, e.g. `stage`; `total` is the whole. */
   readonly phase: string;
   readonly durationMs: number;
   readonly failed: boolean;
@@ -15,7 +15,7 @@ export interface PhaseRecord {
 
 const phases = channel('layerstack:phase');
 
-/** Does `work` and tells how long it took, also where it fails. */
+/** Does `work` and publishes its duration, also where it fails. */
 export async function timed<T>(
   operation: PhaseRecord['operation'],
   phase: string,
@@ -32,7 +32,10 @@ export async function timed<T>(
   }
 }
 
-/** Passes bytes on and tells how long all of them took; who leaves before the end has failed. */
+/**
+ * Passes bytes on and publishes the duration of all. A consumer that stops before the end counts as a
+ * failure.
+ */
 export async function* timedBytes(
   operation: PhaseRecord['operation'],
   bytes: AsyncIterable<Uint8Array>,

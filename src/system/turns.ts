@@ -1,5 +1,6 @@
 /**
- * A readers-writer queue inside one process: first come, first served, neighbours that share go together.
+ * A readers-writer queue inside one process. It is first come, first served; adjacent shared waiters go
+ * together.
  */
 import { abortError } from '../core/abort.ts';
 
@@ -13,14 +14,14 @@ export class Turns {
   #shared = false;
   readonly #waiting: Waiter[] = [];
 
-  /** Nobody is in, and nobody waits. */
+  /** True when the queue has neither holders nor waiters. */
   get idle(): boolean {
     return this.#holders === 0 && this.#waiting.length === 0;
   }
 
   /**
-   * Resolves when it is the caller's turn, who then must {@link leave}.
-   * @throws {@link LayerstackError} ERR_ABORTED when the signal fires first; then there is nothing to leave.
+   * Resolves when it is the caller's turn. The caller must then {@link leave}.
+   * @throws {@link LayerstackError} ERR_ABORTED when the signal fires first; then the caller must not leave.
    */
   async enter(shared: boolean, signal?: AbortSignal): Promise<void> {
     await new Promise<void>((resolve, reject) => {
@@ -42,7 +43,7 @@ export class Turns {
     });
   }
 
-  /** Takes an exclusive turn if nobody is in or waits; then the caller must {@link leave}. */
+  /** Takes an exclusive turn if the queue is empty. Then the caller must {@link leave}. */
   tryEnter(): boolean {
     if (!this.idle) return false;
     this.#holders = 1;

@@ -1,4 +1,7 @@
-/** `layerstack mount ./app.tar`: mounts that outlive their processes, archives that change under them, and what dead processes leave. */
+/**
+ * `layerstack mount ./app.tar`: mounts that outlive their processes, archives that change under them, and
+ * what dead processes leave.
+ */
 import { execFileSync, spawn } from 'node:child_process';
 import {
   appendFileSync,

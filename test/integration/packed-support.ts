@@ -1,4 +1,7 @@
-/** What the tests of archives in place share: an image with all that a layer can say, and the tree that a store makes of it. */
+/**
+ * What the tests of archives in place share: an image with all that a layer can say, and the tree that a
+ * store makes of it.
+ */
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Layerstack } from '../../src/app/layerstack.ts';
@@ -87,7 +90,10 @@ const ADDED = new Set(
   '.dockerenv dev etc etc/hostname etc/hosts etc/mtab etc/resolv.conf proc sys'.split(' '),
 );
 
-/** Directories to which the topmost layer that has them gives no time: extraction takes the clock's, an index none. */
+/**
+ * Directories to which the topmost layer that has them gives no time: extraction takes the clock's, an
+ * index none.
+ */
 const WITHOUT_TIME = new Set(['.', 'srv', 'without', 'without/parents']);
 
 /** Without what a container adds to a root file system. */

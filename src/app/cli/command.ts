@@ -9,9 +9,9 @@ import type { Registry } from '../registry.ts';
 import type { Output } from './terminal.ts';
 
 /**
- * What a value names, for the shell's completion. `container-path` is a container with a path in it, `object`
- * an image or a container, `mountable` a container or a file, and `none` something that a shell cannot know. A list holds all words that the
- * value may be.
+ * What a value names, for the shell's completion. `container-path` is a container with a path in it,
+ * `mountable` a container or the path of an archive, `object` an image or a container, and `none` something
+ * that a shell cannot know. A list holds all words that the value may be.
  */
 export type ValueKind =
   | 'file'

@@ -10,6 +10,7 @@ export async function preload(): Promise<void> {
     import('undici'),
     import('../doctor.ts'),
     import('../fsck.ts'),
+    import('../late/archives.ts'),
     import('../late/containers.ts'),
     import('../late/images.ts'),
     import('../late/registry.ts'),

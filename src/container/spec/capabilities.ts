@@ -1,14 +1,15 @@
 /**
- * Capabilities of a container's process by docker's rules: the default ones without those dropped and with those added; `ALL`
- * added is all but those dropped; `ALL` dropped is none but those added; a privileged container has all.
- * Mirrors `moby/moby: oci/caps/utils.go` (TweakCapabilities).
+ * Derives the capabilities of a container's process by docker's rules: the default ones, minus the dropped
+ * ones, plus the added ones. If `ALL` is added, it has all except the dropped ones. If `ALL` is dropped, it
+ * has only the added ones. A privileged container has all. Mirrors `moby/moby: oci/caps/utils.go`
+ * (TweakCapabilities).
  */
 import { readFile } from 'node:fs/promises';
 import { DEFAULT_CAPABILITIES } from './defaults.ts';
 import type { MappingLog } from './mapping.ts';
 import type { HostSettings } from './settings.ts';
 
-/** In the kernel's order: the index is the number. */
+/** The capabilities in the kernel's order: the index is the number. */
 const NAMES = (
   'CHOWN DAC_OVERRIDE DAC_READ_SEARCH FOWNER FSETID KILL SETGID SETUID SETPCAP LINUX_IMMUTABLE NET_BIND_SERVICE ' +
   'NET_BROADCAST NET_ADMIN NET_RAW IPC_LOCK IPC_OWNER SYS_MODULE SYS_RAWIO SYS_CHROOT SYS_PTRACE SYS_PACCT SYS_ADMIN ' +
@@ -20,7 +21,7 @@ const NAMES = (
 
 const KNOWN = new Set(NAMES);
 
-/** With `CAP_`, in capitals. */
+/** Returns the name with `CAP_`, in capitals. */
 export function fullCapability(name: string): string {
   const upper = name.toUpperCase();
   return upper === 'ALL' || upper.startsWith('CAP_') ? upper : `CAP_${upper}`;
@@ -31,14 +32,17 @@ export function isCapability(name: string): boolean {
   return full === 'ALL' || KNOWN.has(full);
 }
 
-/** What `ALL` means: what this process has, and so can hand on. A runtime fails where it is to give more. */
+/**
+ * Returns the capabilities that `ALL` stands for: those of this process. A runtime that must grant others
+ * fails.
+ */
 export async function ownCapabilities(): Promise<readonly string[]> {
   const status = await readFile('/proc/self/status', 'utf8');
   const bits = BigInt(`0x${/^CapEff:\s*([0-9a-f]+)$/m.exec(status)?.[1] ?? '0'}`);
   return NAMES.filter((_, number) => (bits >> BigInt(number)) & 1n);
 }
 
-/** The capabilities of a container; `all`: see {@link ownCapabilities}. */
+/** Returns the capabilities of a container; for `all`, see {@link ownCapabilities}. */
 export function capabilitiesOf(
   { CapAdd, CapDrop, Privileged }: HostSettings,
   all: readonly string[],
@@ -66,7 +70,10 @@ function tweaked(
   return [...new Set([...defaults.filter((name) => !dropped.has(name)), ...added])];
 }
 
-/** The sets of a process: a user who is not root starts with none, as execve would have it. None is inheritable or ambient (CVE-2022-24769). */
+/**
+ * Returns the capability sets of a process. A user other than root starts with none, as after execve. None is
+ * inheritable or ambient (CVE-2022-24769).
+ */
 export function capabilitySets(
   capabilities: readonly string[],
   uid: number,

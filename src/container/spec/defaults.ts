@@ -1,12 +1,12 @@
 /**
- * What a container gets when nobody asks for more: the capabilities, mounts, devices, sysctls and hidden paths of
- * `docker run` (moby/moby: oci/defaults.go and oci/caps/defaults.go).
+ * The defaults of a container: the capabilities, mounts, devices, sysctls and hidden paths of `docker run`
+ * (moby/moby: oci/defaults.go and oci/caps/defaults.go).
  */
 
-/** The search path of a process whose image sets none. */
+/** The search path of a process whose image does not set one. */
 export const DEFAULT_PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
 
-/** Capabilities of a process that nobody adds to or drops from. */
+/** The capabilities of a process, before any are added or dropped. */
 export const DEFAULT_CAPABILITIES = [
   'CAP_CHOWN',
   'CAP_DAC_OVERRIDE',
@@ -24,7 +24,7 @@ export const DEFAULT_CAPABILITIES = [
   'CAP_AUDIT_WRITE',
 ] as const;
 
-/** Kernel interfaces that a container must not read, or not write. */
+/** Kernel interfaces that a container must not read (`masked`), or must not write (`readonly`). */
 export const DEFAULT_PATHS = {
   masked: [
     '/proc/asound',
@@ -43,7 +43,7 @@ export const DEFAULT_PATHS = {
   readonly: ['/proc/bus', '/proc/fs', '/proc/irq', '/proc/sys', '/proc/sysrq-trigger'],
 } as const;
 
-/** In this order: what is below another mount comes after it. */
+/** The default mounts. A mount below another one comes after it. */
 export const DEFAULT_MOUNTS = [
   { destination: '/proc', type: 'proc', source: 'proc', options: ['nosuid', 'noexec', 'nodev'] },
   {
@@ -74,7 +74,7 @@ export const DEFAULT_MOUNTS = [
   },
 ] as const;
 
-/** What a container's process may use: /dev/{zero,null,urandom,random,tty,console}. */
+/** The devices that a container's process may use: /dev/{zero,null,urandom,random,tty,console}. */
 export const DEFAULT_DEVICE_RULES = [
   { allow: false, access: 'rwm' },
   ...(
@@ -93,7 +93,7 @@ export const DEFAULT_DEVICE_RULES = [
 /** Bytes of /dev/shm. */
 export const DEFAULT_SHM_SIZE = 64 * 1024 * 1024;
 
-/** In a network namespace of its own a process without privileges may bind low ports, and ping. */
+/** In its own network namespace, a process without privileges may bind low ports, and ping. */
 export const DEFAULT_NETWORK_SYSCTLS = {
   'net.ipv4.ip_unprivileged_port_start': '0',
   'net.ipv4.ping_group_range': '0 2147483647',

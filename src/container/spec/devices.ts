@@ -1,7 +1,7 @@
 /**
- * Devices of a container: `linux.devices`, which the runtime makes in the container's /dev, and the rules of
- * `linux.resources.devices` by which it may use them. Mirrors `moby/moby: oci/devices_linux.go` and
- * `opencontainers/runc: libcontainer/devices`.
+ * Derives the devices of a container: `linux.devices`, which the runtime makes in the container's /dev, and
+ * the rules of `linux.resources.devices`, which allow their use. Mirrors `moby/moby: oci/devices_linux.go`
+ * and `opencontainers/runc: libcontainer/devices`.
  */
 import { constants, type Stats } from 'node:fs';
 import { lstat, readdir, realpath, stat } from 'node:fs/promises';
@@ -34,9 +34,9 @@ export interface ContainerDevices {
   readonly rules: readonly DeviceRule[];
 }
 
-/** Directories of the host's /dev that a container has of its own. */
+/** Directories of /dev that a container does not take from the host. */
 const OWN = new Set(['pts', 'shm', 'fd', 'mqueue', '.lxc', '.lxd-mounts', '.udev']);
-/** A directory of devices is looked through so deep, and has so many. */
+/** The limits for a directory of devices: its depth, and the number of its devices. */
 const MAX_DEPTH = 16;
 const MAX_DEVICES = 16_384;
 const RULE = /^([acb]) (\d+|\*):(\d+|\*) ([rwm]{1,3})$/;
@@ -44,7 +44,8 @@ const ANY = -1;
 
 /**
  * Looks up the devices that a host config names.
- * @throws {@link LayerstackError} ERR_PATH_NOT_FOUND, ERR_PATH_TYPE for what is no device, ERR_LIMIT_EXCEEDED.
+ * @throws {@link LayerstackError} ERR_PATH_NOT_FOUND, ERR_PATH_TYPE for a path that is not a device,
+ *   ERR_LIMIT_EXCEEDED.
  */
 export async function devicesOf(host: HostSettings, log: MappingLog): Promise<ContainerDevices> {
   const isPrivileged = host.Privileged === true;
@@ -68,7 +69,7 @@ export async function devicesOf(host: HostSettings, log: MappingLog): Promise<Co
 }
 
 /**
- * A rule of docker's `--device-cgroup-rule`: `c 10:* rwm`.
+ * Parses a rule of docker's `--device-cgroup-rule`: `c 10:* rwm`.
  * @throws {@link LayerstackError} ERR_INVALID_ARGUMENT
  */
 export function parseDeviceRule(text: string): DeviceRule {
@@ -79,7 +80,7 @@ export function parseDeviceRule(text: string): DeviceRule {
   return { allow: true, type, major: number(major), minor: number(minor), access };
 }
 
-/** Major and minor number of a block device. */
+/** Returns the major and minor number of a block device. */
 export async function blockDevice(path: string): Promise<{ major: number; minor: number }> {
   const found = await existing(path, stat(path));
   if (!found.isBlockDevice())
@@ -89,7 +90,7 @@ export async function blockDevice(path: string): Promise<{ major: number; minor:
   return numbersOf(found);
 }
 
-/** One device, or all of a directory; a link to either is followed. */
+/** Returns one device, or all devices of a directory. Follows a link to either. */
 async function mappedDevices(mapping: DeviceMapping): Promise<ContainerDevices> {
   const { PathOnHost: path = '' } = mapping;
   const inContainer = mapping.PathInContainer || path;
@@ -113,7 +114,10 @@ async function mappedDevices(mapping: DeviceMapping): Promise<ContainerDevices> 
   return { devices, rules };
 }
 
-/** The devices below a directory, by name; what goes away meanwhile is none. `whole`: of the host's whole /dev. */
+/**
+ * Returns the devices below a directory, sorted by name. Skips those that vanish meanwhile.
+ * @param whole - the directory is in the host's /dev, all of which is taken
+ */
 async function devicesBelow(directory: string, depth: number, whole = false): Promise<Device[]> {
   const devices: Device[] = [];
   const names = depth > MAX_DEPTH ? [] : ((await unlessMissing(readdir(directory))) ?? []);
@@ -139,7 +143,10 @@ function deviceOf(path: string, found: Stats): Device | undefined {
   return { path, type, ...numbersOf(found), fileMode: mode & ~constants.S_IFMT, uid, gid };
 }
 
-/** As glibc's gnu_dev_major and gnu_dev_minor; both have 32 bits, of which the low ones are not in one place. */
+/**
+ * Does what glibc's gnu_dev_major and gnu_dev_minor do. Each has 32 bits, and these are in two places of
+ * `rdev`.
+ */
 function numbersOf({ rdev }: Stats): { major: number; minor: number } {
   const bits = BigInt(rdev);
   return {

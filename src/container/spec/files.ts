@@ -1,7 +1,8 @@
 /**
- * /etc/hostname, /etc/hosts and /etc/resolv.conf of a container: files beside its `config.json`, bound over those of the image. A
- * container in the host's network has the host's hosts unless it has some of its own; resolv.conf is the host's but for what is given.
- * Mirrors `moby/moby: libnetwork/sandbox_dns_unix.go`.
+ * Makes a container's /etc/hostname, /etc/hosts and /etc/resolv.conf: files beside its `config.json`, bound
+ * over those of the image. A container in the host's network has the host's /etc/hosts, unless its host
+ * config adds hosts. Its resolv.conf is the host's, with the settings of its host config. Mirrors `moby/moby:
+ * libnetwork/sandbox_dns_unix.go`.
  */
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -26,7 +27,7 @@ const LOCAL_HOSTS = [
   ['ff02::2', 'ip6-allrouters'],
 ] as const;
 
-/** The files, but for those in whose place something else is mounted. */
+/** Returns the files, except those that another mount covers. */
 export async function nameFiles(
   host: HostSettings,
   hostname: string,
@@ -62,7 +63,7 @@ async function hosts({ ExtraHosts, NetworkMode }: HostSettings): Promise<string>
   if (NetworkMode === 'host' && !ExtraHosts?.length) return hostText('/etc/hosts');
   const extra = (ExtraHosts ?? [])
     .map((text) => [text.slice(text.indexOf(':') + 1).trim(), text.slice(0, text.indexOf(':'))] as const)
-    // The gateway of a bridge that there is none of.
+    // layerstack has no bridge, so `host-gateway` has no address.
     .filter(([address]) => address !== 'host-gateway');
   return [...LOCAL_HOSTS, ...extra].map(([address, name]) => `${address}\t${name}\n`).join('');
 }
@@ -76,7 +77,7 @@ function resolvConf({ Dns, DnsSearch, DnsOptions }: HostSettings, text: string):
     values?.length ? values : valuesOf(...keywords);
   const search = given(DnsSearch, 'search', 'domain');
   const options = given(DnsOptions, 'options');
-  // A single dot is docker's word for no search list.
+  // In docker, a single dot stands for an empty search list.
   const isSearched = search.length > 0 && !(search.length === 1 && search[0] === '.');
   return [
     ...(isSearched ? [`search ${search.join(' ')}`] : []),
@@ -87,7 +88,7 @@ function resolvConf({ Dns, DnsSearch, DnsOptions }: HostSettings, text: string):
     .join('');
 }
 
-/** A file of the host's; empty where it has none. */
+/** Reads a file of the host; empty when it is missing. */
 async function hostText(path: string): Promise<string> {
   return (await unlessMissing(readFile(path, 'utf8'))) ?? '';
 }

@@ -1,8 +1,8 @@
-/** The log of what of a host config became what of a runtime configuration. */
+/** Logs which key of a host config set which key of a runtime configuration. */
 export interface Mapping {
   /** Key of docker's host config, e.g. `Memory`. */
   readonly key: string;
-  /** Where it is in `config.json`, with its value: `linux.resources.memory.limit = 67108864`. */
+  /** The key of `config.json`, with its value: `linux.resources.memory.limit = 67108864`. */
   readonly to: string;
 }
 
@@ -13,7 +13,7 @@ export class MappingLog {
     return this.#entries;
   }
 
-  /** Notes that `key` was carried to `target`; `value` is what stands there. */
+  /** Notes that `key` set `target` to `value`. */
   note(key: string, target: string, value?: unknown): void {
     this.#entries.push({ key, to: value === undefined ? target : `${target} = ${shown(value)}` });
   }

@@ -1,6 +1,7 @@
 /**
- * The mounts of a container: the default ones, and those that `Binds`, `Mounts` and `Tmpfs` of the host config ask for, each in the
- * place of a default one. Mirrors `moby/moby: daemon/oci_linux.go` (WithMounts), `pkg/mount`.
+ * Derives the mounts of a container: the default ones, and those that `Binds`, `Mounts` and `Tmpfs` of the
+ * host config request. A requested mount replaces the default one with its destination. Mirrors `moby/moby:
+ * daemon/oci_linux.go` (WithMounts), `pkg/mount`.
  */
 import { readFile, realpath } from 'node:fs/promises';
 import { posix } from 'node:path';
@@ -13,7 +14,7 @@ import type { HostSettings, MountRequest, Whole } from './settings.ts';
 
 /** A mount of the runtime configuration. */
 export interface RuntimeMount {
-  /** Absolute in the container. */
+  /** An absolute path in the container. */
   readonly destination: string;
   readonly type: string;
   readonly source: string;
@@ -22,20 +23,20 @@ export interface RuntimeMount {
 
 export interface RequestedMounts {
   readonly mounts: readonly RuntimeMount[];
-  /** Volumes without a name that `Mounts` ask for. */
+  /** The anonymous volumes that `Binds` and `Mounts` request. */
   readonly anonymous: readonly { readonly path: string; readonly isEmpty: boolean }[];
-  /** `linux.rootfsPropagation`, where a mount needs another than the runtime's. */
+  /** `linux.rootfsPropagation`, if a mount needs another propagation than the runtime's default. */
   readonly propagation: string | undefined;
 }
 
-/** What a named volume is on the host; undefined where there is none. */
+/** Returns the host's directory of a named volume; undefined if it does not exist. */
 export type VolumeLookup = (name: string) => string | undefined;
 
-/** Of a mount with no word on it: what is mounted later, on either side, stays there. */
+/** The default propagation of a mount: later mounts, on either side, do not reach the other side. */
 const PRIVATE = 'rprivate';
 const TMPFS_DEFAULTS = ['noexec', 'nosuid', 'nodev', PRIVATE];
 
-/** Flags of which one says the contrary of another. */
+/** Pairs of contrary flags. */
 const FLAG_PAIRS = [
   ...[
     ['ro', 'rw'],
@@ -61,9 +62,10 @@ const FLAGS = new Map<string, string>([
 const TMPFS_VALUES = new Set(['size', 'mode', 'uid', 'gid', 'nr_inodes', 'nr_blocks', 'mpol']);
 
 /**
- * The mounts that a host config asks for. As in docker, a directory of the host that `Binds` name is made where it is missing.
- * @throws {@link LayerstackError} ERR_PATH_NOT_FOUND for a missing source of `Mounts`, ERR_INVALID_ARGUMENT for wrong options of a
- *   tmpfs and for a propagation that the source's own mount does not allow.
+ * Returns the mounts that a host config requests. As in docker, a missing source directory of `Binds` is
+ * made.
+ * @throws {@link LayerstackError} ERR_PATH_NOT_FOUND for a missing source of `Mounts`, ERR_INVALID_ARGUMENT
+ *   for wrong options of a tmpfs and for a propagation that the source's own mount does not allow.
  */
 export async function requestedMounts(
   host: HostSettings,
@@ -84,7 +86,7 @@ export async function requestedMounts(
   return { mounts, anonymous: anonymousVolumes(host), propagation: await rootPropagation(mounts) };
 }
 
-/** The volumes without a name that a host config asks for. */
+/** Returns the anonymous volumes that a host config requests. */
 export function anonymousVolumes({ Binds, Mounts }: HostSettings): RequestedMounts['anonymous'] {
   return [
     ...(Binds ?? []).filter((text) => !text.includes(':')).map((path) => ({ path, isEmpty: false })),
@@ -94,7 +96,9 @@ export function anonymousVolumes({ Binds, Mounts }: HostSettings): RequestedMoun
   ];
 }
 
-/** Where a host config asks for something else: of the host, of a volume with a name, or a tmpfs. */
+/**
+ * Returns the destinations of the other requested mounts: directories of the host, named volumes, and tmpfs.
+ */
 export function namedDestinations({ Binds, Mounts, Tmpfs }: HostSettings): readonly string[] {
   return [
     ...(Binds ?? []).flatMap((text) => text.split(':')[1] ?? []),
@@ -107,7 +111,10 @@ function isAnonymous({ Type, Source }: MountRequest): boolean {
   return Type === 'volume' && !Source;
 }
 
-/** `[SOURCE:]DESTINATION[:MODE]`, as validateMounts leaves it; a source that is no path is a volume's name. */
+/**
+ * Parses `[SOURCE:]DESTINATION[:MODE]`, which validateMounts has checked. A source that is not a path names a
+ * volume.
+ */
 async function ofBind(text: string, volumeOf: VolumeLookup): Promise<RuntimeMount | undefined> {
   const [source = '', destination = '', mode = ''] = text.split(':');
   if (destination === '') return undefined;
@@ -163,8 +170,9 @@ function tmpfs(destination: string, options: readonly string[]): RuntimeMount {
 }
 
 /**
- * Docker's options of a tmpfs with the caller's, of which the last word on a thing counts.
- * @throws {@link LayerstackError} ERR_INVALID_ARGUMENT for one that no tmpfs has.
+ * Merges Docker's options of a tmpfs with the caller's. Of several options for the same setting, the last one
+ * counts.
+ * @throws {@link LayerstackError} ERR_INVALID_ARGUMENT for an option that a tmpfs does not have.
  */
 export function mergeTmpfsOptions(options: readonly string[]): readonly string[] {
   const said = new Set<string>();
@@ -193,7 +201,7 @@ function tmpfsOptions({
   ];
 }
 
-/** In the largest unit that holds it exactly. */
+/** Writes a size in the largest unit that is exact. */
 function sizeWord(bytes: Whole): string {
   const size = BigInt(bytes);
   for (const [unit, bits] of [
@@ -206,8 +214,8 @@ function sizeWord(bytes: Whole): string {
 }
 
 /**
- * All mounts in the order in which they are to be made: those above others first.
- * @param own those that the container has of its own: volumes of its image, files of names
+ * Returns all mounts in the order in which the runtime makes them: parents before children.
+ * @param own - the container's own mounts: anonymous volumes, and the files of {@link nameFiles}
  */
 export function allMounts(
   host: HostSettings,
@@ -218,7 +226,7 @@ export function allMounts(
 ): readonly RuntimeMount[] {
   const given = byDepth([...requested, ...own, ...sharedMemory(host, requested, log)]);
   const taken = new Set(given.map(({ destination }) => destination));
-  // Whoever mounts a whole /dev has what he wants below it too.
+  // A requested mount on /dev replaces the default mounts below it too.
   const isTaken = (path: string): boolean =>
     taken.has(path) || (taken.has('/dev') && path.startsWith('/dev/'));
   const ownsMemory = ['', 'private', 'shareable'].includes(host.IpcMode ?? '');
@@ -248,7 +256,7 @@ function adjusted(
   return isWritable ? { ...mount, options: options.filter((option) => option !== 'ro') } : mount;
 }
 
-/** Of the host, where the container shares its IPC namespace. */
+/** Returns the host's /dev/shm for a container that shares the host's IPC namespace. */
 function sharedMemory(
   { IpcMode }: HostSettings,
   requested: readonly RuntimeMount[],
@@ -265,8 +273,8 @@ function byDepth(mounts: readonly RuntimeMount[]): readonly RuntimeMount[] {
 }
 
 /**
- * What the root's propagation has to be for mounts to arrive in the container, and from it.
- * @throws {@link LayerstackError} ERR_INVALID_ARGUMENT where the mount of a source is not shared.
+ * Returns the propagation that the root needs, so that mounts propagate into the container, or out of it.
+ * @throws {@link LayerstackError} ERR_INVALID_ARGUMENT when the source's own mount does not allow it.
  */
 async function rootPropagation(mounts: readonly RuntimeMount[]): Promise<string | undefined> {
   const has = (mount: RuntimeMount, kind: string): boolean =>
@@ -291,7 +299,7 @@ async function requirePropagation(source: string, kinds: readonly string[]): Pro
   );
 }
 
-/** The mount that a path is on, of `mountinfo`: the deepest, of several on one point the last. */
+/** Finds the mount of a path in `mountinfo`: the deepest one, and of several on one mount point the last. */
 function mountOf(path: string, mountinfo: string): { point: string; tags: readonly string[] } {
   let found = { point: '/', tags: [] as readonly string[] };
   for (const line of mountinfo.split('\n')) {

@@ -1,6 +1,7 @@
 /**
- * Namespaces of a container and what is set in them: those of its own unless it is to share the host's, sysctls and the host name. A
- * network namespace of its own has nothing in it but `lo`: networking is the caller's affair.
+ * Derives the namespaces of a container, and their settings: sysctls and the domain name. The container has
+ * its own namespaces, except those that it shares with the host. Its own network namespace has only `lo`: the
+ * caller sets up networking.
  */
 import { existsSync } from 'node:fs';
 import { statfs } from 'node:fs/promises';
@@ -8,10 +9,13 @@ import { DEFAULT_NETWORK_SYSCTLS } from './defaults.ts';
 import type { MappingLog } from './mapping.ts';
 import type { HostSettings } from './settings.ts';
 
-/** Of statfs(2). */
+/** The type that statfs(2) returns for cgroups of version 2. */
 const CGROUP2_MAGIC = 0x63677270;
 
-/** Whether the host has cgroups of version 2 alone, where docker gives each container a namespace of them. */
+/**
+ * Returns whether the host has only cgroups of version 2. Then docker gives each container its own cgroup
+ * namespace.
+ */
 export async function hasUnifiedCgroups(): Promise<boolean> {
   try {
     return (await statfs('/sys/fs/cgroup')).type === CGROUP2_MAGIC;
@@ -20,7 +24,7 @@ export async function hasUnifiedCgroups(): Promise<boolean> {
   }
 }
 
-/** `linux.namespaces`; `unified`: see {@link hasUnifiedCgroups}. */
+/** Returns `linux.namespaces`; for `unified`, see {@link hasUnifiedCgroups}. */
 export function namespacesOf(
   host: HostSettings,
   unified: boolean,
@@ -59,7 +63,7 @@ export function sysctlsOf(
   return { ...Object.fromEntries(ofNetwork), ...ofDomain, ...Sysctls };
 }
 
-/** Whether the kernel has it: a runtime fails on one that it lacks. */
+/** Returns whether the kernel has the sysctl: a runtime fails on a missing one. */
 function isKnown(sysctl: string): boolean {
   return existsSync(`/proc/sys/${sysctl.replaceAll('.', '/')}`);
 }

@@ -1,6 +1,7 @@
 /**
- * `linux.resources` but for devices, and `process.rlimits`: limits of memory, processors, processes and block devices. A limit that
- * is not set is left out. Mirrors `moby/moby: daemon/oci_linux.go, daemon/daemon_unix.go` (getMemoryResources and its like).
+ * Derives `linux.resources` (without devices) and `process.rlimits`: limits of memory, processors, processes
+ * and block devices. Unset limits are left out. Mirrors `moby/moby: daemon/oci_linux.go,
+ * daemon/daemon_unix.go` (getMemoryResources and similar functions).
  */
 import type { MappingLog } from './mapping.ts';
 import { blockDevice } from './devices.ts';
@@ -8,12 +9,12 @@ import type { HostSettings, Throttle, Whole } from './settings.ts';
 
 type Document = Readonly<Record<string, unknown>>;
 
-/** Of `NanoCpus`: CFS periods in microseconds. */
+/** The CFS period for `NanoCpus`, in microseconds. */
 const PERIOD = 100_000n;
 const NANO = 1_000_000_000n;
 const UINT64 = 2n ** 64n;
 
-/** Where in the runtime configuration a limit goes that is simply carried. */
+/** The places in the runtime configuration of limits that are copied unchanged. */
 const CARRIED = {
   memory: {
     Memory: 'limit',
@@ -43,8 +44,9 @@ const THROTTLES = {
 } as const;
 
 /**
- * Memory, processors, processes and block devices.
- * @throws {@link LayerstackError} ERR_PATH_NOT_FOUND and ERR_PATH_TYPE for a block device that is none.
+ * Returns the limits of memory, processors, processes and block devices.
+ * @throws {@link LayerstackError} ERR_PATH_NOT_FOUND, and ERR_PATH_TYPE for a path that is not a block
+ *   device.
  */
 export async function resourcesOf(host: HostSettings, log: MappingLog): Promise<Document> {
   const [memory, cpu, pids, blockIO] = (['memory', 'cpu', 'pids', 'blockIO'] as const).map((group) =>
@@ -61,7 +63,10 @@ export async function resourcesOf(host: HostSettings, log: MappingLog): Promise<
   );
 }
 
-/** No limit is 0, empty or, where docker has the word, -1: the runtime's default is none. */
+/**
+ * Returns the limits that are copied. 0, an empty text and (in docker) -1 mean no limit, which is the
+ * runtime's default.
+ */
 function carried(host: HostSettings, group: keyof typeof CARRIED, log: MappingLog): Document {
   const result: Record<string, unknown> = {};
   for (const [key, name] of Object.entries(CARRIED[group])) {
@@ -122,7 +127,9 @@ async function blockDevices(host: HostSettings, log: MappingLog): Promise<Docume
   return result;
 }
 
-/** `process.rlimits`; a limit of -1 is none, which the runtime configuration has as the largest number. */
+/**
+ * Returns `process.rlimits`. -1 means no limit, for which the runtime configuration has the largest number.
+ */
 export function rlimitsOf({ Ulimits }: HostSettings, log: MappingLog): readonly Document[] {
   const limit = (value: Whole): Whole => (value < 0 ? UINT64 + BigInt(value) : value);
   const rlimits = (Ulimits ?? [])
@@ -134,7 +141,7 @@ export function rlimitsOf({ Ulimits }: HostSettings, log: MappingLog): readonly 
   return rlimits;
 }
 
-/** Names of `Ulimits`, as docker has them. */
+/** docker's names of `Ulimits`. */
 export const ULIMITS = new Set(
   'core cpu data fsize locks memlock msgqueue nice nofile nproc rss rtprio rttime sigpending stack'.split(
     ' ',

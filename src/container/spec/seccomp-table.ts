@@ -1,10 +1,11 @@
 /**
- * Which system calls docker's default seccomp profile allows, as a table of our own: made from what dockerd 28.5 hands to runc on
- * amd64 with no capability and with each alone, and compared with dockerd 20.10 by a conformance test. What is not allowed fails
- * with EPERM. Calls of other architectures are the ones of their kernels that amd64 lacks.
+ * The system calls that docker's default seccomp profile allows. The table was made from the filters that
+ * dockerd 28.5 gives to runc on amd64, without capabilities and with each capability alone. A conformance
+ * test compares it with dockerd 20.10. Other calls fail with EPERM. The calls of another architecture are
+ * those of its kernel that amd64 lacks.
  */
 
-/** Allowed to everybody. */
+/** Allowed for every process. */
 export const ALLOWED = (
   '_llseek _newselect accept accept4 access adjtimex alarm bind brk cachestat capget capset chdir chmod ' +
   'chown chown32 clock_adjtime clock_adjtime64 clock_getres clock_getres_time64 clock_gettime ' +
@@ -48,12 +49,14 @@ export const ALLOWED = (
   'writev'
 ).split(' ');
 
-/** Allowed to everybody where the kernel checks them well enough, from the version on. */
+/**
+ * Allowed for every process from this kernel version on, since only then the kernel checks them well enough.
+ */
 export const ALLOWED_SINCE: Readonly<Record<string, readonly string[]>> = {
   '4.8': ['process_vm_readv', 'process_vm_writev', 'ptrace'],
 };
 
-/** Allowed to who has the capability. */
+/** Allowed with the capability. */
 export const ALLOWED_BY_CAPABILITY: Readonly<Record<string, readonly string[]>> = {
   CAP_BPF: ['bpf'],
   CAP_DAC_READ_SEARCH: ['open_by_handle_at'],
@@ -82,7 +85,7 @@ export const ALLOWED_BY_CAPABILITY: Readonly<Record<string, readonly string[]>> 
   CAP_SYSLOG: ['syslog'],
 };
 
-/** Allowed on the architecture, by Node's names. */
+/** Allowed on the architecture. Keys are Node's names. */
 export const ALLOWED_BY_ARCH: Readonly<Record<string, readonly string[]>> = {
   x64: ['arch_prctl', 'modify_ldt'],
   ia32: ['modify_ldt'],
@@ -100,16 +103,26 @@ export const ALLOWED_BY_ARCH: Readonly<Record<string, readonly string[]>> = {
   s390x: ['s390_pci_mmio_read', 's390_pci_mmio_write', 's390_runtime_instr'],
 };
 
-/** Execution domains that `personality` may set: Linux, with and without ADDR_NO_RANDOMIZE and UNAME26, and the query. */
+/**
+ * The values that `personality` may have: the execution domain Linux, with and without ADDR_NO_RANDOMIZE and
+ * UNAME26, and the query.
+ */
 export const PERSONALITIES = [0x0, 0x8, 0x2_0000, 0x2_0008, 0xffff_ffff] as const;
 
-/** `socket` may be any but these: AF_VSOCK reaches the host of a virtual machine past every namespace. */
+/**
+ * `socket` may have any family but AF_VSOCK, which reaches the host of a virtual machine from any namespace.
+ */
 export const REFUSED_SOCKET_FAMILY = 40;
 
-/** CLONE_NEW{NS,CGROUP,UTS,IPC,USER,PID,NET}: flags that make namespaces, for which `clone` needs CAP_SYS_ADMIN. */
+/**
+ * CLONE_NEW{NS,CGROUP,UTS,IPC,USER,PID,NET}: the flags of `clone` that make namespaces, and need
+ * CAP_SYS_ADMIN.
+ */
 export const NAMESPACE_FLAGS = 0x7e02_0000;
 
-/** Architectures of processes, by Node's name of the kernel's: the native one first. */
+/**
+ * The architectures of processes, the native one first. Keys are Node's names of the kernel's architecture.
+ */
 export const ARCHITECTURES: Readonly<Record<string, readonly string[]>> = {
   x64: ['SCMP_ARCH_X86_64', 'SCMP_ARCH_X86', 'SCMP_ARCH_X32'],
   ia32: ['SCMP_ARCH_X86'],

@@ -1,7 +1,7 @@
 /**
- * The seccomp filter of a container: docker's default profile, or one in docker's format (`--security-opt seccomp=FILE`), whose
- * conditions (capabilities, architecture, kernel) are decided here, as dockerd decides them before it calls a runtime.
- * Mirrors `moby/moby: profiles/seccomp/seccomp_linux.go`.
+ * Makes the seccomp filter of a container from docker's default profile, or from a profile in docker's format
+ * (`--security-opt seccomp=FILE`). Evaluates the conditions of a profile (capabilities, architecture,
+ * kernel), as dockerd does before it calls a runtime. Mirrors `moby/moby: profiles/seccomp/seccomp_linux.go`.
  */
 import { Buffer } from 'node:buffer';
 import { LayerstackError } from '../../core/errors.ts';
@@ -36,11 +36,11 @@ interface SeccompRule {
   readonly args?: readonly { index: number; value: Whole; valueTwo?: Whole; op: string }[];
 }
 
-/** What the conditions of a profile are decided by. */
+/** The facts by which the conditions of a profile are evaluated. */
 export interface SeccompFacts {
-  /** The container's. */
+  /** The container's capabilities. */
   readonly capabilities: readonly string[];
-  /** Node's name. */
+  /** Node's name of the architecture. */
   readonly arch: string;
   /** `uname -r` */
   readonly kernel: string;
@@ -106,12 +106,12 @@ const FAIL = 'SCMP_ACT_ERRNO';
 const EPERM = 1;
 const ENOSYS = 38;
 
-/** Go's names, in which profiles name architectures. */
+/** Go's names of architectures, which profiles use. */
 const GO_ARCHS: Readonly<Record<string, string>> = { x64: 'amd64', ia32: '386', ppc64: 'ppc64le' };
 
 /**
  * Reads a profile in docker's format.
- * @throws {@link LayerstackError} ERR_INVALID_ARGUMENT naming what is wrong in it.
+ * @throws {@link LayerstackError} ERR_INVALID_ARGUMENT naming the fault.
  */
 export function parseSeccompProfile(text: string): SeccompProfile {
   const source = { what: 'the seccomp profile', code: 'ERR_INVALID_ARGUMENT', maxBytes: MAX_BYTES } as const;
@@ -131,7 +131,7 @@ export function parseSeccompProfile(text: string): SeccompProfile {
   return profile;
 }
 
-/** The filter that a profile is, decided by the facts. */
+/** Returns the filter of a profile for the facts. */
 export function seccompOf(profile: SeccompProfile, facts: SeccompFacts): Seccomp {
   const { defaultAction = '', defaultErrnoRet, listenerPath, listenerMetadata } = profile;
   const architectures = architecturesOf(profile, facts.arch);
@@ -147,7 +147,7 @@ export function seccompOf(profile: SeccompProfile, facts: SeccompFacts): Seccomp
   };
 }
 
-/** docker's default profile. */
+/** Returns the filter of docker's default profile. */
 export function defaultSeccomp(facts: SeccompFacts): Seccomp {
   const { arch, kernel, capabilities } = facts;
   const has = new Set(capabilities);
@@ -159,7 +159,7 @@ export function defaultSeccomp(facts: SeccompFacts): Seccomp {
   const since = Object.entries(ALLOWED_SINCE).filter(([version]) => isAtLeast(kernel, version));
   const byCapability = Object.entries(ALLOWED_BY_CAPABILITY).filter(([name]) => has.has(name));
   const byArch = ALLOWED_BY_ARCH[arch] ?? [];
-  // Of the flags clone has on s390 another place.
+  // On s390, the flags are the second argument of clone.
   const withoutNamespaces = when(
     'clone',
     { value: NAMESPACE_FLAGS, op: 'SCMP_CMP_MASKED_EQ' },
@@ -175,7 +175,8 @@ export function defaultSeccomp(facts: SeccompFacts): Seccomp {
       when('socket', { value: REFUSED_SOCKET_FAMILY, op: 'SCMP_CMP_NE' }),
       ...PERSONALITIES.map((value) => when('personality', { value, op: 'SCMP_CMP_EQ' })),
       ...(byArch.length > 0 ? [allow(byArch)] : []),
-      // Its flags are in memory, where a filter does not see them: without it libraries fall back on clone.
+      // The flags of clone3 are in memory, where a filter cannot read them. With ENOSYS, libraries fall back
+      // to clone.
       ...(has.has('CAP_SYS_ADMIN')
         ? []
         : [withoutNamespaces, { names: ['clone3'], action: FAIL, errnoRet: ENOSYS }]),
@@ -194,7 +195,7 @@ function architecturesOf({ architectures, archMap }: SeccompProfile, arch: strin
     .flatMap(({ architecture = '', subArchitectures }) => [architecture, ...(subArchitectures ?? [])]);
 }
 
-/** Of excluding conditions one is enough; of including ones all must hold. */
+/** Returns whether a rule applies: all conditions of `includes` hold, and none of `excludes`. */
 function applies({ includes, excludes }: ProfileRule, { capabilities, arch, kernel }: SeccompFacts): boolean {
   const goArch = GO_ARCHS[arch] ?? arch;
   const has = (name: string): boolean => capabilities.includes(name);

@@ -1,5 +1,6 @@
 /**
- * Docker's `SecurityOpt`: `NAME=VALUE`, or `NAME:VALUE` of old. Mirrors `moby/moby: daemon/daemon_unix.go` (parseSecurityOpt).
+ * Parses Docker's `SecurityOpt`: `NAME=VALUE`, or the deprecated `NAME:VALUE`. Mirrors
+ * `moby/moby: daemon/daemon_unix.go` (parseSecurityOpt).
  */
 import { LayerstackError } from '../../core/errors.ts';
 import { parseSeccompProfile, type SeccompProfile } from './seccomp.ts';
@@ -9,12 +10,15 @@ export interface SecurityOptions {
   readonly seccomp: 'default' | 'unconfined' | SeccompProfile;
   /** Name of an AppArmor profile, or `unconfined`. */
   readonly apparmor: string | undefined;
-  /** What `label` says but for `disable`: labels of SELinux. */
+  /** The values of `label` except `disable`: labels of SELinux. */
   readonly labels: readonly string[];
   readonly writableCgroups: boolean;
 }
 
-/** @throws {@link LayerstackError} ERR_INVALID_ARGUMENT for what docker refuses, and a seccomp profile that is none. */
+/**
+ * @throws {@link LayerstackError} ERR_INVALID_ARGUMENT for options that docker refuses, and an invalid
+ *   seccomp profile.
+ */
 export function parseSecurityOptions(options: readonly string[]): SecurityOptions {
   let result: SecurityOptions = {
     noNewPrivileges: false,
@@ -46,7 +50,7 @@ function seccomp(value: string): SecurityOptions['seccomp'] {
   return value === 'builtin' ? 'default' : parseSeccompProfile(value);
 }
 
-/** As Go's strconv.ParseBool. */
+/** Parses a boolean as Go's strconv.ParseBool does. */
 function flag(option: string, value: string): boolean {
   if (/^(?:1|t|T|true|TRUE|True)$/.test(value)) return true;
   return /^(?:0|f|F|false|FALSE|False)$/.test(value) ? false : refuse(2, option);

@@ -1,6 +1,6 @@
 /**
- * A container's host config as the runtime configuration is made from it: `containers/<id>/hostconfig.json`, ours or
- * dockerd's, read by docker's types. What a document lacks is absent; a missing document is an empty one.
+ * Reads a container's host config for the runtime configuration: `containers/<id>/hostconfig.json`, ours or
+ * dockerd's, by docker's types. Missing members are absent. A missing document counts as empty.
  */
 import { Buffer } from 'node:buffer';
 import { readText } from '../../system/store-files.ts';
@@ -8,7 +8,7 @@ import type { Layout } from '../../system/layout.ts';
 import { readContainerFile } from '../decodable.ts';
 import { MAX_DOCUMENT_BYTES } from '../record.ts';
 
-/** A whole number of docker's API: a bigint where a JavaScript number does not hold it exactly. */
+/** A whole number of docker's API: a bigint if a JavaScript number cannot hold it exactly. */
 export type Whole = number | bigint;
 
 export interface WeightDevice {
@@ -63,7 +63,7 @@ export interface MountRequest {
 type Words = readonly string[] | null;
 type Options = Readonly<Record<string, string>> | null;
 
-/** docker's `HostConfig`, as far as a runtime configuration, or the refusal of a key, depends on it. */
+/** The members of docker's `HostConfig` that a runtime configuration, or the refusal of a key, depends on. */
 export interface HostSettings {
   readonly Annotations?: Options;
   readonly AutoRemove?: boolean;
@@ -135,8 +135,8 @@ export interface HostSettings {
 }
 
 /**
- * The host config of a container.
- * @throws {@link LayerstackError} ERR_STORE_CORRUPT where dockerd could not read it either.
+ * Reads the host config of a container.
+ * @throws {@link LayerstackError} ERR_STORE_CORRUPT for a document that dockerd could not read either.
  */
 export function readHostSettings(layout: Layout, id: string): HostSettings {
   const path = layout.container(id, 'hostconfig.json');

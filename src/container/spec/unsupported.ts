@@ -1,6 +1,7 @@
 /**
- * What of a host config no bundle can carry: it needs a network, a supervisor, another container, or a daemon beside the runtime. A key
- * at the value that docker's clients send for nothing is never among it.
+ * Finds the keys of a host config that a bundle cannot carry, since they need a network, a supervisor,
+ * another container, or a daemon beside the runtime. A key with the value that docker's clients send for an
+ * unset key is never among them.
  */
 import { existsSync } from 'node:fs';
 import { LayerstackError } from '../../core/errors.ts';
@@ -11,21 +12,21 @@ import type { HostSettings, MountRequest } from './settings.ts';
 
 /** A key that is not honoured, and why. */
 export interface Unsupported {
-  /** Of docker's host config, e.g. `PortBindings`. */
+  /** The key of docker's host config, e.g. `PortBindings`. */
   readonly key: string;
   readonly reason: string;
-  /** What to do instead. */
+  /** A hint what to do instead. */
   readonly wayOut: string;
 }
 
-/** What the machine has that some keys need. */
+/** The facts about the machine that some keys depend on. */
 export interface Machine {
   readonly volumeOf: VolumeLookup;
   readonly hasSelinux: boolean;
   readonly hasAppArmor: boolean;
 }
 
-/** This machine, with the volumes of a store. */
+/** Returns the facts about this machine, with the volumes of a store. */
 export function thisMachine(volumeOf: VolumeLookup): Machine {
   return {
     volumeOf,
@@ -39,8 +40,9 @@ export function thisMachine(volumeOf: VolumeLookup): Machine {
 }
 
 /**
- * Refuses a host config of which `bundle` would leave something out, or tells of it where that is wanted.
- * @throws {@link LayerstackError} ERR_UNSUPPORTED naming the keys, why, and what to do.
+ * Refuses a host config with keys that `bundle` would leave out. With `ignoreUnsupported`, only reports these
+ * keys.
+ * @throws {@link LayerstackError} ERR_UNSUPPORTED naming the keys, with a reason and a hint for each.
  */
 export function refuseUnsupported(
   host: HostSettings,
@@ -66,12 +68,12 @@ interface IgnoreOptions {
   readonly onUnsupported?: ((unsupported: Unsupported) => void) | undefined;
 }
 
-/** One sentence about one key. */
+/** Returns one sentence about one key. */
 export function unsupportedText({ key, reason, wayOut }: Unsupported): string {
   return `${key}: ${reason}; ${wayOut}`;
 }
 
-/** The keys of a host config that `bundle` leaves out. */
+/** Returns the keys of a host config that `bundle` leaves out. */
 export function unsupportedSettings(host: HostSettings, machine: Machine): readonly Unsupported[] {
   return [
     ...ofNetworks(host),
@@ -128,7 +130,7 @@ function ofNetworks(host: HostSettings): readonly Unsupported[] {
   ];
 }
 
-/** What needs another container, or something of docker's. */
+/** Finds keys that need another container, or a part of docker. */
 function ofOthers(host: HostSettings): readonly Unsupported[] {
   const { IpcMode = '', PidMode = '', UTSMode = '', UsernsMode = '', Cgroup = '', Runtime = '' } = host;
   const shared = 'give host, or nothing for a namespace of its own';
@@ -174,7 +176,7 @@ function ofOthers(host: HostSettings): readonly Unsupported[] {
   ];
 }
 
-/** What needs somebody who watches the process. */
+/** Finds keys that need a supervisor of the process. */
 function ofSupervisor(host: HostSettings): readonly Unsupported[] {
   const restart = host.RestartPolicy?.Name ?? '';
   const { Type: driver = '', Config } = host.LogConfig ?? {};
@@ -276,7 +278,10 @@ function ofMount(
   ];
 }
 
-/** Volumes are names here; dockerd's on the same root have directories. */
+/**
+ * Finds volumes without a directory. layerstack's own volumes have only names; dockerd's in the same root
+ * have directories.
+ */
 function ofName(key: 'Binds' | 'Mounts', name: string, machine: Machine): readonly Unsupported[] {
   return when(
     machine.volumeOf(name) === undefined,

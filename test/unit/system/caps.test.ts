@@ -36,6 +36,7 @@ describe('parseCapsOverrides', () => {
       gzip: 'zlib',
       openat2: false,
     });
+    expect(parseCapsOverrides('erofs=loop')).toEqual({ erofs: 'loop' });
     expect(parseCapsOverrides(',mount=mount,')).toEqual({ mount: 'mount' });
   });
 
@@ -54,7 +55,7 @@ describe('parseCapsOverrides', () => {
       expect.objectContaining({
         code: 'ERR_INVALID_ARGUMENT',
         message: expect.stringMatching(
-          /mount=fsconfig\|mount\|flat, zstd=native\|js\|none, gzip=libdeflate\|zlib, openat2=yes\|no/,
+          /mount=fsconfig\|mount\|flat, zstd=native\|js\|none, gzip=libdeflate\|zlib, openat2=yes\|no, erofs=file\|loop\|none/,
         ) as string,
       }) as Error,
     );

@@ -1,4 +1,4 @@
-/** `layerstack mount`: mounts a root file system and prints its path. */
+/** `layerstack mount`: prints the path of the mounted root file system. */
 import { isArchivePath } from '../archive-path.ts';
 import { defineCommand, UsageError, type Context } from '../command.ts';
 
@@ -6,9 +6,9 @@ export const command = defineCommand({
   usage: '[OPTIONS] CONTAINER|ARCHIVE',
   description:
     "Mount a container's root file system, or that of an image archive, and print its path. The mount stays until it is\n" +
-    'unmounted as often as it was mounted. An operand with a slash is the path of an archive: a docker-archive, an OCI archive\n' +
-    'or an OCI layout folder. The archive is not unpacked: the kernel reads the files from it, so it must not change meanwhile.\n' +
-    'Changes go to the store, and are removed with the mount.',
+    'unmounted as often as it was mounted. An argument with a slash in it is the path of an archive: a docker-archive, an\n' +
+    'OCI archive or an OCI layout folder. The archive is not unpacked. The kernel reads the files from it, so it must not\n' +
+    'change while it is mounted. Files that are written go into the store, and are removed with the mount.',
   options: {
     'readonly-rootfs': { type: 'boolean', short: 'r', help: 'mount it read-only' },
     image: {

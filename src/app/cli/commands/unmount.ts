@@ -1,4 +1,4 @@
-/** `layerstack unmount`: ends one use of each mount. */
+/** `layerstack unmount`: gives back one use of each mount. */
 import { isArchivePath } from '../archive-path.ts';
 import { defineCommand } from '../command.ts';
 import { forEachName } from '../each.ts';
@@ -6,8 +6,9 @@ import { forEachName } from '../each.ts';
 export const command = defineCommand({
   usage: '[OPTIONS] CONTAINER|ARCHIVE...',
   description:
-    'Unmount the root file systems of containers and archives, once for each time they were mounted, and print the names. An\n' +
-    'archive is named by its path, or by that of its root file system. The last unmount removes the changes made in it.',
+    'Unmount the root file systems of containers and archives, and print the names. A root file system stays mounted until\n' +
+    'it is unmounted as often as it was mounted. An archive is named by its path, or by the path of its root file system.\n' +
+    'The last unmount of an archive removes the files that were written.',
   options: {
     force: {
       type: 'boolean',
