@@ -1,5 +1,5 @@
-// EROFS on disk, as the kernel's fs/erofs/erofs_fs.h has it: what the writer uses of it. All numbers little
-// endian.
+// The structures of EROFS on disk that the writer uses, as in the kernel's fs/erofs/erofs_fs.h. All numbers
+// are little endian.
 #pragma once
 
 #include <cstdint>
@@ -25,7 +25,7 @@ inline constexpr unsigned kMaxChunkBits = 31;    // above the block's
 inline constexpr uint32_t kChunkIndexes = 0x20;  // chunks are given with their devices
 inline constexpr size_t kChunkIndexSize = 8;     // and aligned to it
 
-// Where an inode's content is.
+// The place of an inode's content.
 enum class Layout : uint16_t { kPlain = 0, kInline = 2, kChunks = 4 };
 inline uint16_t FormatOf(Layout layout) {
   return static_cast<uint16_t>(1 | static_cast<uint16_t>(layout) << 1);

@@ -39,7 +39,7 @@ class ImageTar : public ByteSource, public RawSink {
   std::unique_ptr<char[]> buffer_ = std::make_unique<char[]>(kImagePiece);
 };
 
-// The root, which the tar leaves out.
+// Adds the root, which the tar leaves out.
 TarMember RootMember(const std::string& directory, const std::optional<int64_t>& latest) {
   UniqueFd fd(Again<::open>(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   struct stat status;

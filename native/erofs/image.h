@@ -1,5 +1,5 @@
-// A root file system as an EROFS image. The tree is read as for `export` (tree/layer_tar), and its tar by the
-// one reader of tars under the rules of extraction. Contents are read once. Memory: erofs/tree.
+// Writes a root file system as an EROFS image. tree/layer_tar reads the tree as for `export`, and the one
+// reader of tars reads that tar under the rules of extraction. Contents are read once. Memory: erofs/tree.
 #pragma once
 
 #include <cstdint>
@@ -14,16 +14,15 @@ namespace layerstack::erofs {
 
 struct ImageSource {
   std::string root;
-  // Relative to `root`, topmost first: an overlay of them is read that is mounted nowhere. None: `root`
-  // itself is read.
+  // Relative to `root`, topmost first. They are read through an overlay that is not attached to a path.
+  // Without lowers `root` itself is read.
   std::vector<std::string> lowers;
-  // Seconds since 1970 that no time in the image exceeds, and the image's own time (else 0).
+  // The upper bound of all times in the image, in seconds since 1970, and the image's own time; default 0.
   std::optional<int64_t> latest_mtime;
 };
 
 // Writes to `fd`, an empty regular file; nothing is synced. Throws what tree/layer_tar throws,
-// ERR_LIMIT_EXCEEDED beyond 16 TiB, and system errors. `going` is asked now and then, and throws where the
-// image is no longer wanted.
+// ERR_LIMIT_EXCEEDED beyond 16 TiB, and system errors. It calls `going` regularly, which throws to stop it.
 Warnings WriteImage(const ImageSource& source, int fd, const std::function<void()>& going);
 
 }  // namespace layerstack::erofs

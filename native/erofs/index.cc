@@ -26,7 +26,7 @@ constexpr unsigned kIndexBlockBits = 9;  // what a tar's payloads are aligned to
 constexpr size_t kHashedPiece = 256 << 10;
 constexpr size_t kSkimmedPiece = 32 << 10;  // headers only: what follows a header is most often the next one
 
-// A range of a file, hashed on its way or skipped over.
+// Reads a range of a file, and hashes or skips its contents.
 class RangeSource : public ByteSource {
  public:
   RangeSource(int fd, const IndexLayer& layer, bool hashed, const std::function<void()>& going)
@@ -79,13 +79,13 @@ class NoRaw : public RawSink {
   void Raw(std::string_view) override {}
 };
 
-// Whether a file ends within the block that a payload ends in, as that of a tar without padding: the kernel
-// reads blocks.
+// Returns whether the file ends within the last block of a payload, as a tar without padding does. The kernel
+// reads whole blocks.
 bool IsCutShort(const Device& device, uint64_t end) {
   return RoundUp(end, uint64_t{1} << kIndexBlockBits) > device.size;
 }
 
-// A layer as it is read.
+// A layer that is being read.
 struct ReadLayer {
   Warnings warnings;
   LayerTree tree{warnings};
@@ -124,8 +124,8 @@ void Read(const IndexSource& source, const IndexLayer& layer, Writer& writer, Re
   result.diff_id = bytes.Digest();
 }
 
-// Does `job` for the numbers below `count`, on as many threads as there are cores; what the lowest of those
-// that failed threw is thrown. Those that are not begun are left out then.
+// Runs `job` for each number below `count`, on one thread for each core. After a failure it begins no further
+// jobs, and throws the error of the lowest failed number.
 void ForEach(size_t count, const std::function<void(size_t)>& job) {
   std::atomic<size_t> next = 0;
   std::atomic<bool> failed = false;

@@ -1,7 +1,7 @@
-// An index over layers that stay tars: an EROFS image with 512-byte blocks whose files point into them.
-// Mounted with the tars as its devices it is the root file system; nothing is unpacked. The tars are read by
-// the one reader under the rules of layers (erofs/layer_tree), each on a thread of its own as far as there
-// are cores. Memory: erofs/tree, and 256 KiB a thread.
+// Writes an index over layers that stay tars: an EROFS image with 512-byte blocks whose files point into the
+// tars. Mounted with the tars as its devices it is the root file system; nothing is unpacked. The one reader
+// of tars reads them under the rules of layers (erofs/layer_tree), on one thread for each core. Memory:
+// erofs/tree, and 256 KiB for each thread.
 #pragma once
 
 #include <cstdint>
@@ -24,8 +24,8 @@ struct IndexLayer {
 
 struct IndexSource {
   std::vector<Device> devices;
-  // The lowest first. Of several the index shows what an overlay of them would; a single one keeps its
-  // whiteouts, in overlayfs's form, unless it is `whole`.
+  // The lowest first. The index of several layers shows what an overlay of them would show. The index of a
+  // single layer keeps its whiteouts, in overlayfs's form, unless it is `whole`.
   std::vector<IndexLayer> layers;
   bool whole = true;
   bool hashed = true;  // else contents are not read
@@ -39,8 +39,8 @@ struct Indexed {
 };
 
 // Writes to `fd`, an empty regular file; nothing is synced. Throws as extraction does, with the facts
-// `member` and `layer` (counted from 0) where one is at fault; system errors. `going` is asked now and then,
-// by several threads, and throws where the index is no longer wanted.
+// `member` and `layer` (counted from 0) where one is at fault, and system errors. Several threads call
+// `going` regularly, which throws to stop them.
 Indexed WriteIndex(const IndexSource& source, int fd, const std::function<void()>& going);
 
 }  // namespace layerstack::erofs

@@ -35,7 +35,7 @@ bool IsOverlayOwn(const std::string& name) {
   return name.starts_with("trusted.overlay.") || name.starts_with("user.overlay.");
 }
 
-// As the kernel takes it from a process with all capabilities.
+// Checks the attribute as the kernel does for a process with all capabilities.
 bool ValidCapability(const std::string& value) {
   constexpr size_t kRevisionByte = 3;
   if (value.size() == 20) return value[kRevisionByte] == 2;
@@ -57,7 +57,7 @@ mode_t LayerKindOf(const TarMember& member) {
   }
 }
 
-// Puts the components of `path` on the stack, the first one on top.
+// Pushes the components of `path` on the stack, the first one on top.
 void PushComponents(const std::string& path, std::vector<std::string>& stack) {
   for (size_t end = path.size(); end > 0;) {
     const size_t slash = path.rfind('/', end - 1);
@@ -81,7 +81,7 @@ Node* LayerTree::Add(const TarMember& member) {
   if (member.type == 'g') return nullptr;  // applies to nothing, as in dockerd
   if (!path) ThrowInput("ERR_LAYER_ESCAPE", "'" + member.name + "' climbs out of the layer");
   if (path->empty()) {
-    // dockerd passes over ".", but "/" says how the layer's root is to be.
+    // dockerd skips ".", while "/" sets the attributes of the layer's root.
     if (member.name.empty() || member.name.front() != '/') return nullptr;
     if (member.type != '5') Invalid("'" + member.name + "' is the root of the layer, but not a directory");
     Own(At(kRoot), member);
@@ -111,7 +111,7 @@ Node* LayerTree::Add(const TarMember& member) {
   return kind == S_IFREG ? &node : nullptr;
 }
 
-// The node of a member: a new one in the place of what is there, or the directory that is there.
+// Returns the node of a member: a new one in the place of the existing one, or the existing directory.
 uint32_t LayerTree::Place(const std::string& path, bool directory) {
   const SplitPath split = SplitMemberPath(path);
   const uint32_t parent = Reach(split.parent, true);
@@ -122,7 +122,8 @@ uint32_t LayerTree::Place(const std::string& path, bool directory) {
   return index;
 }
 
-// The directory at a cleaned path; links are followed inside the layer. `create`: missing ones are made.
+// Returns the directory at a cleaned path. Links are followed inside the layer. `create`: makes missing
+// directories.
 uint32_t LayerTree::Reach(const std::string& path, bool create) {
   if (parent_path_ == path) return parent_;
   std::vector<std::string> todo;
@@ -162,7 +163,7 @@ uint32_t LayerTree::Reach(const std::string& path, bool create) {
   return at;
 }
 
-// What members leave out: root's, 0755.
+// Makes a parent that has no member of its own: owned by root, mode 0755.
 uint32_t LayerTree::MakeParent(uint32_t parent, const std::string& name) {
   if (PathOf(parent, name).size() >= PATH_MAX) {
     ThrowInput("ERR_LIMIT_EXCEEDED", "'" + name + "' is at a path longer than the kernel takes",
@@ -204,7 +205,7 @@ void LayerTree::Whiteout(const TarMember& member, const std::string& path) {
   Own(node, member);
 }
 
-// What has a hard link's target as its name; nothing where that is not there.
+// Returns the node with the name of a hard link's target, or nothing.
 std::optional<uint32_t> LayerTree::Linked(const std::string& target) {
   const SplitPath split = SplitMemberPath(target);
   const Node::Children& children = *At(Reach(split.parent, false)).children;
@@ -225,14 +226,14 @@ void LayerTree::HardLink(const TarMember& member, const std::string& path) {
   if (At(*index).children) Invalid(what + "cannot be linked to");
   Node::Children& children = *At(parent).children;
   if (children.erase(split.base) > 0) {
-    // What the link replaces may be its target, or be above it: then there is nothing left to link to.
+    // The link may replace its own target, or a directory above it. Then the target is gone.
     parent_path_.reset();
     index = Linked(*target);
     if (!index) Invalid(what + "is not in this layer");
   }
   children.emplace(split.base, *index);
 
-  // A link's header counts like any other, for the inode that it shares; the last one wins.
+  // A link's header sets the attributes of the shared inode; the last header wins.
   Node& node = At(*index);
   Own(node, member);
   if (node.xattrs) node.xattrs->erase(kCapability);  // as chown(2) does
@@ -263,7 +264,7 @@ void LayerTree::SetTimes(Node& node, const TarMember& member) {
   node.nanoseconds = static_cast<uint32_t>(times[1].tv_nsec);
 }
 
-// A default ACL counts for what is made in its directory.
+// Applies the default ACL of the directory to a new entry.
 void LayerTree::Inherit(uint32_t parent, Node& node) {
   const Node& directory = At(parent);
   if (!directory.xattrs) return;
@@ -346,7 +347,7 @@ void LayerTree::Merge(std::optional<uint32_t> lower, uint32_t upper) {
     const auto [below, index] = todo.back();
     todo.pop_back();
     Node& node = At(index);
-    // The roots of layers are always merged, whatever marks they bear.
+    // overlayfs always merges the roots of layers, even opaque ones.
     const Node* hidden = below && (index == upper || !node.opaque) ? &At(*below) : nullptr;
     node.opaque = false;
     for (const auto& [name, child] : *node.children) {

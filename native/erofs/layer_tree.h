@@ -1,7 +1,7 @@
-// The tree that the tar of a layer makes, by the rules of extraction (tree/apply, tree/tree_writer) and with
-// the kernel's part in it: names may lead through links of the layer, whiteouts become removals, the header
-// of a hard link counts for the inode that it shares, a default ACL is handed down. What extraction refuses
-// is refused here in the same words.
+// The tree of a layer's tar, by the rules of extraction (tree/apply, tree/tree_writer) and of the kernel:
+// names may lead through links of the layer, whiteouts become removals, the header of a hard link sets the
+// attributes of the shared inode, and a default ACL is inherited. Extraction and this tree refuse the same
+// members with the same words.
 #pragma once
 
 #include <string>
@@ -15,13 +15,13 @@ class LayerTree : public Tree {
  public:
   using Tree::Tree;
 
-  // The regular file whose content follows, or nothing. Throws ERR_LAYER_INVALID, ERR_LAYER_ESCAPE,
-  // ERR_LIMIT_EXCEEDED.
+  // Adds a member. Returns the regular file whose content follows, or null. Throws ERR_LAYER_INVALID,
+  // ERR_LAYER_ESCAPE, ERR_LIMIT_EXCEEDED.
   Node* Add(const TarMember& member);
-  // Puts a layer over this one, as an overlay shows the two: the removals of both are carried out, and are
-  // gone.
+  // Merges a layer over this one, as an overlay of the two does. It carries out the removals of both, and
+  // drops them.
   void PutOver(LayerTree&& upper);
-  // Carries out the removals of a layer that has none below it.
+  // Carries out the removals of a lowest layer.
   void Resolve();
 
  private:

@@ -37,7 +37,7 @@ Entry EntryAt(const std::string& value, size_t at) {
   return {Get(value, at, 2), Get(value, at + 2, 2), Get(value, at + 4, 4)};
 }
 
-// As posix_acl_valid() of the kernel: owner, named users, group, named groups, mask, others.
+// Checks as the kernel's posix_acl_valid() does: owner, named users, group, named groups, mask, others.
 bool Ordered(const std::string& value) {
   uint32_t next = kUserObject;
   bool needs_mask = false;
@@ -61,7 +61,7 @@ bool Ordered(const std::string& value) {
   return next == kEnd;
 }
 
-// The entry that the mode's bits of the group are: the mask where there is one.
+// Returns the entry for the mode's group bits: the mask, or the group where the ACL has no mask.
 uint32_t GroupClass(const std::string& value) {
   for (size_t at = kHeader; at < value.size(); at += kEntry)
     if (EntryAt(value, at).tag == kMask) return kMask;

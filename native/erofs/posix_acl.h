@@ -1,5 +1,5 @@
-// What a kernel makes of POSIX ACLs that it is given as attributes: EROFS is read by a kernel that takes them
-// as they are.
+// Applies the kernel's rules for POSIX ACLs in attributes. A kernel that reads EROFS applies none: it takes
+// the ACLs as they are.
 #pragma once
 
 #include <sys/types.h>
@@ -8,15 +8,15 @@
 
 namespace layerstack::erofs {
 
-// As setxattr(2) judges it: kUnsupported is ENOTSUP; kMalformed is EINVAL, whatever the inode, and
-// kDisordered is where the inode can have ACLs; kEmpty takes the attribute away.
+// The verdict of setxattr(2). kUnsupported is ENOTSUP. kMalformed is EINVAL for every inode, kDisordered only
+// for inodes that can have ACLs. kEmpty removes the attribute.
 enum class AclVerdict { kValid, kEmpty, kUnsupported, kMalformed, kDisordered };
 AclVerdict JudgeAcl(const std::string& value);
 
-// A valid access ACL once its file has been given `mode`. Empty where the mode says all of it.
+// Returns a valid access ACL after chmod(2) of its file to `mode`. Empty where the mode expresses all of it.
 std::string AclUnderMode(const std::string& value, mode_t mode);
-// The access ACL that a valid default one hands down to what is made with `mode`, which loses what it does
-// not allow.
+// Returns the access ACL that a new file with `mode` inherits from a valid default one. It removes the bits
+// from `mode` that the ACL does not allow.
 std::string InheritedAcl(const std::string& value, mode_t* mode);
 
 }  // namespace layerstack::erofs

@@ -19,7 +19,7 @@ namespace {
 constexpr char kName[] = "probe";
 constexpr std::string_view kContent = "read through the index";
 
-// A file without a name.
+// Makes an unnamed file.
 UniqueFd NewFile(const std::string& dir) {
   UniqueFd made(Again<::open>(dir.c_str(), O_RDWR | O_TMPFILE | O_CLOEXEC, 0600));
   if (made) return made;
@@ -40,8 +40,8 @@ std::string Tar() {
   return tar.append(TarPadding(kContent.size()) + 2 * kTarBlock, '\0');
 }
 
-// Whether a failure says that this kernel does not mount so, or does not let this process: anything else
-// (EIO, EMFILE, ENOMEM, ...) says nothing of what it can do.
+// Returns whether a failure says that this kernel cannot mount in this way, or does not let this process. Any
+// other error (EIO, EMFILE, ENOMEM, ...) says nothing about it.
 bool IsRefusal(int errnum) {
   switch (errnum) {
     case ENOSYS:

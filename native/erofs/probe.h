@@ -1,4 +1,4 @@
-// How this kernel mounts an index over a tar, found out by mounting a tiny one and reading through it.
+// Finds out how this kernel mounts an index over a tar, by mounting a tiny one and reading through it.
 #pragma once
 
 #include <optional>
@@ -8,8 +8,8 @@
 
 namespace layerstack::erofs {
 
-// Tries with files without names in `dir`, so that nothing stays. Nothing where neither method works. Throws
-// what is no answer (EIO, EMFILE, ENOSPC, ...).
+// Tries both methods with unnamed files in `dir`, which leave nothing behind. Returns nothing where neither
+// works. Throws errors that say nothing about the kernel (EIO, EMFILE, ENOSPC, ...).
 std::optional<ErofsMethod> ProbeMethod(const std::string& dir);
 
 }  // namespace layerstack::erofs

@@ -1,7 +1,7 @@
-// The tree that members of a tar make, in memory, under the rules of extraction (tree/unpack): missing
-// parents are made with mode 0755, directories are merged, a later member replaces an earlier one. Contents
-// stay outside. Memory: about 300 bytes an entry and its name, link target, attributes and, of a sparse file,
-// up to 64 KiB of chunk map or the map that the tar has.
+// The tree of a tar's members, in memory, under the rules of extraction (tree/unpack): missing parents are
+// made with mode 0755, directories are merged, and a later member replaces an earlier one. Contents stay
+// outside. Memory for each entry: about 300 bytes, its name, link target and attributes, and for a sparse
+// file up to 64 KiB of chunk map, or the map in the tar.
 #pragma once
 
 #include <sys/stat.h>
@@ -24,8 +24,8 @@ struct ChunkMap {
   std::vector<uint32_t> blocks;  // kHole where there is none
 };
 
-// Data that the image takes from the device of its node: of a sparse member, which has no place of its own
-// for each block.
+// Data that is copied from the node's device into the image: that of a sparse member, whose blocks are not at
+// their places in the tar.
 struct SparseSource {
   uint64_t offset;
   SparseMap map;
@@ -64,18 +64,19 @@ class Tree {
 
   explicit Tree(Warnings& warnings);
 
-  // The regular file whose content follows, or nothing. Throws ERR_LAYER_INVALID, ERR_LAYER_ESCAPE.
+  // Adds a member. Returns the regular file whose content follows, or null. Throws ERR_LAYER_INVALID,
+  // ERR_LAYER_ESCAPE.
   Node* Add(const TarMember& member);
-  // Owner, mode, time and attributes of the member.
+  // Sets owner, mode, time and attributes from the member.
   void SetRoot(const TarMember& member) { Describe(At(kRoot), member, S_IFDIR); }
 
   Node& At(uint32_t index) { return nodes_[index]; }
   const Node& At(uint32_t index) const { return nodes_[index]; }
 
  protected:
-  // A new node in the place of what is there, or the directory that is there.
+  // Returns a new node in the place of the existing one, or the existing directory.
   uint32_t Make(uint32_t parent, const std::string& name, bool directory);
-  // What is not yet there of the node that the member makes: link target, device number, size.
+  // Sets the remaining facts of a new node: link target, device number, size.
   void Fill(Node& node, const TarMember& member, mode_t kind);
 
   std::deque<Node> nodes_;

@@ -32,7 +32,7 @@ struct DirentName {
   uint32_t node;
 };
 
-// With `.` and `..`, sorted bytewise.
+// Returns the entries with `.` and `..`, sorted bytewise.
 std::vector<DirentName> DirentsOf(const Node& node, uint32_t index) {
   std::vector<DirentName> list{{".", index}, {"..", node.parent}};
   for (const auto& [name, child] : *node.children) list.push_back({name, child});
@@ -41,7 +41,7 @@ std::vector<DirentName> DirentsOf(const Node& node, uint32_t index) {
   return list;
 }
 
-// How many from `first` on fit one block, and the bytes that they take.
+// Returns the number of entries from `first` that fit one block, and their bytes.
 size_t FitBlock(const std::vector<DirentName>& list, size_t first, uint64_t block, uint64_t* bytes) {
   size_t end = first;
   for (*bytes = 0; end < list.size(); ++end) {
@@ -81,7 +81,7 @@ std::string DirectoryData(Tree& tree, const std::vector<DirentName>& list, uint6
   return data;
 }
 
-// As they are in the image, with the mark of overlayfs.
+// Returns the attributes in the image, with overlayfs's mark.
 std::string XattrsOf(const Node& node) {
   if (!node.opaque) return node.xattrs ? EncodeXattrs(*node.xattrs, "a directory") : "";
   Xattrs marked = node.xattrs ? *node.xattrs : Xattrs();
@@ -135,7 +135,7 @@ void Writer::Content(Node& node, const TarMember& member, TarReader& reader) {
   }
 }
 
-// Content of a sparse file, chunk by chunk: one that nothing is written to stays a hole.
+// Content of a sparse file, in chunks. A chunk without data stays a hole.
 class Writer::SparseChunks {
  public:
   SparseChunks(Writer& writer, uint64_t size)
@@ -186,7 +186,7 @@ void Writer::Sparse(Node& node, const TarMember& member, TarReader& reader) {
 }
 
 void Writer::Refer(Node& node, uint64_t offset) const {
-  // A payload begins where a block of the tar does, and the tar where one of the device does.
+  // A payload begins at a block of the tar, and the tar begins at a block of the device.
   if (offset % block_ != 0 || offset / block_ + BlocksOf(node.size) >= kHole) {
     ThrowInput("ERR_LIMIT_EXCEEDED",
                "an index of EROFS points at most " + std::to_string(kHole * block_) + " bytes far",
@@ -195,7 +195,7 @@ void Writer::Refer(Node& node, uint64_t offset) const {
   node.block = static_cast<uint32_t>(offset / block_);
 }
 
-// What a tar cannot give by its offset: the data of a sparse member goes into the image.
+// Copies the data of a sparse member into the image, because the tar has no offset for each block.
 void Writer::CopySparse(Node& node) {
   SparseChunks chunks(*this, node.size);
   const int from = devices_.at(node.device - 1U).fd;
@@ -219,8 +219,8 @@ void Writer::CopySparse(Node& node) {
   node.sparse.reset();
 }
 
-// Gives the inode its place. What fits goes behind it in its block: the target of a link, the end of a
-// directory.
+// Gives the inode its place. The target of a link, or the end of a directory, follows the inode in its block
+// if it fits.
 void Writer::Place(Tree& tree, uint32_t index) {
   Node& node = tree.At(index);
   Pending pending{index, Layout::kPlain, 0, 0};
@@ -255,7 +255,7 @@ void Writer::Place(Tree& tree, uint32_t index) {
   pending_.push_back(pending);
 }
 
-// The root first, since the superblock has 16 bits for its number.
+// Places the root first, because the superblock has 16 bits for its number.
 void Writer::Number(Tree& tree) {
   std::vector<uint32_t> stack{Tree::kRoot};
   while (!stack.empty()) {

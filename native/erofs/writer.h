@@ -15,7 +15,7 @@
 
 namespace layerstack::erofs {
 
-// A file that contents are in. It stays the caller's.
+// A file with contents. The caller keeps owning it.
 struct Device {
   int fd;
   uint64_t size;
@@ -24,14 +24,15 @@ struct Device {
 
 class Writer {
  public:
-  // `fd`: an empty regular file, which stays the caller's.
+  // `fd`: an empty regular file. The caller keeps owning it.
   Writer(int fd, unsigned block_bits, std::vector<Device> devices = {});
 
-  // What `reader` has of the member's payload becomes the content of `node`.
+  // Writes the rest of the member's payload from `reader` as the content of `node`.
   void Content(Node& node, const TarMember& member, TarReader& reader);
-  // The content of `node` is at `offset` of its device. Throws ERR_LIMIT_EXCEEDED.
+  // Lets the content of `node` point to `offset` of its device. Throws ERR_LIMIT_EXCEEDED.
   void Refer(Node& node, uint64_t offset) const;
-  // All the rest. `build_time`: seconds since 1970. Once; nothing is synced.
+  // Writes inodes, directories and the superblock. `build_time`: seconds since 1970. It is called once, and
+  // syncs nothing.
   void Finish(Tree& tree, int64_t build_time);
 
  private:

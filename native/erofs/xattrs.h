@@ -1,4 +1,4 @@
-// Extended attributes as an inode of EROFS has them.
+// Encodes extended attributes as an inode of EROFS has them.
 #pragma once
 
 #include <string>
@@ -7,9 +7,10 @@
 
 namespace layerstack::erofs {
 
-// Whether EROFS has attributes of this namespace.
+// Returns whether EROFS has attributes of this namespace.
 bool HasPrefix(const std::string& name);
-// Without their header. Throws ERR_LAYER_INVALID where they are too large; `member` is whose they are.
+// Returns the attributes without their header. Throws ERR_LAYER_INVALID, naming `member`, where they are too
+// large.
 std::string EncodeXattrs(const Xattrs& xattrs, const std::string& member);
 
 }  // namespace layerstack::erofs

@@ -10,7 +10,7 @@ namespace layerstack {
 
 namespace {
 
-// By their descriptors: what a path leads to may have been replaced, and fsconfig takes 255 bytes of it.
+// Names files by their descriptors: a path may lead to a replaced file, and fsconfig takes at most 255 bytes.
 std::string DescriptorPath(int fd) { return "/proc/self/fd/" + std::to_string(fd); }
 
 [[noreturn]] void ThrowMount(FsContext& context, const char* syscall) {
@@ -21,7 +21,7 @@ std::string DescriptorPath(int fd) { return "/proc/self/fd/" + std::to_string(fd
   throw failure;
 }
 
-// What the kernel is to mount. Loop devices stay open until it has.
+// The files or loop devices to mount. Loop devices stay open until they are mounted.
 class Places {
  public:
   Places(int image, const std::vector<int>& devices, ErofsMethod method) {

@@ -1,4 +1,4 @@
-// Mounting an EROFS image that is a file, with the files that it points into.
+// Mounts an EROFS image that is a file, with the files that it points into.
 #pragma once
 
 #include <vector>
@@ -12,9 +12,9 @@ enum class ErofsMethod {
   kLoop,  // loop devices, which go away with the mount
 };
 
-// A read-only mount that is attached nowhere and goes away with its fd. The files may be closed then; they
-// must not change. Throws the system error with the kernel's own words: ENODEV where the kernel has no EROFS,
-// ENOTBLK where it takes no files (or none of their file system).
+// Returns a read-only mount that is not attached to a path and ends with its fd. The caller may close the
+// files afterwards; they must not change. Throws the system error with the kernel's own words: ENODEV where
+// the kernel has no EROFS, ENOTBLK where it accepts no files (or no files of their file system).
 UniqueFd OpenErofs(int image, const std::vector<int>& devices, ErofsMethod method = ErofsMethod::kFile);
 
 }  // namespace layerstack

@@ -232,7 +232,7 @@ async function lockForWriting(layout: Layout, create: boolean): Promise<FlockHan
       const handle = await flockFile(file, false);
       if (handle !== null) return handle;
     } catch (error) {
-      // What is in the place of its directory, the skeleton names.
+      // Making the skeleton names an entry in the place of the lock's directory.
       if (!create && isSystemError(error, 'ENOENT', 'ENOTDIR')) return undefined;
       throw error;
     }
@@ -286,7 +286,7 @@ function accessError(error: unknown, path: string): unknown {
       cause: error,
     });
   }
-  // What is wrong below the root is not the root's fault, and the system error names it.
+  // A fault below the root is not the root's fault, and the system error names its path.
   if (isSystemError(error) && error.path?.startsWith(`${resolve(path)}/`) === true) return error;
   if (isSystemError(error, 'ENOENT')) {
     return new LayerstackError(

@@ -1,4 +1,4 @@
-/** Recognises the format of an archive and reads its images. */
+/** Recognises the format of an archive, and plans its images. */
 import type { Platform } from '../../core/platform.ts';
 import { linkParents, mergeImages, selectPlatform, type Plan } from '../ingest/planned.ts';
 import type { Archive } from './archive.ts';
@@ -8,9 +8,9 @@ import { unknownFormat } from './unknown.ts';
 import { readV1, V1_REPOSITORIES, type LayerIdentifier } from './v1.ts';
 
 /**
- * @param layers for Docker's first format, which does not say what its layers are
- * @throws {@link LayerstackError} ERR_ARCHIVE_INVALID where it is none of the formats; what their readers
- *   throw.
+ * Plans the images of an archive.
+ * @param layers identifies the layers of Docker's first format, which has no DiffIDs
+ * @throws {@link LayerstackError} ERR_ARCHIVE_INVALID for an unknown format; the errors of the readers.
  */
 export async function readImages(
   archive: Archive,

@@ -21,7 +21,7 @@ import type { LayerMember } from '../ingest/member.ts';
 
 export const V1_REPOSITORIES = 'repositories';
 
-/** Says what a member is as a layer: a LayerPool by staging it. */
+/** Finds the DiffID of a member that is a layer. A LayerPool stages the member for that. */
 export interface LayerIdentifier {
   peek(member: LayerMember): Promise<{ readonly diffId: DiffID }>;
 }
@@ -34,8 +34,9 @@ interface V1Layer {
 const decodeRepositories = json.map(json.map(json.string));
 
 /**
+ * Plans the images of an archive in this format.
  * @throws {@link LayerstackError} ERR_MANIFEST_INVALID, ERR_ARCHIVE_MEMBER, ERR_CONFIG_INVALID,
- *   ERR_REFERENCE_INVALID, and what staging throws.
+ *   ERR_REFERENCE_INVALID, and the errors of staging.
  */
 export async function readV1(archive: Archive, pool: LayerIdentifier): Promise<Plan> {
   const names = await readNames(archive);

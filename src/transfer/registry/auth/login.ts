@@ -24,8 +24,8 @@ const HOST = /^(?:\[[0-9a-f:]+\]|[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?)(?::\d{1,5})?$
 const DOCKER_HUB = 'docker.io';
 
 /**
- * Parses the name of a registry, in docker's spellings, to its form in references: `localhost:5000`, with a
- * scheme or the path of an API version; Docker Hub for an empty text.
+ * Parses the name of a registry in any of docker's spellings: `localhost:5000`, with a scheme, or with the
+ * path of an API version. Returns it as references write it; Docker Hub for an empty text.
  * @throws {@link LayerstackError} ERR_INVALID_ARGUMENT.
  */
 export function parseRegistry(text = ''): string {
