@@ -2,8 +2,8 @@
  * Makes, lists, finds and removes containers. A container consists of
  *
  *   its RW layer, with its id as the key               see rwlayer/rwlayer.ts
- *   containers/<id>/{hostconfig.json,config.v2.json}   dockerd's documents; the latter appears last, by
- *   rename layerstack/names/<name>                            our index of names
+ *   containers/<id>/{hostconfig.json,config.v2.json}   dockerd's documents, the latter last, by rename
+ *   layerstack/names/<name>                            our index of names
  *
  * Neither making nor removing a container mounts anything. Only making a durable one syncs
  * (docs/architecture.md, "Durability").

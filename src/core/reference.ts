@@ -1,8 +1,9 @@
 /**
  * Image references, `name[:tag][@digest]`, by docker's grammar and normalisation:
  *
- *   name    = [host[:port] "/"] component *("/" component)      at most 255 bytes with its registry component
- *   = [a-z0-9]+ joined by one of  .  _  __  -+ tag     = [A-Za-z0-9_] and up to 127 of [A-Za-z0-9_.-]
+ *   name      = [host[:port] "/"] component *("/" component)      at most 255 bytes with its registry
+ *   component = [a-z0-9]+ joined by one of  .  _  __  -+
+ *   tag       = [A-Za-z0-9_] and up to 127 of [A-Za-z0-9_.-]
  *
  * The first part is a host only if it has a "." or ":" or is "localhost"; else the name belongs to docker.io,
  * and a single component to docker.io/library. A host without a port may also be spelt like a component, with

@@ -2,8 +2,9 @@
  * Records the origin of layers: the blobs as which a layer was pulled or pushed, and the repositories that
  * have them. Each blob has two files below `image/overlay2/distribution`, as in dockerd:
  *
- *   diffid-by-digest/sha256/<hex of the blob's digest>     the DiffID v2metadata-by-diffid/sha256/<hex of the
- *   DiffID>        [{"Digest":"sha256:…","SourceRepository":"docker.io/library/x","HMAC":""}]
+ *   diffid-by-digest/sha256/<hex of the blob's digest>   the DiffID
+ *   v2metadata-by-diffid/sha256/<hex of the DiffID>      a list, e.g.
+ *       [{"Digest":"sha256:…","SourceRepository":"docker.io/library/x","HMAC":""}]
  *
  * The second file lists at most 50 entries, the latest last. The record is a cache: it may be missing, it is
  * not synced, and nothing in it counts before it is verified. Each file is replaced as a whole. Mirrors

@@ -2,8 +2,7 @@
  * Deletes images, in this order:
  *
  * 1. One step (system/changes.ts) removes all names and images of the deletion. It holds the `references`
- *   lock, so a
- *    load, a tag or another deletion happens before or after it.
+ *    lock, so a load, a tag or another deletion happens before or after it.
  * 2. The layers are removed from the top down, as far as nothing else refers to them.
  */
 import { setImmediate as nextTurn } from 'node:timers/promises';

@@ -41,8 +41,8 @@ export class OriginalManifests {
 
   /**
    * Returns steps that keep the documents of an image and drop the oldest where it has too many. Returns none
-   * where the documents are its newest already. The caller holds the `references` lock and a {@link
-   * BlobLease}.
+   * where the documents are its newest already. The caller holds the `references` lock and a
+   * {@link BlobLease}.
    */
   async addSteps(id: ImageID, documents: readonly Uint8Array[]): Promise<ChangeStep[]> {
     const added = new Map(documents.map((bytes) => [hexOf(digestOf(bytes)), bytes]));

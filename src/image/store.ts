@@ -65,8 +65,8 @@ export interface NewImage {
   readonly config: ImageConfig;
   readonly parent?: ImageID | undefined;
   /**
-   * The documents by which it was pulled, to keep with it. The caller holds a lease of {@link
-   * OriginalImages}.
+   * The documents by which it was pulled, to keep with it. The caller holds a lease of
+   * {@link OriginalImages}.
    */
   readonly documents?: readonly Uint8Array[] | undefined;
 }

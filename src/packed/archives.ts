@@ -1,7 +1,7 @@
 /**
- * Archives that are open in place below one directory: those that a process opens for itself
- * (`openArchive`), and mounts that outlive their process and are counted across processes ({@link
- * ArchiveMounts}), as mounts of containers are.
+ * Archives that are open in place below one directory: those that a process opens for itself (`openArchive`),
+ * and mounts that outlive their process and are counted across processes ({@link ArchiveMounts}), as mounts
+ * of containers are.
  */
 import { realpath } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';

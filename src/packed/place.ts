@@ -1,13 +1,14 @@
 /**
  * The private directory of one archive that is open in place: `<base>/layerstack-archive-<random>/`, mode
- * 0700. Whoever works in it holds its flock. What it contains:
+ * 0700. A process that works in it holds its flock. Contents:
  *
- * lower/         where the index is mounted for the moment in which the overlay takes it upper/, work/  of
- * the overlay merged/        the root file system record.json    of a mount that outlives its process, see
- * record.ts
+ *   lower/         the mount point of the index until the overlay has taken it
+ *   upper/, work/  the writable part of the overlay
+ *   merged/        the mounted root file system
+ *   record.json    the facts of a mount that outlives its process (record.ts)
  *
- * The index and inflated layers have no names: only the mount holds them. So an unlocked place without a
- * mount and a record is what a process has left that died, and {@link sweepPlaces} removes it.
+ * The index and inflated layers are unnamed files that only the mount keeps alive. A place without a lock, a
+ * mount and a record is therefore the leftover of a dead process, and {@link sweepPlaces} removes it.
  */
 import { constants } from 'node:fs';
 import { open, realpath, type FileHandle } from 'node:fs/promises';

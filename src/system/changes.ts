@@ -1,13 +1,14 @@
 /**
  * Changes of several small files that become visible by ONE rename. The new files are written and fsynced in
  * `layerstack/changes/.tmp-<random>/`, beside empty files for removals. The rename of that directory to
- * `layerstack/changes/pending` decides the change: from then on every reader sees it as done ({@link
- * Changes.pending}). Completing it means renaming the files to their places, which takes no space and can be
- * repeated. If the process dies meanwhile, the next holder of the `references` lock completes it ({@link
- * Changes.complete}). If it dies before the decision, no reader sees anything of it.
+ * `layerstack/changes/pending` decides the change: from then on every reader sees it as done
+ * ({@link Changes.pending}). Completing it means renaming the files to their places, which takes no space and
+ * can be repeated. If the process dies meanwhile, the next holder of the `references` lock completes it
+ * ({@link Changes.complete}). If it dies before the decision, no reader sees anything of it.
  *
- *   write:<n>:<path, ":" for "/">   the n-th step: this file is renamed to the path remove:<n>:<path>
- *   the n-th step: the path is removed dockerd:<stamp>                 the state of volumes/metadata.db
+ *   write:<n>:<path, ":" for "/">   the n-th step: this file is renamed to the path
+ *   remove:<n>:<path>               the n-th step: the path is removed
+ *   dockerd:<stamp>                 the state of volumes/metadata.db
  *
  * dockerd does not know of pending changes, and works with the files that it finds. It writes its
  * volumes/metadata.db whenever it starts. A change that was decided before such a start is dropped without

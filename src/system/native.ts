@@ -599,8 +599,8 @@ function take(): object {
 }
 
 /**
- * Awaits a native promise. A rejection gets the caller's stack, and an input error becomes a {@link
- * LayerstackError} with its facts. System errors pass unchanged.
+ * Awaits a native promise. A rejection gets the caller's stack, and an input error becomes a
+ * {@link LayerstackError} with its facts. System errors pass unchanged.
  */
 export async function call<T>(promise: Promise<T>): Promise<T> {
   try {

@@ -18,21 +18,20 @@ import { listEntries } from './removal.ts';
 import { openStoreFile, statEntry } from './store-files.ts';
 
 /**
- * An object under construction: `overlay2.<id>` the directory `overlay2/<id>` and its short name;
- * `write-set.<digits>` the directory `layerdb/tmp/write-set-<digits>`; `container.<id>` the directories
- * `containers/<id>` and `layerdb/mounts/<id>`; `flat.<name>` the directory `layerstack/flat/<name>`;
- * `removing.<name>` the directory `layerdb/sha256/<name>` of a layer being deleted, and its content;
- * `held.<key>.<token>` one use of an RW layer's mount that is being taken or given back, or is held by an
- * operation
- *   of this process (the next writer's rwlayer/mounts.ts gives it back);
- * `keeping.<token>` compressed layers in `layerstack/blobs` that no manifest names yet (the next writer's
- * image/originals.ts removes what
- *   none names);
- * `naming.<container>` entries of `layerstack/names` that lead to the container (the next writer's
- * container/name-index.ts
- *   removes what is not its name);
- * `temporary.<token>` a symlink: files and directories whose paths begin with its text; `references.change`
- * temporary files of images and names, and metadata of images that are not there.
+ * An object under construction:
+ * - `overlay2.<id>`: the directory `overlay2/<id>` and its short name;
+ * - `write-set.<digits>`: the directory `layerdb/tmp/write-set-<digits>`;
+ * - `container.<id>`: the directories `containers/<id>` and `layerdb/mounts/<id>`;
+ * - `flat.<name>`: the directory `layerstack/flat/<name>`;
+ * - `removing.<name>`: the directory `layerdb/sha256/<name>` of a layer being deleted, and its content;
+ * - `held.<key>.<token>`: one use of an RW layer's mount that begins or ends, or that an operation of this
+ *   process holds (the next writer's rwlayer/mounts.ts ends it);
+ * - `keeping.<token>`: compressed layers in `layerstack/blobs` that no manifest names yet (the next writer's
+ *   image/originals.ts removes the unnamed ones);
+ * - `naming.<container>`: entries of `layerstack/names` that lead to the container (the next writer's
+ *   container/name-index.ts removes wrong ones);
+ * - `temporary.<token>`: a symlink; files and directories whose paths begin with its text;
+ * - `references.change`: temporary files of images and names, and metadata of missing images.
  */
 export type Marker =
   | `overlay2.${string}`

@@ -4,9 +4,9 @@
  * Tokens are kept for each set of scopes until shortly before they expire. A token is fetched once, however
  * many requests wait for it.
  *
- * A request is sent with {@link Authorizer.header}. After a 401, pass the challenge to {@link
- * Authorizer.challenged} and send the request again, once. A second 401, or a 403, is final: {@link
- * Authorizer.denied} names the user that was tried.
+ * A request is sent with {@link Authorizer.header}. After a 401, pass the challenge to
+ * {@link Authorizer.challenged} and send the request again, once. A second 401, or a 403, is final:
+ * {@link Authorizer.denied} names the user that was tried.
  */
 import { LayerstackError } from '../../../core/errors.ts';
 import { SingleFlight } from '../../../core/single-flight.ts';

@@ -61,8 +61,8 @@ export function parseRealm(registry: string, realm: string, service: string | un
 /**
  * Asks for a token; without credentials, for an anonymous one.
  * @throws {@link LayerstackError} ERR_REGISTRY_DENIED when the server refuses, or the credentials would be
- *   sent unencrypted; ERR_REGISTRY_LIMIT, ERR_REGISTRY_UNAVAILABLE, ERR_REGISTRY_INVALID (see {@link
- *   readAnswer}); the errors of `request`.
+ *   sent unencrypted; ERR_REGISTRY_LIMIT, ERR_REGISTRY_UNAVAILABLE, ERR_REGISTRY_INVALID (see
+ *   {@link readAnswer}); the errors of `request`.
  */
 export async function requestToken(question: TokenQuestion): Promise<TokenAnswer> {
   const { registry, credentials, realm, scopes } = question;
