@@ -1,6 +1,6 @@
 /**
- * Image archives as root file systems, in place, with a store or without one. Nothing of them comes into a
- * store.
+ * Mounts image archives in place as root file systems, with a store or without one. Their images do not enter
+ * the store.
  */
 import { checkArguments, checkedFunction } from '../core/arguments.ts';
 import type { ArchiveMount, ArchiveMounts, OpenArchive, UnmountArchiveOptions } from '../packed/archives.ts';
@@ -10,10 +10,10 @@ import type { Root } from '../system/root.ts';
 import { hasDirectory } from '../system/store-files.ts';
 import { SIGNATURES } from './signatures/archives.ts';
 
-/** Late, since few need it. */
+/** It is imported late, because few callers need it. */
 const late = () => import('./late/archives.ts');
 
-/** Those of one store. */
+/** The archives of one store. */
 export class Archives {
   readonly #root: Root;
   readonly #base: string;
@@ -25,16 +25,15 @@ export class Archives {
   }
 
   /**
-   * Mounts the image of an archive as a writable root file system, without unpacking it: the kernel reads
-   * the files from the archive, which must not change meanwhile. Closing it, or the end of an `await using`
-   * block, leaves nothing; if this process dies, the next writer of the store removes it.
-   * @param path a docker-archive, an OCI archive or an OCI layout folder; what is compressed in it is
-   *   inflated once
+   * Mounts the image of an archive as a writable root file system, without unpacking it: the kernel reads the
+   * files from the archive, which must not change meanwhile. Closing it, or the end of an `await using`
+   * block, leaves nothing behind. If this process dies, the next writer of the store removes it.
+   * @param path a docker-archive, an OCI archive or an OCI layout folder. Compressed layers are inflated
+   *   once.
    * @throws {@link LayerstackError} ERR_ARCHIVE_CHANGED where the archive changes meanwhile;
    *   ERR_IMAGE_NOT_FOUND, ERR_PLATFORM_NOT_FOUND, ERR_INVALID_ARGUMENT; ERR_ARCHIVE_INVALID,
    *   ERR_MANIFEST_INVALID, ERR_CONFIG_INVALID, ERR_LAYER_INVALID and their like; ERR_DIGEST_MISMATCH,
-   *   ERR_LIMIT_EXCEEDED, ERR_NO_SPACE, ERR_UNSUPPORTED, ERR_ABORTED, ERR_STORE_READ_ONLY.
-   * @example
+   *   ERR_LIMIT_EXCEEDED, ERR_NO_SPACE, ERR_UNSUPPORTED, ERR_ABORTED, ERR_STORE_READ_ONLY. @example
    * ```ts
    * await using root = await store.archives.open('app.tar');
    * console.log(await readFile(`${root.path}/etc/os-release`, 'utf8'));
@@ -47,10 +46,10 @@ export class Archives {
   }
 
   /**
-   * {@link open} for longer than this process: each `mount` needs its `unmount`. The same archive and
-   * image, mounted again, are the same root file system.
-   * @throws {@link LayerstackError} as {@link open}; ERR_CONTAINER_MOUNTED where it is mounted read-only,
-   *   or unverified, and shall not be.
+   * Mounts an archive as {@link open} does, but the mount outlives this process: each `mount` needs an
+   * `unmount`. A second mount of the same archive and image gives the same root file system.
+   * @throws {@link LayerstackError} as {@link open}; ERR_CONTAINER_MOUNTED where it is mounted read-only, or
+   *   unverified, and the caller wants otherwise.
    */
   async mount(path: string, options: OpenArchiveOptions = {}): Promise<ArchiveMount> {
     this.#root.session();
@@ -58,8 +57,8 @@ export class Archives {
   }
 
   /**
-   * Gives back one use of a mounted archive, given by its path or by that of its root file system; the last
-   * one unmounts it and removes what was written in it. Resolves with the uses left.
+   * Ends one use of a mounted archive, which is named by its path or by that of its root file system. The
+   * last one unmounts it and removes the changes made in it. Resolves with the number of remaining uses.
    * @throws {@link LayerstackError} ERR_CONTAINER_MOUNTED while files in it are in use, unless forced;
    *   ERR_INVALID_ARGUMENT where several images of the archive are mounted; ERR_PATH_NOT_FOUND,
    *   ERR_STORE_READ_ONLY.
@@ -69,13 +68,13 @@ export class Archives {
     return (await this.#mounts()).unmount(path, options);
   }
 
-  /** The mounted archives. */
+  /** Returns the mounted archives. */
   async list(): Promise<ArchiveMount[]> {
     return (await this.#mounts()).list();
   }
 
   /**
-   * Removes what processes have left that died with an archive open.
+   * Removes the leftovers of processes that died with an archive open.
    * @internal
    */
   async resume(): Promise<void> {

@@ -1,7 +1,7 @@
 /**
- * Archives that are open in place below one directory: those that a process opens for itself (`openArchive`),
- * and mounts that outlive their process and are counted across processes ({@link ArchiveMounts}), as mounts
- * of containers are.
+ * Manages archives that are open in place below one directory. A process opens some for itself
+ * (`openArchive`). Others are mounts that outlive their process ({@link ArchiveMounts}); they are counted
+ * across processes, as mounts of containers are.
  */
 import { realpath } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
@@ -18,17 +18,17 @@ import { resolveArchive } from './source.ts';
 /** An archive that this process has open. */
 export interface OpenArchive extends MountedArchive, AsyncDisposable {
   /**
-   * Unmounts it, and removes what was written in it. Second call: no-op.
+   * Unmounts it, and removes the changes made in it. A second call does nothing.
    * @throws {@link LayerstackError} ERR_CONTAINER_MOUNTED while files in it are in use, unless forced.
    */
   close(options?: { readonly force?: boolean | undefined }): Promise<void>;
 }
 
 /**
- * Opens an archive in a private directory below `base`, which is made where it is missing. If this process
- * dies, the next one that opens an archive there removes it.
- * @throws {@link LayerstackError} ERR_STORE_UNSAFE where others could take the directory away; as
- *   `mountImage`.
+ * Opens an archive in a private directory below `base`, and makes `base` where it is missing. If this process
+ * dies, the next process that opens an archive there removes the directory.
+ * @throws {@link LayerstackError} ERR_STORE_UNSAFE where other users could rename or replace the directory;
+ *   the errors of `mountImage`.
  */
 export async function openBelow(
   base: string,
@@ -40,7 +40,7 @@ export async function openBelow(
   let closed: Promise<void> | undefined;
   const close = ({ force = false }: { readonly force?: boolean | undefined } = {}): Promise<void> => {
     const closing = (closed ??= remove(place, path, force));
-    // One that was in use may be closed later.
+    // An archive that is in use may be closed later.
     closing.catch(() => (closed = undefined));
     return closing;
   };
@@ -59,13 +59,16 @@ async function mountNew(
     await requireSafe(place);
     return { place, mounted: await mountImage(archive, sourceName, place, options) };
   } catch (error) {
-    // What cannot be removed now is removed by the next sweep: the reason must not be lost for it.
+    // The next sweep removes what stays, so that the first error is not lost.
     await place.remove({ detach: true }).catch(() => place.release());
     throw error;
   }
 }
 
-/** As of a store's root: whoever could rename the place could have root read and write anything. */
+/**
+ * Checks `base` as a store's root is checked: a user who can rename the place can make root read and write
+ * any file.
+ */
 async function requireSafe({ path }: Place): Promise<void> {
   const found = await unsafeDirectory(await placeOf(path));
   if (found === undefined) return;
@@ -97,16 +100,16 @@ export interface ArchiveMount {
   /** Absolute path of the root file system. */
   readonly path: string;
   readonly readOnly: boolean;
-  /** False where nothing was verified. */
+  /** False where the digests were not verified. */
   readonly verified: boolean;
-  /** How often it must be unmounted. */
+  /** The number of uses; each needs an unmount. */
   readonly count: number;
-  /** Lines for the user, about what was done now. */
+  /** Lines for the user about this call. */
   readonly notices: readonly string[];
 }
 
 export interface UnmountArchiveOptions {
-  /** Whatever the count, and even if files are in use. */
+  /** Unmounts it whatever the count, and even if files are in use. */
   readonly force?: boolean | undefined;
   readonly signal?: AbortSignal | undefined;
 }
@@ -122,10 +125,10 @@ export class ArchiveMounts {
   }
 
   /**
-   * Mounts an archive, or adds a use to the mount of the same archive and image that is there.
-   * @throws {@link LayerstackError} ERR_ARCHIVE_CHANGED where the archive is not what is mounted;
-   *   ERR_CONTAINER_MOUNTED where it is mounted read-only, or unverified, and shall not be; as
-   *   `mountImage`.
+   * Mounts an archive, or adds a use to the existing mount of the same archive and image.
+   * @throws {@link LayerstackError} ERR_ARCHIVE_CHANGED where the archive differs from the mounted one;
+   *   ERR_CONTAINER_MOUNTED where it is mounted read-only, or unverified, and the caller wants otherwise; the
+   *   errors of `mountImage`.
    */
   async mount(path: string, options: OpenArchiveOptions = {}): Promise<ArchiveMount> {
     const archive = await resolveArchive(path);
@@ -153,12 +156,12 @@ export class ArchiveMounts {
   }
 
   /**
-   * Gives back one use of a mounted archive, given by its path or by that of its root file system; the last
-   * one unmounts it and removes what was written in it. Resolves with the uses that are left; of what is
-   * not mounted, 0.
+   * Ends one use of a mounted archive, which is named by its path or by that of its root file system. The
+   * last one unmounts it and removes the changes made in it. Resolves with the number of remaining uses; 0
+   * for an archive that is not mounted.
    * @throws {@link LayerstackError} ERR_CONTAINER_MOUNTED while files in it are in use, unless forced;
-   *   ERR_INVALID_ARGUMENT where several images of the archive are mounted; ERR_PATH_NOT_FOUND where there
-   *   is nothing.
+   *   ERR_INVALID_ARGUMENT where several images of the archive are mounted; ERR_PATH_NOT_FOUND where neither
+   *   an archive nor a mount has the path.
    */
   async unmount(path: string, { force = false, signal }: UnmountArchiveOptions = {}): Promise<number> {
     const wanted = await canonical(path);
@@ -187,7 +190,7 @@ export class ArchiveMounts {
     }
   }
 
-  /** All that are mounted. */
+  /** Returns all mounted archives. */
   async list(): Promise<ArchiveMount[]> {
     const mounts: ArchiveMount[] = [];
     for (const place of await listPlaces(this.#base)) {
@@ -197,7 +200,7 @@ export class ArchiveMounts {
     return mounts;
   }
 
-  /** Undefined where the mount is gone. */
+  /** Returns undefined where the mount has ended. */
   async #addUse(
     path: string,
     sourceName: string,
@@ -251,7 +254,7 @@ function conflict(sourceName: string, place: Place, how: string): LayerstackErro
   );
 }
 
-/** The canonical path also of what was removed meanwhile, as far as it goes. */
+/** Returns the canonical path. Of a removed file only the existing directories are resolved. */
 async function canonical(path: string): Promise<string> {
   try {
     return await realpath(path);

@@ -1,14 +1,14 @@
-/** Which image of an archive is meant. */
+/** Chooses the image of an archive. */
 import { LayerstackError } from '../core/errors.ts';
 import { formatReference, parseReference, withDefaultTag } from '../core/reference.ts';
 import type { PlannedImage } from '../transfer/ingest/planned.ts';
 
-/** An id, or the beginning of one. */
+/** An id, or a prefix of one. */
 const ID = /^(?:sha256:)?([0-9a-f]{4,64})$/;
 
 /**
- * The image that a name or id means; without one, the only image that there is.
- * @param sourceName what messages call the archive
+ * Returns the image of a name or id; without one, the only image.
+ * @param sourceName the name of the archive in messages
  * @throws {@link LayerstackError} ERR_IMAGE_NOT_FOUND, ERR_ID_AMBIGUOUS, ERR_REFERENCE_INVALID;
  *   ERR_INVALID_ARGUMENT where there are several images and none is named.
  */
@@ -52,7 +52,7 @@ function named(images: readonly PlannedImage[], wanted: string): PlannedImage[] 
   return images.filter(({ config }) => config.id.startsWith(`sha256:${prefix}`));
 }
 
-/** The name in the form that archives have; what is an id as well need not be a name. */
+/** Returns the name in the form that archives use. A text that may be an id need not be a valid name. */
 function reading(wanted: string, isId: boolean): string | undefined {
   try {
     return formatReference(withDefaultTag(parseReference(wanted)));

@@ -1,6 +1,5 @@
 /**
- * DiffIDs of the layers of an archive that does not tell them (before docker 1.10): all their bytes are
- * hashed.
+ * Computes the DiffIDs of an archive that does not contain them (docker before 1.10), by hashing all layers.
  */
 import type { DiffID } from '../core/digest.ts';
 import { decompress } from '../layer/codec.ts';

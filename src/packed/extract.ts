@@ -1,4 +1,4 @@
-/** Where the kernel mounts no index: the layers are extracted into the place, as into a store. */
+/** Extracts the layers into the place, as into a store, where the kernel cannot mount an index. */
 import { join } from 'node:path';
 import { applyLayer } from '../layer/apply.ts';
 import type { Capabilities } from '../system/caps.ts';
@@ -9,11 +9,11 @@ import { layerError, requireBlob, requireDiffId, type OpenedLayer } from './laye
 import type { Place } from './place.ts';
 
 export interface ExtractOptions {
-  /** What messages call the archive. */
+  /** The name of the archive in messages. */
   readonly sourceName: string;
   readonly caps: Pick<Capabilities, 'zstd'>;
   readonly verify: boolean;
-  /** Of all layers together, holes of sparse files included. */
+  /** Bytes of all layers together, including holes of sparse files. */
   readonly maxBytes: number;
   readonly signal?: AbortSignal | undefined;
 }
@@ -25,7 +25,7 @@ export interface ExtractedLayers {
 }
 
 /**
- * @throws {@link LayerstackError} ERR_DIGEST_MISMATCH for a layer that is not what its image says;
+ * @throws {@link LayerstackError} ERR_DIGEST_MISMATCH for a layer with another DiffID than in its image;
  *   ERR_LAYER_INVALID and its like, ERR_LIMIT_EXCEEDED, ERR_NO_SPACE, ERR_ABORTED.
  */
 export async function extractLayers(

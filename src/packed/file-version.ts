@@ -1,12 +1,11 @@
 /**
- * Which file an archive is, and which version of it. An index points into the archive's bytes, so a file
- * that is written to, cut off or replaced must not be mounted by an index that was made of what it was
- * before.
+ * Identifies a file and its version. An index points into the archive's bytes. So a file that is written to,
+ * truncated or replaced must not be mounted with an index of an earlier version.
  */
 import { stat, type FileHandle } from 'node:fs/promises';
 import { LayerstackError, unlessMissing } from '../core/errors.ts';
 
-/** Numbers as text, since they have more digits than a double. */
+/** The numbers are text, because they have more digits than a double. */
 export interface FileVersion {
   /** Absolute and canonical. */
   readonly path: string;
@@ -22,8 +21,8 @@ export async function versionOf(path: string, file: FileHandle): Promise<FileVer
 }
 
 /**
- * Returns where each path leads to the file that it led to, unchanged.
- * @param sourceName what messages call the archive
+ * Returns if each path still leads to the same unchanged file.
+ * @param sourceName the name of the archive in messages
  * @throws {@link LayerstackError} ERR_ARCHIVE_CHANGED
  */
 export async function requireUnchanged(sourceName: string, versions: readonly FileVersion[]): Promise<void> {
@@ -34,7 +33,7 @@ export async function requireUnchanged(sourceName: string, versions: readonly Fi
   }
 }
 
-/** The error of an archive that is not what it was when its index was made. */
+/** The error of an archive that has changed since its index was made. */
 export function changed(sourceName: string, path: string, what: string): LayerstackError {
   return new LayerstackError(
     'ERR_ARCHIVE_CHANGED',

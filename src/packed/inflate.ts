@@ -1,4 +1,4 @@
-/** Inflates compressed bytes once, into a file without a name beside the index. */
+/** Inflates compressed bytes once, into an unnamed file beside the index. */
 import { createHash } from 'node:crypto';
 import type { FileHandle } from 'node:fs/promises';
 import { LayerstackError } from '../core/errors.ts';
@@ -7,7 +7,7 @@ import { writeBytes } from '../system/write-bytes.ts';
 import type { Place } from './place.ts';
 
 export interface InflateOptions {
-  /** What messages call the archive. */
+  /** The name of the archive in messages. */
   readonly sourceName: string;
   readonly maxBytes: number;
   readonly signal?: AbortSignal | undefined;
@@ -20,8 +20,8 @@ export interface Inflated {
 
 /**
  * Writes uncompressed bytes to a new file in the place.
- * @throws {@link LayerstackError} ERR_LIMIT_EXCEEDED beyond `maxBytes`, ERR_NO_SPACE, ERR_ABORTED; what
- *   `bytes` throws.
+ * @throws {@link LayerstackError} ERR_LIMIT_EXCEEDED beyond `maxBytes`, ERR_NO_SPACE, ERR_ABORTED; the errors
+ *   of `bytes`.
  */
 export async function inflate(
   bytes: AsyncIterable<Uint8Array>,
@@ -43,7 +43,7 @@ export async function inflate(
   }
 }
 
-/** The same bytes; `digest` is of those that have been read. */
+/** Passes the bytes on; `digest` is the digest of the bytes that were read. */
 export function hashed(source: AsyncIterable<Uint8Array>): {
   readonly bytes: AsyncIterable<Uint8Array>;
   digest(): string;

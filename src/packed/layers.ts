@@ -1,4 +1,4 @@
-/** The layers of an image in open files: where they are in the archive or, of compressed ones, inflated. */
+/** Opens the layers of an image: as ranges of the archive, or, if they are compressed, as inflated files. */
 import { fstat, readlink } from 'node:fs';
 import { promisify } from 'node:util';
 import type { Descriptor } from '../core/descriptor.ts';
@@ -21,35 +21,34 @@ const readLink = promisify(readlink);
 const HINT = 'the archive is damaged, save the image again';
 
 /**
- * The form in which a layer is mounted: itself in the archive, a file that it was inflated into, or a
- * directory that it was extracted into.
+ * The form in which a layer is mounted: a range of the archive, an inflated file, or an extracted directory.
  */
 export type LayerForm = 'in-place' | 'inflated' | 'extracted';
 
 export interface OpenedLayer {
-  /** What the manifest calls it. */
+  /** The layer's name in the manifest. */
   readonly name: string;
   readonly diffId: DiffID;
   readonly form: LayerForm;
   readonly range: FileRange;
-  /** What a manifest says of the bytes of the range. */
+  /** The digest and size of the range in a manifest. */
   readonly blob?: Descriptor | undefined;
 }
 
 export interface LayerOptions extends SourceOptions {
-  /** Whether compressed bytes must be those that a manifest announces. */
+  /** Verifies compressed bytes against the manifest's digest. */
   readonly verify: boolean;
-  /** Compressed layers stay so. */
+  /** Keeps compressed layers compressed. */
   readonly extract: boolean;
-  /** Each layer is in a file of its own, which is not locked yet. */
+  /** Each layer is a file of its own, which has to be locked. */
   readonly isFolder: boolean;
 }
 
-/** The open layers of one image; close them. */
+/** The open layers of one image. The caller closes them. */
 export class Layers {
   /** The lowest first. */
   readonly list: OpenedLayer[] = [];
-  /** Of the files of a folder that are mounted as they are. */
+  /** The versions of a folder's files that are mounted in place. */
   readonly versions: FileVersion[] = [];
   readonly #place: Place;
   readonly #options: LayerOptions;
@@ -64,7 +63,7 @@ export class Layers {
   /**
    * Opens the layers of a planned image.
    * @throws {@link LayerstackError} ERR_ARCHIVE_MEMBER for a layer that is missing, ERR_ARCHIVE_CHANGED,
-   *   ERR_DIGEST_MISMATCH, ERR_COMPRESSION_UNSUPPORTED, ERR_LAYER_INVALID, and what inflating throws.
+   *   ERR_DIGEST_MISMATCH, ERR_COMPRESSION_UNSUPPORTED, ERR_LAYER_INVALID, and the errors of inflating.
    */
   static async open(planned: readonly PlannedLayer[], place: Place, options: LayerOptions): Promise<Layers> {
     const layers = new Layers(place, options);
@@ -126,8 +125,8 @@ export class Layers {
 }
 
 /**
- * @throws {@link LayerstackError} ERR_LAYER_INVALID where it cannot be a layer, ERR_ARCHIVE_MEMBER for what
- *   is missing.
+ * @throws {@link LayerstackError} ERR_LAYER_INVALID for a member that cannot be a layer, ERR_ARCHIVE_MEMBER
+ *   for a missing one.
  */
 export async function openRange(
   sourceName: string,
@@ -163,14 +162,16 @@ function requireDigest(
 }
 
 /**
- * @throws {@link LayerstackError} ERR_DIGEST_MISMATCH for a tar that is not the one in the image's config.
+ * @throws {@link LayerstackError} ERR_DIGEST_MISMATCH for a tar with another DiffID than in the image's
+ *   config.
  */
 export function requireDiffId(sourceName: string, { name, diffId }: OpenedLayer, found: string): void {
   requireDigest({ sourceName, layer: name, what: "DiffID in the image's config" }, diffId, found);
 }
 
 /**
- * @throws {@link LayerstackError} ERR_DIGEST_MISMATCH for bytes that are not what a manifest says of them.
+ * @throws {@link LayerstackError} ERR_DIGEST_MISMATCH for bytes with another digest or size than in the
+ *   manifest.
  */
 export function requireBlob(
   sourceName: string,
@@ -181,9 +182,9 @@ export function requireBlob(
     requireDigest({ sourceName, layer: name, what: 'digest in the manifest' }, blob.digest, found);
 }
 
-/** The error of a layer, with the archive and what the layer is called there. */
+/** Adds the archive, and the layer's name in it, to the error of a layer. */
 export function layerError(error: unknown, sourceName: string, layer: string): unknown {
-  // A digest that does not match is told with all that already.
+  // The error of a wrong digest has these facts already.
   if (!LayerstackError.is(error) || error.code === 'ERR_DIGEST_MISMATCH') return error;
   return inLayer(error, originOf(sourceName), layer);
 }

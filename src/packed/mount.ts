@@ -1,7 +1,7 @@
 /**
- * The root file system of an archive in its place: an overlay of the index, with an upper of its own. The
- * index is mounted at `lower` only until the overlay has it; then the overlay's own mount of it is the only
- * one, which ends with it, and with it the loop devices.
+ * Mounts the root file system of an archive in its place: an overlay of the index, with an upper of its own.
+ * The index is mounted at `lower` only until the overlay holds it. Then the overlay has the only mount of the
+ * index. That mount, and its loop devices, end with the overlay.
  */
 import { isSystemError, LayerstackError } from '../core/errors.ts';
 import type { Capabilities } from '../system/caps.ts';
@@ -16,9 +16,9 @@ interface TreeOptions {
 }
 
 /**
- * Mounts what an index shows at the place's `merged`.
- * @throws {@link LayerstackError} ERR_UNSUPPORTED where the kernel does not mount the archive; system
- *   errors. The place is the caller's to remove then.
+ * Mounts an index at the place's `merged`.
+ * @throws {@link LayerstackError} ERR_UNSUPPORTED where the kernel cannot mount the archive; system errors.
+ *   Then the caller removes the place.
  */
 export async function mountIndex(
   place: Place,
@@ -54,16 +54,16 @@ async function mountTree(
     root: place.path,
     target: place.at('merged'),
     lowers,
-    // Without an upper the root has the owner, mode and time that the image gives it.
+    // Without an upper the root has its owner, mode and time in the image.
     ...(readOnly ? { readOnly } : { upper: 'upper', work: 'work' }),
     method: caps.mountMethod,
-    // The upper and the index are on two file systems: else an inode number would change when its file is
-    // written to.
+    // The upper and the index are on two file systems. Without `xino` a file's inode number would change when
+    // the file is written to.
     options: [...caps.overlayOptions, 'xino=on'],
   });
 }
 
-/** Others than root reach none of them, but what is mounted at `merged` keeps the mode of `upper`. */
+/** Only root can reach these directories, but the root file system at `merged` has the mode of `upper`. */
 async function makeDirectories(place: Place, names: readonly string[]): Promise<void> {
   const steps = names.map((path) => ({ op: 'mkdir' as const, path, mode: 0o755 }));
   await call(native.batch(place.path, steps));
@@ -74,7 +74,7 @@ async function mountLower(place: Place, { file, devices }: Index, method: ErofsM
   try {
     await call(native.mountErofs({ ...mount, method }));
   } catch (error) {
-    // The archive may be on a file system of which the kernel takes block devices only (tmpfs).
+    // The kernel cannot mount files of some file systems (tmpfs), but loop devices over them.
     if (method !== 'file' || !isSystemError(error, 'ENOTBLK', 'EINVAL', 'EOPNOTSUPP')) throw error;
     await mountByLoop(mount, error);
   }

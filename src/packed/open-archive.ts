@@ -1,16 +1,16 @@
-/** Opening an archive in place without a store. */
+/** Opens an archive in place, without a store. */
 import { defaultLogger } from '../system/log.ts';
 import { openBelow, type OpenArchive } from './archives.ts';
 import type { OpenArchiveOptions } from './open.ts';
 import { sweepPlaces } from './place.ts';
 
-/** On disk: the upper takes what is written. */
+/** It is on disk, because the upper holds the changes. */
 const DEFAULT_DIRECTORY = '/var/tmp';
 
 export interface StorelessOptions extends OpenArchiveOptions {
   /**
-   * Where its private directory is made, with what is written in the root file system. Only root, or
-   * everybody but nobody else's files (as in `/var/tmp`), may write there. Default `/var/tmp`.
+   * The directory for its private directory, which holds the changes. Only root may write there, or it has
+   * the sticky bit, as `/var/tmp` has. Default `/var/tmp`.
    */
   readonly directory?: string | undefined;
 }

@@ -1,7 +1,12 @@
 /**
- * An image archive as a root file system, in place: nothing is unpacked. In order: the archive is opened
- * and its image chosen; its layers are found or inflated; the index is written, which verifies them; the
- * archive must be what it was; the index is mounted. After an error nothing of it is left.
+ * Mounts an image archive as a root file system in place, without unpacking it, in this order:
+ *
+ * 1. The archive is opened, and its image is chosen.
+ * 2. Its layers are found or inflated.
+ * 3. The index is written, which verifies the layers.
+ * 4. The archive must be unchanged. Then the index is mounted.
+ *
+ * An error leaves nothing behind.
  */
 import { throwIfAborted } from '../core/abort.ts';
 import type { DiffID, ImageID } from '../core/digest.ts';
@@ -26,24 +31,22 @@ import { writeIndex } from './write-index.ts';
 export interface OpenArchiveOptions {
   /** A name or an id of an image. Needed where the archive has several. */
   readonly image?: string | undefined;
-  /** `OS/ARCHITECTURE[/VARIANT]`. Default: the host's where an image has several, else what there is. */
+  /** `OS/ARCHITECTURE[/VARIANT]`. Default: the host's, or the only platform of the image. */
   readonly platform?: string | undefined;
   /**
-   * Whether all bytes of the layers are read and must have the digests that the image gives them. Default
-   * true.
+   * Reads all layers and compares their digests with those in the image. Default true.
    */
   readonly verify?: boolean | undefined;
-  /** Nothing can be written. Default false. */
+  /** Mounts it read-only. Default false. */
   readonly readOnly?: boolean | undefined;
   /**
-   * Uncompressed bytes that a layer may have, and that all compressed layers may have together. Default 1
-   * TiB.
+   * Bound of the uncompressed bytes of each layer, and of all compressed layers together. Default 1 TiB.
    */
   readonly maxBytes?: number | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
-/** What an archive has of an image. */
+/** The image in an archive. */
 export interface ArchiveImage {
   readonly id: ImageID;
   /** `NAME:TAG`. */
@@ -53,7 +56,7 @@ export interface ArchiveImage {
 }
 
 export interface ArchiveLayer {
-  /** What the archive calls it. */
+  /** Its name in the archive. */
   readonly name: string;
   readonly diffId: DiffID;
   readonly form: LayerForm;
@@ -67,21 +70,21 @@ export interface MountedArchive {
   /** Absolute path of the root file system. */
   readonly path: string;
   readonly readOnly: boolean;
-  /** False where nothing was verified. */
+  /** False where the digests were not verified. */
   readonly verified: boolean;
   /** The lowest first. */
   readonly layers: readonly ArchiveLayer[];
   /** Lines for the user. */
   readonly notices: readonly string[];
   readonly warnings: readonly LayerWarning[];
-  /** What must not change as long as it is mounted. */
+  /** The files that must not change while it is mounted. */
   readonly files: readonly FileVersion[];
 }
 
 /**
- * Mounts the image of an archive in a place, which is the caller's to remove, also after an error.
- * @param path of the archive: canonical
- * @param sourceName what messages call the archive
+ * Mounts the image of an archive in a place. The caller removes the place, also after an error.
+ * @param path the canonical path of the archive
+ * @param sourceName the name of the archive in messages
  */
 export async function mountImage(
   path: string,
@@ -159,7 +162,7 @@ async function mountLayers(
   try {
     await requireUnchanged(sourceName, files);
     await mountIndex(place, index, { ...options, method });
-    // A change in between would be seen through the mount.
+    // A change since then would be visible through the mount.
     await requireUnchanged(sourceName, files);
     return index.warnings;
   } finally {

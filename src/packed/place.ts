@@ -54,12 +54,12 @@ export class Place {
       }
       const path = join(parent, name);
       const lock = await tryLock(path);
-      // Else a sweep was faster.
+      // Otherwise a sweep was faster.
       if (lock !== undefined) return new Place(path, lock);
     }
   }
 
-  /** Takes one that is there; undefined where it is gone. Waits for whoever works in it. */
+  /** Takes an existing place; undefined where it is missing. Waits for a process that works in it. */
   static async take(path: string, signal?: AbortSignal): Promise<Place | undefined> {
     for (;;) {
       throwIfAborted(signal);
@@ -70,7 +70,7 @@ export class Place {
     }
   }
 
-  /** {@link take} without waiting; undefined also where somebody works in it. */
+  /** Takes a place without waiting; undefined also where a process works in it. */
   static async tryTake(path: string): Promise<Place | undefined> {
     const lock = await tryLock(path);
     return lock && new Place(path, lock);
@@ -80,17 +80,17 @@ export class Place {
     return join(this.path, name);
   }
 
-  /** A path for a new file. */
+  /** Returns a path for a new file. */
   newName(): string {
     return join(this.path, `data-${randomName(8).toString('hex')}`);
   }
 
-  /** An empty file without a name, which lives as long as somebody has it open. */
+  /** Makes an empty unnamed file, which disappears when it is closed. */
   newFile(): Promise<FileHandle> {
     return this.openUnnamed(this.newName(), NEW_FILE);
   }
 
-  /** Opens a file in here and takes its name away. */
+  /** Opens a file of the place and removes its name. */
   async openUnnamed(path: string, flags: number): Promise<FileHandle> {
     const file = await openStoreFile(path, flags);
     try {
@@ -102,17 +102,17 @@ export class Place {
     }
   }
 
-  /** Lets others work in it. */
+  /** Releases the lock. */
   release(): Promise<void> {
     return this.#lock.close();
   }
 
   /**
-   * Takes away what is mounted here, then the directory. `detach`: also while files are open in it.
+   * Unmounts everything in the place, then removes the directory. `detach`: even while files are open in it.
    * @throws system error EBUSY where files are open.
    */
   async remove({ detach }: { readonly detach: boolean }): Promise<void> {
-    // A place whose overlay is busy stays as it is.
+    // A place with a busy overlay stays as it is.
     await unmount(this.at('merged'), { detach });
     await unmount(this.at('lower'), { detach: true });
     await call(native.removeTree(dirname(this.path), basename(this.path)));
@@ -125,7 +125,7 @@ export class Place {
   }
 }
 
-/** The places below `base`, which need not be there. */
+/** Returns the places below `base`; none where `base` is missing. */
 export async function listPlaces(base: string): Promise<string[]> {
   let parent: string;
   try {
@@ -139,8 +139,8 @@ export async function listPlaces(base: string): Promise<string[]> {
 }
 
 /**
- * Removes what processes have left below `base` that died, and mounts of earlier boots. What cannot be
- * removed is said.
+ * Removes the leftovers of dead processes below `base`, and the records of earlier boots. Failures are
+ * logged.
  */
 export async function sweepPlaces(base: string, log: Pick<Logger, 'warn'>): Promise<void> {
   for (const path of await listPlaces(base)) {
@@ -158,8 +158,8 @@ export async function sweepPlaces(base: string, log: Pick<Logger, 'warn'>): Prom
 }
 
 /**
- * Undefined where there is none, somebody works in it, or another user has made it (where everybody may
- * write).
+ * Returns undefined where the place is missing, a process works in it, or another user has made it (in a
+ * directory that every user may write to).
  */
 async function tryLock(path: string): Promise<FileHandle | undefined> {
   let lock: FileHandle;

@@ -1,7 +1,7 @@
 /**
- * The record of a mounted archive that outlives its process: `record.json` in its place (place.ts). It
- * counts the uses across processes, as mounts of containers are counted. Written under the place's lock and
- * not synced, since a mount ends with its kernel.
+ * The record of an archive's mount that outlives its process: `record.json` in its place (place.ts). It
+ * counts the uses across processes, as mounts of containers are counted. It is written under the place's lock
+ * and not synced, because a mount ends with its kernel.
  */
 import { readFileSync, readlinkSync } from 'node:fs';
 import { join } from 'node:path';
@@ -12,9 +12,9 @@ import { readText } from '../system/store-files.ts';
 import type { FileVersion } from './file-version.ts';
 
 export interface ArchiveRecord {
-  /** The archive as its path was resolved. */
+  /** The canonical path of the archive. */
   readonly archive: string;
-  /** The choice that the caller made: `image` and `platform`, empty where nothing was. */
+  /** The caller's choice of `image` and `platform`; empty where the caller made none. */
   readonly image: string;
   readonly platform: string;
   readonly imageId: string;
@@ -23,12 +23,12 @@ export interface ArchiveRecord {
   readonly count: number;
   readonly files: readonly FileVersion[];
   readonly bootId: string;
-  /** The mount namespace: only in it can be seen whether the mount is there. */
+  /** The mount namespace. Only processes in it can see whether the mount exists. */
   readonly namespace: string;
 }
 
 const NAME = 'record.json';
-/** The files of an OCI layout are a line each. */
+/** Each file of an OCI layout takes a line. */
 const MAX_BYTES = 16 * 1024 * 1024;
 
 const decode = json.object({
@@ -53,7 +53,7 @@ const decode = json.object({
   namespace: json.string,
 });
 
-/** The record of a place; undefined where there is none, or none that can be read. */
+/** Reads the record of a place; undefined where it is missing or unreadable. */
 export function readRecord(place: string): ArchiveRecord | undefined {
   const text = readText(join(place, NAME), MAX_BYTES);
   if (text === undefined) return undefined;
@@ -78,7 +78,7 @@ export async function writeRecord(
   await call(native.batch(place, [{ op: 'replace', path: NAME, data, mode: 0o600, sync: false }]));
 }
 
-/** Whether the mount of a record may be there: it is, or this process cannot see it. */
+/** Returns whether the mount of a record may exist: it exists, or this process cannot see it. */
 export function isLive(record: ArchiveRecord, isMounted: boolean): boolean {
   return record.bootId === bootId() && (isMounted || record.namespace !== mountNamespace());
 }

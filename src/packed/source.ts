@@ -1,7 +1,7 @@
 /**
- * An archive whose layers are read where they are: a file, or an OCI layout folder. A file that is
- * compressed as a whole is inflated once. Where the file system shares blocks between files, a clone of the
- * file is read, which nobody can change.
+ * Opens an archive whose layers are read in place: a file, or an OCI layout folder. A file that is compressed
+ * as a whole is inflated once. Where the file system can clone files (FICLONE), a clone is read, which no
+ * other process can change.
  */
 import { constants } from 'node:fs';
 import { copyFile, open, realpath, type FileHandle } from 'node:fs/promises';
@@ -29,15 +29,15 @@ export interface SourceOptions extends InflateOptions {
 
 export interface ArchiveInPlace {
   readonly archive: Archive;
-  /** Of the file; a folder has those of its layers. */
+  /** The version of the file; a folder has the versions of its layers. */
   readonly versions: readonly FileVersion[];
   readonly notices: readonly string[];
   close(): Promise<void>;
 }
 
 /**
- * The canonical path of an archive.
- * @throws {@link LayerstackError} ERR_INVALID_ARGUMENT where there is nothing.
+ * Returns the canonical path of an archive.
+ * @throws {@link LayerstackError} ERR_INVALID_ARGUMENT where it does not exist.
  */
 export async function resolveArchive(path: string): Promise<string> {
   try {
@@ -53,9 +53,9 @@ export async function resolveArchive(path: string): Promise<string> {
 
 /**
  * Opens the archive at a canonical path.
- * @throws {@link LayerstackError} ERR_INVALID_ARGUMENT for what is neither a file nor a folder;
- *   ERR_ARCHIVE_CHANGED while somebody has it locked; ERR_ARCHIVE_INVALID, ERR_ARCHIVE_TRUNCATED,
- *   ERR_COMPRESSION_UNSUPPORTED; what inflating throws.
+ * @throws {@link LayerstackError} ERR_INVALID_ARGUMENT unless it is a file or a folder; ERR_ARCHIVE_CHANGED
+ *   while another process has it locked; ERR_ARCHIVE_INVALID, ERR_ARCHIVE_TRUNCATED,
+ *   ERR_COMPRESSION_UNSUPPORTED; the errors of inflating.
  */
 export async function openInPlace(
   path: string,
@@ -115,8 +115,8 @@ async function openTar(
 }
 
 /**
- * A program that writes a file under a lock is not read meanwhile; one that asks for the lock while the
- * file is read waits.
+ * Locks the file, shared. A file that a program writes under a lock is not read meanwhile, and a program that
+ * wants the lock waits until the file is read.
  */
 export function lockShared(sourceName: string, path: string, fd: number): void {
   if (!native.tryFlock(fd, false)) throw changed(sourceName, path, 'is locked by a program that writes it');
@@ -132,8 +132,8 @@ async function compressionOf(sourceName: string, file: FileHandle): Promise<'non
 }
 
 /**
- * A file that shares the blocks of this one, so that no later write shows in it; undefined where the file
- * system cannot.
+ * Returns a clone of the file, in which no later write is visible; undefined where the file system cannot
+ * clone.
  */
 async function clone(file: FileHandle, place: Place): Promise<FileHandle | undefined> {
   const path = place.newName();

@@ -1,6 +1,6 @@
 /**
- * The index of an image: one EROFS image that shows what an overlay of the layers would, with its contents
- * in their tars.
+ * Writes the index of an image: one EROFS image that shows what an overlay of the layers would show, with the
+ * contents in their tars.
  */
 import { fstat } from 'node:fs';
 import type { FileHandle } from 'node:fs/promises';
@@ -17,27 +17,27 @@ import type { Place } from './place.ts';
 const statFd = promisify(fstat);
 
 export interface IndexOptions {
-  /** What messages call the archive. */
+  /** The name of the archive in messages. */
   readonly sourceName: string;
-  /** Whether all bytes are read, and the layers must have their DiffIDs. */
+  /** Reads all bytes, and compares the layers with their DiffIDs. */
   readonly verify: boolean;
-  /** Of each layer, holes of sparse files included. */
+  /** Bytes of each layer, including holes of sparse files. */
   readonly maxBytes: number;
   readonly signal?: AbortSignal | undefined;
 }
 
 export interface Index {
   readonly file: FileHandle;
-  /** The files that it points into, in its order. */
+  /** The files into which it points, in its order. */
   readonly devices: readonly number[];
   readonly warnings: readonly LayerWarning[];
 }
 
 /**
- * Writes the index to a file without a name.
- * @throws {@link LayerstackError} ERR_DIGEST_MISMATCH for a layer that is not what its image says;
- *   ERR_LAYER_INVALID, ERR_LAYER_TRUNCATED, ERR_LAYER_ESCAPE, ERR_LIMIT_EXCEEDED as extraction;
- *   ERR_NO_SPACE, ERR_ABORTED.
+ * Writes the index to an unnamed file.
+ * @throws {@link LayerstackError} ERR_DIGEST_MISMATCH for a layer with another DiffID than in its image;
+ *   ERR_LAYER_INVALID, ERR_LAYER_TRUNCATED, ERR_LAYER_ESCAPE, ERR_LIMIT_EXCEEDED as extraction; ERR_NO_SPACE,
+ *   ERR_ABORTED.
  */
 export async function writeIndex(
   layers: readonly OpenedLayer[],
@@ -79,7 +79,7 @@ async function deviceOf(
   return { fd, size: (await statFd(fd)).size, tag };
 }
 
-/** Native code counts layers. */
+/** Native code numbers the layers. */
 function namedError(error: unknown, sourceName: string, layers: readonly OpenedLayer[]): unknown {
   if (!LayerstackError.is(error)) return error;
   const layer = layers[Number(error.layer)];

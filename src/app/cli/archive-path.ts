@@ -1,10 +1,12 @@
-/** Whether a command that takes a container is given an archive. */
+/** Tells an archive's path from a container's name in the operand of a command. */
 import { existsSync } from 'node:fs';
 
-/** As docker's API writes a container's name. */
+/** The form of a container's name in docker's API. */
 const SLASHED_NAME = /^\/[^/]+$/;
 
-/** A text with a slash is a path, since a name has none, unless it is `/NAME` and no such file exists. */
+/**
+ * Returns true for a text with a slash, because names have none; false for `/NAME` if no such file exists.
+ */
 export function isArchivePath(operand: string): boolean {
   return operand.includes('/') && !(SLASHED_NAME.test(operand) && !existsSync(operand));
 }

@@ -1,5 +1,5 @@
 /**
- * What `store.archives` imports when it is first needed: commands that mount no archives start without it.
+ * The modules of `store.archives`. They are imported on first use, so that other commands start without them.
  */
 export { ArchiveMounts, openBelow } from '../../packed/archives.ts';
 export { openArchive } from '../../packed/open-archive.ts';
