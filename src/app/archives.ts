@@ -33,7 +33,8 @@ export class Archives {
    * @throws {@link LayerstackError} ERR_ARCHIVE_CHANGED where the archive changes meanwhile;
    *   ERR_IMAGE_NOT_FOUND, ERR_PLATFORM_NOT_FOUND, ERR_INVALID_ARGUMENT; ERR_ARCHIVE_INVALID,
    *   ERR_MANIFEST_INVALID, ERR_CONFIG_INVALID, ERR_LAYER_INVALID and their like; ERR_DIGEST_MISMATCH,
-   *   ERR_LIMIT_EXCEEDED, ERR_NO_SPACE, ERR_UNSUPPORTED, ERR_ABORTED, ERR_STORE_READ_ONLY. @example
+   *   ERR_LIMIT_EXCEEDED, ERR_NO_SPACE, ERR_UNSUPPORTED, ERR_ABORTED, ERR_STORE_READ_ONLY.
+   * @example
    * ```ts
    * await using root = await store.archives.open('app.tar');
    * console.log(await readFile(`${root.path}/etc/os-release`, 'utf8'));
@@ -95,10 +96,9 @@ export class Archives {
 
 /**
  * Mounts the image of an archive as a writable root file system, without a store and without unpacking it:
- * the kernel reads the files from the archive, which must not change meanwhile. Closing it, or the end of
- * an `await using` block, leaves nothing. Needs root.
- * @param path a docker-archive, an OCI archive or an OCI layout folder; what is compressed in it is
- *   inflated once
+ * the kernel reads the files from the archive, which must not change meanwhile. Closing it, or the end of an
+ * `await using` block, leaves nothing behind. It needs root.
+ * @param path a docker-archive, an OCI archive or an OCI layout folder. Compressed layers are inflated once.
  * @throws {@link LayerstackError} ERR_ARCHIVE_CHANGED where the archive changes meanwhile;
  *   ERR_IMAGE_NOT_FOUND, ERR_PLATFORM_NOT_FOUND, ERR_INVALID_ARGUMENT; ERR_ARCHIVE_INVALID,
  *   ERR_MANIFEST_INVALID, ERR_CONFIG_INVALID, ERR_LAYER_INVALID and their like; ERR_DIGEST_MISMATCH,

@@ -45,8 +45,8 @@ export function expandWord(word: string, environment: Environment, escape: Escap
 }
 
 /**
- * Expands as {@link expandWord} does, but white space of unquoted variables separates words. @throws
- * WordError
+ * Expands as {@link expandWord} does, but white space of unquoted variables separates words.
+ * @throws WordError
  */
 export function expandWords(word: string, environment: Environment, escape: Escape): string[] {
   const words = new Lexer(word, environment, escape).split();
