@@ -93,7 +93,7 @@ struct ReadLayer {
 };
 
 void Read(const IndexSource& source, const IndexLayer& layer, Writer& writer, ReadLayer& result,
-          const std::function<void()>& going) {
+          std::atomic<uint64_t>& members, const std::function<void()>& going) {
   const Device& device = source.devices.at(layer.device - 1U);
   RangeSource bytes(device.fd, layer, source.hashed, going);
   NoRaw raw;
@@ -101,6 +101,9 @@ void Read(const IndexSource& source, const IndexLayer& layer, Writer& writer, Re
   SizeBound bound(source.max_bytes);
   TarMember member;
   while (reader.Next(member)) {
+    if (++members > source.limits.max_members)
+      ThrowInput("ERR_LIMIT_EXCEEDED", "the layers have more than " +
+                                           std::to_string(source.limits.max_members) + " members together");
     try {
       bound.Take(member, reader.Position());
       Node* file = result.tree.Add(member);
@@ -159,8 +162,11 @@ void ForEach(size_t count, const std::function<void(size_t)>& job) {
 Indexed WriteIndex(const IndexSource& source, int fd, const std::function<void()>& going) {
   Writer writer(fd, kIndexBlockBits, source.devices);
   std::vector<std::unique_ptr<ReadLayer>> layers;
+  // The trees of all layers are in memory at once.
+  std::atomic<uint64_t> members = 0;
   for (size_t i = 0; i < source.layers.size(); ++i) layers.push_back(std::make_unique<ReadLayer>());
-  ForEach(layers.size(), [&](size_t i) { Read(source, source.layers[i], writer, *layers[i], going); });
+  ForEach(layers.size(),
+          [&](size_t i) { Read(source, source.layers[i], writer, *layers[i], members, going); });
 
   Indexed result;
   Warnings none;

@@ -56,6 +56,7 @@ export class EventJournal {
   readonly #segment: LastSegment;
   #waiting: string[] = [];
   #writing: Promise<void> | undefined;
+  #isDrained = false;
 
   constructor(root: Pick<Root, 'layout' | 'aftermath'>) {
     this.#root = root;
@@ -68,8 +69,12 @@ export class EventJournal {
     this.#writing ??= this.#write();
   };
 
-  /** Resolves when all events are written and no file of the journal is open. */
+  /**
+   * Resolves when all events are written and no file of the journal is open. Later events, of operations that
+   * outlive the store, close the file again.
+   */
   async drain(): Promise<void> {
+    this.#isDrained = true;
     await this.#writing;
     await this.#segment.close();
   }
@@ -78,9 +83,10 @@ export class EventJournal {
     while (this.#waiting.length > 0) {
       // The newline ends a line that a full disk has cut off.
       const text = `\n${this.#waiting.splice(0).join('')}`;
-      await this.#root.aftermath.run('it is not among the events of the store', () =>
-        this.#segment.append(text),
-      );
+      await this.#root.aftermath.run('it is not among the events of the store', async () => {
+        await this.#segment.append(text);
+        if (this.#isDrained) await this.#segment.close();
+      });
     }
     this.#writing = undefined;
   }
@@ -108,7 +114,13 @@ class LastSegment {
   async append(text: string): Promise<void> {
     const { file, isNext } =
       this.#file && this.#isLast() ? { file: this.#file, isNext: false } : await this.#open();
-    await file.appendFile(text);
+    try {
+      await file.appendFile(text);
+    } catch (error) {
+      // The next event opens the file anew.
+      await this.close().catch(() => undefined);
+      throw error;
+    }
     if (isNext) await forget(this.#layout, this.#number - 2);
   }
 

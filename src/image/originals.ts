@@ -74,7 +74,10 @@ export class OriginalImages {
       commit: () => (isNamed = true),
       [Symbol.asyncDispose]: async () => {
         await lock.release();
-        if (isNamed || (await this.collect())) await session.unmark([marker]);
+        if (isNamed || (await this.collect()))
+          await this.#root.aftermath.run('a marker stays for the next writer', () =>
+            session.unmark([marker]),
+          );
       },
     };
   }

@@ -25,6 +25,12 @@ export interface OpenArchive extends MountedArchive, AsyncDisposable {
 }
 
 /**
+ * The places of open archives. Their locks must not be closed by the garbage collector when a caller drops an
+ * archive without closing it: the next sweep would remove a root file system that is in use.
+ */
+const OPEN = new Set<Place>();
+
+/**
  * Opens an archive in a private directory below `base`, and makes `base` where it is missing. If this process
  * dies, the next process that opens an archive there removes the directory.
  * @throws {@link LayerstackError} ERR_STORE_UNSAFE where other users could rename or replace the directory;
@@ -37,9 +43,10 @@ export async function openBelow(
 ): Promise<OpenArchive> {
   const archive = await resolveArchive(path);
   const { place, mounted } = await mountNew(base, archive, path, options);
+  OPEN.add(place);
   let closed: Promise<void> | undefined;
   const close = ({ force = false }: { readonly force?: boolean | undefined } = {}): Promise<void> => {
-    const closing = (closed ??= remove(place, path, force));
+    const closing = (closed ??= remove(place, path, force).then(() => void OPEN.delete(place)));
     // An archive that is in use may be closed later.
     closing.catch(() => (closed = undefined));
     return closing;
@@ -53,10 +60,10 @@ async function mountNew(
   sourceName: string,
   options: OpenArchiveOptions,
 ): Promise<{ readonly place: Place; readonly mounted: MountedArchive }> {
+  await requireSafe(base);
   await makeDirectories(base, 0o700);
   const place = await Place.make(base);
   try {
-    await requireSafe(place);
     return { place, mounted: await mountImage(archive, sourceName, place, options) };
   } catch (error) {
     // The next sweep removes what stays, so that the first error is not lost.
@@ -66,15 +73,17 @@ async function mountNew(
 }
 
 /**
- * Checks `base` as a store's root is checked: a user who can rename the place can make root read and write
- * any file.
+ * Checks the directory of places as a store's root is checked: a user who can rename a place can make root
+ * read and write any file.
+ * @throws {@link LayerstackError} ERR_STORE_UNSAFE
  */
-async function requireSafe({ path }: Place): Promise<void> {
-  const found = await unsafeDirectory(await placeOf(path));
+export async function requireSafe(base: string): Promise<void> {
+  // A directory with the sticky bit is safe, because other users cannot rename the place in it.
+  const found = await unsafeDirectory({ ...(await placeOf(base)), exists: false });
   if (found === undefined) return;
   throw new LayerstackError(
     'ERR_STORE_UNSAFE',
-    `no archive can be mounted below ${dirname(path)}: ${found.path}: ${found.why}; choose another directory, or: ${found.remedy}`,
+    `no archive can be mounted below ${base}: ${found.path}: ${found.why}; choose another directory, or: ${found.remedy}`,
     { path: found.path },
   );
 }
@@ -96,6 +105,8 @@ async function remove(place: Place, sourceName: string, force: boolean): Promise
 export interface ArchiveMount {
   /** The archive's canonical path. */
   readonly archive: string;
+  /** The absolute path by which it was mounted. */
+  readonly name: string;
   readonly imageId: string;
   /** Absolute path of the root file system. */
   readonly path: string;
@@ -142,7 +153,13 @@ export class ArchiveMounts {
     const { place, mounted } = await mountNew(this.#base, archive, path, options);
     const { image, readOnly, verified, files, notices } = mounted;
     const record = {
-      ...{ archive, image: options.image ?? '', platform: options.platform ?? '', imageId: image.id },
+      ...{
+        archive,
+        name: resolve(path),
+        image: options.image ?? '',
+        platform: options.platform ?? '',
+        imageId: image.id,
+      },
       ...{ readOnly, verified, files, count: 1 },
     };
     try {
@@ -164,8 +181,7 @@ export class ArchiveMounts {
    *   an archive nor a mount has the path.
    */
   async unmount(path: string, { force = false, signal }: UnmountArchiveOptions = {}): Promise<number> {
-    const wanted = await canonical(path);
-    const mounts = (await this.list()).filter((mount) => mount.archive === wanted || mount.path === wanted);
+    const mounts = await this.#named(path);
     const [mount, ...others] = mounts;
     if (others.length > 0)
       throw new LayerstackError(
@@ -177,7 +193,9 @@ export class ArchiveMounts {
     if (place === undefined) return notMounted(path);
     try {
       const record = readRecord(place.path);
-      if (record !== undefined && record.count > 1 && !force && (await place.isMounted())) {
+      const isHere = await place.isMounted();
+      if (record !== undefined && !isHere && !force && isLive(record, false)) throw elsewhere(path, place);
+      if (record !== undefined && record.count > 1 && !force && isHere) {
         await writeRecord(place.path, { ...record, count: record.count - 1 });
         await place.release();
         return record.count - 1;
@@ -188,6 +206,18 @@ export class ArchiveMounts {
       await place.release();
       throw error;
     }
+  }
+
+  /**
+   * Returns the mounts that a path means. The path that `mount` got comes first: it may be a link that leads
+   * to another archive now.
+   */
+  async #named(path: string): Promise<ArchiveMount[]> {
+    const mounts = await this.list();
+    const asNamed = mounts.filter(({ name }) => name === resolve(path));
+    if (asNamed.length > 0) return asNamed;
+    const wanted = await canonical(path);
+    return mounts.filter((mount) => mount.archive === wanted || mount.path === wanted);
   }
 
   /** Returns all mounted archives. */
@@ -213,10 +243,12 @@ export class ArchiveMounts {
       return undefined;
     }
     try {
-      if (!isLive(record, await place.isMounted())) {
+      const isHere = await place.isMounted();
+      if (!isLive(record, isHere)) {
         await place.remove({ detach: true });
         return undefined;
       }
+      if (!isHere) throw elsewhere(sourceName, place);
       await requireUnchanged(sourceName, record.files);
       if (record.readOnly && !readOnly) throw conflict(sourceName, place, 'read-only');
       if (!record.verified && verify) throw conflict(sourceName, place, 'without being verified');
@@ -239,10 +271,10 @@ function isSame(record: ArchiveRecord, archive: string, { image, platform }: Ope
 
 function describe(
   place: string,
-  { archive, imageId, readOnly, verified, count }: Omit<ArchiveRecord, 'bootId' | 'namespace'>,
+  { archive, name, imageId, readOnly, verified, count }: Omit<ArchiveRecord, 'bootId' | 'namespace'>,
   notices: readonly string[],
 ): ArchiveMount {
-  return { archive, imageId, path: join(place, 'merged'), readOnly, verified, count, notices };
+  return { archive, name, imageId, path: join(place, 'merged'), readOnly, verified, count, notices };
 }
 
 function conflict(sourceName: string, place: Place, how: string): LayerstackError {
@@ -250,6 +282,15 @@ function conflict(sourceName: string, place: Place, how: string): LayerstackErro
   return new LayerstackError(
     'ERR_CONTAINER_MOUNTED',
     `${sourceName} is mounted ${how} at ${path}: unmount it before mounting it otherwise`,
+    { path },
+  );
+}
+
+function elsewhere(sourceName: string, place: Place): LayerstackError {
+  const path = place.at('merged');
+  return new LayerstackError(
+    'ERR_CONTAINER_MOUNTED',
+    `${sourceName} is mounted at ${path} in another mount namespace: unmount it there, or use force (--force)`,
     { path },
   );
 }

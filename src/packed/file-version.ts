@@ -2,7 +2,8 @@
  * Identifies a file and its version. An index points into the archive's bytes. So a file that is written to,
  * truncated or replaced must not be mounted with an index of an earlier version.
  */
-import { stat, type FileHandle } from 'node:fs/promises';
+import { stat } from 'node:fs/promises';
+import { pause } from '../core/abort.ts';
 import { LayerstackError, unlessMissing } from '../core/errors.ts';
 
 /** The numbers are text, because they have more digits than a double. */
@@ -16,8 +17,22 @@ export interface FileVersion {
   readonly ctime: string;
 }
 
-export async function versionOf(path: string, file: FileHandle): Promise<FileVersion> {
-  return versionFrom(path, await file.stat({ bigint: true }));
+/** Longer than a tick of the kernel's clock (at most 10 ms), in which two changes have the same time. */
+const TICK_MS = 20;
+
+type Facts = Readonly<Record<'dev' | 'ino' | 'size' | 'mtimeNs' | 'ctimeNs', bigint>>;
+
+/**
+ * Returns the version of a file. It waits until the file's last change is older than a tick of the kernel's
+ * clock, so that every later change has another time.
+ * @param statFile stats the file anew at each call
+ */
+export async function versionOf(path: string, statFile: () => Promise<Facts>): Promise<FileVersion> {
+  const facts = await statFile();
+  const ageMs = Date.now() - Number(facts.ctimeNs / 1_000_000n);
+  if (ageMs < 0 || ageMs >= TICK_MS) return versionFrom(path, facts);
+  await pause(TICK_MS);
+  return versionFrom(path, await statFile());
 }
 
 /**
@@ -49,10 +64,7 @@ function differenceOf(before: FileVersion, now: FileVersion): string | undefined
   return before.mtime === now.mtime && before.ctime === now.ctime ? undefined : 'was changed';
 }
 
-export function versionFrom(
-  path: string,
-  facts: { dev: bigint; ino: bigint; size: bigint; mtimeNs: bigint; ctimeNs: bigint },
-): FileVersion {
+function versionFrom(path: string, facts: Facts): FileVersion {
   return {
     path,
     dev: String(facts.dev),

@@ -58,7 +58,7 @@ export function hashed(source: AsyncIterable<Uint8Array>): {
   return { bytes: bytes(), digest: () => `sha256:${sum.digest('hex')}` };
 }
 
-function tooLarge(sourceName: string, maxBytes: number): LayerstackError {
+export function tooLarge(sourceName: string, maxBytes: number): LayerstackError {
   return new LayerstackError(
     'ERR_LIMIT_EXCEEDED',
     `${sourceName}: has more than ${String(maxBytes)} bytes uncompressed; if you trust it, allow more with maxBytes (--max-bytes)`,

@@ -10,7 +10,7 @@ import { native } from '../system/native.ts';
 import { inLayer, notALayer, type LayerOrigin } from '../transfer/ingest/layer-errors.ts';
 import type { LayerMember } from '../transfer/ingest/member.ts';
 import type { PlannedLayer } from '../transfer/ingest/planned.ts';
-import { changed, versionFrom, type FileVersion } from './file-version.ts';
+import { changed, versionOf, type FileVersion } from './file-version.ts';
 import { hashed, inflate } from './inflate.ts';
 import type { Place } from './place.ts';
 import { lockShared, type SourceOptions } from './source.ts';
@@ -97,7 +97,7 @@ export class Layers {
     const { sourceName } = this.#options;
     const path = await readLink(`/proc/self/fd/${String(fd)}`);
     lockShared(sourceName, path, fd);
-    this.versions.push(versionFrom(path, await statFd(fd, { bigint: true })));
+    this.versions.push(await versionOf(path, () => statFd(fd, { bigint: true })));
     if (path.endsWith(' (deleted)')) throw changed(sourceName, path, 'was removed');
   }
 

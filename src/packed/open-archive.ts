@@ -1,6 +1,6 @@
 /** Opens an archive in place, without a store. */
 import { defaultLogger } from '../system/log.ts';
-import { openBelow, type OpenArchive } from './archives.ts';
+import { openBelow, requireSafe, type OpenArchive } from './archives.ts';
 import type { OpenArchiveOptions } from './open.ts';
 import { sweepPlaces } from './place.ts';
 
@@ -18,6 +18,7 @@ export interface StorelessOptions extends OpenArchiveOptions {
 /** Opens an archive below a directory of the caller's; see app/archives.ts. */
 export async function openArchive(path: string, options: StorelessOptions = {}): Promise<OpenArchive> {
   const { directory = DEFAULT_DIRECTORY, ...others } = options;
+  await requireSafe(directory);
   await sweepPlaces(directory, defaultLogger);
   return openBelow(directory, path, others);
 }

@@ -105,12 +105,12 @@ export async function mountImage(
   const source = { sourceName, caps, maxBytes, signal };
   const opened = await openInPlace(path, place, source);
   try {
-    const plan = await readImages(opened.archive, identifier(source), platform);
+    const notices: string[] = [];
+    const plan = await readImages(opened.archive, identifier(source, notices), platform);
     const image = chooseImage(sourceName, plan.images, options.image);
-    const isFolder = opened.versions.length === 0;
     const layers = await Layers.open(image.layers, place, {
       ...source,
-      ...{ verify, isFolder, extract: method === 'none' },
+      ...{ verify, isFolder: opened.isFolder, extract: method === 'none' },
     });
     try {
       const files = [...opened.versions, ...layers.versions];
@@ -125,7 +125,7 @@ export async function mountImage(
           form,
           size: range.size,
         })),
-        notices: [...plan.notices, ...opened.notices, ...layerNotices(layers.list)],
+        notices: [...notices, ...plan.notices, ...opened.notices, ...layerNotices(layers.list)],
       };
     } finally {
       await layers.close();

@@ -15,19 +15,21 @@ import { open, realpath, type FileHandle } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { throwIfAborted } from '../core/abort.ts';
-import { isSystemError } from '../core/errors.ts';
+import { isSystemError, LayerstackError } from '../core/errors.ts';
 import { randomName } from '../core/random.ts';
 import type { Logger } from '../system/log.ts';
 import { mountState, unmount } from '../system/mounts.ts';
 import { call, native } from '../system/native.ts';
 import { spaceError } from '../system/space.ts';
 import { hasDirectory, listDirectory, openStoreFile, statEntry } from '../system/store-files.ts';
-import { isLive, readRecord } from './record.ts';
+import { hasRecord, isLive, readRecord } from './record.ts';
 
 const PREFIX = 'layerstack-archive-';
 const DIRECTORY = constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW;
 const NEW_FILE = constants.O_RDWR | constants.O_CREAT | constants.O_EXCL;
 const LOCK_PAUSE_MS = 5;
+/** A sweep of another process may remove a new place before it is locked: several times is bad luck. */
+const TRIES = 100;
 
 export class Place {
   /** Absolute and canonical. */
@@ -41,15 +43,17 @@ export class Place {
 
   /**
    * Makes a new one below `base`, an existing directory.
-   * @throws system errors; ERR_NO_SPACE.
+   * @throws {@link LayerstackError} ERR_NO_SPACE; ERR_UNSUPPORTED where new directories belong to another
+   *   user, as on NFS with root_squash; system errors.
    */
   static async make(base: string): Promise<Place> {
     const parent = await realpath(base);
-    for (;;) {
+    for (let tries = 0; tries < TRIES; tries++) {
       const name = PREFIX + randomName(8).toString('hex');
       try {
         await call(native.batch(parent, [{ op: 'mkdir', path: name, mode: 0o700 }]));
       } catch (error) {
+        if (isSystemError(error, 'ENOENT') && hasDirectory(parent)) continue; // a sweep was faster
         throw spaceError(error, parent, `in ${parent}`);
       }
       const path = join(parent, name);
@@ -57,6 +61,11 @@ export class Place {
       // Otherwise a sweep was faster.
       if (lock !== undefined) return new Place(path, lock);
     }
+    throw new LayerstackError(
+      'ERR_UNSUPPORTED',
+      `${parent}: its file system does not let this user own and lock new directories: choose another directory`,
+      { path: parent },
+    );
   }
 
   /** Takes an existing place; undefined where it is missing. Waits for a process that works in it. */
@@ -144,22 +153,29 @@ export async function listPlaces(base: string): Promise<string[]> {
  */
 export async function sweepPlaces(base: string, log: Pick<Logger, 'warn'>): Promise<void> {
   for (const path of await listPlaces(base)) {
-    const place = await Place.tryTake(path);
-    if (place === undefined) continue;
+    let place: Place | undefined;
     try {
-      const record = readRecord(place.path);
-      if (record !== undefined && isLive(record, await place.isMounted())) await place.release();
+      place = await Place.tryTake(path);
+      if (place === undefined) continue;
+      if (await isInUse(place)) await place.release();
       else await place.remove({ detach: true });
     } catch (error) {
-      log.warn('what an archive in place has left stays', { path, error: String(error) });
-      await place.release();
+      log.warn('the leftovers of an archive in place stay', { path, error: String(error) });
+      await place?.release();
     }
   }
 }
 
+/** A mounted place whose record cannot be read may belong to another version of layerstack. */
+async function isInUse(place: Place): Promise<boolean> {
+  const record = readRecord(place.path);
+  const isMounted = await place.isMounted();
+  return record === undefined ? isMounted && hasRecord(place.path) : isLive(record, isMounted);
+}
+
 /**
- * Returns undefined where the place is missing, a process works in it, or another user has made it (in a
- * directory that every user may write to).
+ * Returns undefined where the place is missing, a process works in it, or another user has made it, or
+ * mounted something there (in a directory that every user may write to).
  */
 async function tryLock(path: string): Promise<FileHandle | undefined> {
   let lock: FileHandle;
@@ -171,8 +187,10 @@ async function tryLock(path: string): Promise<FileHandle | undefined> {
   }
   let held = false;
   try {
-    const { uid, ino, dev } = await lock.stat();
-    if (uid !== process.geteuid?.() || !native.tryFlock(lock.fd, true)) return undefined;
+    const { uid, ino, dev, mode } = await lock.stat();
+    const isOwn =
+      uid === process.geteuid?.() && (mode & 0o077) === 0 && statEntry(dirname(path))?.dev === dev;
+    if (!isOwn || !native.tryFlock(lock.fd, true)) return undefined;
     const named = statEntry(path);
     held = named?.ino === ino && named.dev === dev;
     return held ? lock : undefined;

@@ -8,12 +8,14 @@ import { join } from 'node:path';
 import * as json from '../core/json.ts';
 import { LayerstackError } from '../core/errors.ts';
 import { call, native } from '../system/native.ts';
-import { readText } from '../system/store-files.ts';
+import { readText, statEntry } from '../system/store-files.ts';
 import type { FileVersion } from './file-version.ts';
 
 export interface ArchiveRecord {
   /** The canonical path of the archive. */
   readonly archive: string;
+  /** The absolute path by which it was mounted; it may be a link. */
+  readonly name: string;
   /** The caller's choice of `image` and `platform`; empty where the caller made none. */
   readonly image: string;
   readonly platform: string;
@@ -33,6 +35,7 @@ const MAX_BYTES = 16 * 1024 * 1024;
 
 const decode = json.object({
   archive: json.string,
+  name: json.string,
   image: json.string,
   platform: json.string,
   imageId: json.string,
@@ -52,6 +55,11 @@ const decode = json.object({
   bootId: json.string,
   namespace: json.string,
 });
+
+/** Returns whether a place has a record, readable or not. */
+export function hasRecord(place: string): boolean {
+  return statEntry(join(place, NAME)) !== undefined;
+}
 
 /** Reads the record of a place; undefined where it is missing or unreadable. */
 export function readRecord(place: string): ArchiveRecord | undefined {

@@ -5,7 +5,8 @@
  */
 import { constants } from 'node:fs';
 import { copyFile, open, realpath, type FileHandle } from 'node:fs/promises';
-import { isSystemError, LayerstackError } from '../core/errors.ts';
+import { join } from 'node:path';
+import { isSystemError, LayerstackError, unlessMissing } from '../core/errors.ts';
 import { decompress, unsupported } from '../layer/codec.ts';
 import { readRange } from '../layer/range.ts';
 import type { Capabilities } from '../system/caps.ts';
@@ -29,7 +30,8 @@ export interface SourceOptions extends InflateOptions {
 
 export interface ArchiveInPlace {
   readonly archive: Archive;
-  /** The version of the file; a folder has the versions of its layers. */
+  readonly isFolder: boolean;
+  /** The version of the file, or of a folder's documents. */
   readonly versions: readonly FileVersion[];
   readonly notices: readonly string[];
   close(): Promise<void>;
@@ -77,8 +79,27 @@ export async function openInPlace(
     throw error;
   }
   await file.close();
+  const versions = await documentVersions(path);
   const archive = await openFolder(path, FORMAT_MEMBERS);
-  return { archive, versions: [], notices: [], close: () => archive.close() };
+  return { archive, isFolder: true, versions, notices: [], close: () => archive.close() };
+}
+
+/**
+ * Returns the versions of the documents that name a folder's images: a tool replaces them to change an image.
+ */
+async function documentVersions(folder: string): Promise<FileVersion[]> {
+  const versions: FileVersion[] = [];
+  for (const name of FORMAT_MEMBERS) {
+    const path = join(folder, name);
+    const file = await unlessMissing(open(path, READ_ONLY));
+    if (file === undefined) continue;
+    try {
+      versions.push(await versionOf(path, () => file.stat({ bigint: true })));
+    } finally {
+      await file.close();
+    }
+  }
+  return versions;
 }
 
 async function openTar(
@@ -89,7 +110,7 @@ async function openTar(
 ): Promise<ArchiveInPlace> {
   const { sourceName } = options;
   lockShared(sourceName, path, file.fd);
-  const version = await versionOf(path, file);
+  const version = await versionOf(path, () => file.stat({ bigint: true }));
   const compression = await compressionOf(sourceName, file);
   const notices: string[] = [];
   let own: FileHandle | undefined;
@@ -107,7 +128,7 @@ async function openTar(
       await own?.close();
       await file.close();
     };
-    return { archive, versions: [version], notices, close };
+    return { archive, isFolder: false, versions: [version], notices, close };
   } catch (error) {
     await own?.close();
     throw error;
@@ -119,7 +140,14 @@ async function openTar(
  * wants the lock waits until the file is read.
  */
 export function lockShared(sourceName: string, path: string, fd: number): void {
-  if (!native.tryFlock(fd, false)) throw changed(sourceName, path, 'is locked by a program that writes it');
+  try {
+    if (native.tryFlock(fd, false)) return;
+  } catch (error) {
+    // Some network file systems have no locks; the version of the file still shows changes.
+    if (isSystemError(error, 'ENOLCK', 'EOPNOTSUPP')) return;
+    throw error;
+  }
+  throw changed(sourceName, path, 'is locked by a program that writes it');
 }
 
 async function compressionOf(sourceName: string, file: FileHandle): Promise<'none' | 'gzip' | 'zstd'> {

@@ -153,10 +153,14 @@ export class Changes {
     const { root, own, changes, pendingChange } = this.#layout;
     const draft = `${changes}/.tmp-${randomBytes(8).toString('hex')}`;
     const made = this.#missingDirectories(steps);
-    const discard = async (): Promise<void> => {
-      await call(native.removeTree(root, draft));
-      for (const path of made.toReversed())
-        await call(native.batch(root, [{ op: 'rmdir', path, missing: true }]));
+    const dropDraft = async (): Promise<void> => {
+      try {
+        await call(native.removeTree(root, draft));
+        for (const path of made.toReversed())
+          await call(native.batch(root, [{ op: 'rmdir', path, missing: true }]));
+      } catch (trouble) {
+        this.#log.warn('left to the next writer', { error: trouble });
+      }
     };
     try {
       await call(
@@ -168,23 +172,23 @@ export class Changes {
         ]),
       );
     } catch (error) {
-      await discard().catch((trouble: unknown) =>
-        this.#log.warn('left to the next writer', { error: trouble }),
-      );
+      await dropDraft();
       throw error;
     }
     try {
       await call(native.batch(root, [{ op: 'fsync', path: changes }]));
     } catch (error) {
       // Undoes the decision. If that fails, the change stays decided.
-      const undone = native.batch(root, [{ op: 'rename', from: pendingChange, to: draft }]).then(discard);
+      const undone = native.batch(root, [{ op: 'rename', from: pendingChange, to: draft }]);
       if (
         await undone.then(
           () => true,
           () => false,
         )
-      )
+      ) {
+        await dropDraft();
         throw error;
+      }
       this.#log.warn('done, but a power cut may undo it', { error });
     }
     try {
@@ -276,7 +280,12 @@ export class Changes {
         );
     }
     const lasting = entries.filter(({ op, path }) => op === 'write' || path.startsWith(IMAGE));
-    const synced = new Set(lasting.map(({ path }) => dirname(path)));
+    // Directories of layerstack may be new, so their own entries are synced too.
+    const synced = new Set(
+      lasting.flatMap(({ path }) =>
+        path.startsWith(IMAGE) ? [dirname(path)] : [dirname(path), dirname(dirname(path))],
+      ),
+    );
     await call(
       native.batch(
         root,

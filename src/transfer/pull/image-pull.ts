@@ -64,12 +64,15 @@ export class ImagePull {
       signal,
     );
     const isThere = isKnown && missing.length === 0;
+    let unverified: unknown;
     const { result, notices, warnings } = await fetch.publish(
       image,
       isThere ? undefined : options.onProgress,
       async (fresh) => {
-        const verified =
-          (await aftermath.run(NOT_RECORDED, () => verifiedLayers(stores.distribution, image, fresh))) ?? [];
+        const verified = await verifiedLayers(stores.distribution, image, fresh).catch((error: unknown) => {
+          unverified = error;
+          return [];
+        });
         const keepsDocuments = lease !== undefined || verified.length === image.layers.length;
         const recorded = await recordImage(this.#context, this.#reference, {
           config: image.config,
@@ -80,6 +83,7 @@ export class ImagePull {
         return { ...recorded, verified };
       },
     );
+    if (unverified !== undefined) aftermath.tell(NOT_RECORDED, unverified);
     if (!isThere)
       await aftermath.run(NOT_RECORDED, () =>
         recordSources(stores.distribution, this.#reference, result.verified),

@@ -44,12 +44,13 @@ export async function recordImage(
   const isFree = owner === undefined || owner === id;
   const { originals } = stores.images;
   await using own = documents && !record.lease ? await originals.lease(signal) : undefined;
+  own?.commit(); // It archives no blobs, so even a failure leaves none to collect.
   await stores.images.add(
     [{ config, documents }],
     (isFree ? [name, byDigest] : [name]).map((each) => ({ reference: each, id })),
     { signal },
   );
-  (record.lease ?? own)?.commit();
+  record.lease?.commit();
   return {
     updated: before !== id,
     notices: isFree

@@ -1,7 +1,13 @@
 /** `layerstack unmount`: gives back one use of each mount. */
+import type { Layerstack } from '../../layerstack.ts';
 import { isArchivePath } from '../archive-path.ts';
 import { defineCommand } from '../command.ts';
 import { forEachName } from '../each.ts';
+
+/** A removed archive, `/app.tar`, has the form of a container's name. */
+async function isMountedArchive({ archives }: Layerstack, name: string): Promise<boolean> {
+  return name.startsWith('/') && (await archives.list()).some(({ archive }) => archive === name);
+}
 
 export const command = defineCommand({
   usage: '[OPTIONS] CONTAINER|ARCHIVE...',
@@ -25,7 +31,8 @@ export const command = defineCommand({
     await using store = await context.open();
     await forEachName(context, names, async (name) => {
       const options = { force, signal: context.signal };
-      if (isArchivePath(name)) await store.archives.unmount(name, options);
+      if (isArchivePath(name) || (await isMountedArchive(store, name)))
+        await store.archives.unmount(name, options);
       else await store.containers.unmount(name, options);
       context.print(name);
     });
