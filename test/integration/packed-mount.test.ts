@@ -11,6 +11,7 @@ import {
   readFileSync,
   renameSync,
   rmSync,
+  symlinkSync,
   truncateSync,
   utimesSync,
   writeFileSync,
@@ -18,7 +19,7 @@ import {
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { dockerArchive } from '../support/archives.ts';
+import { dockerArchive, ociArchive, writeFolder } from '../support/archives.ts';
 import { imageOf, layerOf } from '../support/images.ts';
 import { LayerstackCli } from '../support/layerstack-cli.ts';
 import { mustRun } from '../support/process.ts';
@@ -103,6 +104,20 @@ describe('mount and unmount', () => {
     await cli.run('unmount', archive);
     expectNothing();
     expect(await failure('unmount', archive)).toContain('ERR_PATH_NOT_FOUND');
+  });
+
+  it('by the link that was mounted, wherever it leads now', async () => {
+    const other = writeArchive(join(scratch, 'other.tar'), dockerArchive([IMAGE]));
+    const link = join(scratch, 'current.tar');
+    symlinkSync(archive, link);
+    const first = await cli.run('mount', link);
+    const second = await cli.run('mount', other);
+    rmSync(link);
+    symlinkSync(other, link);
+    await cli.run('unmount', link);
+    expect([existsSync(first), existsSync(second)]).toEqual([false, true]);
+    await cli.run('unmount', other);
+    expectNothing();
   });
 
   it('read-only and writable, verified and not, do not share a mount', async () => {
@@ -191,6 +206,19 @@ describe('an archive that is not what it was', () => {
     expectNothing();
   });
 
+  it('is a folder in which a tool has put another image', async () => {
+    const folder = join(scratch, 'layout');
+    mkdirSync(folder);
+    await writeFolder(folder, ociArchive([IMAGE], { compress: (bytes) => bytes }));
+    await cli.run('mount', folder);
+    const index = join(folder, 'index.json');
+    writeFileSync(join(scratch, 'index.json'), readFileSync(index));
+    renameSync(join(scratch, 'index.json'), index);
+    expect(await failure('mount', folder)).toContain('ERR_ARCHIVE_CHANGED');
+    await cli.run('unmount', folder);
+    expectNothing();
+  });
+
   it('is not read while another program has it locked', async () => {
     const writer = spawn('flock', [archive, 'sleep', '100'], { stdio: 'ignore', detached: true });
     try {
@@ -264,6 +292,33 @@ describe('what dead processes leave', () => {
     ]);
     expect(readFileSync(join(path, 'etc/motd'), 'utf8')).toBe('hello\n');
     writeFileSync(join(path, 'etc/motd'), 'still writable');
+    await cli.run('unmount', archive);
+    expectNothing();
+  });
+
+  it('a root file system of another mount namespace is neither counted nor removed', async () => {
+    const path = await cli.run('mount', archive);
+    writeFileSync(join(path, 'etc/motd'), 'written');
+    for (const verb of ['mount', 'unmount']) {
+      const { stdout } = await mustRun('unshare', [
+        ...['--mount', 'sh', '-c', 'umount "$1" && shift && ! "$@" 2>&1', 'sh', path],
+        ...[process.execPath, ...cli.argv(verb, archive)],
+      ]);
+      expect(stdout.toString()).toContain('in another mount namespace');
+    }
+    expect(readFileSync(join(path, 'etc/motd'), 'utf8')).toBe('written');
+    expect(await cli.run('unmount', archive)).toBe(archive);
+    expectNothing();
+  });
+
+  it('a mount whose record another version wrote stays', async () => {
+    const path = await cli.run('mount', archive);
+    const record = join(dirname(path), 'record.json');
+    const text = readFileSync(record);
+    writeFileSync(record, '{"format":2}');
+    await cli.run('load', '-i', archive);
+    expect(readFileSync(join(path, 'etc/motd'), 'utf8')).toBe('hello\n');
+    writeFileSync(record, text);
     await cli.run('unmount', archive);
     expectNothing();
   });
