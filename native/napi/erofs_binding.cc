@@ -8,6 +8,7 @@
 #include "napi/args.h"
 #include "napi/async.h"
 #include "napi/bindings.h"
+#include "napi/limits.h"
 #include "napi/pushed.h"
 #include "sys/erofs_mount.h"
 #include "sys/failure.h"
@@ -89,9 +90,7 @@ erofs::IndexSource IndexSourceArg(const Napi::Object& options, IndexFiles& files
   source.hashed = BoolArg(options.Get("hashed"), "hashed");
   Napi::Object limits = ObjectArg(options.Get("limits"), "limits");
   source.max_bytes = CountArg(limits.Get("maxBytes"), "limits.maxBytes");
-  source.limits.max_members = CountArg(limits.Get("maxEntries"), "limits.maxEntries");
-  source.limits.max_path_bytes = CountArg(limits.Get("maxPathBytes"), "limits.maxPathBytes");
-  source.limits.max_pax_bytes = CountArg(limits.Get("maxPaxBytes"), "limits.maxPaxBytes");
+  source.limits = TarLimitsArg(limits);
   return source;
 }
 

@@ -2,6 +2,7 @@
 #include "napi/args.h"
 #include "napi/async.h"
 #include "napi/bindings.h"
+#include "napi/limits.h"
 #include "napi/pushed.h"
 #include "pipeline/layer_job.h"
 #include "pipeline/tree_input.h"
@@ -20,9 +21,7 @@ LayerJobOptions ReadJobOptions(const Napi::Object& options) {
   job.tar_split = BytesArg(options.Get("tarSplit"), "tarSplit");
   Napi::Object limits = ObjectArg(options.Get("limits"), "limits");
   job.max_bytes = CountArg(limits.Get("maxBytes"), "limits.maxBytes");
-  job.limits.max_members = CountArg(limits.Get("maxEntries"), "limits.maxEntries");
-  job.limits.max_path_bytes = CountArg(limits.Get("maxPathBytes"), "limits.maxPathBytes");
-  job.limits.max_pax_bytes = CountArg(limits.Get("maxPaxBytes"), "limits.maxPaxBytes");
+  job.limits = TarLimitsArg(limits);
   return job;
 }
 
