@@ -243,6 +243,7 @@ it(`${REQUESTS} requests of seed ${SEED} leave nothing behind`, { timeout: 900_0
   expect(locks.length).toBeLessThanOrEqual(3);
 
   expect(await service.stop()).toEqual({ status: 0, signal: null });
-  expect(entries('layerstack/sessions')).toEqual([]);
+  const sessions = entries('layerstack/sessions');
+  expect(sessions.map((name) => [name, entries(`layerstack/sessions/${name}`)])).toEqual([]);
   expect(readdirSync(directory)).toEqual(['root']);
 });
