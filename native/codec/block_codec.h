@@ -15,7 +15,7 @@
 
 namespace layerstack {
 
-// Who makes the gzip: libdeflate makes members, zlib makes one member.
+// The encoder of gzip: libdeflate writes many members, zlib writes one.
 enum class GzipEncoder { kLibdeflate, kZlib };
 // libdeflate if the system has it.
 GzipEncoder BestGzipEncoder();

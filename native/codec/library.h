@@ -65,7 +65,7 @@ struct LibdeflateApi {
                           size_t room);  // 0: no room
 };
 
-const ZlibApi& Zlib();              // throws ERR_ADDON if there is no zlib at all
+const ZlibApi& Zlib();              // throws ERR_ADDON without any zlib
 const CryptoApi* Crypto();          // null if there is none
 const ZstdApi* Zstd();              // null if there is none
 const LibdeflateApi* Libdeflate();  // null if there is none

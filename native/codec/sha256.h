@@ -1,4 +1,4 @@
-// Streaming SHA-256: OpenSSL's (with the processor's SHA instructions), or our own if there is no OpenSSL.
+// Streaming SHA-256: OpenSSL's (with the processor's SHA instructions), or our own without OpenSSL.
 #pragma once
 
 #include <cstddef>

@@ -86,7 +86,7 @@ uint32_t Tree::Parent(const std::string& path) {
     at = found == At(at).children->end() ? Make(at, name, true) : found->second;
     if (!At(at).children)
       ThrowInput(kInvalidMember,
-                 "'" + path.substr(0, end) + "' is no directory, and yet has something in it");
+                 "'" + path.substr(0, end) + "' is not a directory, but other members are in it");
     start = end + 1;
   }
   return at;

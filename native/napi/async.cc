@@ -14,7 +14,7 @@ using Slot = std::shared_ptr<Mailbox>;
 void Mailbox::Install(Napi::Env env) {
   auto mailbox = std::shared_ptr<Mailbox>(new Mailbox);
   napi_value name = Napi::String::New(env, "layerstack");
-  // Node deletes the queue with its environment, whoever still uses it; only the finalizer knows when. It
+  // Node deletes the queue with its environment, even while it is used; only the finalizer knows when. It
   // takes the mutex, so that no Post is inside the queue at that moment.
   napi_status status = napi_create_threadsafe_function(
       env, nullptr, nullptr, name, 0, 1, new Slot(mailbox),

@@ -39,7 +39,7 @@ struct SocketInfo {
 std::optional<SocketInfo> DescribeSocket(int fd);
 
 // Sends one datagram to a unix socket, named by a path or (`@name`) an abstract name. Never waits: returns
-// false if the receiver's queue is full. Throws Failure if there is no receiver.
+// false if the receiver's queue is full. Throws Failure if the receiver does not exist.
 bool SendDatagram(const std::string& address, const std::string& message);
 
 }  // namespace layerstack

@@ -25,7 +25,7 @@ std::thread StartThread(std::function<void()> job);
 void RunOnOwnThread(std::function<void()> job);
 
 // Runs `job` on one of at most kPoolThreads shared threads. For work that is bounded in time: metadata,
-// mounts, a chunk of inflate. Jobs must not wait for other jobs. Throws Failure if there is no thread and
+// mounts, a chunk of inflate. Jobs must not wait for other jobs. Throws Failure if no thread runs and
 // none can be started.
 inline constexpr int kPoolThreads = 8;
 void RunOnPool(std::function<void()> job);

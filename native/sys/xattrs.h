@@ -8,7 +8,7 @@
 
 namespace layerstack {
 
-// Empty if there is no such attribute or the file system has no attributes. Throws Failure on any other
+// Empty if the attribute does not exist or the file system has no attributes. Throws Failure on any other
 // error.
 std::optional<std::string> GetXattr(const std::string& path, const std::string& name);
 void SetXattr(const std::string& path, const std::string& name, const std::string& value);

@@ -144,7 +144,7 @@ async function* checkNameIndex(root: Root): AsyncGenerator<Problem> {
       severity: 'note',
       path,
       message: `no container is called ${name} any more`,
-      advice: 'repair removes the entry; whoever makes a container of this name would, too',
+      advice: 'repair removes the entry, and so does the next creation of a container with this name',
       repair: async () => {
         root.session();
         await using _lock = await root.locks.acquire('containers', `name:${name}`);

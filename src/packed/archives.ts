@@ -319,7 +319,7 @@ async function notMounted(path: string): Promise<number> {
     if (!isSystemError(error, 'ENOENT', 'ENOTDIR')) throw error;
     throw new LayerstackError(
       'ERR_PATH_NOT_FOUND',
-      `${path}: there is no such archive, and none is mounted`,
+      `${path} does not exist, and no archive of this path is mounted`,
       {
         path,
         cause: error,

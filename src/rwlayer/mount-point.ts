@@ -33,7 +33,7 @@ export class MountPoint {
     if (state === 'other')
       throw new LayerstackError(
         'ERR_STORE_CORRUPT',
-        `something that is no overlay is mounted at ${this.path}: unmount it first`,
+        `a file system other than an overlay is mounted at ${this.path}: unmount it first`,
         { id: this.#layer.key, path: this.path },
       );
     return state === 'overlay';

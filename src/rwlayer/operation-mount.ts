@@ -57,7 +57,7 @@ function pinned(root: FileHandle, mount: ProcessMount): OperationMount {
   };
 }
 
-/** Opens the root file system; undefined when it is no longer mounted. */
+/** Opens the root file system; undefined when others have unmounted it. */
 async function openRoot(path: string): Promise<FileHandle | undefined> {
   const root = await unlessMissing(
     open(path, constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW),

@@ -27,7 +27,7 @@
  * 4. It is mounted and unmounted, any number of times and from any process. Its changes can be listed,
  *    measured and turned into a layer at any time, mounted or not.
  * 5. The owner ends it, as {@link RwLayerStore.removal} says. The first step is the owner's: without an owner
- *    there is no RW layer. The directories are renamed in the same batch, and deleted later.
+ *    an RW layer does not exist. The directories are renamed in the same batch, and deleted later.
  *
  * Mounting, unmounting and removing hold the lock `containers/<key>`, so one process at a time does one of
  * them. A process may die between any two system calls. The markers of its session name the change that it
@@ -62,7 +62,7 @@
  *
  * ## A snapshot
  *
- * A snapshot is an RW layer that is no longer written to. A fork of it has the snapshot's upper as a lower:
+ * A snapshot is an RW layer that takes no more writes. A fork of it has the snapshot's upper as a lower:
  * the snapshot's short name is on top of the fork's lowers, and the fork keeps the same layers.
  *
  * ```ts

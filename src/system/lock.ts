@@ -186,7 +186,7 @@ export class Locks {
   }
 
   /**
-   * Returns an fd that holds the byte; undefined where the file is no longer the one that others would lock.
+   * Returns an fd that holds the byte; undefined where others would lock another file by now.
    */
   async #waitForByte(
     path: string,

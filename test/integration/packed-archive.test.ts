@@ -207,7 +207,7 @@ describe('what is refused', () => {
   });
 
   it.each([
-    ['no tar', layerFrom(Buffer.from('this is no tar'.repeat(100))), 'ERR_LAYER_INVALID'],
+    ['no tar', layerFrom(Buffer.from('not a tar file'.repeat(100))), 'ERR_LAYER_INVALID'],
     ['cut off', layerFrom(layerOf({ a: 'x'.repeat(4000) }).tar.subarray(0, 1024)), 'ERR_LAYER_TRUNCATED'],
     ['a climbing name', layerOf([{ name: '../x', content: 'x' }]), 'ERR_LAYER_ESCAPE'],
     ['a link to nothing', layerOf([{ name: 'a', type: 'hardlink', linkname: 'b' }]), 'ERR_LAYER_INVALID'],

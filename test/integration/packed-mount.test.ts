@@ -76,7 +76,7 @@ describe('mount and unmount', () => {
     expectNothing();
   });
 
-  it('are counted, whoever mounts', async () => {
+  it('are counted across processes', async () => {
     const paths = await Promise.all([1, 2, 3, 4].map(() => cli.run('mount', archive)));
     expect(new Set(paths).size).toBe(1);
     const [path = ''] = paths;
@@ -157,7 +157,7 @@ describe('mount and unmount', () => {
     }
   });
 
-  it('options of archives are refused for containers, whose names are no paths', async () => {
+  it('options of archives are refused for containers, whose names are not paths', async () => {
     await cli.run('load', '-i', archive);
     await cli.run('create', '--name', 'build', 'app:1');
     expect((await cli.try(['mount', '--no-verify', 'build'])).status).toBe(2);
@@ -240,7 +240,7 @@ describe('what dead processes leave', () => {
   it('a store that was killed with an archive open: the next writer removes it', async () => {
     await killed(cli.root);
     expect(mountsBelow(scratch)).toHaveLength(1);
-    await cli.run('mount', archive); // a living mount is no rubbish
+    await cli.run('mount', archive); // a living mount stays
     expect(mountsBelow(scratch)).toHaveLength(1);
     await cli.run('unmount', archive);
     expectNothing();

@@ -272,7 +272,7 @@ describe('bad input', () => {
     },
   );
 
-  it('artifacts that are no image', async () => {
+  it('artifacts, which are not images', async () => {
     const chart = pushed({
       change: (document) => ({
         ...document,
@@ -290,14 +290,14 @@ describe('bad input', () => {
     ['application/json', '{"architecture":"amd64","os":"linux"}'],
     ['text/html', '<html>'],
     ['text/plain', '[{"rootfs":{"type":"layers"}}]'],
-  ])('an artifact whose config of type %s is no image: %s', async (mediaType, text) => {
+  ])('an artifact whose config of type %s is not an image: %s', async (mediaType, text) => {
     const repository = new FakeRepository();
     const config = repository.blob(Buffer.from(text), mediaType);
     repository.push(image, ['1'], { change: (document) => ({ ...document, config }) });
     const error = await errorOf(repository);
     expect(error.code).toBe('ERR_MANIFEST_INVALID');
     expect(error.message).toContain(
-      `no image but an artifact: its config ${config.digest}, of type ${mediaType}`,
+      `not an image but an artifact: its config ${config.digest}, of type ${mediaType}`,
     );
   });
 

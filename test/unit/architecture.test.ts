@@ -76,7 +76,7 @@ function arrowFaults(from: string, to: string): string[] {
   const folder = (name: string): string | undefined => (name.includes('/') ? name.split('/')[0] : undefined);
   const [own, other] = [folder(from), folder(to)];
   for (const each of [own, other]) {
-    if (each !== undefined && rankOf(each) < 0) return [`${each} is no known folder of src`];
+    if (each !== undefined && rankOf(each) < 0) return [`${each} is not a known folder of src`];
   }
   if (own === undefined) return [];
   if (other === undefined) return [`${from} imports ${to}, the public door`];
@@ -85,7 +85,7 @@ function arrowFaults(from: string, to: string): string[] {
     : [`${from} imports ${to}: ${own} must not know ${other}`];
 }
 
-/** -1 where it is no folder of src. */
+/** Returns -1 where it is not a folder of src. */
 function rankOf(folder: string): number {
   return RANKS.findIndex((rank) => rank.includes(folder));
 }
@@ -198,7 +198,7 @@ describe('the check itself', () => {
     });
     expect(await importFaults(root)).toEqual([
       'core/a.ts imports index.ts, the public door',
-      'util is no known folder of src',
+      'util is not a known folder of src',
       'core/c.ts imports ../test/x.ts, which is outside src',
     ]);
   });

@@ -39,7 +39,7 @@ export async function fetchConfig(
       if (isConfigType(blob.mediaType) === 'yes' || isImageConfig(bytes)) return bytes;
       throw new LayerstackError(
         'ERR_MANIFEST_INVALID',
-        `${sourceName}: it is no image but an artifact: its config ${digest}, of type ${blob.mediaType}, has no rootfs`,
+        `${sourceName}: it is not an image but an artifact: its config ${digest}, of type ${blob.mediaType}, has no rootfs`,
         { reference: sourceName, digest },
       );
     }

@@ -60,7 +60,7 @@ async function tagged(source: PullSource & TagSource, signal: AbortSignal | unde
     });
   };
   for await (const tag of source.tags({ signal })) {
-    if (!isTag(tag)) fail('ERR_REGISTRY_INVALID', `${JSON.stringify(tag.slice(0, 100))}, which is no tag`);
+    if (!isTag(tag)) fail('ERR_REGISTRY_INVALID', `${JSON.stringify(tag.slice(0, 100))}, which is not a tag`);
     if (found.size === MAX_TAGS && !found.has(tag))
       fail('ERR_LIMIT_EXCEEDED', `more than ${String(MAX_TAGS)} of them`);
     found.set(tag, { repository, tag });

@@ -115,7 +115,7 @@ function choose(sourceName: string, { manifests }: Index, wanted: Platform): Des
 function checkImage(sourceName: string, digest: Digest, manifest: Manifest): void {
   const { config, layers } = manifest;
   if (isConfigType(config.mediaType) === 'no')
-    throw invalid(sourceName, digest, `is no image but an artifact of type ${artifactTypeOf(manifest)}`);
+    throw invalid(sourceName, digest, `is not an image but an artifact of type ${artifactTypeOf(manifest)}`);
   for (const { digest: layer, mediaType, urls = [] } of layers) {
     if (/\.(?:foreign|nondistributable)\./.test(mediaType))
       throw new LayerstackError(
@@ -126,7 +126,11 @@ function checkImage(sourceName: string, digest: Digest, manifest: Manifest): voi
         { digest: layer, layer, reference: sourceName },
       );
     if (!LAYER_TYPES.includes(mediaType))
-      throw invalid(sourceName, digest, `has a layer ${layer} of type ${mediaType}, which is no file system`);
+      throw invalid(
+        sourceName,
+        digest,
+        `has a layer ${layer} of type ${mediaType}, which is not a file system`,
+      );
   }
 }
 

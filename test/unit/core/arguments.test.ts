@@ -96,7 +96,7 @@ const refusals: readonly [what: string, options: unknown, message: string, facts
     {},
   ],
   [
-    'what is no signal',
+    'an object in the place of a signal',
     { signal: {} },
     'door.open(): options.signal must be an AbortSignal, not an object',
     {},

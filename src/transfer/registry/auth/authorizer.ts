@@ -38,7 +38,7 @@ export interface AuthorizerOptions {
 interface Token {
   readonly value: string;
   readonly scopes: readonly string[];
-  /** When the token is no longer used, by {@link AuthorizerOptions.now}. */
+  /** When the token stops being used, by {@link AuthorizerOptions.now}. */
   readonly until: number;
 }
 
