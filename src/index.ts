@@ -56,7 +56,8 @@ export type {
   PruneOptions,
   PruneResult,
 } from './image/store.ts';
-export type { ArchiveMount, OpenArchive, UnmountArchiveOptions } from './packed/archives.ts';
+export type { ArchiveMount, UnmountArchiveOptions } from './packed/archive-mounts.ts';
+export type { OpenArchive } from './packed/open-below.ts';
 export type { FileVersion } from './packed/file-version.ts';
 export type { LayerForm } from './packed/layers.ts';
 export type { StorelessOptions } from './packed/open-archive.ts';

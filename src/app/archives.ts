@@ -3,7 +3,8 @@
  * the store.
  */
 import { checkArguments, checkedFunction } from '../core/arguments.ts';
-import type { ArchiveMount, ArchiveMounts, OpenArchive, UnmountArchiveOptions } from '../packed/archives.ts';
+import type { ArchiveMount, ArchiveMounts, UnmountArchiveOptions } from '../packed/archive-mounts.ts';
+import type { OpenArchive } from '../packed/open-below.ts';
 import type { StorelessOptions } from '../packed/open-archive.ts';
 import type { OpenArchiveOptions } from '../packed/open.ts';
 import type { Root } from '../system/root.ts';

@@ -1,6 +1,6 @@
 /** Opens an archive in place, without a store. */
 import { defaultLogger } from '../system/log.ts';
-import { openBelow, requireSafe, type OpenArchive } from './archives.ts';
+import { openBelow, requireSafe, type OpenArchive } from './open-below.ts';
 import type { OpenArchiveOptions } from './open.ts';
 import { sweepPlaces } from './place.ts';
 

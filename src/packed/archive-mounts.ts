@@ -1,105 +1,17 @@
 /**
- * Manages archives that are open in place below one directory. A process opens some for itself
- * (`openArchive`). Others are mounts that outlive their process ({@link ArchiveMounts}); they are counted
- * across processes, as mounts of containers are.
+ * Mounts archives in place for longer than a process. The mounts are counted across processes, as mounts of
+ * containers are.
  */
 import { realpath } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { isSystemError, LayerstackError } from '../core/errors.ts';
 import type { Locks } from '../system/lock.ts';
-import { makeDirectories } from '../system/make-directories.ts';
-import { placeOf, unsafeDirectory } from '../system/safe-root.ts';
 import { requireUnchanged } from './file-version.ts';
-import { mountImage, type MountedArchive, type OpenArchiveOptions } from './open.ts';
+import type { OpenArchiveOptions } from './open.ts';
+import { mountNew, remove } from './open-below.ts';
 import { listPlaces, Place } from './place.ts';
 import { isLive, readRecord, writeRecord, type ArchiveRecord } from './record.ts';
 import { resolveArchive } from './source.ts';
-
-/** An archive that this process has open. */
-export interface OpenArchive extends MountedArchive, AsyncDisposable {
-  /**
-   * Unmounts it, and removes the changes made in it. A second call does nothing.
-   * @throws {@link LayerstackError} ERR_CONTAINER_MOUNTED while files in it are in use, unless forced.
-   */
-  close(options?: { readonly force?: boolean | undefined }): Promise<void>;
-}
-
-/**
- * The places of open archives. Their locks must not be closed by the garbage collector when a caller drops an
- * archive without closing it: the next sweep would remove a root file system that is in use.
- */
-const OPEN = new Set<Place>();
-
-/**
- * Opens an archive in a private directory below `base`, and makes `base` where it is missing. If this process
- * dies, the next process that opens an archive there removes the directory.
- * @throws {@link LayerstackError} ERR_STORE_UNSAFE where other users could rename or replace the directory;
- *   the errors of `mountImage`.
- */
-export async function openBelow(
-  base: string,
-  path: string,
-  options: OpenArchiveOptions = {},
-): Promise<OpenArchive> {
-  const archive = await resolveArchive(path);
-  const { place, mounted } = await mountNew(base, archive, path, options);
-  OPEN.add(place);
-  let closed: Promise<void> | undefined;
-  const close = ({ force = false }: { readonly force?: boolean | undefined } = {}): Promise<void> => {
-    const closing = (closed ??= remove(place, path, force).then(() => void OPEN.delete(place)));
-    // An archive that is in use may be closed later.
-    closing.catch(() => (closed = undefined));
-    return closing;
-  };
-  return { ...mounted, close, [Symbol.asyncDispose]: () => close({ force: true }) };
-}
-
-async function mountNew(
-  base: string,
-  archive: string,
-  sourceName: string,
-  options: OpenArchiveOptions,
-): Promise<{ readonly place: Place; readonly mounted: MountedArchive }> {
-  await requireSafe(base);
-  await makeDirectories(base, 0o700);
-  const place = await Place.make(base);
-  try {
-    return { place, mounted: await mountImage(archive, sourceName, place, options) };
-  } catch (error) {
-    // The next sweep removes what stays, so that the first error is not lost.
-    await place.remove({ detach: true }).catch(() => place.release());
-    throw error;
-  }
-}
-
-/**
- * Checks the directory of places as a store's root is checked: a user who can rename a place can make root
- * read and write any file.
- * @throws {@link LayerstackError} ERR_STORE_UNSAFE
- */
-export async function requireSafe(base: string): Promise<void> {
-  // A directory with the sticky bit is safe, because other users cannot rename the place in it.
-  const found = await unsafeDirectory({ ...(await placeOf(base)), exists: false });
-  if (found === undefined) return;
-  throw new LayerstackError(
-    'ERR_STORE_UNSAFE',
-    `no archive can be mounted below ${base}: ${found.path}: ${found.why}; choose another directory, or: ${found.remedy}`,
-    { path: found.path },
-  );
-}
-
-async function remove(place: Place, sourceName: string, force: boolean): Promise<void> {
-  try {
-    await place.remove({ detach: force });
-  } catch (error) {
-    if (!isSystemError(error, 'EBUSY')) throw error;
-    throw new LayerstackError(
-      'ERR_CONTAINER_MOUNTED',
-      `the root file system of ${sourceName} is in use: end what has files open in ${place.at('merged')}, or use force (--force)`,
-      { path: place.at('merged'), cause: error },
-    );
-  }
-}
 
 /** A mounted archive that belongs to no process. */
 export interface ArchiveMount {
@@ -143,7 +55,7 @@ export class ArchiveMounts {
    */
   async mount(path: string, options: OpenArchiveOptions = {}): Promise<ArchiveMount> {
     const archive = await resolveArchive(path);
-    await using _lock = await this.#locks.acquire('archives', archive, optional(options.signal));
+    await using _lock = await this.#locks.acquire('archives', archive, { signal: options.signal });
     for (const place of await listPlaces(this.#base)) {
       const record = readRecord(place);
       if (record === undefined || !isSame(record, archive, options)) continue;
@@ -259,10 +171,6 @@ export class ArchiveMounts {
       await place.release();
     }
   }
-}
-
-function optional(signal: AbortSignal | undefined): { readonly signal?: AbortSignal } {
-  return signal ? { signal } : {};
 }
 
 function isSame(record: ArchiveRecord, archive: string, { image, platform }: OpenArchiveOptions): boolean {
