@@ -23,8 +23,8 @@ class Mailbox {
   static void Install(Napi::Env env);
   static std::shared_ptr<Mailbox> Of(Napi::Env env);
 
-  void Begin(Napi::Env env);                          // JavaScript thread: one more message is owed
-  void Post(std::function<void(Napi::Env)> deliver);  // any thread: deliver it
+  void Begin(Napi::Env env);                          // JavaScript thread: announces one more message
+  void Post(std::function<void(Napi::Env)> deliver);  // any thread: delivers it
 
  private:
   Mailbox() = default;

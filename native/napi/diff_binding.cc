@@ -1,4 +1,4 @@
-// The way out of an upper: its changes and its layer tar.
+// What leaves an upper: the list of its changes, and its layer tar.
 #include <memory>
 #include <optional>
 

@@ -22,7 +22,7 @@ namespace {
 using StopFlag = std::shared_ptr<std::atomic<bool>>;
 
 void ThrowIfSet(const StopFlag& stop) {
-  if (*stop) ThrowInput("ERR_ABORTED", "the image was aborted");
+  if (*stop) ThrowInput("ERR_ABORTED", "writing the image was aborted");
 }
 
 void SetResult(const Napi::CallbackInfo& info, Napi::Promise result) {
@@ -30,7 +30,7 @@ void SetResult(const Napi::CallbackInfo& info, Napi::Promise result) {
       Napi::PropertyDescriptor::Value("result", result, napi_enumerable));
 }
 
-// `ErofsImage` of native.ts. It takes as long as the tree is large.
+// `ErofsImage` of native.ts. Its time depends on the size of the tree, so it has a thread of its own.
 class ErofsImage : public Napi::ObjectWrap<ErofsImage> {
  public:
   static void Init(Napi::Env env, Napi::Object exports) {
@@ -82,7 +82,7 @@ erofs::IndexSource IndexSourceArg(const Napi::Object& options, IndexFiles& files
     Napi::Object layer = ObjectArg(layers.Get(i), "layers");
     const uint64_t device = CountArg(layer.Get("device"), "layers.device");
     if (device >= source.devices.size())
-      throw Napi::RangeError::New(options.Env(), "layers.device is none of the devices");
+      throw Napi::RangeError::New(options.Env(), "layers.device is not the number of a device");
     source.layers.push_back({static_cast<uint16_t>(device + 1),
                              CountArg(layer.Get("offset"), "layers.offset"),
                              CountArg(layer.Get("size"), "layers.size")});
@@ -106,7 +106,8 @@ Napi::Value IndexedValue(Napi::Env env, erofs::Indexed& indexed) {
   return value;
 }
 
-// `ErofsIndex` of native.ts. It takes as long as the tars are, where they are hashed.
+// `ErofsIndex` of native.ts. If it hashes, its time depends on the size of the tars, so it has a thread of
+// its own.
 class ErofsIndex : public Napi::ObjectWrap<ErofsIndex> {
  public:
   static void Init(Napi::Env env, Napi::Object exports) {
@@ -139,7 +140,7 @@ ErofsMethod ErofsMethodArg(const Napi::Value& value) {
   const std::string name = BytesArg(value, "method");
   if (name == kFileMethod) return ErofsMethod::kFile;
   if (name == kLoopMethod) return ErofsMethod::kLoop;
-  throw Napi::TypeError::New(value.Env(), "unknown way to mount EROFS '" + name + "'");
+  throw Napi::TypeError::New(value.Env(), "unknown method to mount EROFS '" + name + "'");
 }
 
 Napi::Value MountErofsBinding(const Napi::CallbackInfo& info) {

@@ -24,9 +24,9 @@ class LayerInput {
   virtual void Abort() = 0;
   // Whether the bytes are a tar for certain, whatever they begin with.
   virtual bool IsTar() const { return false; }
-  // What the layer could not take from the source. Call it when nobody reads any more.
+  // Returns warnings about parts of the source that the layer lacks. Call it when no thread reads any more.
   virtual Warnings TakeWarnings() { return {}; }
-  // Gives up what the input holds. Call it when nobody reads any more. `why` is null if all went well.
+  // Releases what the input holds. Call it when no thread reads any more. `why` is null on success.
   virtual void Release(const Failure* why) = 0;
 };
 

@@ -23,7 +23,7 @@ namespace layerstack {
 struct ExtractedLayer {
   uint64_t entries = 0;
   uint64_t content_size = 0;
-  uint64_t hole_bytes = 0;  // of sparse members, which the tar does not have
+  uint64_t hole_bytes = 0;  // of sparse members; the tar does not contain them
   Warnings warnings;
 };
 
@@ -35,7 +35,7 @@ class LayerExtractor : private RawSink {
                  uint64_t max_bytes, ByteSource& source, Clones* clones = nullptr);
 
   // Reads the source to its end. Call it once, on a thread that has called IsolateThread. A Failure has the
-  // fact `member` if a member is at fault. It leaves the directory half full.
+  // fact `member` if a member is at fault. It leaves the directory unfinished.
   ExtractedLayer Run();
 
  private:

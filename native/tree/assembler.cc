@@ -104,17 +104,17 @@ void LayerAssembler::OpenMember() {
     if (!parent_ && SaysChanged(errno)) Corrupt("is missing");
     if (!parent_) ThrowErrno(errno, "open", entry_.name);
   }
-  // Checked before it is opened, since opening a device may do something.
+  // Checked before it is opened, since opening a device may have side effects.
   struct stat info;
   int failed = Again<::fstatat>(parent_.get(), base.c_str(), &info, AT_SYMLINK_NOFOLLOW);
-  if (failed == 0 && !S_ISREG(info.st_mode)) Corrupt("is no regular file");
+  if (failed == 0 && !S_ISREG(info.st_mode)) Corrupt("is not a regular file");
   if (failed == 0) {
     constexpr int kFlags = O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC;
     member_.reset(Again<::openat>(parent_.get(), base.c_str(), kFlags));
   }
   if (!member_ && SaysChanged(errno)) Corrupt("is missing");
   if (!member_ || Again<::fstat>(member_.get(), &info) != 0) ThrowErrno(errno, "open", entry_.name);
-  if (!S_ISREG(info.st_mode)) Corrupt("is no regular file");
+  if (!S_ISREG(info.st_mode)) Corrupt("is not a regular file");
   if (static_cast<uint64_t>(info.st_size) != entry_.size) {
     Corrupt("has " + std::to_string(info.st_size) + " bytes instead of " + std::to_string(entry_.size));
   }
@@ -126,12 +126,12 @@ size_t LayerAssembler::ReadMember(char* buffer, size_t room) {
   const size_t wanted = static_cast<size_t>(std::min<uint64_t>(room, member_left_));
   ssize_t count = Again<::read>(member_.get(), buffer, wanted);
   if (count < 0) ThrowErrno(errno, "read", entry_.name);
-  if (count == 0) Corrupt("has become shorter");
+  if (count == 0) Corrupt("became shorter while it was read");
   crc_.Update(buffer, static_cast<size_t>(count));
   member_left_ -= static_cast<uint64_t>(count);
   if (member_left_ == 0) {
     member_.reset();
-    if (crc_.Bytes() != entry_.crc) Corrupt("has other content than recorded");
+    if (crc_.Bytes() != entry_.crc) Corrupt("does not have the recorded content");
   }
   return static_cast<size_t>(count);
 }
