@@ -156,7 +156,7 @@ function onBuild(rest: string, config: ContainerConfig, { escape }: State, line:
 
 function stopSignal(rest: string, config: ContainerConfig, { escape }: State): Change {
   const signal = expandWord(rest, environment(config), escape);
-  if (!isSignal(signal)) throw new ChangeError(`${signal} is no signal`);
+  if (!isSignal(signal)) throw new ChangeError(`${signal} is not a signal`);
   return { StopSignal: signal };
 }
 
@@ -219,7 +219,7 @@ function ports(spec: string): string[] {
     /^(\d{1,5})(?:-(\d{1,5}))?(?:\/(tcp|udp|sctp))?$/i.exec(spec) ?? [];
   const [from, to] = [Number(first), Number(last)];
   if (first === '' || from > to || to > 65535)
-    throw new ChangeError(`${spec} is no port: write PORT[-PORT][/tcp|udp|sctp]`);
+    throw new ChangeError(`${spec} is not a port: write PORT[-PORT][/tcp|udp|sctp]`);
   return Array.from({ length: to - from + 1 }, (_, at) => `${from + at}/${protocol.toLowerCase()}`);
 }
 

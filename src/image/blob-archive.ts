@@ -43,7 +43,7 @@ export class BlobArchive {
   async *read({ digest, size }: BlobId, from = 0): AsyncGenerator<Uint8Array, void, undefined> {
     const path = this.#path(digest);
     const file = await unlessMissing(openStoreFile(path, constants.O_RDONLY));
-    if (!file) throw damaged(digest, path, 'is not there any more');
+    if (!file) throw damaged(digest, path, 'does not exist any more');
     try {
       const hash = createHash('sha256');
       let held: Uint8Array | undefined;
@@ -195,12 +195,11 @@ export async function* verifying(
   }
   const found = `sha256:${hash.digest('hex')}`;
   if (seen === size && found === digest) return;
-  const what =
-    seen > size ? `more than the ${String(size)} bytes that it should have` : `the digest ${found}`;
+  const what = seen > size ? `are more than the expected ${String(size)}` : `have the digest ${found}`;
   throw new LayerstackError(
     'ERR_DIGEST_MISMATCH',
-    `blob ${digest}: what came has ${what}; the registry's copy is damaged, or it is changed on the way: pull it again, or ` +
-      'push it again',
+    `blob ${digest}: the received bytes ${what}; the registry's copy is damaged, or the bytes were changed on the way: ` +
+      'pull or push the image again',
     { digest, expected: digest, found },
   );
 }
@@ -208,8 +207,8 @@ export async function* verifying(
 function damaged(digest: Digest, path: string, what: string): LayerstackError {
   return new LayerstackError(
     'ERR_STORE_CORRUPT',
-    `the kept blob ${digest} ${what} (${path}); do the same again: the layer is then compressed anew, or pull the image again ` +
-      'with --keep-blobs to have the original',
+    `the kept blob ${digest} ${what} (${path}); run the command again to compress the layer anew, or pull the image again ` +
+      'with --keep-blobs to get the original bytes',
     { digest, path },
   );
 }

@@ -254,7 +254,7 @@ export class Catalog {
       return file.version === VERSION && Array.isArray(file.images) ? file : NOTHING;
     } catch (error) {
       // A power cut may leave the file empty or torn. It is only a cache, so any fault makes it empty.
-      this.#root.log.debug('the image catalog is read anew', { reason: String(error) });
+      this.#root.log.debug('the image catalog cannot be used, and is rebuilt', { reason: String(error) });
       return NOTHING;
     }
   }
@@ -267,7 +267,7 @@ export class Catalog {
         .session()
         .replace([{ op: 'replace', path: this.#path, data, mode: 0o600, sync: false }]);
     } catch (error) {
-      this.#root.log.debug('the image catalog is not kept', { reason: String(error) });
+      this.#root.log.debug('the image catalog could not be saved', { reason: String(error) });
     }
   }
 }

@@ -58,12 +58,12 @@ const text = json.withDefault(json.string, '');
 /** Returns an RFC 3339 time, or undefined where the document has none. */
 export const decodeTime: json.Decoder<Time | undefined> = json.optional((value, path) => {
   const parsed = parseTime(json.string(value, path));
-  return parsed ?? json.mismatch(path, 'is no RFC 3339 time');
+  return parsed ?? json.mismatch(path, 'is not an RFC 3339 time');
 });
 
 const diffId: json.Decoder<DiffID> = (value, path) => {
   const digest = json.string(value, path);
-  if (!isDigest(digest)) json.mismatch(path, 'is no digest ("sha256:" and 64 lower-case hex digits)');
+  if (!isDigest(digest)) json.mismatch(path, 'is not a digest ("sha256:" and 64 lower-case hex digits)');
   return diffIdOf(digest);
 };
 

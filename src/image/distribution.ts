@@ -45,7 +45,7 @@ const LOCK_KEY = 'distribution';
 
 const digest: json.Decoder<Digest> = (value, path) => {
   const text = json.string(value, path);
-  return isDigest(text) ? text : json.mismatch(path, 'is no digest');
+  return isDigest(text) ? text : json.mismatch(path, 'is not a digest');
 };
 
 const decodeSources = json.withDefault<

@@ -68,7 +68,9 @@ export class Repositories {
       const data = references.serialize();
       const names: ChangeStep[] = data === before ? [] : [{ op: 'write', path: layout.repositories, data }];
       await changes.commit([...draft.beforeNames, ...names, ...draft.afterNames]);
-      await afterwards?.().catch((error: unknown) => log.warn('done, but not tidied up after', { error }));
+      await afterwards?.().catch((error: unknown) =>
+        log.warn('done, but temporary files may be left', { error }),
+      );
       return result;
     } catch (error) {
       throw spaceError(error, layout.root);
@@ -76,7 +78,7 @@ export class Repositories {
       // A fault of the marker does not affect the change, and the next writer removes the marker.
       await session
         .unmark(MARKERS)
-        .catch((error: unknown) => log.warn('a marker is left to the next writer', { error }));
+        .catch((error: unknown) => log.warn('a marker stays for the next writer', { error }));
       await lock.release();
     }
   }

@@ -43,7 +43,7 @@ export interface LayerCheckOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
-const RELOAD = 'load or pull an image with it again: the entry is replaced then';
+const RELOAD = 'load or pull an image with this layer again: that replaces the entry';
 
 export async function* checkLayers(root: Root, options: LayerCheckOptions): AsyncGenerator<Problem> {
   const { layout } = root;
@@ -84,7 +84,7 @@ async function* checkEntry(
   const fact = known.get(chainId);
   const isOwn = diff !== undefined && isDigest(diff) && (parent === undefined || isDigest(parent));
   if (!isOwn || chainIdOn(parent && chainIdOf(parent), diffIdOf(diff)) !== chainId) {
-    if (fact === undefined) yield problem('diff', 'its DiffID and parent are missing, or another layer’s');
+    if (fact === undefined) yield problem('diff', "its DiffID and parent are missing, or another layer's");
     else {
       if (diff !== fact.diffId)
         yield problem('diff', 'its DiffID is missing or wrong', write('diff', fact.diffId));
@@ -112,7 +112,7 @@ async function* checkEntry(
   // Not trimmed, as in dockerd.
   const size = readText(layout.at(layout.layer(chainId, 'size')));
   if (size === undefined || !/^\d{1,19}$/.test(size))
-    yield problem('size', 'its size is missing or no number', async () =>
+    yield problem('size', 'its size is missing or not a number', async () =>
       write('size', String(await call(native.contentSize(content))))(),
     );
   if (statEntry(layout.at(layout.layer(chainId, 'tar-split.json.gz'))) === undefined)
@@ -158,7 +158,7 @@ async function* checkStacks(
         code: 'layer-incomplete',
         severity: 'error',
         path: root.layout.layer(chainId, 'parent'),
-        message: `${owner} stands on ${parent}, which is not in the store or not complete`,
+        message: `${owner} has the parent ${parent}, which is missing from the store or incomplete`,
         advice: RELOAD,
       };
     const lowers = parent === undefined ? [] : stacks.get(parent);
@@ -177,7 +177,7 @@ async function* checkUnfinished(root: Root): AsyncGenerator<Problem> {
     ...(await listEntries(layout, layout.writeSets)).map((name) => ({
       path: layout.writeSet(name),
       marker: name.replace(/^write-set-/, 'write-set.'),
-      what: 'a layer that was never completed',
+      what: 'a layer that was being added',
       remove: () => call(native.removeTree(layout.root, layout.writeSet(name))).then(() => undefined),
     })),
     ...(await listEntries(layout, layout.layers))
@@ -204,7 +204,7 @@ async function* checkUnfinished(root: Root): AsyncGenerator<Problem> {
       code: 'unfinished',
       severity: 'warning',
       path,
-      message: `${what}, by a process that died`,
+      message: `${what} by a process that died`,
       advice: 'repair removes it',
       repair: async () => {
         root.session();
@@ -238,9 +238,9 @@ async function* checkLinks(root: Root): AsyncGenerator<Problem> {
       path,
       message:
         target === undefined
-          ? 'no short name, but something else'
-          : `a short name of ${target}, which is not there`,
-      advice: target === undefined ? 'look what it is, and move it away' : 'repair removes it',
+          ? 'not a short name (a symbolic link to ../CACHE-ID/diff)'
+          : `a short name of ${target}, which does not exist`,
+      advice: target === undefined ? 'find out what it is, and move it elsewhere' : 'repair removes it',
       repair: target === undefined ? undefined : () => apply(root, [{ op: 'unlink', path, missing: true }]),
     };
   }
@@ -263,8 +263,8 @@ async function* checkOrphans(root: Root, { containers }: LayerCheckOptions): Asy
       code: 'overlay-orphan',
       severity: 'note',
       path: layout.overlay(id),
-      message: 'no layer, container or BuildKit snapshot has this directory',
-      advice: 'if nobody knows it, it can be deleted',
+      message: 'no layer, container or BuildKit snapshot uses this directory',
+      advice: 'delete it if no other program needs it',
     };
   }
 }
@@ -302,8 +302,8 @@ async function* checkContent(
       code: 'layer-size',
       severity: 'warning',
       path: layout.layer(chainId, 'size'),
-      message: `layer ${chainId} has ${found} bytes, and says ${size}`,
-      advice: 'repair writes what it has',
+      message: `layer ${chainId} has ${found} bytes, but its entry records ${size}`,
+      advice: 'repair records the real size',
       repair: () =>
         underLock(root, chainId, () => replace(root, layout.layer(chainId, 'size'), String(found), 0o644)),
     };

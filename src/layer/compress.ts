@@ -47,13 +47,13 @@ export function checkCompression(
   if (level !== undefined && !(Number.isInteger(level) && level >= 1 && level <= most))
     throw new LayerstackError(
       'ERR_INVALID_ARGUMENT',
-      `there is no ${compression} level ${String(level)}: use 1 (fastest) to ${most} (smallest)`,
+      `${compression} does not have a level ${String(level)}: use 1 (fastest) to ${most} (smallest)`,
       { found: String(level), limit: most },
     );
   if (compression === 'zstd' && caps.zstd !== 'native')
     throw new LayerstackError(
       'ERR_COMPRESSION_UNSUPPORTED',
-      'zstd: neither this Node nor the system has a library for it; install libzstd1, use Node >= 22.15, or gzip',
+      'zstd is not available: neither this Node nor the system has a library for it; install libzstd1, use Node >= 22.15, or gzip',
       { found: compression },
     );
 }
@@ -93,7 +93,10 @@ export class CompressedLayer {
   /** @throws {@link LayerstackError} ERR_INTERNAL before {@link read} has ended. */
   get blob(): CompressedBlob {
     if (this.#blob !== undefined) return this.#blob;
-    throw new LayerstackError('ERR_INTERNAL', 'the digest of a layer is known when all its bytes were read');
+    throw new LayerstackError(
+      'ERR_INTERNAL',
+      'the digest of a layer is known only after all its bytes are read',
+    );
   }
 
   async *#compress(): AsyncGenerator<Uint8Array, void, undefined> {

@@ -27,7 +27,7 @@ export async function lowersOf(
   if (text === '')
     throw new LayerstackError(
       'ERR_STORE_CORRUPT',
-      `the RW layer of ${layer.owner} names no layers below it: ${path} is missing or empty`,
+      `the RW layer of ${layer.owner} does not name the layers below it: ${path} is missing or empty`,
       { id: layer.key, path },
     );
   return text.split(':');

@@ -39,7 +39,7 @@ export async function mountForOperation(
   }
   throw new LayerstackError(
     'ERR_CONTAINER_MOUNTED',
-    `${layer.owner} is unmounted by others while it is needed: try again`,
+    `${layer.owner} was unmounted by another process during the operation: try again`,
     { id: layer.key },
   );
 }

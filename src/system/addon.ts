@@ -38,7 +38,7 @@ export function useAddon(path: string): void {
   if (loaded !== undefined && loaded !== found)
     throw new LayerstackError(
       'ERR_INVALID_ARGUMENT',
-      `the addon of this process is loaded already, from ${loaded}: name it at the first open()`,
+      `this process has already loaded the addon ${loaded}: name another one at the first open()`,
       { key: 'options.addon', expected: loaded, found },
     );
   named = found;
@@ -88,9 +88,9 @@ export function addonPath(home: PackageHome, machine: Machine): string {
 export function advice(home: PackageHome, { platform, arch, libc }: Machine): string {
   const { command, path } = home === undefined ? buildElsewhere() : buildAt(home);
   return (
-    `there is none for Node ${process.version} on ${platform}-${arch} with ${libc}. Build it with \`${command}\` ` +
-    `(needs a C++20 compiler, make and python3)${path === undefined ? '' : `, and say LAYERSTACK_ADDON=${path}`}. ` +
-    'LAYERSTACK_ADDON and the option `addon` of open() name the file where it is elsewhere.'
+    `the package has none for Node ${process.version} on ${platform}-${arch} with ${libc}. Build it with \`${command}\` ` +
+    `(needs a C++20 compiler, make and python3)${path === undefined ? '' : `, and set LAYERSTACK_ADDON=${path}`}. ` +
+    'If the file is elsewhere, name it with LAYERSTACK_ADDON or the option `addon` of open().'
   );
 }
 

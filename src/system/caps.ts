@@ -53,7 +53,7 @@ export function parseCapsOverrides(text: string): CapsOverrides {
       const known = Object.entries(KNOWN).map(([k, v]) => `${k}=${Object.keys(v).join('|')}`);
       throw new LayerstackError(
         'ERR_INVALID_ARGUMENT',
-        `LAYERSTACK_CAPS: '${item}' is not known; known are ${known.join(', ')}`,
+        `LAYERSTACK_CAPS: '${item}' is unknown; use ${known.join(', ')}`,
       );
     }
     overrides[key] = values.get(value);

@@ -207,11 +207,11 @@ export class Changes {
     const entries = this.#entries();
     if (entries === undefined) return;
     if (this.#isStale(entries)) {
-      this.#log.info('dockerd has run since a change of images was broken off: what it found counts');
+      this.#log.info('dropping an interrupted change of images, because dockerd has run since');
       await call(native.removeTree(this.#layout.root, this.#layout.pendingChange));
       return;
     }
-    this.#log.info('completing a change of images that was broken off');
+    this.#log.info('completing an interrupted change of images');
     await this.#carryOut();
   }
 

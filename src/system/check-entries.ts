@@ -81,8 +81,8 @@ function planted(path: string, what: string): Problem {
     code: 'entry-planted',
     severity: 'error',
     path,
-    message: `${what} in the place of a file or directory of the store: nothing is read or written through it`,
-    advice: 'find out who made it, and remove it',
+    message: `${what} is where the store has a file or directory: layerstack neither reads nor writes through it`,
+    advice: 'find out which program or user made it, and remove it',
   };
 }
 

@@ -24,12 +24,12 @@ export async function* checkSessions(root: Root): AsyncGenerator<Problem> {
     const markers = (await listEntries(layout, layout.session(name))).filter((file) => file !== 'lock');
     for (const marker of markers) {
       const { path, what } = describe(layout, name, marker);
-      sessions.push({ ...finding, path, message: `${what}, which a writer that died has left`, repair });
+      sessions.push({ ...finding, path, message: `${what}, left by a writer that died`, repair });
     }
     if (markers.length === 0)
       sessions.push({
         ...{ ...finding, severity: 'note', path: layout.session(name), repair },
-        message: 'the session of a writer that died, with nothing begun',
+        message: 'the empty session of a writer that died',
       });
   }
   yield* sessions;

@@ -74,7 +74,7 @@ export async function forEachDeadMarker(
         try {
           await work(marker.slice(kind.length + 1));
         } catch (error) {
-          log.warn('what a writer that died has left stays', { marker, error: String(error) });
+          log.warn('the objects that a dead writer left stay', { marker, error: String(error) });
           continue;
         }
         await rm(layout.at(layout.session(name, marker)), { force: true });
@@ -151,7 +151,7 @@ async function completeChange(layout: Layout, changes: Changes, log: Logger, loc
 /** All readers see the change as done, so a failure does not prevent opening the store. */
 function logIncompletable(log: Logger, error: unknown): void {
   if (!isSystemError(error)) throw error;
-  log.warn(`a change of images that was broken off cannot be completed yet: ${error.message}`);
+  log.warn(`an interrupted change of images cannot be completed yet: ${error.message}`);
 }
 
 async function lockDead(layout: Layout, name: string): Promise<FileHandle | undefined> {
@@ -291,8 +291,8 @@ async function undoMarker(
 
 function logUnremovable(log: Logger, what: string, error: unknown): void {
   if (!isSystemError(error)) throw error;
-  const why = error.code === 'EBUSY' ? 'something is mounted in it: unmount it' : error.message;
-  log.warn(`${what} is half made, but cannot be removed: ${why}`, { path: error.path });
+  const why = error.code === 'EBUSY' ? 'a file system is mounted in it: unmount it' : error.message;
+  log.warn(`${what} is incomplete, but cannot be removed: ${why}`, { path: error.path });
 }
 
 /** Removes the files and directories whose paths begin with the text of the symlink `marker`. */

@@ -261,7 +261,7 @@ function requireCapabilities({ probe }: Capabilities, root: string): void {
   if (missing.length > 0) {
     throw new LayerstackError(
       'ERR_STORE_UNSUPPORTED',
-      `the file system of ${root} (${probe.fsType}) has no ${missing.join(', no ')}, which overlay2 needs: ` +
+      `the file system of ${root} (${probe.fsType}) lacks ${missing.join(' and ')}, which overlay2 needs: ` +
         'choose a root on ext4, xfs (ftype=1) or btrfs',
       { path: root, found: probe.fsType },
     );
@@ -291,7 +291,7 @@ function accessError(error: unknown, path: string): unknown {
   if (isSystemError(error, 'ENOENT')) {
     return new LayerstackError(
       'ERR_INVALID_ARGUMENT',
-      `there is no store root ${path}, and none can be made here: name another, or leave out --read-only`,
+      `the store root ${path} does not exist and cannot be made: name another, or leave out --read-only`,
       {
         path,
         cause: error,

@@ -141,8 +141,8 @@ export async function requireSafe(root: string): Promise<void> {
   const { path, why, remedy } = found;
   throw new LayerstackError(
     'ERR_STORE_UNSAFE',
-    `the store root ${root} is not safe: ${path === place.path && place.exists ? '' : `of ${path}, by which it is reached, `}${why}, which lets them make ` +
-      `root read and write anything: ${remedy}, or open it all the same (--allow-unsafe-root, allowUnsafeRoot)`,
+    `the store root ${root} is not safe: ${path === place.path && place.exists ? '' : `its path leads through ${path}, and `}${why}, so other users could make ` +
+      `root read and write any file: ${remedy}, or open it all the same (--allow-unsafe-root, allowUnsafeRoot)`,
     { path },
   );
 }

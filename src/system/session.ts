@@ -170,7 +170,7 @@ export class Session {
       path: this.#path(marker),
       missing: true,
     }));
-    return { steps, otherwise: 'a mark of it stays' };
+    return { steps, otherwise: 'a marker stays for the next writer' };
   }
 
   #path(file: Marker | 'lock'): string {

@@ -116,7 +116,7 @@ describe('bad input', () => {
     const repository = pushed({ compress: (bytes) => bytes });
     const error = await errorOf(repository, blobs({ kind: 'corrupt', at: 0.5 }, top(repository)));
     expect(error).toMatchObject({ code: 'ERR_DIGEST_MISMATCH' });
-    expect(error.message).toMatch(/push it again/);
+    expect(error.message).toMatch(/push the image again/);
   });
 
   it('a config with another digest', async () => {

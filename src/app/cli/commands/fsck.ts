@@ -43,7 +43,7 @@ export const command = defineCommand({
     if (wrong > 0)
       throw new LayerstackError(
         'ERR_STORE_CORRUPT',
-        `${wrong === 1 ? 'one thing is' : `${wrong} things are`} not in order in ${context.root}; see above`,
+        `${wrong === 1 ? 'one problem' : `${wrong} problems`} in ${context.root}: see above`,
         { path: context.root },
       );
   },
