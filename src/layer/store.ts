@@ -309,7 +309,9 @@ export class LayerStore {
 
   /** Waits for the deletions of {@link collect}, and for the work of {@link runInBackground}. */
   async drain(): Promise<void> {
-    await Promise.all([this.#collector.drain(), ...this.#background]);
+    // That work may begin deletions, so they are waited for after it.
+    await Promise.all(this.#background);
+    await this.#collector.drain();
   }
 
   /** Marks the staged layers that layerdb names as published, even if a later step failed. */

@@ -240,8 +240,10 @@ export class RwLayerMounts {
     const count = readMountCount(layout, mountId);
     const isHeld = count?.held.includes(token) === true;
     if (!(await point.isMounted())) return point.forget(markers);
-    if (isHeld && count.count > 1) {
-      const left = { ...count, count: count.count - 1, held: count.held.filter((each) => each !== token) };
+    if (isHeld && (count.count > 1 || count.held.length > 1)) {
+      const held = count.held.filter((each) => each !== token);
+      // A caller may give back more uses than it took. The mount stays for the uses that are still held.
+      const left = { ...count, count: Math.max(count.count - 1, held.length), held };
       return session.unmark(markers, nextCountSteps(layout, mountId, left));
     }
     // Without the token, another process has unmounted by force, and mounted again.

@@ -203,7 +203,8 @@ export class RepositoryClient implements AsyncDisposable {
         expected: digest,
         found,
       });
-    if (isDigest(tagOrDigest) && tagOrDigest !== digest) throw differs(tagOrDigest, 'it is to be called');
+    if (isDigest(tagOrDigest) && tagOrDigest !== digest)
+      throw differs(tagOrDigest, 'its reference has the digest');
     const response = await this.#origin.send(this.#repository.manifestPath(tagOrDigest), {
       method: 'PUT',
       headers: { 'content-type': mediaType },
@@ -215,7 +216,7 @@ export class RepositoryClient implements AsyncDisposable {
     });
     discard(response.body);
     const said = header(response, 'docker-content-digest');
-    if (said !== undefined && isDigest(said) && said !== digest) throw differs(said, 'the registry has got');
+    if (said !== undefined && isDigest(said) && said !== digest) throw differs(said, 'the registry received');
     return digest;
   }
 

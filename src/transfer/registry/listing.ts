@@ -68,7 +68,11 @@ export async function listReferrers(
     )) {
       const document = parseManifest(bytes, subject.what);
       if (document.kind !== 'index' || !['', 'application/json', MEDIA_TYPES.ociIndex].includes(type))
-        throw registryError('ERR_REGISTRY_INVALID', subject, `${endpoint.label} sends no index of them`);
+        throw registryError(
+          'ERR_REGISTRY_INVALID',
+          subject,
+          `${endpoint.label} does not send an index of them`,
+        );
       manifests.push(...document.manifests);
       if (manifests.length > MAX_REFERRERS) throw tooMany(subject, MAX_REFERRERS);
     }
@@ -157,7 +161,7 @@ function nextPage({ headers, url: page }: HttpResponse, subject: Subject): URL |
   throw registryError(
     'ERR_REGISTRY_INVALID',
     subject,
-    `${subject.registry} says that the next page is somewhere else`,
+    `${subject.registry} names a next page on another server`,
   );
 }
 
