@@ -99,7 +99,7 @@ function cmd(rest: string, config: ContainerConfig, state: State): Change {
   return { Cmd: words };
 }
 
-/** A new entrypoint clears the command line, unless a CMD comes with it. */
+/** A new entrypoint clears the command, unless a CMD of the same change has set it. */
 function entrypoint(rest: string, config: ContainerConfig, state: State): Change {
   const words = commandLine(rest, config);
   return { Entrypoint: words.length > 0 ? words : null, ...(state.cmdSet ? {} : { Cmd: null }) };
@@ -180,7 +180,7 @@ function jsonList(text: string): string[] | undefined {
   return list;
 }
 
-/** Parses `NAME=value …`, or `NAME value to the end`, and expands variables. */
+/** Parses `NAME=value …`, or `NAME value` with all the rest as the value, and expands variables. */
 function pairs(
   instruction: string,
   rest: string,

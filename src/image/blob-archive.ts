@@ -1,7 +1,7 @@
 /**
  * The compressed layers that `pull --keep-blobs` keeps as the registry sent them:
  * `<root>/layerstack/blobs/sha256/<hex of the digest>`. Docker's store has no place for them. They may be
- * deleted at any time; then layers are compressed anew. They are verified when they are written and whenever
+ * deleted at any time; layers are then compressed again. They are verified when they are written and whenever
  * they are read.
  */
 import { createHash, randomBytes } from 'node:crypto';
@@ -178,7 +178,7 @@ export class BlobDraft {
 }
 
 /**
- * Passes the chunks on, and ends only when they are the whole blob and no more.
+ * Passes the chunks on. Ends without an error only if they are exactly the blob.
  * @throws {@link LayerstackError} (while iterating) ERR_DIGEST_MISMATCH.
  */
 export async function* verifying(

@@ -1,8 +1,8 @@
 /**
  * Checks imagedb, repositories.json and docker's distribution cache (docs/docker-overlay2-store.md, "Failure
- * modes a better store should detect and repair"). Every config has its digest and its layers, every name an
- * image, and nothing is kept for images that are gone. Configs cannot be repaired. References to missing
- * objects can be dropped.
+ * modes a better store should detect and repair"). Every config must match its digest and have its layers,
+ * every name must have an image, and there must not be metadata for missing images. Configs cannot be
+ * repaired. References to missing objects can be dropped.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { throwIfAborted } from '../core/abort.ts';
@@ -77,7 +77,7 @@ export async function* checkImages(
   yield* checkUnused(root, layers);
 }
 
-/** A living writer leaves it for milliseconds only. */
+/** Checks for a pending change. A living writer completes it within milliseconds. */
 async function* checkChange(root: Root): AsyncGenerator<Problem> {
   const { layout, changes } = root;
   const path = layout.pendingChange;
@@ -155,7 +155,8 @@ async function* checkConfigs(
 }
 
 /**
- * dockerd deletes metadata before content. Only a crash in between leaves metadata alone, or manual changes.
+ * Checks for metadata without an image. A crash leaves it, or a manual change: dockerd deletes metadata
+ * before content, and layerstack writes it first.
  */
 async function* checkMetadata(root: Root): AsyncGenerator<Problem> {
   const { layout } = root;
@@ -247,7 +248,7 @@ async function moveAside(root: Root, path: string): Promise<void> {
   );
 }
 
-/** It is only a cache, but a broken file makes dockerd fail to push the layer. */
+/** Checks docker's cache of registry blobs. An invalid file in it makes dockerd fail to push the layer. */
 async function* checkDistribution(root: Root, { signal }: ImageCheckOptions): AsyncGenerator<Problem> {
   const { layout } = root;
   const kinds = [

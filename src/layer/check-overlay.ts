@@ -2,7 +2,7 @@
  * Checks whether a directory of overlay2 can be mounted. Its `link` and its symlink in `l/` agree, `lower`
  * names the stack of its parents, and `committed` exists if the directory has children
  * (docs/store-layout.md). All of this follows from the ids and parents in layerdb, so a repair can write it
- * anew. A repair never touches content.
+ * again. A repair never touches content.
  */
 import type { Problem } from '../core/store-finding.ts';
 import type { BatchStep } from '../system/native.ts';
@@ -18,7 +18,7 @@ export interface ExpectedOverlay {
   readonly owner: string;
   /** The stack below it, topmost first, as `l/…`; undefined when it is unknown. */
   readonly lowers: readonly string[] | undefined;
-  /** A layer or container has this directory as its parent. */
+  /** A layer or container is on top of this directory. */
   readonly hasChildren: boolean;
 }
 
@@ -115,7 +115,7 @@ export async function apply(root: Root, steps: readonly BatchStep[]): Promise<vo
   await root.session().replace([...steps, { op: 'syncfs', path: root.layout.own }]);
 }
 
-/** Writes a file anew, with exactly this mode. */
+/** Replaces a file, with exactly this mode. */
 export async function replace(root: Root, path: string, data: string, mode: number): Promise<void> {
   await apply(root, [{ op: 'replace', path, data, mode }]);
 }

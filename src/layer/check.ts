@@ -1,8 +1,8 @@
 /**
  * Checks layerdb and overlay2 (docs/docker-overlay2-store.md, "Failure modes a better store should detect and
- * repair"). Every entry is complete and matches its ChainID, its directory can be mounted, no change is half
- * done, and every short name leads to a directory. Objects that a live writer has marked are skipped. With
- * `deep`, every layer's tar is rebuilt from its files and compared with its DiffID.
+ * repair"). Every entry must be complete and match its ChainID, its directory must be mountable, no change
+ * may be unfinished, and every short name must lead to a directory. Objects that a live writer has marked are
+ * skipped. With `deep`, every layer's tar is rebuilt from its files and compared with its DiffID.
  */
 import { throwIfAborted } from '../core/abort.ts';
 import {
@@ -28,14 +28,14 @@ import { apply, checkOverlay, replace, stackOf } from './check-overlay.ts';
 import { chainIdOn, LayerDb, type Layer } from './layerdb.ts';
 import { MAX_SNAPSHOTS_BYTES } from './uses.ts';
 
-/** The facts that an image's config has about a layer. */
+/** The facts about a layer that follow from an image's config. */
 export interface KnownLayer {
   readonly diffId: DiffID;
   readonly parent: ChainID | undefined;
 }
 
 export interface LayerCheckOptions {
-  /** The facts from the images' configs, from which a damaged entry can be written anew. */
+  /** The facts that follow from the images' configs. A damaged entry can be repaired by them. */
   readonly known: ReadonlyMap<ChainID, KnownLayer>;
   /** The directories of overlay2 that belong to containers. */
   readonly containers: ReadonlySet<string>;
@@ -60,7 +60,7 @@ export async function* checkLayers(root: Root, options: LayerCheckOptions): Asyn
   if (options.deep) for (const layer of layers) yield* checkContent(root, layer, options.signal);
 }
 
-/** Checks the files of one entry. The facts of the images repair them. */
+/** Checks the files of one entry. Repairs write what the images' configs say. */
 async function* checkEntry(
   root: Root,
   chainId: ChainID,
@@ -168,7 +168,7 @@ async function* checkStacks(
 }
 
 /**
- * Finds objects that a dead process left half made or half removed. A killed dockerd leaves such objects,
+ * Finds objects that a process was making or removing when it died. A killed dockerd leaves such objects,
  * since it completes removals only when it stops gracefully.
  */
 async function* checkUnfinished(root: Root): AsyncGenerator<Problem> {

@@ -1,8 +1,8 @@
 /**
  * Compresses a layer for a registry. The tar is rebuilt and verified as in `assembleLayer`, and compressed on
  * all processors (native/pipeline/compressor): to gzip members (with zlib to one), or to zstd frames. The
- * same layer, level and library give the same bytes on any number of processors, so the digest shows that a
- * blob was sent before.
+ * same layer, level and library give the same bytes on any number of processors. So a registry that has the
+ * blob from an earlier push can be recognised by the digest.
  */
 import { throwIfAborted } from '../core/abort.ts';
 import type { Digest } from '../core/digest.ts';
@@ -72,8 +72,8 @@ export class CompressedLayer {
   }
 
   /**
-   * Yields the bytes from the offset `from`. Each call compresses from the start. It ends only when the tar's
-   * digest is right.
+   * Yields the bytes from the offset `from`. Each call compresses from the start. It ends without an error
+   * only if the tar's digest is right.
    * @throws {@link LayerstackError} (while iterating) ERR_STORE_CORRUPT, naming the layer and, where a file
    *   is at fault, the `member`; ERR_COMPRESSION_UNSUPPORTED without a library for zstd; ERR_INVALID_ARGUMENT
    *   for a bad level; ERR_ABORTED.

@@ -34,8 +34,8 @@ export interface MountOptions {
 
 export interface UnmountOptions {
   /**
-   * Unmounts at any count, and even if files are in use (the kernel then ends the mount when they are
-   * closed).
+   * Unmounts whatever the count is, and even if files are in use. The kernel then ends the mount when they
+   * are closed.
    */
   readonly force?: boolean | undefined;
   readonly signal?: AbortSignal | undefined;
@@ -194,7 +194,7 @@ export class RwLayerMounts {
       throw this.#unlessRemoved(layer, error);
     });
     // The count comes first. A count without a mount counts as no use, but a mount without a count could have
-    // one use or two. The token of a use that outlives the process has no meaning once its marker is removed.
+    // one use or two. The token of a use that outlives the process is ignored once its marker is removed.
     const steps = [
       point.makeStep(),
       ...firstCountSteps(layout, mountId, { count: 1, readOnly, held: [token] }),

@@ -14,7 +14,7 @@ const ADVICE = 'the next writer that opens the store completes or removes it';
 export async function* checkSessions(root: Root): AsyncGenerator<Problem> {
   const { layout, log, locks } = root;
   const finding = { code: 'unfinished', severity: 'warning', advice: ADVICE } as const;
-  // Listed first: a repair takes the locks that are held while they are.
+  // All sessions are listed before one is reported: a repair takes locks that are held during the listing.
   const sessions: Problem[] = [];
   for await (const name of deadSessions(layout)) {
     const repair = async (): Promise<void> => {

@@ -25,7 +25,7 @@ import {
 import { allMarkers, dropSteps, lockSession, sessionFiles, type Marker } from './session.ts';
 import { hasDirectory, listDirectory, openStoreFile, readLink, statEntry } from './store-files.ts';
 
-/** The temporary names next to a file before it is renamed into place (native `replace`). */
+/** Temporary names of files that are renamed into place afterwards (native `replace`). */
 const TEMPORARY = /^\.tmp-/;
 
 const SCRATCH = constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW;
@@ -127,13 +127,15 @@ export async function* deadSessions(layout: Layout): AsyncGenerator<string, void
       }
     } catch (error) {
       if (!isSystemError(error, 'ENOENT', 'ENOTDIR')) throw error;
-      // Without a lock it is just begun, or its writer died there.
+      // A session without a lock has just begun, or its writer died before it took the lock.
       if (statEntry(layout.at(layout.session(name))) !== undefined) yield name;
     }
   }
 }
 
-/** The holder of the lock completes pending changes before anything else, so this does not wait for it. */
+/**
+ * Completes a pending change, unless another process holds the lock: the holder completes it first of all.
+ */
 async function completeChange(layout: Layout, changes: Changes, log: Logger, locks: Locks): Promise<void> {
   if ((await listEntries(layout, layout.changes)).length === 0) return;
   const lock = locks.tryEach('references', [REFERENCES_KEY]);
@@ -163,11 +165,11 @@ async function lockDead(layout: Layout, name: string): Promise<FileHandle | unde
       if (isSystemError(error, 'ENOTDIR')) return undefined;
       if (!isSystemError(error, 'ENOENT')) throw error;
     }
-    // Without a lock the session has just begun, or its writer died there. A living writer takes another
-    // name.
+    // A session without a lock has just begun, or its writer died before it took the lock. A living writer
+    // then takes another name.
     if (await dropEmpty(directory)) return undefined;
     const files = await listEntries(layout, layout.session(name));
-    // A writer marks nothing before it has its lock: a power cut took it.
+    // A writer marks nothing before it has its lock, so a power cut has removed the lock.
     if (files.length > 0 && !files.includes('lock'))
       await (await openStoreFile(`${directory}/lock`, NEW_LOCK)).close();
   }
@@ -259,8 +261,8 @@ interface Stores {
 
 /**
  * Removes the object of `marker` if it is of `kind` and unused, and then the marker. An object that cannot be
- * removed (something is mounted in it, a file in it is immutable) stays, with its marker: the store must open
- * all the same.
+ * removed (a file system is mounted in it, a file in it is immutable) stays with its marker, because the
+ * store must open all the same.
  */
 async function undoMarker(
   stores: Stores,
@@ -336,8 +338,8 @@ async function dropNames(layout: Layout, locks: Locks, id: string): Promise<void
 }
 
 /**
- * Returns whether the container can be mounted: it has its mounts entry and the overlay2 directories named
- * there.
+ * Returns whether the container can be mounted: whether its entry in layerdb/mounts exists, and the overlay2
+ * directories that the entry names.
  */
 async function isCompleteContainer(layout: Layout, id: string): Promise<boolean> {
   const mountId = await readEntry(layout, layout.mount(id, 'mount-id'));

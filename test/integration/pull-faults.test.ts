@@ -116,7 +116,7 @@ describe('bad input', () => {
     const repository = pushed({ compress: (bytes) => bytes });
     const error = await errorOf(repository, blobs({ kind: 'corrupt', at: 0.5 }, top(repository)));
     expect(error).toMatchObject({ code: 'ERR_DIGEST_MISMATCH' });
-    expect(error.message).toMatch(/push the image again/);
+    expect(error.message).toMatch(/push it again/);
   });
 
   it('a config with another digest', async () => {
@@ -233,7 +233,7 @@ describe('bad input', () => {
     );
     const error = await errorOf(repository);
     expect(error).toMatchObject({ code: 'ERR_MANIFEST_INVALID' });
-    expect(error.message).toMatch(/schema 1 .* push the image again/);
+    expect(error.message).toMatch(/schema 1 .* push it again/);
   });
 
   it('foreign layers', async () => {
