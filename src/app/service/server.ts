@@ -292,8 +292,8 @@ function requireOneHost(
 }
 
 /**
- * Lets the sender of an unread body see the answer: if the connection closed while it writes, it would not.
- * Node discards the rest of the body once the answer is sent; this limits the time.
+ * Lets the sender of an unread body see the answer. It would not see it if the connection closed while it
+ * sends. Node discards the rest of the body once the answer is sent; this limits the time.
  */
 function linger(incoming: IncomingMessage, response: ServerResponse): void {
   if (incoming.complete || response.destroyed) return;
