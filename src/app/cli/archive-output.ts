@@ -109,7 +109,7 @@ async function writeInto(write: WriteTo, file: string, there: Stats): Promise<vo
   const handle = await open(file, O_WRONLY | O_CREAT | O_NONBLOCK | O_NOCTTY, 0o600).catch(
     (error: unknown) => {
       const unread = there.isFIFO() && isSystemError(error, 'ENXIO');
-      throw unread ? notAFile(file, 'has no reader: start the reader first', error) : error;
+      throw unread ? notAFile(file, 'is a FIFO without a reader: start the reader first', error) : error;
     },
   );
   try {

@@ -48,7 +48,7 @@ processOutputs.stdout.stream.on('error', (error: NodeJS.ErrnoException) => {
     processOutputs.stderr.print(describeError(error).line);
     process.exit(1);
   }
-  abort.abort(new Error('the reader of the output closed it'));
+  abort.abort(new Error('the reader of the output has gone away'));
   process.exitCode = 0;
 });
 processOutputs.stderr.stream.on('error', () => undefined);

@@ -117,7 +117,7 @@ const ENVIRONMENT = [
   ...entry('LAYERSTACK_DEBUG', '1 logs each step to standard error'),
   ...entry(
     'LAYERSTACK_CAPS',
-    'for tests: overrides the detected abilities of the machine, which `layerstack doctor` shows',
+    'for tests: overrides what layerstack has found out about the machine (see `layerstack doctor`)',
   ),
   ...entry(
     'LAYERSTACK_CERTS_DIR',

@@ -32,7 +32,7 @@ export const command = defineCommand({
     if (failed.length > 0)
       throw new LayerstackError(
         'ERR_STORE_UNSUPPORTED',
-        `these checks failed: ${failed.join(', ')}; see the advice above`,
+        `problems with ${failed.join(', ')}: see the advice above`,
         {
           path: context.root,
         },

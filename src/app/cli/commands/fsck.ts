@@ -40,7 +40,7 @@ export const command = defineCommand({
     if (wrong > 0)
       throw new LayerstackError(
         'ERR_STORE_CORRUPT',
-        `${wrong === 1 ? 'one problem' : `${wrong} problems`} in ${context.root}; see above`,
+        `${wrong === 1 ? 'one problem' : `${wrong} problems`} in ${context.root}: see above`,
         { path: context.root },
       );
   },

@@ -14,7 +14,7 @@ export const command = defineCommand({
   description:
     'Unmount the root file systems of containers and archives, and print the names. A root file system stays mounted until\n' +
     'it is unmounted as often as it was mounted. An archive is named by its path, or by the path of its root file system.\n' +
-    'The last unmount of an archive removes the files that were written.',
+    'The last unmount of an archive removes the files that were written to it.',
   options: {
     force: {
       type: 'boolean',
