@@ -108,7 +108,7 @@ describe('dockerode', () => {
     await container.remove();
   });
 
-  it('hears events, prunes, and asks for what there is', async () => {
+  it('receives events, prunes, and reads system information', async () => {
     const events = await docker.getEvents({ filters: { type: ['container'] } });
     const heard: string[] = [];
     events.on('data', (chunk: Buffer) => {

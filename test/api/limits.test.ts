@@ -72,7 +72,7 @@ function parse(answer: string): { status: number; message: unknown } {
   };
 }
 
-describe('requests that are none', () => {
+describe('bytes that are not a request', () => {
   it.each([
     ['no HTTP', 'hello\r\n\r\n', 400],
     ['TLS', Buffer.from([0x16, 0x03, 0x01, 0x02, 0x00, 0x01, 0x00]), 400],
@@ -131,7 +131,7 @@ describe('JSON bodies', () => {
     if (status !== 200) expect(answer.json<{ message: string }>().message).not.toBe('');
   });
 
-  it('are not read on when they are too long, and the answer arrives', async () => {
+  it('are not read to the end when they are too long, and the answer arrives', async () => {
     let sent = 0;
     async function* endless(): AsyncGenerator<Uint8Array> {
       for (;;) {
@@ -149,7 +149,7 @@ describe('JSON bodies', () => {
     ]);
   });
 
-  it('that stall are given up', async () => {
+  it('that stall are abandoned', async () => {
     async function* stalls(): AsyncGenerator<Uint8Array> {
       yield Buffer.from('{');
       await sleep(2000);
@@ -167,7 +167,7 @@ describe('Expect: 100-continue', () => {
   const head = (path: string, length: number): string =>
     `POST ${path} HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Type: application/json\r\nContent-Length: ${length}\r\n\r\n`;
 
-  it('is answered when somebody wants the body', async () => {
+  it('is answered when a route reads the body', async () => {
     const socket = await service.connect();
     let got = '';
     socket.on('data', (chunk: Buffer) => (got += chunk.toString()));
@@ -179,7 +179,7 @@ describe('Expect: 100-continue', () => {
     socket.destroy();
   });
 
-  it('is not where nobody does: the answer comes at once, and the connection ends', async () => {
+  it('is not answered if no route reads the body: the final answer comes at once, and the connection ends', async () => {
     for (const path of ['/nothing', '/images/create?fromSrc=http://x']) {
       const answer = await service.raw(head(path, 1000));
       expect(answer).toMatch(/^HTTP\/1\.1 (404|501) /);
@@ -196,7 +196,7 @@ describe('routes that go wrong', () => {
     expect(answer.json()).toHaveProperty('message');
   });
 
-  it('break their answer off, so that it does not look complete', async () => {
+  it('break off their answer, so that it does not look complete', async () => {
     await expect(service.get('/test/breaks')).rejects.toThrow(/aborted/);
     expect((await service.get('/_ping')).status).toBe(200);
   });
@@ -219,7 +219,7 @@ describe('clients that do not read', () => {
     return socket;
   }
 
-  it('cost little, however large the image is, and nothing when they go', async () => {
+  it('cost little memory, however large the image is, and none after they disconnect', async () => {
     const layer = layerOf([{ name: 'noise', content: Buffer.concat(Array(12).fill(noise(4 * MIB))) }]);
     const body = tar(dockerArchive([imageOf([layer], { tags: ['large:1'] })]));
     await service.post('/images/load', { body });
@@ -237,7 +237,7 @@ describe('clients that do not read', () => {
     expect((await service.send('DELETE', '/images/large:1')).status).toBe(200);
   });
 
-  it('of progress get the latest of it', async () => {
+  it('get the latest progress when they read again', async () => {
     const done = once(told, 'done');
     const socket = await ask('/test/progress');
     await done;
@@ -253,7 +253,7 @@ describe('clients that do not read', () => {
 });
 
 describe('idle connections', () => {
-  it('are nothing: 500 of them', async () => {
+  it('cost almost nothing: 500 of them', async () => {
     const sockets = await Promise.all(Array.from({ length: 500 }, () => service.connect()));
     expect((await service.get('/_ping')).status).toBe(200);
     for (const socket of sockets) socket.destroy();
@@ -261,7 +261,7 @@ describe('idle connections', () => {
 });
 
 describe('the end of the service', () => {
-  it('stops what is being done', async () => {
+  it('aborts running work', async () => {
     const own = await TestService.start({ stallMs: 60_000 });
     const socket = await own.connect();
     socket.write('POST /images/load HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n');

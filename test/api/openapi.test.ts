@@ -1,6 +1,6 @@
 /**
- * layerstack's own routes as `GET /layerstack/v1/openapi.json` and docs/api.md describe them: all of them and no others, real answers by
- * their schemas, and bodies that are refused where the schema refuses them.
+ * layerstack's own routes as `GET /layerstack/v1/openapi.json` and docs/api.md describe them: all of them and
+ * no others, real answers by their schemas, and bodies that are refused where the schema refuses them.
  */
 import { mkdirSync, readFileSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
@@ -182,7 +182,7 @@ describe('answers', () => {
     expect(Object.keys(failed)).toEqual(expect.arrayContaining(['400', '404', '409', '500']));
   });
 
-  it('are judged: what is not described is a fault', () => {
+  it('are checked strictly: an undescribed field is a fault', () => {
     expect(bodyFaults({ ReadOnly: 'yes' }, pathOf('mount'))).not.toBe('');
     expect(
       faults(
@@ -218,7 +218,7 @@ describe('bodies', () => {
     ];
   }
 
-  it('are refused where the schema refuses them, and nowhere else', async () => {
+  it('are refused exactly where the schema refuses them', async () => {
     let count = { taken: 0, refused: 0 };
     for (const [, path, { requestBody }] of operations()) {
       if (requestBody === undefined) continue;
@@ -243,7 +243,7 @@ describe('bodies', () => {
 });
 
 describe('docs/api.md', () => {
-  it('has a section for each route, which names all that it takes and answers', () => {
+  it('has a section for each route, which names all its fields and statuses', () => {
     const sections = new Map(
       API.split(/^## /m)
         .slice(1)

@@ -62,7 +62,7 @@ it('leaves containers and mounts that its successor knows, and nothing else', as
   expect(await storeChanges(first.root, whole)).toEqual([]);
   expect(readdirSync(join(first.root, 'layerstack/sessions')).length).toBeLessThanOrEqual(1);
 
-  // The mount was nobody's but the kernel's meanwhile.
+  // Meanwhile only the kernel held the mount.
   expect(readFileSync(join(merged, 'written'), 'utf8')).toBe('before');
   writeFileSync(join(merged, 'written'), 'after');
   const listed = JSON.parse((await second.send('GET', '/containers/json?all=1')).text) as {
@@ -82,7 +82,7 @@ it('leaves containers and mounts that its successor knows, and nothing else', as
   expect(readdirSync(directory)).toEqual(['root']);
 });
 
-it('gives back the mounts of operations that died, and leaves those of users', async () => {
+it('unmounts the mounts of operations that died, and leaves those of users', async () => {
   const first = await start();
   const cli = new LayerstackCli(first.root);
   expect((await first.send('POST', '/images/load', LARGE)).status).toBe(200);
@@ -106,7 +106,7 @@ it('gives back the mounts of operations that died, and leaves those of users', a
   await second.stop();
 });
 
-it('may die again and again: every life is clean', async () => {
+it('may be killed again and again: every start cleans up', async () => {
   let clean: readonly string[] | undefined;
   for (let life = 0; life < 4; life++) {
     const service = await start();

@@ -139,7 +139,7 @@ const ARCHIVES: readonly (readonly [string, string, RegExp, Uint8Array])[] = [
     withManifest((manifest) => (manifest.Config = '../config.json')),
   ],
   [
-    'a name that is no reference',
+    'a name that is not a reference',
     'ERR_REFERENCE_INVALID',
     /Bad Name/,
     withManifest((manifest) => (manifest.RepoTags = ['good/name:1', 'Bad Name:1'])),
@@ -162,12 +162,17 @@ const ARCHIVES: readonly (readonly [string, string, RegExp, Uint8Array])[] = [
     /bzip2/,
     withUpper(Buffer.from('BZh91AY&SY\x17\x72\x45\x38', 'latin1')),
   ],
-  ['bytes that are no archive', 'ERR_ARCHIVE_INVALID', /./, Buffer.from('no archive at all\n'.repeat(100))],
+  [
+    'bytes that are not an archive',
+    'ERR_ARCHIVE_INVALID',
+    /./,
+    Buffer.from('no archive at all\n'.repeat(100)),
+  ],
   ['no bytes', 'ERR_ARCHIVE_(INVALID|TRUNCATED)', /./, Buffer.alloc(0)],
   ['a tar without a manifest', 'ERR_ARCHIVE_INVALID', /manifest/, tar([{ name: 'x', content: 'x' }])],
 ];
 
-describe('input that is wrong', () => {
+describe('invalid input', () => {
   let scratch: string;
   let layerstack: LayerstackCli;
   let before: Tree;
@@ -217,12 +222,12 @@ describe('input that is wrong', () => {
     expect(Date.now() - started).toBeLessThan(30_000);
   });
 
-  test('a file that is not there', async () => {
+  test('a file that does not exist', async () => {
     const ran = await layerstack.try(['load', '-i', join(scratch, 'nothing.tar')]);
     expectRefusal(ran, 'ERR_[A-Z_]+', /nothing\.tar/);
   });
 
-  test('an image, a container, an option that is not there', async () => {
+  test('an image, a container, an option that does not exist', async () => {
     expectRefusal(await layerstack.try(['inspect', 'no/such']), 'ERR_IMAGE_NOT_FOUND', /no\/such/, '[]\n');
     expectRefusal(await layerstack.try(['create', 'no/such']), 'ERR_IMAGE_NOT_FOUND', /no\/such/);
     expectRefusal(await layerstack.try(['mount', 'nobody']), 'ERR_CONTAINER_NOT_FOUND', /nobody/);
@@ -335,7 +340,7 @@ describe.runIf(havePeers('mkfs.ext4', 'mount'))('media that fail', () => {
   });
 });
 
-describe.runIf(havePeers('dockerd', 'docker'))('a root that somebody else holds', () => {
+describe.runIf(havePeers('dockerd', 'docker'))('a root that another program holds', () => {
   let scratch: string;
   let archive: string;
 
@@ -347,7 +352,7 @@ describe.runIf(havePeers('dockerd', 'docker'))('a root that somebody else holds'
 
   afterAll(() => dropScratch(scratch));
 
-  test('dockerd holds it: layerstack refuses to write, and reads', async () => {
+  test('dockerd holds it: layerstack refuses to write, and can read', async () => {
     const daemon = await Dockerd.start(join(scratch, 'theirs'));
     try {
       const layerstack = new LayerstackCli(daemon.root);

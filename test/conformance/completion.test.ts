@@ -160,7 +160,7 @@ describe.runIf(havePeers('bash', 'zsh', 'fish', 'script'))('completion', () => {
     expect(existsSync('/nowhere')).toBe(false);
   });
 
-  it('of bash goes on behind an equals sign, where it takes words apart', async () => {
+  it('of bash continues after an equals sign, where bash splits words', async () => {
     const [format, file, image] = await offers('bash', [
       'layerstack save --format=o',
       'layerstack load --input=sub.t',

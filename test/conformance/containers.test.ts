@@ -70,7 +70,7 @@ describe.runIf(havePeers('dockerd', 'docker'))('a store that layerstack and dock
     });
   });
 
-  it('we list, mount and bundle the container of dockerd, and respect its name', async () => {
+  it('layerstack lists, mounts and bundles the container of dockerd, and respects its name', async () => {
     const [theirs, first] = await fixture.store.containers.list();
     expect(theirs).toMatchObject({
       name: 'theirs',
@@ -90,7 +90,7 @@ describe.runIf(havePeers('dockerd', 'docker'))('a store that layerstack and dock
     await mount.unmount();
   });
 
-  it('each removes a container of the other, and nothing is left', async () => {
+  it('each removes a container of the other, and leaves nothing', async () => {
     await fixture.store.containers.remove('theirs');
     await withDockerd(async (daemon) => {
       expect(await daemon.docker('ps', '-aq', '--no-trunc')).toBe(ours);

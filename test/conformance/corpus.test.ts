@@ -159,7 +159,7 @@ describe.runIf(havePeers('dockerd', 'docker', 'umoci', 'tar', 'bsdtar', 'busybox
       },
     );
 
-    test('save gives every layer as it came, all images in one archive', async () => {
+    test('save writes every layer byte for byte, all images in one archive', async () => {
       expect(loaded.size).toBeGreaterThan(CASES.length * 0.9);
       const saved = join(scratch, 'ours.tar');
       await ours.run('save', '-q', '-o', saved, ...loaded.keys());
@@ -173,7 +173,7 @@ describe.runIf(havePeers('dockerd', 'docker', 'umoci', 'tar', 'bsdtar', 'busybox
       }
     });
 
-    test('a dockerd on this root saves every layer as it came, also those that it could not have saved itself', async () => {
+    test('a dockerd on this root saves every layer byte for byte, also layers that it could not save by itself', async () => {
       const daemon = await Dockerd.start(ours.root);
       const wrong: string[] = [];
       try {

@@ -192,7 +192,7 @@ describe.runIf(havePeers('dockerd', 'docker', 'python3', 'tar'))('cp beside dock
     expect(compareTrees(found, comparable(await dumpTree(join(exported, 'w'))))).toEqual([]);
   });
 
-  test('the content of a directory goes through a link of the host', async () => {
+  test('the content of a directory is copied through a link of the host', async () => {
     for (const [index, item] of CASES.filter(refusedByDocker).entries()) {
       const directory = join(scratch, `through-${String(index)}`);
       await must('cp', ['-a', content, directory]);
@@ -265,7 +265,7 @@ describe.runIf(havePeers('dockerd', 'docker', 'python3', 'tar'))('cp beside dock
     ['./a', './b'],
     ['', 'cc:/'],
     [':a', './b'],
-  ])('the command does not take %j %j', async (from, to) => {
+  ])('the command refuses %j %j', async (from, to) => {
     expect((await new LayerstackCli(store.root).try(['cp', from, to])).status).toBe(2);
   });
 });

@@ -59,7 +59,7 @@ describe.runIf(havePeers('strace'))('killed at any step', () => {
     throw new Error('the command never ended by itself');
   }
 
-  test('rm: the container is whole and has its name, or is gone', async () => {
+  test('rm: the container is complete and has its name, or is removed', async () => {
     const before = await dumpStore(fixture.root);
     await everyStep(
       async () => {
@@ -89,7 +89,7 @@ describe.runIf(havePeers('strace'))('killed at any step', () => {
     );
   });
 
-  test('commit: a disk that fails while the layer is made fails it, though publishing would not hear of it', async () => {
+  test('commit: an I/O error while the layer is made fails it, though a later sync would not report the error', async () => {
     const id = await cli.run('create', '--name', 'build', IMAGE);
     const upper = fixture.at(`overlay2/${mountId(id)}/diff`);
     // Enough for a sync before the layer is complete, under strace.
@@ -109,7 +109,7 @@ describe.runIf(havePeers('strace'))('killed at any step', () => {
     expect(await storeChanges(fixture.root, before)).toEqual([]);
   });
 
-  test('commit: the image is whole, or is not there', async () => {
+  test('commit: the image is complete, or does not exist', async () => {
     const id = await cli.run('create', '--name', 'build', IMAGE);
     writeFileSync(fixture.at(`overlay2/${mountId(id)}/diff/new`), 'content');
     const base = (await cli.inspect(IMAGE))['Id'];

@@ -222,7 +222,7 @@ describe.runIf(havePeers('dockerd', 'docker'))('creating a container', () => {
     expect(ours).toEqual(theirs);
   });
 
-  test('leaves nothing of what was refused', async () => {
+  test('leaves no trace of a refused container', async () => {
     expect((await service.store.containers.list()).length).toBe(TAKEN.length);
   });
 });

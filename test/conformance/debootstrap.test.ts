@@ -78,7 +78,7 @@ describe.runIf(havePeers('debootstrap', 'dockerd', 'docker', 'tar'))('what deboo
     expect(await must('chroot', [merged, 'dpkg', '--audit'])).toBe('');
   });
 
-  test('becomes the same image by way of a tar', async () => {
+  test('becomes the same image through a tar', async () => {
     const file = join(scratch, 'made.tar');
     await must('tar', ['-C', made, '--numeric-owner', '--format=posix', '--xattrs', '-cf', file, '.']);
     await ours.run('import', file, 'made:tar');

@@ -167,7 +167,7 @@ describe.runIf(havePeers('dockerd', 'docker'))('what dockerd decodes and what la
     }
   });
 
-  test('are the same documents of containers, and fsck names those that dockerd loses', async () => {
+  test('are the same documents of containers, and fsck names the keys that dockerd loses', async () => {
     const made = new Map<string, string>();
     for (const [index, [file, place, literal]] of CONTAINER_CASES.entries()) {
       const { id } = await store.containers.create('base:1', { name: `case${String(index)}` });

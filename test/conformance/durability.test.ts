@@ -100,7 +100,7 @@ describe.runIf(havePeers('dockerd', 'docker', 'strace'))('durability of load', (
   const configs = () => renamesTo(/^\/image\/overlay2\/imagedb\/content\/sha256\/[0-9a-f]{64}$/);
   const tags = () => renamesTo(/^\/image\/overlay2\/repositories\.json$/);
 
-  test('the steps come in order: layers, what is decided, names and config', () => {
+  test('the steps come in order: layers, the pending change, names and config', () => {
     expect(layers()).toHaveLength(6);
     expect(decided()).toHaveLength(1);
     expect(configs()).toHaveLength(1);
@@ -116,7 +116,7 @@ describe.runIf(havePeers('dockerd', 'docker', 'strace'))('durability of load', (
     expect(calls.filter(({ name, end }) => name === 'syncfs' && end < first)).not.toEqual([]);
   });
 
-  test('layerdb is synced after its last rename and before anything is decided', () => {
+  test('layerdb is synced after its last rename and before the change is decided', () => {
     expect(synced(join(store, 'image/overlay2/layerdb/sha256'), layers().at(-1), decided()[0])).toBe(true);
   });
 
@@ -129,7 +129,7 @@ describe.runIf(havePeers('dockerd', 'docker', 'strace'))('durability of load', (
       ).toHaveLength(1);
   });
 
-  test('the decision is synced before anything takes its place', () => {
+  test('the decision is synced before any file is put in its place', () => {
     expect(synced(join(store, 'layerstack/changes'), decided()[0], tags()[0])).toBe(true);
   });
 

@@ -86,7 +86,7 @@ describe.runIf(havePeers('dockerd', 'docker', 'strace'))('a durable create', () 
     }
   }
 
-  test('fifty at once share a few syncs, and each is on disk when it is told', async () => {
+  test('fifty at once share a few syncs, and each is on disk when its call returns', async () => {
     const calls = await traced('fifty', 50, 'together');
     expect(made(calls)).toHaveLength(50);
     expect(count(calls)).toBeGreaterThanOrEqual(2);
@@ -100,7 +100,7 @@ describe.runIf(havePeers('dockerd', 'docker', 'strace'))('a durable create', () 
     await remove(50);
   });
 
-  test('one after another each waits for its own: before its rename and behind it', async () => {
+  test('one after another each waits for its own syncs: before and after its rename', async () => {
     const calls = await traced('after', 3, 'after');
     expect(made(calls)).toHaveLength(3);
     const order = calls.flatMap(
@@ -110,7 +110,7 @@ describe.runIf(havePeers('dockerd', 'docker', 'strace'))('a durable create', () 
     await remove(3);
   });
 
-  test('the name of a removed container is had again, durably', async () => {
+  test('the name of a removed container is used again, durably', async () => {
     for (const name of ['again-1', 'again-2']) {
       const calls = await traced(name, 1, 'together');
       expect(count(calls)).toBe(2);
@@ -129,7 +129,7 @@ describe.runIf(havePeers('dockerd', 'docker', 'strace'))('a durable create', () 
   test.each([
     ['before the rename', '1'],
     ['behind it', '2'],
-  ])('a sync that fails %s is told, and there is no container', async (_, when) => {
+  ])('a sync that fails %s is reported, and no container exists', async (_, when) => {
     const calls = await traced(`failed-${when}`, 1, 'together', '-e', `inject=syncfs:error=EIO:when=${when}`);
     expect(calls.some(({ text }) => text.includes('"/failed/EIO"'))).toBe(true);
     expect(made(calls)).toEqual([]);
@@ -139,7 +139,7 @@ describe.runIf(havePeers('dockerd', 'docker', 'strace'))('a durable create', () 
     await remove(1);
   });
 
-  test('a sync that fails is told to all who waited for it, and to no other', async () => {
+  test('a sync that fails is reported to all calls that waited for it, and to no others', async () => {
     const calls = await traced('failed-some', 10, 'together', '-e', 'inject=syncfs:error=EIO:when=1');
     const failed = calls.filter(({ text }) => text.includes('"/failed/EIO"'));
     expect(failed.length).toBeGreaterThan(0);
@@ -149,7 +149,7 @@ describe.runIf(havePeers('dockerd', 'docker', 'strace'))('a durable create', () 
     if (names.length > 0) await ours.run('rm', ...names);
   });
 
-  test('the command waits for the disk where it is asked to', async () => {
+  test('the command waits for the disk on request', async () => {
     const create = async (name: string, ...options: string[]) => {
       const trace = join(scratch, name);
       const words = ours.argv('create', ...options, '--name', name, IMAGE);

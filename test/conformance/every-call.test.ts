@@ -158,7 +158,7 @@ describe.runIf(havePeers('cc'))('at any call', () => {
     return `from before: ${from(before)}; from after: ${from(after)}`;
   }
 
-  test('a mount call that fails is an error, and no reason to mount in another way', async () => {
+  test('a mount call that fails is an error, and layerstack does not try another mount method', async () => {
     const it = CASES['mount'] as Case;
     const { calls } = await states(it);
     const errnos: readonly Errno[] = ['EIO', 'EMFILE', 'ENOSPC', 'ENOMEM'];
@@ -184,7 +184,7 @@ describe.runIf(havePeers('cc'))('at any call', () => {
       known = await states(it);
     });
 
-    test('a kill leaves the old state or the new one to whoever writes next; fsck names the rest', async () => {
+    test('a kill leaves the old state or the new one for the next writer, and fsck names the leftovers', async () => {
       const troubles: string[] = [];
       for (const { at, call } of points(known)) {
         await using run = await Run.of(it);
@@ -200,7 +200,7 @@ describe.runIf(havePeers('cc'))('at any call', () => {
       expect(troubles).toEqual([]);
     });
 
-    test('after an error the exit status says whether it is done', async () => {
+    test('after an error the exit status says whether the change was made', async () => {
       const troubles: string[] = [];
       for (const { at, call } of points(known)) {
         await using run = await Run.of(it);
@@ -217,7 +217,7 @@ describe.runIf(havePeers('cc'))('at any call', () => {
       expect(troubles).toEqual([]);
     });
 
-    test('a call that is interrupted is made again', async () => {
+    test('an interrupted call is repeated', async () => {
       const troubles: string[] = [];
       for (const { at, call } of points(known)) {
         await using run = await Run.of(it);

@@ -49,7 +49,7 @@ describe.runIf(havePeers('dockerd', 'docker'))('fsck of a store of dockerd', () 
     expect([stopped.status, stopped.stdout, stopped.stderr]).toEqual([0, '', '']);
   });
 
-  test('what is damaged is told, with exit 1, and what is mended dockerd can use', async () => {
+  test('damage is reported with exit 1, and dockerd can use the repaired store', async () => {
     const cli = new LayerstackCli(root);
     const links = join(root, 'overlay2/l');
     for (const link of readdirSync(links)) {

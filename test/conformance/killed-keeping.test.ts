@@ -97,7 +97,7 @@ describe.runIf(havePeers('cc', 'docker-registry'))('killed at any call', () => {
 
   const entries = (directory: string): string[] => (existsSync(directory) ? readdirSync(directory) : []);
 
-  test('pull --keep-blobs: what no manifest names goes', async () => {
+  test('pull --keep-blobs: blobs that no manifest names are removed', async () => {
     let seen = 0;
     await killed(
       () => ['pull', '--keep-blobs', image],
@@ -122,7 +122,7 @@ describe.runIf(havePeers('cc', 'docker-registry'))('killed at any call', () => {
     expect(seen).toBeGreaterThan(1);
   });
 
-  test('pull --all-platforms: the next one goes on, and leaves the layout alone', async () => {
+  test('pull --all-platforms: the next pull resumes, and leaves only the layout', async () => {
     await killed(
       ({ out }) => ['pull', '--all-platforms', out, image],
       async (run, call) => {
@@ -134,7 +134,7 @@ describe.runIf(havePeers('cc', 'docker-registry'))('killed at any call', () => {
     );
   });
 
-  test('bundle: there is one, or the container is not mounted; no temporary file stays', async () => {
+  test('bundle: it exists, or the container is not mounted; no temporary file stays', async () => {
     await killed(
       ({ out }) => ['bundle', 'build', join(out, 'bundle')],
       async (run, call) => {

@@ -85,7 +85,7 @@ describe.runIf(havePeers('dockerd', 'docker'))('docker load and layerstack load'
     expect(await load(archive(image, ['l.tar'], ['l.tar']))).toEqual({ ours: false, theirs: false });
   });
 
-  test('take an archive without a layer that they have, and only then', async () => {
+  test('accept an archive without a layer only if they have the layer', async () => {
     const cases: (readonly [paths: (string | null)[], members: string[]])[] = [
       [['', 'top'], ['top']],
       [[null, 'top'], ['top']],

@@ -90,7 +90,7 @@ describe.runIf(havePeers('docker-registry', 'htpasswd', 'skopeo', 'podman'))('wi
   });
   afterAll(() => registry.stop());
 
-  it("logs in, with docker's words, and others are let in too", async () => {
+  it("logs in, with docker's words, and the login works for other programs", async () => {
     await peersMay(registry.host, undefined);
     const ran = await login(registry.host, 'bob', USERS.bob);
     expect(ran.stdout).toBe('Login Succeeded\n');
@@ -112,7 +112,7 @@ describe.runIf(havePeers('docker-registry', 'htpasswd', 'skopeo', 'podman'))('wi
     expect(again.stdout).toBe('Login Succeeded\n');
   });
 
-  it('is in although the sync of its directory fails behind it, and out as well', async () => {
+  it('succeeds although the sync of the directory fails after it, and so does logout', async () => {
     const faulty = (...args: string[]) =>
       run(
         'strace',
@@ -144,7 +144,7 @@ describe.runIf(havePeers('docker-registry', 'htpasswd', 'skopeo', 'podman'))('wi
     ]);
   });
 
-  it('with a wrong password fails, and keeps what there was', async () => {
+  it('with a wrong password fails, and keeps the stored login', async () => {
     await login(registry.host, 'bob', USERS.bob);
     const before = readFileSync(configPath(), 'utf8');
     const ran = await login(registry.host, 'bob', 'hunter2');
@@ -155,7 +155,7 @@ describe.runIf(havePeers('docker-registry', 'htpasswd', 'skopeo', 'podman'))('wi
     expect(readFileSync(configPath(), 'utf8')).toBe(before);
   });
 
-  it('a wrong login that is kept is told, not asked for, without a terminal', async () => {
+  it('without a terminal a stored wrong login is reported, and no other is asked for', async () => {
     const auth = Buffer.from('bob:hunter2').toString('base64');
     mkdirSync(join(home, '.docker'));
     writeFileSync(configPath(), JSON.stringify({ auths: { [registry.host]: { auth } } }));
@@ -185,7 +185,7 @@ describe.runIf(havePeers('docker-registry', 'htpasswd', 'skopeo', 'podman'))('wi
     }
   });
 
-  it('logs out, for all', async () => {
+  it('logs out, also for other programs', async () => {
     await login(registry.host, 'bob', USERS.bob);
     expect((await cli('logout', registry.host)).stdout).toBe(
       `Removing login credentials for ${registry.host}\n`,
@@ -199,7 +199,7 @@ describe.runIf(havePeers('docker-registry', 'htpasswd', 'skopeo', 'podman'))('wi
     expect(error.message).toMatch(/asks for a user name and password: log in \(layerstack login localhost/);
   });
 
-  it.each(['podman', 'skopeo'])('reads what %s has written, in either file', async (program) => {
+  it.each(['podman', 'skopeo'])('reads logins that %s has written, in both files', async (program) => {
     const files = [configPath(), join(env['XDG_RUNTIME_DIR'] ?? '', 'containers/auth.json')];
     for (const file of files) {
       rmSync(configPath(), { force: true });
@@ -312,7 +312,7 @@ describe.runIf(tokenPeers)('with a token server', () => {
     expect(error.message).not.toMatch(/refresh-/);
   });
 
-  it('one token server answers POST only: the password is posted', async () => {
+  it('the password is posted to a token server that answers POST only', async () => {
     site = await withTokens({});
     await site.stop();
     const tokens = await TokenServer.start({ users: USERS, postOnly: true });
@@ -326,7 +326,7 @@ describe.runIf(tokenPeers)('with a token server', () => {
     ]);
   });
 
-  it('identity tokens that are good once are followed', async () => {
+  it('identity tokens that are valid once are replaced by their successors', async () => {
     site = await withTokens({ rotate: true, acceptedSeconds: 1 });
     const { registry, tokens } = site;
     await login(registry.host, 'bob', USERS.bob);
@@ -401,7 +401,7 @@ describe.runIf(tokenPeers)('with a token server', () => {
     expect(await client.hasBlob(layer.digest)).toBe(layer.size);
   });
 
-  it('who has no right is told so, as whom, and by name', async () => {
+  it('a user without the right gets an error that names the user and the repository', async () => {
     site = await withTokens({
       grants: (user, _type, name) =>
         user === 'bob' ? ['pull', 'push', 'delete'] : name === 'public/app' ? ['pull'] : [],
@@ -433,7 +433,7 @@ describe.runIf(havePeers('docker-registry', 'htpasswd', 'openssl', 'dockerd', 'd
     });
     afterAll(() => daemon.stop());
 
-    it('a login of ours is docker’s, and the other way round', async () => {
+    it('docker uses a login of layerstack, and layerstack one of docker', async () => {
       const tokens = await TokenServer.start({ users: USERS });
       const withToken = await Registry.start({ token: tokens.registryOptions });
       const withPassword = await Registry.start({ users: USERS });

@@ -109,7 +109,7 @@ describe.runIf(havePeers('dockerd', 'docker', 'runc'))('a root that dockerd has 
     expect(rest).toEqual([]);
   });
 
-  test('dockerd goes on with the root as if nothing had been', async () => {
+  test('dockerd uses the root afterwards without a difference', async () => {
     const daemon = await Dockerd.start(root);
     try {
       expect(sorted(await daemon.docker('images', '-aq', '--no-trunc'))).toEqual(sorted(listed));

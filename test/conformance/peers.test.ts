@@ -182,7 +182,7 @@ describe.runIf(havePeers('dockerd', 'docker', ...NEEDED))('archives of other pro
     expect((await load(zstd)).id).toBe(imageOfLayout(zstd));
   });
 
-  test('an image that umoci has changed, and the tree that umoci unpacks of it', async () => {
+  test('an image that umoci has changed, and the tree that umoci unpacks from it', async () => {
     const layout = join(scratch, 'umoci');
     await skopeo(`docker-archive:${fixtures().whole}:fx/whole:1`, `oci:${layout}:it`);
     await must('umoci', ['config', '--image', `${layout}:it`, '--config.env', 'MADE_BY=umoci']);

@@ -92,7 +92,7 @@ describe.runIf(havePeers('docker-registry'))('push through a bad network', () =>
   }
 
   test.each([0, 1, 65_537, 2_000_000])(
-    'an upload that is cut after %i bytes is gone on with',
+    'an upload that is cut after %i bytes is resumed',
     async (afterBytes) => {
       let cuts = 2;
       await pushThrough((request) =>
@@ -109,11 +109,11 @@ describe.runIf(havePeers('docker-registry'))('push through a bad network', () =>
     expect(lost).toBeGreaterThan(1);
   });
 
-  test('whatever a network does, at random', async () => {
+  test('random network faults', async () => {
     for (let seed = 0; seed < 5; seed++) await pushThrough(networkFaults(0.2));
   });
 
-  test('a registry that goes away is named, and nothing of the push is to be seen', async () => {
+  test('a registry that disappears is named, and no part of the push is visible', async () => {
     const { from, client, name } = await prepare();
     let asked = 0;
     proxy.choose = () => (++asked > 4 ? { kind: 'reset' } : undefined);

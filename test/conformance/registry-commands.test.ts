@@ -81,7 +81,7 @@ describe.runIf(havePeers('docker-registry', 'docker'))('the commands that look a
     });
   });
 
-  it('referrers lists what signs an image, where clients keep it by tag', async () => {
+  it('referrers lists the signatures of an image that clients keep under a tag', async () => {
     const config = await putBlob(client, Buffer.from('{}'));
     const signature = Buffer.from(
       JSON.stringify({
@@ -131,13 +131,13 @@ describe.runIf(havePeers('docker-registry', 'docker'))('the commands that look a
     expect(await client.headManifest('byDigest')).toBeUndefined();
   });
 
-  it('rm-remote deletes nothing that was not said', async () => {
+  it('rm-remote deletes only what its argument names', async () => {
     const ran = await cli.try(['rm-remote', name]);
     expect(ran.status).toBe(1);
     expect(ran.stderr).toContain('has neither a tag nor a digest');
   });
 
-  it('rm-remote says how a registry is made to delete', async () => {
+  it('rm-remote says how to enable deletion in a registry', async () => {
     await using strict = await Registry.start();
     await using other = testClient(`${strict.host}/x`);
     await putImage(other, '1');
@@ -149,7 +149,7 @@ describe.runIf(havePeers('docker-registry', 'docker'))('the commands that look a
     expect(await other.headManifest('1')).toBeDefined();
   });
 
-  it('registries.json of the root counts, and is named where it is wrong', async () => {
+  it('registries.json of the root is used, and an error in it names the file', async () => {
     const root = join(scratch, 'other');
     mkdirSync(join(root, 'layerstack'), { recursive: true });
     const settings = join(root, 'layerstack/registries.json');

@@ -149,7 +149,7 @@ describe.runIf(havePeers('dockerd', 'docker', 'busybox', 'docker-registry', 'sko
       );
     });
 
-    test('inspect: the same fields with the same values, but for where the layers are', async () => {
+    test('inspect: the same fields with the same values, except the paths of layers', async () => {
       for (const name of ['fx/whole:1', 'fx/base:1']) {
         const documents = [];
         for (const [host, root] of [
@@ -190,7 +190,7 @@ describe.runIf(havePeers('dockerd', 'docker', 'busybox', 'docker-registry', 'sko
       );
     });
 
-    test('save: each loads what the other has saved', async () => {
+    test('save: each loads the archive of the other', async () => {
       const [theirs, ours] = [join(scratch, 'theirs.tar'), join(scratch, 'ours.tar')];
       await docker(dockerd.host, step('save', '-o', theirs, 'fx/whole:1', 'fx/base:1'));
       await docker(service.host, step('save', '-o', ours, 'fx/whole:1', 'fx/base:1'));
@@ -316,7 +316,7 @@ describe.runIf(havePeers('dockerd', 'docker', 'busybox', 'docker-registry', 'sko
       await same(unordered('images', '-a'));
     });
 
-    test('what layerstack does not do is refused with a sentence about it', async () => {
+    test('an unsupported request is refused with a sentence about it', async () => {
       for (const args of [
         ['search', 'alpine'],
         ['plugin', 'install', 'x'],

@@ -52,7 +52,7 @@ describe.runIf(havePeers('dockerd', 'docker', 'podman', 'tar'))('a layer with a 
     expect(content.subarray(6).equals(Buffer.alloc(SIZE - 6))).toBe(true);
   }
 
-  test('is put together again by a dockerd on the same root', { timeout: 120_000 }, async () => {
+  test('is reassembled by a dockerd on the same root', { timeout: 120_000 }, async () => {
     const daemon = await Dockerd.start(join(scratch, 'root'));
     try {
       const theirs = join(scratch, 'theirs.tar');
@@ -63,7 +63,7 @@ describe.runIf(havePeers('dockerd', 'docker', 'podman', 'tar'))('a layer with a 
     }
   });
 
-  test('is read right by dockerd and podman', { timeout: 120_000 }, async () => {
+  test('is read correctly by dockerd and podman', { timeout: 120_000 }, async () => {
     const daemon = await Dockerd.start(join(scratch, 'docker'));
     try {
       await daemon.docker('load', '-i', saved);

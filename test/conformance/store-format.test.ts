@@ -47,7 +47,8 @@ describe.runIf(havePeers('dockerd', 'docker', 'python3'))('the store on disk', (
 
   test('every metadata file and directory has the name, mode and bytes that dockerd gives it', async () => {
     const expected = await shapeOf(theirs);
-    // Empty folders that dockerd makes at its start, and the driver's own, are made by whoever needs them.
+    // Empty folders that dockerd makes at its start, and the driver's own, are made by the program that needs
+    // them.
     const optional =
       /^image\/overlay2\/(distribution|layerdb\/(mounts|tmp)|imagedb\/metadata)(\/|$)|^overlay2\/backingFsBlockDev$/;
     const required = (tree: Tree) =>

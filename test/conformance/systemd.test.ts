@@ -50,7 +50,7 @@ describe.runIf(havePeers('systemd-analyze', 'setpriv'))('the unit files', () => 
     expect(setting('Type')).toBe('notify');
   });
 
-  test('call it with options that it has', async () => {
+  test('start it with options that exist', async () => {
     const help = await new LayerstackCli(scratch()).run('serve', '--help');
     for (const [option = ''] of setting('ExecStart').matchAll(/--[a-z-]+/g)) expect(help).toContain(option);
   });

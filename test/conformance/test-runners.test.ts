@@ -27,7 +27,7 @@ const TEST = `
 test('is used', async () => {
   expect(await observe(library, process.env.STORE, process.env.ARCHIVE)).toEqual(JSON.parse(process.env.OBSERVED));
 });
-test('throws what is known', async () => {
+test('throws errors that are recognised', async () => {
   await expect(library.Layerstack.open({ rot: '/x' })).rejects.toThrow(library.LayerstackError);
 });`;
 const REQUIRED = `const library = require('layerstack');\nconst observe = require('./observe.cjs');\n${TEST}`;

@@ -35,7 +35,7 @@ function whenRemoved(log: string): number {
 
 describe.runIf(havePeers('strace'))('a mount point that is busy elsewhere', () => {
   it.each([[['unmount', 'busy']], [['unmount', '--force', 'busy']]])(
-    'makes no failure of %j, and is no obstacle afterwards',
+    'does not fail %j, and does not hinder it afterwards',
     async (args) => {
       const scratch = makeScratch('busy');
       onTestFinished(() => dropScratch(scratch));
