@@ -52,8 +52,8 @@ export class ArchiveMounts {
   /**
    * Mounts an archive, or adds a use to the existing mount of the same archive and image.
    * @throws {@link LayerstackError} ERR_ARCHIVE_CHANGED where the archive differs from the mounted one;
-   *   ERR_CONTAINER_MOUNTED where it is mounted read-only, or unverified, and the caller wants otherwise; the
-   *   errors of `mountImage`.
+   *   ERR_CONTAINER_MOUNTED where it is mounted read-only and the caller wants it writable, or unverified and
+   *   the caller wants it verified; the errors of `mountImage`.
    */
   async mount(path: string, options: OpenArchiveOptions = {}): Promise<ArchiveMount> {
     const archive = await resolveArchive(path);
@@ -86,9 +86,9 @@ export class ArchiveMounts {
   }
 
   /**
-   * Ends one use of a mounted archive, which is named by its path or by that of its root file system. The
-   * last one unmounts it and removes the changes made in it. Resolves with the number of remaining uses; 0
-   * for an archive that is not mounted.
+   * Ends one use of a mounted archive. `path` is that of the archive, or of its root file system. The end of
+   * the last use unmounts it and removes the changes made in it. Resolves with the number of remaining uses;
+   * 0 for an archive that is not mounted.
    * @throws {@link LayerstackError} ERR_CONTAINER_MOUNTED while files in it are in use, unless forced;
    *   ERR_INVALID_ARGUMENT where several images of the archive are mounted; ERR_PATH_NOT_FOUND where neither
    *   an archive nor a mount has the path.
@@ -120,7 +120,7 @@ export class ArchiveMounts {
     return (await listMounts(this.#base)).map(({ place, record }) => describe(place, record, []));
   }
 
-  /** Returns undefined where the mount has ended. */
+  /** Adds a use to the mount of a place. Returns undefined where the mount has ended. */
   async #addUse(
     path: string,
     sourceName: string,

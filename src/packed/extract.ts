@@ -21,8 +21,8 @@ export interface ExtractOptions {
 
 /**
  * Extracts the layers to the lowers of the place.
- * @throws {@link LayerstackError} ERR_DIGEST_MISMATCH for a layer with another DiffID than in its image;
- *   ERR_LAYER_INVALID and its like, ERR_LIMIT_EXCEEDED, ERR_NO_SPACE, ERR_ABORTED.
+ * @throws {@link LayerstackError} ERR_DIGEST_MISMATCH for a layer whose DiffID differs from that in the
+ *   image; ERR_LAYER_INVALID and its like, ERR_LIMIT_EXCEEDED, ERR_NO_SPACE, ERR_ABORTED.
  */
 export async function extractLayers(
   layers: readonly OpenedLayer[],

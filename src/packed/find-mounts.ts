@@ -27,8 +27,8 @@ export async function listMounts(base: string): Promise<FoundMount[]> {
 }
 
 /**
- * Returns the mounted archive that a path means; undefined where it is not mounted. The path that `mount` got
- * comes first: it may be a link that leads to another archive now.
+ * Returns the mounted archive that a path means; undefined where it is not mounted. Mounts that were
+ * made by this path come first: it may be a link that leads to another archive now.
  * @param choice - what the caller said about the image; by default any image
  * @throws {@link LayerstackError} ERR_INVALID_ARGUMENT where several images of the archive are mounted.
  */
@@ -43,7 +43,7 @@ export async function findMount(
   const roots = mounts.map(({ place }) => rootfsOf(place)).join(', ');
   throw new LayerstackError(
     'ERR_INVALID_ARGUMENT',
-    `${path}: several of its images are mounted: say which root file system: ${roots}`,
+    `${path}: several of its images are mounted: give the path of a root file system: ${roots}`,
     { path },
   );
 }
@@ -67,7 +67,7 @@ function fits(record: ArchiveRecord, { image, platform }: MountedChoice): boolea
   );
 }
 
-/** Returns the canonical path. Of a removed file only the existing directories are resolved. */
+/** Returns the canonical path. If the file was removed, only its directory is resolved. */
 async function canonical(path: string): Promise<string> {
   try {
     return await realpath(path);

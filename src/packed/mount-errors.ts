@@ -7,7 +7,7 @@ export function mountedOtherwise(sourceName: string, place: Place, how: string):
   const path = place.at('merged');
   return new LayerstackError(
     'ERR_CONTAINER_MOUNTED',
-    `${sourceName} is mounted ${how} at ${path}: unmount it before mounting it otherwise`,
+    `${sourceName} is mounted ${how} at ${path}: unmount it first to mount it in another way`,
     { path },
   );
 }

@@ -79,7 +79,7 @@ async function mountTree(
   });
 }
 
-/** Only root can reach these directories, but the root file system at `merged` has the mode of `upper`. */
+/** Only root can reach these directories. The root file system at `merged` has the mode of `upper`. */
 async function makeDirectories(place: Place, names: readonly string[]): Promise<void> {
   const steps = names.map((path) => ({ op: 'mkdir' as const, path, mode: 0o755 }));
   await call(native.batch(place.path, steps));
@@ -90,7 +90,7 @@ async function mountLower(place: Place, { file, devices }: Index, method: ErofsM
   try {
     await call(native.mountErofs({ ...mount, method }));
   } catch (error) {
-    // The kernel cannot mount files of some file systems (tmpfs), but loop devices over them.
+    // The kernel cannot mount files of some file systems (tmpfs). It can mount loop devices over them.
     if (method !== 'file' || !isSystemError(error, 'ENOTBLK', 'EINVAL', 'EOPNOTSUPP')) throw error;
     await mountByLoop(mount, error);
   }

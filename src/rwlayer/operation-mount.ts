@@ -10,7 +10,7 @@ export interface OperationMount extends AsyncDisposable {
 }
 
 /**
- * Another process may unmount between the mount and the open. Several times in a row are not a coincidence.
+ * Another process may unmount between the mount and the open. After this many times in a row it is an error.
  */
 const TRIES = 5;
 
@@ -32,7 +32,7 @@ export async function mountForOperation(
   }
   throw new LayerstackError(
     'ERR_CONTAINER_MOUNTED',
-    `${layer.owner} is unmounted by others while it is needed: try again`,
+    `${layer.owner} was unmounted by another process during the operation: try again`,
     { id: layer.key },
   );
 }

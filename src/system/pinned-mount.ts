@@ -1,8 +1,8 @@
 /**
  * Pins a mounted root file system for one operation. An open descriptor protects it from other processes: an
  * `unmount` by one of them fails, since the mount is in use. Otherwise the operation would read or, worse,
- * write the empty directory below the mount point. After a forced unmount, the operation still ends on the
- * same mount. Therefore the path is the descriptor's.
+ * write the empty directory below the mount point. The path leads through the descriptor, so the operation
+ * ends on the same mount even after a forced unmount.
  */
 import { constants } from 'node:fs';
 import { open, stat } from 'node:fs/promises';

@@ -8,12 +8,12 @@ export const IMAGE_OPTIONS = {
     type: 'string',
     value: 'NAME',
     kind: 'none',
-    help: 'which image of an archive that has several',
+    help: 'which image to use, if the archive has several',
   },
   platform: {
     type: 'string',
     value: 'OS/ARCH[/VARIANT]',
-    help: 'which image of an archive of several platforms (default: this machine)',
+    help: 'which platform to use, if the archive has several (default: this machine)',
   },
 } as const satisfies OptionSpecs;
 
