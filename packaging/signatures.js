@@ -20,6 +20,7 @@ const CLASSES = [
   { name: 'Registry', file: 'registry.ts', instance: 'store.registry' },
   { name: 'StoreRegistry', file: 'registry.ts', instance: 'store.registry' },
   { name: 'Archives', file: 'archives.ts', instance: 'store.archives' },
+  { name: 'OpenArchive', file: 'archives.ts', instance: 'archive' },
 ];
 /** Functions that users call without an object. */
 const FUNCTIONS = [{ name: 'openArchive', file: 'archives.ts' }];

@@ -5,6 +5,7 @@
  */
 export { openArchive } from './app/archives.ts';
 export type { Archives } from './app/archives.ts';
+export type { OpenArchive } from './app/open-archive.ts';
 export { DEFAULT_ROOT, Layerstack } from './app/layerstack.ts';
 export type { DiskUsage, OpenOptions } from './app/layerstack.ts';
 export type { Images } from './app/images.ts';
@@ -57,7 +58,8 @@ export type {
   PruneResult,
 } from './image/store.ts';
 export type { ArchiveMount, UnmountArchiveOptions } from './packed/archive-mounts.ts';
-export type { OpenArchive } from './packed/open-below.ts';
+export type { MountedChoice } from './packed/find-mounts.ts';
+export type { ArchiveChoice } from './packed/operation.ts';
 export type { FileVersion } from './packed/file-version.ts';
 export type { LayerForm } from './packed/layers.ts';
 export type { StorelessOptions } from './packed/open-archive.ts';

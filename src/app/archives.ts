@@ -4,11 +4,15 @@
  */
 import { checkArguments, checkedFunction } from '../core/arguments.ts';
 import type { ArchiveMount, ArchiveMounts, UnmountArchiveOptions } from '../packed/archive-mounts.ts';
-import type { OpenArchive } from '../packed/open-below.ts';
 import type { StorelessOptions } from '../packed/open-archive.ts';
 import type { OpenArchiveOptions } from '../packed/open.ts';
+import type { MountedChoice } from '../packed/find-mounts.ts';
+import type { ArchiveChoice } from '../packed/operation.ts';
+import type { ArchiveRootfs } from '../packed/rootfs.ts';
+import type { Change } from '../rwlayer/changes.ts';
 import type { Root } from '../system/root.ts';
 import { hasDirectory } from '../system/store-files.ts';
+import { OpenArchive } from './open-archive.ts';
 import { SIGNATURES } from './signatures/archives.ts';
 
 /** It is imported late, because few callers need it. */
@@ -43,8 +47,9 @@ export class Archives {
    */
   async open(path: string, options: OpenArchiveOptions = {}): Promise<OpenArchive> {
     this.#root.session();
-    const { openBelow } = await late();
-    return openBelow(this.#base, path, options);
+    const { ArchiveRootfs, heldArchive, openBelow } = await late();
+    const held = await openBelow(this.#base, path, options);
+    return new OpenArchive(held, new ArchiveRootfs(heldArchive(path, held)));
   }
 
   /**
@@ -70,6 +75,17 @@ export class Archives {
     return (await this.#mounts()).unmount(path, options);
   }
 
+  /**
+   * Returns what was changed in a mounted archive, as `docker diff` lists it for a container, sorted.
+   * @param path the archive's path, or that of its root file system
+   * @throws {@link LayerstackError} ERR_ARCHIVE_NOT_MOUNTED; ERR_ARCHIVE_CHANGED; ERR_INVALID_ARGUMENT where
+   *   several images of the archive are mounted; ERR_CONTAINER_MOUNTED where it is mounted in another mount
+   *   namespace.
+   */
+  async diff(path: string, options: MountedChoice = {}): Promise<Change[]> {
+    return (await this.#rootfs(path, options)).diff();
+  }
+
   /** Returns the mounted archives. */
   async list(): Promise<ArchiveMount[]> {
     return (await this.#mounts()).list();
@@ -83,6 +99,11 @@ export class Archives {
     if (!hasDirectory(this.#base)) return;
     const { sweepPlaces } = await late();
     await sweepPlaces(this.#base, this.#root.log);
+  }
+
+  async #rootfs(path: string, choice: ArchiveChoice): Promise<ArchiveRootfs> {
+    const { ArchiveRootfs, archiveBelow } = await late();
+    return new ArchiveRootfs(archiveBelow(this.#base, path, choice, () => this.#root.session()));
   }
 
   async #mounts(): Promise<ArchiveMounts> {
@@ -114,7 +135,8 @@ export const openArchive = checkedFunction(
   'openArchive',
   async (path: string, options: StorelessOptions = {}): Promise<OpenArchive> => {
     const storeless = await late();
-    return storeless.openArchive(path, options);
+    const held = await storeless.openArchive(path, options);
+    return new OpenArchive(held, new storeless.ArchiveRootfs(storeless.heldArchive(path, held)));
   },
   SIGNATURES,
 );
