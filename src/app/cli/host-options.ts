@@ -212,7 +212,7 @@ function restartPolicy(text: string): object {
   return { Name, MaximumRetryCount: wholeOf('--restart', retries) };
 }
 
-/** Parses `HOST[:CONTAINER][:ACCESS]`. Of two parts the second is the access where it can be one. */
+/** Parses `HOST[:CONTAINER][:ACCESS]`. Of two parts, the second is the access if it has the form of one. */
 function device(text: string): object {
   const parts = text.split(':');
   const isAccess = (part = ''): boolean => /^[rwm]{1,3}$/.test(part);
@@ -235,7 +235,7 @@ function tmpfs(text: string): [string, string] {
 }
 
 /**
- * Parses `[[IP:]HOST:]CONTAINER[/PROTOCOL]`, as far as the message needs that the ports are not published.
+ * Parses `[[IP:]HOST:]CONTAINER[/PROTOCOL]`, only as far as needed to report that ports are not published.
  */
 function ports(text: string): object {
   const [container = '', HostPort = '', HostIp = ''] = text.split(':').reverse();
