@@ -31,8 +31,9 @@ export class Archives {
 
   /**
    * Mounts the image of an archive as a writable root file system, without unpacking it: the kernel reads the
-   * files from the archive, which must not change meanwhile. Closing it, or the end of an `await using`
-   * block, leaves nothing behind. If this process dies, the next writer of the store removes it.
+   * files from the archive, which must not change while it is mounted. Closing the result, or the end of an
+   * `await using` block, leaves nothing behind. If this process dies, the next writer of the store unmounts
+   * it.
    * @param path a docker-archive, an OCI archive or an OCI layout folder. Compressed layers are inflated
    *   once.
    * @throws {@link LayerstackError} ERR_ARCHIVE_CHANGED where the archive changes meanwhile;
@@ -54,9 +55,9 @@ export class Archives {
 
   /**
    * Mounts an archive as {@link open} does, but the mount outlives this process: each `mount` needs an
-   * `unmount`. A second mount of the same archive and image gives the same root file system.
-   * @throws {@link LayerstackError} as {@link open}; ERR_CONTAINER_MOUNTED where it is mounted read-only, or
-   *   unverified, and the caller wants otherwise.
+   * `unmount`. A second mount of the same archive and image gives the same root file system. @throws
+   * {@link LayerstackError} as {@link open}; ERR_CONTAINER_MOUNTED where it is mounted already, but read-only
+   * or unverified, and the options ask for a writable or verified mount.
    */
   async mount(path: string, options: OpenArchiveOptions = {}): Promise<ArchiveMount> {
     this.#root.session();
@@ -118,8 +119,8 @@ export class Archives {
 
 /**
  * Mounts the image of an archive as a writable root file system, without a store and without unpacking it:
- * the kernel reads the files from the archive, which must not change meanwhile. Closing it, or the end of an
- * `await using` block, leaves nothing behind. It needs root.
+ * the kernel reads the files from the archive, which must not change while it is mounted. Closing the result,
+ * or the end of an `await using` block, leaves nothing behind. It needs root.
  * @param path a docker-archive, an OCI archive or an OCI layout folder. Compressed layers are inflated once.
  * @throws {@link LayerstackError} ERR_ARCHIVE_CHANGED where the archive changes meanwhile;
  *   ERR_IMAGE_NOT_FOUND, ERR_PLATFORM_NOT_FOUND, ERR_INVALID_ARGUMENT; ERR_ARCHIVE_INVALID,

@@ -1,8 +1,8 @@
 /**
- * Checks a store: its sessions, layers, images and containers, one after the other. With `repair` it repairs
- * what can be repaired without losing anything that somebody may want. Readers and writers may work
- * meanwhile; what they work on is left alone. Without `repair` it writes nothing, so it can also check the
- * store of a running dockerd.
+ * Checks a store: its sessions, layers, images and containers, one after the other. With `repair` it makes
+ * those repairs that lose nothing a user may want. Readers and writers may work at the same time. Objects
+ * that they work on are left alone. Without `repair` it writes nothing, so it can also check the store of a
+ * running dockerd.
  */
 import { throwIfAborted } from '../core/abort.ts';
 import { isSystemError, LayerstackError } from '../core/errors.ts';

@@ -35,7 +35,7 @@ export class StoreParts {
     this.containers = new ContainerStore(root, this.layers, this.images, this.overlay);
   }
 
-  /** Finishes what earlier writers of the store left half done. */
+  /** Completes or undoes the unfinished work of earlier writers of the store. */
   async resume(): Promise<void> {
     await this.containers.resume();
     await this.images.resume();

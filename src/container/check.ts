@@ -1,8 +1,9 @@
 /**
  * Checks containers (docs/docker-overlay2-store.md, "Failure modes a better store should detect and repair").
- * Each has its config, its entry in layerdb's mounts, its layers and a stack that can be mounted
- * (rwlayer/check.ts). No entry keeps layers for a removed container, and no mount point remains of an ended
- * mount. A repair never touches the content of a container, even if the container is unusable.
+ * Each must have its config, its entry in layerdb's mounts, its layers and a stack that can be mounted
+ * (rwlayer/check.ts). An entry must not keep layers for a removed container, and a mount point must not
+ * remain after its mount has ended. A repair never touches the content of a container, even if the container
+ * is unusable.
  */
 import { throwIfAborted } from '../core/abort.ts';
 import { isDigest, isHex64 } from '../core/digest.ts';
