@@ -326,6 +326,8 @@ export interface ErofsImageOptions {
    * The upper bound of all times in the image, in seconds since 1970, and the image's own time; default 0.
    */
   readonly latestMtime?: number | undefined;
+  /** Whether a time outside 32 bits (before 1901, after 2038) becomes the nearest that fits. */
+  readonly narrowTimes: boolean;
 }
 
 /** Writes a root file system as an EROFS image, on a thread of its own. Nothing is synced. */
@@ -367,12 +369,15 @@ export interface ErofsIndex {
  */
 export type ErofsMethod = 'file' | 'loop';
 
-export interface ErofsMount {
-  /** Of the index. */
+export interface ErofsFiles {
+  /** Of the index, or of an image with all contents. */
   readonly fd: number;
   /** As the index was written over. */
   readonly devices: readonly number[];
   readonly method: ErofsMethod;
+}
+
+export interface ErofsMount extends ErofsFiles {
   /** An existing directory: absolute. */
   readonly target: string;
 }
@@ -553,6 +558,11 @@ export interface Native {
    * files.
    */
   mountErofs(mount: ErofsMount): Promise<void>;
+  /**
+   * As {@link mountErofs}, but attached to no path: `/proc/self/fd/N/.` is the root. The mount ends with the
+   * fd, which the caller owns.
+   */
+  openErofs(files: ErofsFiles): Promise<number>;
   /** How indexes are mounted, tried with files without names in `dir`; null where they are not. */
   probeErofs(dir: string): Promise<ErofsMethod | null>;
 
