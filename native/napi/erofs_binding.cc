@@ -44,6 +44,7 @@ class ErofsImage : public Napi::ObjectWrap<ErofsImage> {
     source.lowers = BytesListArg(options.Get("lowers"), "lowers");
     Napi::Value latest = options.Get("latestMtime");
     if (!latest.IsUndefined()) source.latest_mtime = IntArg(latest, "latestMtime");
+    source.narrow_times = BoolArg(options.Get("narrowTimes"), "narrowTimes");
     std::shared_ptr<const HeldFd> fd = FdArg(options.Get("fd"), "fd");
     Napi::Promise result = Async<Warnings>(
         info.Env(),
@@ -143,19 +144,40 @@ ErofsMethod ErofsMethodArg(const Napi::Value& value) {
   throw Napi::TypeError::New(value.Env(), "unknown method to mount EROFS '" + name + "'");
 }
 
-Napi::Value MountErofsBinding(const Napi::CallbackInfo& info) {
-  Napi::Object mount = ObjectArg(info[0], "mount");
+// The files of a mount, and the method.
+struct MountSource {
   IndexFiles files;
-  files.index = FdArg(mount.Get("fd"), "fd");
-  Napi::Array devices = mount.Get("devices").As<Napi::Array>();
-  for (uint32_t i = 0; i < devices.Length(); ++i) files.devices.push_back(FdArg(devices.Get(i), "devices"));
-  return AsyncVoid(info.Env(), [files, target = BytesArg(mount.Get("target"), "target"),
-                                method = ErofsMethodArg(mount.Get("method"))] {
+  ErofsMethod method;
+
+  UniqueFd Open() const {
     std::vector<int> fds;
     for (const auto& device : files.devices) fds.push_back(device->Get());
-    const UniqueFd made = OpenErofs(files.index->Get(), fds, method);
-    if (!AttachMount(made.get(), target)) ThrowErrno(errno, "move_mount", target);
-  });
+    return OpenErofs(files.index->Get(), fds, method);
+  }
+};
+
+MountSource MountSourceArg(const Napi::Object& mount) {
+  MountSource source{{}, ErofsMethodArg(mount.Get("method"))};
+  source.files.index = FdArg(mount.Get("fd"), "fd");
+  Napi::Array devices = mount.Get("devices").As<Napi::Array>();
+  for (uint32_t i = 0; i < devices.Length(); ++i)
+    source.files.devices.push_back(FdArg(devices.Get(i), "devices"));
+  return source;
+}
+
+Napi::Value MountErofsBinding(const Napi::CallbackInfo& info) {
+  Napi::Object mount = ObjectArg(info[0], "mount");
+  return AsyncVoid(info.Env(),
+                   [source = MountSourceArg(mount), target = BytesArg(mount.Get("target"), "target")] {
+                     const UniqueFd made = source.Open();
+                     if (!AttachMount(made.get(), target)) ThrowErrno(errno, "move_mount", target);
+                   });
+}
+
+Napi::Value OpenErofsBinding(const Napi::CallbackInfo& info) {
+  return Async<UniqueFd>(
+      info.Env(), [source = MountSourceArg(ObjectArg(info[0], "mount"))] { return source.Open(); },
+      [](Napi::Env env, UniqueFd& fd) -> Napi::Value { return Napi::Number::New(env, fd.release()); });
 }
 
 Napi::Value ProbeErofsBinding(const Napi::CallbackInfo& info) {
@@ -174,6 +196,7 @@ void InitErofs(Napi::Env env, Napi::Object exports) {
   ErofsImage::Init(env, exports);
   ErofsIndex::Init(env, exports);
   exports.Set("mountErofs", Napi::Function::New<MountErofsBinding>(env, "mountErofs"));
+  exports.Set("openErofs", Napi::Function::New<OpenErofsBinding>(env, "openErofs"));
   exports.Set("probeErofs", Napi::Function::New<ProbeErofsBinding>(env, "probeErofs"));
 }
 

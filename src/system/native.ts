@@ -334,6 +334,8 @@ export interface ErofsImageOptions {
    * Default for the image: 0.
    */
   readonly latestMtime?: number | undefined;
+  /** Whether a time outside 32 bits (before 1901, after 2038) becomes the nearest that fits. */
+  readonly narrowTimes: boolean;
 }
 
 /** Writes a root file system as an EROFS image, on a thread of its own. Nothing is synced. */
@@ -375,12 +377,15 @@ export interface ErofsIndex {
 /** How the kernel reads the files of an index: directly, or by loop devices that end with the mount. */
 export type ErofsMethod = 'file' | 'loop';
 
-export interface ErofsMount {
-  /** Of the index. */
+export interface ErofsFiles {
+  /** Of the index, or of an image with all contents. */
   readonly fd: number;
   /** As the index was written over. */
   readonly devices: readonly number[];
   readonly method: ErofsMethod;
+}
+
+export interface ErofsMount extends ErofsFiles {
   /** An existing directory: absolute. */
   readonly target: string;
 }
@@ -561,7 +566,12 @@ export interface Native {
    * `file` does not work with these files.
    */
   mountErofs(mount: ErofsMount): Promise<void>;
-  /** Tries with files without names in `dir` how indexes can be mounted; null where they cannot. */
+  /**
+   * As {@link mountErofs}, but attached to no path: `/proc/self/fd/N/.` is the root. The mount ends with the
+   * fd, which the caller owns.
+   */
+  openErofs(files: ErofsFiles): Promise<number>;
+  /** How indexes are mounted, tried with files without names in `dir`; null where they are not. */
   probeErofs(dir: string): Promise<ErofsMethod | null>;
 
   // socket_binding.cc
