@@ -5,7 +5,9 @@
  */
 export { openArchive } from './app/archives.ts';
 export type { Archives } from './app/archives.ts';
-export type { OpenArchive } from './app/open-archive.ts';
+export type { ForkSource, ListSnapshotsOptions, SnapshotRef, Snapshots } from './app/snapshots.ts';
+export type { Snapshot, SnapshotSize } from './snapshot/snapshot.ts';
+export type { ForkOptions, RollbackOptions, SnapshotOptions } from './snapshot/store.ts';
 export { DEFAULT_ROOT, Layerstack } from './app/layerstack.ts';
 export type { DiskUsage, OpenOptions } from './app/layerstack.ts';
 export type { Images } from './app/images.ts';

@@ -12,6 +12,7 @@ import { checkImages, knownLayers, readConfigs } from '../image/check.ts';
 import { checkLayers } from '../layer/check.ts';
 import type { LayerStore } from '../layer/store.ts';
 import { rwLayerOverlays } from '../rwlayer/check.ts';
+import { checkSnapshots } from '../snapshot/check.ts';
 import { checkSessions } from '../system/check.ts';
 import { checkEntries, untilPlanted } from '../system/check-entries.ts';
 import type { Root } from '../system/root.ts';
@@ -51,6 +52,7 @@ export async function* fsck(
     untilPlanted(layerChecks()),
     untilPlanted(checkImages(root, layers, { signal })),
     untilPlanted(checkContainers(root, layers, { signal })),
+    untilPlanted(checkSnapshots(root, { signal })),
   ];
   for (const check of checks)
     for await (const problem of check) {

@@ -21,6 +21,7 @@ import { readEvents, type EventsOptions, type RecordedEvent } from './event-jour
 import type { FsckOptions } from './fsck.ts';
 import { Images } from './images.ts';
 import { SIGNATURES } from './signatures/store.ts';
+import { Snapshots } from './snapshots.ts';
 import type { StoreListener } from './store-events.ts';
 import { StoreParts } from './store-parts.ts';
 import { StoreRegistry } from './store-registry.ts';
@@ -77,6 +78,8 @@ export class Layerstack implements AsyncDisposable {
   readonly #parts: StoreParts;
   readonly images: Images;
   readonly containers: Containers;
+  /** Root file systems of containers, kept as they were at one moment. */
+  readonly snapshots: Snapshots;
   readonly registry: StoreRegistry;
   /** Image archives as root file systems, in place. */
   readonly archives: Archives;
@@ -89,6 +92,7 @@ export class Layerstack implements AsyncDisposable {
     this.#parts = new StoreParts(root);
     this.images = new Images(this.#parts);
     this.containers = new Containers(this.#parts);
+    this.snapshots = new Snapshots(this.#parts);
     this.registry = new StoreRegistry(this.#parts);
     this.archives = new Archives(root);
     this.networks = new NamedObjects(root, 'networks');

@@ -109,12 +109,25 @@ async function* checkMounts(root: Root): AsyncGenerator<Problem> {
   const { layout } = root;
   for (const name of await listEntries(layout, layout.mounts)) {
     if (statEntry(layout.at(layout.container(name))) !== undefined) continue;
+    if (statEntry(layout.at(layout.snapshot(name))) !== undefined) continue;
+    const marked = await allMarkers(layout);
     if (
-      (await allMarkers(layout)).has(`container.${name}`) ||
+      marked.has(`container.${name}`) ||
+      marked.has(`snapshot.${name}`) ||
       statEntry(layout.at(layout.mount(name))) === undefined
     )
       continue;
     const mountId = await readEntry(layout, layout.mount(name, 'mount-id'));
+    if (mountId === name) {
+      yield {
+        code: 'mount-orphan',
+        severity: 'warning',
+        path: layout.mount(name),
+        message: 'a snapshot that has lost its record',
+        advice: `keep it while the \`lower\` of a container names its short name, in ${layout.overlay(name, 'link')}`,
+      };
+      continue;
+    }
     const parent = await readEntry(layout, layout.mount(name, 'parent'));
     const keeps = parent !== undefined && isDigest(parent) ? `; it keeps layer ${parent}` : '';
     yield {

@@ -28,6 +28,7 @@ import { listEntries } from '../system/removal.ts';
 import type { Root } from '../system/root.ts';
 import { ContainerArchive } from './archive.ts';
 import { ContainerCreator, type CreateOptions } from './create.ts';
+import type { ForkOptions, ForkSource } from './fork.ts';
 import type { Mount } from './mount.ts';
 import { NameIndex } from './name-index.ts';
 import { pruneFilter, type ContainerPruneFilters, type ContainerPruneResult } from './prune.ts';
@@ -99,6 +100,16 @@ export class ContainerStore {
    */
   create(image: ImageID, options: CreateOptions = {}): Promise<Container> {
     return this.#creator.create(image, options);
+  }
+
+  /** @see ContainerCreator.fork */
+  fork(source: ForkSource, options: ForkOptions): Promise<Container> {
+    return this.#creator.fork(source, options);
+  }
+
+  /** The RW layers of the store. Their owners are its containers. */
+  get rwLayers(): RwLayerStore {
+    return this.#rwLayers;
   }
 
   /** Returns all containers, the newest first, including those of dockerd. */

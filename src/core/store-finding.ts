@@ -36,6 +36,8 @@ export const FINDING_CODES = [
   /** docker's cache that maps blobs to layers. */
   'distribution-cache',
   'container-incomplete',
+  /** A snapshot without its files, its entry, a readable record or a snapshot below it. */
+  'snapshot-incomplete',
   /** dockerd cannot decode a document of a container, so it does not list the container. */
   'container-undecodable',
   /**

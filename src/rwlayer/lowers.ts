@@ -7,6 +7,7 @@ import type { Layout } from '../system/layout.ts';
 import type { Root } from '../system/root.ts';
 import { hasDirectory, readLink, readText } from '../system/store-files.ts';
 import type { RwLayer } from './rwlayer.ts';
+import { refuseFlat, sealedBelow } from './sealed.ts';
 
 /**
  * Returns the lowers, topmost (the init layer) first, relative to `overlay2`: those of `lower`, or one flat
@@ -20,6 +21,7 @@ export async function lowersOf(
   signal: AbortSignal | undefined,
 ): Promise<string[]> {
   const { layout, caps } = root;
+  if (caps.mountMethod === 'flat' && sealedBelow(layout, layer).length > 0) throw refuseFlat(layer);
   if (caps.mountMethod === 'flat' && layer.parent !== undefined)
     return [await flatLower(root, layers, layer.initId, layer.parent, signal)];
   const path = layout.at(layout.overlay(layer.mountId, 'lower'));

@@ -76,7 +76,12 @@ export type BatchStep =
       readonly lowers: readonly string[];
       readonly upper: string;
       readonly path: string;
-    };
+    }
+  /**
+   * Makes the directory `to`, empty, with the owner, mode, attributes and times of the directory `from`. Both
+   * are relative to `root`, which is absolute; `from` may be a short name.
+   */
+  | { readonly op: 'emptyCopy'; readonly root: string; readonly from: string; readonly to: string };
 
 /** How an overlay is mounted. system/caps.ts chooses it. */
 export type MountMethod = 'fsconfig' | 'mount' | 'flat';
