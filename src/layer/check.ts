@@ -21,7 +21,8 @@ import { call, native } from '../system/native.ts';
 import { isEntryName, listEntries, readEntry } from '../system/removal.ts';
 import type { Root } from '../system/root.ts';
 import { hasDirectory, readText, statEntry } from '../system/store-files.ts';
-import { checkContent } from './check-content.ts';
+import { checkContent, type GuardLayer } from './check-content.ts';
+import { requireProven } from './compare.ts';
 import { checkLinks, checkOrphans, checkUnfinished } from './check-leftovers.ts';
 import { apply, checkOverlay, replace, stackOf, underLock } from './check-overlay.ts';
 import { chainIdOn, LayerDb, type Layer } from './layerdb.ts';
@@ -38,6 +39,7 @@ export interface LayerCheckOptions {
   /** The directories of overlay2 that belong to containers. */
   readonly containers: ReadonlySet<string>;
   readonly deep: boolean;
+  readonly guard: GuardLayer;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -55,8 +57,7 @@ export async function* checkLayers(root: Root, options: LayerCheckOptions): Asyn
   yield* untilPlanted(checkUnfinished(root));
   yield* untilPlanted(checkLinks(root));
   yield* untilPlanted(checkOrphans(root, options));
-  if (options.deep)
-    for (const layer of layers) yield* untilPlanted(checkContent(root, layer, options.signal));
+  if (options.deep) for (const layer of layers) yield* untilPlanted(checkContent(root, layer, options));
 }
 
 /** Checks the files of one entry. The facts of the images repair them. */
@@ -103,6 +104,7 @@ async function* checkEntry(
     yield problem('cache-id', 'the name of its directory is missing, so its content cannot be found');
     return;
   }
+  const diffId = fact?.diffId ?? (isOwn ? diffIdOf(diff) : undefined);
   const content = layout.at(layout.overlay(cacheId, 'diff'));
   if (!hasDirectory(content)) {
     yield { ...problem('cache-id', 'its content is missing'), path: layout.overlay(cacheId, 'diff') };
@@ -111,8 +113,14 @@ async function* checkEntry(
   // Not trimmed, as in dockerd.
   const size = readText(layout.at(layout.layer(chainId, 'size')));
   if (size === undefined || !/^\d{1,19}$/.test(size))
-    yield problem('size', 'its size is missing or no number', async () =>
-      write('size', String(await call(native.contentSize(content))))(),
+    yield problem(
+      'size',
+      'its size is missing or not a number',
+      diffId &&
+        (async () => {
+          await requireProven(root, { chainId, diffId, cacheId });
+          await write('size', String(await call(native.contentSize(content))))();
+        }),
     );
   if (statEntry(layout.at(layout.layer(chainId, 'tar-split.json.gz'))) === undefined)
     yield {
