@@ -8,9 +8,10 @@ import { throwIfAborted } from '../core/abort.ts';
 import { isSystemError, LayerstackError } from '../core/errors.ts';
 import type { StoreFinding, Problem } from '../core/store-finding.ts';
 import { checkContainers } from '../container/check.ts';
+import { guardLayer } from '../container/guard-layer.ts';
 import { checkImages, knownLayers, readConfigs } from '../image/check.ts';
 import { checkLayers } from '../layer/check.ts';
-import type { LayerStore } from '../layer/store.ts';
+import type { Layer, LayerStore } from '../layer/store.ts';
 import { rwLayerOverlays } from '../rwlayer/check.ts';
 import { checkSnapshots } from '../snapshot/check.ts';
 import { checkSessions } from '../system/check.ts';
@@ -44,7 +45,8 @@ export async function* fsck(
   const layerChecks = async function* (): AsyncGenerator<Problem> {
     const known = knownLayers(await readConfigs(root));
     const containers = await rwLayerOverlays(root);
-    yield* checkLayers(root, { known, containers, deep, signal });
+    const guard = (layer: Layer): Promise<AsyncDisposable> => guardLayer(root, layer);
+    yield* checkLayers(root, { known, containers, deep, guard, signal });
   };
   const checks = [
     checkEntries(root.layout),

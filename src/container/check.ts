@@ -11,6 +11,7 @@ import { LayerstackError } from '../core/errors.ts';
 import type { Problem } from '../core/store-finding.ts';
 import type { LayerStore } from '../layer/store.ts';
 import { checkRwLayer } from '../rwlayer/check.ts';
+import { untilPlanted } from '../system/check-entries.ts';
 import type { Layout } from '../system/layout.ts';
 import { call, native } from '../system/native.ts';
 import { isEntryName, listEntries, readEntry } from '../system/removal.ts';
@@ -33,14 +34,23 @@ export async function* checkContainers(
   const directories = await listEntries(layout, layout.containers);
   for (const id of directories.filter(isHex64)) {
     throwIfAborted(signal);
-    const undecodable = checkDocuments(layout, id);
-    yield* undecodable;
-    const container = readContainer(layout, id);
-    if (container) yield* checkRwLayer(root, layers, rwLayerOf(container), () => !!readContainer(layout, id));
-    else if (undecodable.length === 0) yield* checkBroken(root, id);
+    yield* untilPlanted(checkContainer(root, layers, id));
   }
-  yield* checkMounts(root);
-  yield* checkNameIndex(root);
+  yield* untilPlanted(checkMounts(root));
+  yield* untilPlanted(checkNameIndex(root));
+}
+
+async function* checkContainer(
+  root: Root,
+  layers: Pick<LayerStore, 'find'>,
+  id: string,
+): AsyncGenerator<Problem> {
+  const { layout } = root;
+  const undecodable = checkDocuments(layout, id);
+  yield* undecodable;
+  const container = readContainer(layout, id);
+  if (container) yield* checkRwLayer(root, layers, rwLayerOf(container), () => !!readContainer(layout, id));
+  else if (undecodable.length === 0) yield* checkBroken(root, id);
 }
 
 /**
