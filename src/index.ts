@@ -5,6 +5,7 @@
  */
 export { openArchive } from './app/archives.ts';
 export type { Archives } from './app/archives.ts';
+export type { OpenArchive } from './app/open-archive.ts';
 export type { ForkSource, ListSnapshotsOptions, SnapshotRef, Snapshots } from './app/snapshots.ts';
 export type { Snapshot, SnapshotSize } from './snapshot/snapshot.ts';
 export type { ForkOptions, RollbackOptions, SnapshotOptions } from './snapshot/store.ts';
