@@ -45,7 +45,7 @@ export async function reconcile(layout: Layout, log: Logger, locks: Locks): Prom
     const lock = await lockDead(layout, name);
     if (lock === undefined) continue;
     try {
-      await reconcileSession(layout, changes, log, locks, name);
+      await reconcileSession({ layout, log, locks }, changes, name);
     } finally {
       await lock.close();
     }
@@ -186,25 +186,19 @@ async function dropEmpty(directory: string): Promise<boolean> {
   }
 }
 
-async function reconcileSession(
-  layout: Layout,
-  changes: Changes,
-  log: Logger,
-  locks: Locks,
-  name: string,
-): Promise<void> {
+async function reconcileSession(stores: Stores, changes: Changes, name: string): Promise<void> {
+  const { layout, log, locks } = stores;
   const markers = (await listEntries(layout, layout.session(name))).filter((file) => file !== 'lock');
   if (markers.length > 0) {
     log.info('completing the work of a writer that died', { session: name, objects: markers.length });
-    const stores = { layout, log, locks };
     // A container's mounts entry refers to overlay2 directories, so it is checked before them.
     for (const kind of ['temporary', 'write-set', 'flat', 'container']) {
-      for (const marker of markers) await undoMarker(stores, name, marker, kind, nothing);
+      for (const marker of markers) await undoMarker(stores, { session: name, marker }, kind, nothing);
     }
     if (markers.some((marker) => NEEDS_REFERENCES.test(marker))) {
       const used = await references(layout);
       for (const kind of ['removing', 'overlay2']) {
-        for (const marker of markers) await undoMarker(stores, name, marker, kind, used);
+        for (const marker of markers) await undoMarker(stores, { session: name, marker }, kind, used);
       }
       await completeRemovals(layout, log, used);
     }
@@ -272,8 +266,7 @@ interface Stores {
  */
 async function undoMarker(
   stores: Stores,
-  session: string,
-  marker: string,
+  { session, marker }: { readonly session: string; readonly marker: string },
   kind: string,
   used: ReadonlySet<string>,
 ): Promise<void> {

@@ -99,7 +99,7 @@ async function writeNewFile(store: Store, write: WriteTo, file: string): Promise
   }
 }
 
-/** Writes to a device or a pipe in place. Other programs use it, so a new file must not replace it. */
+/** Writes to a device or a pipe itself: a new file in its place would take it from all other programs. */
 async function writeInto(write: WriteTo, file: string, there: Stats): Promise<void> {
   if (!there.isCharacterDevice() && !there.isFIFO())
     throw notAFile(file, there.isDirectory() ? 'is a directory' : 'is not a regular file: name a new one');
@@ -152,7 +152,7 @@ function notAFile(file: string, what: string, cause?: unknown): LayerstackError 
 function readerGone(name: string, cause: unknown): LayerstackError {
   return new LayerstackError(
     'ERR_ABORTED',
-    `the reader of ${name} went away before the archive was complete`,
+    `the reader of ${name} closed it before the archive was complete`,
     {
       cause,
     },

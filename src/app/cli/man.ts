@@ -133,7 +133,7 @@ function exitStatus(failure: string | undefined): string[] {
   return [
     '.SH EXIT STATUS',
     ...entry('0', 'The command succeeded.'),
-    ...entry('1', `${failed}. It leaves nothing half done behind.`),
+    ...entry('1', `${failed}. It leaves no unfinished changes.`),
     ...entry('2', 'The command line is wrong.'),
   ];
 }

@@ -1,4 +1,4 @@
-/** Measures how fast some work goes. */
+/** Measures the rate of some work. */
 
 /** The state of the work at one moment. */
 export interface Reading {
@@ -39,8 +39,7 @@ export class Meter {
   /** Records that `current` bytes of `total` are done. */
   add(current: number, total?: number): void {
     const at = this.#now();
-    // `current` was reduced, as in a push that finds layers at the registry. Earlier moments do not count
-    // then.
+    // The total has shrunk, as in a push that finds layers at the registry: earlier moments do not count.
     if (current < this.#current) this.#moments = [];
     this.#current = current;
     this.#total = total;

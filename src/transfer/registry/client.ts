@@ -176,7 +176,8 @@ export class RepositoryClient implements AsyncDisposable {
    * and stored it.
    */
   async uploadBlob(source: UploadSource, digest: () => Digest, options: UploadOptions = {}): Promise<void> {
-    const upload = new Upload(this.#origin, this.#repository, this.#retry, source, digest, options);
+    const target = { endpoint: this.#origin, repository: this.#repository, retry: this.#retry };
+    const upload = new Upload(target, source, digest, options);
     try {
       await upload.run();
     } catch (error) {

@@ -43,6 +43,13 @@ const CANCEL_MS = 600;
 /** The part of that time in which a PATCH may be answered after its body has ended early. */
 const END_MS = 300;
 
+/** The place to which a blob is uploaded. */
+export interface UploadTarget {
+  readonly endpoint: Endpoint;
+  readonly repository: Repository;
+  readonly retry: RetryPolicy;
+}
+
 export class Upload {
   readonly #endpoint: Endpoint;
   readonly #repository: Repository;
@@ -59,9 +66,7 @@ export class Upload {
   readonly #breakOff = new AbortController();
 
   constructor(
-    endpoint: Endpoint,
-    repository: Repository,
-    retry: RetryPolicy,
+    { endpoint, repository, retry }: UploadTarget,
     source: UploadSource,
     digest: () => Digest,
     options: UploadOptions,

@@ -6,7 +6,7 @@ import { formatTable, parseFormat } from '../output.ts';
 export const command = defineCommand({
   usage: '[OPTIONS]',
   description:
-    'Show what this machine and store can do and what is wrong with them. The exit status is 1 where something must be\n' +
+    'Show what this machine and store can do, and their problems. The exit status is 1 where something must be\n' +
     'repaired.',
   options: { format: { type: 'string', value: 'json', help: 'one JSON document a line' } },
   operands: { min: 0, max: 0 },
