@@ -19,7 +19,9 @@ const CLASSES = [
   { name: 'Containers', file: 'containers.ts', instance: 'store.containers' },
   { name: 'Registry', file: 'registry.ts', instance: 'store.registry' },
   { name: 'StoreRegistry', file: 'registry.ts', instance: 'store.registry' },
+  { name: 'Snapshots', file: 'snapshots.ts', instance: 'store.snapshots' },
   { name: 'Archives', file: 'archives.ts', instance: 'store.archives' },
+  { name: 'OpenArchive', file: 'archives.ts', instance: 'archive' },
 ];
 /** Functions that users call without an object. */
 const FUNCTIONS = [{ name: 'openArchive', file: 'archives.ts' }];

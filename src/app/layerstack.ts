@@ -21,6 +21,7 @@ import { readEvents, type EventsOptions, type RecordedEvent } from './event-jour
 import type { FsckOptions } from './fsck.ts';
 import { Images } from './images.ts';
 import { SIGNATURES } from './signatures/store.ts';
+import { Snapshots } from './snapshots.ts';
 import type { StoreListener } from './store-events.ts';
 import { StoreParts } from './store-parts.ts';
 import { StoreRegistry } from './store-registry.ts';
@@ -34,18 +35,18 @@ export interface OpenOptions {
   /** Writes nothing, so it works beside a running dockerd. Default false. */
   readonly readOnly?: boolean | undefined;
   /**
-   * Opens a root that users other than root can write to, or rename. They can make root read and write
-   * anything. Default false: such a root is refused (ERR_STORE_UNSAFE).
+   * Opens a root that users other than root can write to, or rename. Such users can make root read and write
+   * any file. Default false: such a root is refused (ERR_STORE_UNSAFE).
    */
   readonly allowUnsafeRoot?: boolean | undefined;
   /**
-   * Default: `NODE_DEBUG=layerstack`. A call whose change was made resolves, even if a later step fails. A
+   * Default: `NODE_DEBUG=layerstack`. A call that has made its change resolves, even if a later step fails. A
    * warning that begins with `done, but` then names that step.
    */
   readonly log?: Logger | undefined;
   /**
-   * The file of the native addon. For a bundled program, where the addon is neither in the package nor named
-   * by `LAYERSTACK_ADDON`. A process loads one addon: the first `open` that names a file decides.
+   * The file of the native addon, for bundled programs, where it is neither in the package nor named by
+   * `LAYERSTACK_ADDON`. A process loads one addon: the first `open` that names a file decides.
    */
   readonly addon?: string | undefined;
 }
@@ -77,6 +78,8 @@ export class Layerstack implements AsyncDisposable {
   readonly #parts: StoreParts;
   readonly images: Images;
   readonly containers: Containers;
+  /** Root file systems of containers, kept as they were at one moment. */
+  readonly snapshots: Snapshots;
   readonly registry: StoreRegistry;
   /** Image archives as root file systems, in place. */
   readonly archives: Archives;
@@ -89,6 +92,7 @@ export class Layerstack implements AsyncDisposable {
     this.#parts = new StoreParts(root);
     this.images = new Images(this.#parts);
     this.containers = new Containers(this.#parts);
+    this.snapshots = new Snapshots(this.#parts);
     this.registry = new StoreRegistry(this.#parts);
     this.archives = new Archives(root);
     this.networks = new NamedObjects(root, 'networks');
@@ -146,7 +150,7 @@ export class Layerstack implements AsyncDisposable {
 
   /**
    * Calls `listener` for each event of this opened store, as `docker events` shows it, until the returned
-   * function is called. Only {@link events} also has the events of other processes on the same root.
+   * function is called. {@link events} also yields the events of other processes on the same root.
    * @example
    * ```ts
    * const stop = store.onEvent(({ type, action, id }) => console.log(type, action, id));
@@ -187,8 +191,8 @@ export class Layerstack implements AsyncDisposable {
   }
 
   /**
-   * Checks layers, images and containers, and yields what is wrong as it is found. With `repair` it repairs
-   * what can be repaired without losing anything that somebody may want. Others may use the store meanwhile.
+   * Checks layers, images and containers, and yields what is wrong as it is found. With `repair` it makes
+   * those repairs that lose nothing a user may want. Others may use the store at the same time.
    * @throws {@link LayerstackError} (while iterating) ERR_STORE_READ_ONLY for repairs of a store that is open
    *   read-only, ERR_ABORTED.
    * @example

@@ -9,24 +9,23 @@ import {
   chainIdOf,
   diffIdOf,
   digestOfHex,
-  hexOf,
   isDigest,
   isHex64,
   type ChainID,
   type DiffID,
 } from '../core/digest.ts';
-import { LayerstackError } from '../core/errors.ts';
 import type { Problem } from '../core/store-finding.ts';
 import type { LayerFile } from '../system/layout.ts';
+import { untilPlanted, unlessPlanted } from '../system/check-entries.ts';
 import { call, native } from '../system/native.ts';
-import { isEntryName, listEntries, readEntry, removeLayerEntries } from '../system/removal.ts';
+import { isEntryName, listEntries, readEntry } from '../system/removal.ts';
 import type { Root } from '../system/root.ts';
-import { allMarkers } from '../system/session.ts';
-import { hasDirectory, readLink, readStoreFile, readText, statEntry } from '../system/store-files.ts';
-import { assembleLayer } from './assemble.ts';
-import { apply, checkOverlay, replace, stackOf } from './check-overlay.ts';
+import { hasDirectory, readText, statEntry } from '../system/store-files.ts';
+import { checkContent, type GuardLayer } from './check-content.ts';
+import { requireProven } from './compare.ts';
+import { checkLinks, checkOrphans, checkUnfinished } from './check-leftovers.ts';
+import { apply, checkOverlay, replace, stackOf, underLock } from './check-overlay.ts';
 import { chainIdOn, LayerDb, type Layer } from './layerdb.ts';
-import { MAX_SNAPSHOTS_BYTES } from './uses.ts';
 
 /** The facts about a layer that follow from an image's config. */
 export interface KnownLayer {
@@ -40,6 +39,7 @@ export interface LayerCheckOptions {
   /** The directories of overlay2 that belong to containers. */
   readonly containers: ReadonlySet<string>;
   readonly deep: boolean;
+  readonly guard: GuardLayer;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -50,14 +50,14 @@ export async function* checkLayers(root: Root, options: LayerCheckOptions): Asyn
   const names = await listEntries(layout, layout.layers);
   for (const name of names.filter(isHex64)) {
     throwIfAborted(options.signal);
-    yield* checkEntry(root, chainIdOf(digestOfHex(name)), options);
+    yield* untilPlanted(checkEntry(root, chainIdOf(digestOfHex(name)), options));
   }
   const layers = await completeLayers(root);
   yield* checkStacks(root, layers, options);
-  yield* checkUnfinished(root);
-  yield* checkLinks(root);
-  yield* checkOrphans(root, options);
-  if (options.deep) for (const layer of layers) yield* checkContent(root, layer, options.signal);
+  yield* untilPlanted(checkUnfinished(root));
+  yield* untilPlanted(checkLinks(root));
+  yield* untilPlanted(checkOrphans(root, options));
+  if (options.deep) for (const layer of layers) yield* untilPlanted(checkContent(root, layer, options));
 }
 
 /** Checks the files of one entry. Repairs write what the images' configs say. */
@@ -104,6 +104,7 @@ async function* checkEntry(
     yield problem('cache-id', 'the name of its directory is missing, so its content cannot be found');
     return;
   }
+  const diffId = fact?.diffId ?? (isOwn ? diffIdOf(diff) : undefined);
   const content = layout.at(layout.overlay(cacheId, 'diff'));
   if (!hasDirectory(content)) {
     yield { ...problem('cache-id', 'its content is missing'), path: layout.overlay(cacheId, 'diff') };
@@ -112,8 +113,14 @@ async function* checkEntry(
   // Not trimmed, as in dockerd.
   const size = readText(layout.at(layout.layer(chainId, 'size')));
   if (size === undefined || !/^\d{1,19}$/.test(size))
-    yield problem('size', 'its size is missing or not a number', async () =>
-      write('size', String(await call(native.contentSize(content))))(),
+    yield problem(
+      'size',
+      'its size is missing or not a number',
+      diffId &&
+        (async () => {
+          await requireProven(root, { chainId, diffId, cacheId });
+          await write('size', String(await call(native.contentSize(content))))();
+        }),
     );
   if (statEntry(layout.at(layout.layer(chainId, 'tar-split.json.gz'))) === undefined)
     yield {
@@ -126,12 +133,12 @@ async function* checkEntry(
 /** Returns the complete layers, parents before children. */
 async function completeLayers(root: Root): Promise<Layer[]> {
   const { layout } = root;
-  const ids = (await listEntries(layout, layout.layers))
-    .filter(isHex64)
-    .map((name) => chainIdOf(digestOfHex(name)));
-  const found = new Map(
-    (await new LayerDb(layout).findAll(ids)).flatMap((layer) => (layer ? [[layer.chainId, layer]] : [])),
-  );
+  const db = new LayerDb(layout);
+  const found = new Map<ChainID, Layer>();
+  for (const name of (await listEntries(layout, layout.layers)).filter(isHex64)) {
+    const layer = await unlessPlanted(db.find(chainIdOf(digestOfHex(name))));
+    if (layer !== undefined) found.set(layer.chainId, layer);
+  }
   const depths = new Map<ChainID, number>();
   const depth = ({ chainId, parent }: Layer): number => {
     const below = parent === undefined ? undefined : found.get(parent);
@@ -162,155 +169,9 @@ async function* checkStacks(
         advice: RELOAD,
       };
     const lowers = parent === undefined ? [] : stacks.get(parent);
-    yield* checkOverlay(root, { id: cacheId, owner, lowers, hasChildren: parents.has(chainId) });
-    stacks.set(chainId, await stackOf(root, cacheId, lowers));
+    yield* untilPlanted(
+      checkOverlay(root, { id: cacheId, owner, lowers, hasChildren: parents.has(chainId) }),
+    );
+    stacks.set(chainId, await unlessPlanted(stackOf(root, cacheId, lowers)));
   }
-}
-
-/**
- * Finds objects that a process was making or removing when it died. A killed dockerd leaves such objects,
- * since it completes removals only when it stops gracefully.
- */
-async function* checkUnfinished(root: Root): AsyncGenerator<Problem> {
-  const { layout } = root;
-  const found = [
-    ...(await listEntries(layout, layout.writeSets)).map((name) => ({
-      path: layout.writeSet(name),
-      marker: name.replace(/^write-set-/, 'write-set.'),
-      what: 'a layer that was being added',
-      remove: () => call(native.removeTree(layout.root, layout.writeSet(name))).then(() => undefined),
-    })),
-    ...(await listEntries(layout, layout.layers))
-      .filter((name) => name.endsWith('-removing'))
-      .map((name) => ({
-        path: `${layout.layers}/${name}`,
-        marker: `removing.${name}`,
-        what: 'a layer that was being removed',
-        remove: async () => removeLayerEntries(layout, [name], await usedCacheIds(root, name)),
-      })),
-    ...(await listEntries(layout, layout.overlay2))
-      .filter((name) => name.endsWith('-removing'))
-      .map((name) => ({
-        path: layout.overlay(name),
-        marker: `overlay2.${name}`,
-        what: 'a directory that was being removed',
-        remove: () => call(native.removeTree(layout.root, layout.overlay(name))).then(() => undefined),
-      })),
-  ];
-  const marked = await allMarkers(layout);
-  for (const { path, marker, what, remove } of found) {
-    if (marked.has(marker) || statEntry(layout.at(path)) === undefined) continue;
-    yield {
-      code: 'unfinished',
-      severity: 'warning',
-      path,
-      message: `${what} by a process that died`,
-      advice: 'repair removes it',
-      repair: async () => {
-        root.session();
-        await remove();
-      },
-    };
-  }
-}
-
-async function usedCacheIds(root: Root, except: string): Promise<(cacheId: string) => boolean> {
-  const { layout } = root;
-  const names = (await listEntries(layout, layout.layers)).filter((name) => name !== except);
-  const used = new Set(
-    await Promise.all(names.map((name) => readEntry(layout, `${layout.layers}/${name}/cache-id`))),
-  );
-  return (cacheId) => used.has(cacheId);
-}
-
-async function* checkLinks(root: Root): AsyncGenerator<Problem> {
-  const { layout } = root;
-  for (const name of await listEntries(layout, layout.links)) {
-    const path = layout.link(name);
-    const target = readLink(layout.at(path));
-    const id = /^\.\.\/([^/]+)\/diff$/.exec(target ?? '')?.[1];
-    if (id !== undefined && hasDirectory(layout.at(layout.overlay(id, 'diff')))) continue;
-    if (id !== undefined && (await allMarkers(layout)).has(`overlay2.${id}`)) continue;
-    if (target === undefined && statEntry(layout.at(path)) === undefined) continue;
-    yield {
-      code: 'link-dangling',
-      severity: 'warning',
-      path,
-      message:
-        target === undefined
-          ? 'not a short name (a symbolic link to ../CACHE-ID/diff)'
-          : `a short name of ${target}, which does not exist`,
-      advice: target === undefined ? 'find out what it is, and move it elsewhere' : 'repair removes it',
-      repair: target === undefined ? undefined : () => apply(root, [{ op: 'unlink', path, missing: true }]),
-    };
-  }
-}
-
-/**
- * Finds directories without an owner. They are only reported: BuildKit's snapshots look the same, and its
- * database may name them in a form that layerstack cannot read.
- */
-async function* checkOrphans(root: Root, { containers }: LayerCheckOptions): AsyncGenerator<Problem> {
-  const { layout } = root;
-  const isUsed = await usedCacheIds(root, '');
-  const buildkit = await readStoreFile(layout.at(layout.buildkitSnapshots), MAX_SNAPSHOTS_BYTES);
-  const marked = await allMarkers(layout);
-  for (const id of await listEntries(layout, layout.overlay2)) {
-    if (id === 'l' || id.endsWith('-removing') || isUsed(id) || containers.has(id)) continue;
-    if (marked.has(`overlay2.${id}`) || buildkit?.includes(id) === true) continue;
-    if (statEntry(layout.at(layout.overlay(id))) === undefined) continue;
-    yield {
-      code: 'overlay-orphan',
-      severity: 'note',
-      path: layout.overlay(id),
-      message: 'no layer, container or BuildKit snapshot uses this directory',
-      advice: 'delete it if no other program needs it',
-    };
-  }
-}
-
-async function* checkContent(
-  root: Root,
-  { chainId, diffId, cacheId, size }: Layer,
-  signal: AbortSignal | undefined,
-): AsyncGenerator<Problem> {
-  const { layout } = root;
-  const diff = layout.at(layout.overlay(cacheId, 'diff'));
-  const tarSplit = layout.at(layout.layer(chainId, 'tar-split.json.gz'));
-  if (statEntry(tarSplit) === undefined) return;
-  try {
-    for await (const chunk of assembleLayer({ diff, tarSplit, diffId })) {
-      throwIfAborted(signal);
-      void chunk;
-    }
-  } catch (error) {
-    if (!LayerstackError.is(error) || error.code === 'ERR_ABORTED') throw error;
-    yield {
-      code: 'layer-damaged',
-      severity: 'error',
-      path:
-        error.member === undefined
-          ? layout.overlay(cacheId, 'diff')
-          : `${layout.overlay(cacheId, 'diff')}/${error.member}`,
-      message: error.message,
-      advice: `its files were changed or damaged: remove the images that have layer ${hexOf(chainId).slice(0, 12)}, and load them again`,
-    };
-  }
-  const found = await call(native.contentSize(diff));
-  if (found !== size)
-    yield {
-      code: 'layer-size',
-      severity: 'warning',
-      path: layout.layer(chainId, 'size'),
-      message: `layer ${chainId} has ${found} bytes, but its entry records ${size}`,
-      advice: 'repair records the real size',
-      repair: () =>
-        underLock(root, chainId, () => replace(root, layout.layer(chainId, 'size'), String(found), 0o644)),
-    };
-}
-
-async function underLock(root: Root, chainId: ChainID, work: () => Promise<void>): Promise<void> {
-  root.session();
-  await using _lock = await root.locks.acquire('layers', chainId);
-  await work();
 }

@@ -26,8 +26,21 @@ export async function listChanges(
 ): Promise<Change[]> {
   const { layout } = root;
   const [, ...lowers] = await new Overlay(layout).lowersOf(mountId);
-  const list = await call(native.listChanges(layout.at(layout.overlay2), `${mountId}/diff`, lowers));
-  return parseChanges(list);
+  return changesBetween(layout.at(layout.overlay2), `${mountId}/diff`, lowers);
+}
+
+/**
+ * Returns the changes that an upper makes to its lowers, sorted as in {@link listChanges}.
+ * @param base - the absolute directory of the other paths
+ * @param lowers - topmost first
+ * @throws {@link LayerstackError} ERR_UPPER_UNSUPPORTED; system errors.
+ */
+export async function changesBetween(
+  base: string,
+  upper: string,
+  lowers: readonly string[],
+): Promise<Change[]> {
+  return parseChanges(await call(native.listChanges(base, upper, lowers)));
 }
 
 /** Parses the entries of a native list. */

@@ -199,7 +199,7 @@ describe.runIf(peers)('the published tarball', () => {
     copyFileSync(bundle, program);
     const start = [program, newStore(), archive];
     const failed = await run(process.execPath, start, { cwd: directory });
-    const said = /Build it with `(.*?)` .*? say LAYERSTACK_ADDON=(.*?)\. LAYERSTACK/.exec(failed.stderr);
+    const said = /Build it with `(.*?)` .*? set LAYERSTACK_ADDON=(.*?)\. If the file/.exec(failed.stderr);
     const [, command = '', addon = ''] = said ?? [];
     expect(command, failed.stderr).toContain('layerstack@0.1.0');
     // What is not published yet comes from the tarball.
