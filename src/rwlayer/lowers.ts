@@ -13,7 +13,8 @@ import { refuseFlat, sealedBelow } from './sealed.ts';
 /**
  * Returns the lowers, topmost (the init layer) first, relative to `overlay2`: those of `lower`, or one flat
  * tree if the kernel mounts only one lower.
- * @throws {@link LayerstackError} ERR_STORE_CORRUPT when `lower` is missing, or names anything but short names; the errors of {@link flatLower}.
+ * @throws {@link LayerstackError} ERR_STORE_CORRUPT when `lower` is missing, or names anything but short
+ *   names; the errors of {@link flatLower}.
  */
 export async function lowersOf(
   root: Root,

@@ -3,8 +3,8 @@
  *
  * ## Vocabulary
  *
- * - To *seal* the upper of a container is to make it a lower, which takes no more writes. The container gets a
- *   fresh upper on top of it, and goes on. What it shows does not change.
+ * - To *seal* the upper of a container is to make it a lower, which takes no more writes. The container gets
+ *   a fresh upper on top of it, and goes on. What it shows does not change.
  * - A *snapshot* is a sealed upper with a record. Its id is the name of its directory in `overlay2`.
  * - Its *parent* is the snapshot directly below it; the first snapshot of a container has none.
  * - A *fork* is a new container whose fresh upper is on top of a snapshot.
@@ -59,7 +59,7 @@ export interface Snapshot {
 
 /** How much disk a snapshot uses, in bytes of files and links. */
 export interface SnapshotSize {
-  /** What was written between its parent and itself: bytes that no other snapshot has. */
+  /** Bytes that were written after its parent was made, and that no other snapshot has. */
   readonly own: number;
   /** What its parents have. */
   readonly shared: number;
