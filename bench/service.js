@@ -97,7 +97,7 @@ function connected(socket) {
   });
 }
 
-/** Requests an archive of all images and reads nothing of it. */
+/** Requests an archive of all images and does not read it. */
 async function unread(socketPath) {
   const [image] = JSON.parse(await ask(socketPath, 'GET', '/images/json'));
   const connection = await connected(socketPath);

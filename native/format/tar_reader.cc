@@ -11,7 +11,7 @@ namespace {
 
 constexpr std::string_view kXattr = "SCHILY.xattr.";
 
-// Types whose header stands alone, whatever its size field says.
+// Types without content, even if the header's size field says otherwise.
 bool IsHeaderOnly(char type) { return type >= '1' && type <= '6'; }
 
 size_t PaddingOf(uint64_t size) { return static_cast<size_t>(-size & (kTarBlock - 1)); }

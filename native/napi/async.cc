@@ -6,8 +6,8 @@
 namespace layerstack {
 
 namespace {
-// The instance data and the queue's finalizer each hold a shared_ptr, as does work under way: the mailbox
-// lives on after its environment has ended, and drops what is posted to it then.
+// The instance data and the queue's finalizer each hold a shared_ptr, as does running work: the mailbox lives
+// on after its environment has ended, and drops what is posted to it then.
 using Slot = std::shared_ptr<Mailbox>;
 }  // namespace
 

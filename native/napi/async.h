@@ -17,7 +17,7 @@
 namespace layerstack {
 
 // Hands functions from any thread to the JavaScript thread of one environment, and keeps its event loop alive
-// while work is under way. addon.cc makes one for each environment (main thread or worker).
+// while work is running. addon.cc makes one for each environment (main thread or worker).
 class Mailbox {
  public:
   static void Install(Napi::Env env);

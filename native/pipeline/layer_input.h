@@ -22,7 +22,7 @@ class LayerInput {
   // Waits for the next bytes. Null at the end and after Abort.
   virtual SharedChunk Next() = 0;
   virtual void Abort() = 0;
-  // Whether the bytes are a tar for certain, whatever they begin with.
+  // Whether the bytes are known to be a plain tar, so that their beginning need not be examined.
   virtual bool IsTar() const { return false; }
   // Returns warnings about parts of the source that the layer lacks. Call it when no thread reads any more.
   virtual Warnings TakeWarnings() { return {}; }

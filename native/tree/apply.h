@@ -2,9 +2,9 @@
 // bytes.
 //
 // A member gets a file entry in the tar-split only if its bytes will be found again at its own name. The
-// tar-split carries all other payload as raw bytes, so that the tar can always be put together again: that of
-// sparse members, of members that are not files, of names that lead through a link, and of names that an
-// earlier member has.
+// tar-split carries all other payload as raw bytes, so that the tar can always be rebuilt: that of sparse
+// members, of members that are not files, of names that lead through a link, and of names that an earlier
+// member has.
 #pragma once
 
 #include <cstdint>

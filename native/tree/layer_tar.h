@@ -31,7 +31,7 @@ namespace layerstack {
 // The kind of a tree, which decides what the marks of layers in it mean.
 enum class TreeKind {
   kUpper,  // an upper of overlayfs: its marks are translated, or refused
-  kPlain,  // any directory that becomes a layer: what a layer would take for a mark is left out
+  kPlain,  // any directory that becomes a layer: files that a layer would treat as marks are left out
   kView,   // not for a layer: everything is taken as it is
 };
 

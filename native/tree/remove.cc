@@ -129,8 +129,8 @@ class Remover {
     frames_.pop_back();
   }
 
-  // The fd of a frame. If it was given up, opens `..` of the directory in it, which must lead to the same
-  // directory.
+  // The fd of a frame. If it was closed to save fds, opens `..` of the directory in it, which must lead to
+  // the same directory.
   int Reopen(size_t index, int child) {
     Frame& frame = frames_[index];
     if (!frame.fd) {

@@ -55,9 +55,9 @@ export class Archives {
 
   /**
    * Mounts an archive as {@link open} does, but the mount outlives this process: each `mount` needs an
-   * `unmount`. A second mount of the same archive and image gives the same root file system. @throws
-   * {@link LayerstackError} as {@link open}; ERR_CONTAINER_MOUNTED where it is mounted already, but read-only
-   * or unverified, and the options ask for a writable or verified mount.
+   * `unmount`. A second mount of the same archive and image gives the same root file system.
+   * @throws {@link LayerstackError} as {@link open}; ERR_CONTAINER_MOUNTED where it is mounted read-only and
+   *   the caller wants it writable, or unverified and the caller wants it verified.
    */
   async mount(path: string, options: OpenArchiveOptions = {}): Promise<ArchiveMount> {
     this.#root.session();
@@ -65,8 +65,8 @@ export class Archives {
   }
 
   /**
-   * Ends one use of a mounted archive, which is named by its path or by that of its root file system. The
-   * last one unmounts it and removes the changes made in it. Resolves with the number of remaining uses.
+   * Ends one use of a mounted archive. `path` is that of the archive, or of its root file system. The end of
+   * the last use unmounts it and removes the changes made in it. Resolves with the number of remaining uses.
    * @throws {@link LayerstackError} ERR_CONTAINER_MOUNTED while files in it are in use, unless forced;
    *   ERR_INVALID_ARGUMENT where several images of the archive are mounted; ERR_PATH_NOT_FOUND,
    *   ERR_STORE_READ_ONLY.

@@ -84,8 +84,8 @@ export class Snapshots {
    * Makes containers that begin where a snapshot or a container is: all of them or, after an error, none. Of
    * a container, it takes a snapshot first. The forks have the source's config and labels.
    * @throws {@link LayerstackError} ERR_SNAPSHOT_NOT_FOUND, ERR_CONTAINER_NOT_FOUND,
-   *   ERR_CONTAINER_NAME_IN_USE, ERR_INVALID_ARGUMENT, ERR_ID_AMBIGUOUS for a text that names a snapshot and a
-   *   container, and of a container what {@link create} throws.
+   *   ERR_CONTAINER_NAME_IN_USE, ERR_INVALID_ARGUMENT, ERR_ID_AMBIGUOUS for a text that names a snapshot and
+   *   a container, and of a container what {@link create} throws.
    */
   async fork(source: ForkSource, options: ForkOptions = {}): Promise<Container[]> {
     const from = typeof source === 'string' ? await this.#source(source) : source;

@@ -1,4 +1,7 @@
-/** What clients ask of the process of a container: none runs here. Statuses are those of dockerd 20.10 and 28.5 for such a container. */
+/**
+ * Requests about the process of a container, which never runs here. Statuses are those of dockerd 20.10 and
+ * 28.5 for such a container.
+ */
 import { once } from 'node:events';
 import { connect as connectHttp2, type ClientHttp2Session } from 'node:http2';
 import type { Socket } from 'node:net';
@@ -37,7 +40,7 @@ afterEach(async () => {
   await service.send('DELETE', '/containers/c1?force=1');
 });
 
-/** What the upgraded connection of a request gives, from its head on. */
+/** Returns the bytes of an upgraded connection, from its head on. */
 async function upgrade(path: string, protocol: string): Promise<{ socket: Socket; head: string }> {
   const socket = await service.connect();
   socket.on('error', () => undefined);
@@ -51,7 +54,7 @@ async function upgrade(path: string, protocol: string): Promise<{ socket: Socket
     else got = Buffer.concat([got, chunk]);
   }
   const end = got.indexOf('\r\n\r\n') + 4;
-  // What comes behind it is of the other protocol.
+  // The bytes behind it belong to the other protocol.
   if (end < got.length) socket.unshift(got.subarray(end));
   return { socket, head: got.toString('latin1', 0, end) };
 }
@@ -160,7 +163,7 @@ describe('docker run', () => {
     expect(head).toMatch(/^HTTP\/1\.1 101 UPGRADED\r\n/);
     expect(head).toMatch(/^Upgrade: tcp\r$/m);
     expect(head).toMatch(/^Content-Type: application\/vnd\.docker\.raw-stream\r$/m);
-    // What was typed before the container runs is nobody's.
+    // Input that was typed before the container runs is discarded.
     socket.write('GET / HTTP/1.1\r\n\r\n');
     const condition = AutoRemove ? 'removed' : 'next-exit';
     const waiting = await service.open('POST', `/containers/run/wait?condition=${condition}`);
@@ -170,11 +173,11 @@ describe('docker run', () => {
     if (stays) {
       waiting.destroy();
       socket.destroy();
-      // Though the container is there.
+      // The container exists.
       await expect.poll(() => service.api.active).toBe(0);
     } else {
       expect(JSON.parse(String((await waiting.toArray()).join('')))).toEqual({ StatusCode: 0 });
-      // Nobody will ever write there.
+      // No data will ever come.
       if (!socket.readableEnded) await once(socket.resume(), 'end');
     }
     socket.destroy();

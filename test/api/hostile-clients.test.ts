@@ -1,4 +1,7 @@
-/** What a client can do to others with a connection that is valid HTTP, and what it leaves behind when it goes. */
+/**
+ * Attacks on other clients by connections that are valid HTTP, and the leftovers of a client that
+ * disconnects.
+ */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { Route } from '../../src/app/service/context.ts';
@@ -75,7 +78,7 @@ describe('requests sent without waiting for answers (pipelining)', () => {
 
   it('end the connection when there are too many', async () => {
     const answer = await service.raw(get('/events').repeat(1000));
-    // Nothing, unless the first came in a packet of its own.
+    // Empty, unless the first request came in a packet of its own.
     expect(answer.split('HTTP/1.1 ').length).toBeLessThanOrEqual(2);
     await expect.poll(() => service.api.active, { timeout: 5000 }).toBe(0);
   });

@@ -1,4 +1,4 @@
-/** What holds for every request: versions, headers, errors, limits. */
+/** The rules for every request: versions, headers, errors, limits. */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { API_VERSION, MIN_API_VERSION } from '../../src/app/service/version.ts';
 import { TestService } from '../support/test-service.ts';

@@ -157,7 +157,7 @@ describe('images/json', () => {
     expect(await until('1h', made)).toBe(0);
     expect(await until(made, '1h')).toBe(0);
     expect(await until('2000-01-01', '1h')).toBe(0);
-    // One of them counts, whatever the others are.
+    // One of them counts, independent of the others.
     for (const bad of ['abc', '', '-1', '10x', '2024-02-30'])
       for (const times of [[bad], ['1h', bad], [bad, '1h']])
         expect((await service.get(`/images/json?${filters({ until: times })}`)).status).toBe(400);

@@ -1,4 +1,7 @@
-/** `images/create?fromSrc=URL`: files of the internet, which here is behind a proxy, and what is out of reach. */
+/**
+ * `images/create?fromSrc=URL`: files of the internet, which here is behind a proxy, and addresses that are
+ * out of reach.
+ */
 import { gzipSync } from 'node:zlib';
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
 import type { ImageInspect } from '../../src/image/store.ts';

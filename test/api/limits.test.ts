@@ -1,4 +1,4 @@
-/** What a client can send that no client should, and what one costs that does not read. */
+/** Requests that no client should send, and the cost of clients that do not read. */
 import type { Socket } from 'node:net';
 import { EventEmitter, once } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -16,10 +16,10 @@ import { TestService } from '../support/test-service.ts';
 
 const MIB = 1 << 20;
 
-/** All of `/test/progress` is told. */
+/** Emits an event when `/test/progress` has sent all its progress. */
 const told = new EventEmitter();
 
-/** Routes of this test: what a route can do wrong, and streams of its own. */
+/** Routes of this test: faulty ones, and streams. */
 const TEST_ROUTES: readonly Route[] = [
   { method: 'GET', pattern: '/test/silent', handle: () => Promise.resolve() },
   { method: 'GET', pattern: '/test/throws', handle: () => Promise.reject(new TypeError('a bug')) },
@@ -137,7 +137,7 @@ describe('JSON bodies', () => {
       for (;;) {
         sent += 65_536;
         yield await Promise.resolve(Buffer.alloc(65_536, 0x20));
-        // What is sent after the answer is read past, at most for some seconds.
+        // Bytes after the answer are discarded, at most for some seconds.
         if (sent > 64 * MIB) return;
       }
     }
@@ -203,14 +203,14 @@ describe('routes that go wrong', () => {
 });
 
 describe('clients that do not read', () => {
-  /** Memory outside of what the garbage collector would free. */
+  /** Returns the resident memory after a garbage collection. */
   const memory = (): number => {
     globalThis.gc?.();
     const { rss } = process.memoryUsage();
     return rss;
   };
 
-  /** Asks for something and reads nothing of it. */
+  /** Sends a request and does not read the answer. */
   async function ask(path: string): Promise<Socket> {
     const socket = await service.connect();
     socket.pause();
@@ -233,7 +233,7 @@ describe('clients that do not read', () => {
     for (const socket of sockets) socket.destroy();
     for (let waited = 0; service.api.active > 0 && waited < 500; waited++) await sleep(10);
     expect(service.api.active).toBe(0);
-    // Nothing of the image is held any more.
+    // No part of the image is held any more.
     expect((await service.send('DELETE', '/images/large:1')).status).toBe(200);
   });
 
@@ -246,7 +246,7 @@ describe('clients that do not read', () => {
     socket.resume();
     for (let waited = 0; !got.includes('"done"') && waited < 500; waited++) await sleep(10);
     expect(got).toContain('{"status":"done"}');
-    // 200,000 lines were told; what waited was 20 layers in 5 states at most.
+    // 200,000 lines were sent; at most 20 layers in 5 states waited.
     expect(got.split('\r\n').length).toBeLessThan(50_000);
     socket.destroy();
   });

@@ -42,7 +42,7 @@ function stall(bytes: Uint8Array): Promise<IncomingMessage> {
   return answer;
 }
 
-/** Until so many requests are being answered. */
+/** Waits until this many requests are being answered. */
 async function active(count: number): Promise<void> {
   for (let waited = 0; service.api.active !== count; waited++) {
     if (waited > 1000) throw new Error(`${service.api.active} requests are active, not ${count}`);

@@ -1,4 +1,4 @@
-/** Networks and volumes are names: what clients that make them before containers (compose) ask for and get back. */
+/** Networks and volumes are names, for clients that make them before containers (compose). */
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -109,7 +109,7 @@ describe('networks', () => {
     const other = await Layerstack.open({ root: service.store.root });
     expect(existsSync(left ?? '')).toBe(false);
     expect(readFileSync(path ?? '', 'utf8')).toBe(kept);
-    // Neither is a change hindered by it.
+    // It does not prevent changes either.
     writeFileSync(left ?? '', '[{"Id":');
     expect((await make({ Name: 'after' })).status).toBe(201);
     expect(existsSync(left ?? '')).toBe(false);

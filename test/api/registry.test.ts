@@ -22,7 +22,7 @@ const message = (answer: Answer): string => answer.json<{ message: string }>().m
 const statuses = (answer: Answer): string[] =>
   answer.lines().map(({ id, status }) => [id, status].filter((part) => part !== undefined).join(': '));
 
-/** By layer, the bytes at which this ended; on the way they rise, and never go beyond the total, which stays. */
+/** Returns the final bytes by layer. Checks that the bytes rise, and never exceed a constant total. */
 function finished(answer: Answer, status: string): Map<string, number> {
   const ends = new Map<string, number>();
   const totals = new Map<string, number>();

@@ -1,4 +1,4 @@
-/** `layerstack serve` as a service: where it listens and for whom, how it ends, what it says meanwhile. */
+/** `layerstack serve` as a service: its sockets, its access rights, its log, and how it ends. */
 import { once } from 'node:events';
 import {
   closeSync,
@@ -58,7 +58,7 @@ async function halfLoad(service: ServiceProcess) {
   return { answer, finish };
 }
 
-/** All that comes over a connection until it is closed. */
+/** Returns all bytes of a connection until it is closed. */
 async function received(socket: Socket): Promise<string> {
   let text = '';
   socket.on('data', (chunk: Buffer) => (text += chunk.toString()));
@@ -103,7 +103,7 @@ describe('connections beyond the limit', () => {
     };
     await flood(service.socket, bytes);
     expect(await others()).toEqual(['OK', 'OK', 'OK']);
-    // Who is at the other end of a TCP connection cannot be told, so what is used there is not taken away.
+    // The peer of a TCP connection is unknown, so connections in use are not closed.
     if (bytes.includes('/events')) return;
     await flood(port, bytes);
     expect(await others()).toEqual(['OK', 'OK', 'OK']);
@@ -145,7 +145,7 @@ describe('its socket', () => {
     expect(lstatSync(other).isSocket()).toBe(true);
   });
 
-  // CVE-2021-21284's neighbours: a page in root's browser, and a name that was rebound to 127.0.0.1.
+  // A page in root's browser, and a name that was rebound to 127.0.0.1.
   it('on loopback does not answer web pages', async () => {
     const service = await start({ args: ['--host', 'tcp://127.0.0.1:0'] });
     const { hosts } = await service.logged('serving');
@@ -277,7 +277,7 @@ describe('its end', () => {
     service.child.kill('SIGTERM');
     await service.logged('stopping');
     expect(await received(idle)).toBe('');
-    // Accepted before, asks after.
+    // This connection was accepted before; its request comes afterwards.
     silent.write('GET /images/json HTTP/1.1\r\nHost: x\r\n\r\n');
     const refusal = await received(silent);
     expect(refusal).toMatch(/^HTTP\/1\.1 503 /);
@@ -416,7 +416,7 @@ describe('its log', () => {
     while ((await service.send('GET', '/_ping').catch(() => undefined))?.text !== 'OK') await sleep(20);
     await service.stop();
     expect(service.output).not.toContain('"serving"');
-    // At a level that shows what is in force: the option counts more than the file.
+    // The level shows which setting is in force: the option overrides the file.
     const louder = await start({ args: ['--config', config], logLevel: 'info' });
     louder.child.kill('SIGHUP');
     while (!louder.output.includes('"settings read again"')) await sleep(20);
@@ -633,7 +633,7 @@ describe('with many connections', () => {
     const service = await start();
     await service.send('GET', '/_ping');
     const [fds, memory] = [service.descriptors(), service.memory('VmRSS')];
-    // That of the first request may be open, or not.
+    // The connection of the first request may still be open.
     const few = 5;
     const idle: Socket[] = [];
     for (let batch = 0; batch < 10; batch++)

@@ -12,7 +12,7 @@ import { dumpStore, storeChanges } from '../support/store-dump.ts';
 import { tar } from '../support/tar.ts';
 
 const SMALL = tar(dockerArchive([imageOf([layerOf({ 'etc/motd': 'hello\n' })], { tags: ['t/small:1'] })]));
-/** Two layers, of which the second has so many bytes that it is still on the way when the service dies. */
+/** Two layers. The second is so large that its upload still runs when the service dies. */
 const LARGE = tar(
   dockerArchive([
     imageOf([layerOf({ 'srv/first': 'first\n' }), layerOf({ 'srv/blob': 'x'.repeat(8 << 20) })], {
@@ -45,7 +45,7 @@ it('leaves containers and mounts that its successor knows, and nothing else', as
   const whole = await dumpStore(first.root);
   const directories = readdirSync(join(first.root, 'overlay2')).sort();
 
-  // Half of a load has come, and is being extracted.
+  // Half of an upload has arrived, and is being extracted.
   const body = async function* (): AsyncGenerator<Uint8Array> {
     yield LARGE.subarray(0, LARGE.length / 2);
     await sleep(600_000, undefined, { ref: false });
@@ -74,7 +74,7 @@ it('leaves containers and mounts that its successor knows, and nothing else', as
   expect(mountsBelow(directory)).toEqual([]);
   expect((await second.send('DELETE', '/containers/build')).status).toBe(204);
 
-  // What was half there before can be loaded now.
+  // The image whose load was killed can be loaded now.
   expect((await second.send('POST', '/images/load?quiet=1', LARGE)).text).toContain(
     'Loaded image: t/large:1',
   );

@@ -1,4 +1,4 @@
-/** What the service says about itself, and its events, over a socket. */
+/** The service's information about itself, and its events, over a socket. */
 import { once } from 'node:events';
 import { symlinkSync } from 'node:fs';
 import type { IncomingMessage } from 'node:http';

@@ -1,6 +1,6 @@
 /**
  * Containers between layerstack and dockerd: ours are listed, started and removed by dockerd; dockerd's are
- * listed, mounted and removed by us. One store goes to and fro.
+ * listed, mounted and removed by us. Both use one store in turn.
  */
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -15,7 +15,7 @@ describe.runIf(havePeers('dockerd', 'docker'))('a store that layerstack and dock
   let ours: string;
   let before: string[];
 
-  /** What dockerd says while it has the store. */
+  /** The output of dockerd while it has the store. */
   async function withDockerd<T>(use: (daemon: Dockerd) => Promise<T>): Promise<T> {
     await fixture.store.close();
     const daemon = await Dockerd.start(fixture.root);

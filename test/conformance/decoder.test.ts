@@ -1,6 +1,7 @@
 /**
- * Documents with a field that is not quite what docker's types want, judged by dockerd and by layerstack: image configs by
- * loading them, and documents of containers by what a dockerd on the root lists and what fsck finds before.
+ * Documents with a field that does not quite fit docker's types, read by dockerd and by layerstack. Image
+ * configs are loaded. For documents of containers the test compares the list of a dockerd on the root with
+ * the findings of fsck before.
  */
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -15,7 +16,7 @@ import { havePeers } from '../support/peers.ts';
 import { dropScratch, makeScratch } from '../support/scratch.ts';
 import { tar } from '../support/tar.ts';
 
-/** A place in a document and what is written there. */
+/** A place in a document, and the text that is written there. */
 type Case = readonly [place: string, literal: string];
 
 const IMAGE_CASES: readonly Case[] = [

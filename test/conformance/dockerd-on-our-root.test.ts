@@ -1,6 +1,6 @@
 /**
- * Images that layerstack has loaded, seen by a dockerd started on the same root, beside a dockerd that has loaded the
- * same archives itself; then what that dockerd has changed, seen by layerstack.
+ * Images that layerstack has loaded, seen by a dockerd started on the same root, beside a dockerd that has
+ * loaded the same archives itself; then the changes of that dockerd, seen by layerstack.
  */
 import { existsSync, mkdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';

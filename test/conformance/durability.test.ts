@@ -1,6 +1,7 @@
 /**
- * What reaches the disk before what: the system calls of one `load`, in their order. Content before layerdb, layerdb before the
- * one rename that decides on config and names, and that one, durable, before either takes its place.
+ * The order in which a `load` writes to disk, by its system calls: content before layerdb, layerdb before the
+ * one rename that decides the change, and that rename, durable, before config and names are put in their
+ * places.
  */
 import { readFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
@@ -13,7 +14,7 @@ import { fixtures } from './support/fixtures.ts';
 
 interface Call {
   readonly name: 'sync' | 'syncfs' | 'rename';
-  /** What was synced, or the new name. */
+  /** The synced path, or the new name. */
   readonly path: string;
   /** Line of the trace where it began and where it had ended. */
   readonly begin: number;
@@ -106,7 +107,7 @@ describe.runIf(havePeers('dockerd', 'docker', 'strace'))('durability of load', (
     expect(configs()).toHaveLength(1);
     expect(tags()).toHaveLength(1);
     expect(layers().at(-1)?.end).toBeLessThan(decided()[0]?.begin ?? 0);
-    // A name without an image is seen by nobody, an image without its names would be.
+    // Readers ignore a name without an image, but they would see an image without its names.
     expect(decided()[0]?.end).toBeLessThan(tags()[0]?.begin ?? 0);
     expect(tags()[0]?.end).toBeLessThan(configs()[0]?.begin ?? 0);
   });

@@ -1,5 +1,6 @@
 /**
- * `create` of durable containers, by its system calls: what is on disk when it resolves, and how many syncs that takes.
+ * `create` of durable containers, by its system calls: the state on disk when it resolves, and the number of
+ * syncs.
  */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -60,7 +61,7 @@ describe.runIf(havePeers('dockerd', 'docker', 'strace'))('a durable create', () 
       return id === undefined ? [] : [{ id, at: call.begin }];
     });
 
-  /** What happened between the program's `/begin` and `/end`. */
+  /** Returns the calls between the program's `/begin` and `/end`. */
   async function traced(name: string, containers: number, how: string, ...inject: string[]): Promise<Call[]> {
     const trace = join(scratch, name);
     const program = [process.execPath, PROGRAM, ours.root, IMAGE, String(containers), how];
@@ -73,7 +74,9 @@ describe.runIf(havePeers('dockerd', 'docker', 'strace'))('a durable create', () 
   const remove = (containers: number) =>
     ours.run('rm', ...Array.from({ length: containers }, (_, index) => `c${index}`));
 
-  /** Between its content and its rename is a sync, and one between its rename and its being told. */
+  /**
+   * Checks for a sync between the content and the rename, and one between the rename and the end of the call.
+   */
   function expectDurable(calls: readonly Call[]): void {
     const syncs = calls.filter(({ text }) => /^syncfs\(.*= 0$/.test(text));
     for (const { id, at } of made(calls)) {
@@ -92,7 +95,7 @@ describe.runIf(havePeers('dockerd', 'docker', 'strace'))('a durable create', () 
     expect(count(calls)).toBeGreaterThanOrEqual(2);
     expect(count(calls)).toBeLessThanOrEqual(10);
     expectDurable(calls);
-    // The last of all renames is followed by a sync before the last container is told.
+    // A sync follows the last rename before the last call ends.
     const renames = calls.filter(({ text }) => text.includes('config.v2.json'));
     expect(renames).toHaveLength(50);
     const last = Math.max(...renames.map(({ end }) => end));

@@ -1,4 +1,4 @@
-/** What dockerd writes is in order, and what fsck has mended dockerd can use. */
+/** fsck finds no problems in dockerd's stores, and dockerd can use a store that fsck has repaired. */
 import { readdirSync, readFileSync, readlinkSync, rmSync, truncateSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';

@@ -1,6 +1,6 @@
 /**
- * Keeping house, by docker and by layerstack on two copies of one store, verb by verb: what is printed, what is
- * refused and in which words, and what is left on disk.
+ * The verbs that list and remove, by docker and by layerstack on two copies of one store, verb by verb: their
+ * output, their refusals, and the state on disk.
  */
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -63,14 +63,14 @@ function contents(root: string): unknown {
   };
 }
 
-/** The two programs are not asked in the same second. */
+/** The two programs do not run in the same second. */
 function ageless(table: string): string {
   return table
     .replace(/(?:\d+ (?:seconds?|minutes)|About a minute|Less than a second) ago +/g, 'AGE ')
     .replace(/ {2,}/g, ' ');
 }
 
-/** What an error says, without who says it. */
+/** Returns an error without the name of the program. */
 function refusal({ stderr }: Ran): string {
   return stderr.trim().replace(/^Error response from daemon: |^Error: |^layerstack: ERR_[A-Z_]+: /gm, '');
 }
@@ -102,7 +102,7 @@ describe.runIf(havePeers('dockerd', 'docker'))('docker and layerstack on copies 
 
   async function expectSame(args: string[], dockers = args): Promise<void> {
     const { theirs, ours } = await both(args, dockers);
-    // Lists of one second, and what prune finds, have no order.
+    // Lists of one second, and the findings of prune, have no order.
     const isOrdered = args[0] === 'rmi' || args[0] === 'history';
     const lines = (text: string): string[] => ageless(text).split('\n');
     if (isOrdered) expect(lines(ours.stdout)).toEqual(lines(theirs.stdout));

@@ -1,6 +1,6 @@
 /**
- * The tarball that is published, as those get it who have no compiler: by each package manager, on each Node, from each kind of
- * module, in threads, bundled. docs/installing.md has the table of what is tried here.
+ * The published tarball, as users without a compiler install it: by each package manager, on each Node, from
+ * each kind of module, in threads, bundled. docs/installing.md has the table of these cases.
  */
 import { copyFileSync, cpSync, existsSync, mkdirSync } from 'node:fs';
 import { dirname, join } from 'node:path';
@@ -202,7 +202,7 @@ describe.runIf(peers)('the published tarball', () => {
     const said = /Build it with `(.*?)` .*? set LAYERSTACK_ADDON=(.*?)\. If the file/.exec(failed.stderr);
     const [, command = '', addon = ''] = said ?? [];
     expect(command, failed.stderr).toContain('layerstack@0.1.0');
-    // What is not published yet comes from the tarball.
+    // Packages that are not published yet come from the tarball.
     const build = command.replace(/layerstack@[\d.]+/, `'${tarball}'`);
     await must('sh', ['-c', build], { cwd: directory });
     const used = await must('sh', ['-c', `LAYERSTACK_ADDON=${addon} "$@"`, 'sh', process.execPath, ...start]);

@@ -1,6 +1,7 @@
 /**
- * What is kept beside an image, or written beside the store, by commands that are killed at their calls: the next writer leaves no
- * compressed layer that no manifest names, no temporary file and no mount; `fsck` names what is there until then.
+ * Commands that keep data beside an image, or write outside of the store, killed at their calls: the next
+ * writer leaves no compressed layer that no manifest names, no temporary file and no mount; `fsck` names
+ * these until then.
  */
 import { existsSync, mkdirSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -14,7 +15,7 @@ import { Registry } from '../support/registry.ts';
 import { dropScratch, makeScratch, mountsBelow } from '../support/scratch.ts';
 import { chunks, archiveOfMembers, TestStore, LAYERS } from '../support/test-store.ts';
 
-/** Of each command's calls every so-manieth is tried. */
+/** Every n-th of each command's calls is tried. */
 const STRIDE = process.env['LAYERSTACK_EVERY_CALL'] === '1' ? 1 : 5;
 const SEVERAL = 4;
 
@@ -55,7 +56,7 @@ describe.runIf(havePeers('cc', 'docker-registry'))('killed at any call', () => {
     readonly out: string;
   }
 
-  /** Kills the command at its calls, one after the other, and looks at what it has left. */
+  /** Kills the command at its calls, one after the other, and checks its leftovers. */
   async function killed(words: (run: Run) => string[], look: (run: Run, call: string) => Promise<void>) {
     let calls = 0;
     for (let at = 0; at <= calls; at += STRIDE) {
@@ -79,7 +80,7 @@ describe.runIf(havePeers('cc', 'docker-registry'))('killed at any call', () => {
     }
   }
 
-  /** What `fsck` says before the next writer; then that writer comes. */
+  /** Returns the findings of `fsck` before the next writer; then runs that writer. */
   async function next({ root }: Run): Promise<string[]> {
     const said: string[] = [];
     {

@@ -61,7 +61,7 @@ const login = (host: string, user: string, password: string) =>
 const open = (repository: string, credentials?: CredentialSource): RepositoryClient =>
   openRepository(repository, { settings: defaultSettings('none'), credentials, log: defaultLogger });
 
-/** What this user's own files say. */
+/** Returns the content of this user's own files. */
 const ours = () => new DockerConfig(env);
 
 /** Puts the image of the test into a registry. */
@@ -71,7 +71,7 @@ const seed = (host: string, name = 'team/app:1', user = `bob:${USERS.bob}`) =>
     ...[`oci:${join(scratch, 'image')}:1`, `docker://${host}/${name}`],
   ]);
 
-/** Whether skopeo and podman are let in with the same files. */
+/** Returns whether skopeo and podman can log in with the same files. */
 async function peersMay(host: string, user: string | undefined): Promise<void> {
   const skopeo = await run('skopeo', ['inspect', ...PLAIN, `docker://${host}/team/app:1`], {
     env,
@@ -230,7 +230,7 @@ describe.runIf(havePeers('docker-registry', 'htpasswd', 'skopeo', 'podman'))('wi
 
 const tokenPeers = havePeers('docker-registry', 'openssl', 'skopeo');
 
-/** A registry whose token server is set up so, with the test's image in it. */
+/** A registry with these settings of its token server, with the test's image in it. */
 async function withTokens(options: TokenServerOptions) {
   const tokens = await TokenServer.start({ users: USERS, ...options });
   const registry = await Registry.start({ token: tokens.registryOptions });
@@ -340,7 +340,7 @@ describe.runIf(tokenPeers)('with a token server', () => {
   });
 
   it('tokens that expire in the middle of a pull are fetched anew', async () => {
-    // The server says an hour, the registry takes them for two seconds: nothing but its 401 tells.
+    // The server announces an hour, but the registry accepts tokens for two seconds: only its 401 shows it.
     site = await withTokens({ acceptedSeconds: 2, announcedSeconds: 3600 });
     const { registry, tokens } = site;
     await using client = open(`${registry.host}/team/app`, bob(registry.host));

@@ -1,4 +1,4 @@
-/** The manual pages: what mandoc says of them, and that they say what the commands declare. */
+/** The manual pages: the verdict of mandoc, and their agreement with the declarations of the commands. */
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -13,7 +13,7 @@ const HOME = fileURLToPath(new URL('../../', import.meta.url));
 const PAGES = join(HOME, 'dist/man');
 
 const expected = ['layerstack.1', ...Object.keys(VERBS).map((verb) => `layerstack-${verb}.1`)].sort();
-/** The page as it is read, without bold and underlined letters. */
+/** Returns the page as text, without bold and underlined letters. */
 const read = async (name: string): Promise<string> =>
   (await must('mandoc', ['-T', 'utf8', '-O', 'width=500', join(PAGES, name)])).replace(/.[\b]/g, '');
 

@@ -1,5 +1,6 @@
 /**
- * pull from a real registry: what docker, podman and skopeo have pushed there, against what dockerd makes of it.
+ * pull from a real registry: images that docker, podman and skopeo have pushed, compared with a pull by
+ * dockerd.
  */
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -25,7 +26,7 @@ interface Manifest {
 describe.runIf(havePeers(...NEEDED))('pull', () => {
   let scratch: string;
   let registry: Registry;
-  /** podman pushes no zstd where it knows of a gzip blob of the same layer. */
+  /** podman does not push zstd if it knows a gzip blob of the same layer. */
   let zstdRegistry: Registry;
   /** The data-root of a dockerd that has pulled what docker pushed. */
   let theirs: string;

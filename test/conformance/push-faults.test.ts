@@ -1,4 +1,4 @@
-/** Pushes to distribution's registry through networks that break, and pushes that are given up. */
+/** Pushes to distribution's registry through networks that break, and aborted pushes. */
 import { randomBytes } from 'node:crypto';
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -55,7 +55,7 @@ describe.runIf(havePeers('docker-registry'))('push through a bad network', () =>
     return { from, client: open(repository), name };
   }
 
-  /** What the registry's own files say of the image. */
+  /** Returns the registry's own files of the image. */
   function expectPushed(name: string, digest: Digest): void {
     const link = join(path(name), '_manifests/tags/1/current/link');
     expect(readFileSync(link, 'utf8')).toBe(digest);

@@ -1,6 +1,6 @@
 /**
- * Pushes to distribution's registry: what docker, podman and skopeo then pull is the same image, and what is remembered of it is
- * understood by dockerd on the same root, both ways.
+ * Pushes to distribution's registry: docker, podman and skopeo then pull the same image, and layerstack and a
+ * dockerd on the same root understand each other's records of it.
  */
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -120,7 +120,7 @@ describe.runIf(havePeers('dockerd', 'docker', 'podman', 'skopeo', 'umoci', 'dock
     const content = async (root: string, chain: string): Promise<Tree> => {
       const cacheId = readFileSync(join(root, layerdb, chain, 'cache-id'), 'utf8');
       const tree = await dumpTree(join(root, 'overlay2', cacheId, 'diff'));
-      // The directory itself and whiteouts have no time in the tar: theirs is that of the extraction.
+      // The directory itself and whiteouts have no time in the tar, so they have the time of the extraction.
       const timeless = ({ path, rdev }: TreeEntry): boolean => path === '.' || rdev === '0:0';
       return mapTree(tree, (entry) => (timeless(entry) ? { ...entry, mtime: '' } : entry));
     };

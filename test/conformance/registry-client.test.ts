@@ -151,7 +151,7 @@ describe.runIf(havePeers('docker-registry'))('a registry', () => {
       manifest = (await putImage(client, '1')).bytes;
     });
 
-    /** As a pull does it: goes on from where the connection broke, some times. */
+    /** As a pull does: resumes where the connection broke, a limited number of times. */
     async function download(client: ReturnType<typeof testClient>): Promise<Buffer> {
       let got = Buffer.alloc(0);
       for (let attempt = 0; ; attempt++) {

@@ -1,4 +1,7 @@
-/** `manifest inspect`, `tags`, `referrers` and `rm-remote` against docker-registry, beside docker's own client where it has them. */
+/**
+ * `manifest inspect`, `tags`, `referrers` and `rm-remote` against docker-registry, compared with docker's own
+ * client where it has them.
+ */
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -51,7 +54,7 @@ describe.runIf(havePeers('docker-registry', 'docker'))('the commands that look a
   it.each(['1', 'list'])('and with --verbose (%s)', async (tag) => {
     const ours = JSON.parse(await cli.run('manifest', 'inspect', '-v', `${name}:${tag}`)) as unknown;
     const theirs = JSON.parse(await docker('--verbose', `${name}:${tag}`)) as unknown;
-    // Raw is there since docker 24.
+    // Raw exists since docker 24.
     const withRaw = (each: unknown) => ({ Raw: expect.any(String) as string, ...(each as object) });
     expect(ours).toEqual(Array.isArray(theirs) ? theirs.map(withRaw) : withRaw(theirs));
   });
@@ -153,7 +156,7 @@ describe.runIf(havePeers('docker-registry', 'docker'))('the commands that look a
     const root = join(scratch, 'other');
     mkdirSync(join(root, 'layerstack'), { recursive: true });
     const settings = join(root, 'layerstack/registries.json');
-    // Nobody listens at this registry; all that is read comes from its mirror.
+    // No server listens at this registry; all reads come from its mirror.
     const dead = 'localhost:1';
     writeFileSync(settings, JSON.stringify({ registries: { [dead]: { mirrors: [registry.url] } } }));
     const mirrored = new LayerstackCli(root);

@@ -1,6 +1,6 @@
 /**
- * That what a host config asks for is what a process sees, when runc and crun run the bundle: limits, capabilities, seccomp, mounts,
- * devices, sysctls and names.
+ * A process sees the settings of the host config when runc and crun run the bundle: limits, capabilities,
+ * seccomp, mounts, devices, sysctls and names.
  */
 import { existsSync, mkdirSync, readFileSync, statfsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -26,7 +26,7 @@ afterEach(async () => {
   await fixture[Symbol.asyncDispose]();
 });
 
-/** What a script prints in a container that is run as asked. */
+/** Returns the output of a script in a container with this host config. */
 async function output(
   runtime: 'runc' | 'crun',
   script: string,
@@ -156,7 +156,7 @@ describe.each(['runc', 'crun'] as const)('%s', (runtime) => {
         await mustRun('mount', ['-t', 'tmpfs', 'sub', join(directory, 'sub')]);
         writeFileSync(join(directory, 'sub/file'), '');
         expect(await ran).toBe('seen\n');
-        // And what the container has mounted has not come to the host.
+        // The container's mounts do not appear on the host.
         expect(mountsBelow(directory)).toEqual([join(directory, 'sub'), directory]);
       } finally {
         await unmountBelow(directory);

@@ -1,6 +1,4 @@
-/**
- * What only a runtime can say: that a bundle starts, and what the process in it sees.
- */
+/** Bundles in a runtime: they start, and their process sees the right things. */
 import { execFileSync } from 'node:child_process';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';

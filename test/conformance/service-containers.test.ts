@@ -1,7 +1,7 @@
 /**
- * The same script by docker's own client against dockerd and against layerstack's service, on stores that were loaded with the
- * same images: what is printed, what is refused in which words, and what comes out of it. What differs on purpose is in
- * docs/docker-differences.md, and is said here where it is left out.
+ * The same script by docker's own client against dockerd and against layerstack's service, on stores that
+ * were loaded with the same images: their output, their refusals with the words, and the results. Deliberate
+ * differences are in docs/docker-differences.md, and are named here where they are left out.
  */
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -41,7 +41,7 @@ const DAEMONS = [
   ...['PidsLimit', 'ReadonlyPaths'],
 ];
 
-/** One side: the client with where it talks to. */
+/** One side: the client with its address. */
 interface Side {
   readonly host: string;
   readonly work: string;
@@ -116,7 +116,7 @@ describe.runIf(havePeers('dockerd', 'docker'))('docker against dockerd and again
     return { theirs: await docker(theirs, args, options), ours: await docker(ours, args, options) };
   }
 
-  /** Without random ids, what the moment makes different, and what the client logs of its own pipes. */
+  /** Removes random ids, times, and the client's log lines about its own pipes. */
   function normal(text: string): string {
     return text
       .replace(/^time=".*\n/gm, '')
@@ -225,7 +225,7 @@ describe.runIf(havePeers('dockerd', 'docker'))('docker against dockerd and again
     ['-a', '--filter', 'nonsense=x'],
   ])('ps %s %s %s %s', async (...args: string[]) => {
     if (args.includes('nonsense=x')) {
-      // Ours says which filters there are.
+      // Ours lists the filters.
       const ran = await both(['ps', ...args]);
       expect([ran.ours.status, ran.ours.stdout]).toEqual([ran.theirs.status, ran.theirs.stdout]);
       expect(ran.ours.stderr).toMatch(/invalid filter 'nonsense'/);
@@ -372,7 +372,7 @@ describe.runIf(havePeers('dockerd', 'docker'))('docker against dockerd and again
     const lines = (text: string): string[] =>
       normal(text)
         .split('\n')
-        // The image that was committed has a layer of another time, and so another id and place in the list.
+        // The committed image has a layer of another time, and so another id and place in the list.
         .filter((line) => !line.startsWith('made'))
         .sort();
     expect(lines(verbose.ours.stdout)).toEqual(lines(verbose.theirs.stdout));
@@ -397,7 +397,7 @@ describe.runIf(havePeers('dockerd', 'docker'))('docker against dockerd and again
   });
 
   test('events are the same', async () => {
-    await sleep(1100); // the client asks for whole seconds
+    await sleep(1100); // the client sends whole seconds
     const story = async (side: Side, ...filters: string[]): Promise<string[]> => {
       const args = [
         'events',

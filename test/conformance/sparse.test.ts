@@ -1,6 +1,6 @@
 /**
- * A layer with a sparse member, as a commit makes it of a file with large holes: dockerd on the same root puts its tar
- * together again, and dockerd, podman and GNU tar get the file's content right. What they cannot do is in
+ * A layer with a sparse member, as a commit makes it of a file with large holes: dockerd on the same root
+ * reassembles its tar, and dockerd, podman and GNU tar read the file's content correctly. Their limits are in
  * docs/docker-differences.md: they fill the holes, and from then on cannot save that layer.
  */
 import { existsSync, readdirSync, readFileSync, statSync, truncateSync, writeFileSync } from 'node:fs';

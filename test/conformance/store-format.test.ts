@@ -1,6 +1,6 @@
 /**
- * The store on disk, file by file, against the store that dockerd makes of the same archives: same names, bytes, modes and
- * trees, once the random names are told apart.
+ * The store on disk, file by file, against the store that dockerd makes of the same archives: same names,
+ * bytes, modes and trees, after random names are replaced.
  */
 import { readFileSync, readdirSync, readlinkSync } from 'node:fs';
 import { join } from 'node:path';

@@ -38,7 +38,7 @@ describe.runIf(havePeers('systemd-analyze', 'setpriv'))('the unit files', () => 
 
   test('satisfy systemd-analyze verify', async () => {
     expect(await verify(SERVICE)).toEqual({ status: 0, said: '' });
-    // It does look.
+    // The check works: systemd finds this fault.
     expect((await verify(SERVICE.replace('Type=notify', 'Tpye=notify'))).said).toContain('Tpye');
   });
 

@@ -51,7 +51,7 @@ export async function writeArchive(
  * process (/dev/stdout, /dev/fd/N) are written to and stay in place. A symlink to anything else is replaced,
  * not followed: another user may have made it, so that root writes to another file.
  * @throws {@link LayerstackError} ERR_INVALID_ARGUMENT where the directory does not exist, or where the path
- *   is something that cannot hold an archive; ERR_ABORTED when the reader of a pipe goes away; ERR_NO_SPACE;
+ *   is something that cannot hold an archive; ERR_ABORTED when the reader of a pipe closes it; ERR_NO_SPACE;
  *   what `write` throws; system errors.
  */
 export async function writeOutput(store: Store, write: WriteTo, file: string | undefined): Promise<void> {
