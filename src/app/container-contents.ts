@@ -5,7 +5,7 @@
 import type { Readable } from 'node:stream';
 import { checkArguments } from '../core/arguments.ts';
 import type { ImageID } from '../core/digest.ts';
-import { isSystemError } from '../core/errors.ts';
+import { isSystemError, LayerstackError } from '../core/errors.ts';
 import { formatReference } from '../core/reference.ts';
 import type { ArchiveOptions, PathArchive, PutArchiveOptions } from '../container/archive.ts';
 import type { Change } from '../rwlayer/changes.ts';
@@ -199,12 +199,15 @@ export class ContainerContents {
     await writeImageOfContainer(fd, this.#parts.containers, await this.get(ref), options);
   }
 
-  /** Reports ERR_CONTAINER_NOT_FOUND for a missing file where the container was removed meanwhile. */
+  /**
+   * Reports ERR_CONTAINER_NOT_FOUND for a missing or incomplete file where the container was removed
+   * meanwhile.
+   */
   async #unlessRemoved<T>(container: Container, work: Promise<T>): Promise<T> {
     try {
       return await work;
     } catch (error) {
-      if (!isSystemError(error, 'ENOENT')) throw error;
+      if (!isSystemError(error, 'ENOENT') && !LayerstackError.is(error, 'ERR_STORE_CORRUPT')) throw error;
       const { root, containers } = this.#parts;
       // The remover holds the container's lock until nothing of it is left.
       await using lock = await root.locks.acquire('containers', container.id);

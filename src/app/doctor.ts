@@ -161,7 +161,7 @@ async function packedFinding({ probe }: Capabilities, directory: string): Promis
 }
 
 function fileSystemFindings({ probe }: Capabilities, directory: string): Finding[] {
-  const elsewhere = 'put the store on ext4, or on xfs made with ftype=1';
+  const elsewhere = 'put the store on ext4, or on xfs that was made with ftype=1';
   const privileged: readonly Finding[] = [
     finding('trusted xattrs', probe.trustedXattr, probe.trustedXattr ? 'kept' : 'refused', elsewhere),
     finding(
@@ -176,7 +176,9 @@ function fileSystemFindings({ probe }: Capabilities, directory: string): Finding
     finding('d_type', probe.dType, probe.dType ? 'reported' : 'not reported', elsewhere),
     ...(probe.sysAdmin
       ? privileged
-      : privileged.map(({ name }) => unknown(name, `uid ${probe.uid} may not make them anywhere`))),
+      : privileged.map(({ name }) =>
+          unknown(name, `uid ${probe.uid} cannot make device nodes on any file system`),
+        )),
   ];
 }
 
@@ -243,7 +245,7 @@ async function sessionFinding(layout: Layout): Promise<Finding> {
     'sessions',
     dead === 0,
     `${live} at work, ${dead} dead`,
-    'the next command that writes removes what they left half done',
+    'the next command that writes removes what the dead ones left',
     'warn',
   );
 }
@@ -281,9 +283,9 @@ async function depthFinding(layout: Layout): Promise<Finding> {
 
 function programFindings(): Finding[] {
   return [
-    ...['runc', 'crun'].map((name) => programFinding(name, 'only bundles need it', '')),
+    ...['runc', 'crun'].map((name) => programFinding(name, 'only needed to run bundles', '')),
     ...EXT4_PROGRAMS.map((name) =>
-      programFinding(name, 'only `image --format ext4` needs it', 'install e2fsprogs to write ext4 images'),
+      programFinding(name, 'only needed by `image --format ext4`', 'install e2fsprogs to write ext4 images'),
     ),
   ];
 }

@@ -218,7 +218,7 @@ export class Layerstack implements AsyncDisposable {
     try {
       return await root.session().temporary(path);
     } catch (error) {
-      root.log.debug('a temporary file is not announced', { path, error });
+      root.log.debug('a temporary file could not be announced by a marker', { path, error });
       return { [Symbol.asyncDispose]: () => Promise.resolve() };
     }
   }

@@ -125,7 +125,7 @@ export class ContainerStore {
     if (!found)
       throw new LayerstackError(
         'ERR_CONTAINER_NOT_FOUND',
-        `there is no container ${JSON.stringify(idOrName)}: \`layerstack containers\` lists them`,
+        `no container has the name or id ${JSON.stringify(idOrName)}: \`layerstack containers\` lists all`,
         { id: idOrName },
       );
     return found;
@@ -320,7 +320,7 @@ export class ContainerStore {
     if (found.length > 1)
       throw new LayerstackError(
         'ERR_ID_AMBIGUOUS',
-        `${prefix} begins the ids of ${found.length} containers: give more digits`,
+        `${found.length} containers have ids that begin with ${prefix}: give more digits`,
         { id: prefix },
       );
     return found[0];

@@ -1,6 +1,6 @@
 /**
  * Lists the changes in an RW layer against the image and the init layer, as `docker diff` does. Only the RW
- * layer is walked. It is not mounted for this; a mounted one is read in place.
+ * layer's own directory is walked, whether it is mounted or not.
  */
 import { Buffer } from 'node:buffer';
 import { Overlay } from '../layer/overlay.ts';
