@@ -22,7 +22,7 @@ namespace {
 
 constexpr TarErrorCodes kImageCodes{"ERR_LAYER_INVALID", "ERR_LAYER_TRUNCATED"};
 constexpr size_t kImagePiece = 256 << 10;
-constexpr unsigned kImageBlockBits = 12;  // what every machine can mount
+constexpr unsigned kImageBlockBits = 12;  // every machine can mount this
 
 class ImageTar : public ByteSource, public RawSink {
  public:

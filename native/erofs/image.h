@@ -1,5 +1,6 @@
-// Writes a root file system as an EROFS image. tree/layer_tar reads the tree as for `export`, and the one
-// reader of tars reads that tar under the rules of extraction. Contents are read once. Memory: erofs/tree.
+// Writes a root file system as an EROFS image. tree/layer_tar makes a tar of the tree, as for `export`, and
+// format/tar_reader reads that tar under the rules of extraction. Contents are read once. Memory: as in
+// erofs/tree.
 #pragma once
 
 #include <cstdint>
@@ -22,7 +23,8 @@ struct ImageSource {
 };
 
 // Writes to `fd`, an empty regular file; nothing is synced. Throws what tree/layer_tar throws,
-// ERR_LIMIT_EXCEEDED beyond 16 TiB, and system errors. It calls `going` regularly, which throws to stop it.
+// ERR_LIMIT_EXCEEDED beyond 16 TiB, and system errors. It calls `going` regularly, which may throw to stop
+// it.
 Warnings WriteImage(const ImageSource& source, int fd, const std::function<void()>& going);
 
 }  // namespace layerstack::erofs

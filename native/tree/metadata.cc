@@ -112,7 +112,7 @@ void SetXattrs(NodeRef node, const TarMember& member, Warnings& warnings) {
                      : Again<::fsetxattr>(node.fd, name.c_str(), value.data(), value.size(), 0);
     if (result == 0) continue;
     if (errno != EPERM && errno != ENOTSUP) ThrowErrno(errno, "setxattr", name.substr(0, XATTR_NAME_MAX));
-    const char* why = errno == EPERM ? "not permitted here" : "the file system has none such";
+    const char* why = errno == EPERM ? "not permitted here" : "the file system does not support it";
     warnings.Add("WARN_XATTR_DENIED", member.name, "left '" + name + "' out: " + why);
   }
 }

@@ -5,14 +5,14 @@
 import type { Readable } from 'node:stream';
 import { checkArguments } from '../core/arguments.ts';
 import type { ImageID } from '../core/digest.ts';
-import { isSystemError } from '../core/errors.ts';
+import { isSystemError, LayerstackError } from '../core/errors.ts';
 import { formatReference } from '../core/reference.ts';
 import type { ArchiveOptions, PathArchive, PutArchiveOptions } from '../container/archive.ts';
 import type { Change } from '../rwlayer/changes.ts';
 import type { CommitOptions } from '../container/commit.ts';
 import type { CopyOptions } from '../container/copy.ts';
 import type { PathStat } from '../container/path-stat.ts';
-import type { Container } from '../container/record.ts';
+import { rwLayerOf, type Container } from '../container/record.ts';
 import { timed, timedBytes } from '../system/phases.ts';
 import type { ExportOptions } from '../transfer/archive/export.ts';
 import type { DiskImageOptions } from '../transfer/archive/disk-image.ts';
@@ -138,7 +138,7 @@ export class ContainerContents {
   async diff(ref: ContainerRef): Promise<Change[]> {
     const container = await this.get(ref);
     const { listChanges } = await late();
-    return this.#unlessRemoved(container, listChanges(this.#parts.root, container));
+    return this.#unlessRemoved(container, listChanges(this.#parts.root, rwLayerOf(container)));
   }
 
   /**
@@ -197,12 +197,15 @@ export class ContainerContents {
     await writeImageOfContainer(fd, this.#parts.containers, await this.get(ref), options);
   }
 
-  /** Reports ERR_CONTAINER_NOT_FOUND for a missing file where the container was removed meanwhile. */
+  /**
+   * Reports ERR_CONTAINER_NOT_FOUND for a missing or incomplete file where the container was removed
+   * meanwhile.
+   */
   async #unlessRemoved<T>(container: Container, work: Promise<T>): Promise<T> {
     try {
       return await work;
     } catch (error) {
-      if (!isSystemError(error, 'ENOENT')) throw error;
+      if (!isSystemError(error, 'ENOENT') && !LayerstackError.is(error, 'ERR_STORE_CORRUPT')) throw error;
       const { root, containers } = this.#parts;
       // The remover holds the container's lock until nothing of it is left.
       await using lock = await root.locks.acquire('containers', container.id);

@@ -159,7 +159,7 @@ async function packedFinding({ probe }: Capabilities, directory: string): Promis
 }
 
 function fileSystemFindings({ probe }: Capabilities, directory: string): Finding[] {
-  const elsewhere = 'put the store on ext4, or on xfs made with ftype=1';
+  const elsewhere = 'put the store on ext4, or on xfs that was made with ftype=1';
   const privileged: readonly Finding[] = [
     finding('trusted xattrs', probe.trustedXattr, probe.trustedXattr ? 'kept' : 'refused', elsewhere),
     finding(
@@ -174,7 +174,9 @@ function fileSystemFindings({ probe }: Capabilities, directory: string): Finding
     finding('d_type', probe.dType, probe.dType ? 'reported' : 'not reported', elsewhere),
     ...(probe.sysAdmin
       ? privileged
-      : privileged.map(({ name }) => unknown(name, `uid ${probe.uid} may not make them anywhere`))),
+      : privileged.map(({ name }) =>
+          unknown(name, `uid ${probe.uid} cannot make device nodes on any file system`),
+        )),
   ];
 }
 
@@ -241,7 +243,7 @@ async function sessionFinding(layout: Layout): Promise<Finding> {
     'sessions',
     dead === 0,
     `${live} at work, ${dead} dead`,
-    'the next command that writes removes what they left half done',
+    'the next command that writes removes what the dead ones left',
     'warn',
   );
 }
@@ -280,7 +282,7 @@ async function depthFinding(layout: Layout): Promise<Finding> {
 function runtimeFindings(): Finding[] {
   return ['runc', 'crun'].map((name) => {
     const path = findProgram(name);
-    return finding(name, true, path ?? 'not installed (only bundles need it)', '');
+    return finding(name, true, path ?? 'not installed (only needed to run bundles)', '');
   });
 }
 

@@ -103,7 +103,7 @@ export class StoreEvents {
       try {
         listener(event);
       } catch (error) {
-        this.#log.error('a listener to store events failed', { action: event.action, error: String(error) });
+        this.#log.error('a listener for store events failed', { action: event.action, error: String(error) });
       }
     }
   }

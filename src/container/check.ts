@@ -56,16 +56,14 @@ function checkDocuments(layout: Layout, id: string): Problem[] {
       severity: 'error',
       path,
       message,
-      advice: `docker does not list container ${id.slice(0, 12)}: mend the file while nobody uses the store, or rm it`,
+      advice: `docker does not list container ${id.slice(0, 12)}: repair the file by hand while no process uses the store, or remove the container (rm)`,
     });
     try {
       const what = `container ${id.slice(0, 12)}: ${name}`;
       const bytes = Buffer.from(text);
       const document = readContainerFile(name, bytes, { what, code: 'ERR_STORE_CORRUPT' });
       const missing = missingIn(name, bytes, document);
-      return missing === undefined
-        ? []
-        : [finding(`${what}: it has no ${missing}, on which dockerd crashes`)];
+      return missing === undefined ? [] : [finding(`${what}: it lacks ${missing}, so dockerd would crash`)];
     } catch (error) {
       if (!LayerstackError.is(error)) throw error;
       return [finding(error.message)];
@@ -85,7 +83,7 @@ async function* checkBroken(root: Root, id: string): AsyncGenerator<Problem> {
       code: 'unfinished',
       severity: 'warning',
       path,
-      message: 'what is left of a container that was removed or never made',
+      message: 'remains of a container that was being made or removed',
       advice: 'repair removes it',
       repair: async () => {
         root.session();
@@ -102,7 +100,7 @@ async function* checkBroken(root: Root, id: string): AsyncGenerator<Problem> {
       ? `container ${id.slice(0, 12)} has ${hasMount ? 'a config that cannot be read' : 'no entry in layerdb/mounts'}`
       : `container ${id.slice(0, 12)} has no config`,
     advice:
-      'docker does not list it, and it cannot be mounted: delete the directory when nothing in it is of use',
+      'docker does not list it, and it cannot be mounted: save what you need from the directory, then delete it',
   };
 }
 
@@ -130,15 +128,15 @@ async function* checkMounts(root: Root): AsyncGenerator<Problem> {
       continue;
     }
     const parent = await readEntry(layout, layout.mount(name, 'parent'));
-    const keeps = parent !== undefined && isDigest(parent) ? `, and keeps layer ${parent}` : '';
+    const keeps = parent !== undefined && isDigest(parent) ? `; it keeps layer ${parent}` : '';
     yield {
       code: 'mount-orphan',
       severity: 'warning',
       path: layout.mount(name),
-      message: `a writable layer of no container${keeps}`,
+      message: `a writable layer without a container${keeps}`,
       advice:
         mountId !== undefined && isEntryName(mountId)
-          ? `save what is of use in ${layout.overlay(mountId, 'diff')}, then delete this entry; fsck names its directories then`
+          ? `save what you need from ${layout.overlay(mountId, 'diff')}, then delete this entry, and run fsck again to find its directories`
           : 'delete this entry',
     };
   }
@@ -156,7 +154,7 @@ async function* checkNameIndex(root: Root): AsyncGenerator<Problem> {
       code: 'name-index',
       severity: 'note',
       path,
-      message: `no container is called ${name} any more`,
+      message: `an entry for the name ${name}, which no container has any more`,
       advice: 'repair removes the entry, and so does the next creation of a container with this name',
       repair: async () => {
         root.session();

@@ -74,9 +74,13 @@ export function planCopy(source: CopySource, destination: CopyDestination): Copy
   const { path, kind } = destination;
   if (kind === 'directory') return { directory: path, name: source.name };
   if (kind === 'other' && source.isDirectory)
-    throw new LayerstackError('ERR_PATH_TYPE', `cannot copy a directory onto ${path}, which is none`, {
-      path,
-    });
+    throw new LayerstackError(
+      'ERR_PATH_TYPE',
+      `cannot copy a directory onto ${path}, which is not a directory`,
+      {
+        path,
+      },
+    );
   if (kind === 'missing' && !source.isDirectory && assertsDirectory(path))
     throw new LayerstackError(
       'ERR_PATH_TYPE',

@@ -153,7 +153,7 @@ async function makeDirectory(root: Root, rootfs: string, path: string, links = 0
     else
       throw new LayerstackError(
         'ERR_PATH_TYPE',
-        `${path} is a volume of the image, and ${next} in its root file system is no directory: nothing can be mounted there`,
+        `the volume ${path} of the image cannot be mounted: ${next} in its root file system is not a directory`,
         { path },
       );
   }

@@ -1,8 +1,8 @@
 /**
  * Checks layerdb and overlay2 (docs/docker-overlay2-store.md, "Failure modes a better store should detect and
- * repair"). Every entry is complete and matches its ChainID, its directory can be mounted, no change is half
- * done, and every short name leads to a directory. Objects that a live writer has marked are skipped. With
- * `deep`, every layer's tar is rebuilt from its files and compared with its DiffID.
+ * repair"). Every entry must be complete and match its ChainID, its directory must be mountable, no change
+ * may be unfinished, and every short name must lead to a directory. Objects that a live writer has marked are
+ * skipped. With `deep`, every layer's tar is rebuilt from its files and compared with its DiffID.
  */
 import { throwIfAborted } from '../core/abort.ts';
 import {
@@ -28,14 +28,14 @@ import { apply, checkOverlay, replace, stackOf } from './check-overlay.ts';
 import { chainIdOn, LayerDb, type Layer } from './layerdb.ts';
 import { MAX_SNAPSHOTS_BYTES } from './uses.ts';
 
-/** The facts that an image's config has about a layer. */
+/** The facts about a layer that follow from an image's config. */
 export interface KnownLayer {
   readonly diffId: DiffID;
   readonly parent: ChainID | undefined;
 }
 
 export interface LayerCheckOptions {
-  /** The facts from the images' configs, from which a damaged entry can be written anew. */
+  /** The facts that follow from the images' configs. A damaged entry can be repaired by them. */
   readonly known: ReadonlyMap<ChainID, KnownLayer>;
   /** The directories of overlay2 that belong to containers. */
   readonly containers: ReadonlySet<string>;
@@ -43,7 +43,7 @@ export interface LayerCheckOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
-const RELOAD = 'load or pull an image with it again: the entry is replaced then';
+const RELOAD = 'load or pull an image with this layer again: that replaces the entry';
 
 export async function* checkLayers(root: Root, options: LayerCheckOptions): AsyncGenerator<Problem> {
   const { layout } = root;
@@ -60,7 +60,7 @@ export async function* checkLayers(root: Root, options: LayerCheckOptions): Asyn
   if (options.deep) for (const layer of layers) yield* checkContent(root, layer, options.signal);
 }
 
-/** Checks the files of one entry. The facts of the images repair them. */
+/** Checks the files of one entry. Repairs write what the images' configs say. */
 async function* checkEntry(
   root: Root,
   chainId: ChainID,
@@ -84,7 +84,7 @@ async function* checkEntry(
   const fact = known.get(chainId);
   const isOwn = diff !== undefined && isDigest(diff) && (parent === undefined || isDigest(parent));
   if (!isOwn || chainIdOn(parent && chainIdOf(parent), diffIdOf(diff)) !== chainId) {
-    if (fact === undefined) yield problem('diff', 'its DiffID and parent are missing, or another layer’s');
+    if (fact === undefined) yield problem('diff', "its DiffID and parent are missing, or another layer's");
     else {
       if (diff !== fact.diffId)
         yield problem('diff', 'its DiffID is missing or wrong', write('diff', fact.diffId));
@@ -112,7 +112,7 @@ async function* checkEntry(
   // Not trimmed, as in dockerd.
   const size = readText(layout.at(layout.layer(chainId, 'size')));
   if (size === undefined || !/^\d{1,19}$/.test(size))
-    yield problem('size', 'its size is missing or no number', async () =>
+    yield problem('size', 'its size is missing or not a number', async () =>
       write('size', String(await call(native.contentSize(content))))(),
     );
   if (statEntry(layout.at(layout.layer(chainId, 'tar-split.json.gz'))) === undefined)
@@ -158,7 +158,7 @@ async function* checkStacks(
         code: 'layer-incomplete',
         severity: 'error',
         path: root.layout.layer(chainId, 'parent'),
-        message: `${owner} stands on ${parent}, which is not in the store or not complete`,
+        message: `${owner} has the parent ${parent}, which is missing from the store or incomplete`,
         advice: RELOAD,
       };
     const lowers = parent === undefined ? [] : stacks.get(parent);
@@ -168,7 +168,7 @@ async function* checkStacks(
 }
 
 /**
- * Finds objects that a dead process left half made or half removed. A killed dockerd leaves such objects,
+ * Finds objects that a process was making or removing when it died. A killed dockerd leaves such objects,
  * since it completes removals only when it stops gracefully.
  */
 async function* checkUnfinished(root: Root): AsyncGenerator<Problem> {
@@ -177,7 +177,7 @@ async function* checkUnfinished(root: Root): AsyncGenerator<Problem> {
     ...(await listEntries(layout, layout.writeSets)).map((name) => ({
       path: layout.writeSet(name),
       marker: name.replace(/^write-set-/, 'write-set.'),
-      what: 'a layer that was never completed',
+      what: 'a layer that was being added',
       remove: () => call(native.removeTree(layout.root, layout.writeSet(name))).then(() => undefined),
     })),
     ...(await listEntries(layout, layout.layers))
@@ -204,7 +204,7 @@ async function* checkUnfinished(root: Root): AsyncGenerator<Problem> {
       code: 'unfinished',
       severity: 'warning',
       path,
-      message: `${what}, by a process that died`,
+      message: `${what} by a process that died`,
       advice: 'repair removes it',
       repair: async () => {
         root.session();
@@ -238,9 +238,9 @@ async function* checkLinks(root: Root): AsyncGenerator<Problem> {
       path,
       message:
         target === undefined
-          ? 'no short name, but something else'
-          : `a short name of ${target}, which is not there`,
-      advice: target === undefined ? 'look what it is, and move it away' : 'repair removes it',
+          ? 'not a short name (a symbolic link to ../CACHE-ID/diff)'
+          : `a short name of ${target}, which does not exist`,
+      advice: target === undefined ? 'find out what it is, and move it elsewhere' : 'repair removes it',
       repair: target === undefined ? undefined : () => apply(root, [{ op: 'unlink', path, missing: true }]),
     };
   }
@@ -263,8 +263,8 @@ async function* checkOrphans(root: Root, { containers }: LayerCheckOptions): Asy
       code: 'overlay-orphan',
       severity: 'note',
       path: layout.overlay(id),
-      message: 'no layer, container or BuildKit snapshot has this directory',
-      advice: 'if nobody knows it, it can be deleted',
+      message: 'no layer, container or BuildKit snapshot uses this directory',
+      advice: 'delete it if no other program needs it',
     };
   }
 }
@@ -302,8 +302,8 @@ async function* checkContent(
       code: 'layer-size',
       severity: 'warning',
       path: layout.layer(chainId, 'size'),
-      message: `layer ${chainId} has ${found} bytes, and says ${size}`,
-      advice: 'repair writes what it has',
+      message: `layer ${chainId} has ${found} bytes, but its entry records ${size}`,
+      advice: 'repair records the real size',
       repair: () =>
         underLock(root, chainId, () => replace(root, layout.layer(chainId, 'size'), String(found), 0o644)),
     };

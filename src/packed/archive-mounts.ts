@@ -50,8 +50,8 @@ export class ArchiveMounts {
   /**
    * Mounts an archive, or adds a use to the existing mount of the same archive and image.
    * @throws {@link LayerstackError} ERR_ARCHIVE_CHANGED where the archive differs from the mounted one;
-   *   ERR_CONTAINER_MOUNTED where it is mounted read-only, or unverified, and the caller wants otherwise; the
-   *   errors of `mountImage`.
+   *   ERR_CONTAINER_MOUNTED where it is mounted read-only and the caller wants it writable, or unverified and
+   *   the caller wants it verified; the errors of `mountImage`.
    */
   async mount(path: string, options: OpenArchiveOptions = {}): Promise<ArchiveMount> {
     const archive = await resolveArchive(path);
@@ -85,9 +85,9 @@ export class ArchiveMounts {
   }
 
   /**
-   * Ends one use of a mounted archive, which is named by its path or by that of its root file system. The
-   * last one unmounts it and removes the changes made in it. Resolves with the number of remaining uses; 0
-   * for an archive that is not mounted.
+   * Ends one use of a mounted archive. `path` is that of the archive, or of its root file system. The end of
+   * the last use unmounts it and removes the changes made in it. Resolves with the number of remaining uses;
+   * 0 for an archive that is not mounted.
    * @throws {@link LayerstackError} ERR_CONTAINER_MOUNTED while files in it are in use, unless forced;
    *   ERR_INVALID_ARGUMENT where several images of the archive are mounted; ERR_PATH_NOT_FOUND where neither
    *   an archive nor a mount has the path.
@@ -98,7 +98,7 @@ export class ArchiveMounts {
     if (others.length > 0)
       throw new LayerstackError(
         'ERR_INVALID_ARGUMENT',
-        `${path}: several of its images are mounted: say which root file system: ${mounts.map((each) => each.path).join(', ')}`,
+        `${path}: several of its images are mounted: give the path of a root file system: ${mounts.map((each) => each.path).join(', ')}`,
         { path },
       );
     const place = mount && (await Place.take(dirname(mount.path), signal));
@@ -121,8 +121,8 @@ export class ArchiveMounts {
   }
 
   /**
-   * Returns the mounts that a path means. The path that `mount` got comes first: it may be a link that leads
-   * to another archive now.
+   * Returns the mounts that a path means. Mounts that were made by this path come first: it may be a link
+   * that leads to another archive now.
    */
   async #named(path: string): Promise<ArchiveMount[]> {
     const mounts = await this.list();
@@ -142,7 +142,7 @@ export class ArchiveMounts {
     return mounts;
   }
 
-  /** Returns undefined where the mount has ended. */
+  /** Adds a use to the mount of a place. Returns undefined where the mount has ended. */
   async #addUse(
     path: string,
     sourceName: string,
@@ -189,7 +189,7 @@ function conflict(sourceName: string, place: Place, how: string): LayerstackErro
   const path = place.at('merged');
   return new LayerstackError(
     'ERR_CONTAINER_MOUNTED',
-    `${sourceName} is mounted ${how} at ${path}: unmount it before mounting it otherwise`,
+    `${sourceName} is mounted ${how} at ${path}: unmount it first to mount it in another way`,
     { path },
   );
 }
@@ -203,7 +203,7 @@ function elsewhere(sourceName: string, place: Place): LayerstackError {
   );
 }
 
-/** Returns the canonical path. Of a removed file only the existing directories are resolved. */
+/** Returns the canonical path. If the file was removed, only its directory is resolved. */
 async function canonical(path: string): Promise<string> {
   try {
     return await realpath(path);

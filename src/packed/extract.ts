@@ -19,14 +19,14 @@ export interface ExtractOptions {
 }
 
 export interface ExtractedLayers {
-  /** Relative to the place, topmost first. */
+  /** Paths relative to the place, topmost first. */
   readonly lowers: readonly string[];
   readonly warnings: readonly LayerWarning[];
 }
 
 /**
- * @throws {@link LayerstackError} ERR_DIGEST_MISMATCH for a layer with another DiffID than in its image;
- *   ERR_LAYER_INVALID and its like, ERR_LIMIT_EXCEEDED, ERR_NO_SPACE, ERR_ABORTED.
+ * @throws {@link LayerstackError} ERR_DIGEST_MISMATCH for a layer whose DiffID differs from that in the
+ *   image; ERR_LAYER_INVALID and its like, ERR_LIMIT_EXCEEDED, ERR_NO_SPACE, ERR_ABORTED.
  */
 export async function extractLayers(
   layers: readonly OpenedLayer[],

@@ -1,6 +1,6 @@
 /**
- * Identifies a file and its version. An index points into the archive's bytes. So a file that is written to,
- * truncated or replaced must not be mounted with an index of an earlier version.
+ * Identifies a file and its version. An index points into the archive's bytes. So an index of an earlier
+ * version must not be mounted with a file that was written to, truncated or replaced since.
  */
 import { stat } from 'node:fs/promises';
 import { pause } from '../core/abort.ts';
@@ -36,7 +36,7 @@ export async function versionOf(path: string, statFile: () => Promise<Facts>): P
 }
 
 /**
- * Returns if each path still leads to the same unchanged file.
+ * Resolves if each path still leads to the same unchanged file.
  * @param sourceName the name of the archive in messages
  * @throws {@link LayerstackError} ERR_ARCHIVE_CHANGED
  */

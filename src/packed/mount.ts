@@ -1,7 +1,7 @@
 /**
  * Mounts the root file system of an archive in its place: an overlay of the index, with an upper of its own.
- * The index is mounted at `lower` only until the overlay holds it. Then the overlay has the only mount of the
- * index. That mount, and its loop devices, end with the overlay.
+ * The index is mounted at `lower` only until the overlay is mounted, which has a mount of the index of its
+ * own. That mount and its loop devices end with the overlay.
  */
 import { isSystemError, LayerstackError } from '../core/errors.ts';
 import type { Capabilities } from '../system/caps.ts';
@@ -63,7 +63,7 @@ async function mountTree(
   });
 }
 
-/** Only root can reach these directories, but the root file system at `merged` has the mode of `upper`. */
+/** Only root can reach these directories. The root file system at `merged` has the mode of `upper`. */
 async function makeDirectories(place: Place, names: readonly string[]): Promise<void> {
   const steps = names.map((path) => ({ op: 'mkdir' as const, path, mode: 0o755 }));
   await call(native.batch(place.path, steps));
@@ -74,7 +74,7 @@ async function mountLower(place: Place, { file, devices }: Index, method: ErofsM
   try {
     await call(native.mountErofs({ ...mount, method }));
   } catch (error) {
-    // The kernel cannot mount files of some file systems (tmpfs), but loop devices over them.
+    // The kernel cannot mount files of some file systems (tmpfs). It can mount loop devices over them.
     if (method !== 'file' || !isSystemError(error, 'ENOTBLK', 'EINVAL', 'EOPNOTSUPP')) throw error;
     await mountByLoop(mount, error);
   }

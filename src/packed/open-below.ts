@@ -19,8 +19,9 @@ export interface OpenArchive extends MountedArchive, AsyncDisposable {
 }
 
 /**
- * The places of open archives. Their locks must not be closed by the garbage collector when a caller drops an
- * archive without closing it: the next sweep would remove a root file system that is in use.
+ * The places of open archives. It keeps their locks from the garbage collector, which would close them when a
+ * caller drops an archive without closing it. Then the next sweep would remove a root file system that is in
+ * use.
  */
 const OPEN = new Set<Place>();
 
@@ -61,7 +62,7 @@ export async function mountNew(
   try {
     return { place, mounted: await mountImage(archive, sourceName, place, options) };
   } catch (error) {
-    // The next sweep removes what stays, so that the first error is not lost.
+    // The first error counts. The next sweep removes what stays.
     await place.remove({ detach: true }).catch(() => place.release());
     throw error;
   }
@@ -78,7 +79,7 @@ export async function requireSafe(base: string): Promise<void> {
   if (found === undefined) return;
   throw new LayerstackError(
     'ERR_STORE_UNSAFE',
-    `no archive can be mounted below ${base}: ${found.path}: ${found.why}; choose another directory, or: ${found.remedy}`,
+    `cannot mount an archive below ${base}: ${found.path}: ${found.why}; choose another directory, or: ${found.remedy}`,
     { path: found.path },
   );
 }
@@ -94,7 +95,7 @@ export async function remove(place: Place, sourceName: string, force: boolean): 
     if (!isSystemError(error, 'EBUSY')) throw error;
     throw new LayerstackError(
       'ERR_CONTAINER_MOUNTED',
-      `the root file system of ${sourceName} is in use: end what has files open in ${place.at('merged')}, or use force (--force)`,
+      `the root file system of ${sourceName} is in use: end the programs that have files open in ${place.at('merged')}, or use force (--force)`,
       { path: place.at('merged'), cause: error },
     );
   }

@@ -4,7 +4,7 @@
  * 1. The archive is opened, and its image is chosen.
  * 2. Its layers are found or inflated.
  * 3. The index is written, which verifies the layers.
- * 4. The archive must be unchanged. Then the index is mounted.
+ * 4. The index is mounted, if the archive is unchanged.
  *
  * An error leaves nothing behind.
  */
@@ -29,7 +29,7 @@ import { openInPlace } from './source.ts';
 import { writeIndex } from './write-index.ts';
 
 export interface OpenArchiveOptions {
-  /** A name or an id of an image. Needed where the archive has several. */
+  /** A name or an id of an image. Needed where the archive has several images. */
   readonly image?: string | undefined;
   /** `OS/ARCHITECTURE[/VARIANT]`. Default: the host's, or the only platform of the image. */
   readonly platform?: string | undefined;
@@ -99,7 +99,7 @@ export async function mountImage(
   if (!caps.probe.sysAdmin)
     throw new LayerstackError(
       'ERR_NOT_ROOT',
-      `${sourceName}: only root (CAP_SYS_ADMIN) can mount an archive. Use sudo`,
+      `${sourceName}: only root (CAP_SYS_ADMIN) can mount an archive: use sudo`,
       { path: sourceName },
     );
   const source = { sourceName, caps, maxBytes, signal };
@@ -162,7 +162,7 @@ async function mountLayers(
   try {
     await requireUnchanged(sourceName, files);
     await mountIndex(place, index, { ...options, method });
-    // A change since then would be visible through the mount.
+    // A change from now on would be visible through the mount.
     await requireUnchanged(sourceName, files);
     return index.warnings;
   } finally {
@@ -184,7 +184,7 @@ function layerNotices(layers: readonly OpenedLayer[]): string[] {
       `${count(inflated.length, 'compressed layer was', 'compressed layers were')} inflated into ${String(bytes)} bytes of disk`,
     );
   if (layers.some(({ form }) => form === 'extracted'))
-    notices.push('This kernel mounts no archives in place (EROFS): the layers were extracted');
+    notices.push('This kernel cannot mount archives in place by EROFS: the layers were extracted');
   return notices;
 }
 

@@ -39,7 +39,7 @@ export async function* checkRwLayer(
     severity: 'error',
     path,
     message: `${owner}: ${message}`,
-    advice: `save what is of use in ${layout.overlay(mountId, 'diff')}, then remove the container (rm)`,
+    advice: `save what you need from ${layout.overlay(mountId, 'diff')}, then remove the container (rm)`,
   });
   const overlays = initId === undefined ? [mountId] : [mountId, initId];
   const missing = overlays.find((overlay) => !hasDirectory(layout.at(layout.overlay(overlay, 'diff'))));
@@ -94,7 +94,7 @@ async function* checkMountPoint(root: Root, { key, owner, mountId }: RwLayer): A
     severity: 'note',
     path: merged,
     message: `${owner} is not mounted, but has a mount point`,
-    advice: 'repair removes it; the next mount would use it',
+    advice: 'repair removes it; a mount would reuse it',
     repair: async () => {
       root.session();
       await using _lock = await root.locks.acquire('containers', key);

@@ -1,6 +1,6 @@
 /**
- * The entry of an RW layer: `layerdb/mounts/<key>/{mount-id,init-id,parent}`. dockerd reads it at its start,
- * and takes `parent` for a reference that keeps the layer.
+ * The entry of an RW layer: `layerdb/mounts/<key>/{mount-id,init-id,parent}`. dockerd reads it when it
+ * starts, and counts `parent` as a reference that keeps the layer.
  */
 import { chainIdOf, isDigest } from '../core/digest.ts';
 import type { Layout, MountFile } from '../system/layout.ts';

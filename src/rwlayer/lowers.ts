@@ -29,13 +29,13 @@ export async function lowersOf(
   if (text === '')
     throw new LayerstackError(
       'ERR_STORE_CORRUPT',
-      `the RW layer of ${layer.owner} names no layers below it: ${path} is missing or empty`,
+      `the RW layer of ${layer.owner} does not name the layers below it: ${path} is missing or empty`,
       { id: layer.key, path },
     );
   return text.split(':');
 }
 
-/** Explains a failed mount: the kernel reports only ENOENT, this names the missing layer. */
+/** Explains a failed mount. The kernel only reports ENOENT; this error names the missing layer. */
 export function missingLower(
   layout: Layout,
   { key, owner }: RwLayer,
@@ -55,7 +55,7 @@ export function missingLower(
       );
 }
 
-/** Returns the directory of a lower, to which its short name leads. */
+/** Returns the directory that the short name of a lower leads to. */
 function contentOf(lower: string): string {
   const target = readLink(lower);
   return target === undefined ? lower : join(dirname(lower), target);

@@ -1,8 +1,8 @@
 /**
  * Mounts an RW layer's root file system for one operation. An open descriptor protects it from other
  * processes: a surplus `unmount` by one of them fails, since the mount is in use. Otherwise the operation
- * would read or, worse, write the empty directory below the mount point. After a forced unmount, the
- * operation still ends on the same mount. Therefore the path is the descriptor's.
+ * would read or, worse, write the empty directory below the mount point. The path leads through the
+ * descriptor, so the operation ends on the same mount even after a forced unmount.
  */
 import { constants } from 'node:fs';
 import { open, stat, type FileHandle } from 'node:fs/promises';
@@ -17,7 +17,7 @@ export interface OperationMount extends AsyncDisposable {
 }
 
 /**
- * Another process may unmount between the mount and the open. Several times in a row are not a coincidence.
+ * Another process may unmount between the mount and the open. After this many times in a row it is an error.
  */
 const TRIES = 5;
 
@@ -39,7 +39,7 @@ export async function mountForOperation(
   }
   throw new LayerstackError(
     'ERR_CONTAINER_MOUNTED',
-    `${layer.owner} is unmounted by others while it is needed: try again`,
+    `${layer.owner} was unmounted by another process during the operation: try again`,
     { id: layer.key },
   );
 }

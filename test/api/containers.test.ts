@@ -145,7 +145,7 @@ describe('containers/create', () => {
         /^NetworkMode: layerstack does no networking: the network mine is not used; use the network host/,
       ),
       expect.stringMatching(/^PortBindings: layerstack does no networking: no ports are published; /),
-      'Binds: the volume data has no directory; give the absolute path of one',
+      'Binds: the volume data has no directory; give the absolute path of a directory',
     ]);
     await remove('warned');
   });
@@ -191,7 +191,7 @@ describe('containers/create', () => {
       '',
       { Image: 'base:1', NetworkingConfig: { EndpointsConfig: { none: { IPPrefixLen: 1.5 } } } },
       400,
-      'the request body: NetworkingConfig.EndpointsConfig["none"].IPPrefixLen is 1.5, not a whole number in digits alone',
+      'the request body: NetworkingConfig.EndpointsConfig["none"].IPPrefixLen is 1.5, not a whole number in plain digits',
     ],
     ['', { Image: 'base:1', StopSignal: 'SIGNOTHING' }, 400, 'Invalid signal: SIGNOTHING'],
     [

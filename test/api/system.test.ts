@@ -304,7 +304,7 @@ describe('events', () => {
 
   it.each([
     ['since=20&until=10', '`since` time (20) cannot be after `until` time (10)'],
-    ['since=soon', /^since "soon" is no time/],
+    ['since=soon', /^since "soon" is not a time/],
     ['filters=zz', /^invalid filter: not JSON/],
   ])('refuse %s', async (query, words) => {
     const answer = await service.get(`/events?${query}`);

@@ -122,7 +122,7 @@ describe.runIf(havePeers('docker-registry', 'htpasswd', 'skopeo', 'podman'))('wi
         ],
         { env, input: `${USERS.bob}\n` },
       );
-    const done = 'layerstack: done, but a power cut may take the change of ';
+    const done = 'layerstack: done, but a power cut may undo the change of ';
     const inside = await faulty('login', '-u', 'bob', '--password-stdin', registry.host);
     expect(inside.stderr).toContain(done + configPath());
     expect([inside.stdout, inside.status]).toEqual(['Login Succeeded\n', 0]);
@@ -177,10 +177,10 @@ describe.runIf(havePeers('docker-registry', 'htpasswd', 'skopeo', 'podman'))('wi
     expect(ran.stderr).toMatch(message);
   });
 
-  it('refuses what is no registry', async () => {
+  it('refuses a name that is not a registry', async () => {
     for (const name of ['a/b', 'user@host', 'a b', 'x..', '[::1', 'host:port']) {
       const ran = await login(name, 'bob', 'x');
-      expect(ran.stderr, name).toMatch(/ERR_INVALID_ARGUMENT: .* is no registry: give HOST\[:PORT\]/);
+      expect(ran.stderr, name).toMatch(/ERR_INVALID_ARGUMENT: .* is not a registry: give HOST\[:PORT\]/);
       expect(ran.status).toBe(1);
     }
   });

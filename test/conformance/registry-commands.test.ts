@@ -134,7 +134,7 @@ describe.runIf(havePeers('docker-registry', 'docker'))('the commands that look a
   it('rm-remote deletes nothing that was not said', async () => {
     const ran = await cli.try(['rm-remote', name]);
     expect(ran.status).toBe(1);
-    expect(ran.stderr).toContain('says neither tag nor digest');
+    expect(ran.stderr).toContain('has neither a tag nor a digest');
   });
 
   it('rm-remote says how a registry is made to delete', async () => {

@@ -126,7 +126,7 @@ describe('mount and unmount', () => {
     expect(await failure('mount', archive)).toContain('ERR_CONTAINER_MOUNTED');
     await cli.run('unmount', archive);
     const { status, stderr } = await cli.try(['mount', '--no-verify', archive]);
-    expect([status, stderr]).toEqual([0, 'Nothing of the archive was verified\n']);
+    expect([status, stderr]).toEqual([0, 'The archive was not verified\n']);
     expect(await failure('mount', archive)).toContain('without being verified');
     await cli.run('unmount', archive);
     expectNothing();

@@ -99,17 +99,17 @@ async function writeNewFile(store: Store, write: WriteTo, file: string): Promise
   }
 }
 
-/** Writes to a device or a pipe in place: a new file in its place would take it from everybody else. */
+/** Writes to a device or a pipe itself: a new file in its place would take it from all other programs. */
 async function writeInto(write: WriteTo, file: string, there: Stats): Promise<void> {
   if (!there.isCharacterDevice() && !there.isFIFO())
     throw notAFile(file, there.isDirectory() ? 'is a directory' : 'is not a regular file: name a new one');
   // O_NONBLOCK: the open of a pipe without a reader would block, and no signal could end it. O_CREAT: the
-  // kernel then refuses a pipe that somebody else has put into a directory like /tmp (fs.protected_fifos).
+  // kernel then refuses a pipe that another user has put into a directory like /tmp (fs.protected_fifos).
   const { O_WRONLY, O_CREAT, O_NONBLOCK, O_NOCTTY } = constants;
   const handle = await open(file, O_WRONLY | O_CREAT | O_NONBLOCK | O_NOCTTY, 0o600).catch(
     (error: unknown) => {
       const unread = there.isFIFO() && isSystemError(error, 'ENXIO');
-      throw unread ? notAFile(file, 'has no reader: start the reader first', error) : error;
+      throw unread ? notAFile(file, 'is a FIFO without a reader: start the reader first', error) : error;
     },
   );
   try {
@@ -152,7 +152,7 @@ function notAFile(file: string, what: string, cause?: unknown): LayerstackError 
 function readerGone(name: string, cause: unknown): LayerstackError {
   return new LayerstackError(
     'ERR_ABORTED',
-    `the reader of ${name} went away before the archive was complete`,
+    `the reader of ${name} closed it before the archive was complete`,
     {
       cause,
     },

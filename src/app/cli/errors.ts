@@ -16,7 +16,7 @@ export function describeError(thrown: unknown, signal?: string): Ending {
   if (error instanceof UsageError) return { line: line('ERR_USAGE', error.message), status: 2 };
   const code = codeOf(error);
   if (code === 'ERR_ABORTED' && signal !== undefined)
-    return { line: line(code, `stopped by ${signal}; nothing half done was left behind`), status: 1 };
+    return { line: line(code, `stopped by ${signal}; no unfinished change is left behind`), status: 1 };
   return { line: line(code, messageOf(error)), status: 1 };
 }
 

@@ -1,4 +1,4 @@
-/** Makes the texts of `--help` from the commands themselves, so that the two cannot disagree. */
+/** Makes the texts of `--help` from the declarations of the commands, so that the two cannot disagree. */
 import { nearest } from '../../core/nearest.ts';
 import { GLOBAL_OPTIONS, PROGRAM_OPTIONS, type Command, type OptionSpecs } from './command.ts';
 

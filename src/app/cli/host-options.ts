@@ -1,6 +1,6 @@
 /**
- * Docker's options of `create` that say how a container runs, and the host config that they make. Names,
- * forms and defaults are docker's (docker/cli: cli/command/container/opts.go, opts/).
+ * Docker's options of `create` that say how a container runs, and the host config that is made from them.
+ * Names, forms and defaults are docker's (docker/cli: cli/command/container/opts.go, opts/).
  */
 import { readFile } from 'node:fs/promises';
 import { resolve } from 'node:path';
@@ -142,8 +142,8 @@ const FLAGS = {
 } as const satisfies Partial<Record<keyof Given, string>>;
 
 /**
- * Returns the host config that the options make. It has no keys of options that are not given.
- * @throws UsageError naming the option whose value makes no sense, or whose file cannot be read.
+ * Returns the host config for the given options. It lacks the keys of all other options.
+ * @throws UsageError naming the option whose value is invalid, or whose file cannot be read.
  */
 export async function hostConfigOf(given: Given): Promise<HostConfig> {
   const config: Record<string, unknown> = {
@@ -234,9 +234,7 @@ function tmpfs(text: string): [string, string] {
   return at < 0 ? [text, ''] : [text.slice(0, at), text.slice(at + 1)];
 }
 
-/**
- * Parses `[[IP:]HOST:]CONTAINER[/PROTOCOL]`, as far as the message needs that the ports are not published.
- */
+/** Parses `[[IP:]HOST:]CONTAINER[/PROTOCOL]`, only as far as the warning about unpublished ports needs it. */
 function ports(text: string): object {
   const [container = '', HostPort = '', HostIp = ''] = text.split(':').reverse();
   return { [container.includes('/') ? container : `${container}/tcp`]: [{ HostIp, HostPort }] };

@@ -1,5 +1,5 @@
 /**
- * Turns documents of `inspect` into the values that docker's templates see. Some objects are maps there,
+ * Turns documents of `inspect` into the values that docker's templates see. There some objects are maps, and
  * others are structs; a null is a nil map, pointer or slice (docker/docker: api/types/types.go).
  */
 import { Nil } from '../../core/template/values.ts';

@@ -1,8 +1,8 @@
 #!/usr/bin/env node
 /**
  * The command `layerstack`: finds the verb, parses its arguments, runs it, and turns the outcome into an exit
- * status. SIGINT and SIGTERM abort the work, which then undoes what is half done. A second signal ends the
- * process at once.
+ * status. SIGINT and SIGTERM abort the work, which then undoes its unfinished changes. A second signal ends
+ * the process at once.
  */
 import { isError } from '../../core/errors.ts';
 import type { Logger } from '../../system/log.ts';
@@ -48,7 +48,7 @@ processOutputs.stdout.stream.on('error', (error: NodeJS.ErrnoException) => {
     processOutputs.stderr.print(describeError(error).line);
     process.exit(1);
   }
-  abort.abort(new Error('nobody reads the output any more'));
+  abort.abort(new Error('the reader of the output has gone away'));
   process.exitCode = 0;
 });
 processOutputs.stderr.stream.on('error', () => undefined);
@@ -76,7 +76,7 @@ async function main(args: string[]): Promise<number> {
     checkOperands(verb, command, operands);
     await command.run(context({ ...before.values, ...globalOnly(values, command) }), values, operands);
     if (command.untilSignal === true) process.exit(0);
-    // A signal that came too late has stopped nothing: the status is 0.
+    // The work was done before the signal came: the status is 0.
     printAftermath('done, but ');
     return 0;
   } catch (error) {

@@ -1,4 +1,4 @@
-/** Measures how fast some work goes. */
+/** Measures the rate of some work. */
 
 /** The state of the work at one moment. */
 export interface Reading {
@@ -39,7 +39,7 @@ export class Meter {
   /** Records that `current` bytes of `total` are done. */
   add(current: number, total?: number): void {
     const at = this.#now();
-    // The work has become less, as in a push that finds layers at the registry: earlier moments do not count.
+    // The total has shrunk, as in a push that finds layers at the registry: earlier moments do not count.
     if (current < this.#current) this.#moments = [];
     this.#current = current;
     this.#total = total;

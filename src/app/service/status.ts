@@ -25,7 +25,7 @@ const BY_KIND: Readonly<Record<ErrorKind, number>> = {
 
 const BY_CODE: Partial<Record<ErrorCode, number>> = {
   ERR_LIMIT_EXCEEDED: 413,
-  // The cause is the machine, not the moment: a retry does not help.
+  // The cause is the machine, and it lasts: a retry does not help.
   ERR_STORE_UNSUPPORTED: 500,
   ERR_UPPER_UNSUPPORTED: 500,
   ERR_ADDON: 500,

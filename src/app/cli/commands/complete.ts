@@ -4,7 +4,7 @@
  */
 import { defineCommand, type Context } from '../command.ts';
 
-/** More names than anybody reads. */
+/** More names than a user reads. */
 const MOST = 1000;
 
 export const command = defineCommand({

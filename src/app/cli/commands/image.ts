@@ -17,7 +17,7 @@ export const command = defineCommand({
   description:
     'Write the root file system of a container, or else of an image, as one read-only file system that the kernel mounts:\n' +
     'EROFS with 4 KiB blocks, for `mount -o loop` and for virtual machines. The same image gives the same bytes.\n' +
-    'SOURCE_DATE_EPOCH in the environment is the latest date that a file in it gets.',
+    'SOURCE_DATE_EPOCH in the environment is the date of files in it that are newer.',
   options: {
     output: { type: 'string', short: 'o', value: 'FILE', help: 'write to this file' },
     format: { type: 'string', value: 'erofs', help: 'the file system (default erofs)' },

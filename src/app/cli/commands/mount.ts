@@ -8,19 +8,19 @@ export const command = defineCommand({
     "Mount a container's root file system, or that of an image archive, and print its path. The mount stays until it is\n" +
     'unmounted as often as it was mounted. An argument with a slash in it is the path of an archive: a docker-archive, an\n' +
     'OCI archive or an OCI layout folder. The archive is not unpacked. The kernel reads the files from it, so it must not\n' +
-    'change while it is mounted. Files that are written go into the store, and are removed with the mount.',
+    'change while it is mounted. Files that are written to it go into the store, and are removed with the mount.',
   options: {
     'readonly-rootfs': { type: 'boolean', short: 'r', help: 'mount it read-only' },
     image: {
       type: 'string',
       value: 'NAME',
       kind: 'none',
-      help: 'which image of an archive that has several',
+      help: 'which image to mount, if the archive has several',
     },
     platform: {
       type: 'string',
       value: 'OS/ARCH[/VARIANT]',
-      help: 'which image of an archive of several platforms (default: this machine)',
+      help: 'which platform to mount, if the archive has several (default: this machine)',
     },
     'no-verify': { type: 'boolean', help: "do not read the archive's layers to check their digests" },
   },
@@ -56,6 +56,6 @@ async function mountArchive(
   await using store = await context.open();
   const mount = await store.archives.mount(path, { ...options, signal: context.signal });
   context.stderr.print(...mount.notices);
-  if (!mount.verified) context.stderr.print('Nothing of the archive was verified');
+  if (!mount.verified) context.stderr.print('The archive was not verified');
   context.print(mount.path);
 }

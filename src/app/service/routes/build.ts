@@ -28,8 +28,8 @@ export const buildRoutes: readonly Route[] = [
 ];
 
 /**
- * Holds the connection idle. On it the service would send the calls, and it has none. Clients without buildx
- * open it before they ask for the build, and they show the answer to the build.
+ * Holds the connection idle. A builder would call the client on it, but this service has no builder. Clients
+ * without buildx open it before they ask for the build, and they show the answer to the build.
  */
 async function holdSession(request: ApiRequest): Promise<void> {
   if (!request.asksToUpgrade) throw refusal();

@@ -137,7 +137,7 @@ export class CredentialHelper {
       );
       if (runs) return program;
     }
-    throw this.#failure('is not on PATH: install it, or take it out of the file');
+    throw this.#failure('is not on PATH: install it, or remove it from the file');
   }
 
   #spawn(program: string, verb: string, input: string, signal: AbortSignal | undefined): Promise<Ended> {
