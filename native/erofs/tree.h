@@ -72,6 +72,8 @@ class Tree {
 
   Node& At(uint32_t index) { return nodes_[index]; }
   const Node& At(uint32_t index) const { return nodes_[index]; }
+  // Bytes of all files and links, hard links once: what docker calls the size of a layer.
+  uint64_t ContentSize() const;
 
  protected:
   // Returns a new node in the place of the existing one, or the existing directory.

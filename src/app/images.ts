@@ -158,9 +158,8 @@ export class Images {
   async writeDisk(fd: number, image: string, options: DiskImageOptions = {}): Promise<void> {
     await requireEmptyFile(fd);
     const { writeImageOfImage } = await late();
-    const { root, layers, images, overlay } = this.#parts;
-    const stores = { layout: root.layout, layers, images, overlay };
-    await writeImageOfImage(fd, stores, await images.resolve(image), options);
+    const { root, layers, images } = this.#parts;
+    await writeImageOfImage(fd, { root, layers, images }, await images.resolve(image), options);
   }
 
   /** Returns the images, newest first, as `docker images` lists them. */

@@ -98,7 +98,7 @@ export async function commitLayer(
   const staged = await timed('commit', 'stage', () =>
     layers.stageAlone(
       { directory, kind: 'upper', sourceDateEpoch },
-      { limits: OWN_LAYER_LIMITS, name: `of ${layer.owner}`, signal },
+      { limits: OWN_LAYER_LIMITS, name: `of ${layer.owner}`, signal, form: formAbove(below) },
     ),
   ).catch((error: unknown) => {
     throw isSystemError(error, 'ENOENT') && !hasDirectory(directory) ? removed(layer, error) : error;

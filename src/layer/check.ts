@@ -25,7 +25,8 @@ import { allMarkers } from '../system/session.ts';
 import { hasDirectory, readLink, readStoreFile, readText, statEntry } from '../system/store-files.ts';
 import { assembleLayer } from './assemble.ts';
 import { apply, checkOverlay, replace, stackOf } from './check-overlay.ts';
-import { chainIdOn, LayerDb, type Layer } from './layerdb.ts';
+import { chainIdOn } from './chain-id.ts';
+import { LayerDb, type ClassicLayer } from './layerdb.ts';
 import { MAX_SNAPSHOTS_BYTES } from './uses.ts';
 
 /** The facts that an image's config has about a layer. */
@@ -124,7 +125,7 @@ async function* checkEntry(
 }
 
 /** Returns the complete layers, parents before children. */
-async function completeLayers(root: Root): Promise<Layer[]> {
+async function completeLayers(root: Root): Promise<ClassicLayer[]> {
   const { layout } = root;
   const ids = (await listEntries(layout, layout.layers))
     .filter(isHex64)
@@ -133,7 +134,7 @@ async function completeLayers(root: Root): Promise<Layer[]> {
     (await new LayerDb(layout).findAll(ids)).flatMap((layer) => (layer ? [[layer.chainId, layer]] : [])),
   );
   const depths = new Map<ChainID, number>();
-  const depth = ({ chainId, parent }: Layer): number => {
+  const depth = ({ chainId, parent }: ClassicLayer): number => {
     const below = parent === undefined ? undefined : found.get(parent);
     const known = depths.get(chainId) ?? (below === undefined ? 0 : depth(below) + 1);
     depths.set(chainId, known);
@@ -144,7 +145,7 @@ async function completeLayers(root: Root): Promise<Layer[]> {
 
 async function* checkStacks(
   root: Root,
-  layers: readonly Layer[],
+  layers: readonly ClassicLayer[],
   { signal }: LayerCheckOptions,
 ): AsyncGenerator<Problem> {
   const stacks = new Map<ChainID, readonly string[] | undefined>();
@@ -271,7 +272,7 @@ async function* checkOrphans(root: Root, { containers }: LayerCheckOptions): Asy
 
 async function* checkContent(
   root: Root,
-  { chainId, diffId, cacheId, size }: Layer,
+  { chainId, diffId, cacheId, size }: ClassicLayer,
   signal: AbortSignal | undefined,
 ): AsyncGenerator<Problem> {
   const { layout } = root;

@@ -12,7 +12,7 @@
 import { topChainId, type ChainID, type DiffID } from '../core/digest.ts';
 import { isSystemError, LayerstackError } from '../core/errors.ts';
 import type { Lock } from '../system/lock.ts';
-import { call, native, type LayerLimits } from '../system/native.ts';
+import { call, native } from '../system/native.ts';
 import { readText } from '../system/store-files.ts';
 import type { Root } from '../system/root.ts';
 import { spaceError } from '../system/space.ts';
@@ -23,26 +23,26 @@ import { readGraph, type LayerNode } from './graph.ts';
 import { CompressedLayer, type CompressOptions } from './compress.ts';
 import { LayerDb, type Layer } from './layerdb.ts';
 import { Overlay } from './overlay.ts';
-import { planImages, type PlannedLayer } from './plan.ts';
+import { findPacked, packedSize } from './packed/entry.ts';
+import { publishPacked } from './packed/publish.ts';
+import { removePacked } from './packed/remove.ts';
+import { classicLayers, planImages, type PlannedLayer } from './plan.ts';
 import { Publication } from './publish.ts';
-import { Staging, type StagedLayer, type StageOptions } from './staging.ts';
+import type { StageOptions } from './stage-options.ts';
+import type { StagedLayer } from './staged-layer.ts';
+import { Staging } from './staging.ts';
+import { tarSourceOf } from './tar-source.ts';
 import { forgetSteps, noteSteps } from './unused.ts';
 import { Writeback } from './writeback.ts';
 
 export type { LayerSource } from './apply.ts';
 export type { CollectedLayer, ImageTops } from './collector.ts';
 export type { LayerNode } from './graph.ts';
-export type { Layer } from './layerdb.ts';
-export type { StagedLayer, StageOptions } from './staging.ts';
-
-/** Limits for layers from this machine's own file system, which bounds paths and inodes. */
-export const OWN_LAYER_LIMITS: LayerLimits = {
-  // The largest integer that JavaScript counts exactly; dockerd's sizes stay below 2^63.
-  maxBytes: Number.MAX_SAFE_INTEGER,
-  maxEntries: Infinity,
-  maxPathBytes: 4096,
-  maxPaxBytes: 16 * 1024 * 1024,
-};
+export type { ClassicLayer, Layer } from './layerdb.ts';
+export type { PackedLayer } from './packed/entry.ts';
+export { OWN_LAYER_LIMITS } from './limits.ts';
+export type { LayerForm, StageOptions } from './stage-options.ts';
+export type { StagedLayer } from './staged-layer.ts';
 
 export interface PublishOptions {
   /** Has effect until the first layer is renamed into place. */
@@ -70,25 +70,28 @@ export class LayerStore {
     this.#db = new LayerDb(root.layout);
     this.#overlay = new Overlay(root.layout);
     this.#staging = new Staging(root, this.#overlay);
-    this.#collector = new LayerCollector(root, this.#db);
+    this.#collector = new LayerCollector(root, (chainId) => this.size(chainId));
   }
 
   /**
    * Returns the layer; undefined when it is absent or incomplete. Its parents are not checked: see
    * {@link chain}.
    */
-  find(chainId: ChainID): Promise<Layer | undefined> {
-    return this.#db.find(chainId);
+  async find(chainId: ChainID): Promise<Layer | undefined> {
+    return (await this.#db.find(chainId)) ?? (await findPacked(this.#root.layout, chainId));
   }
 
   /** Does {@link find} for each, in order, with bounded concurrency. */
-  findAll(chainIds: readonly ChainID[]): Promise<(Layer | undefined)[]> {
-    return this.#db.findAll(chainIds);
+  async findAll(chainIds: readonly ChainID[]): Promise<(Layer | undefined)[]> {
+    const found: (Layer | undefined)[] = await this.#db.findAll(chainIds);
+    for (const [index, chainId] of chainIds.entries())
+      found[index] ??= await findPacked(this.#root.layout, chainId);
+    return found;
   }
 
   /** @throws {@link LayerstackError} ERR_LAYER_NOT_FOUND when it is absent or incomplete. */
   async get(chainId: ChainID): Promise<Layer> {
-    const layer = await this.#db.find(chainId);
+    const layer = await this.find(chainId);
     if (layer !== undefined) return layer;
     throw new LayerstackError('ERR_LAYER_NOT_FOUND', `the store has no complete layer ${chainId}`, {
       digest: chainId,
@@ -102,7 +105,7 @@ export class LayerStore {
    */
   async chain(chainId: ChainID): Promise<Layer[]> {
     const ids = this.#db.lineage(chainId);
-    const layers = (await this.#db.findAll(ids)).filter((layer) => layer !== undefined);
+    const layers = (await this.findAll(ids)).filter((layer) => layer !== undefined);
     // The loop below starts again, and reports the first missing layer by name.
     if (layers.length < ids.length) layers.length = 0;
     for (let next = layers.length === 0 ? chainId : layers.at(-1)?.parent; next !== undefined;) {
@@ -127,12 +130,12 @@ export class LayerStore {
    * unknown.
    */
   size(chainId: ChainID): number | undefined {
-    return this.#db.size(chainId);
+    return this.#db.size(chainId) ?? packedSize(this.#root.layout, chainId);
   }
 
   /** Returns every layer with its parent and its size. */
   graph(): Promise<Map<ChainID, LayerNode>> {
-    return readGraph(this.#root.layout, this.#db);
+    return readGraph(this.#root.layout, (chainId) => this.size(chainId));
   }
 
   /**
@@ -162,7 +165,7 @@ export class LayerStore {
       if (!isSystemError(error, 'ENOENT')) throw error;
       throw new LayerstackError(
         'ERR_STORE_CORRUPT',
-        `layer ${layer.diffId} has no tar-split.json.gz, so its tar cannot be rebuilt: load its image again`,
+        `layer ${layer.diffId} has no ${layer.packed ? 'layer.tar' : 'tar-split.json.gz, so its tar cannot be rebuilt'}: load its image again`,
         { layer: layer.diffId, path: error.path, cause: error },
       );
     }
@@ -174,12 +177,7 @@ export class LayerStore {
   }
 
   #sourceOf(layer: Layer): AssembleSource {
-    const { layout } = this.#root;
-    return {
-      diff: layout.at(layout.overlay(layer.cacheId, 'diff')),
-      tarSplit: layout.at(layout.layer(layer.chainId, 'tar-split.json.gz')),
-      diffId: layer.diffId,
-    };
+    return tarSourceOf(this.#root.layout, layer);
   }
 
   /**
@@ -245,12 +243,16 @@ export class LayerStore {
       (layer): layer is StagedLayer => 'writeSet' in layer && this.#staging.isOpen(layer),
     );
     const lock = await this.#lock(layers, options.signal);
+    const packed: StagedLayer[] = [];
     try {
-      await new Publication(this.#root, this.#db, this.#overlay, layers).run(options.signal);
+      const classic = classicLayers(layers);
+      await new Publication(this.#root, this.#db, this.#overlay, classic).run(options.signal);
+      packed.push(...(await publishPacked(this.#root, layers, options.signal)));
+      await this.#dropPackedCopies(classic.map(({ chainId }) => chainId));
     } catch (error) {
       throw spaceError(error, this.#root.layout.root);
     } finally {
-      await this.#markPublished(layers, staged).finally(() => lock.release());
+      await this.#markPublished(layers, staged, packed).finally(() => lock.release());
     }
     await Promise.all(staged.map((layer) => this.discard(layer)));
     return { tops, notices };
@@ -312,13 +314,26 @@ export class LayerStore {
     await Promise.all([this.#collector.drain(), ...this.#background]);
   }
 
+  /** Removes the packed form of layers that are extracted now. A container finds their new form. */
+  async #dropPackedCopies(chainIds: readonly ChainID[]): Promise<void> {
+    await this.#root.aftermath.run('extracted layers stay packed as well', () =>
+      removePacked(this.#root, chainIds.toReversed()),
+    );
+  }
+
   /** Marks the staged layers that layerdb names as published, even if a later step failed. */
-  async #markPublished(layers: readonly PlannedLayer[], staged: readonly StagedLayer[]): Promise<void> {
+  async #markPublished(
+    layers: readonly PlannedLayer[],
+    staged: readonly StagedLayer[],
+    packed: readonly StagedLayer[],
+  ): Promise<void> {
     const { layout } = this.#root;
     const named = new Set(
       layers.map(({ chainId }) => readText(layout.at(layout.layer(chainId, 'cache-id')))),
     );
-    await this.#staging.markPublished(staged.filter(({ cacheId }) => named.has(cacheId)));
+    const isPublished = (layer: StagedLayer): boolean =>
+      layer.packed ? packed.includes(layer) : named.has(layer.cacheId);
+    await this.#staging.markPublished(staged.filter(isPublished));
   }
 
   /** Takes the locks of all layers that may be made. */

@@ -3,9 +3,10 @@
  * layer is walked. It is not mounted for this; a mounted one is read in place.
  */
 import { Buffer } from 'node:buffer';
-import { Overlay } from '../layer/overlay.ts';
+import type { LayerStore } from '../layer/store.ts';
 import { call, native } from '../system/native.ts';
 import type { Root } from '../system/root.ts';
+import { openDirectories } from './lowers.ts';
 import type { RwLayer } from './rwlayer.ts';
 
 export interface Change {
@@ -20,13 +21,11 @@ export interface Change {
  * @throws {@link LayerstackError} ERR_UPPER_UNSUPPORTED, naming the `member`, when overlayfs keeps content
  *   elsewhere (redirect_dir, metacopy); ERR_STORE_CORRUPT for an RW layer without its directories.
  */
-export async function listChanges(
-  root: Pick<Root, 'layout'>,
-  { mountId }: Pick<RwLayer, 'mountId'>,
-): Promise<Change[]> {
+export async function listChanges(root: Root, layers: LayerStore, layer: RwLayer): Promise<Change[]> {
   const { layout } = root;
-  const [, ...lowers] = await new Overlay(layout).lowersOf(mountId);
-  const list = await call(native.listChanges(layout.at(layout.overlay2), `${mountId}/diff`, lowers));
+  await using lowers = await openDirectories(root, layers, layer);
+  const below = lowers.list.map((lower) => layout.lower(lower));
+  const list = await call(native.listChanges(layout.root, layout.overlay(layer.mountId, 'diff'), below));
   return parseChanges(list);
 }
 

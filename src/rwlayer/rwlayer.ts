@@ -98,6 +98,8 @@ export interface RwLayer extends Owner {
 export interface Base extends Pick<RwLayer, 'parent'> {
   /** Topmost first, relative to `overlay2`; empty for an image without layers. */
   readonly lowers: readonly string[];
+  /** The directories with their contents, if they are not at the lowers: those of packed layers. */
+  readonly directories?: readonly string[] | undefined;
 }
 
 /** An RW layer that is about to be made. */
@@ -115,8 +117,18 @@ export interface RwLayerOwners {
 }
 
 /** Draws the names of an RW layer. Makes nothing on disk. */
-export function newRwLayer({ key, owner }: Owner, { parent, lowers }: Base): NewRwLayer {
+export function newRwLayer({ key, owner }: Owner, { parent, lowers, directories }: Base): NewRwLayer {
   const mountId = newOverlayId();
   const initId = `${mountId}-init`;
-  return { key, owner, mountId, initId, link: newLinkId(), initLink: newLinkId(), parent, lowers };
+  return {
+    key,
+    owner,
+    mountId,
+    initId,
+    link: newLinkId(),
+    initLink: newLinkId(),
+    parent,
+    lowers,
+    directories,
+  };
 }

@@ -141,11 +141,17 @@ export interface LayerLimits {
   readonly maxPaxBytes: number;
 }
 
-export interface LayerApplyOptions {
-  /** Existing empty directory that receives the layer: absolute. */
-  readonly diff: string;
-  /** File to create with the gzipped tar-split: absolute. */
-  readonly tarSplit: string;
+/**
+ * What becomes of a layer: an existing empty directory receives its files, and a new file the gzipped
+ * tar-split; or two new files receive its tar and an EROFS index over it. All paths are absolute.
+ */
+export type LayerTarget =
+  { readonly diff: string; readonly tarSplit: string } | { readonly tar: string; readonly index: string };
+
+/** The files of which a layer's tar is made: as a whole, or by its directory and tar-split. Absolute. */
+export type TarFiles = { readonly tar: string } | { readonly diff: string; readonly tarSplit: string };
+
+export type LayerApplyOptions = LayerTarget & {
   /**
    * A range of an open file, which stays the caller's, or a directory, as {@link LayerTar} packs it; without
    * a source the bytes are pushed with `write` and `end`.
@@ -158,7 +164,7 @@ export interface LayerApplyOptions {
         readonly latestMtime?: number | undefined;
       };
   readonly limits: LayerLimits;
-}
+};
 
 /**
  * What a directory that becomes a layer is. `upper`: overlayfs's; its marks become those of the layer.
@@ -227,7 +233,7 @@ export interface Decoder {
   decode(input: Uint8Array | null | undefined): Promise<{ chunk: Uint8Array; more: boolean }>;
 }
 
-/** Rebuilds a layer tar from its directory and tar-split. */
+/** Reads a layer tar, or rebuilds it from its directory and tar-split. */
 export interface LayerAssembler {
   /**
    * Returns the next bytes (up to 256 KiB), or null at the end. Rejects with ERR_STORE_CORRUPT and `member`
@@ -345,6 +351,8 @@ export interface ErofsIndexOptions {
   readonly layers: readonly { readonly device: number; readonly offset: number; readonly size: number }[];
   /** Whether all bytes are read and hashed, or headers only. */
   readonly hashed: boolean;
+  /** False: the index of one layer, which keeps its whiteouts for an overlay. Default true. */
+  readonly whole?: boolean;
   readonly limits: LayerLimits;
 }
 
@@ -505,8 +513,8 @@ export interface Native {
   /** Recognises a compression by the first bytes (6 are enough). */
   sniffCompression(head: Uint8Array): Compression;
   Decoder: new (compression: 'gzip' | 'zstd') => Decoder;
-  /** `diff`: the layer's own directory (absolute). Without `diffId` the digest is not checked. */
-  LayerAssembler: new (diff: string, tarSplit: string, diffId?: string) => LayerAssembler;
+  /** Without `diffId` the digest is not checked. */
+  LayerAssembler: new (files: TarFiles, diffId?: string) => LayerAssembler;
   /** Returns the size of the layer tar in bytes, from its tar-split alone. */
   layerTarSize(tarSplit: string): Promise<number>;
 
@@ -515,15 +523,14 @@ export interface Native {
    * Its first read rejects with ERR_COMPRESSION_UNSUPPORTED, ERR_INVALID_ARGUMENT for a bad level (0: the
    * default).
    */
-  LayerCompressor: new (options: {
-    /** As {@link LayerAssembler}. */
-    readonly diff: string;
-    readonly tarSplit: string;
-    readonly diffId: string;
-    readonly compression: 'gzip' | 'zstd';
-    readonly gzip: GzipEncoder;
-    readonly level: number;
-  }) => LayerCompressor;
+  LayerCompressor: new (
+    options: TarFiles & {
+      readonly diffId: string;
+      readonly compression: 'gzip' | 'zstd';
+      readonly gzip: GzipEncoder;
+      readonly level: number;
+    },
+  ) => LayerCompressor;
 
   // layer_binding.cc
   LayerApply: new (options: LayerApplyOptions) => LayerApply;

@@ -9,9 +9,9 @@ import type { ImageID } from '../../core/digest.ts';
 import type { OnProgress } from '../../core/progress.ts';
 import type { Container } from '../../container/record.ts';
 import type { ContainerStore } from '../../container/store.ts';
-import type { Overlay } from '../../layer/overlay.ts';
-import type { Layout } from '../../system/layout.ts';
+import { openChain } from '../../layer/packed/chain.ts';
 import { call, native } from '../../system/native.ts';
+import type { Root } from '../../system/root.ts';
 import { pinImages, type SaveStores } from './save.ts';
 
 export interface DiskImageOptions {
@@ -27,8 +27,7 @@ export interface DiskImageOptions {
 
 /** The parts of the store that read an image's layers. */
 export interface DiskImageStores extends SaveStores {
-  readonly layout: Layout;
-  readonly overlay: Pick<Overlay, 'lowersOf'>;
+  readonly root: Root;
 }
 
 /**
@@ -51,8 +50,9 @@ export async function writeImageOfImage(
       'ERR_INVALID_ARGUMENT',
       `image ${id} has no layers, so it has no root file system`,
     );
-  const lowers = await stores.overlay.lowersOf(top.cacheId);
-  await write(fd, stores.layout.at(stores.layout.overlay2), lowers, options);
+  const { root, layers } = stores;
+  await using chain = await openChain(root, layers, top.chainId);
+  await write(fd, root.layout.at(root.layout.overlay2), chain.directories, options);
 }
 
 /**
