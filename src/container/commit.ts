@@ -16,7 +16,7 @@ import type { ContainerConfig } from '../image/container-config.ts';
 import { childImage } from '../image/generate.ts';
 import { addOwnImage } from '../image/own-image.ts';
 import type { ImageStore } from '../image/store.ts';
-import { OWN_LAYER_LIMITS, type LayerStore } from '../layer/store.ts';
+import { formAbove, OWN_LAYER_LIMITS, type LayerStore } from '../layer/store.ts';
 import type { RwLayer } from '../rwlayer/rwlayer.ts';
 import { timed } from '../system/phases.ts';
 import type { Root } from '../system/root.ts';
@@ -98,7 +98,7 @@ export async function commitLayer(
   const staged = await timed('commit', 'stage', () =>
     layers.stageAlone(
       { directory, kind: 'upper', sourceDateEpoch },
-      { limits: OWN_LAYER_LIMITS, name: `of ${layer.owner}`, signal, form: formAbove(below) },
+      { limits: OWN_LAYER_LIMITS, name: `of ${layer.owner}`, signal, form: formAbove(below, 'classic') },
     ),
   ).catch((error: unknown) => {
     throw isSystemError(error, 'ENOENT') && !hasDirectory(directory) ? removed(layer, error) : error;

@@ -273,6 +273,11 @@ export class ImageStore {
     return parseImageConfig(raw);
   }
 
+  /** Returns the form of an image; undefined where the store does not have it. */
+  formOf(id: ImageID): LayerForm | undefined {
+    return this.#db.formOf(id);
+  }
+
   /** Returns the names of every named image, in docker's order, also where the image is missing. */
   async references(): Promise<Map<ImageID, string[]>> {
     const byImage = (await this.#repositories.read()).byImage();

@@ -20,6 +20,14 @@ export interface StageOptions {
 /** The form of a layer in the store: extracted into `overlay2`, or packed as its tar with an index. */
 export type LayerForm = 'classic' | 'packed';
 
+/** The form that a caller asks for. `auto`: packed at once, and settled in the background. */
+export type StoreForm = LayerForm | 'auto';
+
+/** Returns the form in which layers are staged. */
+export function stagedForm(form: StoreForm | undefined): LayerForm {
+  return form === undefined || form === 'classic' ? 'classic' : 'packed';
+}
+
 /** @throws {@link LayerstackError} ERR_DIGEST_MISMATCH for another DiffID than the expected one. */
 export function requireDiffId(
   { diffId }: LayerApplied,

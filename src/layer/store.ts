@@ -40,8 +40,9 @@ export type { CollectedLayer, ImageTops } from './collector.ts';
 export type { LayerNode } from './graph.ts';
 export type { ClassicLayer, Layer } from './layerdb.ts';
 export type { PackedLayer } from './packed/entry.ts';
+export { formAbove } from './form-above.ts';
 export { OWN_LAYER_LIMITS } from './limits.ts';
-export type { LayerForm, StageOptions } from './stage-options.ts';
+export { stagedForm, type LayerForm, type StageOptions, type StoreForm } from './stage-options.ts';
 export type { StagedLayer } from './staged-layer.ts';
 
 export interface PublishOptions {

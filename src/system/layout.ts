@@ -68,6 +68,8 @@ export class Layout {
   readonly archivedBlobs = 'layerstack/blobs/sha256';
   readonly networks = 'layerstack/networks.json';
   readonly volumes = 'layerstack/volumes.json';
+  /** Written by the operator; see app/form.ts. */
+  readonly settings = 'layerstack/settings.json';
   /** Written by the operator; see transfer/registry/settings.ts. */
   readonly registrySettings = 'layerstack/registries.json';
   readonly diffIdsByDigest = 'image/overlay2/distribution/diffid-by-digest/sha256';
