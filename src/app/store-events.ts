@@ -4,6 +4,7 @@
  * journal (event-journal.ts) is one of the listeners; it holds what all processes do to the root.
  */
 import type { Container } from '../container/record.ts';
+import type { Snapshot } from '../snapshot/snapshot.ts';
 import type { Logger } from '../system/log.ts';
 
 export type ImageAction = 'pull' | 'push' | 'load' | 'save' | 'import' | 'tag' | 'untag' | 'delete' | 'prune';
@@ -17,11 +18,15 @@ export type ContainerAction =
   | 'mount'
   | 'unmount'
   | 'rename'
+  | 'snapshot'
+  | 'rollback'
   | 'destroy'
   | 'prune';
 
+export type SnapshotAction = 'create' | 'destroy';
+
 interface About {
-  /** The id of the image or container; the reference for a pull or push; empty for a prune. */
+  /** The id of the image, container or snapshot; the reference for a pull or push; empty for a prune. */
   readonly id: string;
   /** Labels, `name`, and what docker adds to this action (`image`, `comment`, `reclaimed`, …). */
   readonly attributes: Readonly<Record<string, string>>;
@@ -30,7 +35,8 @@ interface About {
 /** A change of a store, a pull or a push. */
 export type StoreEvent =
   | (About & { readonly type: 'image'; readonly action: ImageAction })
-  | (About & { readonly type: 'container'; readonly action: ContainerAction });
+  | (About & { readonly type: 'container'; readonly action: ContainerAction })
+  | (About & { readonly type: 'snapshot'; readonly action: SnapshotAction });
 
 export type StoreListener = (event: StoreEvent) => void;
 
@@ -76,8 +82,18 @@ export class StoreEvents {
     });
   }
 
+  snapshot(action: SnapshotAction, { id, name, labels, containerId, containerName }: Snapshot): void {
+    const attributes = {
+      ...labels,
+      container: containerId,
+      containerName,
+      ...(name !== undefined && { name }),
+    };
+    this.#emit({ type: 'snapshot', action, id, attributes });
+  }
+
   /** `reclaimed` is in bytes. */
-  prune(type: StoreEvent['type'], reclaimed: number): void {
+  prune(type: 'image' | 'container', reclaimed: number): void {
     this.#emit({ type, action: 'prune', id: '', attributes: { reclaimed: String(reclaimed) } });
   }
 

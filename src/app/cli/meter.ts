@@ -39,7 +39,8 @@ export class Meter {
   /** Records that `current` bytes of `total` are done. */
   add(current: number, total?: number): void {
     const at = this.#now();
-    // The total has shrunk, as in a push that finds layers at the registry: earlier moments do not count.
+    // `current` was reduced, as in a push that finds layers at the registry. Earlier moments do not count
+    // then.
     if (current < this.#current) this.#moments = [];
     this.#current = current;
     this.#total = total;
