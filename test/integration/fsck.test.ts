@@ -253,7 +253,7 @@ describe('damage that can be repaired', () => {
     await store.images.save(['base:1']).resume().toArray();
   });
 
-  it('both sides of a short name are gone: the layers on it are written anew', async () => {
+  it('both sides of a short name are missing: the layers above it are rewritten', async () => {
     remove(linkPath(bottom));
     remove(overlayPath(bottom, 'link'));
     const codes = (await check({ repair: true })).map(({ code, repaired }) => `${code} ${String(repaired)}`);
