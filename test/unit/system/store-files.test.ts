@@ -38,7 +38,7 @@ const ELSEWHERE: Readonly<Record<string, readonly string[]>> = {
   'container/validate-mounts.ts': ['lstat'],
   'container/copy.ts': ['lstat', 'readlink', 'realpath', 'stat'],
   'rwlayer/mount-count.ts': ['readFileSync'],
-  'rwlayer/operation-mount.ts': ['open', 'stat'],
+  'system/pinned-mount.ts': ['open', 'stat'],
 };
 
 /** The reading functions of node:fs that a source imports. */
