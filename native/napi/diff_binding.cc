@@ -19,11 +19,16 @@ Napi::Value ListChangesJs(const Napi::CallbackInfo& info) {
   std::string root = BytesArg(info[0], "root");
   std::string upper = BytesArg(info[1], "upper");
   std::vector<std::string> lowers = BytesListArg(info[2], "lowers");
+  std::vector<std::string> uppers = {upper};
+  if (!info[3].IsUndefined()) {
+    for (std::string& sealed : BytesListArg(info[3], "sealed")) uppers.push_back(std::move(sealed));
+  }
   return Async<std::string>(
       info.Env(),
-      [root, upper, lowers] {
+      [root, upper, uppers, lowers] {
         std::string list;  // one value for JavaScript: objects would cost more than the walk
-        for (const Change& change : ListChanges(root, upper, lowers)) {
+        for (const Change& change : uppers.size() == 1 ? ListChanges(root, upper, lowers)
+                                                       : ListStackedChanges(root, uppers, lowers)) {
           list += change.kind;
           list.append(change.path.c_str(), change.path.size() + 1);
         }

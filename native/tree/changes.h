@@ -21,4 +21,8 @@ struct Change {
 std::vector<Change> ListChanges(const std::string& root, const std::string& upper,
                                 const std::vector<std::string>& lowers);
 
+// The same for an RW layer with sealed uppers below its own: `uppers`, topmost first, are all of them.
+std::vector<Change> ListStackedChanges(const std::string& root, const std::vector<std::string>& uppers,
+                                       const std::vector<std::string>& lowers);
+
 }  // namespace layerstack

@@ -26,8 +26,7 @@ void MakeEmptyCopy(const std::string& root, const std::string& from, const std::
                                        O_PATH | O_DIRECTORY);
   if (!parent) ThrowErrno(errno, "open", to_path);
   if (Again<::mkdirat>(parent.get(), name.c_str(), 0700) != 0) ThrowErrno(errno, "mkdir", to_path);
-  UniqueFd made(
-      Again<::openat>(parent.get(), name.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+  UniqueFd made(Again<::openat>(parent.get(), name.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
   if (!made) ThrowErrno(errno, "open", to_path);
   if (Again<::fchown>(made.get(), st.st_uid, st.st_gid) != 0) ThrowErrno(errno, "fchown", to_path);
   CopyXattrs(source.get(), made.get(), to_path);

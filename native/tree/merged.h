@@ -37,6 +37,9 @@ class MergedDir {
   // What the view has under `name`. `first`: the topmost directory that may have it, if known.
   Found Lookup(const std::string& name, size_t first = 0) const;
 
+  // Whether nothing of a layer below these directories shows here: the lowest one is opaque, or hides it.
+  bool closed() const { return closed_; }
+
   // Every name that any of the directories has, hidden or not.
   std::vector<Name> List() const;
 
@@ -56,6 +59,7 @@ class MergedDir {
   bool Add(UniqueFd fd, std::string path);
 
   std::vector<Part> parts_;
+  bool closed_ = false;
 };
 
 bool IsWhiteout(const struct stat& st);

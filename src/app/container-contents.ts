@@ -12,7 +12,7 @@ import type { Change } from '../rwlayer/changes.ts';
 import type { CommitOptions } from '../container/commit.ts';
 import type { CopyOptions } from '../container/copy.ts';
 import type { PathStat } from '../container/path-stat.ts';
-import type { Container } from '../container/record.ts';
+import { rwLayerOf, type Container } from '../container/record.ts';
 import { timed, timedBytes } from '../system/phases.ts';
 import type { ExportOptions } from '../transfer/archive/export.ts';
 import type { DiskImageOptions } from '../transfer/archive/disk-image.ts';
@@ -138,7 +138,7 @@ export class ContainerContents {
   async diff(ref: ContainerRef): Promise<Change[]> {
     const container = await this.get(ref);
     const { listChanges } = await late();
-    return this.#unlessRemoved(container, listChanges(this.#parts.root, container));
+    return this.#unlessRemoved(container, listChanges(this.#parts.root, rwLayerOf(container)));
   }
 
   /**

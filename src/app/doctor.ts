@@ -284,9 +284,9 @@ async function depthFinding(layout: Layout): Promise<Finding> {
 
 function programFindings(): Finding[] {
   return [
-    ...['runc', 'crun'].map((name) => programFinding(name, 'only bundles need it', '')),
+    ...['runc', 'crun'].map((name) => programFinding(name, 'only needed to run bundles', '')),
     ...EXT4_PROGRAMS.map((name) =>
-      programFinding(name, 'only `image --format ext4` needs it', 'install e2fsprogs to write ext4 images'),
+      programFinding(name, 'only needed by `image --format ext4`', 'install e2fsprogs to write ext4 images'),
     ),
   ];
 }

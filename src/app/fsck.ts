@@ -11,7 +11,7 @@ import { checkContainers } from '../container/check.ts';
 import { guardLayer } from '../container/guard-layer.ts';
 import { checkImages, knownLayers, readConfigs } from '../image/check.ts';
 import { checkLayers } from '../layer/check.ts';
-import type { Layer, LayerStore } from '../layer/store.ts';
+import type { DamagedLayer, LayerStore } from '../layer/store.ts';
 import { rwLayerOverlays } from '../rwlayer/check.ts';
 import { checkSnapshots } from '../snapshot/check.ts';
 import { checkSessions } from '../system/check.ts';
@@ -28,7 +28,7 @@ export interface FsckOptions {
 
 export interface FsckStores {
   readonly root: Root;
-  readonly layers: Pick<LayerStore, 'find' | 'findAll' | 'collect' | 'collectable'>;
+  readonly layers: Pick<LayerStore, 'find' | 'findAll' | 'collect' | 'collectable' | 'renew'>;
 }
 
 /**
@@ -45,8 +45,8 @@ export async function* fsck(
   const layerChecks = async function* (): AsyncGenerator<Problem> {
     const known = knownLayers(await readConfigs(root));
     const containers = await rwLayerOverlays(root);
-    const guard = (layer: Layer): Promise<AsyncDisposable> => guardLayer(root, layer);
-    yield* checkLayers(root, { known, containers, deep, guard, signal });
+    const guard = (layer: DamagedLayer): Promise<AsyncDisposable> => guardLayer(root, layer);
+    yield* checkLayers(root, { known, containers, deep, guard, layers, signal });
   };
   const checks = [
     checkEntries(root.layout),

@@ -10,6 +10,7 @@ import type { StoreFinding } from '../core/store-finding.ts';
 import { NamedObjects } from '../container/named-objects.ts';
 import type { ContainerUsage } from '../container/store.ts';
 import type { ImageUsage } from '../image/store.ts';
+import type { Snapshot } from '../snapshot/snapshot.ts';
 import { useAddon } from '../system/addon.ts';
 import type { Capabilities } from '../system/caps.ts';
 import type { Logger } from '../system/log.ts';
@@ -54,6 +55,14 @@ export interface OpenOptions {
 /** How much disk a store uses, in the terms of docker's API; sizes in bytes. */
 export interface DiskUsage extends ImageUsage {
   readonly Containers: readonly ContainerUsage[];
+  readonly Snapshots: readonly SnapshotUsage[];
+}
+
+/** The disk usage of one snapshot. */
+export interface SnapshotUsage {
+  readonly snapshot: Snapshot;
+  /** Bytes that no other snapshot has. */
+  readonly size: number;
 }
 
 /**
@@ -175,7 +184,7 @@ export class Layerstack implements AsyncDisposable {
   }
 
   /**
-   * Returns how much disk images and containers use. Sizes of layers come from their metadata; sizes of
+   * Returns how much disk images, containers and snapshots use. Sizes of layers come from their metadata; sizes of
    * containers are measured.
    */
   async usage(): Promise<DiskUsage> {
@@ -186,8 +195,17 @@ export class Layerstack implements AsyncDisposable {
       imageId: container.imageId,
       running: active,
     }));
-    const parents = Containers.flatMap(({ container }) => container.parent ?? []);
-    return { ...(await images.usage(users, parents)), Containers };
+    const Snapshots: SnapshotUsage[] = [];
+    for (const snapshot of await this.#parts.listSnapshots()) {
+      const size = await containers.rwLayers.contentSize({ mountId: snapshot.id });
+      Snapshots.push({ snapshot, size });
+      users.push({ containerId: snapshot.id, imageId: snapshot.imageId, running: false });
+    }
+    const parents = [
+      ...Containers.flatMap(({ container }) => container.parent ?? []),
+      ...Snapshots.flatMap(({ snapshot }) => snapshot.layer ?? []),
+    ];
+    return { ...(await images.usage(users, parents)), Containers, Snapshots };
   }
 
   /**

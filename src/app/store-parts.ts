@@ -5,6 +5,7 @@ import { ContainerStore } from '../container/store.ts';
 import { ImageStore, type ImageUser } from '../image/store.ts';
 import { LayerStore } from '../layer/store.ts';
 import { Overlay } from '../layer/overlay.ts';
+import type { Snapshot } from '../snapshot/snapshot.ts';
 import type { SnapshotStore } from '../snapshot/store.ts';
 import { listEntries } from '../system/removal.ts';
 import type { Root } from '../system/root.ts';
@@ -49,10 +50,19 @@ export class StoreParts {
 
   /** Returns the containers and snapshots as users of their images. */
   async users(): Promise<ImageUser[]> {
-    const users = await this.containers.users();
+    const snapshots = (await this.listSnapshots()).map(({ id, imageId }) => ({
+      containerId: id,
+      imageId,
+      running: false,
+    }));
+    return [...(await this.containers.users()), ...snapshots];
+  }
+
+  /** Returns the snapshots. A store without any does without their module. */
+  async listSnapshots(): Promise<Snapshot[]> {
     const { layout } = this.root;
-    if ((await listEntries(layout, layout.snapshots)).length === 0) return users;
-    return [...users, ...(await (await this.snapshots()).users())];
+    const entries = await listEntries(layout, layout.snapshots);
+    return entries.length === 0 ? [] : (await this.snapshots()).list();
   }
 
   /** Finishes what earlier writers of the store left half done. */

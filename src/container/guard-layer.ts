@@ -3,7 +3,7 @@
  * when a lower changes below a mount.
  */
 import { LayerstackError } from '../core/errors.ts';
-import type { Layer } from '../layer/layerdb.ts';
+import type { DamagedLayer } from '../layer/store.ts';
 import { standsOn } from '../layer/lineage.ts';
 import { readEntry } from '../rwlayer/entry.ts';
 import { mountState } from '../system/mounts.ts';
@@ -15,7 +15,7 @@ import { readContainer } from './record.ts';
  * Returns when no container on the layer is mounted; none is until the result is disposed.
  * @throws {@link LayerstackError} ERR_CONTAINER_MOUNTED naming the containers on it that are mounted.
  */
-export async function guardLayer(root: Root, { chainId, diffId }: Layer): Promise<AsyncDisposable> {
+export async function guardLayer(root: Root, { chainId, diffId }: DamagedLayer): Promise<AsyncDisposable> {
   const { layout, locks } = root;
   const above = (await listEntries(layout, layout.mounts)).flatMap((key) => {
     const entry = readEntry(layout, key);

@@ -16,6 +16,7 @@ import type { ImageStore, ImageUser } from '../image/store.ts';
 import type { LayerStore } from '../layer/store.ts';
 import type { Overlay } from '../layer/overlay.ts';
 import type { RwLayer } from '../rwlayer/rwlayer.ts';
+import { overlayOf, sealedBelow } from '../rwlayer/sealed.ts';
 import {
   RwLayerStore,
   type Mounted,
@@ -47,7 +48,7 @@ export type { RemoveOptions } from './remove.ts';
 export interface ContainerSize {
   /** The bytes written in the container. */
   readonly SizeRw: number;
-  /** The same, plus the existing layers of its image. */
+  /** The same, plus what the snapshots below it have, plus the existing layers of its image. */
   readonly SizeRootFs: number;
 }
 
@@ -238,12 +239,17 @@ export class ContainerStore {
     return { SizeRw, SizeRootFs: SizeRw + below };
   }
 
-  async #below({ parent }: Container): Promise<number> {
-    if (parent === undefined) return 0;
+  async #below(container: Container): Promise<number> {
+    const { parent } = container;
+    const { layout } = this.#root;
+    let sealed = 0;
+    for (const name of sealedBelow(layout, rwLayerOf(container)))
+      sealed += await this.#rwLayers.contentSize({ mountId: overlayOf(layout, name) });
+    if (parent === undefined) return sealed;
     try {
-      return (await this.#layers.chain(parent)).reduce((sum, { size }) => sum + size, 0);
+      return (await this.#layers.chain(parent)).reduce((sum, { size }) => sum + size, sealed);
     } catch (error) {
-      if (LayerstackError.is(error, 'ERR_LAYER_NOT_FOUND')) return 0;
+      if (LayerstackError.is(error, 'ERR_LAYER_NOT_FOUND')) return sealed;
       throw error;
     }
   }

@@ -22,7 +22,7 @@ import { LayerstackError } from '../core/errors.ts';
 import * as json from '../core/json.ts';
 import { formatReference } from '../core/reference.ts';
 import type { Problem } from '../core/store-finding.ts';
-import type { KnownLayer } from '../layer/check.ts';
+import type { KnownLayer } from '../layer/check-entry.ts';
 import type { LayerStore } from '../layer/store.ts';
 import { untilPlanted, unlessPlanted } from '../system/check-entries.ts';
 import { call, native } from '../system/native.ts';

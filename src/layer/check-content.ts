@@ -9,14 +9,20 @@ import type { Root } from '../system/root.ts';
 import { statEntry } from '../system/store-files.ts';
 import { apply, replace, underLock } from './check-overlay.ts';
 import { compareLayer } from './compare.ts';
+import { dropFlats } from './flat.ts';
 import type { Layer } from './layerdb.ts';
-
-/** Claims the use of a layer for a repair of its files. @throws ERR_CONTAINER_MOUNTED where it is mounted. */
-export type GuardLayer = (layer: Layer) => Promise<AsyncDisposable>;
+import type { DamagedLayer, GuardLayer, LayerStore } from './store.ts';
 
 export interface ContentCheckOptions {
   readonly guard: GuardLayer;
+  readonly layers: LayerRepairs;
   readonly signal?: AbortSignal | undefined;
+}
+
+/** Repairs of single layers. */
+export interface LayerRepairs extends Pick<LayerStore, 'renew'> {
+  /** Replaces a layer by a copy from an archive or registry; absent where none may be asked. */
+  readonly fetch?: ((layer: DamagedLayer) => Promise<void>) | undefined;
 }
 
 export async function* checkContent(
@@ -33,14 +39,51 @@ export async function* checkContent(
   if (compared === undefined) return;
   if (LayerstackError.is(compared)) {
     const path = layout.layer(layer.chainId, 'tar-split.json.gz');
-    yield { code: 'layer-damaged', severity: 'error', path, message: compared.message, advice: REPLACE };
+    const { fetch } = options.layers;
+    const repair = fetch && ((): Promise<void> => fetch(layer));
+    yield {
+      code: 'layer-damaged',
+      severity: 'error',
+      path,
+      message: compared.message,
+      advice: REPLACE,
+      repair,
+    };
     return;
   }
   yield* differences(root, layer, compared, options);
   if (compared.proven && compared.count === compared.metadata) yield* checkSize(root, layer);
 }
 
-const REPLACE = 'load or pull an image with the layer again: the layer is replaced then';
+/** The advice for a layer whose contents are not in the store. */
+export const REPLACE =
+  '`fsck --deep --repair --from ARCHIVE` replaces it from an archive that has the layer, and `--pull` from its registry';
+
+/** The repair of a layer, and its advice. */
+interface Mending {
+  readonly advice: string;
+  readonly repair?: (() => Promise<void>) | undefined;
+}
+
+/**
+ * Chooses the smallest repair that makes the layer what its DiffID stands for: sets its metadata, makes a new
+ * copy of its own tar, or fetches one.
+ */
+function mending(root: Root, layer: Layer, compared: ComparedLayer, options: ContentCheckOptions): Mending {
+  const { proven, count, metadata } = compared;
+  const { fetch } = options.layers;
+  if (proven && count === metadata)
+    return {
+      advice: 'repair sets it as the layer has it',
+      repair: once(() => mendMetadata(root, layer, options)),
+    };
+  if (proven)
+    return {
+      advice: 'repair replaces the directory of the layer by a copy that is made of its own files',
+      repair: once(() => options.layers.renew(layer, options)),
+    };
+  return { advice: REPLACE, repair: fetch && once(() => fetch(layer)) };
+}
 
 async function* differences(
   root: Root,
@@ -51,21 +94,19 @@ async function* differences(
   const { layout } = root;
   const { proven, count, metadata, digest } = compared;
   const content = layout.overlay(layer.cacheId, 'diff');
-  const isMetadata = proven && count === metadata;
-  const mend = once(() => mendMetadata(root, layer, options));
+  const mended = mending(root, layer, compared, options);
   const problem = (path: string, what: string, kind: LayerDifference['kind']): Problem => ({
     code: kind === 'metadata' ? 'layer-metadata' : 'layer-damaged',
     severity: 'error',
     path,
     message: `layer ${layer.diffId}: ${what}`,
-    advice: isMetadata ? 'repair sets it as the layer has it' : REPLACE,
-    repair: isMetadata ? mend : undefined,
+    ...mended,
   });
   for (const { kind, path, what } of compared.differences)
     yield problem(path === '' ? content : `${content}/${path}`, `'${path}' ${what}`, kind);
   if (count > compared.differences.length) {
     const more = `${String(count - compared.differences.length)} more of its entries differ`;
-    yield problem(content, more, isMetadata ? 'metadata' : 'tree');
+    yield problem(content, more, count === metadata ? 'metadata' : 'tree');
   }
   if (proven || count > metadata) return;
   const what = `its tar has the digest ${digest}: its tar-split.json.gz was changed`;
@@ -78,6 +119,7 @@ async function mendMetadata(root: Root, layer: Layer, { guard, signal }: Content
     await using _guard = await guard(layer);
     await compareLayer(root.layout, layer, { mend: true, signal });
     await apply(root, [{ op: 'syncfs', path: root.layout.overlay2 }]);
+    await dropFlats(root, layer.chainId);
   });
 }
 

@@ -5,12 +5,13 @@
  */
 import type { Problem } from '../core/store-finding.ts';
 import { call, native } from '../system/native.ts';
-import { listEntries, readEntry, removeLayerEntries } from '../system/removal.ts';
+import { listEntries, removeLayerEntries } from '../system/removal.ts';
 import type { Root } from '../system/root.ts';
 import { allMarkers } from '../system/session.ts';
-import { hasDirectory, readLink, readStoreFile, statEntry } from '../system/store-files.ts';
+import { hasDirectory, readLink, statEntry } from '../system/store-files.ts';
+import { usedCacheIds } from './cache-ids.ts';
 import { apply } from './check-overlay.ts';
-import { MAX_SNAPSHOTS_BYTES } from './uses.ts';
+import { unclaimedDirectories } from './unclaimed.ts';
 
 /**
  * Finds objects that a dead process left half made or half removed. A killed dockerd leaves such objects,
@@ -31,7 +32,10 @@ export async function* checkUnfinished(root: Root): AsyncGenerator<Problem> {
         path: `${layout.layers}/${name}`,
         marker: `removing.${name}`,
         what: 'a layer that was being removed',
-        remove: async () => removeLayerEntries(layout, [name], await usedCacheIds(root, name)),
+        remove: async () => {
+          const used = await usedCacheIds(layout, name);
+          await removeLayerEntries(layout, [name], (cacheId) => used.has(cacheId));
+        },
       })),
     ...(await listEntries(layout, layout.overlay2))
       .filter((name) => name.endsWith('-removing'))
@@ -57,15 +61,6 @@ export async function* checkUnfinished(root: Root): AsyncGenerator<Problem> {
       },
     };
   }
-}
-
-async function usedCacheIds(root: Root, except: string): Promise<(cacheId: string) => boolean> {
-  const { layout } = root;
-  const names = (await listEntries(layout, layout.layers)).filter((name) => name !== except);
-  const used = new Set(
-    await Promise.all(names.map((name) => readEntry(layout, `${layout.layers}/${name}/cache-id`))),
-  );
-  return (cacheId) => used.has(cacheId);
 }
 
 export async function* checkLinks(root: Root): AsyncGenerator<Problem> {
@@ -100,13 +95,7 @@ export async function* checkOrphans(
   { containers }: { readonly containers: ReadonlySet<string> },
 ): AsyncGenerator<Problem> {
   const { layout } = root;
-  const isUsed = await usedCacheIds(root, '');
-  const buildkit = await readStoreFile(layout.at(layout.buildkitSnapshots), MAX_SNAPSHOTS_BYTES);
-  const marked = await allMarkers(layout);
-  for (const id of await listEntries(layout, layout.overlay2)) {
-    if (id === 'l' || id.endsWith('-removing') || isUsed(id) || containers.has(id)) continue;
-    if (marked.has(`overlay2.${id}`) || buildkit?.includes(id) === true) continue;
-    if (statEntry(layout.at(layout.overlay(id))) === undefined) continue;
+  for (const id of await unclaimedDirectories(layout, containers)) {
     yield {
       code: 'overlay-orphan',
       severity: 'note',

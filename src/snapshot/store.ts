@@ -5,7 +5,6 @@ import { readDocuments } from '../container/fork.ts';
 import { isContainerName } from '../container/names.ts';
 import { readContainer, rwLayerOf, type Container } from '../container/record.ts';
 import type { ContainerStore } from '../container/store.ts';
-import type { ImageUser } from '../image/store.ts';
 import { newOverlayId } from '../layer/overlay.ts';
 import type { RwLayer } from '../rwlayer/rwlayer.ts';
 import { overlayOf, sealedBelow } from '../rwlayer/sealed.ts';
@@ -190,11 +189,6 @@ export class SnapshotStore {
   /** @see removeSnapshot */
   remove(snapshot: Snapshot, signal?: AbortSignal): Promise<boolean> {
     return removeSnapshot(this.#root, this.#deletions, snapshot, signal);
-  }
-
-  /** Returns every snapshot as a user of its image. */
-  async users(): Promise<ImageUser[]> {
-    return (await this.list()).map(({ id, imageId }) => ({ containerId: id, imageId, running: false }));
   }
 
   /** Settles what dead writers have left. */

@@ -595,10 +595,16 @@ export interface Native {
   // diff_binding.cc
   /**
    * Lists the changes of a container, sorted, as `docker diff` does: `A`, `C` or `D` and the path, each ended
-   * by a NUL. `upper` and `lowers` (the init layer first) are relative to `root`. It walks the upper only,
+   * by a NUL. `upper` and `lowers` (the init layer first) are relative to `root`. `sealed` are the
+   * sealed uppers between them, topmost first. It walks the uppers only,
    * and rejects with ERR_UPPER_UNSUPPORTED for redirect and metacopy entries.
    */
-  listChanges(root: string, upper: string, lowers: readonly string[]): Promise<Uint8Array>;
+  listChanges(
+    root: string,
+    upper: string,
+    lowers: readonly string[],
+    sealed?: readonly string[],
+  ): Promise<Uint8Array>;
   /** `latestMtime`: later times in the tar become this one, in seconds since 1970 (SOURCE_DATE_EPOCH). */
   LayerTar: new (directory: string, latestMtime?: number, subtree?: TarSubtree) => LayerTar;
 

@@ -232,6 +232,47 @@ describe('changed contents and entries are found', () => {
   });
 });
 
+describe('a layer whose contents are right is replaced by a copy of itself, below a container that stays', () => {
+  it.each([
+    'a content that only the tar-split has',
+    'an empty file with content',
+    'a missing empty file',
+    'a missing directory',
+    'a missing whiteout',
+    'a file in place of a whiteout',
+    'an additional file',
+    'a broken hard link',
+    'a link that leads elsewhere',
+    'another device number',
+    'a directory in place of a fifo',
+  ])('%s', async (name) => {
+    await store.containers.create('deep:1', { name: 'box' });
+    await TREE[name]?.[0]();
+    const repaired = await check({ repair: true });
+    expect(repaired.length).toBeGreaterThan(0);
+    expect(repaired.every((finding) => finding.repaired)).toBe(true);
+    expect(await check()).toEqual([]);
+    const mount = await store.containers.mount('box');
+    expect(readdirSync(join(mount.path, 'bin')).sort()).toEqual(['link', 'marked', 'ping', 'same', 'tool']);
+    expect(readdirSync(mount.path)).not.toContain('below');
+    await mount.unmount();
+    await store.close();
+    store = await Layerstack.open({ root });
+    expect(await check()).toEqual([]);
+  });
+
+  it('but not while the container is mounted: it is named, and the layer is left', async () => {
+    await store.containers.create('deep:1', { name: 'busy' });
+    const mount = await store.containers.mount('busy');
+    writeFileSync(at('bin/intruder'), 'x');
+    const repaired = await check({ repair: true });
+    expect(repaired.some((finding) => finding.repaired)).toBe(false);
+    expect(repaired[0]?.advice).toContain('unmount busy');
+    expect(readFileSync(join(mount.path, 'bin/intruder'), 'utf8')).toBe('x');
+    await mount.unmount();
+  });
+});
+
 describe('a repair does not hide damage', () => {
   it.each(['a broken hard link', 'an additional file'])('by writing the size anew: %s', async (name) => {
     const size = readFileSync(join(root, layerPath('size')), 'utf8');

@@ -307,6 +307,48 @@ describe('a container above snapshots', () => {
     expect([last?.Comment, step?.Comment]).toEqual(['done', '']);
   });
 
+  it('lists the changes since its image, as one that was never sealed does', async () => {
+    const steps: ((path: string) => void)[] = [
+      (path) => writeFileSync(join(path, 'added'), '1'),
+      (path) => rmSync(join(path, 'house'), { recursive: true }),
+      (path) => mkdirSync(join(path, 'house/new'), { recursive: true }),
+      (path) => writeFileSync(join(path, 'house/marble'), 'other marble'),
+      (path) => rmSync(join(path, 'added')),
+      (path) => writeFileSync(join(path, 'etc/group'), 'changed'),
+      (path) => writeFileSync(join(path, 'house/new/deep'), '1'),
+      (path) => rmSync(join(path, 'etc/passwd')),
+      (path) => mkdirSync(join(path, 'etc/passwd')),
+      (path) => writeFileSync(join(path, 'etc/passwd/file'), '1'),
+      (path) => rmSync(join(path, 'house/new'), { recursive: true }),
+      (path) => chmodSync(join(path, 'house'), 0o700),
+      (path) => rmSync(join(path, 'etc'), { recursive: true }),
+    ];
+    const sealed = await make();
+    const plain = await make('plain');
+    for (const step of steps) {
+      await inside(plain, step);
+      await inside(sealed, step);
+      expect(await fixture.store.containers.diff(sealed)).toEqual(await fixture.store.containers.diff(plain));
+      await fixture.store.snapshots.create(sealed);
+      expect(await fixture.store.containers.diff(sealed)).toEqual(await fixture.store.containers.diff(plain));
+    }
+    expect(await fixture.store.containers.diff(plain)).toContainEqual({ kind: 'D', path: '/etc' });
+  });
+
+  it('has the size of its own upper, and counts the sealed ones into its root file system', async () => {
+    const source = await make();
+    const empty = await fixture.store.containers.size(source);
+    await write(source, 'first', '12345');
+    const snapshot = await fixture.store.snapshots.create(source);
+    await write(source, 'second', '123');
+    const size = await fixture.store.containers.size(source);
+    expect(size).toEqual({ SizeRw: 3, SizeRootFs: empty.SizeRootFs + 8 });
+    expect(await fixture.store.snapshots.size(snapshot)).toEqual({ own: 5, shared: 0 });
+    const next = await fixture.store.snapshots.create(source);
+    expect(await fixture.store.snapshots.size(next)).toEqual({ own: 3, shared: 5 });
+    expect((await fixture.store.usage()).Snapshots.map(({ size }) => size)).toEqual([5, 3]);
+  });
+
   it('is exported and copied from as it is mounted', async () => {
     const source = await make();
     await write(source, 'first', 'one');

@@ -39,7 +39,7 @@ export async function writeErofs(
     if (isSystemError(error, 'ENOSYS'))
       throw new LayerstackError(
         'ERR_UNSUPPORTED',
-        'this kernel has no overlay that is mounted nowhere (fsopen, Linux 5.2): make a container of the image, and write that',
+        'this kernel cannot make an overlay without a mount point (fsopen, Linux 5.2): create a container of the image, and write that',
         { cause: error },
       );
     throw error;
