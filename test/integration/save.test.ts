@@ -548,6 +548,8 @@ describe('layerstack save', () => {
     child.stdout.destroy();
     const [status] = (await once(child, 'exit')) as [number];
     expect(status).toBe(1);
-    expect((await said).toString()).toMatch(/^layerstack: ERR_ABORTED: the reader of stdout closed it before.*\n$/);
+    expect((await said).toString()).toMatch(
+      /^layerstack: ERR_ABORTED: the reader of stdout closed it before.*\n$/,
+    );
   });
 });

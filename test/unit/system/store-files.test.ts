@@ -27,7 +27,8 @@ const ELSEWHERE: Readonly<Record<string, readonly string[]>> = {
   // Locks of files of the user's; new files that nothing may be in the place of.
   'system/lock.ts': ['open'],
   'system/chunk-file.ts': ['open'],
-  // Files of the host: bundles, `cp`, /proc. A mounted root file system.
+  // Files of the host: programs, bundles, `cp`, /proc. A mounted root file system.
+  'system/programs.ts': ['accessSync'],
   'container/bundle.ts': ['writeFile'],
   'container/spec/capabilities.ts': ['readFile'],
   'container/spec/devices.ts': ['lstat', 'readdir', 'realpath', 'stat'],
