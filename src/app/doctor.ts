@@ -21,8 +21,9 @@ import { EXT4_PROGRAMS } from '../transfer/archive/ext4-disk.ts';
 export interface Finding {
   readonly name: string;
   /**
-   * `warn`: layerstack works, but not as well as it could, or a user should look. `fail`: layerstack cannot
-   * work like this. `unknown`: this user may not find out, and `detail` says why.
+   * `warn`: layerstack works, but not as well as it could, or there is something that a user should look at.
+   * `fail`: layerstack cannot work like this. `unknown`: this user cannot make the check, and `detail` says
+   * why.
    */
   readonly state: 'ok' | 'warn' | 'fail' | 'unknown';
   /** The facts that the check found. */

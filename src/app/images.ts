@@ -219,8 +219,8 @@ export class Images {
    *   names; ERR_IMAGE_NOT_FOUND, ERR_ID_AMBIGUOUS, ERR_STORE_READ_ONLY.
    */
   remove(image: string, options: DeleteOptions = {}): Promise<DeletedRecord[]> {
-    const { images, containers, imageEvents } = this.#parts;
-    return images.remove(image, () => containers.users(), options, imageEvents.deleted);
+    const { images, imageEvents } = this.#parts;
+    return images.remove(image, () => this.#parts.users(), options, imageEvents.deleted);
   }
 
   /**
@@ -230,8 +230,8 @@ export class Images {
    *   dry run.
    */
   async prune(options: PruneOptions = {}): Promise<PruneResult> {
-    const { images, containers, events, imageEvents } = this.#parts;
-    const result = await images.prune(() => containers.users(), options, imageEvents.deleted);
+    const { images, events, imageEvents } = this.#parts;
+    const result = await images.prune(() => this.#parts.users(), options, imageEvents.deleted);
     if (options.dryRun !== true) events.prune('image', result.SpaceReclaimed);
     return result;
   }

@@ -27,6 +27,8 @@ export const ERROR_KINDS = {
   ERR_ARCHIVE_INVALID: 'invalid',
   /** An archive that is used in place was changed, truncated or replaced in the meantime. */
   ERR_ARCHIVE_CHANGED: 'conflict',
+  /** An operation needs the changes in an archive's root file system, and the archive is not mounted. */
+  ERR_ARCHIVE_NOT_MOUNTED: 'conflict',
   /** A manifest names a member that the archive does not have, or must not name. */
   ERR_ARCHIVE_MEMBER: 'invalid',
   /** Content does not have the digest or size that was announced. */
@@ -62,6 +64,10 @@ export const ERROR_KINDS = {
   ERR_CONTAINER_NOT_FOUND: 'not-found',
   ERR_CONTAINER_NAME_IN_USE: 'conflict',
   ERR_CONTAINER_MOUNTED: 'conflict',
+  ERR_SNAPSHOT_NOT_FOUND: 'not-found',
+  ERR_SNAPSHOT_NAME_IN_USE: 'conflict',
+  /** A container or another snapshot is on top of the snapshot. */
+  ERR_SNAPSHOT_IN_USE: 'conflict',
   /** A path does not exist, in a container or on the host. */
   ERR_PATH_NOT_FOUND: 'not-found',
   /** A path is a directory where it must not be one, or the other way round. */

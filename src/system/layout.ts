@@ -50,6 +50,8 @@ export class Layout {
   readonly pendingChange = 'layerstack/changes/pending';
   /** See app/event-journal.ts. */
   readonly events = 'layerstack/events';
+  /** See snapshot/record.ts. */
+  readonly snapshots = 'layerstack/snapshots';
   readonly partials = 'layerstack/partial';
   /** See packed/place.ts. */
   readonly archives = 'layerstack/archives';
@@ -116,7 +118,15 @@ export class Layout {
   unusedLayer(chainId: ChainID): string {
     return join(this.unused, hexOf(chainId));
   }
-  /** The directory of the documents that an image was pulled by, or one of these documents. */
+  /** The record of a snapshot. It exists only while the snapshot does. */
+  snapshot(id: string): string {
+    return join(this.snapshots, `${id}.json`);
+  }
+  /** The record of a snapshot that is being made. */
+  stagedSnapshot(id: string): string {
+    return join(this.snapshots, `.tmp-${id}`);
+  }
+  /** The documents by which an image was pulled, or one of them. */
   originalManifest(image: string, name?: string): string {
     return join(this.originalManifests, image, name);
   }
@@ -176,4 +186,5 @@ const SKELETON: readonly (readonly [path: string, mode: number])[] = [
   ['layerstack/names', 0o700],
   ['layerstack/unused', 0o700],
   ['layerstack/events', 0o700],
+  ['layerstack/snapshots', 0o700],
 ];

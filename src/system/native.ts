@@ -76,7 +76,12 @@ export type BatchStep =
       readonly lowers: readonly string[];
       readonly upper: string;
       readonly path: string;
-    };
+    }
+  /**
+   * Makes the directory `to`, empty, with the owner, mode, attributes and times of the directory `from`. Both
+   * are relative to `root`, which is absolute; `from` may be a short name.
+   */
+  | { readonly op: 'emptyCopy'; readonly root: string; readonly from: string; readonly to: string };
 
 /** How an overlay is mounted. system/caps.ts chooses it. */
 export type MountMethod = 'fsconfig' | 'mount' | 'flat';
@@ -374,7 +379,51 @@ export interface ErofsIndex {
   abort(): void;
 }
 
-/** How the kernel reads the files of an index: directly, or by loop devices that end with the mount. */
+export interface LayerComparisonOptions {
+  /** `overlay2/<cache-id>/diff`, absolute. */
+  readonly diff: string;
+  readonly tarSplit: string;
+  readonly diffId: string;
+  /** The layer is an upper of BuildKit, whose tar lacks some attributes, sockets and the root's metadata. */
+  readonly ofUpper: boolean;
+  /** Sets modes, owners, times and attributes as the tar has them, where the tar has the DiffID. */
+  readonly mend: boolean;
+}
+
+export interface LayerDifference {
+  /** `tree`: an entry is missing, additional, of another kind, or not linked as it should be. */
+  readonly kind: 'content' | 'tree' | 'metadata';
+  /** Relative to the layer's directory; empty for the directory itself. */
+  readonly path: string;
+  /** Continues a sentence that begins with the path. */
+  readonly what: string;
+  readonly mended: boolean;
+}
+
+export interface ComparedLayer {
+  /** The rebuilt tar has the DiffID. */
+  readonly proven: boolean;
+  readonly digest: string;
+  /** The first 100 of `count`. */
+  readonly differences: readonly LayerDifference[];
+  readonly count: number;
+  /** So many of them are of metadata. */
+  readonly metadata: number;
+}
+
+/** A layer being compared with its tar, on a thread of its own. Nothing is synced. */
+export interface LayerComparison {
+  /**
+   * Rejects with ERR_STORE_CORRUPT for a damaged tar-split, with ERR_LAYER_* for headers that no layer has.
+   */
+  readonly result: Promise<ComparedLayer>;
+  /** Stops within milliseconds; `result` rejects with ERR_ABORTED. No-op once settled. */
+  abort(): void;
+}
+
+/**
+ * How the kernel gets at the files of an index: themselves, or as loop devices that go away with the mount.
+ */
 export type ErofsMethod = 'file' | 'loop';
 
 export interface ErofsFiles {
@@ -546,10 +595,16 @@ export interface Native {
   // diff_binding.cc
   /**
    * Lists the changes of a container, sorted, as `docker diff` does: `A`, `C` or `D` and the path, each ended
-   * by a NUL. `upper` and `lowers` (the init layer first) are relative to `root`. It walks the upper only,
+   * by a NUL. `upper` and `lowers` (the init layer first) are relative to `root`. `sealed` are the
+   * sealed uppers between them, topmost first. It walks the uppers only,
    * and rejects with ERR_UPPER_UNSUPPORTED for redirect and metacopy entries.
    */
-  listChanges(root: string, upper: string, lowers: readonly string[]): Promise<Uint8Array>;
+  listChanges(
+    root: string,
+    upper: string,
+    lowers: readonly string[],
+    sealed?: readonly string[],
+  ): Promise<Uint8Array>;
   /** `latestMtime`: later times in the tar become this one, in seconds since 1970 (SOURCE_DATE_EPOCH). */
   LayerTar: new (directory: string, latestMtime?: number, subtree?: TarSubtree) => LayerTar;
 
@@ -561,6 +616,7 @@ export interface Native {
   // erofs_binding.cc
   ErofsImage: new (options: ErofsImageOptions) => ErofsImage;
   ErofsIndex: new (options: ErofsIndexOptions) => ErofsIndex;
+  LayerComparison: new (options: LayerComparisonOptions) => LayerComparison;
   /**
    * Mounts an index, read-only. Afterwards the fds may be closed. Rejects with ENOTBLK where the method
    * `file` does not work with these files.
@@ -571,7 +627,7 @@ export interface Native {
    * fd, which the caller owns.
    */
   openErofs(files: ErofsFiles): Promise<number>;
-  /** Tries with files without names in `dir` how indexes can be mounted; null where they cannot. */
+  /** How indexes are mounted, tried with files without names in `dir`; null where they are not. */
   probeErofs(dir: string): Promise<ErofsMethod | null>;
 
   // socket_binding.cc

@@ -60,7 +60,7 @@ export async function reconcile(layout: Layout, log: Logger, locks: Locks): Prom
 export async function forEachDeadMarker(
   layout: Layout,
   log: Logger,
-  kind: 'held' | 'keeping' | 'naming',
+  kind: 'held' | 'keeping' | 'naming' | 'snapshot',
   work: (object: string) => Promise<void>,
 ): Promise<void> {
   for (const name of await listEntries(layout, layout.sessions)) {
@@ -251,7 +251,7 @@ async function sweepImages(layout: Layout): Promise<void> {
 const nothing: ReadonlySet<string> = new Set();
 
 /** Leaves out the markers of objects to which layerdb cannot refer. */
-const NEEDS_REFERENCES = /^(?!held\.|keeping\.|naming\.|temporary\.)/;
+const NEEDS_REFERENCES = /^(?!held\.|keeping\.|naming\.|snapshot\.|temporary\.)/;
 
 interface Stores {
   readonly layout: Layout;

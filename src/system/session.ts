@@ -30,6 +30,8 @@ import { openStoreFile, statEntry } from './store-files.ts';
  *   image/originals.ts removes the unnamed ones);
  * - `naming.<container>`: entries of `layerstack/names` that lead to the container (the next writer's
  *   container/name-index.ts removes wrong ones);
+ * - `snapshot.<id>`: a snapshot that is being made or removed (the next writer's snapshot/resume.ts completes
+ *   or undoes it);
  * - `temporary.<token>`: a symlink; files and directories whose paths begin with its text;
  * - `references.change`: temporary files of images and names, and metadata of missing images.
  */
@@ -42,6 +44,7 @@ export type Marker =
   | `held.${string}`
   | `keeping.${string}`
   | `naming.${string}`
+  | `snapshot.${string}`
   | `temporary.${string}`
   | 'references.change';
 

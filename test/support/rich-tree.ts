@@ -1,4 +1,4 @@
-/** A tree with all that a file system can say, and the comparison of two trees. */
+/** A tree with every kind of entry and attribute, and the comparison of two trees. */
 import { execFileSync } from 'node:child_process';
 import { linkSync, mkdirSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs';
 import { expect } from 'vitest';

@@ -4,7 +4,8 @@
  * has none of this: the EROFS image of the root file system, in a file without a name, mounted at no path.
  * A kill leaves neither.
  *
- * mke2fs leaves out the mode, owner and time of the root directory. `debugfs`, of the same package, sets them.
+ * mke2fs leaves out the mode, owner and time of the root directory. `debugfs`, of the same package, sets
+ * them.
  */
 import { close, constants } from 'node:fs';
 import { open, readlink, stat, statfs, type FileHandle } from 'node:fs/promises';
