@@ -1,9 +1,9 @@
 /**
  * Makes an image from the changes in an RW layer. The tar of its upper is extracted into a new layer
  * directory while it is packed, which gives DiffID, tar-split and content in one pass. The config gets one
- * step of history. Sealed uppers below (rwlayer/sealed.ts) become layers too, each with its step. The RW layer
- * is read in place, mounted or not. A concurrent write may be in the image in
- * part; a file that shrinks is ERR_UPPER_CHANGED. Mirrors `moby/moby: daemon/commit.go` at v20.10.
+ * step of history. Sealed uppers below (rwlayer/sealed.ts) become layers too, each with its step. The RW
+ * layer is read in place, mounted or not. A concurrent write may be in the image in part; a file that shrinks
+ * is ERR_UPPER_CHANGED. Mirrors `moby/moby: daemon/commit.go` at v20.10.
  */
 import { throwIfAborted } from '../core/abort.ts';
 import { EMPTY_LAYER_DIFF_ID, type ImageID } from '../core/digest.ts';

@@ -69,9 +69,9 @@ export async function* checkRwLayer(
 }
 
 /**
- * Returns the stack below an RW layer: the sealed uppers that its `lower` names, then `lowers`. Nothing else on
- * disk names them. So a damaged `lower` is `unknown` in a store with snapshots: a repair would lose what they
- * have.
+ * Returns the stack below an RW layer: the sealed uppers that its `lower` names, then `lowers`. Nothing else
+ * on disk names them. So a damaged `lower` is `unknown` in a store with snapshots: a repair would lose what
+ * they have.
  */
 async function sealedOn(
   { layout }: Root,

@@ -52,12 +52,12 @@ export function overlayOf(layout: Layout, shortName: string): string {
 
 /** What an RW layer consists of at one moment. */
 export interface Uppers {
-  /** The overlay2 directories whose `diff` have its changes since the image: its own, then the sealed ones. */
+  /** The overlay2 directories whose `diff` have its changes since the image: its own, then sealed ones. */
   readonly ids: readonly string[];
   /**
    * Ends a read of these directories.
-   * @throws {@link LayerstackError} ERR_UPPER_CHANGED when the RW layer was sealed or rolled back meanwhile, so
-   *   that the read may have mixed two states.
+   * @throws {@link LayerstackError} ERR_UPPER_CHANGED when the RW layer was sealed or rolled back meanwhile,
+   *   so that the read may have mixed two states.
    */
   readonly requireSame: () => void;
 }

@@ -9,8 +9,8 @@ import { childrenOf } from './children.ts';
 import type { Snapshot } from './snapshot.ts';
 
 /**
- * Removes a snapshot. On return it no longer exists for any process, even after a crash. Its files are deleted
- * in the background. Does nothing for a removed snapshot.
+ * Removes a snapshot. On return it no longer exists for any process, even after a crash. Its files are
+ * deleted in the background. Does nothing for a removed snapshot.
  * @returns whether the snapshot existed
  * @throws {@link LayerstackError} ERR_SNAPSHOT_IN_USE when a child needs it.
  */

@@ -71,8 +71,8 @@ export function stackToSeal({ layout, caps }: Root, layer: RwLayer): SealedStack
 }
 
 /**
- * Seals the upper, and publishes the record. After an error the container and the store are as they were. With
- * `durable`, the snapshot and everything in it are on disk when this resolves.
+ * Seals the upper, and publishes the record. After an error the container and the store are as they were.
+ * With `durable`, the snapshot and everything in it are on disk when this resolves.
  * @throws {@link LayerstackError} ERR_NO_SPACE; system errors.
  */
 export async function seal(root: Root, layer: RwLayer, { record, stack, durable }: Sealing): Promise<void> {
