@@ -5,6 +5,7 @@
  */
 export { openArchive } from './app/archives.ts';
 export type { Archives } from './app/archives.ts';
+export type { OpenArchive } from './app/open-archive.ts';
 export type { ForkSource, ListSnapshotsOptions, SnapshotRef, Snapshots } from './app/snapshots.ts';
 export type { Snapshot, SnapshotSize } from './snapshot/snapshot.ts';
 export type { ForkOptions, RollbackOptions, SnapshotOptions } from './snapshot/store.ts';
@@ -66,7 +67,8 @@ export type {
   PruneResult,
 } from './image/store.ts';
 export type { ArchiveMount, UnmountArchiveOptions } from './packed/archive-mounts.ts';
-export type { OpenArchive } from './packed/open-below.ts';
+export type { MountedChoice } from './packed/find-mounts.ts';
+export type { ArchiveChoice } from './packed/operation.ts';
 export type { FileVersion } from './packed/file-version.ts';
 export type { LayerForm } from './packed/layers.ts';
 export type { StorelessOptions } from './packed/open-archive.ts';

@@ -1,4 +1,4 @@
-// The way out of an upper: its changes and its layer tar.
+// What leaves an upper: the list of its changes, and its layer tar.
 #include <memory>
 #include <optional>
 
@@ -144,8 +144,8 @@ class LayerTarObject : public Napi::ObjectWrap<LayerTarObject> {
         [serial = serial_](std::function<void()> job) { serial->Run(std::move(job)); });
   }
 
-  // After the reads under way, so that nothing of the directory is open when it settles: it may be unmounted
-  // then.
+  // After the running reads, so that no file of the directory is open when it settles: then the caller may
+  // unmount it.
   Napi::Value Close(const Napi::CallbackInfo& info) {
     return Async<int>(
         info.Env(),

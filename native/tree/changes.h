@@ -1,4 +1,4 @@
-// What a container changed, as `docker diff` lists it: the merged view of the RW layer against the merged
+// Lists the changes of a container, as `docker diff` does: the merged view of the RW layer against the merged
 // view of its init layer (moby/go-archive: changes.go). Walks only the upper directory. Looks the lowers up
 // by name, and lists them only below an opaque directory of the upper. Mounts nothing, so it works beside a
 // running container.

@@ -20,7 +20,7 @@ MergedDir::MergedDir(int root_fd, const std::string& root, const std::vector<std
     UniqueFd fd = OpenInRoot(root_fd, lower, O_RDONLY | O_DIRECTORY);
     if (!fd && (errno == ENOENT || errno == ENOTDIR || errno == ELOOP))
       ThrowInput("ERR_STORE_CORRUPT",
-                 "the content of a layer, " + path + ", is missing: load its image again", {{"path", path}});
+                 "the directory " + path + " of a layer is missing: load its image again", {{"path", path}});
     if (!fd) ThrowErrno(errno, "open", path);
     // The roots of layers always merge: overlayfs ignores an opaque mark there.
     parts_.push_back({std::move(fd), std::move(path)});

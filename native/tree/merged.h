@@ -1,5 +1,5 @@
-// One directory of an image's merged view, found by looking into its layers instead of mounting them: what
-// overlayfs would show for it (kernel: Documentation/filesystems/overlayfs.rst). A whiteout is a character
+// One directory of an image's merged view, as overlayfs would show it. It is found by looking into the layers
+// instead of mounting them (kernel: Documentation/filesystems/overlayfs.rst). A whiteout is a character
 // device 0:0. A directory with trusted.overlay.opaque=y hides what is below it. A directory merges with the
 // directories of its name below, down to the first entry that is not a directory.
 #pragma once
@@ -28,7 +28,7 @@ class MergedDir {
     size_t layer;  // the topmost directory that has it
   };
 
-  // A view of nothing.
+  // An empty view.
   MergedDir() = default;
 
   // The root of the view: `lowers` topmost first, relative to `root_fd`. Throws Failure.

@@ -36,18 +36,18 @@ export interface OpenOptions {
   /** Writes nothing, so it works beside a running dockerd. Default false. */
   readonly readOnly?: boolean | undefined;
   /**
-   * Opens a root that users other than root can write to, or rename. They can make root read and write
-   * anything. Default false: such a root is refused (ERR_STORE_UNSAFE).
+   * Opens a root that users other than root can write to, or rename. Such users can make root read and write
+   * any file. Default false: such a root is refused (ERR_STORE_UNSAFE).
    */
   readonly allowUnsafeRoot?: boolean | undefined;
   /**
-   * Default: `NODE_DEBUG=layerstack`. A call whose change was made resolves, even if a later step fails. A
+   * Default: `NODE_DEBUG=layerstack`. A call that has made its change resolves, even if a later step fails. A
    * warning that begins with `done, but` then names that step.
    */
   readonly log?: Logger | undefined;
   /**
-   * The file of the native addon. For a bundled program, where the addon is neither in the package nor named
-   * by `LAYERSTACK_ADDON`. A process loads one addon: the first `open` that names a file decides.
+   * The file of the native addon, for bundled programs, where it is neither in the package nor named by
+   * `LAYERSTACK_ADDON`. A process loads one addon: the first `open` that names a file decides.
    */
   readonly addon?: string | undefined;
 }
@@ -159,7 +159,7 @@ export class Layerstack implements AsyncDisposable {
 
   /**
    * Calls `listener` for each event of this opened store, as `docker events` shows it, until the returned
-   * function is called. Only {@link events} also has the events of other processes on the same root.
+   * function is called. {@link events} also yields the events of other processes on the same root.
    * @example
    * ```ts
    * const stop = store.onEvent(({ type, action, id }) => console.log(type, action, id));
@@ -209,8 +209,8 @@ export class Layerstack implements AsyncDisposable {
   }
 
   /**
-   * Checks layers, images and containers, and yields what is wrong as it is found. With `repair` it repairs
-   * what can be repaired without losing anything that somebody may want. Others may use the store meanwhile.
+   * Checks layers, images and containers, and yields what is wrong as it is found. With `repair` it makes
+   * those repairs that lose nothing a user may want. Others may use the store at the same time.
    * @throws {@link LayerstackError} (while iterating) ERR_STORE_READ_ONLY for repairs of a store that is open
    *   read-only, ERR_ABORTED.
    * @example

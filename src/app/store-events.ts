@@ -1,7 +1,7 @@
 /**
- * Reports to listeners what is done to a store: one event for each thing, once it is done, with docker's
- * words and attributes (moby/moby: daemon/events.go at v20.10). Only what this opened store does is reported.
- * The journal (event-journal.ts) is one of the listeners; it holds what all processes do to the root.
+ * Reports changes of a store to listeners: one event for each change, once it is made, with docker's words
+ * and attributes (moby/moby: daemon/events.go at v20.10). Only what this opened store does is reported. The
+ * journal (event-journal.ts) is one of the listeners; it holds what all processes do to the root.
  */
 import type { Container } from '../container/record.ts';
 import type { Snapshot } from '../snapshot/snapshot.ts';
@@ -32,7 +32,7 @@ interface About {
   readonly attributes: Readonly<Record<string, string>>;
 }
 
-/** Something that was done to a store. */
+/** A change of a store, a pull or a push. */
 export type StoreEvent =
   | (About & { readonly type: 'image'; readonly action: ImageAction })
   | (About & { readonly type: 'container'; readonly action: ContainerAction })
@@ -58,7 +58,7 @@ export class StoreEvents {
     return () => void this.#listeners.delete(listener);
   }
 
-  /** Whether anybody listens. If nobody does, the facts of an event need not be read. */
+  /** Whether there is a listener. Without one, the facts of an event need not be read. */
   get heard(): boolean {
     return this.#listeners.size > 0;
   }

@@ -214,7 +214,8 @@ export class ContainerCreator {
         await session.during(markers, [...steps, this.#publishStep(plan)]);
       }
     } catch (error) {
-      // All other names are random, so the claim, the first step, has failed, and nothing is made yet.
+      // All other names are random, so it is the claim that failed. It is the first step, so nothing is made
+      // yet.
       if (isSystemError(error, 'EEXIST') && error.dest === layout.at(claim.path)) {
         await session.unmark(markers);
         throw new NameTaken(plan.name);
@@ -225,8 +226,8 @@ export class ContainerCreator {
   }
 
   /**
-   * Returns the step that makes all of a container but its name and the final name of its config. One thread
-   * makes the init layer, and the other one the container.
+   * Returns the step that makes all of a container except for its name and the final name of its config. One
+   * thread makes the init layer, and the other one the container.
    */
   #buildStep({ id, layer, documents }: MakePlan): BatchStep {
     const { layout } = this.#root;
@@ -324,7 +325,7 @@ function makeDraft(image: ImageConfig, options: CreateOptions, hostConfig: HostC
       : mergedConfig(host, image, { ...given, Image: imageName });
   const config = { ...merged, WorkingDir: cleanPath(merged.WorkingDir) };
   const document = configDocument({ image: image.id, config, hostConfig, endpoints });
-  // Checks the document with a sample identity: dockerd can decode every identity.
+  // Checks the document with a sample identity, because dockerd can decode every identity.
   const sample = document({ id: newOverlayId(), name: 'any', created: ZERO_TIME });
   readContainerFile('config.v2.json', Buffer.from(sample), {
     what: 'the config of the container',

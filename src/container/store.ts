@@ -3,7 +3,7 @@
  *
  *   its RW layer, with its id as the key               see rwlayer/rwlayer.ts
  *   containers/<id>/{hostconfig.json,config.v2.json}   dockerd's documents, the latter last, by rename
- *   layerstack/names/<name>                            our index of names
+ *   layerstack/names/<name>                            layerstack's index of names
  *
  * Neither making nor removing a container mounts anything. Only making a durable one syncs
  * (docs/architecture.md, "Durability").
@@ -269,8 +269,8 @@ export class ContainerStore {
   }
 
   /**
-   * Notes, with docker's `EndpointSettings`, that a container will join a network when it is started.
-   * Durable.
+   * Notes that a container will join a network when it is started, with docker's `EndpointSettings`. Durable
+   * on return.
    * @throws {@link LayerstackError} ERR_CONTAINER_NOT_FOUND, ERR_STORE_READ_ONLY.
    */
   connect(container: Container, network: string, settings: Endpoints[string]): Promise<void> {
@@ -278,7 +278,7 @@ export class ContainerStore {
   }
 
   /**
-   * Notes that a container will not join a network.
+   * Notes that a container will not join a network. Durable on return.
    * @throws {@link LayerstackError} ERR_INVALID_ARGUMENT when the container is not connected to the network,
    *   ERR_CONTAINER_NOT_FOUND, ERR_STORE_READ_ONLY.
    */
@@ -307,7 +307,7 @@ export class ContainerStore {
       try {
         if (!(await this.remove(container, { signal }))) continue;
       } catch (error) {
-        // Another process has mounted it meanwhile.
+        // Another process has mounted it since the check.
         if (LayerstackError.is(error, 'ERR_CONTAINER_MOUNTED')) continue;
         throw error;
       }

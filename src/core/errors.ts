@@ -27,6 +27,8 @@ export const ERROR_KINDS = {
   ERR_ARCHIVE_INVALID: 'invalid',
   /** An archive that is used in place was changed, truncated or replaced in the meantime. */
   ERR_ARCHIVE_CHANGED: 'conflict',
+  /** An operation needs the changes in an archive's root file system, and the archive is not mounted. */
+  ERR_ARCHIVE_NOT_MOUNTED: 'conflict',
   /** A manifest names a member that the archive does not have, or must not name. */
   ERR_ARCHIVE_MEMBER: 'invalid',
   /** Content does not have the digest or size that was announced. */

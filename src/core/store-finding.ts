@@ -7,8 +7,13 @@
 export const FINDING_CODES = [
   /** An invalid entry of layerdb: dockerd hides its images, and cannot pull the layer again. */
   'layer-incomplete',
-  /** The layer's original tar cannot be rebuilt. The layer can be used, but not saved or pushed. */
+  /**
+   * The layer is not what its DiffID stands for: contents differ, or entries are missing or additional; or
+   * its original tar cannot be rebuilt.
+   */
   'layer-damaged',
+  /** Modes, owners, times or attributes of a layer's files differ from those in its tar. */
+  'layer-metadata',
   /** `size` differs from the size of the content. */
   'layer-size',
   /** `link`, `lower`, `committed` or the short name of a directory in overlay2 is missing or wrong. */

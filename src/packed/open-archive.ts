@@ -1,6 +1,6 @@
 /** Opens an archive in place, without a store. */
 import { defaultLogger } from '../system/log.ts';
-import { openBelow, requireSafe, type OpenArchive } from './open-below.ts';
+import { openBelow, requireSafe, type HeldArchive } from './open-below.ts';
 import type { OpenArchiveOptions } from './open.ts';
 import { sweepPlaces } from './place.ts';
 
@@ -16,7 +16,7 @@ export interface StorelessOptions extends OpenArchiveOptions {
 }
 
 /** Opens an archive below a directory of the caller's; see app/archives.ts. */
-export async function openArchive(path: string, options: StorelessOptions = {}): Promise<OpenArchive> {
+export async function openArchive(path: string, options: StorelessOptions = {}): Promise<HeldArchive> {
   const { directory = DEFAULT_DIRECTORY, ...others } = options;
   await requireSafe(directory);
   await sweepPlaces(directory, defaultLogger);

@@ -10,12 +10,14 @@ import { Place } from './place.ts';
 import { resolveArchive } from './source.ts';
 
 /** An archive that this process has open. */
-export interface OpenArchive extends MountedArchive, AsyncDisposable {
+export interface HeldArchive {
+  readonly place: Place;
+  readonly mounted: MountedArchive;
   /**
    * Unmounts it, and removes the changes made in it. A second call does nothing.
    * @throws {@link LayerstackError} ERR_CONTAINER_MOUNTED while files in it are in use, unless forced.
    */
-  close(options?: { readonly force?: boolean | undefined }): Promise<void>;
+  close(options: { readonly force: boolean }): Promise<void>;
 }
 
 /**
@@ -35,18 +37,18 @@ export async function openBelow(
   base: string,
   path: string,
   options: OpenArchiveOptions = {},
-): Promise<OpenArchive> {
+): Promise<HeldArchive> {
   const archive = await resolveArchive(path);
   const { place, mounted } = await mountNew(base, archive, path, options);
   OPEN.add(place);
   let closed: Promise<void> | undefined;
-  const close = ({ force = false }: { readonly force?: boolean | undefined } = {}): Promise<void> => {
+  const close = ({ force }: { readonly force: boolean }): Promise<void> => {
     const closing = (closed ??= remove(place, path, force).then(() => void OPEN.delete(place)));
     // An archive that is in use may be closed later.
     closing.catch(() => (closed = undefined));
     return closing;
   };
-  return { ...mounted, close, [Symbol.asyncDispose]: () => close({ force: true }) };
+  return { place, mounted, close };
 }
 
 /** Mounts an archive in a new place, which the caller removes. */

@@ -22,6 +22,7 @@ import { chooseImage } from './choose-image.ts';
 import { identifier } from './diff-ids.ts';
 import { extractLayers } from './extract.ts';
 import { requireUnchanged, type FileVersion } from './file-version.ts';
+import { writeImageConfig } from './image-config.ts';
 import { Layers, type LayerForm, type OpenedLayer } from './layers.ts';
 import { mountExtracted, mountIndex } from './mount.ts';
 import type { Place } from './place.ts';
@@ -66,6 +67,8 @@ export interface ArchiveLayer {
 
 /** The root file system of an archive, mounted. */
 export interface MountedArchive {
+  /** Canonical path of the archive. */
+  readonly archive: string;
   readonly image: ArchiveImage;
   /** Absolute path of the root file system. */
   readonly path: string;
@@ -115,9 +118,11 @@ export async function mountImage(
     try {
       const files = [...opened.versions, ...layers.versions];
       const mount = { ...source, verify, method, readOnly: options.readOnly === true };
+      await writeImageConfig(place, image.config);
       const warnings = await mountLayers(layers.list, files, place, mount);
       return {
-        ...{ path: place.at('merged'), readOnly: mount.readOnly, verified: verify, files, warnings },
+        ...{ archive: path, path: place.at('merged'), readOnly: mount.readOnly },
+        ...{ verified: verify, files, warnings },
         image: describe(image),
         layers: layers.list.map(({ name, diffId, form, range }) => ({
           name,
@@ -153,9 +158,9 @@ async function mountLayers(
 ): Promise<readonly LayerWarning[]> {
   const { sourceName, method } = options;
   if (method === 'none') {
-    const { lowers, warnings } = await extractLayers(layers, place, options);
+    const warnings = await extractLayers(layers, place, options);
     await requireUnchanged(sourceName, files);
-    await mountExtracted(place, lowers, options);
+    await mountExtracted(place, options);
     return warnings;
   }
   const index = await writeIndex(layers, place, options);

@@ -2,7 +2,9 @@
  * The private directory of one archive that is open in place: `<base>/layerstack-archive-<random>/`, mode
  * 0700. A process that works in it holds its flock. Contents:
  *
- *   lower/         the mount point of the index until the overlay has taken it
+ *   lower/         the mount point of the index
+ *   layer-<n>/     instead of an index, the extracted layers, where the kernel mounts no index
+ *   image.json     the config of the image
  *   upper/, work/  the writable part of the overlay
  *   merged/        the mounted root file system
  *   record.json    the facts of a mount that outlives its process (record.ts)
@@ -87,7 +89,7 @@ export class Place {
     return lock && new Place(path, lock);
   }
 
-  at(name: 'lower' | 'upper' | 'work' | 'merged' | 'layers'): string {
+  at(name: 'lower' | 'upper' | 'work' | 'merged'): string {
     return join(this.path, name);
   }
 
@@ -123,7 +125,7 @@ export class Place {
    * @throws system error EBUSY where files are open.
    */
   async remove({ detach }: { readonly detach: boolean }): Promise<void> {
-    // A place with a busy overlay stays as it is.
+    // A place with a busy overlay stays unchanged.
     await unmount(this.at('merged'), { detach });
     await unmount(this.at('lower'), { detach: true });
     await call(native.removeTree(dirname(this.path), basename(this.path)));

@@ -24,11 +24,26 @@ export interface Change {
 export async function listChanges(root: Pick<Root, 'layout'>, layer: RwLayer): Promise<Change[]> {
   const { layout } = root;
   const { ids, requireSame } = uppersOf(layout, layer);
-  const [upper = '', ...sealed] = ids.map((id) => `${id}/diff`);
+  const uppers = ids.map((id) => `${id}/diff`);
   const lowers = (await new Overlay(layout).lowersOf(layer.mountId)).slice(ids.length);
-  const list = await call(native.listChanges(layout.at(layout.overlay2), upper, lowers, sealed));
+  const changes = await changesBetween(layout.at(layout.overlay2), uppers, lowers);
   requireSame();
-  return parseChanges(list);
+  return changes;
+}
+
+/**
+ * Returns the changes that uppers make to their lowers, sorted as in {@link listChanges}.
+ * @param base - the absolute directory of the other paths
+ * @param uppers - topmost first: the upper of a mount, then sealed ones
+ * @param lowers - topmost first
+ * @throws {@link LayerstackError} ERR_UPPER_UNSUPPORTED; system errors.
+ */
+export async function changesBetween(
+  base: string,
+  [upper = '', ...sealed]: readonly string[],
+  lowers: readonly string[],
+): Promise<Change[]> {
+  return parseChanges(await call(native.listChanges(base, upper, lowers, sealed)));
 }
 
 /** Parses the entries of a native list. */

@@ -6,6 +6,7 @@ import type { ChainID } from '../core/digest.ts';
 import type { Problem } from '../core/store-finding.ts';
 import { checkOverlay, stackOf } from '../layer/check-overlay.ts';
 import type { LayerStore } from '../layer/store.ts';
+import { unlessPlanted } from '../system/check-entries.ts';
 import { mountState } from '../system/mounts.ts';
 import { call, native } from '../system/native.ts';
 import { listEntries, readEntry } from '../system/removal.ts';
@@ -19,7 +20,7 @@ export async function rwLayerOverlays({ layout }: Root): Promise<Set<string>> {
   const found = new Set<string>();
   for (const key of await listEntries(layout, layout.mounts))
     for (const file of ['mount-id', 'init-id'] as const) {
-      const id = await readEntry(layout, layout.mount(key, file));
+      const id = await unlessPlanted(readEntry(layout, layout.mount(key, file)));
       if (id !== undefined) found.add(id);
     }
   return found;

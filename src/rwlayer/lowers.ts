@@ -2,6 +2,7 @@
 import { dirname, join } from 'node:path';
 import { isSystemError, LayerstackError } from '../core/errors.ts';
 import { flatLower } from '../layer/flat.ts';
+import { parseLowers } from '../layer/overlay.ts';
 import type { LayerStore } from '../layer/store.ts';
 import type { Layout } from '../system/layout.ts';
 import type { Root } from '../system/root.ts';
@@ -12,7 +13,8 @@ import { refuseFlat, sealedBelow } from './sealed.ts';
 /**
  * Returns the lowers, topmost (the init layer) first, relative to `overlay2`: those of `lower`, or one flat
  * tree if the kernel mounts only one lower.
- * @throws {@link LayerstackError} ERR_STORE_CORRUPT when `lower` is missing; the errors of {@link flatLower}.
+ * @throws {@link LayerstackError} ERR_STORE_CORRUPT when `lower` is missing, or names anything but short
+ *   names; the errors of {@link flatLower}.
  */
 export async function lowersOf(
   root: Root,
@@ -32,7 +34,7 @@ export async function lowersOf(
       `the RW layer of ${layer.owner} does not name the layers below it: ${path} is missing or empty`,
       { id: layer.key, path },
     );
-  return text.split(':');
+  return parseLowers(text, layout, layer.mountId);
 }
 
 /** Explains a failed mount. The kernel only reports ENOENT; this error names the missing layer. */

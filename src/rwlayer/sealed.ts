@@ -52,7 +52,9 @@ export function overlayOf(layout: Layout, shortName: string): string {
 
 /** What an RW layer consists of at one moment. */
 export interface Uppers {
-  /** The overlay2 directories whose `diff` have its changes since the image: its own, then sealed ones. */
+  /**
+   * The overlay2 directories whose `diff` have its changes since the image: its own, then the sealed ones.
+   */
   readonly ids: readonly string[];
   /**
    * Ends a read of these directories.

@@ -59,8 +59,8 @@ export interface Snapshot {
 
 /** How much disk a snapshot uses, in bytes of files and links. */
 export interface SnapshotSize {
-  /** What was written between its parent and itself: bytes that no other snapshot has. */
+  /** Bytes written between its parent and itself. No other snapshot has them. */
   readonly own: number;
-  /** What its parents have. */
+  /** Bytes that its parents have. */
   readonly shared: number;
 }

@@ -126,7 +126,7 @@ export class Layout {
   stagedSnapshot(id: string): string {
     return join(this.snapshots, `.tmp-${id}`);
   }
-  /** The directory of the documents that an image was pulled by, or one of these documents. */
+  /** The documents by which an image was pulled, or one of them. */
   originalManifest(image: string, name?: string): string {
     return join(this.originalManifests, image, name);
   }

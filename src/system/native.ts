@@ -339,6 +339,8 @@ export interface ErofsImageOptions {
    * Default for the image: 0.
    */
   readonly latestMtime?: number | undefined;
+  /** Whether a time outside 32 bits (before 1901, after 2038) becomes the nearest that fits. */
+  readonly narrowTimes: boolean;
 }
 
 /** Writes a root file system as an EROFS image, on a thread of its own. Nothing is synced. */
@@ -377,15 +379,62 @@ export interface ErofsIndex {
   abort(): void;
 }
 
-/** How the kernel reads the files of an index: directly, or by loop devices that end with the mount. */
+export interface LayerComparisonOptions {
+  /** `overlay2/<cache-id>/diff`, absolute. */
+  readonly diff: string;
+  readonly tarSplit: string;
+  readonly diffId: string;
+  /** The layer is an upper of BuildKit, whose tar lacks some attributes, sockets and the root's metadata. */
+  readonly ofUpper: boolean;
+  /** Sets modes, owners, times and attributes as the tar has them, where the tar has the DiffID. */
+  readonly mend: boolean;
+}
+
+export interface LayerDifference {
+  /** `tree`: an entry is missing, additional, of another kind, or not linked as it should be. */
+  readonly kind: 'content' | 'tree' | 'metadata';
+  /** Relative to the layer's directory; empty for the directory itself. */
+  readonly path: string;
+  /** Continues a sentence that begins with the path. */
+  readonly what: string;
+  readonly mended: boolean;
+}
+
+export interface ComparedLayer {
+  /** The rebuilt tar has the DiffID. */
+  readonly proven: boolean;
+  readonly digest: string;
+  /** The first 100 of `count`. */
+  readonly differences: readonly LayerDifference[];
+  readonly count: number;
+  /** So many of them are of metadata. */
+  readonly metadata: number;
+}
+
+/** A layer being compared with its tar, on a thread of its own. Nothing is synced. */
+export interface LayerComparison {
+  /**
+   * Rejects with ERR_STORE_CORRUPT for a damaged tar-split, with ERR_LAYER_* for headers that no layer has.
+   */
+  readonly result: Promise<ComparedLayer>;
+  /** Stops within milliseconds; `result` rejects with ERR_ABORTED. No-op once settled. */
+  abort(): void;
+}
+
+/**
+ * How the kernel gets at the files of an index: themselves, or as loop devices that go away with the mount.
+ */
 export type ErofsMethod = 'file' | 'loop';
 
-export interface ErofsMount {
-  /** Of the index. */
+export interface ErofsFiles {
+  /** Of the index, or of an image with all contents. */
   readonly fd: number;
   /** As the index was written over. */
   readonly devices: readonly number[];
   readonly method: ErofsMethod;
+}
+
+export interface ErofsMount extends ErofsFiles {
   /** An existing directory: absolute. */
   readonly target: string;
 }
@@ -567,12 +616,18 @@ export interface Native {
   // erofs_binding.cc
   ErofsImage: new (options: ErofsImageOptions) => ErofsImage;
   ErofsIndex: new (options: ErofsIndexOptions) => ErofsIndex;
+  LayerComparison: new (options: LayerComparisonOptions) => LayerComparison;
   /**
    * Mounts an index, read-only. Afterwards the fds may be closed. Rejects with ENOTBLK where the method
    * `file` does not work with these files.
    */
   mountErofs(mount: ErofsMount): Promise<void>;
-  /** Tries with files without names in `dir` how indexes can be mounted; null where they cannot. */
+  /**
+   * As {@link mountErofs}, but attached to no path: `/proc/self/fd/N/.` is the root. The mount ends with the
+   * fd, which the caller owns.
+   */
+  openErofs(files: ErofsFiles): Promise<number>;
+  /** How indexes are mounted, tried with files without names in `dir`; null where they are not. */
   probeErofs(dir: string): Promise<ErofsMethod | null>;
 
   // socket_binding.cc

@@ -77,7 +77,7 @@ interface Operand {
   readonly path: string;
 }
 
-/** Parses an operand by docker's rule: a path of the host begins with `/` or `.`, whatever colons it has. */
+/** Parses an operand by docker's rule: a path of the host begins with `/` or `.`, even if it has colons. */
 function parseOperand(text: string): Operand {
   if (text === '') throw new UsageError('an operand is empty');
   const colon = text.indexOf(':');
