@@ -9,6 +9,7 @@ import { isSystemError, LayerstackError } from '../core/errors.ts';
 import type { StoreFinding, Problem } from '../core/store-finding.ts';
 import { checkContainers } from '../container/check.ts';
 import { checkImages, knownLayers, readConfigs } from '../image/check.ts';
+import { checkPacked } from '../layer/packed/check.ts';
 import { checkLayers } from '../layer/check.ts';
 import type { LayerStore } from '../layer/store.ts';
 import { rwLayerOverlays } from '../rwlayer/check.ts';
@@ -44,6 +45,7 @@ export async function* fsck(
     const known = knownLayers(await readConfigs(root));
     const containers = await rwLayerOverlays(root);
     yield* checkLayers(root, { known, containers, deep, signal });
+    yield* checkPacked(root, { deep, signal });
   };
   const checks = [
     checkEntries(root.layout),
