@@ -24,8 +24,8 @@ struct ChunkMap {
   std::vector<uint32_t> blocks;  // kHole where there is none
 };
 
-// Data that is copied from the node's device into the image: that of a sparse member, whose blocks are not at
-// their places in the tar.
+// Data that is copied from the node's device into the image: that of a sparse member, whose blocks are not
+// aligned in the tar.
 struct SparseSource {
   uint64_t offset;
   SparseMap map;
@@ -49,6 +49,7 @@ struct Node {
   uint32_t block = 0;   // where the content begins
   uint16_t device = 0;  // that the content is on; 0 is the image itself
   bool opaque = false;  // hides what layers below have in it
+  bool dated = false;   // a member has set its time
   std::string target;   // of a link
   std::unique_ptr<Xattrs> xattrs;
   std::unique_ptr<ChunkMap> chunks;
@@ -70,6 +71,7 @@ class Tree {
   // Sets owner, mode, time and attributes from the member.
   void SetRoot(const TarMember& member) { Describe(At(kRoot), member, S_IFDIR); }
 
+  size_t Size() const { return nodes_.size(); }
   Node& At(uint32_t index) { return nodes_[index]; }
   const Node& At(uint32_t index) const { return nodes_[index]; }
   // Bytes of all files and links, hard links once: what docker calls the size of a layer.
@@ -83,7 +85,7 @@ class Tree {
 
   std::deque<Node> nodes_;
   Warnings& warnings_;
-  std::optional<std::string> parent_path_;  // of the last member, and where it is
+  std::optional<std::string> parent_path_;  // of the last member; `parent_` is its node
   uint32_t parent_ = kRoot;
 
  private:

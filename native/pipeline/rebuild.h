@@ -1,5 +1,6 @@
-// The tar of a layer, rebuilt or read, and verified. Pieces are handed out while a thread of its own sums
-// them, and the end comes only when the sum is the layer's DiffID. With two cores, the summing costs no time.
+// The tar of a layer, rebuilt or read, and verified. Pieces are handed out while a thread of its own hashes
+// them, and the end comes only when the digest is the layer's DiffID. With two cores, the hashing costs no
+// time.
 #pragma once
 
 #include <cstdint>
@@ -15,7 +16,7 @@ namespace layerstack {
 
 class LayerRebuild {
  public:
-  // `diff_id`: 64 hex digits, or empty for a caller that checks the sum itself.
+  // `diff_id`: 64 hex digits, or empty for a caller that checks the digest itself.
   LayerRebuild(std::unique_ptr<TarBytes> tar, std::string diff_id);
   ~LayerRebuild();
 

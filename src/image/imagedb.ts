@@ -176,7 +176,7 @@ export class ImageDb {
     return ids.flatMap((id) => [layout.packedImageContent(id), layout.packedImageMetadata(id)]);
   }
 
-  /** Returns the bytes of a file, as the last change has them. */
+  /** Returns the bytes of a file, with a pending change applied. */
   #file(path: string): Promise<Uint8Array | undefined> {
     return this.#root.changes.read(path, MAX_CONFIG_BYTES);
   }

@@ -1,8 +1,8 @@
 /**
- * repositories.json on disk, and the files that change with it. Every change reads the file anew under the
- * `references` lock and replaces it whole, so that processes never undo each other's changes. The images of a
- * change come or go in the same step (system/changes.ts), so a crash leaves the old state of both or the new
- * one.
+ * repositories.json on disk, and the files that change with it. Every change reads the file under the
+ * `references` lock and replaces it as a whole, so that processes never undo each other's changes. The images
+ * of a change come or go in the same step (system/changes.ts), so a crash leaves the old state of both or the
+ * new one.
  *
  * The names of packed images are in a file of their own, `layerstack/packed/repositories.json`, because
  * dockerd does not have these images. Both files are read as one; where both have a name, Docker's file
@@ -25,8 +25,9 @@ import {
 const MARKERS: readonly Marker[] = ['references.change'];
 
 /**
- * The files that change in one step with the names. dockerd, after a crash, does not know of our changes and
- * sees the files one after the other. So they come in an order in which each image is always whole.
+ * The files that change in one step with the names. After a crash, dockerd does not know about pending
+ * changes and sees only those files that are in place. So the files are renamed in an order in which each
+ * image is always complete.
  */
 export interface ChangeDraft {
   readonly beforeNames: ChangeStep[];
@@ -61,8 +62,8 @@ export class Repositories {
 
   /**
    * Lets `edit` change the references and name the other changes, and makes all of them as one. They are
-   * durable on return, and nothing changes when it throws. No other process changes references or images
-   * meanwhile, nor during `afterwards`.
+   * durable on return, and nothing changes when it throws. Until it returns, also during `afterwards`, no
+   * other process changes references or images.
    * @throws {@link LayerstackError} ERR_STORE_CORRUPT as {@link read}; ERR_STORE_READ_ONLY; ERR_NO_SPACE.
    */
   async change<T>(
@@ -84,15 +85,17 @@ export class Repositories {
         ...rewritten(layout.packedRepositories, packedText, packed.serialize()),
       ];
       await changes.commit([...draft.beforeNames, ...names, ...draft.afterNames]);
-      await afterwards?.().catch((error: unknown) => log.warn('done, but not tidied up after', { error }));
+      await afterwards?.().catch((error: unknown) =>
+        log.warn('done, but temporary files may be left', { error }),
+      );
       return result;
     } catch (error) {
       throw spaceError(error, layout.root);
     } finally {
-      // A fault of the marker does not affect the change, and the next writer removes the marker.
+      // If a marker cannot be removed, the change still holds, and the next writer removes the marker.
       await session
         .unmark(MARKERS)
-        .catch((error: unknown) => log.warn('a marker is left to the next writer', { error }));
+        .catch((error: unknown) => log.warn('a marker stays for the next writer', { error }));
       await lock.release();
     }
   }

@@ -14,8 +14,8 @@ import { openStoreFd, readTexts } from '../system/store-files.ts';
 const { O_CREAT, O_WRONLY } = constants;
 
 /**
- * Returns a new cache-id or mount-id of 64 hex digits. The first 12 are never all decimal, since Docker
- * shortens ids to 12 digits, and a hostname must not be a number.
+ * Returns a new cache-id or mount-id of 64 hex digits. At least one of the first 12 is a letter: Docker uses
+ * the first 12 as a host name, which must not be a number.
  */
 export function newOverlayId(): string {
   for (;;) {
@@ -121,6 +121,25 @@ export class Overlay {
         },
       );
     }
-    return [`l/${link}`, ...(lower ? lower.split(':') : [])];
+    return [`l/${link}`, ...(lower ? parseLowers(lower, this.#layout, id) : [])];
   }
+}
+
+const LOWER = /^l\/[A-Z2-7]{26}$/;
+
+/**
+ * Returns the stack that the `lower` of `overlay2/<id>` names.
+ * @throws {@link LayerstackError} ERR_STORE_CORRUPT when it names anything but short names: overlayfs would
+ *   mount any directory.
+ */
+export function parseLowers(text: string, layout: Layout, id: string): string[] {
+  const lowers = text.split(':');
+  const wrong = lowers.find((lower) => !LOWER.test(lower));
+  if (wrong === undefined) return lowers;
+  const path = layout.at(layout.overlay(id, 'lower'));
+  throw new LayerstackError(
+    'ERR_STORE_CORRUPT',
+    `${path} names ${JSON.stringify(wrong.slice(0, 100))}, which is not the short name of a layer: \`fsck --repair\` writes the file anew`,
+    { path },
+  );
 }

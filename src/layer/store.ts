@@ -18,10 +18,12 @@ import type { Root } from '../system/root.ts';
 import { spaceError } from '../system/space.ts';
 import type { LayerSource } from './apply.ts';
 import { assembleLayer, layerTarSize, writeLayer, type AssembleSource } from './assemble.ts';
+import { dropFlats } from './flat.ts';
 import { LayerCollector, type CollectedLayer, type ImageTops } from './collector.ts';
 import { readGraph, type LayerNode } from './graph.ts';
 import { CompressedLayer, type CompressOptions } from './compress.ts';
-import { LayerDb, type Layer } from './layerdb.ts';
+import { OWN_LAYER_LIMITS } from './limits.ts';
+import { LayerDb, type ClassicLayer, type Layer } from './layerdb.ts';
 import { Overlay } from './overlay.ts';
 import { findPacked, packedSize } from './packed/entry.ts';
 import { publishPacked } from './packed/publish.ts';
@@ -46,9 +48,20 @@ export { stagedForm, type LayerForm, type StageOptions, type StoreForm } from '.
 export type { StagedLayer } from './staged-layer.ts';
 
 export interface PublishOptions {
-  /** Has effect until the first layer is renamed into place. */
+  /** Is obeyed until the first layer is renamed into place. */
   readonly signal?: AbortSignal | undefined;
 }
+
+export interface ReplaceOptions extends PublishOptions {
+  /** Keeps containers on the layer from being mounted. It is taken when the layer is locked. */
+  readonly guard: GuardLayer;
+}
+
+/** Claims the use of a layer for a repair of its files. @throws ERR_CONTAINER_MOUNTED where it is mounted. */
+export type GuardLayer = (layer: DamagedLayer) => Promise<AsyncDisposable>;
+
+/** A layer to replace. It has no `cacheId` where its directory is unknown. */
+export type DamagedLayer = Pick<Layer, 'chainId' | 'diffId' | 'parent'> & { readonly cacheId?: string };
 
 export interface PublishResult {
   /** The top ChainID of each image, in order; undefined for an image without layers. */
@@ -111,7 +124,7 @@ export class LayerStore {
   async chain(chainId: ChainID): Promise<Layer[]> {
     const ids = this.#db.lineage(chainId);
     const layers = (await this.findAll(ids)).filter((layer) => layer !== undefined);
-    // The loop below starts again, and reports the first missing layer by name.
+    // A layer is missing. The loop below starts from the top, and its error names the first missing layer.
     if (layers.length < ids.length) layers.length = 0;
     for (let next = layers.length === 0 ? chainId : layers.at(-1)?.parent; next !== undefined;) {
       const layer: Layer = await this.get(next);
@@ -248,10 +261,11 @@ export class LayerStore {
       (layer): layer is StagedLayer => 'writeSet' in layer && this.#staging.isOpen(layer),
     );
     const lock = await this.#lock(layers, options.signal);
+    const parts = { root: this.#root, db: this.#db, overlay: this.#overlay };
     const packed: StagedLayer[] = [];
     try {
       const classic = classicLayers(layers);
-      await new Publication(this.#root, this.#db, this.#overlay, classic).run(options.signal);
+      await new Publication(parts, classic, new Map()).run(options.signal);
       packed.push(...(await publishPacked(this.#root, layers, options.signal)));
       await this.#dropPackedCopies(classic.map(({ chainId }) => chainId));
     } catch (error) {
@@ -261,6 +275,47 @@ export class LayerStore {
     }
     await Promise.all(staged.map((layer) => this.discard(layer)));
     return { tops, notices };
+  }
+
+  /**
+   * Puts a staged copy into the place of a damaged layer. The layers below must exist. Layers, images and
+   * containers on it stay. Durable on return. The directory of the damaged layer is removed.
+   * @throws {@link LayerstackError} ERR_CONTAINER_MOUNTED of the guard, and the errors of {@link publish};
+   *   then the layer is as it was, and the copy is still staged.
+   */
+  async replace(layer: DamagedLayer, staged: StagedLayer, { guard, signal }: ReplaceOptions): Promise<void> {
+    const { chainId, parent, cacheId } = layer;
+    const below = parent === undefined ? [] : (await this.chain(parent)).reverse();
+    const { layers } = planImages([[...below, staged]]);
+    const parts = { root: this.#root, db: this.#db, overlay: this.#overlay };
+    await using _lock = await this.#lock(layers, signal);
+    await using _guard = await guard(layer);
+    try {
+      await new Publication(
+        parts,
+        classicLayers(layers),
+        new Map(cacheId === undefined ? [] : [[chainId, cacheId]]),
+      ).run(signal);
+    } catch (error) {
+      throw spaceError(error, this.#root.layout.root);
+    } finally {
+      await this.#markPublished(layers, [staged], []);
+    }
+    await dropFlats(this.#root, chainId);
+  }
+
+  /**
+   * Replaces a damaged layer whose contents are right by a copy that is made of its own tar.
+   * @throws {@link LayerstackError} ERR_STORE_CORRUPT when its tar cannot be rebuilt; the errors of
+   *   {@link replace}.
+   */
+  async renew(layer: ClassicLayer, options: ReplaceOptions): Promise<void> {
+    const staged = await this.restage(layer, { limits: OWN_LAYER_LIMITS, signal: options.signal });
+    try {
+      await this.replace(layer, staged, options);
+    } finally {
+      await this.discard(staged);
+    }
   }
 
   /**
@@ -316,7 +371,9 @@ export class LayerStore {
 
   /** Waits for the deletions of {@link collect}, and for the work of {@link runInBackground}. */
   async drain(): Promise<void> {
-    await Promise.all([this.#collector.drain(), ...this.#background]);
+    // That work may begin deletions, so they are waited for after it.
+    await Promise.all(this.#background);
+    await this.#collector.drain();
   }
 
   /** Removes the packed form of layers that are extracted now. A container finds their new form. */

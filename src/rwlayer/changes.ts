@@ -1,6 +1,6 @@
 /**
  * Lists the changes in an RW layer against the image and the init layer, as `docker diff` does. Only the RW
- * layer is walked. It is not mounted for this; a mounted one is read in place.
+ * layer's own directory is walked, whether it is mounted or not.
  */
 import { Buffer } from 'node:buffer';
 import type { LayerStore } from '../layer/store.ts';
@@ -8,6 +8,7 @@ import { call, native } from '../system/native.ts';
 import type { Root } from '../system/root.ts';
 import { openDirectories } from './lowers.ts';
 import type { RwLayer } from './rwlayer.ts';
+import { uppersOf } from './sealed.ts';
 
 export interface Change {
   /** Added, changed or deleted. */
@@ -23,10 +24,29 @@ export interface Change {
  */
 export async function listChanges(root: Root, layers: LayerStore, layer: RwLayer): Promise<Change[]> {
   const { layout } = root;
+  const { ids, requireSame } = uppersOf(layout, layer);
+  const uppers = ids.map((id) => layout.overlay(id, 'diff'));
   await using lowers = await openDirectories(root, layers, layer);
-  const below = lowers.list.map((lower) => layout.lower(lower));
-  const list = await call(native.listChanges(layout.root, layout.overlay(layer.mountId, 'diff'), below));
-  return parseChanges(list);
+  // The sealed uppers are above the init layer, and are no lowers here.
+  const below = lowers.list.slice(ids.length - 1).map((lower) => layout.lower(lower));
+  const changes = await changesBetween(layout.root, uppers, below);
+  requireSame();
+  return changes;
+}
+
+/**
+ * Returns the changes that uppers make to their lowers, sorted as in {@link listChanges}.
+ * @param base - the absolute directory of the other paths
+ * @param uppers - topmost first: the upper of a mount, then sealed ones
+ * @param lowers - topmost first
+ * @throws {@link LayerstackError} ERR_UPPER_UNSUPPORTED; system errors.
+ */
+export async function changesBetween(
+  base: string,
+  [upper = '', ...sealed]: readonly string[],
+  lowers: readonly string[],
+): Promise<Change[]> {
+  return parseChanges(await call(native.listChanges(base, upper, lowers, sealed)));
 }
 
 /** Parses the entries of a native list. */

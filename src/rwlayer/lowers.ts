@@ -3,11 +3,13 @@ import { dirname, join } from 'node:path';
 import { isSystemError, LayerstackError } from '../core/errors.ts';
 import { flatLower } from '../layer/flat.ts';
 import { isClassic, openChain } from '../layer/packed/chain.ts';
+import { parseLowers } from '../layer/overlay.ts';
 import type { LayerStore } from '../layer/store.ts';
 import type { Layout } from '../system/layout.ts';
 import type { Root } from '../system/root.ts';
 import { hasDirectory, readLink, readText } from '../system/store-files.ts';
 import type { RwLayer } from './rwlayer.ts';
+import { refuseFlat, sealedBelow } from './sealed.ts';
 
 /** The lowers of a mount. They are there until this is disposed; an overlay that has them keeps them. */
 export interface Lowers extends AsyncDisposable {
@@ -20,8 +22,8 @@ export interface Lowers extends AsyncDisposable {
 /**
  * Opens the lowers: those of `lower`, with the mounts of packed layers in place of their names, or one flat
  * tree if the kernel mounts only one lower.
- * @throws {@link LayerstackError} ERR_STORE_CORRUPT when `lower` is missing, or a packed layer was changed;
- *   the errors of {@link flatLower}.
+ * @throws {@link LayerstackError} ERR_STORE_CORRUPT when `lower` is missing, or names anything but short
+ *   names, or a packed layer was changed; the errors of {@link flatLower}.
  */
 export async function openLowers(
   root: Root,
@@ -29,7 +31,8 @@ export async function openLowers(
   layer: RwLayer,
   signal: AbortSignal | undefined,
 ): Promise<Lowers> {
-  const { caps } = root;
+  const { layout, caps } = root;
+  if (caps.mountMethod === 'flat' && sealedBelow(layout, layer).length > 0) throw refuseFlat(layer);
   if (caps.mountMethod === 'flat' && layer.parent !== undefined)
     return constant([await flatLower(root, layers, layer.initId, layer.parent, signal)]);
   return openDirectories(root, layers, layer);
@@ -61,13 +64,13 @@ function namedLowers({ layout }: Root, layer: RwLayer): string[] {
   if (text === '')
     throw new LayerstackError(
       'ERR_STORE_CORRUPT',
-      `the RW layer of ${layer.owner} names no layers below it: ${path} is missing or empty`,
+      `the RW layer of ${layer.owner} does not name the layers below it: ${path} is missing or empty`,
       { id: layer.key, path },
     );
-  return text.split(':');
+  return parseLowers(text, layout, layer.mountId);
 }
 
-/** Explains a failed mount: the kernel reports only ENOENT, this names the missing layer. */
+/** Explains a failed mount. The kernel only reports ENOENT; this error names the missing layer. */
 export function missingLower(
   layout: Layout,
   { key, owner }: RwLayer,
@@ -87,7 +90,7 @@ export function missingLower(
       );
 }
 
-/** Returns the directory of a lower, to which its short name leads. */
+/** Returns the directory that the short name of a lower leads to. */
 function contentOf(lower: string): string {
   const target = readLink(lower);
   return target === undefined ? lower : join(dirname(lower), target);

@@ -85,7 +85,7 @@ export async function load(
     maxBytes,
     signal,
     onProgress,
-    hint: 'the archive is damaged, save the image again',
+    hint: 'the archive is damaged: save the image again',
     log: stores.root.log,
     form: stagedForm(options.form),
   });

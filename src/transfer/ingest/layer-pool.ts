@@ -73,7 +73,7 @@ export class LayerPool {
   }
 
   readonly form: LayerForm;
-  /** Fires when the load can no longer succeed, or the caller's signal fires. */
+  /** Fires when the load can no longer succeed, or when the caller's signal fires. */
   readonly signal: AbortSignal;
 
   /**
