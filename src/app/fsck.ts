@@ -10,6 +10,7 @@ import type { StoreFinding, Problem } from '../core/store-finding.ts';
 import { checkContainers } from '../container/check.ts';
 import { guardLayer } from '../container/guard-layer.ts';
 import { checkImages, knownLayers, readConfigs } from '../image/check.ts';
+import { checkPacked } from '../layer/packed/check.ts';
 import { checkLayers } from '../layer/check.ts';
 import type { DamagedLayer, LayerStore } from '../layer/store.ts';
 import { rwLayerOverlays } from '../rwlayer/check.ts';
@@ -47,6 +48,7 @@ export async function* fsck(
     const containers = await rwLayerOverlays(root);
     const guard = (layer: DamagedLayer): Promise<AsyncDisposable> => guardLayer(root, layer);
     yield* checkLayers(root, { known, containers, deep, guard, layers, signal });
+    yield* checkPacked(root, { deep, signal });
   };
   const checks = [
     checkEntries(root.layout),

@@ -101,8 +101,8 @@ export async function commitLayer(
   const parent = imageId === undefined ? undefined : await images.get(imageId);
   const below = await layers.stack(parent?.diffIds ?? []);
 
-  const form = formAbove(below, 'classic');
   const uppers = uppersOf(root.layout, layer);
+  const form = formAbove(below, 'classic');
   const staged: StagedLayer[] = [];
   try {
     for (const id of [...uppers.ids].reverse())

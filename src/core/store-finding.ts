@@ -16,6 +16,8 @@ export const FINDING_CODES = [
   'layer-metadata',
   /** `size` differs from the size of the content. */
   'layer-size',
+  /** The index of a packed layer is not the one that was written. */
+  'layer-index',
   /** `link`, `lower`, `committed` or the short name of a directory in overlay2 is missing or wrong. */
   'overlay-link',
   'overlay-lower',

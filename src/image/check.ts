@@ -137,7 +137,7 @@ async function* checkConfigs(
   const db = new ImageDb(root);
   for (const id of await db.ids()) {
     throwIfAborted(signal);
-    const path = root.layout.imageContent(id);
+    const path = db.contentPath(id);
     const config = await readConfig(db, id);
     if (config === undefined) continue;
     if (LayerstackError.is(config)) {

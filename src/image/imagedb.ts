@@ -54,7 +54,7 @@ export class ImageDb {
    * @throws {@link LayerstackError} ERR_STORE_CORRUPT when they do not have the digest `id`.
    */
   async read(id: ImageID): Promise<Uint8Array | undefined> {
-    const path = this.#contentPath(id);
+    const path = this.contentPath(id);
     const bytes = await this.#file(path);
     return bytes && verify(bytes, id, this.#root.layout.at(path));
   }
@@ -70,7 +70,8 @@ export class ImageDb {
     return statEntry(this.#root.layout.at(path)) !== undefined;
   }
 
-  #contentPath(id: ImageID): string {
+  /** Returns the path of the image's config, relative to the root. */
+  contentPath(id: ImageID): string {
     const { layout } = this.#root;
     return this.formOf(id) === 'packed' ? layout.packedImageContent(id) : layout.imageContent(id);
   }
@@ -80,7 +81,7 @@ export class ImageDb {
    * cache in 10 ms this way, and in 75 ms through libuv's threads.
    */
   readSync(id: ImageID): Uint8Array | undefined {
-    const relative = this.#contentPath(id);
+    const relative = this.contentPath(id);
     const changed = this.#root.changes.pending()?.read(relative);
     if (changed === null) return undefined;
     const path = this.#root.layout.at(relative);

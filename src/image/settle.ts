@@ -44,7 +44,7 @@ async function stageAll(
   signal: AbortSignal | undefined,
 ): Promise<(Layer | StagedLayer)[]> {
   const stage = (layer: Layer): Promise<StagedLayer> | Layer =>
-    layer.packed ? layers.restage(layer, { limits: OWN_LAYER_LIMITS, signal, link: layer.link }) : layer;
+    layer.packed ? layers.restage(layer, { limits: OWN_LAYER_LIMITS, signal }) : layer;
   const results = await Promise.allSettled(stack.map(async (layer) => stage(layer)));
   const failed = results.find((result) => result.status === 'rejected');
   const done = results.flatMap((result) => (result.status === 'fulfilled' ? [result.value] : []));

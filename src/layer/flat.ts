@@ -19,7 +19,7 @@ import { Overlay } from './overlay.ts';
 
 /** Finds layers, as the layer store does. */
 interface LayerIndex {
-  get(chainId: ChainID): Promise<{ readonly cacheId: string }>;
+  get(chainId: ChainID): Promise<{ readonly cacheId?: string | undefined }>;
 }
 
 /**
@@ -52,7 +52,7 @@ export async function flatLower(
   return `../${layout.flat(name)}`;
 }
 
-async function classicTop(layers: LayerStore, chainId: ChainID): Promise<string> {
+async function classicTop(layers: LayerIndex, chainId: ChainID): Promise<string> {
   const { cacheId } = await layers.get(chainId);
   if (cacheId !== undefined) return cacheId;
   throw new LayerstackError(

@@ -23,6 +23,7 @@ import type { Root } from '../system/root.ts';
 import type { Marker } from '../system/session.ts';
 import { statEntry } from '../system/store-files.ts';
 import type { ClassicLayer, LayerDb } from './layerdb.ts';
+import { findPacked } from './packed/entry.ts';
 import { newLinkId, type Overlay, type OverlaySpec } from './overlay.ts';
 import type { PlannedClassicLayer } from './plan.ts';
 import type { StagedClassicLayer } from './staged-layer.ts';
@@ -205,12 +206,14 @@ export class Publication {
       );
     }
     const replaced = await this.#incomplete(chainId);
+    // Containers name a packed layer by the short name that it has here.
+    const reserved = await findPacked(this.#root.layout, chainId);
     const written = this.#written.get(layer);
     if (below !== undefined) await this.#overlay.commit(below.cacheId);
     if (replaced?.committed === true) await this.#overlay.commit(layer.cacheId);
     const spec: OverlaySpec = {
       id: layer.cacheId,
-      link: written?.link ?? replaced?.link ?? layer.link ?? newLinkId(),
+      link: written?.link ?? replaced?.link ?? reserved?.link ?? newLinkId(),
       lowers: below?.lowers ?? [],
       takesOver: written?.takesOver ?? replaced?.link !== undefined,
     };

@@ -13,8 +13,6 @@ export interface StageOptions {
   readonly name?: string;
   /** Default: `classic`, Docker's own. */
   readonly form?: LayerForm | undefined;
-  /** The short name of a classic layer, where containers name it so already. Default: a new one. */
-  readonly link?: string | undefined;
 }
 
 /** The form of a layer in the store: extracted into `overlay2`, or packed as its tar with an index. */

@@ -14,6 +14,4 @@ export interface StagedClassicLayer {
   readonly writeSet: string;
   readonly applied: LayerApplied;
   readonly diffId: DiffID;
-  /** Its short name, where containers name the layer by one already. */
-  readonly link?: string | undefined;
 }

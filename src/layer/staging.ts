@@ -143,7 +143,7 @@ export class Staging {
         file('cache-id', cacheId),
       ]),
     );
-    return { cacheId, writeSet, applied, diffId, link: options.link };
+    return { cacheId, writeSet, applied, diffId };
   }
 
   async #remove(cacheId: string, writeSet: string): Promise<void> {

@@ -22,7 +22,7 @@ import { dropFlats } from './flat.ts';
 import { LayerCollector, type CollectedLayer, type ImageTops } from './collector.ts';
 import { readGraph, type LayerNode } from './graph.ts';
 import { CompressedLayer, type CompressOptions } from './compress.ts';
-import { LayerDb, type Layer, type ClassicLayer } from './layerdb.ts';
+import { LayerDb, type ClassicLayer, type Layer } from './layerdb.ts';
 import { Overlay } from './overlay.ts';
 import { findPacked, packedSize } from './packed/entry.ts';
 import { publishPacked } from './packed/publish.ts';
@@ -92,14 +92,18 @@ export class LayerStore {
    * {@link chain}.
    */
   async find(chainId: ChainID): Promise<Layer | undefined> {
-    return (await this.#db.find(chainId)) ?? (await findPacked(this.#root.layout, chainId));
+    return (
+      (await this.#db.find(chainId)) ??
+      (await findPacked(this.#root.layout, chainId)) ??
+      // Another process may have extracted it in between.
+      (await this.#db.find(chainId))
+    );
   }
 
   /** Does {@link find} for each, in order, with bounded concurrency. */
   async findAll(chainIds: readonly ChainID[]): Promise<(Layer | undefined)[]> {
     const found: (Layer | undefined)[] = await this.#db.findAll(chainIds);
-    for (const [index, chainId] of chainIds.entries())
-      found[index] ??= await findPacked(this.#root.layout, chainId);
+    for (const [index, chainId] of chainIds.entries()) found[index] ??= await this.find(chainId);
     return found;
   }
 

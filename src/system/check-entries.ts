@@ -31,6 +31,9 @@ function places(layout: Layout): readonly (readonly [path: string, depth: number
     [layout.sessions, 1],
     [layout.originalManifests, 1],
     [layout.archivedBlobs, 0],
+    [layout.packedLayers, 1],
+    [layout.packedImageContents, 0],
+    [layout.packedImageMetadatas, 1],
   ];
 }
 

@@ -13,6 +13,8 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import type { StoreFinding } from '../../src/core/store-finding.ts';
+import type { FsckOptions } from '../../src/app/fsck.ts';
 import { Layerstack } from '../../src/app/layerstack.ts';
 import { dockerArchive } from '../support/archives.ts';
 import { dropScratch, makeScratch, mountsBelow } from '../support/scratch.ts';
@@ -247,6 +249,18 @@ describe('settle', () => {
     await store.containers.remove(container);
   });
 
+  it('keeps containers working where another load extracts their layers', async () => {
+    await store.images.load(archive, { form: 'packed' });
+    const container = await store.containers.create(NAME);
+    await store.images.load(archive);
+    const mount = await store.containers.mount(container);
+    expect(readFileSync(join(mount.path, 'twice'), 'utf8')).toBe('second, longer');
+    await mount.unmount();
+    const lower = readFileSync(join(root, 'overlay2', container.mountId, 'lower'), 'utf8');
+    for (const link of lower.split(':')) expect(existsSync(join(root, 'overlay2', link))).toBe(true);
+    await store.containers.remove(container);
+  });
+
   it('leaves the image packed where a tar was changed', async () => {
     await store.images.load(archive, { form: 'packed' });
     for (const layer of readdirSync(packed('layers'))) truncateSync(packed(`layers/${layer}/layer.tar`), 512);
@@ -261,6 +275,48 @@ describe('settle', () => {
     store = await Layerstack.open({ root });
     expect((await store.images.list())[0]?.Form).toBeUndefined();
     expect(readdirSync(packed('layers'))).toEqual([]);
+  });
+});
+
+describe('fsck', () => {
+  beforeEach(async () => void (await store.images.load(archive, { form: 'packed' })));
+
+  const findings = async (options: FsckOptions = {}): Promise<StoreFinding[]> => {
+    const found: StoreFinding[] = [];
+    for await (const finding of store.fsck(options)) found.push(finding);
+    return found;
+  };
+
+  it('finds nothing wrong with packed images and their containers', async () => {
+    await using container = await store.containers.create(NAME);
+    await using _mount = await store.containers.mount(container);
+    expect(await findings({ deep: true })).toEqual([]);
+  });
+
+  it('reads the tars where it is deep', async () => {
+    const [layer = ''] = readdirSync(packed('layers'));
+    appendFileSync(packed(`layers/${layer}/layer.tar`), 'x');
+    expect(await findings({ deep: true })).toMatchObject([
+      { code: 'layer-damaged' },
+      { code: 'layer-index' },
+    ]);
+  });
+
+  it('writes a lost index anew', async () => {
+    const [layer = ''] = readdirSync(packed('layers'));
+    const index = packed(`layers/${layer}/index.erofs`);
+    const before = readFileSync(index);
+    rmSync(index);
+    expect(await findings({ repair: true })).toMatchObject([{ code: 'layer-index', repaired: true }]);
+    expect(readFileSync(index).equals(before)).toBe(true);
+    expect(await findings()).toEqual([]);
+  });
+
+  it('removes an entry without a tar', async () => {
+    const [layer = ''] = readdirSync(packed('layers'));
+    rmSync(packed(`layers/${layer}/layer.tar`));
+    expect((await findings({ repair: true })).map(({ code }) => code)).toContain('layer-incomplete');
+    expect(existsSync(packed(`layers/${layer}`))).toBe(false);
   });
 });
 
@@ -294,7 +350,7 @@ function listing(path: string): unknown {
 }
 
 /** Streams the first layer of the image. */
- 
+
 async function* firstLayer(): AsyncGenerator<Uint8Array> {
   yield RICH.layers[0]?.tar ?? Buffer.alloc(0);
 }

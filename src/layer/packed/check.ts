@@ -1,0 +1,124 @@
+/**
+ * Checks packed layers. Each entry is complete, has its parent, and has the two files that were written. With
+ * `deep`, each tar is compared with its DiffID.
+ */
+import { throwIfAborted } from '../../core/abort.ts';
+import { constants } from 'node:fs';
+import { hexOf, type ChainID } from '../../core/digest.ts';
+import { LayerstackError } from '../../core/errors.ts';
+import type { Problem } from '../../core/store-finding.ts';
+import type { Root } from '../../system/root.ts';
+import { openStoreFile, readText, statEntry } from '../../system/store-files.ts';
+import { assembleLayer } from '../assemble.ts';
+import { tarSourceOf } from '../tar-source.ts';
+import { findPacked, packedIds, type PackedLayer } from './entry.ts';
+import { writeAnew } from './open-index.ts';
+import { removePacked } from './remove.ts';
+import { versionsOf } from './versions.ts';
+
+export interface PackedCheckOptions {
+  readonly deep: boolean;
+  readonly signal?: AbortSignal | undefined;
+}
+
+const RELOAD = 'remove the images that have it, and load or pull them again';
+
+export async function* checkPacked(
+  root: Root,
+  { deep, signal }: PackedCheckOptions,
+): AsyncGenerator<Problem> {
+  const { layout } = root;
+  for (const chainId of await packedIds(layout)) {
+    throwIfAborted(signal);
+    const layer = await findPacked(layout, chainId);
+    if (layer === undefined) {
+      // A writer that removes it renames it first.
+      if (statEntry(layout.at(layout.packedLayer(chainId))) !== undefined) yield incomplete(root, chainId);
+      continue;
+    }
+    if (layer.parent !== undefined && !isPresent(root, layer.parent)) yield withoutParent(root, layer);
+    if (deep) yield* checkTar(root, layer, signal);
+    if (!(await hasOwnIndex(root, layer))) yield otherIndex(root, layer);
+  }
+}
+
+function isPresent({ layout }: Root, chainId: ChainID): boolean {
+  return [layout.layer(chainId), layout.packedLayer(chainId)].some(
+    (path) => statEntry(layout.at(path)) !== undefined,
+  );
+}
+
+function incomplete(root: Root, chainId: ChainID): Problem {
+  return {
+    code: 'layer-incomplete',
+    severity: 'error',
+    path: root.layout.packedLayer(chainId),
+    message: `packed layer ${chainId} lacks a file, or a file of it does not fit its ChainID`,
+    advice: 'repair removes it; then load or pull the images that have it again',
+    repair: async () => {
+      root.session();
+      await using _lock = await root.locks.acquire('layers', chainId);
+      if ((await findPacked(root.layout, chainId)) === undefined) await removePacked(root, [chainId]);
+    },
+  };
+}
+
+function withoutParent({ layout }: Root, { chainId, parent }: PackedLayer): Problem {
+  return {
+    code: 'layer-incomplete',
+    severity: 'error',
+    path: layout.packedLayer(chainId, 'parent'),
+    message: `packed layer ${chainId} stands on ${String(parent)}, which is not in the store`,
+    advice: RELOAD,
+  };
+}
+
+async function* checkTar(
+  root: Root,
+  layer: PackedLayer,
+  signal: AbortSignal | undefined,
+): AsyncGenerator<Problem> {
+  try {
+    for await (const chunk of assembleLayer(tarSourceOf(root.layout, layer))) {
+      throwIfAborted(signal);
+      void chunk;
+    }
+  } catch (error) {
+    if (!LayerstackError.is(error) || error.code === 'ERR_ABORTED') throw error;
+    yield {
+      code: 'layer-damaged',
+      severity: 'error',
+      path: root.layout.packedLayer(layer.chainId, 'layer.tar'),
+      message: error.message,
+      advice: `its tar was changed or damaged: ${RELOAD} (layer ${hexOf(layer.chainId).slice(0, 12)})`,
+    };
+  }
+}
+
+async function hasOwnIndex({ layout }: Root, { chainId }: PackedLayer): Promise<boolean> {
+  const path = (name: 'layer.tar' | 'index.erofs' | 'versions'): string =>
+    layout.at(layout.packedLayer(chainId, name));
+  if (statEntry(path('index.erofs')) === undefined) return false;
+  await using tar = await openStoreFile(path('layer.tar'), constants.O_RDONLY);
+  await using index = await openStoreFile(path('index.erofs'), constants.O_RDONLY);
+  return (await versionsOf(tar, index)) === readText(path('versions'));
+}
+
+function otherIndex(root: Root, layer: PackedLayer): Problem {
+  const { layout } = root;
+  return {
+    code: 'layer-index',
+    severity: 'warning',
+    path: layout.packedLayer(layer.chainId, 'index.erofs'),
+    message: `the index or the tar of packed layer ${layer.chainId} is not the file that was written, such as after a copy`,
+    advice: 'the next mount, or repair, writes the index anew from the tar, and verifies the tar',
+    repair: async () => {
+      root.session();
+      await using tar = await openStoreFile(
+        layout.at(layout.packedLayer(layer.chainId, 'layer.tar')),
+        constants.O_RDONLY,
+      );
+      await (await writeAnew(root, layer, tar)).close();
+    },
+  };
+}
