@@ -101,8 +101,8 @@ export async function commitLayer(
   const parent = imageId === undefined ? undefined : await images.get(imageId);
   const below = await layers.stack(parent?.diffIds ?? []);
 
-  const uppers = uppersOf(root.layout, layer);
   const form = formAbove(below, 'classic');
+  const uppers = uppersOf(root.layout, layer);
   const staged: StagedLayer[] = [];
   try {
     for (const id of [...uppers.ids].reverse())
@@ -129,16 +129,16 @@ export async function commitLayer(
   }
 }
 
+interface UpperOptions extends Pick<CommitOptions, 'sourceDateEpoch' | 'signal'> {
+  readonly form: LayerForm;
+}
+
 /** Stages the layer of one upper. A sealed upper is a layer of its own, as it was a step of its own. */
 async function stageUpper(
   { root, layers }: Pick<CommitStores, 'root' | 'layers'>,
   layer: RwLayer,
   id: string,
-  {
-    sourceDateEpoch,
-    signal,
-    form,
-  }: Pick<CommitOptions, 'sourceDateEpoch' | 'signal'> & { readonly form: LayerForm },
+  { sourceDateEpoch, signal, form }: UpperOptions,
 ): Promise<StagedLayer> {
   const { layout } = root;
   const directory = layout.at(layout.overlay(id, 'diff'));

@@ -69,7 +69,7 @@ interface Ids {
 }
 
 /** The state of images that are being changed. It equals the state of no file, so the entry is not kept. */
-const CHANGING = { content: 'changing', metadata: 'changing', settled: false };
+const CHANGING: Omit<State, 'form'> = { content: 'changing', metadata: 'changing', settled: false };
 
 const VERSION = 2;
 /** Enough for ten thousand images with many labels. */

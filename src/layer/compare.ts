@@ -33,10 +33,9 @@ export async function compareLayer(
 ): Promise<ComparedLayer | undefined> {
   throwIfAborted(signal);
   const tarSplit = layout.at(layout.layer(chainId, 'tar-split.json.gz'));
+  const diff = layout.at(layout.overlay(cacheId, 'diff'));
   const comparison = new native.LayerComparison({
-    diff: layout.at(layout.overlay(cacheId, 'diff')),
-    tarSplit,
-    diffId,
+    ...{ diff, tarSplit, diffId },
     // The other directories are named by BuildKit, which makes layers of uppers.
     ofUpper: !isHex64(cacheId),
     mend,
@@ -47,7 +46,7 @@ export async function compareLayer(
     return await unlessMissing(call(comparison.result));
   } catch (error) {
     throwIfAborted(signal);
-    throw nameLayer(error, { diff: layout.at(layout.overlay(cacheId, 'diff')), tarSplit, diffId });
+    throw nameLayer(error, { diff, tarSplit, diffId });
   } finally {
     signal?.removeEventListener('abort', abort);
   }

@@ -22,12 +22,12 @@ import { dropFlats } from './flat.ts';
 import { LayerCollector, type CollectedLayer, type ImageTops } from './collector.ts';
 import { readGraph, type LayerNode } from './graph.ts';
 import { CompressedLayer, type CompressOptions } from './compress.ts';
-import { OWN_LAYER_LIMITS } from './limits.ts';
-import { LayerDb, type ClassicLayer, type Layer } from './layerdb.ts';
+import { LayerDb, type Layer, type ClassicLayer } from './layerdb.ts';
 import { Overlay } from './overlay.ts';
 import { findPacked, packedSize } from './packed/entry.ts';
 import { publishPacked } from './packed/publish.ts';
 import { removePacked } from './packed/remove.ts';
+import { OWN_LAYER_LIMITS } from './limits.ts';
 import { classicLayers, planImages, type PlannedLayer } from './plan.ts';
 import { Publication } from './publish.ts';
 import type { StageOptions } from './stage-options.ts';
@@ -43,7 +43,7 @@ export type { LayerNode } from './graph.ts';
 export type { ClassicLayer, Layer } from './layerdb.ts';
 export type { PackedLayer } from './packed/entry.ts';
 export { formAbove } from './form-above.ts';
-export { OWN_LAYER_LIMITS } from './limits.ts';
+export { OWN_LAYER_LIMITS };
 export { stagedForm, type LayerForm, type StageOptions, type StoreForm } from './stage-options.ts';
 export type { StagedLayer } from './staged-layer.ts';
 
@@ -92,18 +92,14 @@ export class LayerStore {
    * {@link chain}.
    */
   async find(chainId: ChainID): Promise<Layer | undefined> {
-    return (
-      (await this.#db.find(chainId)) ??
-      (await findPacked(this.#root.layout, chainId)) ??
-      // Another process may have extracted it in between.
-      (await this.#db.find(chainId))
-    );
+    return (await this.#db.find(chainId)) ?? (await findPacked(this.#root.layout, chainId));
   }
 
   /** Does {@link find} for each, in order, with bounded concurrency. */
   async findAll(chainIds: readonly ChainID[]): Promise<(Layer | undefined)[]> {
     const found: (Layer | undefined)[] = await this.#db.findAll(chainIds);
-    for (const [index, chainId] of chainIds.entries()) found[index] ??= await this.find(chainId);
+    for (const [index, chainId] of chainIds.entries())
+      found[index] ??= await findPacked(this.#root.layout, chainId);
     return found;
   }
 
@@ -291,11 +287,8 @@ export class LayerStore {
     await using _lock = await this.#lock(layers, signal);
     await using _guard = await guard(layer);
     try {
-      await new Publication(
-        parts,
-        classicLayers(layers),
-        new Map(cacheId === undefined ? [] : [[chainId, cacheId]]),
-      ).run(signal);
+      const replacing = new Map(cacheId === undefined ? [] : [[chainId, cacheId]]);
+      await new Publication(parts, classicLayers(layers), replacing).run(signal);
     } catch (error) {
       throw spaceError(error, this.#root.layout.root);
     } finally {

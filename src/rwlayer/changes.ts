@@ -25,10 +25,10 @@ export interface Change {
 export async function listChanges(root: Root, layers: LayerStore, layer: RwLayer): Promise<Change[]> {
   const { layout } = root;
   const { ids, requireSame } = uppersOf(layout, layer);
-  const uppers = ids.map((id) => layout.overlay(id, 'diff'));
   await using lowers = await openDirectories(root, layers, layer);
-  // The sealed uppers are above the init layer, and are no lowers here.
+  // The sealed uppers are the topmost lowers.
   const below = lowers.list.slice(ids.length - 1).map((lower) => layout.lower(lower));
+  const uppers = ids.map((id) => layout.overlay(id, 'diff'));
   const changes = await changesBetween(layout.root, uppers, below);
   requireSame();
   return changes;

@@ -2,8 +2,8 @@
 import { dirname, join } from 'node:path';
 import { isSystemError, LayerstackError } from '../core/errors.ts';
 import { flatLower } from '../layer/flat.ts';
-import { isClassic, openChain } from '../layer/packed/chain.ts';
 import { parseLowers } from '../layer/overlay.ts';
+import { isClassic, openChain } from '../layer/packed/chain.ts';
 import type { LayerStore } from '../layer/store.ts';
 import type { Layout } from '../system/layout.ts';
 import type { Root } from '../system/root.ts';

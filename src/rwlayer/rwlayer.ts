@@ -125,6 +125,8 @@ export function newRwLayer(
 ): NewRwLayer {
   const mountId = newOverlayId();
   const initId = `${mountId}-init`;
-  const links = { link: newLinkId(), initLink: newLinkId() };
-  return { key, owner, mountId, initId, ...links, parent, lowers, directories, sealed };
+  return {
+    ...{ key, owner, mountId, initId, link: newLinkId(), initLink: newLinkId() },
+    ...{ parent, lowers, directories, sealed },
+  };
 }

@@ -1,8 +1,8 @@
 /**
  * Reads packed layers: the directories `layerstack/packed/layers/<chain>` with their files `layer.tar`,
- * `index.erofs`, `versions`, `diff`, `size`, `parent` and `link`. A packed layer is its tar, unchanged, and an
- * EROFS index whose files point into the tar. An entry is renamed to its place when all its files are on disk,
- * so only complete entries have a name.
+ * `index.erofs`, `versions`, `diff`, `size`, `parent` and `link`. A packed layer is its tar, unchanged, and
+ * an EROFS index whose files point into the tar. An entry is renamed to its place when all its files are on
+ * disk, so only complete entries have a name.
  */
 import { chainIdOf, diffIdOf, digestOfHex, isDigest, isHex64 } from '../../core/digest.ts';
 import type { ChainID, DiffID } from '../../core/digest.ts';
