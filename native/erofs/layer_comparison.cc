@@ -29,7 +29,7 @@ constexpr size_t kTarPiece = 256 << 10;
 
 using Kind = Difference::Kind;
 
-// The rebuilt tar, summed while it is read.
+// The rebuilt tar, hashed while it is read.
 class RebuiltTar : public ByteSource, public RawSink {
  public:
   RebuiltTar(LayerAssembler& assembler, const std::function<void()>& going)
@@ -166,7 +166,7 @@ class LayerCheck {
         if (CompareEntry({dir.get(), found.name, info}, child->second, Join(level.path, found.name)))
           level.todo.emplace_back(found.name, child->second);
       } else if (!source_.of_upper || !S_ISSOCK(info.st_mode)) {
-        Add(Kind::kTree, Join(level.path, found.name), "is not of the layer");
+        Add(Kind::kTree, Join(level.path, found.name), "does not belong to the layer");
       }
     }
     for (const auto& [name, child] : children) {
@@ -200,9 +200,9 @@ class LayerCheck {
     if (!file) ThrowErrno(errno, "open", path);
     if (!HasContent(file.get(), entry.info, raw->second)) {
       damaged_.insert(path);
-      Add(Kind::kContent, path, "has other content than recorded");
+      Add(Kind::kContent, path, "does not have the recorded content");
     }
-    raw_.erase(raw);  // its other names have the same
+    raw_.erase(raw);  // its other names have the same content
   }
 
   // All names of a node are one inode, which has no other names.
@@ -217,12 +217,12 @@ class LayerCheck {
     if (!linked) return;
     const auto [known, fresh] = linked_.try_emplace(index, entry.info.st_ino);
     if (!fresh && known->second != entry.info.st_ino)
-      Add(Kind::kTree, path, "is a copy of a file that it should be a hard link of");
+      Add(Kind::kTree, path, "is a copy, and should be a hard link");
   }
 
   void CompareMetadata(const LayerEntry& entry, const Node& node, const std::string& path) {
     const std::string facts = DifferentMetadata(entry, node, source_.of_upper);
-    if (facts.empty() || damaged_.contains(path)) return;  // a changed file has another time, too
+    if (facts.empty() || damaged_.contains(path)) return;  // a changed file has another time too
     const bool mend = source_.mend && result_.proven;
     if (mend) SetMetadata(entry, node);
     Add(Kind::kMetadata, path, "has " + facts, mend);

@@ -15,8 +15,8 @@ struct ComparisonSource {
   std::string diff;
   std::string tar_split;
   std::string diff_id;  // hex
-  // BuildKit makes a layer of an upper: attributes, sockets and the root's metadata that its tar lacks are
-  // no differences.
+  // BuildKit makes a layer of an upper: attributes, sockets and the root's metadata that its tar lacks do not
+  // count as differences.
   bool of_upper = false;
   // Sets modes, owners, times and attributes as the tar has them, if the tar has the DiffID.
   bool mend = false;
@@ -37,13 +37,13 @@ struct Difference {
 inline constexpr size_t kMaxDifferences = 100;
 
 struct Comparison {
-  // The tar has the DiffID, so the headers are those of the layer.
+  // The rebuilt tar has the DiffID, so its headers are those of the layer.
   bool proven = false;
   std::string digest;
   // The first of `count`.
   std::vector<Difference> differences;
   uint64_t count = 0;
-  uint64_t metadata = 0;  // so many of them are of metadata
+  uint64_t metadata = 0;  // the number of them that are about metadata
 };
 
 // Calls `going` regularly, which may throw. Throws ERR_STORE_CORRUPT for a damaged tar-split, ERR_LAYER_...

@@ -64,16 +64,16 @@ void AddFact(std::string& list, const std::string& fact) {
   list += fact;
 }
 
-// Attributes that security modules put on every file, whatever its layer says.
+// Attributes that security modules put on every file, independent of its layer.
 bool IsLabel(const std::string& name) { return name.starts_with("security.") && name != kFileCapability; }
 
-// Overlayfs's own attributes, which mean the same in every place: where an entry was copied up from. Others
-// change what a mount shows.
+// Besides the opaque mark, these two of overlayfs's attributes change what a mount shows. Its others only
+// record where an entry was copied up from.
 bool ChangesMount(const std::string& name) {
   return name == "trusted.overlay.redirect" || name == "trusted.overlay.metacopy";
 }
 
-// Whether an attribute that no header has is a difference.
+// Returns whether an attribute that no header has counts as a difference.
 bool IsAdditional(const std::string& name, bool of_upper) {
   if (name.starts_with(kOverlayPrefix)) return ChangesMount(name);
   if (name.starts_with("user.overlay.") || IsLabel(name)) return false;
@@ -90,7 +90,7 @@ void CompareXattrs(const std::string& path, const Node& node, bool of_upper, std
     for (const auto& [name, value] : *node.xattrs) {
       const std::optional<std::string> found = GetXattr(path, name);
       if (found == value || (!found && !IsSupported(path, name))) continue;
-      AddFact(facts, "attribute " + name + (found ? " has another value" : " is missing"));
+      AddFact(facts, (found ? "another value of attribute " : "no attribute ") + name);
     }
   }
   for (const std::string& name : ListXattrs(path)) {
@@ -99,7 +99,7 @@ void CompareXattrs(const std::string& path, const Node& node, bool of_upper, std
   }
   const bool opaque = GetXattr(path, kOpaqueXattr) == "y";
   if (node.children && opaque != node.opaque)
-    AddFact(facts, opaque ? "opaque, and should not be" : "not opaque, and should be");
+    AddFact(facts, opaque ? "an additional opaque mark" : "no opaque mark");
 }
 
 }  // namespace
@@ -109,9 +109,9 @@ std::string DifferentKind(const LayerEntry& entry, const Node& node) {
   if ((info.st_mode & S_IFMT) != (node.mode & S_IFMT))
     return std::string("is ") + KindName(info.st_mode) + " instead of " +
            (node.IsWhiteout() ? "a whiteout" : KindName(node.mode));
-  if (S_ISLNK(node.mode) && LinkTarget(entry) != node.target) return "leads elsewhere than recorded";
+  if (S_ISLNK(node.mode) && LinkTarget(entry) != node.target) return "does not have the recorded target";
   if ((S_ISCHR(node.mode) || S_ISBLK(node.mode)) && PackedNumber(info.st_rdev) != node.number)
-    return "has another device number than recorded";
+    return "does not have the recorded device number";
   if (S_ISREG(node.mode) && static_cast<uint64_t>(info.st_size) != node.size)
     return "has " + std::to_string(info.st_size) + " bytes instead of " + std::to_string(node.size);
   return "";

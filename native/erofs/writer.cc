@@ -135,13 +135,17 @@ void Writer::Content(Node& node, const TarMember& member, TarReader& reader) {
   }
 }
 
-// Content of a sparse file, in chunks. A chunk without data stays a hole.
+// Content of a sparse file, in chunks. A chunk without data stays a hole. A file without data is one hole, so
+// that many such members of a tar do not cost a large map each.
 class Writer::SparseChunks {
  public:
-  SparseChunks(Writer& writer, uint64_t size)
+  SparseChunks(Writer& writer, uint64_t size, const SparseMap& fragments)
       : writer_(writer), size_(size), map_(std::make_unique<ChunkMap>()) {
+    const bool data = std::any_of(fragments.begin(), fragments.end(),
+                                  [](const SparseFragment& fragment) { return fragment.length > 0; });
+    const uint64_t most = data ? kMostChunks : 1;
     auto chunks = [&] { return (writer.BlocksOf(size) + (uint64_t{1} << map_->bits) - 1) >> map_->bits; };
-    while (chunks() > kMostChunks && map_->bits < kMaxChunkBits) ++map_->bits;
+    while (chunks() > most && map_->bits < kMaxChunkBits) ++map_->bits;
     map_->blocks.assign(chunks(), kHole);
     bits_ = map_->bits + writer.block_bits_;
   }
@@ -172,7 +176,7 @@ class Writer::SparseChunks {
 };
 
 void Writer::Sparse(Node& node, const TarMember& member, TarReader& reader) {
-  SparseChunks chunks(*this, member.size);
+  SparseChunks chunks(*this, member.size, *member.sparse);
   for (const SparseFragment& fragment : *member.sparse) {
     uint64_t at = static_cast<uint64_t>(fragment.offset);
     for (uint64_t left = static_cast<uint64_t>(fragment.length); left > 0;) {
@@ -197,7 +201,7 @@ void Writer::Refer(Node& node, uint64_t offset) const {
 
 // Copies the data of a sparse member into the image, because the tar has no offset for each block.
 void Writer::CopySparse(Node& node) {
-  SparseChunks chunks(*this, node.size);
+  SparseChunks chunks(*this, node.size, node.sparse->map);
   const int from = devices_.at(node.device - 1U).fd;
   uint64_t offset = node.sparse->offset;
   std::string piece;

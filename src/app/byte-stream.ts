@@ -33,7 +33,7 @@ export class ByteStreams {
 
   /**
    * Destroys the streams that are still being read (ERR_STORE_CLOSED). Returns when no stream uses the store
-   * any more: a stream whose reader has gone away releases its mount only then.
+   * any more: a stream whose reader has left releases its mount only then.
    */
   async close(): Promise<void> {
     await Promise.all(

@@ -117,7 +117,7 @@ class LastSegment {
     try {
       await file.appendFile(text);
     } catch (error) {
-      // The next event opens the file anew.
+      // The next event opens the file again.
       await this.close().catch(() => undefined);
       throw error;
     }

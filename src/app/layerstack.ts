@@ -184,8 +184,8 @@ export class Layerstack implements AsyncDisposable {
   }
 
   /**
-   * Returns how much disk images, containers and snapshots use. Sizes of layers come from their metadata; sizes of
-   * containers are measured.
+   * Returns how much disk images, containers and snapshots use. Sizes of layers come from their metadata;
+   * sizes of containers are measured.
    */
   async usage(): Promise<DiskUsage> {
     const { images, containers } = this.#parts;

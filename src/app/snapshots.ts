@@ -38,9 +38,9 @@ export class Snapshots {
   }
 
   /**
-   * Takes a snapshot of a container that is not mounted. The container shows the same afterwards, and goes
-   * on. The snapshot has every write that returned before the call. With `durable` it is on disk when this
-   * resolves. After an error nothing has changed.
+   * Takes a snapshot of a container that is not mounted. The container keeps the same files, and can be used
+   * further. The snapshot has every write that returned before the call. With `durable` it is on disk when
+   * this resolves. After an error nothing has changed.
    * @throws {@link LayerstackError} ERR_CONTAINER_NOT_FOUND, ERR_CONTAINER_MOUNTED, ERR_SNAPSHOT_NAME_IN_USE,
    *   ERR_INVALID_ARGUMENT for a bad name, ERR_LAYER_DEPTH, ERR_UNSUPPORTED for a container without an init
    *   layer, ERR_STORE_UNSUPPORTED before Linux 4.0, ERR_NO_SPACE, ERR_ABORTED, ERR_STORE_READ_ONLY.
@@ -81,11 +81,11 @@ export class Snapshots {
   }
 
   /**
-   * Makes containers that begin where a snapshot or a container is: all of them or, after an error, none. Of
-   * a container, it takes a snapshot first. The forks have the source's config and labels.
+   * Makes containers with the files of a snapshot or of a container: all of them or, after an error, none.
+   * For a container, it takes a snapshot first. The forks have the source's config and labels.
    * @throws {@link LayerstackError} ERR_SNAPSHOT_NOT_FOUND, ERR_CONTAINER_NOT_FOUND,
    *   ERR_CONTAINER_NAME_IN_USE, ERR_INVALID_ARGUMENT, ERR_ID_AMBIGUOUS for a text that names a snapshot and
-   *   a container, and of a container what {@link create} throws.
+   *   a container, and for a container the errors of {@link create}.
    */
   async fork(source: ForkSource, options: ForkOptions = {}): Promise<Container[]> {
     const from = typeof source === 'string' ? await this.#source(source) : source;
@@ -98,10 +98,10 @@ export class Snapshots {
   }
 
   /**
-   * Puts a container back to a snapshot of the same image. Its id, its name and its path stay. Whatever
-   * happens meanwhile, it has what it had or the snapshot. What it had is deleted, unless `keep` takes a
-   * snapshot of it.
-   * @returns the snapshot of what it had, with `keep`
+   * Puts a container back to a snapshot of the same image. Its id, its name and its path stay. Even after a
+   * crash it has its old files or those of the snapshot. The old files are deleted, unless `keep` takes a
+   * snapshot of them.
+   * @returns with `keep`, the snapshot of the old files
    * @throws {@link LayerstackError} ERR_CONTAINER_NOT_FOUND, ERR_CONTAINER_MOUNTED, ERR_SNAPSHOT_NOT_FOUND,
    *   ERR_INVALID_ARGUMENT for a snapshot of another image, ERR_LAYER_DEPTH, ERR_NO_SPACE, ERR_ABORTED,
    *   ERR_STORE_READ_ONLY.
@@ -123,7 +123,7 @@ export class Snapshots {
   /**
    * Removes a snapshot. Its files are deleted in the background: `store.close` waits for it.
    * @throws {@link LayerstackError} ERR_SNAPSHOT_NOT_FOUND for a name, ERR_SNAPSHOT_IN_USE when a container
-   *   or another snapshot is on top of it, ERR_ABORTED, ERR_STORE_READ_ONLY.
+   *   or another snapshot depends on it, ERR_ABORTED, ERR_STORE_READ_ONLY.
    */
   async remove(ref: SnapshotRef, { signal }: Pick<SnapshotOptions, 'signal'> = {}): Promise<void> {
     const { events, images } = this.#parts;

@@ -67,7 +67,7 @@ export class StoreParts {
     return entries.length === 0 ? [] : (await this.snapshots()).list();
   }
 
-  /** Finishes what earlier writers of the store left half done. */
+  /** Completes or undoes the unfinished work of earlier writers of the store. */
   async resume(): Promise<void> {
     await this.containers.resume();
     const markers = await allMarkers(this.root.layout);

@@ -1,7 +1,7 @@
 /**
  * Plans a container that begins where a snapshot ends: above the snapshot's sealed uppers, with the documents
- * of the container that was sealed, but an identity of its own. It has never run, so what dockerd notes about
- * runs begins anew.
+ * of the container that was sealed, but with its own identity. The new container has never run, so dockerd's
+ * records about runs are reset.
  */
 import { LayerstackError } from '../core/errors.ts';
 import { goJson } from '../core/go-json.ts';
@@ -100,7 +100,7 @@ interface Forked {
 
 function forkedConfig(source: Fields, { identity, containerId, labels }: Forked): string {
   const config = fieldsOf(source['Config']);
-  // A host name that follows from the id follows from the new id.
+  // A host name that was made from the id is made from the new id.
   const isOwnName = config['Hostname'] === hostnameOf({ id: containerId });
   return goJson({
     StreamConfig: {},

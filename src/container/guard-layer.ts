@@ -1,6 +1,6 @@
 /**
- * Keeps the containers on a layer from being mounted while its files are repaired. overlayfs promises nothing
- * when a lower changes below a mount.
+ * Keeps the containers on a layer from being mounted while its files are repaired. The behaviour of overlayfs
+ * is undefined when a lower changes below a mount.
  */
 import { LayerstackError } from '../core/errors.ts';
 import type { DamagedLayer } from '../layer/store.ts';
@@ -12,7 +12,7 @@ import type { Root } from '../system/root.ts';
 import { readContainer } from './record.ts';
 
 /**
- * Returns when no container on the layer is mounted; none is until the result is disposed.
+ * Makes sure that no container on the layer is mounted until the result is disposed.
  * @throws {@link LayerstackError} ERR_CONTAINER_MOUNTED naming the containers on it that are mounted.
  */
 export async function guardLayer(root: Root, { chainId, diffId }: DamagedLayer): Promise<AsyncDisposable> {

@@ -207,7 +207,7 @@ export async function* verifying(
 function damaged(digest: Digest, path: string, what: string): LayerstackError {
   return new LayerstackError(
     'ERR_STORE_CORRUPT',
-    `the kept blob ${digest} ${what} (${path}); run the command again to compress the layer anew, or pull the image again ` +
+    `the kept blob ${digest} ${what} (${path}); run the command again to compress the layer again, or pull the image again ` +
       'with --keep-blobs to get the original bytes',
     { digest, path },
   );

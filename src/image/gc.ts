@@ -123,7 +123,7 @@ export class ImageCollector {
   }
 
   /**
-   * Handles the removal of a container, which referred to an image's top layer. If the image is gone, the
+   * Handles the removal of a container, which referred to an image's top layer. If the image was removed, the
    * layer may be unused now, and is removed then.
    */
   async release(id: ImageID | undefined, top: ChainID): Promise<void> {

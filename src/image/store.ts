@@ -391,7 +391,8 @@ export class ImageStore {
   }
 
   /**
-   * Handles the removal of a container of image `id`: the layer `top` is removed too if the image is gone.
+   * Handles the removal of a container of image `id`: the layer `top` is removed too if the image was
+   * removed.
    */
   release(id: ImageID | undefined, top: ChainID): Promise<void> {
     return this.#collector.release(id, top);

@@ -1,6 +1,6 @@
 /**
- * The deep check of a layer: compares its directory with its tar (layer/compare.ts). `size` is written anew
- * only for a layer that is proven, so that a repair never hides damage.
+ * The deep check of a layer: compares its directory with its tar (layer/compare.ts). A repair writes `size`
+ * only for a layer that is proven, so that it never hides damage.
  */
 import { LayerstackError } from '../core/errors.ts';
 import type { Problem } from '../core/store-finding.ts';
@@ -21,7 +21,7 @@ export interface ContentCheckOptions {
 
 /** Repairs of single layers. */
 export interface LayerRepairs extends Pick<LayerStore, 'renew'> {
-  /** Replaces a layer by a copy from an archive or registry; absent where none may be asked. */
+  /** Replaces a layer by a copy from an archive or registry; absent if the caller allows neither. */
   readonly fetch?: ((layer: DamagedLayer) => Promise<void>) | undefined;
 }
 
@@ -66,8 +66,8 @@ interface Mending {
 }
 
 /**
- * Chooses the smallest repair that makes the layer what its DiffID stands for: sets its metadata, makes a new
- * copy of its own tar, or fetches one.
+ * Chooses the smallest repair after which the layer matches its DiffID: set its metadata, make a new copy
+ * from its own tar, or fetch a copy.
  */
 function mending(
   root: Root,
@@ -142,8 +142,8 @@ async function* checkSize(root: Root, { chainId, cacheId, size }: ClassicLayer):
     code: 'layer-size',
     severity: 'warning',
     path,
-    message: `layer ${chainId} has ${found} bytes, and says ${size}`,
-    advice: 'repair writes what it has',
+    message: `layer ${chainId} has ${found} bytes, but its entry records ${size}`,
+    advice: 'repair records the real size',
     repair: () => underLock(root, chainId, () => replace(root, path, String(found), 0o644)),
   };
 }

@@ -1,6 +1,6 @@
 /**
- * Checks the files of one entry of layerdb. Its DiffID and parent follow from the images' configs, the name of
- * its directory from the directory's content, and its size from proven content.
+ * Checks the files of one entry of layerdb. Its DiffID and parent follow from the images' configs, the name
+ * of its directory from the directory's content, and its size from proven content.
  */
 import { chainIdOf, diffIdOf, isDigest, type ChainID, type DiffID } from '../core/digest.ts';
 import type { Problem } from '../core/store-finding.ts';
@@ -16,14 +16,14 @@ import { chainIdOn } from './chain-id.ts';
 import type { ClassicLayer } from './layerdb.ts';
 import { findContent } from './lost-content.ts';
 
-/** The facts that an image's config has about a layer. */
+/** The facts about a layer that follow from an image's config. */
 export interface KnownLayer {
   readonly diffId: DiffID;
   readonly parent: ChainID | undefined;
 }
 
 export interface EntryCheckOptions extends ContentCheckOptions {
-  /** The facts from the images' configs, from which a damaged entry can be written anew. */
+  /** The facts that follow from the images' configs. A damaged entry can be repaired by them. */
   readonly known: ReadonlyMap<ChainID, KnownLayer>;
   /** The directories of overlay2 that belong to containers. */
   readonly containers: ReadonlySet<string>;
@@ -55,7 +55,7 @@ export async function* checkEntry(
   yield* checkValues(root, { chainId, cacheId, diffId: identity?.diffId });
 }
 
-/** Returns the entry's own facts; undefined where they are not those of its ChainID. */
+/** Returns the entry's own facts; undefined if they do not match its ChainID. */
 function ownFacts(
   chainId: ChainID,
   diff: string | undefined,
@@ -72,7 +72,7 @@ function problemOf(root: Root, chainId: ChainID, file: LayerFile, message: strin
     severity: 'error',
     path: root.layout.layer(chainId, file),
     message: `layer ${chainId}: ${message}`,
-    advice: 'repair writes it anew',
+    advice: 'repair writes it again',
   };
 }
 
@@ -88,7 +88,7 @@ function* checkIds(
 ): Generator<Problem> {
   const problem = (file: LayerFile, message: string) => problemOf(root, chainId, file, message);
   if (fact === undefined) {
-    const message = 'its DiffID and parent are missing, or another layer’s';
+    const message = "its DiffID and parent are missing, or another layer's";
     yield { ...problem('diff', message), advice: 'load or pull an image with it again' };
     return;
   }

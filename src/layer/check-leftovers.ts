@@ -1,7 +1,6 @@
 /**
- * Checks overlay2 and layerdb for what no layer explains: changes that a dead process left half done, short
- * names that lead nowhere, and directories without an owner. Objects that a live writer has marked are
- * skipped.
+ * Checks overlay2 and layerdb for entries that belong to no layer: unfinished changes of a dead process,
+ * dangling short names, and directories without an owner. Objects that a live writer has marked are skipped.
  */
 import type { Problem } from '../core/store-finding.ts';
 import { call, native } from '../system/native.ts';
@@ -14,7 +13,7 @@ import { apply } from './check-overlay.ts';
 import { unclaimedDirectories } from './unclaimed.ts';
 
 /**
- * Finds objects that a dead process left half made or half removed. A killed dockerd leaves such objects,
+ * Finds objects that a process was making or removing when it died. A killed dockerd leaves such objects,
  * since it completes removals only when it stops gracefully.
  */
 export async function* checkUnfinished(root: Root): AsyncGenerator<Problem> {
@@ -23,7 +22,7 @@ export async function* checkUnfinished(root: Root): AsyncGenerator<Problem> {
     ...(await listEntries(layout, layout.writeSets)).map((name) => ({
       path: layout.writeSet(name),
       marker: name.replace(/^write-set-/, 'write-set.'),
-      what: 'a layer that was never completed',
+      what: 'a layer that was being added',
       remove: () => call(native.removeTree(layout.root, layout.writeSet(name))).then(() => undefined),
     })),
     ...(await listEntries(layout, layout.layers))
@@ -53,7 +52,7 @@ export async function* checkUnfinished(root: Root): AsyncGenerator<Problem> {
       code: 'unfinished',
       severity: 'warning',
       path,
-      message: `${what}, by a process that died`,
+      message: `${what} by a process that died`,
       advice: 'repair removes it',
       repair: async () => {
         root.session();
@@ -78,9 +77,9 @@ export async function* checkLinks(root: Root): AsyncGenerator<Problem> {
       path,
       message:
         target === undefined
-          ? 'no short name, but something else'
-          : `a short name of ${target}, which is not there`,
-      advice: target === undefined ? 'look what it is, and move it away' : 'repair removes it',
+          ? 'not a short name (a symbolic link to ../CACHE-ID/diff)'
+          : `a short name of ${target}, which does not exist`,
+      advice: target === undefined ? 'find out what it is, and move it elsewhere' : 'repair removes it',
       repair: target === undefined ? undefined : () => apply(root, [{ op: 'unlink', path, missing: true }]),
     };
   }
@@ -100,8 +99,8 @@ export async function* checkOrphans(
       code: 'overlay-orphan',
       severity: 'note',
       path: layout.overlay(id),
-      message: 'no layer, container or BuildKit snapshot has this directory',
-      advice: 'if nobody knows it, it can be deleted',
+      message: 'no layer, container or BuildKit snapshot uses this directory',
+      advice: 'delete it if no other program needs it',
     };
   }
 }

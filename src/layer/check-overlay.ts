@@ -52,7 +52,7 @@ async function* checkLink(root: Root, { id, owner }: ExpectedOverlay): AsyncGene
       severity: 'error',
       path,
       message: `${owner} has no valid short name in \`link\``,
-      advice: 'repair writes it anew',
+      advice: 'repair writes it again',
       repair: async () => {
         const known = await findLink(layout, id);
         const name = known !== undefined && LINK.test(known) ? known : newLinkId();
@@ -90,7 +90,7 @@ async function* checkLower(root: Root, { id, owner, lowers }: ExpectedOverlay): 
     severity: 'error',
     path,
     message: `the file \`lower\` of ${owner} ${found === '' ? 'is missing or empty' : 'does not list the layers below it'}`,
-    advice: 'repair writes it anew',
+    advice: 'repair writes it again',
     repair: async () => {
       if (wanted === '') await apply(root, [{ op: 'unlink', path, missing: true }]);
       else await replace(root, path, wanted, 0o644);

@@ -75,7 +75,7 @@ async function* checkStacks(
         code: 'layer-incomplete',
         severity: 'error',
         path: root.layout.layer(chainId, 'parent'),
-        message: `${owner} stands on ${parent}, which is not in the store or not complete`,
+        message: `${owner} has the parent ${parent}, which is missing from the store or incomplete`,
         advice: 'load or pull an image with it again',
       };
     const lowers = parent === undefined ? [] : stacks.get(parent);

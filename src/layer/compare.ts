@@ -1,7 +1,7 @@
 /**
  * Compares the directory of a layer with its tar: contents, metadata, links, whiteouts, missing and
- * additional entries. A layer without differences is proven: a mount shows exactly what its DiffID stands
- * for.
+ * additional entries. A layer without differences is proven: a mount shows exactly the content that its
+ * DiffID names.
  */
 import { throwIfAborted } from '../core/abort.ts';
 import { LayerstackError, unlessMissing } from '../core/errors.ts';
@@ -63,7 +63,7 @@ export async function isProven(
 }
 
 /**
- * Returns for a layer with the right contents. A value that follows from them may be written then.
+ * Requires that a layer has the right contents, before a value that follows from them is written.
  * @throws {@link LayerstackError} ERR_STORE_CORRUPT for any other layer.
  */
 export async function requireProven({ layout }: Root, layer: ComparableLayer): Promise<void> {

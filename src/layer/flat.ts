@@ -16,7 +16,11 @@ import { spaceError } from '../system/space.ts';
 import { hasDirectory } from '../system/store-files.ts';
 import { standsOn } from './lineage.ts';
 import { Overlay } from './overlay.ts';
-import type { LayerStore } from './store.ts';
+
+/** Finds layers, as the layer store does. */
+interface LayerIndex {
+  get(chainId: ChainID): Promise<{ readonly cacheId: string }>;
+}
 
 /**
  * Returns the flat lower of the chain. Builds it if it does not exist.
@@ -27,7 +31,7 @@ import type { LayerStore } from './store.ts';
  */
 export async function flatLower(
   root: Root,
-  layers: LayerStore,
+  layers: LayerIndex,
   initId: string | undefined,
   chainId: ChainID,
   signal?: AbortSignal,

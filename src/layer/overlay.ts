@@ -139,7 +139,7 @@ export function parseLowers(text: string, layout: Layout, id: string): string[] 
   const path = layout.at(layout.overlay(id, 'lower'));
   throw new LayerstackError(
     'ERR_STORE_CORRUPT',
-    `${path} names ${JSON.stringify(wrong.slice(0, 100))}, which is not the short name of a layer: \`fsck --repair\` writes the file anew`,
+    `${path} names ${JSON.stringify(wrong.slice(0, 100))}, which is not the short name of a layer: \`fsck --repair\` writes the file again`,
     { path },
   );
 }

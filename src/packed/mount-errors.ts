@@ -1,4 +1,4 @@
-/** The errors of archives that are mounted otherwise than a caller needs. */
+/** The errors of archives that are mounted in another way than a caller needs. */
 import { LayerstackError } from '../core/errors.ts';
 import type { Place } from './place.ts';
 

@@ -24,7 +24,7 @@ export interface OperationNeeds {
 
 /** Opens one archive for operations. */
 export interface ArchiveSource {
-  /** The archive in messages. */
+  /** The name of the archive in messages. */
   readonly name: string;
   /**
    * @param needs.mounted - the archive must be mounted already. Otherwise it is mounted read-only for the
@@ -153,7 +153,7 @@ export function heldArchive(path: string, { place, mounted }: HeldArchive): Arch
 function notMounted(path: string): LayerstackError {
   return new LayerstackError(
     'ERR_ARCHIVE_NOT_MOUNTED',
-    `${path} is not mounted, so nothing is changed in it: mount it first (layerstack mount ${path})`,
+    `${path} is not mounted, so it has no changes: mount it first (layerstack mount ${path})`,
     { path },
   );
 }

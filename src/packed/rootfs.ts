@@ -1,7 +1,4 @@
-/**
- * The root file system of an archive, treated as that of a container: what was changed in it. The work is
- * done by the code for containers.
- */
+/** The operations on the root file system of an archive, which the code for containers does. */
 import { changesBetween, type Change } from '../rwlayer/changes.ts';
 import { lowersOf } from './mount.ts';
 import type { ArchiveSource } from './operation.ts';

@@ -2,7 +2,8 @@
  * The sealed uppers below an RW layer. A snapshot seals the upper of a container: from then on it is a lower,
  * and takes no more writes. An RW layer above snapshots has in its `lower`, topmost first, the short names of
  * the sealed uppers, that of its own init layer, and those of the image's layers. The init layer is directly
- * above the image, where it was while the uppers were written, so that they hide of it what they hid then.
+ * above the image, as it was while the uppers were written, so that whiteouts in the uppers hide the same
+ * files of it.
  */
 import { LayerstackError } from '../core/errors.ts';
 import type { Layout } from '../system/layout.ts';
@@ -36,7 +37,7 @@ export function sealedBelow(layout: Layout, { mountId, initId }: RwLayer): reado
 }
 
 /**
- * Returns the overlay2 directory to which a short name of a sealed upper leads.
+ * Returns the overlay2 directory that a short name of a sealed upper leads to.
  * @throws {@link LayerstackError} ERR_STORE_CORRUPT when it leads nowhere.
  */
 export function overlayOf(layout: Layout, shortName: string): string {
@@ -45,7 +46,7 @@ export function overlayOf(layout: Layout, shortName: string): string {
   if (id !== undefined) return id;
   throw new LayerstackError(
     'ERR_STORE_CORRUPT',
-    `the short name of a snapshot, ${path}, leads nowhere: \`layerstack fsck --repair\` makes it anew`,
+    `the short name of a snapshot, ${path}, leads nowhere: \`layerstack fsck --repair\` creates it again`,
     { path },
   );
 }
@@ -75,7 +76,7 @@ export function uppersOf(layout: Layout, layer: RwLayer): Uppers {
   const before = stamp();
   const ids = [mountId, ...sealedBelow(layout, layer).map((name) => overlayOf(layout, name))];
   const requireSame = (): void => {
-    // Without its directory it was removed, which its reader reports.
+    // If its directory is missing, the RW layer was removed, which the reader reports.
     const isThere = statEntry(layout.at(layout.overlay(mountId, 'diff'))) !== undefined;
     if (isThere && stamp() !== before)
       throw new LayerstackError(

@@ -23,7 +23,7 @@ export interface ForkOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
-/** Far more than a machine mounts, and few enough that a slip of the keyboard does not fill a disk. */
+/** Far more than a machine mounts, and few enough that a typing error does not fill a disk. */
 const MAX_COUNT = 10_000;
 
 /** Checks the options of a fork before anything is made. */
@@ -53,7 +53,7 @@ export async function forkSnapshot(
   const { count = 1, name, labels, durable, signal } = options;
   root.session();
   await using base = await containers.rwLayers.base(snapshot.layer, signal);
-  // A removal of the snapshot has the lock alone, and finds the containers when it gets it.
+  // A removal of the snapshot takes the lock exclusively, and then finds the containers.
   await using _lock = await root.locks.acquire('containers', snapshot.id, { shared: true, signal });
   const record = await readRecord(root.layout, snapshot.id);
   if (record === undefined) throw removed(snapshot);

@@ -16,7 +16,8 @@ import { spaceError } from '../system/space.ts';
 /**
  * Puts the RW layer of a container on top of sealed uppers. It is not mounted, and the caller holds its lock.
  * @param sealed - the short names of the sealed uppers, topmost first
- * @returns the directory in `overlay2` with what the container had, and its marker; the caller removes both
+ * @returns the directory in `overlay2` with the container's old files, and its marker; the caller removes
+ *   both
  * @throws {@link LayerstackError} ERR_STORE_CORRUPT for a container without a short name, ERR_NO_SPACE;
  *   system errors. Then the container is as it was.
  */

@@ -4,7 +4,7 @@
  * ## Vocabulary
  *
  * - To *seal* the upper of a container is to make it a lower, which takes no more writes. The container gets
- *   a fresh upper on top of it, and goes on. What it shows does not change.
+ *   a fresh upper on top of it. The files that it shows do not change.
  * - A *snapshot* is a sealed upper with a record. Its id is the name of its directory in `overlay2`.
  * - Its *parent* is the snapshot directly below it; the first snapshot of a container has none.
  * - A *fork* is a new container whose fresh upper is on top of a snapshot.

@@ -50,8 +50,8 @@ export class SnapshotStore {
   }
 
   /**
-   * Takes a snapshot of a container that is not mounted. The container shows the same afterwards, and goes
-   * on. After an error nothing has changed.
+   * Takes a snapshot of a container that is not mounted. The container keeps the same files, and can be used
+   * further. After an error nothing has changed.
    * @throws {@link LayerstackError} ERR_CONTAINER_NOT_FOUND, ERR_CONTAINER_MOUNTED, ERR_SNAPSHOT_NAME_IN_USE,
    *   ERR_INVALID_ARGUMENT for a bad name, ERR_LAYER_DEPTH, ERR_UNSUPPORTED, ERR_STORE_UNSUPPORTED,
    *   ERR_NO_SPACE, ERR_ABORTED, ERR_STORE_READ_ONLY.

@@ -160,7 +160,7 @@ export class Layout {
   stagedSnapshot(id: string): string {
     return join(this.snapshots, `.tmp-${id}`);
   }
-  /** The documents by which an image was pulled, or one of them. */
+  /** The directory of the documents that an image was pulled by, or one of these documents. */
   originalManifest(image: string, name?: string): string {
     return join(this.originalManifests, image, name);
   }

@@ -429,9 +429,7 @@ export interface LayerComparison {
   abort(): void;
 }
 
-/**
- * How the kernel gets at the files of an index: themselves, or as loop devices that go away with the mount.
- */
+/** How the kernel reads the files of an index: directly, or by loop devices that end with the mount. */
 export type ErofsMethod = 'file' | 'loop';
 
 export interface ErofsFiles {
@@ -634,7 +632,7 @@ export interface Native {
    * fd, which the caller owns.
    */
   openErofs(files: ErofsFiles): Promise<number>;
-  /** How indexes are mounted, tried with files without names in `dir`; null where they are not. */
+  /** Tries with files without names in `dir` how indexes can be mounted; null where they cannot. */
   probeErofs(dir: string): Promise<ErofsMethod | null>;
 
   // socket_binding.cc

@@ -8,7 +8,7 @@ const MAX_ERRORS = 64 << 10;
 
 /**
  * Returns the path of a program, or undefined. Also searches the directories of the system. Ignores relative
- * directories in $PATH: what lies in the working directory is not meant.
+ * directories in $PATH, so that no program of the working directory is run.
  */
 export function findProgram(name: string): string | undefined {
   const directories = [...(process.env['PATH'] ?? '').split(delimiter), '/usr/sbin', '/sbin'];
@@ -59,7 +59,7 @@ export async function runProgram(
     child.stderr?.on('data', (chunk: Buffer) => {
       errors = (errors + chunk.toString('utf8')).slice(0, MAX_ERRORS);
     });
-    // It may end without reading its input.
+    // The program may end without reading its input, which is not an error.
     child.stdin?.on('error', () => undefined);
     child.stdin?.end(input);
     child.on('error', reject);

@@ -140,8 +140,8 @@ export class Session {
   }
 
   /**
-   * Does `steps`, then removes the markers, in one native batch: the objects are published, or gone. When a
-   * step fails, the markers stay. A marker that cannot be removed does not fail the change: the next writer
+   * Does `steps`, then removes the markers, in one native batch: the objects are published, or removed. When
+   * a step fails, the markers stay. A marker that cannot be removed does not fail the change: the next writer
    * removes it. Unknown markers are ignored.
    */
   async unmark(markers: readonly Marker[], steps: readonly BatchStep[] = []): Promise<void> {

@@ -28,7 +28,7 @@ describe('names', () => {
         });
   });
 
-  it('the same by a PAX, GNU or sparse name', async () => {
+  it('zip slip by a PAX, GNU or sparse name is refused', async () => {
     for (const item of [
       { name: 'a', pax: { path: '../x' } },
       { name: `../${'x'.repeat(120)}`, format: 'gnu' as const },
@@ -41,7 +41,7 @@ describe('names', () => {
       expect((await refused(tar([item]))).code).toBe('ERR_LAYER_ESCAPE');
   });
 
-  it('a name that stays inside with `..`, and an absolute name, are what they resolve to', async () => {
+  it('a name that stays inside despite `..`, and an absolute name, resolve inside', async () => {
     const { diff } = await apply(
       tar([
         { name: 'a/b/../c', content: 'inside' },
@@ -220,7 +220,7 @@ describe('bounds', () => {
       );
   });
 
-  it('a path that grows through links beyond what the kernel takes is refused', async () => {
+  it('a path that links make longer than the kernel allows is refused', async () => {
     const deep = `${'n'.repeat(200)}/`.repeat(15);
     const items = Array.from({ length: 3 }, (_, i) => [
       { name: `${i === 0 ? '' : `l${i - 1}/`}${deep}end/`, type: 'directory' },
@@ -229,7 +229,7 @@ describe('bounds', () => {
     expect((await refused(tar(items))).code).toBe('ERR_LIMIT_EXCEEDED');
   });
 
-  it('a name component longer than any file system takes is bad input that names the member', async () => {
+  it('a name component that is too long for any file system is refused as bad input, with the member', async () => {
     await expect(apply(tar([{ name: 'x'.repeat(256) }]))).rejects.toMatchObject({
       code: 'ERR_LAYER_INVALID',
       member: 'x'.repeat(256),
@@ -271,7 +271,7 @@ describe('metadata as dockerd leaves it', () => {
     expect(statSync(join(diff, 'd/missing/f')).gid).toBe(0);
   });
 
-  it("a global header's name takes no file's entry twice, and may be any", async () => {
+  it('a global header may have any name, which does not count as a repeated entry', async () => {
     const { split } = await apply(
       tar([
         { global: { comment: 'x' }, name: './a' },
@@ -283,8 +283,8 @@ describe('metadata as dockerd leaves it', () => {
   });
 });
 
-describe('what is kept in memory', () => {
-  it('a warning holds on to no more of a name than a file system would take', async () => {
+describe('memory', () => {
+  it('a warning keeps only as much of a name as a file system would accept', async () => {
     const { warnings } = await apply(
       tar([{ name: 'f', xattrs: { [`trusted.overlay.${'x'.repeat(100_000)}`]: 'y' } }]),
     );

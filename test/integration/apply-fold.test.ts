@@ -35,7 +35,7 @@ const twice = (directory: string, count: number): Buffer =>
 const apply = () =>
   new native.LayerApply({ diff: join(scratch, 'diff'), tarSplit: join(scratch, 'split'), limits: LIMITS });
 
-test('under names as long as a path can be costs no more than the names', async () => {
+test('folding under the longest names costs only the names', async () => {
   const bytes = twice('d/'.repeat(1990), 1000);
   const layer = apply();
   const start = Date.now();
@@ -50,7 +50,7 @@ test('under names as long as a path can be costs no more than the names', async 
   expect(Buffer.concat(pieces).equals(bytes)).toBe(true);
 });
 
-test('is stopped by an abort, also when all input has been read', async () => {
+test('folding is stopped by an abort, also when all input has been read', async () => {
   const bytes = twice('files/', 4000);
   const layer = apply();
   const result = call(layer.result);

@@ -49,15 +49,15 @@ describe('the tar-split of an ordinary layer', () => {
     expect(segments).toEqual([512, 512, 512, 507 + 512, 512, 512, 1024]);
   });
 
-  it('a PAX header is in one segment with the header that it is about', async () => {
+  it('a PAX header is in one segment with the header that it belongs to', async () => {
     const { split } = await apply(tar([{ name: 'f', content: 'x', xattrs: { 'user.a': 'b' } }]));
     expect(split.map((entry) => entry.type)).toEqual([2, 1, 2]);
     expect(Buffer.from(split[0]?.payload ?? '', 'base64').length).toBe(1536);
   });
 });
 
-describe('payloads that are not found at their name', () => {
-  it('a size on a link or directory stands for nothing', async () => {
+describe('payloads that cannot be read back at their name', () => {
+  it('a size on a link or directory does not stand for bytes', async () => {
     const applied = await apply(
       tar([
         { name: 'f', content: 'x' },
@@ -70,7 +70,7 @@ describe('payloads that are not found at their name', () => {
     expect(names(applied)).toEqual(['f', 'h', 's', 'd/']);
   });
 
-  it('content of a whiteout or of the root entry is carried', async () => {
+  it('content of a whiteout or of the root entry is kept in the tar-split', async () => {
     const applied = await apply(
       tar([
         { name: '.wh.x', content: noise(1000) },
@@ -81,7 +81,7 @@ describe('payloads that are not found at their name', () => {
     expect(sized(applied)).toEqual([]);
   });
 
-  it('repeated names have one entry, and the last one is what is there', async () => {
+  it('repeated names have one entry, and the last member counts', async () => {
     const applied = await apply(
       tar([
         { name: 'x', content: 'first' },
@@ -190,7 +190,7 @@ describe('payloads that are not found at their name', () => {
     ).rejects.toMatchObject({ code: 'ERR_LAYER_INVALID', member: 'd' });
   });
 
-  it('an empty directory or file is replaced without ado', async () => {
+  it('an empty directory or file is replaced like any other', async () => {
     const applied = await apply(
       tar([
         { name: 'd/', type: 'directory' },

@@ -10,7 +10,7 @@ import { tar } from '../support/tar.ts';
 const file = { name: 'f', content: 'x'.repeat(700) };
 
 describe('the end of a tar', () => {
-  it('may be anything from nothing to garbage behind the end blocks', async () => {
+  it('may be missing, or be followed by garbage', async () => {
     for (const bytes of [
       Buffer.alloc(0),
       Buffer.alloc(512),
@@ -31,7 +31,7 @@ describe('the end of a tar', () => {
     expect((await refused(bytes)).code).toBe('ERR_LAYER_INVALID');
   });
 
-  it('within a header or a content is an error that says where', async () => {
+  it('within a header or a content is an error that names the place', async () => {
     const bytes = tar([
       { name: 'first', content: 'x' },
       { ...file, xattrs: { 'user.a': 'b' } },
@@ -99,7 +99,7 @@ describe('pushed bytes', () => {
     expect((await applyPushed(Buffer.alloc(0), 1)).tarSize).toBe(0);
   });
 
-  it('are taken at the speed they are used: a writer waits', async () => {
+  it('are taken at the speed of extraction: a writer waits', async () => {
     const { diff, tarSplit } = scratch();
     const job = new native.LayerApply({ diff, tarSplit, limits: LIMITS });
     const big = tar([{ name: 'zeros', content: Buffer.alloc(100 << 20) }]);

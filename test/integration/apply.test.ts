@@ -58,7 +58,7 @@ describe('kinds of members', () => {
     expect(stat(diff, 'after')).toMatchObject({ uid: 0n, gid: 0n });
   });
 
-  it.each(['.', './', '', 'x/..'])("a directory '%s' says nothing", async (name) => {
+  it.each(['.', './', '', 'x/..'])("a directory '%s' is ignored", async (name) => {
     const { diff } = await apply(
       tar([
         { name: 'before', content: 'x' },
@@ -69,7 +69,7 @@ describe('kinds of members', () => {
     expect(stat(diff, '.')).toMatchObject({ uid: 0n, gid: 0n });
   });
 
-  it.each(['file', 'symlink', 'hardlink', 'fifo'] as const)("a %s '/' is no layer's", async (type) => {
+  it.each(['file', 'symlink', 'hardlink', 'fifo'] as const)("a %s '/' is refused", async (type) => {
     const member = type === 'file' ? { content: 'x' } : { type, linkname: 'x' };
     const error = await refused(tar([{ name: '/', ...member }]));
     expect(error).toMatchObject({ code: 'ERR_LAYER_INVALID' });
@@ -93,7 +93,7 @@ describe('kinds of members', () => {
     }
   });
 
-  it('a setgid directory does not hand its group or its bit to what is made in it', async () => {
+  it('a setgid directory does not pass its group or its bit on to new entries', async () => {
     const { diff } = await apply(
       tar([
         { name: 'd/', type: 'directory', mode: 0o2775, gid: 50 },
@@ -107,7 +107,7 @@ describe('kinds of members', () => {
     for (const path of ['d/sub', 'd/f', 'd/s']) expect(stat(diff, path).gid, path).toBe(0n);
   });
 
-  it('a default ACL of a directory takes nothing from the modes below it', async () => {
+  it('a default ACL of a directory does not change the modes below it', async () => {
     // Version 2; user::rwx, group::r-x, other::---.
     const acl = Buffer.from('0200000001000700ffffffff04000500ffffffff20000000ffffffff', 'hex');
     const { diff } = await apply(
@@ -209,7 +209,7 @@ describe('names and numbers', () => {
     expect(stat(diff, 'later').atimeNs).toBe(150_250_000_000n);
   });
 
-  it('directory times are what their headers say, also where many directories are open at once', async () => {
+  it('directories have the times of their headers, even if many are open at once', async () => {
     const names = Array.from({ length: 200 }, (_, i) => `d${i}`);
     const { diff } = await apply(
       tar([
@@ -225,7 +225,7 @@ describe('names and numbers', () => {
     );
   });
 
-  it('a PAX global header applies to nothing and is a file entry of its own', async () => {
+  it('a PAX global header applies to no member, and has a file entry of its own', async () => {
     const { diff, split } = await apply(
       tar([{ global: { comment: 'x', mtime: '5' } }, { name: 'f', content: 'x', mtime: 7 }]),
     );
@@ -358,7 +358,7 @@ describe('whiteouts', () => {
     expect(Buffer.from((await native.getXattr(diff, 'trusted.overlay.opaque')) ?? []).toString()).toBe('y');
   });
 
-  it('a whiteout of what the same layer has made is refused; a member after its whiteout wins', async () => {
+  it('a whiteout of a member of the same layer is refused; a member after its whiteout wins', async () => {
     expect(await refused(tar([{ name: 'x' }, { name: '.wh.x' }]))).toMatchObject({
       code: 'ERR_LAYER_INVALID',
       member: '.wh.x',
@@ -368,7 +368,7 @@ describe('whiteouts', () => {
     expect(text(diff, 'x')).toBe('back');
   });
 
-  it('whiteouts of nothing are refused', async () => {
+  it('whiteouts without a name are refused', async () => {
     for (const name of ['.wh.', '.wh..', '.wh...', 'd/.wh..'])
       expect((await refused(tar([{ name }]))).code, name).toBe('ERR_LAYER_INVALID');
   });
@@ -409,7 +409,7 @@ describe('hard links', () => {
     expect(readlinkSync(join(diff, 'h'))).toBe('/etc/passwd');
   });
 
-  it('to what is not in this layer are refused', async () => {
+  it('to files outside this layer are refused', async () => {
     for (const linkname of ['missing', 'no/such', '.', 'd'])
       expect(
         await refused(

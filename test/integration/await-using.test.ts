@@ -55,7 +55,7 @@ describe('await using', () => {
     expect(again.name).toBe('build');
   });
 
-  it('takes a container away that is still mounted, and in use', async () => {
+  it('removes a container that is still mounted and in use', async () => {
     let file: number;
     {
       await using container = await fixture.store.containers.create(IMAGE);
@@ -67,7 +67,7 @@ describe('await using', () => {
     expect(await fixture.store.containers.list()).toEqual([]);
   });
 
-  it('removes when the body throws, which is what is thrown', async () => {
+  it('removes when the body throws, and throws the error of the body', async () => {
     const trouble = new Error('of the body');
     const body = async (): Promise<void> => {
       await using container = await fixture.store.containers.create(IMAGE);
@@ -79,7 +79,7 @@ describe('await using', () => {
     expect(await fixture.store.containers.list()).toEqual([]);
   });
 
-  it('throws what disposing throws, and of two errors that of the body is the suppressed one', async () => {
+  it('throws an error of disposing, and suppresses the error of the body', async () => {
     const trouble = new Error('of the body');
     const body = async (fail: boolean): Promise<void> => {
       await using container = await fixture.store.containers.create(IMAGE);
@@ -99,7 +99,7 @@ describe('await using', () => {
     expect(await fixture.store.containers.list()).toHaveLength(2);
   });
 
-  it('does nothing the second time, or where the container is gone', async () => {
+  it('does nothing the second time, or if the container is removed', async () => {
     const container = await fixture.store.containers.create(IMAGE);
     await container[Symbol.asyncDispose]();
     await container[Symbol.asyncDispose]();
@@ -116,7 +116,7 @@ describe('await using', () => {
     expect(told.filter((each) => each === 'container destroy')).toHaveLength(1);
   });
 
-  it('leaves the data of a container as it was: whoever finds it does not own it', async () => {
+  it('does not own containers that were looked up', async () => {
     await using container = await fixture.store.containers.create(IMAGE);
     const found = await fixture.store.containers.get(container.id);
     expect({ ...container }).toEqual(found);

@@ -89,14 +89,14 @@ describe('bundle', () => {
     [{ entrypoint: ['/f'], command: ['b'] }, ['/f', 'b']],
     [{ entrypoint: [''], command: ['/b'] }, ['/b']],
     [{}, ['/e', 'a']],
-  ])('runs with %j what docker would run', async (options, args) => {
+  ])('runs the same command as docker with %j', async (options, args) => {
     const { id } = await fixture.store.containers.create(IMAGE, { entrypoint: ['/e'], command: ['a'] });
     const { spec } = await fixture.store.containers.bundle(id, join(fixture.scratch, 'bundle'), options);
     expect(spec.process.args).toEqual(args);
     await fixture.store.containers.unmount(id);
   });
 
-  it('refuses a container that has nothing to run', async () => {
+  it('refuses a container without a command', async () => {
     const { id } = await fixture.store.containers.create(IMAGE, { entrypoint: [] });
     expect((await rejection(fixture.store.containers.bundle(id, join(fixture.scratch, 'bundle')))).code).toBe(
       'ERR_CONFIG_INVALID',
@@ -136,7 +136,7 @@ describe('the host config of a bundle', () => {
     expect(readFileSync(join(directory(), 'config.json'), 'utf8')).toContain('"hard": 18446744073709551615,');
   });
 
-  it('is refused where it cannot be carried, and leaves nothing', async () => {
+  it('is refused if it cannot be carried, and leaves nothing', async () => {
     const hostConfig = { Init: true, NetworkMode: 'bridge' };
     const error = await rejection(fixture.store.containers.create(IMAGE, { name: 'asked', hostConfig }));
     expect(error).toMatchObject({ code: 'ERR_UNSUPPORTED', kind: 'invalid', key: 'NetworkMode' });
@@ -207,7 +207,7 @@ describe('the host config of a bundle', () => {
     expect(readdirSync(sourceOf('/etc'))).toEqual([]);
   });
 
-  it('that is broken in the store is an error that names it', async () => {
+  it('that is malformed in the store is an error that names it', async () => {
     const { id } = await fixture.store.containers.create(IMAGE);
     writeFileSync(fixture.at(`containers/${id}/hostconfig.json`), '{"Memory":"much"}');
     const error = await rejection(fixture.store.containers.bundle(id, directory()));

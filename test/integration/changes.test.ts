@@ -175,7 +175,7 @@ describe('changes', () => {
     expect(await it.list()).toEqual(['C /d', 'C /d/x', 'D /d/y']);
   });
 
-  test('tell a file that became a directory, and back', async () => {
+  test('show a file that became a directory, and the reverse', async () => {
     const it = await container(directory({ f: file, d: directory({ x: file }) }), [], []);
     rmSync(join(it.now, 'f'));
     mkdirSync(join(it.now, 'f'));
@@ -185,7 +185,7 @@ describe('changes', () => {
     expect(await it.list()).toEqual(['C /d', 'C /f', 'A /f/inner']);
   });
 
-  test('leave out what was made and taken away, what was only opened, and the init layer', async () => {
+  test('leave out entries that were made and removed, files that were only opened, and the init layer', async () => {
     const init: Edit[] = [{ op: 'write', path: 'b', text: 'hosts' }];
     const it = await container(directory({ a: file }), [], init);
     execFileSync('sh', ['-c', ': >> a; echo 1 > tmp; rm tmp'], { cwd: it.now });
@@ -264,7 +264,7 @@ describe('changes', () => {
     expect((await it.list()).length).toBe(2001);
   });
 
-  test('cost nothing for what lies below and was not touched', async () => {
+  test('cost nothing for untouched files of the lower layers', async () => {
     const many = Object.fromEntries(Array.from({ length: 3000 }, (_, i) => [`f${i}`, file]));
     const it = await container(directory({ many: directory(many) }), [], []);
     writeFileSync(join(it.now, 'many/new'), '');

@@ -98,7 +98,7 @@ describe('the way of an image', () => {
 });
 
 describe('create and bundle', () => {
-  it('carry how the container is to be run, and say so', async () => {
+  it('carry the settings of the container, and report it', async () => {
     await load();
     const flags =
       '-m 64m --memory-swap -1 --cpus 0.5 --read-only --cap-drop ALL --ulimit nofile=5:6 --tmpfs /run:size=1m'.split(
@@ -127,7 +127,7 @@ describe('create and bundle', () => {
     await cli.run('unmount', 'job');
   });
 
-  it('refuse what no bundle can carry, unless it is to be ignored', async () => {
+  it('refuse keys that a bundle cannot carry, unless told to ignore them', async () => {
     await load();
     const refused = await cli.try(['create', '--init', '-p', '8080:80', IMAGE]);
     expect([refused.status, refused.stdout]).toEqual([1, '']);
@@ -221,7 +221,7 @@ describe('misuse', () => {
     [['run', 'x'], '`layerstack bundle CONTAINER DIR`'],
     [['frobnicate'], 'see layerstack --help'],
     [['rm', '--volumes', 'x'], 'see layerstack rm --help'],
-  ])('%j is told what there is instead', async (args, advice) => {
+  ])('%j gets a hint to the right verb', async (args, advice) => {
     expect((await cli.try(args)).stderr).toContain(advice);
   });
 
@@ -254,7 +254,7 @@ describe('errors', () => {
     expect(await storeChanges(cli.root, before)).toEqual([]);
   });
 
-  it('of one name do not keep a command from the others', async () => {
+  it('about one name do not keep a command from the others', async () => {
     await load();
     const ids = [
       await cli.run('create', '--name', 'one', IMAGE),
@@ -314,7 +314,7 @@ describe('options before and after the verb', () => {
   });
 });
 
-it('version says what this is, by a template too', async () => {
+it('version prints the version and the platform, also by a template', async () => {
   const { version } = JSON.parse(readFileSync('package.json', 'utf8')) as { version: string };
   expect(lines(await cli.run('version')).slice(0, 2)).toEqual(['Client:', ` Version:          ${version}`]);
   expect(await cli.run('version', '--format', '{{.Version}} {{json .Os}}')).toBe(`${version} "linux"`);
@@ -337,7 +337,7 @@ describe('doctor', () => {
     expect(ran.status).toBe(1);
   });
 
-  it('answers one who may not write in the store', async () => {
+  it('answers a user who cannot write to the store', async () => {
     await load();
     const nobody = ['--reuid', '65534', '--regid', '65534', '--clear-groups'];
     const ran = await run('setpriv', [...nobody, process.execPath, ...cli.argv('doctor')]);
@@ -355,7 +355,7 @@ describe('doctor', () => {
     expect(ran.status).toBe(1);
   });
 
-  it('does not guess what only root can try, in a directory of somebody else', async () => {
+  it("does not guess what only root can try, in another user's directory", async () => {
     const home = join(scratch, 'home');
     mkdirSync(home);
     chmodSync(scratch, 0o755);
@@ -376,7 +376,7 @@ describe('doctor', () => {
     });
   });
 
-  it('sees what is going on in the store, and changes nothing', async () => {
+  it('reports sessions and layers of the store, and changes nothing', async () => {
     await load();
     const before = await dumpStore(cli.root);
     mkdirSync(join(cli.root, 'layerstack/sessions/dead'));
@@ -415,13 +415,13 @@ describe('signals and pipes', () => {
     },
   );
 
-  it('output that cannot be written is a failure of one line', async () => {
+  it('output that cannot be written is an error of one line', async () => {
     const ran = await run('sh', ['-c', '"$@" >/dev/full', 'sh', process.execPath, ...cli.argv('images')]);
     expect(ran.stderr).toMatch(/^layerstack: ERR_NO_SPACE: .+\n$/);
     expect(ran.status).toBe(1);
   });
 
-  it('a reader that has seen enough is no failure', async () => {
+  it('a reader that stops early is not an error', async () => {
     await load();
     const script = `"$@" | head -c 1 >/dev/null; echo "\${PIPESTATUS[0]}"`;
     const ran = await run('bash', [

@@ -57,7 +57,7 @@ function zstdEncoders(): [string, Encode][] {
 }
 
 describe('sniffCompression', () => {
-  it('knows what real compressors write', () => {
+  it('recognises the output of real compressors', () => {
     expect(native.sniffCompression(gzipSync('x'))).toBe('gzip');
     expect(native.sniffCompression(Buffer.from('etc/passwd'))).toBe('none');
     expect(native.sniffCompression(new Uint8Array())).toBe('none');
@@ -96,7 +96,7 @@ describe('Decoder', () => {
     );
   });
 
-  it('gives a bomb out in bounded chunks, and holds no more', async () => {
+  it('yields a bomb in bounded chunks, in bounded memory', async () => {
     const bomb = gzipSync(Buffer.alloc(200_000_000));
     const decoder = new native.Decoder('gzip');
     const before = process.memoryUsage().rss;
@@ -111,7 +111,7 @@ describe('Decoder', () => {
     expect(total + answer.chunk.length).toBe(200_000_000);
   });
 
-  it('says what is wrong, and goes on saying it', async () => {
+  it('names the fault, also at later calls', async () => {
     const whole = gzipSync(sample(100_000));
     const decode = (input: Uint8Array) => decodeAll(new native.Decoder('gzip'), input, 10_000);
     await expect(decode(whole.subarray(0, -1))).rejects.toMatchObject({ code: 'ERR_LAYER_TRUNCATED' });
@@ -127,7 +127,7 @@ describe('Decoder', () => {
     await expect(call(decoder.decode(whole))).rejects.toMatchObject({ code: 'ERR_LAYER_INVALID' });
   });
 
-  it('takes calls that do not wait for each other in their order', async () => {
+  it('answers concurrent calls in their order', async () => {
     const data = sample(300_000);
     const input = gzipSync(data);
     const decoder = new native.Decoder('gzip');
@@ -182,7 +182,7 @@ describe('LayerAssembler', () => {
     return Buffer.concat(chunks);
   }
 
-  it('gives back the tar', async () => {
+  it('rebuilds the tar', async () => {
     const tar = await assemble(layer('./etc/file'));
     expect(tar.equals(Buffer.concat([Buffer.from('header123456789'), Buffer.alloc(1_500_000, 'z')]))).toBe(
       true,
@@ -212,7 +212,7 @@ describe('LayerAssembler', () => {
     });
   });
 
-  it('ends at close, whatever is still asked of it', async () => {
+  it('ends at close, even with calls under way', async () => {
     const from = layer('etc/file');
     const assembler = new native.LayerAssembler(from);
     const reads = [assembler.read(), assembler.read()];

@@ -83,7 +83,7 @@ describe('a commit on a file system with clones', () => {
     for await (const chunk of store.images.save('large:1')) void chunk; // compares every file with its CRC
   });
 
-  test('keeps holes, of a file of a terabyte too', async () => {
+  test('keeps holes, even of a file of a terabyte', async () => {
     const TIB = 1024 ** 4;
     const mount = await store.containers.mount(await store.containers.create(IMAGE, { name: 'holes' }));
     for (const [name, size] of [
@@ -116,7 +116,7 @@ describe('a commit on a file system with clones', () => {
     await copy.unmount();
   });
 
-  test('is of one moment for each large file that is written to and cut meanwhile', async () => {
+  test('shows one moment of each large file, even if it is written to and truncated during the commit', async () => {
     const mount = await store.containers.mount(await store.containers.create(IMAGE, { name: 'busy' }));
     const large = join(mount.path, 'house/log');
     writeFileSync(large, Buffer.alloc(48 * MIB, 'a'));

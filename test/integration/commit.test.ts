@@ -151,7 +151,7 @@ describe('commit', () => {
     }, 'last');
   });
 
-  test('takes a file for what it is when its name begins like a compressed file', async () => {
+  test('does not mistake a file for a compressed one by its first bytes', async () => {
     // The first bytes of a tar are a name, and names sort: these come first.
     for (const name of ['\x01', '\x1f\x8b\x08', 'BZh91AY&SY']) {
       const path = Buffer.concat([Buffer.from('new/'), Buffer.from(name, 'latin1')]);
@@ -183,7 +183,7 @@ describe('commit', () => {
     expect(events).toMatchObject([{ type: 'warning', code: 'socket', member: 'socket' }]);
   });
 
-  test('fails without a trace for bad changes, names, containers, and a signal', async () => {
+  test('leaves nothing after bad changes, names or containers, or a signal', async () => {
     await inside((path) => writeFileSync(join(path, 'new'), 'x'));
     const before = await dumpStore(fixture.root);
     const commit = (...args: Parameters<typeof fixture.store.containers.commit>) =>
@@ -198,7 +198,7 @@ describe('commit', () => {
     expect(await storeChanges(fixture.root, before)).toEqual([]);
   });
 
-  test('of a container that is removed meanwhile makes no image of what was left of it', async () => {
+  test('of a container that is removed meanwhile does not make an image of its remains', async () => {
     const { mountId } = await fixture.store.containers.get('build');
     const upper = fixture.at(`overlay2/${mountId}/diff`);
     mkdirSync(join(upper, 'var'));

@@ -44,7 +44,7 @@ const noise = (length: number, seed: number): string => {
 };
 
 describe('a compressed layer', () => {
-  it('inflates to the tar it was made from, whatever that is', async () => {
+  it('inflates to the tar that it was made from, for any tar', async () => {
     const file = fc.record({
       name: fc.stringMatching(/^[a-z]{1,8}$/),
       length: fc.oneof(fc.nat(2000), fc.nat(60_000)),
@@ -70,7 +70,7 @@ describe('a compressed layer', () => {
     );
   });
 
-  it('is one stream that gzip and zstd take, the same beside others', async () => {
+  it('is one stream that gzip and zstd read, and does not depend on concurrent work', async () => {
     const layer = layerOf({ big: noise(100_000, 5).repeat(40) });
     const stored = await put(layer);
     for (const compression of ['gzip', 'zstd'] as const) {
@@ -81,7 +81,7 @@ describe('a compressed layer', () => {
     }
   });
 
-  it('says how far it is, and its digest only at its end', async () => {
+  it('reports its progress, and its digest only at the end', async () => {
     const layer = layerOf({ big: noise(50_000, 9).repeat(40) });
     const seen: number[] = [];
     const compressed = compress(await put(layer), {
@@ -94,7 +94,7 @@ describe('a compressed layer', () => {
     expect(seen).toEqual([...seen].sort((a, b) => a - b));
   });
 
-  it('ends with the file that has changed, and with its signal', async () => {
+  it('fails at a changed file, and at a signal', async () => {
     const layer = layerOf({ first: noise(60_000, 1).repeat(20), second: 'second' });
     const stored = await put(layer);
     const abort = new AbortController();

@@ -120,7 +120,7 @@ describe('create', () => {
     }
   });
 
-  it('gives a name of its own, in Docker’s form', async () => {
+  it('generates a name in Docker’s form', async () => {
     const names = await Promise.all(
       Array.from({ length: 20 }, async () => (await fixture.store.containers.create(IMAGE)).name),
     );
@@ -128,7 +128,7 @@ describe('create', () => {
     expect(new Set(names).size).toBe(20);
   });
 
-  it('keeps the caller’s changes', async () => {
+  it('keeps the caller’s settings', async () => {
     const { id } = await fixture.store.containers.create(IMAGE, {
       name: 'own',
       command: ['/bin/sh', '-c', 'echo <&>'],
@@ -166,7 +166,7 @@ describe('create', () => {
     expect(traces()).toEqual([]);
   });
 
-  it('takes back what it made when it fails half-way', async () => {
+  it('removes what it made if it fails', async () => {
     const { GraphDriver } = await fixture.store.images.inspect(IMAGE);
     const top = GraphDriver.Data?.['UpperDir'] ?? '';
     // A link where the store keeps a directory: looking the layer up fails after the init layer was made.
@@ -192,7 +192,7 @@ describe('names', () => {
     expect(readdirSync(fixture.at('image/overlay2/layerdb/mounts'))).toEqual([id]);
   });
 
-  it('go to one of many that want the same, in this process and in others', async () => {
+  it('go to one of many concurrent creations, in this process and in others', async () => {
     const cli = () =>
       promisify(execFile)(process.execPath, [
         CLI,
@@ -218,7 +218,7 @@ describe('names', () => {
     await fixture.store.containers.create(IMAGE, { name: 'build' });
   });
 
-  it('are free where the index names a container that is not there', async () => {
+  it('are free if the index names a missing container', async () => {
     await fixture.store.containers.create(IMAGE);
     symlinkSync('e'.repeat(64), fixture.at('layerstack/names/build'));
     const { id } = await fixture.store.containers.create(IMAGE, { name: 'build' });
@@ -274,7 +274,7 @@ describe('finding', () => {
     expect((await fixture.store.containers.get(prefix)).id).toBe(named.id);
   });
 
-  it('lists the newest first, and skips what is half there', async () => {
+  it('lists the newest first, and skips incomplete containers', async () => {
     const a = await fixture.store.containers.create(IMAGE, { name: 'aa' });
     await new Promise((resolve) => setTimeout(resolve, 5));
     const b = await fixture.store.containers.create(IMAGE, { name: 'bb' });
@@ -313,7 +313,7 @@ describe('remove', () => {
     expect(traces()).toEqual([]);
   });
 
-  it('is a no-op for a container that is gone', async () => {
+  it('does nothing for a removed container', async () => {
     const container = await fixture.store.containers.create(IMAGE);
     await Promise.all([
       fixture.store.containers.remove(container),
@@ -325,7 +325,7 @@ describe('remove', () => {
     );
   });
 
-  it('removes what is left of a damaged container', async () => {
+  it('removes the rest of a damaged container', async () => {
     const container = await fixture.store.containers.create(IMAGE);
     rmSync(fixture.at(`overlay2/${container.mountId}`), { recursive: true });
     await fixture.store.containers.remove(container);
@@ -393,7 +393,7 @@ describe('a process that dies', () => {
     expect(traces()).toEqual([]);
   });
 
-  it('in the middle of a removal does too', async () => {
+  it('in the middle of a removal leaves the removal to the next', async () => {
     await dieWhile(`
       const container = await store.containers.create('${IMAGE}', { name: 'build' });
       dieBefore('rmdir');
@@ -406,7 +406,7 @@ describe('a process that dies', () => {
   });
 });
 
-describe('what dockerd could not decode', () => {
+describe('a setting that dockerd could not decode', () => {
   it.each<[object, string]>([
     [
       { hostConfig: { PortBindings: { '80/tcp': [{ HostPort: 8080 }] } } },
@@ -425,7 +425,7 @@ describe('what dockerd could not decode', () => {
     expect(traces()).toEqual([]);
   });
 
-  it('whole numbers of any size are kept digit by digit', async () => {
+  it('does not include whole numbers of any size, which are kept digit by digit', async () => {
     const { id } = await fixture.store.containers.create(IMAGE, {
       hostConfig: {
         Ulimits: [{ Name: 'nofile', Hard: 9223372036854775807n, Soft: -1 }],
@@ -437,7 +437,7 @@ describe('what dockerd could not decode', () => {
     expect(text).toContain('"PidsLimit":9007199254740993');
   });
 
-  it('is found by fsck where it is in the store already', async () => {
+  it('is found by fsck if it is in the store already', async () => {
     const { id } = await fixture.store.containers.create(IMAGE);
     const path = `containers/${id}/hostconfig.json`;
     writeFileSync(fixture.at(path), fixture.text(path).replace('"ShmSize":67108864', '"ShmSize":67108864.0'));

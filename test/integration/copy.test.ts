@@ -62,7 +62,7 @@ async function inside(path: string): Promise<string> {
 }
 
 describe('mounts', () => {
-  test('a container that is not mounted is mounted for the time', async () => {
+  test('an unmounted container is mounted for the time of the copy', async () => {
     writeFileSync(host('new'), 'new');
     await store.containers.copyIn(container, host('new'), '/dir/');
     await store.containers.copyOut(container, '/dir/new', host('back'));
@@ -71,7 +71,7 @@ describe('mounts', () => {
     expect(mountsBelow(scratch)).toEqual([]);
   });
 
-  test('one that is mounted stays so, as often as it was', async () => {
+  test('a mounted container stays mounted, with the same count', async () => {
     const mount = await store.containers.mount(container);
     await store.containers.copyOut(container, '/dir/file', host('file'));
     await expect(store.containers.copyOut(container, '/nope', host('x'))).rejects.toMatchObject({
@@ -82,7 +82,7 @@ describe('mounts', () => {
     expect(await store.containers.isMounted(container)).toBe(false);
   });
 
-  test('a read-only mount gives files and takes none', async () => {
+  test('a read-only mount allows copies out, and none in', async () => {
     await using mount = await store.containers.mount(container, { readOnly: true });
     expect(mount.readOnly).toBe(true);
     await store.containers.copyOut(container, '/dir/file', host('file'));
@@ -91,7 +91,7 @@ describe('mounts', () => {
     });
   });
 
-  test('a store open read-only copies out of what is mounted', async () => {
+  test('a store that is open read-only copies out of mounted containers', async () => {
     await using mount = await store.containers.mount(container);
     void mount;
     await using reader = await Layerstack.open({ root: store.root, readOnly: true });
@@ -99,16 +99,19 @@ describe('mounts', () => {
     expect(readFileSync(host('file'), 'utf8')).toBe('content');
   });
 
-  test.each(['before the first read', 'in the middle'])('a tar given up %s frees the mount', async (when) => {
-    const { tar: stream } = await store.containers.getArchive(container, '/dir');
-    if (when === 'in the middle') await once(stream, 'readable');
-    expect(await store.containers.isMounted(container)).toBe(true);
-    stream.destroy();
-    await once(stream, 'close');
-    expect(await store.containers.isMounted(container)).toBe(false);
-  });
+  test.each(['before the first read', 'in the middle'])(
+    'a tar that is abandoned %s releases the mount',
+    async (when) => {
+      const { tar: stream } = await store.containers.getArchive(container, '/dir');
+      if (when === 'in the middle') await once(stream, 'readable');
+      expect(await store.containers.isMounted(container)).toBe(true);
+      stream.destroy();
+      await once(stream, 'close');
+      expect(await store.containers.isMounted(container)).toBe(false);
+    },
+  );
 
-  test('a tar read to its end has freed the mount', async () => {
+  test('a tar that is read to its end releases the mount', async () => {
     const { stat, tar: stream } = await store.containers.getArchive(container, '/dir/.');
     expect(stat.name).toBe('.');
     await buffer(stream);
@@ -117,7 +120,7 @@ describe('mounts', () => {
 });
 
 describe('owners', () => {
-  test('what comes out belongs to the caller, and has no set-id bits', async () => {
+  test('copies on the host belong to the caller, without set-id bits', async () => {
     await store.containers.copyOut(container, '/dir', host('out'));
     const { uid, gid, mode } = statSync(host('out/suid'));
     expect({ uid, gid, mode: mode & 0o7777 }).toEqual({ uid: 0, gid: 0, mode: 0o755 });
@@ -164,7 +167,7 @@ describe('tars', () => {
     expect(statSync(join(mount.path, 'dir')).mode & 0o7777).toBe(0o2755);
   });
 
-  test('a tar into what is no directory is refused', async () => {
+  test('a tar into something that is not a directory is refused', async () => {
     await expect(store.containers.copyIn(container, bytes([]), '/dir/file')).rejects.toMatchObject({
       code: 'ERR_PATH_TYPE',
     });
@@ -176,7 +179,7 @@ describe('tars', () => {
     });
   });
 
-  test('directories and files take each other’s place only where that is allowed', async () => {
+  test('directories and files replace each other only if that is allowed', async () => {
     const swap = (): Readable =>
       bytes([
         { name: 'dir', content: 'now a file' },
@@ -203,7 +206,7 @@ describe('tars', () => {
     expect(readdirSync(join(mount.path, 'dir')).sort()).toEqual(['big', 'file', 'suid']);
   });
 
-  test('a signal stops a tar that does not come', async () => {
+  test('a signal stops the wait for a tar that does not come', async () => {
     const controller = new AbortController();
     const endless = new Readable({ read: () => undefined });
     const copy = store.containers.copyIn(container, endless, '/dir', { signal: controller.signal });
@@ -213,7 +216,7 @@ describe('tars', () => {
   });
 });
 
-test('statPath says what docker says', async () => {
+test('statPath returns what docker returns', async () => {
   await using mount = await store.containers.mount(container);
   await must('touch', ['-d', '1970-01-02T00:00:00.012345678Z', join(mount.path, 'dir/suid')]);
   expect(await store.containers.statPath(container, 'dir/suid')).toEqual({
@@ -235,7 +238,7 @@ test('statPath says what docker says', async () => {
   });
 });
 
-describe('links that lead nowhere', () => {
+describe('dangling links', () => {
   /** Each with its text; `through` stands for a path through a link to a directory. */
   const LOOPS: Readonly<Record<string, string>> = {
     self: 'self',
@@ -259,7 +262,7 @@ describe('links that lead nowhere', () => {
   });
 
   test.each([...Object.entries(LOOPS), ['way/up', '../way/up']])(
-    '%s is copied as the link it is',
+    '%s is copied as a link',
     async (name, text) => {
       await store.containers.copyOut(container, `/loops/${name}`, host('out'));
       expect(readlinkSync(host('out'))).toBe(text);
@@ -271,7 +274,7 @@ describe('links that lead nowhere', () => {
   );
 
   test.each(['self', 'ping', 'below', 'dir/up'])(
-    '%s is not followed, and is replaced by what is copied there',
+    '%s is not followed, and is replaced by the copy',
     async (name) => {
       const refused = { code: 'ERR_PATH_TYPE', kind: 'invalid' };
       const followed = { followLink: true };
@@ -447,7 +450,7 @@ describe('a volume without a name, before the container has run', () => {
     expect(readdirSync(host('out')).sort()).toEqual(['by-put', 'file']);
   });
 
-  test('has in its first bundle what was copied there', async () => {
+  test('has the copied files in its first bundle', async () => {
     const target = await withVolumes(['/vol1'], { command: ['true'] });
     await store.containers.putArchive(target, '/vol1', bytes([{ name: 'kept', content: 'kept' }]));
     const { spec } = await store.containers.bundle(target, host('bundle'));
@@ -456,7 +459,7 @@ describe('a volume without a name, before the container has run', () => {
     await store.containers.unmount(target);
   });
 
-  test('makes nothing where something of the host will be mounted, which would hide the files', async () => {
+  test('does not make a mount point that a mount of the host would hide', async () => {
     const target = await withVolumes(['/vol1'], { hostConfig: { Binds: [`${scratch}:/vol1`] } });
     await expect(store.containers.statPath(target, '/vol1')).rejects.toMatchObject({
       code: 'ERR_PATH_NOT_FOUND',
@@ -466,7 +469,7 @@ describe('a volume without a name, before the container has run', () => {
     });
   });
 
-  test('keeps nobody from the other files where it can have no directory', async () => {
+  test('does not prevent copies of other files if its directory cannot be made', async () => {
     const target = await withVolumes(['/taken/vol1', '/', '/proc/x', '/vol1']);
     await store.containers.copyOut(target, '/dir/file', host('got'));
     expect(readFileSync(host('got'), 'utf8')).toBe('content');
@@ -476,7 +479,7 @@ describe('a volume without a name, before the container has run', () => {
     });
   });
 
-  test('leads nowhere out of the container', async () => {
+  test('does not lead out of the container', async () => {
     const evil: TarItem = { name: 'out', type: 'symlink', linkname: `../../../../..${scratch}` };
     const image = imageOf([layerOf([...TREE, evil])], {
       tags: ['evil:1'],

@@ -86,7 +86,7 @@ describe('writeDisk', () => {
     expect(statSync(image).blocks * 512).toBeLessThan(30_000_000);
   });
 
-  test('has directories of many entries', async () => {
+  test('has directories with many entries', async () => {
     const root = await build((at) => {
       mkdirSync(at('many'));
       for (let i = 0; i < 20_000; i++) writeFileSync(at(`many/${'n'.repeat(i % 100)}${i}`), '');
@@ -110,7 +110,7 @@ describe('writeDisk', () => {
   });
 });
 
-test('the command takes a container first, and else an image', async () => {
+test('the command prefers a container to an image of the same name', async () => {
   await build((at) => writeFileSync(at('mine'), 'written in the container'));
   await fixture.store.images.tag(IMAGE, 'build');
   const cli = new LayerstackCli(fixture.root);

@@ -11,7 +11,7 @@ const source = (text: string, repository = 'docker.io/library/x') => ({
 });
 
 describe('distribution', () => {
-  it('knows blobs and their layers, the latest last, fifty at most', async () => {
+  it('records blobs and their layers, the latest last, at most fifty', async () => {
     await using store = await LoadStore.open();
     const distribution = new Distribution(store.root);
     expect(await distribution.diffId(digestOf('a'))).toBeUndefined();
@@ -30,7 +30,7 @@ describe('distribution', () => {
     expect((await readdir(`${store.path}/${store.root.layout.sourcesByDiffId}`)).length).toBe(1);
   });
 
-  it('of several writers at once nothing is lost', async () => {
+  it('keeps the entries of several concurrent writers', async () => {
     await using store = await LoadStore.open();
     const writers = Array.from({ length: 8 }, (_, number) =>
       new Distribution(store.root).add([{ diffId, source: source(String(number)) }]),
@@ -39,7 +39,7 @@ describe('distribution', () => {
     expect(await new Distribution(store.root).sources(diffId)).toHaveLength(8);
   });
 
-  it('takes what is damaged for nothing', async () => {
+  it('treats a damaged file as missing', async () => {
     await using store = await LoadStore.open();
     const { layout } = store.root;
     for (const directory of [layout.sourcesByDiffId, layout.diffIdsByDigest])

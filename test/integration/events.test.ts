@@ -69,7 +69,7 @@ describe('events', () => {
     ]);
   });
 
-  it('of the past are there too, as text, as JSON and by a template', async () => {
+  it('of the past are shown too, as text, as JSON and by a template', async () => {
     await cli.run('create', '--name', 'box', '-l', 'a=b', IMAGE);
     const [load = '', create = ''] = await past();
     const time = String.raw`\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}(Z|[+-]\d\d:\d\d)`;
@@ -140,12 +140,12 @@ describe('events', () => {
     ['--until', 'x'],
     ['--format', '{{.Nope'],
     ['more'],
-  ])('%j %j is misuse', async (...args) => {
+  ])('are refused as misuse: %j %j', async (...args) => {
     const { status, stderr } = await cli.try(['events', ...args]);
     expect([status, stderr]).toEqual([2, expect.stringMatching(/^layerstack: ERR_USAGE: .*\n$/)]);
   });
 
-  it('end well when their reader has seen enough', async () => {
+  it('end with status 0 when their reader stops', async () => {
     const line = `"${process.execPath}" ${cli.argv('events', '--since', '1h').join(' ')}; echo status $? >&2`;
     const child = spawn('bash', ['-c', `{ ${line}; } | head -1`], { stdio: ['ignore', 'pipe', 'pipe'] });
     let said = '';
@@ -157,21 +157,21 @@ describe('events', () => {
     expect(said).toBe('status 0\n');
   });
 
-  it('of a store that is not there make none', async () => {
+  it('of a missing store do not make the store', async () => {
     const nowhere = new LayerstackCli(join(scratch, 'nowhere'));
     const { status, stderr } = await nowhere.try(['events', '--until', '1s']);
     expect([status, stderr]).toEqual([1, expect.stringContaining('ERR_INVALID_ARGUMENT')]);
     expect(existsSync(nowhere.root)).toBe(false);
   });
 
-  it('of a directory that nobody has written to yet are none', async () => {
+  it('of a directory without a store are none', async () => {
     mkdirSync(join(scratch, 'empty'));
     const empty = new LayerstackCli(join(scratch, 'empty'));
     expect(await empty.run('events', '--until', '0s')).toBe('');
     expect(readdirSync(empty.root)).toEqual([]);
   });
 
-  it('reads nothing that somebody has planted', async () => {
+  it('are not read from planted files', async () => {
     const planted = join(scratch, 'store/layerstack/events/2');
     await mustRun('mkfifo', [planted]);
     const { status, stderr } = await cli.try(['events', '--since', '1h', '--until', '0s']);

@@ -31,7 +31,7 @@ describe('examples/embed.js', () => {
     expect(readdirSync(join(root, 'image/overlay2/imagedb/content/sha256'))).toHaveLength(1);
   });
 
-  it('says what went wrong, by code', async () => {
+  it('prints the code of an error', async () => {
     const ran = await run(process.execPath, [EXAMPLE, join(scratch, 'none.tar'), join(scratch, 'store')]);
     expect(ran.stderr).toMatch(/^ERR_INVALID_ARGUMENT \(invalid\): /);
     expect(ran.status).toBe(1);

@@ -35,7 +35,7 @@ async function work(): Promise<void> {
 }
 
 describe('export', () => {
-  test('gives the merged tree, as GNU tar reads it', async () => {
+  test('writes the merged tree, as GNU tar reads it', async () => {
     await work();
     const tar = await buffer(fixture.store.containers.export('build'));
     const listed = names(tar);
@@ -54,7 +54,7 @@ describe('export', () => {
     expect(below(await snapshot(out))).toEqual(below(await snapshot(mount.path)));
   });
 
-  test('mounts for itself, and leaves a mount that is there', async () => {
+  test('mounts the container for itself, and leaves an existing mount', async () => {
     await buffer(fixture.store.containers.export('build'));
     expect(await fixture.store.containers.isMounted('build')).toBe(false);
     await using mount = await fixture.store.containers.mount('build');
@@ -63,7 +63,7 @@ describe('export', () => {
     expect(await fixture.store.containers.isMounted('build')).toBe(true);
   });
 
-  test('gives its mount back when the reader stops, and at a signal', async () => {
+  test('releases its mount when the reader stops, and at a signal', async () => {
     await using mount = await fixture.store.containers.mount('build');
     writeFileSync(join(mount.path, 'big'), Buffer.alloc(20_000_000, 1));
     await mount.unmount();

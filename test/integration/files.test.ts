@@ -29,7 +29,7 @@ const mode = (path: string): string => (lstatSync(path).mode & 0o7777).toString(
 const openFds = (): number => readdirSync('/proc/self/fd').length;
 
 describe('stampFiles', () => {
-  test('tells inode, change time and size as stat does, of a link its own', async () => {
+  test('returns inode, change time and size as stat does, for a link those of the link', async () => {
     const root = scratch();
     writeFileSync(join(root, 'a'), 'some text');
     mkdirSync(join(root, 'd'));
@@ -52,7 +52,7 @@ describe('stampFiles', () => {
 });
 
 describe('batch', () => {
-  test('does each step', async () => {
+  test('does every kind of step', async () => {
     const root = scratch();
     await batch(
       root,
@@ -165,7 +165,7 @@ describe('batch', () => {
     expect(readdirSync(root)).toEqual(['target']);
   });
 
-  test('exchange lets two directories change places at once, whatever is in them', async () => {
+  test('exchange swaps two directories atomically, whatever they contain', async () => {
     const root = scratch();
     for (const name of ['a', 'b/c']) {
       mkdirSync(join(root, name), { recursive: true });
@@ -196,7 +196,7 @@ describe('batch', () => {
     expect(readFileSync(join(root, 'target'), 'utf8')).toBe('old');
   });
 
-  test('follows a name to where it leads now, after it was renamed or removed', async () => {
+  test('resolves a name afresh after it was renamed or removed', async () => {
     const root = scratch();
     mkdirSync(join(root, 'a'));
     mkdirSync(join(root, 'b'));
@@ -236,7 +236,7 @@ describe('batch', () => {
     expect(readdirSync(root).sort()).toEqual(['d', 'link']);
   });
 
-  test('names what is in the place of a directory', async () => {
+  test('names a file in the place of a directory', async () => {
     const root = scratch();
     writeFileSync(join(root, 'file'), 'kept');
     await expect(batch(root, { op: 'mkdir', path: 'file', mode: 0o700, exist: true })).rejects.toMatchObject({
@@ -247,12 +247,12 @@ describe('batch', () => {
     expect(readFileSync(join(root, 'file'), 'utf8')).toBe('kept');
   });
 
-  test('names the root that is missing', async () => {
+  test('names a missing root', async () => {
     const root = join(scratch(), 'gone');
     await expect(batch(root)).rejects.toMatchObject({ code: 'ENOENT', syscall: 'open', path: root });
   });
 
-  test('is told of a wrong step before anything is done', async () => {
+  test('rejects a malformed step before it does anything', async () => {
     const root = scratch();
     const steps = [
       { op: 'mkdir', path: 'a', mode: 0o700 },
@@ -282,7 +282,7 @@ describe('batch', () => {
       await expect(batch(root, { op: 'link', path, target })).rejects.toMatchObject({ code });
   });
 
-  test('a directory that is made again is another one', async () => {
+  test('a directory that is removed and made again is not confused with the old one', async () => {
     const root = scratch();
     await batch(
       root,
@@ -331,7 +331,7 @@ describe('batch', () => {
     expect(existsSync(join(root, 'h'))).toBe(false);
   });
 
-  test('together does not wait for threads: more batches at once than there are', async () => {
+  test('together does not deadlock with more batches than threads', async () => {
     const root = scratch();
     await Promise.all(
       Array.from({ length: 100 }, (_, index) =>
@@ -347,7 +347,7 @@ describe('batch', () => {
 });
 
 describe('attributes and nodes', () => {
-  test('set, get, list; a missing one is null', async () => {
+  test('can be set, read and listed; a missing one is null', async () => {
     const file = join(scratch(), 'file');
     writeFileSync(file, '');
     const value = Uint8Array.from({ length: 2000 }, (_, i) => i % 256);
@@ -363,7 +363,7 @@ describe('attributes and nodes', () => {
     );
   });
 
-  test('are those of a link, not of what it leads to', async () => {
+  test('are those of a link, not of its target', async () => {
     const dir = scratch();
     writeFileSync(join(dir, 'file'), '');
     symlinkSync('file', join(dir, 'link'));
@@ -392,7 +392,7 @@ describe('attributes and nodes', () => {
 });
 
 describe('readFileInRoot', () => {
-  test('reads at most what it may', async () => {
+  test('reads at most the allowed bytes', async () => {
     const root = scratch();
     writeFileSync(join(root, 'file'), 'x'.repeat(100_000));
     expect(await native.readFileInRoot(root, 'file', 100_000)).toHaveLength(100_000);
@@ -429,7 +429,7 @@ describe('removeTree', () => {
     expect(readdirSync(root)).toEqual([]);
   });
 
-  test('a wide directory', async () => {
+  test('removes a wide directory', async () => {
     const root = scratch();
     execFileSync('mount', ['-t', 'tmpfs', 'none', root]);
     execFileSync(
@@ -442,7 +442,7 @@ describe('removeTree', () => {
     expect(await native.removeTree(root, 'w')).toBe(32_001);
   });
 
-  test('a nesting deeper than any path and than the fds it may use', async () => {
+  test('removes a nesting deeper than any path and than its limit of fds', async () => {
     const root = scratch();
     mkdirSync(join(root, 'top'));
     // Built from the inside out, as no path leads down so far.
@@ -465,7 +465,7 @@ describe('removeTree', () => {
   test.each([
     ['another file system', ['-t', 'tmpfs', 'none']],
     ['a bind mount of the same one', ['--bind']],
-  ])('stops at %s with EBUSY and leaves what is in it', async (_, args) => {
+  ])('stops at %s with EBUSY and leaves its content', async (_, args) => {
     const root = scratch();
     mkdirSync(join(root, 'precious'));
     mkdirSync(join(root, 't/a/mnt'), { recursive: true });
@@ -484,7 +484,7 @@ describe('removeTree', () => {
     expect(existsSync(join(root, 't/a/mnt/kept'))).toBe(true);
   });
 
-  test('names what cannot be removed', async () => {
+  test('names an entry that cannot be removed', async () => {
     const root = scratch();
     mkdirSync(join(root, 't/a'), { recursive: true });
     writeFileSync(join(root, 't/a/fixed'), '');
@@ -542,7 +542,7 @@ describe('the process', () => {
     expect(openFds()).toBe(before);
   });
 
-  test('where no thread can be started the work is rejected, and the process lives', async () => {
+  test('work is rejected if no thread can be started, and the process lives', async () => {
     const home = scratch();
     chmodSync(home, 0o777);
     const fixture = join(home, 'no-threads.mjs');

@@ -54,7 +54,7 @@ describe('flatten', () => {
     expect(lstatSync(join(root, 'flat/two')).ino).toBe(inode);
   });
 
-  test('copies what lives on another file system, with all its properties', async () => {
+  test('copies files from another file system, with all their properties', async () => {
     const root = scratch();
     mkdirSync(join(root, 'far'));
     mkdirSync(join(root, 'near'));
@@ -81,7 +81,7 @@ describe('flatten', () => {
     );
   });
 
-  test('copies files with holes as such', async () => {
+  test('keeps holes in copied files', async () => {
     const root = scratch();
     mkdirSync(join(root, 'far'));
     execFileSync('mount', ['-t', 'tmpfs', 'none', join(root, 'far')]);
@@ -114,7 +114,7 @@ describe('flatten', () => {
     }
   });
 
-  test('copies a file that has all the links its file system allows', async () => {
+  test('copies a file that already has the maximum number of links', async () => {
     const root = scratch();
     const image = join(root, 'fs.img');
     execFileSync('truncate', ['-s', '16M', image]);

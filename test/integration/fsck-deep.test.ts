@@ -126,7 +126,7 @@ const METADATA: Readonly<Record<string, readonly [damage: () => void, finding: s
   ],
   'a lost capability': [
     () => setfattr('-x', 'security.capability', at('bin/ping')),
-    "/bin/ping 'bin/ping' has attribute security.capability is missing",
+    "/bin/ping 'bin/ping' has no attribute security.capability",
   ],
   'an additional capability': [
     () => setfattr('-n', 'security.capability', '-v', `0x${CAPABILITY.toString('hex')}`, at('empty')),
@@ -134,15 +134,15 @@ const METADATA: Readonly<Record<string, readonly [damage: () => void, finding: s
   ],
   'an attribute': [
     () => setfattr('-n', 'user.mark', '-v', 'no', at('bin/marked')),
-    "/bin/marked 'bin/marked' has attribute user.mark has another value",
+    "/bin/marked 'bin/marked' has another value of attribute user.mark",
   ],
   'a lost opaque mark': [
     () => setfattr('-x', 'trusted.overlay.opaque', at('opaque')),
-    "/opaque 'opaque' has not opaque, and should be",
+    "/opaque 'opaque' has no opaque mark",
   ],
   'an additional opaque mark': [
     () => setfattr('-n', 'trusted.overlay.opaque', '-v', 'y', at('bin')),
-    "/bin 'bin' has opaque, and should not be",
+    "/bin 'bin' has an additional opaque mark",
   ],
   'a redirect of overlayfs': [
     () => setfattr('-n', 'trusted.overlay.redirect', '-v', '/etc', at('bin')),

@@ -80,7 +80,7 @@ async function expectUsable(): Promise<void> {
   await mount.unmount();
 }
 
-describe('a store that is in order', () => {
+describe('an intact store', () => {
   it('has no findings, whatever is mounted or under way, and is not changed', async () => {
     const mount = await store.containers.mount('box');
     await store.containers.putArchive('box', '/', Readable.from([tar([{ name: 'f', content: 'x' }])]));
@@ -96,7 +96,7 @@ describe('a store that is in order', () => {
     await expect(check({ repair: true })).rejects.toMatchObject({ code: 'ERR_STORE_READ_ONLY' });
   });
 
-  it('has none while a load is half done', async () => {
+  it('has none during a load', async () => {
     const image = imageOf([layerOf({ slow: 'x'.repeat(100_000) })], { tags: ['slow:1'] });
     const bytes = tar(dockerArchive([image]));
     let release = (): void => undefined;
@@ -122,7 +122,7 @@ describe('a store that is in order', () => {
   });
 });
 
-describe('what can be mended', () => {
+describe('damage that can be repaired', () => {
   const CASES: Readonly<Record<string, () => { readonly found: string; readonly damage: () => void }>> = {
     'a short name is missing': () => {
       const path = linkPath(middle);
@@ -253,7 +253,7 @@ describe('what can be mended', () => {
     await store.images.save(['base:1']).resume().toArray();
   });
 
-  it('both sides of a short name are gone: the layers on it are written anew', async () => {
+  it('both sides of a short name are missing: the layers above it are rewritten', async () => {
     remove(linkPath(bottom));
     remove(overlayPath(bottom, 'link'));
     const codes = (await check({ repair: true })).map(({ code, repaired }) => `${code} ${String(repaired)}`);
@@ -263,7 +263,7 @@ describe('what can be mended', () => {
     await expectUsable();
   });
 
-  it('names of images that are gone, and keys that docker cannot read', async () => {
+  it('names of missing images, and keys that docker cannot read', async () => {
     const path = join(root, 'image/overlay2/repositories.json');
     const gone = `sha256:${'1'.repeat(64)}`;
     const { Repositories } = JSON.parse(readFileSync(path, 'utf8')) as {
@@ -321,7 +321,7 @@ describe('what can be mended', () => {
   });
 });
 
-describe('what cannot be mended is told, and left as it is', () => {
+describe('damage that cannot be repaired is reported, and left unchanged', () => {
   const CASES: Readonly<Record<string, () => { readonly found: string; readonly damage: () => void }>> = {
     'the content of a layer is gone': () => {
       const path = overlayPath(middle, 'diff');
@@ -399,7 +399,7 @@ describe('what cannot be mended is told, and left as it is', () => {
     expect(await check({ deep: true })).toEqual([]);
   });
 
-  it('loading again mends a layer without content, as it is advised', async () => {
+  it('loading again repairs a layer without content, as advised', async () => {
     renameSync(join(root, overlayPath(middle)), join(scratch, 'away'));
     expect((await check()).length).toBeGreaterThan(0);
     await store.images.load(Readable.from([tar(dockerArchive([base, app]))]));
@@ -409,7 +409,7 @@ describe('what cannot be mended is told, and left as it is', () => {
   });
 });
 
-it('stops when it is told to', async () => {
+it('stops at a signal', async () => {
   const stop = new AbortController();
   stop.abort();
   await expect(check({ signal: stop.signal })).rejects.toMatchObject({ code: 'ERR_ABORTED' });

@@ -53,7 +53,7 @@ describe('a full disk', () => {
     expect(await store.images.list()).toHaveLength(1);
   }
 
-  test('during a commit', async () => {
+  test('during a commit leaves nothing', async () => {
     const mount = await store.containers.mount(await store.containers.create(IMAGE, { name: 'build' }));
     writeFileSync(join(mount.path, 'large'), LARGE);
     await failsWithoutTrace(() => store.containers.commit('build', { reference: 'never:1' }));
@@ -62,7 +62,7 @@ describe('a full disk', () => {
     expect(await store.containers.diff('build')).toEqual([{ kind: 'A', path: '/large' }]);
   });
 
-  test('during an import, of a tar and of a directory', async () => {
+  test('during an import of a tar or a directory leaves nothing', async () => {
     const directory = join(volume.path, 'directory');
     mkdirSync(directory);
     writeFileSync(join(directory, 'large'), LARGE);
@@ -74,7 +74,7 @@ describe('a full disk', () => {
     await failsWithoutTrace(() => store.images.import(directory, { reference: 'never:1' }));
   });
 
-  test('fails no command by anything but the want of space', async () => {
+  test('fails commands only with ERR_NO_SPACE', async () => {
     await store.containers.create(IMAGE, { name: 'build' });
     await store.images.tag(IMAGE, 'second:1');
     await store.close();
@@ -109,7 +109,7 @@ describe('a full disk', () => {
     expect(await store.images.list()).toHaveLength(1);
   });
 
-  test('during a save or an export to a file', async () => {
+  test('during a save or an export to a file leaves nothing', async () => {
     const ample = await TestStore.build(
       archiveOfMembers([...LAYERS, [{ name: 'large', content: Buffer.alloc(64 * MIB, 'more ') }]]),
     );

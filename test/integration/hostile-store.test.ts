@@ -26,7 +26,7 @@ afterEach(() => fixture[Symbol.asyncDispose]());
 const layerdb = 'image/overlay2/layerdb/sha256';
 
 describe('names', () => {
-  it('a container that cannot be made does not take the name of another away', async () => {
+  it("a container that cannot be made does not take another's name", async () => {
     const { id } = await fixture.store.containers.create(IMAGE, { name: 'web' });
     for (const session of readdirSync(fixture.at('layerstack/sessions')))
       rmSync(fixture.at(`layerstack/sessions/${session}`), { recursive: true });
@@ -50,7 +50,7 @@ describe('names', () => {
     await fixture.store.containers.remove(id);
   });
 
-  it('a name longer than a file name is no container, not a system error', async () => {
+  it('a name longer than a file name is not found, without a system error', async () => {
     const error = await rejection(fixture.store.containers.get('x'.repeat(300)));
     expect(error.code).toBe('ERR_CONTAINER_NOT_FOUND');
   });
@@ -68,10 +68,13 @@ describe('strange entries', () => {
     expect((await fixture.store.images.list()).map(({ RepoTags }) => RepoTags)).toEqual([[IMAGE]]);
   });
 
-  it.each(['null', '{"version":1}', '7'])('an image catalog that holds %s counts as none', async (text) => {
-    writeFileSync(fixture.at('layerstack/image-catalog.json'), text);
-    expect(await fixture.store.images.list()).toHaveLength(1);
-  });
+  it.each(['null', '{"version":1}', '7'])(
+    'an image catalog that holds %s counts as missing',
+    async (text) => {
+      writeFileSync(fixture.at('layerstack/image-catalog.json'), text);
+      expect(await fixture.store.images.list()).toHaveLength(1);
+    },
+  );
 
   it('a directory in the place of cache-id is an incomplete layer, and is replaced', async () => {
     for (const hex of readdirSync(fixture.at(layerdb))) {
@@ -125,7 +128,7 @@ describe('removal', () => {
 });
 
 describe('opening', () => {
-  it('a root that is mounted read-only says so, and opens read-only', async () => {
+  it('a root on a read-only file system is an error that says so, and opens read-only', async () => {
     const volume = await makeVolume('tmpfs', { sizeMiB: 16 });
     try {
       const root = join(volume.path, 'store');
@@ -173,7 +176,7 @@ it('a bundle is not written through a link that waits in its directory', async (
   await fixture.store.containers.unmount(container);
 });
 
-it('a layer that is published again reaches all that stands on it, not its children only', async () => {
+it('a layer that is published again reaches all layers above it, not only its children', async () => {
   const three = [...LAYERS, [{ name: 'house/roof', content: 'slate\n' }]];
   const archive = archiveOfMembers(three, { Cmd: ['/bin/true'] }, 'three:1');
   await fixture.store.images.load(chunks(archive));

@@ -71,7 +71,7 @@ async function expectLeft(...images: TestImage[]): Promise<void> {
 }
 
 describe('removing an image', () => {
-  it('removes the layers that no other has, from the top, and says so', async () => {
+  it('removes the layers that no other image has, from the top, and reports them', async () => {
     const [a, b] = [image(['base', 'shared', 'a1', 'a2'], ['a:1']), image(['base', 'shared'], ['b:1'])];
     await load(a, b);
     expect(await store.images.remove('a:1')).toEqual([
@@ -101,7 +101,7 @@ describe('removing an image', () => {
     await expectLeft();
   });
 
-  it('leaves of many layers only the one that something is mounted in, until the next writer', async () => {
+  it('leaves only the layer with a mount in it, until the next writer', async () => {
     const names = Array.from({ length: 12 }, (_, index) => String(index));
     const a = image(names, ['a:1']);
     await load(a);
@@ -139,7 +139,7 @@ describe('removing an image', () => {
     await expectLeft();
   });
 
-  it('works where its config is damaged, or where only its name is left', async () => {
+  it('works if its config is damaged, or if only its name is left', async () => {
     const [a, b] = [image(['a'], ['a:1']), image(['b'], ['b:1'])];
     await load(a, b);
     writeFileSync(at(`${CONTENT}/${hexOf(a.id)}`), 'damaged');
@@ -152,7 +152,7 @@ describe('removing an image', () => {
     await expectLeft();
   });
 
-  it('leaves layers that BuildKit has, by their chain or their directory', async () => {
+  it('leaves layers that BuildKit uses, by their chain or their directory', async () => {
     const [a, b] = [image(['base', 'a'], ['a:1']), image(['b'], ['b:1'])];
     await load(a, b);
     const cacheId = readFileSync(at(`${LAYERS}/${hexOf(b.chain[0] as ChainID)}/cache-id`), 'utf8');
@@ -186,7 +186,7 @@ describe('removing an image', () => {
 });
 
 describe('layers in use by others', () => {
-  it('stay as long as they are pinned, and go with the next writer', async () => {
+  it('stay as long as they are pinned, and are removed by the next writer', async () => {
     const a = image(['base', 'a'], ['a:1']);
     await load(a);
     const other = await Root.open(at(''));
@@ -204,7 +204,7 @@ describe('layers in use by others', () => {
     await expectLeft();
   });
 
-  it('are never missed by a load of the same image, whenever it is deleted', async () => {
+  it('never disappear from a load of the same image, whenever it is deleted', async () => {
     const base = image(['base', 'shared'], ['base:1']);
     const a = image(['base', 'shared', 'a'], ['a:1']);
     const other = await open();
@@ -231,7 +231,7 @@ describe('layers in use by others', () => {
     await expectLeft(base, a);
   });
 
-  it('stay for a load that found them, though their image is deleted before it is done', async () => {
+  it('stay for a load that found them, even if their image is deleted during the load', async () => {
     const [old, fresh] = [image(['base', 'a'], ['old:1']), image(['base', 'a'], ['new:1'])];
     await load(old);
     const other = await open();
@@ -252,7 +252,7 @@ describe('layers in use by others', () => {
     await expectLeft(fresh);
   });
 
-  it('stay for a save until it is done', async () => {
+  it('stay until a save of them is complete', async () => {
     const a = image(['base', 'a'], ['a:1']);
     await load(a);
     const whole: Uint8Array[] = [];
@@ -269,7 +269,7 @@ describe('layers in use by others', () => {
     await expectLeft();
   });
 
-  it('go though two remove images on one base at once', async () => {
+  it('are removed when two processes remove images on one base at once', async () => {
     await load(image(['base', 'a'], ['a:1']), image(['base', 'b'], ['b:1']));
     const other = await open();
     const count = Reflect.get(LayerUses, 'count');
@@ -288,7 +288,7 @@ describe('layers in use by others', () => {
 });
 
 describe('a process that dies', () => {
-  it('before the layers are taken away leaves them to the next writer', async () => {
+  it('before the layers are removed leaves them to the next writer', async () => {
     const a = image(['base', 'a'], ['a:1']);
     await load(a);
     vi.spyOn(LayerStore.prototype, 'collect').mockRejectedValueOnce(new Error('died'));
@@ -314,7 +314,7 @@ describe('a process that dies', () => {
 });
 
 describe('prune', () => {
-  it('does what its dry run says, and frees what it says', async () => {
+  it('removes what its dry run lists, and frees the reported bytes', async () => {
     const [a, b] = [image(['base', 'a'], ['a:1']), image(['base', 'b'], [])];
     const kept = image(['kept'], ['kept:1']);
     await load(a, b, kept);
@@ -332,7 +332,7 @@ describe('prune', () => {
     expect(layerNames().filter((name) => !name.endsWith('-removing'))).toEqual(chainsOf(kept));
   });
 
-  it('without `all` takes untagged images, by their labels and age, and layers that nothing refers to', async () => {
+  it('without `all` removes untagged images, by their labels and age, and unreferenced layers', async () => {
     const old = { document: { created: '2020-01-01T00:00:00Z' } };
     const [loose, aged] = [image(['l'], []), image(['o'], [], old)];
     const [tagged, lost] = [image(['t'], ['t:1']), image(['x', 'y'], [])];
@@ -385,7 +385,7 @@ describe('disk usage', () => {
     expect(usage.UnusedLayers).toEqual({ Count: 0, Size: 0 });
   });
 
-  it('counts what was written in containers', async () => {
+  it('counts the files written in containers', async () => {
     await load(image(['base'], ['a:1']));
     const container = await store.containers.create('a:1');
     const mount = await store.containers.mount(container);
@@ -399,7 +399,7 @@ describe('disk usage', () => {
 });
 
 describe('the tree of layers', () => {
-  it('has shared layers once, with the images where they end', async () => {
+  it('has shared layers once, with the images at their top layers', async () => {
     const [base, a, b] = [
       image(['base'], []),
       image(['base', 'a'], ['a:1', 'a:2']),

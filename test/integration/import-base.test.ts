@@ -107,7 +107,7 @@ describe('import on a base', () => {
     expect(await rejection(fixture.store.images.remove(base.Id))).toMatchObject({ code: 'ERR_IMAGE_IN_USE' });
   });
 
-  test('takes all that a layer can hold', async () => {
+  test('packs everything that a layer can hold', async () => {
     const at = (...path: string[]): string => join(directory, ...path);
     mkdirSync(at('deep/er'), { recursive: true, mode: 0o750 });
     writeFileSync(at('deep/one'), 'one', { mode: 0o4755 });
@@ -132,7 +132,7 @@ describe('import on a base', () => {
     expect(lstatSync(join(top, 'sparse')).blocks * 512).toBeLessThan(1024 * 1024);
   });
 
-  test('removes nothing of the base, whatever the names and numbers in the directory mean in a layer', async () => {
+  test('removes nothing of the base, even with names and devices that are marks in a layer', async () => {
     mkdirSync(join(directory, 'house'));
     await native.setXattr(join(directory, 'house'), 'trusted.overlay.opaque', Buffer.from('y'));
     await native.makeNode(join(directory, 'house/rebar'), 0o020000, 0, 0);
@@ -162,7 +162,7 @@ describe('import on a base', () => {
     expect(existsSync(join(mount.path, 'etc/passwd'))).toBe(true);
   });
 
-  test('leaves out sockets, and what is mounted inside', async () => {
+  test('leaves out sockets, and mounts inside', async () => {
     const server = createServer();
     await new Promise<void>((resolve) => server.listen(join(directory, 'socket'), resolve));
     linkSync(join(directory, 'socket'), join(directory, 'kept-socket'));
@@ -186,7 +186,7 @@ describe('import on a base', () => {
     ]);
   });
 
-  test('gives the same image of the same files, in whatever order they were made', async () => {
+  test('gives the same image for the same files, in whatever order they were made', async () => {
     for (const name of ['b', 'a', 'c']) writeFileSync(join(directory, name), name);
     const other = join(fixture.scratch, 'other');
     mkdirSync(other, { mode: 0o700 });
@@ -215,7 +215,7 @@ describe('import on a base', () => {
     expect(overlays()).toEqual(before);
   });
 
-  test('takes a tar too, whose whiteouts are those of a layer', async () => {
+  test('accepts a tar, whose whiteouts remove files of the base', async () => {
     const layer = join(fixture.scratch, 'layer.tar');
     writeFileSync(
       layer,
@@ -230,7 +230,7 @@ describe('import on a base', () => {
     expect(readdirSync(join(mount.path, 'house')).sort()).toEqual(['concrete', 'marble']);
   });
 
-  test('tells how far it is', async () => {
+  test('reports its progress', async () => {
     const file = openSync(join(directory, 'large'), 'w');
     const block = Buffer.alloc(1024 * 1024, 'x');
     for (let i = 0; i < 200; i++) writeSync(file, block);
@@ -244,7 +244,7 @@ describe('import on a base', () => {
     expect(events.filter((event) => event.type === 'progress' && event.total !== undefined)).toEqual([]);
   });
 
-  test('fails without a trace', async () => {
+  test('leaves nothing after a failure', async () => {
     writeFileSync(join(directory, 'file'), 'x'.repeat(10_000));
     const before = await dumpStore(fixture.root);
     const refuses = async (code: string, options: object, source: string = directory): Promise<void> => {
@@ -288,7 +288,7 @@ describe('import on a base', () => {
     expect(await storeChanges(fixture.root, before)).toEqual([]);
   });
 
-  test('of a base that is removed meanwhile fails, and leaves nothing of either', async () => {
+  test('fails if the base is removed meanwhile, and leaves nothing of either', async () => {
     const source = async function* (): AsyncGenerator<Uint8Array> {
       const bytes = tar([{ name: 'new', content: 'new' }]);
       yield bytes.subarray(0, 700);
@@ -305,7 +305,7 @@ describe('import on a base', () => {
     expect(overlays()).toEqual([]);
   });
 
-  test('reads nothing outside the directory, whatever is swapped in it meanwhile', async () => {
+  test('reads nothing outside the directory, even if entries are swapped for links meanwhile', async () => {
     const secret = join(fixture.scratch, 'secret');
     mkdirSync(secret);
     writeFileSync(join(secret, 'file'), 'SECRET');

@@ -90,7 +90,7 @@ describe('import', () => {
     });
   });
 
-  test('gives the same image of a file, a stream, gzip and zstd', async () => {
+  test('gives the same image for a file, a stream, gzip and zstd', async () => {
     const options = { sourceDateEpoch: 0 };
     const id = await store.images.import(file('root.tar', plain), options);
     for (const bytes of [plain, gzipSync(plain), zstdStored(plain)]) {
@@ -99,13 +99,13 @@ describe('import', () => {
     }
   });
 
-  test('packs a directory with all that is in it', async () => {
+  test('packs a directory with all its content', async () => {
     const root = await rootfs();
     await store.images.import(root, { reference: 'debian:own' });
     expect(await treeOf('debian:own')).toEqual(below(await snapshot(root)));
   });
 
-  test('of a directory agrees with tar-fs on what that can carry', async () => {
+  test('of a directory agrees with tar-fs, as far as tar-fs goes', async () => {
     const root = await rootfs();
     await store.images.import(root, { reference: 'ours:1' });
     await store.images.import(tarFs.pack(root, { strict: false }), { reference: 'theirs:1' });
@@ -116,7 +116,7 @@ describe('import', () => {
     expect(shared(await treeOf('ours:1'))).toEqual(shared(await treeOf('theirs:1')));
   });
 
-  test('takes the platform that it is given', async () => {
+  test('records the given platform', async () => {
     await store.images.import(stream(plain), { reference: 'a:1', platform: 'linux/arm/v6' });
     expect(await store.images.inspect('a:1')).toMatchObject({ Architecture: 'arm', Variant: 'v6' });
     await expect(store.images.import(stream(plain), { platform: 'windows/amd64' })).rejects.toMatchObject({
@@ -124,7 +124,7 @@ describe('import', () => {
     });
   });
 
-  test('fails without a trace for what is no tar', async () => {
+  test('leaves nothing for a source that is not a tar', async () => {
     const before = await dumpStore(store.root);
     const refuses = (source: string | AsyncIterable<Uint8Array>, options = {}) =>
       expect(store.images.import(source, options)).rejects;

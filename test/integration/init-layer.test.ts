@@ -150,7 +150,7 @@ describe('populateInit leaves what dockerd leaves on a mounted overlay', () => {
     });
   });
 
-  test('an image without layers has nothing to be opaque against', async () => {
+  test('an image without layers does not get opaque directories', async () => {
     const root = scratch();
     mkdirSync(join(root, 'ours'), 0o755);
     mkdirSync(join(root, 'theirs'), 0o755);
@@ -160,7 +160,7 @@ describe('populateInit leaves what dockerd leaves on a mounted overlay', () => {
   });
 });
 
-test('a missing layer is named', async () => {
+test('a missing layer is an error that names it', async () => {
   const root = scratch();
   mkdirSync(join(root, 'ours'));
   await expect(call(native.populateInit(root, ['l/GONE'], 'ours'))).rejects.toMatchObject({

@@ -143,7 +143,7 @@ describe('interrupted at any step', () => {
   });
 
   test.each(Object.entries(FAULTS))(
-    'a load that meets %s is not seen, or succeeds; no layer stays',
+    'a load that meets %s leaves nothing, or succeeds; no layer stays',
     async (_, error) => {
       await everyStep(load, unload, { error, dying: false, stride: 4 });
     },
@@ -169,7 +169,7 @@ describe('interrupted at any step', () => {
     );
   });
 
-  test('a removal that dies leaves the image whole with all its names, or gone', async () => {
+  test('a removal that dies leaves the image whole with all its names, or removes it', async () => {
     await load(fixture.store);
     await fixture.store.images.tag('other:1', 'more:1');
     const [{ Id = '' } = {}] = (await fixture.store.images.list()).filter(({ RepoTags }) =>
@@ -256,7 +256,7 @@ describe('a load that heals a damaged layer and dies at any step', () => {
     throw new Error('it never ended by itself');
   });
 
-  test('an old directory without content does not stay, though something was stacked on it', async () => {
+  test('an old directory without content does not stay, even if a layer was stacked on it', async () => {
     const overlays = readdirSync(fixture.at('overlay2')).length;
     for (const layer of layers()) rmSync(join(contentOf(layer), 'diff'), { recursive: true });
     await fixture.store.images.load(chunks(archiveOfMembers(LAYERS, { Cmd: ['/bin/true'] })));
@@ -299,7 +299,7 @@ describe('fsck of a store that no writer has opened since', () => {
     expect(readdirSync(fixture.at('image/overlay2/layerdb/sha256'))).toHaveLength(2);
   });
 
-  test('repairs them, too', async () => {
+  test('removes them with repair', async () => {
     vi.spyOn(ImageStore.prototype, 'add').mockRejectedValue(new Error('died'));
     vi.spyOn(ImageStore.prototype, 'resume').mockResolvedValue();
     await fixture.store.images.load(chunks(OTHER)).catch(() => undefined);
@@ -311,7 +311,7 @@ describe('fsck of a store that no writer has opened since', () => {
     expect(readdirSync(fixture.at('image/overlay2/layerdb/sha256'))).toHaveLength(2);
   });
 
-  test('names a change that was decided and not carried out, and sees it as done', async () => {
+  test('names a change that was decided and not completed, and reads it as completed', async () => {
     for (let at = 0; !existsSync(fixture.at('layerstack/changes/pending')); at++) {
       expect(at).toBeLessThan(MAX_STEPS);
       interrupt({ at, error: new Error('died'), dying: true });

@@ -82,7 +82,7 @@ async function pushed(target: PullStore): Promise<FakeTarget> {
 }
 
 describe('kept blobs', () => {
-  it('go out by save and push as they came, with their manifest', async () => {
+  it('are saved and pushed as they came, with their manifest', async () => {
     await using target = await PullStore.open();
     showStoreOnFailure(target.store.path);
     const repository = repositoryOf(image);
@@ -105,7 +105,7 @@ describe('kept blobs', () => {
       expect(registry.blobs.get(digest)?.equals(bytes)).toBe(true);
   });
 
-  it('are not kept unless that is asked for; the manifest is', async () => {
+  it('are kept only on request; the manifest is always kept', async () => {
     await using target = await PullStore.open();
     const repository = repositoryOf(image);
     const { images } = await target.pull(repository, '1');
@@ -117,7 +117,7 @@ describe('kept blobs', () => {
     expect(members.get(`blobs/sha256/${hexOf(big.diffId)}`)?.equals(big.tar)).toBe(true);
   });
 
-  it('are fetched for an image that is there, and only those that are missing', async () => {
+  it('are fetched for an existing image, and only the missing ones', async () => {
     await using target = await PullStore.open();
     const repository = repositoryOf(image);
     await target.pull(repository, '1');
@@ -133,7 +133,7 @@ describe('kept blobs', () => {
     expect([...repository.asked.values()].flat()).toHaveLength(3);
   });
 
-  it('with an index: the index is kept too', async () => {
+  it('are kept together with an index', async () => {
     await using target = await PullStore.open();
     const repository = repositoryOf();
     const entry = repository.push(image, [], { compress: odd });
@@ -153,7 +153,7 @@ describe('kept blobs', () => {
     expect(indexOf(await saved(target)).manifests[0]?.digest).toBe(entry.digest);
   });
 
-  it('go with their image, but for those of another', async () => {
+  it('are removed with their image, except for those of another image', async () => {
     await using target = await PullStore.open();
     const other = imageOf([small]);
     const repository = repositoryOf(image, other);
@@ -168,7 +168,7 @@ describe('kept blobs', () => {
     expect(keptBlobs(target)).toEqual([]);
   });
 
-  it('of images that another program removed, and of pulls that failed, go with prune', async () => {
+  it('of images that another program removed, and of failed pulls, are removed by prune', async () => {
     await using target = await PullStore.open();
     const repository = repositoryOf(image);
     await target.pull(repository, '1', { keepBlobs: true });
@@ -193,7 +193,7 @@ describe('kept blobs', () => {
     expect(keptBlobs(target)).toEqual([]);
   });
 
-  it('deleted at any time cost speed only', async () => {
+  it('may be deleted at any time, which costs only speed', async () => {
     await using target = await PullStore.open();
     const repository = repositoryOf(image);
     await target.pull(repository, '1', { keepBlobs: true });
@@ -211,7 +211,7 @@ describe('kept blobs', () => {
       (bytes: Buffer) => Buffer.concat([bytes.subarray(0, -9), Buffer.from('x'), bytes.subarray(-8)]),
     ],
     ['emptied to zeros', (bytes: Buffer) => Buffer.alloc(bytes.length)],
-  ])('%s on disk are noticed, named and removed; the next save does without', async (_, damage) => {
+  ])('%s on disk are noticed, named and removed; the next save works without them', async (_, damage) => {
     await using target = await PullStore.open();
     const repository = repositoryOf(image);
     await target.pull(repository, '1', { keepBlobs: true });
@@ -230,7 +230,7 @@ describe('kept blobs', () => {
     expect(registry.blobs.has(digest)).toBe(false);
   });
 
-  it('come with the image in one change: before it there is neither, after it there are both', async () => {
+  it('appear with the image in one change', async () => {
     await using target = await PullStore.open();
     const repository = repositoryOf(image);
     const { root, images } = target.store;
@@ -261,7 +261,7 @@ describe('kept blobs', () => {
     ]);
   });
 
-  it('are seen as soon as that change is decided, wherever its writer was killed', async () => {
+  it('are visible as soon as that change is decided, wherever its writer was killed', async () => {
     await using target = await PullStore.open();
     const repository = repositoryOf(image);
     await target.pull(repository, '1', { keepBlobs: true });
@@ -285,7 +285,7 @@ describe('kept blobs', () => {
     expect((await originals.find(image.id))?.manifest.bytes).toEqual(manifest);
   });
 
-  it('replace what somebody has put in the place of the manifest', async () => {
+  it('replace a planted entry in the place of the manifest', async () => {
     await using target = await PullStore.open();
     const repository = repositoryOf(image);
     const manifest = repository.manifests.get('1')?.bytes ?? Buffer.alloc(0);
@@ -309,7 +309,7 @@ describe('kept blobs', () => {
     expect(readFileSync(path)).toEqual(manifest);
   });
 
-  it('of a manifest that names another blob for a layer that is there are refused', async () => {
+  it('of a manifest that names another blob for an existing layer are refused', async () => {
     await using target = await PullStore.open();
     await target.pull(repositoryOf(image), '1');
     const evil = new FakeRepository('localhost:5000/evil/x');
@@ -326,7 +326,7 @@ describe('kept blobs', () => {
     expect(await target.store.images.originals.find(image.id)).toBeUndefined();
   });
 
-  it('of layers that are there come from the registry where a mirror has wrong ones', async () => {
+  it('of existing layers come from the registry if a mirror has wrong ones', async () => {
     await using target = await PullStore.open();
     const repository = repositoryOf(image);
     await target.pull(repository, '1');
@@ -337,7 +337,7 @@ describe('kept blobs', () => {
     expect(keptBlobs(target)).toEqual(layerBlobs(repository));
   });
 
-  it('of an image that was loaded are seen to be its layers', async () => {
+  it('of an image that was loaded are verified to be its layers', async () => {
     await using target = await PullStore.open();
     const repository = repositoryOf(image);
     await target.pull(repository, '1');
@@ -354,7 +354,7 @@ describe('kept blobs', () => {
     expect((await saved(target)).has(`blobs/sha256/${hexOf(big.diffId)}`)).toBe(true);
   });
 
-  it('that come wrong are not kept, and the store stays as it was', async () => {
+  it('that are wrong are not kept, and the store is unchanged', async () => {
     await using target = await PullStore.open();
     const repository = repositoryOf(image);
     const digest = digestOf(odd(big.tar));

@@ -21,7 +21,7 @@ async function findings(): Promise<StoreFinding[]> {
 }
 
 describe('a container with large labels and annotations', () => {
-  it('is used like any other, and fsck has nothing to say', async () => {
+  it('is used like any other, and fsck has no findings', async () => {
     const { id } = await fixture.store.containers.create(IMAGE, {
       name: 'large',
       config: { ...EMPTY_CONTAINER_CONFIG, Labels: new Map([['label', LARGE]]), Cmd: ['/bin/true'] },
@@ -56,7 +56,7 @@ describe.each(['networks', 'volumes'] as const)('%s', (kind) => {
   });
 });
 
-describe('what a dockerd crashes on when it starts', () => {
+describe('a document on which dockerd crashes at its start', () => {
   type Document = Record<string, unknown>;
   const CONFIG = 'config.v2.json';
 
@@ -81,7 +81,7 @@ describe('what a dockerd crashes on when it starts', () => {
     );
   });
 
-  it('is not: what it makes itself', async () => {
+  it('is not one that lacks members that dockerd makes itself', async () => {
     const { id } = await fixture.store.containers.create(IMAGE);
     const path = fixture.at(`containers/${id}/${CONFIG}`);
     const { State, MountPoints, ...rest } = JSON.parse(readFileSync(path, 'utf8')) as Document;

@@ -102,7 +102,7 @@ describe('the layers on disk', () => {
     ]);
   });
 
-  it('give the whole chain, top first, also to a reader that saw it before', async () => {
+  it('yield the whole chain, top first, also to a reader that saw it before', async () => {
     const chains = await image('one', 'two', 'three');
     for (let i = 0; i < 2; ++i)
       expect((await layers.chain(chains[2] as ChainID)).map(({ chainId }) => chainId)).toEqual(
@@ -140,7 +140,7 @@ describe('staging', () => {
     expectNoRest();
   });
 
-  it('tells progress of chunks', async () => {
+  it('reports the progress of chunks', async () => {
     const bytes = layerTar('chunked');
     const seen: number[] = [];
     await layers.discard(await layers.stage(chunks(bytes), { limits, onProgress: (n) => seen.push(n) }));
@@ -179,7 +179,7 @@ describe('staging', () => {
     expectNoRest();
   });
 
-  it('stops at an abort, although the source gives nothing, and leaves nothing', async () => {
+  it('stops at an abort although the source is silent, and leaves nothing', async () => {
     const controller = new AbortController();
     const hanging = async function* (): AsyncGenerator<Uint8Array> {
       yield layerTar('x').subarray(0, 600);
@@ -264,7 +264,7 @@ describe('without native zstd', () => {
 });
 
 describe('flat lowers', () => {
-  it('merge a chain once, whoever asks, and are made again when deleted', async () => {
+  it('merge a chain once for all callers, and are made again when deleted', async () => {
     const base = tar([
       { name: 'kept', content: 'kept' },
       { name: 'gone', content: 'gone' },
@@ -309,7 +309,7 @@ describe('publishing', () => {
     expectNoRest();
   });
 
-  it('takes existing layers among staged ones, unless they vanished', async () => {
+  it('accepts existing layers among staged ones, unless they vanished', async () => {
     const [one] = await image('one');
     const existing = await layers.get(one as ChainID);
     await layers.publish([[existing, await stage('two')]]);
@@ -338,7 +338,7 @@ describe('publishing', () => {
     expect(readdirSync(at('image/overlay2/layerdb/sha256'))).toHaveLength(2);
   });
 
-  it('replaces a layer whose content is gone, for the layers on it too', async () => {
+  it('replaces a layer whose content is missing, for the layers above it too', async () => {
     const [one, two] = (await image('one', 'two')) as [ChainID, ChainID];
     const old = await layers.get(one);
     rmSync(at(`overlay2/${old.cacheId}`), { recursive: true });
@@ -349,7 +349,7 @@ describe('publishing', () => {
     expectNoRest();
   });
 
-  it('removes the content of a replaced layer that nothing was stacked on', async () => {
+  it('removes the content of a replaced layer without layers above it', async () => {
     const [one] = (await image('one')) as [ChainID];
     writeFileSync(at(`image/overlay2/layerdb/sha256/${hexOf(one)}/size`), '12\n');
     await image('one');
@@ -357,7 +357,7 @@ describe('publishing', () => {
     expectNoRest();
   });
 
-  it('adopts what a stranger puts into layerdb while it publishes', async () => {
+  it('adopts an entry that another program puts into layerdb during publishing', async () => {
     const other = join(scratch, 'other');
     const theirs = await Root.open(other);
     const theirLayers = new LayerStore(theirs);
@@ -437,7 +437,7 @@ describe('publishing', () => {
     expectNoRest();
   });
 
-  it('happens once when two writers of one root do it', async () => {
+  it('happens once for two writers of one root', async () => {
     const other = await Root.open(at('.'));
     const theirs = new LayerStore(other);
     const names = ['p', 'q', 'r'];

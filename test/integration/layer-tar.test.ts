@@ -67,7 +67,7 @@ for m in tarfile.open(sys.argv[1], 'r:'):
 }
 
 describe('layer tar', () => {
-  test('applied again gives the same upper, whatever it was', async () => {
+  test('gives the same upper when it is applied again, for any upper', async () => {
     await fc.assert(
       fc.asyncProperty(directories(['a', 'b', 'ç', 'a long name with spaces'], 3), async (upper) => {
         // The root's own metadata is not part of a layer.
@@ -92,7 +92,7 @@ describe('layer tar', () => {
     expect(bytes).toEqual(Buffer.alloc(1024));
   });
 
-  test('has sorted names, whiteouts, and the mark of an opaque directory behind the directory', async () => {
+  test('has sorted names, whiteouts, and the mark of an opaque directory after the directory', async () => {
     const { file } = await made(async (upper) => {
       for (const name of ['b', 'a', 'B', 'é']) writeFileSync(join(upper, name), '');
       mkdirSync(join(upper, 'd'));
@@ -153,7 +153,7 @@ describe('layer tar', () => {
     }
   });
 
-  test('keeps names that are no UTF-8', async () => {
+  test('keeps names that are not UTF-8', async () => {
     const name = Buffer.from([0x6c, 0xe4, 0x6e]);
     const { file } = await made((upper) => {
       writeFileSync(Buffer.concat([Buffer.from(`${upper}/`), name]), '');
@@ -180,7 +180,7 @@ describe('layer tar', () => {
     ]);
   });
 
-  test('warns of a file that will mean a removal', async () => {
+  test('warns about a file that will act as a whiteout', async () => {
     const warnings: ProgressEvent[] = [];
     await made((upper) => writeFileSync(join(upper, '.wh.x'), ''), {
       onProgress: (event) => warnings.push(event),
@@ -205,7 +205,7 @@ describe('layer tar', () => {
     expect(bytes[at + 53]).toBe(0x0a);
   });
 
-  test('has no time later than SOURCE_DATE_EPOCH', async () => {
+  test('has no time after SOURCE_DATE_EPOCH', async () => {
     const { file } = await made(
       (upper) => {
         writeFileSync(join(upper, 'old'), '');
@@ -220,7 +220,7 @@ describe('layer tar', () => {
     ]);
   });
 
-  test('leaves out what is mounted inside', async () => {
+  test('leaves out mounts inside', async () => {
     const { file } = await made((upper) => {
       mkdirSync(join(upper, 'proc'));
       execFileSync('mount', ['-t', 'proc', 'proc', join(upper, 'proc')]);
@@ -283,7 +283,7 @@ describe('a directory that is written to meanwhile', () => {
     }
   `;
 
-  test('is read to its end, whatever goes while it is looked at', { timeout: 60_000 }, async () => {
+  test('is read to its end, even if entries vanish meanwhile', { timeout: 60_000 }, async () => {
     const root = scratch();
     const upper = join(root, 'upper');
     mkdirSync(join(upper, 'var'), { recursive: true });

@@ -128,7 +128,7 @@ describe('wrong content', () => {
     expect(await storeChanges(store.path, before)).toEqual([]);
   });
 
-  it('a config that is not what its name says', async () => {
+  it('a config that does not match its name', async () => {
     const items = change(dockerArchive([image]), `${hexOf(image.id)}.json`, (member) => ({
       ...member,
       content: String(member.content).replace('amd64', 'arm64'),
@@ -157,13 +157,13 @@ describe('wrong content', () => {
       }
   });
 
-  it('another number of layers than DiffIDs', async () => {
+  it('a number of layers that differs from the DiffIDs', async () => {
     const items = withManifest((item) => ({ ...item, Layers: (item['Layers'] as string[]).slice(1) }));
     for (const way of READERS)
       await refused(await WAYS[way](store, items), 'ERR_LAYER_COUNT', /1 layers.*has 2/);
   });
 
-  it('a layer that is no tar', async () => {
+  it('a layer that is not a tar', async () => {
     const notTar = [
       { bytes: Buffer.from('no tar'), codes: ['ERR_LAYER_TRUNCATED', 'ERR_LAYER_INVALID'] },
       { bytes: Buffer.alloc(2000, 'x'), codes: ['ERR_LAYER_INVALID'] },
@@ -180,7 +180,7 @@ describe('wrong content', () => {
       }
   });
 
-  it('a layer by xz says what to do', async () => {
+  it('a layer by xz, with advice', async () => {
     const items = dockerArchive([image], { compress: () => Buffer.from('\xfd7zXZ\0 and more', 'latin1') });
     for (const way of READERS)
       await refused(
@@ -248,7 +248,7 @@ describe('manifests that lie', () => {
     );
   });
 
-  it('a manifest that names nothing, or is none', async () => {
+  it('a manifest that names nothing, or is not a manifest', async () => {
     for (const [content, message] of [
       ['[]', /names no image/],
       ['null', /names no image/],
@@ -276,7 +276,7 @@ describe('manifests that lie', () => {
     );
   });
 
-  it('documents of two meanings', async () => {
+  it('documents with two meanings', async () => {
     const manifestType = 'application/vnd.oci.image.manifest.v1+json';
     for (const items of [
       ociArchive([image], { manifest: (document) => ({ ...document, manifests: [] }) }),
@@ -289,7 +289,7 @@ describe('manifests that lie', () => {
       await refused(await WAYS.file(store, items), 'ERR_MANIFEST_INVALID', /index|manifest/);
   });
 
-  it('sizes that differ', async () => {
+  it('sizes that do not match', async () => {
     const items = ociArchive([image], {
       manifest: (document) => ({
         ...document,
@@ -303,7 +303,7 @@ describe('manifests that lie', () => {
       await refused(await WAYS[way](store, items), 'ERR_DIGEST_MISMATCH', /bytes, but/);
   });
 
-  it('a parent of another history', async () => {
+  it('a parent with another history', async () => {
     const parent = imageOf([top]);
     const child = imageOf([base, top, top], { parent });
     await refused(await WAYS.file(store, dockerArchive([parent, child])), 'ERR_MANIFEST_INVALID', /parent/);
@@ -370,7 +370,7 @@ describe('broken archives', () => {
       await refused(await WAYS[way](store, broken), 'ERR_ARCHIVE_INVALID', /header/);
   });
 
-  it('of other kinds say what was found', async () => {
+  it('of other kinds, with what was found', async () => {
     for (const [bytes, message] of [
       ['', /is empty/],
       ['PK\x03\x04 and so on', /zip/],
@@ -401,7 +401,7 @@ describe('broken archives', () => {
     await refused(join(store.scratch(), 'nowhere'), 'ERR_INVALID_ARGUMENT', /no such archive/);
   });
 
-  it('by bzip2 as a whole', async () => {
+  it('compressed by bzip2 as a whole', async () => {
     await refused(
       Readable.from([Buffer.concat([Buffer.from('BZh91AY&SY'), Buffer.alloc(600)])]),
       'ERR_COMPRESSION_UNSUPPORTED',
@@ -445,7 +445,7 @@ describe('bounds', () => {
     await refused(Readable.from([bomb()]), 'ERR_LIMIT_EXCEEDED', /--max-bytes/, { maxBytes: 1_000_000 });
   });
 
-  it('counts all layers together', async () => {
+  it('count all layers together', async () => {
     const size = base.tar.length + top.tar.length;
     for (const way of ['file', 'folder'] as const)
       await refused(await WAYS[way](store, dockerArchive([image])), 'ERR_LIMIT_EXCEEDED', /more than/, {
@@ -455,7 +455,7 @@ describe('bounds', () => {
     await other.load(await WAYS.file(other, dockerArchive([image])), { maxBytes: size });
   });
 
-  it('JSON members', async () => {
+  it('limit JSON members', async () => {
     const content = `{"x":"${'x'.repeat(9 * 1024 * 1024)}"}`;
     for (const way of ['file', 'pipe', 'folder'] as const)
       await refused(
@@ -479,7 +479,7 @@ describe('stopped half-way', () => {
     expect(error.cause).toMatchObject({ message: 'enough' });
   }
 
-  it('while a pipe has nothing to say', async () => {
+  it('while a pipe is silent', async () => {
     await aborted(new PassThrough(), 20);
     const pipe = new PassThrough();
     pipe.write(tar(dockerArchive([image])).subarray(0, 6000));

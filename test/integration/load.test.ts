@@ -89,7 +89,7 @@ describe('an archive that leaves out a layer', () => {
     ['the path of an empty member', without('blank_1', true)],
   ];
 
-  it.each(CASES)('by %s is loaded where the store has the layer', async (_, items) => {
+  it.each(CASES)('by %s is loaded if the store has the layer', async (_, items) => {
     await using store = await LoadStore.open();
     await store.load(await WAYS.file(store, dockerArchive([first])));
     for (const way of ALL_WAYS) {
@@ -100,7 +100,7 @@ describe('an archive that leaves out a layer', () => {
     expect(await store.layerFile(second, 0, 'etc/base')).toBe('base');
   });
 
-  it.each(CASES)('by %s is refused where the store lacks it, and leaves nothing', async (_, items) => {
+  it.each(CASES)('by %s is refused if the store lacks the layer, and leaves nothing', async (_, items) => {
     await using store = await LoadStore.open();
     for (const way of ALL_WAYS) {
       const error = await rejection(store.load(await WAYS[way](store, items)));
@@ -126,7 +126,7 @@ describe('loading again', () => {
     await store.expectImages({ ...first, tags: ['first:latest', 't/first:1'] }, second);
   });
 
-  it('from a pipe leaves nothing of what was staged for nothing', async () => {
+  it('from a pipe removes layers that were staged needlessly', async () => {
     await using store = await LoadStore.open();
     await store.load(await WAYS.pipe(store, dockerArchive([first])));
     await store.load(await WAYS.pipe(store, dockerArchive([first])));
@@ -205,7 +205,7 @@ describe('odd but valid', () => {
     await store.expectImages(image);
   });
 
-  it('an untagged image, whose id is all that names it', async () => {
+  it('an untagged image, which has only its id', async () => {
     const image = imageOf([base]);
     for (const items of [dockerArchive([image]), docker25Archive([image]), ociArchive([image])]) {
       await using store = await LoadStore.open();
@@ -222,7 +222,7 @@ describe('odd but valid', () => {
     'text/plain; charset=utf-8',
     '',
     undefined,
-  ])('an image whose config has the type %s, by what it is', async (mediaType) => {
+  ])('an image whose config has the type %s, judged by its content', async (mediaType) => {
     const items = ociArchive([first], {
       manifest: (document) => ({ ...document, config: { ...(document['config'] as object), mediaType } }),
     });
@@ -240,7 +240,7 @@ describe('odd but valid', () => {
     ['application/json', Buffer.from('{"architecture":"amd64"}')],
     ['text/plain', Buffer.from('hello')],
     ['application/vnd.oci.empty.v1+json', Buffer.from('{}')],
-  ])('an image beside an artifact whose config of type %s is no image', async (mediaType, bytes) => {
+  ])("an image beside an artifact whose config of type %s is not an image's", async (mediaType, bytes) => {
     const config = { mediaType, digest: digestOf(bytes), size: bytes.length };
     const type = 'application/vnd.oci.image.manifest.v1+json';
     const artifact = Buffer.from(JSON.stringify({ schemaVersion: 2, mediaType: type, config, layers: [] }));
@@ -324,26 +324,26 @@ describe('platforms', () => {
   const arm64 = imageOf([top], { platform: { os: 'linux', architecture: 'arm64' } });
   const multi = () => ociArchive([amd64, arm64], { multiPlatform: 'multi:1' });
 
-  it.each(ALL_WAYS)('of a %s: the one asked for is chosen', async (way) => {
+  it.each(ALL_WAYS)('of a %s: the requested one is chosen', async (way) => {
     await using store = await LoadStore.open();
     await store.load(await WAYS[way](store, multi()), { platform: 'linux/arm64/v8' });
     await store.expectImages({ ...arm64, tags: ['multi:1'] });
   });
 
-  it("the host's is chosen by default", async () => {
+  it("default to the host's", async () => {
     await using store = await LoadStore.open();
     const { images } = await store.load(await WAYS.file(store, multi()));
     expect(images.map(({ id }) => id)).toEqual([process.arch === 'arm64' ? arm64.id : amd64.id]);
   });
 
-  it('an image for another platform is loaded where it is the only one', async () => {
+  it('allow an image for another platform if it is the only one', async () => {
     await using store = await LoadStore.open();
     const other = imageOf([base], { platform: { os: 'linux', architecture: 's390x' } });
     await store.load(await WAYS.file(store, ociArchive([other])));
     await store.expectImages(other);
   });
 
-  it('says what there is when none fits', async () => {
+  it('are listed in the error if none fits', async () => {
     await using store = await LoadStore.open();
     for (const items of [multi(), dockerArchive([amd64, arm64])])
       await expect(

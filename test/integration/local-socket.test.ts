@@ -30,7 +30,7 @@ test.each([
   });
 });
 
-test('a user outside the group cannot connect, one of the group can', async () => {
+test('a user outside the group cannot connect, and a member of the group can', async () => {
   const directory = scratch();
   chmodSync(directory, 0o755);
   const path = join(directory, 'sock');
@@ -45,7 +45,7 @@ test('a user outside the group cannot connect, one of the group can', async () =
   expect((await tryAs(String(NOGROUP))).status).toBe(0);
 });
 
-test('what is at the path already stays, and a failure leaves nothing', async () => {
+test('an existing entry at the path stays, and a failure leaves nothing', async () => {
   const directory = scratch();
   const file = join(directory, 'file');
   writeFileSync(file, 'mine');
@@ -80,7 +80,7 @@ test('descriptors are told apart', async () => {
   }
 });
 
-test('a connection names the process behind it; other descriptors name none', async () => {
+test('a connection names its peer process; other descriptors do not', async () => {
   const path = join(scratch(), 'sock');
   const server = createServer().listen(path);
   await once(server, 'listening');
@@ -111,7 +111,7 @@ test.each([
   expect(await receiver.received('READY')).toBe('READY=1\nSTATUS=ü');
 });
 
-test('a datagram to nobody is an error, and a full queue does not keep us waiting', async () => {
+test('a datagram without a receiver is an error, and a full queue does not block', async () => {
   const directory = scratch();
   expect(() => native.sendDatagram(join(directory, 'none'), 'x')).toThrow(
     expect.objectContaining({ code: 'ENOENT', syscall: 'sendto' }) as Error,

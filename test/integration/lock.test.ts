@@ -23,7 +23,7 @@ test('no count is lost between processes that count under a lock', async () => {
   expect(readFileSync(join(dir, 'count'), 'utf8')).toBe('300');
 });
 
-test('flock(1) and we keep each other out', async () => {
+test('flock(1) and layerstack exclude each other', async () => {
   const dir = scratch();
   mkdirSync(join(dir, 'volumes'));
   const path = join(dir, 'volumes/metadata.db');

@@ -163,7 +163,7 @@ test.each<Fault>(FAULTS.filter(([what]) => /capability|link to ""|too long/.test
   },
 );
 
-test('a file larger than the file system takes is the fault of who asks for it', async () => {
+test('a file larger than the file system allows is the fault of its member', async () => {
   const size = String(17 * 1024 ** 4);
   const items = bad({
     content: 'x',
@@ -185,7 +185,7 @@ test('a removal in overlayfs’s form cannot be copied into a container', async 
   });
 });
 
-test('a hard link to itself leaves the file that has its name', async () => {
+test('a hard link to itself leaves the file of that name', async () => {
   const container = await copyIn([{ name: 'kept', content: 'kept' }]);
   const link: TarItem = { name: 'kept', type: 'hardlink', linkname: 'kept' };
   const copy = store.containers.copyIn(container, Readable.from([tar([link])]), '/');
@@ -193,7 +193,7 @@ test('a hard link to itself leaves the file that has its name', async () => {
   expect(await store.containers.statPath(container, '/kept')).toMatchObject({ size: 4 });
 });
 
-test('what is said in vain is taken, with a warning where something is left out', async () => {
+test('ineffective records are accepted, with a warning if one is left out', async () => {
   const warnings: unknown[] = [];
   const onProgress = (event: { readonly type: string }): void => void warnings.push(event);
   await store.images.import(Readable.from([tar(VAIN)]), { reference: 'vain:1', onProgress });
@@ -205,7 +205,7 @@ test('what is said in vain is taken, with a warning where something is left out'
   });
 });
 
-test('a full disk stays a full disk', async () => {
+test("a full disk is not reported as a member's fault", async () => {
   const small = await makeVolume('ext4', { sizeMiB: 8 });
   try {
     mkdirSync(join(small.path, 'root'));

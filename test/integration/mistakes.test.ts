@@ -108,7 +108,7 @@ describe('open', () => {
   });
 });
 
-describe('what looks like something else', () => {
+describe('a value of another type', () => {
   it.each([
     [
       'store.containers.commit',

@@ -27,7 +27,7 @@ async function drain(bytes: AsyncIterable<unknown>): Promise<void> {
   for await (const chunk of bytes) void chunk;
 }
 
-test('an unmount is over when its lock is given back: those that come meanwhile meet no half of it', async () => {
+test('an unmount is complete when its lock is released, so that others never see a part of it', async () => {
   for (let round = 0; round < 20; round++) {
     const mounts = await Promise.all(Array.from({ length: 8 }, () => store.containers.mount('box')));
     await Promise.all(mounts.map((mount) => mount.unmount()));
@@ -35,7 +35,7 @@ test('an unmount is over when its lock is given back: those that come meanwhile 
   }
 });
 
-test('operations succeed or are told to wait, whoever unmounts meanwhile, and nothing is written below the mount point', async () => {
+test('operations succeed or fail cleanly while others unmount, and nothing is written below the mount point', async () => {
   const bytes = tar([{ name: 'tmp/written', content: 'x'.repeat(50_000) }]);
   const source = async function* (): AsyncGenerator<Uint8Array> {
     yield bytes.subarray(0, 1000);

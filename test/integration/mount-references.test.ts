@@ -45,7 +45,7 @@ function expectGone(): void {
 }
 
 describe('a mounted container', () => {
-  it('shows the upper layer first, and keeps what is written', async () => {
+  it('shows the upper layer first, and keeps written files', async () => {
     const mount = await fixture.store.containers.mount(container);
     expect(mount).toMatchObject({ path: merged(), readOnly: false, containerId: container.id });
     expect(readFileSync(join(mount.path, 'house/concrete'), 'utf8')).toBe('good concrete\n');
@@ -114,14 +114,14 @@ describe('the uses of a mount', () => {
     expectGone();
   });
 
-  it('all go by force', async () => {
+  it('are all ended by force', async () => {
     await fixture.store.containers.mount(container);
     await fixture.store.containers.mount(container);
     expect(await fixture.store.containers.unmount(container, { force: true })).toBe(0);
     expectGone();
   });
 
-  it('are none where nothing is mounted', async () => {
+  it('are none without a mount', async () => {
     expect(await fixture.store.containers.unmount(container)).toBe(0);
     expectGone();
   });
@@ -136,7 +136,7 @@ describe('the uses of a mount', () => {
 });
 
 describe('after a crash or reboot', () => {
-  it('a count of another boot is none', async () => {
+  it('a count of another boot is ignored', async () => {
     await fixture.store.containers.mount(container);
     await fixture.store.containers.mount(container);
     execFileSync('umount', [merged()]);
@@ -151,7 +151,7 @@ describe('after a crash or reboot', () => {
     expectGone();
   });
 
-  it('a count beside a mount that is gone starts again', async () => {
+  it('a count without a mount starts again', async () => {
     await fixture.store.containers.mount(container);
     await fixture.store.containers.mount(container);
     execFileSync('umount', [merged()]);
@@ -161,7 +161,7 @@ describe('after a crash or reboot', () => {
     expectGone();
   });
 
-  it('unmounting what is gone tidies up', async () => {
+  it('unmounting a missing mount tidies up', async () => {
     await fixture.store.containers.mount(container);
     await fixture.store.containers.mount(container);
     execFileSync('umount', [merged()]);
@@ -205,7 +205,7 @@ describe('after a crash or reboot', () => {
       writeFileSync(countFile(), JSON.stringify({ ...(count() as object), ...change }));
     };
 
-    it('is given back, and others stay', async () => {
+    it('is given back, and other uses stay', async () => {
       await fixture.store.containers.mount(container);
       recount({ count: 2, held: [token] });
       die();
@@ -216,7 +216,7 @@ describe('after a crash or reboot', () => {
       expectGone();
     });
 
-    it('unmounts where it was the last', async () => {
+    it('unmounts if it was the last', async () => {
       await fixture.store.containers.mount(container);
       recount({ count: 1, held: [token] });
       die();
@@ -224,7 +224,7 @@ describe('after a crash or reboot', () => {
       expectGone();
     });
 
-    it('takes no other’s place where it was not taken yet, or is given back already', async () => {
+    it('is not subtracted if it was not taken yet, or is given back already', async () => {
       await fixture.store.containers.mount(container);
       writeFileSync(`${countFile()}.new`, 'half written');
       die();
@@ -236,14 +236,14 @@ describe('after a crash or reboot', () => {
       expectGone();
     });
 
-    it('leaves nothing where it was begun before the mount, or ended after it', async () => {
+    it('leaves nothing if it had begun before the mount, or ended after it', async () => {
       mkdirSync(merged(), { mode: 0o700 });
       die();
       await fixture.reopen();
       expectGone();
     });
 
-    it('stays marked while somebody works in it', async () => {
+    it('stays marked while a process works in it', async () => {
       await fixture.store.containers.mount(container);
       recount({ count: 1, held: [token] });
       die();
@@ -258,7 +258,7 @@ describe('after a crash or reboot', () => {
     });
   });
 
-  it('an operation gives back its own use only, whatever others force meanwhile', async () => {
+  it('an operation gives back only its own use, even after forced unmounts by others', async () => {
     const { tar } = await fixture.store.containers.getArchive('build', '/house');
     await fixture.store.containers.unmount('build', { force: true });
     await fixture.store.containers.mount('build');
@@ -270,7 +270,7 @@ describe('after a crash or reboot', () => {
     expectGone();
   });
 
-  it('operations at once end their mount and their marks, even if a caller gives back more uses than it took', async () => {
+  it('concurrent operations end their mount and their marks, even if a caller gives back more uses than it took', async () => {
     const sessions = (): string[] =>
       readdirSync(fixture.at('layerstack/sessions'), { recursive: true }) as string[];
     const before = sessions();
@@ -287,7 +287,7 @@ describe('after a crash or reboot', () => {
     expectGone();
   });
 
-  it('left-over merged and work directories are used again', async () => {
+  it('leftover merged and work directories are used again', async () => {
     mkdirSync(merged(), { mode: 0o700 });
     mkdirSync(fixture.at(`overlay2/${container.mountId}/work/work/left/over`), { recursive: true });
     const mount = await fixture.store.containers.mount(container);
@@ -369,7 +369,7 @@ describe('trouble', () => {
     }
   });
 
-  it('a mount that its user cannot unmount stays his', async () => {
+  it("a mount that its user cannot unmount stays the user's", async () => {
     await fixture.store.containers.mount(container);
     await withoutUnmounting(async () => {
       await expect(fixture.store.containers.unmount(container)).rejects.toMatchObject({ code: 'EIO' });
@@ -381,7 +381,7 @@ describe('trouble', () => {
     expectGone();
   });
 
-  it('something else mounted there is not touched', async () => {
+  it('another file system at the mount point is not touched', async () => {
     mkdirSync(merged());
     execFileSync('mount', ['-t', 'tmpfs', 'tmpfs', merged()]);
     for (const call of [

@@ -131,7 +131,7 @@ describe('failures', () => {
     expect(await failing({ lowers: [name] })).toMatchObject({ code: 'ERR_INVALID_ARGUMENT' });
   });
 
-  test('refuse an overlay of nothing', async () => {
+  test('refuse an overlay without lowers', async () => {
     expect(await failing({ lowers: [] })).toMatchObject({ code: 'ERR_INVALID_ARGUMENT' });
   });
 
@@ -143,7 +143,7 @@ describe('failures', () => {
 });
 
 describe('unmount and state', () => {
-  test('nothing mounted, nothing there', async () => {
+  test('of a path without a mount, and of a missing path', async () => {
     const dir = scratch();
     expect(await unmount(dir)).toBe(false);
     expect(await unmount(join(dir, 'gone'))).toBe(false);
@@ -151,7 +151,7 @@ describe('unmount and state', () => {
     expect(await mountState(join(dir, 'gone/deeper'))).toBe('none');
   });
 
-  test('a busy mount goes only detached', async () => {
+  test('a busy mount is unmounted only if detached', async () => {
     const store = layers(2);
     await mountOverlay({ ...store, ...writable, method: 'fsconfig' });
     const child = execFileSync('sh', ['-c', 'sleep 30 >/dev/null 2>&1 & echo $!'], { cwd: store.target });
@@ -178,7 +178,7 @@ describe('unmount and state', () => {
     expect(await mountState(store.target)).toBe('overlay');
   });
 
-  test('another file system is told from an overlay', async () => {
+  test('another file system is not taken for an overlay', async () => {
     const dir = scratch();
     execFileSync('mount', ['-t', 'tmpfs', 'none', dir]);
     expect(await mountState(dir)).toBe('other');
@@ -234,7 +234,7 @@ describe('the process', () => {
 });
 
 describe('probe', () => {
-  test('finds what this kernel has and leaves nothing', async () => {
+  test('finds the features of this kernel and leaves nothing', async () => {
     const dir = scratch();
     const probe = await native.probe(dir);
     expect(probe).toMatchObject({ uid: 0, sysAdmin: true, dType: true, trustedXattr: true, overlay: true });
@@ -252,7 +252,7 @@ describe('probe', () => {
     });
   });
 
-  test('an overlay is no place for an upper', async () => {
+  test('an overlay cannot hold an upper', async () => {
     const store = layers(2);
     await mountOverlay({ ...store, ...writable, method: 'fsconfig' });
     const probe = await native.probe(store.target);

@@ -71,7 +71,7 @@ test('has every verb of its command', async () => {
   expect(empty).toBe('');
 });
 
-test('serves all that it did when an upgrade has taken its files away', async () => {
+test('serves all requests after an upgrade has removed its files', async () => {
   const dist = join(installed, 'dist/bundle');
   const away = join(project, 'away');
   const manifest = join(installed, 'package.json');
@@ -107,7 +107,7 @@ test('brings the manual pages that npm installs', () => {
   for (const page of man) expect(readFileSync(join(installed, page), 'utf8')).toMatch(/^\.TH LAYERSTACK/);
 });
 
-test('has the types that its users compile against, of both kinds of module', async () => {
+test('has types for both kinds of modules', async () => {
   const code = `
     import { Layerstack, type ImageSummary } from 'layerstack';
     const store: Layerstack = await Layerstack.open({ root: '/srv/store' });

@@ -83,7 +83,7 @@ describe.each(['file', 'loop', 'none'])('by %s', (method) => {
   });
 });
 
-it('is writable, and read-only where that is asked for', async () => {
+it('is writable, and read-only on request', async () => {
   const archive = plain();
   const before = readFileSync(archive);
   await using root = await openArchive(archive, { directory: scratch });
@@ -136,7 +136,7 @@ describe('the choice of an image', () => {
     return readFileSync(join(root.path, 'which'), 'utf8');
   };
 
-  it('is by name or id, and needed where there are several', async () => {
+  it('is by name or id, and needed if there are several', async () => {
     const archive = writeArchive(join(scratch, 'two.tar'), dockerArchive([a, b]));
     expect(await which(archive, { image: 'a:1' })).toBe('a');
     expect(await which(archive, { image: 'docker.io/library/b:2' })).toBe('b');
@@ -151,7 +151,7 @@ describe('the choice of an image', () => {
     expectClean(scratch);
   });
 
-  it('is by platform where one name has several', async () => {
+  it('is by platform if one name has several', async () => {
     const arm = imageOf([layerOf({ which: 'arm' })], {
       tags: ['p:1'],
       platform: { os: 'linux', architecture: 'arm64' },
@@ -169,7 +169,7 @@ describe('the choice of an image', () => {
   });
 });
 
-describe('what is refused', () => {
+describe('refused is', () => {
   const refused = async (archive: string, options: object = {}) => {
     const error = await rejection(openArchive(archive, { directory: scratch, ...options }));
     expectClean(scratch);
@@ -177,7 +177,7 @@ describe('what is refused', () => {
   };
 
   it.each(['file', 'none'])(
-    'a layer that is not what the image says, unless nothing is verified (%s)',
+    'a layer that does not match the image, unless nothing is verified (%s)',
     async (method) => {
       vi.stubEnv('LAYERSTACK_CAPS', `erofs=${method}`);
       const archive = plain();
@@ -193,7 +193,7 @@ describe('what is refused', () => {
     },
   );
 
-  it('a compressed layer that is not what the manifest says', async () => {
+  it('a compressed layer that does not match the manifest', async () => {
     const items = ociArchive([RICH], { compress: gzip }).map((item) =>
       'content' in item && item.content instanceof Buffer && item.content[0] === 0x1f
         ? {
@@ -221,7 +221,7 @@ describe('what is refused', () => {
     expect(error.message).toContain("layer '");
   });
 
-  it('an archive that is cut off, none at all, or missing', async () => {
+  it('an archive that is truncated, invalid or missing', async () => {
     const archive = plain();
     writeFileSync(join(scratch, 'cut.tar'), readFileSync(archive).subarray(0, 3000));
     expect(await refused(join(scratch, 'cut.tar'))).toMatchObject({ code: 'ERR_ARCHIVE_TRUNCATED' });
@@ -260,7 +260,7 @@ describe('what is refused', () => {
     expect(await refused(plain(), { maxBytes: 10_000 })).toMatchObject({ code: 'ERR_LIMIT_EXCEEDED' });
   });
 
-  it('an option that there is not, and a signal that has fired', async () => {
+  it('an unknown option, and a signal that has fired', async () => {
     expect(await refused(plain(), { verfy: false })).toMatchObject({ code: 'ERR_INVALID_ARGUMENT' });
     expect(await refused(plain(), { signal: AbortSignal.abort() })).toMatchObject({ code: 'ERR_ABORTED' });
   });
@@ -275,7 +275,7 @@ describe('what is refused', () => {
   });
 });
 
-it('a close while files are in use says so, and works later', async () => {
+it('a close fails while files are in use, and works later', async () => {
   const root = await openArchive(plain(), { directory: scratch });
   const shell = execFileSync(
     'sh',

@@ -66,7 +66,7 @@ async function failure(...args: string[]): Promise<string> {
 }
 
 describe('mount and unmount', () => {
-  it('a writable root file system that stays, and leaves nothing', async () => {
+  it('give a writable root file system that stays until the unmount, which leaves nothing', async () => {
     const path = await cli.run('mount', archive);
     expect(readFileSync(join(path, 'etc/motd'), 'utf8')).toBe('hello\n');
     writeFileSync(join(path, 'etc/motd'), 'changed\n');
@@ -97,7 +97,7 @@ describe('mount and unmount', () => {
     expectNothing();
   });
 
-  it('by a relative path, through links, and by the path of what is gone', async () => {
+  it('take a relative path, a path through links, and the path of a removed archive', async () => {
     mkdirSync(join(scratch, 'sub'));
     execFileSync('ln', ['-s', '../app.tar', join(scratch, 'sub/link.tar')]);
     const at = { cwd: join(scratch, 'sub') };
@@ -110,7 +110,7 @@ describe('mount and unmount', () => {
     expect(await failure('unmount', archive)).toContain('ERR_PATH_NOT_FOUND');
   });
 
-  it('by the link that was mounted, wherever it leads now', async () => {
+  it('take the mounted link, wherever it leads now', async () => {
     const other = writeArchive(join(scratch, 'other.tar'), dockerArchive([IMAGE]));
     const link = join(scratch, 'current.tar');
     symlinkSync(archive, link);
@@ -124,7 +124,7 @@ describe('mount and unmount', () => {
     expectNothing();
   });
 
-  it('read-only and writable, verified and not, do not share a mount', async () => {
+  it('do not share a mount between read-only and writable, verified and unverified', async () => {
     const path = await cli.run('mount', '--readonly-rootfs', archive);
     expect(() => writeFileSync(join(path, 'x'), '')).toThrow('EROFS');
     expect(await failure('mount', archive)).toContain('ERR_CONTAINER_MOUNTED');
@@ -136,7 +136,7 @@ describe('mount and unmount', () => {
     expectNothing();
   });
 
-  it('several images of one archive, each by itself', async () => {
+  it('handle several images of one archive separately', async () => {
     const other = imageOf([layerOf({ which: 'other' })], { tags: ['other:1'] });
     writeArchive(archive, dockerArchive([IMAGE, other]));
     expect(await failure('mount', archive)).toContain('choose one with image (--image): app:1, other:1');
@@ -148,7 +148,7 @@ describe('mount and unmount', () => {
     expectNothing();
   });
 
-  it('a root file system in use stays, unless forced', async () => {
+  it('keep a root file system in use, unless forced', async () => {
     const path = await cli.run('mount', archive);
     const user = spawn('sleep', ['100'], { cwd: path });
     try {
@@ -161,7 +161,7 @@ describe('mount and unmount', () => {
     }
   });
 
-  it('options of archives are refused for containers, whose names are not paths', async () => {
+  it('refuse options of archives for containers, whose names are not paths', async () => {
     await cli.run('load', '-i', archive);
     await cli.run('create', '--name', 'build', 'app:1');
     expect((await cli.try(['mount', '--no-verify', 'build'])).status).toBe(2);
@@ -171,7 +171,7 @@ describe('mount and unmount', () => {
   });
 });
 
-describe('an archive that is not what it was', () => {
+describe('an archive that has changed', () => {
   const cases: Readonly<Record<string, () => void>> = {
     changed: () => {
       const bytes = readFileSync(archive);
@@ -187,7 +187,7 @@ describe('an archive that is not what it was', () => {
     },
   };
 
-  it.each(Object.keys(cases))('is not mounted once more: %s', async (name) => {
+  it.each(Object.keys(cases))('is not mounted a second time: %s', async (name) => {
     const path = await cli.run('mount', archive);
     cases[name]?.();
     const said = await failure('mount', archive);
@@ -197,7 +197,7 @@ describe('an archive that is not what it was', () => {
     expectNothing();
   });
 
-  it('gives errors where it was cut off, and the old bytes where it was replaced', async () => {
+  it('gives errors if it was truncated, and the old bytes if it was replaced', async () => {
     const path = await cli.run('mount', archive);
     cases['replaced']?.();
     expect(readFileSync(join(path, 'etc/motd'), 'utf8')).toBe('hello\n');
@@ -240,7 +240,7 @@ describe('an archive that is not what it was', () => {
   }
 });
 
-describe('what dead processes leave', () => {
+describe('leftovers of dead processes', () => {
   it('a store that was killed with an archive open: the next writer removes it', async () => {
     await killed(cli.root);
     expect(rootsBelow(scratch)).toHaveLength(1);
@@ -250,7 +250,7 @@ describe('what dead processes leave', () => {
     expectNothing();
   });
 
-  it('without a store: the next that opens one there removes it', async () => {
+  it('without a store: the next opened archive removes it', async () => {
     const own = join(scratch, 'own');
     mkdirSync(own);
     await killed('-', own);
@@ -287,7 +287,7 @@ describe('what dead processes leave', () => {
     expectNothing();
   });
 
-  it('a mount that another mount namespace has is not taken for one', async () => {
+  it('a mount of another mount namespace does not count as one here', async () => {
     const path = await cli.run('mount', archive);
     // Private, and without the mount.
     await mustRun('unshare', [

@@ -112,7 +112,7 @@ describe.each(Object.keys(PLANTS))('%s', (what) => {
     });
   });
 
-  it('in the place of the writers’ lock is named by whoever opens the store', async () => {
+  it('in the place of the writers’ lock is named when the store is opened', async () => {
     await fixture.store.close();
     const planted = await plant('volumes/metadata.db', what);
     const error = await rejection(Layerstack.open({ root: fixture.root }));
@@ -181,7 +181,7 @@ describe('a link in the place of a directory', () => {
       () => `overlay2/${fixture.text(`image/overlay2/layerdb/sha256/${layerOf()}/cache-id`)}/diff`,
       () => fixture.store.containers.mount(id),
     ],
-  ])('%s is named by what needs it', async (_, path, use) => {
+  ])('%s is named by the operation that needs it', async (_, path, use) => {
     mkdirSync(fixture.at(path()), { recursive: true });
     const link = moveAway(path());
     expect(await rejection(use())).toMatchObject({ code: 'ERR_STORE_CORRUPT', path: link });
@@ -252,7 +252,7 @@ describe('errors', () => {
       () => 'layerstack/registries.json',
       () => fixture.store.registry.manifest('localhost:1/x'),
     ],
-  ])('about %s do not quote what is in it', async (_, path, use) => {
+  ])('about %s do not quote its content', async (_, path, use) => {
     for (const text of [`${SECRET}`, `{"a": "${SECRET}`, `{"a": ${SECRET}}`, `["x"]${SECRET}`]) {
       writeFileSync(fixture.at(path()), text);
       const error = await rejection(use());

@@ -64,7 +64,7 @@ function percents(lines: readonly string[], doing: string): number[] {
 }
 
 describe('on a terminal', () => {
-  it('load of a file draws a bar, and takes it away', async () => {
+  it('load of a file draws a bar, and removes it', async () => {
     for (const file of [plain, gzipped]) {
       const lines = await drawn(newCli(), ['load', '-i', file]);
       expect(percents(lines, 'loading').length).toBeGreaterThan(0);
@@ -72,7 +72,7 @@ describe('on a terminal', () => {
     }
   });
 
-  it('load of a pipe says rate and time', async () => {
+  it('load of a pipe shows rate and time', async () => {
     const cli = newCli();
     const { text } = await runOnTerminal(
       'sh',
@@ -131,14 +131,14 @@ describe('on a terminal', () => {
   });
 });
 
-it('in a pipe there is none', async () => {
+it('in a pipe no progress is drawn', async () => {
   const cli = newCli();
   const { stderr } = await cli.try(['load', '-i', plain]);
   expect(stderr).toBe('');
   expect((await cli.try(['import', rootfs])).stderr).toBe('');
 });
 
-describe('the library tells', () => {
+describe('the library reports', () => {
   type Sum = Extract<ProgressEvent, { type: 'progress' }>;
 
   /** The sums, which rise to the total. */
@@ -153,7 +153,7 @@ describe('the library tells', () => {
     return events;
   }
 
-  it('of a plain archive the bytes of the layers that the store lacks', async () => {
+  it('for a plain archive the bytes of the layers that the store lacks', async () => {
     const events = await sums(async (store, onProgress) => {
       await store.images.load(plain, { onProgress });
       await store.images.load(plain, { onProgress });
@@ -163,7 +163,7 @@ describe('the library tells', () => {
     expect(events.length).toBeGreaterThan(2);
   });
 
-  it('of a compressed one the bytes of the file, of a stream no total', async () => {
+  it('for a compressed one the bytes of the file, for a stream no total', async () => {
     const { size } = statSync(gzipped);
     const file = await sums((store, onProgress) => store.images.load(gzipped, { onProgress }));
     expect(file.at(-1)).toEqual({ type: 'progress', current: size, total: size });
@@ -173,7 +173,7 @@ describe('the library tells', () => {
     expect(stream.at(-1)).toEqual({ type: 'progress', current: size });
   });
 
-  it('of an import what is read, of a save what is written', async () => {
+  it('for an import the read bytes, for a save the written bytes', async () => {
     const { size } = statSync(rootfs);
     const file = await sums((store, onProgress) => store.images.import(rootfs, { onProgress }));
     expect(file.at(-1)).toEqual({ type: 'progress', current: size, total: size });
@@ -192,7 +192,7 @@ describe('the library tells', () => {
     expect(tarred.at(-1)).toEqual(tarred.at(-2));
   });
 
-  it('of a directory the bytes of its tar', async () => {
+  it('for a directory the bytes of its tar', async () => {
     const folder = join(scratch, 'folder');
     await run('sh', ['-c', `mkdir ${folder} && tar -xf ${rootfs} -C ${folder}`]);
     expect(readdirSync(folder)).toEqual(['file-1']);

@@ -40,7 +40,7 @@ afterEach(async () => {
 const lines = (text: string): string[] => text.trimEnd().split('\n');
 const short = (digest: string): string => digest.replace('sha256:', '').slice(0, 12);
 
-describe('what it prints', () => {
+describe('the output of a pull', () => {
   it("is docker's, with the layers on stderr", async () => {
     const { digest } = repository.push(image, ['1']);
     const name = `${server.host}/t/x`;
@@ -74,7 +74,7 @@ describe('what it prints', () => {
     expect(listed).toContainEqual(expect.stringMatching(`^${name} +<none> +${other.digest} +${next.id}`));
   });
 
-  it('names it in the tree by its tag, not by its digest', async () => {
+  it('lets the tree show the image by its tag, not by its digest', async () => {
     repository.push(image, ['1']);
     const name = `${server.host}/t/x:1`;
     await cli.run('pull', '-q', name);
@@ -82,7 +82,7 @@ describe('what it prints', () => {
     expect(await cli.run('tree', '--dot')).not.toContain('@sha256:');
   });
 
-  it('on a terminal has a bar for each layer, and how far all of it is, how fast, and how long it will take', async () => {
+  it('on a terminal has a bar for each layer, and a line with the progress, rate and remaining time of all', async () => {
     repository.push(image, ['1'], { compress: (bytes) => bytes });
     const slow: ChooseFault = ({ url }) =>
       url?.includes('/blobs/') === true ? { kind: 'slow', pieces: 12, pauseMs: 200 } : undefined;
@@ -104,7 +104,7 @@ describe('what it prints', () => {
     expect(text.slice(text.lastIndexOf('\u001b[K')).includes('Total:')).toBe(false);
   });
 
-  it('as JSON is an event a line', async () => {
+  it('as JSON is one event a line', async () => {
     repository.push(image, ['1']);
     const printed = lines(await cli.run('pull', '--format', 'json', `${server.host}/t/x:1`));
     const events = printed.map((line) => JSON.parse(line) as { type: string; blob?: string; total?: number });
@@ -116,7 +116,7 @@ describe('what it prints', () => {
     );
   });
 
-  it('is the error that tells what to do', async () => {
+  it('ends with an error that says what to do', async () => {
     const failed = await cli.try(['pull', `${server.host}/t/x:none`]);
     expect(failed.status).toBe(1);
     expect(failed.stderr).toMatch(/^layerstack: ERR_REGISTRY_NOT_FOUND: .*t\/x:none.*check the/);
@@ -177,7 +177,7 @@ describe('two processes', () => {
   });
 });
 
-it('stopped by SIGINT it leaves the store as it was and what has come to be gone on from', async () => {
+it('stopped by SIGINT it leaves the store unchanged, and the received bytes for the next pull', async () => {
   repository.push(image, ['1'], { compress: (bytes) => bytes });
   let stall = true;
   const faults: ChooseFault = ({ url }) =>

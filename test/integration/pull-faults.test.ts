@@ -45,7 +45,7 @@ async function pulls(count: number, faults: (seed: number) => ChooseFault): Prom
 }
 
 describe('hundreds of pulls', () => {
-  it('over a bad network arrive, or fail as that', async () => {
+  it("over a bad network succeed, or fail with the network's error", async () => {
     const ends = await pulls(150, () => networkFaults(0.3));
     const { pulled = 0, ERR_REGISTRY_UNAVAILABLE: down = 0, ERR_REGISTRY_LIMIT: limit = 0, ...others } = ends;
     expect(others).toEqual({});
@@ -53,7 +53,7 @@ describe('hundreds of pulls', () => {
     expect(pulled + down + limit).toBe(150);
   });
 
-  it('from a registry that lies leave nothing wrong', async () => {
+  it('from a lying registry leave nothing wrong', async () => {
     const ends = await pulls(150, () => lyingFaults(0.4));
     expect(ends['pulled']).toBeGreaterThan(5);
     expect(
@@ -64,7 +64,7 @@ describe('hundreds of pulls', () => {
     ).toEqual([]);
   });
 
-  it('that stall end too', async () => {
+  it('that stall end, too', async () => {
     const ends = await pulls(
       2,
       () => (request, random) =>
@@ -131,7 +131,7 @@ describe('bad input', () => {
     expect(error.message).toMatch(/localhost/);
   });
 
-  it('a layer whose size the manifest gives wrong, without Content-Length', async () => {
+  it('a layer with a wrong size in the manifest, without Content-Length', async () => {
     for (const by of [-1, 1]) {
       const repository = pushed({
         change: (document) => {
@@ -257,7 +257,7 @@ describe('bad input', () => {
     [undefined, 'application/vnd.cncf.helm.config.v1+json', 'application/vnd.cncf.helm.config.v1+json'],
     ['', 'application/vnd.oci.empty.v1+json', 'application/vnd.oci.empty.v1+json'],
   ])(
-    'an artifact with artifactType %s and a config of %s, by its type',
+    'an artifact with artifactType %s and a config of %s, which is named by its type',
     async (artifactType, mediaType, named) => {
       const artifact = pushed({
         change: (document) => ({

@@ -49,7 +49,7 @@ const indexOf = (directory: string) =>
   };
 
 describe('pull into a layout', () => {
-  it('brings the index, the manifests and all blobs, each once and byte for byte', async () => {
+  it('fetches the index, the manifests and all blobs, each once and byte for byte', async () => {
     const { repository, index } = multi();
     const directory = scratch();
     const result = await run(repository, directory);
@@ -109,7 +109,7 @@ describe('pull into a layout', () => {
     expect(indexOf(directory).manifests).toHaveLength(3);
   });
 
-  it('goes on from what an earlier pull has left; until then the image is not seen', async () => {
+  it('continues an earlier pull, before whose end the image is not visible', async () => {
     const { repository } = multi();
     const directory = scratch();
     const cut = (at: number) => (offset: number, bytes: Buffer) =>
@@ -133,7 +133,7 @@ describe('pull into a layout', () => {
       expect(hexOf(digestOf(readFileSync(join(directory, 'blobs/sha256', hex))))).toBe(hex);
   });
 
-  it('a part that is wrong is fetched again, and one that is too long', async () => {
+  it('fetches a wrong or too long part again', async () => {
     for (const part of [Buffer.alloc(100, 1), Buffer.alloc(9_000_000)]) {
       const { repository } = multi();
       const directory = scratch();
@@ -146,7 +146,7 @@ describe('pull into a layout', () => {
     }
   });
 
-  it('a blob that comes wrong is refused by name, and the image is not seen', async () => {
+  it('refuses a wrong blob by name, and the image is not visible', async () => {
     const { repository } = multi();
     const directory = scratch();
     const [digest, bytes] = [...repository.blobs][1] ?? [];
@@ -161,7 +161,7 @@ describe('pull into a layout', () => {
     expect(existsSync(join(directory, 'blobs/sha256', hexOf(digest)))).toBe(false);
   });
 
-  it('leaves foreign layers out, and says which', async () => {
+  it('leaves out foreign layers, and reports them', async () => {
     const repository = new FakeRepository();
     const foreign = `sha256:${'1'.repeat(64)}`;
     const entry = {
@@ -208,7 +208,7 @@ describe('pull into a layout', () => {
     expect(repository.asked.size).toBe(0);
   });
 
-  it('two at once: one is refused', async () => {
+  it('refuses the second of two concurrent pulls', async () => {
     const { repository } = multi();
     const directory = scratch();
     mkdirSync(directory);
@@ -218,7 +218,7 @@ describe('pull into a layout', () => {
     await run(repository, directory);
   });
 
-  it('two mirrors with wrong bytes do not make a blob of nothing', async () => {
+  it('does not complete a blob from two mirrors with wrong bytes', async () => {
     const { repository } = multi();
     const directory = scratch();
     const wrong = 2;
@@ -231,7 +231,7 @@ describe('pull into a layout', () => {
       expect(hexOf(digestOf(readFileSync(join(directory, 'blobs/sha256', hex))))).toBe(hex);
   });
 
-  it('a manifest that an index names a thousand times is fetched once', async () => {
+  it('fetches a manifest once that an index names a thousand times', async () => {
     const { repository, entries } = multi();
     const manifests = Array.from({ length: 1000 }, () => entries[0]);
     const document = { schemaVersion: 2, mediaType: MEDIA_TYPES.dockerIndex, manifests };
@@ -241,7 +241,7 @@ describe('pull into a layout', () => {
     expect(fetch).toHaveBeenCalledTimes(2);
   });
 
-  it('bounds what the documents take in memory', async () => {
+  it('bounds the memory of the documents', async () => {
     const repository = new FakeRepository();
     const entries = Array.from({ length: 20 }, (_, index) =>
       repository.push(amd64, [`m${String(index)}`], {

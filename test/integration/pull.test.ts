@@ -34,7 +34,7 @@ function openFiles(): string[] {
 }
 
 describe('pull', () => {
-  it('stores the image, its names and where its layers come from', async () => {
+  it('stores the image, its names and the origin of its layers', async () => {
     await using target = await PullStore.open();
     showStoreOnFailure(target.store.path);
     const repository = new FakeRepository();
@@ -58,7 +58,7 @@ describe('pull', () => {
     }
   });
 
-  it('a second time asks for the manifest alone', async () => {
+  it('a second time requests only the manifest', async () => {
     await using target = await PullStore.open();
     const repository = new FakeRepository();
     repository.push(image, ['1', '2']);
@@ -90,7 +90,7 @@ describe('pull', () => {
     await target.store.expectClean();
   });
 
-  it('goes on where the connection broke, also where the server ignores the offset', async () => {
+  it('resumes where the connection broke, even if the server ignores the offset', async () => {
     await using target = await PullStore.open();
     const repository = new FakeRepository();
     const whole = imageOf([big]);
@@ -109,7 +109,7 @@ describe('pull', () => {
     expect(await readdir(join(target.store.path, 'layerstack/partial'))).toEqual([]);
   });
 
-  it('believes no manifest about layers that are there: their blobs were not looked at', async () => {
+  it("does not record a manifest's blobs for existing layers, since they were not verified", async () => {
     await using target = await PullStore.open();
     const repository = new FakeRepository();
     repository.push(imageOf([base]), ['1']);
@@ -128,7 +128,7 @@ describe('pull', () => {
     expect(await distribution.sources(top.diffId)).toHaveLength(1);
   });
 
-  it('of all tags takes nothing for a tag that is none', async () => {
+  it('of all tags ignores malformed tags', async () => {
     await using target = await PullStore.open();
     const repository = new FakeRepository();
     const { digest } = repository.push(image, ['1']);
@@ -142,7 +142,7 @@ describe('pull', () => {
     await target.store.expectImages();
   });
 
-  it('with a platform that is none starts nothing that goes on', async () => {
+  it('with an unknown platform leaves no work running', async () => {
     await using target = await PullStore.open();
     const repository = new FakeRepository();
     repository.push(image, ['1']);
@@ -162,7 +162,7 @@ describe('pull', () => {
     'text/plain; charset=utf-8',
     '',
     undefined,
-  ])('takes a config of type %s for an image, by what it is', async (mediaType) => {
+  ])("accepts a config of type %s as an image's, judged by its content", async (mediaType) => {
     await using target = await PullStore.open();
     const repository = new FakeRepository();
     repository.push(image, ['1'], {
@@ -173,7 +173,7 @@ describe('pull', () => {
     await target.store.expectClean();
   });
 
-  it('takes zstd layers', async () => {
+  it('accepts zstd layers', async () => {
     await using target = await PullStore.open();
     const repository = new FakeRepository();
     repository.push(image, ['1'], { compress: zstdStored, layerType: MEDIA_TYPES.ociLayerZstd });
@@ -182,7 +182,7 @@ describe('pull', () => {
   });
 });
 
-describe('what a pull that was stopped has left', () => {
+describe('the partial of a stopped pull', () => {
   /** A layer that comes slowly and then not at all, and a pull of it that is aborted. */
   async function stopped(target: PullStore, repository: FakeRepository, bytes: number): Promise<Digest> {
     const whole = imageOf([big]);
@@ -210,7 +210,7 @@ describe('what a pull that was stopped has left', () => {
 
   const partials = async (target: PullStore) => readdir(join(target.store.path, 'layerstack/partial'));
 
-  it('is gone on from, and goes when the image is there', async () => {
+  it('is continued, and removed when the image exists', async () => {
     await using target = await PullStore.open();
     const repository = new FakeRepository();
     const blob = await stopped(target, repository, 2_000_000);
@@ -242,7 +242,7 @@ describe('what a pull that was stopped has left', () => {
   it.each([
     ['wrong bytes', (tar: Buffer) => Buffer.alloc(2_000_000, tar.subarray(1, 1000))],
     ['more than the blob has', (tar: Buffer) => Buffer.concat([tar, tar])],
-  ])('is thrown away where it is %s', async (_, spoil) => {
+  ])('is dropped if it is %s', async (_, spoil) => {
     await using target = await PullStore.open();
     const repository = new FakeRepository();
     await writePartial(target, big.diffId, 0, spoil(big.tar));
@@ -253,7 +253,7 @@ describe('what a pull that was stopped has left', () => {
     await target.store.expectClean();
   });
 
-  it('is taken from no other process that has it', async () => {
+  it('is not taken from another process that owns it', async () => {
     await using target = await PullStore.open();
     const repository = new FakeRepository();
     const { layout } = target.store.root;
@@ -267,7 +267,7 @@ describe('what a pull that was stopped has left', () => {
     expect(await partials(target)).toEqual([]);
   });
 
-  it('expires, unless somebody has it', async () => {
+  it('expires, unless a process owns it', async () => {
     await using target = await PullStore.open();
     const { layout, log } = target.store.root;
     const other = digestOf('other');
@@ -285,7 +285,7 @@ describe('what a pull that was stopped has left', () => {
     expect(await partials(target)).toEqual([]);
   });
 
-  it('goes, oldest first, where all together are too large', async () => {
+  it('is removed, oldest first, if all together are too large', async () => {
     await using target = await PullStore.open();
     const { layout, log } = target.store.root;
     const blobs = ['a', 'b', 'c'].map((text) => digestOf(text));

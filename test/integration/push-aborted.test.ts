@@ -47,7 +47,7 @@ describe('a push whose signal fires ends within a second, connections included',
     ['says nothing to what ends an upload', saysNothing('PUT')],
     ['says nothing to what deletes one', saysNothing('DELETE')],
     ['says nothing to uploads, nor to what deletes them', saysNothing('PATCH', 'DELETE')],
-  ])('where the registry %s', async (_, fault) => {
+  ])('even if the registry %s', async (_, fault) => {
     await using server = await HttpServer.start(faulty(fault));
     for (const monolithic of [false, true]) {
       await using from = await PushStore.open(imageOf(layers, { tags: [`${server.host}/x:1`] }));

@@ -39,7 +39,7 @@ const ofZstd = async (bytes: Buffer | undefined): Promise<Digest> => {
 };
 
 describe('push', () => {
-  it('brings config, layers and manifest into the repository, and notes the digest as a name', async () => {
+  it('uploads config, layers and manifest, and adds a name by digest', async () => {
     await using from = await PushStore.open(image);
     const target = new FakeTarget(NAME);
     const { images } = await from.push(target, '1');
@@ -61,7 +61,7 @@ describe('push', () => {
     await from.store.expectClean();
   });
 
-  it("writes docker's schema 2 as docker does, and remembers blobs as docker does", async () => {
+  it("writes docker's schema 2 as docker does, and records blobs as docker does", async () => {
     await using from = await PushStore.open(image);
     const target = new FakeTarget(NAME);
     const credentials = { username: 'u', password: 'p"<' };
@@ -113,7 +113,7 @@ describe('push', () => {
     expect(target.requests.filter((request) => !request.startsWith('HEAD '))).toEqual(['PUT 2']);
   });
 
-  it('sends again what the registry has collected meanwhile, with the same bytes', async () => {
+  it('sends blobs again that the registry has deleted, with the same bytes', async () => {
     await using from = await PushStore.open(image);
     const target = new FakeTarget(NAME);
     const first = await from.push(target, '1');
@@ -148,23 +148,26 @@ describe('push', () => {
     'ERR_REGISTRY_INVALID',
     'ERR_REGISTRY_LIMIT',
     'ERR_REGISTRY_UNAVAILABLE',
-  ] as const)('uploads where a mount ends in %s, and asks no other registry for one', async (code) => {
-    await using from = await PushStore.open(image);
-    await from.push(new FakeTarget(NAME), '1');
-    const other = new FakeTarget('localhost:5000/other');
-    other.meddle = (request) => {
-      if (request.startsWith('MOUNT')) throw new LayerstackError(code, 'no');
-    };
-    await from.push(other, '1');
-    expect(other.count('MOUNT')).toBe(2);
-    expect(other.count('PATCH')).toBe(2);
-    await from.store.images.tag({ repository: 'localhost:6000/x', tag: '1' }, image.id);
-    const elsewhere = new FakeTarget('localhost:6000/x');
-    await from.push(elsewhere, '1');
-    expect(elsewhere.count('MOUNT')).toBe(0);
-  });
+  ] as const)(
+    'uploads if a mount ends in %s, and does not try a mount from another registry',
+    async (code) => {
+      await using from = await PushStore.open(image);
+      await from.push(new FakeTarget(NAME), '1');
+      const other = new FakeTarget('localhost:5000/other');
+      other.meddle = (request) => {
+        if (request.startsWith('MOUNT')) throw new LayerstackError(code, 'no');
+      };
+      await from.push(other, '1');
+      expect(other.count('MOUNT')).toBe(2);
+      expect(other.count('PATCH')).toBe(2);
+      await from.store.images.tag({ repository: 'localhost:6000/x', tag: '1' }, image.id);
+      const elsewhere = new FakeTarget('localhost:6000/x');
+      await from.push(elsewhere, '1');
+      expect(elsewhere.count('MOUNT')).toBe(0);
+    },
+  );
 
-  it('with credentials that may send but not look', async () => {
+  it('works with credentials that may write but not read', async () => {
     await using from = await PushStore.open(image);
     const target = new FakeTarget(NAME);
     target.meddle = (request) => {
@@ -175,7 +178,7 @@ describe('push', () => {
     expect(target.manifest('1').layers).toHaveLength(2);
   });
 
-  it('goes on after a broken connection where it broke', async () => {
+  it('resumes after a broken connection', async () => {
     await using from = await PushStore.open(image);
     for (const breakAfter of [0, 1, 100_001, 400_000]) {
       const target = new FakeTarget(NAME);
@@ -187,7 +190,7 @@ describe('push', () => {
     }
   });
 
-  it('sends a layer that is twice in an image once, and an image without layers', async () => {
+  it('sends a layer once that an image has twice, and an image without layers', async () => {
     const twice = imageOf([top, base, top], { tags: [`${NAME}:twice`] });
     const none = imageOf([], { tags: [`${NAME}:none`] });
     await using from = await PushStore.open(twice, none);
@@ -201,7 +204,7 @@ describe('push', () => {
     expect(target.manifest('none').layers).toEqual([]);
   });
 
-  it('sends no more layers at once than it may', async () => {
+  it('limits the number of concurrent layers', async () => {
     const layers = Array.from({ length: 7 }, (_, index) => layerOf({ [`f${index}`]: String(index) }));
     await using from = await PushStore.open(imageOf(layers, { tags: [`${NAME}:1`] }));
     const target = new FakeTarget(NAME);
@@ -218,7 +221,7 @@ describe('push', () => {
     expect(from.types().filter((type) => type === 'layer-waiting')).toHaveLength(4);
   });
 
-  it('all tags: each image, what they share once', async () => {
+  it('of all tags sends each image, and shared layers once', async () => {
     const other = imageOf([base], { tags: [`${NAME}:base`, 'unrelated:1'] });
     await using from = await PushStore.open(image, other);
     const target = new FakeTarget(NAME);
@@ -236,7 +239,7 @@ describe('push', () => {
     );
   });
 
-  it('in one request for each blob, with its size', async () => {
+  it('sends each blob in one request on demand, with its size', async () => {
     await using from = await PushStore.open(image);
     const streamed = new FakeTarget(NAME);
     const { images } = await from.push(streamed, '1');
@@ -246,7 +249,7 @@ describe('push', () => {
     expect(whole.count('PATCH')).toBe(0);
   });
 
-  it('pushes from a store that is read-only, and notes nothing', async () => {
+  it('works from a read-only store, and records nothing', async () => {
     await using from = await PushStore.open(image);
     const target = new FakeTarget(NAME);
     Object.defineProperty(from.store.root, 'readOnly', { value: true });
@@ -256,8 +259,8 @@ describe('push', () => {
   });
 });
 
-describe('the form of what is pushed', () => {
-  it('OCI with gzip', async () => {
+describe('the format of a push', () => {
+  it('is OCI with gzip on request', async () => {
     await using from = await PushStore.open(image);
     const target = new FakeTarget(NAME);
     await from.push(target, '1', { format: 'oci' });
@@ -267,7 +270,7 @@ describe('the form of what is pushed', () => {
     expect(layers.map(({ mediaType }) => mediaType)).toEqual(Array(2).fill(MEDIA_TYPES.ociLayerGzip));
   });
 
-  it('of another format than what the tag names, which is replaced', async () => {
+  it('may differ from that of the tag, which is replaced', async () => {
     await using from = await PushStore.open(image);
     const target = new FakeTarget(NAME);
     for (const format of ['docker', 'oci', 'docker'] as const) {
@@ -284,7 +287,7 @@ describe('the form of what is pushed', () => {
     expect(target.manifests.get('1')?.mediaType).toBe(MEDIA_TYPES.dockerManifest);
   });
 
-  it('zstd, remembered apart from gzip', async () => {
+  it('may be zstd, recorded apart from gzip', async () => {
     await using from = await PushStore.open(image);
     const target = new FakeTarget(NAME);
     await from.push(target, '1', { compression: 'zstd' });
@@ -311,7 +314,7 @@ describe('the form of what is pushed', () => {
     );
   });
 
-  it('by level; smaller for a higher one', async () => {
+  it('depends on the level, and is smaller for a higher one', async () => {
     const text = layerOf({ text: Array.from({ length: 20_000 }, (_, n) => `line ${n * 7919}`).join('\n') });
     await using from = await PushStore.open(imageOf([text], { tags: [`${NAME}:1`] }));
     const sizes: number[] = [];
@@ -323,7 +326,7 @@ describe('the form of what is pushed', () => {
     expect(sizes[1]).toBeLessThan(sizes[0] ?? 0);
   });
 
-  it('refuses what there is not, before anything is asked', async () => {
+  it('is refused if unknown, before the registry is contacted', async () => {
     await using from = await PushStore.open(image);
     const target = new FakeTarget(NAME);
     const refused = (options: Parameters<PushStore['push']>[2], code: string) =>
@@ -338,7 +341,7 @@ describe('the form of what is pushed', () => {
     expect(target.requests).toEqual([]);
   });
 
-  it('as it was pulled, where that was kept', async () => {
+  it('is that of the pull, if its blobs were kept', async () => {
     await using from = await PushStore.open(image);
     const target = new FakeTarget(NAME);
     const blobs = new Map(
@@ -396,7 +399,7 @@ describe('a push that fails', () => {
     await expectNothing(from, target, image);
   });
 
-  it('names the file that was changed behind the back of the store', async () => {
+  it('names the file that was changed on disk', async () => {
     await using from = await PushStore.open(image);
     const target = new FakeTarget(NAME);
     const [layer] = image.chain;
@@ -411,7 +414,7 @@ describe('a push that fails', () => {
     await expectNothing(from, target, image);
   });
 
-  it('stops the other layers, and says what was first', async () => {
+  it('stops the other layers, and reports the first error', async () => {
     await using from = await PushStore.open(image);
     const target = new FakeTarget(NAME);
     let uploads = 0;

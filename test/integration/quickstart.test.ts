@@ -46,7 +46,7 @@ describe('the quickstart', () => {
     expectHouse(await tour(process.execPath, TOUR));
   });
 
-  it('does without busybox and runc', async () => {
+  it('works without busybox and runc', async () => {
     // In a mount namespace of its own, files that cannot be executed cover the programs.
     const hidden = ['busybox', 'runc']
       .flatMap((name) => findProgram(name) ?? [])

@@ -153,7 +153,7 @@ describe('two processes', () => {
 });
 
 describe('many processes', () => {
-  it('open, mark and close at once: none of them meets another', async () => {
+  it('open, mark and close at once without disturbing each other', async () => {
     const text = `
       const { Root } = await import('$DIST/system/root.js');
       const told = [];
@@ -192,7 +192,7 @@ describe('what a dead session names', () => {
 
   beforeEach(reopen);
 
-  it('is removed where nothing refers to it, and nothing else is', async () => {
+  it('is removed if nothing refers to it, and nothing else is', async () => {
     overlay(A);
     overlay('q7x0buildkitsnapshot00001');
     mkdirSync(at('image/overlay2/layerdb/tmp/write-set-1'));
@@ -209,7 +209,7 @@ describe('what a dead session names', () => {
     expect(Object.keys(after).filter((path) => !(path in before))).toEqual([]);
   });
 
-  it('stays where a layer, a container or an init layer has it', async () => {
+  it('stays if a layer, a container or an init layer uses it', async () => {
     for (const id of [A, B, `${B}-init`]) overlay(id, `${id.slice(0, 22).toUpperCase()}${id.length}XX`);
     mkdirSync(at('image/overlay2/layerdb/sha256/c'));
     writeFileSync(at('image/overlay2/layerdb/sha256/c/cache-id'), A);
@@ -231,7 +231,7 @@ describe('what a dead session names', () => {
     expect(readdirSync(at('overlay2'))).toEqual(['l']);
   });
 
-  it('may be a half-made container, with its overlay directories', async () => {
+  it('may be an unfinished container, with its overlay directories', async () => {
     overlay(A);
     mkdirSync(at('image/overlay2/layerdb/mounts/cc'));
     writeFileSync(at('image/overlay2/layerdb/mounts/cc/mount-id'), B);
@@ -256,7 +256,7 @@ describe('what a dead session names', () => {
     expect(snapshot(store)).toEqual(before);
   });
 
-  it('may be a removal, which is completed, with those that others left', async () => {
+  it('may be a removal, which is completed together with others', async () => {
     overlay(A);
     overlay(B);
     for (const [name, id] of [
@@ -273,7 +273,7 @@ describe('what a dead session names', () => {
     expect(readdirSync(at('overlay2/l'))).toEqual([]);
   });
 
-  it('is settled also where a power cut took its lock; one that is just begun goes', async () => {
+  it('is handled even if a power cut removed the lock; an empty session is removed', async () => {
     overlay(A);
     session(`overlay2.${A}`);
     rmSync(at('layerstack/sessions/0123456789abcdef/lock'));
@@ -322,7 +322,7 @@ describe('what a dead session names', () => {
     expect(readdirSync(at('layerstack/names'))).toEqual(['other']);
   });
 
-  it('may be a directory on its way out, whose short name has its old name', async () => {
+  it('may be a directory that is being removed, whose short name has its old name', async () => {
     overlay(A);
     renameSync(at(`overlay2/${A}`), at(`overlay2/${A}-removing`));
     session(`overlay2.${A}`, `overlay2.${A}-removing`);
@@ -331,7 +331,7 @@ describe('what a dead session names', () => {
     expect(readdirSync(at('overlay2/l'))).toEqual([]);
   });
 
-  it('may be nothing: scratch directories go with the process that has them locked', async () => {
+  it('may be nothing; unlocked scratch directories are removed', async () => {
     for (const name of ['.probe-dead00', '.probe-alive0']) mkdirSync(at(`${name}/a`), { recursive: true });
     await using alive = await holdFlock(at('.probe-alive0'), true);
     expect(alive).not.toBeNull();
@@ -339,7 +339,7 @@ describe('what a dead session names', () => {
     expect(readdirSync(store).filter((name) => name.startsWith('.'))).toEqual(['.probe-alive0']);
   });
 
-  it('is what fsck names, as long as nobody has written since', async () => {
+  it('is named by fsck, until the next writer', async () => {
     overlay(A);
     mkdirSync(at('.probe-dead00'));
     session(`overlay2.${A}`, 'container.cc', 'naming.dd', 'held.ee.0123');
@@ -379,7 +379,7 @@ describe('what a dead session names', () => {
     expect(snapshot(store, ['layerstack/sessions'])).toEqual(before);
   });
 
-  it('stays marked while something is mounted in it', async () => {
+  it('stays marked while a file system is mounted in it', async () => {
     overlay(A);
     session(`overlay2.${A}`);
     mkdirSync(at(`overlay2/${A}/merged`));
@@ -405,7 +405,7 @@ describe('a full disk', () => {
     await volume.unmount();
   });
 
-  it('while staging is told as such, and leaves nothing', async () => {
+  it('during staging is reported as such, and leaves nothing', async () => {
     const root = await Root.open(store);
     const layers = new LayerStore(root);
     const small = layerTar('small');
@@ -424,7 +424,7 @@ describe('a full disk', () => {
     await expectClean(root);
   });
 
-  it('while publishing is told as such, and what was staged can be discarded', async () => {
+  it('during publishing is reported as such, and the staged layers can be discarded', async () => {
     const root = await Root.open(store);
     const layers = new LayerStore(root);
     const staged = await Promise.all(
@@ -442,7 +442,7 @@ describe('a full disk', () => {
     await again.close();
   });
 
-  it('says so when not even a store fits', async () => {
+  it('is reported even if no store fits', async () => {
     execFileSync('sh', ['-c', `dd if=/dev/zero of=${volume.path}/fill bs=4k 2>/dev/null || true; sync`]);
     await expect(Root.open(store)).rejects.toMatchObject({ code: 'ERR_NO_SPACE' });
     expect(readdirSync(volume.path).sort()).toEqual(['fill', 'lost+found']);

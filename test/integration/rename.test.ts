@@ -38,7 +38,7 @@ const readLink = (path: string): string | undefined => {
   }
 };
 
-it('gives the new name and takes the old one, in the config that dockerd reads and in the index', async () => {
+it('replaces the old name by the new one, in the config that dockerd reads and in the index', async () => {
   const { id } = await store.containers.create('base:1', { name: 'before', labels: { a: '<&>' } });
   const path = join(root, 'containers', id, 'config.v2.json');
   const config = readFileSync(path, 'utf8');
@@ -52,7 +52,7 @@ it('gives the new name and takes the old one, in the config that dockerd reads a
   expect(owner('after')).toBeUndefined();
 });
 
-it('names that a dead writer was giving and taking lead to their container, or nowhere', async () => {
+it('names that a dead writer was changing lead to their container, or do not exist', async () => {
   const { id } = await store.containers.create('base:1', { name: 'kept' });
   const session = join(root, 'layerstack/sessions/dead');
   mkdirSync(session);
@@ -66,7 +66,7 @@ it('names that a dead writer was giving and taking lead to their container, or n
   await store.containers.remove('kept');
 });
 
-it('refuses a name that is taken, the one it has, and none at all', async () => {
+it('refuses a taken name, the current name, and an empty name', async () => {
   await store.containers.create('base:1', { name: 'one' });
   const two = await store.containers.create('base:1', { name: 'two' });
   await expect(store.containers.rename('one', 'two')).rejects.toMatchObject({
@@ -85,7 +85,7 @@ it('refuses a name that is taken, the one it has, and none at all', async () => 
   });
 });
 
-it('takes over a name whose container is gone', async () => {
+it('takes over a name whose container was removed', async () => {
   symlinkSync('0'.repeat(64), join(root, 'layerstack/names/stale'));
   const { id } = await store.containers.create('base:1', { name: 'fresh' });
   await store.containers.rename('fresh', 'stale');
@@ -93,7 +93,7 @@ it('takes over a name whose container is gone', async () => {
   await store.containers.remove('stale');
 });
 
-it('of many that want one name at once, also by another open store, one gets it', async () => {
+it('one of many concurrent renames to one name succeeds, also across stores', async () => {
   await using other = await Layerstack.open({ root });
   const names = Array.from({ length: 6 }, (_, index) => `racer${index}`);
   for (const name of names) await store.containers.create('base:1', { name });
@@ -109,7 +109,7 @@ it('of many that want one name at once, also by another open store, one gets it'
   expect(await store.containers.list()).toEqual([]);
 });
 
-it('gives a name back only while nobody else claims it', async () => {
+it('releases a name only while no other process claims it', async () => {
   const locks = new Locks(join(root, 'layerstack/locks'));
   for (const giveBack of [
     (): Promise<unknown> => store.containers.remove('mine'),
@@ -128,7 +128,7 @@ it('gives a name back only while nobody else claims it', async () => {
   await store.containers.remove('yours');
 });
 
-it('is a verb, that prints nothing', async () => {
+it('is a verb that prints nothing', async () => {
   const { id } = await store.containers.create('base:1', { name: 'hut' });
   const cli = new LayerstackCli(root);
   expect(await cli.try(['rename', 'hut', 'palace'])).toMatchObject({ status: 0, stdout: '', stderr: '' });

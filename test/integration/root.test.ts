@@ -78,7 +78,7 @@ describe('opening for writing', () => {
     await root.close();
   });
 
-  it('may be done by many at once', async () => {
+  it('can be done by many processes at once', async () => {
     const roots = await Promise.all(Array.from({ length: 8 }, () => Root.open(join(scratch, 'store'))));
     await Promise.all(roots.map((root) => root.session().mark(['write-set.1'])));
     expect(readdirSync(join(scratch, 'store/layerstack/sessions'))).toHaveLength(8);
@@ -87,7 +87,7 @@ describe('opening for writing', () => {
     expect(readdirSync(join(scratch, 'store/layerstack/sessions'))).toEqual([]);
   });
 
-  it('is refused while another holds the exclusive lock, and writes nothing', async () => {
+  it('is refused while another process holds the exclusive lock, and writes nothing', async () => {
     const store = join(scratch, 'store');
     mkdirSync(join(store, 'volumes'), { recursive: true });
     const held = await open(join(store, 'volumes/metadata.db'), 'w');
@@ -136,7 +136,7 @@ describe('opening for writing', () => {
     expect(readdirSync(mountPoint)).toEqual([]);
   });
 
-  it('is refused where the root is a file', async () => {
+  it('is refused if the root is a file', async () => {
     writeFileSync(join(scratch, 'store'), '');
     await expect(Root.open(join(scratch, 'store'))).rejects.toMatchObject({ code: 'ERR_INVALID_ARGUMENT' });
     await expect(Root.open(join(scratch, 'store/sub'))).rejects.toMatchObject({

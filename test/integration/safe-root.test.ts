@@ -76,7 +76,7 @@ function acl(path: string): string {
 }
 
 describe.each(UNSAFE)('%s', (_, make) => {
-  it('is refused, named, and left as it is', async () => {
+  it('is refused, named, and left unchanged', async () => {
     const path = make();
     for (const readOnly of [false, true]) {
       const error = await rejection(Layerstack.open({ root, readOnly }));
@@ -86,13 +86,13 @@ describe.each(UNSAFE)('%s', (_, make) => {
     expect(readdirSync(root)).toEqual([]);
   });
 
-  it('is opened where that is wanted', async () => {
+  it('is opened on request', async () => {
     make();
     await (await Layerstack.open({ root, allowUnsafeRoot: true })).close();
     expect(readdirSync(root)).toContain('image');
   });
 
-  it('is told by doctor', async () => {
+  it('is reported by doctor', async () => {
     const path = make();
     const found = (await Layerstack.diagnose(root)).find(({ name }) => name === 'root');
     expect(found).toMatchObject({ state: 'fail' });
@@ -134,7 +134,7 @@ function linked(bits: number, uid: number, target = root): { asked: string; name
 }
 
 describe.each(UNSAFE_LINKS)('a root that is reached by %s', (_, make) => {
-  it('is refused, and told by doctor', async () => {
+  it('is refused, and reported by doctor', async () => {
     const { asked, named } = make();
     for (const readOnly of [false, true])
       expect(await rejection(Layerstack.open({ root: asked, readOnly }))).toMatchObject({
@@ -148,7 +148,7 @@ describe.each(UNSAFE_LINKS)('a root that is reached by %s', (_, make) => {
     await (await Layerstack.open({ root: asked, allowUnsafeRoot: true })).close();
   });
 
-  it('is refused where the root is still to be made', async () => {
+  it('is refused if the root does not exist yet', async () => {
     const { asked, named } = make();
     rmdirSync(root);
     const error = await rejection(Layerstack.open({ root: asked }));
@@ -204,7 +204,7 @@ describe('the command', () => {
     expect([doctor.status, doctor.stdout]).toEqual([1, expect.stringMatching(/^root +fail +.*0777/m)]);
   });
 
-  it('does not believe the settings of registries in one', async () => {
+  it('does not trust the registry settings in one', async () => {
     chmodSync(root, 0o777);
     mkdirSync(join(root, 'layerstack'));
     writeFileSync(join(root, 'layerstack/registries.json'), '{}');

@@ -141,7 +141,7 @@ describe('save', () => {
     });
   });
 
-  test('as OCI layout leaves the documents of docker out', async () => {
+  test("as OCI layout leaves out docker's documents", async () => {
     await load(first);
     const members = unpack(await buffer(store.images.save('u/first:1', { format: 'oci' })));
     expect([...members.keys()].filter((name) => !name.startsWith('blobs/'))).toEqual([
@@ -174,7 +174,7 @@ describe('save', () => {
     expect(json(both.get('manifest.json'))).toMatchObject([{ RepoTags: ['u/first:1'] }]);
   });
 
-  test('loaded elsewhere gives the same images, names and parents', async () => {
+  test('gives the same images, names and parents when loaded elsewhere', async () => {
     const child = imageOf([base, top, other], {
       tags: ['child:1'],
       parent: first,
@@ -205,7 +205,7 @@ describe('save', () => {
     }
   });
 
-  test('tells progress, layer by layer', async () => {
+  test('reports progress, layer by layer', async () => {
     await load(first);
     const events: ProgressEvent[] = [];
     await buffer(store.images.save('u/first:1', { onProgress: (event) => events.push(event) }));
@@ -280,7 +280,7 @@ describe('save', () => {
     });
   });
 
-  test('fails where the tar-split was changed, though every file has its CRC', async () => {
+  test('fails if the tar-split was changed, although every file has its CRC', async () => {
     await load(first);
     const path = tarSplitOf(first.chain[0]);
     const lines = gunzipSync(readFileSync(path)).toString().split('\n');
@@ -297,7 +297,7 @@ describe('save', () => {
     });
   });
 
-  test('fails where there is no tar-split', async () => {
+  test('fails without a tar-split', async () => {
     await load(first);
     rmSync(tarSplitOf(first.chain[1]));
     await expect(buffer(store.images.save('u/first:1'))).rejects.toMatchObject({
@@ -306,7 +306,7 @@ describe('save', () => {
     });
   });
 
-  test('fails before the first byte for images that are not there, or by no name', async () => {
+  test('fails before the first byte for missing images, and without a name', async () => {
     await load(first, second);
     const fails = async (names: string[]): Promise<unknown> => {
       let bytes = 0;
@@ -403,7 +403,7 @@ describe('saveTo', () => {
   });
 
   test.each([{ blocks: false }, { blocks: true }])(
-    'stops at a signal while nobody reads, and holds up nobody else: %o',
+    'stops at a signal while the pipe is not read, and delays no other work: %o',
     async (options) => {
       await load(large);
       const abort = new AbortController();
@@ -434,7 +434,7 @@ describe('saveTo', () => {
     await expect(saved).rejects.toMatchObject({ code: 'ERR_ABORTED' });
   });
 
-  test('a worker that ends does not let it write into the next file with that number', async () => {
+  test('does not write into another file that gets the same descriptor after its worker has ended', async () => {
     await load(large);
     const { reader } = pipe();
     const worker = new Worker(new URL('../fixtures/save-to.mjs', import.meta.url), {
@@ -495,7 +495,7 @@ describe('layerstack save', () => {
     expect(readdirSync(join(scratch, 'out'))).toEqual(['first.tar']);
   });
 
-  test('writes into a device, a pipe or an open file, which stays what it is', async () => {
+  test('writes into a device, a pipe or an open file, which stays in place', async () => {
     await load(first);
     const cli = new LayerstackCli(store.root);
     const expected = await buffer(store.images.save('u/first:1'));
@@ -528,7 +528,7 @@ describe('layerstack save', () => {
     );
   });
 
-  test('replaces a link that somebody has put there, and not what it leads to', async () => {
+  test('replaces a planted link, and not its target', async () => {
     await load(first);
     const [link, target] = [join(scratch, 'link.tar'), join(scratch, 'target')];
     writeFileSync(target, 'precious');
@@ -548,6 +548,8 @@ describe('layerstack save', () => {
     child.stdout.destroy();
     const [status] = (await once(child, 'exit')) as [number];
     expect(status).toBe(1);
-    expect((await said).toString()).toMatch(/^layerstack: ERR_ABORTED: the reader of stdout went away.*\n$/);
+    expect((await said).toString()).toMatch(
+      /^layerstack: ERR_ABORTED: the reader of stdout closed it before.*\n$/,
+    );
   });
 });

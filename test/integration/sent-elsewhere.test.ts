@@ -22,7 +22,7 @@ interface Result {
   readonly elsewhere: readonly string[];
 }
 
-describe.runIf(havePeers('ip', 'unshare'))('a registry that sends us elsewhere', () => {
+describe.runIf(havePeers('ip', 'unshare'))('a registry that sends layerstack elsewhere', () => {
   let results: Result[];
 
   beforeAll(async () => {
@@ -47,7 +47,7 @@ describe.runIf(havePeers('ip', 'unshare'))('a registry that sends us elsewhere',
   const open = ['registry.example:5000', '93.184.216.34:5000'];
   const inside = ['inside.example:5000', '10.9.8.7:5000'];
 
-  it('on the internet too is followed with uploads and downloads', () => {
+  it('on the internet is followed with uploads and downloads', () => {
     for (const { elsewhere, error, name } of of(
       [...open, ...inside],
       ['upload', 'download'],
@@ -59,7 +59,7 @@ describe.runIf(havePeers('ip', 'unshare'))('a registry that sends us elsewhere',
     }
   });
 
-  it('to this machine, by its address or by a name of it, reaches nothing', () => {
+  it('to this machine, by its address or by a name, reaches nothing', () => {
     const found = of([...open, ...inside], ['upload', 'download'], ['127.0.0.1', 'loop.example']);
     expect(found).toHaveLength(16);
     for (const { error, elsewhere, host } of found) {
@@ -69,7 +69,7 @@ describe.runIf(havePeers('ip', 'unshare'))('a registry that sends us elsewhere',
     }
   });
 
-  it('into a private network is followed where it is in one, and else not', () => {
+  it('into a private network is followed only if it is in one itself', () => {
     for (const { error, elsewhere } of of(open, ['upload', 'download'], ['10.9.8.7'])) {
       expect(error).toContain('which is in a private network, where the registry itself is not');
       expect(elsewhere).toEqual([]);
@@ -82,7 +82,7 @@ describe.runIf(havePeers('ip', 'unshare'))('a registry that sends us elsewhere',
     }
   });
 
-  it('by a name that becomes this machine in between reaches nothing more', () => {
+  it('by a name that later resolves to this machine reaches nothing more', () => {
     for (const host of [...open, ...inside]) {
       const [first, second] = of([host], ['download'], ['rebind.example']);
       expect(first).toMatchObject({ error: null, elsewhere: ['GET 93.184.216.35:9000/x'] });
@@ -98,7 +98,7 @@ describe.runIf(havePeers('ip', 'unshare'))('a registry that sends us elsewhere',
     ).toEqual([]);
   });
 
-  it('never has us delete there, nor give a token server there the password in clear', () => {
+  it('can neither trigger deletions there, nor get the password to a token server there without encryption', () => {
     const found = results.filter(({ name }) => name === 'delete' || name === 'token');
     expect(found).toHaveLength(56);
     for (const { error, elsewhere } of found) {

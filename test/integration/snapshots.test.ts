@@ -11,13 +11,16 @@ import {
   rmSync,
   writeFileSync,
 } from 'node:fs';
+import { execFile } from 'node:child_process';
 import { join } from 'node:path';
+import { promisify } from 'node:util';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { Layerstack } from '../../src/app/layerstack.ts';
 import type { ForkSource } from '../../src/app/snapshots.ts';
 import type { Container } from '../../src/container/record.ts';
 import type { Snapshot } from '../../src/snapshot/snapshot.ts';
 import type { ForkOptions } from '../../src/snapshot/store.ts';
+import { CLI } from '../support/layerstack-cli.ts';
 import { rejection } from '../support/errors.ts';
 import { FAULTS, interrupt } from '../support/interrupt.ts';
 import { IMAGE, TestStore } from '../support/test-store.ts';
@@ -499,4 +502,34 @@ it('a store whose own folder was deleted shows the same files in its containers'
   renameSync(fixture.at('layerstack'), join(fixture.scratch, 'away'));
   fixture.store = await Layerstack.open({ root: fixture.root });
   expect(await files('build')).toMatchObject({ first: 'one' });
+});
+
+describe('the command', () => {
+  async function layerstack(...args: string[]): Promise<string> {
+    const { stdout } = await promisify(execFile)(process.execPath, [CLI, '--root', fixture.root, ...args]);
+    return stdout.trimEnd();
+  }
+
+  it('takes, draws, forks, rolls back and removes', async () => {
+    await make();
+    const id = await layerstack('snapshot', '--name', 'base', '--label', 'a=1', 'build');
+    await layerstack('snapshot', 'build');
+    const [first = '', second = ''] = (await layerstack('snapshots', '--size', 'build')).split('\n');
+    expect(first).toMatch(new RegExp(`^└─${id.slice(0, 12)}  base  of build  0B  .* ago$`));
+    expect(second).toMatch(/^ {2}└─[0-9a-f]{12} {2}of build/);
+    expect(
+      JSON.parse((await layerstack('snapshots', '--format', 'json')).split('\n')[0] ?? ''),
+    ).toMatchObject({
+      ...{ id, name: 'base', labels: { a: '1' }, depth: 1, ownBytes: 0, sharedBytes: 0 },
+    });
+    expect(await layerstack('snapshots', '--dot')).toMatch(/^digraph snapshots \{[^]* -> [^]*\}$/);
+    expect((await layerstack('fork', '--count', '2', '--name', 'job', 'base')).split('\n')).toHaveLength(2);
+    expect((await fixture.store.containers.list()).map(({ name }) => name).sort()).toEqual([
+      ...['build', 'job-1', 'job-2'],
+    ]);
+    expect(await layerstack('rollback', 'build', 'base')).toBe('');
+    expect(await layerstack('rollback', '--keep', 'build', 'base')).toMatch(/^[0-9a-f]{64}$/);
+    await expect(layerstack('rm-snapshot', 'base')).rejects.toThrow(/cannot be removed/);
+    expect(await layerstack('df')).toMatch(/^Snapshots +3 /m);
+  });
 });

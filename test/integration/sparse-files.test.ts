@@ -183,7 +183,7 @@ describe('the tar of files with holes', () => {
     ['small holes', 20 * MIB, [] as number[]],
     ['a hole with data behind it', 64 * MIB, [64 * MIB - 4]],
     ['no hole', 4096, [0]],
-  ])('of %s has zeros, as every reader knows them', async (_, size, at) => {
+  ])('of %s has zeros, which every reader understands', async (_, size, at) => {
     await make('file', size, at);
     expect(await headers()).toMatchObject({ file: `0 ${String(size)}` });
   });
@@ -194,12 +194,12 @@ describe('the tar of files with holes', () => {
     expect(await headers()).toMatchObject({ a: full, b: full, c: '0 512' });
   });
 
-  test('has the zeros of a file that is data for a good part, which its layer would carry twice', async () => {
+  test('has the zeros of a file with much data, which its layer would otherwise carry twice', async () => {
     await make('file', 310 * MIB, [0], Buffer.alloc(40 * MIB, 'x'));
     expect(await headers()).toMatchObject({ file: `0 ${String(310 * MIB)}` });
   });
 
-  test('says where data is in a file of very many pieces, in few', { timeout: 60_000 }, async () => {
+  test('maps the data of a file of very many pieces in few entries', { timeout: 60_000 }, async () => {
     await make(
       'file',
       TIB,
@@ -212,7 +212,7 @@ describe('the tar of files with holes', () => {
       expect(wordAt(join(mount.path, 'file'), index * 200 * MIB)).toBe('data');
   });
 
-  test('is refused where it could not say all the holes of a huge file', { timeout: 60_000 }, async () => {
+  test('is refused if it cannot map all the holes of a huge file', { timeout: 60_000 }, async () => {
     await make(
       'file',
       2 * TIB,
@@ -256,7 +256,7 @@ describe('zeros of a plain tar', () => {
     expect((await buffer(store.images.save(['zeros:1']))).includes(bytes)).toBe(true);
   });
 
-  test('are holes in what is copied in', async () => {
+  test('are holes in files that are copied in', async () => {
     await store.containers.copyIn(container, Readable.from([tar(items)]), '/');
     await using mount = await store.containers.mount(container);
     expectHoles(mount.path);

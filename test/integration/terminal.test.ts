@@ -78,12 +78,12 @@ afterAll(async () => {
 });
 
 describe('on a terminal', () => {
-  it('diff shows names harmlessly, a line each', async () => {
+  it('diff shows names harmlessly, one a line', async () => {
     const text = await shown('diff', 'box');
     expect(text.trimEnd().split('\n')).toEqual(['A "/deep\\t\\n"', `A /new ${SHOWN}`, 'A "/two\\nA lines"']);
   });
 
-  it('history is one row a step', async () => {
+  it('history is one row for each step', async () => {
     const text = await shown('history', '--no-trunc', 'evil:1');
     expect(text.trimEnd().split('\n')).toHaveLength(2);
     expect(text).toContain('\\u202egpj');
@@ -115,11 +115,11 @@ describe('on a terminal', () => {
     ['an option that is none', ['images', `--${EVIL}`]],
     ['a filter that is none', ['images', '--filter', EVIL]],
     ['an output that cannot be', ['save', 'evil:1', '-o', `/nowhere/${EVIL}`]],
-  ])('%s: nothing is done to it', async (_, args) => {
+  ])('%s cannot control it', async (_, args) => {
     expect(await shown(...args)).not.toBe('');
   });
 
-  it('what fsck finds is harmless, a line each', async () => {
+  it('findings of fsck are harmless, one a line', async () => {
     mkdirSync(join(scratch, 'store/overlay2', `${EVIL}\nnote: x: y`));
     const text = await shown('fsck');
     expect(text).toContain(SHOWN);
@@ -169,13 +169,13 @@ describe('in a pipe', () => {
     expect(stdout).toContain(EVIL.slice(-8));
   });
 
-  it('tags have every byte, a line each', async () => {
+  it('tags have every byte, one a line', async () => {
     const { stdout } = await piped('tags', `${server.host}/evil`);
     const quoted = JSON.stringify(`a\nb${EVIL}`);
     expect(stdout).toBe(`1\n${EVIL}\n${quoted}\n`);
   });
 
-  it('history has every byte, a row each', async () => {
+  it('history has every byte, one row for each step', async () => {
     const { stdout } = await piped('history', '--no-trunc', 'evil:1');
     expect(stdout.trimEnd().split('\n')).toHaveLength(2);
     expect(stdout).toContain(`   ${EVIL}`);

@@ -61,7 +61,7 @@ function volumesOf({ mounts }: { readonly mounts: readonly object[] }): RuntimeM
 }
 
 describe('a volume', () => {
-  it('is a directory of its own, with what the image has there, owners and modes included', async () => {
+  it("is a directory of its own with the image's content, owners and modes included", async () => {
     const id = await build('/data');
     const { mounts, rootfs } = await bundle(id);
     const source = mounts[0]?.source ?? '';
@@ -103,7 +103,7 @@ describe('a volume', () => {
     expect(found).toEqual([]);
   });
 
-  it('goes with its container', async () => {
+  it('is removed with its container', async () => {
     const id = await build('/data', '/other');
     await bundle(id);
     await fixture.store.containers.remove(id, { force: true });
@@ -112,7 +112,7 @@ describe('a volume', () => {
     await fixture.reopen();
   });
 
-  it('is made once, whoever asks at the same time', async () => {
+  it('is made once for concurrent callers', async () => {
     const id = await build('/data');
     await fixture.store.containers.mount(id);
     const all = await Promise.all(
@@ -122,7 +122,7 @@ describe('a volume', () => {
     expect(readdirSync(fixture.at(`containers/${id}/volumes`))).toHaveLength(1);
   });
 
-  it('that was begun and not finished is made anew', async () => {
+  it('that was left unfinished is made again', async () => {
     const id = await build('/data');
     const left = fixture.at(`containers/${id}/volumes/.tmp-0123`);
     mkdirSync(join(left, 'half'), { recursive: true });
@@ -131,7 +131,7 @@ describe('a volume', () => {
     expect(existsSync(left)).toBe(false);
   });
 
-  it('above another comes first; what a runtime mounts by default gives way', async () => {
+  it('above another comes first; default mounts of a runtime give way', async () => {
     const id = await build('/data/deep/er', '/dev/shm', '/data', '/z');
     const { spec } = await fixture.store.containers.bundle(id, join(fixture.scratch, 'bundle'));
     const mounts = spec['mounts'] as RuntimeMount[];
@@ -164,7 +164,7 @@ describe('a hostile volume', () => {
     '/to-proc',
     '/to-proc/x',
     '/dev/../proc',
-  ])('at %j is left out, and told', async (path) => {
+  ])('at %j is left out, and reported', async (path) => {
     const id = await build(path, '/data');
     const { mounts, leftOut } = await bundle(id);
     expect(mounts.map(({ destination }) => destination)).toEqual(['/data']);
@@ -203,7 +203,7 @@ describe('a hostile volume', () => {
     },
   );
 
-  it('content that links out of the root brings nothing in', async () => {
+  it('with links out of the root does not copy anything from outside', async () => {
     const id = await build('/data');
     const mount = await fixture.store.containers.mount(id);
     symlinkSync('/etc/shadow', join(mount.path, 'data/shadow'));

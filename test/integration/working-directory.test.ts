@@ -69,13 +69,13 @@ describe('the working directory of a new container', () => {
     // Of the init layer.
     ['/dev/shm', []],
     ['/etc/app', ['etc 0:0 755', 'etc/app 0:0 755']],
-  ])('%s is made where it is missing: %j', async (workingDir, expected) => {
+  ])('%s is made if it is missing: %j', async (workingDir, expected) => {
     expect((await changes(workingDir)).map((line) => line.replace(/ (\d+:\d+) 2755$/, ' $1 755'))).toEqual(
       expected,
     );
   });
 
-  it('is seen in the mounted root file system, with nothing of what the image has deleted there', async () => {
+  it('appears in the mounted root file system, without files that the image has deleted', async () => {
     const { id } = await fixture.store.containers.create(IMAGE, { workingDir: '/srv/gone' });
     await using mount = await fixture.store.containers.mount(id);
     expect(readdirSync(join(mount.path, 'srv/gone'))).toEqual([]);

@@ -312,6 +312,24 @@ TEST(an_index_of_a_stack_shows_what_an_overlay_of_its_layers_shows) {
   }
 }
 
+TEST(members_that_are_only_a_hole_cost_an_inode_each) {
+  const std::string records = Record("GNU.sparse.major", "1") + Record("GNU.sparse.minor", "0") +
+                              Record("GNU.sparse.realsize", "50000");
+  std::string tar;
+  for (int i = 0; i < 300; ++i)
+    tar += Pax(records + Record("GNU.sparse.name", "hole" + std::to_string(i))) +
+           Header("sparse", '0', "", 512) + Padded("0\n");
+  Mounted mounted;
+  CHECK_EQ(CodeOf(mounted.Make({tar}, true)), "accepted"s);
+  struct stat st;
+  CHECK(::fstat(mounted.index.get(), &st) == 0);
+  CHECK(st.st_size < 300 * 128 + 16384);
+  UniqueFd hole(::openat(mounted.mount.get(), "hole299", O_RDONLY | O_CLOEXEC));
+  std::string bytes(50001, 'x');
+  CHECK(::read(hole.get(), bytes.data(), bytes.size()) == 50000);
+  CHECK(bytes.substr(0, 50000) == std::string(50000, '\0'));
+}
+
 int main() {
   IsolateThread();
   return check::RunAll();

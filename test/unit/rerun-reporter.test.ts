@@ -21,7 +21,7 @@ describe('the command that reruns a test', () => {
     expect(rerunCommand({ ...place, names: [] })).toBe('npx vitest run --project unit test/unit/a.test.ts');
   });
 
-  it('matches only that name, whatever is in it', () => {
+  it('matches only that name, whatever characters it has', () => {
     const name = `it's "a+b" (1|2) [x]{3} $HOME ^ \\ ?*.`;
     const pattern = words(rerunCommand({ ...place, names: [name] })).at(-1) ?? '';
     expect(new RegExp(pattern).test(name)).toBe(true);

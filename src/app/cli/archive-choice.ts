@@ -1,4 +1,4 @@
-/** The options with which commands choose the image of an archive. */
+/** The options by which commands choose the image of an archive. */
 import type { ArchiveChoice } from '../../packed/operation.ts';
 import { UsageError, type OptionSpecs } from './command.ts';
 

@@ -14,6 +14,7 @@ export async function preload(): Promise<void> {
     import('../late/containers.ts'),
     import('../late/images.ts'),
     import('../late/registry.ts'),
+    import('../late/snapshots.ts'),
     import('../../layer/zstd.ts'),
   ]);
 }

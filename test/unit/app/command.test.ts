@@ -39,18 +39,21 @@ describe('parseOptions', () => {
     expect(parseOptions(['-q', '--', '-e'], specs)).toEqual({ values: { quiet: true }, operands: ['-e'] });
   });
 
-  it.each([[['--nope']], [['--name']], [['-z']], [['--quiet=1']]])('calls %j misuse, in one line', (args) => {
-    expect(() => parseOptions(args, specs)).toThrow(UsageError);
-    try {
-      parseOptions(args, specs);
-    } catch (error) {
-      expect((error as Error).message).not.toContain('\n');
-    }
-  });
+  it.each([[['--nope']], [['--name']], [['-z']], [['--quiet=1']]])(
+    'refuses %j as misuse, in one line',
+    (args) => {
+      expect(() => parseOptions(args, specs)).toThrow(UsageError);
+      try {
+        parseOptions(args, specs);
+      } catch (error) {
+        expect((error as Error).message).not.toContain('\n');
+      }
+    },
+  );
 });
 
 describe('describeError', () => {
-  it('says code, text and status', () => {
+  it('gives code, text and status', () => {
     expect(describeError(new UsageError('too few'))).toEqual({
       line: 'layerstack: ERR_USAGE: too few',
       status: 2,
@@ -61,12 +64,12 @@ describe('describeError', () => {
     });
   });
 
-  it('is one line without control characters, whatever is in the message', () => {
+  it('is one line without control characters, for any message', () => {
     const { line } = describeError(new LayerstackError('ERR_ARCHIVE_MEMBER', "member 'a\n\u001b[2Jb'"));
     expect(line).toBe("layerstack: ERR_ARCHIVE_MEMBER: member 'a ?[2Jb'");
   });
 
-  it('knows a full disk, and other system errors', () => {
+  it('recognises a full disk, and other system errors', () => {
     const system = (code: string) =>
       Object.assign(new Error(`${code}: text`), { errno: -1, code, syscall: 'x' });
     expect(describeError(system('ENOSPC')).line).toContain('ERR_NO_SPACE: ENOSPC');

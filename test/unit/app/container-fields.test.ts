@@ -23,7 +23,7 @@ describe('ports', () => {
     expect(text(ports)).toBe(shown);
   });
 
-  it('are none where a document says nonsense', () => {
+  it('are empty for a malformed document', () => {
     for (const ports of [null, 7, [], { 'x/tcp': null, '99999/tcp': null, '-1/udp': null }])
       expect(portsOf({ NetworkSettings: { Ports: ports } })).toEqual([]);
     const nonsense = {

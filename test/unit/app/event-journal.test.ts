@@ -43,7 +43,7 @@ async function record(...events: StoreEvent[]): Promise<void> {
 }
 
 describe('the journal', () => {
-  it('has what several writers have done, in the order in which they did it', async () => {
+  it('holds the events of several writers in their order', async () => {
     const [first, second] = [journal(), journal()];
     for (let number = 0; number < 20; number++) {
       const writer = number % 2 === 0 ? first : second;
@@ -54,7 +54,7 @@ describe('the journal', () => {
     expect(statSync(join(root, 'layerstack/events/1')).mode & 0o777).toBe(0o600);
   });
 
-  it('gives all of an event back', async () => {
+  it('returns every field of an event', async () => {
     const container: StoreEvent = {
       ...{ type: 'container', action: 'create', id: 'c1' },
       attributes: { image: 'a:1', name: 'wëb\n"', __proto: 'x' },
@@ -67,7 +67,7 @@ describe('the journal', () => {
     expect(Number((value?.timeNano ?? 0n) / 1_000_000n)).toBeGreaterThan(Date.now() - 60_000);
   });
 
-  it('keeps the last two files, each a mebibyte and what came at once', async () => {
+  it('keeps the last two files, each of a mebibyte and one batch more', async () => {
     const large = { text: 'x'.repeat(60_000) };
     for (let number = 0; number < 60; number++) await record(event(String(number), large));
     expect(segments()).toEqual(['3', '4']);
@@ -79,7 +79,7 @@ describe('the journal', () => {
     expect(ids).toEqual(ids.map((_, index) => String(60 - ids.length + index)));
   });
 
-  it('leaves labels out that are too large for it', async () => {
+  it('leaves out labels that are too large', async () => {
     await record({ ...event('a', { label: 'x'.repeat(1e6), image: 'i:1' }) }, event('b'));
     const found: unknown[] = [];
     const until = new Date(Date.now() + 1).toISOString();
@@ -87,7 +87,7 @@ describe('the journal', () => {
     expect(found).toEqual([{ name: 'a', image: 'i:1' }, { name: 'b' }]);
   });
 
-  it('is made again where somebody has deleted it', async () => {
+  it('is made again after it was deleted', async () => {
     const writer = journal();
     writer.record(event('a'));
     await writer.drain();
@@ -98,7 +98,7 @@ describe('the journal', () => {
     expect(warn).not.toHaveBeenCalled();
   });
 
-  it('that cannot be written to is trouble behind the change', async () => {
+  it('that cannot be written to does not fail the change', async () => {
     mkdirSync(join(root, 'layerstack/events/1'), { recursive: true });
     await record(event('a'));
     expect(warn).toHaveBeenCalledWith(
@@ -109,7 +109,7 @@ describe('the journal', () => {
 });
 
 describe('a reader', () => {
-  it('gets only what comes, unless it asks for the past', async () => {
+  it('gets only new events, unless it asks for past ones', async () => {
     await record(event('before'));
     const stop = new AbortController();
     const got: string[] = [];
@@ -141,7 +141,7 @@ describe('a reader', () => {
     await reading.catch(() => undefined);
   });
 
-  it('gets what fits the filters and the times', async () => {
+  it('gets the events that match the filters and the times', async () => {
     await record(event('a', { team: 'x' }), { ...event('c'), type: 'container', action: 'create' });
     expect(await past({ filters: { type: ['container'] } })).toEqual(['c']);
     expect(await past({ filters: { label: ['team=x'] } })).toEqual(['a']);
@@ -150,7 +150,7 @@ describe('a reader', () => {
     expect(await past({ since: undefined })).toEqual(['a', 'c']);
   });
 
-  it('ends at the time that it was told', async () => {
+  it('ends at the requested time', async () => {
     const began = Date.now();
     const events = readEvents(layout, { until: new Date(began + 300).toISOString() });
     expect(await events.next()).toEqual({ done: true, value: undefined });
@@ -165,7 +165,7 @@ describe('a reader', () => {
     },
   );
 
-  it('passes over lines that are not events, and those that were cut off', async () => {
+  it('skips lines that are not events, and lines that were cut off', async () => {
     await record(event('a'));
     const file = join(root, 'layerstack/events/1');
     appendFileSync(file, '{"timeNano":"1","type":"image"}\nnull\n[]\n\u0000\n{"cut": "of');
@@ -178,7 +178,7 @@ describe('a reader', () => {
     expect(await past()).toEqual(['a', 'b', 'c']);
   });
 
-  it('has nothing of a store that has no journal', async () => {
+  it('gets no events from a store without a journal', async () => {
     expect(await past()).toEqual([]);
   });
 });

@@ -76,14 +76,14 @@ describe('parseBytes', () => {
 });
 
 describe('formatTable', () => {
-  it("pads as docker's client", () => {
+  it("pads as docker's client does", () => {
     expect(formatTable(['CONTAINER ID', 'IMAGE', 'NAMES'], [['792402d67661', 'bb:1', 'bar']])).toEqual([
       'CONTAINER ID   IMAGE     NAMES',
       '792402d67661   bb:1      bar',
     ]);
   });
 
-  it('prints the header alone for an empty list', () => {
+  it('prints only the header for an empty list', () => {
     expect(formatTable(['REPOSITORY', 'TAG', 'SIZE'], [])).toEqual(['REPOSITORY   TAG       SIZE']);
   });
 });
@@ -97,7 +97,7 @@ describe('the rest', () => {
     expect(ellipsis('short', 20)).toBe('short');
   });
 
-  it('knows the output forms, and refuses templates as misuse', () => {
+  it('parses the output forms, and refuses templates as misuse', () => {
     expect(parseFormat(undefined)).toBe('table');
     expect(parseFormat('json')).toBe('json');
     expect(() => parseFormat('{{.ID}}')).toThrow(UsageError);

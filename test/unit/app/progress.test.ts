@@ -32,7 +32,7 @@ function outputTo({ isTTY = true, columns = 100 } = {}): { output: Output; text:
 afterEach(() => vi.unstubAllEnvs());
 
 describe('a meter', () => {
-  it('knows no rate at first, then that of the last five seconds', () => {
+  it('gives no rate at first, and then the rate of the last five seconds', () => {
     const time = new Clock();
     const meter = new Meter(time.now);
     time.pass(200);
@@ -50,7 +50,7 @@ describe('a meter', () => {
     expect(meter.reading.rate).toBe(1 * MB);
   });
 
-  it('falls while nothing comes, and begins anew where less is to be done', () => {
+  it('falls while no bytes come, and starts again when the work shrinks', () => {
     const time = new Clock();
     const meter = new Meter(time.now);
     time.pass(1000);
@@ -87,11 +87,11 @@ describe('a line', () => {
     [100, 'loading: 123MB  41MB/s  1m05s'],
     [26, 'loading: 123MB  41MB/s'],
     [20, 'loading: 123MB'],
-  ])('without a total has the time that it took, in %d characters', (width, line) => {
+  ])('without a total shows the elapsed time, in %d characters', (width, line) => {
     expect(progressLine('loading', { current: 123 * MB, rate: 41 * MB, elapsed: 65 }, width)).toBe(line);
   });
 
-  it('begins empty, ends full, and never goes beyond', () => {
+  it('begins empty, ends full, and never exceeds its total', () => {
     expect(progressLine('x', { current: 0, total: 100, elapsed: 0 }, 80)).toBe(
       `x:   0% [>${' '.repeat(29)}]  0B/100B`,
     );
@@ -102,7 +102,7 @@ describe('a line', () => {
       ).toBe(full.replace('  0s left', ''));
   });
 
-  it('says no time where nothing moves', () => {
+  it('shows no remaining time while no bytes come', () => {
     expect(progressLine('x', { ...reading, rate: 0 }, 80)).toMatch(/123MB\/246MB {2}0B\/s$/);
     expect(progressLine('x', { ...reading, rate: 1 }, 80)).toMatch(/1B\/s$/);
   });
@@ -114,13 +114,13 @@ describe('a line', () => {
     [3599, '59m59s'],
     [3600, '1h00m'],
     [7530, '2h05m'],
-  ])('has times that can be read: %d', (seconds, text) => {
+  ])('formats times for people: %d', (seconds, text) => {
     expect(clock(seconds)).toBe(text);
   });
 });
 
 describe('a display', () => {
-  it('redraws one line on a terminal, ten times a second at most, and takes it away', () => {
+  it('redraws one line on a terminal, at most ten times a second, and removes it', () => {
     const time = new Clock();
     const { output, text } = outputTo({ columns: 60 });
     const display = new ProgressDisplay(output, { quiet: false, doing: 'loading', now: time.now });
@@ -161,7 +161,7 @@ describe('a display', () => {
     ]);
   });
 
-  it('of a stream does so every ten seconds', () => {
+  it('writes a line every ten seconds for a stream', () => {
     vi.stubEnv('TERM', 'dumb');
     const time = new Clock();
     const { output, text } = outputTo();
@@ -176,7 +176,7 @@ describe('a display', () => {
   it.each([
     ['quiet', { isTTY: true }, true],
     ['on a pipe', { isTTY: false }, false],
-  ])('says nothing of it %s, but what is worth keeping', (_, stream, quiet) => {
+  ])('prints only notices and warnings %s', (_, stream, quiet) => {
     const time = new Clock();
     const { output, text } = outputTo(stream);
     const display = new ProgressDisplay(output, { quiet, doing: 'loading', now: time.now });
@@ -188,7 +188,7 @@ describe('a display', () => {
   });
 });
 
-it('the bars of layers have a line about all of them below, until they are done', () => {
+it('the bars of layers have a line for all layers below them, until they are done', () => {
   const time = new Clock();
   const { output, text } = outputTo({ columns: 80 });
   const bars = new LayerBars(output, time.now);

@@ -53,7 +53,7 @@ function say(
 }
 
 describe('bars', () => {
-  it('show how far those at work are', () => {
+  it('show the progress of layers at work', () => {
     const layers = new Map([
       ['aaa', line(0, 'Downloading', 1000)],
       ['bbb', line(1, 'Pulling fs layer')],
@@ -66,7 +66,7 @@ describe('bars', () => {
     ]);
   });
 
-  it('fit the terminal: those at work come first', () => {
+  it('fit the terminal, with layers at work first', () => {
     const layers = new Map(
       Array.from({ length: 50 }, (_, index) => [
         `layer${String(index)}`,
@@ -92,7 +92,7 @@ describe('bars', () => {
   });
 });
 
-describe('what a pull says', () => {
+describe('the output of a pull', () => {
   const blob = `sha256:${'ab'.repeat(32)}` as Digest;
   const layer = { blob, member: blob, current: 0, total: 10 };
   const events: ProgressEvent[] = [
@@ -109,7 +109,7 @@ describe('what a pull says', () => {
 
   const said = (isTTY: boolean, options: RegistryDisplayOptions) => say(events, PULL_WORDS, isTTY, options);
 
-  it('is a line for each phase where there is no terminal', () => {
+  it('is a line for each phase without a terminal', () => {
     const [printed, text] = said(false, { json: false, quiet: false });
     expect(printed).toEqual(['1: Pulling from library/x', `Digest: ${blob}`]);
     expect(text.trimEnd().split('\n')).toEqual(
@@ -132,7 +132,7 @@ describe('what a pull says', () => {
   });
 });
 
-describe('what a push says', () => {
+describe('the output of a push', () => {
   const digest = `sha256:${'cd'.repeat(32)}` as Digest;
   const layer = (name: string) => ({ diffId: `sha256:${name.repeat(32)}` as never, current: 0, total: 10 });
   const events: ProgressEvent[] = [
@@ -150,7 +150,7 @@ describe('what a push says', () => {
   const said = (isTTY: boolean, options: RegistryDisplayOptions) => say(events, PUSH_WORDS, isTTY, options);
   const head = 'The push refers to repository [h:5/x]';
 
-  it("is docker's lines where there is no terminal, without what is under way", () => {
+  it("is docker's lines without a terminal, and leaves out running phases", () => {
     const [printed, text] = said(false, { json: false, quiet: false });
     expect(printed).toEqual([head, `1: digest: ${digest} size: 123`]);
     expect(text.trimEnd().split('\n')).toEqual([
@@ -165,7 +165,7 @@ describe('what a push says', () => {
     ]);
   });
 
-  it('is bars on a terminal, an event a line as JSON, warnings alone when quiet', () => {
+  it('is bars on a terminal, an event a line as JSON, only warnings when quiet', () => {
     const [printed, text] = said(true, { json: false, quiet: false });
     expect(printed).toHaveLength(2);
     expect(text).toContain('aaaaaaaaaaaa: Pushed\n');

@@ -4,7 +4,7 @@ import { signatureFiles } from '../../../packaging/signatures.js';
 
 const FOLDER = new URL('../../../src/app/signatures/', import.meta.url);
 
-it('what the public methods take is what their types say: run `npm run signatures` where it is not', async () => {
+it('the signatures match the types of the public methods (otherwise run `npm run signatures`)', async () => {
   const written: Record<string, string> = {};
   for (const name of await readdir(FOLDER)) written[name] = await readFile(new URL(name, FOLDER), 'utf8');
   expect(written).toEqual(signatureFiles());

@@ -30,7 +30,7 @@ function heard(tell: (events: StoreEvents) => void): StoreEvent[] {
 }
 
 describe('store events', () => {
-  it('have the labels, and over them what docker adds', () => {
+  it("have the labels, overridden by docker's own attributes", () => {
     expect(
       heard((events) => {
         events.container('create', container('a:1'));
@@ -55,7 +55,7 @@ describe('store events', () => {
     ]);
   });
 
-  it('reach every listener, also after one that fails, until it does not listen any more', () => {
+  it('reach every listener, also after one that fails, until it stops listening', () => {
     const events = new StoreEvents(log);
     const [first, second] = [vi.fn(), vi.fn()];
     expect(events.heard).toBe(false);

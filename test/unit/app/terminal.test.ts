@@ -24,13 +24,13 @@ function outputTo(stream: { isTTY: boolean; columns?: number }): { output: Outpu
 }
 
 describe('a terminal', () => {
-  it('gets each text as one line that does nothing to it', () => {
+  it('gets each text as one harmless line', () => {
     const { output, text } = outputTo({ isTTY: true });
     output.print('a\nb\u001b[2J', '\t\t"tabs of a document": "\u009b"', 'c\td\r');
     expect(text()).toBe('a\\nb\\u001b[2J\n\t\t"tabs of a document": "\\u009b"\nc\\td\\r\n');
   });
 
-  it('gets questions, bars and states in which nothing but ours moves the cursor', () => {
+  it('gets questions, bars and states in which foreign text does not move the cursor', () => {
     const { output, text } = outputTo({ isTTY: true, columns: 20 });
     output.prompt('who?\u001b[1A ');
     output.redrawLine('state\u0007\n');
@@ -124,7 +124,7 @@ describe('the source', () => {
     `import { stdout } from 'node:process'`,
     'const clear = `\\r\\u001b[K${x}`',
     `const clear = '\\x1b[2J'`,
-  ])('is looked through for %s', (text) => {
+  ])('is searched for %s', (text) => {
     expect(reaches('x.ts', text)).toHaveLength(1);
   });
 });

@@ -26,7 +26,7 @@ const make = (overrides: Parameters<typeof containerConfig>[3]) =>
   containerConfig('', image, 'app:1', overrides);
 
 describe('containerConfig', () => {
-  it('takes everything from the image but what names the container', () => {
+  it('takes everything from the image except the names of the container', () => {
     const config = make({});
     expect(config).toMatchObject({
       Entrypoint: ['/entry'],
@@ -49,7 +49,7 @@ describe('containerConfig', () => {
     expect(make({ entrypoint: [] }).Entrypoint).toBeNull();
   });
 
-  it('takes an entrypoint of one empty word for none, whoever gives it', () => {
+  it('treats an entrypoint of one empty word as unset, from the image and the caller', () => {
     const blank = { config: decodeContainerConfig({ Entrypoint: [''], Cmd: ['a'] }, '') };
     const given = (document: Record<string, unknown>) => decodeContainerConfig(document, '');
     expect(make({ entrypoint: [''], command: ['c'] })).toMatchObject({ Entrypoint: null, Cmd: ['c'] });
@@ -77,7 +77,7 @@ describe('configDocument', () => {
   const document = (overrides: Parameters<typeof make>[0]) =>
     JSON.parse(alike(overrides)(identity)) as Record<string, unknown>;
 
-  it('differs between containers made alike in their identity alone', () => {
+  it('differs only in the identity between containers with the same settings', () => {
     const write = alike({});
     const other = { id: 'f'.repeat(64), name: 'other', created: '2025-01-02T03:04:05Z' };
     const first = JSON.parse(write(identity)) as Record<string, object>;

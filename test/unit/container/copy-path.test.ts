@@ -40,7 +40,7 @@ test.each([
   expect(splitPath(path)).toEqual({ directory, base });
 });
 
-test('an ending is kept once', () => {
+test('an ending is kept exactly once', () => {
   expect(keepEnding('/a', 'a/')).toBe('/a/');
   expect(keepEnding('/a/', 'a/')).toBe('/a/');
   expect(keepEnding('/', './')).toBe('/.');

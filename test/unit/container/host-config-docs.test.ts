@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { expect, it } from 'vitest';
 import { HOST_CONFIG } from '../../../src/container/docker-types.ts';
 
-it('docs/bundle.md says of every key of docker’s host config what becomes of it', () => {
+it('docs/bundle.md covers every key of docker’s host config', () => {
   const text = readFileSync(join(import.meta.dirname, '../../../docs/bundle.md'), 'utf8');
   const { fields } = HOST_CONFIG as { readonly fields: ReadonlyMap<string, { readonly name: string }> };
   const keys = new Set([...fields.values()].map(({ name }) => name));

@@ -7,7 +7,7 @@ describe('parseContainerName', () => {
     expect(parseContainerName(name)).toBe(name);
   });
 
-  it("takes the slash of Docker's API away", () => {
+  it("removes the slash of Docker's API", () => {
     expect(parseContainerName('/build')).toBe('build');
   });
 
@@ -27,7 +27,7 @@ describe('generateName', () => {
     }
   });
 
-  it('makes names that its own grammar takes, from lists without repetition', () => {
+  it('makes valid names, from lists without repetition', () => {
     for (const words of [WORDS.adjectives, WORDS.nouns]) {
       expect(words.length).toBe(64);
       expect(new Set(words).size).toBe(64);

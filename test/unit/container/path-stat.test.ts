@@ -13,7 +13,7 @@ test.each([
   expect(goMode(mode)).toBe(expected);
 });
 
-test('bits are asked for one by one', () => {
+test('each bit can be tested', () => {
   const mode = goMode(constants.S_IFCHR | 0o4711);
   expect(hasMode(mode, 'device') && hasMode(mode, 'charDevice') && hasMode(mode, 'setuid')).toBe(true);
   expect(hasMode(mode, 'directory') || hasMode(mode, 'symlink') || hasMode(mode, 'setgid')).toBe(false);

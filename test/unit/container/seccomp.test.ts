@@ -12,7 +12,7 @@ describe('the default seccomp profile', () => {
       ),
     );
 
-  it('allows what is harmless, and neither io_uring nor what needs a capability', () => {
+  it('allows harmless calls, and neither io_uring nor calls that need a capability', () => {
     const names = allowed(defaultSeccomp(facts));
     for (const name of ['read', 'openat2', 'ptrace', 'arch_prctl']) expect(names).toContain(name);
     for (const name of ['io_uring_setup', 'mount', 'bpf', 'clone', 'socket', 'reboot', 'keyctl'])
@@ -25,19 +25,19 @@ describe('the default seccomp profile', () => {
     expect(filter.syscalls.filter(({ names }) => names.includes('clone3'))).toHaveLength(1);
   });
 
-  it('says of clone3 that the kernel lacks it, so that libraries use clone', () => {
+  it('answers clone3 with ENOSYS, so that libraries use clone', () => {
     expect(defaultSeccomp(facts).syscalls).toContainEqual({
       ...{ names: ['clone3'], action: 'SCMP_ACT_ERRNO', errnoRet: 38 },
     });
   });
 
-  it('keeps ptrace from kernels whose seccomp it passes', () => {
+  it('refuses ptrace on kernels on which it bypasses seccomp', () => {
     expect(allowed(defaultSeccomp({ ...facts, kernel: '4.4.0' }))).not.toContain('ptrace');
     expect(allowed(defaultSeccomp({ ...facts, kernel: '4.8' }))).toContain('ptrace');
     expect(allowed(defaultSeccomp({ ...facts, kernel: '10.0' }))).toContain('ptrace');
   });
 
-  it('is for the architecture', () => {
+  it('fits the architecture', () => {
     const arm = defaultSeccomp({ ...facts, arch: 'arm64' });
     expect(arm.architectures).toEqual(['SCMP_ARCH_AARCH64', 'SCMP_ARCH_ARM']);
     expect(allowed(arm)).toContain('cacheflush');
@@ -59,7 +59,7 @@ describe('a profile in docker’s format', () => {
     ...more,
   });
 
-  it('has its conditions decided', () => {
+  it('has its conditions evaluated', () => {
     const text = profile([
       rule('plain'),
       { name: 'old', action: 'SCMP_ACT_ALLOW' },

@@ -93,7 +93,7 @@ describe('runtimeSpec', () => {
     expect(codeOf(() => spec({ Cmd: null }))).toBe('ERR_CONFIG_INVALID');
   });
 
-  it('gives a user who is not root a bounding set alone', () => {
+  it('gives a user who is not root only a bounding set', () => {
     expect(Object.keys(spec({}).process['capabilities'] as object)).toEqual(['bounding']);
   });
 
@@ -109,7 +109,7 @@ describe('runtimeSpec', () => {
     expect((process['capabilities'] as { bounding: string[] }).bounding).toEqual(expected);
   });
 
-  it('adds to the default capabilities, and takes from them', () => {
+  it('adds to the default capabilities, and drops some', () => {
     const { process } = made({}, { CapAdd: ['SYS_TIME'], CapDrop: ['MKNOD'] }).spec;
     const { bounding } = process['capabilities'] as { bounding: string[] };
     expect(bounding).toHaveLength(14);
@@ -117,7 +117,7 @@ describe('runtimeSpec', () => {
     expect(bounding).not.toContain('CAP_MKNOD');
   });
 
-  it('shares the namespaces of the host that are asked for', () => {
+  it('shares the requested namespaces of the host', () => {
     const host: HostSettings = { NetworkMode: 'host', PidMode: 'host', UTSMode: 'host', IpcMode: 'host' };
     const { spec: shared, log } = made({}, host);
     expect((shared['linux'] as { namespaces: unknown }).namespaces).toEqual([{ type: 'mount' }]);
@@ -125,13 +125,13 @@ describe('runtimeSpec', () => {
     expect(log.map(({ key }) => key)).toEqual(['NetworkMode', 'UTSMode', 'PidMode', 'IpcMode']);
   });
 
-  it('has a terminal with its size where it is asked for', () => {
+  it('has a terminal with its size on request', () => {
     const { process } = made({ Tty: true }, { ConsoleSize: [24, 80] }).spec;
     expect(process).toMatchObject({ terminal: true, consoleSize: { height: 24, width: 80 } });
     expect(process.env).toContain('TERM=xterm');
   });
 
-  it('has the cgroup that is asked for, also as systemd has it', () => {
+  it("has the requested cgroup, also in systemd's form", () => {
     const path = (CgroupParent: string) =>
       (made({}, { CgroupParent }).spec['linux'] as { cgroupsPath?: string }).cgroupsPath;
     expect(path('')).toBeUndefined();
@@ -139,7 +139,7 @@ describe('runtimeSpec', () => {
     expect(path('a-b.slice')).toBe(`a-b.slice:layerstack:${'f'.repeat(64)}`);
   });
 
-  it('logs what was mapped to what', () => {
+  it('logs which key was mapped to which', () => {
     const { log } = made(
       {},
       { OomScoreAdj: 5, ReadonlyRootfs: true, Sysctls: { 'net.core.somaxconn': '9' } },

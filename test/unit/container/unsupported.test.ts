@@ -13,7 +13,7 @@ const machine = {
 const keys = (host: HostSettings, more: Partial<typeof machine> = {}): string[] =>
   unsupportedSettings(host, { ...machine, ...more }).map(({ key }) => key);
 
-describe('what no bundle can carry', () => {
+describe('the keys that a bundle cannot carry', () => {
   it.each<[keyof HostSettings, HostSettings]>([
     ['NetworkMode', { NetworkMode: 'mine' }],
     ['NetworkMode', { NetworkMode: 'bridge' }],
@@ -56,7 +56,7 @@ describe('what no bundle can carry', () => {
     expect(told).toEqual([key]);
   });
 
-  it('is nothing that docker’s clients send for nothing', () => {
+  it('are not those that docker’s clients send as defaults', () => {
     expect(
       keys({
         ...{ Binds: null, LogConfig: { Type: '', Config: {} }, NetworkMode: 'default', PortBindings: {} },
@@ -87,7 +87,7 @@ describe('what no bundle can carry', () => {
     ).toEqual([]);
   });
 
-  it('depends on the machine', () => {
+  it('depend on the machine', () => {
     expect(keys({ SecurityOpt: ['apparmor=mine'] }, { hasAppArmor: true })).toEqual([]);
     expect(keys({ Binds: ['/a:/b:z'] })).toEqual([]);
     expect(keys({ Binds: ['/a:/b:z'] }, { hasSelinux: true })).toEqual(['Binds']);
@@ -105,7 +105,7 @@ describe('options of a tmpfs', () => {
     expect(mergeTmpfsOptions(given.split(',').filter(Boolean)).join()).toBe(expected);
   });
 
-  it.each(['nothing', 'lowerdir=/x', 'size'])('%s is none', (option) => {
+  it.each(['nothing', 'lowerdir=/x', 'size'])('%s is not one', (option) => {
     expect(codeOf(() => mergeTmpfsOptions([option]))).toBe('ERR_INVALID_ARGUMENT');
   });
 });

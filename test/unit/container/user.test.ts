@@ -19,7 +19,7 @@ const database = {
 const nothing = { passwd: '', group: '' };
 
 describe('resolveUser', () => {
-  it('means root when it is empty, also without any database', () => {
+  it('means root when it is empty, also without a database', () => {
     expect(resolveUser('', database)).toEqual({ uid: 0, gid: 0, additionalGids: [0], home: '/root' });
     expect(resolveUser('', nothing)).toEqual({ uid: 0, gid: 0, additionalGids: [0], home: undefined });
   });
@@ -33,7 +33,7 @@ describe('resolveUser', () => {
     });
   });
 
-  it('takes a group by name or number, and then no supplementary ones', () => {
+  it('takes a group by name or number, and then without supplementary ones', () => {
     expect(resolveUser('mason:sudo', database)).toMatchObject({ uid: 1000, gid: 27, additionalGids: [27] });
     expect(resolveUser('mason:5', database)).toMatchObject({ uid: 1000, gid: 5, additionalGids: [5] });
     expect(resolveUser('12:34', nothing)).toEqual({
@@ -44,7 +44,7 @@ describe('resolveUser', () => {
     });
   });
 
-  it('takes a number for an id, even where a user or group has it as its name', () => {
+  it('treats a number as an id, even if a user or group has it as its name', () => {
     expect(resolveUser('4242', database)).toMatchObject({ uid: 4242, gid: 0, home: undefined });
     expect(resolveUser('0:900', database)).toMatchObject({ gid: 900 });
   });
@@ -53,11 +53,11 @@ describe('resolveUser', () => {
     expect(resolveUser('1000', database)).toMatchObject({ uid: 1000, gid: 100, home: '/home/mason' });
   });
 
-  it('takes a group alone', () => {
+  it('takes a group without a user', () => {
     expect(resolveUser(':users', database)).toMatchObject({ uid: 0, gid: 100 });
   });
 
-  it.each(['nobody', 'bad', 'mason:nogroup', 'broken line'])('does not know %s', (spec) => {
+  it.each(['nobody', 'bad', 'mason:nogroup', 'broken line'])('refuses %s', (spec) => {
     expect(codeOf(() => resolveUser(spec, database))).toBe('ERR_USER_NOT_FOUND');
   });
 

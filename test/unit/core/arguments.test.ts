@@ -165,7 +165,7 @@ const refusals: readonly [what: string, options: unknown, message: string, facts
 ];
 
 describe('arguments', () => {
-  it.each(refusals)('refuse %s, and the method is not begun', async (_, options, message, facts) => {
+  it.each(refusals)('refuse %s, before the method begins', async (_, options, message, facts) => {
     const door = new Door('front');
     await expect(door.open(options as object)).rejects.toMatchObject({
       code: 'ERR_INVALID_ARGUMENT',
@@ -185,7 +185,7 @@ describe('arguments', () => {
     await expect(new Door('front').open(options)).resolves.toEqual(options ?? {});
   });
 
-  it('are needed unless they are optional', async () => {
+  it('are required unless they are optional', async () => {
     await expect((Door.find as () => Promise<Door>)()).rejects.toThrow(
       'Door.find(): name must be a string, not undefined',
     );
@@ -202,7 +202,7 @@ describe('arguments', () => {
     expect([Door.prototype.knock.name, Door.prototype.knock.length]).toEqual(['knock', 1]);
   });
 
-  it('that are shapes of every kind are described', () => {
+  it('are described for every kind of shape', () => {
     const shapes: Shape[] = [
       'bigint',
       'boolean',

@@ -37,7 +37,7 @@ describe('a manifest', () => {
     expect(parse({ config: blob(1) })).toMatchObject({ kind: 'manifest', layers: [] });
   });
 
-  it('is refused where a descriptor is malformed, which is named', () => {
+  it('is refused with a malformed descriptor, which is named', () => {
     refuse(
       { ...manifest, layers: [blob(2), { ...blob(3), digest: 'md5:1' }] },
       /layers\[1\]\.digest is not a digest/,

@@ -32,7 +32,7 @@ describe('digests', () => {
     }
   });
 
-  it('do not repeat an endless text in the error', () => {
+  it('do not quote a very long text in the error', () => {
     expect(() => parseDigest('x'.repeat(1e6))).toThrow(/^.{100,300}$/);
   });
 
@@ -44,7 +44,7 @@ describe('digests', () => {
     expect(hexOf(digestOf(''))).toBe(empty.slice(7));
   });
 
-  it('are made of their hex digits', () => {
+  it('are made from their hex digits', () => {
     const hex = hexOf(digestOf(''));
     expect(digestOfHex(hex)).toBe(digestOf(''));
     expect(isHex64(hex)).toBe(true);
@@ -52,7 +52,7 @@ describe('digests', () => {
       expect(isHex64(other)).toBe(false);
   });
 
-  it('knows the empty layer', () => {
+  it('include that of the empty layer', () => {
     expect(digestOf(new Uint8Array(1024))).toBe(EMPTY_LAYER_DIFF_ID);
   });
 });

@@ -39,7 +39,7 @@ describe('a LayerstackError', () => {
     expect(error instanceof LayerstackError).toBe(expected);
   });
 
-  it('is an instance of a class made from it only where it is one', () => {
+  it('is an instance of a derived class only if it was made by it', () => {
     class Own extends LayerstackError {}
     expect(new LayerstackError('ERR_INTERNAL', 'x') instanceof Own).toBe(false);
     expect(new Own('ERR_INTERNAL', 'x') instanceof Own).toBe(true);
@@ -66,7 +66,7 @@ it('a system error is known by errno and code', () => {
   expect(isSystemError(new LayerstackError('ERR_INTERNAL', 'x'))).toBe(false);
 });
 
-it('of errors that suppress each other the first one counts', () => {
+it('of errors that suppress each other, the first one counts', () => {
   const first = new LayerstackError('ERR_NO_SPACE', 'full');
   const suppressed = (error: Error, by: Error): Error =>
     Object.assign(new Error('suppressed'), { name: 'SuppressedError', error: by, suppressed: error });
@@ -86,7 +86,7 @@ it('only a missing file counts as missing', async () => {
 describe('LayerstackError.is with codes', () => {
   const error = new LayerstackError('ERR_NO_SPACE', 'full');
 
-  it('asks for one of them', () => {
+  it('matches one of them', () => {
     expect(LayerstackError.is(error, 'ERR_NO_SPACE')).toBe(true);
     expect(LayerstackError.is(error, 'ERR_ABORTED', 'ERR_NO_SPACE')).toBe(true);
     expect(LayerstackError.is(error, 'ERR_ABORTED')).toBe(false);
@@ -97,7 +97,7 @@ describe('LayerstackError.is with codes', () => {
 });
 
 describe('LayerstackError.within', () => {
-  it('keeps the code and the facts, but for those that are given', () => {
+  it('keeps the code and the facts, except for given ones', () => {
     const cause = new LayerstackError('ERR_LAYER_INVALID', 'bad', { path: 'inner', member: 'a', found: 1 });
     const error = LayerstackError.within(cause, 'x.tar: bad', { path: 'x.tar', layer: 'l' });
     expect(error).toMatchObject({
@@ -108,7 +108,7 @@ describe('LayerstackError.within', () => {
   });
 });
 
-it('undefinedIf takes an error of these codes for nothing, and no other', async () => {
+it('undefinedIf turns only errors of these codes into undefined', async () => {
   const failed = (code: ErrorCode): Promise<never> => Promise.reject(new LayerstackError(code, code));
   expect(await undefinedIf(Promise.resolve(1), 'ERR_REGISTRY_DENIED')).toBe(1);
   expect(

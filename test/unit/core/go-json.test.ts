@@ -27,7 +27,7 @@ describe('Go JSON', () => {
     );
   });
 
-  it('refuses what is no JSON', () => {
+  it('refuses values that JSON does not have', () => {
     expect(() => goJson([undefined])).toThrow(TypeError);
     expect(() => goJson(() => 1)).toThrow(TypeError);
   });

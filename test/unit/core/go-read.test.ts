@@ -69,7 +69,7 @@ describe('a document read as Go reads it', () => {
     expect(refusal(OUTER, '{"Set":{"a":true}}')).toMatch(/: Set\["a"\] is true, not an object/);
   });
 
-  it('has names in any case, and those of the type come out', () => {
+  it('may have names in any case, which become those of the type', () => {
     expect(plain(OUTER, '{"nUMBER":1,"\u212aind":1,"FLAG":true,"ſmall":7}')).toEqual({
       Number: 1,
       Flag: true,
@@ -77,7 +77,7 @@ describe('a document read as Go reads it', () => {
     });
   });
 
-  it('reads each of several members of one name: the last counts, a wrong one is wrong, objects and maps are merged', () => {
+  it('reads every member of a repeated name: the last one counts, a wrong one is an error, objects and maps are merged', () => {
     expect(plain(OUTER, '{"Number":1,"number":2}')).toEqual({ Number: 2 });
     expect(refusal(OUTER, '{"Number":1.0,"Number":1}')).toMatch(/Number is 1\.0/);
     expect(plain(OUTER, '{"Far":{"A":"x"},"Far":{"B":[1]}}')).toEqual({ Far: { A: 'x', B: [1] } });
@@ -99,7 +99,7 @@ describe('a document read as Go reads it', () => {
     expect(read(OUTER, 'null')).toEqual({});
   });
 
-  it('takes keys of maps as they are', () => {
+  it('keeps keys of maps unchanged', () => {
     const found = read(mapOf('string'), '{"__proto__":"a","constructor":"b"}') as Record<string, unknown>;
     expect(Object.entries(found)).toEqual([
       ['__proto__', 'a'],
@@ -107,7 +107,7 @@ describe('a document read as Go reads it', () => {
     ]);
   });
 
-  it('passes over whatever stands in members that it does not know', () => {
+  it('skips any value of an unknown member', () => {
     fc.assert(
       fc.property(fc.json({ maxDepth: 4 }), fc.boolean(), (text, spaced) => {
         const written = spaced ? JSON.stringify(JSON.parse(text), undefined, 1) : text;
@@ -129,7 +129,7 @@ describe('a document read as Go reads it', () => {
     );
   });
 
-  it.each(['', '{', '{}x', '{"Number":01}', '\ufeff{}'])('is JSON, which %j is not', (text) => {
+  it.each(['', '{', '{}x', '{"Number":01}', '\ufeff{}'])('must be JSON, so %j is refused', (text) => {
     expect(refusal(OUTER, text)).toMatch(/not JSON/);
   });
 });

@@ -49,7 +49,7 @@ describe('parsing', () => {
     expect(json.parseJson(bytes(text), { ...source, maxBytes: 1e4 })).toEqual(JSON.parse(text));
   });
 
-  it('takes invalid UTF-8 as Go does', () => {
+  it('replaces invalid UTF-8 as Go does', () => {
     expect(json.parseJson(Buffer.from([0x22, 0xff, 0x22]), source)).toBe('\ufffd');
   });
 
@@ -64,7 +64,7 @@ describe('parsing', () => {
 describe('objects', () => {
   const decoder = json.object({ name: json.string, size: json.optional(json.integer) });
 
-  it('have their known members only', () => {
+  it('keep only their known members', () => {
     expect(read(decoder, '{"name":"a","size":3,"more":1}')).toEqual({ name: 'a', size: 3 });
   });
 
@@ -72,7 +72,7 @@ describe('objects', () => {
     expect(read(decoder, '{"NAME":"a","Size":1,"name":"b","SIZE":2}')).toEqual({ name: 'b', size: 2 });
   });
 
-  it('take null as absent, and keep the value before it', () => {
+  it('treat null as absent, and keep an earlier value', () => {
     expect(read(decoder, '{"name":"a","size":null}')).toEqual({ name: 'a', size: undefined });
     expect(read(decoder, '{"name":"a","NAME":null}').name).toBe('a');
   });
@@ -88,7 +88,7 @@ describe('objects', () => {
     expect(({} as { polluted?: unknown }).polluted).toBeUndefined();
   });
 
-  it('say where they are wrong', () => {
+  it('name the place of a fault', () => {
     const nested = json.object({ list: json.array(json.object({ map: json.map(json.boolean) })) });
     expect(failure(() => read(nested, '{"list":[{"map":{}},{"map":{"a b":1}}]}'))).toBe(
       'the test: list[1].map["a b"] is a number, not true or false',
@@ -105,7 +105,7 @@ describe('values', () => {
     expect(failure(() => read(json.integer, '"1"'))).toMatch(/is a string, not a number/);
   });
 
-  it.each(['1e400', '9007199254740993', '1.5', '-1e30'])('%s is no exact whole number', (text) => {
+  it.each(['1e400', '9007199254740993', '1.5', '-1e30'])('%s is not an exact whole number', (text) => {
     expect(failure(() => read(json.integer, text))).toMatch(/not a whole number below 2\^53/);
   });
 

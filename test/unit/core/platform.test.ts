@@ -34,7 +34,7 @@ describe('a platform', () => {
     expect(formatPlatform(parsePlatform(text))).toBe(formatted);
   });
 
-  it.each(['', 'linux/', '/amd64', 'a/b/c/d', 'linux/amd 64'])('%j is none', (text) => {
+  it.each(['', 'linux/', '/amd64', 'a/b/c/d', 'linux/amd 64'])('%j is not one', (text) => {
     expect(() => parsePlatform(text)).toThrow(expect.objectContaining({ code: 'ERR_INVALID_ARGUMENT' }));
   });
 
@@ -45,7 +45,7 @@ describe('a platform', () => {
     ['foobar', 'unknown operating system or architecture'],
     ['nintendo64', 'unknown operating system or architecture'],
     ['linuxx', 'unknown operating system or architecture'],
-  ])('%j is none, and containerd says why', (text, why) => {
+  ])("%j is not one, with containerd's reason", (text, why) => {
     for (const parse of [parsePlatform, parseKnownPlatform])
       expect(() => parse(text)).toThrow(`invalid platform ${JSON.stringify(text)}: ${why}`);
   });
@@ -61,7 +61,7 @@ describe('a platform', () => {
   );
 
   it.each(['linux/foobar', 'foo/amd64', 'linux/amd46', 'linux/x64', 'linuxx/amd64/v2'])(
-    '%s is none that could be looked for',
+    '%s cannot be looked for',
     (text) => {
       expect(() => parseKnownPlatform(text)).toThrow(
         /^invalid platform ".*": unknown (operating system|architecture) "/,
@@ -81,7 +81,7 @@ describe('a platform', () => {
     'wasip1/wasm',
   ])('%s can be looked for', (text) => expect(parseKnownPlatform(text)).toEqual(parsePlatform(text)));
 
-  it('of this process is a linux one', () => {
+  it('of this process is for linux', () => {
     expect(hostPlatform().os).toBe('linux');
     expect(parsePlatform('linux')).toEqual(hostPlatform());
   });
@@ -113,7 +113,7 @@ describe('the best entry of an index', () => {
     expect(matchPlatform(list, parsePlatform('linux/amd64'))?.n).toBe(1);
   });
 
-  it('is one without a platform only where none other suits', () => {
+  it('is one without a platform only if no other fits', () => {
     const any = { platform: undefined, name: 'any' };
     const list = [any, entry('linux/amd64')];
     expect(matchPlatform(list, parsePlatform('amd64'))?.name).toBe('linux/amd64');

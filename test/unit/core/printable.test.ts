@@ -17,12 +17,12 @@ describe('printable', () => {
     expect(printable(text)).toBe(shown);
   });
 
-  it('leaves every language and every pair as it is', () => {
+  it('leaves every language and every surrogate pair unchanged', () => {
     const text = 'naïve Grüße 日本語 العربية עברית 🎉 "a\\b" \u00a0<>&';
     expect(printable(text)).toBe(text);
   });
 
-  it('leaves a document the same document', () => {
+  it('does not change the meaning of a JSON document', () => {
     fc.assert(
       fc.property(fc.string({ unit: 'binary', maxLength: 40 }), (text) => {
         const shown = printable(JSON.stringify({ [text]: text }));

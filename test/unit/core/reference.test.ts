@@ -72,7 +72,7 @@ describe('a reference', () => {
     );
   });
 
-  it('never crashes the parser and never parses to what does not format back', () => {
+  it('never crashes the parser, and always formats back', () => {
     const text = fc.oneof(fc.string(), fc.string({ unit: fc.constantFrom(...'aA0.:/@-_[] sha256') }));
     fc.assert(
       fc.property(text, (value) => {
@@ -109,7 +109,7 @@ describe('a reference', () => {
     expect(canonicalName(familiar)).toBe(canonical);
   });
 
-  it('tells a port from a tag', () => {
+  it('may have a port, which is not a tag', () => {
     expect(parseReference('h:5000/x')).toEqual({ repository: 'h:5000/x' });
     expect(parseReference('h:5000/x:1')).toEqual({ repository: 'h:5000/x', tag: '1' });
     expect(parseReference('h:5000')).toEqual({ repository: 'h', tag: '5000' });

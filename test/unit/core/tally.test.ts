@@ -12,7 +12,7 @@ function listener(): { tell: (event: ProgressEvent) => void; sums: () => string[
 }
 
 describe('a tally', () => {
-  it('sums up its parts, none beyond its end, and what it does not know of not at all', () => {
+  it('sums up its parts, each up to its end, and ignores unknown parts', () => {
     const { tell, sums } = listener();
     const tally = new Tally<string>(tell);
     tally.expect('a', 100);
@@ -25,7 +25,7 @@ describe('a tally', () => {
     expect(sums()).toEqual(['40/150', '90/150', '150/150']);
   });
 
-  it('takes what is said anew, and what falls away', () => {
+  it('accepts corrected and removed parts', () => {
     const { tell, sums } = listener();
     const tally = new Tally<string>(tell);
     tally.expect('a', 100);
@@ -37,7 +37,7 @@ describe('a tally', () => {
     expect(sums()).toEqual(['50/200', '5/10']);
   });
 
-  it('of nothing says nothing', () => {
+  it('without parts reports nothing', () => {
     const { tell, sums } = listener();
     const tally = new Tally<string>(tell);
     tally.expect('a', 0);
@@ -46,7 +46,7 @@ describe('a tally', () => {
   });
 });
 
-it('the sum of a push is what it has to send', () => {
+it('the sum of a push is the number of bytes to send', () => {
   const { tell, sums } = listener();
   const push = withSum(tell);
   const layer = (id: string) => ({ diffId: id as DiffID });
@@ -69,7 +69,7 @@ describe('counted bytes', () => {
     return sum;
   };
 
-  it('are the same, and told', async () => {
+  it('are unchanged, and reported', async () => {
     const { tell, sums } = listener();
     expect(await drain(counted(source(), tell, 7))).toBe(7);
     expect(await drain(counted(source(), tell))).toBe(7);
@@ -78,7 +78,7 @@ describe('counted bytes', () => {
     expect(counted(plain, undefined)).toBe(plain);
   });
 
-  it('end their source when nobody reads on, and fail as it does', async () => {
+  it('end their source when the reader stops, and fail as it does', async () => {
     const stopped = source();
     for await (const chunk of counted(stopped, () => undefined)) {
       expect(chunk.length).toBe(3);

@@ -41,7 +41,7 @@ describe('Template', () => {
     ['{{(slice .ID 5 2)}}', 'at <slice .ID 5 2>: '],
     ['{{index .Env "a rather long key"}}', 'at <index .Env "a rather...>: '],
     ['\n {{template "T"}}', 'template: :2:'],
-  ])('%s fails where Go says', (text, message) => {
+  ])('%s fails as in Go', (text, message) => {
     const template = new Template(text);
     expect(() => template.execute(DATA)).toThrow(TemplateError);
     expect(() => template.execute(DATA)).toThrow(message);
@@ -62,7 +62,7 @@ describe('Template', () => {
     expect(() => new Template(text)).toThrow(TemplateError);
   });
 
-  it('does not call itself without end', () => {
+  it('cannot call itself forever', () => {
     const template = new Template('{{define "T"}}{{template "T"}}{{end}}{{template "T"}}');
     expect(() => template.execute(DATA)).toThrow('exceeded maximum template depth');
   });

@@ -40,7 +40,7 @@ describe('times', () => {
     expect(parseTime(text)).toBeUndefined();
   });
 
-  it('of now are written with the local offset and parse back', () => {
+  it('of the present are written with the local offset, and parse back', () => {
     const date = new Date(Date.UTC(2024, 1, 29, 12, 30, 15, 120));
     const text = localTime(date);
     expect(text).toMatch(/^2024-0[23]-\d\dT\d\d:\d\d:15\.12(Z|[+-]\d\d:\d\d)$/);

@@ -49,7 +49,7 @@ describe('applyChanges', () => {
     expect(changed(...changes)).toEqual(expected);
   });
 
-  test('a new entrypoint drops the command of the image, but not one that was given before', () => {
+  test('a new entrypoint drops the command of the image, but not an earlier CMD', () => {
     const image = { ...EMPTY_CONTAINER_CONFIG, Cmd: ['old'] };
     expect(applyChanges(image, ['ENTRYPOINT ["x"]']).Cmd).toBeNull();
     expect(applyChanges(image, ['CMD ["new"]', 'ENTRYPOINT ["x"]']).Cmd).toEqual(['new']);

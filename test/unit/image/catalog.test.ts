@@ -48,7 +48,7 @@ afterEach(() => {
 });
 
 describe('the catalog of images', () => {
-  it('reads configs and layers once, and again only what has changed', async () => {
+  it('reads configs and layers once, and then only changed ones', async () => {
     const { open, layers, base, child, db, root } = await testCatalog();
     const facts = [
       expect.objectContaining({ id: base.id, size: 1, parent: null }),
@@ -67,7 +67,7 @@ describe('the catalog of images', () => {
     expect(layers.reads).toBe(cold + 1);
   });
 
-  it('keeps nothing of what has only just changed, since a second change would show the same time', async () => {
+  it('does not keep entries that changed just now, since a second change would have the same time', async () => {
     const { open, layers } = await testCatalog();
     await open().entries();
     const cold = layers.reads;
@@ -75,7 +75,7 @@ describe('the catalog of images', () => {
     expect(layers.reads).toBe(2 * cold);
   });
 
-  it('sees that a config was damaged in place, even with its old modification time', async () => {
+  it('notices a config that was damaged in place, even with its old modification time', async () => {
     const { open, path, base, child, warnings } = await testCatalog();
     settle();
     await open().entries();
@@ -88,7 +88,7 @@ describe('the catalog of images', () => {
     expect(warnings).toEqual(['an image is skipped']);
   });
 
-  it('sees that a layer, an image or the catalog is gone', async () => {
+  it('notices a missing layer, image or catalog', async () => {
     const { open, layers, root, path, base, child, file } = await testCatalog();
     settle();
     await open().entries();
@@ -101,7 +101,7 @@ describe('the catalog of images', () => {
   });
 
   it.each(['', '{"version":1,"ima', '{"version":3,"images":[]}'])(
-    'starts anew where it holds %j',
+    'starts again if it holds %j',
     async (text) => {
       const { open, file } = await testCatalog();
       await writeFile(file, text);

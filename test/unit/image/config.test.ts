@@ -65,7 +65,7 @@ describe('an image config', () => {
     ]);
   });
 
-  it('may have no more than a rootfs', () => {
+  it('may consist of a rootfs only', () => {
     const config = parse({ rootfs: {} });
     expect(config).toMatchObject({
       os: 'linux',
@@ -90,7 +90,7 @@ describe('an image config', () => {
     expect(config).toMatchObject({ diffIds: [], hasConfig: false, os: 'linux' });
   });
 
-  it('has field names in any case, the last of several counting, as Go takes them', () => {
+  it('has field names in any case, of which the last one counts, as in Go', () => {
     const config = parse(
       `{"RootFS":{"Diff_IDs":["${A}"]},"OS":"windows","os":"linux","Config":{"env":["A=1"]}}`,
     );
@@ -120,14 +120,14 @@ describe('an image config', () => {
     refuse({ os: 'linux2', rootfs }, /operating system "linux2"/);
   });
 
-  it('is refused with more steps that made a layer than layers', () => {
+  it('is refused with more layer-making steps than layers', () => {
     const step = { created_by: 'x' };
     expect(parse({ rootfs, history: [step, step, { empty_layer: true }] }).history).toHaveLength(3);
     expect(parse({ rootfs, history: [step] }).history).toHaveLength(1);
     refuse({ rootfs, history: [step, step, step] }, /history has 3 steps with a layer.*2 layers/);
   });
 
-  it('is refused with DiffIDs that are none', () => {
+  it('is refused with malformed DiffIDs', () => {
     refuse({ rootfs: { diff_ids: [A, 'sha256:12'] } }, /rootfs\.diff_ids\[1\] is not a digest/);
     refuse(
       { rootfs: { diff_ids: [A, `sha512:${'0'.repeat(128)}`] } },

@@ -27,14 +27,14 @@ const user = (imageId: ImageID, running = false): ImageUser => ({
 });
 
 describe('a name', () => {
-  it('goes alone while the image has others', () => {
+  it('is removed alone while the image has other names', () => {
     const { deletion: plan } = deletion({ names: { 'x:1': a, 'y:1': a } });
     plan.remove(a, 'x:1');
     expect(plan.records).toEqual([{ Untagged: 'x:1' }]);
     expect(plan.images).toEqual([]);
   });
 
-  it('takes the digests of its repository along, and the image where it was the last', () => {
+  it('takes along the digests of its repository, and as the last name the image', () => {
     const { deletion: plan } = deletion({ names: { 'x:1': a, [`x@${digest}`]: a } });
     plan.remove(a, 'x:1');
     expect(plan.records).toEqual([{ Untagged: 'x:1' }, { Untagged: `x@${digest}` }, { Deleted: a }]);
@@ -46,7 +46,7 @@ describe('a name', () => {
     expect(references.byImage().get(a)?.length).toBe(2);
   });
 
-  it('goes while a container uses the image only by force, or beside others', () => {
+  it('of an image that a container uses is removed only by force, or beside other names', () => {
     const given = { names: { 'x:1': a }, users: [user(a)] };
     const { deletion: plan, references } = deletion(given);
     expect(() => plan.remove(a, 'x:1')).toThrow('must force');
@@ -59,7 +59,7 @@ describe('a name', () => {
     expect(beside.deletion.images).toEqual([]);
   });
 
-  it('of an image with children or a running container goes, and the image stays', () => {
+  it('of an image with children or a running container is removed, and the image stays', () => {
     for (const given of [{ parents: [[b, a] as const] }, { users: [user(a, true)] }]) {
       const { deletion: plan } = deletion({ names: { 'x:1': a }, ...given });
       plan.remove(a, 'x:1', { force: true });
@@ -89,7 +89,7 @@ describe('an id', () => {
     expect(plan.images).toEqual([a, b]);
   });
 
-  it('cannot be forced where children or running containers are', () => {
+  it('cannot be forced with children or running containers', () => {
     const { deletion: plan } = deletion({ parents: [[b, a]], users: [user(b, true)] });
     expect(() => plan.remove(a, a, { force: true })).toThrow(
       '(cannot be forced) - image has dependent child images',
@@ -103,7 +103,7 @@ describe('an id', () => {
 describe('parents', () => {
   const chain = { parents: [[c, b] as const, [b, a] as const] };
 
-  it('go with their last child, up to one that is of use', () => {
+  it('are removed with their last child, up to one that is in use', () => {
     const { deletion: plan } = deletion(chain);
     plan.remove(c, c);
     expect(plan.images).toEqual([c, b, a]);
@@ -115,7 +115,7 @@ describe('parents', () => {
     expect(used.deletion.images).toEqual([c]);
   });
 
-  it('stay if asked for, or while they have another child', () => {
+  it('stay on request, or while they have another child', () => {
     const kept = deletion(chain);
     kept.deletion.remove(c, c, { noPrune: true });
     expect(kept.deletion.images).toEqual([c]);
@@ -124,7 +124,7 @@ describe('parents', () => {
     expect(shared.deletion.images).toEqual([c]);
   });
 
-  it('in a circle end', () => {
+  it('in a circle do not loop', () => {
     const { deletion: plan } = deletion({
       parents: [
         [a, b],

@@ -46,7 +46,7 @@ describe('the image database', () => {
     expect(await readdir(`${path}/image/overlay2/imagedb/content/sha256`)).toEqual([hexOf(ID)]);
   });
 
-  it('finds a changed byte on every read, and heals by writing again', async () => {
+  it('finds a changed byte at every read, and is healed by writing again', async () => {
     const { root, path } = await testRoot();
     const db = new ImageDb(root);
     await root.changes.commit([db.contentStep(ID, RAW)]);
@@ -78,7 +78,7 @@ describe('the image database', () => {
     }
   });
 
-  it('passes over names that are no ids, and parents that are none', async () => {
+  it('skips names that are not ids, and parents that are not ids', async () => {
     const { root, path } = await testRoot();
     const db = new ImageDb(root);
     await root.changes.commit([db.contentStep(ID, RAW)]);

@@ -73,7 +73,7 @@ describe('repositories.json', () => {
     'null',
     '{"Repositories":{"a":{"a:1":7}}}',
     '\0\0\0',
-  ])('is corrupt as %j, which is said with the path and the way out', (text) => {
+  ])('is corrupt as %j, and the error has the path and the way out', (text) => {
     expect(() => read(text)).toThrow(
       expect.objectContaining({
         code: 'ERR_STORE_CORRUPT',
@@ -100,7 +100,7 @@ describe('a reference', () => {
     expect(references.byImage().get(A)?.map(formatReference)).toEqual(['x:1']);
   });
 
-  it('moves, and says where from', () => {
+  it('can be moved, and the old image is returned', () => {
     const references = parseReferences(undefined, 'x');
     expect(references.set(parseReference('a'), A)).toBeUndefined();
     expect(references.set(parseReference('a:latest'), A)).toBe(A);

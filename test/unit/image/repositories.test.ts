@@ -40,7 +40,7 @@ describe('the file of references', () => {
     expect((await repositories.read()).get(parseReference('x:1'))).toBe(A);
   });
 
-  it('keeps the changes of all who change it at once', async () => {
+  it('keeps all changes that are made at once', async () => {
     const { root, path } = await testRoot();
     const { root: other } = await testRoot({ path });
     await Promise.all(
@@ -53,7 +53,7 @@ describe('the file of references', () => {
     expect((await new Repositories(root).read()).byImage().get(A)).toHaveLength(40);
   });
 
-  it('sees the changes that others make', async () => {
+  it('sees the changes of others', async () => {
     const { root, path } = await testRoot();
     const repositories = new Repositories(root);
     await repositories.change((references) => references.set(parseReference('x:1'), A));
@@ -76,7 +76,7 @@ describe('the file of references', () => {
     expect(await readFile(file, 'utf8')).toBe('');
   });
 
-  it('cannot be changed where the store is open read-only, but be read', async () => {
+  it('can be read, but not changed, in a store that is open read-only', async () => {
     const { root } = await testRoot({ readOnly: true });
     const repositories = new Repositories(root);
     expect((await repositories.read()).byImage()).toEqual(new Map());

@@ -51,7 +51,7 @@ describe('creating an image', () => {
     await expect(store.images.get(config.id)).rejects.toMatchObject({ code: 'ERR_IMAGE_NOT_FOUND' });
   });
 
-  it('needs no layers where it has none', async () => {
+  it('needs no layers if the config has none', async () => {
     const store = await testStore();
     const config = await stored(store, []);
     expect(await store.images.inspect(config.id)).toMatchObject({ Size: 0, GraphDriver: { Data: null } });
@@ -66,7 +66,7 @@ describe('creating an image', () => {
     expect((await store.images.get(config.id)).id).toBe(config.id);
   });
 
-  it('links it to its parent, also afterwards', async () => {
+  it('links it to its parent, also later', async () => {
     const store = await testStore();
     const parent = await stored(store, [1]);
     const child = await stored(store, [1, 2]);
@@ -85,7 +85,7 @@ describe('creating an image', () => {
 });
 
 describe('tagging', () => {
-  it('adds latest, says what the name meant before, and remembers the time', async () => {
+  it('adds latest, returns the previous image, and records the time', async () => {
     const store = await testStore();
     const [a, b] = [await stored(store, [1]), await stored(store, [2])];
     expect(await store.images.tag(parseReference('x'), a.id)).toEqual({});
@@ -96,7 +96,7 @@ describe('tagging', () => {
     expect(Math.abs(Date.parse(Metadata.LastTagTime) - Date.now())).toBeLessThan(60_000);
   });
 
-  it('of several is all or nothing, and leaves the times alone', async () => {
+  it('of several is all or nothing, and does not change the times', async () => {
     const store = await testStore();
     const a = await stored(store, [1]);
     const digest = digestOf('manifest');
@@ -143,7 +143,7 @@ describe('resolving', () => {
     }
   });
 
-  it('takes a reference before an id that begins alike', async () => {
+  it('prefers a reference to an id with the same beginning', async () => {
     const store = await testStore();
     const [a, b] = [await stored(store, [1]), await stored(store, [2])];
     const short = hexOf(a.id).slice(0, 6);
@@ -153,7 +153,7 @@ describe('resolving', () => {
     expect(await store.images.resolve(`sha256:${short}`)).toBe(a.id);
   });
 
-  it('says which ids begin alike', async () => {
+  it('names the ids with the same beginning', async () => {
     const store = await testStore();
     const ids: ImageID[] = [];
     for (let i = 0; i < 17; i++) ids.push((await stored(store, [1], { author: `${i}` })).id);
@@ -187,7 +187,7 @@ describe('resolving', () => {
     await expect(store.images.resolve('X:1')).rejects.toMatchObject({ code: 'ERR_REFERENCE_INVALID' });
   });
 
-  it('says when a name points to an image that is gone', async () => {
+  it('says when a name points to a missing image', async () => {
     const store = await testStore();
     const { id } = await stored(store, [1]);
     await store.images.tag(parseReference('x:1'), id);
@@ -272,7 +272,7 @@ describe('the history', () => {
     ]);
   });
 
-  it('ends although two images call each other parent', async () => {
+  it("ends even if two images are each other's parent", async () => {
     const store = await testStore();
     const a = await stored(store, [1], { author: 'a', history: [{}] });
     const b = await stored(store, [1], { author: 'b', history: [{}] });
@@ -318,7 +318,7 @@ describe('listing', () => {
     expect(rows[2]).toMatchObject({ RepoTags: ['base:latest'], Labels: null, ParentId: '' });
   });
 
-  it('passes over damaged images and images without their layers, and logs them', async () => {
+  it('skips and logs damaged images and images without their layers', async () => {
     const store = await testStore();
     const good = await stored(store, [1]);
     const damaged = await stored(store, [2]);

@@ -13,7 +13,7 @@ describe('a legacy image', () => {
     expect(config?.id, Buffer.from(config?.raw ?? []).toString()).toBe(id);
   });
 
-  it('stands on the layers and the history of its parent', () => {
+  it('has the layers and the history of its parent below its own', () => {
     const base = configFromV1(
       parseV1Image(Buffer.from('{"container_config":{"Cmd":["a","b"]}}'), 'json'),
       EMPTY_LAYER_DIFF_ID,

@@ -22,7 +22,7 @@ function directory(id: string, link: string, lower?: string): void {
 }
 
 describe('ids', () => {
-  it('look as dockerd makes them, and do not repeat', () => {
+  it("have dockerd's form, and do not repeat", () => {
     const ids = Array.from({ length: 1000 }, newOverlayId);
     for (const id of ids) {
       expect(id).toMatch(/^[0-9a-f]{64}$/);
@@ -55,7 +55,7 @@ describe('lowersOf', () => {
     });
   });
 
-  it('refuses a directory that is not there', async () => {
+  it('refuses a missing directory', async () => {
     await expect(new Overlay(layout).lowersOf('none')).rejects.toMatchObject({ code: 'ERR_STORE_CORRUPT' });
   });
 });

@@ -25,7 +25,7 @@ describe('Slots', () => {
     expect(results.filter(({ status }) => status === 'rejected')).toHaveLength(4);
   });
 
-  it('lets a waiter go at an abort, and the others in', async () => {
+  it('drops a waiter at an abort, and serves the others', async () => {
     const slots = new Slots(1);
     let finish: () => void = () => undefined;
     const first = slots.run(undefined, () => new Promise<void>((resolve) => (finish = resolve)));
@@ -97,7 +97,7 @@ describe('Slots', () => {
     expect(order).toEqual(['borrower', 'stalled', 'newcomer']);
   });
 
-  it('lends no more than it may, and none where the source is quick', async () => {
+  it('lends a bounded number, and none if the source is quick', async () => {
     const slots = new Slots(1, 1);
     const first = source();
     const second = source();
@@ -117,7 +117,7 @@ describe('Slots', () => {
     expect(await runs[0]).toBe(3);
   });
 
-  it('loses no slot, whatever ends while it is lent or taken back', async () => {
+  it('loses no slot, whatever ends while one is lent or taken back', async () => {
     const slots = new Slots(1, 2);
     for (let round = 0; round < 3; round++) {
       const stalled = source();
@@ -150,7 +150,7 @@ describe('Slots', () => {
     await Promise.all(both);
   });
 
-  it('lends a slot whenever a source that brings little keeps it waiting', async () => {
+  it('lends a slot whenever a slow source makes it wait', async () => {
     const slots = new Slots(1, 1);
     let stop = false;
     async function* trickle(): AsyncGenerator<Uint8Array> {

@@ -22,8 +22,8 @@ function put(name: string): string {
   return home + name;
 }
 
-describe('of the package', () => {
-  it('what was built there comes before what came prebuilt', () => {
+describe('the addon of the package', () => {
+  it('is the built one, and else the prebuilt one', () => {
     const prebuilt = put('prebuilds/linux-x64/layerstack.glibc.node');
     expect(addonPath(home, GLIBC)).toBe(prebuilt);
     const built = put('build/Release/layerstack.node');
@@ -34,7 +34,7 @@ describe('of the package', () => {
   it.each([
     ['another processor', { ...GLIBC, arch: 'arm64' }],
     ['another C library', MUSL],
-  ])('what is prebuilt for %s does not fit', (_, machine) => {
+  ])('is not one that was prebuilt for %s', (_, machine) => {
     put('prebuilds/linux-x64/layerstack.glibc.node');
     expect(() => addonPath(home, machine)).toThrow(
       expect.objectContaining({
@@ -45,20 +45,20 @@ describe('of the package', () => {
     );
   });
 
-  it('nothing runs on another system, and no command is told', () => {
+  it('is refused on another system, without a command', () => {
     const darwin = { ...GLIBC, platform: 'darwin' };
     expect(() => addonPath(home, darwin)).toThrow(/^layerstack runs on Linux only, and this is darwin$/);
   });
 });
 
-describe('what to do without it', () => {
+describe('the advice without an addon', () => {
   it('is one command, with the directory as a shell needs it', () => {
     expect(advice("/srv/an app's/layerstack/", MUSL)).toContain(
       "`cd '/srv/an app'\\''s/layerstack/' && ln -sf packaging/binding.gyp binding.gyp && npx --yes node-gyp rebuild`",
     );
   });
 
-  it('names a place of its own where the package is not found', () => {
+  it('names a directory of its own if the package is not found', () => {
     const text = advice(undefined, GLIBC);
     const place = join(process.cwd(), 'layerstack-addon');
     expect(text).toContain(`\`npm install --ignore-scripts --prefix ${place} layerstack@`);
@@ -68,7 +68,7 @@ describe('what to do without it', () => {
   });
 });
 
-it('the C library of a program is that of the loader which it names', () => {
+it('the C library of a program follows from its loader', () => {
   expect(libcOf(process.execPath)).toBe('glibc');
   writeFileSync(`${home}program`, `\x7fELF${'\0'.repeat(600)}/lib/ld-musl-x86_64.so.1\0`);
   expect(libcOf(`${home}program`)).toBe('musl');

@@ -28,7 +28,7 @@ const probe: Probe = {
 };
 
 describe('parseCapsOverrides', () => {
-  test('reads what it knows', () => {
+  test('reads known keys and values', () => {
     expect(parseCapsOverrides('')).toEqual({});
     expect(parseCapsOverrides('mount=flat,zstd=none,gzip=zlib,openat2=no')).toEqual({
       mount: 'flat',
@@ -50,7 +50,7 @@ describe('parseCapsOverrides', () => {
     'mount=toString',
     'zstd=node',
     'gzip=pigz',
-  ])("refuses '%s' and says what is known", (text) => {
+  ])("refuses '%s' and lists the known ones", (text) => {
     expect(() => parseCapsOverrides(text)).toThrow(
       expect.objectContaining({
         code: 'ERR_INVALID_ARGUMENT',
@@ -79,18 +79,18 @@ describe('chooseCapabilities', () => {
     });
   });
 
-  test('zstd is native where there is a library', () => {
+  test('zstd is native if there is a library', () => {
     expect(chooseCapabilities({ ...probe, zstd: 'node' }).zstd).toBe('native');
     expect(chooseCapabilities({ ...probe, zstd: 'none' }).zstd).toBe('js');
   });
 
-  test('gzip is made by libdeflate where there is one', () => {
+  test('gzip is made by libdeflate if there is one', () => {
     expect(chooseCapabilities(probe).gzip).toBe('libdeflate');
     expect(chooseCapabilities({ ...probe, libdeflate: 'none' }).gzip).toBe('zlib');
     expect(chooseCapabilities(probe, { gzip: 'zlib' }).gzip).toBe('zlib');
   });
 
-  test('options switch off what the module has on, and name nothing that the kernel may not know', () => {
+  test('options switch off only defaults that are on, and name no unknown option', () => {
     expect(chooseCapabilities(probe).overlayOptions).toEqual(['index=off']);
     expect(chooseCapabilities({ ...probe, indexParameter: false }).overlayOptions).toEqual([]);
     expect(chooseCapabilities({ ...probe, redirectDir: true, metacopy: true }).overlayOptions).toEqual([
@@ -112,7 +112,7 @@ describe('probeCapabilities', () => {
     await rm(dir, { recursive: true });
   });
 
-  test('fails on a missing directory, and asks again', async () => {
+  test('fails on a missing directory, and probes again', async () => {
     const missing = vi.spyOn(native, 'probe').mockRejectedValueOnce(new Error('full'));
     await expect(probeCapabilities(dir)).rejects.toThrow('full');
     await new Promise(setImmediate);

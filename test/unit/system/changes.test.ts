@@ -80,7 +80,7 @@ afterEach(() => {
 });
 
 describe('a change of several files', () => {
-  it('whose process dies at any step is seen as not begun or as done, and completed by the next writer', async () => {
+  it('whose process dies at any step is seen as not begun or as completed, and completed by the next writer', async () => {
     const counts = new Map<string, number>();
     for (let steps = 0; ; steps++) {
       const store = await testStore();
@@ -129,7 +129,7 @@ describe('a change of several files', () => {
   });
 
   it.each(['ENOSPC', 'EIO', 'EMFILE'] as const)(
-    'that meets %s once at any step fails as not begun, or is done',
+    'that meets %s once at any step fails without a change, or succeeds',
     async (code) => {
       for (let steps = 0; ; steps++) {
         const store = await testStore();
@@ -153,7 +153,7 @@ describe('a change of several files', () => {
     },
   );
 
-  it('that dockerd has gone on without is dropped where it stands', async () => {
+  it('is dropped if dockerd has run since', async () => {
     const store = await testStore();
     interrupt({ at: 9, error: died, dying: true });
     await store
@@ -171,7 +171,7 @@ describe('a change of several files', () => {
     expect(await readdir(store.layout.at('layerstack/changes'))).toEqual([]);
   });
 
-  it('reads as done also where the directory of changes holds what is none', async () => {
+  it('reads as completed even if the directory of changes holds other entries', async () => {
     const store = await testStore();
     await mkdir(store.layout.at('layerstack/changes/pending'), { recursive: true });
     for (const name of ['write:0:..:..:etc:passwd', 'write:x:image', 'remove:', 'strange'])
@@ -181,7 +181,7 @@ describe('a change of several files', () => {
     expect(await onDisk(store)).toEqual(OLD);
   });
 
-  it('has modes that the umask does not change, and makes what is missing above a file', async () => {
+  it('has modes that the umask does not change, and makes missing directories above a file', async () => {
     const store = await testStore();
     const umask = process.umask(0o777);
     try {
@@ -197,7 +197,7 @@ describe('a change of several files', () => {
 });
 
 describe('a reader', () => {
-  it('looks again when a change came in between, and never forever', async () => {
+  it('reads again after a concurrent change, but not forever', async () => {
     const store = await testStore();
     const changes = store.open();
     let reads = 0;

@@ -32,14 +32,14 @@ function holdSyncs(): void {
 
 const begun = (count: number) => vi.waitFor(() => expect(pending).toHaveLength(count));
 
-test('is one syncfs where all is on one file system', async () => {
+test('a sync is one syncfs if everything is on one file system', async () => {
   expect(syncSteps(layout, [layout.overlay2, layout.layers, layout.containers])).toEqual([
     { op: 'syncfs', path: layout.overlay2 },
   ]);
   await disk.sync();
 });
 
-test('those who come while a sync is under way share the next', async () => {
+test('callers that come while a sync runs share the next one', async () => {
   holdSyncs();
   const first = disk.sync();
   await begun(1);
@@ -54,7 +54,7 @@ test('those who come while a sync is under way share the next', async () => {
   expect(pending).toHaveLength(2);
 });
 
-test('whoever comes when none is under way has one of his own', async () => {
+test('a caller that comes while none runs has its own sync', async () => {
   const syncs = vi.spyOn(native, 'batch');
   for (let count = 1; count <= 3; count++) {
     await disk.sync();
@@ -62,7 +62,7 @@ test('whoever comes when none is under way has one of his own', async () => {
   }
 });
 
-test('one that fails fails those who wait for it, and no others', async () => {
+test('a failed sync fails only the callers that wait for it', async () => {
   holdSyncs();
   const first = disk.sync();
   await begun(1);

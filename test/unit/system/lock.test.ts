@@ -57,7 +57,7 @@ describe('Locks', () => {
     await (await waiting).release();
   });
 
-  test('shared holders are together, an exclusive one alone, in the order of asking', async () => {
+  test('shared holders hold it together, an exclusive one alone, in the order of their calls', async () => {
     const order: string[] = [];
     const take = async (name: string, shared: boolean): Promise<void> => {
       await using lock = await locks.acquire('layers', 'k', { shared });
@@ -111,7 +111,7 @@ describe('Locks', () => {
     await (await locks.acquire('layers', 'k')).release();
   });
 
-  test('a waiter that gives up lets the ones behind it through', async () => {
+  test('a waiter that gives up does not block those behind it', async () => {
     const held = await locks.acquire('layers', 'k', { shared: true });
     const controller = new AbortController();
     const exclusive = locks.acquire('layers', 'k', { signal: controller.signal });
@@ -162,7 +162,7 @@ describe('Locks', () => {
     await all.release();
   });
 
-  test('tryEach takes what nobody holds, without waiting, and gives all of it back', async () => {
+  test('tryEach takes the free locks without waiting, and releases all of them', async () => {
     const other = new Locks(join(dir, 'locks'));
     await using mine = await locks.acquire('layers', 'mine', { shared: true });
     await using theirs = await other.acquire('layers', 'theirs');
@@ -204,7 +204,7 @@ describe('Locks', () => {
   });
 });
 
-test('a lock ends with its process, however that ends', async () => {
+test('a lock ends with its process, however the process ends', async () => {
   const tries = vi.spyOn(native, 'openRangeLock');
   await (await locks.acquire('containers', 'k')).release();
   const byte = tries.mock.calls[0]?.[1];
@@ -225,7 +225,7 @@ test('a lock ends with its process, however that ends', async () => {
 });
 
 describe('holdFlock', () => {
-  test('excludes, shares and makes the file with the asked mode', async () => {
+  test('excludes, shares, and makes the file with the given mode', async () => {
     const path = join(dir, 'metadata.db');
     await expect(holdFlock(path, true)).rejects.toMatchObject({ code: 'ENOENT' });
     const shared = await holdFlock(path, false, { create: 0o600 });

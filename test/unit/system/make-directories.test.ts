@@ -10,7 +10,7 @@ beforeEach(async () => {
 });
 afterEach(() => rm(scratch, { recursive: true }));
 
-it('makes what is missing, with the mode, and leaves what is there', async () => {
+it('makes missing directories with the mode, and leaves existing ones', async () => {
   const path = join(scratch, 'a/b/c');
   await makeDirectories(path, 0o700);
   expect((await stat(path)).mode & 0o777).toBe(0o700);
@@ -36,6 +36,6 @@ it.each(['file', 'file/below', 'file/below/deeper', 'dangling'])('fails at %s', 
   });
 });
 
-it('ends where a file system makes none and says that there is none', async () => {
+it('ends on a file system that answers mkdir with ENOENT', async () => {
   await expect(makeDirectories('/proc/nowhere/at/all')).rejects.toMatchObject({ code: 'ENOENT' });
 });

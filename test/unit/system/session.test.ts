@@ -23,7 +23,7 @@ const files = (name: string): string[] => readdirSync(layout.at(layout.session(n
 const object = { op: 'mkdir', path: 'overlay2/x', mode: 0o710 } as const;
 
 describe('Session', () => {
-  it('costs nothing until something is marked, and leaves nothing', async () => {
+  it('takes nothing on disk until the first mark, and leaves nothing', async () => {
     const session = new Session(layout);
     expect(sessions()).toEqual([]);
     await session.mark(['overlay2.x'], [object]);
@@ -37,7 +37,7 @@ describe('Session', () => {
     expect(sessions()).toEqual([]);
   });
 
-  it('goes on, with all that is marked, when its directory was deleted', async () => {
+  it('continues with all its marks after its directory was deleted', async () => {
     const session = new Session(layout);
     await session.mark(['overlay2.old', 'overlay2.gone'], [{ ...object, path: 'overlay2/gone' }]);
     rmSync(layout.at('layerstack'), { recursive: true });
@@ -52,7 +52,7 @@ describe('Session', () => {
     expect(sessions()).toEqual([]);
   });
 
-  it('marks what is made while it is made, in one batch', async () => {
+  it('marks objects while they are made, in one batch', async () => {
     const session = new Session(layout);
     const rename = { op: 'rename', from: 'overlay2/x', to: 'overlay2/y' } as const;
     expect(await session.during(['overlay2.x'], [object, rename])).toBe(true);
@@ -97,7 +97,7 @@ describe('Session', () => {
     await session.close();
   });
 
-  it('has done what it was to do where a marker cannot be removed, and leaves it to the next writer', async () => {
+  it('succeeds if a marker cannot be removed, and leaves it to the next writer', async () => {
     const warnings: string[] = [];
     const log = { warn: (message: string) => void warnings.push(message) };
     const session = new Session(layout, new Aftermath(layout.root, log));
@@ -113,7 +113,7 @@ describe('Session', () => {
     expect(warnings).toEqual(['done, but a marker stays for the next writer']);
   });
 
-  it('leaves itself to the next writer where it cannot be removed', async () => {
+  it('stays for the next writer if it cannot be removed', async () => {
     const warnings: string[] = [];
     const log = { warn: (message: string) => void warnings.push(message) };
     const session = new Session(layout, new Aftermath(layout.root, log));
@@ -124,7 +124,7 @@ describe('Session', () => {
     expect(warnings).toEqual(['done, but the session of this process stays for the next writer']);
   });
 
-  it('tells what fails behind a change, and throws what fails before it', async () => {
+  it('logs failures after a change, and throws those before it', async () => {
     const warnings: string[] = [];
     const log = { warn: (message: string) => void warnings.push(message) };
     const session = new Session(layout, new Aftermath(layout.root, log));
@@ -140,7 +140,7 @@ describe('Session', () => {
     await session.close();
   });
 
-  it('names the temporary files of what it replaces as long as they may be there', async () => {
+  it('marks the temporary files of a replacement as long as they may exist', async () => {
     const session = new Session(layout);
     const replace = (path: string) => ({ op: 'replace', path, data: 'x', mode: 0o600 }) as const;
     await session.replace([replace('overlay2/one'), replace('overlay2/two')]);
@@ -157,13 +157,13 @@ describe('Session', () => {
     expect(sessions()).toEqual([]);
   });
 
-  it('has a lock that nobody else makes', async () => {
+  it('has a lock that no other process makes', async () => {
     mkdirSync(layout.at(layout.session('begun')));
     await expect(lockSession(layout.at(layout.session('begun')))).rejects.toMatchObject({ code: 'ENOENT' });
     expect(files('begun')).toEqual([]);
   });
 
-  it('is locked while it lives, and left to the next writer with what is still marked', async () => {
+  it('is locked while it lives, and stays for the next writer with its remaining marks', async () => {
     const session = new Session(layout);
     await session.mark(['overlay2.x']);
     const directory = layout.at(layout.session(sessions()[0] ?? ''));
@@ -176,7 +176,7 @@ describe('Session', () => {
     await expect(session.mark(['overlay2.y'])).rejects.toMatchObject({ code: 'ERR_STORE_CLOSED' });
   });
 
-  it('starts again after it could not start', async () => {
+  it('can start after a failed start', async () => {
     const session = new Session(layout);
     rmSync(layout.at(layout.sessions), { recursive: true });
     await expect(session.mark(['overlay2.x'])).rejects.toMatchObject({ code: 'ENOENT' });

@@ -27,7 +27,8 @@ const ELSEWHERE: Readonly<Record<string, readonly string[]>> = {
   // Locks of files of the user's; new files that nothing may be in the place of.
   'system/lock.ts': ['open'],
   'system/chunk-file.ts': ['open'],
-  // Files of the host: bundles, `cp`, /proc. A mounted root file system.
+  // Files of the host: programs, bundles, `cp`, /proc. A mounted root file system.
+  'system/programs.ts': ['accessSync'],
   'container/bundle.ts': ['writeFile'],
   'container/spec/capabilities.ts': ['readFile'],
   'container/spec/devices.ts': ['lstat', 'readdir', 'realpath', 'stat'],
@@ -38,7 +39,7 @@ const ELSEWHERE: Readonly<Record<string, readonly string[]>> = {
   'container/validate-mounts.ts': ['lstat'],
   'container/copy.ts': ['lstat', 'readlink', 'realpath', 'stat'],
   'rwlayer/mount-count.ts': ['readFileSync'],
-  'rwlayer/operation-mount.ts': ['open', 'stat'],
+  'system/pinned-mount.ts': ['open', 'stat'],
 };
 
 /** The reading functions of node:fs that a source imports. */

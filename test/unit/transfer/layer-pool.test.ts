@@ -68,7 +68,7 @@ function poolOf(layers: FakeLayers, maxBytes = 1000, signal?: AbortSignal): Laye
 }
 
 describe('layers of one load', () => {
-  it('staged ahead are taken once, and copied from then on', async () => {
+  it('staged ahead are taken once, and copied after that', async () => {
     const layers = new FakeLayers();
     const pool = poolOf(layers);
     const member = past('a', 'tar');
@@ -82,7 +82,7 @@ describe('layers of one load', () => {
     expect([...layers.kept]).toEqual(taken);
   });
 
-  it('that can be read again are not copied', async () => {
+  it('from a source that can be read again are not copied', async () => {
     const layers = new FakeLayers();
     const pool = poolOf(layers);
     const member = reopenable('a', 'tar');
@@ -93,7 +93,7 @@ describe('layers of one load', () => {
     expect(layers.kept.size).toBe(0);
   });
 
-  it('nobody takes are discarded, and may be no layers at all', async () => {
+  it('that are not taken are discarded, even if they are not layers', async () => {
     const layers = new FakeLayers();
     const pool = poolOf(layers);
     await pool.stageSpeculatively(past('a', ''), stream('unused'));
@@ -103,7 +103,7 @@ describe('layers of one load', () => {
     expect(layers.kept.size).toBe(0);
   });
 
-  it('that are no layers are an error for who takes them', async () => {
+  it('that are not layers are an error for their taker', async () => {
     const layers = new FakeLayers();
     const pool = poolOf(layers);
     const member = past('a', '');
@@ -116,7 +116,7 @@ describe('layers of one load', () => {
     await expect(pool.take(past('b', ''), {})).rejects.toMatchObject({ code: 'ERR_LAYER_TRUNCATED' });
   });
 
-  it('that must fail whatever they are stop everything', async () => {
+  it('with an error that concerns every source stop everything', async () => {
     for (const code of ['ERR_NO_SPACE', 'ERR_LIMIT_EXCEEDED']) {
       const pool = poolOf(new FakeLayers());
       await expect(pool.stageSpeculatively(past('a', ''), stream(code))).rejects.toMatchObject({ code });

@@ -30,7 +30,7 @@ describe('names of members', () => {
     );
   });
 
-  it('are found however they are written; the last of equals counts', () => {
+  it('are found in every spelling; the last of equal ones counts', () => {
     const members = table();
     expect(members.find('b/layer.tar')).toEqual({ name: 'b/layer.tar', content: 'B' });
     members.add('/b/layer.tar', 'B2');

@@ -2,8 +2,8 @@ import { describe, expect, it } from 'vitest';
 import { describeStart, isJsonStart, isTarBlock } from '../../../src/transfer/archive/sniff.ts';
 import { tar } from '../../support/tar.ts';
 
-describe('what bytes are', () => {
-  it('a tar, by its checksum or by zeros', () => {
+describe('the kind of bytes', () => {
+  it('is a tar, by its checksum or by zeros', () => {
     for (const format of ['ustar', 'gnu', 'v7'] as const)
       expect(isTarBlock(tar([{ name: 'x', format }]))).toBe(true);
     expect(isTarBlock(Buffer.alloc(512))).toBe(true);
@@ -13,7 +13,7 @@ describe('what bytes are', () => {
     expect(isTarBlock(Buffer.from('{"a":1}'.padEnd(600)))).toBe(false);
   });
 
-  it('JSON, after any white space', () => {
+  it('is JSON, after any white space', () => {
     expect(['{', ' \n\t[1]', '{"a":1}'].map((text) => isJsonStart(Buffer.from(text)))).toEqual([
       true,
       true,
@@ -27,7 +27,7 @@ describe('what bytes are', () => {
     ]);
   });
 
-  it('in words', () => {
+  it('is described in words', () => {
     expect(describeStart(Buffer.from('PK\x03\x04zip'))).toBe('a zip archive');
     expect(describeStart(Buffer.alloc(0))).toBe('empty');
     expect(describeStart(Buffer.from('hello'))).toBe('text that begins with "hello"');

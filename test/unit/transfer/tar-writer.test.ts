@@ -37,7 +37,7 @@ test('a tar is read as it was written', async () => {
   ]);
 });
 
-test('8 GiB and more stand in base 256', async () => {
+test('sizes of 8 GiB and more are in base 256', async () => {
   const size = 9 * 1024 ** 3;
   const [header] = await packTar([file('x', Buffer.alloc(0), size)])
     .next()
@@ -46,7 +46,7 @@ test('8 GiB and more stand in base 256', async () => {
   expect(header?.readBigUInt64BE(128)).toBe(BigInt(size));
 });
 
-test.each([2, 4])('a content of 3 bytes that said %i is an error', async (size) => {
+test.each([2, 4])('a content of 3 bytes that was announced as %i is an error', async (size) => {
   await expect(buffer(packTar([file('x', Buffer.from('odd'), size)]))).rejects.toMatchObject({
     code: 'ERR_INTERNAL',
   });

@@ -1,6 +1,7 @@
 /** `layerstack create`: makes a container; prints its id. */
 import { unsupportedText } from '../../../container/spec/unsupported.ts';
 import { defineCommand } from '../command.ts';
+import { labelsOf } from '../labels.ts';
 import { hostConfigOf, HOST_OPTIONS } from '../host-options.ts';
 
 export const command = defineCommand({
@@ -64,7 +65,7 @@ export const command = defineCommand({
       ignoreUnsupported: values['ignore-unsupported'],
       onUnsupported: (unsupported) =>
         context.stderr.print(`layerstack: warning: ${unsupportedText(unsupported)}`),
-      labels: values.label && Object.fromEntries(values.label.map(pair)),
+      labels: labelsOf(values.label),
       signal: context.signal,
     });
     context.print(container.id);
@@ -74,9 +75,4 @@ export const command = defineCommand({
 /** Returns the variable; `NAME` alone takes its value from the environment of this process, as in docker. */
 function withValue(entry: string): string {
   return entry.includes('=') ? entry : `${entry}=${process.env[entry] ?? ''}`;
-}
-
-function pair(entry: string): [string, string] {
-  const equals = entry.indexOf('=');
-  return equals < 0 ? [entry, ''] : [entry.slice(0, equals), entry.slice(equals + 1)];
 }

@@ -21,7 +21,7 @@ const RAW = [
 export const command = defineCommand({
   usage: '[OPTIONS]',
   description:
-    'Show how much disk space images and containers use: the bytes of their files and links. A hard-linked file counts\n' +
+    'Show how much disk space images, containers and snapshots use: the bytes of their files and links. A hard-linked file counts\n' +
     'once, and so does a layer that several images have. Directories, metadata and the rounding to disk blocks, which `du`\n' +
     'counts, are not included. RECLAIMABLE is what `prune --all` (for images) or `rm` (for containers) would free.',
   options: {
@@ -66,7 +66,7 @@ export const command = defineCommand({
   },
 });
 
-function summary({ Images, Containers, LayersSize, Reclaimable, UnusedLayers }: DiskUsage): Row[] {
+function summary({ Images, Containers, Snapshots, LayersSize, Reclaimable, UnusedLayers }: DiskUsage): Row[] {
   const active = Containers.filter((container) => container.active);
   const written = Containers.reduce((sum, { size }) => sum + size, 0);
   return [
@@ -84,6 +84,7 @@ function summary({ Images, Containers, LayersSize, Reclaimable, UnusedLayers }: 
       size: written,
       reclaimable: written - active.reduce((sum, { size }) => sum + size, 0),
     },
+    ...snapshotRows(Snapshots),
     {
       type: 'Unused layers',
       total: UnusedLayers.Count,
@@ -92,6 +93,13 @@ function summary({ Images, Containers, LayersSize, Reclaimable, UnusedLayers }: 
       reclaimable: UnusedLayers.Size,
     },
   ];
+}
+
+/** docker has no snapshots, so a store without any shows what docker shows. */
+function snapshotRows(snapshots: DiskUsage['Snapshots']): Row[] {
+  if (snapshots.length === 0) return [];
+  const size = snapshots.reduce((sum, snapshot) => sum + snapshot.size, 0);
+  return [{ type: 'Snapshots', total: snapshots.length, active: 0, size, reclaimable: 0 }];
 }
 
 function document({ type, total, active, size, reclaimable }: Row) {

@@ -22,7 +22,7 @@ export const command = defineCommand({
     'erofs is read-only, with 4 KiB blocks. A kernel boots from it with `root=/dev/vda rootfstype=erofs`.\n' +
     'ext4 is writable. `mke2fs` of the host makes it, with times of whole seconds and an empty lost+found. While it is made,\n' +
     'the directory of FILE has room for the contents twice.\n' +
-    'SOURCE_DATE_EPOCH in the environment is the latest date that a file in it gets.',
+    'SOURCE_DATE_EPOCH in the environment is the date of files in it that are newer.',
   options: {
     output: { type: 'string', short: 'o', value: 'FILE', help: 'write to this file' },
     format: { type: 'string', value: 'erofs|ext4', help: 'the file system (default erofs)' },

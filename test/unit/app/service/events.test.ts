@@ -20,7 +20,7 @@ const ids = async (events: AsyncIterable<ApiEvent>): Promise<string[]> => {
 const settle = (): Promise<void> => new Promise((resolve) => setTimeout(resolve, 5));
 
 describe('the form of an event', () => {
-  it('has what docker says, and for old clients what docker said', async () => {
+  it("has docker's fields, and the old ones for old clients", async () => {
     const bus = new EventBus();
     bus.emit({ type: 'container', action: 'create', id: 'c1', attributes: { image: 'a:1', name: 'n' } });
     bus.emit({ type: 'image', action: 'prune', id: '', attributes: { reclaimed: '3' } });
@@ -43,7 +43,7 @@ describe('the form of an event', () => {
     for (const { time, timeNano } of events) expect(BigInt(time)).toBe(timeNano / 1_000_000_000n);
   });
 
-  it('gives each event a time of its own, in their order', async () => {
+  it('gives events different times in their order', async () => {
     const bus = new EventBus();
     for (let i = 0; i < 100; i++) bus.emit(image(String(i)));
     const times: bigint[] = [];
@@ -55,7 +55,7 @@ describe('the form of an event', () => {
 });
 
 describe('a reader', () => {
-  it('without times gets nothing of before, and all that comes', async () => {
+  it('without times gets no past events, and all new ones', async () => {
     const bus = new EventBus();
     bus.emit(image('before'));
     const events = bus.subscribe();
@@ -67,7 +67,7 @@ describe('a reader', () => {
     await events.return();
   });
 
-  it('with until gets what is kept and what comes, and ends then', async () => {
+  it('with until gets kept and new events, and ends at that time', async () => {
     const bus = new EventBus();
     bus.emit(image('before'));
     const reading = ids(bus.subscribe({ until: now() + 200_000_000n }));
@@ -80,7 +80,7 @@ describe('a reader', () => {
     expect(bus.readers).toBe(0);
   });
 
-  it('gets what is kept, from since on and up to until', async () => {
+  it('gets kept events from since up to until', async () => {
     const bus = new EventBus({ history: 3 });
     for (const id of ['a', 'b', 'c', 'd']) bus.emit(image(id));
     const kept: ApiEvent[] = [];
@@ -92,7 +92,7 @@ describe('a reader', () => {
     expect(await ids(bus.subscribe({ since: since + 1n, until: now() }))).toEqual(['d']);
   });
 
-  it('finds no more kept than so much text, whatever labels the images have (memory by labels)', async () => {
+  it('keeps a bounded amount of text, whatever labels the images have (memory by labels)', async () => {
     const bus = new EventBus({ maxText: 1000 });
     const labels = { label: 'x'.repeat(300) };
     for (const id of ['a', 'b', 'c', 'd'])
@@ -106,7 +106,7 @@ describe('a reader', () => {
     await expect(ids(slow)).rejects.toMatchObject({ code: 'ERR_LIMIT_EXCEEDED' });
   });
 
-  it('gets only what fits its filter', async () => {
+  it('gets only events that match its filter', async () => {
     const bus = new EventBus();
     bus.emit(image('a'));
     bus.emit({ type: 'container', action: 'create', id: 'c', attributes: {} });
@@ -114,7 +114,7 @@ describe('a reader', () => {
     expect(await ids(bus.subscribe({ since: 0n, until: now() + 2_000_000n, filter }))).toEqual(['c']);
   });
 
-  it('that falls behind gets what waited, and is cut off then; others are not', async () => {
+  it('that falls behind gets the waiting events and is then disconnected, unlike others', async () => {
     const bus = new EventBus({ backlog: 3 });
     const slow = bus.subscribe();
     const first = slow.next();
@@ -136,7 +136,7 @@ describe('a reader', () => {
     expect(bus.readers).toBe(0);
   });
 
-  it('leaves nothing when it is stopped while it waits, or goes', async () => {
+  it('leaves nothing when it is stopped while it waits, or disconnects', async () => {
     const bus = new EventBus();
     const stop = new AbortController();
     const reading = ids(bus.subscribe({ signal: stop.signal }));
@@ -152,7 +152,7 @@ describe('a reader', () => {
 });
 
 describe('a bus', () => {
-  it('follows a store until it is told not to', async () => {
+  it('follows a store until it is stopped', async () => {
     const bus = new EventBus();
     const listeners = new Set<(event: StoreEvent) => void>();
     const store = {

@@ -19,7 +19,7 @@ async function file(text: string): Promise<string> {
 
 describe('hosts', () => {
   it.each(['unix:///run/layerstack.sock', 'tcp://127.0.0.1:2375', 'tcp://[::1]:0', 'fd://', 'fd://name'])(
-    'are what they say: %s',
+    'are parsed: %s',
     (text) => expect(formatHost(parseHost(text))).toBe(text),
   );
   it.each([
@@ -54,7 +54,7 @@ describe('groups', () => {
 });
 
 describe('settings', () => {
-  it('are read strictly; a default file may be missing', async () => {
+  it('are parsed strictly; a default file may be missing', async () => {
     expect(await readServiceSettings(await file('{"logLevel":"debug","maxConnections":5}'))).toMatchObject({
       logLevel: 'debug',
       maxConnections: 5,
@@ -67,7 +67,7 @@ describe('settings', () => {
 });
 
 describe('systemd', () => {
-  it('passes nothing to another process, and its variables are taken', () => {
+  it('does not pass sockets to another process, and its variables are removed', () => {
     const env: NodeJS.ProcessEnv = { LISTEN_PID: '1', LISTEN_FDS: '1', LISTEN_FDNAMES: 'a', KEPT: '1' };
     expect(takeInheritedSockets(env, 2)).toEqual([]);
     expect(env).toEqual({ KEPT: '1' });

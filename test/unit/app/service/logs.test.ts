@@ -19,7 +19,7 @@ async function scratch(): Promise<string> {
   return directory;
 }
 
-it('prints JSON that is one line, whatever the facts are', () => {
+it('prints JSON on one line, for any facts', () => {
   const { lines, log } = logger('json');
   log.info('a\nb', { error: new Error('x\ny'), path: '\u001b[31m', list: [1, { a: 1n }], none: undefined });
   expect(lines).toHaveLength(1);
@@ -40,19 +40,16 @@ it('prints text that neither breaks a line nor drives a terminal', () => {
   expect(lines).toEqual(['1970-01-01T00:00:00.000Z WARN  a\\nb path=/x text="two\\u001b words"']);
 });
 
-it.each(['json', 'text'] as const)(
-  'prints %s in which names of strangers do nothing to a terminal',
-  (format) => {
-    const evil = '\u009b2J\u007f\u202egpj\u200b\u2028x\ud800\u0085';
-    const { lines, log } = logger(format);
-    log.warn(evil, { [evil]: evil, error: new Error(evil), list: [evil] });
-    expect(lines[0]).not.toMatch(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}]/u);
-    if (format === 'json')
-      expect(JSON.parse(lines[0] ?? '')).toMatchObject({ message: evil, [evil]: evil, error: evil });
-  },
-);
+it.each(['json', 'text'] as const)('prints %s in which hostile names do not control a terminal', (format) => {
+  const evil = '\u009b2J\u007f\u202egpj\u200b\u2028x\ud800\u0085';
+  const { lines, log } = logger(format);
+  log.warn(evil, { [evil]: evil, error: new Error(evil), list: [evil] });
+  expect(lines[0]).not.toMatch(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}]/u);
+  if (format === 'json')
+    expect(JSON.parse(lines[0] ?? '')).toMatchObject({ message: evil, [evil]: evil, error: evil });
+});
 
-it('leaves out what is below its level, which may change', () => {
+it('leaves out records below its level, which may change', () => {
   const { lines, log } = logger('text');
   log.debug('one');
   log.level = 'debug';
@@ -63,7 +60,7 @@ it('leaves out what is below its level, which may change', () => {
   expect(lines.map((line) => line.split(' ').at(-1))).toEqual(['two', 'four']);
 });
 
-it('cuts long texts, and takes passwords and signatures out of URLs', () => {
+it('cuts long texts, and removes passwords and signatures from URLs', () => {
   const { lines, log } = logger('json');
   const error =
     'GET https://u:geheim@r.example/v2/?sig=geheim&digest=sha256:0: refused (see http://x.example/y).';
@@ -89,7 +86,7 @@ it('writes lines in order, to a new file once the old one was moved away', async
   expect(readFileSync(path, 'utf8')).toBe('after\n');
 });
 
-it('drops and counts lines that nobody takes, instead of keeping them all', async () => {
+it('drops and counts lines that are not taken, instead of keeping all of them', async () => {
   const full = openSync('/dev/full', 'w');
   onTestFinished(() => closeSync(full));
   expect(() => writeSync(full, 'x')).toThrow('ENOSPC');

@@ -30,7 +30,7 @@ it('prints families in the form that Prometheus reads', async () => {
   );
 });
 
-it('counts label sets beyond its bound together, and loses none', async () => {
+it('counts label sets beyond its bound together, without losing any', async () => {
   const metrics = new Metrics();
   const counter = metrics.counter('c_total', 'Counts.', ['route']);
   for (let number = 0; number < 5000; number++) counter.add(1, `/${number}`);

@@ -40,8 +40,8 @@ async function kept(count: number, ms: number, partial = new FakePartial()): Pro
   return partial;
 }
 
-describe('what is kept of a download', () => {
-  it('is all of one that comes slowly', async () => {
+describe('the kept part of a download', () => {
+  it('is all of a slow one', async () => {
     const { start, size } = await kept(10, 300);
     expect([start, size]).toEqual([0, 10 * MIB]);
   });
@@ -51,7 +51,7 @@ describe('what is kept of a download', () => {
     expect([start, bytes.length, bytes[MIB]]).toEqual([0, 3 * MIB, 1]);
   });
 
-  it('is what came of a fast one that ends early', async () => {
+  it('is the received part of a fast one that ends early', async () => {
     const { start, size } = await kept(2, 1);
     expect([start, size]).toEqual([0, 2 * MIB]);
   });
@@ -61,18 +61,18 @@ describe('what is kept of a download', () => {
     expect([size, begun]).toEqual([0, 0]);
   });
 
-  it('is of a fast one what comes after some seconds', async () => {
+  it('is the rest of a fast one after some seconds', async () => {
     const { start, size, bytes } = await kept(150, 40);
     const first = RECORD_AFTER_MS / 40;
     expect([start, size, bytes[0]]).toEqual([first * MIB, (150 - first) * MIB, first % 256]);
   });
 
-  it('is added to what an earlier pull has kept', async () => {
+  it('is appended to the kept part of an earlier pull', async () => {
     const { start, size, begun } = await kept(5, 1, new FakePartial(Buffer.alloc(100)));
     expect([start, size, begun]).toEqual([0, 100 + 5 * MIB, 0]);
   });
 
-  it('is nothing once the bytes turned out wrong', async () => {
+  it('is nothing once the bytes proved wrong', async () => {
     const partial = new FakePartial(Buffer.alloc(100));
     const recorder = new PartialRecorder(partial as unknown as Partial);
     await recorder.discard();

@@ -11,7 +11,7 @@ describe('where a repository is', () => {
     expect(locateRepository(name)).toMatchObject({ registry: { host, apiHost }, path });
   });
 
-  it("files Docker Hub's credentials under docker's key", () => {
+  it("stores Docker Hub's credentials under docker's key", () => {
     expect(registryAddress('docker.io').credentialsKey).toBe('https://index.docker.io/v1/');
     expect(registryAddress('ghcr.io').credentialsKey).toBe('ghcr.io');
   });
@@ -26,7 +26,7 @@ describe('where a repository is', () => {
     ['127.0.0.1.example', false],
     ['1270.0.0.1', false],
     ['10.0.0.1:5000', false],
-  ])('takes %s for this machine: %s', (host, loopback) => {
+  ])('treats %s as this machine: %s', (host, loopback) => {
     expect(isLoopback(host)).toBe(loopback);
   });
 });

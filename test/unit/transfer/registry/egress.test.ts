@@ -49,7 +49,7 @@ describe.each([
   ['registry.example', ['public']],
   ['docker.io', ['public']],
 ])('a registry at %s', (host, open) => {
-  it.each(Object.entries(PLACES))(`may send us to what it may reach itself: %s`, (place, targets) => {
+  it.each(Object.entries(PLACES))(`may send layerstack to its own networks: %s`, (place, targets) => {
     for (const target of targets)
       for (const method of ['GET', 'HEAD', 'POST', 'PATCH', 'PUT'])
         expect(refusal(egressOf(host), `https://${target}/x`, method) === undefined, target).toBe(
@@ -57,7 +57,7 @@ describe.each([
         );
   });
 
-  it('has us delete at itself only', () => {
+  it('may have layerstack delete only at itself', () => {
     const egress = egressOf(host);
     expect(refusal(egress, `https://${host}/v2/x`, 'DELETE')).toBeUndefined();
     for (const target of Object.values(PLACES).flat())
@@ -68,14 +68,17 @@ describe.each([
 });
 
 describe('plain HTTP', () => {
-  it.each(['registry.example', '10.9.9.9:5000', '9.9.9.9'])('is not where %s sends us', (host) => {
-    for (const target of ['storage.example', '8.8.8.8', host])
-      expect(refusal(egressOf(host), `http://${target}/x?sig=secret`)).toMatch(
-        /\/x\?sig=REDACTED, which is not encrypted.*set "insecure": true for .* in \/etc\/test\/registries\.json/,
-      );
-  });
+  it.each(['registry.example', '10.9.9.9:5000', '9.9.9.9'])(
+    'is not used where %s sends layerstack',
+    (host) => {
+      for (const target of ['storage.example', '8.8.8.8', host])
+        expect(refusal(egressOf(host), `http://${target}/x?sig=secret`)).toMatch(
+          /\/x\?sig=REDACTED, which is not encrypted.*set "insecure": true for .* in \/etc\/test\/registries\.json/,
+        );
+    },
+  );
 
-  it('is where the registry itself is insecure, or the host that it names', () => {
+  it('is used if the registry or the named host is insecure', () => {
     const insecure = { insecure: true };
     expect(refusal(egressOf('r.example', { 'r.example': insecure }), 'http://s.example/')).toBeUndefined();
     expect(
@@ -86,7 +89,7 @@ describe('plain HTTP', () => {
     expect(refusal(mirror, 'http://m.example/')).toBeUndefined();
   });
 
-  it('bears passwords to this machine only for a registry on it', () => {
+  it('carries passwords to this machine only for a registry on it', () => {
     for (const host of ['localhost:5001', '127.0.0.1', '[::1]:1'])
       for (const [registry, bears] of [
         ['registry.example', false],
@@ -103,7 +106,7 @@ describe('plain HTTP', () => {
 });
 
 describe('what the operator allows', () => {
-  it('is open wherever it is, and says so in the error of what is not', () => {
+  it('may be anywhere, and the error for other hosts says how to allow them', () => {
     const allow = ['10.0.0.1:9000', 'localhost:5001', '192.168.0.1', '172.16.0.1:443'];
     const egress = egressOf('registry.example', { 'registry.example': { allow } });
     for (const target of ['10.0.0.1:9000', 'localhost:5001', '192.168.0.1', '172.16.0.1'])
@@ -119,7 +122,7 @@ describe('what the operator allows', () => {
 describe('a registry that is a name', () => {
   const url = new URL('https://registry.example/v2/');
 
-  it('in a private network may send us there, as its first connection says', () => {
+  it('in a private network, by its first connection, may send layerstack there', () => {
     const egress = egressOf('registry.example');
     expect(refusal(egress, 'https://10.0.0.1/')).toBeDefined();
     egress.connected(new URL('https://storage.example/'), '10.0.0.7');
@@ -129,7 +132,7 @@ describe('a registry that is a name', () => {
     expect(refusal(egress, 'https://127.0.0.1/')).toBeDefined();
   });
 
-  it('and that is public at first does not become private', () => {
+  it('that is public at first does not become private', () => {
     const egress = egressOf('registry.example');
     egress.connected(url, '8.8.8.8');
     egress.connected(url, '10.0.0.5');
@@ -137,7 +140,7 @@ describe('a registry that is a name', () => {
   });
 
   it.each(['127.0.0.1', '::1', '::ffff:127.0.0.1', '169.254.0.1'])(
-    'is not near us because its name is said to be %s',
+    'does not count as near because its name resolves to %s',
     (address) => {
       const egress = egressOf('registry.example');
       egress.connected(url, address);
@@ -154,7 +157,7 @@ describe('a host that is looked up', () => {
       egress.lookup(url)(url.hostname, options, (error, found) => resolve(error ?? found));
     });
 
-  it('gives its addresses only where they may be connected to', async () => {
+  it('yields only addresses that may be connected to', async () => {
     const error = await look(egressOf('registry.example'), 'https://localhost/');
     expect(error).toBeInstanceOf(AddressOutOfReach);
     expect(error).toMatchObject({ network: 'loopback' });
@@ -170,7 +173,7 @@ describe('a host that is looked up', () => {
     expect(await look(egressOf('localhost'), 'https://localhost/', {})).toMatch(/^(127|::1)/);
   });
 
-  it('that does not exist fails as ever', async () => {
+  it('that does not exist fails as usual', async () => {
     expect(await look(egressOf('registry.example'), 'https://nowhere.invalid/')).toMatchObject({
       syscall: 'getaddrinfo',
     });

@@ -34,7 +34,7 @@ function open(access?: TestAccess, name = `${server.host}/a/b`): RepositoryClien
 }
 
 describe('redirects', () => {
-  it('are followed to where the bytes are, relative ones too', async () => {
+  it('are followed to the bytes, relative ones too', async () => {
     server.answer = ({ path }, response) => {
       if (path === BLOB) response.writeHead(307, { location: '/elsewhere?sig=1' }).end();
       else if (path === '/elsewhere?sig=1') response.writeHead(302, { location: 'here' }).end();
@@ -45,7 +45,7 @@ describe('redirects', () => {
     expect(server.log).toEqual([`GET ${BLOB}`, 'GET /elsewhere?sig=1', 'GET /here']);
   });
 
-  it('to another origin do not get the credentials, nor does what that redirects back to', async () => {
+  it('to another origin do not carry the credentials, nor do redirects back from there', async () => {
     const other = await HttpServer.start();
     other.answer = (_, response) => response.writeHead(307, { location: `${server.url}/back` }).end();
     server.answer = ({ path, headers }, response) => {
@@ -97,7 +97,7 @@ describe('redirects', () => {
       'http://[::ffff:10.0.0.1]/x',
     ],
     ...['http://[2002:a00:1::]/x', 'https://[fd00::1]/x', 'http://100.64.0.1/x', 'http://255.255.255.255/x'],
-  ])('to %s are not followed, whatever was asked for', async (location) => {
+  ])('to %s are not followed, for any request', async (location) => {
     server.answer = ({ path }, response) =>
       path === '/v2/' ? response.end() : response.writeHead(307, { location }).end();
     const client = open({ retry: { pauseMs: 1, attempts: 6 } });
@@ -130,7 +130,7 @@ describe('redirects', () => {
     expect(other.asked).toEqual([]);
   });
 
-  it('whose target denies access are asked for anew: a signature has run out', async () => {
+  it('whose target denies access are requested again, since a signature may have expired', async () => {
     const other = await HttpServer.start((asked, response) =>
       asked.path === '/signed?sig=2' ? response.end(blob) : response.writeHead(403).end(),
     );
@@ -161,7 +161,7 @@ describe('a request is sent again', () => {
     expect(await drain((await open().openBlob(wanted)).body)).toEqual(blob);
   });
 
-  it('whose small answer breaks off', async () => {
+  it('after a small answer that was cut off', async () => {
     const tags = '{"name":"a/b","tags":["1"]}';
     server.answer = ({ path, count, request }, response) => {
       if (path === '/v2/') return response.end();
@@ -186,7 +186,7 @@ describe('a request is sent again', () => {
     expect(server.log).toHaveLength(4);
   });
 
-  it('not where the registry asks for more patience than there is', async () => {
+  it('not if the registry asks for too long a pause', async () => {
     server.answer = ({ path }, response) => {
       if (path === '/v2/') response.end();
       else response.writeHead(429, { 'retry-after': '3600' }).end();
@@ -206,7 +206,7 @@ describe('a request is sent again', () => {
     expect(server.log).toHaveLength(1);
   });
 
-  it('not where no server listens', async () => {
+  it('not if no server listens', async () => {
     const { host } = server;
     await server.stop();
     const error = await rejection(open({}, `${host}/a/b`).fetchManifest('1'));
@@ -218,7 +218,7 @@ describe('a request is sent again', () => {
 describe('credentials', () => {
   const credentials = () => fixedCredentials(server.host, { username: 'bob', password: 'hunter2' });
 
-  it('are sent when they are asked for, once', async () => {
+  it('are sent once, after a challenge', async () => {
     server.answer = ({ path, headers }, response) => {
       if (path !== '/v2/' && headers.authorization === undefined)
         response.writeHead(401, { 'www-authenticate': 'Basic realm="r"' }).end();
@@ -230,7 +230,7 @@ describe('credentials', () => {
     expect(server.log).toHaveLength(3);
   });
 
-  it('that have expired in the middle are renewed', async () => {
+  it('that expire later are renewed', async () => {
     const valid = { token: '' };
     server.answer = ({ path, headers, count }, response) => {
       if (path === '/v2/') return response.end();
@@ -268,7 +268,7 @@ describe('credentials', () => {
     }
   });
 
-  it('that are refused end it, and are in no message and no record', async () => {
+  it('that are refused end the request, and appear in no message and no record', async () => {
     const records: unknown[] = [];
     const record = (message: string, facts?: LogFacts) => records.push([message, facts]);
     const log: Logger = { debug: record, info: record, warn: record, error: record };
@@ -296,7 +296,7 @@ describe('a server that repeats what it was sent', () => {
       404,
       (sent: string) => JSON.stringify({ errors: [{ code: 'UNKNOWN', message: `with ${sent}` }] }),
     ],
-  ])('gives nothing away: %s', async (_, status, page) => {
+  ])('reveals no secret: %s', async (_, status, page) => {
     // Too short to look like a secret.
     const secret = Buffer.from('bob:pw').toString('base64');
     server.answer = ({ path, headers: { authorization } }, response) => {
@@ -375,7 +375,7 @@ describe('an AbortSignal', () => {
 });
 
 describe('a server that is not a registry', () => {
-  it('by its protocol is named so', async () => {
+  it('is recognised by its protocol', async () => {
     const { createServer } = await import('node:net');
     const raw = createServer((socket) => {
       socket.on('error', () => undefined);
@@ -391,7 +391,7 @@ describe('a server that is not a registry', () => {
     await new Promise((resolve) => raw.close(resolve));
   });
 
-  it('refuses a name in words that are passed on', async () => {
+  it('refuses a name, and its words are passed on', async () => {
     server.answer = ({ path }, response) => {
       if (path === '/v2/') return response.end();
       const body = '{"errors":[{"code":"NAME_INVALID","message":"invalid repository name"}]}';
@@ -422,7 +422,7 @@ describe('a blob', () => {
     });
   });
 
-  it('that is a web page is named so', async () => {
+  it('that is a web page is an error that says so', async () => {
     server.answer = ({ path }, response) =>
       path === '/v2/'
         ? response.end()
@@ -432,7 +432,7 @@ describe('a blob', () => {
     expect(error.message).toMatch(/web page of 6 bytes/);
   });
 
-  it('is read from an offset on, from its beginning where the server knows no ranges', async () => {
+  it('is read from an offset on, or from its beginning if the server does not support ranges', async () => {
     server.answer = ({ path, headers, count }, response) => {
       if (path === '/v2/') return response.end();
       expect(headers.range).toBe('bytes=4-');

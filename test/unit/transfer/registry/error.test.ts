@@ -36,14 +36,14 @@ describe('an answer that says no', () => {
     expect(refusal(404, body).message).toContain('(MANIFEST_UNKNOWN: manifest unknown)');
   });
 
-  it('goes by those words where they say more than the status', () => {
+  it('follows those words if they say more than the status', () => {
     expect(refusal(404, errors({ code: 'NAME_INVALID', message: 'invalid repository name' }))).toMatchObject({
       code: 'ERR_REGISTRY_REFUSED',
       message: expect.stringContaining('does not accept this name') as string,
     });
   });
 
-  it('says when to come again', () => {
+  it('says when to retry', () => {
     const error = refusal(429, Buffer.alloc(0), 90_000);
     expect(error.retryAfterMs).toBe(90_000);
     expect(error.message).toContain('in 90 s');

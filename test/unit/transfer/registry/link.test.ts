@@ -57,13 +57,13 @@ describe('links', () => {
     expect(links(...fields)).toEqual(expected);
   });
 
-  it('say of what they are', () => {
+  it('name the document that they refer to', () => {
     expect(parseLinks('<a>; rel=next; anchor="/b"')).toEqual([{ target: 'a', rel: ['next'], anchor: '/b' }]);
     expect(parseLinks('<a>; rel=next')).toEqual([{ target: 'a', rel: ['next'], anchor: undefined }]);
     expect(parseLinks(undefined)).toEqual([]);
   });
 
-  it('are found again, whatever they are made of', () => {
+  it('are read back as they were written', () => {
     const target = fc.stringMatching(/^[!-;=?-~]{0,20}$/);
     const text = fc.stringMatching(/^[ -~]{0,20}$/);
     const link = fc.record({
@@ -95,7 +95,7 @@ describe('links', () => {
     expect(parseLinks('<a>;rel=next,'.repeat(100_000)).length).toBeLessThan(10_000);
   });
 
-  it('never throw, and give nothing that was not there', () => {
+  it('never throw, and yield only what they contain', () => {
     fc.assert(
       fc.property(fc.array(fc.stringMatching(/^[<>;,=" \\a-c]{0,40}$/)), (fields) => {
         for (const { target } of parseLinks(fields)) expect(fields.join(' ')).toContain(target);

@@ -85,12 +85,12 @@ describe('tags', () => {
     expect(await tags()).toEqual(['a', 'b', 'c', 'd']);
   });
 
-  it('may be none', async () => {
+  it('may be an empty list', async () => {
     server.answer = (_, response) => response.end('{"name":"a/b","tags":null}');
     expect(await tags()).toEqual([]);
   });
 
-  it('are not read further than they are wanted', async () => {
+  it('are not read further than the reader wants', async () => {
     server.answer = (_, response) =>
       response.writeHead(200, { link: '<list?last=x>; rel="next"' }).end('{"tags":["a","b"]}');
     for await (const tag of client.tags({ origin: true })) {
@@ -139,7 +139,7 @@ describe('referrers', () => {
     expect(server.log[0]).toBe(`GET /v2/a/b/referrers/${subject}`);
   });
 
-  it.each([404, 405])('come by the tag that clients keep where there is no API (%s)', async (status) => {
+  it.each([404, 405])('come by the tag that clients keep, without the API (%s)', async (status) => {
     const a = referrer('a', 'application/spdx+json');
     server.answer = ({ path }, response) => {
       if (path.includes('/referrers/')) return response.writeHead(status).end('404 page not found');
@@ -149,12 +149,12 @@ describe('referrers', () => {
     expect(server.log[1]).toBe(`GET /v2/a/b/manifests/${subject.replace(':', '-')}`);
   });
 
-  it('are none where there is neither', async () => {
+  it('are none without either', async () => {
     server.answer = ({ path }, response) => response.writeHead(path === '/v2/' ? 200 : 404).end();
     expect((await client.referrers(subject)).manifests).toEqual([]);
   });
 
-  it('that are no index are an error', async () => {
+  it('that are not an index are an error', async () => {
     server.answer = (_, response) =>
       response
         .writeHead(200, OCI)
@@ -170,7 +170,7 @@ describe('a manifest is deleted', () => {
     expect(server.log).toEqual([`DELETE /v2/a/b/manifests/${subject}`]);
   });
 
-  it('not where the registry does not delete, which says how it would', async () => {
+  it('not if the registry does not delete; the error says how to enable it', async () => {
     server.answer = ({ path }, response) =>
       path === '/v2/'
         ? response.end()

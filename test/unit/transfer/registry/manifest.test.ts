@@ -63,7 +63,7 @@ describe('a manifest', () => {
     );
   });
 
-  it('is described without being fetched where the registry says enough', async () => {
+  it('is described without a fetch if the registry says enough', async () => {
     const bytes = manifest(ociManifest);
     const headers = { 'content-type': ociManifest, 'content-length': String(bytes.length) };
     says('', { ...headers, 'docker-content-digest': digestOf(bytes) });
@@ -75,14 +75,14 @@ describe('a manifest', () => {
     expect(server.log).toEqual(['HEAD /v2/a/b/manifests/1']);
   });
 
-  it('is fetched to be described where the registry does not say its digest', async () => {
+  it('is fetched to be described if the registry does not give its digest', async () => {
     const bytes = manifest(ociManifest);
     says(bytes, { 'content-type': ociManifest });
     expect(await client.headManifest('1')).toMatchObject({ digest: digestOf(bytes), size: bytes.length });
     expect(server.log).toEqual(['HEAD /v2/a/b/manifests/1', 'GET /v2/a/b/manifests/1']);
   });
 
-  it('that is not there is undefined to describe, and an error to fetch', async () => {
+  it('that is missing is undefined when described, and an error when fetched', async () => {
     says('{"errors":[{"code":"MANIFEST_UNKNOWN","message":"manifest unknown"}]}', {}, 404);
     expect(await client.headManifest('1')).toBeUndefined();
     await refused('ERR_REGISTRY_NOT_FOUND', /MANIFEST_UNKNOWN: manifest unknown.*check the name/);
@@ -152,7 +152,7 @@ describe('is refused', () => {
     await refused('ERR_MANIFEST_INVALID', /schema 1.*push the image again/);
   });
 
-  it('something that is no image', async () => {
+  it('something that is not an image', async () => {
     says('{}', { 'content-type': 'application/vnd.example.thing+json' });
     await refused('ERR_MANIFEST_INVALID', /"application\/vnd\.example\.thing\+json", which is neither/);
   });

@@ -58,7 +58,7 @@ describe('mirrors', () => {
     expect(counts()).toEqual([4, 0, 0]);
   });
 
-  it.each([400, 403, 404, 429, 500])('that answer %s are passed over', async (status) => {
+  it.each([400, 403, 404, 429, 500])('that answer %s are skipped', async (status) => {
     first.answer = answers(status);
     expect(await read()).toEqual(blob);
     expect(second.log).toEqual([`GET /prefix/v2/a/b/blobs/${wanted.digest}`]);
@@ -72,7 +72,7 @@ describe('mirrors', () => {
     expect(origin.log).toHaveLength(1);
   });
 
-  it('that have it not are asked again for the next thing, those out of order are not', async () => {
+  it('that lack an object are asked for the next one, broken ones are not', async () => {
     first.answer = answers(404);
     second.answer = answers(500);
     await read();
@@ -81,7 +81,7 @@ describe('mirrors', () => {
     expect(counts()).toEqual([2, 2, 2]);
   });
 
-  it('that break off are not asked again', async () => {
+  it('that close the connection are not asked again', async () => {
     first.answer = ({ path, request }, response) => {
       if (path === '/v2/') return response.end();
       response.writeHead(200, { 'content-length': blob.length });
@@ -99,7 +99,7 @@ describe('mirrors', () => {
     expect(counts()).toEqual([1, 1, 0]);
   });
 
-  it('that send another document than was asked for are not believed', async () => {
+  it('that send another document than the requested one are not trusted', async () => {
     first.answer = (asked, response) =>
       asked.path === '/v2/'
         ? response.end()
@@ -108,12 +108,12 @@ describe('mirrors', () => {
     expect(counts()).toEqual([1, 1, 0]);
   });
 
-  it('that announce another size are not believed', async () => {
+  it('that announce another size are not trusted', async () => {
     first.answer = (_, response) => response.end(`${blob.toString()} and more`);
     expect(await read()).toEqual(blob);
   });
 
-  it("never decide: the error is the registry's own", async () => {
+  it("never decide the outcome: the error is the registry's own", async () => {
     for (const server of [first, second]) server.answer = answers(500);
     origin.answer = answers(404);
     const error = await rejection(client.fetchManifest('1'));
@@ -121,7 +121,7 @@ describe('mirrors', () => {
     expect(await client.headManifest('1')).toBeUndefined();
   });
 
-  it('are not asked what only the registry knows, nor told what it is told', async () => {
+  it('are asked neither for facts that only the registry has, nor to write', async () => {
     const { digest } = wanted;
     await client.hasBlob(digest);
     await client.headManifest('1', { origin: true });
@@ -199,7 +199,7 @@ describe('mirrors', () => {
     expect(origin.asked).toEqual([]);
   });
 
-  it('are passed over at once when the caller aborts', async () => {
+  it('are skipped at once when the caller aborts', async () => {
     first.answer = () => undefined;
     const error = await rejection(client.openBlob(wanted, { signal: AbortSignal.timeout(100) }));
     expect(error.code).toBe('ERR_ABORTED');

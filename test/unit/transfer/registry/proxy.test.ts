@@ -49,13 +49,13 @@ describe('the proxy of the environment', () => {
     expect(proxied(`https://${host}/`, { ...ENV, no_proxy: list }) === undefined).toBe(out);
   });
 
-  it('CVE-2016-5385: is not what a web server made of a Proxy header', () => {
+  it('CVE-2016-5385: does not come from a Proxy header that a web server has passed on', () => {
     expect(
       proxied('http://r.example/', { HTTP_PROXY: 'http://evil:1', REQUEST_METHOD: 'GET' }),
     ).toBeUndefined();
   });
 
-  it('that is none is refused, without saying its password', () => {
+  it('that is malformed is refused, without showing its password', () => {
     for (const value of ['socks5://u:hunter2@x:1', 'http://', 'http://u:hunter2@', 'http://u:hunter2%@x:1'])
       expect(codeOf(() => proxied('https://r.example/', { HTTPS_PROXY: value }))).toBe(
         'ERR_REGISTRY_SETTINGS',

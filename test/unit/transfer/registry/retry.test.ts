@@ -25,7 +25,7 @@ describe('Retry-After', () => {
 });
 
 describe('pauses', () => {
-  it('double from time to time, and differ', () => {
+  it('double, and vary', () => {
     for (let attempt = 1; attempt < DEFAULT_RETRY.attempts; attempt++) {
       const full = DEFAULT_RETRY.pauseMs * 2 ** (attempt - 1);
       const waits = Array.from({ length: 50 }, () => pauseBefore(failure(), attempt, DEFAULT_RETRY) ?? -1);
@@ -44,13 +44,13 @@ describe('pauses', () => {
     expect(pauseBefore(failure(), DEFAULT_RETRY.attempts, DEFAULT_RETRY)).toBeUndefined();
   });
 
-  it('are as long as the registry asks for, and not taken where that is too long', () => {
+  it('are as long as the registry asks for, unless that is too long', () => {
     expect(pauseBefore(failure({ retryAfterMs: 0 }), 1, DEFAULT_RETRY)).toBe(0);
     expect(pauseBefore(failure({ retryAfterMs: 60_000 }), 1, DEFAULT_RETRY)).toBe(60_000);
     expect(pauseBefore(failure({ retryAfterMs: 60_001 }), 1, DEFAULT_RETRY)).toBeUndefined();
   });
 
-  it('come only after what may pass', () => {
+  it('come only after temporary errors', () => {
     expect(pauseBefore(failure({ retryable: false }), 1, DEFAULT_RETRY)).toBeUndefined();
     expect(pauseBefore(new LayerstackError('ERR_REGISTRY_DENIED', 'x'), 1, DEFAULT_RETRY)).toBeUndefined();
     expect(pauseBefore(new Error('a bug'), 1, DEFAULT_RETRY)).toBeUndefined();

@@ -20,7 +20,7 @@ async function settingsIn(document: unknown, env: NodeJS.ProcessEnv = {}) {
 }
 
 describe('registries.json', () => {
-  it('that is missing sets nothing', async () => {
+  it('that is missing means defaults', async () => {
     expect(await readSettings(join(directory, 'missing.json'), {})).toEqual({
       hosts: new Map(),
       certsDirectory: '/etc/docker/certs.d',
@@ -56,7 +56,7 @@ describe('registries.json', () => {
     });
   });
 
-  it("says for docker.io what goes for the host of Docker Hub's API", async () => {
+  it("applies entries for docker.io to the host of Docker Hub's API", async () => {
     const settings = await settingsIn({ registries: { 'docker.io': { timeoutSeconds: 7 }, r: {} } });
     expect(settingsOf(settings, 'registry-1.docker.io')?.timeoutMs).toBe(7000);
     expect(settingsOf(settings, 'docker.io')?.timeoutMs).toBe(7000);

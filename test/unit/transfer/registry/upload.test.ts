@@ -103,7 +103,7 @@ describe('an upload', () => {
     );
   });
 
-  it('of nothing', async () => {
+  it('of no bytes', async () => {
     const empty = digestOf('');
     await client.uploadBlob(
       async function* () {
@@ -115,7 +115,7 @@ describe('an upload', () => {
     expect(kept.get(empty)?.length).toBe(0);
   });
 
-  it('that breaks off goes on from where the registry is', async () => {
+  it('that is interrupted continues where the registry has stopped', async () => {
     server.answer = registry([5 * CHUNK, 20 * CHUNK]);
     await upload({ size: blob.length });
     expect(kept.get(digest)?.equals(blob)).toBe(true);
@@ -125,13 +125,13 @@ describe('an upload', () => {
     expect(froms[2]).toBeGreaterThan(froms[1] ?? 0);
   });
 
-  it('that gets on a little each time is not given up', async () => {
+  it('that makes some progress each time is not given up', async () => {
     server.answer = registry(Array.from({ length: 12 }, (_, at) => (at + 1) * 3 * CHUNK));
     await upload({ size: blob.length });
     expect(kept.get(digest)?.equals(blob)).toBe(true);
   });
 
-  it('of which the registry says to have more than was sent begins again', async () => {
+  it('begins again if the registry claims more bytes than were sent', async () => {
     const honest = registry([5 * CHUNK]);
     server.answer = (asked, response) => {
       if (asked.method !== 'GET' || asked.path === '/v2/') return honest(asked, response);
@@ -142,7 +142,7 @@ describe('an upload', () => {
     expect(kept.get(digest)?.equals(blob)).toBe(true);
   });
 
-  it('whose session is gone begins again', async () => {
+  it('begins again if its session has expired', async () => {
     let broken = false;
     const own = registry([2 * CHUNK]);
     server.answer = (asked, response) => {
@@ -158,7 +158,7 @@ describe('an upload', () => {
     expect(froms).toEqual([0, 0]);
   });
 
-  it('whose last answer is lost is not taken for failed', async () => {
+  it('whose last answer is lost does not count as failed', async () => {
     const own = registry();
     server.answer = async (asked, response) => {
       if (asked.method !== 'PUT') return own(asked, response);
@@ -288,7 +288,7 @@ describe('an upload that the registry sends elsewhere', () => {
     expect(methods()).toEqual(['POST', 'POST', 'POST']);
   });
 
-  it('does not go on at another place that a later answer names', async () => {
+  it('does not continue at another place that a later answer names', async () => {
     const own = registry();
     server.answer = (asked, response) =>
       asked.method === 'PATCH'
@@ -323,14 +323,14 @@ describe('a mount', () => {
     ]);
   });
 
-  it('that the registry does not do is false, and what it opened instead is deleted', async () => {
+  it('that the registry does not support is false, and the upload that it opened instead is deleted', async () => {
     expect(await client.mountBlob(digest, other())).toBe(false);
     await client.close();
     expect(methods()).toEqual(['POST', 'DELETE']);
   });
 
   it.each([200, 204, 400, 401, 403, 404, 405, 409, 416, 429, 500, 501, 503])(
-    'that is answered with %i is false, and not asked for again',
+    'that is answered with %i is false, and not requested again',
     async (status) => {
       server.answer = ({ path }, response) =>
         path === '/v2/'
@@ -343,7 +343,7 @@ describe('a mount', () => {
     },
   );
 
-  it('whose upload is not deleted in time holds up nobody', async () => {
+  it('whose upload is not deleted in time delays no caller', async () => {
     server.answer = ({ path, method }, response) => {
       if (path === '/v2/') return response.end();
       if (method === 'POST') return response.writeHead(202, { location: `${UPLOADS}s` }).end();
@@ -356,7 +356,7 @@ describe('a mount', () => {
     expect(methods()).toEqual(['POST', 'DELETE']);
   });
 
-  it('from another registry is not asked for', async () => {
+  it('from another registry is not requested', async () => {
     expect(await client.mountBlob(digest, 'elsewhere.example/c/d')).toBe(false);
     expect(server.asked).toEqual([]);
   });
@@ -365,7 +365,7 @@ describe('a mount', () => {
 describe('a manifest', () => {
   const bytes = Buffer.from('{}');
 
-  it('is put under its tag, sent again where the registry is out of order', async () => {
+  it('is put under its tag, and sent again after a temporary error', async () => {
     const received: Buffer[] = [];
     server.answer = async ({ path, count, request }, response) => {
       if (path === '/v2/') return response.end();
@@ -377,14 +377,14 @@ describe('a manifest', () => {
     expect(server.asked.at(-1)?.headers['content-type']).toBe('application/x');
   });
 
-  it('of another digest than it is called by is not sent', async () => {
+  it('with another digest than its name is not sent', async () => {
     expect(await rejection(client.pushManifest(digest, 'application/x', bytes))).toMatchObject({
       code: 'ERR_DIGEST_MISMATCH',
     });
     expect(server.asked).toEqual([]);
   });
 
-  it('that the registry has got otherwise is an error', async () => {
+  it('that the registry received differently is an error', async () => {
     server.answer = ({ path }, response) =>
       path === '/v2/' ? response.end() : response.writeHead(201, { 'docker-content-digest': digest }).end();
     expect(await rejection(client.pushManifest('1', 'application/x', bytes))).toMatchObject({

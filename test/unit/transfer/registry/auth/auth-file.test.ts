@@ -92,7 +92,7 @@ describe('keys', () => {
     expect(credentialsIn(read, 'r')).toEqual(entry);
   });
 
-  it('finds the helper of a registry, else that of all', async () => {
+  it('finds the helper of a registry, else the general one', async () => {
     const read = await file(
       JSON.stringify({ credHelpers: { 'https://gcr.io': 'gcr', 'docker.io': 'hub' }, credsStore: 'all' }),
     );

@@ -55,8 +55,8 @@ function setUp(
 
 const tokens = (_: Sent, count: number): RawResponse => json({ token: `t${String(count)}`, expires_in: 100 });
 
-describe('before anything is asked for', () => {
-  it('sends nothing, and asks nobody', async () => {
+describe('before a challenge', () => {
+  it('sends no credentials, and asks no token server', async () => {
     const { authorizer, sent } = setUp(tokens, undefined, {
       credentials: { get: () => Promise.reject(new Error('looked up')) },
     });
@@ -92,7 +92,7 @@ describe('Basic', () => {
     expect(error.message).toMatch(message);
   });
 
-  it('is not chosen where there is Bearer', async () => {
+  it('is not chosen if Bearer is offered', async () => {
     const { authorizer } = setUp(tokens, USER);
     await authorizer.challenged(['Basic realm=x', BEARER], [PULL]);
     expect(await authorizer.header([PULL])).toBe('Bearer t1');
@@ -119,7 +119,7 @@ describe('Bearer', () => {
     expect(sent[0]?.url.href).not.toContain('hunter2');
   });
 
-  it('asks for what the challenge names where the request has no scope of its own', async () => {
+  it('asks for the scope of the challenge if the request has none', async () => {
     const { authorizer, sent } = setUp(tokens);
     await authorizer.challenged(`${BEARER},scope="registry:catalog:* repository:z:pull"`, []);
     expect(sent[0]?.url.searchParams.getAll('scope')).toEqual(['registry:catalog:*', 'repository:z:pull']);
@@ -145,7 +145,7 @@ describe('Bearer', () => {
     expect(sent[0]?.url.href).toBe(REALM);
   });
 
-  it('uses the next identity token where the server gives one', async () => {
+  it('uses a new identity token of the server', async () => {
     const answer = (_: Sent, count: number): RawResponse =>
       json({ access_token: `t${String(count)}`, refresh_token: `r${String(count)}`, expires_in: 100 });
     const { authorizer, sent, clock } = setUp(answer, { identityToken: 'r0' });
@@ -155,7 +155,7 @@ describe('Bearer', () => {
     expect(sent.map(({ form }) => form.get('refresh_token'))).toEqual(['r0', 'r1']);
   });
 
-  it.each([404, 405])('posts the password where the server answers a GET with %i', async (status) => {
+  it.each([404, 405])('posts the password if the server answers a GET with %i', async (status) => {
     const { authorizer, sent } = setUp(
       ({ method }) => (method === 'GET' ? json({}, status) : json({ access_token: 't' })),
       USER,
@@ -191,7 +191,7 @@ describe('tokens', () => {
     ['nothing', {}],
     ['zero', { expires_in: 0 }],
     ['a negative number', { expires_in: -5 }],
-  ])('are good for a minute where the server says %s', async (_, fields) => {
+  ])('are valid for a minute if the server says %s', async (_, fields) => {
     const { authorizer, sent, clock } = setUp(() => json({ token: 't', ...fields }));
     await authorizer.challenged(BEARER, [PULL]);
     clock.now += 53_000;
@@ -202,7 +202,7 @@ describe('tokens', () => {
     expect(sent).toHaveLength(2);
   });
 
-  it('have their age by the clock of the server, whatever ours says', async () => {
+  it('age by the clock of the server', async () => {
     const date = 'Mon, 01 Jan 2001 00:01:00 GMT';
     const { authorizer, sent, clock } = setUp(() =>
       json({ token: 't', expires_in: '100', issued_at: '2001-01-01T00:00:00Z' }, 200, { date }),
@@ -216,7 +216,7 @@ describe('tokens', () => {
     expect(sent).toHaveLength(2);
   });
 
-  it('that allow more serve a request that needs less, not the other way round', async () => {
+  it('with more scopes serve a request that needs fewer, not the other way round', async () => {
     const { authorizer, sent } = setUp(tokens);
     await authorizer.challenged(BEARER, [PUSH, 'repository:c:pull']);
     expect(await authorizer.header([PULL])).toBe('Bearer t1');
@@ -225,7 +225,7 @@ describe('tokens', () => {
     expect(sent).toHaveLength(2);
   });
 
-  it('refused in the middle are fetched anew, once for all requests', async () => {
+  it('that are refused later are fetched again, once for all requests', async () => {
     const { authorizer, sent } = setUp(tokens);
     await authorizer.challenged(BEARER, [PULL]);
     const again = [1, 2, 3].map(() => authorizer.challenged(BEARER, [PULL], undefined, 'Bearer t1'));
@@ -236,7 +236,7 @@ describe('tokens', () => {
     expect(sent).toHaveLength(2);
   });
 
-  it('are fetched once for many who wait; who goes does not take it from the others', async () => {
+  it('are fetched once for many waiters, even if one of them aborts', async () => {
     let release: () => void = () => undefined;
     const held = new Promise<void>((resolve) => (release = resolve));
     const { authorizer, sent } = setUp(async (_, count) => {
@@ -265,7 +265,7 @@ describe('tokens', () => {
     expect(sent).toHaveLength(302);
   });
 
-  it('of a failed fetch are asked for again', async () => {
+  it('are requested again after a failed fetch', async () => {
     const { authorizer } = setUp((sent, count) => (count === 1 ? json({}, 503) : tokens(sent, count)));
     expect(await rejection(authorizer.challenged(BEARER, [PULL]))).toMatchObject({
       code: 'ERR_REGISTRY_UNAVAILABLE',
@@ -276,7 +276,7 @@ describe('tokens', () => {
   });
 });
 
-describe('credentials stay where they belong', () => {
+describe('credentials are sent only to their server', () => {
   it.each([
     'http://tokens.example/token',
     'http://127.0.0.1.example/',
@@ -309,7 +309,7 @@ describe('credentials stay where they belong', () => {
     },
   );
 
-  it('CVE-2020-15157: not to where the token server redirects, nor back from there', async () => {
+  it("CVE-2020-15157: not to the target of the token server's redirect, nor back from there", async () => {
     const hops = ['https://evil.example/', `${REALM}/again`];
     const { authorizer, sent } = setUp(
       (one, count) => (count <= 2 ? json({}, 307, { location: hops[count - 1] ?? '' }) : tokens(one, count)),
@@ -370,7 +370,7 @@ describe('credentials stay where they belong', () => {
     },
   );
 
-  it('nor a circle', async () => {
+  it('nor is a circle', async () => {
     const { authorizer, sent } = setUp(() => json({}, 302, { location: REALM }), USER);
     expect((await rejection(authorizer.challenged(BEARER, [PULL]))).message).toMatch(
       /redirects more than 5 times/,
@@ -470,7 +470,7 @@ describe('registries that cannot be logged in to', () => {
     expect(await authorizer.challenged(BEARER, [PULL])).toBe(true);
   });
 
-  it('says as whom a request was denied', async () => {
+  it('names the user whose request was denied', async () => {
     const { authorizer } = setUp(tokens, USER);
     expect(authorizer.denied([PULL]).message).toMatch(
       /denies access without a login \(repository:a\/b:pull\)/,

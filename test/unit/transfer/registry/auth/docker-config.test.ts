@@ -99,7 +99,7 @@ describe('where credentials are looked for', () => {
     expect(log()).toHaveLength(2);
   });
 
-  it('in the file where the helper has nothing', async () => {
+  it('in the file if the helper has none', async () => {
     const { config, write } = home();
     write({ credsStore: 'fake', auths: { [KEY]: entry('file') } });
     expect(await config.get(KEY)).toMatchObject({ username: 'file' });
@@ -119,7 +119,7 @@ describe('login', () => {
     expect(await config.get(KEY)).toEqual(USER);
   });
 
-  it('keeps what it does not know, and the order', async () => {
+  it('keeps unknown members, and the order', async () => {
     const { config, write, text, path } = home();
     write(
       '{"psFormat":"x","auths":{"a":{"auth":"YTpi","email":"e"}},"__proto__":{"x":[1,null]},"plugins":{"p":{"k":"v"}}}',
@@ -156,7 +156,7 @@ describe('login', () => {
     expect(await config.get(KEY)).toEqual(USER);
   });
 
-  it('at the same time as others loses nothing', async () => {
+  it('loses no other login that is written at the same time', async () => {
     const { config, text } = home();
     await Promise.all(Array.from({ length: 20 }, (_, i) => config.store(`host${String(i)}:1`, USER)));
     expect(Object.keys((JSON.parse(text()) as { auths: object }).auths)).toHaveLength(20);
@@ -206,7 +206,7 @@ describe('logout', () => {
     expect(await config.erase(KEY)).toBe(false);
   });
 
-  it('manages with a helper that cannot list', async () => {
+  it('works with a helper that cannot list', async () => {
     const { config, write, helper } = home();
     helper(
       'cloud',
@@ -249,7 +249,7 @@ describe('helpers that misbehave', () => {
     'credentials not found in native keychain',
     'no credentials server URL',
     'no credentials username',
-  ])('but "%s" means that there are none', async (text) => {
+  ])('"%s" means that there are no credentials', async (text) => {
     const { config, write, helper } = home();
     helper('empty', `console.log(${JSON.stringify(text)}); process.exit(1)`);
     write({ credsStore: 'empty' });

@@ -1,0 +1,37 @@
+/** `layerstack fork`: makes containers that begin where a snapshot or container is; prints their ids. */
+import { defineCommand } from '../command.ts';
+import { parseCount } from '../format.ts';
+import { labelsOf } from '../labels.ts';
+
+export const command = defineCommand({
+  usage: '[OPTIONS] SNAPSHOT|CONTAINER',
+  description:
+    'Make containers that begin where a snapshot or a container is, and print their ids: all of them or none. Of a\n' +
+    'container, which must not be mounted, a snapshot is taken first.',
+  options: {
+    count: { type: 'string', value: 'NUMBER', help: 'number of containers (default 1)' },
+    name: {
+      type: 'string',
+      short: 'n',
+      value: 'NAME',
+      help: 'name of the container; of several, each name is this, a dash and its number',
+    },
+    label: {
+      type: 'string',
+      short: 'l',
+      multiple: true,
+      value: 'NAME=VALUE',
+      help: 'label of the containers',
+    },
+    durable: { type: 'boolean', help: 'wait until the containers are on disk' },
+  },
+  operands: { min: 1, max: 1, kinds: ['container'] },
+  examples: [{ command: 'layerstack fork --count 3 --name job base', does: 'makes job-1, job-2 and job-3' }],
+  async run(context, values, [source = '']) {
+    const { name, durable } = values;
+    const count = parseCount('--count', values.count);
+    await using store = await context.open();
+    const options = { count, name, labels: labelsOf(values.label), durable, signal: context.signal };
+    context.print(...(await store.snapshots.fork(source, options)).map(({ id }) => id));
+  },
+});
