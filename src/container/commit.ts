@@ -102,7 +102,6 @@ export async function commitLayer(
   const below = await layers.stack(parent?.diffIds ?? []);
 
   const uppers = uppersOf(root.layout, layer);
-  const form = formAbove(below, 'classic');
   const staged: StagedLayer[] = [];
   try {
     for (const id of [...uppers.ids].reverse())

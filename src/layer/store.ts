@@ -92,18 +92,14 @@ export class LayerStore {
    * {@link chain}.
    */
   async find(chainId: ChainID): Promise<Layer | undefined> {
-    return (
-      (await this.#db.find(chainId)) ??
-      (await findPacked(this.#root.layout, chainId)) ??
-      // Another process may have extracted it in between.
-      (await this.#db.find(chainId))
-    );
+    return (await this.#db.find(chainId)) ?? (await findPacked(this.#root.layout, chainId));
   }
 
   /** Does {@link find} for each, in order, with bounded concurrency. */
   async findAll(chainIds: readonly ChainID[]): Promise<(Layer | undefined)[]> {
     const found: (Layer | undefined)[] = await this.#db.findAll(chainIds);
-    for (const [index, chainId] of chainIds.entries()) found[index] ??= await this.find(chainId);
+    for (const [index, chainId] of chainIds.entries())
+      found[index] ??= await findPacked(this.#root.layout, chainId);
     return found;
   }
 
