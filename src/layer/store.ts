@@ -19,6 +19,7 @@ import { spaceError } from '../system/space.ts';
 import type { LayerSource } from './apply.ts';
 import { assembleLayer, layerTarSize, writeLayer, type AssembleSource } from './assemble.ts';
 import { dropFlats } from './flat.ts';
+import { compareLayer } from './compare.ts';
 import { LayerCollector, type CollectedLayer, type ImageTops } from './collector.ts';
 import { readGraph, type LayerNode } from './graph.ts';
 import { CompressedLayer, type CompressOptions } from './compress.ts';
@@ -47,6 +48,11 @@ export const OWN_LAYER_LIMITS: LayerLimits = {
 
 export interface PublishOptions {
   /** Has effect until the first layer is renamed into place. */
+  readonly signal?: AbortSignal | undefined;
+}
+
+export interface DamageOptions {
+  readonly deep: boolean;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -267,6 +273,24 @@ export class LayerStore {
     }
     await Promise.all(staged.map((layer) => this.discard(layer)));
     return { tops, notices };
+  }
+
+  /**
+   * Returns whether the layer is not what its DiffID stands for. Without `deep` no content is read: then a file
+   * differs only by its size. Metadata that differs counts only with `deep`.
+   * @throws {@link LayerstackError} ERR_ABORTED; system errors.
+   */
+  async isDamaged(layer: Layer, { deep, signal }: DamageOptions): Promise<boolean> {
+    try {
+      const compared = await compareLayer(this.#root.layout, layer, { contents: deep, signal });
+      if (compared === undefined) return true;
+      return deep ? !compared.proven || compared.count > 0 : compared.count > compared.metadata;
+    } catch (error) {
+      if (LayerstackError.is(error, 'ERR_STORE_CORRUPT')) return true;
+      // dockerd may have stored members that layerstack refuses.
+      if (LayerstackError.is(error) && error.code.startsWith('ERR_LAYER_')) return false;
+      throw error;
+    }
   }
 
   /**

@@ -22,6 +22,11 @@ export interface PullOptions {
    * and the blobs that were pulled. Default false.
    */
   readonly keepBlobs?: boolean | undefined;
+  /**
+   * Reads the contents of the layers that the store has, and replaces damaged ones. Default false: then missing,
+   * additional and resized files are noticed, without reading any content.
+   */
+  readonly check?: boolean | undefined;
   readonly signal?: AbortSignal | undefined;
   readonly onProgress?: OnProgress | undefined;
 }
@@ -45,10 +50,18 @@ export interface PullResult {
 }
 
 export interface PullStores {
-  readonly root: Pick<Root, 'aftermath' | 'caps' | 'layout' | 'locks' | 'log' | 'session'>;
+  readonly root: Root;
   readonly layers: Pick<
     LayerStore,
-    'findAll' | 'stage' | 'restage' | 'discard' | 'publish' | 'pin' | 'runInBackground'
+    | 'findAll'
+    | 'isDamaged'
+    | 'stage'
+    | 'restage'
+    | 'discard'
+    | 'publish'
+    | 'replace'
+    | 'pin'
+    | 'runInBackground'
   >;
   readonly images: Pick<ImageStore, 'add' | 'get' | 'references' | 'originals'>;
   readonly distribution: Pick<Distribution, 'add' | 'diffId'>;

@@ -6,7 +6,7 @@ import { LayerstackError } from '../../core/errors.ts';
 import { hostPlatform, parseKnownPlatform, type Platform } from '../../core/platform.ts';
 import { formatReference, type Reference } from '../../core/reference.ts';
 import type { Descriptor } from '../../core/descriptor.ts';
-import type { LayerStore } from '../../layer/store.ts';
+import type { DamageOptions, LayerStore } from '../../layer/store.ts';
 import type { LayerMember } from '../ingest/member.ts';
 import { planImage, selectPlatform, type PlannedImage } from '../ingest/planned.ts';
 import { fetchConfig } from './config.ts';
@@ -103,14 +103,20 @@ async function knownConfig({ images }: PullStores, id: ImageID): Promise<Uint8Ar
   }
 }
 
-/** Returns the chains that the store lacks. */
+/** Returns the chains that the store lacks, or has damaged. */
 export async function missingChains(
-  layers: Pick<LayerStore, 'findAll'>,
+  layers: Pick<LayerStore, 'findAll' | 'isDamaged'>,
   { config }: PlannedImage,
+  options: DamageOptions,
 ): Promise<ChainID[]> {
   const chain = chainIds(config.diffIds);
   const found = await layers.findAll(chain);
-  return chain.filter((_, index) => found[index] === undefined);
+  const missing: ChainID[] = [];
+  for (const [index, chainId] of chain.entries()) {
+    const layer = found[index];
+    if (layer === undefined || (await layers.isDamaged(layer, options))) missing.push(chainId);
+  }
+  return missing;
 }
 
 function platformOf({ platform }: PullOptions): Platform | undefined {

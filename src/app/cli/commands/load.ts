@@ -26,6 +26,10 @@ export const command = defineCommand({
       value: 'SIZE',
       help: 'refuse more uncompressed bytes than this, e.g. 10G',
     },
+    check: {
+      type: 'boolean',
+      help: 'read the layers that the store has, and replace damaged ones (default: compare them without contents)',
+    },
     quiet: { type: 'boolean', short: 'q', help: 'no progress' },
     format: { type: 'string', value: 'json', help: 'one JSON document for each image' },
   },
@@ -48,6 +52,7 @@ export const command = defineCommand({
     const loading = store.images.load(values.input ?? context.stdin, {
       ...(values.platform !== undefined && { platform: values.platform }),
       ...(maxBytes !== undefined && { maxBytes }),
+      ...(values.check === true && { check: true }),
       signal: context.signal,
       onProgress: progress.show,
     });

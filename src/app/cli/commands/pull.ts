@@ -34,6 +34,10 @@ export const command = defineCommand({
       value: 'SIZE',
       help: 'refuse more uncompressed bytes than this, e.g. 10G',
     },
+    check: {
+      type: 'boolean',
+      help: 'read the layers that the store has, and replace damaged ones (default: compare them without contents)',
+    },
     quiet: { type: 'boolean', short: 'q', help: "print the image's name only" },
     format: { type: 'string', value: 'json', help: 'one JSON document for each event' },
     'disable-content-trust': {
@@ -90,6 +94,7 @@ export const command = defineCommand({
       const { images } = await store.registry.pull(name, {
         ...{ allTags, maxBytes, platform: values.platform, signal: context.signal },
         keepBlobs: values['keep-blobs'] === true,
+        check: values.check === true,
         maxConcurrentDownloads,
         onProgress: display.show,
       });
