@@ -4,10 +4,8 @@ import tseslint from 'typescript-eslint';
 // Files that are older than the bound of four parameters. The list only shrinks.
 const MANY_PARAMETERS = [
   'src/app/doctor.ts',
-  'src/app/service/server.ts',
   'src/container/bundle.ts',
   'src/container/copy.ts',
-  'src/container/mount-points.ts',
   'src/container/rename.ts',
   'src/container/spec/files.ts',
   'src/container/spec/mounts.ts',
@@ -16,18 +14,14 @@ const MANY_PARAMETERS = [
   'src/image/gc.ts',
   'src/image/usage.ts',
   'src/layer/flat.ts',
-  'src/system/reconcile.ts',
   'src/transfer/archive/save.ts',
   'src/transfer/archive/v1.ts',
-  'src/transfer/push/push.ts',
   'src/transfer/registry/auth/auth-file-edit.ts',
   'src/transfer/registry/auth/login.ts',
-  'src/transfer/registry/listing.ts',
-  'src/transfer/registry/upload.ts',
 ];
 
 // Files that are older than the bound of sixty lines for a function. The list only shrinks.
-const LONG_FUNCTIONS = ['src/app/service/container-filter.ts', 'src/app/service/info.ts'];
+const LONG_FUNCTIONS = ['src/app/service/info.ts'];
 
 export default tseslint.config(
   { ignores: ['dist', 'build', 'node_modules', 'coverage'] },

@@ -13,11 +13,11 @@ inline constexpr size_t kSuperblockSize = 128;
 inline constexpr uint32_t kCompatMtime = 0x2;
 inline constexpr uint32_t kIncompatChunkedFile = 0x4;
 inline constexpr uint32_t kIncompatDeviceTable = 0x8;
-inline constexpr size_t kDeviceSize = 128;  // also what the place of the table is counted in
+inline constexpr size_t kDeviceSize = 128;  // the place of the table is counted in units of it
 inline constexpr size_t kDeviceTagSize = 64;
 
 inline constexpr size_t kInodeSize = 64;  // extended
-inline constexpr uint64_t kSlot = 32;     // what a nid counts
+inline constexpr uint64_t kSlot = 32;     // a nid counts units of it
 inline constexpr size_t kDirentSize = 12;
 inline constexpr size_t kXattrHeader = 12;
 inline constexpr uint32_t kHole = UINT32_MAX;

@@ -22,9 +22,9 @@ namespace layerstack::erofs {
 
 namespace {
 
-constexpr unsigned kIndexBlockBits = 9;  // what a tar's payloads are aligned to
+constexpr unsigned kIndexBlockBits = 9;  // a tar's payloads are aligned to 512 bytes
 constexpr size_t kHashedPiece = 256 << 10;
-constexpr size_t kSkimmedPiece = 32 << 10;  // headers only: what follows a header is most often the next one
+constexpr size_t kSkimmedPiece = 32 << 10;  // headers only: most often the next header follows
 
 // Reads a range of a file, and hashes or skips its contents.
 class RangeSource : public ByteSource {
@@ -145,7 +145,7 @@ void ForEach(size_t count, const std::function<void(size_t)>& job) {
     try {
       threads.emplace_back(work);
     } catch (const std::system_error&) {
-      break;  // those that there are do it
+      break;  // the threads that were started do the work
     }
   }
   work();

@@ -1,7 +1,7 @@
 // Writes an index over layers that stay tars: an EROFS image with 512-byte blocks whose files point into the
-// tars. Mounted with the tars as its devices it is the root file system; nothing is unpacked. The one reader
-// of tars reads them under the rules of layers (erofs/layer_tree), on one thread for each core. Memory:
-// erofs/tree, and 256 KiB for each thread.
+// tars. The index, mounted with the tars as its devices, is the root file system. Nothing is unpacked.
+// format/tar_reader reads the tars under the rules of layers (erofs/layer_tree), on one thread for each core.
+// Memory: erofs/tree, and 256 KiB for each thread.
 #pragma once
 
 #include <cstdint>
@@ -34,7 +34,7 @@ struct IndexSource {
 };
 
 struct Indexed {
-  std::vector<std::string> diff_ids;  // of the layers, hex; of those that are not hashed nothing
+  std::vector<std::string> diff_ids;  // of the layers, hex; empty where they are not hashed
   Warnings warnings;
 };
 

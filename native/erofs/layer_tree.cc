@@ -53,7 +53,7 @@ mode_t LayerKindOf(const TarMember& member) {
     case '5': return S_IFDIR;
     default:
       Invalid("'" + member.name + "' is of type '" + std::string(1, member.type) +
-              "', which dockerd does not know and so no layer may have");
+              "', which dockerd does not know: no layer may have it");
   }
 }
 
@@ -128,7 +128,7 @@ uint32_t LayerTree::Reach(const std::string& path, bool create) {
   if (parent_path_ == path) return parent_;
   std::vector<std::string> todo;
   PushComponents(path, todo);
-  size_t own = todo.size();  // so many at the bottom are the path's own, the others come from links
+  size_t own = todo.size();  // the lowest `own` components are the path's, those above come from links
   int links = 0;
   uint32_t at = kRoot;
   while (!todo.empty()) {
@@ -196,7 +196,7 @@ void LayerTree::Whiteout(const TarMember& member, const std::string& path) {
   }
   const std::string name = split.base.substr(kWhiteout.size());
   if (name.empty() || name == "." || name == "..")
-    Invalid("'" + member.name + "' is a whiteout of nothing that could exist");
+    Invalid("'" + member.name + "' is a whiteout of a name that cannot exist");
   const uint32_t parent = Reach(split.parent, true);
   if (At(parent).children->contains(name))
     Invalid("'" + member.name + "' removes what the same layer has put there");
@@ -205,7 +205,7 @@ void LayerTree::Whiteout(const TarMember& member, const std::string& path) {
   Own(node, member);
 }
 
-// Returns the node with the name of a hard link's target, or nothing.
+// Returns the node that a hard link's target names, or nothing.
 std::optional<uint32_t> LayerTree::Linked(const std::string& target) {
   const SplitPath split = SplitMemberPath(target);
   const Node::Children& children = *At(Reach(split.parent, false)).children;
@@ -282,7 +282,7 @@ void LayerTree::SetXattrs(Node& node, const TarMember& member) {
   if (S_ISLNK(node.mode) && node.xattrs) node.xattrs->erase(kAccessAcl);
   for (const auto& [name, value] : member.xattrs) SetXattr(node, member, name, value);
   if (!node.xattrs) return;
-  EncodeXattrs(*node.xattrs, member.name);  // are they too large?
+  EncodeXattrs(*node.xattrs, member.name);  // throws where they are too large
   if (node.xattrs->empty()) node.xattrs.reset();
 }
 
@@ -303,7 +303,7 @@ void LayerTree::SetXattr(Node& node, const TarMember& member, const std::string&
   }
   if (name.empty() || name.size() > XATTR_NAME_MAX || value.size() > XATTR_SIZE_MAX) refuse();
   if (name == "user." || name == "trusted." || name == "security.") refuse();
-  if (!HasPrefix(name)) return denied("the file system has none such");
+  if (!HasPrefix(name)) return denied("the file system does not support it");
   if (name.starts_with("user.") && !S_ISREG(node.mode) && !S_ISDIR(node.mode))
     return denied("not permitted here");
   if (!node.xattrs) node.xattrs = std::make_unique<Xattrs>();
@@ -311,7 +311,7 @@ void LayerTree::SetXattr(Node& node, const TarMember& member, const std::string&
     const AclVerdict verdict = JudgeAcl(value);
     if (verdict == AclVerdict::kMalformed) refuse();
     if (verdict == AclVerdict::kUnsupported || S_ISLNK(node.mode))
-      return denied("the file system has none such");
+      return denied("the file system does not support it");
     const bool misplaced = name == kDefaultAcl && !node.children && verdict != AclVerdict::kEmpty;
     if (misplaced || verdict == AclVerdict::kDisordered) refuse();
     if (verdict == AclVerdict::kEmpty) {
@@ -332,7 +332,7 @@ void LayerTree::PutOver(LayerTree&& upper) {
     nodes_.push_back(std::move(node));
   }
   Merge(kRoot, shift);
-  // The root is the upper's.
+  // The merged root is the upper layer's.
   for (const auto& [name, child] : *At(shift).children)
     if (At(child).children) At(child).parent = kRoot;
   At(kRoot) = std::move(At(shift));

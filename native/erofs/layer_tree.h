@@ -1,7 +1,7 @@
 // The tree of a layer's tar, by the rules of extraction (tree/apply, tree/tree_writer) and of the kernel:
 // names may lead through links of the layer, whiteouts become removals, the header of a hard link sets the
 // attributes of the shared inode, and a default ACL is inherited. Extraction and this tree refuse the same
-// members with the same words.
+// members with the same messages.
 #pragma once
 
 #include <string>

@@ -40,8 +40,8 @@ std::string Tar() {
   return tar.append(TarPadding(kContent.size()) + 2 * kTarBlock, '\0');
 }
 
-// Returns whether a failure says that this kernel cannot mount in this way, or does not let this process. Any
-// other error (EIO, EMFILE, ENOMEM, ...) says nothing about it.
+// Returns whether a failure says that this kernel cannot mount in this way, or does not allow it to this
+// process. Other errors (EIO, EMFILE, ENOMEM, ...) say nothing about the kernel.
 bool IsRefusal(int errnum) {
   switch (errnum) {
     case ENOSYS:

@@ -44,7 +44,7 @@ Node* Tree::Add(const TarMember& member) {
   if (!path) ThrowInput("ERR_LAYER_ESCAPE", "'" + member.name + "' climbs out of the root");
   if (path->empty()) {
     if (member.type != '5')
-      ThrowInput(kInvalidMember, "'" + member.name + "' is the root itself, and yet no directory");
+      ThrowInput(kInvalidMember, "'" + member.name + "' is the root itself, but not a directory");
     SetRoot(member);
     return nullptr;
   }
@@ -95,7 +95,7 @@ uint32_t Tree::Parent(const std::string& path) {
 uint32_t Tree::Make(uint32_t parent, const std::string& name, bool directory) {
   uint32_t& place = At(parent).children->try_emplace(name, kRoot).first->second;
   if (place != kRoot && directory && At(place).children) return place;
-  if (place != kRoot) parent_path_.reset();  // it may be in what is replaced
+  if (place != kRoot) parent_path_.reset();  // that directory may be in the replaced one
   place = static_cast<uint32_t>(nodes_.size());
   Node& node = nodes_.emplace_back();
   node.parent = parent;
@@ -106,7 +106,7 @@ uint32_t Tree::Make(uint32_t parent, const std::string& name, bool directory) {
 void Tree::Link(uint32_t parent, const std::string& name, const TarMember& member) {
   const std::string what = "'" + member.name + "' is a hard link to '" + member.linkname + "', which ";
   std::optional<std::string> target = CleanMemberPath(member.linkname);
-  if (!target || target->empty()) ThrowInput("ERR_LAYER_ESCAPE", what + "is no file in the root");
+  if (!target || target->empty()) ThrowInput("ERR_LAYER_ESCAPE", what + "is not below the root");
   uint32_t at = kRoot;
   for (size_t start = 0; start < target->size();) {
     size_t end = std::min(target->find('/', start), target->size());
@@ -114,7 +114,7 @@ void Tree::Link(uint32_t parent, const std::string& name, const TarMember& membe
     auto found = directory.children ? directory.children->find(target->substr(start, end - start))
                                     : Node::Children::iterator();
     if (!directory.children || found == directory.children->end())
-      ThrowInput(kInvalidMember, what + "is not there");
+      ThrowInput(kInvalidMember, what + "does not exist");
     at = found->second;
     start = end + 1;
   }
@@ -137,10 +137,10 @@ void Tree::Describe(Node& node, const TarMember& member, mode_t kind) {
       xattrs[name] = value;
     } else {
       warnings_.Add("WARN_XATTR_DENIED", member.name,
-                    "left '" + name.substr(0, 255) + "' out: EROFS has none such");
+                    "left '" + name.substr(0, 255) + "' out: EROFS does not support it");
     }
   }
-  EncodeXattrs(xattrs, member.name);  // are they too large?
+  EncodeXattrs(xattrs, member.name);  // throws where they are too large
   node.xattrs = xattrs.empty() ? nullptr : std::make_unique<Xattrs>(std::move(xattrs));
 }
 

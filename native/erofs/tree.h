@@ -24,8 +24,8 @@ struct ChunkMap {
   std::vector<uint32_t> blocks;  // kHole where there is none
 };
 
-// Data that is copied from the node's device into the image: that of a sparse member, whose blocks are not at
-// their places in the tar.
+// Data that is copied from the node's device into the image: that of a sparse member, whose blocks are not
+// aligned in the tar.
 struct SparseSource {
   uint64_t offset;
   SparseMap map;
@@ -83,7 +83,7 @@ class Tree {
 
   std::deque<Node> nodes_;
   Warnings& warnings_;
-  std::optional<std::string> parent_path_;  // of the last member, and where it is
+  std::optional<std::string> parent_path_;  // of the last member; `parent_` is its node
   uint32_t parent_ = kRoot;
 
  private:

@@ -189,7 +189,7 @@ void Writer::Refer(Node& node, uint64_t offset) const {
   // A payload begins at a block of the tar, and the tar begins at a block of the device.
   if (offset % block_ != 0 || offset / block_ + BlocksOf(node.size) >= kHole) {
     ThrowInput("ERR_LIMIT_EXCEEDED",
-               "an index of EROFS points at most " + std::to_string(kHole * block_) + " bytes far",
+               "an EROFS index can point at most " + std::to_string(kHole * block_) + " bytes into a file",
                {{"limit", std::to_string(kHole * block_)}});
   }
   node.block = static_cast<uint32_t>(offset / block_);
@@ -219,8 +219,8 @@ void Writer::CopySparse(Node& node) {
   node.sparse.reset();
 }
 
-// Gives the inode its place. The target of a link, or the end of a directory, follows the inode in its block
-// if it fits.
+// Gives the inode its place. The target of a link, or the end of a directory, follows the inode in the same
+// block if it fits.
 void Writer::Place(Tree& tree, uint32_t index) {
   Node& node = tree.At(index);
   Pending pending{index, Layout::kPlain, 0, 0};

@@ -1,7 +1,6 @@
 // Writes a Tree as an EROFS image: superblock, contents in the order in which they come, inodes, directories.
-// Contents are in the image, or on devices that it names and that are mounted with it. The same tree and
-// contents give the same bytes: the only time of building is the given one, and the UUID is zero. Holes of
-// sparse files are holes of the image.
+// Contents are in the image, or on devices that are mounted with it. The same tree and contents give the same
+// bytes: the build time is given, and the UUID is zero. Holes of sparse files are holes of the image.
 #pragma once
 
 #include <cstdint>
@@ -19,7 +18,7 @@ namespace layerstack::erofs {
 struct Device {
   int fd;
   uint64_t size;
-  std::string tag;  // what it is, for readers of the image; at most 64 bytes
+  std::string tag;  // tells readers of the image what the device is; at most 64 bytes
 };
 
 class Writer {
@@ -40,7 +39,7 @@ class Writer {
     uint32_t index;
     Layout layout;
     uint64_t outside;  // bytes of a directory that lie in blocks of their own
-    uint32_t block;    // the first of them, counted from where directories begin
+    uint32_t block;    // the first of these blocks, counted from where directories begin
   };
 
   class SparseChunks;

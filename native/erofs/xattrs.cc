@@ -14,7 +14,7 @@ constexpr size_t kMostXattrBytes = UINT16_MAX * 4;
 struct XattrPrefix {
   std::string_view text;
   uint8_t index;
-  bool whole;  // it is the name
+  bool whole;  // the prefix is the whole name
 };
 constexpr XattrPrefix kXattrPrefixes[] = {{"user.", 1, false},
                                           {"system.posix_acl_access", 2, true},
@@ -50,7 +50,7 @@ std::string EncodeXattrs(const Xattrs& xattrs, const std::string& member) {
     encoded.resize(RoundUp(encoded.size(), 4));
   }
   if (encoded.size() > kMostXattrBytes - 4)
-    ThrowInput("ERR_LAYER_INVALID", "'" + member + "' has more attributes than an inode of EROFS can");
+    ThrowInput("ERR_LAYER_INVALID", "'" + member + "' has more attributes than an inode of EROFS can hold");
   return encoded;
 }
 

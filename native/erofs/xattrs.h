@@ -1,4 +1,4 @@
-// Encodes extended attributes as an inode of EROFS has them.
+// Encodes extended attributes in the form of EROFS inodes.
 #pragma once
 
 #include <string>

@@ -67,7 +67,7 @@ class DecoderObject : public Napi::ObjectWrap<DecoderObject> {
   struct State {
     std::unique_ptr<StreamDecoder> decoder;
     bool ended = false;
-    std::optional<Failure> failure;  // stays, since a broken stream cannot be continued
+    std::optional<Failure> failure;  // kept, since a broken stream cannot be continued
   };
 
   static Decoded Work(State& state, std::optional<std::string> input, bool end) {
@@ -155,7 +155,7 @@ class AssemblerObject : public Napi::ObjectWrap<AssemblerObject> {
     bool ended = false;
   };
 
-  // What `step` gives of the layer; nothing of it stays open behind an error.
+  // Returns what `step` gives of the layer. After an error no file of the layer stays open.
   template <typename Step>
   static auto Work(State& state, Step step) -> decltype(step(*state.rebuild)) {
     if (state.ended) return {};
@@ -187,7 +187,7 @@ class AssemblerObject : public Napi::ObjectWrap<AssemblerObject> {
   }
 
   Napi::Value WriteTo(const Napi::CallbackInfo& info) {
-    constexpr uint64_t kAtOnce = 8 << 20;  // after which an abort is seen, and progress shown
+    constexpr uint64_t kAtOnce = 8 << 20;  // then an abort is noticed, and progress is reported
     return Async<LayerRebuild::Written>(
         info.Env(),
         [state = state_, fd = FdArg(info[0], "fd")] {
@@ -211,7 +211,7 @@ class AssemblerObject : public Napi::ObjectWrap<AssemblerObject> {
     try {
       serial_->Run([state = state_] { End(*state); });
     } catch (const Failure&) {
-      End(*state_);  // no thread to be had, so none of the pool reads either
+      End(*state_);  // no thread could be started, so no thread of the pool reads either
     }
   }
 

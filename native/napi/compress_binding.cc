@@ -93,7 +93,7 @@ class CompressorObject : public Napi::ObjectWrap<CompressorObject> {
   }
 
   std::shared_ptr<ParallelCompressor> compressor_;
-  std::optional<Failure> failure_;  // set if there is none; the first read reports it
+  std::optional<Failure> failure_;  // set if the compressor could not be made; the first read reports it
 };
 
 }  // namespace

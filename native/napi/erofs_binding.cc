@@ -31,7 +31,7 @@ void SetResult(const Napi::CallbackInfo& info, Napi::Promise result) {
       Napi::PropertyDescriptor::Value("result", result, napi_enumerable));
 }
 
-// `ErofsImage` of native.ts. It takes as long as the tree is large.
+// `ErofsImage` of native.ts. Its time depends on the size of the tree, so it has a thread of its own.
 class ErofsImage : public Napi::ObjectWrap<ErofsImage> {
  public:
   static void Init(Napi::Env env, Napi::Object exports) {
@@ -45,6 +45,7 @@ class ErofsImage : public Napi::ObjectWrap<ErofsImage> {
     source.lowers = BytesListArg(options.Get("lowers"), "lowers");
     Napi::Value latest = options.Get("latestMtime");
     if (!latest.IsUndefined()) source.latest_mtime = IntArg(latest, "latestMtime");
+    source.narrow_times = BoolArg(options.Get("narrowTimes"), "narrowTimes");
     std::shared_ptr<const HeldFd> fd = FdArg(options.Get("fd"), "fd");
     Napi::Promise result = Async<Warnings>(
         info.Env(),
@@ -83,7 +84,7 @@ erofs::IndexSource IndexSourceArg(const Napi::Object& options, IndexFiles& files
     Napi::Object layer = ObjectArg(layers.Get(i), "layers");
     const uint64_t device = CountArg(layer.Get("device"), "layers.device");
     if (device >= source.devices.size())
-      throw Napi::RangeError::New(options.Env(), "layers.device is none of the devices");
+      throw Napi::RangeError::New(options.Env(), "layers.device is not the number of a device");
     source.layers.push_back({static_cast<uint16_t>(device + 1),
                              CountArg(layer.Get("offset"), "layers.offset"),
                              CountArg(layer.Get("size"), "layers.size")});
@@ -107,7 +108,8 @@ Napi::Value IndexedValue(Napi::Env env, erofs::Indexed& indexed) {
   return value;
 }
 
-// `ErofsIndex` of native.ts. It takes as long as the tars are, where they are hashed.
+// `ErofsIndex` of native.ts. If it hashes, its time depends on the size of the tars, so it has a thread of
+// its own.
 class ErofsIndex : public Napi::ObjectWrap<ErofsIndex> {
  public:
   static void Init(Napi::Env env, Napi::Object exports) {
@@ -198,22 +200,43 @@ ErofsMethod ErofsMethodArg(const Napi::Value& value) {
   const std::string name = BytesArg(value, "method");
   if (name == kFileMethod) return ErofsMethod::kFile;
   if (name == kLoopMethod) return ErofsMethod::kLoop;
-  throw Napi::TypeError::New(value.Env(), "unknown way to mount EROFS '" + name + "'");
+  throw Napi::TypeError::New(value.Env(), "unknown method to mount EROFS '" + name + "'");
+}
+
+// The files of a mount, and the method.
+struct MountSource {
+  IndexFiles files;
+  ErofsMethod method;
+
+  UniqueFd Open() const {
+    std::vector<int> fds;
+    for (const auto& device : files.devices) fds.push_back(device->Get());
+    return OpenErofs(files.index->Get(), fds, method);
+  }
+};
+
+MountSource MountSourceArg(const Napi::Object& mount) {
+  MountSource source{{}, ErofsMethodArg(mount.Get("method"))};
+  source.files.index = FdArg(mount.Get("fd"), "fd");
+  Napi::Array devices = mount.Get("devices").As<Napi::Array>();
+  for (uint32_t i = 0; i < devices.Length(); ++i)
+    source.files.devices.push_back(FdArg(devices.Get(i), "devices"));
+  return source;
 }
 
 Napi::Value MountErofsBinding(const Napi::CallbackInfo& info) {
   Napi::Object mount = ObjectArg(info[0], "mount");
-  IndexFiles files;
-  files.index = FdArg(mount.Get("fd"), "fd");
-  Napi::Array devices = mount.Get("devices").As<Napi::Array>();
-  for (uint32_t i = 0; i < devices.Length(); ++i) files.devices.push_back(FdArg(devices.Get(i), "devices"));
-  return AsyncVoid(info.Env(), [files, target = BytesArg(mount.Get("target"), "target"),
-                                method = ErofsMethodArg(mount.Get("method"))] {
-    std::vector<int> fds;
-    for (const auto& device : files.devices) fds.push_back(device->Get());
-    const UniqueFd made = OpenErofs(files.index->Get(), fds, method);
-    if (!AttachMount(made.get(), target)) ThrowErrno(errno, "move_mount", target);
-  });
+  return AsyncVoid(info.Env(),
+                   [source = MountSourceArg(mount), target = BytesArg(mount.Get("target"), "target")] {
+                     const UniqueFd made = source.Open();
+                     if (!AttachMount(made.get(), target)) ThrowErrno(errno, "move_mount", target);
+                   });
+}
+
+Napi::Value OpenErofsBinding(const Napi::CallbackInfo& info) {
+  return Async<UniqueFd>(
+      info.Env(), [source = MountSourceArg(ObjectArg(info[0], "mount"))] { return source.Open(); },
+      [](Napi::Env env, UniqueFd& fd) -> Napi::Value { return Napi::Number::New(env, fd.release()); });
 }
 
 Napi::Value ProbeErofsBinding(const Napi::CallbackInfo& info) {
@@ -233,6 +256,7 @@ void InitErofs(Napi::Env env, Napi::Object exports) {
   ErofsIndex::Init(env, exports);
   LayerComparison::Init(env, exports);
   exports.Set("mountErofs", Napi::Function::New<MountErofsBinding>(env, "mountErofs"));
+  exports.Set("openErofs", Napi::Function::New<OpenErofsBinding>(env, "openErofs"));
   exports.Set("probeErofs", Napi::Function::New<ProbeErofsBinding>(env, "probeErofs"));
 }
 

@@ -96,8 +96,8 @@ class LayerApply : public Napi::ObjectWrap<LayerApply> {
     });
   }
 
-  // Dropped by JavaScript before `end`: no more bytes can come, so the job must not wait for them. One that
-  // has all its input goes on without this object: its promise may still be awaited.
+  // Dropped by JavaScript before `end`: no more bytes can come, so the job must not wait for them. A job that
+  // has all its input continues without this object: its promise may still be awaited.
   ~LayerApply() override {
     if (job_ && pushed_ && !ended_) job_->Abort();
   }

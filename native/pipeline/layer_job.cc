@@ -15,7 +15,7 @@ constexpr size_t kInflateBytes = 512 << 10;
 constexpr size_t kInflateChunks = 8;
 constexpr size_t kChunksAhead = 8;
 
-constexpr char kAborted[] = "the layer's application was aborted";
+constexpr char kAborted[] = "the extraction of the layer was aborted";
 
 }  // namespace
 
@@ -151,7 +151,7 @@ void LayerJob::Read() {
 void LayerJob::Inflate() {
   SharedChunk piece = compressed_.Next();
   if (!piece) return;  // a plain layer
-  // Not before there is input: the reader sets `compression` first.
+  // It waits for input, because the reader sets `compression` first.
   std::unique_ptr<StreamDecoder> decoder = StreamDecoder::Create(result_.compression);
   while (!decoder->Done()) {
     if (piece) {

@@ -15,7 +15,7 @@ namespace layerstack {
 namespace {
 
 constexpr size_t kPiece = 256 << 10;
-constexpr size_t kPiecesAhead = 16;  // pieces that the sum may lag behind
+constexpr size_t kPiecesAhead = 16;  // pieces that the hash may lag behind
 
 }  // namespace
 
@@ -50,7 +50,7 @@ SharedChunk LayerRebuild::Read() {
 
 LayerRebuild::Written LayerRebuild::WriteTo(int fd, uint64_t limit) {
   if (!pool_)
-    pool_ = std::make_shared<ChunkPool>(kPiece, kPiecesAhead + 2);  // and one being summed, one being written
+    pool_ = std::make_shared<ChunkPool>(kPiece, kPiecesAhead + 2);  // and one being hashed, one being written
   std::chrono::nanoseconds patience = kPatience;
   Written result;
   while (result.bytes < limit) {

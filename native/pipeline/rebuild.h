@@ -1,5 +1,5 @@
-// The tar of a layer, rebuilt and verified. Pieces are handed out while a thread of its own sums them, and
-// the end comes only when the sum is the layer's DiffID. With two cores, the summing costs no time.
+// The tar of a layer, rebuilt and verified. Pieces are handed out while a thread of its own hashes them, and
+// the end comes only when the digest is the layer's DiffID. With two cores, the hashing costs no time.
 #pragma once
 
 #include <cstdint>
@@ -15,7 +15,7 @@ namespace layerstack {
 
 class LayerRebuild {
  public:
-  // `diff_id`: 64 hex digits, or empty for a caller that checks the sum itself. Throws as LayerAssembler.
+  // `diff_id`: 64 hex digits, or empty for a caller that checks the digest itself. Throws as LayerAssembler.
   LayerRebuild(const std::string& diff, const std::string& tar_split, std::string diff_id);
   ~LayerRebuild();
 

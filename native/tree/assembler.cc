@@ -129,7 +129,7 @@ void LayerAssembler::OpenMember() {
     parent_path_ = std::move(parent);
     if (!parent_) return Unreadable(errno, "open");
   }
-  // Checked before it is opened, since opening a device may do something.
+  // Checked before it is opened, since opening a device may have side effects.
   struct stat info;
   if (Again<::fstatat>(parent_.get(), base.c_str(), &info, AT_SYMLINK_NOFOLLOW) != 0)
     return Unreadable(errno, "stat");

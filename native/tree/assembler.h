@@ -53,7 +53,7 @@ class LayerAssembler {
   TarSplitReader reader_;
   TarSplitEntry entry_;
   size_t segment_position_ = 0;
-  UniqueFd parent_;  // the directory of the last member, and mostly of the next one
+  UniqueFd parent_;  // the directory of the last member, and usually of the next one
   std::string parent_path_;
   UniqueFd member_;
   uint64_t member_left_ = 0;

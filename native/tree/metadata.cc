@@ -16,7 +16,7 @@ namespace {
 uint32_t IdOf(const TarMember& member, int64_t id, const char* what) {
   if (id < 0 || id >= UINT32_MAX) {
     ThrowInput("ERR_LAYER_INVALID", "'" + member.name + "' has the " + what + " id " + std::to_string(id) +
-                                        ", which no file can have");
+                                        ", which is not valid for a file");
   }
   return static_cast<uint32_t>(id);
 }
@@ -69,7 +69,7 @@ dev_t DeviceOf(const TarMember& member) {
 
 const char* LinkTargetOf(const TarMember& member) {
   if (member.linkname.empty())
-    ThrowInput("ERR_LAYER_INVALID", "'" + member.name + "' is a symbolic link to nothing");
+    ThrowInput("ERR_LAYER_INVALID", "'" + member.name + "' is a symbolic link with an empty target");
   return member.linkname.c_str();
 }
 
@@ -112,7 +112,7 @@ void SetXattrs(NodeRef node, const TarMember& member, Warnings& warnings) {
                      : Again<::fsetxattr>(node.fd, name.c_str(), value.data(), value.size(), 0);
     if (result == 0) continue;
     if (errno != EPERM && errno != ENOTSUP) ThrowErrno(errno, "setxattr", name.substr(0, XATTR_NAME_MAX));
-    const char* why = errno == EPERM ? "not permitted here" : "the file system has none such";
+    const char* why = errno == EPERM ? "not permitted here" : "the file system does not support it";
     warnings.Add("WARN_XATTR_DENIED", member.name, "left '" + name + "' out: " + why);
   }
 }

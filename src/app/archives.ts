@@ -4,11 +4,15 @@
  */
 import { checkArguments, checkedFunction } from '../core/arguments.ts';
 import type { ArchiveMount, ArchiveMounts, UnmountArchiveOptions } from '../packed/archive-mounts.ts';
-import type { OpenArchive } from '../packed/open-below.ts';
 import type { StorelessOptions } from '../packed/open-archive.ts';
 import type { OpenArchiveOptions } from '../packed/open.ts';
+import type { MountedChoice } from '../packed/find-mounts.ts';
+import type { ArchiveChoice } from '../packed/operation.ts';
+import type { ArchiveRootfs } from '../packed/rootfs.ts';
+import type { Change } from '../rwlayer/changes.ts';
 import type { Root } from '../system/root.ts';
 import { hasDirectory } from '../system/store-files.ts';
+import { OpenArchive } from './open-archive.ts';
 import { SIGNATURES } from './signatures/archives.ts';
 
 /** It is imported late, because few callers need it. */
@@ -27,8 +31,9 @@ export class Archives {
 
   /**
    * Mounts the image of an archive as a writable root file system, without unpacking it: the kernel reads the
-   * files from the archive, which must not change meanwhile. Closing it, or the end of an `await using`
-   * block, leaves nothing behind. If this process dies, the next writer of the store removes it.
+   * files from the archive, which must not change while it is mounted. Closing the result, or the end of an
+   * `await using` block, leaves nothing behind. If this process dies, the next writer of the store unmounts
+   * it.
    * @param path a docker-archive, an OCI archive or an OCI layout folder. Compressed layers are inflated
    *   once.
    * @throws {@link LayerstackError} ERR_ARCHIVE_CHANGED where the archive changes meanwhile;
@@ -43,15 +48,16 @@ export class Archives {
    */
   async open(path: string, options: OpenArchiveOptions = {}): Promise<OpenArchive> {
     this.#root.session();
-    const { openBelow } = await late();
-    return openBelow(this.#base, path, options);
+    const { ArchiveRootfs, heldArchive, openBelow } = await late();
+    const held = await openBelow(this.#base, path, options);
+    return new OpenArchive(held, new ArchiveRootfs(heldArchive(path, held)));
   }
 
   /**
    * Mounts an archive as {@link open} does, but the mount outlives this process: each `mount` needs an
    * `unmount`. A second mount of the same archive and image gives the same root file system.
-   * @throws {@link LayerstackError} as {@link open}; ERR_CONTAINER_MOUNTED where it is mounted read-only, or
-   *   unverified, and the caller wants otherwise.
+   * @throws {@link LayerstackError} as {@link open}; ERR_CONTAINER_MOUNTED where it is mounted read-only and
+   *   the caller wants it writable, or unverified and the caller wants it verified.
    */
   async mount(path: string, options: OpenArchiveOptions = {}): Promise<ArchiveMount> {
     this.#root.session();
@@ -59,8 +65,8 @@ export class Archives {
   }
 
   /**
-   * Ends one use of a mounted archive, which is named by its path or by that of its root file system. The
-   * last one unmounts it and removes the changes made in it. Resolves with the number of remaining uses.
+   * Ends one use of a mounted archive. `path` is that of the archive, or of its root file system. The end of
+   * the last use unmounts it and removes the changes made in it. Resolves with the number of remaining uses.
    * @throws {@link LayerstackError} ERR_CONTAINER_MOUNTED while files in it are in use, unless forced;
    *   ERR_INVALID_ARGUMENT where several images of the archive are mounted; ERR_PATH_NOT_FOUND,
    *   ERR_STORE_READ_ONLY.
@@ -68,6 +74,17 @@ export class Archives {
   async unmount(path: string, options: UnmountArchiveOptions = {}): Promise<number> {
     this.#root.session();
     return (await this.#mounts()).unmount(path, options);
+  }
+
+  /**
+   * Returns what was changed in a mounted archive, as `docker diff` lists it for a container, sorted.
+   * @param path the archive's path, or that of its root file system
+   * @throws {@link LayerstackError} ERR_ARCHIVE_NOT_MOUNTED; ERR_ARCHIVE_CHANGED; ERR_INVALID_ARGUMENT where
+   *   several images of the archive are mounted; ERR_CONTAINER_MOUNTED where it is mounted in another mount
+   *   namespace.
+   */
+  async diff(path: string, options: MountedChoice = {}): Promise<Change[]> {
+    return (await this.#rootfs(path, options)).diff();
   }
 
   /** Returns the mounted archives. */
@@ -85,6 +102,11 @@ export class Archives {
     await sweepPlaces(this.#base, this.#root.log);
   }
 
+  async #rootfs(path: string, choice: ArchiveChoice): Promise<ArchiveRootfs> {
+    const { ArchiveRootfs, archiveBelow } = await late();
+    return new ArchiveRootfs(archiveBelow(this.#base, path, choice, () => this.#root.session()));
+  }
+
   async #mounts(): Promise<ArchiveMounts> {
     const { ArchiveMounts } = await late();
     return new ArchiveMounts(this.#base, this.#root.locks);
@@ -97,8 +119,8 @@ export class Archives {
 
 /**
  * Mounts the image of an archive as a writable root file system, without a store and without unpacking it:
- * the kernel reads the files from the archive, which must not change meanwhile. Closing it, or the end of an
- * `await using` block, leaves nothing behind. It needs root.
+ * the kernel reads the files from the archive, which must not change while it is mounted. Closing the result,
+ * or the end of an `await using` block, leaves nothing behind. It needs root.
  * @param path a docker-archive, an OCI archive or an OCI layout folder. Compressed layers are inflated once.
  * @throws {@link LayerstackError} ERR_ARCHIVE_CHANGED where the archive changes meanwhile;
  *   ERR_IMAGE_NOT_FOUND, ERR_PLATFORM_NOT_FOUND, ERR_INVALID_ARGUMENT; ERR_ARCHIVE_INVALID,
@@ -114,7 +136,8 @@ export const openArchive = checkedFunction(
   'openArchive',
   async (path: string, options: StorelessOptions = {}): Promise<OpenArchive> => {
     const storeless = await late();
-    return storeless.openArchive(path, options);
+    const held = await storeless.openArchive(path, options);
+    return new OpenArchive(held, new storeless.ArchiveRootfs(storeless.heldArchive(path, held)));
   },
   SIGNATURES,
 );

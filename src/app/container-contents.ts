@@ -5,14 +5,14 @@
 import type { Readable } from 'node:stream';
 import { checkArguments } from '../core/arguments.ts';
 import type { ImageID } from '../core/digest.ts';
-import { isSystemError } from '../core/errors.ts';
+import { isSystemError, LayerstackError } from '../core/errors.ts';
 import { formatReference } from '../core/reference.ts';
 import type { ArchiveOptions, PathArchive, PutArchiveOptions } from '../container/archive.ts';
 import type { Change } from '../rwlayer/changes.ts';
 import type { CommitOptions } from '../container/commit.ts';
 import type { CopyOptions } from '../container/copy.ts';
 import type { PathStat } from '../container/path-stat.ts';
-import type { Container } from '../container/record.ts';
+import { rwLayerOf, type Container } from '../container/record.ts';
 import { timed, timedBytes } from '../system/phases.ts';
 import type { ExportOptions } from '../transfer/archive/export.ts';
 import type { DiskImageOptions } from '../transfer/archive/disk-image.ts';
@@ -98,8 +98,8 @@ export class ContainerContents {
 
   /**
    * Copies a file or directory of a container to the host, as `docker cp CONTAINER:SOURCE DESTINATION`.
-   * @throws {@link LayerstackError} ERR_PATH_NOT_FOUND; ERR_PATH_TYPE where a directory would replace
-   *   something else, or be replaced by it; ERR_ABORTED, and what {@link mount} throws.
+   * @throws {@link LayerstackError} ERR_PATH_NOT_FOUND; ERR_PATH_TYPE where a directory would replace another
+   *   kind of file, or the reverse; ERR_ABORTED, and what {@link mount} throws.
    */
   async copyOut(
     ref: ContainerRef,
@@ -138,12 +138,12 @@ export class ContainerContents {
   async diff(ref: ContainerRef): Promise<Change[]> {
     const container = await this.get(ref);
     const { listChanges } = await late();
-    return this.#unlessRemoved(container, listChanges(this.#parts.root, container));
+    return this.#unlessRemoved(container, listChanges(this.#parts.root, rwLayerOf(container)));
   }
 
   /**
-   * Makes an image of a container's changes; without changes it shares all layers with the container's image.
-   * Resolves with the image's id when the image is durable. After an error the store is as it was.
+   * Makes an image of a container's changes. Without changes, the image has the layers of the container's
+   * image. Resolves with the image's id when the image is durable. After an error the store is as it was.
    * @throws {@link LayerstackError} ERR_CONTAINER_NOT_FOUND, ERR_REFERENCE_INVALID, ERR_INVALID_ARGUMENT for
    *   a malformed change, ERR_UPPER_CHANGED where a file shrinks meanwhile, ERR_UPPER_UNSUPPORTED,
    *   ERR_NO_SPACE, ERR_ABORTED, ERR_STORE_READ_ONLY.
@@ -185,11 +185,13 @@ export class ContainerContents {
   }
 
   /**
-   * Writes the root file system of a container to an empty regular file: EROFS with 4 KiB blocks. Nothing is
-   * synced. The fd stays the caller's, also after an error, when part of the file system may be in the file.
-   * @throws {@link LayerstackError} ERR_INVALID_ARGUMENT where `fd` is not a regular file, or not empty;
+   * Writes the root file system of a container to an empty regular file: EROFS with 4 KiB blocks, or ext4.
+   * Nothing is synced. The fd stays the caller's, also after an error, when part of the file system may be in
+   * the file.
+   * @throws {@link LayerstackError} ERR_INVALID_ARGUMENT where `fd` is not a regular file, or not empty, or
+   *   `size` is too small; ERR_UNSUPPORTED where ext4 needs a program that is missing;
    *   ERR_CONTAINER_NOT_FOUND, ERR_ID_AMBIGUOUS, ERR_STORE_CORRUPT, ERR_LIMIT_EXCEEDED, ERR_UPPER_CHANGED,
-   *   ERR_ABORTED; system errors of write(2).
+   *   ERR_NO_SPACE, ERR_SYSTEM with the words of mke2fs, ERR_ABORTED; system errors of write(2).
    */
   async writeDisk(fd: number, ref: ContainerRef, options: DiskImageOptions = {}): Promise<void> {
     await requireEmptyFile(fd);
@@ -197,12 +199,15 @@ export class ContainerContents {
     await writeImageOfContainer(fd, this.#parts.containers, await this.get(ref), options);
   }
 
-  /** Reports ERR_CONTAINER_NOT_FOUND for a missing file where the container was removed meanwhile. */
+  /**
+   * Reports ERR_CONTAINER_NOT_FOUND for a missing or incomplete file where the container was removed
+   * meanwhile.
+   */
   async #unlessRemoved<T>(container: Container, work: Promise<T>): Promise<T> {
     try {
       return await work;
     } catch (error) {
-      if (!isSystemError(error, 'ENOENT')) throw error;
+      if (!isSystemError(error, 'ENOENT') && !LayerstackError.is(error, 'ERR_STORE_CORRUPT')) throw error;
       const { root, containers } = this.#parts;
       // The remover holds the container's lock until nothing of it is left.
       await using lock = await root.locks.acquire('containers', container.id);

@@ -4,23 +4,26 @@
  * the store, even where the store cannot be opened.
  */
 import { isHex64 } from '../core/digest.ts';
-import { accessSync, constants } from 'node:fs';
+import { constants } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { delimiter, join, resolve } from 'node:path';
+import { resolve } from 'node:path';
 import { isSystemError } from '../core/errors.ts';
 import { probeCapabilities, probeErofs, type Capabilities } from '../system/caps.ts';
 import { Layout } from '../system/layout.ts';
 import { native, type ErofsMethod, type MountMethod, type Probe } from '../system/native.ts';
+import { findProgram } from '../system/programs.ts';
 import { readEntry } from '../system/removal.ts';
 import { placeOf, unsafeDirectory, type RootPlace } from '../system/safe-root.ts';
 import { listDirectory, openStoreFile } from '../system/store-files.ts';
+import { EXT4_PROGRAMS } from '../transfer/archive/ext4-disk.ts';
 
 /** The result of one check. */
 export interface Finding {
   readonly name: string;
   /**
-   * `warn`: layerstack works, but not as well as it could, or a user should look. `fail`: layerstack cannot
-   * work like this. `unknown`: this user may not find out, and `detail` says why.
+   * `warn`: layerstack works, but not as well as it could, or there is something that a user should look at.
+   * `fail`: layerstack cannot work like this. `unknown`: this user cannot make the check, and `detail` says
+   * why.
    */
   readonly state: 'ok' | 'warn' | 'fail' | 'unknown';
   /** The facts that the check found. */
@@ -49,7 +52,7 @@ export async function diagnose(root: string): Promise<Finding[]> {
     await dockerdFinding(layout),
     await sessionFinding(layout),
     await depthFinding(layout),
-    ...runtimeFindings(),
+    ...programFindings(),
   ];
 }
 
@@ -159,7 +162,7 @@ async function packedFinding({ probe }: Capabilities, directory: string): Promis
 }
 
 function fileSystemFindings({ probe }: Capabilities, directory: string): Finding[] {
-  const elsewhere = 'put the store on ext4, or on xfs made with ftype=1';
+  const elsewhere = 'put the store on ext4, or on xfs that was made with ftype=1';
   const privileged: readonly Finding[] = [
     finding('trusted xattrs', probe.trustedXattr, probe.trustedXattr ? 'kept' : 'refused', elsewhere),
     finding(
@@ -174,7 +177,9 @@ function fileSystemFindings({ probe }: Capabilities, directory: string): Finding
     finding('d_type', probe.dType, probe.dType ? 'reported' : 'not reported', elsewhere),
     ...(probe.sysAdmin
       ? privileged
-      : privileged.map(({ name }) => unknown(name, `uid ${probe.uid} may not make them anywhere`))),
+      : privileged.map(({ name }) =>
+          unknown(name, `uid ${probe.uid} cannot make device nodes on any file system`),
+        )),
   ];
 }
 
@@ -241,7 +246,7 @@ async function sessionFinding(layout: Layout): Promise<Finding> {
     'sessions',
     dead === 0,
     `${live} at work, ${dead} dead`,
-    'the next command that writes removes what they left half done',
+    'the next command that writes removes what the dead ones left',
     'warn',
   );
 }
@@ -277,27 +282,21 @@ async function depthFinding(layout: Layout): Promise<Finding> {
   );
 }
 
-function runtimeFindings(): Finding[] {
-  return ['runc', 'crun'].map((name) => {
-    const path = findProgram(name);
-    return finding(name, true, path ?? 'not installed (only bundles need it)', '');
-  });
+function programFindings(): Finding[] {
+  return [
+    ...['runc', 'crun'].map((name) => programFinding(name, 'only needed to run bundles', '')),
+    ...EXT4_PROGRAMS.map((name) =>
+      programFinding(name, 'only needed by `image --format ext4`', 'install e2fsprogs to write ext4 images'),
+    ),
+  ];
 }
 
-/** Returns the path of a program, or undefined. Also searches the directories of the system. */
-export function findProgram(name: string): string | undefined {
-  const directories = [...(process.env['PATH'] ?? '').split(delimiter), '/usr/sbin', '/sbin'];
-  return directories
-    .filter(Boolean)
-    .map((directory) => join(directory, name))
-    .find((path) => {
-      try {
-        accessSync(path, constants.X_OK);
-        return true;
-      } catch {
-        return false;
-      }
-    });
+function programFinding(name: string, who: string, remedy: string): Finding {
+  const path = findProgram(name);
+  return {
+    ...{ name, state: 'ok', detail: path ?? `not installed (${who})` },
+    advice: path === undefined ? remedy : '',
+  };
 }
 
 /**

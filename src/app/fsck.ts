@@ -1,8 +1,8 @@
 /**
- * Checks a store: its sessions, layers, images and containers, one after the other. With `repair` it repairs
- * what can be repaired without losing anything that somebody may want. Readers and writers may work
- * meanwhile; what they work on is left alone. Without `repair` it writes nothing, so it can also check the
- * store of a running dockerd.
+ * Checks a store: its sessions, layers, images and containers, one after the other. With `repair` it makes
+ * those repairs that lose nothing a user may want. Readers and writers may work at the same time. Objects
+ * that they work on are left alone. Without `repair` it writes nothing, so it can also check the store of a
+ * running dockerd.
  */
 import { throwIfAborted } from '../core/abort.ts';
 import { isSystemError, LayerstackError } from '../core/errors.ts';
@@ -16,6 +16,7 @@ import { checkLayers } from '../layer/check.ts';
 import type { LayerRepairs } from '../layer/check-content.ts';
 import type { DamagedLayer, LayerStore } from '../layer/store.ts';
 import { rwLayerOverlays } from '../rwlayer/check.ts';
+import { checkSnapshots } from '../snapshot/check.ts';
 import { checkSessions } from '../system/check.ts';
 import { checkEntries, untilPlanted } from '../system/check-entries.ts';
 import type { Root } from '../system/root.ts';
@@ -76,6 +77,7 @@ export async function* fsck(
     untilPlanted(layerChecks()),
     untilPlanted(checkImages(root, layers, { signal })),
     untilPlanted(checkContainers(root, layers, { signal })),
+    untilPlanted(checkSnapshots(root, { signal })),
   ];
   for (const check of checks)
     for await (const problem of check) {

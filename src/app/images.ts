@@ -143,12 +143,13 @@ export class Images {
   }
 
   /**
-   * Writes the root file system of an image to an empty regular file: EROFS with 4 KiB blocks. The same image
-   * gives the same bytes. Nothing is synced. The fd stays the caller's, also after an error, when part of the
-   * file system may be in the file.
+   * Writes the root file system of an image to an empty regular file: EROFS with 4 KiB blocks, or ext4. The
+   * same image gives the same bytes. Nothing is synced. The fd stays the caller's, also after an error, when
+   * part of the file system may be in the file.
    * @throws {@link LayerstackError} ERR_INVALID_ARGUMENT where `fd` is not a regular file, or not empty, or
-   *   the image has no layers; ERR_IMAGE_NOT_FOUND, ERR_ID_AMBIGUOUS, ERR_STORE_CORRUPT, ERR_LIMIT_EXCEEDED,
-   *   ERR_ABORTED; system errors of write(2).
+   *   the image has no layers, or `size` is too small; ERR_UNSUPPORTED where ext4 needs a program that is
+   *   missing; ERR_IMAGE_NOT_FOUND, ERR_ID_AMBIGUOUS, ERR_STORE_CORRUPT, ERR_LIMIT_EXCEEDED, ERR_NO_SPACE,
+   *   ERR_SYSTEM with the words of mke2fs, ERR_ABORTED; system errors of write(2).
    * @example
    * ```ts
    * await using file = await open('disk.erofs', 'w');
@@ -218,8 +219,8 @@ export class Images {
    *   names; ERR_IMAGE_NOT_FOUND, ERR_ID_AMBIGUOUS, ERR_STORE_READ_ONLY.
    */
   remove(image: string, options: DeleteOptions = {}): Promise<DeletedRecord[]> {
-    const { images, containers, imageEvents } = this.#parts;
-    return images.remove(image, () => containers.users(), options, imageEvents.deleted);
+    const { images, imageEvents } = this.#parts;
+    return images.remove(image, () => this.#parts.users(), options, imageEvents.deleted);
   }
 
   /**
@@ -229,8 +230,8 @@ export class Images {
    *   dry run.
    */
   async prune(options: PruneOptions = {}): Promise<PruneResult> {
-    const { images, containers, events, imageEvents } = this.#parts;
-    const result = await images.prune(() => containers.users(), options, imageEvents.deleted);
+    const { images, events, imageEvents } = this.#parts;
+    const result = await images.prune(() => this.#parts.users(), options, imageEvents.deleted);
     if (options.dryRun !== true) events.prune('image', result.SpaceReclaimed);
     return result;
   }

@@ -1,8 +1,9 @@
 /**
  * Checks containers (docs/docker-overlay2-store.md, "Failure modes a better store should detect and repair").
- * Each has its config, its entry in layerdb's mounts, its layers and a stack that can be mounted
- * (rwlayer/check.ts). No entry keeps layers for a removed container, and no mount point remains of an ended
- * mount. A repair never touches the content of a container, even if the container is unusable.
+ * Each must have its config, its entry in layerdb's mounts, its layers and a stack that can be mounted
+ * (rwlayer/check.ts). An entry must not keep layers for a removed container, and a mount point must not
+ * remain after its mount has ended. A repair never touches the content of a container, even if the container
+ * is unusable.
  */
 import { throwIfAborted } from '../core/abort.ts';
 import { isDigest, isHex64 } from '../core/digest.ts';
@@ -66,16 +67,14 @@ function checkDocuments(layout: Layout, id: string): Problem[] {
       severity: 'error',
       path,
       message,
-      advice: `docker does not list container ${id.slice(0, 12)}: mend the file while nobody uses the store, or rm it`,
+      advice: `docker does not list container ${id.slice(0, 12)}: repair the file by hand while no process uses the store, or remove the container (rm)`,
     });
     try {
       const what = `container ${id.slice(0, 12)}: ${name}`;
       const bytes = Buffer.from(text);
       const document = readContainerFile(name, bytes, { what, code: 'ERR_STORE_CORRUPT' });
       const missing = missingIn(name, bytes, document);
-      return missing === undefined
-        ? []
-        : [finding(`${what}: it has no ${missing}, on which dockerd crashes`)];
+      return missing === undefined ? [] : [finding(`${what}: it lacks ${missing}, so dockerd would crash`)];
     } catch (error) {
       if (!LayerstackError.is(error)) throw error;
       return [finding(error.message)];
@@ -95,7 +94,7 @@ async function* checkBroken(root: Root, id: string): AsyncGenerator<Problem> {
       code: 'unfinished',
       severity: 'warning',
       path,
-      message: 'what is left of a container that was removed or never made',
+      message: 'remains of a container that was being made or removed',
       advice: 'repair removes it',
       repair: async () => {
         root.session();
@@ -112,7 +111,7 @@ async function* checkBroken(root: Root, id: string): AsyncGenerator<Problem> {
       ? `container ${id.slice(0, 12)} has ${hasMount ? 'a config that cannot be read' : 'no entry in layerdb/mounts'}`
       : `container ${id.slice(0, 12)} has no config`,
     advice:
-      'docker does not list it, and it cannot be mounted: delete the directory when nothing in it is of use',
+      'docker does not list it, and it cannot be mounted: save what you need from the directory, then delete it',
   };
 }
 
@@ -120,22 +119,35 @@ async function* checkMounts(root: Root): AsyncGenerator<Problem> {
   const { layout } = root;
   for (const name of await listEntries(layout, layout.mounts)) {
     if (statEntry(layout.at(layout.container(name))) !== undefined) continue;
+    if (statEntry(layout.at(layout.snapshot(name))) !== undefined) continue;
+    const marked = await allMarkers(layout);
     if (
-      (await allMarkers(layout)).has(`container.${name}`) ||
+      marked.has(`container.${name}`) ||
+      marked.has(`snapshot.${name}`) ||
       statEntry(layout.at(layout.mount(name))) === undefined
     )
       continue;
     const mountId = await readEntry(layout, layout.mount(name, 'mount-id'));
+    if (mountId === name) {
+      yield {
+        code: 'mount-orphan',
+        severity: 'warning',
+        path: layout.mount(name),
+        message: 'a snapshot that has lost its record',
+        advice: `keep it while the \`lower\` of a container names its short name, in ${layout.overlay(name, 'link')}`,
+      };
+      continue;
+    }
     const parent = await readEntry(layout, layout.mount(name, 'parent'));
-    const keeps = parent !== undefined && isDigest(parent) ? `, and keeps layer ${parent}` : '';
+    const keeps = parent !== undefined && isDigest(parent) ? `; it keeps layer ${parent}` : '';
     yield {
       code: 'mount-orphan',
       severity: 'warning',
       path: layout.mount(name),
-      message: `a writable layer of no container${keeps}`,
+      message: `a writable layer without a container${keeps}`,
       advice:
         mountId !== undefined && isEntryName(mountId)
-          ? `save what is of use in ${layout.overlay(mountId, 'diff')}, then delete this entry; fsck names its directories then`
+          ? `save what you need from ${layout.overlay(mountId, 'diff')}, then delete this entry, and run fsck again to find its directories`
           : 'delete this entry',
     };
   }
@@ -153,7 +165,7 @@ async function* checkNameIndex(root: Root): AsyncGenerator<Problem> {
       code: 'name-index',
       severity: 'note',
       path,
-      message: `no container is called ${name} any more`,
+      message: `an entry for the name ${name}, which no container has any more`,
       advice: 'repair removes the entry, and so does the next creation of a container with this name',
       repair: async () => {
         root.session();

@@ -107,7 +107,7 @@ export async function copyIn(
     if (target.kind !== 'directory')
       throw new LayerstackError(
         'ERR_PATH_TYPE',
-        `${container.name}:${destination} must be a directory, for a tar to be extracted into it`,
+        `${container.name}:${destination} is not a directory, so a tar cannot be extracted into it`,
         { path: destination },
       );
     return await archive.putArchive(container, target.path, source, { ...put, maxBytes });
@@ -169,7 +169,7 @@ async function hostTarget(destination: string): Promise<CopyDestination> {
       const { directory } = splitPath(path);
       if ((await hostPath(directory, statFollowing(directory))).isDirectory())
         return { path, kind: 'missing' };
-      throw new LayerstackError('ERR_PATH_TYPE', `${directory} is no directory`, { path: directory });
+      throw new LayerstackError('ERR_PATH_TYPE', `${directory} is not a directory`, { path: directory });
     }
     if (stat.isCharacterDevice() || stat.isBlockDevice()) throw isDevice(destination);
     if (!stat.isSymbolicLink()) return { path, kind: stat.isDirectory() ? 'directory' : 'other' };
@@ -179,7 +179,7 @@ async function hostTarget(destination: string): Promise<CopyDestination> {
 }
 
 function tooManyLinks(path: string, cause?: unknown): LayerstackError {
-  return new LayerstackError('ERR_PATH_TYPE', `${path} leads through too many links, maybe to itself`, {
+  return new LayerstackError('ERR_PATH_TYPE', `${path} leads through too many symbolic links`, {
     path,
     cause,
   });

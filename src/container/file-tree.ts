@@ -129,16 +129,12 @@ export class FileTree {
     if (error.code === 'ENOENT' || error.code === 'ENAMETOOLONG')
       return new LayerstackError('ERR_PATH_NOT_FOUND', `${where} does not exist`, { path, cause: error });
     if (error.code === 'ENOTDIR')
-      return new LayerstackError(
-        'ERR_PATH_TYPE',
-        `${where}: something that is no directory is taken for one`,
-        {
-          path,
-          cause: error,
-        },
-      );
+      return new LayerstackError('ERR_PATH_TYPE', `${where}: a part of the path is not a directory`, {
+        path,
+        cause: error,
+      });
     if (error.code === 'ELOOP')
-      return new LayerstackError('ERR_PATH_TYPE', `${where} leads through too many links`, {
+      return new LayerstackError('ERR_PATH_TYPE', `${where} leads through too many symbolic links`, {
         path,
         cause: error,
       });

@@ -16,7 +16,7 @@ function ofBind(bind: unknown): Document[] {
   if (destination === undefined) return [];
   const isWritable = !mode.split(',').includes('ro');
   const type = source.startsWith('/') ? 'bind' : 'volume';
-  return [mountPoint(type, source, destination, mode || (type === 'volume' ? 'z' : ''), isWritable)];
+  return [mountPoint({ type, source, destination, mode: mode || defaultMode(type), isWritable })];
 }
 
 function ofMount(mount: unknown): Document[] {
@@ -24,10 +24,24 @@ function ofMount(mount: unknown): Document[] {
   const { Type, Source, Target, ReadOnly } = mount as Document;
   if (typeof Type !== 'string' || typeof Target !== 'string') return [];
   const source = typeof Source === 'string' ? Source : '';
-  return [mountPoint(Type, source, Target, Type === 'volume' ? 'z' : '', ReadOnly !== true)];
+  const isWritable = ReadOnly !== true;
+  return [mountPoint({ type: Type, source, destination: Target, mode: defaultMode(Type), isWritable })];
 }
 
-function mountPoint(type: string, source: string, destination: string, mode: string, rw: boolean): Document {
+interface MountRequest {
+  readonly type: string;
+  readonly source: string;
+  readonly destination: string;
+  readonly mode: string;
+  readonly isWritable: boolean;
+}
+
+/** docker relabels volumes for SELinux, shared (`z`). */
+function defaultMode(type: string): string {
+  return type === 'volume' ? 'z' : '';
+}
+
+function mountPoint({ type, source, destination, mode, isWritable }: MountRequest): Document {
   return {
     Type: type,
     // A volume has no directory before the first start of the container.
@@ -35,7 +49,7 @@ function mountPoint(type: string, source: string, destination: string, mode: str
     Destination: destination,
     ...(type === 'volume' && { Driver: 'local' }),
     Mode: mode,
-    RW: rw,
+    RW: isWritable,
     Propagation: type === 'bind' ? 'rprivate' : '',
   };
 }

@@ -103,7 +103,7 @@ export class NamedObjects {
     if (Buffer.byteLength(data) > MAX_BYTES)
       throw new LayerstackError(
         'ERR_LIMIT_EXCEEDED',
-        `${this.#path} would have more than ${MAX_BYTES} bytes: prune what nobody needs`,
+        `${this.#path} would have more than ${MAX_BYTES} bytes: remove those that you do not need`,
       );
     const temporary = this.#temporary;
     await call(

@@ -61,7 +61,7 @@ export function parseContainerName(text: string): string {
   if (!isContainerName(name))
     throw new LayerstackError(
       'ERR_INVALID_ARGUMENT',
-      `${JSON.stringify(text)} is no container name: use letters, digits, '_', '.' and '-', ` +
+      `${JSON.stringify(text)} is not a container name: use letters, digits, '_', '.' and '-', ` +
         `begin with a letter or digit, 2 to ${MAX_LENGTH} characters`,
     );
   return name;

@@ -62,7 +62,7 @@ export class ContainerRemover {
     const isAway = await session.mark(
       markers,
       [{ op: 'unlink', path: layout.container(id, 'config.v2.json'), missing: true }],
-      { steps: rest, otherwise: `what container ${name} had stays until the next writer` },
+      { steps: rest, otherwise: `the files of container ${name} stay until the next writer` },
     );
     if (!isAway) return true;
     this.#deleteLater(session, id, markers, [...removal.trees, layout.container(id)]);

@@ -2,7 +2,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { LayerstackError } from './errors.ts';
 
-/** Returns the error with which work ends that `signal` stops. Its `cause` is the signal's reason. */
+/** Returns the error for work that `signal` has stopped. Its `cause` is the signal's reason. */
 export function abortError(signal: AbortSignal): LayerstackError {
   return new LayerstackError('ERR_ABORTED', 'aborted by the caller', { cause: signal.reason });
 }

@@ -1,8 +1,7 @@
 /**
  * Checks the arguments that callers of the library pass in JavaScript, or in TypeScript with a cast. A method
- * refuses a misspelt option, or a value of another type, before it does anything. Its signature is derived
- * from its TypeScript types (packaging/signatures.js writes app/signatures/); this file compares values with
- * it.
+ * refuses a misspelt option, or a value of another type, before it does anything. packaging/signatures.js
+ * derives the signatures in app/signatures/ from the TypeScript types. This file compares values with them.
  */
 import { LayerstackError } from './errors.ts';
 import { nearest } from './nearest.ts';
@@ -22,7 +21,7 @@ export type Shape =
   /** A member of {@link Signatures.objects}. */
   | { readonly object: string };
 
-/** An object with these keys and no others, or of any class that has the methods. */
+/** An object with these keys and no others, or an object of any class that has these methods. */
 export interface ObjectShape {
   readonly keys?: Readonly<Record<string, Shape>>;
   readonly required?: readonly string[];
@@ -38,7 +37,7 @@ export interface Parameter {
 
 export interface Signature {
   readonly parameters: readonly Parameter[];
-  /** The method returns a promise, so a fault rejects; otherwise a fault throws. */
+  /** The method returns a promise, which a fault rejects. Without it, a fault throws. */
   readonly async?: boolean;
 }
 
@@ -46,7 +45,7 @@ type Objects = Readonly<Record<string, ObjectShape>>;
 
 export interface Signatures {
   readonly objects: Objects;
-  /** The keys are what callers write: `Layerstack.open`, `store.images.load`, `new Registry`. */
+  /** The keys are the calls as callers write them: `Layerstack.open`, `store.images.load`, `new Registry`. */
   readonly methods: Readonly<Record<string, Signature>>;
 }
 
@@ -60,7 +59,7 @@ interface Fault {
   readonly unknown?: { readonly key: string; readonly known: readonly string[] };
 }
 
-/** Characters of a value that an error shows. */
+/** How many characters of a value an error shows. */
 const MAX_QUOTED = 64;
 
 type Method = (this: unknown, ...values: unknown[]) => unknown;
@@ -68,8 +67,8 @@ type Method = (this: unknown, ...values: unknown[]) => unknown;
 /**
  * Makes methods check their arguments.
  * @param owner a class, for its static methods, or its prototype
- * @param path what callers write before the dot, e.g. `store.images`; `signatures` and errors name the
- *   methods so
+ * @param path what callers write before the dot, e.g. `store.images`; `signatures` and errors use it to name
+ *   the methods
  * @throws (the methods, or their promises) {@link LayerstackError} ERR_INVALID_ARGUMENT, with the key, what
  *   was expected, and the nearest known key.
  */
@@ -94,7 +93,7 @@ function checked(name: string, method: Method, signature: Signature, objects: Ob
   return Object.defineProperties(check, { name: { value: method.name }, length: { value: method.length } });
 }
 
-/** The same for a function that resolves: one that checks what it is called with. */
+/** Returns an asynchronous function that checks its arguments before it calls `work`. */
 export function checkedFunction<Work extends (...values: never[]) => Promise<unknown>>(
   name: string,
   work: Work,
@@ -158,8 +157,8 @@ function invalidArgument(method: string, parameter: string, fault: Fault): Layer
 }
 
 /**
- * Returns the first fault of a value, or undefined. It makes texts for faults only, so a right value is
- * cheap.
+ * Returns the first fault of a value, or undefined. It builds texts only for faults, so checking a valid
+ * value is cheap.
  */
 function faultOf(value: unknown, shape: Shape, objects: Objects): Fault | undefined {
   if (shape === 'any') return undefined;
@@ -198,7 +197,8 @@ function faultOfEither(
     if (fault === undefined) return undefined;
     faults.push(fault);
   }
-  // The fault of the alternative that was most likely meant says more than "none of these".
+  // A fault inside one alternative says more than "none of these", because that alternative was probably
+  // meant.
   return faults.find((fault) => fault.path.length > 0 || fault.unknown !== undefined) ?? wrong();
 }
 

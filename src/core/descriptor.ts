@@ -35,7 +35,7 @@ export interface Descriptor {
   readonly size: number;
   /** Where a foreign layer's bytes are, outside the registry. */
   readonly urls?: readonly string[] | undefined;
-  /** The type of an artifact's content, e.g. a signature; images have none. */
+  /** The type of an artifact's content, e.g. a signature. Images do not have it. */
   readonly artifactType?: string | undefined;
   readonly platform?: Platform | undefined;
   readonly annotations?: ReadonlyMap<string, string> | undefined;
@@ -44,7 +44,7 @@ export interface Descriptor {
 /** One image: its config and its layers, bottom to top. */
 export interface Manifest {
   readonly mediaType?: string | undefined;
-  /** Only artifacts have it, not images; see {@link artifactTypeOf}. */
+  /** Images do not have it. See {@link artifactTypeOf}. */
   readonly artifactType?: string | undefined;
   readonly config: Descriptor;
   readonly layers: readonly Descriptor[];
@@ -59,7 +59,8 @@ export interface Index {
 }
 
 /**
- * Returns the type of an artifact. Since OCI 1.1 a member says it; before, the media type of the config did.
+ * Returns the type of an artifact. Since OCI 1.1 a member of its own holds it. Before, the media type of the
+ * config did.
  */
 export function artifactTypeOf({ artifactType, config }: Manifest): string {
   return artifactType || config.mediaType;
@@ -71,7 +72,7 @@ const MAX_LAYERS = 10_000;
 const MAX_MANIFESTS = 10_000;
 const MAX_URLS = 100;
 
-/** The media type with which a server says that it knows nothing about a document. */
+/** The media types of a server that does not know the type of a document. */
 const GUESSED_TYPES: readonly string[] = [
   'application/octet-stream',
   'application/json',
@@ -81,7 +82,9 @@ const GUESSED_TYPES: readonly string[] = [
 
 const digest: json.Decoder<Digest> = (value, path) => {
   const text = json.string(value, path);
-  return isDigest(text) ? text : json.mismatch(path, 'is no digest ("sha256:" and 64 lower-case hex digits)');
+  return isDigest(text)
+    ? text
+    : json.mismatch(path, 'is not a digest ("sha256:" and 64 lower-case hex digits)');
 };
 
 const size: json.Decoder<number> = (value, path) => {
@@ -125,7 +128,7 @@ const index = json.object({
   annotations,
 });
 
-/** The members that tell a manifest from an index. Nothing else of the document is trusted yet. */
+/** The members by which a manifest and an index differ. The rest of the document is not checked yet. */
 const shape = json.object({
   mediaType: json.optional(json.string),
   schemaVersion: json.optional(json.integer),
@@ -154,7 +157,7 @@ export function parseManifest(
   const hasIndex = seen.manifests !== undefined;
   const hasManifest = seen.config !== undefined || seen.layers !== undefined;
   // One digest must not mean two things to two readers (CVE-2021-41190).
-  if (hasIndex && hasManifest) refuse('it is a manifest and an index at once');
+  if (hasIndex && hasManifest) refuse('it is both a manifest and an index');
   if (hasIndex && isManifestType(seen.mediaType)) refuse(`it says to be ${seen.mediaType} but is an index`);
   if (hasManifest && isIndexType(seen.mediaType)) refuse(`it says to be ${seen.mediaType} but is a manifest`);
 
@@ -169,7 +172,7 @@ export function isManifestType(mediaType: string | undefined): boolean {
 
 /**
  * Returns whether a config of this media type is an image's. `maybe`: the document decides. Docker 1.10 and
- * 1.11 let the registry guess the type, and registries called configs binary, text or HTML. docker has
+ * 1.11 left the type to the registry, and registries guessed binary, text or HTML for configs. docker has
  * accepted these types for images ever since.
  */
 export function isConfigType(mediaType: string): 'yes' | 'maybe' | 'no' {

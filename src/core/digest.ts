@@ -15,7 +15,7 @@ export type ChainID = Digest & { readonly __chainId: true };
 /** Digest of an image's config; it names the image. */
 export type ImageID = Digest & { readonly __imageId: true };
 
-/** The layer of 1024 NUL bytes: an empty tar, as `FROM scratch` builds once made. */
+/** The DiffID of an empty tar (1024 NUL bytes), which early `docker build` made for steps without files. */
 export const EMPTY_LAYER_DIFF_ID =
   'sha256:5f70bf18a086007016e948b04aed3b82103a36bea41755b6cddfaf10ace3c6ef' as DiffID;
 
@@ -41,7 +41,7 @@ export function parseDigest(text: string): Digest {
   const shown = text.length > 100 ? `${text.slice(0, 100)}…` : text;
   throw new LayerstackError(
     'ERR_DIGEST_INVALID',
-    `${JSON.stringify(shown)} is no digest: it must be "sha256:" and 64 lower-case hex digits`,
+    `${JSON.stringify(shown)} is not a digest: it must be "sha256:" and 64 lower-case hex digits`,
     { digest: shown },
   );
 }
@@ -77,8 +77,8 @@ export function digestOf(bytes: Uint8Array | string): Digest {
 }
 
 /**
- * The ChainID of every layer, bottom to top: of the lowest its DiffID, of each other the digest of the
- * text `ChainID(below) + " " + DiffID`.
+ * Returns the ChainID of every layer, bottom to top. That of the lowest layer is its DiffID. That of every
+ * other layer is the digest of the text `ChainID(below) + " " + DiffID`.
  */
 export function chainIds(diffIds: readonly DiffID[]): ChainID[] {
   const chain: ChainID[] = [];

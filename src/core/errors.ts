@@ -1,10 +1,10 @@
 /**
- * The one error class of layerstack. `code` says what happened. `kind` is the class of the error: the CLI
- * maps it to an exit code and the service to an HTTP status, and nothing else does. The other fields are
- * facts about the object at fault. `cause` is the error below; system errors have Node's shape.
+ * The one error class of layerstack. `code` says what happened. `kind` is the class of the error, which only
+ * the CLI (exit status) and the service (HTTP status) use. The other fields are facts about the object at
+ * fault. `cause` is the error below; system errors have Node's shape.
  */
-// This import comes before all classes with `Symbol.asyncDispose`: every module that has one imports the
-// errors.
+// This import defines `Symbol.asyncDispose` before a class uses it: every module with such a class imports
+// this file.
 import './disposal.ts';
 
 /** The class of an error. */
@@ -25,8 +25,10 @@ export const ERROR_KINDS = {
   ERR_ARCHIVE_TRUNCATED: 'invalid',
   /** An archive is not a docker-archive, an OCI archive or an OCI layout, or breaks their rules. */
   ERR_ARCHIVE_INVALID: 'invalid',
-  /** An archive that is used in place was written to, cut off or replaced meanwhile. */
+  /** An archive that is used in place was changed, truncated or replaced in the meantime. */
   ERR_ARCHIVE_CHANGED: 'conflict',
+  /** An operation needs the changes in an archive's root file system, and the archive is not mounted. */
+  ERR_ARCHIVE_NOT_MOUNTED: 'conflict',
   /** A manifest names a member that the archive does not have, or must not name. */
   ERR_ARCHIVE_MEMBER: 'invalid',
   /** Content does not have the digest or size that was announced. */
@@ -57,13 +59,15 @@ export const ERROR_KINDS = {
   ERR_IMAGE_NOT_FOUND: 'not-found',
   /** A short id fits several images or containers. */
   ERR_ID_AMBIGUOUS: 'invalid',
-  /**
-   * An image cannot be deleted: containers use it, images are built on it, or several names are given to it.
-   */
+  /** An image cannot be deleted: containers use it, images are built on it, or it has several names. */
   ERR_IMAGE_IN_USE: 'conflict',
   ERR_CONTAINER_NOT_FOUND: 'not-found',
   ERR_CONTAINER_NAME_IN_USE: 'conflict',
   ERR_CONTAINER_MOUNTED: 'conflict',
+  ERR_SNAPSHOT_NOT_FOUND: 'not-found',
+  ERR_SNAPSHOT_NAME_IN_USE: 'conflict',
+  /** A container or another snapshot is on top of the snapshot. */
+  ERR_SNAPSHOT_IN_USE: 'conflict',
   /** A path does not exist, in a container or on the host. */
   ERR_PATH_NOT_FOUND: 'not-found',
   /** A path is a directory where it must not be one, or the other way round. */
@@ -92,7 +96,7 @@ export const ERROR_KINDS = {
   ERR_ADDRESS_IN_USE: 'conflict',
   /** The service is ending, or has reached its limit of work. */
   ERR_SERVICE_BUSY: 'unavailable',
-  /** A registry cannot be reached, answers with 5xx, breaks off or stalls, after all attempts. */
+  /** A registry cannot be reached, answers with 5xx, closes the connection or stalls, after all attempts. */
   ERR_REGISTRY_UNAVAILABLE: 'unavailable',
   /** A registry refuses further requests for now (429), after all attempts. */
   ERR_REGISTRY_LIMIT: 'unavailable',
@@ -146,7 +150,7 @@ export interface ErrorFacts {
   readonly nearest?: string | undefined;
   /** The same call may succeed later. */
   readonly retryable?: boolean | undefined;
-  /** Milliseconds until then, where the registry gives them. */
+  /** Milliseconds until then, if the registry says so. */
   readonly retryAfterMs?: number | undefined;
 }
 
@@ -198,14 +202,14 @@ export class LayerstackError extends Error implements ErrorFacts {
   }
 
   /**
-   * Returns the error of a part as an error of the whole. It has the same code and facts, except for those
-   * that `facts` replaces, and `error` is its cause.
+   * Returns an error about a whole for an error about a part of it. It has the code and the facts of `error`,
+   * with those of `facts` in their place, and `error` as its cause.
    */
   static within(error: LayerstackError, message: string, facts: ErrorFacts = {}): LayerstackError {
     return new LayerstackError(error.code, message, { ...factsOf(error), ...facts, cause: error });
   }
 
-  /** Makes `error instanceof LayerstackError` ask the same. */
+  /** Makes `error instanceof LayerstackError` give the same answer as `is`. */
   static override [Symbol.hasInstance](error: unknown): boolean {
     return this === LayerstackError ? LayerstackError.is(error) : super[Symbol.hasInstance](error);
   }
@@ -245,8 +249,8 @@ export function isSystemError(error: unknown, ...codes: string[]): error is Syst
 }
 
 /**
- * Returns the first error where a disposal failed as well (`await using` combines the two in a
- * SuppressedError). The first one says what happened.
+ * Returns the error of the work itself. Where a disposal has failed as well, `await using` combines the two
+ * errors in a SuppressedError.
  */
 export function firstError(error: unknown): unknown {
   let first = error;

@@ -89,7 +89,7 @@ const ASSERTIONS: Readonly<Record<string, Assertion>> = {
 export function parseExpression(pattern: string): Node {
   const parser = new Parser(pattern);
   const node = parser.choice({ i: false, m: false, s: false }, 0);
-  if (!parser.done) fail('a parenthesis too many');
+  if (!parser.done) fail('a closing parenthesis without an opening one');
   return node;
 }
 
@@ -111,7 +111,7 @@ class Parser {
 
   /** Reads up to the end, or up to a closing parenthesis. */
   choice(flags: Flags, depth: number): Node {
-    if (depth > MAX_DEPTH) fail('nested too deep');
+    if (depth > MAX_DEPTH) fail('nested too deeply');
     const nodes: Node[] = [];
     let sequence: Node[] = [];
     for (;;) {
@@ -227,7 +227,7 @@ class Parser {
     if (plain !== undefined) return plain.codePointAt(0) ?? 0;
     const code = octal !== undefined ? Number.parseInt(octal, 8) : Number.parseInt(two ?? braced ?? '', 16);
     if (control !== undefined) return CONTROLS[control] ?? 0;
-    return code <= 0x10ffff ? code : fail('no such character');
+    return code <= 0x10ffff ? code : fail('an escape beyond the last code point');
   }
 
   /** Reads a class after its opening bracket. */

@@ -7,9 +7,9 @@
 import { LayerstackError } from './errors.ts';
 import { ExpressionSyntaxError, parseExpression, type Assertion, type Node } from './expression-parser.ts';
 
-/** Characters of a pattern. Parsing this many takes some milliseconds. */
+/** Maximum length of a pattern in characters. Parsing this many takes some milliseconds. */
 const MAX_PATTERN = 1024;
-/** Steps of a program. A program of this size takes about a millisecond for a name. */
+/** Maximum number of steps of a program. One of this size takes about a millisecond for a name. */
 const MAX_STEPS = 4096;
 
 /** Continues at both steps. */
@@ -49,7 +49,9 @@ function tooLarge(pattern: string): LayerstackError {
 class Compiler {
   readonly #pattern: string;
   readonly #program: Step[] = [];
-  /** Counts the nodes of the tree, each as often as it is repeated. An empty node makes no steps. */
+  /**
+   * Counts the visited nodes, repeated ones every time. Counting steps is not enough: empty nodes have none.
+   */
   #visited = 0;
 
   constructor(pattern: string) {

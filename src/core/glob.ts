@@ -24,7 +24,7 @@ export function compileGlob(pattern: string): (text: string) => boolean {
     if (token === undefined)
       throw new LayerstackError(
         'ERR_INVALID_ARGUMENT',
-        `${JSON.stringify(pattern)} is no pattern: it may have *, ?, [a-z], [^a-z] and \\x`,
+        `${JSON.stringify(pattern)} is not a pattern: it may have *, ?, [a-z], [^a-z] and \\x`,
       );
     tokens.push(token);
   }

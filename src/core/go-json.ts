@@ -1,7 +1,7 @@
 /**
- * Writes JSON as Go's encoding/json does, for files that must equal dockerd's byte for byte: without spaces;
- * `<`, `>`, `&` and U+2028/9 are escaped; control characters are \u00xx except \n, \r and \t (also \b and \f,
- * for which Go has short forms only since 1.22); lone surrogates are U+FFFD.
+ * Writes JSON as Go's encoding/json does, for files that must equal dockerd's byte for byte. It writes no
+ * spaces. It escapes `<`, `>`, `&`, U+2028 and U+2029. Control characters other than \n, \r and \t become
+ * \u00xx, also \b and \f, for which Go has short forms only since 1.22. Lone surrogates become U+FFFD.
  */
 import { compareBytes } from './bytes.ts';
 

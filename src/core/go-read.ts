@@ -68,7 +68,7 @@ export function readGo(type: GoType, bytes: Uint8Array, source: JsonSource): unk
   return decode(() => new GoReader(text).value(type, '', zero(type)), undefined, source);
 }
 
-/** Go folds the letters of ASCII, and the two other characters that fold to one of them. */
+/** Folds the case as Go does: letters of ASCII, and the two other characters that fold to one of them. */
 function folded(name: string): string {
   return name
     .replace(/\u017f/g, 's')
@@ -89,7 +89,7 @@ function isCleared(type: GoType): boolean {
   return typeof type === 'object' ? !('fields' in type) : type === 'words';
 }
 
-/** Reads a text that is known to be JSON, in one pass. */
+/** Reads a text that has been checked to be JSON, in one pass. */
 class GoReader {
   readonly #text: string;
   #at = 0;
@@ -164,7 +164,7 @@ class GoReader {
     if (this.#peek() !== '"') this.#refuse(path, 'a string');
     const literal = this.#literal();
     const text = literal.slice(1, -1);
-    return parseTime(text) === undefined ? mismatch(path, 'is no RFC 3339 time') : text;
+    return parseTime(text) === undefined ? mismatch(path, 'is not an RFC 3339 time') : text;
   }
 
   #words(path: string): unknown {
@@ -179,7 +179,10 @@ class GoReader {
     const [least, most] = RANGES[type];
     // ParseUint accepts no sign, not even in -0.
     if (!WHOLE.test(literal) || (least === 0n && literal.startsWith('-')))
-      mismatch(path, `is ${literal}, not a whole number in digits alone${least === 0n ? ', unsigned' : ''}`);
+      mismatch(
+        path,
+        `is ${literal}, not a whole number ${least === 0n ? 'in digits without a sign' : 'in plain digits'}`,
+      );
     const exact = BigInt(literal);
     if (exact < least || exact > most) mismatch(path, `is ${literal}, which is beyond the range of ${type}`);
     const value = Number(exact);

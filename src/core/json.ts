@@ -17,7 +17,7 @@ export interface JsonSource {
   readonly facts?: ErrorFacts;
 }
 
-/** Deeper than any real document; keeps every recursion over a document shallow. */
+/** Deeper than any real document. It bounds every recursion over a document. */
 const MAX_DEPTH = 100;
 const QUOTE = 0x22;
 const BACKSLASH = 0x5c;
@@ -28,10 +28,7 @@ export type Decoder<T> = (value: unknown, path: string) => T;
 /** The type of a decoder's result. */
 export type Decoded<D> = D extends Decoder<infer T> ? T : never;
 
-/**
- * Says that a value is not of the type that the decoder wants; {@link decode} turns it into a
- * LayerstackError.
- */
+/** A value is not of the type that a decoder expects. {@link decode} turns it into a LayerstackError. */
 class JsonMismatch extends Error {}
 
 /**
@@ -43,7 +40,7 @@ export function parseJson(bytes: Uint8Array, source: JsonSource): unknown {
 }
 
 /**
- * Returns the document's text after it has checked that the text is JSON.
+ * Checks that the document is JSON, and returns its text.
  * @throws {@link LayerstackError} as {@link parseJson}.
  */
 export function validText(bytes: Uint8Array, source: JsonSource): string {
@@ -205,8 +202,8 @@ function depthExceeds(bytes: Uint8Array, limit: number): boolean {
 }
 
 /**
- * Visits every bracket outside strings, with the depth after it, while `visit` returns true. Returns false
- * where `visit` stopped it. It makes one pass, without recursion.
+ * Calls `visit` for every bracket outside strings, with the depth after it, until `visit` returns false.
+ * Returns whether it reached the end. It makes one pass, without recursion.
  */
 function scanBrackets(bytes: Uint8Array, visit: (depth: number, at: number) => boolean): boolean {
   let depth = 0;

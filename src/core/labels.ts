@@ -3,7 +3,7 @@
  * Mirrors `moby/moby: api/types/filters/parse.go` (MatchKVList) at v20.10.
  */
 
-/** The labels that an object must have, all of them, and the labels that it must not have all at once. */
+/** Labels that a matching object has, and labels that it does not have all at once. */
 export interface LabelFilters {
   /** `name` or `name=value`. */
   readonly label?: readonly string[] | undefined;

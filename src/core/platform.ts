@@ -50,7 +50,7 @@ function normalizeVariant(architecture: string, variant: string | undefined): st
   if (architecture === 'arm64') return variant === '8' || variant === 'v8' ? undefined : variant;
   if (architecture === 'amd64') return variant === 'v1' ? undefined : variant;
   if (architecture === '386') return undefined;
-  // An arm without variant is taken for the common one.
+  // An arm without a variant means the most common variant.
   if (architecture === 'arm') {
     if (variant === undefined) return 'v7';
     return /^[5-8]$/.test(variant) ? `v${variant}` : variant;
@@ -139,7 +139,7 @@ function parseLonePart(text: string): Platform {
 }
 
 /**
- * {@link parsePlatform} for a platform that an image is wanted for.
+ * {@link parsePlatform} for the platform of a wanted image.
  * @throws {@link LayerstackError} ERR_INVALID_ARGUMENT also where the platform does not exist.
  */
 export function parseKnownPlatform(text: string): Platform {

@@ -18,17 +18,17 @@ interface LayerEvent {
 }
 
 /**
- * The phase of a layer in a pull, in this order: the bytes that an earlier pull has left are hashed again;
- * bytes arrive and are hashed, inflated and extracted; all bytes have arrived and the last of them are being
- * extracted.
+ * The phase of a layer in a pull, in this order. `verifying`: the bytes that an earlier pull has left are
+ * hashed again. `downloading`: bytes arrive, and are hashed, inflated and extracted. `extracting`: all bytes
+ * have arrived, and the last of them are being extracted.
  */
 export type LayerPhase = 'verifying' | 'downloading' | 'extracting';
 
 export type ProgressEvent =
   /**
-   * The progress of the whole work, in bytes to read, fetch, send or save. `total` is missing where the
-   * amount is unknown (a stream; the tar of an export). In a push both numbers shrink by the layers that the
-   * registry has.
+   * The progress of the whole work, in bytes to read, fetch, send or save. `total` is missing where it is not
+   * known beforehand (a stream, the tar of an export). In a push, layers that the registry turns out to have
+   * are subtracted from both numbers.
    */
   | { readonly type: 'progress'; readonly current: number; readonly total?: number }
   /** The layer of a pull will be fetched when its turn comes. */
@@ -39,7 +39,7 @@ export type ProgressEvent =
   | (LayerEvent & { readonly type: 'layer-retry'; readonly delayMs: number; readonly message: string })
   /** The layer is extracted and verified, but not yet published. */
   | (LayerEvent & { readonly type: 'layer-done' })
-  /** The store has this layer (on this chain) already, so its bytes are not read. */
+  /** The store already has this layer on top of the same layers, so its bytes are not read. */
   | (LayerEvent & { readonly type: 'layer-exists' })
   /**
    * The image is durable. `references` are the names that now point to it; `created`: it is new in the store.
@@ -60,7 +60,7 @@ export type ProgressEvent =
       readonly repository: string;
       readonly id: string;
     }
-  /** Another pull, in any process, fetches (parts of) the same image. This one waits until it ends. */
+  /** Another pull, in any process, fetches the same image or parts of it. This pull waits for it. */
   | { readonly type: 'waiting'; readonly reference: string; readonly message: string }
   /**
    * The pull of one reference is durable. `digest`: of the manifest or index; `updated`: the store has
@@ -75,7 +75,10 @@ export type ProgressEvent =
     }
   /** A push of the image with this name to the repository, whose registry calls it `repository`, begins. */
   | { readonly type: 'pushing'; readonly reference: string; readonly repository: string }
-  /** The layer belongs to a push. Next the registry is asked for it, or it waits for its turn. */
+  /**
+   * The layer is part of a push. It waits for its turn, or for the registry's answer whether it has the
+   * layer.
+   */
   | (LayerEvent & { readonly type: 'layer-preparing' })
   /** The registry has mounted the layer from another repository, so its bytes are not sent. */
   | (LayerEvent & { readonly type: 'layer-mounted'; readonly from: string })
@@ -89,7 +92,7 @@ export type ProgressEvent =
     }
   /** A reference moved from one image to another. */
   | { readonly type: 'moved'; readonly reference: string; readonly previous: ImageID; readonly id: ImageID }
-  /** Information for the user that needs no action. */
+  /** Information for the user, who need not do anything. */
   | { readonly type: 'notice'; readonly message: string }
   /** A part of the input was dropped or changed, e.g. a smuggled xattr. */
   | {

@@ -1,6 +1,6 @@
 /**
- * Random bytes for names, from a buffer that is filled for many names at once: OpenSSL takes as long for four
- * thousand bytes as for ten. Not for secrets, because the buffer keeps the bytes before and after use.
+ * Random bytes for names, from a buffer that is filled for many names at once, because OpenSSL takes as long
+ * for four thousand bytes as for ten. The buffer keeps the bytes after use, so they are not for secrets.
  */
 import { randomFillSync } from 'node:crypto';
 

@@ -64,7 +64,7 @@ export function parseReference(text: string): Reference {
     try {
       digest = parseDigest(digestText);
     } catch {
-      fail('after "@" comes a digest: "sha256:" and 64 lower-case hex digits');
+      fail('"@" must be followed by a digest: "sha256:" and 64 lower-case hex digits');
     }
   }
   return {
@@ -80,7 +80,7 @@ function familiarName(name: string, fail: (why: string) => never): string {
   const { host, path } = splitHost(name);
 
   if (!HOST.test(host) && !COMPONENT.test(host))
-    fail(`${JSON.stringify(host)} is no registry host; it must be HOST[:PORT]`);
+    fail(`${JSON.stringify(host)} is not a registry host; it must be HOST[:PORT]`);
   for (const component of path.split('/')) checkComponent(component, fail);
   const canonical = `${host}/${path}`;
   if (canonical.length > MAX_NAME) {
@@ -100,7 +100,7 @@ function familiarName(name: string, fail: (why: string) => never): string {
 
 function checkComponent(component: string, fail: (why: string) => never): void {
   if (COMPONENT.test(component)) return;
-  if (component === '') fail('the name has an empty part (a "/" too many)');
+  if (component === '') fail('the name has an empty part (remove the extra "/")');
   const quoted = JSON.stringify(component);
   if (component !== component.toLowerCase()) fail(`${quoted} has upper-case letters; names are lower case`);
   if (/^[a-z0-9._-]+$/.test(component)) {

@@ -1,6 +1,5 @@
 /**
- * Does work once that several callers request at the same time. A caller that comes while it runs gets its
- * result.
+ * Shares work that several callers request at the same time: it runs once, and all of them get its result.
  */
 import { abortError, throwIfAborted } from './abort.ts';
 
@@ -35,7 +34,7 @@ export class SingleFlight<T> {
       if (leave) signal?.removeEventListener('abort', leave);
       if (--flight.waiting === 0) {
         if (this.#flights.get(key) === flight) this.#flights.delete(key);
-        flight.abort.abort(new Error('nobody waits for it any more'));
+        flight.abort.abort(new Error('all callers have stopped waiting'));
       }
     }
   }

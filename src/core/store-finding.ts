@@ -8,8 +8,8 @@ export const FINDING_CODES = [
   /** An invalid entry of layerdb: dockerd hides its images, and cannot pull the layer again. */
   'layer-incomplete',
   /**
-   * The layer is not what its DiffID stands for: contents differ, or entries are missing or additional; or its
-   * original tar cannot be rebuilt.
+   * The layer is not what its DiffID stands for: contents differ, or entries are missing or additional; or
+   * its original tar cannot be rebuilt.
    */
   'layer-damaged',
   /** Modes, owners, times or attributes of a layer's files differ from those in its tar. */
@@ -24,11 +24,11 @@ export const FINDING_CODES = [
   'link-dangling',
   /** A directory to which nothing in the store refers. */
   'overlay-orphan',
-  /** A link, fifo, socket or device in the place of a file or directory of the store. */
+  /** A link, fifo, socket or device where the store has a file or directory. */
   'entry-planted',
   /** Work that a killed dockerd or layerstack has left unfinished. */
   'unfinished',
-  /** A change of images that was decided but not completed. */
+  /** A change of images that was interrupted after the rename that decides it. */
   'change-unfinished',
   /** A layer of an image that was never completed, or a layer that has lost its last reference. */
   'layer-unused',
@@ -41,9 +41,13 @@ export const FINDING_CODES = [
   /** docker's cache that maps blobs to layers. */
   'distribution-cache',
   'container-incomplete',
+  /** A snapshot without its files, its entry, a readable record or a snapshot below it. */
+  'snapshot-incomplete',
   /** dockerd cannot decode a document of a container, so it does not list the container. */
   'container-undecodable',
-  /** An entry that keeps layers of an image from being removed, without a container. */
+  /**
+   * An entry in layerdb/mounts without a container, which keeps the layers of an image from being removed.
+   */
   'mount-orphan',
   'mount-leftover',
   /** layerstack's index of container names. */
@@ -53,7 +57,7 @@ export const FINDING_CODES = [
 export type FindingCode = (typeof FINDING_CODES)[number];
 
 /**
- * `error`: an object cannot be used. `warning`: it can be used but is not in order. `note`: information only.
+ * `error`: an object cannot be used. `warning`: it can be used, but has a problem. `note`: information only.
  */
 export const SEVERITIES = ['error', 'warning', 'note'] as const;
 
@@ -75,7 +79,7 @@ export interface Problem extends Omit<StoreFinding, 'repaired'> {
   readonly repair?: (() => Promise<void>) | undefined;
 }
 
-/** Returns whether a finding means that the store is not in order. */
+/** Returns whether a finding is an unrepaired problem, not only information. */
 export function isWrong({ severity, repaired }: StoreFinding): boolean {
   return severity !== 'note' && !repaired;
 }

@@ -12,14 +12,14 @@ export class Tally<Part> {
     this.#onProgress = onProgress;
   }
 
-  /** Sets the bytes of a part that are to be done. A second call corrects the number. */
+  /** Sets how many bytes a part has. A second call corrects the number. */
   expect(part: Part, total: number): void {
     this.drop(part);
     this.#parts.set(part, { current: 0, total });
     this.#total += total;
   }
 
-  /** Removes a part: nothing of it is to be done. */
+  /** Removes a part, whose bytes need not be done. */
   drop(part: Part): void {
     const known = this.#parts.get(part);
     if (known === undefined) return;
@@ -28,7 +28,7 @@ export class Tally<Part> {
     this.#parts.delete(part);
   }
 
-  /** Sets the bytes of a part that are done. Parts that were not expected do not count. */
+  /** Sets how many bytes of a part are done. Parts that were not expected do not count. */
   at(part: Part, bytes: number): void {
     const known = this.#parts.get(part);
     if (known === undefined) return;
@@ -43,7 +43,7 @@ export class Tally<Part> {
   }
 }
 
-/** Passes on the events of a push, and adds the sum of the sent bytes after them. */
+/** Passes on the events of a push, and follows each with the sum of the sent bytes. */
 export function withSum(onProgress: OnProgress): OnProgress {
   const tally = new Tally<string>(onProgress);
   return (event) => {
@@ -61,7 +61,7 @@ function count(tally: Tally<string>, event: ProgressEvent): void {
   else if (event.type === 'layer-done') tally.done(event.diffId);
 }
 
-/** Passes the bytes on unbuffered, and reports how many have been read, of `total` where it is known. */
+/** Passes the bytes on unbuffered, and reports how many have been read, and `total` where it is known. */
 export function counted(
   bytes: AsyncIterable<Uint8Array>,
   onProgress: OnProgress | undefined,

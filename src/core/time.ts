@@ -55,7 +55,7 @@ export function localTime(date: Date): string {
 /** Returns the time `seconds` after 1970, by default the current time. */
 export function timeOf(seconds?: number): Time {
   const time = parseTime((seconds === undefined ? new Date() : new Date(seconds * 1000)).toISOString());
-  if (!time) throw new RangeError(`no time: ${String(seconds)}`);
+  if (!time) throw new RangeError(`not a time: ${String(seconds)}`);
   return time;
 }
 
@@ -75,8 +75,8 @@ function nanoseconds({ text }: Time): number {
 }
 
 /**
- * Returns the current time in nanoseconds since 1970. No two results are equal, although the clock has
- * milliseconds and may be set back.
+ * Returns the current time in nanoseconds since 1970. No two results are equal, although the system clock
+ * only gives milliseconds and may be set back.
  */
 export class NanoClock {
   #latest = 0n;

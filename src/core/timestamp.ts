@@ -27,7 +27,7 @@ export function parseTimestamp(option: string, text: string, now = new Date()): 
   if (found !== undefined) return found;
   throw new LayerstackError(
     'ERR_INVALID_ARGUMENT',
-    `${option} ${JSON.stringify(text)} is no time: give a duration (10m, 1h30m), a date (2024-05-01T10:00:00Z) or ` +
+    `${option} ${JSON.stringify(text)} is not a time: give a duration (10m, 1h30m), a date (2024-05-01T10:00:00Z) or ` +
       'seconds since 1970',
   );
 }

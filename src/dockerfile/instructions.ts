@@ -99,7 +99,7 @@ function cmd(rest: string, config: ContainerConfig, state: State): Change {
   return { Cmd: words };
 }
 
-/** A new entrypoint clears the command line, unless a CMD comes with it. */
+/** A new entrypoint clears the command, unless a CMD of the same change has set it. */
 function entrypoint(rest: string, config: ContainerConfig, state: State): Change {
   const words = commandLine(rest, config);
   return { Entrypoint: words.length > 0 ? words : null, ...(state.cmdSet ? {} : { Cmd: null }) };
@@ -156,7 +156,7 @@ function onBuild(rest: string, config: ContainerConfig, { escape }: State, line:
 
 function stopSignal(rest: string, config: ContainerConfig, { escape }: State): Change {
   const signal = expandWord(rest, environment(config), escape);
-  if (!isSignal(signal)) throw new ChangeError(`${signal} is no signal`);
+  if (!isSignal(signal)) throw new ChangeError(`${signal} is not a signal`);
   return { StopSignal: signal };
 }
 
@@ -180,7 +180,7 @@ function jsonList(text: string): string[] | undefined {
   return list;
 }
 
-/** Parses `NAME=value …`, or `NAME value to the end`, and expands variables. */
+/** Parses `NAME=value …`, or `NAME value` with all the rest as the value, and expands variables. */
 function pairs(
   instruction: string,
   rest: string,
@@ -219,7 +219,7 @@ function ports(spec: string): string[] {
     /^(\d{1,5})(?:-(\d{1,5}))?(?:\/(tcp|udp|sctp))?$/i.exec(spec) ?? [];
   const [from, to] = [Number(first), Number(last)];
   if (first === '' || from > to || to > 65535)
-    throw new ChangeError(`${spec} is no port: write PORT[-PORT][/tcp|udp|sctp]`);
+    throw new ChangeError(`${spec} is not a port: write PORT[-PORT][/tcp|udp|sctp]`);
   return Array.from({ length: to - from + 1 }, (_, at) => `${from + at}/${protocol.toLowerCase()}`);
 }
 

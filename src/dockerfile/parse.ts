@@ -21,9 +21,7 @@ export interface Dockerfile {
 
 const DIRECTIVE = /^#\s*([a-zA-Z][a-zA-Z0-9]*)\s*=\s*(.+?)\s*$/;
 const DIRECTIVES = ['escape', 'syntax'];
-/**
- * Separates an instruction from its arguments, and arguments from each other where quotes have no meaning.
- */
+/** Separates an instruction from its arguments, and arguments from each other where quotes do not count. */
 export const WHITE_SPACE = /[\t\v\f\r ]+/;
 
 /**
@@ -90,7 +88,7 @@ export function splitInstruction(line: string): { readonly name: string; readonl
   return { name: trimmed.slice(0, at?.index).toUpperCase(), rest: at ? trimmed.slice(at.index) : '' };
 }
 
-/** Instructions that change a config have no flags; `--` ends flags. */
+/** Refuses flags, which instructions that change a config do not have. `--` ends flags. */
 function withoutFlags(text: string): string {
   const [whole = '', flag] = /^\s*--(\S*)/.exec(text) ?? [];
   if (flag === undefined) return text;

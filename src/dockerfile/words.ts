@@ -23,7 +23,7 @@ export function trimSpace(text: string): string {
 /** Values of variables; a missing one is empty. */
 export type Environment = ReadonlyMap<string, string>;
 
-/** The escape character. It takes the meaning of the next character away, and continues a line. */
+/** The escape character. The character after it is literal. At the end of a line, it continues the line. */
 export type Escape = '\\' | '`';
 
 /** The text is malformed; the message says why. */

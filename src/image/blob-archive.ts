@@ -1,7 +1,7 @@
 /**
  * The compressed layers that `pull --keep-blobs` keeps as the registry sent them:
  * `<root>/layerstack/blobs/sha256/<hex of the digest>`. Docker's store has no place for them. They may be
- * deleted at any time; then layers are compressed anew. They are verified when they are written and whenever
+ * deleted at any time; layers are then compressed again. They are verified when they are written and whenever
  * they are read.
  */
 import { createHash, randomBytes } from 'node:crypto';
@@ -43,7 +43,7 @@ export class BlobArchive {
   async *read({ digest, size }: BlobId, from = 0): AsyncGenerator<Uint8Array, void, undefined> {
     const path = this.#path(digest);
     const file = await unlessMissing(openStoreFile(path, constants.O_RDONLY));
-    if (!file) throw damaged(digest, path, 'is not there any more');
+    if (!file) throw damaged(digest, path, 'does not exist any more');
     try {
       const hash = createHash('sha256');
       let held: Uint8Array | undefined;
@@ -178,7 +178,7 @@ export class BlobDraft {
 }
 
 /**
- * Passes the chunks on, and ends only when they are the whole blob and no more.
+ * Passes the chunks on. Ends without an error only if they are exactly the blob.
  * @throws {@link LayerstackError} (while iterating) ERR_DIGEST_MISMATCH.
  */
 export async function* verifying(
@@ -195,12 +195,11 @@ export async function* verifying(
   }
   const found = `sha256:${hash.digest('hex')}`;
   if (seen === size && found === digest) return;
-  const what =
-    seen > size ? `more than the ${String(size)} bytes that it should have` : `the digest ${found}`;
+  const what = seen > size ? `are more than the expected ${String(size)}` : `have the digest ${found}`;
   throw new LayerstackError(
     'ERR_DIGEST_MISMATCH',
-    `blob ${digest}: what came has ${what}; the registry's copy is damaged, or it is changed on the way: pull it again, or ` +
-      'push it again',
+    `blob ${digest}: the received bytes ${what}; the registry's copy is damaged, or the bytes were changed on the way: ` +
+      'pull or push the image again',
     { digest, expected: digest, found },
   );
 }
@@ -208,8 +207,8 @@ export async function* verifying(
 function damaged(digest: Digest, path: string, what: string): LayerstackError {
   return new LayerstackError(
     'ERR_STORE_CORRUPT',
-    `the kept blob ${digest} ${what} (${path}); do the same again: the layer is then compressed anew, or pull the image again ` +
-      'with --keep-blobs to have the original',
+    `the kept blob ${digest} ${what} (${path}); run the command again to compress the layer anew, or pull the image again ` +
+      'with --keep-blobs to get the original bytes',
     { digest, path },
   );
 }

@@ -1,7 +1,7 @@
 /**
- * Caches the facts of each image that a listing needs. The truth is in imagedb and layerdb, but reading a
- * thousand configs and the sizes of ten thousand layers takes longer than a listing may. So the facts are in
- * `layerstack/image-catalog.json`, as git keeps stat data in its index. An image's entry is valid while
+ * Caches the facts about each image that a listing needs. They come from imagedb and layerdb, but reading a
+ * thousand configs and the sizes of ten thousand layers would take too long for a listing. So the facts are
+ * in `layerstack/image-catalog.json`, as git keeps stat data in its index. An image's entry is valid while
  * inode, change time and size of its config, and inode and change time of its metadata directory, are
  * unchanged. Layers never change under their ChainID and are removed from the top down, so only the top layer
  * is looked up. The file is written without fsync and may be deleted at any time. Read-only stores do not
@@ -40,7 +40,9 @@ interface CachedEntry extends CatalogEntry {
 }
 
 interface CatalogContent {
-  /** State of the layers' directory when every image had its top layer; empty where one image lacked it. */
+  /**
+   * The state of the layers' directory at the time of the listing; empty where an image lacked its top layer.
+   */
   readonly layers: string;
   readonly images: readonly CachedEntry[];
 }
@@ -55,7 +57,7 @@ interface State {
   readonly content: string;
   /** Empty for an image that has no metadata. */
   readonly metadata: string;
-  /** Whether a later change of the files would show. */
+  /** Whether a later change of the files would change this state, see {@link SETTLED_MS}. */
   readonly settled: boolean;
 }
 
@@ -64,7 +66,7 @@ interface Ids {
   has(id: ImageID): boolean;
 }
 
-/** The state of no file: the entry is not kept. */
+/** The state of images that are being changed. It equals the state of no file, so the entry is not kept. */
 const CHANGING: State = { content: 'changing', metadata: 'changing', settled: false };
 
 const VERSION = 2;
@@ -77,9 +79,11 @@ const NOTHING: CatalogContent = { layers: '', images: [] };
  * entry is not kept if its files changed less than this before they were read.
  */
 const SETTLED_MS = 1000;
-/** Reading images yields to other work on the event loop after this many (a millisecond or two)... */
+/**
+ * Reading images yields to other work on the event loop after this many, which take one or two milliseconds.
+ */
 const SLICE = 256;
-/** ...and reading one image with its layers counts as this many. */
+/** An image whose config and layers are read counts as this many in {@link SLICE}. */
 const READ_COST = 32;
 const ZERO_UNIX = parseTime(ZERO_TIME)?.unix ?? 0;
 
@@ -140,7 +144,8 @@ export class Catalog {
   }
 
   /**
-   * Returns the top layer of every image (but some) with an intact config, whether or not its layers exist.
+   * Returns the top layers of all images with an intact config, except for those in `but`. The layers need
+   * not exist.
    */
   async tops(but: Ids = new Set()): Promise<Set<ChainID>> {
     const [states, file] = await Promise.all([this.#states(but), this.#load()]);
@@ -157,7 +162,7 @@ export class Catalog {
     return tops;
   }
 
-  /** Returns all images (but some) with the states of their files. */
+  /** Returns the states of the files of all images, except for those in `but`. */
   async #states(but: Ids = new Set()): Promise<Map<ImageID, State>> {
     const { layout } = this.#root;
     const [all, described] = await Promise.all([
@@ -254,7 +259,7 @@ export class Catalog {
       return file.version === VERSION && Array.isArray(file.images) ? file : NOTHING;
     } catch (error) {
       // A power cut may leave the file empty or torn. It is only a cache, so any fault makes it empty.
-      this.#root.log.debug('the image catalog is read anew', { reason: String(error) });
+      this.#root.log.debug('the image catalog cannot be used, and is rebuilt', { reason: String(error) });
       return NOTHING;
     }
   }
@@ -267,7 +272,7 @@ export class Catalog {
         .session()
         .replace([{ op: 'replace', path: this.#path, data, mode: 0o600, sync: false }]);
     } catch (error) {
-      this.#root.log.debug('the image catalog is not kept', { reason: String(error) });
+      this.#root.log.debug('the image catalog could not be saved', { reason: String(error) });
     }
   }
 }

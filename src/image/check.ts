@@ -1,8 +1,8 @@
 /**
  * Checks imagedb, repositories.json and docker's distribution cache (docs/docker-overlay2-store.md, "Failure
- * modes a better store should detect and repair"). Every config has its digest and its layers, every name an
- * image, and nothing is kept for images that are gone. Configs cannot be repaired. References to missing
- * objects can be dropped.
+ * modes a better store should detect and repair"). Every config must match its digest and have its layers,
+ * every name must have an image, and there must not be metadata for missing images. Configs cannot be
+ * repaired. References to missing objects can be dropped.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { throwIfAborted } from '../core/abort.ts';
@@ -81,7 +81,7 @@ export async function* checkImages(
   for (const check of checks) yield* untilPlanted(check);
 }
 
-/** A living writer leaves it for milliseconds only. */
+/** Checks for a pending change. A living writer completes it within milliseconds. */
 async function* checkChange(root: Root): AsyncGenerator<Problem> {
   const { layout, changes } = root;
   const path = layout.pendingChange;
@@ -96,8 +96,8 @@ async function* checkChange(root: Root): AsyncGenerator<Problem> {
     path,
     message:
       changes.pending() === undefined
-        ? 'a change of images or names that was broken off, and that dockerd has gone on without'
-        : 'a change of images or names that was decided, and broken off before it was carried out; it is seen as done',
+        ? 'an interrupted change of images or names; dockerd has run since, so the change is dropped'
+        : 'a change of images or names that was interrupted after its rename; readers see it as completed',
     advice: 'the next writer completes it',
     repair: async () => {
       await new Repositories(root).change(() => undefined);
@@ -121,8 +121,8 @@ async function* checkUnused(
       code: 'layer-unused',
       severity: 'warning',
       path: layout.layer(chainId),
-      message: `no image and no container has layer ${chainId}; what it was made for was broken off, or is under way`,
-      advice: 'the next writer that opens the store removes it, unless somebody at work needs it',
+      message: `no image and no container has layer ${chainId}; the operation that needed it was interrupted, or is still under way`,
+      advice: 'the next writer that opens the store removes it, unless another process needs it',
       repair: async () => {
         await layers.collect([chainId], tops);
       },
@@ -160,7 +160,8 @@ async function* checkConfigs(
 }
 
 /**
- * dockerd deletes metadata before content. Only a crash in between leaves metadata alone, or manual changes.
+ * Checks for metadata without an image. A crash leaves it, or a manual change: dockerd deletes metadata
+ * before content, and layerstack writes it first.
  */
 async function* checkMetadata(root: Root): AsyncGenerator<Problem> {
   const { layout } = root;
@@ -173,7 +174,7 @@ async function* checkMetadata(root: Root): AsyncGenerator<Problem> {
       code: 'image-metadata',
       severity: 'warning',
       path,
-      message: 'kept for an image that is not there',
+      message: 'metadata of an image that is not in the store',
       advice: 'repair removes it',
       repair: async () => {
         root.session();
@@ -201,7 +202,7 @@ async function* checkNames(root: Root): AsyncGenerator<Problem> {
       severity: 'error',
       path,
       message: names.message,
-      advice: 'repair moves it away, to a name that ends in .broken: the images stay, without their names',
+      advice: 'repair renames the file, to a name that ends in .broken: the images stay, without their names',
       repair: () => moveAside(root, path),
     };
     return;
@@ -214,8 +215,8 @@ async function* checkNames(root: Root): AsyncGenerator<Problem> {
       message: `the name ${JSON.stringify(key)} is not in docker's form, so it names nothing`,
       advice:
         familiar === undefined
-          ? 'take it out of the file while nobody uses the store'
-          : `repair makes it ${familiar}, unless another image is called so`,
+          ? 'remove it from the file while no process uses the store'
+          : `repair renames it to ${familiar}, unless another image has that name`,
       repair:
         familiar === undefined
           ? undefined
@@ -252,7 +253,7 @@ async function moveAside(root: Root, path: string): Promise<void> {
   );
 }
 
-/** It is only a cache, but a broken file makes dockerd fail to push the layer. */
+/** Checks docker's cache of registry blobs. An invalid file in it makes dockerd fail to push the layer. */
 async function* checkDistribution(root: Root, { signal }: ImageCheckOptions): AsyncGenerator<Problem> {
   const { layout } = root;
   const kinds = [
@@ -275,8 +276,8 @@ async function* checkDistribution(root: Root, { signal }: ImageCheckOptions): As
         code: 'distribution-cache',
         severity: 'warning',
         path,
-        message: 'a broken entry of the cache of registry blobs',
-        advice: 'repair removes it: it costs the speed of a push or pull',
+        message: 'an invalid entry in the cache of registry blobs',
+        advice: 'repair removes it; the next push or pull of the layer may then be slower',
         repair: async () => {
           root.session();
           await call(native.batch(layout.root, [{ op: 'unlink', path, missing: true }]));

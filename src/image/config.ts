@@ -1,7 +1,7 @@
 /**
  * Reads image configs: the JSON documents whose digests are the image ids. The bytes are kept verbatim. The
  * fields are read as Go reads them (core/go-read.ts) and checked as dockerd checks them
- * (docs/store-layout.md). In addition this file checks bounds, and that DiffIDs are digests. Mirrors
+ * (docs/store-layout.md). This file also checks bounds, and that DiffIDs are digests. Mirrors
  * `moby/moby: image/image.go` at v20.10 and `opencontainers/image-spec: config.md`.
  */
 import { diffIdOf, digestOf, imageIdOf, isDigest, type DiffID, type ImageID } from '../core/digest.ts';
@@ -58,12 +58,12 @@ const text = json.withDefault(json.string, '');
 /** Returns an RFC 3339 time, or undefined where the document has none. */
 export const decodeTime: json.Decoder<Time | undefined> = json.optional((value, path) => {
   const parsed = parseTime(json.string(value, path));
-  return parsed ?? json.mismatch(path, 'is no RFC 3339 time');
+  return parsed ?? json.mismatch(path, 'is not an RFC 3339 time');
 });
 
 const diffId: json.Decoder<DiffID> = (value, path) => {
   const digest = json.string(value, path);
-  if (!isDigest(digest)) json.mismatch(path, 'is no digest ("sha256:" and 64 lower-case hex digits)');
+  if (!isDigest(digest)) json.mismatch(path, 'is not a digest ("sha256:" and 64 lower-case hex digits)');
   return diffIdOf(digest);
 };
 
@@ -128,7 +128,7 @@ export function parseImageConfig(raw: Uint8Array): ImageConfig {
   const invalid = (why: string): LayerstackError =>
     new LayerstackError('ERR_CONFIG_INVALID', `${what}: ${why}`, { id });
 
-  // The case counts: a dockerd whose store has one "Linux" does not start.
+  // The case counts: dockerd does not start on a store that has an image for "Linux".
   if (doc.os !== '' && doc.os !== 'linux') {
     throw invalid(
       `the image is for the operating system ${JSON.stringify(doc.os)}; only linux images can be stored`,

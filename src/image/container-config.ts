@@ -116,8 +116,8 @@ export const EMPTY_CONTAINER_CONFIG: ContainerConfig = decodeContainerConfig({},
 
 /**
  * Returns the config as docker's API and generated image configs show it. Members that docker omits when they
- * are empty are `undefined`, which JSON writers skip. `number` converts whole numbers for the reader of the
- * document: `Number` where the reader is JavaScript.
+ * are empty are `undefined`, which JSON writers skip. `number` converts whole numbers to the form that the
+ * reader of the document needs: `Number` for JavaScript.
  */
 export function dockerContainerConfig(
   config: ContainerConfig,

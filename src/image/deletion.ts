@@ -129,7 +129,9 @@ export class Deletion {
     this.#delete(parent, { force: false, noPrune, quiet: true });
   }
 
-  /** Returns the obstacles to a deletion; `references`: remaining references are obstacles, too. */
+  /**
+   * Returns the first obstacle to a deletion; with `references`, remaining references are an obstacle too.
+   */
   #conflict(
     id: ImageID,
     check: { readonly force: boolean; readonly references: boolean },

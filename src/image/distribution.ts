@@ -1,5 +1,5 @@
 /**
- * Records the origin of layers: the blobs as which a layer was pulled or pushed, and the repositories that
+ * Records the origin of layers: the blobs that were pulled or pushed for a layer, and the repositories that
  * have them. Each blob has two files below `image/overlay2/distribution`, as in dockerd:
  *
  *   diffid-by-digest/sha256/<hex of the blob's digest>   the DiffID
@@ -7,7 +7,7 @@
  *       [{"Digest":"sha256:…","SourceRepository":"docker.io/library/x","HMAC":""}]
  *
  * The second file lists at most 50 entries, the latest last. The record is a cache: it may be missing, it is
- * not synced, and nothing in it counts before it is verified. Each file is replaced as a whole. Mirrors
+ * not synced, and what it says is verified before it is used. Each file is replaced as a whole. Mirrors
  * moby/moby: distribution/metadata/v2_metadata_service.go at v20.10.
  */
 import { createHmac } from 'node:crypto';
@@ -45,7 +45,7 @@ const LOCK_KEY = 'distribution';
 
 const digest: json.Decoder<Digest> = (value, path) => {
   const text = json.string(value, path);
-  return isDigest(text) ? text : json.mismatch(path, 'is no digest');
+  return isDigest(text) ? text : json.mismatch(path, 'is not a digest');
 };
 
 const decodeSources = json.withDefault<

@@ -1,7 +1,7 @@
 /**
- * The Go types into which dockerd decodes an image's config, field by field: the union of docker 20.10's and
- * 28's, where common fields have the same types. Mirrors `moby/moby: image/image.go,
- * api/types/container/config.go`.
+ * The Go types that dockerd decodes an image's config into, field by field. They are the union of docker
+ * 20.10's and 28's, in which common fields have the same types. Mirrors
+ * `moby/moby: image/image.go, api/types/container/config.go`.
  */
 import { list, mapOf, pointer, struct, type GoType } from '../core/go-read.ts';
 

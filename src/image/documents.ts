@@ -128,8 +128,8 @@ function graphDriverData([top, ...lower]: readonly Layer[], layout: Layout): Rec
 }
 
 /**
- * Returns the history of `config`. `ancestors` are the images from which it was built and which the store
- * still has, beginning with the image itself, the nearest first.
+ * Returns the history of `config`. `ancestors` are the image itself and the images that it was built from, as
+ * far as the store still has them, the nearest first.
  */
 export function historyRows(
   config: ImageConfig,

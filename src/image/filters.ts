@@ -20,7 +20,7 @@ export function valuesOf(given: OneOrMore | undefined): readonly string[] {
 
 /** All given filters must match; of `reference` one pattern must match. */
 export interface ImageFilters extends LabelFilters {
-  /** Untagged and without children (true), or not so (false). */
+  /** True: only images without a tag and without children. False: only the others. */
   readonly dangling?: boolean | undefined;
   /** Names or ids of images: made before, or after, all of them. */
   readonly before?: OneOrMore | undefined;
@@ -34,7 +34,7 @@ export interface ImageFilters extends LabelFilters {
   readonly reference?: readonly string[] | undefined;
 }
 
-/** The images to which `before` and `since` refer. */
+/** The times of the images that `before` and `since` refer to. */
 export interface FilterTimes {
   readonly before?: Time | undefined;
   readonly since?: Time | undefined;

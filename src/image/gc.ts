@@ -3,7 +3,7 @@
  *
  * 1. One step (system/changes.ts) removes all names and images of the deletion. It holds the `references`
  *    lock, so a load, a tag or another deletion happens before or after it.
- * 2. The layers are removed from the top down, as far as nothing else refers to them.
+ * 2. The layers are removed from the top down, until one that something else refers to.
  */
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { chainIds, type ChainID, type ImageID } from '../core/digest.ts';
@@ -28,7 +28,7 @@ import type { OriginalImages } from './originals.ts';
 import type { MutableReferences } from './references.ts';
 import type { Repositories } from './repositories.ts';
 
-/** Planning gives way to other work on the event loop after this many images (a few milliseconds). */
+/** Planning yields to other work on the event loop after this many images (a few milliseconds). */
 const SLICE = 64;
 
 /** Returns the current containers of the store. */
@@ -109,7 +109,8 @@ export class ImageCollector {
         if (!all && named.some(({ tag }) => tag !== undefined)) continue;
         if (named.length === 0) attempt(() => deletion.remove(entry.id, entry.id));
         for (const reference of named) {
-          // Deleting the last tag of a repository deletes its digests.
+          // An earlier step may have deleted this reference: the last tag of a repository takes its digests
+          // with it.
           if (references.get(reference) !== entry.id) continue;
           attempt(() => deletion.remove(entry.id, formatReference(reference)));
         }
@@ -143,7 +144,7 @@ export class ImageCollector {
   }
 
   /**
-   * The images are removed already, and their layers are noted: the next writer completes what fails here.
+   * The images are removed already, and their layers are noted, so the next writer completes what fails here.
    */
   async #collectAfter(candidates: readonly ChainID[] | 'all'): Promise<CollectedLayer[]> {
     try {
@@ -211,7 +212,10 @@ export class ImageCollector {
     };
   }
 
-  /** A damaged config does not name its layers, so `prune` has to remove them. */
+  /**
+   * Returns the layers of these images. A damaged config does not name its layers, so `prune` has to find
+   * them.
+   */
   async #chains(ids: readonly ImageID[]): Promise<Doomed> {
     const chains = new Map<ImageID, readonly ChainID[]>();
     for (const id of ids) {

@@ -11,16 +11,16 @@ import type { Time } from '../core/time.ts';
 import { historyDocument, parseImageConfig, type HistoryEntry, type ImageConfig } from './config.ts';
 import { dockerContainerConfig, EMPTY_CONTAINER_CONFIG, type ContainerConfig } from './container-config.ts';
 
-/** The additions of a commit, or of an import, to an image. */
+/** What a commit, or an import with a base, adds to an image. */
 export interface ChildFacts {
   readonly created: Time;
   readonly author: string;
   readonly comment: string;
   /** Undefined where no container is committed. */
   readonly containerId: string | undefined;
-  /** The config with which the container ran. */
+  /** The config of the container that is committed. */
   readonly containerConfig: ContainerConfig;
-  /** The config with which containers of the new image will run. */
+  /** The config for containers of the new image. */
   readonly config: ContainerConfig;
   /** Undefined where nothing was changed: then the image has only its parent's layers. */
   readonly diffId: DiffID | undefined;

@@ -106,7 +106,7 @@ export class ImageDb {
     ];
   }
 
-  /** Returns the bytes of a file, as the last change has them. */
+  /** Returns the bytes of a file, with a pending change applied. */
   #file(path: string): Promise<Uint8Array | undefined> {
     return this.#root.changes.read(path, MAX_CONFIG_BYTES);
   }

@@ -1,5 +1,5 @@
 /**
- * The manifests and indexes by which images were pulled, as the registry sent them:
+ * The manifests and indexes that images were pulled by, as the registry sent them:
  * `<root>/layerstack/manifests/<hex of the image id>/<hex of the document's digest>`. Docker's store has no
  * place for them. They are removed with their image, and may be deleted at any time.
  */
@@ -40,9 +40,9 @@ export class OriginalManifests {
   }
 
   /**
-   * Returns steps that keep the documents of an image and drop the oldest where it has too many. Returns none
-   * where the documents are its newest already. The caller holds the `references` lock and a
-   * {@link BlobLease}.
+   * Returns steps that keep the documents of an image, and drop its oldest ones if there are too many.
+   * Returns no steps if these documents are its newest ones already. The caller holds the `references` lock
+   * and a {@link BlobLease}.
    */
   async addSteps(id: ImageID, documents: readonly Uint8Array[]): Promise<ChangeStep[]> {
     const added = new Map(documents.map((bytes) => [hexOf(digestOf(bytes)), bytes]));
@@ -107,7 +107,7 @@ export class OriginalManifests {
     const names = await this.#changes.list(directory);
     const dated = names
       .filter(isHex64)
-      // A document that is not in place yet is the newest: it belongs to a decided change.
+      // A document that is not in its place yet belongs to a pending change, so it is the newest.
       .map((name) => ({ name, at: statEntry(this.#layout.at(`${directory}/${name}`))?.mtimeMs ?? Infinity }));
     return dated.sort((a, b) => b.at - a.at).map(({ name }) => name);
   }

@@ -3,10 +3,10 @@
  * --format oci` and `push` reproduce them. original-manifests.ts and blob-archive.ts say where the parts are.
  *
  * A manifest is kept in the same change as its image (ImageStore.add), so an image never lacks it. The blobs
- * come before. A pull holds a shared lock and has a marker in its session from its first blob until that
- * change is done. Blobs that no manifest names are removed under the exclusive lock. No operation waits for
- * this lock: where it is taken, the next removal of an image collects the blobs, or the next writer that
- * finds the marker of a dead pull.
+ * are kept before. From its first blob until that change is done, a pull holds a shared lock and has a marker
+ * in its session. Blobs that no manifest names are removed under the exclusive lock. No operation waits for
+ * the exclusive lock. If another process holds it, a later operation collects the blobs: the next removal of
+ * an image, or the next writer that finds the marker of a dead pull.
  */
 import type { Descriptor } from '../core/descriptor.ts';
 import { hexOf, type ImageID } from '../core/digest.ts';
@@ -26,7 +26,7 @@ export interface OriginalImage {
   open(blob: Descriptor, from: number): AsyncIterable<Uint8Array>;
 }
 
-/** No one waits for the exclusive lock, so the shared one may be taken while other locks are held. */
+/** No process waits for the exclusive lock, so the shared one may be taken while other locks are held. */
 const LOCK_KEY = 'kept blobs';
 
 /** A pull's lease on the archive: until it is disposed, no blob and no manifest is collected. */

@@ -1,6 +1,6 @@
 /**
- * Adds an image whose top layer commit or import has made: the layer is published on top of layers of the
- * store, and only then the image is written and named.
+ * Adds an image whose top layer comes from a commit or an import. It publishes the layer on top of layers of
+ * the store, and then writes and names the image.
  */
 import { topChainId, type ImageID } from '../core/digest.ts';
 import type { OnProgress } from '../core/progress.ts';

@@ -44,7 +44,8 @@ export interface MutableReferences extends References {
   /** Removes `reference`, if it exists. */
   delete(reference: Reference): void;
   /**
-   * Returns the keys that are not in docker's form, and so name nothing, with that form where they have one.
+   * Returns the keys that are not in docker's form, so that docker does not find them. `familiar` is docker's
+   * form of the key, if it has one.
    */
   strays(): readonly { readonly key: string; readonly familiar: string | undefined }[];
   /** Brings such a key to docker's form. Where that form names an image already, the key is removed. */
@@ -85,7 +86,9 @@ export function parseReferences(bytes: Uint8Array | undefined, path: string): Mu
   }
 }
 
-/** dockerd stops after the first value and ignores the rest, which is hardly ever there. */
+/**
+ * Decodes the first value. dockerd ignores the rest of the file, so bytes after the value are not an error.
+ */
 function decodeLeniently(bytes: Uint8Array, path: string): json.Decoded<typeof decodeFile> {
   const source = {
     what: path,

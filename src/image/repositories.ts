@@ -1,8 +1,8 @@
 /**
- * repositories.json on disk, and the files that change with it. Every change reads the file anew under the
- * `references` lock and replaces it whole, so that processes never undo each other's changes. The images of a
- * change come or go in the same step (system/changes.ts), so a crash leaves the old state of both or the new
- * one.
+ * repositories.json on disk, and the files that change with it. Every change reads the file under the
+ * `references` lock and replaces it as a whole, so that processes never undo each other's changes. The images
+ * of a change come or go in the same step (system/changes.ts), so a crash leaves the old state of both or the
+ * new one.
  */
 import type { ChangeStep } from '../system/changes.ts';
 import { REFERENCES_KEY } from '../system/lock.ts';
@@ -14,8 +14,9 @@ import { MAX_REFERENCES_BYTES, parseReferences, type MutableReferences } from '.
 const MARKERS: readonly Marker[] = ['references.change'];
 
 /**
- * The files that change in one step with the names. dockerd, after a crash, does not know of our changes and
- * sees the files one after the other. So they come in an order in which each image is always whole.
+ * The files that change in one step with the names. After a crash, dockerd does not know about pending
+ * changes and sees only those files that are in place. So the files are renamed in an order in which each
+ * image is always complete.
  */
 export interface ChangeDraft {
   readonly beforeNames: ChangeStep[];
@@ -47,8 +48,8 @@ export class Repositories {
 
   /**
    * Lets `edit` change the references and name the other changes, and makes all of them as one. They are
-   * durable on return, and nothing changes when it throws. No other process changes references or images
-   * meanwhile, nor during `afterwards`.
+   * durable on return, and nothing changes when it throws. Until it returns, also during `afterwards`, no
+   * other process changes references or images.
    * @throws {@link LayerstackError} ERR_STORE_CORRUPT as {@link read}; ERR_STORE_READ_ONLY; ERR_NO_SPACE.
    */
   async change<T>(
@@ -68,15 +69,17 @@ export class Repositories {
       const data = references.serialize();
       const names: ChangeStep[] = data === before ? [] : [{ op: 'write', path: layout.repositories, data }];
       await changes.commit([...draft.beforeNames, ...names, ...draft.afterNames]);
-      await afterwards?.().catch((error: unknown) => log.warn('done, but not tidied up after', { error }));
+      await afterwards?.().catch((error: unknown) =>
+        log.warn('done, but temporary files may be left', { error }),
+      );
       return result;
     } catch (error) {
       throw spaceError(error, layout.root);
     } finally {
-      // A fault of the marker does not affect the change, and the next writer removes the marker.
+      // If a marker cannot be removed, the change still holds, and the next writer removes the marker.
       await session
         .unmark(MARKERS)
-        .catch((error: unknown) => log.warn('a marker is left to the next writer', { error }));
+        .catch((error: unknown) => log.warn('a marker stays for the next writer', { error }));
       await lock.release();
     }
   }

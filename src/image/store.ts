@@ -65,7 +65,7 @@ export interface NewImage {
   readonly config: ImageConfig;
   readonly parent?: ImageID | undefined;
   /**
-   * The documents by which it was pulled, to keep with it. The caller holds a lease of
+   * The documents that it was pulled by, which are kept with it. The caller holds a lease of
    * {@link OriginalImages}.
    */
   readonly documents?: readonly Uint8Array[] | undefined;
@@ -98,7 +98,7 @@ export interface ListOptions {
   readonly sharedSize?: boolean | undefined;
 }
 
-/** Candidates that the error of an ambiguous id names. */
+/** How many candidates the error about an ambiguous id names. */
 const SHOWN = 3;
 
 /** The images of one root. */
@@ -146,8 +146,9 @@ export class ImageStore {
   }
 
   /**
-   * Adds images, each as {@link create} does and after its parent, and sets the names. This is one step to
-   * deletions, and one rewrite of the names. The results are in the order of `images` and of `names`.
+   * Adds images, each as {@link create} does and after its parent, and sets the names. All of this is one
+   * change, so a deletion happens before or after it. The results are in the order of `images` and of
+   * `names`.
    * @throws {@link LayerstackError} ERR_LAYER_NOT_FOUND when the store lacks a layer of an image;
    *   ERR_IMAGE_NOT_FOUND when it lacks a parent, or an image that is named; ERR_REFERENCE_CONFLICT for a
    *   reference by digest that names another image; ERR_NO_SPACE; ERR_STORE_READ_ONLY.
@@ -265,7 +266,7 @@ export class ImageStore {
     return new Map([...byImage].map(([id, list]) => [id, list.map(formatReference)]));
   }
 
-  /** Returns the image from which `id` was built, where the store knows it. */
+  /** Returns the image that `id` was built from, if the store knows it. */
   async parent(id: ImageID): Promise<ImageID | undefined> {
     return await this.#db.parent(id);
   }
@@ -312,7 +313,7 @@ export class ImageStore {
   }
 
   /**
-   * Deletes a reference, and with the last one the image, its layers as far as no other image has them, and
+   * Deletes a reference, and with the last one the image, those of its layers that no other image has, and
    * its untagged parents. The deletion is durable on return. The bytes of the layers are deleted in the
    * background ({@link LayerStore.drain}).
    * @param users - the containers, which may prevent it
@@ -362,8 +363,8 @@ export class ImageStore {
   }
 
   /**
-   * Completes the deletions of dead processes, and those that had to leave layers in use. Failures are
-   * logged.
+   * Completes the deletions of dead processes, and those that left layers because these were in use. Failures
+   * are logged.
    */
   async resume(): Promise<void> {
     await this.originals.resume();

@@ -26,9 +26,9 @@ import {
 } from './container-config.ts';
 import { V1_IMAGE } from './docker-types.ts';
 
-/** First docker version whose configs are carried over as they are. */
+/** The first docker version whose configs are carried over unchanged. */
 const VERBATIM_SINCE = [1, 8, 3];
-/** Members that a current image does not have. */
+/** Members that configs of today do not have. */
 const DROPPED = ['id', 'parent', 'Size', 'parent_id', 'layer_id', 'throwaway'];
 
 const text = json.withDefault(json.string, '');

@@ -19,7 +19,7 @@ export interface AssembleSource {
 
 /**
  * Yields the layer's tar in pieces of up to 256 KiB, and reads the next piece while the caller works on one.
- * It ends only when the digest is right.
+ * It ends without an error only if the digest is right.
  * @throws {@link LayerstackError} (while iterating) ERR_STORE_CORRUPT, naming the layer and, where a file is
  *   at fault, the `member`.
  */
@@ -86,7 +86,7 @@ async function* readAll({
 }
 
 /**
- * Adds the name of the layer, and a hint, to the error.
+ * Adds the name of the layer, and advice, to the error.
  * @internal
  */
 export function nameLayer(error: unknown, { tarSplit, diffId }: Omit<AssembleSource, 'diff'>): unknown {

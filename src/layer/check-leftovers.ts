@@ -1,6 +1,7 @@
 /**
  * Checks overlay2 and layerdb for what no layer explains: changes that a dead process left half done, short
- * names that lead nowhere, and directories without an owner. Objects that a live writer has marked are skipped.
+ * names that lead nowhere, and directories without an owner. Objects that a live writer has marked are
+ * skipped.
  */
 import type { Problem } from '../core/store-finding.ts';
 import { call, native } from '../system/native.ts';

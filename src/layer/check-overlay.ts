@@ -2,7 +2,7 @@
  * Checks whether a directory of overlay2 can be mounted. Its `link` and its symlink in `l/` agree, `lower`
  * names the stack of its parents, and `committed` exists if the directory has children
  * (docs/store-layout.md). All of this follows from the ids and parents in layerdb, so a repair can write it
- * anew. A repair never touches content.
+ * again. A repair never touches content.
  */
 import type { ChainID } from '../core/digest.ts';
 import type { Problem } from '../core/store-finding.ts';
@@ -19,7 +19,7 @@ export interface ExpectedOverlay {
   readonly owner: string;
   /** The stack below it, topmost first, as `l/…`; undefined when it is unknown. */
   readonly lowers: readonly string[] | undefined;
-  /** A layer or container has this directory as its parent. */
+  /** A layer or container is on top of this directory. */
   readonly hasChildren: boolean;
 }
 
@@ -36,8 +36,8 @@ export async function* checkOverlay(root: Root, expected: ExpectedOverlay): Asyn
       code: 'overlay-committed',
       severity: 'note',
       path: committed,
-      message: `${expected.owner} has something on top of it, and is not marked so`,
-      advice: 'repair writes the mark',
+      message: `${expected.owner} has layers on top of it, but its file \`committed\` is missing`,
+      advice: 'repair creates it',
       repair: () => apply(root, [{ op: 'write', path: committed, data: '', mode: 0o600 }]),
     };
 }
@@ -70,9 +70,9 @@ async function* checkLink(root: Root, { id, owner }: ExpectedOverlay): AsyncGene
     path: layout.link(link),
     message:
       target === undefined
-        ? `the short name of ${owner} is missing, so nothing on it can be mounted`
-        : `the short name of ${owner} leads to ${target}`,
-    advice: 'repair makes it anew',
+        ? `the short name of ${owner} is missing, so neither it nor a layer on top of it can be mounted`
+        : `the short name of ${owner} points to ${target}`,
+    advice: 'repair creates it again',
     repair: () =>
       apply(root, [{ op: 'unlink', path: layout.link(link), missing: true }, symlink(root, link, id)]),
   };
@@ -89,7 +89,7 @@ async function* checkLower(root: Root, { id, owner, lowers }: ExpectedOverlay): 
     code: 'overlay-lower',
     severity: 'error',
     path,
-    message: `the stack below ${owner} is ${found === '' ? 'not written' : 'not the one of its parents'}`,
+    message: `the file \`lower\` of ${owner} ${found === '' ? 'is missing or empty' : 'does not list the layers below it'}`,
     advice: 'repair writes it anew',
     repair: async () => {
       if (wanted === '') await apply(root, [{ op: 'unlink', path, missing: true }]);
@@ -116,7 +116,7 @@ export async function apply(root: Root, steps: readonly BatchStep[]): Promise<vo
   await root.session().replace([...steps, { op: 'syncfs', path: root.layout.own }]);
 }
 
-/** Writes a file anew, with exactly this mode. */
+/** Replaces a file, with exactly this mode. */
 export async function replace(root: Root, path: string, data: string, mode: number): Promise<void> {
   await apply(root, [{ op: 'replace', path, data, mode }]);
 }

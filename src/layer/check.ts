@@ -1,8 +1,8 @@
 /**
  * Checks layerdb and overlay2 (docs/docker-overlay2-store.md, "Failure modes a better store should detect and
- * repair"). Every entry is complete and matches its ChainID, its directory can be mounted, no change is half
- * done, and every short name leads to a directory. Objects that a live writer has marked are skipped. With
- * `deep`, every layer's tar is rebuilt from its files and compared with its DiffID.
+ * repair"). Every entry must be complete and match its ChainID, its directory must be mountable, no change
+ * may be unfinished, and every short name must lead to a directory. Objects that a live writer has marked are
+ * skipped. With `deep`, every layer's tar is rebuilt from its files and compared with its DiffID.
  */
 import { throwIfAborted } from '../core/abort.ts';
 import { chainIdOf, digestOfHex, isHex64, type ChainID } from '../core/digest.ts';

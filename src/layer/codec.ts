@@ -10,7 +10,7 @@ import { readAhead } from './read-ahead.ts';
 
 type Bytes = AsyncIterable<Uint8Array>;
 
-/** The bytes that tell every compression from the others. */
+/** How many of the first bytes tell every compression from the others. */
 export const MAGIC_BYTES = 6;
 
 /**

@@ -1,6 +1,7 @@
 /**
- * Compares the directory of a layer with its tar: contents, metadata, links, whiteouts, missing and additional
- * entries. A layer without differences is proven: a mount shows exactly what its DiffID stands for.
+ * Compares the directory of a layer with its tar: contents, metadata, links, whiteouts, missing and
+ * additional entries. A layer without differences is proven: a mount shows exactly what its DiffID stands
+ * for.
  */
 import { throwIfAborted } from '../core/abort.ts';
 import { LayerstackError, unlessMissing } from '../core/errors.ts';

@@ -1,8 +1,8 @@
 /**
  * Compresses a layer for a registry. The tar is rebuilt and verified as in `assembleLayer`, and compressed on
  * all processors (native/pipeline/compressor): to gzip members (with zlib to one), or to zstd frames. The
- * same layer, level and library give the same bytes on any number of processors, so the digest shows that a
- * blob was sent before.
+ * same layer, level and library give the same bytes on any number of processors. So a registry that has the
+ * blob from an earlier push can be recognised by the digest.
  */
 import { throwIfAborted } from '../core/abort.ts';
 import type { Digest } from '../core/digest.ts';
@@ -47,13 +47,13 @@ export function checkCompression(
   if (level !== undefined && !(Number.isInteger(level) && level >= 1 && level <= most))
     throw new LayerstackError(
       'ERR_INVALID_ARGUMENT',
-      `there is no ${compression} level ${String(level)}: use 1 (fastest) to ${most} (smallest)`,
+      `${compression} does not have a level ${String(level)}: use 1 (fastest) to ${most} (smallest)`,
       { found: String(level), limit: most },
     );
   if (compression === 'zstd' && caps.zstd !== 'native')
     throw new LayerstackError(
       'ERR_COMPRESSION_UNSUPPORTED',
-      'zstd: neither this Node nor the system has a library for it; install libzstd1, use Node >= 22.15, or gzip',
+      'zstd is not available: neither this Node nor the system has a library for it; install libzstd1, use Node >= 22.15, or gzip',
       { found: compression },
     );
 }
@@ -72,8 +72,8 @@ export class CompressedLayer {
   }
 
   /**
-   * Yields the bytes from the offset `from`. Each call compresses from the start. It ends only when the tar's
-   * digest is right.
+   * Yields the bytes from the offset `from`. Each call compresses from the start. It ends without an error
+   * only if the tar's digest is right.
    * @throws {@link LayerstackError} (while iterating) ERR_STORE_CORRUPT, naming the layer and, where a file
    *   is at fault, the `member`; ERR_COMPRESSION_UNSUPPORTED without a library for zstd; ERR_INVALID_ARGUMENT
    *   for a bad level; ERR_ABORTED.
@@ -93,7 +93,10 @@ export class CompressedLayer {
   /** @throws {@link LayerstackError} ERR_INTERNAL before {@link read} has ended. */
   get blob(): CompressedBlob {
     if (this.#blob !== undefined) return this.#blob;
-    throw new LayerstackError('ERR_INTERNAL', 'the digest of a layer is known when all its bytes were read');
+    throw new LayerstackError(
+      'ERR_INTERNAL',
+      'the digest of a layer is known only after all its bytes are read',
+    );
   }
 
   async *#compress(): AsyncGenerator<Uint8Array, void, undefined> {

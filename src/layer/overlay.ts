@@ -14,8 +14,8 @@ import { openStoreFd, readTexts } from '../system/store-files.ts';
 const { O_CREAT, O_WRONLY } = constants;
 
 /**
- * Returns a new cache-id or mount-id of 64 hex digits. The first 12 are never all decimal, since Docker
- * shortens ids to 12 digits, and a hostname must not be a number.
+ * Returns a new cache-id or mount-id of 64 hex digits. At least one of the first 12 is a letter: Docker uses
+ * the first 12 as a host name, which must not be a number.
  */
 export function newOverlayId(): string {
   for (;;) {

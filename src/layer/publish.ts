@@ -27,17 +27,19 @@ import type { PlannedLayer } from './plan.ts';
 import type { StagedLayer } from './staging.ts';
 import { noteSteps } from './unused.ts';
 
-/** A program that does not take our locks may publish the same layer. Each attempt adopts its layers. */
+/**
+ * dockerd does not take layerstack's locks, so it may publish the same layer. Each attempt adopts its layers.
+ */
 const ATTEMPTS = 3;
 
-/** An incomplete entry in the place of a layer. */
+/** An incomplete entry that a new layer replaces. */
 interface Replaced {
   /** `<chain>-<random>-removing`, below `layerdb/sha256`. */
   readonly name: string;
   readonly link: string | undefined;
   /** Its directory in `overlay2`, if it is known. */
   readonly content: string | undefined;
-  /** A layer or container has its content as parent. */
+  /** A layer or container is on top of its content. */
   readonly committed: boolean;
   /** The content stays, since it may be mounted. */
   readonly keep: boolean;
@@ -52,7 +54,7 @@ interface Fresh {
   readonly replaced: Replaced | undefined;
 }
 
-/** The facts about a parent that its child needs. */
+/** The facts about a parent that are needed to publish its child. */
 interface Below {
   readonly cacheId: string;
   readonly lowers: readonly string[];

@@ -6,9 +6,9 @@
  */
 import { abortError, throwIfAborted } from '../core/abort.ts';
 
-/** A wait for a source up to this length is usual; a longer wait is a stall. */
+/** Waits for a source are usually shorter. A longer wait is a stall. */
 const PATIENCE_MS = 50;
-/** Bytes at this rate cancel a source's past waits. A slower source lends its slot whenever it waits. */
+/** The rate at which later bytes make up for past waits. A slower source lends its slot whenever it waits. */
 const FAIR_BYTES_PER_MS = 4096;
 
 interface Waiter {
@@ -83,7 +83,7 @@ export class Slots {
     };
   }
 
-  /** @param taken - is called synchronously with the taking, before other code can run */
+  /** @param taken - is called as soon as the slot is taken, before other code can run */
   async #take(queue: Waiter[], signal: AbortSignal | undefined, taken?: () => void): Promise<void> {
     throwIfAborted(signal);
     if (this.#free > 0) {
@@ -121,7 +121,7 @@ async function* lendWhileWaiting(
   takeBack: () => Promise<void>,
 ): AsyncGenerator<Uint8Array, void, undefined> {
   const iterator = source[Symbol.asyncIterator]();
-  // Waiting time that later bytes have not cancelled yet.
+  // Waiting time that later bytes have not made up for yet.
   let debt = 0;
   try {
     for (;;) {

@@ -47,7 +47,7 @@ export const OWN_LAYER_LIMITS: LayerLimits = {
 };
 
 export interface PublishOptions {
-  /** Has effect until the first layer is renamed into place. */
+  /** Is obeyed until the first layer is renamed into place. */
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -121,7 +121,7 @@ export class LayerStore {
   async chain(chainId: ChainID): Promise<Layer[]> {
     const ids = this.#db.lineage(chainId);
     const layers = (await this.#db.findAll(ids)).filter((layer) => layer !== undefined);
-    // The loop below starts again, and reports the first missing layer by name.
+    // A layer is missing. The loop below starts from the top, and its error names the first missing layer.
     if (layers.length < ids.length) layers.length = 0;
     for (let next = layers.length === 0 ? chainId : layers.at(-1)?.parent; next !== undefined;) {
       const layer: Layer = await this.get(next);
@@ -385,7 +385,9 @@ export class LayerStore {
 
   /** Waits for the deletions of {@link collect}, and for the work of {@link runInBackground}. */
   async drain(): Promise<void> {
-    await Promise.all([this.#collector.drain(), ...this.#background]);
+    // That work may begin deletions, so they are waited for after it.
+    await Promise.all(this.#background);
+    await this.#collector.drain();
   }
 
   /** Marks the staged layers that layerdb names as published, even if a later step failed. */

@@ -69,7 +69,7 @@ export class LayerUses {
   }
 
   /**
-   * Returns whether anything but another layer refers to the layer. `cacheId` is called only if BuildKit has
+   * Returns whether anything other than a layer refers to the layer. `cacheId` is called only if BuildKit has
    * a database.
    *
    * A layer counts as BuildKit's if its database mentions the layer anywhere, even in a free page. A layer

@@ -55,8 +55,8 @@ parentPort.on('message', (given) => {
 `;
 
 /**
- * Has the interface of the native Decoder. It does not verify the checksums of frames: a caller with a digest
- * verifies the digest. The caller closes it.
+ * Has the interface of the native Decoder. It does not verify the checksums of frames. A caller that knows
+ * the digest verifies that. The caller closes it.
  */
 export class ZstdWorker implements Decoder {
   readonly #worker = new Worker(WORKER, {

@@ -3,13 +3,15 @@
  * containers are.
  */
 import { realpath } from 'node:fs/promises';
-import { basename, dirname, join, resolve } from 'node:path';
+import { resolve } from 'node:path';
 import { isSystemError, LayerstackError } from '../core/errors.ts';
 import type { Locks } from '../system/lock.ts';
 import { requireUnchanged } from './file-version.ts';
+import { findMount, listMounts, rootfsOf } from './find-mounts.ts';
+import { mountedElsewhere, mountedOtherwise } from './mount-errors.ts';
 import type { OpenArchiveOptions } from './open.ts';
 import { mountNew, remove } from './open-below.ts';
-import { listPlaces, Place } from './place.ts';
+import { Place } from './place.ts';
 import { isLive, readRecord, writeRecord, type ArchiveRecord } from './record.ts';
 import { resolveArchive } from './source.ts';
 
@@ -32,7 +34,7 @@ export interface ArchiveMount {
 }
 
 export interface UnmountArchiveOptions {
-  /** Unmounts it whatever the count, and even if files are in use. */
+  /** Ends all uses at once, and unmounts it even if files in it are in use. */
   readonly force?: boolean | undefined;
   readonly signal?: AbortSignal | undefined;
 }
@@ -50,15 +52,14 @@ export class ArchiveMounts {
   /**
    * Mounts an archive, or adds a use to the existing mount of the same archive and image.
    * @throws {@link LayerstackError} ERR_ARCHIVE_CHANGED where the archive differs from the mounted one;
-   *   ERR_CONTAINER_MOUNTED where it is mounted read-only, or unverified, and the caller wants otherwise; the
-   *   errors of `mountImage`.
+   *   ERR_CONTAINER_MOUNTED where it is mounted read-only and the caller wants it writable, or unverified and
+   *   the caller wants it verified; the errors of `mountImage`.
    */
   async mount(path: string, options: OpenArchiveOptions = {}): Promise<ArchiveMount> {
     const archive = await resolveArchive(path);
     await using _lock = await this.#locks.acquire('archives', archive, { signal: options.signal });
-    for (const place of await listPlaces(this.#base)) {
-      const record = readRecord(place);
-      if (record === undefined || !isSame(record, archive, options)) continue;
+    for (const { place, record } of await listMounts(this.#base)) {
+      if (!isSame(record, archive, options)) continue;
       const counted = await this.#addUse(place, path, options);
       if (counted) return counted;
     }
@@ -85,28 +86,22 @@ export class ArchiveMounts {
   }
 
   /**
-   * Ends one use of a mounted archive, which is named by its path or by that of its root file system. The
-   * last one unmounts it and removes the changes made in it. Resolves with the number of remaining uses; 0
-   * for an archive that is not mounted.
+   * Ends one use of a mounted archive. `path` is that of the archive, or of its root file system. The end of
+   * the last use unmounts it and removes the changes made in it. Resolves with the number of remaining uses;
+   * 0 for an archive that is not mounted.
    * @throws {@link LayerstackError} ERR_CONTAINER_MOUNTED while files in it are in use, unless forced;
    *   ERR_INVALID_ARGUMENT where several images of the archive are mounted; ERR_PATH_NOT_FOUND where neither
    *   an archive nor a mount has the path.
    */
   async unmount(path: string, { force = false, signal }: UnmountArchiveOptions = {}): Promise<number> {
-    const mounts = await this.#named(path);
-    const [mount, ...others] = mounts;
-    if (others.length > 0)
-      throw new LayerstackError(
-        'ERR_INVALID_ARGUMENT',
-        `${path}: several of its images are mounted: say which root file system: ${mounts.map((each) => each.path).join(', ')}`,
-        { path },
-      );
-    const place = mount && (await Place.take(dirname(mount.path), signal));
+    const mount = await findMount(this.#base, path);
+    const place = mount && (await Place.take(mount.place, signal));
     if (place === undefined) return notMounted(path);
     try {
       const record = readRecord(place.path);
       const isHere = await place.isMounted();
-      if (record !== undefined && !isHere && !force && isLive(record, false)) throw elsewhere(path, place);
+      if (record !== undefined && !isHere && !force && isLive(record, false))
+        throw mountedElsewhere(path, place);
       if (record !== undefined && record.count > 1 && !force && isHere) {
         await writeRecord(place.path, { ...record, count: record.count - 1 });
         await place.release();
@@ -120,29 +115,12 @@ export class ArchiveMounts {
     }
   }
 
-  /**
-   * Returns the mounts that a path means. The path that `mount` got comes first: it may be a link that leads
-   * to another archive now.
-   */
-  async #named(path: string): Promise<ArchiveMount[]> {
-    const mounts = await this.list();
-    const asNamed = mounts.filter(({ name }) => name === resolve(path));
-    if (asNamed.length > 0) return asNamed;
-    const wanted = await canonical(path);
-    return mounts.filter((mount) => mount.archive === wanted || mount.path === wanted);
-  }
-
   /** Returns all mounted archives. */
   async list(): Promise<ArchiveMount[]> {
-    const mounts: ArchiveMount[] = [];
-    for (const place of await listPlaces(this.#base)) {
-      const record = readRecord(place);
-      if (record !== undefined) mounts.push(describe(place, record, []));
-    }
-    return mounts;
+    return (await listMounts(this.#base)).map(({ place, record }) => describe(place, record, []));
   }
 
-  /** Returns undefined where the mount has ended. */
+  /** Adds a use to the mount of a place. Returns undefined where the mount has ended. */
   async #addUse(
     path: string,
     sourceName: string,
@@ -160,10 +138,10 @@ export class ArchiveMounts {
         await place.remove({ detach: true });
         return undefined;
       }
-      if (!isHere) throw elsewhere(sourceName, place);
+      if (!isHere) throw mountedElsewhere(sourceName, place);
       await requireUnchanged(sourceName, record.files);
-      if (record.readOnly && !readOnly) throw conflict(sourceName, place, 'read-only');
-      if (!record.verified && verify) throw conflict(sourceName, place, 'without being verified');
+      if (record.readOnly && !readOnly) throw mountedOtherwise(sourceName, place, 'read-only');
+      if (!record.verified && verify) throw mountedOtherwise(sourceName, place, 'without being verified');
       const counted = { ...record, count: record.count + 1 };
       await writeRecord(path, counted);
       return describe(path, counted, []);
@@ -182,41 +160,7 @@ function describe(
   { archive, name, imageId, readOnly, verified, count }: Omit<ArchiveRecord, 'bootId' | 'namespace'>,
   notices: readonly string[],
 ): ArchiveMount {
-  return { archive, name, imageId, path: join(place, 'merged'), readOnly, verified, count, notices };
-}
-
-function conflict(sourceName: string, place: Place, how: string): LayerstackError {
-  const path = place.at('merged');
-  return new LayerstackError(
-    'ERR_CONTAINER_MOUNTED',
-    `${sourceName} is mounted ${how} at ${path}: unmount it before mounting it otherwise`,
-    { path },
-  );
-}
-
-function elsewhere(sourceName: string, place: Place): LayerstackError {
-  const path = place.at('merged');
-  return new LayerstackError(
-    'ERR_CONTAINER_MOUNTED',
-    `${sourceName} is mounted at ${path} in another mount namespace: unmount it there, or use force (--force)`,
-    { path },
-  );
-}
-
-/** Returns the canonical path. Of a removed file only the existing directories are resolved. */
-async function canonical(path: string): Promise<string> {
-  try {
-    return await realpath(path);
-  } catch (error) {
-    if (!isSystemError(error, 'ENOENT', 'ENOTDIR')) throw error;
-  }
-  const absolute = resolve(path);
-  try {
-    return join(await realpath(dirname(absolute)), basename(absolute));
-  } catch (error) {
-    if (!isSystemError(error, 'ENOENT', 'ENOTDIR')) throw error;
-    return absolute;
-  }
+  return { archive, name, imageId, path: rootfsOf(place), readOnly, verified, count, notices };
 }
 
 async function notMounted(path: string): Promise<number> {

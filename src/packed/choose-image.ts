@@ -7,7 +7,7 @@ import type { PlannedImage } from '../transfer/ingest/planned.ts';
 const ID = /^(?:sha256:)?([0-9a-f]{4,64})$/;
 
 /**
- * Returns the image of a name or id; without one, the only image.
+ * Returns the image with a name or id. Without `wanted` it returns the only image.
  * @param sourceName the name of the archive in messages
  * @throws {@link LayerstackError} ERR_IMAGE_NOT_FOUND, ERR_ID_AMBIGUOUS, ERR_REFERENCE_INVALID;
  *   ERR_INVALID_ARGUMENT where there are several images and none is named.

@@ -1,5 +1,5 @@
 /**
- * Computes the DiffIDs of an archive that does not contain them (docker before 1.10), by hashing all layers,
+ * Computes the DiffIDs of an archive that does not contain them (docker before 1.10): it hashes all layers,
  * one after the other. Such an archive has no digests, so its layers cannot be verified.
  */
 import { throwIfAborted } from '../core/abort.ts';

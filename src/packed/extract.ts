@@ -1,11 +1,12 @@
 /** Extracts the layers into the place, as into a store, where the kernel cannot mount an index. */
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { applyLayer } from '../layer/apply.ts';
 import type { Capabilities } from '../system/caps.ts';
 import { call, native, type LayerWarning } from '../system/native.ts';
 import { spaceError } from '../system/space.ts';
 import { DEFAULT_LIMITS } from '../transfer/ingest/layer-pool.ts';
 import { layerError, requireBlob, requireDiffId, type OpenedLayer } from './layers.ts';
+import { extractedLayer } from './mount.ts';
 import type { Place } from './place.ts';
 
 export interface ExtractOptions {
@@ -18,41 +19,34 @@ export interface ExtractOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
-export interface ExtractedLayers {
-  /** Relative to the place, topmost first. */
-  readonly lowers: readonly string[];
-  readonly warnings: readonly LayerWarning[];
-}
-
 /**
- * @throws {@link LayerstackError} ERR_DIGEST_MISMATCH for a layer with another DiffID than in its image;
- *   ERR_LAYER_INVALID and its like, ERR_LIMIT_EXCEEDED, ERR_NO_SPACE, ERR_ABORTED.
+ * Extracts the layers to the lowers of the place.
+ * @throws {@link LayerstackError} ERR_DIGEST_MISMATCH for a layer whose DiffID differs from that in the
+ *   image; ERR_LAYER_INVALID and its like, ERR_LIMIT_EXCEEDED, ERR_NO_SPACE, ERR_ABORTED.
  */
 export async function extractLayers(
   layers: readonly OpenedLayer[],
   place: Place,
   options: ExtractOptions,
-): Promise<ExtractedLayers> {
-  const lowers: string[] = [];
+): Promise<LayerWarning[]> {
   const warnings: LayerWarning[] = [];
   let left = options.maxBytes;
   for (const [at, layer] of layers.entries()) {
-    const directory = `layer-${String(at)}`;
-    const applied = await extract(layer, place, directory, { ...options, maxBytes: left });
+    const diff = extractedLayer(at);
+    const applied = await extract(layer, place, diff, { ...options, maxBytes: left });
     left = Math.max(0, left - applied.tarSize - applied.holeBytes);
-    lowers.unshift(`${directory}/diff`);
     warnings.push(...applied.warnings);
   }
-  return { lowers, warnings };
+  return warnings;
 }
 
 async function extract(
   layer: OpenedLayer,
   place: Place,
-  directory: string,
+  diff: string,
   { sourceName, caps, verify, maxBytes, signal }: ExtractOptions,
 ): Promise<Awaited<ReturnType<typeof applyLayer>>> {
-  const diff = `${directory}/diff`;
+  const directory = dirname(diff);
   try {
     await call(
       native.batch(place.path, [

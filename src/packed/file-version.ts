@@ -1,6 +1,6 @@
 /**
- * Identifies a file and its version. An index points into the archive's bytes. So a file that is written to,
- * truncated or replaced must not be mounted with an index of an earlier version.
+ * Identifies a file and its version. An index points into the archive's bytes. So an index of an earlier
+ * version must not be mounted with a file that was written to, truncated or replaced since.
  */
 import { stat } from 'node:fs/promises';
 import { pause } from '../core/abort.ts';
@@ -36,7 +36,7 @@ export async function versionOf(path: string, statFile: () => Promise<Facts>): P
 }
 
 /**
- * Returns if each path still leads to the same unchanged file.
+ * Resolves if each path still leads to the same unchanged file.
  * @param sourceName the name of the archive in messages
  * @throws {@link LayerstackError} ERR_ARCHIVE_CHANGED
  */
@@ -52,8 +52,8 @@ export async function requireUnchanged(sourceName: string, versions: readonly Fi
 export function changed(sourceName: string, path: string, what: string): LayerstackError {
   return new LayerstackError(
     'ERR_ARCHIVE_CHANGED',
-    `${sourceName}: ${path} ${what} while it was in use; an archive that is mounted must stay as it is: unmount it, and ` +
-      'mount what is there now',
+    `${sourceName}: ${path} ${what} while it was in use; an archive must not change while it is mounted: unmount it, and ` +
+      'mount it again',
     { path },
   );
 }

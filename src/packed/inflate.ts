@@ -43,7 +43,7 @@ export async function inflate(
   }
 }
 
-/** Passes the bytes on; `digest` is the digest of the bytes that were read. */
+/** Passes the bytes on. `digest` returns the digest of the bytes that were read so far. */
 export function hashed(source: AsyncIterable<Uint8Array>): {
   readonly bytes: AsyncIterable<Uint8Array>;
   digest(): string;

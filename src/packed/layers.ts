@@ -18,7 +18,7 @@ import { lockShared, type SourceOptions } from './source.ts';
 const statFd = promisify(fstat);
 const readLink = promisify(readlink);
 
-const HINT = 'the archive is damaged, save the image again';
+const HINT = 'the archive is damaged: save the image again';
 
 /**
  * The form in which a layer is mounted: a range of the archive, an inflated file, or an extracted directory.
@@ -38,9 +38,9 @@ export interface OpenedLayer {
 export interface LayerOptions extends SourceOptions {
   /** Verifies compressed bytes against the manifest's digest. */
   readonly verify: boolean;
-  /** Keeps compressed layers compressed. */
+  /** Does not inflate compressed layers. */
   readonly extract: boolean;
-  /** Each layer is a file of its own, which has to be locked. */
+  /** True where each layer is a file of its own, which has to be locked. */
   readonly isFolder: boolean;
 }
 
@@ -162,7 +162,7 @@ function requireDigest(
 }
 
 /**
- * @throws {@link LayerstackError} ERR_DIGEST_MISMATCH for a tar with another DiffID than in the image's
+ * @throws {@link LayerstackError} ERR_DIGEST_MISMATCH for a tar whose DiffID differs from that in the image's
  *   config.
  */
 export function requireDiffId(sourceName: string, { name, diffId }: OpenedLayer, found: string): void {
@@ -170,7 +170,7 @@ export function requireDiffId(sourceName: string, { name, diffId }: OpenedLayer,
 }
 
 /**
- * @throws {@link LayerstackError} ERR_DIGEST_MISMATCH for bytes with another digest or size than in the
+ * @throws {@link LayerstackError} ERR_DIGEST_MISMATCH for bytes whose digest or size differs from that in the
  *   manifest.
  */
 export function requireBlob(

@@ -1,12 +1,17 @@
 /**
  * Mounts the root file system of an archive in its place: an overlay of the index, with an upper of its own.
- * The index is mounted at `lower` only until the overlay holds it. Then the overlay has the only mount of the
- * index. That mount, and its loop devices, end with the overlay.
+ *
+ * The index stays mounted at `lower` as long as the overlay, because {@link lowersOf} is what the changes in
+ * the upper are compared with. A mount for each comparison would be the other way. It would need names for
+ * the index, for inflated layers and for the clone of the archive, which have none, so that a dead process
+ * leaves no bytes behind. It would also need the archive's file again, which may have another name by then.
+ * The mount that stays costs one line in the mount table. It, and its loop devices, end with the overlay.
  */
 import { isSystemError, LayerstackError } from '../core/errors.ts';
 import type { Capabilities } from '../system/caps.ts';
-import { mountOverlay, unmount } from '../system/mounts.ts';
+import { mountOverlay } from '../system/mounts.ts';
 import { call, native, type ErofsMethod } from '../system/native.ts';
+import { listDirectory } from '../system/store-files.ts';
 import type { Place } from './place.ts';
 import type { Index } from './write-index.ts';
 
@@ -28,20 +33,32 @@ export async function mountIndex(
   await makeDirectories(place, ['lower']);
   await mountLower(place, index, options.method);
   await mountTree(place, ['lower'], options);
-  await unmount(place.at('lower'));
 }
 
 /**
- * Mounts extracted layers at the place's `merged`: directories of the place, topmost first.
+ * Mounts extracted layers at the place's `merged`.
  * @throws {@link LayerstackError} ERR_LAYER_DEPTH; system errors.
  */
-export async function mountExtracted(
-  place: Place,
-  lowers: readonly string[],
-  options: TreeOptions,
-): Promise<void> {
+export async function mountExtracted(place: Place, options: TreeOptions): Promise<void> {
+  // It is the only lower of an image without layers.
   await makeDirectories(place, ['lower']);
-  await mountTree(place, lowers.length > 0 ? lowers : ['lower'], options);
+  await mountTree(place, await lowersOf(place.path), options);
+}
+
+/**
+ * Returns the lowers of a mounted place, topmost first and relative to it: the index, or the extracted
+ * layers.
+ */
+export async function lowersOf(place: string): Promise<string[]> {
+  const names = (await listDirectory(place)) ?? [];
+  const layers = names.flatMap((name) => /^layer-(\d+)$/.exec(name)?.[1] ?? []).map(Number);
+  if (layers.length === 0) return ['lower'];
+  return layers.sort((a, b) => b - a).map(extractedLayer);
+}
+
+/** Returns the directory of an extracted layer, counted from the lowest, relative to the place. */
+export function extractedLayer(at: number): string {
+  return `layer-${String(at)}/diff`;
 }
 
 async function mountTree(
@@ -63,7 +80,7 @@ async function mountTree(
   });
 }
 
-/** Only root can reach these directories, but the root file system at `merged` has the mode of `upper`. */
+/** Only root can reach these directories. The root file system at `merged` has the mode of `upper`. */
 async function makeDirectories(place: Place, names: readonly string[]): Promise<void> {
   const steps = names.map((path) => ({ op: 'mkdir' as const, path, mode: 0o755 }));
   await call(native.batch(place.path, steps));
@@ -74,7 +91,7 @@ async function mountLower(place: Place, { file, devices }: Index, method: ErofsM
   try {
     await call(native.mountErofs({ ...mount, method }));
   } catch (error) {
-    // The kernel cannot mount files of some file systems (tmpfs), but loop devices over them.
+    // The kernel cannot mount files of some file systems (tmpfs). It can mount loop devices over them.
     if (method !== 'file' || !isSystemError(error, 'ENOTBLK', 'EINVAL', 'EOPNOTSUPP')) throw error;
     await mountByLoop(mount, error);
   }

@@ -1,22 +1,22 @@
 /** Opens an archive in place, without a store. */
 import { defaultLogger } from '../system/log.ts';
-import { openBelow, requireSafe, type OpenArchive } from './open-below.ts';
+import { openBelow, requireSafe, type HeldArchive } from './open-below.ts';
 import type { OpenArchiveOptions } from './open.ts';
 import { sweepPlaces } from './place.ts';
 
-/** It is on disk, because the upper holds the changes. */
+/** A directory on disk rather than in memory, because the upper holds the changes. */
 const DEFAULT_DIRECTORY = '/var/tmp';
 
 export interface StorelessOptions extends OpenArchiveOptions {
   /**
-   * The directory for its private directory, which holds the changes. Only root may write there, or it has
-   * the sticky bit, as `/var/tmp` has. Default `/var/tmp`.
+   * Where the archive's private directory is made, which holds the changes. Only root may write there, or it
+   * has the sticky bit, as `/var/tmp` has. Default `/var/tmp`.
    */
   readonly directory?: string | undefined;
 }
 
 /** Opens an archive below a directory of the caller's; see app/archives.ts. */
-export async function openArchive(path: string, options: StorelessOptions = {}): Promise<OpenArchive> {
+export async function openArchive(path: string, options: StorelessOptions = {}): Promise<HeldArchive> {
   const { directory = DEFAULT_DIRECTORY, ...others } = options;
   await requireSafe(directory);
   await sweepPlaces(directory, defaultLogger);

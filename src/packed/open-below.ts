@@ -10,17 +10,20 @@ import { Place } from './place.ts';
 import { resolveArchive } from './source.ts';
 
 /** An archive that this process has open. */
-export interface OpenArchive extends MountedArchive, AsyncDisposable {
+export interface HeldArchive {
+  readonly place: Place;
+  readonly mounted: MountedArchive;
   /**
    * Unmounts it, and removes the changes made in it. A second call does nothing.
    * @throws {@link LayerstackError} ERR_CONTAINER_MOUNTED while files in it are in use, unless forced.
    */
-  close(options?: { readonly force?: boolean | undefined }): Promise<void>;
+  close(options: { readonly force: boolean }): Promise<void>;
 }
 
 /**
- * The places of open archives. Their locks must not be closed by the garbage collector when a caller drops an
- * archive without closing it: the next sweep would remove a root file system that is in use.
+ * The places of open archives. It keeps their locks from the garbage collector, which would close them when a
+ * caller drops an archive without closing it. Then the next sweep would remove a root file system that is in
+ * use.
  */
 const OPEN = new Set<Place>();
 
@@ -34,18 +37,18 @@ export async function openBelow(
   base: string,
   path: string,
   options: OpenArchiveOptions = {},
-): Promise<OpenArchive> {
+): Promise<HeldArchive> {
   const archive = await resolveArchive(path);
   const { place, mounted } = await mountNew(base, archive, path, options);
   OPEN.add(place);
   let closed: Promise<void> | undefined;
-  const close = ({ force = false }: { readonly force?: boolean | undefined } = {}): Promise<void> => {
+  const close = ({ force }: { readonly force: boolean }): Promise<void> => {
     const closing = (closed ??= remove(place, path, force).then(() => void OPEN.delete(place)));
     // An archive that is in use may be closed later.
     closing.catch(() => (closed = undefined));
     return closing;
   };
-  return { ...mounted, close, [Symbol.asyncDispose]: () => close({ force: true }) };
+  return { place, mounted, close };
 }
 
 /** Mounts an archive in a new place, which the caller removes. */
@@ -61,7 +64,7 @@ export async function mountNew(
   try {
     return { place, mounted: await mountImage(archive, sourceName, place, options) };
   } catch (error) {
-    // The next sweep removes what stays, so that the first error is not lost.
+    // The first error counts. The next sweep removes what stays.
     await place.remove({ detach: true }).catch(() => place.release());
     throw error;
   }
@@ -78,7 +81,7 @@ export async function requireSafe(base: string): Promise<void> {
   if (found === undefined) return;
   throw new LayerstackError(
     'ERR_STORE_UNSAFE',
-    `no archive can be mounted below ${base}: ${found.path}: ${found.why}; choose another directory, or: ${found.remedy}`,
+    `cannot mount an archive below ${base}: ${found.path}: ${found.why}; choose another directory, or: ${found.remedy}`,
     { path: found.path },
   );
 }
@@ -94,7 +97,7 @@ export async function remove(place: Place, sourceName: string, force: boolean): 
     if (!isSystemError(error, 'EBUSY')) throw error;
     throw new LayerstackError(
       'ERR_CONTAINER_MOUNTED',
-      `the root file system of ${sourceName} is in use: end what has files open in ${place.at('merged')}, or use force (--force)`,
+      `the root file system of ${sourceName} is in use: end the programs that have files open in ${place.at('merged')}, or use force (--force)`,
       { path: place.at('merged'), cause: error },
     );
   }

@@ -4,7 +4,7 @@
  * 1. The archive is opened, and its image is chosen.
  * 2. Its layers are found or inflated.
  * 3. The index is written, which verifies the layers.
- * 4. The archive must be unchanged. Then the index is mounted.
+ * 4. The index is mounted, if the archive is unchanged.
  *
  * An error leaves nothing behind.
  */
@@ -22,6 +22,7 @@ import { chooseImage } from './choose-image.ts';
 import { identifier } from './diff-ids.ts';
 import { extractLayers } from './extract.ts';
 import { requireUnchanged, type FileVersion } from './file-version.ts';
+import { writeImageConfig } from './image-config.ts';
 import { Layers, type LayerForm, type OpenedLayer } from './layers.ts';
 import { mountExtracted, mountIndex } from './mount.ts';
 import type { Place } from './place.ts';
@@ -29,7 +30,7 @@ import { openInPlace } from './source.ts';
 import { writeIndex } from './write-index.ts';
 
 export interface OpenArchiveOptions {
-  /** A name or an id of an image. Needed where the archive has several. */
+  /** A name or an id of an image. Needed where the archive has several images. */
   readonly image?: string | undefined;
   /** `OS/ARCHITECTURE[/VARIANT]`. Default: the host's, or the only platform of the image. */
   readonly platform?: string | undefined;
@@ -66,6 +67,8 @@ export interface ArchiveLayer {
 
 /** The root file system of an archive, mounted. */
 export interface MountedArchive {
+  /** Canonical path of the archive. */
+  readonly archive: string;
   readonly image: ArchiveImage;
   /** Absolute path of the root file system. */
   readonly path: string;
@@ -99,7 +102,7 @@ export async function mountImage(
   if (!caps.probe.sysAdmin)
     throw new LayerstackError(
       'ERR_NOT_ROOT',
-      `${sourceName}: only root (CAP_SYS_ADMIN) can mount an archive. Use sudo`,
+      `${sourceName}: only root (CAP_SYS_ADMIN) can mount an archive: use sudo`,
       { path: sourceName },
     );
   const source = { sourceName, caps, maxBytes, signal };
@@ -115,9 +118,11 @@ export async function mountImage(
     try {
       const files = [...opened.versions, ...layers.versions];
       const mount = { ...source, verify, method, readOnly: options.readOnly === true };
+      await writeImageConfig(place, image.config);
       const warnings = await mountLayers(layers.list, files, place, mount);
       return {
-        ...{ path: place.at('merged'), readOnly: mount.readOnly, verified: verify, files, warnings },
+        ...{ archive: path, path: place.at('merged'), readOnly: mount.readOnly },
+        ...{ verified: verify, files, warnings },
         image: describe(image),
         layers: layers.list.map(({ name, diffId, form, range }) => ({
           name,
@@ -153,16 +158,16 @@ async function mountLayers(
 ): Promise<readonly LayerWarning[]> {
   const { sourceName, method } = options;
   if (method === 'none') {
-    const { lowers, warnings } = await extractLayers(layers, place, options);
+    const warnings = await extractLayers(layers, place, options);
     await requireUnchanged(sourceName, files);
-    await mountExtracted(place, lowers, options);
+    await mountExtracted(place, options);
     return warnings;
   }
   const index = await writeIndex(layers, place, options);
   try {
     await requireUnchanged(sourceName, files);
     await mountIndex(place, index, { ...options, method });
-    // A change since then would be visible through the mount.
+    // A change from now on would be visible through the mount.
     await requireUnchanged(sourceName, files);
     return index.warnings;
   } finally {
@@ -184,7 +189,7 @@ function layerNotices(layers: readonly OpenedLayer[]): string[] {
       `${count(inflated.length, 'compressed layer was', 'compressed layers were')} inflated into ${String(bytes)} bytes of disk`,
     );
   if (layers.some(({ form }) => form === 'extracted'))
-    notices.push('This kernel mounts no archives in place (EROFS): the layers were extracted');
+    notices.push('This kernel cannot mount archives in place by EROFS: the layers were extracted');
   return notices;
 }
 

@@ -2,7 +2,9 @@
  * The private directory of one archive that is open in place: `<base>/layerstack-archive-<random>/`, mode
  * 0700. A process that works in it holds its flock. Contents:
  *
- *   lower/         the mount point of the index until the overlay has taken it
+ *   lower/         the mount point of the index
+ *   layer-<n>/     instead of an index, the extracted layers, where the kernel mounts no index
+ *   image.json     the config of the image
  *   upper/, work/  the writable part of the overlay
  *   merged/        the mounted root file system
  *   record.json    the facts of a mount that outlives its process (record.ts)
@@ -28,7 +30,9 @@ const PREFIX = 'layerstack-archive-';
 const DIRECTORY = constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW;
 const NEW_FILE = constants.O_RDWR | constants.O_CREAT | constants.O_EXCL;
 const LOCK_PAUSE_MS = 5;
-/** A sweep of another process may remove a new place before it is locked: several times is bad luck. */
+/**
+ * A sweep of another process may remove a new place before it is locked. That hardly happens more than once.
+ */
 const TRIES = 100;
 
 export class Place {
@@ -42,7 +46,7 @@ export class Place {
   }
 
   /**
-   * Makes a new one below `base`, an existing directory.
+   * Makes a new place below `base`, an existing directory.
    * @throws {@link LayerstackError} ERR_NO_SPACE; ERR_UNSUPPORTED where new directories belong to another
    *   user, as on NFS with root_squash; system errors.
    */
@@ -85,7 +89,7 @@ export class Place {
     return lock && new Place(path, lock);
   }
 
-  at(name: 'lower' | 'upper' | 'work' | 'merged' | 'layers'): string {
+  at(name: 'lower' | 'upper' | 'work' | 'merged'): string {
     return join(this.path, name);
   }
 
@@ -94,7 +98,7 @@ export class Place {
     return join(this.path, `data-${randomName(8).toString('hex')}`);
   }
 
-  /** Makes an empty unnamed file, which disappears when it is closed. */
+  /** Makes an empty file without a name, which disappears when it is closed. */
   newFile(): Promise<FileHandle> {
     return this.openUnnamed(this.newName(), NEW_FILE);
   }
@@ -121,7 +125,7 @@ export class Place {
    * @throws system error EBUSY where files are open.
    */
   async remove({ detach }: { readonly detach: boolean }): Promise<void> {
-    // A place with a busy overlay stays as it is.
+    // A place with a busy overlay stays unchanged.
     await unmount(this.at('merged'), { detach });
     await unmount(this.at('lower'), { detach: true });
     await call(native.removeTree(dirname(this.path), basename(this.path)));
@@ -160,7 +164,7 @@ export async function sweepPlaces(base: string, log: Pick<Logger, 'warn'>): Prom
       if (await isInUse(place)) await place.release();
       else await place.remove({ detach: true });
     } catch (error) {
-      log.warn('the leftovers of an archive in place stay', { path, error: String(error) });
+      log.warn('cannot remove the leftovers of an archive in place', { path, error: String(error) });
       await place?.release();
     }
   }
@@ -174,8 +178,8 @@ async function isInUse(place: Place): Promise<boolean> {
 }
 
 /**
- * Returns undefined where the place is missing, a process works in it, or another user has made it, or
- * mounted something there (in a directory that every user may write to).
+ * Locks a place. Returns undefined where it is missing, or a process works in it. Returns undefined also
+ * where another user has made it, or has mounted something there: every user may write to `/var/tmp`.
  */
 async function tryLock(path: string): Promise<FileHandle | undefined> {
   let lock: FileHandle;

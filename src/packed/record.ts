@@ -30,7 +30,7 @@ export interface ArchiveRecord {
 }
 
 const NAME = 'record.json';
-/** Each file of an OCI layout takes a line. */
+/** Each file of an OCI layout takes an entry. */
 const MAX_BYTES = 16 * 1024 * 1024;
 
 const decode = json.object({
@@ -86,7 +86,7 @@ export async function writeRecord(
   await call(native.batch(place, [{ op: 'replace', path: NAME, data, mode: 0o600, sync: false }]));
 }
 
-/** Returns whether the mount of a record may exist: it exists, or this process cannot see it. */
+/** Returns whether the mount of a record may exist: it does, or this process could not see it. */
 export function isLive(record: ArchiveRecord, isMounted: boolean): boolean {
   return record.bootId === bootId() && (isMounted || record.namespace !== mountNamespace());
 }

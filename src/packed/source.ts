@@ -71,7 +71,7 @@ export async function openInPlace(
     if (!facts.isDirectory())
       throw new LayerstackError(
         'ERR_INVALID_ARGUMENT',
-        `${options.sourceName}: only a file or a folder can be mounted in place: load what is in a pipe into a store`,
+        `${options.sourceName}: only a file or a folder can be mounted in place: load the archive into a store instead`,
         { path },
       );
   } catch (error) {
@@ -136,14 +136,14 @@ async function openTar(
 }
 
 /**
- * Locks the file, shared. A file that a program writes under a lock is not read meanwhile, and a program that
- * wants the lock waits until the file is read.
+ * Takes a shared lock on the file. So a file is not read while a program writes it under a lock, and a
+ * program that wants the lock waits until the file is read.
  */
 export function lockShared(sourceName: string, path: string, fd: number): void {
   try {
     if (native.tryFlock(fd, false)) return;
   } catch (error) {
-    // Some network file systems have no locks; the version of the file still shows changes.
+    // Some network file systems have no locks. The version of the file shows changes all the same.
     if (isSystemError(error, 'ENOLCK', 'EOPNOTSUPP')) return;
     throw error;
   }

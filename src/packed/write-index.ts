@@ -28,16 +28,16 @@ export interface IndexOptions {
 
 export interface Index {
   readonly file: FileHandle;
-  /** The files into which it points, in its order. */
+  /** The files into which it points, in the order of its devices. */
   readonly devices: readonly number[];
   readonly warnings: readonly LayerWarning[];
 }
 
 /**
  * Writes the index to an unnamed file.
- * @throws {@link LayerstackError} ERR_DIGEST_MISMATCH for a layer with another DiffID than in its image;
- *   ERR_LAYER_INVALID, ERR_LAYER_TRUNCATED, ERR_LAYER_ESCAPE, ERR_LIMIT_EXCEEDED as extraction; ERR_NO_SPACE,
- *   ERR_ABORTED.
+ * @throws {@link LayerstackError} ERR_DIGEST_MISMATCH for a layer whose DiffID differs from that in the
+ *   image; ERR_LAYER_INVALID, ERR_LAYER_TRUNCATED, ERR_LAYER_ESCAPE, ERR_LIMIT_EXCEEDED as for extraction;
+ *   ERR_NO_SPACE, ERR_ABORTED.
  */
 export async function writeIndex(
   layers: readonly OpenedLayer[],
@@ -79,7 +79,7 @@ async function deviceOf(
   return { fd, size: (await statFd(fd)).size, tag };
 }
 
-/** Native code numbers the layers. */
+/** Replaces the number by which native code names a layer by the layer's name. */
 function namedError(error: unknown, sourceName: string, layers: readonly OpenedLayer[]): unknown {
   if (!LayerstackError.is(error)) return error;
   const layer = layers[Number(error.layer)];

@@ -1,12 +1,13 @@
 /**
  * Lists the changes in an RW layer against the image and the init layer, as `docker diff` does. Only the RW
- * layer is walked. It is not mounted for this; a mounted one is read in place.
+ * layer's own directory is walked, whether it is mounted or not.
  */
 import { Buffer } from 'node:buffer';
 import { Overlay } from '../layer/overlay.ts';
 import { call, native } from '../system/native.ts';
 import type { Root } from '../system/root.ts';
 import type { RwLayer } from './rwlayer.ts';
+import { uppersOf } from './sealed.ts';
 
 export interface Change {
   /** Added, changed or deleted. */
@@ -20,14 +21,29 @@ export interface Change {
  * @throws {@link LayerstackError} ERR_UPPER_UNSUPPORTED, naming the `member`, when overlayfs keeps content
  *   elsewhere (redirect_dir, metacopy); ERR_STORE_CORRUPT for an RW layer without its directories.
  */
-export async function listChanges(
-  root: Pick<Root, 'layout'>,
-  { mountId }: Pick<RwLayer, 'mountId'>,
-): Promise<Change[]> {
+export async function listChanges(root: Pick<Root, 'layout'>, layer: RwLayer): Promise<Change[]> {
   const { layout } = root;
-  const [, ...lowers] = await new Overlay(layout).lowersOf(mountId);
-  const list = await call(native.listChanges(layout.at(layout.overlay2), `${mountId}/diff`, lowers));
-  return parseChanges(list);
+  const { ids, requireSame } = uppersOf(layout, layer);
+  const uppers = ids.map((id) => `${id}/diff`);
+  const lowers = (await new Overlay(layout).lowersOf(layer.mountId)).slice(ids.length);
+  const changes = await changesBetween(layout.at(layout.overlay2), uppers, lowers);
+  requireSame();
+  return changes;
+}
+
+/**
+ * Returns the changes that uppers make to their lowers, sorted as in {@link listChanges}.
+ * @param base - the absolute directory of the other paths
+ * @param uppers - topmost first: the upper of a mount, then sealed ones
+ * @param lowers - topmost first
+ * @throws {@link LayerstackError} ERR_UPPER_UNSUPPORTED; system errors.
+ */
+export async function changesBetween(
+  base: string,
+  [upper = '', ...sealed]: readonly string[],
+  lowers: readonly string[],
+): Promise<Change[]> {
+  return parseChanges(await call(native.listChanges(base, upper, lowers, sealed)));
 }
 
 /** Parses the entries of a native list. */

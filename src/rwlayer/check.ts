@@ -13,6 +13,7 @@ import { listEntries, readEntry } from '../system/removal.ts';
 import type { Root } from '../system/root.ts';
 import { hasDirectory, statEntry } from '../system/store-files.ts';
 import type { RwLayer } from './rwlayer.ts';
+import { lowerOf, sealedBelow } from './sealed.ts';
 
 /** Returns the directories in overlay2 of RW layers and their init layers, usable or not. */
 export async function rwLayerOverlays({ layout }: Root): Promise<Set<string>> {
@@ -39,7 +40,7 @@ export async function* checkRwLayer(
     severity: 'error',
     path,
     message: `${owner}: ${message}`,
-    advice: `save what is of use in ${layout.overlay(mountId, 'diff')}, then remove the container (rm)`,
+    advice: `save what you need from ${layout.overlay(mountId, 'diff')}, then remove the container (rm)`,
   });
   const overlays = initId === undefined ? [mountId] : [mountId, initId];
   const missing = overlays.find((overlay) => !hasDirectory(layout.at(layout.overlay(overlay, 'diff'))));
@@ -58,8 +59,30 @@ export async function* checkRwLayer(
     yield* checkOverlay(root, { id: initId, owner: `the init layer of ${owner}`, lowers, hasChildren: true });
     lowers = await stackOf(root, initId, lowers);
   }
-  yield* checkOverlay(root, { id: mountId, owner, lowers, hasChildren: false });
+  const stack = lowers === undefined ? undefined : await sealedOn(root, layer, lowers);
+  if (stack === 'unknown')
+    yield broken(layout.overlay(mountId, 'lower'), 'its `lower` is damaged, and may have named snapshots');
+  yield* checkOverlay(root, {
+    ...{ id: mountId, owner, hasChildren: false },
+    lowers: stack === 'unknown' ? undefined : stack,
+  });
   yield* checkMountPoint(root, layer);
+}
+
+/**
+ * Returns the stack below an RW layer: the sealed uppers that its `lower` names, then `lowers`. Nothing else
+ * on disk names them. So a damaged `lower` is `unknown` in a store with snapshots: a repair would lose what
+ * they have.
+ */
+async function sealedOn(
+  { layout }: Root,
+  layer: RwLayer,
+  lowers: readonly string[],
+): Promise<readonly string[] | 'unknown'> {
+  const found = lowerOf(layout, layer.mountId);
+  const [init] = lowers;
+  if (init !== undefined && found.includes(init)) return [...sealedBelow(layout, layer), ...lowers];
+  return (await listEntries(layout, layout.snapshots)).length > 0 ? 'unknown' : lowers;
 }
 
 async function* checkMountPoint(root: Root, { key, owner, mountId }: RwLayer): AsyncGenerator<Problem> {
@@ -72,7 +95,7 @@ async function* checkMountPoint(root: Root, { key, owner, mountId }: RwLayer): A
     severity: 'note',
     path: merged,
     message: `${owner} is not mounted, but has a mount point`,
-    advice: 'repair removes it; the next mount would use it',
+    advice: 'repair removes it; a mount would reuse it',
     repair: async () => {
       root.session();
       await using _lock = await root.locks.acquire('containers', key);

@@ -87,11 +87,21 @@ function initSteps(layout: Layout, overlay: Overlay, { initId, initLink, lowers 
 }
 
 function ownSteps(layout: Layout, overlay: Overlay, layer: NewRwLayer): BatchStep[] {
-  const { mountId, link, initLink, lowers } = layer;
+  const { mountId, link, initLink, lowers, sealed } = layer;
   return [
-    ...overlay.createSteps(mountId),
-    ...overlay.stackSteps({ id: mountId, link, lowers: [`l/${initLink}`, ...lowers] }),
+    ...directorySteps(layout, overlay, layer),
+    ...overlay.stackSteps({ id: mountId, link, lowers: [...sealed, `l/${initLink}`, ...lowers] }),
     ...entrySteps(layout, layer),
+  ];
+}
+
+/** The root directory of a root file system is the upper's: above a sealed upper it begins as that one's. */
+function directorySteps(layout: Layout, overlay: Overlay, { mountId, sealed }: NewRwLayer): BatchStep[] {
+  const [below] = sealed;
+  if (below === undefined) return overlay.createSteps(mountId);
+  return [
+    { op: 'mkdir', path: layout.overlay(mountId), mode: 0o710 },
+    { op: 'emptyCopy', root: layout.at(layout.overlay2), from: below, to: `${mountId}/diff` },
   ];
 }
 

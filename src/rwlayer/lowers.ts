@@ -8,11 +8,13 @@ import type { Layout } from '../system/layout.ts';
 import type { Root } from '../system/root.ts';
 import { hasDirectory, readLink, readText } from '../system/store-files.ts';
 import type { RwLayer } from './rwlayer.ts';
+import { refuseFlat, sealedBelow } from './sealed.ts';
 
 /**
  * Returns the lowers, topmost (the init layer) first, relative to `overlay2`: those of `lower`, or one flat
  * tree if the kernel mounts only one lower.
- * @throws {@link LayerstackError} ERR_STORE_CORRUPT when `lower` is missing, or names anything but short names; the errors of {@link flatLower}.
+ * @throws {@link LayerstackError} ERR_STORE_CORRUPT when `lower` is missing, or names anything but short
+ *   names; the errors of {@link flatLower}.
  */
 export async function lowersOf(
   root: Root,
@@ -21,6 +23,7 @@ export async function lowersOf(
   signal: AbortSignal | undefined,
 ): Promise<string[]> {
   const { layout, caps } = root;
+  if (caps.mountMethod === 'flat' && sealedBelow(layout, layer).length > 0) throw refuseFlat(layer);
   if (caps.mountMethod === 'flat' && layer.parent !== undefined)
     return [await flatLower(root, layers, layer.initId, layer.parent, signal)];
   const path = layout.at(layout.overlay(layer.mountId, 'lower'));
@@ -28,13 +31,13 @@ export async function lowersOf(
   if (text === '')
     throw new LayerstackError(
       'ERR_STORE_CORRUPT',
-      `the RW layer of ${layer.owner} names no layers below it: ${path} is missing or empty`,
+      `the RW layer of ${layer.owner} does not name the layers below it: ${path} is missing or empty`,
       { id: layer.key, path },
     );
   return parseLowers(text, layout, layer.mountId);
 }
 
-/** Explains a failed mount: the kernel reports only ENOENT, this names the missing layer. */
+/** Explains a failed mount. The kernel only reports ENOENT; this error names the missing layer. */
 export function missingLower(
   layout: Layout,
   { key, owner }: RwLayer,
@@ -54,7 +57,7 @@ export function missingLower(
       );
 }
 
-/** Returns the directory of a lower, to which its short name leads. */
+/** Returns the directory that the short name of a lower leads to. */
 function contentOf(lower: string): string {
   const target = readLink(lower);
   return target === undefined ? lower : join(dirname(lower), target);

@@ -3,8 +3,8 @@
  * `layerstack/mounts/<mount-id>.json` = `{"bootId":"…","count":n,"readOnly":false,"held":[…]}`, read and
  * written under the RW layer's lock. A use that ends with an operation or its process (`cp`, `export`, a
  * mount that is being made) is counted, and also has a token in `held`, so that it is given back only once,
- * even if several processes try. A token without a marker has no meaning. A count of an earlier boot is
- * ignored, since its mount ended with that boot. For the same reason, the file is not synced.
+ * even if several processes try. A token without a marker is ignored. A count of an earlier boot is ignored,
+ * since its mount ended with that boot. For the same reason, the file is not synced.
  */
 import { readFileSync } from 'node:fs';
 import type { Layout } from '../system/layout.ts';

@@ -91,14 +91,17 @@ export class MountPoint {
       if (isSystemError(error, 'EBUSY')) {
         // Another mount namespace still has the mount. This is harmless: the next mount uses the directory
         // again.
-        log.warn('a mount point is busy elsewhere: it stays', { owner, path: this.path });
+        log.warn('a mount point is in use in another mount namespace, so it stays', {
+          owner,
+          path: this.path,
+        });
         await session.unmark(markers, steps.slice(1));
         return;
       }
       if (!isSystemError(error, 'ENOTEMPTY')) throw error;
       // A program wrote below the mount point after the unmount. These files are in no layer, and the next
       // mount would hide them.
-      log.warn('files were written below a mount point after its unmount: they are removed', { owner });
+      log.warn('removing files that were written below a mount point after its unmount', { owner });
       await call(native.removeTree(layout.root, layout.overlay(mountId, 'merged')));
       await session.unmark(markers, steps);
     }

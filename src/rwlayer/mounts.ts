@@ -34,8 +34,8 @@ export interface MountOptions {
 
 export interface UnmountOptions {
   /**
-   * Unmounts at any count, and even if files are in use (the kernel then ends the mount when they are
-   * closed).
+   * Unmounts whatever the count is, and even if files are in use. The kernel then ends the mount when they
+   * are closed.
    */
   readonly force?: boolean | undefined;
   readonly signal?: AbortSignal | undefined;
@@ -194,7 +194,7 @@ export class RwLayerMounts {
       throw this.#unlessRemoved(layer, error);
     });
     // The count comes first. A count without a mount counts as no use, but a mount without a count could have
-    // one use or two. The token of a use that outlives the process has no meaning once its marker is removed.
+    // one use or two. The token of a use that outlives the process is ignored once its marker is removed.
     const steps = [
       point.makeStep(),
       ...firstCountSteps(layout, mountId, { count: 1, readOnly, held: [token] }),
@@ -240,8 +240,10 @@ export class RwLayerMounts {
     const count = readMountCount(layout, mountId);
     const isHeld = count?.held.includes(token) === true;
     if (!(await point.isMounted())) return point.forget(markers);
-    if (isHeld && count.count > 1) {
-      const left = { ...count, count: count.count - 1, held: count.held.filter((each) => each !== token) };
+    if (isHeld && (count.count > 1 || count.held.length > 1)) {
+      const held = count.held.filter((each) => each !== token);
+      // A caller may give back more uses than it took. The mount stays for the uses that are still held.
+      const left = { ...count, count: Math.max(count.count - 1, held.length), held };
       return session.unmark(markers, nextCountSteps(layout, mountId, left));
     }
     // Without the token, another process has unmounted by force, and mounted again.

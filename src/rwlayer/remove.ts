@@ -1,7 +1,7 @@
 /**
  * The steps that remove an RW layer, in dockerd's order: its directory, its init layer, its entry. The
- * directories are only renamed, to `…-removing`. So the steps are a few dozen system calls, whatever was
- * written, and the trees are deleted afterwards.
+ * directories are only renamed, to `…-removing`. So the steps take a few dozen system calls, however much was
+ * written. The trees are deleted afterwards.
  */
 import type { Layout } from '../system/layout.ts';
 import type { BatchStep } from '../system/native.ts';

@@ -122,8 +122,8 @@ export class RwLayerStore {
   }
 
   /**
-   * Does {@link mountForProcess} until the result is disposed. Other processes cannot take the mount away
-   * meanwhile.
+   * Does {@link mountForProcess} until the result is disposed. Until then other processes cannot unmount,
+   * except by force.
    * @throws {@link LayerstackError} ERR_CONTAINER_MOUNTED when others unmount it again and again; the errors
    *   of {@link mount}.
    */

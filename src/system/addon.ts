@@ -1,7 +1,7 @@
 /**
- * Finds the native addon: where the caller or `LAYERSTACK_ADDON` says, otherwise in the package, where it was
- * built or is prebuilt for this processor and libc. Where it is missing, or does not load, the error says how
- * to build it.
+ * Finds the native addon. The caller or `LAYERSTACK_ADDON` may name it. Otherwise it is in the package, built
+ * there or prebuilt for this processor and libc. An addon that is missing or does not load is an error, which
+ * says how to build it.
  */
 import { closeSync, existsSync, openSync, readFileSync, readSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
@@ -30,7 +30,7 @@ let named: string | undefined;
 let loaded: string | undefined;
 
 /**
- * Sets the file of the addon, before it is loaded.
+ * Sets the file that the addon is loaded from. Call it before the addon is loaded.
  * @throws {@link LayerstackError} ERR_INVALID_ARGUMENT where the addon is already loaded from another file.
  */
 export function useAddon(path: string): void {
@@ -38,7 +38,7 @@ export function useAddon(path: string): void {
   if (loaded !== undefined && loaded !== found)
     throw new LayerstackError(
       'ERR_INVALID_ARGUMENT',
-      `the addon of this process is loaded already, from ${loaded}: name it at the first open()`,
+      `this process has already loaded the addon ${loaded}: name another one at the first open()`,
       { key: 'options.addon', expected: loaded, found },
     );
   named = found;
@@ -88,28 +88,30 @@ export function addonPath(home: PackageHome, machine: Machine): string {
 export function advice(home: PackageHome, { platform, arch, libc }: Machine): string {
   const { command, path } = home === undefined ? buildElsewhere() : buildAt(home);
   return (
-    `there is none for Node ${process.version} on ${platform}-${arch} with ${libc}. Build it with \`${command}\` ` +
-    `(needs a C++20 compiler, make and python3)${path === undefined ? '' : `, and say LAYERSTACK_ADDON=${path}`}. ` +
-    'LAYERSTACK_ADDON and the option `addon` of open() name the file where it is elsewhere.'
+    `the package has none for Node ${process.version} on ${platform}-${arch} with ${libc}. Build it with \`${command}\` ` +
+    `(needs a C++20 compiler, make and python3)${path === undefined ? '' : `, and set LAYERSTACK_ADDON=${path}`}. ` +
+    'If the file is elsewhere, name it with LAYERSTACK_ADDON or the option `addon` of open().'
   );
 }
 
 interface Build {
   readonly command: string;
-  /** The file of the addon, where it must be named. */
+  /** The file of the built addon, where it is not in the package and must be named. */
   readonly path?: string;
 }
 
 /**
- * The package keeps its binding.gyp elsewhere, since some package managers compile where they see one,
- * whatever is prebuilt.
+ * The package keeps its binding.gyp in a subdirectory: some package managers compile every package that has
+ * one at the top, even if an addon is prebuilt.
  */
 function buildAt(home: string): Build {
   const gyp = 'ln -sf packaging/binding.gyp binding.gyp';
   return { command: `cd ${quoted(home)} && ${gyp} && npx --yes node-gyp rebuild` };
 }
 
-/** The command that builds in another directory, because this program does not have the addon's sources. */
+/**
+ * The command that installs and builds the package in another directory, for programs without its sources.
+ */
 function buildElsewhere(): Build {
   const directory = resolve('layerstack-addon');
   const home = `${directory}/node_modules/layerstack/`;
@@ -160,7 +162,7 @@ function isPackage(directory: string): boolean {
   }
 }
 
-/** A program begins with the name of its loader; musl's is `ld-musl-ARCH.so.1`. */
+/** The name of a program's loader is in its first bytes. musl's loader is `ld-musl-ARCH.so.1`. */
 const HEAD_BYTES = 2048;
 
 /** Returns the C library of the program `path`. */

@@ -1,8 +1,8 @@
 /**
  * The aftermath of a change: syncing its name to disk, removing markers, releasing locks and mounts. All
- * readers see the change by then. So a failure here must not be reported as a failure of the change: a caller
- * that gets an error assumes that the store is unchanged. It is a warning in the log instead, which begins
- * with {@link DONE_BUT}; commands print it.
+ * readers already see the change. A caller that gets an error assumes that the store is unchanged, so a
+ * failure of the aftermath is not an error. It is a warning in the log that begins with {@link DONE_BUT}.
+ * Commands print it.
  */
 import { isSystemError } from '../core/errors.ts';
 import type { Logger } from './log.ts';
@@ -28,7 +28,7 @@ export class Aftermath {
   }
 
   /**
-   * Does `work`. An error is logged, with its consequence.
+   * Does `work`. If it fails, logs the error with its consequence.
    * @returns the result of `work`; undefined where it failed
    */
   async run<T>(otherwise: string, work: () => Promise<T>): Promise<T | undefined> {
@@ -41,7 +41,7 @@ export class Aftermath {
   }
 
   /**
-   * Does `steps`, whose last one is the change, and then the rest, in one native batch.
+   * Does `steps`, the last of which makes the change, and then the rest, in one native batch.
    * @returns whether the rest is done, too
    * @throws as `native.batch`, where one of `steps` fails.
    */

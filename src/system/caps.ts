@@ -1,7 +1,7 @@
 /**
  * Probes what this process can do on the file system of a store, and makes the choices that follow from it.
  * Each probe runs once per process and file system (native/sys/probe); nothing is guessed from a version.
- * `LAYERSTACK_CAPS` overrules a choice, so that each can be tested on any kernel:
+ * `LAYERSTACK_CAPS` overrides a choice, so that each can be tested on any kernel:
  * `mount=mount,zstd=js,openat2=no`.
  */
 import { stat } from 'node:fs/promises';
@@ -53,7 +53,7 @@ export function parseCapsOverrides(text: string): CapsOverrides {
       const known = Object.entries(KNOWN).map(([k, v]) => `${k}=${Object.keys(v).join('|')}`);
       throw new LayerstackError(
         'ERR_INVALID_ARGUMENT',
-        `LAYERSTACK_CAPS: '${item}' is not known; known are ${known.join(', ')}`,
+        `LAYERSTACK_CAPS: '${item}' is unknown; use ${known.join(', ')}`,
       );
     }
     overrides[key] = values.get(value);
@@ -67,15 +67,15 @@ function chooseMountMethod(probe: Probe): MountMethod {
 }
 
 /**
- * `index=off`, as in dockerd, wherever the kernel knows the option: an index ties an upper to its lowers by
- * file handles, so a copied store could not be mounted.
+ * Returns the options of overlay mounts. `index=off`, as in dockerd, wherever the kernel knows the option: an
+ * index ties an upper to its lowers by file handles, so a copied store could not be mounted.
  *
- * `redirect_dir=off` and `metacopy=off` only where the module's default is on. There a rename of an image's
- * directory, or a chmod of its file, would leave an upper that has no changed bytes but a pointer into the
- * lowers, which no layer tar can carry. dockerd then stops reading uppers and compares whole trees. With
- * `off` the kernel behaves as it does by default elsewhere: EXDEV for the rename (programs then copy) and a
- * full copy of the file. Uppers that dockerd made on such a host stay usable: redirects in them are still
- * followed, and a file whose data was never copied up is refused with an error rather than read as empty.
+ * `redirect_dir=off` and `metacopy=off` only where the module's default is on. With these defaults, a rename
+ * of an image's directory or a chmod of its file leaves only a pointer into the lowers in the upper, which a
+ * layer tar cannot carry. dockerd on such a host compares whole trees instead of reading uppers. With `off`
+ * the kernel behaves as it does by default on other hosts: the rename fails with EXDEV, so programs copy, and
+ * the chmod copies the whole file. Uppers that dockerd made on such a host stay usable. The kernel still
+ * follows redirects in them, and refuses to open a file whose data was never copied up.
  */
 function chooseOptions(probe: Probe): string[] {
   const options: string[] = [];
@@ -85,7 +85,7 @@ function chooseOptions(probe: Probe): string[] {
   return options;
 }
 
-/** Returns the choices that follow from a probe, unless they are overruled. */
+/** Returns the choices that follow from a probe, unless `overrides` has others. */
 export function chooseCapabilities(probe: Probe, overrides: CapsOverrides = {}): Capabilities {
   return {
     mountMethod: overrides.mount ?? chooseMountMethod(probe),
@@ -99,8 +99,8 @@ export function chooseCapabilities(probe: Probe, overrides: CapsOverrides = {}):
 const probes = new Map<number, Promise<Probe>>();
 
 /**
- * The capabilities for `dir`, a directory of the store. Tries them in a scratch directory below it (which is
- * removed) the first time that this process asks about its file system; about two milliseconds.
+ * Returns the capabilities for `dir`, a directory of the store. The first call for a file system probes it,
+ * in a scratch directory below `dir` that is removed afterwards. That takes about two milliseconds.
  * @throws {@link LayerstackError} ERR_INVALID_ARGUMENT when `LAYERSTACK_CAPS` cannot be read; a system error
  *   when the scratch directory cannot be made.
  */
@@ -111,7 +111,7 @@ export async function probeCapabilities(dir: string): Promise<Capabilities> {
   if (!probe) {
     probe = call(native.probe(dir));
     probes.set(dev, probe);
-    // A failure concerns this directory and this moment, so the next call probes again.
+    // A failure may be due to this directory or a passing condition, so the next call probes again.
     probe.catch(() => probes.delete(dev));
   }
   return chooseCapabilities(await probe, overrides);
@@ -120,8 +120,8 @@ export async function probeCapabilities(dir: string): Promise<Capabilities> {
 const erofsMethods = new Map<number, Promise<ErofsMethod | null>>();
 
 /**
- * How an archive on the file system of `dir` is mounted in place; `none` where it is not. Tries it with files
- * without names, the first time that this process asks about the file system; one or two milliseconds.
+ * Returns how an archive on the file system of `dir` can be mounted in place; `none` if it cannot. The first
+ * call for a file system tries it with files without names, which takes one or two milliseconds.
  * @throws {@link LayerstackError} ERR_INVALID_ARGUMENT when `LAYERSTACK_CAPS` cannot be read; system errors.
  */
 export async function probeErofs(dir: string): Promise<ErofsMethod | 'none'> {

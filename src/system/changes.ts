@@ -1,18 +1,18 @@
 /**
  * Changes of several small files that become visible by ONE rename. The new files are written and fsynced in
  * `layerstack/changes/.tmp-<random>/`, beside empty files for removals. The rename of that directory to
- * `layerstack/changes/pending` decides the change: from then on every reader sees it as done
+ * `layerstack/changes/pending` decides the change: from then on every reader sees it as completed
  * ({@link Changes.pending}). Completing it means renaming the files to their places, which takes no space and
- * can be repeated. If the process dies meanwhile, the next holder of the `references` lock completes it
- * ({@link Changes.complete}). If it dies before the decision, no reader sees anything of it.
+ * can be repeated. If the process dies while it completes the change, the next holder of the `references`
+ * lock does so ({@link Changes.complete}). If the process dies before the decision, readers see nothing of
+ * the change.
  *
  *   write:<n>:<path, ":" for "/">   the n-th step: this file is renamed to the path
  *   remove:<n>:<path>               the n-th step: the path is removed
  *   dockerd:<stamp>                 the state of volumes/metadata.db
  *
- * dockerd does not know of pending changes, and works with the files that it finds. It writes its
- * volumes/metadata.db whenever it starts. A change that was decided before such a start is dropped without
- * completing it.
+ * dockerd does not know about pending changes, and works with the files that it finds. It writes its
+ * volumes/metadata.db whenever it starts. A pending change that was decided before such a start is dropped.
  */
 import { randomBytes } from 'node:crypto';
 import { readdirSync, statSync } from 'node:fs';
@@ -29,9 +29,11 @@ export type ChangeStep =
   | { readonly op: 'write'; readonly path: string; readonly data: string | Uint8Array }
   | { readonly op: 'remove'; readonly path: string };
 
-/** Bound of a file of a change; repositories.json is the largest. */
+/** Maximum size of a file in a change. The largest is repositories.json. */
 const MAX_FILE_BYTES = 256 * 1024 * 1024;
-/** Readers never wait: if changes follow each other without a pause, they give up after this many tries. */
+/**
+ * Readers never wait. If changes follow each other without a pause, a reader stops trying after this many.
+ */
 const READ_TRIES = 5;
 /** Docker's own tree. The next writer removes the leftovers of a single replaced file there. */
 const IMAGE = 'image/';
@@ -46,7 +48,9 @@ interface Entry {
   readonly path: string;
 }
 
-/** A change that is decided but not completed. Its completed steps read as they are on disk. */
+/**
+ * A change that is decided but not completed. Objects of steps that are completed read as they are on disk.
+ */
 export class PendingChange {
   readonly #layout: Layout;
   readonly #written = new Map<string, string>();
@@ -61,7 +65,8 @@ export class PendingChange {
   }
 
   /**
-   * Returns the content of `path` by this change: null where it is removed, undefined where the disk counts.
+   * Returns the content that this change gives to `path`: null where it removes the path, undefined where it
+   * does not affect it.
    */
   read(path: string): Uint8Array | null | undefined {
     const file = this.#written.get(path);
@@ -70,7 +75,7 @@ export class PendingChange {
     return this.#isRemoved(path) ? null : undefined;
   }
 
-  /** Returns the entries of `directory` by this change, given those on disk. */
+  /** Returns the entries that `directory` has after this change; `found` are those on disk. */
   names(directory: string, found: readonly string[]): string[] {
     const names = new Set(this.#isRemoved(directory) ? [] : found);
     for (const path of this.#removed) if (dirname(path) === directory) names.delete(basename(path));
@@ -99,9 +104,7 @@ export class Changes {
     this.#log = log;
   }
 
-  /**
-   * Returns the pending change, which readers have to apply, or undefined. Without one it blocks for 2 µs.
-   */
+  /** Returns the pending change, which readers have to apply, or undefined. Finding none takes 2 µs. */
   pending(): PendingChange | undefined {
     const entries = this.#entries();
     return entries === undefined || this.#isStale(entries)
@@ -109,20 +112,20 @@ export class Changes {
       : new PendingChange(this.#layout, entries.flatMap(parseEntry));
   }
 
-  /** Returns the bytes of a file by the last change, or undefined where it is missing. */
+  /** Returns the bytes of a file, with a pending change applied; undefined where it is missing. */
   async read(path: string, maxBytes: number): Promise<Uint8Array | undefined> {
     const changed = this.pending()?.read(path);
     return changed === undefined ? readStoreFile(this.#layout.at(path), maxBytes) : (changed ?? undefined);
   }
 
-  /** Returns the entries of a directory by the last change; none where it is missing. */
+  /** Returns the entries of a directory, with a pending change applied; none where it is missing. */
   async list(directory: string): Promise<string[]> {
     const pending = this.pending();
     const found = (await listDirectory(this.#layout.at(directory))) ?? [];
     return pending?.names(directory, found) ?? found;
   }
 
-  /** Reads until no change comes in between; after some tries it returns the last result. */
+  /** Repeats `read` until no change happens during it. After some tries it returns the last result. */
   async steady<T>(read: () => Promise<T>): Promise<T> {
     for (let tries = 1; ; ++tries) {
       const before = this.#stamp();
@@ -135,15 +138,15 @@ export class Changes {
     }
   }
 
-  /** Returns a value that differs after a change has begun, was decided, or was completed. */
+  /** Returns a value that changes whenever a change begins, is decided or is completed. */
   #stamp(): bigint | undefined {
     return statSync(this.#layout.at(this.#layout.changes), { bigint: true, throwIfNoEntry: false })?.mtimeNs;
   }
 
   /**
    * Does the steps, in order, as one change. It is durable on return. The caller holds the `references` lock,
-   * and has called {@link complete}. When it throws, nothing was changed. After the decision, a step that
-   * fails is logged; all readers see it as done, and the next writer completes it.
+   * and has called {@link complete}. When it throws, nothing was changed. A step that fails after the
+   * decision is only logged: all readers see the change as completed, and the next writer completes it.
    */
   async commit(steps: readonly ChangeStep[]): Promise<void> {
     const [first] = steps;
@@ -178,7 +181,7 @@ export class Changes {
     try {
       await call(native.batch(root, [{ op: 'fsync', path: changes }]));
     } catch (error) {
-      // Undoes the decision. If that fails, the change stays decided.
+      // This undoes the decision. If it fails, the change stays decided.
       const undone = native.batch(root, [{ op: 'rename', from: pendingChange, to: draft }]);
       if (
         await undone.then(
@@ -199,19 +202,16 @@ export class Changes {
     }
   }
 
-  /**
-   * Completes the change that a dead or failed process has decided. The caller holds the `references` lock.
-   * @throws system errors; then the change is still pending, and no other change may be decided.
-   */
+  /** Completes a change that was decided and then interrupted. The caller holds the `references` lock. */
   async complete(): Promise<void> {
     const entries = this.#entries();
     if (entries === undefined) return;
     if (this.#isStale(entries)) {
-      this.#log.info('dockerd has run since a change of images was broken off: what it found counts');
+      this.#log.info('dropping an interrupted change of images, because dockerd has run since');
       await call(native.removeTree(this.#layout.root, this.#layout.pendingChange));
       return;
     }
-    this.#log.info('completing a change of images that was broken off');
+    this.#log.info('completing an interrupted change of images');
     await this.#carryOut();
   }
 
@@ -227,7 +227,7 @@ export class Changes {
     );
   }
 
-  /** A change of one file needs only its own rename. */
+  /** Makes a change of one file, which needs only its own rename. */
   async #replace({ path, data }: ChangeStep & { readonly op: 'write' }): Promise<void> {
     const { root } = this.#layout;
     await call(native.batch(root, [directory(dirname(path)), { op: 'replace', path, data, mode: 0o600 }]));
@@ -259,7 +259,7 @@ export class Changes {
         missing.map((path) => directory(path)),
       ),
     );
-    // dockerd would see the files change one by one, so the renames follow each other without a pause.
+    // dockerd may see the files change one by one, so the renames follow each other without a pause.
     for (let start = 0, end = 0; start < entries.length; start = end) {
       const op = entries[start]?.op;
       while (end < entries.length && entries[end]?.op === op) ++end;
@@ -295,7 +295,7 @@ export class Changes {
     await call(native.removeTree(root, pendingChange));
   }
 
-  /** Returns the missing directories below which these steps write, parents first. */
+  /** Returns the missing directories that these steps write into, parents first. */
   #missingDirectories(steps: readonly Pick<ChangeStep, 'op' | 'path'>[]): string[] {
     const missing = new Set<string>();
     for (const { op, path } of steps) {
@@ -316,7 +316,7 @@ export class Changes {
   }
 
   #isStale(entries: readonly string[]): boolean {
-    // The directory is removed entry by entry, when all is done.
+    // The directory of a completed change is removed entry by entry, so it may be seen empty.
     return entries.length > 0 && !entries.includes(`dockerd:${this.#dockerd()}`);
   }
 
@@ -342,7 +342,7 @@ function parseEntry(file: string): Entry[] {
   return PATH.test(path) ? [{ file, op: op as ChangeStep['op'], index: Number(index), path }] : [];
 }
 
-/** Returns the names in `directory` through which these paths lead. */
+/** Returns the names in `directory` that these paths lead through. */
 function below(directory: string, paths: Iterable<string>): string[] {
   return [...paths].flatMap((path) =>
     path.startsWith(`${directory}/`) ? [path.slice(directory.length + 1).split('/', 1)[0] ?? ''] : [],

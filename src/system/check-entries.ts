@@ -1,7 +1,7 @@
 /**
- * Checks for entries that the store never makes: links, fifos, sockets and devices in the places of its files
- * and directories. The store does not read or write through them, so operations on these places fail until
- * they are removed.
+ * Checks for entries that the store never makes: links, fifos, sockets and devices where it has files and
+ * directories. The store does not read or write through them, so operations on these paths fail until they
+ * are removed.
  */
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { Problem } from '../core/store-finding.ts';
@@ -53,7 +53,8 @@ export async function* checkEntries(layout: Layout): AsyncGenerator<Problem> {
           seen.add(path);
           yield planted(path, kind === 'link' ? 'a symbolic link' : 'a fifo, socket or device');
         }
-      // Beside the layers are the short names, and the content, which may be anything.
+      // These directories hold links (short names, container names) or the content of layers, which may be
+      // anything.
       level = next.filter((path) => path !== layout.links && path !== layout.names && path !== layout.flats);
     }
   }
@@ -65,7 +66,8 @@ function isOwn(layout: Layout, directory: string, name: string): boolean {
 }
 
 /**
- * Returns no entries where the directory is missing, or a link is in its path: the link itself is reported.
+ * Returns the entries of a directory; none where it is missing or a link is in its path. Such a link is
+ * reported by itself.
  */
 async function namesIn(layout: Layout, directory: string): Promise<string[]> {
   try {
@@ -81,8 +83,8 @@ function planted(path: string, what: string): Problem {
     code: 'entry-planted',
     severity: 'error',
     path,
-    message: `${what} in the place of a file or directory of the store: nothing is read or written through it`,
-    advice: 'find out who made it, and remove it',
+    message: `${what} is where the store has a file or directory: layerstack neither reads nor writes through it`,
+    advice: 'find out which program or user made it, and remove it',
   };
 }
 

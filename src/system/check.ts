@@ -14,7 +14,7 @@ const ADVICE = 'the next writer that opens the store completes or removes it';
 export async function* checkSessions(root: Root): AsyncGenerator<Problem> {
   const { layout, log, locks } = root;
   const finding = { code: 'unfinished', severity: 'warning', advice: ADVICE } as const;
-  // Listed first: a repair takes the locks that are held while they are.
+  // All sessions are listed before one is reported: a repair takes locks that are held during the listing.
   const sessions: Problem[] = [];
   for await (const name of deadSessions(layout)) {
     const repair = async (): Promise<void> => {
@@ -24,12 +24,12 @@ export async function* checkSessions(root: Root): AsyncGenerator<Problem> {
     const markers = (await listEntries(layout, layout.session(name))).filter((file) => file !== 'lock');
     for (const marker of markers) {
       const { path, what } = describe(layout, name, marker);
-      sessions.push({ ...finding, path, message: `${what}, which a writer that died has left`, repair });
+      sessions.push({ ...finding, path, message: `${what}, left by a writer that died`, repair });
     }
     if (markers.length === 0)
       sessions.push({
         ...{ ...finding, severity: 'note', path: layout.session(name), repair },
-        message: 'the session of a writer that died, with nothing begun',
+        message: 'the empty session of a writer that died',
       });
   }
   yield* sessions;
@@ -70,6 +70,8 @@ function describe(layout: Layout, session: string, marker: string): { path: stri
       return { path: layout.archivedBlobs, what: 'compressed layers that were being kept' };
     case 'naming':
       return { path: layout.container(object), what: 'a change of the name of a container' };
+    case 'snapshot':
+      return { path: layout.snapshot(object), what: 'a snapshot that was being made or removed' };
     case 'temporary':
       return {
         path: readLink(layout.at(layout.session(session, marker))) ?? layout.session(session, marker),

@@ -19,7 +19,7 @@ export class ChunkFile {
     return new ChunkFile(await open(path, constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL, mode));
   }
 
-  /** Bytes so far, including those that are not yet written. */
+  /** The number of appended bytes, including those that are not yet written. */
   get size(): number {
     return this.#size;
   }

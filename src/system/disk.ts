@@ -1,13 +1,15 @@
 /**
  * Syncs a store to disk for many callers at once. A syncfs covers everything that was written before it
- * began, so callers that come while one runs share the next one. Fifty containers that are made at once cost
- * a handful of syncs.
+ * began, so callers that come while one runs share the next one. So making fifty containers at once takes
+ * only a few syncs.
  */
 import type { Layout } from './layout.ts';
 import { call, native, type BatchStep } from './native.ts';
 import { statEntry } from './store-files.ts';
 
-/** Runs syncfs on each file system that has one of the paths, below the root. */
+/**
+ * Returns steps that run syncfs on each file system that holds one of the paths, which are below the root.
+ */
 export function syncSteps(layout: Layout, paths: readonly string[]): BatchStep[] {
   const devices = paths.map((path) => statEntry(layout.at(path))?.dev);
   return paths

@@ -1,7 +1,7 @@
 /**
  * Every path of the store. Docker's tree mirrors moby/moby: daemon/internal/{layer/filestore,image/fs}.go and
- * daemon/graphdriver/overlay2/overlay.go. `layerstack/` is ours and may be deleted while no process writes.
- * docs/store-layout.md describes each file.
+ * daemon/graphdriver/overlay2/overlay.go. `layerstack/` is layerstack's own, and may be deleted while no
+ * process writes. docs/store-layout.md describes each file.
  *
  * All methods return paths RELATIVE to the root, as `native.batch` and the other native functions take them;
  * {@link Layout.at} makes one absolute.
@@ -18,7 +18,7 @@ export type OverlayEntry = 'diff' | 'link' | 'lower' | 'work' | 'merged' | 'comm
 /** Keys of `imagedb/metadata/sha256/<id>`. */
 export type ImageMetadataKey = 'parent' | 'lastUpdated' | 'builtLocally';
 
-/** It is called thirty times for each container, so it makes no lists. */
+/** Each container needs thirty calls, so this makes no arrays. */
 const join = (first: string, second: string, third?: string): string =>
   third === undefined ? `${first}/${second}` : `${first}/${second}/${third}`;
 
@@ -36,7 +36,7 @@ export class Layout {
   readonly overlay2 = 'overlay2';
   readonly links = 'overlay2/l';
   readonly containers = 'containers';
-  /** dockerd holds LOCK_EX on it while it runs, every writer of ours LOCK_SH. */
+  /** dockerd holds LOCK_EX on it while it runs. Every writer of layerstack holds LOCK_SH. */
   readonly writerLock = 'volumes/metadata.db';
   readonly own = 'layerstack';
   readonly sessions = 'layerstack/sessions';
@@ -50,6 +50,8 @@ export class Layout {
   readonly pendingChange = 'layerstack/changes/pending';
   /** See app/event-journal.ts. */
   readonly events = 'layerstack/events';
+  /** See snapshot/record.ts. */
+  readonly snapshots = 'layerstack/snapshots';
   readonly partials = 'layerstack/partial';
   /** See packed/place.ts. */
   readonly archives = 'layerstack/archives';
@@ -112,9 +114,17 @@ export class Layout {
   name(name: string): string {
     return join(this.names, name);
   }
-  /** An empty directory. It says that the layer may have lost its last reference, so it has to be checked. */
+  /** An empty directory, which notes that the layer may have lost its last reference and must be checked. */
   unusedLayer(chainId: ChainID): string {
     return join(this.unused, hexOf(chainId));
+  }
+  /** The record of a snapshot. It exists only while the snapshot does. */
+  snapshot(id: string): string {
+    return join(this.snapshots, `${id}.json`);
+  }
+  /** The record of a snapshot that is being made. */
+  stagedSnapshot(id: string): string {
+    return join(this.snapshots, `.tmp-${id}`);
   }
   /** The documents by which an image was pulled, or one of them. */
   originalManifest(image: string, name?: string): string {
@@ -128,7 +138,9 @@ export class Layout {
   partial(name: string): string {
     return join(this.partials, name);
   }
-  /** The DiffID of a layer, by the digest of the blob as which it was pulled or pushed. */
+  /**
+   * The file with the DiffID of a layer, named by the digest of the blob that was pulled or pushed for it.
+   */
   diffIdByDigest(blob: Digest): string {
     return join(this.diffIdsByDigest, hexOf(blob));
   }
@@ -174,4 +186,5 @@ const SKELETON: readonly (readonly [path: string, mode: number])[] = [
   ['layerstack/names', 0o700],
   ['layerstack/unused', 0o700],
   ['layerstack/events', 0o700],
+  ['layerstack/snapshots', 0o700],
 ];

@@ -1,11 +1,11 @@
 /**
- * Locks between the processes that share a store. One file per kind of object,
- * `<root>/layerstack/locks/<kind>`; an object's lock is an OFD lock on one byte of it, at the offset given by
- * 52 bits of the XXH3 of its key. So locks leave nothing behind, cost one open(2), and end with their
- * process. Two objects on one byte (one chance in 2^52 per pair) only wait for each other.
+ * Locks between the processes that share a store. Each kind of object has one file,
+ * `<root>/layerstack/locks/<kind>`. An object's lock is an OFD lock on one byte of this file. The offset of
+ * the byte is 52 bits of the XXH3 of the object's key. So locks leave nothing behind, cost one open(2), and
+ * end with their process. Two objects on one byte (one chance in 2^52 per pair) only wait for each other.
  *
- * To be free of deadlocks take `pulls` (an image's, then its layers' with {@link Locks.acquireAll}) before
- * `layers` (several at once likewise) before `containers` before `references`.
+ * To avoid deadlocks, take locks in this order: `pulls`, `layers`, `containers`, `references`. Of `pulls`,
+ * take the image's before its layers'. Take several of one kind by {@link Locks.acquireAll}.
  */
 import { closeSync, constants, fstatSync, mkdirSync } from 'node:fs';
 import { open, type FileHandle } from 'node:fs/promises';
@@ -21,7 +21,9 @@ import { openStoreFd, statEntry } from './store-files.ts';
 /** The kinds of objects; each is also the name of its lock file. */
 export type LockKind = 'pulls' | 'layers' | 'containers' | 'references' | 'archives';
 
-/** The key of the one `references` lock: all names are in one file, and images change under the same lock. */
+/**
+ * The key of the only `references` lock. All names are in one file, and images change under the same lock.
+ */
 export const REFERENCES_KEY = 'repositories.json';
 
 export interface LockOptions {
@@ -38,11 +40,11 @@ export interface Lock {
   [Symbol.asyncDispose](): Promise<void>;
 }
 
-/** Waiting for another process is polling, so that a signal can end it: every 1, 2, 4, ... 50 ms. */
+/** A wait for another process polls, so that a signal can end it: after 1, 2, 4, ... 50 ms. */
 const FIRST_PAUSE_MS = 1;
 const LAST_PAUSE_MS = 50;
 
-/** The first lock loads the hash, which takes 7 ms. Readers take no locks. */
+/** The hash is loaded for the first lock, which takes 7 ms. Readers take no locks, so they save this time. */
 let addon: typeof xxhash | undefined;
 
 /** The byte of a key: the 52 high bits of its hash, a whole number that is exact in a double. */
@@ -56,8 +58,8 @@ function byteOf(key: string): number {
 export class Locks {
   readonly #directory: string;
   /**
-   * The holders of and waiters for each byte in this process. Only the caller whose turn it is asks the
-   * kernel.
+   * The holders of each byte in this process, and the waiters for it. A caller asks the kernel only in its
+   * turn.
    */
   readonly #turns = new Map<string, Turns>();
 
@@ -68,7 +70,7 @@ export class Locks {
 
   /**
    * Waits until this caller has the lock of `key`, alone or with other shared holders. Callers of one process
-   * get it in the order of their calls; between processes no order holds.
+   * get it in the order of their calls. Between processes the order is not defined.
    * @throws {@link LayerstackError} ERR_ABORTED when the signal fires first.
    */
   async acquire(kind: LockKind, key: string, options: LockOptions = {}): Promise<Lock> {
@@ -98,8 +100,8 @@ export class Locks {
   }
 
   /**
-   * Locks the free keys, without waiting: `keys` lists them. All are on one file descriptor, so they may be
-   * thousands.
+   * Takes the locks of those keys that are free, without waiting; `keys` of the result lists them. One file
+   * descriptor holds all of them, so they may be thousands.
    */
   tryEach(kind: LockKind, keys: Iterable<string>): Lock & { readonly keys: ReadonlySet<string> } {
     const path = join(this.#directory, kind);
@@ -130,8 +132,8 @@ export class Locks {
   }
 
   /**
-   * Returns the function that ends the turn; undefined where another holds the byte. Closing the fd releases
-   * the lock.
+   * Locks the byte, without waiting. Returns a function that ends the turn, or undefined where another caller
+   * or process holds the byte. Closing the fd releases the lock.
    */
   #tryByte(kind: LockKind, fd: number, byte: number): (() => void) | undefined {
     const { turns, leave } = this.#turnsOf(kind, byte);
@@ -173,8 +175,8 @@ export class Locks {
   }
 
   /**
-   * Returns an fd that holds the byte. Opening and locking block for microseconds, less than a trip to
-   * another thread.
+   * Waits for the byte, and returns an fd that holds it. Opening and locking block for microseconds, which is
+   * less than a trip to another thread.
    */
   async #lockByte(path: string, byte: number, shared: boolean, signal?: AbortSignal): Promise<number> {
     for (;;) {
@@ -186,7 +188,8 @@ export class Locks {
   }
 
   /**
-   * Returns an fd that holds the byte; undefined where others would lock another file by now.
+   * Returns an fd that holds the byte, or undefined where the file was replaced, so that others lock a new
+   * one.
    */
   async #waitForByte(
     path: string,
@@ -244,7 +247,7 @@ function isSameFile(fd: number, path: string): boolean {
   return now !== undefined && now.ino === held.ino && now.dev === held.dev;
 }
 
-/** A flock(2) on a whole file, for a program's life rather than for an object's. */
+/** A flock(2) on a whole file, which lasts as long as a program uses the store. */
 export interface FlockHandle extends Lock {
   readonly fd: number;
 }
@@ -265,7 +268,9 @@ export async function holdFlock(
   );
 }
 
-/** {@link holdFlock} for a file that is open; it is closed with the lock, or where another holds it. */
+/**
+ * {@link holdFlock} for an open file. The file is closed with the lock, or at once where another holds it.
+ */
 export async function flockFile(file: FileHandle, exclusive: boolean): Promise<FlockHandle | null> {
   let held = false;
   try {

@@ -4,8 +4,8 @@ import { dirname } from 'node:path';
 import { isSystemError } from '../core/errors.ts';
 
 /**
- * As `mkdir -p`. Node's own never ends where a file system makes no directories and says ENOENT
- * (`/proc/x/y`).
+ * Works as `mkdir -p`. Node's own `mkdir` with `recursive` never ends where mkdir(2) fails with ENOENT for
+ * another reason than a missing parent, as in `/proc/x/y`.
  * @throws system errors; EEXIST where there is something else at the path.
  */
 export async function makeDirectories(path: string, mode = 0o777): Promise<void> {

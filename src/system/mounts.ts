@@ -1,14 +1,14 @@
 /**
- * Mounts and unmounts for the rest of layerstack: typed, with the caller's stack in errors.
- * native/sys/overlay_mount makes the system calls; caps.ts chooses the method.
+ * Mounts and unmounts overlays. Errors have the caller's stack. native/sys/overlay_mount makes the system
+ * calls, and caps.ts chooses the method.
  */
 import { call, native, type OverlayMount } from './native.ts';
 
 /**
  * Mounts an overlay at an existing directory. The mount outlives this process.
  * @throws {@link LayerstackError} ERR_LAYER_DEPTH when there are more lowers than the method can mount
- *   (`limit` says how many fit); a system error otherwise, with the kernel's own words where the new mount
- *   API gives them.
+ *   (`limit` is the maximum); a system error otherwise, with the kernel's own words where the new mount API
+ *   gives them.
  */
 export async function mountOverlay(mount: OverlayMount): Promise<void> {
   await call(native.mountOverlay(mount));

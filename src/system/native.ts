@@ -10,7 +10,7 @@ import { loadAddon } from './addon.ts';
 
 /** One step of {@link Native.batch}. Modes are exact, whatever the process's umask. */
 export type BatchStep =
-  /** `exist`: an existing directory is accepted and stays as it is. */
+  /** `exist`: accepts an existing directory, which stays as it is. */
   | { readonly op: 'mkdir'; readonly path: string; readonly mode: number; readonly exist?: boolean }
   /** Creates a file that must not exist. `sync`: fsync before the next step. */
   | {
@@ -37,7 +37,10 @@ export type BatchStep =
   | { readonly op: 'link'; readonly path: string; readonly target: string }
   /** Replaces an existing target as rename(2) does, or fails with EEXIST with `noReplace`. */
   | { readonly op: 'rename'; readonly from: string; readonly to: string; readonly noReplace?: boolean }
-  /** Exchanges both at once. On a file system that cannot, `to` is renamed to `via` in between. */
+  /**
+   * Exchanges both atomically. On a file system that cannot, it renames `to` to `via` first, then `from` to
+   * `to`.
+   */
   | { readonly op: 'exchange'; readonly from: string; readonly to: string; readonly via: string }
   /** `missing`: ENOENT is accepted. */
   | { readonly op: 'unlink'; readonly path: string; readonly missing?: boolean }
@@ -47,13 +50,13 @@ export type BatchStep =
   | { readonly op: 'fsync'; readonly path: string }
   /** syncfs of the file system that holds `path`: data and metadata of everything written so far. */
   | { readonly op: 'syncfs'; readonly path: string }
-  /** Two independent batches, on two threads if possible. */
+  /** Does two independent batches, on two threads if possible. */
   | { readonly op: 'together'; readonly first: readonly BatchStep[]; readonly second: readonly BatchStep[] }
   /** As {@link Native.removeTree}. */
   | { readonly op: 'removeTree'; readonly path: string }
   /** As {@link Native.mountOverlay}. */
   | { readonly op: 'mount'; readonly mount: OverlayMount }
-  /** As {@link Native.unmount}; a path without a mount is accepted. */
+  /** As {@link Native.unmount}. Accepts a path where nothing is mounted. */
   | { readonly op: 'unmount'; readonly target: string; readonly detach: boolean }
   /** As {@link Native.populateInit}; `root` is absolute. */
   | {
@@ -73,9 +76,14 @@ export type BatchStep =
       readonly lowers: readonly string[];
       readonly upper: string;
       readonly path: string;
-    };
+    }
+  /**
+   * Makes the directory `to`, empty, with the owner, mode, attributes and times of the directory `from`. Both
+   * are relative to `root`, which is absolute; `from` may be a short name.
+   */
+  | { readonly op: 'emptyCopy'; readonly root: string; readonly from: string; readonly to: string };
 
-/** The way to mount an overlay; system/caps.ts chooses it. */
+/** How an overlay is mounted. system/caps.ts chooses it. */
 export type MountMethod = 'fsconfig' | 'mount' | 'flat';
 
 export interface OverlayMount {
@@ -128,10 +136,10 @@ export interface Probe {
   readonly libdeflate: 'node' | 'libdeflate' | 'none';
 }
 
-/** The gzip encoder: libdeflate writes many members, zlib one. */
+/** The gzip encoder. libdeflate writes a stream of many members, zlib a stream of one. */
 export type GzipEncoder = 'libdeflate' | 'zlib';
 
-/** Bounds of one layer. All are checked while streaming. */
+/** Bounds of one layer. All of them are checked while the layer is read. */
 export interface LayerLimits {
   /** Uncompressed bytes of the layer tar. Holes of sparse members count as zeros. */
   readonly maxBytes: number;
@@ -147,8 +155,8 @@ export interface LayerApplyOptions {
   /** File to create with the gzipped tar-split: absolute. */
   readonly tarSplit: string;
   /**
-   * A range of an open file, which stays the caller's, or a directory, as {@link LayerTar} packs it; without
-   * a source the bytes are pushed with `write` and `end`.
+   * A range of an open file, which stays the caller's, or a directory that is packed as by {@link LayerTar}.
+   * Without a source, the caller pushes the bytes with `write` and `end`.
    */
   readonly source?:
     | { readonly fd: number; readonly offset: number; readonly size: number }
@@ -161,9 +169,9 @@ export interface LayerApplyOptions {
 }
 
 /**
- * What a directory that becomes a layer is. `upper`: overlayfs's; its marks become those of the layer.
- * `plain`: what a layer would take for a mark (names that begin with `.wh.`, character devices 0:0) is left
- * out.
+ * The kind of a directory that becomes a layer. `upper`: an upper of overlayfs, whose marks become those of
+ * the layer. `plain`: any other directory. Entries that would count as marks in a layer (names that begin
+ * with `.wh.`, character devices 0:0) are left out.
  */
 export type DirectoryKind = 'upper' | 'plain';
 
@@ -184,9 +192,9 @@ export interface LayerApplied {
   readonly tarSize: number;
   readonly compression: Compression;
   readonly entries: number;
-  /** What layerdb's `size` file holds: st_size summed over unique non-directory inodes. */
+  /** The value of layerdb's `size` file: the sum of st_size over unique inodes that are not directories. */
   readonly contentSize: number;
-  /** Of sparse members: bytes that files have and the tar does not. They count against `maxBytes`. */
+  /** The bytes of holes in sparse members, which are not in the tar. They count against `maxBytes`. */
   readonly holeBytes: number;
   /** The first 100 warnings, and how many there were. */
   readonly warnings: readonly LayerWarning[];
@@ -221,8 +229,8 @@ export interface ArchiveMember {
 /** A streaming decompressor. */
 export interface Decoder {
   /**
-   * Passes input (`null` for its end, `undefined` to continue with the present input) and returns at most 256
-   * KiB of output. `more`: call again with `undefined` before passing more input.
+   * Takes input (`null`: its end, `undefined`: continue with the input so far), and returns at most 256 KiB
+   * of output. `more`: call again with `undefined` before you pass more input.
    */
   decode(input: Uint8Array | null | undefined): Promise<{ chunk: Uint8Array; more: boolean }>;
 }
@@ -231,14 +239,14 @@ export interface Decoder {
 export interface LayerAssembler {
   /**
    * Returns the next bytes (up to 256 KiB), or null at the end. Rejects with ERR_STORE_CORRUPT and `member`
-   * where a file has changed, and in place of the end where the digest differs from the DiffID. A thread may
-   * still hash the returned bytes, so the caller must not write to them.
+   * where a file has changed. Where the digest differs from the DiffID, rejects with it instead of returning
+   * the end. A thread may still hash the returned bytes, so the caller must not write to them.
    */
   read(): Promise<Uint8Array | null>;
   /**
-   * Writes the next bytes (about 8 MiB) to an open file, without JavaScript's memory; fewer where the reader
-   * of a pipe delays them by 25 ms. Rejects as `read`, as write(2), and with ERR_ABORTED after the end. It
-   * cannot be mixed with `read`.
+   * Writes the next bytes (about 8 MiB) to an open file, without copying them to JavaScript. Writes fewer
+   * bytes where the reader of a pipe makes it wait for 25 ms. Rejects as `read` and write(2) do, and with
+   * ERR_ABORTED after the end. Do not mix it with `read`.
    */
   writeTo(fd: number): Promise<{ readonly bytes: number; readonly ended: boolean }>;
   close(): void;
@@ -248,20 +256,20 @@ export interface LayerAssembler {
 export interface LayerCompressor {
   /**
    * Returns the next bytes, and the number of bytes of the tar that they encode. The last result has the
-   * digest of all bytes. After it, and after close, a result has neither bytes nor a digest. One call at a
-   * time. Rejects as {@link LayerAssembler}.
+   * digest of all bytes. After it, and after `close`, results have neither bytes nor a digest. Do not call it
+   * again before it settles. Rejects as {@link LayerAssembler.read}.
    */
   read(): Promise<{ readonly chunk: Uint8Array; readonly tarBytes: number; readonly digest?: string }>;
-  /** Stops within milliseconds, also a running read. */
+  /** Stops within milliseconds, and ends a running read. */
   close(): void;
 }
 
 /** The layer tar of an upper directory, or the tar of a merged view. */
 export interface LayerTar {
   /**
-   * Returns the next bytes (up to 256 KiB), null at the end, with the warnings since the last read. Rejects
-   * with ERR_UPPER_CHANGED and `member` where a file shrank meanwhile, and with ERR_UPPER_UNSUPPORTED as
-   * `listChanges`.
+   * Returns the next bytes (up to 256 KiB; null at the end) and the warnings since the last read. Rejects
+   * with ERR_UPPER_CHANGED and `member` where a file shrinks while it is read, and with ERR_UPPER_UNSUPPORTED
+   * as `listChanges` does.
    */
   read(): Promise<{ readonly chunk: Uint8Array | null; readonly warnings: readonly LayerWarning[] }>;
   /**
@@ -271,11 +279,11 @@ export interface LayerTar {
   close(): Promise<void>;
 }
 
-/** Which part of a directory a {@link LayerTar} takes, as `docker cp` does: without overlayfs's marks. */
+/** The part of a directory that a {@link LayerTar} packs, as `docker cp` does, without overlayfs's marks. */
 export interface TarSubtree {
   /**
-   * Links on the way are resolved inside the directory; the last is followed where the path ends in `/` or
-   * `/.`.
+   * Links in it are resolved inside the directory. A link at its end is followed only where the path ends in
+   * `/` or `/.`.
    */
   readonly path: string;
   /** The name of the top member; empty: every name begins with `/`. */
@@ -283,8 +291,8 @@ export interface TarSubtree {
   /** Includes mounts inside the directory. */
   readonly crossMounts: boolean;
   /**
-   * Writes all files with holes as sparse members, for readers that keep holes; default: only where the zeros
-   * are too many.
+   * Writes every file with holes as a sparse member, for readers that keep holes. By default only a file with
+   * very many zeros is one.
    */
   readonly sparse: boolean;
 }
@@ -294,19 +302,20 @@ export interface TreeUnpackOptions {
   readonly root: string;
   /** An existing directory below it. */
   readonly directory: string;
-  /** A directory and something else do not replace each other: ERR_PATH_TYPE. */
+  /** Refuses (ERR_PATH_TYPE) to replace a directory by something else, and the other way round. */
   readonly keepKinds: boolean;
   /** Bound of the tar's bytes, including holes of sparse members: ERR_LIMIT_EXCEEDED. */
   readonly maxBytes: number;
-  /** The owner of all entries: as the tar says, this process (then without set-id bits), or one user. */
+  /**
+   * The owner of all entries: that in the tar, the user of this process (then without set-id bits), or this
+   * user.
+   */
   readonly owner: 'archive' | 'caller' | { readonly uid: number; readonly gid: number };
 }
 
 /** Extracts an uncompressed tar into an existing tree, on a thread of its own. */
 export interface TreeUnpack {
-  /**
-   * Resolves at the end with the first 100 warnings. A rejection leaves the files that were extracted before.
-   */
+  /** Resolves at the end with the first 100 warnings. After a rejection, extracted files stay. */
   readonly result: Promise<readonly LayerWarning[]>;
   /** Takes a copy of `chunk`; resolves when there is room for another. Rejects as `result` does. */
   write(chunk: Uint8Array): Promise<void>;
@@ -317,15 +326,21 @@ export interface TreeUnpack {
 }
 
 export interface ErofsImageOptions {
-  /** A directory, absolute; or, with `lowers` (topmost first), what those are relative to. */
+  /**
+   * An absolute directory: the root itself, or, with `lowers` (topmost first), the directory that they are
+   * in.
+   */
   readonly root: string;
   readonly lowers: readonly string[];
   /** The fd of an empty regular file. The caller may close it meanwhile. */
   readonly fd: number;
   /**
-   * The upper bound of all times in the image, in seconds since 1970, and the image's own time; default 0.
+   * The latest time that a file in the image gets, and the time of the image itself, in seconds since 1970.
+   * Default for the image: 0.
    */
   readonly latestMtime?: number | undefined;
+  /** Whether a time outside 32 bits (before 1901, after 2038) becomes the nearest that fits. */
+  readonly narrowTimes: boolean;
 }
 
 /** Writes a root file system as an EROFS image, on a thread of its own. Nothing is synced. */
@@ -339,20 +354,22 @@ export interface ErofsImage {
 export interface ErofsIndexOptions {
   /** Of an empty regular file, open for reading too; it may be closed meanwhile. */
   readonly fd: number;
-  /** Files with plain tars; `tag` says what each is, in at most 64 bytes. */
+  /** Files with uncompressed tars. `tag` identifies the file in the index, in at most 64 bytes. */
   readonly devices: readonly { readonly fd: number; readonly size: number; readonly tag: string }[];
-  /** The lowest first; `device` counts from 0. The index shows what an overlay of them would. */
+  /**
+   * The layers, lowest first; `device` counts from 0. The index shows the same tree as an overlay of them.
+   */
   readonly layers: readonly { readonly device: number; readonly offset: number; readonly size: number }[];
-  /** Whether all bytes are read and hashed, or headers only. */
+  /** Reads and hashes all bytes. Otherwise it reads only the headers. */
   readonly hashed: boolean;
   readonly limits: LayerLimits;
 }
 
-/** An EROFS index over tars being written, on threads of its own. Nothing is synced. */
+/** Writes an EROFS index over tars, on threads of its own. Nothing is synced. */
 export interface ErofsIndex {
   /**
-   * Settles at the end with the layers' DiffIDs (null where they are not hashed) and the first 100 warnings.
-   * Refuses what extraction refuses, with the facts `member` and `layer`, which counts from 0.
+   * Resolves at the end with the layers' DiffIDs (null where they are not hashed) and the first 100 warnings.
+   * Refuses the same tars as extraction does, with the facts `member` and `layer`, which counts from 0.
    */
   readonly result: Promise<{
     readonly diffIds: readonly (string | null)[];
@@ -411,12 +428,15 @@ export interface LayerComparison {
  */
 export type ErofsMethod = 'file' | 'loop';
 
-export interface ErofsMount {
-  /** Of the index. */
+export interface ErofsFiles {
+  /** Of the index, or of an image with all contents. */
   readonly fd: number;
   /** As the index was written over. */
   readonly devices: readonly number[];
   readonly method: ErofsMethod;
+}
+
+export interface ErofsMount extends ErofsFiles {
   /** An existing directory: absolute. */
   readonly target: string;
 }
@@ -428,8 +448,8 @@ export interface RootPathStat {
   readonly mtimeSeconds: number;
   readonly mtimeNanoseconds: number;
   /**
-   * The final target of a link, absolute in the root, whether or not it exists. A link that leads to itself
-   * has itself as target.
+   * The final target of a link, absolute in the root, whether or not it exists. For a link that leads to
+   * itself this is its own path.
    */
   readonly linkTarget?: string;
 }
@@ -460,15 +480,14 @@ export interface StoreEntry {
 }
 
 export interface Native {
-  // store_binding.cc: by absolute paths of which no part is a link; see system/store-files.ts, the only
-  // caller
+  // store_binding.cc: takes absolute paths of which no part is a link. Only system/store-files.ts calls it.
   /**
-   * Null where it is missing. ERR_STORE_CORRUPT for a link, a fifo, socket or device, and too many bytes;
-   * EISDIR.
+   * Null for a missing file. Rejects with ERR_STORE_CORRUPT for a link, fifo, socket or device, and for too
+   * many bytes; with EISDIR for a directory.
    */
   readStoreFiles(paths: readonly string[], maxBytes: number): Promise<(Buffer | null)[]>;
   readStoreFileSync(path: string, maxBytes: number): Buffer | null;
-  /** Null where it is missing, EINVAL where it is not a link. */
+  /** Returns null where it is missing. Throws EINVAL where it is not a link. */
   readStoreLink(path: string): string | null;
   statStoreEntry(path: string): StoreEntry | null;
   listStoreDirectory(path: string): Promise<string[] | null>;
@@ -477,19 +496,22 @@ export interface Native {
 
   // files_binding.cc
   /**
-   * Does the steps in order on one native thread. It stops at the first failing step and undoes nothing; the
-   * error's `step` names it. Links are not followed: a link in a path is ERR_STORE_CORRUPT with its path, and
-   * `..` out of the root is EXDEV.
+   * Does the steps in order on one native thread. It stops at the first step that fails, which the error's
+   * `step` names, and undoes nothing. Links are not followed: a link in a path is ERR_STORE_CORRUPT with its
+   * path, and `..` out of the root is EXDEV.
    */
   batch(root: string, steps: readonly BatchStep[]): Promise<void>;
-  /** Takes flock(2) without waiting; false where another process holds it. Closing the fd releases it. */
+  /**
+   * Takes flock(2) without waiting. Returns false where another process holds it. Closing the fd releases it.
+   */
   tryFlock(fd: number, exclusive: boolean): boolean;
   /**
    * Takes an OFD lock on one byte of the file, without waiting. Closing the fd releases it. `offset` < 2^53.
    */
   tryRangeLock(fd: number, offset: number, exclusive: boolean): boolean;
   /**
-   * Opens or makes a lock file, and takes such a lock. Returns an fd, or null where another process holds it.
+   * Opens or makes a lock file, and takes the lock as {@link tryRangeLock} does. Returns an fd, or null where
+   * another process holds the lock.
    */
   openRangeLock(path: string, offset: number, exclusive: boolean): number | null;
   getXattr(path: string, name: string): Promise<Uint8Array | null>;
@@ -521,9 +543,7 @@ export interface Native {
    * with the number of written bytes: fewer where the reader is slower.
    */
   writeFd(fd: number, bytes: Uint8Array): Promise<number>;
-  /**
-   * Enlarges a pipe to at least 1 MiB, if the system allows it, so that both ends wake each other less often.
-   */
+  /** Enlarges a pipe to at least 1 MiB, if the system allows it, so that its two ends wait less often. */
   widenPipe(fd: number): void;
 
   // mounts_binding.cc
@@ -535,13 +555,13 @@ export interface Native {
   /** Probes everything in a scratch directory that it makes below `dir` and removes. */
   probe(dir: string): Promise<Probe>;
   /**
-   * Fills the upper of an init layer as dockerd does (docs/docker-overlay2-store.md, "Init layer"), looking
-   * the image's layers up without mounting them. `lowers` topmost first and `upper`, relative to `root`.
+   * Fills the upper of an init layer as dockerd does (docs/docker-overlay2-store.md, "Init layer"). It reads
+   * the image's layers without mounting them. `lowers` (topmost first) and `upper` are relative to `root`.
    */
   populateInit(root: string, lowers: readonly string[], upper: string): Promise<void>;
   /**
-   * Merges `lowers` (topmost first) into the new directory `target` by hard links, whiteouts and opaques
-   * honoured.
+   * Merges `lowers` (topmost first) into the new directory `target` by hard links. It obeys whiteouts and
+   * opaque directories.
    */
   flatten(root: string, lowers: readonly string[], target: string): Promise<void>;
 
@@ -556,8 +576,8 @@ export interface Native {
 
   // compress_binding.cc
   /**
-   * Its first read rejects with ERR_COMPRESSION_UNSUPPORTED, ERR_INVALID_ARGUMENT for a bad level (0: the
-   * default).
+   * The first read rejects with ERR_COMPRESSION_UNSUPPORTED, or with ERR_INVALID_ARGUMENT for an invalid
+   * level. Level 0 is the default.
    */
   LayerCompressor: new (options: {
     /** As {@link LayerAssembler}. */
@@ -577,11 +597,17 @@ export interface Native {
   // diff_binding.cc
   /**
    * Lists the changes of a container, sorted, as `docker diff` does: `A`, `C` or `D` and the path, each ended
-   * by a NUL. `upper` and `lowers` (the init layer first) are relative to `root`. It walks the upper only,
+   * by a NUL. `upper` and `lowers` (the init layer first) are relative to `root`. `sealed` are the
+   * sealed uppers between them, topmost first. It walks the uppers only,
    * and rejects with ERR_UPPER_UNSUPPORTED for redirect and metacopy entries.
    */
-  listChanges(root: string, upper: string, lowers: readonly string[]): Promise<Uint8Array>;
-  /** `latestMtime`: the upper bound of all times in the tar, in seconds since 1970 (SOURCE_DATE_EPOCH). */
+  listChanges(
+    root: string,
+    upper: string,
+    lowers: readonly string[],
+    sealed?: readonly string[],
+  ): Promise<Uint8Array>;
+  /** `latestMtime`: later times in the tar become this one, in seconds since 1970 (SOURCE_DATE_EPOCH). */
   LayerTar: new (directory: string, latestMtime?: number, subtree?: TarSubtree) => LayerTar;
 
   // copy_binding.cc
@@ -594,10 +620,15 @@ export interface Native {
   ErofsIndex: new (options: ErofsIndexOptions) => ErofsIndex;
   LayerComparison: new (options: LayerComparisonOptions) => LayerComparison;
   /**
-   * Mounts an index, read-only. The fds may be closed then. ENOTBLK where `file` does not work with these
-   * files.
+   * Mounts an index, read-only. Afterwards the fds may be closed. Rejects with ENOTBLK where the method
+   * `file` does not work with these files.
    */
   mountErofs(mount: ErofsMount): Promise<void>;
+  /**
+   * As {@link mountErofs}, but attached to no path: `/proc/self/fd/N/.` is the root. The mount ends with the
+   * fd, which the caller owns.
+   */
+  openErofs(files: ErofsFiles): Promise<number>;
   /** How indexes are mounted, tried with files without names in `dir`; null where they are not. */
   probeErofs(dir: string): Promise<ErofsMethod | null>;
 
@@ -608,12 +639,13 @@ export interface Native {
    * nothing behind.
    */
   listenUnix(path: string, mode: number, gid: number, backlog: number): Promise<number>;
-  /** SO_PEERCRED of a connected unix socket; null for any other. */
+  /** Returns SO_PEERCRED of a connected unix socket, or null for any other socket. */
   peerCredentials(fd: number): PeerCredentials | null;
-  /** Null where `fd` is not a socket. Throws EBADF where it is not open. */
+  /** Returns null where `fd` is not a socket. Throws EBADF where it is not open. */
   describeSocket(fd: number): SocketInfo | null;
   /**
-   * Sends one datagram to a unix socket (`@name`: abstract) without waiting; false where its queue is full.
+   * Sends one datagram to a unix socket (`@name`: an abstract one), without waiting. Returns false where its
+   * queue is full.
    */
   sendDatagram(address: string, message: string): boolean;
   /**
@@ -624,8 +656,8 @@ export interface Native {
 }
 
 /**
- * The addon. Its first use loads it. Until then a caller can say where it is, and functions that do not use
- * it work without it. Afterwards it is the prototype of this object, so that calls need no look-up of ours.
+ * The addon. Its first use loads it, so a caller can name its file before that, and functions that do not use
+ * it work without it. Once loaded, it is the prototype of this object, so calls go to it directly.
  */
 export const native: Native = Object.create(
   new Proxy(

@@ -22,7 +22,7 @@ export const PARTIAL_TTL_MS = 24 * 60 * 60 * 1000;
 /** Enough for a few of the largest layers. */
 export const MAX_PARTIAL_BYTES = 16 * 1024 ** 3;
 
-/** Bytes of one read, and of one write. */
+/** How many bytes one read or write takes. */
 const CHUNK_BYTES = 512 * 1024;
 
 const HEADER_BYTES = 16;
@@ -57,7 +57,7 @@ export class Partial {
           return undefined;
         }
         const [held, named] = [await file.stat(), statEntry(path)];
-        // Otherwise it was removed between the open and the lock.
+        // If the name leads to another file, this one was removed between the open and the lock.
         if (named?.ino === held.ino && named.dev === held.dev) {
           const start = await readStart(file);
           const size = start === undefined ? 0 : held.size - HEADER_BYTES;
@@ -71,7 +71,7 @@ export class Partial {
     }
   }
 
-  /** The offset in the blob of the first byte here. */
+  /** The offset in the blob of the partial's first byte. */
   get start(): number {
     return this.#start;
   }
@@ -104,7 +104,7 @@ export class Partial {
     await this.#write([Buffer.from(String(start).padStart(HEADER_BYTES, '0'))], 0);
   }
 
-  /** Appends the blob's next bytes, which must not change any more. It writes them when it has enough. */
+  /** Appends the blob's next bytes, which must not change any more. It writes them in large pieces. */
   async append(chunk: Uint8Array): Promise<void> {
     if (this.#gone) return;
     this.#pending.push(chunk);
@@ -152,7 +152,7 @@ export class Partial {
   }
 }
 
-/** Returns undefined where a crash has left no header. */
+/** Returns the offset in the header; undefined where a crash has left a file without one. */
 async function readStart(file: FileHandle): Promise<number | undefined> {
   const { buffer, bytesRead } = await file.read(Buffer.alloc(HEADER_BYTES), 0, HEADER_BYTES, 0);
   const text = buffer.toString('latin1', 0, bytesRead);

@@ -33,7 +33,7 @@ export async function timed<T>(
 }
 
 /**
- * Passes bytes on and publishes the duration of all. A consumer that stops before the end counts as a
+ * Passes bytes on, and publishes how long all of them took. A consumer that stops before the end counts as a
  * failure.
  */
 export async function* timedBytes(

@@ -25,7 +25,7 @@ import {
 import { allMarkers, dropSteps, lockSession, sessionFiles, type Marker } from './session.ts';
 import { hasDirectory, listDirectory, openStoreFile, readLink, statEntry } from './store-files.ts';
 
-/** The temporary names next to a file before it is renamed into place (native `replace`). */
+/** Temporary names of files that are renamed into place afterwards (native `replace`). */
 const TEMPORARY = /^\.tmp-/;
 
 const SCRATCH = constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW;
@@ -45,7 +45,7 @@ export async function reconcile(layout: Layout, log: Logger, locks: Locks): Prom
     const lock = await lockDead(layout, name);
     if (lock === undefined) continue;
     try {
-      await reconcileSession(layout, changes, log, locks, name);
+      await reconcileSession({ layout, log, locks }, changes, name);
     } finally {
       await lock.close();
     }
@@ -60,7 +60,7 @@ export async function reconcile(layout: Layout, log: Logger, locks: Locks): Prom
 export async function forEachDeadMarker(
   layout: Layout,
   log: Logger,
-  kind: 'held' | 'keeping' | 'naming',
+  kind: 'held' | 'keeping' | 'naming' | 'snapshot',
   work: (object: string) => Promise<void>,
 ): Promise<void> {
   for (const name of await listEntries(layout, layout.sessions)) {
@@ -74,7 +74,7 @@ export async function forEachDeadMarker(
         try {
           await work(marker.slice(kind.length + 1));
         } catch (error) {
-          log.warn('what a writer that died has left stays', { marker, error: String(error) });
+          log.warn('the objects that a dead writer left stay', { marker, error: String(error) });
           continue;
         }
         await rm(layout.at(layout.session(name, marker)), { force: true });
@@ -127,13 +127,15 @@ export async function* deadSessions(layout: Layout): AsyncGenerator<string, void
       }
     } catch (error) {
       if (!isSystemError(error, 'ENOENT', 'ENOTDIR')) throw error;
-      // Without a lock it is just begun, or its writer died there.
+      // A session without a lock has just begun, or its writer died before it took the lock.
       if (statEntry(layout.at(layout.session(name))) !== undefined) yield name;
     }
   }
 }
 
-/** The holder of the lock completes pending changes before anything else, so this does not wait for it. */
+/**
+ * Completes a pending change, unless another process holds the lock: the holder completes it first of all.
+ */
 async function completeChange(layout: Layout, changes: Changes, log: Logger, locks: Locks): Promise<void> {
   if ((await listEntries(layout, layout.changes)).length === 0) return;
   const lock = locks.tryEach('references', [REFERENCES_KEY]);
@@ -151,7 +153,7 @@ async function completeChange(layout: Layout, changes: Changes, log: Logger, loc
 /** All readers see the change as done, so a failure does not prevent opening the store. */
 function logIncompletable(log: Logger, error: unknown): void {
   if (!isSystemError(error)) throw error;
-  log.warn(`a change of images that was broken off cannot be completed yet: ${error.message}`);
+  log.warn(`an interrupted change of images cannot be completed yet: ${error.message}`);
 }
 
 async function lockDead(layout: Layout, name: string): Promise<FileHandle | undefined> {
@@ -163,11 +165,11 @@ async function lockDead(layout: Layout, name: string): Promise<FileHandle | unde
       if (isSystemError(error, 'ENOTDIR')) return undefined;
       if (!isSystemError(error, 'ENOENT')) throw error;
     }
-    // Without a lock the session has just begun, or its writer died there. A living writer takes another
-    // name.
+    // A session without a lock has just begun, or its writer died before it took the lock. A living writer
+    // then takes another name.
     if (await dropEmpty(directory)) return undefined;
     const files = await listEntries(layout, layout.session(name));
-    // A writer marks nothing before it has its lock: a power cut took it.
+    // A writer marks nothing before it has its lock, so a power cut has removed the lock.
     if (files.length > 0 && !files.includes('lock'))
       await (await openStoreFile(`${directory}/lock`, NEW_LOCK)).close();
   }
@@ -184,25 +186,19 @@ async function dropEmpty(directory: string): Promise<boolean> {
   }
 }
 
-async function reconcileSession(
-  layout: Layout,
-  changes: Changes,
-  log: Logger,
-  locks: Locks,
-  name: string,
-): Promise<void> {
+async function reconcileSession(stores: Stores, changes: Changes, name: string): Promise<void> {
+  const { layout, log, locks } = stores;
   const markers = (await listEntries(layout, layout.session(name))).filter((file) => file !== 'lock');
   if (markers.length > 0) {
     log.info('completing the work of a writer that died', { session: name, objects: markers.length });
-    const stores = { layout, log, locks };
     // A container's mounts entry refers to overlay2 directories, so it is checked before them.
     for (const kind of ['temporary', 'write-set', 'flat', 'container']) {
-      for (const marker of markers) await undoMarker(stores, name, marker, kind, nothing);
+      for (const marker of markers) await undoMarker(stores, { session: name, marker }, kind, nothing);
     }
     if (markers.some((marker) => NEEDS_REFERENCES.test(marker))) {
       const used = await references(layout);
       for (const kind of ['removing', 'overlay2']) {
-        for (const marker of markers) await undoMarker(stores, name, marker, kind, used);
+        for (const marker of markers) await undoMarker(stores, { session: name, marker }, kind, used);
       }
       await completeRemovals(layout, log, used);
     }
@@ -255,7 +251,7 @@ async function sweepImages(layout: Layout): Promise<void> {
 const nothing: ReadonlySet<string> = new Set();
 
 /** Leaves out the markers of objects to which layerdb cannot refer. */
-const NEEDS_REFERENCES = /^(?!held\.|keeping\.|naming\.|temporary\.)/;
+const NEEDS_REFERENCES = /^(?!held\.|keeping\.|naming\.|snapshot\.|temporary\.)/;
 
 interface Stores {
   readonly layout: Layout;
@@ -265,13 +261,12 @@ interface Stores {
 
 /**
  * Removes the object of `marker` if it is of `kind` and unused, and then the marker. An object that cannot be
- * removed (something is mounted in it, a file in it is immutable) stays, with its marker: the store must open
- * all the same.
+ * removed (a file system is mounted in it, a file in it is immutable) stays with its marker, because the
+ * store must open all the same.
  */
 async function undoMarker(
   stores: Stores,
-  session: string,
-  marker: string,
+  { session, marker }: { readonly session: string; readonly marker: string },
   kind: string,
   used: ReadonlySet<string>,
 ): Promise<void> {
@@ -291,8 +286,8 @@ async function undoMarker(
 
 function logUnremovable(log: Logger, what: string, error: unknown): void {
   if (!isSystemError(error)) throw error;
-  const why = error.code === 'EBUSY' ? 'something is mounted in it: unmount it' : error.message;
-  log.warn(`${what} is half made, but cannot be removed: ${why}`, { path: error.path });
+  const why = error.code === 'EBUSY' ? 'a file system is mounted in it: unmount it' : error.message;
+  log.warn(`${what} is incomplete, but cannot be removed: ${why}`, { path: error.path });
 }
 
 /** Removes the files and directories whose paths begin with the text of the symlink `marker`. */
@@ -343,8 +338,8 @@ async function dropNames(layout: Layout, locks: Locks, id: string): Promise<void
 }
 
 /**
- * Returns whether the container can be mounted: it has its mounts entry and the overlay2 directories named
- * there.
+ * Returns whether the container can be mounted: whether its entry in layerdb/mounts exists, and the overlay2
+ * directories that the entry names.
  */
 async function isCompleteContainer(layout: Layout, id: string): Promise<boolean> {
   const mountId = await readEntry(layout, layout.mount(id, 'mount-id'));

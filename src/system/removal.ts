@@ -69,7 +69,7 @@ async function removeOverlays(layout: Layout, ids: readonly string[]): Promise<v
     if (text === undefined) continue;
     // After a power cut `link` may exist without its content.
     const link = text !== '' && isEntryName(text) ? text : await findLink(layout, id);
-    // A layer that replaced this one may have taken its short name over.
+    // The short name may now belong to the layer that replaced this one.
     if (link !== undefined && pointsTo(layout, link, id)) links.push(link);
   }
   const steps = links.map((link) => ({ op: 'unlink', path: layout.link(link), missing: true }) as const);
@@ -83,9 +83,9 @@ async function removeOverlays(layout: Layout, ids: readonly string[]): Promise<v
 }
 
 /**
- * Completes the removal of `layerdb/sha256/<name>`, `-removing` entries: their contents, unless `keep` says
- * that another entry has them, then the entries. Each step is one native call for all; the reads before it
- * block for some 30 µs an entry.
+ * Completes the removal of the `-removing` entries `layerdb/sha256/<name>`. It removes their contents, unless
+ * `keep` says that another entry has them, and then the entries. Each step is one native call for all
+ * entries. The reads before it block for some 30 µs an entry.
  */
 export async function removeLayerEntries(
   layout: Layout,

@@ -44,7 +44,7 @@ interface Opened {
   readonly writerLock?: FlockHandle | undefined;
 }
 
-/** dockerd and our own probes hold the lock for moments while they check whether it is free. */
+/** dockerd, and the probes of layerstack, hold the lock for a moment while they check whether it is free. */
 const LOCK_TRIES = 5;
 const LOCK_PAUSE_MS = 20;
 
@@ -53,8 +53,7 @@ export class Root {
   readonly layout: Layout;
   readonly readOnly: boolean;
   /**
-   * For a read-only root they are probed in the temporary directory, because nothing may be written in the
-   * root.
+   * Nothing may be written in a read-only root, so its capabilities are probed in the temporary directory.
    */
   readonly caps: Capabilities;
   readonly log: Logger;
@@ -145,7 +144,7 @@ export class Root {
 async function openForReading(path: string, options: RootOptions): Promise<Opened> {
   if (options.allowUnsafeRoot !== true) await requireSafe(path);
   const layout = new Layout(await directory(path));
-  // Without access every entry would seem absent, and the store empty.
+  // Without this check, a store without access for this user would look empty.
   await access(layout.root, constants.R_OK | constants.X_OK);
   return { layout, caps: await probeTemporary() };
 }
@@ -172,7 +171,7 @@ async function openForWriting(path: string, log: Logger, options: RootOptions): 
   let writerLock: FlockHandle | undefined;
   try {
     const layout = new Layout(await directory(absolute));
-    // An existing lock file comes first, so that nothing is written into a running dockerd's root.
+    // An existing lock file is locked first, so that nothing is written into the root of a running dockerd.
     writerLock = await lockForWriting(layout, false);
     const caps = await probeCapabilities(layout.root);
     requireCapabilities(caps, layout.root);
@@ -199,7 +198,7 @@ async function directory(path: string): Promise<string> {
   throw new LayerstackError('ERR_INVALID_ARGUMENT', `the store root ${path} is not a directory`, { path });
 }
 
-/** Whether the directory had to be made. */
+/** Makes the directory if it is missing. Returns whether it did. */
 async function makeRoot(root: string): Promise<boolean> {
   const parent = dirname(root);
   if (parent === root) return false;
@@ -213,14 +212,16 @@ async function makeRoot(root: string): Promise<boolean> {
   }
 }
 
-/** Takes back what was made of a root that cannot be used, as far as nobody has put anything into it. */
+/**
+ * Removes the directories that were made for a root that cannot be used, unless they contain other entries.
+ */
 async function unmakeRoot(layout: Layout): Promise<void> {
   for (const step of layout.skeleton().reverse()) await rmdir(layout.at(step.path)).catch(() => undefined);
   await rmdir(layout.root).catch(() => undefined);
 }
 
 /**
- * LOCK_SH on the writers' lock file. Undefined when there is none and it is not to be created.
+ * Takes LOCK_SH on the writers' lock file. Returns undefined where the file is missing and `create` is false.
  */
 async function lockForWriting(layout: Layout, create: boolean): Promise<FlockHandle | undefined> {
   const path = layout.at(layout.writerLock);
@@ -232,7 +233,7 @@ async function lockForWriting(layout: Layout, create: boolean): Promise<FlockHan
       const handle = await flockFile(file, false);
       if (handle !== null) return handle;
     } catch (error) {
-      // Making the skeleton names an entry in the place of the lock's directory.
+      // If something else is in the place of the lock's directory, making the skeleton fails and names it.
       if (!create && isSystemError(error, 'ENOENT', 'ENOTDIR')) return undefined;
       throw error;
     }
@@ -261,7 +262,7 @@ function requireCapabilities({ probe }: Capabilities, root: string): void {
   if (missing.length > 0) {
     throw new LayerstackError(
       'ERR_STORE_UNSUPPORTED',
-      `the file system of ${root} (${probe.fsType}) has no ${missing.join(', no ')}, which overlay2 needs: ` +
+      `the file system of ${root} (${probe.fsType}) lacks ${missing.join(' and ')}, which overlay2 needs: ` +
         'choose a root on ext4, xfs (ftype=1) or btrfs',
       { path: root, found: probe.fsType },
     );
@@ -278,7 +279,9 @@ function readOnlyFileSystem(error: unknown, path: string): unknown {
   );
 }
 
-/** What stops an unprivileged caller at the door reads as such. */
+/**
+ * Explains why the root cannot be opened: missing access, a missing root, or a root that is not a directory.
+ */
 function accessError(error: unknown, path: string): unknown {
   if (isSystemError(error, 'EACCES', 'EPERM') && process.geteuid?.() !== 0) {
     return new LayerstackError('ERR_NOT_ROOT', `no access to the store root ${path}: use sudo`, {
@@ -286,12 +289,12 @@ function accessError(error: unknown, path: string): unknown {
       cause: error,
     });
   }
-  // A fault below the root is not the root's fault, and the system error names its path.
+  // An error about a path below the root is not about the root, and names its path itself.
   if (isSystemError(error) && error.path?.startsWith(`${resolve(path)}/`) === true) return error;
   if (isSystemError(error, 'ENOENT')) {
     return new LayerstackError(
       'ERR_INVALID_ARGUMENT',
-      `there is no store root ${path}, and none can be made here: name another, or leave out --read-only`,
+      `the store root ${path} does not exist and cannot be made: name another, or leave out --read-only`,
       {
         path,
         cause: error,

@@ -12,7 +12,7 @@ import { native } from './native.ts';
 const STICKY = 0o1000;
 const GROUP_WRITE = 0o020;
 const OTHERS_WRITE = 0o002;
-/** The kernel follows this many links. */
+/** The kernel follows at most this many links. */
 const MAX_LINKS = 40;
 
 /** A directory that other users can write to. */
@@ -29,7 +29,7 @@ export interface RootPlace {
   /** The root itself, or the nearest directory above it. */
   readonly path: string;
   readonly exists: boolean;
-  /** The links that lead there, each by its canonical directory. */
+  /** The links along the path, each with the canonical path of its directory. */
   readonly links: readonly string[];
 }
 
@@ -78,9 +78,10 @@ async function targetOf(path: string): Promise<string | undefined> {
 }
 
 /**
- * Returns the nearest unsafe directory or link, or undefined: the root, a directory above it or above a link
- * that leads to it, that users other than this one and root can write to, or such a link that another user
- * owns. In a parent with the sticky bit, such as /tmp, users cannot rename or replace the entries of others.
+ * Returns the nearest unsafe directory or link, or undefined. A directory is unsafe if users other than this
+ * one and root can write to it. It checks the root, the directories above it, and those above each link to
+ * it. A link is unsafe if another user owns it. In a parent with the sticky bit, such as /tmp, users cannot
+ * rename or replace the entries of others, so it is safe.
  */
 export async function unsafeDirectory({
   path,
@@ -141,8 +142,8 @@ export async function requireSafe(root: string): Promise<void> {
   const { path, why, remedy } = found;
   throw new LayerstackError(
     'ERR_STORE_UNSAFE',
-    `the store root ${root} is not safe: ${path === place.path && place.exists ? '' : `of ${path}, by which it is reached, `}${why}, which lets them make ` +
-      `root read and write anything: ${remedy}, or open it all the same (--allow-unsafe-root, allowUnsafeRoot)`,
+    `the store root ${root} is not safe: ${path === place.path && place.exists ? '' : `its path leads through ${path}, and `}${why}, so other users could make ` +
+      `root read and write any file: ${remedy}, or open it all the same (--allow-unsafe-root, allowUnsafeRoot)`,
     { path },
   );
 }

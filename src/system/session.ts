@@ -1,9 +1,9 @@
 /**
  * A writer's session: `<root>/layerstack/sessions/<random>/`, whose `lock` the process holds by flock as long
- * as it lives. Every object that is visible on disk before it is published is announced there by a *marker*,
- * another name of `lock`; the next writer that opens the root removes what the markers of dead sessions name
- * (system/reconcile.ts). A marker is a directory entry made before its object, so a journalling file system
- * brings it to disk first.
+ * as it lives. A *marker* in it, which is a hard link to `lock`, announces each object that is on disk before
+ * it is published. The next writer that opens the root removes the objects that the markers of dead sessions
+ * name (system/reconcile.ts). A marker is a directory entry that is made before its object, so a journalling
+ * file system brings it to disk first.
  */
 import { constants } from 'node:fs';
 import { mkdir, type FileHandle } from 'node:fs/promises';
@@ -30,6 +30,8 @@ import { openStoreFile, statEntry } from './store-files.ts';
  *   image/originals.ts removes the unnamed ones);
  * - `naming.<container>`: entries of `layerstack/names` that lead to the container (the next writer's
  *   container/name-index.ts removes wrong ones);
+ * - `snapshot.<id>`: a snapshot that is being made or removed (the next writer's snapshot/resume.ts completes
+ *   or undoes it);
  * - `temporary.<token>`: a symlink; files and directories whose paths begin with its text;
  * - `references.change`: temporary files of images and names, and metadata of missing images.
  */
@@ -42,6 +44,7 @@ export type Marker =
   | `held.${string}`
   | `keeping.${string}`
   | `naming.${string}`
+  | `snapshot.${string}`
   | `temporary.${string}`
   | 'references.change';
 
@@ -62,8 +65,9 @@ export class Session {
   }
 
   /**
-   * Makes the markers, then does `steps` (which make the objects): one native batch. Fails as `native.batch`
-   * does; the markers stay until {@link unmark}, so what the steps did before the failure is not forgotten.
+   * Makes the markers and then does `steps`, which make the objects, in one native batch. Fails as
+   * `native.batch` does. The markers stay until {@link unmark}, also after a failure, so that the objects of
+   * completed steps are not forgotten.
    * @param rest - steps after the step that makes the change: their failures are logged, not thrown
    * @returns whether the rest is done, too
    * @throws {@link LayerstackError} ERR_STORE_CLOSED after {@link close}.
@@ -77,8 +81,8 @@ export class Session {
   }
 
   /**
-   * Makes the markers, does `steps`, whose last one is the change, and removes the markers, all in one native
-   * batch. After a failure the markers stay until {@link unmark}.
+   * Makes the markers, does `steps`, the last of which makes the change, and removes the markers, all in one
+   * native batch. After a failure the markers stay until {@link unmark}.
    * @returns whether the markers are removed, too. A marker that cannot be removed does not fail the change
    */
   async during(markers: readonly Marker[], steps: readonly BatchStep[]): Promise<boolean> {
@@ -88,14 +92,14 @@ export class Session {
     return done;
   }
 
-  /** Does `steps`. The temporary files of its `replace` steps are removed even if this process dies. */
+  /** Does `steps`. If this process dies, the next writer removes the temporary files of `replace` steps. */
   async replace(steps: readonly BatchStep[], rest: Rest = NO_REST): Promise<boolean> {
     const temporaries = new Temporaries();
     const named = steps.map((step) => temporaries.name(step));
     try {
       return await this.#mark(temporaries.markers, named, () => rest);
     } finally {
-      // The markers go after a failure too, because native code has removed its files.
+      // The markers are removed after a failure too, because native code has removed the temporary files.
       await this.unmark([...temporaries.markers.keys()]);
     }
   }
@@ -170,7 +174,7 @@ export class Session {
       path: this.#path(marker),
       missing: true,
     }));
-    return { steps, otherwise: 'a mark of it stays' };
+    return { steps, otherwise: 'a marker stays for the next writer' };
   }
 
   #path(file: Marker | 'lock'): string {
@@ -180,7 +184,7 @@ export class Session {
 
   #write(marker: Marker, text: string | undefined): BatchStep & { readonly path: string } {
     const path = this.#path(marker);
-    // A marker is a hard link to the lock: an entry without an inode of its own costs a quarter.
+    // A marker is a hard link to the lock: an entry without a new inode costs a quarter of the time.
     return text === undefined
       ? { op: 'link', path, target: this.#path('lock') }
       : { op: 'symlink', path, target: text };
@@ -200,7 +204,7 @@ export class Session {
     return files.length > 0 && isSystemError(error, 'ENOENT') && error.step === 0;
   }
 
-  /** Makes the session anew under another name, with all markers. */
+  /** Makes the session again under another name, with all markers. */
   #restart(): void {
     const lock = this.#lock;
     this.#lock = undefined;
@@ -215,7 +219,7 @@ export class Session {
     }).catch(() => undefined); // the caller that waits for it gets the error
   }
 
-  /** Makes the directory and takes its lock. Tries another name when a reconciler was faster. */
+  /** Makes the directory and takes its lock. Tries another name if a reconciler has removed the directory. */
   async #start(): Promise<void> {
     while (this.#lock === undefined) {
       const name = randomName(8).toString('hex');
@@ -233,7 +237,7 @@ function token(): string {
   return randomName(8).toString('hex');
 }
 
-/** Names for the temporary files of a batch, and one marker for those of each directory. */
+/** Chooses the names of a batch's temporary files, and one marker for those in each directory. */
 class Temporaries {
   readonly markers = new Map<Marker, string>();
   readonly #prefixes = new Map<string, string>();
@@ -252,7 +256,9 @@ class Temporaries {
   }
 }
 
-/** Removes a session without markers. Only its own process makes entries in a session. */
+/**
+ * Returns steps that remove a session without markers. Only the session's own process makes entries in it.
+ */
 export function dropSteps(layout: Layout, name: string): BatchStep[] {
   return [
     { op: 'unlink', path: layout.session(name, 'lock'), missing: true },
@@ -267,7 +273,8 @@ function closed(): LayerstackError {
 const NEW_LOCK = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL;
 
 /**
- * Returns undefined where a reconciler removed the new directory as a dead session before its lock was held.
+ * Takes the lock of a new session. Returns undefined where a reconciler removed the directory before that,
+ * because it looked like a dead session.
  */
 async function claim(directory: string): Promise<FileHandle | undefined> {
   await mkdir(directory, { mode: 0o700 });

@@ -4,7 +4,7 @@ import { isSystemError, LayerstackError } from '../core/errors.ts';
 /**
  * Returns `error`, or, for ENOSPC and EDQUOT, an ERR_NO_SPACE that has it as its cause.
  * @param path the path of the store, or of the written file
- * @param where the same in words, for the message
+ * @param where the place in words, for the message
  */
 export function spaceError(error: unknown, path: string, where = `in the store ${path}`): unknown {
   if (!isSystemError(error, 'ENOSPC', 'EDQUOT')) return error;

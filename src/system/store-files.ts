@@ -1,8 +1,8 @@
 /**
  * Reads the store's own files. All reads of metadata go through here (test/unit/system/store-files.test.ts
  * checks it). A path is absolute, and no part of it may be a link: the error names a planted link, which is
- * never followed. The error also names a fifo, a socket or a device in the place of a file, and no read waits
- * for it. Every read is bounded. A fault is ERR_STORE_CORRUPT with `path`.
+ * never followed. A fifo, socket or device in the place of a file is an error too, and a read does not wait
+ * for it. Every read is bounded. These errors are ERR_STORE_CORRUPT with `path`.
  *
  * Reads of one-line files are synchronous on purpose. Such a read blocks for some microseconds, while four
  * trips to other threads take over 100 µs, which is too long for making a container. A caller that reads many
@@ -73,7 +73,7 @@ export async function listDirectory(path: string): Promise<string[] | undefined>
 
 /** Opens a file as `open` of node:fs does. @throws ENOENT, too. */
 export async function openStoreFile(path: string, flags: number, mode = 0o600): Promise<FileHandle> {
-  // The descriptor pins the file; a handle of Node's is made by opening the descriptor's path again.
+  // Node makes a handle only from a path. The path of the descriptor leads to the same file.
   const fd = openStoreFd(path, flags, mode);
   try {
     return await open(`/proc/self/fd/${fd}`, flags & ~(constants.O_CREAT | constants.O_EXCL));

@@ -1,6 +1,6 @@
 /**
- * A readers-writer queue inside one process. It is first come, first served; adjacent shared waiters go
- * together.
+ * A queue for shared and exclusive turns inside one process. It serves callers in the order in which they
+ * come. Shared callers next to each other have their turn together.
  */
 import { abortError } from '../core/abort.ts';
 

@@ -1,6 +1,6 @@
 /**
- * Writes bytes to an open file on native threads: a full pipe blocks neither the event loop nor a thread for
- * long.
+ * Writes bytes to an open file on native threads. A full pipe does not block the event loop, and blocks a
+ * thread only for a short time.
  */
 import { throwIfAborted } from '../core/abort.ts';
 import { call, native } from './native.ts';

@@ -137,7 +137,7 @@ describe('create and bundle', () => {
     expect(await cli.run('containers', '-q')).toBe('');
     const made = await cli.try(['create', '--ignore-unsupported', '--init', IMAGE]);
     expect(made.status).toBe(0);
-    expect(made.stderr).toMatch(/^layerstack: warning: Init: docker-init is/);
+    expect(made.stderr).toMatch(/^layerstack: warning: Init: docker-init belongs to docker/);
   });
 
   it.each([
@@ -333,7 +333,7 @@ describe('doctor', () => {
       ...cli.argv('doctor'),
     ]);
     expect(ran.stdout).toMatch(/^privileges +fail +uid 0 without CAP_SYS_ADMIN: run as root/m);
-    expect(ran.stderr).toMatch(/^layerstack: ERR_STORE_UNSUPPORTED: not in order: privileges/);
+    expect(ran.stderr).toMatch(/^layerstack: ERR_STORE_UNSUPPORTED: problems with privileges/);
     expect(ran.status).toBe(1);
   });
 
@@ -351,7 +351,7 @@ describe('doctor', () => {
       layers: `${cli.root}/image/overlay2/layerdb/sha256 cannot be read`,
     }))
       expect(ran.stdout).toMatch(new RegExp(`^${name} +unknown +cannot tell: ${why}: run it as root`, 'm'));
-    expect(ran.stderr).toMatch(/^layerstack: ERR_STORE_UNSUPPORTED: not in order: privileges;/);
+    expect(ran.stderr).toMatch(/^layerstack: ERR_STORE_UNSUPPORTED: problems with privileges:/);
     expect(ran.status).toBe(1);
   });
 

@@ -116,6 +116,12 @@ describe('removal', () => {
     await fixture.store.containers.remove(container);
     expect((await rejection(fixture.store.containers.mount(container))).code).toBe('ERR_CONTAINER_NOT_FOUND');
   });
+
+  it('listing the changes of a container that was removed meanwhile says so', async () => {
+    const container = await fixture.store.containers.create(IMAGE);
+    await fixture.store.containers.remove(container);
+    expect((await rejection(fixture.store.containers.diff(container))).code).toBe('ERR_CONTAINER_NOT_FOUND');
+  });
 });
 
 describe('opening', () => {

@@ -77,7 +77,7 @@ describe('what a dockerd crashes on when it starts', () => {
     const found = (await findings()).filter(({ code }) => code === 'container-undecodable');
     expect(found).toMatchObject([{ severity: 'error', path: `containers/${id}/${file}` }]);
     expect(found[0]?.message).toContain(
-      `it has no ${what.startsWith('/') ? `MountPoints["${what}"]` : what}, on which dockerd crashes`,
+      `it lacks ${what.startsWith('/') ? `MountPoints["${what}"]` : what}, so dockerd would crash`,
     );
   });
 

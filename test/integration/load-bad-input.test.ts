@@ -196,7 +196,7 @@ describe('manifests that lie', () => {
     ['/etc/passwd', /absolute/],
     ['../../etc/passwd', /climbs/],
     ['a/../../b', /climbs/],
-    ['', /empty name|no file for a layer, nor does the store have/],
+    ['', /empty name|no file for a layer, and the store does not have/],
     ['missing/layer.tar', /does not have/],
   ])('naming the member %j', async (name, message) => {
     for (const key of ['Config', 'Layers'])

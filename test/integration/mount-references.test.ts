@@ -1,6 +1,15 @@
 import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, lstatSync, mkdirSync, readFileSync, rmSync, unlinkSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  unlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { Layerstack } from '../../src/app/layerstack.ts';
@@ -258,6 +267,23 @@ describe('after a crash or reboot', () => {
     await fixture.store.containers.diff('build');
     expect(isMounted()).toBe(true);
     expect(await fixture.store.containers.unmount('build')).toBe(0);
+    expectGone();
+  });
+
+  it('operations at once end their mount and their marks, even if a caller gives back more uses than it took', async () => {
+    const sessions = (): string[] =>
+      readdirSync(fixture.at('layerstack/sessions'), { recursive: true }) as string[];
+    const before = sessions();
+    const [first, second] = await Promise.all([
+      fixture.store.containers.getArchive(container, '/'),
+      fixture.store.containers.getArchive(container, '/'),
+    ]);
+    expect(await fixture.store.containers.unmount(container)).toBe(1);
+    for (const { tar } of [first, second]) {
+      tar.destroy();
+      await once(tar, 'close');
+    }
+    await expect.poll(sessions).toEqual(before);
     expectGone();
   });
 

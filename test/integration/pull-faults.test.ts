@@ -233,7 +233,7 @@ describe('bad input', () => {
     );
     const error = await errorOf(repository);
     expect(error).toMatchObject({ code: 'ERR_MANIFEST_INVALID' });
-    expect(error.message).toMatch(/schema 1 .* push the image again/);
+    expect(error.message).toMatch(/schema 1 .* push it again/);
   });
 
   it('foreign layers', async () => {
@@ -315,7 +315,7 @@ describe('bad input', () => {
     expect(error.message).toContain('linux/s390x');
   });
 
-  it('a server that is no registry', async () => {
+  it('a server that is not a registry', async () => {
     const server = createServer((_request, response) => response.end('hello'));
     await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
     try {

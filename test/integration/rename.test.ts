@@ -135,5 +135,5 @@ it('is a verb, that prints nothing', async () => {
   expect((await store.containers.get('palace')).id).toBe(id);
   const again = await cli.try(['rename', 'hut', 'castle']);
   expect(again).toMatchObject({ status: 1, stdout: '' });
-  expect(again.stderr).toMatch(/^layerstack: ERR_CONTAINER_NOT_FOUND: there is no container "hut"/);
+  expect(again.stderr).toMatch(/^layerstack: ERR_CONTAINER_NOT_FOUND: no container has the name or id "hut"/);
 });

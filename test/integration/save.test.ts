@@ -510,7 +510,7 @@ describe('layerstack save', () => {
 
     execFileSync('mkfifo', [at('pipe')]);
     expect((await cli.try(['save', '-o', at('pipe'), 'u/first:1'])).stderr).toBe(
-      `layerstack: ERR_INVALID_ARGUMENT: ${at('pipe')} has no reader: start the reader first\n`,
+      `layerstack: ERR_INVALID_ARGUMENT: ${at('pipe')} is a FIFO without a reader: start the reader first\n`,
     );
     const reader = openSync(at('pipe'), constants.O_RDONLY | constants.O_NONBLOCK);
     const received = buffer(new Socket({ fd: reader }));

@@ -49,9 +49,9 @@ export async function writeArchive(
  * Calls `write` to write an archive to `file`, or to stdout without a `file`. After an error no new file
  * exists, and a file that existed is unchanged. A device such as /dev/null, a pipe, and an open file of this
  * process (/dev/stdout, /dev/fd/N) are written to and stay in place. A symlink to anything else is replaced,
- * not followed: its maker may want root to write elsewhere.
+ * not followed: another user may have made it, so that root writes to another file.
  * @throws {@link LayerstackError} ERR_INVALID_ARGUMENT where the directory does not exist, or where the path
- *   is something that cannot hold an archive; ERR_ABORTED when the reader of a pipe goes away; ERR_NO_SPACE;
+ *   is something that cannot hold an archive; ERR_ABORTED when the reader of a pipe closes it; ERR_NO_SPACE;
  *   what `write` throws; system errors.
  */
 export async function writeOutput(store: Store, write: WriteTo, file: string | undefined): Promise<void> {
@@ -99,17 +99,17 @@ async function writeNewFile(store: Store, write: WriteTo, file: string): Promise
   }
 }
 
-/** Writes to a device or a pipe in place: a new file in its place would take it from everybody else. */
+/** Writes to a device or a pipe in place. Other programs use it, so a new file must not replace it. */
 async function writeInto(write: WriteTo, file: string, there: Stats): Promise<void> {
   if (!there.isCharacterDevice() && !there.isFIFO())
     throw notAFile(file, there.isDirectory() ? 'is a directory' : 'is not a regular file: name a new one');
   // O_NONBLOCK: the open of a pipe without a reader would block, and no signal could end it. O_CREAT: the
-  // kernel then refuses a pipe that somebody else has put into a directory like /tmp (fs.protected_fifos).
+  // kernel then refuses a pipe that another user has put into a directory like /tmp (fs.protected_fifos).
   const { O_WRONLY, O_CREAT, O_NONBLOCK, O_NOCTTY } = constants;
   const handle = await open(file, O_WRONLY | O_CREAT | O_NONBLOCK | O_NOCTTY, 0o600).catch(
     (error: unknown) => {
       const unread = there.isFIFO() && isSystemError(error, 'ENXIO');
-      throw unread ? notAFile(file, 'has no reader: start the reader first', error) : error;
+      throw unread ? notAFile(file, 'is a FIFO without a reader: start the reader first', error) : error;
     },
   );
   try {
@@ -152,7 +152,7 @@ function notAFile(file: string, what: string, cause?: unknown): LayerstackError 
 function readerGone(name: string, cause: unknown): LayerstackError {
   return new LayerstackError(
     'ERR_ABORTED',
-    `the reader of ${name} went away before the archive was complete`,
+    `the reader of ${name} closed it before the archive was complete`,
     {
       cause,
     },

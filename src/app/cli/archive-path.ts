@@ -1,4 +1,4 @@
-/** Tells an archive's path from a container's name in the operand of a command. */
+/** Distinguishes the path of an archive from the name of a container in an operand. */
 import { existsSync } from 'node:fs';
 
 /** The form of a container's name in docker's API. */

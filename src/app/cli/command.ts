@@ -41,7 +41,7 @@ const KINDS: Readonly<Record<string, ValueKind>> = {
   ...{ FILE: 'file', DIR: 'directory', IMAGE: 'image', CONTAINER: 'container' },
 };
 
-/** Returns what the value of an option names: one of the two words for `docker|oci`, a file for `FILE`. */
+/** Returns what the value of an option names: one of two words for `docker|oci`, a file for `FILE`. */
 export function kindOf({ kind, value = '' }: OptionSpec): ValueKind {
   if (kind !== undefined) return kind;
   return /^[a-z\d-]+(?:\|[a-z\d-]+)*$/.test(value) ? value.split('|') : (KINDS[value] ?? 'none');
@@ -62,7 +62,7 @@ export type Values<O extends OptionSpecs> = {
   readonly [K in keyof O]: (O[K] extends { multiple: true } ? Value<O[K]>[] : Value<O[K]>) | undefined;
 };
 
-/** The environment that a command works in. */
+/** The environment of a command. */
 export interface Context {
   /** Opens the store that the global options name; the caller closes it. */
   open(options?: Pick<OpenOptions, 'log' | 'readOnly'>): Promise<Layerstack>;
@@ -93,11 +93,9 @@ export interface Command<O extends OptionSpecs = OptionSpecs> {
   readonly options: O;
   /** Options end at the first operand, as in `create IMAGE CMD -x`. */
   readonly operandsEndOptions?: boolean;
-  /**
-   * The command runs until a signal comes, which is its normal end. Work that still runs then ends with it.
-   */
+  /** The command runs until a signal comes, which is its normal end. Unfinished work ends with it. */
   readonly untilSignal?: boolean;
-  /** How many operands it takes, and what each of them names. The last kind stands for all that follow. */
+  /** The number of operands, and what each of them names. The last kind is that of all further operands. */
   readonly operands: { readonly min: number; readonly max: number; readonly kinds?: readonly ValueKind[] };
   readonly examples: readonly Example[];
   /** What the exit status 1 may mean besides a failure. */
@@ -194,7 +192,7 @@ function firstOperand(args: readonly string[], options: ParseArgsConfig['options
   return tokens.find(({ kind }) => kind !== 'option')?.index ?? args.length;
 }
 
-/** Cuts off the advice about `--` that Node adds to its messages: it is more confusing than helpful. */
+/** Removes the advice about `--` that Node adds to its messages, because it confuses more than it helps. */
 function firstSentence(text: string): string {
   return text.split(/(?<=['"])\.\s|\n/)[0] ?? text;
 }

@@ -1,6 +1,6 @@
 /**
  * How a failed command ends: with one line on stderr, `layerstack: ERR_CODE: what, which object, what to do`,
- * and with an exit status. 1: it failed, or a signal stopped it. 2: the command line is wrong.
+ * and with an exit status. 1: the command failed, or a signal stopped it. 2: the command line is wrong.
  */
 import { firstError, isError, isSystemError, LayerstackError, type ErrorCode } from '../../core/errors.ts';
 import { UsageError } from './command.ts';
@@ -16,7 +16,7 @@ export function describeError(thrown: unknown, signal?: string): Ending {
   if (error instanceof UsageError) return { line: line('ERR_USAGE', error.message), status: 2 };
   const code = codeOf(error);
   if (code === 'ERR_ABORTED' && signal !== undefined)
-    return { line: line(code, `stopped by ${signal}; nothing half done was left behind`), status: 1 };
+    return { line: line(code, `stopped by ${signal}; no unfinished change is left behind`), status: 1 };
   return { line: line(code, messageOf(error)), status: 1 };
 }
 

@@ -8,7 +8,7 @@ type FilterName = 'dangling' | 'label' | 'label!' | 'before' | 'since' | 'until'
 
 /**
  * Parses the given filters; `accepted` are the filters that the command knows.
- * @throws UsageError for an unknown filter, one without a value, or a second one where only one makes sense.
+ * @throws UsageError for an unknown filter, one without a value, or a second one where only one is possible.
  */
 export function parseFilters(given: readonly string[], accepted: readonly FilterName[]): ImageFilters {
   const values = new Map<FilterName, string[]>();

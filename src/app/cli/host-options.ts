@@ -1,6 +1,6 @@
 /**
- * Docker's options of `create` that say how a container runs, and the host config that they make. Names,
- * forms and defaults are docker's (docker/cli: cli/command/container/opts.go, opts/).
+ * Docker's options of `create` that say how a container runs, and the host config that is made from them.
+ * Names, forms and defaults are docker's (docker/cli: cli/command/container/opts.go, opts/).
  */
 import { readFile } from 'node:fs/promises';
 import { resolve } from 'node:path';
@@ -142,8 +142,8 @@ const FLAGS = {
 } as const satisfies Partial<Record<keyof Given, string>>;
 
 /**
- * Returns the host config that the options make. It has no keys of options that are not given.
- * @throws UsageError naming the option whose value makes no sense, or whose file cannot be read.
+ * Returns the host config for the given options. It lacks the keys of all other options.
+ * @throws UsageError naming the option whose value is invalid, or whose file cannot be read.
  */
 export async function hostConfigOf(given: Given): Promise<HostConfig> {
   const config: Record<string, unknown> = {
@@ -212,7 +212,7 @@ function restartPolicy(text: string): object {
   return { Name, MaximumRetryCount: wholeOf('--restart', retries) };
 }
 
-/** Parses `HOST[:CONTAINER][:ACCESS]`. Of two parts the second is the access where it can be one. */
+/** Parses `HOST[:CONTAINER][:ACCESS]`. Of two parts, the second is the access if it has the form of one. */
 function device(text: string): object {
   const parts = text.split(':');
   const isAccess = (part = ''): boolean => /^[rwm]{1,3}$/.test(part);
@@ -235,7 +235,7 @@ function tmpfs(text: string): [string, string] {
 }
 
 /**
- * Parses `[[IP:]HOST:]CONTAINER[/PROTOCOL]`, as far as the message needs that the ports are not published.
+ * Parses `[[IP:]HOST:]CONTAINER[/PROTOCOL]`, only as far as needed to report that ports are not published.
  */
 function ports(text: string): object {
   const [container = '', HostPort = '', HostIp = ''] = text.split(':').reverse();

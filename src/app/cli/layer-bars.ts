@@ -1,7 +1,7 @@
 /**
- * Draws a line for each layer on a terminal, with its phase and a bar, and redraws it in place. Where the
- * layers are more than the lines, it draws those at work, and one line counts the others. The last line is
- * about all layers together.
+ * Draws a line for each layer on a terminal, with its phase and a bar, and redraws it in place. If there are
+ * more layers than lines, it draws the active layers, and one line counts the others. The last line is about
+ * all layers together.
  */
 import { formatBytes } from './format.ts';
 import { Meter } from './meter.ts';
@@ -13,7 +13,7 @@ export interface LayerLine {
   readonly phase: string;
   readonly current: number;
   readonly total: number;
-  /** 0: at work, 1: waiting, 2: finished. Layers at work are shown first. */
+  /** 0: active, 1: waiting, 2: finished. Active layers are shown first. */
   readonly rank: 0 | 1 | 2;
 }
 

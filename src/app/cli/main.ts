@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 /**
  * The command `layerstack`: finds the verb, parses its arguments, runs it, and turns the outcome into an exit
- * status. SIGINT and SIGTERM abort the work, which then undoes what is half done. A second signal ends the
+ * status. SIGINT and SIGTERM abort the work, which then undoes unfinished changes. A second signal ends the
  * process at once.
  */
 import { isError } from '../../core/errors.ts';
@@ -42,13 +42,13 @@ for (const signal of ['SIGINT', 'SIGTERM'] as const) {
   });
 }
 
-// The reader has closed our output, as in `layerstack images | head -1`: this is not a failure.
+// The reader has closed the output, as in `layerstack images | head -1`. This is not a failure.
 processOutputs.stdout.stream.on('error', (error: NodeJS.ErrnoException) => {
   if (error.code !== 'EPIPE') {
     processOutputs.stderr.print(describeError(error).line);
     process.exit(1);
   }
-  abort.abort(new Error('nobody reads the output any more'));
+  abort.abort(new Error('the reader of the output has gone away'));
   process.exitCode = 0;
 });
 processOutputs.stderr.stream.on('error', () => undefined);
@@ -76,7 +76,7 @@ async function main(args: string[]): Promise<number> {
     checkOperands(verb, command, operands);
     await command.run(context({ ...before.values, ...globalOnly(values, command) }), values, operands);
     if (command.untilSignal === true) process.exit(0);
-    // A signal that came too late has stopped nothing: the status is 0.
+    // The work was complete before the signal came, so the status is 0.
     printAftermath('done, but ');
     return 0;
   } catch (error) {

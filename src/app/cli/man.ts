@@ -89,7 +89,7 @@ function page(
   return `${[header, '.SH NAME', `${roff(name)} \\- ${roff(summary)}`, ...body].join('\n')}\n`;
 }
 
-/** Formats `layerstack load [OPTIONS]`: words to type as they are in bold, placeholders not. */
+/** Formats `layerstack load [OPTIONS]`. Words to type are bold, placeholders are not. */
 function usageLines(verb: string, line: string): string[] {
   const typed = `layerstack ${verb}`;
   return [`.B ${roff(typed)}`, ...(line === `${typed} ` ? [] : [roff(line.slice(typed.length).trim())])];
@@ -117,7 +117,7 @@ const ENVIRONMENT = [
   ...entry('LAYERSTACK_DEBUG', '1 logs each step to standard error'),
   ...entry(
     'LAYERSTACK_CAPS',
-    'for tests: overrides what was found out about the machine, as `layerstack doctor` shows it',
+    'for tests: overrides what layerstack has found out about the machine (see `layerstack doctor`)',
   ),
   ...entry(
     'LAYERSTACK_CERTS_DIR',
@@ -133,7 +133,7 @@ function exitStatus(failure: string | undefined): string[] {
   return [
     '.SH EXIT STATUS',
     ...entry('0', 'The command succeeded.'),
-    ...entry('1', `${failed}. It leaves nothing half done behind.`),
+    ...entry('1', `${failed}. It leaves no unfinished changes.`),
     ...entry('2', 'The command line is wrong.'),
   ];
 }

@@ -1,7 +1,7 @@
 /**
  * Shows the progress of a load, import, save or export on stderr. A terminal gets one line that is redrawn. A
- * terminal that cannot redraw (TERM=dumb) gets a line now and then. Anything else gets what is worth keeping
- * in a log: notices and warnings.
+ * terminal that cannot redraw (TERM=dumb) gets a line now and then. Any other output, such as a log, gets
+ * only notices and warnings.
  */
 import type { ProgressEvent } from '../../core/progress.ts';
 import { Meter } from './meter.ts';
@@ -9,9 +9,9 @@ import { progressLine } from './progress-line.ts';
 import type { Output } from './terminal.ts';
 
 const REDRAW_MS = 100;
-/** Lines that stay are printed at each tenth, but no more often than this. */
+/** Without redrawing, a line is printed at each tenth of the total, but no more often than this. */
 const LINE_MS = 1000;
-/** The interval of lines that stay, where the total is not known. */
+/** The interval of these lines where the total is not known. */
 const LINE_MS_WITHOUT_TOTAL = 10_000;
 
 export interface ProgressOptions {
@@ -55,7 +55,7 @@ export class ProgressDisplay {
         break;
       case 'moved':
         if (!this.#options.quiet)
-          this.#remark(`${event.reference} moved here from ${event.previous}, which has lost this name`);
+          this.#remark(`${event.reference} names this image now; it named ${event.previous} before`);
         break;
       case 'image':
       case 'pulling':

@@ -5,3 +5,5 @@ export { ArchiveMounts } from '../../packed/archive-mounts.ts';
 export { openArchive } from '../../packed/open-archive.ts';
 export { openBelow } from '../../packed/open-below.ts';
 export { sweepPlaces } from '../../packed/place.ts';
+export { archiveBelow, heldArchive } from '../../packed/operation.ts';
+export { ArchiveRootfs } from '../../packed/rootfs.ts';

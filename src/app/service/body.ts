@@ -91,7 +91,7 @@ export class RequestBody implements AsyncIterable<Uint8Array> {
       return await Promise.race([next, stalled]);
     } finally {
       clearTimeout(timer);
-      // If the timer wins the race, nobody else handles a rejection of `next`.
+      // If the timer wins the race, a later rejection of `next` would be unhandled.
       next.catch(() => undefined);
     }
   }

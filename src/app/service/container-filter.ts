@@ -89,20 +89,24 @@ export async function containerFilter(filters: Filters, store: Layerstack): Prom
           matches(each),
       );
     },
-    matchesSummary: ({ NetworkSettings, Mounts }) => {
-      const networks = Object.entries(
-        (NetworkSettings.Networks ?? {}) as Record<string, { NetworkID?: string }>,
-      );
-      const isIn = (wanted: string): boolean =>
-        networks.some(([name, { NetworkID }]) => name === wanted || NetworkID === wanted);
-      const has = (wanted: string): boolean =>
-        Mounts.some(({ Name, Destination }) => Name === wanted || Destination === wanted);
-      return (
-        (of('network').length === 0 || of('network').some(isIn)) &&
-        (of('volume').length === 0 || of('volume').some(has))
-      );
-    },
+    matchesSummary: (summary) => hasNetworkAndVolume(summary, of('network'), of('volume')),
   };
+}
+
+/**
+ * Returns whether a container has one of the networks, and one of the volumes. An empty list asks for none.
+ */
+function hasNetworkAndVolume(
+  { NetworkSettings, Mounts }: ContainerSummary,
+  networks: readonly string[],
+  volumes: readonly string[],
+): boolean {
+  const joined = Object.entries((NetworkSettings.Networks ?? {}) as Record<string, { NetworkID?: string }>);
+  const isIn = (wanted: string): boolean =>
+    joined.some(([name, { NetworkID }]) => name === wanted || NetworkID === wanted);
+  const has = (wanted: string): boolean =>
+    Mounts.some(({ Name, Destination }) => Name === wanted || Destination === wanted);
+  return (networks.length === 0 || networks.some(isIn)) && (volumes.length === 0 || volumes.some(has));
 }
 
 /**

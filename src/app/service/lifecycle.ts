@@ -26,7 +26,7 @@ import { watchStore } from './store-metrics.ts';
 
 /** Time for aborted requests to undo their unfinished changes, and for the store to delete removed files. */
 const UNWIND_MS = 10_000;
-const STOPPING = 'this layerstack service is stopping: try again when it is back';
+const STOPPING = 'this layerstack service is stopping: try again after its restart';
 
 export interface ServiceOptions {
   readonly store: Layerstack;

@@ -13,7 +13,7 @@ import { call, native } from '../../system/native.ts';
 import type { InheritedSocket } from './activation.ts';
 import { formatHost, type Host } from './hosts.ts';
 
-/** For root and the group: each client can do whatever root can. */
+/** For root and the group: each client has the power of root. */
 const SOCKET_MODE = 0o660;
 const LOCK_MODE = 0o600;
 /** Connections that wait for the event loop. The kernel's own bound (net.core.somaxconn) is 4096. */
@@ -128,7 +128,8 @@ async function listenUnix(path: string, gid: number): Promise<number> {
   try {
     return await call(native.listenUnix(path, SOCKET_MODE, gid, BACKLOG));
   } catch (error) {
-    if (isSystemError(error, 'EADDRINUSE')) throw inUse(path, 'another program has just put something there');
+    if (isSystemError(error, 'EADDRINUSE'))
+      throw inUse(path, 'another program has just created a file there');
     throw error;
   }
 }
@@ -160,7 +161,7 @@ async function unlockPath(path: string, lock: FlockHandle): Promise<void> {
   await lock.release();
 }
 
-/** Removes a socket that nobody listens on. Refuses anything else, which may be a user's file. */
+/** Removes a socket on which no process listens. Refuses anything else, which may be a user's file. */
 async function clearPath(path: string): Promise<void> {
   const found = await unlessMissing(lstat(path));
   if (!found) return;

@@ -18,8 +18,9 @@ export class Pipelines {
   readonly #lines = new WeakMap<Socket, ServerResponse[]>();
 
   /**
-   * Waits for the earlier answers of the connection. Returns false if the connection is gone: then nobody
-   * waits for this answer, and it has emitted 'close'. Closes a connection with too many requests.
+   * Waits for the earlier answers of the connection. Returns false if the connection is closed. Then the
+   * client does not wait for this answer, which has emitted 'close'. Closes a connection with too many
+   * requests.
    */
   async turn(socket: Socket, response: ServerResponse): Promise<boolean> {
     const line = this.#lines.get(socket) ?? [];

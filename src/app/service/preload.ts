@@ -1,9 +1,9 @@
 /**
  * Imports the modules that layerstack otherwise imports on first use, which lets commands start quickly. A
  * service has time before it is ready. A later import would delay every other request for a tenth of a
- * second. And after an upgrade the service's files are gone, and other versions of its dependencies are at
- * their paths. In the package this module is in one file with its importers (packaging/bundle.js), because
- * Node looks for an imported file again for every file that imports it.
+ * second. And an upgrade replaces the files of the running service and of its dependencies by other versions.
+ * In the package this module is in one file with its importers (packaging/bundle.js), because Node looks for
+ * an imported file again for every file that imports it.
  */
 export async function preload(): Promise<void> {
   await Promise.all([

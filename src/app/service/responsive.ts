@@ -22,7 +22,10 @@ const ALONE = [
   '--no-concurrent-array-buffer-sweeping',
 ] as const;
 
-/** Applies to the whole process, from now on. Without the permission it logs that and changes no priority. */
+/**
+ * Applies to the whole process, from now on. Without the permission it logs that and leaves the priority
+ * unchanged.
+ */
 export function keepResponsive(log: Logger): void {
   for (const flag of ALONE) setFlagsFromString(flag);
   if (!native.preferThisThread(NICE))

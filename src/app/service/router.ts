@@ -84,7 +84,10 @@ function parseTarget(url: string): Omit<RequestTarget, 'params'> {
     throw new HttpError(400, 'the URL has a malformed escape');
   }
   if (!decoded.startsWith('/') || decoded.includes('\0'))
-    throw new HttpError(400, 'the URL has no valid path');
+    throw new HttpError(
+      400,
+      'the path of the URL is not valid: it must begin with / and not contain a NUL byte',
+    );
   const clean = posix.normalize(decoded);
   if (clean !== decoded)
     throw new Redirect(encodeURI(clean).replace(/[?#]/g, encodeURIComponent) + target.slice(raw.length));

@@ -63,6 +63,18 @@ export interface RequestEnd {
   readonly socket: Socket;
 }
 
+/** The end of a request. */
+interface Outcome {
+  readonly id: string;
+  /** In milliseconds, as `performance.now()` gives it. */
+  readonly started: number;
+  /** Whether the client went away. */
+  readonly aborted: boolean;
+  /** Undefined where the request succeeded. */
+  readonly error: unknown;
+  readonly status: number;
+}
+
 /** How Node delivered a request, if not as a plain one. */
 export interface Asked {
   /** The client sends the body only after `100 Continue`. */
@@ -230,17 +242,14 @@ export class ApiServer {
       this.#endless.delete(controller);
     }
     linger(incoming, response);
-    this.#report(incoming, id, match, started, controller.signal.aborted, failure, response.statusCode);
+    const { aborted } = controller.signal;
+    this.#report(incoming, match, { id, started, aborted, error: failure, status: response.statusCode });
   }
 
   #report(
     incoming: IncomingMessage,
-    id: string,
     match: Match | undefined,
-    started: number,
-    aborted: boolean,
-    error: unknown,
-    status: number,
+    { id, started, aborted, error, status }: Outcome,
   ): void {
     const path = match?.target.path ?? incoming.url ?? '';
     // 501 and 503 are normal answers, so they are not logged as failures.
@@ -283,8 +292,8 @@ function requireOneHost(
 }
 
 /**
- * Lets the sender of an unread body see the answer: if the connection closed while it writes, it would not.
- * Node discards the rest of the body once the answer is sent; this limits the time.
+ * Lets the sender of an unread body see the answer. It would not see it if the connection closed while it
+ * sends. Node discards the rest of the body once the answer is sent; this limits the time.
  */
 function linger(incoming: IncomingMessage, response: ServerResponse): void {
   if (incoming.complete || response.destroyed) return;

@@ -18,14 +18,14 @@ const BY_KIND: Readonly<Record<ErrorKind, number>> = {
   denied: 403,
   unavailable: 503,
   'data-loss': 500,
-  // The client is usually gone. It sees this only if the service itself aborted the work because it stops.
+  // The client has usually disconnected. It sees this only if the service aborts the work because it stops.
   aborted: 503,
   internal: 500,
 };
 
 const BY_CODE: Partial<Record<ErrorCode, number>> = {
   ERR_LIMIT_EXCEEDED: 413,
-  // The cause is the machine, not the moment: a retry does not help.
+  // The cause is the machine, and it lasts: a retry does not help.
   ERR_STORE_UNSUPPORTED: 500,
   ERR_UPPER_UNSUPPORTED: 500,
   ERR_ADDON: 500,

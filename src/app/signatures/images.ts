@@ -21,7 +21,7 @@ export const SIGNATURES: Signatures = {
     "AbortSignal": {"methods":["throwIfAborted","addEventListener","dispatchEvent","removeEventListener"]},
     "SaveOptions": {"keys":{"format":{"one":["docker","oci"]},"signal":{"object":"AbortSignal"},"onProgress":"function"}},
     "ImportOptions & NameOptions": {"keys":{"base":"string","author":"string","message":"string","changes":{"list":"string"},"platform":"string","maxBytes":"number","sourceDateEpoch":"number","signal":{"object":"AbortSignal"},"onProgress":"function","reference":"string"}},
-    "DiskImageOptions": {"keys":{"sourceDateEpoch":"number","signal":{"object":"AbortSignal"},"onProgress":"function"}},
+    "DiskImageOptions": {"keys":{"format":{"one":["erofs","ext4"]},"size":"number","sourceDateEpoch":"number","signal":{"object":"AbortSignal"},"onProgress":"function"}},
     "ListOptions": {"keys":{"all":"boolean","filters":{"object":"ImageFilters"},"sharedSize":"boolean"}},
     "ImageFilters": {"keys":{"dangling":"boolean","before":{"either":["string",{"list":"string"}]},"since":{"either":["string",{"list":"string"}]},"until":{"either":["string",{"list":"string"}]},"reference":{"list":"string"},"label":{"list":"string"},"notLabel":{"list":"string"}}},
     "DeleteOptions": {"keys":{"force":"boolean","noPrune":"boolean"}},

@@ -84,9 +84,13 @@ export function parseDeviceRule(text: string): DeviceRule {
 export async function blockDevice(path: string): Promise<{ major: number; minor: number }> {
   const found = await existing(path, stat(path));
   if (!found.isBlockDevice())
-    throw new LayerstackError('ERR_PATH_TYPE', `${path} is no block device: its use cannot be limited`, {
-      path,
-    });
+    throw new LayerstackError(
+      'ERR_PATH_TYPE',
+      `${path} is not a block device, so its use cannot be limited`,
+      {
+        path,
+      },
+    );
   return numbersOf(found);
 }
 
@@ -107,9 +111,13 @@ async function mappedDevices(mapping: DeviceMapping): Promise<ContainerDevices> 
         }))
       : [];
   if (devices.length === 0)
-    throw new LayerstackError('ERR_PATH_TYPE', `${path} is no device node, and no directory of some`, {
-      path,
-    });
+    throw new LayerstackError(
+      'ERR_PATH_TYPE',
+      `${path} is neither a device nor a directory that contains devices`,
+      {
+        path,
+      },
+    );
   const rules = devices.map(({ type, major, minor }) => ({ allow: true, type, major, minor, access }));
   return { devices, rules };
 }
@@ -158,12 +166,8 @@ function numbersOf({ rdev }: Stats): { major: number; minor: number } {
 async function existing<T>(path: string, looked: Promise<T>): Promise<T> {
   const found = await unlessMissing(looked);
   if (found === undefined)
-    throw new LayerstackError(
-      'ERR_PATH_NOT_FOUND',
-      `${path} is not there: it is to be a device of the container`,
-      {
-        path,
-      },
-    );
+    throw new LayerstackError('ERR_PATH_NOT_FOUND', `the device ${path} for the container does not exist`, {
+      path,
+    });
   return found;
 }

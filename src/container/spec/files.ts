@@ -45,11 +45,7 @@ export async function nameFiles(
   for (const key of keys) {
     const file = key === 'ExtraHosts' ? '/etc/hosts' : '/etc/resolv.conf';
     if (host[key]?.length)
-      log.note(
-        key,
-        taken.has(file) ? `nothing: something else is mounted on ${file}` : `mounts[${file}]`,
-        host[key],
-      );
+      log.note(key, taken.has(file) ? `nothing: another mount covers ${file}` : `mounts[${file}]`, host[key]);
   }
   return Object.entries(texts)
     .map(([name, text]) => ({

@@ -294,7 +294,7 @@ async function requirePropagation(source: string, kinds: readonly string[]): Pro
   throw new LayerstackError(
     'ERR_INVALID_ARGUMENT',
     `path ${source} is mounted on ${mount.point} but it is not a ${wanted} mount: ` +
-      `make it one (mount --make-shared ${mount.point}), or leave the propagation out`,
+      `run \`mount --make-shared ${mount.point}\`, or leave the propagation out`,
     { path: source },
   );
 }

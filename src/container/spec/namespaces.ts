@@ -38,17 +38,19 @@ export function namespacesOf(
       ['IpcMode', 'ipc'],
     ] as const
   ).filter(([key]) => host[key] === 'host');
-  for (const [key, type] of shared) log.note(key, 'linux.namespaces', `no ${type}: it is the host's`);
+  for (const [key, type] of shared) log.note(key, 'linux.namespaces', `the host's ${type}`);
   const own = ['mount', 'network', 'uts', 'pid', 'ipc'].filter(
     (type) => !shared.some(([, other]) => other === type),
   );
   const cgroups = (host.CgroupnsMode || (unified ? 'private' : 'host')) === 'private';
   if (host.CgroupnsMode)
-    log.note('CgroupnsMode', 'linux.namespaces', cgroups ? 'cgroup' : "no cgroup: it is the host's");
+    log.note('CgroupnsMode', 'linux.namespaces', cgroups ? 'cgroup' : "the host's cgroup");
   return [...own, ...(cgroups ? ['cgroup'] : [])].map((type) => ({ type }));
 }
 
-/** `linux.sysctl`: docker's own of a network namespace, the domain name, and what is given. */
+/**
+ * Returns `linux.sysctl`: docker's defaults for a network namespace, the domain name, and the requested ones.
+ */
 export function sysctlsOf(
   { NetworkMode, UTSMode, Sysctls }: HostSettings,
   domainname: string,

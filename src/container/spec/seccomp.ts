@@ -126,7 +126,7 @@ export function parseSeccompProfile(text: string): SeccompProfile {
     if (rule?.name && rule.names?.length) wrong('a rule has both name and names; one is allowed');
     for (const { minKernel } of [rule?.includes ?? {}, rule?.excludes ?? {}])
       if (minKernel && !KERNEL.test(minKernel))
-        wrong(`minKernel ${JSON.stringify(minKernel)} is no VERSION.MAJOR`);
+        wrong(`minKernel ${JSON.stringify(minKernel)} is not of the form VERSION.MAJOR`);
   }
   return profile;
 }

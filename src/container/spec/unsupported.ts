@@ -15,7 +15,7 @@ export interface Unsupported {
   /** The key of docker's host config, e.g. `PortBindings`. */
   readonly key: string;
   readonly reason: string;
-  /** A hint what to do instead. */
+  /** What to do instead. */
   readonly wayOut: string;
 }
 
@@ -58,7 +58,7 @@ export function refuseUnsupported(
   if (first !== undefined)
     throw new LayerstackError(
       'ERR_UNSUPPORTED',
-      `${unsupported.map(unsupportedText).join('. ')}. Or say that it is to be ignored (ignoreUnsupported, --ignore-unsupported)`,
+      `${unsupported.map(unsupportedText).join('. ')}. Or have layerstack ignore what it does not support (ignoreUnsupported, --ignore-unsupported)`,
       { key: first.key },
     );
 }
@@ -124,7 +124,7 @@ function ofNetworks(host: HostSettings): readonly Unsupported[] {
     ...when(
       ExtraHosts?.some((each) => each.endsWith(':host-gateway')) === true,
       'ExtraHosts',
-      'layerstack does no networking: there is no host-gateway',
+      'layerstack does no networking: host-gateway does not have an address',
       'give an address',
     ),
   ];
@@ -138,7 +138,7 @@ function ofOthers(host: HostSettings): readonly Unsupported[] {
   return [
     ...when(foreign(IpcMode), 'IpcMode', `${IpcMode} needs a process of another container`, shared),
     ...when(foreign(PidMode), 'PidMode', `${PidMode} needs a process of another container`, shared),
-    ...when(!['', 'host'].includes(UTSMode), 'UTSMode', `${UTSMode} is none that docker has`, shared),
+    ...when(!['', 'host'].includes(UTSMode), 'UTSMode', `docker does not have the mode ${UTSMode}`, shared),
     ...when(
       !['', 'host'].includes(UsernsMode),
       'UsernsMode',
@@ -149,19 +149,19 @@ function ofOthers(host: HostSettings): readonly Unsupported[] {
     ...when(
       !['', 'runc', 'crun', 'io.containerd.runc.v2'].includes(Runtime),
       'Runtime',
-      `layerstack starts no runtime, ${Runtime} neither`,
+      `layerstack does not start runtimes such as ${Runtime}`,
       `leave it out, and start the bundle with ${Runtime}`,
     ),
     ...when(
       host.Init === true,
       'Init',
-      "docker-init is a program of docker's",
-      'let the image have one (tini, dumb-init) as its entrypoint',
+      'docker-init belongs to docker, and layerstack does not have it',
+      'use an image whose entrypoint is an init (tini, dumb-init)',
     ),
     ...when(
       isFilled(host.DeviceRequests),
       'DeviceRequests',
-      'no driver of devices (--gpus) is called',
+      'layerstack does not call device drivers (--gpus)',
       'give Devices and Binds',
     ),
     ...when(
@@ -185,19 +185,19 @@ function ofSupervisor(host: HostSettings): readonly Unsupported[] {
     ...when(
       !['', 'no'].includes(restart),
       'RestartPolicy',
-      `nobody starts the process again (${restart})`,
+      `layerstack does not restart the process (${restart})`,
       'let systemd or another supervisor run the runtime',
     ),
     ...when(
       host.AutoRemove === true,
       'AutoRemove',
-      'nobody removes the container when its process has ended',
+      'layerstack does not remove the container when its process ends',
       'remove it with `layerstack rm`',
     ),
     ...when(
       !isPlain,
       'LogConfig',
-      `nothing is logged: standard output and error are the runtime's (${driver})`,
+      `layerstack does not log: standard output and error go where the runtime sends them (${driver})`,
       'redirect them where the runtime is started',
     ),
   ];
@@ -209,7 +209,7 @@ function ofSecurity({ SecurityOpt }: HostSettings, machine: Machine): readonly U
     ...when(
       labels.length > 0,
       'SecurityOpt',
-      `labels of SELinux are not made (label=${labels.join(', label=')})`,
+      `layerstack does not set SELinux labels (label=${labels.join(', label=')})`,
       'give label=disable',
     ),
     ...when(
@@ -227,13 +227,13 @@ function ofVolumes(host: HostSettings, machine: Machine): readonly Unsupported[]
     ...when(
       isFilled(VolumesFrom),
       'VolumesFrom',
-      'volumes of other containers are not looked up',
+      'layerstack does not look up volumes of other containers',
       'give their directories as Binds',
     ),
     ...when(
       !['', 'local'].includes(VolumeDriver),
       'VolumeDriver',
-      `no driver of volumes is called (${VolumeDriver})`,
+      `layerstack does not call volume drivers (${VolumeDriver})`,
       'mount it, and bind the directory',
     ),
     ...(Binds ?? []).flatMap((each) => ofBind(each, machine)),
@@ -249,7 +249,7 @@ function ofBind(text: string, machine: Machine): readonly Unsupported[] {
     ...when(
       relabels && machine.hasSelinux,
       'Binds',
-      `nothing is labelled for SELinux (${text})`,
+      `layerstack does not label files for SELinux (${text})`,
       'label the directory with chcon',
     ),
   ];
@@ -266,13 +266,13 @@ function ofMount(
     ...when(
       !['', 'local'].includes(driver) || isFilled(Options),
       'Mounts',
-      `no driver of volumes is called (${driver || 'options'})`,
+      `layerstack does not call volume drivers (${driver || 'options'})`,
       'mount it, and bind the directory',
     ),
     ...when(
       (VolumeOptions?.Subpath ?? '') !== '',
       'Mounts',
-      `a part of a volume is not mounted (${VolumeOptions?.Subpath})`,
+      `layerstack does not mount a part of a volume (${VolumeOptions?.Subpath})`,
       'bind the directory',
     ),
   ];
@@ -287,7 +287,7 @@ function ofName(key: 'Binds' | 'Mounts', name: string, machine: Machine): readon
     machine.volumeOf(name) === undefined,
     key,
     `the volume ${name} has no directory`,
-    'give the absolute path of one',
+    'give the absolute path of a directory',
   );
 }
 

@@ -22,7 +22,7 @@ function define<A extends unknown[]>(
   return { parameters, call, ...(rest && { rest }) };
 }
 
-/** Go allows a padding of any length; ours is bounded. */
+/** Maximum length of a padding. Go does not limit it. */
 const MAX_PAD = 10_000;
 
 const same = (text: string): string => text;

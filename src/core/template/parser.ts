@@ -32,7 +32,7 @@ export interface Command {
 
 export interface Pipe {
   readonly variables: readonly string[];
-  /** The variables exist already: the action assigns, it does not declare. */
+  /** The action assigns to variables that exist already; otherwise it declares them. */
   readonly assigns: boolean;
   readonly commands: readonly Command[];
 }

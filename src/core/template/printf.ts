@@ -3,7 +3,10 @@ import { Float, show, typeName } from './values.ts';
 
 /** Larger widths and precisions are refused, as in Go. */
 const MAX_WIDTH = 1_000_000;
-/** Our bound for one verb. Without it a template could ask for a million columns a thousand times. */
+/**
+ * layerstack's own bound for one verb. Without it a template could ask for a million columns a thousand
+ * times.
+ */
 const BOUND = 10_000;
 
 interface Flags {

@@ -10,7 +10,7 @@ import { isStruct, isTrue, Nil, show, sorted, typeName } from './values.ts';
 
 /** How deep `{{template}}` may call itself. */
 const MAX_CALLS = 500;
-/** Maximum of characters that one execution may write. */
+/** How many characters one execution may write. */
 const MAX_OUTPUT = 1 << 26;
 
 const NAMES: ReadonlySet<string> = new Set(Object.keys(FUNCTIONS));
@@ -29,7 +29,10 @@ export class Template {
     return new Execution(this.#tree, FUNCTIONS).run(data);
   }
 
-  /** Returns the header of a table: `names` by field. A failure ends the header, as in docker. */
+  /**
+   * Returns the header of a table, with the names of the fields in their places. A failure ends the header,
+   * as in docker.
+   */
   header(names: Readonly<Record<string, string>>): string {
     const execution = new Execution(this.#tree, HEADER_FUNCTIONS);
     try {
@@ -291,7 +294,7 @@ class Execution {
     for (const arg of args) {
       const value = this.#value(dot, arg);
       values.push(value);
-      // The rest is skipped, because it might fail: {{if and .Config .Config.Labels}}.
+      // The other arguments are skipped, because they might fail: {{if and .Config .Config.Labels}}.
       if (LEFT_OUT.has(name) && isTrue(value) === (name === 'or')) return value;
     }
     values.push(...last.map(({ value }) => value));
@@ -304,7 +307,7 @@ class Execution {
     try {
       return called.call(...(plain as never[]));
     } catch (error) {
-      // The command fails, not the name of the function.
+      // The message names the whole command, not only the function.
       const text = [operand, ...args].map((each) => each.text).join(' ');
       return this.#fail({ at: operand.at, text }, `error calling ${name}: ${(error as Error).message}`);
     }

@@ -1,7 +1,7 @@
 /**
- * The values of templates, and their Go types. A plain object stands for a struct, whose fields are fixed; a
- * Map for a map, which may lack any key; an integral number for an int; a bigint for an int64; undefined for
- * no value.
+ * The values of templates, and the Go types that they stand for. A plain object is a struct, whose fields are
+ * fixed. A Map is a map, which may lack any key. An integral number is an int, a bigint an int64. undefined
+ * is the absence of a value.
  */
 import { goJson } from '../go-json.ts';
 
@@ -16,7 +16,7 @@ export class Float {
   }
 }
 
-/** A nil that knows its type, as fields of Go's structs do. */
+/** A nil with a type, as in the fields of Go's structs. */
 export class Nil {
   readonly of: 'slice' | 'map' | 'pointer';
   constructor(of: 'slice' | 'map' | 'pointer') {

@@ -58,14 +58,16 @@ export function findLayer(archive: Archive, namedBy: string, name: string): Foun
   if (archive.members.find(name) || !archive.ended) return findMember(archive, namedBy, name);
   const what = name === '' ? 'no file for a layer' : `'${name}', which the archive does not have`;
   const fail = (): Promise<never> =>
-    Promise.reject(missing(archive, `${namedBy} names ${what}, nor does the store have the layer`, name));
+    Promise.reject(
+      missing(archive, `${namedBy} names ${what}, and the store does not have the layer either`, name),
+    );
   return { name, content: { size: 0, open: fail, read: fail } };
 }
 
 function missing({ sourceName }: Archive, what: string, member: string): LayerstackError {
   return new LayerstackError(
     'ERR_ARCHIVE_MEMBER',
-    `${sourceName}: ${what}; the archive is incomplete, save the image again`,
+    `${sourceName}: ${what}; the archive is incomplete: save the image again`,
     { path: sourceName, member },
   );
 }
@@ -137,7 +139,7 @@ export function checkAnnounced(sourceName: string, name: string, found: string):
   throw new LayerstackError(
     'ERR_DIGEST_MISMATCH',
     `${sourceName}: '${name}' has the digest ${found}, not the one in its name; ` +
-      `the archive is damaged, save the image again`,
+      `the archive is damaged: save the image again`,
     { path: sourceName, member: name, expected, found },
   );
 }

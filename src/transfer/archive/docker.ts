@@ -5,8 +5,8 @@
  *   [{"Config":"H.json","RepoTags":["t/a:1"] or null,"Layers":["ID/layer.tar",…],"Parent":"sha256:…"?}]
  *
  * Since docker 25 the archive is an OCI layout too, but this file stays the authority. Buildpack tools leave
- * out layers that the store has: the paths of these layers are empty, or lead to no member.
- * Mirrors `moby/moby: image/tarexport/load.go`.
+ * out layers that the store has. The paths of these layers are empty, or lead to no member. Mirrors
+ * `moby/moby: image/tarexport/load.go`.
  */
 import { imageIdOf, isDigest } from '../../core/digest.ts';
 import { LayerstackError } from '../../core/errors.ts';
@@ -48,7 +48,7 @@ export async function readDocker(archive: Archive): Promise<Plan> {
   if (!items || items.length === 0)
     throw new LayerstackError(
       'ERR_MANIFEST_INVALID',
-      `${sourceName}: ${DOCKER_MANIFEST} names no image; save one`,
+      `${sourceName}: ${DOCKER_MANIFEST} names no image: save at least one`,
       {
         path: sourceName,
         member: DOCKER_MANIFEST,

@@ -90,7 +90,7 @@ export async function importImage(
   const config = configOf(parent, options.changes ?? []);
   const platform = platformOf(parent, options.platform);
   const top = topChainId(parent?.diffIds ?? []);
-  // Until the image refers to them, nothing else keeps these layers.
+  // The pin keeps these layers until the image refers to them.
   await using _pin = await layers.pin(top === undefined ? [] : [top], { signal });
   const below = await layers.stack(parent?.diffIds ?? []);
   const staged = await timed('import', 'stage', () => stage(stores, source, options));
@@ -132,7 +132,7 @@ function platformOf(parent: ImageConfig | undefined, text: string | undefined): 
   if (parent !== undefined)
     throw new LayerstackError(
       'ERR_INVALID_ARGUMENT',
-      `the image is for the platform of its base, and no other: leave ${JSON.stringify(text)} out`,
+      `the image has the platform of its base: leave ${JSON.stringify(text)} out`,
       { found: text },
     );
   const platform = parsePlatform(text);

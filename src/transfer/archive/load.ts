@@ -89,7 +89,7 @@ export async function load(
     maxBytes,
     signal,
     onProgress,
-    hint: 'the archive is damaged, save the image again',
+    hint: 'the archive is damaged: save the image again',
     log: stores.root.log,
   });
   const writeback = new Writeback(stores.root.layout.root, (error) => pool.fail(error));

@@ -189,7 +189,7 @@ class OciReader {
     )
       throw this.#invalid(
         name,
-        `is named as ${descriptor.mediaType}, but says to be ${mediaType || document.kind}`,
+        `has the type ${descriptor.mediaType} in its descriptor, but ${mediaType || document.kind} in itself`,
       );
     return document;
   }
@@ -202,7 +202,7 @@ class OciReader {
     throw new LayerstackError(
       'ERR_DIGEST_MISMATCH',
       `${this.#archive.sourceName}: '${member.name}' has ${String(size)} bytes, but '${namedBy}' says ` +
-        `${String(descriptor.size)}; the archive is damaged, save the image again`,
+        `${String(descriptor.size)}; the archive is damaged: save the image again`,
       { path: this.#archive.sourceName, member: member.name, expected: descriptor.size, found: size },
     );
   }
@@ -212,7 +212,7 @@ class OciReader {
     if (text === '') return [];
     if (!annotations?.has(ANNOTATION_IMAGE_NAME) && !/[/:@]/.test(text)) {
       this.notices.push(
-        `The archive names an image only '${text}', which is a tag without a name: tag it yourself`,
+        `The archive names an image only '${text}', a tag without a repository: name it with the verb tag`,
       );
       return [];
     }
@@ -220,7 +220,7 @@ class OciReader {
       parseReference(text),
     );
     if (tag === undefined && digest !== undefined) {
-      this.notices.push(`The archive names an image only by digest, '${text}': tag it yourself`);
+      this.notices.push(`The archive names an image only by digest, '${text}': name it with the verb tag`);
       return [];
     }
     return [withDefaultTag({ repository, ...(tag !== undefined && { tag }) })];

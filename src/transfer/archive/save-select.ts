@@ -37,7 +37,8 @@ export async function selectImages(
   { images, layers }: SelectStores,
   names: readonly string[],
 ): Promise<SelectedImage[]> {
-  if (names.length === 0) throw new LayerstackError('ERR_INVALID_ARGUMENT', 'no image to save was named');
+  if (names.length === 0)
+    throw new LayerstackError('ERR_INVALID_ARGUMENT', 'no images to save: give at least one name or id');
   const selected = new Map<ImageID, Map<string, Reference>>();
   const known = await images.references();
   for (const name of names) {
@@ -72,7 +73,7 @@ async function find(
     if (found.length > 0) return found;
   }
   const id = await images.resolve(name);
-  // An id that begins like the name of an image is an id; a digest names no tag.
+  // A text that is both an id and the name of an image is an id. A digest names no tag.
   const named = reference?.tag !== undefined && reference.digest === undefined;
   return [[id, named ? [reference] : []]];
 }

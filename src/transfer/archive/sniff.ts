@@ -40,5 +40,5 @@ export function describeStart(head: Uint8Array): string {
   if (isJsonStart(head)) return 'a JSON document';
   return /^[\t\n\r\x20-\x7e]*$/.test(text)
     ? `text that begins with ${JSON.stringify(text)}`
-    : 'no tar archive';
+    : 'a file of unknown format';
 }

@@ -72,7 +72,7 @@ async function* pack<Part extends Written>(
     if (left !== 0)
       throw new LayerstackError(
         'ERR_INTERNAL',
-        `${member.name} is not as long as announced: ${member.content.size}`,
+        `${member.name} does not have its announced size of ${member.content.size} bytes`,
       );
     if (member.content.size % BLOCK !== 0) yield Buffer.alloc(BLOCK - (member.content.size % BLOCK));
   }

@@ -20,7 +20,7 @@ const ROOT_FS_NAMES = new Set(
   'bin boot dev etc home lib lib64 media mnt opt proc root run sbin srv sys tmp usr var'.split(' '),
 );
 
-/** Returns whether the top names belong to a root file system and none to an image archive. */
+/** Returns whether some top names belong to a root file system, and none to an image archive. */
 export function looksLikeRootFs(members: Members<unknown>): boolean {
   const top = new Set<string>();
   for (const name of members.names()) top.add(name.split('/', 1)[0] ?? '');

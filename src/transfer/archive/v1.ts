@@ -21,7 +21,7 @@ import type { LayerMember } from '../ingest/member.ts';
 
 export const V1_REPOSITORIES = 'repositories';
 
-/** Finds the DiffID of a member that is a layer. A LayerPool stages the member for that. */
+/** Finds the DiffID of a member that is a layer. A LayerPool stages the member to find it. */
 export interface LayerIdentifier {
   peek(member: LayerMember): Promise<{ readonly diffId: DiffID }>;
 }
@@ -78,7 +78,7 @@ async function readNames(archive: Archive): Promise<ReadonlyMap<string, readonly
   if (names.size > 0) return names;
   throw new LayerstackError(
     'ERR_MANIFEST_INVALID',
-    `${sourceName}: ${V1_REPOSITORIES} names no image; save one`,
+    `${sourceName}: ${V1_REPOSITORIES} names no image: save at least one`,
     {
       path: sourceName,
       member: V1_REPOSITORIES,

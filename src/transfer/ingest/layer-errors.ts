@@ -10,7 +10,7 @@ export interface LayerOrigin {
   readonly maxBytes: number;
 }
 
-/** Errors about the whole load or pull, not about the layer that met them. */
+/** Errors about the whole load or pull, not about the layer at which they occurred. */
 const SHARED: readonly ErrorCode[] = [
   'ERR_ABORTED',
   'ERR_NO_SPACE',

@@ -69,7 +69,7 @@ export class LayerPool {
     setMaxListeners(0, this.signal);
   }
 
-  /** Fires when the load can no longer succeed, or the caller's signal fires. */
+  /** Fires when the load can no longer succeed, or when the caller's signal fires. */
   readonly signal: AbortSignal;
 
   /**

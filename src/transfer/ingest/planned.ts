@@ -149,8 +149,8 @@ export function linkParents(sourceName: string, images: readonly PlannedImage[])
     if (parent && !isParent(parent.config, image.config))
       throw new LayerstackError(
         'ERR_MANIFEST_INVALID',
-        `${sourceName}: image ${id} names ${parent.config.id} as its parent, but its history is not the parent's and one ` +
-          `step more; save the image again`,
+        `${sourceName}: image ${id} names ${parent.config.id} as its parent, but its history is not that of the parent ` +
+          `and one more step: save the image again`,
         { path: sourceName, id },
       );
     return { ...image, parent: parent?.config.id };

@@ -67,7 +67,7 @@ export class LayerFetch {
     this.#writeback = new Writeback(root.layout.root, (error) => this.#pool.fail(error));
   }
 
-  /** Fires when the pull can no longer succeed, or the caller's signal fires. */
+  /** Fires when the pull can no longer succeed, or when the caller's signal fires. */
   get signal(): AbortSignal {
     return this.#pool.signal;
   }
@@ -129,10 +129,10 @@ export class LayerFetch {
       await work.catch(() => undefined);
       await this.#writeback.stop();
       await this.#pool.close();
-      await aftermath.run('what was to be kept stays half written', async () => this.#recorder?.close());
+      await aftermath.run('unfinished blobs of the image stay on disk', async () => this.#recorder?.close());
     };
     const endDownloads = (): Promise<unknown> =>
-      aftermath.run('what was downloaded is not there for the next pull', () => this.#downloads.close());
+      aftermath.run('the next pull cannot resume from the downloaded bytes', () => this.#downloads.close());
     return {
       [Symbol.asyncDispose]: async () => {
         if (this.#context.options.signal?.aborted === true) {

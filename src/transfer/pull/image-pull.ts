@@ -18,7 +18,7 @@ import type { PullContext, PulledImage, PullResult } from './options.ts';
 import { recordImage, recordSources, verifiedLayers } from './record.ts';
 import { missingChains, planPulledImage, resolveImage } from './resolve.ts';
 
-const NOT_RECORDED = 'where its layers come from could not be kept';
+const NOT_RECORDED = 'the sources of its layers could not be recorded';
 
 export class ImagePull {
   readonly #context: PullContext;
@@ -101,7 +101,7 @@ export class ImagePull {
     this.#context.options.onProgress?.({
       type: 'waiting',
       reference: this.#name,
-      message: `another pull is fetching ${this.#name} or layers of it: waiting for it`,
+      message: `another pull is fetching ${this.#name} or layers of it: waiting for its end`,
     });
     return locks.acquireAll('pulls', keys, { signal });
   }

@@ -100,7 +100,7 @@ export class LayoutBlobs {
     const file = await open(path, constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW, 0o644);
     try {
       let fetched = 0;
-      // The bytes of an earlier pull may be wrong, and then those of each mirror.
+      // The bytes of an earlier pull may be wrong, and so may those of each mirror.
       for (let intact = false; !intact;) {
         const tried = await this.#complete(source, blob, file, path).catch((error: unknown) => {
           throw spaceError(error, this.#directory);
@@ -160,7 +160,7 @@ export class LayoutBlobs {
     await rm(path, { force: true });
     throw new LayerstackError(
       'ERR_DIGEST_MISMATCH',
-      `blob ${blob.digest} of ${source.repository}: what came has the digest ${found}; the registry's copy is damaged, or it is ` +
+      `blob ${blob.digest} of ${source.repository}: the received bytes have the digest ${found}; the registry's copy is damaged, or it is ` +
         'changed on the way: pull it again, or push it again',
       { digest: blob.digest, expected: blob.digest, found, repository: source.repository },
     );

@@ -62,9 +62,13 @@ export async function readIndex(path: string): Promise<unknown[]> {
     facts: { path: file },
   } as const;
   if (stats.size > MAX_INDEX_BYTES)
-    throw new LayerstackError('ERR_INVALID_ARGUMENT', `${file}: it has ${String(stats.size)} bytes`, {
-      path: file,
-    });
+    throw new LayerstackError(
+      'ERR_INVALID_ARGUMENT',
+      `${file}: it has ${String(stats.size)} bytes, too many for an index.json`,
+      {
+        path: file,
+      },
+    );
   const { manifests = [] } = decodeJson(layoutIndex, await readFile(file), source);
   return manifests;
 }

@@ -76,13 +76,13 @@ function checkOptions(
   if (allTags === true && (reference.tag ?? reference.digest) !== undefined)
     throw new LayerstackError(
       'ERR_INVALID_ARGUMENT',
-      `${formatReference(reference)}: all tags are to be pulled, so the name must be without one`,
+      `${formatReference(reference)}: to pull all tags, give the name without a tag`,
       { reference: formatReference(reference) },
     );
   if (!Number.isSafeInteger(maxConcurrentDownloads) || maxConcurrentDownloads < 1)
     throw new LayerstackError(
       'ERR_INVALID_ARGUMENT',
-      `${String(maxConcurrentDownloads)} downloads at once are not possible: it must be 1 or more`,
+      `maxConcurrentDownloads must be at least 1, not ${String(maxConcurrentDownloads)}`,
       { found: maxConcurrentDownloads },
     );
 }

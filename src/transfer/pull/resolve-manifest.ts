@@ -95,7 +95,11 @@ export function readDocument(
     if (!isIndexType(said) && !isManifestType(said)) continue;
     const kind = isIndexType(said) ? 'index' : 'manifest';
     if (kind !== document.kind || !['', said].includes(own))
-      throw invalid(sourceName, digest, `is announced as ${said}, but says to be ${own || document.kind}`);
+      throw invalid(
+        sourceName,
+        digest,
+        `is announced as ${said}, but is ${own || document.kind} by its own words`,
+      );
   }
   return document;
 }

@@ -130,7 +130,7 @@ async function tagsOf({ images }: PushStores, reference: Reference): Promise<Ref
   const names = [...(await images.references()).values()].flat().map(parseReference);
   const own = names.filter((name) => name.repository === repository && name.tag !== undefined);
   if (own.length > 0) return own;
-  throw new LayerstackError('ERR_IMAGE_NOT_FOUND', `no image here has a tag of ${repository}`, {
+  throw new LayerstackError('ERR_IMAGE_NOT_FOUND', `no image of the store has a tag of ${repository}`, {
     repository,
   });
 }
@@ -257,7 +257,9 @@ async function nameByDigest(
     await images.add([], [{ reference: { repository, digest }, id }]);
   } catch (error) {
     if (!LayerstackError.is(error)) throw error;
-    root.log.warn(`${repository}@${digest} is pushed, but not noted in the store: ${error.message}`);
+    root.log.warn(
+      `${repository}@${digest} is pushed, but the store could not record its digest: ${error.message}`,
+    );
   }
 }
 

@@ -54,7 +54,7 @@ export async function openBlob(
       registryError(
         'ERR_REGISTRY_INVALID',
         subject,
-        `${endpoint.label} begins at byte ${String(start)} where ${String(offset)} was asked for`,
+        `${endpoint.label} sends bytes from ${String(start)} on instead of from ${String(offset)}`,
       ),
     );
   if (total !== size && (total !== undefined || isPage(response)))
@@ -108,7 +108,7 @@ function otherSize(
   return registryError(
     page ? 'ERR_REGISTRY_INVALID' : 'ERR_DIGEST_MISMATCH',
     subject,
-    `${subject.registry} sends ${sent.filter((part) => part !== '').join(' of ')} where ${String(expected)} bytes should be; ` +
+    `${subject.registry} sends ${sent.filter((part) => part !== '').join(' of ')} instead of ${String(expected)} bytes; ` +
       (page ? 'does a login page or a proxy answer in its place?' : 'the blob there is damaged'),
     { expected, found },
   );

@@ -147,7 +147,7 @@ export class RepositoryClient implements AsyncDisposable {
 
   /**
    * Mounts a blob of another repository (in familiar form) of the same registry into this repository, without
-   * its bytes. Returns false where the registry does not do it, whatever it answers; the blob must then be
+   * its bytes. Returns false if the registry does not mount it; its answers differ. The blob must then be
    * uploaded.
    */
   async mountBlob(digest: Digest, from: string, { signal }: RequestOptions = {}): Promise<boolean> {
@@ -176,7 +176,8 @@ export class RepositoryClient implements AsyncDisposable {
    * and stored it.
    */
   async uploadBlob(source: UploadSource, digest: () => Digest, options: UploadOptions = {}): Promise<void> {
-    const upload = new Upload(this.#origin, this.#repository, this.#retry, source, digest, options);
+    const target = { endpoint: this.#origin, repository: this.#repository, retry: this.#retry };
+    const upload = new Upload(target, source, digest, options);
     try {
       await upload.run();
     } catch (error) {
@@ -203,7 +204,8 @@ export class RepositoryClient implements AsyncDisposable {
         expected: digest,
         found,
       });
-    if (isDigest(tagOrDigest) && tagOrDigest !== digest) throw differs(tagOrDigest, 'it is to be called');
+    if (isDigest(tagOrDigest) && tagOrDigest !== digest)
+      throw differs(tagOrDigest, 'its reference has the digest');
     const response = await this.#origin.send(this.#repository.manifestPath(tagOrDigest), {
       method: 'PUT',
       headers: { 'content-type': mediaType },
@@ -215,7 +217,7 @@ export class RepositoryClient implements AsyncDisposable {
     });
     discard(response.body);
     const said = header(response, 'docker-content-digest');
-    if (said !== undefined && isDigest(said) && said !== digest) throw differs(said, 'the registry has got');
+    if (said !== undefined && isDigest(said) && said !== digest) throw differs(said, 'the registry received');
     return digest;
   }
 

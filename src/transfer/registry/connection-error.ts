@@ -79,7 +79,7 @@ function reason(error: unknown, url: URL, { certsDirectory, settingsPath, proxy,
     };
   switch (code) {
     case 'ECONNREFUSED':
-      return { why: `nobody listens at ${way} (connection refused); is it running?`, retryable: false };
+      return { why: `no server listens at ${way} (connection refused); is it running?`, retryable: false };
     case 'ENOTFOUND':
       return { why: `no such host: ${url.hostname}; check the name, or set HTTPS_PROXY`, retryable: false };
     case 'EAI_AGAIN':
@@ -89,27 +89,27 @@ function reason(error: unknown, url: URL, { certsDirectory, settingsPath, proxy,
     case 'UND_ERR_HEADERS_TIMEOUT':
       return { why: `${way} does not answer in time; try again later`, retryable: true };
     case 'UND_ERR_REQ_CONTENT_LENGTH_MISMATCH':
-      return { why: `what was to be sent has other than the announced number of bytes`, retryable: false };
+      return { why: `the request does not have the announced number of bytes`, retryable: false };
     case 'UND_ERR_BODY_TIMEOUT':
-      return { why: `${way} stalls: its answer does not go on; try again later`, retryable: true };
+      return { why: `${way} stalls in the middle of its answer; try again later`, retryable: true };
     case 'DEPTH_ZERO_SELF_SIGNED_CERT':
     case 'SELF_SIGNED_CERT_IN_CHAIN':
     case 'UNABLE_TO_VERIFY_LEAF_SIGNATURE':
     case 'UNABLE_TO_GET_ISSUER_CERT':
     case 'UNABLE_TO_GET_ISSUER_CERT_LOCALLY':
       return {
-        why: `the certificate of ${url.host} is signed by nobody whom this machine trusts (${message}); put the CA's into ${certs}/ca.crt`,
+        why: `the certificate of ${url.host} is not signed by a CA that this machine trusts (${message}); put its CA into ${certs}/ca.crt`,
         retryable: false,
       };
     case 'CERT_HAS_EXPIRED':
     case 'CERT_NOT_YET_VALID':
       return { why: `the certificate of ${url.host} is not valid now (${message})`, retryable: false };
     case 'ERR_TLS_CERT_ALTNAME_INVALID':
-      return { why: `the certificate of ${url.host} is another host's (${message})`, retryable: false };
+      return { why: `the certificate of ${url.host} is for another host (${message})`, retryable: false };
   }
   if (NO_TLS.has(code))
     return {
-      why: `${url.host} does not speak TLS; if it is to be used all the same, say "insecure": true for it in ${settingsPath}`,
+      why: `${url.host} does not speak TLS; to use it without TLS, set "insecure": true for it in ${settingsPath}`,
       retryable: false,
     };
   if (/^ERR_SSL_.*(ALERT|CERT)/.test(code))
@@ -118,7 +118,7 @@ function reason(error: unknown, url: URL, { certsDirectory, settingsPath, proxy,
       retryable: false,
     };
   if (isNoHttp(error) || code === 'UND_ERR_HEADERS_OVERFLOW')
-    return { why: `what ${shown} sends is not HTTP (${message})`, retryable: false, broken: true };
+    return { why: `${shown} does not answer in HTTP (${message})`, retryable: false, broken: true };
   const strange = url.protocol === 'https:' && !known;
   return {
     why: `the connection to ${way} broke off (${message})${strange ? `; if ${url.host} asks for a client's certificate, put it into ${certs}/client.cert and client.key` : ''}`,

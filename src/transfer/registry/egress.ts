@@ -32,7 +32,7 @@ export const PLACES: Readonly<Record<Network, string>> = {
   loopback: 'on this machine',
   'link-local': 'on the link of this machine',
   private: 'in a private network',
-  reserved: 'at an address that is for no server',
+  reserved: 'at a reserved address',
   public: 'on the internet',
 };
 
@@ -45,7 +45,7 @@ export class Egress implements EgressPolicy {
 
   /**
    * @param host `HOST[:PORT]` of the registry
-   * @param http whether the registry speaks plain HTTP, whatever the settings say
+   * @param http whether the registry speaks plain HTTP, even if the settings do not allow it
    */
   constructor(settings: RegistrySettings, host: string, http = false) {
     this.#settings = settings;
@@ -71,12 +71,12 @@ export class Egress implements EgressPolicy {
       throw refused(
         url,
         subject,
-        'is not encrypted, so that anybody on the way could read and change what goes there',
-        `If that is borne, set "insecure": true for ${JSON.stringify(url.host)} in ${this.#settings.path}`,
+        'is not encrypted: the network could read and change what is sent there',
+        `To allow it, set "insecure": true for ${JSON.stringify(url.host)} in ${this.#settings.path}`,
       );
     if (this.#isOwn(url)) return;
     if (method === 'DELETE')
-      throw refused(url, subject, 'is somewhere else', 'Only the registry itself is asked to delete');
+      throw refused(url, subject, 'is another server', 'Only the registry itself is asked to delete');
     const network = namedNetwork(url.hostname);
     if (network !== undefined && !this.reaches(url, network)) throw this.outOfReach(url, network, subject);
   }
@@ -104,8 +104,8 @@ export class Egress implements EgressPolicy {
 
   /**
    * Reports a connection to the URL, at this address. The first connection to the registry itself shows in
-   * which network the registry is. Only its name can place it on this machine, not the address that answers
-   * for the name.
+   * which network the registry is. A registry counts as on this machine only by its name, never by the
+   * address that the name resolves to.
    */
   connected(url: URL, address: string | undefined): void {
     if (address !== undefined && this.#isOwn(url))

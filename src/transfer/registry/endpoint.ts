@@ -115,8 +115,7 @@ export class Endpoint implements AsyncDisposable {
 
   /**
    * Returns the URL of a Location header.
-   * @throws {@link LayerstackError} ERR_REGISTRY_INVALID where it is
-   * not one.
+   * @throws {@link LayerstackError} ERR_REGISTRY_INVALID where it is not a usable URL.
    */
   location(response: HttpResponse, subject: Subject): URL {
     const text = header(response, 'location');
@@ -126,7 +125,7 @@ export class Endpoint implements AsyncDisposable {
       throw registryError(
         'ERR_REGISTRY_INVALID',
         subject,
-        `${this.label} answers ${String(response.status)} without saying where to go on (Location)`,
+        `${this.label} answers ${String(response.status)} without a valid Location`,
       );
     // Behind a proxy that ends TLS, a registry may believe that it speaks plain HTTP.
     if (url.protocol === 'http:' && response.url.protocol === 'https:' && url.host === response.url.host)
@@ -207,7 +206,7 @@ export class Endpoint implements AsyncDisposable {
       'ERR_REGISTRY_INVALID',
       subject,
       `${this.label} redirects more than ${String(MAX_REDIRECTS)} times, at last to ${redactUrl(url)}; ` +
-        'the registry or a proxy before it is misconfigured',
+        'the registry or a proxy in front of it is misconfigured',
     );
   }
 
@@ -226,11 +225,16 @@ export class Endpoint implements AsyncDisposable {
 
   /** Returns the error for a token that expired while a body was sent. The next token is already fetched. */
   #expired({ subject }: ApiRequest): LayerstackError {
-    return registryError('ERR_REGISTRY_UNAVAILABLE', subject, `${this.label} wanted a new token meanwhile`, {
-      status: 401,
-      retryable: true,
-      retryAfterMs: 0,
-    });
+    return registryError(
+      'ERR_REGISTRY_UNAVAILABLE',
+      subject,
+      `${this.label} asked for a new token meanwhile`,
+      {
+        status: 401,
+        retryable: true,
+        retryAfterMs: 0,
+      },
+    );
   }
 
   #isOwn(url: URL): boolean {

@@ -73,11 +73,11 @@ export function refusalError(refusal: Refusal, subject: Subject, hide: Hide = hi
  * The meaning of registries' own codes for the user. Their statuses differ between registries and say less.
  */
 const SAID: ReadonlyMap<string, string> = new Map([
-  ['NAME_INVALID', 'it does not take this name; use another'],
-  ['MANIFEST_INVALID', 'it does not take this manifest'],
-  ['MANIFEST_UNVERIFIED', 'it does not take this manifest'],
-  ['TAG_INVALID', 'it does not take this tag; use another'],
-  ['MANIFEST_BLOB_UNKNOWN', 'a blob of the manifest is not there; push the image again'],
+  ['NAME_INVALID', 'it does not accept this name; use another'],
+  ['MANIFEST_INVALID', 'it does not accept this manifest'],
+  ['MANIFEST_UNVERIFIED', 'it does not accept this manifest'],
+  ['TAG_INVALID', 'it does not accept this tag; use another'],
+  ['MANIFEST_BLOB_UNKNOWN', 'a blob of the manifest is missing; push the image again'],
   ['DIGEST_INVALID', 'the digest does not fit the bytes that arrived; try again'],
   ['SIZE_INVALID', 'the digest does not fit the bytes that arrived; try again'],
 ]);
@@ -91,17 +91,20 @@ function classify(
   if (status === 401)
     return { code: 'ERR_REGISTRY_DENIED', hint: 'log in with `layerstack login`, or check the name' };
   if (status === 403)
-    return { code: 'ERR_REGISTRY_DENIED', hint: 'this login may not do it; log in as another user' };
+    return {
+      code: 'ERR_REGISTRY_DENIED',
+      hint: 'this login does not have the right; log in as another user',
+    };
   if (status === 404 || status === 410)
     return { code: 'ERR_REGISTRY_NOT_FOUND', hint: 'check the name and the tag or digest' };
   if (status === 429)
     return { code: 'ERR_REGISTRY_LIMIT', hint: 'log in for a higher limit, or try again', retryable: true };
   if (status === 405 || status === 501)
-    return { code: 'ERR_REGISTRY_UNSUPPORTED', hint: 'this registry does not do it' };
+    return { code: 'ERR_REGISTRY_UNSUPPORTED', hint: 'this registry does not support the request' };
   if (status === 408 || status >= 500)
     return { code: 'ERR_REGISTRY_UNAVAILABLE', hint: 'try again', retryable: true };
-  if (status >= 400) return { code: 'ERR_REGISTRY_REFUSED', hint: 'it does not take this request' };
-  return { code: 'ERR_REGISTRY_INVALID', hint: 'that is not how a registry answers; is it one?' };
+  if (status >= 400) return { code: 'ERR_REGISTRY_REFUSED', hint: 'it does not accept this request' };
+  return { code: 'ERR_REGISTRY_INVALID', hint: 'a registry does not answer like this; is it one?' };
 }
 
 /** Returns a registry's own errors from a body; none where the body is something else. */

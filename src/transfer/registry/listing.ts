@@ -35,7 +35,8 @@ export async function* listTags(
   const subject = repository.subject(`tags of ${repository.name}`, endpoint.label);
   const first = `${repository.path}/tags/list?n=${String(PAGE_SIZE)}`;
   let listed = 0;
-  for await (const { bytes } of pages(endpoint, repository, first, 'application/json', subject, options)) {
+  const list = { first, accept: 'application/json', subject };
+  for await (const { bytes } of pages(endpoint, repository, list, options)) {
     const { tags } = json.decodeJson(tagList, bytes, source(subject));
     if ((listed += tags.length) > MAX_TAGS) throw tooMany(subject, MAX_TAGS);
     yield* tags;
@@ -58,17 +59,15 @@ export async function listReferrers(
   const manifests: Descriptor[] = [];
   try {
     const first = `${repository.path}/referrers/${digest}`;
-    for await (const { bytes, type } of pages(
-      endpoint,
-      repository,
-      first,
-      MEDIA_TYPES.ociIndex,
-      subject,
-      options,
-    )) {
+    const list = { first, accept: MEDIA_TYPES.ociIndex, subject };
+    for await (const { bytes, type } of pages(endpoint, repository, list, options)) {
       const document = parseManifest(bytes, subject.what);
       if (document.kind !== 'index' || !['', 'application/json', MEDIA_TYPES.ociIndex].includes(type))
-        throw registryError('ERR_REGISTRY_INVALID', subject, `${endpoint.label} sends no index of them`);
+        throw registryError(
+          'ERR_REGISTRY_INVALID',
+          subject,
+          `${endpoint.label} does not send an index of them`,
+        );
       manifests.push(...document.manifests);
       if (manifests.length > MAX_REFERRERS) throw tooMany(subject, MAX_REFERRERS);
     }
@@ -100,12 +99,19 @@ async function taggedReferrers(
   return { mediaType: MEDIA_TYPES.ociIndex, manifests: [] };
 }
 
+/** A list that a registry sends in pages. */
+interface PagedList {
+  /** The path of the first page. */
+  readonly first: string;
+  /** The media type. */
+  readonly accept: string;
+  readonly subject: Subject;
+}
+
 async function* pages(
   endpoint: Endpoint,
   repository: Repository,
-  first: string,
-  accept: string,
-  subject: Subject,
+  { first, accept, subject }: PagedList,
   { signal }: RequestOptions,
 ): AsyncGenerator<{ readonly bytes: Buffer; readonly type: string }, void, undefined> {
   let next: string | URL | undefined = first;
@@ -157,7 +163,7 @@ function nextPage({ headers, url: page }: HttpResponse, subject: Subject): URL |
   throw registryError(
     'ERR_REGISTRY_INVALID',
     subject,
-    `${subject.registry} says that the next page is somewhere else`,
+    `${subject.registry} names a next page on another server`,
   );
 }
 

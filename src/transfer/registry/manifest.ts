@@ -150,8 +150,8 @@ function otherDigest(subject: Subject, expected: string, found: string): Layerst
   return registryError(
     'ERR_DIGEST_MISMATCH',
     subject,
-    `${subject.registry} sends a document of digest ${found} where ${expected} should be; ` +
-      'it is damaged or changed on the way, do not use it',
+    `${subject.registry} sends a document with the digest ${found} instead of ${expected}; ` +
+      'it is damaged or changed on the way: do not use it',
     { expected, found },
   );
 }
@@ -165,7 +165,7 @@ function checkDocument(bytes: Uint8Array, type: string, subject: Subject): strin
   } catch (error) {
     if (!LayerstackError.is(error)) throw error;
     const why = error.message.slice(subject.what.length + 2);
-    throw registryError(error.code, subject, `${subject.registry} sends no manifest: ${why}`, {
+    throw registryError(error.code, subject, `${subject.registry} does not send a manifest: ${why}`, {
       cause: error,
     });
   }
@@ -180,7 +180,7 @@ function checkDocument(bytes: Uint8Array, type: string, subject: Subject): strin
     'ERR_MANIFEST_INVALID',
     subject,
     `${subject.registry} calls it ${told}, but the document is ${mediaType === '' ? `an ${kind}` : mediaType}; ` +
-      'what can be read in two ways is not used',
+      'a document that can be read in two ways is refused',
     { expected: told, found: mediaType === '' ? kind : mediaType },
   );
 }

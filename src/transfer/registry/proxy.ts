@@ -32,7 +32,7 @@ function proxyUrl(name: string, value: string): URL {
   // The value may contain a password.
   throw new LayerstackError(
     'ERR_REGISTRY_SETTINGS',
-    `the environment variable ${name} is no URL of an HTTP proxy: write http://HOST:PORT`,
+    `the environment variable ${name} is not the URL of an HTTP proxy: write http://HOST:PORT`,
   );
 }
 

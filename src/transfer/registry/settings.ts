@@ -111,13 +111,13 @@ function exact<S extends Record<string, json.Decoder<unknown>>>(shape: S) {
 
 const file: json.Decoder<string> = (value, path) => {
   const text = json.string(value, path);
-  return text.startsWith('/') ? text : json.mismatch(path, 'is no absolute path');
+  return text.startsWith('/') ? text : json.mismatch(path, 'is not an absolute path');
 };
 
 const mirror: json.Decoder<URL> = (value, path) => {
   const text = json.string(value, path);
   const url = URL.canParse(text) ? new URL(text) : undefined;
-  if (!url || !/^https?:\/\//i.test(text)) return json.mismatch(path, 'is no http:// or https:// URL');
+  if (!url || !/^https?:\/\//i.test(text)) return json.mismatch(path, 'is not an http:// or https:// URL');
   if (url.username !== '' || url.password !== '')
     json.mismatch(path, `has a user in it; use \`layerstack login ${url.host}\``);
   if (url.search !== '' || url.hash !== '') json.mismatch(path, 'has a query or a fragment');
@@ -127,7 +127,7 @@ const mirror: json.Decoder<URL> = (value, path) => {
 
 const allowedHost: json.Decoder<string> = (value, path) => {
   const text = json.string(value, path);
-  return HOST.test(text) ? text : json.mismatch(path, 'is no HOST[:PORT], as in "storage.example:9000"');
+  return HOST.test(text) ? text : json.mismatch(path, 'is not HOST[:PORT], as in "storage.example:9000"');
 };
 
 const seconds: json.Decoder<number> = (value, path) => {
@@ -156,7 +156,7 @@ const hosts: json.Decoder<ReadonlyMap<string, HostSettings>> = (value, path) => 
   const found = json.map(host)(value, path);
   for (const name of found.keys())
     if (!HOST.test(name))
-      json.mismatch(`${path}[${JSON.stringify(name)}]`, 'is no HOST[:PORT] in lower case, without https://');
+      json.mismatch(`${path}[${JSON.stringify(name)}]`, 'is not HOST[:PORT] in lower case, without https://');
   return found;
 };
 

@@ -36,7 +36,10 @@ export class Sources {
         return await work(mirror);
       } catch (error) {
         if (signal?.aborted || !LayerstackError.is(error)) throw error;
-        this.#log.info('a mirror does not help', { mirror: mirror.label, error: error.message });
+        this.#log.info('a mirror failed: the next source is asked', {
+          mirror: mirror.label,
+          error: error.message,
+        });
         if (!IN_ORDER.includes(error.code)) this.#mirrors.delete(mirror);
       }
     }

@@ -1,7 +1,7 @@
 /**
  * Makes one HTTP exchange with a registry or a server that it refers to. It pools connections per origin,
  * limits the time of connecting, of the wait for a response's head and of silence within bodies, uses TLS
- * with the host's certificates, and takes proxies from the environment. It follows no redirect and retries
+ * with the host's certificates, and takes proxies from the environment. It follows no redirects and retries
  * nothing. undici is loaded at the first exchange.
  */
 import type { Readable } from 'node:stream';
@@ -129,8 +129,7 @@ export class Transport implements AsyncDisposable {
 
   /**
    * Reads the whole body; undefined where it has more than `maxBytes`.
-   * @throws {@link LayerstackError} as
-   * {@link exchange}.
+   * @throws {@link LayerstackError} as {@link exchange}.
    */
   async readAll(
     response: HttpResponse,

@@ -3,11 +3,10 @@
  * it. The session's state is in its URL, which changes with every response. When a PATCH breaks off, the
  * session says how much has arrived (`Range: 0-LAST`), and the rest follows. If it cannot say, a new session
  * starts from the first byte. An abandoned session is deleted, so that the registry does not keep a partial
- * blob. A running PATCH is then ended early first, because distribution identifies a session only by the URL
+ * blob. A running PATCH is ended early before that, because distribution identifies a session only by the URL
  * of its last response. (Distribution can neither resume nor delete a session whose PATCH broke off; it keeps
- * the session until it purges it.)
- * Mirrors opencontainers/distribution-spec: Pushing blobs; distribution/distribution: docs/spec/api.md
- * (Resumable Push).
+ * the session until it purges it.) Mirrors opencontainers/distribution-spec: Pushing blobs;
+ * distribution/distribution: docs/spec/api.md (Resumable Push).
  */
 import { pause, unlessAborted } from '../../core/abort.ts';
 import type { Digest } from '../../core/digest.ts';
@@ -44,6 +43,13 @@ const CANCEL_MS = 600;
 /** The part of that time in which a PATCH may be answered after its body has ended early. */
 const END_MS = 300;
 
+/** The place to which a blob is uploaded. */
+export interface UploadTarget {
+  readonly endpoint: Endpoint;
+  readonly repository: Repository;
+  readonly retry: RetryPolicy;
+}
+
 export class Upload {
   readonly #endpoint: Endpoint;
   readonly #repository: Repository;
@@ -60,9 +66,7 @@ export class Upload {
   readonly #breakOff = new AbortController();
 
   constructor(
-    endpoint: Endpoint,
-    repository: Repository,
-    retry: RetryPolicy,
+    { endpoint, repository, retry }: UploadTarget,
     source: UploadSource,
     digest: () => Digest,
     options: UploadOptions,
@@ -190,7 +194,7 @@ export class Upload {
     }
   }
 
-  /** Returns how many bytes the session has. Abandons a session that is gone or gives no number. */
+  /** Returns how many bytes the session has. Abandons a session that no longer exists or gives no number. */
   async #arrived(): Promise<number> {
     if (!this.#session) return 0;
     try {

@@ -94,7 +94,7 @@ async function follow(
       throw registryError(
         'ERR_REGISTRY_INVALID',
         subject,
-        `${redactUrl(url)} redirects to ${redactUrl(location)}, where it cannot be followed`,
+        `${redactUrl(url)} redirects to ${redactUrl(location)}, which cannot be followed`,
       );
     url = next;
   }
@@ -116,7 +116,7 @@ function webUrl(text: string): URL {
   if (url.username !== '' || url.password !== '')
     throw new LayerstackError(
       'ERR_INVALID_ARGUMENT',
-      `${redactUrl(url)} has a user or a password in it, which are sent nowhere; ${ALTERNATIVE}`,
+      `${redactUrl(url)} has a user or a password in it, which would not be sent; ${ALTERNATIVE}`,
     );
   return url;
 }

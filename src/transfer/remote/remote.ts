@@ -149,7 +149,7 @@ export async function removeRemote(
   if (tag === undefined && digest === undefined)
     throw new LayerstackError(
       'ERR_REFERENCE_INVALID',
-      `${reference.repository} says neither tag nor digest: name what is to be deleted, NAME:TAG or NAME@DIGEST`,
+      `${reference.repository} has neither a tag nor a digest: give NAME:TAG or NAME@DIGEST`,
       { reference: reference.repository },
     );
   await using client = openRepository(reference.repository, access);

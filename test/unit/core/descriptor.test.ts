@@ -40,7 +40,7 @@ describe('a manifest', () => {
   it('is refused where a descriptor is malformed, which is named', () => {
     refuse(
       { ...manifest, layers: [blob(2), { ...blob(3), digest: 'md5:1' }] },
-      /layers\[1\]\.digest is no digest/,
+      /layers\[1\]\.digest is not a digest/,
     );
     refuse({ ...manifest, layers: [{ ...blob(3), size: -1 }] }, /layers\[0\]\.size is negative/);
     refuse({ ...manifest, config: undefined }, /config is missing/);
@@ -70,8 +70,8 @@ describe('an index', () => {
   });
 
   it('must not be a manifest at the same time (CVE-2021-41190)', () => {
-    refuse({ config: blob(1), layers: [], manifests: [] }, /a manifest and an index at once/);
-    refuse({ layers: [blob(1)], Manifests: [blob(2)] }, /a manifest and an index at once/);
+    refuse({ config: blob(1), layers: [], manifests: [] }, /both a manifest and an index/);
+    refuse({ layers: [blob(1)], Manifests: [blob(2)] }, /both a manifest and an index/);
     refuse({ mediaType: MEDIA_TYPES.dockerManifest, manifests: [] }, /but is an index/);
     refuse({ mediaType: MEDIA_TYPES.ociIndex, config: blob(1), layers: [] }, /but is a manifest/);
   });

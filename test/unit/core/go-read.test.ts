@@ -44,18 +44,18 @@ describe('a document read as Go reads it', () => {
   });
 
   it.each([
-    ['int64', '10.0', 'is 10.0, not a whole number in digits alone'],
-    ['int64', '1e2', 'is 1e2, not a whole number in digits alone'],
-    ['int64', '1E+2', 'is 1E+2, not a whole number in digits alone'],
+    ['int64', '10.0', 'is 10.0, not a whole number in plain digits'],
+    ['int64', '1e2', 'is 1e2, not a whole number in plain digits'],
+    ['int64', '1E+2', 'is 1E+2, not a whole number in plain digits'],
     ['int64', '9223372036854775808', 'is 9223372036854775808, which is beyond the range of int64'],
     ['uint16', '65536', 'is 65536, which is beyond the range of uint16'],
-    ['uint64', '-0', 'is -0, not a whole number in digits alone, unsigned'],
-    ['uint64', '-1', 'is -1, not a whole number in digits alone, unsigned'],
+    ['uint64', '-0', 'is -0, not a whole number in digits without a sign'],
+    ['uint64', '-1', 'is -1, not a whole number in digits without a sign'],
     ['int64', '"1"', 'is a string, not a number'],
     ['string', '1', 'is a number, not a string'],
     ['bool', '0', 'is a number, not true or false'],
-    ['time', '"2020-01-01"', 'is no RFC 3339 time'],
-    ['time', '"2020-01-01T00:00:00\\u005a"', 'is no RFC 3339 time'],
+    ['time', '"2020-01-01"', 'is not an RFC 3339 time'],
+    ['time', '"2020-01-01T00:00:00\\u005a"', 'is not an RFC 3339 time'],
     ['words', '{}', 'is an object, not a string or an array of strings'],
   ] as const)('%s %s is refused', (type, text, why) => {
     expect(refusal(type, text)).toBe(`the test: the document ${why}`);

@@ -128,16 +128,19 @@ describe('an image config', () => {
   });
 
   it('is refused with DiffIDs that are none', () => {
-    refuse({ rootfs: { diff_ids: [A, 'sha256:12'] } }, /rootfs\.diff_ids\[1\] is no digest/);
-    refuse({ rootfs: { diff_ids: [A, `sha512:${'0'.repeat(128)}`] } }, /rootfs\.diff_ids\[1\] is no digest/);
-    refuse({ rootfs: { diff_ids: [null] } }, /rootfs\.diff_ids\[0\] is no digest/);
+    refuse({ rootfs: { diff_ids: [A, 'sha256:12'] } }, /rootfs\.diff_ids\[1\] is not a digest/);
+    refuse(
+      { rootfs: { diff_ids: [A, `sha512:${'0'.repeat(128)}`] } },
+      /rootfs\.diff_ids\[1\] is not a digest/,
+    );
+    refuse({ rootfs: { diff_ids: [null] } }, /rootfs\.diff_ids\[0\] is not a digest/);
     refuse({ rootfs: { diff_ids: A } }, /rootfs\.diff_ids is a string/);
   });
 
   it('is refused with values of a wrong type', () => {
     refuse({ rootfs, created: 5 }, /created is a number/);
-    refuse({ rootfs, created: '2020' }, /created is no RFC 3339 time/);
-    refuse({ rootfs, history: [{ created: 'now' }] }, /history\[0\]\.created is no RFC 3339 time/);
+    refuse({ rootfs, created: '2020' }, /created is not an RFC 3339 time/);
+    refuse({ rootfs, history: [{ created: 'now' }] }, /history\[0\]\.created is not an RFC 3339 time/);
     refuse({ rootfs, config: { Env: [1] } }, /config\.Env\[0\] is a number/);
     refuse({ rootfs, config: { Labels: { a: 1 } } }, /config\.Labels\["a"\] is a number/);
     refuse({ rootfs, config: { StopTimeout: 1e300 } }, /config\.StopTimeout is 1e\+300, not a whole number/);

@@ -39,7 +39,7 @@ describe('a legacy image', () => {
   it.each([
     ['[]', /a\/json: the document is an array/],
     ['{"config":{"Env":"A=1"}}', /a\/json: config\.Env is a string, not an array/],
-    ['{"created":"2015"}', /a\/json: created is no RFC 3339 time/],
+    ['{"created":"2015"}', /a\/json: created is not an RFC 3339 time/],
     ['{"os":7}', /os is a number/],
     ['{', /not JSON/],
   ])('is refused: %s', (text, why) => {

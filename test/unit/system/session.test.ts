@@ -110,7 +110,7 @@ describe('Session', () => {
     expect(readdirSync(layout.at('overlay2'))).toEqual([]);
     await session.close();
     expect(files(name)).toEqual(['lock', 'overlay2.x']);
-    expect(warnings).toEqual(['done, but a mark of it stays']);
+    expect(warnings).toEqual(['done, but a marker stays for the next writer']);
   });
 
   it('leaves itself to the next writer where it cannot be removed', async () => {

@@ -31,6 +31,6 @@ describe('what bytes are', () => {
     expect(describeStart(Buffer.from('PK\x03\x04zip'))).toBe('a zip archive');
     expect(describeStart(Buffer.alloc(0))).toBe('empty');
     expect(describeStart(Buffer.from('hello'))).toBe('text that begins with "hello"');
-    expect(describeStart(Buffer.from([1, 2, 3]))).toBe('no tar archive');
+    expect(describeStart(Buffer.from([1, 2, 3]))).toBe('a file of unknown format');
   });
 });

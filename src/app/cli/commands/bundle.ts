@@ -24,7 +24,7 @@ export const command = defineCommand({
       kind: 'none',
       help: 'start the command in this directory',
     },
-    verbose: { type: 'boolean', help: 'show which keys of the host config became which keys of config.json' },
+    verbose: { type: 'boolean', help: 'show which key of config.json each key of the host config became' },
   },
   operandsEndOptions: true,
   operands: { min: 2, max: Infinity, kinds: ['container', 'directory', 'none'] },

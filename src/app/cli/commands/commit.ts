@@ -7,7 +7,7 @@ export const command = defineCommand({
   usage: '[OPTIONS] CONTAINER [REPOSITORY[:TAG]]',
   description:
     "Make an image from a container's changes and print its id. SOURCE_DATE_EPOCH in the environment is the date of\n" +
-    'the image, and the latest date that one of its files gets.',
+    'the image; files in it that are newer get this date.',
   options: {
     author: { type: 'string', short: 'a', value: 'NAME', help: 'author, e.g. "A <a@example.org>"' },
     message: { type: 'string', short: 'm', value: 'TEXT', help: 'commit message' },

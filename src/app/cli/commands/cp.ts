@@ -77,12 +77,12 @@ interface Operand {
   readonly path: string;
 }
 
-/** Parses an operand by docker's rule: a path of the host begins with `/` or `.`, whatever colons it has. */
+/** Parses an operand by docker's rule: a path of the host begins with `/` or `.`, even if it has colons. */
 function parseOperand(text: string): Operand {
   if (text === '') throw new UsageError('an operand is empty');
   const colon = text.indexOf(':');
   if (colon < 0 || text.startsWith('/') || text.startsWith('.')) return { path: text };
-  if (colon === 0) throw new UsageError(`${JSON.stringify(text)} has no container name before the colon`);
+  if (colon === 0) throw new UsageError(`${JSON.stringify(text)} lacks a container name before the colon`);
   return { container: text.slice(0, colon), path: text.slice(colon + 1) };
 }
 

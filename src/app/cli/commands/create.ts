@@ -6,8 +6,8 @@ import { hostConfigOf, HOST_OPTIONS } from '../host-options.ts';
 export const command = defineCommand({
   usage: '[OPTIONS] IMAGE [COMMAND] [ARG...]',
   description:
-    'Make a container, an empty writable layer on an image, and print its id. A bundle of the container runs COMMAND, as\n' +
-    "docker's options for running a container ask.",
+    'Make a container, an empty writable layer on an image, and print its id. A bundle of the container runs COMMAND. The\n' +
+    "options are those of docker's `create`.",
   options: {
     name: { type: 'string', value: 'NAME', help: 'name of the container (default: a generated name)' },
     entrypoint: { type: 'string', value: 'PATH', help: "replace the image's entrypoint" },

@@ -21,8 +21,8 @@ const RAW = [
 export const command = defineCommand({
   usage: '[OPTIONS]',
   description:
-    'Show how much disk images and containers use: the length of their files and links. A hard-linked file counts once,\n' +
-    'and so does a layer that several images have. Directories, metadata and the rounding to disk blocks, which `du`\n' +
+    'Show how much disk space images and containers use: the bytes of their files and links. A hard-linked file counts\n' +
+    'once, and so does a layer that several images have. Directories, metadata and the rounding to disk blocks, which `du`\n' +
     'counts, are not included. RECLAIMABLE is what `prune --all` (for images) or `rm` (for containers) would free.',
   options: {
     verbose: { type: 'boolean', short: 'v', help: 'show each image and container' },

@@ -1,4 +1,4 @@
-/** `layerstack doctor`: prints findings as a table; fails where one of them fails. */
+/** `layerstack doctor`: prints findings as a table. The command fails if one of the checks fails. */
 import { LayerstackError } from '../../../core/errors.ts';
 import { defineCommand } from '../command.ts';
 import { formatTable, parseFormat } from '../output.ts';
@@ -6,7 +6,7 @@ import { formatTable, parseFormat } from '../output.ts';
 export const command = defineCommand({
   usage: '[OPTIONS]',
   description:
-    'Show what this machine and store can do and what is wrong with them. The exit status is 1 where something must be\n' +
+    'Show what this machine and store can do, and their problems. The exit status is 1 where something must be\n' +
     'repaired.',
   options: { format: { type: 'string', value: 'json', help: 'one JSON document a line' } },
   operands: { min: 0, max: 0 },
@@ -32,7 +32,7 @@ export const command = defineCommand({
     if (failed.length > 0)
       throw new LayerstackError(
         'ERR_STORE_UNSUPPORTED',
-        `not in order: ${failed.join(', ')}; see the advice above`,
+        `problems with ${failed.join(', ')}: see the advice above`,
         {
           path: context.root,
         },

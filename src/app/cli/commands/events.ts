@@ -10,8 +10,8 @@ import { eventLine } from '../event-line.ts';
 export const command = defineCommand({
   usage: '[OPTIONS]',
   description:
-    'Show what is done to the store as it happens, one line each, until the command is stopped or the time of --until has\n' +
-    'come. All processes are included: commands, the service, and programs with the library. What dockerd does on the same\n' +
+    'Show what is done to the store as it happens, one line each, until the command is stopped or the time of --until\n' +
+    'comes. All processes are included: commands, the service, and programs with the library. What dockerd does on the same\n' +
     'root is not shown. At least the latest mebibyte of past events is kept.',
   options: {
     since: {
@@ -81,7 +81,7 @@ async function shownAs(format: string | undefined): Promise<(event: ApiEvent) =>
   return (event) => show(new Message(event) as unknown as Readonly<Record<string, unknown>>);
 }
 
-/** An event as templates see it (moby/moby: api/types/events, Message). */
+/** The fields of an event that a template can use (moby/moby: api/types/events, Message). */
 class Message {
   readonly [TYPE] = 'events.Message';
   readonly Status: string;

@@ -13,7 +13,7 @@ export const command = defineCommand({
   usage: '[OPTIONS] CONTAINER [> TAR]',
   description:
     'Write the root file system of a container as a tar, without the file systems that are mounted in it.\n' +
-    'SOURCE_DATE_EPOCH in the environment is the latest date that a file in the tar gets.',
+    'SOURCE_DATE_EPOCH in the environment is the date of files in the tar that are newer.',
   options: {
     output: { type: 'string', short: 'o', value: 'FILE', help: 'write to a file instead of stdout' },
     quiet: { type: 'boolean', short: 'q', help: 'no progress' },

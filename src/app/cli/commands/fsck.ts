@@ -1,6 +1,5 @@
 /**
- * `layerstack fsck`: prints findings, one a line or as JSON; fails where something is wrong and was not
- * repaired.
+ * `layerstack fsck`: prints findings, one a line or as JSON. The command fails if a problem was not repaired.
  */
 import { LayerstackError } from '../../../core/errors.ts';
 import { isWrong } from '../../../core/store-finding.ts';
@@ -10,8 +9,8 @@ import { parseFormat, quoteName } from '../output.ts';
 export const command = defineCommand({
   usage: '[OPTIONS]',
   description:
-    'Check layers, images and containers, and print what is wrong. The exit status is 1 where something is wrong and was\n' +
-    'not repaired; notes do not count. Without --repair the command writes nothing, and works beside a running dockerd.',
+    'Check layers, images and containers, and print the problems. The exit status is 1 where a problem was not repaired;\n' +
+    'notes do not count. Without --repair the command writes nothing, and works beside a running dockerd.',
   options: {
     deep: { type: 'boolean', help: 'read all content, and compare every layer with its digest' },
     repair: { type: 'boolean', help: 'repair what can be repaired without losing anything' },
@@ -25,7 +24,7 @@ export const command = defineCommand({
     format: { type: 'string', value: 'json', help: 'one JSON document a line' },
   },
   operands: { min: 0, max: 0 },
-  failure: 'or something is wrong and was not repaired',
+  failure: 'or a problem was not repaired',
   examples: [
     { command: 'layerstack fsck --deep', does: 'reads all content, and changes nothing' },
     {
@@ -35,8 +34,8 @@ export const command = defineCommand({
   ],
   async run(context, values) {
     const format = parseFormat(values.format);
-    // Without --repair nothing is written. So what a dead writer has left is reported before the next writer
-    // removes it.
+    // Without --repair the store is open read-only. So leftovers of dead writers are reported: opening it for
+    // writing would remove them.
     await using store = await context.open({ readOnly: values.repair !== true });
     let wrong = 0;
     for await (const finding of store.fsck({
@@ -58,7 +57,7 @@ export const command = defineCommand({
     if (wrong > 0)
       throw new LayerstackError(
         'ERR_STORE_CORRUPT',
-        `${wrong === 1 ? 'one thing is' : `${wrong} things are`} not in order in ${context.root}; see above`,
+        `${wrong === 1 ? 'one problem' : `${wrong} problems`} in ${context.root}: see above`,
         { path: context.root },
       );
   },

@@ -5,7 +5,7 @@ import { parseFilters } from '../filters.ts';
 import { formatAge, formatBytes, formatId, formatTime } from '../format.ts';
 import { formatTable, parseListingFormat, printListing } from '../output.ts';
 
-/** One line: an image under one of its names. */
+/** A line of the table: an image and one of its names. */
 interface Row {
   readonly image: ImageSummary;
   readonly repository: string;

@@ -12,7 +12,7 @@ export const command = defineCommand({
   description:
     'Make an image of one layer from a tar (plain, gzip or zstd; - is stdin) or a directory, and print its id. With --base\n' +
     'the layer goes on top of the layers of another image. SOURCE_DATE_EPOCH in the environment is the date of the image\n' +
-    'and, for a directory, the latest date that a file gets.',
+    'and, for a directory, of the files in it that are newer.',
   options: {
     base: { type: 'string', value: 'IMAGE', help: 'put the layer on this image, whose config it inherits' },
     author: { type: 'string', short: 'a', value: 'NAME', help: 'author, e.g. "A <a@example.org>"' },

@@ -1,5 +1,6 @@
 /**
- * `layerstack login`: tries credentials at a registry and keeps them; prints the messages of `docker login`.
+ * `layerstack login`: checks credentials at a registry and stores them; prints the messages of `docker
+ * login`.
  */
 import type { Credentials } from '../../../transfer/registry/auth/credentials.ts';
 import { defineCommand, UsageError, type Context } from '../command.ts';

@@ -31,7 +31,7 @@ export const command = defineCommand({
     'max-concurrent-uploads': { type: 'string', value: 'N', help: 'layers uploaded at once (default 5)' },
     monolithic: {
       type: 'boolean',
-      help: 'send each blob in one request, for registries that take no streams; layers are compressed twice',
+      help: 'send each blob in one request, for registries without chunked uploads; layers are compressed twice',
     },
     quiet: { type: 'boolean', short: 'q', help: "print the image's name only" },
     'disable-content-trust': {

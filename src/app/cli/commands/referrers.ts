@@ -6,8 +6,8 @@ import { formatTable, parseFormat } from '../output.ts';
 export const command = defineCommand({
   usage: '[OPTIONS] REFERENCE',
   description:
-    'List the manifests that refer to an image or index in its registry: signatures, SBOMs, attestations. A registry\n' +
-    'without the referrers API is asked for the tag under which clients keep this list.',
+    'List the manifests that refer to an image or index in its registry: signatures, SBOMs, attestations. If a registry\n' +
+    'lacks the referrers API, the list comes from the tag under which clients keep it.',
   options: { format: { type: 'string', value: 'json', help: 'one JSON document a line' } },
   operands: { min: 1, max: 1, kinds: ['image'] },
   examples: [

@@ -4,7 +4,7 @@ import { defineCommand } from '../command.ts';
 export const command = defineCommand({
   usage: 'CONTAINER NAME',
   description:
-    'Give a container another name. Whatever happens meanwhile, it has the old name or the new one.',
+    'Give a container another name. The change is atomic: a crash leaves the old name or the new one.',
   options: {},
   operands: { min: 2, max: 2, kinds: ['container', 'none'] },
   examples: [{ command: 'layerstack rename build build-1', does: 'gives a container another name' }],

@@ -8,7 +8,7 @@ export const command = defineCommand({
   usage: '[OPTIONS] IMAGE...',
   description:
     'Remove names from their images. An image whose last name is removed, or whose id is given, is deleted with the layers\n' +
-    'that no other image has. The lines are printed as soon as an image is gone; the command ends when its bytes are\n' +
+    'that no other image has. The lines are printed as soon as an image is removed; the command ends when its bytes are\n' +
     'deleted.',
   options: {
     force: {

@@ -18,7 +18,7 @@ export const command = defineCommand({
     format: {
       type: 'string',
       value: 'docker|oci',
-      help: "docker's archive (default; it is an OCI layout too), or an OCI layout alone",
+      help: "docker's archive (default), which is also an OCI layout, or only an OCI layout",
     },
     quiet: { type: 'boolean', short: 'q', help: 'no progress' },
   },

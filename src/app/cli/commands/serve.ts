@@ -7,7 +7,7 @@ export const command = defineCommand({
   usage: '[OPTIONS]',
   description:
     "Answer docker's clients (docker -H unix://PATH, dockerode, skopeo, …) for images and the file systems of containers,\n" +
-    'until SIGTERM or SIGINT. Then the service finishes the work under way and ends with status 0; a second signal ends it\n' +
+    'until SIGTERM or SIGINT. Then the service completes unfinished work and ends with status 0; a second signal ends it\n' +
     'at once. SIGHUP reads the settings again and reopens the log file. Log lines go to stdout. A client that can connect\n' +
     'can do what root can.',
   options: {
@@ -22,7 +22,7 @@ export const command = defineCommand({
     'shutdown-timeout': {
       type: 'string',
       value: 'SECONDS',
-      help: `how long work under way may still take after a signal (default ${DEFAULT_SETTINGS.shutdownTimeoutSeconds})`,
+      help: `how long unfinished work may still take after a signal (default ${DEFAULT_SETTINGS.shutdownTimeoutSeconds})`,
     },
     'max-connections': {
       type: 'string',

@@ -4,7 +4,10 @@ import { isArchivePath } from '../archive-path.ts';
 import { defineCommand } from '../command.ts';
 import { forEachName } from '../each.ts';
 
-/** A removed archive, `/app.tar`, has the form of a container's name. */
+/**
+ * Returns whether the name is that of a mounted archive. `/app.tar`, once removed, looks like a container's
+ * name.
+ */
 async function isMountedArchive({ archives }: Layerstack, name: string): Promise<boolean> {
   return name.startsWith('/') && (await archives.list()).some(({ archive }) => archive === name);
 }
@@ -14,18 +17,18 @@ export const command = defineCommand({
   description:
     'Unmount the root file systems of containers and archives, and print the names. A root file system stays mounted until\n' +
     'it is unmounted as often as it was mounted. An archive is named by its path, or by the path of its root file system.\n' +
-    'The last unmount of an archive removes the files that were written.',
+    'The last unmount of an archive removes the files that were written to it.',
   options: {
     force: {
       type: 'boolean',
       short: 'f',
-      help: 'unmount it however often it was mounted, and even if it is in use',
+      help: 'end all uses at once, and unmount it even if files in it are in use',
     },
   },
   operands: { min: 1, max: Infinity, kinds: ['mountable'] },
   examples: [
-    { command: 'layerstack unmount build', does: 'takes the mount of a container away' },
-    { command: 'layerstack unmount ./app.tar', does: 'takes the mount of an archive away' },
+    { command: 'layerstack unmount build', does: 'unmounts a container' },
+    { command: 'layerstack unmount ./app.tar', does: 'unmounts an archive' },
   ],
   async run(context, { force }, names) {
     await using store = await context.open();

@@ -7,7 +7,7 @@ import { defineCommand } from '../command.ts';
 
 export const command = defineCommand({
   usage: '[OPTIONS]',
-  description: 'Show the version of layerstack and of what it runs on.',
+  description: 'Show the versions of layerstack, Node and the kernel.',
   options: {
     format: {
       type: 'string',

@@ -1,6 +1,6 @@
 /**
  * Objects that a store never has (plugins, a build cache): answers as from a dockerd that has none. A prune
- * of them succeeds at once, so that `docker system prune` goes on to the images.
+ * of them succeeds at once, so that `docker system prune` continues with the images.
  */
 import type { Route } from '../context.ts';
 import { sendJson } from '../respond.ts';

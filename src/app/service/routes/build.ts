@@ -1,8 +1,8 @@
 /**
- * Requests for BuildKit. docker's client (23 and later) builds with BuildKit whatever `_ping` says: buildx
- * asks `POST /grpc` for a gRPC connection, and if that fails it starts a container of moby/buildkit to build
- * in. So the connection succeeds, and every call on it fails at once with status 12 (unimplemented) and an
- * alternative. Mirrors `moby/moby: api/server/router/grpc/grpc_routes.go` at v28.
+ * Requests for BuildKit. docker's client (23 and later) builds with BuildKit even if `_ping` names another
+ * builder: buildx asks `POST /grpc` for a gRPC connection, and if that fails it starts a container of
+ * moby/buildkit to build in. So the connection succeeds, and every call on it fails at once with status 12
+ * (unimplemented) and an alternative. Mirrors `moby/moby: api/server/router/grpc/grpc_routes.go` at v28.
  */
 import { once } from 'node:events';
 import { constants, createServer } from 'node:http2';
@@ -28,8 +28,8 @@ export const buildRoutes: readonly Route[] = [
 ];
 
 /**
- * Holds the connection idle. On it the service would send the calls, and it has none. Clients without buildx
- * open it before they ask for the build, and they show the answer to the build.
+ * Holds the connection idle. A builder would call the client on it, but this service has no builder. Clients
+ * without buildx open it before they ask for the build, and they show the answer to the build.
  */
 async function holdSession(request: ApiRequest): Promise<void> {
   if (!request.asksToUpgrade) throw refusal();

@@ -90,7 +90,7 @@ async function replace(path: string, text: string, log: Logger): Promise<void> {
   ];
   await new Aftermath(dirname(path), log).batch(change, {
     steps: [...owner, { op: 'fsync', path: '.' }],
-    otherwise: `a power cut may take the change of ${path}, or its owner is another one`,
+    otherwise: `a power cut may undo the change of ${path}, or the file has another owner now`,
   });
 }
 
@@ -113,7 +113,7 @@ async function lock(directory: string, signal: AbortSignal | undefined): Promise
   }
   throw new LayerstackError(
     'ERR_CREDENTIALS_INVALID',
-    `another program holds the lock of ${directory} for ten seconds: try again when it has ended`,
+    `another program has held the lock of ${directory} for ten seconds: try again when it has ended`,
     { path: directory },
   );
 }

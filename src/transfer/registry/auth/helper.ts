@@ -23,7 +23,7 @@ const MAX_QUOTED = 300;
 /** Kept of stderr: more than is quoted, so that no secret is cut before it is hidden. */
 const MAX_ERRORS = 64 * 1024;
 
-/** The messages of helpers without credentials, whatever their status. */
+/** The messages of helpers without credentials; their exit statuses differ. */
 const NOT_FOUND =
   /^(?:credentials not found in native keychain|no credentials server URL|no credentials username)$/;
 
@@ -137,7 +137,7 @@ export class CredentialHelper {
       );
       if (runs) return program;
     }
-    throw this.#failure('is not on PATH: install it, or take it out of the file');
+    throw this.#failure('is not on PATH: install it, or remove it from the file');
   }
 
   #spawn(program: string, verb: string, input: string, signal: AbortSignal | undefined): Promise<Ended> {

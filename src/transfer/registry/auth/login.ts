@@ -37,7 +37,7 @@ export function parseRegistry(text = ''): string {
   if (!HOST.test(host) || host.length > 255)
     throw new LayerstackError(
       'ERR_INVALID_ARGUMENT',
-      `${JSON.stringify(text.slice(0, 300))} is no registry: give HOST[:PORT], as in localhost:5000`,
+      `${JSON.stringify(text.slice(0, 300))} is not a registry: give HOST[:PORT], as in localhost:5000`,
     );
   return credentialsKey(host) === credentialsKey(DOCKER_HUB) ? DOCKER_HUB : host;
 }

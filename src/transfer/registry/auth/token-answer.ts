@@ -36,13 +36,13 @@ const DEFAULT_LIFETIME_S = 60;
 /** Seconds; some servers write the number as a string. */
 const seconds: Decoder<number> = (value, path) => {
   const number = typeof value === 'string' && /^\d{1,12}$/.test(value) ? Number(value) : value;
-  return typeof number === 'number' && Number.isFinite(number) ? number : mismatch(path, 'is no number');
+  return typeof number === 'number' && Number.isFinite(number) ? number : mismatch(path, 'is not a number');
 };
 
 const token: Decoder<string> = (value, path) => {
   const text = string(value, path);
   // The token becomes part of a header.
-  return /^[\x21-\x7e]+$/.test(text) && text.length <= MAX_TOKEN ? text : mismatch(path, 'is no token');
+  return /^[\x21-\x7e]+$/.test(text) && text.length <= MAX_TOKEN ? text : mismatch(path, 'is not a token');
 };
 
 /** Go writes an absent token as an empty string. */
@@ -120,7 +120,7 @@ function refused(asked: Asked, response: RawResponse): LayerstackError {
       retryable: true,
     });
   if (status !== 400 && status !== 401 && status !== 403)
-    return new LayerstackError('ERR_REGISTRY_INVALID', `${answers}; it is no token server, or a broken one`, {
+    return new LayerstackError('ERR_REGISTRY_INVALID', `${answers}; it may not be a token server`, {
       registry,
       status,
     });
@@ -133,7 +133,7 @@ function refused(asked: Asked, response: RawResponse): LayerstackError {
 }
 
 function advice(registry: string, credentials: Credentials | undefined): string {
-  if (!credentials) return `there are no credentials for ${registry}: check the name, or log in`;
+  if (!credentials) return `no login for ${registry} is stored: check the name, or log in`;
   if (credentials.identityToken !== undefined) return 'it refuses the stored identity token: log in again';
   return `it refuses user ${JSON.stringify(credentials.username ?? '')} or the password: log in again`;
 }

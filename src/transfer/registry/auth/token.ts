@@ -50,7 +50,7 @@ export function parseRealm(registry: string, realm: string, service: string | un
     );
   };
   if (realm.length > MAX_REALM) fail(`its URL has ${realm.length} characters; ${MAX_REALM} are allowed`);
-  if (!URL.canParse(realm)) fail('it is no URL');
+  if (!URL.canParse(realm)) fail('it is not a URL');
   const url = new URL(realm);
   if (url.protocol !== 'https:' && url.protocol !== 'http:') fail('it must begin with https:// or http://');
   if (url.username !== '' || url.password !== '') return { url: fail('it has user info'), service };
@@ -168,7 +168,7 @@ function redirected(question: TokenQuestion, from: URL, response: RawResponse, h
   if (hops >= MAX_REDIRECTS) throw fail(`redirects more than ${MAX_REDIRECTS} times`);
   const location = headerOf(response, 'location') ?? '';
   if (location === '' || location.length > MAX_REALM || !URL.canParse(location, from.href))
-    throw fail('redirects to no URL');
+    throw fail('redirects to a text that is not a URL');
   const next = new URL(location, from);
   if (next.protocol !== 'https:' && next.protocol !== 'http:')
     throw fail(`redirects to ${next.protocol}, which is not http`);

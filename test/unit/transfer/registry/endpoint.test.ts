@@ -206,12 +206,12 @@ describe('a request is sent again', () => {
     expect(server.log).toHaveLength(1);
   });
 
-  it('not where nobody listens', async () => {
+  it('not where no server listens', async () => {
     const { host } = server;
     await server.stop();
     const error = await rejection(open({}, `${host}/a/b`).fetchManifest('1'));
     expect(error).toMatchObject({ code: 'ERR_REGISTRY_UNAVAILABLE', registry: host, retryable: false });
-    expect(error.message).toMatch(/nobody listens.*is it running/);
+    expect(error.message).toMatch(/no server listens.*is it running/);
   });
 });
 
@@ -374,7 +374,7 @@ describe('an AbortSignal', () => {
   );
 });
 
-describe('what is no registry', () => {
+describe('a server that is not a registry', () => {
   it('by its protocol is named so', async () => {
     const { createServer } = await import('node:net');
     const raw = createServer((socket) => {
@@ -386,7 +386,7 @@ describe('what is no registry', () => {
     const { port } = raw.address() as { port: number };
     const error = await rejection(open({}, `localhost:${String(port)}/x`).fetchManifest('1'));
     expect(error).toMatchObject({ code: 'ERR_REGISTRY_INVALID', registry: `localhost:${String(port)}` });
-    expect(error.message).toMatch(/is not HTTP/);
+    expect(error.message).toMatch(/does not answer in HTTP/);
     await Promise.all(clients.splice(0).map((client) => client.close()));
     await new Promise((resolve) => raw.close(resolve));
   });
@@ -450,7 +450,7 @@ describe('a blob', () => {
   });
 
   it.each(['bytes 9-18/19', undefined, 'bytes x-y/z', 'bytes 4-18/20'])(
-    'from another offset than was asked for is refused (%s)',
+    'from another offset than the requested one is refused (%s)',
     async (range) => {
       server.answer = ({ path }, response) => {
         if (path === '/v2/') return response.end();

@@ -39,7 +39,7 @@ describe('an answer that says no', () => {
   it('goes by those words where they say more than the status', () => {
     expect(refusal(404, errors({ code: 'NAME_INVALID', message: 'invalid repository name' }))).toMatchObject({
       code: 'ERR_REGISTRY_REFUSED',
-      message: expect.stringContaining('does not take this name') as string,
+      message: expect.stringContaining('does not accept this name') as string,
     });
   });
 

@@ -113,7 +113,7 @@ describe('tags', () => {
       { link: '<http://127.0.0.1:1/x>; rel="next"' },
       '{"tags":["a"]}',
       'ERR_REGISTRY_INVALID',
-      /somewhere else/,
+      /on another server/,
     ],
     ['no JSON', {}, '<html>', 'ERR_REGISTRY_INVALID', /not JSON/],
     ['numbers', {}, '{"tags":[1]}', 'ERR_REGISTRY_INVALID', /tags\[0\] is a number/],

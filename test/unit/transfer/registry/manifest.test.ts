@@ -93,7 +93,7 @@ describe('is refused', () => {
   it('a document of another digest than was asked for', async () => {
     const asked = digestOf('another');
     says(manifest(ociManifest), { 'content-type': ociManifest });
-    const error = await refused('ERR_DIGEST_MISMATCH', /document of digest/, asked);
+    const error = await refused('ERR_DIGEST_MISMATCH', /document with the digest/, asked);
     expect(error).toMatchObject({ digest: asked, expected: asked, found: digestOf(manifest(ociManifest)) });
   });
 
@@ -135,8 +135,8 @@ describe('is refused', () => {
   });
 
   it.each([
-    ['JSON that is no manifest', '{}', /sends no manifest/],
-    ['a list', '[]', /sends no manifest/],
+    ['JSON that is not a manifest', '{}', /does not send a manifest/],
+    ['a list', '[]', /does not send a manifest/],
     ['broken JSON', '{"schemaVersion":', /not JSON/],
     ['nothing', '', /empty/],
   ])('%s', async (_, body, message) => {
@@ -170,7 +170,7 @@ describe('is refused', () => {
     ],
   ])('CVE-2021-41190: %s', async (_, type, bytes) => {
     says(bytes, { 'content-type': type });
-    await refused('ERR_MANIFEST_INVALID', /calls it|at once|says to be/);
+    await refused('ERR_MANIFEST_INVALID', /calls it|both a manifest and an index|says to be/);
   });
 
   it.each(['..', '../../x', 'a/b', '', 'sha256:1', '-x', 'x'.repeat(129), 'a?b', 'a#b', 'a b'])(

@@ -77,9 +77,13 @@ describe('registries.json', () => {
       { registries: { r: { mirror: [] } } },
       /registries\["r"\] has an unknown key "mirror"/,
     ],
-    ['a URL for a host', { registries: { 'https://r': {} } }, /registries\["https:\/\/r"\] is no HOST/],
-    ['an upper-case host', { registries: { 'R.example': {} } }, /is no HOST/],
-    ['a mirror without a scheme', { registries: { r: { mirrors: ['m:5000'] } } }, /mirrors\[0\] is no http/],
+    ['a URL for a host', { registries: { 'https://r': {} } }, /registries\["https:\/\/r"\] is not HOST/],
+    ['an upper-case host', { registries: { 'R.example': {} } }, /is not HOST/],
+    [
+      'a mirror without a scheme',
+      { registries: { r: { mirrors: ['m:5000'] } } },
+      /mirrors\[0\] is not an http/,
+    ],
     ['a mirror with a password', { registries: { r: { mirrors: ['https://u:p@m'] } } }, /layerstack login m/],
     [
       'a mirror with a query',
@@ -89,9 +93,9 @@ describe('registries.json', () => {
     [
       'a URL that is allowed',
       { registries: { r: { allow: ['https://s'] } } },
-      /allow\[0\] is no HOST\[:PORT\]/,
+      /allow\[0\] is not HOST\[:PORT\]/,
     ],
-    ['all that is allowed', { registries: { r: { allow: ['*'] } } }, /allow\[0\] is no HOST\[:PORT\]/],
+    ['all that is allowed', { registries: { r: { allow: ['*'] } } }, /allow\[0\] is not HOST\[:PORT\]/],
     ['a text for a list', { registries: { r: { allow: 's:9000' } } }, /allow is a string/],
     ['a text for a flag', { registries: { r: { insecure: 'yes' } } }, /insecure is a string/],
     [
@@ -99,7 +103,7 @@ describe('registries.json', () => {
       { registries: { r: { certificate: '/c' } } },
       /one of certificate and key/,
     ],
-    ['a relative path', { registries: { r: { ca: 'ca.pem' } } }, /ca is no absolute path/],
+    ['a relative path', { registries: { r: { ca: 'ca.pem' } } }, /ca is not an absolute path/],
     [
       'no time at all',
       { registries: { r: { timeoutSeconds: 0 } } },

@@ -212,7 +212,7 @@ describe('an upload', () => {
 
   it('whose source has another size than announced is not sent again', async () => {
     const error = await rejection(upload({ size: blob.length + 1 }));
-    expect(error.message).toMatch(/other than the announced number of bytes/);
+    expect(error.message).toMatch(/does not have the announced number of bytes/);
     expect(froms).toEqual([0]);
   });
 

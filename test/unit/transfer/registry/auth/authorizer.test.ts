@@ -389,7 +389,7 @@ describe('what token servers answer', () => {
       json({ errors: [{ code: 'UNAUTHORIZED', message: 'no' }] }, 401),
       undefined,
       'DENIED',
-      /gives no token for repository:a\/b:pull: UNAUTHORIZED: no; there are no credentials for registry\.example/,
+      /gives no token for repository:a\/b:pull: UNAUTHORIZED: no; no login for registry\.example is stored/,
     ],
     [
       '401 with a password',
@@ -407,7 +407,7 @@ describe('what token servers answer', () => {
     ],
     ['an echo', json({ error_description: echo }, 403), USER, 'DENIED', /REDACTED/],
     ['429', json({}, 429), USER, 'LIMIT', /answers with status 429/],
-    ['418', json({}, 418), USER, 'INVALID', /status 418; it is no token server/],
+    ['418', json({}, 418), USER, 'INVALID', /status 418; it may not be a token server/],
     [
       'HTML',
       { status: 200, headers: {}, body: Buffer.from('<html>secret-token') },
@@ -421,14 +421,14 @@ describe('what token servers answer', () => {
       json({ token: 'a\r\nx-evil: 1' }),
       USER,
       'INVALID',
-      /token is no token/,
+      /token is not a token/,
     ],
     [
       'a token that fits no header',
       json({ token: 'a'.repeat(70_000) }),
       USER,
       'INVALID',
-      /token is no token/,
+      /token is not a token/,
     ],
     ['a number as token', json({ token: 7 }), USER, 'INVALID', /token is a number, not a string/],
     [
@@ -436,7 +436,7 @@ describe('what token servers answer', () => {
       json({ token: 't', expires_in: 'forever' }),
       USER,
       'INVALID',
-      /expires_in is no number/,
+      /expires_in is not a number/,
     ],
   ])('%s', async (_, response, credentials, code, message) => {
     const { authorizer } = setUp(() => response, credentials);

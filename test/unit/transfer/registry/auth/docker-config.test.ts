@@ -260,7 +260,7 @@ describe('helpers that misbehave', () => {
     const { config, write } = home();
     write({ credsStore: 'desktop' });
     expect((await rejection(config.get(KEY))).message).toMatch(
-      /docker-credential-desktop \(.*config\.json\) is not on PATH: install it, or take it out of the file/,
+      /docker-credential-desktop \(.*config\.json\) is not on PATH: install it, or remove it from the file/,
     );
   });
 
