@@ -1,6 +1,6 @@
 /**
- * Checks the files of one entry of layerdb. Its DiffID and parent follow from the images' configs, the name of
- * its directory from the directory's content, and its size from proven content.
+ * Checks the files of one entry of layerdb. Its DiffID and parent follow from the images' configs, the name
+ * of its directory from the directory's content, and its size from proven content.
  */
 import { chainIdOf, diffIdOf, isDigest, type ChainID, type DiffID } from '../core/digest.ts';
 import type { Problem } from '../core/store-finding.ts';

@@ -8,7 +8,8 @@
  * exchanged with the new one, so that an entry exists at every moment, and becomes
  * `<chain>-<random>-removing`. The new layer takes over the short name of the old one, since the `lower` of
  * its children names it. A damaged entry that the caller names is exchanged in the same way; its directory is
- * removed, and the caller keeps containers on it from being mounted. Published layers are noted as unused until an image refers to them.
+ * removed, and the caller keeps containers on it from being mounted. Published layers are noted as unused
+ * until an image refers to them.
  */
 import { randomBytes } from 'node:crypto';
 import { throwIfAborted } from '../core/abort.ts';

@@ -18,7 +18,7 @@ import type { Root } from '../system/root.ts';
 import { spaceError } from '../system/space.ts';
 import type { LayerSource } from './apply.ts';
 import { assembleLayer, layerTarSize, writeLayer, type AssembleSource } from './assemble.ts';
-import { dropFlats } from './flat.ts';
+import { dropFlats } from './drop-flats.ts';
 import { compareLayer } from './compare.ts';
 import { LayerCollector, type CollectedLayer, type ImageTops } from './collector.ts';
 import { readGraph, type LayerNode } from './graph.ts';
@@ -276,8 +276,8 @@ export class LayerStore {
   }
 
   /**
-   * Returns whether the layer is not what its DiffID stands for. Without `deep` no content is read: then a file
-   * differs only by its size. Metadata that differs counts only with `deep`.
+   * Returns whether the layer is not what its DiffID stands for. Without `deep` no content is read: then a
+   * file differs only by its size. Metadata that differs counts only with `deep`.
    * @throws {@link LayerstackError} ERR_ABORTED; system errors.
    */
   async isDamaged(layer: Layer, { deep, signal }: DamageOptions): Promise<boolean> {

@@ -33,8 +33,8 @@ export interface LoadOptions {
    */
   readonly maxBytes?: number | undefined;
   /**
-   * Reads the contents of the layers that the store has, and replaces damaged ones. Default false: then missing,
-   * additional and resized files are noticed, without reading any content.
+   * Reads the contents of the layers that the store has, and replaces damaged ones. Default false: then
+   * missing, additional and resized files are noticed, without reading any content.
    */
   readonly check?: boolean | undefined;
   readonly signal?: AbortSignal | undefined;

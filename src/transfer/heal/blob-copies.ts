@@ -1,4 +1,6 @@
-/** Copies of layers as blobs: those that the store keeps, and those of the repositories that had the layer. */
+/**
+ * Copies of layers as blobs: those that the store keeps, and those of the repositories that had the layer.
+ */
 import type { Descriptor } from '../../core/descriptor.ts';
 import type { DiffID } from '../../core/digest.ts';
 import { parseReference } from '../../core/reference.ts';
