@@ -74,6 +74,8 @@ class Tree {
   size_t Size() const { return nodes_.size(); }
   Node& At(uint32_t index) { return nodes_[index]; }
   const Node& At(uint32_t index) const { return nodes_[index]; }
+  // Bytes of all files and links, hard links once: what docker calls the size of a layer.
+  uint64_t ContentSize() const;
 
  protected:
   // Returns a new node in the place of the existing one, or the existing directory.

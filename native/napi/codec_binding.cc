@@ -8,6 +8,7 @@
 #include "napi/args.h"
 #include "napi/async.h"
 #include "napi/bindings.h"
+#include "napi/tar_source.h"
 #include "pipeline/rebuild.h"
 #include "sys/serial.h"
 #include "tree/assembler.h"
@@ -141,15 +142,13 @@ class AssemblerObject : public Napi::ObjectWrap<AssemblerObject> {
   }
 
   explicit AssemblerObject(const Napi::CallbackInfo& info) : Napi::ObjectWrap<AssemblerObject>(info) {
-    state_->diff = BytesArg(info[0], "diff");
-    state_->tar_split = BytesArg(info[1], "tarSplit");
-    state_->diff_id = DiffIdArg(info[2]);
+    state_->open = TarOpenerArg(ObjectArg(info[0], "files"));
+    state_->diff_id = DiffIdArg(info[1]);
   }
 
  private:
   struct State {
-    std::string diff;
-    std::string tar_split;
+    TarOpener open;
     std::string diff_id;
     std::unique_ptr<LayerRebuild> rebuild;
     bool ended = false;
@@ -160,8 +159,7 @@ class AssemblerObject : public Napi::ObjectWrap<AssemblerObject> {
   static auto Work(State& state, Step step) -> decltype(step(*state.rebuild)) {
     if (state.ended) return {};
     try {
-      if (!state.rebuild)
-        state.rebuild = std::make_unique<LayerRebuild>(state.diff, state.tar_split, state.diff_id);
+      if (!state.rebuild) state.rebuild = std::make_unique<LayerRebuild>(state.open(), state.diff_id);
       return step(*state.rebuild);
     } catch (...) {
       End(state);

@@ -90,6 +90,8 @@ erofs::IndexSource IndexSourceArg(const Napi::Object& options, IndexFiles& files
                              CountArg(layer.Get("size"), "layers.size")});
   }
   source.hashed = BoolArg(options.Get("hashed"), "hashed");
+  Napi::Value whole = options.Get("whole");
+  if (!whole.IsUndefined()) source.whole = BoolArg(whole, "whole");
   Napi::Object limits = ObjectArg(options.Get("limits"), "limits");
   source.max_bytes = CountArg(limits.Get("maxBytes"), "limits.maxBytes");
   source.limits = TarLimitsArg(limits);

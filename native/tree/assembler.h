@@ -11,13 +11,14 @@
 #include "codec/crc64.h"
 #include "format/tar_split_reader.h"
 #include "sys/fd.h"
+#include "tree/tar_bytes.h"
 
 namespace layerstack {
 
 // The length of a layer's tar, by its tar-split alone. Throws as LayerAssembler does.
 uint64_t LayerTarSize(const std::string& tar_split);
 
-class LayerAssembler {
+class LayerAssembler : public TarBytes {
  public:
   // `diff` is the layer's own directory. Throws the errno if either cannot be opened.
   LayerAssembler(const std::string& diff, const std::string& tar_split);
@@ -33,7 +34,7 @@ class LayerAssembler {
 
   // Fills `buffer` with the next bytes of the tar. 0 is its end. Throws ERR_STORE_CORRUPT with the fact
   // `member` if a file is missing, is not a regular file or has other content than recorded.
-  size_t Read(char* buffer, size_t room);
+  size_t Read(char* buffer, size_t room) override;
   // Does Read, but never mixes bytes of a file with bytes of the tar-split. `*of_file`: which they are.
   size_t ReadPiece(char* buffer, size_t room, bool* of_file);
 

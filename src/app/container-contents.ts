@@ -138,7 +138,10 @@ export class ContainerContents {
   async diff(ref: ContainerRef): Promise<Change[]> {
     const container = await this.get(ref);
     const { listChanges } = await late();
-    return this.#unlessRemoved(container, listChanges(this.#parts.root, rwLayerOf(container)));
+    return this.#unlessRemoved(
+      container,
+      listChanges(this.#parts.root, this.#parts.layers, rwLayerOf(container)),
+    );
   }
 
   /**

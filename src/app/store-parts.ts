@@ -2,8 +2,10 @@
  * The parts of one opened store that its nouns (images, containers, registry) share, from opening to closing.
  */
 import { ContainerStore } from '../container/store.ts';
+import type { ImageID } from '../core/digest.ts';
+import { settleImage } from '../image/settle.ts';
 import { ImageStore, type ImageUser } from '../image/store.ts';
-import { LayerStore } from '../layer/store.ts';
+import { LayerStore, type StoreForm } from '../layer/store.ts';
 import { Overlay } from '../layer/overlay.ts';
 import type { Snapshot } from '../snapshot/snapshot.ts';
 import type { SnapshotStore } from '../snapshot/store.ts';
@@ -85,6 +87,15 @@ export class StoreParts {
       if (!this.root.readOnly) this.layers.runInBackground(this.images.resume());
       throw error;
     }
+  }
+
+  /** Settles images while the caller does something else; {@link close} waits for it. */
+  settleLater(form: StoreForm, ids: readonly ImageID[]): void {
+    if (form !== 'auto') return;
+    const settle = async (): Promise<void> => {
+      for (const id of ids) await settleImage(this, id);
+    };
+    this.layers.runInBackground(settle());
   }
 
   /**

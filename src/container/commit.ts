@@ -18,7 +18,13 @@ import type { ImageConfig } from '../image/config.ts';
 import { childImage, type ChildFacts } from '../image/generate.ts';
 import { addOwnImage } from '../image/own-image.ts';
 import type { ImageStore } from '../image/store.ts';
-import { OWN_LAYER_LIMITS, type LayerStore, type StagedLayer } from '../layer/store.ts';
+import {
+  formAbove,
+  OWN_LAYER_LIMITS,
+  type LayerForm,
+  type LayerStore,
+  type StagedLayer,
+} from '../layer/store.ts';
 import type { RwLayer } from '../rwlayer/rwlayer.ts';
 import { uppersOf } from '../rwlayer/sealed.ts';
 import { timed } from '../system/phases.ts';
@@ -95,11 +101,12 @@ export async function commitLayer(
   const parent = imageId === undefined ? undefined : await images.get(imageId);
   const below = await layers.stack(parent?.diffIds ?? []);
 
+  const form = formAbove(below, 'classic');
   const uppers = uppersOf(root.layout, layer);
   const staged: StagedLayer[] = [];
   try {
     for (const id of [...uppers.ids].reverse())
-      staged.push(await stageUpper({ root, layers }, layer, id, { sourceDateEpoch, signal }));
+      staged.push(await stageUpper({ root, layers }, layer, id, { sourceDateEpoch, signal, form }));
     uppers.requireSame();
     for (const { applied } of staged)
       for (const warning of applied.warnings) onProgress?.({ type: 'warning', ...warning });
@@ -122,12 +129,16 @@ export async function commitLayer(
   }
 }
 
+interface UpperOptions extends Pick<CommitOptions, 'sourceDateEpoch' | 'signal'> {
+  readonly form: LayerForm;
+}
+
 /** Stages the layer of one upper. A sealed upper is a layer of its own, as it was a step of its own. */
 async function stageUpper(
   { root, layers }: Pick<CommitStores, 'root' | 'layers'>,
   layer: RwLayer,
   id: string,
-  { sourceDateEpoch, signal }: Pick<CommitOptions, 'sourceDateEpoch' | 'signal'>,
+  { sourceDateEpoch, signal, form }: UpperOptions,
 ): Promise<StagedLayer> {
   const { layout } = root;
   const directory = layout.at(layout.overlay(id, 'diff'));
@@ -135,7 +146,7 @@ async function stageUpper(
   const staged = await timed('commit', 'stage', () =>
     layers.stageAlone(
       { directory, kind: 'upper', sourceDateEpoch },
-      { limits: OWN_LAYER_LIMITS, name: `of ${layer.owner}`, signal },
+      { limits: OWN_LAYER_LIMITS, name: `of ${layer.owner}`, signal, form },
     ),
   ).catch((error: unknown) => {
     throw isSystemError(error, 'ENOENT') && !hasDirectory(directory) ? removed(layer, error) : error;

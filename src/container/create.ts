@@ -246,12 +246,12 @@ export class ContainerCreator {
    * it.
    */
   #workingDirectorySteps({ workingDirectory: path, layer }: MakePlan): BatchStep[] {
-    const { initId, mountId, lowers } = layer;
+    const { initId, mountId, lowers, directories = lowers } = layer;
     if (path === '' || path === '/') return [];
-    const root = this.#root.layout.at(this.#root.layout.overlay2);
-    return [
-      { op: 'makeDirectory', root, lowers: [`${initId}/diff`, ...lowers], upper: `${mountId}/diff`, path },
-    ];
+    const { layout } = this.#root;
+    const below = [`${initId}/diff`, ...directories].map((directory) => layout.lower(directory));
+    const upper = layout.overlay(mountId, 'diff');
+    return [{ op: 'makeDirectory', root: layout.root, lowers: below, upper, path }];
   }
 
   /** Turns the failure to make a working directory into an error about the caller's argument. */

@@ -10,7 +10,7 @@ import { statEntry } from '../system/store-files.ts';
 import { apply, replace, underLock } from './check-overlay.ts';
 import { compareLayer } from './compare.ts';
 import { dropFlats } from './drop-flats.ts';
-import type { Layer } from './layerdb.ts';
+import type { ClassicLayer } from './layerdb.ts';
 import type { DamagedLayer, GuardLayer, LayerStore } from './store.ts';
 
 export interface ContentCheckOptions {
@@ -27,7 +27,7 @@ export interface LayerRepairs extends Pick<LayerStore, 'renew'> {
 
 export async function* checkContent(
   root: Root,
-  layer: Layer,
+  layer: ClassicLayer,
   options: ContentCheckOptions,
 ): AsyncGenerator<Problem> {
   const { layout } = root;
@@ -69,7 +69,12 @@ interface Mending {
  * Chooses the smallest repair that makes the layer what its DiffID stands for: sets its metadata, makes a new
  * copy of its own tar, or fetches one.
  */
-function mending(root: Root, layer: Layer, compared: ComparedLayer, options: ContentCheckOptions): Mending {
+function mending(
+  root: Root,
+  layer: ClassicLayer,
+  compared: ComparedLayer,
+  options: ContentCheckOptions,
+): Mending {
   const { proven, count, metadata } = compared;
   const { fetch } = options.layers;
   if (proven && count === metadata)
@@ -87,7 +92,7 @@ function mending(root: Root, layer: Layer, compared: ComparedLayer, options: Con
 
 async function* differences(
   root: Root,
-  layer: Layer,
+  layer: ClassicLayer,
   compared: ComparedLayer,
   options: ContentCheckOptions,
 ): AsyncGenerator<Problem> {
@@ -114,7 +119,11 @@ async function* differences(
 }
 
 /** Sets the metadata of the layer's files as its tar has it. Durable on return. */
-async function mendMetadata(root: Root, layer: Layer, { guard, signal }: ContentCheckOptions): Promise<void> {
+async function mendMetadata(
+  root: Root,
+  layer: ClassicLayer,
+  { guard, signal }: ContentCheckOptions,
+): Promise<void> {
   await underLock(root, layer.chainId, async () => {
     await using _guard = await guard(layer);
     await compareLayer(root.layout, layer, { mend: true, signal });
@@ -123,7 +132,7 @@ async function mendMetadata(root: Root, layer: Layer, { guard, signal }: Content
   });
 }
 
-async function* checkSize(root: Root, { chainId, cacheId, size }: Layer): AsyncGenerator<Problem> {
+async function* checkSize(root: Root, { chainId, cacheId, size }: ClassicLayer): AsyncGenerator<Problem> {
   const { layout } = root;
   const found = await call(native.contentSize(layout.at(layout.overlay(cacheId, 'diff'))));
   if (found === size) return;

@@ -9,27 +9,27 @@ import { REPLACE } from './check-content.ts';
 import type { EntryCheckOptions } from './check-entry.ts';
 import { replace, underLock } from './check-overlay.ts';
 import { isProven } from './compare.ts';
-import type { Layer } from './layerdb.ts';
+import type { ClassicLayer } from './layerdb.ts';
 import { findContent } from './lost-content.ts';
 
 /** A layer that names a directory which is not its own. */
 export interface Dispute {
-  readonly layer: Layer;
+  readonly layer: ClassicLayer;
   readonly problem: Problem;
 }
 
 /** @param layers - parents before children */
 export async function findDisputes(
   root: Root,
-  layers: readonly Layer[],
+  layers: readonly ClassicLayer[],
   options: EntryCheckOptions,
 ): Promise<Dispute[]> {
-  const claims = new Map<string, Layer[]>();
+  const claims = new Map<string, ClassicLayer[]>();
   for (const layer of layers) claims.set(layer.cacheId, [...(claims.get(layer.cacheId) ?? []), layer]);
   const disputes: Dispute[] = [];
   for (const claimants of claims.values()) {
     if (claimants.length === 1) continue;
-    let owner: Layer | undefined;
+    let owner: ClassicLayer | undefined;
     for (const layer of claimants) {
       const isRight = (await unlessPlanted(isProven(root.layout, layer, options.signal))) === true;
       if (isRight && owner === undefined) owner = layer;
@@ -41,7 +41,7 @@ export async function findDisputes(
 
 async function disputed(
   root: Root,
-  layer: Layer,
+  layer: ClassicLayer,
   isRight: boolean,
   options: EntryCheckOptions,
 ): Promise<Problem> {

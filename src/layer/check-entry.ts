@@ -12,7 +12,8 @@ import { hasDirectory, readText, statEntry } from '../system/store-files.ts';
 import { REPLACE, type ContentCheckOptions } from './check-content.ts';
 import { apply, replace, underLock } from './check-overlay.ts';
 import { requireProven } from './compare.ts';
-import { chainIdOn, type Layer } from './layerdb.ts';
+import { chainIdOn } from './chain-id.ts';
+import type { ClassicLayer } from './layerdb.ts';
 import { findContent } from './lost-content.ts';
 
 /** The facts that an image's config has about a layer. */
@@ -132,7 +133,11 @@ async function lostContent(
 /** Checks the values that follow from the content. */
 function* checkValues(
   root: Root,
-  { chainId, cacheId, diffId }: Pick<Layer, 'chainId' | 'cacheId'> & { readonly diffId: DiffID | undefined },
+  {
+    chainId,
+    cacheId,
+    diffId,
+  }: Pick<ClassicLayer, 'chainId' | 'cacheId'> & { readonly diffId: DiffID | undefined },
 ): Generator<Problem> {
   const { layout } = root;
   const content = layout.at(layout.overlay(cacheId, 'diff'));

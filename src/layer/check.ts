@@ -15,7 +15,7 @@ import { findDisputes } from './check-disputes.ts';
 import { checkEntry, type EntryCheckOptions } from './check-entry.ts';
 import { checkLinks, checkOrphans, checkUnfinished } from './check-leftovers.ts';
 import { checkOverlay, stackOf } from './check-overlay.ts';
-import { LayerDb, type Layer } from './layerdb.ts';
+import { LayerDb, type ClassicLayer } from './layerdb.ts';
 
 export interface LayerCheckOptions extends EntryCheckOptions {
   readonly deep: boolean;
@@ -41,16 +41,16 @@ export async function* checkLayers(root: Root, options: LayerCheckOptions): Asyn
 }
 
 /** Returns the complete layers, parents before children. */
-async function completeLayers(root: Root): Promise<Layer[]> {
+async function completeLayers(root: Root): Promise<ClassicLayer[]> {
   const { layout } = root;
   const db = new LayerDb(layout);
-  const found = new Map<ChainID, Layer>();
+  const found = new Map<ChainID, ClassicLayer>();
   for (const name of (await listEntries(layout, layout.layers)).filter(isHex64)) {
     const layer = await unlessPlanted(db.find(chainIdOf(digestOfHex(name))));
     if (layer !== undefined) found.set(layer.chainId, layer);
   }
   const depths = new Map<ChainID, number>();
-  const depth = ({ chainId, parent }: Layer): number => {
+  const depth = ({ chainId, parent }: ClassicLayer): number => {
     const below = parent === undefined ? undefined : found.get(parent);
     const known = depths.get(chainId) ?? (below === undefined ? 0 : depth(below) + 1);
     depths.set(chainId, known);
@@ -61,7 +61,7 @@ async function completeLayers(root: Root): Promise<Layer[]> {
 
 async function* checkStacks(
   root: Root,
-  layers: readonly Layer[],
+  layers: readonly ClassicLayer[],
   { signal }: LayerCheckOptions,
 ): AsyncGenerator<Problem> {
   const stacks = new Map<ChainID, readonly string[] | undefined>();

@@ -10,7 +10,7 @@ import type { Layout } from '../system/layout.ts';
 import { call, native, type ComparedLayer } from '../system/native.ts';
 import type { Root } from '../system/root.ts';
 import { nameLayer } from './assemble.ts';
-import type { Layer } from './layerdb.ts';
+import type { ClassicLayer } from './layerdb.ts';
 
 export interface CompareOptions {
   /** Sets the metadata that differs, where the tar has the DiffID. Default false. */
@@ -20,7 +20,7 @@ export interface CompareOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
-export type ComparableLayer = Pick<Layer, 'chainId' | 'diffId' | 'cacheId'>;
+export type ComparableLayer = Pick<ClassicLayer, 'chainId' | 'diffId' | 'cacheId'>;
 
 /**
  * Compares a layer with its tar. Nothing is synced.
@@ -35,11 +35,9 @@ export async function compareLayer(
 ): Promise<ComparedLayer | undefined> {
   throwIfAborted(signal);
   const tarSplit = layout.at(layout.layer(chainId, 'tar-split.json.gz'));
+  const diff = layout.at(layout.overlay(cacheId, 'diff'));
   const comparison = new native.LayerComparison({
-    diff: layout.at(layout.overlay(cacheId, 'diff')),
-    tarSplit,
-    diffId,
-    contents,
+    ...{ diff, tarSplit, diffId, contents },
     // The other directories are named by BuildKit, which makes layers of uppers.
     ofUpper: !isHex64(cacheId),
     mend,
@@ -50,7 +48,7 @@ export async function compareLayer(
     return await unlessMissing(call(comparison.result));
   } catch (error) {
     throwIfAborted(signal);
-    throw nameLayer(error, { tarSplit, diffId });
+    throw nameLayer(error, { diff, tarSplit, diffId });
   } finally {
     signal?.removeEventListener('abort', abort);
   }

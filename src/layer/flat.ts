@@ -7,6 +7,7 @@
  */
 import { randomBytes } from 'node:crypto';
 import { hexOf, type ChainID } from '../core/digest.ts';
+import { LayerstackError } from '../core/errors.ts';
 import { call, native } from '../system/native.ts';
 import type { Root } from '../system/root.ts';
 import type { Marker } from '../system/session.ts';
@@ -35,7 +36,7 @@ export async function flatLower(
   if (!built()) {
     const lock = await root.locks.acquire('layers', `flat ${name}`, { signal });
     try {
-      if (!built()) await build(root, initId ?? (await layers.get(chainId)).cacheId, name);
+      if (!built()) await build(root, initId ?? (await classicTop(layers, chainId)), name);
     } catch (error) {
       throw spaceError(error, layout.root);
     } finally {
@@ -43,6 +44,16 @@ export async function flatLower(
     }
   }
   return `../${layout.flat(name)}`;
+}
+
+async function classicTop(layers: LayerStore, chainId: ChainID): Promise<string> {
+  const { cacheId } = await layers.get(chainId);
+  if (cacheId !== undefined) return cacheId;
+  throw new LayerstackError(
+    'ERR_UNSUPPORTED',
+    'this kernel cannot mount packed layers: extract the image first (layerstack settle IMAGE)',
+    { layer: chainId },
+  );
 }
 
 async function build(root: Root, top: string, name: string): Promise<void> {

@@ -22,10 +22,10 @@ import { usedCacheIds } from './cache-ids.ts';
 import type { Root } from '../system/root.ts';
 import type { Marker } from '../system/session.ts';
 import { statEntry } from '../system/store-files.ts';
-import type { Layer, LayerDb } from './layerdb.ts';
+import type { ClassicLayer, LayerDb } from './layerdb.ts';
 import { newLinkId, type Overlay, type OverlaySpec } from './overlay.ts';
-import type { PlannedLayer } from './plan.ts';
-import type { StagedLayer } from './staging.ts';
+import type { PlannedClassicLayer } from './plan.ts';
+import type { StagedClassicLayer } from './staged-layer.ts';
 import { noteSteps } from './unused.ts';
 
 /**
@@ -50,7 +50,7 @@ interface Replaced {
 interface Fresh {
   readonly chainId: ChainID;
   readonly parent: ChainID | undefined;
-  readonly staged: StagedLayer;
+  readonly staged: StagedClassicLayer;
   readonly spec: OverlaySpec;
   readonly replaced: Replaced | undefined;
 }
@@ -76,13 +76,17 @@ export class Publication {
   readonly #root: Root;
   readonly #db: LayerDb;
   readonly #overlay: Overlay;
-  readonly #layers: readonly PlannedLayer[];
+  readonly #layers: readonly PlannedClassicLayer[];
   readonly #replacing: Replacing;
   /** The directories of staged layers as an earlier attempt wrote them. */
-  readonly #written = new Map<StagedLayer, OverlaySpec>();
+  readonly #written = new Map<StagedClassicLayer, OverlaySpec>();
   readonly #replaced: Replaced[] = [];
 
-  constructor({ root, db, overlay }: LayerParts, layers: readonly PlannedLayer[], replacing: Replacing) {
+  constructor(
+    { root, db, overlay }: LayerParts,
+    layers: readonly PlannedClassicLayer[],
+    replacing: Replacing,
+  ) {
     this.#root = root;
     this.#db = db;
     this.#overlay = overlay;
@@ -179,7 +183,7 @@ export class Publication {
   async #below(
     chainId: ChainID,
     below: Map<ChainID, Below>,
-    present: readonly (Layer | undefined)[],
+    present: readonly (ClassicLayer | undefined)[],
   ): Promise<Below> {
     let found = below.get(chainId);
     if (found === undefined) {
@@ -192,7 +196,7 @@ export class Publication {
     return found;
   }
 
-  async #prepare({ chainId, parent, layer }: PlannedLayer, below: Below | undefined): Promise<Fresh> {
+  async #prepare({ chainId, parent, layer }: PlannedClassicLayer, below: Below | undefined): Promise<Fresh> {
     if (!('writeSet' in layer)) {
       throw new LayerstackError(
         'ERR_LAYER_NOT_FOUND',
@@ -206,7 +210,7 @@ export class Publication {
     if (replaced?.committed === true) await this.#overlay.commit(layer.cacheId);
     const spec: OverlaySpec = {
       id: layer.cacheId,
-      link: written?.link ?? replaced?.link ?? newLinkId(),
+      link: written?.link ?? replaced?.link ?? layer.link ?? newLinkId(),
       lowers: below?.lowers ?? [],
       takesOver: written?.takesOver ?? replaced?.link !== undefined,
     };

@@ -3,9 +3,10 @@
  * layer's own directory is walked, whether it is mounted or not.
  */
 import { Buffer } from 'node:buffer';
-import { Overlay } from '../layer/overlay.ts';
+import type { LayerStore } from '../layer/store.ts';
 import { call, native } from '../system/native.ts';
 import type { Root } from '../system/root.ts';
+import { openDirectories } from './lowers.ts';
 import type { RwLayer } from './rwlayer.ts';
 import { uppersOf } from './sealed.ts';
 
@@ -21,12 +22,14 @@ export interface Change {
  * @throws {@link LayerstackError} ERR_UPPER_UNSUPPORTED, naming the `member`, when overlayfs keeps content
  *   elsewhere (redirect_dir, metacopy); ERR_STORE_CORRUPT for an RW layer without its directories.
  */
-export async function listChanges(root: Pick<Root, 'layout'>, layer: RwLayer): Promise<Change[]> {
+export async function listChanges(root: Root, layers: LayerStore, layer: RwLayer): Promise<Change[]> {
   const { layout } = root;
   const { ids, requireSame } = uppersOf(layout, layer);
-  const uppers = ids.map((id) => `${id}/diff`);
-  const lowers = (await new Overlay(layout).lowersOf(layer.mountId)).slice(ids.length);
-  const changes = await changesBetween(layout.at(layout.overlay2), uppers, lowers);
+  await using lowers = await openDirectories(root, layers, layer);
+  // The sealed uppers are the topmost lowers.
+  const below = lowers.list.slice(ids.length - 1).map((lower) => layout.lower(lower));
+  const uppers = ids.map((id) => layout.overlay(id, 'diff'));
+  const changes = await changesBetween(layout.root, uppers, below);
   requireSame();
   return changes;
 }

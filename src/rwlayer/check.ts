@@ -115,6 +115,10 @@ async function stackOfLayer(
 ): Promise<readonly string[] | undefined> {
   const layer = await layers.find(chainId);
   if (layer === undefined) return undefined;
+  if (layer.packed) {
+    const below = layer.parent === undefined ? [] : await stackOfLayer(root, layers, layer.parent);
+    return below && [`l/${layer.link}`, ...below];
+  }
   const lower = (await readEntry(root.layout, root.layout.overlay(layer.cacheId, 'lower'))) ?? '';
   return stackOf(root, layer.cacheId, lower === '' ? [] : lower.split(':'));
 }

@@ -97,6 +97,8 @@ export interface RwLayer extends Owner {
 export interface Base extends Pick<RwLayer, 'parent'> {
   /** Topmost first, relative to `overlay2`; empty for an image without layers. */
   readonly lowers: readonly string[];
+  /** The directories with their contents, if they are not at the lowers: those of packed layers. */
+  readonly directories?: readonly string[] | undefined;
 }
 
 /** An RW layer that is about to be made. */
@@ -118,10 +120,13 @@ export interface RwLayerOwners {
 /** Draws the names of an RW layer. Makes nothing on disk. */
 export function newRwLayer(
   { key, owner }: Owner,
-  { parent, lowers }: Base,
+  { parent, lowers, directories }: Base,
   sealed: readonly string[] = [],
 ): NewRwLayer {
   const mountId = newOverlayId();
   const initId = `${mountId}-init`;
-  return { key, owner, mountId, initId, link: newLinkId(), initLink: newLinkId(), parent, lowers, sealed };
+  return {
+    ...{ key, owner, mountId, initId, link: newLinkId(), initLink: newLinkId() },
+    ...{ parent, lowers, directories, sealed },
+  };
 }

@@ -149,11 +149,17 @@ export interface LayerLimits {
   readonly maxPaxBytes: number;
 }
 
-export interface LayerApplyOptions {
-  /** Existing empty directory that receives the layer: absolute. */
-  readonly diff: string;
-  /** File to create with the gzipped tar-split: absolute. */
-  readonly tarSplit: string;
+/**
+ * What becomes of a layer: an existing empty directory receives its files, and a new file the gzipped
+ * tar-split; or two new files receive its tar and an EROFS index over it. All paths are absolute.
+ */
+export type LayerTarget =
+  { readonly diff: string; readonly tarSplit: string } | { readonly tar: string; readonly index: string };
+
+/** The files of which a layer's tar is made: as a whole, or by its directory and tar-split. Absolute. */
+export type TarFiles = { readonly tar: string } | { readonly diff: string; readonly tarSplit: string };
+
+export type LayerApplyOptions = LayerTarget & {
   /**
    * A range of an open file, which stays the caller's, or a directory that is packed as by {@link LayerTar}.
    * Without a source, the caller pushes the bytes with `write` and `end`.
@@ -166,7 +172,7 @@ export interface LayerApplyOptions {
         readonly latestMtime?: number | undefined;
       };
   readonly limits: LayerLimits;
-}
+};
 
 /**
  * The kind of a directory that becomes a layer. `upper`: an upper of overlayfs, whose marks become those of
@@ -235,7 +241,7 @@ export interface Decoder {
   decode(input: Uint8Array | null | undefined): Promise<{ chunk: Uint8Array; more: boolean }>;
 }
 
-/** Rebuilds a layer tar from its directory and tar-split. */
+/** Reads a layer tar, or rebuilds it from its directory and tar-split. */
 export interface LayerAssembler {
   /**
    * Returns the next bytes (up to 256 KiB), or null at the end. Rejects with ERR_STORE_CORRUPT and `member`
@@ -362,6 +368,8 @@ export interface ErofsIndexOptions {
   readonly layers: readonly { readonly device: number; readonly offset: number; readonly size: number }[];
   /** Reads and hashes all bytes. Otherwise it reads only the headers. */
   readonly hashed: boolean;
+  /** False: the index of one layer, which keeps its whiteouts for an overlay. Default true. */
+  readonly whole?: boolean;
   readonly limits: LayerLimits;
 }
 
@@ -569,8 +577,8 @@ export interface Native {
   /** Recognises a compression by the first bytes (6 are enough). */
   sniffCompression(head: Uint8Array): Compression;
   Decoder: new (compression: 'gzip' | 'zstd') => Decoder;
-  /** `diff`: the layer's own directory (absolute). Without `diffId` the digest is not checked. */
-  LayerAssembler: new (diff: string, tarSplit: string, diffId?: string) => LayerAssembler;
+  /** Without `diffId` the digest is not checked. */
+  LayerAssembler: new (files: TarFiles, diffId?: string) => LayerAssembler;
   /** Returns the size of the layer tar in bytes, from its tar-split alone. */
   layerTarSize(tarSplit: string): Promise<number>;
 
@@ -579,15 +587,14 @@ export interface Native {
    * The first read rejects with ERR_COMPRESSION_UNSUPPORTED, or with ERR_INVALID_ARGUMENT for an invalid
    * level. Level 0 is the default.
    */
-  LayerCompressor: new (options: {
-    /** As {@link LayerAssembler}. */
-    readonly diff: string;
-    readonly tarSplit: string;
-    readonly diffId: string;
-    readonly compression: 'gzip' | 'zstd';
-    readonly gzip: GzipEncoder;
-    readonly level: number;
-  }) => LayerCompressor;
+  LayerCompressor: new (
+    options: TarFiles & {
+      readonly diffId: string;
+      readonly compression: 'gzip' | 'zstd';
+      readonly gzip: GzipEncoder;
+      readonly level: number;
+    },
+  ) => LayerCompressor;
 
   // layer_binding.cc
   LayerApply: new (options: LayerApplyOptions) => LayerApply;

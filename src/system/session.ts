@@ -23,6 +23,7 @@ import { openStoreFile, statEntry } from './store-files.ts';
  * - `write-set.<digits>`: the directory `layerdb/tmp/write-set-<digits>`;
  * - `container.<id>`: the directories `containers/<id>` and `layerdb/mounts/<id>`;
  * - `flat.<name>`: the directory `layerstack/flat/<name>`;
+ * - `lowers.<name>`: the directory `layerstack/packed/lowers/<name>`, and the mounts in it;
  * - `removing.<name>`: the directory `layerdb/sha256/<name>` of a layer being deleted, and its content;
  * - `held.<key>.<token>`: one use of an RW layer's mount that begins or ends, or that an operation of this
  *   process holds (the next writer's rwlayer/mounts.ts ends it);
@@ -40,6 +41,7 @@ export type Marker =
   | `write-set.${string}`
   | `container.${string}`
   | `flat.${string}`
+  | `lowers.${string}`
   | `removing.${string}`
   | `held.${string}`
   | `keeping.${string}`

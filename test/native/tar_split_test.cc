@@ -350,7 +350,8 @@ class LargeLayer {
   }
 
   LayerRebuild Rebuild(const std::string& expected) const {
-    return {(scratch_ / "diff").string(), (scratch_ / "split").string(), expected};
+    return {std::make_unique<LayerAssembler>((scratch_ / "diff").string(), (scratch_ / "split").string()),
+            expected};
   }
 
   std::string tar = std::string(6 << 20, '\0');

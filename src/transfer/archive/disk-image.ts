@@ -7,8 +7,8 @@ import type { ImageID } from '../../core/digest.ts';
 import type { OnProgress } from '../../core/progress.ts';
 import type { Container } from '../../container/record.ts';
 import type { ContainerStore } from '../../container/store.ts';
-import type { Overlay } from '../../layer/overlay.ts';
-import type { Layout } from '../../system/layout.ts';
+import { openChain } from '../../layer/packed/chain.ts';
+import type { Root } from '../../system/root.ts';
 import { writeErofs, type DiskTree } from './erofs-disk.ts';
 import { writeExt4 } from './ext4-disk.ts';
 import { pinImages, type SaveStores } from './save.ts';
@@ -34,8 +34,7 @@ export interface DiskImageOptions {
 
 /** The parts of the store that read an image's layers. */
 export interface DiskImageStores extends SaveStores {
-  readonly layout: Layout;
-  readonly overlay: Pick<Overlay, 'lowersOf'>;
+  readonly root: Root;
 }
 
 /**
@@ -58,8 +57,10 @@ export async function writeImageOfImage(
       'ERR_INVALID_ARGUMENT',
       `image ${id} has no layers, so it has no root file system`,
     );
-  const lowers = await stores.overlay.lowersOf(top.cacheId);
-  await write(fd, { root: stores.layout.at(stores.layout.overlay2), lowers }, id, options);
+  const { root, layers } = stores;
+  await using chain = await openChain(root, layers, top.chainId);
+  const tree = { root: root.layout.at(root.layout.overlay2), lowers: chain.directories };
+  await write(fd, tree, id, options);
 }
 
 /**

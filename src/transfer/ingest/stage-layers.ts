@@ -55,7 +55,9 @@ export async function stageLayers(
   for (const [index, chain] of chains.entries())
     for (const [depth, chainId] of chain.entries())
       needed.set(chainId, needed.get(chainId) ?? (images[index]?.layers[depth] as PlannedLayer));
-  const known = await layers.findAll([...needed.keys()]);
+  const present = await layers.findAll([...needed.keys()]);
+  // An image in Docker's form cannot stand on packed layers: they are extracted from this source, too.
+  const known = present.map((layer) => (pool.form === 'classic' && layer?.packed ? undefined : layer));
   const damaged = new Set<ChainID>();
   for (const layer of known)
     if (layer !== undefined && (await layers.isDamaged(layer, { deep: check, signal: pool.signal })))

@@ -5,7 +5,7 @@
 import type { Descriptor } from '../../core/descriptor.ts';
 import { guardLayer } from '../../container/guard-layer.ts';
 import type { OnProgress } from '../../core/progress.ts';
-import type { StagedLayer } from '../../layer/store.ts';
+import { stagedForm, type StagedLayer } from '../../layer/store.ts';
 import { Writeback } from '../../layer/writeback.ts';
 import { LayerPool } from '../ingest/layer-pool.ts';
 import type { LayerMember } from '../ingest/member.ts';
@@ -43,6 +43,7 @@ export class LayerFetch {
       maxBytes,
       signal: options.signal,
       log: root.log,
+      form: stagedForm(options.form),
       onProgress,
       hint: "the registry's copy is damaged, or it is changed on the way: pull it again, or push it again",
     });

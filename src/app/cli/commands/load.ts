@@ -30,12 +30,20 @@ export const command = defineCommand({
       type: 'boolean',
       help: 'read the layers that the store has, and replace damaged ones (default: compare them without contents)',
     },
+    packed: {
+      type: 'boolean',
+      help: 'keep the layers as tars and mount those; dockerd sees the image after `settle`',
+    },
     quiet: { type: 'boolean', short: 'q', help: 'no progress' },
     format: { type: 'string', value: 'json', help: 'one JSON document for each image' },
   },
   operands: { min: 0, max: 0 },
   examples: [
     { command: 'layerstack load -i app.tar', does: 'loads an archive that `docker save` wrote' },
+    {
+      command: 'layerstack load --packed -i app.tar',
+      does: 'loads without extracting: the kernel mounts the tars',
+    },
     {
       command: 'curl -fsSL https://example.org/app.tar.gz | layerstack load',
       does: 'loads from a pipe, compressed or not',
@@ -53,6 +61,7 @@ export const command = defineCommand({
       ...(values.platform !== undefined && { platform: values.platform }),
       ...(maxBytes !== undefined && { maxBytes }),
       ...(values.check === true && { check: true }),
+      ...(values.packed === true && { form: 'packed' as const }),
       signal: context.signal,
       onProgress: progress.show,
     });

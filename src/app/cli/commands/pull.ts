@@ -38,6 +38,10 @@ export const command = defineCommand({
       type: 'boolean',
       help: 'read the layers that the store has, and replace damaged ones (default: compare them without contents)',
     },
+    packed: {
+      type: 'boolean',
+      help: 'keep the layers as tars and mount those; dockerd sees the image after `settle`',
+    },
     quiet: { type: 'boolean', short: 'q', help: "print the image's name only" },
     format: { type: 'string', value: 'json', help: 'one JSON document for each event' },
     'disable-content-trust': {
@@ -67,7 +71,7 @@ export const command = defineCommand({
     );
     const directory = values['all-platforms'];
     if (directory !== undefined) {
-      const other = ['all-tags', 'platform', 'keep-blobs'].find((option) => option in values);
+      const other = ['all-tags', 'platform', 'keep-blobs', 'packed'].find((option) => option in values);
       if (other !== undefined) throw new UsageError(`--all-platforms does not go with --${other}`);
       try {
         const registry = await context.registry();
@@ -95,6 +99,7 @@ export const command = defineCommand({
         ...{ allTags, maxBytes, platform: values.platform, signal: context.signal },
         keepBlobs: values['keep-blobs'] === true,
         check: values.check === true,
+        form: values.packed === true ? 'packed' : undefined,
         maxConcurrentDownloads,
         onProgress: display.show,
       });
