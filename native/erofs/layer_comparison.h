@@ -15,6 +15,8 @@ struct ComparisonSource {
   std::string diff;
   std::string tar_split;
   std::string diff_id;  // hex
+  // Reads the contents of files. Without it nothing is proven, and contents differ only by their size.
+  bool contents = true;
   // BuildKit makes a layer of an upper: attributes, sockets and the root's metadata that its tar lacks do not
   // count as differences.
   bool of_upper = false;

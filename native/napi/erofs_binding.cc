@@ -180,6 +180,7 @@ class LayerComparison : public Napi::ObjectWrap<LayerComparison> {
     source.diff = BytesArg(options.Get("diff"), "diff");
     source.tar_split = BytesArg(options.Get("tarSplit"), "tarSplit");
     source.diff_id = BytesArg(options.Get("diffId"), "diffId").substr(sizeof "sha256:" - 1);
+    source.contents = BoolArg(options.Get("contents"), "contents");
     source.of_upper = BoolArg(options.Get("ofUpper"), "ofUpper");
     source.mend = BoolArg(options.Get("mend"), "mend");
     Napi::Promise result = Async<erofs::Comparison>(

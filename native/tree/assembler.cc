@@ -109,7 +109,11 @@ bool LayerAssembler::NextEntry() {
   segment_position_ = 0;
   if (entry_.type == TarSplitEntry::Type::kFile) {
     entry_.payload.clear();  // the CRC, which is not content
-    if (entry_.size > 0) OpenMember();
+    if (leaves_out_files_) {
+      zeros_left_ = entry_.size;
+    } else if (entry_.size > 0) {
+      OpenMember();
+    }
   }
   return true;
 }
@@ -162,6 +166,12 @@ size_t LayerAssembler::ReadZeros(char* buffer, size_t room) {
   std::fill_n(buffer, count, '\0');
   zeros_left_ -= count;
   return count;
+}
+
+uint64_t LayerAssembler::SkipZeros(uint64_t length) {
+  const uint64_t skipped = std::min(length, zeros_left_);
+  zeros_left_ -= skipped;
+  return skipped;
 }
 
 void LayerAssembler::Unreadable(int errnum, const char* call) {

@@ -27,6 +27,11 @@ class LayerAssembler : public TarBytes {
   // that cannot be read. The tar then has another digest.
   void Tolerate(std::function<void(const std::string& member, const std::string& what)> damaged);
 
+  // Opens no file: zeros stand for their bytes.
+  void LeaveOutFiles() { leaves_out_files_ = true; }
+  // Skips up to `length` of the zeros that come next. Returns how many.
+  uint64_t SkipZeros(uint64_t length);
+
   // Fills `buffer` with the next bytes of the tar. 0 is its end. Throws ERR_STORE_CORRUPT with the fact
   // `member` if a file is missing, is not a regular file or has other content than recorded.
   size_t Read(char* buffer, size_t room) override;
@@ -54,6 +59,7 @@ class LayerAssembler : public TarBytes {
   UniqueFd member_;
   uint64_t member_left_ = 0;
   uint64_t zeros_left_ = 0;
+  bool leaves_out_files_ = false;
   Crc64 crc_;
   std::function<void(const std::string&, const std::string&)> damaged_;
 };

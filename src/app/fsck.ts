@@ -10,26 +10,42 @@ import type { StoreFinding, Problem } from '../core/store-finding.ts';
 import { checkContainers } from '../container/check.ts';
 import { guardLayer } from '../container/guard-layer.ts';
 import { checkImages, knownLayers, readConfigs } from '../image/check.ts';
+import { Distribution } from '../image/distribution.ts';
+import type { ImageStore } from '../image/store.ts';
 import { checkPacked } from '../layer/packed/check.ts';
 import { checkLayers } from '../layer/check.ts';
+import type { LayerRepairs } from '../layer/check-content.ts';
 import type { DamagedLayer, LayerStore } from '../layer/store.ts';
 import { rwLayerOverlays } from '../rwlayer/check.ts';
 import { checkSnapshots } from '../snapshot/check.ts';
 import { checkSessions } from '../system/check.ts';
 import { checkEntries, untilPlanted } from '../system/check-entries.ts';
 import type { Root } from '../system/root.ts';
+import { ArchiveCopies } from '../transfer/heal/archive-copies.ts';
+import { KeptCopies, RegistryCopies, type OpenRepository } from '../transfer/heal/blob-copies.ts';
+import { healLayer, type LayerCopies } from '../transfer/heal/heal-layer.ts';
 
 export interface FsckOptions {
   /** Reads all content: every layer's tar is rebuilt and compared with its digest. Default false. */
   readonly deep?: boolean | undefined;
   /** Repairs what can be repaired safely. Default false. */
   readonly repair?: boolean | undefined;
+  /**
+   * Image archives, files or folders. A repair takes layers from them whose contents are damaged or missing,
+   * after the blobs that the store keeps.
+   */
+  readonly from?: readonly string[] | undefined;
+  /** A repair takes such layers from the registries that had them, too. Default false. */
+  readonly pull?: boolean | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
 export interface FsckStores {
   readonly root: Root;
-  readonly layers: Pick<LayerStore, 'find' | 'findAll' | 'collect' | 'collectable' | 'renew'>;
+  readonly layers: LayerStore;
+  readonly images: Pick<ImageStore, 'originals'>;
+  /** Returns how repositories are opened. */
+  readonly repositories: () => Promise<OpenRepository>;
 }
 
 /**
@@ -38,16 +54,23 @@ export interface FsckStores {
  *   ERR_ABORTED.
  */
 export async function* fsck(
-  { root, layers }: FsckStores,
-  { deep = false, repair = false, signal }: FsckOptions = {},
+  stores: FsckStores,
+  options: FsckOptions = {},
 ): AsyncGenerator<StoreFinding, void, undefined> {
+  const { root, layers } = stores;
+  const { deep = false, repair = false, signal } = options;
+  checkOptions(options);
   if (repair) root.session();
   throwIfAborted(signal);
   const layerChecks = async function* (): AsyncGenerator<Problem> {
     const known = knownLayers(await readConfigs(root));
     const containers = await rwLayerOverlays(root);
     const guard = (layer: DamagedLayer): Promise<AsyncDisposable> => guardLayer(root, layer);
-    yield* checkLayers(root, { known, containers, deep, guard, layers, signal });
+    const repairs: LayerRepairs = {
+      renew: (layer, given) => layers.renew(layer, given),
+      fetch: async (layer) => healLayer(layers, await placesOf(stores, options), layer, { guard, signal }),
+    };
+    yield* checkLayers(root, { known, containers, deep, guard, layers: repairs, signal });
     yield* checkPacked(root, { deep, signal });
   };
   const checks = [
@@ -63,6 +86,27 @@ export async function* fsck(
       throwIfAborted(signal);
       yield repair ? await repaired(problem) : withoutRepair(problem);
     }
+}
+
+function checkOptions({ repair = false, from = [], pull = false }: FsckOptions): void {
+  if (repair || (from.length === 0 && !pull)) return;
+  throw new LayerstackError(
+    'ERR_INVALID_ARGUMENT',
+    'archives and registries are asked for layers by a repair only: add repair (--repair)',
+  );
+}
+
+/** Returns the places that may have copies of layers, in the order in which they are asked. */
+async function placesOf(
+  { root, layers, images, repositories }: FsckStores,
+  { from = [], pull = false, signal }: FsckOptions,
+): Promise<LayerCopies[]> {
+  const stores = { root, layers, originals: images.originals };
+  return [
+    new KeptCopies(stores, signal),
+    ...from.map((path) => new ArchiveCopies(stores, path, signal)),
+    ...(pull ? [new RegistryCopies(stores, new Distribution(root), await repositories(), signal)] : []),
+  ];
 }
 
 async function repaired(problem: Problem): Promise<StoreFinding> {

@@ -221,7 +221,9 @@ export class Layerstack implements AsyncDisposable {
    */
   async *fsck(options: FsckOptions = {}): AsyncGenerator<StoreFinding, void, undefined> {
     const { fsck } = await import('./fsck.ts');
-    yield* fsck(this.#parts, options);
+    const { root, layers, images } = this.#parts;
+    const repositories = () => this.registry.repositories();
+    yield* fsck({ root, layers, images, repositories }, options);
   }
 
   /** @see Layerstack.diagnose */

@@ -3,6 +3,7 @@ import { checkArguments } from '../core/arguments.ts';
 import { parseReference, withDefaultTag } from '../core/reference.ts';
 import { timed } from '../system/phases.ts';
 import type { PullOptions, PullResult } from '../transfer/pull/pull.ts';
+import type { RepositoryClient } from '../transfer/registry/client.ts';
 import type { PushOptions, PushResult } from '../transfer/push/push.ts';
 import { chooseForm } from './form.ts';
 import { Registry, type RegistryOptions } from './registry.ts';
@@ -85,6 +86,16 @@ export class StoreRegistry extends Registry {
     const result = await timed('push', 'total', () => push(stores, target, parsed, options));
     await imageEvents.transferred('push', options.allTags ? parsed : withDefaultTag(parsed));
     return result;
+  }
+
+  /**
+   * Returns a function that opens repositories, with the settings of the store and the logins of this user.
+   * @internal
+   */
+  async repositories(): Promise<(repository: string) => RepositoryClient> {
+    const { openRepository } = await late();
+    const access = await this.access();
+    return (repository) => openRepository(repository, access);
   }
 
   static {

@@ -9,7 +9,7 @@ import type { Root } from '../system/root.ts';
 import { statEntry } from '../system/store-files.ts';
 import { apply, replace, underLock } from './check-overlay.ts';
 import { compareLayer } from './compare.ts';
-import { dropFlats } from './flat.ts';
+import { dropFlats } from './drop-flats.ts';
 import type { ClassicLayer } from './layerdb.ts';
 import type { DamagedLayer, GuardLayer, LayerStore } from './store.ts';
 

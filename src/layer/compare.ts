@@ -15,6 +15,8 @@ import type { ClassicLayer } from './layerdb.ts';
 export interface CompareOptions {
   /** Sets the metadata that differs, where the tar has the DiffID. Default false. */
   readonly mend?: boolean;
+  /** Reads the contents of files; without it contents differ only by their size. Default true. */
+  readonly contents?: boolean;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -29,13 +31,13 @@ export type ComparableLayer = Pick<ClassicLayer, 'chainId' | 'diffId' | 'cacheId
 export async function compareLayer(
   layout: Layout,
   { chainId, diffId, cacheId }: ComparableLayer,
-  { mend = false, signal }: CompareOptions = {},
+  { mend = false, contents = true, signal }: CompareOptions = {},
 ): Promise<ComparedLayer | undefined> {
   throwIfAborted(signal);
   const tarSplit = layout.at(layout.layer(chainId, 'tar-split.json.gz'));
   const diff = layout.at(layout.overlay(cacheId, 'diff'));
   const comparison = new native.LayerComparison({
-    ...{ diff, tarSplit, diffId },
+    ...{ diff, tarSplit, diffId, contents },
     // The other directories are named by BuildKit, which makes layers of uppers.
     ofUpper: !isHex64(cacheId),
     mend,

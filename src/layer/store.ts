@@ -18,7 +18,8 @@ import type { Root } from '../system/root.ts';
 import { spaceError } from '../system/space.ts';
 import type { LayerSource } from './apply.ts';
 import { assembleLayer, layerTarSize, writeLayer, type AssembleSource } from './assemble.ts';
-import { dropFlats } from './flat.ts';
+import { dropFlats } from './drop-flats.ts';
+import { compareLayer } from './compare.ts';
 import { LayerCollector, type CollectedLayer, type ImageTops } from './collector.ts';
 import { readGraph, type LayerNode } from './graph.ts';
 import { CompressedLayer, type CompressOptions } from './compress.ts';
@@ -52,6 +53,11 @@ export interface PublishOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
+export interface DamageOptions {
+  readonly deep: boolean;
+  readonly signal?: AbortSignal | undefined;
+}
+
 export interface ReplaceOptions extends PublishOptions {
   /** Keeps containers on the layer from being mounted. It is taken when the layer is locked. */
   readonly guard: GuardLayer;
@@ -61,7 +67,9 @@ export interface ReplaceOptions extends PublishOptions {
 export type GuardLayer = (layer: DamagedLayer) => Promise<AsyncDisposable>;
 
 /** A layer to replace. It has no `cacheId` where its directory is unknown. */
-export type DamagedLayer = Pick<Layer, 'chainId' | 'diffId' | 'parent'> & { readonly cacheId?: string };
+export type DamagedLayer = Pick<Layer, 'chainId' | 'diffId' | 'parent'> & {
+  readonly cacheId?: string | undefined;
+};
 
 export interface PublishResult {
   /** The top ChainID of each image, in order; undefined for an image without layers. */
@@ -271,6 +279,26 @@ export class LayerStore {
     }
     await Promise.all(staged.map((layer) => this.discard(layer)));
     return { tops, notices };
+  }
+
+  /**
+   * Returns whether the layer is not what its DiffID stands for. Without `deep` no content is read: then a
+   * file differs only by its size. Metadata that differs counts only with `deep`.
+   * @throws {@link LayerstackError} ERR_ABORTED; system errors.
+   */
+  async isDamaged(layer: Layer, { deep, signal }: DamageOptions): Promise<boolean> {
+    // A packed layer is its own tar, which is verified when it is read.
+    if (layer.packed) return false;
+    try {
+      const compared = await compareLayer(this.#root.layout, layer, { contents: deep, signal });
+      if (compared === undefined) return true;
+      return deep ? !compared.proven || compared.count > 0 : compared.count > compared.metadata;
+    } catch (error) {
+      if (LayerstackError.is(error, 'ERR_STORE_CORRUPT')) return true;
+      // dockerd may have stored members that layerstack refuses.
+      if (LayerstackError.is(error) && error.code.startsWith('ERR_LAYER_')) return false;
+      throw error;
+    }
   }
 
   /**

@@ -392,6 +392,8 @@ export interface LayerComparisonOptions {
   readonly diff: string;
   readonly tarSplit: string;
   readonly diffId: string;
+  /** Reads the contents of files. Without it nothing is proven, and contents differ only by their size. */
+  readonly contents: boolean;
   /** The layer is an upper of BuildKit, whose tar lacks some attributes, sockets and the root's metadata. */
   readonly ofUpper: boolean;
   /** Sets modes, owners, times and attributes as the tar has them, where the tar has the DiffID. */

@@ -18,7 +18,7 @@ export const SIGNATURES: Signatures = {
   },
   objects: {
     "AsyncIterable": {"methods":["@@asyncIterator"]},
-    "LoadOptions": {"keys":{"platform":"string","maxBytes":"number","form":{"one":["classic","packed","auto"]},"signal":{"object":"AbortSignal"},"onProgress":"function"}},
+    "LoadOptions": {"keys":{"platform":"string","maxBytes":"number","check":"boolean","form":{"one":["classic","packed","auto"]},"signal":{"object":"AbortSignal"},"onProgress":"function"}},
     "AbortSignal": {"methods":["throwIfAborted","addEventListener","dispatchEvent","removeEventListener"]},
     "SaveOptions": {"keys":{"format":{"one":["docker","oci"]},"signal":{"object":"AbortSignal"},"onProgress":"function"}},
     "ImportOptions & NameOptions": {"keys":{"base":"string","author":"string","message":"string","changes":{"list":"string"},"platform":"string","maxBytes":"number","sourceDateEpoch":"number","form":{"one":["classic","packed","auto"]},"signal":{"object":"AbortSignal"},"onProgress":"function","reference":"string"}},

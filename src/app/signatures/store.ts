@@ -15,6 +15,6 @@ export const SIGNATURES: Signatures = {
     "Logger": {"methods":["debug","info","warn","error"]},
     "EventsOptions": {"keys":{"since":"string","until":"string","filters":{"map":{"list":"string"}},"signal":{"object":"AbortSignal"}}},
     "AbortSignal": {"methods":["throwIfAborted","addEventListener","dispatchEvent","removeEventListener"]},
-    "FsckOptions": {"keys":{"deep":"boolean","repair":"boolean","signal":{"object":"AbortSignal"}}},
+    "FsckOptions": {"keys":{"deep":"boolean","repair":"boolean","from":{"list":"string"},"pull":"boolean","signal":{"object":"AbortSignal"}}},
   },
 };

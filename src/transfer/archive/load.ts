@@ -7,6 +7,7 @@
 import { throwIfAborted } from '../../core/abort.ts';
 import { parseKnownPlatform } from '../../core/platform.ts';
 import type { OnProgress } from '../../core/progress.ts';
+import { guardLayer } from '../../container/guard-layer.ts';
 import type { ImageStore } from '../../image/store.ts';
 import { stagedForm, type LayerStore, type StoreForm } from '../../layer/store.ts';
 import { timed } from '../../system/phases.ts';
@@ -32,6 +33,11 @@ export interface LoadOptions {
    */
   readonly maxBytes?: number | undefined;
   /**
+   * Reads the contents of the layers that the store has, and replaces damaged ones. Default false: then
+   * missing, additional and resized files are noticed, without reading any content.
+   */
+  readonly check?: boolean | undefined;
+  /**
    * `packed` keeps each layer as its tar, with an index that the kernel mounts: nothing is extracted, and
    * dockerd does not see the image until it is settled. `auto` does that, and settles the image in the
    * background. Default: that of the store's `layerstack/settings.json`, or else `classic`, Docker's form.
@@ -53,15 +59,19 @@ export interface LoadResult {
 }
 
 export interface LoadStores {
-  readonly root: Pick<Root, 'aftermath' | 'caps' | 'layout' | 'log' | 'session'>;
-  readonly layers: Pick<LayerStore, 'findAll' | 'stage' | 'restage' | 'discard' | 'publish' | 'pin'>;
+  readonly root: Root;
+  readonly layers: Pick<
+    LayerStore,
+    'findAll' | 'isDamaged' | 'stage' | 'restage' | 'discard' | 'publish' | 'replace' | 'pin'
+  >;
   readonly images: Pick<ImageStore, 'add'>;
 }
 
 /**
  * Loads an archive. On return all its images are in the store, durably, contents included, and their names
- * point to them. Images that had these names before stay, without the names. Loading again changes nothing,
- * and reads no layer if the source can be read by ranges.
+ * point to them. Images that had these names before stay, without the names. A layer that the store has
+ * damaged is replaced. Loading a sound image again changes nothing, and reads no layer if the source can be
+ * read by ranges.
  *
  * @param source a path (docker-archive, OCI archive, or a folder with either unpacked; plain, gzip or zstd),
  *   or the bytes of such an archive, which are read once and never stored
@@ -100,7 +110,11 @@ export async function load(
     const { result: named, ...published } = await publishImages(
       stores.layers,
       plan.images,
-      { operation: 'load', pool, writeback, signal, onProgress },
+      {
+        ...{ operation: 'load', pool, writeback, signal, onProgress },
+        check: options.check,
+        guard: (layer) => guardLayer(stores.root, layer),
+      },
       () => nameImages(stores.images, plan.images),
     );
     const result = {

@@ -4,8 +4,9 @@
  * layers, references; a pull holds its `pulls` locks before these.
  */
 import type { DiffID } from '../../core/digest.ts';
+import { LayerstackError } from '../../core/errors.ts';
 import type { OnProgress } from '../../core/progress.ts';
-import type { LayerStore, StagedLayer } from '../../layer/store.ts';
+import type { GuardLayer, Layer, LayerStore, ReplaceOptions, StagedLayer } from '../../layer/store.ts';
 import { timed } from '../../system/phases.ts';
 import type { LayerPool } from './layer-pool.ts';
 import type { PlannedImage } from './planned.ts';
@@ -30,6 +31,10 @@ export interface Publishing {
   readonly writeback: Writeback;
   readonly signal: AbortSignal | undefined;
   readonly onProgress: OnProgress | undefined;
+  /** Reads the contents of the layers that the store has. Default false. */
+  readonly check?: boolean | undefined;
+  /** Keeps containers on a damaged layer from being mounted while it is replaced. */
+  readonly guard: GuardLayer;
   /** Called when every layer is staged, before anything is synced. */
   readonly staged?: () => Promise<void>;
 }
@@ -48,22 +53,44 @@ export interface Published<T> {
  *   is unchanged.
  */
 export async function publishImages<T>(
-  layers: Pick<LayerStore, 'findAll' | 'publish' | 'pin'>,
+  layers: Pick<LayerStore, 'findAll' | 'isDamaged' | 'publish' | 'replace' | 'pin'>,
   images: readonly PlannedImage[],
-  { operation, pool, writeback, signal, onProgress, staged }: Publishing,
+  { operation, pool, writeback, signal, onProgress, check = false, guard, staged }: Publishing,
   record: (fresh: readonly StagedLayer[]) => Promise<T>,
 ): Promise<Published<T>> {
   await using _pin = await pinLayers(layers, images, signal);
-  const { stacks, fresh } = await timed(operation, 'stage', () =>
-    stageLayers(layers, images, pool, onProgress),
+  const { stacks, fresh, copies } = await timed(operation, 'stage', () =>
+    stageLayers(layers, images, { pool, check, onProgress }),
   );
   await staged?.();
   await writeback.stop();
   pool.throwIfFailed();
+  const replaced: string[] = [];
+  for (const [layer, copy] of copies)
+    replaced.push(await replaceDamaged(layers, layer, copy, { guard, signal }));
   const { notices } = await timed(operation, 'publish', () => layers.publish(stacks, { signal }));
   pool.published(fresh);
   const result = await timed(operation, 'name', () => record(fresh));
-  return { result, notices, warnings: fresh.flatMap(warningsOf), fresh };
+  return { result, notices: [...replaced, ...notices], warnings: fresh.flatMap(warningsOf), fresh };
+}
+
+/**
+ * Replaces a damaged layer of the store. A layer below a mounted container stays as it is.
+ * @returns a line for the user
+ */
+async function replaceDamaged(
+  layers: Pick<LayerStore, 'replace'>,
+  layer: Layer,
+  copy: StagedLayer,
+  options: ReplaceOptions,
+): Promise<string> {
+  try {
+    await layers.replace(layer, copy, options);
+    return `layer ${layer.diffId} was damaged in the store, and is replaced`;
+  } catch (error) {
+    if (!LayerstackError.is(error, 'ERR_CONTAINER_MOUNTED')) throw error;
+    return `layer ${layer.diffId} is damaged in the store: ${error.message}, and load or pull the image again`;
+  }
 }
 
 function warningsOf({ diffId, applied }: StagedLayer): LayerWarning[] {

@@ -11,6 +11,15 @@ export interface StagedImages {
   readonly stacks: readonly (readonly (StagedLayer | Layer)[])[];
   /** The layers that the store did not have, each once. */
   readonly fresh: readonly StagedLayer[];
+  /** Copies of layers that the store has, but damaged; parents before children. */
+  readonly copies: ReadonlyMap<Layer, StagedLayer>;
+}
+
+export interface StageSettings {
+  readonly pool: LayerPool;
+  /** Reads the contents of the layers that the store has. Otherwise they are compared without contents. */
+  readonly check: boolean;
+  readonly onProgress: OnProgress | undefined;
 }
 
 /**
@@ -33,14 +42,13 @@ export async function pinLayers(
 }
 
 /**
- * Stages the layers that the store lacks, all in parallel, and reads no other layers. The same layer on two
- * chains is two layers of the store. An equal chain of two images is one.
+ * Stages the layers that the store lacks or has damaged, all in parallel, and reads no other layers. The same
+ * layer on two chains is two layers of the store. An equal chain of two images is one.
  */
 export async function stageLayers(
-  layers: Pick<LayerStore, 'findAll'>,
+  layers: Pick<LayerStore, 'findAll' | 'isDamaged'>,
   images: readonly PlannedImage[],
-  pool: Pick<LayerPool, 'take' | 'isBegun' | 'form'>,
-  onProgress: OnProgress | undefined,
+  { pool, check, onProgress }: StageSettings,
 ): Promise<StagedImages> {
   const chains = images.map(({ config }) => chainIds(config.diffIds));
   const needed = new Map<ChainID, PlannedLayer>();
@@ -50,14 +58,20 @@ export async function stageLayers(
   const present = await layers.findAll([...needed.keys()]);
   // An image in Docker's form cannot stand on packed layers: they are extracted from this source, too.
   const known = present.map((layer) => (pool.form === 'classic' && layer?.packed ? undefined : layer));
+  const damaged = new Set<ChainID>();
+  for (const layer of known)
+    if (layer !== undefined && (await layers.isDamaged(layer, { deep: check, signal: pool.signal })))
+      damaged.add(layer.chainId);
+  const sound = known.map((layer) => (layer && damaged.has(layer.chainId) ? undefined : layer));
   const ready = new Map<ChainID, StagedLayer | Layer>();
   const fresh: StagedLayer[] = [];
+  const copied = new Map<ChainID, StagedLayer>();
   const tally = new Tally<ChainID>(onProgress);
   for (const [index, [chainId, { member }]] of [...needed].entries())
-    if (!known[index] && !pool.isBegun(member)) tally.expect(chainId, member.content.size);
+    if (!sound[index] && !pool.isBegun(member)) tally.expect(chainId, member.content.size);
   await Promise.all(
     [...needed].map(async ([chainId, { member, diffId, blob }], index) => {
-      const layer = known[index];
+      const layer = sound[index];
       const blobOf = blob && { blob: blob.digest };
       const event = { diffId, ...blobOf, member: member.name, current: 0, total: member.content.size };
       if (layer) {
@@ -68,12 +82,18 @@ export async function stageLayers(
       if (member.content.openOnce === true) onProgress?.({ type: 'layer-waiting', ...event });
       const staged = await pool.take(member, { diffId, blob }, (current) => tally.at(chainId, current));
       tally.done(chainId);
-      ready.set(chainId, staged);
-      fresh.push(staged);
+      ready.set(chainId, known[index] ?? staged);
+      if (known[index]) copied.set(chainId, staged);
+      else fresh.push(staged);
     }),
   );
+  const copies = known.flatMap((layer) => {
+    const copy = layer && copied.get(layer.chainId);
+    return copy ? [[layer, copy] as const] : [];
+  });
   return {
     stacks: chains.map((chain) => chain.map((chainId) => ready.get(chainId) as StagedLayer | Layer)),
     fresh,
+    copies: new Map(copies),
   };
 }

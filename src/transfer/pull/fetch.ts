@@ -3,6 +3,7 @@
  * asked for, staged and written back to disk in parallel, then published.
  */
 import type { Descriptor } from '../../core/descriptor.ts';
+import { guardLayer } from '../../container/guard-layer.ts';
 import type { OnProgress } from '../../core/progress.ts';
 import { stagedForm, type StagedLayer } from '../../layer/store.ts';
 import { Writeback } from '../../layer/writeback.ts';
@@ -110,6 +111,8 @@ export class LayerFetch {
         writeback: this.#writeback,
         signal: this.#context.options.signal,
         onProgress,
+        check: this.#context.options.check,
+        guard: (layer) => guardLayer(this.#context.stores.root, layer),
         staged,
       },
       record,

@@ -58,7 +58,8 @@ export class ImagePull {
     const member = fetch.member.bind(fetch);
     const { image, isKnown } = await planPulledImage(this.#context, this.#name, resolved, { member, signal });
 
-    const missing = await missingChains(stores.layers, image, options.form);
+    const { form, check: deep = false } = options;
+    const missing = await missingChains(stores.layers, image, { form, deep, signal });
     await using _layers = await this.#lock(
       missing.map((chain) => `layer ${chain}`),
       signal,

@@ -23,6 +23,11 @@ export interface PullOptions {
    */
   readonly keepBlobs?: boolean | undefined;
   /**
+   * Reads the contents of the layers that the store has, and replaces damaged ones. Default false: then
+   * missing, additional and resized files are noticed, without reading any content.
+   */
+  readonly check?: boolean | undefined;
+  /**
    * `packed` keeps each layer as its tar, with an index that the kernel mounts: nothing is extracted, and
    * dockerd does not see the image until it is settled. `auto` does that, and settles the image in the
    * background. Default: that of the store's `layerstack/settings.json`, or else `classic`, Docker's form.
@@ -51,10 +56,18 @@ export interface PullResult {
 }
 
 export interface PullStores {
-  readonly root: Pick<Root, 'aftermath' | 'caps' | 'layout' | 'locks' | 'log' | 'session'>;
+  readonly root: Root;
   readonly layers: Pick<
     LayerStore,
-    'findAll' | 'stage' | 'restage' | 'discard' | 'publish' | 'pin' | 'runInBackground'
+    | 'findAll'
+    | 'isDamaged'
+    | 'stage'
+    | 'restage'
+    | 'discard'
+    | 'publish'
+    | 'replace'
+    | 'pin'
+    | 'runInBackground'
   >;
   readonly images: Pick<ImageStore, 'add' | 'get' | 'references' | 'originals'>;
   readonly distribution: Pick<Distribution, 'add' | 'diffId'>;

@@ -6,7 +6,7 @@ import { LayerstackError } from '../../core/errors.ts';
 import { hostPlatform, parseKnownPlatform, type Platform } from '../../core/platform.ts';
 import { formatReference, type Reference } from '../../core/reference.ts';
 import type { Descriptor } from '../../core/descriptor.ts';
-import { stagedForm, type LayerStore, type StoreForm } from '../../layer/store.ts';
+import { stagedForm, type DamageOptions, type LayerStore, type StoreForm } from '../../layer/store.ts';
 import type { LayerMember } from '../ingest/member.ts';
 import { planImage, selectPlatform, type PlannedImage } from '../ingest/planned.ts';
 import { fetchConfig } from './config.ts';
@@ -103,16 +103,25 @@ async function knownConfig({ images }: PullStores, id: ImageID): Promise<Uint8Ar
   }
 }
 
-/** Returns the chains that the store lacks; for the classic form, also those that it has only packed. */
+/**
+ * Returns the chains that the store lacks, or has damaged; for the classic form, also those that it has only
+ * packed.
+ */
 export async function missingChains(
-  layers: Pick<LayerStore, 'findAll'>,
+  layers: Pick<LayerStore, 'findAll' | 'isDamaged'>,
   { config }: PlannedImage,
-  form: StoreForm | undefined,
+  { form, ...options }: DamageOptions & { readonly form: StoreForm | undefined },
 ): Promise<ChainID[]> {
   const chain = chainIds(config.diffIds);
   const found = await layers.findAll(chain);
   const isClassic = stagedForm(form) === 'classic';
-  return chain.filter((_, index) => found[index] === undefined || (isClassic && found[index].packed));
+  const missing: ChainID[] = [];
+  for (const [index, chainId] of chain.entries()) {
+    const layer = found[index];
+    const isMissing = layer === undefined || (isClassic && layer.packed !== undefined);
+    if (isMissing || (await layers.isDamaged(layer, options))) missing.push(chainId);
+  }
+  return missing;
 }
 
 function platformOf({ platform }: PullOptions): Platform | undefined {

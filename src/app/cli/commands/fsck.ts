@@ -14,11 +14,24 @@ export const command = defineCommand({
   options: {
     deep: { type: 'boolean', help: 'read all content, and compare every layer with its digest' },
     repair: { type: 'boolean', help: 'repair what can be repaired without losing anything' },
+    from: {
+      type: 'string',
+      multiple: true,
+      value: 'FILE',
+      help: 'with --repair: take damaged layers from this image archive or folder',
+    },
+    pull: { type: 'boolean', help: 'with --repair: take damaged layers from the registries that had them' },
     format: { type: 'string', value: 'json', help: 'one JSON document a line' },
   },
   operands: { min: 0, max: 0 },
   failure: 'or a problem was not repaired',
-  examples: [{ command: 'layerstack fsck --deep', does: 'reads all content, and changes nothing' }],
+  examples: [
+    { command: 'layerstack fsck --deep', does: 'reads all content, and changes nothing' },
+    {
+      command: 'layerstack fsck --deep --repair --from app.tar',
+      does: 'replaces damaged layers by those of an archive',
+    },
+  ],
   async run(context, values) {
     const format = parseFormat(values.format);
     // Without --repair the store is open read-only. So leftovers of dead writers are reported: opening it for
@@ -28,6 +41,8 @@ export const command = defineCommand({
     for await (const finding of store.fsck({
       deep: values.deep,
       repair: values.repair,
+      from: values.from,
+      pull: values.pull,
       signal: context.signal,
     })) {
       if (isWrong(finding)) wrong++;

@@ -26,6 +26,10 @@ export const command = defineCommand({
       value: 'SIZE',
       help: 'refuse more uncompressed bytes than this, e.g. 10G',
     },
+    check: {
+      type: 'boolean',
+      help: 'read the layers that the store has, and replace damaged ones (default: compare them without contents)',
+    },
     packed: {
       type: 'boolean',
       help: 'keep the layers as tars and mount those; dockerd sees the image after `settle`',
@@ -56,6 +60,7 @@ export const command = defineCommand({
     const loading = store.images.load(values.input ?? context.stdin, {
       ...(values.platform !== undefined && { platform: values.platform }),
       ...(maxBytes !== undefined && { maxBytes }),
+      ...(values.check === true && { check: true }),
       ...(values.packed === true && { form: 'packed' as const }),
       signal: context.signal,
       onProgress: progress.show,

@@ -34,6 +34,10 @@ export const command = defineCommand({
       value: 'SIZE',
       help: 'refuse more uncompressed bytes than this, e.g. 10G',
     },
+    check: {
+      type: 'boolean',
+      help: 'read the layers that the store has, and replace damaged ones (default: compare them without contents)',
+    },
     packed: {
       type: 'boolean',
       help: 'keep the layers as tars and mount those; dockerd sees the image after `settle`',
@@ -94,6 +98,7 @@ export const command = defineCommand({
       const { images } = await store.registry.pull(name, {
         ...{ allTags, maxBytes, platform: values.platform, signal: context.signal },
         keepBlobs: values['keep-blobs'] === true,
+        check: values.check === true,
         form: values.packed === true ? 'packed' : undefined,
         maxConcurrentDownloads,
         onProgress: display.show,
