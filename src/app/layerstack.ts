@@ -90,7 +90,7 @@ export class Layerstack implements AsyncDisposable {
     this.images = new Images(this.#parts);
     this.containers = new Containers(this.#parts);
     this.registry = new StoreRegistry(this.#parts);
-    this.archives = new Archives(root);
+    this.archives = new Archives(this.#parts);
     this.networks = new NamedObjects(root, 'networks');
     this.volumes = new NamedObjects(root, 'volumes');
   }

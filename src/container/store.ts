@@ -26,7 +26,8 @@ import {
 } from '../rwlayer/store.ts';
 import { listEntries } from '../system/removal.ts';
 import type { Root } from '../system/root.ts';
-import { ContainerArchive } from './archive.ts';
+import { RootfsArchive } from './archive.ts';
+import { containerRootfs } from './container-rootfs.ts';
 import { ContainerCreator, type CreateOptions } from './create.ts';
 import type { Mount } from './mount.ts';
 import { NameIndex } from './name-index.ts';
@@ -74,7 +75,6 @@ export class ContainerStore {
   readonly #creator: ContainerCreator;
   readonly #remover: ContainerRemover;
   readonly #rwLayers: RwLayerStore;
-  readonly #archive: ContainerArchive;
 
   constructor(root: Root, layers: LayerStore, images: ImageStore, overlay: Overlay) {
     this.#root = root;
@@ -86,7 +86,6 @@ export class ContainerStore {
       return container && rwLayerOf(container);
     };
     this.#rwLayers = new RwLayerStore(root, layers, overlay, { find });
-    this.#archive = new ContainerArchive(root, this.#rwLayers);
     this.#creator = new ContainerCreator(root, images, this.#rwLayers, this.#names);
     this.#remover = new ContainerRemover(root, this.#rwLayers, this.#names);
   }
@@ -183,9 +182,9 @@ export class ContainerStore {
     return this.#rwLayers.isMounted(rwLayerOf(container));
   }
 
-  /** Copies in and out of the root file systems. */
-  get archive(): ContainerArchive {
-    return this.#archive;
+  /** Copies in and out of a container's root file system. */
+  archive(container: Container): RootfsArchive {
+    return new RootfsArchive(containerRootfs(this.#root, this.#rwLayers, container));
   }
 
   /** Returns every container as a user of its image. A mounted one counts as running. */

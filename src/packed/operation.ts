@@ -4,7 +4,7 @@
  */
 import { LayerstackError } from '../core/errors.ts';
 import { pinMount } from '../system/pinned-mount.ts';
-import { requireUnchanged } from './file-version.ts';
+import { requireUnchanged, type FileVersion } from './file-version.ts';
 import { findMount, type MountedChoice } from './find-mounts.ts';
 import { mountedElsewhere, mountedOtherwise } from './mount-errors.ts';
 import { openBelow, type HeldArchive } from './open-below.ts';
@@ -44,11 +44,13 @@ export interface ArchiveOperation extends AsyncDisposable {
   /** The archive's canonical path. */
   readonly archive: string;
   readonly readOnly: boolean;
-  /** False where the digests were not verified. */
-  readonly verified: boolean;
-  /** Lines for the user about a mount that was made for the operation. */
+  /** The files that must not change while it is mounted. */
+  readonly files: readonly FileVersion[];
+  /** Lines for the user about the mount. */
   readonly notices: readonly string[];
 }
+
+const NOT_VERIFIED = 'Nothing of the archive was verified';
 
 type OperationFacts = Pick<MountedArchive, 'archive' | 'files' | 'readOnly' | 'verified'>;
 
@@ -69,7 +71,8 @@ async function usePlace(
   const pinned = await pinMount(place.at('merged'));
   return (
     pinned && {
-      ...{ place: place.path, path: pinned.path, archive, readOnly, verified, notices: [] },
+      ...{ place: place.path, path: pinned.path, archive, readOnly, files },
+      notices: verified ? [] : [NOT_VERIFIED],
       [Symbol.asyncDispose]: () => pinned.release(),
     }
   );
@@ -109,9 +112,10 @@ async function useNewMount(
   signal: AbortSignal | undefined,
 ): Promise<ArchiveOperation> {
   const { place, mounted, close } = await openBelow(base, path, { ...choice, readOnly: true, signal });
-  const { archive, readOnly, verified, notices } = mounted;
+  const { archive, readOnly, verified, files, notices } = mounted;
   return {
-    ...{ place: place.path, path: mounted.path, archive, readOnly, verified, notices },
+    ...{ place: place.path, path: mounted.path, archive, readOnly, files },
+    notices: verified ? notices : [...notices, NOT_VERIFIED],
     [Symbol.asyncDispose]: () => close({ force: true }),
   };
 }

@@ -1,10 +1,16 @@
 /**
- * The root file system of an archive, treated as that of a container: what was changed in it. The work is
- * done by the code for containers.
+ * The root file system of an archive, treated as that of a container. The work is done by the code for
+ * containers.
  */
+import { RootfsArchive, type OpenRootfs } from '../container/archive.ts';
+import { FileTree } from '../container/file-tree.ts';
 import { changesBetween, type Change } from '../rwlayer/changes.ts';
+import { probeCapabilities } from '../system/caps.ts';
+import { exportRootfs, type ExportOptions } from '../transfer/archive/export.ts';
+import { requireUnchanged } from './file-version.ts';
+import { readImageConfig } from './image-config.ts';
 import { lowersOf } from './mount.ts';
-import type { ArchiveSource } from './operation.ts';
+import type { ArchiveOperation, ArchiveSource, OperationNeeds } from './operation.ts';
 
 export class ArchiveRootfs {
   readonly #source: ArchiveSource;
@@ -21,5 +27,41 @@ export class ArchiveRootfs {
     await using operation = await this.#source.open({ mounted: true, write: false });
     const { place } = operation;
     return await changesBetween(place, 'upper', await lowersOf(place));
+  }
+
+  /**
+   * Yields the root file system as a plain tar. The archive must be unchanged at the end, too.
+   * @throws {@link LayerstackError} (while iterating) the errors of {@link ArchiveSource.open} and of
+   *   {@link exportRootfs}.
+   */
+  export(options: ExportOptions = {}): AsyncGenerator<Uint8Array, void, undefined> {
+    const { signal, onProgress } = options;
+    const open = async (): Promise<ArchiveOperation> => {
+      const operation = await this.#source.open({ mounted: false, write: false, signal });
+      for (const message of operation.notices) onProgress?.({ type: 'notice', message });
+      return operation;
+    };
+    return exportRootfs(open, options, ({ files }) => requireUnchanged(this.#source.name, files));
+  }
+
+  /** Copies in and out. Writes need a mounted archive, since they end with the mount. */
+  get archive(): RootfsArchive {
+    const { name } = this.#source;
+    return new RootfsArchive({ name, open: (needs) => this.#openRootfs(needs) });
+  }
+
+  async #openRootfs(needs: OperationNeeds): Promise<OpenRootfs> {
+    const operation = await this.#source.open({ mounted: needs.write, ...needs });
+    try {
+      const { place, path } = operation;
+      const [image, caps] = await Promise.all([readImageConfig(place), probeCapabilities(place)]);
+      return {
+        ...{ path, caps, user: image.config.User, tree: new FileTree(path, `${this.#source.name}:`) },
+        [Symbol.asyncDispose]: () => operation[Symbol.asyncDispose](),
+      };
+    } catch (error) {
+      await operation[Symbol.asyncDispose]();
+      throw error;
+    }
   }
 }
