@@ -5,9 +5,11 @@
  */
 import type { Readable } from 'node:stream';
 import type { ArchiveOptions, PathArchive, PutArchiveOptions } from '../container/archive.ts';
+import type { Bundle, BundleOptions } from '../container/bundle.ts';
 import type { CopyOptions } from '../container/copy.ts';
 import type { PathStat } from '../container/path-stat.ts';
 import { checkArguments } from '../core/arguments.ts';
+import { LayerstackError } from '../core/errors.ts';
 import type { MountedChoice } from '../packed/find-mounts.ts';
 import type { ArchiveChoice } from '../packed/operation.ts';
 import type { ArchiveRootfs } from '../packed/rootfs.ts';
@@ -119,6 +121,42 @@ export class ArchiveContents {
   ): Promise<void> {
     const { copyIn } = await late();
     await copyIn((await this.#rootfs(archive, options)).archive, source, destination, options);
+  }
+
+  /**
+   * Writes an OCI bundle to `directory`, for `runc run --bundle`, as {@link Containers.bundle} does for a
+   * container of the image. Mounts the archive as {@link Archives.mount} does, unless it is mounted. The
+   * runtime needs that mount until it has ended: {@link Archives.unmount} it then.
+   * @throws {@link LayerstackError} ERR_USER_NOT_FOUND; ERR_CONFIG_INVALID without a command; and what
+   *   {@link Archives.mount} throws.
+   */
+  async bundle(
+    path: string,
+    directory: string,
+    options: BundleOptions & ArchiveChoice = {},
+  ): Promise<Bundle> {
+    const rootfs = await this.#rootfs(path, options);
+    const { root } = this.#parts;
+    const write = (): Promise<Bundle> =>
+      rootfs.bundle(directory, options, async (prefix) =>
+        root.readOnly ? undefined : root.session().temporary(prefix),
+      );
+    try {
+      return await write();
+    } catch (error) {
+      if (!LayerstackError.is(error, 'ERR_ARCHIVE_NOT_MOUNTED')) throw error;
+    }
+    root.session();
+    const { ArchiveMounts } = await late();
+    const mounts = new ArchiveMounts(root.layout.at(root.layout.archives), root.locks);
+    const { image, platform, verify } = options;
+    const mount = await mounts.mount(path, { image, platform, verify });
+    try {
+      return await write();
+    } catch (error) {
+      await mounts.unmount(mount.path);
+      throw error;
+    }
   }
 
   async #rootfs(path: string, { image, platform, verify }: ArchiveChoice): Promise<ArchiveRootfs> {

@@ -1,6 +1,7 @@
 /** An archive that this process has open as a root file system. */
 import type { Readable } from 'node:stream';
 import type { ArchiveOptions, PathArchive, PutArchiveOptions } from '../container/archive.ts';
+import type { Bundle, BundleOptions } from '../container/bundle.ts';
 import type { CopyOptions } from '../container/copy.ts';
 import type { PathStat } from '../container/path-stat.ts';
 import { checkArguments } from '../core/arguments.ts';
@@ -118,6 +119,16 @@ export class OpenArchive implements MountedArchive, AsyncDisposable {
   ): Promise<void> {
     const { copyIn } = await late();
     await copyIn(this.#rootfs.archive, source, destination, options);
+  }
+
+  /**
+   * Writes an OCI bundle to `directory`, for `runc run --bundle`, as {@link Containers.bundle} does for a
+   * container of the image. The runtime needs this archive open until it has ended.
+   * @throws {@link LayerstackError} ERR_USER_NOT_FOUND; ERR_CONFIG_INVALID without a command;
+   *   ERR_ARCHIVE_CHANGED, ERR_ARCHIVE_NOT_MOUNTED.
+   */
+  bundle(directory: string, options: BundleOptions = {}): Promise<Bundle> {
+    return this.#rootfs.bundle(directory, options);
   }
 
   /**

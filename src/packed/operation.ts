@@ -46,13 +46,18 @@ export interface ArchiveOperation extends AsyncDisposable {
   readonly readOnly: boolean;
   /** The files that must not change while it is mounted. */
   readonly files: readonly FileVersion[];
+  /** Locks the place against other processes; undefined where this process holds it anyway. */
+  readonly lock: () => Promise<AsyncDisposable | undefined>;
   /** Lines for the user about the mount. */
   readonly notices: readonly string[];
 }
 
 const NOT_VERIFIED = 'Nothing of the archive was verified';
 
-type OperationFacts = Pick<MountedArchive, 'archive' | 'files' | 'readOnly' | 'verified'>;
+type OperationFacts = Pick<MountedArchive, 'archive' | 'files' | 'readOnly' | 'verified'> &
+  Pick<ArchiveOperation, 'lock'>;
+
+const HELD = (): Promise<undefined> => Promise.resolve(undefined);
 
 /**
  * Uses the mount of a place. The caller holds the place's lock until this resolves.
@@ -63,7 +68,7 @@ type OperationFacts = Pick<MountedArchive, 'archive' | 'files' | 'readOnly' | 'v
 async function usePlace(
   place: Place,
   sourceName: string,
-  { archive, files, readOnly, verified }: OperationFacts,
+  { archive, files, readOnly, verified, lock }: OperationFacts,
   { write }: OperationNeeds,
 ): Promise<ArchiveOperation | undefined> {
   await requireUnchanged(sourceName, files);
@@ -72,6 +77,7 @@ async function usePlace(
   return (
     pinned && {
       ...{ place: place.path, path: pinned.path, archive, readOnly, files },
+      lock,
       notices: verified ? [] : [NOT_VERIFIED],
       [Symbol.asyncDispose]: () => pinned.release(),
     }
@@ -98,10 +104,15 @@ async function useMounted(
     const isMounted = await place.isMounted();
     if (record === undefined || !isLive(record, isMounted)) return undefined;
     if (!isMounted) throw mountedElsewhere(path, place);
-    return await usePlace(place, path, record, needs);
+    return await usePlace(place, path, { ...record, lock: () => lockPlace(place.path) }, needs);
   } finally {
     await place.release();
   }
+}
+
+async function lockPlace(path: string): Promise<AsyncDisposable | undefined> {
+  const place = await Place.take(path);
+  return place && { [Symbol.asyncDispose]: () => place.release() };
 }
 
 /** Mounts an archive read-only below `base` until the operation ends. */
@@ -114,7 +125,7 @@ async function useNewMount(
   const { place, mounted, close } = await openBelow(base, path, { ...choice, readOnly: true, signal });
   const { archive, readOnly, verified, files, notices } = mounted;
   return {
-    ...{ place: place.path, path: mounted.path, archive, readOnly, files },
+    ...{ place: place.path, path: mounted.path, archive, readOnly, files, lock: HELD },
     notices: verified ? notices : [...notices, NOT_VERIFIED],
     [Symbol.asyncDispose]: () => close({ force: true }),
   };
@@ -147,7 +158,7 @@ export function heldArchive(path: string, { place, mounted }: HeldArchive): Arch
   return {
     name: path,
     async open(needs) {
-      const used = await usePlace(place, path, mounted, needs);
+      const used = await usePlace(place, path, { ...mounted, lock: HELD }, needs);
       if (used) return used;
       throw notMounted(path);
     },

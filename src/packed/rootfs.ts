@@ -3,11 +3,14 @@
  * containers.
  */
 import { RootfsArchive, type OpenRootfs } from '../container/archive.ts';
+import { writeBundle, type Bundle, type BundleOptions, type BundleSource } from '../container/bundle.ts';
 import { FileTree } from '../container/file-tree.ts';
 import { changesBetween, type Change } from '../rwlayer/changes.ts';
 import { probeCapabilities } from '../system/caps.ts';
 import { exportRootfs, type ExportOptions } from '../transfer/archive/export.ts';
+import { archiveBundle } from './bundle.ts';
 import { requireUnchanged } from './file-version.ts';
+import { rootfsOf } from './find-mounts.ts';
 import { readImageConfig } from './image-config.ts';
 import { lowersOf } from './mount.ts';
 import type { ArchiveOperation, ArchiveSource, OperationNeeds } from './operation.ts';
@@ -42,6 +45,22 @@ export class ArchiveRootfs {
       return operation;
     };
     return exportRootfs(open, options, ({ files }) => requireUnchanged(this.#source.name, files));
+  }
+
+  /**
+   * Writes an OCI bundle of the mounted root file system to `directory`, as for a container of the image.
+   * @param temporary announces temporary files of the bundle
+   * @throws {@link LayerstackError} the errors of {@link ArchiveSource.open} and of {@link writeBundle}.
+   */
+  async bundle(
+    directory: string,
+    options: BundleOptions = {},
+    temporary: BundleSource['temporary'] = () => Promise.resolve(undefined),
+  ): Promise<Bundle> {
+    await using operation = await this.#source.open({ mounted: true, write: false });
+    const { place, readOnly } = operation;
+    const source = await archiveBundle(operation, this.#source.name, temporary);
+    return await writeBundle(source, { path: rootfsOf(place), readOnly }, directory, options);
   }
 
   /** Copies in and out. Writes need a mounted archive, since they end with the mount. */

@@ -26,6 +26,7 @@ import { dockerArchive } from '../support/archives.ts';
 import { rejection } from '../support/errors.ts';
 import { imageOf, layerFrom, layerOf } from '../support/images.ts';
 import { LayerstackCli } from '../support/layerstack-cli.ts';
+import { findProgram, havePeers } from '../support/peers.ts';
 import { mustRun } from '../support/process.ts';
 import { dropScratch, makeScratch, mountsBelow } from '../support/scratch.ts';
 import { tar } from '../support/tar.ts';
@@ -216,6 +217,59 @@ describe('export and cp', () => {
     await mustRun(process.execPath, cli.argv('export', '-o', 'fs.tar', './app.tar'), at);
     expect(namesIn(readFileSync(join(scratch, 'fs.tar')))).toContain('added');
     await mustRun(process.execPath, cli.argv('unmount', './app.tar'), at);
+    await expectNothing();
+  });
+});
+
+describe('bundle', () => {
+  it('is that of a container, and leaves nothing after unmount', async () => {
+    const bundle = await store.archives.bundle(archive, join(scratch, 'a'), { command: ['/bin/true'] });
+    const [mount] = await store.archives.list();
+    expect(bundle.spec.root.path).toBe(mount?.path);
+    await store.images.load(archive);
+    await store.containers.create(NAME, { name: 'same' });
+    const other = await store.containers.bundle('same', join(scratch, 'b'), { command: ['/bin/true'] });
+    // Each has its own names, paths and root file system.
+    const common = (path: string, hostname: string | undefined, root: string): unknown =>
+      JSON.parse(
+        readFileSync(join(scratch, path, 'config.json'), 'utf8')
+          .replaceAll(root, 'ROOT')
+          .replaceAll(join(scratch, path), 'BUNDLE')
+          .replaceAll(hostname ?? '', 'HOST'),
+      );
+    expect(common('a', bundle.spec.hostname, bundle.spec.root.path)).toEqual(
+      common('b', other.spec.hostname, other.spec.root.path),
+    );
+    await store.containers.unmount('same');
+    await store.archives.bundle(archive, join(scratch, 'a'), { command: ['/bin/true'] });
+    expect(await store.archives.unmount(archive)).toBe(0);
+    await expectNothing();
+  });
+
+  it('that cannot be written leaves no mount', async () => {
+    expect(
+      await rejection(store.archives.bundle(archive, join(scratch, 'a'), { user: 'nobody-here' })),
+    ).toMatchObject({ code: 'ERR_USER_NOT_FOUND' });
+    await expectNothing();
+  });
+
+  it.each(['runc'].filter((runtime) => havePeers(runtime, 'busybox')))('runs in %s', async (runtime) => {
+    const program = layerFrom(
+      tar([
+        { name: 'bin', type: 'directory', mode: 0o755 },
+        { name: 'bin/busybox', content: readFileSync(findProgram('busybox') ?? ''), mode: 0o755 },
+        { name: 'proc', type: 'directory', mode: 0o755 },
+      ]),
+    );
+    const image = imageOf([program], {
+      tags: ['hello:1'],
+      config: { Cmd: ['/bin/busybox', 'echo', 'hello'], Volumes: { '/data': {} } },
+    });
+    writeArchive(archive, dockerArchive([image]));
+    const { path } = await store.archives.bundle(archive, join(scratch, 'job'));
+    const name = `layerstack-archive-${String(process.pid)}-${runtime}`;
+    expect((await mustRun(runtime, ['run', '--bundle', path, name])).stdout).toBe('hello\n');
+    await store.archives.unmount(archive);
     await expectNothing();
   });
 });

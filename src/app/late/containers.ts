@@ -2,7 +2,7 @@
  * The modules that `store.containers` imports when they are first needed. Making, mounting and removing a
  * container start without them.
  */
-export { writeBundle } from '../../container/bundle.ts';
+export { containerBundle, writeBundle } from '../../container/bundle.ts';
 export { listChanges } from '../../rwlayer/changes.ts';
 export { commit } from '../../container/commit.ts';
 export { copyIn, copyOut, packOut } from '../../container/copy.ts';
